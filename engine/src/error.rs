@@ -1,0 +1,157 @@
+//! What can be wrong, by who is to blame: the user, a peer, the disk, the model.
+
+use crate::ids::TaskId;
+use crate::task::TaskKind;
+use core::fmt;
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+
+/// Bytes that are not what they should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DecodeError {
+    /// Cut short, too long, or no such form.
+    Malformed,
+    /// Larger than any well-formed value.
+    TooLarge,
+    /// Written by a version that this one does not read.
+    Version(u8),
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed => f.write_str("the bytes are not well-formed"),
+            Self::TooLarge => f.write_str("larger than allowed"),
+            Self::Version(found) => write!(f, "written by an unknown version ({found})"),
+        }
+    }
+}
+
+impl core::error::Error for DecodeError {}
+
+/// Why a user's request was refused. Nothing changed because of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rejection {
+    /// A task needs some input.
+    InputEmpty,
+    /// The input is longer than any model here takes.
+    InputTooLong {
+        /// Its length in bytes.
+        bytes: u64,
+        /// The longest allowed.
+        limit: u64,
+    },
+    /// No model on this network does this kind of work.
+    KindUnsupported(TaskKind),
+    /// No model of this name and kind on this network.
+    ModelUnknown(String),
+    /// The node is not ACTIVE yet.
+    NodeNotReady,
+    /// The node is on its way out.
+    NodeShuttingDown,
+    /// The queue is full; another try makes sense after the given time.
+    QueueFull {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The disk did not take the record; nothing was accepted.
+    StorageFailed,
+    /// The task already has its outcome.
+    TaskFinished(TaskId),
+    /// No task of this name, or no longer.
+    TaskNotFound(TaskId),
+    /// The timeout is outside the allowed range.
+    TimeoutOutOfRange(Duration),
+    /// Too many requests wait for tasks to end.
+    TooManyWaiting,
+}
+
+impl Rejection {
+    /// Returns the reason's stable name.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InputEmpty => "input_empty",
+            Self::InputTooLong { .. } => "input_exceeds_max_length",
+            Self::KindUnsupported(_) => "task_type_unsupported",
+            Self::ModelUnknown(_) => "model_unknown",
+            Self::NodeNotReady => "node_not_ready",
+            Self::NodeShuttingDown => "node_shutting_down",
+            Self::QueueFull { .. } => "queue_full",
+            Self::StorageFailed => "storage_failed",
+            Self::TaskFinished(_) => "task_finished",
+            Self::TaskNotFound(_) => "task_not_found",
+            Self::TimeoutOutOfRange(_) => "timeout_out_of_range",
+            Self::TooManyWaiting => "too_many_waiting",
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InputEmpty => f.write_str("the input is empty"),
+            Self::InputTooLong { bytes, limit } => {
+                write!(f, "the input has {bytes} bytes, more than the {limit} allowed")
+            }
+            Self::KindUnsupported(kind) => {
+                write!(f, "no node of this network has a model for {kind} tasks")
+            }
+            Self::ModelUnknown(name) => {
+                write!(f, "no node of this network has a model called {name:?} for this task type")
+            }
+            Self::NodeNotReady => f.write_str("the node is not ACTIVE yet"),
+            Self::NodeShuttingDown => f.write_str("the node is shutting down"),
+            Self::QueueFull { retry_after } => {
+                write!(f, "the queue is full; try again in {} ms", retry_after.as_millis())
+            }
+            Self::StorageFailed => f.write_str("the task could not be stored, so it was not accepted"),
+            Self::TaskFinished(id) => write!(f, "Task has already ended (id: {id})"),
+            Self::TaskNotFound(id) => write!(f, "Task not found (id: {id})"),
+            Self::TimeoutOutOfRange(timeout) => {
+                write!(f, "a timeout of {} s is outside 1 s to 3600 s", timeout.as_secs())
+            }
+            Self::TooManyWaiting => f.write_str("too many requests wait for tasks to end"),
+        }
+    }
+}
+
+impl core::error::Error for Rejection {}
+
+/// What a peer did wrong. Counted, shown in events, and the end of the link where the protocol is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum PeerFault {
+    /// An advert that its member did not sign.
+    AdvertForged,
+    /// A frame that does not decode.
+    FrameMalformed,
+    /// A frame larger than allowed.
+    FrameTooLarge,
+    /// No hello within the time for it.
+    HelloLate,
+    /// A second hello, or anything but a hello first.
+    HelloOutOfOrder,
+    /// More than its share of frames or bytes.
+    RateExceeded,
+}
+
+/// Why a write did not become durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WriteError {
+    /// No space is left.
+    Full,
+    /// Reading or writing failed.
+    Io,
+}
+
+/// Why a piece of inference ended without an output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InferenceError {
+    /// The engine asked for it to stop.
+    Cancelled,
+    /// The worker process died while it ran; another try may well end the same way.
+    Crashed,
+    /// This input cannot be processed; another try would end the same way.
+    InputRejected(String),
+    /// The model cannot be loaded or run here.
+    ModelFailed(String),
+}

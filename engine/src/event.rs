@@ -1,0 +1,287 @@
+//! What happened, for whoever watches: logs, metrics, traces, the dashboard, the simulator's invariants.
+//!
+//! One stream serves them all, so nothing is observed twice in two ways. Observers feed nothing back.
+
+use crate::error::{PeerFault, WriteError};
+use crate::ids::{LinkId, MessageId, NodeId, TaskId, WriteId};
+use crate::input::DialError;
+use crate::lifecycle::State;
+use crate::task::{TaskKind, TaskStatus};
+use core::net::SocketAddr;
+use serde::{Deserialize, Serialize};
+
+/// One thing that happened in a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A dial did not lead to a link.
+    DialFailed {
+        /// Where to.
+        address: SocketAddr,
+        /// Why.
+        error: DialError,
+    },
+    /// An authenticated link exchanged hellos.
+    LinkUp {
+        /// The link.
+        link: LinkId,
+        /// Who is at the other end.
+        peer: NodeId,
+        /// Its address.
+        address: SocketAddr,
+        /// Whether this node dialled.
+        dialled: bool,
+    },
+    /// A link is gone.
+    LinkDown {
+        /// The link.
+        link: LinkId,
+        /// Who was at the other end.
+        peer: NodeId,
+        /// Why.
+        reason: LinkDownReason,
+    },
+    /// A link was turned down, by this node or by the other.
+    LinkRefused {
+        /// Who is at the other end.
+        peer: NodeId,
+        /// Why.
+        reason: RefuseReason,
+        /// Whether this node refused.
+        by_us: bool,
+    },
+    /// A member became reachable.
+    MemberJoined {
+        /// The member.
+        member: NodeId,
+    },
+    /// A member is no longer reachable.
+    MemberLeft {
+        /// The member.
+        member: NodeId,
+    },
+    /// A routed message reached its destination here and was handed on.
+    MessageDelivered {
+        /// The message.
+        message: MessageId,
+        /// Who sent it.
+        origin: NodeId,
+        /// Links that it crossed.
+        hops: u8,
+    },
+    /// A routed message ended here without reaching its destination.
+    MessageDropped {
+        /// The message.
+        message: MessageId,
+        /// Why.
+        reason: DropReason,
+    },
+    /// A copy of a message that was handed on before arrived and was not handed on again.
+    MessageDuplicate {
+        /// The message.
+        message: MessageId,
+    },
+    /// A routed message for somebody else went on.
+    MessageForwarded {
+        /// The message.
+        message: MessageId,
+        /// The neighbour that got it.
+        next: NodeId,
+        /// Hops that it may still make.
+        ttl: u8,
+    },
+    /// A routed message left its origin.
+    MessageSent {
+        /// The message.
+        message: MessageId,
+        /// Who it is for.
+        destination: NodeId,
+        /// Hops that it may make.
+        ttl: u8,
+        /// 0 at first, then the number of the retry.
+        retry: u8,
+    },
+    /// Every retry of a message went unacknowledged.
+    MessageUnacknowledged {
+        /// The message.
+        message: MessageId,
+        /// Who it was for.
+        destination: NodeId,
+    },
+    /// A model can or cannot be used from now on.
+    ModelChanged {
+        /// Its name.
+        model: String,
+        /// What it does.
+        kind: TaskKind,
+        /// Whether it is loaded.
+        ready: bool,
+    },
+    /// mDNS told of a node.
+    NodeFound {
+        /// The node.
+        node: NodeId,
+        /// Where it takes connections.
+        address: SocketAddr,
+    },
+    /// mDNS no longer tells of a node.
+    NodeLost {
+        /// The node.
+        node: NodeId,
+    },
+    /// The failure detector gave a peer up.
+    PeerDead {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// A peer broke the protocol.
+    PeerFault {
+        /// The peer.
+        peer: NodeId,
+        /// How.
+        fault: PeerFault,
+    },
+    /// A peer that was SLOW gave a sign of life.
+    PeerRecovered {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// A peer left a heartbeat unanswered.
+    PeerSlow {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// A second outcome of a task arrived and changed nothing.
+    ResultDuplicate {
+        /// The task.
+        task: TaskId,
+        /// Who sent it.
+        from: NodeId,
+    },
+    /// The lifecycle moved on.
+    StateChanged {
+        /// The state left.
+        from: State,
+        /// The state entered.
+        to: State,
+    },
+    /// A task was accepted and is durable.
+    TaskAccepted {
+        /// The task.
+        task: TaskId,
+        /// The kind of work.
+        kind: TaskKind,
+    },
+    /// A task was given to a worker.
+    TaskAssigned {
+        /// The task.
+        task: TaskId,
+        /// The worker.
+        worker: NodeId,
+        /// Counts from 1.
+        attempt: u32,
+    },
+    /// A task has its one outcome, and it is durable.
+    TaskFinished {
+        /// The task.
+        task: TaskId,
+        /// How it ended.
+        status: TaskStatus,
+        /// Who produced the outcome.
+        worker: Option<NodeId>,
+        /// From acceptance to outcome, in microseconds.
+        elapsed_micros: u64,
+    },
+    /// A task was taken from a worker and waits again.
+    TaskReassigned {
+        /// The task.
+        task: TaskId,
+        /// The worker that had it.
+        worker: NodeId,
+        /// Why.
+        reason: ReassignReason,
+    },
+    /// A task that was accepted before a restart waits again.
+    TaskRecovered {
+        /// The task.
+        task: TaskId,
+    },
+    /// This node began to compute a task.
+    TaskStarted {
+        /// The task.
+        task: TaskId,
+        /// Who accepted it.
+        origin: NodeId,
+        /// The attempt.
+        attempt: u32,
+    },
+    /// Records did not become durable.
+    WriteFailed {
+        /// The write.
+        write: WriteId,
+        /// Why.
+        error: WriteError,
+    },
+}
+
+/// Why a link ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkDownReason {
+    /// The connection closed.
+    Closed,
+    /// Another link to the same peer is kept instead.
+    Duplicate,
+    /// The other end broke the protocol.
+    Fault,
+    /// One of the two nodes said goodbye.
+    Goodbye,
+    /// The failure detector gave the peer up.
+    Unanswered,
+}
+
+/// Why a node turns a link down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefuseReason {
+    /// Another link to this peer is kept.
+    Duplicate,
+    /// It has as many peers as it may.
+    Full,
+    /// The peer is at an address that is not of a local network.
+    NotLocal,
+    /// The peer belongs to another network.
+    OtherNetwork,
+    /// The peer speaks another version of the protocol.
+    OtherVersion,
+    /// The peer holds this node's own key.
+    SameIdentity,
+    /// It is on its way out.
+    ShuttingDown,
+}
+
+/// Why a routed message ended on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DropReason {
+    /// No path to the destination is known.
+    NoRoute,
+    /// It made as many hops as it might.
+    TtlExceeded,
+}
+
+/// Why a task is taken from its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReassignReason {
+    /// What ran it died, and its node said so.
+    Crashed,
+    /// The worker handed it back before it left.
+    HandedBack,
+    /// The lease ran out.
+    LeaseExpired,
+    /// The worker had no room, or no such model.
+    Refused,
+    /// The worker is no longer reachable, or does not answer.
+    Unreachable,
+}

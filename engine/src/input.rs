@@ -1,0 +1,130 @@
+//! What goes into a node.
+
+use crate::error::{InferenceError, WriteError};
+use crate::identity::PublicKey;
+use crate::ids::{DialId, JobId, LinkId, RequestId, WriteId};
+use crate::request::Request;
+use crate::task::{TaskKind, TaskOutput};
+use core::net::{IpAddr, SocketAddr};
+use serde::{Deserialize, Serialize};
+
+/// Something that happened in the world around a node. Anything at all may arrive in any order: what makes no
+/// sense (an unknown link, an answer to nothing) is ignored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Input {
+    /// A multicast packet of the discovery service arrived.
+    Datagram {
+        /// Its sender.
+        from: SocketAddr,
+        /// Its payload.
+        bytes: Vec<u8>,
+    },
+    /// A dial did not lead to a link.
+    DialFailed {
+        /// The dial.
+        dial: DialId,
+        /// Why.
+        error: DialError,
+    },
+    /// One whole frame arrived.
+    Frame {
+        /// The link that it came over.
+        link: LinkId,
+        /// Its payload.
+        bytes: Vec<u8>,
+    },
+    /// The world cannot read on: the peer announced a frame above the limit.
+    FrameTooLarge {
+        /// The link that it came over; the driver closes it.
+        link: LinkId,
+    },
+    /// A job ended: one item per text of the job and in its order, or one reason for all.
+    InferenceDone {
+        /// The job.
+        job: JobId,
+        /// Time spent computing, in microseconds.
+        micros: u64,
+        /// What came of it.
+        result: Result<Vec<Result<TaskOutput, InferenceError>>, InferenceError>,
+    },
+    /// A generation job produced more text.
+    InferenceProgress {
+        /// The job.
+        job: JobId,
+        /// The piece of text.
+        text: String,
+    },
+    /// The addresses at which this host can be reached, whenever they change.
+    Interfaces(Vec<Interface>),
+    /// A link is gone.
+    LinkDown {
+        /// The link.
+        link: LinkId,
+    },
+    /// An authenticated connection is ready for frames.
+    LinkUp {
+        /// Its name from now on.
+        link: LinkId,
+        /// The key that the other end proved to hold.
+        peer: PublicKey,
+        /// The address of the other end.
+        remote: SocketAddr,
+        /// The dial that it came from; `None` where the other end dialled.
+        dial: Option<DialId>,
+    },
+    /// The transport takes connections.
+    Listening {
+        /// The port that it bound.
+        port: u16,
+    },
+    /// A model can or cannot be used from now on.
+    Model {
+        /// Its name.
+        name: String,
+        /// What it can do.
+        kind: TaskKind,
+        /// Whether it is loaded.
+        ready: bool,
+    },
+    /// A user asks something.
+    Request {
+        /// Names the question in its answer.
+        id: RequestId,
+        /// The question.
+        request: Request,
+    },
+    /// A user no longer waits for an answer.
+    RequestDropped {
+        /// The question.
+        id: RequestId,
+    },
+    /// Time passed: some deadline may have been reached.
+    Tick,
+    /// A write ended.
+    WriteDone {
+        /// The write.
+        id: WriteId,
+        /// Whether its records are durable now.
+        result: Result<(), WriteError>,
+    },
+}
+
+/// One network interface with one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Interface {
+    /// The operating system's number for it.
+    pub index: u32,
+    /// Its address.
+    pub address: IpAddr,
+}
+
+/// Why a dial failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum DialError {
+    /// Whoever answered proved to hold another key than expected, or none.
+    Authentication,
+    /// Nothing listens there, or it cannot be reached.
+    Refused,
+    /// No answer in time.
+    Timeout,
+}

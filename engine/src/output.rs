@@ -1,0 +1,135 @@
+//! What comes out of a node.
+
+use crate::event::Event;
+use crate::ids::{DialId, JobId, LinkId, NodeId, RequestId, WriteId};
+use crate::record::Record;
+use crate::request::Answer;
+use crate::task::TaskKind;
+use core::net::SocketAddr;
+use serde::{Deserialize, Serialize};
+
+/// Something for the world around a node to do, in order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Output {
+    /// Stop a job; it still ends with one [`crate::Input::InferenceDone`].
+    Cancel {
+        /// The job.
+        job: JobId,
+    },
+    /// Connect; ends with one [`crate::Input::LinkUp`] or [`crate::Input::DialFailed`].
+    Dial {
+        /// Names the dial in its answer.
+        dial: DialId,
+        /// Where to.
+        address: SocketAddr,
+        /// Who must answer; `None` where anybody may.
+        expect: Option<NodeId>,
+    },
+    /// Close a link once what was sent before is flushed; [`crate::Input::LinkDown`] follows.
+    Disconnect {
+        /// The link.
+        link: LinkId,
+    },
+    /// Something that observers may want to know. Feeds nothing back.
+    Event(Event),
+    /// The node is STOPPED: flush and leave with this status.
+    Exit {
+        /// 0 where nothing was cut off, else 130.
+        code: u8,
+    },
+    /// Run a piece of inference; ends with one [`crate::Input::InferenceDone`].
+    Infer {
+        /// Names the job in its answers.
+        job: JobId,
+        /// The model's name.
+        model: String,
+        /// The work.
+        work: Work,
+    },
+    /// Send a packet to the discovery service's multicast group.
+    Multicast {
+        /// The interface to send it on.
+        interface: u32,
+        /// Its payload.
+        bytes: Vec<u8>,
+    },
+    /// Answer a user.
+    Reply {
+        /// The question.
+        id: RequestId,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Send a frame. A link whose queue is full drops the frame and closes.
+    Send {
+        /// The link.
+        link: LinkId,
+        /// The frame's payload, at most [`crate::wire::FRAME_BYTES_MAX`].
+        frame: Vec<u8>,
+        /// What goes first when the link is busy.
+        priority: Priority,
+    },
+    /// Make records durable, together or not at all; ends with one [`crate::Input::WriteDone`]. Writes become
+    /// durable in the order in which they were asked for.
+    Write {
+        /// Names the write in its answer.
+        id: WriteId,
+        /// The records.
+        records: Vec<Record>,
+    },
+}
+
+/// What goes first when a link is busy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Priority {
+    /// Heartbeats, membership, acknowledgements.
+    Control,
+    /// Task inputs and outputs.
+    Bulk,
+}
+
+/// A piece of inference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work {
+    /// Label each text.
+    Classify {
+        /// The texts.
+        texts: Vec<String>,
+    },
+    /// Make a vector of each text.
+    Embed {
+        /// The texts.
+        texts: Vec<String>,
+    },
+    /// Continue one prompt; reports progress.
+    Generate {
+        /// The prompt.
+        prompt: String,
+        /// The most tokens to produce.
+        max_tokens: u32,
+    },
+}
+
+impl Work {
+    /// Returns the kind of task that this work serves.
+    pub const fn kind(&self) -> TaskKind {
+        match self {
+            Self::Classify { .. } => TaskKind::Classification,
+            Self::Embed { .. } => TaskKind::Embedding,
+            Self::Generate { .. } => TaskKind::Generation,
+        }
+    }
+
+    /// Returns how many outputs the work has.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Classify { texts } | Self::Embed { texts } => texts.len(),
+            Self::Generate { .. } => 1,
+        }
+    }
+
+    /// Tells whether the work has no outputs.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,180 @@
+//! What users ask of their own node, and what it answers.
+
+use crate::error::Rejection;
+use crate::heartbeat::Liveness;
+use crate::ids::{NodeId, TaskId};
+use crate::lifecycle::State;
+use crate::task::{ResultSummary, TaskKind, TaskSpec, TaskStatus};
+use crate::time::UnixMillis;
+use core::net::SocketAddr;
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+
+/// A question or command. Each gets exactly one answer, some of them late.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Answered with [`Response::Task`] once the task has its outcome.
+    AwaitTask(TaskId),
+    /// Ends an open task as CANCELLED; answered with [`Response::Task`] once that is durable.
+    Cancel(TaskId),
+    /// Answered with [`Response::Members`].
+    Members,
+    /// Answered with [`Response::Peers`].
+    Peers,
+    /// Begins the shutdown; answered with [`Response::ShuttingDown`].
+    Shutdown,
+    /// Answered with [`Response::Status`].
+    Status,
+    /// Accepts a task; answered with [`Response::Submitted`] once it is durable.
+    Submit(TaskSpec),
+    /// Answered with [`Response::Task`].
+    Task(TaskId),
+    /// Answered with [`Response::Tasks`], newest first.
+    Tasks {
+        /// The most tasks to list.
+        limit: u32,
+        /// How many of the newest to leave out.
+        offset: u32,
+    },
+}
+
+/// The answer to one [`Request`].
+pub type Answer = Result<Response, Rejection>;
+
+/// A good answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Response {
+    /// Who exists, this node included, by id.
+    Members(Vec<MemberView>),
+    /// Who this node has a link to, by id.
+    Peers(Vec<PeerView>),
+    /// The shutdown has begun.
+    ShuttingDown,
+    /// How the node is.
+    Status(Box<StatusView>),
+    /// The task is durable under this name.
+    Submitted(TaskId),
+    /// How one task stands.
+    Task(Box<TaskView>),
+    /// A part of the tasks, newest first.
+    Tasks {
+        /// How many there are in all.
+        total: u32,
+        /// The part asked for.
+        tasks: Vec<TaskView>,
+    },
+}
+
+/// How a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// Its id.
+    pub node_id: NodeId,
+    /// Its lifecycle state.
+    pub state: State,
+    /// The product's version.
+    pub version: String,
+    /// The network that it belongs to.
+    pub network: String,
+    /// Where peers connect.
+    pub network_port: u16,
+    /// Time since it became ACTIVE; `None` before.
+    pub uptime_millis: Option<u64>,
+    /// Nodes that it has a link to.
+    pub peers: u32,
+    /// Nodes that it knows to exist, itself included.
+    pub members: u32,
+    /// Accepted tasks that wait.
+    pub tasks_queued: u32,
+    /// Accepted tasks that run.
+    pub tasks_running: u32,
+    /// Results kept.
+    pub results: u32,
+    /// The models that it can run.
+    pub models: Vec<ModelView>,
+    /// The wall clock.
+    pub timestamp: UnixMillis,
+}
+
+/// A model that a node can run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ModelView {
+    /// Its name.
+    pub name: String,
+    /// What it can do.
+    pub kind: TaskKind,
+    /// Whether it is loaded.
+    pub ready: bool,
+}
+
+/// A node that this node has a link to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerView {
+    /// Its id.
+    pub node_id: NodeId,
+    /// The other end of the link.
+    pub address: SocketAddr,
+    /// Where it takes connections.
+    pub network_port: u16,
+    /// The product's version that it runs.
+    pub version: String,
+    /// What the failure detector says.
+    pub liveness: Liveness,
+    /// How long the link has been up.
+    pub connected_millis: u64,
+    /// Frames received.
+    pub messages_in: u64,
+    /// Frames sent.
+    pub messages_out: u64,
+    /// Time since its last sign of life.
+    pub last_heard_millis: u64,
+    /// Smoothed heartbeat round trip; `None` before the first.
+    pub round_trip_micros: Option<u64>,
+}
+
+/// A node known to exist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberView {
+    /// Its id.
+    pub node_id: NodeId,
+    /// Where it says that it can be reached.
+    pub addresses: Vec<SocketAddr>,
+    /// The product's version that it runs.
+    pub version: String,
+    /// Links between this node and it: 0 for itself, 1 for a peer.
+    pub hops: u32,
+    /// The nodes that it has links to.
+    pub links: Vec<NodeId>,
+}
+
+/// How one task stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskView {
+    /// Its name.
+    pub id: TaskId,
+    /// The kind of work.
+    pub kind: TaskKind,
+    /// The model's name.
+    pub model: String,
+    /// How it stands.
+    pub status: TaskStatus,
+    /// When it was accepted.
+    pub submitted_at: UnixMillis,
+    /// From acceptance to now, or to the outcome.
+    pub elapsed_millis: u64,
+    /// Attempts begun.
+    pub attempts: u32,
+    /// The node that runs it or that made its outcome.
+    pub worker: Option<NodeId>,
+    /// The first 100 characters of the input.
+    pub preview: String,
+    /// Terminal tasks only.
+    pub result: Option<ResultSummary>,
+}
+
+/// The longest list that one answer carries.
+pub const LIST_MAX: u32 = 1_000;
+
+/// The timeouts that a task may ask for.
+pub const TIMEOUT_RANGE: core::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(3_600);

@@ -1,0 +1,225 @@
+//! The words of a task: what is asked, how it stands, how it ended.
+
+use crate::ids::{NodeId, TaskId, TraceId};
+use crate::time::UnixMillis;
+use core::fmt;
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+
+/// The kind of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskKind {
+    /// Text to a label with scores.
+    Classification,
+    /// Text to a vector.
+    Embedding,
+    /// Prompt to text, token by token.
+    Generation,
+}
+
+impl fmt::Display for TaskKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Classification => "classification",
+            Self::Embedding => "embedding",
+            Self::Generation => "generation",
+        })
+    }
+}
+
+/// What a user asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// The kind of work.
+    pub kind: TaskKind,
+    /// The model's name; `None` lets the node choose its primary model for the kind.
+    pub model: Option<String>,
+    /// The text to work on.
+    pub input: String,
+    /// How long the task may take from acceptance to outcome.
+    pub timeout: Duration,
+    /// Generation only: the most tokens to produce.
+    pub max_tokens: u32,
+}
+
+/// How a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum TaskStatus {
+    /// Accepted and durable; waits for a worker.
+    Queued,
+    /// A worker has begun it.
+    Running,
+    /// Ended with an output.
+    Completed,
+    /// Ended with a reason.
+    Failed,
+    /// Ended because its time was over.
+    Timeout,
+    /// Ended because its user said so.
+    Cancelled,
+}
+
+impl TaskStatus {
+    /// Tells whether nothing can follow this status.
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Timeout | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for TaskStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Queued => "QUEUED",
+            Self::Running => "RUNNING",
+            Self::Completed => "COMPLETED",
+            Self::Failed => "FAILED",
+            Self::Timeout => "TIMEOUT",
+            Self::Cancelled => "CANCELLED",
+        })
+    }
+}
+
+/// What a completed task produced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskOutput {
+    /// The chosen label, and every label with its probability.
+    Classification {
+        /// The most probable label.
+        label: String,
+        /// All labels, most probable first.
+        scores: Vec<(String, f32)>,
+    },
+    /// A vector of unit length; the model fixes its dimension.
+    Embedding {
+        /// The vector's components.
+        vector: Vec<f32>,
+        /// Tokens of the input that the model saw.
+        tokens: u32,
+    },
+    /// Generated text.
+    Generation {
+        /// The text, without the prompt.
+        text: String,
+        /// Tokens of the prompt.
+        prompt_tokens: u32,
+        /// Tokens produced.
+        tokens: u32,
+    },
+}
+
+/// Why a task failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskFailure {
+    /// The model refused this input; the text says why.
+    InputRejected(String),
+    /// The model could not be loaded or run; the text says why.
+    ModelFailed(String),
+    /// Three attempts each ended with the death of whatever ran it.
+    Poison,
+}
+
+impl TaskFailure {
+    /// Returns the reason's stable name.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InputRejected(_) => "input_rejected",
+            Self::ModelFailed(_) => "model_failed",
+            Self::Poison => "poison",
+        }
+    }
+}
+
+impl fmt::Display for TaskFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InputRejected(why) => write!(f, "the model refused the input: {why}"),
+            Self::ModelFailed(why) => write!(f, "the model failed: {why}"),
+            Self::Poison => f.write_str("every attempt ended with the death of its worker"),
+        }
+    }
+}
+
+/// How a task ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Its user cancelled it.
+    Cancelled,
+    /// It has an output.
+    Completed(TaskOutput),
+    /// It failed.
+    Failed(TaskFailure),
+    /// Its time was over.
+    Timeout,
+}
+
+impl Outcome {
+    /// Returns the status that this outcome gives its task.
+    pub const fn status(&self) -> TaskStatus {
+        match self {
+            Self::Cancelled => TaskStatus::Cancelled,
+            Self::Completed(_) => TaskStatus::Completed,
+            Self::Failed(_) => TaskStatus::Failed,
+            Self::Timeout => TaskStatus::Timeout,
+        }
+    }
+}
+
+/// A task that was accepted and has no outcome yet, as it is kept on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredTask {
+    /// Its name.
+    pub id: TaskId,
+    /// What was asked; `model` is always filled in.
+    pub spec: TaskSpec,
+    /// When it was accepted.
+    pub submitted_at: UnixMillis,
+    /// Ties the steps of the task together across nodes.
+    pub trace: TraceId,
+    /// Attempts begun so far.
+    pub attempts: u32,
+}
+
+/// A task's one terminal outcome, as it is kept on disk and shown to users.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskResult {
+    /// Everything but the outcome's body.
+    pub summary: ResultSummary,
+    /// The outcome.
+    pub outcome: Outcome,
+}
+
+/// What is known of a finished task without reading its output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResultSummary {
+    /// The task's name.
+    pub id: TaskId,
+    /// The kind of work.
+    pub kind: TaskKind,
+    /// The model's name.
+    pub model: String,
+    /// The terminal status.
+    pub status: TaskStatus,
+    /// Why it failed, if it did.
+    pub failure: Option<TaskFailure>,
+    /// The node that produced the outcome; `None` where no worker had a part in it.
+    pub worker: Option<NodeId>,
+    /// Time spent computing, in microseconds.
+    pub execution_micros: u64,
+    /// Attempts made.
+    pub attempts: u32,
+    /// When the task was accepted.
+    pub submitted_at: UnixMillis,
+    /// When it ended.
+    pub completed_at: UnixMillis,
+    /// When it will be forgotten.
+    pub expires_at: UnixMillis,
+    /// Size of the output in bytes, as stored.
+    pub output_bytes: u64,
+    /// The first 100 characters of the input.
+    pub preview: String,
+    /// Ties the steps of the task together across nodes.
+    pub trace: TraceId,
+}

@@ -1,0 +1,1 @@
+//! The key file of a node.

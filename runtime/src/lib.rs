@@ -1,0 +1,20 @@
+//! The real world around the engine: one driver loop over five ports, and what stands behind each port here.
+
+#![warn(clippy::print_stdout)]
+
+pub mod clock;
+pub mod config;
+pub mod driver;
+#[cfg(feature = "http")]
+pub mod http;
+pub mod identity;
+#[cfg(feature = "candle")]
+pub mod inference;
+pub mod logging;
+#[cfg(feature = "libp2p")]
+pub mod multicast;
+pub mod ports;
+#[cfg(feature = "redb")]
+pub mod store;
+#[cfg(feature = "libp2p")]
+pub mod transport;

@@ -1,0 +1,1 @@
+//! JSON lines for machines, plain lines for people.

@@ -1,0 +1,1 @@
+//! The UDP sockets under the discovery service.

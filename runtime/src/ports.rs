@@ -1,0 +1,146 @@
+//! The five things a node needs of the world around it, as the driver sees them.
+//!
+//! Each world implements them once: sockets, disk and model processes in the real one, turmoil's network and
+//! seeded stand-ins in the simulated one. All `next` futures are cancel-safe: dropping one loses nothing.
+
+use engine::ids::{DialId, JobId, WriteId};
+use engine::input::{DialError, Input, Interface};
+use engine::output::{Output, Work};
+use engine::record::Record;
+use engine::task::{TaskKind, TaskOutput};
+use engine::{InferenceError, Instant, NodeId, PublicKey, UnixMillis, WriteError};
+use futures::{AsyncRead, AsyncWrite};
+use std::future::Future;
+use std::net::SocketAddr;
+
+/// Gives authenticated, encrypted byte streams between nodes, one per connection.
+pub trait Transport: Send + 'static {
+    /// A byte stream; dropping it closes the connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Begins to connect; [`Transport::next`] reports the end of it.
+    fn dial(&mut self, dial: DialId, address: SocketAddr, expect: Option<NodeId>);
+
+    /// Waits for the next connection, or the end of a dial.
+    fn next(&mut self) -> impl Future<Output = TransportEvent<Self::Stream>> + Send;
+}
+
+/// What a transport reports.
+#[derive(Debug)]
+pub enum TransportEvent<S> {
+    /// A dial did not lead to a connection.
+    DialFailed {
+        /// The dial.
+        dial: DialId,
+        /// Why.
+        error: DialError,
+    },
+    /// The transport takes connections on this port. Reported once, first.
+    Listening {
+        /// The port.
+        port: u16,
+    },
+    /// A connection is up, its other end proved to hold `peer`.
+    Up {
+        /// The key of the other end.
+        peer: PublicKey,
+        /// The address of the other end.
+        remote: SocketAddr,
+        /// The dial that it came from; `None` where the other end dialled.
+        dial: Option<DialId>,
+        /// The byte stream.
+        stream: S,
+    },
+}
+
+/// Sends and receives the packets of the discovery service's multicast group.
+pub trait Multicast: Send + 'static {
+    /// Sends a packet on one interface; a packet that cannot be sent is lost.
+    fn send(&mut self, interface: u32, bytes: Vec<u8>);
+
+    /// Waits for the next packet, or the next change of this host's interfaces.
+    fn next(&mut self) -> impl Future<Output = MulticastEvent> + Send;
+}
+
+/// What a multicast port reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MulticastEvent {
+    /// All interfaces, at first and whenever they change.
+    Interfaces(Vec<Interface>),
+    /// A packet, this host's own ones included.
+    Packet {
+        /// Its sender.
+        from: SocketAddr,
+        /// Its payload.
+        bytes: Vec<u8>,
+    },
+}
+
+/// Makes records durable.
+pub trait Store: Send + 'static {
+    /// Begins to write the records, together or not at all, after all earlier writes.
+    fn write(&mut self, id: WriteId, records: Vec<Record>);
+
+    /// Waits for the next write to end.
+    fn next(&mut self) -> impl Future<Output = (WriteId, Result<(), WriteError>)> + Send;
+}
+
+/// Runs models.
+pub trait Inference: Send + 'static {
+    /// Begins a job; [`Inference::next`] reports its progress and its end, exactly once.
+    fn start(&mut self, job: JobId, model: String, work: Work);
+
+    /// Asks a job to stop; it still ends once. An unknown job is ignored.
+    fn cancel(&mut self, job: JobId);
+
+    /// Waits for the next report.
+    fn next(&mut self) -> impl Future<Output = InferenceEvent> + Send;
+}
+
+/// What an inference port reports.
+#[derive(Clone, Debug, PartialEq)]
+pub enum InferenceEvent {
+    /// A job ended: one item per text of the job and in its order, or one reason for all.
+    Done {
+        /// The job.
+        job: JobId,
+        /// Time spent computing, in microseconds.
+        micros: u64,
+        /// What came of it.
+        result: Result<Vec<Result<TaskOutput, InferenceError>>, InferenceError>,
+    },
+    /// A model can or cannot be used from now on.
+    Model {
+        /// Its name.
+        name: String,
+        /// What it can do.
+        kind: TaskKind,
+        /// Whether it is loaded.
+        ready: bool,
+    },
+    /// A generation job produced more text.
+    Progress {
+        /// The job.
+        job: JobId,
+        /// The piece of text.
+        text: String,
+    },
+}
+
+/// Tells the time.
+pub trait Clock: Send + 'static {
+    /// Returns the time since this clock's origin. Never goes back.
+    fn now(&self) -> Instant;
+
+    /// Returns the wall-clock time.
+    fn wall(&self) -> UnixMillis;
+}
+
+/// Sees all that goes into a node and comes out of it, in order. Feeds nothing back.
+pub trait Journal: Send + 'static {
+    /// An input is about to be handled.
+    fn input(&mut self, now: Instant, input: &Input);
+
+    /// An output is about to be carried out.
+    fn output(&mut self, now: Instant, output: &Output);
+}
