@@ -10,6 +10,7 @@ pub mod http;
 pub mod identity;
 #[cfg(feature = "candle")]
 pub mod inference;
+mod links;
 pub mod logging;
 #[cfg(feature = "libp2p")]
 pub mod multicast;
