@@ -112,7 +112,9 @@ impl MulticastSocket {
                 Ok(socket) => {
                     self.sockets.insert(found.index, GroupSocket { address: found.address, socket });
                 }
-                Err(error) => tracing::debug!(interface = found.name, %error, "no multicast on this interface"),
+                Err(error) => {
+                    tracing::debug!(interface = found.name, %error, "no multicast on this interface")
+                }
             }
         }
         if self.sockets.is_empty() && !self.warned {
@@ -126,21 +128,24 @@ impl MulticastSocket {
     /// Takes one packet from whichever interface has one.
     fn poll_packet(&mut self, cx: &mut Context<'_>) -> Poll<MulticastEvent> {
         let (before, after) = (0..=self.heard, self.heard.saturating_add(1)..);
+        let mut busy = false;
         for (&index, socket) in self.sockets.range(after).chain(self.sockets.range(before)) {
-            // Bounded, so that a socket that only fails does not hold the node.
-            for _ in 0..RECEIVE_ATTEMPTS {
-                let mut buffer = ReadBuf::new(&mut self.buffer);
-                match socket.socket.poll_recv_from(cx, &mut buffer) {
-                    Poll::Pending => break,
-                    Poll::Ready(Ok(from)) if buffer.filled().len() <= PACKET_BYTES_MAX => {
-                        let bytes = buffer.filled().to_vec();
-                        self.heard = index;
-                        return Poll::Ready(MulticastEvent::Packet { from, bytes });
-                    }
-                    Poll::Ready(Ok(from)) => tracing::debug!(%from, "a packet is too large and was dropped"),
-                    Poll::Ready(Err(error)) => tracing::debug!(%error, "a packet could not be received"),
+            let mut buffer = ReadBuf::new(&mut self.buffer);
+            match socket.socket.poll_recv_from(cx, &mut buffer) {
+                Poll::Pending => continue,
+                Poll::Ready(Ok(from)) if buffer.filled().len() <= PACKET_BYTES_MAX => {
+                    let bytes = buffer.filled().to_vec();
+                    self.heard = index;
+                    return Poll::Ready(MulticastEvent::Packet { from, bytes });
                 }
+                Poll::Ready(Ok(from)) => tracing::debug!(%from, "a packet is too large and was dropped"),
+                Poll::Ready(Err(error)) => tracing::debug!(%error, "a packet could not be received"),
             }
+            busy = true;
+        }
+        if busy {
+            // There may be more behind what was dropped; the rest of the node gets its turn first.
+            cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
@@ -164,11 +169,7 @@ impl Multicast for MulticastSocket {
                     return Poll::Ready(MulticastEvent::Interfaces(interfaces));
                 }
             }
-            let polled = self.poll_packet(cx);
-            if polled.is_pending() && self.sockets.is_empty() && self.reported.is_none() {
-                cx.waker().wake_by_ref();
-            }
-            polled
+            self.poll_packet(cx)
         })
         .await
     }
@@ -207,11 +208,7 @@ fn find_interfaces(only: Option<&[String]>) -> Vec<Found> {
 fn usefulness(found: &Found) -> u8 {
     const VIRTUAL: [&str; 11] =
         ["br-", "bridge", "cali", "cni", "docker", "flannel", "lxc", "podman", "veth", "virbr", "vmnet"];
-    if VIRTUAL.iter().any(|prefix| found.name.starts_with(prefix)) {
-        2
-    } else {
-        u8::from(found.loopback)
-    }
+    if VIRTUAL.iter().any(|prefix| found.name.starts_with(prefix)) { 2 } else { u8::from(found.loopback) }
 }
 
 fn open_socket(options: &MulticastOptions, found: &Found) -> io::Result<UdpSocket> {
@@ -240,8 +237,130 @@ const RECEIVE_BUFFER_BYTES: usize = 256 << 10;
 /// Addresses used; beyond, the least useful ones are left out.
 const INTERFACES_MAX: usize = 64;
 
-/// Reads of one socket before the next has its turn.
-const RECEIVE_ATTEMPTS: usize = 4;
-
 /// How often the interfaces are read anew.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use super::*;
+    use std::process::Command;
+    use tokio::time::timeout;
+
+    const NETNS: &str = "MULTICAST_TEST_IN_NAMESPACE";
+
+    fn loopback_only(port: u16) -> MulticastOptions {
+        MulticastOptions { interfaces: Some(vec!["lo".to_owned()]), port, ..MulticastOptions::default() }
+    }
+
+    async fn next(socket: &mut MulticastSocket) -> MulticastEvent {
+        timeout(Duration::from_secs(5), socket.next()).await.expect("an event in time")
+    }
+
+    async fn interfaces(socket: &mut MulticastSocket) -> Vec<Interface> {
+        match next(socket).await {
+            MulticastEvent::Interfaces(interfaces) => interfaces,
+            MulticastEvent::Packet { .. } => panic!("a packet before the interfaces"),
+        }
+    }
+
+    async fn packet(socket: &mut MulticastSocket) -> (SocketAddr, Vec<u8>) {
+        match next(socket).await {
+            MulticastEvent::Packet { from, bytes } => (from, bytes),
+            MulticastEvent::Interfaces(interfaces) => panic!("{interfaces:?}"),
+        }
+    }
+
+    /// Two sockets, each of which hears the other and itself over loopback.
+    async fn meet(options: MulticastOptions) {
+        let port = options.port;
+        let (mut a, mut b) = (MulticastSocket::open(options.clone()), MulticastSocket::open(options));
+        let (seen_a, seen_b) = (interfaces(&mut a).await, interfaces(&mut b).await);
+        let loopback = Interface { index: 1, address: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+        assert_eq!((seen_a, seen_b), (vec![loopback], vec![loopback]));
+        let mut sockets = [a, b];
+        for (sender, bytes) in [(0, b"from a".to_vec()), (1, vec![7; PACKET_BYTES_MAX])] {
+            sockets[sender].send(1, bytes.clone());
+            for socket in &mut sockets {
+                let expected = (SocketAddr::from((Ipv4Addr::LOCALHOST, port)), bytes.clone());
+                assert_eq!(packet(socket).await, expected);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn nodes_on_loopback_hear_each_other_and_themselves() {
+        meet(loopback_only(45_353)).await;
+    }
+
+    #[tokio::test]
+    async fn a_host_with_nothing_but_loopback_is_enough() {
+        if std::env::var_os(NETNS).is_some() {
+            return meet(MulticastOptions::default()).await;
+        }
+        let script = "ip link set lo up && exec \"$0\" --exact \"$1\" --nocapture";
+        let name = "multicast::tests::a_host_with_nothing_but_loopback_is_enough";
+        let exe = std::env::current_exe().unwrap();
+        let probe = Command::new("unshare").args(["-rn", "ip", "link", "set", "lo", "up"]).output();
+        if !probe.is_ok_and(|probe| probe.status.success()) {
+            eprintln!("skipped: this host does not let the test make a network namespace");
+            return;
+        }
+        let child = Command::new("unshare")
+            .args(["-rn", "sh", "-c", script])
+            .arg(exe)
+            .arg(name)
+            .env(NETNS, "1")
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+    }
+
+    #[tokio::test]
+    async fn without_any_interface_nothing_fails() {
+        let options =
+            MulticastOptions { interfaces: Some(vec!["nowhere0".to_owned()]), ..MulticastOptions::default() };
+        let mut socket = MulticastSocket::open(options);
+        assert_eq!(interfaces(&mut socket).await, []);
+        socket.send(1, b"lost".to_vec());
+        assert!(timeout(Duration::from_millis(50), socket.next()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_dropped_beyond_the_buffer_and_too_large_packets_always() {
+        let options = loopback_only(45_354);
+        let (mut a, mut b) = (MulticastSocket::open(options.clone()), MulticastSocket::open(options));
+        interfaces(&mut a).await;
+        interfaces(&mut b).await;
+        for _ in 0..4 {
+            a.send(1, vec![0; PACKET_BYTES_MAX + 1]);
+            a.send(1, vec![0; 20_000]);
+        }
+        for _ in 0..2_000 {
+            a.send(1, vec![1; 1000]);
+        }
+        let mut received = 0;
+        while let Ok(event) = timeout(Duration::from_millis(200), b.next()).await {
+            let MulticastEvent::Packet { bytes, .. } = event else { panic!("{event:?}") };
+            assert_eq!(bytes.len(), 1000);
+            received += 1;
+        }
+        assert!(received > 0 && received < 1_000, "{received}");
+        a.send(1, b"after".to_vec());
+        assert_eq!(packet(&mut b).await.1, b"after");
+    }
+
+    #[test]
+    fn container_interfaces_come_last() {
+        let found = |name: &str, loopback| Found {
+            name: name.to_owned(),
+            index: 1,
+            address: Ipv4Addr::LOCALHOST,
+            loopback,
+            multicast: true,
+        };
+        let ranks = [("eth0", false), ("lo", true), ("docker0", false), ("veth12", false), ("br-9f", false)]
+            .map(|(name, loopback)| usefulness(&found(name, loopback)));
+        assert_eq!(ranks, [0, 1, 2, 2, 2]);
+    }
+}
