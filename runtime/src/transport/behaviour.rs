@@ -27,6 +27,7 @@ use tokio::time::{Instant, Sleep};
 
 /// What becomes of a connection.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every connection comes up")]
 pub(super) enum LinkEvent {
     /// Its stream was not open in time, or never will be. The connection closes.
     Failed {
@@ -151,7 +152,12 @@ impl NetworkBehaviour for Links {
         self.limits.on_swarm_event(event);
     }
 
-    fn on_connection_handler_event(&mut self, peer_id: PeerId, connection: ConnectionId, event: HandlerEvent) {
+    fn on_connection_handler_event(
+        &mut self,
+        peer_id: PeerId,
+        connection: ConnectionId,
+        event: HandlerEvent,
+    ) {
         let event = match event {
             HandlerEvent::Dropped => None,
             HandlerEvent::Failed { late } => Some(LinkEvent::Failed { connection, late }),
@@ -199,6 +205,7 @@ enum State {
 
 /// What a handler tells the behaviour.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every connection comes up")]
 pub(super) enum HandlerEvent {
     /// Whoever had the stream let go of it.
     Dropped,

@@ -174,7 +174,9 @@ impl Task {
                 let dial = self.dials.remove(&connection);
                 Some(TransportEvent::Up { peer, remote, dial, stream })
             }
-            SwarmEvent::ConnectionClosed { connection_id, .. } => self.fail(connection_id, DialError::Refused),
+            SwarmEvent::ConnectionClosed { connection_id, .. } => {
+                self.fail(connection_id, DialError::Refused)
+            }
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 tracing::debug!(%error, "a dial failed");
                 self.fail(connection_id, dial_error(&error))
@@ -273,12 +275,15 @@ fn failure(error: &(dyn Error + 'static)) -> Failure {
 }
 
 fn io_failure(error: &io::Error) -> Failure {
-    Failure(match error.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::Other => DialError::Authentication,
-        io::ErrorKind::TimedOut => DialError::Timeout,
-        // Whatever else the operating system says, nobody useful is there now.
-        _ => DialError::Refused,
-    })
+    let kind = error.kind();
+    // A cipher or a length that does not fit comes as one of the first two.
+    if matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::Other) {
+        Failure(DialError::Authentication)
+    } else if kind == io::ErrorKind::TimedOut {
+        Failure(DialError::Timeout)
+    } else {
+        Failure(DialError::Refused)
+    }
 }
 
 fn dial_error(error: &swarm::DialError) -> DialError {
@@ -286,7 +291,9 @@ fn dial_error(error: &swarm::DialError) -> DialError {
         swarm::DialError::Denied { cause } if cause.downcast_ref::<WrongPeer>().is_some() => {
             DialError::Authentication
         }
-        swarm::DialError::LocalPeerId { .. } | swarm::DialError::WrongPeerId { .. } => DialError::Authentication,
+        swarm::DialError::LocalPeerId { .. } | swarm::DialError::WrongPeerId { .. } => {
+            DialError::Authentication
+        }
         swarm::DialError::Transport(errors) => errors.first().map_or(DialError::Refused, transport_error),
         swarm::DialError::Aborted
         | swarm::DialError::Denied { .. }

@@ -63,7 +63,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Multiplexer<C> {
         Self { connection, inbound: VecDeque::new(), waiting: None }
     }
 
-    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Result<yamux::Stream, yamux::ConnectionError>> {
+    fn poll_connection(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<yamux::Stream, yamux::ConnectionError>> {
         let next = ready!(self.connection.poll_next_inbound(cx));
         Poll::Ready(next.unwrap_or(Err(yamux::ConnectionError::Closed)))
     }

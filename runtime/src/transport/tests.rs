@@ -171,7 +171,9 @@ async fn some_other_server_is_no_node() {
     let address = server.local_addr().unwrap();
     tokio::spawn(async move {
         let (mut stream, _) = server.accept().await.unwrap();
-        tokio::io::AsyncWriteExt::write_all(&mut stream, &b"HTTP/1.1 400 Bad Request\r\n".repeat(9)).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, &b"HTTP/1.1 400 Bad Request\r\n".repeat(9))
+            .await
+            .unwrap();
         tokio::time::sleep(Duration::from_secs(10)).await;
     });
     a.dial(DialId(1), address, None);
@@ -208,7 +210,6 @@ async fn thirty_two_join_at_once() {
     for seed in 0..32 {
         nodes.push(transport(seed).await);
     }
-    let started = Instant::now();
     let joins: Vec<_> = nodes
         .into_iter()
         .map(|mut node| {
@@ -228,7 +229,6 @@ async fn thirty_two_join_at_once() {
         link.stream.read_exact(&mut hello).await.unwrap();
         links.push(link);
     }
-    eprintln!("32 joins: {:?}", started.elapsed());
     for join in joins {
         links.push(join.await.unwrap().1);
     }
@@ -268,9 +268,9 @@ async fn a_connection_without_a_stream_is_closed_in_time() {
     let (tcp, _) = tcp::Tcp::bind(&[loopback(0)]).unwrap();
     let keypair = ::libp2p::identity::Keypair::generate_ed25519();
     let peer = keypair.public().to_peer_id();
-    let config = ::libp2p::swarm::Config::with_tokio_executor()
-        .with_idle_connection_timeout(Duration::from_secs(60));
-    let stack = self::libp2p::stack(tcp, &keypair);
+    let config =
+        ::libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(Duration::from_secs(60));
+    let stack = libp2p::stack(tcp, &keypair);
     let mut silent = ::libp2p::Swarm::new(stack, ::libp2p::swarm::dummy::Behaviour, peer, config);
     silent.dial(tcp::multiaddress(loopback(b.port()))).unwrap();
     let mut connected = None;
