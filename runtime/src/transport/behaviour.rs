@@ -1,10 +1,11 @@
 //! One stream per connection, as a libp2p behaviour.
 //!
 //! The dialler of a connection opens one stream; both ends surface it once. A connection whose stream is not
-//! open in time is closed, and so is one whose stream was dropped. Connections to the wrong node, or to a key
+//! open in time is closed, and so is one whose stream was dropped: by the end that dropped it last, or after a
+//! moment by the other. Closing a socket at once would throw away what is still on its way. Connections to the wrong node, or to a key
 //! that is no Ed25519 key, are denied before any stream is opened.
 
-use super::stream::LinkStream;
+use super::stream::{Dropped, LinkStream};
 use super::tcp::socket_address;
 use engine::{NodeId, PublicKey};
 use libp2p::core::transport::PortUse;
@@ -22,6 +23,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
@@ -195,10 +197,12 @@ enum Side {
 }
 
 enum State {
-    /// Nothing more will happen here.
+    /// The connection is about to close.
     Done,
+    /// The stream was dropped here, and the other end has its time to read on and close.
+    Lingering { deadline: Pin<Box<Sleep>> },
     /// The stream is in somebody's hands.
-    Open { dropped: oneshot::Receiver<Infallible> },
+    Open { dropped: oneshot::Receiver<Dropped> },
     /// No stream yet.
     Opening { asked: bool, deadline: Pin<Box<Sleep>> },
 }
@@ -266,7 +270,8 @@ impl ConnectionHandler for LinkHandler {
     }
 
     fn connection_keep_alive(&self) -> bool {
-        !matches!(self.state, State::Done)
+        // A connection is closed by name. The swarm's own way would not write out what is left.
+        true
     }
 
     fn on_behaviour_event(&mut self, event: Infallible) {
@@ -299,21 +304,29 @@ impl ConnectionHandler for LinkHandler {
         if let Some(event) = self.event.take() {
             return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(event));
         }
-        let last = match &mut self.state {
-            State::Done => return Poll::Pending,
-            State::Open { dropped } => {
-                // Nothing can be received but the drop of the other end.
-                ready!(Pin::new(dropped).poll(cx)).ok();
-                HandlerEvent::Dropped
-            }
-            State::Opening { asked, .. } if self.side == Side::Dialler && !*asked => {
-                *asked = true;
-                let protocol = self.listen_protocol();
-                return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
-            }
-            State::Opening { deadline, .. } => {
-                ready!(deadline.as_mut().poll(cx));
-                HandlerEvent::Failed { late: true }
+        let last = loop {
+            match &mut self.state {
+                State::Done => return Poll::Pending,
+                State::Lingering { deadline } => {
+                    ready!(deadline.as_mut().poll(cx));
+                    break HandlerEvent::Dropped;
+                }
+                State::Open { dropped } => match ready!(Pin::new(dropped).poll(cx)) {
+                    Ok(Dropped::First) => {
+                        let deadline = Box::pin(tokio::time::sleep(LINGER));
+                        self.state = State::Lingering { deadline };
+                    }
+                    Ok(Dropped::Last) | Err(_) => break HandlerEvent::Dropped,
+                },
+                State::Opening { asked, .. } if self.side == Side::Dialler && !*asked => {
+                    *asked = true;
+                    let protocol = self.listen_protocol();
+                    return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
+                }
+                State::Opening { deadline, .. } => {
+                    ready!(deadline.as_mut().poll(cx));
+                    break HandlerEvent::Failed { late: true };
+                }
             }
         };
         self.state = State::Done;
@@ -336,3 +349,6 @@ const PROTOCOL: StreamProtocol = StreamProtocol::new("/p2p-ai-agents/link/1");
 
 /// The multihash code of a digest that is the value itself.
 const MULTIHASH_IDENTITY: u64 = 0;
+
+/// How long the other end may take to read on after this end dropped the stream.
+const LINGER: Duration = Duration::from_secs(1);

@@ -15,7 +15,7 @@ use futures::StreamExt;
 use libp2p::connection_limits::ConnectionLimits;
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::timeout::TransportTimeoutError;
-use libp2p::core::transport::{Boxed, TransportError};
+use libp2p::core::transport::{Boxed, ListenerId, TransportError};
 use libp2p::core::upgrade::{NegotiationError, ProtocolError, Version};
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{self, ConnectionId, SwarmEvent};
@@ -86,12 +86,13 @@ impl Libp2pTransport {
     /// [`BindError`] where an address cannot be bound.
     pub fn bind(secret: &[u8; 32], listen: &[SocketAddr], limits: Limits) -> Result<Self, BindError> {
         let (tcp, port) = Tcp::bind(listen)?;
+        let listeners = tcp.listeners();
         let swarm = swarm(tcp, keypair(secret), limits);
         let (dials, requests) = mpsc::channel(DIALS_MAX);
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         // The channel is empty and its other end is on this screen.
         let _ = sender.try_send(TransportEvent::Listening { port });
-        let task = Task { swarm, requests, events: sender, dials: BTreeMap::new() };
+        let task = Task { swarm, listeners, requests, events: sender, dials: BTreeMap::new() };
         tokio::spawn(task.run());
         Ok(Self { dials, events, refused: VecDeque::new(), port })
     }
@@ -126,6 +127,7 @@ impl Transport for Libp2pTransport {
 /// Owns the swarm.
 struct Task {
     swarm: Swarm<Links>,
+    listeners: Vec<ListenerId>,
     requests: mpsc::Receiver<Dial>,
     events: mpsc::Sender<TransportEvent<LinkStream>>,
     /// Dials without an outcome.
@@ -194,19 +196,25 @@ impl Task {
         Some(TransportEvent::DialFailed { dial, error })
     }
 
-    /// Lets what was written go out, within limits, then drops every connection.
+    /// Gives streams that were dropped with the transport the time to be read, then closes every connection.
     async fn close(mut self) {
+        for listener in std::mem::take(&mut self.listeners) {
+            self.swarm.remove_listener(listener);
+        }
+        let _ = tokio::time::timeout(LINGER_TIMEOUT, self.drain()).await;
         let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
         for peer in peers {
             // An error says that the peer is gone already.
             let _ = self.swarm.disconnect_peer_id(peer);
         }
-        let drained = async {
-            while self.swarm.connected_peers().next().is_some() {
-                self.swarm.select_next_some().await;
-            }
-        };
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, drained).await;
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.drain()).await;
+    }
+
+    async fn drain(&mut self) {
+        while self.swarm.connected_peers().next().is_some() {
+            // A stream in the event is dropped with it.
+            drop(self.swarm.select_next_some().await);
+        }
     }
 }
 
@@ -318,8 +326,11 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the dialler may take to open the stream of a connection that it made.
 pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long connections may take to write out what they hold once the transport is dropped.
-const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long connections whose streams are dropped may take to end by themselves once the transport is dropped.
+const LINGER_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// How long the other connections may then take to write out what they hold.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Dials that may wait for the swarm; the engine makes a handful at a time. Beyond, they fail at once.
 const DIALS_MAX: usize = 64;

@@ -75,6 +75,10 @@ impl Tcp {
         Ok((Self { listeners, first: 0, pause: None }, port))
     }
 
+    pub(super) fn listeners(&self) -> Vec<ListenerId> {
+        self.listeners.iter().map(|(id, _)| *id).collect()
+    }
+
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(pause) = &mut self.pause {
             std::task::ready!(pause.as_mut().poll(cx));

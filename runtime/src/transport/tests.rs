@@ -100,18 +100,40 @@ async fn two_nodes_exchange_bytes_and_know_each_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dropping_one_end_ends_the_other_and_loses_nothing_written() {
-    let (a, _b, from_a, from_b) = linked().await;
-    let (mut here, mut there) = (from_a.stream, from_b.stream);
-    here.write_all(&[9; 200_000]).await.unwrap();
-    here.flush().await.unwrap();
-    drop(here);
-    assert_eq!(read_to_end(&mut there).await.len(), 200_000);
-    // The transport itself goes on: another dial to the same node works.
-    drop(there);
-    let (mut a, mut b) = (a, _b);
-    a.dial(DialId(8), loopback(b.port()), Some(id(2)));
-    let (again, _) = tokio::join!(up(&mut a), up(&mut b));
-    assert_eq!(again.dial, Some(DialId(8)));
+    let (mut a, mut b) = (transport(1).await, transport(2).await);
+    for round in 0..20 {
+        a.dial(DialId(round), loopback(b.port()), Some(id(2)));
+        let (here, there) = tokio::join!(up(&mut a), up(&mut b));
+        assert_eq!(here.dial, Some(DialId(round)));
+        // Both ends take their turn.
+        let (mut first, mut last) =
+            if round % 2 == 0 { (here.stream, there.stream) } else { (there.stream, here.stream) };
+        last.write_all(b"nobody reads this").await.unwrap();
+        last.flush().await.unwrap();
+        first.write_all(&[9; 200_000]).await.unwrap();
+        first.flush().await.unwrap();
+        drop(first);
+        assert_eq!(read_to_end(&mut last).await.len(), 200_000, "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_stream_closes_the_connection_even_if_the_other_end_holds_on() {
+    let (mut a, mut b, from_a, from_b) = linked().await;
+    drop(from_a);
+    // Two links to one peer are allowed: once the first is really gone, two more come up.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut held = Vec::new();
+    while held.len() < 4 {
+        a.dial(DialId(9), loopback(b.port()), None);
+        let event = next(&mut a).await;
+        if matches!(event, TransportEvent::Up { .. }) {
+            held.push(event);
+            held.push(next(&mut b).await);
+        }
+        assert!(Instant::now() < deadline, "the dropped link still counts");
+    }
+    drop(from_b);
 }
 
 #[tokio::test(flavor = "multi_thread")]
