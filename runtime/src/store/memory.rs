@@ -52,3 +52,21 @@ impl Store for MemoryStore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn writes_are_done_in_order_and_removals_remove() {
+        let mut store = MemoryStore::default();
+        store.write(WriteId(1), vec![Record::Probe]);
+        store.write(
+            WriteId(2),
+            vec![Record::RemoveTask(TaskId([1; 16])), Record::RemoveResult(TaskId([1; 16]))],
+        );
+        assert_eq!(store.next().await, (WriteId(1), Ok(())));
+        assert_eq!(store.next().await, (WriteId(2), Ok(())));
+        assert_eq!((store.saved(), store.result(TaskId([1; 16]))), (Saved::default(), None));
+    }
+}

@@ -385,3 +385,57 @@ fn kill_at_any_moment_loses_nothing_acknowledged() {
     assert!(acknowledged.len() as u64 >= KILLS);
     eprintln!("{KILLS} kills, {} acknowledged writes, none lost", acknowledged.len());
 }
+
+const SMALL_DISK: &str = "STORE_TEST_SMALL_DISK";
+
+/// Fills the file system at `home`, frees some of it, and goes on.
+async fn fill(home: &Path) {
+    let path = home.join("node.redb");
+    let ballast = home.join("ballast");
+    std::fs::write(&ballast, vec![0; 2 << 20]).unwrap();
+    let (mut store, ..) = RedbStore::open(&path).unwrap();
+    let mut acknowledged = BTreeSet::new();
+    let mut write = 0;
+    let refused = loop {
+        store.write(WriteId(write), (write * 100..write * 100 + 100).map(task).collect());
+        match next(&mut store).await.1 {
+            Ok(()) => acknowledged.extend(write * 100..write * 100 + 100),
+            Err(error) => break error,
+        }
+        write += 1;
+    };
+    assert_eq!(refused, WriteError::Full);
+    assert!(!acknowledged.is_empty());
+
+    std::fs::remove_file(ballast).unwrap();
+    store.write(WriteId(write + 1), vec![task(u64::MAX)]);
+    assert_eq!(next(&mut store).await, (WriteId(write + 1), Ok(())));
+    acknowledged.insert(u64::MAX);
+    drop(store);
+    assert!(numbers(&RedbStore::open(&path).unwrap().1).is_superset(&acknowledged));
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_apart_and_survived() {
+    if let Some(home) = std::env::var_os(SMALL_DISK) {
+        return fill(Path::new(&home)).await;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let mount = "mount -t tmpfs -o size=6m small \"$0\"";
+    let in_namespace = |script: &str| {
+        Command::new("unshare")
+            .args(["-rm", "sh", "-c", script])
+            .arg(home.path())
+            .arg(std::env::current_exe().unwrap())
+            .arg("store::redb::tests::a_full_disk_is_told_apart_and_survived")
+            .env(SMALL_DISK, home.path())
+            .output()
+    };
+    if !in_namespace(mount).is_ok_and(|probe| probe.status.success()) {
+        eprintln!("skipped: this host does not let the test mount a small file system");
+        return;
+    }
+    let child = in_namespace(&format!("{mount} && exec \"$1\" --exact \"$2\" --nocapture")).unwrap();
+    let said = [child.stdout, child.stderr].concat();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&said));
+}
