@@ -15,7 +15,6 @@ pub mod logging;
 #[cfg(feature = "libp2p")]
 pub mod multicast;
 pub mod ports;
-#[cfg(feature = "redb")]
 pub mod store;
 #[cfg(feature = "libp2p")]
 pub mod transport;
