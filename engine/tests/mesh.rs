@@ -34,9 +34,9 @@ fn submit(network: &mut Network, place: usize, input: &str) -> TaskId {
 
 fn finished(network: &Network, place: usize) -> Vec<(TaskId, TaskStatus, usize)> {
     let place_of = |id| (0..10).find(|&at| network.id(at) == id).unwrap();
-    let event = |event: &Event| match event {
-        Event::TaskFinished { task, status, worker, .. } => Some((*task, *status, place_of((*worker)?))),
-        _ => None,
+    let event = |event: &Event| {
+        let Event::TaskFinished { task, status, worker, .. } = event else { return None };
+        Some((*task, *status, place_of((*worker)?)))
     };
     network.events(place).iter().filter_map(event).collect()
 }
