@@ -190,3 +190,72 @@ fn names(groups: &[Vec<u32>]) -> String {
         |members: &Vec<u32>| members.iter().map(|node| format!("n{node}")).collect::<Vec<_>>().join(" ");
     groups.iter().map(group).collect::<Vec<_>>().join(" | ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scenario(faults: &str) -> Scenario {
+        let text = format!("nodes = 4\nduration = \"60s\"\nexecutor = \"event-queue\"\n{faults}");
+        Scenario::parse("faults.toml", &text).unwrap()
+    }
+
+    const WALLS: &str = "[[fault]]\nat = \"1s\"\nkind = \"partition\"\n\
+        groups = [[\"n0\"], [\"n1\", \"n2\"]]\nheal_after = \"2s\"\n\
+        [[fault]]\nat = \"2s\"\nkind = \"stall\"\ngroups = [[\"n1\"], [\"n0\", \"n2\"]]\n\
+        [liveness]\nafter = \"9s\"\nwithin = \"9s\"\n";
+
+    #[test]
+    fn walls_stand_between_groups_until_they_are_lifted() {
+        let scenario = scenario(WALLS);
+        let random = Random::new(1);
+        let mut faults = Faults::new(&scenario, random);
+        let passages = |faults: &Faults| [(0, 1), (1, 2), (0, 3), (2, 1)].map(|(a, b)| faults.passage(a, b));
+        let seen: Vec<_> = Faults::changes(&scenario, random)
+            .iter()
+            .map(|change| {
+                faults.take(change.step).unwrap();
+                (change.at.as_secs(), passages(&faults))
+            })
+            .collect();
+        let (cut, open, stalled) = (Passage::Cut, Passage::Open, Passage::Stalled);
+        let expected = [
+            (1, [cut, open, open, open]),
+            (2, [cut, stalled, open, stalled]),
+            (3, [stalled, stalled, open, stalled]),
+            (9, [open; 4]),
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_node_stops_once_and_starts_once() {
+        let stops = "[[fault]]\nat = \"1s\"\nkind = \"kill\"\nnode = \"n1\"\nrestart_after = \"5s\"\n\
+            [[fault]]\nat = \"2s\"\nkind = \"power_loss\"\nnode = \"n1\"\nrestart_after = \"1s\"\n\
+            [[fault]]\nat = \"2s\"\nkind = \"power_loss\"\n";
+        let scenario = scenario(stops);
+        let mut faults = Faults::new(&scenario, Random::new(1));
+        let mut effects = Vec::new();
+        for change in Faults::changes(&scenario, Random::new(1)) {
+            effects.extend(faults.take(change.step).map(|(effect, _)| effect));
+        }
+        let [first, any, last] = effects.as_slice() else { panic!("{effects:?}") };
+        assert_eq!((first, last), (&Effect::Stop(1, Stop::Kill), &Effect::Start(1)));
+        let Effect::Stop(victim, Stop::PowerLoss) = any else { panic!("{any:?}") };
+        assert_ne!(*victim, 1);
+        assert!(!faults.powered(*victim) && !faults.runs(*victim) && faults.runs(1));
+        assert_eq!(faults.passage(*victim, 1), Passage::Cut);
+    }
+
+    #[test]
+    fn removing_a_fault_leaves_the_others_where_they_were() {
+        let fault = |node: &str| format!("[[fault]]\nat = \"1s..20s\"\nkind = \"kill\"\nnode = \"{node}\"\n");
+        let random = Random::new(5);
+        let both = Faults::changes(&scenario(&(fault("n0") + &fault("n1"))), random);
+        let first = Faults::changes(&scenario(&fault("n0")), random);
+        let of_first = |changes: &[Change]| {
+            changes.iter().find(|change| change.step == Step::Strike(0)).map(|change| change.at)
+        };
+        assert_eq!(of_first(&both), of_first(&first));
+    }
+}

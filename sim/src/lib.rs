@@ -19,6 +19,7 @@ mod observer;
 mod random;
 pub mod report;
 pub mod scenario;
+mod sweep;
 mod trace;
 mod users;
 
@@ -26,10 +27,10 @@ pub use executor::Executor;
 pub use observer::Line;
 pub use report::{Failure, Report};
 pub use scenario::{Scenario, ScenarioError};
+pub use sweep::Sweep;
 pub use trace::TraceSummary;
 
 use cluster::Cluster;
-use core::ops::RangeInclusive;
 use observer::Observer;
 use std::sync::Arc;
 use std::time::Instant;
@@ -53,9 +54,4 @@ pub fn run_with(scenario: &Scenario, seed: u64, options: Options) -> Report {
     let observer = Observer::new(scenario, Arc::clone(&cluster));
     let observer = scenario.executor.run(scenario, &cluster, observer);
     Report::new(scenario, seed, began.elapsed(), observer)
-}
-
-/// Runs a scenario under each of many seeds, one after the other, as the reports are asked for.
-pub fn run_seeds(scenario: &Scenario, seeds: RangeInclusive<u64>) -> impl Iterator<Item = Report> {
-    seeds.map(move |seed| run(scenario, seed))
 }

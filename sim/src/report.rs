@@ -8,7 +8,7 @@ use crate::trace::TraceSummary;
 use core::fmt;
 use core::time::Duration;
 use engine::Instant;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// What one run came to.
@@ -24,9 +24,11 @@ pub struct Report {
     pub seed: u64,
     /// The nodes.
     pub nodes: u32,
-    /// How much time was simulated.
+    /// How much time was simulated; microseconds for programs.
+    #[serde(rename = "simulated_micros", serialize_with = "as_micros")]
     pub simulated: Duration,
     /// How long that took. The only part that differs from run to run.
+    #[serde(rename = "wall_micros", serialize_with = "as_micros")]
     pub wall: Duration,
     /// How each submitted task ended, in the order of submission.
     pub outcomes: Vec<OutcomeKind>,
@@ -140,6 +142,10 @@ impl Report {
     }
 }
 
+fn as_micros<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(engine::time::micros(*duration))
+}
+
 /// Returns what a run without violations failed to do.
 fn disappointments(
     scenario: &Scenario,
@@ -212,5 +218,59 @@ impl Report {
             self.invariants.iter().map(|(name, checks)| format!("{name} ({checks})")).collect();
         writeln!(f, "invariants  {}", checks.join(", "))?;
         writeln!(f, "trace       {} inputs, {} outputs", self.trace.inputs, self.trace.outputs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(failures: Vec<Failure>) -> Report {
+        Report {
+            scenario: "scenarios/worker_dies.toml".to_owned(),
+            why: "a worker that dies mid-task must not lose the task.".to_owned(),
+            executor: Executor::EventQueue,
+            seed: 7,
+            nodes: 3,
+            simulated: Duration::from_secs(60),
+            wall: Duration::from_millis(12),
+            outcomes: vec![OutcomeKind::Completed, OutcomeKind::Completed, OutcomeKind::Rejected],
+            rejections: BTreeMap::from([("queue_full", 1)]),
+            story: vec![Line { at: Instant::from_micros(5_000_000), words: "n1 loses power".to_owned() }],
+            story_left_out: 2,
+            invariants: BTreeMap::from([("one_terminal_outcome", 4)]),
+            events: BTreeMap::from([("link_up", 6)]),
+            liveness: Some(Some(Instant::from_micros(30_000_000))),
+            trace: TraceSummary { hash: "0123456789abcdef".to_owned(), inputs: 10, outputs: 20 },
+            failures,
+            repeat: "p2p-ai-agents sim run scenarios/worker_dies.toml --seed 7".to_owned(),
+        }
+    }
+
+    #[test]
+    fn people_read_a_story_and_its_end() {
+        insta::assert_snapshot!(report(Vec::new()));
+    }
+
+    #[test]
+    fn a_failure_names_what_is_wrong_and_how_to_see_it_again() {
+        let violation = Violation {
+            invariant: "one_terminal_outcome",
+            at: Instant::from_micros(9_000_000),
+            node: Some(1),
+            words: "task x finished a second time".to_owned(),
+        };
+        insta::assert_snapshot!(report(vec![
+            Failure::Violated(violation),
+            Failure::NotReached("task_reassigned")
+        ]));
+    }
+
+    #[test]
+    fn programs_get_json() {
+        let json = report(Vec::new()).to_json();
+        assert_eq!(json["simulated_micros"], 60_000_000);
+        assert_eq!(json["outcomes"][2], "rejected");
+        assert_eq!(json["trace"]["hash"], "0123456789abcdef");
     }
 }

@@ -1,5 +1,7 @@
 //! A scenario that is wrong is refused, with the line and what to do about it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 use sim::Scenario;
 
 /// A line that replaces another, and what is said about it.

@@ -1,5 +1,7 @@
 //! Known bugs, put back, are caught by the scenarios.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 use engine::config::{Config, Mutant};
 use sim::{Executor, Failure, Options, Scenario};
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! A mesh with nothing to do comes to rest: once everybody knows everybody, no link is made and none given up.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 use sim::{Executor, Scenario};
 
 #[test]

@@ -1,6 +1,8 @@
 //! The same seed gives the same run: twice in one process, in two processes, and on both executors; another
 //! seed gives another.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 use sim::{Executor, Scenario};
 use std::path::Path;
 use std::process::Command;

@@ -1,6 +1,8 @@
 //! Every scenario of the repository passes, on every executor that can model it, under several seeds, and ends
 //! the same way on both.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 use sim::report::Report;
 use sim::{Executor, Scenario};
 use std::path::{Path, PathBuf};

@@ -89,3 +89,49 @@ impl Invariant for DurableBeforeAcknowledged {
         self.checks
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::record::Record;
+    use engine::task::{StoredTask, TaskKind, TaskSpec, TaskStatus};
+    use engine::{RequestId, TraceId, UnixMillis};
+
+    const TASK: TaskId = TaskId([1; 16]);
+
+    fn record() -> Record {
+        let spec = TaskSpec {
+            kind: TaskKind::Embedding,
+            model: None,
+            input: String::new(),
+            timeout: core::time::Duration::from_secs(1),
+            max_tokens: 0,
+        };
+        let trace = TraceId([0; 16]);
+        Record::Task(Box::new(StoredTask { id: TASK, spec, submitted_at: UnixMillis(0), trace, attempts: 0 }))
+    }
+
+    #[test]
+    fn a_promise_rests_on_the_disk_of_the_node_that_makes_it() {
+        let mut invariant = DurableBeforeAcknowledged::new(2);
+        let reply = Output::Reply { id: RequestId(0), answer: Ok(Response::Submitted(TASK)) };
+        assert!(invariant.see(0, Fact::Output(&reply)).is_err());
+        assert_eq!(invariant.see(0, Fact::Durable(&record())), Ok(()));
+        assert_eq!(invariant.see(0, Fact::Output(&reply)), Ok(()));
+        assert!(invariant.see(1, Fact::Output(&reply)).is_err());
+    }
+
+    #[test]
+    fn an_outcome_rests_on_its_result() {
+        let mut invariant = DurableBeforeAcknowledged::new(1);
+        assert_eq!(invariant.see(0, Fact::Durable(&record())), Ok(()));
+        let finished = Output::Event(Event::TaskFinished {
+            task: TASK,
+            status: TaskStatus::Completed,
+            worker: None,
+            elapsed_micros: 0,
+        });
+        assert!(invariant.see(0, Fact::Output(&finished)).is_err());
+        assert_eq!(invariant.checks(), 1);
+    }
+}
