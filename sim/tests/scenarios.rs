@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use sim::report::Report;
-use sim::{Executor, Scenario};
+use sim::{Executor, Scenario, Sweep};
 use std::path::{Path, PathBuf};
 
 #[test]
@@ -43,19 +43,28 @@ fn two_workers_finish() {
 }
 
 #[test]
+fn everything_goes_wrong() {
+    let scenario = load("everything_goes_wrong");
+    for (executor, seeds) in [(Executor::EventQueue, 1..=100), (Executor::Turmoil, 1..=2)] {
+        let sweep = Sweep::run(&scenario.on(executor).unwrap(), seeds, |_| {});
+        assert!(sweep.passed(), "{executor}: {sweep}");
+    }
+}
+
+#[test]
 fn every_scenario_is_tested_here_and_says_why_it_exists() {
     let tests = include_str!("scenarios.rs");
     let files = std::fs::read_dir(folder()).unwrap();
     for file in files.map(|entry| entry.unwrap().path()) {
         let name = file.file_stem().unwrap().to_str().unwrap();
-        assert!(tests.contains(&format!("passes(\"{name}\"")), "{name} has no test");
-        assert!(!Scenario::load(&file).unwrap().why.is_empty(), "{name} does not say why it exists");
+        assert!(tests.contains(&format!("(\"{name}\"")), "{name} has no test");
+        assert!(!load(name).why.is_empty(), "{name} does not say why it exists");
     }
 }
 
 /// Runs a scenario under many seeds on the event queue, and under the first few of them on turmoil too.
 fn passes(name: &str, seeds: std::ops::RangeInclusive<u64>) {
-    let scenario = Scenario::load(&folder().join(format!("{name}.toml"))).unwrap();
+    let scenario = load(name);
     let events = scenario.on(Executor::EventQueue).unwrap();
     let turmoil = scenario.on(Executor::Turmoil).unwrap();
     for seed in seeds {
@@ -69,6 +78,10 @@ fn passes(name: &str, seeds: std::ops::RangeInclusive<u64>) {
 fn passed(report: Report) -> Report {
     assert!(report.passed(), "{report}");
     report
+}
+
+fn load(name: &str) -> Scenario {
+    Scenario::load(&folder().join(format!("{name}.toml"))).unwrap()
 }
 
 fn folder() -> PathBuf {
