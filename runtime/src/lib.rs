@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod config;
 pub mod driver;
+pub mod home;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod identity;
