@@ -172,8 +172,10 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {
-    let digits: Vec<u8> =
-        text.chars().map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok())).collect::<Option<_>>()?;
+    let digits: Vec<u8> = text
+        .chars()
+        .map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok()))
+        .collect::<Option<_>>()?;
     let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
     if digits.len() == 64 { bytes.try_into().ok() } else { None }
 }
@@ -244,7 +246,10 @@ mod tests {
         for (text, expected) in cases {
             fs::write(home.identity_file(), &text).unwrap();
             let error = load_or_create(&home).unwrap_err();
-            assert!(matches!(error, IdentityError::Damaged { damage, .. } if damage == expected), "{error:?}");
+            assert!(
+                matches!(error, IdentityError::Damaged { damage, .. } if damage == expected),
+                "{error:?}"
+            );
             assert_eq!(fs::read_to_string(home.identity_file()).unwrap(), text);
         }
     }
