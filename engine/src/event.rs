@@ -236,6 +236,8 @@ pub enum LinkDownReason {
     Fault,
     /// One of the two nodes said goodbye.
     Goodbye,
+    /// The peer has restarted, and its new link takes over.
+    Restarted,
     /// The failure detector gave the peer up.
     Unanswered,
 }

@@ -1,4 +1,455 @@
 //! Messages between nodes and their codec.
+//!
+//! A frame is one kind byte and a postcard body. Decoding is total and bounded: any bytes give a message whose
+//! every list and text is within its limit, or an error, and never more memory than a small multiple of the frame.
+//! A hello carries the protocol version in a fixed place before its body, so that nodes of any two versions can
+//! tell each other apart.
+
+use crate::error::{DecodeError, InferenceError};
+use crate::event::{DropReason, RefuseReason};
+use crate::identity::PublicKey;
+use crate::ids::{MessageId, NodeId, TaskId, TraceId};
+use crate::task::{TaskKind, TaskOutput};
+use crate::time::UnixMillis;
+use core::net::SocketAddr;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The largest frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
+
+/// The largest frame that a peer may send before its hello was taken, in bytes.
+pub const HELLO_BYTES_MAX: usize = 8 << 10;
+
+/// The version of the protocol; nodes of different versions refuse each other.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// One message between two neighbours.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    /// What members say of themselves, each signed by its member.
+    Adverts(Vec<SignedAdvert>),
+    /// The sender leaves.
+    Goodbye,
+    /// The first message on a link, from both ends.
+    Hello(Box<Hello>),
+    /// Asks for a sign of life.
+    Ping(Beat),
+    /// Answers a ping with its number.
+    Pong(Beat),
+    /// The sender closes the link, and why.
+    Refuse(RefuseReason),
+    /// Something on its way to a node that may be many links away.
+    Routed(Box<Envelope>),
+    /// The newest advert of each member that the sender holds; asks for newer ones.
+    Versions(Vec<(NodeId, u64)>),
+}
+
+/// How a node introduces itself on a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The sender's network.
+    pub network: String,
+    /// Differs each time that the sender starts.
+    pub incarnation: u64,
+    /// The sender's own advert.
+    pub advert: SignedAdvert,
+}
+
+/// What a heartbeat carries: at most 18 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// Numbers the pings of one link.
+    pub number: u32,
+    /// A digest of the members that the sender sees, and of their adverts' versions.
+    pub digest: u64,
+    /// Tasks that the sender has to run.
+    pub load: u16,
+}
+
+/// What a member says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advert {
+    /// Whose advert this is, and the key that signs it.
+    pub key: PublicKey,
+    /// Grows with each advert of the member, across its restarts too.
+    pub sequence: u64,
+    /// Where the member takes connections.
+    pub addresses: Vec<SocketAddr>,
+    /// The product's version.
+    pub version: String,
+    /// Jobs that the member runs at the same time.
+    pub slots: u16,
+    /// Models that the member can run.
+    pub models: Vec<(String, TaskKind)>,
+    /// Nodes that the member has a link to, in ascending order.
+    pub links: Vec<NodeId>,
+}
+
+/// An encoded [`Advert`] with its member's signature over exactly these bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedAdvert {
+    /// The encoded advert.
+    pub body: Bytes,
+    /// The signature's two halves.
+    pub signature: ([u8; 32], [u8; 32]),
+}
+
+/// Something on its way between two nodes that need not be neighbours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Links that it may still cross.
+    pub ttl: u8,
+    /// Links that it has crossed.
+    pub hops: u8,
+    /// Its name; a retry has the same.
+    pub message: MessageId,
+    /// Who sent it.
+    pub origin: NodeId,
+    /// Who it is for.
+    pub destination: NodeId,
+    /// The work that it belongs to.
+    pub trace: TraceId,
+    /// When it was sent.
+    pub sent_at: UnixMillis,
+    /// An encoded [`Payload`], opaque to relays.
+    pub payload: Bytes,
+}
+
+/// What an envelope holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Payload {
+    /// The message arrived, and what its sender needs to hear of it is durable.
+    Ack(MessageId),
+    /// Run this.
+    Assign(Assignment),
+    /// No longer run this.
+    Cancel(TaskId),
+    /// The worker has no room, or no such model.
+    Decline(Attempt),
+    /// The worker leaves before it could finish this.
+    HandBack(Attempt),
+    /// What came of it.
+    Outcome {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Time spent computing, in microseconds.
+        micros: u64,
+        /// The output, or why there is none.
+        result: Result<TaskOutput, InferenceError>,
+    },
+    /// The worker still has these.
+    Renew(Vec<Attempt>),
+    /// The worker has begun this.
+    Started(Attempt),
+    /// A relay could not pass the message on.
+    Undeliverable {
+        /// The message.
+        message: MessageId,
+        /// Why.
+        reason: DropReason,
+    },
+}
+
+/// One attempt at one task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The task.
+    pub task: TaskId,
+    /// Counts from 1.
+    pub number: u32,
+}
+
+/// A task as its worker gets it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Which attempt.
+    pub attempt: Attempt,
+    /// The kind of work.
+    pub kind: TaskKind,
+    /// The model's name.
+    pub model: String,
+    /// The text to work on.
+    pub input: String,
+    /// Generation only: the most tokens to produce.
+    pub max_tokens: u32,
+    /// Time left. No clock of another machine is relied upon.
+    pub remaining_millis: u64,
+    /// The work that it belongs to.
+    pub trace: TraceId,
+}
+
+impl Message {
+    /// Encodes the message as a frame.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Adverts(adverts) => frame(Kind::Adverts, adverts),
+            Self::Goodbye => frame(Kind::Goodbye, &()),
+            Self::Hello(hello) => {
+                let mut bytes = vec![Kind::Hello as u8];
+                bytes.extend_from_slice(&MAGIC);
+                bytes.extend_from_slice(&PROTOCOL_VERSION.to_be_bytes());
+                postcard::to_extend(hello, bytes).unwrap_or_default()
+            }
+            Self::Ping(beat) => frame(Kind::Ping, beat),
+            Self::Pong(beat) => frame(Kind::Pong, beat),
+            Self::Refuse(reason) => frame(Kind::Refuse, reason),
+            Self::Routed(envelope) => frame(Kind::Routed, envelope),
+            Self::Versions(versions) => frame(Kind::Versions, versions),
+        }
+    }
+
+    /// Decodes a frame.
+    ///
+    /// # Errors
+    /// [`DecodeError::Version`] for the hello of another protocol version, [`DecodeError::TooLarge`] above a limit,
+    /// [`DecodeError::Malformed`] for all else that [`Message::encode`] does not make.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.len() > FRAME_BYTES_MAX {
+            return Err(DecodeError::TooLarge);
+        }
+        let (&kind, body) = bytes.split_first().ok_or(DecodeError::Malformed)?;
+        let message = match Kind::from_byte(kind).ok_or(DecodeError::Malformed)? {
+            Kind::Adverts => Self::Adverts(whole(body)?),
+            Kind::Goodbye => whole(body).map(|()| Self::Goodbye)?,
+            Kind::Hello => Self::Hello(whole(versioned(body)?)?),
+            Kind::Ping => Self::Ping(whole(body)?),
+            Kind::Pong => Self::Pong(whole(body)?),
+            Kind::Refuse => Self::Refuse(whole(body)?),
+            Kind::Routed => Self::Routed(whole(body)?),
+            Kind::Versions => Self::Versions(whole(body)?),
+        };
+        match &message {
+            Self::Hello(hello) if hello.network.len() > NETWORK_BYTES_MAX => Err(DecodeError::TooLarge),
+            _ => Ok(message),
+        }
+    }
+}
+
+impl Advert {
+    /// Encodes the advert, to be signed.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_extend(self, Vec::new()).unwrap_or_default()
+    }
+
+    /// Decodes an advert and checks its limits; its signature is the caller's to check.
+    ///
+    /// # Errors
+    /// [`DecodeError`] where the bytes are not an advert or a part of it is over its limit.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.len() > ADVERT_BYTES_MAX {
+            return Err(DecodeError::TooLarge);
+        }
+        let advert: Self = whole(bytes)?;
+        let bounded = advert.addresses.len() <= ADDRESSES_MAX
+            && advert.links.len() <= LINKS_MAX
+            && advert.version.len() <= VERSION_BYTES_MAX
+            && advert.models.len() <= MODELS_MAX
+            && advert.models.iter().all(|(name, _)| name.len() <= MODEL_NAME_BYTES_MAX);
+        if !bounded {
+            return Err(DecodeError::TooLarge);
+        }
+        // Ascending and without repeats, so that a lookup is a binary search and a list has one form only.
+        let ordered = advert.links.windows(2).all(|pair| pair[0] < pair[1]);
+        if ordered { Ok(advert) } else { Err(DecodeError::Malformed) }
+    }
+}
+
+impl Payload {
+    /// Encodes the payload.
+    pub fn encode(&self) -> Bytes {
+        Bytes(postcard::to_extend(self, Vec::new()).unwrap_or_default())
+    }
+
+    /// Decodes a payload.
+    ///
+    /// # Errors
+    /// [`DecodeError`] where the bytes are not one.
+    pub fn decode(bytes: &Bytes) -> Result<Self, DecodeError> {
+        whole(&bytes.0)
+    }
+}
+
+/// Bytes that are copied whole by the codec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Bytes;
+
+            fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                Ok(Bytes(bytes.to_vec()))
+            }
+        }
+
+        deserializer.deserialize_bytes(Visitor)
+    }
+}
+
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Kind {
+    Hello = 0,
+    Refuse = 1,
+    Goodbye = 2,
+    Ping = 3,
+    Pong = 4,
+    Adverts = 5,
+    Versions = 6,
+    Routed = 7,
+}
+
+impl Kind {
+    const fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            0 => Self::Hello,
+            1 => Self::Refuse,
+            2 => Self::Goodbye,
+            3 => Self::Ping,
+            4 => Self::Pong,
+            5 => Self::Adverts,
+            6 => Self::Versions,
+            7 => Self::Routed,
+            _ => return None,
+        })
+    }
+}
+
+fn frame<T: Serialize>(kind: Kind, body: &T) -> Vec<u8> {
+    // Plain data into a vector: nothing here can fail.
+    postcard::to_extend(body, vec![kind as u8]).unwrap_or_default()
+}
+
+/// Decodes a body that must end where the value does.
+fn whole<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, DecodeError> {
+    match postcard::take_from_bytes(body) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) | Err(_) => Err(DecodeError::Malformed),
+    }
+}
+
+fn versioned(body: &[u8]) -> Result<&[u8], DecodeError> {
+    let rest = body.strip_prefix(&MAGIC).ok_or(DecodeError::Malformed)?;
+    let (version, rest) = rest.split_first_chunk::<2>().ok_or(DecodeError::Malformed)?;
+    match u16::from_be_bytes(*version) {
+        PROTOCOL_VERSION => Ok(rest),
+        other => Err(DecodeError::Version(u8::try_from(other).unwrap_or(u8::MAX))),
+    }
+}
+
+const MAGIC: [u8; 4] = *b"p2pa";
+const ADDRESSES_MAX: usize = 8;
+const ADVERT_BYTES_MAX: usize = 8 << 10;
+const LINKS_MAX: usize = 256;
+const MODELS_MAX: usize = 16;
+const MODEL_NAME_BYTES_MAX: usize = 96;
+const NETWORK_BYTES_MAX: usize = 64;
+const VERSION_BYTES_MAX: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hello() -> Message {
+        Message::Hello(Box::new(Hello {
+            network: "local".to_owned(),
+            incarnation: 7,
+            advert: SignedAdvert { body: Bytes(vec![1, 2, 3]), signature: ([4; 32], [5; 32]) },
+        }))
+    }
+
+    #[test]
+    fn messages_come_back_as_they_went() {
+        let beat = Beat { number: u32::MAX, digest: u64::MAX, load: u16::MAX };
+        let envelope = Envelope {
+            ttl: 10,
+            hops: 0,
+            message: MessageId([1; 16]),
+            origin: NodeId([2; 16]),
+            destination: NodeId([3; 16]),
+            trace: TraceId([4; 16]),
+            sent_at: UnixMillis(5),
+            payload: Payload::Ack(MessageId([6; 16])).encode(),
+        };
+        for message in [
+            hello(),
+            Message::Goodbye,
+            Message::Ping(beat),
+            Message::Pong(beat),
+            Message::Refuse(RefuseReason::Full),
+            Message::Routed(Box::new(envelope)),
+            Message::Versions(vec![(NodeId([9; 16]), 10)]),
+            Message::Adverts(Vec::new()),
+        ] {
+            assert_eq!(Message::decode(&message.encode()), Ok(message));
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_fits_into_24_bytes() {
+        let beat = Beat { number: u32::MAX, digest: u64::MAX, load: u16::MAX };
+        assert!(Message::Ping(beat).encode().len() <= 24);
+    }
+
+    #[test]
+    fn another_version_is_told_apart_whatever_follows() {
+        let mut bytes = hello().encode();
+        bytes[6] = 9;
+        assert_eq!(Message::decode(&bytes), Err(DecodeError::Version(9)));
+        bytes.truncate(8);
+        bytes.push(0xff);
+        assert_eq!(Message::decode(&bytes), Err(DecodeError::Version(9)));
+    }
+
+    #[test]
+    fn an_advert_has_one_form_and_limits() {
+        let key = crate::Identity::from_secret(&[1; 32]).public_key();
+        let mut advert = Advert {
+            key,
+            sequence: 1,
+            addresses: Vec::new(),
+            version: "1".to_owned(),
+            slots: 4,
+            models: Vec::new(),
+            links: vec![NodeId([1; 16]), NodeId([2; 16])],
+        };
+        assert_eq!(Advert::decode(&advert.encode()), Ok(advert.clone()));
+        advert.links.reverse();
+        assert_eq!(Advert::decode(&advert.encode()), Err(DecodeError::Malformed));
+        advert.links.clear();
+        advert.version = "1".repeat(33);
+        assert_eq!(Advert::decode(&advert.encode()), Err(DecodeError::TooLarge));
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_is_total_and_what_decodes_is_canonical(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+            let _ = Advert::decode(&bytes);
+            let _ = Payload::decode(&Bytes(bytes.clone()));
+            if let Ok(message) = Message::decode(&bytes) {
+                prop_assert_eq!(Message::decode(&message.encode()), Ok(message));
+            }
+        }
+
+        #[test]
+        fn every_truncation_of_a_hello_is_refused(cut in 0usize..100) {
+            let bytes = hello().encode();
+            prop_assume!(cut < bytes.len());
+            prop_assert!(Message::decode(&bytes[..cut]).is_err());
+        }
+    }
+}

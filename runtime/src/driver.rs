@@ -1,7 +1,56 @@
 //! THE loop: one node, driven over its five ports, in the real world and in the simulated one alike.
+//!
+//! Each turn carries out what the node wants, then waits for one thing to happen and tells the node of it. Selection
+//! is biased: where several things have happened, the order in which the node hears of them is fixed.
 
+use crate::links::Links;
+use crate::ports::{
+    Clock, Inference, InferenceEvent, Journal, Multicast, MulticastEvent, Store, Transport, TransportEvent,
+};
 use engine::request::{Answer, Request};
+use engine::{Input, Instant, Node, Output, RequestId};
+use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+
+/// What a node lives in: one implementation of each port, and an observer.
+#[derive(Debug)]
+pub struct World<T, M, S, I, C, J> {
+    /// Connections to other nodes.
+    pub transport: T,
+    /// The discovery service's packets.
+    pub multicast: M,
+    /// Durable records.
+    pub store: S,
+    /// Models.
+    pub inference: I,
+    /// The time.
+    pub clock: C,
+    /// Sees all that goes in and comes out.
+    pub journal: J,
+}
+
+/// Runs a node until it has stopped, and returns its exit status.
+pub async fn run<T, M, S, I, C, J>(
+    node: Node,
+    world: World<T, M, S, I, C, J>,
+    asks: mpsc::Receiver<Ask>,
+) -> u8
+where
+    T: Transport,
+    M: Multicast,
+    S: Store,
+    I: Inference,
+    C: Clock,
+    J: Journal,
+{
+    let (links, frames) = Links::new();
+    let (dropped, drops) = mpsc::unbounded_channel();
+    let requests = Requests { next: 0, replies: BTreeMap::new(), dropped };
+    let mut driver = Driver { node, world, links, requests };
+    driver.drive(Incoming { frames, asks, drops }).await
+}
 
 /// A question on its way to the node.
 #[derive(Debug)]
@@ -30,7 +79,7 @@ impl Handle {
         (Self { asks }, receiver)
     }
 
-    /// Asks, and waits for the answer.
+    /// Asks, and waits for the answer. Dropping the future withdraws the question.
     ///
     /// # Errors
     /// [`Stopped`] where the node went away before it answered.
@@ -41,5 +90,157 @@ impl Handle {
     }
 }
 
+struct Driver<T, M, S, I, C, J> {
+    node: Node,
+    world: World<T, M, S, I, C, J>,
+    links: Links,
+    requests: Requests,
+}
+
+/// What reaches the driver besides its ports.
+struct Incoming {
+    frames: mpsc::Receiver<Input>,
+    asks: mpsc::Receiver<Ask>,
+    drops: mpsc::UnboundedReceiver<RequestId>,
+}
+
+/// Questions without an answer yet.
+#[derive(Debug)]
+struct Requests {
+    next: u64,
+    replies: BTreeMap<RequestId, oneshot::Sender<Answer>>,
+    /// At most one word for each question, and questions are bounded.
+    dropped: mpsc::UnboundedSender<RequestId>,
+}
+
+impl<T, M, S, I, C, J> Driver<T, M, S, I, C, J>
+where
+    T: Transport,
+    M: Multicast,
+    S: Store,
+    I: Inference,
+    C: Clock,
+    J: Journal,
+{
+    async fn drive(&mut self, mut incoming: Incoming) -> u8 {
+        let mut armed: Option<Instant> = None;
+        let timer = sleep(Duration::ZERO);
+        tokio::pin!(timer);
+        loop {
+            if let Some(code) = self.carry_out() {
+                let links = std::mem::replace(&mut self.links, Links::new().0);
+                links.close_all(incoming.frames).await;
+                return code;
+            }
+            let due = self.node.poll_timeout().map(|deadline| deadline.at);
+            if due != armed {
+                let wait = due.map_or(IDLE, |due| due.since(self.world.clock.now()));
+                timer.as_mut().reset(tokio::time::Instant::now() + wait);
+                armed = due;
+            }
+            let input = tokio::select! {
+                biased;
+                (id, result) = self.world.store.next() => Input::WriteDone { id, result },
+                event = self.world.inference.next() => inference_input(event),
+                event = self.world.transport.next() => self.transport_input(event),
+                Some(ask) = incoming.asks.recv() => self.requests.input(ask),
+                Some(id) = incoming.drops.recv() => Input::RequestDropped { id },
+                event = self.world.multicast.next() => multicast_input(event),
+                Some(input) = incoming.frames.recv() => input,
+                () = &mut timer => {
+                    armed = None;
+                    Input::Tick
+                }
+            };
+            let now = self.world.clock.now();
+            self.world.journal.input(now, &input);
+            self.node.handle_input(now, input);
+        }
+    }
+
+    /// Carries out what the node wants; returns an exit status once it has stopped.
+    fn carry_out(&mut self) -> Option<u8> {
+        let now = self.world.clock.now();
+        while let Some(output) = self.node.poll_output() {
+            self.world.journal.output(now, &output);
+            match output {
+                Output::Cancel { job } => self.world.inference.cancel(job),
+                Output::Dial { dial, address, expect } => self.world.transport.dial(dial, address, expect),
+                Output::Disconnect { link } => self.links.close(link),
+                Output::Event(_) => {}
+                Output::Exit { code } => return Some(code),
+                Output::Infer { job, model, work } => self.world.inference.start(job, model, work),
+                Output::Multicast { interface, bytes } => self.world.multicast.send(interface, bytes),
+                Output::Reply { id, answer } => self.requests.reply(id, answer),
+                Output::Send { link, frame, priority } => self.links.send(link, frame, priority),
+                Output::Write { id, records } => self.world.store.write(id, records),
+            }
+        }
+        None
+    }
+
+    fn transport_input(&mut self, event: TransportEvent<T::Stream>) -> Input {
+        match event {
+            TransportEvent::DialFailed { dial, error } => Input::DialFailed { dial, error },
+            TransportEvent::Listening { port } => Input::Listening { port },
+            TransportEvent::Up { peer, remote, dial, stream } => {
+                let link = self.links.name();
+                // No frame is heard of before this input, for both come to the node through this loop.
+                self.links.start(link, stream);
+                Input::LinkUp { link, peer, remote, dial }
+            }
+        }
+    }
+}
+
+impl Requests {
+    fn input(&mut self, ask: Ask) -> Input {
+        let id = RequestId(self.next);
+        self.next += 1;
+        let (reply, answer) = oneshot::channel();
+        self.replies.insert(id, reply);
+        let dropped = self.dropped.clone();
+        let mut asker = ask.reply;
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                answer = answer => {
+                    if let Ok(answer) = answer {
+                        // Whoever asked may be gone by now.
+                        let _ = asker.send(answer);
+                    }
+                }
+                () = asker.closed() => {
+                    let _ = dropped.send(id);
+                }
+            }
+        });
+        Input::Request { id, request: ask.request }
+    }
+
+    fn reply(&mut self, id: RequestId, answer: Answer) {
+        if let Some(reply) = self.replies.remove(&id) {
+            let _ = reply.send(answer);
+        }
+    }
+}
+
+fn inference_input(event: InferenceEvent) -> Input {
+    match event {
+        InferenceEvent::Done { job, micros, result } => Input::InferenceDone { job, micros, result },
+        InferenceEvent::Model { name, kind, ready } => Input::Model { name, kind, ready },
+        InferenceEvent::Progress { job, text } => Input::InferenceProgress { job, text },
+    }
+}
+
+fn multicast_input(event: MulticastEvent) -> Input {
+    match event {
+        MulticastEvent::Interfaces(interfaces) => Input::Interfaces(interfaces),
+        MulticastEvent::Packet { from, bytes } => Input::Datagram { from, bytes },
+    }
+}
+
 /// Questions that may be on their way at the same time.
 const ASKS_MAX: usize = 1024;
+/// How long a node that wants nothing is left alone.
+const IDLE: Duration = Duration::from_secs(3600);

@@ -11,11 +11,11 @@ pub mod http;
 pub mod identity;
 #[cfg(feature = "candle")]
 pub mod inference;
+mod links;
 pub mod logging;
 #[cfg(feature = "libp2p")]
 pub mod multicast;
 pub mod ports;
-#[cfg(feature = "redb")]
 pub mod store;
 #[cfg(feature = "libp2p")]
 pub mod transport;

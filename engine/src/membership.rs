@@ -1,0 +1,686 @@
+//! Who exists, and who is linked to whom: link-state adverts, as in OSPF (RFC 2328) and IS-IS.
+//!
+//! Each member signs its own advert, which lists its links; adverts spread by flooding, and neighbours compare
+//! versions when a link comes up or their digests differ. An edge counts when both ends advertise it, and a member
+//! is there while a path of such edges leads to it. So a node that died vanishes everywhere as soon as its neighbours
+//! notice: nobody can advertise for another, and no list anywhere needs its own idea of who is alive.
+
+use crate::identity::{Domain, Identity};
+use crate::ids::NodeId;
+use crate::time::Instant;
+use crate::wire::{Advert, Bytes, SignedAdvert};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// What was found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fact {
+    /// A member became reachable.
+    Joined(NodeId),
+    /// A member is no longer reachable.
+    Left(NodeId),
+}
+
+/// Something for a neighbour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Transmit {
+    /// Adverts that it may not have.
+    Adverts(NodeId, Vec<SignedAdvert>),
+    /// The versions held here, so that it sends what is newer.
+    Versions(NodeId, Vec<(NodeId, u64)>),
+}
+
+/// Somebody else's advert that its alleged member did not sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Forged;
+
+/// One node's map of the mesh.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    me: NodeId,
+    identity: Identity,
+    own: Advert,
+    own_signed: SignedAdvert,
+    /// When the node's own advert must be signed anew.
+    own_due: Option<Instant>,
+    own_signed_at: Instant,
+    /// Everybody else's, reachable or not.
+    adverts: BTreeMap<NodeId, Held>,
+    /// Reachable members besides this node.
+    routes: BTreeMap<NodeId, Route>,
+    /// When the routes must be found anew, where something changed since they were.
+    routes_due: Option<Instant>,
+    digest: u64,
+    /// What each neighbour is still to be told.
+    outbox: BTreeMap<NodeId, BTreeSet<NodeId>>,
+    flush_at: Option<Instant>,
+    /// Neighbours whose digest differed, to be asked at the next flush.
+    differing: BTreeSet<NodeId>,
+    compared: BTreeMap<NodeId, Instant>,
+    facts: Vec<Fact>,
+}
+
+#[derive(Debug)]
+struct Held {
+    advert: Advert,
+    signed: SignedAdvert,
+    /// Since when no path leads to the member; `None` while one does.
+    unreachable_since: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Route {
+    next: NodeId,
+    hops: u32,
+}
+
+impl Membership {
+    /// Makes the map of a node that knows only itself. `own.sequence` must exceed that of all earlier starts.
+    pub(crate) fn new(now: Instant, identity: Identity, own: Advert) -> Self {
+        let own_signed = sign(&identity, &own);
+        let me = identity.node_id();
+        Self {
+            me,
+            identity,
+            digest: mix(me, own.sequence),
+            own,
+            own_signed,
+            own_due: None,
+            own_signed_at: now,
+            adverts: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            routes_due: None,
+            outbox: BTreeMap::new(),
+            flush_at: None,
+            differing: BTreeSet::new(),
+            compared: BTreeMap::new(),
+            facts: Vec::new(),
+        }
+    }
+
+    /// Returns this node's own signed advert.
+    pub(crate) fn own_advert(&self) -> &SignedAdvert {
+        &self.own_signed
+    }
+
+    /// Returns what this node says of itself, to be changed in place; the change is signed and spread soon.
+    pub(crate) fn own_mut(&mut self, now: Instant) -> &mut Advert {
+        self.touch_own(now);
+        &mut self.own
+    }
+
+    /// Takes in a new neighbour: its own advert, from its hello.
+    ///
+    /// # Errors
+    /// [`Forged`] where the advert is not the neighbour's own; nothing has changed then.
+    pub(crate) fn handle_peer_up(
+        &mut self,
+        now: Instant,
+        peer: NodeId,
+        advert: SignedAdvert,
+    ) -> Result<(), Forged> {
+        let (body, fresh) = self.check(&advert)?;
+        if body.key.node_id() != peer {
+            return Err(Forged);
+        }
+        if let Err(at) = self.own.links.binary_search(&peer) {
+            self.own.links.insert(at, peer);
+        }
+        self.touch_own(now);
+        self.routes_due = Some(now);
+        if fresh {
+            self.accept(now, peer, body, advert, Some(peer));
+        }
+        self.outbox.entry(peer).or_default();
+        self.compared.remove(&peer);
+        self.ask(now, peer);
+        Ok(())
+    }
+
+    /// Takes note that a neighbour is gone.
+    pub(crate) fn handle_peer_down(&mut self, now: Instant, peer: NodeId) {
+        self.outbox.remove(&peer);
+        self.differing.remove(&peer);
+        self.compared.remove(&peer);
+        if let Ok(at) = self.own.links.binary_search(&peer) {
+            self.own.links.remove(at);
+            self.touch_own(now);
+            self.routes_due = Some(now);
+        }
+    }
+
+    /// Takes in adverts from a neighbour.
+    ///
+    /// # Errors
+    /// [`Forged`] where one is not signed by its member; those before it are taken in.
+    pub(crate) fn handle_adverts(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        adverts: Vec<SignedAdvert>,
+    ) -> Result<(), Forged> {
+        for signed in adverts {
+            let (body, fresh) = self.check(&signed)?;
+            let member = body.key.node_id();
+            if member == self.me {
+                self.handle_own_advert(now, &body);
+            } else if fresh {
+                self.accept(now, member, body, signed, Some(from));
+            } else if self.adverts.get(&member).is_some_and(|held| held.advert.sequence > body.sequence) {
+                self.tell(now, from, member);
+            } else if let Some(pending) = self.outbox.get_mut(&from) {
+                // The neighbour has what we hold, so it need not be told.
+                pending.remove(&member);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in the versions that a neighbour holds, and queues for it what is newer here.
+    pub(crate) fn handle_versions(&mut self, now: Instant, from: NodeId, versions: &[(NodeId, u64)]) {
+        let theirs: BTreeMap<NodeId, u64> = versions.iter().copied().take(MEMBERS_MAX).collect();
+        let is_newer =
+            |member: NodeId, sequence: u64| theirs.get(&member).is_none_or(|&have| have < sequence);
+        let newer: Vec<NodeId> = self
+            .reachable()
+            .filter(|(member, advert)| is_newer(*member, advert.sequence))
+            .map(|(member, _)| member)
+            .collect();
+        for member in newer {
+            self.tell(now, from, member);
+        }
+    }
+
+    /// Takes in the digest of a neighbour's map; a difference that lasts is a reason to compare versions.
+    pub(crate) fn handle_digest(&mut self, now: Instant, from: NodeId, digest: u64) {
+        if digest != self.digest {
+            self.ask(now, from);
+        }
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.own_due.is_some_and(|due| due <= now) {
+            self.own_due = None;
+            self.own.sequence = self.own.sequence.saturating_add(1);
+            self.own_signed = sign(&self.identity, &self.own);
+            self.own_signed_at = now;
+            self.digest = self.full_digest();
+            let me = self.me;
+            self.spread(now, me, None);
+        }
+        if self.routes_due.is_some_and(|due| due <= now) {
+            self.routes_due = None;
+            self.refresh_routes(now);
+        }
+    }
+
+    /// Returns when something will be due.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        [self.own_due, self.flush_at, self.routes_due].into_iter().flatten().min()
+    }
+
+    /// Returns what to send to neighbours, where it is time for that.
+    pub(crate) fn poll_transmits(&mut self, now: Instant) -> Vec<Transmit> {
+        if self.flush_at.is_none_or(|due| due > now) {
+            return Vec::new();
+        }
+        self.flush_at = None;
+        let mut transmits = Vec::new();
+        for peer in core::mem::take(&mut self.differing) {
+            self.compared.insert(peer, now);
+            let versions = self.reachable().map(|(member, advert)| (member, advert.sequence)).collect();
+            transmits.push(Transmit::Versions(peer, versions));
+        }
+        for (&peer, members) in &mut self.outbox {
+            let mut batch = Vec::new();
+            let mut bytes = 0;
+            for member in core::mem::take(members) {
+                let held = self.adverts.get(&member).map(|held| &held.signed);
+                let Some(signed) = held.or_else(|| (member == self.me).then_some(&self.own_signed)) else {
+                    continue;
+                };
+                bytes += signed.body.0.len() + 80;
+                batch.push(signed.clone());
+                if bytes > BATCH_BYTES {
+                    transmits.push(Transmit::Adverts(peer, core::mem::take(&mut batch)));
+                    bytes = 0;
+                }
+            }
+            if !batch.is_empty() {
+                transmits.push(Transmit::Adverts(peer, batch));
+            }
+        }
+        transmits
+    }
+
+    /// Returns what was found out, in order.
+    pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
+        core::mem::take(&mut self.facts)
+    }
+
+    /// Returns the digest of this node's map.
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Returns the neighbour to hand a message for `destination` to: the first step of a shortest path, and one that
+    /// does not begin with `avoid` where such a path exists.
+    pub(crate) fn next_hop(&self, destination: NodeId, avoid: Option<NodeId>) -> Option<NodeId> {
+        let route = self.routes.get(&destination)?;
+        if avoid != Some(route.next) {
+            return Some(route.next);
+        }
+        let others = self.search(avoid);
+        others.get(&destination).map(|route| route.next).or(Some(route.next))
+    }
+
+    /// Returns how many links away a reachable member is.
+    pub(crate) fn hops(&self, member: NodeId) -> Option<u32> {
+        if member == self.me { Some(0) } else { self.routes.get(&member).map(|route| route.hops) }
+    }
+
+    /// Returns what this node and each reachable member say of themselves, by id.
+    pub(crate) fn reachable(&self) -> impl Iterator<Item = (NodeId, &Advert)> {
+        let others =
+            self.routes.keys().filter_map(|member| Some((*member, &self.adverts.get(member)?.advert)));
+        core::iter::once((self.me, &self.own)).chain(others)
+    }
+
+    /// Checks an advert as far as needed: one that is not newer than what is held changes nothing, so its signature
+    /// need not be looked at.
+    fn check(&self, signed: &SignedAdvert) -> Result<(Advert, bool), Forged> {
+        let advert = Advert::decode(&signed.body.0).map_err(|_| Forged)?;
+        let member = advert.key.node_id();
+        let fresh = self.adverts.get(&member).is_none_or(|held| held.advert.sequence < advert.sequence);
+        if fresh {
+            let mut signature = [0; 64];
+            signature[..32].copy_from_slice(&signed.signature.0);
+            signature[32..].copy_from_slice(&signed.signature.1);
+            if !advert.key.verifies(Domain::Advert, &signed.body.0, &signature) {
+                return Err(Forged);
+            }
+        }
+        Ok((advert, fresh))
+    }
+
+    fn accept(
+        &mut self,
+        now: Instant,
+        member: NodeId,
+        advert: Advert,
+        signed: SignedAdvert,
+        from: Option<NodeId>,
+    ) {
+        if !self.adverts.contains_key(&member) && !self.make_room() {
+            return;
+        }
+        let before = self.adverts.get(&member);
+        let unreachable_since = before.map_or(Some(now), |held| held.unreachable_since);
+        if before.is_none_or(|held| held.advert.links != advert.links) {
+            self.routes_due.get_or_insert(now.after(FLUSH_DELAY));
+        }
+        let reachable = before.filter(|held| held.unreachable_since.is_none());
+        if let Some(held) = reachable {
+            self.digest ^= mix(member, held.advert.sequence) ^ mix(member, advert.sequence);
+        }
+        let known = reachable.is_some();
+        self.adverts.insert(member, Held { advert, signed, unreachable_since });
+        // What nothing leads to is held but not passed on, until something does: strangers fill no maps.
+        if known {
+            self.spread(now, member, from);
+        }
+    }
+
+    /// Makes sure that one more advert may be held; members that are there are never forgotten for it.
+    fn make_room(&mut self) -> bool {
+        if self.adverts.len() < MEMBERS_MAX {
+            return true;
+        }
+        let oldest = self
+            .adverts
+            .iter()
+            .filter_map(|(&member, held)| Some((held.unreachable_since?, member)))
+            .min()
+            .map(|(_, member)| member);
+        oldest.is_some_and(|member| self.adverts.remove(&member).is_some())
+    }
+
+    /// Reacts to an advert of this node's own key. One that is newer than what this node has said comes from before a
+    /// restart with a clock set back; the next advert is made to supersede it (RFC 2328, section 13.4).
+    fn handle_own_advert(&mut self, now: Instant, advert: &Advert) {
+        if advert.sequence > self.own.sequence
+            || (advert.sequence == self.own.sequence && Bytes(advert.encode()) != self.own_signed.body)
+        {
+            self.own.sequence = advert.sequence;
+            self.touch_own(now);
+        }
+    }
+
+    fn touch_own(&mut self, now: Instant) {
+        // The first change goes out at once, those that follow it together.
+        let earliest = self.own_signed_at.after(OWN_PAUSE);
+        self.own_due.get_or_insert(earliest.max(now.after(OWN_DELAY)));
+    }
+
+    fn spread(&mut self, now: Instant, member: NodeId, from: Option<NodeId>) {
+        for (_, pending) in
+            self.outbox.iter_mut().filter(|(peer, _)| Some(**peer) != from && **peer != member)
+        {
+            pending.insert(member);
+        }
+        if let Some(pending) = from.and_then(|from| self.outbox.get_mut(&from)) {
+            pending.remove(&member);
+        }
+        self.flush_soon(now);
+    }
+
+    fn tell(&mut self, now: Instant, peer: NodeId, member: NodeId) {
+        if let Some(pending) = self.outbox.get_mut(&peer) {
+            pending.insert(member);
+            self.flush_soon(now);
+        }
+    }
+
+    fn ask(&mut self, now: Instant, peer: NodeId) {
+        let recently = self.compared.get(&peer).is_some_and(|&then| now.since(then) < COMPARE_PAUSE);
+        if !recently && self.outbox.contains_key(&peer) {
+            self.differing.insert(peer);
+            self.flush_soon(now);
+        }
+    }
+
+    fn flush_soon(&mut self, now: Instant) {
+        self.flush_at.get_or_insert(now.after(FLUSH_DELAY));
+    }
+
+    fn refresh_routes(&mut self, now: Instant) {
+        let routes = self.search(None);
+        let before = core::mem::replace(&mut self.routes, routes);
+        for &member in before.keys().filter(|member| !self.routes.contains_key(*member)) {
+            if let Some(held) = self.adverts.get_mut(&member) {
+                held.unreachable_since = Some(now);
+            }
+            self.facts.push(Fact::Left(member));
+        }
+        for &member in self.routes.keys().filter(|member| !before.contains_key(*member)) {
+            if let Some(held) = self.adverts.get_mut(&member) {
+                held.unreachable_since = None;
+            }
+            self.facts.push(Fact::Joined(member));
+            for (_, pending) in self.outbox.iter_mut().filter(|(peer, _)| **peer != member) {
+                pending.insert(member);
+            }
+            // These have waited for company already.
+            self.flush_at = Some(now);
+        }
+        let forgotten =
+            |held: &Held| held.unreachable_since.is_some_and(|since| now.since(since) > FORGET_AFTER);
+        self.adverts.retain(|_, held| !forgotten(held));
+        self.digest = self.full_digest();
+    }
+
+    /// Finds the shortest paths to all members by breadth-first search, in id order among equals.
+    fn search(&self, avoid: Option<NodeId>) -> BTreeMap<NodeId, Route> {
+        let mut routes = BTreeMap::new();
+        let mut queue = VecDeque::new();
+        // This node knows its own links; it need not wait until the other end has advertised them.
+        for &peer in
+            self.own.links.iter().filter(|peer| Some(**peer) != avoid && self.adverts.contains_key(*peer))
+        {
+            routes.insert(peer, Route { next: peer, hops: 1 });
+            queue.push_back((peer, Route { next: peer, hops: 1 }));
+        }
+        while let Some((member, route)) = queue.pop_front() {
+            let Some(held) = self.adverts.get(&member) else { continue };
+            for &other in &held.advert.links {
+                if other == self.me || routes.contains_key(&other) {
+                    continue;
+                }
+                let mutual = self
+                    .adverts
+                    .get(&other)
+                    .is_some_and(|held| held.advert.links.binary_search(&member).is_ok());
+                if mutual {
+                    let route = Route { next: route.next, hops: route.hops + 1 };
+                    routes.insert(other, route);
+                    queue.push_back((other, route));
+                }
+            }
+        }
+        routes
+    }
+
+    /// Covers who is reachable and in which version: two equal maps have equal digests.
+    fn full_digest(&self) -> u64 {
+        self.reachable().fold(0, |digest, (member, advert)| digest ^ mix(member, advert.sequence))
+    }
+}
+
+fn sign(identity: &Identity, advert: &Advert) -> SignedAdvert {
+    let body = advert.encode();
+    let signature = identity.sign(Domain::Advert, &body);
+    let mut halves = ([0; 32], [0; 32]);
+    halves.0.copy_from_slice(&signature[..32]);
+    halves.1.copy_from_slice(&signature[32..]);
+    SignedAdvert { body: Bytes(body), signature: halves }
+}
+
+/// Spreads an id and a version over 64 bits (the finaliser of SplitMix64, Steele et al. 2014).
+fn mix(member: NodeId, sequence: u64) -> u64 {
+    let (high, low) = member.0.split_at(8);
+    let word = |bytes: &[u8]| bytes.iter().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
+    let mut value = word(high) ^ word(low).rotate_left(32) ^ sequence.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    value ^ (value >> 31)
+}
+
+/// Members held, reachable or not; beyond, those longest unreachable go first.
+const MEMBERS_MAX: usize = 16_384;
+/// Adverts in one frame stay about this small.
+const BATCH_BYTES: usize = 32 << 10;
+/// How long changes wait for company before they are sent on.
+const FLUSH_DELAY: Duration = Duration::from_millis(10);
+/// How long a change of this node's own advert waits for company.
+const OWN_DELAY: Duration = Duration::from_millis(5);
+/// The pause between two adverts of this node.
+const OWN_PAUSE: Duration = Duration::from_millis(100);
+/// The pause between two comparisons with one neighbour.
+const COMPARE_PAUSE: Duration = Duration::from_secs(1);
+/// How long the advert of a member that is gone is held, so that an old copy of it is recognised as old.
+const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_micros(millis * 1000)
+    }
+
+    fn member(secret: u8) -> Membership {
+        let identity = Identity::from_secret(&[secret; 32]);
+        let own = Advert {
+            key: identity.public_key(),
+            sequence: 1,
+            addresses: Vec::new(),
+            version: "1".to_owned(),
+            slots: 4,
+            models: Vec::new(),
+            links: Vec::new(),
+        };
+        Membership::new(at(0), identity, own)
+    }
+
+    /// Some members, the links between them, and the time.
+    struct Mesh {
+        members: Vec<Membership>,
+        now: Instant,
+    }
+
+    impl Mesh {
+        fn new(count: u8) -> Self {
+            Self { members: (1..=count).map(member).collect(), now: at(0) }
+        }
+
+        fn link(&mut self, a: usize, b: usize) {
+            for (from, to) in [(a, b), (b, a)] {
+                let advert = self.members[to].own_advert().clone();
+                let peer = self.members[to].me;
+                self.members[from].handle_peer_up(self.now, peer, advert).unwrap();
+            }
+        }
+
+        fn unlink(&mut self, a: usize, b: usize) {
+            for (from, to) in [(a, b), (b, a)] {
+                let peer = self.members[to].me;
+                self.members[from].handle_peer_down(self.now, peer);
+            }
+        }
+
+        /// Carries what members say to each other until nobody has more to say, for at most ten seconds.
+        fn settle(&mut self) {
+            let end = self.now.after(Duration::from_secs(10));
+            while let Some(due) = self.members.iter().filter_map(Membership::poll_timeout).min() {
+                self.now = due.max(self.now);
+                assert!(self.now < end, "the mesh does not come to rest");
+                for from in 0..self.members.len() {
+                    self.members[from].handle_timeout(self.now);
+                    let me = self.members[from].me;
+                    for transmit in self.members[from].poll_transmits(self.now) {
+                        let (Transmit::Adverts(to, _) | Transmit::Versions(to, _)) = &transmit;
+                        let to = self.members.iter_mut().find(|member| member.me == *to).unwrap();
+                        match transmit {
+                            Transmit::Adverts(_, adverts) => {
+                                to.handle_adverts(self.now, me, adverts).unwrap()
+                            }
+                            Transmit::Versions(_, versions) => to.handle_versions(self.now, me, &versions),
+                        }
+                    }
+                }
+            }
+        }
+
+        /// Distances between all pairs, by Floyd and Warshall.
+        fn distances(&self) -> Vec<Vec<Option<u32>>> {
+            let ids: Vec<NodeId> = self.members.iter().map(|member| member.me).collect();
+            let linked = |a: usize, b: usize| self.members[a].own.links.contains(&ids[b]);
+            let count = ids.len();
+            let edge = |a: usize, b: usize| if a == b { Some(0) } else { linked(a, b).then_some(1) };
+            let mut hops: Vec<Vec<Option<u32>>> =
+                (0..count).map(|a| (0..count).map(|b| edge(a, b)).collect()).collect();
+            for (via, from, to) in
+                (0..count).flat_map(|v| (0..count).flat_map(move |f| (0..count).map(move |t| (v, f, t))))
+            {
+                if let (Some(first), Some(second)) = (hops[from][via], hops[via][to]) {
+                    let best = hops[from][to].map_or(first + second, |hops| hops.min(first + second));
+                    hops[from][to] = Some(best);
+                }
+            }
+            hops
+        }
+
+        fn assert_maps_are_true(&self) {
+            let distances = self.distances();
+            for (a, member) in self.members.iter().enumerate() {
+                for (b, other) in self.members.iter().enumerate() {
+                    assert_eq!(member.hops(other.me), distances[a][b], "from {a} to {b}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_is_known_from_end_to_end_and_a_cut_is_too() {
+        let mut mesh = Mesh::new(4);
+        (0..3).for_each(|at| mesh.link(at, at + 1));
+        mesh.settle();
+        mesh.assert_maps_are_true();
+        assert_eq!(mesh.members[0].next_hop(mesh.members[3].me, None), Some(mesh.members[1].me));
+        mesh.unlink(1, 2);
+        mesh.settle();
+        mesh.assert_maps_are_true();
+        let facts: BTreeSet<NodeId> = mesh.members[0]
+            .poll_facts()
+            .into_iter()
+            .filter_map(|fact| if let Fact::Left(member) = fact { Some(member) } else { None })
+            .collect();
+        assert_eq!(facts, [mesh.members[2].me, mesh.members[3].me].into());
+    }
+
+    #[test]
+    fn another_path_is_taken_where_there_is_one() {
+        let mut mesh = Mesh::new(4);
+        for (a, b) in [(0, 1), (0, 2), (1, 3), (2, 3)] {
+            mesh.link(a, b);
+        }
+        mesh.settle();
+        let [near, far] = [mesh.members[0].next_hop(mesh.members[3].me, None).unwrap(), mesh.members[3].me];
+        let other = mesh.members[0].next_hop(far, Some(near)).unwrap();
+        assert_ne!(near, other);
+    }
+
+    #[test]
+    fn an_advert_that_its_member_did_not_sign_is_refused() {
+        let mut mesh = Mesh::new(2);
+        mesh.link(0, 1);
+        mesh.settle();
+        let mut advert = mesh.members[1].own.clone();
+        advert.sequence += 10;
+        advert.links.clear();
+        let forged = sign(&Identity::from_secret(&[9; 32]), &advert);
+        let from = mesh.members[1].me;
+        assert_eq!(mesh.members[0].handle_adverts(mesh.now, from, vec![forged]), Err(Forged));
+        mesh.assert_maps_are_true();
+    }
+
+    #[test]
+    fn an_advert_from_before_a_restart_is_superseded() {
+        let mut mesh = Mesh::new(2);
+        mesh.link(0, 1);
+        mesh.settle();
+        let (me, from) = (mesh.members[0].me, mesh.members[1].me);
+        let mut old = mesh.members[0].own.clone();
+        old.sequence = 1_000;
+        old.links.clear();
+        let signed = sign(&Identity::from_secret(&[1; 32]), &old);
+        mesh.members[1].handle_adverts(mesh.now, me, vec![signed.clone()]).unwrap();
+        mesh.members[0].handle_adverts(mesh.now, from, vec![signed]).unwrap();
+        mesh.settle();
+        assert_eq!(mesh.members[1].adverts[&me].advert.sequence, 1_001);
+        mesh.assert_maps_are_true();
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn every_map_becomes_true_whatever_the_changes(
+            steps in proptest::collection::vec((0usize..7, 0usize..7, any::<bool>()), 1..25)
+        ) {
+            let mut mesh = Mesh::new(7);
+            for (a, b, rest) in steps {
+                if a == b {
+                    continue;
+                }
+                let peer = mesh.members[b].me;
+                if mesh.members[a].own.links.contains(&peer) { mesh.unlink(a, b) } else { mesh.link(a, b) }
+                if rest {
+                    mesh.settle();
+                }
+            }
+            mesh.settle();
+            mesh.assert_maps_are_true();
+            let reachable = |member: &Membership| member.reachable().map(|(id, _)| id).collect::<Vec<_>>();
+            for member in &mesh.members {
+                for other in &mesh.members {
+                    if reachable(member) == reachable(other) {
+                        prop_assert_eq!(member.digest(), other.digest());
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! A node: the three verbs, and the sub-machines that they drive.
+//!
+//! The sub-machines know nothing of each other. What one finds out is carried to the others here and in the files
+//! below, which are ordered by where an input comes from.
+
+mod facts;
+mod messages;
+#[cfg(feature = "testing")]
+mod mutants;
+mod requests;
+mod shutdown;
+
+use crate::config::Config;
+use crate::discovery::Discovery;
+use crate::error::WriteError;
+use crate::event::Event;
+use crate::heartbeat::Heartbeat;
+use crate::identity::{Domain, Identity};
+use crate::ids::{LinkId, NodeId, RequestId, TaskId, TraceId, WriteId};
+use crate::input::{Input, Interface};
+use crate::lifecycle::State;
+use crate::membership::Membership;
+use crate::output::{Output, Priority};
+use crate::peers::Peers;
+use crate::record::{Record, Saved};
+use crate::results::Results;
+use crate::rng::Rng;
+use crate::router::Router;
+use crate::scheduler::Scheduler;
+use crate::task::TaskKind;
+use crate::tasks::{Limits, Tasks};
+use crate::time::{Instant, UnixMillis, micros};
+use crate::wire::{Advert, Message};
+use crate::work::Work;
+use crate::writes::{Promise, Writes};
+use core::net::SocketAddr;
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+use shutdown::Leaving;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// When a node next wants an [`Input::Tick`], and what for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Deadline {
+    /// When.
+    pub at: Instant,
+    /// What for.
+    pub reason: Reason,
+}
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Reason {
+    /// An announcement, a query or an expiry.
+    Discovery,
+    /// A ping or a verdict.
+    Heartbeat,
+    /// An advert, or changes to send on.
+    Membership,
+    /// A dial, or a hello that is late.
+    Peers,
+    /// Results to forget.
+    Results,
+    /// A message to send again.
+    Router,
+    /// A worker that may have room again.
+    Scheduler,
+    /// A step of the shutdown.
+    Shutdown,
+    /// A lease or a task's time.
+    Tasks,
+    /// A worker's deadline or renewal.
+    Work,
+    /// A write to try again.
+    Writes,
+}
+
+/// One node of the mesh, as a pure state machine.
+///
+/// See the crate's documentation for the loop that drives it.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    identity: Identity,
+    me: NodeId,
+    incarnation: u64,
+    rng: Rng,
+    /// The latest time seen: inputs never take time back.
+    now: Instant,
+    /// The wall clock at the driver's origin.
+    wall_at_origin: UnixMillis,
+    state: State,
+    active_since: Option<Instant>,
+    listening: Option<u16>,
+    storage_checked: bool,
+    interfaces: Vec<Interface>,
+    discovery: Discovery,
+    membership: Membership,
+    peers: Peers,
+    heartbeat: Heartbeat,
+    router: Router,
+    scheduler: Scheduler,
+    tasks: Tasks,
+    work: Work,
+    results: Results,
+    writes: Writes,
+    /// Ends of tasks that storage did not take, to be tried again.
+    unwritten: Vec<Promise>,
+    rewrite_at: Option<Instant>,
+    /// What each peer last said that it has to do.
+    loads: BTreeMap<NodeId, u16>,
+    /// Peers whose link closed without a word, until they are seen again or are gone from the mesh.
+    crashed: BTreeSet<NodeId>,
+    /// Which task each waiting request waits for.
+    waiting: BTreeMap<RequestId, TaskId>,
+    /// Requests to cancel, by the task that they cancel.
+    cancelling: BTreeSet<RequestId>,
+    purge_at: Option<Instant>,
+    leaving: Option<Leaving>,
+    outputs: VecDeque<Output>,
+}
+
+impl Node {
+    /// Makes a node in its first state.
+    ///
+    /// `seed` fixes all of its randomness and must differ from start to start; `wall` is the wall clock at `now`;
+    /// `saved` is what storage holds.
+    pub fn new(
+        config: Config,
+        identity: Identity,
+        seed: [u8; 32],
+        now: Instant,
+        wall: UnixMillis,
+        saved: Saved,
+    ) -> Self {
+        let me = identity.node_id();
+        let mut rng = Rng::new(seed);
+        let advert = Advert {
+            key: identity.public_key(),
+            // Grows from start to start as the clock does; a clock set back is made good by the members' memory.
+            sequence: wall.0,
+            addresses: Vec::new(),
+            version: config.version.clone(),
+            slots: config.max_concurrent_tasks,
+            models: Vec::new(),
+            links: Vec::new(),
+        };
+        let limits = Limits {
+            tasks: usize::try_from(config.queue_tasks_max).unwrap_or(usize::MAX),
+            bytes: config.queue_bytes_max,
+            retention: config.result_retention,
+        };
+        let (network, version) = (config.network.clone(), config.version.clone());
+        let slots = config.max_concurrent_tasks;
+        let mut node = Self {
+            me,
+            incarnation: rng.below(u64::MAX),
+            discovery: Discovery::new(me, network.clone(), version, slots),
+            membership: Membership::new(now, identity.clone(), advert),
+            peers: Peers::new(me, network, config.max_peers, &config.bootstrap_peers),
+            heartbeat: Heartbeat::default(),
+            router: Router::default(),
+            scheduler: Scheduler::default(),
+            tasks: Tasks::new(limits),
+            work: Work::new(me, slots, &config.models),
+            results: Results::new(config.results_max, saved.results),
+            writes: Writes::default(),
+            unwritten: Vec::new(),
+            rewrite_at: None,
+            loads: BTreeMap::new(),
+            crashed: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            cancelling: BTreeSet::new(),
+            purge_at: Some(now.after(PURGE_EVERY)),
+            leaving: None,
+            outputs: VecDeque::new(),
+            config,
+            identity,
+            rng,
+            now,
+            wall_at_origin: UnixMillis(wall.0.saturating_sub(now.as_micros() / 1000)),
+            state: State::Initializing,
+            active_since: None,
+            listening: None,
+            storage_checked: false,
+            interfaces: Vec::new(),
+        };
+        node.become_state(State::Registering);
+        for task in saved.tasks {
+            node.event(Event::TaskRecovered { task: task.id });
+            node.tasks.recover(now, task);
+        }
+        node.write(vec![Record::Probe], Promise::SelfCheck);
+        node
+    }
+
+    /// Takes in what happened. Never fails: what makes no sense is ignored.
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        self.now = self.now.max(now);
+        let now = self.now;
+        if self.state == State::Stopped {
+            return;
+        }
+        match input {
+            Input::Datagram { from, bytes } => {
+                self.discovery.handle_datagram(now, from, &bytes, &mut self.rng);
+            }
+            Input::DialFailed { dial, error } => {
+                self.peers.handle_dial_failed(now, dial, error, &mut self.rng);
+            }
+            Input::Frame { link, bytes } => self.handle_frame(link, &bytes),
+            Input::FrameTooLarge { link } => {
+                self.peers.handle_fault(link, crate::error::PeerFault::FrameTooLarge);
+            }
+            Input::InferenceDone { job, micros, result } => self.work.handle_done(job, micros, result),
+            // Streams of text are for the requests that will read them.
+            Input::InferenceProgress { .. } | Input::Tick => {}
+            Input::Interfaces(interfaces) => self.handle_interfaces(interfaces),
+            Input::LinkDown { link } => self.peers.handle_link_down(now, link, &mut self.rng),
+            Input::LinkUp { link, peer, remote, dial } => {
+                self.peers.handle_link_up(now, link, peer, remote, dial);
+            }
+            Input::Listening { port } => {
+                self.listening = Some(port);
+                self.advertise_addresses();
+                self.activate_if_checked();
+            }
+            Input::Model { name, kind, ready } => self.handle_model(name, kind, ready),
+            Input::Request { id, request } => self.handle_request(id, request),
+            Input::RequestDropped { id } => self.handle_request_dropped(id),
+            Input::WriteDone { id, result } => self.handle_write_done(id, result),
+        }
+        self.settle();
+    }
+
+    /// Returns the next thing to do; `None` once there is nothing more for now.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Returns when the node next wants an [`Input::Tick`]: strictly after the time of the last input, once the
+    /// outputs are drained.
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        if self.state == State::Stopped {
+            return None;
+        }
+        let due = [
+            (self.discovery.poll_timeout(), Reason::Discovery),
+            (self.heartbeat.poll_timeout(), Reason::Heartbeat),
+            (self.membership.poll_timeout(), Reason::Membership),
+            (self.peers.poll_timeout(), Reason::Peers),
+            (self.purge_at, Reason::Results),
+            (self.router.poll_timeout(), Reason::Router),
+            (self.scheduler.poll_timeout(self.now), Reason::Scheduler),
+            (self.leaving.as_ref().map(Leaving::deadline), Reason::Shutdown),
+            (self.tasks.poll_timeout(), Reason::Tasks),
+            (self.work.poll_timeout(), Reason::Work),
+            (self.rewrite_at, Reason::Writes),
+        ];
+        let earliest = due.into_iter().filter_map(|(at, reason)| Some(Deadline { at: at?, reason })).min()?;
+        let at = earliest.at.max(self.now.after(Duration::from_micros(1)));
+        Some(Deadline { at, ..earliest })
+    }
+
+    /// Returns the node's id.
+    pub fn id(&self) -> NodeId {
+        self.me
+    }
+
+    /// Returns the lifecycle state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    fn wall(&self) -> UnixMillis {
+        self.wall_at_origin.after(Duration::from_micros(self.now.as_micros()))
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn write(&mut self, records: Vec<Record>, promise: Promise) {
+        let id = self.writes.begin(promise);
+        self.outputs.push_back(Output::Write { id, records });
+    }
+
+    fn send(&mut self, link: LinkId, message: &Message, priority: Priority) {
+        if let Some(entry) = self.peers.link_mut(link) {
+            entry.frames_out += 1;
+            self.outputs.push_back(Output::Send { link, frame: message.encode(), priority });
+        }
+    }
+
+    fn new_trace(&mut self) -> TraceId {
+        TraceId(self.rng.id())
+    }
+
+    fn become_state(&mut self, next: State) {
+        if self.state.may_become(next) {
+            let from = core::mem::replace(&mut self.state, next);
+            self.event(Event::StateChanged { from, to: next });
+        }
+    }
+
+    /// Becomes ACTIVE once every self-check passed: storage takes writes, the key signs, peers can connect.
+    fn activate_if_checked(&mut self) {
+        let Some(port) = self.listening.filter(|_| self.storage_checked && self.state == State::Registering)
+        else {
+            return;
+        };
+        let signature = self.identity.sign(Domain::SelfCheck, &self.me.0);
+        if !self.identity.public_key().verifies(Domain::SelfCheck, &self.me.0, &signature) {
+            return;
+        }
+        self.become_state(State::Active);
+        self.active_since = Some(self.now);
+        self.peers.handle_active();
+        if self.config.discovery {
+            self.discovery.handle_active(self.now, port, &mut self.rng);
+        }
+    }
+
+    fn handle_interfaces(&mut self, interfaces: Vec<Interface>) {
+        self.discovery.handle_interfaces(self.now, &interfaces, &mut self.rng);
+        self.interfaces = interfaces;
+        self.advertise_addresses();
+    }
+
+    /// Puts this host's addresses into the node's advert; loopback only where there is nothing else.
+    fn advertise_addresses(&mut self) {
+        let Some(port) = self.listening else { return };
+        let all = self.interfaces.iter().map(|interface| interface.address);
+        let mut addresses: Vec<SocketAddr> = all
+            .clone()
+            .filter(|address| !address.is_loopback())
+            .chain(all.filter(core::net::IpAddr::is_loopback))
+            .map(|address| SocketAddr::new(address, port))
+            .take(ADDRESSES_MAX)
+            .collect();
+        addresses.dedup();
+        if addresses.iter().any(|address| !address.ip().is_loopback()) {
+            addresses.retain(|address| !address.ip().is_loopback());
+        }
+        self.membership.own_mut(self.now).addresses = addresses;
+    }
+
+    fn handle_model(&mut self, name: String, kind: TaskKind, ready: bool) {
+        self.event(Event::ModelChanged { model: name.clone(), kind, ready });
+        self.work.handle_model(kind, name, ready);
+        let ready = self.work.models().filter(|(_, _, ready)| *ready);
+        let models = ready.map(|(kind, name, _)| (name.to_owned(), kind)).take(MODELS_MAX).collect();
+        self.membership.own_mut(self.now).models = models;
+    }
+
+    fn handle_write_done(&mut self, id: WriteId, result: Result<(), WriteError>) {
+        let Some(promise) = self.writes.handle_done(id) else { return };
+        if let Err(error) = result {
+            self.event(Event::WriteFailed { write: id, error });
+        }
+        match (promise, result) {
+            (Promise::SelfCheck, Ok(())) => {
+                self.storage_checked = true;
+                self.activate_if_checked();
+            }
+            (Promise::Accept(task, request), result) => self.handle_accept_written(task, request, result),
+            (Promise::End(result), Ok(())) => self.handle_end_written(*result),
+            // Without storage a node does not become ACTIVE, and no task ends: both are tried again.
+            (promise @ (Promise::SelfCheck | Promise::End(_)), Err(_)) => {
+                self.unwritten.push(promise);
+                self.rewrite_at.get_or_insert(self.now.after(REWRITE_AFTER));
+            }
+            (Promise::Nothing, _) => {}
+        }
+    }
+
+    fn rewrite(&mut self) {
+        self.rewrite_at = None;
+        for promise in core::mem::take(&mut self.unwritten) {
+            let records = match &promise {
+                Promise::End(result) => crate::writes::ending((**result).clone()),
+                Promise::Accept(..) | Promise::Nothing | Promise::SelfCheck => vec![Record::Probe],
+            };
+            self.write(records, promise);
+        }
+    }
+
+    fn purge(&mut self) {
+        let purged = self.results.purge(self.wall());
+        let more = !purged.is_empty();
+        if more {
+            self.write(purged.into_iter().map(Record::RemoveResult).collect(), Promise::Nothing);
+        }
+        let pause = if more { PURGE_PAUSE } else { PURGE_EVERY };
+        self.purge_at = Some(self.now.after(pause));
+    }
+
+    fn millis_since(&self, then: Instant) -> u64 {
+        micros(self.now.since(then)) / 1000
+    }
+}
+
+/// Addresses in an advert.
+const ADDRESSES_MAX: usize = 8;
+/// Models in an advert.
+const MODELS_MAX: usize = 16;
+/// How often expired results are looked for.
+const PURGE_EVERY: Duration = Duration::from_secs(60);
+/// The pause between two parts of a purge.
+const PURGE_PAUSE: Duration = Duration::from_millis(50);
+/// When a failed write is tried again.
+const REWRITE_AFTER: Duration = Duration::from_secs(1);

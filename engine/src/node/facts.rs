@@ -1,0 +1,406 @@
+//! What the sub-machines find out or want, carried to each other and to the outside.
+
+use super::Node;
+use crate::event::{Event, LinkDownReason, ReassignReason};
+use crate::heartbeat::{self, Liveness};
+use crate::ids::{LinkId, MessageId, NodeId, TaskId, TraceId};
+use crate::lifecycle::State;
+use crate::output::{Output, Priority};
+use crate::router::{self, TTL};
+use crate::scheduler::Candidate;
+use crate::task::{TaskKind, TaskResult};
+use crate::wire::{Assignment, Beat, Envelope, Message, Payload};
+use crate::writes::{Promise, ending};
+use crate::{discovery, membership, peers, tasks, work};
+
+impl Node {
+    /// Does all that is due, and carries facts about until nobody has any more.
+    pub(super) fn settle(&mut self) {
+        // Facts beget facts, but each round has fewer; the bound is for the case that this is wrong.
+        for _ in 0..ROUNDS_MAX {
+            if self.state == State::Stopped {
+                break;
+            }
+            let before = self.outputs.len();
+            let mut busy = self.settle_network();
+            busy |= self.settle_tasks();
+            self.settle_shutdown();
+            if !busy && self.outputs.len() == before {
+                break;
+            }
+        }
+    }
+
+    fn settle_network(&mut self) -> bool {
+        let now = self.now;
+        let mut busy = false;
+        self.discovery.handle_timeout(now, &mut self.rng);
+        for (interface, bytes) in self.discovery.poll_packets() {
+            self.outputs.push_back(Output::Multicast { interface, bytes });
+        }
+        for fact in self.discovery.poll_facts() {
+            self.handle_discovery(fact);
+        }
+        let membership = &self.membership;
+        let members = || membership.reachable().map(|(member, advert)| (member, advert.addresses.as_slice()));
+        self.peers.handle_timeout(now, &mut self.rng, members);
+        for fact in self.peers.poll_facts() {
+            busy = true;
+            self.handle_peers(fact);
+        }
+        self.heartbeat.handle_timeout(now);
+        for fact in self.heartbeat.poll_facts() {
+            busy = true;
+            self.handle_heartbeat(fact);
+        }
+        self.membership.handle_timeout(now);
+        for transmit in self.membership.poll_transmits(now) {
+            let (peer, message) = match transmit {
+                membership::Transmit::Adverts(peer, adverts) => (peer, Message::Adverts(adverts)),
+                membership::Transmit::Versions(peer, versions) => (peer, Message::Versions(versions)),
+            };
+            if let Some(link) = self.peers.link_to(peer) {
+                self.send(link, &message, Priority::Control);
+            }
+        }
+        for fact in self.membership.poll_facts() {
+            busy = true;
+            self.handle_membership(fact);
+        }
+        self.router.handle_timeout(now);
+        for fact in self.router.poll_facts() {
+            busy = true;
+            self.handle_router(fact);
+        }
+        busy
+    }
+
+    fn settle_tasks(&mut self) -> bool {
+        let (now, wall) = (self.now, self.wall());
+        let mut busy = false;
+        self.tasks.handle_timeout(now, wall);
+        for fact in self.tasks.poll_facts() {
+            busy = true;
+            self.handle_tasks(fact);
+        }
+        busy |= self.dispatch();
+        self.work.handle_timeout(now);
+        for fact in self.work.poll_facts() {
+            busy = true;
+            self.handle_work(fact);
+        }
+        if self.purge_at.is_some_and(|due| due <= now) {
+            self.purge();
+        }
+        if self.rewrite_at.is_some_and(|due| due <= now) {
+            self.rewrite();
+        }
+        busy
+    }
+
+    fn handle_discovery(&mut self, fact: discovery::Fact) {
+        match fact {
+            discovery::Fact::Found(node, addresses) => {
+                self.peers.handle_found(self.now, node, &addresses, &mut self.rng);
+                if let Some(&address) = addresses.first() {
+                    self.event(Event::NodeFound { node, address });
+                }
+            }
+            discovery::Fact::Left(node) => {
+                self.peers.handle_left(node);
+                self.event(Event::NodeLost { node });
+            }
+            discovery::Fact::Expired(node) => self.event(Event::NodeLost { node }),
+        }
+    }
+
+    fn handle_peers(&mut self, fact: peers::Fact) {
+        match fact {
+            peers::Fact::Dial(dial, address, expect) => {
+                self.outputs.push_back(Output::Dial { dial, address, expect });
+            }
+            peers::Fact::DialFailed(address, error) => self.event(Event::DialFailed { address, error }),
+            peers::Fact::Disconnect(link) => self.outputs.push_back(Output::Disconnect { link }),
+            peers::Fact::Doubt(link) => self.heartbeat.handle_doubt(self.now, link),
+            peers::Fact::Down(link, peer, reason) => self.handle_peer_down(link, peer, reason),
+            peers::Fact::Fault(peer, fault) => self.event(Event::PeerFault { peer, fault }),
+            peers::Fact::Refuse(link, peer, reason) => {
+                self.send(link, &Message::Refuse(reason), Priority::Control);
+                self.outputs.push_back(Output::Disconnect { link });
+                self.event(Event::LinkRefused { peer, reason, by_us: true });
+            }
+            peers::Fact::Refused(peer, reason) => {
+                self.event(Event::LinkRefused { peer, reason, by_us: false });
+            }
+            peers::Fact::SayHello(link) => self.say_hello(link),
+            peers::Fact::Up(link, peer, address, dialled) => {
+                self.crashed.remove(&peer);
+                self.heartbeat.handle_up(self.now, link, &mut self.rng);
+                self.event(Event::LinkUp { link, peer, address, dialled });
+            }
+        }
+    }
+
+    fn handle_peer_down(&mut self, link: LinkId, peer: NodeId, reason: LinkDownReason) {
+        self.heartbeat.handle_down(link);
+        self.loads.remove(&peer);
+        self.event(Event::LinkDown { link, peer, reason });
+        let wall = self.wall();
+        match reason {
+            // Another link to the same peer takes over at once.
+            LinkDownReason::Duplicate => return,
+            // So it does here, but what the peer had to do is forgotten.
+            LinkDownReason::Restarted => {
+                self.tasks.handle_worker_lost(self.now, wall, peer, true);
+                return self.work.handle_origin_lost(peer);
+            }
+            LinkDownReason::Closed => {
+                self.crashed.insert(peer);
+            }
+            LinkDownReason::Fault | LinkDownReason::Goodbye | LinkDownReason::Unanswered => {}
+        }
+        self.membership.handle_peer_down(self.now, peer);
+        self.membership.handle_timeout(self.now);
+        self.router.handle_neighbour_lost(self.now, peer);
+    }
+
+    fn handle_heartbeat(&mut self, fact: heartbeat::Fact) {
+        match fact {
+            heartbeat::Fact::Ping(link, number) => {
+                let beat = self.beat(number);
+                self.send(link, &Message::Ping(beat), Priority::Control);
+            }
+            heartbeat::Fact::Dead(link) => {
+                if let Some(peer) = self.peers.peer_of(link) {
+                    self.event(Event::PeerDead { peer });
+                }
+                self.peers.close(link, LinkDownReason::Unanswered);
+            }
+            heartbeat::Fact::Recovered(link) => {
+                if let Some(peer) = self.peers.peer_of(link) {
+                    self.event(Event::PeerRecovered { peer });
+                }
+            }
+            heartbeat::Fact::Slow(link) => {
+                if let Some(peer) = self.peers.peer_of(link) {
+                    self.event(Event::PeerSlow { peer });
+                    let wall = self.wall();
+                    self.tasks.handle_worker_lost(self.now, wall, peer, false);
+                }
+            }
+        }
+    }
+
+    fn handle_membership(&mut self, fact: membership::Fact) {
+        match fact {
+            membership::Fact::Joined(member) => self.event(Event::MemberJoined { member }),
+            membership::Fact::Left(member) => {
+                self.event(Event::MemberLeft { member });
+                let (wall, died) = (self.wall(), self.crashed.remove(&member));
+                self.tasks.handle_worker_lost(self.now, wall, member, died);
+                self.scheduler.handle_gone(member);
+                self.work.handle_origin_lost(member);
+                self.router.handle_destination_lost(member);
+                self.discovery.handle_gone(self.now, member, &mut self.rng);
+            }
+        }
+    }
+
+    fn handle_router(&mut self, fact: router::Fact) {
+        match fact {
+            router::Fact::Transmit { envelope, avoid, retry } => {
+                let (message, destination, ttl) = (envelope.message, envelope.destination, envelope.ttl);
+                self.event(Event::MessageSent { message, destination, ttl, retry });
+                let Some(next) = self.membership.next_hop(destination, avoid) else { return };
+                if let Some(link) = self.peers.link_to(next) {
+                    self.router.handle_transmitted(message, next);
+                    self.send(link, &Message::Routed(Box::new(envelope)), Priority::Bulk);
+                }
+            }
+            router::Fact::Failed(envelope) => {
+                let (message, destination) = (envelope.message, envelope.destination);
+                self.event(Event::MessageUnacknowledged { message, destination });
+                if let Ok(Payload::Assign(assignment)) = Payload::decode(&envelope.payload) {
+                    self.tasks.handle_unreachable(destination, assignment.attempt);
+                }
+            }
+        }
+    }
+
+    fn handle_tasks(&mut self, fact: tasks::Fact) {
+        match fact {
+            tasks::Fact::Ending(result) => self.end(*result),
+            tasks::Fact::Reassigned(task, worker, reason) => {
+                self.scheduler.handle_returned(worker, None);
+                if reason == ReassignReason::Refused {
+                    self.scheduler.handle_full(self.now, worker);
+                }
+                if reason == ReassignReason::LeaseExpired || reason == ReassignReason::Unreachable {
+                    // Should it live after all, it need not go on.
+                    self.release(task, worker);
+                }
+                self.event(Event::TaskReassigned { task, worker, reason });
+            }
+            tasks::Fact::Release(task, worker) => {
+                self.scheduler.handle_returned(worker, None);
+                self.release(task, worker);
+            }
+        }
+    }
+
+    fn release(&mut self, task: TaskId, worker: NodeId) {
+        if worker == self.me {
+            self.work.handle_release(self.me, task);
+        } else if self.membership.hops(worker).is_some() {
+            self.send_payload(worker, &Payload::Cancel(task), TraceId([0; 16]));
+        }
+    }
+
+    pub(super) fn end(&mut self, result: TaskResult) {
+        self.write(ending(result.clone()), Promise::End(Box::new(result)));
+    }
+
+    fn handle_work(&mut self, fact: work::Fact) {
+        match fact {
+            work::Fact::Begun(origin, attempt) => {
+                let (task, number) = (attempt.task, attempt.number);
+                self.event(Event::TaskStarted { task, origin, attempt: number });
+                if origin == self.me {
+                    self.tasks.handle_renewed(self.now, self.me, attempt, true);
+                } else {
+                    self.send_payload(origin, &Payload::Started(attempt), TraceId([0; 16]));
+                }
+            }
+            work::Fact::Cancel(job) => self.outputs.push_back(Output::Cancel { job }),
+            work::Fact::Declined(origin, attempt) => {
+                if origin == self.me {
+                    self.tasks.handle_returned(self.me, attempt, ReassignReason::Refused);
+                } else {
+                    self.send_payload(origin, &Payload::Decline(attempt), TraceId([0; 16]));
+                }
+            }
+            work::Fact::HandedBack(origin, attempt) => {
+                if origin == self.me {
+                    self.tasks.handle_returned(self.me, attempt, ReassignReason::HandedBack);
+                } else {
+                    self.send_payload(origin, &Payload::HandBack(attempt), TraceId([0; 16]));
+                }
+            }
+            work::Fact::Infer(job, model, work) => self.outputs.push_back(Output::Infer { job, model, work }),
+            work::Fact::Outcome(origin, attempt, micros, result) => {
+                if origin == self.me {
+                    self.handle_outcome(self.me, attempt, micros, result, None);
+                } else {
+                    let payload = Payload::Outcome { attempt, micros, result };
+                    self.send_payload(origin, &payload, TraceId([0; 16]));
+                }
+            }
+            work::Fact::Renew(origin, attempts) => {
+                self.send_payload(origin, &Payload::Renew(attempts), TraceId([0; 16]));
+            }
+        }
+    }
+
+    /// Gives waiting tasks to workers for as long as some worker has room.
+    fn dispatch(&mut self) -> bool {
+        if self.state != State::Active {
+            return false;
+        }
+        let mut busy = false;
+        let mut none_for: Vec<(TaskKind, String)> = Vec::new();
+        let waiting: Vec<_> = self
+            .tasks
+            .waiting()
+            .map(|task| (task.id, task.spec.kind, task.spec.model.clone().unwrap_or_default(), task.trace))
+            .collect();
+        for (task, kind, model, trace) in waiting {
+            let wanted = (kind, model);
+            if none_for.contains(&wanted) {
+                continue;
+            }
+            let candidates = self.candidates(kind, &wanted.1);
+            let Some(worker) = self.scheduler.choose(self.now, candidates.into_iter(), &mut self.rng) else {
+                none_for.push(wanted);
+                continue;
+            };
+            let Some(assignment) = self.tasks.assign(self.now, task, worker) else { continue };
+            busy = true;
+            self.scheduler.handle_assigned(worker);
+            self.event(Event::TaskAssigned { task, worker, attempt: assignment.attempt.number });
+            self.assign(worker, assignment, trace);
+        }
+        busy
+    }
+
+    fn assign(&mut self, worker: NodeId, assignment: Assignment, trace: TraceId) {
+        if worker == self.me {
+            self.work.handle_assignment(self.now, self.me, assignment);
+        } else {
+            self.send_payload(worker, &Payload::Assign(assignment), trace);
+        }
+    }
+
+    /// Returns the nodes that run a model and answer.
+    fn candidates(&self, kind: TaskKind, model: &str) -> Vec<Candidate> {
+        let mut candidates = Vec::new();
+        for (own_kind, name, loaded) in self.work.models() {
+            if own_kind == kind && name == model {
+                let load = u16::try_from(self.work.len()).unwrap_or(u16::MAX);
+                candidates.push(Candidate { node: self.me, load, round_trip_micros: 0, loaded });
+            }
+        }
+        for (node, advert) in self.membership.reachable().filter(|(node, _)| *node != self.me) {
+            if !advert.models.iter().any(|(name, of)| *of == kind && name == model) {
+                continue;
+            }
+            let mut round_trip_micros = HOP_GUESS_MICROS * u64::from(self.membership.hops(node).unwrap_or(1));
+            if let Some(link) = self.peers.link_to(node) {
+                if self.heartbeat.liveness(link) != Liveness::Alive {
+                    continue;
+                }
+                round_trip_micros = self.heartbeat.quality(self.now, link).1.unwrap_or(round_trip_micros);
+            }
+            let load = self.loads.get(&node).copied().unwrap_or_default();
+            candidates.push(Candidate { node, load, round_trip_micros, loaded: true });
+        }
+        candidates
+    }
+
+    /// Sends a payload that is acknowledged, end to end.
+    pub(super) fn send_payload(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) {
+        let envelope = self.envelope(destination, payload, trace);
+        self.router.send(self.now, envelope);
+    }
+
+    /// Sends a payload that nobody waits for.
+    pub(super) fn send_once(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) {
+        let envelope = self.envelope(destination, payload, trace);
+        if let Some(link) =
+            self.membership.next_hop(destination, None).and_then(|next| self.peers.link_to(next))
+        {
+            self.send(link, &Message::Routed(Box::new(envelope)), Priority::Control);
+        }
+    }
+
+    fn envelope(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) -> Envelope {
+        Envelope {
+            ttl: TTL,
+            hops: 0,
+            message: MessageId(self.rng.id()),
+            origin: self.me,
+            destination,
+            trace,
+            sent_at: self.wall(),
+            payload: payload.encode(),
+        }
+    }
+
+    pub(super) fn beat(&self, number: u32) -> Beat {
+        let load = u16::try_from(self.work.len()).unwrap_or(u16::MAX);
+        Beat { number, digest: self.membership.digest(), load }
+    }
+}
+
+const ROUNDS_MAX: usize = 64;
+/// The round trip over one link before any was measured.
+const HOP_GUESS_MICROS: u64 = 1_000;

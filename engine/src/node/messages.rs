@@ -1,0 +1,224 @@
+//! Frames from neighbours, and what they carry.
+
+use super::Node;
+use crate::error::{DecodeError, InferenceError, PeerFault};
+use crate::event::{DropReason, Event, LinkDownReason, ReassignReason, RefuseReason};
+use crate::ids::{LinkId, MessageId, NodeId};
+use crate::output::Priority;
+use crate::peers::Introduction;
+use crate::router::Arrival;
+use crate::task::TaskOutput;
+use crate::tasks::Verdict;
+use crate::wire::{Advert, Attempt, Beat, Envelope, HELLO_BYTES_MAX, Hello, Message, Payload};
+
+impl Node {
+    pub(super) fn handle_frame(&mut self, link: LinkId, bytes: &[u8]) {
+        let Some(entry) = self.peers.link_mut(link) else { return };
+        entry.frames_in += 1;
+        let peer = self.peers.peer_of(link);
+        if peer.is_none() && bytes.len() > HELLO_BYTES_MAX {
+            return self.peers.handle_fault(link, PeerFault::FrameTooLarge);
+        }
+        let message = match Message::decode(bytes) {
+            Ok(message) => message,
+            Err(DecodeError::Version(_)) if peer.is_none() => {
+                return self.peers.refuse(link, RefuseReason::OtherVersion);
+            }
+            Err(_) => return self.peers.handle_fault(link, PeerFault::FrameMalformed),
+        };
+        match (peer, message) {
+            (_, Message::Refuse(reason)) => {
+                self.peers.handle_refused(self.now, link, reason, &mut self.rng);
+            }
+            (None, Message::Hello(hello)) => self.handle_hello(link, *hello),
+            (None, _) => {
+                // What a closing link still carries is of no interest.
+                if self.peers.is_greeting(link) {
+                    self.peers.handle_fault(link, PeerFault::HelloOutOfOrder);
+                }
+            }
+            (Some(peer), message) => {
+                self.heartbeat.handle_heard(self.now, link);
+                self.handle_message(link, peer, message);
+            }
+        }
+    }
+
+    pub(super) fn say_hello(&mut self, link: LinkId) {
+        let hello = Hello {
+            network: self.config.network.clone(),
+            incarnation: self.incarnation,
+            advert: self.membership.own_advert().clone(),
+        };
+        self.send(link, &Message::Hello(Box::new(hello)), Priority::Control);
+    }
+
+    fn handle_hello(&mut self, link: LinkId, hello: Hello) {
+        let Some(node) = self.peers.link_mut(link).map(|entry| entry.node) else { return };
+        let advert = match Advert::decode(&hello.advert.body.0) {
+            Ok(advert) if advert.key.node_id() == node => advert,
+            Ok(_) => return self.peers.handle_fault(link, PeerFault::AdvertForged),
+            Err(_) => return self.peers.handle_fault(link, PeerFault::FrameMalformed),
+        };
+        let introduction = Introduction {
+            network: &hello.network,
+            incarnation: hello.incarnation,
+            version: &advert.version,
+            addresses: &advert.addresses,
+        };
+        if self.peers.handle_hello(self.now, link, &introduction, &mut self.rng)
+            && self.membership.handle_peer_up(self.now, node, hello.advert).is_err()
+        {
+            self.peers.handle_fault(link, PeerFault::AdvertForged);
+        }
+    }
+
+    fn handle_message(&mut self, link: LinkId, peer: NodeId, message: Message) {
+        match message {
+            Message::Adverts(adverts) => {
+                if self.membership.handle_adverts(self.now, peer, adverts).is_err() {
+                    self.peers.handle_fault(link, PeerFault::AdvertForged);
+                }
+            }
+            Message::Goodbye => self.peers.close(link, LinkDownReason::Goodbye),
+            Message::Hello(_) => self.peers.handle_fault(link, PeerFault::HelloOutOfOrder),
+            Message::Ping(beat) => {
+                self.handle_beat(peer, beat);
+                let answer = self.beat(beat.number);
+                self.send(link, &Message::Pong(answer), Priority::Control);
+            }
+            Message::Pong(beat) => {
+                self.heartbeat.handle_pong(self.now, link, beat.number);
+                self.handle_beat(peer, beat);
+            }
+            // Told before, and the link is already treated as refused.
+            Message::Refuse(_) => {}
+            Message::Routed(envelope) => self.handle_envelope(*envelope),
+            Message::Versions(versions) => self.membership.handle_versions(self.now, peer, &versions),
+        }
+    }
+
+    fn handle_beat(&mut self, peer: NodeId, beat: Beat) {
+        self.loads.insert(peer, beat.load);
+        self.membership.handle_digest(self.now, peer, beat.digest);
+    }
+
+    fn handle_envelope(&mut self, envelope: Envelope) {
+        match self.router.handle_envelope(self.now, self.me, envelope.clone()) {
+            Arrival::Deliver(envelope) => self.deliver(envelope),
+            Arrival::Duplicate { acknowledged } => {
+                self.event(Event::MessageDuplicate { message: envelope.message });
+                if acknowledged {
+                    self.acknowledge(envelope.message, envelope.origin);
+                }
+            }
+            Arrival::Forward(envelope) => self.forward(envelope),
+            Arrival::TtlExceeded(envelope) => self.drop_envelope(&envelope, DropReason::TtlExceeded),
+        }
+    }
+
+    fn forward(&mut self, envelope: Envelope) {
+        let next = self.membership.next_hop(envelope.destination, None);
+        let Some((next, link)) = next.and_then(|next| Some((next, self.peers.link_to(next)?))) else {
+            return self.drop_envelope(&envelope, DropReason::NoRoute);
+        };
+        self.event(Event::MessageForwarded { message: envelope.message, next, ttl: envelope.ttl });
+        self.send(link, &Message::Routed(Box::new(envelope)), Priority::Bulk);
+    }
+
+    fn drop_envelope(&mut self, envelope: &Envelope, reason: DropReason) {
+        let message = envelope.message;
+        self.event(Event::MessageDropped { message, reason });
+        // A notice about a notice, or about an acknowledgement, would help nobody.
+        let about_notice = matches!(
+            Payload::decode(&envelope.payload),
+            Ok(Payload::Ack(_) | Payload::Undeliverable { .. }) | Err(_)
+        );
+        if !about_notice {
+            let notice = Payload::Undeliverable { message, reason };
+            self.send_once(envelope.origin, &notice, envelope.trace);
+        }
+    }
+
+    fn acknowledge(&mut self, message: MessageId, origin: NodeId) {
+        self.router.handle_acknowledged(message);
+        self.send_once(origin, &Payload::Ack(message), crate::ids::TraceId([0; 16]));
+    }
+
+    /// Hands a message on that arrived for the first time.
+    fn deliver(&mut self, envelope: Envelope) {
+        let (message, origin, now) = (envelope.message, envelope.origin, self.now);
+        let payload = match Payload::decode(&envelope.payload) {
+            Ok(Payload::Ack(message)) => return self.router.handle_ack(message),
+            Ok(Payload::Undeliverable { message, .. }) => {
+                return self.router.handle_undeliverable(now, message, &mut self.rng);
+            }
+            Ok(payload) => payload,
+            // Its origin speaks a newer dialect; without an acknowledgement it will learn as much.
+            Err(_) => return,
+        };
+        self.event(Event::MessageDelivered { message, origin, hops: envelope.hops });
+        match payload {
+            Payload::Outcome { attempt, micros, result } => {
+                // Acknowledged once what it changes is durable: until then the worker must keep it.
+                return self.handle_outcome(origin, attempt, micros, result, Some(message));
+            }
+            Payload::Assign(assignment) => self.work.handle_assignment(now, origin, assignment),
+            Payload::Cancel(task) => self.work.handle_release(origin, task),
+            Payload::Decline(attempt) => {
+                self.tasks.handle_returned(origin, attempt, ReassignReason::Refused);
+            }
+            Payload::HandBack(attempt) => {
+                self.tasks.handle_returned(origin, attempt, ReassignReason::HandedBack);
+            }
+            Payload::Renew(attempts) => {
+                for attempt in attempts {
+                    self.tasks.handle_renewed(now, origin, attempt, false);
+                }
+            }
+            Payload::Started(attempt) => self.tasks.handle_renewed(now, origin, attempt, true),
+            Payload::Ack(_) | Payload::Undeliverable { .. } => {}
+        }
+        self.acknowledge(message, origin);
+    }
+
+    /// Takes in what came of an attempt, here or elsewhere; `message` brought it where it came from elsewhere.
+    pub(super) fn handle_outcome(
+        &mut self,
+        from: NodeId,
+        attempt: Attempt,
+        micros: u64,
+        result: Result<TaskOutput, InferenceError>,
+        message: Option<MessageId>,
+    ) {
+        let (now, wall) = (self.now, self.wall());
+        #[cfg(feature = "testing")]
+        self.accept_second_result(from, attempt, &result);
+        let verdict = self.tasks.handle_outcome(now, wall, from, attempt, micros, result);
+        match verdict {
+            Verdict::Ends => {
+                let open = self.tasks.get_mut(attempt.task);
+                let took = open.map(|open| {
+                    open.acks.extend(message.map(|message| (message, from)));
+                    now.since(open.assigned_at)
+                });
+                self.scheduler.handle_returned(from, took);
+            }
+            Verdict::Nothing | Verdict::Retries => {
+                if verdict == Verdict::Nothing {
+                    self.event(Event::ResultDuplicate { task: attempt.task, from });
+                }
+                if let Some(message) = message {
+                    self.acknowledge(message, from);
+                }
+            }
+        }
+    }
+
+    /// Acknowledges the outcomes that rested on a write that is durable now.
+    pub(super) fn acknowledge_all(&mut self, acks: Vec<(MessageId, NodeId)>) {
+        for (message, worker) in acks {
+            self.acknowledge(message, worker);
+        }
+    }
+}

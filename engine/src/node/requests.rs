@@ -1,0 +1,305 @@
+//! What users ask.
+
+use super::Node;
+use crate::error::{Rejection, WriteError};
+use crate::event::Event;
+use crate::ids::{RequestId, TaskId};
+use crate::lifecycle::State;
+use crate::output::Output;
+use crate::record::Record;
+use crate::request::{
+    Answer, LIST_MAX, MemberView, ModelView, PeerView, Request, Response, StatusView, TIMEOUT_RANGE, TaskView,
+};
+use crate::task::{ResultSummary, StoredTask, TaskKind, TaskResult, TaskSpec, TaskStatus};
+use crate::tasks::{Open, preview};
+use crate::time::micros;
+use crate::writes::Promise;
+
+impl Node {
+    pub(super) fn handle_request(&mut self, id: RequestId, request: Request) {
+        let answer = match request {
+            Request::AwaitTask(task) => match self.await_task(id, task) {
+                Some(answer) => answer,
+                None => return,
+            },
+            Request::Cancel(task) => match self.cancel_task(id, task) {
+                Some(answer) => answer,
+                None => return,
+            },
+            Request::Members => Ok(Response::Members(self.member_views())),
+            Request::Peers => Ok(Response::Peers(self.peer_views())),
+            Request::Shutdown => {
+                self.begin_shutdown();
+                Ok(Response::ShuttingDown)
+            }
+            Request::Status => Ok(Response::Status(Box::new(self.status_view()))),
+            Request::Submit(spec) => match self.submit(id, spec) {
+                Ok(()) => return,
+                Err(rejection) => Err(rejection),
+            },
+            Request::Task(task) => self.find_task(task),
+            Request::Tasks { limit, offset } => Ok(self.list_tasks(limit, offset)),
+        };
+        self.reply(id, answer);
+    }
+
+    pub(super) fn handle_request_dropped(&mut self, id: RequestId) {
+        self.cancelling.remove(&id);
+        if let Some(task) = self.waiting.remove(&id)
+            && let Some(open) = self.tasks.get_mut(task)
+        {
+            open.waiters.retain(|waiter| *waiter != id);
+        }
+    }
+
+    pub(super) fn reply(&mut self, id: RequestId, answer: Answer) {
+        self.outputs.push_back(Output::Reply { id, answer });
+    }
+
+    fn submit(&mut self, request: RequestId, mut spec: TaskSpec) -> Result<(), Rejection> {
+        match self.state {
+            State::Active => {}
+            State::Initializing | State::Registering => return Err(Rejection::NodeNotReady),
+            State::ShuttingDown | State::Stopped => return Err(Rejection::NodeShuttingDown),
+        }
+        let bytes = u64::try_from(spec.input.len()).unwrap_or(u64::MAX);
+        let limit = self.config.input_bytes_max;
+        if spec.input.trim().is_empty() {
+            return Err(Rejection::InputEmpty);
+        }
+        if bytes > limit {
+            return Err(Rejection::InputTooLong { bytes, limit });
+        }
+        if !TIMEOUT_RANGE.contains(&spec.timeout) {
+            return Err(Rejection::TimeoutOutOfRange(spec.timeout));
+        }
+        spec.model = Some(self.choose_model(spec.kind, spec.model.as_deref())?);
+        let id = TaskId(uuid(self.rng.id()));
+        let trace = self.new_trace();
+        let stored = StoredTask { id, spec, submitted_at: self.wall(), trace, attempts: 0 };
+        let records = vec![Record::Task(Box::new(stored.clone()))];
+        self.tasks.admit(self.now, stored)?;
+        #[cfg(feature = "testing")]
+        if self.has_mutant(crate::config::Mutant::ReplyBeforeDurable) {
+            self.reply(request, Ok(Response::Submitted(id)));
+        }
+        self.write(records, Promise::Accept(id, request));
+        Ok(())
+    }
+
+    /// Returns the model to use: the one asked for, or this node's or else the mesh's first of the kind.
+    fn choose_model(&self, kind: TaskKind, asked: Option<&str>) -> Result<String, Rejection> {
+        let own = self.config.models.iter().filter(|(_, of)| *of == kind).map(|(name, _)| name);
+        let others = self.membership.reachable().flat_map(|(_, advert)| &advert.models);
+        let mut known = own.chain(others.filter(|(_, of)| *of == kind).map(|(name, _)| name));
+        match asked {
+            None => known.next().cloned().ok_or(Rejection::KindUnsupported(kind)),
+            Some(name) => {
+                let found = known.find(|known| *known == name);
+                found.cloned().ok_or_else(|| Rejection::ModelUnknown(preview(name)))
+            }
+        }
+    }
+
+    pub(super) fn handle_accept_written(
+        &mut self,
+        task: TaskId,
+        request: RequestId,
+        result: Result<(), WriteError>,
+    ) {
+        let answer = match result {
+            Ok(()) => {
+                self.tasks.handle_stored(task);
+                if let Some(kind) = self.tasks.get_mut(task).map(|open| open.stored.spec.kind) {
+                    self.event(Event::TaskAccepted { task, kind });
+                }
+                Ok(Response::Submitted(task))
+            }
+            Err(_) => {
+                self.tasks.handle_store_failed(task);
+                Err(Rejection::StorageFailed)
+            }
+        };
+        #[cfg(feature = "testing")]
+        if self.has_mutant(crate::config::Mutant::ReplyBeforeDurable) {
+            return;
+        }
+        self.reply(request, answer);
+    }
+
+    pub(super) fn handle_end_written(&mut self, result: TaskResult) {
+        let summary = result.summary;
+        let (task, status, worker) = (summary.id, summary.status, summary.worker);
+        self.results.insert(summary);
+        if self.results.len() > usize::try_from(self.config.results_max).unwrap_or(usize::MAX) {
+            self.purge_at = Some(self.now);
+        }
+        let Some(open) = self.tasks.handle_ended(task) else { return };
+        let elapsed_micros = micros(self.now.since(open.accepted_at));
+        self.event(Event::TaskFinished { task, status, worker, elapsed_micros });
+        self.acknowledge_all(open.acks);
+        let answer = self.find_task(task);
+        for waiter in open.waiters {
+            self.waiting.remove(&waiter);
+            let cancelled = self.cancelling.remove(&waiter);
+            let lost_race = cancelled && status != TaskStatus::Cancelled;
+            let answer = if lost_race { Err(Rejection::TaskFinished(task)) } else { answer.clone() };
+            self.reply(waiter, answer);
+        }
+    }
+
+    fn await_task(&mut self, request: RequestId, task: TaskId) -> Option<Answer> {
+        if self.waiting.len() >= WAITING_MAX {
+            return Some(Err(Rejection::TooManyWaiting));
+        }
+        let Some(open) = self.tasks.get_mut(task).filter(|open| open.is_accepted()) else {
+            return Some(self.find_task(task));
+        };
+        open.waiters.push(request);
+        self.waiting.insert(request, task);
+        None
+    }
+
+    fn cancel_task(&mut self, request: RequestId, task: TaskId) -> Option<Answer> {
+        if self.results.get(task).is_some() {
+            return Some(Err(Rejection::TaskFinished(task)));
+        }
+        let wall = self.wall();
+        let answer = self.await_task(request, task);
+        if answer.is_none() {
+            self.cancelling.insert(request);
+            self.tasks.cancel(self.now, wall, task);
+        }
+        answer
+    }
+
+    fn find_task(&mut self, task: TaskId) -> Answer {
+        if let Some(summary) = self.results.get(task) {
+            return Ok(Response::Task(Box::new(finished_view(summary))));
+        }
+        let now = self.now;
+        let open = self.tasks.get_mut(task).filter(|open| open.is_accepted());
+        let view = open.map(|open| open_view(open, micros(now.since(open.accepted_at)) / 1000));
+        view.map(|view| Response::Task(Box::new(view))).ok_or(Rejection::TaskNotFound(task))
+    }
+
+    fn list_tasks(&self, limit: u32, offset: u32) -> Response {
+        let limit = usize::try_from(limit.min(LIST_MAX)).unwrap_or_default();
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        let mut open: Vec<&Open> = self.tasks.iter().filter(|open| open.is_accepted()).collect();
+        open.sort_by_key(|open| core::cmp::Reverse((open.stored.submitted_at, open.stored.id)));
+        let total = u32::try_from(open.len() + self.results.len()).unwrap_or(u32::MAX);
+        let mut open = open.into_iter().peekable();
+        let mut finished = self.results.newest_first().peekable();
+        let merged = core::iter::from_fn(|| {
+            let open_first = match (open.peek(), finished.peek()) {
+                (Some(open), Some(done)) => {
+                    (open.stored.submitted_at, open.stored.id) >= (done.submitted_at, done.id)
+                }
+                (open, _) => open.is_some(),
+            };
+            if open_first {
+                open.next().map(|open| open_view(open, self.millis_since(open.accepted_at)))
+            } else {
+                finished.next().map(finished_view)
+            }
+        });
+        Response::Tasks { total, tasks: merged.skip(offset).take(limit).collect() }
+    }
+
+    fn status_view(&self) -> StatusView {
+        let models =
+            self.work.models().map(|(kind, name, ready)| ModelView { name: name.to_owned(), kind, ready });
+        let running = self.tasks.iter().filter(|open| open.status().0 == TaskStatus::Running).count();
+        let open = self.tasks.iter().count();
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        StatusView {
+            node_id: self.me,
+            state: self.state,
+            version: self.config.version.clone(),
+            network: self.config.network.clone(),
+            network_port: self.listening.unwrap_or_default(),
+            uptime_millis: self.active_since.map(|since| self.millis_since(since)),
+            peers: count(self.peers.len()),
+            members: count(self.membership.reachable().count()),
+            tasks_queued: count(open - running),
+            tasks_running: count(running),
+            results: count(self.results.len()),
+            models: models.collect(),
+            timestamp: self.wall(),
+        }
+    }
+
+    fn peer_views(&self) -> Vec<PeerView> {
+        let view = |(link, entry): (_, &crate::peers::Link)| {
+            let (last_heard, round_trip_micros) = self.heartbeat.quality(self.now, link);
+            PeerView {
+                node_id: entry.node,
+                address: entry.remote,
+                network_port: entry.network_port,
+                version: entry.version.clone(),
+                liveness: self.heartbeat.liveness(link),
+                connected_millis: self.millis_since(entry.since),
+                messages_in: entry.frames_in,
+                messages_out: entry.frames_out,
+                last_heard_millis: micros(last_heard) / 1000,
+                round_trip_micros,
+            }
+        };
+        self.peers.iter().map(view).collect()
+    }
+
+    fn member_views(&self) -> Vec<MemberView> {
+        let view = |(node_id, advert): (_, &crate::wire::Advert)| MemberView {
+            node_id,
+            addresses: advert.addresses.clone(),
+            version: advert.version.clone(),
+            hops: self.membership.hops(node_id).unwrap_or_default(),
+            links: advert.links.clone(),
+        };
+        let mut members: Vec<MemberView> = self.membership.reachable().map(view).collect();
+        members.sort_by_key(|member| member.node_id);
+        members
+    }
+}
+
+fn open_view(open: &Open, elapsed_millis: u64) -> TaskView {
+    let (status, worker) = open.status();
+    TaskView {
+        id: open.stored.id,
+        kind: open.stored.spec.kind,
+        model: open.stored.spec.model.clone().unwrap_or_default(),
+        status,
+        submitted_at: open.stored.submitted_at,
+        elapsed_millis,
+        attempts: open.stored.attempts,
+        worker,
+        preview: preview(&open.stored.spec.input),
+        result: None,
+    }
+}
+
+fn finished_view(summary: &ResultSummary) -> TaskView {
+    TaskView {
+        id: summary.id,
+        kind: summary.kind,
+        model: summary.model.clone(),
+        status: summary.status,
+        submitted_at: summary.submitted_at,
+        elapsed_millis: summary.completed_at.0.saturating_sub(summary.submitted_at.0),
+        attempts: summary.attempts,
+        worker: summary.worker,
+        preview: summary.preview.clone(),
+        result: Some(summary.clone()),
+    }
+}
+
+/// Marks 16 random bytes as a random UUID (RFC 9562, version 4).
+fn uuid(mut bytes: [u8; 16]) -> [u8; 16] {
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    bytes
+}
+
+/// Requests that may wait for tasks to end.
+const WAITING_MAX: usize = 1024;

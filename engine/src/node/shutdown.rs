@@ -1,0 +1,84 @@
+//! Leaving in order and in time: refuse, finish what is short, hand back the rest, say goodbye, stop.
+
+use super::Node;
+use crate::error::Rejection;
+use crate::ids::{LinkId, RequestId};
+use crate::lifecycle::State;
+use crate::output::{Output, Priority};
+use crate::time::Instant;
+use crate::wire::Message;
+use core::time::Duration;
+
+/// A shutdown under way.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    /// Until when running work may finish.
+    work_until: Instant,
+    /// Until when writes and acknowledgements may come.
+    words_until: Instant,
+    cut_off: bool,
+}
+
+impl Leaving {
+    pub(super) fn deadline(&self) -> Instant {
+        if self.cut_off { self.words_until } else { self.work_until }
+    }
+}
+
+impl Node {
+    pub(super) fn begin_shutdown(&mut self) {
+        if self.leaving.is_some() || self.state == State::Stopped {
+            return;
+        }
+        self.become_state(State::ShuttingDown);
+        let work_until = self.now.after(WORK_TIME);
+        self.leaving =
+            Some(Leaving { work_until, words_until: work_until.after(WORDS_TIME), cut_off: false });
+        self.discovery.handle_leave();
+        self.peers.handle_leave();
+        self.work.handle_leave();
+    }
+
+    /// Takes the next step of a shutdown where its time has come.
+    pub(super) fn settle_shutdown(&mut self) {
+        let Some(leaving) = &mut self.leaving else { return };
+        if self.work.len() > 0 && self.now < leaving.work_until {
+            return;
+        }
+        if self.work.len() > 0 {
+            leaving.cut_off = true;
+            leaving.words_until = self.now.after(WORDS_TIME);
+            self.work.handle_cut_off();
+            // What is handed back now is carried to its origins before the next look.
+            return;
+        }
+        let waits = self.writes.len() > 0 || self.router.len() > 0;
+        if waits && self.now < leaving.words_until {
+            return;
+        }
+        let code = if leaving.cut_off { CUT_OFF } else { 0 };
+        self.stop(code);
+    }
+
+    fn stop(&mut self, code: u8) {
+        let links: Vec<LinkId> = self.peers.iter().map(|(link, _)| link).collect();
+        for link in links {
+            self.send(link, &Message::Goodbye, Priority::Control);
+            self.outputs.push_back(Output::Disconnect { link });
+        }
+        let waiting: Vec<RequestId> = core::mem::take(&mut self.waiting).into_keys().collect();
+        for request in waiting {
+            self.reply(request, Err(Rejection::NodeShuttingDown));
+        }
+        self.leaving = None;
+        self.become_state(State::Stopped);
+        self.outputs.push_back(Output::Exit { code });
+    }
+}
+
+/// How long running work may take to finish.
+const WORK_TIME: Duration = Duration::from_secs(5);
+/// How long the last writes and acknowledgements may take.
+const WORDS_TIME: Duration = Duration::from_millis(1500);
+/// The exit status where work was cut off.
+const CUT_OFF: u8 = 130;

@@ -1,0 +1,472 @@
+//! Who this node is linked to, whom it dials and whom it turns down.
+//!
+//! A node dials until it has its target number of links, at most four at once, with growing pauses after failures.
+//! Two nodes that dial each other at the same time keep exactly one link: the one dialled by the smaller id. Where
+//! an older link may be a dead one that nobody closed, it is put in doubt rather than trusted.
+
+mod candidates;
+
+use crate::error::PeerFault;
+use crate::event::{LinkDownReason, RefuseReason};
+use crate::identity::PublicKey;
+use crate::ids::{DialId, LinkId, NodeId};
+use crate::input::DialError;
+use crate::rng::Rng;
+use crate::time::Instant;
+use candidates::{Candidates, Target};
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is wanted or was found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fact {
+    /// Connect.
+    Dial(DialId, SocketAddr, Option<NodeId>),
+    /// A dial failed.
+    DialFailed(SocketAddr, DialError),
+    /// Close the link.
+    Disconnect(LinkId),
+    /// The link may be dead: ask for a sign of life.
+    Doubt(LinkId),
+    /// The link is no longer one to a peer.
+    Down(LinkId, NodeId, LinkDownReason),
+    /// The other end broke the protocol.
+    Fault(NodeId, PeerFault),
+    /// Tell the other end why, then close the link.
+    Refuse(LinkId, NodeId, RefuseReason),
+    /// The other end turned the link down.
+    Refused(NodeId, RefuseReason),
+    /// Introduce this node.
+    SayHello(LinkId),
+    /// The link is now one to a peer.
+    Up(LinkId, NodeId, SocketAddr, bool),
+}
+
+/// What the hello of a peer says, checked for form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Introduction<'a> {
+    pub(crate) network: &'a str,
+    pub(crate) incarnation: u64,
+    pub(crate) version: &'a str,
+    pub(crate) addresses: &'a [SocketAddr],
+}
+
+/// The links of one node.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    me: NodeId,
+    network: String,
+    max_peers: usize,
+    accepting: bool,
+    links: BTreeMap<LinkId, Link>,
+    by_node: BTreeMap<NodeId, LinkId>,
+    candidates: Candidates,
+    dials: BTreeMap<DialId, (Target, SocketAddr)>,
+    next_dial: u64,
+    /// Whether anything changed since the last look for somebody to dial.
+    stale: bool,
+    dial_due: Option<Instant>,
+    facts: Vec<Fact>,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// Who is at the other end.
+    pub(crate) node: NodeId,
+    /// Its address.
+    pub(crate) remote: SocketAddr,
+    /// The product's version there; empty before the hello.
+    pub(crate) version: String,
+    /// Where the other end takes connections; 0 before the hello.
+    pub(crate) network_port: u16,
+    /// When the hellos were exchanged, or the connection came up where they were not yet.
+    pub(crate) since: Instant,
+    /// Frames received.
+    pub(crate) frames_in: u64,
+    /// Frames sent.
+    pub(crate) frames_out: u64,
+    target: Option<Target>,
+    incarnation: u64,
+    state: LinkState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LinkState {
+    /// Waits for the other end's hello.
+    Greeting,
+    Up,
+    /// Waits for the connection to close.
+    Closing,
+}
+
+impl Peers {
+    /// Makes a node without links, which dials the bootstrap addresses besides what it will be told of.
+    pub(crate) fn new(me: NodeId, network: String, max_peers: u16, bootstrap: &[SocketAddr]) -> Self {
+        Self {
+            me,
+            network,
+            max_peers: usize::from(max_peers),
+            accepting: false,
+            links: BTreeMap::new(),
+            by_node: BTreeMap::new(),
+            candidates: Candidates::new(me, bootstrap),
+            dials: BTreeMap::new(),
+            next_dial: 0,
+            stale: true,
+            dial_due: None,
+            facts: Vec::new(),
+        }
+    }
+
+    /// Begins to dial and to take links.
+    pub(crate) fn handle_active(&mut self) {
+        self.accepting = true;
+        self.stale = true;
+    }
+
+    /// Turns down what comes from now on; the links stay.
+    pub(crate) fn handle_leave(&mut self) {
+        self.accepting = false;
+    }
+
+    /// Takes note of where a node can be dialled.
+    pub(crate) fn handle_found(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        addresses: &[SocketAddr],
+        rng: &mut Rng,
+    ) {
+        self.candidates.add(now, node, addresses, rng);
+        self.stale = true;
+    }
+
+    /// Takes note that a node said goodbye: there is nothing to dial.
+    pub(crate) fn handle_left(&mut self, node: NodeId) {
+        self.candidates.remove(node);
+    }
+
+    /// Takes in a new connection.
+    pub(crate) fn handle_link_up(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        key: PublicKey,
+        remote: SocketAddr,
+        dial: Option<DialId>,
+    ) {
+        let node = key.node_id();
+        let dialled = dial.and_then(|dial| self.dials.remove(&dial));
+        self.stale = true;
+        let entry = Link {
+            node,
+            remote,
+            version: String::new(),
+            network_port: 0,
+            since: now,
+            frames_in: 0,
+            frames_out: 0,
+            target: dialled.map(|(target, _)| target),
+            incarnation: 0,
+            state: LinkState::Greeting,
+        };
+        self.links.insert(link, entry);
+        let greeting = self.links.values().filter(|link| link.state == LinkState::Greeting).count();
+        if !is_local(remote.ip()) {
+            self.refuse(link, RefuseReason::NotLocal);
+        } else if node == self.me {
+            self.refuse(link, RefuseReason::SameIdentity);
+        } else if !self.accepting {
+            self.refuse(link, RefuseReason::ShuttingDown);
+        } else if greeting > GREETING_MAX {
+            self.refuse(link, RefuseReason::Full);
+        } else {
+            self.facts.push(Fact::SayHello(link));
+        }
+    }
+
+    /// Takes in the other end's hello. Returns whether the link is one to a peer now.
+    pub(crate) fn handle_hello(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        hello: &Introduction<'_>,
+        rng: &mut Rng,
+    ) -> bool {
+        let Some(entry) = self.links.get(&link) else { return false };
+        if entry.state != LinkState::Greeting {
+            self.handle_fault(link, PeerFault::HelloOutOfOrder);
+            return false;
+        }
+        let (node, dialled) = (entry.node, entry.target.is_some());
+        if hello.network != self.network {
+            self.refuse(link, RefuseReason::OtherNetwork);
+            return false;
+        }
+        if !self.accepting {
+            self.refuse(link, RefuseReason::ShuttingDown);
+            return false;
+        }
+        if let Some(&older) = self.by_node.get(&node) {
+            let restarted =
+                self.links.get(&older).is_some_and(|older| older.incarnation != hello.incarnation);
+            if !restarted && !self.replaces(older, link) {
+                self.refuse(link, RefuseReason::Duplicate);
+                self.facts.push(Fact::Doubt(older));
+                return false;
+            }
+            let reason = if restarted { LinkDownReason::Restarted } else { LinkDownReason::Duplicate };
+            self.close(older, reason);
+        } else if self.by_node.len() >= self.max_peers {
+            self.refuse(link, RefuseReason::Full);
+            return false;
+        }
+        let Some(entry) = self.links.get_mut(&link) else { return false };
+        entry.state = LinkState::Up;
+        entry.since = now;
+        entry.incarnation = hello.incarnation;
+        hello.version.clone_into(&mut entry.version);
+        entry.network_port = hello.addresses.first().map_or(0, SocketAddr::port);
+        self.by_node.insert(node, link);
+        self.candidates.handle_success(now, node, entry.target, hello.addresses, rng);
+        self.facts.push(Fact::Up(link, node, entry.remote, dialled));
+        true
+    }
+
+    /// Turns a link down: tells the other end why, and closes.
+    pub(crate) fn refuse(&mut self, link: LinkId, reason: RefuseReason) {
+        let Some(entry) = self.links.get_mut(&link).filter(|entry| entry.state != LinkState::Closing) else {
+            return;
+        };
+        let was_up = entry.state == LinkState::Up;
+        entry.state = LinkState::Closing;
+        let (node, target) = (entry.node, entry.target);
+        self.facts.push(Fact::Refuse(link, node, reason));
+        if is_lasting(reason) {
+            self.candidates.handle_refused(node, target);
+        }
+        if was_up {
+            self.by_node.remove(&node);
+            self.facts.push(Fact::Down(link, node, LinkDownReason::Closed));
+        }
+    }
+
+    /// Takes note that the other end turned the link down; it will close it.
+    pub(crate) fn handle_refused(&mut self, now: Instant, link: LinkId, reason: RefuseReason, rng: &mut Rng) {
+        let Some(entry) = self.links.get(&link) else { return };
+        let (node, target) = (entry.node, entry.target);
+        self.facts.push(Fact::Refused(node, reason));
+        if is_lasting(reason) {
+            self.candidates.handle_refused(node, target);
+        } else {
+            self.candidates.handle_failure(now, target.unwrap_or(Target::Node(node)), None, rng);
+        }
+        self.close(link, LinkDownReason::Closed);
+    }
+
+    /// Takes note that the other end broke the protocol, and closes the link.
+    pub(crate) fn handle_fault(&mut self, link: LinkId, fault: PeerFault) {
+        if let Some(entry) = self.links.get(&link).filter(|entry| entry.state != LinkState::Closing) {
+            self.facts.push(Fact::Fault(entry.node, fault));
+            self.close(link, LinkDownReason::Fault);
+        }
+    }
+
+    /// Closes a link.
+    pub(crate) fn close(&mut self, link: LinkId, reason: LinkDownReason) {
+        let Some(entry) = self.links.get_mut(&link) else { return };
+        let before = core::mem::replace(&mut entry.state, LinkState::Closing);
+        let node = entry.node;
+        if before == LinkState::Closing {
+            return;
+        }
+        self.facts.push(Fact::Disconnect(link));
+        if before == LinkState::Up {
+            self.by_node.remove(&node);
+            self.facts.push(Fact::Down(link, node, reason));
+        }
+        if reason == LinkDownReason::Goodbye {
+            self.candidates.remove(node);
+        }
+        self.stale = true;
+    }
+
+    /// Takes note that a connection is gone.
+    pub(crate) fn handle_link_down(&mut self, now: Instant, link: LinkId, rng: &mut Rng) {
+        let Some(entry) = self.links.remove(&link) else { return };
+        self.stale = true;
+        match entry.state {
+            LinkState::Up => {
+                self.by_node.remove(&entry.node);
+                self.facts.push(Fact::Down(link, entry.node, LinkDownReason::Closed));
+            }
+            LinkState::Greeting => {
+                let target = entry.target.unwrap_or(Target::Node(entry.node));
+                self.candidates.handle_failure(now, target, None, rng);
+            }
+            LinkState::Closing => {}
+        }
+    }
+
+    /// Takes note that a dial failed.
+    pub(crate) fn handle_dial_failed(&mut self, now: Instant, dial: DialId, error: DialError, rng: &mut Rng) {
+        let Some((target, address)) = self.dials.remove(&dial) else { return };
+        self.facts.push(Fact::DialFailed(address, error));
+        let wrong = (error == DialError::Authentication).then_some(address);
+        self.candidates.handle_failure(now, target, wrong, rng);
+        self.stale = true;
+    }
+
+    /// Does what is due. `members` are those that the mesh knows of and where to dial them; what is among the
+    /// candidates but not among the members may be a part of the mesh that lost its way to this one.
+    pub(crate) fn handle_timeout<'a, M>(&mut self, now: Instant, rng: &mut Rng, members: impl Fn() -> M)
+    where
+        M: Iterator<Item = (NodeId, &'a [SocketAddr])>,
+    {
+        let late = |(&link, entry): (&LinkId, &Link)| {
+            let waits = entry.state == LinkState::Greeting && now >= entry.since.after(HELLO_TIMEOUT);
+            waits.then_some(link)
+        };
+        let late: Vec<LinkId> = self.links.iter().filter_map(late).collect();
+        for link in late {
+            self.handle_fault(link, PeerFault::HelloLate);
+        }
+        if self.accepting && (self.stale || self.dial_due.is_some_and(|due| due <= now)) {
+            self.stale = false;
+            self.dial(now, rng, members);
+        }
+    }
+
+    /// Returns when something will be due.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let greeting = self.links.values().filter(|entry| entry.state == LinkState::Greeting);
+        let hello = greeting.map(|entry| entry.since.after(HELLO_TIMEOUT)).min();
+        [hello, self.dial_due.filter(|_| self.accepting)].into_iter().flatten().min()
+    }
+
+    /// Returns what is wanted or was found out, in order.
+    pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
+        core::mem::take(&mut self.facts)
+    }
+
+    /// Returns the link to a peer.
+    pub(crate) fn link_to(&self, node: NodeId) -> Option<LinkId> {
+        self.by_node.get(&node).copied()
+    }
+
+    /// Returns a connection.
+    pub(crate) fn link_mut(&mut self, link: LinkId) -> Option<&mut Link> {
+        self.links.get_mut(&link)
+    }
+
+    /// Returns the peer at the other end of a link that is up.
+    pub(crate) fn peer_of(&self, link: LinkId) -> Option<NodeId> {
+        self.links.get(&link).filter(|entry| entry.state == LinkState::Up).map(|entry| entry.node)
+    }
+
+    /// Tells whether a link waits for the other end's hello.
+    pub(crate) fn is_greeting(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|entry| entry.state == LinkState::Greeting)
+    }
+
+    /// Returns the links that are up, by peer.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
+        self.by_node.values().filter_map(|link| Some((*link, self.links.get(link)?)))
+    }
+
+    /// Returns how many links are up.
+    pub(crate) fn len(&self) -> usize {
+        self.by_node.len()
+    }
+
+    /// Decides between two links to the same node.
+    fn replaces(&self, older: LinkId, newer: LinkId) -> bool {
+        let (Some(old), Some(new)) = (self.links.get(&older), self.links.get(&newer)) else { return true };
+        let dialler = |link: &Link| if link.target.is_some() { self.me } else { new.node };
+        // A node does not dial one that it has a link to; that it did says that its end of the older link is gone.
+        dialler(old) == dialler(new) || dialler(new) < dialler(old)
+    }
+
+    fn dial<'a, M>(&mut self, now: Instant, rng: &mut Rng, members: impl Fn() -> M)
+    where
+        M: Iterator<Item = (NodeId, &'a [SocketAddr])>,
+    {
+        self.dial_due = None;
+        let mut reachable = None;
+        loop {
+            let open = self.links.values().filter(|link| link.state != LinkState::Closing).count()
+                + self.dials.len();
+            if self.dials.len() >= DIALS_MAX || open >= self.max_peers {
+                return;
+            }
+            let busy = |target: Target, node: Option<NodeId>| {
+                let same = |other: NodeId| Some(other) == node;
+                self.dials.values().any(|(dialled, _)| *dialled == target)
+                    || self.links.values().any(|link| link.state != LinkState::Closing && same(link.node))
+            };
+            let below_target = open < TARGET_LINKS.min(self.max_peers);
+            let reachable: &BTreeSet<NodeId> =
+                reachable.get_or_insert_with(|| members().map(|(member, _)| member).collect());
+            let lost = |node: Option<NodeId>| node.is_none_or(|node| !reachable.contains(&node));
+            let wanted = |target, node| !busy(target, node) && (below_target || lost(node));
+            match self.candidates.choose(now, rng, wanted) {
+                Ok((target, address, expect)) => {
+                    let dial = DialId(self.next_dial);
+                    self.next_dial += 1;
+                    self.dials.insert(dial, (target, address));
+                    self.facts.push(Fact::Dial(dial, address, expect));
+                }
+                Err(next_due) => {
+                    let unknown = |node: NodeId| node != self.me && !self.candidates.contains(node);
+                    let others: Vec<_> = if below_target {
+                        members().filter(|(node, at)| unknown(*node) && !at.is_empty()).collect()
+                    } else {
+                        Vec::new()
+                    };
+                    let Some(at) = rng.index(others.len()) else {
+                        self.dial_due = next_due;
+                        return;
+                    };
+                    let (node, addresses) = others[at];
+                    self.candidates.add(now, node, addresses, rng);
+                }
+            }
+        }
+    }
+}
+
+/// Tells whether an address belongs to a local network: loopback, link-local, or private.
+fn is_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let shared = address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64;
+            address.is_loopback() || address.is_private() || address.is_link_local() || shared
+        }
+        IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            Some(mapped) => is_local(IpAddr::V4(mapped)),
+            None => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
+        },
+    }
+}
+
+/// Tells whether trying again would end the same way.
+fn is_lasting(reason: RefuseReason) -> bool {
+    match reason {
+        RefuseReason::NotLocal
+        | RefuseReason::OtherNetwork
+        | RefuseReason::OtherVersion
+        | RefuseReason::SameIdentity => true,
+        RefuseReason::Duplicate | RefuseReason::Full | RefuseReason::ShuttingDown => false,
+    }
+}
+
+/// Dials under way at the same time.
+const DIALS_MAX: usize = 4;
+/// Connections that may wait for a hello at the same time.
+const GREETING_MAX: usize = 64;
+/// How long a hello may take.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Links that a node dials for; it takes more from others, up to `max_peers`.
+const TARGET_LINKS: usize = 8;

@@ -1,0 +1,111 @@
+//! Which results are kept, and how long.
+
+use crate::ids::TaskId;
+use crate::task::ResultSummary;
+use crate::time::UnixMillis;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The index of the results on disk.
+#[derive(Debug)]
+pub(crate) struct Results {
+    max: usize,
+    by_id: BTreeMap<TaskId, ResultSummary>,
+    by_submission: BTreeSet<(UnixMillis, TaskId)>,
+    by_expiry: BTreeSet<(UnixMillis, TaskId)>,
+}
+
+impl Results {
+    /// Makes the index of what storage holds.
+    pub(crate) fn new(max: u32, saved: Vec<ResultSummary>) -> Self {
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        let mut results =
+            Self { max, by_id: BTreeMap::new(), by_submission: BTreeSet::new(), by_expiry: BTreeSet::new() };
+        saved.into_iter().for_each(|summary| results.insert(summary));
+        results
+    }
+
+    /// Adds a result that is durable.
+    pub(crate) fn insert(&mut self, summary: ResultSummary) {
+        let id = summary.id;
+        self.remove(id);
+        self.by_submission.insert((summary.submitted_at, id));
+        self.by_expiry.insert((summary.expires_at, id));
+        self.by_id.insert(id, summary);
+    }
+
+    /// Returns a result.
+    pub(crate) fn get(&self, id: TaskId) -> Option<&ResultSummary> {
+        self.by_id.get(&id)
+    }
+
+    /// Returns the results, newest submission first.
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = &ResultSummary> {
+        self.by_submission.iter().rev().filter_map(|(_, id)| self.by_id.get(id))
+    }
+
+    /// Returns how many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Forgets some of those that are expired or too many, oldest first, and returns which.
+    pub(crate) fn purge(&mut self, wall: UnixMillis) -> Vec<TaskId> {
+        let mut purged = Vec::new();
+        while let Some(&(expires, id)) = self.by_expiry.first() {
+            let over = self.by_id.len() > self.max;
+            if purged.len() >= PURGE_MAX || (expires > wall && !over) {
+                break;
+            }
+            self.remove(id);
+            purged.push(id);
+        }
+        purged
+    }
+
+    fn remove(&mut self, id: TaskId) {
+        if let Some(summary) = self.by_id.remove(&id) {
+            self.by_submission.remove(&(summary.submitted_at, id));
+            self.by_expiry.remove(&(summary.expires_at, id));
+        }
+    }
+}
+
+/// Results forgotten at once: purging goes on beside other work.
+const PURGE_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TraceId;
+    use crate::task::{TaskKind, TaskStatus};
+
+    fn summary(id: u8) -> ResultSummary {
+        ResultSummary {
+            id: TaskId([id; 16]),
+            kind: TaskKind::Embedding,
+            model: "m".to_owned(),
+            status: TaskStatus::Completed,
+            failure: None,
+            worker: None,
+            execution_micros: 1,
+            attempts: 1,
+            submitted_at: UnixMillis(id.into()),
+            completed_at: UnixMillis(id.into()),
+            expires_at: UnixMillis(100 + u64::from(id)),
+            output_bytes: 1,
+            preview: String::new(),
+            trace: TraceId([0; 16]),
+        }
+    }
+
+    #[test]
+    fn the_oldest_go_first_when_there_are_too_many_or_their_time_is_over() {
+        let mut results = Results::new(3, (1..=5).map(summary).collect());
+        assert_eq!(results.purge(UnixMillis(0)), vec![TaskId([1; 16]), TaskId([2; 16])]);
+        assert_eq!(results.purge(UnixMillis(104)), vec![TaskId([3; 16]), TaskId([4; 16])]);
+        assert_eq!(
+            results.newest_first().map(|summary| summary.id).collect::<Vec<_>>(),
+            vec![TaskId([5; 16])]
+        );
+    }
+}

@@ -1,0 +1,324 @@
+//! Messages between nodes that need not be neighbours: hops, acknowledgements, retries, at most one delivery.
+//!
+//! A message is acknowledged end to end by its destination. Without an acknowledgement its origin sends it again, up
+//! to three times and by another path where there is one; the destination hands it on once and acknowledges each
+//! copy. A message may cross a limited number of links; one that may cross no more ends, and its origin hears of it.
+
+use crate::ids::{MessageId, NodeId};
+use crate::rng::Rng;
+use crate::time::Instant;
+use crate::wire::Envelope;
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What becomes of an envelope that arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// It is for this node and new: hand it on.
+    Deliver(Envelope),
+    /// It is for this node and was handed on before.
+    Duplicate {
+        /// Whether it was acknowledged; the acknowledgement may have been lost.
+        acknowledged: bool,
+    },
+    /// It is for another node: pass it on.
+    Forward(Envelope),
+    /// It is for another node but has crossed as many links as it may.
+    TtlExceeded(Envelope),
+}
+
+/// What the router wants done or found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fact {
+    /// Send the envelope, by a path that does not begin with `avoid` where possible; `retry` counts from 0.
+    Transmit {
+        /// The envelope.
+        envelope: Envelope,
+        /// The neighbour that did not get it there.
+        avoid: Option<NodeId>,
+        /// How often it was sent before.
+        retry: u8,
+    },
+    /// The destination was not reached.
+    Failed(Envelope),
+}
+
+/// The messages that a node has sent or received of late.
+#[derive(Debug, Default)]
+pub(crate) struct Router {
+    sent: BTreeMap<MessageId, Sent>,
+    timers: BTreeSet<(Instant, MessageId)>,
+    seen: BTreeMap<MessageId, Seen>,
+    seen_order: BTreeSet<(Instant, MessageId)>,
+    facts: Vec<Fact>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    envelope: Envelope,
+    retry: u8,
+    due: Instant,
+    first_hop: Option<NodeId>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    acknowledged: bool,
+}
+
+impl Router {
+    /// Sends an envelope and looks after it until it is acknowledged.
+    pub(crate) fn send(&mut self, now: Instant, envelope: Envelope) {
+        if self.sent.len() >= SENT_MAX {
+            self.facts.push(Fact::Failed(envelope));
+            return;
+        }
+        let due = now.after(ACK_TIMEOUT);
+        self.facts.push(Fact::Transmit { envelope: envelope.clone(), avoid: None, retry: 0 });
+        self.timers.insert((due, envelope.message));
+        self.sent.insert(envelope.message, Sent { envelope, retry: 0, due, first_hop: None });
+    }
+
+    /// Takes note of the neighbour that a message was handed to.
+    pub(crate) fn handle_transmitted(&mut self, message: MessageId, next: NodeId) {
+        if let Some(sent) = self.sent.get_mut(&message) {
+            sent.first_hop = Some(next);
+        }
+    }
+
+    /// Takes in an acknowledgement.
+    pub(crate) fn handle_ack(&mut self, message: MessageId) {
+        self.forget(message);
+    }
+
+    /// Takes in word of a relay that it could not pass a message on: reason to try again soon.
+    pub(crate) fn handle_undeliverable(&mut self, now: Instant, message: MessageId, rng: &mut Rng) {
+        let pause = rng.between(RETRY_PAUSE, RETRY_PAUSE * 2);
+        self.hasten(message, now.after(pause));
+    }
+
+    /// Sends again, by another path, what had been handed to a neighbour that is gone.
+    pub(crate) fn handle_neighbour_lost(&mut self, now: Instant, neighbour: NodeId) {
+        let lost = |sent: &&Sent| sent.first_hop == Some(neighbour);
+        let messages: Vec<MessageId> =
+            self.sent.values().filter(lost).map(|sent| sent.envelope.message).collect();
+        for message in messages {
+            self.hasten(message, now);
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Gives up what was for a node that is gone.
+    pub(crate) fn handle_destination_lost(&mut self, destination: NodeId) {
+        let for_it = |sent: &&Sent| sent.envelope.destination == destination;
+        let messages: Vec<MessageId> =
+            self.sent.values().filter(for_it).map(|sent| sent.envelope.message).collect();
+        for message in messages {
+            self.fail(message);
+        }
+    }
+
+    /// Decides what becomes of an envelope that arrived at node `me`.
+    pub(crate) fn handle_envelope(&mut self, now: Instant, me: NodeId, mut envelope: Envelope) -> Arrival {
+        envelope.hops = envelope.hops.saturating_add(1);
+        envelope.ttl = envelope.ttl.saturating_sub(1);
+        if envelope.destination != me {
+            let exceeded = envelope.ttl == 0;
+            return if exceeded { Arrival::TtlExceeded(envelope) } else { Arrival::Forward(envelope) };
+        }
+        if let Some(seen) = self.seen.get(&envelope.message) {
+            return Arrival::Duplicate { acknowledged: seen.acknowledged };
+        }
+        self.remember(now, envelope.message);
+        Arrival::Deliver(envelope)
+    }
+
+    /// Takes note that a message that was handed on is acknowledged.
+    pub(crate) fn handle_acknowledged(&mut self, message: MessageId) {
+        if let Some(seen) = self.seen.get_mut(&message) {
+            seen.acknowledged = true;
+        }
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(due, message)) = self.timers.first().filter(|(due, _)| *due <= now) {
+            self.timers.remove(&(due, message));
+            let Some(sent) = self.sent.get_mut(&message) else { continue };
+            if sent.retry >= RETRIES_MAX {
+                self.fail(message);
+                continue;
+            }
+            sent.retry += 1;
+            sent.due = now.after(ACK_TIMEOUT);
+            self.timers.insert((sent.due, message));
+            let (envelope, avoid) = (sent.envelope.clone(), sent.first_hop.take());
+            self.facts.push(Fact::Transmit { envelope, avoid, retry: sent.retry });
+        }
+    }
+
+    /// Returns when something will be due.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    /// Returns what is wanted or was found out, in order.
+    pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
+        core::mem::take(&mut self.facts)
+    }
+
+    /// Returns how many messages wait for their acknowledgement.
+    pub(crate) fn len(&self) -> usize {
+        self.sent.len()
+    }
+
+    fn hasten(&mut self, message: MessageId, due: Instant) {
+        if let Some(sent) = self.sent.get_mut(&message).filter(|sent| sent.due > due) {
+            self.timers.remove(&(sent.due, message));
+            sent.due = due;
+            self.timers.insert((due, message));
+        }
+    }
+
+    fn forget(&mut self, message: MessageId) -> Option<Envelope> {
+        let sent = self.sent.remove(&message)?;
+        self.timers.remove(&(sent.due, message));
+        Some(sent.envelope)
+    }
+
+    fn fail(&mut self, message: MessageId) {
+        if let Some(envelope) = self.forget(message) {
+            self.facts.push(Fact::Failed(envelope));
+        }
+    }
+
+    /// Remembers a message for as long as a copy of it may be on its way.
+    fn remember(&mut self, now: Instant, message: MessageId) {
+        while let Some(&(then, oldest)) = self.seen_order.first() {
+            if self.seen.len() < SEEN_MAX && now.since(then) < SEEN_FOR {
+                break;
+            }
+            self.seen_order.remove(&(then, oldest));
+            self.seen.remove(&oldest);
+        }
+        self.seen.insert(message, Seen { acknowledged: false });
+        self.seen_order.insert((now, message));
+    }
+}
+
+/// Links that a message may cross.
+pub(crate) const TTL: u8 = 10;
+/// How long an acknowledgement may take.
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a message is sent again.
+const RETRIES_MAX: u8 = 3;
+/// The shortest pause before a message that a relay could not pass on is sent again.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Messages that may wait for their acknowledgement; beyond, sending fails.
+const SENT_MAX: usize = 8_192;
+/// Messages remembered as delivered.
+const SEEN_MAX: usize = 65_536;
+/// How long a delivered message is remembered: longer than its origin goes on retrying, with delays on the way.
+const SEEN_FOR: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TraceId;
+    use crate::time::UnixMillis;
+    use crate::wire::Bytes;
+
+    const ME: NodeId = NodeId([1; 16]);
+    const OTHER: NodeId = NodeId([2; 16]);
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_micros(seconds * 1_000_000)
+    }
+
+    fn envelope(destination: NodeId, ttl: u8) -> Envelope {
+        Envelope {
+            ttl,
+            hops: 0,
+            message: MessageId([7; 16]),
+            origin: ME,
+            destination,
+            trace: TraceId([0; 16]),
+            sent_at: UnixMillis(0),
+            payload: Bytes(vec![1]),
+        }
+    }
+
+    fn retries(facts: &[Fact]) -> Vec<Option<(u8, Option<NodeId>)>> {
+        facts
+            .iter()
+            .map(|fact| match fact {
+                Fact::Transmit { retry, avoid, .. } => Some((*retry, *avoid)),
+                Fact::Failed(_) => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_unacknowledged_message_is_sent_four_times_and_given_up() {
+        let mut router = Router::default();
+        router.send(at(0), envelope(OTHER, TTL));
+        router.handle_transmitted(MessageId([7; 16]), NodeId([3; 16]));
+        let mut facts = router.poll_facts();
+        while let Some(due) = router.poll_timeout() {
+            router.handle_timeout(due);
+            facts.extend(router.poll_facts());
+        }
+        let expected =
+            vec![Some((0, None)), Some((1, Some(NodeId([3; 16])))), Some((2, None)), Some((3, None)), None];
+        assert_eq!(retries(&facts), expected);
+    }
+
+    #[test]
+    fn an_acknowledged_message_is_forgotten() {
+        let mut router = Router::default();
+        router.send(at(0), envelope(OTHER, TTL));
+        router.handle_ack(MessageId([7; 16]));
+        assert_eq!(router.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_lost_neighbour_is_a_reason_to_send_again_and_a_lost_destination_to_give_up() {
+        let mut router = Router::default();
+        router.send(at(0), envelope(OTHER, TTL));
+        router.handle_transmitted(MessageId([7; 16]), NodeId([3; 16]));
+        router.poll_facts();
+        router.handle_neighbour_lost(at(1), NodeId([4; 16]));
+        assert_eq!(router.poll_facts(), vec![]);
+        router.handle_neighbour_lost(at(1), NodeId([3; 16]));
+        assert_eq!(retries(&router.poll_facts()), vec![Some((1, Some(NodeId([3; 16]))))]);
+        router.handle_destination_lost(OTHER);
+        assert_eq!(retries(&router.poll_facts()), vec![None]);
+    }
+
+    #[test]
+    fn a_message_is_delivered_once() {
+        let mut router = Router::default();
+        let arrival = router.handle_envelope(at(0), ME, envelope(ME, TTL));
+        assert!(matches!(arrival, Arrival::Deliver(delivered) if delivered.hops == 1));
+        let again = router.handle_envelope(at(1), ME, envelope(ME, TTL));
+        assert_eq!(again, Arrival::Duplicate { acknowledged: false });
+        router.handle_acknowledged(MessageId([7; 16]));
+        let again = router.handle_envelope(at(1), ME, envelope(ME, TTL));
+        assert_eq!(again, Arrival::Duplicate { acknowledged: true });
+    }
+
+    #[test]
+    fn a_message_crosses_ten_links_and_no_more() {
+        let mut router = Router::default();
+        let mut travelling = envelope(OTHER, TTL);
+        let mut crossed = 0;
+        loop {
+            crossed += 1;
+            match router.handle_envelope(at(0), ME, travelling.clone()) {
+                Arrival::Forward(next) => travelling = next,
+                Arrival::TtlExceeded(last) => break assert_eq!((crossed, last.hops), (10, 10)),
+                Arrival::Deliver(_) | Arrival::Duplicate { .. } => panic!("not for this node"),
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Which worker gets a task: the one expected to finish it first.
+//!
+//! The expectation is what this origin has measured: how long a task took a worker, for each task that it had from
+//! here at the time. A choice among the nearly best is left to chance, so that many origins do not all turn to the
+//! same idle node at once.
+
+use crate::ids::NodeId;
+use crate::rng::Rng;
+use crate::time::{Instant, micros};
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+/// What an origin knows of its workers.
+#[derive(Debug, Default)]
+pub(crate) struct Scheduler {
+    workers: BTreeMap<NodeId, Worker>,
+}
+
+/// A node that could take a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    /// The node.
+    pub(crate) node: NodeId,
+    /// Tasks that it said it has, from whomever.
+    pub(crate) load: u16,
+    /// Time that a message to it takes, both ways, in microseconds.
+    pub(crate) round_trip_micros: u64,
+    /// Whether the model is loaded there.
+    pub(crate) loaded: bool,
+}
+
+#[derive(Debug, Default)]
+struct Worker {
+    outstanding: u64,
+    /// Smoothed time per task, in microseconds; 0 before the first.
+    service_micros: u64,
+    /// It had no room; until when not to ask again.
+    full_until: Option<Instant>,
+}
+
+impl Scheduler {
+    /// Chooses a worker; `None` where none has room now.
+    pub(crate) fn choose(
+        &self,
+        now: Instant,
+        candidates: impl Iterator<Item = Candidate>,
+        rng: &mut Rng,
+    ) -> Option<NodeId> {
+        let expected = |candidate: Candidate| {
+            let fresh = Worker::default();
+            let worker = self.workers.get(&candidate.node).unwrap_or(&fresh);
+            let has_room =
+                worker.outstanding < OUTSTANDING_MAX && worker.full_until.is_none_or(|until| until <= now);
+            let service =
+                if worker.service_micros == 0 { SERVICE_GUESS_MICROS } else { worker.service_micros };
+            // What others gave it comes on top of what this origin did.
+            let ahead = worker.outstanding.max(u64::from(candidate.load));
+            let load = if candidate.loaded { 0 } else { LOAD_GUESS_MICROS };
+            let finish = service.saturating_mul(ahead + 1).saturating_add(candidate.round_trip_micros + load);
+            has_room.then_some((finish, candidate.node))
+        };
+        let expected: Vec<(u64, NodeId)> = candidates.filter_map(expected).collect();
+        let best = expected.iter().map(|(finish, _)| *finish).min()?;
+        let near = best.saturating_add(best / 5);
+        let near: Vec<NodeId> =
+            expected.iter().filter(|(finish, _)| *finish <= near).map(|(_, node)| *node).collect();
+        rng.index(near.len()).map(|at| near[at])
+    }
+
+    /// Takes note that a worker got a task.
+    pub(crate) fn handle_assigned(&mut self, worker: NodeId) {
+        self.workers.entry(worker).or_default().outstanding += 1;
+    }
+
+    /// Takes note that a worker no longer has a task; `took` is the time from its assignment where it finished it.
+    pub(crate) fn handle_returned(&mut self, worker: NodeId, took: Option<Duration>) {
+        let Some(entry) = self.workers.get_mut(&worker) else { return };
+        if let Some(took) = took {
+            // The task shared the worker with all others that this origin had there.
+            let sample = (micros(took) / entry.outstanding.max(1)).max(1);
+            let smoothed = (entry.service_micros * 3 + sample) / 4;
+            entry.service_micros = if entry.service_micros == 0 { sample } else { smoothed };
+        }
+        entry.outstanding = entry.outstanding.saturating_sub(1);
+    }
+
+    /// Takes note that a worker had no room.
+    pub(crate) fn handle_full(&mut self, now: Instant, worker: NodeId) {
+        self.workers.entry(worker).or_default().full_until = Some(now.after(FULL_PAUSE));
+    }
+
+    /// Forgets a worker that is gone.
+    pub(crate) fn handle_gone(&mut self, worker: NodeId) {
+        self.workers.remove(&worker);
+    }
+
+    /// Returns when a worker that had no room may be asked again.
+    pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        self.workers.values().filter_map(|worker| worker.full_until).filter(|until| *until > now).min()
+    }
+}
+
+/// Tasks that one origin leaves with one worker: some batches ahead, the rest is better kept for whoever is free.
+const OUTSTANDING_MAX: u64 = 64;
+/// The time per task before any was measured.
+const SERVICE_GUESS_MICROS: u64 = 10_000;
+/// The time that a model takes to load.
+const LOAD_GUESS_MICROS: u64 = 500_000;
+const FULL_PAUSE: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAST: NodeId = NodeId([1; 16]);
+    const SLOW: NodeId = NodeId([2; 16]);
+
+    fn candidates() -> [Candidate; 2] {
+        [FAST, SLOW].map(|node| Candidate { node, load: 0, round_trip_micros: 500, loaded: true })
+    }
+
+    fn choose(scheduler: &Scheduler, now: u64, rng: &mut Rng) -> Option<NodeId> {
+        scheduler.choose(Instant::from_micros(now), candidates().into_iter(), rng)
+    }
+
+    #[test]
+    fn work_is_shared_in_proportion_to_speed() {
+        let (mut scheduler, mut rng) = (Scheduler::default(), Rng::new([1; 32]));
+        for (worker, millis) in [(FAST, 10), (SLOW, 30)] {
+            scheduler.handle_assigned(worker);
+            scheduler.handle_returned(worker, Some(Duration::from_millis(millis)));
+        }
+        let mut given = [0, 0];
+        for _ in 0..40 {
+            let worker = choose(&scheduler, 0, &mut rng).unwrap();
+            scheduler.handle_assigned(worker);
+            given[usize::from(worker == SLOW)] += 1;
+        }
+        assert!((28..=32).contains(&given[0]), "{given:?}");
+    }
+
+    #[test]
+    fn a_full_worker_is_left_alone_for_a_while() {
+        let (mut scheduler, mut rng) = (Scheduler::default(), Rng::new([1; 32]));
+        scheduler.handle_full(Instant::ZERO, FAST);
+        assert!((0..20).all(|_| choose(&scheduler, 0, &mut rng) == Some(SLOW)));
+        scheduler.handle_full(Instant::ZERO, SLOW);
+        assert_eq!(choose(&scheduler, 0, &mut rng), None);
+        assert_eq!(scheduler.poll_timeout(Instant::ZERO), Some(Instant::from_micros(500_000)));
+        assert!(choose(&scheduler, 500_000, &mut rng).is_some());
+    }
+
+    #[test]
+    fn equals_share_by_chance() {
+        let (scheduler, mut rng) = (Scheduler::default(), Rng::new([1; 32]));
+        let fast = (0..100).filter(|_| choose(&scheduler, 0, &mut rng) == Some(FAST)).count();
+        assert!((30..70).contains(&fast), "{fast}");
+    }
+}

@@ -1,0 +1,609 @@
+//! A task's life at its origin: queue, lease, attempts, one terminal outcome.
+//!
+//! A task is accepted once it is durable here. It is given to a worker under a lease; when the lease runs out, or the
+//! worker dies, leaves or declines, the task waits again and another attempt begins. The first valid outcome, of
+//! whichever attempt, ends the task; all later ones change nothing. A task ends exactly once, because the step into
+//! [`Phase::Ending`] happens in one place and nothing leads back from it.
+
+use crate::error::{InferenceError, Rejection};
+use crate::event::ReassignReason;
+use crate::ids::{MessageId, NodeId, RequestId, TaskId};
+use crate::task::{
+    Outcome, ResultSummary, StoredTask, TaskFailure, TaskKind, TaskOutput, TaskResult, TaskStatus,
+};
+use crate::time::{Instant, UnixMillis, micros};
+use crate::wire::{Assignment, Attempt};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// What is wanted or was found out.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Fact {
+    /// A task has its outcome; it ends once this is durable.
+    Ending(Box<TaskResult>),
+    /// A task was taken from its worker and waits again.
+    Reassigned(TaskId, NodeId, ReassignReason),
+    /// The worker need not go on with the task.
+    Release(TaskId, NodeId),
+}
+
+/// What an outcome from a worker changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It ends the task: acknowledge it once that is durable.
+    Ends,
+    /// The task had its outcome already, or its worker was never asked: nothing.
+    Nothing,
+    /// Another attempt follows.
+    Retries,
+}
+
+/// The open tasks of one origin.
+#[derive(Debug)]
+pub(crate) struct Tasks {
+    limits: Limits,
+    open: BTreeMap<TaskId, Open>,
+    waiting: VecDeque<TaskId>,
+    timers: BTreeSet<(Instant, TaskId)>,
+    bytes: u64,
+    facts: Vec<Fact>,
+}
+
+/// How much an origin takes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Open tasks.
+    pub(crate) tasks: usize,
+    /// Bytes of input of open tasks.
+    pub(crate) bytes: u64,
+    /// How long a result is kept.
+    pub(crate) retention: Duration,
+}
+
+/// One open task.
+#[derive(Debug)]
+pub(crate) struct Open {
+    /// The task as it is stored.
+    pub(crate) stored: StoredTask,
+    /// When it was accepted, or recovered.
+    pub(crate) accepted_at: Instant,
+    /// Requests that wait for the outcome.
+    pub(crate) waiters: Vec<RequestId>,
+    /// Outcomes to acknowledge once the end is durable: the message and its sender.
+    pub(crate) acks: Vec<(MessageId, NodeId)>,
+    /// When it was last given to a worker.
+    pub(crate) assigned_at: Instant,
+    phase: Phase,
+    deadline: Instant,
+    timer: Instant,
+    /// Every worker that was given the task, for nobody else's outcome counts.
+    asked: BTreeSet<NodeId>,
+    deaths: u32,
+    failures: u32,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Not accepted yet: waits to become durable.
+    Storing,
+    /// Accepted; waits for a worker.
+    Waiting,
+    /// With a worker.
+    Assigned { worker: NodeId, started: bool, lease_until: Instant },
+    /// Has its outcome; waits for that to become durable.
+    Ending { status: TaskStatus, worker: Option<NodeId> },
+}
+
+impl Tasks {
+    /// Makes an origin without tasks.
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            open: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            timers: BTreeSet::new(),
+            bytes: 0,
+            facts: Vec::new(),
+        }
+    }
+
+    /// Takes on a task, to be stored.
+    ///
+    /// # Errors
+    /// [`Rejection::QueueFull`] where that would be more than the limits allow.
+    pub(crate) fn admit(&mut self, now: Instant, stored: StoredTask) -> Result<(), Rejection> {
+        let bytes = self.bytes.saturating_add(len(&stored.spec.input));
+        if self.open.len() >= self.limits.tasks || bytes > self.limits.bytes {
+            return Err(Rejection::QueueFull { retry_after: RETRY_AFTER });
+        }
+        self.insert(now, stored, Phase::Storing);
+        Ok(())
+    }
+
+    /// Takes on a task that was accepted before a restart. Its time starts anew: how long the node was away is known
+    /// to no clock that could be relied upon.
+    pub(crate) fn recover(&mut self, now: Instant, stored: StoredTask) {
+        let id = stored.id;
+        self.insert(now, stored, Phase::Waiting);
+        self.waiting.push_back(id);
+    }
+
+    /// Takes note that a task is durable: it is accepted.
+    pub(crate) fn handle_stored(&mut self, id: TaskId) {
+        if let Some(open) = self.open.get_mut(&id).filter(|open| matches!(open.phase, Phase::Storing)) {
+            open.phase = Phase::Waiting;
+            self.waiting.push_back(id);
+        }
+    }
+
+    /// Forgets a task that could not be stored.
+    pub(crate) fn handle_store_failed(&mut self, id: TaskId) {
+        self.remove(id);
+    }
+
+    /// Returns the tasks that wait for a worker, oldest first.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &StoredTask> {
+        self.waiting.iter().filter_map(|id| Some(&self.open.get(id)?.stored))
+    }
+
+    /// Gives a waiting task to a worker, and returns what the worker must know.
+    pub(crate) fn assign(&mut self, now: Instant, id: TaskId, worker: NodeId) -> Option<Assignment> {
+        let open = self.open.get_mut(&id).filter(|open| matches!(open.phase, Phase::Waiting))?;
+        self.waiting.retain(|waiting| *waiting != id);
+        open.stored.attempts = open.stored.attempts.saturating_add(1);
+        open.asked.insert(worker);
+        open.assigned_at = now;
+        let lease_until = now.after(LEASE);
+        open.phase = Phase::Assigned { worker, started: false, lease_until };
+        let spec = &open.stored.spec;
+        let assignment = Assignment {
+            attempt: Attempt { task: id, number: open.stored.attempts },
+            kind: spec.kind,
+            model: spec.model.clone().unwrap_or_default(),
+            input: spec.input.clone(),
+            max_tokens: spec.max_tokens,
+            remaining_millis: micros(open.deadline.since(now)) / 1000,
+            trace: open.stored.trace,
+        };
+        self.arm(id);
+        Some(assignment)
+    }
+
+    /// Takes note that a worker still has an attempt, or has begun it.
+    pub(crate) fn handle_renewed(&mut self, now: Instant, from: NodeId, attempt: Attempt, begun: bool) {
+        let Some(open) = self.open.get_mut(&attempt.task) else {
+            self.facts.push(Fact::Release(attempt.task, from));
+            return;
+        };
+        let number = open.stored.attempts;
+        match &mut open.phase {
+            Phase::Assigned { worker, started, lease_until }
+                if *worker == from && number == attempt.number =>
+            {
+                *started |= begun;
+                *lease_until = now.after(LEASE);
+                self.arm(attempt.task);
+            }
+            // It works on what another worker has by now; whoever is first wins.
+            Phase::Assigned { .. } | Phase::Storing | Phase::Waiting => {}
+            Phase::Ending { .. } => self.facts.push(Fact::Release(attempt.task, from)),
+        }
+    }
+
+    /// Takes in what came of an attempt.
+    pub(crate) fn handle_outcome(
+        &mut self,
+        now: Instant,
+        wall: UnixMillis,
+        from: NodeId,
+        attempt: Attempt,
+        micros: u64,
+        result: Result<TaskOutput, InferenceError>,
+    ) -> Verdict {
+        let Some(open) = self.open.get_mut(&attempt.task) else { return Verdict::Nothing };
+        if matches!(open.phase, Phase::Ending { .. }) || !open.asked.contains(&from) {
+            return Verdict::Nothing;
+        }
+        let current = matches!(open.phase, Phase::Assigned { worker, .. } if worker == from)
+            && open.stored.attempts == attempt.number;
+        let result = result.and_then(|output| check(open.stored.spec.kind, output));
+        let outcome = match result {
+            Ok(output) => Outcome::Completed(output),
+            Err(InferenceError::InputRejected(why)) => Outcome::Failed(TaskFailure::InputRejected(why)),
+            // Only the attempt that counts may call for another.
+            Err(_) if !current => return Verdict::Nothing,
+            Err(InferenceError::Cancelled) => {
+                self.wait_again(attempt.task, ReassignReason::HandedBack);
+                return Verdict::Retries;
+            }
+            Err(InferenceError::Crashed) => {
+                open.deaths += 1;
+                if open.deaths < ATTEMPTS_MAX {
+                    self.wait_again(attempt.task, ReassignReason::Crashed);
+                    return Verdict::Retries;
+                }
+                Outcome::Failed(TaskFailure::Poison)
+            }
+            Err(InferenceError::ModelFailed(why)) => {
+                open.failures += 1;
+                if open.failures < ATTEMPTS_MAX {
+                    self.wait_again(attempt.task, ReassignReason::Refused);
+                    return Verdict::Retries;
+                }
+                Outcome::Failed(TaskFailure::ModelFailed(why))
+            }
+        };
+        self.end(now, wall, attempt.task, outcome, Some(from), micros);
+        Verdict::Ends
+    }
+
+    /// Takes back an attempt that its worker declined or handed back.
+    pub(crate) fn handle_returned(&mut self, from: NodeId, attempt: Attempt, reason: ReassignReason) {
+        let Some(open) = self.open.get(&attempt.task) else { return };
+        let current = matches!(open.phase, Phase::Assigned { worker, .. } if worker == from);
+        if current && open.stored.attempts == attempt.number {
+            self.wait_again(attempt.task, reason);
+        }
+    }
+
+    /// Takes back all that a worker has: it is dead, gone, or does not answer. `died` tells whether it is known to
+    /// have died: a task that it had begun may be the cause.
+    pub(crate) fn handle_worker_lost(&mut self, now: Instant, wall: UnixMillis, lost: NodeId, died: bool) {
+        let with_it = |(&id, open): (&TaskId, &Open)| match open.phase {
+            Phase::Assigned { worker, started, .. } if worker == lost => Some((id, started)),
+            Phase::Assigned { .. } | Phase::Ending { .. } | Phase::Storing | Phase::Waiting => None,
+        };
+        let tasks: Vec<(TaskId, bool)> = self.open.iter().filter_map(with_it).collect();
+        for (id, started) in tasks {
+            let Some(open) = self.open.get_mut(&id) else { continue };
+            open.deaths += u32::from(died && started);
+            if open.deaths < ATTEMPTS_MAX {
+                self.wait_again(id, ReassignReason::Unreachable);
+            } else {
+                self.end(now, wall, id, Outcome::Failed(TaskFailure::Poison), Some(lost), 0);
+            }
+        }
+    }
+
+    /// Takes back one task whose assignment did not reach its worker.
+    pub(crate) fn handle_unreachable(&mut self, worker: NodeId, attempt: Attempt) {
+        self.handle_returned(worker, attempt, ReassignReason::Unreachable);
+    }
+
+    /// Ends a task as its user wishes. Returns whether it was open and had no outcome yet.
+    pub(crate) fn cancel(&mut self, now: Instant, wall: UnixMillis, id: TaskId) -> bool {
+        let cancellable = |open: &Open| matches!(open.phase, Phase::Waiting | Phase::Assigned { .. });
+        if !self.open.get(&id).is_some_and(cancellable) {
+            return false;
+        }
+        self.end(now, wall, id, Outcome::Cancelled, None, 0);
+        true
+    }
+
+    /// Takes note that a task's end is durable, and forgets the task.
+    pub(crate) fn handle_ended(&mut self, id: TaskId) -> Option<Open> {
+        self.remove(id)
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, wall: UnixMillis) {
+        while let Some(&(due, id)) = self.timers.first().filter(|(due, _)| *due <= now) {
+            self.timers.remove(&(due, id));
+            let Some(open) = self.open.get_mut(&id) else { continue };
+            if now >= open.deadline {
+                self.end(now, wall, id, Outcome::Timeout, None, 0);
+            } else if let Phase::Assigned { lease_until, .. } = open.phase {
+                if now >= lease_until {
+                    self.wait_again(id, ReassignReason::LeaseExpired);
+                } else {
+                    self.arm(id);
+                }
+            }
+        }
+    }
+
+    /// Returns when something will be due.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    /// Returns what is wanted or was found out, in order.
+    pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
+        core::mem::take(&mut self.facts)
+    }
+
+    /// Returns an open task.
+    pub(crate) fn get_mut(&mut self, id: TaskId) -> Option<&mut Open> {
+        self.open.get_mut(&id)
+    }
+
+    /// Returns the open tasks.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Open> {
+        self.open.values()
+    }
+
+    fn insert(&mut self, now: Instant, stored: StoredTask, phase: Phase) {
+        let id = stored.id;
+        let deadline = now.after(stored.spec.timeout);
+        self.bytes = self.bytes.saturating_add(len(&stored.spec.input));
+        let open = Open {
+            stored,
+            accepted_at: now,
+            waiters: Vec::new(),
+            acks: Vec::new(),
+            assigned_at: now,
+            phase,
+            deadline,
+            timer: deadline,
+            asked: BTreeSet::new(),
+            deaths: 0,
+            failures: 0,
+        };
+        self.open.insert(id, open);
+        self.timers.insert((deadline, id));
+    }
+
+    fn remove(&mut self, id: TaskId) -> Option<Open> {
+        let open = self.open.remove(&id)?;
+        self.timers.remove(&(open.timer, id));
+        self.waiting.retain(|waiting| *waiting != id);
+        self.bytes = self.bytes.saturating_sub(len(&open.stored.spec.input));
+        Some(open)
+    }
+
+    /// Sets the one timer of a task: its lease or its deadline, whichever is first.
+    fn arm(&mut self, id: TaskId) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        self.timers.remove(&(open.timer, id));
+        open.timer = match open.phase {
+            Phase::Assigned { lease_until, .. } => lease_until.min(open.deadline),
+            Phase::Storing | Phase::Waiting => open.deadline,
+            Phase::Ending { .. } => return,
+        };
+        self.timers.insert((open.timer, id));
+    }
+
+    fn wait_again(&mut self, id: TaskId, reason: ReassignReason) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        let Phase::Assigned { worker, .. } = open.phase else { return };
+        open.phase = Phase::Waiting;
+        // It has waited before: it goes first.
+        self.waiting.push_front(id);
+        self.facts.push(Fact::Reassigned(id, worker, reason));
+        self.arm(id);
+    }
+
+    fn end(
+        &mut self,
+        now: Instant,
+        wall: UnixMillis,
+        id: TaskId,
+        outcome: Outcome,
+        worker: Option<NodeId>,
+        execution_micros: u64,
+    ) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        let phase = Phase::Ending { status: outcome.status(), worker };
+        match core::mem::replace(&mut open.phase, phase) {
+            // A task that is not durable yet has no outcome; its time goes on.
+            before @ Phase::Storing => {
+                open.phase = before;
+                open.deadline = now.after(RETRY_AFTER);
+                return self.arm(id);
+            }
+            before @ Phase::Ending { .. } => return open.phase = before,
+            Phase::Assigned { worker: holder, .. } if Some(holder) != worker => {
+                self.facts.push(Fact::Release(id, holder));
+            }
+            Phase::Assigned { .. } | Phase::Waiting => {}
+        }
+        self.timers.remove(&(open.timer, id));
+        self.waiting.retain(|waiting| *waiting != id);
+        let result = result(&open.stored, outcome, worker, execution_micros, wall, self.limits.retention);
+        self.facts.push(Fact::Ending(Box::new(result)));
+    }
+}
+
+impl Open {
+    /// Returns how the task stands and who has it.
+    pub(crate) fn status(&self) -> (TaskStatus, Option<NodeId>) {
+        match self.phase {
+            Phase::Storing | Phase::Waiting => (TaskStatus::Queued, None),
+            Phase::Assigned { worker, started: true, .. } => (TaskStatus::Running, Some(worker)),
+            Phase::Assigned { worker, started: false, .. } => (TaskStatus::Queued, Some(worker)),
+            // Not visible as ended before it is durable.
+            Phase::Ending { status: TaskStatus::Completed, worker } => (TaskStatus::Running, worker),
+            Phase::Ending { .. } => (TaskStatus::Queued, None),
+        }
+    }
+
+    /// Tells whether the task was accepted: it is durable.
+    pub(crate) fn is_accepted(&self) -> bool {
+        !matches!(self.phase, Phase::Storing)
+    }
+}
+
+/// Returns the first characters of an input, for people.
+pub(crate) fn preview(input: &str) -> String {
+    input.chars().take(PREVIEW_CHARS).collect()
+}
+
+fn result(
+    stored: &StoredTask,
+    outcome: Outcome,
+    worker: Option<NodeId>,
+    execution_micros: u64,
+    wall: UnixMillis,
+    retention: Duration,
+) -> TaskResult {
+    let output_bytes = match &outcome {
+        Outcome::Completed(output) => postcard::experimental::serialized_size(output).unwrap_or_default(),
+        Outcome::Cancelled | Outcome::Failed(_) | Outcome::Timeout => 0,
+    };
+    let failure = if let Outcome::Failed(failure) = &outcome { Some(failure.clone()) } else { None };
+    let summary = ResultSummary {
+        id: stored.id,
+        kind: stored.spec.kind,
+        model: stored.spec.model.clone().unwrap_or_default(),
+        status: outcome.status(),
+        failure,
+        worker,
+        execution_micros,
+        attempts: stored.attempts,
+        submitted_at: stored.submitted_at,
+        completed_at: wall,
+        expires_at: wall.after(retention),
+        output_bytes: u64::try_from(output_bytes).unwrap_or(u64::MAX),
+        preview: preview(&stored.spec.input),
+        trace: stored.trace,
+    };
+    TaskResult { summary, outcome }
+}
+
+/// Checks an output that came from elsewhere: it must be what was asked for, and usable.
+fn check(kind: TaskKind, output: TaskOutput) -> Result<TaskOutput, InferenceError> {
+    let usable = match &output {
+        TaskOutput::Classification { scores, .. } => {
+            kind == TaskKind::Classification && scores.iter().all(|(_, score)| score.is_finite())
+        }
+        TaskOutput::Embedding { vector, .. } => {
+            kind == TaskKind::Embedding && !vector.is_empty() && vector.iter().all(|part| part.is_finite())
+        }
+        TaskOutput::Generation { .. } => kind == TaskKind::Generation,
+    };
+    let complaint = || InferenceError::ModelFailed("the worker sent an unusable output".to_owned());
+    usable.then_some(output).ok_or_else(complaint)
+}
+
+fn len(input: &str) -> u64 {
+    u64::try_from(input.len()).unwrap_or(u64::MAX)
+}
+
+/// How long a worker has a task without a word.
+const LEASE: Duration = Duration::from_secs(30);
+/// Attempts that may end with a death, or with a failing model, before the task fails.
+const ATTEMPTS_MAX: u32 = 3;
+/// When a rejected user should try again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+const PREVIEW_CHARS: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TraceId;
+    use crate::task::TaskSpec;
+
+    const TASK: TaskId = TaskId([1; 16]);
+    const A: NodeId = NodeId([0xa; 16]);
+    const B: NodeId = NodeId([0xb; 16]);
+    const WALL: UnixMillis = UnixMillis(1_000);
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_micros(seconds * 1_000_000)
+    }
+
+    fn accepted() -> Tasks {
+        let limits = Limits { tasks: 1, bytes: 100, retention: Duration::from_secs(60) };
+        let mut tasks = Tasks::new(limits);
+        tasks.admit(at(0), stored()).unwrap();
+        tasks.handle_stored(TASK);
+        tasks
+    }
+
+    fn stored() -> StoredTask {
+        let spec = TaskSpec {
+            kind: TaskKind::Embedding,
+            model: Some("m".to_owned()),
+            input: "hello".to_owned(),
+            timeout: Duration::from_secs(300),
+            max_tokens: 0,
+        };
+        StoredTask { id: TASK, spec, submitted_at: WALL, trace: TraceId([2; 16]), attempts: 0 }
+    }
+
+    fn output() -> TaskOutput {
+        TaskOutput::Embedding { vector: vec![1.0], tokens: 1 }
+    }
+
+    fn attempt(number: u32) -> Attempt {
+        Attempt { task: TASK, number }
+    }
+
+    fn endings(tasks: &mut Tasks) -> Vec<TaskStatus> {
+        let facts = tasks.poll_facts();
+        facts
+            .iter()
+            .filter_map(
+                |fact| if let Fact::Ending(result) = fact { Some(result.summary.status) } else { None },
+            )
+            .collect()
+    }
+
+    #[test]
+    fn the_first_outcome_wins_whatever_its_attempt() {
+        let mut tasks = accepted();
+        tasks.assign(at(0), TASK, A).unwrap();
+        tasks.handle_timeout(at(30), WALL);
+        assert_eq!(tasks.poll_facts(), vec![Fact::Reassigned(TASK, A, ReassignReason::LeaseExpired)]);
+        tasks.assign(at(31), TASK, B).unwrap();
+        assert_eq!(tasks.handle_outcome(at(32), WALL, A, attempt(1), 5, Ok(output())), Verdict::Ends);
+        assert_eq!(tasks.handle_outcome(at(33), WALL, B, attempt(2), 5, Ok(output())), Verdict::Nothing);
+        let facts = tasks.poll_facts();
+        assert!(matches!(&facts[..], [Fact::Release(TASK, B), Fact::Ending(_)]), "{facts:?}");
+    }
+
+    #[test]
+    fn nobody_ends_a_task_that_was_not_given_to_it() {
+        let mut tasks = accepted();
+        tasks.assign(at(0), TASK, A).unwrap();
+        assert_eq!(tasks.handle_outcome(at(1), WALL, B, attempt(1), 5, Ok(output())), Verdict::Nothing);
+        let wrong = TaskOutput::Embedding { vector: vec![f32::NAN], tokens: 1 };
+        assert_eq!(tasks.handle_outcome(at(1), WALL, A, attempt(1), 5, Ok(wrong)), Verdict::Retries);
+    }
+
+    #[test]
+    fn a_lease_is_renewed_by_its_worker_only() {
+        let mut tasks = accepted();
+        tasks.assign(at(0), TASK, A).unwrap();
+        tasks.handle_renewed(at(20), A, attempt(1), true);
+        tasks.handle_renewed(at(40), B, attempt(1), true);
+        tasks.handle_timeout(at(49), WALL);
+        assert_eq!(tasks.poll_facts(), vec![]);
+        tasks.handle_timeout(at(50), WALL);
+        assert_eq!(tasks.poll_facts(), vec![Fact::Reassigned(TASK, A, ReassignReason::LeaseExpired)]);
+    }
+
+    #[test]
+    fn three_deaths_make_a_task_poison() {
+        let mut tasks = accepted();
+        for number in 1..=3 {
+            tasks.assign(at(number.into()), TASK, A).unwrap();
+            let verdict =
+                tasks.handle_outcome(at(9), WALL, A, attempt(number), 0, Err(InferenceError::Crashed));
+            assert_eq!(verdict == Verdict::Ends, number == 3);
+        }
+        assert_eq!(endings(&mut tasks), vec![TaskStatus::Failed]);
+    }
+
+    #[test]
+    fn time_ends_a_task_and_frees_its_worker() {
+        let mut tasks = accepted();
+        tasks.assign(at(0), TASK, A).unwrap();
+        (1..15).for_each(|step| tasks.handle_renewed(at(step * 20), A, attempt(1), true));
+        tasks.handle_timeout(at(300), WALL);
+        let facts = tasks.poll_facts();
+        assert!(matches!(&facts[..], [Fact::Release(TASK, A), Fact::Ending(_)]), "{facts:?}");
+        assert_eq!(tasks.handle_outcome(at(301), WALL, A, attempt(1), 5, Ok(output())), Verdict::Nothing);
+    }
+
+    #[test]
+    fn a_full_queue_says_when_to_come_back() {
+        let mut tasks = accepted();
+        assert!(matches!(tasks.admit(at(0), stored()), Err(Rejection::QueueFull { .. })));
+        tasks.cancel(at(1), WALL, TASK);
+        assert_eq!(endings(&mut tasks), vec![TaskStatus::Cancelled]);
+        assert!(!tasks.cancel(at(1), WALL, TASK));
+        tasks.handle_ended(TASK);
+        assert_eq!(tasks.admit(at(2), stored()), Ok(()));
+    }
+}

@@ -1,0 +1,394 @@
+//! A task's life at its worker: what other nodes and this one asked for, run in batches, a few at a time.
+//!
+//! Waiting texts for one model that are embedded or classified run together. A second attempt runs alone, so that a
+//! text that kills its worker takes no others with it again.
+
+use crate::error::InferenceError;
+use crate::ids::{JobId, NodeId, TaskId};
+use crate::output::Work as Job;
+use crate::task::{TaskKind, TaskOutput};
+use crate::time::Instant;
+use crate::wire::{Assignment, Attempt};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// What is wanted or was found out.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Fact {
+    /// The origin's attempt was begun.
+    Begun(NodeId, Attempt),
+    /// Stop a job.
+    Cancel(JobId),
+    /// There is no room for the origin's attempt, or no such model.
+    Declined(NodeId, Attempt),
+    /// The origin's attempt will not be finished here.
+    HandedBack(NodeId, Attempt),
+    /// Run a job.
+    Infer(JobId, String, Job),
+    /// What came of the origin's attempt.
+    Outcome(NodeId, Attempt, u64, Result<TaskOutput, InferenceError>),
+    /// The origin's attempts are still here.
+    Renew(NodeId, Vec<Attempt>),
+}
+
+/// What a worker has to do.
+#[derive(Debug)]
+pub(crate) struct Work {
+    me: NodeId,
+    slots: usize,
+    accepting: bool,
+    /// The models that this node runs, and whether each is loaded.
+    models: BTreeMap<(TaskKind, String), bool>,
+    items: BTreeMap<Key, Item>,
+    queue: VecDeque<Key>,
+    jobs: BTreeMap<JobId, Vec<Key>>,
+    next_job: u64,
+    deadlines: BTreeSet<(Instant, Key)>,
+    renew_at: Option<Instant>,
+    facts: Vec<Fact>,
+}
+
+/// Whose task, and which.
+type Key = (NodeId, TaskId);
+
+#[derive(Debug)]
+struct Item {
+    assignment: Assignment,
+    deadline: Instant,
+    job: Option<JobId>,
+}
+
+impl Work {
+    /// Makes a worker with nothing to do.
+    pub(crate) fn new(me: NodeId, slots: u16, models: &[(String, TaskKind)]) -> Self {
+        Self {
+            me,
+            slots: usize::from(slots),
+            accepting: true,
+            models: models.iter().map(|(name, kind)| ((*kind, name.clone()), false)).collect(),
+            items: BTreeMap::new(),
+            queue: VecDeque::new(),
+            jobs: BTreeMap::new(),
+            next_job: 0,
+            deadlines: BTreeSet::new(),
+            renew_at: None,
+            facts: Vec::new(),
+        }
+    }
+
+    /// Takes on an attempt for its origin, or declines it.
+    pub(crate) fn handle_assignment(&mut self, now: Instant, origin: NodeId, assignment: Assignment) {
+        let key = (origin, assignment.attempt.task);
+        if let Some(item) = self.items.get_mut(&key) {
+            // The origin lost track and asked again: the work goes on under the newer number.
+            if assignment.attempt.number > item.assignment.attempt.number {
+                item.assignment.attempt = assignment.attempt;
+                if item.job.is_some() {
+                    self.facts.push(Fact::Begun(origin, assignment.attempt));
+                }
+            }
+            return;
+        }
+        let of_origin = self.items.range((origin, TaskId([0; 16]))..=(origin, TaskId([0xff; 16]))).count();
+        // No other node may hold more than a quarter of the queue.
+        let share = if origin == self.me { ITEMS_MAX } else { ITEMS_MAX / 4 };
+        let known = self.models.contains_key(&(assignment.kind, assignment.model.clone()));
+        if !self.accepting || !known || of_origin >= share || self.items.len() >= ITEMS_MAX {
+            self.facts.push(Fact::Declined(origin, assignment.attempt));
+            return;
+        }
+        let deadline = now.after(Duration::from_millis(assignment.remaining_millis));
+        self.deadlines.insert((deadline, key));
+        self.items.insert(key, Item { assignment, deadline, job: None });
+        self.queue.push_back(key);
+        if origin != self.me {
+            self.renew_at.get_or_insert(now.after(RENEW_EVERY));
+        }
+    }
+
+    /// No longer runs a task of the origin.
+    pub(crate) fn handle_release(&mut self, origin: NodeId, task: TaskId) {
+        self.drop_item((origin, task));
+    }
+
+    /// No longer runs what an origin asked for that cannot be reached.
+    pub(crate) fn handle_origin_lost(&mut self, origin: NodeId) {
+        let keys: Vec<Key> = self.items.keys().copied().filter(|(of, _)| *of == origin).collect();
+        for key in keys {
+            self.drop_item(key);
+        }
+    }
+
+    /// Takes note of whether a model can be used.
+    pub(crate) fn handle_model(&mut self, kind: TaskKind, name: String, ready: bool) {
+        self.models.insert((kind, name), ready);
+    }
+
+    /// Takes in what came of a job.
+    pub(crate) fn handle_done(
+        &mut self,
+        job: JobId,
+        micros: u64,
+        result: Result<Vec<Result<TaskOutput, InferenceError>>, InferenceError>,
+    ) {
+        let Some(keys) = self.jobs.remove(&job) else { return };
+        let count = keys.len();
+        let results = match result {
+            Ok(results) if results.len() == count => results,
+            Ok(_) => vec![Err(InferenceError::ModelFailed("the model lost an output".to_owned())); count],
+            Err(error) => vec![Err(error); count],
+        };
+        let each = micros / u64::try_from(count).unwrap_or(1).max(1);
+        for (key, result) in keys.into_iter().zip(results) {
+            // What was released meanwhile, and perhaps asked for anew, is not this job's any more.
+            if self.items.get(&key).is_some_and(|item| item.job == Some(job))
+                && let Some(item) = self.remove(key)
+            {
+                self.facts.push(Fact::Outcome(key.0, item.assignment.attempt, each, result));
+            }
+        }
+    }
+
+    /// Takes on nothing more, and hands back what was not begun.
+    pub(crate) fn handle_leave(&mut self) {
+        self.accepting = false;
+        for key in core::mem::take(&mut self.queue) {
+            if let Some(item) = self.remove(key) {
+                self.facts.push(Fact::HandedBack(key.0, item.assignment.attempt));
+            }
+        }
+    }
+
+    /// Stops all that runs and hands it back. Returns how many attempts that were.
+    pub(crate) fn handle_cut_off(&mut self) -> usize {
+        let running: Vec<Key> = self.items.keys().copied().collect();
+        for &key in &running {
+            if let Some(item) = self.drop_item(key) {
+                self.facts.push(Fact::HandedBack(key.0, item.assignment.attempt));
+            }
+        }
+        running.len()
+    }
+
+    /// Does what is due, and begins jobs where there is room.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(due, key)) = self.deadlines.first().filter(|(due, _)| *due <= now) {
+            self.deadlines.remove(&(due, key));
+            // The origin ends the task by its own clock.
+            self.drop_item(key);
+        }
+        if self.renew_at.is_some_and(|due| due <= now) {
+            let mut by_origin: BTreeMap<NodeId, Vec<Attempt>> = BTreeMap::new();
+            for (&(origin, _), item) in self.items.iter().filter(|((origin, _), _)| *origin != self.me) {
+                by_origin.entry(origin).or_default().push(item.assignment.attempt);
+            }
+            self.renew_at = (!by_origin.is_empty()).then(|| now.after(RENEW_EVERY));
+            self.facts.extend(by_origin.into_iter().map(|(origin, attempts)| Fact::Renew(origin, attempts)));
+        }
+        while self.jobs.len() < self.slots && self.begin_job() {}
+    }
+
+    /// Returns when something will be due.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        [self.deadlines.first().map(|(due, _)| *due), self.renew_at].into_iter().flatten().min()
+    }
+
+    /// Returns what is wanted or was found out, in order.
+    pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
+        core::mem::take(&mut self.facts)
+    }
+
+    /// Returns how many attempts wait or run.
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Returns the models that this node runs, and whether each is loaded.
+    pub(crate) fn models(&self) -> impl Iterator<Item = (TaskKind, &str, bool)> {
+        self.models.iter().map(|((kind, name), ready)| (*kind, name.as_str(), *ready))
+    }
+
+    /// Begins one job with the oldest attempt that can run, and others like it.
+    fn begin_job(&mut self) -> bool {
+        let can_run = |key: &Key| {
+            let item = self.items.get(key);
+            item.is_some_and(|item| {
+                let model = (item.assignment.kind, item.assignment.model.clone());
+                self.models.get(&model) == Some(&true)
+            })
+        };
+        let Some(at) = self.queue.iter().position(can_run) else { return false };
+        let Some(first) = self.queue.remove(at) else { return false };
+        let Some(lead) = self.items.get(&first).map(|item| item.assignment.clone()) else { return false };
+        let mut keys = vec![first];
+        if lead.kind != TaskKind::Generation && lead.attempt.number == 1 {
+            let alike = |key: &Key| {
+                self.items.get(key).is_some_and(|item| {
+                    let other = &item.assignment;
+                    other.kind == lead.kind && other.model == lead.model && other.attempt.number == 1
+                })
+            };
+            let others: Vec<Key> = self.queue.iter().copied().filter(alike).take(BATCH_MAX - 1).collect();
+            self.queue.retain(|key| !others.contains(key));
+            keys.extend(others);
+        }
+        let job = JobId(self.next_job);
+        self.next_job += 1;
+        let mut texts = Vec::new();
+        for key in &keys {
+            let Some(item) = self.items.get_mut(key) else { continue };
+            item.job = Some(job);
+            texts.push(item.assignment.input.clone());
+            self.facts.push(Fact::Begun(key.0, item.assignment.attempt));
+        }
+        let work = match lead.kind {
+            TaskKind::Classification => Job::Classify { texts },
+            TaskKind::Embedding => Job::Embed { texts },
+            TaskKind::Generation => Job::Generate { prompt: lead.input, max_tokens: lead.max_tokens },
+        };
+        self.jobs.insert(job, keys);
+        self.facts.push(Fact::Infer(job, lead.model, work));
+        true
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Item> {
+        let item = self.items.remove(&key)?;
+        self.deadlines.remove(&(item.deadline, key));
+        Some(item)
+    }
+
+    /// Forgets an attempt; a job of which nothing is left stops.
+    fn drop_item(&mut self, key: Key) -> Option<Item> {
+        let item = self.remove(key)?;
+        match item.job {
+            None => self.queue.retain(|queued| *queued != key),
+            Some(job) => {
+                let wanted = |key: &Key| self.items.get(key).is_some_and(|item| item.job == Some(job));
+                if !self.jobs.get(&job).is_some_and(|keys| keys.iter().any(wanted)) {
+                    self.facts.push(Fact::Cancel(job));
+                }
+            }
+        }
+        Some(item)
+    }
+}
+
+/// Attempts that may wait or run.
+const ITEMS_MAX: usize = 256;
+/// Texts in one job.
+const BATCH_MAX: usize = 16;
+/// How often an origin hears that its attempts are still here: three times a lease.
+const RENEW_EVERY: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TraceId;
+
+    const ME: NodeId = NodeId([1; 16]);
+    const OTHER: NodeId = NodeId([2; 16]);
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_micros(seconds * 1_000_000)
+    }
+
+    fn assignment(id: u8, number: u32) -> Assignment {
+        Assignment {
+            attempt: Attempt { task: TaskId([id; 16]), number },
+            kind: TaskKind::Embedding,
+            model: "m".to_owned(),
+            input: format!("text {id}"),
+            max_tokens: 0,
+            remaining_millis: 60_000,
+            trace: TraceId([0; 16]),
+        }
+    }
+
+    fn worker() -> Work {
+        let mut work = Work::new(ME, 2, &[("m".to_owned(), TaskKind::Embedding)]);
+        work.handle_model(TaskKind::Embedding, "m".to_owned(), true);
+        work
+    }
+
+    fn jobs(facts: &[Fact]) -> Vec<usize> {
+        facts
+            .iter()
+            .filter_map(|fact| if let Fact::Infer(_, _, job) = fact { Some(job.len()) } else { None })
+            .collect()
+    }
+
+    #[test]
+    fn waiting_texts_run_together_and_second_attempts_alone() {
+        let mut work = worker();
+        (0..20).for_each(|id| work.handle_assignment(at(0), OTHER, assignment(id, 1)));
+        work.handle_timeout(at(0));
+        assert_eq!(jobs(&work.poll_facts()), vec![16, 4]);
+        work.handle_assignment(at(0), OTHER, assignment(30, 2));
+        work.handle_assignment(at(0), OTHER, assignment(31, 1));
+        work.handle_done(JobId(0), 160, Err(InferenceError::Crashed));
+        work.handle_done(JobId(1), 40, Err(InferenceError::Crashed));
+        assert_eq!(work.poll_facts().len(), 20);
+        work.handle_timeout(at(0));
+        assert_eq!(jobs(&work.poll_facts()), vec![1, 1]);
+    }
+
+    #[test]
+    fn a_release_stops_a_job_of_which_nothing_is_left() {
+        let mut work = worker();
+        work.handle_assignment(at(0), OTHER, assignment(1, 1));
+        work.handle_assignment(at(0), OTHER, assignment(2, 1));
+        work.handle_timeout(at(0));
+        work.poll_facts();
+        work.handle_release(OTHER, TaskId([1; 16]));
+        assert_eq!(work.poll_facts(), vec![]);
+        work.handle_release(OTHER, TaskId([2; 16]));
+        assert_eq!(work.poll_facts(), vec![Fact::Cancel(JobId(0))]);
+    }
+
+    #[test]
+    fn one_origin_gets_a_quarter_of_the_queue() {
+        let mut work = worker();
+        (0..65).for_each(|id| work.handle_assignment(at(0), OTHER, assignment(id, 1)));
+        let declined = Fact::Declined(OTHER, Attempt { task: TaskId([64; 16]), number: 1 });
+        assert_eq!(work.poll_facts(), vec![declined]);
+        work.handle_assignment(at(0), ME, assignment(99, 1));
+        assert_eq!(work.len(), 65);
+    }
+
+    #[test]
+    fn nothing_runs_before_its_model_is_loaded() {
+        let mut work = Work::new(ME, 2, &[("m".to_owned(), TaskKind::Embedding)]);
+        work.handle_assignment(at(0), ME, assignment(1, 1));
+        work.handle_timeout(at(0));
+        assert_eq!(work.poll_facts(), vec![]);
+        work.handle_model(TaskKind::Embedding, "m".to_owned(), true);
+        work.handle_timeout(at(0));
+        assert_eq!(jobs(&work.poll_facts()), vec![1]);
+    }
+
+    #[test]
+    fn origins_hear_every_ten_seconds_and_only_of_their_own() {
+        let mut work = worker();
+        work.handle_assignment(at(0), OTHER, assignment(1, 1));
+        work.handle_assignment(at(0), ME, assignment(2, 1));
+        work.handle_timeout(at(0));
+        work.poll_facts();
+        work.handle_timeout(at(10));
+        let attempt = Attempt { task: TaskId([1; 16]), number: 1 };
+        assert_eq!(work.poll_facts(), vec![Fact::Renew(OTHER, vec![attempt])]);
+    }
+
+    #[test]
+    fn what_leaves_is_handed_back() {
+        let mut work = worker();
+        (0..33).for_each(|id| work.handle_assignment(at(0), OTHER, assignment(id, 1)));
+        work.handle_timeout(at(0));
+        work.poll_facts();
+        work.handle_leave();
+        assert_eq!(work.poll_facts().len(), 1);
+        assert_eq!(work.handle_cut_off(), 32);
+        let facts = work.poll_facts();
+        assert_eq!(facts.iter().filter(|fact| matches!(fact, Fact::Cancel(_))).count(), 2);
+        assert_eq!(facts.iter().filter(|fact| matches!(fact, Fact::HandedBack(..))).count(), 32);
+    }
+}

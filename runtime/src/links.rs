@@ -1,0 +1,278 @@
+//! Frames over byte streams: one task per link, a bounded queue each way.
+//!
+//! A frame is a 32-bit big-endian length and that many bytes. What waits for one link goes out in one write and one
+//! flush, control frames before bulk. Nothing is allocated for a length that was only announced.
+
+use engine::output::Priority;
+use engine::wire::FRAME_BYTES_MAX;
+use engine::{Input, LinkId};
+use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// The links of one node.
+#[derive(Debug)]
+pub(crate) struct Links {
+    writers: BTreeMap<LinkId, Writer>,
+    tasks: JoinSet<()>,
+    inputs: mpsc::Sender<Input>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Writer {
+    control: mpsc::Sender<Vec<u8>>,
+    bulk: mpsc::Sender<Vec<u8>>,
+    /// Dropped to end the link at once.
+    alive: oneshot::Sender<()>,
+}
+
+struct Queues {
+    control: mpsc::Receiver<Vec<u8>>,
+    bulk: mpsc::Receiver<Vec<u8>>,
+    alive: oneshot::Receiver<()>,
+}
+
+impl Links {
+    /// Makes a node without links, and the end from which it reads what they bring.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Input>) {
+        let (inputs, receiver) = mpsc::channel(INPUTS_MAX);
+        (Self { writers: BTreeMap::new(), tasks: JoinSet::new(), inputs, next: 0 }, receiver)
+    }
+
+    /// Names a new link. Its frames flow once [`Links::start`] is called.
+    pub(crate) fn name(&mut self) -> LinkId {
+        let link = LinkId(self.next);
+        self.next += 1;
+        link
+    }
+
+    /// Begins to carry frames over a stream.
+    pub(crate) fn start<S>(&mut self, link: LinkId, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (control, control_queue) = mpsc::channel(CONTROL_MAX);
+        let (bulk, bulk_queue) = mpsc::channel(BULK_MAX);
+        let (alive, alive_queue) = oneshot::channel();
+        self.writers.insert(link, Writer { control, bulk, alive });
+        let queues = Queues { control: control_queue, bulk: bulk_queue, alive: alive_queue };
+        let inputs = self.inputs.clone();
+        self.tasks.spawn(async move {
+            carry(link, stream, queues, &inputs).await;
+            // The driver may be gone already.
+            let _ = inputs.send(Input::LinkDown { link }).await;
+        });
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    /// Queues a frame. A link that does not keep up is closed: what it would miss cannot be made up for.
+    pub(crate) fn send(&mut self, link: LinkId, frame: Vec<u8>, priority: Priority) {
+        let Some(writer) = self.writers.get(&link) else { return };
+        let queue = match priority {
+            Priority::Control => &writer.control,
+            Priority::Bulk => &writer.bulk,
+        };
+        if queue.try_send(frame).is_err() {
+            tracing::warn!(link = link.0, "closing a link that does not keep up");
+            self.writers.remove(&link);
+        }
+    }
+
+    /// Closes a link once what waits is flushed.
+    pub(crate) fn close(&mut self, link: LinkId) {
+        if let Some(Writer { control, bulk, mut alive }) = self.writers.remove(&link) {
+            drop((control, bulk));
+            // The task ends by itself when its queues do; until then it must not be ended.
+            self.tasks.spawn(async move {
+                let _ = timeout(FLUSH_TIMEOUT, alive.closed()).await;
+            });
+        }
+    }
+
+    /// Closes all links and waits until they are flushed, for a limited time.
+    pub(crate) async fn close_all(mut self, mut inputs: mpsc::Receiver<Input>) {
+        for link in self.writers.keys().copied().collect::<Vec<_>>() {
+            self.close(link);
+        }
+        let drain = async { while inputs.recv().await.is_some() {} };
+        let finish = async { while self.tasks.join_next().await.is_some() {} };
+        let all = async {
+            tokio::select! {
+                biased;
+                () = finish => {}
+                () = drain => {}
+            }
+        };
+        let _ = timeout(FLUSH_TIMEOUT, all).await;
+    }
+}
+
+/// Carries frames both ways until either end closes.
+async fn carry<S: AsyncRead + AsyncWrite>(
+    link: LinkId,
+    stream: S,
+    queues: Queues,
+    inputs: &mpsc::Sender<Input>,
+) {
+    let (reader, writer) = stream.split();
+    let Queues { control, bulk, alive } = queues;
+    let read = read_frames(link, reader, inputs);
+    let write = write_frames(writer, control, bulk);
+    tokio::pin!(read);
+    tokio::select! {
+        biased;
+        _ = alive => {}
+        result = write => {
+            if result.is_ok() {
+                // Closing a socket with unread data would take back what was just sent.
+                let _ = timeout(LINGER, &mut read).await;
+            }
+        }
+        () = &mut read => {}
+    }
+}
+
+async fn read_frames<R: AsyncRead + Unpin>(link: LinkId, mut reader: R, inputs: &mpsc::Sender<Input>) {
+    loop {
+        let input = match read_frame(&mut reader).await {
+            Ok(Some(bytes)) => Input::Frame { link, bytes },
+            Ok(None) => Input::FrameTooLarge { link },
+            Err(_) => return,
+        };
+        let last = matches!(input, Input::FrameTooLarge { .. });
+        if inputs.send(input).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+/// Reads one frame; `None` where it is announced to be larger than allowed.
+async fn read_frame<R: AsyncRead + Unpin>(reader: &mut R) -> io::Result<Option<Vec<u8>>> {
+    let mut header = [0; 4];
+    reader.read_exact(&mut header).await?;
+    let len = u64::from(u32::from_be_bytes(header));
+    if usize::try_from(len).map_or(true, |len| len > FRAME_BYTES_MAX) {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    reader.take(len).read_to_end(&mut bytes).await?;
+    let whole = u64::try_from(bytes.len()).is_ok_and(|read| read == len);
+    if whole { Ok(Some(bytes)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+async fn write_frames<W: AsyncWrite + Unpin>(
+    mut writer: W,
+    mut control: mpsc::Receiver<Vec<u8>>,
+    mut bulk: mpsc::Receiver<Vec<u8>>,
+) -> io::Result<()> {
+    let mut buffer = Vec::new();
+    loop {
+        let first = tokio::select! {
+            biased;
+            Some(frame) = control.recv() => frame,
+            Some(frame) = bulk.recv() => frame,
+            else => break,
+        };
+        append(&mut buffer, &first);
+        while buffer.len() < BATCH_BYTES {
+            match control.try_recv().or_else(|_| bulk.try_recv()) {
+                Ok(frame) => append(&mut buffer, &frame),
+                Err(_) => break,
+            }
+        }
+        let write = async {
+            writer.write_all(&buffer).await?;
+            writer.flush().await
+        };
+        timeout(WRITE_TIMEOUT, write).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        buffer.clear();
+        buffer.shrink_to(BATCH_BYTES);
+    }
+    timeout(WRITE_TIMEOUT, writer.close()).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+fn append(buffer: &mut Vec<u8>, frame: &[u8]) {
+    // The engine makes no frame that is anywhere near 4 GiB.
+    let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+    buffer.extend_from_slice(&len.to_be_bytes());
+    buffer.extend_from_slice(frame);
+}
+
+/// Frames of all links that may wait for the node; beyond, nothing more is read.
+const INPUTS_MAX: usize = 64;
+/// Control frames that may wait for one link.
+const CONTROL_MAX: usize = 4096;
+/// Bulk frames that may wait for one link.
+const BULK_MAX: usize = 1024;
+/// Bytes of one write, about.
+const BATCH_BYTES: usize = 64 << 10;
+/// How long the other end may take nothing.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a closed link may go on reading.
+const LINGER: Duration = Duration::from_millis(500);
+/// How long closing may take.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::duplex;
+    use tokio_util::compat::TokioAsyncReadCompatExt;
+
+    #[tokio::test]
+    async fn frames_arrive_whole_and_in_order_and_a_close_flushes() {
+        let (a, b) = duplex(100);
+        let (mut near, _near_inputs) = Links::new();
+        let (mut far, mut inputs) = Links::new();
+        let link = near.name();
+        near.start(link, a.compat());
+        far.start(LinkId(7), b.compat());
+        let frames = [vec![1; 1000], vec![], vec![2; 3]];
+        for frame in &frames {
+            near.send(link, frame.clone(), Priority::Bulk);
+        }
+        near.close(link);
+        for bytes in frames {
+            assert_eq!(inputs.recv().await, Some(Input::Frame { link: LinkId(7), bytes }));
+        }
+        assert_eq!(inputs.recv().await, Some(Input::LinkDown { link: LinkId(7) }));
+    }
+
+    #[tokio::test]
+    async fn a_frame_announced_too_large_is_told_and_a_truncated_one_ends_the_link() {
+        for (bytes, first) in [
+            (
+                u32::try_from(10_000_000).unwrap_or(0).to_be_bytes().to_vec(),
+                Some(Input::FrameTooLarge { link: LinkId(1) }),
+            ),
+            (vec![0, 0, 0, 9, 1, 2], None),
+        ] {
+            let (mut a, b) = duplex(100);
+            let (mut links, mut inputs) = Links::new();
+            links.start(LinkId(1), b.compat());
+            tokio::io::AsyncWriteExt::write_all(&mut a, &bytes).await.expect("the pipe has room");
+            drop(a);
+            if let Some(first) = first {
+                assert_eq!(inputs.recv().await, Some(first));
+            }
+            assert_eq!(inputs.recv().await, Some(Input::LinkDown { link: LinkId(1) }));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_link_that_takes_nothing_is_closed_when_its_queue_is_full() {
+        let (a, _b) = duplex(1);
+        let (mut links, mut inputs) = Links::new();
+        links.start(LinkId(1), a.compat());
+        for _ in 0..=BULK_MAX + BATCH_BYTES / 10 {
+            links.send(LinkId(1), vec![0; 10], Priority::Bulk);
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(inputs.recv().await, Some(Input::LinkDown { link: LinkId(1) }));
+    }
+}

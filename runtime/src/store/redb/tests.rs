@@ -1,0 +1,441 @@
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use super::*;
+use ::redb::StorageBackend;
+use engine::TraceId;
+use engine::UnixMillis;
+use engine::task::{Outcome, TaskKind, TaskOutput, TaskSpec};
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write as _};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU8;
+use std::time::Duration;
+
+fn id(number: u64) -> TaskId {
+    let mut bytes = [0; 16];
+    bytes[8..].copy_from_slice(&number.to_be_bytes());
+    TaskId(bytes)
+}
+
+fn task(number: u64) -> Record {
+    let spec = TaskSpec {
+        kind: TaskKind::Embedding,
+        model: Some("m".to_owned()),
+        input: format!("input {number}"),
+        timeout: Duration::from_secs(30),
+        max_tokens: 0,
+    };
+    let (submitted_at, trace) = (UnixMillis(number), TraceId([1; 16]));
+    Record::Task(Box::new(StoredTask { id: id(number), spec, submitted_at, trace, attempts: 0 }))
+}
+
+fn result(number: u64) -> Box<TaskResult> {
+    let output = TaskOutput::Embedding { vector: vec![0.5; 384], tokens: 3 };
+    let outcome = Outcome::Completed(output);
+    let summary = ResultSummary {
+        id: id(number),
+        kind: TaskKind::Embedding,
+        model: "m".to_owned(),
+        status: outcome.status(),
+        failure: None,
+        worker: None,
+        execution_micros: 1,
+        attempts: 1,
+        submitted_at: UnixMillis(0),
+        // Newest first on disk, so that the order of what is loaded is the store's doing.
+        completed_at: UnixMillis(1_000_000 - number),
+        expires_at: UnixMillis(2_000_000),
+        output_bytes: 1536,
+        preview: "preview".to_owned(),
+        trace: TraceId([1; 16]),
+    };
+    Box::new(TaskResult { summary, outcome })
+}
+
+fn numbers(saved: &Saved) -> BTreeSet<u64> {
+    let number = |task: &StoredTask| u64::from_be_bytes(task.id.0[8..].try_into().unwrap());
+    saved.tasks.iter().map(number).collect()
+}
+
+fn home() -> (tempfile::TempDir, PathBuf) {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("node.redb");
+    (home, path)
+}
+
+async fn next(store: &mut RedbStore) -> (WriteId, Result<(), WriteError>) {
+    tokio::time::timeout(Duration::from_secs(20), store.next()).await.expect("a report in time")
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_restart() {
+    let (_home, path) = home();
+    let (mut store, saved, reader) = RedbStore::open(&path).unwrap();
+    assert_eq!(saved, Saved::default());
+    store.write(WriteId(1), vec![task(1), task(2)]);
+    store.write(WriteId(2), vec![Record::Probe]);
+    store.write(WriteId(3), vec![Record::RemoveTask(id(1)), Record::Result(result(1))]);
+    store.write(WriteId(4), vec![Record::Result(result(3)), Record::Result(result(4))]);
+    store.write(WriteId(5), vec![Record::RemoveResult(id(3))]);
+    for expected in 1..=5 {
+        assert_eq!(next(&mut store).await, (WriteId(expected), Ok(())));
+    }
+    assert_eq!(reader.result(id(1)).unwrap(), Some(*result(1)));
+    assert_eq!(reader.result(id(3)).unwrap(), None);
+    drop(store);
+    assert!(matches!(reader.result(id(1)), Err(ReadError::Closed)));
+
+    let (_store, saved, reader) = RedbStore::open(&path).unwrap();
+    let Record::Task(second) = task(2) else { unreachable!() };
+    assert_eq!(saved.tasks, [*second]);
+    assert_eq!(saved.results, [result(4).summary, result(1).summary]);
+    assert_eq!(reader.result(id(4)).unwrap(), Some(*result(4)));
+    #[cfg(unix)]
+    {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_dropped_writes_what_still_waits() {
+    let (_home, path) = home();
+    let (mut store, ..) = RedbStore::open(&path).unwrap();
+    for number in 0..3_000 {
+        store.write(WriteId(number), vec![task(number)]);
+    }
+    drop(store);
+    let (_store, saved, _) = RedbStore::open(&path).unwrap();
+    assert_eq!(saved.tasks.len(), 3_000);
+}
+
+#[tokio::test]
+async fn reports_come_in_order_and_results_are_readable_meanwhile() {
+    let (_home, path) = home();
+    let (mut store, _, reader) = RedbStore::open(&path).unwrap();
+    store.write(WriteId(0), vec![Record::Result(result(0))]);
+    assert_eq!(next(&mut store).await, (WriteId(0), Ok(())));
+    let reads = std::thread::spawn(move || {
+        (0..2_000).filter(|_| reader.result(id(0)).unwrap() == Some(*result(0))).count()
+    });
+    for number in 1..=2_000 {
+        store.write(WriteId(number), vec![task(number), Record::Result(result(number))]);
+    }
+    for number in 1..=2_000 {
+        assert_eq!(next(&mut store).await, (WriteId(number), Ok(())));
+    }
+    assert_eq!(reads.join().unwrap(), 2_000);
+}
+
+#[tokio::test]
+async fn a_file_belongs_to_one_store() {
+    let (_home, path) = home();
+    let (store, ..) = RedbStore::open(&path).unwrap();
+    assert!(matches!(RedbStore::open(&path), Err(OpenError::InUse { .. })));
+    drop(store);
+    RedbStore::open(&path).unwrap();
+}
+
+/// A disk in memory that can be told to fail or to stall.
+#[derive(Clone, Debug, Default)]
+struct Disk {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    fault: Arc<AtomicU8>,
+    gate: Arc<Mutex<()>>,
+    syncs: Arc<AtomicUsize>,
+}
+
+impl Disk {
+    fn check(&self) -> io::Result<()> {
+        drop(self.gate.lock().unwrap());
+        match self.fault.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            1 => Err(io::Error::other("the cable is loose")),
+            _ => Err(io::ErrorKind::StorageFull.into()),
+        }
+    }
+
+    fn open(&self) -> (RedbStore, Saved, ResultReader) {
+        let disk = self.clone();
+        let open = Box::new(move || Database::builder().create_with_backend(disk.clone()));
+        RedbStore::open_with(Path::new("disk"), open).unwrap()
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> Result<u64, io::Error> {
+        Ok(self.bytes.lock().unwrap().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        let from = offset as usize;
+        out.copy_from_slice(&self.bytes.lock().unwrap()[from..from + out.len()]);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.check()?;
+        self.bytes.lock().unwrap().resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        self.syncs.fetch_add(1, Ordering::SeqCst);
+        self.check()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.check()?;
+        let from = offset as usize;
+        self.bytes.lock().unwrap()[from..from + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_failed_write_is_reported_and_leaves_nothing_and_the_next_one_works() {
+    for (fault, error) in [(1, WriteError::Io), (2, WriteError::Full)] {
+        let disk = Disk::default();
+        let (mut store, _, reader) = disk.open();
+        store.write(WriteId(1), vec![task(1), Record::Result(result(1))]);
+        assert_eq!(next(&mut store).await, (WriteId(1), Ok(())));
+
+        disk.fault.store(fault, Ordering::SeqCst);
+        for write in 2..=3 {
+            store.write(WriteId(write), vec![task(write * 10), task(write * 10 + 1)]);
+        }
+        assert_eq!(next(&mut store).await, (WriteId(2), Err(error)));
+        let (last, failed) = next(&mut store).await;
+        assert!(last == WriteId(3) && failed.is_err());
+
+        disk.fault.store(0, Ordering::SeqCst);
+        store.write(WriteId(4), vec![task(4)]);
+        assert_eq!(next(&mut store).await, (WriteId(4), Ok(())));
+        assert_eq!(reader.result(id(1)).unwrap(), Some(*result(1)));
+        drop(store);
+        assert_eq!(numbers(&disk.open().1), BTreeSet::from([1, 4]));
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_stalls_bounds_what_waits() {
+    let disk = Disk::default();
+    let (mut store, ..) = disk.open();
+    let all = WRITES_MAX as u64;
+    {
+        let _stalled = disk.gate.lock().unwrap();
+        for number in 0..all + 2 {
+            store.write(WriteId(number), vec![Record::Probe]);
+        }
+    }
+    for refused in [all, all + 1] {
+        assert_eq!(next(&mut store).await, (WriteId(refused), Err(WriteError::Io)));
+    }
+    for number in 0..all {
+        assert_eq!(next(&mut store).await, (WriteId(number), Ok(())));
+    }
+    store.write(WriteId(all + 2), vec![Record::Probe]);
+    assert_eq!(next(&mut store).await, (WriteId(all + 2), Ok(())));
+}
+
+#[tokio::test]
+async fn writes_that_wait_together_share_a_commit() {
+    let disk = Disk::default();
+    let (mut store, ..) = disk.open();
+    let syncs_of = async |store: &mut RedbStore, writes: std::ops::Range<u64>| {
+        let before = disk.syncs.load(Ordering::SeqCst);
+        let stalled = disk.gate.lock().unwrap();
+        for number in writes.clone() {
+            store.write(WriteId(number), vec![task(number)]);
+        }
+        drop(stalled);
+        for number in writes {
+            assert_eq!(next(store).await, (WriteId(number), Ok(())));
+        }
+        disk.syncs.load(Ordering::SeqCst) - before
+    };
+    let one = syncs_of(&mut store, 0..1).await;
+    // What the thread took before the disk stalled, then full groups.
+    let many = syncs_of(&mut store, 1..4_001).await;
+    assert!(one > 0 && many < 20 * one, "{one} syncs for one write, {many} for 4000");
+}
+
+/// Puts a row under a task's key, past the store.
+fn insert_raw(path: &Path, table: Table, number: u64, value: &[u8]) {
+    let database = open_file(path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(table.definition()).unwrap().insert(&id(number).0, value).unwrap();
+    transaction.commit().unwrap();
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_left_out_and_kept() {
+    let (_home, path) = home();
+    let (mut store, ..) = RedbStore::open(&path).unwrap();
+    store.write(WriteId(1), vec![task(1)]);
+    drop(store);
+    insert_raw(&path, Table::Tasks, 2, &[1, 0xff]);
+    insert_raw(&path, Table::Results, 3, b"");
+    for _ in 0..2 {
+        let (_store, saved, reader) = RedbStore::open(&path).unwrap();
+        assert_eq!(numbers(&saved), BTreeSet::from([1]));
+        assert!(matches!(reader.result(id(3)), Err(ReadError::Damaged(_))));
+    }
+    let database = open_file(&path).unwrap();
+    let rows = database.begin_read().unwrap().open_table(Table::Tasks.definition()).unwrap();
+    assert_eq!(rows.get(&id(2).0).unwrap().unwrap().value(), [1, 0xff]);
+}
+
+#[test]
+fn records_of_another_version_stop_the_start_and_say_what_to_do() {
+    let (_home, path) = home();
+    insert_raw(&path, Table::Summaries, 1, &[9, 1, 2, 3]);
+    let error = RedbStore::open(&path).map(|_| ()).unwrap_err();
+    assert!(matches!(error, OpenError::Version { found: 9, .. }));
+    assert!(error.to_string().contains("start the version that wrote them"));
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_an_error_and_no_panic() {
+    let (_home, path) = home();
+    let (mut store, ..) = RedbStore::open(&path).unwrap();
+    for number in 0..50 {
+        store.write(WriteId(number), vec![task(number), Record::Result(result(number))]);
+    }
+    drop(store);
+    let whole = std::fs::read(&path).unwrap();
+    let try_open = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        RedbStore::open(&path).map(|(_, saved, reader)| (saved, reader.result(id(1)).is_ok()))
+    };
+
+    let garbage: Vec<u8> = (0..100_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    assert!(matches!(try_open(&garbage), Err(OpenError::Damaged { .. })));
+    assert!(matches!(try_open(b"not a database"), Err(OpenError::Damaged { .. })));
+    for part in 1..32 {
+        let cut = &whole[..whole.len() * part / 32];
+        assert!(matches!(try_open(cut), Err(OpenError::Damaged { .. })), "cut to {part}/32");
+    }
+    // Damage somewhere inside may go unnoticed, but the process lives through it.
+    let mut refused = 0;
+    for at in (0..whole.len()).step_by(whole.len() / 64) {
+        let mut bytes = whole.clone();
+        let end = (at + 512).min(bytes.len());
+        bytes[at..end].fill(0xa5);
+        refused += u32::from(try_open(&bytes).is_err());
+    }
+    assert!(refused > 0);
+    assert_eq!(try_open(&whole).unwrap().0.tasks.len(), 50);
+}
+
+const CHILD_PATH: &str = "STORE_TEST_CHILD_PATH";
+
+/// The child of the test below: writes for ever, and prints each number once it is acknowledged.
+#[tokio::test]
+async fn child_that_writes_for_ever() {
+    let Some(path) = std::env::var_os(CHILD_PATH) else { return };
+    let (mut store, saved, _) = RedbStore::open(Path::new(&path)).unwrap();
+    let mut number = numbers(&saved).last().map_or(0, |last| last + 1) & !1;
+    let mut under_way = 0;
+    loop {
+        while under_way < 20 {
+            // Two records a write: both are there or none is.
+            store.write(WriteId(number), vec![task(number), task(number + 1)]);
+            number += 2;
+            under_way += 1;
+        }
+        let (done, outcome) = store.next().await;
+        outcome.unwrap();
+        under_way -= 1;
+        let mut out = io::stdout();
+        // Fails once the parent is gone, which ends this child too.
+        writeln!(out, "ack {}", done.0).and_then(|()| out.flush()).unwrap();
+    }
+}
+
+#[test]
+fn kill_at_any_moment_loses_nothing_acknowledged() {
+    const KILLS: u64 = 30;
+    let (_home, path) = home();
+    let mut acknowledged = BTreeSet::new();
+    for round in 0..KILLS {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::redb::tests::child_that_writes_for_ever", "--nocapture"])
+            .env(CHILD_PATH, &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let acknowledgement = |line: String| line.rsplit_once("ack ")?.1.parse::<u64>().ok();
+        // The first acknowledgement says that the child is at work; then the blow falls after a varying time.
+        let first = lines.find_map(acknowledgement).expect("the child writes");
+        acknowledged.insert(first);
+        std::thread::sleep(Duration::from_micros(round * round * 70));
+        child.kill().unwrap();
+        acknowledged.extend(lines.filter_map(acknowledgement));
+        child.wait().unwrap();
+
+        let (_store, saved, _) = RedbStore::open(&path).unwrap();
+        let found = numbers(&saved);
+        let lost: Vec<_> = acknowledged.iter().filter(|number| !found.contains(number)).collect();
+        assert!(lost.is_empty(), "round {round}: lost {lost:?}");
+        assert!(found.iter().all(|number| found.contains(&(number ^ 1))), "round {round}: half a write");
+    }
+    assert!(acknowledged.len() as u64 >= KILLS);
+    eprintln!("{KILLS} kills, {} acknowledged writes, none lost", acknowledged.len());
+}
+
+const SMALL_DISK: &str = "STORE_TEST_SMALL_DISK";
+
+/// Fills the file system at `home`, frees some of it, and goes on.
+async fn fill(home: &Path) {
+    let path = home.join("node.redb");
+    let ballast = home.join("ballast");
+    std::fs::write(&ballast, vec![0; 2 << 20]).unwrap();
+    let (mut store, ..) = RedbStore::open(&path).unwrap();
+    let mut acknowledged = BTreeSet::new();
+    let mut write = 0;
+    let refused = loop {
+        store.write(WriteId(write), (write * 100..write * 100 + 100).map(task).collect());
+        match next(&mut store).await.1 {
+            Ok(()) => acknowledged.extend(write * 100..write * 100 + 100),
+            Err(error) => break error,
+        }
+        write += 1;
+    };
+    assert_eq!(refused, WriteError::Full);
+    assert!(!acknowledged.is_empty());
+
+    std::fs::remove_file(ballast).unwrap();
+    store.write(WriteId(write + 1), vec![task(u64::MAX)]);
+    assert_eq!(next(&mut store).await, (WriteId(write + 1), Ok(())));
+    acknowledged.insert(u64::MAX);
+    drop(store);
+    assert!(numbers(&RedbStore::open(&path).unwrap().1).is_superset(&acknowledged));
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_apart_and_survived() {
+    if let Some(home) = std::env::var_os(SMALL_DISK) {
+        return fill(Path::new(&home)).await;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let mount = "mount -t tmpfs -o size=6m small \"$0\"";
+    let in_namespace = |script: &str| {
+        Command::new("unshare")
+            .args(["-rm", "sh", "-c", script])
+            .arg(home.path())
+            .arg(std::env::current_exe().unwrap())
+            .arg("store::redb::tests::a_full_disk_is_told_apart_and_survived")
+            .env(SMALL_DISK, home.path())
+            .output()
+    };
+    if !in_namespace(mount).is_ok_and(|probe| probe.status.success()) {
+        eprintln!("skipped: this host does not let the test mount a small file system");
+        return;
+    }
+    let child = in_namespace(&format!("{mount} && exec \"$1\" --exact \"$2\" --nocapture")).unwrap();
+    let said = [child.stdout, child.stderr].concat();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&said));
+}

@@ -1,0 +1,339 @@
+//! The transport port on a libp2p swarm.
+//!
+//! The swarm lives in a task of its own. Dials go to it and events come from it over bounded channels; a driver
+//! that takes no events stops the swarm from accepting, and nothing piles up. The bytes of a link never pass
+//! through here: they go between its stream and the connection's own task.
+
+use super::behaviour::{LinkEvent, Links, WrongPeer};
+use super::multiplexer::Yamux;
+use super::stream::LinkStream;
+use super::tcp::{BindError, Tcp, multiaddress};
+use crate::ports::{Transport, TransportEvent};
+use engine::input::DialError;
+use engine::{DialId, NodeId};
+use futures::StreamExt;
+use libp2p::connection_limits::ConnectionLimits;
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::timeout::TransportTimeoutError;
+use libp2p::core::transport::{Boxed, ListenerId, TransportError};
+use libp2p::core::upgrade::{NegotiationError, ProtocolError, Version};
+use libp2p::swarm::dial_opts::DialOpts;
+use libp2p::swarm::{self, ConnectionId, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Swarm, Transport as _, identity, noise};
+use std::collections::{BTreeMap, VecDeque};
+use std::error::Error;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// How many connections a transport carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections whose key is proved, in both directions together.
+    pub established: u32,
+    /// Connections to one peer. Two, so that both ends may dial at the same time.
+    pub per_peer: u32,
+    /// Connections from outside that have not proved a key yet.
+    pub pending_inbound: u32,
+    /// Dials that have not proved a key yet.
+    pub pending_outbound: u32,
+}
+
+impl Limits {
+    /// Returns limits for a node that keeps links to `max_peers` others: room for each of them to dial while it is
+    /// being dialled, and for newcomers to be told that the node is full.
+    pub fn for_peers(max_peers: u16) -> Self {
+        Self {
+            established: 2 * u32::from(max_peers) + 32,
+            per_peer: 2,
+            pending_inbound: 128,
+            pending_outbound: 32,
+        }
+    }
+}
+
+/// Returns the addresses that take connections from everywhere on one port.
+pub fn all_addresses(port: u16) -> Vec<SocketAddr> {
+    vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]
+}
+
+/// Connections over TCP, Noise and yamux.
+#[derive(Debug)]
+pub struct Libp2pTransport {
+    dials: mpsc::Sender<Dial>,
+    events: mpsc::Receiver<TransportEvent<LinkStream>>,
+    /// Dials beyond [`DIALS_MAX`], one entry for each call of `dial` until it is reported.
+    refused: VecDeque<DialId>,
+    port: u16,
+}
+
+#[derive(Debug)]
+struct Dial {
+    dial: DialId,
+    address: SocketAddr,
+    expect: Option<NodeId>,
+}
+
+impl Libp2pTransport {
+    /// Takes connections on `listen`, which all get the same port; port 0 in the first takes a free one.
+    ///
+    /// `secret` is the Ed25519 seed of the node's identity. Must be called inside a tokio runtime. Dropping the
+    /// transport closes all of its connections.
+    ///
+    /// # Errors
+    /// [`BindError`] where an address cannot be bound.
+    pub fn bind(secret: &[u8; 32], listen: &[SocketAddr], limits: Limits) -> Result<Self, BindError> {
+        let (tcp, port) = Tcp::bind(listen)?;
+        let listeners = tcp.listeners();
+        let swarm = swarm(tcp, keypair(secret), limits);
+        let (dials, requests) = mpsc::channel(DIALS_MAX);
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        // The channel is empty and its other end is on this screen.
+        let _ = sender.try_send(TransportEvent::Listening { port });
+        let task = Task { swarm, listeners, requests, events: sender, dials: BTreeMap::new() };
+        tokio::spawn(task.run());
+        Ok(Self { dials, events, refused: VecDeque::new(), port })
+    }
+
+    /// Returns the port that takes connections.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Transport for Libp2pTransport {
+    type Stream = LinkStream;
+
+    fn dial(&mut self, dial: DialId, address: SocketAddr, expect: Option<NodeId>) {
+        if self.dials.try_send(Dial { dial, address, expect }).is_err() {
+            self.refused.push_back(dial);
+        }
+    }
+
+    async fn next(&mut self) -> TransportEvent<LinkStream> {
+        if let Some(dial) = self.refused.pop_front() {
+            return TransportEvent::DialFailed { dial, error: DialError::Refused };
+        }
+        match self.events.recv().await {
+            Some(event) => event,
+            // The task outlives this end of the channel unless the runtime itself is being shut down.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Owns the swarm.
+struct Task {
+    swarm: Swarm<Links>,
+    listeners: Vec<ListenerId>,
+    requests: mpsc::Receiver<Dial>,
+    events: mpsc::Sender<TransportEvent<LinkStream>>,
+    /// Dials without an outcome.
+    dials: BTreeMap<ConnectionId, DialId>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = self.events.closed() => break,
+                Some(dial) = self.requests.recv() => self.handle_dial(&dial),
+                event = self.swarm.select_next_some() => self.handle_event(event),
+            };
+            if let Some(event) = event
+                && self.events.send(event).await.is_err()
+            {
+                break;
+            }
+        }
+        self.close().await;
+    }
+
+    fn handle_dial(&mut self, dial: &Dial) -> Option<TransportEvent<LinkStream>> {
+        let to = multiaddress(dial.address);
+        let options = DialOpts::unknown_peer_id().address(to).allocate_new_port().build();
+        let connection = options.connection_id();
+        self.swarm.behaviour_mut().expect(connection, dial.expect, Instant::now() + DIAL_TIMEOUT);
+        match self.swarm.dial(options) {
+            Ok(()) => {
+                self.dials.insert(connection, dial.dial);
+                None
+            }
+            Err(error) => Some(TransportEvent::DialFailed { dial: dial.dial, error: dial_error(&error) }),
+        }
+    }
+
+    fn handle_event(&mut self, event: SwarmEvent<LinkEvent>) -> Option<TransportEvent<LinkStream>> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is non-exhaustive")]
+        match event {
+            SwarmEvent::Behaviour(LinkEvent::Failed { connection, late }) => {
+                self.fail(connection, if late { DialError::Timeout } else { DialError::Refused })
+            }
+            SwarmEvent::Behaviour(LinkEvent::Up { connection, peer, remote, stream }) => {
+                let dial = self.dials.remove(&connection);
+                Some(TransportEvent::Up { peer, remote, dial, stream })
+            }
+            SwarmEvent::ConnectionClosed { connection_id, .. } => {
+                self.fail(connection_id, DialError::Refused)
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                tracing::debug!(%error, "a dial failed");
+                self.fail(connection_id, dial_error(&error))
+            }
+            SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
+                tracing::debug!(remote = %send_back_addr, %error, "a connection from outside failed");
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn fail(&mut self, connection: ConnectionId, error: DialError) -> Option<TransportEvent<LinkStream>> {
+        let dial = self.dials.remove(&connection)?;
+        Some(TransportEvent::DialFailed { dial, error })
+    }
+
+    /// Gives streams that were dropped with the transport the time to be read, then closes every connection.
+    async fn close(mut self) {
+        for listener in std::mem::take(&mut self.listeners) {
+            self.swarm.remove_listener(listener);
+        }
+        let _ = tokio::time::timeout(LINGER_TIMEOUT, self.drain()).await;
+        let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            // An error says that the peer is gone already.
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.drain()).await;
+    }
+
+    async fn drain(&mut self) {
+        while self.swarm.connected_peers().next().is_some() {
+            // A stream in the event is dropped with it.
+            drop(self.swarm.select_next_some().await);
+        }
+    }
+}
+
+fn keypair(secret: &[u8; 32]) -> identity::Keypair {
+    #[expect(clippy::expect_used, reason = "every 32 bytes are an Ed25519 seed (RFC 8032)")]
+    identity::Keypair::ed25519_from_bytes(*secret).expect("32 bytes")
+}
+
+fn swarm(tcp: Tcp, keypair: identity::Keypair, limits: Limits) -> Swarm<Links> {
+    let peer = keypair.public().to_peer_id();
+    let limits = ConnectionLimits::default()
+        .with_max_pending_incoming(Some(limits.pending_inbound))
+        .with_max_pending_outgoing(Some(limits.pending_outbound))
+        .with_max_established(Some(limits.established))
+        .with_max_established_per_peer(Some(limits.per_peer));
+    let config = swarm::Config::with_tokio_executor()
+        .with_max_negotiating_inbound_streams(2)
+        .with_idle_connection_timeout(Duration::ZERO);
+    Swarm::new(stack(tcp, &keypair), Links::new(limits), peer, config)
+}
+
+/// Puts the handshakes on top of TCP, all within one timeout.
+pub(super) fn stack(tcp: Tcp, keypair: &identity::Keypair) -> Boxed<(PeerId, StreamMuxerBox)> {
+    #[expect(clippy::expect_used, reason = "signing its static key with an Ed25519 key cannot fail")]
+    let noise = noise::Config::new(keypair).expect("an Ed25519 key signs");
+    let stack = tcp.upgrade(Version::V1).authenticate(noise).multiplex(Yamux).timeout(DIAL_TIMEOUT);
+    stack
+        .map_err(|error| match &error {
+            TransportTimeoutError::Timeout => Failure(DialError::Timeout),
+            TransportTimeoutError::Other(_) | TransportTimeoutError::TimerError(_) => failure(&error),
+        })
+        .map(|(peer, multiplexer), _| (peer, StreamMuxerBox::new(multiplexer)))
+        .boxed()
+}
+
+/// Why a connection did not come about, on its way through libp2p's error types.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("{0:?}")]
+struct Failure(DialError);
+
+/// Finds who is to blame: an end that went away is worth another try, one that spoke nonsense is not.
+fn failure(error: &(dyn Error + 'static)) -> Failure {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<NegotiationError>() {
+            return match error {
+                NegotiationError::ProtocolError(ProtocolError::IoError(error)) => io_failure(error),
+                NegotiationError::ProtocolError(_) | NegotiationError::Failed => {
+                    Failure(DialError::Authentication)
+                }
+            };
+        }
+        if let Some(error) = error.downcast_ref::<noise::Error>() {
+            #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is non-exhaustive")]
+            return match error {
+                noise::Error::Io(error) => io_failure(error),
+                _ => Failure(DialError::Authentication),
+            };
+        }
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return io_failure(error);
+        }
+        next = error.source();
+    }
+    Failure(DialError::Refused)
+}
+
+fn io_failure(error: &io::Error) -> Failure {
+    let kind = error.kind();
+    // A cipher or a length that does not fit comes as one of the first two.
+    if matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::Other) {
+        Failure(DialError::Authentication)
+    } else if kind == io::ErrorKind::TimedOut {
+        Failure(DialError::Timeout)
+    } else {
+        Failure(DialError::Refused)
+    }
+}
+
+fn dial_error(error: &swarm::DialError) -> DialError {
+    match error {
+        swarm::DialError::Denied { cause } if cause.downcast_ref::<WrongPeer>().is_some() => {
+            DialError::Authentication
+        }
+        swarm::DialError::LocalPeerId { .. } | swarm::DialError::WrongPeerId { .. } => {
+            DialError::Authentication
+        }
+        swarm::DialError::Transport(errors) => errors.first().map_or(DialError::Refused, transport_error),
+        swarm::DialError::Aborted
+        | swarm::DialError::Denied { .. }
+        | swarm::DialError::DialPeerConditionFalse(_)
+        | swarm::DialError::NoAddresses => DialError::Refused,
+    }
+}
+
+fn transport_error((_, error): &(Multiaddr, TransportError<io::Error>)) -> DialError {
+    match error {
+        TransportError::MultiaddrNotSupported(_) => DialError::Refused,
+        TransportError::Other(error) => error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<Failure>())
+            .map_or(DialError::Refused, |failure| failure.0),
+    }
+}
+
+/// How long a dial may take, from the call to an open stream.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the dialler may take to open the stream of a connection that it made.
+pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long connections whose streams are dropped may take to end by themselves once the transport is dropped.
+const LINGER_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// How long the other connections may then take to write out what they hold.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Dials that may wait for the swarm; the engine makes a handful at a time. Beyond, they fail at once.
+const DIALS_MAX: usize = 64;
+
+/// Events that may wait for the driver. Beyond, the swarm waits and accepts nothing.
+const EVENTS_MAX: usize = 64;

@@ -1,0 +1,211 @@
+//! Sockets that listen and dial.
+//!
+//! libp2p's own TCP transport binds with `SO_REUSEPORT`, so that a second node of the same user would silently
+//! share the port and take half of its connections. Here a port belongs to one process: a taken one is an error,
+//! and it is known before the transport exists.
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Ready, ready};
+use libp2p::Multiaddr;
+use libp2p::core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
+use libp2p::multiaddr::Protocol;
+use socket2::{Domain, SockRef, Socket, Type};
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Sleep;
+use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
+
+/// The node cannot take connections where it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address cannot be bound.
+    #[error("cannot listen on {address}")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// No address was given, or none of this host's kind.
+    #[error("there is no address to listen on")]
+    NoAddress,
+    /// Another process, or this one, listens on the port.
+    #[error("Port {0} already in use")]
+    PortTaken(u16),
+}
+
+/// A TCP transport for libp2p over listeners that are bound already.
+pub(super) struct Tcp {
+    listeners: Vec<(ListenerId, TcpListener)>,
+    /// The listener to ask first, so that a flood on one does not silence another.
+    first: usize,
+    /// Set while the process has no descriptor left for another connection.
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Tcp {
+    /// Binds every address to one port; port 0 takes a free one. Must be called inside a tokio runtime.
+    ///
+    /// A wildcard address of a family that this host does not have is left out.
+    pub(super) fn bind(addresses: &[SocketAddr]) -> Result<(Self, u16), BindError> {
+        let mut listeners = Vec::new();
+        let mut port = None;
+        for &address in addresses {
+            let address = SocketAddr::new(address.ip(), port.unwrap_or_else(|| address.port()));
+            match listen(address) {
+                Ok(listener) => {
+                    port = port.or_else(|| listener.local_addr().ok().map(|bound| bound.port()));
+                    listeners.push((ListenerId::next(), listener));
+                }
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    return Err(BindError::PortTaken(address.port()));
+                }
+                Err(error) if address.ip().is_unspecified() && lacks_family(&error) => {
+                    tracing::debug!(%address, %error, "this host lacks the address family");
+                }
+                Err(source) => return Err(BindError::Address { address, source }),
+            }
+        }
+        let port = port.ok_or(BindError::NoAddress)?;
+        Ok((Self { listeners, first: 0, pause: None }, port))
+    }
+
+    pub(super) fn listeners(&self) -> Vec<ListenerId> {
+        self.listeners.iter().map(|(id, _)| *id).collect()
+    }
+
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause {
+            std::task::ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        Poll::Ready(())
+    }
+}
+
+impl libp2p::Transport for Tcp {
+    type Output = Compat<TcpStream>;
+    type Error = TcpError;
+    type ListenerUpgrade = Ready<Result<Self::Output, TcpError>>;
+    type Dial = BoxFuture<'static, Result<Self::Output, TcpError>>;
+
+    fn listen_on(&mut self, _: ListenerId, address: Multiaddr) -> Result<(), TransportError<TcpError>> {
+        Err(TransportError::MultiaddrNotSupported(address))
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        let before = self.listeners.len();
+        self.listeners.retain(|(listener, _)| *listener != id);
+        self.listeners.len() != before
+    }
+
+    fn dial(&mut self, to: Multiaddr, _: DialOpts) -> Result<Self::Dial, TransportError<TcpError>> {
+        let address = match socket_address(&to) {
+            Some(address) if address.port() != 0 && !address.ip().is_unspecified() => address,
+            Some(_) | None => return Err(TransportError::MultiaddrNotSupported(to)),
+        };
+        Ok(async move {
+            let stream = TcpStream::connect(address).await.map_err(TcpError)?;
+            prepare(&stream).map_err(TcpError)?;
+            Ok(stream.compat())
+        }
+        .boxed())
+    }
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<TransportEvent<Self::ListenerUpgrade, TcpError>> {
+        let this = &mut *self;
+        let (mut asked, count) = (0, this.listeners.len());
+        while asked < count {
+            if this.poll_pause(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let (id, listener) = &this.listeners[(this.first + asked) % count];
+            match listener.poll_accept(cx) {
+                Poll::Ready(Ok((stream, remote))) => {
+                    let local = listener.local_addr().unwrap_or(remote);
+                    let event = TransportEvent::Incoming {
+                        listener_id: *id,
+                        upgrade: ready(prepare(&stream).map(|()| stream.compat()).map_err(TcpError)),
+                        local_addr: multiaddress(local),
+                        send_back_addr: multiaddress(remote),
+                    };
+                    this.first = (this.first + asked + 1) % count;
+                    return Poll::Ready(event);
+                }
+                Poll::Ready(Err(error)) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    this.pause = Some(Box::pin(tokio::time::sleep(ACCEPT_PAUSE)));
+                }
+                Poll::Pending => asked += 1,
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// A connection failed below any handshake.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection failed")]
+pub(super) struct TcpError(#[source] io::Error);
+
+/// Reads `/ip4/…/tcp/…` and `/ip6/…/tcp/…`.
+pub(super) fn socket_address(address: &Multiaddr) -> Option<SocketAddr> {
+    let mut parts = address.iter();
+    let ip: IpAddr = match parts.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        Some(_) | None => return None,
+    };
+    match parts.next() {
+        Some(Protocol::Tcp(port)) => Some(SocketAddr::new(ip, port)),
+        Some(_) | None => None,
+    }
+}
+
+/// The inverse of [`socket_address`].
+pub(super) fn multiaddress(address: SocketAddr) -> Multiaddr {
+    Multiaddr::from(address.ip()).with(Protocol::Tcp(address.port()))
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Lets a restarted node bind while connections of the former process linger; does not share a live port.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn lacks_family(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(code) if code == nix::libc::EAFNOSUPPORT || code == nix::libc::EADDRNOTAVAIL)
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    // Without it a peer that stops reading could hold a closing connection open for ever.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
+    Ok(())
+}
+
+/// Connections that the operating system completes before the node accepts them.
+const BACKLOG: i32 = 1024;
+
+/// The wait after an accept that failed, which is nearly always a lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long sent bytes may stay unacknowledged. Longer than the failure detector takes to call a peer DEAD, so
+/// that it, and not the operating system, decides about a peer that is merely slow.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
