@@ -109,7 +109,8 @@ impl Discovery {
         if self.entries.remove(&node).is_some() {
             self.facts.push(Fact::Expired(node));
             let again = now.after(rng.between(QUERY_AGAIN, QUERY_AGAIN * 2));
-            self.next_query = self.next_query.map(|next| next.min(again)).or(self.active.then_some(again));
+            self.next_query =
+                self.next_query.map(|next| next.min(again)).or_else(|| self.active.then_some(again));
         }
     }
 

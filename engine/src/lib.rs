@@ -54,6 +54,8 @@ mod router;
 mod scheduler;
 pub mod task;
 mod tasks;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod wire;
 mod work;

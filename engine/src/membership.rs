@@ -318,7 +318,7 @@ impl Membership {
         let before = self.adverts.get(&member);
         let unreachable_since = before.map_or(Some(now), |held| held.unreachable_since);
         if before.is_none_or(|held| held.advert.links != advert.links) {
-            self.routes_due.get_or_insert(now.after(FLUSH_DELAY));
+            self.routes_due.get_or_insert_with(|| now.after(FLUSH_DELAY));
         }
         let reachable = before.filter(|held| held.unreachable_since.is_none());
         if let Some(held) = reachable {
@@ -360,7 +360,7 @@ impl Membership {
     fn touch_own(&mut self, now: Instant) {
         // The first change goes out at once, those that follow it together.
         let earliest = self.own_signed_at.after(OWN_PAUSE);
-        self.own_due.get_or_insert(earliest.max(now.after(OWN_DELAY)));
+        self.own_due.get_or_insert_with(|| earliest.max(now.after(OWN_DELAY)));
     }
 
     fn spread(&mut self, now: Instant, member: NodeId, from: Option<NodeId>) {
@@ -391,7 +391,7 @@ impl Membership {
     }
 
     fn flush_soon(&mut self, now: Instant) {
-        self.flush_at.get_or_insert(now.after(FLUSH_DELAY));
+        self.flush_at.get_or_insert_with(|| now.after(FLUSH_DELAY));
     }
 
     fn refresh_routes(&mut self, now: Instant) {

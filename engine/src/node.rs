@@ -368,7 +368,8 @@ impl Node {
             // Without storage a node does not become ACTIVE, and no task ends: both are tried again.
             (promise @ (Promise::SelfCheck | Promise::End(_)), Err(_)) => {
                 self.unwritten.push(promise);
-                self.rewrite_at.get_or_insert(self.now.after(REWRITE_AFTER));
+                let now = self.now;
+                self.rewrite_at.get_or_insert_with(|| now.after(REWRITE_AFTER));
             }
             (Promise::Nothing, _) => {}
         }

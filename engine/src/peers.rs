@@ -402,9 +402,9 @@ impl Peers {
                 return;
             }
             let busy = |target: Target, node: Option<NodeId>| {
-                let same = |other: NodeId| Some(other) == node;
+                let leads_there = |link: &Link| Some(link.node) == node || link.target == Some(target);
                 self.dials.values().any(|(dialled, _)| *dialled == target)
-                    || self.links.values().any(|link| link.state != LinkState::Closing && same(link.node))
+                    || self.links.values().any(|link| link.state != LinkState::Closing && leads_there(link))
             };
             let below_target = open < TARGET_LINKS.min(self.max_peers);
             let reachable: &BTreeSet<NodeId> =

@@ -218,10 +218,12 @@ impl Message {
             Kind::Routed => Self::Routed(whole(body)?),
             Kind::Versions => Self::Versions(whole(body)?),
         };
-        match &message {
-            Self::Hello(hello) if hello.network.len() > NETWORK_BYTES_MAX => Err(DecodeError::TooLarge),
-            _ => Ok(message),
+        if let Self::Hello(hello) = &message
+            && hello.network.len() > NETWORK_BYTES_MAX
+        {
+            return Err(DecodeError::TooLarge);
         }
+        Ok(message)
     }
 }
 

@@ -102,7 +102,7 @@ impl Work {
         self.items.insert(key, Item { assignment, deadline, job: None });
         self.queue.push_back(key);
         if origin != self.me {
-            self.renew_at.get_or_insert(now.after(RENEW_EVERY));
+            self.renew_at.get_or_insert_with(|| now.after(RENEW_EVERY));
         }
     }
 

@@ -136,7 +136,6 @@ impl Candidates {
     }
 
     /// Chooses at random among those that are due and `wanted`; else tells when the next such will be due.
-    #[expect(clippy::type_complexity, reason = "where and whom, used in one place")]
     pub(super) fn choose(
         &mut self,
         now: Instant,

@@ -1,0 +1,310 @@
+//! An in-memory network for tests: every node on one wire, one millisecond apart, with perfect disks and a model
+//! that takes ten milliseconds.
+//!
+//! The simulator is the place for faults and seeds; this is for asking how a few nodes behave.
+
+use crate::config::Config;
+use crate::event::Event;
+use crate::identity::Identity;
+use crate::ids::{JobId, LinkId, NodeId, RequestId, TaskId};
+use crate::input::{DialError, Input, Interface};
+use crate::node::Node;
+use crate::output::{Output, Work};
+use crate::record::{Record, Saved};
+use crate::request::{Answer, Request};
+use crate::task::{StoredTask, TaskKind, TaskOutput};
+use crate::time::{Instant, UnixMillis};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+/// The name of the model that every node here runs.
+pub const MODEL: &str = "test-model";
+
+/// Some nodes and what is on its way between them.
+#[derive(Debug, Default)]
+pub struct Network {
+    now: Instant,
+    places: Vec<Place>,
+    queue: BTreeMap<(Instant, u64), (usize, Input)>,
+    sequence: u64,
+    next_link: u64,
+    /// Both ends of each connection; an end of a place that has no node is a stranger's.
+    connections: BTreeMap<(usize, LinkId), (usize, LinkId)>,
+    /// Jobs that were begun and not cancelled.
+    jobs: BTreeMap<(usize, JobId), ()>,
+    /// Frames that strangers received.
+    received: Vec<(LinkId, Vec<u8>)>,
+}
+
+/// Where a node lives, or lived.
+#[derive(Debug)]
+struct Place {
+    config: Config,
+    secret: [u8; 32],
+    node: Option<Node>,
+    starts: u8,
+    disk: BTreeMap<TaskId, StoredTask>,
+    events: Vec<Event>,
+    answers: BTreeMap<RequestId, Answer>,
+    exit: Option<u8>,
+}
+
+impl Network {
+    /// Adds a node and starts it. Places count from 0.
+    pub fn add(&mut self, change: impl FnOnce(&mut Config)) -> usize {
+        let place = self.places.len();
+        let models = vec![(MODEL.to_owned(), TaskKind::Embedding)];
+        let mut config = Config { models, ..Config::default() };
+        change(&mut config);
+        let tag = u8::try_from(place).unwrap_or(u8::MAX);
+        self.places.push(Place {
+            config,
+            secret: [tag.wrapping_add(1); 32],
+            node: None,
+            starts: 0,
+            disk: BTreeMap::new(),
+            events: Vec::new(),
+            answers: BTreeMap::new(),
+            exit: None,
+        });
+        self.start(place);
+        place
+    }
+
+    /// Starts a node with what its disk holds.
+    pub fn start(&mut self, place: usize) {
+        let now = self.now;
+        let entry = &mut self.places[place];
+        entry.starts += 1;
+        let saved = Saved { tasks: entry.disk.values().cloned().collect(), results: Vec::new() };
+        let identity = Identity::from_secret(&entry.secret);
+        let seed = [entry.starts, entry.secret[0]].repeat(16).try_into().unwrap_or([0; 32]);
+        let wall = UnixMillis(1_700_000_000_000 + now.as_micros() / 1000);
+        entry.node = Some(Node::new(entry.config.clone(), identity, seed, now, wall, saved));
+        let address = address(place);
+        self.later(
+            place,
+            Duration::ZERO,
+            Input::Interfaces(vec![Interface { index: 1, address: address.ip() }]),
+        );
+        self.later(place, Duration::ZERO, Input::Listening { port: address.port() });
+        let ready = Input::Model { name: MODEL.to_owned(), kind: TaskKind::Embedding, ready: true };
+        self.later(place, Duration::ZERO, ready);
+        self.carry_out(place);
+    }
+
+    /// Kills a node: it says nothing more, and its connections close.
+    pub fn kill(&mut self, place: usize) {
+        self.places[place].node = None;
+        self.queue.retain(|_, (to, _)| *to != place);
+        self.jobs.retain(|(at, _), ()| *at != place);
+        let ends: Vec<_> =
+            self.connections.iter().filter(|((at, _), _)| *at == place).map(|(_, end)| *end).collect();
+        self.connections.retain(|(at, _), (to, _)| *at != place && *to != place);
+        for (to, link) in ends {
+            self.later(to, LATENCY, Input::LinkDown { link });
+        }
+    }
+
+    /// Connects a stranger, who holds `secret`, to a node, and returns the node's name for the link.
+    pub fn connect_stranger(&mut self, place: usize, secret: [u8; 32]) -> LinkId {
+        let stranger = self.places.len();
+        let (near, far) = (self.new_link(), self.new_link());
+        self.connections.insert((place, near), (stranger, far));
+        let peer = Identity::from_secret(&secret).public_key();
+        self.later(place, LATENCY, Input::LinkUp { link: near, peer, remote: address(99), dial: None });
+        near
+    }
+
+    /// Delivers a frame to a node as if it had come over the link.
+    pub fn frame_from_stranger(&mut self, place: usize, link: LinkId, bytes: Vec<u8>) {
+        self.later(place, LATENCY, Input::Frame { link, bytes });
+    }
+
+    /// Returns the frames that a node has sent over a stranger's link.
+    pub fn frames_to_stranger(&self, link: LinkId) -> Vec<&[u8]> {
+        self.received.iter().filter(|(to, _)| *to == link).map(|(_, bytes)| bytes.as_slice()).collect()
+    }
+
+    /// Asks a node, and returns the question's name.
+    pub fn ask(&mut self, place: usize, request: Request) -> RequestId {
+        self.sequence += 1;
+        let id = RequestId(self.sequence);
+        self.later(place, Duration::ZERO, Input::Request { id, request });
+        id
+    }
+
+    /// Returns the answer to a question, once there is one.
+    pub fn answer(&self, place: usize, id: RequestId) -> Option<&Answer> {
+        self.places[place].answers.get(&id)
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now.after(duration);
+        loop {
+            let due = |place: &Place| Some(place.node.as_ref()?.poll_timeout()?.at);
+            let timer = (0..self.places.len()).filter_map(|at| Some((due(&self.places[at])?, at))).min();
+            let event = self.queue.first_key_value().map(|(key, _)| *key);
+            match (timer, event) {
+                (Some((at, place)), event) if at <= end && event.is_none_or(|(then, _)| at < then) => {
+                    self.now = at;
+                    self.handle(place, Input::Tick);
+                }
+                (_, Some(key)) if key.0 <= end => {
+                    self.now = key.0;
+                    if let Some((place, input)) = self.queue.remove(&key) {
+                        self.handle(place, input);
+                    }
+                }
+                _ => break,
+            }
+        }
+        self.now = end;
+    }
+
+    /// Returns a node's id.
+    pub fn id(&self, place: usize) -> NodeId {
+        Identity::from_secret(&self.places[place].secret).node_id()
+    }
+
+    /// Returns what happened at a node, in all of its lives.
+    pub fn events(&self, place: usize) -> &[Event] {
+        &self.places[place].events
+    }
+
+    /// Returns the exit status of a node that has stopped.
+    pub fn exit(&self, place: usize) -> Option<u8> {
+        self.places[place].exit
+    }
+
+    fn handle(&mut self, place: usize, input: Input) {
+        let done = if let Input::InferenceDone { job, .. } = &input { Some(*job) } else { None };
+        if done.is_some_and(|job| self.jobs.remove(&(place, job)).is_none()) {
+            return;
+        }
+        let now = self.now;
+        if let Some(node) = self.places.get_mut(place).and_then(|entry| entry.node.as_mut()) {
+            node.handle_input(now, input);
+        }
+        self.carry_out(place);
+    }
+
+    fn carry_out(&mut self, place: usize) {
+        while let Some(output) =
+            self.places.get_mut(place).and_then(|entry| entry.node.as_mut()).and_then(Node::poll_output)
+        {
+            self.carry_out_one(place, output);
+        }
+    }
+
+    fn carry_out_one(&mut self, place: usize, output: Output) {
+        match output {
+            Output::Cancel { job } => {
+                let result = Err(crate::error::InferenceError::Cancelled);
+                self.later(place, Duration::ZERO, Input::InferenceDone { job, micros: 0, result });
+            }
+            Output::Dial { dial, address: to, expect } => {
+                let target =
+                    (0..self.places.len()).find(|&at| address(at) == to && self.places[at].node.is_some());
+                match target.filter(|&at| expect.is_none_or(|expect| expect == self.id(at))) {
+                    Some(target) => self.connect(place, target, dial),
+                    None => {
+                        let error = DialError::Refused;
+                        self.later(place, LATENCY, Input::DialFailed { dial, error });
+                    }
+                }
+            }
+            Output::Disconnect { link } => {
+                if let Some((to, far)) = self.connections.remove(&(place, link)) {
+                    self.connections.remove(&(to, far));
+                    self.later(place, LATENCY, Input::LinkDown { link });
+                    self.later(to, LATENCY, Input::LinkDown { link: far });
+                }
+            }
+            Output::Event(event) => self.places[place].events.push(event),
+            Output::Exit { code } => {
+                self.places[place].exit = Some(code);
+                self.kill(place);
+            }
+            Output::Infer { job, work, .. } => {
+                self.jobs.insert((place, job), ());
+                let result = Ok(run_model(&work).into_iter().map(Ok).collect());
+                let micros = crate::time::micros(COMPUTE);
+                self.later(place, COMPUTE, Input::InferenceDone { job, micros, result });
+            }
+            Output::Multicast { bytes, .. } => {
+                for to in 0..self.places.len() {
+                    let input = Input::Datagram { from: address(place), bytes: bytes.clone() };
+                    self.later(to, LATENCY, input);
+                }
+            }
+            Output::Reply { id, answer } => {
+                self.places[place].answers.insert(id, answer);
+            }
+            Output::Send { link, frame, .. } => match self.connections.get(&(place, link)) {
+                Some(&(to, far)) if to < self.places.len() => {
+                    self.later(to, LATENCY, Input::Frame { link: far, bytes: frame });
+                }
+                _ => self.received.push((link, frame)),
+            },
+            Output::Write { id, records } => {
+                for record in records {
+                    match record {
+                        Record::Task(task) => _ = self.places[place].disk.insert(task.id, *task),
+                        Record::RemoveTask(task) => _ = self.places[place].disk.remove(&task),
+                        Record::Probe | Record::RemoveResult(_) | Record::Result(_) => {}
+                    }
+                }
+                self.later(place, WRITE, Input::WriteDone { id, result: Ok(()) });
+            }
+        }
+    }
+
+    fn connect(&mut self, from: usize, to: usize, dial: crate::ids::DialId) {
+        let (near, far) = (self.new_link(), self.new_link());
+        self.connections.insert((from, near), (to, far));
+        self.connections.insert((to, far), (from, near));
+        let key = |place: usize| Identity::from_secret(&self.places[place].secret).public_key();
+        let (ours, theirs) = (key(from), key(to));
+        let up = Input::LinkUp { link: near, peer: theirs, remote: address(to), dial: Some(dial) };
+        self.later(from, LATENCY * 2, up);
+        self.later(
+            to,
+            LATENCY * 2,
+            Input::LinkUp { link: far, peer: ours, remote: address(from), dial: None },
+        );
+    }
+
+    fn new_link(&mut self) -> LinkId {
+        self.next_link += 1;
+        LinkId(self.next_link)
+    }
+
+    fn later(&mut self, place: usize, delay: Duration, input: Input) {
+        self.sequence += 1;
+        self.queue.insert((self.now.after(delay), self.sequence), (place, input));
+    }
+}
+
+/// Returns where the node at a place takes connections.
+fn address(place: usize) -> SocketAddr {
+    let last = u8::try_from(place).unwrap_or(u8::MAX);
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)), 9000)
+}
+
+fn run_model(work: &Work) -> Vec<TaskOutput> {
+    let embed = |text: &String| TaskOutput::Embedding {
+        vector: text.bytes().map(f32::from).collect(),
+        tokens: u32::try_from(text.len()).unwrap_or(u32::MAX),
+    };
+    match work {
+        Work::Classify { .. } | Work::Generate { .. } => Vec::new(),
+        Work::Embed { texts } => texts.iter().map(embed).collect(),
+    }
+}
+
+const LATENCY: Duration = Duration::from_millis(1);
+const WRITE: Duration = Duration::from_millis(2);
+const COMPUTE: Duration = Duration::from_millis(10);

@@ -1,0 +1,251 @@
+//! A few nodes on one wire: they meet, share work, survive each other, and leave.
+
+#![cfg(feature = "testing")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use engine::error::PeerFault;
+use engine::event::{Event, LinkDownReason, ReassignReason, RefuseReason};
+use engine::task::{TaskKind, TaskSpec, TaskStatus};
+use engine::testing::{MODEL, Network};
+use engine::{Rejection, Request, Response, TaskId};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn spec(input: &str) -> TaskSpec {
+    TaskSpec {
+        kind: TaskKind::Embedding,
+        model: None,
+        input: input.to_owned(),
+        timeout: Duration::from_secs(30),
+        max_tokens: 0,
+    }
+}
+
+/// Submits a task and waits until it is accepted.
+fn submit(network: &mut Network, place: usize, input: &str) -> TaskId {
+    let request = network.ask(place, Request::Submit(spec(input)));
+    network.run(Duration::from_millis(3));
+    match network.answer(place, request) {
+        Some(Ok(Response::Submitted(task))) => *task,
+        other => panic!("not accepted: {other:?}"),
+    }
+}
+
+fn finished(network: &Network, place: usize) -> Vec<(TaskId, TaskStatus, usize)> {
+    let place_of = |id| (0..10).find(|&at| network.id(at) == id).unwrap();
+    let event = |event: &Event| {
+        let Event::TaskFinished { task, status, worker, .. } = event else { return None };
+        Some((*task, *status, place_of((*worker)?)))
+    };
+    network.events(place).iter().filter_map(event).collect()
+}
+
+#[test]
+fn nodes_meet_within_a_second_and_keep_one_link() {
+    let mut network = Network::default();
+    let places: Vec<usize> = (0..5).map(|_| network.add(|_| {})).collect();
+    network.run(SECOND);
+    for &place in &places {
+        let peers = network.ask(place, Request::Peers);
+        let members = network.ask(place, Request::Members);
+        network.run(Duration::ZERO);
+        assert!(matches!(network.answer(place, peers), Some(Ok(Response::Peers(peers))) if peers.len() == 4));
+        let members = network.answer(place, members).unwrap().clone();
+        assert!(matches!(members, Ok(Response::Members(members)) if members.len() == 5));
+    }
+    network.run(SECOND * 600);
+    let downs = |place: &usize| {
+        let events = network.events(*place).iter();
+        events.filter(|event| matches!(event, Event::LinkDown { .. } | Event::PeerSlow { .. })).count()
+    };
+    assert_eq!(places.iter().map(downs).collect::<Vec<_>>(), vec![0; 5], "links are steady");
+}
+
+#[test]
+fn work_is_shared_and_ends_once() {
+    let mut network = Network::default();
+    let [origin, _] = [network.add(|_| {}), network.add(|_| {})];
+    network.run(SECOND);
+    let tasks: Vec<TaskId> = (0..20).map(|at| submit(&mut network, origin, &format!("text {at}"))).collect();
+    network.run(SECOND);
+    let mut done = finished(&network, origin);
+    let elsewhere = done.iter().filter(|(_, _, worker)| *worker != origin).count();
+    assert!((1..20).contains(&elsewhere), "{elsewhere} of 20 ran elsewhere");
+    done.sort();
+    let mut expected = tasks.clone();
+    expected.sort();
+    assert_eq!(done.iter().map(|(task, ..)| *task).collect::<Vec<_>>(), expected);
+    assert!(done.iter().all(|(_, status, _)| *status == TaskStatus::Completed));
+    let listed = network.ask(origin, Request::Tasks { limit: 3, offset: 1 });
+    network.run(Duration::ZERO);
+    let Some(Ok(Response::Tasks { total: 20, tasks: listed })) = network.answer(origin, listed) else {
+        panic!("not listed")
+    };
+    assert_eq!(listed.iter().map(|view| view.id).collect::<Vec<_>>(), vec![tasks[18], tasks[17], tasks[16]]);
+}
+
+#[test]
+fn a_worker_that_dies_loses_nothing() {
+    let mut network = Network::default();
+    let [origin, worker] = [network.add(|_| {}), network.add(|_| {})];
+    network.run(SECOND);
+    for at in 0..20 {
+        submit(&mut network, origin, &format!("text {at}"));
+    }
+    network.kill(worker);
+    network.run(SECOND);
+    assert_eq!(finished(&network, origin).len(), 20);
+    let moved =
+        |event: &&Event| matches!(event, Event::TaskReassigned { reason: ReassignReason::Unreachable, .. });
+    assert!(network.events(origin).iter().any(|event| moved(&event)));
+}
+
+#[test]
+fn an_origin_that_dies_after_it_accepted_a_task_completes_it_when_it_is_back() {
+    let mut network = Network::default();
+    let origin = network.add(|_| {});
+    network.run(SECOND);
+    let task = submit(&mut network, origin, "hello");
+    network.kill(origin);
+    network.run(SECOND * 100);
+    network.start(origin);
+    network.run(SECOND);
+    assert_eq!(finished(&network, origin), vec![(task, TaskStatus::Completed, origin)]);
+    assert!(network.events(origin).contains(&Event::TaskRecovered { task }));
+}
+
+#[test]
+fn requests_are_refused_with_their_reason() {
+    let mut network = Network::default();
+    let place = network.add(|config| config.queue_tasks_max = 1);
+    network.run(SECOND);
+    let unknown = TaskId([9; 16]);
+    let with = |change: fn(&mut TaskSpec)| {
+        let mut spec = spec("hello");
+        change(&mut spec);
+        Request::Submit(spec)
+    };
+    let asked = [
+        (with(|spec| spec.input = " ".to_owned()), Rejection::InputEmpty),
+        (
+            with(|spec| spec.input = "x".repeat(262_145)),
+            Rejection::InputTooLong { bytes: 262_145, limit: 262_144 },
+        ),
+        (with(|spec| spec.kind = TaskKind::Generation), Rejection::KindUnsupported(TaskKind::Generation)),
+        (with(|spec| spec.model = Some("none".to_owned())), Rejection::ModelUnknown("none".to_owned())),
+        (with(|spec| spec.timeout = Duration::ZERO), Rejection::TimeoutOutOfRange(Duration::ZERO)),
+        (Request::Task(unknown), Rejection::TaskNotFound(unknown)),
+        (Request::AwaitTask(unknown), Rejection::TaskNotFound(unknown)),
+        (Request::Cancel(unknown), Rejection::TaskNotFound(unknown)),
+    ];
+    for (request, rejection) in asked {
+        let id = network.ask(place, request);
+        network.run(Duration::ZERO);
+        assert_eq!(network.answer(place, id), Some(&Err(rejection)));
+    }
+    submit(&mut network, place, "fills the queue");
+    let id = network.ask(place, Request::Submit(spec("one too many")));
+    network.run(Duration::ZERO);
+    assert_eq!(network.answer(place, id), Some(&Err(Rejection::QueueFull { retry_after: SECOND })));
+}
+
+#[test]
+fn a_cancelled_task_says_so_to_all_who_wait() {
+    let mut network = Network::default();
+    let place = network.add(|_| {});
+    network.run(SECOND);
+    let task = submit(&mut network, place, "hello");
+    let waits = network.ask(place, Request::AwaitTask(task));
+    let cancels = network.ask(place, Request::Cancel(task));
+    network.run(SECOND);
+    for request in [waits, cancels] {
+        let Some(Ok(Response::Task(view))) = network.answer(place, request) else { panic!("no answer") };
+        assert_eq!(view.status, TaskStatus::Cancelled);
+    }
+    let again = network.ask(place, Request::Cancel(task));
+    network.run(SECOND);
+    assert_eq!(network.answer(place, again), Some(&Err(Rejection::TaskFinished(task))));
+}
+
+#[test]
+fn a_node_leaves_in_order() {
+    let mut network = Network::default();
+    let [leaver, stayer] = [network.add(|_| {}), network.add(|_| {})];
+    network.run(SECOND);
+    let left = network.id(leaver);
+    network.ask(leaver, Request::Shutdown);
+    network.run(Duration::from_millis(100));
+    assert_eq!(network.exit(leaver), Some(0));
+    let after: Vec<&Event> = network.events(stayer).iter().rev().take(3).collect();
+    assert!(after.contains(&&Event::MemberLeft { member: left }), "{after:?}");
+    let goodbye = |event: &Event| matches!(event, Event::LinkDown { peer, reason: LinkDownReason::Goodbye, .. } if *peer == left);
+    assert!(network.events(stayer).iter().any(goodbye));
+    let late = network.ask(stayer, Request::Submit(spec("the rest goes on")));
+    network.run(SECOND);
+    assert!(matches!(network.answer(stayer, late), Some(Ok(Response::Submitted(_)))));
+}
+
+#[test]
+fn strangers_that_break_the_protocol_are_told_or_closed_and_nobody_else_notices() {
+    let mut network = Network::default();
+    let [place, other] = [network.add(|_| {}), network.add(|_| {})];
+    network.run(SECOND);
+    let mut other_version = vec![0];
+    other_version.extend_from_slice(b"p2pa\x00\x09whatever follows");
+    let garbage = [vec![0xff; 40], vec![], vec![7, 0], vec![0; 9000], other_version];
+    for (at, bytes) in (100..).zip(garbage) {
+        let link = network.connect_stranger(place, [at; 32]);
+        network.frame_from_stranger(place, link, bytes);
+    }
+    let silent = network.connect_stranger(place, [200; 32]);
+    let self_link = network.connect_stranger(place, [1; 32]);
+    network.run(SECOND * 10);
+    let seen = |wanted: &Event| network.events(place).iter().filter(|event| *event == wanted).count();
+    let stranger = |secret| engine::Identity::from_secret(&[secret; 32]).node_id();
+    let fault = |secret, fault| Event::PeerFault { peer: stranger(secret), fault };
+    assert_eq!(seen(&fault(100, PeerFault::FrameMalformed)), 1);
+    assert_eq!(seen(&fault(101, PeerFault::FrameMalformed)), 1);
+    assert_eq!(seen(&fault(102, PeerFault::FrameMalformed)), 1);
+    assert_eq!(seen(&fault(103, PeerFault::FrameTooLarge)), 1);
+    let refused = |secret, reason| Event::LinkRefused { peer: stranger(secret), reason, by_us: true };
+    assert_eq!(seen(&refused(104, RefuseReason::OtherVersion)), 1);
+    assert_eq!(seen(&refused(1, RefuseReason::SameIdentity)), 1);
+    assert_eq!(seen(&fault(200, PeerFault::HelloLate)), 1);
+    assert_eq!(network.frames_to_stranger(silent).len(), 1, "it gets a hello and no more");
+    assert_eq!(network.frames_to_stranger(self_link).len(), 1, "it is told why");
+    let peers = network.ask(place, Request::Peers);
+    network.run(Duration::ZERO);
+    let Some(Ok(Response::Peers(peers))) = network.answer(place, peers) else { panic!("no answer") };
+    assert_eq!(peers.iter().map(|peer| peer.node_id).collect::<Vec<_>>(), vec![network.id(other)]);
+}
+
+#[test]
+fn nodes_of_other_networks_stay_apart() {
+    let mut network = Network::default();
+    let home = network.add(|config| config.discovery = false);
+    let away = network.add(|config| {
+        config.network = "other".to_owned();
+        config.bootstrap_peers = vec!["10.0.0.0:9000".parse().unwrap()];
+    });
+    network.run(SECOND * 120);
+    let refused = |place: usize| {
+        let by_network = |event: &&Event| {
+            matches!(event, Event::LinkRefused { reason: RefuseReason::OtherNetwork, by_us: true, .. })
+        };
+        network.events(place).iter().filter(by_network).count()
+    };
+    assert_eq!((refused(home), refused(away)), (1, 1), "refused once and not tried again");
+}
+
+#[test]
+fn the_model_of_the_tests_is_advertised() {
+    let mut network = Network::default();
+    let [asker, _] = [network.add(|config| config.models.clear()), network.add(|_| {})];
+    network.run(SECOND);
+    let request =
+        network.ask(asker, Request::Submit(TaskSpec { model: Some(MODEL.to_owned()), ..spec("x") }));
+    network.run(SECOND);
+    assert!(matches!(network.answer(asker, request), Some(Ok(Response::Submitted(_)))));
+    assert_eq!(finished(&network, asker).len(), 1);
+}

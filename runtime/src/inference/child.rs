@@ -1,0 +1,147 @@
+//! A worker process as its node sees it: messages in, messages out, and its end.
+//!
+//! Each direction has its own task, so that a worker that stops reading or writing never stops its node. All that
+//! waits is bounded by what the supervisor hands out. The process is killed when this is dropped.
+
+use super::process::{WORKER_JOBS_MAX, WorkerOptions};
+use super::protocol::{self, FromWorker, Hello, ToWorker};
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc;
+
+/// A running worker.
+pub(super) struct Child {
+    process: tokio::process::Child,
+    frames: mpsc::Sender<Vec<u8>>,
+    reports: mpsc::Receiver<Report>,
+}
+
+/// What a worker process does.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// It can no longer be talked to; why.
+    Ended(String),
+    /// It said something.
+    Message(FromWorker),
+}
+
+impl Child {
+    /// Starts a worker, and tells it to load its model.
+    pub(super) fn spawn(options: &WorkerOptions) -> io::Result<Self> {
+        let mut command = Command::new(&options.program);
+        command
+            .args(&options.arguments)
+            // The worker has a thread per core of its own; pools inside libraries would only be in their way.
+            .env("RAYON_NUM_THREADS", "1")
+            .env("TOKENIZERS_PARALLELISM", "false")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        // A Ctrl-C at the terminal is for the node, which lets running work finish.
+        #[cfg(unix)]
+        command.process_group(0);
+        let mut process = command.spawn()?;
+        let missing = || io::Error::other("the worker has no pipes");
+        let input = process.stdin.take().ok_or_else(missing)?;
+        let output = process.stdout.take().ok_or_else(missing)?;
+        let errors = process.stderr.take().ok_or_else(missing)?;
+
+        let (frames, to_write) = mpsc::channel(FRAMES_MAX);
+        let (to_supervisor, reports) = mpsc::channel(REPORTS_MAX);
+        tokio::spawn(write(input, to_write));
+        tokio::spawn(read(output, to_supervisor));
+        tokio::spawn(log(errors));
+        let child = Self { process, frames, reports };
+        child.send(&Hello::OWN);
+        child.say(&ToWorker::Load { threads: options.threads });
+        Ok(child)
+    }
+
+    /// Returns the process id, until the process has been waited for.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.process.id()
+    }
+
+    /// Says something; a worker that is gone does not hear it, and reports that.
+    pub(super) fn say(&self, message: &ToWorker) {
+        self.send(message);
+    }
+
+    fn send(&self, message: &impl serde::Serialize) {
+        match protocol::encode(message) {
+            // Full only if the worker has stopped reading: then what it was to do is overdue soon.
+            Ok(frame) => drop(self.frames.try_send(frame)),
+            Err(error) => tracing::error!(component = "inference", %error, "a message to the worker is lost"),
+        }
+    }
+
+    /// Waits for the next report. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Report {
+        match self.reports.recv().await {
+            Some(report) => report,
+            None => Report::Ended("its pipe closed".to_owned()),
+        }
+    }
+
+    /// Kills the process, if it still runs, and returns how it ended.
+    pub(super) async fn kill(&mut self) -> Option<ExitStatus> {
+        let killed = self.process.start_kill();
+        match self.process.wait().await {
+            Ok(status) => Some(status),
+            Err(error) => {
+                tracing::warn!(component = "inference", ?killed, %error, "the worker's end is not known");
+                None
+            }
+        }
+    }
+}
+
+async fn write(mut input: ChildStdin, mut frames: mpsc::Receiver<Vec<u8>>) {
+    while let Some(frame) = frames.recv().await {
+        // The reader sees the end of a process that no longer reads.
+        if input.write_all(&frame).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read(mut output: ChildStdout, reports: mpsc::Sender<Report>) {
+    let reason = match protocol::receive::<Hello>(&mut output).await {
+        Ok(Some(Hello::OWN)) => loop {
+            match protocol::receive(&mut output).await {
+                Ok(Some(message)) => {
+                    if reports.send(Report::Message(message)).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => break "it exited".to_owned(),
+                Err(error) => break format!("it cannot be understood: {error}"),
+            }
+        },
+        Ok(Some(other)) => format!("it speaks another language: {other:?}"),
+        Ok(None) => "it exited before it said anything".to_owned(),
+        Err(error) => format!("it cannot be understood: {error}"),
+    };
+    // Nobody listens any more: then nobody needs to know.
+    let _ = reports.send(Report::Ended(reason)).await;
+}
+
+/// Passes what the worker complains about on to the node's log.
+async fn log(mut errors: ChildStderr) {
+    let mut piece = vec![0; LOG_PIECE_BYTES];
+    while let Ok(length @ 1..) = errors.read(&mut piece).await {
+        for line in String::from_utf8_lossy(&piece[..length]).lines() {
+            tracing::warn!(component = "inference-worker", "{line}");
+        }
+    }
+}
+
+/// Messages on their way to the worker: each of its jobs started and cancelled, and the two at the beginning.
+const FRAMES_MAX: usize = 2 * WORKER_JOBS_MAX + 2;
+/// Messages from the worker that the supervisor has not looked at.
+const REPORTS_MAX: usize = 16;
+/// Longer lines are logged in pieces.
+const LOG_PIECE_BYTES: usize = 4096;

@@ -1,0 +1,428 @@
+//! The inference port of a real node: a worker process, watched over by a task.
+//!
+//! Jobs wait here and are handed to the worker a few at a time, so that it can merge them and a crash takes few with
+//! it. The invariants: each job that was started ends exactly once, whatever the worker does; what this side holds is
+//! bounded; a worker that died, was killed or hangs is replaced, after a pause that grows while it fails to load.
+
+use super::child::{Child, Report};
+use super::protocol::{FromWorker, JobResult, ToWorker};
+use crate::ports::{Inference, InferenceEvent};
+use engine::InferenceError;
+use engine::ids::JobId;
+use engine::output::Work;
+use engine::task::TaskKind;
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+/// How to start a worker, and what it runs.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments; it must end up in [`super::worker_main`].
+    pub arguments: Vec<OsString>,
+    /// The name under which jobs ask for the worker's model.
+    pub model: String,
+    /// What the model can do.
+    pub kind: TaskKind,
+    /// Cores that the worker computes on.
+    pub threads: u16,
+}
+
+impl WorkerOptions {
+    /// The running program as a worker: `PROGRAM inference-worker MODEL`, on all available cores.
+    ///
+    /// # Errors
+    /// Where the operating system does not say which program this is.
+    pub fn own_program(model: &str) -> io::Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Ok(Self {
+            program: std::env::current_exe()?,
+            arguments: vec![WORKER_COMMAND.into(), model.into()],
+            model: model.to_owned(),
+            kind: TaskKind::Embedding,
+            threads: u16::try_from(cores).unwrap_or(u16::MAX),
+        })
+    }
+}
+
+/// The inference port, backed by one worker process. Dropping it kills the worker.
+#[derive(Debug)]
+pub struct ProcessInference {
+    model: String,
+    commands: mpsc::Sender<Command>,
+    events: mpsc::Receiver<InferenceEvent>,
+    /// The jobs that have not ended, and whether each was cancelled.
+    open: BTreeMap<JobId, bool>,
+    /// Ends of jobs that never reached the worker.
+    refused: VecDeque<InferenceEvent>,
+    worker: watch::Receiver<Option<u32>>,
+}
+
+#[derive(Debug)]
+enum Command {
+    Cancel(JobId),
+    Start(JobId, Work),
+}
+
+impl ProcessInference {
+    /// Starts a worker, and returns without waiting for it. Call it inside a tokio runtime.
+    pub fn start(options: WorkerOptions) -> Self {
+        // A job is told to start and to stop once each, so that the channel is never full.
+        let (commands, to_supervisor) = mpsc::channel(2 * JOBS_MAX);
+        let (to_driver, events) = mpsc::channel(EVENTS_MAX);
+        let (worker_is, worker) = watch::channel(None);
+        let model = options.model.clone();
+        let supervisor = Supervisor {
+            options,
+            commands: to_supervisor,
+            events: to_driver,
+            worker_is,
+            waiting: VecDeque::new(),
+            running: BTreeMap::new(),
+            announced: None,
+            unusable: None,
+            failures: 0,
+            load_failures: 0,
+            suspects: 0,
+        };
+        tokio::spawn(supervisor.run());
+        Self { model, commands, events, open: BTreeMap::new(), refused: VecDeque::new(), worker }
+    }
+
+    /// Returns the process id of the worker, while one runs.
+    pub fn worker_pid(&self) -> Option<u32> {
+        *self.worker.borrow()
+    }
+
+    fn refuse(&mut self, job: JobId, reason: String) {
+        let result = Err(InferenceError::ModelFailed(reason));
+        self.refused.push_back(InferenceEvent::Done { job, micros: 0, result });
+    }
+}
+
+impl Inference for ProcessInference {
+    fn start(&mut self, job: JobId, model: String, work: Work) {
+        if self.open.contains_key(&job) {
+            tracing::error!(component = "inference", ?job, "a job was started twice");
+            return;
+        }
+        if model != self.model {
+            return self
+                .refuse(job, format!("no model named {model:?} here; this node runs {:?}", self.model));
+        }
+        let bytes = bytes_of(&work);
+        if work.len() > JOB_TEXTS_MAX || bytes > JOB_BYTES_MAX {
+            let limits = format!("at most {JOB_TEXTS_MAX} texts and {JOB_BYTES_MAX} bytes fit one job");
+            return self.refuse(job, format!("{} texts of {bytes} bytes; {limits}", work.len()));
+        }
+        if self.open.len() >= JOBS_MAX {
+            return self.refuse(job, format!("{JOBS_MAX} jobs wait already"));
+        }
+        if self.commands.try_send(Command::Start(job, work)).is_ok() {
+            self.open.insert(job, false);
+        } else {
+            self.refuse(job, "the worker's supervisor is gone".to_owned());
+        }
+    }
+
+    fn cancel(&mut self, job: JobId) {
+        if let Some(cancelled @ false) = self.open.get_mut(&job) {
+            *cancelled = true;
+            // Without a supervisor there is nothing left to stop.
+            let _ = self.commands.try_send(Command::Cancel(job));
+        }
+    }
+
+    async fn next(&mut self) -> InferenceEvent {
+        if let Some(event) = self.refused.pop_front() {
+            return event;
+        }
+        match self.events.recv().await {
+            Some(event) => {
+                if let InferenceEvent::Done { job, .. } = &event {
+                    self.open.remove(job);
+                }
+                event
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Watches over one worker after the other.
+struct Supervisor {
+    options: WorkerOptions,
+    commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<InferenceEvent>,
+    worker_is: watch::Sender<Option<u32>>,
+    waiting: VecDeque<(JobId, Work)>,
+    /// What the worker has been given.
+    running: BTreeMap<JobId, Running>,
+    /// What was last said of the model's readiness.
+    announced: Option<bool>,
+    /// Why the model cannot be loaded, if that is so: jobs end with this instead of waiting.
+    unusable: Option<String>,
+    /// Workers in a row that ended without having ended a job.
+    failures: u32,
+    /// Workers in a row that ended without having loaded the model.
+    load_failures: u32,
+    /// Jobs to run one by one, since one like them may have killed a worker: only the guilty one shall do so again.
+    suspects: usize,
+}
+
+struct Running {
+    items: usize,
+    /// When to kill the worker because of it: it was cancelled, and has not ended.
+    overdue_at: Option<Instant>,
+}
+
+/// The driver dropped its end: there is nobody left to work for.
+struct Abandoned;
+
+/// How the time with one worker ended.
+enum Parting {
+    /// The worker is gone, or had to be killed; why.
+    Ended(String),
+    /// The worker says that its model cannot be loaded; why.
+    NotLoaded(String),
+}
+
+impl Supervisor {
+    async fn run(mut self) {
+        // The only way out: the driver is gone, and with `self` goes the worker.
+        let Err(Abandoned) = self.watch().await;
+    }
+
+    async fn watch(&mut self) -> Result<std::convert::Infallible, Abandoned> {
+        loop {
+            let parting = match Child::spawn(&self.options) {
+                Ok(mut child) => {
+                    let _ = self.worker_is.send(child.pid());
+                    let parting = self.attend(&mut child).await;
+                    let _ = self.worker_is.send(None);
+                    match (parting?, child.kill().await) {
+                        (Parting::Ended(reason), Some(status)) => {
+                            Parting::Ended(format!("{reason} ({status})"))
+                        }
+                        (parting, _) => parting,
+                    }
+                }
+                Err(error) => {
+                    let program = self.options.program.display();
+                    Parting::NotLoaded(format!("the worker process {program} cannot be started: {error}"))
+                }
+            };
+            self.part(parting).await?;
+            self.pause().await?;
+        }
+    }
+
+    /// Works with one worker for as long as it lasts.
+    async fn attend(&mut self, child: &mut Child) -> Result<Parting, Abandoned> {
+        let load_by = Instant::now() + LOAD_TIMEOUT;
+        let mut ready = false;
+        loop {
+            if ready {
+                self.hand_out(child);
+            }
+            let overdue_at = self.running.values().filter_map(|running| running.overdue_at).min();
+            let kill_at = if ready { overdue_at } else { Some(load_by) };
+            tokio::select! {
+                biased;
+                report = child.next() => match report {
+                    Report::Message(FromWorker::Ready { kind }) if kind == self.options.kind => {
+                        ready = true;
+                        self.load_failures = 0;
+                        self.unusable = None;
+                        self.announce(true).await?;
+                    }
+                    Report::Message(FromWorker::Ready { kind }) => {
+                        let reason = format!("{} makes {kind}s, not {}s", self.options.model, self.options.kind);
+                        return Ok(Parting::NotLoaded(reason));
+                    }
+                    Report::Message(FromWorker::Failed { reason }) => return Ok(Parting::NotLoaded(reason)),
+                    Report::Message(FromWorker::Done { job, micros, result }) => {
+                        self.end(job, micros, result).await?;
+                    }
+                    Report::Message(FromWorker::Progress { job, text }) => {
+                        if self.running.contains_key(&job) {
+                            self.report(InferenceEvent::Progress { job, text }).await?;
+                        }
+                    }
+                    Report::Ended(reason) => return Ok(Parting::Ended(reason)),
+                },
+                command = self.commands.recv() => {
+                    if let Some(job) = self.obey(command.ok_or(Abandoned)?).await? {
+                        child.say(&ToWorker::Cancel { job });
+                    }
+                }
+                () = wait_until(kill_at) => {
+                    let reason = if ready { "a cancelled job did not stop" } else { "loading took too long" };
+                    return Ok(Parting::Ended(format!("killed: {reason}")));
+                }
+            }
+        }
+    }
+
+    /// Gives the worker as many waiting jobs as it may have.
+    fn hand_out(&mut self, child: &Child) {
+        let window = if self.suspects > 0 { 1 } else { WORKER_JOBS_MAX };
+        while self.running.len() < window {
+            let Some((job, work)) = self.waiting.pop_front() else { return };
+            self.running.insert(job, Running { items: work.len(), overdue_at: None });
+            child.say(&ToWorker::Start { job, work });
+        }
+    }
+
+    /// Takes a command; returns the job that the worker must be told to stop.
+    async fn obey(&mut self, command: Command) -> Result<Option<JobId>, Abandoned> {
+        match command {
+            Command::Cancel(job) => {
+                if let Some(running) = self.running.get_mut(&job) {
+                    running.overdue_at = Some(Instant::now() + CANCEL_GRACE);
+                    return Ok(Some(job));
+                }
+                if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == job) {
+                    self.waiting.remove(at);
+                    self.done(job, 0, Err(InferenceError::Cancelled)).await?;
+                }
+            }
+            Command::Start(job, work) => match &self.unusable {
+                Some(reason) => {
+                    let result = Err(InferenceError::ModelFailed(reason.clone()));
+                    self.done(job, 0, result).await?;
+                }
+                None => self.waiting.push_back((job, work)),
+            },
+        }
+        Ok(None)
+    }
+
+    /// Takes a job's end from the worker; one that it was not given is ignored.
+    async fn end(&mut self, job: JobId, micros: u64, result: JobResult) -> Result<(), Abandoned> {
+        let Some(running) = self.running.remove(&job) else { return Ok(()) };
+        self.failures = 0;
+        self.suspects = self.suspects.saturating_sub(1);
+        let result = match result {
+            Ok(items) if items.len() != running.items => Err(InferenceError::ModelFailed(format!(
+                "the worker gave {} outputs for {} inputs",
+                items.len(),
+                running.items
+            ))),
+            result => result,
+        };
+        self.done(job, micros, result).await
+    }
+
+    /// Clears up after a worker.
+    async fn part(&mut self, parting: Parting) -> Result<(), Abandoned> {
+        self.failures = self.failures.saturating_add(1);
+        if self.announced != Some(true) {
+            self.load_failures += 1;
+        }
+        let reason = match parting {
+            Parting::Ended(reason) if self.load_failures < LOAD_FAILURES_MAX => {
+                tracing::warn!(component = "inference", reason, "the inference worker is gone");
+                None
+            }
+            Parting::Ended(reason) => Some(format!("its worker ends while it loads: {reason}")),
+            Parting::NotLoaded(reason) => Some(reason),
+        };
+        self.announce(false).await?;
+        let running = std::mem::take(&mut self.running);
+        self.suspects = self.suspects.max(running.len());
+        for (job, running) in running {
+            let error = match running.overdue_at {
+                Some(_) => InferenceError::Cancelled,
+                None => InferenceError::Crashed,
+            };
+            self.done(job, 0, Err(error)).await?;
+        }
+        if let Some(reason) = reason {
+            let reason = format!("the model {} cannot be used: {reason}", self.options.model);
+            if self.unusable.is_none() {
+                tracing::error!(component = "inference", "{reason}");
+            }
+            for (job, _) in std::mem::take(&mut self.waiting) {
+                self.done(job, 0, Err(InferenceError::ModelFailed(reason.clone()))).await?;
+            }
+            self.unusable = Some(reason);
+        }
+        Ok(())
+    }
+
+    /// Waits before the next worker is started; jobs are taken meanwhile.
+    async fn pause(&mut self) -> Result<(), Abandoned> {
+        let doublings = self.failures.saturating_sub(1).min(16);
+        let over_at = Instant::now() + PAUSE_MIN.saturating_mul(1 << doublings).min(PAUSE_MAX);
+        loop {
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => {
+                    self.obey(command.ok_or(Abandoned)?).await?;
+                }
+                () = sleep_until(over_at) => return Ok(()),
+            }
+        }
+    }
+
+    async fn announce(&mut self, ready: bool) -> Result<(), Abandoned> {
+        if self.announced == Some(ready) {
+            return Ok(());
+        }
+        self.announced = Some(ready);
+        let (name, kind) = (self.options.model.clone(), self.options.kind);
+        self.report(InferenceEvent::Model { name, kind, ready }).await
+    }
+
+    async fn done(&self, job: JobId, micros: u64, result: JobResult) -> Result<(), Abandoned> {
+        self.report(InferenceEvent::Done { job, micros, result }).await
+    }
+
+    async fn report(&self, event: InferenceEvent) -> Result<(), Abandoned> {
+        self.events.send(event).await.map_err(|_| Abandoned)
+    }
+}
+
+async fn wait_until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn bytes_of(work: &Work) -> usize {
+    match work {
+        Work::Classify { texts } | Work::Embed { texts } => texts.iter().map(String::len).sum(),
+        Work::Generate { prompt, .. } => prompt.len(),
+    }
+}
+
+/// The argument after which a node's own program is a worker.
+pub const WORKER_COMMAND: &str = "inference-worker";
+/// Jobs that wait or run; beyond, they are refused.
+const JOBS_MAX: usize = 1024;
+/// Texts in one job: their vectors fit one message.
+const JOB_TEXTS_MAX: usize = 1024;
+/// Bytes of text in one job.
+const JOB_BYTES_MAX: usize = 16 << 20;
+/// Jobs that the worker has at a time.
+pub(super) const WORKER_JOBS_MAX: usize = 16;
+/// Events on their way to the driver.
+const EVENTS_MAX: usize = 256;
+/// How long a cancelled job may go on before the worker is killed.
+const CANCEL_GRACE: Duration = Duration::from_secs(1);
+/// How long a worker may take until its model is loaded.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// The pause before a worker is replaced, doubled with each that did nothing useful.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The longest such pause.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Workers in a row that may end while they load before the model counts as unusable.
+const LOAD_FAILURES_MAX: u32 = 3;

@@ -1,0 +1,162 @@
+//! What a node and its worker process say to each other over the worker's standard input and output.
+//!
+//! Each message is a little-endian u32 length and so many bytes of postcard. Both sides begin with [`Hello`], whose
+//! shape never changes; everything after it is of one version. A message above [`MESSAGE_BYTES_MAX`] ends the
+//! conversation before a byte of it is read, on either side: neither trusts the other's sanity.
+
+use engine::InferenceError;
+use engine::ids::JobId;
+use engine::output::Work;
+use engine::task::{TaskKind, TaskOutput};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::io::{self, Read};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// The first message of either side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Hello {
+    /// Always [`MAGIC`]: whoever starts another program as a worker should be told so.
+    pub(super) magic: [u8; 8],
+    /// The version of all later messages.
+    pub(super) version: u16,
+}
+
+/// What a node tells its worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum ToWorker {
+    /// Stop a job; it still ends once.
+    Cancel { job: JobId },
+    /// Load the model, and use so many cores. Once, before any job.
+    Load { threads: u16 },
+    /// Run a job.
+    Start { job: JobId, work: Work },
+}
+
+/// What a worker tells its node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum FromWorker {
+    /// A job ended.
+    Done { job: JobId, micros: u64, result: JobResult },
+    /// The model cannot be loaded, and why; the worker exits.
+    Failed { reason: String },
+    /// A generation job produced more text.
+    Progress { job: JobId, text: String },
+    /// The model is loaded.
+    Ready { kind: TaskKind },
+}
+
+/// How a job ends: one item per text, or one reason for all.
+pub(super) type JobResult = Result<Vec<Result<TaskOutput, InferenceError>>, InferenceError>;
+
+impl Hello {
+    /// The greeting of this program.
+    pub(super) const OWN: Self = Self { magic: MAGIC, version: VERSION };
+}
+
+/// Returns a message as it goes over the pipe.
+///
+/// # Errors
+/// `InvalidData` where it is longer than a message may be.
+pub(super) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
+    let body = postcard::to_stdvec(message).map_err(io::Error::other)?;
+    let mut bytes = length_prefix(body.len())?.to_vec();
+    bytes.extend_from_slice(&body);
+    Ok(bytes)
+}
+
+/// Reads the next message, waiting for it; `None` at a clean end of the stream.
+///
+/// # Errors
+/// `InvalidData` for bytes that are no such message, and whatever the reader says.
+pub(super) fn read<M: DeserializeOwned>(reader: &mut impl Read) -> io::Result<Option<M>> {
+    let mut length = [0; 4];
+    if let Err(error) = reader.read_exact(&mut length) {
+        return ended(error);
+    }
+    let mut body = vec![0; body_bytes(length)?];
+    reader.read_exact(&mut body)?;
+    decode(&body)
+}
+
+/// Reads the next message like [`read`]; not cancel-safe.
+pub(super) async fn receive<M: DeserializeOwned>(
+    reader: &mut (impl AsyncRead + Unpin),
+) -> io::Result<Option<M>> {
+    let mut length = [0; 4];
+    if let Err(error) = reader.read_exact(&mut length).await {
+        return ended(error);
+    }
+    let mut body = vec![0; body_bytes(length)?];
+    reader.read_exact(&mut body).await?;
+    decode(&body)
+}
+
+fn ended<M>(error: io::Error) -> io::Result<Option<M>> {
+    if error.kind() == io::ErrorKind::UnexpectedEof { Ok(None) } else { Err(error) }
+}
+
+fn length_prefix(body_bytes: usize) -> io::Result<[u8; 4]> {
+    match u32::try_from(body_bytes) {
+        Ok(length) if body_bytes <= MESSAGE_BYTES_MAX => Ok(length.to_le_bytes()),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, format!("a message of {body_bytes} bytes"))),
+    }
+}
+
+fn body_bytes(length: [u8; 4]) -> io::Result<usize> {
+    let bytes = u32::from_le_bytes(length) as usize;
+    if bytes <= MESSAGE_BYTES_MAX {
+        Ok(bytes)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, format!("a message of {bytes} bytes")))
+    }
+}
+
+fn decode<M: DeserializeOwned>(body: &[u8]) -> io::Result<Option<M>> {
+    postcard::from_bytes(body).map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// The longest message.
+pub(super) const MESSAGE_BYTES_MAX: usize = 32 << 20;
+/// The version of this program's messages.
+const VERSION: u16 = 1;
+const MAGIC: [u8; 8] = *b"p2pworkr";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let messages = [
+            ToWorker::Load { threads: 2 },
+            ToWorker::Start {
+                job: JobId(7),
+                work: Work::Embed { texts: vec!["é".to_owned(), String::new()] },
+            },
+            ToWorker::Start { job: JobId(8), work: Work::Generate { prompt: "a".to_owned(), max_tokens: 3 } },
+            ToWorker::Cancel { job: JobId(8) },
+        ];
+        let stream: Vec<u8> = messages.iter().flat_map(|message| encode(message).unwrap()).collect();
+        let mut reader = stream.as_slice();
+        for message in &messages {
+            assert_eq!(read::<ToWorker>(&mut reader).unwrap().as_ref(), Some(message));
+        }
+        assert_eq!(read::<ToWorker>(&mut reader).unwrap(), None);
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_refused_before_memory_is_taken_for_it() {
+        let error = read::<ToWorker>(&mut [0xff_u8; 8].as_slice()).unwrap_err();
+        assert_eq!(error.to_string(), "a message of 4294967295 bytes");
+        let text = "a".repeat(MESSAGE_BYTES_MAX);
+        assert!(encode(&FromWorker::Progress { job: JobId(1), text }).is_err());
+    }
+
+    #[test]
+    fn half_a_message_and_a_senseless_one_are_errors() {
+        let whole = encode(&ToWorker::Load { threads: 2 }).unwrap();
+        assert!(read::<ToWorker>(&mut &whole[..whole.len() - 1]).is_err());
+        assert!(read::<ToWorker>(&mut [2, 0, 0, 0, 9, 9].as_slice()).is_err());
+    }
+}

@@ -1,0 +1,328 @@
+//! Makes a small model file of a published one: s8 weights, one f32 scale per output channel.
+//!
+//! The output is one plain safetensors file with everything that is needed to run the model:
+//! - each weight matrix as I8 `NAME`, with the scale of each of its rows as F32 `NAME.scale`;
+//! - the few weights of a matrix that dwarf their row as F32 `NAME.outliers`, with their rows and columns as U32
+//!   `NAME.places`; in `NAME` they are 0. One such weight would make the steps of all others in its row too coarse;
+//! - biases and norms as F32;
+//! - the source's `config.json` and `tokenizer.json`, byte for byte, as U8 tensors of those names. As tensors, not as
+//!   metadata, so that the header and the limit on its size stay small and the files' hashes comparable.
+//!
+//! Nothing in it depends on a machine: whoever runs it lays the weights out as it likes.
+//!
+//! The invariants: the same source gives the same bytes, and the output appears whole or not at all.
+
+use super::config::{Config, ConfigError};
+use super::weights::{Weights, WeightsError};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// What [`quantize`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuantizeReport {
+    /// Size of the source's weights, in bytes.
+    pub source_bytes: u64,
+    /// SHA-256 of the source's weights, in hexadecimal.
+    pub source_sha256: String,
+    /// Size of the output, in bytes.
+    pub output_bytes: u64,
+    /// SHA-256 of the output, in hexadecimal.
+    pub output_sha256: String,
+    /// The source's tensors that an encoder does not need.
+    pub left_out: Vec<String>,
+}
+
+/// Why a model could not be quantised.
+#[derive(Debug, thiserror::Error)]
+pub enum QuantizeError {
+    /// The source describes no model that can run here.
+    #[error("{path}: {source}", path = path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ConfigError,
+    },
+    /// A file of the source cannot be read.
+    #[error("cannot read {path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The source's tokenizer is of no use.
+    #[error("{path}: {reason}", path = path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file of the source is larger than any model that can run here.
+    #[error("{path} has {found} bytes, at most {max} are accepted", path = path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        found: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// The source's weights are not what its configuration says.
+    #[error("{path}: {source}", path = path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: WeightsError,
+    },
+    /// The output cannot be written.
+    #[error("cannot write {path}: {source}", path = path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Quantises the BERT-family model in the folder `source` (`model.safetensors`, `config.json`, `tokenizer.json`)
+/// into the file `output`, replacing it if it is there.
+///
+/// # Errors
+/// [`QuantizeError`] where the source is not such a model, or the disk refuses; `output` is then untouched.
+pub fn quantize(source: &Path, output: &Path) -> Result<QuantizeReport, QuantizeError> {
+    let config_path = source.join("config.json");
+    let config_json = read(&config_path, JSON_BYTES_MAX)?;
+    let config =
+        Config::parse(&config_json).map_err(|source| QuantizeError::Config { path: config_path, source })?;
+    let tokenizer_path = source.join("tokenizer.json");
+    let tokenizer_json = read(&tokenizer_path, JSON_BYTES_MAX)?;
+    check_tokenizer(&tokenizer_json, &config)
+        .map_err(|reason| QuantizeError::Tokenizer { path: tokenizer_path, reason })?;
+    let weights_path = source.join("model.safetensors");
+    let bytes = read(&weights_path, WEIGHTS_BYTES_MAX)?;
+
+    let in_weights = |source| QuantizeError::Weights { path: weights_path.clone(), source };
+    let weights = Weights::parse(&bytes).map_err(in_weights)?;
+    let (mut tensors, left_out) = quantized(&weights, &config).map_err(in_weights)?;
+    tensors.insert(CONFIG_TENSOR.to_owned(), Tensor::blob(config_json));
+    tensors.insert(TOKENIZER_TENSOR.to_owned(), Tensor::blob(tokenizer_json));
+
+    let file = serialize(&tensors);
+    write_whole(output, &file).map_err(|source| QuantizeError::Write { path: output.to_owned(), source })?;
+    Ok(QuantizeReport {
+        source_bytes: bytes.len() as u64,
+        source_sha256: sha256(&bytes),
+        output_bytes: file.len() as u64,
+        output_sha256: sha256(&file),
+        left_out,
+    })
+}
+
+/// A tensor on its way into a file.
+struct Tensor {
+    dtype: &'static str,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Tensor {
+    fn floats(numbers: &[f32]) -> Self {
+        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        Self { dtype: "F32", shape: vec![numbers.len()], bytes }
+    }
+
+    fn places(places: &[[u32; 2]]) -> Self {
+        let bytes = places.as_flattened().iter().flat_map(|number| number.to_le_bytes()).collect();
+        Self { dtype: "U32", shape: vec![places.len(), 2], bytes }
+    }
+
+    fn blob(bytes: Vec<u8>) -> Self {
+        Self { dtype: "U8", shape: vec![bytes.len()], bytes }
+    }
+}
+
+type Tensors = BTreeMap<String, Tensor>;
+
+/// Quantises all that the encoder needs; also returns the names of what it does not.
+fn quantized(weights: &Weights<'_>, config: &Config) -> Result<(Tensors, Vec<String>), WeightsError> {
+    let prefix = if weights.contains("bert.embeddings.word_embeddings.weight") { "bert." } else { "" };
+    let mut tensors = Tensors::new();
+    for (name, shape) in config.matrices() {
+        let mut numbers = weights.floats(&format!("{prefix}{name}"), &shape)?;
+        if !name.starts_with("embeddings.") {
+            let (outliers, places) = take_outliers(&mut numbers, shape[1]);
+            if !outliers.is_empty() {
+                tensors.insert(outliers_of(&name), Tensor::floats(&outliers));
+                tensors.insert(places_of(&name), Tensor::places(&places));
+            }
+        }
+        let (bytes, scales) = quantize_rows(&numbers, shape[1]);
+        tensors.insert(scale_of(&name), Tensor::floats(&scales));
+        tensors.insert(name, Tensor { dtype: "I8", shape: shape.to_vec(), bytes });
+    }
+    for (name, length) in config.vectors() {
+        let numbers = weights.floats(&format!("{prefix}{name}"), &[length])?;
+        tensors.insert(name, Tensor::floats(&numbers));
+    }
+    let used = |name: &&str| name.strip_prefix(prefix).is_some_and(|bare| tensors.contains_key(bare));
+    let left_out = weights.names().into_iter().filter(|name| !used(name)).map(str::to_owned).collect();
+    Ok((tensors, left_out))
+}
+
+/// Takes out the weights that dwarf their row; returns them, and the row and column of each.
+fn take_outliers(numbers: &mut [f32], columns: usize) -> (Vec<f32>, Vec<[u32; 2]>) {
+    let mut outliers = Vec::new();
+    let mut places = Vec::new();
+    for (row, weights) in (0..).zip(numbers.chunks_exact_mut(columns)) {
+        let mean_square = weights.iter().map(|weight| weight * weight).sum::<f32>() / columns as f32;
+        let largest_kept = OUTLIER_RATIO * mean_square.sqrt();
+        for (column, weight) in (0..).zip(weights) {
+            if weight.abs() > largest_kept {
+                outliers.push(std::mem::take(weight));
+                places.push([row, column]);
+            }
+        }
+    }
+    (outliers, places)
+}
+
+/// Symmetric quantisation: the largest weight of a row becomes ±127.
+fn quantize_rows(numbers: &[f32], columns: usize) -> (Vec<u8>, Vec<f32>) {
+    let mut bytes = Vec::with_capacity(numbers.len());
+    let mut scales = Vec::with_capacity(numbers.len() / columns);
+    for row in numbers.chunks_exact(columns) {
+        let scale = row.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs())) / 127.0;
+        // A row of zeros has the scale zero, and stays one.
+        let steps = |weight: &f32| if scale > 0.0 { (weight / scale).round_ties_even() } else { 0.0 };
+        bytes.extend(row.iter().map(|weight| (steps(weight) as i8).cast_unsigned()));
+        scales.push(scale);
+    }
+    (bytes, scales)
+}
+
+/// Lays tensors out as a safetensors file, in a fixed order: U32, F32, I8, U8, so that all are aligned.
+fn serialize(tensors: &Tensors) -> Vec<u8> {
+    let mut ordered: Vec<(&String, &Tensor)> = tensors.iter().collect();
+    let wide_first = |dtype| match dtype {
+        "U32" => 0,
+        "F32" => 1,
+        _ => 2,
+    };
+    ordered.sort_by_key(|&(name, tensor)| (wide_first(tensor.dtype), tensor.dtype, name));
+    let mut header = format!("{{\"__metadata__\":{{\"format\":\"{FORMAT}\"}}");
+    let mut end = 0;
+    for (name, Tensor { dtype, shape, bytes }) in &ordered {
+        let start = end;
+        end += bytes.len();
+        header.push_str(&format!(
+            ",\"{name}\":{{\"dtype\":\"{dtype}\",\"shape\":{shape:?},\"data_offsets\":[{start},{end}]}}"
+        ));
+    }
+    header.push('}');
+    while !(header.len() + size_of::<u64>()).is_multiple_of(DATA_ALIGNMENT_BYTES) {
+        header.push(' ');
+    }
+    let mut file = Vec::with_capacity(size_of::<u64>() + header.len() + end);
+    file.extend_from_slice(&(header.len() as u64).to_le_bytes());
+    file.extend_from_slice(header.as_bytes());
+    for (_, tensor) in ordered {
+        file.extend_from_slice(&tensor.bytes);
+    }
+    file
+}
+
+/// Checks that the tokenizer's tokens all have a row in the embedding table, without running a tokenizer.
+fn check_tokenizer(json: &[u8], config: &Config) -> Result<(), String> {
+    #[derive(serde::Deserialize)]
+    struct Outer {
+        model: Model,
+    }
+    #[derive(serde::Deserialize)]
+    struct Model {
+        vocab: BTreeMap<String, u32>,
+    }
+    let outer: Outer =
+        serde_json::from_slice(json).map_err(|error| format!("not a WordPiece tokenizer: {error}"))?;
+    match outer.model.vocab.iter().find(|&(_, &id)| id as usize >= config.vocabulary) {
+        Some((token, id)) => {
+            Err(format!("token {token:?} has the number {id}, vocab_size is {}", config.vocabulary))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Reads a file that must not have more than `max` bytes, however large it says it is.
+fn read(path: &Path, max: u64) -> Result<Vec<u8>, QuantizeError> {
+    let failed = |source| QuantizeError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let found = file.metadata().map_err(failed)?.len();
+    if found > max {
+        return Err(QuantizeError::TooLarge { path: path.to_owned(), found, max });
+    }
+    let mut bytes = Vec::new();
+    file.take(max).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// Writes beside the target and renames, so that no reader ever sees half a file.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut partial_name = name.to_owned();
+    partial_name.push(format!(".{}.partial", std::process::id()));
+    let partial = folder.join(partial_name);
+    let written = (|| {
+        let mut file = File::create(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&partial, path)?;
+        File::open(folder)?.sync_all()
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&partial);
+    }
+    written
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Returns the name of the tensor with the scales of the matrix `name`.
+pub(super) fn scale_of(name: &str) -> String {
+    format!("{name}.scale")
+}
+
+/// Returns the name of the tensor with the outliers of the matrix `name`.
+pub(super) fn outliers_of(name: &str) -> String {
+    format!("{name}.outliers")
+}
+
+/// Returns the name of the tensor with the places of the outliers of the matrix `name`.
+pub(super) fn places_of(name: &str) -> String {
+    format!("{name}.places")
+}
+
+/// The tensor that holds the source's `config.json`.
+pub(super) const CONFIG_TENSOR: &str = "config.json";
+/// The tensor that holds the source's `tokenizer.json`.
+pub(super) const TOKENIZER_TENSOR: &str = "tokenizer.json";
+/// A weight so many times larger than its row's root mean square is kept apart.
+const OUTLIER_RATIO: f32 = 16.0;
+/// Names this layout in the file's metadata.
+const FORMAT: &str = "p2p-ai-agents s8 1";
+/// Where the tensors begin in the file is a multiple of this, a cache line.
+const DATA_ALIGNMENT_BYTES: usize = 64;
+/// The largest `config.json` or `tokenizer.json`; published BERT tokenizers have 0.5 to 3 MB.
+const JSON_BYTES_MAX: u64 = 16 << 20;
+/// The largest source weights.
+const WEIGHTS_BYTES_MAX: u64 = 4 << 30;

@@ -1,0 +1,134 @@
+//! The element-wise steps between an encoder's matrix products, each fused and in place.
+//!
+//! Candle's own versions allocate and spread over a thread pool; the worker already runs one forward pass per core.
+
+use candle_core::cpu::erf::erf_f32;
+use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result};
+use std::f32::consts::FRAC_1_SQRT_2;
+
+/// Adds a bias to each row.
+pub(super) struct Bias<'a>(pub(super) &'a [f32]);
+
+impl InplaceOp1 for Bias<'_> {
+    fn name(&self) -> &'static str {
+        "bias"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        for row in numbers_mut(storage, layout)?.chunks_exact_mut(self.0.len()) {
+            for (number, bias) in row.iter_mut().zip(self.0) {
+                *number += bias;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds a bias to each row, then takes x Φ(x), the exact GELU.
+pub(super) struct BiasGelu<'a>(pub(super) &'a [f32]);
+
+impl InplaceOp1 for BiasGelu<'_> {
+    fn name(&self) -> &'static str {
+        "bias-gelu"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        for row in numbers_mut(storage, layout)?.chunks_exact_mut(self.0.len()) {
+            for (number, bias) in row.iter_mut().zip(self.0) {
+                let x = *number + bias;
+                *number = 0.5 * x * (1.0 + erf_f32(x * FRAC_1_SQRT_2));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Scales the last dimension, then takes its softmax.
+pub(super) struct Softmax {
+    pub(super) scale: f32,
+}
+
+impl InplaceOp1 for Softmax {
+    fn name(&self) -> &'static str {
+        "softmax"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let width = layout.dims().last().copied().unwrap_or(0).max(1);
+        for row in numbers_mut(storage, layout)?.chunks_exact_mut(width) {
+            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let mut sum = 0.0;
+            for number in &mut *row {
+                *number = ((*number - largest) * self.scale).exp();
+                sum += *number;
+            }
+            for number in row {
+                *number /= sum;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Layer normalisation (Ba et al., 2016).
+pub(super) struct Norm {
+    pub(super) weight: Vec<f32>,
+    pub(super) bias: Vec<f32>,
+    pub(super) epsilon: f32,
+}
+
+impl Norm {
+    /// Normalises one row.
+    pub(super) fn normalize(&self, row: &mut [f32]) {
+        let count = row.len() as f32;
+        let mean = row.iter().sum::<f32>() / count;
+        let variance = row.iter().map(|number| (number - mean) * (number - mean)).sum::<f32>() / count;
+        let factor = (variance + self.epsilon).sqrt().recip();
+        for ((number, weight), bias) in row.iter_mut().zip(&self.weight).zip(&self.bias) {
+            *number = (*number - mean) * factor * weight + bias;
+        }
+    }
+
+    /// The step after a linear map with this bias: adds it and the residual, then normalises.
+    pub(super) const fn after<'a>(&'a self, bias: &'a [f32]) -> ResidualNorm<'a> {
+        ResidualNorm { norm: self, bias }
+    }
+}
+
+/// Adds a bias and a second matrix to each row, then normalises it.
+pub(super) struct ResidualNorm<'a> {
+    norm: &'a Norm,
+    bias: &'a [f32],
+}
+
+impl InplaceOp2 for ResidualNorm<'_> {
+    fn name(&self) -> &'static str {
+        "residual-norm"
+    }
+
+    fn cpu_fwd(&self, sum: &mut CpuStorage, layout: &Layout, other: &CpuStorage, at: &Layout) -> Result<()> {
+        let width = self.bias.len();
+        let residuals = numbers(other, at)?.chunks_exact(width);
+        for (row, residual) in numbers_mut(sum, layout)?.chunks_exact_mut(width).zip(residuals) {
+            for ((number, residual), bias) in row.iter_mut().zip(residual).zip(self.bias) {
+                *number += residual + bias;
+            }
+            self.norm.normalize(row);
+        }
+        Ok(())
+    }
+}
+
+fn numbers_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(numbers), Some((start, end))) => Ok(&mut numbers[start..end]),
+        (_, _) => candle_core::bail!("an in-place step wants contiguous f32"),
+    }
+}
+
+fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(numbers), Some((start, end))) => Ok(&numbers[start..end]),
+        (_, _) => candle_core::bail!("an in-place step wants contiguous f32"),
+    }
+}

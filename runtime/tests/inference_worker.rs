@@ -1,0 +1,443 @@
+//! The worker process behind the inference port: results, crashes, cancelling, and its end.
+//!
+//! This program has its own `main`: started with `inference-worker MODEL` it is the worker, as a node's program is.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+use engine::InferenceError;
+use engine::ids::JobId;
+use engine::output::Work;
+use engine::task::{TaskKind, TaskOutput};
+use runtime::inference::{EMBEDDED_MODEL, ProcessInference, WORKER_COMMAND, WorkerOptions, worker_main};
+use runtime::ports::{Inference, InferenceEvent};
+use std::io::{Read, Write};
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [command, model] = arguments.as_slice()
+        && command == WORKER_COMMAND
+    {
+        return worker_main(model.as_ref());
+    }
+    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let mut failed = 0;
+    for (name, test) in TESTS {
+        if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter.as_str())) {
+            continue;
+        }
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let passed = std::panic::catch_unwind(AssertUnwindSafe(|| test(&runtime))).is_ok();
+        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+        failed += u8::from(!passed);
+    }
+    ExitCode::from(failed.min(1))
+}
+
+type Test = fn(&tokio::runtime::Runtime);
+
+const TESTS: [(&str, Test); 13] = [
+    ("texts_of_many_jobs_come_back_to_their_own", |it| {
+        it.block_on(texts_of_many_jobs_come_back_to_their_own())
+    }),
+    ("what_the_worker_cannot_do_is_said", |it| it.block_on(what_the_worker_cannot_do_is_said())),
+    ("a_killed_worker_ends_its_jobs_and_is_replaced", |it| {
+        it.block_on(a_killed_worker_ends_its_jobs_and_is_replaced());
+    }),
+    ("a_job_that_waits_outlives_a_crash", |it| it.block_on(a_job_that_waits_outlives_a_crash())),
+    ("a_cancelled_job_stops", |it| it.block_on(a_cancelled_job_stops())),
+    ("a_worker_that_does_not_stop_is_killed", |it| it.block_on(a_worker_that_does_not_stop_is_killed())),
+    ("a_damaged_model_fails_its_jobs", |it| it.block_on(a_damaged_model_fails_its_jobs())),
+    ("a_model_that_kills_its_loader_fails_its_jobs", |it| {
+        it.block_on(a_model_that_kills_its_loader_fails_its_jobs());
+    }),
+    ("a_program_that_is_no_worker_fails_its_jobs", |it| {
+        it.block_on(a_program_that_is_no_worker_fails_its_jobs());
+    }),
+    ("dropping_the_port_kills_the_worker", |it| it.block_on(dropping_the_port_kills_the_worker())),
+    ("a_worker_without_a_node_exits", |_| a_worker_without_a_node_exits()),
+    ("a_worker_that_is_not_spoken_to_properly_exits", |_| a_worker_that_is_not_spoken_to_properly_exits()),
+    ("jobs_beyond_the_limit_are_refused", |it| it.block_on(jobs_beyond_the_limit_are_refused())),
+];
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn options() -> WorkerOptions {
+    WorkerOptions::own_program(EMBEDDED_MODEL).unwrap()
+}
+
+fn embed(texts: &[&str]) -> Work {
+    Work::Embed { texts: texts.iter().map(|&text| text.to_owned()).collect() }
+}
+
+/// About ten seconds of work for one core.
+fn long_work() -> Work {
+    Work::Embed { texts: (0..300).map(|index| format!("{index} ").repeat(300)).collect() }
+}
+
+async fn next(port: &mut ProcessInference) -> InferenceEvent {
+    timeout(PATIENCE, port.next()).await.expect("an event in time")
+}
+
+fn model_is(ready: bool) -> InferenceEvent {
+    InferenceEvent::Model { name: EMBEDDED_MODEL.to_owned(), kind: TaskKind::Embedding, ready }
+}
+
+type Done = (JobId, Result<Vec<Result<TaskOutput, InferenceError>>, InferenceError>);
+
+async fn next_done(port: &mut ProcessInference) -> Done {
+    loop {
+        if let InferenceEvent::Done { job, result, .. } = next(port).await {
+            return (job, result);
+        }
+    }
+}
+
+fn vectors(result: Result<Vec<Result<TaskOutput, InferenceError>>, InferenceError>) -> Vec<(Vec<f32>, u32)> {
+    let outputs = result.unwrap().into_iter();
+    outputs
+        .map(|output| {
+            let output = output.unwrap();
+            let TaskOutput::Embedding { vector, tokens } = output else { panic!("{output:?}") };
+            (vector, tokens)
+        })
+        .collect()
+}
+
+fn reason<T: std::fmt::Debug>(result: Result<T, InferenceError>) -> String {
+    let error = result.unwrap_err();
+    let InferenceError::ModelFailed(reason) = error else { panic!("{error:?}") };
+    reason
+}
+
+fn kill(pid: u32, signal: &str) {
+    let status = Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+fn exists(pid: u32) -> bool {
+    let probe = Command::new("kill").args(["-0", &pid.to_string()]).stderr(Stdio::null()).status();
+    probe.unwrap().success()
+}
+
+async fn texts_of_many_jobs_come_back_to_their_own() {
+    #[derive(serde::Deserialize)]
+    struct Golden {
+        text: String,
+        tokens: u32,
+        embedding: Vec<f32>,
+    }
+    let golden: Vec<Golden> = serde_json::from_str(include_str!("data/minilm.json")).unwrap();
+    let mut port = ProcessInference::start(options());
+    // Jobs of one text, of several, and of none.
+    for (index, row) in golden.iter().enumerate() {
+        Inference::start(&mut port, JobId(index as u64), EMBEDDED_MODEL.to_owned(), embed(&[&row.text]));
+    }
+    let all: Vec<&str> = golden.iter().map(|row| row.text.as_str()).collect();
+    Inference::start(&mut port, JobId(100), EMBEDDED_MODEL.to_owned(), embed(&all));
+    Inference::start(&mut port, JobId(101), EMBEDDED_MODEL.to_owned(), embed(&[]));
+    assert_eq!(next(&mut port).await, model_is(true));
+    let mut ended = Vec::new();
+    for _ in 0..golden.len() + 2 {
+        let InferenceEvent::Done { job, micros, result } = next(&mut port).await else { panic!() };
+        ended.push(job.0);
+        let outputs = vectors(result);
+        let rows = match job.0 {
+            100 => golden.as_slice(),
+            101 => &[],
+            index => &golden[index as usize..][..1],
+        };
+        assert_eq!(outputs.len(), rows.len());
+        assert!(micros > 0 || rows.is_empty());
+        for ((vector, tokens), row) in outputs.iter().zip(rows) {
+            let cosine: f32 = vector.iter().zip(&row.embedding).map(|(one, other)| one * other).sum();
+            assert!(cosine > 0.997, "{cosine} for {:?}", row.text);
+            assert_eq!(*tokens, row.tokens);
+        }
+    }
+    ended.sort_unstable();
+    assert_eq!(ended, (0..golden.len() as u64).chain([100, 101]).collect::<Vec<_>>());
+}
+
+async fn what_the_worker_cannot_do_is_said() {
+    let mut port = ProcessInference::start(options());
+    Inference::start(&mut port, JobId(1), "llama".to_owned(), embed(&["a"]));
+    let (job, result) = next_done(&mut port).await;
+    assert_eq!(job, JobId(1));
+    assert_eq!(reason(result), r#"no model named "llama" here; this node runs "all-MiniLM-L6-v2""#);
+
+    let classify = Work::Classify { texts: vec!["a".to_owned()] };
+    Inference::start(&mut port, JobId(2), EMBEDDED_MODEL.to_owned(), classify);
+    assert!(reason(next_done(&mut port).await.1).ends_with("there is no model of this kind: classification"));
+    let generate = Work::Generate { prompt: "a".to_owned(), max_tokens: 5 };
+    Inference::start(&mut port, JobId(3), EMBEDDED_MODEL.to_owned(), generate);
+    assert!(reason(next_done(&mut port).await.1).ends_with("there is no model of this kind: generation"));
+
+    // One text that is too long fails alone.
+    let huge = "a ".repeat(3 << 20);
+    Inference::start(&mut port, JobId(4), EMBEDDED_MODEL.to_owned(), embed(&[&huge, "b"]));
+    let outputs = next_done(&mut port).await.1.unwrap();
+    assert!(
+        matches!(&outputs[0], Err(InferenceError::InputRejected(reason)) if reason.contains("6291456 bytes"))
+    );
+    assert!(matches!(&outputs[1], Ok(TaskOutput::Embedding { tokens: 3, .. })));
+
+    let too_many = Work::Embed { texts: vec![String::new(); 5000] };
+    Inference::start(&mut port, JobId(5), EMBEDDED_MODEL.to_owned(), too_many);
+    assert!(reason(next_done(&mut port).await.1).contains("at most 1024 texts"));
+}
+
+async fn a_killed_worker_ends_its_jobs_and_is_replaced() {
+    let mut port = ProcessInference::start(options());
+    assert_eq!(next(&mut port).await, model_is(true));
+    for round in 0..2 {
+        let first = port.worker_pid().unwrap();
+        let job = JobId(round * 2);
+        Inference::start(&mut port, job, EMBEDDED_MODEL.to_owned(), long_work());
+        wait_until_busy(first).await;
+        kill(first, "KILL");
+        assert_eq!(next(&mut port).await, model_is(false));
+        assert_eq!(next_done(&mut port).await, (job, Err(InferenceError::Crashed)));
+        assert_eq!(next(&mut port).await, model_is(true));
+        assert_ne!(port.worker_pid(), Some(first));
+        let job = JobId(round * 2 + 1);
+        Inference::start(&mut port, job, EMBEDDED_MODEL.to_owned(), embed(&["still there?"]));
+        let (ended, result) = next_done(&mut port).await;
+        assert_eq!((ended, vectors(result).len()), (job, 1));
+    }
+}
+
+/// Waits until a process has used some processor time after it was ready: its job has begun.
+async fn wait_until_busy(pid: u32) {
+    let deadline = Instant::now() + PATIENCE;
+    let before = ticks(pid);
+    while ticks(pid) < before + 3 {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Processor time that a process has used, in the kernel's ticks of 10 ms.
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let after_name = stat.rsplit_once(')').unwrap().1;
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+async fn a_job_that_waits_outlives_a_crash() {
+    let mut port = ProcessInference::start(options());
+    assert_eq!(next(&mut port).await, model_is(true));
+    let worker = port.worker_pid().unwrap();
+    for job in 0..17 {
+        let work = if job < 16 { long_work() } else { embed(&["patience"]) };
+        Inference::start(&mut port, JobId(job), EMBEDDED_MODEL.to_owned(), work);
+    }
+    wait_until_busy(worker).await;
+    kill(worker, "KILL");
+    for job in 0..16 {
+        assert_eq!(next_done(&mut port).await, (JobId(job), Err(InferenceError::Crashed)));
+    }
+    let (job, result) = next_done(&mut port).await;
+    assert_eq!((job, vectors(result).len()), (JobId(16), 1));
+}
+
+async fn a_cancelled_job_stops() {
+    let mut port = ProcessInference::start(options());
+    assert_eq!(next(&mut port).await, model_is(true));
+    let worker = port.worker_pid().unwrap();
+    for job in 0..20 {
+        Inference::start(&mut port, JobId(job), EMBEDDED_MODEL.to_owned(), long_work());
+    }
+    wait_until_busy(worker).await;
+    // All but one, those that run and those that wait.
+    for job in (0..20).filter(|job| *job != 2) {
+        port.cancel(JobId(job));
+    }
+    port.cancel(JobId(0));
+    port.cancel(JobId(999));
+    let mut ended = Vec::new();
+    for _ in 0..19 {
+        let (job, result) = next_done(&mut port).await;
+        assert_eq!(result, Err(InferenceError::Cancelled));
+        ended.push(job.0);
+    }
+    ended.sort_unstable();
+    assert_eq!(ended, (0..20).filter(|job| *job != 2).collect::<Vec<_>>());
+    port.cancel(JobId(2));
+    assert_eq!(next_done(&mut port).await, (JobId(2), Err(InferenceError::Cancelled)));
+    assert_eq!(port.worker_pid(), Some(worker), "no worker had to be killed");
+}
+
+async fn a_worker_that_does_not_stop_is_killed() {
+    let mut port = ProcessInference::start(options());
+    assert_eq!(next(&mut port).await, model_is(true));
+    let worker = port.worker_pid().unwrap();
+    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), long_work());
+    Inference::start(&mut port, JobId(2), EMBEDDED_MODEL.to_owned(), long_work());
+    wait_until_busy(worker).await;
+    kill(worker, "STOP");
+    port.cancel(JobId(1));
+    assert_eq!(next(&mut port).await, model_is(false));
+    assert_eq!(next_done(&mut port).await, (JobId(1), Err(InferenceError::Cancelled)));
+    assert_eq!(next_done(&mut port).await, (JobId(2), Err(InferenceError::Crashed)));
+    assert_eq!(next(&mut port).await, model_is(true));
+    assert!(!exists(worker));
+}
+
+async fn a_damaged_model_fails_its_jobs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    std::fs::write(&path, [0xff; 100]).unwrap();
+    let mut port = ProcessInference::start(worker_for(path.clone().into()));
+    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), embed(&["a"]));
+    assert_eq!(next(&mut port).await, model_is(false));
+    let said = reason(next_done(&mut port).await.1);
+    assert!(said.contains("the header claims 18446744073709551615 bytes"), "{said}");
+
+    // Once the file is right, the model is there without anyone asking.
+    let whole = concat!(env!("CARGO_MANIFEST_DIR"), "/models/all-MiniLM-L6-v2/model.safetensors");
+    std::fs::copy(whole, folder.path().join("whole")).unwrap();
+    std::fs::rename(folder.path().join("whole"), &path).unwrap();
+    assert_eq!(next(&mut port).await, model_is(true));
+    Inference::start(&mut port, JobId(2), EMBEDDED_MODEL.to_owned(), embed(&["a"]));
+    assert_eq!(vectors(next_done(&mut port).await.1)[0].1, 3);
+}
+
+fn worker_for(model: std::ffi::OsString) -> WorkerOptions {
+    WorkerOptions { arguments: vec![WORKER_COMMAND.into(), model], ..options() }
+}
+
+async fn a_model_that_kills_its_loader_fails_its_jobs() {
+    // A worker that says hello as it should, reads, and dies before it is ready.
+    let script = r"printf '\011\000\000\000p2pworkr\001'; exit 7";
+    let mut port = ProcessInference::start(shell(script));
+    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), embed(&["a"]));
+    assert_eq!(next(&mut port).await, model_is(false));
+    let said = reason(next_done(&mut port).await.1);
+    assert!(said.contains("its worker ends while it loads: it exited"), "{said}");
+}
+
+fn shell(script: &str) -> WorkerOptions {
+    WorkerOptions {
+        program: PathBuf::from("/bin/sh"),
+        arguments: vec!["-c".into(), script.into()],
+        ..options()
+    }
+}
+
+async fn a_program_that_is_no_worker_fails_its_jobs() {
+    let missing = WorkerOptions { program: PathBuf::from("/nonexistent/worker"), ..options() };
+    let hostile = r"printf '\377\377\377\377'; cat > /dev/null";
+    let other = r"printf '\011\000\000\000p2pworkr\002'; cat > /dev/null";
+    for (options, expected) in [
+        (missing, "/nonexistent/worker cannot be started"),
+        (shell("cat"), "it cannot be understood"),
+        (shell(hostile), "a message of 4294967295 bytes"),
+        (shell(other), "it speaks another language"),
+        (shell("echo hello"), "it cannot be understood"),
+        (shell("true"), "it exited before it said anything"),
+    ] {
+        let mut port = ProcessInference::start(options);
+        Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), embed(&["a"]));
+        assert_eq!(next(&mut port).await, model_is(false));
+        let said = reason(next_done(&mut port).await.1);
+        assert!(said.contains(expected), "{said:?} does not say {expected:?}");
+    }
+}
+
+async fn dropping_the_port_kills_the_worker() {
+    let mut port = ProcessInference::start(options());
+    assert_eq!(next(&mut port).await, model_is(true));
+    let worker = port.worker_pid().unwrap();
+    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), long_work());
+    wait_until_busy(worker).await;
+    drop(port);
+    let deadline = Instant::now() + PATIENCE;
+    while exists(worker) {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What a worker's standard input ends like when its node is killed, which closes the only other end of the pipe.
+fn a_worker_without_a_node_exits() {
+    let mut worker = start_worker();
+    let mut input = worker.stdin.take().unwrap();
+    let mut output = worker.stdout.take().unwrap();
+    input.write_all(&[&HELLO[..], &LOAD[..]].concat()).unwrap();
+    let mut greeting = [0; 13];
+    output.read_exact(&mut greeting).unwrap();
+    assert_eq!(greeting, HELLO);
+    let mut ready = [0; 6];
+    output.read_exact(&mut ready).unwrap();
+    input.write_all(&long_job()).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let before = ticks(worker.id());
+    while ticks(worker.id()) < before + 3 {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(input);
+    let begun = Instant::now();
+    assert!(worker.wait().unwrap().success());
+    assert!(begun.elapsed() < Duration::from_secs(2), "it waited for its job");
+}
+
+fn start_worker() -> std::process::Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args([WORKER_COMMAND, EMBEDDED_MODEL])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// The bytes of `Start { job: 1, work: Embed { texts: 300 × 600 bytes } }`.
+fn long_job() -> Vec<u8> {
+    let mut body = vec![2, 1, 1, 0xac, 0x02];
+    for _ in 0..300 {
+        body.extend_from_slice(&[0xd8, 0x04]);
+        body.extend_from_slice("a ".repeat(300).as_bytes());
+    }
+    [&(body.len() as u32).to_le_bytes(), body.as_slice()].concat()
+}
+
+fn a_worker_that_is_not_spoken_to_properly_exits() {
+    let mut no_hello = start_worker();
+    no_hello.stdin.take().unwrap().write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert!(!no_hello.wait().unwrap().success());
+    let mut no_load = start_worker();
+    no_load.stdin.take().unwrap().write_all(&[&HELLO[..], &long_job()].concat()).unwrap();
+    assert!(!no_load.wait().unwrap().success());
+    let mut nothing = start_worker();
+    drop(nothing.stdin.take());
+    assert!(nothing.wait().unwrap().success());
+}
+
+const HELLO: [u8; 13] = *b"\x09\0\0\0p2pworkr\x01";
+/// `Load { threads: 1 }`.
+const LOAD: [u8; 6] = [2, 0, 0, 0, 1, 1];
+
+async fn jobs_beyond_the_limit_are_refused() {
+    // Nothing answers, so that all jobs stay open.
+    let mut port = ProcessInference::start(shell("cat > /dev/null"));
+    for job in 0..1025 {
+        Inference::start(&mut port, JobId(job), EMBEDDED_MODEL.to_owned(), embed(&["a"]));
+    }
+    let (job, result) = next_done(&mut port).await;
+    assert_eq!((job, reason(result)), (JobId(1024), "1024 jobs wait already".to_owned()));
+    for job in 0..1024 {
+        port.cancel(JobId(job));
+    }
+    for job in 0..1024 {
+        assert_eq!(next_done(&mut port).await, (JobId(job), Err(InferenceError::Cancelled)));
+    }
+}

@@ -1,0 +1,233 @@
+//! Who there is in a simulated world: names, addresses, keys, configurations, and who can reach whom.
+
+use crate::model;
+use crate::random::{Purpose, Random};
+use crate::scenario::{Scenario, Topology};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use engine::{Config, Identity, NodeId, UnixMillis};
+use std::collections::BTreeMap;
+
+/// One of the nodes of a scenario, by number.
+pub(crate) type NodeIndex = u32;
+
+/// The nodes of one run.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) random: Random,
+    topology: Topology,
+    ids: Vec<NodeId>,
+    by_id: BTreeMap<NodeId, NodeIndex>,
+    config: Config,
+    /// Whom each node is told of at its start, where there is no multicast.
+    told: Vec<Vec<NodeIndex>>,
+}
+
+impl Cluster {
+    pub(crate) fn new(scenario: &Scenario, seed: u64, adjust: Option<fn(&mut Config)>) -> Self {
+        let random = Random::new(seed);
+        let ids: Vec<NodeId> = (0..scenario.nodes).map(|node| identity(random, node).node_id()).collect();
+        let by_id = ids.iter().copied().zip(0..).collect();
+        let topology = scenario.network.topology;
+        let told = match (scenario.network.multicast, topology) {
+            (true, _) => Vec::new(),
+            (false, Topology::Full) => random_regular(random, scenario.nodes),
+            (false, Topology::Line | Topology::Ring) => {
+                (0..scenario.nodes).map(|node| neighbours(topology, scenario.nodes, node)).collect()
+            }
+        };
+        let mut config = Config {
+            discovery: scenario.network.multicast,
+            max_peers: scenario.node.max_peers,
+            max_concurrent_tasks: scenario.node.max_concurrent_tasks,
+            queue_tasks_max: scenario.node.queue_tasks_max,
+            models: model::all(),
+            ..Config::default()
+        };
+        if let Some(adjust) = adjust {
+            adjust(&mut config);
+        }
+        Self { random, topology, ids, by_id, config, told }
+    }
+
+    /// Returns how many nodes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub(crate) fn id(&self, node: NodeIndex) -> NodeId {
+        self.ids[node as usize]
+    }
+
+    pub(crate) fn find(&self, id: NodeId) -> Option<NodeIndex> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// Returns the name of a node, or its id where it is none of the cluster.
+    pub(crate) fn name(&self, id: NodeId) -> String {
+        self.find(id).map_or_else(|| id.to_string(), |node| format!("n{node}"))
+    }
+
+    pub(crate) fn identity(&self, node: NodeIndex) -> Identity {
+        identity(self.random, node)
+    }
+
+    /// Returns the private key of a node.
+    pub(crate) fn secret(&self, node: NodeIndex) -> [u8; 32] {
+        secret(self.random, node)
+    }
+
+    /// Returns the seed of a node's engine in its n-th life.
+    pub(crate) fn engine_seed(&self, node: NodeIndex, incarnation: u32) -> [u8; 32] {
+        self.random.bytes(Purpose::NodeSeed, u64::from(node), incarnation)
+    }
+
+    pub(crate) fn config(&self, node: NodeIndex) -> Config {
+        let told = self.told.get(node as usize).map(Vec::as_slice).unwrap_or_default();
+        let bootstrap_peers = told.iter().map(|&other| address(other)).collect();
+        Config { bootstrap_peers, ..self.config.clone() }
+    }
+
+    /// Tells whether there is any way from one node to another, faults aside.
+    pub(crate) fn reaches(&self, from: NodeIndex, to: NodeIndex) -> bool {
+        let (low, high) = (from.min(to), from.max(to));
+        match self.topology {
+            Topology::Full => true,
+            Topology::Line => high - low <= 1,
+            Topology::Ring => high - low <= 1 || (low == 0 && high as usize == self.ids.len() - 1),
+        }
+    }
+
+    /// Returns the other nodes that a node reaches, faults aside, in their order.
+    pub(crate) fn reached_from(&self, node: NodeIndex) -> Vec<NodeIndex> {
+        let all = 0..u32::try_from(self.ids.len()).unwrap_or(u32::MAX);
+        match self.topology {
+            Topology::Full => all.filter(|&other| other != node).collect(),
+            Topology::Line | Topology::Ring => neighbours(self.topology, all.end, node),
+        }
+    }
+}
+
+/// Returns where a node takes connections.
+pub(crate) fn address(node: NodeIndex) -> SocketAddr {
+    SocketAddr::new(ip(node), PORT)
+}
+
+/// Returns a node's address, in a private network.
+pub(crate) fn ip(node: NodeIndex) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from(NETWORK + 1 + node))
+}
+
+/// Returns the node that has an address; `None` where none of `nodes` has it.
+pub(crate) fn node_at(address: IpAddr, nodes: usize) -> Option<NodeIndex> {
+    let IpAddr::V4(address) = address else { return None };
+    let node = u32::from(address).checked_sub(NETWORK + 1)?;
+    (usize::try_from(node).ok()? < nodes).then_some(node)
+}
+
+fn identity(random: Random, node: NodeIndex) -> Identity {
+    Identity::from_secret(&secret(random, node))
+}
+
+fn secret(random: Random, node: NodeIndex) -> [u8; 32] {
+    random.bytes(Purpose::Identity, u64::from(node), 0)
+}
+
+fn neighbours(topology: Topology, nodes: u32, node: NodeIndex) -> Vec<NodeIndex> {
+    let around = match topology {
+        Topology::Ring => [(node + nodes - 1) % nodes, (node + 1) % nodes],
+        Topology::Full | Topology::Line => [node.wrapping_sub(1), node + 1],
+    };
+    let mut around: Vec<NodeIndex> =
+        around.into_iter().filter(|&other| other < nodes && other != node).collect();
+    around.sort_unstable();
+    around.dedup();
+    around
+}
+
+/// Gives each node the successors that it has on a few random rings through all: a random regular graph, and
+/// in one piece whatever the seed.
+fn random_regular(random: Random, nodes: u32) -> Vec<Vec<NodeIndex>> {
+    let mut told: Vec<Vec<NodeIndex>> = vec![Vec::new(); nodes as usize];
+    for round in 0..RINGS {
+        let mut ring: Vec<NodeIndex> = (0..nodes).collect();
+        for last in (1..ring.len()).rev() {
+            let n = u32::try_from(last).unwrap_or_default();
+            ring.swap(last, random.index(last + 1, Purpose::Topology, round, n));
+        }
+        for (position, &node) in ring.iter().enumerate() {
+            let next = ring[(position + 1) % ring.len()];
+            let known = &mut told[node as usize];
+            if next != node && !known.contains(&next) {
+                known.push(next);
+            }
+        }
+    }
+    told
+}
+
+/// The wall-clock time at which every simulated world begins: 2026-01-01T00:00:00Z.
+pub(crate) const EPOCH: UnixMillis = UnixMillis(1_767_225_600_000);
+
+/// The wall-clock time after some microseconds of simulation.
+pub(crate) const fn wall(micros: u64) -> UnixMillis {
+    UnixMillis(EPOCH.0 + micros / 1000)
+}
+
+/// Where every node takes connections.
+pub(crate) const PORT: u16 = 9000;
+
+/// The port of the discovery service.
+pub(crate) const MULTICAST_PORT: u16 = 5353;
+
+/// The number of the one network interface that every node has.
+pub(crate) const INTERFACE: u32 = 1;
+
+/// 10.0.0.0
+const NETWORK: u32 = 10 << 24;
+
+/// Each gives a node two links.
+const RINGS: u64 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_name_their_nodes() {
+        for node in [0, 1, 255, 256, 99_999] {
+            assert_eq!(node_at(ip(node), 100_000), Some(node));
+        }
+        assert_eq!(node_at(ip(5), 5), None);
+        assert_eq!(node_at("9.255.255.255".parse().unwrap(), 5), None);
+        assert_eq!(node_at("::1".parse().unwrap(), 5), None);
+    }
+
+    #[test]
+    fn a_random_graph_is_regular_and_in_one_piece() {
+        let told = random_regular(Random::new(3), 1000);
+        let mut degrees = vec![0; 1000];
+        for (node, others) in told.iter().enumerate() {
+            degrees[node] += others.len();
+            others.iter().for_each(|&other| degrees[other as usize] += 1);
+        }
+        assert!(degrees.iter().all(|degree| (6..=8).contains(degree)), "{degrees:?}");
+        let mut seen = vec![false; 1000];
+        let mut stack = vec![0_u32];
+        while let Some(node) = stack.pop() {
+            if !core::mem::replace(&mut seen[node as usize], true) {
+                stack.extend(&told[node as usize]);
+            }
+        }
+        assert!(seen.iter().all(|&seen| seen));
+    }
+
+    #[test]
+    fn lines_and_rings_reach_neighbours_only() {
+        assert_eq!(neighbours(Topology::Line, 5, 0), [1]);
+        assert_eq!(neighbours(Topology::Line, 5, 2), [1, 3]);
+        assert_eq!(neighbours(Topology::Line, 5, 4), [3]);
+        assert_eq!(neighbours(Topology::Ring, 5, 0), [1, 4]);
+        assert_eq!(neighbours(Topology::Ring, 2, 0), [1]);
+        assert_eq!(neighbours(Topology::Ring, 1, 0), Vec::<u32>::new());
+    }
+}

@@ -1,0 +1,121 @@
+//! A simulated disk: writes in flight, and what is durable. It outlives the process that writes to it.
+//!
+//! A write is durable from the moment in which it completes, and writes complete in the order in which they
+//! were begun. What had not completed when the power went is lost; of what a killed process had under way,
+//! the first few writes may have got through.
+
+use engine::record::{Record, Saved};
+use engine::task::{StoredTask, TaskResult};
+use engine::{TaskId, WriteId};
+use std::collections::{BTreeMap, VecDeque};
+
+/// One node's disk.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    tasks: BTreeMap<TaskId, StoredTask>,
+    /// With the number of the write that first made each durable, which gives their age.
+    results: BTreeMap<TaskId, (u64, TaskResult)>,
+    in_flight: VecDeque<(WriteId, Vec<Record>)>,
+    /// Writes begun over the disk's whole life.
+    pub(crate) begun: u32,
+    completed: u64,
+}
+
+impl Disk {
+    /// Begins a write.
+    pub(crate) fn begin(&mut self, id: WriteId, records: Vec<Record>) {
+        self.begun = self.begun.wrapping_add(1);
+        self.in_flight.push_back((id, records));
+    }
+
+    /// Completes the oldest write in flight and returns it; `None` where there is none.
+    pub(crate) fn complete(&mut self) -> Option<(WriteId, Vec<Record>)> {
+        let (id, records) = self.in_flight.pop_front()?;
+        self.completed += 1;
+        for record in &records {
+            self.apply(record);
+        }
+        Some((id, records))
+    }
+
+    /// Returns how many writes have not completed.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Forgets every write that has not completed.
+    pub(crate) fn lose_in_flight(&mut self) {
+        self.in_flight.clear();
+    }
+
+    /// Returns what a starting node reads.
+    pub(crate) fn saved(&self) -> Saved {
+        let mut results: Vec<_> = self.results.values().collect();
+        results.sort_by_key(|(age, result)| (result.summary.completed_at, *age));
+        Saved {
+            tasks: self.tasks.values().cloned().collect(),
+            results: results.into_iter().map(|(_, result)| result.summary.clone()).collect(),
+        }
+    }
+
+    fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Probe => {}
+            Record::RemoveResult(task) => {
+                self.results.remove(task);
+            }
+            Record::RemoveTask(task) => {
+                self.tasks.remove(task);
+            }
+            Record::Result(result) => {
+                self.results.insert(result.summary.id, (self.completed, (**result).clone()));
+            }
+            Record::Task(task) => {
+                self.tasks.insert(task.id, (**task).clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::task::{TaskKind, TaskSpec};
+    use engine::{TraceId, UnixMillis};
+
+    fn task(number: u8) -> Record {
+        let spec = TaskSpec {
+            kind: TaskKind::Embedding,
+            model: None,
+            input: "hello".to_owned(),
+            timeout: core::time::Duration::from_secs(30),
+            max_tokens: 0,
+        };
+        Record::Task(Box::new(StoredTask {
+            id: TaskId([number; 16]),
+            spec,
+            submitted_at: UnixMillis(0),
+            trace: TraceId([0; 16]),
+            attempts: 0,
+        }))
+    }
+
+    fn saved_tasks(disk: &Disk) -> Vec<TaskId> {
+        disk.saved().tasks.iter().map(|task| task.id).collect()
+    }
+
+    #[test]
+    fn only_completed_writes_survive() {
+        let mut disk = Disk::default();
+        disk.begin(WriteId(1), vec![task(1)]);
+        disk.begin(WriteId(2), vec![task(2)]);
+        assert_eq!(saved_tasks(&disk), []);
+        assert_eq!(disk.complete().map(|(id, _)| id), Some(WriteId(1)));
+        disk.lose_in_flight();
+        assert_eq!(disk.complete(), None);
+        assert_eq!(saved_tasks(&disk), [TaskId([1; 16])]);
+        disk.begin(WriteId(3), vec![Record::RemoveTask(TaskId([1; 16])), task(3), Record::Probe]);
+        disk.complete();
+        assert_eq!(saved_tasks(&disk), [TaskId([3; 16])]);
+    }
+}

@@ -1,0 +1,426 @@
+//! Many nodes in one thread, straight over the engine: every happening has a time, and the one that comes
+//! next is taken, in the total order of (time, order of insertion).
+//!
+//! What lies between two nodes is modelled as whole frames on connections that keep their order. A cut loses
+//! frames without a word, and a connection that has lost one delivers none any more, as TCP would not without
+//! retransmission; a process that dies closes its connections, a machine without power does not.
+
+mod calendar;
+mod network;
+
+use super::moments_of_life;
+use crate::cluster::{self, Cluster, NodeIndex};
+use crate::disk::Disk;
+use crate::faults::{Change, Effect, Faults, Stop};
+use crate::invariants::Fact;
+use crate::model;
+use crate::observer::Observer;
+use crate::random::Purpose;
+use crate::scenario::Scenario;
+use crate::users::ASK_AGAIN_AFTER;
+use calendar::Calendar;
+use core::mem;
+use core::time::Duration;
+use engine::input::Interface;
+use engine::output::{Output, Work};
+use engine::request::{Answer, Request};
+use engine::time::micros;
+use engine::{InferenceError, Input, Instant, JobId, LinkId, Node, RequestId, TaskId};
+use network::{Connection, Dial, Segment};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Runs a scenario to its end, or to the first violation.
+pub(super) fn run(scenario: &Scenario, cluster: &Arc<Cluster>, observer: Observer) -> Observer {
+    let mut world = EventQueue::with(scenario, Arc::clone(cluster), observer);
+    world.run_until(Instant::ZERO.after(scenario.duration));
+    world.observer
+}
+
+/// A simulated world.
+#[derive(Debug)]
+pub struct EventQueue {
+    scenario: Scenario,
+    cluster: Arc<Cluster>,
+    observer: Observer,
+    now: u64,
+    next: Calendar<Happening>,
+    hosts: Vec<Host>,
+    connections: Vec<Connection>,
+    faults: Faults,
+    changes: Vec<Change>,
+    /// What waits for a stall to end, in its order.
+    stalled: Vec<(NodeIndex, NodeIndex, Happening)>,
+}
+
+/// One node's machine.
+#[derive(Debug, Default)]
+struct Host {
+    node: Option<Node>,
+    /// Counts the times that the process was started; what was begun in another life is void.
+    life: u32,
+    disk: Disk,
+    /// When the last write in flight completes.
+    disk_busy_until: u64,
+    /// When the earliest pending timer fires.
+    armed: Option<u64>,
+    links: BTreeSet<LinkId>,
+    asks: BTreeMap<RequestId, Ask>,
+    asked: u64,
+    jobs: BTreeMap<JobId, (Work, Duration)>,
+    dialled: u16,
+}
+
+/// What a user waits for.
+#[derive(Clone, Copy, Debug)]
+enum Ask {
+    Outcome(u32),
+    Submission(u32),
+}
+
+/// Something that will happen.
+#[derive(Debug)]
+enum Happening {
+    Arrival { connection: u32, side: u8, segment: Segment },
+    AskOutcome { node: NodeIndex, life: u32, number: u32, task: TaskId },
+    Change(usize),
+    Datagram { from: NodeIndex, to: NodeIndex, bytes: Rc<[u8]> },
+    Dialled(Box<Dial>),
+    JobEnd { node: NodeIndex, life: u32, job: JobId, cancelled: bool },
+    LinkDown { node: NodeIndex, life: u32, link: LinkId },
+    LookForLife { last: bool },
+    ModelsReady { node: NodeIndex, life: u32 },
+    Start(NodeIndex),
+    Submission(u32),
+    Timer(NodeIndex),
+    WriteDone { node: NodeIndex, life: u32 },
+}
+
+impl EventQueue {
+    /// Makes the world of a scenario, at time zero.
+    pub fn new(scenario: &Scenario, seed: u64) -> Self {
+        let cluster = Arc::new(Cluster::new(scenario, seed, None));
+        let observer = Observer::new(scenario, Arc::clone(&cluster));
+        Self::with(scenario, cluster, observer)
+    }
+
+    fn with(scenario: &Scenario, cluster: Arc<Cluster>, observer: Observer) -> Self {
+        let random = cluster.random;
+        let mut next = Calendar::new();
+        let changes = Faults::changes(scenario, random);
+        for (index, change) in changes.iter().enumerate() {
+            next.push(micros(change.at), Happening::Change(index));
+        }
+        for node in 0..scenario.nodes {
+            let at = random.between(scenario.start.ends(), Purpose::Start, u64::from(node), 0);
+            next.push(micros(at), Happening::Start(node));
+        }
+        if let Some(workload) = &scenario.workload {
+            for number in 0..workload.tasks {
+                next.push(micros(workload.submit_at(number)), Happening::Submission(number));
+            }
+        }
+        let moments = moments_of_life(scenario);
+        for (index, at) in moments.iter().enumerate() {
+            next.push(micros(*at), Happening::LookForLife { last: index + 1 == moments.len() });
+        }
+        Self {
+            scenario: scenario.clone(),
+            faults: Faults::new(scenario, random),
+            hosts: (0..scenario.nodes).map(|_| Host::default()).collect(),
+            connections: Vec::new(),
+            cluster,
+            observer,
+            now: 0,
+            next,
+            changes,
+            stalled: Vec::new(),
+        }
+    }
+
+    /// Simulates up to a moment, or to the first violation.
+    pub fn run_until(&mut self, end: Instant) {
+        while self.observer.violation.is_none() {
+            let Some((at, happening)) = self.next.pop_until(end.as_micros()) else {
+                self.now = self.now.max(end.as_micros());
+                return;
+            };
+            self.now = at;
+            self.happen(happening);
+        }
+    }
+
+    /// Returns the simulated time.
+    pub const fn now(&self) -> Instant {
+        Instant::from_micros(self.now)
+    }
+
+    /// Returns how many inputs and outputs there were so far.
+    pub fn records(&self) -> u64 {
+        self.observer.trace.inputs + self.observer.trace.outputs
+    }
+
+    /// Says what keeps the mesh from being whole; `None` where every node knows every other.
+    pub fn not_whole(&self) -> Option<String> {
+        self.observer.unmet()
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Arrival { connection, side, segment } => self.arrive(connection, side, segment),
+            Happening::AskOutcome { node, life, number, task } => {
+                if self.lives(node, life) {
+                    self.ask(node, Ask::Outcome(number), Request::AwaitTask(task));
+                }
+            }
+            Happening::Change(index) => self.change(index),
+            Happening::Datagram { from, to, bytes } => self.datagram(from, to, bytes),
+            Happening::Dialled(dial) => self.dialled(&dial),
+            Happening::JobEnd { node, life, job, cancelled } => self.job_end(node, life, job, cancelled),
+            Happening::LinkDown { node, life, link } => {
+                if self.lives(node, life) {
+                    self.handle(node, Input::LinkDown { link });
+                }
+            }
+            Happening::LookForLife { last } => self.observer.look_for_life(self.now(), last),
+            Happening::ModelsReady { node, life } => self.models_ready(node, life),
+            Happening::Start(node) => {
+                if self.faults.runs(node) && self.hosts[node as usize].node.is_none() {
+                    self.start(node);
+                }
+            }
+            Happening::Submission(number) => self.submission(number),
+            Happening::Timer(node) => self.timer(node),
+            Happening::WriteDone { node, life } => self.write_done(node, life),
+        }
+    }
+
+    fn lives(&self, node: NodeIndex, life: u32) -> bool {
+        let host = &self.hosts[node as usize];
+        host.life == life && host.node.is_some()
+    }
+
+    fn after(&mut self, delay: Duration, happening: Happening) {
+        self.next.push(self.now + micros(delay), happening);
+    }
+
+    fn start(&mut self, node: NodeIndex) {
+        let now = self.now();
+        let host = &mut self.hosts[node as usize];
+        host.life += 1;
+        let life = host.life;
+        let config = self.cluster.config(node);
+        let seed = self.cluster.engine_seed(node, life);
+        let identity = self.cluster.identity(node);
+        host.node = Some(Node::new(config, identity, seed, now, cluster::wall(self.now), host.disk.saved()));
+        self.observer.see(now, node, Fact::Started);
+        self.drain(node);
+        let interface = Interface { index: cluster::INTERFACE, address: cluster::ip(node) };
+        self.handle(node, Input::Interfaces(vec![interface]));
+        self.handle(node, Input::Listening { port: cluster::PORT });
+        self.after(MODEL_LOAD, Happening::ModelsReady { node, life });
+        for (number, task) in self.observer.users.waiting_at(node) {
+            self.after(ASK_AGAIN_AFTER, Happening::AskOutcome { node, life, number, task });
+        }
+    }
+
+    fn stop(&mut self, node: NodeIndex, how: Stop) {
+        let now = self.now();
+        let host = &mut self.hosts[node as usize];
+        if host.node.take().is_none() {
+            return;
+        }
+        host.armed = None;
+        host.asks.clear();
+        host.jobs.clear();
+        host.disk_busy_until = 0;
+        if how == Stop::Kill {
+            let (who, n) = (u64::from(node), host.life);
+            let in_flight = host.disk.in_flight();
+            let survive = self.cluster.random.index(in_flight + 1, Purpose::WritesSurvive, who, n);
+            (0..survive).for_each(|_| {
+                self.complete_write(node);
+            });
+        }
+        let host = &mut self.hosts[node as usize];
+        host.disk.lose_in_flight();
+        let links = mem::take(&mut host.links);
+        self.observer.see(now, node, Fact::Stopped);
+        for link in links {
+            self.abandon(link, how);
+        }
+    }
+
+    /// Gives a node an input and carries out what comes of it.
+    fn handle(&mut self, node: NodeIndex, input: Input) {
+        let now = self.now();
+        let Some(engine) = &mut self.hosts[node as usize].node else { return };
+        self.observer.see(now, node, Fact::Input(&input));
+        engine.handle_input(now, input);
+        self.drain(node);
+    }
+
+    fn drain(&mut self, node: NodeIndex) {
+        let now = self.now();
+        while let Some(engine) = &mut self.hosts[node as usize].node {
+            let Some(output) = engine.poll_output() else { break };
+            self.observer.see(now, node, Fact::Output(&output));
+            self.carry_out(node, output);
+        }
+        self.arm(node);
+    }
+
+    /// Sees to it that a timer fires no later than the node wants. One that fires too early is cheaper than
+    /// finding and moving it.
+    fn arm(&mut self, node: NodeIndex) {
+        let host = &mut self.hosts[node as usize];
+        let Some(deadline) = host.node.as_ref().and_then(Node::poll_timeout) else { return };
+        let at = deadline.at.as_micros();
+        if at <= self.now {
+            let words = format!("after a drain, a deadline is due at once: {deadline:?}");
+            self.observer.violated(Instant::from_micros(self.now), node, "deadlines_lie_ahead", words);
+        } else if host.armed.is_none_or(|armed| at < armed) {
+            host.armed = Some(at);
+            self.next.push(at, Happening::Timer(node));
+        }
+    }
+
+    fn timer(&mut self, node: NodeIndex) {
+        let now = self.now;
+        let host = &mut self.hosts[node as usize];
+        if host.armed != Some(now) {
+            return;
+        }
+        host.armed = None;
+        let deadline = host.node.as_ref().and_then(Node::poll_timeout);
+        if deadline.is_some_and(|deadline| deadline.at.as_micros() <= now) {
+            self.handle(node, Input::Tick);
+        } else {
+            self.arm(node);
+        }
+    }
+
+    fn carry_out(&mut self, node: NodeIndex, output: Output) {
+        match output {
+            Output::Cancel { job } => {
+                let life = self.hosts[node as usize].life;
+                self.after(Duration::ZERO, Happening::JobEnd { node, life, job, cancelled: true });
+            }
+            Output::Dial { dial, address, expect } => self.dial(node, dial, address, expect),
+            Output::Disconnect { link } => self.disconnect(node, link),
+            Output::Event(_) => {}
+            Output::Exit { .. } => self.stop(node, Stop::Kill),
+            Output::Infer { job, work, .. } => self.infer(node, job, work),
+            Output::Multicast { bytes, .. } => self.multicast(node, bytes.into()),
+            Output::Reply { id, answer } => self.reply(node, id, &answer),
+            Output::Send { link, frame, .. } => self.send(node, link, frame),
+            Output::Write { id, records } => {
+                let (random, range) = (self.cluster.random, self.scenario.disk_latency);
+                let host = &mut self.hosts[node as usize];
+                let life = host.life;
+                let latency =
+                    random.between(range.ends(), Purpose::DiskLatency, u64::from(node), host.disk.begun);
+                host.disk.begin(id, records);
+                host.disk_busy_until = host.disk_busy_until.max(self.now + micros(latency));
+                let at = host.disk_busy_until;
+                self.next.push(at, Happening::WriteDone { node, life });
+            }
+        }
+    }
+
+    fn write_done(&mut self, node: NodeIndex, life: u32) {
+        if self.lives(node, life)
+            && let Some(id) = self.complete_write(node)
+        {
+            self.handle(node, Input::WriteDone { id, result: Ok(()) });
+        }
+    }
+
+    fn complete_write(&mut self, node: NodeIndex) -> Option<engine::WriteId> {
+        let (id, records) = self.hosts[node as usize].disk.complete()?;
+        for record in &records {
+            self.observer.see(self.now(), node, Fact::Durable(record));
+        }
+        Some(id)
+    }
+
+    fn infer(&mut self, node: NodeIndex, job: JobId, work: Work) {
+        let compute = self.scenario.workload.as_ref().map(|workload| workload.compute);
+        let time =
+            compute.map(|range| model::compute_time(self.cluster.random, range, &work)).unwrap_or_default();
+        let host = &mut self.hosts[node as usize];
+        let life = host.life;
+        host.jobs.insert(job, (work, time));
+        self.after(time, Happening::JobEnd { node, life, job, cancelled: false });
+    }
+
+    fn job_end(&mut self, node: NodeIndex, life: u32, job: JobId, cancelled: bool) {
+        if !self.lives(node, life) {
+            return;
+        }
+        let Some((work, time)) = self.hosts[node as usize].jobs.remove(&job) else { return };
+        let result = if cancelled { Err(InferenceError::Cancelled) } else { Ok(model::outputs(&work)) };
+        self.handle(node, Input::InferenceDone { job, micros: micros(time), result });
+    }
+
+    fn models_ready(&mut self, node: NodeIndex, life: u32) {
+        if self.lives(node, life) {
+            for (name, kind) in model::all() {
+                self.handle(node, Input::Model { name, kind, ready: true });
+            }
+        }
+    }
+
+    fn submission(&mut self, number: u32) {
+        let Some(workload) = &self.scenario.workload else { return };
+        let origin = self.faults.pick(workload.origin, Purpose::Origin, u64::from(number));
+        if let (Some(node), Some(request)) = (origin, self.observer.users.submission(number)) {
+            self.ask(node, Ask::Submission(number), request);
+        }
+    }
+
+    fn ask(&mut self, node: NodeIndex, ask: Ask, request: Request) {
+        let host = &mut self.hosts[node as usize];
+        if host.node.is_some() {
+            let id = RequestId(host.asked);
+            host.asked += 1;
+            host.asks.insert(id, ask);
+            self.handle(node, Input::Request { id, request });
+        }
+    }
+
+    fn reply(&mut self, node: NodeIndex, id: RequestId, answer: &Answer) {
+        let host = &mut self.hosts[node as usize];
+        let life = host.life;
+        match host.asks.remove(&id) {
+            None => {
+                let words = format!("an answer to a question that nobody waits for: {answer:?}");
+                self.observer.violated(self.now(), node, "one_answer_per_request", words);
+            }
+            Some(Ask::Submission(number)) => {
+                if let Some(task) = self.observer.users.submitted(number, node, answer) {
+                    self.after(Duration::ZERO, Happening::AskOutcome { node, life, number, task });
+                }
+            }
+            Some(Ask::Outcome(number)) => {
+                if let Some(task) = self.observer.users.awaited(number, answer) {
+                    self.after(ASK_AGAIN_AFTER, Happening::AskOutcome { node, life, number, task });
+                }
+            }
+        }
+    }
+
+    fn change(&mut self, index: usize) {
+        let Some((effect, words)) = self.faults.take(self.changes[index].step) else { return };
+        self.observer.tell(self.now(), words);
+        match effect {
+            Effect::Network => self.release(),
+            Effect::Start(node) => self.start(node),
+            Effect::Stop(node, how) => self.stop(node, how),
+        }
+    }
+}
+
+/// How long a node takes to load its models.
+const MODEL_LOAD: Duration = Duration::from_millis(20);

@@ -1,0 +1,274 @@
+//! What lies between the nodes: dials, connections that keep their order, and packets to all.
+
+use super::{EventQueue, Happening};
+use crate::cluster::{self, NodeIndex};
+use crate::faults::{Passage, Stop};
+use crate::random::Purpose;
+use core::mem;
+use core::net::SocketAddr;
+use core::time::Duration;
+use engine::input::DialError;
+use engine::time::micros;
+use engine::wire::FRAME_BYTES_MAX;
+use engine::{DialId, Input, LinkId, NodeId};
+use std::rc::Rc;
+
+/// A connection between two processes; side 0 dialled.
+#[derive(Debug)]
+pub(super) struct Connection {
+    ends: [End; 2],
+}
+
+#[derive(Debug)]
+struct End {
+    node: NodeIndex,
+    life: u32,
+    open: bool,
+    /// When the last of what is on its way here arrives.
+    last_arrival: u64,
+    /// Something on its way here was lost, so nothing after it can be delivered.
+    wedged: bool,
+}
+
+/// What travels over a connection.
+#[derive(Debug)]
+pub(super) enum Segment {
+    /// The other end is closed, in order.
+    Close,
+    Frame(Vec<u8>),
+    /// The connection is up, for the side that was dialled.
+    Open {
+        remote: SocketAddr,
+    },
+    /// The other end does not know this connection.
+    Reset,
+}
+
+/// A dial under way.
+#[derive(Debug)]
+pub(super) struct Dial {
+    node: NodeIndex,
+    life: u32,
+    dial: DialId,
+    address: SocketAddr,
+    expect: Option<NodeId>,
+    /// It has found no answer and only waits for its time to be over.
+    hopeless: bool,
+}
+
+impl EventQueue {
+    fn latency(&self, from: NodeIndex, to: NodeIndex) -> Duration {
+        let pair = u64::from(from) << 32 | u64::from(to);
+        #[allow(clippy::cast_possible_truncation, reason = "the time only tells draws apart")]
+        let n = self.now as u32;
+        self.cluster.random.between(self.scenario.network.latency.ends(), Purpose::Latency, pair, n)
+    }
+
+    pub(super) fn dial(
+        &mut self,
+        node: NodeIndex,
+        dial: DialId,
+        address: SocketAddr,
+        expect: Option<NodeId>,
+    ) {
+        let life = self.hosts[node as usize].life;
+        // There and back for the connection, and again for the handshake.
+        let trips = 4 * self.latency(node, node);
+        let dial = Dial { node, life, dial, address, expect, hopeless: false };
+        self.after(trips, Happening::Dialled(Box::new(dial)));
+    }
+
+    pub(super) fn dialled(&mut self, dial: &Dial) {
+        let &Dial { node, life, dial: id, address, expect, hopeless } = dial;
+        if !self.lives(node, life) {
+            return;
+        }
+        let fail = |error| Input::DialFailed { dial: id, error };
+        if hopeless {
+            return self.handle(node, fail(DialError::Timeout));
+        }
+        let target = cluster::node_at(address.ip(), self.hosts.len())
+            .filter(|&target| address.port() == cluster::PORT && self.cluster.reaches(node, target));
+        let Some(target) = target else { return self.handle(node, fail(DialError::Refused)) };
+        if self.faults.passage(node, target) != Passage::Open {
+            let dial = Dial { node, life, dial: id, address, expect, hopeless: true };
+            return self.after(DIAL_TIMEOUT, Happening::Dialled(Box::new(dial)));
+        }
+        if self.hosts[target as usize].node.is_none() {
+            return self.handle(node, fail(DialError::Refused));
+        }
+        if expect.is_some_and(|expected| expected != self.cluster.id(target)) {
+            return self.handle(node, fail(DialError::Authentication));
+        }
+        let link = self.connect(node, target);
+        let peer = self.cluster.identity(target).public_key();
+        self.handle(node, Input::LinkUp { link, peer, remote: address, dial: Some(id) });
+    }
+
+    fn connect(&mut self, from: NodeIndex, to: NodeIndex) -> LinkId {
+        let end = |node: NodeIndex, life, open| End { node, life, open, last_arrival: 0, wedged: false };
+        let number = u32::try_from(self.connections.len()).unwrap_or(u32::MAX);
+        let host = &mut self.hosts[from as usize];
+        let remote = SocketAddr::new(cluster::ip(from), FIRST_EPHEMERAL_PORT + host.dialled);
+        host.dialled = (host.dialled + 1) % (u16::MAX - FIRST_EPHEMERAL_PORT);
+        let link = link_of(number, 0);
+        host.links.insert(link);
+        let ends = [end(from, host.life, true), end(to, self.hosts[to as usize].life, false)];
+        self.connections.push(Connection { ends });
+        self.transmit(number, 1, Segment::Open { remote });
+        link
+    }
+
+    pub(super) fn send(&mut self, node: NodeIndex, link: LinkId, frame: Vec<u8>) {
+        if let Some((connection, side)) = self.open_end(node, link) {
+            self.transmit(connection, 1 - side, Segment::Frame(frame));
+        }
+    }
+
+    pub(super) fn disconnect(&mut self, node: NodeIndex, link: LinkId) {
+        if let Some((connection, side)) = self.open_end(node, link) {
+            self.close_end(connection, side);
+            self.transmit(connection, 1 - side, Segment::Close);
+            let life = self.hosts[node as usize].life;
+            self.after(Duration::ZERO, Happening::LinkDown { node, life, link });
+        }
+    }
+
+    /// Closes a link of a process that is gone.
+    pub(super) fn abandon(&mut self, link: LinkId, how: Stop) {
+        let (connection, side) = end_of(link);
+        self.close_end(connection, side);
+        match how {
+            Stop::Kill => self.transmit(connection, 1 - side, Segment::Close),
+            Stop::PowerLoss => {}
+        }
+    }
+
+    fn close_end(&mut self, connection: u32, side: u8) {
+        let end = &mut self.connections[connection as usize].ends[usize::from(side)];
+        end.open = false;
+        let link = link_of(connection, side);
+        self.hosts[end.node as usize].links.remove(&link);
+    }
+
+    /// Returns connection and side of a link that is up for its node; the engine may name any link.
+    fn open_end(&self, node: NodeIndex, link: LinkId) -> Option<(u32, u8)> {
+        let (connection, side) = end_of(link);
+        let end = &self.connections.get(connection as usize)?.ends[usize::from(side)];
+        (end.open && end.node == node).then_some((connection, side))
+    }
+
+    fn transmit(&mut self, connection: u32, side: u8, segment: Segment) {
+        let (from, to) = self.ends(connection, side);
+        if self.faults.passage(from, to) == Passage::Cut {
+            self.connections[connection as usize].ends[usize::from(side)].wedged = true;
+            return;
+        }
+        let latency = micros(self.latency(from, to));
+        let end = &mut self.connections[connection as usize].ends[usize::from(side)];
+        end.last_arrival = end.last_arrival.max(self.now + latency);
+        let at = end.last_arrival;
+        self.next.push(at, Happening::Arrival { connection, side, segment });
+    }
+
+    /// Returns the node opposite a side of a connection, and the one there.
+    fn ends(&self, connection: u32, side: u8) -> (NodeIndex, NodeIndex) {
+        let ends = &self.connections[connection as usize].ends;
+        (ends[usize::from(1 - side)].node, ends[usize::from(side)].node)
+    }
+
+    pub(super) fn arrive(&mut self, connection: u32, side: u8, segment: Segment) {
+        let (from, to) = self.ends(connection, side);
+        match self.faults.passage(from, to) {
+            Passage::Cut => {
+                self.connections[connection as usize].ends[usize::from(side)].wedged = true;
+                return;
+            }
+            Passage::Open => {}
+            Passage::Stalled => {
+                return self.stalled.push((from, to, Happening::Arrival { connection, side, segment }));
+            }
+        }
+        let end = &self.connections[connection as usize].ends[usize::from(side)];
+        let (link, wedged, open) = (link_of(connection, side), end.wedged, end.open);
+        let lives = self.lives(to, end.life);
+        match segment {
+            Segment::Reset if open => self.down(connection, side),
+            Segment::Close if open && !wedged => self.down(connection, side),
+            Segment::Close | Segment::Reset => {}
+            Segment::Frame(bytes) if open && lives => {
+                if !wedged {
+                    self.frame(to, link, bytes);
+                }
+            }
+            Segment::Open { remote } if lives && !wedged => {
+                self.connections[connection as usize].ends[usize::from(side)].open = true;
+                self.hosts[to as usize].links.insert(link);
+                let peer = self.cluster.identity(from).public_key();
+                self.handle(to, Input::LinkUp { link, peer, remote, dial: None });
+            }
+            Segment::Frame(_) | Segment::Open { .. } => self.transmit(connection, 1 - side, Segment::Reset),
+        }
+    }
+
+    fn frame(&mut self, to: NodeIndex, link: LinkId, bytes: Vec<u8>) {
+        if bytes.len() > FRAME_BYTES_MAX {
+            self.handle(to, Input::FrameTooLarge { link });
+        } else {
+            self.handle(to, Input::Frame { link, bytes });
+        }
+    }
+
+    fn down(&mut self, connection: u32, side: u8) {
+        let end = &self.connections[connection as usize].ends[usize::from(side)];
+        let (node, life) = (end.node, end.life);
+        self.close_end(connection, side);
+        if self.lives(node, life) {
+            self.handle(node, Input::LinkDown { link: link_of(connection, side) });
+        }
+    }
+
+    pub(super) fn multicast(&mut self, from: NodeIndex, bytes: Rc<[u8]>) {
+        for to in 0..self.scenario.nodes {
+            let reached = self.cluster.reaches(from, to) && self.faults.passage(from, to) != Passage::Cut;
+            if reached && self.scenario.network.multicast {
+                let latency = self.latency(from, to);
+                self.after(latency, Happening::Datagram { from, to, bytes: Rc::clone(&bytes) });
+            }
+        }
+    }
+
+    pub(super) fn datagram(&mut self, from: NodeIndex, to: NodeIndex, bytes: Rc<[u8]>) {
+        match self.faults.passage(from, to) {
+            Passage::Cut => {}
+            Passage::Open => {
+                let from = SocketAddr::new(cluster::ip(from), cluster::MULTICAST_PORT);
+                self.handle(to, Input::Datagram { from, bytes: bytes.to_vec() });
+            }
+            Passage::Stalled => self.stalled.push((from, to, Happening::Datagram { from, to, bytes })),
+        }
+    }
+
+    /// Lets go on what no longer has to wait, in the order in which it came.
+    pub(super) fn release(&mut self) {
+        for (from, to, happening) in mem::take(&mut self.stalled) {
+            match self.faults.passage(from, to) {
+                Passage::Stalled => self.stalled.push((from, to, happening)),
+                Passage::Cut | Passage::Open => self.next.push(self.now, happening),
+            }
+        }
+    }
+}
+
+const fn link_of(connection: u32, side: u8) -> LinkId {
+    LinkId((connection as u64) << 1 | side as u64)
+}
+
+fn end_of(link: LinkId) -> (u32, u8) {
+    (u32::try_from(link.0 >> 1).unwrap_or(u32::MAX), u8::from(link.0 & 1 == 1))
+}
+
+/// How long a dial waits for an answer.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+const FIRST_EPHEMERAL_PORT: u16 = 49_152;

@@ -1,0 +1,350 @@
+//! The real driver, framing and handshake over turmoil's network, one node a host.
+//!
+//! Everything runs on one thread in steps of a millisecond, so the same seed gives the same run. Losing power
+//! is to be cut off from everybody first, so that nobody hears the sockets close, and to crash then. A killed
+//! process is replaced by one that does nothing, so that its machine still turns connections down.
+
+mod inference;
+mod multicast;
+mod store;
+mod transport;
+
+use super::moments_of_life;
+use crate::cluster::{self, Cluster, NodeIndex};
+use crate::disk::Disk;
+use crate::faults::{Change, Effect, Faults, Passage, Stop};
+use crate::invariants::Fact;
+use crate::observer::Observer;
+use crate::random::Purpose;
+use crate::scenario::Scenario;
+use crate::users::ASK_AGAIN_AFTER;
+use core::future;
+use core::time::Duration;
+use engine::request::Request;
+use engine::{Input, Instant, Node, Output, TaskId, UnixMillis};
+use runtime::driver::{self, Handle, World};
+use runtime::ports::{Clock, Journal};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc;
+use turmoil::Sim;
+
+/// Runs a scenario to its end, or to the first violation.
+pub(super) fn run(scenario: &Scenario, cluster: &Arc<Cluster>, observer: Observer) -> Observer {
+    let observer = Arc::new(Mutex::new(observer));
+    let stage = Stage::new(scenario, cluster, &observer);
+    stage.play();
+    Arc::into_inner(observer)
+        // All hosts went with the simulation, and nothing else has a share.
+        .expect("nobody watches any more")
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A simulation under way, and what is still to come.
+struct Stage<'a> {
+    scenario: &'a Scenario,
+    cluster: Arc<Cluster>,
+    observer: Arc<Mutex<Observer>>,
+    sim: Sim<'a>,
+    machines: Vec<Arc<Machine>>,
+    faults: Faults,
+    passages: BTreeMap<(NodeIndex, NodeIndex), Passage>,
+    changes: Vec<Change>,
+    looks: Vec<Duration>,
+    submitted: u32,
+}
+
+/// What of a node outlives its process.
+struct Machine {
+    node: NodeIndex,
+    cluster: Arc<Cluster>,
+    scenario: Scenario,
+    observer: Arc<Mutex<Observer>>,
+    disk: Mutex<Disk>,
+    process: Mutex<Process>,
+}
+
+#[derive(Default)]
+struct Process {
+    runs: bool,
+    life: u32,
+    /// Where the numbers of tasks to submit go.
+    submissions: Option<mpsc::Sender<u32>>,
+}
+
+impl<'a> Stage<'a> {
+    fn new(scenario: &'a Scenario, cluster: &Arc<Cluster>, observer: &Arc<Mutex<Observer>>) -> Self {
+        let random = cluster.random;
+        let mut sim = turmoil::Builder::new()
+            .epoch(std::time::UNIX_EPOCH + Duration::from_millis(cluster::EPOCH.0))
+            .rng_seed(random.draw(Purpose::Turmoil, 0, 0))
+            .tick_duration(TICK)
+            .simulation_duration(scenario.duration + TICK)
+            .min_message_latency(scenario.network.latency.from)
+            .max_message_latency(scenario.network.latency.to)
+            .tcp_capacity(SEGMENTS_MAX)
+            .udp_capacity(SEGMENTS_MAX)
+            .build();
+        let machine = |node| {
+            Arc::new(Machine {
+                node,
+                cluster: Arc::clone(cluster),
+                scenario: scenario.clone(),
+                observer: Arc::clone(observer),
+                disk: Mutex::default(),
+                process: Mutex::new(Process { runs: true, life: 1, submissions: None }),
+            })
+        };
+        let machines: Vec<_> = (0..scenario.nodes).map(machine).collect();
+        for machine in &machines {
+            let machine = Arc::clone(machine);
+            sim.host(cluster::ip(machine.node), move || process(Arc::clone(&machine)));
+        }
+        Self {
+            scenario,
+            cluster: Arc::clone(cluster),
+            observer: Arc::clone(observer),
+            sim,
+            machines,
+            faults: Faults::new(scenario, random),
+            passages: BTreeMap::new(),
+            changes: Faults::changes(scenario, random),
+            looks: moments_of_life(scenario),
+            submitted: 0,
+        }
+    }
+
+    fn play(mut self) {
+        self.changes.reverse();
+        self.looks.reverse();
+        while lock(&self.observer).violation.is_none() {
+            let now = self.sim.elapsed();
+            while let Some(change) = self.changes.pop_if(|change| change.at <= now) {
+                self.change(change);
+            }
+            self.submit(now);
+            while self.looks.pop_if(|at| *at <= now).is_some() {
+                lock(&self.observer).look_for_life(self.now(), self.looks.is_empty());
+            }
+            if now >= self.scenario.duration {
+                return;
+            }
+            if let Err(error) = self.sim.step() {
+                lock(&self.observer).violated(self.now(), 0, "nodes_do_not_fail", error.to_string());
+            }
+        }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::ZERO.after(self.sim.elapsed())
+    }
+
+    fn submit(&mut self, now: Duration) {
+        let Some(workload) = &self.scenario.workload else { return };
+        while self.submitted < workload.tasks && workload.submit_at(self.submitted) <= now {
+            let number = self.submitted;
+            self.submitted += 1;
+            let origin = self.faults.pick(workload.origin, Purpose::Origin, u64::from(number));
+            if let Some(node) = origin
+                && let Some(submissions) = &lock(&self.machines[node as usize].process).submissions
+            {
+                // Where a node takes no more at once, its user gets no answer.
+                let _ = submissions.try_send(number);
+            }
+        }
+    }
+
+    fn change(&mut self, change: Change) {
+        let Some((effect, words)) = self.faults.take(change.step) else { return };
+        lock(&self.observer).tell(self.now(), words);
+        self.route();
+        match effect {
+            Effect::Network => {}
+            Effect::Start(node) => {
+                let mut process = lock(&self.machines[node as usize].process);
+                process.runs = true;
+                process.life += 1;
+                drop(process);
+                self.sim.bounce(cluster::ip(node));
+            }
+            Effect::Stop(node, how) => self.stop(node, how),
+        }
+    }
+
+    fn stop(&mut self, node: NodeIndex, how: Stop) {
+        self.sim.crash(cluster::ip(node));
+        let machine = &self.machines[node as usize];
+        let mut process = lock(&machine.process);
+        process.runs = false;
+        process.submissions = None;
+        let life = process.life;
+        drop(process);
+        if how == Stop::Kill {
+            let in_flight = lock(&machine.disk).in_flight();
+            let random = self.cluster.random;
+            let survive = random.index(in_flight + 1, Purpose::WritesSurvive, u64::from(node), life);
+            (0..survive).for_each(|_| {
+                machine.complete_write(self.now());
+            });
+        }
+        lock(&machine.disk).lose_in_flight();
+        lock(&self.observer).see(self.now(), node, Fact::Stopped);
+        if how == Stop::Kill {
+            self.sim.bounce(cluster::ip(node));
+        }
+    }
+
+    /// Makes turmoil's links what the faults say.
+    fn route(&mut self) {
+        for a in 0..self.scenario.nodes {
+            for b in a + 1..self.scenario.nodes {
+                let wanted = self.faults.passage(a, b);
+                let before = self.passages.insert((a, b), wanted).unwrap_or(Passage::Open);
+                let (a, b) = (cluster::ip(a), cluster::ip(b));
+                match (before, wanted) {
+                    (Passage::Open, Passage::Cut) => self.sim.partition(a, b),
+                    (Passage::Cut, Passage::Open) => self.sim.repair(a, b),
+                    (Passage::Open, Passage::Stalled) => self.sim.hold(a, b),
+                    (Passage::Stalled, Passage::Open) => self.sim.release(a, b),
+                    // A scenario with both cuts and stalls is refused.
+                    (Passage::Cut, Passage::Stalled) | (Passage::Stalled, Passage::Cut) => {}
+                    (Passage::Cut, Passage::Cut)
+                    | (Passage::Open, Passage::Open)
+                    | (Passage::Stalled, Passage::Stalled) => {}
+                }
+            }
+        }
+    }
+}
+
+impl Machine {
+    fn see(&self, now: Instant, fact: Fact<'_>) {
+        lock(&self.observer).see(now, self.node, fact);
+    }
+
+    fn complete_write(&self, now: Instant) -> Option<engine::WriteId> {
+        let (id, records) = lock(&self.disk).complete()?;
+        for record in &records {
+            self.see(now, Fact::Durable(record));
+        }
+        Some(id)
+    }
+}
+
+/// What runs on a host: a node, or nothing where its process was killed.
+async fn process(machine: Arc<Machine>) -> turmoil::Result {
+    let (runs, life) = {
+        let process = lock(&machine.process);
+        (process.runs, process.life)
+    };
+    if !runs {
+        return future::pending().await;
+    }
+    let (node, cluster) = (machine.node, &machine.cluster);
+    if life == 1 {
+        let start = machine.scenario.start.ends();
+        tokio::time::sleep(cluster.random.between(start, Purpose::Start, u64::from(node), 0)).await;
+    }
+    let (handle, asks) = Handle::new();
+    let (submissions, numbers) = mpsc::channel(SUBMISSIONS_MAX);
+    lock(&machine.process).submissions = Some(submissions);
+    let clock = SimClock;
+    let engine = Node::new(
+        cluster.config(node),
+        cluster.identity(node),
+        cluster.engine_seed(node, life),
+        clock.now(),
+        clock.wall(),
+        lock(&machine.disk).saved(),
+    );
+    machine.see(clock.now(), Fact::Started);
+    tokio::spawn(users(Arc::clone(&machine), handle, numbers));
+    let world = World {
+        transport: transport::SimTransport::bind(Arc::clone(&machine)).await?,
+        multicast: multicast::SimMulticast::bind(Arc::clone(&machine)).await?,
+        store: store::SimStore::new(Arc::clone(&machine)),
+        inference: inference::SimInference::new(&machine),
+        clock,
+        journal: SimJournal { machine: Arc::clone(&machine) },
+    };
+    driver::run(engine, world, asks).await;
+    machine.see(SimClock.now(), Fact::Stopped);
+    future::pending().await
+}
+
+/// The people at one node.
+async fn users(machine: Arc<Machine>, handle: Handle, mut numbers: mpsc::Receiver<u32>) {
+    let waiting = lock(&machine.observer).users.waiting_at(machine.node);
+    for (number, task) in waiting {
+        let (machine, handle) = (Arc::clone(&machine), handle.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(ASK_AGAIN_AFTER).await;
+            outcome(&machine, &handle, number, task).await;
+        });
+    }
+    while let Some(number) = numbers.recv().await {
+        let Some(request) = lock(&machine.observer).users.submission(number) else { continue };
+        let (machine, handle) = (Arc::clone(&machine), handle.clone());
+        tokio::spawn(async move {
+            let Ok(answer) = handle.ask(request).await else { return };
+            let task = lock(&machine.observer).users.submitted(number, machine.node, &answer);
+            if let Some(task) = task {
+                outcome(&machine, &handle, number, task).await;
+            }
+        });
+    }
+}
+
+/// Waits for the outcome of a task for as long as the node lives.
+async fn outcome(machine: &Machine, handle: &Handle, number: u32, task: TaskId) {
+    while let Ok(answer) = handle.ask(Request::AwaitTask(task)).await {
+        if lock(&machine.observer).users.awaited(number, &answer).is_none() {
+            return;
+        }
+        tokio::time::sleep(ASK_AGAIN_AFTER).await;
+    }
+}
+
+/// The time of the simulation, the same on all hosts.
+#[derive(Clone, Copy, Debug)]
+struct SimClock;
+
+impl Clock for SimClock {
+    fn now(&self) -> Instant {
+        // Hosts run, and ask, within the simulation only.
+        Instant::ZERO.after(turmoil::sim_elapsed().unwrap_or_default())
+    }
+
+    fn wall(&self) -> UnixMillis {
+        cluster::wall(self.now().as_micros())
+    }
+}
+
+struct SimJournal {
+    machine: Arc<Machine>,
+}
+
+impl Journal for SimJournal {
+    fn input(&mut self, now: Instant, input: &Input) {
+        self.machine.see(now, Fact::Input(input));
+    }
+
+    fn output(&mut self, now: Instant, output: &Output) {
+        self.machine.see(now, Fact::Output(output));
+    }
+}
+
+/// One thread takes turns: a lock is never contended, and what a panic left behind is only looked at.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const TICK: Duration = Duration::from_millis(1);
+
+/// Segments and packets that may wait for one socket. turmoil panics when more connections wait for one
+/// listener.
+const SEGMENTS_MAX: usize = 4_096;
+
+/// Tasks that users may submit to one node in one step.
+const SUBMISSIONS_MAX: usize = 1_024;

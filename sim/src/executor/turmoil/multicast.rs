@@ -1,0 +1,76 @@
+//! The multicast port: one packet to each node that the topology lets hear it.
+
+use super::Machine;
+use crate::cluster::{self, INTERFACE, MULTICAST_PORT, NodeIndex};
+use core::future;
+use core::net::{Ipv4Addr, SocketAddr};
+use engine::input::Interface;
+use runtime::ports::{Multicast, MulticastEvent};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use turmoil::net::UdpSocket;
+
+/// Packets on the one interface of a host.
+pub(super) struct SimMulticast {
+    node: NodeIndex,
+    hearers: Vec<NodeIndex>,
+    /// `None` where the scenario has no multicast.
+    socket: Option<UdpSocket>,
+    announced: bool,
+    /// Own packets, which a host hears too.
+    own: VecDeque<Vec<u8>>,
+    buffer: Vec<u8>,
+}
+
+impl SimMulticast {
+    pub(super) async fn bind(machine: Arc<Machine>) -> io::Result<Self> {
+        let socket = if machine.scenario.network.multicast {
+            Some(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, MULTICAST_PORT)).await?)
+        } else {
+            None
+        };
+        Ok(Self {
+            node: machine.node,
+            hearers: machine.cluster.reached_from(machine.node),
+            socket,
+            announced: false,
+            own: VecDeque::new(),
+            buffer: vec![0; PACKET_BYTES_MAX],
+        })
+    }
+}
+
+impl Multicast for SimMulticast {
+    fn send(&mut self, _: u32, bytes: Vec<u8>) {
+        let Some(socket) = &self.socket else { return };
+        for &hearer in &self.hearers {
+            // A packet that cannot be sent is lost.
+            let _ = socket.try_send_to(&bytes, SocketAddr::new(cluster::ip(hearer), MULTICAST_PORT));
+        }
+        if self.own.len() < OWN_PACKETS_MAX {
+            self.own.push_back(bytes);
+        }
+    }
+
+    async fn next(&mut self) -> MulticastEvent {
+        if !self.announced {
+            self.announced = true;
+            let address = cluster::ip(self.node);
+            return MulticastEvent::Interfaces(vec![Interface { index: INTERFACE, address }]);
+        }
+        if let Some(bytes) = self.own.pop_front() {
+            let from = SocketAddr::new(cluster::ip(self.node), MULTICAST_PORT);
+            return MulticastEvent::Packet { from, bytes };
+        }
+        let Some(socket) = &self.socket else { return future::pending().await };
+        loop {
+            if let Ok((length, from)) = socket.recv_from(&mut self.buffer).await {
+                return MulticastEvent::Packet { from, bytes: self.buffer[..length].to_vec() };
+            }
+        }
+    }
+}
+
+const PACKET_BYTES_MAX: usize = 9_000;
+const OWN_PACKETS_MAX: usize = 256;

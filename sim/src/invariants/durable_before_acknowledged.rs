@@ -1,0 +1,91 @@
+//! Nobody is told that a task is accepted, or how it ended, before that is durable on the disk of the node
+//! that says so.
+
+use super::{Fact, Invariant};
+use crate::cluster::NodeIndex;
+use engine::record::Record;
+use engine::request::{Response, TaskView};
+use engine::{Event, Output, TaskId};
+use std::collections::BTreeSet;
+
+/// Remembers what was ever durable where.
+#[derive(Debug)]
+pub(super) struct DurableBeforeAcknowledged {
+    nodes: Vec<Durable>,
+    checks: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Durable {
+    tasks: BTreeSet<TaskId>,
+    results: BTreeSet<TaskId>,
+}
+
+pub(super) const NAME: &str = "durable_before_acknowledged";
+
+impl DurableBeforeAcknowledged {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self { nodes: vec![Durable::default(); nodes], checks: 0 }
+    }
+
+    fn accepted(&mut self, node: NodeIndex, task: TaskId, what: &str) -> Result<(), String> {
+        self.checks += 1;
+        if self.nodes[node as usize].tasks.contains(&task) {
+            return Ok(());
+        }
+        Err(format!("{what} of task {task} before its record was durable"))
+    }
+
+    fn ended(&mut self, node: NodeIndex, task: TaskId, what: &str) -> Result<(), String> {
+        self.checks += 1;
+        if self.nodes[node as usize].results.contains(&task) {
+            return Ok(());
+        }
+        Err(format!("{what} of task {task} before its result was durable"))
+    }
+
+    fn shown(&mut self, node: NodeIndex, view: &TaskView) -> Result<(), String> {
+        if view.status.is_terminal() {
+            return self.ended(node, view.id, "a user was told the outcome");
+        }
+        Ok(())
+    }
+}
+
+impl Invariant for DurableBeforeAcknowledged {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn see(&mut self, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        match fact {
+            Fact::Durable(Record::Task(task)) => {
+                self.nodes[node as usize].tasks.insert(task.id);
+                Ok(())
+            }
+            Fact::Durable(Record::Result(result)) => {
+                self.nodes[node as usize].results.insert(result.summary.id);
+                Ok(())
+            }
+            Fact::Output(Output::Reply { answer: Ok(response), .. }) => match response {
+                Response::Submitted(task) => self.accepted(node, *task, "a user was told the acceptance"),
+                Response::Task(view) => self.shown(node, view),
+                Response::Tasks { tasks, .. } => tasks.iter().try_for_each(|view| self.shown(node, view)),
+                Response::Members(_) | Response::Peers(_) | Response::ShuttingDown | Response::Status(_) => {
+                    Ok(())
+                }
+            },
+            Fact::Output(Output::Event(Event::TaskAccepted { task, .. })) => {
+                self.accepted(node, *task, "an event told the acceptance")
+            }
+            Fact::Output(Output::Event(Event::TaskFinished { task, .. })) => {
+                self.ended(node, *task, "an event told the outcome")
+            }
+            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Started | Fact::Stopped => Ok(()),
+        }
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}

@@ -1,0 +1,67 @@
+//! A node hands each message on at most once in its life. A node that starts again has forgotten which ones
+//! it had, and what is sent to it then is new to it.
+
+use super::{Fact, Invariant};
+use crate::cluster::NodeIndex;
+use engine::{Event, MessageId, Output};
+use std::collections::BTreeSet;
+
+/// Remembers which messages each node has handed on since it started.
+#[derive(Debug)]
+pub(super) struct NoDuplicateDelivery {
+    nodes: Vec<BTreeSet<MessageId>>,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "no_duplicate_delivery";
+
+impl NoDuplicateDelivery {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self { nodes: vec![BTreeSet::new(); nodes], checks: 0 }
+    }
+}
+
+impl Invariant for NoDuplicateDelivery {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn see(&mut self, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        match fact {
+            Fact::Started => self.nodes[node as usize].clear(),
+            Fact::Output(Output::Event(Event::MessageDelivered { message, .. })) => {
+                self.checks += 1;
+                if !self.nodes[node as usize].insert(*message) {
+                    return Err(format!("message {message} was handed on a second time"));
+                }
+            }
+            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Stopped => {}
+        }
+        Ok(())
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::NodeId;
+
+    #[test]
+    fn a_second_delivery_in_one_life_is_wrong() {
+        let mut invariant = NoDuplicateDelivery::new(2);
+        let output = Output::Event(Event::MessageDelivered {
+            message: MessageId([1; 16]),
+            origin: NodeId([0; 16]),
+            hops: 1,
+        });
+        assert_eq!(invariant.see(0, Fact::Output(&output)), Ok(()));
+        assert_eq!(invariant.see(1, Fact::Output(&output)), Ok(()));
+        assert!(invariant.see(0, Fact::Output(&output)).is_err());
+        assert_eq!(invariant.see(1, Fact::Started), Ok(()));
+        assert_eq!(invariant.see(1, Fact::Output(&output)), Ok(()));
+    }
+}

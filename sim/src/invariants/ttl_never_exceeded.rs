@@ -1,0 +1,84 @@
+//! A message makes at most as many hops as its origin allowed, and each hop leaves it fewer.
+
+use super::{Fact, Invariant};
+use crate::cluster::NodeIndex;
+use engine::{Event, MessageId, Output};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Remembers how many hops the newest messages may make.
+#[derive(Debug, Default)]
+pub(super) struct TtlNeverExceeded {
+    sent: BTreeMap<MessageId, u8>,
+    order: VecDeque<MessageId>,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "ttl_never_exceeded";
+
+impl TtlNeverExceeded {
+    fn sent(&mut self, message: MessageId, ttl: u8) {
+        if self.sent.insert(message, ttl).is_none() {
+            self.order.push_back(message);
+        }
+        if self.order.len() > MESSAGES_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.sent.remove(&oldest);
+        }
+    }
+}
+
+impl Invariant for TtlNeverExceeded {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn see(&mut self, _: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        let Fact::Output(Output::Event(event)) = fact else { return Ok(()) };
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these events tell of hops")]
+        match event {
+            Event::MessageSent { message, ttl, .. } => self.sent(*message, *ttl),
+            Event::MessageForwarded { message, ttl, .. } => {
+                self.checks += 1;
+                let allowed = self.sent.get(message).copied();
+                if allowed.is_some_and(|allowed| *ttl >= allowed) {
+                    return Err(format!("message {message} went on with as many hops left as it began with"));
+                }
+            }
+            Event::MessageDelivered { message, hops, .. } => {
+                self.checks += 1;
+                let allowed = self.sent.get(message).copied();
+                if let Some(allowed) = allowed.filter(|allowed| hops > allowed) {
+                    return Err(format!("message {message} made {hops} hops, and might make {allowed}"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+/// Messages remembered; older ones have long arrived.
+const MESSAGES_MAX: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::NodeId;
+
+    #[test]
+    fn too_many_hops_are_wrong() {
+        let mut invariant = TtlNeverExceeded::default();
+        let (message, node) = (MessageId([1; 16]), NodeId([2; 16]));
+        let mut see = |event| invariant.see(0, Fact::Output(&Output::Event(event)));
+        assert_eq!(see(Event::MessageSent { message, destination: node, ttl: 3, retry: 0 }), Ok(()));
+        assert_eq!(see(Event::MessageForwarded { message, next: node, ttl: 2 }), Ok(()));
+        assert!(see(Event::MessageForwarded { message, next: node, ttl: 3 }).is_err());
+        assert_eq!(see(Event::MessageDelivered { message, origin: node, hops: 3 }), Ok(()));
+        assert!(see(Event::MessageDelivered { message, origin: node, hops: 4 }).is_err());
+    }
+}

@@ -1,0 +1,117 @@
+//! That all ends well: some time after the last fault, every accepted task has its outcome, and every node
+//! that runs knows every other, and nobody else.
+//!
+//! A task whose origin never starts again is nobody's to finish, and not asked for.
+
+use crate::cluster::{Cluster, NodeIndex};
+use crate::invariants::Fact;
+use engine::record::Record;
+use engine::request::Response;
+use engine::{Event, Output, TaskId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is not yet well.
+#[derive(Debug)]
+pub(crate) struct Liveness {
+    open: BTreeMap<TaskId, NodeIndex>,
+    ended: BTreeSet<TaskId>,
+    nodes: Vec<View>,
+}
+
+/// Whom a node knows.
+#[derive(Clone, Debug, Default)]
+struct View {
+    running: bool,
+    /// One bit for each node.
+    members: Vec<u64>,
+}
+
+pub(crate) const NAME: &str = "liveness";
+
+impl Liveness {
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self { open: BTreeMap::new(), ended: BTreeSet::new(), nodes: vec![View::default(); nodes] }
+    }
+
+    pub(crate) fn see(&mut self, cluster: &Cluster, node: NodeIndex, fact: Fact<'_>) {
+        let view = &mut self.nodes[node as usize];
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these events tell of tasks and members")]
+        match fact {
+            Fact::Started => *view = View { running: true, members: Vec::new() },
+            Fact::Stopped => view.running = false,
+            Fact::Output(Output::Reply { answer: Ok(Response::Submitted(task)), .. }) => {
+                self.accepted(*task, node);
+            }
+            Fact::Durable(Record::Result(result)) => self.ended(result.summary.id),
+            Fact::Output(Output::Event(event)) => match event {
+                Event::MemberJoined { member } => view.set(cluster.find(*member), true),
+                Event::MemberLeft { member } => view.set(cluster.find(*member), false),
+                Event::TaskAccepted { task, .. } => self.accepted(*task, node),
+                Event::TaskFinished { task, .. } => self.ended(*task),
+                _ => {}
+            },
+            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) => {}
+        }
+    }
+
+    fn accepted(&mut self, task: TaskId, node: NodeIndex) {
+        if !self.ended.contains(&task) {
+            self.open.insert(task, node);
+        }
+    }
+
+    fn ended(&mut self, task: TaskId) {
+        self.open.remove(&task);
+        self.ended.insert(task);
+    }
+
+    /// Says what is not well now; `None` where all is.
+    pub(crate) fn unmet(&self) -> Option<String> {
+        self.open_task().or_else(|| self.wrong_view())
+    }
+
+    fn open_task(&self) -> Option<String> {
+        let mut open = self.open.iter().filter(|&(_, &origin)| self.nodes[origin as usize].running);
+        let (task, origin) = open.next()?;
+        let more = match open.count() {
+            0 => String::new(),
+            more => format!(", nor have {more} others"),
+        };
+        Some(format!("task {task}, accepted by n{origin}, has no outcome{more}"))
+    }
+
+    fn wrong_view(&self) -> Option<String> {
+        let mut running = vec![0; self.nodes.len().div_ceil(64)];
+        for (node, _) in self.nodes.iter().enumerate().filter(|(_, view)| view.running) {
+            running[node / 64] |= 1 << (node % 64);
+        }
+        self.nodes.iter().enumerate().filter(|(_, view)| view.running).find_map(|(node, view)| {
+            let other = (0..running.len()).find_map(|word| {
+                let known = view.members.get(word).copied().unwrap_or_default();
+                let itself = if word == node / 64 { 1 << (node % 64) } else { 0 };
+                let wrong = (known ^ running[word]) & !itself;
+                (wrong != 0).then(|| word * 64 + wrong.trailing_zeros() as usize)
+            })?;
+            Some(if self.nodes[other].running {
+                format!("n{node} does not know n{other}, which runs")
+            } else {
+                format!("n{node} still takes n{other}, which does not run, for a member")
+            })
+        })
+    }
+}
+
+impl View {
+    fn set(&mut self, member: Option<NodeIndex>, known: bool) {
+        let Some(member) = member else { return };
+        let (word, bit) = (member as usize / 64, 1 << (member % 64));
+        if self.members.len() <= word {
+            self.members.resize(word + 1, 0);
+        }
+        if known {
+            self.members[word] |= bit;
+        } else {
+            self.members[word] &= !bit;
+        }
+    }
+}

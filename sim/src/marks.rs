@@ -1,0 +1,48 @@
+//! The names of events, by which a scenario says what a run must reach.
+
+use engine::Event;
+
+macro_rules! marks {
+    ($($variant:ident => $name:literal,)*) => {
+        /// Every name, in the order of the alphabet.
+        pub const NAMES: &[&str] = &[$($name),*];
+
+        /// Returns the name of an event.
+        pub const fn name(event: &Event) -> &'static str {
+            match event {
+                $(Event::$variant { .. } => $name,)*
+            }
+        }
+    };
+}
+
+marks! {
+    DialFailed => "dial_failed",
+    LinkDown => "link_down",
+    LinkRefused => "link_refused",
+    LinkUp => "link_up",
+    MemberJoined => "member_joined",
+    MemberLeft => "member_left",
+    MessageDelivered => "message_delivered",
+    MessageDropped => "message_dropped",
+    MessageDuplicate => "message_duplicate",
+    MessageForwarded => "message_forwarded",
+    MessageSent => "message_sent",
+    MessageUnacknowledged => "message_unacknowledged",
+    ModelChanged => "model_changed",
+    NodeFound => "node_found",
+    NodeLost => "node_lost",
+    PeerDead => "peer_dead",
+    PeerFault => "peer_fault",
+    PeerRecovered => "peer_recovered",
+    PeerSlow => "peer_slow",
+    ResultDuplicate => "result_duplicate",
+    StateChanged => "state_changed",
+    TaskAccepted => "task_accepted",
+    TaskAssigned => "task_assigned",
+    TaskFinished => "task_finished",
+    TaskReassigned => "task_reassigned",
+    TaskRecovered => "task_recovered",
+    TaskStarted => "task_started",
+    WriteFailed => "write_failed",
+}

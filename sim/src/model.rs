@@ -1,0 +1,108 @@
+//! Simulated inference: takes as long as the scenario says, and gives an output that is a plain function of
+//! the input. It stands in for a model; nothing that it says means anything.
+
+use crate::random::{Purpose, Random};
+use crate::scenario::Range;
+use core::time::Duration;
+use engine::InferenceError;
+use engine::output::Work;
+use engine::task::{TaskKind, TaskOutput};
+use sha2::{Digest, Sha256};
+
+/// Returns the models that every simulated node has.
+pub(crate) fn all() -> Vec<(String, TaskKind)> {
+    [TaskKind::Embedding, TaskKind::Classification, TaskKind::Generation]
+        .map(|kind| (format!("simulated-{kind}"), kind))
+        .into()
+}
+
+/// Returns the outputs of a piece of work, one per text.
+pub(crate) fn outputs(work: &Work) -> Vec<Result<TaskOutput, InferenceError>> {
+    match work {
+        Work::Classify { texts } => texts.iter().map(|text| Ok(label(text))).collect(),
+        Work::Embed { texts } => texts.iter().map(|text| Ok(vector(text))).collect(),
+        Work::Generate { prompt, max_tokens } => vec![Ok(continuation(prompt, *max_tokens))],
+    }
+}
+
+/// Returns how long a piece of work takes: each text has its own time, wherever it is computed, and the texts
+/// of one job are computed side by side.
+pub(crate) fn compute_time(random: Random, range: Range, work: &Work) -> Duration {
+    let one = |text: &String| {
+        let who = u64::from_le_bytes(first_bytes(&digest(text)));
+        random.between(range.ends(), Purpose::Compute, who, 0)
+    };
+    match work {
+        Work::Classify { texts } | Work::Embed { texts } => texts.iter().map(one).max().unwrap_or_default(),
+        Work::Generate { prompt, .. } => one(prompt),
+    }
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+fn first_bytes(digest: &[u8; 32]) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&digest[..8]);
+    bytes
+}
+
+fn vector(text: &str) -> TaskOutput {
+    let raw: Vec<f32> = digest(text)[..8].iter().map(|&byte| f32::from(byte) - 127.5).collect();
+    let length = raw.iter().map(|component| component * component).sum::<f32>().sqrt();
+    TaskOutput::Embedding {
+        vector: raw.iter().map(|component| component / length).collect(),
+        tokens: words(text),
+    }
+}
+
+fn label(text: &str) -> TaskOutput {
+    let share = f32::from(digest(text)[0]) / 510.0 + 0.5;
+    let (first, second) = if digest(text)[1].is_multiple_of(2) { ("even", "odd") } else { ("odd", "even") };
+    TaskOutput::Classification {
+        label: first.to_owned(),
+        scores: vec![(first.to_owned(), share), (second.to_owned(), 1.0 - share)],
+    }
+}
+
+fn continuation(prompt: &str, max_tokens: u32) -> TaskOutput {
+    let tokens = max_tokens.min(GENERATED_TOKENS_MAX);
+    let digest = digest(prompt);
+    let text = digest.iter().take(tokens as usize).map(|byte| format!(" {byte:02x}")).collect();
+    TaskOutput::Generation { text, prompt_tokens: words(prompt), tokens }
+}
+
+fn words(text: &str) -> u32 {
+    u32::try_from(text.split_whitespace().count()).unwrap_or(u32::MAX)
+}
+
+/// A digest has no more bytes to show.
+const GENERATED_TOKENS_MAX: u32 = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_text_gives_the_same_output_and_time() {
+        let random = Random::new(1);
+        let range = Range { from: Duration::from_millis(1), to: Duration::from_secs(1) };
+        let work = |text: &str| Work::Embed { texts: vec![text.to_owned()] };
+        assert_eq!(outputs(&work("a")), outputs(&work("a")));
+        assert_ne!(outputs(&work("a")), outputs(&work("b")));
+        assert_eq!(compute_time(random, range, &work("a")), compute_time(random, range, &work("a")));
+        assert_ne!(compute_time(random, range, &work("a")), compute_time(random, range, &work("b")));
+    }
+
+    #[test]
+    fn every_kind_of_work_has_one_output_per_text() {
+        for work in [
+            Work::Classify { texts: vec!["a".to_owned(), "b".to_owned()] },
+            Work::Embed { texts: vec!["a".to_owned()] },
+            Work::Generate { prompt: "a".to_owned(), max_tokens: u32::MAX },
+        ] {
+            assert_eq!(outputs(&work).len(), work.len());
+        }
+    }
+}

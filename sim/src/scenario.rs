@@ -1,0 +1,336 @@
+//! What to simulate: nodes, network, work, faults, and what must hold. Read from a TOML file.
+//!
+//! A [`Scenario`] that exists is valid: every name in it is known, every number within its limit, and the
+//! executor it names can model all of it.
+
+mod check;
+mod error;
+mod file;
+mod text;
+
+pub use error::{Problem, ScenarioError};
+
+use crate::executor::Executor;
+use core::time::Duration;
+use engine::task::{TaskKind, TaskStatus};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+/// One story to simulate, valid throughout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    /// Where it was read from, as the user wrote it.
+    pub path: String,
+    /// Why it exists: its first line, if that is a comment.
+    pub why: String,
+    /// How many nodes there are, called `n0`, `n1` and so on.
+    pub nodes: u32,
+    /// What runs it.
+    pub executor: Executor,
+    /// What would run it if nobody had asked for another executor.
+    pub chosen: Executor,
+    /// How much time is simulated.
+    pub duration: Duration,
+    /// When nodes start.
+    pub start: Range,
+    /// What lies between the nodes.
+    pub network: Network,
+    /// How long a write takes to become durable.
+    pub disk_latency: Range,
+    /// What every node is told.
+    pub node: NodeSettings,
+    /// What users ask for.
+    pub workload: Option<Workload>,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+    /// When all must be well again.
+    pub liveness: Option<Liveness>,
+    /// What must hold, and what must be reached.
+    pub expect: Expect,
+}
+
+impl Scenario {
+    /// Reads a scenario from a file.
+    ///
+    /// # Errors
+    /// [`ScenarioError`] where the file cannot be read or is not a valid scenario; it names file, line and fix.
+    pub fn load(path: &Path) -> Result<Self, ScenarioError> {
+        let name = path.display().to_string();
+        let unreadable = |error| ScenarioError::of_file(&name, Problem::Unreadable(error));
+        let file = File::open(path).map_err(unreadable)?;
+        let mut text = Vec::new();
+        // One byte more than allowed tells a file of the largest size from a larger one.
+        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(unreadable)?;
+        if u64::try_from(text.len()).is_ok_and(|len| len > FILE_BYTES_MAX) {
+            return Err(ScenarioError::of_file(&name, Problem::FileTooLarge { limit: FILE_BYTES_MAX }));
+        }
+        let text = String::from_utf8(text).map_err(|_| ScenarioError::of_file(&name, Problem::NotUtf8))?;
+        Self::parse(&name, &text)
+    }
+
+    /// Reads a scenario from a text; `name` stands for the file in messages.
+    ///
+    /// # Errors
+    /// [`ScenarioError`] where the text is not a valid scenario.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ScenarioError> {
+        if u64::try_from(text.len()).is_ok_and(|len| len > FILE_BYTES_MAX) {
+            return Err(ScenarioError::of_file(name, Problem::FileTooLarge { limit: FILE_BYTES_MAX }));
+        }
+        check::scenario(name, text)
+    }
+
+    /// Returns the same scenario for another executor.
+    ///
+    /// # Errors
+    /// [`ScenarioError`] where that executor cannot model it.
+    pub fn on(&self, executor: Executor) -> Result<Self, ScenarioError> {
+        executor
+            .refuses(self)
+            .map_or(Ok(()), |refusal| Err(ScenarioError::of_file(&self.path, Problem::Refused(refusal))))?;
+        Ok(Self { executor, ..self.clone() })
+    }
+}
+
+/// From the shortest to the longest, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The shortest.
+    pub from: Duration,
+    /// The longest.
+    pub to: Duration,
+}
+
+impl Range {
+    /// Returns both ends.
+    pub const fn ends(self) -> (Duration, Duration) {
+        (self.from, self.to)
+    }
+}
+
+/// What lies between the nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// How long a frame or packet travels.
+    pub latency: Range,
+    /// Who can reach whom.
+    pub topology: Topology,
+    /// Whether nodes find each other by multicast; else each is told its neighbours' addresses.
+    pub multicast: bool,
+}
+
+/// Who can reach whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Topology {
+    /// Everybody everybody; without multicast, each is told the addresses of eight others.
+    Full,
+    /// Each node the one before and the one after it.
+    Line,
+    /// As in a line, and the last the first.
+    Ring,
+}
+
+/// What every node is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeSettings {
+    /// The most links that a node keeps.
+    pub max_peers: u16,
+    /// Jobs that run at the same time.
+    pub max_concurrent_tasks: u16,
+    /// Accepted tasks that may wait or run at the same time.
+    pub queue_tasks_max: u32,
+}
+
+/// What users ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// How many tasks are submitted.
+    pub tasks: u32,
+    /// When the first one is.
+    pub at: Duration,
+    /// The time between two.
+    pub every: Duration,
+    /// How long one takes to compute.
+    pub compute: Range,
+    /// Where they are submitted.
+    pub origin: Target,
+    /// The kind of work.
+    pub kind: TaskKind,
+    /// The input, to which the task's number is added.
+    pub input: String,
+    /// How long a task may take.
+    pub timeout: Duration,
+}
+
+impl Workload {
+    /// Returns when the task of this number is submitted.
+    pub fn submit_at(&self, number: u32) -> Duration {
+        self.at + self.every * number
+    }
+
+    /// Returns the input of the task of this number.
+    pub fn input(&self, number: u32) -> String {
+        format!("{} {number}", self.input)
+    }
+}
+
+/// One node of a scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One that runs at the time, chosen by the seed.
+    Any,
+    /// This one.
+    Node(u32),
+}
+
+/// Something that goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// When; the seed chooses the moment.
+    pub at: Range,
+    /// What.
+    pub kind: FaultKind,
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// A process dies; its sockets close, and some of its unfinished writes get through.
+    Kill {
+        /// Whose.
+        node: Target,
+        /// How long after it starts again, if ever.
+        restart_after: Option<Duration>,
+    },
+    /// Nothing gets from one group to another, and what is sent is lost.
+    Partition {
+        /// The groups; nodes of none reach all.
+        groups: Vec<Vec<u32>>,
+        /// How long it lasts, if not until everything is healed.
+        heal_after: Option<Duration>,
+    },
+    /// A node vanishes without a word, and all of its unfinished writes are lost.
+    PowerLoss {
+        /// Which.
+        node: Target,
+        /// How long after it starts again, if ever.
+        restart_after: Option<Duration>,
+    },
+    /// What one group sends to another waits, and arrives when it is over.
+    Stall {
+        /// The groups; nodes of none reach all.
+        groups: Vec<Vec<u32>>,
+        /// How long it lasts, if not until everything is healed.
+        heal_after: Option<Duration>,
+    },
+}
+
+impl FaultKind {
+    /// Returns the kind's name in a scenario file.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Kill { .. } => "kill",
+            Self::Partition { .. } => "partition",
+            Self::PowerLoss { .. } => "power_loss",
+            Self::Stall { .. } => "stall",
+        }
+    }
+
+    /// Returns how long the fault lasts, if not until everything is healed, or for ever.
+    pub const fn lasts(&self) -> Option<Duration> {
+        match self {
+            Self::Kill { restart_after: lasts, .. }
+            | Self::PowerLoss { restart_after: lasts, .. }
+            | Self::Partition { heal_after: lasts, .. }
+            | Self::Stall { heal_after: lasts, .. } => *lasts,
+        }
+    }
+}
+
+/// When all must be well again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Liveness {
+    /// When the network is healed for good.
+    pub after: Duration,
+    /// How long after that every task must have its outcome and the mesh be whole.
+    pub within: Duration,
+}
+
+/// What must hold, and what must be reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expect {
+    /// Invariants to check after every step.
+    pub always: Vec<&'static str>,
+    /// Events that the run must reach at least once.
+    pub sometimes: Vec<&'static str>,
+    /// How many tasks must end how; those not named may be any number.
+    pub outcomes: BTreeMap<OutcomeKind, u32>,
+}
+
+/// How a submitted task can end, as its user sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutcomeKind {
+    /// Cancelled by a user.
+    Cancelled,
+    /// Ended with an output.
+    Completed,
+    /// Ended with a reason.
+    Failed,
+    /// Accepted, and without an outcome when the run ended.
+    Open,
+    /// Not accepted.
+    Rejected,
+    /// Its time was over.
+    Timeout,
+    /// Its node went away before it answered, or none was there to ask.
+    Unanswered,
+}
+
+impl OutcomeKind {
+    /// Returns the kind of a terminal status; `None` for the others.
+    pub const fn of(status: TaskStatus) -> Option<Self> {
+        match status {
+            TaskStatus::Cancelled => Some(Self::Cancelled),
+            TaskStatus::Completed => Some(Self::Completed),
+            TaskStatus::Failed => Some(Self::Failed),
+            TaskStatus::Timeout => Some(Self::Timeout),
+            TaskStatus::Queued | TaskStatus::Running => None,
+        }
+    }
+}
+
+impl fmt::Display for OutcomeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cancelled => "cancelled",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Open => "open",
+            Self::Rejected => "rejected",
+            Self::Timeout => "timeout",
+            Self::Unanswered => "unanswered",
+        })
+    }
+}
+
+/// The largest scenario file, in bytes.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The most nodes of a scenario.
+pub const NODES_MAX: u32 = 100_000;
+
+/// The most tasks of a scenario.
+pub const TASKS_MAX: u32 = 100_000;
+
+/// The most faults of a scenario.
+pub const FAULTS_MAX: usize = 1_000;
+
+/// The longest time that a scenario simulates, and the longest of any duration in it.
+pub const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The longest input of a task, in bytes, before its number is added.
+pub const INPUT_BYTES_MAX: usize = 64 << 10;

@@ -1,0 +1,348 @@
+//! From what is written in a scenario file to what it means, or to what is wrong with it and where.
+
+use super::error::{Problem, ScenarioError, nearest};
+use super::file::{self, File};
+use super::text::{Period, Periods};
+use super::{
+    DURATION_MAX, Expect, FAULTS_MAX, Fault, FaultKind, INPUT_BYTES_MAX, Liveness, NODES_MAX, Network,
+    NodeSettings, Range, Scenario, TASKS_MAX, Target, Topology, Workload,
+};
+use crate::executor::Executor;
+use crate::{invariants, marks};
+use core::fmt::Display;
+use core::ops::RangeInclusive;
+use core::time::Duration;
+use engine::request::TIMEOUT_RANGE;
+use engine::task::TaskKind;
+use std::collections::BTreeSet;
+use toml::Spanned;
+
+/// Reads and checks a scenario.
+pub(super) fn scenario(path: &str, text: &str) -> Result<Scenario, ScenarioError> {
+    let source = Source { path, text };
+    let file: File = toml::from_str(text).map_err(|error| source.syntax(&error))?;
+    let nodes = source.within("nodes", &file.nodes, 1..=NODES_MAX)?;
+    let duration = file.duration.as_ref().0;
+    if duration.is_zero() {
+        let allowed = format!("longer than 0 and at most {} h", DURATION_MAX.as_secs() / 3600);
+        return Err(source.out_of_range("duration", &file.duration, "0", allowed));
+    }
+    let liveness = file.liveness.as_ref().map(|section| source.liveness(section, duration)).transpose()?;
+    // What happens after this moment could not be waited for.
+    let quiet = liveness.map_or(duration, |liveness| liveness.after);
+    let workload =
+        file.workload.as_ref().map(|section| source.workload(section, nodes, quiet)).transpose()?;
+    let faults = source.faults(&file.fault, nodes, quiet)?;
+    let expect = source.expect(&file.expect)?;
+    let mut scenario = Scenario {
+        path: path.to_owned(),
+        why: why(text),
+        nodes,
+        executor: Executor::EventQueue,
+        chosen: Executor::EventQueue,
+        duration,
+        start: range(file.start.as_ref(), START),
+        network: Network {
+            latency: range(file.network.latency.as_ref(), LATENCY),
+            topology: file.network.topology.unwrap_or(Topology::Full),
+            multicast: file.network.multicast.unwrap_or(true),
+        },
+        disk_latency: range(file.disk.latency.as_ref(), DISK_LATENCY),
+        node: source.node(&file.node)?,
+        workload,
+        faults,
+        liveness,
+        expect,
+    };
+    let wanted = file.executor.as_ref().map(|choice| (*choice.as_ref(), choice.span()));
+    scenario.executor = match wanted {
+        None | Some((file::Choice::Auto, _)) => Executor::suited_to(&scenario),
+        Some((file::Choice::EventQueue, _)) => Executor::EventQueue,
+        Some((file::Choice::Turmoil, _)) => Executor::Turmoil,
+    };
+    scenario.chosen = scenario.executor;
+    match scenario.executor.refuses(&scenario) {
+        None => Ok(scenario),
+        Some(refusal) => {
+            Err(source.at(wanted.map_or(0..0, |(_, span)| span).start, Problem::Refused(refusal)))
+        }
+    }
+}
+
+/// The file that is being read, for messages.
+struct Source<'a> {
+    path: &'a str,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    fn at(&self, offset: usize, problem: Problem) -> ScenarioError {
+        let before = self.text.as_bytes().get(..offset).unwrap_or(self.text.as_bytes());
+        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+        ScenarioError { path: self.path.to_owned(), line: Some(line), problem }
+    }
+
+    /// Turns what the TOML reader says into a message with the nearest known name, where there is one.
+    fn syntax(&self, error: &toml::de::Error) -> ScenarioError {
+        let message = error.message();
+        // serde's wording: unknown field `x`, expected one of `y`, `z`
+        let mut quoted = message.split('`').skip(1).step_by(2);
+        let what = [("unknown field", "key"), ("unknown variant", "value")]
+            .into_iter()
+            .find_map(|(words, what)| message.starts_with(words).then_some(what));
+        let problem = match (what, quoted.next()) {
+            (Some(what), Some(name)) => {
+                Problem::Unknown { what, name: shortened(name), nearest: nearest(name, quoted) }
+            }
+            _ => Problem::Syntax(message.trim().replace('\n', "; ")),
+        };
+        self.at(error.span().map_or(0, |span| span.start), problem)
+    }
+
+    fn out_of_range<T>(
+        &self,
+        key: &'static str,
+        spanned: &Spanned<T>,
+        value: impl Display,
+        allowed: String,
+    ) -> ScenarioError {
+        self.at(spanned.span().start, Problem::OutOfRange { key, value: value.to_string(), allowed })
+    }
+
+    fn within<T: Copy + PartialOrd + Display>(
+        &self,
+        key: &'static str,
+        value: &Spanned<T>,
+        allowed: RangeInclusive<T>,
+    ) -> Result<T, ScenarioError> {
+        if allowed.contains(value.as_ref()) {
+            return Ok(*value.as_ref());
+        }
+        let text = format!("{} to {}", allowed.start(), allowed.end());
+        Err(self.out_of_range(key, value, value.as_ref(), text))
+    }
+
+    fn inconsistent<T>(&self, place: &Spanned<T>, words: String) -> ScenarioError {
+        self.at(place.span().start, Problem::Inconsistent(words))
+    }
+
+    fn unknown(
+        &self,
+        what: &'static str,
+        name: &Spanned<String>,
+        candidates: &[&'static str],
+    ) -> ScenarioError {
+        let nearest = nearest(name.as_ref(), candidates.iter().copied());
+        let name_text = shortened(name.as_ref());
+        self.at(name.span().start, Problem::Unknown { what, name: name_text, nearest })
+    }
+
+    /// Reads a node's name, `n` and its number.
+    fn member(&self, name: &Spanned<String>, nodes: u32) -> Result<u32, ScenarioError> {
+        let number = name.as_ref().strip_prefix('n').and_then(|digits| digits.parse().ok());
+        match number {
+            Some(number) if number < nodes && *name.as_ref() == format!("n{number}") => Ok(number),
+            _ => Err(self.inconsistent(
+                name,
+                format!("no node is called `{}`; there are n0 to n{}", shortened(name.as_ref()), nodes - 1),
+            )),
+        }
+    }
+
+    fn target(&self, name: Option<&Spanned<String>>, nodes: u32) -> Result<Target, ScenarioError> {
+        match name {
+            None => Ok(Target::Any),
+            Some(name) if name.as_ref() == ANY => Ok(Target::Any),
+            Some(name) => self.member(name, nodes).map(Target::Node),
+        }
+    }
+
+    fn node(&self, section: &file::Node) -> Result<NodeSettings, ScenarioError> {
+        let defaults = engine::Config::default();
+        let or = |key, value: &Option<Spanned<u16>>, allowed, default| {
+            value.as_ref().map_or(Ok(default), |value| self.within(key, value, allowed))
+        };
+        Ok(NodeSettings {
+            max_peers: or("max_peers", &section.max_peers, 1..=256, defaults.max_peers)?,
+            max_concurrent_tasks: or(
+                "max_concurrent_tasks",
+                &section.max_concurrent_tasks,
+                1..=1024,
+                defaults.max_concurrent_tasks,
+            )?,
+            queue_tasks_max: match &section.queue_tasks_max {
+                None => defaults.queue_tasks_max,
+                Some(value) => self.within("queue_tasks_max", value, 1..=TASKS_MAX)?,
+            },
+        })
+    }
+
+    fn workload(
+        &self,
+        section: &file::Workload,
+        nodes: u32,
+        quiet: Duration,
+    ) -> Result<Workload, ScenarioError> {
+        let timeout = section.timeout.as_ref().map_or(TIMEOUT, |timeout| timeout.as_ref().0);
+        if let Some(place) = section.timeout.as_ref().filter(|_| !TIMEOUT_RANGE.contains(&timeout)) {
+            let range = format!("{:?} to {:?}", TIMEOUT_RANGE.start(), TIMEOUT_RANGE.end());
+            return Err(self.out_of_range("timeout", place, format!("{timeout:?}"), range));
+        }
+        if let Some(input) = &section.input
+            && input.as_ref().len() > INPUT_BYTES_MAX
+        {
+            let allowed = format!("at most {INPUT_BYTES_MAX} bytes long");
+            return Err(self.out_of_range(
+                "input",
+                input,
+                format!("{} bytes", input.as_ref().len()),
+                allowed,
+            ));
+        }
+        let workload = Workload {
+            tasks: self.within("tasks", &section.tasks, 1..=TASKS_MAX)?,
+            at: section.at.as_ref().map_or(WORK_AT, |at| at.as_ref().0),
+            every: section.every.as_ref().0,
+            compute: section.compute.as_ref().0,
+            origin: self.target(section.origin.as_ref(), nodes)?,
+            kind: section.kind.unwrap_or(TaskKind::Embedding),
+            input: section.input.as_ref().map_or("hello", |input| input.as_ref()).to_owned(),
+            timeout,
+        };
+        let last =
+            workload.every.checked_mul(workload.tasks - 1).and_then(|span| span.checked_add(workload.at));
+        if last.is_none_or(|last| last > quiet) {
+            let words = format!("the last task would be submitted after {quiet:?}, when all must be quiet");
+            return Err(self.inconsistent(&section.tasks, words));
+        }
+        Ok(workload)
+    }
+
+    fn faults(
+        &self,
+        sections: &[Spanned<file::Fault>],
+        nodes: u32,
+        quiet: Duration,
+    ) -> Result<Vec<Fault>, ScenarioError> {
+        if let Some(beyond) = sections.get(FAULTS_MAX) {
+            return Err(self.inconsistent(beyond, format!("more than {FAULTS_MAX} faults")));
+        }
+        sections.iter().map(|section| self.fault(section, nodes, quiet)).collect()
+    }
+
+    fn fault(
+        &self,
+        section: &Spanned<file::Fault>,
+        nodes: u32,
+        quiet: Duration,
+    ) -> Result<Fault, ScenarioError> {
+        let fault = section.as_ref();
+        let at = fault.at.as_ref().0;
+        let period = |value: &Option<Spanned<Period>>| value.as_ref().map(|value| value.as_ref().0);
+        let (restart_after, heal_after) = (period(&fault.restart_after), period(&fault.heal_after));
+        let unused = |key: &str| self.inconsistent(section, format!("this kind of fault takes no `{key}`"));
+        let process = matches!(fault.kind, file::FaultKind::Kill | file::FaultKind::PowerLoss);
+        if process && (fault.groups.is_some() || heal_after.is_some()) {
+            return Err(unused(if fault.groups.is_some() { "groups" } else { "heal_after" }));
+        }
+        if !process && (fault.node.is_some() || restart_after.is_some()) {
+            return Err(unused(if fault.node.is_some() { "node" } else { "restart_after" }));
+        }
+        let node = self.target(fault.node.as_ref(), nodes)?;
+        let groups = || self.groups(section, nodes);
+        let kind = match fault.kind {
+            file::FaultKind::Kill => FaultKind::Kill { node, restart_after },
+            file::FaultKind::Partition => FaultKind::Partition { groups: groups()?, heal_after },
+            file::FaultKind::PowerLoss => FaultKind::PowerLoss { node, restart_after },
+            file::FaultKind::Stall => FaultKind::Stall { groups: groups()?, heal_after },
+        };
+        let ends = at.to.saturating_add(kind.lasts().unwrap_or_default());
+        if ends > quiet {
+            let words =
+                format!("the fault would last until {ends:?}, after {quiet:?}, when all must be quiet");
+            return Err(self.inconsistent(&fault.at, words));
+        }
+        Ok(Fault { at, kind })
+    }
+
+    fn groups(&self, section: &Spanned<file::Fault>, nodes: u32) -> Result<Vec<Vec<u32>>, ScenarioError> {
+        let Some(written) = &section.as_ref().groups else {
+            let words = "this kind of fault needs `groups`, such as [[\"n0\"], [\"n1\", \"n2\"]]".to_owned();
+            return Err(self.inconsistent(section, words));
+        };
+        if written.as_ref().len() < 2 {
+            return Err(self.inconsistent(written, "`groups` needs at least two groups".to_owned()));
+        }
+        let mut seen = BTreeSet::new();
+        let mut groups = Vec::new();
+        for names in written.as_ref() {
+            let mut group = Vec::new();
+            for name in names {
+                let member = self.member(name, nodes)?;
+                if !seen.insert(member) {
+                    return Err(self.inconsistent(name, format!("`n{member}` is in `groups` twice")));
+                }
+                group.push(member);
+            }
+            groups.push(group);
+        }
+        Ok(groups)
+    }
+
+    fn liveness(&self, section: &file::Liveness, duration: Duration) -> Result<Liveness, ScenarioError> {
+        let (after, within) = (section.after.as_ref().0, section.within.as_ref().0);
+        if after.saturating_add(within) > duration {
+            let words = format!("`after` and `within` together are longer than the run of {duration:?}");
+            return Err(self.inconsistent(&section.within, words));
+        }
+        Ok(Liveness { after, within })
+    }
+
+    fn expect(&self, section: &file::Expect) -> Result<Expect, ScenarioError> {
+        let known = |what, names: &[Spanned<String>], candidates: &[&'static str]| {
+            let mut found = Vec::new();
+            for name in names {
+                match candidates.iter().find(|candidate| *candidate == name.as_ref()) {
+                    Some(candidate) => found.push(*candidate),
+                    None => return Err(self.unknown(what, name, candidates)),
+                }
+            }
+            Ok(found)
+        };
+        Ok(Expect {
+            always: match &section.always {
+                None => invariants::NAMES.to_vec(),
+                Some(names) => known("invariant", names, invariants::NAMES)?,
+            },
+            sometimes: known("event", &section.sometimes, marks::NAMES)?,
+            outcomes: section.outcomes.clone(),
+        })
+    }
+}
+
+fn range(written: Option<&Spanned<Periods>>, default: Range) -> Range {
+    written.map_or(default, |written| written.as_ref().0)
+}
+
+/// Returns the comment that a file begins with.
+fn why(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let words = line.strip_prefix('#').unwrap_or_default().trim();
+    words.strip_prefix("Why:").unwrap_or(words).trim().to_owned()
+}
+
+/// Returns as much of a name from outside as fits into a message.
+fn shortened(name: &str) -> String {
+    let mut text: String = name.chars().take(64).collect();
+    if text.len() < name.len() {
+        text.push('…');
+    }
+    text
+}
+
+const ANY: &str = "any";
+const START: Range = Range { from: Duration::ZERO, to: Duration::from_millis(50) };
+const LATENCY: Range = Range { from: Duration::from_millis(1), to: Duration::from_millis(5) };
+const DISK_LATENCY: Range = Range { from: Duration::from_millis(1), to: Duration::from_millis(8) };
+const WORK_AT: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(30);

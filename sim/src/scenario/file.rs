@@ -1,0 +1,123 @@
+//! The scenario file as it is written, before its values are checked against each other.
+
+use super::Topology;
+use super::text::{Period, Periods};
+use engine::task::TaskKind;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use toml::Spanned;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) nodes: Spanned<u32>,
+    #[serde(default)]
+    pub(super) executor: Option<Spanned<Choice>>,
+    pub(super) duration: Spanned<Period>,
+    #[serde(default)]
+    pub(super) start: Option<Spanned<Periods>>,
+    #[serde(default)]
+    pub(super) network: Network,
+    #[serde(default)]
+    pub(super) disk: Disk,
+    #[serde(default)]
+    pub(super) node: Node,
+    #[serde(default)]
+    pub(super) workload: Option<Workload>,
+    #[serde(default)]
+    pub(super) fault: Vec<Spanned<Fault>>,
+    #[serde(default)]
+    pub(super) liveness: Option<Liveness>,
+    #[serde(default)]
+    pub(super) expect: Expect,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Choice {
+    Auto,
+    EventQueue,
+    Turmoil,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Network {
+    pub(super) latency: Option<Spanned<Periods>>,
+    pub(super) topology: Option<Topology>,
+    pub(super) multicast: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Disk {
+    pub(super) latency: Option<Spanned<Periods>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Node {
+    pub(super) max_peers: Option<Spanned<u16>>,
+    pub(super) max_concurrent_tasks: Option<Spanned<u16>>,
+    pub(super) queue_tasks_max: Option<Spanned<u32>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Workload {
+    pub(super) tasks: Spanned<u32>,
+    pub(super) every: Spanned<Period>,
+    pub(super) compute: Spanned<Periods>,
+    #[serde(default)]
+    pub(super) at: Option<Spanned<Period>>,
+    #[serde(default)]
+    pub(super) origin: Option<Spanned<String>>,
+    #[serde(default, rename = "type")]
+    pub(super) kind: Option<TaskKind>,
+    #[serde(default)]
+    pub(super) input: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) timeout: Option<Spanned<Period>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Fault {
+    pub(super) at: Spanned<Periods>,
+    pub(super) kind: FaultKind,
+    #[serde(default)]
+    pub(super) node: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) groups: Option<Spanned<Vec<Vec<Spanned<String>>>>>,
+    #[serde(default)]
+    pub(super) restart_after: Option<Spanned<Period>>,
+    #[serde(default)]
+    pub(super) heal_after: Option<Spanned<Period>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum FaultKind {
+    Kill,
+    Partition,
+    PowerLoss,
+    Stall,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Liveness {
+    pub(super) after: Spanned<Period>,
+    pub(super) within: Spanned<Period>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Expect {
+    #[serde(default)]
+    pub(super) always: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    pub(super) sometimes: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) outcomes: BTreeMap<super::OutcomeKind, u32>,
+}

@@ -1,0 +1,91 @@
+//! Durations as people write them: `200ms`, and `1ms..5ms` for a range.
+
+use super::{DURATION_MAX, Range};
+use core::fmt;
+use core::time::Duration;
+use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+
+/// A duration in a scenario file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Period(pub(super) Duration);
+
+/// A range of durations in a scenario file; a single duration is a range of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Periods(pub(super) Range);
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Period;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration such as \"200ms\", with one of the units us, ms, s, m, h")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Period, E> {
+                let invalid = || E::invalid_value(Unexpected::Str(text), &self);
+                duration(text).ok_or_else(invalid).map(Period)
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Periods {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Periods;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration such as \"200ms\" or a range such as \"1ms..5ms\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Periods, E> {
+                let invalid = || E::invalid_value(Unexpected::Str(text), &self);
+                let (from, to) = text.split_once("..").unwrap_or((text, text));
+                let from = duration(from).ok_or_else(invalid)?;
+                let to = duration(to).filter(|&to| from <= to).ok_or_else(invalid)?;
+                Ok(Periods(Range { from, to }))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// Reads a whole number with a unit; `None` where it is not one, or longer than allowed.
+fn duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let micros: u64 = match unit {
+        "us" => 1,
+        "ms" => 1_000,
+        "s" => 1_000_000,
+        "m" => 60_000_000,
+        "h" => 3_600_000_000,
+        _ => return None,
+    };
+    let duration = Duration::from_micros(number.parse::<u64>().ok()?.checked_mul(micros)?);
+    (duration <= DURATION_MAX).then_some(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_with_a_unit_are_read() {
+        assert_eq!(duration("200ms"), Some(Duration::from_millis(200)));
+        assert_eq!(duration(" 7h "), Some(Duration::from_secs(7 * 3600)));
+        assert_eq!(duration("0us"), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn anything_else_is_not() {
+        for text in ["", "ms", "1", "1.5s", "-1s", "1 s", "99999999999999999999s", "8000000h", "1sé", "é"] {
+            assert_eq!(duration(text), None, "{text:?}");
+        }
+    }
+}

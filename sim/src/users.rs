@@ -1,0 +1,109 @@
+//! The people of a simulated world: they submit tasks, wait for the outcomes, and ask again when the node
+//! that they had asked was away.
+
+use crate::cluster::NodeIndex;
+use crate::scenario::{OutcomeKind, Workload};
+use engine::request::{Answer, Request, Response};
+use engine::task::TaskSpec;
+use engine::{Rejection, TaskId};
+use std::collections::BTreeMap;
+
+/// What each user knows of the own task.
+#[derive(Debug)]
+pub(crate) struct Users {
+    workload: Option<Workload>,
+    tasks: Vec<Known>,
+}
+
+#[derive(Clone, Debug)]
+enum Known {
+    Accepted { task: TaskId, at: NodeIndex },
+    Ended(OutcomeKind),
+    Nothing,
+    Rejected(Rejection),
+}
+
+impl Users {
+    pub(crate) fn new(workload: Option<Workload>) -> Self {
+        let tasks = workload.as_ref().map_or(0, |workload| workload.tasks as usize);
+        Self { workload, tasks: vec![Known::Nothing; tasks] }
+    }
+
+    /// Returns the request that submits a task; `None` where there is no such task.
+    pub(crate) fn submission(&self, number: u32) -> Option<Request> {
+        let workload = self.workload.as_ref()?;
+        Some(Request::Submit(TaskSpec {
+            kind: workload.kind,
+            model: None,
+            input: workload.input(number),
+            timeout: workload.timeout,
+            max_tokens: 16,
+        }))
+    }
+
+    /// Takes the answer to a submission; returns the task to wait for, if it was accepted.
+    pub(crate) fn submitted(&mut self, number: u32, at: NodeIndex, answer: &Answer) -> Option<TaskId> {
+        let known = self.tasks.get_mut(number as usize)?;
+        match answer {
+            Ok(Response::Submitted(task)) => {
+                *known = Known::Accepted { task: *task, at };
+                Some(*task)
+            }
+            Ok(_) => None,
+            Err(rejection) => {
+                *known = Known::Rejected(rejection.clone());
+                None
+            }
+        }
+    }
+
+    /// Takes the answer to a wait; returns the task where it makes sense to ask again later.
+    pub(crate) fn awaited(&mut self, number: u32, answer: &Answer) -> Option<TaskId> {
+        let known = self.tasks.get_mut(number as usize)?;
+        if let Ok(Response::Task(view)) = answer
+            && let Some(outcome) = OutcomeKind::of(view.status)
+        {
+            *known = Known::Ended(outcome);
+        }
+        match known {
+            Known::Accepted { task, .. } => Some(*task),
+            Known::Ended(_) | Known::Nothing | Known::Rejected(_) => None,
+        }
+    }
+
+    /// Returns the tasks that users still wait for at a node.
+    pub(crate) fn waiting_at(&self, node: NodeIndex) -> Vec<(u32, TaskId)> {
+        let numbered = (0_u32..).zip(&self.tasks);
+        numbered
+            .filter_map(|(number, known)| match known {
+                Known::Accepted { task, at } if *at == node => Some((number, *task)),
+                Known::Accepted { .. } | Known::Ended(_) | Known::Nothing | Known::Rejected(_) => None,
+            })
+            .collect()
+    }
+
+    /// Returns how each task ended for its user.
+    pub(crate) fn outcomes(&self) -> Vec<OutcomeKind> {
+        let outcome = |known: &Known| match known {
+            Known::Accepted { .. } => OutcomeKind::Open,
+            Known::Ended(outcome) => *outcome,
+            Known::Nothing => OutcomeKind::Unanswered,
+            Known::Rejected(_) => OutcomeKind::Rejected,
+        };
+        self.tasks.iter().map(outcome).collect()
+    }
+
+    /// Returns how many tasks were rejected for what reason.
+    pub(crate) fn rejections(&self) -> BTreeMap<&'static str, u32> {
+        let mut counts = BTreeMap::new();
+        for known in &self.tasks {
+            if let Known::Rejected(rejection) = known {
+                *counts.entry(rejection.code()).or_default() += 1;
+            }
+        }
+        counts
+    }
+}
+
+/// How long a user who got no outcome waits before asking again.
+pub(crate) const ASK_AGAIN_AFTER: core::time::Duration = core::time::Duration::from_secs(1);

@@ -1,0 +1,128 @@
+//! A scenario that is wrong is refused, with the line and what to do about it.
+
+use sim::Scenario;
+
+/// A line that replaces another, and what is said about it.
+fn said(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    match Scenario::parse("bad.toml", &GOOD.replacen(from, to, 1)) {
+        Ok(_) => "accepted".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn the_good_one_is_accepted() {
+    let scenario = Scenario::parse("good.toml", GOOD).unwrap();
+    assert_eq!(scenario.why, "it shows every section.");
+    assert_eq!(scenario.faults.len(), 2);
+}
+
+#[test]
+fn typos_get_the_nearest_name() {
+    let cases = [
+        ("latency", "latncy"),
+        ("[workload]", "[wrokload]"),
+        ("restart_after", "restartafter"),
+        ("\"power_loss\"", "\"powerloss\""),
+        ("\"turmoil\"", "\"tumoil\""),
+        ("one_terminal_outcome", "one_terminal_outcom"),
+        ("task_reassigned", "task_reasigned"),
+        ("\"line\"", "\"lien\""),
+        ("completed", "complete"),
+        ("\"n1\"", "\"worker\""),
+        ("\"n1\"", "\"n9\""),
+        ("\"n1\"", "\"n01\""),
+        ("nodes", "zzzzzz"),
+    ];
+    let all: Vec<String> = cases.iter().map(|(from, to)| said(from, to)).collect();
+    insta::assert_snapshot!(all.join("\n"));
+}
+
+#[test]
+fn values_outside_their_range_are_refused() {
+    let cases = [
+        ("nodes = 3", "nodes = 0"),
+        ("nodes = 3", "nodes = 100001"),
+        ("nodes = 3", "nodes = 51"),
+        ("nodes = 3", "nodes = \"three\""),
+        ("nodes = 3", "nodes = 3\nnodes = 4"),
+        ("tasks = 20", "tasks = 4000000000"),
+        ("tasks = 20", "tasks = 99999"),
+        ("\"60s\"", "\"60\""),
+        ("\"60s\"", "\"0s\""),
+        ("\"60s\"", "\"9999999h\""),
+        ("\"1ms..5ms\"", "\"5ms..1ms\""),
+        ("\"1ms..5ms\"", "7"),
+        ("max_peers = 8", "max_peers = 257"),
+        ("at = \"5s\"", "at = \"55s\""),
+        ("restart_after = \"10s\"", "heal_after = \"10s\""),
+        ("[[\"n0\"], [\"n2\"]]", "[[\"n0\", \"n2\"]]"),
+        ("[[\"n0\"], [\"n2\"]]", "[[\"n0\"], [\"n0\"]]"),
+        ("within = \"20s\"", "within = \"31s\""),
+        ("timeout = \"40s\"", "timeout = \"4h\""),
+        ("kind = \"partition\"", "kind = \"stall\""),
+        ("[network]", "[network"),
+    ];
+    let all: Vec<String> = cases.iter().map(|(from, to)| said(from, to)).collect();
+    insta::assert_snapshot!(all.join("\n"));
+}
+
+#[test]
+fn files_that_are_none_are_refused() {
+    let folder = std::env::temp_dir().join(format!("sim-bad-scenarios-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let said = |bytes: &[u8]| {
+        let file = folder.join("bad.toml");
+        std::fs::write(&file, bytes).unwrap();
+        let error = Scenario::load(&file).unwrap_err();
+        error.problem.to_string()
+    };
+    assert_eq!(said(&vec![b'#'; (1 << 20) + 1]), "the file is larger than the 1048576 bytes allowed");
+    assert_eq!(said(b"nodes = \"\xff\""), "the file is not UTF-8 text");
+    assert!(
+        Scenario::load(&folder.join("none.toml")).unwrap_err().to_string().contains("cannot read the file")
+    );
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+const GOOD: &str = r#"# Why: it shows every section.
+nodes = 3
+executor = "turmoil"
+duration = "60s"
+
+[network]
+latency = "1ms..5ms"
+topology = "line"
+multicast = true
+
+[node]
+max_peers = 8
+
+[workload]
+tasks = 20
+every = "200ms"
+compute = "300ms..2s"
+timeout = "40s"
+
+[[fault]]
+at = "5s"
+kind = "power_loss"
+node = "n1"
+restart_after = "10s"
+
+[[fault]]
+at = "6s"
+kind = "partition"
+groups = [["n0"], ["n2"]]
+heal_after = "3s"
+
+[liveness]
+after = "30s"
+within = "20s"
+
+[expect]
+always = ["one_terminal_outcome", "durable_before_acknowledged"]
+sometimes = ["task_reassigned"]
+outcomes = { completed = 20 }
+"#;
