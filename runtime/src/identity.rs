@@ -6,16 +6,32 @@
 use crate::home::{self, Home};
 use engine::{Identity, NodeId};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+/// A node's identity together with the secret behind it. Its `Debug` shows the id only.
+#[derive(Clone)]
+pub struct NodeKey {
+    /// The identity that the engine signs with.
+    pub identity: Identity,
+    /// The Ed25519 secret (RFC 8032), for the transport to prove the identity with.
+    pub secret: [u8; 32],
+}
+
+impl fmt::Debug for NodeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeKey({})", self.identity.node_id())
+    }
+}
+
 /// Loads the identity of a home, or makes one where there is none.
 ///
 /// # Errors
 /// [`IdentityError`] where the file cannot be used; its `hint` says what to do.
-pub fn load_or_create(home: &Home) -> Result<Identity, IdentityError> {
+pub fn load_or_create(home: &Home) -> Result<NodeKey, IdentityError> {
     let path = home.identity_file();
     match File::open(&path) {
         Ok(file) => load(&path, file),
@@ -47,7 +63,7 @@ fn create(path: &Path) -> Result<(), IdentityError> {
     Ok(())
 }
 
-fn load(path: &Path, file: File) -> Result<Identity, IdentityError> {
+fn load(path: &Path, file: File) -> Result<NodeKey, IdentityError> {
     let metadata = file.metadata().map_err(|source| IdentityError::io(path, source))?;
     let mode = metadata.permissions().mode() & 0o777;
     if !metadata.is_file() {
@@ -70,7 +86,7 @@ fn load(path: &Path, file: File) -> Result<Identity, IdentityError> {
     // The parser's own message could quote the secret, so it is left out.
     let file: KeyFile =
         serde_json::from_str(&text).map_err(|_| IdentityError::damaged(path, Damage::NotAKeyFile))?;
-    file.identity().map_err(|damage| IdentityError::damaged(path, damage))
+    file.node_key().map_err(|damage| IdentityError::damaged(path, damage))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -84,15 +100,16 @@ struct KeyFile {
 }
 
 impl KeyFile {
-    fn identity(&self) -> Result<Identity, Damage> {
+    fn node_key(&self) -> Result<NodeKey, Damage> {
         if self.version != VERSION || self.algorithm != ALGORITHM {
             return Err(Damage::Version);
         }
-        let identity = Identity::from_secret(&unhex(&self.secret_key).ok_or(Damage::NotAKeyFile)?);
+        let secret = unhex(&self.secret_key).ok_or(Damage::NotAKeyFile)?;
+        let identity = Identity::from_secret(&secret);
         if unhex(&self.public_key) != Some(identity.public_key().0) || self.node_id != identity.node_id() {
             return Err(Damage::Mismatch);
         }
-        Ok(identity)
+        Ok(NodeKey { identity, secret })
     }
 }
 
@@ -199,9 +216,9 @@ mod tests {
     #[test]
     fn a_thousand_starts_find_the_same_identity() {
         let (_directory, home) = home();
-        let first = load_or_create(&home).unwrap().node_id();
+        let first = load_or_create(&home).unwrap().identity.node_id();
         let text = fs::read(home.identity_file()).unwrap();
-        assert!((0..1000).all(|_| load_or_create(&home).unwrap().node_id() == first));
+        assert!((0..1000).all(|_| load_or_create(&home).unwrap().identity.node_id() == first));
         assert_eq!(fs::read(home.identity_file()).unwrap(), text);
         assert_eq!(fs::metadata(home.identity_file()).unwrap().permissions().mode() & 0o777, 0o600);
     }
@@ -211,7 +228,7 @@ mod tests {
         let (_directory, home) = home();
         let ids: Vec<NodeId> = std::thread::scope(|scope| {
             let starters: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| load_or_create(&home).unwrap().node_id())).collect();
+                (0..8).map(|_| scope.spawn(|| load_or_create(&home).unwrap().identity.node_id())).collect();
             starters.into_iter().map(|starter| starter.join().unwrap()).collect()
         });
         assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
