@@ -139,12 +139,7 @@ impl Home {
     /// # Errors
     /// Whatever the file system says, other than that a file is not there.
     pub fn clear_run(&self) -> io::Result<()> {
-        [self.info_file(), self.ready_file(), self.token_file()].iter().try_for_each(|path| {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                Ok(()) | Err(_) => Ok(()),
-            }
-        })
+        [self.info_file(), self.ready_file(), self.token_file()].iter().try_for_each(|path| remove_file(path))
     }
 }
 
@@ -170,7 +165,7 @@ pub enum Holder {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process has it.
-    #[error("already running{}", .pid.map_or_else(String::new, |pid| format!(" (pid {pid})")))]
+    #[error("the node of this home is already running{}", .pid.map_or_else(String::new, |pid| format!(" (pid {pid})")))]
     Held {
         /// Which one.
         pid: Option<u32>,
@@ -222,6 +217,17 @@ pub fn create_file(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
         Ok(()) => sync_directory(path).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// Removes a file; one that is not there is as good as removed.
+///
+/// # Errors
+/// Whatever else the file system says.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -16,6 +16,10 @@ pub mod logging;
 #[cfg(feature = "libp2p")]
 pub mod multicast;
 pub mod ports;
+#[cfg(feature = "http")]
+pub mod registry;
+#[cfg(all(feature = "http", feature = "libp2p", feature = "redb", feature = "embedded-model"))]
+pub mod service;
 pub mod store;
 #[cfg(feature = "libp2p")]
 pub mod transport;

@@ -81,18 +81,18 @@ fn every_field_can_be_set_by_its_variable_and_in_toml() {
         "network" | "storage_path" => fixture.variable(field.variable, "elsewhere"),
         "log_level" => fixture.variable(field.variable, "debug"),
         "discovery" => fixture.variable(field.variable, "false"),
-        _ => fixture.variable(field.variable, "1024").variable("P2P_AI_MAX_CONCURRENT_TASKS", "256"),
+        "network_port" | "api_port" | "max_memory_mb" => fixture.variable(field.variable, "1024"),
+        _ => fixture.variable(field.variable, "200"),
     });
-    fixture
-        .overrides
-        .environment
-        .retain(|(name, value)| name != "P2P_AI_MAX_CONCURRENT_TASKS" || value == "256");
     fixture.overrides.config_file = Some(path);
     let settings = fixture.load().unwrap().settings;
     assert_eq!(settings.bootstrap_peers, vec!["127.0.0.1:9001".parse().unwrap()]);
     assert_eq!(settings.interfaces, vec!["lo", "eth0"]);
     assert_eq!((settings.network.as_str(), settings.discovery), ("elsewhere", false));
     assert_eq!((settings.log_level, settings.max_peers), (LogLevel::Debug, 7));
+    assert_eq!((settings.network_port, settings.api_port, settings.max_memory_mb), (1024, 1024, 1024));
+    assert_eq!((settings.max_concurrent_tasks, settings.health_check_interval_secs), (200, 200));
+    assert!(settings.storage_path.ends_with("elsewhere"));
     assert!(!fixture.home.config_file().exists(), "a named file stands in for the home's own");
 }
 

@@ -151,11 +151,8 @@ impl Server {
 
     async fn request(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> (u16, String, Value) {
         let port = self.address.port();
-        let host = if headers.starts_with("Host: ") {
-            String::new()
-        } else {
-            format!("Host: 127.0.0.1:{port}\r\n")
-        };
+        let host =
+            if headers.starts_with("Host: ") { String::new() } else { format!("Host: 127.0.0.1:{port}\r\n") };
         let length = body.len();
         let mut bytes = format!(
             "{method} {path} HTTP/1.1\r\n{host}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n"
