@@ -39,7 +39,7 @@ start = "0s..10s"
 multicast = false
 latency = "5ms..50ms"
 [node]
-max_peers = 16
+max_peers = 32
 [expect]
 always = []
 "#;

@@ -200,7 +200,8 @@ impl Peers {
             self.handle_fault(link, PeerFault::HelloOutOfOrder);
             return false;
         }
-        let (node, dialled) = (entry.node, entry.target.is_some());
+        let (node, target) = (entry.node, entry.target);
+        let dialled = target.is_some();
         if hello.network != self.network {
             self.refuse(link, RefuseReason::OtherNetwork);
             return false;
@@ -213,6 +214,7 @@ impl Peers {
             let restarted =
                 self.links.get(&older).is_some_and(|older| older.incarnation != hello.incarnation);
             if !restarted && !self.replaces(older, link) {
+                self.candidates.handle_unneeded(now, node, target, rng);
                 self.refuse(link, RefuseReason::Duplicate);
                 self.facts.push(Fact::Doubt(older));
                 return false;
@@ -220,6 +222,7 @@ impl Peers {
             let reason = if restarted { LinkDownReason::Restarted } else { LinkDownReason::Duplicate };
             self.close(older, reason);
         } else if self.by_node.len() >= self.max_peers {
+            self.candidates.handle_unneeded(now, node, target, rng);
             self.refuse(link, RefuseReason::Full);
             return false;
         }

@@ -9,7 +9,17 @@ use std::process::Command;
 #[test]
 fn no_dependency_does_input_or_output() {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--package", "engine", "--edges", "normal", "--prefix", "none", "--locked", "--offline"])
+        .args([
+            "tree",
+            "--package",
+            "engine",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--locked",
+            "--offline",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
@@ -24,7 +34,8 @@ fn no_dependency_does_input_or_output() {
 
 #[test]
 fn no_source_names_the_outside() {
-    let banned = ["std::net", "std::thread", "std::fs", "std::io", "std::env", "std::time", "HashMap", "HashSet"];
+    let banned =
+        ["std::net", "std::thread", "std::fs", "std::io", "std::env", "std::time", "HashMap", "HashSet"];
     let mut files = Vec::new();
     collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
     assert!(files.len() > 20, "the sources were found");

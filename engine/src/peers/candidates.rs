@@ -126,6 +126,23 @@ impl Candidates {
         entry.due = now.after(rng.between(pause * 3 / 4, pause * 5 / 4));
     }
 
+    /// Takes note that a dial led to a node to which no further link is wanted now: who it is is known from now on,
+    /// and the next dial is not at once.
+    pub(super) fn handle_unneeded(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        target: Option<Target>,
+        rng: &mut Rng,
+    ) {
+        let Some(target) = target else { return };
+        if let Some(entry) = self.entries.get_mut(&target) {
+            entry.node = Some(node);
+            entry.known_at = now;
+        }
+        self.handle_failure(now, target, None, rng);
+    }
+
     /// Takes note that a node and this one cannot be peers.
     pub(super) fn handle_refused(&mut self, node: NodeId, target: Option<Target>) {
         for target in [target, Some(Target::Node(node))].into_iter().flatten() {

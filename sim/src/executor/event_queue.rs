@@ -161,9 +161,12 @@ impl EventQueue {
         self.observer.trace.inputs + self.observer.trace.outputs
     }
 
-    /// Says what keeps the mesh from being whole; `None` where every node knows every other.
+    /// Says what keeps the mesh from being whole; `None` where every node runs and knows every other.
     pub fn not_whole(&self) -> Option<String> {
-        self.observer.unmet()
+        match self.hosts.iter().position(|host| host.node.is_none()) {
+            Some(node) => Some(format!("n{node} does not run")),
+            None => self.observer.unmet(),
+        }
     }
 
     fn happen(&mut self, happening: Happening) {

@@ -1,0 +1,81 @@
+//! The encoder against another one: candle-transformers' BERT, on the same weights widened to f32.
+//!
+//! The golden vectors tell how much 8 bits cost; this tells that nothing else does.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::bert::{BertModel, Config};
+use runtime::inference::Model;
+use safetensors::tensor::{Dtype, SafeTensors};
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn the_encoder_computes_what_candle_transformers_does() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/all-MiniLM-L6-v2");
+    let file = fs::read(folder.join("model.safetensors")).unwrap();
+    let ours = Model::load(&file).unwrap();
+    let theirs = oracle(&file);
+    for text in
+        ["hello world", "Ein Knoten fällt aus.", "a", "!", "one two three four five six seven eight nine"]
+    {
+        let ids = ours.tokenize(text).unwrap();
+        let vector = ours.embed(&[&ids]).unwrap().remove(0);
+        let expected = embed(&theirs, &ids);
+        let furthest =
+            vector.iter().zip(&expected).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
+        assert!(furthest < 1e-4, "{text:?} is off by {furthest}");
+    }
+}
+
+fn oracle(file: &[u8]) -> BertModel {
+    let tensors = SafeTensors::deserialize(file).unwrap();
+    let config: Config = serde_json::from_slice(tensors.tensor("config.json").unwrap().data()).unwrap();
+    let mut widened = HashMap::new();
+    for name in tensors.names() {
+        let tensor = tensors.tensor(name).unwrap();
+        let shape = tensor.shape().to_vec();
+        let values = match tensor.dtype() {
+            Dtype::F32 => floats(tensor.data()),
+            Dtype::I8 => widen(&tensors, name),
+            _ => continue,
+        };
+        widened.insert(name.to_owned(), Tensor::from_vec(values, shape, &Device::Cpu).unwrap());
+    }
+    BertModel::load(VarBuilder::from_tensors(widened, DType::F32, &Device::Cpu), &config).unwrap()
+}
+
+/// An s8 matrix times the scales of its rows, and the weights that stand beside it.
+fn widen(tensors: &SafeTensors<'_>, name: &str) -> Vec<f32> {
+    let matrix = tensors.tensor(name).unwrap();
+    let columns = matrix.shape()[1];
+    let scales = floats(tensors.tensor(&format!("{name}.scale")).unwrap().data());
+    let signed = matrix.data().iter().map(|byte| f32::from(i8::from_ne_bytes([*byte])));
+    let mut values: Vec<f32> = signed.enumerate().map(|(at, value)| value * scales[at / columns]).collect();
+    if let Ok(outliers) = tensors.tensor(&format!("{name}.outliers")) {
+        let places = tensors.tensor(&format!("{name}.places")).unwrap();
+        let (places, _) = places.data().as_chunks::<4>();
+        let places: Vec<usize> =
+            places.iter().map(|place| usize::try_from(u32::from_le_bytes(*place)).unwrap()).collect();
+        for (value, place) in floats(outliers.data()).into_iter().zip(places.chunks_exact(2)) {
+            values[place[0] * columns + place[1]] = value;
+        }
+    }
+    values
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+/// The mean over the tokens, of unit length.
+fn embed(model: &BertModel, ids: &[u32]) -> Vec<f32> {
+    let ids = Tensor::new(ids, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+    let hidden = model.forward(&ids, &ids.zeros_like().unwrap(), None).unwrap();
+    let mean = hidden.squeeze(0).unwrap().mean(0).unwrap().to_vec1::<f32>().unwrap();
+    let length = mean.iter().map(|value| value * value).sum::<f32>().sqrt();
+    mean.into_iter().map(|value| value / length).collect()
+}
