@@ -5,7 +5,7 @@
 //! is there while a path of such edges leads to it. So a node that died vanishes everywhere as soon as its neighbours
 //! notice: nobody can advertise for another, and no list anywhere needs its own idea of who is alive.
 
-use crate::identity::{Domain, Identity};
+use crate::identity::{Domain, GoodSignatures, Identity};
 use crate::ids::NodeId;
 use crate::time::Instant;
 use crate::wire::{Advert, Bytes, SignedAdvert};
@@ -39,17 +39,21 @@ pub(crate) struct Forged;
 pub(crate) struct Membership {
     me: NodeId,
     identity: Identity,
+    good: GoodSignatures,
     own: Advert,
     own_signed: SignedAdvert,
     /// When the node's own advert must be signed anew.
     own_due: Option<Instant>,
     own_signed_at: Instant,
+    /// The pause after the last advert of this node; it grows while changes go on.
+    own_pause: Duration,
     /// Everybody else's, reachable or not.
     adverts: BTreeMap<NodeId, Held>,
     /// Reachable members besides this node.
     routes: BTreeMap<NodeId, Route>,
     /// When the routes must be found anew, where something changed since they were.
     routes_due: Option<Instant>,
+    routes_found_at: Instant,
     digest: u64,
     /// What each neighbour is still to be told.
     outbox: BTreeMap<NodeId, BTreeSet<NodeId>>,
@@ -82,20 +86,28 @@ impl Membership {
         Self {
             me,
             identity,
+            good: GoodSignatures::default(),
             digest: mix(me, own.sequence),
             own,
             own_signed,
             own_due: None,
             own_signed_at: now,
+            own_pause: OWN_PAUSE_MIN,
             adverts: BTreeMap::new(),
             routes: BTreeMap::new(),
             routes_due: None,
+            routes_found_at: now,
             outbox: BTreeMap::new(),
             flush_at: None,
             differing: BTreeSet::new(),
             compared: BTreeMap::new(),
             facts: Vec::new(),
         }
+    }
+
+    /// Shares what is known of good signatures with other nodes of this process.
+    pub(crate) fn share_signatures(&mut self, good: GoodSignatures) {
+        self.good = good;
     }
 
     /// Returns this node's own signed advert.
@@ -202,6 +214,8 @@ impl Membership {
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.own_due.is_some_and(|due| due <= now) {
             self.own_due = None;
+            let calm = now.since(self.own_signed_at) > OWN_PAUSE_MAX;
+            self.own_pause = if calm { OWN_PAUSE_MIN } else { (self.own_pause * 2).min(OWN_PAUSE_MAX) };
             self.own.sequence = self.own.sequence.saturating_add(1);
             self.own_signed = sign(&self.identity, &self.own);
             self.own_signed_at = now;
@@ -211,6 +225,7 @@ impl Membership {
         }
         if self.routes_due.is_some_and(|due| due <= now) {
             self.routes_due = None;
+            self.routes_found_at = now;
             self.refresh_routes(now);
         }
     }
@@ -297,7 +312,7 @@ impl Membership {
             let mut signature = [0; 64];
             signature[..32].copy_from_slice(&signed.signature.0);
             signature[32..].copy_from_slice(&signed.signature.1);
-            if !advert.key.verifies(Domain::Advert, &signed.body.0, &signature) {
+            if !self.good.check(&advert.key, Domain::Advert, &signed.body.0, &signature) {
                 return Err(Forged);
             }
         }
@@ -318,7 +333,10 @@ impl Membership {
         let before = self.adverts.get(&member);
         let unreachable_since = before.map_or(Some(now), |held| held.unreachable_since);
         if before.is_none_or(|held| held.advert.links != advert.links) {
-            self.routes_due.get_or_insert_with(|| now.after(FLUSH_DELAY));
+            // The search takes time in proportion to the members, and so do the pauses between searches.
+            let members = u32::try_from(self.adverts.len()).unwrap_or(u32::MAX);
+            let earliest = self.routes_found_at.after(SEARCH_PAUSE_EACH.saturating_mul(members));
+            self.routes_due.get_or_insert_with(|| earliest.max(now.after(FLUSH_DELAY)));
         }
         let reachable = before.filter(|held| held.unreachable_since.is_none());
         if let Some(held) = reachable {
@@ -358,8 +376,8 @@ impl Membership {
     }
 
     fn touch_own(&mut self, now: Instant) {
-        // The first change goes out at once, those that follow it together.
-        let earliest = self.own_signed_at.after(OWN_PAUSE);
+        // The first change goes out at once, those that follow it together and ever more rarely.
+        let earliest = self.own_signed_at.after(self.own_pause);
         self.own_due.get_or_insert_with(|| earliest.max(now.after(OWN_DELAY)));
     }
 
@@ -482,10 +500,14 @@ const MEMBERS_MAX: usize = 16_384;
 const BATCH_BYTES: usize = 32 << 10;
 /// How long changes wait for company before they are sent on.
 const FLUSH_DELAY: Duration = Duration::from_millis(10);
+/// The pause between two searches for paths, for each member held.
+const SEARCH_PAUSE_EACH: Duration = Duration::from_micros(50);
 /// How long a change of this node's own advert waits for company.
 const OWN_DELAY: Duration = Duration::from_millis(5);
-/// The pause between two adverts of this node.
-const OWN_PAUSE: Duration = Duration::from_millis(100);
+/// The pause after the first advert of this node that follows a time of calm.
+const OWN_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// The longest pause between two adverts of this node, and how long a time of calm is.
+const OWN_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The pause between two comparisons with one neighbour.
 const COMPARE_PAUSE: Duration = Duration::from_secs(1);
 /// How long the advert of a member that is gone is held, so that an old copy of it is recognised as old.

@@ -15,7 +15,7 @@ use crate::discovery::Discovery;
 use crate::error::WriteError;
 use crate::event::Event;
 use crate::heartbeat::Heartbeat;
-use crate::identity::{Domain, Identity};
+use crate::identity::{Domain, GoodSignatures, Identity};
 use crate::ids::{LinkId, NodeId, RequestId, TaskId, TraceId, WriteId};
 use crate::input::{Input, Interface};
 use crate::lifecycle::State;
@@ -192,6 +192,11 @@ impl Node {
         }
         node.write(vec![Record::Probe], Promise::SelfCheck);
         node
+    }
+
+    /// Shares with other nodes of this process what is known of good signatures; the outcome of no check changes.
+    pub fn share_signatures(&mut self, good: GoodSignatures) {
+        self.membership.share_signatures(good);
     }
 
     /// Takes in what happened. Never fails: what makes no sense is ignored.

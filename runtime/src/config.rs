@@ -1,1 +1,424 @@
-//! What a user can set, checked as a whole.
+//! What a user can set, gathered from flags, environment, file and defaults, and checked as a whole.
+//!
+//! The first of these that names a field wins: flag, `P2P_AI_*` variable, file, default. Every value given
+//! anywhere is checked, overridden or not, and all that is wrong is reported together: [`Settings`] that exist
+//! are valid.
+
+mod field;
+
+pub use field::{FIELDS, Field, Kind};
+
+use crate::home::{self, Home};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The checked settings of one node, by the names that users know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Where peers connect.
+    pub network_port: u16,
+    /// Where the control API answers, on loopback.
+    pub api_port: u16,
+    /// The most links to keep.
+    pub max_peers: u16,
+    /// Where tasks and results are kept; absolute.
+    pub storage_path: PathBuf,
+    /// How often the node looks after its own health.
+    pub health_check_interval_secs: u32,
+    /// What the node may use of memory.
+    pub max_memory_mb: u32,
+    /// The least severe log lines to write.
+    pub log_level: LogLevel,
+    /// Addresses to dial besides those discovered.
+    pub bootstrap_peers: Vec<SocketAddr>,
+    /// The name of the network.
+    pub network: String,
+    /// Whether to announce this node and to look for others by mDNS.
+    pub discovery: bool,
+    /// Names of the interfaces to discover nodes on; empty for all.
+    pub interfaces: Vec<String>,
+    /// Jobs that run at the same time.
+    pub max_concurrent_tasks: u16,
+}
+
+impl Settings {
+    /// Returns what the engine wants to know; its `models` are left to whoever has them.
+    pub fn engine_config(&self) -> engine::Config {
+        engine::Config {
+            network: self.network.clone(),
+            max_peers: self.max_peers,
+            discovery: self.discovery,
+            bootstrap_peers: self.bootstrap_peers.clone(),
+            max_concurrent_tasks: self.max_concurrent_tasks,
+            ..engine::Config::default()
+        }
+    }
+}
+
+/// How severe a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum LogLevel {
+    /// Every message.
+    Trace,
+    /// What helps to find a fault.
+    Debug,
+    /// Events in the life of the node.
+    Info,
+    /// What somebody should look at.
+    Warn,
+    /// What kept the node from doing its work.
+    Error,
+}
+
+/// Where a value came from, weakest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody set it.
+    Default,
+    /// The home's own configuration file.
+    HomeFile(PathBuf),
+    /// The file that `--config` names.
+    NamedFile(PathBuf),
+    /// An environment variable.
+    Environment(&'static str),
+    /// A command-line flag.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::HomeFile(path) | Self::NamedFile(path) => write!(f, "{}", path.display()),
+            Self::Environment(variable) => write!(f, "environment variable {variable}"),
+            Self::Flag(flag) => write!(f, "flag {flag}"),
+        }
+    }
+}
+
+/// Settings together with where each came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// The settings.
+    pub settings: Settings,
+    /// The source of each field's value, by the field's name.
+    pub sources: BTreeMap<&'static str, Source>,
+    /// What looks like a mistake but keeps nothing from working.
+    pub warnings: Vec<String>,
+}
+
+impl Effective {
+    /// Tells whether the user asked for this value, rather than for whatever works. The file that the first
+    /// start wrote holds every default, so there only a value other than the default counts.
+    pub fn asked_for(&self, key: &str) -> bool {
+        match self.sources.get(key) {
+            None | Some(Source::Default) => false,
+            Some(Source::HomeFile(_)) => self.values().get(key) != defaults().get(key),
+            Some(Source::NamedFile(_) | Source::Environment(_) | Source::Flag(_)) => true,
+        }
+    }
+
+    /// Returns every value by its field's name.
+    pub fn values(&self) -> Map<String, Value> {
+        match serde_json::to_value(&self.settings) {
+            Ok(Value::Object(values)) => values,
+            Ok(_) | Err(_) => Map::new(),
+        }
+    }
+}
+
+/// What a command line brings along.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// Values by field name, with the flag that gave them.
+    pub flags: Vec<(&'static str, Value, &'static str)>,
+    /// The file to read instead of the home's own.
+    pub config_file: Option<PathBuf>,
+    /// The environment; only names that begin with `P2P_AI_` matter.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+/// Gathers and checks the settings of a home; writes its configuration file where it has none.
+///
+/// # Errors
+/// [`ConfigError`], which names all that is wrong at once.
+pub fn load(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError> {
+    let mut gathered = Gathered::default();
+    match &overrides.config_file {
+        Some(path) => {
+            let values = read_file(path)?.ok_or_else(|| ConfigError::Unreadable {
+                path: path.clone(),
+                source: io::Error::from(io::ErrorKind::NotFound),
+            })?;
+            gathered.file(values, &Source::NamedFile(path.clone()));
+        }
+        None => {
+            let path = home.config_file();
+            match read_file(&path)? {
+                Some(values) => gathered.file(values, &Source::HomeFile(path)),
+                None => write_defaults(&path)?,
+            }
+        }
+    }
+    gathered.environment(&overrides.environment);
+    for (key, value, flag) in &overrides.flags {
+        gathered.value(key, value.clone(), Source::Flag(flag));
+    }
+    gathered.finish(home)
+}
+
+/// Returns a configuration that is valid as it stands: every field with its default.
+pub fn sample() -> String {
+    let body: Vec<String> =
+        FIELDS.iter().map(|field| format!("  {:?}: {}", field.key, (field.default)())).collect();
+    format!("{{\n{}\n}}\n", body.join(",\n"))
+}
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Values are wrong.
+    #[error("{}", list(.0))]
+    Invalid(Vec<Problem>),
+    /// The file is not JSON or TOML.
+    #[error("the configuration file {} is not well-formed: {detail}", .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        detail: String,
+    },
+    /// The file is too large to be a configuration.
+    #[error("config_too_large: the configuration file {} has more than {FILE_BYTES_MAX} bytes", .0.display())]
+    TooLarge(PathBuf),
+    /// The file cannot be read or, on the first start, written.
+    #[error("cannot use the configuration file {}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// One value that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The kind of fault, as a stable name.
+    pub code: String,
+    /// The field, or the unknown key.
+    pub field: String,
+    /// What was given.
+    pub value: String,
+    /// What may be given; for an unknown key, the nearest known one.
+    pub allowed: String,
+    /// A value that would do, as it would be written in the file.
+    pub suggested: Option<String>,
+    /// Who gave it.
+    pub source: Source,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} = {} ({})", self.code, self.field, self.value, self.source)?;
+        write!(f, "; {}", self.allowed)?;
+        self.suggested.as_ref().map_or(Ok(()), |value| write!(f, "; suggested: {value}"))
+    }
+}
+
+fn list(problems: &[Problem]) -> String {
+    let count = match problems.len() {
+        1 => "the configuration has 1 error".to_owned(),
+        count => format!("the configuration has {count} errors"),
+    };
+    problems.iter().fold(count, |text, problem| format!("{text}\n  {problem}"))
+}
+
+/// Values by field, each with its strongest source so far.
+#[derive(Default)]
+struct Gathered {
+    values: BTreeMap<&'static str, (Value, Source)>,
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
+}
+
+impl Gathered {
+    fn file(&mut self, values: Map<String, Value>, source: &Source) {
+        for (key, value) in values {
+            self.value(&key, value, source.clone());
+        }
+    }
+
+    fn environment(&mut self, variables: &[(OsString, OsString)]) {
+        for (name, value) in variables {
+            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+            let Some(field) = FIELDS.iter().find(|field| field.variable == name) else {
+                if !OTHER_VARIABLES.contains(&name) {
+                    let nearest = nearest(name, FIELDS.iter().map(|field| field.variable));
+                    self.warnings
+                        .push(format!("unknown environment variable {name}; did you mean {nearest}?"));
+                }
+                continue;
+            };
+            let source = Source::Environment(field.variable);
+            let parsed = value.to_str().and_then(|text| field.kind.parse(text));
+            match parsed {
+                Some(value) => self.value(field.key, value, source),
+                None => {
+                    let given = format!("{:?}", value.to_string_lossy());
+                    self.problems.push(field.problem("malformed_value".to_owned(), given, source));
+                }
+            }
+        }
+    }
+
+    fn value(&mut self, key: &str, value: Value, source: Source) {
+        let Some(field) = FIELDS.iter().find(|field| field.key == key) else {
+            let nearest = nearest(key, FIELDS.iter().map(|field| field.key));
+            self.problems.push(Problem {
+                code: "unknown_key".to_owned(),
+                field: shorten(key),
+                value: shorten(&value.to_string()),
+                allowed: format!("did you mean {nearest}?"),
+                suggested: None,
+                source,
+            });
+            return;
+        };
+        if let Some(code) = field.fault(&value) {
+            self.problems.push(field.problem(code, shorten(&value.to_string()), source));
+            return;
+        }
+        self.values.insert(field.key, (value, source));
+    }
+
+    fn finish(mut self, home: &Home) -> Result<Effective, ConfigError> {
+        let (mut values, mut sources) = (Map::new(), BTreeMap::new());
+        for field in FIELDS {
+            let (value, source) =
+                self.values.remove(field.key).unwrap_or_else(|| ((field.default)(), Source::Default));
+            values.insert(field.key.to_owned(), value);
+            sources.insert(field.key, source);
+        }
+        let mut settings: Settings = match serde_json::from_value(Value::Object(values)) {
+            Ok(settings) => settings,
+            Err(error) => return Err(self.unaccounted(error.to_string())),
+        };
+        settings.storage_path = home.root().join(&settings.storage_path);
+        if let Err(error) = probe_storage(&settings.storage_path) {
+            let source = sources.get("storage_path").cloned().unwrap_or(Source::Default);
+            self.problems.push(Problem {
+                code: "storage_path_unusable".to_owned(),
+                field: "storage_path".to_owned(),
+                value: shorten(&settings.storage_path.display().to_string()),
+                allowed: format!("must be a directory that can be read and written ({error})"),
+                suggested: Some("\"data\"".to_owned()),
+                source,
+            });
+        }
+        if !self.problems.is_empty() {
+            return Err(ConfigError::Invalid(self.problems));
+        }
+        Ok(Effective { settings, sources, warnings: self.warnings })
+    }
+
+    /// Where a value passed its field's check and still does not fit.
+    fn unaccounted(mut self, detail: String) -> ConfigError {
+        self.problems.push(Problem {
+            code: "malformed_value".to_owned(),
+            field: "configuration".to_owned(),
+            value: detail,
+            allowed: "see the sample".to_owned(),
+            suggested: None,
+            source: Source::Default,
+        });
+        ConfigError::Invalid(self.problems)
+    }
+}
+
+/// Reads a file into its values; `None` where there is no such file.
+fn read_file(path: &Path) -> Result<Option<Map<String, Value>>, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let malformed = |detail: String| ConfigError::Malformed { path: path.to_owned(), detail };
+    let metadata = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        metadata => metadata.map_err(unreadable)?,
+    };
+    if !metadata.is_file() {
+        return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")));
+    }
+    if metadata.len() > FILE_BYTES_MAX {
+        return Err(ConfigError::TooLarge(path.to_owned()));
+    }
+    let mut bytes = Vec::new();
+    // The size may have changed since, so the limit holds for the read as well.
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(ConfigError::TooLarge(path.to_owned()));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| malformed("it is not UTF-8 text".to_owned()))?;
+    let parsed: Result<Value, String> = if path.extension().is_some_and(|extension| extension == "toml") {
+        toml::from_str(&text).map_err(|error| error.to_string())
+    } else {
+        serde_json::from_str(&text).map_err(|error| error.to_string())
+    };
+    match parsed.map_err(malformed)? {
+        Value::Object(values) => Ok(Some(values)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(malformed("it must be an object with the fields of the sample".to_owned()))
+        }
+    }
+}
+
+fn write_defaults(path: &Path) -> Result<(), ConfigError> {
+    home::create_file(path, sample().as_bytes(), 0o600)
+        .map(|_| ())
+        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
+}
+
+fn probe_storage(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)?;
+    fs::read_dir(path)?;
+    let probe = path.join(format!(".probe-{}", std::process::id()));
+    File::create(&probe)?;
+    fs::remove_file(&probe)
+}
+
+fn defaults() -> Map<String, Value> {
+    FIELDS.iter().map(|field| (field.key.to_owned(), (field.default)())).collect()
+}
+
+fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> &'a str {
+    let given: String = given.chars().take(SHOWN_CHARS_MAX).collect();
+    known.min_by_key(|known| strsim::damerau_levenshtein(&given, known)).unwrap_or_default()
+}
+
+/// Keeps a message readable whatever a file holds.
+fn shorten(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// A configuration file may have this many bytes.
+pub const FILE_BYTES_MAX: u64 = 1_000_000;
+
+const PREFIX: &str = "P2P_AI_";
+const OTHER_VARIABLES: &[&str] = &["P2P_AI_HOME"];
+const SHOWN_CHARS_MAX: usize = 64;
+
+#[cfg(test)]
+#[path = "config/tests.rs"]
+mod tests;

@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod config;
 pub mod driver;
+pub mod home;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod identity;
@@ -15,6 +16,10 @@ pub mod logging;
 #[cfg(feature = "libp2p")]
 pub mod multicast;
 pub mod ports;
+#[cfg(feature = "http")]
+pub mod registry;
+#[cfg(all(feature = "http", feature = "libp2p", feature = "redb", feature = "embedded-model"))]
+pub mod service;
 pub mod store;
 #[cfg(feature = "libp2p")]
 pub mod transport;

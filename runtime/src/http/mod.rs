@@ -1,1 +1,50 @@
-//! The control API.
+//! The control API of a node: HTTP/1 on loopback, for the user's own programs.
+//!
+//! Nothing that arrives here is trusted: a browser page of another origin, a name that was rebound to loopback
+//! and another user of the machine all reach this port. So `Host` and `Origin` are checked first, everything but
+//! the two probes wants the node's token, and time, size and number are bounded for each connection.
+
+mod api;
+mod auth;
+mod error;
+mod server;
+#[cfg(test)]
+mod tests;
+pub mod view;
+
+pub use auth::Token;
+pub use error::ApiError;
+pub use server::serve;
+
+use crate::driver::Handle;
+use engine::TaskId;
+use engine::task::TaskResult;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What the API needs of its node.
+#[derive(Clone)]
+pub struct Api {
+    /// The way to ask the node.
+    pub handle: Handle,
+    /// The way to whole results, past the node.
+    pub results: Arc<dyn ResultSource>,
+    /// What a client must show.
+    pub token: Arc<Token>,
+    /// Where the API answers; other names for it in `Host` are refused.
+    pub address: SocketAddr,
+}
+
+/// Reads stored results. Called outside the async runtime, so it may block.
+pub trait ResultSource: Send + Sync + 'static {
+    /// Reads one result with its output; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`ResultReadError`] where storage cannot tell.
+    fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ResultReadError>;
+}
+
+/// Storage did not give a result back.
+#[derive(Debug, thiserror::Error)]
+#[error("the result cannot be read from storage")]
+pub struct ResultReadError(#[source] pub Box<dyn std::error::Error + Send + Sync>);

@@ -1,0 +1,166 @@
+//! The control API from its client's side: one request a connection, over loopback, with the home's token.
+
+use crate::error::Failure;
+use crate::output;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use runtime::home::{Holder, Home, RunInfo};
+use runtime::http::view::ErrorBody;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fs::File;
+use std::io::Read;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// A way to ask the node of one home.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    info: RunInfo,
+    token: String,
+}
+
+/// What a node answered.
+pub(crate) struct Reply {
+    status: StatusCode,
+    retry_after: Option<Duration>,
+    body: Bytes,
+}
+
+impl Client {
+    /// Finds the running node of a home.
+    pub(crate) fn connect(home: &Home) -> Result<Self, Failure> {
+        let stopped = || {
+            Failure::new(format!("No node is running (home: {})", home.root().display()))
+                .hint("start one with: p2p-ai-agents node start")
+        };
+        if home.holder() == Holder::Nobody {
+            return Err(stopped());
+        }
+        let info = home.info().ok_or_else(|| {
+            Failure::new(format!(
+                "The node is still starting, or already stopping (home: {})",
+                home.root().display()
+            ))
+            .hint("try again in a moment")
+        })?;
+        let mut token = String::new();
+        File::open(home.token_file())
+            .and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut token))
+            .map_err(|error| Failure::new("cannot read the node's token").because(Some(&error)))?;
+        Ok(Self { info, token })
+    }
+
+    /// Returns what the node wrote about itself when it started.
+    pub(crate) fn info(&self) -> &RunInfo {
+        &self.info
+    }
+
+    /// Asks, and reads a good answer.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.send(Method::GET, path, None).await?.read()
+    }
+
+    /// Asks, and passes a good answer on as it came.
+    pub(crate) async fn get_raw(&self, path: &str) -> Result<Bytes, Failure> {
+        self.send(Method::GET, path, None).await?.good()
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &impl Serialize) -> Result<Reply, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| Failure::from_error(&error))?;
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Result<Reply, Failure> {
+        self.send(Method::DELETE, path, None).await
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Reply, Failure> {
+        let exchanged = tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(method, path, body)).await;
+        exchanged.map_err(|_| self.silence(None))?.map_err(|error| self.silence(Some(&*error)))
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Reply, Box<dyn std::error::Error>> {
+        let stream =
+            tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(self.info.api_address)).await??;
+        stream.set_nodelay(true)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // Ends with the exchange; what went wrong in it shows there.
+        tokio::spawn(async move { drop(connection.await) });
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.info.api_address.to_string())
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .header(header::CONNECTION, "close");
+        let request = match body {
+            Some(body) => {
+                request.header(header::CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(body)))?
+            }
+            None => request.body(Full::new(Bytes::new()))?,
+        };
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let seconds =
+            response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await
+            .map_err(|error| error as Box<dyn std::error::Error>)?;
+        Ok(Reply { status, retry_after: seconds.map(Duration::from_secs), body: body.to_bytes() })
+    }
+
+    fn silence(&self, cause: Option<&dyn std::error::Error>) -> Failure {
+        Failure::new(format!("The node does not answer (pid {}, {})", self.info.pid, self.info.api_address))
+            .because(cause)
+            .hint("look into logs/node.log in the node's home, or stop it with: p2p-ai-agents node stop")
+    }
+}
+
+impl Reply {
+    /// Returns how long to wait before the same request makes sense again, where the node said so.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        (self.status == StatusCode::TOO_MANY_REQUESTS).then_some(self.retry_after).flatten()
+    }
+
+    /// Reads a good answer.
+    pub(crate) fn read<T: DeserializeOwned>(self) -> Result<T, Failure> {
+        serde_json::from_slice(&self.good()?).map_err(|error| {
+            Failure::new("the node gave an answer that this version cannot read").because(Some(&error))
+        })
+    }
+
+    /// Takes any good answer.
+    pub(crate) fn accepted(self) -> Result<(), Failure> {
+        self.good().map(|_| ())
+    }
+
+    fn good(self) -> Result<Bytes, Failure> {
+        if self.status.is_success() {
+            return Ok(self.body);
+        }
+        let Ok(ErrorBody { error }) = serde_json::from_slice(&self.body) else {
+            return Err(Failure::new(format!("the node answered with status {}", self.status.as_u16())));
+        };
+        let failure = Failure::new(output::lines(&error.message));
+        Err(match error.hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        })
+    }
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The node answers every request within 70 s.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(75);
+/// The longest answer is a full list of tasks.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+const TOKEN_BYTES_MAX: u64 = 1024;

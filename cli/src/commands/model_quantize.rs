@@ -1,0 +1,24 @@
+//! `model quantize`: makes a small 8-bit model file of published weights.
+
+use crate::error::{Failure, Outcome};
+use crate::output;
+use runtime::inference::quantize::{QuantizeReport, quantize};
+use std::path::Path;
+use std::process::ExitCode;
+
+pub(super) fn run(source: &Path, target: &Path) -> Outcome {
+    let report: QuantizeReport = quantize(source, target).map_err(|error| {
+        Failure::new("cannot quantise the model")
+            .because(Some(&error))
+            .hint("the source is a directory with model.safetensors, config.json and tokenizer.json")
+    })?;
+    output::properties(&[
+        ("Source", format!("{} bytes, SHA-256 {}", report.source_bytes, report.source_sha256)),
+        ("Output", format!("{} bytes, SHA-256 {}", report.output_bytes, report.output_sha256)),
+        (
+            "Left out",
+            if report.left_out.is_empty() { "nothing".to_owned() } else { report.left_out.join(", ") },
+        ),
+    ])
+    .map(|()| ExitCode::SUCCESS)
+}

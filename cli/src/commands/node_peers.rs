@@ -1,0 +1,40 @@
+//! `node peers`: the nodes that this machine's node has links to.
+
+use crate::args::Format;
+use crate::client::Client;
+use crate::error::Failure;
+use crate::output;
+use engine::heartbeat::Liveness;
+use runtime::home::Home;
+use runtime::http::view::{Peer, Peers};
+
+pub(super) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
+    let client = Client::connect(home)?;
+    if format.json {
+        let body = client.get_raw("/api/v1/peers").await?;
+        return output::write(&[&body[..], b"\n"].concat());
+    }
+    let Peers { peers } = client.get("/api/v1/peers").await?;
+    if peers.is_empty() {
+        return output::line("No connected peers");
+    }
+    let rows: Vec<[String; 7]> = peers.iter().map(row).collect();
+    output::table(["ID", "ADDRESS", "PORT", "CONNECTED", "MESSAGES IN/OUT", "LAST HEARTBEAT", "STATE"], &rows)
+}
+
+fn row(peer: &Peer) -> [String; 7] {
+    let liveness = match peer.liveness {
+        Liveness::Alive => "ALIVE",
+        Liveness::Slow => "SLOW",
+        Liveness::Dead => "DEAD",
+    };
+    [
+        peer.id.to_string(),
+        peer.address.ip().to_string(),
+        peer.network_port.to_string(),
+        output::duration(peer.connected_ms),
+        format!("{}/{}", peer.messages_in, peer.messages_out),
+        format!("{} ago", output::duration(peer.last_heartbeat_ms)),
+        liveness.to_owned(),
+    ]
+}

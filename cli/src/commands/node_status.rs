@@ -1,0 +1,37 @@
+//! `node status`: how this machine's node is.
+
+use crate::args::Format;
+use crate::client::Client;
+use crate::error::Failure;
+use crate::output;
+use runtime::home::Home;
+use runtime::http::view::{Model, Status};
+
+pub(super) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
+    let client = Client::connect(home)?;
+    if format.json {
+        let body = client.get_raw("/api/v1/status").await?;
+        return output::write(&[&body[..], b"\n"].concat());
+    }
+    let status: Status = client.get("/api/v1/status").await?;
+    let models: Vec<String> = status.models.iter().map(describe).collect();
+    output::properties(&[
+        ("Node", status.node_id.to_string()),
+        ("State", status.state.to_string()),
+        ("Version", status.version),
+        ("Network", format!("{} (open on this local network)", status.network)),
+        ("Port", status.network_port.to_string()),
+        ("API", client.info().api_address.to_string()),
+        ("Uptime", status.uptime_ms.map_or_else(|| "-".to_owned(), output::duration)),
+        ("Peers", status.peers.to_string()),
+        ("Members", status.members.to_string()),
+        ("Tasks", format!("{} queued, {} running", status.tasks_queued, status.tasks_running)),
+        ("Results", status.results.to_string()),
+        ("Models", if models.is_empty() { "none".to_owned() } else { models.join(", ") }),
+        ("Process", client.info().pid.to_string()),
+    ])
+}
+
+fn describe(model: &Model) -> String {
+    format!("{} ({}, {})", model.name, model.kind, if model.ready { "ready" } else { "not loaded" })
+}

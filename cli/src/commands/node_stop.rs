@@ -1,0 +1,88 @@
+//! `node stop`: asks nodes to finish what they can and leave, and waits until they have.
+
+use crate::client::Client;
+use crate::error::{Failure, Outcome};
+use crate::output;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use runtime::home::{Holder, Home};
+use runtime::registry::Registry;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+pub(super) fn run(home: &Home) -> Outcome {
+    if home.holder() == Holder::Nobody {
+        return Err(Failure::new(format!("No node is running (home: {})", home.root().display())));
+    }
+    super::block_on(async {
+        stop(home).await?;
+        output::line("Node stopped gracefully")
+    })
+}
+
+/// Stops every node of this user; one that resists keeps none of the others running.
+pub(super) fn run_all() -> Outcome {
+    let registry = Registry::open(std::env::var_os("XDG_RUNTIME_DIR").as_deref())
+        .map_err(|error| Failure::new("cannot tell which nodes run").because(Some(&error)))?;
+    let homes = registry.running()?;
+    super::block_on(async {
+        // All at once: each may take its eight seconds.
+        let stops: Vec<_> =
+            homes.into_iter().map(|home| tokio::spawn(async move { (stop(&home).await, home) })).collect();
+        let (mut stopped, mut failed) = (0, 0);
+        for stop in stops {
+            match stop.await {
+                Ok((Ok(()), home)) => {
+                    stopped += 1;
+                    output::line(&format!("Node stopped gracefully (home: {})", home.root().display()))?;
+                }
+                Ok((Err(failure), _)) => {
+                    failed += 1;
+                    failure.report();
+                }
+                Err(error) => return Err(Failure::from_error(&error)),
+            }
+        }
+        output::line(&format!("{stopped} {} stopped", if stopped == 1 { "node" } else { "nodes" }))?;
+        if failed > 0 { Err(Failure::silent()) } else { Ok(()) }
+    })
+    .map(|_| ExitCode::SUCCESS)
+}
+
+async fn stop(home: &Home) -> Result<(), Failure> {
+    let asked = match Client::connect(home) {
+        Ok(client) => client.post("/api/v1/shutdown", &()).await.and_then(crate::client::Reply::accepted),
+        Err(failure) => Err(failure),
+    };
+    if asked.is_ok() && released(home, GRACE).await {
+        return Ok(());
+    }
+    // It cannot be asked, or does not get there: the signal means the same and needs no API.
+    let Holder::Process { pid: Some(pid) } = home.holder() else { return Ok(()) };
+    let process = i32::try_from(pid).map(Pid::from_raw).map_err(|error| Failure::from_error(&error))?;
+    kill(process, Signal::SIGTERM)
+        .map_err(|error| Failure::new(format!("cannot stop the node (pid {pid})")).because(Some(&error)))?;
+    let grace = if asked.is_ok() { LAST_GRACE } else { GRACE };
+    if released(home, grace).await {
+        return Ok(());
+    }
+    Err(Failure::new(format!("the node did not stop (pid {pid})"))
+        .hint(format!("end it by force, which loses nothing that was acknowledged: kill -9 {pid}")))
+}
+
+/// Waits until nobody holds the home.
+async fn released(home: &Home, limit: Duration) -> bool {
+    let begun = Instant::now();
+    while home.holder() != Holder::Nobody {
+        if begun.elapsed() >= limit {
+            return false;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    true
+}
+
+/// A node is out within eight seconds of being asked.
+const GRACE: Duration = Duration::from_secs(8);
+const LAST_GRACE: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(5);

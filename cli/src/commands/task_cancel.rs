@@ -1,0 +1,14 @@
+//! `task cancel ID`: ends a task that has not ended by itself.
+
+use crate::client::Client;
+use crate::error::Failure;
+use crate::output;
+use runtime::home::Home;
+use runtime::http::view::Task;
+
+pub(super) async fn run(home: &Home, id: &str) -> Result<(), Failure> {
+    let id = super::task_id(id)?;
+    let client = Client::connect(home)?;
+    let task: Task = client.delete(&format!("/api/v1/tasks/{id}")).await?.read()?;
+    output::line(&format!("Task cancelled (id: {})", task.id))
+}

@@ -1,0 +1,38 @@
+//! `task list`: the tasks of this node, newest first.
+
+use crate::args::Format;
+use crate::client::Client;
+use crate::error::Failure;
+use crate::output;
+use runtime::home::Home;
+use runtime::http::view::{Task, Tasks};
+
+pub(super) async fn run(home: &Home, limit: u32, offset: u32, format: Format) -> Result<(), Failure> {
+    let client = Client::connect(home)?;
+    let path = format!("/api/v1/tasks?limit={limit}&offset={offset}");
+    if format.json {
+        let body = client.get_raw(&path).await?;
+        return output::write(&[&body[..], b"\n"].concat());
+    }
+    let Tasks { total, tasks } = client.get(&path).await?;
+    if tasks.is_empty() {
+        return output::line(if total == 0 { "No tasks" } else { "No more tasks" });
+    }
+    let rows: Vec<[String; 5]> = tasks.iter().map(row).collect();
+    output::table(["ID", "TYPE", "STATUS", "SUBMITTED", "INPUT"], &rows)?;
+    let shown = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
+    if shown < total { output::line(&format!("{shown} of {total} tasks")) } else { Ok(()) }
+}
+
+fn row(task: &Task) -> [String; 5] {
+    let input: String = task.preview.chars().take(INPUT_CHARS).collect();
+    [
+        task.id.to_string(),
+        task.kind.to_string(),
+        task.status.to_string(),
+        task.submitted_at.clone(),
+        if input.len() < task.preview.len() { input + "…" } else { input },
+    ]
+}
+
+const INPUT_CHARS: usize = 40;

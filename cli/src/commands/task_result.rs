@@ -1,0 +1,66 @@
+//! `task result ID`: what a finished task produced, where and how fast.
+
+use crate::args::ResultFormat;
+use crate::client::Client;
+use crate::error::Failure;
+use crate::output;
+use engine::TaskId;
+use runtime::home::Home;
+use runtime::http::view::{OutputBody, ResultBody};
+
+pub(super) async fn run(home: &Home, id: &str, format: ResultFormat, json: bool) -> Result<(), Failure> {
+    let id = super::task_id(id)?;
+    let client = Client::connect(home)?;
+    show(&client, id, json || format == ResultFormat::Json).await.map(|_| ())
+}
+
+/// Prints the result of a finished task, and returns it.
+pub(super) async fn show(client: &Client, id: TaskId, json: bool) -> Result<ResultBody, Failure> {
+    let body = client.get_raw(&format!("/api/v1/tasks/{id}/result")).await?;
+    let result: ResultBody = serde_json::from_slice(&body).map_err(|error| {
+        Failure::new("the node gave a result that this version cannot read").because(Some(&error))
+    })?;
+    if json {
+        output::write(&[&body[..], b"\n"].concat())?;
+    } else {
+        output::properties(&properties(&result))?;
+        if let Some(OutputBody::Generation { text, .. }) = &result.output {
+            output::line(&format!("\n{}", output::lines(text)))?;
+        }
+    }
+    Ok(result)
+}
+
+fn properties(result: &ResultBody) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
+        ("Task", result.id.to_string()),
+        ("Status", result.status.to_string()),
+        ("Type", result.kind.to_string()),
+        ("Model", result.model.clone()),
+    ];
+    rows.extend(result.worker.map(|worker| ("Worker", worker.to_string())));
+    rows.push(("Execution", format!("{:.1} ms", result.summary.execution_ms)));
+    rows.push(("Completed", result.summary.completed_at.clone()));
+    let error = result.summary.error.as_ref();
+    rows.extend(error.map(|error| ("Reason", format!("{} ({})", error.message, error.code))));
+    match &result.output {
+        Some(OutputBody::Embedding { vector, tokens }) => {
+            let first: Vec<String> = vector.iter().take(SHOWN).map(|number| format!("{number:.4}")).collect();
+            let more = if vector.len() > SHOWN { ", …" } else { "" };
+            rows.push(("Tokens", tokens.to_string()));
+            rows.push(("Output", format!("{} numbers: [{}{more}]", vector.len(), first.join(", "))));
+        }
+        Some(OutputBody::Classification { scores, .. }) => {
+            let scores = scores.iter().map(|score| format!("{} {:.3}", score.label, score.score));
+            rows.push(("Output", scores.collect::<Vec<_>>().join(", ")));
+        }
+        Some(OutputBody::Generation { prompt_tokens, tokens, .. }) => {
+            rows.push(("Tokens", format!("{prompt_tokens} read, {tokens} written")));
+        }
+        None => {}
+    }
+    rows
+}
+
+/// Components of a vector that a person is shown.
+const SHOWN: usize = 6;

@@ -1,0 +1,176 @@
+//! `task submit`: gives work to the mesh, one task or a file of them.
+
+use super::task_result;
+use crate::args::TaskSubmit;
+use crate::client::Client;
+use crate::error::Failure;
+use crate::output;
+use engine::TaskId;
+use engine::task::TaskStatus;
+use runtime::home::Home;
+use runtime::http::view::{NewTask, Submitted, Task};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+pub(super) async fn run(home: &Home, arguments: TaskSubmit) -> Result<(), Failure> {
+    let client = Client::connect(home)?;
+    match &arguments.file {
+        Some(path) => submit_file(&client, path, &arguments).await,
+        None => {
+            let task = one_task(&arguments)?;
+            let id = submit(&client, &task).await?;
+            finish(&client, id, &arguments).await
+        }
+    }
+}
+
+fn one_task(arguments: &TaskSubmit) -> Result<NewTask, Failure> {
+    let input = match arguments.input.as_deref() {
+        Some("-") => read_text(io::stdin().lock(), "standard input")?,
+        Some(text) => text.to_owned(),
+        None => String::new(),
+    };
+    let kind = arguments.kind.ok_or_else(|| Failure::new("the task needs a --type"))?;
+    Ok(NewTask {
+        kind: kind.into(),
+        input,
+        model: arguments.model.clone(),
+        timeout_seconds: arguments.timeout,
+        max_tokens: arguments.max_tokens,
+    })
+}
+
+/// Submits a line after the other, several at a time, and reports in the order of the lines. A line that is
+/// refused keeps none of the others back.
+async fn submit_file(client: &Client, path: &Path, arguments: &TaskSubmit) -> Result<(), Failure> {
+    let cannot_read =
+        |error: &io::Error| Failure::new(format!("cannot read {}", path.display())).because(Some(error));
+    let mut lines = BufReader::new(File::open(path).map_err(|error| cannot_read(&error))?);
+    let mut under_way: VecDeque<JoinHandle<Result<TaskId, Failure>>> = VecDeque::new();
+    let (mut number, mut failed, mut accepted, mut at_end) = (0_u64, 0_u64, Vec::new(), false);
+    while !at_end || !under_way.is_empty() {
+        if !at_end && under_way.len() < SUBMISSIONS_MAX {
+            let mut line = Vec::new();
+            let length = lines.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line);
+            if length.map_err(|error| cannot_read(&error))? == 0 {
+                at_end = true;
+                continue;
+            }
+            number += 1;
+            let at = |failure: Failure| failure.at(&format!("{} line {number}", path.display()));
+            if line.len() as u64 > LINE_BYTES_MAX {
+                return Err(at(Failure::new(format!("the line has more than {LINE_BYTES_MAX} bytes"))));
+            }
+            match file_task(&line, arguments) {
+                Ok(None) => {}
+                Ok(Some(task)) => {
+                    let (client, place) = (client.clone(), format!("{} line {number}", path.display()));
+                    under_way.push_back(tokio::spawn(async move {
+                        submit(&client, &task).await.map_err(|failure| failure.at(&place))
+                    }));
+                }
+                Err(failure) => {
+                    failed += 1;
+                    at(failure).report();
+                }
+            }
+        } else if let Some(first) = under_way.pop_front() {
+            match first.await.map_err(|error| Failure::from_error(&error))? {
+                Ok(id) => {
+                    accepted.push(id);
+                    announce(id, arguments)?;
+                }
+                Err(failure) => {
+                    failed += 1;
+                    failure.report();
+                }
+            }
+        }
+    }
+    if arguments.wait {
+        for id in accepted {
+            failed += u64::from(await_result(client, id, arguments).await.is_err());
+        }
+    }
+    if failed > 0 { Err(Failure::silent()) } else { Ok(()) }
+}
+
+/// Reads one line; what it leaves out comes from the command line. `None` where it is blank.
+fn file_task(line: &[u8], arguments: &TaskSubmit) -> Result<Option<NewTask>, Failure> {
+    if line.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let malformed = |error: &dyn std::error::Error| {
+        Failure::new("not a task")
+            .because(Some(error))
+            .hint(r#"a line looks like {"type": "embedding", "input": "some text"}"#)
+    };
+    let mut value: serde_json::Value = serde_json::from_slice(line).map_err(|error| malformed(&error))?;
+    if let (Some(fields), Some(kind)) = (value.as_object_mut(), arguments.kind) {
+        let kind = engine::task::TaskKind::from(kind).to_string();
+        fields.entry("type").or_insert_with(|| kind.into());
+    }
+    let mut task: NewTask = serde_json::from_value(value).map_err(|error| malformed(&error))?;
+    task.model = task.model.or_else(|| arguments.model.clone());
+    task.timeout_seconds = task.timeout_seconds.or(arguments.timeout);
+    task.max_tokens = task.max_tokens.or(arguments.max_tokens);
+    Ok(Some(task))
+}
+
+/// Submits a task; a node whose queue is full is asked again when it said to.
+async fn submit(client: &Client, task: &NewTask) -> Result<TaskId, Failure> {
+    let begun = Instant::now();
+    loop {
+        let reply = client.post("/api/v1/tasks", task).await?;
+        match reply.retry_after() {
+            Some(pause) if begun.elapsed() + pause < PATIENCE => tokio::time::sleep(pause).await,
+            Some(_) | None => return Ok(reply.read::<Submitted>()?.id),
+        }
+    }
+}
+
+async fn finish(client: &Client, id: TaskId, arguments: &TaskSubmit) -> Result<(), Failure> {
+    announce(id, arguments)?;
+    if arguments.wait { await_result(client, id, arguments).await } else { Ok(()) }
+}
+
+fn announce(id: TaskId, arguments: &TaskSubmit) -> Result<(), Failure> {
+    match (arguments.format.json, arguments.wait) {
+        (true, true) => Ok(()),
+        (true, false) => output::json(&serde_json::json!({ "id": id })),
+        (false, _) => output::line(&format!("Task submitted (id: {id})")),
+    }
+}
+
+async fn await_result(client: &Client, id: TaskId, arguments: &TaskSubmit) -> Result<(), Failure> {
+    // Every task ends: its own timeout sees to that.
+    loop {
+        let task: Task = client.get(&format!("/api/v1/tasks/{id}?wait_seconds={WAIT_SECS}")).await?;
+        if task.status.is_terminal() {
+            break;
+        }
+    }
+    let result = task_result::show(client, id, arguments.format.json).await?;
+    if result.status == TaskStatus::Completed { Ok(()) } else { Err(Failure::silent()) }
+}
+
+fn read_text(source: impl Read, name: &str) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    source.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > INPUT_BYTES_MAX {
+        return Err(Failure::new(format!("{name} has more than {INPUT_BYTES_MAX} bytes")));
+    }
+    String::from_utf8(bytes)
+        .map_err(|error| Failure::new(format!("{name} is not UTF-8 text")).because(Some(&error)))
+}
+
+/// More than a node takes, so that the node's own limit is the one that users meet.
+const INPUT_BYTES_MAX: u64 = 1 << 20;
+const LINE_BYTES_MAX: u64 = 2 << 20;
+const SUBMISSIONS_MAX: usize = 16;
+const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_SECS: u64 = 30;

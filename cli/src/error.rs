@@ -1,0 +1,99 @@
+//! What a user is told when a command fails: what, why, and what to do about it.
+
+use crate::output;
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+/// A command's end without success.
+#[derive(Debug, Default)]
+pub(crate) struct Failure {
+    message: String,
+    causes: Vec<String>,
+    hint: Option<String>,
+    /// A failure whose explanation stands on the terminal already.
+    silent: bool,
+}
+
+pub(crate) type Outcome = Result<ExitCode, Failure>;
+
+impl Failure {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..Self::default() }
+    }
+
+    /// Describes an error by itself and everything that caused it.
+    pub(crate) fn from_error(error: &dyn Error) -> Self {
+        Self::new(error.to_string()).because(error.source())
+    }
+
+    /// A failure about which everything has been said.
+    pub(crate) fn silent() -> Self {
+        Self { silent: true, ..Self::default() }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn because(mut self, mut cause: Option<&dyn Error>) -> Self {
+        while let Some(error) = cause {
+            self.causes.push(error.to_string());
+            cause = error.source();
+        }
+        self
+    }
+
+    /// Says where it went wrong.
+    pub(crate) fn at(mut self, place: &str) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+
+    /// Tells the user, and returns the exit status of a failure.
+    pub(crate) fn report(self) -> ExitCode {
+        // Nobody can be told that standard error does not work.
+        let _ = io::stderr().lock().write_all(self.text(output::stderr_takes_colour()).as_bytes());
+        ExitCode::FAILURE
+    }
+
+    fn text(&self, colour: bool) -> String {
+        if self.silent {
+            return String::new();
+        }
+        let (red, cyan, plain) = if colour { ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m") } else { ("", "", "") };
+        let mut text = format!("{red}error:{plain} {}\n", output::lines(&self.message));
+        for cause in &self.causes {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "  caused by: {}", output::lines(cause));
+        }
+        if let Some(hint) = &self.hint {
+            let _ = writeln!(text, "{cyan}hint:{plain} {}", output::lines(hint).trim_end());
+        }
+        text
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::from_error(&error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_what_why_and_what_to_do() {
+        let cause = io::Error::other("the disk\u{1b}[31m is full");
+        let failure = Failure::new("cannot write").because(Some(&cause)).hint("make room");
+        assert_eq!(
+            failure.text(false),
+            "error: cannot write\n  caused by: the disk\u{fffd}[31m is full\nhint: make room\n"
+        );
+        assert!(failure.text(true).starts_with("\x1b[1;31merror:\x1b[0m cannot write"));
+    }
+}

@@ -1,0 +1,117 @@
+//! What a command prints. A reader that went away ends the command quietly, like every tool in a pipe, and text
+//! that came from elsewhere cannot steer the terminal.
+
+use crate::error::Failure;
+use serde::Serialize;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+/// Prints a line on standard output.
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    write(format!("{text}\n").as_bytes())
+}
+
+/// Prints a line on standard output if somebody reads it; for what goes on without readers.
+pub(crate) fn mention(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
+/// Prints a value as one line of JSON.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let mut text = serde_json::to_vec(value).map_err(|error| Failure::from_error(&error))?;
+    text.push(b'\n');
+    write(&text)
+}
+
+/// Prints bytes as they are.
+pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => Err(Failure::new("cannot write to standard output").because(Some(&error))),
+    }
+}
+
+/// Prints bytes on standard error as they are.
+pub(crate) fn complain(bytes: &[u8]) -> Result<(), Failure> {
+    io::stderr().lock().write_all(bytes).map_err(Failure::from)
+}
+
+/// Prints names and values, the values below each other.
+pub(crate) fn properties(rows: &[(&str, String)]) -> Result<(), Failure> {
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default() + 1;
+    let text: String = rows
+        .iter()
+        .map(|(name, value)| format!("{:width$}  {}\n", format!("{name}:"), plain(value)))
+        .collect();
+    write(text.as_bytes())
+}
+
+/// Prints rows in columns under their headings.
+pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
+    let rows: Vec<[String; N]> = std::iter::once(headings.map(str::to_owned))
+        .chain(rows.iter().map(|row| std::array::from_fn(|column| plain(&row[column]))))
+        .collect();
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+    });
+    let text: String = rows
+        .iter()
+        .map(|row| {
+            let cells: Vec<String> =
+                row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            format!("{}\n", cells.join("  ").trim_end())
+        })
+        .collect();
+    write(text.as_bytes())
+}
+
+/// Replaces what a terminal would take as a command.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// The same, and keeps the ends of lines.
+pub(crate) fn lines(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
+/// Shows a duration by its two largest units.
+pub(crate) fn duration(millis: u64) -> String {
+    let seconds = Duration::from_millis(millis).as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) if seconds < 10 => format!("{seconds}.{}s", millis % 1000 / 100),
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, minutes) => format!("{minutes}m {}s", seconds % 60),
+        (0, hours, minutes) => format!("{hours}h {minutes}m"),
+        (days, hours, _) => format!("{days}d {hours}h"),
+    }
+}
+
+/// Tells whether colour on standard error helps its reader.
+pub(crate) fn stderr_takes_colour() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    io::stderr().is_terminal() && !set("NO_COLOR") && !dumb
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_show_two_units() {
+        let shown: Vec<String> =
+            [0, 9_999, 10_000, 61_000, 3_660_000, 90_000_000].map(duration).into_iter().collect();
+        assert_eq!(shown, ["0.0s", "9.9s", "10s", "1m 1s", "1h 1m", "1d 1h"]);
+    }
+
+    #[test]
+    fn text_from_elsewhere_is_harmless() {
+        assert_eq!(plain("a\u{1b}[2J\nb"), "a\u{fffd}[2J\u{fffd}b");
+        assert_eq!(lines("a\r\nb\t"), "a\u{fffd}\nb\t");
+    }
+}

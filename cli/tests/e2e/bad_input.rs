@@ -1,0 +1,174 @@
+//! What users can get wrong: each gets its error, nothing crashes, nothing is lost.
+
+use crate::world::{World, exchange, run, write};
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+
+#[test]
+fn ports_outside_the_range() {
+    let world = World::new();
+    let node = world.node("a");
+    for port in ["80", "0", "65536", "-1", "http"] {
+        let said = node.run(&["node", "start", &format!("--port={port}")]).bad(2);
+        assert!(said.contains("Invalid port number (must be 1024-65535)"), "{said}");
+    }
+    let mut command = node.command(&["node", "start"]);
+    command.env("P2P_AI_NODE_PORT", "99999");
+    let said = run(command, b"").bad(1);
+    assert!(said.contains("network_port_exceeds_limit: network_port = 99999"), "{said}");
+    assert!(said.contains("P2P_AI_NODE_PORT") && said.contains("1024 to 65535"), "{said}");
+}
+
+#[test]
+fn a_port_that_is_taken() {
+    let world = World::new();
+    let node = world.node("a");
+    let _taken = TcpListener::bind(("0.0.0.0", node.port)).unwrap();
+    let said = node.run(&["node", "start"]).bad(1);
+    assert!(said.starts_with(&format!("error: Port {} already in use\n", node.port)), "{said}");
+    assert!(said.contains("hint: choose another port: p2p-ai-agents node start --port"), "{said}");
+}
+
+#[test]
+fn an_identity_that_cannot_be_trusted() {
+    let world = World::new();
+    let node = world.node("a");
+    let id = node.start();
+    node.run(&["node", "stop"]).good();
+    let path = node.home.identity_file();
+    let good = fs::read(&path).unwrap();
+
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let said = node.run(&["node", "start"]).bad(1);
+    assert!(said.contains("mode 0640, must be 0600") && said.contains("chmod 600"), "{said}");
+
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&path, &good[..good.len() / 2]).unwrap();
+    let said = node.run(&["node", "start"]).bad(1);
+    assert!(said.contains("is damaged: it is not a key file") && said.contains("backup"), "{said}");
+    assert_eq!(fs::read(&path).unwrap(), &good[..good.len() / 2], "nothing replaced it");
+
+    fs::write(&path, &good).unwrap();
+    assert_eq!(node.start(), id);
+}
+
+#[test]
+fn a_configuration_with_mistakes() {
+    let world = World::new();
+    let node = world.node("a");
+    write(&node.home.config_file(), r#"{"max_pears": 3, "max_peers": 300}"#);
+    let said = node.run(&["node", "start"]).bad(1);
+    for part in [
+        "the configuration has 2 errors",
+        "unknown_key: max_pears",
+        "did you mean max_peers?",
+        "max_peers_exceeds_limit: max_peers = 300",
+        "allowed: 1 to 256; suggested: 32",
+        "\"network_port\": 9000",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in {said}");
+    }
+    write(&node.home.config_file(), &"x".repeat(1_000_001));
+    let said = node.run(&["node", "start"]).bad(1);
+    assert!(said.contains("config_too_large"), "{said}");
+    // The sample that an error shows is itself a good configuration.
+    write(&node.home.config_file(), "{");
+    let said = node.run(&["node", "start"]).bad(1);
+    let sample = said.split_once("valid configuration:\n").unwrap().1;
+    write(&node.home.config_file(), sample);
+    node.start();
+}
+
+#[test]
+fn tasks_that_make_no_sense() {
+    let world = World::new();
+    let node = world.node("a");
+    node.start();
+    let submit = |input: &str| node.run(&["task", "submit", "--type", "embedding", "--input", input]);
+    assert_eq!(submit("").bad(1), "error: the input is empty\n");
+    let arguments = ["task", "submit", "--type", "embedding", "--input", "-"];
+    let said = node.run_with_input(&arguments, &vec![b'a'; 300 << 10]).bad(1);
+    assert_eq!(said, "error: the input has 307200 bytes, more than the 262144 allowed\n");
+    let said = node.run_with_input(&arguments, &vec![b'a'; 2 << 20]).bad(1);
+    assert!(said.starts_with("error: standard input has more than"), "{said}");
+    let said = node.run_with_input(&arguments, b"\xff\xfe").bad(1);
+    assert!(said.starts_with("error: standard input is not UTF-8 text\n"), "{said}");
+    node.run(&["task", "submit", "--type", "poetry", "--input", "x"]).bad(2);
+    let said = node.run(&["task", "submit", "--type", "generation", "--input", "x"]).bad(1);
+    assert!(said.starts_with("error: no node of this network has a model for generation tasks\n"), "{said}");
+    let said = node.run(&["task", "submit", "--type", "embedding", "--input", "x", "--model", "none"]).bad(1);
+    assert!(said.contains("has a model called \"none\""), "{said}");
+    let said = node.run(&["task", "submit", "--type", "embedding", "--input", "x", "--timeout", "0"]).bad(1);
+    assert!(said.contains("outside 1 s to 3600 s"), "{said}");
+    assert_eq!(node.json(&["task", "list", "--json"])["total"], 0, "nothing of it was accepted");
+}
+
+#[test]
+fn a_file_of_tasks_with_bad_lines() {
+    let world = World::new();
+    let node = world.node("a");
+    node.start();
+    let file = world.path("tasks.jsonl");
+    write(
+        &file,
+        "{\"input\": \"one\"}\n\nnot json\n{\"input\": \"two\", \"colour\": 1}\n{\"input\": \"\"}\n{\"input\": \"three\"}\n",
+    );
+    let ran = node.run(&["task", "submit", "--type", "embedding", "--file", file.to_str().unwrap()]);
+    assert_eq!((ran.code, ran.stdout.lines().count()), (1, 2), "{ran:?}");
+    for line in ["line 3: not a task", "line 4: not a task", "line 5: the input is empty"] {
+        assert!(ran.stderr.contains(line), "{ran:?}");
+    }
+}
+
+#[test]
+fn tasks_that_do_not_exist() {
+    let world = World::new();
+    let node = world.node("a");
+    node.start();
+    for id in ["5f2b0d0e-0000-4000-8000-000000000000", "no-such-task", "../status", ""] {
+        for command in ["status", "result", "cancel"] {
+            let said = node.run(&["task", command, id]).bad(1);
+            assert!(said.starts_with(&format!("error: Task not found (id: {id})\n")), "{said}");
+        }
+    }
+}
+
+#[test]
+fn an_api_client_without_the_token() {
+    let world = World::new();
+    let node = world.node("a");
+    node.start();
+    let token = fs::read_to_string(node.home.token_file()).unwrap();
+    assert_eq!(fs::metadata(node.home.token_file()).unwrap().permissions().mode() & 0o777, 0o600);
+    let host = node.api();
+    let ask = |authorization: &str, body: &[u8]| {
+        let head = format!(
+            "POST /api/v1/tasks HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             {authorization}Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        exchange(host, &[head.as_bytes(), body].concat())
+    };
+    let task = br#"{"type": "embedding", "input": "hello"}"#;
+    assert!(ask("", task).starts_with("HTTP/1.1 401"));
+    assert!(ask("Authorization: Bearer wrong\r\n", task).starts_with("HTTP/1.1 401"));
+    let authorized = format!("Authorization: Bearer {token}\r\n");
+    let said = ask(&authorized, b"{\"type\": \"embedding\", \"input\": \"\xff\"}");
+    assert!(said.starts_with("HTTP/1.1 400") && said.contains("input_not_utf8"), "{said}");
+    assert!(ask(&authorized, task).starts_with("HTTP/1.1 202"));
+    let shutdown = format!("POST /api/v1/shutdown HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    assert!(exchange(host, shutdown.as_bytes()).starts_with("HTTP/1.1 401"));
+    node.run(&["node", "status"]).good();
+}
+
+#[test]
+fn a_scenario_with_a_typo() {
+    let world = World::new();
+    let file = world.path("typo.toml");
+    write(&file, "nodes = 2\nduratoin = \"5s\"\n");
+    let said = world.run(&["sim", "run", file.to_str().unwrap()]).bad(1);
+    assert!(said.contains("duratoin"), "{said}");
+    let said = world.run(&["sim", "run", "/nowhere.toml"]).bad(1);
+    assert!(said.starts_with("error: "), "{said}");
+}

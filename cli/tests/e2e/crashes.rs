@@ -1,0 +1,84 @@
+//! Nodes that die by SIGKILL in the middle of work: nothing that was acknowledged is lost.
+
+use crate::world::{Node, World, task_id, until};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Submits many tasks that each take a while, and returns their ids.
+fn submit_many(world: &World, node: &Node<'_>, count: u32) -> Vec<String> {
+    let file = world.path("tasks.jsonl");
+    let text = "all work and no play makes a dull mesh ".repeat(40);
+    let lines: String = (0..count)
+        .map(|number| {
+            let task =
+                json!({"type": "embedding", "input": format!("{number} {text}"), "timeout_seconds": 120});
+            format!("{task}\n")
+        })
+        .collect();
+    crate::world::write(&file, &lines);
+    let said = node.run(&["task", "submit", "--file", file.to_str().unwrap()]).good();
+    said.lines().map(|line| task_id(line).to_owned()).collect()
+}
+
+fn tasks(node: &Node<'_>) -> Vec<Value> {
+    let list = node.json(&["task", "list", "--limit", "1000", "--json"]);
+    list["tasks"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_task_survives_the_death_of_its_worker() {
+    let world = World::new();
+    let (a, b) = (world.node("a"), world.node("b"));
+    let id_a = a.start();
+    let id_b = b.start();
+    a.await_peers(&[&id_b]);
+    let ids = submit_many(&world, &a, 60);
+    // Some are done there and more were given there: now it dies.
+    until("the other node works", || {
+        tasks(&a).iter().any(|task| task["worker"] == json!(id_b)).then_some(())
+    });
+    b.kill();
+    for id in &ids {
+        let task = a.await_task(id);
+        assert_eq!(task["status"], "COMPLETED", "{task}");
+    }
+    let moved = tasks(&a)
+        .iter()
+        .filter(|task| task["attempts"].as_u64() > Some(1) && task["worker"] == json!(id_a))
+        .count();
+    assert!(moved > 0, "the worker died idle, so the test shows nothing");
+}
+
+#[test]
+fn acknowledged_tasks_survive_the_death_of_their_origin() {
+    let world = World::new();
+    let node = world.node("a");
+    node.start();
+    let ids = submit_many(&world, &node, 40);
+    node.kill();
+    let open_before = ids.len();
+    node.start();
+    for id in &ids {
+        let task = node.await_task(id);
+        assert_eq!(task["status"], "COMPLETED", "{task}");
+        let result = node.json(&["task", "result", id, "--json"]);
+        assert_eq!(result["output"]["vector"].as_array().unwrap().len(), 384);
+    }
+    assert_eq!(tasks(&node).len(), open_before);
+}
+
+#[test]
+fn results_survive_a_kill() {
+    let world = World::new();
+    let node = world.node("a");
+    node.start();
+    let id = node.submit("keep me");
+    node.await_task(&id);
+    let before = node.json(&["task", "result", &id, "--json"]);
+    node.kill();
+    node.start();
+    assert_eq!(node.json(&["task", "result", &id, "--json"]), before);
+    // Nothing comes to mind and changes it later.
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(node.json(&["task", "result", &id, "--json"]), before);
+}

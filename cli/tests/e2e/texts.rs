@@ -1,0 +1,53 @@
+//! What people read: help and errors, word for word.
+
+use crate::world::World;
+
+fn said(world: &World, arguments: &[&str]) -> String {
+    let ran = world.run(arguments);
+    let text = format!("exit {}\n--- stdout\n{}--- stderr\n{}", ran.code, ran.stdout, ran.stderr);
+    text.replace(&world.path("").display().to_string(), "HOME/")
+}
+
+#[test]
+fn help() {
+    let world = World::new();
+    for command in [
+        &[][..],
+        &["node"],
+        &["node", "start"],
+        &["node", "stop"],
+        &["task"],
+        &["task", "submit"],
+        &["task", "result"],
+        &["model", "quantize"],
+        &["sim", "run"],
+    ] {
+        let name = [&["help"], command].concat().join("_");
+        insta::assert_snapshot!(name, said(&world, &[command, &["--help"]].concat()));
+    }
+}
+
+#[test]
+fn errors() {
+    let world = World::new();
+    for (name, arguments) in [
+        ("nothing", &[][..]),
+        ("bad_port", &["node", "start", "--port", "80"]),
+        ("not_running", &["node", "status"]),
+        ("stop_nothing", &["node", "stop"]),
+        ("submit_nothing", &["task", "submit"]),
+        ("bad_seeds", &["sim", "run", "x.toml", "--seeds", "9..3"]),
+        ("bad_flag_value", &["node", "start", "--max-peers", "300", "--log-level", "loud"]),
+        ("unknown_command", &["nod", "start"]),
+    ] {
+        insta::assert_snapshot!(format!("error_{name}"), said(&world, arguments));
+    }
+}
+
+#[test]
+fn the_version() {
+    assert_eq!(
+        World::new().run(&["--version"]).good(),
+        format!("p2p-ai-agents {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}

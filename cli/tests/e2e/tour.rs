@@ -1,0 +1,122 @@
+//! What the README promises: two nodes find each other, share work, and stop.
+
+use crate::world::{Ran, World, until};
+use serde_json::json;
+
+#[test]
+fn two_nodes_meet_and_work() {
+    let world = World::new();
+    let (a, b) = (world.node("a"), world.node("b"));
+    let (id_a, id_b) = (a.start(), b.start());
+    a.await_peers(&[&id_b]);
+    b.await_peers(&[&id_a]);
+    let table = a.run(&["node", "peers"]).good();
+    assert!(table.starts_with("ID ") && table.contains(&id_b) && table.contains("ALIVE"), "{table}");
+
+    let said = a.run(&["task", "submit", "--input", "hello world", "--type", "embedding", "--wait"]).good();
+    let id = crate::world::task_id(said.lines().next().unwrap()).to_owned();
+    assert!(said.contains("COMPLETED") && said.contains("384 numbers"), "{said}");
+
+    let result = a.json(&["task", "result", &id, "--format", "json"]);
+    let vector: Vec<f64> = result["output"]["vector"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|number| number.as_f64().unwrap())
+        .collect();
+    assert_eq!(vector.len(), 384);
+    let norm: f64 = vector.iter().map(|number| number * number).sum();
+    assert!((norm - 1.0).abs() < 1e-3, "a vector of unit length, not {norm}");
+    assert_eq!(result["status"], "COMPLETED");
+    assert!([&id_a, &id_b].iter().any(|id| result["worker"] == json!(id)), "{result}");
+    assert!(result["execution_ms"].as_f64().unwrap() > 0.0);
+    assert_eq!(a.json(&["task", "result", &id, "--json"]), result);
+
+    let listed = a.json(&["task", "list", "--json"]);
+    assert_eq!((&listed["total"], &listed["tasks"][0]["id"]), (&json!(1), &json!(id)));
+    let unknown = b.run(&["task", "status", &id]).bad(1);
+    assert_eq!(unknown, format!("error: Task not found (id: {id})\n"), "tasks are their origin's");
+
+    let Ran { code, stdout, .. } = world.run(&["node", "stop", "--all"]);
+    assert_eq!(code, 0);
+    let line = |node: &str| format!("Node stopped gracefully (home: {})\n", world.path(node).display());
+    assert_eq!(stdout, format!("{}{}2 nodes stopped\n", line("a"), line("b")));
+    a.run(&["node", "status"]).bad(1);
+}
+
+#[test]
+fn both_nodes_take_part_of_the_work() {
+    let world = World::new();
+    let (a, b) = (world.node("a"), world.node("b"));
+    let (id_a, id_b) = (a.start(), b.start());
+    a.await_peers(&[&id_b]);
+    let file = world.path("tasks.jsonl");
+    let text = "the quick brown fox jumps over the lazy dog ".repeat(30);
+    let lines: String = (0..100)
+        .map(|number| format!("{}\n", json!({"type": "embedding", "input": format!("{number} {text}")})))
+        .collect();
+    crate::world::write(&file, &lines);
+    let said = a.run(&["task", "submit", "--file", file.to_str().unwrap()]).good();
+    assert_eq!(said.lines().map(crate::world::task_id).count(), 100);
+    let workers = until("all tasks are complete", || {
+        let tasks = a.json(&["task", "list", "--limit", "1000", "--json"]);
+        let tasks = tasks["tasks"].as_array()?.clone();
+        tasks
+            .iter()
+            .all(|task| task["status"] == "COMPLETED")
+            .then(|| tasks.iter().map(|task| task["worker"].as_str().unwrap().to_owned()).collect::<Vec<_>>())
+    });
+    for id in [&id_a, &id_b] {
+        assert!(workers.contains(id), "{id} did nothing");
+    }
+}
+
+#[test]
+fn a_node_that_leaves_is_no_longer_listed() {
+    let world = World::new();
+    let (a, b) = (world.node("a"), world.node("b"));
+    a.start();
+    let id_b = b.start();
+    a.await_peers(&[&id_b]);
+    assert_eq!(b.run(&["node", "stop"]).good(), "Node stopped gracefully\n");
+    a.await_peers(&[]);
+    assert_eq!(a.run(&["node", "peers"]).good(), "No connected peers\n");
+}
+
+#[test]
+fn nodes_of_other_networks_stay_apart() {
+    let world = World::new();
+    let (a, b, c) = (world.node("a"), world.node("b"), world.node("c"));
+    a.start();
+    let other = b.run(&["node", "start", "--network", "other"]).good();
+    assert!(other.contains("network \"other\""), "{other}");
+    let id_c = c.start();
+    a.await_peers(&[&id_c]);
+    assert_eq!(b.run(&["node", "peers"]).good(), "No connected peers\n");
+}
+
+#[test]
+fn nodes_meet_without_multicast_through_a_bootstrap_peer() {
+    let world = World::new();
+    let (a, b) = (world.node("a"), world.node("b"));
+    let mut start = a.command(&["node", "start"]);
+    start.env("P2P_AI_DISCOVERY", "false");
+    crate::world::run(start, b"").good();
+    let mut start = b.command(&["node", "start", "--bootstrap-peer", &format!("127.0.0.1:{}", a.port)]);
+    start.env("P2P_AI_DISCOVERY", "false");
+    crate::world::run(start, b"").good();
+    until("they are linked", || {
+        a.json(&["node", "peers", "--json"])["peers"].as_array()?.first().map(|_| ())
+    });
+}
+
+#[test]
+fn text_may_come_from_standard_input() {
+    let world = World::new();
+    let node = world.node("a");
+    node.start();
+    let arguments = ["task", "submit", "--input", "-", "--type", "embedding", "--wait", "--json"];
+    let said = node.run_with_input(&arguments, "grüße aus der röhre".as_bytes()).good();
+    let result: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(result["output"]["vector"].as_array().unwrap().len(), 384);
+}

@@ -1,0 +1,255 @@
+//! Nodes of one test: a network and homes that no other test shares. Whatever still runs at the end is killed.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use runtime::home::{Holder, Home};
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+/// The nodes of one test.
+pub(crate) struct World {
+    directory: tempfile::TempDir,
+    network: String,
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    /// Returns what was printed by a command that must have succeeded.
+    #[track_caller]
+    pub(crate) fn good(self) -> String {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.stdout
+    }
+
+    /// Returns what was complained about by a command that must have failed like this.
+    #[track_caller]
+    pub(crate) fn bad(self, code: i32) -> String {
+        assert_eq!(self.code, code, "{self:?}");
+        assert!(!self.stderr.contains("panicked"), "{self:?}");
+        self.stderr
+    }
+}
+
+/// One node, running or not.
+pub(crate) struct Node<'a> {
+    world: &'a World,
+    pub(crate) home: Home,
+    pub(crate) port: u16,
+    api_port: u16,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let network = format!("test-{}-{}", std::process::id(), free_port());
+        Self { directory, network }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn node(&self, name: &str) -> Node<'_> {
+        let home = Home::new(&self.path(name)).unwrap();
+        Node { world: self, home, port: free_port(), api_port: free_port() }
+    }
+
+    /// A command that touches nothing outside of this world.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_p2p-ai-agents"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.directory.path())
+            .env("XDG_RUNTIME_DIR", self.directory.path())
+            .env("P2P_AI_INTERFACES", "lo")
+            .env("P2P_AI_NETWORK", &self.network)
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        run(self.command(arguments), b"")
+    }
+}
+
+impl Node<'_> {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.world.command(arguments);
+        command
+            .env("P2P_AI_HOME", self.home.root())
+            .env("P2P_AI_NODE_PORT", self.port.to_string())
+            .env("P2P_AI_API_PORT", self.api_port.to_string());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        run(self.command(arguments), b"")
+    }
+
+    pub(crate) fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Ran {
+        run(self.command(arguments), input)
+    }
+
+    /// Starts the node and returns its id.
+    #[track_caller]
+    pub(crate) fn start(&self) -> String {
+        let text = self.run(&["node", "start"]).good();
+        let id = text.split("id: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+        assert!(text.starts_with(&format!("Node started (id: {id}, port: {})\n", self.port)), "{text}");
+        id.to_owned()
+    }
+
+    pub(crate) fn pid(&self) -> Option<u32> {
+        match self.home.holder() {
+            Holder::Process { pid } => pid,
+            Holder::Nobody => None,
+        }
+    }
+
+    /// Ends the node as a power failure would, for all that a process can tell.
+    #[track_caller]
+    pub(crate) fn kill(&self) {
+        signal(self.pid().unwrap(), Signal::SIGKILL);
+        until("the killed node is gone", || (self.home.holder() == Holder::Nobody).then_some(()));
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.run(arguments).good()).unwrap()
+    }
+
+    /// Waits until this node has links to exactly these.
+    #[track_caller]
+    pub(crate) fn await_peers(&self, ids: &[&str]) {
+        let mut wanted: Vec<&str> = ids.to_vec();
+        wanted.sort_unstable();
+        until("the peers are linked", || {
+            let peers = self.json(&["node", "peers", "--json"]);
+            let mut found: Vec<&str> =
+                peers["peers"].as_array()?.iter().filter_map(|peer| peer["id"].as_str()).collect();
+            found.sort_unstable();
+            (found == wanted).then_some(())
+        });
+    }
+
+    /// Submits a text and returns the id of its task.
+    #[track_caller]
+    pub(crate) fn submit(&self, text: &str) -> String {
+        let said = self.run(&["task", "submit", "--input", text, "--type", "embedding"]).good();
+        task_id(said.trim_end()).to_owned()
+    }
+
+    /// Waits for a task to end.
+    #[track_caller]
+    pub(crate) fn await_task(&self, id: &str) -> Value {
+        until("the task ended", || {
+            let task = self.json(&["task", "status", id, "--json"]);
+            task.get("result").is_some().then_some(task)
+        })
+    }
+
+    pub(crate) fn api(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.api_port))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for entry in std::fs::read_dir(self.directory.path()).into_iter().flatten().flatten() {
+            let Ok(home) = Home::new(&entry.path()) else { continue };
+            if let Holder::Process { pid: Some(pid) } = home.holder() {
+                signal(pid, Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    // It may have gone by itself.
+    let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal);
+}
+
+/// Returns the id in `Task submitted (id: …)`.
+#[track_caller]
+pub(crate) fn task_id(line: &str) -> &str {
+    line.strip_prefix("Task submitted (id: ").and_then(|rest| rest.strip_suffix(')')).unwrap_or_else(|| {
+        panic!("{line:?} names no task");
+    })
+}
+
+pub(crate) fn run(mut command: Command, input: &[u8]) -> Ran {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    if !input.is_empty() {
+        command.stdin(Stdio::piped());
+    }
+    let mut child = command.spawn().unwrap();
+    if let Some(mut stdin) = child.stdin.take() {
+        // A command that has seen enough may close its end.
+        let _ = stdin.write_all(input);
+    }
+    let output = child.wait_with_output().unwrap();
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Asks until there is an answer.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Sends bytes to a port and returns whatever comes back until the other end closes.
+pub(crate) fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // The other end may answer and close before it has read everything.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Returns a port that nobody uses, and that no other caller in this process gets.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Below the range that outgoing connections take theirs from.
+    let base = 10_000 + u16::try_from(std::process::id() % 40).unwrap() * 500;
+    loop {
+        let port = base + NEXT.fetch_add(1, Ordering::Relaxed) % 500;
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+pub(crate) fn write(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+/// Long enough for a machine that does much else, short of hanging for ever.
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,184 @@
+//! The fields of the configuration: one table that files, environment, checks and the sample all read.
+
+use super::{Problem, Source};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+
+/// One field.
+#[derive(Debug)]
+pub struct Field {
+    /// Its name in a file.
+    pub key: &'static str,
+    /// Its environment variable.
+    pub variable: &'static str,
+    /// What it holds.
+    pub kind: Kind,
+    /// Its value where nobody sets it.
+    pub default: fn() -> Value,
+}
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Socket addresses, `IP:PORT`.
+    Addresses,
+    /// Names of network interfaces.
+    Interfaces,
+    /// A number from the first to the second, both included.
+    Integer(u64, u64),
+    /// The name of a log level.
+    Level,
+    /// The name of a network.
+    Name,
+    /// A directory.
+    Path,
+    /// `true` or `false`.
+    Switch,
+}
+
+impl Kind {
+    /// Reads a value from the text of an environment variable; `None` where it is not of this kind at all.
+    pub fn parse(self, text: &str) -> Option<Value> {
+        match self {
+            Self::Integer(..) => text.trim().parse::<u64>().ok().map(Value::from),
+            Self::Switch => match text.trim() {
+                "1" | "true" => Some(Value::Bool(true)),
+                "0" | "false" => Some(Value::Bool(false)),
+                _ => None,
+            },
+            Self::Addresses | Self::Interfaces => Some(
+                text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Value::from).collect(),
+            ),
+            Self::Level => Some(Value::from(text.trim().to_uppercase())),
+            Self::Name | Self::Path => Some(Value::from(text)),
+        }
+    }
+
+    fn admits(self, value: &Value) -> bool {
+        match self {
+            Self::Addresses => texts(value, ADDRESSES_MAX)
+                .is_some_and(|texts| texts.iter().all(|text| text.parse::<SocketAddr>().is_ok())),
+            Self::Interfaces => texts(value, INTERFACES_MAX)
+                .is_some_and(|texts| texts.iter().all(|text| (1..=15).contains(&text.len()))),
+            Self::Integer(least, most) => {
+                value.as_u64().is_some_and(|number| (least..=most).contains(&number))
+            }
+            Self::Level => value.as_str().is_some_and(|text| LEVELS.contains(&text)),
+            Self::Name => value.as_str().is_some_and(|text| {
+                (1..=64).contains(&text.len())
+                    && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+            }),
+            Self::Path => {
+                value.as_str().is_some_and(|text| (1..=4096).contains(&text.len()) && !text.contains('\0'))
+            }
+            Self::Switch => value.is_boolean(),
+        }
+    }
+
+    fn allowed(self) -> String {
+        match self {
+            Self::Addresses => format!("allowed: up to {ADDRESSES_MAX} addresses of the form IP:PORT"),
+            Self::Interfaces => {
+                format!("allowed: up to {INTERFACES_MAX} names of network interfaces (none means all)")
+            }
+            Self::Integer(least, most) => format!("allowed: {least} to {most}"),
+            Self::Level => format!("allowed: {}", LEVELS.join(", ")),
+            Self::Name => "allowed: 1 to 64 letters, digits, '-', '_' or '.'".to_owned(),
+            Self::Path => "allowed: a directory that can be read and written".to_owned(),
+            Self::Switch => "allowed: true, false".to_owned(),
+        }
+    }
+}
+
+impl Field {
+    /// Returns the stable name of what is wrong with `value`; `None` where nothing is.
+    pub(super) fn fault(&self, value: &Value) -> Option<String> {
+        if self.kind.admits(value) {
+            return None;
+        }
+        let Kind::Integer(_, most) = self.kind else { return Some(format!("{}_invalid", self.key)) };
+        Some(match value.as_f64() {
+            // Too large for 64 bits is still a number above the limit.
+            Some(number) if number > most as f64 => format!("{}_exceeds_limit", self.key),
+            Some(_) if value.is_i64() || value.is_u64() => format!("{}_below_minimum", self.key),
+            Some(_) | None => format!("{}_invalid", self.key),
+        })
+    }
+
+    /// Describes a value that cannot be used.
+    pub(super) fn problem(&self, code: String, value: String, source: Source) -> Problem {
+        Problem {
+            code,
+            field: self.key.to_owned(),
+            value,
+            allowed: self.kind.allowed(),
+            suggested: Some((self.default)().to_string()),
+            source,
+        }
+    }
+}
+
+fn texts(value: &Value, most: usize) -> Option<Vec<&str>> {
+    let items = value.as_array().filter(|items| items.len() <= most)?;
+    items.iter().map(Value::as_str).collect()
+}
+
+const LEVELS: [&str; 5] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"];
+const ADDRESSES_MAX: usize = 64;
+const INTERFACES_MAX: usize = 32;
+
+/// All fields, in the order in which people are shown them.
+pub const FIELDS: &[Field] = &[
+    Field {
+        key: "network_port",
+        variable: "P2P_AI_NODE_PORT",
+        kind: Kind::Integer(1024, 65_535),
+        default: || json!(9000),
+    },
+    Field {
+        key: "api_port",
+        variable: "P2P_AI_API_PORT",
+        kind: Kind::Integer(1024, 65_535),
+        default: || json!(8080),
+    },
+    Field { key: "network", variable: "P2P_AI_NETWORK", kind: Kind::Name, default: || json!("local") },
+    Field {
+        key: "max_peers",
+        variable: "P2P_AI_MAX_PEERS",
+        kind: Kind::Integer(1, 256),
+        default: || json!(32),
+    },
+    Field {
+        key: "storage_path",
+        variable: "P2P_AI_STORAGE_PATH",
+        kind: Kind::Path,
+        default: || json!("data"),
+    },
+    Field {
+        key: "health_check_interval_secs",
+        variable: "P2P_AI_HEALTH_CHECK_INTERVAL_SECS",
+        kind: Kind::Integer(1, 3600),
+        default: || json!(30),
+    },
+    Field {
+        key: "max_memory_mb",
+        variable: "P2P_AI_MAX_MEMORY_MB",
+        kind: Kind::Integer(128, 16_384),
+        default: || json!(512),
+    },
+    Field {
+        key: "max_concurrent_tasks",
+        variable: "P2P_AI_MAX_CONCURRENT_TASKS",
+        kind: Kind::Integer(1, 256),
+        default: || json!(4),
+    },
+    Field { key: "log_level", variable: "P2P_AI_LOG_LEVEL", kind: Kind::Level, default: || json!("INFO") },
+    Field { key: "discovery", variable: "P2P_AI_DISCOVERY", kind: Kind::Switch, default: || json!(true) },
+    Field { key: "interfaces", variable: "P2P_AI_INTERFACES", kind: Kind::Interfaces, default: || json!([]) },
+    Field {
+        key: "bootstrap_peers",
+        variable: "P2P_AI_BOOTSTRAP_PEERS",
+        kind: Kind::Addresses,
+        default: || json!([]),
+    },
+];

@@ -1,0 +1,192 @@
+//! What loading a configuration gives and refuses.
+
+use super::*;
+use serde_json::json;
+
+struct Fixture {
+    _directory: tempfile::TempDir,
+    home: Home,
+    overrides: Overrides,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::new(directory.path()).unwrap();
+        home.create().unwrap();
+        Self { _directory: directory, home, overrides: Overrides::default() }
+    }
+
+    fn file(self, text: &str) -> Self {
+        fs::write(self.home.config_file(), text).unwrap();
+        self
+    }
+
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.overrides.environment.push((name.into(), value.into()));
+        self
+    }
+
+    fn flag(mut self, key: &'static str, value: Value) -> Self {
+        self.overrides.flags.push((key, value, "--flag"));
+        self
+    }
+
+    fn load(&self) -> Result<Effective, ConfigError> {
+        load(&self.home, &self.overrides)
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        match self.load() {
+            Err(ConfigError::Invalid(problems)) => problems,
+            other => panic!("expected problems, got {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_first_start_writes_every_default_and_the_second_reads_them() {
+    let fixture = Fixture::new();
+    let first = fixture.load().unwrap();
+    assert_eq!(fs::read_to_string(fixture.home.config_file()).unwrap(), sample());
+    let second = fixture.load().unwrap();
+    assert_eq!(first.settings, second.settings);
+    assert_eq!(first.settings.network_port, 9000);
+    assert_eq!(first.settings.storage_path, fixture.home.root().join("data"));
+    assert_eq!(second.sources["max_peers"], Source::HomeFile(fixture.home.config_file()));
+    assert!(!first.asked_for("api_port") && !second.asked_for("api_port"), "a default is not a wish");
+}
+
+#[test]
+fn flag_beats_environment_beats_file_beats_default() {
+    let fixture = Fixture::new().file(r#"{"network_port": 2001, "max_peers": 1, "api_port": 3001}"#);
+    let fixture = fixture.variable("P2P_AI_NODE_PORT", "2002").variable("P2P_AI_MAX_PEERS", "2");
+    let effective = fixture.flag("network_port", json!(2003)).load().unwrap();
+    let settings = &effective.settings;
+    assert_eq!((settings.network_port, settings.max_peers, settings.api_port), (2003, 2, 3001));
+    assert_eq!(effective.sources["network_port"], Source::Flag("--flag"));
+    assert_eq!(effective.sources["max_peers"], Source::Environment("P2P_AI_MAX_PEERS"));
+    assert_eq!(effective.sources["network"], Source::Default);
+    assert!(effective.asked_for("api_port"), "another value than the default is a wish");
+}
+
+#[test]
+fn every_field_can_be_set_by_its_variable_and_in_toml() {
+    let fixture = Fixture::new();
+    let path = fixture.home.root().join("given.toml");
+    fs::write(&path, "max_peers = 7\nbootstrap_peers = [\"127.0.0.1:9001\"]\n").unwrap();
+    let mut fixture = FIELDS.iter().fold(fixture, |fixture, field| match field.key {
+        "max_peers" | "bootstrap_peers" => fixture,
+        "interfaces" => fixture.variable(field.variable, "lo, eth0"),
+        "network" | "storage_path" => fixture.variable(field.variable, "elsewhere"),
+        "log_level" => fixture.variable(field.variable, "debug"),
+        "discovery" => fixture.variable(field.variable, "false"),
+        "network_port" | "api_port" | "max_memory_mb" => fixture.variable(field.variable, "1024"),
+        _ => fixture.variable(field.variable, "200"),
+    });
+    fixture.overrides.config_file = Some(path);
+    let settings = fixture.load().unwrap().settings;
+    assert_eq!(settings.bootstrap_peers, vec!["127.0.0.1:9001".parse().unwrap()]);
+    assert_eq!(settings.interfaces, vec!["lo", "eth0"]);
+    assert_eq!((settings.network.as_str(), settings.discovery), ("elsewhere", false));
+    assert_eq!((settings.log_level, settings.max_peers), (LogLevel::Debug, 7));
+    assert_eq!((settings.network_port, settings.api_port, settings.max_memory_mb), (1024, 1024, 1024));
+    assert_eq!((settings.max_concurrent_tasks, settings.health_check_interval_secs), (200, 200));
+    assert!(settings.storage_path.ends_with("elsewhere"));
+    assert!(!fixture.home.config_file().exists(), "a named file stands in for the home's own");
+}
+
+#[test]
+fn all_that_is_wrong_is_reported_together() {
+    let fixture = Fixture::new()
+        .file(r#"{"network_port": 80, "max_peers": 300, "max_memory_mb": "lots", "max_pears": 3, "log_level": "LOUD"}"#)
+        .variable("P2P_AI_API_PORT", "http")
+        .variable("P2P_AI_BOOTSTRAP_PEERS", "nowhere")
+        .flag("storage_path", json!("/proc/self/status"));
+    let problems = fixture.problems();
+    let found: Vec<(&str, &str)> =
+        problems.iter().map(|problem| (problem.code.as_str(), problem.field.as_str())).collect();
+    assert_eq!(
+        found,
+        [
+            ("log_level_invalid", "log_level"),
+            ("max_memory_mb_invalid", "max_memory_mb"),
+            ("unknown_key", "max_pears"),
+            ("max_peers_exceeds_limit", "max_peers"),
+            ("network_port_below_minimum", "network_port"),
+            ("malformed_value", "api_port"),
+            ("bootstrap_peers_invalid", "bootstrap_peers"),
+            ("storage_path_unusable", "storage_path"),
+        ]
+    );
+    let text = ConfigError::Invalid(problems).to_string();
+    for part in [
+        "the configuration has 8 errors",
+        "max_peers = 300",
+        "allowed: 1 to 256; suggested: 32",
+        "did you mean max_peers?",
+        "environment variable P2P_AI_API_PORT",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+}
+
+#[test]
+fn numbers_at_the_edges() {
+    for (value, code) in [
+        (json!(0), "max_peers_below_minimum"),
+        (json!(-1), "max_peers_below_minimum"),
+        (json!(257), "max_peers_exceeds_limit"),
+        (json!(1e300), "max_peers_exceeds_limit"),
+        (json!(1.5), "max_peers_invalid"),
+        (json!("32"), "max_peers_invalid"),
+        (json!(null), "max_peers_invalid"),
+    ] {
+        let problems = Fixture::new().flag("max_peers", value.clone()).problems();
+        assert_eq!(
+            problems.iter().map(|problem| problem.code.as_str()).collect::<Vec<_>>(),
+            [code],
+            "{value}"
+        );
+    }
+    for value in [1, 256] {
+        Fixture::new().flag("max_peers", json!(value)).load().unwrap();
+    }
+}
+
+#[test]
+fn a_file_above_the_limit_is_refused_unread() {
+    let fixture = Fixture::new();
+    // A sparse file: reading a terabyte of it would never end.
+    File::create(fixture.home.config_file()).unwrap().set_len(1 << 40).unwrap();
+    assert!(matches!(fixture.load(), Err(ConfigError::TooLarge(_))));
+    File::create(fixture.home.config_file()).unwrap().set_len(FILE_BYTES_MAX + 1).unwrap();
+    let error = fixture.load().unwrap_err();
+    assert!(error.to_string().starts_with("config_too_large"), "{error}");
+    let padded = sample() + &" ".repeat(usize::try_from(FILE_BYTES_MAX).unwrap() - sample().len());
+    fixture.file(&padded).load().unwrap();
+}
+
+#[test]
+fn what_is_not_a_configuration_is_told_apart() {
+    for text in ["", "{", "[1]", "null", "\"x\"", "{\"max_peers\": 1,}"] {
+        let error = Fixture::new().file(text).load().unwrap_err();
+        assert!(matches!(error, ConfigError::Malformed { .. }), "{text:?}: {error:?}");
+    }
+    let fixture = Fixture::new();
+    fs::write(fixture.home.config_file(), [0xff, 0xfe]).unwrap();
+    assert!(matches!(fixture.load(), Err(ConfigError::Malformed { .. })));
+    let mut fixture = Fixture::new();
+    fixture.overrides.config_file = Some(fixture.home.root().join("absent.json"));
+    assert!(matches!(fixture.load(), Err(ConfigError::Unreadable { .. })));
+}
+
+#[test]
+fn an_unknown_variable_is_a_warning() {
+    let effective =
+        Fixture::new().variable("P2P_AI_MAX_PEER", "3").variable("P2P_AI_HOME", "x").load().unwrap();
+    assert_eq!(
+        effective.warnings,
+        ["unknown environment variable P2P_AI_MAX_PEER; did you mean P2P_AI_MAX_PEERS?"]
+    );
+}

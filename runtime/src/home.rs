@@ -1,0 +1,310 @@
+//! Where a node keeps its files, and the lock that lets one process at a time use them.
+//!
+//! A home is held by an advisory lock on `run/lock`, taken for the life of the process: the kernel lets go of
+//! it however the process ends, so "is it running" never depends on a file that a crash left behind.
+
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A node's home directory. Naming it touches nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    root: PathBuf,
+}
+
+impl Home {
+    /// Names a home; a relative path is taken from the current directory.
+    ///
+    /// # Errors
+    /// Where the path is empty or there is no current directory.
+    pub fn new(root: &Path) -> io::Result<Self> {
+        Ok(Self { root: std::path::absolute(root)? })
+    }
+
+    /// Returns the directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns the place of the configuration that is used unless another is named.
+    pub fn config_file(&self) -> PathBuf {
+        self.root.join("config/node_config.json")
+    }
+
+    /// Returns the place of the key pair.
+    pub fn identity_file(&self) -> PathBuf {
+        self.root.join("config/node_identity.json")
+    }
+
+    /// Returns the place of the newest log.
+    pub fn log_file(&self) -> PathBuf {
+        self.root.join("logs/node.log")
+    }
+
+    /// Returns the place of what a node in the background says outside its log.
+    pub fn stderr_file(&self) -> PathBuf {
+        self.root.join("logs/node.stderr")
+    }
+
+    /// Returns the place of the secret that the control API wants to see.
+    pub fn token_file(&self) -> PathBuf {
+        self.root.join("run/token")
+    }
+
+    /// Returns the place of the [`RunInfo`] of a node whose control API answers.
+    pub fn info_file(&self) -> PathBuf {
+        self.root.join("run/node.json")
+    }
+
+    /// Returns the place of the [`RunInfo`] of a node that is ACTIVE.
+    pub fn ready_file(&self) -> PathBuf {
+        self.root.join("run/ready.json")
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.root.join("run/lock")
+    }
+
+    /// Makes the directories that do not exist yet, for their owner only.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn create(&self) -> io::Result<()> {
+        ["config", "data", "logs", "models", "run"].iter().try_for_each(|part| {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(self.root.join(part))
+        })
+    }
+
+    /// Takes the home for this process, for as long as the returned lock lives.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] where another process has it.
+    pub fn lock(&self) -> Result<Lock, LockError> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.lock_file())
+            .map_err(LockError::Io)?;
+        // Whoever only looks holds the lock for a moment, so one refusal proves nothing.
+        let mut tries_left = LOCK_TRIES;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if tries_left > 0 => {
+                    tries_left -= 1;
+                    std::thread::sleep(LOCK_RETRY);
+                }
+                Err(TryLockError::WouldBlock) => return Err(LockError::Held { pid: read_pid(&mut file) }),
+                Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
+            }
+        }
+        let write = |file: &mut File| {
+            file.set_len(0)?;
+            file.rewind()?;
+            write!(file, "{}", std::process::id())
+        };
+        write(&mut file).map_err(LockError::Io)?;
+        Ok(Lock { _file: file })
+    }
+
+    /// Tells whether a process holds this home, and which one where it has said so.
+    pub fn holder(&self) -> Holder {
+        let Ok(mut file) = File::open(self.lock_file()) else { return Holder::Nobody };
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Holder::Process { pid: read_pid(&mut file) },
+            Ok(()) | Err(TryLockError::Error(_)) => Holder::Nobody,
+        }
+    }
+
+    /// Reads what the running node said about itself; `None` where it has not, or not yet.
+    pub fn info(&self) -> Option<RunInfo> {
+        read_info(&self.info_file())
+    }
+
+    /// Reads what an ACTIVE node said about itself; `None` where it has not, or not yet.
+    pub fn ready(&self) -> Option<RunInfo> {
+        read_info(&self.ready_file())
+    }
+
+    /// Removes what an earlier process may have left in `run/`. Call with the lock held.
+    ///
+    /// # Errors
+    /// Whatever the file system says, other than that a file is not there.
+    pub fn clear_run(&self) -> io::Result<()> {
+        [self.info_file(), self.ready_file(), self.token_file()].iter().try_for_each(|path| remove_file(path))
+    }
+}
+
+/// The right to use a home. Dropping it gives it back.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Who holds a home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// No running process.
+    Nobody,
+    /// A running process.
+    Process {
+        /// Its number; `None` in the instant before it is written.
+        pid: Option<u32>,
+    },
+}
+
+/// Why a home cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("the node of this home is already running{}", .pid.map_or_else(String::new, |pid| format!(" (pid {pid})")))]
+    Held {
+        /// Which one.
+        pid: Option<u32>,
+    },
+    /// The file system refused.
+    #[error("cannot lock the home directory")]
+    Io(#[source] io::Error),
+}
+
+/// What a running node tells the other programs of its user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// Its process.
+    pub pid: u32,
+    /// Its id.
+    pub node_id: engine::NodeId,
+    /// Where its control API answers.
+    pub api_address: SocketAddr,
+    /// Where peers connect.
+    pub network_port: u16,
+    /// The network that it belongs to.
+    pub network: String,
+    /// The product's version.
+    pub version: String,
+    /// When this was written, ISO 8601.
+    pub timestamp: String,
+}
+
+/// Replaces a file as a whole: whoever opens it finds the old or the new content, never a part.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let draft = draft(path, content, mode)?;
+    fs::rename(&draft, path).inspect_err(|_| discard(&draft))?;
+    sync_directory(path)
+}
+
+/// Creates a file as a whole, durably. `false` where one is there already, which stays as it is.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn create_file(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
+    let draft = draft(path, content, mode)?;
+    // Unlike a rename, a link never replaces: of two starters exactly one wins.
+    let linked = fs::hard_link(&draft, path);
+    discard(&draft);
+    match linked {
+        Ok(()) => sync_directory(path).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a file; one that is not there is as good as removed.
+///
+/// # Errors
+/// Whatever else the file system says.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn draft(path: &Path, content: &[u8], mode: u32) -> io::Result<PathBuf> {
+    let mut suffix = [0; 8];
+    getrandom::fill(&mut suffix).map_err(io::Error::other)?;
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let draft = path.with_file_name(format!(".{name}.{:016x}", u64::from_le_bytes(suffix)));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    written.inspect_err(|_| discard(&draft))?;
+    Ok(draft)
+}
+
+/// Removes a draft; one that stays behind takes a little room and nothing else.
+fn discard(draft: &Path) {
+    let _ = fs::remove_file(draft);
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+fn read_info(path: &Path) -> Option<RunInfo> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(INFO_BYTES_MAX).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+const LOCK_TRIES: u32 = 10;
+const LOCK_RETRY: Duration = Duration::from_millis(5);
+const INFO_BYTES_MAX: u64 = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn home() -> (tempfile::TempDir, Home) {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::new(&directory.path().join("home")).unwrap();
+        home.create().unwrap();
+        (directory, home)
+    }
+
+    #[test]
+    fn a_home_is_private_and_held_by_one() {
+        let (_directory, home) = home();
+        assert_eq!(fs::metadata(home.root()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(home.holder(), Holder::Nobody);
+        let lock = home.lock().unwrap();
+        let pid = Some(std::process::id());
+        assert_eq!(home.holder(), Holder::Process { pid });
+        assert!(matches!(home.lock(), Err(LockError::Held { pid: held }) if held == pid));
+        drop(lock);
+        assert_eq!(home.holder(), Holder::Nobody);
+        home.lock().unwrap();
+    }
+
+    #[test]
+    fn a_file_is_created_once_and_replaced_whole() {
+        let (_directory, home) = home();
+        let path = home.token_file();
+        assert!(create_file(&path, b"first", 0o600).unwrap());
+        assert!(!create_file(&path, b"second", 0o600).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        replace_file(&path, b"third", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"third");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let names = fs::read_dir(path.parent().unwrap()).unwrap().count();
+        assert_eq!(names, 1, "no draft stays behind");
+    }
+}

@@ -1,0 +1,293 @@
+//! The routes: each turns a request into a question to the node and its answer into JSON.
+
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "each question has one answer; whatever else comes is the same mistake"
+)]
+
+use super::Api;
+use super::auth;
+use super::error::ApiError;
+use super::view::{Members, NewTask, Peers, Readiness, ResultBody, Status, Submitted, Task, Tasks};
+use crate::clock;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use engine::lifecycle;
+use engine::request::{Request as Ask, Response as Reply};
+use engine::task::{TaskSpec, TaskStatus};
+use engine::{Rejection, TaskId};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Deserialize;
+use std::time::Duration;
+
+/// Returns all routes of the control API.
+pub(super) fn router(api: Api) -> Router {
+    let protected = Router::new()
+        .route("/status", get(status))
+        .route("/peers", get(peers))
+        .route("/members", get(members))
+        .route("/tasks", post(submit).get(tasks))
+        .route("/tasks/{id}", get(task).delete(cancel))
+        .route("/tasks/{id}/result", get(result))
+        .route("/shutdown", post(shutdown))
+        .layer(from_fn_with_state(api.clone(), want_token));
+    Router::new()
+        .route("/healthz", get(async || "alive"))
+        .route("/readyz", get(readyz))
+        .nest("/api/v1", protected)
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(from_fn_with_state(api.clone(), admit))
+        .with_state(api)
+}
+
+type Answered<T> = Result<Json<T>, ApiError>;
+
+/// Runs before everything else: who asks, how much they send, how long they may take.
+async fn admit(State(api): State<Api>, request: Request, next: Next) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    auth::check_host_and_origin(&parts, api.address)?;
+    let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect())
+        .await
+        .map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body took too long"))?
+        .map_err(|error| {
+            if error.downcast_ref::<LengthLimitError>().is_some() {
+                let message = format!("the body has more than {BODY_BYTES_MAX} bytes");
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+            } else {
+                ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", "the body was cut short")
+            }
+        })?;
+    let request = Request::from_parts(parts, Body::from(body.to_bytes()));
+    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.map_err(|_| {
+        ApiError::new(StatusCode::GATEWAY_TIMEOUT, "request_timeout", "the node took too long to answer")
+    })
+}
+
+async fn want_token(State(api): State<Api>, request: Request, next: Next) -> Result<Response, ApiError> {
+    auth::check_token(request.headers(), &api.token)?;
+    Ok(next.run(request).await)
+}
+
+async fn readyz(State(api): State<Api>) -> (StatusCode, Json<Readiness>) {
+    let state = match api.handle.ask(Ask::Status).await {
+        Ok(Ok(Reply::Status(view))) => Some(view.state),
+        Ok(_) | Err(_) => None,
+    };
+    let (code, status) = match state {
+        Some(lifecycle::State::Active) => (StatusCode::OK, "node_ready"),
+        Some(
+            lifecycle::State::Initializing
+            | lifecycle::State::Registering
+            | lifecycle::State::ShuttingDown
+            | lifecycle::State::Stopped,
+        )
+        | None => (StatusCode::SERVICE_UNAVAILABLE, "node_not_ready"),
+    };
+    (code, Json(Readiness { status: status.to_owned(), timestamp: clock::wall().to_string() }))
+}
+
+async fn status(State(api): State<Api>) -> Answered<Status> {
+    match ask(&api, Ask::Status).await? {
+        Reply::Status(view) => Ok(Json(Status::from(*view))),
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn peers(State(api): State<Api>) -> Answered<Peers> {
+    match ask(&api, Ask::Peers).await? {
+        Reply::Peers(peers) => Ok(Json(Peers { peers: peers.into_iter().map(Into::into).collect() })),
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn members(State(api): State<Api>) -> Answered<Members> {
+    match ask(&api, Ask::Members).await? {
+        Reply::Members(members) => {
+            Ok(Json(Members { members: members.into_iter().map(Into::into).collect() }))
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn submit(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Submitted>), ApiError> {
+    let task = new_task(&headers, &body)?;
+    let spec = TaskSpec {
+        kind: task.kind,
+        model: task.model,
+        input: task.input,
+        timeout: Duration::from_secs(task.timeout_seconds.unwrap_or(TIMEOUT_DEFAULT_SECS)),
+        max_tokens: task.max_tokens.unwrap_or(TOKENS_DEFAULT),
+    };
+    match ask(&api, Ask::Submit(spec)).await? {
+        Reply::Submitted(id) => {
+            Ok((StatusCode::ACCEPTED, Json(Submitted { id, status: TaskStatus::Queued })))
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn new_task(headers: &HeaderMap, body: &[u8]) -> Result<NewTask, ApiError> {
+    // A page can send any other type across origins without asking first.
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if !media_type.eq_ignore_ascii_case("application/json") {
+        let message = "the body must be application/json";
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type_unsupported", message));
+    }
+    let text = str::from_utf8(body).map_err(|_| {
+        ApiError::new(StatusCode::BAD_REQUEST, "input_not_utf8", "the body is not UTF-8 text")
+    })?;
+    serde_json::from_str(text).map_err(|error| {
+        ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", format!("the body is not a task: {error}"))
+            .hint(r#"send {"type": "embedding", "input": "some text"}"#.to_owned())
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    limit: Option<u32>,
+    offset: Option<u32>,
+}
+
+async fn tasks(State(api): State<Api>, page: QueryOf<Page>) -> Answered<Tasks> {
+    let Query(page) = page.map_err(query_malformed)?;
+    let limit = page.limit.unwrap_or(LIMIT_DEFAULT);
+    if !(1..=engine::request::LIST_MAX).contains(&limit) {
+        let message = format!("limit must be 1 to {}", engine::request::LIST_MAX);
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "limit_out_of_range", message));
+    }
+    match ask(&api, Ask::Tasks { limit, offset: page.offset.unwrap_or(0) }).await? {
+        Reply::Tasks { total, tasks } => {
+            Ok(Json(Tasks { total, tasks: tasks.into_iter().map(Task::from).collect() }))
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wait {
+    wait_seconds: Option<u64>,
+}
+
+async fn task(State(api): State<Api>, Path(id): Path<String>, wait: QueryOf<Wait>) -> Answered<Task> {
+    let id = task_id(&id)?;
+    let Query(wait) = wait.map_err(query_malformed)?;
+    let wait = wait.wait_seconds.unwrap_or(0);
+    if wait > WAIT_SECS_MAX {
+        let message = format!("wait_seconds must be 0 to {WAIT_SECS_MAX}");
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "wait_out_of_range", message));
+    }
+    if wait > 0 {
+        let ended = tokio::time::timeout(Duration::from_secs(wait), ask(&api, Ask::AwaitTask(id))).await;
+        if let Ok(ended) = ended {
+            return view(ended?);
+        }
+    }
+    view(ask(&api, Ask::Task(id)).await?)
+}
+
+async fn cancel(State(api): State<Api>, Path(id): Path<String>) -> Answered<Task> {
+    view(ask(&api, Ask::Cancel(task_id(&id)?)).await?)
+}
+
+async fn result(State(api): State<Api>, Path(id): Path<String>) -> Answered<ResultBody> {
+    let id = task_id(&id)?;
+    let Json(task) = view(ask(&api, Ask::Task(id)).await?)?;
+    if task.result.is_none() {
+        let message = format!("Task has no result yet (id: {id}, status: {})", task.status);
+        return Err(ApiError::new(StatusCode::CONFLICT, "task_not_finished", message)
+            .hint(format!("wait for it with GET /api/v1/tasks/{id}?wait_seconds={WAIT_SECS_MAX}")));
+    }
+    let results = api.results.clone();
+    let read = tokio::task::spawn_blocking(move || results.result(id)).await;
+    match read {
+        Ok(Ok(Some(result))) => Ok(Json(ResultBody::from(result))),
+        // It expired between the two questions.
+        Ok(Ok(None)) => Err(ApiError::from(Rejection::TaskNotFound(id))),
+        Ok(Err(error)) => {
+            tracing::error!(task = %id, error = &error as &dyn std::error::Error, "cannot read a result");
+            Err(internal("storage_failed", error.to_string()))
+        }
+        Err(error) => {
+            tracing::error!(task = %id, %error, "reading a result failed");
+            Err(internal("internal_error", "the result could not be read".to_owned()))
+        }
+    }
+}
+
+async fn shutdown(State(api): State<Api>) -> Result<StatusCode, ApiError> {
+    match ask(&api, Ask::Shutdown).await? {
+        Reply::ShuttingDown => Ok(StatusCode::ACCEPTED),
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn unknown_route(method: Method, request: Request) -> ApiError {
+    let message = format!("there is no {method} {}", request.uri().path());
+    ApiError::new(StatusCode::NOT_FOUND, "route_unknown", message)
+}
+
+async fn unknown_method(method: Method, request: Request) -> ApiError {
+    let message = format!("{} does not take {method}", request.uri().path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}
+
+type QueryOf<T> = Result<Query<T>, axum::extract::rejection::QueryRejection>;
+
+fn query_malformed(rejection: axum::extract::rejection::QueryRejection) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "query_malformed", rejection.body_text())
+}
+
+async fn ask(api: &Api, request: Ask) -> Result<Reply, ApiError> {
+    Ok(api.handle.ask(request).await??)
+}
+
+fn view(reply: Reply) -> Answered<Task> {
+    match reply {
+        Reply::Task(view) => Ok(Json(Task::from(*view))),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// A name that cannot be a task's is the name of no task.
+fn task_id(text: &str) -> Result<TaskId, ApiError> {
+    text.to_ascii_lowercase().parse().map_err(|_| {
+        let shown: String = text.chars().take(ID_CHARS_SHOWN).collect();
+        ApiError::new(StatusCode::NOT_FOUND, "task_not_found", format!("Task not found (id: {shown})"))
+    })
+}
+
+fn unexpected(reply: &Reply) -> ApiError {
+    tracing::error!(?reply, "the node answered another question");
+    internal("internal_error", "the node gave an answer of the wrong kind".to_owned())
+}
+
+fn internal(code: &str, message: String) -> ApiError {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code, message)
+}
+
+/// A body may have this many bytes: the longest input, with every byte escaped as `\u00xx`, and its frame.
+pub(super) const BODY_BYTES_MAX: usize = 2 << 20;
+/// A body must be there by then.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest that a client may wait for a task in one request.
+const WAIT_SECS_MAX: u64 = 60;
+/// Whatever is asked, an answer is there by then.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(WAIT_SECS_MAX + 10);
+const TIMEOUT_DEFAULT_SECS: u64 = 30;
+const TOKENS_DEFAULT: u32 = 256;
+const LIMIT_DEFAULT: u32 = 20;
+const ID_CHARS_SHOWN: usize = 64;

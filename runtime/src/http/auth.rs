@@ -1,0 +1,104 @@
+//! Who may ask: the right `Host`, no foreign `Origin`, and the node's own secret.
+
+use super::error::ApiError;
+use crate::home;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// The secret that a client shows. Its `Debug` hides it.
+pub struct Token {
+    text: String,
+}
+
+impl Token {
+    /// Makes a new secret and leaves it where the node's user, and nobody else, can read it.
+    ///
+    /// # Errors
+    /// Where there is no randomness or the file cannot be written.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(io::Error::other)?;
+        let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        home::replace_file(path, text.as_bytes(), 0o600)?;
+        Ok(Self { text })
+    }
+
+    /// Makes the token that has this text.
+    pub fn from_text(text: &str) -> Self {
+        Self { text: text.to_owned() }
+    }
+
+    /// Tells whether `shown` is the secret, in a time that does not depend on where the two differ.
+    fn is(&self, shown: &[u8]) -> bool {
+        let (own, shown) = (Sha256::digest(self.text.as_bytes()), Sha256::digest(shown));
+        own.iter().zip(shown.iter()).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// Checks that the request was meant for this API and not led here by a foreign page or name.
+pub(super) fn check_host_and_origin(parts: &Parts, address: SocketAddr) -> Result<(), ApiError> {
+    // An absolute target stands above `Host` (RFC 9112, 3.2.2).
+    let target = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    let Some(host) = target.or_else(|| host.map(|value| value.as_bytes())) else {
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "host_missing", "the request names no host"));
+    };
+    if second.is_some() || !is_own_host(host, address) {
+        return Err(ApiError::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "host_not_allowed",
+            "this API answers to localhost only",
+        )
+        .hint(format!("use http://127.0.0.1:{}", address.port())));
+    }
+    let foreign = parts.headers.get_all(header::ORIGIN).iter().any(|origin| {
+        !origin.as_bytes().strip_prefix(b"http://").is_some_and(|host| is_own_host(host, address))
+    });
+    if foreign {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "origin_not_allowed",
+            "pages of other origins may not use this API",
+        ));
+    }
+    Ok(())
+}
+
+/// Checks that the request shows the token.
+pub(super) fn check_token(headers: &HeaderMap, token: &Token) -> Result<(), ApiError> {
+    let Some(shown) = headers.get(header::AUTHORIZATION) else {
+        return Err(unauthorized("token_missing", "this request needs the node's token"));
+    };
+    let bytes = shown.as_bytes();
+    let is_bearer = bytes.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"Bearer "));
+    match bytes.get(7..) {
+        Some(shown) if is_bearer && token.is(shown) => Ok(()),
+        Some(_) | None => Err(unauthorized("token_wrong", "that is not this node's token")),
+    }
+}
+
+fn unauthorized(code: &'static str, message: &str) -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, code, message).hint(
+        "send \"Authorization: Bearer TOKEN\" with the content of run/token in the node's home".to_owned(),
+    )
+}
+
+fn is_own_host(host: &[u8], address: SocketAddr) -> bool {
+    let Ok(host) = str::from_utf8(host) else { return false };
+    let name = host.strip_suffix(&format!(":{}", address.port()));
+    name.is_some_and(|name| OWN_NAMES.iter().any(|own| name.eq_ignore_ascii_case(own)))
+}
+
+const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];

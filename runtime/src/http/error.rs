@@ -1,0 +1,90 @@
+//! What a client is told when it does not get what it asked for.
+
+use super::view::{ErrorBody, ErrorDetail};
+use crate::driver::Stopped;
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use engine::Rejection;
+use std::time::Duration;
+
+/// An answer that says what went wrong: a status for programs, a stable code, a sentence, perhaps a hint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    status: StatusCode,
+    detail: ErrorDetail,
+    retry_after: Option<Duration>,
+}
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        let detail = ErrorDetail { code: code.to_owned(), message: message.into(), hint: None };
+        Self { status, detail, retry_after: None }
+    }
+
+    pub(super) fn hint(mut self, hint: String) -> Self {
+        self.detail.hint = Some(hint);
+        self
+    }
+
+    fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+}
+
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        let error = Self::new(status(&rejection), rejection.code(), rejection.to_string());
+        match rejection {
+            Rejection::QueueFull { retry_after } => error.retry_after(retry_after),
+            Rejection::NodeNotReady | Rejection::TooManyWaiting => error.retry_after(Duration::from_secs(1)),
+            Rejection::StorageFailed => error.hint("check the space left on the node's disk".to_owned()),
+            Rejection::KindUnsupported(_) | Rejection::ModelUnknown(_) => {
+                error.hint("p2p-ai-agents node status lists the models of a node".to_owned())
+            }
+            Rejection::InputEmpty
+            | Rejection::InputTooLong { .. }
+            | Rejection::NodeShuttingDown
+            | Rejection::TaskFinished(_)
+            | Rejection::TaskNotFound(_)
+            | Rejection::TimeoutOutOfRange(_) => error,
+        }
+    }
+}
+
+impl From<Stopped> for ApiError {
+    fn from(Stopped: Stopped) -> Self {
+        Self::from(Rejection::NodeShuttingDown)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(ErrorBody { error: self.detail })).into_response();
+        if let Some(after) = self.retry_after {
+            // The header counts whole seconds, and zero would invite a storm.
+            let seconds = after.as_millis().div_ceil(1000).max(1);
+            if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
+                response.headers_mut().insert(header::RETRY_AFTER, value);
+            }
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+const fn status(rejection: &Rejection) -> StatusCode {
+    match rejection {
+        Rejection::InputEmpty | Rejection::TimeoutOutOfRange(_) => StatusCode::BAD_REQUEST,
+        Rejection::InputTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Rejection::KindUnsupported(_) | Rejection::ModelUnknown(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Rejection::NodeNotReady | Rejection::NodeShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        Rejection::QueueFull { .. } | Rejection::TooManyWaiting => StatusCode::TOO_MANY_REQUESTS,
+        Rejection::StorageFailed => StatusCode::INSUFFICIENT_STORAGE,
+        Rejection::TaskFinished(_) => StatusCode::CONFLICT,
+        Rejection::TaskNotFound(_) => StatusCode::NOT_FOUND,
+    }
+}

@@ -1,0 +1,375 @@
+//! The API over real sockets, in front of a stand-in for the node.
+
+use super::server::CONNECTIONS_MAX;
+use super::*;
+use engine::lifecycle::State;
+use engine::request::{Answer, Request, Response, StatusView, TaskView};
+use engine::task::{Outcome, ResultSummary, TaskKind, TaskOutput, TaskSpec, TaskStatus};
+use engine::{NodeId, Rejection, TraceId, UnixMillis};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+const DONE: TaskId = TaskId([1; 16]);
+const OPEN: TaskId = TaskId([2; 16]);
+const TOKEN: &str = "secret";
+
+/// Answers as a node with one finished and one open task would.
+fn answer(request: &Request) -> Option<Answer> {
+    Some(match request {
+        Request::Status => Ok(Response::Status(Box::new(status_view()))),
+        Request::Peers => Ok(Response::Peers(Vec::new())),
+        Request::Members => Ok(Response::Members(Vec::new())),
+        Request::Shutdown => Ok(Response::ShuttingDown),
+        Request::Task(id) | Request::Cancel(id) if *id == DONE || *id == OPEN => {
+            Ok(Response::Task(Box::new(task_view(*id))))
+        }
+        Request::AwaitTask(id) if *id == DONE => Ok(Response::Task(Box::new(task_view(*id)))),
+        Request::AwaitTask(id) if *id == OPEN => return None,
+        Request::Task(id) | Request::Cancel(id) | Request::AwaitTask(id) => Err(Rejection::TaskNotFound(*id)),
+        Request::Tasks { limit, offset } => {
+            assert_eq!((*limit, *offset), (3, 1));
+            Ok(Response::Tasks { total: 1, tasks: vec![task_view(DONE)] })
+        }
+        Request::Submit(TaskSpec { input, .. }) if input == "full" => {
+            Err(Rejection::QueueFull { retry_after: Duration::from_millis(1500) })
+        }
+        Request::Submit(TaskSpec { input, .. }) if input.len() > 100_000 => {
+            Err(Rejection::InputTooLong { bytes: 100_001, limit: 100_000 })
+        }
+        Request::Submit(TaskSpec { input, .. }) if input.is_empty() => Err(Rejection::InputEmpty),
+        Request::Submit(spec) => {
+            assert_eq!((spec.timeout, spec.max_tokens), (Duration::from_secs(30), 256));
+            Ok(Response::Submitted(OPEN))
+        }
+    })
+}
+
+fn status_view() -> StatusView {
+    StatusView {
+        node_id: NodeId([7; 16]),
+        state: State::Active,
+        version: "1".to_owned(),
+        network: "local".to_owned(),
+        network_port: 9000,
+        uptime_millis: Some(5),
+        peers: 0,
+        members: 1,
+        tasks_queued: 0,
+        tasks_running: 0,
+        results: 0,
+        models: Vec::new(),
+        timestamp: UnixMillis(0),
+    }
+}
+
+fn summary() -> ResultSummary {
+    ResultSummary {
+        id: DONE,
+        kind: TaskKind::Embedding,
+        model: "m".to_owned(),
+        status: TaskStatus::Completed,
+        failure: None,
+        worker: Some(NodeId([7; 16])),
+        execution_micros: 1500,
+        attempts: 1,
+        submitted_at: UnixMillis(0),
+        completed_at: UnixMillis(1),
+        expires_at: UnixMillis(2),
+        output_bytes: 8,
+        preview: "hello".to_owned(),
+        trace: TraceId([3; 16]),
+    }
+}
+
+fn task_view(id: TaskId) -> TaskView {
+    let done = id == DONE;
+    TaskView {
+        id,
+        kind: TaskKind::Embedding,
+        model: "m".to_owned(),
+        status: if done { TaskStatus::Completed } else { TaskStatus::Running },
+        submitted_at: UnixMillis(0),
+        elapsed_millis: 1,
+        attempts: 1,
+        worker: Some(NodeId([7; 16])),
+        preview: "hello".to_owned(),
+        result: done.then(summary),
+    }
+}
+
+struct OneResult;
+
+impl ResultSource for OneResult {
+    fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ResultReadError> {
+        let outcome = Outcome::Completed(TaskOutput::Embedding { vector: vec![0.1, -0.2], tokens: 3 });
+        Ok((id == DONE).then(|| TaskResult { summary: summary(), outcome }))
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let (handle, mut asks) = Handle::new();
+        tokio::spawn(async move {
+            let mut unanswered = Vec::new();
+            while let Some(ask) = asks.recv().await {
+                match answer(&ask.request) {
+                    Some(answer) => drop(ask.reply.send(answer)),
+                    None => unanswered.push(ask.reply),
+                }
+            }
+        });
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let api =
+            Api { handle, results: Arc::new(OneResult), token: Arc::new(Token::from_text(TOKEN)), address };
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(serve(listener, api, async { drop(stopped.await) }));
+        Self { address, stop: Some(stop), serving }
+    }
+
+    /// Sends raw bytes, and returns the status, the head and the body of the answer.
+    async fn raw(&self, bytes: &[u8]) -> (u16, String, String) {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        // The server may answer and close before it has read everything.
+        let _ = stream.write_all(bytes).await;
+        let mut text = Vec::new();
+        let _ = stream.read_to_end(&mut text).await;
+        let text = String::from_utf8(text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        (status, head.to_lowercase(), body.to_owned())
+    }
+
+    async fn request(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> (u16, String, Value) {
+        let port = self.address.port();
+        let host =
+            if headers.starts_with("Host: ") { String::new() } else { format!("Host: 127.0.0.1:{port}\r\n") };
+        let length = body.len();
+        let mut bytes = format!(
+            "{method} {path} HTTP/1.1\r\n{host}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n"
+        )
+        .into_bytes();
+        bytes.extend_from_slice(body);
+        let (status, head, body) = self.raw(&bytes).await;
+        (status, head, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        let (status, _, body) = self.request("GET", path, AUTHORIZED, b"").await;
+        (status, body)
+    }
+
+    async fn submit(&self, body: &[u8]) -> (u16, String, Value) {
+        let headers = format!("{AUTHORIZED}Content-Type: application/json\r\n");
+        self.request("POST", "/api/v1/tasks", &headers, body).await
+    }
+}
+
+const AUTHORIZED: &str = "Authorization: Bearer secret\r\n";
+
+#[tokio::test]
+async fn probes_are_free_and_everything_else_wants_the_token() {
+    let server = Server::start().await;
+    assert_eq!(server.request("GET", "/healthz", "", b"").await.0, 200);
+    let (status, _, body) = server.request("GET", "/readyz", "", b"").await;
+    assert_eq!((status, &body["status"]), (200, &json!("node_ready")));
+    assert!(body["timestamp"].as_str().unwrap().ends_with('Z'));
+    for (method, path) in [
+        ("GET", "/api/v1/status"),
+        ("GET", "/api/v1/peers"),
+        ("GET", "/api/v1/members"),
+        ("GET", "/api/v1/tasks"),
+        ("POST", "/api/v1/tasks"),
+        ("GET", "/api/v1/tasks/x"),
+        ("DELETE", "/api/v1/tasks/x"),
+        ("GET", "/api/v1/tasks/x/result"),
+        ("POST", "/api/v1/shutdown"),
+    ] {
+        let (status, head, body) = server.request(method, path, "", b"").await;
+        assert_eq!((status, &body["error"]["code"]), (401, &json!("token_missing")), "{method} {path}");
+        assert!(head.contains("www-authenticate: bearer"));
+        for wrong in ["Bearer secre", "Bearer secrets", "Bearer ", "Basic secret", "secret", ""] {
+            let (status, _, body) =
+                server.request(method, path, &format!("Authorization: {wrong}\r\n"), b"").await;
+            assert_eq!(
+                (status, &body["error"]["code"]),
+                (401, &json!("token_wrong")),
+                "{method} {path} {wrong:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn foreign_hosts_and_origins_are_refused() {
+    let server = Server::start().await;
+    let port = server.address.port();
+    for host in ["localhost", "LOCALHOST", "127.0.0.1", "[::1]"] {
+        let headers = format!("Host: {host}:{port}\r\nOrigin: http://{host}:{port}\r\n");
+        assert_eq!(server.request("GET", "/healthz", &headers, b"").await.0, 200, "{host}");
+    }
+    for host in ["evil.example", "127.0.0.1.evil.example", "localhost:1", "127.0.0.1", "", "user@localhost"] {
+        let headers = format!("Host: {host}\r\n");
+        let (status, _, body) = server.request("GET", "/healthz", &headers, b"").await;
+        assert!(status == 421 || status == 400, "{host:?}: {status} {body}");
+    }
+    let twice = format!("Host: localhost:{port}\r\nHost: evil.example\r\n");
+    assert_eq!(server.request("GET", "/healthz", &twice, b"").await.0, 421);
+    let absolute = server.request("GET", "http://evil.example/healthz", "", b"").await;
+    assert_eq!(absolute.0, 421);
+    for origin in ["http://evil.example", "null", "https://localhost", &format!("https://localhost:{port}")] {
+        let headers = format!("{AUTHORIZED}Origin: {origin}\r\n");
+        let (status, _, body) = server.request("GET", "/api/v1/status", &headers, b"").await;
+        assert_eq!((status, &body["error"]["code"]), (403, &json!("origin_not_allowed")), "{origin}");
+    }
+    assert_eq!(server.raw(b"GET /healthz HTTP/1.0\r\n\r\n").await.0, 400);
+}
+
+#[tokio::test]
+async fn questions_get_their_answers() {
+    let server = Server::start().await;
+    let (status, body) = server.get("/api/v1/status").await;
+    assert_eq!((status, &body["state"], &body["uptime_ms"]), (200, &json!("ACTIVE"), &json!(5)));
+    assert_eq!(body["timestamp"], "1970-01-01T00:00:00.000Z");
+    assert_eq!(server.get("/api/v1/peers").await, (200, json!({"peers": []})));
+    assert_eq!(server.get("/api/v1/members").await, (200, json!({"members": []})));
+    let (status, body) = server.get("/api/v1/tasks?limit=3&offset=1").await;
+    assert_eq!((status, &body["total"], &body["tasks"][0]["preview"]), (200, &json!(1), &json!("hello")));
+    let (status, _, body) = server.submit(br#"{"type": "embedding", "input": "hello"}"#).await;
+    assert_eq!((status, body), (202, json!({"id": OPEN.to_string(), "status": "QUEUED"})));
+    let (status, body) = server.get(&format!("/api/v1/tasks/{OPEN}")).await;
+    assert_eq!((status, &body["status"], body.get("result")), (200, &json!("RUNNING"), None));
+    assert_eq!(server.request("DELETE", &format!("/api/v1/tasks/{OPEN}"), AUTHORIZED, b"").await.0, 200);
+    assert_eq!(server.request("POST", "/api/v1/shutdown", AUTHORIZED, b"").await.0, 202);
+}
+
+#[tokio::test]
+async fn a_result_comes_with_its_output() {
+    let server = Server::start().await;
+    let (status, body) = server.get(&format!("/api/v1/tasks/{DONE}/result")).await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        body,
+        json!({
+            "id": DONE.to_string(), "type": "embedding", "model": "m", "status": "COMPLETED",
+            "worker": NodeId([7; 16]).to_string(), "attempts": 1,
+            "submitted_at": "1970-01-01T00:00:00.000Z", "completed_at": "1970-01-01T00:00:00.001Z",
+            "expires_at": "1970-01-01T00:00:00.002Z", "execution_ms": 1.5, "output_bytes": 8,
+            "trace_id": TraceId([3; 16]).to_string(), "output": {"vector": [0.1, -0.2], "tokens": 3},
+        })
+    );
+    let (status, body) = server.get(&format!("/api/v1/tasks/{OPEN}/result")).await;
+    assert_eq!((status, &body["error"]["code"]), (409, &json!("task_not_finished")));
+}
+
+#[tokio::test]
+async fn waiting_ends_with_the_task_or_with_the_time() {
+    let server = Server::start().await;
+    let (status, body) = server.get(&format!("/api/v1/tasks/{DONE}?wait_seconds=60")).await;
+    assert_eq!((status, &body["status"]), (200, &json!("COMPLETED")));
+    let begun = Instant::now();
+    let (status, body) = server.get(&format!("/api/v1/tasks/{OPEN}?wait_seconds=1")).await;
+    assert_eq!((status, &body["status"]), (200, &json!("RUNNING")));
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+    let (status, body) = server.get(&format!("/api/v1/tasks/{OPEN}?wait_seconds=61")).await;
+    assert_eq!((status, &body["error"]["code"]), (400, &json!("wait_out_of_range")));
+}
+
+#[tokio::test]
+async fn bad_tasks_are_refused_with_the_reason() {
+    let server = Server::start().await;
+    let long = format!(r#"{{"type": "embedding", "input": "{}"}}"#, "a".repeat(100_001));
+    let huge = vec![b' '; api::BODY_BYTES_MAX + 1];
+    let cases: [(&[u8], u16, &str); 10] = [
+        (b"", 400, "body_malformed"),
+        (b"{", 400, "body_malformed"),
+        (br#"{"type": "poetry", "input": "x"}"#, 400, "body_malformed"),
+        (br#"{"type": "embedding", "input": "x", "modle": "m"}"#, 400, "body_malformed"),
+        (br#"{"type": "embedding", "input": 3}"#, 400, "body_malformed"),
+        (b"{\"type\": \"embedding\", \"input\": \"\xff\"}", 400, "input_not_utf8"),
+        (br#"{"type": "embedding", "input": ""}"#, 400, "input_empty"),
+        (long.as_bytes(), 413, "input_exceeds_max_length"),
+        (&huge, 413, "body_too_large"),
+        (br#"{"type": "embedding", "input": "full"}"#, 429, "queue_full"),
+    ];
+    for (body, expected, code) in cases {
+        let (status, head, answer) = server.submit(body).await;
+        assert_eq!((status, &answer["error"]["code"]), (expected, &json!(code)), "{answer}");
+        assert_eq!(head.contains("retry-after: 2"), code == "queue_full");
+    }
+    let (status, _, body) = server.request("POST", "/api/v1/tasks", AUTHORIZED, b"{}").await;
+    assert_eq!((status, &body["error"]["code"]), (415, &json!("content_type_unsupported")));
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_said_to() {
+    let server = Server::start().await;
+    let unknown = TaskId([9; 16]).to_string();
+    let mut cases = vec![("/nowhere".to_owned(), 404, "route_unknown")];
+    for suffix in ["", "/result", "?wait_seconds=1"] {
+        cases.push((format!("/api/v1/tasks/{unknown}{suffix}"), 404, "task_not_found"));
+        cases.push((format!("/api/v1/tasks/no-such-id{suffix}"), 404, "task_not_found"));
+    }
+    cases.push(("/api/v1/tasks?limit=0".to_owned(), 400, "limit_out_of_range"));
+    cases.push(("/api/v1/tasks?limit=x".to_owned(), 400, "query_malformed"));
+    cases.push(("/api/v1/shutdown".to_owned(), 405, "method_not_allowed"));
+    for (path, expected, code) in cases {
+        let (status, body) = server.get(&path).await;
+        assert_eq!((status, &body["error"]["code"]), (expected, &json!(code)), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn garbage_and_cut_requests_harm_nobody() {
+    let server = Server::start().await;
+    let long_header =
+        [b"GET /healthz HTTP/1.1\r\nX: ".as_slice(), &vec![b'a'; 200_000], b"\r\n\r\n"].concat();
+    for bytes in [
+        b"\x16\x03\x01\x02\x00\x01\x00".as_slice(),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        &long_header,
+    ] {
+        let (status, _, _) = server.raw(bytes).await;
+        assert!(status == 0 || (400..600).contains(&status), "{status}");
+    }
+    let mut cut = TcpStream::connect(server.address).await.unwrap();
+    cut.write_all(b"POST /api/v1/tasks HTTP/1.1\r\nHost: lo").await.unwrap();
+    drop(cut);
+    assert_eq!(server.request("GET", "/healthz", "", b"").await.0, 200);
+}
+
+#[tokio::test]
+async fn slow_clients_lose_their_places() {
+    let server = Server::start().await;
+    let mut slow = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
+        slow.push(stream);
+    }
+    let begun = Instant::now();
+    let limit = server::HEADER_TIMEOUT + Duration::from_secs(5);
+    let answered = tokio::time::timeout(limit, server.request("GET", "/healthz", "", b"")).await;
+    assert_eq!(answered.unwrap().0, 200, "a place became free");
+    assert!(begun.elapsed() > Duration::from_secs(5), "all places were taken");
+}
+
+#[tokio::test]
+async fn stopping_closes_the_port() {
+    let mut server = Server::start().await;
+    let idle = TcpStream::connect(server.address).await.unwrap();
+    drop(server.stop.take());
+    tokio::time::timeout(Duration::from_secs(2), &mut server.serving).await.unwrap().unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+    drop(idle);
+}

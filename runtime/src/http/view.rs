@@ -1,0 +1,414 @@
+//! The bodies of the control API, as clients send and get them: times in ISO 8601, durations in milliseconds.
+
+use engine::heartbeat::Liveness;
+use engine::lifecycle::State;
+use engine::request::{MemberView, ModelView, PeerView, StatusView, TaskView};
+use engine::task::{Outcome, ResultSummary, TaskKind, TaskOutput, TaskResult, TaskStatus};
+use engine::{NodeId, TaskId, TraceId};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// An error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// What went wrong.
+    pub error: ErrorDetail,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorDetail {
+    /// A stable name.
+    pub code: String,
+    /// A sentence.
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// The answer of a readiness probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// `node_ready` or `node_not_ready`.
+    pub status: String,
+    /// The wall clock.
+    pub timestamp: String,
+}
+
+/// A new task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewTask {
+    /// The kind of work.
+    #[serde(rename = "type")]
+    pub kind: TaskKind,
+    /// The text to work on.
+    pub input: String,
+    /// The model's name; the node chooses where none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// How long the task may take; 30 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u64>,
+    /// Generation only: the most tokens to produce; 256 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
+}
+
+/// The name of an accepted task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitted {
+    /// The task's name.
+    pub id: TaskId,
+    /// How it stands.
+    pub status: TaskStatus,
+}
+
+/// How a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its id.
+    pub node_id: NodeId,
+    /// Its lifecycle state.
+    pub state: State,
+    /// The product's version.
+    pub version: String,
+    /// The network that it belongs to.
+    pub network: String,
+    /// Where peers connect.
+    pub network_port: u16,
+    /// Time since it became ACTIVE; absent before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uptime_ms: Option<u64>,
+    /// Nodes that it has a link to.
+    pub peers: u32,
+    /// Nodes that it knows to exist, itself included.
+    pub members: u32,
+    /// Accepted tasks that wait.
+    pub tasks_queued: u32,
+    /// Accepted tasks that run.
+    pub tasks_running: u32,
+    /// Results kept.
+    pub results: u32,
+    /// The models that it can run.
+    pub models: Vec<Model>,
+    /// The wall clock.
+    pub timestamp: String,
+}
+
+/// A model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Model {
+    /// Its name.
+    pub name: String,
+    /// What it can do.
+    #[serde(rename = "type")]
+    pub kind: TaskKind,
+    /// Whether it is loaded.
+    pub ready: bool,
+}
+
+/// The nodes that this node has links to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peers {
+    /// The peers, by id.
+    pub peers: Vec<Peer>,
+}
+
+/// A node that this node has a link to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its id.
+    pub id: NodeId,
+    /// The other end of the link.
+    pub address: SocketAddr,
+    /// Where it takes connections.
+    pub network_port: u16,
+    /// The product's version that it runs.
+    pub version: String,
+    /// What the failure detector says.
+    pub liveness: Liveness,
+    /// How long the link has been up.
+    pub connected_ms: u64,
+    /// Frames received.
+    pub messages_in: u64,
+    /// Frames sent.
+    pub messages_out: u64,
+    /// Time since its last sign of life.
+    pub last_heartbeat_ms: u64,
+    /// Smoothed heartbeat round trip in milliseconds; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_trip_ms: Option<f64>,
+}
+
+/// All nodes known to exist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Members {
+    /// The members, by id.
+    pub members: Vec<Member>,
+}
+
+/// A node known to exist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its id.
+    pub id: NodeId,
+    /// Where it says that it can be reached.
+    pub addresses: Vec<SocketAddr>,
+    /// The product's version that it runs.
+    pub version: String,
+    /// Links between this node and it: 0 for itself, 1 for a peer.
+    pub hops: u32,
+    /// The nodes that it has links to.
+    pub links: Vec<NodeId>,
+}
+
+/// A part of the tasks, newest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tasks {
+    /// How many there are in all.
+    pub total: u32,
+    /// The part asked for.
+    pub tasks: Vec<Task>,
+}
+
+/// How a task stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Its name.
+    pub id: TaskId,
+    /// The kind of work.
+    #[serde(rename = "type")]
+    pub kind: TaskKind,
+    /// The model's name.
+    pub model: String,
+    /// How it stands.
+    pub status: TaskStatus,
+    /// When it was accepted.
+    pub submitted_at: String,
+    /// From acceptance to now, or to the outcome.
+    pub elapsed_ms: u64,
+    /// Attempts begun.
+    pub attempts: u32,
+    /// The node that runs it or that made its outcome.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<NodeId>,
+    /// The first 100 characters of the input.
+    pub preview: String,
+    /// Terminal tasks only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<Summary>,
+}
+
+/// How a task ended, without its output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// When it ended.
+    pub completed_at: String,
+    /// When it will be forgotten.
+    pub expires_at: String,
+    /// Time spent computing.
+    pub execution_ms: f64,
+    /// Size of the output as stored.
+    pub output_bytes: u64,
+    /// Why it failed, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorDetail>,
+    /// Ties the steps of the task together across nodes.
+    pub trace_id: TraceId,
+}
+
+/// How a task ended, with its output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResultBody {
+    /// The task's name.
+    pub id: TaskId,
+    /// The kind of work.
+    #[serde(rename = "type")]
+    pub kind: TaskKind,
+    /// The model's name.
+    pub model: String,
+    /// The terminal status.
+    pub status: TaskStatus,
+    /// The node that made the outcome.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<NodeId>,
+    /// When it was accepted.
+    pub submitted_at: String,
+    /// Attempts made.
+    pub attempts: u32,
+    /// How it ended.
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// Completed tasks only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<OutputBody>,
+}
+
+/// What a completed task produced; its `type` is that of the task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OutputBody {
+    /// Of a classification.
+    Classification {
+        /// The most probable label.
+        label: String,
+        /// All labels, most probable first.
+        scores: Vec<Score>,
+    },
+    /// Of an embedding.
+    Embedding {
+        /// The vector's components.
+        vector: Vec<f32>,
+        /// Tokens of the input that the model saw.
+        tokens: u32,
+    },
+    /// Of a generation.
+    Generation {
+        /// The text, without the prompt.
+        text: String,
+        /// Tokens of the prompt.
+        prompt_tokens: u32,
+        /// Tokens produced.
+        tokens: u32,
+    },
+}
+
+/// One label of a classification.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// The label.
+    pub label: String,
+    /// Its probability.
+    pub score: f32,
+}
+
+impl From<StatusView> for Status {
+    fn from(view: StatusView) -> Self {
+        Self {
+            node_id: view.node_id,
+            state: view.state,
+            version: view.version,
+            network: view.network,
+            network_port: view.network_port,
+            uptime_ms: view.uptime_millis,
+            peers: view.peers,
+            members: view.members,
+            tasks_queued: view.tasks_queued,
+            tasks_running: view.tasks_running,
+            results: view.results,
+            models: view.models.into_iter().map(Model::from).collect(),
+            timestamp: view.timestamp.to_string(),
+        }
+    }
+}
+
+impl From<ModelView> for Model {
+    fn from(view: ModelView) -> Self {
+        Self { name: view.name, kind: view.kind, ready: view.ready }
+    }
+}
+
+impl From<PeerView> for Peer {
+    fn from(view: PeerView) -> Self {
+        Self {
+            id: view.node_id,
+            address: view.address,
+            network_port: view.network_port,
+            version: view.version,
+            liveness: view.liveness,
+            connected_ms: view.connected_millis,
+            messages_in: view.messages_in,
+            messages_out: view.messages_out,
+            last_heartbeat_ms: view.last_heard_millis,
+            round_trip_ms: view.round_trip_micros.map(millis),
+        }
+    }
+}
+
+impl From<MemberView> for Member {
+    fn from(view: MemberView) -> Self {
+        Self {
+            id: view.node_id,
+            addresses: view.addresses,
+            version: view.version,
+            hops: view.hops,
+            links: view.links,
+        }
+    }
+}
+
+impl From<TaskView> for Task {
+    fn from(view: TaskView) -> Self {
+        Self {
+            id: view.id,
+            kind: view.kind,
+            model: view.model,
+            status: view.status,
+            submitted_at: view.submitted_at.to_string(),
+            elapsed_ms: view.elapsed_millis,
+            attempts: view.attempts,
+            worker: view.worker,
+            preview: view.preview,
+            result: view.result.as_ref().map(Summary::from),
+        }
+    }
+}
+
+impl From<&ResultSummary> for Summary {
+    fn from(summary: &ResultSummary) -> Self {
+        Self {
+            completed_at: summary.completed_at.to_string(),
+            expires_at: summary.expires_at.to_string(),
+            execution_ms: millis(summary.execution_micros),
+            output_bytes: summary.output_bytes,
+            error: summary.failure.as_ref().map(|failure| ErrorDetail {
+                code: failure.code().to_owned(),
+                message: failure.to_string(),
+                hint: None,
+            }),
+            trace_id: summary.trace,
+        }
+    }
+}
+
+impl From<TaskResult> for ResultBody {
+    fn from(result: TaskResult) -> Self {
+        let summary = result.summary;
+        Self {
+            id: summary.id,
+            kind: summary.kind,
+            status: summary.status,
+            worker: summary.worker,
+            submitted_at: summary.submitted_at.to_string(),
+            attempts: summary.attempts,
+            summary: Summary::from(&summary),
+            model: summary.model,
+            output: match result.outcome {
+                Outcome::Completed(output) => Some(OutputBody::from(output)),
+                Outcome::Cancelled | Outcome::Failed(_) | Outcome::Timeout => None,
+            },
+        }
+    }
+}
+
+impl From<TaskOutput> for OutputBody {
+    fn from(output: TaskOutput) -> Self {
+        match output {
+            TaskOutput::Classification { label, scores } => Self::Classification {
+                label,
+                scores: scores.into_iter().map(|(label, score)| Score { label, score }).collect(),
+            },
+            TaskOutput::Embedding { vector, tokens } => Self::Embedding { vector, tokens },
+            TaskOutput::Generation { text, prompt_tokens, tokens } => {
+                Self::Generation { text, prompt_tokens, tokens }
+            }
+        }
+    }
+}
+
+/// Shown with three decimals at most; exact up to 2^53 microseconds.
+fn millis(micros: u64) -> f64 {
+    micros as f64 / 1000.0
+}

@@ -1,0 +1,78 @@
+//! The engine's event stream as log lines.
+
+use super::{Line, Log};
+use crate::config::LogLevel;
+use crate::ports::Journal;
+use engine::{Event, Input, Instant, Output};
+use serde_json::{Map, Value};
+
+/// A journal that writes every event of the engine to a log.
+#[derive(Debug)]
+pub struct EventLog {
+    log: Log,
+}
+
+impl EventLog {
+    /// Makes the journal that writes to `log`.
+    pub fn new(log: Log) -> Self {
+        Self { log }
+    }
+}
+
+impl Journal for EventLog {
+    fn input(&mut self, _now: Instant, _input: &Input) {}
+
+    fn output(&mut self, _now: Instant, output: &Output) {
+        if let Output::Event(event) = output {
+            let (level, component) = rank(event);
+            // Most events are of messages and below the level: those must cost nothing.
+            if self.log.takes(level) {
+                let (message, fields) = words(event);
+                self.log.write(&Line { level, component, message: &message, fields });
+            }
+        }
+    }
+}
+
+/// Says how severe an event is and which part of the node it belongs to. What happens for every message is
+/// TRACE, for every task DEBUG, in the life of the node INFO; WARN is what somebody should look at.
+const fn rank(event: &Event) -> (LogLevel, &'static str) {
+    match event {
+        Event::StateChanged { .. } => (LogLevel::Info, "lifecycle"),
+        Event::MemberJoined { .. } | Event::MemberLeft { .. } => (LogLevel::Info, "membership"),
+        Event::NodeFound { .. } | Event::NodeLost { .. } => (LogLevel::Debug, "discovery"),
+        Event::DialFailed { .. } => (LogLevel::Debug, "peers"),
+        Event::LinkUp { .. } | Event::LinkDown { .. } => (LogLevel::Info, "peers"),
+        Event::LinkRefused { .. } | Event::PeerFault { .. } => (LogLevel::Warn, "peers"),
+        Event::PeerRecovered { .. } => (LogLevel::Info, "heartbeat"),
+        Event::PeerSlow { .. } | Event::PeerDead { .. } => (LogLevel::Warn, "heartbeat"),
+        Event::MessageDelivered { .. }
+        | Event::MessageDuplicate { .. }
+        | Event::MessageForwarded { .. }
+        | Event::MessageSent { .. } => (LogLevel::Trace, "router"),
+        Event::MessageDropped { .. } | Event::MessageUnacknowledged { .. } => (LogLevel::Debug, "router"),
+        Event::ModelChanged { .. } => (LogLevel::Info, "inference"),
+        Event::ResultDuplicate { .. }
+        | Event::TaskAccepted { .. }
+        | Event::TaskAssigned { .. }
+        | Event::TaskFinished { .. }
+        | Event::TaskStarted { .. } => (LogLevel::Debug, "tasks"),
+        Event::TaskReassigned { .. } | Event::TaskRecovered { .. } => (LogLevel::Info, "tasks"),
+        Event::WriteFailed { .. } => (LogLevel::Error, "storage"),
+    }
+}
+
+/// Splits an event into its name in words and its fields.
+fn words(event: &Event) -> (String, Map<String, Value>) {
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(event) else {
+        return (format!("{event:?}"), Map::new());
+    };
+    let name = match fields.remove("event") {
+        Some(Value::String(name)) => name.replace('_', " "),
+        Some(_) | None => String::new(),
+    };
+    if let Some(message) = fields.remove("message") {
+        fields.insert("message_id".to_owned(), message);
+    }
+    (name, fields)
+}

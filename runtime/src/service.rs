@@ -1,0 +1,356 @@
+//! A whole node: puts the five ports, the driver and the control API together, and takes them apart in order.
+//!
+//! What can be wrong with a user's set-up is found before anything is visible to others: the home's lock,
+//! configuration, key, ports, storage. The readiness file appears when the node is ACTIVE and goes first.
+
+use crate::clock::{self, SystemClock};
+use crate::config::{self, ConfigError, Effective, LogLevel, Overrides};
+use crate::driver::{self, Handle, World};
+use crate::home::{self, Home, Lock, LockError, RunInfo};
+use crate::http::{self, Api, ResultReadError, ResultSource, Token};
+use crate::identity::{self, IdentityError, NodeKey};
+use crate::inference::{EMBEDDED_MODEL, ProcessInference, WorkerOptions};
+use crate::logging::{EventLog, Line, Log};
+use crate::multicast::{MulticastOptions, MulticastSocket};
+use crate::ports::{Clock, Journal};
+use crate::registry::{Registration, Registry};
+use crate::store::{OpenError, RedbStore, ResultReader};
+use crate::transport::{BindError, Libp2pTransport, Limits, all_addresses};
+use engine::lifecycle::State;
+use engine::task::TaskResult;
+use engine::{Event, Input, Instant, Node, Output, TaskId};
+use serde_json::Value;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+/// A node that runs in this process.
+#[derive(Debug)]
+pub struct Service {
+    home: Home,
+    info: RunInfo,
+    log: Log,
+    handle: Handle,
+    states: watch::Receiver<State>,
+    ready: watch::Sender<bool>,
+    driver: JoinHandle<u8>,
+    api: JoinHandle<()>,
+    stop_api: oneshot::Sender<()>,
+    // The last two are held for what their drop does.
+    registration: Option<Registration>,
+    lock: Lock,
+}
+
+impl Service {
+    /// Starts a node in `home`. Returns once it runs, which is before it is ACTIVE.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub async fn start(home: &Home, overrides: &Overrides, terminal: bool) -> Result<Self, StartError> {
+        let Ground { lock, log, effective, key } = Ground::take(home, overrides, terminal)?;
+        let settings = &effective.settings;
+        let transport = Libp2pTransport::bind(
+            &key.secret,
+            &all_addresses(settings.network_port),
+            Limits::for_peers(settings.max_peers),
+        )?;
+        let (store, saved, results) = RedbStore::open(&settings.storage_path.join(STORE_FILE))?;
+        let listener = bind_api(&effective).await?;
+        let worker = WorkerOptions::own_program(EMBEDDED_MODEL).map_err(StartError::Program)?;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(io::Error::other(error)))?;
+        let info = RunInfo {
+            pid: std::process::id(),
+            node_id: key.identity.node_id(),
+            api_address: listener
+                .local_addr()
+                .map_err(|source| StartError::Api { port: settings.api_port, source })?,
+            network_port: transport.port(),
+            network: settings.network.clone(),
+            version: engine::Config::default().version,
+            timestamp: clock::wall().to_string(),
+        };
+        let token = Token::create(&home.token_file())
+            .map_err(|source| StartError::Home { path: home.token_file(), source })?;
+        write_info(&home.info_file(), &info)?;
+
+        // From here on nothing fails.
+        let (handle, asks) = Handle::new();
+        let (state, states) = watch::channel(State::Initializing);
+        let clock = SystemClock::start();
+        let models = vec![(worker.model.clone(), worker.kind)];
+        let config = engine::Config { models, ..settings.engine_config() };
+        let node = Node::new(config, key.identity, seed, clock.now(), clock.wall(), saved);
+        let world = World {
+            transport,
+            multicast: MulticastSocket::open(MulticastOptions {
+                interfaces: Some(settings.interfaces.clone()).filter(|names| !names.is_empty()),
+                ..MulticastOptions::default()
+            }),
+            store,
+            inference: ProcessInference::start(worker),
+            clock,
+            journal: Observer { events: EventLog::new(log.clone()), state },
+        };
+        let driver = tokio::spawn(driver::run(node, world, asks));
+        let (results, token) = (Arc::new(results), Arc::new(token));
+        let api = Api { handle: handle.clone(), results, token, address: info.api_address };
+        let (stop_api, stopped) = oneshot::channel();
+        let api = tokio::spawn(http::serve(listener, api, async { drop(stopped.await) }));
+        let (home, ready, registration) = (home.clone(), watch::Sender::new(false), register(home));
+        Ok(Self { home, info, handle, states, ready, driver, api, stop_api, log, registration, lock })
+    }
+
+    /// Returns the way to ask the node.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Returns what the node tells the other programs of its user.
+    pub fn info(&self) -> &RunInfo {
+        &self.info
+    }
+
+    /// Returns whether the readiness file is there, now and later.
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
+    }
+
+    /// Lives until the node has stopped; returns the exit status that it asks for.
+    pub async fn wait(mut self) -> u8 {
+        let ended = loop {
+            tokio::select! {
+                biased;
+                ended = &mut self.driver => break ended,
+                // Its sender lives as long as the driver, which has just not ended.
+                Ok(()) = self.states.changed() => {}
+            }
+            let state = *self.states.borrow_and_update();
+            self.show(state);
+        };
+        let code = ended.unwrap_or_else(|error| {
+            tracing::error!(%error, "the node failed");
+            1
+        });
+        drop(self.stop_api);
+        if let Err(error) = self.api.await {
+            tracing::error!(%error, "the control API failed");
+        }
+        if let Err(error) = self.home.clear_run() {
+            tracing::warn!(%error, "cannot clear the run directory");
+        }
+        tracing::info!(code, "stopped");
+        // A log that cannot be flushed has nowhere to say so.
+        let _ = self.log.flush();
+        drop(self.registration);
+        drop(self.lock);
+        code
+    }
+
+    /// Lets the readiness file be there while the node is ACTIVE, and only then.
+    fn show(&self, state: State) {
+        let path = self.home.ready_file();
+        let shown = match state {
+            State::Active => {
+                let info = RunInfo { timestamp: clock::wall().to_string(), ..self.info.clone() };
+                write_info(&path, &info).map(|()| {
+                    self.ready.send_replace(true);
+                })
+            }
+            State::ShuttingDown | State::Stopped => {
+                self.ready.send_replace(false);
+                home::remove_file(&path).map_err(|source| StartError::Home { path, source })
+            }
+            State::Initializing | State::Registering => Ok(()),
+        };
+        if let Err(error) = shown {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the readiness file is not as it should be"
+            );
+        }
+    }
+}
+
+/// What a node stands on before it touches the network: its home, its settings, its key.
+struct Ground {
+    lock: Lock,
+    log: Log,
+    effective: Effective,
+    key: NodeKey,
+}
+
+impl Ground {
+    fn take(home: &Home, overrides: &Overrides, terminal: bool) -> Result<Self, StartError> {
+        let unusable = |path: &Path| {
+            let path = path.to_owned();
+            |source| StartError::Home { path, source }
+        };
+        home.create().map_err(unusable(home.root()))?;
+        let lock = home.lock()?;
+        home.clear_run().map_err(unusable(home.root()))?;
+        let effective = config::load(home, overrides)?;
+        let log = Log::open(&home.log_file(), effective.settings.log_level, terminal)
+            .map_err(unusable(&home.log_file()))?;
+        log.take_tracing();
+        report(&log, &effective);
+        let key = identity::load_or_create(home)?;
+        Ok(Self { lock, log, effective, key })
+    }
+}
+
+impl ResultSource for ResultReader {
+    fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ResultReadError> {
+        Self::result(self, id).map_err(|error| ResultReadError(Box::new(error)))
+    }
+}
+
+/// The node's life as others in this process see it.
+struct Observer {
+    events: EventLog,
+    state: watch::Sender<State>,
+}
+
+impl Journal for Observer {
+    fn input(&mut self, now: Instant, input: &Input) {
+        self.events.input(now, input);
+    }
+
+    fn output(&mut self, now: Instant, output: &Output) {
+        self.events.output(now, output);
+        if let Output::Event(Event::StateChanged { to, .. }) = output {
+            self.state.send_replace(*to);
+        }
+    }
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The control API has no port.
+    #[error("Port {port} already in use")]
+    Api {
+        /// The port.
+        port: u16,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The settings are wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The operating system gives no random numbers.
+    #[error("there is no randomness")]
+    Entropy(#[source] io::Error),
+    /// A file of the home cannot be used.
+    #[error("cannot use {}", .path.display())]
+    Home {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The home is in use.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The operating system does not say which program this is.
+    #[error("cannot tell which program to run models with")]
+    Program(#[source] io::Error),
+    /// Stored tasks and results cannot be used.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The node cannot take connections.
+    #[error(transparent)]
+    Transport(#[from] BindError),
+}
+
+impl StartError {
+    /// Says what to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Api { .. } => {
+                "choose another with --api-port, or leave it out to use the next free one".to_owned()
+            }
+            Self::Config(ConfigError::TooLarge(_) | ConfigError::Unreadable { .. }) => {
+                "check the file, or move it away to start with the defaults".to_owned()
+            }
+            Self::Config(ConfigError::Invalid(_) | ConfigError::Malformed { .. }) => {
+                format!("this is a valid configuration:\n{}", config::sample())
+            }
+            Self::Home { path, .. } => {
+                format!("check who may use {}, and the space on its disk", path.display())
+            }
+            Self::Identity(error) => error.hint(),
+            Self::Lock(LockError::Held { .. }) => {
+                "stop it with: p2p-ai-agents node stop; or start another node in another home with --home DIR"
+                    .to_owned()
+            }
+            Self::Lock(LockError::Io(_)) => "check who may use the run directory of the home".to_owned(),
+            Self::Transport(BindError::PortTaken(port)) => {
+                format!("choose another port: p2p-ai-agents node start --port {}", other_port(*port))
+            }
+            Self::Entropy(_)
+            | Self::Program(_)
+            | Self::Store(_)
+            | Self::Transport(BindError::Address { .. } | BindError::NoAddress) => return None,
+        })
+    }
+}
+
+fn other_port(port: u16) -> u16 {
+    port.checked_add(1).unwrap_or(port - 1)
+}
+
+/// Binds the port of the control API, or the next free one where the user does not insist.
+async fn bind_api(effective: &Effective) -> Result<TcpListener, StartError> {
+    let wanted = effective.settings.api_port;
+    let tries = if effective.asked_for("api_port") { 1 } else { API_PORT_TRIES };
+    let mut refusal = io::Error::from(io::ErrorKind::AddrInUse);
+    for port in (wanted..=u16::MAX).take(tries) {
+        match TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => refusal = error,
+        }
+    }
+    Err(StartError::Api { port: wanted, source: refusal })
+}
+
+fn write_info(path: &Path, info: &RunInfo) -> Result<(), StartError> {
+    let text = serde_json::to_vec(info).map_err(io::Error::other);
+    text.and_then(|text| home::replace_file(path, &text, 0o600))
+        .map_err(|source| StartError::Home { path: path.to_owned(), source })
+}
+
+/// Without its note a node works all the same; only `node stop --all` does not find it.
+fn register(home: &Home) -> Option<Registration> {
+    Registry::open(std::env::var_os("XDG_RUNTIME_DIR").as_deref())
+        .and_then(|registry| registry.add(home))
+        .inspect_err(|error| tracing::warn!(%error, "node stop --all will not find this node"))
+        .ok()
+}
+
+fn report(log: &Log, effective: &Effective) {
+    for warning in &effective.warnings {
+        tracing::warn!("{warning}");
+    }
+    let values = effective.values();
+    let fields = effective.sources.iter().map(|(key, source)| {
+        let value = values.get(*key).unwrap_or(&Value::Null);
+        ((*key).to_owned(), Value::from(format!("{value} ({source})")))
+    });
+    log.write(&Line {
+        level: LogLevel::Info,
+        component: "config",
+        message: "effective configuration",
+        fields: fields.collect(),
+    });
+}
+
+const STORE_FILE: &str = "node.redb";
+const API_PORT_TRIES: usize = 100;
