@@ -31,6 +31,7 @@ pub use sweep::Sweep;
 pub use trace::TraceSummary;
 
 use cluster::Cluster;
+use core::ops::RangeInclusive;
 use observer::Observer;
 use std::sync::Arc;
 use std::time::Instant;
@@ -54,4 +55,10 @@ pub fn run_with(scenario: &Scenario, seed: u64, options: Options) -> Report {
     let observer = Observer::new(scenario, Arc::clone(&cluster));
     let observer = scenario.executor.run(scenario, &cluster, observer);
     Report::new(scenario, seed, began.elapsed(), observer)
+}
+
+/// Runs a scenario under each of many seeds, one after the other, as the reports are asked for. [`Sweep`] says what
+/// they come to together.
+pub fn run_seeds(scenario: &Scenario, seeds: RangeInclusive<u64>) -> impl Iterator<Item = Report> {
+    seeds.map(move |seed| run(scenario, seed))
 }

@@ -35,8 +35,7 @@ impl Sweep {
             failures: Vec::new(),
             reached: scenario.expect.sometimes.iter().map(|&mark| (mark, 0)).collect(),
         };
-        for seed in seeds {
-            let mut report = crate::run(scenario, seed);
+        for mut report in crate::run_seeds(scenario, seeds) {
             each(&report);
             sweep.runs += 1;
             for (mark, runs) in &mut sweep.reached {
