@@ -5,12 +5,15 @@
 //! is there while a path of such edges leads to it. So a node that died vanishes everywhere as soon as its neighbours
 //! notice: nobody can advertise for another, and no list anywhere needs its own idea of who is alive.
 
+mod graph;
+
 use crate::identity::{Domain, GoodSignatures, Identity};
 use crate::ids::NodeId;
 use crate::time::Instant;
 use crate::wire::{Advert, Bytes, SignedAdvert};
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use graph::Graph;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,9 +52,9 @@ pub(crate) struct Membership {
     own_pause: Duration,
     /// Everybody else's, reachable or not.
     adverts: BTreeMap<NodeId, Held>,
-    /// Reachable members besides this node.
-    routes: BTreeMap<NodeId, Route>,
-    /// When the routes must be found anew, where something changed since they were.
+    /// The same members and the paths to them.
+    graph: Graph,
+    /// When the paths must be found anew, where something changed since they were.
     routes_due: Option<Instant>,
     routes_found_at: Instant,
     digest: u64,
@@ -72,10 +75,12 @@ struct Held {
     unreachable_since: Option<Instant>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Route {
-    next: NodeId,
-    hops: u32,
+/// What an advert turned out to be; it is its member's own in either case, or changes nothing.
+enum Checked {
+    /// It is newer than what is held, and signed by its member.
+    Fresh(Box<Advert>),
+    /// It is of this member and not newer than what is held.
+    Known(NodeId, u64),
 }
 
 impl Membership {
@@ -94,7 +99,7 @@ impl Membership {
             own_signed_at: now,
             own_pause: OWN_PAUSE_MIN,
             adverts: BTreeMap::new(),
-            routes: BTreeMap::new(),
+            graph: Graph::default(),
             routes_due: None,
             routes_found_at: now,
             outbox: BTreeMap::new(),
@@ -131,8 +136,12 @@ impl Membership {
         peer: NodeId,
         advert: SignedAdvert,
     ) -> Result<(), Forged> {
-        let (body, fresh) = self.check(&advert)?;
-        if body.key.node_id() != peer {
+        let checked = self.check(&advert)?;
+        let member = match &checked {
+            Checked::Fresh(body) => body.key.node_id(),
+            Checked::Known(member, _) => *member,
+        };
+        if member != peer {
             return Err(Forged);
         }
         if let Err(at) = self.own.links.binary_search(&peer) {
@@ -140,8 +149,8 @@ impl Membership {
         }
         self.touch_own(now);
         self.routes_due = Some(now);
-        if fresh {
-            self.accept(now, peer, body, advert, Some(peer));
+        if let Checked::Fresh(body) = checked {
+            self.accept(now, peer, *body, advert, Some(peer));
         }
         self.outbox.entry(peer).or_default();
         self.compared.remove(&peer);
@@ -172,17 +181,16 @@ impl Membership {
         adverts: Vec<SignedAdvert>,
     ) -> Result<(), Forged> {
         for signed in adverts {
-            let (body, fresh) = self.check(&signed)?;
-            let member = body.key.node_id();
-            if member == self.me {
-                self.handle_own_advert(now, &body);
-            } else if fresh {
-                self.accept(now, member, body, signed, Some(from));
-            } else if self.adverts.get(&member).is_some_and(|held| held.advert.sequence > body.sequence) {
-                self.tell(now, from, member);
-            } else if let Some(pending) = self.outbox.get_mut(&from) {
-                // The neighbour has what we hold, so it need not be told.
-                pending.remove(&member);
+            match self.check(&signed)? {
+                Checked::Fresh(advert) if advert.key.node_id() == self.me => {
+                    self.supersede(now, advert.sequence);
+                }
+                Checked::Fresh(advert) => {
+                    self.accept(now, advert.key.node_id(), *advert, signed, Some(from));
+                }
+                Checked::Known(member, sequence) => {
+                    self.handle_known(now, from, member, sequence, &signed)?
+                }
             }
         }
         Ok(())
@@ -282,41 +290,68 @@ impl Membership {
     /// Returns the neighbour to hand a message for `destination` to: the first step of a shortest path, and one that
     /// does not begin with `avoid` where such a path exists.
     pub(crate) fn next_hop(&self, destination: NodeId, avoid: Option<NodeId>) -> Option<NodeId> {
-        let route = self.routes.get(&destination)?;
-        if avoid != Some(route.next) {
-            return Some(route.next);
-        }
-        let others = self.search(avoid);
-        others.get(&destination).map(|route| route.next).or(Some(route.next))
+        let (next, _) = self.graph.path(destination)?;
+        let other = avoid
+            .filter(|avoid| *avoid == next)
+            .and_then(|avoid| self.graph.path_avoiding(&self.own.links, destination, avoid));
+        Some(other.unwrap_or(next))
     }
 
     /// Returns how many links away a reachable member is.
     pub(crate) fn hops(&self, member: NodeId) -> Option<u32> {
-        if member == self.me { Some(0) } else { self.routes.get(&member).map(|route| route.hops) }
+        if member == self.me { Some(0) } else { self.graph.path(member).map(|(_, links)| links) }
     }
 
     /// Returns what this node and each reachable member say of themselves, by id.
     pub(crate) fn reachable(&self) -> impl Iterator<Item = (NodeId, &Advert)> {
-        let others =
-            self.routes.keys().filter_map(|member| Some((*member, &self.adverts.get(member)?.advert)));
-        core::iter::once((self.me, &self.own)).chain(others)
+        let others = self.adverts.iter().filter(|(_, held)| held.unreachable_since.is_none());
+        core::iter::once((self.me, &self.own)).chain(others.map(|(&member, held)| (member, &held.advert)))
     }
 
     /// Checks an advert as far as needed: one that is not newer than what is held changes nothing, so its signature
     /// need not be looked at.
-    fn check(&self, signed: &SignedAdvert) -> Result<(Advert, bool), Forged> {
-        let advert = Advert::decode(&signed.body.0).map_err(|_| Forged)?;
-        let member = advert.key.node_id();
-        let fresh = self.adverts.get(&member).is_none_or(|held| held.advert.sequence < advert.sequence);
-        if fresh {
-            let mut signature = [0; 64];
-            signature[..32].copy_from_slice(&signed.signature.0);
-            signature[32..].copy_from_slice(&signed.signature.1);
-            if !self.good.check(&advert.key, Domain::Advert, &signed.body.0, &signature) {
-                return Err(Forged);
-            }
+    fn check(&self, signed: &SignedAdvert) -> Result<Checked, Forged> {
+        let (member, sequence) = Advert::peek(&signed.body.0).map_err(|_| Forged)?;
+        let held = self.adverts.get(&member).map(|held| held.advert.sequence);
+        let held = if member == self.me { Some(self.own.sequence) } else { held };
+        if held.is_some_and(|held| held >= sequence) {
+            return Ok(Checked::Known(member, sequence));
         }
-        Ok((advert, fresh))
+        let advert = Advert::decode(&signed.body.0).map_err(|_| Forged)?;
+        self.verify(&advert, signed)?;
+        Ok(Checked::Fresh(Box::new(advert)))
+    }
+
+    fn verify(&self, advert: &Advert, signed: &SignedAdvert) -> Result<(), Forged> {
+        let mut signature = [0; 64];
+        signature[..32].copy_from_slice(&signed.signature.0);
+        signature[32..].copy_from_slice(&signed.signature.1);
+        let good = self.good.check(&advert.key, Domain::Advert, &signed.body.0, &signature);
+        if good { Ok(()) } else { Err(Forged) }
+    }
+
+    /// Takes in an advert that is not newer than what is held.
+    fn handle_known(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        member: NodeId,
+        sequence: u64,
+        signed: &SignedAdvert,
+    ) -> Result<(), Forged> {
+        if member == self.me {
+            if sequence == self.own.sequence && signed.body != self.own_signed.body {
+                let advert = Advert::decode(&signed.body.0).map_err(|_| Forged)?;
+                self.verify(&advert, signed)?;
+                self.supersede(now, sequence);
+            }
+        } else if self.adverts.get(&member).is_some_and(|held| held.advert.sequence > sequence) {
+            self.tell(now, from, member);
+        } else if let Some(pending) = self.outbox.get_mut(&from) {
+            // The neighbour has what is held here, so it need not be told.
+            pending.remove(&member);
+        }
+        Ok(())
     }
 
     fn accept(
@@ -343,6 +378,7 @@ impl Membership {
             self.digest ^= mix(member, held.advert.sequence) ^ mix(member, advert.sequence);
         }
         let known = reachable.is_some();
+        self.graph.insert(member, &advert.links);
         self.adverts.insert(member, Held { advert, signed, unreachable_since });
         // What nothing leads to is held but not passed on, until something does: strangers fill no maps.
         if known {
@@ -361,18 +397,19 @@ impl Membership {
             .filter_map(|(&member, held)| Some((held.unreachable_since?, member)))
             .min()
             .map(|(_, member)| member);
-        oldest.is_some_and(|member| self.adverts.remove(&member).is_some())
+        oldest.map(|member| self.forget(member)).is_some()
     }
 
-    /// Reacts to an advert of this node's own key. One that is newer than what this node has said comes from before a
-    /// restart with a clock set back; the next advert is made to supersede it (RFC 2328, section 13.4).
-    fn handle_own_advert(&mut self, now: Instant, advert: &Advert) {
-        if advert.sequence > self.own.sequence
-            || (advert.sequence == self.own.sequence && Bytes(advert.encode()) != self.own_signed.body)
-        {
-            self.own.sequence = advert.sequence;
-            self.touch_own(now);
-        }
+    fn forget(&mut self, member: NodeId) {
+        self.adverts.remove(&member);
+        self.graph.remove(member);
+    }
+
+    /// Makes the next advert of this node supersede one of its own key that it did not send: that comes from before
+    /// a restart with a clock set back (RFC 2328, section 13.4).
+    fn supersede(&mut self, now: Instant, sequence: u64) {
+        self.own.sequence = sequence;
+        self.touch_own(now);
     }
 
     fn touch_own(&mut self, now: Instant) {
@@ -413,15 +450,15 @@ impl Membership {
     }
 
     fn refresh_routes(&mut self, now: Instant) {
-        let routes = self.search(None);
-        let before = core::mem::replace(&mut self.routes, routes);
-        for &member in before.keys().filter(|member| !self.routes.contains_key(*member)) {
+        // This node knows its own links; it need not wait until the other ends have advertised them.
+        let (joined, left) = self.graph.refresh(&self.own.links);
+        for member in left {
             if let Some(held) = self.adverts.get_mut(&member) {
                 held.unreachable_since = Some(now);
             }
             self.facts.push(Fact::Left(member));
         }
-        for &member in self.routes.keys().filter(|member| !before.contains_key(*member)) {
+        for member in joined {
             if let Some(held) = self.adverts.get_mut(&member) {
                 held.unreachable_since = None;
             }
@@ -432,41 +469,12 @@ impl Membership {
             // These have waited for company already.
             self.flush_at = Some(now);
         }
-        let forgotten =
+        let is_old =
             |held: &Held| held.unreachable_since.is_some_and(|since| now.since(since) > FORGET_AFTER);
-        self.adverts.retain(|_, held| !forgotten(held));
+        let old: Vec<NodeId> =
+            self.adverts.iter().filter(|(_, held)| is_old(held)).map(|(&member, _)| member).collect();
+        old.into_iter().for_each(|member| self.forget(member));
         self.digest = self.full_digest();
-    }
-
-    /// Finds the shortest paths to all members by breadth-first search, in id order among equals.
-    fn search(&self, avoid: Option<NodeId>) -> BTreeMap<NodeId, Route> {
-        let mut routes = BTreeMap::new();
-        let mut queue = VecDeque::new();
-        // This node knows its own links; it need not wait until the other end has advertised them.
-        for &peer in
-            self.own.links.iter().filter(|peer| Some(**peer) != avoid && self.adverts.contains_key(*peer))
-        {
-            routes.insert(peer, Route { next: peer, hops: 1 });
-            queue.push_back((peer, Route { next: peer, hops: 1 }));
-        }
-        while let Some((member, route)) = queue.pop_front() {
-            let Some(held) = self.adverts.get(&member) else { continue };
-            for &other in &held.advert.links {
-                if other == self.me || routes.contains_key(&other) {
-                    continue;
-                }
-                let mutual = self
-                    .adverts
-                    .get(&other)
-                    .is_some_and(|held| held.advert.links.binary_search(&member).is_ok());
-                if mutual {
-                    let route = Route { next: route.next, hops: route.hops + 1 };
-                    routes.insert(other, route);
-                    queue.push_back((other, route));
-                }
-            }
-        }
-        routes
     }
 
     /// Covers who is reachable and in which version: two equal maps have equal digests.

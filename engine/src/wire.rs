@@ -233,6 +233,15 @@ impl Advert {
         postcard::to_extend(self, Vec::new()).unwrap_or_default()
     }
 
+    /// Reads whose advert it is and its sequence number, and no more.
+    ///
+    /// # Errors
+    /// [`DecodeError`] where the bytes do not begin like an advert.
+    pub fn peek(bytes: &[u8]) -> Result<(NodeId, u64), DecodeError> {
+        let head = postcard::take_from_bytes::<(PublicKey, u64)>(bytes);
+        head.map(|((key, sequence), _)| (key.node_id(), sequence)).map_err(|_| DecodeError::Malformed)
+    }
+
     /// Decodes an advert and checks its limits; its signature is the caller's to check.
     ///
     /// # Errors
@@ -430,6 +439,7 @@ mod tests {
             links: vec![NodeId([1; 16]), NodeId([2; 16])],
         };
         assert_eq!(Advert::decode(&advert.encode()), Ok(advert.clone()));
+        assert_eq!(Advert::peek(&advert.encode()), Ok((key.node_id(), 1)));
         advert.links.reverse();
         assert_eq!(Advert::decode(&advert.encode()), Err(DecodeError::Malformed));
         advert.links.clear();

@@ -21,6 +21,7 @@ use crate::users::ASK_AGAIN_AFTER;
 use calendar::Calendar;
 use core::mem;
 use core::time::Duration;
+use engine::identity::GoodSignatures;
 use engine::input::Interface;
 use engine::output::{Output, Work};
 use engine::request::{Answer, Request};
@@ -52,6 +53,8 @@ pub struct EventQueue {
     changes: Vec<Change>,
     /// What waits for a stall to end, in its order.
     stalled: Vec<(NodeIndex, NodeIndex, Happening)>,
+    /// Shared by all nodes: each advert is checked once.
+    signatures: GoodSignatures,
 }
 
 /// One node's machine.
@@ -136,6 +139,7 @@ impl EventQueue {
             next,
             changes,
             stalled: Vec::new(),
+            signatures: GoodSignatures::default(),
         }
     }
 
@@ -216,7 +220,10 @@ impl EventQueue {
         let config = self.cluster.config(node);
         let seed = self.cluster.engine_seed(node, life);
         let identity = self.cluster.identity(node);
-        host.node = Some(Node::new(config, identity, seed, now, cluster::wall(self.now), host.disk.saved()));
+        let saved = host.disk.saved();
+        let mut engine = Node::new(config, identity, seed, now, cluster::wall(self.now), saved);
+        engine.share_signatures(self.signatures.clone());
+        host.node = Some(engine);
         self.observer.see(now, node, Fact::Started);
         self.drain(node);
         let interface = Interface { index: cluster::INTERFACE, address: cluster::ip(node) };
