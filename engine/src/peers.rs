@@ -13,6 +13,7 @@ use crate::ids::{DialId, LinkId, NodeId};
 use crate::input::DialError;
 use crate::rng::Rng;
 use crate::time::Instant;
+use crate::wire::SignedAdvert;
 use candidates::{Candidates, Target};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -39,6 +40,8 @@ pub(crate) enum Fact {
     Refused(NodeId, RefuseReason),
     /// Introduce this node.
     SayHello(LinkId),
+    /// Tell the other end that its hello was taken.
+    SayWelcome(LinkId),
     /// The link is now one to a peer.
     Up(LinkId, NodeId, SocketAddr, bool),
 }
@@ -60,6 +63,7 @@ pub(crate) struct Peers {
     max_peers: usize,
     accepting: bool,
     links: BTreeMap<LinkId, Link>,
+    /// The one link to each node that was accepted or is up.
     by_node: BTreeMap<NodeId, LinkId>,
     candidates: Candidates,
     dials: BTreeMap<DialId, (Target, SocketAddr)>,
@@ -89,6 +93,12 @@ pub(crate) struct Link {
     pub(crate) frames_out: u64,
     target: Option<Target>,
     incarnation: u64,
+    /// The other end took this node's hello.
+    welcome: bool,
+    /// The link to the same node that this one replaces once it is up, and why.
+    replaces: Option<(LinkId, LinkDownReason)>,
+    /// What the other end said of itself, until the link is up.
+    advert: Option<SignedAdvert>,
     state: LinkState,
 }
 
@@ -96,6 +106,9 @@ pub(crate) struct Link {
 enum LinkState {
     /// Waits for the other end's hello.
     Greeting,
+    /// This node took the other end's hello, and waits to hear the same of its own.
+    Accepted,
+    /// Both took each other's hello.
     Up,
     /// Waits for the connection to close.
     Closing,
@@ -170,72 +183,100 @@ impl Peers {
             frames_out: 0,
             target: dialled.map(|(target, _)| target),
             incarnation: 0,
+            welcome: false,
+            replaces: None,
+            advert: None,
             state: LinkState::Greeting,
         };
         self.links.insert(link, entry);
-        let greeting = self.links.values().filter(|link| link.state == LinkState::Greeting).count();
+        let new = self.links.values().filter(|link| link.is_new()).count();
         if !is_local(remote.ip()) {
             self.refuse(link, RefuseReason::NotLocal);
         } else if node == self.me {
             self.refuse(link, RefuseReason::SameIdentity);
         } else if !self.accepting {
             self.refuse(link, RefuseReason::ShuttingDown);
-        } else if greeting > GREETING_MAX {
+        } else if new > NEW_MAX {
             self.refuse(link, RefuseReason::Full);
         } else {
             self.facts.push(Fact::SayHello(link));
         }
     }
 
-    /// Takes in the other end's hello. Returns whether the link is one to a peer now.
+    /// Takes in the other end's hello, or turns it down; `advert` is what it says of itself.
     pub(crate) fn handle_hello(
         &mut self,
         now: Instant,
         link: LinkId,
         hello: &Introduction<'_>,
+        advert: SignedAdvert,
         rng: &mut Rng,
-    ) -> bool {
-        let Some(entry) = self.links.get(&link) else { return false };
+    ) {
+        let Some(entry) = self.links.get(&link) else { return };
         if entry.state != LinkState::Greeting {
-            self.handle_fault(link, PeerFault::HelloOutOfOrder);
-            return false;
+            return self.handle_fault(link, PeerFault::HelloOutOfOrder);
         }
         let (node, target) = (entry.node, entry.target);
-        let dialled = target.is_some();
         if hello.network != self.network {
-            self.refuse(link, RefuseReason::OtherNetwork);
-            return false;
+            return self.refuse(link, RefuseReason::OtherNetwork);
         }
         if !self.accepting {
-            self.refuse(link, RefuseReason::ShuttingDown);
-            return false;
+            return self.refuse(link, RefuseReason::ShuttingDown);
         }
+        let mut replaces = None;
         if let Some(&older) = self.by_node.get(&node) {
             let restarted =
                 self.links.get(&older).is_some_and(|older| older.incarnation != hello.incarnation);
             if !restarted && !self.replaces(older, link) {
                 self.candidates.handle_unneeded(now, node, target, rng);
                 self.refuse(link, RefuseReason::Duplicate);
-                self.facts.push(Fact::Doubt(older));
-                return false;
+                return self.facts.push(Fact::Doubt(older));
             }
             let reason = if restarted { LinkDownReason::Restarted } else { LinkDownReason::Duplicate };
-            self.close(older, reason);
+            replaces = Some((older, reason));
         } else if self.by_node.len() >= self.max_peers {
             self.candidates.handle_unneeded(now, node, target, rng);
-            self.refuse(link, RefuseReason::Full);
-            return false;
+            return self.refuse(link, RefuseReason::Full);
         }
-        let Some(entry) = self.links.get_mut(&link) else { return false };
-        entry.state = LinkState::Up;
-        entry.since = now;
+        let Some(entry) = self.links.get_mut(&link) else { return };
+        entry.state = LinkState::Accepted;
+        entry.replaces = replaces;
+        entry.advert = Some(advert);
         entry.incarnation = hello.incarnation;
         hello.version.clone_into(&mut entry.version);
         entry.network_port = hello.addresses.first().map_or(0, SocketAddr::port);
-        self.by_node.insert(node, link);
+        self.by_node.entry(node).or_insert(link);
         self.candidates.handle_success(now, node, entry.target, hello.addresses, rng);
-        self.facts.push(Fact::Up(link, node, entry.remote, dialled));
-        true
+        self.facts.push(Fact::SayWelcome(link));
+        self.establish(now, link);
+    }
+
+    /// Takes note that the other end took this node's hello.
+    pub(crate) fn handle_welcome(&mut self, now: Instant, link: LinkId) {
+        match self.links.get_mut(&link) {
+            Some(entry) if !entry.welcome => entry.welcome = true,
+            Some(_) => return self.handle_fault(link, PeerFault::HelloOutOfOrder),
+            None => return,
+        }
+        self.establish(now, link);
+    }
+
+    /// Makes the link one to a peer, once both ends took each other's hello: neither then believes in a link that
+    /// the other has turned down.
+    fn establish(&mut self, now: Instant, link: LinkId) {
+        let Some(entry) = self.links.get_mut(&link) else { return };
+        if entry.state != LinkState::Accepted || !entry.welcome {
+            return;
+        }
+        entry.state = LinkState::Up;
+        entry.since = now;
+        let node = entry.node;
+        let up = Fact::Up(link, node, entry.remote, entry.target.is_some());
+        if let Some((older, reason)) = entry.replaces.take() {
+            self.close(older, reason);
+        }
+        self.by_node.insert(node, link);
+        self.facts.push(up);
     }
 
     /// Turns a link down: tells the other end why, and closes.
@@ -243,17 +284,13 @@ impl Peers {
         let Some(entry) = self.links.get_mut(&link).filter(|entry| entry.state != LinkState::Closing) else {
             return;
         };
-        let was_up = entry.state == LinkState::Up;
-        entry.state = LinkState::Closing;
+        let before = core::mem::replace(&mut entry.state, LinkState::Closing);
         let (node, target) = (entry.node, entry.target);
         self.facts.push(Fact::Refuse(link, node, reason));
         if is_lasting(reason) {
             self.candidates.handle_refused(node, target);
         }
-        if was_up {
-            self.by_node.remove(&node);
-            self.facts.push(Fact::Down(link, node, LinkDownReason::Closed));
-        }
+        self.unlink(link, node, before, LinkDownReason::Closed);
     }
 
     /// Takes note that the other end turned the link down; it will close it.
@@ -286,10 +323,7 @@ impl Peers {
             return;
         }
         self.facts.push(Fact::Disconnect(link));
-        if before == LinkState::Up {
-            self.by_node.remove(&node);
-            self.facts.push(Fact::Down(link, node, reason));
-        }
+        self.unlink(link, node, before, reason);
         if reason == LinkDownReason::Goodbye {
             self.candidates.remove(node);
         }
@@ -300,16 +334,23 @@ impl Peers {
     pub(crate) fn handle_link_down(&mut self, now: Instant, link: LinkId, rng: &mut Rng) {
         let Some(entry) = self.links.remove(&link) else { return };
         self.stale = true;
+        self.unlink(link, entry.node, entry.state, LinkDownReason::Closed);
         match entry.state {
-            LinkState::Up => {
-                self.by_node.remove(&entry.node);
-                self.facts.push(Fact::Down(link, entry.node, LinkDownReason::Closed));
-            }
-            LinkState::Greeting => {
+            LinkState::Greeting | LinkState::Accepted => {
                 let target = entry.target.unwrap_or(Target::Node(entry.node));
                 self.candidates.handle_failure(now, target, None, rng);
             }
-            LinkState::Closing => {}
+            LinkState::Closing | LinkState::Up => {}
+        }
+    }
+
+    /// Takes note that a link which was in `state` is no longer the one to its node.
+    fn unlink(&mut self, link: LinkId, node: NodeId, state: LinkState, reason: LinkDownReason) {
+        if self.by_node.get(&node) == Some(&link) {
+            self.by_node.remove(&node);
+        }
+        if state == LinkState::Up {
+            self.facts.push(Fact::Down(link, node, reason));
         }
     }
 
@@ -329,7 +370,7 @@ impl Peers {
         M: Iterator<Item = (NodeId, &'a [SocketAddr])>,
     {
         let late = |(&link, entry): (&LinkId, &Link)| {
-            let waits = entry.state == LinkState::Greeting && now >= entry.since.after(HELLO_TIMEOUT);
+            let waits = entry.is_new() && now >= entry.since.after(HELLO_TIMEOUT);
             waits.then_some(link)
         };
         let late: Vec<LinkId> = self.links.iter().filter_map(late).collect();
@@ -344,8 +385,8 @@ impl Peers {
 
     /// Returns when something will be due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let greeting = self.links.values().filter(|entry| entry.state == LinkState::Greeting);
-        let hello = greeting.map(|entry| entry.since.after(HELLO_TIMEOUT)).min();
+        let new = self.links.values().filter(|entry| entry.is_new());
+        let hello = new.map(|entry| entry.since.after(HELLO_TIMEOUT)).min();
         [hello, self.dial_due.filter(|_| self.accepting)].into_iter().flatten().min()
     }
 
@@ -356,7 +397,8 @@ impl Peers {
 
     /// Returns the link to a peer.
     pub(crate) fn link_to(&self, node: NodeId) -> Option<LinkId> {
-        self.by_node.get(&node).copied()
+        let link = *self.by_node.get(&node)?;
+        self.peer_of(link).map(|_| link)
     }
 
     /// Returns a connection.
@@ -369,19 +411,20 @@ impl Peers {
         self.links.get(&link).filter(|entry| entry.state == LinkState::Up).map(|entry| entry.node)
     }
 
-    /// Tells whether a link waits for the other end's hello.
-    pub(crate) fn is_greeting(&self, link: LinkId) -> bool {
-        self.links.get(&link).is_some_and(|entry| entry.state == LinkState::Greeting)
+    /// Tells whether a link is neither up yet nor closing.
+    pub(crate) fn is_new(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(Link::is_new)
+    }
+
+    /// Returns, once, what the other end of a link said of itself in its hello.
+    pub(crate) fn take_advert(&mut self, link: LinkId) -> Option<SignedAdvert> {
+        self.links.get_mut(&link)?.advert.take()
     }
 
     /// Returns the links that are up, by peer.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
-        self.by_node.values().filter_map(|link| Some((*link, self.links.get(link)?)))
-    }
-
-    /// Returns how many links are up.
-    pub(crate) fn len(&self) -> usize {
-        self.by_node.len()
+        let links = self.by_node.values().filter_map(|link| Some((*link, self.links.get(link)?)));
+        links.filter(|(_, entry)| entry.state == LinkState::Up)
     }
 
     /// Decides between two links to the same node.
@@ -440,6 +483,12 @@ impl Peers {
     }
 }
 
+impl Link {
+    fn is_new(&self) -> bool {
+        matches!(self.state, LinkState::Greeting | LinkState::Accepted)
+    }
+}
+
 /// Tells whether an address belongs to a local network: loopback, link-local, or private.
 fn is_local(address: IpAddr) -> bool {
     match address {
@@ -467,8 +516,8 @@ fn is_lasting(reason: RefuseReason) -> bool {
 
 /// Dials under way at the same time.
 const DIALS_MAX: usize = 4;
-/// Connections that may wait for a hello at the same time.
-const GREETING_MAX: usize = 64;
+/// Connections whose ends may be at their hellos at the same time.
+const NEW_MAX: usize = 64;
 /// How long a hello may take.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Links that a node dials for; it takes more from others, up to `max_peers`.

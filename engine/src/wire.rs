@@ -42,6 +42,8 @@ pub enum Message {
     Routed(Box<Envelope>),
     /// The newest advert of each member that the sender holds; asks for newer ones.
     Versions(Vec<(NodeId, u64)>),
+    /// The sender took the other end's hello: the link is up once both have said so.
+    Welcome,
 }
 
 /// How a node introduces itself on a link.
@@ -195,6 +197,7 @@ impl Message {
             Self::Refuse(reason) => frame(Kind::Refuse, reason),
             Self::Routed(envelope) => frame(Kind::Routed, envelope),
             Self::Versions(versions) => frame(Kind::Versions, versions),
+            Self::Welcome => frame(Kind::Welcome, &()),
         }
     }
 
@@ -217,6 +220,7 @@ impl Message {
             Kind::Refuse => Self::Refuse(whole(body)?),
             Kind::Routed => Self::Routed(whole(body)?),
             Kind::Versions => Self::Versions(whole(body)?),
+            Kind::Welcome => whole(body).map(|()| Self::Welcome)?,
         };
         if let Self::Hello(hello) = &message
             && hello.network.len() > NETWORK_BYTES_MAX
@@ -321,6 +325,7 @@ enum Kind {
     Adverts = 5,
     Versions = 6,
     Routed = 7,
+    Welcome = 8,
 }
 
 impl Kind {
@@ -334,6 +339,7 @@ impl Kind {
             5 => Self::Adverts,
             6 => Self::Versions,
             7 => Self::Routed,
+            8 => Self::Welcome,
             _ => return None,
         })
     }
@@ -399,6 +405,7 @@ mod tests {
         for message in [
             hello(),
             Message::Goodbye,
+            Message::Welcome,
             Message::Ping(beat),
             Message::Pong(beat),
             Message::Refuse(RefuseReason::Full),

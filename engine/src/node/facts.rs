@@ -133,10 +133,9 @@ impl Node {
                 self.event(Event::LinkRefused { peer, reason, by_us: false });
             }
             peers::Fact::SayHello(link) => self.say_hello(link),
+            peers::Fact::SayWelcome(link) => self.send(link, &Message::Welcome, Priority::Control),
             peers::Fact::Up(link, peer, address, dialled) => {
-                self.crashed.remove(&peer);
-                self.heartbeat.handle_up(self.now, link, &mut self.rng);
-                self.event(Event::LinkUp { link, peer, address, dialled });
+                self.handle_link_up(link, peer, address, dialled);
             }
         }
     }

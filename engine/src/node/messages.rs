@@ -10,6 +10,7 @@ use crate::router::Arrival;
 use crate::task::TaskOutput;
 use crate::tasks::Verdict;
 use crate::wire::{Advert, Attempt, Beat, Envelope, HELLO_BYTES_MAX, Hello, Message, Payload};
+use core::net::SocketAddr;
 
 impl Node {
     pub(super) fn handle_frame(&mut self, link: LinkId, bytes: &[u8]) {
@@ -31,9 +32,10 @@ impl Node {
                 self.peers.handle_refused(self.now, link, reason, &mut self.rng);
             }
             (None, Message::Hello(hello)) => self.handle_hello(link, *hello),
+            (None, Message::Welcome) => self.peers.handle_welcome(self.now, link),
             (None, _) => {
                 // What a closing link still carries is of no interest.
-                if self.peers.is_greeting(link) {
+                if self.peers.is_new(link) {
                     self.peers.handle_fault(link, PeerFault::HelloOutOfOrder);
                 }
             }
@@ -66,11 +68,17 @@ impl Node {
             version: &advert.version,
             addresses: &advert.addresses,
         };
-        if self.peers.handle_hello(self.now, link, &introduction, &mut self.rng)
-            && self.membership.handle_peer_up(self.now, node, hello.advert).is_err()
-        {
-            self.peers.handle_fault(link, PeerFault::AdvertForged);
+        self.peers.handle_hello(self.now, link, &introduction, hello.advert, &mut self.rng);
+    }
+
+    pub(super) fn handle_link_up(&mut self, link: LinkId, peer: NodeId, address: SocketAddr, dialled: bool) {
+        let Some(advert) = self.peers.take_advert(link) else { return };
+        if self.membership.handle_peer_up(self.now, peer, advert).is_err() {
+            return self.peers.handle_fault(link, PeerFault::AdvertForged);
         }
+        self.crashed.remove(&peer);
+        self.heartbeat.handle_up(self.now, link, &mut self.rng);
+        self.event(Event::LinkUp { link, peer, address, dialled });
     }
 
     fn handle_message(&mut self, link: LinkId, peer: NodeId, message: Message) {
@@ -81,7 +89,7 @@ impl Node {
                 }
             }
             Message::Goodbye => self.peers.close(link, LinkDownReason::Goodbye),
-            Message::Hello(_) => self.peers.handle_fault(link, PeerFault::HelloOutOfOrder),
+            Message::Hello(_) | Message::Welcome => self.peers.handle_fault(link, PeerFault::HelloOutOfOrder),
             Message::Ping(beat) => {
                 self.handle_beat(peer, beat);
                 let answer = self.beat(beat.number);

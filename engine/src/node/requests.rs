@@ -220,7 +220,7 @@ impl Node {
             network: self.config.network.clone(),
             network_port: self.listening.unwrap_or_default(),
             uptime_millis: self.active_since.map(|since| self.millis_since(since)),
-            peers: count(self.peers.len()),
+            peers: count(self.peers.iter().count()),
             members: count(self.membership.reachable().count()),
             tasks_queued: count(open - running),
             tasks_running: count(running),
