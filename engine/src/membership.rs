@@ -308,6 +308,16 @@ impl Membership {
         core::iter::once((self.me, &self.own)).chain(others.map(|(&member, held)| (member, &held.advert)))
     }
 
+    /// Returns a neighbour that this node's link to could go: it has others, and a path to it would remain.
+    pub(crate) fn spare_neighbour(&self) -> Option<NodeId> {
+        let spare = |&&peer: &&NodeId| {
+            let links = self.adverts.get(&peer)?.advert.links.len();
+            let rest = self.graph.path_avoiding(&self.own.links, peer, peer);
+            (links >= SPARE_LINKS_MIN && rest.is_some()).then_some((links, peer))
+        };
+        self.own.links.iter().filter_map(|peer| spare(&peer)).max().map(|(_, peer)| peer)
+    }
+
     /// Checks an advert as far as needed: one that is not newer than what is held changes nothing, so its signature
     /// need not be looked at.
     fn check(&self, signed: &SignedAdvert) -> Result<Checked, Forged> {
@@ -506,6 +516,8 @@ fn mix(member: NodeId, sequence: u64) -> u64 {
 const MEMBERS_MAX: usize = 16_384;
 /// Adverts in one frame stay about this small.
 const BATCH_BYTES: usize = 32 << 10;
+/// Links that a neighbour must have for one of them to be spared.
+const SPARE_LINKS_MIN: usize = 3;
 /// How long changes wait for company before they are sent on.
 const FLUSH_DELAY: Duration = Duration::from_millis(10);
 /// The pause between two searches for paths, for each member held.
@@ -537,6 +549,7 @@ mod tests {
             sequence: 1,
             addresses: Vec::new(),
             version: "1".to_owned(),
+            max_links: 32,
             slots: 4,
             models: Vec::new(),
             links: Vec::new(),

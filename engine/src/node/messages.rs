@@ -67,8 +67,11 @@ impl Node {
             incarnation: hello.incarnation,
             version: &advert.version,
             addresses: &advert.addresses,
+            links: advert.links.len(),
         };
-        self.peers.handle_hello(self.now, link, &introduction, hello.advert, &mut self.rng);
+        let membership = &self.membership;
+        let spare = || membership.spare_neighbour();
+        self.peers.handle_hello(self.now, link, &introduction, hello.advert, spare, &mut self.rng);
     }
 
     pub(super) fn handle_link_up(&mut self, link: LinkId, peer: NodeId, address: SocketAddr, dialled: bool) {
