@@ -11,6 +11,7 @@ use crate::event::{LinkDownReason, RefuseReason};
 use crate::identity::PublicKey;
 use crate::ids::{DialId, LinkId, NodeId};
 use crate::input::DialError;
+use crate::rate::Bucket;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::SignedAdvert;
@@ -102,6 +103,12 @@ pub(crate) struct Link {
     pub(crate) frames_in: u64,
     /// Frames sent.
     pub(crate) frames_out: u64,
+    /// Frames that the other end may still send.
+    pub(crate) frames: Bucket,
+    /// Bytes that the other end may still send.
+    pub(crate) bytes: Bucket,
+    /// Unknown adverts of others that the other end may still have checked.
+    pub(crate) adverts: Bucket,
     target: Option<Target>,
     incarnation: u64,
     /// The other end took this node's hello.
@@ -192,6 +199,9 @@ impl Peers {
             since: now,
             frames_in: 0,
             frames_out: 0,
+            frames: Bucket::new(FRAMES_A_SECOND, FRAMES_A_SECOND * 2),
+            bytes: Bucket::new(BYTES_A_SECOND, BYTES_A_SECOND * 2),
+            adverts: Bucket::new(ADVERTS_A_SECOND, ADVERTS_BURST),
             target: dialled.map(|(target, _)| target),
             incarnation: 0,
             welcome: false,
@@ -550,6 +560,14 @@ fn is_lasting(reason: RefuseReason) -> bool {
 const DIALS_MAX: usize = 4;
 /// Connections whose ends may be at their hellos at the same time.
 const NEW_MAX: usize = 64;
+/// Frames that a peer may send: many times what a busy mesh needs.
+const FRAMES_A_SECOND: u64 = 5_000;
+/// Bytes that a peer may send.
+const BYTES_A_SECOND: u64 = 64 << 20;
+/// New adverts that one peer may have this node check, at some thirty microseconds each.
+const ADVERTS_A_SECOND: u64 = 1_000;
+/// New adverts that one peer may have this node check at once: a mesh that joins another.
+const ADVERTS_BURST: u64 = 8_192;
 /// How long a hello may take.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Links that a node dials for; it takes more from others, up to `max_peers`.
