@@ -89,6 +89,7 @@ impl Node {
             busy = true;
             self.handle_tasks(fact);
         }
+        self.settle_explanations();
         busy |= self.dispatch();
         self.work.handle_timeout(now);
         for fact in self.work.poll_facts() {
@@ -380,14 +381,16 @@ impl Node {
         self.router.send(self.now, envelope);
     }
 
-    /// Sends a payload that nobody waits for.
-    pub(super) fn send_once(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) {
+    /// Sends a payload that is not sent again, and returns its message's name.
+    pub(super) fn send_once(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) -> MessageId {
         let envelope = self.envelope(destination, payload, trace);
+        let message = envelope.message;
         if let Some(link) =
             self.membership.next_hop(destination, None).and_then(|next| self.peers.link_to(next))
         {
             self.send(link, &Message::Routed(Box::new(envelope)), Priority::Control);
         }
+        message
     }
 
     fn envelope(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) -> Envelope {

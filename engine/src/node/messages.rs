@@ -167,7 +167,10 @@ impl Node {
     fn deliver(&mut self, envelope: Envelope) {
         let (message, origin, now) = (envelope.message, envelope.origin, self.now);
         let payload = match Payload::decode(&envelope.payload) {
-            Ok(Payload::Ack(message)) => return self.router.handle_ack(message),
+            Ok(Payload::Ack(message)) => {
+                self.handle_probed(message);
+                return self.router.handle_ack(message);
+            }
             Ok(Payload::Undeliverable { message, .. }) => {
                 return self.router.handle_undeliverable(now, message, &mut self.rng);
             }
@@ -195,7 +198,7 @@ impl Node {
                 }
             }
             Payload::Started(attempt) => self.tasks.handle_renewed(now, origin, attempt, true),
-            Payload::Ack(_) | Payload::Undeliverable { .. } => {}
+            Payload::Ack(_) | Payload::Probe | Payload::Undeliverable { .. } => {}
         }
         self.acknowledge(message, origin);
     }

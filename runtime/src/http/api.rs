@@ -8,7 +8,7 @@
 use super::Api;
 use super::auth;
 use super::error::ApiError;
-use super::view::{Members, NewTask, Peers, Readiness, ResultBody, Status, Submitted, Task, Tasks};
+use super::view::{Members, NewTask, Peers, Readiness, ResultBody, Route, Status, Submitted, Task, Tasks};
 use crate::clock;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, Request, State};
@@ -31,6 +31,7 @@ pub(super) fn router(api: Api) -> Router {
         .route("/status", get(status))
         .route("/peers", get(peers))
         .route("/members", get(members))
+        .route("/routes/{id}", get(route))
         .route("/tasks", post(submit).get(tasks))
         .route("/tasks/{id}", get(task).delete(cancel))
         .route("/tasks/{id}/result", get(result))
@@ -102,6 +103,16 @@ async fn status(State(api): State<Api>) -> Answered<Status> {
 async fn peers(State(api): State<Api>) -> Answered<Peers> {
     match ask(&api, Ask::Peers).await? {
         Reply::Peers(peers) => Ok(Json(Peers { peers: peers.into_iter().map(Into::into).collect() })),
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn route(State(api): State<Api>, Path(id): Path<String>) -> Answered<Route> {
+    let node = id.parse().map_err(|_| {
+        ApiError::new(StatusCode::NOT_FOUND, "node_unknown", format!("Node not found (id: {id})"))
+    })?;
+    match ask(&api, Ask::Route(node)).await? {
+        Reply::Route(route) => Ok(Json((*route).into())),
         other => Err(unexpected(&other)),
     }
 }

@@ -22,6 +22,7 @@ fn answer(request: &Request) -> Option<Answer> {
         Request::Status => Ok(Response::Status(Box::new(status_view()))),
         Request::Peers => Ok(Response::Peers(Vec::new())),
         Request::Members => Ok(Response::Members(Vec::new())),
+        Request::Route(node) => Err(Rejection::NodeUnknown(*node)),
         Request::Shutdown => Ok(Response::ShuttingDown),
         Request::Task(id) | Request::Cancel(id) if *id == DONE || *id == OPEN => {
             Ok(Response::Task(Box::new(task_view(*id))))
