@@ -270,8 +270,16 @@ pub enum RefuseReason {
 pub enum DropReason {
     /// No path to the destination is known.
     NoRoute,
+    /// It begins a session, of which too many were begun in this second.
+    Overload,
+    /// It was opened before, or is too old to tell.
+    Replayed,
+    /// It belongs to a session that its destination does not know, or no longer.
+    SessionLost,
     /// It made as many hops as it might.
     TtlExceeded,
+    /// It is not what its alleged origin sent.
+    Unauthentic,
 }
 
 /// Why a task is taken from its worker.

@@ -73,6 +73,7 @@ impl GoodSignatures {
     }
 }
 
+const SESSION_TAG: &[u8] = b"p2p-ai-agents/session-key/1\0";
 /// Good signatures remembered; beyond, remembering begins anew.
 const GOOD_MAX: usize = 65_536;
 
@@ -115,6 +116,12 @@ impl Identity {
     /// Returns the id derived from the public half.
     pub fn node_id(&self) -> NodeId {
         self.public_key().node_id()
+    }
+
+    /// Returns the X25519 secret of this node's end-to-end sessions: its own, so that no signature tells of it and
+    /// it tells of no signature.
+    pub(crate) fn session_secret(&self) -> [u8; 32] {
+        Sha256::new().chain_update(SESSION_TAG).chain_update(self.key.to_bytes()).finalize().into()
     }
 
     /// Signs `message` for one purpose.

@@ -53,6 +53,7 @@ mod results;
 mod rng;
 mod router;
 mod scheduler;
+mod session;
 pub mod task;
 mod tasks;
 #[cfg(feature = "testing")]

@@ -321,6 +321,11 @@ impl Membership {
         Some((path, others))
     }
 
+    /// Returns what a member says of itself, whether or not a path leads to it.
+    pub(crate) fn advert(&self, member: NodeId) -> Option<&Advert> {
+        self.adverts.get(&member).map(|held| &held.advert)
+    }
+
     /// Returns how many links away a reachable member is.
     pub(crate) fn hops(&self, member: NodeId) -> Option<u32> {
         if member == self.me { Some(0) } else { self.graph.path(member).map(|(_, links)| links) }
@@ -579,6 +584,8 @@ mod tests {
             slots: 4,
             models: Vec::new(),
             links: Vec::new(),
+            incarnation: 1,
+            session_key: [0; 32],
         };
         Membership::new(at(0), identity, own)
     }

@@ -28,6 +28,7 @@ use crate::results::Results;
 use crate::rng::Rng;
 use crate::router::Router;
 use crate::scheduler::Scheduler;
+use crate::session::Sessions;
 use crate::task::TaskKind;
 use crate::tasks::{Limits, Tasks};
 use crate::time::{Instant, UnixMillis, micros};
@@ -69,6 +70,8 @@ pub enum Reason {
     Router,
     /// A worker that may have room again.
     Scheduler,
+    /// A session that nobody uses.
+    Sessions,
     /// A step of the shutdown.
     Shutdown,
     /// A lease or a task's time.
@@ -104,6 +107,7 @@ pub struct Node {
     heartbeat: Heartbeat,
     router: Router,
     scheduler: Scheduler,
+    sessions: Sessions,
     tasks: Tasks,
     work: Work,
     results: Results,
@@ -140,6 +144,8 @@ impl Node {
     ) -> Self {
         let me = identity.node_id();
         let mut rng = Rng::new(seed);
+        let incarnation = rng.below(u64::MAX);
+        let sessions = Sessions::new(me, incarnation, identity.session_secret());
         let advert = Advert {
             key: identity.public_key(),
             // Grows from start to start as the clock does; a clock set back is made good by the members' memory.
@@ -150,6 +156,8 @@ impl Node {
             slots: config.max_concurrent_tasks,
             models: Vec::new(),
             links: Vec::new(),
+            incarnation,
+            session_key: sessions.public_key(),
         };
         let limits = Limits {
             tasks: usize::try_from(config.queue_tasks_max).unwrap_or(usize::MAX),
@@ -160,13 +168,14 @@ impl Node {
         let slots = config.max_concurrent_tasks;
         let mut node = Self {
             me,
-            incarnation: rng.below(u64::MAX),
+            incarnation,
             discovery: Discovery::new(me, network.clone(), version, slots),
             membership: Membership::new(now, identity.clone(), advert),
             peers: Peers::new(me, network, config.max_peers, &config.bootstrap_peers),
             heartbeat: Heartbeat::default(),
             router: Router::default(),
             scheduler: Scheduler::default(),
+            sessions,
             tasks: Tasks::new(limits),
             work: Work::new(me, slots, &config.models),
             results: Results::new(config.results_max, saved.results),
@@ -265,6 +274,7 @@ impl Node {
             (self.purge_at, Reason::Results),
             (self.router.poll_timeout(), Reason::Router),
             (self.scheduler.poll_timeout(self.now), Reason::Scheduler),
+            (self.sessions.poll_timeout(), Reason::Sessions),
             (self.leaving.as_ref().map(Leaving::deadline), Reason::Shutdown),
             (self.tasks.poll_timeout(), Reason::Tasks),
             (self.work.poll_timeout(), Reason::Work),

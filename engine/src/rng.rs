@@ -26,6 +26,13 @@ impl Rng {
         bytes
     }
 
+    /// Returns 32 random bytes, for a key.
+    pub(crate) fn key(&mut self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        self.inner.fill_bytes(&mut bytes);
+        bytes
+    }
+
     /// Returns a number in `0..bound`, or 0 where `bound` is 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         // The high half of a 128-bit product: unbiased to within 2^-64 (Lemire 2019) and free of division.

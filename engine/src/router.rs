@@ -58,6 +58,8 @@ struct Sent {
     envelope: Envelope,
     retry: u8,
     due: Instant,
+    /// Before this time it is not given up, however often it was hastened.
+    give_up_at: Instant,
     first_hop: Option<NodeId>,
 }
 
@@ -74,9 +76,10 @@ impl Router {
             return;
         }
         let due = now.after(ACK_TIMEOUT);
+        let give_up_at = now.after(ACK_TIMEOUT * u32::from(RETRIES_MAX + 1));
         self.facts.push(Fact::Transmit { envelope: envelope.clone(), avoid: None, retry: 0 });
         self.timers.insert((due, envelope.message));
-        self.sent.insert(envelope.message, Sent { envelope, retry: 0, due, first_hop: None });
+        self.sent.insert(envelope.message, Sent { envelope, retry: 0, due, give_up_at, first_hop: None });
     }
 
     /// Takes note of the neighbour that a message was handed to.
@@ -86,12 +89,15 @@ impl Router {
         }
     }
 
-    /// Takes in an acknowledgement.
-    pub(crate) fn handle_ack(&mut self, message: MessageId) {
-        self.forget(message);
+    /// Takes in an acknowledgement; it counts only from the message's destination.
+    pub(crate) fn handle_ack(&mut self, from: NodeId, message: MessageId) {
+        if self.sent.get(&message).is_some_and(|sent| sent.envelope.destination == from) {
+            self.forget(message);
+        }
     }
 
-    /// Takes in word of a relay that it could not pass a message on: reason to try again soon.
+    /// Takes in word of a relay that it could not pass a message on: reason to try again soon, and no more, since
+    /// anybody may say so.
     pub(crate) fn handle_undeliverable(&mut self, now: Instant, message: MessageId, rng: &mut Rng) {
         let pause = rng.between(RETRY_PAUSE, RETRY_PAUSE * 2);
         self.hasten(message, now.after(pause));
@@ -145,8 +151,13 @@ impl Router {
         while let Some(&(due, message)) = self.timers.first().filter(|(due, _)| *due <= now) {
             self.timers.remove(&(due, message));
             let Some(sent) = self.sent.get_mut(&message) else { continue };
-            if sent.retry >= RETRIES_MAX {
+            if sent.retry >= RETRIES_MAX && sent.give_up_at <= now {
                 self.fail(message);
+                continue;
+            }
+            if sent.retry >= RETRIES_MAX {
+                sent.due = sent.give_up_at;
+                self.timers.insert((sent.due, message));
                 continue;
             }
             sent.retry += 1;
@@ -226,7 +237,7 @@ mod tests {
     use super::*;
     use crate::ids::TraceId;
     use crate::time::UnixMillis;
-    use crate::wire::Bytes;
+    use crate::wire::{Bytes, Seal};
 
     const ME: NodeId = NodeId([1; 16]);
     const OTHER: NodeId = NodeId([2; 16]);
@@ -244,6 +255,7 @@ mod tests {
             destination,
             trace: TraceId([0; 16]),
             sent_at: UnixMillis(0),
+            seal: Seal::None,
             payload: Bytes(vec![1]),
         }
     }
@@ -277,8 +289,25 @@ mod tests {
     fn an_acknowledged_message_is_forgotten() {
         let mut router = Router::default();
         router.send(at(0), envelope(OTHER, TTL));
-        router.handle_ack(MessageId([7; 16]));
+        router.handle_ack(NodeId([3; 16]), MessageId([7; 16]));
+        assert!(router.poll_timeout().is_some(), "only its destination can acknowledge it");
+        router.handle_ack(OTHER, MessageId([7; 16]));
         assert_eq!(router.poll_timeout(), None);
+    }
+
+    #[test]
+    fn notices_hasten_the_retries_but_not_the_failure() {
+        let mut router = Router::default();
+        let mut rng = Rng::new([1; 32]);
+        router.send(at(0), envelope(OTHER, TTL));
+        for second in 0..20 {
+            assert_eq!(router.len(), 1, "given up after {second} s");
+            router.handle_undeliverable(at(second), MessageId([7; 16]), &mut rng);
+            router.handle_timeout(at(second).after(RETRY_PAUSE * 2));
+        }
+        assert_eq!(retries(&router.poll_facts()).len(), 4);
+        router.handle_timeout(at(20));
+        assert_eq!(retries(&router.poll_facts()), vec![None]);
     }
 
     #[test]

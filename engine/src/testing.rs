@@ -38,6 +38,21 @@ pub struct Network {
     good: GoodSignatures,
     /// Frames that strangers received.
     received: Vec<(LinkId, Vec<u8>)>,
+    /// The only places that hear and reach each other, where not all do.
+    lines: Option<BTreeSet<(usize, usize)>>,
+    /// Frames that places sent to each other, where they are kept.
+    passed: Option<Vec<Passed>>,
+}
+
+/// A frame that one place sent to another.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    /// Where it came from.
+    pub from: usize,
+    /// Where it went.
+    pub to: usize,
+    /// What it was.
+    pub bytes: Vec<u8>,
 }
 
 /// Where a node lives, or lived.
@@ -55,6 +70,22 @@ struct Place {
 }
 
 impl Network {
+    /// Makes a network in which only these pairs of places hear and reach each other.
+    pub fn with_lines(pairs: impl IntoIterator<Item = (usize, usize)>) -> Self {
+        let both = pairs.into_iter().flat_map(|(one, other)| [(one, other), (other, one)]);
+        Self { lines: Some(both.collect()), ..Self::default() }
+    }
+
+    /// Keeps the frames that places send to each other from now on.
+    pub fn keep_frames(&mut self) {
+        self.passed = Some(Vec::new());
+    }
+
+    /// Returns the frames that were kept, in the order in which they were sent.
+    pub fn frames(&self) -> &[Passed] {
+        self.passed.as_deref().unwrap_or_default()
+    }
+
     /// Adds a node and starts it. Places count from 0.
     pub fn add(&mut self, change: impl FnOnce(&mut Config)) -> usize {
         let place = self.places.len();
@@ -98,8 +129,9 @@ impl Network {
             Input::Interfaces(vec![Interface { index: 1, address: address.ip() }]),
         );
         self.later(place, Duration::ZERO, Input::Listening { port: address.port() });
-        let ready = Input::Model { name: MODEL.to_owned(), kind: TaskKind::Embedding, ready: true };
-        self.later(place, Duration::ZERO, ready);
+        for (name, kind) in self.places[place].config.models.clone() {
+            self.later(place, Duration::ZERO, Input::Model { name, kind, ready: true });
+        }
         self.carry_out(place);
     }
 
@@ -130,6 +162,14 @@ impl Network {
     /// Delivers a frame to a node as if it had come over the link.
     pub fn frame_from_stranger(&mut self, place: usize, link: LinkId, bytes: Vec<u8>) {
         self.later(place, LATENCY, Input::Frame { link, bytes });
+    }
+
+    /// Delivers a frame as if one place had sent it to the other, over a link that there is between them.
+    pub fn inject(&mut self, from: usize, to: usize, bytes: Vec<u8>) {
+        let ends = self.connections.iter().find(|((at, _), (end, _))| (*at, *end) == (from, to));
+        if let Some((_, &(_, link))) = ends {
+            self.later(to, LATENCY, Input::Frame { link, bytes });
+        }
     }
 
     /// Returns the frames that a node has sent over a stranger's link.
@@ -224,6 +264,7 @@ impl Network {
             Output::Dial { dial, address: to, expect } => {
                 let target =
                     (0..self.places.len()).find(|&at| address(at) == to && self.places[at].node.is_some());
+                let target = target.filter(|&at| self.reaches(place, at));
                 match target.filter(|&at| expect.is_none_or(|expect| expect == self.id(at))) {
                     Some(target) => self.connect(place, target, dial),
                     None => {
@@ -251,7 +292,7 @@ impl Network {
                 self.later(place, COMPUTE, Input::InferenceDone { job, micros, result });
             }
             Output::Multicast { bytes, .. } => {
-                for to in 0..self.places.len() {
+                for to in (0..self.places.len()).filter(|&to| self.reaches(place, to)).collect::<Vec<_>>() {
                     let input = Input::Datagram { from: address(place), bytes: bytes.clone() };
                     self.later(to, LATENCY, input);
                 }
@@ -261,6 +302,9 @@ impl Network {
             }
             Output::Send { link, frame, .. } => match self.connections.get(&(place, link)) {
                 Some(&(to, far)) if to < self.places.len() => {
+                    if let Some(passed) = &mut self.passed {
+                        passed.push(Passed { from: place, to, bytes: frame.clone() });
+                    }
                     self.later(to, LATENCY, Input::Frame { link: far, bytes: frame });
                 }
                 _ => self.received.push((link, frame)),
@@ -276,6 +320,10 @@ impl Network {
                 self.later(place, WRITE, Input::WriteDone { id, result: Ok(()) });
             }
         }
+    }
+
+    fn reaches(&self, from: usize, to: usize) -> bool {
+        from == to || self.lines.as_ref().is_none_or(|lines| lines.contains(&(from, to)))
     }
 
     fn connect(&mut self, from: usize, to: usize, dial: crate::ids::DialId) {

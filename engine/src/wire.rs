@@ -87,6 +87,10 @@ pub struct Advert {
     pub models: Vec<(String, TaskKind)>,
     /// Nodes that the member has a link to, in ascending order.
     pub links: Vec<NodeId>,
+    /// Which of its starts this is; sessions end with it.
+    pub incarnation: u64,
+    /// The static X25519 key of its end-to-end sessions.
+    pub session_key: [u8; 32],
 }
 
 /// An encoded [`Advert`] with its member's signature over exactly these bytes.
@@ -115,8 +119,40 @@ pub struct Envelope {
     pub trace: TraceId,
     /// When it was sent.
     pub sent_at: UnixMillis,
+    /// How the payload is sealed; all but `ttl` and `hops` is under the seal.
+    pub seal: Seal,
     /// An encoded [`Payload`], opaque to relays.
     pub payload: Bytes,
+}
+
+/// How a payload is sealed against those who carry it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Seal {
+    /// In a session whose initiator may not know yet that it was answered.
+    Answer {
+        /// The session's name.
+        session: u64,
+        /// The second message of the handshake.
+        handshake: Bytes,
+        /// The message's number in its direction.
+        nonce: u64,
+    },
+    /// To the destination's static key: there is no session yet.
+    First {
+        /// The first message of the handshake.
+        handshake: Bytes,
+        /// The message's number among those under this handshake.
+        nonce: u64,
+    },
+    /// Not at all: its origin is at the other end of the link, or it is a mere hint.
+    None,
+    /// In a session that both ends know.
+    Session {
+        /// The session's name.
+        session: u64,
+        /// The message's number in its direction.
+        nonce: u64,
+    },
 }
 
 /// What an envelope holds.
@@ -409,6 +445,7 @@ mod tests {
             destination: NodeId([3; 16]),
             trace: TraceId([4; 16]),
             sent_at: UnixMillis(5),
+            seal: Seal::Answer { session: 7, handshake: Bytes(vec![8; 48]), nonce: 9 },
             payload: Payload::Ack(MessageId([6; 16])).encode(),
         };
         for message in [
@@ -454,6 +491,8 @@ mod tests {
             slots: 4,
             models: Vec::new(),
             links: vec![NodeId([1; 16]), NodeId([2; 16])],
+            incarnation: 3,
+            session_key: [4; 32],
         };
         assert_eq!(Advert::decode(&advert.encode()), Ok(advert.clone()));
         assert_eq!(Advert::peek(&advert.encode()), Ok((key.node_id(), 1)));

@@ -244,6 +244,8 @@ fn hello(identity: &engine::Identity) -> Message {
     let advert = Advert {
         key: identity.public_key(),
         sequence: 1,
+        incarnation: 1,
+        session_key: [0; 32],
         addresses: Vec::new(),
         version: "1".to_owned(),
         max_links: 32,

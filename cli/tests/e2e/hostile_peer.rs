@@ -58,6 +58,8 @@ fn hello() -> Vec<u8> {
         slots: 1,
         models: Vec::new(),
         links: Vec::new(),
+        incarnation: 1,
+        session_key: [0; 32],
     };
     let advert = SignedAdvert { body: engine::wire::Bytes(advert.encode()), signature: ([0; 32], [0; 32]) };
     Message::Hello(Box::new(Hello { network: "elsewhere".to_owned(), incarnation: 1, advert })).encode()

@@ -8,8 +8,9 @@ use crate::lifecycle::State;
 use crate::output::{Output, Priority};
 use crate::router::{self, TTL};
 use crate::scheduler::Candidate;
+use crate::session::Contact;
 use crate::task::{TaskKind, TaskResult};
-use crate::wire::{Assignment, Beat, Envelope, Message, Payload};
+use crate::wire::{Assignment, Beat, Envelope, Message, Payload, Seal};
 use crate::writes::{Promise, ending};
 use crate::{discovery, membership, peers, tasks, work};
 
@@ -73,6 +74,7 @@ impl Node {
             busy = true;
             self.handle_membership(fact);
         }
+        self.sessions.handle_timeout(now);
         self.router.handle_timeout(now);
         for fact in self.router.poll_facts() {
             busy = true;
@@ -221,9 +223,9 @@ impl Node {
                 let (message, destination, ttl) = (envelope.message, envelope.destination, envelope.ttl);
                 self.event(Event::MessageSent { message, destination, ttl, retry });
                 let Some(next) = self.membership.next_hop(destination, avoid) else { return };
-                if let Some(link) = self.peers.link_to(next) {
+                if self.peers.link_to(next).is_some() {
                     self.router.handle_transmitted(message, next);
-                    self.send(link, &Message::Routed(Box::new(envelope)), Priority::Bulk);
+                    self.hand_over(next, envelope, Priority::Bulk);
                 }
             }
             router::Fact::Failed(envelope) => {
@@ -385,12 +387,37 @@ impl Node {
     pub(super) fn send_once(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) -> MessageId {
         let envelope = self.envelope(destination, payload, trace);
         let message = envelope.message;
-        if let Some(link) =
-            self.membership.next_hop(destination, None).and_then(|next| self.peers.link_to(next))
-        {
-            self.send(link, &Message::Routed(Box::new(envelope)), Priority::Control);
+        if let Some(next) = self.membership.next_hop(destination, None) {
+            self.hand_over(next, envelope, Priority::Control);
         }
         message
+    }
+
+    /// Sends a payload that nobody waits for and nobody need believe.
+    pub(super) fn send_hint(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) {
+        let envelope = self.envelope(destination, payload, trace);
+        let next = self.membership.next_hop(destination, None);
+        if let Some(link) = next.and_then(|next| self.peers.link_to(next)) {
+            self.send(link, &Message::Routed(Box::new(envelope)), Priority::Control);
+        }
+    }
+
+    /// Hands an envelope of this node's own to a neighbour, sealed where that is not its destination.
+    fn hand_over(&mut self, next: NodeId, mut envelope: Envelope, priority: Priority) {
+        let Some(link) = self.peers.link_to(next) else { return };
+        if next != envelope.destination {
+            let Some(contact) = self.contact(envelope.destination) else { return };
+            if self.sessions.seal(self.now, &contact, &mut envelope, &mut self.rng).is_err() {
+                return;
+            }
+        }
+        self.send(link, &Message::Routed(Box::new(envelope)), priority);
+    }
+
+    /// Returns how to reach a member end to end.
+    pub(super) fn contact(&self, node: NodeId) -> Option<Contact> {
+        let advert = self.membership.advert(node)?;
+        Some(Contact { node, incarnation: advert.incarnation, key: advert.session_key })
     }
 
     fn envelope(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) -> Envelope {
@@ -402,6 +429,7 @@ impl Node {
             destination,
             trace,
             sent_at: self.wall(),
+            seal: Seal::None,
             payload: payload.encode(),
         }
     }

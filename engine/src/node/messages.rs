@@ -9,7 +9,7 @@ use crate::peers::Introduction;
 use crate::router::Arrival;
 use crate::task::TaskOutput;
 use crate::tasks::Verdict;
-use crate::wire::{Advert, Attempt, Beat, Envelope, HELLO_BYTES_MAX, Hello, Message, Payload};
+use crate::wire::{Advert, Attempt, Beat, Envelope, HELLO_BYTES_MAX, Hello, Message, Payload, Seal};
 use core::net::SocketAddr;
 
 impl Node {
@@ -111,7 +111,7 @@ impl Node {
             }
             // Told before, and the link is already treated as refused.
             Message::Refuse(_) => {}
-            Message::Routed(envelope) => self.handle_envelope(*envelope),
+            Message::Routed(envelope) => self.handle_envelope(peer, *envelope),
             Message::Versions(versions) => self.membership.handle_versions(self.now, peer, &versions),
         }
     }
@@ -121,7 +121,12 @@ impl Node {
         self.membership.handle_digest(self.now, peer, beat.digest);
     }
 
-    fn handle_envelope(&mut self, envelope: Envelope) {
+    fn handle_envelope(&mut self, peer: NodeId, mut envelope: Envelope) {
+        if envelope.destination == self.me
+            && let Err(reason) = self.open(peer, &mut envelope)
+        {
+            return self.event(Event::MessageDropped { message: envelope.message, reason });
+        }
         match self.router.handle_envelope(self.now, self.me, envelope.clone()) {
             Arrival::Deliver(envelope) => self.deliver(envelope),
             Arrival::Duplicate { acknowledged } => {
@@ -133,6 +138,24 @@ impl Node {
             Arrival::Forward(envelope) => self.forward(envelope),
             Arrival::TtlExceeded(envelope) => self.drop_envelope(&envelope, DropReason::TtlExceeded),
         }
+    }
+
+    /// Opens what arrived here from neighbour `peer`.
+    fn open(&mut self, peer: NodeId, envelope: &mut Envelope) -> Result<(), DropReason> {
+        if envelope.seal == Seal::None {
+            // The link vouches for its other end; for others nobody does, so they can only give hints.
+            let hint = || matches!(Payload::decode(&envelope.payload), Ok(Payload::Undeliverable { .. }));
+            return if envelope.origin == peer || hint() { Ok(()) } else { Err(DropReason::Unauthentic) };
+        }
+        let Some(contact) = self.contact(envelope.origin) else { return Err(DropReason::Unauthentic) };
+        let opened = self.sessions.open(self.now, &contact, envelope, &mut self.rng);
+        if opened == Err(DropReason::SessionLost)
+            && self.sessions.handle_lost(self.now, &contact, &mut self.rng)
+        {
+            let (message, reason) = (envelope.message, DropReason::SessionLost);
+            self.send_once(contact.node, &Payload::Undeliverable { message, reason }, envelope.trace);
+        }
+        opened
     }
 
     fn forward(&mut self, envelope: Envelope) {
@@ -147,14 +170,15 @@ impl Node {
     fn drop_envelope(&mut self, envelope: &Envelope, reason: DropReason) {
         let message = envelope.message;
         self.event(Event::MessageDropped { message, reason });
-        // A notice about a notice, or about an acknowledgement, would help nobody.
-        let about_notice = matches!(
-            Payload::decode(&envelope.payload),
-            Ok(Payload::Ack(_) | Payload::Undeliverable { .. }) | Err(_)
-        );
+        // A notice about a notice, or about an acknowledgement, would help nobody, and is ignored by its origin
+        // where it cannot be seen here.
+        let about_notice = envelope.seal == Seal::None
+            && matches!(
+                Payload::decode(&envelope.payload),
+                Ok(Payload::Ack(_) | Payload::Undeliverable { .. }) | Err(_)
+            );
         if !about_notice {
-            let notice = Payload::Undeliverable { message, reason };
-            self.send_once(envelope.origin, &notice, envelope.trace);
+            self.send_hint(envelope.origin, &Payload::Undeliverable { message, reason }, envelope.trace);
         }
     }
 
@@ -168,8 +192,8 @@ impl Node {
         let (message, origin, now) = (envelope.message, envelope.origin, self.now);
         let payload = match Payload::decode(&envelope.payload) {
             Ok(Payload::Ack(message)) => {
-                self.handle_probed(message);
-                return self.router.handle_ack(message);
+                self.handle_probed(origin, message);
+                return self.router.handle_ack(origin, message);
             }
             Ok(Payload::Undeliverable { message, .. }) => {
                 return self.router.handle_undeliverable(now, message, &mut self.rng);

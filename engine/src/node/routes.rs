@@ -57,11 +57,12 @@ impl Node {
     }
 
     /// Takes note that a node on a path gave a sign of life.
-    pub(super) fn handle_probed(&mut self, probe: MessageId) {
-        for explanation in self.explanations.open.values_mut() {
-            if let Some(hop) = explanation.asked.remove(&probe) {
-                let took = micros(self.now.since(explanation.begun));
-                explanation.view.hops[hop].round_trip_micros = Some(took);
+    pub(super) fn handle_probed(&mut self, from: NodeId, probe: MessageId) {
+        for Explanation { view, asked, begun } in self.explanations.open.values_mut() {
+            let asked_hop = asked.get(&probe).copied().and_then(|hop| view.hops.get_mut(hop));
+            if let Some(hop) = asked_hop.filter(|hop| hop.node_id == from) {
+                hop.round_trip_micros = Some(micros(self.now.since(*begun)));
+                asked.remove(&probe);
             }
         }
     }

@@ -1,0 +1,440 @@
+//! End-to-end sessions between members that relays carry messages for: Noise IK, so that a relay can neither read,
+//! change, replay nor forge.
+//!
+//! There are no messages of the handshake's own. Whoever has no session seals to the static key in the other's advert
+//! and attaches the handshake's first message to all that it sends, until an answer comes; the other end attaches its
+//! answer to all that *it* sends, until a message shows that the answer arrived. So the loss of either costs nothing
+//! but the retry of the message that carried it. Either end may begin, both at once too: they end up with the session
+//! that the smaller id began.
+//!
+//! A message is opened once. Within a session a sliding window of numbers sees to that. A first message is good for
+//! one start of its initiator and one start of its responder only, as both name theirs in their adverts, and each
+//! handshake of an initiator has a greater number than all before.
+//!
+//! Limits: what is sent before the first answer is sealed to the responder's static key alone, as in all of IK, so
+//! whoever gets hold of that key later can read it. A first message could be replayed once this node has heard
+//! handshakes of [`HEARD_MAX`] other members since; the router's memory of messages then stands in.
+
+mod handshake;
+mod sealing;
+mod window;
+
+use crate::event::DropReason;
+use crate::ids::NodeId;
+use crate::rng::Rng;
+use crate::time::Instant;
+use crate::wire::{Bytes, Envelope, Seal};
+use core::time::Duration;
+use handshake::{Begun, End, Key, Keys, Offer};
+use sealing::{Opening, Sealing};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A member as its advert describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Contact {
+    /// Who it is.
+    pub(crate) node: NodeId,
+    /// Which of its starts this is.
+    pub(crate) incarnation: u64,
+    /// Its static X25519 key.
+    pub(crate) key: [u8; 32],
+}
+
+/// No session with the member can be made: its key is no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unsealable;
+
+/// The sessions of one node.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    me: End,
+    secret: Key,
+    /// Handshakes begun since the start.
+    begun: u64,
+    peers: BTreeMap<NodeId, Peer>,
+    /// The same peers, least recently used first.
+    used: BTreeSet<(Instant, NodeId)>,
+    heard: Heard,
+    allowance: Allowance,
+}
+
+#[derive(Debug)]
+struct Peer {
+    contact: Contact,
+    used_at: Instant,
+    /// Since when a handshake of ours waits for its answer.
+    pending: Option<Pending>,
+    /// The one to send with first.
+    sessions: Vec<Session>,
+    /// When a handshake was last begun because the peer used a session that is not known here.
+    renewed_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    id: u64,
+    since: Instant,
+    handshake: Begun,
+    early: Sealing,
+}
+
+#[derive(Debug)]
+struct Session {
+    id: u64,
+    since: Instant,
+    /// What the responder keeps of the handshake; `None` at the initiator.
+    answered: Option<Box<Answered>>,
+    sealing: Sealing,
+    opening: Opening,
+}
+
+#[derive(Debug)]
+struct Answered {
+    first: Vec<u8>,
+    answer: Vec<u8>,
+    early: Opening,
+    /// Whether a message showed that the answer arrived.
+    confirmed: bool,
+}
+
+impl Sessions {
+    /// Makes a node without sessions. `secret` is its static X25519 key.
+    pub(crate) fn new(me: NodeId, incarnation: u64, secret: Key) -> Self {
+        Self {
+            me: End { node: me, incarnation },
+            secret,
+            begun: 0,
+            peers: BTreeMap::new(),
+            used: BTreeSet::new(),
+            heard: Heard::default(),
+            allowance: Allowance::default(),
+        }
+    }
+
+    /// Returns the static key that belongs into this node's advert.
+    pub(crate) fn public_key(&self) -> [u8; 32] {
+        handshake::public_key(&self.secret)
+    }
+
+    /// Seals the payload of an envelope for `to`.
+    ///
+    /// # Errors
+    /// [`Unsealable`] where the key in its advert is none; the envelope is as it was.
+    pub(crate) fn seal(
+        &mut self,
+        now: Instant,
+        to: &Contact,
+        envelope: &mut Envelope,
+        rng: &mut Rng,
+    ) -> Result<(), Unsealable> {
+        self.touch(now, to);
+        let Some(peer) = self.peers.get_mut(&to.node) else { return Err(Unsealable) };
+        peer.sessions.retain(|session| now.since(session.since) < SESSION_FOR);
+        let newer = |session: &&mut Session| {
+            peer.pending.as_ref().is_none_or(|pending| session.since >= pending.since)
+        };
+        if let Some(session) = peer.sessions.first_mut().filter(newer).filter(|session| !session.is_due(now))
+        {
+            session.seal(envelope);
+            return Ok(());
+        }
+        if peer.pending.as_ref().is_none_or(|pending| now.since(pending.since) >= PENDING_FOR) {
+            self.begun += 1;
+            peer.pending = Some(Pending::new(now, self.me, &self.secret, to, self.begun, rng)?);
+        }
+        let Some(pending) = &mut peer.pending else { return Err(Unsealable) };
+        let handshake = Bytes(pending.handshake.first.clone());
+        pending.early.seal(envelope, |nonce| Seal::First { handshake, nonce });
+        Ok(())
+    }
+
+    /// Opens the payload of an envelope from `from`.
+    ///
+    /// # Errors
+    /// [`DropReason::SessionLost`] where it belongs to a session that is not known here (any more),
+    /// [`DropReason::Replayed`] where it was opened before, [`DropReason::Unauthentic`] where it is not what `from`
+    /// sealed. The payload is of no use then.
+    pub(crate) fn open(
+        &mut self,
+        now: Instant,
+        from: &Contact,
+        envelope: &mut Envelope,
+        rng: &mut Rng,
+    ) -> Result<(), DropReason> {
+        match envelope.seal.clone() {
+            Seal::None => return Err(DropReason::Unauthentic),
+            Seal::First { handshake, nonce } => {
+                return self.open_first(now, from, envelope, &handshake.0, nonce, rng);
+            }
+            Seal::Answer { session: id, handshake, nonce } => {
+                let me = self.me.node;
+                let peer = self.known(from)?;
+                peer.finish(me, id, &handshake.0)?;
+                peer.session(id)?.opening.open(envelope, nonce)?;
+            }
+            Seal::Session { session: id, nonce } => {
+                let session = self.known(from)?.session(id)?;
+                session.opening.open(envelope, nonce)?;
+                if let Some(answered) = &mut session.answered {
+                    answered.confirmed = true;
+                }
+            }
+        }
+        self.touch(now, from);
+        Ok(())
+    }
+
+    /// Begins a handshake with a member that used a session that is not known here, so that the next message to it
+    /// brings a new one. Returns whether such a message is wanted: at most once in a while for each member.
+    pub(crate) fn handle_lost(&mut self, now: Instant, from: &Contact, rng: &mut Rng) -> bool {
+        let known = self.peers.get(&from.node).filter(|peer| peer.contact == *from);
+        let lately = known.and_then(|peer| peer.renewed_at).is_some_and(|then| now.since(then) < RENEW_PAUSE);
+        if lately || !self.allowance.take(now) {
+            return false;
+        }
+        self.touch(now, from);
+        self.begun += 1;
+        let pending = Pending::new(now, self.me, &self.secret, from, self.begun, rng);
+        let (Some(peer), Ok(pending)) = (self.peers.get_mut(&from.node), pending) else { return false };
+        peer.pending = Some(pending);
+        peer.renewed_at = Some(now);
+        true
+    }
+
+    /// Forgets sessions that nobody has used for long.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(at, node)) = self.used.first().filter(|(at, _)| at.after(IDLE_FOR) <= now) {
+            self.used.remove(&(at, node));
+            self.peers.remove(&node);
+        }
+    }
+
+    /// Returns when something will be due.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.used.first().map(|(at, _)| at.after(IDLE_FOR))
+    }
+
+    fn open_first(
+        &mut self,
+        now: Instant,
+        from: &Contact,
+        envelope: &mut Envelope,
+        first: &[u8],
+        nonce: u64,
+        rng: &mut Rng,
+    ) -> Result<(), DropReason> {
+        let id = id_of(first);
+        let known = self.known(from).ok().and_then(|peer| peer.session(id).ok());
+        if let Some(answered) = known.and_then(|session| session.answered.as_mut())
+            && answered.first == first
+        {
+            answered.early.open(envelope, nonce)?;
+            self.touch(now, from);
+            return Ok(());
+        }
+        if !self.allowance.take(now) {
+            return Err(DropReason::Overload);
+        }
+        let ends = (End { node: from.node, incarnation: from.incarnation }, self.me);
+        let answered = handshake::respond(ends, &self.secret, &from.key, first, rng.key());
+        let (offer, keys, answer) = answered.map_err(|_| DropReason::Unauthentic)?;
+        if !self.heard.is_new(from, offer.number) {
+            return Err(DropReason::Replayed);
+        }
+        let mut early = Opening::new(&offer.early);
+        early.open(envelope, nonce)?;
+        self.heard.handle_heard(from, offer.number);
+        self.touch(now, from);
+        if let Some(peer) = self.peers.get_mut(&from.node) {
+            let answered = Answered { first: first.to_vec(), answer, early, confirmed: false };
+            peer.add(0, Session::new(id, now, &keys, Some(Box::new(answered))));
+        }
+        Ok(())
+    }
+
+    /// Returns what is held of a member, as long as it is still the one that its advert describes.
+    fn known(&mut self, contact: &Contact) -> Result<&mut Peer, DropReason> {
+        let peer = self.peers.get_mut(&contact.node).filter(|peer| peer.contact == *contact);
+        peer.ok_or(DropReason::SessionLost)
+    }
+
+    /// Takes note that a member is in use; the least recently used one makes room where there is none.
+    fn touch(&mut self, now: Instant, contact: &Contact) {
+        if let Some(peer) = self.peers.get_mut(&contact.node) {
+            self.used.remove(&(peer.used_at, contact.node));
+            peer.used_at = now;
+            if peer.contact != *contact {
+                *peer = Peer::new(now, *contact);
+            }
+        } else {
+            if self.peers.len() >= PEERS_MAX
+                && let Some((_, oldest)) = self.used.pop_first()
+            {
+                self.peers.remove(&oldest);
+            }
+            self.peers.insert(contact.node, Peer::new(now, *contact));
+        }
+        self.used.insert((now, contact.node));
+    }
+}
+
+impl Peer {
+    fn new(now: Instant, contact: Contact) -> Self {
+        Self { contact, used_at: now, pending: None, sessions: Vec::new(), renewed_at: None }
+    }
+
+    fn session(&mut self, id: u64) -> Result<&mut Session, DropReason> {
+        self.sessions.iter_mut().find(|session| session.id == id).ok_or(DropReason::SessionLost)
+    }
+
+    /// Takes in the answer to a handshake of ours; one that was answered before stays as it is.
+    fn finish(&mut self, me: NodeId, id: u64, answer: &[u8]) -> Result<(), DropReason> {
+        if self.session(id).is_ok() {
+            return Ok(());
+        }
+        let Some(pending) = self.pending.as_mut().filter(|pending| pending.id == id) else {
+            return Err(DropReason::SessionLost);
+        };
+        let keys = pending.handshake.finish(answer).map_err(|_| DropReason::Unauthentic)?;
+        let since = pending.since;
+        self.pending = None;
+        // Where both ends began at once, both send with the session of the smaller id.
+        let crossed = |other: &Session| other.answered.is_some() && other.since >= since;
+        let yields = self.contact.node < me && self.sessions.first().is_some_and(crossed);
+        self.add(usize::from(yields), Session::new(id, since, &keys, None));
+        Ok(())
+    }
+
+    fn add(&mut self, at: usize, session: Session) {
+        self.sessions.insert(at, session);
+        self.sessions.truncate(SESSIONS_MAX);
+    }
+}
+
+impl Pending {
+    fn new(
+        now: Instant,
+        me: End,
+        secret: &Key,
+        to: &Contact,
+        number: u64,
+        rng: &mut Rng,
+    ) -> Result<Self, Unsealable> {
+        let offer = Offer { early: rng.key(), number };
+        let ends = (me, End { node: to.node, incarnation: to.incarnation });
+        let handshake = Begun::new(ends, secret, &to.key, &offer, rng.key()).map_err(|_| Unsealable)?;
+        let id = id_of(&handshake.first);
+        Ok(Self { id, since: now, handshake, early: Sealing::new(&offer.early) })
+    }
+}
+
+impl Session {
+    fn new(id: u64, since: Instant, keys: &Keys, answered: Option<Box<Answered>>) -> Self {
+        let (sealing, opening) = match answered {
+            Some(_) => (&keys.from_responder, &keys.from_initiator),
+            None => (&keys.from_initiator, &keys.from_responder),
+        };
+        Self { id, since, answered, sealing: Sealing::new(sealing), opening: Opening::new(opening) }
+    }
+
+    /// Tells whether it is time for a new one. The initiator comes first, so that the two do not begin at once.
+    fn is_due(&self, now: Instant) -> bool {
+        let parts = if self.answered.is_some() { 5 } else { 4 };
+        now.since(self.since) >= REKEY_AFTER / 4 * parts
+            || self.sealing.next >= REKEY_MESSAGES / 4 * u64::from(parts)
+    }
+
+    fn seal(&mut self, envelope: &mut Envelope) {
+        let session = self.id;
+        match &self.answered {
+            Some(answered) if !answered.confirmed => {
+                let handshake = Bytes(answered.answer.clone());
+                self.sealing.seal(envelope, |nonce| Seal::Answer { session, handshake, nonce });
+            }
+            Some(_) | None => self.sealing.seal(envelope, |nonce| Seal::Session { session, nonce }),
+        }
+    }
+}
+
+/// The greatest handshake number of each member, so that no first message makes a session twice.
+#[derive(Debug, Default)]
+struct Heard {
+    turns: u64,
+    numbers: BTreeMap<NodeId, Number>,
+    order: BTreeSet<(u64, NodeId)>,
+}
+
+#[derive(Debug)]
+struct Number {
+    incarnation: u64,
+    greatest: u64,
+    turn: u64,
+}
+
+impl Heard {
+    fn is_new(&self, from: &Contact, number: u64) -> bool {
+        let heard = self.numbers.get(&from.node).filter(|heard| heard.incarnation == from.incarnation);
+        heard.is_none_or(|heard| heard.greatest < number)
+    }
+
+    fn handle_heard(&mut self, from: &Contact, number: u64) {
+        self.turns += 1;
+        let entry = Number { incarnation: from.incarnation, greatest: number, turn: self.turns };
+        if let Some(before) = self.numbers.insert(from.node, entry) {
+            self.order.remove(&(before.turn, from.node));
+        }
+        self.order.insert((self.turns, from.node));
+        if self.numbers.len() > HEARD_MAX
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.numbers.remove(&oldest);
+        }
+    }
+}
+
+/// How many handshakes strangers to a session may still cause in this second.
+#[derive(Debug, Default)]
+struct Allowance {
+    second: u64,
+    taken: u32,
+}
+
+impl Allowance {
+    fn take(&mut self, now: Instant) -> bool {
+        let second = now.as_micros() / 1_000_000;
+        if second != self.second {
+            *self = Self { second, taken: 0 };
+        }
+        self.taken += 1;
+        self.taken <= HANDSHAKES_PER_SECOND
+    }
+}
+
+/// Names a session by its initiator's ephemeral key, with which a first message begins.
+fn id_of(first: &[u8]) -> u64 {
+    first.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+/// Members with sessions; beyond, those of the least recently used one go.
+const PEERS_MAX: usize = 1_024;
+/// Sessions with one member: the one in use and two on their way in or out.
+const SESSIONS_MAX: usize = 3;
+/// Members whose handshake numbers are remembered: as many as there may be; beyond, the oldest go.
+const HEARD_MAX: usize = 16_384;
+/// Handshakes computed in a second on behalf of others, each of some 0.2 milliseconds; beyond, they go unanswered.
+const HANDSHAKES_PER_SECOND: u32 = 512;
+/// When a session gives way to a new one.
+const REKEY_AFTER: Duration = Duration::from_secs(900);
+/// Messages in one direction after which a session gives way to a new one.
+const REKEY_MESSAGES: u64 = 1 << 20;
+/// How long a session opens messages: longer than it seals any, for those that are late.
+const SESSION_FOR: Duration = Duration::from_secs(1_800);
+/// How long a session may be without use.
+const IDLE_FOR: Duration = Duration::from_secs(600);
+/// How long messages are sealed under a handshake that nobody answers, before another is begun.
+const PENDING_FOR: Duration = Duration::from_secs(60);
+/// The pause between two handshakes that a member causes by using a session that is not known here.
+const RENEW_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;
