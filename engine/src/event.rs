@@ -236,6 +236,8 @@ pub enum LinkDownReason {
     Fault,
     /// One of the two nodes said goodbye.
     Goodbye,
+    /// It made room for a node that had none.
+    Spared,
     /// The peer has restarted, and its new link takes over.
     Restarted,
     /// The failure detector gave the peer up.

@@ -46,6 +46,7 @@ mod membership;
 pub mod node;
 pub mod output;
 mod peers;
+mod rate;
 pub mod record;
 pub mod request;
 mod results;

@@ -52,6 +52,8 @@ pub(crate) struct Membership {
     own_pause: Duration,
     /// Everybody else's, reachable or not.
     adverts: BTreeMap<NodeId, Held>,
+    /// Those to whom no path leads, longest first.
+    unreachable: BTreeSet<(Instant, NodeId)>,
     /// The same members and the paths to them.
     graph: Graph,
     /// When the paths must be found anew, where something changed since they were.
@@ -81,6 +83,8 @@ enum Checked {
     Fresh(Box<Advert>),
     /// It is of this member and not newer than what is held.
     Known(NodeId, u64),
+    /// It is newer than what is held, and was not looked at.
+    Unchecked,
 }
 
 impl Membership {
@@ -99,6 +103,7 @@ impl Membership {
             own_signed_at: now,
             own_pause: OWN_PAUSE_MIN,
             adverts: BTreeMap::new(),
+            unreachable: BTreeSet::new(),
             graph: Graph::default(),
             routes_due: None,
             routes_found_at: now,
@@ -136,10 +141,11 @@ impl Membership {
         peer: NodeId,
         advert: SignedAdvert,
     ) -> Result<(), Forged> {
-        let checked = self.check(&advert)?;
+        let checked = self.check(&advert, &mut || true)?;
         let member = match &checked {
             Checked::Fresh(body) => body.key.node_id(),
             Checked::Known(member, _) => *member,
+            Checked::Unchecked => return Err(Forged),
         };
         if member != peer {
             return Err(Forged);
@@ -170,7 +176,8 @@ impl Membership {
         }
     }
 
-    /// Takes in adverts from a neighbour.
+    /// Takes in adverts from a neighbour. `may_check` is asked before each that is new; what it turns down is left
+    /// out, and made up for when versions are compared.
     ///
     /// # Errors
     /// [`Forged`] where one is not signed by its member; those before it are taken in.
@@ -179,9 +186,11 @@ impl Membership {
         now: Instant,
         from: NodeId,
         adverts: Vec<SignedAdvert>,
+        mut may_check: impl FnMut() -> bool,
     ) -> Result<(), Forged> {
         for signed in adverts {
-            match self.check(&signed)? {
+            match self.check(&signed, &mut may_check)? {
+                Checked::Unchecked => {}
                 Checked::Fresh(advert) if advert.key.node_id() == self.me => {
                     self.supersede(now, advert.sequence);
                 }
@@ -308,14 +317,27 @@ impl Membership {
         core::iter::once((self.me, &self.own)).chain(others.map(|(&member, held)| (member, &held.advert)))
     }
 
+    /// Returns a neighbour that this node's link to could go: it has others, and a path to it would remain.
+    pub(crate) fn spare_neighbour(&self) -> Option<NodeId> {
+        let spare = |&&peer: &&NodeId| {
+            let links = self.adverts.get(&peer)?.advert.links.len();
+            let rest = self.graph.path_avoiding(&self.own.links, peer, peer);
+            (links >= SPARE_LINKS_MIN && rest.is_some()).then_some((links, peer))
+        };
+        self.own.links.iter().filter_map(|peer| spare(&peer)).max().map(|(_, peer)| peer)
+    }
+
     /// Checks an advert as far as needed: one that is not newer than what is held changes nothing, so its signature
     /// need not be looked at.
-    fn check(&self, signed: &SignedAdvert) -> Result<Checked, Forged> {
+    fn check(&self, signed: &SignedAdvert, may_check: &mut impl FnMut() -> bool) -> Result<Checked, Forged> {
         let (member, sequence) = Advert::peek(&signed.body.0).map_err(|_| Forged)?;
         let held = self.adverts.get(&member).map(|held| held.advert.sequence);
         let held = if member == self.me { Some(self.own.sequence) } else { held };
         if held.is_some_and(|held| held >= sequence) {
             return Ok(Checked::Known(member, sequence));
+        }
+        if !may_check() {
+            return Ok(Checked::Unchecked);
         }
         let advert = Advert::decode(&signed.body.0).map_err(|_| Forged)?;
         self.verify(&advert, signed)?;
@@ -379,6 +401,7 @@ impl Membership {
         }
         let known = reachable.is_some();
         self.graph.insert(member, &advert.links);
+        unreachable_since.map(|since| self.unreachable.insert((since, member)));
         self.adverts.insert(member, Held { advert, signed, unreachable_since });
         // What nothing leads to is held but not passed on, until something does: strangers fill no maps.
         if known {
@@ -388,21 +411,17 @@ impl Membership {
 
     /// Makes sure that one more advert may be held; members that are there are never forgotten for it.
     fn make_room(&mut self) -> bool {
-        if self.adverts.len() < MEMBERS_MAX {
-            return true;
+        if self.adverts.len() >= MEMBERS_MAX || self.unreachable.len() >= UNREACHABLE_MAX {
+            let Some(&(_, oldest)) = self.unreachable.first() else { return false };
+            self.forget(oldest);
         }
-        let oldest = self
-            .adverts
-            .iter()
-            .filter_map(|(&member, held)| Some((held.unreachable_since?, member)))
-            .min()
-            .map(|(_, member)| member);
-        oldest.map(|member| self.forget(member)).is_some()
+        true
     }
 
     fn forget(&mut self, member: NodeId) {
-        self.adverts.remove(&member);
         self.graph.remove(member);
+        let since = self.adverts.remove(&member).and_then(|held| held.unreachable_since);
+        since.map(|since| self.unreachable.remove(&(since, member)));
     }
 
     /// Makes the next advert of this node supersede one of its own key that it did not send: that comes from before
@@ -455,13 +474,13 @@ impl Membership {
         for member in left {
             if let Some(held) = self.adverts.get_mut(&member) {
                 held.unreachable_since = Some(now);
+                self.unreachable.insert((now, member));
             }
             self.facts.push(Fact::Left(member));
         }
         for member in joined {
-            if let Some(held) = self.adverts.get_mut(&member) {
-                held.unreachable_since = None;
-            }
+            let since = self.adverts.get_mut(&member).and_then(|held| held.unreachable_since.take());
+            since.map(|since| self.unreachable.remove(&(since, member)));
             self.facts.push(Fact::Joined(member));
             for (_, pending) in self.outbox.iter_mut().filter(|(peer, _)| **peer != member) {
                 pending.insert(member);
@@ -469,11 +488,11 @@ impl Membership {
             // These have waited for company already.
             self.flush_at = Some(now);
         }
-        let is_old =
-            |held: &Held| held.unreachable_since.is_some_and(|since| now.since(since) > FORGET_AFTER);
-        let old: Vec<NodeId> =
-            self.adverts.iter().filter(|(_, held)| is_old(held)).map(|(&member, _)| member).collect();
-        old.into_iter().for_each(|member| self.forget(member));
+        while let Some(&(_, member)) =
+            self.unreachable.first().filter(|(since, _)| now.since(*since) > FORGET_AFTER)
+        {
+            self.forget(member);
+        }
         self.digest = self.full_digest();
     }
 
@@ -502,10 +521,14 @@ fn mix(member: NodeId, sequence: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-/// Members held, reachable or not; beyond, those longest unreachable go first.
+/// Members held, reachable or not; beyond, those longest unreachable go first, and then new ones are ignored.
 const MEMBERS_MAX: usize = 16_384;
+/// Members held to whom no path leads; beyond, those longest unreachable go first.
+const UNREACHABLE_MAX: usize = 4_096;
 /// Adverts in one frame stay about this small.
 const BATCH_BYTES: usize = 32 << 10;
+/// Links that a neighbour must have for one of them to be spared.
+const SPARE_LINKS_MIN: usize = 3;
 /// How long changes wait for company before they are sent on.
 const FLUSH_DELAY: Duration = Duration::from_millis(10);
 /// The pause between two searches for paths, for each member held.
@@ -537,6 +560,7 @@ mod tests {
             sequence: 1,
             addresses: Vec::new(),
             version: "1".to_owned(),
+            max_links: 32,
             slots: 4,
             models: Vec::new(),
             links: Vec::new(),
@@ -584,7 +608,7 @@ mod tests {
                         let to = self.members.iter_mut().find(|member| member.me == *to).unwrap();
                         match transmit {
                             Transmit::Adverts(_, adverts) => {
-                                to.handle_adverts(self.now, me, adverts).unwrap()
+                                to.handle_adverts(self.now, me, adverts, || true).unwrap()
                             }
                             Transmit::Versions(_, versions) => to.handle_versions(self.now, me, &versions),
                         }
@@ -662,8 +686,33 @@ mod tests {
         advert.links.clear();
         let forged = sign(&Identity::from_secret(&[9; 32]), &advert);
         let from = mesh.members[1].me;
-        assert_eq!(mesh.members[0].handle_adverts(mesh.now, from, vec![forged]), Err(Forged));
+        assert_eq!(mesh.members[0].handle_adverts(mesh.now, from, vec![forged], || true), Err(Forged));
         mesh.assert_maps_are_true();
+    }
+
+    #[test]
+    fn strangers_fill_no_maps_and_push_nobody_out() {
+        let mut mesh = Mesh::new(2);
+        mesh.link(0, 1);
+        mesh.settle();
+        let from = mesh.members[1].me;
+        let invented = |number: u32| {
+            let mut secret = [0; 32];
+            secret[..4].copy_from_slice(&number.to_be_bytes());
+            let identity = Identity::from_secret(&secret);
+            sign(&identity, &Advert { key: identity.public_key(), ..mesh.members[1].own.clone() })
+        };
+        let adverts: Vec<SignedAdvert> = (0..6_000).map(invented).collect();
+        let mut budget = 5_000;
+        let may_check = || {
+            budget -= 1;
+            budget >= 0
+        };
+        mesh.members[0].handle_adverts(mesh.now, from, adverts, may_check).unwrap();
+        mesh.settle();
+        assert_eq!(mesh.members[0].adverts.len(), UNREACHABLE_MAX + 1);
+        mesh.assert_maps_are_true();
+        assert_eq!(mesh.members[1].adverts.len(), 1, "what nothing leads to is not passed on");
     }
 
     #[test]
@@ -676,8 +725,8 @@ mod tests {
         old.sequence = 1_000;
         old.links.clear();
         let signed = sign(&Identity::from_secret(&[1; 32]), &old);
-        mesh.members[1].handle_adverts(mesh.now, me, vec![signed.clone()]).unwrap();
-        mesh.members[0].handle_adverts(mesh.now, from, vec![signed]).unwrap();
+        mesh.members[1].handle_adverts(mesh.now, me, vec![signed.clone()], || true).unwrap();
+        mesh.members[0].handle_adverts(mesh.now, from, vec![signed], || true).unwrap();
         mesh.settle();
         assert_eq!(mesh.members[1].adverts[&me].advert.sequence, 1_001);
         mesh.assert_maps_are_true();

@@ -141,6 +141,7 @@ impl Node {
             sequence: wall.0,
             addresses: Vec::new(),
             version: config.version.clone(),
+            max_links: config.max_peers,
             slots: config.max_concurrent_tasks,
             models: Vec::new(),
             links: Vec::new(),

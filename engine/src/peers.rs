@@ -11,13 +11,14 @@ use crate::event::{LinkDownReason, RefuseReason};
 use crate::identity::PublicKey;
 use crate::ids::{DialId, LinkId, NodeId};
 use crate::input::DialError;
+use crate::rate::Bucket;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::SignedAdvert;
 use candidates::{Candidates, Target};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What is wanted or was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,17 @@ pub(crate) struct Introduction<'a> {
     pub(crate) incarnation: u64,
     pub(crate) version: &'a str,
     pub(crate) addresses: &'a [SocketAddr],
+    /// Links that the other end has.
+    pub(crate) links: usize,
+}
+
+/// A member of the mesh, as far as it matters for dialling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Member<'a> {
+    pub(crate) node: NodeId,
+    pub(crate) addresses: &'a [SocketAddr],
+    /// Whether it would take one more link.
+    pub(crate) has_room: bool,
 }
 
 /// The links of one node.
@@ -91,6 +103,12 @@ pub(crate) struct Link {
     pub(crate) frames_in: u64,
     /// Frames sent.
     pub(crate) frames_out: u64,
+    /// Frames that the other end may still send.
+    pub(crate) frames: Bucket,
+    /// Bytes that the other end may still send.
+    pub(crate) bytes: Bucket,
+    /// Unknown adverts of others that the other end may still have checked.
+    pub(crate) adverts: Bucket,
     target: Option<Target>,
     incarnation: u64,
     /// The other end took this node's hello.
@@ -181,6 +199,9 @@ impl Peers {
             since: now,
             frames_in: 0,
             frames_out: 0,
+            frames: Bucket::new(FRAMES_A_SECOND, FRAMES_A_SECOND * 2),
+            bytes: Bucket::new(BYTES_A_SECOND, BYTES_A_SECOND * 2),
+            adverts: Bucket::new(ADVERTS_A_SECOND, ADVERTS_BURST),
             target: dialled.map(|(target, _)| target),
             incarnation: 0,
             welcome: false,
@@ -203,13 +224,16 @@ impl Peers {
         }
     }
 
-    /// Takes in the other end's hello, or turns it down; `advert` is what it says of itself.
+    /// Takes in the other end's hello, or turns it down; `advert` is what it says of itself. `spare` names a peer
+    /// whose link could go, in case that this node is full and the other has no link at all: so nobody is left out of
+    /// a mesh in which everybody is full.
     pub(crate) fn handle_hello(
         &mut self,
         now: Instant,
         link: LinkId,
         hello: &Introduction<'_>,
         advert: SignedAdvert,
+        spare: impl FnOnce() -> Option<NodeId>,
         rng: &mut Rng,
     ) {
         let Some(entry) = self.links.get(&link) else { return };
@@ -234,7 +258,7 @@ impl Peers {
             }
             let reason = if restarted { LinkDownReason::Restarted } else { LinkDownReason::Duplicate };
             replaces = Some((older, reason));
-        } else if self.by_node.len() >= self.max_peers {
+        } else if self.by_node.len() >= self.max_peers && !self.make_room(hello, spare) {
             self.candidates.handle_unneeded(now, node, target, rng);
             return self.refuse(link, RefuseReason::Full);
         }
@@ -249,6 +273,14 @@ impl Peers {
         self.candidates.handle_success(now, node, entry.target, hello.addresses, rng);
         self.facts.push(Fact::SayWelcome(link));
         self.establish(now, link);
+    }
+
+    fn make_room(&mut self, hello: &Introduction<'_>, spare: impl FnOnce() -> Option<NodeId>) -> bool {
+        let spared = (hello.links == 0).then(spare).flatten().and_then(|peer| self.link_to(peer));
+        if let Some(link) = spared {
+            self.close(link, LinkDownReason::Spared);
+        }
+        spared.is_some()
     }
 
     /// Takes note that the other end took this node's hello.
@@ -367,7 +399,7 @@ impl Peers {
     /// candidates but not among the members may be a part of the mesh that lost its way to this one.
     pub(crate) fn handle_timeout<'a, M>(&mut self, now: Instant, rng: &mut Rng, members: impl Fn() -> M)
     where
-        M: Iterator<Item = (NodeId, &'a [SocketAddr])>,
+        M: Iterator<Item = Member<'a>>,
     {
         let late = |(&link, entry): (&LinkId, &Link)| {
             let waits = entry.is_new() && now >= entry.since.after(HELLO_TIMEOUT);
@@ -435,9 +467,14 @@ impl Peers {
         dialler(old) == dialler(new) || dialler(new) < dialler(old)
     }
 
+    /// Returns the links that the node dials for: some below the limit, so that there is room for those who dial it.
+    fn target(&self) -> usize {
+        TARGET_LINKS.min(self.max_peers * 3 / 4).max(2).min(self.max_peers)
+    }
+
     fn dial<'a, M>(&mut self, now: Instant, rng: &mut Rng, members: impl Fn() -> M)
     where
-        M: Iterator<Item = (NodeId, &'a [SocketAddr])>,
+        M: Iterator<Item = Member<'a>>,
     {
         self.dial_due = None;
         let mut reachable = None;
@@ -452,11 +489,17 @@ impl Peers {
                 self.dials.values().any(|(dialled, _)| *dialled == target)
                     || self.links.values().any(|link| link.state != LinkState::Closing && leads_there(link))
             };
-            let below_target = open < TARGET_LINKS.min(self.max_peers);
-            let reachable: &BTreeSet<NodeId> =
-                reachable.get_or_insert_with(|| members().map(|(member, _)| member).collect());
-            let lost = |node: Option<NodeId>| node.is_none_or(|node| !reachable.contains(&node));
-            let wanted = |target, node| !busy(target, node) && (below_target || lost(node));
+            let below_target = open < self.target();
+            let reachable: &BTreeMap<NodeId, bool> = reachable
+                .get_or_insert_with(|| members().map(|member| (member.node, member.has_room)).collect());
+            let wanted = |target, node: Option<NodeId>| {
+                let worth = match node.and_then(|node| reachable.get(&node)) {
+                    Some(has_room) => below_target && *has_room,
+                    // Whoever is not in the mesh may be a part of it that lost its way here.
+                    None => true,
+                };
+                worth && !busy(target, node)
+            };
             match self.candidates.choose(now, rng, wanted) {
                 Ok((target, address, expect)) => {
                     let dial = DialId(self.next_dial);
@@ -466,17 +509,16 @@ impl Peers {
                 }
                 Err(next_due) => {
                     let unknown = |node: NodeId| node != self.me && !self.candidates.contains(node);
-                    let others: Vec<_> = if below_target {
-                        members().filter(|(node, at)| unknown(*node) && !at.is_empty()).collect()
-                    } else {
-                        Vec::new()
+                    let useful = |member: &Member<'_>| {
+                        unknown(member.node) && member.has_room && !member.addresses.is_empty()
                     };
+                    let others: Vec<Member<'_>> =
+                        if below_target { members().filter(useful).collect() } else { Vec::new() };
                     let Some(at) = rng.index(others.len()) else {
                         self.dial_due = next_due;
                         return;
                     };
-                    let (node, addresses) = others[at];
-                    self.candidates.add(now, node, addresses, rng);
+                    self.candidates.add(now, others[at].node, others[at].addresses, rng);
                 }
             }
         }
@@ -518,6 +560,14 @@ fn is_lasting(reason: RefuseReason) -> bool {
 const DIALS_MAX: usize = 4;
 /// Connections whose ends may be at their hellos at the same time.
 const NEW_MAX: usize = 64;
+/// Frames that a peer may send: many times what a busy mesh needs.
+const FRAMES_A_SECOND: u64 = 5_000;
+/// Bytes that a peer may send.
+const BYTES_A_SECOND: u64 = 64 << 20;
+/// New adverts that one peer may have this node check, at some thirty microseconds each.
+const ADVERTS_A_SECOND: u64 = 1_000;
+/// New adverts that one peer may have this node check at once: a mesh that joins another.
+const ADVERTS_BURST: u64 = 8_192;
 /// How long a hello may take.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Links that a node dials for; it takes more from others, up to `max_peers`.

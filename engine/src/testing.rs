@@ -5,7 +5,7 @@
 
 use crate::config::Config;
 use crate::event::Event;
-use crate::identity::Identity;
+use crate::identity::{GoodSignatures, Identity};
 use crate::ids::{JobId, LinkId, NodeId, RequestId, TaskId};
 use crate::input::{DialError, Input, Interface};
 use crate::node::Node;
@@ -16,7 +16,7 @@ use crate::task::{StoredTask, TaskKind, TaskOutput};
 use crate::time::{Instant, UnixMillis};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The name of the model that every node here runs.
 pub const MODEL: &str = "test-model";
@@ -27,12 +27,15 @@ pub struct Network {
     now: Instant,
     places: Vec<Place>,
     queue: BTreeMap<(Instant, u64), (usize, Input)>,
+    /// When each node next wants a tick.
+    timers: BTreeSet<(Instant, usize)>,
     sequence: u64,
     next_link: u64,
     /// Both ends of each connection; an end of a place that has no node is a stranger's.
     connections: BTreeMap<(usize, LinkId), (usize, LinkId)>,
     /// Jobs that were begun and not cancelled.
     jobs: BTreeMap<(usize, JobId), ()>,
+    good: GoodSignatures,
     /// Frames that strangers received.
     received: Vec<(LinkId, Vec<u8>)>,
 }
@@ -44,6 +47,7 @@ struct Place {
     secret: [u8; 32],
     node: Option<Node>,
     starts: u8,
+    timer: Option<Instant>,
     disk: BTreeMap<TaskId, StoredTask>,
     events: Vec<Event>,
     answers: BTreeMap<RequestId, Answer>,
@@ -57,12 +61,15 @@ impl Network {
         let models = vec![(MODEL.to_owned(), TaskKind::Embedding)];
         let mut config = Config { models, ..Config::default() };
         change(&mut config);
-        let tag = u8::try_from(place).unwrap_or(u8::MAX);
+        let [high, low] = halves(place);
+        let mut secret = [low.wrapping_add(1); 32];
+        secret[31] = secret[31].wrapping_add(high);
         self.places.push(Place {
             config,
-            secret: [tag.wrapping_add(1); 32],
+            secret,
             node: None,
             starts: 0,
+            timer: None,
             disk: BTreeMap::new(),
             events: Vec::new(),
             answers: BTreeMap::new(),
@@ -81,7 +88,9 @@ impl Network {
         let identity = Identity::from_secret(&entry.secret);
         let seed = [entry.starts, entry.secret[0]].repeat(16).try_into().unwrap_or([0; 32]);
         let wall = UnixMillis(1_700_000_000_000 + now.as_micros() / 1000);
-        entry.node = Some(Node::new(entry.config.clone(), identity, seed, now, wall, saved));
+        let mut node = Node::new(entry.config.clone(), identity, seed, now, wall, saved);
+        node.share_signatures(self.good.clone());
+        entry.node = Some(node);
         let address = address(place);
         self.later(
             place,
@@ -97,6 +106,7 @@ impl Network {
     /// Kills a node: it says nothing more, and its connections close.
     pub fn kill(&mut self, place: usize) {
         self.places[place].node = None;
+        self.carry_out(place);
         self.queue.retain(|_, (to, _)| *to != place);
         self.jobs.retain(|(at, _), ()| *at != place);
         let ends: Vec<_> =
@@ -144,8 +154,7 @@ impl Network {
     pub fn run(&mut self, duration: Duration) {
         let end = self.now.after(duration);
         loop {
-            let due = |place: &Place| Some(place.node.as_ref()?.poll_timeout()?.at);
-            let timer = (0..self.places.len()).filter_map(|at| Some((due(&self.places[at])?, at))).min();
+            let timer = self.timers.first().copied();
             let event = self.queue.first_key_value().map(|(key, _)| *key);
             match (timer, event) {
                 (Some((at, place)), event) if at <= end && event.is_none_or(|(then, _)| at < then) => {
@@ -196,6 +205,13 @@ impl Network {
             self.places.get_mut(place).and_then(|entry| entry.node.as_mut()).and_then(Node::poll_output)
         {
             self.carry_out_one(place, output);
+        }
+        let Some(entry) = self.places.get_mut(place) else { return };
+        let due = entry.node.as_ref().and_then(Node::poll_timeout).map(|deadline| deadline.at);
+        let before = core::mem::replace(&mut entry.timer, due);
+        if before != due {
+            before.map(|at| self.timers.remove(&(at, place)));
+            due.map(|at| self.timers.insert((at, place)));
         }
     }
 
@@ -290,8 +306,12 @@ impl Network {
 
 /// Returns where the node at a place takes connections.
 fn address(place: usize) -> SocketAddr {
-    let last = u8::try_from(place).unwrap_or(u8::MAX);
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)), 9000)
+    let [high, low] = halves(place);
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, high, low)), 9000)
+}
+
+fn halves(place: usize) -> [u8; 2] {
+    u16::try_from(place).unwrap_or(u16::MAX).to_be_bytes()
 }
 
 fn run_model(work: &Work) -> Vec<TaskOutput> {

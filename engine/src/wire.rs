@@ -79,6 +79,8 @@ pub struct Advert {
     pub addresses: Vec<SocketAddr>,
     /// The product's version.
     pub version: String,
+    /// The most links that the member keeps.
+    pub max_links: u16,
     /// Jobs that the member runs at the same time.
     pub slots: u16,
     /// Models that the member can run.
@@ -235,6 +237,11 @@ impl Advert {
     /// Encodes the advert, to be signed.
     pub fn encode(&self) -> Vec<u8> {
         postcard::to_extend(self, Vec::new()).unwrap_or_default()
+    }
+
+    /// Tells whether the member would take one more link.
+    pub fn has_room(&self) -> bool {
+        self.links.len() < usize::from(self.max_links)
     }
 
     /// Reads whose advert it is and its sequence number, and no more.
@@ -441,6 +448,7 @@ mod tests {
             sequence: 1,
             addresses: Vec::new(),
             version: "1".to_owned(),
+            max_links: 32,
             slots: 4,
             models: Vec::new(),
             links: vec![NodeId([1; 16]), NodeId([2; 16])],

@@ -5,8 +5,10 @@
 
 use engine::error::PeerFault;
 use engine::event::{Event, LinkDownReason, ReassignReason, RefuseReason};
+use engine::identity::Domain;
 use engine::task::{TaskKind, TaskSpec, TaskStatus};
 use engine::testing::{MODEL, Network};
+use engine::wire::{Advert, Beat, Bytes, Hello, Message, SignedAdvert};
 use engine::{Rejection, Request, Response, TaskId};
 use std::time::Duration;
 
@@ -218,6 +220,47 @@ fn strangers_that_break_the_protocol_are_told_or_closed_and_nobody_else_notices(
     network.run(Duration::ZERO);
     let Some(Ok(Response::Peers(peers))) = network.answer(place, peers) else { panic!("no answer") };
     assert_eq!(peers.iter().map(|peer| peer.node_id).collect::<Vec<_>>(), vec![network.id(other)]);
+}
+
+/// What a stranger says that keeps to the protocol.
+fn hello(identity: &engine::Identity) -> Message {
+    let advert = Advert {
+        key: identity.public_key(),
+        sequence: 1,
+        addresses: Vec::new(),
+        version: "1".to_owned(),
+        max_links: 32,
+        slots: 0,
+        models: Vec::new(),
+        links: Vec::new(),
+    };
+    let body = advert.encode();
+    let signature = identity.sign(Domain::Advert, &body);
+    let (r, s) = signature.split_at(32);
+    let signature = (r.try_into().unwrap(), s.try_into().unwrap());
+    let advert = SignedAdvert { body: Bytes(body), signature };
+    Message::Hello(Box::new(Hello { network: "local".to_owned(), incarnation: 1, advert }))
+}
+
+#[test]
+fn a_peer_that_floods_is_closed_and_one_that_is_busy_is_not() {
+    let mut network = Network::default();
+    let place = network.add(|_| {});
+    network.run(SECOND);
+    for (secret, frames, exceeded) in [(60, 9_000, 0), (61, 11_000, 1)] {
+        let link = network.connect_stranger(place, [secret; 32]);
+        let identity = engine::Identity::from_secret(&[secret; 32]);
+        network.frame_from_stranger(place, link, hello(&identity).encode());
+        network.frame_from_stranger(place, link, Message::Welcome.encode());
+        for number in 0..frames {
+            let beat = Beat { number, digest: 0, load: 0 };
+            network.frame_from_stranger(place, link, Message::Ping(beat).encode());
+        }
+        network.run(Duration::from_millis(2));
+        let peer = identity.node_id();
+        let fault = Event::PeerFault { peer, fault: PeerFault::RateExceeded };
+        assert_eq!(network.events(place).iter().filter(|event| **event == fault).count(), exceeded);
+    }
 }
 
 #[test]

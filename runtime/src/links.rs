@@ -4,7 +4,7 @@
 //! flush, control frames before bulk. Nothing is allocated for a length that was only announced.
 
 use engine::output::Priority;
-use engine::wire::FRAME_BYTES_MAX;
+use engine::wire::{FRAME_BYTES_MAX, HELLO_BYTES_MAX};
 use engine::{Input, LinkId};
 use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use std::collections::BTreeMap;
@@ -138,12 +138,15 @@ async fn carry<S: AsyncRead + AsyncWrite>(
 }
 
 async fn read_frames<R: AsyncRead + Unpin>(link: LinkId, mut reader: R, inputs: &mpsc::Sender<Input>) {
+    // Whoever is at the other end has not introduced itself before the first frame.
+    let mut limit = HELLO_BYTES_MAX;
     loop {
-        let input = match read_frame(&mut reader).await {
+        let input = match read_frame(&mut reader, limit).await {
             Ok(Some(bytes)) => Input::Frame { link, bytes },
             Ok(None) => Input::FrameTooLarge { link },
             Err(_) => return,
         };
+        limit = FRAME_BYTES_MAX;
         let last = matches!(input, Input::FrameTooLarge { .. });
         if inputs.send(input).await.is_err() || last {
             return;
@@ -151,12 +154,12 @@ async fn read_frames<R: AsyncRead + Unpin>(link: LinkId, mut reader: R, inputs: 
     }
 }
 
-/// Reads one frame; `None` where it is announced to be larger than allowed.
-async fn read_frame<R: AsyncRead + Unpin>(reader: &mut R) -> io::Result<Option<Vec<u8>>> {
+/// Reads one frame; `None` where it is announced to be larger than `limit`.
+async fn read_frame<R: AsyncRead + Unpin>(reader: &mut R, limit: usize) -> io::Result<Option<Vec<u8>>> {
     let mut header = [0; 4];
     reader.read_exact(&mut header).await?;
     let len = u64::from(u32::from_be_bytes(header));
-    if usize::try_from(len).map_or(true, |len| len > FRAME_BYTES_MAX) {
+    if usize::try_from(len).map_or(true, |len| len > limit) {
         return Ok(None);
     }
     let mut bytes = Vec::new();
@@ -250,6 +253,7 @@ mod tests {
                 u32::try_from(10_000_000).unwrap_or(0).to_be_bytes().to_vec(),
                 Some(Input::FrameTooLarge { link: LinkId(1) }),
             ),
+            (9_000_u32.to_be_bytes().to_vec(), Some(Input::FrameTooLarge { link: LinkId(1) })),
             (vec![0, 0, 0, 9, 1, 2], None),
         ] {
             let (mut a, b) = duplex(100);

@@ -38,10 +38,12 @@ fn oracle(file: &[u8]) -> BertModel {
     for name in tensors.names() {
         let tensor = tensors.tensor(name).unwrap();
         let shape = tensor.shape().to_vec();
-        let values = match tensor.dtype() {
-            Dtype::F32 => floats(tensor.data()),
-            Dtype::I8 => widen(&tensors, name),
-            _ => continue,
+        let values = if tensor.dtype() == Dtype::F32 {
+            floats(tensor.data())
+        } else if tensor.dtype() == Dtype::I8 {
+            widen(&tensors, name)
+        } else {
+            continue;
         };
         widened.insert(name.to_owned(), Tensor::from_vec(values, shape, &Device::Cpu).unwrap());
     }

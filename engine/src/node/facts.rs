@@ -42,7 +42,13 @@ impl Node {
             self.handle_discovery(fact);
         }
         let membership = &self.membership;
-        let members = || membership.reachable().map(|(member, advert)| (member, advert.addresses.as_slice()));
+        let members = || {
+            membership.reachable().map(|(node, advert)| peers::Member {
+                node,
+                addresses: &advert.addresses,
+                has_room: advert.has_room(),
+            })
+        };
         self.peers.handle_timeout(now, &mut self.rng, members);
         for fact in self.peers.poll_facts() {
             busy = true;
@@ -156,7 +162,10 @@ impl Node {
             LinkDownReason::Closed => {
                 self.crashed.insert(peer);
             }
-            LinkDownReason::Fault | LinkDownReason::Goodbye | LinkDownReason::Unanswered => {}
+            LinkDownReason::Fault
+            | LinkDownReason::Goodbye
+            | LinkDownReason::Spared
+            | LinkDownReason::Unanswered => {}
         }
         self.membership.handle_peer_down(self.now, peer);
         self.membership.handle_timeout(self.now);

@@ -16,6 +16,10 @@ impl Node {
     pub(super) fn handle_frame(&mut self, link: LinkId, bytes: &[u8]) {
         let Some(entry) = self.peers.link_mut(link) else { return };
         entry.frames_in += 1;
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if !entry.frames.take(self.now, 1) || !entry.bytes.take(self.now, size) {
+            return self.peers.handle_fault(link, PeerFault::RateExceeded);
+        }
         let peer = self.peers.peer_of(link);
         if peer.is_none() && bytes.len() > HELLO_BYTES_MAX {
             return self.peers.handle_fault(link, PeerFault::FrameTooLarge);
@@ -67,8 +71,11 @@ impl Node {
             incarnation: hello.incarnation,
             version: &advert.version,
             addresses: &advert.addresses,
+            links: advert.links.len(),
         };
-        self.peers.handle_hello(self.now, link, &introduction, hello.advert, &mut self.rng);
+        let membership = &self.membership;
+        let spare = || membership.spare_neighbour();
+        self.peers.handle_hello(self.now, link, &introduction, hello.advert, spare, &mut self.rng);
     }
 
     pub(super) fn handle_link_up(&mut self, link: LinkId, peer: NodeId, address: SocketAddr, dialled: bool) {
@@ -84,7 +91,10 @@ impl Node {
     fn handle_message(&mut self, link: LinkId, peer: NodeId, message: Message) {
         match message {
             Message::Adverts(adverts) => {
-                if self.membership.handle_adverts(self.now, peer, adverts).is_err() {
+                let Some(entry) = self.peers.link_mut(link) else { return };
+                let now = self.now;
+                let may_check = || entry.adverts.take(now, 1);
+                if self.membership.handle_adverts(now, peer, adverts, may_check).is_err() {
                     self.peers.handle_fault(link, PeerFault::AdvertForged);
                 }
             }
