@@ -135,8 +135,10 @@ impl Node {
     ) -> Self {
         let me = identity.node_id();
         let mut rng = Rng::new(seed);
+        let incarnation = wall.0 << INCARNATION_RANDOM_BITS | rng.below(1 << INCARNATION_RANDOM_BITS);
         let advert = Advert {
             key: identity.public_key(),
+            incarnation,
             // Grows from start to start as the clock does; a clock set back is made good by the members' memory.
             sequence: wall.0,
             addresses: Vec::new(),
@@ -154,7 +156,7 @@ impl Node {
         let slots = config.max_concurrent_tasks;
         let mut node = Self {
             me,
-            incarnation: rng.below(u64::MAX),
+            incarnation,
             discovery: Discovery::new(me, network.clone(), version, slots),
             membership: Membership::new(now, identity.clone(), advert),
             peers: Peers::new(me, network, config.max_peers, &config.bootstrap_peers),
@@ -406,6 +408,8 @@ impl Node {
     }
 }
 
+/// Tell apart two starts in the same millisecond.
+const INCARNATION_RANDOM_BITS: u32 = 22;
 /// Addresses in an advert.
 const ADDRESSES_MAX: usize = 8;
 /// Models in an advert.

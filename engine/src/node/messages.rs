@@ -51,6 +51,7 @@ impl Node {
             network: self.config.network.clone(),
             incarnation: self.incarnation,
             advert: self.membership.own_advert().clone(),
+            sent_at: self.wall(),
         };
         self.send(link, &Message::Hello(Box::new(hello)), Priority::Control);
     }
@@ -69,6 +70,11 @@ impl Node {
             addresses: &advert.addresses,
         };
         self.peers.handle_hello(self.now, link, &introduction, hello.advert, &mut self.rng);
+        let ours = i64::try_from(self.wall().0).unwrap_or(i64::MAX);
+        let ahead_millis = i64::try_from(hello.sent_at.0).unwrap_or(i64::MAX).saturating_sub(ours);
+        if ahead_millis.unsigned_abs() > CLOCK_DIFFERENCE_MILLIS_MAX && self.peers.has_accepted(link) {
+            self.event(Event::ClockDiffers { peer: node, ahead_millis });
+        }
     }
 
     pub(super) fn handle_link_up(&mut self, link: LinkId, peer: NodeId, address: SocketAddr, dialled: bool) {
@@ -230,3 +236,6 @@ impl Node {
         }
     }
 }
+
+/// Clocks that differ by more are worth a word.
+const CLOCK_DIFFERENCE_MILLIS_MAX: u64 = 30_000;
