@@ -88,6 +88,9 @@ pub(crate) struct NodeStart {
     /// Discover nodes on this network interface only; may be given more than once
     #[arg(long = "interface", value_name = "NAME")]
     pub(crate) interfaces: Vec<String>,
+    /// Run no model: relay for others, and give the tasks taken here to them; saves its memory
+    #[arg(long)]
+    pub(crate) no_model: bool,
     /// The least severe log lines to write [default: INFO]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,

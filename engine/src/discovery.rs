@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 /// What was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fact {
+    /// This node's own id is announced from elsewhere.
+    Copied(SocketAddr),
     /// A node is there, or is at other addresses than before.
     Found(NodeId, Vec<SocketAddr>),
     /// A node said goodbye.
@@ -44,6 +46,8 @@ pub(crate) struct Discovery {
     last_announcement: Option<Instant>,
     next_query: Option<Instant>,
     queries: u32,
+    /// When this node's own id was last reported to be announced from elsewhere.
+    copied_at: Option<Instant>,
     packets: Vec<(u32, Vec<u8>)>,
     facts: Vec<Fact>,
 }
@@ -72,6 +76,7 @@ impl Discovery {
             last_announcement: None,
             next_query: None,
             queries: 0,
+            copied_at: None,
             packets: Vec::new(),
             facts: Vec::new(),
         }
@@ -103,6 +108,13 @@ impl Discovery {
         }
     }
 
+    /// Falls silent, and leaves the name to another node that has the same.
+    pub(crate) fn handle_copied(&mut self) {
+        self.active = false;
+        self.next_announcement = None;
+        self.next_query = None;
+    }
+
     /// Takes note that a node is no longer there, whatever its announcement promised, and asks again soon in case
     /// that it is.
     pub(crate) fn handle_gone(&mut self, now: Instant, node: NodeId, rng: &mut Rng) {
@@ -124,7 +136,21 @@ impl Discovery {
             Some(Heard::Announcement(heard)) if heard.node != self.me && heard.network == self.network => {
                 self.handle_announcement(now, &heard);
             }
+            Some(Heard::Announcement(heard)) if heard.node == self.me && heard.network == self.network => {
+                self.handle_own_announcement(now, &heard);
+            }
             Some(Heard::Announcement(_)) | None => {}
+        }
+    }
+
+    /// Tells the echo of this node's own announcement from that of another node with its key.
+    fn handle_own_announcement(&mut self, now: Instant, heard: &Announcement) {
+        let own = |at: &IpAddr| self.interfaces.iter().any(|interface| interface.address == *at);
+        let elsewhere = heard.addresses.iter().find(|&at| heard.port != self.port || !own(at));
+        let lately = self.copied_at.is_some_and(|then| now.since(then) < COPIED_PAUSE);
+        if let Some(&address) = elsewhere.filter(|_| !lately && !heard.ttl.is_zero()) {
+            self.copied_at = Some(now);
+            self.facts.push(Fact::Copied(SocketAddr::new(address, heard.port)));
         }
     }
 
@@ -260,6 +286,8 @@ const QUERY_PACE_MAX: u32 = 60;
 const ANSWER_DELAY: Duration = Duration::from_millis(20);
 const ANSWER_SPREAD: Duration = Duration::from_millis(100);
 const ANSWER_PAUSE: Duration = Duration::from_secs(1);
+/// How often another node with this node's key is reported.
+const COPIED_PAUSE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {

@@ -14,12 +14,26 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
+    /// The clock of a peer and this node's differ by more than half a minute.
+    ClockDiffers {
+        /// The peer.
+        peer: NodeId,
+        /// How far its clock is ahead, in milliseconds.
+        ahead_millis: i64,
+    },
     /// A dial did not lead to a link.
     DialFailed {
         /// Where to.
         address: SocketAddr,
         /// Why.
         error: DialError,
+    },
+    /// Another running node holds this node's key.
+    IdentityCopied {
+        /// Where it announces itself, where that was heard.
+        address: Option<SocketAddr>,
+        /// Whether this node has cut itself off from the mesh for it, until it is restarted.
+        aside: bool,
     },
     /// An authenticated link exchanged hellos.
     LinkUp {
@@ -252,6 +266,8 @@ pub enum RefuseReason {
     Duplicate,
     /// It has as many peers as it may.
     Full,
+    /// Of two running nodes with one key it is the one that started later, or is linked to the other.
+    IdentityCopied,
     /// The peer is at an address that is not of a local network.
     NotLocal,
     /// The peer belongs to another network.

@@ -18,6 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fact {
+    /// Another living node signs adverts with this node's key; whether it is this one that gives way.
+    Copied { aside: bool },
     /// A member became reachable.
     Joined(NodeId),
     /// A member is no longer reachable.
@@ -48,6 +50,11 @@ pub(crate) struct Membership {
     /// When the node's own advert must be signed anew.
     own_due: Option<Instant>,
     own_signed_at: Instant,
+    /// Another incarnation that signs with this node's key, and the sequence number above which only one that is alive
+    /// can have signed.
+    rival: Option<(u64, u64)>,
+    /// This node gives way to that incarnation.
+    aside: bool,
     /// The pause after the last advert of this node; it grows while changes go on.
     own_pause: Duration,
     /// Everybody else's, reachable or not.
@@ -101,6 +108,8 @@ impl Membership {
             own_signed,
             own_due: None,
             own_signed_at: now,
+            rival: None,
+            aside: false,
             own_pause: OWN_PAUSE_MIN,
             adverts: BTreeMap::new(),
             unreachable: BTreeSet::new(),
@@ -192,7 +201,7 @@ impl Membership {
             match self.check(&signed, &mut may_check)? {
                 Checked::Unchecked => {}
                 Checked::Fresh(advert) if advert.key.node_id() == self.me => {
-                    self.supersede(now, advert.sequence);
+                    self.handle_rival(now, advert.incarnation, advert.sequence);
                 }
                 Checked::Fresh(advert) => {
                     self.accept(now, advert.key.node_id(), *advert, signed, Some(from));
@@ -385,7 +394,7 @@ impl Membership {
             if sequence == self.own.sequence && signed.body != self.own_signed.body {
                 let advert = Advert::decode(&signed.body.0).map_err(|_| Forged)?;
                 self.verify(&advert, signed)?;
-                self.supersede(now, sequence);
+                self.handle_rival(now, advert.incarnation, sequence);
             }
         } else if self.adverts.get(&member).is_some_and(|held| held.advert.sequence > sequence) {
             self.tell(now, from, member);
@@ -444,11 +453,30 @@ impl Membership {
         since.map(|since| self.unreachable.remove(&(since, member)));
     }
 
-    /// Makes the next advert of this node supersede one of its own key that it did not send: that comes from before
-    /// a restart with a clock set back (RFC 2328, section 13.4).
-    fn supersede(&mut self, now: Instant, sequence: u64) {
-        self.own.sequence = sequence;
-        self.touch_own(now);
+    /// Makes the next advert of this node supersede one of its own key that it did not send. That may come from before
+    /// a restart with a clock set back (RFC 2328, section 13.4), so the node leaps far ahead of it; what is then signed
+    /// above the leap comes from another living node with the same key. Of these two the one that started earlier, by
+    /// their clocks, stays, and the other falls silent: both decide alike.
+    fn handle_rival(&mut self, now: Instant, incarnation: u64, sequence: u64) {
+        if self.aside {
+            return;
+        }
+        match self.rival {
+            Some((rival, above)) if rival == incarnation && sequence > above => {
+                self.aside = incarnation < self.own.incarnation;
+                self.facts.push(Fact::Copied { aside: self.aside });
+                if !self.aside {
+                    self.own.sequence = sequence;
+                    self.touch_own(now);
+                }
+            }
+            Some(_) | None => {
+                let leap = sequence.saturating_add(LEAP);
+                self.rival = Some((incarnation, leap));
+                self.own.sequence = leap;
+                self.touch_own(now);
+            }
+        }
     }
 
     fn touch_own(&mut self, now: Instant) {
@@ -541,6 +569,8 @@ fn mix(member: NodeId, sequence: u64) -> u64 {
     value ^ (value >> 31)
 }
 
+/// More adverts than a node signs in one life, but for the most restless.
+const LEAP: u64 = 1 << 20;
 /// Members held, reachable or not; beyond, those longest unreachable go first, and then new ones are ignored.
 const MEMBERS_MAX: usize = 16_384;
 /// Members held to whom no path leads; beyond, those longest unreachable go first.
@@ -578,13 +608,13 @@ mod tests {
         let own = Advert {
             key: identity.public_key(),
             sequence: 1,
+            incarnation: u64::from(secret),
             addresses: Vec::new(),
             version: "1".to_owned(),
             max_links: 32,
             slots: 4,
             models: Vec::new(),
             links: Vec::new(),
-            incarnation: 1,
             session_key: [0; 32],
         };
         Membership::new(at(0), identity, own)
@@ -760,12 +790,13 @@ mod tests {
         let (me, from) = (mesh.members[0].me, mesh.members[1].me);
         let mut old = mesh.members[0].own.clone();
         old.sequence = 1_000;
+        old.incarnation = 77;
         old.links.clear();
         let signed = sign(&Identity::from_secret(&[1; 32]), &old);
         mesh.members[1].handle_adverts(mesh.now, me, vec![signed.clone()], || true).unwrap();
         mesh.members[0].handle_adverts(mesh.now, from, vec![signed], || true).unwrap();
         mesh.settle();
-        assert_eq!(mesh.members[1].adverts[&me].advert.sequence, 1_001);
+        assert_eq!(mesh.members[1].adverts[&me].advert.sequence, 1_001 + LEAP);
         mesh.assert_maps_are_true();
     }
 

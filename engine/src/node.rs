@@ -144,10 +144,11 @@ impl Node {
     ) -> Self {
         let me = identity.node_id();
         let mut rng = Rng::new(seed);
-        let incarnation = rng.below(u64::MAX);
+        let incarnation = wall.0 << INCARNATION_RANDOM_BITS | rng.below(1 << INCARNATION_RANDOM_BITS);
         let sessions = Sessions::new(me, incarnation, identity.session_secret());
         let advert = Advert {
             key: identity.public_key(),
+            incarnation,
             // Grows from start to start as the clock does; a clock set back is made good by the members' memory.
             sequence: wall.0,
             addresses: Vec::new(),
@@ -156,7 +157,6 @@ impl Node {
             slots: config.max_concurrent_tasks,
             models: Vec::new(),
             links: Vec::new(),
-            incarnation,
             session_key: sessions.public_key(),
         };
         let limits = Limits {
@@ -424,6 +424,8 @@ impl Node {
     }
 }
 
+/// Tell apart two starts in the same millisecond.
+const INCARNATION_RANDOM_BITS: u32 = 22;
 /// Addresses in an advert.
 const ADDRESSES_MAX: usize = 8;
 /// Models in an advert.

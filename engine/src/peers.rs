@@ -74,6 +74,11 @@ pub(crate) struct Peers {
     network: String,
     max_peers: usize,
     accepting: bool,
+    /// Another node holds this node's key, and this one gives way.
+    aside: bool,
+    /// The incarnation of each node that another took the place of. One that comes back was no life before a restart
+    /// but lives beside the other: of such two, the one that started earlier is kept.
+    replaced: BTreeMap<NodeId, u64>,
     links: BTreeMap<LinkId, Link>,
     /// The one link to each node that was accepted or is up.
     by_node: BTreeMap<NodeId, LinkId>,
@@ -140,6 +145,8 @@ impl Peers {
             network,
             max_peers: usize::from(max_peers),
             accepting: false,
+            aside: false,
+            replaced: BTreeMap::new(),
             links: BTreeMap::new(),
             by_node: BTreeMap::new(),
             candidates: Candidates::new(me, bootstrap),
@@ -160,6 +167,15 @@ impl Peers {
     /// Turns down what comes from now on; the links stay.
     pub(crate) fn handle_leave(&mut self) {
         self.accepting = false;
+    }
+
+    /// Leaves the mesh to another node with the same key: closes every link, and takes and makes none.
+    pub(crate) fn handle_copied(&mut self) {
+        self.accepting = false;
+        self.aside = true;
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            self.refuse(link, RefuseReason::IdentityCopied);
+        }
     }
 
     /// Takes note of where a node can be dialled.
@@ -216,7 +232,7 @@ impl Peers {
         } else if node == self.me {
             self.refuse(link, RefuseReason::SameIdentity);
         } else if !self.accepting {
-            self.refuse(link, RefuseReason::ShuttingDown);
+            self.refuse(link, self.why_closed());
         } else if new > NEW_MAX {
             self.refuse(link, RefuseReason::Full);
         } else {
@@ -245,12 +261,23 @@ impl Peers {
             return self.refuse(link, RefuseReason::OtherNetwork);
         }
         if !self.accepting {
-            return self.refuse(link, RefuseReason::ShuttingDown);
+            return self.refuse(link, self.why_closed());
         }
         let mut replaces = None;
         if let Some(&older) = self.by_node.get(&node) {
-            let restarted =
-                self.links.get(&older).is_some_and(|older| older.incarnation != hello.incarnation);
+            let incarnation = self.links.get(&older).map_or(hello.incarnation, |older| older.incarnation);
+            let restarted = incarnation != hello.incarnation;
+            if restarted {
+                let both_live = self.replaced.get(&node) == Some(&hello.incarnation);
+                if both_live && incarnation < hello.incarnation {
+                    self.candidates.handle_unneeded(now, node, target, rng);
+                    return self.refuse(link, RefuseReason::IdentityCopied);
+                }
+                self.replaced.insert(node, incarnation);
+                if self.replaced.len() > REPLACED_MAX {
+                    self.replaced.pop_first();
+                }
+            }
             if !restarted && !self.replaces(older, link) {
                 self.candidates.handle_unneeded(now, node, target, rng);
                 self.refuse(link, RefuseReason::Duplicate);
@@ -448,6 +475,11 @@ impl Peers {
         self.links.get(&link).is_some_and(Link::is_new)
     }
 
+    /// Tells whether the other end's hello was taken.
+    pub(crate) fn has_accepted(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|entry| matches!(entry.state, LinkState::Accepted | LinkState::Up))
+    }
+
     /// Returns, once, what the other end of a link said of itself in its hello.
     pub(crate) fn take_advert(&mut self, link: LinkId) -> Option<SignedAdvert> {
         self.links.get_mut(&link)?.advert.take()
@@ -457,6 +489,10 @@ impl Peers {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
         let links = self.by_node.values().filter_map(|link| Some((*link, self.links.get(link)?)));
         links.filter(|(_, entry)| entry.state == LinkState::Up)
+    }
+
+    fn why_closed(&self) -> RefuseReason {
+        if self.aside { RefuseReason::IdentityCopied } else { RefuseReason::ShuttingDown }
     }
 
     /// Decides between two links to the same node.
@@ -552,7 +588,10 @@ fn is_lasting(reason: RefuseReason) -> bool {
         | RefuseReason::OtherNetwork
         | RefuseReason::OtherVersion
         | RefuseReason::SameIdentity => true,
-        RefuseReason::Duplicate | RefuseReason::Full | RefuseReason::ShuttingDown => false,
+        RefuseReason::Duplicate
+        | RefuseReason::Full
+        | RefuseReason::IdentityCopied
+        | RefuseReason::ShuttingDown => false,
     }
 }
 
@@ -568,6 +607,8 @@ const BYTES_A_SECOND: u64 = 64 << 20;
 const ADVERTS_A_SECOND: u64 = 1_000;
 /// New adverts that one peer may have this node check at once: a mesh that joins another.
 const ADVERTS_BURST: u64 = 8_192;
+/// Nodes remembered to have taken the place of an earlier life; beyond, any goes, which costs one more such change.
+const REPLACED_MAX: usize = 256;
 /// How long a hello may take.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Links that a node dials for; it takes more from others, up to `max_peers`.

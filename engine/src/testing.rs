@@ -110,6 +110,19 @@ impl Network {
         place
     }
 
+    /// Adds a node that holds the key of another one, and starts it.
+    pub fn add_copy(&mut self, original: usize, change: impl FnOnce(&mut Config)) -> usize {
+        let place = self.add(change);
+        let secret = self.places[original].secret;
+        let entry = &mut self.places[place];
+        entry.node = None;
+        entry.starts = COPY_STARTS;
+        entry.secret = secret;
+        self.queue.retain(|_, (to, _)| *to != place);
+        self.start(place);
+        place
+    }
+
     /// Starts a node with what its disk holds.
     pub fn start(&mut self, place: usize) {
         let now = self.now;
@@ -373,6 +386,8 @@ fn run_model(work: &Work) -> Vec<TaskOutput> {
     }
 }
 
+/// Copies count their starts from here, so that no two lives of one key have the same randomness.
+const COPY_STARTS: u8 = 128;
 const LATENCY: Duration = Duration::from_millis(1);
 const WRITE: Duration = Duration::from_millis(2);
 const COMPUTE: Duration = Duration::from_millis(10);

@@ -55,6 +55,8 @@ pub struct Hello {
     pub incarnation: u64,
     /// The sender's own advert.
     pub advert: SignedAdvert,
+    /// The sender's wall clock. Nothing rests on it; a great difference is reported.
+    pub sent_at: UnixMillis,
 }
 
 /// What a heartbeat carries: at most 18 bytes.
@@ -75,6 +77,8 @@ pub struct Advert {
     pub key: PublicKey,
     /// Grows with each advert of the member, across its restarts too.
     pub sequence: u64,
+    /// Differs each time that the member starts, and grows as its clock does.
+    pub incarnation: u64,
     /// Where the member takes connections.
     pub addresses: Vec<SocketAddr>,
     /// The product's version.
@@ -87,8 +91,6 @@ pub struct Advert {
     pub models: Vec<(String, TaskKind)>,
     /// Nodes that the member has a link to, in ascending order.
     pub links: Vec<NodeId>,
-    /// Which of its starts this is; sessions end with it.
-    pub incarnation: u64,
     /// The static X25519 key of its end-to-end sessions.
     pub session_key: [u8; 32],
 }
@@ -431,6 +433,7 @@ mod tests {
             network: "local".to_owned(),
             incarnation: 7,
             advert: SignedAdvert { body: Bytes(vec![1, 2, 3]), signature: ([4; 32], [5; 32]) },
+            sent_at: UnixMillis(6),
         }))
     }
 
@@ -485,13 +488,13 @@ mod tests {
         let mut advert = Advert {
             key,
             sequence: 1,
+            incarnation: 1,
             addresses: Vec::new(),
             version: "1".to_owned(),
             max_links: 32,
             slots: 4,
             models: Vec::new(),
             links: vec![NodeId([1; 16]), NodeId([2; 16])],
-            incarnation: 3,
             session_key: [4; 32],
         };
         assert_eq!(Advert::decode(&advert.encode()), Ok(advert.clone()));

@@ -10,7 +10,7 @@ use engine::request::HopView;
 use engine::task::{TaskKind, TaskSpec, TaskStatus};
 use engine::testing::{MODEL, Network};
 use engine::wire::{Advert, Beat, Bytes, Hello, Message, SignedAdvert};
-use engine::{NodeId, Rejection, Request, Response, TaskId};
+use engine::{NodeId, Rejection, Request, Response, TaskId, UnixMillis};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -258,7 +258,8 @@ fn hello(identity: &engine::Identity) -> Message {
     let (r, s) = signature.split_at(32);
     let signature = (r.try_into().unwrap(), s.try_into().unwrap());
     let advert = SignedAdvert { body: Bytes(body), signature };
-    Message::Hello(Box::new(Hello { network: "local".to_owned(), incarnation: 1, advert }))
+    let (network, sent_at) = ("local".to_owned(), UnixMillis(1_700_000_000_000));
+    Message::Hello(Box::new(Hello { network, incarnation: 1, sent_at, advert }))
 }
 
 #[test]
@@ -310,4 +311,65 @@ fn the_model_of_the_tests_is_advertised() {
     network.run(SECOND);
     assert!(matches!(network.answer(asker, request), Some(Ok(Response::Submitted(_)))));
     assert_eq!(finished(&network, asker).len(), 1);
+}
+
+/// Returns how often a node was told that another holds its key, and whether it gave way.
+fn copies(network: &Network, place: usize) -> (usize, bool) {
+    let told = network.events(place).iter().filter_map(|event| {
+        if let Event::IdentityCopied { aside, .. } = event { Some(*aside) } else { None }
+    });
+    told.fold((0, false), |(times, any), aside| (times + 1, any | aside))
+}
+
+/// Returns how often a node saw a link go, and a member.
+fn departures(network: &Network, place: usize) -> (usize, usize) {
+    let count = |is: fn(&&Event) -> bool| network.events(place).iter().filter(is).count();
+    (
+        count(|event| matches!(event, Event::LinkDown { .. })),
+        count(|event| matches!(event, Event::MemberLeft { .. })),
+    )
+}
+
+#[test]
+fn two_nodes_with_one_key_are_both_told_and_the_others_see_one_steady_node() {
+    let mut network = Network::default();
+    let [original, first, second] = [0; 3].map(|_| network.add(|_| {}));
+    network.run(SECOND);
+    let copy = network.add_copy(original, |_| {});
+    network.run(SECOND * 60);
+    assert!(copies(&network, original).0 > 0, "the original is told");
+    assert!(copies(&network, copy).0 > 0, "the copy is told");
+    assert!(!copies(&network, original).1, "the one that was there first stays");
+    let before = [first, second].map(|place| departures(&network, place));
+    for (links, members) in before {
+        assert!(links <= 3, "{links} links went");
+        assert_eq!(members, 0, "the node was always there");
+    }
+    network.run(SECOND * 600);
+    assert_eq!([first, second].map(|place| departures(&network, place)), before, "nothing flaps");
+}
+
+#[test]
+fn two_nodes_with_one_key_that_no_peer_sees_both_of_settle_it_by_their_adverts() {
+    let mut network = Network::default();
+    let address = |place: u8| std::net::SocketAddr::from(([10, 0, 0, place], 9000));
+    let to = |place: u8, max_peers: u16| {
+        move |config: &mut engine::Config| {
+            config.discovery = false;
+            config.max_peers = max_peers;
+            config.bootstrap_peers = vec![address(place)];
+        }
+    };
+    let first = network.add(|config| config.discovery = false);
+    network.add(to(0, 32));
+    let original = network.add(to(0, 1));
+    network.run(SECOND);
+    let copy = network.add_copy(original, to(1, 1));
+    network.run(SECOND * 60);
+    assert!(copies(&network, original).0 > 0 && !copies(&network, original).1, "the earlier one stays");
+    assert!(copies(&network, copy).1, "the later one gives way");
+    assert_eq!(departures(&network, first).1, 0, "the node was always there");
+    let peers = network.ask(copy, Request::Peers);
+    network.run(Duration::ZERO);
+    assert_eq!(network.answer(copy, peers), Some(&Ok(Response::Peers(Vec::new()))));
 }

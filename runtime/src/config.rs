@@ -47,6 +47,8 @@ pub struct Settings {
     pub interfaces: Vec<String>,
     /// Jobs that run at the same time.
     pub max_concurrent_tasks: u16,
+    /// Whether to run models; a node without relays, and gives the tasks that it takes to others.
+    pub run_models: bool,
 }
 
 impl Settings {

@@ -67,7 +67,8 @@ impl Service {
             |path: PathBuf| Landmark::at(&path).map_err(|source| StartError::Home { path, source });
         let landmarks = [landmark(home.lock_file())?, landmark(store_file)?];
         let listener = bind_api(&effective).await?;
-        let worker = WorkerOptions::own_program(EMBEDDED_MODEL).map_err(StartError::Program)?;
+        let worker = settings.run_models.then(|| WorkerOptions::own_program(EMBEDDED_MODEL)).transpose();
+        let worker = worker.map_err(StartError::Program)?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(io::Error::other(error)))?;
         let info = RunInfo {
@@ -89,7 +90,7 @@ impl Service {
         let (handle, asks) = Handle::new();
         let (state, states) = watch::channel(State::Initializing);
         let clock = SystemClock::start();
-        let models = vec![(worker.model.clone(), worker.kind)];
+        let models = worker.iter().map(|worker| (worker.model.clone(), worker.kind)).collect();
         let config = engine::Config { models, ..settings.engine_config() };
         let node = Node::new(config, key.identity, seed, clock.now(), clock.wall(), saved);
         let world = World {
@@ -99,7 +100,7 @@ impl Service {
                 ..MulticastOptions::default()
             }),
             store,
-            inference: ProcessInference::start(worker),
+            inference: worker.map_or_else(ProcessInference::absent, ProcessInference::start),
             clock,
             journal: Observer { events: EventLog::new(log.clone()), state },
         };

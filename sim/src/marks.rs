@@ -17,7 +17,9 @@ macro_rules! marks {
 }
 
 marks! {
+    ClockDiffers => "clock_differs",
     DialFailed => "dial_failed",
+    IdentityCopied => "identity_copied",
     LinkDown => "link_down",
     LinkRefused => "link_refused",
     LinkUp => "link_up",

@@ -81,6 +81,9 @@ fn overrides(start: &NodeStart) -> Overrides {
     if !start.bootstrap_peers.is_empty() {
         flags.push(("bootstrap_peers", json!(start.bootstrap_peers), "--bootstrap-peer"));
     }
+    if start.no_model {
+        flags.push(("run_models", json!(false), "--no-model"));
+    }
     if !start.interfaces.is_empty() {
         flags.push(("interfaces", json!(start.interfaces), "--interface"));
     }

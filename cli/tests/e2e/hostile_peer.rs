@@ -52,17 +52,23 @@ fn hello() -> Vec<u8> {
     let advert = Advert {
         key: Identity::from_secret(&SECRET).public_key(),
         sequence: 1,
+        incarnation: 1,
         addresses: Vec::new(),
         version: "0".to_owned(),
         max_links: 32,
         slots: 1,
         models: Vec::new(),
         links: Vec::new(),
-        incarnation: 1,
         session_key: [0; 32],
     };
     let advert = SignedAdvert { body: engine::wire::Bytes(advert.encode()), signature: ([0; 32], [0; 32]) };
-    Message::Hello(Box::new(Hello { network: "elsewhere".to_owned(), incarnation: 1, advert })).encode()
+    Message::Hello(Box::new(Hello {
+        network: "elsewhere".to_owned(),
+        incarnation: 1,
+        advert,
+        sent_at: engine::UnixMillis(0),
+    }))
+    .encode()
 }
 
 /// A node still does its work.

@@ -7,6 +7,8 @@ mod bad_input;
 mod crashes;
 mod hostile_peer;
 mod lifecycle;
+mod mesh;
+mod namespaces;
 mod texts;
 mod tour;
 mod world;

@@ -115,6 +115,9 @@ impl Node {
                     self.event(Event::NodeFound { node, address });
                 }
             }
+            discovery::Fact::Copied(address) => {
+                self.event(Event::IdentityCopied { address: Some(address), aside: false });
+            }
             discovery::Fact::Left(node) => {
                 self.peers.handle_left(node);
                 self.event(Event::NodeLost { node });
@@ -204,6 +207,13 @@ impl Node {
 
     fn handle_membership(&mut self, fact: membership::Fact) {
         match fact {
+            membership::Fact::Copied { aside } => {
+                self.event(Event::IdentityCopied { address: None, aside });
+                if aside {
+                    self.discovery.handle_copied();
+                    self.peers.handle_copied();
+                }
+            }
             membership::Fact::Joined(member) => self.event(Event::MemberJoined { member }),
             membership::Fact::Left(member) => {
                 self.event(Event::MemberLeft { member });

@@ -55,6 +55,7 @@ impl Node {
             network: self.config.network.clone(),
             incarnation: self.incarnation,
             advert: self.membership.own_advert().clone(),
+            sent_at: self.wall(),
         };
         self.send(link, &Message::Hello(Box::new(hello)), Priority::Control);
     }
@@ -76,6 +77,11 @@ impl Node {
         let membership = &self.membership;
         let spare = || membership.spare_neighbour();
         self.peers.handle_hello(self.now, link, &introduction, hello.advert, spare, &mut self.rng);
+        let ours = i64::try_from(self.wall().0).unwrap_or(i64::MAX);
+        let ahead_millis = i64::try_from(hello.sent_at.0).unwrap_or(i64::MAX).saturating_sub(ours);
+        if ahead_millis.unsigned_abs() > CLOCK_DIFFERENCE_MILLIS_MAX && self.peers.has_accepted(link) {
+            self.event(Event::ClockDiffers { peer: node, ahead_millis });
+        }
     }
 
     pub(super) fn handle_link_up(&mut self, link: LinkId, peer: NodeId, address: SocketAddr, dialled: bool) {
@@ -267,3 +273,6 @@ impl Node {
         }
     }
 }
+
+/// Clocks that differ by more are worth a word.
+const CLOCK_DIFFERENCE_MILLIS_MAX: u64 = 30_000;

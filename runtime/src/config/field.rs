@@ -172,6 +172,7 @@ pub const FIELDS: &[Field] = &[
         kind: Kind::Integer(1, 256),
         default: || json!(4),
     },
+    Field { key: "run_models", variable: "P2P_AI_RUN_MODELS", kind: Kind::Switch, default: || json!(true) },
     Field { key: "log_level", variable: "P2P_AI_LOG_LEVEL", kind: Kind::Level, default: || json!("INFO") },
     Field { key: "discovery", variable: "P2P_AI_DISCOVERY", kind: Kind::Switch, default: || json!(true) },
     Field { key: "interfaces", variable: "P2P_AI_INTERFACES", kind: Kind::Interfaces, default: || json!([]) },

@@ -80,7 +80,7 @@ fn every_field_can_be_set_by_its_variable_and_in_toml() {
         "interfaces" => fixture.variable(field.variable, "lo, eth0"),
         "network" | "storage_path" => fixture.variable(field.variable, "elsewhere"),
         "log_level" => fixture.variable(field.variable, "debug"),
-        "discovery" => fixture.variable(field.variable, "false"),
+        "discovery" | "run_models" => fixture.variable(field.variable, "false"),
         "network_port" | "api_port" | "max_memory_mb" => fixture.variable(field.variable, "1024"),
         _ => fixture.variable(field.variable, "200"),
     });
@@ -88,7 +88,10 @@ fn every_field_can_be_set_by_its_variable_and_in_toml() {
     let settings = fixture.load().unwrap().settings;
     assert_eq!(settings.bootstrap_peers, vec!["127.0.0.1:9001".parse().unwrap()]);
     assert_eq!(settings.interfaces, vec!["lo", "eth0"]);
-    assert_eq!((settings.network.as_str(), settings.discovery), ("elsewhere", false));
+    assert_eq!(
+        (settings.network.as_str(), settings.discovery, settings.run_models),
+        ("elsewhere", false, false)
+    );
     assert_eq!((settings.log_level, settings.max_peers), (LogLevel::Debug, 7));
     assert_eq!((settings.network_port, settings.api_port, settings.max_memory_mb), (1024, 1024, 1024));
     assert_eq!((settings.max_concurrent_tasks, settings.health_check_interval_secs), (200, 200));

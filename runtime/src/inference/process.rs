@@ -95,6 +95,14 @@ impl ProcessInference {
         Self { model, commands, events, open: BTreeMap::new(), refused: VecDeque::new(), worker }
     }
 
+    /// Runs no worker: whatever job is started ends at once, with an error.
+    pub fn absent() -> Self {
+        let ((commands, _), (_, events)) = (mpsc::channel(1), mpsc::channel(1));
+        let (_, worker) = watch::channel(None);
+        let (open, refused) = (BTreeMap::new(), VecDeque::new());
+        Self { model: String::new(), commands, events, open, refused, worker }
+    }
+
     /// Returns the process id of the worker, while one runs.
     pub fn worker_pid(&self) -> Option<u32> {
         *self.worker.borrow()

@@ -41,6 +41,7 @@ const fn rank(event: &Event) -> (LogLevel, &'static str) {
         Event::StateChanged { .. } => (LogLevel::Info, "lifecycle"),
         Event::MemberJoined { .. } | Event::MemberLeft { .. } => (LogLevel::Info, "membership"),
         Event::NodeFound { .. } | Event::NodeLost { .. } => (LogLevel::Debug, "discovery"),
+        Event::ClockDiffers { .. } | Event::IdentityCopied { .. } => (LogLevel::Warn, "peers"),
         Event::DialFailed { .. } => (LogLevel::Debug, "peers"),
         Event::LinkUp { .. } | Event::LinkDown { .. } => (LogLevel::Info, "peers"),
         Event::LinkRefused { .. } | Event::PeerFault { .. } => (LogLevel::Warn, "peers"),
