@@ -203,7 +203,10 @@ impl Node {
 
     fn handle_membership(&mut self, fact: membership::Fact) {
         match fact {
-            membership::Fact::Joined(member) => self.event(Event::MemberJoined { member }),
+            membership::Fact::Joined(member) => {
+                self.event(Event::MemberJoined { member });
+                self.router.handle_destination_found(self.now, member);
+            }
             membership::Fact::Left(member) => {
                 self.event(Event::MemberLeft { member });
                 let (wall, died) = (self.wall(), self.crashed.remove(&member));
