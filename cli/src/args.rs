@@ -24,6 +24,9 @@ pub(crate) enum Command {
     /// Submit tasks and get their results
     #[command(subcommand)]
     Task(TaskCommand),
+    /// See how messages travel through the mesh
+    #[command(subcommand)]
+    Route(RouteCommand),
     /// Prepare models
     #[command(subcommand)]
     Model(ModelCommand),
@@ -170,6 +173,17 @@ pub(crate) enum ModelCommand {
         /// The file to write
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RouteCommand {
+    /// Show the path to a node, how long each hop takes, and other paths
+    Explain {
+        /// The node's id, or the beginning of it
+        id: String,
+        #[command(flatten)]
+        format: Format,
     },
 }
 

@@ -40,7 +40,12 @@ impl Failure {
 
     pub(crate) fn because(mut self, mut cause: Option<&dyn Error>) -> Self {
         while let Some(error) = cause {
-            self.causes.push(error.to_string());
+            let text = error.to_string();
+            // Some errors say themselves what their cause says.
+            let said = self.causes.last().unwrap_or(&self.message);
+            if !said.ends_with(&text) {
+                self.causes.push(text);
+            }
             cause = error.source();
         }
         self
@@ -94,6 +99,10 @@ mod tests {
             failure.text(false),
             "error: cannot write\n  caused by: the disk\u{fffd}[31m is full\nhint: make room\n"
         );
+        let cause = io::Error::other("the disk is full");
+        let failure = Failure::new("cannot write: the disk is full").because(Some(&cause));
+        assert_eq!(failure.text(false), "error: cannot write: the disk is full\n");
+        let failure = Failure::new("cannot write").because(Some(&cause));
         assert!(failure.text(true).starts_with("\x1b[1;31merror:\x1b[0m cannot write"));
     }
 }

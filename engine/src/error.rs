@@ -1,6 +1,6 @@
 //! What can be wrong, by who is to blame: the user, a peer, the disk, the model.
 
-use crate::ids::TaskId;
+use crate::ids::{NodeId, TaskId};
 use crate::task::TaskKind;
 use core::fmt;
 use core::time::Duration;
@@ -49,6 +49,8 @@ pub enum Rejection {
     NodeNotReady,
     /// The node is on its way out.
     NodeShuttingDown,
+    /// No such node can be reached.
+    NodeUnknown(NodeId),
     /// The queue is full; another try makes sense after the given time.
     QueueFull {
         /// When to try again.
@@ -76,6 +78,7 @@ impl Rejection {
             Self::ModelUnknown(_) => "model_unknown",
             Self::NodeNotReady => "node_not_ready",
             Self::NodeShuttingDown => "node_shutting_down",
+            Self::NodeUnknown(_) => "node_unknown",
             Self::QueueFull { .. } => "queue_full",
             Self::StorageFailed => "storage_failed",
             Self::TaskFinished(_) => "task_finished",
@@ -101,6 +104,7 @@ impl fmt::Display for Rejection {
             }
             Self::NodeNotReady => f.write_str("the node is not ACTIVE yet"),
             Self::NodeShuttingDown => f.write_str("the node is shutting down"),
+            Self::NodeUnknown(id) => write!(f, "Node not found (id: {id})"),
             Self::QueueFull { retry_after } => {
                 write!(f, "the queue is full; try again in {} ms", retry_after.as_millis())
             }

@@ -306,6 +306,21 @@ impl Membership {
         Some(other.unwrap_or(next))
     }
 
+    /// Returns the nodes on the path to a member, the member last, and up to `count` other paths, shortest first, that
+    /// begin with other neighbours.
+    pub(crate) fn paths(&self, member: NodeId, count: usize) -> Option<(Vec<NodeId>, Vec<Vec<NodeId>>)> {
+        if member == self.me {
+            return Some((Vec::new(), Vec::new()));
+        }
+        let path = self.graph.walk(&self.own.links, member)?;
+        let others = self.own.links.iter().filter(|neighbour| Some(*neighbour) != path.first());
+        let mut others: Vec<_> =
+            others.filter_map(|&neighbour| self.graph.walk(&[neighbour], member)).collect();
+        others.sort_by_key(Vec::len);
+        others.truncate(count);
+        Some((path, others))
+    }
+
     /// Returns what a member says of itself, whether or not a path leads to it.
     pub(crate) fn advert(&self, member: NodeId) -> Option<&Advert> {
         self.adverts.get(&member).map(|held| &held.advert)
@@ -643,11 +658,26 @@ mod tests {
             hops
         }
 
+        fn assert_is_path(&self, from: usize, path: &[NodeId]) {
+            let mut at = &self.members[from];
+            for step in path {
+                assert!(at.own.links.contains(step), "a path follows links");
+                at = self.members.iter().find(|member| member.me == *step).unwrap();
+            }
+        }
+
         fn assert_maps_are_true(&self) {
             let distances = self.distances();
             for (a, member) in self.members.iter().enumerate() {
                 for (b, other) in self.members.iter().enumerate() {
                     assert_eq!(member.hops(other.me), distances[a][b], "from {a} to {b}");
+                    let paths = member.paths(other.me, 9);
+                    assert_eq!(paths.is_some(), distances[a][b].is_some(), "from {a} to {b}");
+                    let Some((path, others)) = paths else { continue };
+                    assert_eq!(u32::try_from(path.len()).ok(), distances[a][b], "from {a} to {b}");
+                    for path in others.iter().chain([&path]) {
+                        self.assert_is_path(a, path);
+                    }
                 }
             }
         }

@@ -8,6 +8,7 @@ mod messages;
 #[cfg(feature = "testing")]
 mod mutants;
 mod requests;
+mod routes;
 mod shutdown;
 
 use crate::config::Config;
@@ -36,6 +37,7 @@ use crate::work::Work;
 use crate::writes::{Promise, Writes};
 use core::net::SocketAddr;
 use core::time::Duration;
+use routes::Explanations;
 use serde::{Deserialize, Serialize};
 use shutdown::Leaving;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -54,6 +56,8 @@ pub struct Deadline {
 pub enum Reason {
     /// An announcement, a query or an expiry.
     Discovery,
+    /// A route whose times are being measured.
+    Explanations,
     /// A ping or a verdict.
     Heartbeat,
     /// An advert, or changes to send on.
@@ -119,6 +123,7 @@ pub struct Node {
     waiting: BTreeMap<RequestId, TaskId>,
     /// Requests to cancel, by the task that they cancel.
     cancelling: BTreeSet<RequestId>,
+    explanations: Explanations,
     purge_at: Option<Instant>,
     leaving: Option<Leaving>,
     outputs: VecDeque<Output>,
@@ -181,6 +186,7 @@ impl Node {
             crashed: BTreeSet::new(),
             waiting: BTreeMap::new(),
             cancelling: BTreeSet::new(),
+            explanations: Explanations::default(),
             purge_at: Some(now.after(PURGE_EVERY)),
             leaving: None,
             outputs: VecDeque::new(),
@@ -261,6 +267,7 @@ impl Node {
         }
         let due = [
             (self.discovery.poll_timeout(), Reason::Discovery),
+            (self.explanations.poll_timeout(), Reason::Explanations),
             (self.heartbeat.poll_timeout(), Reason::Heartbeat),
             (self.membership.poll_timeout(), Reason::Membership),
             (self.peers.poll_timeout(), Reason::Peers),

@@ -21,6 +21,8 @@ pub enum Request {
     Members,
     /// Answered with [`Response::Peers`].
     Peers,
+    /// Answered with [`Response::Route`], once the time of each hop is measured.
+    Route(NodeId),
     /// Begins the shutdown; answered with [`Response::ShuttingDown`].
     Shutdown,
     /// Answered with [`Response::Status`].
@@ -48,6 +50,8 @@ pub enum Response {
     Members(Vec<MemberView>),
     /// Who this node has a link to, by id.
     Peers(Vec<PeerView>),
+    /// How a message would travel.
+    Route(Box<RouteView>),
     /// The shutdown has begun.
     ShuttingDown,
     /// How the node is.
@@ -129,6 +133,26 @@ pub struct PeerView {
     /// Time since its last sign of life.
     pub last_heard_millis: u64,
     /// Smoothed heartbeat round trip; `None` before the first.
+    pub round_trip_micros: Option<u64>,
+}
+
+/// How a message would travel to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteView {
+    /// The node.
+    pub destination: NodeId,
+    /// The nodes that a message passes, the destination last; none where that is this node.
+    pub hops: Vec<HopView>,
+    /// Other paths, shortest first, in the same form.
+    pub alternatives: Vec<Vec<NodeId>>,
+}
+
+/// One node on a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HopView {
+    /// The node.
+    pub node_id: NodeId,
+    /// Time that a message took from here to it and back; `None` where no answer came within a second.
     pub round_trip_micros: Option<u64>,
 }
 

@@ -177,6 +177,8 @@ pub enum Payload {
         /// The output, or why there is none.
         result: Result<TaskOutput, InferenceError>,
     },
+    /// Asks for a sign of life of a node that need not be a neighbour; answered with an acknowledgement.
+    Probe,
     /// The worker still has these.
     Renew(Vec<Attempt>),
     /// The worker has begun this.

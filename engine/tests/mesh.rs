@@ -6,10 +6,11 @@
 use engine::error::PeerFault;
 use engine::event::{Event, LinkDownReason, ReassignReason, RefuseReason};
 use engine::identity::Domain;
+use engine::request::HopView;
 use engine::task::{TaskKind, TaskSpec, TaskStatus};
 use engine::testing::{MODEL, Network};
 use engine::wire::{Advert, Beat, Bytes, Hello, Message, SignedAdvert};
-use engine::{Rejection, Request, Response, TaskId};
+use engine::{NodeId, Rejection, Request, Response, TaskId};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -171,6 +172,22 @@ fn a_cancelled_task_says_so_to_all_who_wait() {
 }
 
 #[test]
+fn a_route_is_explained_with_its_times_and_the_other_paths() {
+    let mut network = Network::default();
+    let [from, to, _] = [network.add(|_| {}), network.add(|_| {}), network.add(|_| {})];
+    network.run(SECOND);
+    let [known, own, unknown] =
+        [network.id(to), network.id(from), NodeId([9; 16])].map(|id| network.ask(from, Request::Route(id)));
+    network.run(Duration::from_millis(2));
+    let Some(Ok(Response::Route(route))) = network.answer(from, known) else { panic!("not explained") };
+    assert_eq!(route.hops, vec![HopView { node_id: network.id(to), round_trip_micros: Some(2000) }]);
+    assert_eq!(route.alternatives, vec![vec![network.id(2), network.id(to)]]);
+    let Some(Ok(Response::Route(route))) = network.answer(from, own) else { panic!("not explained") };
+    assert_eq!((route.hops.len(), route.alternatives.len()), (0, 0));
+    assert_eq!(network.answer(from, unknown), Some(&Err(Rejection::NodeUnknown(NodeId([9; 16])))));
+}
+
+#[test]
 fn a_node_leaves_in_order() {
     let mut network = Network::default();
     let [leaver, stayer] = [network.add(|_| {}), network.add(|_| {})];
@@ -227,6 +244,8 @@ fn hello(identity: &engine::Identity) -> Message {
     let advert = Advert {
         key: identity.public_key(),
         sequence: 1,
+        incarnation: 1,
+        session_key: [0; 32],
         addresses: Vec::new(),
         version: "1".to_owned(),
         max_links: 32,

@@ -1,7 +1,8 @@
 //! THE loop: one node, driven over its five ports, in the real world and in the simulated one alike.
 //!
 //! Each turn carries out what the node wants, then waits for one thing to happen and tells the node of it. Selection
-//! is biased: where several things have happened, the order in which the node hears of them is fixed.
+//! is biased: where several things have happened, the order in which the node hears of them is fixed. The timer may
+//! come last, because the node looks at what is due on every input.
 
 use crate::links::Links;
 use crate::ports::{
@@ -145,8 +146,9 @@ where
                 event = self.world.transport.next() => self.transport_input(event),
                 Some(ask) = incoming.asks.recv() => self.requests.input(ask),
                 Some(id) = incoming.drops.recv() => Input::RequestDropped { id },
-                event = self.world.multicast.next() => multicast_input(event),
                 Some(input) = incoming.frames.recv() => input,
+                // After the frames of peers: a flood of packets, which anybody can send, keeps no peer waiting.
+                event = self.world.multicast.next() => multicast_input(event),
                 () = &mut timer => {
                     armed = None;
                     Input::Tick

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -66,7 +66,8 @@ impl Home {
         self.root.join("run/ready.json")
     }
 
-    fn lock_file(&self) -> PathBuf {
+    /// Returns the place of the lock.
+    pub fn lock_file(&self) -> PathBuf {
         self.root.join("run/lock")
     }
 
@@ -147,6 +148,37 @@ impl Home {
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+}
+
+/// A file that must stay where it is while its node runs.
+#[derive(Clone, Debug)]
+pub struct Landmark {
+    path: PathBuf,
+    device_and_inode: (u64, u64),
+}
+
+impl Landmark {
+    /// Notes the file that is there now.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        let metadata = fs::metadata(path)?;
+        Ok(Self { path: path.to_owned(), device_and_inode: (metadata.dev(), metadata.ino()) })
+    }
+
+    /// Returns the file's place.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Tells whether the file was removed, or another one put in its place. One that cannot be looked at still stands.
+    pub fn is_gone(&self) -> bool {
+        match fs::metadata(&self.path) {
+            Ok(metadata) => (metadata.dev(), metadata.ino()) != self.device_and_inode,
+            Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        }
+    }
 }
 
 /// Who holds a home.

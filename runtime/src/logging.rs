@@ -157,7 +157,7 @@ impl<S: tracing::Subscriber> Layer<S> for TracingLayer {
         let component = component.split("::").next().unwrap_or(component);
         self.log.write(&Line {
             level: log_level(*metadata.level()),
-            component,
+            component: visitor.component.as_deref().unwrap_or(component),
             message: &visitor.message,
             fields: visitor.fields,
         });
@@ -167,6 +167,8 @@ impl<S: tracing::Subscriber> Layer<S> for TracingLayer {
 #[derive(Default)]
 struct Fields {
     message: String,
+    /// Where the event names its component itself, as one whose target says too little does.
+    component: Option<String>,
     fields: Map<String, Value>,
 }
 
@@ -174,6 +176,7 @@ impl Fields {
     fn put(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
+            ("component", Value::String(name)) => self.component = Some(name),
             (name, value) => {
                 self.fields.insert(name.to_owned(), value);
             }
@@ -289,6 +292,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(port = 9000, "listening");
             tracing::warn!(target: "yamux::connection", "slow");
+            tracing::warn!(component = "inference-worker", "gone");
         });
         let found: Vec<(Value, Value, Value)> = lines(&path)
             .into_iter()
@@ -298,9 +302,11 @@ mod tests {
             found,
             [
                 (json!("logging"), json!("listening"), json!(9000)),
-                (json!("yamux"), json!("slow"), Value::Null)
+                (json!("yamux"), json!("slow"), Value::Null),
+                (json!("inference-worker"), json!("gone"), Value::Null)
             ]
         );
+        assert!(!std::fs::read_to_string(&path).unwrap().contains("component_"));
     }
 
     #[test]

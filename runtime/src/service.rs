@@ -6,7 +6,7 @@
 use crate::clock::{self, SystemClock};
 use crate::config::{self, ConfigError, Effective, LogLevel, Overrides};
 use crate::driver::{self, Handle, World};
-use crate::home::{self, Home, Lock, LockError, RunInfo};
+use crate::home::{self, Home, Landmark, Lock, LockError, RunInfo};
 use crate::http::{self, Api, ResultReadError, ResultSource, Token};
 use crate::identity::{self, IdentityError, NodeKey};
 use crate::inference::{EMBEDDED_MODEL, ProcessInference, WorkerOptions};
@@ -40,6 +40,9 @@ pub struct Service {
     driver: JoinHandle<u8>,
     api: JoinHandle<()>,
     stop_api: oneshot::Sender<()>,
+    /// Without these nobody finds this node, or what it accepts is not durable.
+    landmarks: [Landmark; 2],
+    warnings: Vec<String>,
     // The last two are held for what their drop does.
     registration: Option<Registration>,
     lock: Lock,
@@ -58,7 +61,11 @@ impl Service {
             &all_addresses(settings.network_port),
             Limits::for_peers(settings.max_peers),
         )?;
-        let (store, saved, results) = RedbStore::open(&settings.storage_path.join(STORE_FILE))?;
+        let store_file = settings.storage_path.join(STORE_FILE);
+        let (store, saved, results) = RedbStore::open(&store_file)?;
+        let landmark =
+            |path: PathBuf| Landmark::at(&path).map_err(|source| StartError::Home { path, source });
+        let landmarks = [landmark(home.lock_file())?, landmark(store_file)?];
         let listener = bind_api(&effective).await?;
         let worker = WorkerOptions::own_program(EMBEDDED_MODEL).map_err(StartError::Program)?;
         let mut seed = [0; 32];
@@ -102,7 +109,22 @@ impl Service {
         let (stop_api, stopped) = oneshot::channel();
         let api = tokio::spawn(http::serve(listener, api, async { drop(stopped.await) }));
         let (home, ready, registration) = (home.clone(), watch::Sender::new(false), register(home));
-        Ok(Self { home, info, handle, states, ready, driver, api, stop_api, log, registration, lock })
+        let warnings = effective.warnings;
+        Ok(Self {
+            home,
+            info,
+            handle,
+            states,
+            ready,
+            driver,
+            api,
+            stop_api,
+            log,
+            landmarks,
+            warnings,
+            registration,
+            lock,
+        })
     }
 
     /// Returns the way to ask the node.
@@ -115,6 +137,11 @@ impl Service {
         &self.info
     }
 
+    /// Returns what the user should know about the configuration.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// Returns whether the readiness file is there, now and later.
     pub fn ready(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()
@@ -122,12 +149,18 @@ impl Service {
 
     /// Lives until the node has stopped; returns the exit status that it asks for.
     pub async fn wait(mut self) -> u8 {
+        let mut uprooted = false;
+        let mut look = tokio::time::interval(LOOK_EVERY);
         let ended = loop {
             tokio::select! {
                 biased;
                 ended = &mut self.driver => break ended,
                 // Its sender lives as long as the driver, which has just not ended.
                 Ok(()) = self.states.changed() => {}
+                _ = look.tick(), if !uprooted => {
+                    uprooted = self.leave_if_uprooted();
+                    continue;
+                }
             }
             let state = *self.states.borrow_and_update();
             self.show(state);
@@ -136,6 +169,7 @@ impl Service {
             tracing::error!(%error, "the node failed");
             1
         });
+        let code = if uprooted { code.max(1) } else { code };
         drop(self.stop_api);
         if let Err(error) = self.api.await {
             tracing::error!(%error, "the control API failed");
@@ -149,6 +183,15 @@ impl Service {
         drop(self.registration);
         drop(self.lock);
         code
+    }
+
+    /// Asks the node to stop where its files were taken away; returns whether that is so.
+    fn leave_if_uprooted(&self) -> bool {
+        let Some(gone) = self.landmarks.iter().find(|landmark| landmark.is_gone()) else { return false };
+        tracing::error!(file = %gone.path().display(), "a file of this node was removed; stopping");
+        let handle = self.handle.clone();
+        tokio::spawn(async move { drop(handle.ask(engine::Request::Shutdown).await) });
+        true
     }
 
     /// Lets the readiness file be there while the node is ACTIVE, and only then.
@@ -352,5 +395,7 @@ fn report(log: &Log, effective: &Effective) {
     });
 }
 
+/// How often a node looks whether its files are still there.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
 const STORE_FILE: &str = "node.redb";
 const API_PORT_TRIES: usize = 100;

@@ -7,6 +7,7 @@ mod node_peers;
 mod node_start;
 mod node_status;
 mod node_stop;
+mod route_explain;
 mod sim_run;
 mod task_cancel;
 mod task_list;
@@ -14,7 +15,7 @@ mod task_result;
 mod task_status;
 mod task_submit;
 
-use crate::args::{Arguments, Command, ModelCommand, NodeCommand, SimCommand, TaskCommand};
+use crate::args::{Arguments, Command, ModelCommand, NodeCommand, RouteCommand, SimCommand, TaskCommand};
 use crate::error::{Failure, Outcome};
 use engine::TaskId;
 use runtime::home::Home;
@@ -42,6 +43,9 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         }
         Command::Task(TaskCommand::Cancel { id }) => block_on(task_cancel::run(&home()?, &id)),
         Command::Model(ModelCommand::Quantize { source, output }) => model_quantize::run(&source, &output),
+        Command::Route(RouteCommand::Explain { id, format }) => {
+            block_on(route_explain::run(&home()?, &id, format))
+        }
         Command::Sim(SimCommand::Run(run)) => sim_run::run(&run),
         Command::Completions { shell } => completions::run(shell),
         Command::InferenceWorker { model } => inference_worker::run(&model),

@@ -36,6 +36,12 @@ fn become_node(home: &Home, start: &NodeStart) -> Outcome {
 async fn live(home: &Home, start: &NodeStart) -> Outcome {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let service = Service::start(home, &overrides(start), !start.detached).await.map_err(explain)?;
+    if start.detached {
+        // Whoever starts it reads this; in the foreground the log says so already.
+        for warning in service.warnings() {
+            output::complain(format!("warning: {}\n", output::plain(warning)).as_bytes())?;
+        }
+    }
     let handle = service.handle();
     let mut ready = service.ready();
     let info = service.info().clone();
@@ -111,13 +117,17 @@ fn start_in_background(home: &Home) -> Outcome {
         .map_err(|error| Failure::new("cannot start the node's process").because(Some(&error)))?;
     match await_ready(home, &mut child)? {
         Start::Active(info) => {
-            said.keep(&home.stderr_file());
+            output::complain(&said.keep(&home.stderr_file()))?;
             output::line(&announcement(&info))?;
             Ok(ExitCode::SUCCESS)
         }
         Start::Ended(status) => {
-            // The child has explained itself as it would have in the foreground.
-            output::complain(&said.read())?;
+            // The child has explained itself as it would have in the foreground, unless it had no room to.
+            let explanation = said.read();
+            if explanation.is_empty() {
+                return Err(unexplained(home, status));
+            }
+            output::complain(&explanation)?;
             let code = status.code().and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0);
             Ok(ExitCode::from(code.unwrap_or(1)))
         }
@@ -133,6 +143,13 @@ fn start_in_background(home: &Home) -> Outcome {
             .hint(format!("see {}", home.log_file().display())))
         }
     }
+}
+
+fn unexplained(home: &Home, status: ExitStatus) -> Failure {
+    Failure::new(format!("the node's process ended before it was ACTIVE ({status})")).hint(format!(
+        "check the space on the disk of {}; p2p-ai-agents node start --foreground may say more",
+        home.root().display()
+    ))
 }
 
 enum Start {
@@ -171,11 +188,13 @@ impl Said {
         Ok(Self { path, file })
     }
 
-    /// Leaves the file for later: a node that lives on says nothing there, unless it panics.
-    fn keep(self, place: &Path) {
+    /// Leaves the file for later, when a node says nothing there unless it panics; returns what it has said so far.
+    fn keep(self, place: &Path) -> Vec<u8> {
+        let text = fs::read(&self.path).unwrap_or_default();
         if fs::rename(&self.path, place).is_err() {
             self.discard();
         }
+        text
     }
 
     fn read(self) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! Starting, stopping, and who may do it.
 
-use crate::world::{World, signal, until};
+use crate::world::{World, run, signal, until};
 use nix::sys::signal::Signal;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -164,4 +164,38 @@ fn probes_tell_that_a_node_is_ready() {
     let ready = probe("/readyz");
     assert!(ready.starts_with("HTTP/1.1 200") && ready.contains("node_ready"), "{ready}");
     until("the readiness file is there", || node.home.ready().map(|_| ()));
+}
+
+#[test]
+fn a_node_whose_files_were_removed_does_not_go_on_out_of_reach() {
+    let world = World::new();
+    let node = world.node("a");
+    node.start();
+    let pid = node.pid().unwrap();
+    std::fs::remove_dir_all(node.home.root().join("data")).unwrap();
+    until("the node has stopped", || node.pid().is_none().then_some(()));
+    let log = std::fs::read_to_string(node.home.log_file()).unwrap();
+    assert!(log.contains("a file of this node was removed"), "{log}");
+
+    node.start();
+    let again = node.pid().unwrap();
+    assert_ne!(pid, again);
+    std::fs::remove_dir_all(node.home.root()).unwrap();
+    until("its process is gone", || {
+        (!std::path::Path::new(&format!("/proc/{again}")).exists()).then_some(())
+    });
+}
+
+#[test]
+fn a_misspelt_variable_is_pointed_out() {
+    let world = World::new();
+    let node = world.node("a");
+    let mut command = node.command(&["node", "start"]);
+    command.env("P2P_AI_MAX_PEARS", "3");
+    let ran = run(command, b"");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(
+        ran.stderr,
+        "warning: unknown environment variable P2P_AI_MAX_PEARS; did you mean P2P_AI_MAX_PEERS?\n"
+    );
 }

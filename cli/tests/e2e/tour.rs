@@ -84,6 +84,24 @@ fn a_node_that_leaves_is_no_longer_listed() {
 }
 
 #[test]
+fn a_route_is_explained() {
+    let world = World::new();
+    let (a, b) = (world.node("a"), world.node("b"));
+    let id_a = a.start();
+    let id_b = b.start();
+    a.await_peers(&[&id_b]);
+    let told = a.run(&["route", "explain", &id_b[..8]]).good();
+    let row = told.lines().nth(1).unwrap_or_default();
+    assert!(row.contains(&id_b) && row.contains(" ms"), "{told}");
+    assert!(told.ends_with("No other path\n"), "{told}");
+    let route = a.json(&["route", "explain", &id_b, "--json"]);
+    assert_eq!(route["hops"][0]["id"], id_b.as_str());
+    assert!(route["hops"][0]["round_trip_us"].as_u64().is_some_and(|micros| micros > 0), "{route}");
+    assert_eq!(a.run(&["route", "explain", &id_a]).good(), "That is this node itself\n");
+    assert!(a.run(&["route", "explain", "zz"]).bad(1).contains("Node not found (id: zz)"));
+}
+
+#[test]
 fn nodes_of_other_networks_stay_apart() {
     let world = World::new();
     let (a, b, c) = (world.node("a"), world.node("b"), world.node("c"));

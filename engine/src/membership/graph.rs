@@ -90,6 +90,26 @@ impl Graph {
         paths[index(number)].map(|path| self.vertices[index(path.first)].id)
     }
 
+    /// Returns the members on a shortest path that begins with one of `neighbours`, the destination last.
+    pub(super) fn walk(&self, neighbours: &[NodeId], id: NodeId) -> Option<Vec<NodeId>> {
+        let paths = self.search(neighbours, None);
+        let mut at = *self.numbers.get(&id)?;
+        let mut walked = vec![id];
+        let mut path = paths[index(at)]?;
+        while path.links > 1 {
+            // Backwards over any edge to where one link less leads, beginning with the same neighbour.
+            let before = |&&other: &&u32| {
+                paths[index(other)]
+                    .is_some_and(|near| near.links + 1 == path.links && near.first == path.first)
+            };
+            at = *self.vertices[index(at)].edges.iter().find(before)?;
+            path = paths[index(at)]?;
+            walked.push(self.vertices[index(at)].id);
+        }
+        walked.reverse();
+        Some(walked)
+    }
+
     /// Finds the shortest paths by breadth-first search, in the order of the neighbours among equals.
     fn search(&self, neighbours: &[NodeId], avoid: Option<NodeId>) -> Vec<Option<Path>> {
         let mut paths = vec![None; self.vertices.len()];

@@ -91,6 +91,7 @@ impl Node {
             busy = true;
             self.handle_tasks(fact);
         }
+        self.settle_explanations();
         busy |= self.dispatch();
         self.work.handle_timeout(now);
         for fact in self.work.poll_facts() {
@@ -385,12 +386,14 @@ impl Node {
         self.router.send(self.now, envelope);
     }
 
-    /// Sends a payload that nobody waits for.
-    pub(super) fn send_once(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) {
+    /// Sends a payload that is not sent again, and returns its message's name.
+    pub(super) fn send_once(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) -> MessageId {
         let envelope = self.envelope(destination, payload, trace);
+        let message = envelope.message;
         if let Some(next) = self.membership.next_hop(destination, None) {
             self.hand_over(next, envelope, Priority::Control);
         }
+        message
     }
 
     /// Sends a payload that nobody waits for and nobody need believe.

@@ -196,7 +196,10 @@ impl Node {
     fn deliver(&mut self, envelope: Envelope) {
         let (message, origin, now) = (envelope.message, envelope.origin, self.now);
         let payload = match Payload::decode(&envelope.payload) {
-            Ok(Payload::Ack(message)) => return self.router.handle_ack(origin, message),
+            Ok(Payload::Ack(message)) => {
+                self.handle_probed(origin, message);
+                return self.router.handle_ack(origin, message);
+            }
             Ok(Payload::Undeliverable { message, .. }) => {
                 return self.router.handle_undeliverable(now, message, &mut self.rng);
             }
@@ -224,7 +227,7 @@ impl Node {
                 }
             }
             Payload::Started(attempt) => self.tasks.handle_renewed(now, origin, attempt, true),
-            Payload::Ack(_) | Payload::Undeliverable { .. } => {}
+            Payload::Ack(_) | Payload::Probe | Payload::Undeliverable { .. } => {}
         }
         self.acknowledge(message, origin);
     }

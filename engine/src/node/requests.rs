@@ -28,6 +28,7 @@ impl Node {
             },
             Request::Members => Ok(Response::Members(self.member_views())),
             Request::Peers => Ok(Response::Peers(self.peer_views())),
+            Request::Route(node) => return self.explain_route(id, node),
             Request::Shutdown => {
                 self.begin_shutdown();
                 Ok(Response::ShuttingDown)
@@ -45,6 +46,7 @@ impl Node {
 
     pub(super) fn handle_request_dropped(&mut self, id: RequestId) {
         self.cancelling.remove(&id);
+        self.explanations.forget(id);
         if let Some(task) = self.waiting.remove(&id)
             && let Some(open) = self.tasks.get_mut(task)
         {

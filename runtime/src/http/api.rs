@@ -8,12 +8,12 @@
 use super::Api;
 use super::auth;
 use super::error::ApiError;
-use super::view::{Members, NewTask, Peers, Readiness, ResultBody, Status, Submitted, Task, Tasks};
+use super::view::{Members, NewTask, Peers, Readiness, ResultBody, Route, Status, Submitted, Task, Tasks};
 use crate::clock;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -31,10 +31,12 @@ pub(super) fn router(api: Api) -> Router {
         .route("/status", get(status))
         .route("/peers", get(peers))
         .route("/members", get(members))
+        .route("/routes/{id}", get(route))
         .route("/tasks", post(submit).get(tasks))
         .route("/tasks/{id}", get(task).delete(cancel))
         .route("/tasks/{id}/result", get(result))
         .route("/shutdown", post(shutdown))
+        .layer(from_fn(take_body))
         .layer(from_fn_with_state(api.clone(), want_token));
     Router::new()
         .route("/healthz", get(async || "alive"))
@@ -48,25 +50,39 @@ pub(super) fn router(api: Api) -> Router {
 
 type Answered<T> = Result<Json<T>, ApiError>;
 
-/// Runs before everything else: who asks, how much they send, how long they may take.
+/// Runs before everything else: who asks, and how long they may take.
 async fn admit(State(api): State<Api>, request: Request, next: Next) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     auth::check_host_and_origin(&parts, api.address)?;
+    let request = Request::from_parts(parts, body);
+    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.map_err(|_| {
+        ApiError::new(StatusCode::GATEWAY_TIMEOUT, "request_timeout", "the node took too long to answer")
+    })
+}
+
+/// Takes a body in as a whole, within its limits of size and time. Comes after [`want_token`]: whoever has no token
+/// has no claim on this node's memory.
+async fn take_body(request: Request, next: Next) -> Result<Response, ApiError> {
+    let too_large = || {
+        let message = format!("the body has more than {BODY_BYTES_MAX} bytes");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+    };
+    let (parts, body) = request.into_parts();
+    // An announced length is refused at once; one that is not announced, when it is reached.
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
     let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect())
         .await
         .map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body took too long"))?
         .map_err(|error| {
             if error.downcast_ref::<LengthLimitError>().is_some() {
-                let message = format!("the body has more than {BODY_BYTES_MAX} bytes");
-                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+                too_large()
             } else {
                 ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", "the body was cut short")
             }
         })?;
-    let request = Request::from_parts(parts, Body::from(body.to_bytes()));
-    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.map_err(|_| {
-        ApiError::new(StatusCode::GATEWAY_TIMEOUT, "request_timeout", "the node took too long to answer")
-    })
+    Ok(next.run(Request::from_parts(parts, Body::from(body.to_bytes()))).await)
 }
 
 async fn want_token(State(api): State<Api>, request: Request, next: Next) -> Result<Response, ApiError> {
@@ -102,6 +118,16 @@ async fn status(State(api): State<Api>) -> Answered<Status> {
 async fn peers(State(api): State<Api>) -> Answered<Peers> {
     match ask(&api, Ask::Peers).await? {
         Reply::Peers(peers) => Ok(Json(Peers { peers: peers.into_iter().map(Into::into).collect() })),
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn route(State(api): State<Api>, Path(id): Path<String>) -> Answered<Route> {
+    let node = id.parse().map_err(|_| {
+        ApiError::new(StatusCode::NOT_FOUND, "node_unknown", format!("Node not found (id: {id})"))
+    })?;
+    match ask(&api, Ask::Route(node)).await? {
+        Reply::Route(route) => Ok(Json((*route).into())),
         other => Err(unexpected(&other)),
     }
 }
@@ -182,8 +208,8 @@ struct Wait {
     wait_seconds: Option<u64>,
 }
 
-async fn task(State(api): State<Api>, Path(id): Path<String>, wait: QueryOf<Wait>) -> Answered<Task> {
-    let id = task_id(&id)?;
+async fn task(State(api): State<Api>, id: TaskPath, wait: QueryOf<Wait>) -> Answered<Task> {
+    let id = task_id(id)?;
     let Query(wait) = wait.map_err(query_malformed)?;
     let wait = wait.wait_seconds.unwrap_or(0);
     if wait > WAIT_SECS_MAX {
@@ -199,12 +225,12 @@ async fn task(State(api): State<Api>, Path(id): Path<String>, wait: QueryOf<Wait
     view(ask(&api, Ask::Task(id)).await?)
 }
 
-async fn cancel(State(api): State<Api>, Path(id): Path<String>) -> Answered<Task> {
-    view(ask(&api, Ask::Cancel(task_id(&id)?)).await?)
+async fn cancel(State(api): State<Api>, id: TaskPath) -> Answered<Task> {
+    view(ask(&api, Ask::Cancel(task_id(id)?)).await?)
 }
 
-async fn result(State(api): State<Api>, Path(id): Path<String>) -> Answered<ResultBody> {
-    let id = task_id(&id)?;
+async fn result(State(api): State<Api>, id: TaskPath) -> Answered<ResultBody> {
+    let id = task_id(id)?;
     let Json(task) = view(ask(&api, Ask::Task(id)).await?)?;
     if task.result.is_none() {
         let message = format!("Task has no result yet (id: {id}, status: {})", task.status);
@@ -262,8 +288,11 @@ fn view(reply: Reply) -> Answered<Task> {
     }
 }
 
+type TaskPath = Result<Path<String>, axum::extract::rejection::PathRejection>;
+
 /// A name that cannot be a task's is the name of no task.
-fn task_id(text: &str) -> Result<TaskId, ApiError> {
+fn task_id(path: TaskPath) -> Result<TaskId, ApiError> {
+    let text = path.map_or_else(|_| "not UTF-8".to_owned(), |Path(text)| text);
     text.to_ascii_lowercase().parse().map_err(|_| {
         let shown: String = text.chars().take(ID_CHARS_SHOWN).collect();
         ApiError::new(StatusCode::NOT_FOUND, "task_not_found", format!("Task not found (id: {shown})"))

@@ -46,6 +46,7 @@ impl From<Rejection> for ApiError {
             Rejection::InputEmpty
             | Rejection::InputTooLong { .. }
             | Rejection::NodeShuttingDown
+            | Rejection::NodeUnknown(_)
             | Rejection::TaskFinished(_)
             | Rejection::TaskNotFound(_)
             | Rejection::TimeoutOutOfRange(_) => error,
@@ -85,6 +86,6 @@ const fn status(rejection: &Rejection) -> StatusCode {
         Rejection::QueueFull { .. } | Rejection::TooManyWaiting => StatusCode::TOO_MANY_REQUESTS,
         Rejection::StorageFailed => StatusCode::INSUFFICIENT_STORAGE,
         Rejection::TaskFinished(_) => StatusCode::CONFLICT,
-        Rejection::TaskNotFound(_) => StatusCode::NOT_FOUND,
+        Rejection::NodeUnknown(_) | Rejection::TaskNotFound(_) => StatusCode::NOT_FOUND,
     }
 }

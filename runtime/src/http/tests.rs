@@ -22,6 +22,7 @@ fn answer(request: &Request) -> Option<Answer> {
         Request::Status => Ok(Response::Status(Box::new(status_view()))),
         Request::Peers => Ok(Response::Peers(Vec::new())),
         Request::Members => Ok(Response::Members(Vec::new())),
+        Request::Route(node) => Err(Rejection::NodeUnknown(*node)),
         Request::Shutdown => Ok(Response::ShuttingDown),
         Request::Task(id) | Request::Cancel(id) if *id == DONE || *id == OPEN => {
             Ok(Response::Task(Box::new(task_view(*id))))
@@ -311,6 +312,25 @@ async fn bad_tasks_are_refused_with_the_reason() {
 }
 
 #[tokio::test]
+async fn no_body_is_awaited_from_whom_it_is_not_wanted() {
+    let server = Server::start().await;
+    let port = server.address.port();
+    for (authorization, bytes, expected) in
+        [("", 1 << 20, "HTTP/1.1 401"), (AUTHORIZED, api::BODY_BYTES_MAX + 1, "HTTP/1.1 413")]
+    {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let head = format!(
+            "POST /api/v1/tasks HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{authorization}Content-Length: {bytes}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        let answered = tokio::time::timeout(Duration::from_secs(5), stream.read_exact(&mut answer)).await;
+        answered.expect("before the body came").unwrap();
+        assert_eq!(str::from_utf8(&answer), Ok(expected));
+    }
+}
+
+#[tokio::test]
 async fn what_does_not_exist_is_said_to() {
     let server = Server::start().await;
     let unknown = TaskId([9; 16]).to_string();
@@ -319,6 +339,7 @@ async fn what_does_not_exist_is_said_to() {
         cases.push((format!("/api/v1/tasks/{unknown}{suffix}"), 404, "task_not_found"));
         cases.push((format!("/api/v1/tasks/no-such-id{suffix}"), 404, "task_not_found"));
     }
+    cases.push(("/api/v1/tasks/%ff/result".to_owned(), 404, "task_not_found"));
     cases.push(("/api/v1/tasks?limit=0".to_owned(), 400, "limit_out_of_range"));
     cases.push(("/api/v1/tasks?limit=x".to_owned(), 400, "query_malformed"));
     cases.push(("/api/v1/shutdown".to_owned(), 405, "method_not_allowed"));

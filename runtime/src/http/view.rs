@@ -2,7 +2,7 @@
 
 use engine::heartbeat::Liveness;
 use engine::lifecycle::State;
-use engine::request::{MemberView, ModelView, PeerView, StatusView, TaskView};
+use engine::request::{HopView, MemberView, ModelView, PeerView, RouteView, StatusView, TaskView};
 use engine::task::{Outcome, ResultSummary, TaskKind, TaskOutput, TaskResult, TaskStatus};
 use engine::{NodeId, TaskId, TraceId};
 use serde::{Deserialize, Serialize};
@@ -147,6 +147,26 @@ pub struct Peer {
 pub struct Members {
     /// The members, by id.
     pub members: Vec<Member>,
+}
+
+/// How a message would travel to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The node.
+    pub destination: NodeId,
+    /// The nodes that a message passes, the destination last; none where that is the node asked.
+    pub hops: Vec<Hop>,
+    /// Other paths, shortest first, in the same form.
+    pub alternatives: Vec<Vec<NodeId>>,
+}
+
+/// One node on a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hop {
+    /// The node.
+    pub id: NodeId,
+    /// Time that a message took to it and back; absent where no answer came within a second.
+    pub round_trip_us: Option<u64>,
 }
 
 /// A node known to exist.
@@ -335,6 +355,17 @@ impl From<MemberView> for Member {
             version: view.version,
             hops: view.hops,
             links: view.links,
+        }
+    }
+}
+
+impl From<RouteView> for Route {
+    fn from(view: RouteView) -> Self {
+        let hop = |hop: HopView| Hop { id: hop.node_id, round_trip_us: hop.round_trip_micros };
+        Self {
+            destination: view.destination,
+            hops: view.hops.into_iter().map(hop).collect(),
+            alternatives: view.alternatives,
         }
     }
 }

@@ -1,0 +1,91 @@
+//! How a message would travel: the path, how long each hop takes, and what other paths there are.
+//!
+//! The map gives the paths. The times are measured: each node on the path is asked for a sign of life, and what lies
+//! between two answers is what the hop between them takes.
+
+use super::Node;
+use crate::error::Rejection;
+use crate::ids::{MessageId, NodeId, RequestId, TraceId};
+use crate::request::{HopView, Response, RouteView};
+use crate::time::{Instant, micros};
+use crate::wire::Payload;
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+/// Routes that users asked about and whose times are being measured.
+#[derive(Debug, Default)]
+pub(super) struct Explanations {
+    open: BTreeMap<RequestId, Explanation>,
+}
+
+#[derive(Debug)]
+struct Explanation {
+    view: RouteView,
+    /// The questions on their way, and the hop that each is for.
+    asked: BTreeMap<MessageId, usize>,
+    begun: Instant,
+}
+
+impl Explanations {
+    /// Returns when an explanation is due, measured or not.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.open.values().map(|explanation| explanation.begun.after(PATIENCE)).min()
+    }
+
+    pub(super) fn forget(&mut self, request: RequestId) {
+        self.open.remove(&request);
+    }
+}
+
+impl Node {
+    /// Begins to explain the way to a member; answers at once where there is nothing to measure.
+    pub(super) fn explain_route(&mut self, request: RequestId, destination: NodeId) {
+        if self.explanations.open.len() >= EXPLANATIONS_MAX {
+            return self.reply(request, Err(Rejection::TooManyWaiting));
+        }
+        let Some((path, alternatives)) = self.membership.paths(destination, ALTERNATIVES_MAX) else {
+            return self.reply(request, Err(Rejection::NodeUnknown(destination)));
+        };
+        let mut asked = BTreeMap::new();
+        for (hop, &node) in path.iter().enumerate() {
+            let probe = self.send_once(node, &Payload::Probe, TraceId([0; 16]));
+            asked.insert(probe, hop);
+        }
+        let hops = path.into_iter().map(|node_id| HopView { node_id, round_trip_micros: None }).collect();
+        let view = RouteView { destination, hops, alternatives };
+        self.explanations.open.insert(request, Explanation { view, asked, begun: self.now });
+    }
+
+    /// Takes note that a node on a path gave a sign of life.
+    pub(super) fn handle_probed(&mut self, from: NodeId, probe: MessageId) {
+        for Explanation { view, asked, begun } in self.explanations.open.values_mut() {
+            let asked_hop = asked.get(&probe).copied().and_then(|hop| view.hops.get_mut(hop));
+            if let Some(hop) = asked_hop.filter(|hop| hop.node_id == from) {
+                hop.round_trip_micros = Some(micros(self.now.since(*begun)));
+                asked.remove(&probe);
+            }
+        }
+    }
+
+    /// Answers what is measured, or has been waited for long enough.
+    pub(super) fn settle_explanations(&mut self) {
+        let now = self.now;
+        let is_done = |explanation: &Explanation| {
+            explanation.asked.is_empty() || now >= explanation.begun.after(PATIENCE)
+        };
+        let open = core::mem::take(&mut self.explanations.open);
+        let (done, open): (Vec<_>, Vec<_>) =
+            open.into_iter().partition(|(_, explanation)| is_done(explanation));
+        self.explanations.open = open.into_iter().collect();
+        for (request, explanation) in done {
+            self.reply(request, Ok(Response::Route(Box::new(explanation.view))));
+        }
+    }
+}
+
+/// Routes explained at the same time.
+const EXPLANATIONS_MAX: usize = 16;
+/// Other paths that are told.
+const ALTERNATIVES_MAX: usize = 3;
+/// How long a node on the path may take to answer.
+const PATIENCE: Duration = Duration::from_secs(1);
