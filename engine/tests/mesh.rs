@@ -252,8 +252,6 @@ fn hello(identity: &engine::Identity) -> Message {
         slots: 0,
         models: Vec::new(),
         links: Vec::new(),
-        incarnation: 1,
-        session_key: [0; 32],
     };
     let body = advert.encode();
     let signature = identity.sign(Domain::Advert, &body);
