@@ -114,6 +114,16 @@ impl Router {
         self.handle_timeout(now);
     }
 
+    /// Sends again what could not be handed to anybody while there was no path to a node.
+    pub(crate) fn handle_destination_found(&mut self, now: Instant, destination: NodeId) {
+        let stuck = |sent: &&Sent| sent.envelope.destination == destination && sent.first_hop.is_none();
+        let messages: Vec<MessageId> =
+            self.sent.values().filter(stuck).map(|sent| sent.envelope.message).collect();
+        for message in messages {
+            self.hasten(message, now);
+        }
+    }
+
     /// Gives up what was for a node that is gone.
     pub(crate) fn handle_destination_lost(&mut self, destination: NodeId) {
         let for_it = |sent: &&Sent| sent.envelope.destination == destination;
@@ -322,6 +332,23 @@ mod tests {
         assert_eq!(retries(&router.poll_facts()), vec![Some((1, Some(NodeId([3; 16]))))]);
         router.handle_destination_lost(OTHER);
         assert_eq!(retries(&router.poll_facts()), vec![None]);
+    }
+
+    #[test]
+    fn a_message_for_which_there_was_no_path_goes_as_soon_as_there_is_one() {
+        let mut router = Router::default();
+        router.send(at(0), envelope(OTHER, TTL));
+        router.poll_facts();
+        router.handle_destination_found(at(1), ME);
+        router.handle_timeout(at(1));
+        assert_eq!(router.poll_facts(), vec![]);
+        router.handle_destination_found(at(1), OTHER);
+        router.handle_timeout(at(1));
+        assert_eq!(retries(&router.poll_facts()), vec![Some((1, None))]);
+        router.handle_transmitted(MessageId([7; 16]), NodeId([3; 16]));
+        router.handle_destination_found(at(2), OTHER);
+        router.handle_timeout(at(2));
+        assert_eq!(router.poll_facts(), vec![], "it is on its way");
     }
 
     #[test]

@@ -43,9 +43,9 @@ fn submit(network: &mut Network, place: usize, input: &str) -> TaskId {
 }
 
 fn completed(network: &Network, place: usize) -> Vec<TaskId> {
-    let event = |event: &Event| match event {
-        Event::TaskFinished { task, status: TaskStatus::Completed, .. } => Some(*task),
-        _ => None,
+    let event = |event: &Event| {
+        let Event::TaskFinished { task, status: TaskStatus::Completed, .. } = event else { return None };
+        Some(*task)
     };
     network.events(place).iter().filter_map(event).collect()
 }
@@ -94,7 +94,7 @@ fn what_passes_a_relay_shows_nothing_of_the_work_and_its_outcome() {
     let output: Vec<u8> = SECRET.bytes().take(4).flat_map(|byte| f32::from(byte).to_le_bytes()).collect();
     let mut kinds = [0; 3];
     for frame in network.frames() {
-        assert!(!shows(&frame.bytes, SECRET[..12].as_bytes()) && !shows(&frame.bytes, &output));
+        assert!(!shows(&frame.bytes, &SECRET.as_bytes()[..12]) && !shows(&frame.bytes, &output));
         let Ok(Message::Routed(envelope)) = Message::decode(&frame.bytes) else { continue };
         match envelope.seal {
             Seal::First { .. } => kinds[0] += 1,
@@ -125,8 +125,7 @@ fn a_restart_of_either_end_heals_within_seconds() {
         let amid = run_until(&mut network, 0, 2);
         submit(&mut network, 0, "after");
         let after = run_until(&mut network, 0, 3);
-        // A message that cannot be opened yet is sent again after five seconds.
-        assert!(amid < SECOND * 6 && after < SECOND, "place {restarted}: {amid:?}, {after:?}");
+        assert!(amid < SECOND && after < SECOND, "place {restarted}: {amid:?}, {after:?}");
     }
 }
 

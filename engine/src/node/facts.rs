@@ -214,7 +214,10 @@ impl Node {
                     self.peers.handle_copied();
                 }
             }
-            membership::Fact::Joined(member) => self.event(Event::MemberJoined { member }),
+            membership::Fact::Joined(member) => {
+                self.event(Event::MemberJoined { member });
+                self.router.handle_destination_found(self.now, member);
+            }
             membership::Fact::Left(member) => {
                 self.event(Event::MemberLeft { member });
                 let (wall, died) = (self.wall(), self.crashed.remove(&member));

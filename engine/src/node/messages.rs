@@ -154,12 +154,17 @@ impl Node {
             return if envelope.origin == peer || hint() { Ok(()) } else { Err(DropReason::Unauthentic) };
         }
         let Some(contact) = self.contact(envelope.origin) else { return Err(DropReason::Unauthentic) };
+        let (message, trace) = (envelope.message, envelope.trace);
+        let first = matches!(envelope.seal, Seal::First { .. });
         let opened = self.sessions.open(self.now, &contact, envelope, &mut self.rng);
-        if opened == Err(DropReason::SessionLost)
-            && self.sessions.handle_lost(self.now, &contact, &mut self.rng)
-        {
-            let (message, reason) = (envelope.message, DropReason::SessionLost);
-            self.send_once(contact.node, &Payload::Undeliverable { message, reason }, envelope.trace);
+        let notice = Payload::Undeliverable { message, reason: DropReason::SessionLost };
+        match opened {
+            // Where one of the two has just restarted, the other's advert may have yet to arrive.
+            Err(DropReason::Unauthentic) if first => self.send_hint(contact.node, &notice, trace),
+            Err(DropReason::SessionLost) if self.sessions.handle_lost(self.now, &contact, &mut self.rng) => {
+                self.send_once(contact.node, &notice, trace);
+            }
+            Ok(()) | Err(_) => {}
         }
         opened
     }
