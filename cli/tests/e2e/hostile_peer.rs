@@ -54,6 +54,7 @@ fn hello() -> Vec<u8> {
         sequence: 1,
         addresses: Vec::new(),
         version: "0".to_owned(),
+        max_links: 32,
         slots: 1,
         models: Vec::new(),
         links: Vec::new(),
