@@ -5,8 +5,9 @@ use crate::client::Client;
 use crate::error::Failure;
 use crate::output;
 use engine::TaskId;
+use engine::task::TaskStatus;
 use runtime::home::Home;
-use runtime::http::view::{OutputBody, ResultBody};
+use runtime::http::view::{OutputBody, ResultBody, Summary};
 
 pub(super) async fn run(home: &Home, id: &str, format: ResultFormat, json: bool) -> Result<(), Failure> {
     let id = super::task_id(id)?;
@@ -41,8 +42,7 @@ fn properties(result: &ResultBody) -> Vec<(&'static str, String)> {
     rows.extend(result.worker.map(|worker| ("Worker", worker.to_string())));
     rows.push(("Execution", format!("{:.1} ms", result.summary.execution_ms)));
     rows.push(("Completed", result.summary.completed_at.clone()));
-    let error = result.summary.error.as_ref();
-    rows.extend(error.map(|error| ("Reason", format!("{} ({})", error.message, error.code))));
+    rows.extend(reason(result.status, &result.summary).map(|reason| ("Reason", reason)));
     match &result.output {
         Some(OutputBody::Embedding { vector, tokens }) => {
             let first: Vec<String> = vector.iter().take(SHOWN).map(|number| format!("{number:.4}")).collect();
@@ -60,6 +60,17 @@ fn properties(result: &ResultBody) -> Vec<(&'static str, String)> {
         None => {}
     }
     rows
+}
+
+/// Says why a task ended without an output.
+pub(super) fn reason(status: TaskStatus, summary: &Summary) -> Option<String> {
+    match &summary.error {
+        Some(error) => Some(format!("{} ({})", error.message, error.code)),
+        None if status == TaskStatus::Timeout => {
+            Some("it was not done in its time; --timeout SECONDS gives a task more".to_owned())
+        }
+        None => None,
+    }
 }
 
 /// Components of a vector that a person is shown.

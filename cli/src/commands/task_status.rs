@@ -1,5 +1,6 @@
 //! `task status ID`: how a task stands.
 
+use super::task_result;
 use crate::args::Format;
 use crate::client::Client;
 use crate::error::Failure;
@@ -36,9 +37,7 @@ fn properties(task: &Task) -> Vec<(&'static str, String)> {
         rows.push(("Completed", result.completed_at.clone()));
         rows.push(("Expires", result.expires_at.clone()));
         rows.push(("Size", format!("{} bytes", result.output_bytes)));
-        rows.extend(
-            result.error.as_ref().map(|error| ("Reason", format!("{} ({})", error.message, error.code))),
-        );
+        rows.extend(task_result::reason(task.status, result).map(|reason| ("Reason", reason)));
     }
     rows
 }
