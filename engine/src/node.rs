@@ -30,6 +30,7 @@ use crate::scheduler::Scheduler;
 use crate::task::TaskKind;
 use crate::tasks::{Limits, Tasks};
 use crate::time::{Instant, UnixMillis, micros};
+use crate::troubles::Troubles;
 use crate::wire::{Advert, Message};
 use crate::work::Work;
 use crate::writes::{Promise, Writes};
@@ -117,6 +118,7 @@ pub struct Node {
     cancelling: BTreeSet<RequestId>,
     purge_at: Option<Instant>,
     leaving: Option<Leaving>,
+    troubles: Troubles,
     outputs: VecDeque<Output>,
 }
 
@@ -175,6 +177,7 @@ impl Node {
             cancelling: BTreeSet::new(),
             purge_at: Some(now.after(PURGE_EVERY)),
             leaving: None,
+            troubles: Troubles::default(),
             outputs: VecDeque::new(),
             config,
             identity,
@@ -284,6 +287,7 @@ impl Node {
     }
 
     fn event(&mut self, event: Event) {
+        self.troubles.handle_event(self.now, &event);
         self.outputs.push_back(Output::Event(event));
     }
 

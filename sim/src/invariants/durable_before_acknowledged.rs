@@ -71,9 +71,11 @@ impl Invariant for DurableBeforeAcknowledged {
                 Response::Submitted(task) => self.accepted(node, *task, "a user was told the acceptance"),
                 Response::Task(view) => self.shown(node, view),
                 Response::Tasks { tasks, .. } => tasks.iter().try_for_each(|view| self.shown(node, view)),
-                Response::Members(_) | Response::Peers(_) | Response::ShuttingDown | Response::Status(_) => {
-                    Ok(())
-                }
+                Response::Diagnosis(_)
+                | Response::Members(_)
+                | Response::Peers(_)
+                | Response::ShuttingDown
+                | Response::Status(_) => Ok(()),
             },
             Fact::Output(Output::Event(Event::TaskAccepted { task, .. })) => {
                 self.accepted(node, *task, "an event told the acceptance")
