@@ -202,6 +202,16 @@ impl Discovery {
         core::mem::take(&mut self.facts)
     }
 
+    /// Returns how many other nodes are heard.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns the node that announces itself at an address.
+    pub(crate) fn node_at(&self, address: SocketAddr) -> Option<NodeId> {
+        self.entries.iter().find(|(_, entry)| entry.addresses.contains(&address)).map(|(&node, _)| node)
+    }
+
     fn restart(&mut self, now: Instant, rng: &mut Rng) {
         self.announced = 0;
         self.queries = 0;

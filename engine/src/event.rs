@@ -266,7 +266,7 @@ pub enum RefuseReason {
     Duplicate,
     /// It has as many peers as it may.
     Full,
-    /// Of two running nodes with one key it is the one that started later, or is linked to the other.
+    /// Another running node holds the peer's key, and is the one to keep.
     IdentityCopied,
     /// The peer is at an address that is not of a local network.
     NotLocal,
@@ -278,6 +278,8 @@ pub enum RefuseReason {
     SameIdentity,
     /// It is on its way out.
     ShuttingDown,
+    /// Another running node holds its key, and it gives way to that one.
+    StandsAside,
 }
 
 /// Why a routed message ended on its way.

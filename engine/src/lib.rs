@@ -59,6 +59,7 @@ mod tasks;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
+pub mod troubles;
 pub mod wire;
 mod work;
 mod writes;

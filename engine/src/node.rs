@@ -32,6 +32,7 @@ use crate::session::Sessions;
 use crate::task::TaskKind;
 use crate::tasks::{Limits, Tasks};
 use crate::time::{Instant, UnixMillis, micros};
+use crate::troubles::Troubles;
 use crate::wire::{Advert, Message};
 use crate::work::Work;
 use crate::writes::{Promise, Writes};
@@ -126,6 +127,7 @@ pub struct Node {
     explanations: Explanations,
     purge_at: Option<Instant>,
     leaving: Option<Leaving>,
+    troubles: Troubles,
     outputs: VecDeque<Output>,
 }
 
@@ -189,6 +191,7 @@ impl Node {
             explanations: Explanations::default(),
             purge_at: Some(now.after(PURGE_EVERY)),
             leaving: None,
+            troubles: Troubles::default(),
             outputs: VecDeque::new(),
             config,
             identity,
@@ -300,6 +303,7 @@ impl Node {
     }
 
     fn event(&mut self, event: Event) {
+        self.troubles.handle_event(self.now, &event);
         self.outputs.push_back(Output::Event(event));
     }
 

@@ -174,7 +174,7 @@ impl Peers {
         self.accepting = false;
         self.aside = true;
         for link in self.links.keys().copied().collect::<Vec<_>>() {
-            self.refuse(link, RefuseReason::IdentityCopied);
+            self.refuse(link, RefuseReason::StandsAside);
         }
     }
 
@@ -492,7 +492,7 @@ impl Peers {
     }
 
     fn why_closed(&self) -> RefuseReason {
-        if self.aside { RefuseReason::IdentityCopied } else { RefuseReason::ShuttingDown }
+        if self.aside { RefuseReason::StandsAside } else { RefuseReason::ShuttingDown }
     }
 
     /// Decides between two links to the same node.
@@ -591,7 +591,8 @@ fn is_lasting(reason: RefuseReason) -> bool {
         RefuseReason::Duplicate
         | RefuseReason::Full
         | RefuseReason::IdentityCopied
-        | RefuseReason::ShuttingDown => false,
+        | RefuseReason::ShuttingDown
+        | RefuseReason::StandsAside => false,
     }
 }
 

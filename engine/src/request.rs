@@ -6,6 +6,7 @@ use crate::ids::{NodeId, TaskId};
 use crate::lifecycle::State;
 use crate::task::{ResultSummary, TaskKind, TaskSpec, TaskStatus};
 use crate::time::UnixMillis;
+use crate::troubles::Trouble;
 use core::net::SocketAddr;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ pub enum Request {
     AwaitTask(TaskId),
     /// Ends an open task as CANCELLED; answered with [`Response::Task`] once that is durable.
     Cancel(TaskId),
+    /// Answered with [`Response::Diagnosis`].
+    Diagnosis,
     /// Answered with [`Response::Members`].
     Members,
     /// Answered with [`Response::Peers`].
@@ -46,6 +49,8 @@ pub type Answer = Result<Response, Rejection>;
 /// A good answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Response {
+    /// What goes wrong between this node and others.
+    Diagnosis(DiagnosisView),
     /// Who exists, this node included, by id.
     Members(Vec<MemberView>),
     /// Who this node has a link to, by id.
@@ -98,6 +103,15 @@ pub struct StatusView {
     pub models: Vec<ModelView>,
     /// The wall clock.
     pub timestamp: UnixMillis,
+}
+
+/// What goes wrong between a node and others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiagnosisView {
+    /// Nodes of its network that it hears by mDNS.
+    pub heard: u32,
+    /// What went wrong lately, and how many milliseconds ago it was last seen.
+    pub troubles: Vec<(u64, Trouble)>,
 }
 
 /// A model that a node can run.

@@ -8,12 +8,15 @@ use crate::lifecycle::State;
 use crate::output::Output;
 use crate::record::Record;
 use crate::request::{
-    Answer, LIST_MAX, MemberView, ModelView, PeerView, Request, Response, StatusView, TIMEOUT_RANGE, TaskView,
+    Answer, DiagnosisView, LIST_MAX, MemberView, ModelView, PeerView, Request, Response, StatusView,
+    TIMEOUT_RANGE, TaskView,
 };
 use crate::task::{ResultSummary, StoredTask, TaskKind, TaskResult, TaskSpec, TaskStatus};
 use crate::tasks::{Open, preview};
 use crate::time::micros;
+use crate::troubles::Trouble;
 use crate::writes::Promise;
+use core::net::SocketAddr;
 
 impl Node {
     pub(super) fn handle_request(&mut self, id: RequestId, request: Request) {
@@ -26,6 +29,7 @@ impl Node {
                 Some(answer) => answer,
                 None => return,
             },
+            Request::Diagnosis => Ok(Response::Diagnosis(self.diagnosis_view())),
             Request::Members => Ok(Response::Members(self.member_views())),
             Request::Peers => Ok(Response::Peers(self.peer_views())),
             Request::Route(node) => return self.explain_route(id, node),
@@ -229,6 +233,24 @@ impl Node {
             results: count(self.results.len()),
             models: models.collect(),
             timestamp: self.wall(),
+        }
+    }
+
+    fn diagnosis_view(&self) -> DiagnosisView {
+        // Nobody misses an address at which no node is said to be, or one that is reached another way.
+        let is_missed = |address: &SocketAddr| match self.discovery.node_at(*address) {
+            Some(node) => self.membership.hops(node).is_none(),
+            None => self.config.bootstrap_peers.contains(address),
+        };
+        let troubles = self.troubles.recent(self.now).filter(|(_, trouble)| match trouble {
+            Trouble::DialFailed { address, .. } => is_missed(address),
+            Trouble::ClockDiffers { .. } | Trouble::IdentityCopied { .. } | Trouble::LinkRefused { .. } => {
+                true
+            }
+        });
+        DiagnosisView {
+            heard: u32::try_from(self.discovery.len()).unwrap_or(u32::MAX),
+            troubles: troubles.map(|(age, trouble)| (micros(age) / 1000, *trouble)).collect(),
         }
     }
 

@@ -8,7 +8,9 @@
 use super::Api;
 use super::auth;
 use super::error::ApiError;
-use super::view::{Members, NewTask, Peers, Readiness, ResultBody, Route, Status, Submitted, Task, Tasks};
+use super::view::{
+    Diagnosis, Members, NewTask, Peers, Readiness, ResultBody, Route, Status, Submitted, Task, Tasks,
+};
 use crate::clock;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Path, Query, Request, State};
@@ -32,6 +34,7 @@ pub(super) fn router(api: Api) -> Router {
         .route("/peers", get(peers))
         .route("/members", get(members))
         .route("/routes/{id}", get(route))
+        .route("/diagnosis", get(diagnosis))
         .route("/tasks", post(submit).get(tasks))
         .route("/tasks/{id}", get(task).delete(cancel))
         .route("/tasks/{id}/result", get(result))
@@ -137,6 +140,13 @@ async fn members(State(api): State<Api>) -> Answered<Members> {
         Reply::Members(members) => {
             Ok(Json(Members { members: members.into_iter().map(Into::into).collect() }))
         }
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn diagnosis(State(api): State<Api>) -> Answered<Diagnosis> {
+    match ask(&api, Ask::Diagnosis).await? {
+        Reply::Diagnosis(view) => Ok(Json(Diagnosis::from(view))),
         other => Err(unexpected(&other)),
     }
 }

@@ -2,8 +2,11 @@
 
 use engine::heartbeat::Liveness;
 use engine::lifecycle::State;
-use engine::request::{HopView, MemberView, ModelView, PeerView, RouteView, StatusView, TaskView};
+use engine::request::{
+    DiagnosisView, HopView, MemberView, ModelView, PeerView, RouteView, StatusView, TaskView,
+};
 use engine::task::{Outcome, ResultSummary, TaskKind, TaskOutput, TaskResult, TaskStatus};
+use engine::troubles::Trouble;
 use engine::{NodeId, TaskId, TraceId};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -107,6 +110,25 @@ pub struct Model {
     pub kind: TaskKind,
     /// Whether it is loaded.
     pub ready: bool,
+}
+
+/// What goes wrong between this node and others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// Nodes of the network that it hears by mDNS.
+    pub heard: u32,
+    /// What went wrong lately.
+    pub troubles: Vec<RecentTrouble>,
+}
+
+/// Something that went wrong lately.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecentTrouble {
+    /// Time since it was last seen.
+    pub age_ms: u64,
+    /// What it is.
+    #[serde(flatten)]
+    pub trouble: Trouble,
 }
 
 /// The nodes that this node has links to.
@@ -327,6 +349,13 @@ impl From<StatusView> for Status {
 impl From<ModelView> for Model {
     fn from(view: ModelView) -> Self {
         Self { name: view.name, kind: view.kind, ready: view.ready }
+    }
+}
+
+impl From<DiagnosisView> for Diagnosis {
+    fn from(view: DiagnosisView) -> Self {
+        let recent = |(age_ms, trouble)| RecentTrouble { age_ms, trouble };
+        Self { heard: view.heard, troubles: view.troubles.into_iter().map(recent).collect() }
     }
 }
 

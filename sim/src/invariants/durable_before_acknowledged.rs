@@ -71,7 +71,8 @@ impl Invariant for DurableBeforeAcknowledged {
                 Response::Submitted(task) => self.accepted(node, *task, "a user was told the acceptance"),
                 Response::Task(view) => self.shown(node, view),
                 Response::Tasks { tasks, .. } => tasks.iter().try_for_each(|view| self.shown(node, view)),
-                Response::Members(_)
+                Response::Diagnosis(_)
+                | Response::Members(_)
                 | Response::Peers(_)
                 | Response::Route(_)
                 | Response::ShuttingDown

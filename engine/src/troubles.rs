@@ -1,0 +1,187 @@
+//! What went wrong between this node and others, and may be for a person to put right.
+//!
+//! An observer of events: it keeps the latest of each kind and party for as long as it may still be true, within a
+//! fixed bound, and forgets what has been made good. Nothing in the node rests on it.
+
+use crate::event::{Event, RefuseReason};
+use crate::ids::NodeId;
+use crate::input::DialError;
+use crate::time::Instant;
+use core::net::SocketAddr;
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+
+/// One thing that went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "trouble", rename_all = "snake_case")]
+pub enum Trouble {
+    /// The clock of a peer and this node's differ greatly.
+    ClockDiffers {
+        /// The peer.
+        peer: NodeId,
+        /// How far its clock is ahead, in milliseconds.
+        ahead_millis: i64,
+    },
+    /// A node that is said to be there cannot be dialled.
+    DialFailed {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        error: DialError,
+    },
+    /// Another running node holds this node's key.
+    IdentityCopied {
+        /// Where it announces itself, where that was heard.
+        address: Option<SocketAddr>,
+        /// Whether this node has cut itself off from the mesh for it, until it is restarted.
+        aside: bool,
+    },
+    /// A link was turned down for a reason that lasts.
+    LinkRefused {
+        /// Who is at the other end.
+        peer: NodeId,
+        /// Why.
+        reason: RefuseReason,
+        /// Whether this node refused.
+        by_us: bool,
+    },
+}
+
+impl Trouble {
+    fn of(event: &Event) -> Option<Self> {
+        #[allow(
+            clippy::wildcard_enum_match_arm,
+            reason = "most events are no trouble, and new ones mostly neither"
+        )]
+        match *event {
+            Event::ClockDiffers { peer, ahead_millis } => Some(Self::ClockDiffers { peer, ahead_millis }),
+            Event::DialFailed { address, error } => Some(Self::DialFailed { address, error }),
+            Event::IdentityCopied { address, aside } => Some(Self::IdentityCopied { address, aside }),
+            Event::LinkRefused { peer, reason, by_us } => {
+                lasts(reason).then_some(Self::LinkRefused { peer, reason, by_us })
+            }
+            _ => None,
+        }
+    }
+
+    /// Tells whether this is a newer account of the same matter.
+    fn succeeds(&self, older: &Self) -> bool {
+        match (self, older) {
+            (Self::ClockDiffers { peer, .. }, Self::ClockDiffers { peer: before, .. })
+            | (Self::LinkRefused { peer, .. }, Self::LinkRefused { peer: before, .. }) => peer == before,
+            (Self::DialFailed { address, .. }, Self::DialFailed { address: before, .. }) => address == before,
+            // One that gave way has more to say than that there is another.
+            (Self::IdentityCopied { aside, .. }, Self::IdentityCopied { aside: before, .. }) => {
+                *aside || !before
+            }
+            (_, _) => false,
+        }
+    }
+}
+
+/// The troubles of one node.
+#[derive(Debug, Default)]
+pub(crate) struct Troubles {
+    /// The latest last.
+    entries: Vec<(Instant, Trouble)>,
+}
+
+impl Troubles {
+    /// Takes in what happened.
+    pub(crate) fn handle_event(&mut self, now: Instant, event: &Event) {
+        if let Some(trouble) = Trouble::of(event) {
+            self.entries.retain(|(_, older)| !trouble.succeeds(older));
+            if self.entries.len() >= TROUBLES_MAX {
+                self.entries.remove(0);
+            }
+            self.entries.push((now, trouble));
+        }
+        match *event {
+            Event::LinkUp { peer, address, .. } => self.entries.retain(|(_, trouble)| match *trouble {
+                Trouble::DialFailed { address: failed, .. } => failed != address,
+                Trouble::LinkRefused { peer: refused, .. } => refused != peer,
+                Trouble::ClockDiffers { .. } | Trouble::IdentityCopied { .. } => true,
+            }),
+            Event::LinkDown { peer, .. } => self.entries.retain(|(_, trouble)| {
+                !matches!(*trouble, Trouble::ClockDiffers { peer: differing, .. } if differing == peer)
+            }),
+            _ => {}
+        }
+    }
+
+    /// Returns what may still be so, and how long ago it was last seen.
+    pub(crate) fn recent(&self, now: Instant) -> impl Iterator<Item = (Duration, &Trouble)> {
+        // What lasts until a restart, or for as long as a link does, is not seen again meanwhile.
+        let lasting = |trouble: &Trouble| {
+            matches!(trouble, Trouble::ClockDiffers { .. } | Trouble::IdentityCopied { aside: true, .. })
+        };
+        self.entries
+            .iter()
+            .map(move |(then, trouble)| (now.since(*then), trouble))
+            .filter(move |(age, trouble)| *age < RECENT || lasting(trouble))
+    }
+}
+
+/// Tells whether a refusal says that something is wrong.
+fn lasts(reason: RefuseReason) -> bool {
+    match reason {
+        RefuseReason::IdentityCopied
+        | RefuseReason::NotLocal
+        | RefuseReason::OtherNetwork
+        | RefuseReason::OtherVersion
+        | RefuseReason::SameIdentity => true,
+        RefuseReason::Duplicate
+        | RefuseReason::Full
+        | RefuseReason::ShuttingDown
+        | RefuseReason::StandsAside => false,
+    }
+}
+
+/// Troubles kept; beyond, the one seen longest ago goes.
+const TROUBLES_MAX: usize = 64;
+/// How long ago something may have been seen to be told still: longer than any pause between two tries.
+const RECENT: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::LinkId;
+
+    const PEER: NodeId = NodeId([1; 16]);
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, 1], port))
+    }
+
+    fn failed(port: u16) -> Event {
+        Event::DialFailed { address: address(port), error: DialError::Timeout }
+    }
+
+    fn recent(troubles: &Troubles, seconds: u64) -> Vec<Trouble> {
+        troubles.recent(Instant::from_micros(seconds * 1_000_000)).map(|(_, trouble)| *trouble).collect()
+    }
+
+    #[test]
+    fn what_was_made_good_or_is_long_ago_is_forgotten() {
+        let mut troubles = Troubles::default();
+        for port in [1, 2, 1] {
+            troubles.handle_event(Instant::ZERO, &failed(port));
+        }
+        let trouble = |port| Trouble::DialFailed { address: address(port), error: DialError::Timeout };
+        assert_eq!(recent(&troubles, 1), vec![trouble(2), trouble(1)]);
+        let up = Event::LinkUp { link: LinkId(1), peer: PEER, address: address(2), dialled: true };
+        troubles.handle_event(Instant::ZERO, &up);
+        assert_eq!(recent(&troubles, 1), vec![trouble(1)]);
+        assert_eq!(recent(&troubles, 601), vec![]);
+        troubles.handle_event(Instant::ZERO, &Event::IdentityCopied { address: None, aside: true });
+        troubles.handle_event(Instant::ZERO, &Event::IdentityCopied { address: None, aside: false });
+        assert!(recent(&troubles, 9999).contains(&Trouble::IdentityCopied { address: None, aside: true }));
+    }
+
+    #[test]
+    fn there_is_an_end_to_troubles() {
+        let mut troubles = Troubles::default();
+        (0..1000).for_each(|port| troubles.handle_event(Instant::ZERO, &failed(port)));
+        assert_eq!(recent(&troubles, 0).len(), TROUBLES_MAX);
+    }
+}
