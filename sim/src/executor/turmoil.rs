@@ -160,6 +160,8 @@ impl<'a> Stage<'a> {
         lock(&self.observer).tell(self.now(), words);
         self.route();
         match effect {
+            // Asked for by no fault that this executor models.
+            Effect::Leave(_) => {}
             Effect::Network => {}
             Effect::Start(node) => {
                 let mut process = lock(&self.machines[node as usize].process);
