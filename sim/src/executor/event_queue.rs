@@ -429,7 +429,10 @@ impl EventQueue {
         self.observer.tell(self.now(), words);
         match effect {
             Effect::Leave(node) => self.ask(node, Ask::Leave, Request::Shutdown),
-            Effect::Network => self.release(),
+            Effect::Network => {
+                self.observer.network_changed(self.now());
+                self.release();
+            }
             Effect::Start(node) => {
                 // Whoever starts a node again does not wait for ever for the last one to end.
                 self.stop(node, Stop::Kill);

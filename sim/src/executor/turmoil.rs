@@ -162,7 +162,7 @@ impl<'a> Stage<'a> {
         match effect {
             // Asked for by no fault that this executor models.
             Effect::Leave(_) => {}
-            Effect::Network => {}
+            Effect::Network => lock(&self.observer).network_changed(self.now()),
             Effect::Start(node) => {
                 let mut process = lock(&self.machines[node as usize].process);
                 process.runs = true;
