@@ -38,9 +38,29 @@ impl Executor {
                 if nodes > TURMOIL_NODES_MAX {
                     return Some(Refusal::TooManyNodes { nodes, limit: TURMOIL_NODES_MAX });
                 }
+                if scenario.network.loss.is_some() {
+                    return Some(Refusal::NotModelled { what: "loss" });
+                }
+                let unknown = |kind: &FaultKind| match kind {
+                    FaultKind::Churn { .. }
+                    | FaultKind::Leave { .. }
+                    | FaultKind::OneWayLoss { .. }
+                    | FaultKind::RollingRestart { .. } => Some(kind.name()),
+                    FaultKind::Flap { .. }
+                    | FaultKind::Kill { .. }
+                    | FaultKind::Partition { .. }
+                    | FaultKind::PowerLoss { .. }
+                    | FaultKind::Stall { .. } => None,
+                };
+                if let Some(what) = scenario.faults.iter().find_map(|fault| unknown(&fault.kind)) {
+                    return Some(Refusal::NotModelled { what });
+                }
                 let stalls = |kind: &FaultKind| matches!(kind, FaultKind::Stall { .. });
                 let cuts = |kind: &FaultKind| {
-                    matches!(kind, FaultKind::Partition { .. } | FaultKind::PowerLoss { .. })
+                    matches!(
+                        kind,
+                        FaultKind::Flap { .. } | FaultKind::Partition { .. } | FaultKind::PowerLoss { .. }
+                    )
                 };
                 let any = |which: &dyn Fn(&FaultKind) -> bool| {
                     scenario.faults.iter().any(|fault| which(&fault.kind))
@@ -88,6 +108,12 @@ pub struct UnknownExecutor;
 /// Why an executor cannot run a scenario.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// turmoil's network does not do what real ones do.
+    #[error("the turmoil executor does not model `{what}`; use executor = \"event-queue\"")]
+    NotModelled {
+        /// What the scenario asks for.
+        what: &'static str,
+    },
     /// turmoil cannot hold back and drop what the same two nodes send.
     #[error(
         "the turmoil executor cannot model `stall` together with `partition` or `power_loss`; use executor = \"event-queue\""
@@ -107,11 +133,13 @@ pub enum Refusal {
 /// that counts.
 pub(crate) fn moments_of_life(scenario: &Scenario) -> Vec<Duration> {
     let Some(liveness) = scenario.liveness else { return Vec::new() };
-    let looks = u32::try_from(liveness.within.as_secs()).unwrap_or(LOOKS_MAX).clamp(1, LOOKS_MAX);
+    let looks =
+        u32::try_from(liveness.within.as_millis() / LOOK_EVERY_MS).unwrap_or(LOOKS_MAX).clamp(1, LOOKS_MAX);
     (0..=looks).map(|look| liveness.after + liveness.within * look / looks).collect()
 }
 
 const TURMOIL_NODES_MAX: u32 = 50;
 const TURMOIL_NODES_UNASKED: u32 = 10;
 const TURMOIL_TIME_UNASKED: Duration = Duration::from_secs(600);
+const LOOK_EVERY_MS: u128 = 100;
 const LOOKS_MAX: u32 = 1_000;

@@ -1,10 +1,13 @@
 //! What goes wrong when, and what is wrong at the moment. Both executors ask here, so that the same seed means
 //! the same faults in both.
 
+mod plan;
+
 use crate::cluster::NodeIndex;
 use crate::random::{Purpose, Random};
-use crate::scenario::{Fault, FaultKind, Scenario, Target};
+use crate::scenario::{FaultKind, Scenario, Target};
 use core::time::Duration;
+use plan::Strike;
 use std::collections::BTreeMap;
 
 /// A moment at which something changes.
@@ -28,6 +31,8 @@ pub(crate) enum Step {
 /// What an executor has to do about a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
+    /// Tell a node to stop.
+    Leave(NodeIndex),
     /// Other pairs of nodes are cut off or stalled than before.
     Network,
     /// Start a node again.
@@ -60,7 +65,7 @@ pub(crate) enum Passage {
 #[derive(Debug)]
 pub(crate) struct Faults {
     random: Random,
-    plan: Vec<Fault>,
+    plan: Vec<Strike>,
     stopped: Vec<Option<Stop>>,
     /// Whom each fault that stops a node has struck.
     struck: BTreeMap<usize, NodeIndex>,
@@ -72,7 +77,7 @@ impl Faults {
     pub(crate) fn new(scenario: &Scenario, random: Random) -> Self {
         Self {
             random,
-            plan: scenario.faults.clone(),
+            plan: plan::strikes(scenario, random),
             stopped: vec![None; scenario.nodes as usize],
             struck: BTreeMap::new(),
             walls: BTreeMap::new(),
@@ -82,12 +87,10 @@ impl Faults {
     /// Returns all changes of a scenario in their order.
     pub(crate) fn changes(scenario: &Scenario, random: Random) -> Vec<Change> {
         let mut changes = Vec::new();
-        for (fault, planned) in scenario.faults.iter().enumerate() {
-            let who = u64::try_from(fault).unwrap_or_default();
-            let at = random.between(planned.at.ends(), Purpose::FaultTime, who, 0);
-            changes.push(Change { at, step: Step::Strike(fault) });
-            if let Some(lasts) = planned.kind.lasts() {
-                changes.push(Change { at: at + lasts, step: Step::Lift(fault) });
+        for (fault, strike) in plan::strikes(scenario, random).into_iter().enumerate() {
+            changes.push(Change { at: strike.at, step: Step::Strike(fault) });
+            if let Some(lasts) = strike.kind.lasts() {
+                changes.push(Change { at: strike.at + lasts, step: Step::Lift(fault) });
             }
         }
         if let Some(liveness) = scenario.liveness {
@@ -119,28 +122,41 @@ impl Faults {
     }
 
     fn strike(&mut self, fault: usize) -> Option<(Effect, String)> {
-        let (target, stop) = match &self.plan[fault].kind {
+        let Strike { kind, who, .. } = &self.plan[fault];
+        let (target, stop) = match kind {
+            FaultKind::OneWayLoss { from, to, .. } => {
+                let words = format!("{} from {} to {}", kind.name(), name(from), name(to));
+                let mut of_node = vec![None; self.stopped.len()];
+                from.iter().for_each(|&node| of_node[node as usize] = Some(FROM));
+                to.iter().for_each(|&node| of_node[node as usize] = Some(TO));
+                self.walls.insert(fault, of_node);
+                return Some((Effect::Network, words));
+            }
             FaultKind::Partition { groups, .. } | FaultKind::Stall { groups, .. } => {
                 let mut of_node = vec![None; self.stopped.len()];
                 for (group, members) in groups.iter().enumerate() {
                     members.iter().for_each(|&node| of_node[node as usize] = Some(group));
                 }
-                let words = format!("{} between {}", self.plan[fault].kind.name(), names(groups));
+                let words = format!("{} between {}", kind.name(), names(groups));
                 self.walls.insert(fault, of_node);
                 return Some((Effect::Network, words));
             }
-            FaultKind::Kill { node, .. } => (*node, Stop::Kill),
-            FaultKind::PowerLoss { node, .. } => (*node, Stop::PowerLoss),
+            FaultKind::Kill { node, .. } => (*node, Some(Stop::Kill)),
+            FaultKind::Leave { node, .. } => (*node, None),
+            FaultKind::PowerLoss { node, .. } => (*node, Some(Stop::PowerLoss)),
+            // The plan has each of their strikes as one of the others.
+            FaultKind::Churn { .. } | FaultKind::Flap { .. } | FaultKind::RollingRestart { .. } => {
+                return None;
+            }
         };
-        let who = u64::try_from(fault).unwrap_or_default();
-        let node = self.pick(target, Purpose::FaultNode, who)?;
-        self.stopped[node as usize] = Some(stop);
+        let node = self.pick(target, Purpose::FaultNode, *who)?;
+        self.stopped[node as usize] = Some(stop.unwrap_or(Stop::Kill));
         self.struck.insert(fault, node);
-        let words = match stop {
-            Stop::Kill => format!("n{node} is killed"),
-            Stop::PowerLoss => format!("n{node} loses power"),
-        };
-        Some((Effect::Stop(node, stop), words))
+        Some(match stop {
+            None => (Effect::Leave(node), format!("n{node} is told to stop")),
+            Some(Stop::Kill) => (Effect::Stop(node, Stop::Kill), format!("n{node} is killed")),
+            Some(Stop::PowerLoss) => (Effect::Stop(node, Stop::PowerLoss), format!("n{node} loses power")),
+        })
     }
 
     /// Returns the node that a target means now; `None` where it does not run.
@@ -164,21 +180,21 @@ impl Faults {
         self.stopped[node as usize] != Some(Stop::PowerLoss)
     }
 
-    /// Returns how two nodes are connected.
-    pub(crate) fn passage(&self, a: NodeIndex, b: NodeIndex) -> Passage {
-        if !self.powered(a) || !self.powered(b) {
+    /// Returns what becomes of what one node sends to another.
+    pub(crate) fn passage(&self, from: NodeIndex, to: NodeIndex) -> Passage {
+        if !self.powered(from) || !self.powered(to) {
             return Passage::Cut;
         }
         let mut passage = Passage::Open;
         for (&fault, groups) in &self.walls {
-            let apart = matches!((groups[a as usize], groups[b as usize]), (Some(a), Some(b)) if a != b);
-            match &self.plan[fault].kind {
-                FaultKind::Stall { .. } if apart => passage = Passage::Stalled,
-                FaultKind::Partition { .. } if apart => return Passage::Cut,
-                FaultKind::Kill { .. }
-                | FaultKind::Partition { .. }
-                | FaultKind::PowerLoss { .. }
-                | FaultKind::Stall { .. } => {}
+            let (Some(from), Some(to)) = (groups[from as usize], groups[to as usize]) else { continue };
+            let kind = &self.plan[fault].kind;
+            if from == to {
+                continue;
+            } else if matches!(kind, FaultKind::Stall { .. }) {
+                passage = Passage::Stalled;
+            } else if !matches!(kind, FaultKind::OneWayLoss { .. }) || from == FROM {
+                return Passage::Cut;
             }
         }
         passage
@@ -186,10 +202,16 @@ impl Faults {
 }
 
 fn names(groups: &[Vec<u32>]) -> String {
-    let group =
-        |members: &Vec<u32>| members.iter().map(|node| format!("n{node}")).collect::<Vec<_>>().join(" ");
-    groups.iter().map(group).collect::<Vec<_>>().join(" | ")
+    groups.iter().map(|group| name(group)).collect::<Vec<_>>().join(" | ")
 }
+
+fn name(group: &[u32]) -> String {
+    group.iter().map(|node| format!("n{node}")).collect::<Vec<_>>().join(" ")
+}
+
+/// The groups of a loss in one direction.
+const FROM: usize = 0;
+const TO: usize = 1;
 
 #[cfg(test)]
 mod tests {
@@ -226,6 +248,17 @@ mod tests {
             (9, [open; 4]),
         ];
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_loss_in_one_direction_leaves_the_other_open() {
+        let text =
+            "[[fault]]\nat = \"1s\"\nkind = \"one_way_loss\"\nfrom = [\"n0\"]\nto = [\"n1\", \"n2\"]\n";
+        let mut faults = Faults::new(&scenario(text), Random::new(1));
+        faults.take(Step::Strike(0)).unwrap();
+        let passages = [(0, 1), (0, 2), (1, 0), (1, 2), (0, 3)].map(|(from, to)| faults.passage(from, to));
+        let (cut, open) = (Passage::Cut, Passage::Open);
+        assert_eq!(passages, [cut, cut, open, open, open]);
     }
 
     #[test]

@@ -2,16 +2,25 @@
 //!
 //! An invariant sees everything that happens to every node, in order, and keeps as much of it as it needs.
 
+mod degree_at_most_max_peers;
 mod durable_before_acknowledged;
+mod links;
 mod no_duplicate_delivery;
+mod no_false_death;
+mod one_link_per_pair;
 mod one_terminal_outcome;
+#[cfg(test)]
+mod testing;
 mod ttl_never_exceeded;
+mod view_is_true;
 
-use crate::cluster::NodeIndex;
+use crate::cluster::{Cluster, NodeIndex};
+use crate::scenario::Scenario;
 use core::fmt;
 use engine::record::Record;
 use engine::{Input, Instant, Output};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// Something that happened to a node.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +46,10 @@ pub(crate) trait Invariant: fmt::Debug + Send {
     ///
     /// # Errors
     /// What is wrong, in words, where the property does not hold any more.
-    fn see(&mut self, node: NodeIndex, fact: Fact<'_>) -> Result<(), String>;
+    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String>;
+
+    /// Takes note that other nodes are cut off from each other, or stalled, than before.
+    fn network_changed(&mut self, _: Instant) {}
 
     /// Returns how many times the property was put to the test.
     fn checks(&self) -> u64;
@@ -68,19 +80,29 @@ impl fmt::Display for Violation {
 
 /// The names of all invariants.
 pub const NAMES: &[&str] = &[
+    degree_at_most_max_peers::NAME,
     durable_before_acknowledged::NAME,
     no_duplicate_delivery::NAME,
+    no_false_death::NAME,
+    one_link_per_pair::NAME,
     one_terminal_outcome::NAME,
     ttl_never_exceeded::NAME,
+    view_is_true::NAME,
 ];
 
-/// Returns the invariants of these names.
-pub(crate) fn of(names: &[&'static str], nodes: usize) -> Vec<Box<dyn Invariant>> {
-    let all: [Box<dyn Invariant>; 4] = [
+/// Returns the invariants that a scenario asks for.
+pub(crate) fn of(scenario: &Scenario, cluster: &Arc<Cluster>) -> Vec<Box<dyn Invariant>> {
+    let (names, nodes) = (&scenario.expect.always, cluster.len());
+    let cluster = || Arc::clone(cluster);
+    let all: [Box<dyn Invariant>; 8] = [
+        Box::new(degree_at_most_max_peers::DegreeAtMostMaxPeers::new(cluster(), scenario.node.max_peers)),
         Box::new(durable_before_acknowledged::DurableBeforeAcknowledged::new(nodes)),
         Box::new(no_duplicate_delivery::NoDuplicateDelivery::new(nodes)),
+        Box::new(no_false_death::NoFalseDeath::new(cluster(), scenario)),
+        Box::new(one_link_per_pair::OneLinkPerPair::new(cluster())),
         Box::<one_terminal_outcome::OneTerminalOutcome>::default(),
         Box::<ttl_never_exceeded::TtlNeverExceeded>::default(),
+        Box::new(view_is_true::ViewIsTrue::new(cluster())),
     ];
     all.into_iter().filter(|invariant| names.contains(&invariant.name())).collect()
 }

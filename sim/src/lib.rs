@@ -14,6 +14,7 @@ mod faults;
 pub mod invariants;
 mod liveness;
 pub mod marks;
+mod members;
 mod model;
 mod observer;
 mod random;

@@ -5,6 +5,7 @@
 
 use crate::cluster::{Cluster, NodeIndex};
 use crate::invariants::Fact;
+use crate::members::Members;
 use engine::record::Record;
 use engine::request::Response;
 use engine::{Event, Output, TaskId};
@@ -22,8 +23,7 @@ pub(crate) struct Liveness {
 #[derive(Clone, Debug, Default)]
 struct View {
     running: bool,
-    /// One bit for each node.
-    members: Vec<u64>,
+    members: Members,
 }
 
 pub(crate) const NAME: &str = "liveness";
@@ -37,7 +37,7 @@ impl Liveness {
         let view = &mut self.nodes[node as usize];
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these events tell of tasks and members")]
         match fact {
-            Fact::Started => *view = View { running: true, members: Vec::new() },
+            Fact::Started => *view = View { running: true, members: Members::default() },
             Fact::Stopped => view.running = false,
             Fact::Output(Output::Reply { answer: Ok(Response::Submitted(task)), .. }) => {
                 self.accepted(*task, node);
@@ -81,18 +81,12 @@ impl Liveness {
     }
 
     fn wrong_view(&self) -> Option<String> {
-        let mut running = vec![0; self.nodes.len().div_ceil(64)];
-        for (node, _) in self.nodes.iter().enumerate().filter(|(_, view)| view.running) {
-            running[node / 64] |= 1 << (node % 64);
-        }
-        self.nodes.iter().enumerate().filter(|(_, view)| view.running).find_map(|(node, view)| {
-            let other = (0..running.len()).find_map(|word| {
-                let known = view.members.get(word).copied().unwrap_or_default();
-                let itself = if word == node / 64 { 1 << (node % 64) } else { 0 };
-                let wrong = (known ^ running[word]) & !itself;
-                (wrong != 0).then(|| word * 64 + wrong.trailing_zeros() as usize)
-            })?;
-            Some(if self.nodes[other].running {
+        let running = || (0..).zip(&self.nodes).filter(|(_, view)| view.running);
+        let mut all = Members::default();
+        running().for_each(|(node, _)| all.set(node, true));
+        running().find_map(|(node, view)| {
+            let other = view.members.difference(&all, node)?;
+            Some(if all.contains(other) {
                 format!("n{node} does not know n{other}, which runs")
             } else {
                 format!("n{node} still takes n{other}, which does not run, for a member")
@@ -103,15 +97,8 @@ impl Liveness {
 
 impl View {
     fn set(&mut self, member: Option<NodeIndex>, known: bool) {
-        let Some(member) = member else { return };
-        let (word, bit) = (member as usize / 64, 1 << (member % 64));
-        if self.members.len() <= word {
-            self.members.resize(word + 1, 0);
-        }
-        if known {
-            self.members[word] |= bit;
-        } else {
-            self.members[word] &= !bit;
+        if let Some(member) = member {
+            self.members.set(member, known);
         }
     }
 }

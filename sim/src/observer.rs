@@ -33,9 +33,9 @@ impl Observer {
     pub(crate) fn new(scenario: &Scenario, cluster: Arc<Cluster>) -> Self {
         let nodes = cluster.len();
         Self {
-            cluster,
             trace: Trace::default(),
-            invariants: invariants::of(&scenario.expect.always, nodes),
+            invariants: invariants::of(scenario, &cluster),
+            cluster,
             liveness: Liveness::new(nodes),
             marks: BTreeMap::new(),
             story: Story::default(),
@@ -54,7 +54,7 @@ impl Observer {
         }
         self.liveness.see(&self.cluster, node, fact);
         for invariant in &mut self.invariants {
-            if let Err(words) = invariant.see(node, fact) {
+            if let Err(words) = invariant.see(now, node, fact) {
                 let violation = Violation { invariant: invariant.name(), at: now, node: Some(node), words };
                 self.violation.get_or_insert(violation);
             }
@@ -63,6 +63,11 @@ impl Observer {
             *self.marks.entry(marks::name(event)).or_default() += 1;
             self.story.event(&self.cluster, now, node, event);
         }
+    }
+
+    /// Takes note that other nodes are cut off from each other, or stalled, than before.
+    pub(crate) fn network_changed(&mut self, now: Instant) {
+        self.invariants.iter_mut().for_each(|invariant| invariant.network_changed(now));
     }
 
     /// Takes note of what happened to the world.

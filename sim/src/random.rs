@@ -34,6 +34,14 @@ pub(crate) enum Purpose {
     FaultNode = 11,
     /// The seed of turmoil's own generator.
     Turmoil = 12,
+    /// Whether something is lost on its way; who is the connection or pair, n counts what it carries.
+    Loss = 13,
+    /// How a node goes where nodes come and go; who is the fault, n counts the departures.
+    ChurnKind = 14,
+    /// When it goes.
+    ChurnTime = 15,
+    /// How long it stays away.
+    ChurnAway = 16,
 }
 
 /// One run's source of numbers.

@@ -119,6 +119,18 @@ pub struct Network {
     pub topology: Topology,
     /// Whether nodes find each other by multicast; else each is told its neighbours' addresses.
     pub multicast: bool,
+    /// What gets lost on the way, faults aside.
+    pub loss: Option<Loss>,
+}
+
+/// What gets lost on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// How many of a million frames and packets.
+    pub per_million: u32,
+    /// Whether a heartbeat that was lost is sent again, as TCP does with all that it carries; else it is gone, as
+    /// it would be in a datagram. Whatever is no heartbeat is always sent again.
+    pub retransmission: bool,
 }
 
 /// Who can reach whom.
@@ -198,12 +210,46 @@ pub struct Fault {
 /// What goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultKind {
+    /// Nodes go and come back all the time: one each `every`, chosen by the seed, and so is how it goes.
+    Churn {
+        /// The time between two departures.
+        every: Duration,
+        /// How long each stays away.
+        away: Range,
+        /// How long it goes on.
+        lasts: Duration,
+    },
+    /// A link goes down and up again: nothing gets from one group to another during the first half of each `every`.
+    Flap {
+        /// The groups; nodes of none reach all.
+        groups: Vec<Vec<u32>>,
+        /// From one time that it goes down to the next.
+        every: Duration,
+        /// How long it goes on.
+        lasts: Duration,
+    },
     /// A process dies; its sockets close, and some of its unfinished writes get through.
     Kill {
         /// Whose.
         node: Target,
         /// How long after it starts again, if ever.
         restart_after: Option<Duration>,
+    },
+    /// A node is told to stop, and does so in good order.
+    Leave {
+        /// Which.
+        node: Target,
+        /// How long after it starts again, if ever.
+        restart_after: Option<Duration>,
+    },
+    /// Nothing gets from some nodes to some others, which still reach them.
+    OneWayLoss {
+        /// Whose frames are lost.
+        from: Vec<u32>,
+        /// On the way to whom.
+        to: Vec<u32>,
+        /// How long it lasts, if not until everything is healed.
+        heal_after: Option<Duration>,
     },
     /// Nothing gets from one group to another, and what is sent is lost.
     Partition {
@@ -219,6 +265,15 @@ pub enum FaultKind {
         /// How long after it starts again, if ever.
         restart_after: Option<Duration>,
     },
+    /// One node after another is told to stop and started again.
+    RollingRestart {
+        /// From one to the next.
+        every: Duration,
+        /// How long each stays away.
+        away: Range,
+        /// How long it takes for all.
+        lasts: Duration,
+    },
     /// What one group sends to another waits, and arrives when it is over.
     Stall {
         /// The groups; nodes of none reach all.
@@ -232,9 +287,14 @@ impl FaultKind {
     /// Returns the kind's name in a scenario file.
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::Churn { .. } => "churn",
+            Self::Flap { .. } => "flap",
             Self::Kill { .. } => "kill",
+            Self::Leave { .. } => "leave",
+            Self::OneWayLoss { .. } => "one_way_loss",
             Self::Partition { .. } => "partition",
             Self::PowerLoss { .. } => "power_loss",
+            Self::RollingRestart { .. } => "rolling_restart",
             Self::Stall { .. } => "stall",
         }
     }
@@ -243,9 +303,15 @@ impl FaultKind {
     pub const fn lasts(&self) -> Option<Duration> {
         match self {
             Self::Kill { restart_after: lasts, .. }
-            | Self::PowerLoss { restart_after: lasts, .. }
+            | Self::Leave { restart_after: lasts, .. }
+            | Self::OneWayLoss { heal_after: lasts, .. }
             | Self::Partition { heal_after: lasts, .. }
+            | Self::PowerLoss { restart_after: lasts, .. }
             | Self::Stall { heal_after: lasts, .. } => *lasts,
+            Self::Flap { lasts, .. } => Some(*lasts),
+            Self::Churn { lasts, away, .. } | Self::RollingRestart { lasts, away, .. } => {
+                Some(lasts.saturating_add(away.to))
+            }
         }
     }
 }
@@ -328,6 +394,12 @@ pub const TASKS_MAX: u32 = 100_000;
 
 /// The most faults of a scenario.
 pub const FAULTS_MAX: usize = 1_000;
+
+/// The most times that one fault strikes.
+pub const STRIKES_MAX: u32 = 10_000;
+
+/// The most of a million frames that a network loses.
+pub const LOSS_PER_MILLION_MAX: u32 = 500_000;
 
 /// The longest time that a scenario simulates, and the longest of any duration in it.
 pub const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -43,6 +43,41 @@ fn two_workers_finish() {
 }
 
 #[test]
+fn mass_join() {
+    passes_on_the_event_queue("mass_join", 1..=2);
+}
+
+#[test]
+fn churn() {
+    passes_on_the_event_queue("churn", 1..=5);
+}
+
+#[test]
+fn flapping_link() {
+    passes_on_the_event_queue("flapping_link", 1..=20);
+}
+
+#[test]
+fn one_way_loss() {
+    passes_on_the_event_queue("one_way_loss", 1..=20);
+}
+
+#[test]
+fn split_and_heal() {
+    passes_on_the_event_queue("split_and_heal", 1..=10);
+}
+
+#[test]
+fn rolling_restart() {
+    passes_on_the_event_queue("rolling_restart", 1..=20);
+}
+
+#[test]
+fn lossy_network() {
+    passes_on_the_event_queue("lossy_network", 1..=10);
+}
+
+#[test]
 fn everything_goes_wrong() {
     let scenario = load("everything_goes_wrong");
     for (executor, seeds) in [(Executor::EventQueue, 1..=100), (Executor::Turmoil, 1..=2)] {
@@ -60,6 +95,13 @@ fn every_scenario_is_tested_here_and_says_why_it_exists() {
         assert!(tests.contains(&format!("(\"{name}\"")), "{name} has no test");
         assert!(!load(name).why.is_empty(), "{name} does not say why it exists");
     }
+}
+
+/// Runs a scenario that no other executor can model, or not in a reasonable time.
+fn passes_on_the_event_queue(name: &str, seeds: std::ops::RangeInclusive<u64>) {
+    let scenario = load(name).on(Executor::EventQueue).unwrap();
+    let sweep = Sweep::run(&scenario, seeds, |_| {});
+    assert!(sweep.passed(), "{sweep}");
 }
 
 /// Runs a scenario under many seeds on the event queue, and under the first few of them on turmoil too.

@@ -3,7 +3,8 @@
 //!
 //! What lies between two nodes is modelled as whole frames on connections that keep their order. A cut loses
 //! frames without a word, and a connection that has lost one delivers none any more, as TCP would not without
-//! retransmission; a process that dies closes its connections, a machine without power does not.
+//! retransmission; a process that dies closes its connections, a machine without power does not. A lossy network
+//! delays frames by the timeouts after which TCP would send them again.
 
 mod calendar;
 mod network;
@@ -78,6 +79,7 @@ struct Host {
 /// What a user waits for.
 #[derive(Clone, Copy, Debug)]
 enum Ask {
+    Leave,
     Outcome(u32),
     Submission(u32),
 }
@@ -408,6 +410,7 @@ impl EventQueue {
                 let words = format!("an answer to a question that nobody waits for: {answer:?}");
                 self.observer.violated(self.now(), node, "one_answer_per_request", words);
             }
+            Some(Ask::Leave) => {}
             Some(Ask::Submission(number)) => {
                 if let Some(task) = self.observer.users.submitted(number, node, answer) {
                     self.after(Duration::ZERO, Happening::AskOutcome { node, life, number, task });
@@ -425,8 +428,16 @@ impl EventQueue {
         let Some((effect, words)) = self.faults.take(self.changes[index].step) else { return };
         self.observer.tell(self.now(), words);
         match effect {
-            Effect::Network => self.release(),
-            Effect::Start(node) => self.start(node),
+            Effect::Leave(node) => self.ask(node, Ask::Leave, Request::Shutdown),
+            Effect::Network => {
+                self.observer.network_changed(self.now());
+                self.release();
+            }
+            Effect::Start(node) => {
+                // Whoever starts a node again does not wait for ever for the last one to end.
+                self.stop(node, Stop::Kill);
+                self.start(node);
+            }
             Effect::Stop(node, how) => self.stop(node, how),
         }
     }

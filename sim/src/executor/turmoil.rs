@@ -160,7 +160,9 @@ impl<'a> Stage<'a> {
         lock(&self.observer).tell(self.now(), words);
         self.route();
         match effect {
-            Effect::Network => {}
+            // Asked for by no fault that this executor models.
+            Effect::Leave(_) => {}
+            Effect::Network => lock(&self.observer).network_changed(self.now()),
             Effect::Start(node) => {
                 let mut process = lock(&self.machines[node as usize].process);
                 process.runs = true;

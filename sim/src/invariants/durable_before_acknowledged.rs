@@ -57,7 +57,7 @@ impl Invariant for DurableBeforeAcknowledged {
         NAME
     }
 
-    fn see(&mut self, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn see(&mut self, _: engine::Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
         match fact {
             Fact::Durable(Record::Task(task)) => {
                 self.nodes[node as usize].tasks.insert(task.id);
@@ -118,23 +118,23 @@ mod tests {
     fn a_promise_rests_on_the_disk_of_the_node_that_makes_it() {
         let mut invariant = DurableBeforeAcknowledged::new(2);
         let reply = Output::Reply { id: RequestId(0), answer: Ok(Response::Submitted(TASK)) };
-        assert!(invariant.see(0, Fact::Output(&reply)).is_err());
-        assert_eq!(invariant.see(0, Fact::Durable(&record())), Ok(()));
-        assert_eq!(invariant.see(0, Fact::Output(&reply)), Ok(()));
-        assert!(invariant.see(1, Fact::Output(&reply)).is_err());
+        assert!(invariant.see(engine::Instant::ZERO, 0, Fact::Output(&reply)).is_err());
+        assert_eq!(invariant.see(engine::Instant::ZERO, 0, Fact::Durable(&record())), Ok(()));
+        assert_eq!(invariant.see(engine::Instant::ZERO, 0, Fact::Output(&reply)), Ok(()));
+        assert!(invariant.see(engine::Instant::ZERO, 1, Fact::Output(&reply)).is_err());
     }
 
     #[test]
     fn an_outcome_rests_on_its_result() {
         let mut invariant = DurableBeforeAcknowledged::new(1);
-        assert_eq!(invariant.see(0, Fact::Durable(&record())), Ok(()));
+        assert_eq!(invariant.see(engine::Instant::ZERO, 0, Fact::Durable(&record())), Ok(()));
         let finished = Output::Event(Event::TaskFinished {
             task: TASK,
             status: TaskStatus::Completed,
             worker: None,
             elapsed_micros: 0,
         });
-        assert!(invariant.see(0, Fact::Output(&finished)).is_err());
+        assert!(invariant.see(engine::Instant::ZERO, 0, Fact::Output(&finished)).is_err());
         assert_eq!(invariant.checks(), 1);
     }
 }

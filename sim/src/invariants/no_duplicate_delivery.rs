@@ -26,7 +26,7 @@ impl Invariant for NoDuplicateDelivery {
         NAME
     }
 
-    fn see(&mut self, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn see(&mut self, _: engine::Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
         match fact {
             Fact::Started => self.nodes[node as usize].clear(),
             Fact::Output(Output::Event(Event::MessageDelivered { message, .. })) => {
@@ -58,10 +58,10 @@ mod tests {
             origin: NodeId([0; 16]),
             hops: 1,
         });
-        assert_eq!(invariant.see(0, Fact::Output(&output)), Ok(()));
-        assert_eq!(invariant.see(1, Fact::Output(&output)), Ok(()));
-        assert!(invariant.see(0, Fact::Output(&output)).is_err());
-        assert_eq!(invariant.see(1, Fact::Started), Ok(()));
-        assert_eq!(invariant.see(1, Fact::Output(&output)), Ok(()));
+        assert_eq!(invariant.see(engine::Instant::ZERO, 0, Fact::Output(&output)), Ok(()));
+        assert_eq!(invariant.see(engine::Instant::ZERO, 1, Fact::Output(&output)), Ok(()));
+        assert!(invariant.see(engine::Instant::ZERO, 0, Fact::Output(&output)).is_err());
+        assert_eq!(invariant.see(engine::Instant::ZERO, 1, Fact::Started), Ok(()));
+        assert_eq!(invariant.see(engine::Instant::ZERO, 1, Fact::Output(&output)), Ok(()));
     }
 }

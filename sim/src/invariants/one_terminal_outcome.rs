@@ -52,7 +52,7 @@ impl Invariant for OneTerminalOutcome {
         NAME
     }
 
-    fn see(&mut self, _: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn see(&mut self, _: engine::Instant, _: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
         match fact {
             Fact::Durable(Record::Result(result)) => self.recorded(result.summary.id),
             Fact::Output(Output::Event(Event::TaskFinished { task, .. })) => self.finished(*task),
@@ -85,9 +85,9 @@ mod tests {
                 elapsed_micros: 1,
             })
         };
-        assert_eq!(invariant.see(0, Fact::Output(&finished(1))), Ok(()));
-        assert_eq!(invariant.see(0, Fact::Output(&finished(2))), Ok(()));
-        assert!(invariant.see(1, Fact::Output(&finished(1))).is_err());
+        assert_eq!(invariant.see(engine::Instant::ZERO, 0, Fact::Output(&finished(1))), Ok(()));
+        assert_eq!(invariant.see(engine::Instant::ZERO, 0, Fact::Output(&finished(2))), Ok(()));
+        assert!(invariant.see(engine::Instant::ZERO, 1, Fact::Output(&finished(1))).is_err());
         assert_eq!(invariant.checks(), 3);
     }
 }

@@ -33,7 +33,7 @@ impl Invariant for TtlNeverExceeded {
         NAME
     }
 
-    fn see(&mut self, _: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn see(&mut self, _: engine::Instant, _: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
         let Fact::Output(Output::Event(event)) = fact else { return Ok(()) };
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these events tell of hops")]
         match event {
@@ -74,7 +74,7 @@ mod tests {
     fn too_many_hops_are_wrong() {
         let mut invariant = TtlNeverExceeded::default();
         let (message, node) = (MessageId([1; 16]), NodeId([2; 16]));
-        let mut see = |event| invariant.see(0, Fact::Output(&Output::Event(event)));
+        let mut see = |event| invariant.see(engine::Instant::ZERO, 0, Fact::Output(&Output::Event(event)));
         assert_eq!(see(Event::MessageSent { message, destination: node, ttl: 3, retry: 0 }), Ok(()));
         assert_eq!(see(Event::MessageForwarded { message, next: node, ttl: 2 }), Ok(()));
         assert!(see(Event::MessageForwarded { message, next: node, ttl: 3 }).is_err());

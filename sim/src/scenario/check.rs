@@ -1,10 +1,12 @@
 //! From what is written in a scenario file to what it means, or to what is wrong with it and where.
 
+mod fault;
+
 use super::error::{Problem, ScenarioError, nearest};
 use super::file::{self, File};
-use super::text::{Period, Periods};
+use super::text::Periods;
 use super::{
-    DURATION_MAX, Expect, FAULTS_MAX, Fault, FaultKind, INPUT_BYTES_MAX, Liveness, NODES_MAX, Network,
+    DURATION_MAX, Expect, INPUT_BYTES_MAX, LOSS_PER_MILLION_MAX, Liveness, Loss, NODES_MAX, Network,
     NodeSettings, Range, Scenario, TASKS_MAX, Target, Topology, Workload,
 };
 use crate::executor::Executor;
@@ -14,7 +16,6 @@ use core::ops::RangeInclusive;
 use core::time::Duration;
 use engine::request::TIMEOUT_RANGE;
 use engine::task::TaskKind;
-use std::collections::BTreeSet;
 use toml::Spanned;
 
 /// Reads and checks a scenario.
@@ -42,11 +43,7 @@ pub(super) fn scenario(path: &str, text: &str) -> Result<Scenario, ScenarioError
         chosen: Executor::EventQueue,
         duration,
         start: range(file.start.as_ref(), START),
-        network: Network {
-            latency: range(file.network.latency.as_ref(), LATENCY),
-            topology: file.network.topology.unwrap_or(Topology::Full),
-            multicast: file.network.multicast.unwrap_or(true),
-        },
+        network: source.network(&file.network)?,
         disk_latency: range(file.disk.latency.as_ref(), DISK_LATENCY),
         node: source.node(&file.node)?,
         workload,
@@ -157,6 +154,24 @@ impl Source<'_> {
         }
     }
 
+    fn network(&self, section: &file::Network) -> Result<Network, ScenarioError> {
+        if let Some(loss) = section.loss.as_ref().filter(|loss| loss.as_ref().0 > LOSS_PER_MILLION_MAX) {
+            let percent = |millionths: u32| format!("{}%", f64::from(millionths) / 10_000.0);
+            let allowed = format!("at most {}", percent(LOSS_PER_MILLION_MAX));
+            return Err(self.out_of_range("loss", loss, percent(loss.as_ref().0), allowed));
+        }
+        let loss = section.loss.as_ref().map(|loss| loss.as_ref().0).filter(|&loss| loss > 0);
+        Ok(Network {
+            latency: range(section.latency.as_ref(), LATENCY),
+            topology: section.topology.unwrap_or(Topology::Full),
+            multicast: section.multicast.unwrap_or(true),
+            loss: loss.map(|per_million| Loss {
+                per_million,
+                retransmission: section.retransmission.unwrap_or(true),
+            }),
+        })
+    }
+
     fn node(&self, section: &file::Node) -> Result<NodeSettings, ScenarioError> {
         let defaults = engine::Config::default();
         let or = |key, value: &Option<Spanned<u16>>, allowed, default| {
@@ -216,77 +231,6 @@ impl Source<'_> {
             return Err(self.inconsistent(&section.tasks, words));
         }
         Ok(workload)
-    }
-
-    fn faults(
-        &self,
-        sections: &[Spanned<file::Fault>],
-        nodes: u32,
-        quiet: Duration,
-    ) -> Result<Vec<Fault>, ScenarioError> {
-        if let Some(beyond) = sections.get(FAULTS_MAX) {
-            return Err(self.inconsistent(beyond, format!("more than {FAULTS_MAX} faults")));
-        }
-        sections.iter().map(|section| self.fault(section, nodes, quiet)).collect()
-    }
-
-    fn fault(
-        &self,
-        section: &Spanned<file::Fault>,
-        nodes: u32,
-        quiet: Duration,
-    ) -> Result<Fault, ScenarioError> {
-        let fault = section.as_ref();
-        let at = fault.at.as_ref().0;
-        let period = |value: &Option<Spanned<Period>>| value.as_ref().map(|value| value.as_ref().0);
-        let (restart_after, heal_after) = (period(&fault.restart_after), period(&fault.heal_after));
-        let unused = |key: &str| self.inconsistent(section, format!("this kind of fault takes no `{key}`"));
-        let process = matches!(fault.kind, file::FaultKind::Kill | file::FaultKind::PowerLoss);
-        if process && (fault.groups.is_some() || heal_after.is_some()) {
-            return Err(unused(if fault.groups.is_some() { "groups" } else { "heal_after" }));
-        }
-        if !process && (fault.node.is_some() || restart_after.is_some()) {
-            return Err(unused(if fault.node.is_some() { "node" } else { "restart_after" }));
-        }
-        let node = self.target(fault.node.as_ref(), nodes)?;
-        let groups = || self.groups(section, nodes);
-        let kind = match fault.kind {
-            file::FaultKind::Kill => FaultKind::Kill { node, restart_after },
-            file::FaultKind::Partition => FaultKind::Partition { groups: groups()?, heal_after },
-            file::FaultKind::PowerLoss => FaultKind::PowerLoss { node, restart_after },
-            file::FaultKind::Stall => FaultKind::Stall { groups: groups()?, heal_after },
-        };
-        let ends = at.to.saturating_add(kind.lasts().unwrap_or_default());
-        if ends > quiet {
-            let words =
-                format!("the fault would last until {ends:?}, after {quiet:?}, when all must be quiet");
-            return Err(self.inconsistent(&fault.at, words));
-        }
-        Ok(Fault { at, kind })
-    }
-
-    fn groups(&self, section: &Spanned<file::Fault>, nodes: u32) -> Result<Vec<Vec<u32>>, ScenarioError> {
-        let Some(written) = &section.as_ref().groups else {
-            let words = "this kind of fault needs `groups`, such as [[\"n0\"], [\"n1\", \"n2\"]]".to_owned();
-            return Err(self.inconsistent(section, words));
-        };
-        if written.as_ref().len() < 2 {
-            return Err(self.inconsistent(written, "`groups` needs at least two groups".to_owned()));
-        }
-        let mut seen = BTreeSet::new();
-        let mut groups = Vec::new();
-        for names in written.as_ref() {
-            let mut group = Vec::new();
-            for name in names {
-                let member = self.member(name, nodes)?;
-                if !seen.insert(member) {
-                    return Err(self.inconsistent(name, format!("`n{member}` is in `groups` twice")));
-                }
-                group.push(member);
-            }
-            groups.push(group);
-        }
-        Ok(groups)
     }
 
     fn liveness(&self, section: &file::Liveness, duration: Duration) -> Result<Liveness, ScenarioError> {

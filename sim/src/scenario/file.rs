@@ -1,7 +1,7 @@
 //! The scenario file as it is written, before its values are checked against each other.
 
 use super::Topology;
-use super::text::{Period, Periods};
+use super::text::{Period, Periods, Share};
 use engine::task::TaskKind;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -46,6 +46,8 @@ pub(super) struct Network {
     pub(super) latency: Option<Spanned<Periods>>,
     pub(super) topology: Option<Topology>,
     pub(super) multicast: Option<bool>,
+    pub(super) loss: Option<Spanned<Share>>,
+    pub(super) retransmission: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -90,6 +92,16 @@ pub(super) struct Fault {
     #[serde(default)]
     pub(super) groups: Option<Spanned<Vec<Vec<Spanned<String>>>>>,
     #[serde(default)]
+    pub(super) from: Option<Spanned<Vec<Spanned<String>>>>,
+    #[serde(default)]
+    pub(super) to: Option<Spanned<Vec<Spanned<String>>>>,
+    #[serde(default)]
+    pub(super) every: Option<Spanned<Period>>,
+    #[serde(default)]
+    pub(super) away: Option<Spanned<Periods>>,
+    #[serde(default)]
+    pub(super) lasts: Option<Spanned<Period>>,
+    #[serde(default)]
     pub(super) restart_after: Option<Spanned<Period>>,
     #[serde(default)]
     pub(super) heal_after: Option<Spanned<Period>>,
@@ -98,9 +110,14 @@ pub(super) struct Fault {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum FaultKind {
+    Churn,
+    Flap,
     Kill,
+    Leave,
+    OneWayLoss,
     Partition,
     PowerLoss,
+    RollingRestart,
     Stall,
 }
 

@@ -1,4 +1,4 @@
-//! Durations as people write them: `200ms`, and `1ms..5ms` for a range.
+//! Durations and shares as people write them: `200ms`, `1ms..5ms` for a range, `2.5%`.
 
 use super::{DURATION_MAX, Range};
 use core::fmt;
@@ -12,6 +12,28 @@ pub(super) struct Period(pub(super) Duration);
 /// A range of durations in a scenario file; a single duration is a range of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Periods(pub(super) Range);
+
+/// A share in a scenario file, in millionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Share(pub(super) u32);
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Share;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a share such as \"5%\" or \"0.25%\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Share, E> {
+                share(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self)).map(Share)
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
 
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -54,6 +76,21 @@ impl<'de> Deserialize<'de> for Periods {
     }
 }
 
+/// Reads a percentage with at most four decimals as millionths; `None` where it is not one, or over 100 %.
+fn share(text: &str) -> Option<u32> {
+    let (whole, decimals) = {
+        let number = text.trim().strip_suffix('%')?.trim_end();
+        number.split_once('.').unwrap_or((number, "0"))
+    };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(decimals) || decimals.len() > 4 {
+        return None;
+    }
+    let parts: u32 = format!("{decimals:0<4}").parse().ok()?;
+    let millionths = whole.parse::<u32>().ok()?.checked_mul(10_000)?.checked_add(parts)?;
+    (millionths <= 1_000_000).then_some(millionths)
+}
+
 /// Reads a whole number with a unit; `None` where it is not one, or longer than allowed.
 fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
@@ -80,6 +117,16 @@ mod tests {
         assert_eq!(duration("200ms"), Some(Duration::from_millis(200)));
         assert_eq!(duration(" 7h "), Some(Duration::from_secs(7 * 3600)));
         assert_eq!(duration("0us"), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn shares_are_read_in_millionths() {
+        assert_eq!(share("5%"), Some(50_000));
+        assert_eq!(share(" 0.25 %"), Some(2_500));
+        assert_eq!(share("100%"), Some(1_000_000));
+        for text in ["5", "%", ".5%", "5.%", "-1%", "100.0001%", "0.00001%", "99999999999%", "1e1%", "5 5%"] {
+            assert_eq!(share(text), None, "{text:?}");
+        }
     }
 
     #[test]

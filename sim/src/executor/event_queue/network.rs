@@ -1,4 +1,7 @@
 //! What lies between the nodes: dials, connections that keep their order, and packets to all.
+//!
+//! What a lossy network loses of a connection is sent again after 200 ms, 400 ms and so on (RFC 6298, with Linux's
+//! smallest timeout), and what follows waits for it. A new connection's first two packets wait for a second.
 
 use super::{EventQueue, Happening};
 use crate::cluster::{self, NodeIndex};
@@ -9,7 +12,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use engine::input::DialError;
 use engine::time::micros;
-use engine::wire::FRAME_BYTES_MAX;
+use engine::wire::{FRAME_BYTES_MAX, Message};
 use engine::{DialId, Input, LinkId, NodeId};
 use std::rc::Rc;
 
@@ -26,6 +29,8 @@ struct End {
     open: bool,
     /// When the last of what is on its way here arrives.
     last_arrival: u64,
+    /// Counts what was sent here.
+    sent: u32,
     /// Something on its way here was lost, so nothing after it can be delivered.
     wedged: bool,
 }
@@ -74,8 +79,16 @@ impl EventQueue {
         let life = self.hosts[node as usize].life;
         // There and back for the connection, and again for the handshake.
         let trips = 4 * self.latency(node, node);
-        let dial = Dial { node, life, dial, address, expect, hopeless: false };
-        self.after(trips, Happening::Dialled(Box::new(dial)));
+        let flights = [SYN_TIMEOUT, SYN_TIMEOUT, RESEND_AFTER, RESEND_AFTER];
+        let resent: Duration = (0_u64..)
+            .zip(flights)
+            .map(|(flight, first)| {
+                self.resending(first, DIAL_FLIGHT | flight << 32 | u64::from(node), dial.0).unwrap_or(first)
+            })
+            .sum();
+        let hopeless = resent > DIAL_TIMEOUT;
+        let dial = Dial { node, life, dial, address, expect, hopeless };
+        self.after((trips + resent).min(DIAL_TIMEOUT), Happening::Dialled(Box::new(dial)));
     }
 
     pub(super) fn dialled(&mut self, dial: &Dial) {
@@ -90,7 +103,8 @@ impl EventQueue {
         let target = cluster::node_at(address.ip(), self.hosts.len())
             .filter(|&target| address.port() == cluster::PORT && self.cluster.reaches(node, target));
         let Some(target) = target else { return self.handle(node, fail(DialError::Refused)) };
-        if self.faults.passage(node, target) != Passage::Open {
+        let ways = [(node, target), (target, node)];
+        if ways.iter().any(|&(from, to)| self.faults.passage(from, to) != Passage::Open) {
             let dial = Dial { node, life, dial: id, address, expect, hopeless: true };
             return self.after(DIAL_TIMEOUT, Happening::Dialled(Box::new(dial)));
         }
@@ -106,7 +120,8 @@ impl EventQueue {
     }
 
     fn connect(&mut self, from: NodeIndex, to: NodeIndex) -> LinkId {
-        let end = |node: NodeIndex, life, open| End { node, life, open, last_arrival: 0, wedged: false };
+        let end =
+            |node: NodeIndex, life, open| End { node, life, open, last_arrival: 0, sent: 0, wedged: false };
         let number = u32::try_from(self.connections.len()).unwrap_or(u32::MAX);
         let host = &mut self.hosts[from as usize];
         let remote = SocketAddr::new(cluster::ip(from), FIRST_EPHEMERAL_PORT + host.dialled);
@@ -164,11 +179,53 @@ impl EventQueue {
             self.connections[connection as usize].ends[usize::from(side)].wedged = true;
             return;
         }
-        let latency = micros(self.latency(from, to));
+        let end = &mut self.connections[connection as usize].ends[usize::from(side)];
+        let number = end.sent;
+        end.sent = number.wrapping_add(1);
+        let way = u64::from(connection) << 1 | u64::from(side);
+        if self.is_gone(&segment, way, number) {
+            return;
+        }
+        let Some(resent) = self.resending(RESEND_AFTER, way, u64::from(number)) else {
+            self.connections[connection as usize].ends[usize::from(side)].wedged = true;
+            return;
+        };
+        let latency = micros(self.latency(from, to) + resent);
         let end = &mut self.connections[connection as usize].ends[usize::from(side)];
         end.last_arrival = end.last_arrival.max(self.now + latency);
         let at = end.last_arrival;
         self.next.push(at, Happening::Arrival { connection, side, segment });
+    }
+
+    /// Returns how long TCP takes until something that may get lost again and again gets through; `None` where it
+    /// gives up.
+    fn resending(&self, first: Duration, who: u64, number: u64) -> Option<Duration> {
+        let Some(loss) = self.scenario.network.loss else { return Some(Duration::ZERO) };
+        let (mut pause, mut total) = (first, Duration::ZERO);
+        for attempt in 0..SENDINGS_MAX {
+            let of_attempt = number.wrapping_mul(u64::from(SENDINGS_MAX)).wrapping_add(u64::from(attempt));
+            if !self.is_lost(loss.per_million, who, of_attempt) {
+                return Some(total);
+            }
+            total += pause;
+            pause = (pause * 2).min(RESEND_AFTER_MAX);
+        }
+        None
+    }
+
+    /// Tells whether this is a heartbeat that gets lost and is not sent again.
+    fn is_gone(&self, segment: &Segment, way: u64, number: u32) -> bool {
+        let Some(loss) = self.scenario.network.loss.filter(|loss| !loss.retransmission) else { return false };
+        let Segment::Frame(bytes) = segment else { return false };
+        bytes.len() <= HEARTBEAT_BYTES_MAX
+            && matches!(Message::decode(bytes), Ok(Message::Ping(_) | Message::Pong(_)))
+            && self.is_lost(loss.per_million, HEARTBEAT | way, u64::from(number))
+    }
+
+    fn is_lost(&self, per_million: u32, who: u64, number: u64) -> bool {
+        #[allow(clippy::cast_possible_truncation, reason = "the number only tells draws apart")]
+        let n = number as u32;
+        self.cluster.random.below(1_000_000, Purpose::Loss, who, n) < u64::from(per_million)
     }
 
     /// Returns the node opposite a side of a connection, and the one there.
@@ -231,7 +288,11 @@ impl EventQueue {
     pub(super) fn multicast(&mut self, from: NodeIndex, bytes: Rc<[u8]>) {
         for to in 0..self.scenario.nodes {
             let reached = self.cluster.reaches(from, to) && self.faults.passage(from, to) != Passage::Cut;
-            if reached && self.scenario.network.multicast {
+            let lost = self.scenario.network.loss.is_some_and(|loss| {
+                let pair = PACKET | u64::from(from) << 32 | u64::from(to);
+                self.is_lost(loss.per_million, pair, self.now)
+            });
+            if reached && self.scenario.network.multicast && !lost {
                 let latency = self.latency(from, to);
                 self.after(latency, Happening::Datagram { from, to, bytes: Rc::clone(&bytes) });
             }
@@ -270,5 +331,23 @@ fn end_of(link: LinkId) -> (u32, u8) {
 
 /// How long a dial waits for an answer.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long TCP waits before it first sends something again, and how long at most.
+const RESEND_AFTER: Duration = Duration::from_millis(200);
+const RESEND_AFTER_MAX: Duration = Duration::from_secs(120);
+
+/// How long it waits where a connection is new.
+const SYN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How many times it sends something before it gives up.
+const SENDINGS_MAX: u32 = 16;
+
+/// The largest heartbeat, as a frame.
+const HEARTBEAT_BYTES_MAX: usize = 24;
+
+/// What may get lost, so that each kind has its own draws.
+const DIAL_FLIGHT: u64 = 1 << 62;
+const HEARTBEAT: u64 = 2 << 62;
+const PACKET: u64 = 3 << 62;
 
 const FIRST_EPHEMERAL_PORT: u16 = 49_152;

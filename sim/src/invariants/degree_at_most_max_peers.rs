@@ -1,0 +1,62 @@
+//! A node never has more links than it may.
+
+use super::links::{Change, Links};
+use super::{Fact, Invariant};
+use crate::cluster::{Cluster, NodeIndex};
+use engine::Instant;
+use std::sync::Arc;
+
+/// Watches how many links each node has.
+#[derive(Debug)]
+pub(super) struct DegreeAtMostMaxPeers {
+    cluster: Arc<Cluster>,
+    links: Links,
+    limit: usize,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "degree_at_most_max_peers";
+
+impl DegreeAtMostMaxPeers {
+    pub(super) fn new(cluster: Arc<Cluster>, limit: u16) -> Self {
+        Self { links: Links::new(cluster.len()), cluster, limit: usize::from(limit), checks: 0 }
+    }
+}
+
+impl Invariant for DegreeAtMostMaxPeers {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        let Some(Change::Up(_)) = self.links.see(&self.cluster, node, fact) else { return Ok(()) };
+        self.checks += 1;
+        let degree = self.links.degree(node);
+        if degree <= self.limit {
+            return Ok(());
+        }
+        Err(format!("{degree} links are up, more than the {} allowed", self.limit))
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{cluster, down, up};
+    use super::*;
+
+    #[test]
+    fn one_link_too_many_is_wrong() {
+        let cluster = cluster(4);
+        let mut invariant = DegreeAtMostMaxPeers::new(Arc::clone(&cluster), 2);
+        let mut see = |output| invariant.see(Instant::ZERO, 0, Fact::Output(&output));
+        assert_eq!(see(up(&cluster, 1, 1)), Ok(()));
+        assert_eq!(see(up(&cluster, 2, 2)), Ok(()));
+        assert_eq!(see(down(&cluster, 2, 2)), Ok(()));
+        assert_eq!(see(up(&cluster, 3, 3)), Ok(()));
+        assert!(see(up(&cluster, 4, 2)).is_err());
+    }
+}

@@ -1,0 +1,91 @@
+//! What the nodes say of their links, put together: no property of its own, but what several are about.
+
+use crate::cluster::{Cluster, NodeIndex};
+use crate::invariants::Fact;
+use engine::{Event, LinkId, Output};
+use std::collections::BTreeMap;
+
+/// The links that are up, as each end sees them.
+#[derive(Debug)]
+pub(super) struct Links {
+    nodes: Vec<Node>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Node {
+    running: bool,
+    /// Counts its starts.
+    life: u32,
+    /// Each link with the peer at its other end, and that one's life when the link came up.
+    links: BTreeMap<LinkId, (NodeIndex, u32)>,
+}
+
+/// What changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Down,
+    Process,
+    Up(NodeIndex),
+}
+
+impl Links {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self { nodes: vec![Node::default(); nodes] }
+    }
+
+    /// Takes note of what happened to a node; `None` where it is nothing about links.
+    pub(super) fn see(&mut self, cluster: &Cluster, node: NodeIndex, fact: Fact<'_>) -> Option<Change> {
+        let state = &mut self.nodes[node as usize];
+        match fact {
+            Fact::Started => {
+                *state = Node { running: true, life: state.life + 1, links: BTreeMap::new() };
+                Some(Change::Process)
+            }
+            Fact::Stopped => {
+                state.running = false;
+                state.links.clear();
+                Some(Change::Process)
+            }
+            Fact::Output(Output::Event(Event::LinkUp { link, peer, .. })) => {
+                let peer = cluster.find(*peer)?;
+                let life = self.nodes[peer as usize].life;
+                self.nodes[node as usize].links.insert(*link, (peer, life));
+                Some(Change::Up(peer))
+            }
+            Fact::Output(Output::Event(Event::LinkDown { link, .. })) => {
+                state.links.remove(link).map(|_| Change::Down)
+            }
+            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) => None,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(super) fn runs(&self, node: NodeIndex) -> bool {
+        self.nodes[node as usize].running
+    }
+
+    /// Returns how many links a node has.
+    pub(super) fn degree(&self, node: NodeIndex) -> usize {
+        self.nodes[node as usize].links.len()
+    }
+
+    /// Returns how many links a node has to a peer.
+    pub(super) fn between(&self, node: NodeIndex, peer: NodeIndex) -> usize {
+        self.peers(node).filter(|&other| other == peer).count()
+    }
+
+    /// Returns the peers of a node, by its own account.
+    pub(super) fn peers(&self, node: NodeIndex) -> impl Iterator<Item = NodeIndex> {
+        self.nodes[node as usize].links.values().map(|&(peer, _)| peer)
+    }
+
+    /// Tells whether a node's link to a peer is one to the process that runs there now.
+    pub(super) fn is_to_the_living(&self, node: NodeIndex, peer: NodeIndex) -> bool {
+        let of_peer = &self.nodes[peer as usize];
+        let mut links = self.nodes[node as usize].links.values();
+        of_peer.running && links.any(|&(other, life)| other == peer && life == of_peer.life)
+    }
+}

@@ -1,0 +1,107 @@
+//! Where nothing is lost and nothing held back on the way, no live peer counts as dead.
+//!
+//! A death is true where the process that the link led to is gone, also if another runs there by now.
+
+use super::links::Links;
+use super::{Fact, Invariant};
+use crate::cluster::{Cluster, NodeIndex};
+use crate::scenario::{FaultKind, Scenario};
+use engine::{Event, Instant, Output};
+use std::sync::Arc;
+
+/// Watches who is declared dead.
+#[derive(Debug)]
+pub(super) struct NoFalseDeath {
+    cluster: Arc<Cluster>,
+    links: Links,
+    applies: bool,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "no_false_death";
+
+impl NoFalseDeath {
+    pub(super) fn new(cluster: Arc<Cluster>, scenario: &Scenario) -> Self {
+        let parts = |kind: &FaultKind| match kind {
+            FaultKind::Flap { .. }
+            | FaultKind::OneWayLoss { .. }
+            | FaultKind::Partition { .. }
+            | FaultKind::Stall { .. } => true,
+            FaultKind::Churn { .. }
+            | FaultKind::Kill { .. }
+            | FaultKind::Leave { .. }
+            | FaultKind::PowerLoss { .. }
+            | FaultKind::RollingRestart { .. } => false,
+        };
+        let whole = !scenario.faults.iter().any(|fault| parts(&fault.kind));
+        // What TCP sends again is late, but rarely late enough; a heartbeat that is gone for good may be the last.
+        let lossless = scenario
+            .network
+            .loss
+            .is_none_or(|loss| loss.retransmission && loss.per_million <= LOSS_PER_MILLION_MAX);
+        Self { links: Links::new(cluster.len()), cluster, applies: whole && lossless, checks: 0 }
+    }
+}
+
+impl Invariant for NoFalseDeath {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        if !self.applies {
+            return Ok(());
+        }
+        if let Fact::Output(Output::Event(Event::PeerDead { peer })) = fact
+            && let Some(peer) = self.cluster.find(*peer)
+        {
+            self.checks += 1;
+            if self.links.is_to_the_living(node, peer) {
+                return Err(format!("n{peer} counts as dead, and is alive and in reach"));
+            }
+        }
+        self.links.see(&self.cluster, node, fact);
+        Ok(())
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+/// The share of frames sent again up to which a live peer must never count as dead.
+const LOSS_PER_MILLION_MAX: u32 = 50_000;
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{cluster, up};
+    use super::*;
+
+    fn see(more: &str, restarts: bool) -> Result<(), String> {
+        let cluster = cluster(2);
+        let scenario = Scenario::parse("two", &format!("nodes = 2\nduration = \"60s\"\n{more}")).unwrap();
+        let mut invariant = NoFalseDeath::new(Arc::clone(&cluster), &scenario);
+        let mut see = |node, fact: Fact<'_>| invariant.see(Instant::ZERO, node, fact);
+        see(0, Fact::Started)?;
+        see(1, Fact::Started)?;
+        see(0, Fact::Output(&up(&cluster, 1, 1)))?;
+        if restarts {
+            see(1, Fact::Stopped)?;
+            see(1, Fact::Started)?;
+        }
+        let dead = Output::Event(Event::PeerDead { peer: cluster.id(1) });
+        see(0, Fact::Output(&dead))
+    }
+
+    #[test]
+    fn a_live_peer_is_not_dead_and_one_that_started_again_was() {
+        assert!(see("", false).is_err());
+        assert_eq!(see("", true), Ok(()));
+    }
+
+    #[test]
+    fn behind_a_wall_nobody_can_know() {
+        let wall = "[[fault]]\nat = \"1s\"\nkind = \"partition\"\ngroups = [[\"n0\"], [\"n1\"]]\n";
+        assert_eq!(see(wall, false), Ok(()));
+    }
+}

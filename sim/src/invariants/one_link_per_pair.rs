@@ -1,0 +1,61 @@
+//! A node has at most one link to each other node, also where both dialled at once.
+
+use super::links::{Change, Links};
+use super::{Fact, Invariant};
+use crate::cluster::{Cluster, NodeIndex};
+use engine::Instant;
+use std::sync::Arc;
+
+/// Watches the links of each node.
+#[derive(Debug)]
+pub(super) struct OneLinkPerPair {
+    cluster: Arc<Cluster>,
+    links: Links,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "one_link_per_pair";
+
+impl OneLinkPerPair {
+    pub(super) fn new(cluster: Arc<Cluster>) -> Self {
+        Self { links: Links::new(cluster.len()), cluster, checks: 0 }
+    }
+}
+
+impl Invariant for OneLinkPerPair {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        let Some(Change::Up(peer)) = self.links.see(&self.cluster, node, fact) else { return Ok(()) };
+        self.checks += 1;
+        match self.links.between(node, peer) {
+            0 | 1 => Ok(()),
+            more => Err(format!("{more} links to n{peer} are up at the same time")),
+        }
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{cluster, down, up};
+    use super::*;
+
+    #[test]
+    fn a_second_link_is_wrong_unless_the_first_went_before() {
+        let cluster = cluster(3);
+        let mut invariant = OneLinkPerPair::new(Arc::clone(&cluster));
+        let mut see = |output| invariant.see(Instant::ZERO, 0, Fact::Output(&output));
+        assert_eq!(see(up(&cluster, 1, 1)), Ok(()));
+        assert_eq!(see(up(&cluster, 2, 2)), Ok(()));
+        assert!(see(up(&cluster, 3, 1)).is_err());
+        assert_eq!(see(down(&cluster, 1, 1)), Ok(()));
+        assert_eq!(see(down(&cluster, 2, 2)), Ok(()));
+        assert_eq!(see(up(&cluster, 4, 2)), Ok(()));
+    }
+}

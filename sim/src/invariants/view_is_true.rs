@@ -1,0 +1,226 @@
+//! Soon after the last change every node knows exactly the nodes that links lead to, and a link never stays up at
+//! one end only: nobody lists a ghost, misses a live one, or sees who does not see it.
+//!
+//! The truth is put together from both ends of every link. While one end has not yet noticed what the other has,
+//! or has not noticed that the other is gone, the views may differ, but no longer than detection takes; nor are they
+//! compared for as long after the network itself changed, when both ends of a link may believe in one that is cut.
+
+use super::links::Links;
+use super::{Fact, Invariant};
+use crate::cluster::{Cluster, NodeIndex};
+use crate::members::Members;
+use core::time::Duration;
+use engine::{Event, Instant, Output};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Compares what the nodes know with what is.
+#[derive(Debug)]
+pub(super) struct ViewIsTrue {
+    cluster: Arc<Cluster>,
+    links: Links,
+    views: Vec<Members>,
+    /// Links that are up at one end only, by that end and the other, and since when.
+    half: BTreeMap<(NodeIndex, NodeIndex), Instant>,
+    changed_at: Instant,
+    /// From when on links that are up can be used.
+    usable_at: Instant,
+    /// Whether the views were compared since.
+    compared: bool,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "view_is_true";
+
+impl ViewIsTrue {
+    pub(super) fn new(cluster: Arc<Cluster>) -> Self {
+        let nodes = cluster.len();
+        Self {
+            links: Links::new(nodes),
+            cluster,
+            views: vec![Members::default(); nodes],
+            half: BTreeMap::new(),
+            changed_at: Instant::ZERO,
+            usable_at: Instant::ZERO,
+            compared: true,
+            checks: 0,
+        }
+    }
+
+    fn changed(&mut self, now: Instant, node: NodeIndex) {
+        self.changed_at = now;
+        self.compared = false;
+        let before = core::mem::take(&mut self.half);
+        // Only links of this node can have become, or no longer be, up at one end only.
+        let untouched = |&(one, other): &(NodeIndex, NodeIndex)| one != node && other != node;
+        self.half.extend(before.iter().filter(|(pair, _)| untouched(pair)));
+        let all = (0..).take(self.links.len());
+        let pairs = all.filter(|&other| other != node).flat_map(|other| [(node, other), (other, node)]);
+        for pair in pairs {
+            if self.is_half(pair) {
+                self.half.insert(pair, before.get(&pair).copied().unwrap_or(now));
+            }
+        }
+    }
+
+    fn is_half(&self, (one, other): (NodeIndex, NodeIndex)) -> bool {
+        self.links.between(one, other) > 0 && self.links.between(other, one) == 0
+    }
+
+    fn check(&mut self, now: Instant) -> Result<(), String> {
+        let late = self.half.iter().find(|(_, since)| now.since(**since) > NOTICED_WITHIN);
+        if let Some(((one, other), since)) = late {
+            return Err(format!("n{one} has had a link to n{other} since {since}, which has none to n{one}"));
+        }
+        let quiet_at = self.changed_at.max(self.usable_at).after(TRUE_WITHIN);
+        if self.compared || !self.half.is_empty() || now < quiet_at {
+            return Ok(());
+        }
+        self.compared = true;
+        self.checks += 1;
+        let mut placed = Members::default();
+        for node in (0..).take(self.links.len()) {
+            if !self.links.runs(node) || placed.contains(node) {
+                continue;
+            }
+            let (piece, nodes) = self.piece(node);
+            for node in nodes {
+                placed.set(node, true);
+                if let Some(other) = self.views[node as usize].difference(&piece, node) {
+                    let what = if piece.contains(other) { "does not know" } else { "still lists" };
+                    let changed = self.changed_at;
+                    return Err(format!("n{node} {what} n{other}, and nothing changed since {changed}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the nodes that links lead to from a node, and the node itself.
+    fn piece(&self, node: NodeIndex) -> (Members, Vec<NodeIndex>) {
+        let (mut piece, mut nodes, mut next) = (Members::default(), vec![node], 0);
+        piece.set(node, true);
+        while let Some(&node) = nodes.get(next) {
+            next += 1;
+            for peer in self.links.peers(node) {
+                if !piece.contains(peer) {
+                    piece.set(peer, true);
+                    nodes.push(peer);
+                }
+            }
+        }
+        (piece, nodes)
+    }
+}
+
+impl Invariant for ViewIsTrue {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        self.check(now)?;
+        if self.links.see(&self.cluster, node, fact).is_some() {
+            self.changed(now, node);
+        }
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of members")]
+        match fact {
+            Fact::Started => self.views[node as usize] = Members::default(),
+            Fact::Output(Output::Event(event)) => match event {
+                Event::MemberJoined { member } => self.view(node, *member, true),
+                Event::MemberLeft { member } => self.view(node, *member, false),
+                _ => {}
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn network_changed(&mut self, now: Instant) {
+        self.usable_at = now.after(NOTICED_WITHIN);
+        self.compared = false;
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+impl ViewIsTrue {
+    fn view(&mut self, node: NodeIndex, member: engine::NodeId, present: bool) {
+        if let Some(member) = self.cluster.find(member) {
+            self.views[node as usize].set(member, present);
+        }
+    }
+}
+
+/// How long after the last change the views may differ from the truth.
+const TRUE_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long one end of a link may not notice that the other is gone: until it counts as dead, and a little.
+const NOTICED_WITHIN: Duration = Duration::from_secs(24);
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{at, cluster, down, up};
+    use super::*;
+
+    struct Two {
+        cluster: Arc<Cluster>,
+        invariant: ViewIsTrue,
+    }
+
+    impl Two {
+        /// Two nodes with a link, of which the first knows the second, but not the other way round.
+        fn new() -> Self {
+            let cluster = cluster(2);
+            let mut two = Self { invariant: ViewIsTrue::new(Arc::clone(&cluster)), cluster };
+            two.see(0, 0, Fact::Started).unwrap();
+            two.see(0, 1, Fact::Started).unwrap();
+            let (there, back) = (up(&two.cluster, 1, 1), up(&two.cluster, 2, 0));
+            two.see(1, 0, Fact::Output(&there)).unwrap();
+            two.see(1, 1, Fact::Output(&back)).unwrap();
+            two.joined(1, 0, 1);
+            two
+        }
+
+        fn see(&mut self, seconds: u64, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+            self.invariant.see(at(seconds), node, fact)
+        }
+
+        fn joined(&mut self, seconds: u64, node: NodeIndex, member: NodeIndex) {
+            let event = Output::Event(Event::MemberJoined { member: self.cluster.id(member) });
+            self.see(seconds, node, Fact::Output(&event)).unwrap();
+        }
+    }
+
+    #[test]
+    fn who_does_not_know_a_neighbour_is_wrong_after_five_seconds() {
+        let mut two = Two::new();
+        assert_eq!(two.see(5, 0, Fact::Started), Ok(()));
+        let mut two = Two::new();
+        assert!(two.see(7, 0, Fact::Started).unwrap_err().contains("n1 does not know n0"));
+        let mut two = Two::new();
+        two.joined(3, 1, 0);
+        assert_eq!(two.see(7, 0, Fact::Started), Ok(()));
+        assert_eq!(two.invariant.checks(), 1);
+    }
+
+    #[test]
+    fn a_ghost_is_wrong() {
+        let mut two = Two::new();
+        two.joined(2, 1, 0);
+        let (there, back) = (down(&two.cluster, 1, 1), down(&two.cluster, 2, 0));
+        two.see(3, 0, Fact::Output(&there)).unwrap();
+        two.see(4, 1, Fact::Output(&back)).unwrap();
+        assert!(two.see(10, 0, Fact::Started).unwrap_err().contains("still lists"));
+    }
+
+    #[test]
+    fn a_link_that_only_one_end_believes_in_is_wrong_after_detection() {
+        let mut two = Two::new();
+        two.see(2, 1, Fact::Stopped).unwrap();
+        assert_eq!(two.see(26, 0, Fact::Input(&engine::Input::Tick)), Ok(()));
+        assert!(two.see(27, 0, Fact::Input(&engine::Input::Tick)).unwrap_err().contains("has none"));
+    }
+}

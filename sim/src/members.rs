@@ -1,0 +1,56 @@
+//! A set of a scenario's nodes, one bit for each.
+
+use crate::cluster::NodeIndex;
+
+/// Some of the nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Members {
+    words: Vec<u64>,
+}
+
+impl Members {
+    pub(crate) fn set(&mut self, node: NodeIndex, present: bool) {
+        let (word, bit) = (node as usize / 64, 1 << (node % 64));
+        if self.words.len() <= word {
+            self.words.resize(word + 1, 0);
+        }
+        if present {
+            self.words[word] |= bit;
+        } else {
+            self.words[word] &= !bit;
+        }
+    }
+
+    pub(crate) fn contains(&self, node: NodeIndex) -> bool {
+        self.words.get(node as usize / 64).is_some_and(|word| word & 1 << (node % 64) != 0)
+    }
+
+    /// Returns a node other than `except` that is in one of two sets only.
+    pub(crate) fn difference(&self, other: &Self, except: NodeIndex) -> Option<NodeIndex> {
+        let words = |of: &Self, at: usize| of.words.get(at).copied().unwrap_or_default();
+        (0..self.words.len().max(other.words.len())).find_map(|at| {
+            let ignored = if at == except as usize / 64 { 1 << (except % 64) } else { 0 };
+            let differing = (words(self, at) ^ words(other, at)) & !ignored;
+            (differing != 0).then(|| u32::try_from(at * 64).unwrap_or_default() + differing.trailing_zeros())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(nodes: &[NodeIndex]) -> Members {
+        let mut members = Members::default();
+        nodes.iter().for_each(|&node| members.set(node, true));
+        members
+    }
+
+    #[test]
+    fn sets_differ_in_what_only_one_has() {
+        assert_eq!(of(&[1, 70]).difference(&of(&[1]), 9), Some(70));
+        assert_eq!(of(&[1]).difference(&of(&[1, 70]), 70), None);
+        assert_eq!(of(&[1, 70]).difference(&of(&[70, 1]), 0), None);
+        assert!(of(&[64]).contains(64) && !of(&[64]).contains(0) && !of(&[64]).contains(1000));
+    }
+}

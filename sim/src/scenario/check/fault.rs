@@ -1,0 +1,173 @@
+//! What goes wrong, as a scenario file says it: each kind of fault takes its own keys and no others.
+
+use super::{Source, file};
+use crate::scenario::error::ScenarioError;
+use crate::scenario::text::Period;
+use crate::scenario::{FAULTS_MAX, Fault, FaultKind, Range, STRIKES_MAX};
+use core::time::Duration;
+use std::collections::BTreeSet;
+use toml::Spanned;
+
+impl Source<'_> {
+    pub(super) fn faults(
+        &self,
+        sections: &[Spanned<file::Fault>],
+        nodes: u32,
+        quiet: Duration,
+    ) -> Result<Vec<Fault>, ScenarioError> {
+        if let Some(beyond) = sections.get(FAULTS_MAX) {
+            return Err(self.inconsistent(beyond, format!("more than {FAULTS_MAX} faults")));
+        }
+        sections.iter().map(|section| self.fault(section, nodes, quiet)).collect()
+    }
+
+    fn fault(
+        &self,
+        section: &Spanned<file::Fault>,
+        nodes: u32,
+        quiet: Duration,
+    ) -> Result<Fault, ScenarioError> {
+        let fault = section.as_ref();
+        let at = fault.at.as_ref().0;
+        let taken = keys(fault.kind);
+        if let Some((key, _)) = written(fault).into_iter().find(|(key, used)| *used && !taken.contains(key)) {
+            return Err(self.inconsistent(section, format!("this kind of fault takes no `{key}`")));
+        }
+        let kind = self.kind(section, nodes)?;
+        let ends = at.to.saturating_add(kind.lasts().unwrap_or_default());
+        if ends > quiet {
+            let words =
+                format!("the fault would last until {ends:?}, after {quiet:?}, when all must be quiet");
+            return Err(self.inconsistent(&fault.at, words));
+        }
+        Ok(Fault { at, kind })
+    }
+
+    fn kind(&self, section: &Spanned<file::Fault>, nodes: u32) -> Result<FaultKind, ScenarioError> {
+        let fault = section.as_ref();
+        let period = |value: &Option<Spanned<Period>>| value.as_ref().map(|value| value.as_ref().0);
+        let (restart_after, heal_after) = (period(&fault.restart_after), period(&fault.heal_after));
+        let node = self.target(fault.node.as_ref(), nodes)?;
+        let groups = || self.groups(section, nodes);
+        Ok(match fault.kind {
+            file::FaultKind::Churn => {
+                let (every, lasts) = self.pace(section, period(&fault.lasts))?;
+                FaultKind::Churn { every, away: self.away(section)?, lasts }
+            }
+            file::FaultKind::Flap => {
+                let (every, lasts) = self.pace(section, period(&fault.lasts))?;
+                FaultKind::Flap { groups: groups()?, every, lasts }
+            }
+            file::FaultKind::Kill => FaultKind::Kill { node, restart_after },
+            file::FaultKind::Leave => FaultKind::Leave { node, restart_after },
+            file::FaultKind::OneWayLoss => {
+                let (from, to) = (fault.from.as_ref(), fault.to.as_ref());
+                let Some((from, to)) = from.zip(to) else {
+                    let words = "this kind of fault needs `from` and `to`, such as [\"n0\"]".to_owned();
+                    return Err(self.inconsistent(section, words));
+                };
+                let mut seen = BTreeSet::new();
+                let from = self.group("from", from.as_ref(), nodes, &mut seen)?;
+                FaultKind::OneWayLoss {
+                    from,
+                    to: self.group("to", to.as_ref(), nodes, &mut seen)?,
+                    heal_after,
+                }
+            }
+            file::FaultKind::Partition => FaultKind::Partition { groups: groups()?, heal_after },
+            file::FaultKind::PowerLoss => FaultKind::PowerLoss { node, restart_after },
+            file::FaultKind::RollingRestart => {
+                let all = period(&fault.every).map(|every| every.saturating_mul(nodes));
+                let (every, lasts) = self.pace(section, all)?;
+                FaultKind::RollingRestart { every, away: self.away(section)?, lasts }
+            }
+            file::FaultKind::Stall => FaultKind::Stall { groups: groups()?, heal_after },
+        })
+    }
+
+    /// Reads how often a fault strikes, and for how long it goes on doing so.
+    fn pace(
+        &self,
+        section: &Spanned<file::Fault>,
+        lasts: Option<Duration>,
+    ) -> Result<(Duration, Duration), ScenarioError> {
+        let fault = section.as_ref();
+        let Some((every, lasts)) = fault.every.as_ref().zip(lasts) else {
+            let words =
+                "this kind of fault needs `every`, and all but `rolling_restart` need `lasts`".to_owned();
+            return Err(self.inconsistent(section, words));
+        };
+        let pause = every.as_ref().0;
+        if pause.is_zero() || lasts.as_micros() / pause.as_micros() > u128::from(STRIKES_MAX) {
+            let words = format!("the fault would strike more than {STRIKES_MAX} times");
+            return Err(self.inconsistent(every, words));
+        }
+        Ok((pause, lasts))
+    }
+
+    fn away(&self, section: &Spanned<file::Fault>) -> Result<Range, ScenarioError> {
+        let words = || "this kind of fault needs `away`, such as \"1s..10s\"".to_owned();
+        let written = section.as_ref().away.as_ref();
+        written.map(|away| away.as_ref().0).ok_or_else(|| self.inconsistent(section, words()))
+    }
+
+    fn groups(&self, section: &Spanned<file::Fault>, nodes: u32) -> Result<Vec<Vec<u32>>, ScenarioError> {
+        let Some(written) = &section.as_ref().groups else {
+            let words = "this kind of fault needs `groups`, such as [[\"n0\"], [\"n1\", \"n2\"]]".to_owned();
+            return Err(self.inconsistent(section, words));
+        };
+        if written.as_ref().len() < 2 {
+            return Err(self.inconsistent(written, "`groups` needs at least two groups".to_owned()));
+        }
+        let mut seen = BTreeSet::new();
+        written.as_ref().iter().map(|names| self.group("groups", names, nodes, &mut seen)).collect()
+    }
+
+    /// Reads the names of some nodes, none of which may be among those seen before.
+    fn group(
+        &self,
+        key: &str,
+        names: &[Spanned<String>],
+        nodes: u32,
+        seen: &mut BTreeSet<u32>,
+    ) -> Result<Vec<u32>, ScenarioError> {
+        let mut group = Vec::new();
+        for name in names {
+            let member = self.member(name, nodes)?;
+            if !seen.insert(member) {
+                return Err(self.inconsistent(name, format!("`n{member}` is in `{key}` twice")));
+            }
+            group.push(member);
+        }
+        Ok(group)
+    }
+}
+
+/// Returns the keys that a kind of fault takes besides `at` and `kind`.
+const fn keys(kind: file::FaultKind) -> &'static [&'static str] {
+    match kind {
+        file::FaultKind::Churn => &["every", "away", "lasts"],
+        file::FaultKind::Flap => &["groups", "every", "lasts"],
+        file::FaultKind::Kill | file::FaultKind::Leave | file::FaultKind::PowerLoss => {
+            &["node", "restart_after"]
+        }
+        file::FaultKind::OneWayLoss => &["from", "to", "heal_after"],
+        file::FaultKind::Partition | file::FaultKind::Stall => &["groups", "heal_after"],
+        file::FaultKind::RollingRestart => &["every", "away"],
+    }
+}
+
+/// Returns each key that some kind of fault takes, and whether this one has it.
+fn written(fault: &file::Fault) -> [(&'static str, bool); 9] {
+    [
+        ("groups", fault.groups.is_some()),
+        ("heal_after", fault.heal_after.is_some()),
+        ("node", fault.node.is_some()),
+        ("restart_after", fault.restart_after.is_some()),
+        ("from", fault.from.is_some()),
+        ("to", fault.to.is_some()),
+        ("every", fault.every.is_some()),
+        ("away", fault.away.is_some()),
+        ("lasts", fault.lasts.is_some()),
+    ]
+}
