@@ -22,6 +22,10 @@ fn answer(request: &Request) -> Option<Answer> {
         Request::Status => Ok(Response::Status(Box::new(status_view()))),
         Request::Peers => Ok(Response::Peers(Vec::new())),
         Request::Members => Ok(Response::Members(Vec::new())),
+        Request::Diagnosis => {
+            let view = engine::request::DiagnosisView { heard: 0, troubles: Vec::new() };
+            Ok(Response::Diagnosis(view))
+        }
         Request::Route(node) => Err(Rejection::NodeUnknown(*node)),
         Request::Shutdown => Ok(Response::ShuttingDown),
         Request::Task(id) | Request::Cancel(id) if *id == DONE || *id == OPEN => {
