@@ -1,6 +1,7 @@
 //! One file for each subcommand; this one leads to them.
 
 mod completions;
+mod doctor;
 mod inference_worker;
 mod model_quantize;
 mod node_peers;
@@ -43,6 +44,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Task(TaskCommand::Cancel { id }) => block_on(task_cancel::run(&home()?, &id)),
         Command::Model(ModelCommand::Quantize { source, output }) => model_quantize::run(&source, &output),
         Command::Sim(SimCommand::Run(run)) => sim_run::run(&run),
+        Command::Doctor(format) => doctor::run(&home()?, format),
         Command::Completions { shell } => completions::run(shell),
         Command::InferenceWorker { model } => inference_worker::run(&model),
     }
