@@ -33,6 +33,8 @@ pub(crate) enum Command {
     /// Run scenarios in simulated time
     #[command(subcommand)]
     Sim(SimCommand),
+    /// Say what is wrong with this machine's node or its network, and what to do about it
+    Doctor(Format),
     /// Print a completion script for a shell
     Completions {
         /// The shell

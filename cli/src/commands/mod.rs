@@ -1,6 +1,7 @@
 //! One file for each subcommand; this one leads to them.
 
 mod completions;
+mod doctor;
 mod inference_worker;
 mod model_quantize;
 mod node_peers;
@@ -47,6 +48,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
             block_on(route_explain::run(&home()?, &id, format))
         }
         Command::Sim(SimCommand::Run(run)) => sim_run::run(&run),
+        Command::Doctor(format) => doctor::run(&home()?, format),
         Command::Completions { shell } => completions::run(shell),
         Command::InferenceWorker { model } => inference_worker::run(&model),
     }

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod crashes;
+mod doctor;
 mod hostile_peer;
 mod lifecycle;
 mod mesh;

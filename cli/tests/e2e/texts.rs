@@ -21,6 +21,7 @@ fn help() {
         &["task", "result"],
         &["model", "quantize"],
         &["sim", "run"],
+        &["doctor"],
     ] {
         let name = [&["help"], command].concat().join("_");
         insta::assert_snapshot!(name, said(&world, &[command, &["--help"]].concat()));

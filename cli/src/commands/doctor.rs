@@ -1,0 +1,142 @@
+//! `doctor`: what is wrong with this machine's node or its network, in plain words.
+//!
+//! It looks at the home, the machine and the network itself, and asks the node what went wrong lately between it and
+//! others. It changes nothing, and says nothing of what works.
+
+mod finding;
+mod network;
+
+use crate::args::Format;
+use crate::client::Client;
+use crate::error::{Failure, Outcome};
+use crate::output;
+use engine::lifecycle::State;
+use finding::{Finding, Report};
+use nix::sys::statvfs::statvfs;
+use nix::unistd::{AccessFlags, access};
+use runtime::config::{self, Overrides, Settings};
+use runtime::home::{Holder, Home};
+use runtime::http::view::{Diagnosis, Status};
+use runtime::identity;
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::ExitCode;
+
+pub(super) fn run(home: &Home, format: Format) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(examine(home));
+    if format.json {
+        output::json(&report)?;
+    } else {
+        output::write(output::lines(&report.text()).as_bytes())?;
+    }
+    Ok(if report.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn examine(home: &Home) -> Report {
+    let mut findings = examine_machine(home);
+    let settings = examine_files(home, &mut findings);
+    let mut summary = None;
+    match running_node(home).await {
+        Ok((status, diagnosis)) => {
+            examine_node(&status, &diagnosis, &mut findings);
+            findings.extend(network::closed_port(status.network_port).await);
+            summary = Some(finding::summary(&status));
+        }
+        Err(found) => {
+            findings.push(found);
+            let taken = settings.as_ref().filter(|settings| is_taken(settings.network_port));
+            findings.extend(taken.map(|settings| Finding::port_taken(settings.network_port)));
+        }
+    }
+    if settings.as_ref().is_none_or(|settings| settings.discovery) {
+        let names = settings.map(|settings| settings.interfaces).filter(|names| !names.is_empty());
+        findings.extend(network::deaf_interfaces(names).await);
+    }
+    Report::new(findings, summary)
+}
+
+/// Looks at what the machine has left.
+fn examine_machine(home: &Home) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    // A home that is yet to be made will be on the disk of the first directory above it that there is.
+    let place = home.root().ancestors().find(|path| path.exists());
+    if let Some(space) = place.and_then(|path| statvfs(path).ok()) {
+        let free = space.blocks_available().saturating_mul(space.fragment_size());
+        if free < DISK_BYTES_WANTED {
+            findings.push(Finding::disk_full(home.root(), free));
+        }
+    }
+    let available = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    });
+    if let Some(kib) = available.filter(|kib| *kib < MEMORY_KIB_WANTED) {
+        findings.push(Finding::memory_short(kib));
+    }
+    findings
+}
+
+/// Looks at the home's files, as far as they are there; returns the settings where they are good.
+fn examine_files(home: &Home, findings: &mut Vec<Finding>) -> Option<Settings> {
+    if !home.root().exists() {
+        return None;
+    }
+    let flags = AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK;
+    let parts = ["", "config", "data", "logs", "run"].map(|part| home.root().join(part));
+    let shut = parts.iter().filter(|path| path.exists()).find(|path| access(path.as_path(), flags).is_err());
+    if let Some(path) = shut {
+        findings.push(Finding::home_shut(path));
+        return None;
+    }
+    if home.identity_file().exists()
+        && let Err(error) = identity::load_or_create(home)
+    {
+        findings.push(Finding::identity_unusable(&error));
+    }
+    if !home.config_file().exists() {
+        return None;
+    }
+    let overrides = Overrides { environment: std::env::vars_os().collect(), ..Overrides::default() };
+    match config::load(home, &overrides) {
+        Ok(effective) => Some(effective.settings),
+        Err(error) => {
+            findings.push(Finding::config_wrong(&error));
+            None
+        }
+    }
+}
+
+async fn running_node(home: &Home) -> Result<(Status, Diagnosis), Finding> {
+    if home.holder() == Holder::Nobody {
+        return Err(Finding::not_running());
+    }
+    let ask = async {
+        let client = Client::connect(home)?;
+        let status = client.get("/api/v1/status").await?;
+        let diagnosis = client.get("/api/v1/diagnosis").await?;
+        Ok::<_, Failure>((status, diagnosis))
+    };
+    ask.await.map_err(|_| Finding::not_answering(home))
+}
+
+fn examine_node(status: &Status, diagnosis: &Diagnosis, findings: &mut Vec<Finding>) {
+    if status.state != State::Active {
+        findings.push(Finding::not_active(status.state));
+    }
+    let idle = status.models.iter().filter(|model| !model.ready);
+    findings.extend(idle.map(|model| Finding::model_not_ready(&model.name)));
+    findings.extend(diagnosis.troubles.iter().map(Finding::of));
+    if status.peers == 0 && findings.is_empty() {
+        findings.push(Finding::alone(&status.network));
+    }
+}
+
+fn is_taken(port: u16) -> bool {
+    let bound = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port));
+    bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+}
+
+/// Room for results, logs and what a database needs to clean up.
+const DISK_BYTES_WANTED: u64 = 256 << 20;
+/// Room for a node and the process of its model.
+const MEMORY_KIB_WANTED: u64 = 128 << 10;

@@ -1,0 +1,367 @@
+//! What the doctor can find, in words: what is so, why it matters, what to do.
+
+use crate::output;
+use engine::event::RefuseReason;
+use engine::input::DialError;
+use engine::lifecycle::State;
+use engine::troubles::Trouble;
+use runtime::config::ConfigError;
+use runtime::home::Home;
+use runtime::http::view::{RecentTrouble, Status};
+use runtime::identity::IdentityError;
+use serde::Serialize;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+/// All that was found.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    /// Nothing is wrong.
+    pub(super) healthy: bool,
+    findings: Vec<Finding>,
+    #[serde(skip)]
+    summary: Option<String>,
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Finding {
+    /// A stable name.
+    code: &'static str,
+    /// Whether something is wrong, rather than worth a word.
+    problem: bool,
+    what: String,
+    why: String,
+    fix: String,
+}
+
+impl Report {
+    pub(super) fn new(mut findings: Vec<Finding>, summary: Option<String>) -> Self {
+        findings.sort_by_key(|finding| !finding.problem);
+        Self { healthy: findings.iter().all(|finding| !finding.problem), findings, summary }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let problems = self.findings.iter().filter(|finding| finding.problem).count();
+        let mut text = match problems {
+            0 => "Nothing is wrong.\n".to_owned(),
+            1 => "1 thing is wrong.\n".to_owned(),
+            count => format!("{count} things are wrong.\n"),
+        };
+        text.extend(self.summary.iter().map(|summary| format!("{summary}\n")));
+        for Finding { problem, what, why, fix, .. } in &self.findings {
+            let mark = if *problem { "wrong" } else { "note" };
+            text += &format!("\n{mark}: {what}\n  why it matters: {why}\n  what to do: {fix}\n");
+        }
+        text
+    }
+}
+
+/// Says how the node is, in a line.
+pub(super) fn summary(status: &Status) -> String {
+    format!(
+        "The node is {}, linked to {}, and knows of {} in network {:?}, itself included.",
+        status.state,
+        nodes(status.peers),
+        nodes(status.members),
+        status.network
+    )
+}
+
+fn nodes(count: u32) -> String {
+    if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") }
+}
+
+impl Finding {
+    fn problem(code: &'static str, what: String, why: &str, fix: impl Into<String>) -> Self {
+        Self { code, problem: true, what, why: why.to_owned(), fix: fix.into() }
+    }
+
+    pub(super) fn not_running() -> Self {
+        Self::problem(
+            "not_running",
+            "No node is running here.".to_owned(),
+            "this machine takes no tasks and runs none",
+            "start one with: p2p-ai-agents node start",
+        )
+    }
+
+    pub(super) fn not_answering(home: &Home) -> Self {
+        Self::problem(
+            "not_answering",
+            "The node's process is there, but it does not answer.".to_owned(),
+            "it may still be starting or stopping; otherwise it hangs",
+            format!(
+                "wait a moment and look again; then read {} and stop it with: p2p-ai-agents node stop",
+                home.log_file().display()
+            ),
+        )
+    }
+
+    pub(super) fn not_active(state: State) -> Self {
+        Self::problem(
+            "not_active",
+            format!("The node is {state}, not ACTIVE."),
+            "only an ACTIVE node takes tasks and is found by others",
+            "wait a moment; if it stays so, its log says which check does not pass",
+        )
+    }
+
+    pub(super) fn port_taken(port: u16) -> Self {
+        Self::problem(
+            "port_taken",
+            format!("Another program uses port {port}."),
+            "the node takes its peers' connections there, and will not start",
+            "stop that program, or choose another port: p2p-ai-agents node start --port PORT",
+        )
+    }
+
+    pub(super) fn port_closed(port: u16) -> Self {
+        Self::problem(
+            "port_closed",
+            format!("The node's own port {port} cannot be reached even from this machine."),
+            "no other node can connect to this one",
+            format!("let TCP port {port} in: check this machine's firewall"),
+        )
+    }
+
+    pub(super) fn multicast_blocked(addresses: &[IpAddr]) -> Self {
+        let place = match addresses {
+            [] => "on this machine".to_owned(),
+            addresses => {
+                format!("at {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+            }
+        };
+        Self::problem(
+            "multicast_blocked",
+            format!("Multicast does not work {place}: a packet that was sent there did not come back."),
+            "nodes of one network find each other by multicast, and will not find this one",
+            "let UDP port 5353 to and from 224.0.0.251 through this machine's firewall, or name one other node: \
+             p2p-ai-agents node start --bootstrap-peer IP:9000",
+        )
+    }
+
+    pub(super) fn disk_full(home: &Path, free: u64) -> Self {
+        Self::problem(
+            "disk_full",
+            format!("Only {} MB are free on the disk of {}.", free >> 20, home.display()),
+            "tasks and results that cannot be stored are refused",
+            "make room, or move the home with --home DIR",
+        )
+    }
+
+    pub(super) fn memory_short(kib: u64) -> Self {
+        Self::problem(
+            "memory_short",
+            format!("Only {} MB of memory are available.", kib >> 10),
+            "the model's process may be killed while it works",
+            "end other programs, or lend no memory to a model: p2p-ai-agents node start --no-model",
+        )
+    }
+
+    pub(super) fn home_shut(path: &Path) -> Self {
+        Self::problem(
+            "home_shut",
+            format!("This user may not read and write {}.", path.display()),
+            "the node keeps its key, its tasks and its log there",
+            format!("give it back to the user: sudo chown -R \"$USER\" {}", path.display()),
+        )
+    }
+
+    pub(super) fn identity_unusable(error: &IdentityError) -> Self {
+        let why = "without its key a node cannot prove who it is, and does not start";
+        Self::problem("identity_unusable", capitalized(&error.to_string()), why, error.hint())
+    }
+
+    pub(super) fn config_wrong(error: &ConfigError) -> Self {
+        Self::problem(
+            "config_wrong",
+            capitalized(&error.to_string()),
+            "the node does not start with it",
+            "correct it; p2p-ai-agents node start shows a valid sample",
+        )
+    }
+
+    pub(super) fn model_not_ready(name: &str) -> Self {
+        Self::problem(
+            "model_not_ready",
+            format!("The model {name} is not loaded."),
+            "tasks for it wait, or go to other nodes",
+            "wait a moment after a start; if it stays so, the log says why its process does not come up",
+        )
+    }
+
+    pub(super) fn alone(network: &str) -> Self {
+        Self {
+            problem: false,
+            ..Self::problem(
+                "alone",
+                format!("No other node of network {network:?} was found."),
+                "all tasks run on this machine",
+                "start a node on another machine of this local network; if there is one, run doctor there too, \
+                 or give its address: p2p-ai-agents node start --bootstrap-peer IP:9000",
+            )
+        }
+    }
+
+    /// Describes what a node says went wrong between it and another.
+    pub(super) fn of(recent: &RecentTrouble) -> Self {
+        let ago = output::duration(recent.age_ms);
+        match recent.trouble {
+            Trouble::ClockDiffers { peer, ahead_millis } => {
+                Self::clock_differs(&peer.to_string(), ahead_millis)
+            }
+            Trouble::DialFailed { address, error } => Self::dial_failed(address, error, &ago),
+            Trouble::IdentityCopied { address, aside } => Self::identity_copied(address, aside),
+            Trouble::LinkRefused { peer, reason: RefuseReason::IdentityCopied, by_us: true } => {
+                Self::peer_copied(&peer.to_string())
+            }
+            Trouble::LinkRefused { peer, reason, .. } => Self::link_refused(&peer.to_string(), reason, &ago),
+        }
+    }
+
+    fn clock_differs(peer: &str, ahead_millis: i64) -> Self {
+        let side = if ahead_millis > 0 { "ahead of" } else { "behind" };
+        let by = output::duration(ahead_millis.unsigned_abs());
+        Self::problem(
+            "clock_differs",
+            format!("The clock of node {peer} is {by} {side} this machine's."),
+            "times in results and logs of the two do not fit together; nothing else depends on them",
+            "set the clock that is wrong, best by switching on network time: timedatectl set-ntp true",
+        )
+    }
+
+    fn dial_failed(address: SocketAddr, error: DialError, ago: &str) -> Self {
+        let (what, fix) = match error {
+            DialError::Authentication => (
+                format!("Whoever answers at {address} is not the node that was expected there ({ago} ago)."),
+                "check which node has that address now".to_owned(),
+            ),
+            DialError::Refused => (
+                format!("The node at {address} cannot be reached: the connection was refused ({ago} ago)."),
+                format!(
+                    "see there whether the node runs, and let TCP port {} in through its firewall",
+                    address.port()
+                ),
+            ),
+            DialError::Timeout => (
+                format!("The node at {address} cannot be reached: nothing answers ({ago} ago)."),
+                format!(
+                    "let TCP port {} in through the firewall there; on Wi-Fi, switch client isolation off",
+                    address.port()
+                ),
+            ),
+        };
+        let why = "the two nodes cannot share work while they have no way to each other";
+        Self::problem("dial_failed", what, why, fix)
+    }
+
+    fn identity_copied(address: Option<SocketAddr>, aside: bool) -> Self {
+        let place = address.map_or_else(String::new, |address| format!(" at {address}"));
+        let (why, fix) = if aside {
+            (
+                "two nodes cannot be one: the one that started earlier stays, and this one has left the mesh",
+                "stop this node, move config/node_identity.json away, and start it: it gets an identity of its own",
+            )
+        } else {
+            (
+                "others keep to the one that started earlier, and turn the other away",
+                "on the machine that got the copy, stop the node, move config/node_identity.json away, and start it",
+            )
+        };
+        let what = format!("Another running node{place} has this node's identity: its key was copied.");
+        Self::problem("identity_copied", what, why, fix)
+    }
+
+    fn peer_copied(peer: &str) -> Self {
+        Self::problem(
+            "peer_copied",
+            format!("Two running nodes have the same identity, {peer}: its key was copied."),
+            "this node keeps to the one that started earlier, and turns the other away",
+            "on the machine that got the copy, stop the node, move config/node_identity.json away, and start it",
+        )
+    }
+
+    fn link_refused(peer: &str, reason: RefuseReason, ago: &str) -> Self {
+        let (code, what, fix) = match reason {
+            RefuseReason::OtherVersion => (
+                "version_mismatch",
+                format!("Node {peer} speaks another version of the protocol ({ago} ago)."),
+                "install the same version on both machines",
+            ),
+            RefuseReason::OtherNetwork => (
+                "network_mismatch",
+                format!("Node {peer} belongs to another network ({ago} ago)."),
+                "start both with the same --network NAME, or remove its address from bootstrap_peers",
+            ),
+            RefuseReason::NotLocal => (
+                "not_local",
+                format!("Node {peer} and this one are not on one local network ({ago} ago)."),
+                "connect both to the same local network or VPN",
+            ),
+            RefuseReason::IdentityCopied | RefuseReason::SameIdentity => {
+                return Self::identity_copied(None, false);
+            }
+            RefuseReason::Duplicate
+            | RefuseReason::Full
+            | RefuseReason::ShuttingDown
+            | RefuseReason::StandsAside => (
+                "link_refused",
+                format!("Node {peer} takes no link from this one now ({ago} ago)."),
+                "nothing; the nodes try again by themselves",
+            ),
+        };
+        Self::problem(code, what, "the two nodes cannot share work", fix)
+    }
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::NodeId;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn what_may_be_wrong_between_nodes() {
+        let (peer, address) = (NodeId([7; 16]), SocketAddr::from(([192, 168, 1, 7], 9000)));
+        let refused = |reason| Trouble::LinkRefused { peer, reason, by_us: true };
+        let troubles = [
+            Trouble::ClockDiffers { peer, ahead_millis: -90_000 },
+            Trouble::DialFailed { address, error: DialError::Authentication },
+            Trouble::DialFailed { address, error: DialError::Refused },
+            Trouble::DialFailed { address, error: DialError::Timeout },
+            Trouble::IdentityCopied { address: Some(address), aside: false },
+            Trouble::IdentityCopied { address: None, aside: true },
+            refused(RefuseReason::OtherVersion),
+            refused(RefuseReason::OtherNetwork),
+            refused(RefuseReason::NotLocal),
+            refused(RefuseReason::IdentityCopied),
+        ];
+        let findings = troubles.map(|trouble| Finding::of(&RecentTrouble { age_ms: 12_000, trouble }));
+        insta::assert_snapshot!(Report::new(findings.to_vec(), None).text());
+    }
+
+    #[test]
+    fn what_may_be_wrong_with_a_machine() {
+        let findings = vec![
+            Finding::alone("local"),
+            Finding::not_running(),
+            Finding::not_active(State::Registering),
+            Finding::port_taken(9000),
+            Finding::port_closed(9000),
+            Finding::multicast_blocked(&[IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))]),
+            Finding::disk_full(Path::new("/home/you/.p2p-ai-agents"), 5 << 20),
+            Finding::memory_short(50 << 10),
+            Finding::home_shut(Path::new("/home/you/.p2p-ai-agents/data")),
+            Finding::model_not_ready("all-MiniLM-L6-v2"),
+        ];
+        insta::assert_snapshot!(Report::new(findings, None).text());
+        assert!(Report::new(vec![Finding::alone("local")], None).healthy);
+    }
+}
