@@ -21,6 +21,10 @@ pub enum Event {
         /// Why.
         error: DialError,
     },
+    /// Multicast works again on some network of this host.
+    DiscoveryAvailable,
+    /// No network of this host takes multicast: other nodes are found by configured addresses only.
+    DiscoveryUnavailable,
     /// An authenticated link exchanged hellos.
     LinkUp {
         /// The link.

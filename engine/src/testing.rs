@@ -83,11 +83,7 @@ impl Network {
         let wall = UnixMillis(1_700_000_000_000 + now.as_micros() / 1000);
         entry.node = Some(Node::new(entry.config.clone(), identity, seed, now, wall, saved));
         let address = address(place);
-        self.later(
-            place,
-            Duration::ZERO,
-            Input::Interfaces(vec![Interface { index: 1, address: address.ip() }]),
-        );
+        self.later(place, Duration::ZERO, Input::Interfaces(vec![Interface::new(INTERFACE, address.ip())]));
         self.later(place, Duration::ZERO, Input::Listening { port: address.port() });
         let ready = Input::Model { name: MODEL.to_owned(), kind: TaskKind::Embedding, ready: true };
         self.later(place, Duration::ZERO, ready);
@@ -236,7 +232,8 @@ impl Network {
             }
             Output::Multicast { bytes, .. } => {
                 for to in 0..self.places.len() {
-                    let input = Input::Datagram { from: address(place), bytes: bytes.clone() };
+                    let input =
+                        Input::Datagram { interface: INTERFACE, from: address(place), bytes: bytes.clone() };
                     self.later(to, LATENCY, input);
                 }
             }
@@ -305,6 +302,7 @@ fn run_model(work: &Work) -> Vec<TaskOutput> {
     }
 }
 
+const INTERFACE: u32 = 1;
 const LATENCY: Duration = Duration::from_millis(1);
 const WRITE: Duration = Duration::from_millis(2);
 const COMPUTE: Duration = Duration::from_millis(10);

@@ -18,6 +18,8 @@ macro_rules! marks {
 
 marks! {
     DialFailed => "dial_failed",
+    DiscoveryAvailable => "discovery_available",
+    DiscoveryUnavailable => "discovery_unavailable",
     LinkDown => "link_down",
     LinkRefused => "link_refused",
     LinkUp => "link_up",

@@ -2,7 +2,7 @@
 
 use engine::heartbeat::Liveness;
 use engine::lifecycle::State;
-use engine::request::{MemberView, ModelView, PeerView, StatusView, TaskView};
+use engine::request::{DiscoveryView, MemberView, ModelView, PeerView, StatusView, TaskView};
 use engine::task::{Outcome, ResultSummary, TaskKind, TaskOutput, TaskResult, TaskStatus};
 use engine::{NodeId, TaskId, TraceId};
 use serde::{Deserialize, Serialize};
@@ -93,6 +93,8 @@ pub struct Status {
     pub results: u32,
     /// The models that it can run.
     pub models: Vec<Model>,
+    /// How it finds others on the local network.
+    pub discovery: DiscoveryView,
     /// The wall clock.
     pub timestamp: String,
 }
@@ -299,6 +301,7 @@ impl From<StatusView> for Status {
             tasks_running: view.tasks_running,
             results: view.results,
             models: view.models.into_iter().map(Model::from).collect(),
+            discovery: view.discovery,
             timestamp: view.timestamp.to_string(),
         }
     }

@@ -41,6 +41,8 @@ const fn rank(event: &Event) -> (LogLevel, &'static str) {
         Event::StateChanged { .. } => (LogLevel::Info, "lifecycle"),
         Event::MemberJoined { .. } | Event::MemberLeft { .. } => (LogLevel::Info, "membership"),
         Event::NodeFound { .. } | Event::NodeLost { .. } => (LogLevel::Debug, "discovery"),
+        Event::DiscoveryAvailable => (LogLevel::Info, "discovery"),
+        Event::DiscoveryUnavailable => (LogLevel::Warn, "discovery"),
         Event::DialFailed { .. } => (LogLevel::Debug, "peers"),
         Event::LinkUp { .. } | Event::LinkDown { .. } => (LogLevel::Info, "peers"),
         Event::LinkRefused { .. } | Event::PeerFault { .. } => (LogLevel::Warn, "peers"),
