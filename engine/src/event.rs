@@ -35,6 +35,10 @@ pub enum Event {
         /// Whether this node has cut itself off from the mesh for it, until it is restarted.
         aside: bool,
     },
+    /// Multicast works again on some network of this host.
+    DiscoveryAvailable,
+    /// No network of this host takes multicast: other nodes are found by configured addresses only.
+    DiscoveryUnavailable,
     /// An authenticated link exchanged hellos.
     LinkUp {
         /// The link.

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub enum Input {
     /// A multicast packet of the discovery service arrived.
     Datagram {
+        /// The operating system's number of the interface that it came in on.
+        interface: u32,
         /// Its sender.
         from: SocketAddr,
         /// Its payload.
@@ -54,7 +56,7 @@ pub enum Input {
         /// The piece of text.
         text: String,
     },
-    /// The addresses at which this host can be reached, whenever they change.
+    /// The addresses at which this host can be reached, best first, whenever they change.
     Interfaces(Vec<Interface>),
     /// A link is gone.
     LinkDown {
@@ -116,6 +118,36 @@ pub struct Interface {
     pub index: u32,
     /// Its address.
     pub address: IpAddr,
+    /// Whether it leads to containers or virtual machines of this host only: a last resort for everybody else.
+    pub bridge: bool,
+    /// Whether the discovery service's packets go out and come in there, in the address's family.
+    pub multicast: bool,
+}
+
+impl Interface {
+    /// Makes an ordinary interface that takes multicast.
+    pub const fn new(index: u32, address: IpAddr) -> Self {
+        Self { index, address, bridge: false, multicast: true }
+    }
+}
+
+/// A version of the internet protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Family {
+    /// Version 4.
+    V4,
+    /// Version 6.
+    V6,
+}
+
+impl Family {
+    /// Returns the family of an address.
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
 }
 
 /// Why a dial failed.

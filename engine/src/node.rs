@@ -36,7 +36,7 @@ use crate::troubles::Troubles;
 use crate::wire::{Advert, Message};
 use crate::work::Work;
 use crate::writes::{Promise, Writes};
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use routes::Explanations;
 use serde::{Deserialize, Serialize};
@@ -226,8 +226,8 @@ impl Node {
             return;
         }
         match input {
-            Input::Datagram { from, bytes } => {
-                self.discovery.handle_datagram(now, from, &bytes, &mut self.rng);
+            Input::Datagram { interface, from, bytes } => {
+                self.discovery.handle_datagram(now, interface, from, &bytes, &mut self.rng);
             }
             Input::DialFailed { dial, error } => {
                 self.peers.handle_dial_failed(now, dial, error, &mut self.rng);
@@ -348,26 +348,28 @@ impl Node {
         }
     }
 
-    fn handle_interfaces(&mut self, interfaces: Vec<Interface>) {
+    fn handle_interfaces(&mut self, mut interfaces: Vec<Interface>) {
+        // Over another address than a local one, links are turned down at both ends.
+        interfaces.retain(|interface| crate::peers::is_local(interface.address));
         self.discovery.handle_interfaces(self.now, &interfaces, &mut self.rng);
         self.interfaces = interfaces;
         self.advertise_addresses();
     }
 
-    /// Puts this host's addresses into the node's advert; loopback only where there is nothing else.
+    /// Puts this host's addresses into the node's advert, best first; loopback only where there is nothing else.
     fn advertise_addresses(&mut self) {
         let Some(port) = self.listening else { return };
-        let all = self.interfaces.iter().map(|interface| interface.address);
-        let mut addresses: Vec<SocketAddr> = all
-            .clone()
-            .filter(|address| !address.is_loopback())
-            .chain(all.filter(core::net::IpAddr::is_loopback))
-            .map(|address| SocketAddr::new(address, port))
-            .take(ADDRESSES_MAX)
-            .collect();
-        addresses.dedup();
-        if addresses.iter().any(|address| !address.ip().is_loopback()) {
-            addresses.retain(|address| !address.ip().is_loopback());
+        let mut interfaces = self.interfaces.clone();
+        if interfaces.iter().any(|interface| !interface.address.is_loopback()) {
+            interfaces.retain(|interface| !interface.address.is_loopback());
+        }
+        // The sort is stable: within a group the world's order stands.
+        interfaces.sort_by_key(|interface| (interface.bridge, is_link_local(interface.address)));
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        for address in interfaces.iter().map(|interface| SocketAddr::new(interface.address, port)) {
+            if !addresses.contains(&address) && addresses.len() < ADDRESSES_MAX {
+                addresses.push(address);
+            }
         }
         self.membership.own_mut(self.now).addresses = addresses;
     }
@@ -430,6 +432,11 @@ impl Node {
 
 /// Tell apart two starts in the same millisecond.
 const INCARNATION_RANDOM_BITS: u32 = 22;
+/// Tells whether an address means nothing without the interface that it belongs to.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
 /// Addresses in an advert.
 const ADDRESSES_MAX: usize = 8;
 /// Models in an advert.

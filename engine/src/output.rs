@@ -2,6 +2,7 @@
 
 use crate::event::Event;
 use crate::ids::{DialId, JobId, LinkId, NodeId, RequestId, WriteId};
+use crate::input::Family;
 use crate::record::Record;
 use crate::request::Answer;
 use crate::task::TaskKind;
@@ -50,6 +51,8 @@ pub enum Output {
     Multicast {
         /// The interface to send it on.
         interface: u32,
+        /// Whose group it goes to.
+        family: Family,
         /// Its payload.
         bytes: Vec<u8>,
     },

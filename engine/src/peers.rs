@@ -568,7 +568,7 @@ impl Link {
 }
 
 /// Tells whether an address belongs to a local network: loopback, link-local, or private.
-fn is_local(address: IpAddr) -> bool {
+pub(crate) fn is_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {
             let shared = address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64;

@@ -101,6 +101,8 @@ pub struct StatusView {
     pub results: u32,
     /// The models that it can run.
     pub models: Vec<ModelView>,
+    /// How it finds others on the local network.
+    pub discovery: DiscoveryView,
     /// The wall clock.
     pub timestamp: UnixMillis,
 }
@@ -112,6 +114,33 @@ pub struct DiagnosisView {
     pub heard: u32,
     /// What went wrong lately, and how many milliseconds ago it was last seen.
     pub troubles: Vec<(u64, Trouble)>,
+}
+
+/// How a node's discovery service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiscoveryView {
+    /// Whether it works.
+    pub state: DiscoveryState,
+    /// Nodes that it knows of.
+    pub nodes: u32,
+    /// The node's own packets that came back to it, as each should: none says that a firewall drops multicast.
+    pub packets_own: u64,
+    /// Packets taken in from others.
+    pub packets_heard: u64,
+    /// Packets dropped unread, because too many came at once.
+    pub packets_dropped: u64,
+}
+
+/// Whether discovery works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiscoveryState {
+    /// Some network of this host takes multicast.
+    Available,
+    /// It is switched off, or the node is not ACTIVE.
+    Off,
+    /// No network of this host takes multicast.
+    Unavailable,
 }
 
 /// A model that a node can run.

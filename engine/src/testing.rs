@@ -136,11 +136,7 @@ impl Network {
         node.share_signatures(self.good.clone());
         entry.node = Some(node);
         let address = address(place);
-        self.later(
-            place,
-            Duration::ZERO,
-            Input::Interfaces(vec![Interface { index: 1, address: address.ip() }]),
-        );
+        self.later(place, Duration::ZERO, Input::Interfaces(vec![Interface::new(INTERFACE, address.ip())]));
         self.later(place, Duration::ZERO, Input::Listening { port: address.port() });
         for (name, kind) in self.places[place].config.models.clone() {
             self.later(place, Duration::ZERO, Input::Model { name, kind, ready: true });
@@ -306,7 +302,8 @@ impl Network {
             }
             Output::Multicast { bytes, .. } => {
                 for to in (0..self.places.len()).filter(|&to| self.reaches(place, to)).collect::<Vec<_>>() {
-                    let input = Input::Datagram { from: address(place), bytes: bytes.clone() };
+                    let input =
+                        Input::Datagram { interface: INTERFACE, from: address(place), bytes: bytes.clone() };
                     self.later(to, LATENCY, input);
                 }
             }
@@ -388,6 +385,7 @@ fn run_model(work: &Work) -> Vec<TaskOutput> {
 
 /// Copies count their starts from here, so that no two lives of one key have the same randomness.
 const COPY_STARTS: u8 = 128;
+const INTERFACE: u32 = 1;
 const LATENCY: Duration = Duration::from_millis(1);
 const WRITE: Duration = Duration::from_millis(2);
 const COMPUTE: Duration = Duration::from_millis(10);

@@ -172,7 +172,9 @@ where
                 Output::Event(_) => {}
                 Output::Exit { code } => return Some(code),
                 Output::Infer { job, model, work } => self.world.inference.start(job, model, work),
-                Output::Multicast { interface, bytes } => self.world.multicast.send(interface, bytes),
+                Output::Multicast { interface, family, bytes } => {
+                    self.world.multicast.send(interface, family, bytes);
+                }
                 Output::Reply { id, answer } => self.requests.reply(id, answer),
                 Output::Send { link, frame, priority } => self.links.send(link, frame, priority),
                 Output::Write { id, records } => self.world.store.write(id, records),
@@ -238,7 +240,7 @@ fn inference_input(event: InferenceEvent) -> Input {
 fn multicast_input(event: MulticastEvent) -> Input {
     match event {
         MulticastEvent::Interfaces(interfaces) => Input::Interfaces(interfaces),
-        MulticastEvent::Packet { from, bytes } => Input::Datagram { from, bytes },
+        MulticastEvent::Packet { interface, from, bytes } => Input::Datagram { interface, from, bytes },
     }
 }
 

@@ -4,7 +4,7 @@
 //! seeded stand-ins in the simulated one. All `next` futures are cancel-safe: dropping one loses nothing.
 
 use engine::ids::{DialId, JobId, WriteId};
-use engine::input::{DialError, Input, Interface};
+use engine::input::{DialError, Family, Input, Interface};
 use engine::output::{Output, Work};
 use engine::record::Record;
 use engine::task::{TaskKind, TaskOutput};
@@ -55,8 +55,8 @@ pub enum TransportEvent<S> {
 
 /// Sends and receives the packets of the discovery service's multicast group.
 pub trait Multicast: Send + 'static {
-    /// Sends a packet on one interface; a packet that cannot be sent is lost.
-    fn send(&mut self, interface: u32, bytes: Vec<u8>);
+    /// Sends a packet to one family's group on one interface; a packet that cannot be sent is lost.
+    fn send(&mut self, interface: u32, family: Family, bytes: Vec<u8>);
 
     /// Waits for the next packet, or the next change of this host's interfaces.
     fn next(&mut self) -> impl Future<Output = MulticastEvent> + Send;
@@ -69,6 +69,8 @@ pub enum MulticastEvent {
     Interfaces(Vec<Interface>),
     /// A packet, this host's own ones included.
     Packet {
+        /// The interface that it came in on.
+        interface: u32,
         /// Its sender.
         from: SocketAddr,
         /// Its payload.

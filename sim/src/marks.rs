@@ -20,6 +20,8 @@ marks! {
     ClockDiffers => "clock_differs",
     DialFailed => "dial_failed",
     IdentityCopied => "identity_copied",
+    DiscoveryAvailable => "discovery_available",
+    DiscoveryUnavailable => "discovery_unavailable",
     LinkDown => "link_down",
     LinkRefused => "link_refused",
     LinkUp => "link_up",

@@ -1,7 +1,8 @@
 //! The packets of the discovery service: what one says, and what one is taken to say.
 //!
 //! DNS-SD (RFC 6763) over mDNS (RFC 6762): a PTR from the service to the node's instance, an SRV with its port, a TXT
-//! with its network and version, an A or AAAA with its address.
+//! with its network and version, an A or AAAA with each address. Every byte is sent each minute by every node, so the
+//! host's name is a short one.
 
 use crate::ids::NodeId;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,16 +28,52 @@ pub(super) struct Announcement {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     Announcement(Announcement),
-    Query,
+    /// Somebody asks who is there.
+    Browse {
+        /// Whom it need not be told of: it will know them for at least [`KNOWN_FOR`].
+        known: Vec<NodeId>,
+    },
+    /// Somebody asks whether a node is there.
+    Resolve(NodeId),
 }
 
-/// Encodes the question who is there.
-pub(super) fn query() -> Vec<u8> {
+/// Encodes the question who is there, besides those known for some more time.
+pub(super) fn browse(known: &[(NodeId, Duration)]) -> Vec<u8> {
     let mut packet = Packet::new_query(0);
-    let question =
-        Question::new(Name::new_unchecked(SERVICE), QTYPE::TYPE(TYPE::PTR), QCLASS::CLASS(CLASS::IN), false);
-    packet.questions.push(question);
+    packet.questions.push(question(Name::new_unchecked(SERVICE), TYPE::PTR));
+    for &(node, left) in known {
+        let instance = format!("{node}.{SERVICE}");
+        let Ok(name) = Name::new(&instance).map(Name::into_owned) else { continue };
+        let data = RData::PTR(PTR(name));
+        packet.answers.push(ResourceRecord::new(
+            Name::new_unchecked(SERVICE),
+            CLASS::IN,
+            seconds(left),
+            data,
+        ));
+    }
     packet.build_bytes_vec_compressed().unwrap_or_default()
+}
+
+/// Encodes the question whether a node is there.
+pub(super) fn resolve(node: NodeId) -> Vec<u8> {
+    let instance = format!("{node}.{SERVICE}");
+    let mut packet = Packet::new_query(0);
+    packet.questions.push(question(Name::new_unchecked(&instance), TYPE::SRV));
+    packet.build_bytes_vec_compressed().unwrap_or_default()
+}
+
+fn question(name: Name<'_>, kind: TYPE) -> Question<'_> {
+    Question::new(name, QTYPE::TYPE(kind), QCLASS::CLASS(CLASS::IN), false)
+}
+
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// Tells without parsing whether a packet can be of this service; most of what a busy network says is not.
+pub(super) fn concerns(bytes: &[u8]) -> bool {
+    bytes.len() <= PACKET_BYTES_MAX && bytes.windows(LABEL.len()).any(|window| window == LABEL)
 }
 
 impl Announcement {
@@ -46,9 +83,11 @@ impl Announcement {
     }
 
     fn build(&self) -> simple_dns::Result<Vec<u8>> {
-        let ttl = u32::try_from(self.ttl.as_secs()).unwrap_or(u32::MAX);
+        let ttl = seconds(self.ttl);
         let instance = format!("{}.{SERVICE}", self.node);
-        let host = format!("{}.local", self.node);
+        let mut host = self.node.to_string();
+        host.truncate(HOST_CHARACTERS);
+        host.push_str(".local");
         let mut packet = Packet::new_reply(0);
         packet.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
         let mut records = Vec::new();
@@ -78,18 +117,17 @@ impl Announcement {
 
 /// Understands a packet from `from`; `None` where it is damaged or about something else.
 pub(super) fn hear(from: SocketAddr, bytes: &[u8]) -> Option<Heard> {
-    if bytes.len() > PACKET_BYTES_MAX {
+    if !concerns(bytes) {
         return None;
     }
     let packet = Packet::parse(bytes).ok()?;
     if !packet.has_flags(PacketFlag::RESPONSE) {
-        let asks = packet.questions.iter().any(|question| question.qname.to_string() == SERVICE);
-        return asks.then_some(Heard::Query);
+        return hear_question(&packet);
     }
     let pointer = packet.answers.iter().find(|record| record.name.to_string() == SERVICE)?;
     let RData::PTR(PTR(instance)) = &pointer.rdata else { return None };
     let instance = instance.to_string();
-    let node: NodeId = instance.strip_suffix(SERVICE)?.strip_suffix('.')?.parse().ok()?;
+    let node = instance_node(&instance)?;
     let mut announcement = Announcement {
         node,
         network: String::new(),
@@ -119,6 +157,32 @@ pub(super) fn hear(from: SocketAddr, bytes: &[u8]) -> Option<Heard> {
     (announcement.port != 0).then_some(Heard::Announcement(announcement))
 }
 
+fn hear_question(packet: &Packet<'_>) -> Option<Heard> {
+    let names = packet.questions.iter().take(RECORDS_MAX).map(|question| question.qname.to_string());
+    let mut nodes = Vec::new();
+    for name in names {
+        if name == SERVICE {
+            let known = packet.answers.iter().take(KNOWN_MAX).filter(|record| is_fresh(record));
+            let known = known.filter_map(|record| match &record.rdata {
+                RData::PTR(PTR(instance)) => instance_node(&instance.to_string()),
+                _ => None,
+            });
+            return Some(Heard::Browse { known: known.collect() });
+        }
+        nodes.extend(instance_node(&name));
+    }
+    nodes.first().copied().map(Heard::Resolve)
+}
+
+/// Tells whether who knows this answer need not hear it again (RFC 6762, section 7.1).
+fn is_fresh(record: &ResourceRecord<'_>) -> bool {
+    Duration::from_secs(record.ttl.into()) >= KNOWN_FOR && record.name.to_string() == SERVICE
+}
+
+fn instance_node(instance: &str) -> Option<NodeId> {
+    instance.strip_suffix(SERVICE)?.strip_suffix('.')?.parse().ok()
+}
+
 impl Announcement {
     fn read_attributes(&mut self, txt: &TXT<'_>) {
         for (key, value) in txt.iter_raw() {
@@ -145,13 +209,22 @@ impl Announcement {
 }
 
 const SERVICE: &str = "_p2p-ai-agents._tcp.local";
+/// The service's own label as it stands in a packet.
+const LABEL: &[u8] = b"_p2p-ai-agents";
+/// Characters of the node's id in the name of its host, which nobody relies on to be unique.
+const HOST_CHARACTERS: usize = 12;
 const NETWORK: &str = "net";
 const VERSION: &str = "ver";
 const SLOTS: &str = "slots";
 /// The largest packet that mDNS allows (RFC 6762, section 17).
 const PACKET_BYTES_MAX: usize = 9000;
 const RECORDS_MAX: usize = 32;
-const ADDRESSES_MAX: usize = 4;
+/// Addresses taken of one announcement, and given in one.
+pub(super) const ADDRESSES_MAX: usize = 8;
+/// Known answers given in one question; they fit into one packet of an Ethernet network.
+pub(super) const KNOWN_MAX: usize = 24;
+/// How long somebody must still know of a node for that node not to answer: half of a lifetime.
+pub(super) const KNOWN_FOR: Duration = Duration::from_secs(150);
 /// Nobody is believed for longer, whatever a packet says.
 const TTL_MAX: Duration = Duration::from_secs(300);
 
@@ -177,12 +250,26 @@ mod tests {
         let from = "192.168.0.7:5353".parse().unwrap();
         let sent = announcement();
         assert_eq!(hear(from, &sent.encode()), Some(Heard::Announcement(sent)));
-        assert_eq!(hear(from, &query()), Some(Heard::Query));
+        assert_eq!(hear(from, &resolve(NodeId([7; 16]))), Some(Heard::Resolve(NodeId([7; 16]))));
+        let known = [(NodeId([1; 16]), KNOWN_FOR), (NodeId([2; 16]), KNOWN_FOR - Duration::from_secs(1))];
+        assert_eq!(hear(from, &browse(&known)), Some(Heard::Browse { known: vec![NodeId([1; 16])] }));
     }
 
     #[test]
     fn an_announcement_is_small() {
-        assert!(announcement().encode().len() < 260, "{}", announcement().encode().len());
+        assert!(announcement().encode().len() <= 200, "{}", announcement().encode().len());
+        let known = [(NodeId([1; 16]), KNOWN_FOR); KNOWN_MAX];
+        assert!(browse(&known).len() <= 1400, "{}", browse(&known).len());
+    }
+
+    #[test]
+    fn packets_of_other_services_are_told_apart_unparsed() {
+        assert!(concerns(&announcement().encode()) && concerns(&browse(&[])));
+        let mut other = announcement().encode();
+        let at = other.windows(LABEL.len()).position(|window| window == LABEL).unwrap();
+        other[at] = b'x';
+        assert!(!concerns(&other));
+        assert!(!concerns(&[announcement().encode(), vec![0; PACKET_BYTES_MAX]].concat()));
     }
 
     #[test]
@@ -215,6 +302,15 @@ mod tests {
             let mut bytes = announcement().encode();
             let len = bytes.len();
             bytes[at % len] = value;
+            let _ = hear("10.0.0.1:5353".parse().unwrap(), &bytes);
+        }
+
+        #[test]
+        fn hearing_is_total_on_nonsense_that_names_the_service(
+            before in proptest::collection::vec(any::<u8>(), 12..60),
+            after in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let bytes = [&before, LABEL, &after].concat();
             let _ = hear("10.0.0.1:5353".parse().unwrap(), &bytes);
         }
     }

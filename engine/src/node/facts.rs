@@ -36,8 +36,8 @@ impl Node {
         let now = self.now;
         let mut busy = false;
         self.discovery.handle_timeout(now, &mut self.rng);
-        for (interface, bytes) in self.discovery.poll_packets() {
-            self.outputs.push_back(Output::Multicast { interface, bytes });
+        for (interface, family, bytes) in self.discovery.poll_packets() {
+            self.outputs.push_back(Output::Multicast { interface, family, bytes });
         }
         for fact in self.discovery.poll_facts() {
             self.handle_discovery(fact);
@@ -109,7 +109,9 @@ impl Node {
 
     fn handle_discovery(&mut self, fact: discovery::Fact) {
         match fact {
-            discovery::Fact::Found(node, addresses) => {
+            discovery::Fact::Available => self.event(Event::DiscoveryAvailable),
+            discovery::Fact::Found(node, mut addresses) => {
+                addresses.retain(|address| peers::is_local(address.ip()));
                 self.peers.handle_found(self.now, node, &addresses, &mut self.rng);
                 if let Some(&address) = addresses.first() {
                     self.event(Event::NodeFound { node, address });
@@ -122,6 +124,7 @@ impl Node {
                 self.peers.handle_left(node);
                 self.event(Event::NodeLost { node });
             }
+            discovery::Fact::Unavailable => self.event(Event::DiscoveryUnavailable),
             discovery::Fact::Expired(node) => self.event(Event::NodeLost { node }),
         }
     }

@@ -232,6 +232,7 @@ impl Node {
             tasks_running: count(running),
             results: count(self.results.len()),
             models: models.collect(),
+            discovery: self.discovery.view(),
             timestamp: self.wall(),
         }
     }

@@ -58,6 +58,8 @@ impl Candidates {
 
     /// Adds a node, or takes note of its present addresses.
     pub(super) fn add(&mut self, now: Instant, node: NodeId, addresses: &[SocketAddr], rng: &mut Rng) {
+        let mut addresses = addresses.to_vec();
+        addresses.retain(is_dialable);
         if node == self.me || addresses.is_empty() {
             return;
         }
@@ -68,14 +70,13 @@ impl Candidates {
         let target = Target::Node(node);
         if let Some(entry) = self.entries.get_mut(&target) {
             if entry.addresses != addresses {
-                addresses.clone_into(&mut entry.addresses);
+                entry.addresses = addresses;
                 entry.refused = false;
                 entry.failures = 0;
                 entry.due = entry.due.min(due);
             }
             entry.known_at = now;
         } else if self.entries.len() < CANDIDATES_MAX {
-            let addresses = addresses.to_vec();
             let candidate =
                 Candidate { addresses, node: Some(node), failures: 0, due, refused: false, known_at: now };
             self.entries.insert(target, candidate);
@@ -188,6 +189,15 @@ impl Candidates {
                 matches!(target, Target::Address(_)) || now.since(entry.known_at) < FORGET_AFTER
             });
         }
+    }
+}
+
+/// Tells whether an address leads anywhere: a link-local one does only together with its interface, which the node
+/// itself does not know and which those that hear it on their own network fill in.
+fn is_dialable(address: &SocketAddr) -> bool {
+    match address {
+        SocketAddr::V4(_) => true,
+        SocketAddr::V6(address) => !address.ip().is_unicast_link_local() || address.scope_id() != 0,
     }
 }
 

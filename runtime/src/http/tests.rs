@@ -3,7 +3,7 @@
 use super::server::CONNECTIONS_MAX;
 use super::*;
 use engine::lifecycle::State;
-use engine::request::{Answer, Request, Response, StatusView, TaskView};
+use engine::request::{Answer, DiscoveryState, DiscoveryView, Request, Response, StatusView, TaskView};
 use engine::task::{Outcome, ResultSummary, TaskKind, TaskOutput, TaskSpec, TaskStatus};
 use engine::{NodeId, Rejection, TraceId, UnixMillis};
 use serde_json::{Value, json};
@@ -66,6 +66,13 @@ fn status_view() -> StatusView {
         tasks_running: 0,
         results: 0,
         models: Vec::new(),
+        discovery: DiscoveryView {
+            state: DiscoveryState::Available,
+            nodes: 1,
+            packets_own: 2,
+            packets_heard: 3,
+            packets_dropped: 0,
+        },
         timestamp: UnixMillis(0),
     }
 }

@@ -3,7 +3,7 @@
 use engine::heartbeat::Liveness;
 use engine::lifecycle::State;
 use engine::request::{
-    DiagnosisView, HopView, MemberView, ModelView, PeerView, RouteView, StatusView, TaskView,
+    DiagnosisView, DiscoveryView, HopView, MemberView, ModelView, PeerView, RouteView, StatusView, TaskView,
 };
 use engine::task::{Outcome, ResultSummary, TaskKind, TaskOutput, TaskResult, TaskStatus};
 use engine::troubles::Trouble;
@@ -96,6 +96,8 @@ pub struct Status {
     pub results: u32,
     /// The models that it can run.
     pub models: Vec<Model>,
+    /// How it finds others on the local network.
+    pub discovery: DiscoveryView,
     /// The wall clock.
     pub timestamp: String,
 }
@@ -341,6 +343,7 @@ impl From<StatusView> for Status {
             tasks_running: view.tasks_running,
             results: view.results,
             models: view.models.into_iter().map(Model::from).collect(),
+            discovery: view.discovery,
             timestamp: view.timestamp.to_string(),
         }
     }

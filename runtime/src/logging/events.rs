@@ -42,6 +42,8 @@ const fn rank(event: &Event) -> (LogLevel, &'static str) {
         Event::MemberJoined { .. } | Event::MemberLeft { .. } => (LogLevel::Info, "membership"),
         Event::NodeFound { .. } | Event::NodeLost { .. } => (LogLevel::Debug, "discovery"),
         Event::ClockDiffers { .. } | Event::IdentityCopied { .. } => (LogLevel::Warn, "peers"),
+        Event::DiscoveryAvailable => (LogLevel::Info, "discovery"),
+        Event::DiscoveryUnavailable => (LogLevel::Warn, "discovery"),
         Event::DialFailed { .. } => (LogLevel::Debug, "peers"),
         Event::LinkUp { .. } | Event::LinkDown { .. } => (LogLevel::Info, "peers"),
         Event::LinkRefused { .. } | Event::PeerFault { .. } => (LogLevel::Warn, "peers"),

@@ -12,7 +12,7 @@ use libp2p::multiaddr::Protocol;
 use socket2::{Domain, SockRef, Socket, Type};
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{SocketAddr, SocketAddrV6};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -156,23 +156,34 @@ impl libp2p::Transport for Tcp {
 #[error("the connection failed")]
 pub(super) struct TcpError(#[source] io::Error);
 
-/// Reads `/ip4/…/tcp/…` and `/ip6/…/tcp/…`.
+/// Reads `/ip4/…/tcp/…`, `/ip6/…/tcp/…` and, for an address that means something on one interface only,
+/// `/ip6zone/…/ip6/…/tcp/…`, where the zone is the interface's number.
 pub(super) fn socket_address(address: &Multiaddr) -> Option<SocketAddr> {
     let mut parts = address.iter();
-    let ip: IpAddr = match parts.next() {
-        Some(Protocol::Ip4(ip)) => ip.into(),
-        Some(Protocol::Ip6(ip)) => ip.into(),
-        Some(_) | None => return None,
-    };
-    match parts.next() {
-        Some(Protocol::Tcp(port)) => Some(SocketAddr::new(ip, port)),
-        Some(_) | None => None,
+    let mut first = parts.next()?;
+    let mut scope = 0;
+    if let Protocol::Ip6zone(zone) = &first {
+        scope = zone.parse().ok()?;
+        first = parts.next()?;
+    }
+    let Some(Protocol::Tcp(port)) = parts.next() else { return None };
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is non-exhaustive")]
+    match first {
+        Protocol::Ip4(ip) if scope == 0 => Some((ip, port).into()),
+        Protocol::Ip6(ip) => Some(SocketAddrV6::new(ip, port, 0, scope).into()),
+        _ => None,
     }
 }
 
 /// The inverse of [`socket_address`].
 pub(super) fn multiaddress(address: SocketAddr) -> Multiaddr {
-    Multiaddr::from(address.ip()).with(Protocol::Tcp(address.port()))
+    let zone = match address {
+        SocketAddr::V6(address) if address.scope_id() != 0 => {
+            Multiaddr::from(Protocol::Ip6zone(address.scope_id().to_string().into()))
+        }
+        SocketAddr::V4(_) | SocketAddr::V6(_) => Multiaddr::empty(),
+    };
+    zone.with(address.ip().into()).with(Protocol::Tcp(address.port()))
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -209,3 +220,21 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long sent bytes may stay unacknowledged. Longer than the failure detector takes to call a peer DEAD, so
 /// that it, and not the operating system, decides about a peer that is merely slow.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_keep_their_interface_on_the_way_through_libp2p() {
+        for text in ["10.0.0.1:9000", "[fd00::1]:9000", "[fe80::1%7]:9000", "[::1]:1"] {
+            let address: SocketAddr = text.parse().unwrap();
+            assert_eq!(socket_address(&multiaddress(address)), Some(address), "{text}");
+        }
+        for text in ["/ip6zone/eth0/ip6/fe80::1/tcp/1", "/ip6zone/2/ip4/10.0.0.1/tcp/1", "/ip6/fe80::1/udp/1"]
+        {
+            assert_eq!(socket_address(&text.parse().unwrap()), None, "{text}");
+        }
+    }
+}

@@ -228,7 +228,7 @@ impl EventQueue {
         host.node = Some(engine);
         self.observer.see(now, node, Fact::Started);
         self.drain(node);
-        let interface = Interface { index: cluster::INTERFACE, address: cluster::ip(node) };
+        let interface = Interface::new(cluster::INTERFACE, cluster::ip(node));
         self.handle(node, Input::Interfaces(vec![interface]));
         self.handle(node, Input::Listening { port: cluster::PORT });
         self.after(MODEL_LOAD, Happening::ModelsReady { node, life });

@@ -304,7 +304,10 @@ impl EventQueue {
             Passage::Cut => {}
             Passage::Open => {
                 let from = SocketAddr::new(cluster::ip(from), cluster::MULTICAST_PORT);
-                self.handle(to, Input::Datagram { from, bytes: bytes.to_vec() });
+                self.handle(
+                    to,
+                    Input::Datagram { interface: cluster::INTERFACE, from, bytes: bytes.to_vec() },
+                );
             }
             Passage::Stalled => self.stalled.push((from, to, Happening::Datagram { from, to, bytes })),
         }

@@ -4,7 +4,7 @@ use super::Machine;
 use crate::cluster::{self, INTERFACE, MULTICAST_PORT, NodeIndex};
 use core::future;
 use core::net::{Ipv4Addr, SocketAddr};
-use engine::input::Interface;
+use engine::input::{Family, Interface};
 use runtime::ports::{Multicast, MulticastEvent};
 use std::collections::VecDeque;
 use std::io;
@@ -42,7 +42,7 @@ impl SimMulticast {
 }
 
 impl Multicast for SimMulticast {
-    fn send(&mut self, _: u32, bytes: Vec<u8>) {
+    fn send(&mut self, _: u32, _: Family, bytes: Vec<u8>) {
         let Some(socket) = &self.socket else { return };
         for &hearer in &self.hearers {
             // A packet that cannot be sent is lost.
@@ -57,16 +57,17 @@ impl Multicast for SimMulticast {
         if !self.announced {
             self.announced = true;
             let address = cluster::ip(self.node);
-            return MulticastEvent::Interfaces(vec![Interface { index: INTERFACE, address }]);
+            return MulticastEvent::Interfaces(vec![Interface::new(INTERFACE, address)]);
         }
         if let Some(bytes) = self.own.pop_front() {
             let from = SocketAddr::new(cluster::ip(self.node), MULTICAST_PORT);
-            return MulticastEvent::Packet { from, bytes };
+            return MulticastEvent::Packet { interface: INTERFACE, from, bytes };
         }
         let Some(socket) = &self.socket else { return future::pending().await };
         loop {
             if let Ok((length, from)) = socket.recv_from(&mut self.buffer).await {
-                return MulticastEvent::Packet { from, bytes: self.buffer[..length].to_vec() };
+                let bytes = self.buffer[..length].to_vec();
+                return MulticastEvent::Packet { interface: INTERFACE, from, bytes };
             }
         }
     }

@@ -1,0 +1,267 @@
+//! One interface, and when to say what on it.
+//!
+//! Each wire has its own schedule, so that one that comes up is announced on at once while the others stay quiet,
+//! and its own allowance of packets, so that a flood on one leaves the others their hearing. Nothing is said more
+//! often than once a second on one wire (RFC 6762, section 6), however often it is asked for.
+
+use crate::input::{Family, Interface};
+use crate::rng::Rng;
+use crate::time::{Instant, micros};
+use core::net::IpAddr;
+use core::time::Duration;
+
+/// One interface of the host.
+#[derive(Debug)]
+pub(super) struct Wire {
+    /// The host's addresses on it, best first.
+    pub(super) own: Vec<IpAddr>,
+    /// Whether it leads to containers of this host only.
+    pub(super) bridge: bool,
+    /// The addresses to announce on it, best first.
+    pub(super) addresses: Vec<IpAddr>,
+    /// In which families there is somebody to speak to.
+    families: Vec<Family>,
+    /// In which of these multicast is known not to work.
+    mute: Vec<Family>,
+    next_announcement: Option<Instant>,
+    announced: u32,
+    /// Whether the next announcement is more than a refresh, and goes to every family.
+    news: bool,
+    last_announcement: Option<Instant>,
+    next_query: Option<Instant>,
+    queries: u32,
+    bucket: Bucket,
+}
+
+/// How many others a node knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Company {
+    /// Nobody: it goes on asking, ever more rarely.
+    Alone,
+    /// Some, whom a question can name, so that only the others answer.
+    Few,
+    /// So many that asking again would cost more than it finds.
+    Many,
+}
+
+/// What is due on a wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    /// The families to announce to.
+    pub(super) announce: Vec<Family>,
+    /// Whether to ask who is there.
+    pub(super) query: bool,
+}
+
+impl Wire {
+    /// Makes a silent wire without addresses.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            own: Vec::new(),
+            bridge: false,
+            addresses: Vec::new(),
+            families: Vec::new(),
+            mute: Vec::new(),
+            next_announcement: None,
+            announced: 0,
+            news: true,
+            last_announcement: None,
+            next_query: None,
+            queries: 0,
+            bucket: Bucket { micro_tokens: BURST * TOKEN, filled_at: now },
+        }
+    }
+
+    /// Adds one of the host's addresses on the wire.
+    pub(super) fn add(&mut self, interface: &Interface) {
+        self.own.push(interface.address);
+        self.bridge |= interface.bridge;
+        let family = Family::of(interface.address);
+        let list = if interface.multicast { &mut self.families } else { &mut self.mute };
+        if !list.contains(&family) {
+            list.push(family);
+        }
+    }
+
+    /// Goes on from what was said before on the same wire; tells whether anybody new can be reached.
+    pub(super) fn resume(&mut self, before: Self) -> bool {
+        let same = self.families.iter().all(|family| before.families.contains(family));
+        let (own, bridge, addresses) = (core::mem::take(&mut self.own), self.bridge, Vec::new());
+        let (families, mute) = (core::mem::take(&mut self.families), core::mem::take(&mut self.mute));
+        *self = Self { own, bridge, addresses, families, mute, ..before };
+        !same
+    }
+
+    /// Tells whether packets go out and come in.
+    pub(super) fn takes_multicast(&self) -> bool {
+        !self.families.is_empty()
+    }
+
+    /// Tells whether the wire never leaves this host.
+    pub(super) fn is_loopback(&self) -> bool {
+        self.own.iter().all(IpAddr::is_loopback)
+    }
+
+    /// Returns the families of the host's addresses on the wire, those without multicast too: it may come back.
+    pub(super) fn all_families(&self) -> Vec<Family> {
+        let mut all = self.families.clone();
+        all.extend(self.mute.iter().filter(|family| !self.families.contains(family)));
+        all
+    }
+
+    /// Begins to announce and to ask.
+    pub(super) fn start(&mut self, now: Instant, rng: &mut Rng) {
+        self.announced = 0;
+        self.queries = 0;
+        self.news = true;
+        self.next_query = Some(now.after(rng.between(Duration::ZERO, FIRST_QUERY_WITHIN)));
+        self.next_announcement = Some(self.earliest(now, now.after(answer_delay(rng))));
+    }
+
+    /// Falls silent.
+    pub(super) fn stop(&mut self) {
+        self.next_announcement = None;
+        self.next_query = None;
+    }
+
+    /// Makes the next announcement soon: somebody asked, or there is news.
+    pub(super) fn announce_soon(&mut self, now: Instant, rng: &mut Rng) {
+        let due = self.earliest(now, now.after(answer_delay(rng)));
+        self.news = true;
+        self.next_announcement = self.next_announcement.map(|next| next.min(due));
+    }
+
+    /// Takes note that somebody just asked what this node was about to ask.
+    pub(super) fn handle_same_query(&mut self, now: Instant, rng: &mut Rng) {
+        let about_to = self.next_query.is_some_and(|next| next.since(now) < SAME_QUERY_WITHIN);
+        // With two families on the wire, who asked may not have been heard by all.
+        if about_to && self.families.len() == 1 {
+            self.queried(now, rng);
+        }
+    }
+
+    /// Returns what is due and plans what comes after it.
+    pub(super) fn handle_timeout(&mut self, now: Instant, company: Company, rng: &mut Rng) -> Due {
+        let mut due = Due { announce: Vec::new(), query: false };
+        if self.next_announcement.is_some_and(|next| next <= now) {
+            due.announce = self.all_families();
+            // A refresh goes to the families in turn: each hears of the node before its lifetime is half over.
+            if !self.news && self.announced >= ANNOUNCEMENTS_FIRST && due.announce.len() > 1 {
+                let at = usize::try_from(self.announced).unwrap_or_default() % due.announce.len();
+                due.announce = vec![due.announce[at]];
+            }
+            self.announced = self.announced.saturating_add(1);
+            self.last_announcement = Some(now);
+            self.news = false;
+            let pause = if self.announced < ANNOUNCEMENTS_FIRST { SECOND_ANNOUNCEMENT } else { REFRESH };
+            self.next_announcement = Some(now.after(rng.between(pause, pause + pause / 10)));
+        }
+        if self.next_query.is_some_and(|next| next <= now) {
+            due.query = match company {
+                Company::Alone => true,
+                Company::Few => self.queries < QUERIES_FIRST,
+                Company::Many => self.queries == 0,
+            };
+            self.queried(now, rng);
+            if company != Company::Alone && self.queries >= QUERIES_FIRST {
+                self.next_query = None;
+            }
+        }
+        due
+    }
+
+    /// Returns when something will be due.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        [self.next_announcement, self.next_query].into_iter().flatten().min()
+    }
+
+    /// Tells whether another packet may be read now.
+    pub(super) fn admit(&mut self, now: Instant) -> bool {
+        self.bucket.take(now)
+    }
+
+    fn queried(&mut self, now: Instant, rng: &mut Rng) {
+        let pause = QUERY_AGAIN * 3u32.saturating_pow(self.queries).min(QUERY_PACE_MAX);
+        self.queries = self.queries.saturating_add(1);
+        self.next_query = Some(now.after(rng.between(pause, pause + pause / 10)));
+    }
+
+    fn earliest(&self, now: Instant, wanted: Instant) -> Instant {
+        self.last_announcement.map_or(now, |last| last.after(ANSWER_PAUSE)).max(wanted)
+    }
+}
+
+/// Lets packets through at a steady rate, and some at once.
+#[derive(Debug)]
+struct Bucket {
+    micro_tokens: u64,
+    filled_at: Instant,
+}
+
+impl Bucket {
+    fn take(&mut self, now: Instant) -> bool {
+        let gained = micros(now.since(self.filled_at)).saturating_mul(PACKETS_PER_SECOND);
+        self.micro_tokens = self.micro_tokens.saturating_add(gained).min(BURST * TOKEN);
+        self.filled_at = self.filled_at.max(now);
+        let taken = self.micro_tokens.checked_sub(TOKEN);
+        self.micro_tokens = taken.unwrap_or(self.micro_tokens);
+        taken.is_some()
+    }
+}
+
+/// A shared answer waits a random 20 to 120 ms, so that those of many nodes do not meet (RFC 6762, section 6).
+fn answer_delay(rng: &mut Rng) -> Duration {
+    rng.between(ANSWER_DELAY, ANSWER_DELAY + ANSWER_SPREAD)
+}
+
+const ANNOUNCEMENTS_FIRST: u32 = 2;
+const SECOND_ANNOUNCEMENT: Duration = Duration::from_secs(1);
+const REFRESH: Duration = Duration::from_secs(60);
+const FIRST_QUERY_WITHIN: Duration = Duration::from_millis(20);
+const QUERY_AGAIN: Duration = Duration::from_secs(1);
+/// Queries that every node sends; a node that still knows nobody sends more, ever more rarely.
+const QUERIES_FIRST: u32 = 3;
+/// The longest pause between queries, in first pauses.
+const QUERY_PACE_MAX: u32 = 60;
+/// Another's query stands for this node's own where that was due this soon (RFC 6762, section 7.3).
+const SAME_QUERY_WITHIN: Duration = Duration::from_millis(120);
+const ANSWER_DELAY: Duration = Duration::from_millis(20);
+const ANSWER_SPREAD: Duration = Duration::from_millis(100);
+/// The shortest pause between two announcements on one wire.
+const ANSWER_PAUSE: Duration = Duration::from_secs(1);
+/// Packets of this service read on one wire; those beyond are dropped unread.
+const PACKETS_PER_SECOND: u64 = 200;
+/// Packets that may come at once after a quiet time: what a few hundred nodes say that start together.
+const BURST: u64 = 2000;
+const TOKEN: u64 = 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bucket_lets_a_burst_through_and_then_the_rate() {
+        let mut wire = Wire::new(Instant::ZERO);
+        let admitted = |wire: &mut Wire, now| (0..10_000).filter(|_| wire.admit(now)).count();
+        assert_eq!(admitted(&mut wire, Instant::ZERO), 2000);
+        assert_eq!(admitted(&mut wire, Instant::from_micros(500_000)), 100);
+        assert_eq!(admitted(&mut wire, Instant::from_micros(400_000)), 0);
+        assert_eq!(admitted(&mut wire, Instant::from_micros(u64::MAX)), 2000);
+    }
+
+    #[test]
+    fn refreshes_take_turns_where_there_are_two_families() {
+        let mut rng = Rng::new([1; 32]);
+        let mut wire = Wire::new(Instant::ZERO);
+        wire.add(&Interface::new(1, "10.0.0.1".parse().unwrap()));
+        wire.add(&Interface::new(1, "fe80::1".parse().unwrap()));
+        wire.start(Instant::ZERO, &mut rng);
+        let mut said = Vec::new();
+        for _ in 0..5 {
+            let now = wire.next_announcement.unwrap();
+            said.push(wire.handle_timeout(now, Company::Few, &mut rng).announce);
+        }
+        let both = vec![Family::V4, Family::V6];
+        assert_eq!(said, [both.clone(), both, vec![Family::V4], vec![Family::V6], vec![Family::V4]]);
+    }
+}

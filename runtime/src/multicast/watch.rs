@@ -1,0 +1,85 @@
+//! When to read the interfaces anew.
+//!
+//! Linux tells over a netlink socket that a link or an address came or went. What it says is not read, only that it
+//! said something: the interfaces themselves are read in one go, so nothing can be missed or misunderstood. A slow
+//! look besides covers what is lost, and hosts without netlink.
+
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
+};
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, Sleep, sleep};
+
+/// Tells when the interfaces may have changed.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// `None` where the host has no such thing.
+    netlink: Option<AsyncFd<OwnedFd>>,
+    /// The next look.
+    look: Pin<Box<Sleep>>,
+    looked: Option<Instant>,
+}
+
+impl Watch {
+    /// Begins to watch. Must be called inside a tokio runtime.
+    pub(super) fn new() -> Self {
+        let netlink = netlink().inspect_err(|error| tracing::debug!(%error, "no netlink")).ok();
+        Self { netlink, look: Box::pin(sleep(Duration::ZERO)), looked: None }
+    }
+
+    /// Waits until the interfaces should be read: at first, soon after a change, and now and then.
+    pub(super) fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.poll_netlink(cx) {
+            // Changes come in groups; the first of one is answered at once.
+            let soon = self.looked.map_or_else(Instant::now, |looked| looked + LOOK_PAUSE);
+            if soon < self.look.deadline() {
+                self.look.as_mut().reset(soon);
+            }
+        }
+        std::task::ready!(self.look.as_mut().poll(cx));
+        let now = Instant::now();
+        self.looked = Some(now);
+        self.look.as_mut().reset(now + LOOK_AGAIN);
+        Poll::Ready(())
+    }
+
+    /// Tells whether netlink said anything, and arranges to be woken when it does.
+    fn poll_netlink(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(netlink) = &self.netlink else { return false };
+        let mut said = false;
+        while let Poll::Ready(guard) = netlink.poll_read_ready(cx) {
+            let Ok(mut guard) = guard else { break };
+            let mut buffer = [0; 4096];
+            let read = |fd: &AsyncFd<OwnedFd>| {
+                recv(fd.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT).map_err(io::Error::from)
+            };
+            match guard.try_io(read) {
+                // An error says that messages were lost, which is a change as well.
+                Ok(_) => said = true,
+                Err(_would_block) => {}
+            }
+        }
+        said
+    }
+}
+
+#[expect(deprecated, reason = "sound with a descriptor that is owned here, and the new way is not safe code")]
+fn netlink() -> io::Result<AsyncFd<OwnedFd>> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+    let groups = nix::libc::RTMGRP_LINK | nix::libc::RTMGRP_IPV4_IFADDR | nix::libc::RTMGRP_IPV6_IFADDR;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, u32::try_from(groups).unwrap_or_default()))?;
+    AsyncFd::with_interest(socket, Interest::READABLE)
+}
+
+/// The shortest pause between two looks.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// The longest.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
