@@ -96,16 +96,17 @@ impl Troubles {
             }
             self.entries.push((now, trouble));
         }
-        match *event {
-            Event::LinkUp { peer, address, .. } => self.entries.retain(|(_, trouble)| match *trouble {
+        if let Event::LinkUp { peer, address, .. } = *event {
+            self.entries.retain(|(_, trouble)| match *trouble {
                 Trouble::DialFailed { address: failed, .. } => failed != address,
                 Trouble::LinkRefused { peer: refused, .. } => refused != peer,
                 Trouble::ClockDiffers { .. } | Trouble::IdentityCopied { .. } => true,
-            }),
-            Event::LinkDown { peer, .. } => self.entries.retain(|(_, trouble)| {
+            });
+        }
+        if let Event::LinkDown { peer, .. } = *event {
+            self.entries.retain(|(_, trouble)| {
                 !matches!(*trouble, Trouble::ClockDiffers { peer: differing, .. } if differing == peer)
-            }),
-            _ => {}
+            });
         }
     }
 
