@@ -171,6 +171,11 @@ impl Faults {
         }
     }
 
+    /// Takes the power from a node for good.
+    pub(crate) fn cut_power(&mut self, node: NodeIndex) {
+        self.stopped[node as usize] = Some(Stop::PowerLoss);
+    }
+
     pub(crate) fn runs(&self, node: NodeIndex) -> bool {
         self.stopped[node as usize].is_none()
     }

@@ -4,7 +4,7 @@
 
 mod degree_at_most_max_peers;
 mod durable_before_acknowledged;
-mod links;
+pub(crate) mod links;
 mod no_duplicate_delivery;
 mod no_false_death;
 mod one_link_per_pair;

@@ -70,6 +70,12 @@ impl Liveness {
         self.open_task().or_else(|| self.wrong_view())
     }
 
+    /// Tells whether a node that runs knows another.
+    pub(crate) fn knows(&self, node: NodeIndex, other: NodeIndex) -> bool {
+        let view = &self.nodes[node as usize];
+        view.running && view.members.contains(other)
+    }
+
     fn open_task(&self) -> Option<String> {
         let mut open = self.open.iter().filter(|&(_, &origin)| self.nodes[origin as usize].running);
         let (task, origin) = open.next()?;

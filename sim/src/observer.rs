@@ -2,6 +2,7 @@
 //! invariants, whether all ends well, and the story for people to read. It feeds nothing back.
 
 use crate::cluster::{Cluster, NodeIndex};
+use crate::invariants::links::Links;
 use crate::invariants::{self, Fact, Invariant, Violation};
 use crate::liveness::{self, Liveness};
 use crate::marks;
@@ -21,6 +22,7 @@ pub(crate) struct Observer {
     pub(crate) trace: Trace,
     pub(crate) invariants: Vec<Box<dyn Invariant>>,
     liveness: Liveness,
+    pub(crate) links: Links,
     pub(crate) marks: BTreeMap<&'static str, u64>,
     pub(crate) story: Story,
     pub(crate) users: Users,
@@ -37,6 +39,7 @@ impl Observer {
             invariants: invariants::of(scenario, &cluster),
             cluster,
             liveness: Liveness::new(nodes),
+            links: Links::new(nodes),
             marks: BTreeMap::new(),
             story: Story::default(),
             users: Users::new(scenario.workload.clone()),
@@ -53,6 +56,7 @@ impl Observer {
             return;
         }
         self.liveness.see(&self.cluster, node, fact);
+        self.links.see(&self.cluster, node, fact);
         for invariant in &mut self.invariants {
             if let Err(words) = invariant.see(now, node, fact) {
                 let violation = Violation { invariant: invariant.name(), at: now, node: Some(node), words };
@@ -73,6 +77,11 @@ impl Observer {
     /// Takes note of what happened to the world.
     pub(crate) fn tell(&mut self, now: Instant, words: String) {
         self.story.push(now, words);
+    }
+
+    /// Tells whether a node that runs knows another.
+    pub(crate) fn knows(&self, node: NodeIndex, other: NodeIndex) -> bool {
+        self.liveness.knows(node, other)
     }
 
     /// Says what is not well; `None` where all is.

@@ -175,6 +175,27 @@ impl EventQueue {
         }
     }
 
+    /// Returns the peers of a node, by its own account.
+    pub fn peers(&self, node: u32) -> Vec<u32> {
+        self.observer.links.peers(node).collect()
+    }
+
+    /// Tells whether a node that runs has another among its members.
+    pub fn knows(&self, node: u32, other: u32) -> bool {
+        self.observer.knows(node, other)
+    }
+
+    /// Returns how often an event happened so far, by its name in scenario files.
+    pub fn count(&self, event: &str) -> u64 {
+        self.observer.marks.get(event).copied().unwrap_or_default()
+    }
+
+    /// Takes the power from a node: nobody hears its sockets close.
+    pub fn cut_power(&mut self, node: u32) {
+        self.faults.cut_power(node);
+        self.stop(node, Stop::PowerLoss);
+    }
+
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Arrival { connection, side, segment } => self.arrive(connection, side, segment),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// The links that are up, as each end sees them.
 #[derive(Debug)]
-pub(super) struct Links {
+pub(crate) struct Links {
     nodes: Vec<Node>,
 }
 
@@ -22,19 +22,19 @@ struct Node {
 
 /// What changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(crate) enum Change {
     Down,
     Process,
     Up(NodeIndex),
 }
 
 impl Links {
-    pub(super) fn new(nodes: usize) -> Self {
+    pub(crate) fn new(nodes: usize) -> Self {
         Self { nodes: vec![Node::default(); nodes] }
     }
 
     /// Takes note of what happened to a node; `None` where it is nothing about links.
-    pub(super) fn see(&mut self, cluster: &Cluster, node: NodeIndex, fact: Fact<'_>) -> Option<Change> {
+    pub(crate) fn see(&mut self, cluster: &Cluster, node: NodeIndex, fact: Fact<'_>) -> Option<Change> {
         let state = &mut self.nodes[node as usize];
         match fact {
             Fact::Started => {
@@ -59,31 +59,31 @@ impl Links {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.nodes.len()
     }
 
-    pub(super) fn runs(&self, node: NodeIndex) -> bool {
+    pub(crate) fn runs(&self, node: NodeIndex) -> bool {
         self.nodes[node as usize].running
     }
 
     /// Returns how many links a node has.
-    pub(super) fn degree(&self, node: NodeIndex) -> usize {
+    pub(crate) fn degree(&self, node: NodeIndex) -> usize {
         self.nodes[node as usize].links.len()
     }
 
     /// Returns how many links a node has to a peer.
-    pub(super) fn between(&self, node: NodeIndex, peer: NodeIndex) -> usize {
+    pub(crate) fn between(&self, node: NodeIndex, peer: NodeIndex) -> usize {
         self.peers(node).filter(|&other| other == peer).count()
     }
 
     /// Returns the peers of a node, by its own account.
-    pub(super) fn peers(&self, node: NodeIndex) -> impl Iterator<Item = NodeIndex> {
+    pub(crate) fn peers(&self, node: NodeIndex) -> impl Iterator<Item = NodeIndex> {
         self.nodes[node as usize].links.values().map(|&(peer, _)| peer)
     }
 
     /// Tells whether a node's link to a peer is one to the process that runs there now.
-    pub(super) fn is_to_the_living(&self, node: NodeIndex, peer: NodeIndex) -> bool {
+    pub(crate) fn is_to_the_living(&self, node: NodeIndex, peer: NodeIndex) -> bool {
         let of_peer = &self.nodes[peer as usize];
         let mut links = self.nodes[node as usize].links.values();
         of_peer.running && links.any(|&(other, life)| other == peer && life == of_peer.life)

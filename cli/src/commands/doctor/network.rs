@@ -1,9 +1,10 @@
 //! What the doctor tries out on the network: whether multicast comes back, and whether the node's port is open.
 
 use super::finding::Finding;
+use engine::input::{Family, Interface};
 use runtime::multicast::{MulticastOptions, MulticastSocket};
 use runtime::ports::{Multicast, MulticastEvent};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -16,36 +17,31 @@ pub(super) async fn deaf_interfaces(names: Option<Vec<String>>) -> Option<Findin
     let Ok(MulticastEvent::Interfaces(interfaces)) = timeout(PATIENCE, socket.next()).await else {
         return Some(Finding::multicast_blocked(&[]));
     };
-    let mut deaf: BTreeMap<IpAddr, u32> =
-        interfaces.iter().map(|interface| (interface.address, interface.index)).collect();
-    let beyond = deaf.keys().any(|address| !address.is_loopback());
+    let beyond = interfaces.iter().any(|interface| !interface.address.is_loopback());
+    let matters = |interface: &&Interface| !(beyond && interface.address.is_loopback());
+    let mut deaf: BTreeSet<u32> =
+        interfaces.iter().filter(matters).map(|interface| interface.index).collect();
     let packet = question();
     let deadline = Instant::now() + PATIENCE;
     for _ in 0..TRIES {
-        for &interface in deaf.values() {
-            socket.send(interface, packet.to_vec());
+        // An interface that brings back packets of one family lets nodes find each other.
+        for interface in interfaces.iter().filter(|interface| deaf.contains(&interface.index)) {
+            socket.send(interface.index, Family::of(interface.address), packet.to_vec());
         }
         let until = Instant::now() + PATIENCE / TRIES;
         while !deaf.is_empty()
             && let Ok(event) = timeout_at(until.min(deadline), socket.next()).await
         {
-            if let MulticastEvent::Packet { from, bytes } = event
+            if let MulticastEvent::Packet { interface, bytes, .. } = event
                 && bytes == packet
             {
-                deaf.remove(&from.ip());
+                deaf.remove(&interface);
             }
         }
     }
-    // An interface may have several addresses, and packets leave from one of them.
-    let heard = |index: u32| {
-        interfaces.iter().any(|interface| interface.index == index && !deaf.contains_key(&interface.address))
-    };
-    let deaf: Vec<IpAddr> = deaf
-        .iter()
-        .filter(|&(address, &index)| !heard(index) && !(beyond && address.is_loopback()))
-        .map(|(&address, _)| address)
-        .collect();
-    (!deaf.is_empty() || interfaces.is_empty()).then(|| Finding::multicast_blocked(&deaf))
+    let silent = interfaces.iter().filter(|interface| deaf.contains(&interface.index));
+    let silent: Vec<IpAddr> = silent.map(|interface| interface.address).collect();
+    (!silent.is_empty() || interfaces.is_empty()).then(|| Finding::multicast_blocked(&silent))
 }
 
 /// Connects to the node's own port, as a peer on this machine would.
