@@ -232,7 +232,7 @@ impl Mesh {
             if line["message"] == "member joined" {
                 seen.insert(member.to_owned());
                 if seen.len() == wanted.len() {
-                    since = since.or(Some(Moment::of(&line)));
+                    since = since.or_else(|| Some(Moment::of(&line)));
                 }
             } else if line["message"] == "member left" {
                 seen.remove(member);

@@ -134,7 +134,7 @@ fn figures() {
     let count = std::env::var("MESH_NODES").unwrap().parse().unwrap();
     let figures = measure(count);
     let seconds = |duration: Option<Duration>| {
-        duration.map_or("-".to_owned(), |duration| format!("{:.2} s", duration.as_secs_f64()))
+        duration.map_or_else(|| "-".to_owned(), |duration| format!("{:.2} s", duration.as_secs_f64()))
     };
     println!("{count} nodes in network namespaces on one bridge");
     for (what, took) in [

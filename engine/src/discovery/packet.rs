@@ -163,9 +163,9 @@ fn hear_question(packet: &Packet<'_>) -> Option<Heard> {
     for name in names {
         if name == SERVICE {
             let known = packet.answers.iter().take(KNOWN_MAX).filter(|record| is_fresh(record));
-            let known = known.filter_map(|record| match &record.rdata {
-                RData::PTR(PTR(instance)) => instance_node(&instance.to_string()),
-                _ => None,
+            let known = known.filter_map(|record| {
+                let RData::PTR(PTR(instance)) = &record.rdata else { return None };
+                instance_node(&instance.to_string())
             });
             return Some(Heard::Browse { known: known.collect() });
         }

@@ -157,9 +157,9 @@ fn a_hundred_nodes_started_together_all_meet_without_a_storm() {
         let met: BTreeSet<(usize, NodeId)> = lan
             .facts
             .iter()
-            .filter_map(|(_, place, fact)| match fact {
-                Fact::Found(node, _) => Some((*place, *node)),
-                _ => None,
+            .filter_map(|(_, place, fact)| {
+                let Fact::Found(node, _) = fact else { return None };
+                Some((*place, *node))
             })
             .collect();
         assert_eq!(met.len(), 100 * 99);
@@ -184,7 +184,6 @@ fn idle_nodes_say_less_than_0_3_kilobytes_a_minute() {
             lan.run(at(60_000 + 3_600_000));
             let (_, bytes) = lan.said();
             let each = bytes / 60 / usize::from(nodes);
-            println!("{nodes} nodes, {families:?}: {each} B a minute each");
             assert!(each <= 300, "{each} B a minute each with {nodes} nodes");
             lan.facts.retain(|(_, _, fact)| !matches!(fact, Fact::Found(..)));
             assert_eq!(lan.facts(), []);
