@@ -157,7 +157,8 @@ impl Node {
             version: config.version.clone(),
             max_links: config.max_peers,
             slots: config.max_concurrent_tasks,
-            models: Vec::new(),
+            // Told from the start, so that nobody is turned away while a model loads; what is given waits for it.
+            models: config.models.iter().take(MODELS_MAX).cloned().collect(),
             links: Vec::new(),
             session_key: sessions.public_key(),
         };
@@ -376,10 +377,12 @@ impl Node {
 
     fn handle_model(&mut self, name: String, kind: TaskKind, ready: bool) {
         self.event(Event::ModelChanged { model: name.clone(), kind, ready });
-        self.work.handle_model(kind, name, ready);
-        let ready = self.work.models().filter(|(_, _, ready)| *ready);
-        let models = ready.map(|(kind, name, _)| (name.to_owned(), kind)).take(MODELS_MAX).collect();
-        self.membership.own_mut(self.now).models = models;
+        self.work.handle_model(kind, name.clone(), ready);
+        let models = &mut self.membership.own_mut(self.now).models;
+        models.retain(|known| *known != (name.clone(), kind));
+        if ready && models.len() < MODELS_MAX {
+            models.push((name, kind));
+        }
     }
 
     fn handle_write_done(&mut self, id: WriteId, result: Result<(), WriteError>) {

@@ -87,7 +87,7 @@ pub struct Advert {
     pub max_links: u16,
     /// Jobs that the member runs at the same time.
     pub slots: u16,
-    /// Models that the member can run.
+    /// Models that the member runs, or is about to load.
     pub models: Vec<(String, TaskKind)>,
     /// Nodes that the member has a link to, in ascending order.
     pub links: Vec<NodeId>,
