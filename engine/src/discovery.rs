@@ -115,7 +115,7 @@ impl Discovery {
         let mut before = core::mem::take(&mut self.wires);
         for interface in interfaces {
             if self.wires.contains_key(&interface.index) || self.wires.len() < INTERFACES_MAX {
-                self.wires.entry(interface.index).or_insert_with(|| Wire::new(now)).add(interface);
+                self.wires.entry(interface.index).or_insert_with(Wire::new).add(interface);
             }
         }
         for (index, wire) in &mut self.wires {

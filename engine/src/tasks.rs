@@ -237,7 +237,7 @@ impl Tasks {
         Verdict::Ends
     }
 
-    /// Takes back an attempt that its worker declined or handed back.
+    /// Takes back an attempt that its worker declined or handed back, or that did not reach it.
     pub(crate) fn handle_returned(&mut self, from: NodeId, attempt: Attempt, reason: ReassignReason) {
         let Some(open) = self.open.get(&attempt.task) else { return };
         let current = matches!(open.phase, Phase::Assigned { worker, .. } if worker == from);
@@ -263,11 +263,6 @@ impl Tasks {
                 self.end(now, wall, id, Outcome::Failed(TaskFailure::Poison), Some(lost), 0);
             }
         }
-    }
-
-    /// Takes back one task whose assignment did not reach its worker.
-    pub(crate) fn handle_unreachable(&mut self, worker: NodeId, attempt: Attempt) {
-        self.handle_returned(worker, attempt, ReassignReason::Unreachable);
     }
 
     /// Ends a task as its user wishes. Returns whether it was open and had no outcome yet.

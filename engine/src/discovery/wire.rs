@@ -5,8 +5,9 @@
 //! often than once a second on one wire (RFC 6762, section 6), however often it is asked for.
 
 use crate::input::{Family, Interface};
+use crate::rate::Bucket;
 use crate::rng::Rng;
-use crate::time::{Instant, micros};
+use crate::time::Instant;
 use core::net::IpAddr;
 use core::time::Duration;
 
@@ -55,7 +56,7 @@ pub(super) struct Due {
 
 impl Wire {
     /// Makes a silent wire without addresses.
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             own: Vec::new(),
             bridge: false,
@@ -68,7 +69,7 @@ impl Wire {
             last_announcement: None,
             next_query: None,
             queries: 0,
-            bucket: Bucket { micro_tokens: BURST * TOKEN, filled_at: now },
+            bucket: Bucket::new(PACKETS_PER_SECOND, BURST),
         }
     }
 
@@ -177,7 +178,7 @@ impl Wire {
 
     /// Tells whether another packet may be read now.
     pub(super) fn admit(&mut self, now: Instant) -> bool {
-        self.bucket.take(now)
+        self.bucket.take(now, 1)
     }
 
     fn queried(&mut self, now: Instant, rng: &mut Rng) {
@@ -188,24 +189,6 @@ impl Wire {
 
     fn earliest(&self, now: Instant, wanted: Instant) -> Instant {
         self.last_announcement.map_or(now, |last| last.after(ANSWER_PAUSE)).max(wanted)
-    }
-}
-
-/// Lets packets through at a steady rate, and some at once.
-#[derive(Debug)]
-struct Bucket {
-    micro_tokens: u64,
-    filled_at: Instant,
-}
-
-impl Bucket {
-    fn take(&mut self, now: Instant) -> bool {
-        let gained = micros(now.since(self.filled_at)).saturating_mul(PACKETS_PER_SECOND);
-        self.micro_tokens = self.micro_tokens.saturating_add(gained).min(BURST * TOKEN);
-        self.filled_at = self.filled_at.max(now);
-        let taken = self.micro_tokens.checked_sub(TOKEN);
-        self.micro_tokens = taken.unwrap_or(self.micro_tokens);
-        taken.is_some()
     }
 }
 
@@ -233,7 +216,6 @@ const ANSWER_PAUSE: Duration = Duration::from_secs(1);
 const PACKETS_PER_SECOND: u64 = 200;
 /// Packets that may come at once after a quiet time: what a few hundred nodes say that start together.
 const BURST: u64 = 2000;
-const TOKEN: u64 = 1_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -241,7 +223,7 @@ mod tests {
 
     #[test]
     fn the_bucket_lets_a_burst_through_and_then_the_rate() {
-        let mut wire = Wire::new(Instant::ZERO);
+        let mut wire = Wire::new();
         let admitted = |wire: &mut Wire, now| (0..10_000).filter(|_| wire.admit(now)).count();
         assert_eq!(admitted(&mut wire, Instant::ZERO), 2000);
         assert_eq!(admitted(&mut wire, Instant::from_micros(500_000)), 100);
@@ -252,7 +234,7 @@ mod tests {
     #[test]
     fn refreshes_take_turns_where_there_are_two_families() {
         let mut rng = Rng::new([1; 32]);
-        let mut wire = Wire::new(Instant::ZERO);
+        let mut wire = Wire::new();
         wire.add(&Interface::new(1, "10.0.0.1".parse().unwrap()));
         wire.add(&Interface::new(1, "fe80::1".parse().unwrap()));
         wire.start(Instant::ZERO, &mut rng);

@@ -248,7 +248,8 @@ impl Node {
                 let (message, destination) = (envelope.message, envelope.destination);
                 self.event(Event::MessageUnacknowledged { message, destination });
                 if let Ok(Payload::Assign(assignment)) = Payload::decode(&envelope.payload) {
-                    self.tasks.handle_unreachable(destination, assignment.attempt);
+                    let reason = ReassignReason::Unreachable;
+                    self.tasks.handle_returned(destination, assignment.attempt, reason);
                 }
             }
         }

@@ -133,12 +133,13 @@ impl Node {
         {
             return self.event(Event::MessageDropped { message: envelope.message, reason });
         }
-        match self.router.handle_envelope(self.now, self.me, envelope.clone()) {
+        let (message, origin) = (envelope.message, envelope.origin);
+        match self.router.handle_envelope(self.now, self.me, envelope) {
             Arrival::Deliver(envelope) => self.deliver(envelope),
             Arrival::Duplicate { acknowledged } => {
-                self.event(Event::MessageDuplicate { message: envelope.message });
+                self.event(Event::MessageDuplicate { message });
                 if acknowledged {
-                    self.acknowledge(envelope.message, envelope.origin);
+                    self.acknowledge(message, origin);
                 }
             }
             Arrival::Forward(envelope) => self.forward(envelope),
