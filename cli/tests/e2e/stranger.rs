@@ -35,7 +35,9 @@ impl Stranger {
                 match timeout(PATIENCE, transport.next()).await.expect("a link") {
                     TransportEvent::Up { stream, .. } => return (transport, stream),
                     TransportEvent::Listening { .. } => {}
-                    other => panic!("{other:?}"),
+                    failed @ (TransportEvent::DialFailed { .. } | TransportEvent::StrangerFault { .. }) => {
+                        panic!("{failed:?}")
+                    }
                 }
             }
         });
