@@ -290,6 +290,29 @@ mod tests {
     }
 
     #[test]
+    fn packets_that_are_costly_to_parse_are_left_alone() {
+        let from = "192.168.0.7:5353".parse().unwrap();
+        let with_records = |count: u8| {
+            let mut packet = announcement().encode();
+            let before = usize::from(packet[7]) + usize::from(packet[11]);
+            // The root's name, and a record without data.
+            let record = [0, 0, 99, 0, 1, 0, 0, 0, 9, 0, 0];
+            packet.extend(record.repeat(usize::from(count) - before));
+            packet[11] = count - packet[7];
+            packet
+        };
+        assert!(hear(from, &with_records(64)).is_some());
+        assert_eq!(hear(from, &with_records(65)), None);
+        let mut large = announcement();
+        large.network = "n".repeat(200);
+        let mut packet = large.encode();
+        packet.resize(PACKET_BYTES_MAX, 0);
+        assert!(hear(from, &packet).is_some());
+        packet.push(0);
+        assert_eq!(hear(from, &packet), None);
+    }
+
+    #[test]
     fn a_lifetime_is_clamped() {
         let mut sent = announcement();
         sent.ttl = Duration::from_secs(1 << 31);
