@@ -41,6 +41,9 @@ impl Executor {
                 if scenario.network.loss.is_some() {
                     return Some(Refusal::NotModelled { what: "loss" });
                 }
+                if !scenario.hosts.is_empty() {
+                    return Some(Refusal::NotModelled { what: "host" });
+                }
                 let unknown = |kind: &FaultKind| match kind {
                     FaultKind::Churn { .. }
                     | FaultKind::Leave { .. }

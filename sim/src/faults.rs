@@ -4,8 +4,9 @@
 mod plan;
 
 use crate::cluster::NodeIndex;
+use crate::members::Members;
 use crate::random::{Purpose, Random};
-use crate::scenario::{FaultKind, Scenario, Target};
+use crate::scenario::{FaultKind, Scenario, Standing, Target};
 use core::time::Duration;
 use plan::Strike;
 use std::collections::BTreeMap;
@@ -67,6 +68,9 @@ pub(crate) struct Faults {
     random: Random,
     plan: Vec<Strike>,
     stopped: Vec<Option<Stop>>,
+    /// Nodes that users turn to, and nodes that may be stopped, where any will do.
+    asked: Members,
+    stoppable: Members,
     /// Whom each fault that stops a node has struck.
     struck: BTreeMap<usize, NodeIndex>,
     /// Each fault of the network that lasts, with the group of each node.
@@ -75,8 +79,11 @@ pub(crate) struct Faults {
 
 impl Faults {
     pub(crate) fn new(scenario: &Scenario, random: Random) -> Self {
+        let all = 0..scenario.nodes;
         Self {
             random,
+            asked: all.clone().filter(|&node| scenario.standing(node) == Standing::Member).collect(),
+            stoppable: all.filter(|&node| scenario.may_stop(node)).collect(),
             plan: plan::strikes(scenario, random),
             stopped: vec![None; scenario.nodes as usize],
             struck: BTreeMap::new(),
@@ -164,8 +171,10 @@ impl Faults {
         match target {
             Target::Node(node) => self.runs(node).then_some(node),
             Target::Any => {
+                let eligible = if purpose == Purpose::Origin { &self.asked } else { &self.stoppable };
+                let all = (0..).take(self.stopped.len());
                 let running: Vec<NodeIndex> =
-                    (0..).take(self.stopped.len()).filter(|&node| self.runs(node)).collect();
+                    all.filter(|&node| self.runs(node) && eligible.contains(node)).collect();
                 running.get(self.random.index(running.len(), purpose, who, 0)).copied()
             }
         }

@@ -42,6 +42,10 @@ pub(crate) enum Purpose {
     ChurnTime = 15,
     /// How long it stays away.
     ChurnAway = 16,
+    /// What a hostile node does; who is the node, n counts its draws.
+    Hostile = 17,
+    /// The key of a node that a hostile one makes up; who is the hostile one, n counts those.
+    Invented = 18,
 }
 
 /// One run's source of numbers.

@@ -6,9 +6,12 @@
 mod check;
 mod error;
 mod file;
+mod host;
 mod text;
 
 pub use error::{Problem, ScenarioError};
+pub(crate) use host::Standing;
+pub use host::{Host, Hostility};
 
 use crate::executor::Executor;
 use core::time::Duration;
@@ -42,6 +45,8 @@ pub struct Scenario {
     pub disk_latency: Range,
     /// What every node is told.
     pub node: NodeSettings,
+    /// Nodes that are not like the others.
+    pub hosts: Vec<Host>,
     /// What users ask for.
     pub workload: Option<Workload>,
     /// What goes wrong.

@@ -17,10 +17,10 @@ pub(super) struct Strike {
 /// Returns all strikes of a scenario's faults.
 pub(super) fn strikes(scenario: &Scenario, random: Random) -> Vec<Strike> {
     let faults = (0_u64..).zip(&scenario.faults);
-    faults.flat_map(|(number, fault)| of_fault(number, fault, scenario.nodes, random)).collect()
+    faults.flat_map(|(number, fault)| of_fault(number, fault, scenario, random)).collect()
 }
 
-fn of_fault(number: u64, fault: &Fault, nodes: u32, random: Random) -> Vec<Strike> {
+fn of_fault(number: u64, fault: &Fault, scenario: &Scenario, random: Random) -> Vec<Strike> {
     let begins = random.between(fault.at.ends(), Purpose::FaultTime, number, 0);
     let strike = |n: u32, at: Duration, kind| Strike { at, kind, who: number | u64::from(n) << 32 };
     match &fault.kind {
@@ -43,7 +43,8 @@ fn of_fault(number: u64, fault: &Fault, nodes: u32, random: Random) -> Vec<Strik
                 strike(n, begins + *every * n, kind)
             })
             .collect(),
-        FaultKind::RollingRestart { every, away, .. } => (0..nodes)
+        FaultKind::RollingRestart { every, away, .. } => (0..scenario.nodes)
+            .filter(|&node| scenario.may_stop(node))
             .map(|n| {
                 let restart_after = Some(random.between(away.ends(), Purpose::ChurnAway, number, n));
                 let kind = FaultKind::Leave { node: Target::Node(n), restart_after };

@@ -25,6 +25,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) workload: Option<Workload>,
     #[serde(default)]
+    pub(super) host: Vec<Spanned<Host>>,
+    #[serde(default)]
     pub(super) fault: Vec<Spanned<Fault>>,
     #[serde(default)]
     pub(super) liveness: Option<Liveness>,
@@ -80,6 +82,22 @@ pub(super) struct Workload {
     pub(super) input: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) timeout: Option<Spanned<Period>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Host {
+    pub(super) node: Spanned<String>,
+    #[serde(default)]
+    pub(super) start: Option<Spanned<Periods>>,
+    #[serde(default)]
+    pub(super) protocol: Option<Spanned<u16>>,
+    #[serde(default)]
+    pub(super) identity: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) hostile: Vec<super::Hostility>,
+    #[serde(default)]
+    pub(super) hostile_at: Option<Spanned<Period>>,
 }
 
 #[derive(Debug, Deserialize)]

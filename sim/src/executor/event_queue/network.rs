@@ -135,6 +135,11 @@ impl EventQueue {
     }
 
     pub(super) fn send(&mut self, node: NodeIndex, link: LinkId, frame: Vec<u8>) {
+        let Some(frame) = self.masked(node, frame) else { return };
+        self.send_unmasked(node, link, frame);
+    }
+
+    pub(super) fn send_unmasked(&mut self, node: NodeIndex, link: LinkId, frame: Vec<u8>) {
         if let Some((connection, side)) = self.open_end(node, link) {
             self.transmit(connection, 1 - side, Segment::Frame(frame));
         }
@@ -268,7 +273,10 @@ impl EventQueue {
         }
     }
 
-    fn frame(&mut self, to: NodeIndex, link: LinkId, bytes: Vec<u8>) {
+    fn frame(&mut self, to: NodeIndex, link: LinkId, mut bytes: Vec<u8>) {
+        if let Some(mask) = &mut self.hosts[to as usize].mask {
+            mask.receives(&mut bytes);
+        }
         if bytes.len() > FRAME_BYTES_MAX {
             self.handle(to, Input::FrameTooLarge { link });
         } else {

@@ -3,7 +3,7 @@
 use super::{Source, file};
 use crate::scenario::error::ScenarioError;
 use crate::scenario::text::Period;
-use crate::scenario::{FAULTS_MAX, Fault, FaultKind, Range, STRIKES_MAX};
+use crate::scenario::{FAULTS_MAX, Fault, FaultKind, Range, STRIKES_MAX, Scenario, Target};
 use core::time::Duration;
 use std::collections::BTreeSet;
 use toml::Spanned;
@@ -19,6 +19,29 @@ impl Source<'_> {
             return Err(self.inconsistent(beyond, format!("more than {FAULTS_MAX} faults")));
         }
         sections.iter().map(|section| self.fault(section, nodes, quiet)).collect()
+    }
+
+    /// Checks that no fault stops a node that another one or its own ill will takes out of the account.
+    pub(super) fn stops(
+        &self,
+        sections: &[Spanned<file::Fault>],
+        scenario: &Scenario,
+    ) -> Result<(), ScenarioError> {
+        for (section, fault) in sections.iter().zip(&scenario.faults) {
+            let (FaultKind::Kill { node, .. }
+            | FaultKind::Leave { node, .. }
+            | FaultKind::PowerLoss { node, .. }) = fault.kind
+            else {
+                continue;
+            };
+            if let (Target::Node(node), Some(name)) = (node, &section.as_ref().node)
+                && !scenario.may_stop(node)
+            {
+                let words = format!("n{node} is hostile, a copy or copied; no fault may stop it");
+                return Err(self.inconsistent(name, words));
+            }
+        }
+        Ok(())
     }
 
     fn fault(
