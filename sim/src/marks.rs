@@ -52,11 +52,19 @@ marks! {
     TaskStarted => "task_started",
     WriteFailed => "write_failed",
     ;
+    "connection_broken",
+    "frame_corrupted",
+    "frame_cut",
+    "frame_late",
+    "frame_stalled",
     "hostile_black_hole",
     "hostile_flood",
     "hostile_forge",
     "hostile_garbage",
     "hostile_replay",
+    "packet_duplicated",
+    "packet_reordered",
+    "packet_replayed",
 }
 
 /// Returns the name for what a hostile node does.

@@ -110,6 +110,46 @@ fn hosts_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn faults_that_lack_something_are_refused() {
+    let said = |fault: &str| {
+        let text = format!("nodes = 4\nduration = \"60s\"\n[[fault]]\nat = \"5s\"\n{fault}");
+        Scenario::parse("bad.toml", &text).unwrap_err().to_string()
+    };
+    let cases = [
+        ("kind = \"latency_step\"\n", "bad.toml:3: this kind of fault needs `add`"),
+        ("kind = \"latency_step\"\nadd = \"5\"\n", "bad.toml:6:"),
+        ("kind = \"asymmetry\"\nadd = \"5ms\"\n", "bad.toml:3: this kind of fault needs `from` and `to`"),
+        (
+            "kind = \"asymmetry\"\nadd = \"5ms\"\nfrom = [\"n0\"]\nto = [\"n0\"]\n",
+            "bad.toml:8: `n0` is in `to`",
+        ),
+        ("kind = \"duplicate\"\n", "bad.toml:3: this kind of fault needs `share`"),
+        ("kind = \"replay\"\nshare = \"5ms\"\n", "bad.toml:6:"),
+        ("kind = \"isolate_one\"\nnode = \"n4\"\n", "bad.toml:6: no node is called `n4`"),
+        ("kind = \"isolate_one\"\nheal_after = \"56s\"\n", "bad.toml:4: the fault would last until 61s"),
+        ("kind = \"swizzle_clog\"\n", "bad.toml:3: this kind of fault needs `every`"),
+        ("kind = \"swizzle_clog\"\nevery = \"7s\"\n", "bad.toml:4: the fault would last until 61s"),
+        (
+            "kind = \"connection_reset\"\nheal_after = \"1s\"\n",
+            "bad.toml:3: this kind of fault takes no `heal_after`",
+        ),
+    ];
+    for (fault, words) in cases {
+        let said = said(fault);
+        assert!(said.starts_with(words), "{fault}: {said}");
+    }
+    for (kind, more) in
+        [("latency_step", "add = \"5ms\""), ("reorder", "share = \"5%\""), ("connection_reset", "")]
+    {
+        let text =
+            format!("nodes = 4\nduration = \"60s\"\n[[fault]]\nat = \"5s\"\nkind = \"{kind}\"\n{more}\n");
+        let refusal =
+            Scenario::parse("good.toml", &text).unwrap().on(Executor::Turmoil).unwrap_err().to_string();
+        assert!(refusal.contains(&format!("does not model `{kind}`")), "{refusal}");
+    }
+}
+
+#[test]
 fn files_that_are_none_are_refused() {
     let folder = std::env::temp_dir().join(format!("sim-bad-scenarios-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();

@@ -93,6 +93,11 @@ fn hostile_peer() {
 }
 
 #[test]
+fn troubled_network() {
+    passes_on_the_event_queue("troubled_network", 1..=20);
+}
+
+#[test]
 fn everything_goes_wrong() {
     let scenario = load("everything_goes_wrong");
     for (executor, seeds) in [(Executor::EventQueue, 1..=100), (Executor::Turmoil, 1..=2)] {

@@ -7,6 +7,7 @@
 //! delays frames by the timeouts after which TCP would send them again.
 
 mod calendar;
+mod distortions;
 mod hostile;
 mod mask;
 mod network;
@@ -466,6 +467,7 @@ impl EventQueue {
                 self.observer.network_changed(self.now());
                 self.release();
             }
+            Effect::Reset(node) => self.reset_all(node),
             Effect::Start(node) => {
                 // Whoever starts a node again does not wait for ever for the last one to end.
                 self.stop(node, Stop::Kill);

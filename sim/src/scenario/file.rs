@@ -120,6 +120,10 @@ pub(super) struct Fault {
     #[serde(default)]
     pub(super) lasts: Option<Spanned<Period>>,
     #[serde(default)]
+    pub(super) add: Option<Spanned<Periods>>,
+    #[serde(default)]
+    pub(super) share: Option<Spanned<Share>>,
+    #[serde(default)]
     pub(super) restart_after: Option<Spanned<Period>>,
     #[serde(default)]
     pub(super) heal_after: Option<Spanned<Period>>,
@@ -128,15 +132,24 @@ pub(super) struct Fault {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum FaultKind {
+    Asymmetry,
     Churn,
+    ConnectionReset,
+    CorruptFrame,
+    Duplicate,
     Flap,
+    IsolateOne,
     Kill,
+    LatencyStep,
     Leave,
     OneWayLoss,
     Partition,
     PowerLoss,
+    Reorder,
+    Replay,
     RollingRestart,
     Stall,
+    SwizzleClog,
 }
 
 #[derive(Debug, Deserialize)]
