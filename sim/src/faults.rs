@@ -5,7 +5,7 @@ mod plan;
 
 use crate::cluster::NodeIndex;
 use crate::random::{Purpose, Random};
-use crate::scenario::{FaultKind, Scenario, Target};
+use crate::scenario::{Fault, FaultKind, Range, Scenario, Target};
 use core::time::Duration;
 use plan::Strike;
 use std::collections::BTreeMap;
@@ -71,6 +71,8 @@ pub(crate) struct Faults {
     struck: BTreeMap<usize, NodeIndex>,
     /// Each fault of the network that lasts, with the group of each node.
     walls: BTreeMap<usize, Vec<Option<usize>>>,
+    /// Each fault that struck so far, with its exact time and target.
+    past: Vec<Fault>,
 }
 
 impl Faults {
@@ -81,7 +83,13 @@ impl Faults {
             stopped: vec![None; scenario.nodes as usize],
             struck: BTreeMap::new(),
             walls: BTreeMap::new(),
+            past: Vec::new(),
         }
+    }
+
+    /// Returns each fault that struck, in its order, with its exact time and target.
+    pub(crate) fn into_struck(self) -> Vec<Fault> {
+        self.past
     }
 
     /// Returns all changes of a scenario in their order.
@@ -117,7 +125,13 @@ impl Faults {
                 self.stopped[node as usize] = None;
                 Some((Effect::Start(node), format!("n{node} starts again")))
             }
-            Step::Strike(fault) => self.strike(fault),
+            Step::Strike(fault) => {
+                let effect = self.strike(fault)?;
+                let Strike { at, kind, .. } = &self.plan[fault];
+                let kind = self.struck.get(&fault).map_or_else(|| kind.clone(), |&node| kind.at(node));
+                self.past.push(Fault { at: Range { from: *at, to: *at }, kind });
+                Some(effect)
+            }
         }
     }
 
