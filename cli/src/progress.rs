@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Shows how many of `length` are done.
 pub(crate) fn bar(length: u64, what: &str) -> ProgressBar {
     let template =
-        format!("{{bar:32}} {{human_pos}}/{{human_len}} {what}  {{per_sec:.1}}  {{eta}} left  {{msg}}");
+        format!("{{bar:32}} {{human_pos}}/{{human_len}} {what}  {{per_sec}}  {{eta}} left  {{msg}}");
     shown(ProgressBar::hidden(), Some(length), &template)
 }
 
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn the_templates_are_sound() {
         for template in
-            ["{bar:32} {human_pos}/{human_len} seeds  {per_sec:.1}  {eta} left  {msg}", "{spinner}"]
+            ["{bar:32} {human_pos}/{human_len} seeds  {per_sec}  {eta} left  {msg}", "{spinner}"]
         {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
