@@ -40,8 +40,7 @@ mod tests {
 
     #[test]
     fn the_templates_are_sound() {
-        for template in
-            ["{bar:32} {human_pos}/{human_len} seeds  {per_sec}  {eta} left  {msg}", "{spinner}"]
+        for template in ["{bar:32} {human_pos}/{human_len} seeds  {per_sec}  {eta} left  {msg}", "{spinner}"]
         {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }

@@ -169,6 +169,8 @@ mod tests {
         let text = "nodes = 3\n\tduratoin = \"5s\"\n";
         let expected = " --> a.toml:2:2\n  |\n2 |  duratoin = \"5s\"\n  |  ^^^^^^^^";
         assert_eq!(picture(text, 11..19), expected);
+        let expected = " --> a.toml:1:9\n  |\n1 | a = \"é\" b\n  |         ^";
+        assert_eq!(picture("a = \"é\" b", 9..10), expected);
     }
 
     #[test]
