@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::task::TaskKind;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 
 /// A local mesh of machines that share small AI work.
@@ -194,25 +195,90 @@ pub(crate) enum RouteCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SimCommand {
-    /// Run one scenario; the same seed gives the same trace, byte for byte
+    /// Run a scenario under one seed or many; the same seed gives the same trace, byte for byte
     Run(SimRun),
+    /// Say whether scenario files are valid, and what is wrong where in those that are not
+    Check {
+        /// The scenarios
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// List scenarios and why they exist
+    List {
+        /// Where they are
+        #[arg(long, value_name = "DIR", default_value = "scenarios")]
+        dir: PathBuf,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Write a scenario to begin with, in which everything is explained
+    New {
+        /// Its name: what happens in it, such as worker_dies
+        name: String,
+        /// Where to write it
+        #[arg(long, value_name = "DIR", default_value = "scenarios")]
+        dir: PathBuf,
+    },
+    /// Make the smallest scenario that fails in the same way as a seed of a large one
+    Shrink(SimShrink),
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct SimRun {
     /// The scenario
     pub(crate) file: PathBuf,
-    /// The seed of the run
-    #[arg(long, default_value_t = 0, conflicts_with = "seeds")]
-    pub(crate) seed: u64,
+    /// The seed of the run [default: the scenario's own, or 0]
+    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    pub(crate) seed: Option<u64>,
     /// Run every seed from A up to, but not including, B
     #[arg(long, value_parser = seed_range, value_name = "A..B")]
     pub(crate) seeds: Option<std::ops::Range<u64>>,
     /// What runs it, instead of what the scenario says
-    #[arg(long, value_name = "EXECUTOR")]
-    pub(crate) executor: Option<sim::Executor>,
+    #[arg(long, value_enum, value_name = "EXECUTOR")]
+    pub(crate) executor: Option<ExecutorChoice>,
+    /// How many seeds run at a time; changes nothing but the time it takes [default: one for each core]
+    #[arg(long, value_name = "N", requires = "seeds")]
+    pub(crate) jobs: Option<NonZero<usize>>,
+    /// Go on after the first seed that fails
+    #[arg(long, requires = "seeds")]
+    pub(crate) keep_going: bool,
     #[command(flatten)]
     pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SimShrink {
+    /// The scenario
+    pub(crate) file: PathBuf,
+    /// A seed that fails [default: the scenario's own, or 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// What runs it, instead of what the scenario says
+    #[arg(long, value_enum, value_name = "EXECUTOR")]
+    pub(crate) executor: Option<ExecutorChoice>,
+    /// The file to write [default: scenarios/bugs/SCENARIO_SEED.toml]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Make no more runs than this
+    #[arg(long, value_name = "N", default_value_t = 5_000)]
+    pub(crate) max_runs: u32,
+    /// Begin no run after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) max_time: u64,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExecutorChoice {
+    /// Whichever suits the scenario
+    Auto,
+    /// Straight over the engine: thousands of nodes, many seeds
+    EventQueue,
+    /// The real driver, framing and handshake: a few dozen nodes
+    Turmoil,
 }
 
 /// How a command that reads shows what it read.

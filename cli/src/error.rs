@@ -10,6 +10,8 @@ use std::process::ExitCode;
 #[derive(Debug, Default)]
 pub(crate) struct Failure {
     message: String,
+    /// The place in a file that it is about, drawn below the message.
+    picture: Option<String>,
     causes: Vec<String>,
     hint: Option<String>,
     /// A failure whose explanation stands on the terminal already.
@@ -51,6 +53,12 @@ impl Failure {
         self
     }
 
+    /// Draws the place in a file that it is about.
+    pub(crate) fn picture(mut self, picture: String) -> Self {
+        self.picture = Some(picture);
+        self
+    }
+
     /// Says where it went wrong.
     pub(crate) fn at(mut self, place: &str) -> Self {
         self.message = format!("{place}: {}", self.message);
@@ -70,8 +78,11 @@ impl Failure {
         }
         let (red, cyan, plain) = if colour { ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m") } else { ("", "", "") };
         let mut text = format!("{red}error:{plain} {}\n", output::lines(&self.message));
-        for cause in &self.causes {
+        if let Some(picture) = &self.picture {
             // Writing to a string does not fail.
+            let _ = writeln!(text, "{}", output::lines(picture));
+        }
+        for cause in &self.causes {
             let _ = writeln!(text, "  caused by: {}", output::lines(cause));
         }
         if let Some(hint) = &self.hint {

@@ -4,7 +4,10 @@ mod args;
 mod client;
 mod commands;
 mod error;
+mod interruption;
 mod output;
+mod progress;
+mod scenario;
 
 use args::Arguments;
 use clap::Parser;

@@ -6,7 +6,7 @@ mod plan;
 use crate::cluster::NodeIndex;
 use crate::members::Members;
 use crate::random::{Purpose, Random};
-use crate::scenario::{Disturbance, FaultKind, Range, Scenario, Standing, Target};
+use crate::scenario::{Disturbance, Fault, FaultKind, Range, Scenario, Standing, Target};
 use core::time::Duration;
 use plan::Strike;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,6 +79,8 @@ pub(crate) struct Faults {
     walls: BTreeMap<usize, Vec<Option<usize>>>,
     /// Each fault that lasts and lets everything through, but late or not as it was.
     distortions: BTreeSet<usize>,
+    /// Each fault that struck so far, with its exact time and target.
+    past: Vec<Fault>,
 }
 
 impl Faults {
@@ -93,7 +95,13 @@ impl Faults {
             struck: BTreeMap::new(),
             walls: BTreeMap::new(),
             distortions: BTreeSet::new(),
+            past: Vec::new(),
         }
+    }
+
+    /// Returns each fault that struck, in its order, with its exact time and target.
+    pub(crate) fn into_struck(self) -> Vec<Fault> {
+        self.past
     }
 
     /// Returns all changes of a scenario in their order.
@@ -130,7 +138,13 @@ impl Faults {
                 self.stopped[node as usize] = None;
                 Some((Effect::Start(node), format!("n{node} starts again")))
             }
-            Step::Strike(fault) => self.strike(fault),
+            Step::Strike(fault) => {
+                let effect = self.strike(fault)?;
+                let Strike { at, kind, .. } = &self.plan[fault];
+                let kind = self.struck.get(&fault).map_or_else(|| kind.clone(), |&node| kind.at(node));
+                self.past.push(Fault { at: Range { from: *at, to: *at }, kind });
+                Some(effect)
+            }
         }
     }
 

@@ -70,6 +70,8 @@ pub struct Violation {
     pub invariant: &'static str,
     /// When.
     pub at: Instant,
+    /// At which step: how many inputs all nodes had taken by then.
+    pub step: u64,
     /// On which node; `None` where it is about all of them.
     pub node: Option<u32>,
     /// What is wrong.
@@ -78,7 +80,7 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {}", self.invariant, self.at)?;
+        write!(f, "{} at {}, step {}", self.invariant, self.at, self.step)?;
         if let Some(node) = self.node {
             write!(f, " on n{node}")?;
         }

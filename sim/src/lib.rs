@@ -17,22 +17,26 @@ pub mod marks;
 mod members;
 mod model;
 mod observer;
+mod parallel;
 mod random;
+mod recent;
 pub mod report;
 pub mod scenario;
+pub mod sentences;
+pub mod shrink;
 mod sweep;
 mod trace;
 mod users;
 
 pub use executor::Executor;
 pub use observer::Line;
+pub use recent::LastEvents;
 pub use report::{Failure, Report};
 pub use scenario::{Scenario, ScenarioError};
-pub use sweep::Sweep;
+pub use sweep::{Sweep, Sweeping};
 pub use trace::TraceSummary;
 
 use cluster::Cluster;
-use core::ops::RangeInclusive;
 use observer::Observer;
 use std::sync::Arc;
 use std::time::Instant;
@@ -56,10 +60,4 @@ pub fn run_with(scenario: &Scenario, seed: u64, options: Options) -> Report {
     let observer = Observer::new(scenario, Arc::clone(&cluster));
     let observer = scenario.executor.run(scenario, &cluster, observer);
     Report::new(scenario, seed, began.elapsed(), observer)
-}
-
-/// Runs a scenario under each of many seeds, one after the other, as the reports are asked for. [`Sweep`] says what
-/// they come to together.
-pub fn run_seeds(scenario: &Scenario, seeds: RangeInclusive<u64>) -> impl Iterator<Item = Report> {
-    seeds.map(move |seed| run(scenario, seed))
 }

@@ -6,9 +6,12 @@ use crate::invariants::links::Links;
 use crate::invariants::{self, Fact, Invariant, Violation};
 use crate::liveness::{self, Liveness};
 use crate::marks;
-use crate::scenario::{Scenario, Standing};
+use crate::recent::{self, LastEvents, Recent};
+use crate::scenario::{Fault, Scenario, Standing};
+use crate::sentences;
 use crate::trace::Trace;
 use crate::users::Users;
+use core::any::Any;
 use engine::task::TaskStatus;
 use engine::{Event, Instant, NodeId, Output, TaskId};
 use serde::Serialize;
@@ -22,6 +25,9 @@ pub(crate) struct Observer {
     pub(crate) trace: Trace,
     pub(crate) invariants: Vec<Box<dyn Invariant>>,
     liveness: Liveness,
+    recent: Recent,
+    /// Which node did something last.
+    at_work: Option<NodeIndex>,
     pub(crate) links: Links,
     pub(crate) marks: BTreeMap<&'static str, u64>,
     pub(crate) story: Story,
@@ -29,6 +35,8 @@ pub(crate) struct Observer {
     pub(crate) violation: Option<Violation>,
     /// When all was well again, if it was asked for.
     pub(crate) well_at: Option<Instant>,
+    /// What went wrong, with its exact times and targets; known at the end.
+    pub(crate) struck: Vec<Fault>,
 }
 
 impl Observer {
@@ -39,30 +47,36 @@ impl Observer {
             invariants: invariants::of(scenario, &cluster),
             liveness: Liveness::new(&cluster),
             cluster,
+            recent: Recent::new(nodes),
+            at_work: None,
             links: Links::new(nodes),
             marks: BTreeMap::new(),
             story: Story::default(),
             users: Users::new(scenario.workload.clone()),
             violation: None,
             well_at: None,
+            struck: Vec::new(),
         }
     }
 
     /// Takes note of what happened to a node.
     pub(crate) fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) {
         self.trace.push(now, node, fact);
+        self.at_work = Some(node);
         let standing = self.cluster.standing(node);
         if matches!(fact, Fact::Input(_)) || standing == Standing::Hostile {
             // No property is about inputs alone, or about what a liar says.
             return;
         }
+        self.recent.see(now, node, fact);
         if standing == Standing::Member {
             self.liveness.see(&self.cluster, node, fact);
             self.links.see(&self.cluster, node, fact);
         }
         for invariant in self.invariants.iter_mut().filter(|invariant| invariant.is_about(standing)) {
             if let Err(words) = invariant.see(now, node, fact) {
-                let violation = Violation { invariant: invariant.name(), at: now, node: Some(node), words };
+                let (invariant, step) = (invariant.name(), self.trace.inputs);
+                let violation = Violation { invariant, at: now, step, node: Some(node), words };
                 self.violation.get_or_insert(violation);
             }
         }
@@ -106,8 +120,7 @@ impl Observer {
             Some(words) => {
                 self.well_at = None;
                 if last {
-                    let violation = Violation { invariant: liveness::NAME, at: now, node: None, words };
-                    self.violation.get_or_insert(violation);
+                    self.violate(now, None, liveness::NAME, words);
                 }
             }
         }
@@ -115,7 +128,28 @@ impl Observer {
 
     /// Takes note of something that no node may do.
     pub(crate) fn violated(&mut self, now: Instant, node: NodeIndex, invariant: &'static str, words: String) {
-        self.violation.get_or_insert(Violation { invariant, at: now, node: Some(node), words });
+        self.violate(now, Some(node), invariant, words);
+    }
+
+    /// Takes note of a panic of the node that was at work.
+    pub(crate) fn panicked(&mut self, now: Instant, panic: &(dyn Any + Send)) {
+        let words = panic.downcast_ref::<String>().map(String::as_str);
+        let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
+        self.violate(now, self.at_work, sentences::NO_PANIC, format!("a panic: {words}"));
+    }
+
+    fn violate(&mut self, at: Instant, node: Option<NodeIndex>, invariant: &'static str, words: String) {
+        let step = self.trace.inputs;
+        self.violation.get_or_insert(Violation { invariant, at, step, node, words });
+    }
+
+    /// Returns the last events of the nodes that the violation is about.
+    pub(crate) fn last_events(&self) -> Vec<LastEvents> {
+        let Some(Violation { node, words, .. }) = &self.violation else { return Vec::new() };
+        let mut nodes = recent::named_in(words, self.cluster.len());
+        nodes.retain(|one| Some(*one) != *node);
+        node.iter().for_each(|node| nodes.insert(0, *node));
+        self.recent.of(&nodes, &self.cluster, &self.story)
     }
 }
 
@@ -144,6 +178,11 @@ impl Story {
         } else {
             self.left_out += 1;
         }
+    }
+
+    /// Returns by which number a task is called.
+    pub(crate) fn number(&self, task: TaskId) -> Option<usize> {
+        self.names.get(&task).copied()
     }
 
     /// Tasks are called by the order in which they were accepted: an id says nothing to people.

@@ -3,7 +3,10 @@
 use crate::executor::Executor;
 use crate::invariants::Violation;
 use crate::observer::{Line, Observer};
-use crate::scenario::{OutcomeKind, Scenario};
+use crate::recent::LastEvents;
+use crate::scenario::{Fault, OutcomeKind, Scenario};
+use crate::sentences;
+use crate::shrink::Symptom;
 use crate::trace::TraceSummary;
 use core::fmt;
 use core::time::Duration;
@@ -46,8 +49,18 @@ pub struct Report {
     pub liveness: Option<Option<Instant>>,
     /// The trace.
     pub trace: TraceSummary,
+    /// How many faults of each kind struck.
+    pub faults: BTreeMap<&'static str, u64>,
     /// What was not as it should be; empty where all was.
     pub failures: Vec<Failure>,
+    /// The last events of the nodes that a violation is about.
+    pub last_events: Vec<LastEvents>,
+    /// Each fault that struck, with its exact time and target.
+    #[serde(skip)]
+    pub struck: Vec<Fault>,
+    /// Which node each task was submitted to; those that found none running are missing.
+    #[serde(skip)]
+    pub asked: BTreeMap<u32, u32>,
     /// The command that does it all again.
     pub repeat: String,
 }
@@ -86,6 +99,11 @@ impl fmt::Display for Failure {
 impl Report {
     pub(crate) fn new(scenario: &Scenario, seed: u64, wall: Duration, observer: Observer) -> Self {
         let outcomes = observer.users.outcomes();
+        let last_events = observer.last_events();
+        let mut faults = BTreeMap::new();
+        for fault in &observer.struck {
+            *faults.entry(fault.kind.name()).or_default() += 1;
+        }
         let violation = observer.violation;
         let failures = match violation.clone() {
             Some(violation) => vec![Failure::Violated(violation)],
@@ -116,7 +134,11 @@ impl Report {
             events: observer.marks,
             liveness: scenario.liveness.map(|_| observer.well_at),
             trace: observer.trace.finish(),
+            faults,
             failures,
+            last_events,
+            struck: observer.struck,
+            asked: observer.users.asked,
             repeat,
         }
     }
@@ -124,6 +146,11 @@ impl Report {
     /// Tells whether all was as it should be.
     pub fn passed(&self) -> bool {
         self.failures.is_empty()
+    }
+
+    /// Tells whether anything was wrong; a run that only never came to something may be one of many.
+    pub fn failed(&self) -> bool {
+        self.failures.iter().any(|failure| !matches!(failure, Failure::NotReached(_)))
     }
 
     /// Returns how many tasks ended in each way.
@@ -142,7 +169,7 @@ impl Report {
     }
 }
 
-fn as_micros<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn as_micros<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(engine::time::micros(*duration))
 }
 
@@ -192,14 +219,46 @@ impl fmt::Display for Report {
                 writeln!(f, "\nFAILED  trace {}", self.trace.hash)?;
                 for failure in failures {
                     writeln!(f, "  {failure}")?;
+                    failure.sentence().map_or(Ok(()), |sentence| writeln!(f, "    {sentence}"))?;
                 }
-                writeln!(f, "  repeat: {}", self.repeat)
+                self.write_last_events(f)?;
+                writeln!(f, "\nrepeat it:  {}", self.repeat)?;
+                match self.shrink() {
+                    Some(command) => writeln!(f, "shrink it:  {command}"),
+                    None => Ok(()),
+                }
             }
         }
     }
 }
 
+impl Failure {
+    /// Returns what the violated property demands.
+    fn sentence(&self) -> Option<String> {
+        match self {
+            Self::NotReached(_) | Self::Outcomes { .. } => None,
+            Self::Violated(violation) => sentences::of(violation.invariant),
+        }
+    }
+}
+
 impl Report {
+    /// Returns the command that makes a small scenario of this failure; `None` where none can be made.
+    pub fn shrink(&self) -> Option<String> {
+        Symptom::of(self)?;
+        Some(self.repeat.replacen("sim run", "sim shrink", 1))
+    }
+
+    fn write_last_events(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for LastEvents { node, events } in &self.last_events {
+            writeln!(f, "\nlast events of n{node}")?;
+            for Line { at, words } in events {
+                writeln!(f, "  {:>10.3} s  {words}", at.since(Instant::ZERO).as_secs_f64())?;
+            }
+        }
+        Ok(())
+    }
+
     fn write_figures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.outcomes.is_empty() {
             let counts: Vec<String> =
@@ -213,6 +272,11 @@ impl Report {
             None => {}
             Some(Some(at)) => writeln!(f, "liveness    all well since {at}")?,
             Some(None) => writeln!(f, "liveness    not all well")?,
+        }
+        if !self.faults.is_empty() {
+            let faults: Vec<String> =
+                self.faults.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            writeln!(f, "faults      {}", faults.join(", "))?;
         }
         let checks: Vec<String> =
             self.invariants.iter().map(|(name, checks)| format!("{name} ({checks})")).collect();
@@ -242,7 +306,14 @@ mod tests {
             events: BTreeMap::from([("link_up", 6)]),
             liveness: Some(Some(Instant::from_micros(30_000_000))),
             trace: TraceSummary { hash: "0123456789abcdef".to_owned(), inputs: 10, outputs: 20 },
+            faults: BTreeMap::from([("power_loss", 1)]),
             failures,
+            last_events: vec![LastEvents {
+                node: 1,
+                events: vec![Line { at: Instant::from_micros(8_999_000), words: "task_started".to_owned() }],
+            }],
+            struck: Vec::new(),
+            asked: BTreeMap::new(),
             repeat: "p2p-ai-agents sim run scenarios/worker_dies.toml --seed 7".to_owned(),
         }
     }
@@ -257,6 +328,7 @@ mod tests {
         let violation = Violation {
             invariant: "one_terminal_outcome",
             at: Instant::from_micros(9_000_000),
+            step: 1_234,
             node: Some(1),
             words: "task x finished a second time".to_owned(),
         };

@@ -8,8 +8,9 @@ mod error;
 mod file;
 mod host;
 mod text;
+mod write;
 
-pub use error::{Problem, ScenarioError};
+pub use error::{Place, Problem, ScenarioError};
 pub(crate) use host::Standing;
 pub use host::{Host, Hostility};
 
@@ -35,6 +36,8 @@ pub struct Scenario {
     pub executor: Executor,
     /// What would run it if nobody had asked for another executor.
     pub chosen: Executor,
+    /// The seed to take where nobody asks for another one.
+    pub seed: Option<u64>,
     /// How much time is simulated.
     pub duration: Duration,
     /// When nodes start.
@@ -164,33 +167,77 @@ pub struct NodeSettings {
 /// What users ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
-    /// How many tasks are submitted.
-    pub tasks: u32,
-    /// When the first one is.
-    pub at: Duration,
-    /// The time between two.
-    pub every: Duration,
+    /// The tasks.
+    pub submissions: Submissions,
     /// How long one takes to compute.
     pub compute: Range,
-    /// Where they are submitted.
-    pub origin: Target,
     /// The kind of work.
     pub kind: TaskKind,
-    /// The input, to which the task's number is added.
-    pub input: String,
     /// How long a task may take.
     pub timeout: Duration,
 }
 
-impl Workload {
-    /// Returns when the task of this number is submitted.
-    pub fn submit_at(&self, number: u32) -> Duration {
-        self.at + self.every * number
+/// The tasks that users submit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Submissions {
+    /// Each by itself, in the order of time.
+    Listed(Vec<Submission>),
+    /// One after the other.
+    Series {
+        /// How many.
+        tasks: u32,
+        /// When the first one is submitted.
+        at: Duration,
+        /// The time between two.
+        every: Duration,
+        /// Where they are submitted.
+        origin: Target,
+        /// The input, to which the task's number is added.
+        input: String,
+    },
+}
+
+/// A task that a user submits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// When.
+    pub at: Duration,
+    /// Where.
+    pub origin: Target,
+    /// The text to work on.
+    pub input: String,
+}
+
+impl Submissions {
+    /// Returns how many tasks there are.
+    pub fn tasks(&self) -> u32 {
+        match self {
+            Self::Listed(listed) => u32::try_from(listed.len()).unwrap_or(u32::MAX),
+            Self::Series { tasks, .. } => *tasks,
+        }
     }
 
-    /// Returns the input of the task of this number.
-    pub fn input(&self, number: u32) -> String {
-        format!("{} {number}", self.input)
+    /// Returns when the task of this number is submitted, and where; `None` where there is none.
+    pub fn when_and_where(&self, number: u32) -> Option<(Duration, Target)> {
+        match self {
+            Self::Listed(listed) => listed.get(number as usize).map(|one| (one.at, one.origin)),
+            Self::Series { tasks, at, every, origin, .. } => {
+                (number < *tasks).then(|| (at.saturating_add(every.saturating_mul(number)), *origin))
+            }
+        }
+    }
+
+    /// Returns the input of the task of this number; `None` where there is none.
+    pub fn input(&self, number: u32) -> Option<String> {
+        match self {
+            Self::Listed(listed) => listed.get(number as usize).map(|one| one.input.clone()),
+            Self::Series { tasks, input, .. } => (number < *tasks).then(|| format!("{input} {number}")),
+        }
+    }
+
+    /// Returns when the last task is submitted; `None` where there is none.
+    pub fn last_at(&self) -> Option<Duration> {
+        self.when_and_where(self.tasks().checked_sub(1)?).map(|(at, _)| at)
     }
 }
 
@@ -393,6 +440,30 @@ impl FaultKind {
             Self::Stall { .. } => "stall",
             Self::SwizzleClog { .. } => "swizzle_clog",
         }
+    }
+
+    /// Returns the same fault for one node, where it is about a single one.
+    #[must_use]
+    pub fn at(&self, node: u32) -> Self {
+        let mut kind = self.clone();
+        match &mut kind {
+            Self::ConnectionReset { node: target }
+            | Self::IsolateOne { node: target, .. }
+            | Self::Kill { node: target, .. }
+            | Self::Leave { node: target, .. }
+            | Self::PowerLoss { node: target, .. } => *target = Target::Node(node),
+            Self::Asymmetry { .. }
+            | Self::Churn { .. }
+            | Self::Disturbance { .. }
+            | Self::Flap { .. }
+            | Self::LatencyStep { .. }
+            | Self::OneWayLoss { .. }
+            | Self::Partition { .. }
+            | Self::RollingRestart { .. }
+            | Self::Stall { .. }
+            | Self::SwizzleClog { .. } => {}
+        }
+        kind
     }
 
     /// Returns how long the fault lasts, if not until everything is healed, or for ever.

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Users {
     workload: Option<Workload>,
     tasks: Vec<Known>,
+    /// Which node each task was submitted to; those that found none running are missing.
+    pub(crate) asked: BTreeMap<u32, NodeIndex>,
 }
 
 #[derive(Clone, Debug)]
@@ -25,17 +27,19 @@ enum Known {
 
 impl Users {
     pub(crate) fn new(workload: Option<Workload>) -> Self {
-        let tasks = workload.as_ref().map_or(0, |workload| workload.tasks as usize);
-        Self { workload, tasks: vec![Known::Nothing; tasks] }
+        let tasks = workload.as_ref().map_or(0, |workload| workload.submissions.tasks() as usize);
+        Self { workload, tasks: vec![Known::Nothing; tasks], asked: BTreeMap::new() }
     }
 
-    /// Returns the request that submits a task; `None` where there is no such task.
-    pub(crate) fn submission(&self, number: u32) -> Option<Request> {
+    /// Returns the request that submits a task to a node; `None` where there is no such task.
+    pub(crate) fn submission(&mut self, number: u32, at: NodeIndex) -> Option<Request> {
         let workload = self.workload.as_ref()?;
+        let input = workload.submissions.input(number)?;
+        self.asked.insert(number, at);
         Some(Request::Submit(TaskSpec {
             kind: workload.kind,
             model: None,
-            input: workload.input(number),
+            input,
             timeout: workload.timeout,
             max_tokens: 16,
         }))

@@ -107,10 +107,24 @@ fn everything_goes_wrong() {
 }
 
 #[test]
+fn bugs_that_were_found_stay_fixed() {
+    let mut count = 0;
+    for file in std::fs::read_dir(folder().join("bugs")).unwrap().map(|entry| entry.unwrap().path()) {
+        let scenario = Scenario::load(&file).unwrap();
+        assert!(!scenario.why.is_empty(), "{} does not say why it exists", scenario.path);
+        let seeds = scenario.seed.map_or(0..=7, |seed| seed..=seed);
+        let sweep = Sweep::run(&scenario, seeds, |_| {});
+        assert!(sweep.passed(), "{sweep}");
+        count += 1;
+    }
+    assert!(count > 0);
+}
+
+#[test]
 fn every_scenario_is_tested_here_and_says_why_it_exists() {
     let tests = include_str!("scenarios.rs");
     let files = std::fs::read_dir(folder()).unwrap();
-    for file in files.map(|entry| entry.unwrap().path()) {
+    for file in files.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
         let name = file.file_stem().unwrap().to_str().unwrap();
         assert!(tests.contains(&format!("(\"{name}\"")), "{name} has no test");
         assert!(!load(name).why.is_empty(), "{name} does not say why it exists");

@@ -9,7 +9,11 @@ mod node_start;
 mod node_status;
 mod node_stop;
 mod route_explain;
+mod sim_check;
+mod sim_list;
+mod sim_new;
 mod sim_run;
+mod sim_shrink;
 mod task_cancel;
 mod task_list;
 mod task_result;
@@ -48,6 +52,10 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
             block_on(route_explain::run(&home()?, &id, format))
         }
         Command::Sim(SimCommand::Run(run)) => sim_run::run(&run),
+        Command::Sim(SimCommand::Check { files, format }) => sim_check::run(&files, format),
+        Command::Sim(SimCommand::List { dir, format }) => sim_list::run(&dir, format),
+        Command::Sim(SimCommand::New { name, dir }) => sim_new::run(&name, &dir),
+        Command::Sim(SimCommand::Shrink(shrink)) => sim_shrink::run(&shrink),
         Command::Doctor(format) => doctor::run(&home()?, format),
         Command::Completions { shell } => completions::run(shell),
         Command::InferenceWorker { model } => inference_worker::run(&model),

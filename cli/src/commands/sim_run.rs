@@ -2,17 +2,15 @@
 
 use crate::args::SimRun;
 use crate::error::{Failure, Outcome};
-use crate::output;
-use sim::{Failure as Disappointment, Report, Scenario};
-use std::collections::BTreeSet;
+use crate::{interruption, output, progress, scenario};
+use sim::{Options, Scenario, Sweep, Sweeping};
+use std::num::NonZero;
 use std::ops::Range;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 pub(super) fn run(arguments: &SimRun) -> Outcome {
-    let mut scenario = Scenario::load(&arguments.file).map_err(|error| Failure::from_error(&error))?;
-    if let Some(executor) = arguments.executor {
-        scenario = scenario.on(executor).map_err(|error| Failure::from_error(&error))?;
-    }
+    let scenario = scenario::load(&arguments.file, arguments.executor)?;
     match &arguments.seeds {
         None => run_one(&scenario, arguments),
         Some(seeds) => run_many(&scenario, seeds, arguments),
@@ -20,51 +18,48 @@ pub(super) fn run(arguments: &SimRun) -> Outcome {
 }
 
 fn run_one(scenario: &Scenario, arguments: &SimRun) -> Outcome {
-    let report = sim::run(scenario, arguments.seed);
+    let report = sim::run(scenario, arguments.seed.or(scenario.seed).unwrap_or_default());
     if arguments.format.json {
         output::json(&report.to_json())?;
     } else {
-        output::write(report.to_string().as_bytes())?;
+        output::write(output::lines(&report.to_string()).as_bytes())?;
     }
     if report.passed() { Ok(ExitCode::SUCCESS) } else { Err(Failure::silent()) }
 }
 
 /// Runs every seed. What a scenario wants to reach at times, some seed has to reach, and not each of them.
 fn run_many(scenario: &Scenario, seeds: &Range<u64>, arguments: &SimRun) -> Outcome {
-    let (mut failed, mut unreached) = (0_u64, None::<BTreeSet<&'static str>>);
-    for report in sim::run_seeds(scenario, seeds.start..=seeds.end.saturating_sub(1)) {
-        let missed = report.failures.iter().filter_map(missed).collect();
-        unreached = Some(match unreached {
-            Some(before) => before.intersection(&missed).copied().collect(),
-            None => missed,
-        });
-        let bad = report.failures.iter().any(|failure| self::missed(failure).is_none());
-        failed += u64::from(bad);
-        tell(&report, bad, arguments)?;
-    }
-    let unreached = unreached.unwrap_or_default();
-    if !arguments.format.json {
-        output::line(&format!("{} seeds, {failed} failed", seeds.end - seeds.start))?;
-        for event in &unreached {
-            output::line(&format!("no seed reached `{event}`"))?;
+    let stop = interruption::watch()?;
+    let bar = progress::bar(seeds.end - seeds.start, "seeds");
+    let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    let how = Sweeping {
+        jobs: arguments.jobs.unwrap_or(cores).min(JOBS_MAX),
+        keep_going: arguments.keep_going,
+        options: Options::default(),
+        stop: &stop,
+    };
+    let mut failed = 0_u64;
+    let sweep = Sweep::run_parallel(scenario, seeds.start..=seeds.end.saturating_sub(1), how, |report| {
+        bar.inc(1);
+        if report.failed() {
+            failed += 1;
+            bar.set_message(format!("{failed} failed"));
         }
-    }
-    if failed == 0 && unreached.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(Failure::silent()) }
-}
-
-fn tell(report: &Report, bad: bool, arguments: &SimRun) -> Result<(), Failure> {
+    });
+    bar.finish_and_clear();
     if arguments.format.json {
-        output::json(&report.to_json())
-    } else if bad {
-        output::write(report.to_string().as_bytes())
+        output::json(&sweep.to_json())?;
     } else {
-        output::line(&format!("seed {}  passed  trace {}", report.seed, report.trace.hash))
+        output::write(output::lines(&sweep.to_string()).as_bytes())?;
+    }
+    if sweep.passed() {
+        Ok(ExitCode::SUCCESS)
+    } else if stop.load(Ordering::Relaxed) && sweep.failed == 0 {
+        Ok(interruption::exit_code())
+    } else {
+        Err(Failure::silent())
     }
 }
 
-fn missed(failure: &Disappointment) -> Option<&'static str> {
-    match failure {
-        Disappointment::NotReached(event) => Some(event),
-        Disappointment::Outcomes { .. } | Disappointment::Violated(_) => None,
-    }
-}
+/// More threads than this help nobody.
+const JOBS_MAX: NonZero<usize> = NonZero::new(1024).expect("it is not 0");

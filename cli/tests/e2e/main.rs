@@ -12,6 +12,7 @@ mod lifecycle;
 mod mesh;
 mod namespaces;
 mod siege;
+mod sim;
 mod stranger;
 mod texts;
 mod tour;

@@ -20,7 +20,12 @@ fn help() {
         &["task", "submit"],
         &["task", "result"],
         &["model", "quantize"],
+        &["sim"],
         &["sim", "run"],
+        &["sim", "check"],
+        &["sim", "list"],
+        &["sim", "new"],
+        &["sim", "shrink"],
         &["doctor"],
     ] {
         let name = [&["help"], command].concat().join("_");

@@ -34,13 +34,19 @@ use engine::{InferenceError, Input, Instant, JobId, LinkId, Node, RequestId, Tas
 use mask::Mask;
 use network::{Connection, Dial, Segment};
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// Runs a scenario to its end, or to the first violation.
 pub(super) fn run(scenario: &Scenario, cluster: &Arc<Cluster>, observer: Observer) -> Observer {
     let mut world = EventQueue::with(scenario, Arc::clone(cluster), observer);
-    world.run_until(Instant::ZERO.after(scenario.duration));
+    let end = Instant::ZERO.after(scenario.duration);
+    // Of a world in which something panicked nothing is asked but what was seen of it.
+    if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| world.run_until(end))) {
+        world.observer.panicked(world.now(), &*panic);
+    }
+    world.observer.struck = world.faults.into_struck();
     world.observer
 }
 
@@ -132,8 +138,10 @@ impl EventQueue {
             next.push(micros(host.hostile_at), Happening::Act(host.node));
         }
         if let Some(workload) = &scenario.workload {
-            for number in 0..workload.tasks {
-                next.push(micros(workload.submit_at(number)), Happening::Submission(number));
+            for number in 0..workload.submissions.tasks() {
+                if let Some((at, _)) = workload.submissions.when_and_where(number) {
+                    next.push(micros(at), Happening::Submission(number));
+                }
             }
         }
         let moments = moments_of_life(scenario);
@@ -420,8 +428,9 @@ impl EventQueue {
 
     fn submission(&mut self, number: u32) {
         let Some(workload) = &self.scenario.workload else { return };
-        let origin = self.faults.pick(workload.origin, Purpose::Origin, u64::from(number));
-        if let (Some(node), Some(request)) = (origin, self.observer.users.submission(number)) {
+        let Some((_, origin)) = workload.submissions.when_and_where(number) else { return };
+        let Some(node) = self.faults.pick(origin, Purpose::Origin, u64::from(number)) else { return };
+        if let Some(request) = self.observer.users.submission(number, node) {
             self.ask(node, Ask::Submission(number), request);
         }
     }

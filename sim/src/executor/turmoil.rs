@@ -25,6 +25,7 @@ use engine::{Input, Instant, Node, Output, TaskId, UnixMillis};
 use runtime::driver::{self, Handle, World};
 use runtime::ports::{Clock, Journal};
 use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 use turmoil::Sim;
@@ -116,6 +117,14 @@ impl<'a> Stage<'a> {
     }
 
     fn play(mut self) {
+        // Of a world in which something panicked nothing is asked but what was seen of it.
+        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| self.perform())) {
+            lock(&self.observer).panicked(self.now(), &*panic);
+        }
+        lock(&self.observer).struck = self.faults.into_struck();
+    }
+
+    fn perform(&mut self) {
         self.changes.reverse();
         self.looks.reverse();
         while lock(&self.observer).violation.is_none() {
@@ -142,10 +151,12 @@ impl<'a> Stage<'a> {
 
     fn submit(&mut self, now: Duration) {
         let Some(workload) = &self.scenario.workload else { return };
-        while self.submitted < workload.tasks && workload.submit_at(self.submitted) <= now {
+        while let Some((at, origin)) = workload.submissions.when_and_where(self.submitted)
+            && at <= now
+        {
             let number = self.submitted;
             self.submitted += 1;
-            let origin = self.faults.pick(workload.origin, Purpose::Origin, u64::from(number));
+            let origin = self.faults.pick(origin, Purpose::Origin, u64::from(number));
             if let Some(node) = origin
                 && let Some(submissions) = &lock(&self.machines[node as usize].process).submissions
             {
@@ -286,7 +297,7 @@ async fn users(machine: Arc<Machine>, handle: Handle, mut numbers: mpsc::Receive
         });
     }
     while let Some(number) = numbers.recv().await {
-        let Some(request) = lock(&machine.observer).users.submission(number) else { continue };
+        let Some(request) = lock(&machine.observer).users.submission(number, machine.node) else { continue };
         let (machine, handle) = (Arc::clone(&machine), handle.clone());
         tokio::spawn(async move {
             let Ok(answer) = handle.ask(request).await else { return };

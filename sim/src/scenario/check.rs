@@ -2,21 +2,20 @@
 
 mod fault;
 mod host;
+pub(super) mod work;
 
-use super::error::{Problem, ScenarioError, nearest};
+use super::error::{Place, Problem, ScenarioError, nearest};
 use super::file::{self, File};
 use super::text::Periods;
 use super::{
-    DURATION_MAX, Expect, INPUT_BYTES_MAX, LOSS_PER_MILLION_MAX, Liveness, Loss, NODES_MAX, Network,
-    NodeSettings, Range, Scenario, TASKS_MAX, Target, Topology, Workload,
+    DURATION_MAX, Expect, LOSS_PER_MILLION_MAX, Liveness, Loss, NODES_MAX, Network, NodeSettings, Range,
+    Scenario, TASKS_MAX, Target, Topology,
 };
 use crate::executor::Executor;
 use crate::{invariants, marks};
 use core::fmt::Display;
 use core::ops::RangeInclusive;
 use core::time::Duration;
-use engine::request::TIMEOUT_RANGE;
-use engine::task::TaskKind;
 use toml::Spanned;
 
 /// Reads and checks a scenario.
@@ -44,6 +43,7 @@ pub(super) fn scenario(path: &str, text: &str) -> Result<Scenario, ScenarioError
         nodes,
         executor: Executor::EventQueue,
         chosen: Executor::EventQueue,
+        seed: file.seed,
         duration,
         start,
         network: source.network(&file.network)?,
@@ -65,9 +65,7 @@ pub(super) fn scenario(path: &str, text: &str) -> Result<Scenario, ScenarioError
     scenario.chosen = scenario.executor;
     match scenario.executor.refuses(&scenario) {
         None => Ok(scenario),
-        Some(refusal) => {
-            Err(source.at(wanted.map_or(0..0, |(_, span)| span).start, Problem::Refused(refusal)))
-        }
+        Some(refusal) => Err(source.at(wanted.map_or(0..0, |(_, span)| span), Problem::Refused(refusal))),
     }
 }
 
@@ -78,10 +76,12 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn at(&self, offset: usize, problem: Problem) -> ScenarioError {
-        let before = self.text.as_bytes().get(..offset).unwrap_or(self.text.as_bytes());
-        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
-        ScenarioError { path: self.path.to_owned(), line: Some(line), problem }
+    fn at(&self, range: core::ops::Range<usize>, problem: Problem) -> ScenarioError {
+        ScenarioError {
+            path: self.path.to_owned(),
+            place: Some(Box::new(Place::find(self.text, range))),
+            problem,
+        }
     }
 
     /// Turns what the TOML reader says into a message with the nearest known name, where there is one.
@@ -98,7 +98,7 @@ impl Source<'_> {
             }
             _ => Problem::Syntax(message.trim().replace('\n', "; ")),
         };
-        self.at(error.span().map_or(0, |span| span.start), problem)
+        self.at(error.span().unwrap_or_default(), problem)
     }
 
     fn out_of_range<T>(
@@ -108,7 +108,7 @@ impl Source<'_> {
         value: impl Display,
         allowed: String,
     ) -> ScenarioError {
-        self.at(spanned.span().start, Problem::OutOfRange { key, value: value.to_string(), allowed })
+        self.at(spanned.span(), Problem::OutOfRange { key, value: value.to_string(), allowed })
     }
 
     fn within<T: Copy + PartialOrd + Display>(
@@ -125,7 +125,7 @@ impl Source<'_> {
     }
 
     fn inconsistent<T>(&self, place: &Spanned<T>, words: String) -> ScenarioError {
-        self.at(place.span().start, Problem::Inconsistent(words))
+        self.at(place.span(), Problem::Inconsistent(words))
     }
 
     fn unknown(
@@ -136,7 +136,7 @@ impl Source<'_> {
     ) -> ScenarioError {
         let nearest = nearest(name.as_ref(), candidates.iter().copied());
         let name_text = shortened(name.as_ref());
-        self.at(name.span().start, Problem::Unknown { what, name: name_text, nearest })
+        self.at(name.span(), Problem::Unknown { what, name: name_text, nearest })
     }
 
     /// Reads a node's name, `n` and its number.
@@ -197,47 +197,6 @@ impl Source<'_> {
         })
     }
 
-    fn workload(
-        &self,
-        section: &file::Workload,
-        nodes: u32,
-        quiet: Duration,
-    ) -> Result<Workload, ScenarioError> {
-        let timeout = section.timeout.as_ref().map_or(TIMEOUT, |timeout| timeout.as_ref().0);
-        if let Some(place) = section.timeout.as_ref().filter(|_| !TIMEOUT_RANGE.contains(&timeout)) {
-            let range = format!("{:?} to {:?}", TIMEOUT_RANGE.start(), TIMEOUT_RANGE.end());
-            return Err(self.out_of_range("timeout", place, format!("{timeout:?}"), range));
-        }
-        if let Some(input) = &section.input
-            && input.as_ref().len() > INPUT_BYTES_MAX
-        {
-            let allowed = format!("at most {INPUT_BYTES_MAX} bytes long");
-            return Err(self.out_of_range(
-                "input",
-                input,
-                format!("{} bytes", input.as_ref().len()),
-                allowed,
-            ));
-        }
-        let workload = Workload {
-            tasks: self.within("tasks", &section.tasks, 1..=TASKS_MAX)?,
-            at: section.at.as_ref().map_or(WORK_AT, |at| at.as_ref().0),
-            every: section.every.as_ref().0,
-            compute: section.compute.as_ref().0,
-            origin: self.target(section.origin.as_ref(), nodes)?,
-            kind: section.kind.unwrap_or(TaskKind::Embedding),
-            input: section.input.as_ref().map_or("hello", |input| input.as_ref()).to_owned(),
-            timeout,
-        };
-        let last =
-            workload.every.checked_mul(workload.tasks - 1).and_then(|span| span.checked_add(workload.at));
-        if last.is_none_or(|last| last > quiet) {
-            let words = format!("the last task would be submitted after {quiet:?}, when all must be quiet");
-            return Err(self.inconsistent(&section.tasks, words));
-        }
-        Ok(workload)
-    }
-
     fn liveness(&self, section: &file::Liveness, duration: Duration) -> Result<Liveness, ScenarioError> {
         let (after, within) = (section.after.as_ref().0, section.within.as_ref().0);
         if after.saturating_add(within) > duration {
@@ -290,8 +249,6 @@ fn shortened(name: &str) -> String {
 }
 
 const ANY: &str = "any";
-const START: Range = Range { from: Duration::ZERO, to: Duration::from_millis(50) };
-const LATENCY: Range = Range { from: Duration::from_millis(1), to: Duration::from_millis(5) };
-const DISK_LATENCY: Range = Range { from: Duration::from_millis(1), to: Duration::from_millis(8) };
-const WORK_AT: Duration = Duration::from_secs(2);
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const START: Range = Range { from: Duration::ZERO, to: Duration::from_millis(50) };
+pub(super) const LATENCY: Range = Range { from: Duration::from_millis(1), to: Duration::from_millis(5) };
+pub(super) const DISK_LATENCY: Range = Range { from: Duration::from_millis(1), to: Duration::from_millis(8) };

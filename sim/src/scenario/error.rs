@@ -2,6 +2,7 @@
 
 use crate::executor::Refusal;
 use core::fmt;
+use core::ops::Range;
 use std::io;
 
 /// A scenario file that cannot be used: which, where in it, and why.
@@ -9,23 +10,78 @@ use std::io;
 pub struct ScenarioError {
     /// The file, as the user wrote it.
     pub path: String,
-    /// The line, from 1; `None` where it is about the whole file.
-    pub line: Option<usize>,
+    /// Where in it; `None` where it is about the whole file.
+    pub place: Option<Box<Place>>,
     /// What is wrong.
     #[source]
     pub problem: Problem,
 }
 
+/// A place in a scenario file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, in characters from 1.
+    pub column: usize,
+    /// How many characters of the line it is about; at least 1.
+    pub width: usize,
+    /// The line itself.
+    pub text: String,
+}
+
 impl ScenarioError {
     pub(crate) fn of_file(path: &str, problem: Problem) -> Self {
-        Self { path: path.to_owned(), line: None, problem }
+        Self { path: path.to_owned(), place: None, problem }
     }
+
+    /// Draws the place, as compilers do; `None` where it is about the whole file.
+    pub fn picture(&self) -> Option<String> {
+        let place = self.place.as_deref()?;
+        let Place { line, column, width, text } = place;
+        // A line can be as long as the file: only what is around the place is shown.
+        let from = column.saturating_sub(PICTURE_WIDTH / 2);
+        let shown: String = text.chars().skip(from).take(PICTURE_WIDTH).map(blank).collect();
+        let shown = shown.trim_end();
+        let before = column - 1 - from;
+        let carets = "^".repeat((*width).min(PICTURE_WIDTH.saturating_sub(before)).max(1));
+        let number = line.to_string();
+        let margin = " ".repeat(number.len());
+        Some(format!(
+            "{margin}--> {}:{line}:{column}\n{margin} |\n{number} | {shown}\n{margin} | {}{carets}",
+            self.path,
+            " ".repeat(before)
+        ))
+    }
+}
+
+impl Place {
+    /// Finds a range of bytes in a text.
+    pub(super) fn find(text: &str, range: Range<usize>) -> Self {
+        let start = text.floor_char_boundary(range.start);
+        let begin = text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let end = text[begin..].find('\n').map_or(text.len(), |at| begin + at);
+        let covered = &text[start..text.ceil_char_boundary(range.end.max(start)).min(end.max(start))];
+        Self {
+            line: 1 + text[..begin].matches('\n').count(),
+            column: 1 + text[begin..start].chars().count(),
+            width: covered.trim_end().chars().count().max(1),
+            text: text[begin..end].trim_end().to_owned(),
+        }
+    }
+}
+
+/// A tab would be as wide as the terminal likes, and the carets would stand elsewhere.
+fn blank(c: char) -> char {
+    if c == '\t' { ' ' } else { c }
 }
 
 impl fmt::Display for ScenarioError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}: {}", self.path, self.problem),
+        match self.place.as_deref() {
+            Some(Place { line, column, .. }) => {
+                write!(f, "{}:{line}:{column}: {}", self.path, self.problem)
+            }
             None => write!(f, "{}: {}", self.path, self.problem),
         }
     }
@@ -93,4 +149,48 @@ pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
         .filter(|(similarity, _)| *similarity > 0.7)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, candidate)| candidate.to_owned())
+}
+
+/// Characters of a line that are shown.
+const PICTURE_WIDTH: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(text: &str, range: Range<usize>) -> String {
+        let place = Some(Box::new(Place::find(text, range)));
+        let problem = Problem::Syntax("wrong".to_owned());
+        ScenarioError { path: "a.toml".to_owned(), place, problem }.picture().unwrap()
+    }
+
+    #[test]
+    fn the_place_is_underlined() {
+        let text = "nodes = 3\n\tduratoin = \"5s\"\n";
+        let expected = " --> a.toml:2:2\n  |\n2 |  duratoin = \"5s\"\n  |  ^^^^^^^^";
+        assert_eq!(picture(text, 11..19), expected);
+        let expected = " --> a.toml:1:9\n  |\n1 | a = \"é\" b\n  |         ^";
+        assert_eq!(picture("a = \"é\" b", 9..10), expected);
+    }
+
+    #[test]
+    fn what_goes_over_lines_is_underlined_to_the_end_of_the_first() {
+        let text = "[[fault]]\nat = 1\n";
+        assert_eq!(picture(text, 0..15), " --> a.toml:1:1\n  |\n1 | [[fault]]\n  | ^^^^^^^^^");
+    }
+
+    #[test]
+    fn every_place_of_every_text_can_be_drawn() {
+        let long = "é".repeat(500);
+        for text in ["", "\n", "é\n\nü = 1", "a\r\nb", long.as_str()] {
+            for start in 0..=text.len() {
+                for end in start..=(start + 9).min(text.len()) {
+                    let drawn = picture(text, start..end);
+                    assert_eq!(drawn.lines().count(), 4, "{drawn}");
+                    let caret = drawn.lines().last().unwrap().chars().count();
+                    assert!(caret <= PICTURE_WIDTH + 10, "{drawn}");
+                }
+            }
+        }
+    }
 }

@@ -13,6 +13,8 @@ pub(super) struct File {
     pub(super) nodes: Spanned<u32>,
     #[serde(default)]
     pub(super) executor: Option<Spanned<Choice>>,
+    #[serde(default)]
+    pub(super) seed: Option<u64>,
     pub(super) duration: Spanned<Period>,
     #[serde(default)]
     pub(super) start: Option<Spanned<Periods>>,
@@ -23,7 +25,7 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) node: Node,
     #[serde(default)]
-    pub(super) workload: Option<Workload>,
+    pub(super) workload: Option<Spanned<Workload>>,
     #[serde(default)]
     pub(super) host: Vec<Spanned<Host>>,
     #[serde(default)]
@@ -69,9 +71,13 @@ pub(super) struct Node {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Workload {
-    pub(super) tasks: Spanned<u32>,
-    pub(super) every: Spanned<Period>,
     pub(super) compute: Spanned<Periods>,
+    #[serde(default)]
+    pub(super) task: Vec<Spanned<Task>>,
+    #[serde(default)]
+    pub(super) tasks: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub(super) every: Option<Spanned<Period>>,
     #[serde(default)]
     pub(super) at: Option<Spanned<Period>>,
     #[serde(default)]
@@ -98,6 +104,15 @@ pub(super) struct Host {
     pub(super) hostile: Vec<super::Hostility>,
     #[serde(default)]
     pub(super) hostile_at: Option<Spanned<Period>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Task {
+    pub(super) at: Spanned<Period>,
+    #[serde(default)]
+    pub(super) origin: Option<Spanned<String>>,
+    pub(super) input: Spanned<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -67,7 +67,7 @@ impl Source<'_> {
                 && latest > quiet
             {
                 let words = format!("{latest:?} is after {quiet:?}, when all must be quiet");
-                return Err(self.at(place.start, super::Problem::Inconsistent(words)));
+                return Err(self.at(place, super::Problem::Inconsistent(words)));
             }
         }
         Ok(Host {

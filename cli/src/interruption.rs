@@ -1,0 +1,39 @@
+//! Ctrl-C as a wish to see what there is so far; the second one ends the command at once.
+
+use crate::error::Failure;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Returns what is set by the first Ctrl-C.
+pub(crate) fn watch() -> Result<Arc<AtomicBool>, Failure> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let (ready, armed) = std::sync::mpsc::channel();
+    std::thread::Builder::new().name("interruption".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            let Ok(mut signal) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
+            else {
+                return;
+            };
+            // Whoever waits for it may have given up.
+            let _ = ready.send(());
+            signal.recv().await;
+            flag.store(true, Ordering::Relaxed);
+            signal.recv().await;
+            std::process::exit(i32::from(INTERRUPTED));
+        });
+    })?;
+    // From here on Ctrl-C does not end the process any more. Where it cannot be watched, it still does.
+    let _ = armed.recv();
+    Ok(interrupted)
+}
+
+/// The exit status of a command that Ctrl-C ended.
+pub(crate) fn exit_code() -> ExitCode {
+    ExitCode::from(INTERRUPTED)
+}
+
+/// 128 and the number of the signal.
+const INTERRUPTED: u8 = 130;

@@ -1,0 +1,48 @@
+//! How far a long command is, on standard error: on a terminal only, and on none that wants plain text.
+
+use crate::output;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::time::Duration;
+
+/// Shows how many of `length` are done.
+pub(crate) fn bar(length: u64, what: &str) -> ProgressBar {
+    let template =
+        format!("{{bar:32}} {{human_pos}}/{{human_len}} {what}  {{per_sec}}  {{eta}} left  {{msg}}");
+    shown(ProgressBar::hidden(), Some(length), &template)
+}
+
+/// Shows that something goes on, and how it stands.
+pub(crate) fn spinner() -> ProgressBar {
+    shown(ProgressBar::hidden(), None, "{spinner} {elapsed}  {msg}")
+}
+
+fn shown(bar: ProgressBar, length: Option<u64>, template: &str) -> ProgressBar {
+    if !output::stderr_takes_colour() {
+        return bar;
+    }
+    if let Some(length) = length {
+        bar.set_length(length);
+    }
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("━╸ "));
+    }
+    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND));
+    bar.enable_steady_tick(TICK);
+    bar
+}
+
+const REDRAWS_PER_SECOND: u8 = 10;
+const TICK: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_templates_are_sound() {
+        for template in ["{bar:32} {human_pos}/{human_len} seeds  {per_sec}  {eta} left  {msg}", "{spinner}"]
+        {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
+    }
+}

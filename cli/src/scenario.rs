@@ -1,0 +1,26 @@
+//! Scenario files, as the `sim` commands take them.
+
+use crate::args::ExecutorChoice;
+use crate::error::Failure;
+use sim::{Executor, Scenario, ScenarioError};
+use std::path::Path;
+
+/// Reads a scenario, for the executor that was asked for.
+pub(crate) fn load(file: &Path, executor: Option<ExecutorChoice>) -> Result<Scenario, Failure> {
+    let scenario = Scenario::load(file).map_err(|error| wrong(&error))?;
+    let executor = match executor {
+        None => return Ok(scenario),
+        Some(ExecutorChoice::Auto) => Executor::suited_to(&scenario),
+        Some(ExecutorChoice::EventQueue) => Executor::EventQueue,
+        Some(ExecutorChoice::Turmoil) => Executor::Turmoil,
+    };
+    scenario.on(executor).map_err(|error| wrong(&error))
+}
+
+/// Says what is wrong with a scenario, and shows where.
+pub(crate) fn wrong(error: &ScenarioError) -> Failure {
+    match error.picture() {
+        None => Failure::from_error(error),
+        Some(picture) => Failure::new(error.problem.to_string()).picture(picture),
+    }
+}

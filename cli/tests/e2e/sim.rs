@@ -1,0 +1,219 @@
+//! The simulator's commands: what they print, write and answer.
+
+use crate::world::{Ran, World, run, signal, until, write};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::fs;
+use std::process::Stdio;
+
+/// Runs a command in the world's own directory.
+fn sim(world: &World, arguments: &[&str]) -> Ran {
+    let mut command = world.command(&[&["sim"], arguments].concat());
+    command.current_dir(world.path(""));
+    run(command, b"")
+}
+
+fn json(world: &World, arguments: &[&str]) -> Value {
+    let ran = sim(world, arguments);
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
+}
+
+/// Some of its seeds fail: it depends on when the nodes start whether they know each other in time.
+const TOO_LATE: &str = "# Why: some seeds of this fail.\nnodes = 2\nexecutor = \"event-queue\"\nduration = \"3s\"\n\
+    start = \"0s..200ms\"\n[[fault]]\nat = \"1ms\"\nkind = \"kill\"\nrestart_after = \"1ms\"\n\
+    [liveness]\nafter = \"10ms\"\nwithin = \"310ms\"\n";
+
+/// All of its seeds fail.
+const NEVER: &str = "# Why: all seeds of this fail.\nnodes = 6\nexecutor = \"event-queue\"\nduration = \"9s\"\n\
+    [workload]\ntasks = 9\nat = \"1ms\"\nevery = \"1ms\"\ncompute = \"5ms\"\n\
+    [[fault]]\nat = \"1ms..9ms\"\nkind = \"kill\"\nrestart_after = \"1ms\"\n\
+    [liveness]\nafter = \"40ms\"\nwithin = \"1ms\"\n";
+
+#[test]
+fn a_new_scenario_passes_and_is_never_overwritten() {
+    let world = World::new();
+    let said = sim(&world, &["new", "my_story"]).good();
+    assert!(said.contains("p2p-ai-agents sim run scenarios/my_story.toml"), "{said}");
+    let said = sim(&world, &["check", "scenarios/my_story.toml"]).good();
+    assert!(said.starts_with("scenarios/my_story.toml is valid: nodes 3,"), "{said}");
+    let said = sim(&world, &["run", "scenarios/my_story.toml"]).good();
+    assert!(said.contains("\npassed  trace "), "{said}");
+    write(&world.path("scenarios/my_story.toml"), "mine");
+    let said = sim(&world, &["new", "my_story"]).bad(1);
+    assert!(said.starts_with("error: scenarios/my_story.toml exists already\nhint: "), "{said}");
+    assert_eq!(fs::read_to_string(world.path("scenarios/my_story.toml")).unwrap(), "mine");
+    for name in ["", "My story", "../up", "a/b", "é"] {
+        let said = sim(&world, &["new", name]).bad(1);
+        assert!(said.contains("is no name for a scenario"), "{said}");
+    }
+}
+
+#[test]
+fn a_check_shows_every_place_that_is_wrong() {
+    let world = World::new();
+    write(&world.path("good.toml"), TOO_LATE);
+    write(&world.path("typo.toml"), "nodes = 2\nduratoin = \"5s\"\n");
+    let fault = "[[fault]]\nat = \"1s\"\nkind = \"kill\"\nnode = \"n7\"\n";
+    write(&world.path("nobody.toml"), &format!("nodes = 2\nduration = \"5s\"\n{fault}"));
+    let ran = sim(&world, &["check", "typo.toml", "good.toml", "nobody.toml", "none.toml"]);
+    insta::assert_snapshot!(format!(
+        "exit {}\n--- stdout\n{}--- stderr\n{}",
+        ran.code, ran.stdout, ran.stderr
+    ));
+    sim(&world, &["check"]).bad(2);
+    let found = json(&world, &["check", "--json", "good.toml", "nobody.toml"]);
+    assert_eq!(found["valid"], false);
+    assert_eq!(found["files"][0]["valid"], true);
+    assert_eq!((&found["files"][1]["line"], &found["files"][1]["column"]), (&6.into(), &8.into()));
+}
+
+#[test]
+fn a_run_shows_the_same_place_as_a_check() {
+    let world = World::new();
+    write(&world.path("typo.toml"), "nodes = 2\nduratoin = \"5s\"\n");
+    let said = sim(&world, &["run", "typo.toml"]).bad(1);
+    assert_eq!(said, sim(&world, &["check", "typo.toml"]).bad(1));
+    assert!(said.ends_with("2 | duratoin = \"5s\"\n  | ^^^^^^^^\n"), "{said}");
+}
+
+#[test]
+fn scenarios_are_listed_and_so_are_bugs() {
+    let world = World::new();
+    let said = sim(&world, &["list"]).bad(1);
+    assert!(
+        said.starts_with("error: scenarios cannot be listed\n") && said.contains("hint: --dir DIR"),
+        "{said}"
+    );
+    write(&world.path("scenarios/late.toml"), TOO_LATE);
+    write(&world.path("scenarios/bugs/never.toml"), NEVER);
+    write(&world.path("scenarios/notes.txt"), "no scenario");
+    insta::assert_snapshot!("sim_list", sim(&world, &["list"]).good());
+    let found = json(&world, &["list", "--json", "--dir", "scenarios"]);
+    assert_eq!(found["scenarios"][1]["name"], "bugs/never");
+    assert_eq!(found["scenarios"][0]["why"], "some seeds of this fail.");
+    write(&world.path("scenarios/bad.toml"), "nodes = 0\n");
+    let ran = sim(&world, &["list"]);
+    assert_eq!((ran.code, ran.stdout.lines().count()), (1, 3), "{ran:?}");
+    assert!(ran.stderr.contains("--> scenarios/bad.toml:"), "{ran:?}");
+}
+
+#[test]
+fn the_first_failure_is_told_in_full_and_repeats() {
+    let world = World::new();
+    write(&world.path("never.toml"), NEVER);
+    let ran = sim(&world, &["run", "never.toml", "--seeds", "5..20"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (1, ""), "{ran:?}");
+    for part in [
+        "violated liveness at 0.041000s, step ",
+        "\n    That all ends well: ",
+        "\nlast events of n",
+        "the process starts\n",
+        "\nrepeat it:  p2p-ai-agents sim run never.toml --seed 5\n",
+        "\nshrink it:  p2p-ai-agents sim shrink never.toml --seed 5\n",
+        "\nseeds       1 run, 1 failed\n",
+        "\nfaults      1 kill\n",
+    ] {
+        assert!(ran.stdout.contains(part), "{part:?} is missing:\n{}", ran.stdout);
+    }
+    let failed =
+        |text: &str| text.lines().find(|line| line.starts_with("FAILED  trace ")).unwrap().to_owned();
+    let again = sim(&world, &["run", "never.toml", "--seed", "5"]);
+    assert_eq!((again.code, failed(&again.stdout)), (1, failed(&ran.stdout)));
+    let all = json(&world, &["run", "never.toml", "--seeds", "5..20", "--keep-going", "--json"]);
+    assert_eq!((&all["runs"], &all["failed"], &all["complete"]), (&15.into(), &15.into(), &true.into()));
+}
+
+#[test]
+fn the_number_of_jobs_changes_nothing() {
+    let world = World::new();
+    write(&world.path("late.toml"), TOO_LATE);
+    let of = |jobs: &str, more: &[&str]| {
+        let arguments = [&["run", "late.toml", "--seeds", "0..64", "--json", "--jobs", jobs], more].concat();
+        let mut found = json(&world, &arguments);
+        found["wall_micros"].take();
+        for report in found["failures"].as_array_mut().unwrap() {
+            report["wall_micros"].take();
+        }
+        found
+    };
+    assert_eq!(of("1", &[]), of("4", &[]));
+    let all = of("4", &["--keep-going"]);
+    assert_eq!(of("1", &["--keep-going"]), all);
+    assert_eq!(all["failures"][0]["seed"], of("3", &[])["failures"][0]["seed"]);
+    assert!(all["failed"].as_u64() > Some(0) && all["failed"].as_u64() < Some(64), "{all}");
+}
+
+#[test]
+fn a_scenario_may_bring_its_seed() {
+    let world = World::new();
+    write(&world.path("seeded.toml"), "nodes = 2\nseed = 9\nduration = \"1s\"\nexecutor = \"event-queue\"\n");
+    let seed =
+        |more: &[&str]| json(&world, &[&["run", "seeded.toml", "--json"], more].concat())["seed"].clone();
+    assert_eq!((seed(&[]), seed(&["--seed", "4"])), (9.into(), 4.into()));
+    let executor =
+        |name: &str| json(&world, &["run", "seeded.toml", "--json", "--executor", name])["executor"].clone();
+    assert_eq!((executor("auto"), executor("event-queue")), ("turmoil".into(), "event-queue".into()));
+    let said = sim(&world, &["run", "seeded.toml", "--executor", "magic"]).bad(2);
+    assert!(said.contains("[possible values: auto, event-queue, turmoil]"), "{said}");
+    sim(&world, &["run", "seeded.toml", "--seeds", "0..3", "--jobs", "0"]).bad(2);
+}
+
+#[test]
+fn ctrl_c_tells_what_there_is_so_far() {
+    let world = World::new();
+    write(&world.path("calm.toml"), "nodes = 2\nduration = \"9s\"\nexecutor = \"event-queue\"\n");
+    let mut command = world.command(&["sim", "run", "calm.toml", "--seeds", "0..1000000000000", "--json"]);
+    command.current_dir(world.path("")).stdout(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    until("the command listens to Ctrl-C", || {
+        let text = fs::read_to_string(&status).unwrap();
+        let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:"))?.trim();
+        let bit = 1 << (Signal::SIGINT as u64 - 1);
+        (u64::from_str_radix(caught, 16).unwrap() & bit != 0).then_some(())
+    });
+    signal(child.id(), Signal::SIGINT);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let sweep: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&sweep["failed"], &sweep["complete"]), (&0.into(), &false.into()));
+}
+
+#[test]
+fn a_failure_shrinks_to_a_file_that_fails_in_the_same_way() {
+    let world = World::new();
+    write(&world.path("never.toml"), NEVER);
+    let said = sim(&world, &["shrink", "never.toml", "--seed", "5"]).good();
+    for part in [
+        "violated liveness at ",
+        "1 fault, 6 nodes, 9 tasks, 9 s",
+        "0 faults, ",
+        "scenarios/bugs/never_5.toml",
+    ] {
+        assert!(said.contains(part), "{part:?} is missing: {said}");
+    }
+    let text = fs::read_to_string(world.path("scenarios/bugs/never_5.toml")).unwrap();
+    assert!(text.starts_with("# Why: liveness was violated; shrunk from never.toml, seed 5.\n"), "{text}");
+    let ran = sim(&world, &["run", "scenarios/bugs/never_5.toml"]);
+    assert!(ran.code == 1 && ran.stdout.contains("violated liveness at "), "{ran:?}");
+    let said = sim(&world, &["shrink", "never.toml", "--seed", "5"]).bad(1);
+    assert!(said.starts_with("error: scenarios/bugs/never_5.toml exists already\n"), "{said}");
+    let found = json(&world, &["shrink", "never.toml", "--seed", "5", "-o", "small.toml", "--json"]);
+    assert_eq!(
+        (&found["complete"], &found["from"]["faults"], &found["to"]["faults"]),
+        (&true.into(), &1.into(), &0.into())
+    );
+    assert_eq!(fs::read_to_string(world.path("small.toml")).unwrap(), text);
+}
+
+#[test]
+fn what_does_not_fail_is_not_shrunk() {
+    let world = World::new();
+    write(&world.path("calm.toml"), "nodes = 2\nduration = \"9s\"\nexecutor = \"event-queue\"\n");
+    let said = sim(&world, &["shrink", "calm.toml"]).bad(1);
+    assert!(said.starts_with("error: seed 0 passes: there is nothing to shrink\nhint: "), "{said}");
+    write(&world.path("calm.toml"), "nodes = 2\nduration = \"9s\"\n[expect]\nsometimes = [\"peer_dead\"]\n");
+    let said = sim(&world, &["shrink", "calm.toml"]).bad(1);
+    assert!(said.contains("because the run never reached `peer_dead`"), "{said}");
+    assert!(!world.path("scenarios").exists());
+}

@@ -1,0 +1,195 @@
+//! Runs of many seeds at the same time, handed on in the order of the seeds.
+//!
+//! Each world stays on one thread, so how many there are changes nothing but the time it takes. Nobody runs far
+//! ahead of a slow seed: at most a window of reports waits to be handed on.
+
+use crate::report::Report;
+use crate::scenario::Scenario;
+use crate::{Options, run_with};
+use core::num::NonZero;
+use core::ops::RangeInclusive;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+/// Runs under way. When it is dropped no other begins; one that has begun ends by itself.
+pub(crate) struct Runs {
+    shared: Arc<Shared>,
+    threads: usize,
+}
+
+struct Shared {
+    scenario: Scenario,
+    options: Options,
+    last: u64,
+    /// How far ahead of the seed that is waited for others may begin.
+    window: u64,
+    progress: Mutex<Progress>,
+    changed: Condvar,
+}
+
+struct Progress {
+    /// The next seed to begin; `None` after the last.
+    next: Option<u64>,
+    /// The next seed to hand on; `None` after the last.
+    awaited: Option<u64>,
+    ended: BTreeMap<u64, Report>,
+    abandoned: bool,
+}
+
+impl Runs {
+    pub(crate) fn start(
+        scenario: &Scenario,
+        seeds: RangeInclusive<u64>,
+        jobs: NonZero<usize>,
+        options: Options,
+    ) -> Self {
+        let (first, last) = seeds.into_inner();
+        let first = (first <= last).then_some(first);
+        let progress = Progress { next: first, awaited: first, ended: BTreeMap::new(), abandoned: false };
+        let window = u64::try_from(jobs.get()).unwrap_or(u64::MAX).saturating_mul(WINDOW_PER_JOB);
+        let shared = Arc::new(Shared {
+            scenario: scenario.clone(),
+            options,
+            last,
+            window,
+            progress: Mutex::new(progress),
+            changed: Condvar::new(),
+        });
+        let spawn = |job: usize| {
+            let shared = Arc::clone(&shared);
+            thread::Builder::new().name(format!("sim-{job}")).spawn(move || shared.work()).is_ok()
+        };
+        // Where the machine gives no thread at all, the caller's own does the work.
+        let threads = (0..jobs.get()).map_while(|job| spawn(job).then_some(())).count();
+        Self { shared, threads }
+    }
+
+    /// Returns the report of the next seed; `None` after the last, or soon after `stop` was set.
+    pub(crate) fn next(&mut self, stop: &AtomicBool) -> Option<Report> {
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            let mut progress = self.shared.lock();
+            let awaited = progress.awaited?;
+            if let Some(report) = progress.ended.remove(&awaited) {
+                progress.awaited = self.shared.after(awaited);
+                self.shared.changed.notify_all();
+                return Some(report);
+            }
+            if self.threads == 0 {
+                progress.awaited = self.shared.after(awaited);
+                drop(progress);
+                return Some(run_with(&self.shared.scenario, awaited, self.shared.options));
+            }
+            drop(self.shared.changed.wait_timeout(progress, LOOK_EVERY));
+        }
+    }
+}
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        self.shared.lock().abandoned = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+/// Sees to it that nobody waits for what a thread that panicked was to bring.
+struct Ended<'a>(&'a Shared);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let mut progress = self.0.lock();
+            progress.abandoned = true;
+            progress.awaited = None;
+            self.0.changed.notify_all();
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self) {
+        let _guard = Ended(self);
+        while let Some(seed) = self.begin() {
+            let report = run_with(&self.scenario, seed, self.options);
+            self.lock().ended.insert(seed, report);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits for a seed to run; `None` where there is none left.
+    fn begin(&self) -> Option<u64> {
+        let mut progress = self.lock();
+        loop {
+            if progress.abandoned {
+                return None;
+            }
+            let (next, awaited) = progress.next.zip(progress.awaited)?;
+            if next - awaited < self.window {
+                progress.next = self.after(next);
+                return Some(next);
+            }
+            progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn after(&self, seed: u64) -> Option<u64> {
+        (seed < self.last).then(|| seed + 1)
+    }
+
+    /// What is locked is left as it should be at every moment, so that a panic elsewhere does no harm.
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const WINDOW_PER_JOB: u64 = 16;
+
+/// How soon somebody who wants to stop is heard.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seeds(seeds: RangeInclusive<u64>, jobs: usize, most: usize) -> Vec<(u64, String)> {
+        let scenario = Scenario::parse("one", "nodes = 2\nduration = \"1s\"\n").unwrap();
+        let scenario = scenario.on(crate::Executor::EventQueue).unwrap();
+        let mut runs = Runs::start(&scenario, seeds, NonZero::new(jobs).unwrap(), Options::default());
+        let mut seen = Vec::new();
+        while seen.len() < most
+            && let Some(report) = runs.next(&AtomicBool::new(false))
+        {
+            seen.push((report.seed, report.trace.hash));
+        }
+        seen
+    }
+
+    #[test]
+    fn seeds_come_in_their_order_however_many_run_at_a_time() {
+        let one = seeds(3..=90, 1, usize::MAX);
+        assert_eq!(one.iter().map(|(seed, _)| *seed).collect::<Vec<_>>(), (3..=90).collect::<Vec<_>>());
+        assert_eq!(seeds(3..=90, 4, usize::MAX), one);
+        assert_eq!(seeds(3..=90, 4, 5), one[..5]);
+    }
+
+    #[test]
+    fn the_last_seed_of_all_is_the_end_and_no_seed_is_no_run() {
+        let last: Vec<u64> = seeds(u64::MAX - 1..=u64::MAX, 2, 9).iter().map(|(seed, _)| *seed).collect();
+        assert_eq!(last, [u64::MAX - 1, u64::MAX]);
+        #[allow(clippy::reversed_empty_ranges, reason = "that is what is tested")]
+        let none = seeds(2..=1, 2, 9);
+        assert!(none.is_empty());
+    }
+
+    #[test]
+    fn nobody_waits_after_the_stop() {
+        let scenario = Scenario::parse("one", "nodes = 2\nduration = \"1s\"\n").unwrap();
+        let mut runs = Runs::start(&scenario, 0..=u64::MAX, NonZero::<usize>::MIN, Options::default());
+        assert!(runs.next(&AtomicBool::new(true)).is_none());
+    }
+}

@@ -1,0 +1,148 @@
+//! The last things that happened at each node, kept in case that something goes wrong.
+//!
+//! Bounded: of each node the last [`EVENTS_MAX`] are kept, the oldest goes first.
+
+use crate::cluster::{Cluster, NodeIndex};
+use crate::invariants::Fact;
+use crate::observer::{Line, Story};
+use core::fmt::Write;
+use engine::{Event, Instant, NodeId, Output, TaskId};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::VecDeque;
+
+/// What happened last, by node.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    nodes: Vec<VecDeque<(Instant, What)>>,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Event(Event),
+    Started,
+    Stopped,
+}
+
+/// The last events of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LastEvents {
+    /// The node's number.
+    pub node: u32,
+    /// Its last events, in their order.
+    pub events: Vec<Line>,
+}
+
+impl Recent {
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self { nodes: vec![VecDeque::new(); nodes] }
+    }
+
+    /// Takes note of what happened to a node.
+    pub(crate) fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) {
+        let what = match fact {
+            Fact::Output(Output::Event(event)) => What::Event(event.clone()),
+            Fact::Started => What::Started,
+            Fact::Stopped => What::Stopped,
+            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) => return,
+        };
+        let ring = &mut self.nodes[node as usize];
+        if ring.len() == EVENTS_MAX {
+            ring.pop_front();
+        }
+        ring.push_back((now, what));
+    }
+
+    /// Returns the last events of some nodes, in words.
+    pub(crate) fn of(&self, nodes: &[NodeIndex], cluster: &Cluster, story: &Story) -> Vec<LastEvents> {
+        let line = |(at, what): &(Instant, What)| Line { at: *at, words: what.words(cluster, story) };
+        let of = |&node: &NodeIndex| {
+            let ring = self.nodes.get(node as usize)?;
+            Some(LastEvents { node, events: ring.iter().map(line).collect() })
+        };
+        nodes.iter().filter_map(of).collect()
+    }
+}
+
+impl What {
+    fn words(&self, cluster: &Cluster, story: &Story) -> String {
+        match self {
+            Self::Started => "the process starts".to_owned(),
+            Self::Stopped => "the process is gone".to_owned(),
+            // An event is a map with its name in it: the trace has been written in the same way.
+            Self::Event(event) => match serde_json::to_value(event) {
+                Ok(Value::Object(fields)) => in_words(fields, cluster, story),
+                Ok(_) | Err(_) => format!("{event:?}"),
+            },
+        }
+    }
+}
+
+/// Returns `name: field value, field value`, with nodes and tasks called as in the story.
+fn in_words(mut fields: serde_json::Map<String, Value>, cluster: &Cluster, story: &Story) -> String {
+    let name = fields.remove("event");
+    let mut words = name.as_ref().and_then(Value::as_str).unwrap_or("event").to_owned();
+    for (position, (key, value)) in fields.iter().filter(|(_, value)| !value.is_null()).enumerate() {
+        let shown = match value {
+            Value::String(text) => called(text, cluster, story).unwrap_or_else(|| text.clone()),
+            Value::Array(_) | Value::Bool(_) | Value::Null | Value::Number(_) | Value::Object(_) => {
+                value.to_string()
+            }
+        };
+        // Writing to a string does not fail.
+        let _ = write!(words, "{} {key} {shown}", if position == 0 { ":" } else { "," });
+    }
+    words
+}
+
+fn called(text: &str, cluster: &Cluster, story: &Story) -> Option<String> {
+    let node = text.parse::<NodeId>().ok().and_then(|id| cluster.find(id)).map(|node| format!("n{node}"));
+    node.or_else(|| story.number(text.parse::<TaskId>().ok()?).map(|number| number.to_string()))
+}
+
+/// Returns the numbers of the nodes that a text names, in their order, at most [`INVOLVED_MAX`].
+pub(crate) fn named_in(words: &str, nodes: usize) -> Vec<NodeIndex> {
+    let mut named: Vec<NodeIndex> = words
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter_map(|word| word.strip_prefix('n')?.parse().ok())
+        .filter(|&node: &NodeIndex| (node as usize) < nodes)
+        .collect();
+    named.sort_unstable();
+    named.dedup();
+    named.truncate(INVOLVED_MAX);
+    named
+}
+
+/// Events kept of each node.
+const EVENTS_MAX: usize = 20;
+
+/// Nodes whose last events are told.
+const INVOLVED_MAX: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn the_oldest_goes_first_and_nodes_have_names() {
+        let scenario = Scenario::parse("two", "nodes = 2\nduration = \"60s\"\n").unwrap();
+        let cluster = Cluster::new(&scenario, 1, None);
+        let mut recent = Recent::new(2);
+        recent.see(Instant::ZERO, 1, Fact::Started);
+        for at in 0..EVENTS_MAX as u64 {
+            let event = Output::Event(Event::PeerSlow { peer: cluster.id(0) });
+            recent.see(Instant::from_micros(at), 1, Fact::Output(&event));
+        }
+        let told = recent.of(&[1], &cluster, &Story::default());
+        let expected = |at| Line { at: Instant::from_micros(at), words: "peer_slow: peer n0".to_owned() };
+        let events = (0..EVENTS_MAX as u64).map(expected).collect();
+        assert_eq!(told, [LastEvents { node: 1, events }]);
+    }
+
+    #[test]
+    fn words_name_the_nodes_involved() {
+        assert_eq!(named_in("n3 does not know n0, which runs (n3)", 4), [0, 3]);
+        assert_eq!(named_in("n4 and n are none; nor is note n1x", 4), Vec::<NodeIndex>::new());
+    }
+}
