@@ -4,13 +4,16 @@
 use crate::cluster::{Cluster, NodeIndex};
 use crate::invariants::links::Links;
 use crate::invariants::{self, Fact, Invariant, Violation};
+use crate::journals::Journals;
 use crate::liveness::{self, Liveness};
 use crate::marks;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
 use crate::users::Users;
+use engine::journal::Start;
+use engine::record::Saved;
 use engine::task::TaskStatus;
-use engine::{Event, Instant, NodeId, Output, TaskId};
+use engine::{Event, Identity, Instant, NodeId, Output, TaskId};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,6 +23,8 @@ use std::sync::Arc;
 pub(crate) struct Observer {
     cluster: Arc<Cluster>,
     pub(crate) trace: Trace,
+    /// Takes down what each node does, where that is asked for.
+    pub(crate) journals: Option<Journals>,
     pub(crate) invariants: Vec<Box<dyn Invariant>>,
     liveness: Liveness,
     pub(crate) links: Links,
@@ -36,6 +41,7 @@ impl Observer {
         let nodes = cluster.len();
         Self {
             trace: Trace::default(),
+            journals: None,
             invariants: invariants::of(scenario, &cluster),
             cluster,
             liveness: Liveness::new(nodes),
@@ -48,9 +54,27 @@ impl Observer {
         }
     }
 
+    /// Takes note that a node is about to be made, in which of its lives; returns the identity to make it with.
+    pub(crate) fn begin(
+        &mut self,
+        node: NodeIndex,
+        life: u32,
+        start: &Start,
+        saved: &Saved,
+        identity: Identity,
+    ) -> Identity {
+        match &mut self.journals {
+            Some(journals) => journals.begin((node, life), start, saved, identity),
+            None => identity,
+        }
+    }
+
     /// Takes note of what happened to a node.
     pub(crate) fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) {
         self.trace.push(now, node, fact);
+        if let Some(journals) = &mut self.journals {
+            journals.see(now, node, fact);
+        }
         if matches!(fact, Fact::Input(_)) {
             // No property is about inputs alone.
             return;
