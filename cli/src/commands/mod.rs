@@ -9,6 +9,7 @@ mod node_start;
 mod node_status;
 mod node_stop;
 mod route_explain;
+mod sim_replay;
 mod sim_run;
 mod task_cancel;
 mod task_list;
@@ -48,6 +49,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
             block_on(route_explain::run(&home()?, &id, format))
         }
         Command::Sim(SimCommand::Run(run)) => sim_run::run(&run),
+        Command::Sim(SimCommand::Replay(replay)) => sim_replay::run(&replay),
         Command::Doctor(format) => doctor::run(&home()?, format),
         Command::Completions { shell } => completions::run(shell),
         Command::InferenceWorker { model } => inference_worker::run(&model),

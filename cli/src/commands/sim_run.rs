@@ -20,7 +20,13 @@ pub(super) fn run(arguments: &SimRun) -> Outcome {
 }
 
 fn run_one(scenario: &Scenario, arguments: &SimRun) -> Outcome {
-    let report = sim::run(scenario, arguments.seed);
+    let report = match &arguments.record {
+        None => sim::run(scenario, arguments.seed),
+        Some(directory) => sim::run_recorded(scenario, arguments.seed, sim::Options::default(), directory)
+            .map_err(|error| {
+                Failure::new(format!("cannot record into {}", directory.display())).because(Some(&error))
+            })?,
+    };
     if arguments.format.json {
         output::json(&report.to_json())?;
     } else {

@@ -10,6 +10,7 @@ mod hostile_peer;
 mod lifecycle;
 mod mesh;
 mod namespaces;
+mod recording;
 mod texts;
 mod tour;
 mod world;

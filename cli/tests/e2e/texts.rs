@@ -21,6 +21,7 @@ fn help() {
         &["task", "result"],
         &["model", "quantize"],
         &["sim", "run"],
+        &["sim", "replay"],
         &["doctor"],
     ] {
         let name = [&["help"], command].concat().join("_");
