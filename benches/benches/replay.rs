@@ -2,7 +2,7 @@
 //! encoded and compared with the recorded one.
 //!
 //! It depends on what the inputs are, so there are two journals, each of one node of a simulated mesh of ten: one of
-//! two idle hours (heartbeats, and what the clock brings), and one of a minute in which the node takes, hands out and
+//! twelve idle hours (heartbeats, and what the clock brings), and one of a minute in which the node takes, hands out and
 //! ends tasks (sessions, frames with texts and vectors, writes, answers to users).
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -35,7 +35,7 @@ fn replays(criterion: &mut Criterion) {
 const IDLE: &str = r#"
 nodes = 10
 executor = "event-queue"
-duration = "2h"
+duration = "12h"
 "#;
 
 const TASKS: &str = r#"

@@ -210,7 +210,7 @@ pub(crate) enum SimCommand {
 pub(crate) struct SimReplay {
     /// What `node start --record` or `sim run --record` wrote
     pub(crate) file: PathBuf,
-    /// Stop at this time since the node's start: 90s, 1500ms, 2m
+    /// Stop at this time since the start of the node, or of the simulation that it was in: 90s, 1500ms, 2m
     #[arg(long, value_parser = moment, value_name = "TIME")]
     pub(crate) until: Option<std::time::Duration>,
     /// Show how the node is then
