@@ -258,7 +258,8 @@ impl Player {
             Follower::End(end) => end == End::Stopped && !self.exited,
             Follower::Nothing => false,
         };
-        let (more, left) = (complete.then(|| node.poll_output()).flatten(), self.uses.len());
+        let more = complete.then(|| node.poll_output()).flatten();
+        let left = if step.uses.is_empty() { 0 } else { self.uses.len() };
         if more.is_some() || complete && left > 0 {
             let expected = (left > 0).then(|| format!("{left} more uses of the key"));
             return Err(mismatch(step, step.outputs.len(), expected, more.as_ref()));

@@ -64,11 +64,11 @@ impl Records {
 /// Puts a record into words.
 pub fn describe(record: &Record<'_>) -> String {
     match record {
-        Record::Input(_, Input::Frame { link, bytes }) => match Message::decode(bytes) {
-            Ok(message) => shorten(&format!("input Frame from {link:?}: {message:?}")),
-            Err(_) => shorten(&format!("input Frame from {link:?}: {bytes:?}")),
+        Record::Input(now, Input::Frame { link, bytes }) => match Message::decode(bytes) {
+            Ok(message) => shorten(&format!("input at {now} Frame from {link:?}: {message:?}")),
+            Err(_) => shorten(&format!("input at {now} Frame from {link:?}: {bytes:?}")),
         },
-        Record::Input(_, input) => named("input", input),
+        Record::Input(now, input) => named(&format!("input at {now}"), input),
         Record::Output(body) => describe_output(body),
         Record::End(end) => format!("the end: {end}"),
         Record::KeyUse(_) | Record::SavedResult(_) | Record::SavedTask(_) | Record::Start(_) => {
