@@ -94,6 +94,12 @@ pub(crate) struct NodeStart {
     /// Run no model: relay for others, and give the tasks taken here to them; saves its memory
     #[arg(long)]
     pub(crate) no_model: bool,
+    /// Record all that goes into the node and comes out of it, for `sim replay`; holds the texts of tasks
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
+    /// End the recording at this many MiB [default: 64]
+    #[arg(long, value_name = "MIB")]
+    pub(crate) record_max_mb: Option<u64>,
     /// The least severe log lines to write [default: INFO]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
@@ -223,6 +229,22 @@ pub(crate) enum SimCommand {
     },
     /// Make the smallest scenario that fails in the same way as a seed of a large one
     Shrink(SimShrink),
+    /// Do again what a recorded node did, and check that it does the same
+    Replay(SimReplay),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SimReplay {
+    /// What `node start --record` or `sim run --record` wrote
+    pub(crate) file: PathBuf,
+    /// Stop at this time since the start of the node, or of the simulation that it was in: 90s, 1500ms, 2m
+    #[arg(long, value_parser = moment, value_name = "TIME")]
+    pub(crate) until: Option<std::time::Duration>,
+    /// Show how the node is then
+    #[arg(long)]
+    pub(crate) state: bool,
+    #[command(flatten)]
+    pub(crate) format: Format,
 }
 
 #[derive(Args, Debug)]
@@ -244,6 +266,9 @@ pub(crate) struct SimRun {
     /// Go on after the first seed that fails
     #[arg(long, requires = "seeds")]
     pub(crate) keep_going: bool,
+    /// Write the journal of each node into this new directory, for `sim replay`
+    #[arg(long, value_name = "DIR", conflicts_with = "seeds")]
+    pub(crate) record: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) format: Format,
 }
@@ -324,6 +349,17 @@ fn port(text: &str) -> Result<u16, String> {
         .ok_or_else(|| "Invalid port number (must be 1024-65535)".to_owned())
 }
 
+fn moment(text: &str) -> Result<std::time::Duration, String> {
+    let units = [("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000)];
+    let micros = units.into_iter().find_map(|(unit, micros)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(micros)
+    });
+    micros
+        .map(std::time::Duration::from_micros)
+        .ok_or_else(|| "expected a whole number and a unit: 250us, 1500ms, 90s, 2m, 1h".to_owned())
+}
+
 fn seed_range(text: &str) -> Result<std::ops::Range<u64>, String> {
     let bounds = text.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
     match bounds {
@@ -347,6 +383,11 @@ mod tests {
         assert_eq!(port("1024"), Ok(1024));
         for bad in ["1023", "65536", "-1", "http", ""] {
             assert_eq!(port(bad), Err("Invalid port number (must be 1024-65535)".to_owned()), "{bad:?}");
+        }
+        assert_eq!(moment("1500ms"), Ok(std::time::Duration::from_millis(1_500)));
+        assert_eq!(moment("2m"), Ok(std::time::Duration::from_secs(120)));
+        for bad in ["", "5", "s", "-1s", "1.5s", "5 s", "99999999999999999999s", "9999999999999999h"] {
+            assert!(moment(bad).is_err(), "{bad:?}");
         }
         assert_eq!(seed_range("3..5"), Ok(3..5));
         for bad in ["5..3", "3", "3..", "a..b", "3..3"] {

@@ -34,6 +34,7 @@ pub struct Config {
     pub result_retention: Duration,
     /// A known bug to put back, so that a test can show that it is caught.
     #[cfg(feature = "testing")]
+    #[serde(skip)]
     pub mutant: Option<Mutant>,
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// One thing that happened in a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Event {
     /// The clock of a peer and this node's differ by more than half a minute.
     ClockDiffers {

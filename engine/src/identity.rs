@@ -6,10 +6,11 @@
 use crate::ids::NodeId;
 use core::fmt;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// An Ed25519 public key in its 32-byte encoding (RFC 8032); not yet known to be a valid point.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -76,6 +77,8 @@ impl GoodSignatures {
 const SESSION_TAG: &[u8] = b"p2p-ai-agents/session-key/1\0";
 /// Good signatures remembered; beyond, remembering begins anew.
 const GOOD_MAX: usize = 65_536;
+/// Results that wait to be taken; beyond, noting ends.
+const USES_MAX: usize = 65_536;
 
 /// What a signature is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,37 +99,152 @@ impl Domain {
     }
 }
 
-/// A node's key pair. Its `Debug` shows the id only.
+/// A node's key pair, or what takes its place in a replay. Its `Debug` shows the id only.
 #[derive(Clone)]
 pub struct Identity {
-    key: SigningKey,
+    public: PublicKey,
+    hand: Hand,
+}
+
+/// Who does what only the holder of a private key can do.
+#[derive(Clone)]
+enum Hand {
+    /// The key itself.
+    Key(SigningKey),
+    /// The key itself, and each result is noted.
+    Noted(SigningKey, KeyUses),
+    /// Nobody: results that were noted before are given again.
+    Replayed(KeyUses),
 }
 
 impl Identity {
     /// Makes the identity of a 32-byte Ed25519 seed (RFC 8032 private key).
     pub fn from_secret(secret: &[u8; 32]) -> Self {
-        Self { key: SigningKey::from_bytes(secret) }
+        let key = SigningKey::from_bytes(secret);
+        Self { public: PublicKey(key.verifying_key().to_bytes()), hand: Hand::Key(key) }
+    }
+
+    /// Makes the identity of a node that is replayed. What its key would have to be at hand for is answered, in
+    /// order, by what is put into the returned uses.
+    pub fn replayed(public: PublicKey) -> (Self, KeyUses) {
+        let uses = KeyUses::default();
+        (Self { public, hand: Hand::Replayed(uses.clone()) }, uses)
+    }
+
+    /// Returns an identity that does the same, and where it notes what it used its key for. One that has no key
+    /// notes nothing.
+    pub fn noted(self) -> (Self, KeyUses) {
+        let uses = KeyUses::default();
+        let hand = match self.hand {
+            Hand::Key(key) | Hand::Noted(key, _) => Hand::Noted(key, uses.clone()),
+            Hand::Replayed(uses) => Hand::Replayed(uses),
+        };
+        (Self { hand, ..self }, uses)
     }
 
     /// Returns the public half.
     pub fn public_key(&self) -> PublicKey {
-        PublicKey(self.key.verifying_key().to_bytes())
+        self.public
     }
 
     /// Returns the id derived from the public half.
     pub fn node_id(&self) -> NodeId {
-        self.public_key().node_id()
-    }
-
-    /// Returns the X25519 secret of this node's end-to-end sessions: its own, so that no signature tells of it and
-    /// it tells of no signature.
-    pub(crate) fn session_secret(&self) -> [u8; 32] {
-        Sha256::new().chain_update(SESSION_TAG).chain_update(self.key.to_bytes()).finalize().into()
+        self.public.node_id()
     }
 
     /// Signs `message` for one purpose.
     pub fn sign(&self, domain: Domain, message: &[u8]) -> [u8; 64] {
-        self.key.sign(&domain.tagged(message)).to_bytes()
+        let halves = self.used(|key| {
+            let signature = key.sign(&domain.tagged(message));
+            Some((*signature.r_bytes(), *signature.s_bytes()))
+        });
+        let (r, s) = halves.unwrap_or_default();
+        let mut signature = [0; 64];
+        signature[..32].copy_from_slice(&r);
+        signature[32..].copy_from_slice(&s);
+        signature
+    }
+
+    /// Lets `compute` use the X25519 secret of this node's end-to-end sessions: its own, so that no signature tells
+    /// of it and it tells of no signature. In a replay `compute` is not called, and what it gave is given again.
+    pub(crate) fn with_session_secret<T: Serialize + DeserializeOwned>(
+        &self,
+        compute: impl FnOnce(&[u8; 32]) -> Option<T>,
+    ) -> Option<T> {
+        self.used(|key| {
+            compute(&Sha256::new().chain_update(SESSION_TAG).chain_update(key.to_bytes()).finalize().into())
+        })
+    }
+
+    fn used<T: Serialize + DeserializeOwned>(
+        &self,
+        compute: impl FnOnce(&SigningKey) -> Option<T>,
+    ) -> Option<T> {
+        match &self.hand {
+            Hand::Key(key) => compute(key),
+            Hand::Noted(key, uses) => {
+                let result = compute(key);
+                uses.push(postcard::to_stdvec(&result).unwrap_or_default());
+                result
+            }
+            Hand::Replayed(uses) => uses.pop().and_then(|bytes| postcard::from_bytes(&bytes).ok().flatten()),
+        }
+    }
+}
+
+/// The results of what a node used its private key for, in order: signatures, and the first messages, answers and
+/// keys of its sessions, but never the key.
+///
+/// Clones share what they hold. At most 65,536 results wait to be taken; beyond, nothing is noted any more.
+#[derive(Clone, Debug, Default)]
+pub struct KeyUses {
+    shared: Arc<Mutex<Noted>>,
+}
+
+#[derive(Debug, Default)]
+struct Noted {
+    results: VecDeque<Vec<u8>>,
+    closed: bool,
+}
+
+impl KeyUses {
+    /// Adds a result, to be given again.
+    pub fn push(&self, result: Vec<u8>) {
+        let mut noted = self.lock();
+        noted.closed |= noted.results.len() >= USES_MAX;
+        if !noted.closed {
+            noted.results.push_back(result);
+        }
+    }
+
+    /// Takes the oldest result.
+    pub fn pop(&self) -> Option<Vec<u8>> {
+        self.lock().results.pop_front()
+    }
+
+    /// Returns how many results wait.
+    pub fn len(&self) -> usize {
+        self.lock().results.len()
+    }
+
+    /// Tells whether no result waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Drops what waits, and notes nothing any more.
+    pub fn close(&self) {
+        *self.lock() = Noted { results: VecDeque::new(), closed: true };
+    }
+
+    /// Tells whether results were dropped, or will be.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Noted> {
+        // Whoever panicked while holding the lock cannot have left half a result behind.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -170,5 +288,36 @@ mod tests {
             assert!(!known.check(&key, Domain::Advert, b"hellO", &signature));
             assert!(!known.check(&key, Domain::SelfCheck, b"hello", &signature));
         }
+    }
+
+    #[test]
+    fn what_the_key_did_can_be_given_again_without_it() {
+        let (identity, noted) = Identity::from_secret(&[7; 32]).noted();
+        let signature = identity.sign(Domain::Advert, b"hello");
+        let secret = identity.with_session_secret(|secret| Some(secret.len()));
+        assert_eq!(identity.with_session_secret(|_| None::<u8>), None);
+        assert_eq!(noted.len(), 3);
+
+        let (replayed, uses) = Identity::replayed(identity.public_key());
+        while let Some(result) = noted.pop() {
+            uses.push(result);
+        }
+        assert_eq!(replayed.node_id(), identity.node_id());
+        assert_eq!(replayed.sign(Domain::Advert, b"hello"), signature);
+        assert_eq!(replayed.with_session_secret(|_| None), secret);
+        assert_eq!(replayed.with_session_secret(|_| Some(1)), None);
+        assert_eq!(replayed.sign(Domain::Advert, b"hello"), [0; 64], "nothing is left to give");
+    }
+
+    #[test]
+    fn results_that_nobody_takes_are_bounded() {
+        let uses = KeyUses::default();
+        (0..USES_MAX).for_each(|_| uses.push(Vec::new()));
+        assert!(!uses.is_closed());
+        uses.push(Vec::new());
+        assert!(uses.is_closed() && uses.len() == USES_MAX);
+        uses.close();
+        uses.push(Vec::new());
+        assert!(uses.is_empty());
     }
 }

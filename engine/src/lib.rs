@@ -42,6 +42,7 @@ pub mod heartbeat;
 pub mod identity;
 pub mod ids;
 pub mod input;
+pub mod journal;
 pub mod lifecycle;
 mod membership;
 pub mod node;

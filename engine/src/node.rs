@@ -149,7 +149,7 @@ impl Node {
         let me = identity.node_id();
         let mut rng = Rng::new(seed);
         let incarnation = wall.0 << INCARNATION_RANDOM_BITS | rng.below(1 << INCARNATION_RANDOM_BITS);
-        let sessions = Sessions::new(me, incarnation, identity.session_secret());
+        let sessions = Sessions::new(me, incarnation, identity.clone());
         let advert = Advert {
             key: identity.public_key(),
             incarnation,

@@ -20,12 +20,13 @@ mod sealing;
 mod window;
 
 use crate::event::DropReason;
+use crate::identity::Identity;
 use crate::ids::NodeId;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::{Bytes, Envelope, Seal};
 use core::time::Duration;
-use handshake::{Begun, End, Key, Keys, Offer};
+use handshake::{Begun, End, Keys, Offer};
 use sealing::{Opening, Sealing};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,7 +49,8 @@ pub(crate) struct Unsealable;
 #[derive(Debug)]
 pub(crate) struct Sessions {
     me: End,
-    secret: Key,
+    /// Holds this node's static X25519 key.
+    identity: Identity,
     /// Handshakes begun since the start.
     begun: u64,
     peers: BTreeMap<NodeId, Peer>,
@@ -74,7 +76,10 @@ struct Peer {
 struct Pending {
     id: u64,
     since: Instant,
-    handshake: Begun,
+    /// The first message.
+    first: Vec<u8>,
+    /// What becomes of the answer; `None` in a replay.
+    handshake: Option<Begun>,
     early: Sealing,
 }
 
@@ -98,11 +103,11 @@ struct Answered {
 }
 
 impl Sessions {
-    /// Makes a node without sessions. `secret` is its static X25519 key.
-    pub(crate) fn new(me: NodeId, incarnation: u64, secret: Key) -> Self {
+    /// Makes a node without sessions. `identity` holds its static X25519 key.
+    pub(crate) fn new(me: NodeId, incarnation: u64, identity: Identity) -> Self {
         Self {
             me: End { node: me, incarnation },
-            secret,
+            identity,
             begun: 0,
             peers: BTreeMap::new(),
             used: BTreeSet::new(),
@@ -113,7 +118,7 @@ impl Sessions {
 
     /// Returns the static key that belongs into this node's advert.
     pub(crate) fn public_key(&self) -> [u8; 32] {
-        handshake::public_key(&self.secret)
+        self.identity.with_session_secret(|secret| Some(handshake::public_key(secret))).unwrap_or_default()
     }
 
     /// Seals the payload of an envelope for `to`.
@@ -140,10 +145,10 @@ impl Sessions {
         }
         if peer.pending.as_ref().is_none_or(|pending| now.since(pending.since) >= PENDING_FOR) {
             self.begun += 1;
-            peer.pending = Some(Pending::new(now, self.me, &self.secret, to, self.begun, rng)?);
+            peer.pending = Some(Pending::new(now, self.me, &self.identity, to, self.begun, rng)?);
         }
         let Some(pending) = &mut peer.pending else { return Err(Unsealable) };
-        let handshake = Bytes(pending.handshake.first.clone());
+        let handshake = Bytes(pending.first.clone());
         pending.early.seal(envelope, |nonce| Seal::First { handshake, nonce });
         Ok(())
     }
@@ -167,9 +172,9 @@ impl Sessions {
                 return self.open_first(now, from, envelope, &handshake.0, nonce, rng);
             }
             Seal::Answer { session: id, handshake, nonce } => {
-                let me = self.me.node;
+                let (me, identity) = (self.me.node, self.identity.clone());
                 let peer = self.known(from)?;
-                peer.finish(me, id, &handshake.0)?;
+                peer.finish(me, &identity, id, &handshake.0)?;
                 peer.session(id)?.opening.open(envelope, nonce)?;
             }
             Seal::Session { session: id, nonce } => {
@@ -194,7 +199,7 @@ impl Sessions {
         }
         self.touch(now, from);
         self.begun += 1;
-        let pending = Pending::new(now, self.me, &self.secret, from, self.begun, rng);
+        let pending = Pending::new(now, self.me, &self.identity, from, self.begun, rng);
         let (Some(peer), Ok(pending)) = (self.peers.get_mut(&from.node), pending) else { return false };
         peer.pending = Some(pending);
         peer.renewed_at = Some(now);
@@ -236,8 +241,11 @@ impl Sessions {
             return Err(DropReason::Overload);
         }
         let ends = (End { node: from.node, incarnation: from.incarnation }, self.me);
-        let answered = handshake::respond(ends, &self.secret, &from.key, first, rng.key());
-        let (offer, keys, answer) = answered.map_err(|_| DropReason::Unauthentic)?;
+        let drawn = rng.key();
+        let answered = self
+            .identity
+            .with_session_secret(|secret| handshake::respond(ends, secret, &from.key, first, drawn).ok());
+        let (offer, keys, answer) = answered.ok_or(DropReason::Unauthentic)?;
         if !self.heard.is_new(from, offer.number) {
             return Err(DropReason::Replayed);
         }
@@ -288,14 +296,16 @@ impl Peer {
     }
 
     /// Takes in the answer to a handshake of ours; one that was answered before stays as it is.
-    fn finish(&mut self, me: NodeId, id: u64, answer: &[u8]) -> Result<(), DropReason> {
+    fn finish(&mut self, me: NodeId, identity: &Identity, id: u64, answer: &[u8]) -> Result<(), DropReason> {
         if self.session(id).is_ok() {
             return Ok(());
         }
         let Some(pending) = self.pending.as_mut().filter(|pending| pending.id == id) else {
             return Err(DropReason::SessionLost);
         };
-        let keys = pending.handshake.finish(answer).map_err(|_| DropReason::Unauthentic)?;
+        let handshake = pending.handshake.as_mut();
+        let keys = identity.with_session_secret(|_| handshake?.finish(answer).ok());
+        let keys = keys.ok_or(DropReason::Unauthentic)?;
         let since = pending.since;
         self.pending = None;
         // Where both ends began at once, both send with the session of the smaller id.
@@ -315,16 +325,20 @@ impl Pending {
     fn new(
         now: Instant,
         me: End,
-        secret: &Key,
+        identity: &Identity,
         to: &Contact,
         number: u64,
         rng: &mut Rng,
     ) -> Result<Self, Unsealable> {
         let offer = Offer { early: rng.key(), number };
         let ends = (me, End { node: to.node, incarnation: to.incarnation });
-        let handshake = Begun::new(ends, secret, &to.key, &offer, rng.key()).map_err(|_| Unsealable)?;
-        let id = id_of(&handshake.first);
-        Ok(Self { id, since: now, handshake, early: Sealing::new(&offer.early) })
+        let (drawn, mut handshake) = (rng.key(), None);
+        let first = identity.with_session_secret(|secret| {
+            let begun = Begun::new(ends, secret, &to.key, &offer, drawn).ok()?;
+            Some(handshake.insert(begun).first.clone())
+        });
+        let first = first.ok_or(Unsealable)?;
+        Ok(Self { id: id_of(&first), since: now, first, handshake, early: Sealing::new(&offer.early) })
     }
 }
 

@@ -361,6 +361,19 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
+/// The same encoding for a plain vector, which serde would take number by number.
+pub(crate) mod bytes {
+    use super::{Bytes, Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        Bytes::deserialize(deserializer).map(|bytes| bytes.0)
+    }
+}
+
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Kind {

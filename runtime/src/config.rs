@@ -49,6 +49,10 @@ pub struct Settings {
     pub max_concurrent_tasks: u16,
     /// Whether to run models; a node without relays, and gives the tasks that it takes to others.
     pub run_models: bool,
+    /// Where to record all that goes into the node and comes out of it; absolute.
+    pub record: Option<PathBuf>,
+    /// The largest recording, in MiB.
+    pub record_max_mb: u32,
 }
 
 impl Settings {
@@ -335,6 +339,7 @@ impl Gathered {
     fn finish(mut self, home: &Home) -> Result<Effective, ConfigError> {
         let (mut settings, sources) = self.settings()?;
         settings.storage_path = home.root().join(&settings.storage_path);
+        settings.record = settings.record.map(|file| home.root().join(file));
         if let Err(error) = probe_storage(&settings.storage_path) {
             let source = sources.get("storage_path").cloned().unwrap_or(Source::Default);
             self.problems.push(Problem {

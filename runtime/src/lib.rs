@@ -16,6 +16,7 @@ pub mod logging;
 #[cfg(feature = "libp2p")]
 pub mod multicast;
 pub mod ports;
+pub mod recording;
 #[cfg(feature = "http")]
 pub mod registry;
 #[cfg(all(feature = "http", feature = "libp2p", feature = "redb", feature = "embedded-model"))]

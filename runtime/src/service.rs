@@ -4,7 +4,7 @@
 //! configuration, key, ports, storage. The readiness file appears when the node is ACTIVE and goes first.
 
 use crate::clock::{self, SystemClock};
-use crate::config::{self, ConfigError, Effective, LogLevel, Overrides};
+use crate::config::{self, ConfigError, Effective, LogLevel, Overrides, Settings};
 use crate::driver::{self, Handle, World};
 use crate::home::{self, Home, Landmark, Lock, LockError, RunInfo};
 use crate::http::{self, Api, ResultReadError, ResultSource, Token};
@@ -13,12 +13,14 @@ use crate::inference::{EMBEDDED_MODEL, ProcessInference, WorkerOptions};
 use crate::logging::{EventLog, Line, Log};
 use crate::multicast::{MulticastOptions, MulticastSocket};
 use crate::ports::{Clock, Journal};
+use crate::recording::{self, Recording, Written};
 use crate::registry::{Registration, Registry};
 use crate::store::{OpenError, RedbStore, ResultReader};
 use crate::transport::{BindError, Libp2pTransport, Limits, all_addresses};
+use engine::journal::{self, Start};
 use engine::lifecycle::State;
 use engine::task::TaskResult;
-use engine::{Event, Input, Instant, Node, Output, TaskId};
+use engine::{Event, Identity, Input, Instant, Node, Output, Saved, TaskId};
 use serde_json::Value;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -43,6 +45,7 @@ pub struct Service {
     /// Without these nobody finds this node, or what it accepts is not durable.
     landmarks: [Landmark; 2],
     warnings: Vec<String>,
+    written: Option<Written>,
     // The last two are held for what their drop does.
     registration: Option<Registration>,
     lock: Lock,
@@ -86,13 +89,22 @@ impl Service {
             .map_err(|source| StartError::Home { path: home.token_file(), source })?;
         write_info(&home.info_file(), &info)?;
 
+        let clock = SystemClock::start();
+        let models = worker.iter().map(|worker| (worker.model.clone(), worker.kind)).collect();
+        let start = Start {
+            version: journal::VERSION.to_owned(),
+            key: key.identity.public_key(),
+            config: engine::Config { models, ..settings.engine_config() },
+            seed,
+            now: clock.now(),
+            wall: clock.wall(),
+        };
+        let (identity, recording, written) = record(settings, &start, &saved, key.identity)?;
+
         // From here on nothing fails.
         let (handle, asks) = Handle::new();
         let (state, states) = watch::channel(State::Initializing);
-        let clock = SystemClock::start();
-        let models = worker.iter().map(|worker| (worker.model.clone(), worker.kind)).collect();
-        let config = engine::Config { models, ..settings.engine_config() };
-        let node = Node::new(config, key.identity, seed, clock.now(), clock.wall(), saved);
+        let node = Node::new(start.config, identity, seed, start.now, start.wall, saved);
         let world = World {
             transport,
             multicast: MulticastSocket::open(MulticastOptions {
@@ -102,7 +114,7 @@ impl Service {
             store,
             inference: worker.map_or_else(ProcessInference::absent, ProcessInference::start),
             clock,
-            journal: Observer { events: EventLog::new(log.clone()), state },
+            journal: Observer { events: EventLog::new(log.clone()), state, recording },
         };
         let driver = tokio::spawn(driver::run(node, world, asks));
         let (results, token) = (Arc::new(results), Arc::new(token));
@@ -123,6 +135,7 @@ impl Service {
             log,
             landmarks,
             warnings,
+            written,
             registration,
             lock,
         })
@@ -171,6 +184,9 @@ impl Service {
             1
         });
         let code = if uprooted { code.max(1) } else { code };
+        if let Some(written) = self.written.take() {
+            written.wait().await;
+        }
         drop(self.stop_api);
         if let Err(error) = self.api.await {
             tracing::error!(%error, "the control API failed");
@@ -257,15 +273,22 @@ impl ResultSource for ResultReader {
 struct Observer {
     events: EventLog,
     state: watch::Sender<State>,
+    recording: Option<Recording>,
 }
 
 impl Journal for Observer {
     fn input(&mut self, now: Instant, input: &Input) {
         self.events.input(now, input);
+        if let Some(recording) = &mut self.recording {
+            recording.input(now, input);
+        }
     }
 
     fn output(&mut self, now: Instant, output: &Output) {
         self.events.output(now, output);
+        if let Some(recording) = &mut self.recording {
+            recording.output(now, output);
+        }
         if let Output::Event(Event::StateChanged { to, .. }) = output {
             self.state.send_replace(*to);
         }
@@ -306,6 +329,14 @@ pub enum StartError {
     /// The operating system does not say which program this is.
     #[error("cannot tell which program to run models with")]
     Program(#[source] io::Error),
+    /// The node cannot be recorded.
+    #[error("cannot record into {}", .path.display())]
+    Recording {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Stored tasks and results cannot be used.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -336,6 +367,9 @@ impl StartError {
                     .to_owned()
             }
             Self::Lock(LockError::Io(_)) => "check who may use the run directory of the home".to_owned(),
+            Self::Recording { .. } => {
+                "name another file with --record, in a directory that can be written".to_owned()
+            }
             Self::Transport(BindError::PortTaken(port)) => {
                 format!("choose another port: p2p-ai-agents node start --port {}", other_port(*port))
             }
@@ -363,6 +397,22 @@ async fn bind_api(effective: &Effective) -> Result<TcpListener, StartError> {
         }
     }
     Err(StartError::Api { port: wanted, source: refusal })
+}
+
+/// Begins the recording of a node where one is asked for; returns the identity to make the node with.
+fn record(
+    settings: &Settings,
+    start: &Start,
+    saved: &Saved,
+    identity: Identity,
+) -> Result<(Identity, Option<Recording>, Option<Written>), StartError> {
+    let Some(path) = &settings.record else { return Ok((identity, None, None)) };
+    let failed = |source| StartError::Recording { path: path.clone(), source };
+    let file = recording::create_file(path).map_err(failed)?;
+    let (identity, uses) = identity.noted();
+    let bytes_max = u64::from(settings.record_max_mb) << 20;
+    let (recording, written) = Recording::begin(file, bytes_max, start, saved, uses).map_err(failed)?;
+    Ok((identity, Some(recording), Some(written)))
 }
 
 fn write_info(path: &Path, info: &RunInfo) -> Result<(), StartError> {

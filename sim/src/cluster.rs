@@ -4,8 +4,9 @@ use crate::model;
 use crate::random::{Purpose, Random};
 use crate::scenario::{Scenario, Standing, Topology};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use engine::journal::{self, Start};
 use engine::wire::PROTOCOL_VERSION;
-use engine::{Config, Identity, NodeId, UnixMillis};
+use engine::{Config, Identity, Instant, NodeId, UnixMillis};
 use std::collections::BTreeMap;
 
 /// One of the nodes of a scenario, by number.
@@ -128,12 +129,21 @@ impl Cluster {
         secret(self.random, self.key_of(node))
     }
 
-    /// Returns the seed of a node's engine in its n-th life.
-    pub(crate) fn engine_seed(&self, node: NodeIndex, incarnation: u32) -> [u8; 32] {
-        self.random.bytes(Purpose::NodeSeed, u64::from(node), incarnation)
+    /// Returns how a node is made in its n-th life.
+    pub(crate) fn start(&self, node: NodeIndex, life: u32, now: Instant) -> (Start, Identity) {
+        let identity = self.identity(node);
+        let start = Start {
+            version: journal::VERSION.to_owned(),
+            key: identity.public_key(),
+            config: self.config(node),
+            seed: self.random.bytes(Purpose::NodeSeed, u64::from(node), life),
+            now,
+            wall: wall(now.as_micros()),
+        };
+        (start, identity)
     }
 
-    pub(crate) fn config(&self, node: NodeIndex) -> Config {
+    fn config(&self, node: NodeIndex) -> Config {
         let told = self.told.get(node as usize).map(Vec::as_slice).unwrap_or_default();
         let bootstrap_peers = told.iter().map(|&other| address(other)).collect();
         Config { bootstrap_peers, ..self.config.clone() }

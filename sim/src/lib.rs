@@ -12,6 +12,7 @@ mod disk;
 pub mod executor;
 mod faults;
 pub mod invariants;
+mod journals;
 mod liveness;
 pub mod marks;
 mod members;
@@ -20,6 +21,7 @@ mod observer;
 mod parallel;
 mod random;
 mod recent;
+pub mod replay;
 pub mod report;
 pub mod scenario;
 pub mod sentences;
@@ -29,6 +31,7 @@ mod trace;
 mod users;
 
 pub use executor::Executor;
+pub use journals::{Difference, first_difference};
 pub use observer::Line;
 pub use recent::LastEvents;
 pub use report::{Failure, Report};
@@ -37,7 +40,10 @@ pub use sweep::{Sweep, Sweeping};
 pub use trace::TraceSummary;
 
 use cluster::Cluster;
+use journals::Journals;
 use observer::Observer;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -55,9 +61,37 @@ pub fn run(scenario: &Scenario, seed: u64) -> Report {
 
 /// Runs a scenario under a seed, with something changed.
 pub fn run_with(scenario: &Scenario, seed: u64, options: Options) -> Report {
+    run_observed(scenario, seed, options, None).0
+}
+
+/// Runs a scenario under a seed, and writes the journal of each start of each node into a directory, which is made
+/// where there is none.
+///
+/// # Errors
+/// Where a journal cannot be written, or something is in the directory already.
+pub fn run_recorded(
+    scenario: &Scenario,
+    seed: u64,
+    options: Options,
+    directory: &Path,
+) -> io::Result<Report> {
+    let journals = Journals::into(directory)?;
+    let (report, journals) = run_observed(scenario, seed, options, Some(journals));
+    journals.map_or(Ok(()), Journals::finish)?;
+    Ok(report)
+}
+
+fn run_observed(
+    scenario: &Scenario,
+    seed: u64,
+    options: Options,
+    journals: Option<Journals>,
+) -> (Report, Option<Journals>) {
     let began = Instant::now();
     let cluster = Arc::new(Cluster::new(scenario, seed, options.adjust));
-    let observer = Observer::new(scenario, Arc::clone(&cluster));
-    let observer = scenario.executor.run(scenario, &cluster, observer);
-    Report::new(scenario, seed, began.elapsed(), observer)
+    let mut observer = Observer::new(scenario, Arc::clone(&cluster));
+    observer.journals = journals;
+    let mut observer = scenario.executor.run(scenario, &cluster, observer);
+    let journals = observer.journals.take();
+    (Report::new(scenario, seed, began.elapsed(), observer), journals)
 }

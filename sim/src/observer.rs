@@ -4,6 +4,7 @@
 use crate::cluster::{Cluster, NodeIndex};
 use crate::invariants::links::Links;
 use crate::invariants::{self, Fact, Invariant, Violation};
+use crate::journals::Journals;
 use crate::liveness::{self, Liveness};
 use crate::marks;
 use crate::recent::{self, LastEvents, Recent};
@@ -12,8 +13,10 @@ use crate::sentences;
 use crate::trace::Trace;
 use crate::users::Users;
 use core::any::Any;
+use engine::journal::Start;
+use engine::record::Saved;
 use engine::task::TaskStatus;
-use engine::{Event, Instant, NodeId, Output, TaskId};
+use engine::{Event, Identity, Instant, NodeId, Output, TaskId};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,6 +26,8 @@ use std::sync::Arc;
 pub(crate) struct Observer {
     cluster: Arc<Cluster>,
     pub(crate) trace: Trace,
+    /// Takes down what each node does, where that is asked for.
+    pub(crate) journals: Option<Journals>,
     pub(crate) invariants: Vec<Box<dyn Invariant>>,
     liveness: Liveness,
     recent: Recent,
@@ -44,6 +49,7 @@ impl Observer {
         let nodes = cluster.len();
         Self {
             trace: Trace::default(),
+            journals: None,
             invariants: invariants::of(scenario, &cluster),
             liveness: Liveness::new(&cluster),
             cluster,
@@ -59,9 +65,27 @@ impl Observer {
         }
     }
 
+    /// Takes note that a node is about to be made, in which of its lives; returns the identity to make it with.
+    pub(crate) fn begin(
+        &mut self,
+        node: NodeIndex,
+        life: u32,
+        start: &Start,
+        saved: &Saved,
+        identity: Identity,
+    ) -> Identity {
+        match &mut self.journals {
+            Some(journals) => journals.begin((node, life), start, saved, identity),
+            None => identity,
+        }
+    }
+
     /// Takes note of what happened to a node.
     pub(crate) fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) {
         self.trace.push(now, node, fact);
+        if let Some(journals) = &mut self.journals {
+            journals.see(now, node, fact);
+        }
         self.at_work = Some(node);
         let standing = self.cluster.standing(node);
         if matches!(fact, Fact::Input(_)) || standing == Standing::Hostile {

@@ -1,55 +1,133 @@
 //! The same seed gives the same run: twice in one process, in two processes, and on both executors; another
-//! seed gives another.
+//! seed gives another. Two processes compare their journals record by record, so that where they part is told.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
-use sim::{Executor, Scenario};
-use std::path::Path;
+use sim::{Executor, Options, Report, Scenario};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// What every run of the checks repeats in a second process.
+const REPEATED: &[(&str, Executor, u64)] = &[
+    ("worker_dies", Executor::EventQueue, 7),
+    ("worker_dies", Executor::EventQueue, 8),
+    ("worker_dies", Executor::Turmoil, 7),
+    ("lossy_network", Executor::EventQueue, 1),
+    ("power_lost_while_writing", Executor::EventQueue, 2),
+    ("rolling_restart", Executor::EventQueue, 3),
+    ("split_and_heal", Executor::EventQueue, 4),
+];
 
 #[test]
 fn in_one_process() {
     for executor in [Executor::EventQueue, Executor::Turmoil] {
-        let hash = hash(executor, 7);
-        assert_eq!(hash.len(), 16);
-        assert_eq!(hash, self::hash(executor, 7), "{executor}");
-        assert_ne!(hash, self::hash(executor, 8), "{executor}");
+        let hash = |seed| sim::run(&scenario("worker_dies", executor), seed).trace.hash;
+        let first = hash(7);
+        assert_eq!(first.len(), 16);
+        assert_eq!(first, hash(7), "{executor}");
+        assert_ne!(first, hash(8), "{executor}");
     }
 }
 
 #[test]
 fn in_two_processes() {
-    let first = hashes_of_another_process();
-    assert_eq!(first.len(), 2, "{first:?}");
-    assert_eq!(first, hashes_of_another_process());
-    assert_eq!(first, [hash(Executor::EventQueue, 7), hash(Executor::Turmoil, 7)]);
+    let scratch = Scratch::new("processes");
+    let (here, there) = (scratch.0.join("here"), scratch.0.join("there"));
+    let hashes = record_all(&here);
+    let other = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "be_the_other_process", "--nocapture"])
+        .env(ASKED, &there)
+        .output()
+        .unwrap();
+    assert!(other.status.success(), "{other:?}");
+    for (number, (name, executor, seed)) in REPEATED.iter().enumerate() {
+        let directory = number.to_string();
+        let difference = sim::first_difference(&here.join(&directory), &there.join(&directory)).unwrap();
+        assert!(
+            difference.is_none(),
+            "{name} on {executor} with seed {seed}: {}",
+            difference.map(|difference| difference.to_string()).unwrap_or_default()
+        );
+    }
+    // What each node did is the same; the hashes say that the order between nodes is, too.
+    let text = String::from_utf8(other.stdout).unwrap();
+    let after_mark = |line: &str| line.split_once(HASH).map(|(_, hash)| hash.trim().to_owned());
+    assert_eq!(hashes, text.lines().filter_map(after_mark).collect::<Vec<_>>());
 }
 
-/// The other process: this test, asked to print.
+/// The other process: this test, asked to record.
 #[test]
-fn print_the_hashes() {
-    if std::env::var_os(ASKED).is_some() {
-        println!("{HASH}{}", hash(Executor::EventQueue, 7));
-        println!("{HASH}{}", hash(Executor::Turmoil, 7));
+fn be_the_other_process() {
+    if let Some(directory) = std::env::var_os(ASKED) {
+        for hash in record_all(Path::new(&directory)) {
+            println!("{HASH}{hash}");
+        }
     }
 }
 
-fn hashes_of_another_process() -> Vec<String> {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "print_the_hashes", "--nocapture"])
-        .env(ASKED, "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let after_mark = |line: &str| line.split_once(HASH).map(|(_, hash)| hash.trim().to_owned());
-    text.lines().filter_map(after_mark).collect()
+#[test]
+fn where_runs_part_is_told() {
+    let scratch = Scratch::new("part");
+    let run = |directory: &str, at: u32, seed: u64| {
+        let text = format!(
+            "nodes = 3\nduration = \"12s\"\n[[fault]]\nat = \"{at}s\"\nkind = \"kill\"\nnode = \"n1\"\n"
+        );
+        let scenario = Scenario::parse("part.toml", &text).unwrap().on(Executor::EventQueue).unwrap();
+        let directory = scratch.0.join(directory);
+        sim::run_recorded(&scenario, seed, Options::default(), &directory).unwrap();
+        directory
+    };
+    let base = run("base", 5, 1);
+    assert_eq!(sim::first_difference(&base, &run("same", 5, 1)).unwrap(), None);
+
+    let later = sim::first_difference(&base, &run("later", 6, 1)).unwrap().unwrap();
+    let words = later.to_string();
+    assert!(later.record > 20, "{words}");
+    assert!((5_000_000..6_100_000).contains(&later.at.as_micros()), "{words}");
+    assert_ne!(later.first, later.second, "{words}");
+    assert!(words.starts_with(&format!("the runs part at record {} of n", later.record)), "{words}");
+
+    let other = sim::first_difference(&base, &run("other", 5, 2)).unwrap().unwrap();
+    assert_eq!(other.record, 0, "{other}");
+    fs::remove_file(base.join("n2.1.journal")).unwrap();
+    let fewer = sim::first_difference(&base, &scratch.0.join("same")).unwrap().unwrap();
+    assert_eq!((fewer.journal.as_str(), fewer.record, fewer.first.is_none()), ("n2.1.journal", 0, true));
 }
 
-fn hash(executor: Executor, seed: u64) -> String {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/worker_dies.toml");
-    let scenario = Scenario::load(&file).unwrap().on(executor).unwrap();
-    sim::run(&scenario, seed).trace.hash
+/// Records every repeated run into a directory of its own, and returns the hashes of the runs' traces.
+fn record_all(directory: &Path) -> Vec<String> {
+    let record = |(number, (name, executor, seed)): (usize, &(&str, Executor, u64))| {
+        let place = directory.join(number.to_string());
+        let scenario = scenario(name, *executor);
+        let report: Report = sim::run_recorded(&scenario, *seed, Options::default(), &place).unwrap();
+        report.trace.hash
+    };
+    REPEATED.iter().enumerate().map(record).collect()
 }
 
-const ASKED: &str = "SIM_PRINT_THE_HASHES";
+fn scenario(name: &str, executor: Executor) -> Scenario {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(format!("{name}.toml"));
+    Scenario::load(&file).unwrap().on(executor).unwrap()
+}
+
+/// A directory that goes when it is dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("sim-same-seed-{name}-{}", std::process::id()));
+        // One that a test left behind when it was killed.
+        let _ = fs::remove_dir_all(&path);
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const ASKED: &str = "SIM_RECORD_INTO";
 const HASH: &str = "hash=";

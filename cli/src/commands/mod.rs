@@ -12,6 +12,7 @@ mod route_explain;
 mod sim_check;
 mod sim_list;
 mod sim_new;
+mod sim_replay;
 mod sim_run;
 mod sim_shrink;
 mod task_cancel;
@@ -56,6 +57,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Sim(SimCommand::List { dir, format }) => sim_list::run(&dir, format),
         Command::Sim(SimCommand::New { name, dir }) => sim_new::run(&name, &dir),
         Command::Sim(SimCommand::Shrink(shrink)) => sim_shrink::run(&shrink),
+        Command::Sim(SimCommand::Replay(replay)) => sim_replay::run(&replay),
         Command::Doctor(format) => doctor::run(&home()?, format),
         Command::Completions { shell } => completions::run(shell),
         Command::InferenceWorker { model } => inference_worker::run(&model),

@@ -15,6 +15,10 @@ pub(super) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
         return output::write(&[&body[..], b"\n"].concat());
     }
     let Peers { peers } = client.get("/api/v1/peers").await?;
+    print(&peers)
+}
+
+pub(super) fn print(peers: &[Peer]) -> Result<(), Failure> {
     if peers.is_empty() {
         return output::line("No connected peers");
     }

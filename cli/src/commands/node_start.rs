@@ -35,7 +35,7 @@ fn become_node(home: &Home, start: &NodeStart) -> Outcome {
 
 async fn live(home: &Home, start: &NodeStart) -> Outcome {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let service = Service::start(home, &overrides(start), !start.detached).await.map_err(explain)?;
+    let service = Service::start(home, &overrides(start)?, !start.detached).await.map_err(explain)?;
     if start.detached {
         // Whoever starts it reads this; in the foreground the log says so already.
         for warning in service.warnings() {
@@ -69,7 +69,7 @@ async fn live(home: &Home, start: &NodeStart) -> Outcome {
     }
 }
 
-fn overrides(start: &NodeStart) -> Overrides {
+fn overrides(start: &NodeStart) -> io::Result<Overrides> {
     let mut flags = Vec::new();
     flags.extend(start.port.map(|port| ("network_port", json!(port), "--port")));
     flags.extend(start.api_port.map(|port| ("api_port", json!(port), "--api-port")));
@@ -78,6 +78,11 @@ fn overrides(start: &NodeStart) -> Overrides {
     flags.extend(
         start.log_level.as_ref().map(|level| ("log_level", json!(level.to_uppercase()), "--log-level")),
     );
+    if let Some(file) = &start.record {
+        // As the user sees it from here, not from the home.
+        flags.push(("record", json!(std::path::absolute(file)?), "--record"));
+    }
+    flags.extend(start.record_max_mb.map(|mib| ("record_max_mb", json!(mib), "--record-max-mb")));
     if !start.bootstrap_peers.is_empty() {
         flags.push(("bootstrap_peers", json!(start.bootstrap_peers), "--bootstrap-peer"));
     }
@@ -87,7 +92,7 @@ fn overrides(start: &NodeStart) -> Overrides {
     if !start.interfaces.is_empty() {
         flags.push(("interfaces", json!(start.interfaces), "--interface"));
     }
-    Overrides { flags, config_file: start.config.clone(), environment: std::env::vars_os().collect() }
+    Ok(Overrides { flags, config_file: start.config.clone(), environment: std::env::vars_os().collect() })
 }
 
 fn explain(error: StartError) -> Failure {

@@ -18,7 +18,15 @@ pub(super) fn run(arguments: &SimRun) -> Outcome {
 }
 
 fn run_one(scenario: &Scenario, arguments: &SimRun) -> Outcome {
-    let report = sim::run(scenario, arguments.seed.or(scenario.seed).unwrap_or_default());
+    let seed = arguments.seed.or(scenario.seed).unwrap_or_default();
+    let report = match &arguments.record {
+        None => sim::run(scenario, seed),
+        Some(directory) => {
+            sim::run_recorded(scenario, seed, Options::default(), directory).map_err(|error| {
+                Failure::new(format!("cannot record into {}", directory.display())).because(Some(&error))
+            })?
+        }
+    };
     if arguments.format.json {
         output::json(&report.to_json())?;
     } else {

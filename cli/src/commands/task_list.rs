@@ -15,6 +15,10 @@ pub(super) async fn run(home: &Home, limit: u32, offset: u32, format: Format) ->
         return output::write(&[&body[..], b"\n"].concat());
     }
     let Tasks { total, tasks } = client.get(&path).await?;
+    print(total, &tasks)
+}
+
+pub(super) fn print(total: u32, tasks: &[Task]) -> Result<(), Failure> {
     if tasks.is_empty() {
         return output::line(if total == 0 { "No tasks" } else { "No more tasks" });
     }

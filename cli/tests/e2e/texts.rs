@@ -26,6 +26,7 @@ fn help() {
         &["sim", "list"],
         &["sim", "new"],
         &["sim", "shrink"],
+        &["sim", "replay"],
         &["doctor"],
     ] {
         let name = [&["help"], command].concat().join("_");

@@ -6,6 +6,7 @@
 
 use crate::ids::NodeId;
 use core::fmt;
+use serde::{Deserialize, Serialize};
 use snow::params::{CipherChoice, DHChoice, HashChoice, NoiseParams};
 use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
@@ -22,7 +23,7 @@ pub(super) struct End {
 }
 
 /// What the first message tells the responder, sealed to its static key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Offer {
     /// Seals what goes with the first message, for as long as there is no answer.
     pub(super) early: Key,
@@ -31,7 +32,7 @@ pub(super) struct Offer {
 }
 
 /// The keys of both directions.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Keys {
     pub(super) from_initiator: Key,
     pub(super) from_responder: Key,

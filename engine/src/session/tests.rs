@@ -14,15 +14,20 @@ struct Side {
 
 impl Side {
     fn new(tag: u8) -> Self {
-        let mut side =
-            Self { sessions: Sessions::new(id(tag), 0, [tag; 32]), rng: Rng::new([0; 32]), starts: 0, tag };
+        let mut side = Self {
+            sessions: Sessions::new(id(tag), 0, Identity::from_secret(&[tag; 32])),
+            rng: Rng::new([0; 32]),
+            starts: 0,
+            tag,
+        };
         side.restart();
         side
     }
 
     fn restart(&mut self) {
         self.starts += 1;
-        self.sessions = Sessions::new(id(self.tag), u64::from(self.starts), [self.tag; 32]);
+        self.sessions =
+            Sessions::new(id(self.tag), u64::from(self.starts), Identity::from_secret(&[self.tag; 32]));
         self.rng = Rng::new([self.tag ^ self.starts << 4; 32]);
     }
 

@@ -22,6 +22,8 @@ pub struct Field {
 pub enum Kind {
     /// Socket addresses, `IP:PORT`.
     Addresses,
+    /// A file to write, or none.
+    File,
     /// Names of network interfaces.
     Interfaces,
     /// A number from the first to the second, both included.
@@ -49,6 +51,7 @@ impl Kind {
             Self::Addresses | Self::Interfaces => Some(
                 text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Value::from).collect(),
             ),
+            Self::File => Some(if text.is_empty() { Value::Null } else { Value::from(text) }),
             Self::Level => Some(Value::from(text.trim().to_uppercase())),
             Self::Name | Self::Path => Some(Value::from(text)),
         }
@@ -68,6 +71,7 @@ impl Kind {
                 (1..=64).contains(&text.len())
                     && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
             }),
+            Self::File => value.is_null() || Self::Path.admits(value),
             Self::Path => {
                 value.as_str().is_some_and(|text| (1..=4096).contains(&text.len()) && !text.contains('\0'))
             }
@@ -84,6 +88,7 @@ impl Kind {
             Self::Integer(least, most) => format!("allowed: {least} to {most}"),
             Self::Level => format!("allowed: {}", LEVELS.join(", ")),
             Self::Name => "allowed: 1 to 64 letters, digits, '-', '_' or '.'".to_owned(),
+            Self::File => "allowed: a file to write, or null".to_owned(),
             Self::Path => "allowed: a directory that can be read and written".to_owned(),
             Self::Switch => "allowed: true, false".to_owned(),
         }
@@ -181,5 +186,12 @@ pub const FIELDS: &[Field] = &[
         variable: "P2P_AI_BOOTSTRAP_PEERS",
         kind: Kind::Addresses,
         default: || json!([]),
+    },
+    Field { key: "record", variable: "P2P_AI_RECORD", kind: Kind::File, default: || Value::Null },
+    Field {
+        key: "record_max_mb",
+        variable: "P2P_AI_RECORD_MAX_MB",
+        kind: Kind::Integer(1, 4096),
+        default: || json!(64),
     },
 ];

@@ -68,15 +68,16 @@ const fn rank(event: &Event) -> (LogLevel, &'static str) {
 
 /// Splits an event into its name in words and its fields.
 fn words(event: &Event) -> (String, Map<String, Value>) {
-    let Ok(Value::Object(mut fields)) = serde_json::to_value(event) else {
-        return (format!("{event:?}"), Map::new());
-    };
-    let name = match fields.remove("event") {
-        Some(Value::String(name)) => name.replace('_', " "),
-        Some(_) | None => String::new(),
+    let (name, mut fields) = match serde_json::to_value(event) {
+        Ok(Value::String(name)) => (name, Map::new()),
+        Ok(Value::Object(variant)) => match variant.into_iter().next() {
+            Some((name, Value::Object(fields))) => (name, fields),
+            Some(_) | None => return (format!("{event:?}"), Map::new()),
+        },
+        Ok(_) | Err(_) => return (format!("{event:?}"), Map::new()),
     };
     if let Some(message) = fields.remove("message") {
         fields.insert("message_id".to_owned(), message);
     }
-    (name, fields)
+    (name.replace('_', " "), fields)
 }

@@ -261,11 +261,10 @@ impl EventQueue {
         let host = &mut self.hosts[node as usize];
         host.life += 1;
         let life = host.life;
-        let config = self.cluster.config(node);
-        let seed = self.cluster.engine_seed(node, life);
-        let identity = self.cluster.identity(node);
+        let (start, identity) = self.cluster.start(node, life, now);
         let saved = host.disk.saved();
-        let mut engine = Node::new(config, identity, seed, now, cluster::wall(self.now), saved);
+        let identity = self.observer.begin(node, life, &start, &saved, identity);
+        let mut engine = Node::new(start.config, identity, start.seed, now, start.wall, saved);
         engine.share_signatures(self.signatures.clone());
         host.node = Some(engine);
         self.observer.see(now, node, Fact::Started);

@@ -263,14 +263,10 @@ async fn process(machine: Arc<Machine>) -> turmoil::Result {
     let (submissions, numbers) = mpsc::channel(SUBMISSIONS_MAX);
     lock(&machine.process).submissions = Some(submissions);
     let clock = SimClock;
-    let engine = Node::new(
-        cluster.config(node),
-        cluster.identity(node),
-        cluster.engine_seed(node, life),
-        clock.now(),
-        clock.wall(),
-        lock(&machine.disk).saved(),
-    );
+    let (start, identity) = cluster.start(node, life, clock.now());
+    let saved = lock(&machine.disk).saved();
+    let identity = lock(&machine.observer).begin(node, life, &start, &saved, identity);
+    let engine = Node::new(start.config, identity, start.seed, start.now, start.wall, saved);
     machine.see(clock.now(), Fact::Started);
     tokio::spawn(users(Arc::clone(&machine), handle, numbers));
     let world = World {

@@ -1,0 +1,114 @@
+//! Nodes that are recorded, and replayed from what was recorded.
+
+use crate::world::{Node, World};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+fn start_recorded(node: &Node<'_>, file: &Path) -> String {
+    let text = node.run(&["node", "start", "--record", file.to_str().unwrap()]).good();
+    text.split("id: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap().to_owned()
+}
+
+fn replay(world: &World, file: &Path) -> Value {
+    serde_json::from_str(&world.run(&["sim", "replay", file.to_str().unwrap(), "--json"]).good()).unwrap()
+}
+
+/// Returns the bytes of a node's private key.
+fn secret(node: &Node<'_>) -> Vec<u8> {
+    let text = fs::read_to_string(node.home.identity_file()).unwrap();
+    let file: Value = serde_json::from_str(&text).unwrap();
+    let hex = file["secret_key"].as_str().unwrap();
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn recorded_nodes_are_replayed_and_damage_is_told() {
+    let world = World::new();
+    let (a, b) = (world.node("a"), world.node("b"));
+    let (file_a, file_b) = (world.path("a.journal"), world.path("b.journal"));
+    let id_a = start_recorded(&a, &file_a);
+    let id_b = start_recorded(&b, &file_b);
+    a.await_peers(&[&id_b]);
+    for number in 0..10 {
+        let id = a.submit(&format!("text number {number}"));
+        assert_eq!(a.await_task(&id)["status"], "COMPLETED");
+    }
+    let uptime = a.json(&["node", "status", "--json"])["uptime_ms"].as_u64().unwrap();
+    a.run(&["node", "stop"]).good();
+    b.run(&["node", "stop"]).good();
+
+    for (node, file, id) in [(&a, &file_a, &id_a), (&b, &file_b, &id_b)] {
+        let said = replay(&world, file);
+        assert_eq!(
+            (&said["same"], &said["ended"], &said["node_id"]),
+            (&json!(true), &json!("stopped"), &json!(id))
+        );
+        assert!(said["inputs"].as_u64().unwrap() > 20 && said["outputs"].as_u64().unwrap() > 20, "{said}");
+        assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+        let (bytes, secret) = (fs::read(file).unwrap(), secret(node));
+        assert_eq!(secret.len(), 32);
+        assert!(!bytes.windows(32).any(|window| window == secret), "the private key is in the recording");
+    }
+
+    // What the node was like while it lived, and that it has stopped at its end.
+    let path = file_a.to_str().unwrap();
+    let text = world.run(&["sim", "replay", path, "--until", &format!("{uptime}ms"), "--state"]).good();
+    for expected in ["State:       ACTIVE\n", "COMPLETED", "ALIVE", &id_b] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    let text = world.run(&["sim", "replay", path, "--state"]).good();
+    assert!(text.contains("\nthe node has stopped\n"), "{text}");
+
+    let mut bytes = fs::read(&file_a).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&file_a, bytes).unwrap();
+    let error = world.run(&["sim", "replay", path]).bad(1);
+    assert!(error.contains("a.journal: record ") && error.contains(" is damaged\nhint: "), "{error}");
+    fs::write(&file_a, "dear diary").unwrap();
+    let error = world.run(&["sim", "replay", path]).bad(1);
+    assert!(error.contains("a.journal: this is not a journal\nhint: "), "{error}");
+    let error = a.run(&["node", "start", "--record", path]).bad(1);
+    assert!(error.contains("cannot record into") && error.contains("is not a recording"), "{error}");
+}
+
+#[test]
+fn a_killed_node_is_replayed_to_its_last_record() {
+    let world = World::new();
+    let (node, file) = (world.node("a"), world.path("a.journal"));
+    start_recorded(&node, &file);
+    let id = node.submit("keep me");
+    node.await_task(&id);
+    node.kill();
+    let ran = world.run(&["sim", "replay", file.to_str().unwrap(), "--json", "--state"]);
+    let said: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&said["same"], &said["ended"]), (&json!(true), &json!("cut")), "{said}");
+    assert_eq!(said["state"]["tasks"][0]["id"], json!(id), "{said}");
+    assert_eq!(said["state"]["tasks"][0]["status"], "COMPLETED", "{said}");
+    let last = said["records"].as_u64().unwrap() - 1;
+    let error = ran.bad(1);
+    assert!(error.contains(&format!("the journal is cut short after record {last}\nhint: ")), "{error}");
+
+    // The next start keeps it, and records what it finds on its disk.
+    start_recorded(&node, &file);
+    node.run(&["node", "stop"]).good();
+    assert_eq!(replay(&world, &file)["ended"], "stopped");
+    let older = world.path("a.journal.1");
+    assert_eq!(world.run(&["sim", "replay", older.to_str().unwrap()]).code, 1);
+}
+
+#[test]
+fn a_simulated_node_is_replayed_as_well() {
+    let world = World::new();
+    let scenario = world.path("story.toml");
+    crate::world::write(&scenario, "nodes = 2\nduration = \"5s\"\n");
+    let (scenario, journals) = (scenario.to_str().unwrap(), world.path("journals"));
+    let arguments = ["sim", "run", scenario, "--seed", "3", "--record", journals.to_str().unwrap()];
+    world.run(&arguments).good();
+    let said = replay(&world, &journals.join("n1.1.journal"));
+    assert_eq!((&said["same"], &said["ended"]), (&json!(true), &json!("stopped")), "{said}");
+    let error = world.run(&arguments).bad(1);
+    assert!(error.contains("cannot record into") && error.contains("the directory is not empty"), "{error}");
+}

@@ -1,0 +1,316 @@
+//! Does again what a journal tells of: makes the same node, gives it the same inputs, and holds every output against
+//! the one that was recorded.
+//!
+//! The first difference ends a replay: from there on the node's state is another one. Reading and decoding go on in a
+//! thread of their own, ahead of the node by a bounded number of batches.
+
+mod records;
+mod state;
+mod steps;
+
+pub use records::{Records, describe};
+pub use state::State;
+
+use core::fmt;
+use core::time::Duration;
+use engine::identity::KeyUses;
+use engine::journal::{self, End, JournalError, Record, Start};
+use engine::{Identity, Instant, Node, NodeId, Output};
+use std::io;
+use std::path::Path;
+use steps::{Batch, Follower, Item, Step};
+
+/// A node that was replayed, as it was at the end.
+#[derive(Debug)]
+pub struct Replayed {
+    /// How the node was made.
+    pub start: Start,
+    /// How many records were read.
+    pub records: u64,
+    /// How many inputs were given.
+    pub inputs: u64,
+    /// How many outputs were compared. All were the same.
+    pub outputs: u64,
+    /// The time of the last input.
+    pub at: Instant,
+    /// Why the replay ended there.
+    pub ended: Ended,
+    /// How long it took.
+    pub wall: Duration,
+    node: Node,
+}
+
+/// Why a replay ended without a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The journal ends early, as that of a process that was killed.
+    Cut,
+    /// The recording ended in good order.
+    Recorded(End),
+    /// At the time that was asked for.
+    Until,
+}
+
+/// Why a replay did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The journal ends before the node had done anything.
+    #[error("the journal ends after record {records}, before the node's first step is complete")]
+    Empty {
+        /// Whole records in it.
+        records: u64,
+    },
+    /// The file cannot be read.
+    #[error("cannot read the journal")]
+    Io(#[from] io::Error),
+    /// The file is not, or not only, what a recording wrote.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The node did something else than before.
+    #[error("{0}")]
+    Mismatch(Box<Mismatch>),
+}
+
+impl ReplayError {
+    /// Says what to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Empty { .. } => "nothing can be replayed: record the node anew".to_owned(),
+            Self::Io(_) => "name a file that `node start --record` or `sim run --record` wrote".to_owned(),
+            Self::Journal(JournalError::NotAJournal) => {
+                "name a file that `node start --record` or `sim run --record` wrote".to_owned()
+            }
+            Self::Journal(JournalError::Version(version)) => {
+                format!(
+                    "replay it with version {version} of this program: another one's nodes may do other things"
+                )
+            }
+            Self::Journal(JournalError::Format(_)) => {
+                "replay it with the version of this program that wrote it".to_owned()
+            }
+            Self::Journal(JournalError::Damaged { record } | JournalError::Malformed { record }) => format!(
+                "the file was changed after it was written; with --until a time before it, all up to record {record} \
+                 can still be replayed"
+            ),
+            Self::Mismatch(mismatch) => format!(
+                "this program's node differs from the recorded one; --until {}us --state shows it just before",
+                mismatch.at.as_micros().saturating_sub(1)
+            ),
+        }
+    }
+}
+
+/// The first difference between a node and its journal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mismatch {
+    /// The number of the record that the node does not agree with.
+    pub record: u64,
+    /// When.
+    pub at: Instant,
+    /// What the node was told last; `None` where it was just made.
+    pub input: Option<String>,
+    /// What was recorded; `None` where nothing more was.
+    pub expected: Option<String>,
+    /// What came; `None` where nothing more did.
+    pub got: Option<String>,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let show = |what: &Option<String>| what.clone().unwrap_or_else(|| "nothing more".to_owned());
+        writeln!(f, "the replay differs from the journal at record {}, at {}", self.record, self.at)?;
+        writeln!(f, "  after:    {}", self.input.clone().unwrap_or_else(|| "the start".to_owned()))?;
+        writeln!(f, "  expected: {}", show(&self.expected))?;
+        write!(f, "  got:      {}", show(&self.got))
+    }
+}
+
+/// Replays a journal, up to a time where one is given.
+///
+/// # Errors
+/// [`ReplayError`], with the number of the record where that is known.
+pub fn replay(path: &Path, until: Option<Instant>) -> Result<Replayed, ReplayError> {
+    replay_with(path, until, |_| {})
+}
+
+/// Replays a journal on a node that is told something else than the recorded one was: to see where that shows.
+///
+/// # Errors
+/// [`ReplayError`], with the number of the record where that is known.
+pub fn replay_with(
+    path: &Path,
+    until: Option<Instant>,
+    adjust: impl FnOnce(&mut engine::Config),
+) -> Result<Replayed, ReplayError> {
+    let began = std::time::Instant::now();
+    let records = Records::open(path)?;
+    let (items, received) = std::sync::mpsc::sync_channel(BATCHES_AHEAD);
+    std::thread::scope(|scope| {
+        scope.spawn(move || steps::read(records, items));
+        let (start, saved) = match received.recv() {
+            Ok(Item::Open(opening)) => *opening,
+            Ok(Item::Failed(error)) => return Err(error),
+            Ok(Item::Steps(_)) | Err(_) => return Err(ReplayError::Empty { records: 0 }),
+        };
+        let mut config = start.config.clone();
+        adjust(&mut config);
+        let mut player = Player::new(start, config, saved);
+        let ended = player.play(&received, until);
+        // The reader stops when nobody listens any more.
+        drop(received);
+        player.finish(ended.map_err(|error| explain(path, error))?, began.elapsed())
+    })
+}
+
+/// A node being replayed.
+struct Player {
+    start: Start,
+    config: engine::Config,
+    saved: engine::Saved,
+    identity: Identity,
+    uses: KeyUses,
+    /// Made with the first step, which says what the key was used for in it.
+    node: Option<Node>,
+    scratch: Vec<u8>,
+    records: u64,
+    inputs: u64,
+    outputs: u64,
+    at: Instant,
+    exited: bool,
+}
+
+impl Player {
+    fn new(start: Start, config: engine::Config, saved: engine::Saved) -> Self {
+        let (identity, uses) = Identity::replayed(start.key);
+        let at = start.now;
+        let (scratch, node) = (Vec::new(), None);
+        let (records, inputs, outputs, exited) = (0, 0, 0, false);
+        Self { start, config, saved, identity, uses, node, scratch, records, inputs, outputs, at, exited }
+    }
+
+    fn play(
+        &mut self,
+        received: &std::sync::mpsc::Receiver<Item>,
+        until: Option<Instant>,
+    ) -> Result<Ended, ReplayError> {
+        for item in received.iter() {
+            let mut batch = match item {
+                Item::Steps(batch) => batch,
+                Item::Failed(error) => return Err(error),
+                Item::Open(_) => return Err(ReplayError::Empty { records: self.records }),
+            };
+            for mut step in std::mem::take(&mut batch.steps) {
+                if until.is_some_and(|until| step.at > until) {
+                    return Ok(Ended::Until);
+                }
+                let follower = step.follower;
+                if follower == Follower::Nothing && step.outputs.is_empty() {
+                    // What the key was used for may be missing in part.
+                    self.records = step.next_record();
+                    return Ok(Ended::Cut);
+                }
+                self.step(&mut step, &batch)?;
+                match follower {
+                    Follower::Input => {}
+                    Follower::End(end) => return Ok(Ended::Recorded(end)),
+                    Follower::Nothing => return Ok(Ended::Cut),
+                }
+            }
+        }
+        Ok(Ended::Cut)
+    }
+
+    fn step(&mut self, step: &mut Step, batch: &Batch) -> Result<(), ReplayError> {
+        self.at = step.at;
+        self.records = step.next_record();
+        for range in &batch.uses[step.uses.clone()] {
+            self.uses.push(batch.bytes[range.clone()].to_vec());
+        }
+        let node = match (&mut self.node, step.input.take()) {
+            (Some(node), Some(input)) => {
+                self.inputs += 1;
+                node.handle_input(step.at, input);
+                node
+            }
+            (made, _) => {
+                let (config, saved) = (self.config.clone(), std::mem::take(&mut self.saved));
+                let Start { seed, now, wall, .. } = self.start;
+                made.insert(Node::new(config, self.identity.clone(), seed, now, wall, saved))
+            }
+        };
+        for (index, range) in batch.outputs[step.outputs.clone()].iter().enumerate() {
+            let expected = &batch.bytes[range.clone()];
+            let got = node.poll_output();
+            self.exited |= matches!(got, Some(Output::Exit { .. }));
+            self.scratch.clear();
+            if let Some(got) = &got {
+                journal::encode(got, &mut self.scratch);
+            }
+            if got.is_none() || self.scratch != expected {
+                let expected = records::describe_output(expected);
+                return Err(mismatch(step, index, Some(expected), got.as_ref()));
+            }
+            self.outputs += 1;
+        }
+        // After an exit nobody carries out the rest, and a recording may end in the middle of a step.
+        let complete = match step.follower {
+            Follower::Input => true,
+            Follower::End(end) => end == End::Stopped && !self.exited,
+            Follower::Nothing => false,
+        };
+        let more = complete.then(|| node.poll_output()).flatten();
+        let left = if step.uses.is_empty() { 0 } else { self.uses.len() };
+        if more.is_some() || complete && left > 0 {
+            let expected = (left > 0).then(|| format!("{left} more uses of the key"));
+            return Err(mismatch(step, step.outputs.len(), expected, more.as_ref()));
+        }
+        Ok(())
+    }
+
+    fn finish(self, ended: Ended, wall: Duration) -> Result<Replayed, ReplayError> {
+        let Self { start, node, records, inputs, outputs, at, .. } = self;
+        let node = node.ok_or(ReplayError::Empty { records })?;
+        Ok(Replayed { start, records, inputs, outputs, at, ended, wall, node })
+    }
+}
+
+impl Replayed {
+    /// Returns the id of the node.
+    pub fn id(&self) -> NodeId {
+        self.node.id()
+    }
+
+    /// Asks the node how it is, `at` a time that has not passed it; `None` where it has stopped. The answers are
+    /// its own, as users get them.
+    pub fn state(&mut self, at: Instant) -> Option<State> {
+        State::of(&mut self.node, self.at.max(at))
+    }
+}
+
+fn mismatch(step: &Step, index: usize, expected: Option<String>, got: Option<&Output>) -> ReplayError {
+    let record = step.output_record(index);
+    let got = got.map(records::describe_decoded);
+    ReplayError::Mismatch(Box::new(Mismatch { record, at: step.at, input: None, expected, got }))
+}
+
+/// Puts what a node was told before its first difference into words.
+fn explain(path: &Path, error: ReplayError) -> ReplayError {
+    let ReplayError::Mismatch(mut mismatch) = error else { return error };
+    if let Ok(mut records) = Records::open(path) {
+        while let Ok(Some(record)) = records.next() {
+            if matches!(record, Record::Input(..)) {
+                mismatch.input = Some(describe(&record));
+            }
+            if records.read() > mismatch.record {
+                break;
+            }
+        }
+    }
+    ReplayError::Mismatch(mismatch)
+}
+
+/// Batches that may wait for the node.
+const BATCHES_AHEAD: usize = 4;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,46 @@
+//! How a replayed node is, by its own account.
+
+use engine::lifecycle::State as Lifecycle;
+use engine::request::{LIST_MAX, MemberView, PeerView, Request, Response, StatusView, TaskView};
+use engine::{Input, Instant, Node, Output, RequestId};
+
+/// What a node answers when it is asked how it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// When.
+    pub at: Instant,
+    /// The node itself.
+    pub status: StatusView,
+    /// Nodes that it has links to.
+    pub peers: Vec<PeerView>,
+    /// Nodes that it knows to exist, itself included.
+    pub members: Vec<MemberView>,
+    /// Its newest tasks, at most a thousand.
+    pub tasks: Vec<TaskView>,
+    /// How many there are in all.
+    pub tasks_total: u32,
+}
+
+impl State {
+    pub(super) fn of(node: &mut Node, at: Instant) -> Option<Self> {
+        if node.state() == Lifecycle::Stopped {
+            return None;
+        }
+        let Response::Status(status) = ask(node, at, Request::Status)? else { return None };
+        let Response::Peers(peers) = ask(node, at, Request::Peers)? else { return None };
+        let Response::Members(members) = ask(node, at, Request::Members)? else { return None };
+        let tasks = Request::Tasks { limit: LIST_MAX, offset: 0 };
+        let Response::Tasks { total: tasks_total, tasks } = ask(node, at, tasks)? else { return None };
+        Some(Self { at, status: *status, peers, members, tasks, tasks_total })
+    }
+}
+
+fn ask(node: &mut Node, at: Instant, request: Request) -> Option<Response> {
+    let asked = RequestId(u64::MAX);
+    node.handle_input(at, Input::Request { id: asked, request });
+    std::iter::from_fn(|| node.poll_output())
+        .filter_map(
+            |output| if let Output::Reply { id, answer } = output { Some((id, answer)) } else { None },
+        )
+        .find_map(|(id, answer)| answer.ok().filter(|_| id == asked))
+}

@@ -1,0 +1,29 @@
+//! Five runs whose traces are known by heart: the same on every machine and in every build.
+//!
+//! Every change to what nodes do changes them. Where that is meant to be, write them anew, and read the difference:
+//!
+//! ```text
+//! INSTA_UPDATE=always cargo test --release --workspace --test golden
+//! ```
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use sim::{Executor, Scenario};
+use std::path::Path;
+
+#[test]
+fn traces_are_as_they_were() {
+    let names =
+        ["lossy_network", "power_lost_while_writing", "rolling_restart", "split_and_heal", "worker_dies"];
+    let lines: Vec<String> = names.into_iter().map(line).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+fn line(name: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(format!("{name}.toml"));
+    let scenario = Scenario::load(&file).unwrap().on(Executor::EventQueue).unwrap();
+    let trace = sim::run(&scenario, SEED).trace;
+    format!("{name} {} inputs {} outputs {}", trace.hash, trace.inputs, trace.outputs)
+}
+
+const SEED: u64 = 7;
