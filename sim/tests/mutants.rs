@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
-use engine::config::{Config, Mutant};
+use engine::config::Config;
+use engine::mutants::Mutant;
 use sim::{Executor, Failure, Options, Scenario};
 use std::path::Path;
 
