@@ -24,9 +24,9 @@ pub(crate) enum Fact {
     /// A task has its outcome; it ends once this is durable.
     Ending(Box<TaskResult>),
     /// A task was taken from its worker and waits again.
-    Reassigned(TaskId, NodeId, ReassignReason),
+    Reassigned(Attempt, NodeId, ReassignReason),
     /// The worker need not go on with the task.
-    Release(TaskId, NodeId),
+    Release(Attempt, NodeId),
 }
 
 /// What an outcome from a worker changes.
@@ -183,7 +183,7 @@ impl Tasks {
     /// Takes note that a worker still has an attempt, or has begun it.
     pub(crate) fn handle_renewed(&mut self, now: Instant, from: NodeId, attempt: Attempt, begun: bool) {
         let Some(open) = self.open.get_mut(&attempt.task) else {
-            self.facts.push(Fact::Release(attempt.task, from));
+            self.facts.push(Fact::Release(attempt, from));
             return;
         };
         let number = open.stored.attempts;
@@ -197,7 +197,7 @@ impl Tasks {
             }
             // It works on what another worker has by now; whoever is first wins.
             Phase::Assigned { .. } | Phase::Storing | Phase::Waiting => {}
-            Phase::Ending { .. } => self.facts.push(Fact::Release(attempt.task, from)),
+            Phase::Ending { .. } => self.facts.push(Fact::Release(attempt, from)),
         }
     }
 
@@ -390,7 +390,8 @@ impl Tasks {
         open.phase = Phase::Waiting;
         // It has waited before: it goes first.
         self.waiting.push_front(id);
-        self.facts.push(Fact::Reassigned(id, worker, reason));
+        let attempt = Attempt { task: id, number: open.stored.attempts };
+        self.facts.push(Fact::Reassigned(attempt, worker, reason));
         self.arm(id);
     }
 
@@ -414,7 +415,8 @@ impl Tasks {
             }
             before @ Phase::Ending { .. } => return open.phase = before,
             Phase::Assigned { worker: holder, .. } if Some(holder) != worker => {
-                self.facts.push(Fact::Release(id, holder));
+                let attempt = Attempt { task: id, number: open.stored.attempts };
+                self.facts.push(Fact::Release(attempt, holder));
             }
             Phase::Assigned { .. } | Phase::Waiting => {}
         }
@@ -565,12 +567,15 @@ mod tests {
         let mut tasks = accepted();
         tasks.assign(at(0), TASK, A).unwrap();
         tasks.handle_timeout(at(30), WALL);
-        assert_eq!(tasks.poll_facts(), vec![Fact::Reassigned(TASK, A, ReassignReason::LeaseExpired)]);
+        assert_eq!(tasks.poll_facts(), vec![Fact::Reassigned(attempt(1), A, ReassignReason::LeaseExpired)]);
         tasks.assign(at(31), TASK, B).unwrap();
         assert_eq!(tasks.handle_outcome(at(32), WALL, A, attempt(1), 5, Ok(output())), Verdict::Ends);
         assert_eq!(tasks.handle_outcome(at(33), WALL, B, attempt(2), 5, Ok(output())), Verdict::Nothing);
         let facts = tasks.poll_facts();
-        assert!(matches!(&facts[..], [Fact::Release(TASK, B), Fact::Ending(_)]), "{facts:?}");
+        assert!(
+            matches!(&facts[..], [Fact::Release(left, B), Fact::Ending(_)] if *left == attempt(2)),
+            "{facts:?}"
+        );
     }
 
     #[test]
@@ -591,7 +596,7 @@ mod tests {
         tasks.handle_timeout(at(49), WALL);
         assert_eq!(tasks.poll_facts(), vec![]);
         tasks.handle_timeout(at(50), WALL);
-        assert_eq!(tasks.poll_facts(), vec![Fact::Reassigned(TASK, A, ReassignReason::LeaseExpired)]);
+        assert_eq!(tasks.poll_facts(), vec![Fact::Reassigned(attempt(1), A, ReassignReason::LeaseExpired)]);
     }
 
     #[test]
@@ -613,7 +618,10 @@ mod tests {
         (1..15).for_each(|step| tasks.handle_renewed(at(step * 20), A, attempt(1), true));
         tasks.handle_timeout(at(300), WALL);
         let facts = tasks.poll_facts();
-        assert!(matches!(&facts[..], [Fact::Release(TASK, A), Fact::Ending(_)]), "{facts:?}");
+        assert!(
+            matches!(&facts[..], [Fact::Release(left, A), Fact::Ending(_)] if *left == attempt(1)),
+            "{facts:?}"
+        );
         assert_eq!(tasks.handle_outcome(at(301), WALL, A, attempt(1), 5, Ok(output())), Verdict::Nothing);
     }
 

@@ -108,9 +108,12 @@ impl Work {
         }
     }
 
-    /// No longer runs a task of the origin.
-    pub(crate) fn handle_release(&mut self, origin: NodeId, task: TaskId) {
-        self.drop_item((origin, task));
+    /// No longer runs an attempt of the origin. Word of an attempt that was taken back may come after the next one has.
+    pub(crate) fn handle_release(&mut self, origin: NodeId, attempt: Attempt) {
+        let key = (origin, attempt.task);
+        if self.items.get(&key).is_some_and(|item| item.assignment.attempt.number <= attempt.number) {
+            self.drop_item(key);
+        }
     }
 
     /// No longer runs what an origin asked for that cannot be reached.
@@ -358,10 +361,20 @@ mod tests {
         work.handle_assignment(at(0), OTHER, assignment(2, 1));
         work.handle_timeout(at(0));
         work.poll_facts();
-        work.handle_release(OTHER, TaskId([1; 16]));
+        work.handle_release(OTHER, assignment(1, 1).attempt);
         assert_eq!(work.poll_facts(), vec![]);
-        work.handle_release(OTHER, TaskId([2; 16]));
+        work.handle_release(OTHER, assignment(2, 1).attempt);
         assert_eq!(work.poll_facts(), vec![Fact::Cancel(JobId(0))]);
+    }
+
+    #[test]
+    fn a_late_release_leaves_the_next_attempt_alone() {
+        let mut work = worker();
+        work.handle_assignment(at(0), OTHER, assignment(1, 2));
+        work.handle_release(OTHER, assignment(1, 1).attempt);
+        assert_eq!(work.len(), 1);
+        work.handle_release(OTHER, assignment(1, 2).attempt);
+        assert_eq!(work.len(), 0);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::Node;
 use crate::event::{Event, LinkDownReason, ReassignReason};
 use crate::heartbeat::{self, Liveness};
-use crate::ids::{LinkId, MessageId, NodeId, TaskId, TraceId};
+use crate::ids::{LinkId, MessageId, NodeId, TraceId};
 use crate::lifecycle::State;
 use crate::mutants::{Mutant, shows};
 use crate::output::{Output, Priority};
@@ -11,7 +11,7 @@ use crate::router::{self, TTL};
 use crate::scheduler::Candidate;
 use crate::session::Contact;
 use crate::task::{TaskKind, TaskResult};
-use crate::wire::{Assignment, Beat, Envelope, Message, Payload, Seal};
+use crate::wire::{Assignment, Attempt, Beat, Envelope, Message, Payload, Seal};
 use crate::writes::{Promise, ending};
 use crate::{discovery, membership, peers, tasks, work};
 
@@ -263,29 +263,30 @@ impl Node {
     fn handle_tasks(&mut self, fact: tasks::Fact) {
         match fact {
             tasks::Fact::Ending(result) => self.end(*result),
-            tasks::Fact::Reassigned(task, worker, reason) => {
+            tasks::Fact::Reassigned(attempt, worker, reason) => {
                 self.scheduler.handle_returned(worker, None);
                 if reason == ReassignReason::Refused {
                     self.scheduler.handle_full(self.now, worker);
                 }
                 if reason == ReassignReason::LeaseExpired || reason == ReassignReason::Unreachable {
                     // Should it live after all, it need not go on.
-                    self.release(task, worker);
+                    self.release(attempt, worker);
                 }
+                let task = attempt.task;
                 self.event(Event::TaskReassigned { task, worker, reason });
             }
-            tasks::Fact::Release(task, worker) => {
+            tasks::Fact::Release(attempt, worker) => {
                 self.scheduler.handle_returned(worker, None);
-                self.release(task, worker);
+                self.release(attempt, worker);
             }
         }
     }
 
-    fn release(&mut self, task: TaskId, worker: NodeId) {
+    fn release(&mut self, attempt: Attempt, worker: NodeId) {
         if worker == self.me {
-            self.work.handle_release(self.me, task);
+            self.work.handle_release(self.me, attempt);
         } else if self.membership.hops(worker).is_some() && !shows(Mutant::CancelNotSent) {
-            self.send_payload(worker, &Payload::Cancel(task), TraceId([0; 16]));
+            self.send_payload(worker, &Payload::Cancel(attempt), TraceId([0; 16]));
         }
     }
 

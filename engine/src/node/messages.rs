@@ -226,7 +226,7 @@ impl Node {
             }
             Payload::Assign(assignment) => self.work.handle_assignment(now, origin, assignment),
             Payload::Cancel(_) if shows(Mutant::CancelIgnored) => {}
-            Payload::Cancel(task) => self.work.handle_release(origin, task),
+            Payload::Cancel(attempt) => self.work.handle_release(origin, attempt),
             Payload::Decline(attempt) => {
                 self.tasks.handle_returned(origin, attempt, ReassignReason::Refused);
             }
