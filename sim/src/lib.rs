@@ -18,6 +18,7 @@ mod members;
 mod model;
 mod observer;
 mod random;
+mod reference;
 pub mod report;
 pub mod scenario;
 mod sweep;

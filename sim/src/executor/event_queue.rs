@@ -213,7 +213,10 @@ impl EventQueue {
                     self.handle(node, Input::LinkDown { link });
                 }
             }
-            Happening::LookForLife { last } => self.observer.look_for_life(self.now(), last),
+            Happening::LookForLife { last } => {
+                let (now, hosts) = (self.now(), &self.hosts);
+                self.observer.look_for_life(now, last, || leftover(hosts));
+            }
             Happening::ModelsReady { node, life } => self.models_ready(node, life),
             Happening::Start(node) => {
                 if self.faults.runs(node) && self.hosts[node as usize].node.is_none() {
@@ -244,6 +247,8 @@ impl EventQueue {
         let seed = self.cluster.engine_seed(node, life);
         let identity = self.cluster.identity(node);
         let saved = host.disk.saved();
+        self.observer.reopened(now, node, &saved);
+        let host = &mut self.hosts[node as usize];
         let mut engine = Node::new(config, identity, seed, now, cluster::wall(self.now), saved);
         engine.share_signatures(self.signatures.clone());
         host.node = Some(engine);
@@ -300,6 +305,9 @@ impl EventQueue {
             let Some(output) = engine.poll_output() else { break };
             self.observer.see(now, node, Fact::Output(&output));
             self.carry_out(node, output);
+        }
+        if let Some(engine) = &self.hosts[node as usize].node {
+            self.observer.look(now, node, engine);
         }
         self.arm(node);
     }
@@ -462,6 +470,16 @@ impl EventQueue {
             Effect::Stop(node, how) => self.stop(node, how),
         }
     }
+}
+
+/// Names something that is not empty although there is nothing to do.
+fn leftover(hosts: &[Host]) -> Option<String> {
+    let mut nodes =
+        (0..).zip(hosts).filter_map(|(number, host): (u32, &Host)| Some((number, host.node.as_ref()?)));
+    nodes.find_map(|(number, node)| {
+        let place = node.occupancy().find(|place| place.empty_at_rest && place.current > 0)?;
+        Some(format!("{} of n{number} still holds {} with nothing to do", place.name, place.current))
+    })
 }
 
 /// How long a node takes to load its models.

@@ -125,7 +125,7 @@ impl<'a> Stage<'a> {
             }
             self.submit(now);
             while self.looks.pop_if(|at| *at <= now).is_some() {
-                lock(&self.observer).look_for_life(self.now(), self.looks.is_empty());
+                lock(&self.observer).look_for_life(self.now(), self.looks.is_empty(), || None);
             }
             if now >= self.scenario.duration {
                 return;
@@ -252,13 +252,15 @@ async fn process(machine: Arc<Machine>) -> turmoil::Result {
     let (submissions, numbers) = mpsc::channel(SUBMISSIONS_MAX);
     lock(&machine.process).submissions = Some(submissions);
     let clock = SimClock;
+    let saved = lock(&machine.disk).saved();
+    lock(&machine.observer).reopened(clock.now(), node, &saved);
     let engine = Node::new(
         cluster.config(node),
         cluster.identity(node),
         cluster.engine_seed(node, life),
         clock.now(),
         clock.wall(),
-        lock(&machine.disk).saved(),
+        saved,
     );
     machine.see(clock.now(), Fact::Started);
     tokio::spawn(users(Arc::clone(&machine), handle, numbers));
