@@ -1,5 +1,7 @@
 //! What a node is told before it starts. A `Config` is trusted: whoever makes it has checked its values.
 
+#[cfg(feature = "testing")]
+use crate::mutants::Mutant;
 use crate::task::TaskKind;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -57,15 +59,4 @@ impl Default for Config {
             mutant: None,
         }
     }
-}
-
-/// A bug that a correct test suite must catch.
-#[cfg(feature = "testing")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mutant {
-    /// A task that has its outcome takes another.
-    AcceptSecondResult,
-    /// Promises go out before the records they rest on are durable.
-    ReplyBeforeDurable,
 }

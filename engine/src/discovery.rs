@@ -11,6 +11,7 @@ mod wire;
 
 use crate::ids::NodeId;
 use crate::input::{Family, Interface};
+use crate::occupancy::Occupancy;
 use crate::request::{DiscoveryState, DiscoveryView};
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -269,6 +270,14 @@ impl Discovery {
     /// Returns what was found out, in order.
     pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
         core::mem::take(&mut self.facts)
+    }
+
+    /// Says how full everything is.
+    pub(crate) fn occupancy(&self) -> [Occupancy; 2] {
+        [
+            Occupancy::new("discovery.entries", self.entries.len(), ENTRIES_MAX),
+            Occupancy::new("discovery.doubts", self.doubts.len(), DOUBTS_MAX),
+        ]
     }
 
     /// Returns how many other nodes are heard.

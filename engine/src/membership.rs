@@ -9,6 +9,8 @@ mod graph;
 
 use crate::identity::{Domain, GoodSignatures, Identity};
 use crate::ids::NodeId;
+use crate::mutants::{Mutant, shows};
+use crate::occupancy::Occupancy;
 use crate::time::Instant;
 use crate::wire::{Advert, Bytes, SignedAdvert};
 use core::time::Duration;
@@ -361,13 +363,24 @@ impl Membership {
         self.own.links.iter().filter_map(|peer| spare(&peer)).max().map(|(_, peer)| peer)
     }
 
+    /// Says how full everything is.
+    pub(crate) fn occupancy(&self) -> [Occupancy; 4] {
+        [
+            Occupancy::new("membership.adverts", self.adverts.len(), MEMBERS_MAX),
+            Occupancy::new("membership.unreachable", self.unreachable.len(), UNREACHABLE_MAX),
+            Occupancy::new("membership.outbox", self.outbox.len(), self.own.links.len()),
+            Occupancy::new("membership.compared", self.compared.len(), self.own.links.len()),
+        ]
+    }
+
     /// Checks an advert as far as needed: one that is not newer than what is held changes nothing, so its signature
     /// need not be looked at.
     fn check(&self, signed: &SignedAdvert, may_check: &mut impl FnMut() -> bool) -> Result<Checked, Forged> {
         let (member, sequence) = Advert::peek(&signed.body.0).map_err(|_| Forged)?;
         let held = self.adverts.get(&member).map(|held| held.advert.sequence);
         let held = if member == self.me { Some(self.own.sequence) } else { held };
-        if held.is_some_and(|held| held >= sequence) {
+        let old_counts = shows(Mutant::OlderAdvertAccepted) && member != self.me;
+        if held.is_some_and(|held| held >= sequence && !(old_counts && held > sequence)) {
             return Ok(Checked::Known(member, sequence));
         }
         if !may_check() {
@@ -423,14 +436,14 @@ impl Membership {
         }
         let before = self.adverts.get(&member);
         let unreachable_since = before.map_or(Some(now), |held| held.unreachable_since);
-        if before.is_none_or(|held| held.advert.links != advert.links) {
+        if before.is_none_or(|held| held.advert.links != advert.links && !shows(Mutant::LinksIgnored)) {
             // The search takes time in proportion to the members, and so do the pauses between searches.
             let members = u32::try_from(self.adverts.len()).unwrap_or(u32::MAX);
             let earliest = self.routes_found_at.after(SEARCH_PAUSE_EACH.saturating_mul(members));
             self.routes_due.get_or_insert_with(|| earliest.max(now.after(FLUSH_DELAY)));
         }
         let reachable = before.filter(|held| held.unreachable_since.is_none());
-        if let Some(held) = reachable {
+        if let Some(held) = reachable.filter(|_| !shows(Mutant::DigestNotRecomputed)) {
             self.digest ^= mix(member, held.advert.sequence) ^ mix(member, advert.sequence);
         }
         let known = reachable.is_some();
@@ -546,7 +559,9 @@ impl Membership {
         {
             self.forget(member);
         }
-        self.digest = self.full_digest();
+        if !shows(Mutant::DigestNotRecomputed) {
+            self.digest = self.full_digest();
+        }
     }
 
     /// Covers who is reachable and in which version: two equal maps have equal digests.

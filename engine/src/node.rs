@@ -7,6 +7,7 @@ mod facts;
 mod messages;
 #[cfg(feature = "testing")]
 mod mutants;
+mod occupancy;
 mod requests;
 mod routes;
 mod shutdown;
@@ -22,6 +23,7 @@ use crate::ids::{LinkId, NodeId, RequestId, TaskId, TraceId, WriteId};
 use crate::input::{Input, Interface};
 use crate::lifecycle::State;
 use crate::membership::Membership;
+use crate::mutants::{Mutant, shows};
 use crate::output::{Output, Priority};
 use crate::peers::Peers;
 use crate::record::{Record, Saved};
@@ -146,6 +148,8 @@ impl Node {
         wall: UnixMillis,
         saved: Saved,
     ) -> Self {
+        #[cfg(feature = "testing")]
+        crate::mutants::enter(config.mutant);
         let me = identity.node_id();
         let mut rng = Rng::new(seed);
         let incarnation = wall.0 << INCARNATION_RANDOM_BITS | rng.below(1 << INCARNATION_RANDOM_BITS);
@@ -209,7 +213,11 @@ impl Node {
             interfaces: Vec::new(),
         };
         node.become_state(State::Registering);
-        for task in saved.tasks {
+        for mut task in saved.tasks {
+            if shows(Mutant::WallClockBelieved) {
+                let away = wall.0.saturating_sub(task.submitted_at.0);
+                task.spec.timeout = task.spec.timeout.saturating_sub(Duration::from_millis(away));
+            }
             node.event(Event::TaskRecovered { task: task.id });
             node.tasks.recover(now, task);
         }
@@ -224,6 +232,8 @@ impl Node {
 
     /// Takes in what happened. Never fails: what makes no sense is ignored.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
+        #[cfg(feature = "testing")]
+        crate::mutants::enter(self.config.mutant);
         self.now = self.now.max(now);
         let now = self.now;
         if self.state == State::Stopped {
@@ -272,6 +282,8 @@ impl Node {
     /// Returns when the node next wants an [`Input::Tick`]: strictly after the time of the last input, once the
     /// outputs are drained.
     pub fn poll_timeout(&self) -> Option<Deadline> {
+        #[cfg(feature = "testing")]
+        crate::mutants::enter(self.config.mutant);
         if self.state == State::Stopped {
             return None;
         }
@@ -340,8 +352,8 @@ impl Node {
 
     /// Becomes ACTIVE once every self-check passed: storage takes writes, the key signs, peers can connect.
     fn activate_if_checked(&mut self) {
-        let Some(port) = self.listening.filter(|_| self.storage_checked && self.state == State::Registering)
-        else {
+        let checked = self.storage_checked || shows(Mutant::ActiveUnchecked);
+        let Some(port) = self.listening.filter(|_| checked && self.state == State::Registering) else {
             return;
         };
         let signature = self.identity.sign(Domain::SelfCheck, &self.me.0);
@@ -427,6 +439,11 @@ impl Node {
 
     fn purge(&mut self) {
         let purged = self.results.purge(self.wall());
+        let open = self.tasks.iter().map(|open| open.stored.id).next();
+        if let Some(task) = open.filter(|_| shows(Mutant::PurgesOpenTask)) {
+            self.tasks.handle_ended(task);
+            self.write(vec![Record::RemoveTask(task)], Promise::Nothing);
+        }
         let more = !purged.is_empty();
         if more {
             self.write(purged.into_iter().map(Record::RemoveResult).collect(), Promise::Nothing);

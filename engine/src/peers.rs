@@ -11,6 +11,8 @@ use crate::event::{LinkDownReason, RefuseReason};
 use crate::identity::PublicKey;
 use crate::ids::{DialId, LinkId, NodeId};
 use crate::input::DialError;
+use crate::mutants::{Mutant, shows};
+use crate::occupancy::Occupancy;
 use crate::rate::Bucket;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -264,7 +266,8 @@ impl Peers {
             return self.refuse(link, self.why_closed());
         }
         let mut replaces = None;
-        if let Some(&older) = self.by_node.get(&node) {
+        let max_peers = self.max_peers + usize::from(shows(Mutant::MaxPeersOffByOne));
+        if let Some(&older) = self.by_node.get(&node).filter(|_| !shows(Mutant::TwoLinksKept)) {
             let incarnation = self.links.get(&older).map_or(hello.incarnation, |older| older.incarnation);
             let restarted = incarnation != hello.incarnation;
             if restarted {
@@ -285,7 +288,7 @@ impl Peers {
             }
             let reason = if restarted { LinkDownReason::Restarted } else { LinkDownReason::Duplicate };
             replaces = Some((older, reason));
-        } else if self.by_node.len() >= self.max_peers && !self.make_room(hello, spare) {
+        } else if self.by_node.len() >= max_peers && !self.make_room(hello, spare) {
             self.candidates.handle_unneeded(now, node, target, rng);
             return self.refuse(link, RefuseReason::Full);
         }
@@ -497,6 +500,17 @@ impl Peers {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
         let links = self.by_node.values().filter_map(|link| Some((*link, self.links.get(link)?)));
         links.filter(|(_, entry)| entry.state == LinkState::Up)
+    }
+
+    /// Says how full everything is.
+    pub(crate) fn occupancy(&self) -> [Occupancy; 5] {
+        [
+            Occupancy::new("peers.by_node", self.by_node.len(), self.max_peers),
+            Occupancy::new("peers.new", self.links.values().filter(|link| link.is_new()).count(), NEW_MAX),
+            Occupancy::new("peers.dials", self.dials.len(), DIALS_MAX),
+            Occupancy::new("peers.replaced", self.replaced.len(), REPLACED_MAX),
+            Occupancy::new("peers.candidates", self.candidates.len(), candidates::CANDIDATES_MAX),
+        ]
     }
 
     fn why_closed(&self) -> RefuseReason {

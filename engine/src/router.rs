@@ -5,6 +5,8 @@
 //! copy. A message may cross a limited number of links; one that may cross no more ends, and its origin hears of it.
 
 use crate::ids::{MessageId, NodeId};
+use crate::mutants::{Mutant, shows};
+use crate::occupancy::Occupancy;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::Envelope;
@@ -137,12 +139,15 @@ impl Router {
     /// Decides what becomes of an envelope that arrived at node `me`.
     pub(crate) fn handle_envelope(&mut self, now: Instant, me: NodeId, mut envelope: Envelope) -> Arrival {
         envelope.hops = envelope.hops.saturating_add(1);
-        envelope.ttl = envelope.ttl.saturating_sub(1);
+        let before = envelope.ttl;
+        if !shows(Mutant::TtlNotSpent) {
+            envelope.ttl = envelope.ttl.saturating_sub(1);
+        }
         if envelope.destination != me {
-            let exceeded = envelope.ttl == 0;
+            let exceeded = if shows(Mutant::TtlOffByOne) { before == 0 } else { envelope.ttl == 0 };
             return if exceeded { Arrival::TtlExceeded(envelope) } else { Arrival::Forward(envelope) };
         }
-        if let Some(seen) = self.seen.get(&envelope.message) {
+        if let Some(seen) = self.seen.get(&envelope.message).filter(|_| !shows(Mutant::DedupDropped)) {
             return Arrival::Duplicate { acknowledged: seen.acknowledged };
         }
         self.remember(now, envelope.message);
@@ -161,7 +166,7 @@ impl Router {
         while let Some(&(due, message)) = self.timers.first().filter(|(due, _)| *due <= now) {
             self.timers.remove(&(due, message));
             let Some(sent) = self.sent.get_mut(&message) else { continue };
-            if sent.retry >= RETRIES_MAX && sent.give_up_at <= now {
+            if sent.retry >= RETRIES_MAX && sent.give_up_at <= now || shows(Mutant::NeverRetried) {
                 self.fail(message);
                 continue;
             }
@@ -191,6 +196,16 @@ impl Router {
     /// Returns how many messages wait for their acknowledgement.
     pub(crate) fn len(&self) -> usize {
         self.sent.len()
+    }
+
+    /// Says how full everything is.
+    pub(crate) fn occupancy(&self) -> [Occupancy; 4] {
+        [
+            Occupancy::of_work("router.sent", self.sent.len(), SENT_MAX),
+            Occupancy::of_work("router.timers", self.timers.len(), SENT_MAX),
+            Occupancy::new("router.seen", self.seen.len(), SEEN_MAX),
+            Occupancy::new("router.seen_order", self.seen_order.len(), SEEN_MAX),
+        ]
     }
 
     fn hasten(&mut self, message: MessageId, due: Instant) {

@@ -105,6 +105,12 @@ impl Scheduler {
         }
     }
 
+    /// Returns how many tasks are with workers.
+    pub(crate) fn outstanding(&self) -> usize {
+        let all = self.workers.values().map(|worker| worker.outstanding).sum::<u64>();
+        usize::try_from(all).unwrap_or(usize::MAX)
+    }
+
     /// Returns when a worker that had no room may be asked again.
     pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         self.workers.values().filter_map(|worker| worker.full_until).filter(|until| *until > now).min()

@@ -22,6 +22,7 @@ mod window;
 use crate::event::DropReason;
 use crate::identity::Identity;
 use crate::ids::NodeId;
+use crate::occupancy::Occupancy;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::{Bytes, Envelope, Seal};
@@ -217,6 +218,15 @@ impl Sessions {
     /// Returns when something will be due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.used.first().map(|(at, _)| at.after(IDLE_FOR))
+    }
+
+    /// Says how full everything is.
+    pub(crate) fn occupancy(&self) -> [Occupancy; 3] {
+        [
+            Occupancy::new("sessions.peers", self.peers.len(), PEERS_MAX),
+            Occupancy::new("sessions.used", self.used.len(), PEERS_MAX),
+            Occupancy::new("sessions.heard", self.heard.numbers.len(), HEARD_MAX),
+        ]
     }
 
     fn open_first(

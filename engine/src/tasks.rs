@@ -8,6 +8,8 @@
 use crate::error::{InferenceError, Rejection};
 use crate::event::ReassignReason;
 use crate::ids::{MessageId, NodeId, RequestId, TaskId};
+use crate::mutants::{Mutant, shows};
+use crate::occupancy::Occupancy;
 use crate::task::{
     Outcome, ResultSummary, StoredTask, TaskFailure, TaskKind, TaskOutput, TaskResult, TaskStatus,
 };
@@ -22,9 +24,9 @@ pub(crate) enum Fact {
     /// A task has its outcome; it ends once this is durable.
     Ending(Box<TaskResult>),
     /// A task was taken from its worker and waits again.
-    Reassigned(TaskId, NodeId, ReassignReason),
+    Reassigned(Attempt, NodeId, ReassignReason),
     /// The worker need not go on with the task.
-    Release(TaskId, NodeId),
+    Release(Attempt, NodeId),
 }
 
 /// What an outcome from a worker changes.
@@ -113,7 +115,8 @@ impl Tasks {
     /// [`Rejection::QueueFull`] where that would be more than the limits allow.
     pub(crate) fn admit(&mut self, now: Instant, stored: StoredTask) -> Result<(), Rejection> {
         let bytes = self.bytes.saturating_add(len(&stored.spec.input));
-        if self.open.len() >= self.limits.tasks || bytes > self.limits.bytes {
+        let full = self.open.len() >= self.limits.tasks || bytes > self.limits.bytes;
+        if full && !shows(Mutant::QueueBoundIgnored) {
             return Err(Rejection::QueueFull { retry_after: RETRY_AFTER });
         }
         self.insert(now, stored, Phase::Storing);
@@ -125,7 +128,13 @@ impl Tasks {
     pub(crate) fn recover(&mut self, now: Instant, stored: StoredTask) {
         let id = stored.id;
         self.insert(now, stored, Phase::Waiting);
-        self.waiting.push_back(id);
+        if let Some(open) = self.open.get_mut(&id).filter(|_| shows(Mutant::DeadlineLostOnRestart)) {
+            open.deadline = now.after(Duration::from_secs(86_400));
+            self.arm(id);
+        }
+        if !shows(Mutant::RecoveredNotQueued) {
+            self.waiting.push_back(id);
+        }
     }
 
     /// Takes note that a task is durable: it is accepted.
@@ -150,7 +159,9 @@ impl Tasks {
     pub(crate) fn assign(&mut self, now: Instant, id: TaskId, worker: NodeId) -> Option<Assignment> {
         let open = self.open.get_mut(&id).filter(|open| matches!(open.phase, Phase::Waiting))?;
         self.waiting.retain(|waiting| *waiting != id);
-        open.stored.attempts = open.stored.attempts.saturating_add(1);
+        if open.stored.attempts == 0 || !shows(Mutant::AttemptNumberKept) {
+            open.stored.attempts = open.stored.attempts.saturating_add(1);
+        }
         open.asked.insert(worker);
         open.assigned_at = now;
         let lease_until = now.after(LEASE);
@@ -172,7 +183,7 @@ impl Tasks {
     /// Takes note that a worker still has an attempt, or has begun it.
     pub(crate) fn handle_renewed(&mut self, now: Instant, from: NodeId, attempt: Attempt, begun: bool) {
         let Some(open) = self.open.get_mut(&attempt.task) else {
-            self.facts.push(Fact::Release(attempt.task, from));
+            self.facts.push(Fact::Release(attempt, from));
             return;
         };
         let number = open.stored.attempts;
@@ -186,7 +197,7 @@ impl Tasks {
             }
             // It works on what another worker has by now; whoever is first wins.
             Phase::Assigned { .. } | Phase::Storing | Phase::Waiting => {}
-            Phase::Ending { .. } => self.facts.push(Fact::Release(attempt.task, from)),
+            Phase::Ending { .. } => self.facts.push(Fact::Release(attempt, from)),
         }
     }
 
@@ -201,7 +212,8 @@ impl Tasks {
         result: Result<TaskOutput, InferenceError>,
     ) -> Verdict {
         let Some(open) = self.open.get_mut(&attempt.task) else { return Verdict::Nothing };
-        if matches!(open.phase, Phase::Ending { .. }) || !open.asked.contains(&from) {
+        let asked = open.asked.contains(&from) || shows(Mutant::OutcomeFromAnybody);
+        if matches!(open.phase, Phase::Ending { .. }) || !asked {
             return Verdict::Nothing;
         }
         let current = matches!(open.phase, Phase::Assigned { worker, .. } if worker == from)
@@ -241,7 +253,7 @@ impl Tasks {
     pub(crate) fn handle_returned(&mut self, from: NodeId, attempt: Attempt, reason: ReassignReason) {
         let Some(open) = self.open.get(&attempt.task) else { return };
         let current = matches!(open.phase, Phase::Assigned { worker, .. } if worker == from);
-        if current && open.stored.attempts == attempt.number {
+        if current && open.stored.attempts == attempt.number || shows(Mutant::StaleReturnTakesTask) {
             self.wait_again(attempt.task, reason);
         }
     }
@@ -317,6 +329,18 @@ impl Tasks {
         self.open.values()
     }
 
+    /// Says how full everything is.
+    pub(crate) fn occupancy(&self) -> [Occupancy; 2] {
+        [
+            Occupancy::of_work("tasks.open", self.open.len(), self.limits.tasks),
+            Occupancy {
+                current: self.bytes,
+                limit: self.limits.bytes,
+                ..Occupancy::of_work("tasks.bytes", 0, 0)
+            },
+        ]
+    }
+
     fn insert(&mut self, now: Instant, stored: StoredTask, phase: Phase) {
         let id = stored.id;
         let deadline = now.after(stored.spec.timeout);
@@ -342,7 +366,9 @@ impl Tasks {
         let open = self.open.remove(&id)?;
         self.timers.remove(&(open.timer, id));
         self.waiting.retain(|waiting| *waiting != id);
-        self.bytes = self.bytes.saturating_sub(len(&open.stored.spec.input));
+        if !shows(Mutant::QueueBytesLeak) {
+            self.bytes = self.bytes.saturating_sub(len(&open.stored.spec.input));
+        }
         Some(open)
     }
 
@@ -364,7 +390,8 @@ impl Tasks {
         open.phase = Phase::Waiting;
         // It has waited before: it goes first.
         self.waiting.push_front(id);
-        self.facts.push(Fact::Reassigned(id, worker, reason));
+        let attempt = Attempt { task: id, number: open.stored.attempts };
+        self.facts.push(Fact::Reassigned(attempt, worker, reason));
         self.arm(id);
     }
 
@@ -388,7 +415,8 @@ impl Tasks {
             }
             before @ Phase::Ending { .. } => return open.phase = before,
             Phase::Assigned { worker: holder, .. } if Some(holder) != worker => {
-                self.facts.push(Fact::Release(id, holder));
+                let attempt = Attempt { task: id, number: open.stored.attempts };
+                self.facts.push(Fact::Release(attempt, holder));
             }
             Phase::Assigned { .. } | Phase::Waiting => {}
         }
@@ -539,12 +567,15 @@ mod tests {
         let mut tasks = accepted();
         tasks.assign(at(0), TASK, A).unwrap();
         tasks.handle_timeout(at(30), WALL);
-        assert_eq!(tasks.poll_facts(), vec![Fact::Reassigned(TASK, A, ReassignReason::LeaseExpired)]);
+        assert_eq!(tasks.poll_facts(), vec![Fact::Reassigned(attempt(1), A, ReassignReason::LeaseExpired)]);
         tasks.assign(at(31), TASK, B).unwrap();
         assert_eq!(tasks.handle_outcome(at(32), WALL, A, attempt(1), 5, Ok(output())), Verdict::Ends);
         assert_eq!(tasks.handle_outcome(at(33), WALL, B, attempt(2), 5, Ok(output())), Verdict::Nothing);
         let facts = tasks.poll_facts();
-        assert!(matches!(&facts[..], [Fact::Release(TASK, B), Fact::Ending(_)]), "{facts:?}");
+        assert!(
+            matches!(&facts[..], [Fact::Release(left, B), Fact::Ending(_)] if *left == attempt(2)),
+            "{facts:?}"
+        );
     }
 
     #[test]
@@ -565,7 +596,7 @@ mod tests {
         tasks.handle_timeout(at(49), WALL);
         assert_eq!(tasks.poll_facts(), vec![]);
         tasks.handle_timeout(at(50), WALL);
-        assert_eq!(tasks.poll_facts(), vec![Fact::Reassigned(TASK, A, ReassignReason::LeaseExpired)]);
+        assert_eq!(tasks.poll_facts(), vec![Fact::Reassigned(attempt(1), A, ReassignReason::LeaseExpired)]);
     }
 
     #[test]
@@ -587,7 +618,10 @@ mod tests {
         (1..15).for_each(|step| tasks.handle_renewed(at(step * 20), A, attempt(1), true));
         tasks.handle_timeout(at(300), WALL);
         let facts = tasks.poll_facts();
-        assert!(matches!(&facts[..], [Fact::Release(TASK, A), Fact::Ending(_)]), "{facts:?}");
+        assert!(
+            matches!(&facts[..], [Fact::Release(left, A), Fact::Ending(_)] if *left == attempt(1)),
+            "{facts:?}"
+        );
         assert_eq!(tasks.handle_outcome(at(301), WALL, A, attempt(1), 5, Ok(output())), Verdict::Nothing);
     }
 

@@ -7,6 +7,7 @@ use crate::error::{PeerFault, StrangerFault};
 use crate::event::{Event, RefuseReason};
 use crate::ids::NodeId;
 use crate::input::DialError;
+use crate::occupancy::Occupancy;
 use crate::time::Instant;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -134,6 +135,11 @@ impl Troubles {
                 !matches!(*trouble, Trouble::ClockDiffers { peer: differing, .. } if differing == peer)
             });
         }
+    }
+
+    /// Says how full it is.
+    pub(crate) fn occupancy(&self) -> Occupancy {
+        Occupancy::new("troubles.entries", self.entries.len(), TROUBLES_MAX)
     }
 
     /// Returns what may still be so, and how long ago it was last seen.

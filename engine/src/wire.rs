@@ -164,8 +164,8 @@ pub enum Payload {
     Ack(MessageId),
     /// Run this.
     Assign(Assignment),
-    /// No longer run this.
-    Cancel(TaskId),
+    /// No longer run this, nor an earlier attempt at it.
+    Cancel(Attempt),
     /// The worker has no room, or no such model.
     Decline(Attempt),
     /// The worker leaves before it could finish this.

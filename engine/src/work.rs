@@ -5,6 +5,8 @@
 
 use crate::error::InferenceError;
 use crate::ids::{JobId, NodeId, TaskId};
+use crate::mutants::{Mutant, shows};
+use crate::occupancy::Occupancy;
 use crate::output::Work as Job;
 use crate::task::{TaskKind, TaskOutput};
 use crate::time::Instant;
@@ -106,9 +108,12 @@ impl Work {
         }
     }
 
-    /// No longer runs a task of the origin.
-    pub(crate) fn handle_release(&mut self, origin: NodeId, task: TaskId) {
-        self.drop_item((origin, task));
+    /// No longer runs an attempt of the origin. Word of an attempt that was taken back may come after the next one has.
+    pub(crate) fn handle_release(&mut self, origin: NodeId, attempt: Attempt) {
+        let key = (origin, attempt.task);
+        if self.items.get(&key).is_some_and(|item| item.assignment.attempt.number <= attempt.number) {
+            self.drop_item(key);
+        }
     }
 
     /// No longer runs what an origin asked for that cannot be reached.
@@ -151,6 +156,9 @@ impl Work {
 
     /// Takes on nothing more, and hands back what was not begun.
     pub(crate) fn handle_leave(&mut self) {
+        if shows(Mutant::WorksWhileLeaving) {
+            return;
+        }
         self.accepting = false;
         for key in core::mem::take(&mut self.queue) {
             if let Some(item) = self.remove(key) {
@@ -175,7 +183,9 @@ impl Work {
         while let Some(&(due, key)) = self.deadlines.first().filter(|(due, _)| *due <= now) {
             self.deadlines.remove(&(due, key));
             // The origin ends the task by its own clock.
-            self.drop_item(key);
+            if !shows(Mutant::DeadlineIgnored) {
+                self.drop_item(key);
+            }
         }
         if self.renew_at.is_some_and(|due| due <= now) {
             let mut by_origin: BTreeMap<NodeId, Vec<Attempt>> = BTreeMap::new();
@@ -183,6 +193,9 @@ impl Work {
                 by_origin.entry(origin).or_default().push(item.assignment.attempt);
             }
             self.renew_at = (!by_origin.is_empty()).then(|| now.after(RENEW_EVERY));
+            if shows(Mutant::LeaseNotRenewed) {
+                by_origin.clear();
+            }
             self.facts.extend(by_origin.into_iter().map(|(origin, attempts)| Fact::Renew(origin, attempts)));
         }
         while self.jobs.len() < self.slots && self.begin_job() {}
@@ -206,6 +219,15 @@ impl Work {
     /// Returns the models that this node runs, and whether each is loaded.
     pub(crate) fn models(&self) -> impl Iterator<Item = (TaskKind, &str, bool)> {
         self.models.iter().map(|((kind, name), ready)| (*kind, name.as_str(), *ready))
+    }
+
+    /// Says how full everything is.
+    pub(crate) fn occupancy(&self) -> [Occupancy; 3] {
+        [
+            Occupancy::of_work("work.items", self.items.len(), ITEMS_MAX),
+            Occupancy::of_work("work.deadlines", self.deadlines.len(), ITEMS_MAX),
+            Occupancy::of_work("work.jobs", self.jobs.len(), self.slots),
+        ]
     }
 
     /// Begins one job with the oldest attempt that can run, and others like it.
@@ -339,10 +361,20 @@ mod tests {
         work.handle_assignment(at(0), OTHER, assignment(2, 1));
         work.handle_timeout(at(0));
         work.poll_facts();
-        work.handle_release(OTHER, TaskId([1; 16]));
+        work.handle_release(OTHER, assignment(1, 1).attempt);
         assert_eq!(work.poll_facts(), vec![]);
-        work.handle_release(OTHER, TaskId([2; 16]));
+        work.handle_release(OTHER, assignment(2, 1).attempt);
         assert_eq!(work.poll_facts(), vec![Fact::Cancel(JobId(0))]);
+    }
+
+    #[test]
+    fn a_late_release_leaves_the_next_attempt_alone() {
+        let mut work = worker();
+        work.handle_assignment(at(0), OTHER, assignment(1, 2));
+        work.handle_release(OTHER, assignment(1, 1).attempt);
+        assert_eq!(work.len(), 1);
+        work.handle_release(OTHER, assignment(1, 2).attempt);
+        assert_eq!(work.len(), 0);
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl Cluster {
         (start, identity)
     }
 
-    fn config(&self, node: NodeIndex) -> Config {
+    pub(crate) fn config(&self, node: NodeIndex) -> Config {
         let told = self.told.get(node as usize).map(Vec::as_slice).unwrap_or_default();
         let bootstrap_peers = told.iter().map(|&other| address(other)).collect();
         Config { bootstrap_peers, ..self.config.clone() }

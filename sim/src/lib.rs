@@ -21,6 +21,7 @@ mod observer;
 mod parallel;
 mod random;
 mod recent;
+mod reference;
 pub mod replay;
 pub mod report;
 pub mod scenario;

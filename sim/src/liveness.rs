@@ -1,5 +1,5 @@
-//! That all ends well: some time after the last fault, every accepted task has its outcome, and every node
-//! that runs knows every other, and nobody else.
+//! That all ends well: some time after the last fault, every accepted task has its outcome and its user knows it, every
+//! node that runs knows every other, and nobody else, and no node holds anything of work that is over.
 //!
 //! A task whose origin never starts again is nobody's to finish, and not asked for.
 

@@ -3,7 +3,7 @@
 
 use crate::cluster::{Cluster, NodeIndex};
 use crate::invariants::links::Links;
-use crate::invariants::{self, Fact, Invariant, Violation};
+use crate::invariants::{self, Fact, Invariant, Violation, Wants, Word};
 use crate::journals::Journals;
 use crate::liveness::{self, Liveness};
 use crate::marks;
@@ -16,7 +16,8 @@ use core::any::Any;
 use engine::journal::Start;
 use engine::record::Saved;
 use engine::task::TaskStatus;
-use engine::{Event, Identity, Instant, NodeId, Output, TaskId};
+use engine::wire::{Envelope, Message, Payload, Seal};
+use engine::{Event, Identity, Input, Instant, MessageId, Node, NodeId, Output, TaskId, TraceId, UnixMillis};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,6 +30,10 @@ pub(crate) struct Observer {
     /// Takes down what each node does, where that is asked for.
     pub(crate) journals: Option<Journals>,
     pub(crate) invariants: Vec<Box<dyn Invariant>>,
+    /// What each of them is about.
+    wants: Vec<Wants>,
+    /// What a frame begins with that carries what is said end to end.
+    routed: u8,
     liveness: Liveness,
     recent: Recent,
     /// Which node did something last.
@@ -47,10 +52,13 @@ pub(crate) struct Observer {
 impl Observer {
     pub(crate) fn new(scenario: &Scenario, cluster: Arc<Cluster>) -> Self {
         let nodes = cluster.len();
+        let invariants = invariants::of(scenario, &cluster);
         Self {
             trace: Trace::default(),
             journals: None,
-            invariants: invariants::of(scenario, &cluster),
+            wants: invariants.iter().map(|invariant| invariant.wants()).collect(),
+            invariants,
+            routed: first_byte_of_routed(),
             liveness: Liveness::new(&cluster),
             cluster,
             recent: Recent::new(nodes),
@@ -88,26 +96,84 @@ impl Observer {
         }
         self.at_work = Some(node);
         let standing = self.cluster.standing(node);
-        if matches!(fact, Fact::Input(_)) || standing == Standing::Hostile {
-            // No property is about inputs alone, or about what a liar says.
+        if standing == Standing::Hostile {
+            // What a liar says of itself is nobody's concern.
             return;
         }
-        self.recent.see(now, node, fact);
-        if standing == Standing::Member {
-            self.liveness.see(&self.cluster, node, fact);
-            self.links.see(&self.cluster, node, fact);
-        }
-        for invariant in self.invariants.iter_mut().filter(|invariant| invariant.is_about(standing)) {
-            if let Err(words) = invariant.see(now, node, fact) {
-                let (invariant, step) = (invariant.name(), self.trace.inputs);
-                let violation = Violation { invariant, at: now, step, node: Some(node), words };
-                self.violation.get_or_insert(violation);
+        self.hear(now, node, fact);
+        let kind = match fact {
+            Fact::Input(_) => Some(Wants::INPUTS),
+            Fact::Output(Output::Event(_)) => Some(Wants::EVENTS),
+            Fact::Output(_) => Some(Wants::OUTPUTS),
+            Fact::Durable(_) | Fact::Started | Fact::Stopped => None,
+        };
+        if kind != Some(Wants::INPUTS) {
+            self.recent.see(now, node, fact);
+            if standing == Standing::Member {
+                self.liveness.see(&self.cluster, node, fact);
+                self.links.see(&self.cluster, node, fact);
             }
         }
+        self.ask(now, Some(node), kind, |invariant| invariant.see(now, node, fact));
         if let Fact::Output(Output::Event(event)) = fact {
             self.mark(marks::name(event));
             self.story.event(&self.cluster, now, node, event);
         }
+    }
+
+    /// Has invariants look at something: those that want its kind, or all.
+    fn ask(
+        &mut self,
+        now: Instant,
+        node: Option<NodeIndex>,
+        kind: Option<Wants>,
+        mut look: impl FnMut(&mut dyn Invariant) -> Result<(), String>,
+    ) {
+        let standing = node.map(|node| self.cluster.standing(node));
+        if standing == Some(Standing::Hostile) {
+            return;
+        }
+        for (invariant, wants) in self.invariants.iter_mut().zip(&self.wants) {
+            if kind.is_none_or(|kind| wants.has(kind))
+                && standing.is_none_or(|standing| invariant.is_about(standing))
+                && let Err(words) = look(invariant.as_mut())
+            {
+                let (invariant, step) = (invariant.name(), self.trace.inputs);
+                let violation = Violation { invariant, at: now, step, node, words };
+                self.violation.get_or_insert(violation);
+            }
+        }
+    }
+
+    /// Reads what neighbours say to each other end to end, once for all that want to know.
+    fn hear(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only frames carry words")]
+        let (frame, sent) = match fact {
+            Fact::Input(Input::Frame { bytes, .. }) => (bytes, false),
+            Fact::Output(Output::Send { frame, .. }) => (frame, true),
+            _ => return,
+        };
+        if frame.first() != Some(&self.routed) {
+            return;
+        }
+        let Ok(Message::Routed(envelope)) = Message::decode(frame) else { return };
+        let end = if sent { envelope.origin } else { envelope.destination };
+        if envelope.seal != Seal::None || self.cluster.find(end) != Some(node) {
+            return;
+        }
+        let Ok(payload) = Payload::decode(&envelope.payload) else { return };
+        let word = Word { sent, message: envelope.message, origin: envelope.origin, payload: &payload };
+        self.ask(now, Some(node), Some(Wants::WORDS), |invariant| invariant.hear(now, node, &word));
+    }
+
+    /// Looks into a node that has handled an input.
+    pub(crate) fn look(&mut self, now: Instant, node: NodeIndex, engine: &Node) {
+        self.ask(now, Some(node), Some(Wants::NODES), |invariant| invariant.look(now, node, engine));
+    }
+
+    /// Takes note of what a node that starts reads from its disk.
+    pub(crate) fn reopened(&mut self, now: Instant, node: NodeIndex, saved: &Saved) {
+        self.ask(now, Some(node), None, |invariant| invariant.reopened(node, saved));
     }
 
     /// Takes note that other nodes are cut off from each other, or stalled, than before.
@@ -135,9 +201,16 @@ impl Observer {
         self.liveness.unmet()
     }
 
-    /// Looks whether all is well, some time after the network was healed; at the last time of asking it must.
-    pub(crate) fn look_for_life(&mut self, now: Instant, last: bool) {
-        match self.liveness.unmet() {
+    /// Looks whether all is well, some time after the network was healed; at the last time of asking it must. `leftover`
+    /// says what the nodes still hold of work that is over.
+    pub(crate) fn look_for_life(
+        &mut self,
+        now: Instant,
+        last: bool,
+        leftover: impl FnOnce() -> Option<String>,
+    ) {
+        let unmet = self.liveness.unmet().or_else(|| self.uninformed()).or_else(leftover);
+        match unmet {
             None => {
                 self.well_at.get_or_insert(now);
             }
@@ -148,6 +221,12 @@ impl Observer {
                 }
             }
         }
+    }
+
+    /// Names a task that is over, and whose user was not told.
+    fn uninformed(&self) -> Option<String> {
+        let (task, node) = self.users.uninformed(|node| self.links.runs(node))?;
+        Some(format!("the user of task {task} at n{node} does not know how it ended"))
     }
 
     /// Takes note of something that no node may do.
@@ -175,6 +254,22 @@ impl Observer {
         node.iter().for_each(|node| nodes.insert(0, *node));
         self.recent.of(&nodes, &self.cluster, &self.story)
     }
+}
+
+fn first_byte_of_routed() -> u8 {
+    let nobody = NodeId([0; 16]);
+    let envelope = Envelope {
+        ttl: 0,
+        hops: 0,
+        message: MessageId([0; 16]),
+        origin: nobody,
+        destination: nobody,
+        trace: TraceId([0; 16]),
+        sent_at: UnixMillis(0),
+        seal: Seal::None,
+        payload: Payload::Probe.encode(),
+    };
+    Message::Routed(Box::new(envelope)).encode().first().copied().unwrap_or_default()
 }
 
 /// What people want to read of a run, in order.

@@ -1,6 +1,7 @@
 //! What each property demands, in a sentence: the one that its file opens with.
 
 use crate::liveness;
+use crate::reference::{origin, store};
 
 /// Returns the sentence that a property guards; `None` where no such property is known.
 pub fn of(invariant: &str) -> Option<String> {
@@ -12,14 +13,35 @@ pub fn of(invariant: &str) -> Option<String> {
 }
 
 const FILES: &[(&str, &str)] = &[
+    ("accepted_exists", include_str!("invariants/accepted_exists.rs")),
+    ("adverts_go_forward", include_str!("invariants/adverts_go_forward.rs")),
+    ("attempts_within_limit", include_str!("invariants/attempts_within_limit.rs")),
+    ("copies_settle", include_str!("invariants/copies_settle.rs")),
+    ("deadlines_are_kept", include_str!("invariants/deadlines_are_kept.rs")),
     ("degree_at_most_max_peers", include_str!("invariants/degree_at_most_max_peers.rs")),
+    ("dials_back_off", include_str!("invariants/dials_back_off.rs")),
     ("durable_before_acknowledged", include_str!("invariants/durable_before_acknowledged.rs")),
+    ("goodbye_is_heard", include_str!("invariants/goodbye_is_heard.rs")),
+    ("honest_peers_make_no_faults", include_str!("invariants/honest_peers_make_no_faults.rs")),
+    ("lifecycle_along_arrows", include_str!("invariants/lifecycle_along_arrows.rs")),
+    ("messages_are_retried", include_str!("invariants/messages_are_retried.rs")),
+    ("neighbours_agree_at_rest", include_str!("invariants/neighbours_agree_at_rest.rs")),
     ("no_duplicate_delivery", include_str!("invariants/no_duplicate_delivery.rs")),
+    ("no_effect_from_strangers", include_str!("invariants/no_effect_from_strangers.rs")),
     ("no_false_death", include_str!("invariants/no_false_death.rs")),
+    ("no_false_suspicion", include_str!("invariants/no_false_suspicion.rs")),
+    ("no_forged_member", include_str!("invariants/no_forged_member.rs")),
+    ("no_retry_storm", include_str!("invariants/no_retry_storm.rs")),
+    ("no_work_for_the_slow", include_str!("invariants/no_work_for_the_slow.rs")),
+    ("nothing_starts_late", include_str!("invariants/nothing_starts_late.rs")),
     ("one_link_per_pair", include_str!("invariants/one_link_per_pair.rs")),
     ("one_terminal_outcome", include_str!("invariants/one_terminal_outcome.rs")),
+    ("terminal_never_changes", include_str!("invariants/terminal_never_changes.rs")),
     ("ttl_never_exceeded", include_str!("invariants/ttl_never_exceeded.rs")),
     ("view_is_true", include_str!("invariants/view_is_true.rs")),
+    ("within_bounds", include_str!("invariants/within_bounds.rs")),
+    (origin::NAME, include_str!("reference/origin.rs")),
+    (store::NAME, include_str!("reference/store.rs")),
     (liveness::NAME, include_str!("liveness.rs")),
     (
         "deadlines_lie_ahead",

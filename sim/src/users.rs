@@ -86,6 +86,14 @@ impl Users {
             .collect()
     }
 
+    /// Returns a task whose user does not know its outcome, and the node that took it, where that one runs.
+    pub(crate) fn uninformed(&self, runs: impl Fn(NodeIndex) -> bool) -> Option<(TaskId, NodeIndex)> {
+        self.tasks.iter().find_map(|known| match known {
+            Known::Accepted { task, at } if runs(*at) => Some((*task, *at)),
+            Known::Accepted { .. } | Known::Ended(_) | Known::Nothing | Known::Rejected(_) => None,
+        })
+    }
+
     /// Returns how each task ended for its user.
     pub(crate) fn outcomes(&self) -> Vec<OutcomeKind> {
         let outcome = |known: &Known| match known {

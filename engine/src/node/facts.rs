@@ -3,14 +3,15 @@
 use super::Node;
 use crate::event::{Event, LinkDownReason, ReassignReason};
 use crate::heartbeat::{self, Liveness};
-use crate::ids::{LinkId, MessageId, NodeId, TaskId, TraceId};
+use crate::ids::{LinkId, MessageId, NodeId, TraceId};
 use crate::lifecycle::State;
+use crate::mutants::{Mutant, shows};
 use crate::output::{Output, Priority};
 use crate::router::{self, TTL};
 use crate::scheduler::Candidate;
 use crate::session::Contact;
 use crate::task::{TaskKind, TaskResult};
-use crate::wire::{Assignment, Beat, Envelope, Message, Payload, Seal};
+use crate::wire::{Assignment, Attempt, Beat, Envelope, Message, Payload, Seal};
 use crate::writes::{Promise, ending};
 use crate::{discovery, membership, peers, tasks, work};
 
@@ -202,7 +203,9 @@ impl Node {
                 if let Some(peer) = self.peers.peer_of(link) {
                     self.event(Event::PeerSlow { peer });
                     let wall = self.wall();
-                    self.tasks.handle_worker_lost(self.now, wall, peer, false);
+                    if !shows(Mutant::SlowKeepsTasks) {
+                        self.tasks.handle_worker_lost(self.now, wall, peer, false);
+                    }
                 }
             }
         }
@@ -224,7 +227,9 @@ impl Node {
             membership::Fact::Left(member) => {
                 self.event(Event::MemberLeft { member });
                 let (wall, died) = (self.wall(), self.crashed.remove(&member));
-                self.tasks.handle_worker_lost(self.now, wall, member, died);
+                if !shows(Mutant::WorkerLossIgnored) {
+                    self.tasks.handle_worker_lost(self.now, wall, member, died);
+                }
                 self.scheduler.handle_gone(member);
                 self.work.handle_origin_lost(member);
                 self.router.handle_destination_lost(member);
@@ -258,7 +263,7 @@ impl Node {
     fn handle_tasks(&mut self, fact: tasks::Fact) {
         match fact {
             tasks::Fact::Ending(result) => self.end(*result),
-            tasks::Fact::Reassigned(task, worker, reason) => {
+            tasks::Fact::Reassigned(attempt, worker, reason) => {
                 let took = (reason == ReassignReason::LeaseExpired).then_some(tasks::LEASE);
                 self.scheduler.handle_returned(worker, took);
                 if reason == ReassignReason::Refused {
@@ -266,26 +271,31 @@ impl Node {
                 }
                 if reason == ReassignReason::LeaseExpired || reason == ReassignReason::Unreachable {
                     // Should it live after all, it need not go on.
-                    self.release(task, worker);
+                    self.release(attempt, worker);
                 }
+                let task = attempt.task;
                 self.event(Event::TaskReassigned { task, worker, reason });
             }
-            tasks::Fact::Release(task, worker) => {
+            tasks::Fact::Release(attempt, worker) => {
                 self.scheduler.handle_returned(worker, None);
-                self.release(task, worker);
+                self.release(attempt, worker);
             }
         }
     }
 
-    fn release(&mut self, task: TaskId, worker: NodeId) {
+    fn release(&mut self, attempt: Attempt, worker: NodeId) {
         if worker == self.me {
-            self.work.handle_release(self.me, task);
-        } else if self.membership.hops(worker).is_some() {
-            self.send_payload(worker, &Payload::Cancel(task), TraceId([0; 16]));
+            self.work.handle_release(self.me, attempt);
+        } else if self.membership.hops(worker).is_some() && !shows(Mutant::CancelNotSent) {
+            self.send_payload(worker, &Payload::Cancel(attempt), TraceId([0; 16]));
         }
     }
 
     pub(super) fn end(&mut self, result: TaskResult) {
+        if shows(Mutant::ResultToldBeforeDurable) {
+            self.write(ending(result.clone()), Promise::Nothing);
+            return self.handle_end_written(result);
+        }
         self.write(ending(result.clone()), Promise::End(Box::new(result)));
     }
 
@@ -384,7 +394,7 @@ impl Node {
             }
             let mut round_trip_micros = HOP_GUESS_MICROS * u64::from(self.membership.hops(node).unwrap_or(1));
             if let Some(link) = self.peers.link_to(node) {
-                if self.heartbeat.liveness(link) != Liveness::Alive {
+                if self.heartbeat.liveness(link) != Liveness::Alive && !shows(Mutant::SlowGetsWork) {
                     continue;
                 }
                 round_trip_micros = self.heartbeat.quality(self.now, link).1.unwrap_or(round_trip_micros);

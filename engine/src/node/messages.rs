@@ -4,6 +4,7 @@ use super::Node;
 use crate::error::{DecodeError, InferenceError, PeerFault};
 use crate::event::{DropReason, Event, LinkDownReason, ReassignReason, RefuseReason};
 use crate::ids::{LinkId, MessageId, NodeId};
+use crate::mutants::{Mutant, shows};
 use crate::output::Priority;
 use crate::peers::Introduction;
 use crate::router::Arrival;
@@ -44,7 +45,9 @@ impl Node {
                 }
             }
             (Some(peer), message) => {
-                self.heartbeat.handle_heard(self.now, link);
+                if !(shows(Mutant::PongIsNoLife) && matches!(message, Message::Pong(_))) {
+                    self.heartbeat.handle_heard(self.now, link);
+                }
                 self.handle_message(link, peer, message);
             }
         }
@@ -104,6 +107,7 @@ impl Node {
                     self.peers.handle_fault(link, PeerFault::AdvertForged);
                 }
             }
+            Message::Goodbye if shows(Mutant::GoodbyeIgnored) => {}
             Message::Goodbye => self.peers.close(link, LinkDownReason::Goodbye),
             Message::Hello(_) | Message::Welcome => self.peers.handle_fault(link, PeerFault::HelloOutOfOrder),
             Message::Ping(beat) => {
@@ -222,7 +226,8 @@ impl Node {
                 return self.handle_outcome(origin, attempt, micros, result, Some(message));
             }
             Payload::Assign(assignment) => self.work.handle_assignment(now, origin, assignment),
-            Payload::Cancel(task) => self.work.handle_release(origin, task),
+            Payload::Cancel(_) if shows(Mutant::CancelIgnored) => {}
+            Payload::Cancel(attempt) => self.work.handle_release(origin, attempt),
             Payload::Decline(attempt) => {
                 self.tasks.handle_returned(origin, attempt, ReassignReason::Refused);
             }
@@ -261,6 +266,9 @@ impl Node {
                     now.since(open.assigned_at)
                 });
                 self.scheduler.handle_returned(from, took);
+                if let Some(message) = message.filter(|_| shows(Mutant::OutcomeAcknowledgedEarly)) {
+                    self.acknowledge(message, from);
+                }
             }
             Verdict::Nothing | Verdict::Retries => {
                 if verdict == Verdict::Nothing {

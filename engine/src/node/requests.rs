@@ -5,6 +5,7 @@ use crate::error::{Rejection, WriteError};
 use crate::event::Event;
 use crate::ids::{RequestId, TaskId};
 use crate::lifecycle::State;
+use crate::mutants::{Mutant, shows};
 use crate::output::Output;
 use crate::record::Record;
 use crate::request::{
@@ -85,8 +86,7 @@ impl Node {
         let stored = StoredTask { id, spec, submitted_at: self.wall(), trace, attempts: 0 };
         let records = vec![Record::Task(Box::new(stored.clone()))];
         self.tasks.admit(self.now, stored)?;
-        #[cfg(feature = "testing")]
-        if self.has_mutant(crate::config::Mutant::ReplyBeforeDurable) {
+        if shows(Mutant::ReplyBeforeDurable) {
             self.reply(request, Ok(Response::Submitted(id)));
         }
         self.write(records, Promise::Accept(id, request));
@@ -126,8 +126,7 @@ impl Node {
                 Err(Rejection::StorageFailed)
             }
         };
-        #[cfg(feature = "testing")]
-        if self.has_mutant(crate::config::Mutant::ReplyBeforeDurable) {
+        if shows(Mutant::ReplyBeforeDurable) {
             return;
         }
         self.reply(request, answer);
@@ -145,7 +144,7 @@ impl Node {
         self.event(Event::TaskFinished { task, status, worker, elapsed_micros });
         self.acknowledge_all(open.acks);
         let answer = self.find_task(task);
-        for waiter in open.waiters {
+        for waiter in open.waiters.into_iter().filter(|_| !shows(Mutant::WaitersForgotten)) {
             self.waiting.remove(&waiter);
             let cancelled = self.cancelling.remove(&waiter);
             let lost_race = cancelled && status != TaskStatus::Cancelled;
@@ -331,4 +330,4 @@ fn uuid(mut bytes: [u8; 16]) -> [u8; 16] {
 }
 
 /// Requests that may wait for tasks to end.
-const WAITING_MAX: usize = 1024;
+pub(super) const WAITING_MAX: usize = 1024;

@@ -32,6 +32,10 @@ impl Explanations {
         self.open.values().map(|explanation| explanation.begun.after(PATIENCE)).min()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
     pub(super) fn forget(&mut self, request: RequestId) {
         self.open.remove(&request);
     }
@@ -84,7 +88,7 @@ impl Node {
 }
 
 /// Routes explained at the same time.
-const EXPLANATIONS_MAX: usize = 16;
+pub(super) const EXPLANATIONS_MAX: usize = 16;
 /// Other paths that are told.
 const ALTERNATIVES_MAX: usize = 3;
 /// How long a node on the path may take to answer.

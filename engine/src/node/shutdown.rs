@@ -4,6 +4,7 @@ use super::Node;
 use crate::error::Rejection;
 use crate::ids::{LinkId, RequestId};
 use crate::lifecycle::State;
+use crate::mutants::{Mutant, shows};
 use crate::output::{Output, Priority};
 use crate::time::Instant;
 use crate::wire::Message;
@@ -31,7 +32,7 @@ impl Node {
             return;
         }
         self.become_state(State::ShuttingDown);
-        let work_until = self.now.after(WORK_TIME);
+        let work_until = self.now.after(WORK_TIME * if shows(Mutant::LeavesLate) { 60 } else { 1 });
         self.leaving =
             Some(Leaving { work_until, words_until: work_until.after(WORDS_TIME), cut_off: false });
         self.discovery.handle_leave();

@@ -1,6 +1,7 @@
 //! Whom a node may dial, where, and when next.
 
 use crate::ids::NodeId;
+use crate::mutants::{Mutant, shows};
 use crate::rng::Rng;
 use crate::time::Instant;
 use core::net::SocketAddr;
@@ -50,6 +51,10 @@ impl Candidates {
             (Target::Address(address), candidate)
         };
         Self { me, entries: bootstrap.iter().take(CANDIDATES_MAX / 2).map(entry).collect() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     pub(super) fn contains(&self, node: NodeId) -> bool {
@@ -124,6 +129,7 @@ impl Candidates {
         }
         entry.failures = entry.failures.saturating_add(1);
         let pause = BACKOFF_FIRST.saturating_mul(1 << (entry.failures - 1).min(5)).min(BACKOFF_MAX);
+        let pause = if shows(Mutant::NoBackoff) { Duration::ZERO } else { pause };
         entry.due = now.after(rng.between(pause * 3 / 4, pause * 5 / 4));
     }
 
@@ -202,7 +208,7 @@ fn is_dialable(address: &SocketAddr) -> bool {
 }
 
 /// Nodes and addresses remembered; beyond, new ones are ignored until one goes.
-const CANDIDATES_MAX: usize = 2048;
+pub(super) const CANDIDATES_MAX: usize = 2048;
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 const LARGER_WAITS: Duration = Duration::from_millis(500);
 const DIAL_SPREAD: Duration = Duration::from_millis(50);

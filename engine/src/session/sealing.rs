@@ -3,6 +3,7 @@
 use super::handshake::Key;
 use super::window::Window;
 use crate::event::DropReason;
+use crate::mutants::{Mutant, shows};
 use crate::wire::{Envelope, Seal};
 use chacha20poly1305::{AeadInPlace, ChaCha20Poly1305, KeyInit, Nonce, Tag};
 use core::fmt;
@@ -22,7 +23,7 @@ impl Sealing {
     /// Seals the payload of an envelope in place, under the seal that `with` makes of the message's number.
     pub(super) fn seal(&mut self, envelope: &mut Envelope, with: impl FnOnce(u64) -> Seal) {
         let number = self.next;
-        self.next += 1;
+        self.next += u64::from(!shows(Mutant::NonceReused));
         envelope.seal = with(number);
         let bound = bound(envelope);
         let bytes = &mut envelope.payload.0;

@@ -234,7 +234,10 @@ impl EventQueue {
                     self.handle(node, Input::LinkDown { link });
                 }
             }
-            Happening::LookForLife { last } => self.observer.look_for_life(self.now(), last),
+            Happening::LookForLife { last } => {
+                let (now, hosts) = (self.now(), &self.hosts);
+                self.observer.look_for_life(now, last, || leftover(hosts));
+            }
             Happening::ModelsReady { node, life } => self.models_ready(node, life),
             Happening::Start(node) => {
                 if self.faults.runs(node) && self.hosts[node as usize].node.is_none() {
@@ -263,6 +266,7 @@ impl EventQueue {
         let life = host.life;
         let (start, identity) = self.cluster.start(node, life, now);
         let saved = host.disk.saved();
+        self.observer.reopened(now, node, &saved);
         let identity = self.observer.begin(node, life, &start, &saved, identity);
         let mut engine = Node::new(start.config, identity, start.seed, now, start.wall, saved);
         engine.share_signatures(self.signatures.clone());
@@ -320,6 +324,9 @@ impl EventQueue {
             let Some(output) = engine.poll_output() else { break };
             self.observer.see(now, node, Fact::Output(&output));
             self.carry_out(node, output);
+        }
+        if let Some(engine) = &self.hosts[node as usize].node {
+            self.observer.look(now, node, engine);
         }
         self.arm(node);
     }
@@ -484,6 +491,16 @@ impl EventQueue {
             Effect::Stop(node, how) => self.stop(node, how),
         }
     }
+}
+
+/// Names something that is not empty although there is nothing to do.
+fn leftover(hosts: &[Host]) -> Option<String> {
+    let mut nodes =
+        (0..).zip(hosts).filter_map(|(number, host): (u32, &Host)| Some((number, host.node.as_ref()?)));
+    nodes.find_map(|(number, node)| {
+        let place = node.occupancy().find(|place| place.empty_at_rest && place.current > 0)?;
+        Some(format!("{} of n{number} still holds {} with nothing to do", place.name, place.current))
+    })
 }
 
 /// How long a node takes to load its models.

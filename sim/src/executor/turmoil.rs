@@ -134,7 +134,7 @@ impl<'a> Stage<'a> {
             }
             self.submit(now);
             while self.looks.pop_if(|at| *at <= now).is_some() {
-                lock(&self.observer).look_for_life(self.now(), self.looks.is_empty());
+                lock(&self.observer).look_for_life(self.now(), self.looks.is_empty(), || None);
             }
             if now >= self.scenario.duration {
                 return;
@@ -265,6 +265,7 @@ async fn process(machine: Arc<Machine>) -> turmoil::Result {
     let clock = SimClock;
     let (start, identity) = cluster.start(node, life, clock.now());
     let saved = lock(&machine.disk).saved();
+    lock(&machine.observer).reopened(clock.now(), node, &saved);
     let identity = lock(&machine.observer).begin(node, life, &start, &saved, identity);
     let engine = Node::new(start.config, identity, start.seed, start.now, start.wall, saved);
     machine.see(clock.now(), Fact::Started);

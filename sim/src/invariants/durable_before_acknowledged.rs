@@ -1,12 +1,13 @@
-//! Nobody is told that a task is accepted, or how it ended, before that is durable on the disk of the node
-//! that says so.
+//! Nobody is told that a task is accepted, or how it ended, before that is durable on the disk of the node that says
+//! so; and no worker may forget an outcome before its origin cannot.
 
-use super::{Fact, Invariant};
+use super::{Fact, Invariant, Wants, Word};
 use crate::cluster::NodeIndex;
 use engine::record::Record;
 use engine::request::{Response, TaskView};
-use engine::{Event, Output, TaskId};
-use std::collections::BTreeSet;
+use engine::wire::Payload;
+use engine::{Event, MessageId, Output, TaskId};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Remembers what was ever durable where.
 #[derive(Debug)]
@@ -19,6 +20,10 @@ pub(super) struct DurableBeforeAcknowledged {
 struct Durable {
     tasks: BTreeSet<TaskId>,
     results: BTreeSet<TaskId>,
+    /// The messages that brought outcomes which end their tasks, as far as is known, since the node started.
+    outcomes: BTreeMap<MessageId, TaskId>,
+    /// The task whose outcome changed nothing just now.
+    duplicate: Option<TaskId>,
 }
 
 pub(super) const NAME: &str = "durable_before_acknowledged";
@@ -57,8 +62,41 @@ impl Invariant for DurableBeforeAcknowledged {
         NAME
     }
 
+    fn wants(&self) -> Wants {
+        Wants::EVENTS | Wants::OUTPUTS | Wants::WORDS
+    }
+
+    fn hear(&mut self, _: engine::Instant, node: NodeIndex, word: &Word<'_>) -> Result<(), String> {
+        let durable = &mut self.nodes[node as usize];
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of outcomes and their receipt")]
+        match (word.sent, word.payload) {
+            (false, Payload::Outcome { attempt, result: Ok(_), .. }) => {
+                durable.duplicate = None;
+                durable.outcomes.insert(word.message, attempt.task);
+            }
+            (true, Payload::Ack(message)) => {
+                let Some(task) = durable.outcomes.remove(message) else { return Ok(()) };
+                if durable.duplicate != Some(task) {
+                    return self.ended(node, task, "a worker was told that the outcome arrived");
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn see(&mut self, _: engine::Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
         match fact {
+            Fact::Started => {
+                let durable = &mut self.nodes[node as usize];
+                durable.outcomes.clear();
+                durable.duplicate = None;
+                Ok(())
+            }
+            Fact::Output(Output::Event(Event::ResultDuplicate { task, .. })) => {
+                self.nodes[node as usize].duplicate = Some(*task);
+                Ok(())
+            }
             Fact::Durable(Record::Task(task)) => {
                 self.nodes[node as usize].tasks.insert(task.id);
                 Ok(())
@@ -84,7 +122,7 @@ impl Invariant for DurableBeforeAcknowledged {
             Fact::Output(Output::Event(Event::TaskFinished { task, .. })) => {
                 self.ended(node, *task, "an event told the outcome")
             }
-            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Started | Fact::Stopped => Ok(()),
+            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Stopped => Ok(()),
         }
     }
 

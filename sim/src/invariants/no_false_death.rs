@@ -3,7 +3,7 @@
 //! A death is true where the process that the link led to is gone, also if another runs there by now.
 
 use super::links::Links;
-use super::{Fact, Invariant};
+use super::{Fact, Invariant, is_clean};
 use crate::cluster::{Cluster, NodeIndex};
 use crate::scenario::Scenario;
 use engine::{Event, Instant, Output};
@@ -22,13 +22,12 @@ pub(super) const NAME: &str = "no_false_death";
 
 impl NoFalseDeath {
     pub(super) fn new(cluster: Arc<Cluster>, scenario: &Scenario) -> Self {
-        let whole = !scenario.faults.iter().any(|fault| fault.kind.hides_the_living());
         // What TCP sends again is late, but rarely late enough; a heartbeat that is gone for good may be the last.
         let lossless = scenario
             .network
             .loss
             .is_none_or(|loss| loss.retransmission && loss.per_million <= LOSS_PER_MILLION_MAX);
-        Self { links: Links::new(cluster.len()), cluster, applies: whole && lossless, checks: 0 }
+        Self { links: Links::new(cluster.len()), cluster, applies: is_clean(scenario) && lossless, checks: 0 }
     }
 }
 

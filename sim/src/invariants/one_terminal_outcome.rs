@@ -1,20 +1,17 @@
-//! A task has at most one terminal outcome, across all restarts of its origin: one record, one event, and one
-//! answer however often its user asks. That it has one at all in the end is for [`crate::liveness`] to see.
+//! A task has at most one terminal outcome, across all restarts of its origin: one record, and one event. That it has
+//! one at all in the end is for [`crate::liveness`] to see.
 
 use super::{Fact, Invariant};
 use crate::cluster::NodeIndex;
 use engine::record::Record;
-use engine::request::Response;
-use engine::task::TaskStatus;
-use engine::{Event, NodeId, Output, TaskId};
-use std::collections::{BTreeMap, BTreeSet};
+use engine::{Event, Output, TaskId};
+use std::collections::BTreeSet;
 
 /// Remembers each task's outcome.
 #[derive(Debug, Default)]
 pub(super) struct OneTerminalOutcome {
     recorded: BTreeSet<TaskId>,
     finished: BTreeSet<TaskId>,
-    shown: BTreeMap<TaskId, (TaskStatus, Option<NodeId>)>,
     checks: u64,
 }
 
@@ -36,15 +33,6 @@ impl OneTerminalOutcome {
         }
         Err(format!("task {task} finished a second time"))
     }
-
-    fn shown(&mut self, task: TaskId, outcome: (TaskStatus, Option<NodeId>)) -> Result<(), String> {
-        self.checks += 1;
-        let first = *self.shown.entry(task).or_insert(outcome);
-        if first == outcome {
-            return Ok(());
-        }
-        Err(format!("task {task} was shown as {}, and then as {}", first.0, outcome.0))
-    }
 }
 
 impl Invariant for OneTerminalOutcome {
@@ -56,11 +44,6 @@ impl Invariant for OneTerminalOutcome {
         match fact {
             Fact::Durable(Record::Result(result)) => self.recorded(result.summary.id),
             Fact::Output(Output::Event(Event::TaskFinished { task, .. })) => self.finished(*task),
-            Fact::Output(Output::Reply { answer: Ok(Response::Task(view)), .. })
-                if view.status.is_terminal() =>
-            {
-                self.shown(view.id, (view.status, view.worker))
-            }
             Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Started | Fact::Stopped => Ok(()),
         }
     }
@@ -73,6 +56,7 @@ impl Invariant for OneTerminalOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::task::TaskStatus;
 
     #[test]
     fn finishing_twice_is_wrong() {

@@ -2,25 +2,89 @@
 
 use crate::cluster::{Cluster, NodeIndex};
 use crate::scenario::Scenario;
+use core::time::Duration;
 use engine::event::LinkDownReason;
-use engine::{Event, Instant, LinkId, Output};
+use engine::record::Record;
+use engine::task::{
+    Outcome, ResultSummary, StoredTask, TaskKind, TaskOutput, TaskResult, TaskSpec, TaskStatus,
+};
+use engine::wire::{Assignment, Attempt};
+use engine::{Event, Instant, LinkId, NodeId, Output, TaskId, TraceId};
 use std::sync::Arc;
 
-pub(super) fn cluster(nodes: u32) -> Arc<Cluster> {
+pub(crate) fn cluster(nodes: u32) -> Arc<Cluster> {
     let text = format!("nodes = {nodes}\nduration = \"60s\"\n");
     Arc::new(Cluster::new(&Scenario::parse("cluster", &text).unwrap(), 1, None))
 }
 
-pub(super) const fn at(seconds: u64) -> Instant {
+pub(crate) const fn at(seconds: u64) -> Instant {
     Instant::from_micros(seconds * 1_000_000)
 }
 
-pub(super) fn up(cluster: &Cluster, link: u64, peer: NodeIndex) -> Output {
+pub(crate) fn up(cluster: &Cluster, link: u64, peer: NodeIndex) -> Output {
     let (peer, address) = (cluster.id(peer), crate::cluster::address(peer));
     Output::Event(Event::LinkUp { link: LinkId(link), peer, address, dialled: true })
 }
 
-pub(super) fn down(cluster: &Cluster, link: u64, peer: NodeIndex) -> Output {
+pub(crate) fn down(cluster: &Cluster, link: u64, peer: NodeIndex) -> Output {
     let peer = cluster.id(peer);
     Output::Event(Event::LinkDown { link: LinkId(link), peer, reason: LinkDownReason::Closed })
+}
+
+/// A task that has 10 s.
+pub(crate) fn task_record(id: TaskId) -> Record {
+    let spec = TaskSpec {
+        kind: TaskKind::Embedding,
+        model: None,
+        input: String::new(),
+        timeout: Duration::from_secs(10),
+        max_tokens: 0,
+    };
+    let submitted_at = crate::cluster::wall(0);
+    Record::Task(Box::new(StoredTask { id, spec, submitted_at, trace: TraceId([0; 16]), attempts: 0 }))
+}
+
+/// The result of a task that was completed by nobody, and is kept for some seconds from the start of the world.
+pub(crate) fn result_record(id: TaskId, kept_seconds: u64) -> Record {
+    let expires_at = crate::cluster::wall(kept_seconds * 1_000_000);
+    let summary = ResultSummary { id, expires_at, ..summary() };
+    let output = TaskOutput::Embedding { vector: vec![1.0], tokens: 1 };
+    Record::Result(Box::new(TaskResult { summary, outcome: Outcome::Completed(output) }))
+}
+
+pub(crate) fn summary() -> ResultSummary {
+    let wall = crate::cluster::wall(0);
+    ResultSummary {
+        id: TaskId([0; 16]),
+        kind: TaskKind::Embedding,
+        model: String::new(),
+        status: TaskStatus::Completed,
+        failure: None,
+        worker: None,
+        execution_micros: 0,
+        attempts: 1,
+        submitted_at: wall,
+        completed_at: wall,
+        expires_at: wall,
+        output_bytes: 0,
+        preview: String::new(),
+        trace: TraceId([0; 16]),
+    }
+}
+
+pub(crate) fn finished(task: TaskId, status: TaskStatus, worker: Option<NodeId>) -> Output {
+    Output::Event(Event::TaskFinished { task, status, worker, elapsed_micros: 0 })
+}
+
+/// An assignment of a task that has 10 s.
+pub(crate) fn assignment(task: TaskId) -> Assignment {
+    Assignment {
+        attempt: Attempt { task, number: 1 },
+        kind: TaskKind::Embedding,
+        model: String::new(),
+        input: String::new(),
+        max_tokens: 0,
+        remaining_millis: 10_000,
+        trace: TraceId([0; 16]),
+    }
 }

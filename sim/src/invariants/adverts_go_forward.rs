@@ -1,0 +1,89 @@
+//! What a node passes on of a member never becomes older: an advert gives way to newer ones only.
+//!
+//! Reading every advert costs more than all other properties together, so large meshes are left out.
+
+use super::{Fact, Invariant, Wants};
+use crate::cluster::NodeIndex;
+use engine::wire::{Advert, Message};
+use engine::{Instant, NodeId, Output};
+use std::collections::BTreeMap;
+
+/// Remembers the newest advert of each member that each node passed on since it started.
+#[derive(Debug)]
+pub(super) struct AdvertsGoForward {
+    newest: Vec<BTreeMap<NodeId, u64>>,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "adverts_go_forward";
+
+impl AdvertsGoForward {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self { newest: vec![BTreeMap::new(); nodes], checks: 0 }
+    }
+
+    fn sent(&mut self, node: NodeIndex, member: NodeId, sequence: u64) -> Result<(), String> {
+        self.checks += 1;
+        let newest = self.newest[node as usize].entry(member).or_insert(sequence);
+        if sequence < *newest {
+            return Err(format!("it passes on advert {sequence} of {member}, and passed on {newest} before"));
+        }
+        *newest = sequence;
+        Ok(())
+    }
+}
+
+impl Invariant for AdvertsGoForward {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::OUTPUTS
+    }
+
+    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        match fact {
+            Fact::Started => self.newest[node as usize].clear(),
+            Fact::Output(Output::Send { frame, .. })
+                if frame.len() > ADVERT_BYTES_MIN && self.newest.len() <= NODES_MAX =>
+            {
+                let Ok(Message::Adverts(adverts)) = Message::decode(frame) else { return Ok(()) };
+                for signed in adverts {
+                    if let Ok((member, sequence)) = Advert::peek(&signed.body.0) {
+                        self.sent(node, member, sequence)?;
+                    }
+                }
+            }
+            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Stopped => {}
+        }
+        Ok(())
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+/// No advert is smaller: it has a key and a signature.
+const ADVERT_BYTES_MIN: usize = 96;
+
+/// Nodes of the largest mesh that is looked at.
+const NODES_MAX: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::at;
+    use super::*;
+
+    #[test]
+    fn an_older_advert_after_a_newer_one_is_wrong() {
+        let mut invariant = AdvertsGoForward::new(1);
+        let member = NodeId([1; 16]);
+        assert_eq!(invariant.sent(0, member, 5), Ok(()));
+        assert_eq!(invariant.sent(0, member, 5), Ok(()));
+        assert!(invariant.sent(0, member, 4).is_err());
+        assert_eq!(invariant.see(at(1), 0, Fact::Started), Ok(()));
+        assert_eq!(invariant.sent(0, member, 4), Ok(()));
+    }
+}

@@ -1,0 +1,73 @@
+//! A task whose attempts kill what runs them is given up after three: no fourth begins.
+
+use super::{Fact, Invariant};
+use crate::cluster::NodeIndex;
+use engine::event::ReassignReason;
+use engine::{Event, Instant, Output, TaskId};
+use std::collections::BTreeMap;
+
+/// Counts the deaths of each task's attempts since its origin started.
+#[derive(Debug)]
+pub(super) struct AttemptsWithinLimit {
+    nodes: Vec<BTreeMap<TaskId, u32>>,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "attempts_within_limit";
+
+impl AttemptsWithinLimit {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self { nodes: vec![BTreeMap::new(); nodes], checks: 0 }
+    }
+}
+
+impl Invariant for AttemptsWithinLimit {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        let deaths = &mut self.nodes[node as usize];
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of attempts")]
+        match fact {
+            Fact::Started => deaths.clear(),
+            Fact::Output(Output::Event(Event::TaskReassigned { task, reason, .. })) => {
+                self.checks += 1;
+                if *reason == ReassignReason::Crashed {
+                    let count = deaths.entry(*task).or_default();
+                    *count += 1;
+                    if *count >= ATTEMPTS_MAX {
+                        return Err(format!("task {task} goes on after {count} attempts died"));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+/// Attempts that may die.
+const ATTEMPTS_MAX: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::at;
+    use super::*;
+    use engine::NodeId;
+
+    #[test]
+    fn a_fourth_attempt_is_wrong() {
+        let mut invariant = AttemptsWithinLimit::new(1);
+        let mut died = || {
+            let (task, worker, reason) = (TaskId([1; 16]), NodeId([1; 16]), ReassignReason::Crashed);
+            let event = Output::Event(Event::TaskReassigned { task, worker, reason });
+            invariant.see(at(1), 0, Fact::Output(&event)).is_ok()
+        };
+        assert_eq!([died(), died(), died()], [true, true, false]);
+    }
+}

@@ -1,0 +1,124 @@
+//! A node has at most four dials under way, and an address at which nobody answers is dialled ever more rarely.
+
+use super::{Fact, Invariant, Wants};
+use crate::cluster::NodeIndex;
+use core::net::SocketAddr;
+use core::time::Duration;
+use engine::{DialId, Input, Instant, Output};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Remembers each node's dials, and those that failed lately.
+#[derive(Debug)]
+pub(super) struct DialsBackOff {
+    nodes: Vec<Dials>,
+    checks: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Dials {
+    under_way: BTreeMap<DialId, SocketAddr>,
+    failed: BTreeMap<SocketAddr, VecDeque<Instant>>,
+}
+
+pub(super) const NAME: &str = "dials_back_off";
+
+impl DialsBackOff {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self { nodes: vec![Dials::default(); nodes], checks: 0 }
+    }
+}
+
+impl Dials {
+    fn failed(&mut self, now: Instant, dial: DialId) -> Result<(), String> {
+        let Some(address) = self.under_way.remove(&dial) else { return Ok(()) };
+        let times = self.failed.entry(address).or_default();
+        times.push_back(now);
+        if times.len() <= FAILURES_MAX {
+            return Ok(());
+        }
+        let since = times.pop_front().unwrap_or(now);
+        if now.since(since) > FAILURES_WITHIN {
+            return Ok(());
+        }
+        Err(format!("{} dials to {address} failed since {since}", FAILURES_MAX + 1))
+    }
+}
+
+impl Invariant for DialsBackOff {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::INPUTS | Wants::OUTPUTS
+    }
+
+    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        let dials = &mut self.nodes[node as usize];
+        match fact {
+            Fact::Started => *dials = Dials::default(),
+            Fact::Output(Output::Dial { dial, address, .. }) => {
+                self.checks += 1;
+                dials.under_way.insert(*dial, *address);
+                if dials.under_way.len() > DIALS_MAX {
+                    return Err(format!("{} dials are under way", dials.under_way.len()));
+                }
+            }
+            Fact::Input(Input::DialFailed { dial, .. }) => return dials.failed(now, *dial),
+            Fact::Input(Input::LinkUp { dial: Some(dial), .. }) => {
+                if let Some(address) = dials.under_way.remove(dial) {
+                    dials.failed.remove(&address);
+                }
+            }
+            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Stopped => {}
+        }
+        Ok(())
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+/// Dials under way at the same time.
+const DIALS_MAX: usize = 4;
+
+/// Dials to one address that may fail within half a minute: six, with pauses of 1, 2, 4, 8 and 16 s, each for the
+/// address as it was configured and for the node that was found there.
+const FAILURES_MAX: usize = 12;
+const FAILURES_WITHIN: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::at;
+    use super::*;
+    use engine::input::DialError;
+
+    #[test]
+    fn failing_again_and_again_is_wrong() {
+        let address = crate::cluster::address(1);
+        for (pause, good) in [(1, false), (3, true)] {
+            let mut invariant = DialsBackOff::new(1);
+            let mut fine = true;
+            for dial in 0..20 {
+                let (now, dial) = (at(dial * pause), DialId(dial));
+                let output = Output::Dial { dial, address, expect: None };
+                assert_eq!(invariant.see(now, 0, Fact::Output(&output)), Ok(()));
+                let input = Input::DialFailed { dial, error: DialError::Refused };
+                fine &= invariant.see(now, 0, Fact::Input(&input)).is_ok();
+            }
+            assert_eq!(fine, good, "a dial every {pause} s");
+        }
+    }
+
+    #[test]
+    fn a_fifth_dial_is_wrong() {
+        let mut invariant = DialsBackOff::new(1);
+        let dialled = (0..5).map(|dial| {
+            let output =
+                Output::Dial { dial: DialId(dial), address: crate::cluster::address(1), expect: None };
+            invariant.see(at(1), 0, Fact::Output(&output)).is_ok()
+        });
+        assert_eq!(dialled.collect::<Vec<_>>(), [true, true, true, true, false]);
+    }
+}

@@ -1,0 +1,105 @@
+//! Where nothing is lost on the way, a node that says goodbye to a peer has left in that peer's eyes, and not crashed.
+
+use super::{Fact, Invariant, is_clean};
+use crate::cluster::{Cluster, NodeIndex};
+use crate::scenario::Scenario;
+use engine::event::LinkDownReason;
+use engine::wire::Message;
+use engine::{Event, Instant, LinkId, Output};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Remembers who said goodbye to whom.
+#[derive(Debug)]
+pub(super) struct GoodbyeIsHeard {
+    cluster: Arc<Cluster>,
+    goodbye: Vec<u8>,
+    peers: BTreeMap<(NodeIndex, LinkId), NodeIndex>,
+    /// Who said it, and to whom, until the one who said it starts again.
+    said: BTreeSet<(NodeIndex, NodeIndex)>,
+    applies: bool,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "goodbye_is_heard";
+
+impl GoodbyeIsHeard {
+    pub(super) fn new(cluster: Arc<Cluster>, scenario: &Scenario) -> Self {
+        Self {
+            cluster,
+            goodbye: Message::Goodbye.encode(),
+            peers: BTreeMap::new(),
+            said: BTreeSet::new(),
+            applies: is_clean(scenario),
+            checks: 0,
+        }
+    }
+
+    fn down(&mut self, node: NodeIndex, peer: NodeIndex, reason: LinkDownReason) -> Result<(), String> {
+        if !self.said.contains(&(peer, node)) {
+            return Ok(());
+        }
+        self.checks += 1;
+        if reason == LinkDownReason::Closed {
+            return Err(format!("n{peer} said goodbye, and its link is taken for one that broke"));
+        }
+        Ok(())
+    }
+}
+
+impl Invariant for GoodbyeIsHeard {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        if !self.applies {
+            return Ok(());
+        }
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of partings")]
+        match fact {
+            Fact::Started => {
+                self.peers.retain(|(of, _), _| *of != node);
+                self.said.retain(|(by, to)| *by != node && *to != node);
+            }
+            Fact::Output(Output::Event(Event::LinkUp { link, peer, .. })) => {
+                self.cluster.find(*peer).map(|peer| self.peers.insert((node, *link), peer));
+            }
+            Fact::Output(Output::Event(Event::LinkDown { peer, reason, .. })) => {
+                return self.cluster.find(*peer).map_or(Ok(()), |peer| self.down(node, peer, *reason));
+            }
+            Fact::Output(Output::Send { link, frame, .. }) if *frame == self.goodbye => {
+                self.peers.get(&(node, *link)).map(|&peer| self.said.insert((node, peer)));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{at, cluster, down, up};
+    use super::*;
+    use engine::output::Priority;
+
+    #[test]
+    fn a_goodbye_that_is_taken_for_a_crash_is_wrong() {
+        let cluster = cluster(2);
+        let scenario = Scenario::parse("goodbye.toml", "nodes = 2\nduration = \"60s\"\n").unwrap();
+        let mut invariant = GoodbyeIsHeard::new(Arc::clone(&cluster), &scenario);
+        let mut see = |node, output: Output| invariant.see(at(1), node, Fact::Output(&output));
+        assert_eq!(see(0, up(&cluster, 1, 1)), Ok(()));
+        assert_eq!(see(1, up(&cluster, 2, 0)), Ok(()));
+        let frame = Message::Goodbye.encode();
+        let goodbye = Output::Send { link: LinkId(2), frame, priority: Priority::Control };
+        assert_eq!(see(0, goodbye.clone()), Ok(()), "no link of this node");
+        assert_eq!(see(1, goodbye), Ok(()));
+        assert_eq!(see(1, down(&cluster, 2, 0)), Ok(()));
+        assert!(see(0, down(&cluster, 1, 1)).is_err());
+    }
+}

@@ -1,0 +1,87 @@
+//! Among honest nodes nobody breaks the protocol, and no sealed message has a number that another had.
+//!
+//! A hello may be late where the network is at fault.
+
+use super::{Fact, Invariant};
+use crate::cluster::{Cluster, NodeIndex};
+use crate::scenario::Standing;
+use engine::event::DropReason;
+use engine::{Event, Instant, Output, PeerFault};
+use std::sync::Arc;
+
+/// Watches who is accused.
+#[derive(Debug)]
+pub(super) struct HonestPeersMakeNoFaults {
+    cluster: Arc<Cluster>,
+    /// Whether somebody may replay what others said.
+    hostile: bool,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "honest_peers_make_no_faults";
+
+impl HonestPeersMakeNoFaults {
+    pub(super) fn new(cluster: Arc<Cluster>) -> Self {
+        let nodes = 0..u32::try_from(cluster.len()).unwrap_or(u32::MAX);
+        let hostile = nodes.into_iter().any(|node| cluster.standing(node) == Standing::Hostile);
+        Self { cluster, hostile, checks: 0 }
+    }
+}
+
+impl Invariant for HonestPeersMakeNoFaults {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn see(&mut self, _: Instant, _: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these accuse somebody")]
+        match fact {
+            Fact::Output(Output::Event(Event::PeerFault { peer, fault })) => {
+                self.checks += 1;
+                match self.cluster.find(*peer) {
+                    Some(peer)
+                        if *fault != PeerFault::HelloLate
+                            && self.cluster.standing(peer) != Standing::Hostile =>
+                    {
+                        Err(format!("n{peer} is said to have broken the protocol: {fault:?}"))
+                    }
+                    Some(_) | None => Ok(()),
+                }
+            }
+            Fact::Output(Output::Event(Event::MessageDropped { message, reason: DropReason::Replayed }))
+                if !self.hostile =>
+            {
+                Err(format!("message {message} is taken for one that was opened before"))
+            }
+            Fact::Output(Output::Event(Event::MessageDelivered { .. })) => {
+                self.checks += 1;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{at, cluster};
+    use super::*;
+    use engine::{MessageId, NodeId};
+
+    #[test]
+    fn only_strangers_and_late_hellos_may_be_accused() {
+        let cluster = cluster(2);
+        let mut invariant = HonestPeersMakeNoFaults::new(Arc::clone(&cluster));
+        let mut see = |event| invariant.see(at(1), 0, Fact::Output(&Output::Event(event)));
+        let (peer, stranger) = (cluster.id(1), NodeId([9; 16]));
+        assert_eq!(see(Event::PeerFault { peer: stranger, fault: PeerFault::AdvertForged }), Ok(()));
+        assert_eq!(see(Event::PeerFault { peer, fault: PeerFault::HelloLate }), Ok(()));
+        assert!(see(Event::PeerFault { peer, fault: PeerFault::AdvertForged }).is_err());
+        let message = MessageId([1; 16]);
+        assert!(see(Event::MessageDropped { message, reason: DropReason::Replayed }).is_err());
+    }
+}

@@ -1,0 +1,133 @@
+//! A node's life goes along its arrows only: INITIALIZING, REGISTERING, ACTIVE, SHUTTING_DOWN, STOPPED. It is ACTIVE
+//! only after its storage took a write, dials nobody before, begins no work once it leaves, and leaves within 8 s.
+
+use super::{Fact, Invariant};
+use crate::cluster::NodeIndex;
+use core::time::Duration;
+use engine::lifecycle::State;
+use engine::record::Record;
+use engine::{Event, Instant, NodeId, Output, TaskId};
+use std::collections::BTreeSet;
+
+/// Remembers where in its life each node is.
+#[derive(Debug)]
+pub(super) struct LifecycleAlongArrows {
+    lives: Vec<Life>,
+    checks: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Life {
+    state: State,
+    storage_works: bool,
+    leaves_by: Option<Instant>,
+    begun: BTreeSet<(NodeId, TaskId)>,
+}
+
+pub(super) const NAME: &str = "lifecycle_along_arrows";
+
+impl LifecycleAlongArrows {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self { lives: vec![Life::new(); nodes], checks: 0 }
+    }
+}
+
+impl Life {
+    const fn new() -> Self {
+        Self { state: State::Initializing, storage_works: false, leaves_by: None, begun: BTreeSet::new() }
+    }
+
+    fn becomes(&mut self, now: Instant, from: State, to: State) -> Result<(), String> {
+        let arrow = matches!(
+            (from, to),
+            (State::Initializing, State::Registering)
+                | (State::Registering, State::Active)
+                | (State::Initializing | State::Registering | State::Active, State::ShuttingDown)
+                | (State::ShuttingDown, State::Stopped)
+        );
+        if from != self.state || !arrow {
+            return Err(format!("from {} it went from {from} to {to}", self.state));
+        }
+        if to == State::Active && !self.storage_works {
+            return Err("it is ACTIVE, and its storage has taken no write".to_owned());
+        }
+        if to == State::ShuttingDown {
+            self.leaves_by = Some(now.after(LEAVES_WITHIN));
+        }
+        self.state = to;
+        Ok(())
+    }
+
+    fn begins(&mut self, task: (NodeId, TaskId)) -> Result<(), String> {
+        if self.begun.insert(task) && self.state != State::Active {
+            return Err(format!("it begins task {} while it is {}", task.1, self.state));
+        }
+        Ok(())
+    }
+}
+
+impl Invariant for LifecycleAlongArrows {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        let life = &mut self.lives[node as usize];
+        if life.leaves_by.is_some_and(|by| now > by) && life.state == State::ShuttingDown {
+            return Err("it has not left within 8 s".to_owned());
+        }
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of a node's life")]
+        match fact {
+            Fact::Started => *life = Life::new(),
+            Fact::Stopped => life.leaves_by = None,
+            Fact::Durable(Record::Probe) => life.storage_works = true,
+            Fact::Output(Output::Event(Event::StateChanged { from, to })) => {
+                self.checks += 1;
+                return life.becomes(now, *from, *to);
+            }
+            Fact::Output(Output::Event(Event::TaskStarted { task, origin, .. })) => {
+                self.checks += 1;
+                return life.begins((*origin, *task));
+            }
+            Fact::Output(Output::Dial { .. }) if life.state != State::Active => {
+                return Err(format!("it dials while it is {}", life.state));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+/// How long a node may take to leave.
+const LEAVES_WITHIN: Duration = Duration::from_secs(8);
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::at;
+    use super::*;
+
+    fn becomes(from: State, to: State) -> Output {
+        Output::Event(Event::StateChanged { from, to })
+    }
+
+    #[test]
+    fn a_life_out_of_order_is_wrong() {
+        use State::{Active, Initializing, Registering, ShuttingDown};
+        let mut invariant = LifecycleAlongArrows::new(1);
+        let mut see = |seconds, fact: Fact<'_>| invariant.see(at(seconds), 0, fact);
+        assert_eq!(see(0, Fact::Output(&becomes(Initializing, Registering))), Ok(()));
+        assert!(see(0, Fact::Output(&becomes(Registering, Active))).is_err(), "without storage");
+        assert_eq!(see(0, Fact::Durable(&Record::Probe)), Ok(()));
+        assert!(see(0, Fact::Output(&becomes(Initializing, Active))).is_err());
+        assert_eq!(see(0, Fact::Output(&becomes(Registering, Active))), Ok(()));
+        assert_eq!(see(1, Fact::Output(&becomes(Active, ShuttingDown))), Ok(()));
+        let started = Event::TaskStarted { task: TaskId([1; 16]), origin: NodeId([0; 16]), attempt: 1 };
+        assert!(see(2, Fact::Output(&Output::Event(started))).is_err());
+        assert_eq!(see(9, Fact::Durable(&Record::Probe)), Ok(()));
+        assert!(see(10, Fact::Durable(&Record::Probe)).is_err());
+    }
+}

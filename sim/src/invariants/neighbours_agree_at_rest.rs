@@ -1,0 +1,135 @@
+//! Where nothing has changed for half a minute, neighbours agree on who there is: the digests in their heartbeats are
+//! the same.
+
+use super::links::Links;
+use super::{Fact, Invariant};
+use crate::cluster::{Cluster, NodeIndex};
+use core::time::Duration;
+use engine::wire::Message;
+use engine::{Event, Instant, LinkId, Output};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Compares what neighbours say at rest.
+#[derive(Debug)]
+pub(super) struct NeighboursAgreeAtRest {
+    cluster: Arc<Cluster>,
+    links: Links,
+    changed_at: Instant,
+    /// What each node last said, and when.
+    said: Vec<Option<(Instant, u64)>>,
+    peers: BTreeMap<(NodeIndex, LinkId), NodeIndex>,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "neighbours_agree_at_rest";
+
+impl NeighboursAgreeAtRest {
+    pub(super) fn new(cluster: Arc<Cluster>) -> Self {
+        let nodes = cluster.len();
+        Self {
+            links: Links::new(nodes),
+            cluster,
+            changed_at: Instant::ZERO,
+            said: vec![None; nodes],
+            peers: BTreeMap::new(),
+            checks: 0,
+        }
+    }
+
+    fn says(&mut self, now: Instant, node: NodeIndex, link: LinkId, digest: u64) -> Result<(), String> {
+        let quiet_at = self.changed_at.after(AGREED_WITHIN);
+        if now < quiet_at {
+            return Ok(());
+        }
+        self.said[node as usize] = Some((now, digest));
+        let Some(&peer) = self.peers.get(&(node, link)) else { return Ok(()) };
+        match self.said[peer as usize] {
+            Some((then, other)) if then >= quiet_at && self.links.is_to_the_living(node, peer) => {
+                self.checks += 1;
+                if other == digest {
+                    return Ok(());
+                }
+                let since = self.changed_at;
+                Err(format!("n{node} and n{peer} see different members, and nothing changed since {since}"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl Invariant for NeighboursAgreeAtRest {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        if self.links.see(&self.cluster, node, fact).is_some() {
+            self.changed_at = now;
+        }
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of what members say")]
+        match fact {
+            Fact::Started => self.peers.retain(|(of, _), _| *of != node),
+            Fact::Output(Output::Event(event)) => match event {
+                Event::LinkUp { link, peer, .. } => {
+                    self.cluster.find(*peer).map(|peer| self.peers.insert((node, *link), peer));
+                }
+                Event::MemberJoined { .. } | Event::MemberLeft { .. } | Event::ModelChanged { .. } => {
+                    self.changed_at = now;
+                }
+                _ => {}
+            },
+            Fact::Output(Output::Send { link, frame, .. }) if frame.len() <= HEARTBEAT_BYTES_MAX => {
+                if let Ok(Message::Ping(beat) | Message::Pong(beat)) = Message::decode(frame) {
+                    return self.says(now, node, *link, beat.digest);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn network_changed(&mut self, now: Instant) {
+        self.changed_at = now;
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+/// How long neighbours may differ: until one hears the other's heartbeat, and asks.
+const AGREED_WITHIN: Duration = Duration::from_secs(30);
+
+/// The largest heartbeat, as a frame.
+const HEARTBEAT_BYTES_MAX: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{at, cluster, up};
+    use super::*;
+    use engine::output::Priority;
+    use engine::wire::Beat;
+
+    #[test]
+    fn neighbours_that_differ_for_long_are_wrong() {
+        for (digest, good) in [(1, true), (2, false)] {
+            let cluster = cluster(2);
+            let mut invariant = NeighboursAgreeAtRest::new(Arc::clone(&cluster));
+            let mut see = |seconds, node, fact: Fact<'_>| invariant.see(at(seconds), node, fact);
+            for node in [0, 1] {
+                see(0, node, Fact::Started).unwrap();
+                let link = up(&cluster, u64::from(node), 1 - node);
+                see(1, node, Fact::Output(&link)).unwrap();
+            }
+            let ping = |link, digest| {
+                let frame = Message::Ping(Beat { number: 1, digest, load: 0 }).encode();
+                Output::Send { link: LinkId(link), frame, priority: Priority::Control }
+            };
+            assert_eq!(see(20, 0, Fact::Output(&ping(0, 7))), Ok(()));
+            assert_eq!(see(20, 1, Fact::Output(&ping(1, 8))), Ok(()), "too early to tell");
+            assert_eq!(see(40, 0, Fact::Output(&ping(0, 1))), Ok(()));
+            assert_eq!(see(41, 1, Fact::Output(&ping(1, digest))).is_ok(), good);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Only members have an effect: a link, a member or a worker is a node of this network, a task is run for whoever gave
+//! it, and an outcome counts only from a node that its origin asked since it started.
+
+use super::{Fact, Invariant};
+use crate::cluster::{Cluster, NodeIndex};
+use engine::{Event, Instant, NodeId, Output, TaskId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Remembers whom each origin asked.
+#[derive(Debug)]
+pub(super) struct NoEffectFromStrangers {
+    cluster: Arc<Cluster>,
+    /// By origin.
+    asked: Vec<BTreeMap<TaskId, BTreeSet<NodeId>>>,
+    /// All that were ever given a task, by whom, across restarts.
+    given: BTreeSet<(NodeId, TaskId, NodeId)>,
+    /// Members of each node's view.
+    members: Vec<BTreeSet<NodeId>>,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "no_effect_from_strangers";
+
+impl NoEffectFromStrangers {
+    pub(super) fn new(cluster: Arc<Cluster>) -> Self {
+        let nodes = cluster.len();
+        Self {
+            cluster,
+            asked: vec![BTreeMap::new(); nodes],
+            given: BTreeSet::new(),
+            members: vec![BTreeSet::new(); nodes],
+            checks: 0,
+        }
+    }
+
+    fn known(&self, node: NodeId, what: &str) -> Result<(), String> {
+        let known = self.cluster.find(node).is_some();
+        if known { Ok(()) } else { Err(format!("{what} is {node}, a node of no part of this network")) }
+    }
+
+    fn assigned(&mut self, node: NodeIndex, task: TaskId, worker: NodeId) -> Result<(), String> {
+        let me = self.cluster.id(node);
+        if worker != me && !self.members[node as usize].contains(&worker) {
+            return Err(format!("task {task} is given to {worker}, which is no member"));
+        }
+        self.asked[node as usize].entry(task).or_default().insert(worker);
+        self.given.insert((me, task, worker));
+        Ok(())
+    }
+
+    fn event(&mut self, node: NodeIndex, event: &Event) -> Result<(), String> {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these are effects of others")]
+        match event {
+            Event::LinkUp { peer, .. } => self.known(*peer, "a peer"),
+            Event::MemberJoined { member } => {
+                self.members[node as usize].insert(*member);
+                self.known(*member, "a member")
+            }
+            Event::MemberLeft { member } => {
+                self.members[node as usize].remove(member);
+                Ok(())
+            }
+            Event::TaskAssigned { task, worker, .. } => {
+                self.checks += 1;
+                self.assigned(node, *task, *worker)
+            }
+            Event::TaskStarted { task, origin, .. } => {
+                self.checks += 1;
+                let me = self.cluster.id(node);
+                if self.given.contains(&(*origin, *task, me)) {
+                    return Ok(());
+                }
+                Err(format!("task {task} is begun for {origin}, which did not give it"))
+            }
+            Event::TaskFinished { task, worker, .. } => {
+                self.checks += 1;
+                let asked = self.asked[node as usize].remove(task).unwrap_or_default();
+                match worker {
+                    Some(worker) if !asked.contains(worker) => {
+                        Err(format!("task {task} was ended by {worker}, which was not asked"))
+                    }
+                    Some(_) | None => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Invariant for NoEffectFromStrangers {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        match fact {
+            Fact::Started => {
+                self.asked[node as usize].clear();
+                self.members[node as usize].clear();
+                Ok(())
+            }
+            Fact::Output(Output::Event(event)) => self.event(node, event),
+            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Stopped => Ok(()),
+        }
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{at, cluster, finished};
+    use super::*;
+    use engine::task::TaskStatus;
+
+    const TASK: TaskId = TaskId([1; 16]);
+
+    #[test]
+    fn strangers_and_those_who_were_not_asked_have_no_effect() {
+        let cluster = cluster(2);
+        let mut invariant = NoEffectFromStrangers::new(Arc::clone(&cluster));
+        let mut see = |node, event| invariant.see(at(1), node, Fact::Output(&Output::Event(event)));
+        assert!(see(0, Event::MemberJoined { member: NodeId([9; 16]) }).is_err());
+        let worker = cluster.id(1);
+        let assigned = Event::TaskAssigned { task: TASK, worker, attempt: 1 };
+        assert!(see(0, assigned.clone()).is_err(), "no member yet");
+        let started = Event::TaskStarted { task: TASK, origin: cluster.id(0), attempt: 1 };
+        assert!(see(1, started.clone()).is_err());
+        assert_eq!(see(0, Event::MemberJoined { member: worker }), Ok(()));
+        assert_eq!(see(0, assigned), Ok(()));
+        assert_eq!(see(1, started), Ok(()));
+        let done = |by| finished(TASK, TaskStatus::Completed, Some(by));
+        assert_eq!(invariant.see(at(2), 0, Fact::Output(&done(worker))), Ok(()));
+        assert!(invariant.see(at(2), 0, Fact::Output(&done(worker))).is_err(), "not asked again");
+    }
+}

@@ -1,0 +1,94 @@
+//! Where nothing is lost and nothing held back on the way, no live peer counts as slow, and no lease of a live worker
+//! runs out.
+
+use super::links::Links;
+use super::{Fact, Invariant, is_clean};
+use crate::cluster::{Cluster, NodeIndex};
+use crate::scenario::{FaultKind, Scenario};
+use engine::event::ReassignReason;
+use engine::{Event, Instant, Output};
+use std::sync::Arc;
+
+/// Watches who is suspected.
+#[derive(Debug)]
+pub(super) struct NoFalseSuspicion {
+    cluster: Arc<Cluster>,
+    links: Links,
+    /// Whether no way of more than one link can lead over a machine that is silently gone.
+    all_is_heard: bool,
+    applies: bool,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "no_false_suspicion";
+
+impl NoFalseSuspicion {
+    pub(super) fn new(cluster: Arc<Cluster>, scenario: &Scenario) -> Self {
+        let silent = |kind: &FaultKind| matches!(kind, FaultKind::PowerLoss { .. } | FaultKind::Churn { .. });
+        Self {
+            links: Links::new(cluster.len()),
+            cluster,
+            all_is_heard: !scenario.faults.iter().any(|fault| silent(&fault.kind)),
+            applies: is_clean(scenario) && scenario.network.loss.is_none(),
+            checks: 0,
+        }
+    }
+}
+
+impl Invariant for NoFalseSuspicion {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        if !self.applies {
+            return Ok(());
+        }
+        self.links.see(&self.cluster, node, fact);
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of suspicion")]
+        let suspect = match fact {
+            Fact::Output(Output::Event(Event::PeerSlow { peer })) => peer,
+            Fact::Output(Output::Event(Event::TaskReassigned { worker, reason, .. }))
+                if *reason == ReassignReason::LeaseExpired && self.all_is_heard =>
+            {
+                worker
+            }
+            _ => return Ok(()),
+        };
+        self.checks += 1;
+        match self.cluster.find(*suspect) {
+            Some(suspect) if self.links.is_to_the_living(node, suspect) => {
+                Err(format!("n{suspect} is suspected, and is alive and in reach"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{at, cluster, up};
+    use super::*;
+
+    #[test]
+    fn a_live_peer_is_not_slow_unless_something_is_in_the_way() {
+        let cluster = cluster(2);
+        for (fault, good) in
+            [("", false), ("[[fault]]\nat = \"1s\"\nkind = \"stall\"\ngroups = [[\"n0\"], [\"n1\"]]\n", true)]
+        {
+            let text = format!("nodes = 2\nduration = \"60s\"\n{fault}");
+            let scenario = Scenario::parse("suspicion.toml", &text).unwrap();
+            let mut invariant = NoFalseSuspicion::new(Arc::clone(&cluster), &scenario);
+            for node in [0, 1] {
+                invariant.see(at(0), node, Fact::Started).unwrap();
+            }
+            invariant.see(at(1), 0, Fact::Output(&up(&cluster, 1, 1))).unwrap();
+            let slow = Output::Event(Event::PeerSlow { peer: cluster.id(1) });
+            assert_eq!(invariant.see(at(2), 0, Fact::Output(&slow)).is_ok(), good);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! A peer that left a heartbeat unanswered gets no new work until it gives a sign of life.
+
+use super::{Fact, Invariant};
+use crate::cluster::NodeIndex;
+use engine::{Event, Instant, NodeId, Output};
+use std::collections::BTreeSet;
+
+/// Remembers whom each node takes for slow.
+#[derive(Debug)]
+pub(super) struct NoWorkForTheSlow {
+    slow: Vec<BTreeSet<NodeId>>,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "no_work_for_the_slow";
+
+impl NoWorkForTheSlow {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self { slow: vec![BTreeSet::new(); nodes], checks: 0 }
+    }
+}
+
+impl Invariant for NoWorkForTheSlow {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        let slow = &mut self.slow[node as usize];
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of slow peers and of work")]
+        match fact {
+            Fact::Started => slow.clear(),
+            Fact::Output(Output::Event(event)) => match event {
+                Event::PeerSlow { peer } => {
+                    slow.insert(*peer);
+                }
+                Event::PeerRecovered { peer } | Event::LinkDown { peer, .. } => {
+                    slow.remove(peer);
+                }
+                Event::TaskAssigned { task, worker, .. } => {
+                    self.checks += 1;
+                    if slow.contains(worker) {
+                        return Err(format!("task {task} was given to {worker}, which does not answer"));
+                    }
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::at;
+    use super::*;
+    use engine::TaskId;
+
+    #[test]
+    fn work_for_a_slow_peer_is_wrong_until_it_recovers() {
+        let mut invariant = NoWorkForTheSlow::new(1);
+        let peer = NodeId([1; 16]);
+        let mut see = |event| invariant.see(at(1), 0, Fact::Output(&Output::Event(event)));
+        let assigned = Event::TaskAssigned { task: TaskId([1; 16]), worker: peer, attempt: 1 };
+        assert_eq!(see(assigned.clone()), Ok(()));
+        assert_eq!(see(Event::PeerSlow { peer }), Ok(()));
+        assert!(see(assigned.clone()).is_err());
+        assert_eq!(see(Event::PeerRecovered { peer }), Ok(()));
+        assert_eq!(see(assigned), Ok(()));
+    }
+}

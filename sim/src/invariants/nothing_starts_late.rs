@@ -1,0 +1,132 @@
+//! A worker begins no attempt after the time that it was given for it, nor after its origin told it to leave that one.
+//!
+//! The time counts from when the attempt came, for no clock of another machine is relied upon. What came over a relay
+//! is sealed and cannot be looked at; of it nothing is said.
+
+use super::{Fact, Invariant, Wants, Word};
+use crate::cluster::{Cluster, NodeIndex};
+use core::time::Duration;
+use engine::wire::{Attempt, Payload};
+use engine::{Event, Instant, MessageId, NodeId, Output, TaskId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Remembers what each worker was told.
+#[derive(Debug)]
+pub(super) struct NothingStartsLate {
+    cluster: Arc<Cluster>,
+    nodes: Vec<Told>,
+    checks: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Told {
+    heard: BTreeSet<MessageId>,
+    /// By origin, task and number, until when an attempt may begin.
+    given: BTreeMap<(NodeId, TaskId, u32), Instant>,
+    /// Attempts that were cancelled after they had come. Of one that comes after that its worker cannot know.
+    cancelled: BTreeSet<(NodeId, TaskId, u32)>,
+}
+
+pub(super) const NAME: &str = "nothing_starts_late";
+
+impl NothingStartsLate {
+    pub(super) fn new(cluster: Arc<Cluster>) -> Self {
+        Self { nodes: vec![Told::default(); cluster.len()], cluster, checks: 0 }
+    }
+}
+
+impl Invariant for NothingStartsLate {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::EVENTS | Wants::WORDS
+    }
+
+    fn hear(&mut self, now: Instant, node: NodeIndex, word: &Word<'_>) -> Result<(), String> {
+        let told = &mut self.nodes[node as usize];
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell a worker what to do")]
+        match word.payload {
+            Payload::Assign(assignment) if !word.sent && told.heard.insert(word.message) => {
+                let until = now.after(Duration::from_millis(assignment.remaining_millis));
+                let Attempt { task, number } = assignment.attempt;
+                told.given.insert((word.origin, task, number), until);
+            }
+            Payload::Cancel(attempt) if !word.sent && told.heard.insert(word.message) => {
+                let (origin, task) = (word.origin, attempt.task);
+                let given = told.given.range((origin, task, 0)..=(origin, task, attempt.number));
+                told.cancelled.extend(given.map(|(key, _)| *key));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell that work begins")]
+        match fact {
+            Fact::Started => {
+                self.nodes[node as usize] = Told::default();
+                // An origin that starts again counts its attempts anew.
+                let id = self.cluster.id(node);
+                for told in &mut self.nodes {
+                    told.given.retain(|(origin, ..), _| *origin != id);
+                    told.cancelled.retain(|(origin, ..)| *origin != id);
+                }
+            }
+            Fact::Output(Output::Event(Event::TaskStarted { task, origin, attempt })) => {
+                self.checks += 1;
+                let told = &self.nodes[node as usize];
+                if told.cancelled.contains(&(*origin, *task, *attempt)) {
+                    return Err(format!("attempt {attempt} of task {task} began after it was cancelled"));
+                }
+                let until = told.given.get(&(*origin, *task, *attempt));
+                if let Some(until) = until.filter(|until| now > **until) {
+                    return Err(format!("task {task} began although its time was over at {until}"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assignment, at, cluster};
+    use super::*;
+
+    const TASK: TaskId = TaskId([1; 16]);
+    const ORIGIN: NodeId = NodeId([2; 16]);
+
+    fn hears(invariant: &mut NothingStartsLate, seconds: u64, message: u8, payload: &Payload) {
+        let word = Word { sent: false, message: MessageId([message; 16]), origin: ORIGIN, payload };
+        invariant.hear(at(seconds), 0, &word).unwrap();
+    }
+
+    fn starts(invariant: &mut NothingStartsLate, seconds: u64, attempt: u32) -> bool {
+        let started = Output::Event(Event::TaskStarted { task: TASK, origin: ORIGIN, attempt });
+        invariant.see(at(seconds), 0, Fact::Output(&started)).is_ok()
+    }
+
+    #[test]
+    fn what_is_late_or_cancelled_must_not_begin() {
+        let mut invariant = NothingStartsLate::new(cluster(1));
+        // It has 10 s.
+        let assign = Payload::Assign(assignment(TASK));
+        hears(&mut invariant, 1, 1, &assign);
+        assert!(starts(&mut invariant, 11, 1) && !starts(&mut invariant, 12, 1));
+        hears(&mut invariant, 12, 1, &assign);
+        assert!(!starts(&mut invariant, 12, 1), "the same message again changes nothing");
+        hears(&mut invariant, 12, 2, &assign);
+        assert!(starts(&mut invariant, 13, 1));
+        hears(&mut invariant, 13, 3, &Payload::Cancel(Attempt { task: TASK, number: 1 }));
+        assert!(!starts(&mut invariant, 13, 1) && starts(&mut invariant, 13, 2));
+    }
+}

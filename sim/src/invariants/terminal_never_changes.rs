@@ -1,0 +1,99 @@
+//! How a task ended never changes: whatever the record says, an event tells or a user is shown is the same ever after,
+//! and no ended task is shown as if it had not.
+
+use super::{Fact, Invariant};
+use crate::cluster::NodeIndex;
+use engine::record::Record;
+use engine::request::{Response, TaskView};
+use engine::task::TaskStatus;
+use engine::{Event, Instant, NodeId, Output, TaskId};
+use std::collections::BTreeMap;
+
+/// Remembers each task's end as it was first seen, and at which node.
+#[derive(Debug, Default)]
+pub(super) struct TerminalNeverChanges {
+    ends: BTreeMap<TaskId, (NodeIndex, TaskStatus, Option<NodeId>)>,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "terminal_never_changes";
+
+impl TerminalNeverChanges {
+    fn ended(
+        &mut self,
+        node: NodeIndex,
+        task: TaskId,
+        status: TaskStatus,
+        worker: Option<NodeId>,
+    ) -> Result<(), String> {
+        self.checks += 1;
+        let &mut (_, first, by) = self.ends.entry(task).or_insert((node, status, worker));
+        if (first, by) == (status, worker) {
+            return Ok(());
+        }
+        Err(format!("task {task} was {first}, and then {status}"))
+    }
+
+    fn shown(&mut self, node: NodeIndex, view: &TaskView) -> Result<(), String> {
+        if view.status.is_terminal() {
+            return self.ended(node, view.id, view.status, view.worker);
+        }
+        match self.ends.get(&view.id) {
+            // Before the node knows that its record is durable, it shows the task as it was.
+            Some((origin, first, _)) if *origin != node => {
+                Err(format!("task {} is {first} at n{origin}, and {} here", view.id, view.status))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl Invariant for TerminalNeverChanges {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        match fact {
+            Fact::Durable(Record::Result(result)) => {
+                let summary = &result.summary;
+                if result.outcome.status() != summary.status {
+                    return Err(format!("the record of task {} contradicts itself", summary.id));
+                }
+                self.ended(node, summary.id, summary.status, summary.worker)
+            }
+            Fact::Output(Output::Event(Event::TaskFinished { task, status, worker, .. })) => {
+                self.ended(node, *task, *status, *worker)
+            }
+            Fact::Output(Output::Reply { answer: Ok(Response::Task(view)), .. }) => self.shown(node, view),
+            Fact::Output(Output::Reply { answer: Ok(Response::Tasks { tasks, .. }), .. }) => {
+                tasks.iter().try_for_each(|view| self.shown(node, view))
+            }
+            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Started | Fact::Stopped => Ok(()),
+        }
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{at, finished, result_record};
+    use super::*;
+
+    const TASK: TaskId = TaskId([1; 16]);
+
+    #[test]
+    fn another_end_is_wrong() {
+        let mut invariant = TerminalNeverChanges::default();
+        assert_eq!(invariant.see(at(1), 0, Fact::Durable(&result_record(TASK, 9))), Ok(()));
+        let same = finished(TASK, TaskStatus::Completed, None);
+        assert_eq!(invariant.see(at(1), 0, Fact::Output(&same)), Ok(()));
+        let other = finished(TASK, TaskStatus::Timeout, None);
+        assert!(invariant.see(at(2), 0, Fact::Output(&other)).is_err());
+        let by_another = finished(TASK, TaskStatus::Completed, Some(NodeId([2; 16])));
+        assert!(invariant.see(at(2), 0, Fact::Output(&by_another)).is_err());
+    }
+}

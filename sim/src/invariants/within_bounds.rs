@@ -1,0 +1,62 @@
+//! Every queue, map and window of a node keeps to its limit, after every input.
+//!
+//! Where the real driver has the node, nobody can look into it: there, nothing is said.
+
+use super::{Fact, Invariant, Wants};
+use crate::cluster::NodeIndex;
+use engine::{Instant, Node};
+
+/// Looks into the nodes.
+#[derive(Debug, Default)]
+pub(super) struct WithinBounds {
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "within_bounds";
+
+impl Invariant for WithinBounds {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::NODES
+    }
+
+    fn look(&mut self, _: Instant, _: NodeIndex, node: &Node) -> Result<(), String> {
+        self.checks += 1;
+        match node.occupancy().find(|place| place.current > place.limit) {
+            None => Ok(()),
+            Some(place) => {
+                Err(format!("{} holds {}, and may hold {}", place.name, place.current, place.limit))
+            }
+        }
+    }
+
+    fn see(&mut self, _: Instant, _: NodeIndex, _: Fact<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{at, cluster};
+    use super::*;
+    use engine::record::Saved;
+    use engine::{Config, UnixMillis};
+
+    #[test]
+    fn more_than_the_limit_is_wrong() {
+        let cluster = cluster(1);
+        for (links, good) in [(1, true), (0, false)] {
+            let config = Config { results_max: links, ..cluster.config(0) };
+            let saved = Saved { results: vec![super::super::testing::summary()], ..Saved::default() };
+            let node = Node::new(config, cluster.identity(0), [1; 32], at(0), UnixMillis(0), saved);
+            assert_eq!(WithinBounds::default().look(at(0), 0, &node).is_ok(), good);
+        }
+    }
+}

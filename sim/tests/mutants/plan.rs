@@ -1,0 +1,388 @@
+//! Where each planted bug is caught: the story that brings it out, and the properties that it breaks.
+
+use engine::config::Config;
+use engine::mutants::Mutant;
+use sim::report::Report;
+use sim::{Executor, Failure, Options, Scenario};
+use std::path::Path;
+
+/// One planted bug and its hunter.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) mutant: Mutant,
+    adjust: fn(&mut Config),
+    /// A scenario of the repository, or the text of one made for the purpose.
+    pub(crate) story: Story,
+    /// The properties that may be the first to break.
+    pub(crate) caught_by: &'static [&'static str],
+}
+
+/// A scenario.
+#[derive(Clone, Copy)]
+pub(crate) enum Story {
+    File(&'static str),
+    Text(&'static str, &'static str),
+}
+
+/// A catch.
+pub(crate) struct Catch {
+    pub(crate) seed: u64,
+    pub(crate) invariant: &'static str,
+}
+
+impl Story {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::File(name) | Self::Text(name, _) => name,
+        }
+    }
+
+    pub(crate) fn scenario(self) -> Scenario {
+        let scenario = match self {
+            Self::File(name) => {
+                let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+                Scenario::load(&folder.join(format!("{name}.toml")))
+            }
+            Self::Text(name, text) => Scenario::parse(name, text),
+        };
+        let on_the_event_queue = |scenario: Scenario| scenario.on(Executor::EventQueue);
+        scenario.and_then(on_the_event_queue).unwrap_or_else(|error| panic!("{}: {error}", self.name()))
+    }
+}
+
+impl Plan {
+    /// Runs the bug under the seeds until one catches it.
+    pub(crate) fn hunt(&self, scenario: &Scenario, seeds: core::ops::RangeInclusive<u64>) -> Option<Catch> {
+        let mut seeds = seeds;
+        seeds.find_map(|seed| {
+            let report = sim::run_with(scenario, seed, Options { adjust: Some(self.adjust) });
+            violation(&report).map(|invariant| Catch { seed, invariant })
+        })
+    }
+}
+
+/// Returns the property that a run broke.
+pub(crate) fn violation(report: &Report) -> Option<&'static str> {
+    report.failures.iter().find_map(|failure| match failure {
+        Failure::Violated(violation) => Some(violation.invariant),
+        Failure::NotReached(_) | Failure::Outcomes { .. } => None,
+    })
+}
+
+macro_rules! plans {
+    ($($mutant:ident: $story:expr => [$($invariant:literal),+];)*) => {
+        /// One plan for each planted bug.
+        pub(crate) const PLANS: &[Plan] = &[$(Plan {
+            mutant: Mutant::$mutant,
+            adjust: |config| config.mutant = Some(Mutant::$mutant),
+            story: $story,
+            caught_by: &[$($invariant),+],
+        }),*];
+    };
+}
+
+plans! {
+    AcceptSecondResult: Story::File("two_workers_finish") => ["one_terminal_outcome"];
+    ActiveUnchecked: Story::File("two_nodes_meet") => ["lifecycle_along_arrows"];
+    AttemptNumberKept: Story::File("worker_dies") => ["origin_follows_its_model"];
+    CancelIgnored: STALLED_WORKER => ["nothing_starts_late"];
+    CancelNotSent: STALLED_WORKER => ["origin_follows_its_model"];
+    DeadNeverDeclared: SILENT_DEATH => ["view_is_true", "liveness"];
+    DeadlineIgnored: STALLED_DEADLINES => ["nothing_starts_late"];
+    DeadlineLostOnRestart: AWAY_FOR_LONG => ["deadlines_are_kept"];
+    DedupDropped: Story::File("two_workers_finish") => ["no_duplicate_delivery"];
+    DigestNotRecomputed: QUIET => ["neighbours_agree_at_rest"];
+    GoodbyeIgnored: LEAVING => ["goodbye_is_heard"];
+    LeaseNotRenewed: LONG_TASKS => ["no_false_suspicion"];
+    LeavesLate: LEAVING => ["lifecycle_along_arrows"];
+    LinksIgnored: Story::File("line_of_five") => ["view_is_true", "liveness"];
+    MaxPeersOffByOne: FULL_HOUSE => ["degree_at_most_max_peers", "within_bounds"];
+    NeverRetried: Story::File("partition_heals") => ["messages_are_retried"];
+    NoBackoff: SILENT_DEATH => ["dials_back_off"];
+    NonceReused: Story::File("line_of_five") => ["honest_peers_make_no_faults"];
+    OlderAdvertAccepted: Story::File("everything_goes_wrong") => ["adverts_go_forward", "view_is_true"];
+    OutcomeAcknowledgedEarly: Story::File("worker_dies") => ["durable_before_acknowledged"];
+    OutcomeFromAnybody: ORIGIN_LOSES_POWER => ["no_effect_from_strangers"];
+    PongIsNoLife: QUIET => ["no_false_suspicion"];
+    PurgesOpenTask: LONG_TASKS => ["accepted_exists", "within_bounds"];
+    QueueBoundIgnored: FULL_QUEUE => ["within_bounds", "origin_follows_its_model"];
+    QueueBytesLeak: Story::File("worker_dies") => ["liveness"];
+    RecoveredNotQueued: Story::File("origin_restarts") => ["liveness"];
+    ReplyBeforeDurable: Story::File("power_lost_while_writing") => ["durable_before_acknowledged"];
+    ResultToldBeforeDurable: Story::File("worker_dies") => ["durable_before_acknowledged"];
+    SlowGetsWork: STALLED_WORKER => ["no_work_for_the_slow"];
+    SlowKeepsTasks: STALLED_WORKER => ["origin_follows_its_model"];
+    StaleReturnTakesTask: Story::File("everything_goes_wrong") => ["origin_follows_its_model"];
+    TtlNotSpent: Story::File("line_of_five") => ["ttl_never_exceeded"];
+    TtlOffByOne: LONG_LINE => ["ttl_never_exceeded"];
+    TwoLinksKept: CROSSED_DIALS => ["one_link_per_pair"];
+    WaitersForgotten: Story::File("worker_dies") => ["liveness"];
+    WallClockBelieved: AWAY_FOR_LONG => ["deadlines_are_kept"];
+    WorkerLossIgnored: WORKER_KILLED => ["origin_follows_its_model"];
+    WorksWhileLeaving: LEAVING => ["lifecycle_along_arrows"];
+}
+
+/// A worker that cannot be heard for a while has much to do when it can again, all of it no longer wanted. The latency
+/// makes the time long in which a peer is slow and not yet dead.
+const STALLED_WORKER: Story = Story::Text(
+    "stalled_worker",
+    r#"
+nodes = 3
+duration = "200s"
+[network]
+latency = "400ms..450ms"
+[node]
+max_concurrent_tasks = 1
+[workload]
+type = "generation"
+tasks = 30
+at = "5s"
+every = "400ms"
+origin = "n0"
+compute = "4s..5s"
+timeout = "180s"
+[[fault]]
+at = "9500ms"
+kind = "stall"
+groups = [["n1"], ["n0", "n2"]]
+heal_after = "6s"
+[liveness]
+after = "30s"
+within = "165s"
+"#,
+);
+
+/// As before, and the time of what the worker has runs out meanwhile.
+const STALLED_DEADLINES: Story = Story::Text(
+    "stalled_deadlines",
+    r#"
+nodes = 2
+duration = "90s"
+[network]
+latency = "400ms..450ms"
+[node]
+max_concurrent_tasks = 1
+[workload]
+type = "generation"
+tasks = 30
+at = "3s"
+every = "300ms"
+origin = "n0"
+compute = "2s"
+timeout = "6s"
+[[fault]]
+at = "9500ms"
+kind = "stall"
+groups = [["n0"], ["n1"]]
+heal_after = "7500ms"
+[liveness]
+after = "30s"
+within = "55s"
+"#,
+);
+
+/// A machine vanishes for good, and another's process ends for good.
+const SILENT_DEATH: Story = Story::Text(
+    "silent_death",
+    r#"
+nodes = 4
+duration = "90s"
+[[fault]]
+at = "3s"
+kind = "power_loss"
+node = "n1"
+[[fault]]
+at = "4s"
+kind = "kill"
+node = "n2"
+[liveness]
+after = "50s"
+within = "35s"
+"#,
+);
+
+/// An origin is away for most of its tasks' time.
+const AWAY_FOR_LONG: Story = Story::Text(
+    "away_for_long",
+    r#"
+nodes = 2
+duration = "90s"
+[workload]
+type = "generation"
+tasks = 6
+at = "2s"
+every = "50ms"
+origin = "n0"
+compute = "15s..20s"
+timeout = "10s"
+[[fault]]
+at = "4s"
+kind = "kill"
+node = "n0"
+restart_after = "5s"
+[liveness]
+after = "30s"
+within = "55s"
+"#,
+);
+
+/// Nothing happens.
+const QUIET: Story = Story::Text("quiet", "nodes = 4\nduration = \"120s\"\n");
+
+/// A node leaves with more to do than it can finish.
+const LEAVING: Story = Story::Text(
+    "leaving",
+    r#"
+nodes = 3
+duration = "120s"
+[node]
+max_concurrent_tasks = 1
+[workload]
+type = "generation"
+tasks = 12
+at = "2s"
+every = "50ms"
+origin = "n0"
+compute = "3s..12s"
+timeout = "110s"
+[[fault]]
+at = "5s"
+kind = "leave"
+node = "n1"
+[liveness]
+after = "30s"
+within = "85s"
+"#,
+);
+
+/// Tasks take longer than a lease, and some are open when results are purged.
+const LONG_TASKS: Story = Story::Text(
+    "long_tasks",
+    r#"
+nodes = 2
+duration = "200s"
+[node]
+max_concurrent_tasks = 1
+[workload]
+type = "generation"
+tasks = 6
+at = "2s"
+every = "50ms"
+origin = "n0"
+compute = "33s..35s"
+timeout = "180s"
+[liveness]
+after = "10s"
+within = "185s"
+"#,
+);
+
+/// More nodes want a link than may have one.
+const FULL_HOUSE: Story =
+    Story::Text("full_house", "nodes = 10\nduration = \"20s\"\n[node]\nmax_peers = 3\n");
+
+/// Neighbours know each other's addresses and dial each other at once.
+const CROSSED_DIALS: Story = Story::Text(
+    "crossed_dials",
+    r#"
+nodes = 4
+duration = "20s"
+start = "0s..5ms"
+[network]
+latency = "20ms..40ms"
+topology = "ring"
+multicast = false
+"#,
+);
+
+/// An origin vanishes and comes back while the outcomes of its tasks are on their way.
+const ORIGIN_LOSES_POWER: Story = Story::Text(
+    "origin_loses_power",
+    r#"
+nodes = 4
+duration = "120s"
+[node]
+max_concurrent_tasks = 1
+[workload]
+type = "generation"
+tasks = 16
+at = "2s"
+every = "20ms"
+origin = "n0"
+compute = "500ms..3s"
+timeout = "110s"
+[[fault]]
+at = "3s..5s"
+kind = "power_loss"
+node = "n0"
+restart_after = "2s"
+[liveness]
+after = "30s"
+within = "80s"
+"#,
+);
+
+/// More tasks come than there is room for.
+const FULL_QUEUE: Story = Story::Text(
+    "full_queue",
+    r#"
+nodes = 2
+duration = "60s"
+[node]
+queue_tasks_max = 3
+[workload]
+tasks = 20
+at = "2s"
+every = "10ms"
+origin = "n0"
+compute = "5s"
+timeout = "50s"
+[liveness]
+after = "20s"
+within = "35s"
+"#,
+);
+
+/// A message may cross ten links, and the far end is eleven away.
+const LONG_LINE: Story = Story::Text(
+    "long_line",
+    r#"
+nodes = 12
+duration = "40s"
+[network]
+topology = "line"
+[node]
+max_concurrent_tasks = 1
+[workload]
+type = "generation"
+tasks = 60
+at = "5s"
+every = "20ms"
+origin = "n0"
+compute = "3s"
+timeout = "30s"
+"#,
+);
+
+/// A process that has work is killed.
+const WORKER_KILLED: Story = Story::Text(
+    "worker_killed",
+    r#"
+nodes = 3
+duration = "90s"
+[workload]
+tasks = 20
+at = "2s"
+every = "50ms"
+origin = "n0"
+compute = "2s..5s"
+timeout = "80s"
+[[fault]]
+at = "3s"
+kind = "kill"
+node = "n1"
+[liveness]
+after = "20s"
+within = "65s"
+"#,
+);
