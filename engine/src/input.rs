@@ -35,6 +35,13 @@ pub enum Input {
         /// Its payload.
         bytes: Vec<u8>,
     },
+    /// Several whole frames arrived at once: the same as so many of [`Input::Frame`], but for less.
+    Frames {
+        /// The link that they came over.
+        link: LinkId,
+        /// Their payloads, in order.
+        frames: Vec<Vec<u8>>,
+    },
     /// The world cannot read on: the peer announced a frame above the limit.
     FrameTooLarge {
         /// The link that it came over; the driver closes it.
@@ -99,6 +106,13 @@ pub enum Input {
     RequestDropped {
         /// The question.
         id: RequestId,
+    },
+    /// A bulk frame could not be sent, for its link has as much waiting as it may.
+    Shed {
+        /// The link.
+        link: LinkId,
+        /// The frame's payload.
+        frame: Vec<u8>,
     },
     /// Time passed: some deadline may have been reached.
     Tick,

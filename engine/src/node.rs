@@ -7,6 +7,7 @@ mod facts;
 mod messages;
 #[cfg(feature = "testing")]
 mod mutants;
+mod pings;
 mod requests;
 mod routes;
 mod shutdown;
@@ -17,7 +18,7 @@ use crate::error::WriteError;
 use crate::event::Event;
 use crate::heartbeat::Heartbeat;
 use crate::identity::{Domain, GoodSignatures, Identity};
-use crate::ids::{LinkId, NodeId, RequestId, TaskId, TraceId, WriteId};
+use crate::ids::{LinkId, MessageId, NodeId, RequestId, TaskId, TraceId, WriteId};
 use crate::input::{Input, Interface};
 use crate::lifecycle::State;
 use crate::membership::Membership;
@@ -38,6 +39,7 @@ use crate::work::Work;
 use crate::writes::{Promise, Writes};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
+use pings::Pings;
 use routes::Explanations;
 use serde::{Deserialize, Serialize};
 use shutdown::Leaving;
@@ -124,7 +126,10 @@ pub struct Node {
     waiting: BTreeMap<RequestId, TaskId>,
     /// Requests to cancel, by the task that they cancel.
     cancelling: BTreeSet<RequestId>,
+    /// What arrived and is not acknowledged yet, by its origin.
+    acks: BTreeMap<NodeId, Vec<MessageId>>,
     explanations: Explanations,
+    pings: Pings,
     purge_at: Option<Instant>,
     leaving: Option<Leaving>,
     troubles: Troubles,
@@ -189,7 +194,9 @@ impl Node {
             crashed: BTreeSet::new(),
             waiting: BTreeMap::new(),
             cancelling: BTreeSet::new(),
+            acks: BTreeMap::new(),
             explanations: Explanations::default(),
+            pings: Pings::default(),
             purge_at: Some(now.after(PURGE_EVERY)),
             leaving: None,
             troubles: Troubles::default(),
@@ -233,7 +240,8 @@ impl Node {
             Input::DialFailed { dial, error } => {
                 self.peers.handle_dial_failed(now, dial, error, &mut self.rng);
             }
-            Input::Frame { link, bytes } => self.handle_frame(link, &bytes),
+            Input::Frame { link, bytes } => self.handle_frame(link, bytes),
+            Input::Frames { link, frames } => self.handle_frames(link, frames),
             Input::FrameTooLarge { link } => {
                 self.peers.handle_fault(link, crate::error::PeerFault::FrameTooLarge);
             }
@@ -253,6 +261,7 @@ impl Node {
             Input::Model { name, kind, ready } => self.handle_model(name, kind, ready),
             Input::Request { id, request } => self.handle_request(id, request),
             Input::RequestDropped { id } => self.handle_request_dropped(id),
+            Input::Shed { frame, .. } => self.handle_shed(&frame),
             Input::WriteDone { id, result } => self.handle_write_done(id, result),
         }
         self.settle();
@@ -314,9 +323,13 @@ impl Node {
     }
 
     fn send(&mut self, link: LinkId, message: &Message, priority: Priority) {
+        self.send_frame(link, message.encode(), priority);
+    }
+
+    fn send_frame(&mut self, link: LinkId, frame: Vec<u8>, priority: Priority) {
         if let Some(entry) = self.peers.link_mut(link) {
             entry.frames_out += 1;
-            self.outputs.push_back(Output::Send { link, frame: message.encode(), priority });
+            self.outputs.push_back(Output::Send { link, frame, priority });
         }
     }
 

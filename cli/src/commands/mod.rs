@@ -9,6 +9,7 @@ mod node_start;
 mod node_status;
 mod node_stop;
 mod route_explain;
+mod route_ping;
 mod sim_run;
 mod task_cancel;
 mod task_list;
@@ -47,6 +48,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Route(RouteCommand::Explain { id, format }) => {
             block_on(route_explain::run(&home()?, &id, format))
         }
+        Command::Route(RouteCommand::Ping(ping)) => block_on(route_ping::run(&home()?, &ping)),
         Command::Sim(SimCommand::Run(run)) => sim_run::run(&run),
         Command::Doctor(format) => doctor::run(&home()?, format),
         Command::Completions { shell } => completions::run(shell),

@@ -74,6 +74,7 @@ impl Invariant for DurableBeforeAcknowledged {
                 Response::Diagnosis(_)
                 | Response::Members(_)
                 | Response::Peers(_)
+                | Response::Ping(_)
                 | Response::Route(_)
                 | Response::ShuttingDown
                 | Response::Status(_) => Ok(()),
