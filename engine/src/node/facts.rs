@@ -445,7 +445,7 @@ impl Node {
         Envelope {
             ttl: TTL,
             hops: 0,
-            message: MessageId(self.rng.id()),
+            message: self.new_message_id(),
             origin: self.me,
             destination,
             trace,
@@ -453,6 +453,16 @@ impl Node {
             seal: Seal::None,
             payload,
         }
+    }
+
+    /// Names a message by a UUID that begins with the time (RFC 9562, version 7): names given one after the other lie
+    /// close together in every map of them.
+    fn new_message_id(&mut self) -> MessageId {
+        let mut id = self.rng.id();
+        id[..6].copy_from_slice(&self.wall().0.to_be_bytes()[2..]);
+        id[6] = id[6] & 0x0f | 0x70;
+        id[8] = id[8] & 0x3f | 0x80;
+        MessageId(id)
     }
 
     pub(super) fn beat(&self, number: u32) -> Beat {
