@@ -1,6 +1,8 @@
 //! What does a message to a neighbour cost, against plain TCP? Two nodes in two processes on loopback, 256 bytes a
 //! message, each acknowledged end to end; and two processes with nothing but tokio's TCP between them.
 
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on should say where")]
+
 use benches::median;
 use benches::nodes::{Node, World};
 use benches::tcp::Server;

@@ -1,6 +1,8 @@
 //! What does a message cost that three relays pass on? A line of five nodes, each a process, on loopback; 256 bytes a
 //! message, sealed end to end, acknowledged end to end.
 
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on should say where")]
+
 use benches::median;
 use benches::nodes::{Node, World};
 use std::time::Duration;

@@ -238,16 +238,17 @@ mod tests {
         }
         near.close(link);
         let mut arrived = Vec::new();
-        while let Some(Arrival { input, .. }) = inputs.recv().await {
-            match input {
-                Input::Frame { link: LinkId(7), bytes } => arrived.push(bytes),
-                Input::Frames { link: LinkId(7), frames } => arrived.extend(frames),
-                other => {
-                    assert_eq!(other, Input::LinkDown { link: LinkId(7) });
-                    break;
-                }
+        let last = loop {
+            let input = next(&mut inputs).await;
+            if let Some(Input::Frame { bytes, .. }) = input {
+                arrived.push(bytes);
+            } else if let Some(Input::Frames { frames, .. }) = input {
+                arrived.extend(frames);
+            } else {
+                break input;
             }
-        }
+        };
+        assert_eq!(last, Some(Input::LinkDown { link: LinkId(7) }));
         assert!(arrived == frames, "{:?}", arrived.iter().map(Vec::len).collect::<Vec<_>>());
     }
 
