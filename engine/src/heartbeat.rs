@@ -1,9 +1,11 @@
 //! Failure detection: ALIVE, SLOW, DEAD, and back.
 //!
-//! A peer is pinged every ten seconds, and any frame from it is a sign of life. A ping that brings none within
-//! three seconds makes the peer SLOW: it gets no new work and is probed every second. Ten more silent seconds make
-//! it DEAD. A live peer is therefore noticed to be silent within 13 s and given up within 23 s, and a single lost
-//! frame never does it.
+//! The two ends of a link take turns to ping each other, one ping each ten seconds, and any frame is a sign of life.
+//! A ping that brings none within two seconds makes the peer SLOW: it gets no new work and is probed twice a second.
+//! A little more than two further silent seconds make it DEAD. A peer that has gone silent is therefore SLOW within
+//! 12.3 s and given up within 14.5 s, and it takes six lost exchanges in a row to give up one that is alive.
+//!
+//! A peer that is known to answer slowly is given more time before it is DEAD, up to the 23 s that are promised.
 
 use crate::ids::LinkId;
 use crate::rng::Rng;
@@ -18,9 +20,9 @@ use std::collections::BTreeMap;
 pub enum Liveness {
     /// It answers.
     Alive,
-    /// It left a heartbeat unanswered for three seconds; it gets no new work.
+    /// It left a heartbeat unanswered for two seconds; it gets no new work.
     Slow,
-    /// It left probes unanswered for ten more; its link is closed.
+    /// It left probes unanswered too; its link is closed.
     Dead,
 }
 
@@ -50,7 +52,7 @@ struct Watch {
     heard_at: Instant,
     /// When the oldest ping without a sign of life since was sent.
     unanswered_since: Option<Instant>,
-    /// The link may be a dead one that nobody closed: silence of three seconds is enough.
+    /// The link may be a dead one that nobody closed: silence of two seconds is enough.
     doubted: bool,
     next_ping: Instant,
     last_ping: Option<(u32, Instant)>,
@@ -89,8 +91,17 @@ impl Heartbeat {
         watch.doubted = false;
         if watch.liveness == Liveness::Slow {
             watch.liveness = Liveness::Alive;
-            watch.next_ping = now.after(INTERVAL);
+            watch.next_ping = now.after(INTERVAL + TURN);
             self.facts.push(Fact::Recovered(link));
+        }
+    }
+
+    /// Takes note of a ping from the other end: the next one is this end's turn.
+    pub(crate) fn handle_pinged(&mut self, now: Instant, link: LinkId) {
+        let Some(watch) = self.links.get_mut(&link) else { return };
+        // Each end pings once in any case, to know the round trip.
+        if watch.round_trip.is_some() && watch.unanswered_since.is_none() {
+            watch.next_ping = now.after(INTERVAL);
         }
     }
 
@@ -133,7 +144,7 @@ impl Heartbeat {
                 watch.next_number = number.wrapping_add(1);
                 watch.last_ping = Some((number, now));
                 watch.unanswered_since.get_or_insert(now);
-                let pause = if watch.liveness == Liveness::Slow { PROBE_INTERVAL } else { INTERVAL };
+                let pause = if watch.liveness == Liveness::Slow { PROBE_INTERVAL } else { INTERVAL + TURN };
                 watch.next_ping = now.after(pause);
                 self.facts.push(Fact::Ping(link, number));
             }
@@ -175,18 +186,26 @@ impl Heartbeat {
 impl Watch {
     /// Returns how long a ping may stay unanswered before the peer is DEAD.
     fn patience(&self) -> Duration {
-        if self.doubted { SLOW_AFTER } else { SLOW_AFTER + DEAD_AFTER }
+        if self.doubted {
+            return SLOW_AFTER;
+        }
+        let usual = self.round_trip.unwrap_or_default() * 4;
+        SLOW_AFTER + (DEAD_AFTER + usual).min(DEAD_AFTER_MAX)
     }
 }
 
-/// How often a peer is pinged.
+/// How often one end of a link pings the other.
 const INTERVAL: Duration = Duration::from_secs(10);
+/// How much longer the end waits that pinged last.
+const TURN: Duration = Duration::from_millis(250);
 /// How often a SLOW peer is pinged.
-const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a ping may stay unanswered before its peer is SLOW.
-const SLOW_AFTER: Duration = Duration::from_secs(3);
+const SLOW_AFTER: Duration = Duration::from_secs(2);
 /// How long a peer may stay SLOW before it is DEAD.
-const DEAD_AFTER: Duration = Duration::from_secs(10);
+const DEAD_AFTER: Duration = Duration::from_millis(2250);
+/// The same where it is known to answer slowly.
+const DEAD_AFTER_MAX: Duration = Duration::from_secs(10);
 /// The earliest first ping on a new link.
 const FIRST_PING: Duration = Duration::from_millis(100);
 
@@ -220,42 +239,97 @@ mod tests {
     }
 
     #[test]
-    fn an_answering_peer_is_pinged_every_ten_seconds_and_nothing_else() {
+    fn an_answering_peer_that_never_takes_its_turn_is_pinged_a_little_less_than_every_ten_seconds() {
         assert_eq!(
             run(35, |_| true),
             vec![
                 (0, Fact::Ping(LINK, 0)),
                 (10, Fact::Ping(LINK, 1)),
                 (20, Fact::Ping(LINK, 2)),
-                (30, Fact::Ping(LINK, 3))
+                (31, Fact::Ping(LINK, 3))
             ]
         );
     }
 
     #[test]
-    fn a_silent_peer_is_slow_after_three_seconds_and_dead_after_ten_more() {
+    fn a_silent_peer_is_slow_after_two_seconds_and_dead_after_five_probes() {
         let facts = run(60, |seconds| seconds < 5);
         let slow = facts.iter().find(|(_, fact)| matches!(fact, Fact::Slow(_))).map(|(at, _)| *at);
-        assert_eq!((slow, facts.last()), (Some(13), Some(&(23, Fact::Dead(LINK)))));
-        assert_eq!(facts.iter().filter(|(_, fact)| matches!(fact, Fact::Ping(..))).count(), 12);
+        assert_eq!((slow, facts.last()), (Some(12), Some(&(14, Fact::Dead(LINK)))));
+        let silent = facts.iter().skip_while(|(at, _)| *at < 5);
+        assert_eq!(silent.filter(|(_, fact)| matches!(fact, Fact::Ping(..))).count(), 6);
     }
 
     #[test]
     fn a_slow_peer_that_answers_is_alive_again() {
-        let facts = run(40, |seconds| !(5..17).contains(&seconds));
+        let facts = run(40, |seconds| !(5..14).contains(&seconds));
         let changes: Vec<_> = facts.iter().filter(|(_, fact)| !matches!(fact, Fact::Ping(..))).collect();
-        assert_eq!(changes, vec![&(13, Fact::Slow(LINK)), &(17, Fact::Recovered(LINK))]);
+        assert_eq!(changes, vec![&(12, Fact::Slow(LINK)), &(14, Fact::Recovered(LINK))]);
     }
 
     #[test]
-    fn a_doubted_link_has_three_seconds() {
+    fn a_doubted_link_has_two_seconds() {
         let mut heartbeat = Heartbeat::default();
         heartbeat.handle_up(at(0), LINK, &mut Rng::new([0; 32]));
         heartbeat.handle_doubt(at(50), LINK);
         assert_eq!(heartbeat.poll_facts(), vec![Fact::Ping(LINK, 0)]);
-        assert_eq!(heartbeat.poll_timeout(), Some(at(3050)));
-        heartbeat.handle_timeout(at(3050));
+        assert_eq!(heartbeat.poll_timeout(), Some(at(2050)));
+        heartbeat.handle_timeout(at(2050));
         assert_eq!(heartbeat.poll_facts(), vec![Fact::Dead(LINK)]);
+    }
+
+    #[test]
+    fn a_peer_known_to_be_slow_has_more_time_but_never_too_much() {
+        // Milliseconds: the round trip, and how long a ping may stay unanswered.
+        for (round_trip, patience) in [(1000, 8250), (60_000, 12_000)] {
+            let mut heartbeat = Heartbeat::default();
+            heartbeat.handle_up(at(0), LINK, &mut Rng::new([0; 32]));
+            let watch = heartbeat.links.get_mut(&LINK).unwrap();
+            watch.round_trip = Some(Duration::from_millis(round_trip));
+            watch.next_ping = at(1000);
+            heartbeat.handle_timeout(at(1000));
+            heartbeat.handle_timeout(at(1000 + patience - 1));
+            assert!(!heartbeat.poll_facts().contains(&Fact::Dead(LINK)));
+            heartbeat.handle_timeout(at(1000 + patience));
+            assert_eq!(heartbeat.poll_facts().last(), Some(&Fact::Dead(LINK)));
+        }
+    }
+
+    /// Two ends of a link, two milliseconds apart; returns the frames that each sent.
+    fn conversation(end: u64) -> [u64; 2] {
+        let mut rng = Rng::new([3; 32]);
+        let mut ends = [Heartbeat::default(), Heartbeat::default()];
+        ends.iter_mut().for_each(|end| end.handle_up(at(0), LINK, &mut rng));
+        let mut sent = [0, 0];
+        while let Some(due) =
+            ends.iter().filter_map(Heartbeat::poll_timeout).min().filter(|&due| due <= at(end))
+        {
+            for one in 0..2 {
+                ends[one].handle_timeout(due);
+                for fact in ends[one].poll_facts() {
+                    let Fact::Ping(link, number) = fact else { panic!("{fact:?}") };
+                    sent.iter_mut().for_each(|sent| *sent += 1);
+                    ends[1 - one].handle_heard(due, link);
+                    ends[1 - one].handle_pinged(due.after(Duration::from_millis(2)), link);
+                    ends[one].handle_heard(due, link);
+                    ends[one].handle_pong(due.after(Duration::from_millis(4)), link, number);
+                }
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn the_ends_take_turns_and_thirty_two_peers_cost_less_than_three_and_a_half_kilobytes_a_minute() {
+        use crate::wire::{Beat, Message};
+        let minutes = 60;
+        let frames = conversation(minutes * 60_000);
+        assert!(frames.iter().all(|frames| (355..=362).contains(frames)), "{frames:?}");
+        let beat = Beat { number: 300, digest: u64::MAX, load: 300 };
+        let bytes = Message::Ping(beat).encode().len() as u64;
+        assert!(bytes <= 24, "{bytes}");
+        let a_minute = 32 * bytes * frames[0] / minutes;
+        assert!(a_minute < 3500, "{a_minute} bytes a minute");
     }
 
     #[test]

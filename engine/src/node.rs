@@ -14,8 +14,9 @@ mod shutdown;
 
 use crate::config::Config;
 use crate::discovery::Discovery;
-use crate::error::WriteError;
+use crate::error::{PeerFault, WriteError};
 use crate::event::Event;
+use crate::faults::Faults;
 use crate::heartbeat::Heartbeat;
 use crate::identity::{Domain, GoodSignatures, Identity};
 use crate::ids::{LinkId, MessageId, NodeId, RequestId, TaskId, TraceId, WriteId};
@@ -133,6 +134,7 @@ pub struct Node {
     purge_at: Option<Instant>,
     leaving: Option<Leaving>,
     troubles: Troubles,
+    faults: Faults,
     outputs: VecDeque<Output>,
 }
 
@@ -200,6 +202,7 @@ impl Node {
             purge_at: Some(now.after(PURGE_EVERY)),
             leaving: None,
             troubles: Troubles::default(),
+            faults: Faults::default(),
             outputs: VecDeque::new(),
             config,
             identity,
@@ -243,13 +246,15 @@ impl Node {
             Input::Frame { link, bytes } => self.handle_frame(link, bytes),
             Input::Frames { link, frames } => self.handle_frames(link, frames),
             Input::FrameTooLarge { link } => {
-                self.peers.handle_fault(link, crate::error::PeerFault::FrameTooLarge);
+                self.peers.handle_fault(link, PeerFault::FrameTooLarge);
             }
+            Input::FrameTruncated { link } => self.peers.handle_truncated(link),
             Input::InferenceDone { job, micros, result } => self.work.handle_done(job, micros, result),
             // Streams of text are for the requests that will read them.
             Input::InferenceProgress { .. } | Input::Tick => {}
             Input::Interfaces(interfaces) => self.handle_interfaces(interfaces),
             Input::LinkDown { link } => self.peers.handle_link_down(now, link, &mut self.rng),
+            Input::LinkStalled { link } => self.peers.handle_fault(link, PeerFault::NotReading),
             Input::LinkUp { link, peer, remote, dial } => {
                 self.peers.handle_link_up(now, link, peer, remote, dial);
             }
@@ -262,6 +267,7 @@ impl Node {
             Input::Request { id, request } => self.handle_request(id, request),
             Input::RequestDropped { id } => self.handle_request_dropped(id),
             Input::Shed { frame, .. } => self.handle_shed(&frame),
+            Input::StrangerFault { remote, fault } => self.event(Event::StrangerFault { remote, fault }),
             Input::WriteDone { id, result } => self.handle_write_done(id, result),
         }
         self.settle();
@@ -314,6 +320,7 @@ impl Node {
 
     fn event(&mut self, event: Event) {
         self.troubles.handle_event(self.now, &event);
+        self.faults.handle_event(&event);
         self.outputs.push_back(Output::Event(event));
     }
 

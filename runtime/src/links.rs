@@ -69,7 +69,9 @@ impl Links {
         self.outlets.insert(link, Outlet { queue: queue.clone(), alive });
         let arrivals = self.arrivals.clone();
         self.tasks.spawn(async move {
-            carry(link, stream, &queue, ended, &arrivals).await;
+            if let Some(input) = carry(link, stream, &queue, ended, &arrivals).await {
+                let _ = arrivals.send(Arrival { input, turn: None }).await;
+            }
             // The driver may be gone already.
             let _ = arrivals.send(Arrival { input: Input::LinkDown { link }, turn: None }).await;
         });
@@ -120,32 +122,37 @@ impl Links {
     }
 }
 
-/// Carries frames both ways until either end closes.
+/// Carries frames both ways until either end closes; returns what the other end did wrong, if anything.
 async fn carry<S: AsyncRead + AsyncWrite>(
     link: LinkId,
     stream: S,
     queue: &Queue,
     ended: oneshot::Receiver<()>,
     arrivals: &mpsc::Sender<Arrival>,
-) {
+) -> Option<Input> {
     let (reader, writer) = stream.split();
     let read = read_frames(link, reader, arrivals);
     let write = write_frames(writer, queue);
     tokio::pin!(read);
     tokio::select! {
         biased;
-        _ = ended => {}
-        result = write => {
-            if result.is_ok() {
-                // Closing a socket with unread data would take back what was just sent.
-                let _ = timeout(LINGER, &mut read).await;
-            }
-        }
-        () = &mut read => {}
+        // The engine has done with a link that was closed by name and then not flushed in time.
+        _ = ended => Some(Input::LinkStalled { link }),
+        result = write => match result {
+            // Closing a socket with unread data would take back what was just sent.
+            Ok(()) => timeout(LINGER, &mut read).await.unwrap_or_default(),
+            Err(error) => (error.kind() == io::ErrorKind::TimedOut).then_some(Input::LinkStalled { link }),
+        },
+        fault = &mut read => fault,
     }
 }
 
-async fn read_frames<R: AsyncRead + Unpin>(link: LinkId, mut reader: R, arrivals: &mpsc::Sender<Arrival>) {
+/// Reads until the other end closes, or cannot be read on; returns what it did wrong, if anything.
+async fn read_frames<R: AsyncRead + Unpin>(
+    link: LinkId,
+    mut reader: R,
+    arrivals: &mpsc::Sender<Arrival>,
+) -> Option<Input> {
     let turns = Arc::new(Semaphore::new(TURNS_MAX));
     let mut buffer = Buffer::default();
     // Whoever is at the other end has not introduced itself before the first frame.
@@ -155,19 +162,19 @@ async fn read_frames<R: AsyncRead + Unpin>(link: LinkId, mut reader: R, arrivals
         let input = match (<[_; 1]>::try_from(frames), too_large) {
             (Ok([bytes]), _) => Input::Frame { link, bytes },
             (Err(frames), _) if !frames.is_empty() => Input::Frames { link, frames },
-            (Err(_), true) => Input::FrameTooLarge { link },
+            (Err(_), true) => return Some(Input::FrameTooLarge { link }),
             (Err(_), false) => match reader.read(buffer.room()).await {
-                Ok(read) if read > 0 => {
+                Ok(0) => return (!buffer.is_empty()).then_some(Input::FrameTruncated { link }),
+                Ok(read) => {
                     buffer.filled(read);
                     continue;
                 }
-                Ok(_) | Err(_) => return,
+                Err(_) => return None,
             },
         };
-        let last = matches!(input, Input::FrameTooLarge { .. });
         let turn = turns.clone().acquire_owned().await.ok();
-        if arrivals.send(Arrival { input, turn }).await.is_err() || last {
-            return;
+        if arrivals.send(Arrival { input, turn }).await.is_err() {
+            return None;
         }
     }
 }
@@ -253,14 +260,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_frame_announced_too_large_is_told_and_a_truncated_one_ends_the_link() {
+    async fn a_frame_that_is_announced_too_large_or_cut_short_is_told() {
         for (bytes, first) in [
             (
                 u32::try_from(10_000_000).unwrap_or(0).to_be_bytes().to_vec(),
                 Some(Input::FrameTooLarge { link: LinkId(1) }),
             ),
             (9_000_u32.to_be_bytes().to_vec(), Some(Input::FrameTooLarge { link: LinkId(1) })),
-            (vec![0, 0, 0, 9, 1, 2], None),
+            (vec![0, 0, 0, 9, 1, 2], Some(Input::FrameTruncated { link: LinkId(1) })),
+            (vec![0, 0], Some(Input::FrameTruncated { link: LinkId(1) })),
+            (vec![], None),
         ] {
             let (mut a, b) = duplex(100);
             let (mut links, mut inputs) = Links::new();
@@ -289,6 +298,7 @@ mod tests {
         while !links.outlets.is_empty() {
             links.send(LinkId(1), vec![0; 10], Priority::Control).expect("control never comes back");
         }
+        assert_eq!(next(&mut inputs).await, Some(Input::LinkStalled { link: LinkId(1) }));
         assert_eq!(next(&mut inputs).await, Some(Input::LinkDown { link: LinkId(1) }));
     }
 

@@ -132,6 +132,7 @@ impl Node {
             Message::Goodbye => self.peers.close(link, LinkDownReason::Goodbye),
             Message::Hello(_) | Message::Welcome => self.peers.handle_fault(link, PeerFault::HelloOutOfOrder),
             Message::Ping(beat) => {
+                self.heartbeat.handle_pinged(self.now, link);
                 self.handle_beat(peer, beat);
                 let answer = self.beat(beat.number);
                 self.send(link, &Message::Pong(answer), Priority::Control);

@@ -34,6 +34,11 @@ impl Buffer {
         Ok(frame)
     }
 
+    /// Tells whether nothing is there, not even a part of a frame.
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
     /// Returns where to read to; not empty.
     pub(super) fn room(&mut self) -> &mut [u8] {
         if self.start == self.end {

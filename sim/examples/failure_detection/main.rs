@@ -1,6 +1,7 @@
 //! How fast is a silent death noticed, and how often is a live peer taken for dead, at which rate of loss?
 //!
-//! Prints a table. `cargo run --release -p sim --example failure_detection -- [SEEDS]`; more seeds, finer figures.
+//! Prints a table, and draws it: `cargo run --release -p sim --example failure_detection -- [SEEDS [FILE.svg]]`; more
+//! seeds, finer figures.
 //!
 //! Loss is modelled twice. Heartbeats that stay lost are what a datagram would suffer; all other frames are sent
 //! again, or there would be no mesh to watch. Heartbeats that are sent again after 0.2, 0.4, 0.8 s and so on are what
@@ -9,28 +10,63 @@
 use engine::Instant;
 use sim::Scenario;
 use sim::executor::event_queue::EventQueue;
+use std::fmt;
 use std::time::Duration;
 
+mod figure;
+
 fn main() {
-    let seeds = std::env::args().nth(1).map_or(SEEDS, |seeds| seeds.parse().expect("a number of seeds"));
-    println!(
-        "| loss | heartbeats | false deaths in 1000 heartbeats | a silent death is gone everywhere: median | latest |"
-    );
+    let mut arguments = std::env::args().skip(1);
+    let seeds = arguments.next().map_or(SEEDS, |seeds| seeds.parse().expect("a number of seeds"));
+    let mut rows = Vec::new();
+    println!("| loss | heartbeats | false deaths in 1000 heartbeats | gone everywhere: median | latest |");
     println!("|---|---|---|---|---|");
     for retransmission in [false, true] {
         for percent in [0, 1, 2, 5, 10, 15, 20] {
-            let mut sum = Measured::default();
-            (1..=seeds).for_each(|seed| sum.add(percent, retransmission, seed));
-            sum.gone_after.sort_unstable();
-            let how = if retransmission { "sent again" } else { "stay lost" };
-            let false_deaths = sum.false_deaths as f64 * 1000.0 / sum.heartbeats as f64;
-            let median = sum.gone_after[sum.gone_after.len() / 2].as_secs_f64();
-            let latest = sum.gone_after[sum.gone_after.len() - 1].as_secs_f64();
-            println!(
-                "| {percent} %, {how} | {} | {} of {}: {false_deaths:.3} | {median:.1} s | {latest:.1} s |",
-                sum.heartbeats, sum.false_deaths, sum.heartbeats
-            );
+            let row = Row::measure(percent, retransmission, seeds);
+            println!("{row}");
+            rows.push(row);
         }
+    }
+    if let Some(path) = arguments.next() {
+        std::fs::write(&path, figure::svg(&rows, seeds)).expect("the figure can be written");
+    }
+}
+
+/// What was measured at one rate of loss.
+struct Row {
+    percent: u32,
+    retransmission: bool,
+    heartbeats: u64,
+    false_deaths_per_mille: f64,
+    median_s: f64,
+    latest_s: f64,
+}
+
+impl Row {
+    fn measure(percent: u32, retransmission: bool, seeds: u64) -> Self {
+        let mut sum = Measured::default();
+        (1..=seeds).for_each(|seed| sum.add(percent, retransmission, seed));
+        sum.gone_after.sort_unstable();
+        Self {
+            percent,
+            retransmission,
+            heartbeats: sum.heartbeats,
+            false_deaths_per_mille: sum.false_deaths as f64 * 1000.0 / sum.heartbeats as f64,
+            median_s: sum.gone_after[sum.gone_after.len() / 2].as_secs_f64(),
+            latest_s: sum.gone_after[sum.gone_after.len() - 1].as_secs_f64(),
+        }
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.retransmission { "sent again" } else { "stay lost" };
+        write!(
+            f,
+            "| {} %, {how} | {} | {:.2} | {:.1} s | {:.1} s |",
+            self.percent, self.heartbeats, self.false_deaths_per_mille, self.median_s, self.latest_s
+        )
     }
 }
 
