@@ -1,6 +1,7 @@
 //! What can be written on the command line. Secrets never can: other users of a machine see it.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use engine::request::{PING_AT_ONCE_MAX, PING_BYTES_MAX, PING_COUNT_MAX};
 use engine::task::TaskKind;
 use std::net::SocketAddr;
 use std::num::NonZero;
@@ -197,6 +198,25 @@ pub(crate) enum RouteCommand {
         #[command(flatten)]
         format: Format,
     },
+    /// Send messages to a node and show how long they take there and back
+    Ping(RoutePing),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RoutePing {
+    /// The node's id, or the beginning of it
+    pub(crate) id: String,
+    /// How many messages to send
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=PING_COUNT_MAX as i64))]
+    pub(crate) count: u32,
+    /// Bytes that each message carries
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(..=PING_BYTES_MAX as i64))]
+    pub(crate) bytes: u32,
+    /// How many may be on their way at the same time
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=PING_AT_ONCE_MAX as i64))]
+    pub(crate) at_once: u32,
+    #[command(flatten)]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Subcommand)]

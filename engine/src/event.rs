@@ -299,7 +299,8 @@ pub enum RefuseReason {
 pub enum DropReason {
     /// No path to the destination is known.
     NoRoute,
-    /// It begins a session, of which too many were begun in this second.
+    /// The link that it was to take has too much waiting; or it begins a session, of which too many were begun in this
+    /// second.
     Overload,
     /// It was opened before, or is too old to tell.
     Replayed,

@@ -37,6 +37,13 @@ pub enum Input {
         #[serde(with = "crate::wire::bytes")]
         bytes: Vec<u8>,
     },
+    /// Several whole frames arrived at once: the same as so many of [`Input::Frame`], but for less.
+    Frames {
+        /// The link that they came over.
+        link: LinkId,
+        /// Their payloads, in order.
+        frames: Vec<Vec<u8>>,
+    },
     /// The world cannot read on: the peer announced a frame above the limit.
     FrameTooLarge {
         /// The link that it came over; the driver closes it.
@@ -111,6 +118,13 @@ pub enum Input {
     RequestDropped {
         /// The question.
         id: RequestId,
+    },
+    /// A bulk frame could not be sent, for its link has as much waiting as it may.
+    Shed {
+        /// The link.
+        link: LinkId,
+        /// The frame's payload.
+        frame: Vec<u8>,
     },
     /// Somebody connected and did not prove who it is; the connection is gone.
     StrangerFault {

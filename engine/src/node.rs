@@ -8,6 +8,7 @@ mod messages;
 #[cfg(feature = "testing")]
 mod mutants;
 mod occupancy;
+mod pings;
 mod requests;
 mod routes;
 mod shutdown;
@@ -19,7 +20,7 @@ use crate::event::Event;
 use crate::faults::Faults;
 use crate::heartbeat::Heartbeat;
 use crate::identity::{Domain, GoodSignatures, Identity};
-use crate::ids::{LinkId, NodeId, RequestId, TaskId, TraceId, WriteId};
+use crate::ids::{LinkId, MessageId, NodeId, RequestId, TaskId, TraceId, WriteId};
 use crate::input::{Input, Interface};
 use crate::lifecycle::State;
 use crate::membership::Membership;
@@ -41,6 +42,7 @@ use crate::work::Work;
 use crate::writes::{Promise, Writes};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
+use pings::Pings;
 use routes::Explanations;
 use serde::{Deserialize, Serialize};
 use shutdown::Leaving;
@@ -127,7 +129,10 @@ pub struct Node {
     waiting: BTreeMap<RequestId, TaskId>,
     /// Requests to cancel, by the task that they cancel.
     cancelling: BTreeSet<RequestId>,
+    /// What arrived and is not acknowledged yet, by its origin.
+    acks: BTreeMap<NodeId, Vec<MessageId>>,
     explanations: Explanations,
+    pings: Pings,
     purge_at: Option<Instant>,
     leaving: Option<Leaving>,
     troubles: Troubles,
@@ -195,7 +200,9 @@ impl Node {
             crashed: BTreeSet::new(),
             waiting: BTreeMap::new(),
             cancelling: BTreeSet::new(),
+            acks: BTreeMap::new(),
             explanations: Explanations::default(),
+            pings: Pings::default(),
             purge_at: Some(now.after(PURGE_EVERY)),
             leaving: None,
             troubles: Troubles::default(),
@@ -246,7 +253,8 @@ impl Node {
             Input::DialFailed { dial, error } => {
                 self.peers.handle_dial_failed(now, dial, error, &mut self.rng);
             }
-            Input::Frame { link, bytes } => self.handle_frame(link, &bytes),
+            Input::Frame { link, bytes } => self.handle_frame(link, bytes),
+            Input::Frames { link, frames } => self.handle_frames(link, frames),
             Input::FrameTooLarge { link } => {
                 self.peers.handle_fault(link, PeerFault::FrameTooLarge);
             }
@@ -268,6 +276,7 @@ impl Node {
             Input::Model { name, kind, ready } => self.handle_model(name, kind, ready),
             Input::Request { id, request } => self.handle_request(id, request),
             Input::RequestDropped { id } => self.handle_request_dropped(id),
+            Input::Shed { frame, .. } => self.handle_shed(&frame),
             Input::StrangerFault { remote, fault } => self.event(Event::StrangerFault { remote, fault }),
             Input::WriteDone { id, result } => self.handle_write_done(id, result),
         }
@@ -333,9 +342,13 @@ impl Node {
     }
 
     fn send(&mut self, link: LinkId, message: &Message, priority: Priority) {
+        self.send_frame(link, message.encode(), priority);
+    }
+
+    fn send_frame(&mut self, link: LinkId, frame: Vec<u8>, priority: Priority) {
         if let Some(entry) = self.peers.link_mut(link) {
             entry.frames_out += 1;
-            self.outputs.push_back(Output::Send { link, frame: message.encode(), priority });
+            self.outputs.push_back(Output::Send { link, frame, priority });
         }
     }
 

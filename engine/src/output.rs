@@ -64,7 +64,8 @@ pub enum Output {
         /// The answer.
         answer: Answer,
     },
-    /// Send a frame. A link whose queue is full drops the frame and closes.
+    /// Send a frame. A link that has too much waiting closes for one of control, and gives one of bulk back as
+    /// [`crate::Input::Shed`].
     Send {
         /// The link.
         link: LinkId,

@@ -25,6 +25,8 @@ pub enum Request {
     Members,
     /// Answered with [`Response::Peers`].
     Peers,
+    /// Sends messages to a node and waits for their acknowledgements; answered with [`Response::Ping`].
+    Ping(PingSpec),
     /// Answered with [`Response::Route`], once the time of each hop is measured.
     Route(NodeId),
     /// Begins the shutdown; answered with [`Response::ShuttingDown`].
@@ -56,6 +58,8 @@ pub enum Response {
     Members(Vec<MemberView>),
     /// Who this node has a link to, by id.
     Peers(Vec<PeerView>),
+    /// How messages fared.
+    Ping(Box<PingView>),
     /// How a message would travel.
     Route(Box<RouteView>),
     /// The shutdown has begun.
@@ -206,6 +210,49 @@ pub struct HopView {
     pub round_trip_micros: Option<u64>,
 }
 
+/// Messages to send to a node. What is above its limit counts as the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PingSpec {
+    /// The node.
+    pub destination: NodeId,
+    /// How many messages, at most [`PING_COUNT_MAX`].
+    pub count: u32,
+    /// Bytes that each carries besides its head, at most [`PING_BYTES_MAX`].
+    pub bytes: u32,
+    /// How many may be on their way at the same time, at most [`PING_AT_ONCE_MAX`].
+    pub at_once: u32,
+}
+
+/// How the messages of a [`PingSpec`] fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PingView {
+    /// The node.
+    pub destination: NodeId,
+    /// Links on the way to it at the end; 0 where there is no way any more.
+    pub hops: u32,
+    /// Messages that were acknowledged.
+    pub answered: u32,
+    /// Messages that were not, although they were sent again.
+    pub lost: u32,
+    /// Time from the first message to the last acknowledgement.
+    pub elapsed_micros: u64,
+    /// Times from a message to its acknowledgement; `None` where there was none.
+    pub round_trips: Option<RoundTrips>,
+}
+
+/// How long messages took there and back, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoundTrips {
+    /// The shortest.
+    pub least: u32,
+    /// Half of them took no longer.
+    pub median: u32,
+    /// Of a hundred, one took longer.
+    pub p99: u32,
+    /// The longest.
+    pub most: u32,
+}
+
 /// A node known to exist.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberView {
@@ -248,6 +295,15 @@ pub struct TaskView {
 
 /// The longest list that one answer carries.
 pub const LIST_MAX: u32 = 1_000;
+
+/// The most messages of one [`PingSpec`].
+pub const PING_COUNT_MAX: u32 = 1_000_000;
+
+/// The most bytes that one message of a [`PingSpec`] carries.
+pub const PING_BYTES_MAX: u32 = 64 << 10;
+
+/// The most messages of one [`PingSpec`] on their way at the same time.
+pub const PING_AT_ONCE_MAX: u32 = 1_024;
 
 /// The timeouts that a task may ask for.
 pub const TIMEOUT_RANGE: core::ops::RangeInclusive<Duration> =

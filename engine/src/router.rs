@@ -4,14 +4,14 @@
 //! to three times and by another path where there is one; the destination hands it on once and acknowledges each
 //! copy. A message may cross a limited number of links; one that may cross no more ends, and its origin hears of it.
 
-use crate::ids::{MessageId, NodeId};
+use crate::ids::{MessageId, NodeId, RequestId};
 use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::Envelope;
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What becomes of an envelope that arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +41,8 @@ pub(crate) enum Fact {
         /// How often it was sent before.
         retry: u8,
     },
-    /// The destination was not reached.
-    Failed(Envelope),
+    /// The destination was not reached; the request waited for it.
+    Failed(Envelope, Option<RequestId>),
 }
 
 /// The messages that a node has sent or received of late.
@@ -51,7 +51,8 @@ pub(crate) struct Router {
     sent: BTreeMap<MessageId, Sent>,
     timers: BTreeSet<(Instant, MessageId)>,
     seen: BTreeMap<MessageId, Seen>,
-    seen_order: BTreeSet<(Instant, MessageId)>,
+    /// The same, the oldest first.
+    seen_order: VecDeque<(Instant, MessageId)>,
     facts: Vec<Fact>,
 }
 
@@ -60,6 +61,8 @@ struct Sent {
     envelope: Envelope,
     retry: u8,
     due: Instant,
+    begun: Instant,
+    waiter: Option<RequestId>,
     /// Before this time it is not given up, however often it was hastened.
     give_up_at: Instant,
     first_hop: Option<NodeId>,
@@ -71,17 +74,18 @@ struct Seen {
 }
 
 impl Router {
-    /// Sends an envelope and looks after it until it is acknowledged.
-    pub(crate) fn send(&mut self, now: Instant, envelope: Envelope) {
+    /// Sends an envelope and looks after it until it is acknowledged, which is what `waiter` waits for.
+    pub(crate) fn send(&mut self, now: Instant, envelope: Envelope, waiter: Option<RequestId>) {
         if self.sent.len() >= SENT_MAX {
-            self.facts.push(Fact::Failed(envelope));
+            self.facts.push(Fact::Failed(envelope, waiter));
             return;
         }
         let due = now.after(ACK_TIMEOUT);
         let give_up_at = now.after(ACK_TIMEOUT * u32::from(RETRIES_MAX + 1));
         self.facts.push(Fact::Transmit { envelope: envelope.clone(), avoid: None, retry: 0 });
         self.timers.insert((due, envelope.message));
-        self.sent.insert(envelope.message, Sent { envelope, retry: 0, due, give_up_at, first_hop: None });
+        let sent = Sent { retry: 0, due, begun: now, waiter, give_up_at, first_hop: None, envelope };
+        self.sent.insert(sent.envelope.message, sent);
     }
 
     /// Takes note of the neighbour that a message was handed to.
@@ -91,11 +95,17 @@ impl Router {
         }
     }
 
-    /// Takes in an acknowledgement; it counts only from the message's destination.
-    pub(crate) fn handle_ack(&mut self, from: NodeId, message: MessageId) {
-        if self.sent.get(&message).is_some_and(|sent| sent.envelope.destination == from) {
-            self.forget(message);
-        }
+    /// Takes in an acknowledgement; it counts only from the message's destination. Returns who waited for it, and how
+    /// long.
+    pub(crate) fn handle_ack(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        message: MessageId,
+    ) -> Option<(RequestId, Duration)> {
+        self.sent.get(&message).filter(|sent| sent.envelope.destination == from)?;
+        let sent = self.forget(message)?;
+        Some((sent.waiter?, now.since(sent.begun)))
     }
 
     /// Takes in word of a relay that it could not pass a message on: reason to try again soon, and no more, since
@@ -216,29 +226,29 @@ impl Router {
         }
     }
 
-    fn forget(&mut self, message: MessageId) -> Option<Envelope> {
+    fn forget(&mut self, message: MessageId) -> Option<Sent> {
         let sent = self.sent.remove(&message)?;
         self.timers.remove(&(sent.due, message));
-        Some(sent.envelope)
+        Some(sent)
     }
 
     fn fail(&mut self, message: MessageId) {
-        if let Some(envelope) = self.forget(message) {
-            self.facts.push(Fact::Failed(envelope));
+        if let Some(Sent { envelope, waiter, .. }) = self.forget(message) {
+            self.facts.push(Fact::Failed(envelope, waiter));
         }
     }
 
     /// Remembers a message for as long as a copy of it may be on its way.
     fn remember(&mut self, now: Instant, message: MessageId) {
-        while let Some(&(then, oldest)) = self.seen_order.first() {
+        while let Some(&(then, oldest)) = self.seen_order.front() {
             if self.seen.len() < SEEN_MAX && now.since(then) < SEEN_FOR {
                 break;
             }
-            self.seen_order.remove(&(then, oldest));
+            self.seen_order.pop_front();
             self.seen.remove(&oldest);
         }
         self.seen.insert(message, Seen { acknowledged: false });
-        self.seen_order.insert((now, message));
+        self.seen_order.push_back((now, message));
     }
 }
 
@@ -290,7 +300,7 @@ mod tests {
             .iter()
             .map(|fact| match fact {
                 Fact::Transmit { retry, avoid, .. } => Some((*retry, *avoid)),
-                Fact::Failed(_) => None,
+                Fact::Failed(..) => None,
             })
             .collect()
     }
@@ -298,7 +308,7 @@ mod tests {
     #[test]
     fn an_unacknowledged_message_is_sent_four_times_and_given_up() {
         let mut router = Router::default();
-        router.send(at(0), envelope(OTHER, TTL));
+        router.send(at(0), envelope(OTHER, TTL), None);
         router.handle_transmitted(MessageId([7; 16]), NodeId([3; 16]));
         let mut facts = router.poll_facts();
         while let Some(due) = router.poll_timeout() {
@@ -313,10 +323,11 @@ mod tests {
     #[test]
     fn an_acknowledged_message_is_forgotten() {
         let mut router = Router::default();
-        router.send(at(0), envelope(OTHER, TTL));
-        router.handle_ack(NodeId([3; 16]), MessageId([7; 16]));
+        router.send(at(0), envelope(OTHER, TTL), Some(RequestId(5)));
+        assert_eq!(router.handle_ack(at(1), NodeId([3; 16]), MessageId([7; 16])), None);
         assert!(router.poll_timeout().is_some(), "only its destination can acknowledge it");
-        router.handle_ack(OTHER, MessageId([7; 16]));
+        let waited = router.handle_ack(at(3), OTHER, MessageId([7; 16]));
+        assert_eq!(waited, Some((RequestId(5), Duration::from_secs(3))));
         assert_eq!(router.poll_timeout(), None);
     }
 
@@ -324,7 +335,7 @@ mod tests {
     fn notices_hasten_the_retries_but_not_the_failure() {
         let mut router = Router::default();
         let mut rng = Rng::new([1; 32]);
-        router.send(at(0), envelope(OTHER, TTL));
+        router.send(at(0), envelope(OTHER, TTL), None);
         for second in 0..20 {
             assert_eq!(router.len(), 1, "given up after {second} s");
             router.handle_undeliverable(at(second), MessageId([7; 16]), &mut rng);
@@ -338,7 +349,7 @@ mod tests {
     #[test]
     fn a_lost_neighbour_is_a_reason_to_send_again_and_a_lost_destination_to_give_up() {
         let mut router = Router::default();
-        router.send(at(0), envelope(OTHER, TTL));
+        router.send(at(0), envelope(OTHER, TTL), None);
         router.handle_transmitted(MessageId([7; 16]), NodeId([3; 16]));
         router.poll_facts();
         router.handle_neighbour_lost(at(1), NodeId([4; 16]));
@@ -352,7 +363,7 @@ mod tests {
     #[test]
     fn a_message_for_which_there_was_no_path_goes_as_soon_as_there_is_one() {
         let mut router = Router::default();
-        router.send(at(0), envelope(OTHER, TTL));
+        router.send(at(0), envelope(OTHER, TTL), None);
         router.poll_facts();
         router.handle_destination_found(at(1), ME);
         router.handle_timeout(at(1));

@@ -167,12 +167,14 @@ impl Sessions {
         envelope: &mut Envelope,
         rng: &mut Rng,
     ) -> Result<(), DropReason> {
-        match envelope.seal.clone() {
+        match envelope.seal {
             Seal::None => return Err(DropReason::Unauthentic),
-            Seal::First { handshake, nonce } => {
+            Seal::First { ref handshake, nonce } => {
+                let handshake = handshake.clone();
                 return self.open_first(now, from, envelope, &handshake.0, nonce, rng);
             }
-            Seal::Answer { session: id, handshake, nonce } => {
+            Seal::Answer { session: id, ref handshake, nonce } => {
+                let handshake = handshake.clone();
                 let (me, identity) = (self.me.node, self.identity.clone());
                 let peer = self.known(from)?;
                 peer.finish(me, &identity, id, &handshake.0)?;
@@ -279,6 +281,9 @@ impl Sessions {
     /// Takes note that a member is in use; the least recently used one makes room where there is none.
     fn touch(&mut self, now: Instant, contact: &Contact) {
         if let Some(peer) = self.peers.get_mut(&contact.node) {
+            if now.since(peer.used_at) < TOUCH_PAUSE && peer.contact == *contact {
+                return;
+            }
             self.used.remove(&(peer.used_at, contact.node));
             peer.used_at = now;
             if peer.contact != *contact {
@@ -455,6 +460,8 @@ const REKEY_MESSAGES: u64 = 1 << 20;
 const SESSION_FOR: Duration = Duration::from_secs(1_800);
 /// How long a session may be without use.
 const IDLE_FOR: Duration = Duration::from_secs(600);
+/// How old a note of the last use may be.
+const TOUCH_PAUSE: Duration = Duration::from_secs(1);
 /// How long messages are sealed under a handshake that nobody answers, before another is begun.
 const PENDING_FOR: Duration = Duration::from_secs(60);
 /// The pause between two handshakes that a member causes by using a session that is not known here.

@@ -9,7 +9,7 @@ use crate::identity::{GoodSignatures, Identity};
 use crate::ids::{JobId, LinkId, NodeId, RequestId, TaskId};
 use crate::input::{DialError, Input, Interface};
 use crate::node::Node;
-use crate::output::{Output, Work};
+use crate::output::{Output, Priority, Work};
 use crate::record::{Record, Saved};
 use crate::request::{Answer, Request};
 use crate::task::{StoredTask, TaskKind, TaskOutput};
@@ -40,6 +40,8 @@ pub struct Network {
     received: Vec<(LinkId, Vec<u8>)>,
     /// The only places that hear and reach each other, where not all do.
     lines: Option<BTreeSet<(usize, usize)>>,
+    /// Bulk frames for which a place will have no room.
+    shed: BTreeMap<usize, usize>,
     /// Frames that places sent to each other, where they are kept.
     passed: Option<Vec<Passed>>,
 }
@@ -171,6 +173,16 @@ impl Network {
     /// Delivers a frame to a node as if it had come over the link.
     pub fn frame_from_stranger(&mut self, place: usize, link: LinkId, bytes: Vec<u8>) {
         self.later(place, LATENCY, Input::Frame { link, bytes });
+    }
+
+    /// Delivers frames to a node as if they had come over the link together.
+    pub fn frames_from_stranger(&mut self, place: usize, link: LinkId, frames: Vec<Vec<u8>>) {
+        self.later(place, LATENCY, Input::Frames { link, frames });
+    }
+
+    /// Has no room for the next so many bulk frames that a place sends.
+    pub fn shed(&mut self, place: usize, frames: usize) {
+        self.shed.insert(place, frames);
     }
 
     /// Delivers a frame as if one place had sent it to the other, over a link that there is between them.
@@ -309,6 +321,12 @@ impl Network {
             }
             Output::Reply { id, answer } => {
                 self.places[place].answers.insert(id, answer);
+            }
+            Output::Send { link, frame, priority: Priority::Bulk }
+                if self.shed.get(&place).is_some_and(|left| *left > 0) =>
+            {
+                self.shed.entry(place).and_modify(|left| *left -= 1);
+                self.later(place, Duration::ZERO, Input::Shed { link, frame });
             }
             Output::Send { link, frame, .. } => match self.connections.get(&(place, link)) {
                 Some(&(to, far)) if to < self.places.len() => {

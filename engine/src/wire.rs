@@ -5,6 +5,11 @@
 //! A hello carries the protocol version in a fixed place before its body, so that nodes of any two versions can
 //! tell each other apart.
 
+mod envelope;
+
+pub(crate) use envelope::Head;
+pub use envelope::{Envelope, Seal};
+
 use crate::error::{DecodeError, InferenceError};
 use crate::event::{DropReason, RefuseReason};
 use crate::identity::PublicKey;
@@ -104,64 +109,11 @@ pub struct SignedAdvert {
     pub signature: ([u8; 32], [u8; 32]),
 }
 
-/// Something on its way between two nodes that need not be neighbours.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Envelope {
-    /// Links that it may still cross.
-    pub ttl: u8,
-    /// Links that it has crossed.
-    pub hops: u8,
-    /// Its name; a retry has the same.
-    pub message: MessageId,
-    /// Who sent it.
-    pub origin: NodeId,
-    /// Who it is for.
-    pub destination: NodeId,
-    /// The work that it belongs to.
-    pub trace: TraceId,
-    /// When it was sent.
-    pub sent_at: UnixMillis,
-    /// How the payload is sealed; all but `ttl` and `hops` is under the seal.
-    pub seal: Seal,
-    /// An encoded [`Payload`], opaque to relays.
-    pub payload: Bytes,
-}
-
-/// How a payload is sealed against those who carry it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Seal {
-    /// In a session whose initiator may not know yet that it was answered.
-    Answer {
-        /// The session's name.
-        session: u64,
-        /// The second message of the handshake.
-        handshake: Bytes,
-        /// The message's number in its direction.
-        nonce: u64,
-    },
-    /// To the destination's static key: there is no session yet.
-    First {
-        /// The first message of the handshake.
-        handshake: Bytes,
-        /// The message's number among those under this handshake.
-        nonce: u64,
-    },
-    /// Not at all: its origin is at the other end of the link, or it is a mere hint.
-    None,
-    /// In a session that both ends know.
-    Session {
-        /// The session's name.
-        session: u64,
-        /// The message's number in its direction.
-        nonce: u64,
-    },
-}
-
 /// What an envelope holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Payload {
-    /// The message arrived, and what its sender needs to hear of it is durable.
-    Ack(MessageId),
+    /// The messages arrived, and what their sender needs to hear of them is durable.
+    Ack(Vec<MessageId>),
     /// Run this.
     Assign(Assignment),
     /// No longer run this, nor an earlier attempt at it.
@@ -179,8 +131,9 @@ pub enum Payload {
         /// The output, or why there is none.
         result: Result<TaskOutput, InferenceError>,
     },
-    /// Asks for a sign of life of a node that need not be a neighbour; answered with an acknowledgement.
-    Probe,
+    /// Asks for a sign of life of a node that need not be a neighbour; answered with an acknowledgement. The bytes are
+    /// there for their weight only.
+    Probe(Bytes),
     /// The worker still has these.
     Renew(Vec<Attempt>),
     /// The worker has begun this.
@@ -237,7 +190,7 @@ impl Message {
             Self::Ping(beat) => frame(Kind::Ping, beat),
             Self::Pong(beat) => frame(Kind::Pong, beat),
             Self::Refuse(reason) => frame(Kind::Refuse, reason),
-            Self::Routed(envelope) => frame(Kind::Routed, envelope),
+            Self::Routed(envelope) => envelope.encode_frame(),
             Self::Versions(versions) => frame(Kind::Versions, versions),
             Self::Welcome => frame(Kind::Welcome, &()),
         }
@@ -260,7 +213,7 @@ impl Message {
             Kind::Ping => Self::Ping(whole(body)?),
             Kind::Pong => Self::Pong(whole(body)?),
             Kind::Refuse => Self::Refuse(whole(body)?),
-            Kind::Routed => Self::Routed(whole(body)?),
+            Kind::Routed => Self::Routed(Box::new(Envelope::decode_frame(bytes)?)),
             Kind::Versions => Self::Versions(whole(body)?),
             Kind::Welcome => whole(body).map(|()| Self::Welcome)?,
         };
@@ -405,6 +358,11 @@ impl Kind {
     }
 }
 
+/// Tells whether a frame is one that carries an [`Envelope`].
+pub(crate) fn is_routed(frame: &[u8]) -> bool {
+    frame.first() == Some(&(Kind::Routed as u8))
+}
+
 fn frame<T: Serialize>(kind: Kind, body: &T) -> Vec<u8> {
     // Plain data into a vector: nothing here can fail.
     postcard::to_extend(body, vec![kind as u8]).unwrap_or_default()
@@ -472,7 +430,7 @@ mod tests {
             trace: TraceId([4; 16]),
             sent_at: UnixMillis(5),
             seal: Seal::Answer { session: 7, handshake: Bytes(vec![8; 48]), nonce: 9 },
-            payload: Payload::Ack(MessageId([6; 16])).encode(),
+            payload: Payload::Ack(vec![MessageId([6; 16])]).encode(),
         };
         for message in [
             hello(),

@@ -157,7 +157,7 @@ fn a_neighbour_can_neither_forge_nor_replay_what_others_send() {
         network.inject(1, 2, bytes.clone());
     }
     let (origin, destination) = (network.id(0), network.id(2));
-    let payload = Payload::Ack(MessageId([1; 16])).encode();
+    let payload = Payload::Ack(vec![MessageId([1; 16])]).encode();
     let forged = |seal| {
         let payload = payload.clone();
         let (message, trace) = (MessageId([9; 16]), TraceId([0; 16]));

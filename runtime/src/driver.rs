@@ -4,13 +4,13 @@
 //! is biased: where several things have happened, the order in which the node hears of them is fixed. The timer may
 //! come last, because the node looks at what is due on every input.
 
-use crate::links::Links;
+use crate::links::{Arrival, Links};
 use crate::ports::{
     Clock, Inference, InferenceEvent, Journal, Multicast, MulticastEvent, Store, Transport, TransportEvent,
 };
 use engine::request::{Answer, Request};
 use engine::{Input, Instant, Node, Output, RequestId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
@@ -46,11 +46,11 @@ where
     C: Clock,
     J: Journal,
 {
-    let (links, frames) = Links::new();
+    let (links, arrivals) = Links::new();
     let (dropped, drops) = mpsc::unbounded_channel();
     let requests = Requests { next: 0, replies: BTreeMap::new(), dropped };
-    let mut driver = Driver { node, world, links, requests };
-    driver.drive(Incoming { frames, asks, drops }).await
+    let mut driver = Driver { node, world, links, requests, shed: VecDeque::new() };
+    driver.drive(Incoming { arrivals, asks, drops }).await
 }
 
 /// A question on its way to the node.
@@ -96,11 +96,13 @@ struct Driver<T, M, S, I, C, J> {
     world: World<T, M, S, I, C, J>,
     links: Links,
     requests: Requests,
+    /// Frames without room on their links, at most those that one input led to.
+    shed: VecDeque<Input>,
 }
 
 /// What reaches the driver besides its ports.
 struct Incoming {
-    frames: mpsc::Receiver<Input>,
+    arrivals: mpsc::Receiver<Arrival>,
     asks: mpsc::Receiver<Ask>,
     drops: mpsc::UnboundedReceiver<RequestId>,
 }
@@ -130,8 +132,12 @@ where
         loop {
             if let Some(code) = self.carry_out() {
                 let links = std::mem::replace(&mut self.links, Links::new().0);
-                links.close_all(incoming.frames).await;
+                links.close_all(incoming.arrivals).await;
                 return code;
+            }
+            if let Some(input) = self.shed.pop_front() {
+                self.handle(input);
+                continue;
             }
             let due = self.node.poll_timeout().map(|deadline| deadline.at);
             if due != armed {
@@ -139,6 +145,8 @@ where
                 timer.as_mut().reset(tokio::time::Instant::now() + wait);
                 armed = due;
             }
+            // Held until its input is handled: then its link may bring more.
+            let mut turn = None;
             let input = tokio::select! {
                 biased;
                 (id, result) = self.world.store.next() => Input::WriteDone { id, result },
@@ -146,7 +154,10 @@ where
                 event = self.world.transport.next() => self.transport_input(event),
                 Some(ask) = incoming.asks.recv() => self.requests.input(ask),
                 Some(id) = incoming.drops.recv() => Input::RequestDropped { id },
-                Some(input) = incoming.frames.recv() => input,
+                Some(arrival) = incoming.arrivals.recv() => {
+                    turn = arrival.turn;
+                    arrival.input
+                }
                 // After the frames of peers: a flood of packets, which anybody can send, keeps no peer waiting.
                 event = self.world.multicast.next() => multicast_input(event),
                 () = &mut timer => {
@@ -154,10 +165,15 @@ where
                     Input::Tick
                 }
             };
-            let now = self.world.clock.now();
-            self.world.journal.input(now, &input);
-            self.node.handle_input(now, input);
+            self.handle(input);
+            drop(turn);
         }
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = self.world.clock.now();
+        self.world.journal.input(now, &input);
+        self.node.handle_input(now, input);
     }
 
     /// Carries out what the node wants; returns an exit status once it has stopped.
@@ -176,7 +192,11 @@ where
                     self.world.multicast.send(interface, family, bytes);
                 }
                 Output::Reply { id, answer } => self.requests.reply(id, answer),
-                Output::Send { link, frame, priority } => self.links.send(link, frame, priority),
+                Output::Send { link, frame, priority } => {
+                    if let Err(frame) = self.links.send(link, frame, priority) {
+                        self.shed.push_back(Input::Shed { link, frame });
+                    }
+                }
                 Output::Write { id, records } => self.world.store.write(id, records),
             }
         }

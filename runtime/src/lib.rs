@@ -15,6 +15,8 @@ mod links;
 pub mod logging;
 #[cfg(feature = "libp2p")]
 pub mod multicast;
+#[cfg(all(feature = "http", feature = "libp2p", feature = "redb", feature = "embedded-model"))]
+mod node_thread;
 pub mod ports;
 pub mod recording;
 #[cfg(feature = "http")]

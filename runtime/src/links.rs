@@ -1,47 +1,55 @@
 //! Frames over byte streams: one task per link, a bounded queue each way.
 //!
 //! A frame is a 32-bit big-endian length and that many bytes. What waits for one link goes out in one write and one
-//! flush, control frames before bulk. Nothing is allocated for a length that was only announced.
+//! flush, control frames before bulk. What arrives is read as it comes and handed on as one input. Links take turns:
+//! each has few inputs waiting for the node at a time, and until those are handled it reads no more, so that a link
+//! that brings much makes its own other end wait, not the others.
 
+mod buffer;
+mod queue;
+
+use buffer::{Buffer, TooLarge};
 use engine::output::Priority;
 use engine::wire::{FRAME_BYTES_MAX, HELLO_BYTES_MAX};
 use engine::{Input, LinkId};
 use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use queue::{Full, Queue};
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// The links of one node.
 #[derive(Debug)]
 pub(crate) struct Links {
-    writers: BTreeMap<LinkId, Writer>,
+    outlets: BTreeMap<LinkId, Outlet>,
     tasks: JoinSet<()>,
-    inputs: mpsc::Sender<Input>,
+    arrivals: mpsc::Sender<Arrival>,
     next: u64,
 }
 
+/// What a link brought. Its link has the turn back when this is dropped.
 #[derive(Debug)]
-struct Writer {
-    control: mpsc::Sender<Vec<u8>>,
-    bulk: mpsc::Sender<Vec<u8>>,
+pub(crate) struct Arrival {
+    pub(crate) input: Input,
+    pub(crate) turn: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug)]
+struct Outlet {
+    queue: Arc<Queue>,
     /// Dropped to end the link at once.
     alive: oneshot::Sender<()>,
 }
 
-struct Queues {
-    control: mpsc::Receiver<Vec<u8>>,
-    bulk: mpsc::Receiver<Vec<u8>>,
-    alive: oneshot::Receiver<()>,
-}
-
 impl Links {
     /// Makes a node without links, and the end from which it reads what they bring.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Input>) {
-        let (inputs, receiver) = mpsc::channel(INPUTS_MAX);
-        (Self { writers: BTreeMap::new(), tasks: JoinSet::new(), inputs, next: 0 }, receiver)
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Arrival>) {
+        let (arrivals, receiver) = mpsc::channel(ARRIVALS_MAX);
+        (Self { outlets: BTreeMap::new(), tasks: JoinSet::new(), arrivals, next: 0 }, receiver)
     }
 
     /// Names a new link. Its frames flow once [`Links::start`] is called.
@@ -56,40 +64,40 @@ impl Links {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (control, control_queue) = mpsc::channel(CONTROL_MAX);
-        let (bulk, bulk_queue) = mpsc::channel(BULK_MAX);
-        let (alive, alive_queue) = oneshot::channel();
-        self.writers.insert(link, Writer { control, bulk, alive });
-        let queues = Queues { control: control_queue, bulk: bulk_queue, alive: alive_queue };
-        let inputs = self.inputs.clone();
+        let queue = Arc::new(Queue::default());
+        let (alive, ended) = oneshot::channel();
+        self.outlets.insert(link, Outlet { queue: queue.clone(), alive });
+        let arrivals = self.arrivals.clone();
         self.tasks.spawn(async move {
-            if let Some(why) = carry(link, stream, queues, &inputs).await {
-                let _ = inputs.send(why).await;
+            if let Some(input) = carry(link, stream, &queue, ended, &arrivals).await {
+                let _ = arrivals.send(Arrival { input, turn: None }).await;
             }
             // The driver may be gone already.
-            let _ = inputs.send(Input::LinkDown { link }).await;
+            let _ = arrivals.send(Arrival { input: Input::LinkDown { link }, turn: None }).await;
         });
         while self.tasks.try_join_next().is_some() {}
     }
 
-    /// Queues a frame. A link that does not keep up is closed: what it would miss cannot be made up for.
-    pub(crate) fn send(&mut self, link: LinkId, frame: Vec<u8>, priority: Priority) {
-        let Some(writer) = self.writers.get(&link) else { return };
-        let queue = match priority {
-            Priority::Control => &writer.control,
-            Priority::Bulk => &writer.bulk,
-        };
-        if queue.try_send(frame).is_err() {
-            tracing::warn!(link = link.0, "closing a link that does not keep up");
-            self.writers.remove(&link);
+    /// Queues a frame. Where there is no room, one of bulk comes back; for one of control the link is closed, since
+    /// what it would miss cannot be made up for.
+    pub(crate) fn send(&mut self, link: LinkId, frame: Vec<u8>, priority: Priority) -> Result<(), Vec<u8>> {
+        let Some(outlet) = self.outlets.get(&link) else { return Ok(()) };
+        match (outlet.queue.push(frame, priority), priority) {
+            (Ok(()), _) => Ok(()),
+            (Err(Full(frame)), Priority::Bulk) => Err(frame),
+            (Err(Full(_)), Priority::Control) => {
+                tracing::warn!(link = link.0, "closing a link that does not keep up");
+                self.outlets.remove(&link);
+                Ok(())
+            }
         }
     }
 
     /// Closes a link once what waits is flushed.
     pub(crate) fn close(&mut self, link: LinkId) {
-        if let Some(Writer { control, bulk, mut alive }) = self.writers.remove(&link) {
-            drop((control, bulk));
-            // The task ends by itself when its queues do; until then it must not be ended.
+        if let Some(Outlet { queue, mut alive }) = self.outlets.remove(&link) {
+            queue.close();
+            // The task ends by itself once its queue is empty; until then it must not be ended.
             self.tasks.spawn(async move {
                 let _ = timeout(FLUSH_TIMEOUT, alive.closed()).await;
             });
@@ -97,11 +105,11 @@ impl Links {
     }
 
     /// Closes all links and waits until they are flushed, for a limited time.
-    pub(crate) async fn close_all(mut self, mut inputs: mpsc::Receiver<Input>) {
-        for link in self.writers.keys().copied().collect::<Vec<_>>() {
+    pub(crate) async fn close_all(mut self, mut arrivals: mpsc::Receiver<Arrival>) {
+        for link in self.outlets.keys().copied().collect::<Vec<_>>() {
             self.close(link);
         }
-        let drain = async { while inputs.recv().await.is_some() {} };
+        let drain = async { while arrivals.recv().await.is_some() {} };
         let finish = async { while self.tasks.join_next().await.is_some() {} };
         let all = async {
             tokio::select! {
@@ -118,18 +126,18 @@ impl Links {
 async fn carry<S: AsyncRead + AsyncWrite>(
     link: LinkId,
     stream: S,
-    queues: Queues,
-    inputs: &mpsc::Sender<Input>,
+    queue: &Queue,
+    ended: oneshot::Receiver<()>,
+    arrivals: &mpsc::Sender<Arrival>,
 ) -> Option<Input> {
     let (reader, writer) = stream.split();
-    let Queues { control, bulk, alive } = queues;
-    let read = read_frames(link, reader, inputs);
-    let write = write_frames(writer, control, bulk);
+    let read = read_frames(link, reader, arrivals);
+    let write = write_frames(writer, queue);
     tokio::pin!(read);
     tokio::select! {
         biased;
         // The engine has done with a link that was closed by name and then not flushed in time.
-        _ = alive => Some(Input::LinkStalled { link }),
+        _ = ended => Some(Input::LinkStalled { link }),
         result = write => match result {
             // Closing a socket with unread data would take back what was just sent.
             Ok(()) => timeout(LINGER, &mut read).await.unwrap_or_default(),
@@ -143,98 +151,71 @@ async fn carry<S: AsyncRead + AsyncWrite>(
 async fn read_frames<R: AsyncRead + Unpin>(
     link: LinkId,
     mut reader: R,
-    inputs: &mpsc::Sender<Input>,
+    arrivals: &mpsc::Sender<Arrival>,
 ) -> Option<Input> {
+    let turns = Arc::new(Semaphore::new(TURNS_MAX));
+    let mut buffer = Buffer::default();
     // Whoever is at the other end has not introduced itself before the first frame.
     let mut limit = HELLO_BYTES_MAX;
     loop {
-        let bytes = match read_frame(&mut reader, limit).await {
-            Ok(Read::Frame(bytes)) => bytes,
-            Ok(Read::TooLarge) => return Some(Input::FrameTooLarge { link }),
-            Ok(Read::Truncated) => return Some(Input::FrameTruncated { link }),
-            Ok(Read::End) | Err(_) => return None,
+        let (frames, too_large) = whole_frames(&mut buffer, &mut limit);
+        let input = match (<[_; 1]>::try_from(frames), too_large) {
+            (Ok([bytes]), _) => Input::Frame { link, bytes },
+            (Err(frames), _) if !frames.is_empty() => Input::Frames { link, frames },
+            (Err(_), true) => return Some(Input::FrameTooLarge { link }),
+            (Err(_), false) => match reader.read(buffer.room()).await {
+                Ok(0) => return (!buffer.is_empty()).then_some(Input::FrameTruncated { link }),
+                Ok(read) => {
+                    buffer.filled(read);
+                    continue;
+                }
+                Err(_) => return None,
+            },
         };
-        limit = FRAME_BYTES_MAX;
-        if inputs.send(Input::Frame { link, bytes }).await.is_err() {
+        let turn = turns.clone().acquire_owned().await.ok();
+        if arrivals.send(Arrival { input, turn }).await.is_err() {
             return None;
         }
     }
 }
 
-/// What a stream holds next.
-enum Read {
-    /// Nothing more.
-    End,
-    /// A frame.
-    Frame(Vec<u8>),
-    /// A frame that is announced to be too large.
-    TooLarge,
-    /// The first part of a frame, and then the end.
-    Truncated,
-}
-
-async fn read_frame<R: AsyncRead + Unpin>(reader: &mut R, limit: usize) -> io::Result<Read> {
-    let mut header = Vec::with_capacity(HEADER_BYTES);
-    (&mut *reader).take(HEADER_BYTES as u64).read_to_end(&mut header).await?;
-    let Some(&header) = header.first_chunk::<HEADER_BYTES>() else {
-        return Ok(if header.is_empty() { Read::End } else { Read::Truncated });
-    };
-    let len = u64::from(u32::from_be_bytes(header));
-    if usize::try_from(len).map_or(true, |len| len > limit) {
-        return Ok(Read::TooLarge);
-    }
-    let mut bytes = Vec::new();
-    reader.take(len).read_to_end(&mut bytes).await?;
-    let whole = u64::try_from(bytes.len()).is_ok_and(|read| read == len);
-    Ok(if whole { Read::Frame(bytes) } else { Read::Truncated })
-}
-
-async fn write_frames<W: AsyncWrite + Unpin>(
-    mut writer: W,
-    mut control: mpsc::Receiver<Vec<u8>>,
-    mut bulk: mpsc::Receiver<Vec<u8>>,
-) -> io::Result<()> {
-    let mut buffer = Vec::new();
-    loop {
-        let first = tokio::select! {
-            biased;
-            Some(frame) = control.recv() => frame,
-            Some(frame) = bulk.recv() => frame,
-            else => break,
-        };
-        append(&mut buffer, &first);
-        while buffer.len() < BATCH_BYTES {
-            match control.try_recv().or_else(|_| bulk.try_recv()) {
-                Ok(frame) => append(&mut buffer, &frame),
-                Err(_) => break,
+/// Takes the frames out of a buffer that are there whole, up to one that is announced above the limit.
+fn whole_frames(buffer: &mut Buffer, limit: &mut usize) -> (Vec<Vec<u8>>, bool) {
+    let mut frames = Vec::new();
+    while frames.len() < BATCH_FRAMES {
+        match buffer.next_frame(*limit) {
+            Ok(Some(frame)) => {
+                frames.push(frame);
+                *limit = FRAME_BYTES_MAX;
             }
+            Ok(None) => break,
+            Err(TooLarge) => return (frames, true),
         }
+    }
+    (frames, false)
+}
+
+async fn write_frames<W: AsyncWrite + Unpin>(mut writer: W, queue: &Queue) -> io::Result<()> {
+    let late = || io::Error::from(io::ErrorKind::TimedOut);
+    let mut buffer = Vec::new();
+    while queue.fill(&mut buffer, BATCH_BYTES).await {
         let write = async {
             writer.write_all(&buffer).await?;
             writer.flush().await
         };
-        timeout(WRITE_TIMEOUT, write).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        timeout(WRITE_TIMEOUT, write).await.map_err(|_| late())??;
         buffer.clear();
-        buffer.shrink_to(BATCH_BYTES);
+        buffer.shrink_to(BATCH_BYTES * 2);
     }
-    timeout(WRITE_TIMEOUT, writer.close()).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    timeout(WRITE_TIMEOUT, writer.close()).await.map_err(|_| late())?
 }
 
-fn append(buffer: &mut Vec<u8>, frame: &[u8]) {
-    // The engine makes no frame that is anywhere near 4 GiB.
-    let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-    buffer.extend_from_slice(&len.to_be_bytes());
-    buffer.extend_from_slice(frame);
-}
-
-/// Bytes of a frame's length.
-const HEADER_BYTES: usize = 4;
-/// Frames of all links that may wait for the node; beyond, nothing more is read.
-const INPUTS_MAX: usize = 64;
-/// Control frames that may wait for one link.
-const CONTROL_MAX: usize = 4096;
-/// Bulk frames that may wait for one link.
-const BULK_MAX: usize = 1024;
+/// Inputs of all links that may wait for the node; beyond, nothing more is read.
+const ARRIVALS_MAX: usize = 64;
+/// Inputs of one link that may wait for the node; beyond, nothing more is read from it.
+const TURNS_MAX: usize = 2;
+/// Frames of one input.
+const BATCH_FRAMES: usize = 256;
 /// Bytes of one write, about.
 const BATCH_BYTES: usize = 64 << 10;
 /// How long the other end may take nothing.
@@ -258,15 +239,24 @@ mod tests {
         let link = near.name();
         near.start(link, a.compat());
         far.start(LinkId(7), b.compat());
-        let frames = [vec![1; 1000], vec![], vec![2; 3]];
+        let frames = [vec![1; 1000], vec![], vec![2; 3], vec![3; FRAME_BYTES_MAX], vec![4; 70_000]];
         for frame in &frames {
-            near.send(link, frame.clone(), Priority::Bulk);
+            near.send(link, frame.clone(), Priority::Bulk).expect("there is room");
         }
         near.close(link);
-        for bytes in frames {
-            assert_eq!(inputs.recv().await, Some(Input::Frame { link: LinkId(7), bytes }));
-        }
-        assert_eq!(inputs.recv().await, Some(Input::LinkDown { link: LinkId(7) }));
+        let mut arrived = Vec::new();
+        let last = loop {
+            let input = next(&mut inputs).await;
+            if let Some(Input::Frame { bytes, .. }) = input {
+                arrived.push(bytes);
+            } else if let Some(Input::Frames { frames, .. }) = input {
+                arrived.extend(frames);
+            } else {
+                break input;
+            }
+        };
+        assert_eq!(last, Some(Input::LinkDown { link: LinkId(7) }));
+        assert!(arrived == frames, "{:?}", arrived.iter().map(Vec::len).collect::<Vec<_>>());
     }
 
     #[tokio::test]
@@ -287,22 +277,54 @@ mod tests {
             tokio::io::AsyncWriteExt::write_all(&mut a, &bytes).await.expect("the pipe has room");
             drop(a);
             if let Some(first) = first {
-                assert_eq!(inputs.recv().await, Some(first));
+                assert_eq!(next(&mut inputs).await, Some(first));
             }
-            assert_eq!(inputs.recv().await, Some(Input::LinkDown { link: LinkId(1) }));
+            assert_eq!(next(&mut inputs).await, Some(Input::LinkDown { link: LinkId(1) }));
         }
     }
 
     #[tokio::test]
-    async fn a_link_that_takes_nothing_is_closed_when_its_queue_is_full() {
+    async fn a_link_that_takes_nothing_gives_bulk_back_and_is_closed_for_control() {
         let (a, _b) = duplex(1);
         let (mut links, mut inputs) = Links::new();
         links.start(LinkId(1), a.compat());
-        for _ in 0..=BULK_MAX + BATCH_BYTES / 10 {
-            links.send(LinkId(1), vec![0; 10], Priority::Bulk);
+        let mut sent = 0;
+        while links.send(LinkId(1), vec![0; 10], Priority::Bulk).is_ok() {
+            sent += 1;
+            assert!(sent <= queue::BULK_MAX + BATCH_BYTES / 10, "there is a bound");
             tokio::task::yield_now().await;
         }
-        assert_eq!(inputs.recv().await, Some(Input::LinkStalled { link: LinkId(1) }));
-        assert_eq!(inputs.recv().await, Some(Input::LinkDown { link: LinkId(1) }));
+        assert_eq!(links.send(LinkId(1), vec![5], Priority::Bulk), Err(vec![5]));
+        while !links.outlets.is_empty() {
+            links.send(LinkId(1), vec![0; 10], Priority::Control).expect("control never comes back");
+        }
+        assert_eq!(next(&mut inputs).await, Some(Input::LinkStalled { link: LinkId(1) }));
+        assert_eq!(next(&mut inputs).await, Some(Input::LinkDown { link: LinkId(1) }));
+    }
+
+    #[tokio::test]
+    async fn a_link_that_brings_much_leaves_the_others_their_turns() {
+        let (mut flood, a) = duplex(1 << 20);
+        let (mut quiet, b) = duplex(100);
+        let (mut links, mut inputs) = Links::new();
+        links.start(LinkId(1), a.compat());
+        links.start(LinkId(2), b.compat());
+        tokio::io::AsyncWriteExt::write_all(&mut flood, &[0; 400_000]).await.expect("the pipe has room");
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        tokio::io::AsyncWriteExt::write_all(&mut quiet, &[0, 0, 0, 1, 9]).await.expect("the pipe has room");
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        let mut before = 0;
+        while next(&mut inputs).await != Some(Input::Frame { link: LinkId(2), bytes: vec![9] }) {
+            before += 1;
+        }
+        assert!(before <= TURNS_MAX, "{before}");
+    }
+
+    async fn next(inputs: &mut mpsc::Receiver<Arrival>) -> Option<Input> {
+        inputs.recv().await.map(|arrival| arrival.input)
     }
 }

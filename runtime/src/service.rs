@@ -12,6 +12,7 @@ use crate::identity::{self, IdentityError, NodeKey};
 use crate::inference::{EMBEDDED_MODEL, ProcessInference, WorkerOptions};
 use crate::logging::{EventLog, Line, Log};
 use crate::multicast::{MulticastOptions, MulticastSocket};
+use crate::node_thread::NodeThread;
 use crate::ports::{Clock, Journal};
 use crate::recording::{self, Recording, Written};
 use crate::registry::{Registration, Registry};
@@ -46,7 +47,8 @@ pub struct Service {
     landmarks: [Landmark; 2],
     warnings: Vec<String>,
     written: Option<Written>,
-    // The last two are held for what their drop does.
+    // The last three are held for what their drop does.
+    thread: NodeThread,
     registration: Option<Registration>,
     lock: Lock,
 }
@@ -59,11 +61,12 @@ impl Service {
     pub async fn start(home: &Home, overrides: &Overrides, terminal: bool) -> Result<Self, StartError> {
         let Ground { lock, log, effective, key } = Ground::take(home, overrides, terminal)?;
         let settings = &effective.settings;
-        let transport = Libp2pTransport::bind(
-            &key.secret,
-            &all_addresses(settings.network_port),
-            Limits::for_peers(settings.max_peers),
-        )?;
+        let thread = NodeThread::start().map_err(StartError::Thread)?;
+        let transport = {
+            let _here = thread.enter();
+            let addresses = all_addresses(settings.network_port);
+            Libp2pTransport::bind(&key.secret, &addresses, Limits::for_peers(settings.max_peers))?
+        };
         let store_file = settings.storage_path.join(STORE_FILE);
         let (store, saved, results) = RedbStore::open(&store_file)?;
         let landmark =
@@ -105,18 +108,20 @@ impl Service {
         let (handle, asks) = Handle::new();
         let (state, states) = watch::channel(State::Initializing);
         let node = Node::new(start.config, identity, seed, start.now, start.wall, saved);
+        let multicast = {
+            let _here = thread.enter();
+            let interfaces = Some(settings.interfaces.clone()).filter(|names| !names.is_empty());
+            MulticastSocket::open(MulticastOptions { interfaces, ..MulticastOptions::default() })
+        };
         let world = World {
             transport,
-            multicast: MulticastSocket::open(MulticastOptions {
-                interfaces: Some(settings.interfaces.clone()).filter(|names| !names.is_empty()),
-                ..MulticastOptions::default()
-            }),
+            multicast,
             store,
             inference: worker.map_or_else(ProcessInference::absent, ProcessInference::start),
             clock,
             journal: Observer { events: EventLog::new(log.clone()), state, recording },
         };
-        let driver = tokio::spawn(driver::run(node, world, asks));
+        let driver = thread.spawn(driver::run(node, world, asks));
         let (results, token) = (Arc::new(results), Arc::new(token));
         let api = Api { handle: handle.clone(), results, token, address: info.api_address };
         let (stop_api, stopped) = oneshot::channel();
@@ -136,6 +141,7 @@ impl Service {
             landmarks,
             warnings,
             written,
+            thread,
             registration,
             lock,
         })
@@ -197,6 +203,7 @@ impl Service {
         tracing::info!(code, "stopped");
         // A log that cannot be flushed has nowhere to say so.
         let _ = self.log.flush();
+        drop(self.thread);
         drop(self.registration);
         drop(self.lock);
         code
@@ -340,6 +347,9 @@ pub enum StartError {
     /// Stored tasks and results cannot be used.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The operating system gives no thread.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
     /// The node cannot take connections.
     #[error(transparent)]
     Transport(#[from] BindError),
@@ -376,6 +386,7 @@ impl StartError {
             Self::Entropy(_)
             | Self::Program(_)
             | Self::Store(_)
+            | Self::Thread(_)
             | Self::Transport(BindError::Address { .. } | BindError::NoAddress) => return None,
         })
     }

@@ -148,11 +148,17 @@ impl Observer {
     /// Reads what neighbours say to each other end to end, once for all that want to know.
     fn hear(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) {
         #[allow(clippy::wildcard_enum_match_arm, reason = "only frames carry words")]
-        let (frame, sent) = match fact {
-            Fact::Input(Input::Frame { bytes, .. }) => (bytes, false),
-            Fact::Output(Output::Send { frame, .. }) => (frame, true),
-            _ => return,
-        };
+        match fact {
+            Fact::Input(Input::Frame { bytes, .. }) => self.hear_frame(now, node, bytes, false),
+            Fact::Input(Input::Frames { frames, .. }) => {
+                frames.iter().for_each(|frame| self.hear_frame(now, node, frame, false));
+            }
+            Fact::Output(Output::Send { frame, .. }) => self.hear_frame(now, node, frame, true),
+            _ => {}
+        }
+    }
+
+    fn hear_frame(&mut self, now: Instant, node: NodeIndex, frame: &[u8], sent: bool) {
         if frame.first() != Some(&self.routed) {
             return;
         }
@@ -267,7 +273,7 @@ fn first_byte_of_routed() -> u8 {
         trace: TraceId([0; 16]),
         sent_at: UnixMillis(0),
         seal: Seal::None,
-        payload: Payload::Probe.encode(),
+        payload: Payload::Ack(Vec::new()).encode(),
     };
     Message::Routed(Box::new(envelope)).encode().first().copied().unwrap_or_default()
 }

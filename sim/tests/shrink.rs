@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use core::time::Duration;
-use engine::config::{Config, Mutant};
+use engine::Config;
+use engine::mutants::Mutant;
 use sim::shrink::{Limits, ShrinkError, Shrunk, Symptom, shrink};
 use sim::{Executor, Options, Scenario};
 use std::path::Path;

@@ -9,6 +9,7 @@ mod node_start;
 mod node_status;
 mod node_stop;
 mod route_explain;
+mod route_ping;
 mod sim_check;
 mod sim_list;
 mod sim_new;
@@ -52,6 +53,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Route(RouteCommand::Explain { id, format }) => {
             block_on(route_explain::run(&home()?, &id, format))
         }
+        Command::Route(RouteCommand::Ping(ping)) => block_on(route_ping::run(&home()?, &ping)),
         Command::Sim(SimCommand::Run(run)) => sim_run::run(&run),
         Command::Sim(SimCommand::Check { files, format }) => sim_check::run(&files, format),
         Command::Sim(SimCommand::List { dir, format }) => sim_list::run(&dir, format),

@@ -41,7 +41,7 @@ pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Fai
 }
 
 /// Finds the one member whose id begins like this.
-async fn find(client: &Client, start: &str) -> Result<NodeId, Failure> {
+pub(super) async fn find(client: &Client, start: &str) -> Result<NodeId, Failure> {
     let Members { members } = client.get("/api/v1/members").await?;
     let start = start.to_ascii_lowercase();
     let mut found = members.iter().map(|member| member.id).filter(|id| id.to_string().starts_with(&start));
@@ -55,6 +55,6 @@ async fn find(client: &Client, start: &str) -> Result<NodeId, Failure> {
     }
 }
 
-fn millis(micros: u64) -> String {
+pub(super) fn millis(micros: u64) -> String {
     format!("{}.{:02} ms", micros / 1000, micros % 1000 / 10)
 }

@@ -147,7 +147,7 @@ fn frames_that_no_node_sends_once_it_is_a_peer() {
         trace: TraceId([2; 16]),
         sent_at: UnixMillis(0),
         seal: Seal::None,
-        payload: Payload::Probe.encode(),
+        payload: Payload::Probe(engine::wire::Bytes(Vec::new())).encode(),
     }));
     liar.send(&frame(&lie.encode()));
     until("the lie is counted", || (faults(&node)["dropped"] == json!({"unauthentic": 1})).then_some(()));

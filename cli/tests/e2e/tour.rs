@@ -102,6 +102,24 @@ fn a_route_is_explained() {
 }
 
 #[test]
+fn messages_to_a_node_are_timed() {
+    let world = World::new();
+    let (a, b) = (world.node("a"), world.node("b"));
+    let id_a = a.start();
+    let id_b = b.start();
+    a.await_peers(&[&id_b]);
+    let told =
+        a.run(&["route", "ping", &id_b[..8], "--count", "500", "--bytes", "1000", "--at-once", "50"]).good();
+    let first = format!("500 messages of 1000 bytes to {id_b}, 1 hop: 500 answered, 0 lost");
+    assert_eq!(told.lines().next(), Some(first.as_str()), "{told}");
+    let ping = a.json(&["route", "ping", &id_b, "--json"]);
+    assert_eq!((ping["answered"].as_u64(), ping["lost"].as_u64()), (Some(10), Some(0)), "{ping}");
+    let times = ["least", "median", "p99", "most"].map(|name| ping["round_trip_us"][name].as_u64());
+    assert!(times[0] > Some(0) && times.is_sorted(), "{ping}");
+    assert!(a.run(&["route", "ping", &id_a]).bad(1).contains("Node not found"));
+}
+
+#[test]
 fn nodes_of_other_networks_stay_apart() {
     let world = World::new();
     let (a, b, c) = (world.node("a"), world.node("b"), world.node("c"));

@@ -11,7 +11,7 @@ use crate::router::{self, TTL};
 use crate::scheduler::Candidate;
 use crate::session::Contact;
 use crate::task::{TaskKind, TaskResult};
-use crate::wire::{Assignment, Attempt, Beat, Envelope, Message, Payload, Seal};
+use crate::wire::{Assignment, Attempt, Beat, Bytes, Envelope, Message, Payload, Seal};
 use crate::writes::{Promise, ending};
 use crate::{discovery, membership, peers, tasks, work};
 
@@ -26,6 +26,7 @@ impl Node {
             let before = self.outputs.len();
             let mut busy = self.settle_network();
             busy |= self.settle_tasks();
+            self.send_acks();
             self.settle_shutdown();
             if !busy && self.outputs.len() == before {
                 break;
@@ -249,9 +250,12 @@ impl Node {
                     self.hand_over(next, envelope, Priority::Bulk);
                 }
             }
-            router::Fact::Failed(envelope) => {
+            router::Fact::Failed(envelope, waiter) => {
                 let (message, destination) = (envelope.message, envelope.destination);
                 self.event(Event::MessageUnacknowledged { message, destination });
+                if let Some(waiter) = waiter {
+                    self.handle_pinged(waiter, None);
+                }
                 if let Ok(Payload::Assign(assignment)) = Payload::decode(&envelope.payload) {
                     let reason = ReassignReason::Unreachable;
                     self.tasks.handle_returned(destination, assignment.attempt, reason);
@@ -407,13 +411,13 @@ impl Node {
 
     /// Sends a payload that is acknowledged, end to end.
     pub(super) fn send_payload(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) {
-        let envelope = self.envelope(destination, payload, trace);
-        self.router.send(self.now, envelope);
+        let envelope = self.envelope(destination, payload.encode(), trace);
+        self.router.send(self.now, envelope, None);
     }
 
     /// Sends a payload that is not sent again, and returns its message's name.
     pub(super) fn send_once(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) -> MessageId {
-        let envelope = self.envelope(destination, payload, trace);
+        let envelope = self.envelope(destination, payload.encode(), trace);
         let message = envelope.message;
         if let Some(next) = self.membership.next_hop(destination, None) {
             self.hand_over(next, envelope, Priority::Control);
@@ -423,10 +427,10 @@ impl Node {
 
     /// Sends a payload that nobody waits for and nobody need believe.
     pub(super) fn send_hint(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) {
-        let envelope = self.envelope(destination, payload, trace);
+        let envelope = self.envelope(destination, payload.encode(), trace);
         let next = self.membership.next_hop(destination, None);
         if let Some(link) = next.and_then(|next| self.peers.link_to(next)) {
-            self.send(link, &Message::Routed(Box::new(envelope)), Priority::Control);
+            self.send_frame(link, envelope.encode_frame(), Priority::Control);
         }
     }
 
@@ -439,7 +443,7 @@ impl Node {
                 return;
             }
         }
-        self.send(link, &Message::Routed(Box::new(envelope)), priority);
+        self.send_frame(link, envelope.encode_frame(), priority);
     }
 
     /// Returns how to reach a member end to end.
@@ -448,18 +452,28 @@ impl Node {
         Some(Contact { node, incarnation: advert.incarnation, key: advert.session_key })
     }
 
-    fn envelope(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) -> Envelope {
+    pub(super) fn envelope(&mut self, destination: NodeId, payload: Bytes, trace: TraceId) -> Envelope {
         Envelope {
             ttl: TTL,
             hops: 0,
-            message: MessageId(self.rng.id()),
+            message: self.new_message_id(),
             origin: self.me,
             destination,
             trace,
             sent_at: self.wall(),
             seal: Seal::None,
-            payload: payload.encode(),
+            payload,
         }
+    }
+
+    /// Names a message by a UUID that begins with the time (RFC 9562, version 7): names given one after the other lie
+    /// close together in every map of them.
+    fn new_message_id(&mut self) -> MessageId {
+        let mut id = self.rng.id();
+        id[..6].copy_from_slice(&self.wall().0.to_be_bytes()[2..]);
+        id[6] = id[6] & 0x0f | 0x70;
+        id[8] = id[8] & 0x3f | 0x80;
+        MessageId(id)
     }
 
     pub(super) fn beat(&self, number: u32) -> Beat {

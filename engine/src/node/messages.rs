@@ -3,25 +3,50 @@
 use super::Node;
 use crate::error::{DecodeError, InferenceError, PeerFault};
 use crate::event::{DropReason, Event, LinkDownReason, ReassignReason, RefuseReason};
-use crate::ids::{LinkId, MessageId, NodeId};
+use crate::ids::{LinkId, MessageId, NodeId, TraceId};
 use crate::mutants::{Mutant, shows};
 use crate::output::Priority;
 use crate::peers::Introduction;
 use crate::router::Arrival;
 use crate::task::TaskOutput;
 use crate::tasks::Verdict;
-use crate::wire::{Advert, Attempt, Beat, Envelope, HELLO_BYTES_MAX, Hello, Message, Payload, Seal};
+use crate::wire::{
+    self, Advert, Attempt, Beat, Envelope, HELLO_BYTES_MAX, Head, Hello, Message, Payload, Seal,
+};
 use core::net::SocketAddr;
 
 impl Node {
-    pub(super) fn handle_frame(&mut self, link: LinkId, bytes: &[u8]) {
+    /// Takes in frames that came together.
+    pub(super) fn handle_frames(&mut self, link: LinkId, frames: Vec<Vec<u8>>) {
+        for bytes in frames {
+            let is_routed = wire::is_routed(&bytes);
+            self.handle_frame(link, bytes);
+            // What changes the link or the mesh counts for the frames behind it; messages touch neither.
+            if !is_routed {
+                self.settle();
+            }
+        }
+    }
+
+    pub(super) fn handle_frame(&mut self, link: LinkId, bytes: Vec<u8>) {
         let Some(entry) = self.peers.link_mut(link) else { return };
         entry.frames_in += 1;
+        let peer = self.peers.peer_of(link);
+        if let Some(peer) = peer.filter(|_| wire::is_routed(&bytes)) {
+            self.heartbeat.handle_heard(self.now, link);
+            return self.handle_routed(link, peer, bytes);
+        }
+        self.handle_other_frame(link, peer, &bytes);
+    }
+
+    /// Takes in a frame that is not a peer's message to somebody. How many of those come is limited by what its link
+    /// carries while all links take turns; of these, each may cost much more than it costs its sender.
+    fn handle_other_frame(&mut self, link: LinkId, peer: Option<NodeId>, bytes: &[u8]) {
+        let Some(entry) = self.peers.link_mut(link) else { return };
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if !entry.frames.take(self.now, 1) || !entry.bytes.take(self.now, size) {
             return self.peers.handle_fault(link, PeerFault::RateExceeded);
         }
-        let peer = self.peers.peer_of(link);
         if peer.is_none() && bytes.len() > HELLO_BYTES_MAX {
             return self.peers.handle_fault(link, PeerFault::FrameTooLarge);
         }
@@ -132,6 +157,39 @@ impl Node {
         self.membership.handle_digest(self.now, peer, beat.digest);
     }
 
+    /// Passes a message on as it came where it is for somebody else, and takes it in where it is for this node.
+    fn handle_routed(&mut self, link: LinkId, peer: NodeId, mut frame: Vec<u8>) {
+        let Ok(mut head) = Head::of(&frame) else {
+            return self.peers.handle_fault(link, PeerFault::FrameMalformed);
+        };
+        if head.destination != self.me
+            && head.ttl > 1
+            && let Some((next, onward)) = self.way_to(head.destination)
+        {
+            head.ttl -= 1;
+            head.hops = head.hops.saturating_add(1);
+            head.write_counts(&mut frame);
+            self.event(Event::MessageForwarded { message: head.message, next, ttl: head.ttl });
+            return self.send_frame(onward, frame, Priority::Bulk);
+        }
+        match Envelope::decode_frame(&frame) {
+            Ok(envelope) => self.handle_envelope(peer, envelope),
+            Err(_) => self.peers.handle_fault(link, PeerFault::FrameMalformed),
+        }
+    }
+
+    /// Takes back a message for which there was no room on its link.
+    pub(super) fn handle_shed(&mut self, frame: &[u8]) {
+        let Ok(envelope) = Envelope::decode_frame(frame) else { return };
+        if envelope.origin == self.me {
+            let (message, reason) = (envelope.message, DropReason::Overload);
+            self.event(Event::MessageDropped { message, reason });
+            self.router.handle_undeliverable(self.now, message, &mut self.rng);
+        } else {
+            self.drop_envelope(&envelope, DropReason::Overload);
+        }
+    }
+
     fn handle_envelope(&mut self, peer: NodeId, mut envelope: Envelope) {
         if envelope.destination == self.me
             && let Err(reason) = self.open(peer, &mut envelope)
@@ -175,13 +233,18 @@ impl Node {
         opened
     }
 
+    /// Returns the neighbour by which to reach a member, and the link to it.
+    fn way_to(&self, destination: NodeId) -> Option<(NodeId, LinkId)> {
+        let next = self.membership.next_hop(destination, None)?;
+        Some((next, self.peers.link_to(next)?))
+    }
+
     fn forward(&mut self, envelope: Envelope) {
-        let next = self.membership.next_hop(envelope.destination, None);
-        let Some((next, link)) = next.and_then(|next| Some((next, self.peers.link_to(next)?))) else {
+        let Some((next, link)) = self.way_to(envelope.destination) else {
             return self.drop_envelope(&envelope, DropReason::NoRoute);
         };
         self.event(Event::MessageForwarded { message: envelope.message, next, ttl: envelope.ttl });
-        self.send(link, &Message::Routed(Box::new(envelope)), Priority::Bulk);
+        self.send_frame(link, envelope.encode_frame(), Priority::Bulk);
     }
 
     fn drop_envelope(&mut self, envelope: &Envelope, reason: DropReason) {
@@ -201,16 +264,34 @@ impl Node {
 
     fn acknowledge(&mut self, message: MessageId, origin: NodeId) {
         self.router.handle_acknowledged(message);
-        self.send_once(origin, &Payload::Ack(message), crate::ids::TraceId([0; 16]));
+        self.acks.entry(origin).or_default().push(message);
+    }
+
+    /// Sends the acknowledgements that have gathered: one message for all that came from one origin at once.
+    pub(super) fn send_acks(&mut self) {
+        for (origin, messages) in core::mem::take(&mut self.acks) {
+            for part in messages.chunks(ACKS_MAX) {
+                self.send_once(origin, &Payload::Ack(part.to_vec()), TraceId([0; 16]));
+            }
+        }
+    }
+
+    fn handle_ack(&mut self, from: NodeId, message: MessageId) {
+        self.handle_probed(from, message);
+        if let Some((waiter, took)) = self.router.handle_ack(self.now, from, message) {
+            self.handle_pinged(waiter, Some(took));
+        }
     }
 
     /// Hands a message on that arrived for the first time.
     fn deliver(&mut self, envelope: Envelope) {
         let (message, origin, now) = (envelope.message, envelope.origin, self.now);
         let payload = match Payload::decode(&envelope.payload) {
-            Ok(Payload::Ack(message)) => {
-                self.handle_probed(origin, message);
-                return self.router.handle_ack(origin, message);
+            Ok(Payload::Ack(messages)) => {
+                for message in messages {
+                    self.handle_ack(origin, message);
+                }
+                return;
             }
             Ok(Payload::Undeliverable { message, .. }) => {
                 return self.router.handle_undeliverable(now, message, &mut self.rng);
@@ -240,7 +321,7 @@ impl Node {
                 }
             }
             Payload::Started(attempt) => self.tasks.handle_renewed(now, origin, attempt, true),
-            Payload::Ack(_) | Payload::Probe | Payload::Undeliverable { .. } => {}
+            Payload::Ack(_) | Payload::Probe(_) | Payload::Undeliverable { .. } => {}
         }
         self.acknowledge(message, origin);
     }
@@ -289,5 +370,7 @@ impl Node {
     }
 }
 
+/// Messages that are acknowledged together.
+const ACKS_MAX: usize = 1_024;
 /// Clocks that differ by more are worth a word.
 const CLOCK_DIFFERENCE_MILLIS_MAX: u64 = 30_000;

@@ -32,6 +32,7 @@ impl Node {
             },
             Request::Diagnosis => Ok(Response::Diagnosis(self.diagnosis_view())),
             Request::Members => Ok(Response::Members(self.member_views())),
+            Request::Ping(spec) => return self.ping(id, spec),
             Request::Peers => Ok(Response::Peers(self.peer_views())),
             Request::Route(node) => return self.explain_route(id, node),
             Request::Shutdown => {
@@ -52,6 +53,7 @@ impl Node {
     pub(super) fn handle_request_dropped(&mut self, id: RequestId) {
         self.cancelling.remove(&id);
         self.explanations.forget(id);
+        self.pings.forget(id);
         if let Some(task) = self.waiting.remove(&id)
             && let Some(open) = self.tasks.get_mut(task)
         {

@@ -9,7 +9,7 @@ use super::Api;
 use super::auth;
 use super::error::ApiError;
 use super::view::{
-    Diagnosis, Members, NewTask, Peers, Readiness, ResultBody, Route, Status, Submitted, Task, Tasks,
+    Diagnosis, Members, NewTask, Peers, Ping, Readiness, ResultBody, Route, Status, Submitted, Task, Tasks,
 };
 use crate::clock;
 use axum::body::{Body, Bytes, HttpBody};
@@ -20,9 +20,9 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use engine::lifecycle;
-use engine::request::{Request as Ask, Response as Reply};
+use engine::request::{PingSpec, Request as Ask, Response as Reply};
 use engine::task::{TaskSpec, TaskStatus};
-use engine::{Rejection, TaskId};
+use engine::{NodeId, Rejection, TaskId};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use std::time::Duration;
@@ -34,6 +34,7 @@ pub(super) fn router(api: Api) -> Router {
         .route("/peers", get(peers))
         .route("/members", get(members))
         .route("/routes/{id}", get(route))
+        .route("/routes/{id}/ping", post(ping))
         .route("/diagnosis", get(diagnosis))
         .route("/tasks", post(submit).get(tasks))
         .route("/tasks/{id}", get(task).delete(cancel))
@@ -125,11 +126,34 @@ async fn peers(State(api): State<Api>) -> Answered<Peers> {
     }
 }
 
-async fn route(State(api): State<Api>, Path(id): Path<String>) -> Answered<Route> {
-    let node = id.parse().map_err(|_| {
+fn node_id(id: &str) -> Result<NodeId, ApiError> {
+    id.parse().map_err(|_| {
         ApiError::new(StatusCode::NOT_FOUND, "node_unknown", format!("Node not found (id: {id})"))
-    })?;
-    match ask(&api, Ask::Route(node)).await? {
+    })
+}
+
+#[derive(Deserialize)]
+struct PingOptions {
+    count: u32,
+    bytes: u32,
+    at_once: u32,
+}
+
+async fn ping(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    options: QueryOf<PingOptions>,
+) -> Answered<Ping> {
+    let Query(PingOptions { count, bytes, at_once }) = options.map_err(query_malformed)?;
+    let spec = PingSpec { destination: node_id(&id)?, count, bytes, at_once };
+    match ask(&api, Ask::Ping(spec)).await? {
+        Reply::Ping(ping) => Ok(Json((*ping).into())),
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn route(State(api): State<Api>, Path(id): Path<String>) -> Answered<Route> {
+    match ask(&api, Ask::Route(node_id(&id)?)).await? {
         Reply::Route(route) => Ok(Json((*route).into())),
         other => Err(unexpected(&other)),
     }

@@ -26,6 +26,10 @@ fn answer(request: &Request) -> Option<Answer> {
             let view = engine::request::DiagnosisView { heard: 0, troubles: Vec::new() };
             Ok(Response::Diagnosis(view))
         }
+        Request::Ping(spec) => {
+            assert_eq!((spec.count, spec.bytes, spec.at_once), (10, 256, 1));
+            Err(Rejection::NodeUnknown(spec.destination))
+        }
         Request::Route(node) => Err(Rejection::NodeUnknown(*node)),
         Request::Shutdown => Ok(Response::ShuttingDown),
         Request::Task(id) | Request::Cancel(id) if *id == DONE || *id == OPEN => {

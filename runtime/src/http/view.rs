@@ -4,7 +4,8 @@ use engine::faults::Faults;
 use engine::heartbeat::Liveness;
 use engine::lifecycle::State;
 use engine::request::{
-    DiagnosisView, DiscoveryView, HopView, MemberView, ModelView, PeerView, RouteView, StatusView, TaskView,
+    DiagnosisView, DiscoveryView, HopView, MemberView, ModelView, PeerView, PingView, RoundTrips, RouteView,
+    StatusView, TaskView,
 };
 use engine::task::{Outcome, ResultSummary, TaskKind, TaskOutput, TaskResult, TaskStatus};
 use engine::troubles::Trouble;
@@ -196,6 +197,24 @@ pub struct Hop {
     pub id: NodeId,
     /// Time that a message took to it and back; absent where no answer came within a second.
     pub round_trip_us: Option<u64>,
+}
+
+/// How messages to a node fared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ping {
+    /// The node.
+    pub destination: NodeId,
+    /// Links on the way to it.
+    pub hops: u32,
+    /// Messages that were acknowledged.
+    pub answered: u32,
+    /// Messages that were not, although they were sent again.
+    pub lost: u32,
+    /// Time from the first message to the last acknowledgement.
+    pub elapsed_us: u64,
+    /// Times there and back; absent where nothing was acknowledged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_trip_us: Option<RoundTrips>,
 }
 
 /// A node known to exist.
@@ -405,6 +424,19 @@ impl From<RouteView> for Route {
             destination: view.destination,
             hops: view.hops.into_iter().map(hop).collect(),
             alternatives: view.alternatives,
+        }
+    }
+}
+
+impl From<PingView> for Ping {
+    fn from(view: PingView) -> Self {
+        Self {
+            destination: view.destination,
+            hops: view.hops,
+            answered: view.answered,
+            lost: view.lost,
+            elapsed_us: view.elapsed_micros,
+            round_trip_us: view.round_trips,
         }
     }
 }

@@ -23,7 +23,7 @@ struct Durable {
     /// The messages that brought outcomes which end their tasks, as far as is known, since the node started.
     outcomes: BTreeMap<MessageId, TaskId>,
     /// The task whose outcome changed nothing just now.
-    duplicate: Option<TaskId>,
+    duplicates: BTreeSet<TaskId>,
 }
 
 pub(super) const NAME: &str = "durable_before_acknowledged";
@@ -71,13 +71,16 @@ impl Invariant for DurableBeforeAcknowledged {
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of outcomes and their receipt")]
         match (word.sent, word.payload) {
             (false, Payload::Outcome { attempt, result: Ok(_), .. }) => {
-                durable.duplicate = None;
+                durable.duplicates.remove(&attempt.task);
                 durable.outcomes.insert(word.message, attempt.task);
             }
-            (true, Payload::Ack(message)) => {
-                let Some(task) = durable.outcomes.remove(message) else { return Ok(()) };
-                if durable.duplicate != Some(task) {
-                    return self.ended(node, task, "a worker was told that the outcome arrived");
+            (true, Payload::Ack(messages)) => {
+                let tasks: Vec<_> =
+                    messages.iter().filter_map(|message| durable.outcomes.remove(message)).collect();
+                for task in tasks {
+                    if !self.nodes[node as usize].duplicates.contains(&task) {
+                        self.ended(node, task, "a worker was told that the outcome arrived")?;
+                    }
                 }
             }
             _ => {}
@@ -90,11 +93,11 @@ impl Invariant for DurableBeforeAcknowledged {
             Fact::Started => {
                 let durable = &mut self.nodes[node as usize];
                 durable.outcomes.clear();
-                durable.duplicate = None;
+                durable.duplicates.clear();
                 Ok(())
             }
             Fact::Output(Output::Event(Event::ResultDuplicate { task, .. })) => {
-                self.nodes[node as usize].duplicate = Some(*task);
+                self.nodes[node as usize].duplicates.insert(*task);
                 Ok(())
             }
             Fact::Durable(Record::Task(task)) => {
@@ -112,6 +115,7 @@ impl Invariant for DurableBeforeAcknowledged {
                 Response::Diagnosis(_)
                 | Response::Members(_)
                 | Response::Peers(_)
+                | Response::Ping(_)
                 | Response::Route(_)
                 | Response::ShuttingDown
                 | Response::Status(_) => Ok(()),

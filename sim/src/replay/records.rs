@@ -68,6 +68,16 @@ pub fn describe(record: &Record<'_>) -> String {
             Ok(message) => shorten(&format!("input at {now} Frame from {link:?}: {message:?}")),
             Err(_) => shorten(&format!("input at {now} Frame from {link:?}: {bytes:?}")),
         },
+        Record::Input(now, Input::Frames { link, frames }) => {
+            let words: Vec<String> = frames
+                .iter()
+                .map(|bytes| match Message::decode(bytes) {
+                    Ok(message) => format!("{message:?}"),
+                    Err(_) => format!("{bytes:?}"),
+                })
+                .collect();
+            shorten(&format!("input at {now} {} frames from {link:?}: {}", frames.len(), words.join(", ")))
+        }
         Record::Input(now, input) => named(&format!("input at {now}"), input),
         Record::Output(body) => describe_output(body),
         Record::End(end) => format!("the end: {end}"),

@@ -164,8 +164,8 @@ impl Hostile {
             // Only one in many is an advert: each of them is the end of the link.
             0 => self.advert_of(victim)?,
             1..9 => self.routed(victim, giver?, &Payload::Outcome { attempt: attempt?, micros: 1, result }),
-            9..13 => self.routed(victim, sender?, &Payload::Ack(message)),
-            13..17 => self.routed(self.me, sender?, &Payload::Ack(message)),
+            9..13 => self.routed(victim, sender?, &Payload::Ack(vec![message])),
+            13..17 => self.routed(self.me, sender?, &Payload::Ack(vec![message])),
             17..21 => self.routed(victim, giver?, &Payload::HandBack(attempt?)),
             _ => {
                 let reason = DropReason::NoRoute;

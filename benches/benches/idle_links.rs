@@ -1,0 +1,28 @@
+//! What does a node cost that has 32 links and nothing to do? A node in a process of its own, and 32 others, each in
+//! one, that have a link to it and to nobody else.
+
+use benches::nodes::World;
+use std::time::Duration;
+
+fn main() {
+    benches::run(async {
+        let mut world = World::default();
+        let mut hub = world.start(LINKS, None).await;
+        let mut others = Vec::new();
+        for _ in 0..LINKS {
+            others.push(world.start(1, Some(&hub)).await);
+        }
+        hub.await_members(usize::from(LINKS) + 1).await;
+        // The first pings and the spreading of adverts are over by then.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let before = hub.processor_time();
+        tokio::time::sleep(WINDOW).await;
+        let used = hub.processor_time() - before;
+        let percent = 100.0 * used.as_secs_f64() / WINDOW.as_secs_f64();
+        println!("{LINKS} idle links for {} s: {percent:.2} % of a core", WINDOW.as_secs());
+        println!("resident: {:.1} MB", hub.resident_bytes() as f64 / 1e6);
+    });
+}
+
+const LINKS: u16 = 32;
+const WINDOW: Duration = Duration::from_secs(60);

@@ -1,0 +1,202 @@
+//! What crosses more than one link, and its codec.
+//!
+//! What a relay looks at and changes comes first and has its place fixed, so that a relay passes the frame on as it
+//! came but for one byte for each of two counts. It checks the form of the whole all the same: nothing malformed
+//! gets further than one link.
+
+use super::{Bytes, Kind, is_routed, whole};
+use crate::error::DecodeError;
+use crate::ids::{MessageId, NodeId, TraceId};
+use crate::time::UnixMillis;
+use serde::{Deserialize, Serialize};
+
+/// Something on its way between two nodes that need not be neighbours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// Links that it may still cross.
+    pub ttl: u8,
+    /// Links that it has crossed.
+    pub hops: u8,
+    /// Its name; a retry has the same.
+    pub message: MessageId,
+    /// Who sent it.
+    pub origin: NodeId,
+    /// Who it is for.
+    pub destination: NodeId,
+    /// The work that it belongs to.
+    pub trace: TraceId,
+    /// When it was sent.
+    pub sent_at: UnixMillis,
+    /// How the payload is sealed; all but `ttl` and `hops` is under the seal.
+    pub seal: Seal,
+    /// An encoded [`super::Payload`], opaque to relays.
+    pub payload: Bytes,
+}
+
+/// How a payload is sealed against those who carry it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Seal {
+    /// In a session whose initiator may not know yet that it was answered.
+    Answer {
+        /// The session's name.
+        session: u64,
+        /// The second message of the handshake.
+        handshake: Bytes,
+        /// The message's number in its direction.
+        nonce: u64,
+    },
+    /// To the destination's static key: there is no session yet.
+    First {
+        /// The first message of the handshake.
+        handshake: Bytes,
+        /// The message's number among those under this handshake.
+        nonce: u64,
+    },
+    /// Not at all: its origin is at the other end of the link, or it is a mere hint.
+    None,
+    /// In a session that both ends know.
+    Session {
+        /// The session's name.
+        session: u64,
+        /// The message's number in its direction.
+        nonce: u64,
+    },
+}
+
+/// What a relay must know of a frame that carries an [`Envelope`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) ttl: u8,
+    pub(crate) hops: u8,
+    pub(crate) message: MessageId,
+    pub(crate) origin: NodeId,
+    pub(crate) destination: NodeId,
+}
+
+/// What follows the head.
+#[derive(Deserialize)]
+struct Rest<'frame> {
+    trace: TraceId,
+    sent_at: UnixMillis,
+    #[serde(borrow)]
+    seal: SealView<'frame>,
+    payload: &'frame [u8],
+}
+
+/// A [`Seal`] whose bytes are still in the frame.
+#[derive(Deserialize)]
+enum SealView<'frame> {
+    Answer { session: u64, handshake: &'frame [u8], nonce: u64 },
+    First { handshake: &'frame [u8], nonce: u64 },
+    None,
+    Session { session: u64, nonce: u64 },
+}
+
+impl Envelope {
+    /// Encodes the envelope as a frame.
+    pub(crate) fn encode_frame(&self) -> Vec<u8> {
+        let mut frame = Vec::with_capacity(HEAD_BYTES + self.payload.0.len() + REST_BYTES);
+        frame.extend_from_slice(&[Kind::Routed as u8, self.ttl, self.hops]);
+        for id in [self.message.0, self.origin.0, self.destination.0, self.trace.0] {
+            frame.extend_from_slice(&id);
+        }
+        // Plain data into a vector: nothing here can fail.
+        postcard::to_extend(&(self.sent_at, &self.seal, &self.payload), frame).unwrap_or_default()
+    }
+
+    /// Decodes a frame.
+    ///
+    /// # Errors
+    /// [`DecodeError::Malformed`] where it is none that carries an envelope.
+    pub(crate) fn decode_frame(frame: &[u8]) -> Result<Self, DecodeError> {
+        let (head, rest) = parts(frame)?;
+        let seal = match rest.seal {
+            SealView::Answer { session, handshake, nonce } => {
+                Seal::Answer { session, handshake: Bytes(handshake.to_vec()), nonce }
+            }
+            SealView::First { handshake, nonce } => {
+                Seal::First { handshake: Bytes(handshake.to_vec()), nonce }
+            }
+            SealView::None => Seal::None,
+            SealView::Session { session, nonce } => Seal::Session { session, nonce },
+        };
+        Ok(Self {
+            ttl: head.ttl,
+            hops: head.hops,
+            message: head.message,
+            origin: head.origin,
+            destination: head.destination,
+            trace: rest.trace,
+            sent_at: rest.sent_at,
+            seal,
+            payload: Bytes(rest.payload.to_vec()),
+        })
+    }
+}
+
+impl Head {
+    /// Reads the head of a frame, and checks the form of the rest.
+    ///
+    /// # Errors
+    /// As [`Envelope::decode_frame`].
+    pub(crate) fn of(frame: &[u8]) -> Result<Self, DecodeError> {
+        parts(frame).map(|(head, _)| head)
+    }
+
+    /// Writes the two counts back into the frame that this is the head of.
+    pub(crate) fn write_counts(&self, frame: &mut [u8]) {
+        if let Some([_, ttl, hops]) = frame.first_chunk_mut() {
+            (*ttl, *hops) = (self.ttl, self.hops);
+        }
+    }
+}
+
+fn parts(frame: &[u8]) -> Result<(Head, Rest<'_>), DecodeError> {
+    if !is_routed(frame) {
+        return Err(DecodeError::Malformed);
+    }
+    let (counts, ids) = frame.split_first_chunk::<3>().ok_or(DecodeError::Malformed)?;
+    let (message, ids) = ids.split_first_chunk().ok_or(DecodeError::Malformed)?;
+    let (origin, ids) = ids.split_first_chunk().ok_or(DecodeError::Malformed)?;
+    let (destination, rest) = ids.split_first_chunk().ok_or(DecodeError::Malformed)?;
+    let [_, ttl, hops] = *counts;
+    let (message, origin) = (MessageId(*message), NodeId(*origin));
+    let head = Head { ttl, hops, message, origin, destination: NodeId(*destination) };
+    Ok((head, whole(rest)?))
+}
+
+/// The kind of the frame, the two counts, and the ids up to the trace's.
+const HEAD_BYTES: usize = 3 + 4 * 16;
+/// What the rest of most envelopes takes besides the payload.
+const REST_BYTES: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_changes_two_bytes_and_no_more() {
+        let envelope = Envelope {
+            ttl: 9,
+            hops: 1,
+            message: MessageId([1; 16]),
+            origin: NodeId([2; 16]),
+            destination: NodeId([3; 16]),
+            trace: TraceId([4; 16]),
+            sent_at: UnixMillis(5),
+            seal: Seal::Answer { session: 6, handshake: Bytes(vec![7; 48]), nonce: 8 },
+            payload: Bytes(vec![9; 300]),
+        };
+        let mut frame = envelope.encode_frame();
+        let mut head = Head::of(&frame).unwrap();
+        head.ttl -= 1;
+        head.hops += 1;
+        head.write_counts(&mut frame);
+        assert_eq!(Envelope::decode_frame(&frame), Ok(Envelope { ttl: 8, hops: 2, ..envelope }));
+        for cut in 0..frame.len() {
+            assert_eq!(Head::of(&frame[..cut]), Err(DecodeError::Malformed), "{cut}");
+        }
+        frame.push(0);
+        assert_eq!(Head::of(&frame), Err(DecodeError::Malformed));
+    }
+}
