@@ -211,6 +211,9 @@ pub(crate) struct SimRun {
     /// What runs it, instead of what the scenario says
     #[arg(long, value_name = "EXECUTOR")]
     pub(crate) executor: Option<sim::Executor>,
+    /// Draw the run: a page for a browser (.html), or a trace for ui.perfetto.dev (.json); overwrites the file
+    #[arg(long, conflicts_with = "seeds", value_name = "FILE")]
+    pub(crate) timeline: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) format: Format,
 }

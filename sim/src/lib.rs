@@ -21,6 +21,7 @@ mod random;
 pub mod report;
 pub mod scenario;
 mod sweep;
+mod timeline;
 mod trace;
 mod users;
 
@@ -29,6 +30,7 @@ pub use observer::Line;
 pub use report::{Failure, Report};
 pub use scenario::{Scenario, ScenarioError};
 pub use sweep::Sweep;
+pub use timeline::Timeline;
 pub use trace::TraceSummary;
 
 use cluster::Cluster;
@@ -36,6 +38,7 @@ use core::ops::RangeInclusive;
 use observer::Observer;
 use std::sync::Arc;
 use std::time::Instant;
+use timeline::Recorder;
 
 /// What a run may have besides its scenario and seed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,6 +59,19 @@ pub fn run_with(scenario: &Scenario, seed: u64, options: Options) -> Report {
     let observer = Observer::new(scenario, Arc::clone(&cluster));
     let observer = scenario.executor.run(scenario, &cluster, observer);
     Report::new(scenario, seed, began.elapsed(), observer)
+}
+
+/// Runs a scenario under a seed, with something changed, and draws what happens.
+pub fn run_drawn(scenario: &Scenario, seed: u64, options: Options) -> (Report, Timeline) {
+    let began = Instant::now();
+    let cluster = Arc::new(Cluster::new(scenario, seed, options.adjust));
+    let mut observer = Observer::new(scenario, Arc::clone(&cluster));
+    observer.recorder = Some(Recorder::new(Arc::clone(&cluster)));
+    let mut observer = scenario.executor.run(scenario, &cluster, observer);
+    // An executor gives back the observer that it got.
+    let recorder = observer.recorder.take().expect("it was put there above");
+    let report = Report::new(scenario, seed, began.elapsed(), observer);
+    (report.clone(), Timeline::new(recorder, report))
 }
 
 /// Runs a scenario under each of many seeds, one after the other, as the reports are asked for. [`Sweep`] says what

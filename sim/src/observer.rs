@@ -2,11 +2,13 @@
 //! invariants, whether all ends well, and the story for people to read. It feeds nothing back.
 
 use crate::cluster::{Cluster, NodeIndex};
+use crate::faults::{Faults, Step};
 use crate::invariants::links::Links;
 use crate::invariants::{self, Fact, Invariant, Violation};
 use crate::liveness::{self, Liveness};
 use crate::marks;
 use crate::scenario::Scenario;
+use crate::timeline::Recorder;
 use crate::trace::Trace;
 use crate::users::Users;
 use engine::task::TaskStatus;
@@ -27,6 +29,8 @@ pub(crate) struct Observer {
     pub(crate) story: Story,
     pub(crate) users: Users,
     pub(crate) violation: Option<Violation>,
+    /// Draws the run, where somebody wants to look at it.
+    pub(crate) recorder: Option<Recorder>,
     /// When all was well again, if it was asked for.
     pub(crate) well_at: Option<Instant>,
 }
@@ -44,6 +48,7 @@ impl Observer {
             story: Story::default(),
             users: Users::new(scenario.workload.clone()),
             violation: None,
+            recorder: None,
             well_at: None,
         }
     }
@@ -51,6 +56,9 @@ impl Observer {
     /// Takes note of what happened to a node.
     pub(crate) fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) {
         self.trace.push(now, node, fact);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.see(now, node, fact);
+        }
         if matches!(fact, Fact::Input(_)) {
             // No property is about inputs alone.
             return;
@@ -74,8 +82,11 @@ impl Observer {
         self.invariants.iter_mut().for_each(|invariant| invariant.network_changed(now));
     }
 
-    /// Takes note of what happened to the world.
-    pub(crate) fn tell(&mut self, now: Instant, words: String) {
+    /// Takes note of what happened to the world, and by which step of the faults.
+    pub(crate) fn tell(&mut self, now: Instant, step: Step, faults: &Faults, words: String) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.fault(now, step, &words, faults.scope(step), faults.stops(step));
+        }
         self.story.push(now, words);
     }
 

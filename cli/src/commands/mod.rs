@@ -10,6 +10,7 @@ mod node_status;
 mod node_stop;
 mod route_explain;
 mod sim_run;
+mod sim_timeline;
 mod task_cancel;
 mod task_list;
 mod task_result;

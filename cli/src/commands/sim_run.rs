@@ -1,5 +1,6 @@
 //! `sim run FILE`: a scenario in simulated time, under one seed or many.
 
+use super::sim_timeline::Canvas;
 use crate::args::SimRun;
 use crate::error::{Failure, Outcome};
 use crate::output;
@@ -20,11 +21,22 @@ pub(super) fn run(arguments: &SimRun) -> Outcome {
 }
 
 fn run_one(scenario: &Scenario, arguments: &SimRun) -> Outcome {
-    let report = sim::run(scenario, arguments.seed);
+    let report = match &arguments.timeline {
+        None => sim::run(scenario, arguments.seed),
+        Some(file) => {
+            let canvas = Canvas::open(file)?;
+            let (report, timeline) = sim::run_drawn(scenario, arguments.seed, sim::Options::default());
+            canvas.draw(&timeline)?;
+            report
+        }
+    };
     if arguments.format.json {
         output::json(&report.to_json())?;
     } else {
         output::write(report.to_string().as_bytes())?;
+        if let Some(file) = &arguments.timeline {
+            output::line(&format!("timeline    {}", file.display()))?;
+        }
     }
     if report.passed() { Ok(ExitCode::SUCCESS) } else { Err(Failure::silent()) }
 }

@@ -11,5 +11,6 @@ mod lifecycle;
 mod mesh;
 mod namespaces;
 mod texts;
+mod timeline;
 mod tour;
 mod world;
