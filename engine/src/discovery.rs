@@ -63,6 +63,7 @@ pub(crate) struct Discovery {
     packets_own: u64,
     packets_heard: u64,
     packets_dropped: u64,
+    packets_unusable: u64,
     facts: Vec<Fact>,
 }
 
@@ -93,6 +94,7 @@ impl Discovery {
             packets_own: 0,
             packets_heard: 0,
             packets_dropped: 0,
+            packets_unusable: 0,
             facts: Vec::new(),
         }
     }
@@ -179,7 +181,10 @@ impl Discovery {
             self.packets_dropped = self.packets_dropped.saturating_add(1);
             return;
         }
-        let Some(heard) = packet::hear(from, bytes) else { return };
+        let Some(heard) = packet::hear(from, bytes) else {
+            self.packets_unusable = self.packets_unusable.saturating_add(1);
+            return;
+        };
         self.packets_heard = self.packets_heard.saturating_add(1);
         match heard {
             Heard::Browse { known } => {
@@ -289,6 +294,7 @@ impl Discovery {
             packets_own: self.packets_own,
             packets_heard: self.packets_heard,
             packets_dropped: self.packets_dropped,
+            packets_unusable: self.packets_unusable,
         }
     }
 

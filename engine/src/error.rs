@@ -123,6 +123,7 @@ impl core::error::Error for Rejection {}
 
 /// What a peer did wrong. Counted, shown in events, and the end of the link where the protocol is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PeerFault {
     /// An advert that its member did not sign.
     AdvertForged,
@@ -130,12 +131,30 @@ pub enum PeerFault {
     FrameMalformed,
     /// A frame larger than allowed.
     FrameTooLarge,
+    /// A stream that ended inside of a frame.
+    FrameTruncated,
     /// No hello within the time for it.
     HelloLate,
     /// A second hello, or anything but a hello first.
     HelloOutOfOrder,
+    /// It takes in too little of what it is sent, or nothing.
+    NotReading,
     /// More than its share of frames or bytes.
     RateExceeded,
+}
+
+/// What somebody did wrong who connected and did not prove who it is. Counted; the connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StrangerFault {
+    /// It spoke something else than the handshake.
+    HandshakeBroken,
+    /// It did not end the handshake in the time for it.
+    HandshakeLate,
+    /// It went away before the handshake was over, as port scans do.
+    HandshakeLeft,
+    /// It came while too many others were at their handshakes, or had links.
+    TooMany,
 }
 
 /// Why a write did not become durable.

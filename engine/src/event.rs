@@ -2,7 +2,7 @@
 //!
 //! One stream serves them all, so nothing is observed twice in two ways. Observers feed nothing back.
 
-use crate::error::{PeerFault, WriteError};
+use crate::error::{PeerFault, StrangerFault, WriteError};
 use crate::ids::{LinkId, MessageId, NodeId, TaskId, WriteId};
 use crate::input::DialError;
 use crate::lifecycle::State;
@@ -182,6 +182,13 @@ pub enum Event {
         from: State,
         /// The state entered.
         to: State,
+    },
+    /// Somebody connected and did not prove who it is.
+    StrangerFault {
+        /// Its address.
+        remote: SocketAddr,
+        /// What went wrong.
+        fault: StrangerFault,
     },
     /// A task was accepted and is durable.
     TaskAccepted {

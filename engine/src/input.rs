@@ -1,6 +1,6 @@
 //! What goes into a node.
 
-use crate::error::{InferenceError, WriteError};
+use crate::error::{InferenceError, StrangerFault, WriteError};
 use crate::identity::PublicKey;
 use crate::ids::{DialId, JobId, LinkId, RequestId, WriteId};
 use crate::request::Request;
@@ -40,6 +40,11 @@ pub enum Input {
         /// The link that it came over; the driver closes it.
         link: LinkId,
     },
+    /// The stream ended inside of a frame.
+    FrameTruncated {
+        /// The link that it came over; it goes down next.
+        link: LinkId,
+    },
     /// A job ended: one item per text of the job and in its order, or one reason for all.
     InferenceDone {
         /// The job.
@@ -61,6 +66,11 @@ pub enum Input {
     /// A link is gone.
     LinkDown {
         /// The link.
+        link: LinkId,
+    },
+    /// The other end takes in too little of what it is sent.
+    LinkStalled {
+        /// The link; it goes down next.
         link: LinkId,
     },
     /// An authenticated connection is ready for frames.
@@ -99,6 +109,13 @@ pub enum Input {
     RequestDropped {
         /// The question.
         id: RequestId,
+    },
+    /// Somebody connected and did not prove who it is; the connection is gone.
+    StrangerFault {
+        /// Its address.
+        remote: SocketAddr,
+        /// What went wrong.
+        fault: StrangerFault,
     },
     /// Time passed: some deadline may have been reached.
     Tick,

@@ -37,6 +37,7 @@ pub mod config;
 mod discovery;
 pub mod error;
 pub mod event;
+pub mod faults;
 pub mod heartbeat;
 pub mod identity;
 pub mod ids;
@@ -65,7 +66,7 @@ mod work;
 mod writes;
 
 pub use config::Config;
-pub use error::{DecodeError, InferenceError, PeerFault, Rejection, WriteError};
+pub use error::{DecodeError, InferenceError, PeerFault, Rejection, StrangerFault, WriteError};
 pub use event::Event;
 pub use identity::{Identity, PublicKey};
 pub use ids::{DialId, JobId, LinkId, MessageId, NodeId, RequestId, TaskId, TraceId, WriteId};

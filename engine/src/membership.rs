@@ -134,6 +134,11 @@ impl Membership {
         &self.own_signed
     }
 
+    /// Returns what this node says of itself.
+    pub(crate) fn own(&self) -> &Advert {
+        &self.own
+    }
+
     /// Returns what this node says of itself, to be changed in place; the change is signed and spread soon.
     pub(crate) fn own_mut(&mut self, now: Instant) -> &mut Advert {
         self.touch_own(now);

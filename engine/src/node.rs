@@ -13,8 +13,9 @@ mod shutdown;
 
 use crate::config::Config;
 use crate::discovery::Discovery;
-use crate::error::WriteError;
+use crate::error::{PeerFault, WriteError};
 use crate::event::Event;
+use crate::faults::Faults;
 use crate::heartbeat::Heartbeat;
 use crate::identity::{Domain, GoodSignatures, Identity};
 use crate::ids::{LinkId, NodeId, RequestId, TaskId, TraceId, WriteId};
@@ -128,6 +129,7 @@ pub struct Node {
     purge_at: Option<Instant>,
     leaving: Option<Leaving>,
     troubles: Troubles,
+    faults: Faults,
     outputs: VecDeque<Output>,
 }
 
@@ -193,6 +195,7 @@ impl Node {
             purge_at: Some(now.after(PURGE_EVERY)),
             leaving: None,
             troubles: Troubles::default(),
+            faults: Faults::default(),
             outputs: VecDeque::new(),
             config,
             identity,
@@ -235,13 +238,15 @@ impl Node {
             }
             Input::Frame { link, bytes } => self.handle_frame(link, &bytes),
             Input::FrameTooLarge { link } => {
-                self.peers.handle_fault(link, crate::error::PeerFault::FrameTooLarge);
+                self.peers.handle_fault(link, PeerFault::FrameTooLarge);
             }
+            Input::FrameTruncated { link } => self.peers.handle_truncated(link),
             Input::InferenceDone { job, micros, result } => self.work.handle_done(job, micros, result),
             // Streams of text are for the requests that will read them.
             Input::InferenceProgress { .. } | Input::Tick => {}
             Input::Interfaces(interfaces) => self.handle_interfaces(interfaces),
             Input::LinkDown { link } => self.peers.handle_link_down(now, link, &mut self.rng),
+            Input::LinkStalled { link } => self.peers.handle_fault(link, PeerFault::NotReading),
             Input::LinkUp { link, peer, remote, dial } => {
                 self.peers.handle_link_up(now, link, peer, remote, dial);
             }
@@ -253,6 +258,7 @@ impl Node {
             Input::Model { name, kind, ready } => self.handle_model(name, kind, ready),
             Input::Request { id, request } => self.handle_request(id, request),
             Input::RequestDropped { id } => self.handle_request_dropped(id),
+            Input::StrangerFault { remote, fault } => self.event(Event::StrangerFault { remote, fault }),
             Input::WriteDone { id, result } => self.handle_write_done(id, result),
         }
         self.settle();
@@ -305,6 +311,7 @@ impl Node {
 
     fn event(&mut self, event: Event) {
         self.troubles.handle_event(self.now, &event);
+        self.faults.handle_event(&event);
         self.outputs.push_back(Output::Event(event));
     }
 

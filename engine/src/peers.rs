@@ -373,6 +373,14 @@ impl Peers {
         }
     }
 
+    /// Takes note that the stream of a link ended inside of a frame. What ends it is no fault as such: it may be the
+    /// end of the other node.
+    pub(crate) fn handle_truncated(&mut self, link: LinkId) {
+        if let Some(entry) = self.links.get(&link).filter(|entry| entry.state != LinkState::Closing) {
+            self.facts.push(Fact::Fault(entry.node, PeerFault::FrameTruncated));
+        }
+    }
+
     /// Closes a link.
     pub(crate) fn close(&mut self, link: LinkId, reason: LinkDownReason) {
         let Some(entry) = self.links.get_mut(&link) else { return };

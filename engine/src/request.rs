@@ -1,6 +1,7 @@
 //! What users ask of their own node, and what it answers.
 
 use crate::error::Rejection;
+use crate::faults::Faults;
 use crate::heartbeat::Liveness;
 use crate::ids::{NodeId, TaskId};
 use crate::lifecycle::State;
@@ -87,6 +88,8 @@ pub struct StatusView {
     pub network: String,
     /// Where peers connect.
     pub network_port: u16,
+    /// Where it tells others to connect, best first.
+    pub addresses: Vec<SocketAddr>,
     /// Time since it became ACTIVE; `None` before.
     pub uptime_millis: Option<u64>,
     /// Nodes that it has a link to.
@@ -103,6 +106,8 @@ pub struct StatusView {
     pub models: Vec<ModelView>,
     /// How it finds others on the local network.
     pub discovery: DiscoveryView,
+    /// What others did that they should not.
+    pub faults: Faults,
     /// The wall clock.
     pub timestamp: UnixMillis,
 }
@@ -129,6 +134,8 @@ pub struct DiscoveryView {
     pub packets_heard: u64,
     /// Packets dropped unread, because too many came at once.
     pub packets_dropped: u64,
+    /// Packets that name this service and make no sense, or are too large.
+    pub packets_unusable: u64,
 }
 
 /// Whether discovery works.

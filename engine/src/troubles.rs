@@ -3,11 +3,12 @@
 //! An observer of events: it keeps the latest of each kind and party for as long as it may still be true, within a
 //! fixed bound, and forgets what has been made good. Nothing in the node rests on it.
 
+use crate::error::{PeerFault, StrangerFault};
 use crate::event::{Event, RefuseReason};
 use crate::ids::NodeId;
 use crate::input::DialError;
 use crate::time::Instant;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,20 @@ pub enum Trouble {
         /// Whether this node refused.
         by_us: bool,
     },
+    /// A peer broke the protocol.
+    PeerFault {
+        /// The peer.
+        peer: NodeId,
+        /// How.
+        fault: PeerFault,
+    },
+    /// Somebody connects and does not prove who it is.
+    StrangerFault {
+        /// Its address.
+        address: IpAddr,
+        /// What goes wrong.
+        fault: StrangerFault,
+    },
 }
 
 impl Trouble {
@@ -60,6 +75,12 @@ impl Trouble {
             Event::LinkRefused { peer, reason, by_us } => {
                 lasts(reason).then_some(Self::LinkRefused { peer, reason, by_us })
             }
+            Event::PeerFault { peer, fault } => Some(Self::PeerFault { peer, fault }),
+            // A port scan, or a look whether the port is open.
+            Event::StrangerFault { fault: StrangerFault::HandshakeLeft, .. } => None,
+            Event::StrangerFault { remote, fault } => {
+                Some(Self::StrangerFault { address: remote.ip(), fault })
+            }
             _ => None,
         }
     }
@@ -74,6 +95,8 @@ impl Trouble {
             (Self::IdentityCopied { aside, .. }, Self::IdentityCopied { aside: before, .. }) => {
                 *aside || !before
             }
+            (Self::PeerFault { .. }, Self::PeerFault { .. })
+            | (Self::StrangerFault { .. }, Self::StrangerFault { .. }) => self == older,
             (_, _) => false,
         }
     }
@@ -100,7 +123,10 @@ impl Troubles {
             self.entries.retain(|(_, trouble)| match *trouble {
                 Trouble::DialFailed { address: failed, .. } => failed != address,
                 Trouble::LinkRefused { peer: refused, .. } => refused != peer,
-                Trouble::ClockDiffers { .. } | Trouble::IdentityCopied { .. } => true,
+                Trouble::ClockDiffers { .. }
+                | Trouble::IdentityCopied { .. }
+                | Trouble::PeerFault { .. }
+                | Trouble::StrangerFault { .. } => true,
             });
         }
         if let Event::LinkDown { peer, .. } = *event {

@@ -178,6 +178,20 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError
     gathered.finish(home)
 }
 
+/// Checks the bytes of a configuration file as [`load`] would, without a look at the disk.
+///
+/// # Errors
+/// [`ConfigError`], which names all that is wrong at once.
+pub fn check(path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(ConfigError::TooLarge(path.to_owned()));
+    }
+    let mut gathered = Gathered::default();
+    gathered.file(parse(path, bytes)?, &Source::NamedFile(path.to_owned()));
+    gathered.settings()?;
+    if gathered.problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(gathered.problems)) }
+}
+
 /// Returns a configuration that is valid as it stands: every field with its default.
 pub fn sample() -> String {
     let body: Vec<String> =
@@ -303,7 +317,8 @@ impl Gathered {
         self.values.insert(field.key, (value, source));
     }
 
-    fn finish(mut self, home: &Home) -> Result<Effective, ConfigError> {
+    /// Puts the gathered values over the defaults.
+    fn settings(&mut self) -> Result<(Settings, BTreeMap<&'static str, Source>), ConfigError> {
         let (mut values, mut sources) = (Map::new(), BTreeMap::new());
         for field in FIELDS {
             let (value, source) =
@@ -311,10 +326,14 @@ impl Gathered {
             values.insert(field.key.to_owned(), value);
             sources.insert(field.key, source);
         }
-        let mut settings: Settings = match serde_json::from_value(Value::Object(values)) {
-            Ok(settings) => settings,
-            Err(error) => return Err(self.unaccounted(error.to_string())),
-        };
+        match serde_json::from_value(Value::Object(values)) {
+            Ok(settings) => Ok((settings, sources)),
+            Err(error) => Err(self.unaccounted(error.to_string())),
+        }
+    }
+
+    fn finish(mut self, home: &Home) -> Result<Effective, ConfigError> {
+        let (mut settings, sources) = self.settings()?;
         settings.storage_path = home.root().join(&settings.storage_path);
         if let Err(error) = probe_storage(&settings.storage_path) {
             let source = sources.get("storage_path").cloned().unwrap_or(Source::Default);
@@ -334,7 +353,7 @@ impl Gathered {
     }
 
     /// Where a value passed its field's check and still does not fit.
-    fn unaccounted(mut self, detail: String) -> ConfigError {
+    fn unaccounted(&mut self, detail: String) -> ConfigError {
         self.problems.push(Problem {
             code: "malformed_value".to_owned(),
             field: "configuration".to_owned(),
@@ -343,14 +362,13 @@ impl Gathered {
             suggested: None,
             source: Source::Default,
         });
-        ConfigError::Invalid(self.problems)
+        ConfigError::Invalid(core::mem::take(&mut self.problems))
     }
 }
 
 /// Reads a file into its values; `None` where there is no such file.
 fn read_file(path: &Path) -> Result<Option<Map<String, Value>>, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
-    let malformed = |detail: String| ConfigError::Malformed { path: path.to_owned(), detail };
     let metadata = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         metadata => metadata.map_err(unreadable)?,
@@ -368,14 +386,20 @@ fn read_file(path: &Path) -> Result<Option<Map<String, Value>>, ConfigError> {
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(ConfigError::TooLarge(path.to_owned()));
     }
-    let text = String::from_utf8(bytes).map_err(|_| malformed("it is not UTF-8 text".to_owned()))?;
+    parse(path, &bytes).map(Some)
+}
+
+/// Parses the bytes of a file; its name's ending tells the format.
+fn parse(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>, ConfigError> {
+    let malformed = |detail: String| ConfigError::Malformed { path: path.to_owned(), detail };
+    let text = str::from_utf8(bytes).map_err(|_| malformed("it is not UTF-8 text".to_owned()))?;
     let parsed: Result<Value, String> = if path.extension().is_some_and(|extension| extension == "toml") {
-        toml::from_str(&text).map_err(|error| error.to_string())
+        toml::from_str(text).map_err(|error| error.to_string())
     } else {
-        serde_json::from_str(&text).map_err(|error| error.to_string())
+        serde_json::from_str(text).map_err(|error| error.to_string())
     };
     match parsed.map_err(malformed)? {
-        Value::Object(values) => Ok(Some(values)),
+        Value::Object(values) => Ok(values),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             Err(malformed("it must be an object with the fields of the sample".to_owned()))
         }

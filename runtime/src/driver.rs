@@ -187,6 +187,7 @@ where
         match event {
             TransportEvent::DialFailed { dial, error } => Input::DialFailed { dial, error },
             TransportEvent::Listening { port } => Input::Listening { port },
+            TransportEvent::StrangerFault { remote, fault } => Input::StrangerFault { remote, fault },
             TransportEvent::Up { peer, remote, dial, stream } => {
                 let link = self.links.name();
                 // No frame is heard of before this input, for both come to the node through this loop.

@@ -63,7 +63,9 @@ impl Links {
         let queues = Queues { control: control_queue, bulk: bulk_queue, alive: alive_queue };
         let inputs = self.inputs.clone();
         self.tasks.spawn(async move {
-            carry(link, stream, queues, &inputs).await;
+            if let Some(why) = carry(link, stream, queues, &inputs).await {
+                let _ = inputs.send(why).await;
+            }
             // The driver may be gone already.
             let _ = inputs.send(Input::LinkDown { link }).await;
         });
@@ -112,13 +114,13 @@ impl Links {
     }
 }
 
-/// Carries frames both ways until either end closes.
+/// Carries frames both ways until either end closes; returns what the other end did wrong, if anything.
 async fn carry<S: AsyncRead + AsyncWrite>(
     link: LinkId,
     stream: S,
     queues: Queues,
     inputs: &mpsc::Sender<Input>,
-) {
+) -> Option<Input> {
     let (reader, writer) = stream.split();
     let Queues { control, bulk, alive } = queues;
     let read = read_frames(link, reader, inputs);
@@ -126,46 +128,65 @@ async fn carry<S: AsyncRead + AsyncWrite>(
     tokio::pin!(read);
     tokio::select! {
         biased;
-        _ = alive => {}
-        result = write => {
-            if result.is_ok() {
-                // Closing a socket with unread data would take back what was just sent.
-                let _ = timeout(LINGER, &mut read).await;
-            }
-        }
-        () = &mut read => {}
+        // The engine has done with a link that was closed by name and then not flushed in time.
+        _ = alive => Some(Input::LinkStalled { link }),
+        result = write => match result {
+            // Closing a socket with unread data would take back what was just sent.
+            Ok(()) => timeout(LINGER, &mut read).await.unwrap_or_default(),
+            Err(error) => (error.kind() == io::ErrorKind::TimedOut).then_some(Input::LinkStalled { link }),
+        },
+        fault = &mut read => fault,
     }
 }
 
-async fn read_frames<R: AsyncRead + Unpin>(link: LinkId, mut reader: R, inputs: &mpsc::Sender<Input>) {
+/// Reads until the other end closes, or cannot be read on; returns what it did wrong, if anything.
+async fn read_frames<R: AsyncRead + Unpin>(
+    link: LinkId,
+    mut reader: R,
+    inputs: &mpsc::Sender<Input>,
+) -> Option<Input> {
     // Whoever is at the other end has not introduced itself before the first frame.
     let mut limit = HELLO_BYTES_MAX;
     loop {
-        let input = match read_frame(&mut reader, limit).await {
-            Ok(Some(bytes)) => Input::Frame { link, bytes },
-            Ok(None) => Input::FrameTooLarge { link },
-            Err(_) => return,
+        let bytes = match read_frame(&mut reader, limit).await {
+            Ok(Read::Frame(bytes)) => bytes,
+            Ok(Read::TooLarge) => return Some(Input::FrameTooLarge { link }),
+            Ok(Read::Truncated) => return Some(Input::FrameTruncated { link }),
+            Ok(Read::End) | Err(_) => return None,
         };
         limit = FRAME_BYTES_MAX;
-        let last = matches!(input, Input::FrameTooLarge { .. });
-        if inputs.send(input).await.is_err() || last {
-            return;
+        if inputs.send(Input::Frame { link, bytes }).await.is_err() {
+            return None;
         }
     }
 }
 
-/// Reads one frame; `None` where it is announced to be larger than `limit`.
-async fn read_frame<R: AsyncRead + Unpin>(reader: &mut R, limit: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut header = [0; 4];
-    reader.read_exact(&mut header).await?;
+/// What a stream holds next.
+enum Read {
+    /// Nothing more.
+    End,
+    /// A frame.
+    Frame(Vec<u8>),
+    /// A frame that is announced to be too large.
+    TooLarge,
+    /// The first part of a frame, and then the end.
+    Truncated,
+}
+
+async fn read_frame<R: AsyncRead + Unpin>(reader: &mut R, limit: usize) -> io::Result<Read> {
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    (&mut *reader).take(HEADER_BYTES as u64).read_to_end(&mut header).await?;
+    let Some(&header) = header.first_chunk::<HEADER_BYTES>() else {
+        return Ok(if header.is_empty() { Read::End } else { Read::Truncated });
+    };
     let len = u64::from(u32::from_be_bytes(header));
     if usize::try_from(len).map_or(true, |len| len > limit) {
-        return Ok(None);
+        return Ok(Read::TooLarge);
     }
     let mut bytes = Vec::new();
     reader.take(len).read_to_end(&mut bytes).await?;
     let whole = u64::try_from(bytes.len()).is_ok_and(|read| read == len);
-    if whole { Ok(Some(bytes)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    Ok(if whole { Read::Frame(bytes) } else { Read::Truncated })
 }
 
 async fn write_frames<W: AsyncWrite + Unpin>(
@@ -206,6 +227,8 @@ fn append(buffer: &mut Vec<u8>, frame: &[u8]) {
     buffer.extend_from_slice(frame);
 }
 
+/// Bytes of a frame's length.
+const HEADER_BYTES: usize = 4;
 /// Frames of all links that may wait for the node; beyond, nothing more is read.
 const INPUTS_MAX: usize = 64;
 /// Control frames that may wait for one link.
@@ -247,14 +270,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_frame_announced_too_large_is_told_and_a_truncated_one_ends_the_link() {
+    async fn a_frame_that_is_announced_too_large_or_cut_short_is_told() {
         for (bytes, first) in [
             (
                 u32::try_from(10_000_000).unwrap_or(0).to_be_bytes().to_vec(),
                 Some(Input::FrameTooLarge { link: LinkId(1) }),
             ),
             (9_000_u32.to_be_bytes().to_vec(), Some(Input::FrameTooLarge { link: LinkId(1) })),
-            (vec![0, 0, 0, 9, 1, 2], None),
+            (vec![0, 0, 0, 9, 1, 2], Some(Input::FrameTruncated { link: LinkId(1) })),
+            (vec![0, 0], Some(Input::FrameTruncated { link: LinkId(1) })),
+            (vec![], None),
         ] {
             let (mut a, b) = duplex(100);
             let (mut links, mut inputs) = Links::new();
@@ -277,6 +302,7 @@ mod tests {
             links.send(LinkId(1), vec![0; 10], Priority::Bulk);
             tokio::task::yield_now().await;
         }
+        assert_eq!(inputs.recv().await, Some(Input::LinkStalled { link: LinkId(1) }));
         assert_eq!(inputs.recv().await, Some(Input::LinkDown { link: LinkId(1) }));
     }
 }

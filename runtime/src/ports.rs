@@ -8,7 +8,7 @@ use engine::input::{DialError, Family, Input, Interface};
 use engine::output::{Output, Work};
 use engine::record::Record;
 use engine::task::{TaskKind, TaskOutput};
-use engine::{InferenceError, Instant, NodeId, PublicKey, UnixMillis, WriteError};
+use engine::{InferenceError, Instant, NodeId, PublicKey, StrangerFault, UnixMillis, WriteError};
 use futures::{AsyncRead, AsyncWrite};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -39,6 +39,13 @@ pub enum TransportEvent<S> {
     Listening {
         /// The port.
         port: u16,
+    },
+    /// Somebody connected and did not prove who it is; the connection is gone.
+    StrangerFault {
+        /// Its address.
+        remote: SocketAddr,
+        /// What went wrong.
+        fault: StrangerFault,
     },
     /// A connection is up, its other end proved to hold `peer`.
     Up {

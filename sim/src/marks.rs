@@ -42,6 +42,7 @@ marks! {
     PeerSlow => "peer_slow",
     ResultDuplicate => "result_duplicate",
     StateChanged => "state_changed",
+    StrangerFault => "stranger_fault",
     TaskAccepted => "task_accepted",
     TaskAssigned => "task_assigned",
     TaskFinished => "task_finished",

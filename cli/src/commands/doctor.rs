@@ -126,7 +126,7 @@ fn examine_node(status: &Status, diagnosis: &Diagnosis, findings: &mut Vec<Findi
     let idle = status.models.iter().filter(|model| !model.ready);
     findings.extend(idle.map(|model| Finding::model_not_ready(&model.name)));
     findings.extend(diagnosis.troubles.iter().map(Finding::of));
-    if status.peers == 0 && findings.is_empty() {
+    if status.peers == 0 && findings.iter().all(|finding| !finding.problem) {
         findings.push(Finding::alone(&status.network));
     }
 }

@@ -15,12 +15,14 @@ pub(super) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
     }
     let status: Status = client.get("/api/v1/status").await?;
     let models: Vec<String> = status.models.iter().map(describe).collect();
+    let addresses: Vec<String> = status.addresses.iter().map(|address| address.ip().to_string()).collect();
     output::properties(&[
         ("Node", status.node_id.to_string()),
         ("State", status.state.to_string()),
         ("Version", status.version),
         ("Network", format!("{} (open on this local network)", status.network)),
         ("Port", status.network_port.to_string()),
+        ("Addresses", if addresses.is_empty() { "none".to_owned() } else { addresses.join(", ") }),
         ("API", client.info().api_address.to_string()),
         ("Uptime", status.uptime_ms.map_or_else(|| "-".to_owned(), output::duration)),
         ("Peers", status.peers.to_string()),

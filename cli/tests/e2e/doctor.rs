@@ -1,12 +1,21 @@
 //! What the doctor says of real nodes, sound and not.
 
-use crate::world::{Node, World, until, write};
+use crate::mesh::Mesh;
+use crate::world::{Node, Ran, World, until};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 
 /// Returns what a doctor who finds something wrong says.
-fn codes(node: &Node<'_>) -> (i32, Vec<String>) {
-    let ran = node.run(&["doctor", "--json"]);
+pub(crate) fn codes(node: &Node<'_>) -> (i32, Vec<String>) {
+    read(&node.run(&["doctor", "--json"]))
+}
+
+/// Returns what the doctor finds in a namespace.
+pub(crate) fn codes_in(mesh: &Mesh, place: usize) -> Vec<String> {
+    read(&mesh.run(place, &["doctor", "--json"])).1
+}
+
+fn read(ran: &Ran) -> (i32, Vec<String>) {
     let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
     assert_eq!(report["healthy"], ran.code == 0, "{ran:?}");
     let findings = report["findings"].as_array().unwrap().iter();
@@ -40,28 +49,4 @@ fn an_address_without_a_node_and_a_key_that_others_may_read_are_found() {
     a.run(&["node", "stop"]).good();
     std::fs::set_permissions(a.home.identity_file(), PermissionsExt::from_mode(0o644)).unwrap();
     assert_eq!(codes(&a), (1, vec!["identity_unusable".to_owned(), "not_running".to_owned()]));
-}
-
-#[test]
-fn two_nodes_with_one_key_are_both_told() {
-    let world = World::new();
-    let [a, copy, other] = ["a", "copy", "other"].map(|name| world.node(name));
-    let quick = ["node", "start", "--no-model"];
-    a.run(&quick).good();
-    let id_other = {
-        let said = other.run(&quick).good();
-        said.split("id: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap().to_owned()
-    };
-    a.await_peers(&[&id_other]);
-    let key = std::fs::read_to_string(a.home.identity_file()).unwrap();
-    write(&copy.home.identity_file(), &key);
-    std::fs::set_permissions(copy.home.identity_file(), PermissionsExt::from_mode(0o600)).unwrap();
-    copy.run(&quick).good();
-    for node in [&a, &copy] {
-        until("the doctor says so", || codes(node).1.contains(&"identity_copied".to_owned()).then_some(()));
-        let log = std::fs::read_to_string(node.home.log_file()).unwrap();
-        assert!(log.lines().any(|line| line.contains("WARN") && line.contains("identity copied")), "{log}");
-    }
-    let log = std::fs::read_to_string(other.home.log_file()).unwrap();
-    assert!(!log.contains("member left"), "the third node sees one steady node: {log}");
 }

@@ -1,81 +1,37 @@
-//! Programs that reach a node's port and break the protocol: they lose their link, and nothing else happens.
+//! Programs that reach a node's port and break the protocol: they lose their link, it is counted under its name, and
+//! nothing else happens.
 
-use crate::world::{Node, World, exchange, until};
-use engine::wire::{Advert, Hello, Message, PROTOCOL_VERSION, SignedAdvert};
-use engine::{DialId, Identity};
-use futures::{AsyncReadExt, AsyncWriteExt};
-use runtime::ports::{Transport, TransportEvent};
-use runtime::transport::{Libp2pTransport, Limits, LinkStream};
+use crate::doctor::codes;
+use crate::stranger::{Stranger, advert, frame};
+use crate::world::{Node, World, exchange, until, wall};
+use engine::event::RefuseReason;
+use engine::ids::{MessageId, TraceId};
+use engine::wire::{Beat, Envelope, Message, PROTOCOL_VERSION, Payload, Seal};
+use engine::{Identity, UnixMillis};
+use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use tokio::time::timeout;
 
-const SECRET: [u8; 32] = [66; 32];
+fn faults(node: &Node<'_>) -> Value {
+    node.json(&["node", "status", "--json"])["faults"].clone()
+}
 
-/// Connects to a node as a peer that proves its key, as every real one does.
-async fn connect(node: &Node<'_>) -> (Libp2pTransport, LinkStream) {
-    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut transport = Libp2pTransport::bind(&SECRET, &[loopback], Limits::for_peers(8)).unwrap();
-    transport.dial(DialId(1), SocketAddr::from((Ipv4Addr::LOCALHOST, node.port)), None);
-    loop {
-        match timeout(Duration::from_secs(20), transport.next()).await.expect("a link") {
-            TransportEvent::Up { stream, .. } => return (transport, stream),
-            TransportEvent::Listening { .. } => {}
-            TransportEvent::DialFailed { error, .. } => panic!("{error:?}"),
+/// Waits until exactly these faults were counted, and makes sure that the node went on as if nothing had been.
+#[track_caller]
+fn await_faults(node: &Node<'_>, pid: Option<u32>, expected: &Value) {
+    let mut last = Value::Null;
+    for _ in 0..100 {
+        last = faults(node);
+        if last == *expected {
+            break;
         }
+        std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// Sends bytes over a fresh link, and returns what the node sent until it closed the link.
-fn send(node: &Node<'_>, bytes: &[u8], then_close: bool) -> Vec<u8> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (_transport, mut stream) = connect(node).await;
-        // The node may close before it has taken everything.
-        let _ = stream.write_all(bytes).await;
-        let _ = stream.flush().await;
-        if then_close {
-            let _ = stream.close().await;
-        }
-        let mut answer = Vec::new();
-        let read = timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
-        assert!(read.is_ok(), "the node keeps a link that broke the protocol");
-        answer
-    })
-}
-
-fn frame(bytes: &[u8]) -> Vec<u8> {
-    [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
-}
-
-fn hello() -> Vec<u8> {
-    let advert = Advert {
-        key: Identity::from_secret(&SECRET).public_key(),
-        sequence: 1,
-        incarnation: 1,
-        addresses: Vec::new(),
-        version: "0".to_owned(),
-        max_links: 32,
-        slots: 1,
-        models: Vec::new(),
-        links: Vec::new(),
-        session_key: [0; 32],
-    };
-    let advert = SignedAdvert { body: engine::wire::Bytes(advert.encode()), signature: ([0; 32], [0; 32]) };
-    Message::Hello(Box::new(Hello {
-        network: "elsewhere".to_owned(),
-        incarnation: 1,
-        advert,
-        sent_at: engine::UnixMillis(0),
-    }))
-    .encode()
-}
-
-/// A node still does its work.
-fn works(node: &Node<'_>) {
-    let id = node.submit("still here");
-    assert_eq!(node.await_task(&id)["status"], "COMPLETED");
-    assert_eq!(node.run(&["node", "peers"]).good(), "No connected peers\n");
+    assert_eq!(last, *expected);
+    assert_eq!(node.pid(), pid, "it is still the same process");
+    until("nobody is linked", || {
+        (node.run(&["node", "peers"]).good() == "No connected peers\n").then_some(())
+    });
 }
 
 #[test]
@@ -88,49 +44,173 @@ fn bytes_that_are_no_protocol_at_all() {
     // A fixed sequence stands for random bytes, so that a failure repeats.
     let noise: Vec<u8> = (0_u32..1 << 16).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     exchange(address, &noise);
+    // Its first byte announces more than follows.
     exchange(address, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     exchange(address, &[0xff; 4096]);
-    works(&node);
-    assert_eq!(node.pid(), pid);
+    await_faults(
+        &node,
+        pid,
+        &json!({"peers": {}, "refused": {}, "dropped": {}, "strangers": {"handshake_broken": 2, "handshake_late": 1}}),
+    );
+    until("the models are loaded, and the doctor has but a note", || {
+        (codes(&node) == (0, ["stranger_fault", "stranger_fault", "alone"].map(str::to_owned).to_vec()))
+            .then_some(())
+    });
+    let id = node.submit("still here");
+    assert_eq!(node.await_task(&id)["status"], "COMPLETED");
 }
 
 #[test]
-fn frames_that_are_too_large_cut_short_or_nonsense() {
+fn frames_that_no_node_sends_before_it_is_a_peer() {
     let world = World::new();
     let node = world.node("a");
-    node.start();
+    node.start_bare();
     let pid = node.pid();
-    let large = frame(&vec![7; 10 << 20]);
-    let truncated = &frame(&hello())[..40];
-    for (bytes, then_close) in [
-        (large.as_slice(), false),
-        (truncated, true),
-        (&[0xff, 0xff, 0xff, 0xff], false),
-        (&frame(b""), false),
-        (&frame(&[0xee; 300]), false),
-        (&frame(&Message::Goodbye.encode()), false),
-    ] {
-        send(&node, bytes, then_close);
+    let mut silent = Stranger::connect(&node, 1);
+    let other = Identity::from_secret(&[99; 32]);
+    type Say = fn(&Stranger, &Identity) -> Vec<u8>;
+    let says: [Say; 9] = [
+        |_, _| frame(&vec![7; 10 << 20]),
+        |_, _| vec![0xff; 4],
+        |_, _| frame(b""),
+        |_, _| frame(&[0xee; 300]),
+        |_, _| frame(&Message::Goodbye.encode()),
+        |_, _| frame(&Message::Welcome.encode()).repeat(2),
+        |stranger, _| frame(&stranger.hello()).repeat(2),
+        |stranger, other| frame(&stranger.hello_of(other, stranger.network(), wall())),
+        |stranger, _| {
+            let mut hello = stranger.hello();
+            // The last byte but the clock's is one of the signature.
+            let at = hello.len() - 10;
+            hello[at] ^= 1;
+            [frame(&hello), frame(&Message::Welcome.encode())].concat()
+        },
+    ];
+    for (key, say) in (2..).zip(says) {
+        let mut stranger = Stranger::connect(&node, key);
+        let bytes = say(&stranger, &other);
+        stranger.send(&bytes);
+        stranger.read_to_end();
     }
-    works(&node);
-    assert_eq!(node.pid(), pid);
+    for cut in [2, 40] {
+        let mut stranger = Stranger::connect(&node, 100);
+        let hello = frame(&stranger.hello());
+        stranger.send(&hello[..cut]);
+        stranger.finish();
+        stranger.read_to_end();
+    }
+    silent.read_to_end();
+    await_faults(
+        &node,
+        pid,
+        &json!({
+            "peers": {
+                "advert_forged": 2, "frame_malformed": 2, "frame_too_large": 2, "frame_truncated": 2,
+                "hello_late": 1, "hello_out_of_order": 3,
+            },
+            "refused": {}, "dropped": {}, "strangers": {},
+        }),
+    );
 }
 
 #[test]
-fn a_peer_of_another_protocol_version_is_told_so() {
+fn frames_that_no_node_sends_once_it_is_a_peer() {
     let world = World::new();
     let node = world.node("a");
-    node.start();
+    node.start_bare();
+    let pid = node.pid();
+    let other = Identity::from_secret(&[99; 32]);
+    let mut forged = advert(&other);
+    forged.signature.0[0] ^= 1;
+    let ping = frame(&Message::Ping(Beat { number: 1, digest: 2, load: 3 }).encode());
+    let says = [
+        (1 << 20 | 1_u32).to_be_bytes().to_vec(),
+        frame(&[0xee; 300]),
+        frame(&Stranger::connect(&node, 50).hello()),
+        frame(&Message::Adverts(vec![forged]).encode()),
+        ping.repeat(20_000),
+    ];
+    for (key, say) in (2..).zip(&says) {
+        let mut stranger = Stranger::join(&node, key);
+        stranger.send(say);
+        stranger.read_to_end();
+    }
+    // Who speaks for another is not believed, and the link stays: its neighbour may have been deceived as well.
+    let mut liar = Stranger::join(&node, 51);
+    let me = node.json(&["node", "status", "--json"])["node_id"].as_str().unwrap().parse().unwrap();
+    let lie = Message::Routed(Box::new(Envelope {
+        ttl: 10,
+        hops: 0,
+        message: MessageId([1; 16]),
+        origin: other.node_id(),
+        destination: me,
+        trace: TraceId([2; 16]),
+        sent_at: UnixMillis(0),
+        seal: Seal::None,
+        payload: Payload::Probe.encode(),
+    }));
+    liar.send(&frame(&lie.encode()));
+    until("the lie is counted", || (faults(&node)["dropped"] == json!({"unauthentic": 1})).then_some(()));
+    assert_eq!(node.json(&["node", "status", "--json"])["peers"], 1, "the link stays");
+    drop(liar);
+    await_faults(
+        &node,
+        pid,
+        &json!({
+            "peers": {
+                "advert_forged": 1, "frame_malformed": 1, "frame_too_large": 1, "hello_out_of_order": 1,
+                "rate_exceeded": 1,
+            },
+            "refused": {}, "dropped": {"unauthentic": 1}, "strangers": {},
+        }),
+    );
+}
+
+#[test]
+fn peers_that_do_not_fit_are_told_why_and_so_is_the_user() {
+    let world = World::new();
+    let node = world.node("a");
+    node.start_bare();
+    let mut future = Stranger::connect(&node, 1);
+    let mut bytes = future.hello();
     let own = PROTOCOL_VERSION.to_be_bytes();
-    let mut bytes = hello();
     let at = bytes.windows(2).position(|pair| pair == own).unwrap();
     bytes[at..at + 2].copy_from_slice(&(PROTOCOL_VERSION + 1).to_be_bytes());
-    let answer = send(&node, &frame(&bytes), false);
-    let refusal = Message::Refuse(engine::event::RefuseReason::OtherVersion).encode();
-    assert!(answer.ends_with(&frame(&refusal)), "{answer:?}");
-    until("the log says so", || {
-        let log = std::fs::read_to_string(node.home.log_file()).ok()?;
-        log.lines().any(|line| line.contains("link refused") && line.contains("other_version")).then_some(())
-    });
-    works(&node);
+    // Whatever else a future version says, this one does not try to read it.
+    bytes.truncate(at + 2);
+    bytes.extend([0xab; 500]);
+    future.send(&frame(&bytes));
+    let refusal = |reason| frame(&Message::Refuse(reason).encode());
+    let answer = future.read_to_end();
+    assert!(answer.ends_with(&refusal(RefuseReason::OtherVersion)), "{answer:?}");
+
+    let mut elsewhere = Stranger::connect(&node, 2);
+    let hello = elsewhere.hello_of(&Identity::from_secret(&[2; 32]), "elsewhere", wall());
+    elsewhere.send(&frame(&hello));
+    let answer = elsewhere.read_to_end();
+    assert!(answer.ends_with(&refusal(RefuseReason::OtherNetwork)), "{answer:?}");
+
+    assert_eq!(faults(&node)["refused"], json!({"other_network": 1, "other_version": 1}));
+    let mut found = codes(&node).1;
+    found.sort_unstable();
+    assert_eq!(found, ["network_mismatch", "version_mismatch"]);
+    let log = std::fs::read_to_string(node.home.log_file()).unwrap();
+    assert!(log.lines().any(|line| line.contains("link refused") && line.contains("other_version")), "{log}");
+}
+
+#[test]
+fn a_peer_whose_clock_is_off_is_a_peer_and_the_doctor_says_so() {
+    let world = World::new();
+    let node = world.node("a");
+    node.start_bare();
+    let mut stranger = Stranger::connect(&node, 7);
+    // The hello takes less than a second to arrive.
+    let long_ago = UnixMillis(wall().0 + 1000 - 24 * 3_600_000);
+    let hello = stranger.hello_of(&Identity::from_secret(&[7; 32]), node.network(), long_ago);
+    stranger.send(&[frame(&hello), frame(&Message::Welcome.encode())].concat());
+    until("the doctor says so", || (codes(&node) == (1, vec!["clock_differs".to_owned()])).then_some(()));
+    let said = node.run(&["doctor"]).stdout;
+    assert!(said.contains("is 23h 59m behind this machine's"), "{said}");
+    drop(stranger);
+    until("nothing is wrong without it", || (codes(&node).0 == 0).then_some(()));
 }

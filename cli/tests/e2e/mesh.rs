@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -61,6 +61,7 @@ pub(crate) struct Mesh {
 pub(crate) struct Place {
     name: String,
     home: PathBuf,
+    legs: usize,
     process: Option<Child>,
     /// The node's id, once it was ACTIVE.
     id: Option<String>,
@@ -76,24 +77,55 @@ impl Mesh {
 
     /// Makes a namespace with a leg on each of these bridges, and returns its number.
     pub(crate) fn place(&mut self, bridges: &[&str]) -> usize {
+        let number = self.bare_place(&[]);
+        for bridge in bridges {
+            self.plug(number, bridge);
+        }
+        number
+    }
+
+    /// Does the same without any IPv4 addresses.
+    pub(crate) fn bare_place(&mut self, bridges: &[&str]) -> usize {
         let number = self.places.len();
         let name = format!("n{number}");
         ip(&format!("netns add {name}\n"));
-        let mut script = "link set lo up\n".to_owned();
-        for (leg, bridge) in bridges.iter().enumerate() {
-            let veth = format!("v{number}x{leg}");
-            ip(&format!(
-                "link add {veth} type veth peer name eth{leg} netns {name}\nlink set {veth} master {bridge} up\n"
-            ));
-            // Each bridge is a network of its own, told by its number.
-            let network = bridge.trim_start_matches("br");
-            let (high, low) = (number / 250, number % 250 + 1);
-            script += &format!("addr add 10.{network}.{high}.{low}/16 dev eth{leg}\nlink set eth{leg} up\n");
-        }
-        batch(inside(&name, "ip"), &script);
         let home = self.directory.path().join(&name);
-        self.places.push(Place { name, home, process: None, id: None });
+        self.places.push(Place { name, home, legs: 0, process: None, id: None });
+        self.ip(number, "link set lo up\n");
+        for bridge in bridges {
+            let leg = self.add_leg(number, bridge);
+            self.ip(number, &format!("link set eth{leg} up\n"));
+        }
         number
+    }
+
+    /// Gives a namespace another leg, with an address.
+    pub(crate) fn plug(&mut self, number: usize, bridge: &str) {
+        let leg = self.add_leg(number, bridge);
+        // Each bridge is a network of its own, told by its number.
+        let network = bridge.trim_start_matches("br");
+        let (high, low) = (number / 250, number % 250 + 1);
+        let address = format!("10.{network}.{high}.{low}/16");
+        self.ip(number, &format!("addr add {address} dev eth{leg}\nlink set eth{leg} up\n"));
+    }
+
+    fn add_leg(&mut self, number: usize, bridge: &str) -> usize {
+        let Place { name, legs: leg, .. } = &self.places[number];
+        let veth = format!("v{number}x{leg}");
+        ip(&format!(
+            "link add {veth} type veth peer name eth{leg} netns {name}\nlink set {veth} master {bridge} up\n"
+        ));
+        self.places[number].legs += 1;
+        self.places[number].legs - 1
+    }
+
+    /// Has `ip` carry out these lines in a namespace.
+    pub(crate) fn ip(&self, place: usize, script: &str) {
+        batch(inside(&self.places[place].name, "ip"), script);
+    }
+
+    pub(crate) fn home(&self, place: usize) -> &Path {
+        &self.places[place].home
     }
 
     /// Starts the node of a place, without waiting for it.
@@ -184,12 +216,8 @@ impl Mesh {
         now
     }
 
-    /// Returns the memory of a node's process in KiB.
-    pub(crate) fn resident_kib(&self, place: usize) -> u64 {
-        let pid = self.places[place].process.as_ref().unwrap().id();
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+    pub(crate) fn pid(&self, place: usize) -> u32 {
+        self.places[place].process.as_ref().unwrap().id()
     }
 
     pub(crate) fn id(&self, place: usize) -> &str {
@@ -242,7 +270,8 @@ impl Mesh {
         since
     }
 
-    fn log(&self, place: usize) -> Vec<Value> {
+    /// Returns the lines of a node's log.
+    pub(crate) fn log(&self, place: usize) -> Vec<Value> {
         let text = fs::read_to_string(self.places[place].home.join("logs/node.log")).unwrap_or_default();
         // The last line may be half written.
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
@@ -283,7 +312,15 @@ fn inside(namespace: &str, program: &str) -> Command {
     command
 }
 
-fn ip(script: &str) {
+/// Returns a figure of a process's memory in KiB: `VmRSS` for now, `VmHWM` for the peak.
+pub(crate) fn resident(pid: u32, figure: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':')).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Has `ip` carry out these lines, in the namespace of the test itself.
+pub(crate) fn ip(script: &str) {
     batch(Command::new("ip"), script);
 }
 

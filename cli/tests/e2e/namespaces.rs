@@ -1,6 +1,6 @@
 //! What only a real network shows: nodes in namespaces find each other, notice who is gone, and reach around corners.
 
-use crate::mesh::{Mesh, Moment, enter};
+use crate::mesh::{Mesh, Moment, enter, resident};
 use crate::world::until;
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ fn measure(count: usize) -> Figures {
     }
     let active = places.iter().map(|&place| mesh.await_active(place)).max().unwrap();
     let whole = mesh.await_whole();
-    let resident_kib =
-        places.iter().map(|&place| mesh.resident_kib(place)).sum::<u64>() / u64::try_from(count).unwrap();
+    let resident_kib = places.iter().map(|&place| resident(mesh.pid(place), "VmRSS")).sum::<u64>()
+        / u64::try_from(count).unwrap();
     let mut gone = Vec::new();
     let mut clean_exit = None;
     let mut kill = None;

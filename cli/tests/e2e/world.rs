@@ -1,5 +1,6 @@
 //! Nodes of one test: a network and homes that no other test shares. Whatever still runs at the end is killed.
 
+use engine::UnixMillis;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use runtime::home::{Holder, Home};
@@ -9,7 +10,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The nodes of one test.
 pub(crate) struct World {
@@ -111,6 +112,17 @@ impl Node<'_> {
         let id = text.split("id: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
         assert!(text.starts_with(&format!("Node started (id: {id}, port: {})\n", self.port)), "{text}");
         id.to_owned()
+    }
+
+    /// Starts the node without a model, which is quicker, and returns its id.
+    #[track_caller]
+    pub(crate) fn start_bare(&self) -> String {
+        let text = self.run(&["node", "start", "--no-model"]).good();
+        text.split("id: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap().to_owned()
+    }
+
+    pub(crate) fn network(&self) -> &str {
+        &self.world.network
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
@@ -244,6 +256,11 @@ fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+pub(crate) fn wall() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    UnixMillis(u64::try_from(since.as_millis()).unwrap())
 }
 
 pub(crate) fn write(path: &Path, text: &str) {

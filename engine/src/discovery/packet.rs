@@ -73,7 +73,15 @@ fn seconds(duration: Duration) -> u32 {
 
 /// Tells without parsing whether a packet can be of this service; most of what a busy network says is not.
 pub(super) fn concerns(bytes: &[u8]) -> bool {
-    bytes.len() <= PACKET_BYTES_MAX && bytes.windows(LABEL.len()).any(|window| window == LABEL)
+    bytes.windows(LABEL.len()).any(|window| window == LABEL)
+}
+
+/// Tells whether a packet is cheap to parse. Each name may point to one before it, over and over: a packet of 9000
+/// bytes can hold hundreds of names with thousands of steps each. None of this service is large, or has many records.
+fn is_bounded(bytes: &[u8]) -> bool {
+    let Some(counts) = bytes.get(4..12) else { return false };
+    let records: u32 = counts.chunks_exact(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+    bytes.len() <= PACKET_BYTES_MAX && records <= RECORDS_MAX
 }
 
 impl Announcement {
@@ -117,7 +125,7 @@ impl Announcement {
 
 /// Understands a packet from `from`; `None` where it is damaged or about something else.
 pub(super) fn hear(from: SocketAddr, bytes: &[u8]) -> Option<Heard> {
-    if !concerns(bytes) {
+    if !concerns(bytes) || !is_bounded(bytes) {
         return None;
     }
     let packet = Packet::parse(bytes).ok()?;
@@ -137,7 +145,7 @@ pub(super) fn hear(from: SocketAddr, bytes: &[u8]) -> Option<Heard> {
         addresses: Vec::new(),
         ttl: Duration::from_secs(pointer.ttl.into()).min(TTL_MAX),
     };
-    let records = packet.answers.iter().chain(&packet.additional_records).take(RECORDS_MAX);
+    let records = packet.answers.iter().chain(&packet.additional_records);
     for record in records {
         if record.name.to_string() == instance {
             if let RData::SRV(srv) = &record.rdata {
@@ -158,7 +166,7 @@ pub(super) fn hear(from: SocketAddr, bytes: &[u8]) -> Option<Heard> {
 }
 
 fn hear_question(packet: &Packet<'_>) -> Option<Heard> {
-    let names = packet.questions.iter().take(RECORDS_MAX).map(|question| question.qname.to_string());
+    let names = packet.questions.iter().map(|question| question.qname.to_string());
     let mut nodes = Vec::new();
     for name in names {
         if name == SERVICE {
@@ -216,9 +224,10 @@ const HOST_CHARACTERS: usize = 12;
 const NETWORK: &str = "net";
 const VERSION: &str = "ver";
 const SLOTS: &str = "slots";
-/// The largest packet that mDNS allows (RFC 6762, section 17).
-const PACKET_BYTES_MAX: usize = 9000;
-const RECORDS_MAX: usize = 32;
+/// The largest packet read: one that an Ethernet network carries whole. mDNS allows 9000 (RFC 6762, section 17).
+const PACKET_BYTES_MAX: usize = 1472;
+/// The most records of a packet that is read, twice what this service says in one.
+const RECORDS_MAX: u32 = 64;
 /// Addresses taken of one announcement, and given in one.
 pub(super) const ADDRESSES_MAX: usize = 8;
 /// Known answers given in one question; they fit into one packet of an Ethernet network.
@@ -269,7 +278,6 @@ mod tests {
         let at = other.windows(LABEL.len()).position(|window| window == LABEL).unwrap();
         other[at] = b'x';
         assert!(!concerns(&other));
-        assert!(!concerns(&[announcement().encode(), vec![0; PACKET_BYTES_MAX]].concat()));
     }
 
     #[test]
@@ -279,6 +287,29 @@ mod tests {
         sent.addresses = vec!["127.0.0.1".parse().unwrap()];
         let Some(Heard::Announcement(heard)) = hear(from, &sent.encode()) else { panic!("not heard") };
         assert_eq!(heard.addresses, vec![from.ip()]);
+    }
+
+    #[test]
+    fn packets_that_are_costly_to_parse_are_left_alone() {
+        let from = "192.168.0.7:5353".parse().unwrap();
+        let with_records = |count: u8| {
+            let mut packet = announcement().encode();
+            let before = usize::from(packet[7]) + usize::from(packet[11]);
+            // The root's name, and a record without data.
+            let record = [0, 0, 99, 0, 1, 0, 0, 0, 9, 0, 0];
+            packet.extend(record.repeat(usize::from(count) - before));
+            packet[11] = count - packet[7];
+            packet
+        };
+        assert!(hear(from, &with_records(64)).is_some());
+        assert_eq!(hear(from, &with_records(65)), None);
+        let mut large = announcement();
+        large.network = "n".repeat(200);
+        let mut packet = large.encode();
+        packet.resize(PACKET_BYTES_MAX, 0);
+        assert!(hear(from, &packet).is_some());
+        packet.push(0);
+        assert_eq!(hear(from, &packet), None);
     }
 
     #[test]

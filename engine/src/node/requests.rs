@@ -225,6 +225,7 @@ impl Node {
             version: self.config.version.clone(),
             network: self.config.network.clone(),
             network_port: self.listening.unwrap_or_default(),
+            addresses: self.membership.own().addresses.clone(),
             uptime_millis: self.active_since.map(|since| self.millis_since(since)),
             peers: count(self.peers.iter().count()),
             members: count(self.membership.reachable().count()),
@@ -233,6 +234,7 @@ impl Node {
             results: count(self.results.len()),
             models: models.collect(),
             discovery: self.discovery.view(),
+            faults: self.faults.clone(),
             timestamp: self.wall(),
         }
     }
@@ -245,9 +247,11 @@ impl Node {
         };
         let troubles = self.troubles.recent(self.now).filter(|(_, trouble)| match trouble {
             Trouble::DialFailed { address, .. } => is_missed(address),
-            Trouble::ClockDiffers { .. } | Trouble::IdentityCopied { .. } | Trouble::LinkRefused { .. } => {
-                true
-            }
+            Trouble::ClockDiffers { .. }
+            | Trouble::IdentityCopied { .. }
+            | Trouble::LinkRefused { .. }
+            | Trouble::PeerFault { .. }
+            | Trouble::StrangerFault { .. } => true,
         });
         DiagnosisView {
             heard: u32::try_from(self.discovery.len()).unwrap_or(u32::MAX),

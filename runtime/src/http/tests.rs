@@ -59,6 +59,7 @@ fn status_view() -> StatusView {
         version: "1".to_owned(),
         network: "local".to_owned(),
         network_port: 9000,
+        addresses: Vec::new(),
         uptime_millis: Some(5),
         peers: 0,
         members: 1,
@@ -72,7 +73,9 @@ fn status_view() -> StatusView {
             packets_own: 2,
             packets_heard: 3,
             packets_dropped: 0,
+            packets_unusable: 0,
         },
+        faults: engine::faults::Faults::default(),
         timestamp: UnixMillis(0),
     }
 }

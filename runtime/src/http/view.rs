@@ -1,5 +1,6 @@
 //! The bodies of the control API, as clients send and get them: times in ISO 8601, durations in milliseconds.
 
+use engine::faults::Faults;
 use engine::heartbeat::Liveness;
 use engine::lifecycle::State;
 use engine::request::{
@@ -81,6 +82,8 @@ pub struct Status {
     pub network: String,
     /// Where peers connect.
     pub network_port: u16,
+    /// Where it tells others to connect, best first.
+    pub addresses: Vec<SocketAddr>,
     /// Time since it became ACTIVE; absent before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uptime_ms: Option<u64>,
@@ -98,6 +101,8 @@ pub struct Status {
     pub models: Vec<Model>,
     /// How it finds others on the local network.
     pub discovery: DiscoveryView,
+    /// How often others did what they should not since it started, by kind.
+    pub faults: Faults,
     /// The wall clock.
     pub timestamp: String,
 }
@@ -336,6 +341,7 @@ impl From<StatusView> for Status {
             version: view.version,
             network: view.network,
             network_port: view.network_port,
+            addresses: view.addresses,
             uptime_ms: view.uptime_millis,
             peers: view.peers,
             members: view.members,
@@ -344,6 +350,7 @@ impl From<StatusView> for Status {
             results: view.results,
             models: view.models.into_iter().map(Model::from).collect(),
             discovery: view.discovery,
+            faults: view.faults,
             timestamp: view.timestamp.to_string(),
         }
     }

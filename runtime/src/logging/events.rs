@@ -44,7 +44,8 @@ const fn rank(event: &Event) -> (LogLevel, &'static str) {
         Event::ClockDiffers { .. } | Event::IdentityCopied { .. } => (LogLevel::Warn, "peers"),
         Event::DiscoveryAvailable => (LogLevel::Info, "discovery"),
         Event::DiscoveryUnavailable => (LogLevel::Warn, "discovery"),
-        Event::DialFailed { .. } => (LogLevel::Debug, "peers"),
+        // Anybody can do these as often as they like: they are counted, not told one by one.
+        Event::DialFailed { .. } | Event::StrangerFault { .. } => (LogLevel::Debug, "peers"),
         Event::LinkUp { .. } | Event::LinkDown { .. } => (LogLevel::Info, "peers"),
         Event::LinkRefused { .. } | Event::PeerFault { .. } => (LogLevel::Warn, "peers"),
         Event::PeerRecovered { .. } => (LogLevel::Info, "heartbeat"),

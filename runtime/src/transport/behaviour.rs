@@ -20,7 +20,7 @@ use libp2p::{PeerId, StreamProtocol, connection_limits, identity};
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub(super) enum LinkEvent {
     Failed {
         /// The connection.
         connection: ConnectionId,
+        /// The address of the other end.
+        remote: SocketAddr,
         /// Whether time ran out.
         late: bool,
     },
@@ -62,11 +64,19 @@ pub(super) enum WrongPeer {
     Key,
 }
 
+/// Too many connections of one address are at their handshakes.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("too many connections from this address")]
+struct Crowd;
+
 /// The behaviour.
 pub(super) struct Links {
     limits: connection_limits::Behaviour,
     /// Dials under way; as many as the limits let through.
     dials: BTreeMap<ConnectionId, Dial>,
+    /// Where the connections from outside come from that have not proved a key yet; as many as the limits let through.
+    strangers: BTreeMap<ConnectionId, IpAddr>,
+    strangers_per_address: usize,
     /// Told to the swarm on its next poll; a connection adds two at most.
     actions: VecDeque<ToSwarm<LinkEvent, Infallible>>,
 }
@@ -78,9 +88,16 @@ struct Dial {
 }
 
 impl Links {
-    pub(super) fn new(limits: connection_limits::ConnectionLimits) -> Self {
-        let limits = connection_limits::Behaviour::new(limits);
-        Self { limits, dials: BTreeMap::new(), actions: VecDeque::new() }
+    /// Makes a behaviour without connections; `strangers_per_address` says how many connections of one address may
+    /// be at their handshakes at the same time, so that no address leaves others without room.
+    pub(super) fn new(limits: connection_limits::ConnectionLimits, strangers_per_address: usize) -> Self {
+        Self {
+            limits: connection_limits::Behaviour::new(limits),
+            dials: BTreeMap::new(),
+            strangers: BTreeMap::new(),
+            strangers_per_address,
+            actions: VecDeque::new(),
+        }
     }
 
     /// Says before a dial who must answer, and until when the stream must be open.
@@ -99,7 +116,13 @@ impl NetworkBehaviour for Links {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        self.limits.handle_pending_inbound_connection(id, local, remote)
+        let address = socket_address(remote).ok_or_else(|| ConnectionDenied::new(WrongPeer::Key))?.ip();
+        if self.strangers.values().filter(|other| **other == address).count() >= self.strangers_per_address {
+            return Err(ConnectionDenied::new(Crowd));
+        }
+        self.limits.handle_pending_inbound_connection(id, local, remote)?;
+        self.strangers.insert(id, address);
+        Ok(())
     }
 
     fn handle_pending_outbound_connection(
@@ -147,8 +170,12 @@ impl NetworkBehaviour for Links {
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         #[expect(clippy::wildcard_enum_match_arm, reason = "the other events of the swarm end no dial")]
         match &event {
-            FromSwarm::ConnectionEstablished(up) => drop(self.dials.remove(&up.connection_id)),
+            FromSwarm::ConnectionEstablished(up) => {
+                self.dials.remove(&up.connection_id);
+                self.strangers.remove(&up.connection_id);
+            }
             FromSwarm::DialFailure(failure) => drop(self.dials.remove(&failure.connection_id)),
+            FromSwarm::ListenFailure(failure) => drop(self.strangers.remove(&failure.connection_id)),
             _ => {}
         }
         self.limits.on_swarm_event(event);
@@ -162,7 +189,7 @@ impl NetworkBehaviour for Links {
     ) {
         let event = match event {
             HandlerEvent::Dropped => None,
-            HandlerEvent::Failed { late } => Some(LinkEvent::Failed { connection, late }),
+            HandlerEvent::Failed { remote, late } => Some(LinkEvent::Failed { connection, remote, late }),
             HandlerEvent::Up { peer, remote, stream } => {
                 let event = LinkEvent::Up { connection, peer, remote, stream };
                 self.actions.push_back(ToSwarm::GenerateEvent(event));
@@ -215,6 +242,8 @@ pub(super) enum HandlerEvent {
     Dropped,
     /// There will be no stream.
     Failed {
+        /// The address of the other end.
+        remote: SocketAddr,
         /// Whether time ran out.
         late: bool,
     },
@@ -252,7 +281,7 @@ impl LinkHandler {
     fn fail(&mut self, late: bool) {
         if matches!(self.state, State::Opening { .. }) {
             self.state = State::Done;
-            self.event = Some(HandlerEvent::Failed { late });
+            self.event = Some(HandlerEvent::Failed { remote: self.remote, late });
         }
     }
 }
@@ -325,7 +354,7 @@ impl ConnectionHandler for LinkHandler {
                 }
                 State::Opening { deadline, .. } => {
                     ready!(deadline.as_mut().poll(cx));
-                    break HandlerEvent::Failed { late: true };
+                    break HandlerEvent::Failed { remote: self.remote, late: true };
                 }
             }
         };

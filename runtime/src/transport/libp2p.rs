@@ -7,10 +7,10 @@
 use super::behaviour::{LinkEvent, Links, WrongPeer};
 use super::multiplexer::Yamux;
 use super::stream::LinkStream;
-use super::tcp::{BindError, Tcp, multiaddress};
+use super::tcp::{BindError, Tcp, multiaddress, socket_address};
 use crate::ports::{Transport, TransportEvent};
 use engine::input::DialError;
-use engine::{DialId, NodeId};
+use engine::{DialId, NodeId, StrangerFault};
 use futures::StreamExt;
 use libp2p::connection_limits::ConnectionLimits;
 use libp2p::core::muxing::StreamMuxerBox;
@@ -18,8 +18,8 @@ use libp2p::core::transport::timeout::TransportTimeoutError;
 use libp2p::core::transport::{Boxed, ListenerId, TransportError};
 use libp2p::core::upgrade::{NegotiationError, ProtocolError, Version};
 use libp2p::swarm::dial_opts::DialOpts;
-use libp2p::swarm::{self, ConnectionId, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, Transport as _, identity, noise};
+use libp2p::swarm::{self, ConnectionId, ListenError, SwarmEvent};
+use libp2p::{PeerId, Swarm, Transport as _, identity, noise};
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 use std::io;
@@ -169,8 +169,10 @@ impl Task {
     fn handle_event(&mut self, event: SwarmEvent<LinkEvent>) -> Option<TransportEvent<LinkStream>> {
         #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is non-exhaustive")]
         match event {
-            SwarmEvent::Behaviour(LinkEvent::Failed { connection, late }) => {
-                self.fail(connection, if late { DialError::Timeout } else { DialError::Refused })
+            SwarmEvent::Behaviour(LinkEvent::Failed { connection, remote, late }) => {
+                let error = if late { DialError::Timeout } else { DialError::Refused };
+                let stranger = TransportEvent::StrangerFault { remote, fault: StrangerFault::HandshakeLate };
+                self.fail(connection, error).or(late.then_some(stranger))
             }
             SwarmEvent::Behaviour(LinkEvent::Up { connection, peer, remote, stream }) => {
                 let dial = self.dials.remove(&connection);
@@ -185,7 +187,8 @@ impl Task {
             }
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
                 tracing::debug!(remote = %send_back_addr, %error, "a connection from outside failed");
-                None
+                let (remote, fault) = (socket_address(&send_back_addr)?, stranger_fault(&error)?);
+                Some(TransportEvent::StrangerFault { remote, fault })
             }
             _ => None,
         }
@@ -225,6 +228,7 @@ fn keypair(secret: &[u8; 32]) -> identity::Keypair {
 
 fn swarm(tcp: Tcp, keypair: identity::Keypair, limits: Limits) -> Swarm<Links> {
     let peer = keypair.public().to_peer_id();
+    let strangers_per_address = usize::try_from(limits.pending_inbound).unwrap_or(usize::MAX) / 2;
     let limits = ConnectionLimits::default()
         .with_max_pending_incoming(Some(limits.pending_inbound))
         .with_max_pending_outgoing(Some(limits.pending_outbound))
@@ -233,7 +237,7 @@ fn swarm(tcp: Tcp, keypair: identity::Keypair, limits: Limits) -> Swarm<Links> {
     let config = swarm::Config::with_tokio_executor()
         .with_max_negotiating_inbound_streams(2)
         .with_idle_connection_timeout(Duration::ZERO);
-    Swarm::new(stack(tcp, &keypair), Links::new(limits), peer, config)
+    Swarm::new(stack(tcp, &keypair), Links::new(limits, strangers_per_address), peer, config)
 }
 
 /// Puts the handshakes on top of TCP, all within one timeout.
@@ -243,7 +247,7 @@ pub(super) fn stack(tcp: Tcp, keypair: &identity::Keypair) -> Boxed<(PeerId, Str
     let stack = tcp.upgrade(Version::V1).authenticate(noise).multiplex(Yamux).timeout(DIAL_TIMEOUT);
     stack
         .map_err(|error| match &error {
-            TransportTimeoutError::Timeout => Failure(DialError::Timeout),
+            TransportTimeoutError::Timeout => DialError::Timeout.into(),
             TransportTimeoutError::Other(_) | TransportTimeoutError::TimerError(_) => failure(&error),
         })
         .map(|(peer, multiplexer), _| (peer, StreamMuxerBox::new(multiplexer)))
@@ -252,8 +256,24 @@ pub(super) fn stack(tcp: Tcp, keypair: &identity::Keypair) -> Boxed<(PeerId, Str
 
 /// Why a connection did not come about, on its way through libp2p's error types.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("{0:?}")]
-struct Failure(DialError);
+#[error("{dialled:?}")]
+struct Failure {
+    /// To the end that dialled.
+    dialled: DialError,
+    /// To the other end.
+    listened: StrangerFault,
+}
+
+impl From<DialError> for Failure {
+    fn from(dialled: DialError) -> Self {
+        let listened = match dialled {
+            DialError::Authentication => StrangerFault::HandshakeBroken,
+            DialError::Refused => StrangerFault::HandshakeLeft,
+            DialError::Timeout => StrangerFault::HandshakeLate,
+        };
+        Self { dialled, listened }
+    }
+}
 
 /// Finds who is to blame: an end that went away is worth another try, one that spoke nonsense is not.
 fn failure(error: &(dyn Error + 'static)) -> Failure {
@@ -262,8 +282,10 @@ fn failure(error: &(dyn Error + 'static)) -> Failure {
         if let Some(error) = error.downcast_ref::<NegotiationError>() {
             return match error {
                 NegotiationError::ProtocolError(ProtocolError::IoError(error)) => io_failure(error),
-                NegotiationError::ProtocolError(_) | NegotiationError::Failed => {
-                    Failure(DialError::Authentication)
+                NegotiationError::ProtocolError(_) => DialError::Authentication.into(),
+                // Whoever dialled asked for what the other end does not know; whoever listened was asked nothing.
+                NegotiationError::Failed => {
+                    Failure { dialled: DialError::Authentication, listened: StrangerFault::HandshakeLeft }
                 }
             };
         }
@@ -271,7 +293,7 @@ fn failure(error: &(dyn Error + 'static)) -> Failure {
             #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is non-exhaustive")]
             return match error {
                 noise::Error::Io(error) => io_failure(error),
-                _ => Failure(DialError::Authentication),
+                _ => DialError::Authentication.into(),
             };
         }
         if let Some(error) = error.downcast_ref::<io::Error>() {
@@ -279,18 +301,18 @@ fn failure(error: &(dyn Error + 'static)) -> Failure {
         }
         next = error.source();
     }
-    Failure(DialError::Refused)
+    DialError::Refused.into()
 }
 
 fn io_failure(error: &io::Error) -> Failure {
     let kind = error.kind();
     // A cipher or a length that does not fit comes as one of the first two.
     if matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::Other) {
-        Failure(DialError::Authentication)
+        DialError::Authentication.into()
     } else if kind == io::ErrorKind::TimedOut {
-        Failure(DialError::Timeout)
+        DialError::Timeout.into()
     } else {
-        Failure(DialError::Refused)
+        DialError::Refused.into()
     }
 }
 
@@ -302,7 +324,9 @@ fn dial_error(error: &swarm::DialError) -> DialError {
         swarm::DialError::LocalPeerId { .. } | swarm::DialError::WrongPeerId { .. } => {
             DialError::Authentication
         }
-        swarm::DialError::Transport(errors) => errors.first().map_or(DialError::Refused, transport_error),
+        swarm::DialError::Transport(errors) => {
+            errors.first().map_or(DialError::Refused, |(_, error)| transport_failure(error).dialled)
+        }
         swarm::DialError::Aborted
         | swarm::DialError::Denied { .. }
         | swarm::DialError::DialPeerConditionFalse(_)
@@ -310,14 +334,26 @@ fn dial_error(error: &swarm::DialError) -> DialError {
     }
 }
 
-fn transport_error((_, error): &(Multiaddr, TransportError<io::Error>)) -> DialError {
-    match error {
-        TransportError::MultiaddrNotSupported(_) => DialError::Refused,
-        TransportError::Other(error) => error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<Failure>())
-            .map_or(DialError::Refused, |failure| failure.0),
-    }
+/// Finds what whoever connected did wrong; this node's own dials to itself are nobody's fault.
+fn stranger_fault(error: &ListenError) -> Option<StrangerFault> {
+    Some(match error {
+        ListenError::Aborted => StrangerFault::HandshakeLeft,
+        ListenError::Denied { cause } if cause.downcast_ref::<WrongPeer>().is_some() => {
+            StrangerFault::HandshakeBroken
+        }
+        ListenError::Denied { .. } => StrangerFault::TooMany,
+        ListenError::LocalPeerId { .. } => return None,
+        ListenError::Transport(error) => transport_failure(error).listened,
+        ListenError::WrongPeerId { .. } => StrangerFault::HandshakeBroken,
+    })
+}
+
+fn transport_failure(error: &TransportError<io::Error>) -> Failure {
+    let inner = match error {
+        TransportError::MultiaddrNotSupported(_) => None,
+        TransportError::Other(error) => error.get_ref().and_then(|inner| inner.downcast_ref::<Failure>()),
+    };
+    inner.copied().unwrap_or_else(|| DialError::Refused.into())
 }
 
 /// How long a dial may take, from the call to an open stream.

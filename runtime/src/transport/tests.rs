@@ -3,9 +3,9 @@
 use super::*;
 use crate::ports::{Transport, TransportEvent};
 use engine::input::DialError;
-use engine::{DialId, Identity, NodeId, PublicKey};
+use engine::{DialId, Identity, NodeId, PublicKey, StrangerFault};
 use futures::{AsyncReadExt, AsyncWriteExt};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
@@ -31,8 +31,22 @@ fn id(seed: u8) -> NodeId {
     key(seed).node_id()
 }
 
+/// Returns the next event that is not about strangers.
 async fn next(transport: &mut Libp2pTransport) -> TransportEvent<LinkStream> {
-    timeout(Duration::from_secs(10), transport.next()).await.expect("an event in time")
+    loop {
+        let event = timeout(Duration::from_secs(10), transport.next()).await.expect("an event in time");
+        if !matches!(event, TransportEvent::StrangerFault { .. }) {
+            return event;
+        }
+    }
+}
+
+/// Returns what the next stranger did wrong, and from where.
+async fn stranger(transport: &mut Libp2pTransport) -> (IpAddr, StrangerFault) {
+    match timeout(Duration::from_secs(10), transport.next()).await.expect("an event in time") {
+        TransportEvent::StrangerFault { remote, fault } => (remote.ip(), fault),
+        other => panic!("{other:?}"),
+    }
 }
 
 struct Up {
@@ -45,14 +59,14 @@ struct Up {
 async fn up(transport: &mut Libp2pTransport) -> Up {
     match next(transport).await {
         TransportEvent::Up { peer, remote, dial, stream } => Up { peer, remote, dial, stream },
-        other @ (TransportEvent::DialFailed { .. } | TransportEvent::Listening { .. }) => panic!("{other:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
 async fn failure(transport: &mut Libp2pTransport) -> (DialId, DialError) {
     match next(transport).await {
         TransportEvent::DialFailed { dial, error } => (dial, error),
-        other @ (TransportEvent::Up { .. } | TransportEvent::Listening { .. }) => panic!("{other:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -130,6 +144,9 @@ async fn a_dropped_stream_closes_the_connection_even_if_the_other_end_holds_on()
         if matches!(event, TransportEvent::Up { .. }) {
             held.push(event);
             held.push(next(&mut b).await);
+        } else {
+            // The other end tells of the dial that it turned down, and takes no more while nobody listens.
+            let _ = timeout(Duration::from_millis(20), b.next()).await;
         }
         assert!(Instant::now() < deadline, "the dropped link still counts");
     }
@@ -218,10 +235,32 @@ async fn random_bytes_on_the_port_harm_nobody() {
         });
         let end = timeout(Duration::from_secs(10), written).await.unwrap().unwrap();
         assert!(!matches!(end, Err(std::io::ErrorKind::WouldBlock)), "the connection was left open");
+        assert_eq!(stranger(&mut b).await, (loopback(0).ip(), StrangerFault::HandshakeBroken));
     }
     a.dial(DialId(1), loopback(b.port()), Some(id(2)));
     let (here, there) = tokio::join!(up(&mut a), up(&mut b));
     assert_eq!((here.peer, there.peer), (key(2), key(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_takes_all_the_room_it_gets_leaves_as_much_for_others() {
+    let (mut a, mut b) = (transport(1).await, transport(2).await);
+    let crowd = IpAddr::from([127, 0, 0, 66]);
+    let mut held = Vec::new();
+    for _ in 0..LIMITS.pending_inbound {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((crowd, 0).into()).unwrap();
+        held.push(socket.connect(loopback(b.port())).await.unwrap());
+    }
+    for _ in 0..LIMITS.pending_inbound / 2 {
+        assert_eq!(stranger(&mut b).await, (crowd, StrangerFault::TooMany));
+    }
+    a.dial(DialId(1), loopback(b.port()), Some(id(2)));
+    let (here, there) = tokio::join!(up(&mut a), up(&mut b));
+    assert_eq!((here.peer, there.peer), (key(2), key(1)));
+    drop(held);
+    let left: Vec<_> = [stranger(&mut b).await, stranger(&mut b).await].into();
+    assert_eq!(left, [(crowd, StrangerFault::HandshakeLeft); 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -306,10 +345,9 @@ async fn a_connection_without_a_stream_is_closed_in_time() {
             }
         }
     });
-    tokio::select! {
-        closed = closed => closed.unwrap(),
-        event = b.next() => panic!("a connection without a stream was reported: {event:?}"),
-    }
+    let (closed, reported) = tokio::join!(closed, stranger(&mut b));
+    closed.unwrap();
+    assert_eq!(reported, (loopback(0).ip(), StrangerFault::HandshakeLate));
     assert!((4..=7).contains(&connected.unwrap().elapsed().as_secs()));
 }
 

@@ -1,6 +1,7 @@
 //! What the doctor can find, in words: what is so, why it matters, what to do.
 
 use crate::output;
+use engine::error::{PeerFault, StrangerFault};
 use engine::event::RefuseReason;
 use engine::input::DialError;
 use engine::lifecycle::State;
@@ -29,7 +30,7 @@ pub(super) struct Finding {
     /// A stable name.
     code: &'static str,
     /// Whether something is wrong, rather than worth a word.
-    problem: bool,
+    pub(super) problem: bool,
     what: String,
     why: String,
     fix: String,
@@ -75,6 +76,10 @@ fn nodes(count: u32) -> String {
 impl Finding {
     fn problem(code: &'static str, what: String, why: &str, fix: impl Into<String>) -> Self {
         Self { code, problem: true, what, why: why.to_owned(), fix: fix.into() }
+    }
+
+    fn note(code: &'static str, what: String, why: &str, fix: impl Into<String>) -> Self {
+        Self { problem: false, ..Self::problem(code, what, why, fix) }
     }
 
     pub(super) fn not_running() -> Self {
@@ -192,16 +197,13 @@ impl Finding {
     }
 
     pub(super) fn alone(network: &str) -> Self {
-        Self {
-            problem: false,
-            ..Self::problem(
-                "alone",
-                format!("No other node of network {network:?} was found."),
-                "all tasks run on this machine",
-                "start a node on another machine of this local network; if there is one, run doctor there too, \
-                 or give its address: p2p-ai-agents node start --bootstrap-peer IP:9000",
-            )
-        }
+        Self::note(
+            "alone",
+            format!("No other node of network {network:?} was found."),
+            "all tasks run on this machine",
+            "start a node on another machine of this local network; if there is one, run doctor there too, or give \
+             its address: p2p-ai-agents node start --bootstrap-peer IP:9000",
+        )
     }
 
     /// Describes what a node says went wrong between it and another.
@@ -217,7 +219,43 @@ impl Finding {
                 Self::peer_copied(&peer.to_string())
             }
             Trouble::LinkRefused { peer, reason, .. } => Self::link_refused(&peer.to_string(), reason, &ago),
+            Trouble::PeerFault { peer, fault } => Self::peer_fault(&peer.to_string(), fault, &ago),
+            Trouble::StrangerFault { address, fault } => Self::stranger_fault(address, fault, &ago),
         }
+    }
+
+    fn peer_fault(peer: &str, fault: PeerFault, ago: &str) -> Self {
+        let did = match fault {
+            PeerFault::AdvertForged => "sent an advert that its member did not sign",
+            PeerFault::FrameMalformed => "sent a frame that makes no sense",
+            PeerFault::FrameTooLarge => "sent a frame larger than allowed",
+            PeerFault::FrameTruncated => "broke off inside of a frame",
+            PeerFault::HelloLate => "did not introduce itself in time",
+            PeerFault::HelloOutOfOrder => "did not keep the order of an introduction",
+            PeerFault::NotReading => "took in too little of what it was sent",
+            PeerFault::RateExceeded => "sent more than a node may",
+        };
+        Self::note(
+            "peer_fault",
+            format!("Node {peer} {did} ({ago} ago)."),
+            "its link was closed; other nodes are not affected",
+            "if the node is yours, install the same version there and read its log",
+        )
+    }
+
+    fn stranger_fault(address: IpAddr, fault: StrangerFault, ago: &str) -> Self {
+        let does = match fault {
+            StrangerFault::HandshakeBroken => "does not speak the protocol of nodes",
+            StrangerFault::HandshakeLate => "does not say in time who it is",
+            StrangerFault::HandshakeLeft => "leaves before it has said who it is",
+            StrangerFault::TooMany => "opens more connections than there is room for",
+        };
+        Self::note(
+            "stranger_fault",
+            format!("A program at {address} connects to this node and {does} ({ago} ago)."),
+            "its connections were closed; other nodes are not affected",
+            "find out what runs there; p2p-ai-agents node status --json counts such connections",
+        )
     }
 
     fn clock_differs(peer: &str, ahead_millis: i64) -> Self {
@@ -342,6 +380,8 @@ mod tests {
             refused(RefuseReason::OtherNetwork),
             refused(RefuseReason::NotLocal),
             refused(RefuseReason::IdentityCopied),
+            Trouble::PeerFault { peer, fault: PeerFault::NotReading },
+            Trouble::StrangerFault { address: address.ip(), fault: StrangerFault::HandshakeBroken },
         ];
         let findings = troubles.map(|trouble| Finding::of(&RecentTrouble { age_ms: 12_000, trouble }));
         insta::assert_snapshot!(Report::new(findings.to_vec(), None).text());

@@ -1,0 +1,71 @@
+//! How often others did what they should not, by kind, since the node started.
+//!
+//! An observer of events: it only counts. Its size is that of its kinds, whoever does what how often.
+
+use crate::error::{PeerFault, StrangerFault};
+use crate::event::{DropReason, Event, RefuseReason};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The counts; a kind that never occurred is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Faults {
+    /// Links that broke the protocol.
+    pub peers: BTreeMap<PeerFault, u64>,
+    /// Links that this node turned down.
+    pub refused: BTreeMap<RefuseReason, u64>,
+    /// Routed messages that ended here.
+    pub dropped: BTreeMap<DropReason, u64>,
+    /// Connections of those who did not prove who they are.
+    pub strangers: BTreeMap<StrangerFault, u64>,
+}
+
+impl Faults {
+    /// Takes in what happened.
+    pub(crate) fn handle_event(&mut self, event: &Event) {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "most events are nobody's fault")]
+        match *event {
+            Event::LinkRefused { reason, by_us: true, .. } => count(&mut self.refused, reason),
+            Event::MessageDropped { reason, .. } => count(&mut self.dropped, reason),
+            Event::PeerFault { fault, .. } => count(&mut self.peers, fault),
+            Event::StrangerFault { fault, .. } => count(&mut self.strangers, fault),
+            _ => {}
+        }
+    }
+}
+
+fn count<K: Ord>(counts: &mut BTreeMap<K, u64>, kind: K) {
+    let count = counts.entry(kind).or_default();
+    *count = count.saturating_add(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{MessageId, NodeId};
+
+    #[test]
+    fn each_kind_is_counted() {
+        let mut faults = Faults::default();
+        let (peer, remote) = (NodeId([1; 16]), ([10, 0, 0, 1], 5).into());
+        let refused = |by_us| Event::LinkRefused { peer, reason: RefuseReason::Full, by_us };
+        for event in [
+            Event::PeerFault { peer, fault: PeerFault::NotReading },
+            Event::PeerFault { peer, fault: PeerFault::NotReading },
+            Event::StrangerFault { remote, fault: StrangerFault::TooMany },
+            Event::MessageDropped { message: MessageId([2; 16]), reason: DropReason::Unauthentic },
+            refused(true),
+            refused(false),
+            Event::DiscoveryAvailable,
+        ] {
+            faults.handle_event(&event);
+        }
+        let expected = Faults {
+            peers: BTreeMap::from([(PeerFault::NotReading, 2)]),
+            refused: BTreeMap::from([(RefuseReason::Full, 1)]),
+            dropped: BTreeMap::from([(DropReason::Unauthentic, 1)]),
+            strangers: BTreeMap::from([(StrangerFault::TooMany, 1)]),
+        };
+        assert_eq!(faults, expected);
+    }
+}

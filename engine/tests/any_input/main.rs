@@ -1,0 +1,126 @@
+//! Whatever goes into a node, in whatever order, it neither panics nor spins, and keeps its bounds.
+//!
+//! A few nodes live in a world in which a random list of steps decides what happens next: what is on its way arrives,
+//! twice, damaged, in another order or never; writes and jobs fail; time jumps; strangers link up and say anything;
+//! and inputs that make no sense at all arrive. What a node wants is carried out as far as the steps go along with it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod world;
+
+use core::time::Duration;
+use engine::error::{InferenceError, WriteError};
+use engine::input::{DialError, Interface};
+use engine::task::{TaskKind, TaskOutput, TaskSpec};
+use engine::{DialId, Input, JobId, LinkId, NodeId, Request, RequestId, TaskId, WriteId};
+use proptest::prelude::*;
+use world::{Step, World};
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        20 => any::<u16>().prop_map(Step::Arrive),
+        8 => Just(Step::ArriveAll),
+        2 => any::<u16>().prop_map(Step::ArriveTwice),
+        3 => (any::<u16>(), any::<u16>(), 1u8..=255).prop_map(|(which, at, flip)| Step::ArriveDamaged { which, at, flip }),
+        2 => any::<u16>().prop_map(Step::Lose),
+        2 => any::<u16>().prop_map(Step::Fail),
+        6 => (0u64..20_000_000).prop_map(Step::Wait),
+        1 => (0u64..1 << 56).prop_map(Step::Wait),
+        3 => (any::<u8>(), any::<u8>()).prop_map(|(from, to)| Step::Connect { from, to }),
+        2 => any::<u16>().prop_map(Step::Cut),
+        1 => any::<u8>().prop_map(Step::Restart),
+        6 => (any::<u8>(), request()).prop_map(|(node, request)| Step::Ask { node, request }),
+        6 => (any::<u8>(), nonsense()).prop_map(|(node, input)| Step::Nonsense { node, input }),
+    ]
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let task = || (0u8..4).prop_map(|n| TaskId([n; 16]));
+    let node = any::<u8>().prop_map(|n| NodeId([n; 16]));
+    prop_oneof![
+        6 => spec().prop_map(Request::Submit),
+        1 => task().prop_map(Request::AwaitTask),
+        1 => task().prop_map(Request::Cancel),
+        1 => task().prop_map(Request::Task),
+        1 => node.prop_map(Request::Route),
+        1 => (any::<u32>(), any::<u32>()).prop_map(|(limit, offset)| Request::Tasks { limit, offset }),
+        1 => Just(Request::Diagnosis),
+        1 => Just(Request::Members),
+        1 => Just(Request::Peers),
+        1 => Just(Request::Status),
+        1 => Just(Request::Shutdown),
+    ]
+}
+
+fn spec() -> impl Strategy<Value = TaskSpec> {
+    let kind = prop_oneof![
+        8 => Just(TaskKind::Embedding),
+        1 => Just(TaskKind::Classification),
+        1 => Just(TaskKind::Generation)
+    ];
+    let seconds = prop_oneof![4 => 1u64..100, 1 => any::<u64>()];
+    let model =
+        prop_oneof![4 => Just(None), 1 => Just(Some(world::MODEL.to_owned())), 1 => ".{0,8}".prop_map(Some)];
+    (kind, model, ".{0,40}", seconds, any::<u32>()).prop_map(|(kind, model, input, seconds, max_tokens)| {
+        TaskSpec { kind, model, input, timeout: Duration::from_secs(seconds), max_tokens }
+    })
+}
+
+/// Inputs that nothing in the world led to. Their names are small numbers, so that many of them are taken.
+fn nonsense() -> impl Strategy<Value = Input> {
+    let bytes = || proptest::collection::vec(any::<u8>(), 0..80);
+    let link = || (0u64..24).prop_map(LinkId);
+    let write = prop_oneof![Just(Ok(())), Just(Err(WriteError::Full)), Just(Err(WriteError::Io))];
+    let item = prop_oneof![
+        Just(Ok(TaskOutput::Embedding { vector: vec![0.5; 3], tokens: 1 })),
+        Just(Err(InferenceError::Cancelled)),
+    ];
+    let items = proptest::collection::vec(item, 0..4).prop_map(Ok);
+    let from = any::<[u8; 4]>();
+    prop_oneof![
+        (any::<u32>(), from, bytes()).prop_map(|(interface, from, bytes)| Input::Datagram {
+            interface,
+            from: (from, 5353).into(),
+            bytes
+        }),
+        (0u64..24).prop_map(|dial| Input::DialFailed { dial: DialId(dial), error: DialError::Timeout }),
+        (link(), bytes()).prop_map(|(link, bytes)| Input::Frame { link, bytes }),
+        link().prop_map(|link| Input::FrameTooLarge { link }),
+        link().prop_map(|link| Input::LinkDown { link }),
+        (0u64..24, any::<u64>(), items).prop_map(|(job, micros, result)| Input::InferenceDone {
+            job: JobId(job),
+            micros,
+            result
+        }),
+        (0u64..24, ".{0,9}").prop_map(|(job, text)| Input::InferenceProgress { job: JobId(job), text }),
+        proptest::collection::vec((any::<u32>(), any::<[u8; 4]>()), 0..4).prop_map(|all| {
+            Input::Interfaces(all.into_iter().map(|(index, ip)| Interface::new(index, ip.into())).collect())
+        }),
+        any::<u16>().prop_map(|port| Input::Listening { port }),
+        (".{0,8}", any::<bool>()).prop_map(|(name, ready)| Input::Model {
+            name,
+            kind: TaskKind::Embedding,
+            ready
+        }),
+        (0u64..24).prop_map(|id| Input::RequestDropped { id: RequestId(id) }),
+        (0u64..24, write).prop_map(|(id, result)| Input::WriteDone { id: WriteId(id), result }),
+        Just(Input::Tick),
+    ]
+}
+
+proptest! {
+    // `PROPTEST_CASES` asks for more.
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 2, max_shrink_iters: 4_000, ..Default::default() })]
+
+    #[test]
+    fn no_order_of_inputs_makes_a_node_panic_spin_or_leave_its_bounds(
+        nodes in 1u8..6,
+        steps in proptest::collection::vec(step(), 0..250),
+    ) {
+        let mut world = World::new(nodes);
+        for step in steps {
+            world.take(step);
+        }
+        world.come_to_rest();
+    }
+}
