@@ -41,7 +41,7 @@ function zoom(factor, time = (view.from + view.to) / 2) {
 /** Returns the time by which nearly all has happened: what a run begins to be looked at with. */
 function eventful() {
   const ends = bands.map((band) => band.to).concat(tasks.map((task) => task.to), moods.map((mood) => mood.to)).filter((end) => end < END);
-  if (violation) return END;
+  if (violation) return END * 1.01;
   const times = [];
   for (let i = 0; i < COUNT; i++) if (R.kind[i] >= KIND.map) times.push(R.at[i]);
   const last = Math.max(times[Math.floor(times.length * 0.985)] ?? END, ends.reduce((a, b) => Math.max(a, b), 0));
