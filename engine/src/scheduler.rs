@@ -2,7 +2,8 @@
 //!
 //! The expectation is what this origin has measured: how long a task took a worker, for each task that it had from
 //! here at the time. A choice among the nearly best is left to chance, so that many origins do not all turn to the
-//! same idle node at once.
+//! same idle node at once. Of a worker that nothing is known of, no more is expected than of the best that is known;
+//! one that let a lease run out took at least that long, and going away and coming back makes nobody forget it.
 
 use crate::ids::NodeId;
 use crate::rng::Rng;
@@ -46,13 +47,14 @@ impl Scheduler {
         candidates: impl Iterator<Item = Candidate>,
         rng: &mut Rng,
     ) -> Option<NodeId> {
+        let measured = self.workers.values().map(|worker| worker.service_micros).filter(|&micros| micros > 0);
+        let guess = measured.min().unwrap_or(SERVICE_GUESS_MICROS);
         let expected = |candidate: Candidate| {
             let fresh = Worker::default();
             let worker = self.workers.get(&candidate.node).unwrap_or(&fresh);
             let has_room =
                 worker.outstanding < OUTSTANDING_MAX && worker.full_until.is_none_or(|until| until <= now);
-            let service =
-                if worker.service_micros == 0 { SERVICE_GUESS_MICROS } else { worker.service_micros };
+            let service = if worker.service_micros == 0 { guess } else { worker.service_micros };
             // What others gave it comes on top of what this origin did.
             let ahead = worker.outstanding.max(u64::from(candidate.load));
             let load = if candidate.loaded { 0 } else { LOAD_GUESS_MICROS };
@@ -72,7 +74,8 @@ impl Scheduler {
         self.workers.entry(worker).or_default().outstanding += 1;
     }
 
-    /// Takes note that a worker no longer has a task; `took` is the time from its assignment where it finished it.
+    /// Takes note that a worker no longer has a task; `took` is the time from its assignment where it finished
+    /// it, or had all the time that there was.
     pub(crate) fn handle_returned(&mut self, worker: NodeId, took: Option<Duration>) {
         let Some(entry) = self.workers.get_mut(&worker) else { return };
         if let Some(took) = took {
@@ -89,9 +92,17 @@ impl Scheduler {
         self.workers.entry(worker).or_default().full_until = Some(now.after(FULL_PAUSE));
     }
 
-    /// Forgets a worker that is gone.
+    /// Takes note that a worker is gone, and with it all that it had.
     pub(crate) fn handle_gone(&mut self, worker: NodeId) {
-        self.workers.remove(&worker);
+        if let Some(entry) = self.workers.get_mut(&worker) {
+            *entry = Worker { service_micros: entry.service_micros, ..Worker::default() };
+        }
+        while self.workers.len() > WORKERS_MAX
+            && let Some(idle) = self.workers.iter().find(|(_, worker)| worker.outstanding == 0)
+        {
+            let idle = *idle.0;
+            self.workers.remove(&idle);
+        }
     }
 
     /// Returns when a worker that had no room may be asked again.
@@ -102,6 +113,8 @@ impl Scheduler {
 
 /// Tasks that one origin leaves with one worker: some batches ahead, the rest is better kept for whoever is free.
 const OUTSTANDING_MAX: u64 = 64;
+/// Workers remembered; beyond, those that have nothing to do are forgotten once one is gone.
+const WORKERS_MAX: usize = 4_096;
 /// The time per task before any was measured.
 const SERVICE_GUESS_MICROS: u64 = 10_000;
 /// The time that a model takes to load.
@@ -148,6 +161,30 @@ mod tests {
         assert_eq!(choose(&scheduler, 0, &mut rng), None);
         assert_eq!(scheduler.poll_timeout(Instant::ZERO), Some(Instant::from_micros(500_000)));
         assert!(choose(&scheduler, 500_000, &mut rng).is_some());
+    }
+
+    #[test]
+    fn a_worker_that_never_answers_gets_a_share_once_and_then_nothing() {
+        let (mut scheduler, mut rng) = (Scheduler::default(), Rng::new([1; 32]));
+        scheduler.handle_assigned(FAST);
+        scheduler.handle_returned(FAST, Some(Duration::from_millis(800)));
+        let mut swallowed = 0;
+        for _ in 0..20 {
+            let worker = choose(&scheduler, 0, &mut rng).unwrap();
+            scheduler.handle_assigned(worker);
+            swallowed += usize::from(worker == SLOW);
+        }
+        assert!((7..14).contains(&swallowed), "{swallowed}");
+        (0..swallowed).for_each(|_| scheduler.handle_returned(SLOW, Some(Duration::from_secs(30))));
+        scheduler.handle_gone(SLOW);
+        assert!((0..20).all(|_| choose(&scheduler, 0, &mut rng) == Some(FAST)));
+        (0..=WORKERS_MAX).for_each(|n| {
+            let mut id = [9; 16];
+            id[..8].copy_from_slice(&n.to_be_bytes());
+            scheduler.handle_assigned(NodeId(id));
+            scheduler.handle_gone(NodeId(id));
+        });
+        assert!(scheduler.workers.len() <= WORKERS_MAX);
     }
 
     #[test]

@@ -475,7 +475,7 @@ fn len(input: &str) -> u64 {
 }
 
 /// How long a worker has a task without a word.
-const LEASE: Duration = Duration::from_secs(30);
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
 /// Attempts that may end with a death, or with a failing model, before the task fails.
 const ATTEMPTS_MAX: u32 = 3;
 /// When a rejected user should try again.

@@ -405,6 +405,16 @@ fn whole<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, DecodeError> {
     }
 }
 
+/// Returns where the hello in a frame says which version of the protocol it is of; `None` where it is no hello.
+pub fn hello_version(frame: &mut [u8]) -> Option<&mut [u8; 2]> {
+    let (&mut kind, body) = frame.split_first_mut()?;
+    let (magic, rest) = body.split_first_chunk_mut::<4>()?;
+    if kind != Kind::Hello as u8 || *magic != MAGIC {
+        return None;
+    }
+    rest.first_chunk_mut()
+}
+
 fn versioned(body: &[u8]) -> Result<&[u8], DecodeError> {
     let rest = body.strip_prefix(&MAGIC).ok_or(DecodeError::Malformed)?;
     let (version, rest) = rest.split_first_chunk::<2>().ok_or(DecodeError::Malformed)?;
@@ -474,8 +484,9 @@ mod tests {
 
     #[test]
     fn another_version_is_told_apart_whatever_follows() {
+        assert_eq!(hello_version(&mut Message::Goodbye.encode()), None);
         let mut bytes = hello().encode();
-        bytes[6] = 9;
+        *hello_version(&mut bytes).unwrap() = [0, 9];
         assert_eq!(Message::decode(&bytes), Err(DecodeError::Version(9)));
         bytes.truncate(8);
         bytes.push(0xff);

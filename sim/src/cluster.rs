@@ -2,8 +2,9 @@
 
 use crate::model;
 use crate::random::{Purpose, Random};
-use crate::scenario::{Scenario, Topology};
+use crate::scenario::{Scenario, Standing, Topology};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use engine::wire::PROTOCOL_VERSION;
 use engine::{Config, Identity, NodeId, UnixMillis};
 use std::collections::BTreeMap;
 
@@ -16,6 +17,12 @@ pub(crate) struct Cluster {
     pub(crate) random: Random,
     topology: Topology,
     ids: Vec<NodeId>,
+    /// What the account of each is worth.
+    standings: Vec<Standing>,
+    /// The version of the protocol that each speaks.
+    protocols: Vec<u16>,
+    /// Whose key each has.
+    keys: Vec<NodeIndex>,
     by_id: BTreeMap<NodeId, NodeIndex>,
     config: Config,
     /// Whom each node is told of at its start, where there is no multicast.
@@ -25,8 +32,14 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) fn new(scenario: &Scenario, seed: u64, adjust: Option<fn(&mut Config)>) -> Self {
         let random = Random::new(seed);
-        let ids: Vec<NodeId> = (0..scenario.nodes).map(|node| identity(random, node).node_id()).collect();
-        let by_id = ids.iter().copied().zip(0..).collect();
+        let all = || 0..scenario.nodes;
+        let keys: Vec<NodeIndex> =
+            all().map(|node| scenario.host(node).and_then(|host| host.identity).unwrap_or(node)).collect();
+        let ids: Vec<NodeId> = keys.iter().map(|&key| identity(random, key).node_id()).collect();
+        let standings: Vec<Standing> = all().map(|node| scenario.standing(node)).collect();
+        let protocol = |node| scenario.host(node).and_then(|host| host.protocol).unwrap_or(PROTOCOL_VERSION);
+        // An id is that of the node whose key it is, not of one that has a copy.
+        let by_id = keys.iter().map(|&key| (ids[key as usize], key)).collect();
         let topology = scenario.network.topology;
         let told = match (scenario.network.multicast, topology) {
             (true, _) => Vec::new(),
@@ -46,7 +59,17 @@ impl Cluster {
         if let Some(adjust) = adjust {
             adjust(&mut config);
         }
-        Self { random, topology, ids, by_id, config, told }
+        Self {
+            random,
+            topology,
+            ids,
+            standings,
+            protocols: all().map(protocol).collect(),
+            keys,
+            by_id,
+            config,
+            told,
+        }
     }
 
     /// Returns how many nodes there are.
@@ -62,18 +85,47 @@ impl Cluster {
         self.by_id.get(&id).copied()
     }
 
+    /// Returns the node of an id whose account counts.
+    pub(crate) fn find_member(&self, id: NodeId) -> Option<NodeIndex> {
+        self.find(id).filter(|&node| self.standing(node) == Standing::Member)
+    }
+
+    pub(crate) fn standing(&self, node: NodeIndex) -> Standing {
+        self.standings[node as usize]
+    }
+
+    /// Tells whether any node means others ill.
+    pub(crate) fn has_hostile(&self) -> bool {
+        self.standings.contains(&Standing::Hostile)
+    }
+
+    /// Returns the version of the protocol that a node speaks.
+    pub(crate) fn protocol(&self, node: NodeIndex) -> u16 {
+        self.protocols[node as usize]
+    }
+
+    /// Tells whether another node has a copy of a node's key.
+    pub(crate) fn is_copied(&self, node: NodeIndex) -> bool {
+        (0..).zip(&self.keys).any(|(other, &key)| key == node && other != node)
+    }
+
+    /// Returns the node whose key a node has: itself, unless it is a copy.
+    pub(crate) fn key_of(&self, node: NodeIndex) -> NodeIndex {
+        self.keys[node as usize]
+    }
+
     /// Returns the name of a node, or its id where it is none of the cluster.
     pub(crate) fn name(&self, id: NodeId) -> String {
         self.find(id).map_or_else(|| id.to_string(), |node| format!("n{node}"))
     }
 
     pub(crate) fn identity(&self, node: NodeIndex) -> Identity {
-        identity(self.random, node)
+        identity(self.random, self.key_of(node))
     }
 
     /// Returns the private key of a node.
     pub(crate) fn secret(&self, node: NodeIndex) -> [u8; 32] {
-        secret(self.random, node)
+        secret(self.random, self.key_of(node))
     }
 
     /// Returns the seed of a node's engine in its n-th life.

@@ -41,25 +41,39 @@ impl Executor {
                 if scenario.network.loss.is_some() {
                     return Some(Refusal::NotModelled { what: "loss" });
                 }
+                if !scenario.hosts.is_empty() {
+                    return Some(Refusal::NotModelled { what: "host" });
+                }
                 let unknown = |kind: &FaultKind| match kind {
-                    FaultKind::Churn { .. }
+                    FaultKind::Asymmetry { .. }
+                    | FaultKind::Churn { .. }
+                    | FaultKind::ConnectionReset { .. }
+                    | FaultKind::Disturbance { .. }
+                    | FaultKind::LatencyStep { .. }
                     | FaultKind::Leave { .. }
                     | FaultKind::OneWayLoss { .. }
                     | FaultKind::RollingRestart { .. } => Some(kind.name()),
                     FaultKind::Flap { .. }
+                    | FaultKind::IsolateOne { .. }
                     | FaultKind::Kill { .. }
                     | FaultKind::Partition { .. }
                     | FaultKind::PowerLoss { .. }
-                    | FaultKind::Stall { .. } => None,
+                    | FaultKind::Stall { .. }
+                    | FaultKind::SwizzleClog { .. } => None,
                 };
                 if let Some(what) = scenario.faults.iter().find_map(|fault| unknown(&fault.kind)) {
                     return Some(Refusal::NotModelled { what });
                 }
-                let stalls = |kind: &FaultKind| matches!(kind, FaultKind::Stall { .. });
+                let stalls = |kind: &FaultKind| {
+                    matches!(kind, FaultKind::Stall { .. } | FaultKind::SwizzleClog { .. })
+                };
                 let cuts = |kind: &FaultKind| {
                     matches!(
                         kind,
-                        FaultKind::Flap { .. } | FaultKind::Partition { .. } | FaultKind::PowerLoss { .. }
+                        FaultKind::Flap { .. }
+                            | FaultKind::IsolateOne { .. }
+                            | FaultKind::Partition { .. }
+                            | FaultKind::PowerLoss { .. }
                     )
                 };
                 let any = |which: &dyn Fn(&FaultKind) -> bool| {

@@ -4,11 +4,12 @@
 mod plan;
 
 use crate::cluster::NodeIndex;
+use crate::members::Members;
 use crate::random::{Purpose, Random};
-use crate::scenario::{FaultKind, Scenario, Target};
+use crate::scenario::{Disturbance, FaultKind, Range, Scenario, Standing, Target};
 use core::time::Duration;
 use plan::Strike;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A moment at which something changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub(crate) enum Effect {
     Leave(NodeIndex),
     /// Other pairs of nodes are cut off or stalled than before.
     Network,
+    /// Break every connection of a node.
+    Reset(NodeIndex),
     /// Start a node again.
     Start(NodeIndex),
     /// Stop a node.
@@ -67,20 +70,29 @@ pub(crate) struct Faults {
     random: Random,
     plan: Vec<Strike>,
     stopped: Vec<Option<Stop>>,
+    /// Nodes that users turn to, and nodes that may be stopped, where any will do.
+    asked: Members,
+    stoppable: Members,
     /// Whom each fault that stops a node has struck.
     struck: BTreeMap<usize, NodeIndex>,
     /// Each fault of the network that lasts, with the group of each node.
     walls: BTreeMap<usize, Vec<Option<usize>>>,
+    /// Each fault that lasts and lets everything through, but late or not as it was.
+    distortions: BTreeSet<usize>,
 }
 
 impl Faults {
     pub(crate) fn new(scenario: &Scenario, random: Random) -> Self {
+        let all = 0..scenario.nodes;
         Self {
             random,
+            asked: all.clone().filter(|&node| scenario.standing(node) == Standing::Member).collect(),
+            stoppable: all.filter(|&node| scenario.may_stop(node)).collect(),
             plan: plan::strikes(scenario, random),
             stopped: vec![None; scenario.nodes as usize],
             struck: BTreeMap::new(),
             walls: BTreeMap::new(),
+            distortions: BTreeSet::new(),
         }
     }
 
@@ -106,10 +118,11 @@ impl Faults {
         match step {
             Step::HealAll => {
                 self.walls.clear();
+                self.distortions.clear();
                 Some((Effect::Network, "the network is healed for good".to_owned()))
             }
             Step::Lift(fault) => {
-                if self.walls.remove(&fault).is_some() {
+                if self.walls.remove(&fault).is_some() || self.distortions.remove(&fault) {
                     let words = format!("the {} is over", self.plan[fault].kind.name());
                     return Some((Effect::Network, words));
                 }
@@ -141,11 +154,35 @@ impl Faults {
                 self.walls.insert(fault, of_node);
                 return Some((Effect::Network, words));
             }
+            FaultKind::Asymmetry { from, to, .. } => {
+                let words = format!("{} from {} to {}", kind.name(), name(from), name(to));
+                self.distortions.insert(fault);
+                return Some((Effect::Network, words));
+            }
+            FaultKind::Disturbance { .. } | FaultKind::LatencyStep { .. } => {
+                let words = format!("{} for all", kind.name());
+                self.distortions.insert(fault);
+                return Some((Effect::Network, words));
+            }
+            FaultKind::ConnectionReset { node } => {
+                let node = self.pick(*node, Purpose::FaultNode, *who)?;
+                return Some((Effect::Reset(node), format!("the connections of n{node} break")));
+            }
+            FaultKind::IsolateOne { node, .. } => {
+                let node = self.pick(*node, Purpose::FaultNode, *who)?;
+                let alone = |other| Some(if other == node { FROM } else { TO });
+                let walls = (0..).take(self.stopped.len()).map(alone).collect();
+                self.walls.insert(fault, walls);
+                return Some((Effect::Network, format!("n{node} is cut off from all others")));
+            }
             FaultKind::Kill { node, .. } => (*node, Some(Stop::Kill)),
             FaultKind::Leave { node, .. } => (*node, None),
             FaultKind::PowerLoss { node, .. } => (*node, Some(Stop::PowerLoss)),
             // The plan has each of their strikes as one of the others.
-            FaultKind::Churn { .. } | FaultKind::Flap { .. } | FaultKind::RollingRestart { .. } => {
+            FaultKind::Churn { .. }
+            | FaultKind::Flap { .. }
+            | FaultKind::RollingRestart { .. }
+            | FaultKind::SwizzleClog { .. } => {
                 return None;
             }
         };
@@ -177,8 +214,10 @@ impl Faults {
         match target {
             Target::Node(node) => self.runs(node).then_some(node),
             Target::Any => {
+                let eligible = if purpose == Purpose::Origin { &self.asked } else { &self.stoppable };
+                let all = (0..).take(self.stopped.len());
                 let running: Vec<NodeIndex> =
-                    (0..).take(self.stopped.len()).filter(|&node| self.runs(node)).collect();
+                    all.filter(|&node| self.runs(node) && eligible.contains(node)).collect();
                 running.get(self.random.index(running.len(), purpose, who, 0)).copied()
             }
         }
@@ -216,6 +255,27 @@ impl Faults {
             }
         }
         passage
+    }
+
+    /// Returns by how much what one node sends to another is late, by fault.
+    pub(crate) fn delays(&self, from: NodeIndex, to: NodeIndex) -> impl Iterator<Item = (usize, Range)> {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "the others let all through as it is")]
+        self.distortions.iter().filter_map(move |&fault| match &self.plan[fault].kind {
+            FaultKind::LatencyStep { add, .. } => Some((fault, *add)),
+            FaultKind::Asymmetry { from: senders, to: receivers, add, .. } => {
+                (senders.contains(&from) && receivers.contains(&to)).then_some((fault, *add))
+            }
+            _ => None,
+        })
+    }
+
+    /// Returns what becomes of how many of a million that are sent, by fault.
+    pub(crate) fn disturbances(&self) -> impl Iterator<Item = (usize, Disturbance, u32)> {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "the others let all through as it is")]
+        self.distortions.iter().filter_map(|&fault| match self.plan[fault].kind {
+            FaultKind::Disturbance { how, per_million, .. } => Some((fault, how, per_million)),
+            _ => None,
+        })
     }
 }
 
@@ -277,6 +337,44 @@ mod tests {
         let passages = [(0, 1), (0, 2), (1, 0), (1, 2), (0, 3)].map(|(from, to)| faults.passage(from, to));
         let (cut, open) = (Passage::Cut, Passage::Open);
         assert_eq!(passages, [cut, cut, open, open, open]);
+    }
+
+    #[test]
+    fn one_node_is_cut_off_from_all() {
+        let text = "[[fault]]\nat = \"1s\"\nkind = \"isolate_one\"\nheal_after = \"2s\"\n";
+        let mut alone = BTreeSet::new();
+        for seed in 0..20 {
+            let mut faults = Faults::new(&scenario(text), Random::new(seed));
+            faults.take(Step::Strike(0)).unwrap();
+            let cut =
+                |node| (0..4).filter(|&to| to != node && faults.passage(node, to) == Passage::Cut).count();
+            let counts: Vec<usize> = (0..4).map(cut).collect();
+            let node = counts.iter().position(|&count| count == 3).unwrap();
+            assert_eq!(counts.iter().sum::<usize>(), 6, "{counts:?}");
+            alone.insert(node);
+            faults.take(Step::Lift(0)).unwrap();
+            assert_eq!(faults.passage(0, 1), Passage::Open);
+        }
+        assert_eq!(alone.len(), 4);
+    }
+
+    #[test]
+    fn lateness_is_added_in_the_direction_that_it_is_for_until_it_is_over() {
+        let text = "[[fault]]\nat = \"1s\"\nkind = \"asymmetry\"\nfrom = [\"n0\"]\nto = [\"n1\"]\nadd = \"2s\"\n\
+            [[fault]]\nat = \"1s\"\nkind = \"latency_step\"\nadd = \"1s\"\nheal_after = \"3s\"\n\
+            [[fault]]\nat = \"1s\"\nkind = \"duplicate\"\nshare = \"5%\"\n";
+        let mut faults = Faults::new(&scenario(text), Random::new(1));
+        let late =
+            |faults: &Faults, from, to| faults.delays(from, to).map(|(_, add)| add.to.as_secs()).sum::<u64>();
+        assert_eq!(late(&faults, 0, 1), 0);
+        (0..3).for_each(|fault| drop(faults.take(Step::Strike(fault)).unwrap()));
+        assert_eq!([late(&faults, 0, 1), late(&faults, 1, 0), late(&faults, 2, 3)], [3, 1, 1]);
+        let disturbed: Vec<_> = faults.disturbances().collect();
+        assert_eq!(disturbed, [(2, Disturbance::Duplicate, 50_000)]);
+        faults.take(Step::Lift(1)).unwrap();
+        assert_eq!([late(&faults, 0, 1), late(&faults, 1, 0)], [2, 0]);
+        faults.take(Step::HealAll).unwrap();
+        assert_eq!((late(&faults, 0, 1), faults.disturbances().count()), (0, 0));
     }
 
     #[test]

@@ -2,11 +2,14 @@
 //!
 //! An invariant sees everything that happens to every node, in order, and keeps as much of it as it needs.
 
+mod copies_settle;
 mod degree_at_most_max_peers;
 mod durable_before_acknowledged;
 pub(crate) mod links;
 mod no_duplicate_delivery;
 mod no_false_death;
+mod no_forged_member;
+mod no_retry_storm;
 mod one_link_per_pair;
 mod one_terminal_outcome;
 #[cfg(test)]
@@ -15,7 +18,7 @@ mod ttl_never_exceeded;
 mod view_is_true;
 
 use crate::cluster::{Cluster, NodeIndex};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Standing};
 use core::fmt;
 use engine::record::Record;
 use engine::{Input, Instant, Output};
@@ -41,6 +44,11 @@ pub(crate) enum Fact<'a> {
 pub(crate) trait Invariant: fmt::Debug + Send {
     /// Returns the property's name in scenario files.
     fn name(&self) -> &'static str;
+
+    /// Tells whether the property is about nodes of this standing.
+    fn is_about(&self, standing: Standing) -> bool {
+        standing == Standing::Member
+    }
 
     /// Takes note of what happened to a node.
     ///
@@ -80,10 +88,13 @@ impl fmt::Display for Violation {
 
 /// The names of all invariants.
 pub const NAMES: &[&str] = &[
+    copies_settle::NAME,
     degree_at_most_max_peers::NAME,
     durable_before_acknowledged::NAME,
     no_duplicate_delivery::NAME,
     no_false_death::NAME,
+    no_forged_member::NAME,
+    no_retry_storm::NAME,
     one_link_per_pair::NAME,
     one_terminal_outcome::NAME,
     ttl_never_exceeded::NAME,
@@ -94,11 +105,14 @@ pub const NAMES: &[&str] = &[
 pub(crate) fn of(scenario: &Scenario, cluster: &Arc<Cluster>) -> Vec<Box<dyn Invariant>> {
     let (names, nodes) = (&scenario.expect.always, cluster.len());
     let cluster = || Arc::clone(cluster);
-    let all: [Box<dyn Invariant>; 8] = [
+    let all: [Box<dyn Invariant>; 11] = [
+        Box::new(copies_settle::CopiesSettle::new(cluster())),
         Box::new(degree_at_most_max_peers::DegreeAtMostMaxPeers::new(cluster(), scenario.node.max_peers)),
         Box::new(durable_before_acknowledged::DurableBeforeAcknowledged::new(nodes)),
         Box::new(no_duplicate_delivery::NoDuplicateDelivery::new(nodes)),
         Box::new(no_false_death::NoFalseDeath::new(cluster(), scenario)),
+        Box::new(no_forged_member::NoForgedMember::new(cluster())),
+        Box::<no_retry_storm::NoRetryStorm>::default(),
         Box::new(one_link_per_pair::OneLinkPerPair::new(cluster())),
         Box::<one_terminal_outcome::OneTerminalOutcome>::default(),
         Box::<ttl_never_exceeded::TtlNeverExceeded>::default(),

@@ -17,6 +17,8 @@ pub(crate) struct Liveness {
     open: BTreeMap<TaskId, NodeIndex>,
     ended: BTreeSet<TaskId>,
     nodes: Vec<View>,
+    /// The version of the protocol that each node speaks: those of each are a mesh of their own.
+    protocols: Vec<u16>,
 }
 
 /// Whom a node knows.
@@ -29,8 +31,10 @@ struct View {
 pub(crate) const NAME: &str = "liveness";
 
 impl Liveness {
-    pub(crate) fn new(nodes: usize) -> Self {
-        Self { open: BTreeMap::new(), ended: BTreeSet::new(), nodes: vec![View::default(); nodes] }
+    pub(crate) fn new(cluster: &Cluster) -> Self {
+        let protocols: Vec<u16> = (0..).take(cluster.len()).map(|node| cluster.protocol(node)).collect();
+        let nodes = vec![View::default(); protocols.len()];
+        Self { open: BTreeMap::new(), ended: BTreeSet::new(), nodes, protocols }
     }
 
     pub(crate) fn see(&mut self, cluster: &Cluster, node: NodeIndex, fact: Fact<'_>) {
@@ -44,8 +48,8 @@ impl Liveness {
             }
             Fact::Durable(Record::Result(result)) => self.ended(result.summary.id),
             Fact::Output(Output::Event(event)) => match event {
-                Event::MemberJoined { member } => view.set(cluster.find(*member), true),
-                Event::MemberLeft { member } => view.set(cluster.find(*member), false),
+                Event::MemberJoined { member } => view.set(cluster.find_member(*member), true),
+                Event::MemberLeft { member } => view.set(cluster.find_member(*member), false),
                 Event::TaskAccepted { task, .. } => self.accepted(*task, node),
                 Event::TaskFinished { task, .. } => self.ended(*task),
                 _ => {}
@@ -87,15 +91,17 @@ impl Liveness {
     }
 
     fn wrong_view(&self) -> Option<String> {
-        let running = || (0..).zip(&self.nodes).filter(|(_, view)| view.running);
-        let mut all = Members::default();
-        running().for_each(|(node, _)| all.set(node, true));
+        let running = || (0_u32..).zip(&self.nodes).filter(|(_, view)| view.running);
+        let protocol = |node: NodeIndex| self.protocols[node as usize];
+        let mut meshes: BTreeMap<u16, Members> = BTreeMap::new();
+        running().for_each(|(node, _)| meshes.entry(protocol(node)).or_default().set(node, true));
         running().find_map(|(node, view)| {
-            let other = view.members.difference(&all, node)?;
+            let all = meshes.get(&protocol(node))?;
+            let other = view.members.difference(all, node)?;
             Some(if all.contains(other) {
                 format!("n{node} does not know n{other}, which runs")
             } else {
-                format!("n{node} still takes n{other}, which does not run, for a member")
+                format!("n{node} still takes n{other}, which is none, for a member")
             })
         })
     }

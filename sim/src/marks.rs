@@ -1,11 +1,13 @@
-//! The names of events, by which a scenario says what a run must reach.
+//! The names of events, and of what the simulated world does to the nodes, by which a scenario says what a run must
+//! reach.
 
+use crate::scenario::Hostility;
 use engine::Event;
 
 macro_rules! marks {
-    ($($variant:ident => $name:literal,)*) => {
-        /// Every name, in the order of the alphabet.
-        pub const NAMES: &[&str] = &[$($name),*];
+    ($($variant:ident => $name:literal,)* ; $($deed:literal,)*) => {
+        /// Every name.
+        pub const NAMES: &[&str] = &[$($name,)* $($deed),*];
 
         /// Returns the name of an event.
         pub const fn name(event: &Event) -> &'static str {
@@ -50,4 +52,29 @@ marks! {
     TaskRecovered => "task_recovered",
     TaskStarted => "task_started",
     WriteFailed => "write_failed",
+    ;
+    "connection_broken",
+    "frame_corrupted",
+    "frame_cut",
+    "frame_late",
+    "frame_stalled",
+    "hostile_black_hole",
+    "hostile_flood",
+    "hostile_forge",
+    "hostile_garbage",
+    "hostile_replay",
+    "packet_duplicated",
+    "packet_reordered",
+    "packet_replayed",
+}
+
+/// Returns the name for what a hostile node does.
+pub(crate) const fn of_hostility(kind: Hostility) -> &'static str {
+    match kind {
+        Hostility::BlackHole => "hostile_black_hole",
+        Hostility::Flood => "hostile_flood",
+        Hostility::Forge => "hostile_forge",
+        Hostility::Garbage => "hostile_garbage",
+        Hostility::Replay => "hostile_replay",
+    }
 }

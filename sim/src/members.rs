@@ -36,14 +36,20 @@ impl Members {
     }
 }
 
+impl FromIterator<NodeIndex> for Members {
+    fn from_iter<I: IntoIterator<Item = NodeIndex>>(nodes: I) -> Self {
+        let mut members = Self::default();
+        nodes.into_iter().for_each(|node| members.set(node, true));
+        members
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn of(nodes: &[NodeIndex]) -> Members {
-        let mut members = Members::default();
-        nodes.iter().for_each(|&node| members.set(node, true));
-        members
+        nodes.iter().copied().collect()
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::invariants::links::Links;
 use crate::invariants::{self, Fact, Invariant, Violation};
 use crate::liveness::{self, Liveness};
 use crate::marks;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Standing};
 use crate::timeline::Recorder;
 use crate::trace::Trace;
 use crate::users::Users;
@@ -41,8 +41,8 @@ impl Observer {
         Self {
             trace: Trace::default(),
             invariants: invariants::of(scenario, &cluster),
+            liveness: Liveness::new(&cluster),
             cluster,
-            liveness: Liveness::new(nodes),
             links: Links::new(nodes),
             marks: BTreeMap::new(),
             story: Story::default(),
@@ -59,20 +59,23 @@ impl Observer {
         if let Some(recorder) = &mut self.recorder {
             recorder.see(now, node, fact);
         }
-        if matches!(fact, Fact::Input(_)) {
-            // No property is about inputs alone.
+        let standing = self.cluster.standing(node);
+        if matches!(fact, Fact::Input(_)) || standing == Standing::Hostile {
+            // No property is about inputs alone, or about what a liar says.
             return;
         }
-        self.liveness.see(&self.cluster, node, fact);
-        self.links.see(&self.cluster, node, fact);
-        for invariant in &mut self.invariants {
+        if standing == Standing::Member {
+            self.liveness.see(&self.cluster, node, fact);
+            self.links.see(&self.cluster, node, fact);
+        }
+        for invariant in self.invariants.iter_mut().filter(|invariant| invariant.is_about(standing)) {
             if let Err(words) = invariant.see(now, node, fact) {
                 let violation = Violation { invariant: invariant.name(), at: now, node: Some(node), words };
                 self.violation.get_or_insert(violation);
             }
         }
         if let Fact::Output(Output::Event(event)) = fact {
-            *self.marks.entry(marks::name(event)).or_default() += 1;
+            self.mark(marks::name(event));
             self.story.event(&self.cluster, now, node, event);
         }
     }
@@ -80,6 +83,11 @@ impl Observer {
     /// Takes note that other nodes are cut off from each other, or stalled, than before.
     pub(crate) fn network_changed(&mut self, now: Instant) {
         self.invariants.iter_mut().for_each(|invariant| invariant.network_changed(now));
+    }
+
+    /// Takes note of something that the world did to nodes, by its name in scenario files.
+    pub(crate) fn mark(&mut self, name: &'static str) {
+        *self.marks.entry(name).or_default() += 1;
     }
 
     /// Takes note of what happened to the world, and by which step of the faults.

@@ -42,6 +42,18 @@ pub(crate) enum Purpose {
     ChurnTime = 15,
     /// How long it stays away.
     ChurnAway = 16,
+    /// What a hostile node does; who is the node, n counts its draws.
+    Hostile = 17,
+    /// The key of a node that a hostile one makes up; who is the hostile one, n counts those.
+    Invented = 18,
+    /// Whom a swizzle stalls, and in which order; who is the fault.
+    Swizzle = 19,
+    /// In which order it lets them go.
+    Unswizzle = 20,
+    /// How much longer something travels; who is the pair and the fault, n the time.
+    Slowness = 21,
+    /// Whether something is disturbed on its way, and how; who is the pair and the fault, n the time.
+    Disturbance = 22,
 }
 
 /// One run's source of numbers.
@@ -78,6 +90,14 @@ impl Random {
     pub(crate) fn between(self, range: (Duration, Duration), purpose: Purpose, who: u64, n: u32) -> Duration {
         let span = engine::time::micros(range.1.saturating_sub(range.0));
         range.0 + Duration::from_micros(self.below(span.saturating_add(1), purpose, who, n))
+    }
+
+    /// Puts entries into a random order.
+    pub(crate) fn shuffle<T>(self, entries: &mut [T], purpose: Purpose, who: u64) {
+        for last in (1..entries.len()).rev() {
+            let n = u32::try_from(last).unwrap_or(u32::MAX);
+            entries.swap(last, self.index(last + 1, purpose, who, n));
+        }
     }
 
     /// Returns 32 bytes. Takes the draws `2n` and `2n + 1` of its purpose.

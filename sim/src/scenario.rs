@@ -6,9 +6,12 @@
 mod check;
 mod error;
 mod file;
+mod host;
 mod text;
 
 pub use error::{Problem, ScenarioError};
+pub(crate) use host::Standing;
+pub use host::{Host, Hostility};
 
 use crate::executor::Executor;
 use core::time::Duration;
@@ -42,6 +45,8 @@ pub struct Scenario {
     pub disk_latency: Range,
     /// What every node is told.
     pub node: NodeSettings,
+    /// Nodes that are not like the others.
+    pub hosts: Vec<Host>,
     /// What users ask for.
     pub workload: Option<Workload>,
     /// What goes wrong.
@@ -228,6 +233,38 @@ pub enum FaultKind {
         /// How long it goes on.
         lasts: Duration,
     },
+    /// Every connection of a node breaks, at both ends at once.
+    ConnectionReset {
+        /// Whose.
+        node: Target,
+    },
+    /// What one part of the nodes sends to another takes longer, and no longer in the other direction.
+    Asymmetry {
+        /// Whose frames are late.
+        from: Vec<u32>,
+        /// On the way to whom.
+        to: Vec<u32>,
+        /// How much longer each takes.
+        add: Range,
+        /// How long it lasts, if not until everything is healed.
+        heal_after: Option<Duration>,
+    },
+    /// Some of what is sent does not arrive as it was sent, or not once.
+    Disturbance {
+        /// In which way.
+        how: Disturbance,
+        /// How many of a million.
+        per_million: u32,
+        /// How long it lasts, if not until everything is healed.
+        heal_after: Option<Duration>,
+    },
+    /// Nothing gets to one node or from it.
+    IsolateOne {
+        /// Which.
+        node: Target,
+        /// How long it lasts, if not until everything is healed.
+        heal_after: Option<Duration>,
+    },
     /// A process dies; its sockets close, and some of its unfinished writes get through.
     Kill {
         /// Whose.
@@ -241,6 +278,13 @@ pub enum FaultKind {
         node: Target,
         /// How long after it starts again, if ever.
         restart_after: Option<Duration>,
+    },
+    /// Everything that is sent takes longer.
+    LatencyStep {
+        /// How much longer.
+        add: Range,
+        /// How long it lasts, if not until everything is healed.
+        heal_after: Option<Duration>,
     },
     /// Nothing gets from some nodes to some others, which still reach them.
     OneWayLoss {
@@ -281,34 +325,91 @@ pub enum FaultKind {
         /// How long it lasts, if not until everything is healed.
         heal_after: Option<Duration>,
     },
+    /// Some nodes, chosen by the seed, are stalled one after the other, and then let go in another order.
+    SwizzleClog {
+        /// From one to the next.
+        every: Duration,
+        /// How long it takes at most.
+        lasts: Duration,
+    },
+}
+
+/// What becomes of some of what is sent. A stream keeps its order and its bytes whatever the network does, so all but
+/// the last are about packets to all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Disturbance {
+    /// It arrives twice.
+    Duplicate,
+    /// Later ones overtake it.
+    Reorder,
+    /// It arrives once more, long after.
+    Replay,
+    /// A bit of it is flipped. A connection on which that happens fails its integrity check and breaks.
+    Corrupt,
 }
 
 impl FaultKind {
+    /// Tells whether, under this fault, nodes may take one for dead that lives.
+    pub(crate) fn hides_the_living(&self) -> bool {
+        match self {
+            Self::Asymmetry { add, .. } | Self::LatencyStep { add, .. } => add.to > LATE_MAX,
+            Self::Flap { .. }
+            | Self::IsolateOne { .. }
+            | Self::OneWayLoss { .. }
+            | Self::Partition { .. }
+            | Self::Stall { .. }
+            | Self::SwizzleClog { .. } => true,
+            Self::Churn { .. }
+            | Self::ConnectionReset { .. }
+            | Self::Disturbance { .. }
+            | Self::Kill { .. }
+            | Self::Leave { .. }
+            | Self::PowerLoss { .. }
+            | Self::RollingRestart { .. } => false,
+        }
+    }
+
     /// Returns the kind's name in a scenario file.
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::Asymmetry { .. } => "asymmetry",
             Self::Churn { .. } => "churn",
+            Self::ConnectionReset { .. } => "connection_reset",
+            Self::Disturbance { how, .. } => match how {
+                Disturbance::Duplicate => "duplicate",
+                Disturbance::Reorder => "reorder",
+                Disturbance::Replay => "replay",
+                Disturbance::Corrupt => "corrupt_frame",
+            },
             Self::Flap { .. } => "flap",
+            Self::IsolateOne { .. } => "isolate_one",
             Self::Kill { .. } => "kill",
+            Self::LatencyStep { .. } => "latency_step",
             Self::Leave { .. } => "leave",
             Self::OneWayLoss { .. } => "one_way_loss",
             Self::Partition { .. } => "partition",
             Self::PowerLoss { .. } => "power_loss",
             Self::RollingRestart { .. } => "rolling_restart",
             Self::Stall { .. } => "stall",
+            Self::SwizzleClog { .. } => "swizzle_clog",
         }
     }
 
     /// Returns how long the fault lasts, if not until everything is healed, or for ever.
     pub const fn lasts(&self) -> Option<Duration> {
         match self {
-            Self::Kill { restart_after: lasts, .. }
+            Self::ConnectionReset { .. } => None,
+            Self::Asymmetry { heal_after: lasts, .. }
+            | Self::Disturbance { heal_after: lasts, .. }
+            | Self::IsolateOne { heal_after: lasts, .. }
+            | Self::Kill { restart_after: lasts, .. }
+            | Self::LatencyStep { heal_after: lasts, .. }
             | Self::Leave { restart_after: lasts, .. }
             | Self::OneWayLoss { heal_after: lasts, .. }
             | Self::Partition { heal_after: lasts, .. }
             | Self::PowerLoss { restart_after: lasts, .. }
             | Self::Stall { heal_after: lasts, .. } => *lasts,
-            Self::Flap { lasts, .. } => Some(*lasts),
+            Self::Flap { lasts, .. } | Self::SwizzleClog { lasts, .. } => Some(*lasts),
             Self::Churn { lasts, away, .. } | Self::RollingRestart { lasts, away, .. } => {
                 Some(lasts.saturating_add(away.to))
             }
@@ -403,6 +504,9 @@ pub const LOSS_PER_MILLION_MAX: u32 = 500_000;
 
 /// The longest time that a scenario simulates, and the longest of any duration in it.
 pub const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How late what is sent may be without anybody's counting as dead.
+const LATE_MAX: Duration = Duration::from_secs(1);
 
 /// The longest input of a task, in bytes, before its number is added.
 pub const INPUT_BYTES_MAX: usize = 64 << 10;

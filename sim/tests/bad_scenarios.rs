@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
-use sim::Scenario;
+use sim::{Executor, Scenario};
 
 /// A line that replaces another, and what is said about it.
 fn said(from: &str, to: &str) -> String {
@@ -68,6 +68,85 @@ fn values_outside_their_range_are_refused() {
     ];
     let all: Vec<String> = cases.iter().map(|(from, to)| said(from, to)).collect();
     insta::assert_snapshot!(all.join("\n"));
+}
+
+#[test]
+fn hosts_that_make_no_sense_are_refused() {
+    let said = |host: &str| {
+        let text =
+            format!("nodes = 4\nduration = \"60s\"\n[liveness]\nafter = \"30s\"\nwithin = \"9s\"\n{host}");
+        Scenario::parse("bad.toml", &text).unwrap_err().to_string()
+    };
+    let host = "[[host]]\nnode = \"n1\"\n";
+    let cases = [
+        ("", "bad.toml:6: this host is like the others"),
+        ("hostle = [\"flood\"]\n", "bad.toml:8: unknown key `hostle`; did you mean `hostile`?"),
+        ("hostile = [\"floods\"]\n", "bad.toml:8: unknown value `floods`; did you mean `flood`?"),
+        ("hostile_at = \"1s\"\nstart = \"1s\"\n", "bad.toml:8: `hostile_at` needs `hostile`"),
+        ("hostile = [\"flood\"]\nhostile_at = \"31s\"\n", "bad.toml:9: 31s is after 30s"),
+        ("start = \"1s..31s\"\n", "bad.toml:8: 31s is after 30s"),
+        ("protocol = 70000\n", "bad.toml:8:"),
+        ("identity = \"n4\"\n", "bad.toml:8: no node is called `n4`"),
+        ("identity = \"n1\"\nstart = \"5s\"\n", "bad.toml:8: n1 is no node to copy"),
+        ("identity = \"n0\"\n", "bad.toml:8: a copy must start after its original"),
+        ("identity = \"n0\"\nhostile = [\"flood\"]\n", "bad.toml:6: a host with the key of another"),
+        (
+            "protocol = 2\n[[host]]\nnode = \"n1\"\nprotocol = 3\n",
+            "bad.toml:10: n1 has two `[[host]]` sections",
+        ),
+        (
+            "hostile = [\"flood\"]\n[[fault]]\nat = \"5s\"\nkind = \"kill\"\nnode = \"n1\"\n",
+            "bad.toml:12: n1 is hostile, a copy or copied; no fault may stop it",
+        ),
+    ];
+    for (more, words) in cases {
+        let said = said(&format!("{host}{more}"));
+        assert!(said.starts_with(words), "{more}: {said}");
+    }
+    let scenario =
+        Scenario::parse("good.toml", "nodes = 2\nduration = \"9s\"\n[[host]]\nnode = \"n1\"\nprotocol = 2\n");
+    let refusal = scenario.unwrap().on(Executor::Turmoil).unwrap_err().to_string();
+    assert!(refusal.contains("does not model `host`"), "{refusal}");
+}
+
+#[test]
+fn faults_that_lack_something_are_refused() {
+    let said = |fault: &str| {
+        let text = format!("nodes = 4\nduration = \"60s\"\n[[fault]]\nat = \"5s\"\n{fault}");
+        Scenario::parse("bad.toml", &text).unwrap_err().to_string()
+    };
+    let cases = [
+        ("kind = \"latency_step\"\n", "bad.toml:3: this kind of fault needs `add`"),
+        ("kind = \"latency_step\"\nadd = \"5\"\n", "bad.toml:6:"),
+        ("kind = \"asymmetry\"\nadd = \"5ms\"\n", "bad.toml:3: this kind of fault needs `from` and `to`"),
+        (
+            "kind = \"asymmetry\"\nadd = \"5ms\"\nfrom = [\"n0\"]\nto = [\"n0\"]\n",
+            "bad.toml:8: `n0` is in `to`",
+        ),
+        ("kind = \"duplicate\"\n", "bad.toml:3: this kind of fault needs `share`"),
+        ("kind = \"replay\"\nshare = \"5ms\"\n", "bad.toml:6:"),
+        ("kind = \"isolate_one\"\nnode = \"n4\"\n", "bad.toml:6: no node is called `n4`"),
+        ("kind = \"isolate_one\"\nheal_after = \"56s\"\n", "bad.toml:4: the fault would last until 61s"),
+        ("kind = \"swizzle_clog\"\n", "bad.toml:3: this kind of fault needs `every`"),
+        ("kind = \"swizzle_clog\"\nevery = \"7s\"\n", "bad.toml:4: the fault would last until 61s"),
+        (
+            "kind = \"connection_reset\"\nheal_after = \"1s\"\n",
+            "bad.toml:3: this kind of fault takes no `heal_after`",
+        ),
+    ];
+    for (fault, words) in cases {
+        let said = said(fault);
+        assert!(said.starts_with(words), "{fault}: {said}");
+    }
+    for (kind, more) in
+        [("latency_step", "add = \"5ms\""), ("reorder", "share = \"5%\""), ("connection_reset", "")]
+    {
+        let text =
+            format!("nodes = 4\nduration = \"60s\"\n[[fault]]\nat = \"5s\"\nkind = \"{kind}\"\n{more}\n");
+        let refusal =
+            Scenario::parse("good.toml", &text).unwrap().on(Executor::Turmoil).unwrap_err().to_string();
+        assert!(refusal.contains(&format!("does not model `{kind}`")), "{refusal}");
+    }
 }
 
 #[test]

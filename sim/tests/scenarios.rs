@@ -78,6 +78,26 @@ fn lossy_network() {
 }
 
 #[test]
+fn mixed_versions() {
+    passes_on_the_event_queue("mixed_versions", 1..=20);
+}
+
+#[test]
+fn copied_identity() {
+    passes_on_the_event_queue("copied_identity", 1..=20);
+}
+
+#[test]
+fn hostile_peer() {
+    passes_on_the_event_queue("hostile_peer", 1..=20);
+}
+
+#[test]
+fn troubled_network() {
+    passes_on_the_event_queue("troubled_network", 1..=20);
+}
+
+#[test]
 fn everything_goes_wrong() {
     let scenario = load("everything_goes_wrong");
     for (executor, seeds) in [(Executor::EventQueue, 1..=100), (Executor::Turmoil, 1..=2)] {

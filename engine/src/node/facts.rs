@@ -259,7 +259,8 @@ impl Node {
         match fact {
             tasks::Fact::Ending(result) => self.end(*result),
             tasks::Fact::Reassigned(task, worker, reason) => {
-                self.scheduler.handle_returned(worker, None);
+                let took = (reason == ReassignReason::LeaseExpired).then_some(tasks::LEASE);
+                self.scheduler.handle_returned(worker, took);
                 if reason == ReassignReason::Refused {
                     self.scheduler.handle_full(self.now, worker);
                 }

@@ -7,6 +7,9 @@
 //! delays frames by the timeouts after which TCP would send them again.
 
 mod calendar;
+mod distortions;
+mod hostile;
+mod mask;
 mod network;
 
 use super::moments_of_life;
@@ -28,6 +31,7 @@ use engine::output::{Output, Work};
 use engine::request::{Answer, Request};
 use engine::time::micros;
 use engine::{InferenceError, Input, Instant, JobId, LinkId, Node, RequestId, TaskId};
+use mask::Mask;
 use network::{Connection, Dial, Segment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -74,6 +78,8 @@ struct Host {
     asked: u64,
     jobs: BTreeMap<JobId, (Work, Duration)>,
     dialled: u16,
+    /// What stands between its process and the network, where it is not like the others.
+    mask: Option<Mask>,
 }
 
 /// What a user waits for.
@@ -87,6 +93,7 @@ enum Ask {
 /// Something that will happen.
 #[derive(Debug)]
 enum Happening {
+    Act(NodeIndex),
     Arrival { connection: u32, side: u8, segment: Segment },
     AskOutcome { node: NodeIndex, life: u32, number: u32, task: TaskId },
     Change(usize),
@@ -118,8 +125,11 @@ impl EventQueue {
             next.push(micros(change.at), Happening::Change(index));
         }
         for node in 0..scenario.nodes {
-            let at = random.between(scenario.start.ends(), Purpose::Start, u64::from(node), 0);
+            let at = random.between(scenario.start_of(node).ends(), Purpose::Start, u64::from(node), 0);
             next.push(micros(at), Happening::Start(node));
+        }
+        for host in scenario.hosts.iter().filter(|host| !host.hostile.is_empty()) {
+            next.push(micros(host.hostile_at), Happening::Act(host.node));
         }
         if let Some(workload) = &scenario.workload {
             for number in 0..workload.tasks {
@@ -133,7 +143,9 @@ impl EventQueue {
         Self {
             scenario: scenario.clone(),
             faults: Faults::new(scenario, random),
-            hosts: (0..scenario.nodes).map(|_| Host::default()).collect(),
+            hosts: (0..scenario.nodes)
+                .map(|node| Host { mask: Mask::of(scenario, &cluster, node), ..Host::default() })
+                .collect(),
             connections: Vec::new(),
             cluster,
             observer,
@@ -198,6 +210,7 @@ impl EventQueue {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
+            Happening::Act(node) => self.act(node),
             Happening::Arrival { connection, side, segment } => self.arrive(connection, side, segment),
             Happening::AskOutcome { node, life, number, task } => {
                 if self.lives(node, life) {
@@ -455,6 +468,7 @@ impl EventQueue {
                 self.observer.network_changed(self.now());
                 self.release();
             }
+            Effect::Reset(node) => self.reset_all(node),
             Effect::Start(node) => {
                 // Whoever starts a node again does not wait for ever for the last one to end.
                 self.stop(node, Stop::Kill);

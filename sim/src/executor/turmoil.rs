@@ -161,7 +161,7 @@ impl<'a> Stage<'a> {
         self.route();
         match effect {
             // Asked for by no fault that this executor models.
-            Effect::Leave(_) => {}
+            Effect::Leave(_) | Effect::Reset(_) => {}
             Effect::Network => lock(&self.observer).network_changed(self.now()),
             Effect::Start(node) => {
                 let mut process = lock(&self.machines[node as usize].process);

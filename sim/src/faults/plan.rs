@@ -17,10 +17,10 @@ pub(super) struct Strike {
 /// Returns all strikes of a scenario's faults.
 pub(super) fn strikes(scenario: &Scenario, random: Random) -> Vec<Strike> {
     let faults = (0_u64..).zip(&scenario.faults);
-    faults.flat_map(|(number, fault)| of_fault(number, fault, scenario.nodes, random)).collect()
+    faults.flat_map(|(number, fault)| of_fault(number, fault, scenario, random)).collect()
 }
 
-fn of_fault(number: u64, fault: &Fault, nodes: u32, random: Random) -> Vec<Strike> {
+fn of_fault(number: u64, fault: &Fault, scenario: &Scenario, random: Random) -> Vec<Strike> {
     let begins = random.between(fault.at.ends(), Purpose::FaultTime, number, 0);
     let strike = |n: u32, at: Duration, kind| Strike { at, kind, who: number | u64::from(n) << 32 };
     match &fault.kind {
@@ -43,20 +43,48 @@ fn of_fault(number: u64, fault: &Fault, nodes: u32, random: Random) -> Vec<Strik
                 strike(n, begins + *every * n, kind)
             })
             .collect(),
-        FaultKind::RollingRestart { every, away, .. } => (0..nodes)
+        FaultKind::RollingRestart { every, away, .. } => (0..scenario.nodes)
+            .filter(|&node| scenario.may_stop(node))
             .map(|n| {
                 let restart_after = Some(random.between(away.ends(), Purpose::ChurnAway, number, n));
                 let kind = FaultKind::Leave { node: Target::Node(n), restart_after };
                 strike(n, begins + *every * n, kind)
             })
             .collect(),
-        FaultKind::Kill { .. }
+        FaultKind::SwizzleClog { every, .. } => swizzle(number, *every, scenario.nodes, random)
+            .into_iter()
+            .map(|(n, kind)| strike(n, begins + *every * n, kind))
+            .collect(),
+        FaultKind::Asymmetry { .. }
+        | FaultKind::ConnectionReset { .. }
+        | FaultKind::Disturbance { .. }
+        | FaultKind::IsolateOne { .. }
+        | FaultKind::Kill { .. }
+        | FaultKind::LatencyStep { .. }
         | FaultKind::Leave { .. }
         | FaultKind::OneWayLoss { .. }
         | FaultKind::Partition { .. }
         | FaultKind::PowerLoss { .. }
         | FaultKind::Stall { .. } => vec![strike(0, begins, fault.kind.clone())],
     }
+}
+
+/// Stalls some nodes one after the other, each towards all others, and lets them go in another order.
+fn swizzle(number: u64, every: Duration, nodes: u32, random: Random) -> Vec<(u32, FaultKind)> {
+    let mut clogged: Vec<u32> = (0..nodes).collect();
+    random.shuffle(&mut clogged, Purpose::Swizzle, number);
+    clogged.truncate(1 + random.index(clogged.len(), Purpose::Swizzle, number, 0));
+    let mut released: Vec<u32> = (0_u32..).take(clogged.len()).collect();
+    random.shuffle(&mut released, Purpose::Unswizzle, number);
+    let count = u32::try_from(clogged.len()).unwrap_or(u32::MAX);
+    (0_u32..)
+        .zip(clogged.iter().zip(released))
+        .map(|(n, (&node, turn))| {
+            let others = (0..nodes).filter(|&other| other != node).collect();
+            let heal_after = Some(every * (count - n + turn));
+            (n, FaultKind::Stall { groups: vec![vec![node], others], heal_after })
+        })
+        .collect()
 }
 
 /// Returns how many whole periods fit; a scenario that exists has at most `STRIKES_MAX`.
@@ -81,6 +109,26 @@ mod tests {
             FaultKind::Partition { groups: vec![vec![0], vec![1]], heal_after: Some(Duration::from_secs(2)) };
         let seen: Vec<_> = strikes.iter().map(|strike| (strike.at.as_secs(), strike.kind.clone())).collect();
         assert_eq!(seen, [(5, cut.clone()), (9, cut)]);
+    }
+
+    #[test]
+    fn a_swizzle_stalls_some_one_by_one_and_lets_them_go_in_another_order() {
+        let text = "nodes = 6\nduration = \"60s\"\n[[fault]]\nat = \"5s\"\nkind = \"swizzle_clog\"\nevery = \"2s\"\n";
+        let scenario = Scenario::parse("plan.toml", text).unwrap();
+        let (mut sizes, mut reordered) = (Vec::new(), false);
+        for seed in 0..40 {
+            let strikes = strikes(&scenario, Random::new(seed));
+            let last = strikes.last().unwrap().at;
+            let released: Vec<_> = strikes.iter().map(|one| one.at + one.kind.lasts().unwrap()).collect();
+            assert!(released.iter().all(|at| *at > last && at.as_secs() <= 29), "{strikes:?}");
+            let mut sorted = released.clone();
+            sorted.sort_unstable();
+            reordered |= sorted != released;
+            sorted.dedup();
+            assert_eq!(sorted.len(), released.len(), "one by one: {strikes:?}");
+            sizes.push(strikes.len());
+        }
+        assert!(reordered && sizes.contains(&1) && sizes.contains(&6), "{sizes:?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use super::links::Links;
 use super::{Fact, Invariant};
 use crate::cluster::{Cluster, NodeIndex};
-use crate::scenario::{FaultKind, Scenario};
+use crate::scenario::Scenario;
 use engine::{Event, Instant, Output};
 use std::sync::Arc;
 
@@ -22,18 +22,7 @@ pub(super) const NAME: &str = "no_false_death";
 
 impl NoFalseDeath {
     pub(super) fn new(cluster: Arc<Cluster>, scenario: &Scenario) -> Self {
-        let parts = |kind: &FaultKind| match kind {
-            FaultKind::Flap { .. }
-            | FaultKind::OneWayLoss { .. }
-            | FaultKind::Partition { .. }
-            | FaultKind::Stall { .. } => true,
-            FaultKind::Churn { .. }
-            | FaultKind::Kill { .. }
-            | FaultKind::Leave { .. }
-            | FaultKind::PowerLoss { .. }
-            | FaultKind::RollingRestart { .. } => false,
-        };
-        let whole = !scenario.faults.iter().any(|fault| parts(&fault.kind));
+        let whole = !scenario.faults.iter().any(|fault| fault.kind.hides_the_living());
         // What TCP sends again is late, but rarely late enough; a heartbeat that is gone for good may be the last.
         let lossless = scenario
             .network

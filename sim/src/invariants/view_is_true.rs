@@ -9,6 +9,7 @@ use super::links::Links;
 use super::{Fact, Invariant};
 use crate::cluster::{Cluster, NodeIndex};
 use crate::members::Members;
+use crate::scenario::Standing;
 use core::time::Duration;
 use engine::{Event, Instant, Output};
 use std::collections::BTreeMap;
@@ -54,7 +55,11 @@ impl ViewIsTrue {
         // Only links of this node can have become, or no longer be, up at one end only.
         let untouched = |&(one, other): &(NodeIndex, NodeIndex)| one != node && other != node;
         self.half.extend(before.iter().filter(|(pair, _)| untouched(pair)));
+        let cluster = Arc::clone(&self.cluster);
         let all = (0..).take(self.links.len());
+        // Whoever has a link to a node with a copy may have one to the copy.
+        let counts = |node| cluster.standing(node) == Standing::Member && !cluster.is_copied(node);
+        let all = all.filter(|&other| counts(node) && counts(other));
         let pairs = all.filter(|&other| other != node).flat_map(|other| [(node, other), (other, node)]);
         for pair in pairs {
             if self.is_half(pair) {
@@ -103,7 +108,7 @@ impl ViewIsTrue {
         while let Some(&node) = nodes.get(next) {
             next += 1;
             for peer in self.links.peers(node) {
-                if !piece.contains(peer) {
+                if self.cluster.standing(peer) == Standing::Member && !piece.contains(peer) {
                     piece.set(peer, true);
                     nodes.push(peer);
                 }
@@ -148,7 +153,7 @@ impl Invariant for ViewIsTrue {
 
 impl ViewIsTrue {
     fn view(&mut self, node: NodeIndex, member: engine::NodeId, present: bool) {
-        if let Some(member) = self.cluster.find(member) {
+        if let Some(member) = self.cluster.find_member(member) {
             self.views[node as usize].set(member, present);
         }
     }

@@ -1,6 +1,7 @@
 //! From what is written in a scenario file to what it means, or to what is wrong with it and where.
 
 mod fault;
+mod host;
 
 use super::error::{Problem, ScenarioError, nearest};
 use super::file::{self, File};
@@ -33,6 +34,8 @@ pub(super) fn scenario(path: &str, text: &str) -> Result<Scenario, ScenarioError
     let quiet = liveness.map_or(duration, |liveness| liveness.after);
     let workload =
         file.workload.as_ref().map(|section| source.workload(section, nodes, quiet)).transpose()?;
+    let start = range(file.start.as_ref(), START);
+    let hosts = source.hosts(&file.host, nodes, start, quiet)?;
     let faults = source.faults(&file.fault, nodes, quiet)?;
     let expect = source.expect(&file.expect)?;
     let mut scenario = Scenario {
@@ -42,16 +45,18 @@ pub(super) fn scenario(path: &str, text: &str) -> Result<Scenario, ScenarioError
         executor: Executor::EventQueue,
         chosen: Executor::EventQueue,
         duration,
-        start: range(file.start.as_ref(), START),
+        start,
         network: source.network(&file.network)?,
         disk_latency: range(file.disk.latency.as_ref(), DISK_LATENCY),
         node: source.node(&file.node)?,
+        hosts,
         workload,
         faults,
         liveness,
         expect,
     };
     let wanted = file.executor.as_ref().map(|choice| (*choice.as_ref(), choice.span()));
+    source.stops(&file.fault, &scenario)?;
     scenario.executor = match wanted {
         None | Some((file::Choice::Auto, _)) => Executor::suited_to(&scenario),
         Some((file::Choice::EventQueue, _)) => Executor::EventQueue,

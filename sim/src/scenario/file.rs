@@ -25,6 +25,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) workload: Option<Workload>,
     #[serde(default)]
+    pub(super) host: Vec<Spanned<Host>>,
+    #[serde(default)]
     pub(super) fault: Vec<Spanned<Fault>>,
     #[serde(default)]
     pub(super) liveness: Option<Liveness>,
@@ -84,6 +86,22 @@ pub(super) struct Workload {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct Host {
+    pub(super) node: Spanned<String>,
+    #[serde(default)]
+    pub(super) start: Option<Spanned<Periods>>,
+    #[serde(default)]
+    pub(super) protocol: Option<Spanned<u16>>,
+    #[serde(default)]
+    pub(super) identity: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) hostile: Vec<super::Hostility>,
+    #[serde(default)]
+    pub(super) hostile_at: Option<Spanned<Period>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Fault {
     pub(super) at: Spanned<Periods>,
     pub(super) kind: FaultKind,
@@ -102,6 +120,10 @@ pub(super) struct Fault {
     #[serde(default)]
     pub(super) lasts: Option<Spanned<Period>>,
     #[serde(default)]
+    pub(super) add: Option<Spanned<Periods>>,
+    #[serde(default)]
+    pub(super) share: Option<Spanned<Share>>,
+    #[serde(default)]
     pub(super) restart_after: Option<Spanned<Period>>,
     #[serde(default)]
     pub(super) heal_after: Option<Spanned<Period>>,
@@ -110,15 +132,24 @@ pub(super) struct Fault {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum FaultKind {
+    Asymmetry,
     Churn,
+    ConnectionReset,
+    CorruptFrame,
+    Duplicate,
     Flap,
+    IsolateOne,
     Kill,
+    LatencyStep,
     Leave,
     OneWayLoss,
     Partition,
     PowerLoss,
+    Reorder,
+    Replay,
     RollingRestart,
     Stall,
+    SwizzleClog,
 }
 
 #[derive(Debug, Deserialize)]

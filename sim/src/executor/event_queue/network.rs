@@ -7,6 +7,7 @@ use super::{EventQueue, Happening};
 use crate::cluster::{self, NodeIndex};
 use crate::faults::{Passage, Stop};
 use crate::random::Purpose;
+use crate::scenario::Disturbance;
 use core::mem;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -19,20 +20,20 @@ use std::rc::Rc;
 /// A connection between two processes; side 0 dialled.
 #[derive(Debug)]
 pub(super) struct Connection {
-    ends: [End; 2],
+    pub(super) ends: [End; 2],
 }
 
 #[derive(Debug)]
-struct End {
-    node: NodeIndex,
-    life: u32,
-    open: bool,
+pub(super) struct End {
+    pub(super) node: NodeIndex,
+    pub(super) life: u32,
+    pub(super) open: bool,
     /// When the last of what is on its way here arrives.
     last_arrival: u64,
     /// Counts what was sent here.
     sent: u32,
     /// Something on its way here was lost, so nothing after it can be delivered.
-    wedged: bool,
+    pub(super) wedged: bool,
 }
 
 /// What travels over a connection.
@@ -62,11 +63,13 @@ pub(super) struct Dial {
 }
 
 impl EventQueue {
-    fn latency(&self, from: NodeIndex, to: NodeIndex) -> Duration {
+    pub(super) fn latency(&mut self, from: NodeIndex, to: NodeIndex) -> Duration {
         let pair = u64::from(from) << 32 | u64::from(to);
         #[allow(clippy::cast_possible_truncation, reason = "the time only tells draws apart")]
         let n = self.now as u32;
-        self.cluster.random.between(self.scenario.network.latency.ends(), Purpose::Latency, pair, n)
+        let usual =
+            self.cluster.random.between(self.scenario.network.latency.ends(), Purpose::Latency, pair, n);
+        usual + self.lateness(from, to)
     }
 
     pub(super) fn dial(
@@ -135,6 +138,11 @@ impl EventQueue {
     }
 
     pub(super) fn send(&mut self, node: NodeIndex, link: LinkId, frame: Vec<u8>) {
+        let Some(frame) = self.masked(node, frame) else { return };
+        self.send_unmasked(node, link, frame);
+    }
+
+    pub(super) fn send_unmasked(&mut self, node: NodeIndex, link: LinkId, frame: Vec<u8>) {
         if let Some((connection, side)) = self.open_end(node, link) {
             self.transmit(connection, 1 - side, Segment::Frame(frame));
         }
@@ -159,7 +167,7 @@ impl EventQueue {
         }
     }
 
-    fn close_end(&mut self, connection: u32, side: u8) {
+    pub(super) fn close_end(&mut self, connection: u32, side: u8) {
         let end = &mut self.connections[connection as usize].ends[usize::from(side)];
         end.open = false;
         let link = link_of(connection, side);
@@ -176,8 +184,12 @@ impl EventQueue {
     fn transmit(&mut self, connection: u32, side: u8, segment: Segment) {
         let (from, to) = self.ends(connection, side);
         if self.faults.passage(from, to) == Passage::Cut {
+            self.observer.mark("frame_cut");
             self.connections[connection as usize].ends[usize::from(side)].wedged = true;
             return;
+        }
+        if matches!(segment, Segment::Frame(_)) && self.is_disturbed(from, to, Disturbance::Corrupt) {
+            return self.reset(connection);
         }
         let end = &mut self.connections[connection as usize].ends[usize::from(side)];
         let number = end.sent;
@@ -243,6 +255,7 @@ impl EventQueue {
             }
             Passage::Open => {}
             Passage::Stalled => {
+                self.observer.mark("frame_stalled");
                 return self.stalled.push((from, to, Happening::Arrival { connection, side, segment }));
             }
         }
@@ -268,7 +281,10 @@ impl EventQueue {
         }
     }
 
-    fn frame(&mut self, to: NodeIndex, link: LinkId, bytes: Vec<u8>) {
+    fn frame(&mut self, to: NodeIndex, link: LinkId, mut bytes: Vec<u8>) {
+        if let Some(mask) = &mut self.hosts[to as usize].mask {
+            mask.receives(&mut bytes);
+        }
         if bytes.len() > FRAME_BYTES_MAX {
             self.handle(to, Input::FrameTooLarge { link });
         } else {
@@ -294,7 +310,7 @@ impl EventQueue {
             });
             if reached && self.scenario.network.multicast && !lost {
                 let latency = self.latency(from, to);
-                self.after(latency, Happening::Datagram { from, to, bytes: Rc::clone(&bytes) });
+                self.pass(from, to, latency, Rc::clone(&bytes));
             }
         }
     }
@@ -324,11 +340,11 @@ impl EventQueue {
     }
 }
 
-const fn link_of(connection: u32, side: u8) -> LinkId {
+pub(super) const fn link_of(connection: u32, side: u8) -> LinkId {
     LinkId((connection as u64) << 1 | side as u64)
 }
 
-fn end_of(link: LinkId) -> (u32, u8) {
+pub(super) fn end_of(link: LinkId) -> (u32, u8) {
     (u32::try_from(link.0 >> 1).unwrap_or(u32::MAX), u8::from(link.0 & 1 == 1))
 }
 

@@ -3,7 +3,7 @@
 use super::{Source, file};
 use crate::scenario::error::ScenarioError;
 use crate::scenario::text::Period;
-use crate::scenario::{FAULTS_MAX, Fault, FaultKind, Range, STRIKES_MAX};
+use crate::scenario::{Disturbance, FAULTS_MAX, Fault, FaultKind, Range, STRIKES_MAX, Scenario, Target};
 use core::time::Duration;
 use std::collections::BTreeSet;
 use toml::Spanned;
@@ -19,6 +19,29 @@ impl Source<'_> {
             return Err(self.inconsistent(beyond, format!("more than {FAULTS_MAX} faults")));
         }
         sections.iter().map(|section| self.fault(section, nodes, quiet)).collect()
+    }
+
+    /// Checks that no fault stops a node that another one or its own ill will takes out of the account.
+    pub(super) fn stops(
+        &self,
+        sections: &[Spanned<file::Fault>],
+        scenario: &Scenario,
+    ) -> Result<(), ScenarioError> {
+        for (section, fault) in sections.iter().zip(&scenario.faults) {
+            let (FaultKind::Kill { node, .. }
+            | FaultKind::Leave { node, .. }
+            | FaultKind::PowerLoss { node, .. }) = fault.kind
+            else {
+                continue;
+            };
+            if let (Target::Node(node), Some(name)) = (node, &section.as_ref().node)
+                && !scenario.may_stop(node)
+            {
+                let words = format!("n{node} is hostile, a copy or copied; no fault may stop it");
+                return Err(self.inconsistent(name, words));
+            }
+        }
+        Ok(())
     }
 
     fn fault(
@@ -50,6 +73,23 @@ impl Source<'_> {
         let node = self.target(fault.node.as_ref(), nodes)?;
         let groups = || self.groups(section, nodes);
         Ok(match fault.kind {
+            file::FaultKind::Asymmetry => {
+                let (from, to) = self.ways(section, nodes)?;
+                FaultKind::Asymmetry { from, to, add: self.add(section)?, heal_after }
+            }
+            file::FaultKind::ConnectionReset => FaultKind::ConnectionReset { node },
+            file::FaultKind::CorruptFrame => self.disturbance(section, Disturbance::Corrupt)?,
+            file::FaultKind::Duplicate => self.disturbance(section, Disturbance::Duplicate)?,
+            file::FaultKind::Reorder => self.disturbance(section, Disturbance::Reorder)?,
+            file::FaultKind::Replay => self.disturbance(section, Disturbance::Replay)?,
+            file::FaultKind::IsolateOne => FaultKind::IsolateOne { node, heal_after },
+            file::FaultKind::LatencyStep => FaultKind::LatencyStep { add: self.add(section)?, heal_after },
+            file::FaultKind::SwizzleClog => {
+                // Each is stalled, and each let go.
+                let all = period(&fault.every).map(|every| every.saturating_mul(nodes.saturating_mul(2)));
+                let (every, lasts) = self.pace(section, all)?;
+                FaultKind::SwizzleClog { every, lasts }
+            }
             file::FaultKind::Churn => {
                 let (every, lasts) = self.pace(section, period(&fault.lasts))?;
                 FaultKind::Churn { every, away: self.away(section)?, lasts }
@@ -61,18 +101,8 @@ impl Source<'_> {
             file::FaultKind::Kill => FaultKind::Kill { node, restart_after },
             file::FaultKind::Leave => FaultKind::Leave { node, restart_after },
             file::FaultKind::OneWayLoss => {
-                let (from, to) = (fault.from.as_ref(), fault.to.as_ref());
-                let Some((from, to)) = from.zip(to) else {
-                    let words = "this kind of fault needs `from` and `to`, such as [\"n0\"]".to_owned();
-                    return Err(self.inconsistent(section, words));
-                };
-                let mut seen = BTreeSet::new();
-                let from = self.group("from", from.as_ref(), nodes, &mut seen)?;
-                FaultKind::OneWayLoss {
-                    from,
-                    to: self.group("to", to.as_ref(), nodes, &mut seen)?,
-                    heal_after,
-                }
+                let (from, to) = self.ways(section, nodes)?;
+                FaultKind::OneWayLoss { from, to, heal_after }
             }
             file::FaultKind::Partition => FaultKind::Partition { groups: groups()?, heal_after },
             file::FaultKind::PowerLoss => FaultKind::PowerLoss { node, restart_after },
@@ -85,6 +115,44 @@ impl Source<'_> {
         })
     }
 
+    /// Reads whose frames a fault is about, and on the way to whom.
+    fn ways(
+        &self,
+        section: &Spanned<file::Fault>,
+        nodes: u32,
+    ) -> Result<(Vec<u32>, Vec<u32>), ScenarioError> {
+        let (from, to) = (section.as_ref().from.as_ref(), section.as_ref().to.as_ref());
+        let Some((from, to)) = from.zip(to) else {
+            let words = "this kind of fault needs `from` and `to`, such as [\"n0\"]".to_owned();
+            return Err(self.inconsistent(section, words));
+        };
+        let mut seen = BTreeSet::new();
+        let from = self.group("from", from.as_ref(), nodes, &mut seen)?;
+        Ok((from, self.group("to", to.as_ref(), nodes, &mut seen)?))
+    }
+
+    fn add(&self, section: &Spanned<file::Fault>) -> Result<Range, ScenarioError> {
+        let words = || "this kind of fault needs `add`, such as \"50ms..200ms\"".to_owned();
+        let written = section.as_ref().add.as_ref();
+        written.map(|add| add.as_ref().0).ok_or_else(|| self.inconsistent(section, words()))
+    }
+
+    fn disturbance(
+        &self,
+        section: &Spanned<file::Fault>,
+        how: Disturbance,
+    ) -> Result<FaultKind, ScenarioError> {
+        let fault = section.as_ref();
+        let Some(share) = &fault.share else {
+            return Err(
+                self.inconsistent(section, "this kind of fault needs `share`, such as \"5%\"".to_owned())
+            );
+        };
+        let per_million = share.as_ref().0;
+        let heal_after = fault.heal_after.as_ref().map(|value| value.as_ref().0);
+        Ok(FaultKind::Disturbance { how, per_million, heal_after })
+    }
+
     /// Reads how often a fault strikes, and for how long it goes on doing so.
     fn pace(
         &self,
@@ -93,8 +161,7 @@ impl Source<'_> {
     ) -> Result<(Duration, Duration), ScenarioError> {
         let fault = section.as_ref();
         let Some((every, lasts)) = fault.every.as_ref().zip(lasts) else {
-            let words =
-                "this kind of fault needs `every`, and all but `rolling_restart` need `lasts`".to_owned();
+            let words = "this kind of fault needs `every`, and `churn` and `flap` need `lasts`".to_owned();
             return Err(self.inconsistent(section, words));
         };
         let pause = every.as_ref().0;
@@ -146,7 +213,16 @@ impl Source<'_> {
 /// Returns the keys that a kind of fault takes besides `at` and `kind`.
 const fn keys(kind: file::FaultKind) -> &'static [&'static str] {
     match kind {
+        file::FaultKind::Asymmetry => &["from", "to", "add", "heal_after"],
         file::FaultKind::Churn => &["every", "away", "lasts"],
+        file::FaultKind::ConnectionReset => &["node"],
+        file::FaultKind::CorruptFrame
+        | file::FaultKind::Duplicate
+        | file::FaultKind::Reorder
+        | file::FaultKind::Replay => &["share", "heal_after"],
+        file::FaultKind::IsolateOne => &["node", "heal_after"],
+        file::FaultKind::LatencyStep => &["add", "heal_after"],
+        file::FaultKind::SwizzleClog => &["every"],
         file::FaultKind::Flap => &["groups", "every", "lasts"],
         file::FaultKind::Kill | file::FaultKind::Leave | file::FaultKind::PowerLoss => {
             &["node", "restart_after"]
@@ -158,8 +234,10 @@ const fn keys(kind: file::FaultKind) -> &'static [&'static str] {
 }
 
 /// Returns each key that some kind of fault takes, and whether this one has it.
-fn written(fault: &file::Fault) -> [(&'static str, bool); 9] {
+fn written(fault: &file::Fault) -> [(&'static str, bool); 11] {
     [
+        ("add", fault.add.is_some()),
+        ("share", fault.share.is_some()),
         ("groups", fault.groups.is_some()),
         ("heal_after", fault.heal_after.is_some()),
         ("node", fault.node.is_some()),

@@ -1,0 +1,312 @@
+//! What a hostile node does: it is an authenticated member with a key of its own, and does to others what the protocol
+//! lets such a one try.
+//!
+//! All that it sends is made of what it knows: its key, keys that it made up, and what it has heard. It cannot sign for
+//! others, nor open what is sealed for them.
+
+use crate::cluster::{Cluster, NodeIndex};
+use crate::random::{Purpose, Random};
+use crate::scenario::{Host, Hostility};
+use engine::error::InferenceError;
+use engine::event::DropReason;
+use engine::identity::Domain;
+use engine::wire::{Advert, Attempt, Bytes, Envelope, FRAME_BYTES_MAX, Message, Payload, Seal, SignedAdvert};
+use engine::{Identity, LinkId, MessageId, NodeId, TraceId, UnixMillis};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Something that a hostile node does.
+#[derive(Debug)]
+pub(super) enum Act {
+    /// It sends a frame, once or many times.
+    Frame { link: LinkId, bytes: Vec<u8>, times: u32 },
+    /// It sends a packet to all.
+    Packet(Vec<u8>),
+}
+
+/// The ill will of one node.
+#[derive(Debug)]
+pub(super) struct Hostile {
+    node: NodeIndex,
+    me: NodeId,
+    identity: Identity,
+    draws: Draws,
+    kinds: Vec<Hostility>,
+    begins_at: u64,
+    /// Counts what it did, and whom it made up.
+    acts: u32,
+    invented: u32,
+    /// What it heard, the oldest first.
+    heard: VecDeque<Vec<u8>>,
+    /// The newest advert of each member that it heard of, its own among them.
+    adverts: BTreeMap<NodeId, Advert>,
+    /// Signatures of others that it heard.
+    signature: ([u8; 32], [u8; 32]),
+    /// Work that it, or somebody through it, was given, with who gave it.
+    attempts: VecDeque<(NodeId, Attempt)>,
+    messages: VecDeque<(NodeId, MessageId)>,
+}
+
+impl Hostile {
+    pub(super) fn new(cluster: &Cluster, host: &Host) -> Self {
+        Self {
+            node: host.node,
+            me: cluster.id(host.node),
+            identity: cluster.identity(host.node),
+            draws: Draws { random: cluster.random, node: host.node, count: 0 },
+            kinds: host.hostile.clone(),
+            begins_at: engine::time::micros(host.hostile_at),
+            acts: 0,
+            invented: 0,
+            heard: VecDeque::new(),
+            adverts: BTreeMap::new(),
+            signature: ([0; 32], [0; 32]),
+            attempts: VecDeque::new(),
+            messages: VecDeque::new(),
+        }
+    }
+
+    /// Takes note of a frame that came in.
+    pub(super) fn receives(&mut self, frame: &[u8]) {
+        remember(&mut self.heard, frame.to_vec());
+        match Message::decode(frame) {
+            Ok(Message::Hello(hello)) => self.learn(&hello.advert),
+            Ok(Message::Adverts(adverts)) => adverts.iter().for_each(|advert| self.learn(advert)),
+            Ok(Message::Routed(envelope)) => {
+                remember(&mut self.messages, (envelope.origin, envelope.message));
+                if let (Seal::None, Ok(Payload::Assign(work))) =
+                    (&envelope.seal, Payload::decode(&envelope.payload))
+                {
+                    remember(&mut self.attempts, (envelope.origin, work.attempt));
+                }
+            }
+            Ok(
+                Message::Goodbye
+                | Message::Ping(_)
+                | Message::Pong(_)
+                | Message::Refuse(_)
+                | Message::Versions(_)
+                | Message::Welcome,
+            )
+            | Err(_) => {}
+        }
+    }
+
+    /// Decides about a frame of its process; an error is the ill will that keeps it from going out.
+    pub(super) fn sends(&mut self, now: u64, frame: &[u8]) -> Result<(), Hostility> {
+        match Message::decode(frame) {
+            Ok(Message::Hello(hello)) => self.learn(&hello.advert),
+            Ok(Message::Adverts(adverts)) => adverts.iter().for_each(|advert| self.learn(advert)),
+            Ok(Message::Routed(envelope)) if now >= self.begins_at && self.is(Hostility::BlackHole) => {
+                // That it got the work it says: so its origin waits for it.
+                let says_it_has_it = envelope.origin == self.me
+                    && envelope.seal == Seal::None
+                    && matches!(Payload::decode(&envelope.payload), Ok(Payload::Ack(_)));
+                return if says_it_has_it { Ok(()) } else { Err(Hostility::BlackHole) };
+            }
+            Ok(_) | Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Returns what it does now, over the links that it has.
+    pub(super) fn acts(&mut self, links: &[LinkId]) -> Vec<(Hostility, Act)> {
+        self.acts += 1;
+        let mut acts = Vec::new();
+        for kind in self.kinds.clone() {
+            let link = links.get(self.draws.index(links.len())).copied();
+            let frame = match (kind, link) {
+                (Hostility::Flood, Some(_)) => self.flood(),
+                (Hostility::Forge, Some(_)) => self.forge(),
+                (Hostility::Garbage, Some(_)) => self.garbage(),
+                (Hostility::Replay, Some(_)) => self.replay(),
+                (Hostility::BlackHole, _) | (_, None) => None,
+            };
+            if let (Some((bytes, times)), Some(link)) = (frame, link) {
+                acts.push((kind, Act::Frame { link, bytes, times }));
+            }
+            if kind == Hostility::Garbage {
+                acts.push((kind, Act::Packet(self.draws.bytes(PACKET_BYTES_MAX))));
+            }
+        }
+        acts
+    }
+
+    /// A new advert of its own, or of a node that it made up; now and then far more frames than a peer may send.
+    fn flood(&mut self) -> Option<(Vec<u8>, u32)> {
+        let mut advert = self.adverts.get(&self.me)?.clone();
+        if self.acts.is_multiple_of(BURST_EVERY) {
+            return Some((self.signed(&advert, &self.identity.clone()), BURST));
+        }
+        let identity = if self.acts.is_multiple_of(2) {
+            self.invented += 1;
+            let secret = self.draws.random.bytes(Purpose::Invented, u64::from(self.node), self.invented);
+            Identity::from_secret(&secret)
+        } else {
+            self.identity.clone()
+        };
+        advert.key = identity.public_key();
+        advert.sequence = advert.sequence.saturating_add(1);
+        if identity.node_id() == self.me {
+            self.adverts.insert(self.me, advert.clone());
+        }
+        Some((self.signed(&advert, &identity), 1))
+    }
+
+    /// Something in the name of another.
+    fn forge(&mut self) -> Option<(Vec<u8>, u32)> {
+        let others: Vec<NodeId> = self.adverts.keys().copied().filter(|&node| node != self.me).collect();
+        let victim = *others.get(self.draws.index(others.len()))?;
+        let (giver, attempt) = self.attempts.get(self.draws.index(self.attempts.len())).copied().unzip();
+        let (sender, message) = self.messages.get(self.draws.index(self.messages.len())).copied().unzip();
+        let message = message.unwrap_or(MessageId([1; 16]));
+        let result = Err(InferenceError::InputRejected("forged".to_owned()));
+        let frame = match self.draws.index(FORGERIES) {
+            // Only one in many is an advert: each of them is the end of the link.
+            0 => self.advert_of(victim)?,
+            1..9 => self.routed(victim, giver?, &Payload::Outcome { attempt: attempt?, micros: 1, result }),
+            9..13 => self.routed(victim, sender?, &Payload::Ack(message)),
+            13..17 => self.routed(self.me, sender?, &Payload::Ack(message)),
+            17..21 => self.routed(victim, giver?, &Payload::HandBack(attempt?)),
+            _ => {
+                let reason = DropReason::NoRoute;
+                self.routed(victim, sender?, &Payload::Undeliverable { message, reason })
+            }
+        };
+        Some((frame, 1))
+    }
+
+    /// An advert that takes all links from another, signed by the wrong key or with an old signature.
+    fn advert_of(&mut self, victim: NodeId) -> Option<Vec<u8>> {
+        let mut advert = self.adverts.get(&victim)?.clone();
+        advert.sequence = advert.sequence.saturating_add(1_000);
+        advert.links.clear();
+        if self.draws.index(2) == 0 {
+            return Some(self.signed(&advert, &self.identity.clone()));
+        }
+        let advert = SignedAdvert { body: Bytes(advert.encode()), signature: self.signature };
+        Some(Message::Adverts(vec![advert]).encode())
+    }
+
+    fn routed(&mut self, origin: NodeId, destination: NodeId, payload: &Payload) -> Vec<u8> {
+        let mut message = [0; 16];
+        message.copy_from_slice(&self.draws.bytes(32)[..16]);
+        let envelope = Envelope {
+            ttl: u8::MAX,
+            hops: 0,
+            message: MessageId(message),
+            origin,
+            destination,
+            trace: TraceId([0; 16]),
+            sent_at: UnixMillis(0),
+            seal: Seal::None,
+            payload: payload.encode(),
+        };
+        Message::Routed(Box::new(envelope)).encode()
+    }
+
+    /// Random bytes, a frame cut short, one that is too large, or one that has no place on a link that is up.
+    fn garbage(&mut self) -> Option<(Vec<u8>, u32)> {
+        if !self.acts.is_multiple_of(GARBAGE_EVERY) {
+            return None;
+        }
+        let frame = match self.draws.index(5) {
+            0 => self.draws.bytes(2_000),
+            1 => {
+                let mut frame = self.heard.get(self.draws.index(self.heard.len()))?.clone();
+                frame.truncate(self.draws.index(frame.len()));
+                frame
+            }
+            2 => vec![0; FRAME_BYTES_MAX + 1],
+            3 => Message::Welcome.encode(),
+            _ => self
+                .heard
+                .iter()
+                .find(|frame| matches!(Message::decode(frame), Ok(Message::Hello(_))))?
+                .clone(),
+        };
+        Some((frame, 1))
+    }
+
+    fn replay(&mut self) -> Option<(Vec<u8>, u32)> {
+        let frame = self.heard.get(self.draws.index(self.heard.len()))?.clone();
+        Some((frame, 1))
+    }
+
+    fn learn(&mut self, signed: &SignedAdvert) {
+        let Ok(advert) = Advert::decode(&signed.body.0) else { return };
+        let node = advert.key.node_id();
+        if node != self.me {
+            self.signature = signed.signature;
+        }
+        let newer = self.adverts.get(&node).is_none_or(|held| held.sequence < advert.sequence);
+        if newer && (self.adverts.contains_key(&node) || self.adverts.len() < KEPT_MAX) {
+            self.adverts.insert(node, advert);
+        }
+    }
+
+    fn signed(&self, advert: &Advert, identity: &Identity) -> Vec<u8> {
+        let body = advert.encode();
+        let signature = identity.sign(Domain::Advert, &body);
+        let mut halves = ([0; 32], [0; 32]);
+        halves.0.copy_from_slice(&signature[..32]);
+        halves.1.copy_from_slice(&signature[32..]);
+        Message::Adverts(vec![SignedAdvert { body: Bytes(body), signature: halves }]).encode()
+    }
+
+    fn is(&self, kind: Hostility) -> bool {
+        self.kinds.contains(&kind)
+    }
+}
+
+/// The numbers that a hostile node draws, in their order.
+#[derive(Debug)]
+struct Draws {
+    random: Random,
+    node: NodeIndex,
+    count: u32,
+}
+
+impl Draws {
+    fn index(&mut self, below: usize) -> usize {
+        self.count += 1;
+        self.random.index(below, Purpose::Hostile, u64::from(self.node), self.count)
+    }
+
+    /// Returns at least 32 and about `at_most` random bytes.
+    fn bytes(&mut self, at_most: usize) -> Vec<u8> {
+        let blocks = 1 + self.index(at_most / 32);
+        let who = u64::from(self.node) | BYTES;
+        let mut bytes = Vec::new();
+        for _ in 0..blocks {
+            self.count += 1;
+            bytes.extend(self.random.bytes(Purpose::Hostile, who, self.count));
+        }
+        bytes
+    }
+}
+
+/// Keeps the newest of what was heard.
+fn remember<T>(kept: &mut VecDeque<T>, new: T) {
+    if kept.len() >= KEPT_MAX {
+        kept.pop_front();
+    }
+    kept.push_back(new);
+}
+
+/// What a hostile node remembers of each kind.
+const KEPT_MAX: usize = 512;
+
+/// One act in this many is a burst of so many frames: more than any link allows.
+const BURST_EVERY: u32 = 500;
+const BURST: u32 = 12_000;
+
+/// One act in this many is garbage; each may be the end of a link.
+const GARBAGE_EVERY: u32 = 10;
+
+/// Draws among forgeries.
+const FORGERIES: usize = 40;
+
+const PACKET_BYTES_MAX: usize = 1_400;
+
+/// Tells draws of bytes from draws of numbers.
+const BYTES: u64 = 1 << 32;

@@ -1,0 +1,115 @@
+//! What stands between the process of a node that is not like the others and the network: it speaks another version
+//! of the protocol, or means others ill. The process itself is a node like any.
+
+use super::hostile::{Act, Hostile};
+use super::{EventQueue, Happening};
+use crate::cluster::{Cluster, NodeIndex};
+use crate::marks;
+use crate::scenario::{Hostility, Scenario};
+use core::time::Duration;
+use engine::wire::{self, PROTOCOL_VERSION};
+
+/// What becomes of frames on their way into and out of a process.
+#[derive(Debug)]
+pub(super) struct Mask {
+    /// The version of the protocol that the world hears.
+    protocol: u16,
+    hostile: Option<Hostile>,
+}
+
+impl Mask {
+    /// Returns the mask of a node; `None` for one that needs none.
+    pub(super) fn of(scenario: &Scenario, cluster: &Cluster, node: NodeIndex) -> Option<Self> {
+        let host = scenario.host(node)?;
+        let hostile = (!host.hostile.is_empty()).then(|| Hostile::new(cluster, host));
+        Some(Self { protocol: cluster.protocol(node), hostile })
+    }
+
+    /// Changes a frame on its way in.
+    pub(super) fn receives(&mut self, frame: &mut [u8]) {
+        self.translate(frame);
+        if let Some(hostile) = &mut self.hostile {
+            hostile.receives(frame);
+        }
+    }
+
+    /// Changes a frame on its way out; says which ill will keeps it from going.
+    fn sends(&mut self, now: u64, frame: &mut [u8]) -> Result<(), Hostility> {
+        self.translate(frame);
+        self.hostile.as_mut().map_or(Ok(()), |hostile| hostile.sends(now, frame))
+    }
+
+    /// Gives the two versions each other's number, in either direction: so the process takes its own for the usual
+    /// one, and the usual one for a stranger's.
+    fn translate(&self, frame: &mut [u8]) {
+        if let Some(version) = wire::hello_version(frame) {
+            let (usual, other) = (PROTOCOL_VERSION.to_be_bytes(), self.protocol.to_be_bytes());
+            if *version == usual {
+                *version = other;
+            } else if *version == other {
+                *version = usual;
+            }
+        }
+    }
+}
+
+impl EventQueue {
+    /// Returns what goes out where a process sends a frame; `None` where nothing does.
+    pub(super) fn masked(&mut self, node: NodeIndex, mut frame: Vec<u8>) -> Option<Vec<u8>> {
+        let Some(mask) = &mut self.hosts[node as usize].mask else { return Some(frame) };
+        match mask.sends(self.now, &mut frame) {
+            Ok(()) => Some(frame),
+            Err(kind) => {
+                self.observer.mark(marks::of_hostility(kind));
+                None
+            }
+        }
+    }
+
+    /// Lets a hostile node do some harm, and again after a while.
+    pub(super) fn act(&mut self, node: NodeIndex) {
+        self.after(ACT_EVERY, Happening::Act(node));
+        let host = &mut self.hosts[node as usize];
+        let links: Vec<_> = host.links.iter().copied().collect();
+        let Some(hostile) = host.mask.as_mut().and_then(|mask| mask.hostile.as_mut()) else { return };
+        if host.node.is_none() {
+            return;
+        }
+        for (kind, act) in hostile.acts(&links) {
+            self.observer.mark(marks::of_hostility(kind));
+            match act {
+                Act::Frame { link, bytes, times } => {
+                    (0..times).for_each(|_| self.send_unmasked(node, link, bytes.clone()));
+                }
+                Act::Packet(bytes) => self.multicast(node, bytes.into()),
+            }
+        }
+    }
+}
+
+/// The pause between two acts of a hostile node.
+const ACT_EVERY: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::UnixMillis;
+    use engine::error::DecodeError;
+    use engine::wire::{Bytes, Hello, Message, SignedAdvert};
+
+    #[test]
+    fn nodes_of_two_versions_refuse_each_other_and_those_of_one_do_not() {
+        let advert = SignedAdvert { body: Bytes(vec![1]), signature: ([4; 32], [5; 32]) };
+        let hello = Hello { network: String::new(), incarnation: 7, advert, sent_at: UnixMillis(6) };
+        let hello = Message::Hello(Box::new(hello));
+        let mut other = Mask { protocol: 9, hostile: None };
+        let mut spoken = hello.encode();
+        other.sends(0, &mut spoken).unwrap();
+        assert_eq!(Message::decode(&spoken), Err(DecodeError::Version(9)), "to the usual one");
+        other.receives(&mut spoken);
+        assert_eq!(Message::decode(&spoken), Ok(hello.clone()), "to one of its own");
+        let mut heard = hello.encode();
+        other.receives(&mut heard);
+        assert_eq!(Message::decode(&heard), Err(DecodeError::Version(9)), "from the usual one");
+    }
+}

@@ -1,0 +1,178 @@
+//! Of two running nodes with one key, the one that started earlier stays: soon both know of each other and nobody sees
+//! either come and go any more, and in the end the later one has no links to others.
+
+use super::{Fact, Invariant};
+use crate::cluster::{self, Cluster, NodeIndex};
+use crate::scenario::Standing;
+use core::time::Duration;
+use engine::event::RefuseReason;
+use engine::{Event, Instant, LinkId, NodeId, Output};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Watches nodes that have copies, and the copies.
+#[derive(Debug)]
+pub(super) struct CopiesSettle {
+    cluster: Arc<Cluster>,
+    /// When each copy started, with whose key it has.
+    copies: BTreeMap<NodeIndex, (Instant, NodeIndex)>,
+    /// Who was told of another with its key.
+    told: BTreeSet<NodeIndex>,
+    /// Links of copies.
+    links: BTreeMap<LinkId, NodeIndex>,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "copies_settle";
+
+impl CopiesSettle {
+    pub(super) fn new(cluster: Arc<Cluster>) -> Self {
+        Self { cluster, copies: BTreeMap::new(), told: BTreeSet::new(), links: BTreeMap::new(), checks: 0 }
+    }
+
+    fn told(&mut self, node: NodeIndex, aside: bool) -> Result<(), String> {
+        self.checks += 1;
+        self.told.insert(node);
+        if aside && self.cluster.standing(node) != Standing::Copy {
+            return Err("it gives way to a node with its key that started later".to_owned());
+        }
+        Ok(())
+    }
+
+    fn flapped(&mut self, now: Instant, member: NodeId) -> Result<(), String> {
+        let Some(member) = self.cluster.find(member) else { return Ok(()) };
+        let of_it =
+            |(since, key): &&(Instant, NodeIndex)| *key == member && now.since(*since) > SETTLED_WITHIN;
+        match self.copies.values().find(of_it) {
+            None => Ok(()),
+            Some((since, _)) => Err(format!("n{member} comes or goes, long after its copy came at {since}")),
+        }
+    }
+
+    /// Checks that all copies that had the time for it have settled.
+    fn settled(&mut self, now: Instant) -> Result<(), String> {
+        for (&copy, &(since, original)) in &self.copies {
+            if now.since(since) <= SETTLED_WITHIN {
+                continue;
+            }
+            if now.since(since) > ASIDE_WITHIN && self.links.values().any(|&node| node == copy) {
+                return Err(format!("n{copy}, a copy of n{original} since {since}, has not given way"));
+            }
+            if let Some(untold) = [copy, original].into_iter().find(|node| !self.told.contains(node)) {
+                return Err(format!("n{untold} was not told that n{copy} has had its key since {since}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Invariant for CopiesSettle {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn is_about(&self, standing: Standing) -> bool {
+        standing != Standing::Hostile
+    }
+
+    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of copies and members")]
+        match fact {
+            Fact::Started if self.cluster.standing(node) == Standing::Copy => {
+                self.copies.insert(node, (now, self.cluster.key_of(node)));
+                self.links.retain(|_, other| *other != node);
+            }
+            Fact::Output(Output::Event(event)) => match event {
+                Event::IdentityCopied { aside, .. } => self.told(node, *aside)?,
+                // All others tell it, before its own account of the mesh could.
+                Event::LinkRefused { reason: RefuseReason::IdentityCopied, by_us: false, .. } => {
+                    self.told(node, false)?;
+                }
+                Event::LinkUp { link, address, .. } if self.copies.contains_key(&node) => {
+                    // Two that nobody takes may keep each other company.
+                    let peer = cluster::node_at(address.ip(), self.cluster.len());
+                    if peer.is_none_or(|peer| self.cluster.standing(peer) != Standing::Copy) {
+                        self.links.insert(*link, node);
+                    }
+                }
+                Event::LinkDown { link, .. } => {
+                    self.links.remove(link);
+                }
+                Event::MemberJoined { member } | Event::MemberLeft { member }
+                    if self.cluster.standing(node) == Standing::Member =>
+                {
+                    self.flapped(now, *member)?;
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+        self.settled(now)
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+/// How long two nodes with one key may take to hear of each other, and others to see one of them only.
+const SETTLED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long the later one may still find somebody who knows the other by hearsay only and takes a link from it, until it
+/// hears from there that it is to give way.
+const ASIDE_WITHIN: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::at;
+    use super::*;
+    use crate::scenario::Scenario;
+
+    fn invariant() -> CopiesSettle {
+        let text =
+            "nodes = 3\nduration = \"60s\"\n[[host]]\nnode = \"n2\"\nidentity = \"n0\"\nstart = \"5s\"\n";
+        let scenario = Scenario::parse("copy", text).unwrap();
+        let mut invariant = CopiesSettle::new(Arc::new(Cluster::new(&scenario, 1, None)));
+        invariant.see(at(0), 0, Fact::Started).unwrap();
+        invariant.see(at(5), 2, Fact::Started).unwrap();
+        invariant
+    }
+
+    fn told(invariant: &mut CopiesSettle, node: NodeIndex, aside: bool) -> Result<(), String> {
+        let told = Output::Event(Event::IdentityCopied { address: None, aside });
+        invariant.see(at(6), node, Fact::Output(&told))
+    }
+
+    #[test]
+    fn the_later_one_gives_way_and_both_are_told() {
+        let mut one = invariant();
+        assert_eq!(told(&mut one, 2, true), Ok(()));
+        assert_eq!(told(&mut one, 0, false), Ok(()));
+        assert_eq!(one.see(at(20), 1, Fact::Stopped), Ok(()));
+        let left = Output::Event(Event::MemberLeft { member: one.cluster.id(2) });
+        assert!(one.see(at(21), 1, Fact::Output(&left)).unwrap_err().contains("comes or goes"));
+        assert!(told(&mut invariant(), 0, true).unwrap_err().contains("gives way"));
+    }
+
+    #[test]
+    fn one_that_is_not_told_in_time_is_wrong() {
+        let mut one = invariant();
+        assert_eq!(told(&mut one, 2, true), Ok(()));
+        assert_eq!(one.see(at(15), 1, Fact::Stopped), Ok(()));
+        assert!(one.see(at(16), 1, Fact::Stopped).unwrap_err().contains("was not told"));
+        let mut one = invariant();
+        assert_eq!(told(&mut one, 0, false), Ok(()));
+        assert!(one.see(at(16), 1, Fact::Stopped).unwrap_err().contains("n2 was not told"));
+    }
+
+    #[test]
+    fn one_that_keeps_a_link_has_not_given_way() {
+        let mut one = invariant();
+        told(&mut one, 0, false).unwrap();
+        told(&mut one, 2, true).unwrap();
+        let link = super::super::testing::up(&one.cluster, 1, 1);
+        one.see(at(7), 2, Fact::Output(&link)).unwrap();
+        assert_eq!(one.see(at(65), 1, Fact::Stopped), Ok(()));
+        assert!(one.see(at(66), 1, Fact::Stopped).unwrap_err().contains("has not given way"));
+    }
+}

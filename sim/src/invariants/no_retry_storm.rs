@@ -1,0 +1,90 @@
+//! Whoever turned a node down for a reason that lasts, or was turned down, is left alone for a while: two that cannot
+//! be peers do not go on trying.
+
+use super::{Fact, Invariant};
+use crate::cluster::NodeIndex;
+use core::time::Duration;
+use engine::event::RefuseReason;
+use engine::{Event, Instant, NodeId, Output};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Remembers the last lasting refusals between each two.
+#[derive(Debug, Default)]
+pub(super) struct NoRetryStorm {
+    refused: BTreeMap<(NodeIndex, NodeId), VecDeque<Instant>>,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "no_retry_storm";
+
+impl Invariant for NoRetryStorm {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        match fact {
+            // A node that starts has forgotten whom not to try.
+            Fact::Started => {
+                self.refused.clear();
+                Ok(())
+            }
+            Fact::Output(Output::Event(Event::LinkRefused { peer, reason, .. })) if lasts(*reason) => {
+                self.checks += 1;
+                let times = self.refused.entry((node, *peer)).or_default();
+                times.push_back(now);
+                if times.len() <= REFUSALS_MAX {
+                    return Ok(());
+                }
+                let first = times.pop_front().unwrap_or(now);
+                if now.since(first) < WITHIN {
+                    return Err(format!("{reason:?}, {REFUSALS_MAX} times since {first}, and once more"));
+                }
+                Ok(())
+            }
+            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Stopped => Ok(()),
+        }
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+const fn lasts(reason: RefuseReason) -> bool {
+    matches!(
+        reason,
+        RefuseReason::NotLocal
+            | RefuseReason::OtherNetwork
+            | RefuseReason::OtherVersion
+            | RefuseReason::SameIdentity
+    )
+}
+
+/// Refusals between two nodes in so much time, seen from one of them: each may dial the other once, and both ends of a
+/// connection may refuse.
+const REFUSALS_MAX: usize = 4;
+const WITHIN: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::at;
+    use super::*;
+
+    #[test]
+    fn a_fifth_refusal_in_a_minute_is_one_too_many() {
+        let mut invariant = NoRetryStorm::default();
+        let mut see = |seconds, peer, reason| {
+            let peer = NodeId([peer; 16]);
+            let refused = Output::Event(Event::LinkRefused { peer, reason, by_us: true });
+            invariant.see(at(seconds), 0, Fact::Output(&refused))
+        };
+        for seconds in [1, 2, 3, 4] {
+            assert_eq!(see(seconds, 1, RefuseReason::OtherVersion), Ok(()));
+            assert_eq!(see(seconds, 2, RefuseReason::Full), Ok(()));
+        }
+        assert_eq!(see(60, 2, RefuseReason::Full), Ok(()));
+        assert_eq!(see(61, 1, RefuseReason::OtherVersion), Ok(()));
+        assert!(see(61, 1, RefuseReason::OtherVersion).is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! Nodes that are not like the others: what a scenario says of each, as plain data.
+
+use super::{Range, Scenario};
+use core::time::Duration;
+
+/// A node that is not like the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Which.
+    pub node: u32,
+    /// When it starts, if not with the others.
+    pub start: Option<Range>,
+    /// The version of the protocol that it speaks, if another.
+    pub protocol: Option<u16>,
+    /// The node whose key it has a copy of.
+    pub identity: Option<u32>,
+    /// What it does to others, if it means them ill.
+    pub hostile: Vec<Hostility>,
+    /// When it begins to do so.
+    pub hostile_at: Duration,
+}
+
+/// What a hostile node does. It is a member like any other, with a key of its own, and does all else as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hostility {
+    /// It passes nothing on, and takes work that it never answers.
+    BlackHole,
+    /// It sends adverts, now and then so many of them that no link may carry them: new ones of its own, and some of
+    /// nodes that it made up.
+    Flood,
+    /// It sends adverts, messages and outcomes in the name of others.
+    Forge,
+    /// It sends random bytes, and frames that have no place where they come.
+    Garbage,
+    /// It sends again what it once received, to anybody.
+    Replay,
+}
+
+impl Hostility {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::BlackHole, Self::Flood, Self::Forge, Self::Garbage, Self::Replay];
+
+    /// Returns the kind's name in a scenario file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BlackHole => "black_hole",
+            Self::Flood => "flood",
+            Self::Forge => "forge",
+            Self::Garbage => "garbage",
+            Self::Replay => "replay",
+        }
+    }
+}
+
+/// What a node's own account is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It holds the key of another node, and is to give way to it.
+    Copy,
+    /// It means others ill: nothing is asked of it, and nothing that it says counts.
+    Hostile,
+    /// One that all is asked of.
+    Member,
+}
+
+impl Scenario {
+    /// Returns what is special about a node; `None` where nothing is.
+    pub fn host(&self, node: u32) -> Option<&Host> {
+        self.hosts.iter().find(|host| host.node == node)
+    }
+
+    pub(crate) fn standing(&self, node: u32) -> Standing {
+        match self.host(node) {
+            Some(host) if !host.hostile.is_empty() => Standing::Hostile,
+            Some(Host { identity: Some(_), .. }) => Standing::Copy,
+            Some(_) | None => Standing::Member,
+        }
+    }
+
+    /// Tells whether a fault may stop a node: one that has a copy would give way to it when it came back.
+    pub(crate) fn may_stop(&self, node: u32) -> bool {
+        self.standing(node) == Standing::Member && self.hosts.iter().all(|host| host.identity != Some(node))
+    }
+
+    /// Returns when a node starts.
+    pub(crate) fn start_of(&self, node: u32) -> Range {
+        self.host(node).and_then(|host| host.start).unwrap_or(self.start)
+    }
+}
