@@ -204,6 +204,13 @@ impl Faults {
         in_groups.chain(self.struck.get(&fault).map(|&node| (node, 0))).collect()
     }
 
+    /// Tells whether a fault that struck still lasts.
+    pub(crate) fn lasts(&self, fault: usize) -> bool {
+        self.walls.contains_key(&fault)
+            || self.struck.contains_key(&fault)
+            || self.distortions.contains(&fault)
+    }
+
     /// Tells whether a step is about a node that stops, and not about what lies between nodes.
     pub(crate) fn stops(&self, step: Step) -> bool {
         matches!(step, Step::Strike(fault) if self.struck.contains_key(&fault))

@@ -94,6 +94,11 @@ impl Observer {
     pub(crate) fn tell(&mut self, now: Instant, step: Step, faults: &Faults, words: String) {
         if let Some(recorder) = &mut self.recorder {
             recorder.fault(now, step, &words, faults.scope(step), faults.stops(step));
+            if let Step::Strike(fault) = step
+                && !faults.lasts(fault)
+            {
+                recorder.fault(now, Step::Lift(fault), &words, Vec::new(), false);
+            }
         }
         self.story.push(now, words);
     }
