@@ -289,6 +289,9 @@ pub(crate) struct SimRun {
     /// Write the journal of each node into this new directory, for `sim replay`
     #[arg(long, value_name = "DIR", conflicts_with = "seeds")]
     pub(crate) record: Option<PathBuf>,
+    /// Draw the run: a page for a browser (.html), or a trace for ui.perfetto.dev (.json); overwrites the file
+    #[arg(long, conflicts_with_all = ["seeds", "record"], value_name = "FILE")]
+    pub(crate) timeline: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) format: Format,
 }

@@ -210,6 +210,26 @@ impl Faults {
         })
     }
 
+    /// Returns whom a step concerns that was just carried out, by group; none where that is everybody, or over.
+    pub(crate) fn scope(&self, step: Step) -> Vec<(NodeIndex, usize)> {
+        let Step::Strike(fault) = step else { return Vec::new() };
+        let groups = self.walls.get(&fault).map(Vec::as_slice).unwrap_or_default();
+        let in_groups = (0..).zip(groups).filter_map(|(node, group)| group.map(|group| (node, group)));
+        in_groups.chain(self.struck.get(&fault).map(|&node| (node, 0))).collect()
+    }
+
+    /// Tells whether a fault that struck still lasts.
+    pub(crate) fn lasts(&self, fault: usize) -> bool {
+        self.walls.contains_key(&fault)
+            || self.struck.contains_key(&fault)
+            || self.distortions.contains(&fault)
+    }
+
+    /// Tells whether a step is about a node that stops, and not about what lies between nodes.
+    pub(crate) fn stops(&self, step: Step) -> bool {
+        matches!(step, Step::Strike(fault) if self.struck.contains_key(&fault))
+    }
+
     /// Returns the node that a target means now; `None` where it does not run.
     pub(crate) fn pick(&self, target: Target, purpose: Purpose, who: u64) -> Option<NodeIndex> {
         match target {

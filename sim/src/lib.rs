@@ -28,6 +28,7 @@ pub mod scenario;
 pub mod sentences;
 pub mod shrink;
 mod sweep;
+mod timeline;
 mod trace;
 mod users;
 
@@ -38,6 +39,7 @@ pub use recent::LastEvents;
 pub use report::{Failure, Report};
 pub use scenario::{Scenario, ScenarioError};
 pub use sweep::{Sweep, Sweeping};
+pub use timeline::Timeline;
 pub use trace::TraceSummary;
 
 use cluster::Cluster;
@@ -46,7 +48,8 @@ use observer::Observer;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use timeline::Recorder;
 
 /// What a run may have besides its scenario and seed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,7 +65,8 @@ pub fn run(scenario: &Scenario, seed: u64) -> Report {
 
 /// Runs a scenario under a seed, with something changed.
 pub fn run_with(scenario: &Scenario, seed: u64, options: Options) -> Report {
-    run_observed(scenario, seed, options, None).0
+    let (wall, observer) = observe(scenario, seed, options, |_, _| {});
+    Report::new(scenario, seed, wall, observer)
 }
 
 /// Runs a scenario under a seed, and writes the journal of each start of each node into a directory, which is made
@@ -77,22 +81,34 @@ pub fn run_recorded(
     directory: &Path,
 ) -> io::Result<Report> {
     let journals = Journals::into(directory)?;
-    let (report, journals) = run_observed(scenario, seed, options, Some(journals));
-    journals.map_or(Ok(()), Journals::finish)?;
-    Ok(report)
+    let (wall, mut observer) =
+        observe(scenario, seed, options, |observer, _| observer.journals = Some(journals));
+    observer.journals.take().map_or(Ok(()), Journals::finish)?;
+    Ok(Report::new(scenario, seed, wall, observer))
 }
 
-fn run_observed(
+/// Runs a scenario under a seed, with something changed, and draws what happens.
+pub fn run_drawn(scenario: &Scenario, seed: u64, options: Options) -> (Report, Timeline) {
+    let (wall, mut observer) = observe(scenario, seed, options, |observer, cluster| {
+        observer.recorder = Some(Recorder::new(Arc::clone(cluster)));
+    });
+    // An executor gives back the observer that it got.
+    let recorder = observer.recorder.take().expect("it was put there above");
+    let report = Report::new(scenario, seed, wall, observer);
+    (report.clone(), Timeline::new(recorder, report))
+}
+
+/// Runs a scenario before the eyes of an observer; `prepare` gives it what it needs besides.
+fn observe(
     scenario: &Scenario,
     seed: u64,
     options: Options,
-    journals: Option<Journals>,
-) -> (Report, Option<Journals>) {
+    prepare: impl FnOnce(&mut Observer, &Arc<Cluster>),
+) -> (Duration, Observer) {
     let began = Instant::now();
     let cluster = Arc::new(Cluster::new(scenario, seed, options.adjust));
     let mut observer = Observer::new(scenario, Arc::clone(&cluster));
-    observer.journals = journals;
-    let mut observer = scenario.executor.run(scenario, &cluster, observer);
-    let journals = observer.journals.take();
-    (Report::new(scenario, seed, began.elapsed(), observer), journals)
+    prepare(&mut observer, &cluster);
+    let observer = scenario.executor.run(scenario, &cluster, observer);
+    (began.elapsed(), observer)
 }

@@ -2,6 +2,7 @@
 //! invariants, whether all ends well, and the story for people to read. It feeds nothing back.
 
 use crate::cluster::{Cluster, NodeIndex};
+use crate::faults::{Faults, Step};
 use crate::invariants::links::Links;
 use crate::invariants::{self, Fact, Invariant, Violation, Wants, Word};
 use crate::journals::Journals;
@@ -10,6 +11,7 @@ use crate::marks;
 use crate::recent::{self, LastEvents, Recent};
 use crate::scenario::{Fault, Scenario, Standing};
 use crate::sentences;
+use crate::timeline::Recorder;
 use crate::trace::Trace;
 use crate::users::Users;
 use core::any::Any;
@@ -43,6 +45,8 @@ pub(crate) struct Observer {
     pub(crate) story: Story,
     pub(crate) users: Users,
     pub(crate) violation: Option<Violation>,
+    /// Draws the run, where somebody wants to look at it.
+    pub(crate) recorder: Option<Recorder>,
     /// When all was well again, if it was asked for.
     pub(crate) well_at: Option<Instant>,
     /// What went wrong, with its exact times and targets; known at the end.
@@ -68,6 +72,7 @@ impl Observer {
             story: Story::default(),
             users: Users::new(scenario.workload.clone()),
             violation: None,
+            recorder: None,
             well_at: None,
             struck: Vec::new(),
         }
@@ -95,6 +100,9 @@ impl Observer {
             journals.see(now, node, fact);
         }
         self.at_work = Some(node);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.see(now, node, fact);
+        }
         let standing = self.cluster.standing(node);
         if standing == Standing::Hostile {
             // What a liar says of itself is nobody's concern.
@@ -192,8 +200,16 @@ impl Observer {
         *self.marks.entry(name).or_default() += 1;
     }
 
-    /// Takes note of what happened to the world.
-    pub(crate) fn tell(&mut self, now: Instant, words: String) {
+    /// Takes note of what happened to the world, and by which step of the faults.
+    pub(crate) fn tell(&mut self, now: Instant, step: Step, faults: &Faults, words: String) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.fault(now, step, &words, faults.scope(step), faults.stops(step));
+            if let Step::Strike(fault) = step
+                && !faults.lasts(fault)
+            {
+                recorder.fault(now, Step::Lift(fault), &words, Vec::new(), false);
+            }
+        }
         self.story.push(now, words);
     }
 

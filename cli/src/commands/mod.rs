@@ -16,6 +16,7 @@ mod sim_new;
 mod sim_replay;
 mod sim_run;
 mod sim_shrink;
+mod sim_timeline;
 mod task_cancel;
 mod task_list;
 mod task_result;

@@ -1,5 +1,6 @@
 //! `sim run FILE`: a scenario in simulated time, under one seed or many.
 
+use super::sim_timeline::Canvas;
 use crate::args::SimRun;
 use crate::error::{Failure, Outcome};
 use crate::{interruption, output, progress, scenario};
@@ -19,18 +20,27 @@ pub(super) fn run(arguments: &SimRun) -> Outcome {
 
 fn run_one(scenario: &Scenario, arguments: &SimRun) -> Outcome {
     let seed = arguments.seed.or(scenario.seed).unwrap_or_default();
-    let report = match &arguments.record {
-        None => sim::run(scenario, seed),
-        Some(directory) => {
+    let report = match (&arguments.record, &arguments.timeline) {
+        (None, None) => sim::run(scenario, seed),
+        (Some(directory), _) => {
             sim::run_recorded(scenario, seed, Options::default(), directory).map_err(|error| {
                 Failure::new(format!("cannot record into {}", directory.display())).because(Some(&error))
             })?
+        }
+        (None, Some(file)) => {
+            let canvas = Canvas::open(file)?;
+            let (report, timeline) = sim::run_drawn(scenario, seed, Options::default());
+            canvas.draw(&timeline)?;
+            report
         }
     };
     if arguments.format.json {
         output::json(&report.to_json())?;
     } else {
         output::write(output::lines(&report.to_string()).as_bytes())?;
+        if let Some(file) = &arguments.timeline {
+            output::line(&format!("timeline    {}", file.display()))?;
+        }
     }
     if report.passed() { Ok(ExitCode::SUCCESS) } else { Err(Failure::silent()) }
 }

@@ -16,5 +16,6 @@ mod siege;
 mod sim;
 mod stranger;
 mod texts;
+mod timeline;
 mod tour;
 mod world;

@@ -474,8 +474,9 @@ impl EventQueue {
     }
 
     fn change(&mut self, index: usize) {
-        let Some((effect, words)) = self.faults.take(self.changes[index].step) else { return };
-        self.observer.tell(self.now(), words);
+        let step = self.changes[index].step;
+        let Some((effect, words)) = self.faults.take(step) else { return };
+        self.observer.tell(self.now(), step, &self.faults, words);
         match effect {
             Effect::Leave(node) => self.ask(node, Ask::Leave, Request::Shutdown),
             Effect::Network => {

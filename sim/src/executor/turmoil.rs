@@ -168,7 +168,7 @@ impl<'a> Stage<'a> {
 
     fn change(&mut self, change: Change) {
         let Some((effect, words)) = self.faults.take(change.step) else { return };
-        lock(&self.observer).tell(self.now(), words);
+        lock(&self.observer).tell(self.now(), change.step, &self.faults, words);
         self.route();
         match effect {
             // Asked for by no fault that this executor models.

@@ -1,0 +1,61 @@
+//! The file that a run is drawn to. It is opened before the run, so that a path that cannot be written costs no wait,
+//! and changed after it, so that a run that breaks off leaves an older picture as it was.
+
+use crate::error::Failure;
+use sim::Timeline;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// A file to draw to.
+#[derive(Debug)]
+pub(super) struct Canvas {
+    file: File,
+    path: PathBuf,
+    form: Form,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Page,
+    TraceEvents,
+}
+
+impl Canvas {
+    /// Opens a file of either form, by its extension.
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+        let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
+        // A file of another kind, such as the scenario itself, is not overwritten by mistake.
+        let form = match extension.as_deref().and_then(std::ffi::OsStr::to_str) {
+            Some("html") => Form::Page,
+            Some("json") => Form::TraceEvents,
+            Some(_) | None => {
+                let failure =
+                    Failure::new(format!("{}: a timeline is either .html or .json", path.display()));
+                return Err(failure
+                    .hint("--timeline run.html for a browser, --timeline run.json for ui.perfetto.dev"));
+            }
+        };
+        let file = File::options().write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(|error| unwritable(path, &error))?;
+        Ok(Self { file, path: path.to_owned(), form })
+    }
+
+    pub(super) fn draw(mut self, timeline: &Timeline) -> Result<(), Failure> {
+        let text = match self.form {
+            Form::Page => timeline.to_html(),
+            Form::TraceEvents => timeline.to_trace_events(),
+        };
+        // Whatever was longer before: nothing of it stays.
+        let drawn =
+            self.file.write_all(text.as_bytes()).and_then(|()| match self.file.metadata()?.is_file() {
+                true => self.file.set_len(u64::try_from(text.len()).unwrap_or(u64::MAX)),
+                false => Ok(()),
+            });
+        drawn.map_err(|error| unwritable(&self.path, &error))
+    }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(format!("{}: cannot write the timeline", path.display())).because(Some(error))
+}

@@ -1,0 +1,108 @@
+//! The picture of a simulated run: written where it was asked for, complete, and a page that works in a browser.
+
+use crate::world::{World, write};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+#[test]
+fn a_page_and_a_trace_are_written_and_are_the_same_each_time() {
+    let world = World::new();
+    let (first, second, trace) =
+        (world.path("first.html"), world.path("second.html"), world.path("run.json"));
+    // What was there before, and was longer, goes.
+    write(&second, &"x".repeat(5 << 20));
+    for file in [&first, &second, &trace] {
+        let said = world
+            .run(&["sim", "run", &scenario(), "--seed", "7", "--timeline", file.to_str().unwrap()])
+            .good();
+        assert!(
+            said.contains("passed") && said.contains(&format!("timeline    {}", file.display())),
+            "{said}"
+        );
+    }
+    let page = std::fs::read_to_string(&first).unwrap();
+    assert!(page == std::fs::read_to_string(&second).unwrap());
+    assert!(page.contains("n1 loses power") && page.trim_end().ends_with("</html>"));
+    for load in ["http://", "https://", "src=", "@import"] {
+        assert!(!page.contains(load), "{load}");
+    }
+    let trace: Value = serde_json::from_slice(&std::fs::read(&trace).unwrap()).unwrap();
+    assert!(trace["traceEvents"].as_array().unwrap().len() > 100);
+    assert!(trace["otherData"]["repeat"].as_str().unwrap().ends_with("--seed 7"));
+}
+
+#[test]
+fn a_path_that_cannot_be_written_is_told_before_the_run() {
+    let world = World::new();
+    let run = |file: &str| world.run(&["sim", "run", &scenario(), "--timeline", file]).bad(1);
+    let said = run("/nowhere/out.html");
+    assert_eq!(
+        said,
+        "error: /nowhere/out.html: cannot write the timeline\n  caused by: No such file or directory (os error 2)\n"
+    );
+    let directory = world.path("directory.html");
+    std::fs::create_dir(&directory).unwrap();
+    assert!(run(directory.to_str().unwrap()).contains("Is a directory"));
+    // Not even by mistake is a scenario overwritten.
+    let file = world.path("precious.toml");
+    write(&file, "nodes = 2\n");
+    let said = run(file.to_str().unwrap());
+    assert!(said.contains("a timeline is either .html or .json") && said.contains("hint:"), "{said}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "nodes = 2\n");
+    let both = world.run(&["sim", "run", &scenario(), "--seeds", "0..3", "--timeline", "x.html"]);
+    assert!(both.bad(2).contains("cannot be used with"));
+}
+
+/// The page is opened as a user would, and tries itself: it clicks, presses keys, searches, and says what came of it.
+#[test]
+fn the_page_works_in_a_browser() {
+    let Some(browser) = browser() else {
+        println!("no chromium is installed here: the page was not tried");
+        return;
+    };
+    let world = World::new();
+    let page = world.path("page.html");
+    let (seed, file) = ("7", page.to_str().unwrap());
+    world.run(&["sim", "run", &scenario(), "--seed", seed, "--timeline", file]).good();
+    let profile = world.path("profile");
+    let ran = Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic"])
+        .args([
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ])
+        .args([
+            "--window-size=1400,900",
+            "--virtual-time-budget=5000",
+            "--enable-logging=stderr",
+            "--dump-dom",
+        ])
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .arg(format!("file://{file}#selftest"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let (dom, log) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    let result = dom.split_once(r#"<pre id="selftest""#).and_then(|(_, rest)| rest.split_once("</pre>"));
+    let Some((result, _)) = result else { panic!("the page did not load: {dom}\n{log}") };
+    assert!(result.ends_with("done") && !result.contains("FAILED"), "{result}");
+    for what in ["a click on an arrow shows a message", "a search finds a task", "no errors"] {
+        assert!(result.contains(&format!("ok: {what}")), "{result}");
+    }
+    assert!(!log.contains("CONSOLE"), "{log}");
+}
+
+fn browser() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    std::env::split_paths(&path)
+        .flat_map(|folder| names.map(|name| folder.join(name)))
+        .find(|file| file.is_file())
+}
+
+fn scenario() -> String {
+    format!("{}/../scenarios/worker_dies.toml", env!("CARGO_MANIFEST_DIR"))
+}

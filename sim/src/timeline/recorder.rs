@@ -1,0 +1,352 @@
+//! What sees a run for its timeline. It takes the facts that the invariants see and feeds nothing back.
+
+use super::Timeline;
+use super::spans::Spans;
+use super::tape::{Kind, Row, Tape, Way};
+use super::wires::{Packet, Wires};
+use super::words::{self, Texts};
+use crate::cluster::{self, Cluster, NodeIndex};
+use crate::faults::Step;
+use crate::invariants::Fact;
+use crate::marks;
+use crate::report::Report;
+use engine::lifecycle::State;
+use engine::{Event, Input, Instant, LinkId, MessageId, NodeId, Output, TaskId, WriteId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Records one run.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    cluster: Arc<Cluster>,
+    tape: Tape,
+    wires: Wires,
+    spans: Spans,
+    texts: Texts,
+    /// The task that each message of late is about: its receipt is about the same.
+    about: BTreeMap<MessageId, u32>,
+    writes: BTreeMap<(NodeIndex, WriteId), (u64, u32)>,
+}
+
+impl Recorder {
+    pub(crate) fn new(cluster: Arc<Cluster>) -> Self {
+        Self {
+            cluster,
+            tape: Tape::new(ROWS_MAX),
+            wires: Wires::default(),
+            spans: Spans::default(),
+            texts: Texts::new(),
+            about: BTreeMap::new(),
+            writes: BTreeMap::new(),
+        }
+    }
+
+    /// Takes note of what happened to a node.
+    pub(crate) fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) {
+        let at = now.as_micros();
+        match fact {
+            Fact::Durable(_) => {}
+            Fact::Input(input) => self.input(at, node, input),
+            Fact::Output(output) => self.output(at, node, output),
+            Fact::Started => {
+                self.spans.life(at, node, Some("INITIALIZING"));
+                self.note(at, node, Kind::Peer, "process starts", String::new(), 0);
+            }
+            Fact::Stopped => {
+                self.spans.stopped(at, node);
+                self.wires.stopped(node);
+                self.note(at, node, Kind::Peer, "process is gone", String::new(), 0);
+            }
+        }
+    }
+
+    /// Takes note of a fault that strikes or is over.
+    pub(crate) fn fault(
+        &mut self,
+        now: Instant,
+        step: Step,
+        words: &str,
+        groups: Vec<(NodeIndex, usize)>,
+        stops: bool,
+    ) {
+        self.spans.fault(now.as_micros(), step, words, groups, stops);
+    }
+
+    pub(super) fn finish(self, report: Report) -> Timeline {
+        let (rows, left_out) = self.tape.finish();
+        let nodes = u32::try_from(self.cluster.len()).unwrap_or(u32::MAX);
+        Timeline {
+            end: Instant::ZERO.after(report.simulated),
+            report,
+            node_ids: (0..nodes).map(|node| self.cluster.id(node).to_string()).collect(),
+            rows,
+            left_out,
+            texts_left_out: self.texts.left_out,
+            texts: self.texts.finish(),
+            lives: self.spans.lives,
+            moods: self.spans.moods,
+            tasks: self.spans.tasks,
+            runs: self.spans.runs,
+            bands: self.spans.bands,
+        }
+    }
+
+    fn note(&mut self, at: u64, node: NodeIndex, kind: Kind, name: &'static str, text: String, task: u32) {
+        let text = if self.tape.takes(kind) { self.texts.index(text) } else { 0 };
+        self.tape.push(Row { id: 0, at, node, kind, name, text, task, way: None });
+    }
+
+    fn parts(&self, value: &impl core::fmt::Debug) -> String {
+        words::parts(&self.cluster, &self.spans, value)
+    }
+
+    fn input(&mut self, at: u64, node: NodeIndex, input: &Input) {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "its words say what it is")]
+        let name = match input {
+            Input::Datagram { from, bytes, .. } => {
+                if let Some(from) = cluster::node_at(from.ip(), self.cluster.len()) {
+                    self.packet(at, from, node, bytes);
+                }
+                return;
+            }
+            Input::Frame { link, bytes } => return self.frame(at, node, *link, bytes),
+            Input::Frames { link, frames } => {
+                return frames.iter().for_each(|bytes| self.frame(at, node, *link, bytes));
+            }
+            Input::InferenceDone { job, result, .. } => {
+                self.spans.job_done(at, node, *job, if result.is_ok() { "done" } else { "failed" });
+                "inference ends"
+            }
+            Input::LinkUp { link, peer, .. } => {
+                if let Some(peer) = self.cluster.find(peer.node_id()) {
+                    self.wires.up(node, *link, peer);
+                }
+                return;
+            }
+            Input::LinkDown { link } => return self.wires.down(node, *link),
+            Input::WriteDone { id, result } => {
+                if let Some((began, text)) = self.writes.remove(&(node, *id)) {
+                    let name = if result.is_ok() { "write" } else { "write fails" };
+                    let way = Some(Way { to: node, arrives: Some(at), bytes: 0 });
+                    let row = Row { id: 0, at: began, node, kind: Kind::World, name, text, task: 0, way };
+                    self.tape.push(row);
+                }
+                return;
+            }
+            // Time passes, and an event tells of each of the others.
+            Input::DialFailed { .. } | Input::Model { .. } | Input::Tick => return,
+            Input::InferenceProgress { .. } => "inference goes on",
+            Input::Interfaces(_) => "interfaces",
+            Input::Listening { .. } => "listening",
+            Input::Request { .. } => "request",
+            _ => "input",
+        };
+        if self.tape.takes(Kind::World) {
+            let text = self.parts(input);
+            self.note(at, node, Kind::World, name, text, 0);
+        }
+    }
+
+    fn output(&mut self, at: u64, node: NodeIndex, output: &Output) {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "its words say what it is")]
+        let name = match output {
+            Output::Event(event) => return self.event(at, node, event),
+            Output::Send { link, frame, .. } => return self.send(at, node, *link, frame),
+            Output::Multicast { bytes, .. } => {
+                if self.tape.takes(Kind::Discovery) {
+                    let answer = bytes.get(2).is_some_and(|flags| flags & 0x80 != 0);
+                    let what = if answer { "an announcement" } else { "a question" };
+                    let text = self.texts.index(format!("packet: {what}\nbytes: {}\n", bytes.len()));
+                    self.wires.sent_to_all(node, bytes, Packet { sent: at, text });
+                }
+                return;
+            }
+            Output::Write { id, .. } => {
+                if self.tape.takes(Kind::World) && self.writes.len() < WRITES_MAX {
+                    let text = self.parts(output);
+                    let text = self.texts.index(text);
+                    self.writes.insert((node, *id), (at, text));
+                }
+                return;
+            }
+            Output::Infer { job, work, .. } => {
+                self.spans.job(node, *job, work.len());
+                "inference begins"
+            }
+            Output::Cancel { .. } => "cancel inference",
+            Output::Dial { .. } => "dial",
+            Output::Disconnect { .. } => "disconnect",
+            Output::Reply { .. } => "reply",
+            _ => "output",
+        };
+        if self.tape.takes(Kind::World) {
+            let text = self.parts(output);
+            self.note(at, node, Kind::World, name, text, 0);
+        }
+    }
+
+    fn send(&mut self, at: u64, node: NodeIndex, link: LinkId, frame: &[u8]) {
+        let Some(to) = self.wires.peer(node, link) else { return };
+        let said = words::message(&self.cluster, &self.spans, frame);
+        if !self.tape.takes(said.kind) {
+            return;
+        }
+        let task = self.task_of(frame, said.task);
+        let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        let text = self.texts.index(said.text);
+        let way = Some(Way { to, arrives: None, bytes });
+        if let Some(row) =
+            self.tape.push(Row { id: 0, at, node, kind: said.kind, name: said.name, text, task, way })
+        {
+            self.wires.sent(node, to, frame, row);
+        }
+    }
+
+    /// Returns the number of the task that a frame is about, if only as the receipt of one that was.
+    fn task_of(&mut self, frame: &[u8], task: Option<TaskId>) -> u32 {
+        use engine::wire::{Message, Payload};
+        let Ok(Message::Routed(envelope)) = Message::decode(frame) else { return 0 };
+        match task {
+            Some(task) => {
+                let number = self.spans.number(task);
+                if self.about.len() >= ABOUT_MAX {
+                    self.about.clear();
+                }
+                self.about.insert(envelope.message, number);
+                number
+            }
+            None => match Payload::decode(&envelope.payload) {
+                Ok(Payload::Ack(messages)) => {
+                    messages.first().and_then(|message| self.about.get(message)).copied().unwrap_or_default()
+                }
+                Ok(_) | Err(_) => 0,
+            },
+        }
+    }
+
+    fn frame(&mut self, at: u64, node: NodeIndex, link: LinkId, bytes: &[u8]) {
+        let row = self.wires.peer(node, link).and_then(|from| self.wires.arrived(from, node, bytes));
+        if let Some(row) = row {
+            return self.tape.arrived(row, at);
+        }
+        let said = words::message(&self.cluster, &self.spans, bytes);
+        if self.tape.takes(said.kind) {
+            let task = self.task_of(bytes, said.task);
+            self.note(at, node, said.kind, said.name, said.text, task);
+        }
+    }
+
+    fn packet(&mut self, at: u64, from: NodeIndex, to: NodeIndex, bytes: &[u8]) {
+        if from != to
+            && self.tape.takes(Kind::Discovery)
+            && let Some(packet) = self.wires.packet(from, bytes)
+        {
+            let bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            let way = Some(Way { to, arrives: Some(at), bytes });
+            let (kind, name, text) = (Kind::Discovery, "mDNS packet", packet.text);
+            self.tape.push(Row { id: 0, at: packet.sent, node: from, kind, name, text, task: 0, way });
+        }
+    }
+
+    fn event(&mut self, at: u64, node: NodeIndex, event: &Event) {
+        let task = self.span(at, node, event);
+        let kind = kind(event);
+        if self.tape.takes(kind) {
+            let text = self.parts(event);
+            let number = task.map(|task| self.spans.number(task)).unwrap_or_default();
+            self.note(at, node, kind, marks::name(event), text, number);
+        }
+    }
+
+    /// Takes note of what an event says about what lasts; returns the task that it is about.
+    fn span(&mut self, at: u64, node: NodeIndex, event: &Event) -> Option<TaskId> {
+        let find = |id: &NodeId| self.cluster.find(*id);
+        let spans = &mut self.spans;
+        #[allow(clippy::wildcard_enum_match_arm, reason = "the rest is over as soon as it happens")]
+        match event {
+            Event::StateChanged { to, .. } => spans.life(at, node, Some(state(*to))),
+            Event::PeerSlow { peer } => {
+                find(peer).into_iter().for_each(|peer| spans.doubt(at, node, peer));
+            }
+            Event::PeerDead { peer } => {
+                find(peer).into_iter().for_each(|peer| spans.settle(at, node, peer, true));
+            }
+            Event::PeerRecovered { peer } | Event::LinkDown { peer, .. } => {
+                find(peer).into_iter().for_each(|peer| spans.settle(at, node, peer, false));
+            }
+            Event::ResultDuplicate { task, .. } | Event::TaskRecovered { task } => return Some(*task),
+            Event::TaskAccepted { task, .. } => {
+                spans.accepted(at, node, *task);
+                return Some(*task);
+            }
+            Event::TaskAssigned { task, worker, attempt } => {
+                find(worker).into_iter().for_each(|worker| spans.assigned(at, *task, worker, *attempt));
+                return Some(*task);
+            }
+            Event::TaskFinished { task, status, worker, .. } => {
+                spans.finished(at, *task, *status, worker.as_ref().and_then(find));
+                return Some(*task);
+            }
+            Event::TaskReassigned { task, worker, reason } => {
+                let why = format!("{reason:?}").to_lowercase();
+                find(worker).into_iter().for_each(|worker| spans.taken_back(at, *task, worker, &why));
+                return Some(*task);
+            }
+            Event::TaskStarted { task, attempt, .. } => {
+                spans.begun(at, node, *task, *attempt);
+                return Some(*task);
+            }
+            _ => {}
+        }
+        None
+    }
+}
+
+const fn state(state: State) -> &'static str {
+    match state {
+        State::Initializing => "INITIALIZING",
+        State::Registering => "REGISTERING",
+        State::Active => "ACTIVE",
+        State::ShuttingDown => "SHUTTING_DOWN",
+        State::Stopped => "STOPPED",
+    }
+}
+
+#[allow(clippy::wildcard_enum_match_arm, reason = "what has no place of its own is about the world")]
+const fn kind(event: &Event) -> Kind {
+    match event {
+        Event::ClockDiffers { .. }
+        | Event::IdentityCopied { .. }
+        | Event::MemberJoined { .. }
+        | Event::MemberLeft { .. }
+        | Event::PeerDead { .. }
+        | Event::PeerFault { .. }
+        | Event::PeerRecovered { .. }
+        | Event::PeerSlow { .. }
+        | Event::StateChanged { .. } => Kind::Peer,
+        Event::LinkDown { .. } | Event::LinkRefused { .. } | Event::LinkUp { .. } => Kind::Link,
+        Event::MessageDelivered { .. }
+        | Event::MessageDropped { .. }
+        | Event::MessageDuplicate { .. }
+        | Event::MessageForwarded { .. }
+        | Event::MessageSent { .. }
+        | Event::MessageUnacknowledged { .. } => Kind::Routing,
+        Event::NodeFound { .. } | Event::NodeLost { .. } => Kind::Discovery,
+        Event::ResultDuplicate { .. } | Event::TaskFinished { .. } => Kind::Result,
+        Event::TaskAccepted { .. }
+        | Event::TaskAssigned { .. }
+        | Event::TaskReassigned { .. }
+        | Event::TaskRecovered { .. }
+        | Event::TaskStarted { .. } => Kind::Task,
+        _ => Kind::World,
+    }
+}
+
+/// Rows of a timeline.
+pub(super) const ROWS_MAX: usize = 250_000;
+
+/// Messages whose task is remembered for the sake of their receipts.
+const ABOUT_MAX: usize = 100_000;
+
+/// Writes under way that are remembered.
+const WRITES_MAX: usize = 100_000;

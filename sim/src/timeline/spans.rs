@@ -1,0 +1,247 @@
+//! What lasts: the lives of nodes, tasks and the attempts at them, doubts about peers, faults.
+
+use crate::cluster::NodeIndex;
+use crate::faults::Step;
+use engine::task::TaskStatus;
+use engine::{JobId, TaskId};
+use std::collections::BTreeMap;
+
+/// A node in one state for a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Life {
+    pub(super) node: NodeIndex,
+    pub(super) from: u64,
+    pub(super) to: Option<u64>,
+    pub(super) state: &'static str,
+}
+
+/// What one node thinks of another for a time, if that is not well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mood {
+    pub(super) node: NodeIndex,
+    pub(super) peer: NodeIndex,
+    pub(super) from: u64,
+    pub(super) to: Option<u64>,
+    /// It ended with the peer being given up.
+    pub(super) dead: bool,
+}
+
+/// A task from its acceptance to its outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Task {
+    pub(super) id: TaskId,
+    pub(super) origin: NodeIndex,
+    pub(super) from: u64,
+    pub(super) to: Option<u64>,
+    pub(super) status: Option<TaskStatus>,
+    pub(super) worker: Option<NodeIndex>,
+    /// To whom it was given, when, and when it was taken back and why.
+    pub(super) attempts: Vec<Attempt>,
+}
+
+/// One attempt, as the task's origin sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Attempt {
+    pub(super) worker: NodeIndex,
+    pub(super) number: u32,
+    pub(super) from: u64,
+    pub(super) to: Option<u64>,
+    pub(super) end: String,
+}
+
+/// A worker at one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) node: NodeIndex,
+    pub(super) task: u32,
+    pub(super) attempt: u32,
+    pub(super) from: u64,
+    pub(super) to: Option<u64>,
+    pub(super) end: &'static str,
+    job: Option<JobId>,
+}
+
+/// A fault, as long as it lasts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Band {
+    pub(super) fault: usize,
+    pub(super) words: String,
+    pub(super) from: u64,
+    pub(super) to: Option<u64>,
+    /// Whom it concerns, by group; all where there is none.
+    pub(super) groups: Vec<(NodeIndex, usize)>,
+    pub(super) stops: bool,
+}
+
+/// Spans that grow.
+#[derive(Debug, Default)]
+pub(super) struct Spans {
+    pub(super) lives: Vec<Life>,
+    pub(super) moods: Vec<Mood>,
+    pub(super) tasks: Vec<Task>,
+    pub(super) runs: Vec<Run>,
+    pub(super) bands: Vec<Band>,
+    numbers: BTreeMap<TaskId, u32>,
+    open_lives: BTreeMap<NodeIndex, usize>,
+    open_moods: BTreeMap<(NodeIndex, NodeIndex), usize>,
+    open_runs: BTreeMap<NodeIndex, Vec<usize>>,
+}
+
+impl Spans {
+    /// Returns a task's number, by the order of acceptance from 1; 0 where it was not accepted, or too late.
+    pub(super) fn number(&self, task: TaskId) -> u32 {
+        self.numbers.get(&task).copied().unwrap_or_default()
+    }
+
+    pub(super) fn life(&mut self, at: u64, node: NodeIndex, state: Option<&'static str>) {
+        if let Some(open) = self.open_lives.remove(&node) {
+            self.lives[open].to = Some(at);
+        }
+        if let Some(state) = state
+            && self.lives.len() < SPANS_MAX
+        {
+            self.open_lives.insert(node, self.lives.len());
+            self.lives.push(Life { node, from: at, to: None, state });
+        }
+    }
+
+    /// A process is gone, and with it what it thought and computed.
+    pub(super) fn stopped(&mut self, at: u64, node: NodeIndex) {
+        self.life(at, node, None);
+        self.end_runs(at, node, "lost", |_| true);
+        let open: Vec<_> =
+            self.open_moods.range((node, 0)..=(node, NodeIndex::MAX)).map(|(&key, _)| key).collect();
+        for (_, peer) in open {
+            self.settle(at, node, peer, false);
+        }
+    }
+
+    pub(super) fn doubt(&mut self, at: u64, node: NodeIndex, peer: NodeIndex) {
+        self.settle(at, node, peer, false);
+        if self.moods.len() < SPANS_MAX {
+            self.open_moods.insert((node, peer), self.moods.len());
+            self.moods.push(Mood { node, peer, from: at, to: None, dead: false });
+        }
+    }
+
+    pub(super) fn settle(&mut self, at: u64, node: NodeIndex, peer: NodeIndex, dead: bool) {
+        if let Some(open) = self.open_moods.remove(&(node, peer)) {
+            let mood = &mut self.moods[open];
+            (mood.to, mood.dead) = (Some(at), dead);
+        }
+    }
+
+    pub(super) fn accepted(&mut self, at: u64, node: NodeIndex, task: TaskId) {
+        if self.tasks.len() < SPANS_MAX && !self.numbers.contains_key(&task) {
+            let attempts = Vec::new();
+            let task =
+                Task { id: task, origin: node, from: at, to: None, status: None, worker: None, attempts };
+            let id = task.id;
+            self.tasks.push(task);
+            self.numbers.insert(id, u32::try_from(self.tasks.len()).unwrap_or(u32::MAX));
+        }
+    }
+
+    pub(super) fn assigned(&mut self, at: u64, task: TaskId, worker: NodeIndex, number: u32) {
+        if let Some(task) = self.task(task) {
+            task.end_attempts(at, "given to another", |_| true);
+            if task.attempts.len() < ATTEMPTS_MAX {
+                task.attempts.push(Attempt { worker, number, from: at, to: None, end: String::new() });
+            }
+        }
+    }
+
+    pub(super) fn taken_back(&mut self, at: u64, task: TaskId, worker: NodeIndex, why: &str) {
+        if let Some(task) = self.task(task) {
+            task.end_attempts(at, why, |attempt| attempt.worker == worker);
+        }
+    }
+
+    pub(super) fn finished(&mut self, at: u64, task: TaskId, status: TaskStatus, worker: Option<NodeIndex>) {
+        if let Some(task) = self.task(task) {
+            task.end_attempts(at, "finished", |_| true);
+            (task.to, task.status, task.worker) = (Some(at), Some(status), worker);
+        }
+    }
+
+    pub(super) fn begun(&mut self, at: u64, node: NodeIndex, task: TaskId, attempt: u32) {
+        let task = self.number(task);
+        self.end_runs(at, node, "superseded", |run| run.task == task);
+        if self.runs.len() < SPANS_MAX {
+            self.open_runs.entry(node).or_default().push(self.runs.len());
+            self.runs.push(Run { node, task, attempt, from: at, to: None, end: "", job: None });
+        }
+    }
+
+    /// A job takes the attempts that were begun last, one for each of its items.
+    pub(super) fn job(&mut self, node: NodeIndex, job: JobId, items: usize) {
+        let open = self.open_runs.entry(node).or_default();
+        for &run in open.iter().rev().take(items) {
+            self.runs[run].job.get_or_insert(job);
+        }
+    }
+
+    pub(super) fn job_done(&mut self, at: u64, node: NodeIndex, job: JobId, end: &'static str) {
+        self.end_runs(at, node, end, |run| run.job == Some(job));
+    }
+
+    pub(super) fn fault(
+        &mut self,
+        at: u64,
+        step: Step,
+        words: &str,
+        groups: Vec<(NodeIndex, usize)>,
+        stops: bool,
+    ) {
+        let mut close = |which: &dyn Fn(&Band) -> bool| {
+            self.bands
+                .iter_mut()
+                .filter(|band| band.to.is_none() && which(band))
+                .for_each(|band| band.to = Some(at));
+        };
+        match step {
+            Step::Lift(fault) => close(&|band| band.fault == fault),
+            Step::HealAll => close(&|band| !band.stops),
+            Step::Strike(fault) => {
+                if self.bands.len() < SPANS_MAX {
+                    let words = words.to_owned();
+                    self.bands.push(Band { fault, words, from: at, to: None, groups, stops });
+                }
+            }
+        }
+    }
+
+    fn task(&mut self, task: TaskId) -> Option<&mut Task> {
+        let number = self.number(task).checked_sub(1)?;
+        self.tasks.get_mut(number as usize)
+    }
+
+    fn end_runs(&mut self, at: u64, node: NodeIndex, end: &'static str, which: impl Fn(&Run) -> bool) {
+        let runs = &mut self.runs;
+        if let Some(open) = self.open_runs.get_mut(&node) {
+            open.retain(|&index| {
+                let run = &mut runs[index];
+                let ends = which(run);
+                if ends {
+                    (run.to, run.end) = (Some(at), end);
+                }
+                !ends
+            });
+        }
+    }
+}
+
+impl Task {
+    fn end_attempts(&mut self, at: u64, end: &str, which: impl Fn(&Attempt) -> bool) {
+        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.to.is_none() && which(attempt)) {
+            attempt.to = Some(at);
+            end.clone_into(&mut attempt.end);
+        }
+    }
+}
+
+/// Spans of one kind; what would be more is not shown.
+const SPANS_MAX: usize = 100_000;
+
+/// Attempts at one task that are shown.
+const ATTEMPTS_MAX: usize = 64;

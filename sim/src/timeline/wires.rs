@@ -1,0 +1,113 @@
+//! Which frame that arrives is which one that was sent: the last on its way between the two nodes with the same bytes,
+//! for one that is sent a second time was most often lost the first time. That needs no help of an executor, so it is
+//! the same for all.
+
+use crate::cluster::NodeIndex;
+use engine::LinkId;
+use std::collections::{BTreeMap, VecDeque};
+
+/// What is on its way.
+#[derive(Debug, Default)]
+pub(super) struct Wires {
+    peers: BTreeMap<(NodeIndex, LinkId), NodeIndex>,
+    frames: BTreeMap<(NodeIndex, NodeIndex), VecDeque<(u64, u64)>>,
+    packets: BTreeMap<NodeIndex, VecDeque<(u64, Packet)>>,
+}
+
+/// A packet to all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Packet {
+    pub(super) sent: u64,
+    pub(super) text: u32,
+}
+
+impl Wires {
+    pub(super) fn up(&mut self, node: NodeIndex, link: LinkId, peer: NodeIndex) {
+        self.peers.insert((node, link), peer);
+    }
+
+    pub(super) fn down(&mut self, node: NodeIndex, link: LinkId) {
+        self.peers.remove(&(node, link));
+    }
+
+    /// A process is gone, and all its links.
+    pub(super) fn stopped(&mut self, node: NodeIndex) {
+        self.peers.retain(|(of, _), _| *of != node);
+    }
+
+    pub(super) fn peer(&self, node: NodeIndex, link: LinkId) -> Option<NodeIndex> {
+        self.peers.get(&(node, link)).copied()
+    }
+
+    pub(super) fn sent(&mut self, from: NodeIndex, to: NodeIndex, bytes: &[u8], row: u64) {
+        let queue = self.frames.entry((from, to)).or_default();
+        if queue.len() >= ON_THEIR_WAY_MAX {
+            queue.pop_front();
+        }
+        queue.push_back((digest(bytes), row));
+    }
+
+    /// Returns the row of the frame that arrives here.
+    pub(super) fn arrived(&mut self, from: NodeIndex, to: NodeIndex, bytes: &[u8]) -> Option<u64> {
+        let queue = self.frames.get_mut(&(from, to))?;
+        let digest = digest(bytes);
+        let position = queue.iter().rposition(|(other, _)| *other == digest)?;
+        queue.remove(position).map(|(_, row)| row)
+    }
+
+    pub(super) fn sent_to_all(&mut self, from: NodeIndex, bytes: &[u8], packet: Packet) {
+        let queue = self.packets.entry(from).or_default();
+        if queue.len() >= PACKETS_MAX {
+            queue.pop_front();
+        }
+        queue.push_back((digest(bytes), packet));
+    }
+
+    /// Returns the last packet of these bytes; each arrives at many.
+    pub(super) fn packet(&self, from: NodeIndex, bytes: &[u8]) -> Option<Packet> {
+        let digest = digest(bytes);
+        let mut newest_first = self.packets.get(&from)?.iter().rev();
+        newest_first.find(|(other, _)| *other == digest).map(|(_, packet)| *packet)
+    }
+}
+
+/// 64 bits of FNV-1a: a mistaken arrow once in many ages is no harm.
+fn digest(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Frames between two nodes that may yet arrive; the oldest of more count as lost.
+const ON_THEIR_WAY_MAX: usize = 1_024;
+
+/// Packets of one node that may yet arrive.
+const PACKETS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_told_apart_by_what_they_are_and_where_they_go() {
+        let mut wires = Wires::default();
+        wires.sent(0, 1, b"ping", 1);
+        wires.sent(0, 1, b"ping", 2);
+        wires.sent(1, 0, b"ping", 3);
+        wires.sent(0, 1, b"pong", 4);
+        assert_eq!(wires.arrived(0, 1, b"pong"), Some(4));
+        assert_eq!(wires.arrived(0, 1, b"ping"), Some(2));
+        assert_eq!(wires.arrived(0, 1, b"ping"), Some(1));
+        assert_eq!(wires.arrived(0, 1, b"ping"), None);
+        assert_eq!(wires.arrived(1, 0, b"ping"), Some(3));
+    }
+
+    #[test]
+    fn a_node_that_stops_has_no_links() {
+        let mut wires = Wires::default();
+        wires.up(0, LinkId(1), 2);
+        wires.up(1, LinkId(1), 3);
+        wires.stopped(0);
+        assert_eq!((wires.peer(0, LinkId(1)), wires.peer(1, LinkId(1))), (None, Some(3)));
+    }
+}

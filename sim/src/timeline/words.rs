@@ -1,0 +1,213 @@
+//! What a message, an input or an output says, for people: one line for each part of it, `name: value`, with nodes
+//! and tasks by their short names.
+
+use super::spans::Spans;
+use super::tape::Kind;
+use crate::cluster::Cluster;
+use core::fmt::Debug;
+use engine::wire::{Advert, Envelope, Message, Payload, SignedAdvert};
+use engine::{NodeId, TaskId};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// What a frame is: its kind, its name, the task and the message that it is about, and all that it says.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) kind: Kind,
+    pub(super) name: &'static str,
+    pub(super) task: Option<TaskId>,
+    pub(super) text: String,
+}
+
+/// Texts, each kept once.
+#[derive(Debug)]
+pub(super) struct Texts {
+    indices: BTreeMap<String, u32>,
+    bytes: usize,
+    pub(super) left_out: u64,
+}
+
+impl Texts {
+    pub(super) fn new() -> Self {
+        Self { indices: BTreeMap::from([(String::new(), 0)]), bytes: 0, left_out: 0 }
+    }
+
+    /// Returns the index of a text; that of the empty one where there is no room for more.
+    pub(super) fn index(&mut self, text: String) -> u32 {
+        if let Some(index) = self.indices.get(&text) {
+            return *index;
+        }
+        if self.bytes + text.len() > TEXTS_BYTES_MAX {
+            self.left_out += 1;
+            return 0;
+        }
+        self.bytes += text.len();
+        let index = u32::try_from(self.indices.len()).unwrap_or_default();
+        self.indices.insert(text, index);
+        index
+    }
+
+    pub(super) fn finish(self) -> Vec<String> {
+        let mut texts = vec![String::new(); self.indices.len()];
+        for (text, index) in self.indices {
+            texts[index as usize] = text;
+        }
+        texts
+    }
+}
+
+/// Says what a frame is.
+pub(super) fn message(cluster: &Cluster, spans: &Spans, bytes: &[u8]) -> Said {
+    let said = |kind, name, text| Said { kind, name, task: None, text };
+    match Message::decode(bytes) {
+        Err(error) => said(Kind::Link, "not a message", format!("error: {error:?}\n")),
+        Ok(Message::Adverts(adverts)) => {
+            let shown = adverts.iter().take(ADVERTS_SHOWN);
+            let mut text: String = shown.map(|signed| advert(cluster, signed)).collect::<Vec<_>>().join("\n");
+            if adverts.len() > ADVERTS_SHOWN {
+                let _ = writeln!(text, "\nmore: {} adverts", adverts.len() - ADVERTS_SHOWN);
+            }
+            said(Kind::Map, "adverts", text)
+        }
+        Ok(Message::Goodbye) => said(Kind::Link, "goodbye", String::new()),
+        Ok(Message::Hello(hello)) => {
+            let text = format!(
+                "network: {}\nincarnation: {}\n{}",
+                hello.network,
+                hello.incarnation,
+                advert(cluster, &hello.advert)
+            );
+            said(Kind::Link, "hello", text)
+        }
+        Ok(Message::Ping(beat)) => {
+            said(Kind::Heartbeat, "ping", format!("number: {}\nload: {}\n", beat.number, beat.load))
+        }
+        Ok(Message::Pong(beat)) => {
+            said(Kind::Heartbeat, "pong", format!("number: {}\nload: {}\n", beat.number, beat.load))
+        }
+        Ok(Message::Refuse(reason)) => said(Kind::Link, "refuse", format!("reason: {reason:?}\n")),
+        Ok(Message::Routed(envelope)) => routed(cluster, spans, &envelope),
+        Ok(Message::Versions(versions)) => {
+            let mut list: Vec<String> = versions
+                .iter()
+                .take(VERSIONS_SHOWN)
+                .map(|(node, sequence)| format!("{} {sequence}", cluster.name(*node)))
+                .collect();
+            if versions.len() > VERSIONS_SHOWN {
+                list.push(format!("and {} more", versions.len() - VERSIONS_SHOWN));
+            }
+            said(Kind::Map, "versions", format!("newest adverts: {}\n", list.join(", ")))
+        }
+        Ok(Message::Welcome) => said(Kind::Link, "welcome", String::new()),
+    }
+}
+
+fn routed(cluster: &Cluster, spans: &Spans, envelope: &Envelope) -> Said {
+    let payload = Payload::decode(&envelope.payload).ok();
+    let (kind, name, task) = match &payload {
+        None => (Kind::Task, "sealed", None),
+        Some(Payload::Ack(_)) => (Kind::Receipt, "ack", None),
+        Some(Payload::Assign(assignment)) => (Kind::Task, "assign", Some(assignment.attempt.task)),
+        Some(Payload::Cancel(attempt)) => (Kind::Task, "cancel", Some(attempt.task)),
+        Some(Payload::Decline(attempt)) => (Kind::Task, "decline", Some(attempt.task)),
+        Some(Payload::HandBack(attempt)) => (Kind::Task, "hand back", Some(attempt.task)),
+        Some(Payload::Outcome { attempt, .. }) => (Kind::Result, "outcome", Some(attempt.task)),
+        Some(Payload::Probe(_)) => (Kind::Receipt, "probe", None),
+        Some(Payload::Renew(_)) => (Kind::Receipt, "renew lease", None),
+        Some(Payload::Started(attempt)) => (Kind::Task, "started", Some(attempt.task)),
+        Some(Payload::Undeliverable { .. }) => (Kind::Receipt, "undeliverable", None),
+    };
+    let mut text = format!(
+        "origin: {}\ndestination: {}\nmessage: {}\nttl: {}, after {} hops\n",
+        cluster.name(envelope.origin),
+        cluster.name(envelope.destination),
+        envelope.message,
+        envelope.ttl,
+        envelope.hops,
+    );
+    match payload {
+        Some(payload) => text.push_str(&parts(cluster, spans, &payload)),
+        // A relay sees as little.
+        None => {
+            let _ = writeln!(text, "payload: {} bytes, sealed end to end", envelope.payload.0.len());
+        }
+    }
+    Said { kind, name, task, text }
+}
+
+fn advert(cluster: &Cluster, signed: &SignedAdvert) -> String {
+    let Ok(advert) = Advert::decode(&signed.body.0) else { return "advert: malformed\n".to_owned() };
+    let links: Vec<String> = advert.links.iter().map(|link| cluster.name(*link)).collect();
+    let addresses: Vec<String> = advert.addresses.iter().map(ToString::to_string).collect();
+    format!(
+        "member: {}, advert {}\nlinks: {}\naddresses: {}\nslots: {}\nversion: {}\n",
+        cluster.name(advert.key.node_id()),
+        advert.sequence,
+        if links.is_empty() { "none".to_owned() } else { links.join(" ") },
+        addresses.join(" "),
+        advert.slots,
+        advert.version,
+    )
+}
+
+/// Says all of a value, with nodes and tasks by their short names.
+pub(super) fn parts(cluster: &Cluster, spans: &Spans, value: &impl Debug) -> String {
+    let mut text = String::new();
+    // Only as much is written as is shown: a value may hold megabytes.
+    let _ = write!(Cut { text: &mut text }, "{value:?}");
+    readable(cluster, spans, &text)
+}
+
+/// Takes the beginning of what is written to it.
+struct Cut<'a> {
+    text: &'a mut String,
+}
+
+impl std::fmt::Write for Cut<'_> {
+    fn write_str(&mut self, more: &str) -> std::fmt::Result {
+        let room = TEXT_BYTES_MAX.saturating_sub(self.text.len());
+        if more.len() <= room {
+            self.text.push_str(more);
+            return Ok(());
+        }
+        self.text.push_str(&more[..more.floor_char_boundary(room)]);
+        self.text.push('…');
+        Err(std::fmt::Error)
+    }
+}
+
+/// Replaces the ids of nodes and adds the numbers of tasks.
+fn readable(cluster: &Cluster, spans: &Spans, text: &str) -> String {
+    let is_id = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    let mut readable = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(begin) = rest.bytes().position(is_id) {
+        let (before, from) = rest.split_at(begin);
+        let (word, after) = from.split_at(from.bytes().position(|byte| !is_id(byte)).unwrap_or(from.len()));
+        readable.push_str(before);
+        if let Some(node) = word.parse::<NodeId>().ok().and_then(|id| cluster.find(id)) {
+            let _ = write!(readable, "n{node}");
+        } else {
+            readable.push_str(word);
+            if let Ok(task) = word.parse::<TaskId>()
+                && spans.number(task) > 0
+            {
+                let _ = write!(readable, " (task {})", spans.number(task));
+            }
+        }
+        rest = after;
+    }
+    readable.push_str(rest);
+    readable.push('\n');
+    readable
+}
+
+/// The longest text about one value, in bytes.
+const TEXT_BYTES_MAX: usize = 1_200;
+
+/// All texts of a run together, in bytes.
+const TEXTS_BYTES_MAX: usize = 12 << 20;
+
+/// Adverts and versions of one message that are shown.
+const ADVERTS_SHOWN: usize = 4;
+const VERSIONS_SHOWN: usize = 16;
