@@ -169,3 +169,6 @@ fn add(edges: &mut Vec<u32>, number: u32) {
 const fn index(number: u32) -> usize {
     number as usize
 }
+
+#[cfg(test)]
+mod tests;
