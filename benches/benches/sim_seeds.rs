@@ -61,7 +61,7 @@ const QUESTIONS: [Question; 3] = [
         name: "turmoil",
         scenario: TURMOIL,
         seeds: 3,
-        what: "ten nodes with work, 60 s, turmoil",
+        what: "ten nodes with work, 60 s, turmoil in steps of 10 ms",
         floor: 1.0,
         goal: 0.2,
     },
@@ -125,6 +125,9 @@ const TURMOIL: &str = r#"
 nodes = 10
 executor = "turmoil"
 duration = "60s"
+
+[network]
+tick = "10ms"
 
 [workload]
 tasks = 40

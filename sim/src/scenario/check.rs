@@ -161,10 +161,24 @@ impl Source<'_> {
             return Err(self.out_of_range("loss", loss, percent(loss.as_ref().0), allowed));
         }
         let loss = section.loss.as_ref().map(|loss| loss.as_ref().0).filter(|&loss| loss > 0);
+        let tick = match &section.tick {
+            Some(tick) if !TICKS.contains(&tick.as_ref().0) => {
+                let millis = tick.as_ref().0.as_micros() / 1000;
+                return Err(self.out_of_range(
+                    "tick",
+                    tick,
+                    format!("{millis} ms"),
+                    "1 ms to 100 ms".to_owned(),
+                ));
+            }
+            Some(tick) => tick.as_ref().0,
+            None => *TICKS.start(),
+        };
         Ok(Network {
             latency: range(section.latency.as_ref(), LATENCY),
             topology: section.topology.unwrap_or(Topology::Full),
             multicast: section.multicast.unwrap_or(true),
+            tick,
             loss: loss.map(|per_million| Loss {
                 per_million,
                 retransmission: section.retransmission.unwrap_or(true),
@@ -288,5 +302,6 @@ const ANY: &str = "any";
 const START: Range = Range { from: Duration::ZERO, to: Duration::from_millis(50) };
 const LATENCY: Range = Range { from: Duration::from_millis(1), to: Duration::from_millis(5) };
 const DISK_LATENCY: Range = Range { from: Duration::from_millis(1), to: Duration::from_millis(8) };
+const TICKS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_millis(100);
 const WORK_AT: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(30);
