@@ -4,7 +4,7 @@ use crate::model;
 use crate::random::{Purpose, Random};
 use crate::scenario::{Scenario, Topology};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-use engine::{Config, Identity, NodeId, UnixMillis};
+use engine::{Config, Identity, NodeId, PublicKey, UnixMillis};
 use std::collections::BTreeMap;
 
 /// One of the nodes of a scenario, by number.
@@ -15,7 +15,9 @@ pub(crate) type NodeIndex = u32;
 pub(crate) struct Cluster {
     pub(crate) random: Random,
     topology: Topology,
+    identities: Vec<Identity>,
     ids: Vec<NodeId>,
+    keys: Vec<PublicKey>,
     by_id: BTreeMap<NodeId, NodeIndex>,
     config: Config,
     /// Whom each node is told of at its start, where there is no multicast.
@@ -25,7 +27,10 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) fn new(scenario: &Scenario, seed: u64, adjust: Option<fn(&mut Config)>) -> Self {
         let random = Random::new(seed);
-        let ids: Vec<NodeId> = (0..scenario.nodes).map(|node| identity(random, node).node_id()).collect();
+        let identities: Vec<Identity> =
+            (0..scenario.nodes).map(|node| Identity::from_secret(&secret(random, node))).collect();
+        let keys: Vec<PublicKey> = identities.iter().map(Identity::public_key).collect();
+        let ids: Vec<NodeId> = keys.iter().map(PublicKey::node_id).collect();
         let by_id = ids.iter().copied().zip(0..).collect();
         let topology = scenario.network.topology;
         let told = match (scenario.network.multicast, topology) {
@@ -46,7 +51,7 @@ impl Cluster {
         if let Some(adjust) = adjust {
             adjust(&mut config);
         }
-        Self { random, topology, ids, by_id, config, told }
+        Self { random, topology, identities, ids, keys, by_id, config, told }
     }
 
     /// Returns how many nodes there are.
@@ -68,7 +73,12 @@ impl Cluster {
     }
 
     pub(crate) fn identity(&self, node: NodeIndex) -> Identity {
-        identity(self.random, node)
+        self.identities[node as usize].clone()
+    }
+
+    /// Returns the public key of a node.
+    pub(crate) fn key(&self, node: NodeIndex) -> PublicKey {
+        self.keys[node as usize]
     }
 
     /// Returns the private key of a node.
@@ -122,10 +132,6 @@ pub(crate) fn node_at(address: IpAddr, nodes: usize) -> Option<NodeIndex> {
     let IpAddr::V4(address) = address else { return None };
     let node = u32::from(address).checked_sub(NETWORK + 1)?;
     (usize::try_from(node).ok()? < nodes).then_some(node)
-}
-
-fn identity(random: Random, node: NodeIndex) -> Identity {
-    Identity::from_secret(&secret(random, node))
 }
 
 fn secret(random: Random, node: NodeIndex) -> [u8; 32] {
