@@ -19,6 +19,7 @@ pub enum Input {
         /// Its sender.
         from: SocketAddr,
         /// Its payload.
+        #[serde(with = "crate::wire::octets")]
         bytes: Vec<u8>,
     },
     /// A dial did not lead to a link.
@@ -33,6 +34,7 @@ pub enum Input {
         /// The link that it came over.
         link: LinkId,
         /// Its payload.
+        #[serde(with = "crate::wire::octets")]
         bytes: Vec<u8>,
     },
     /// The world cannot read on: the peer announced a frame above the limit.

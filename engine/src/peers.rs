@@ -18,7 +18,7 @@ use crate::wire::SignedAdvert;
 use candidates::{Candidates, Target};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// What is wanted or was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +82,8 @@ pub(crate) struct Peers {
     links: BTreeMap<LinkId, Link>,
     /// The one link to each node that was accepted or is up.
     by_node: BTreeMap<NodeId, LinkId>,
+    /// When the hello of each new link is late, in this order; some of these may be new no longer.
+    hellos: VecDeque<(Instant, LinkId)>,
     candidates: Candidates,
     dials: BTreeMap<DialId, (Target, SocketAddr)>,
     next_dial: u64,
@@ -149,6 +151,7 @@ impl Peers {
             replaced: BTreeMap::new(),
             links: BTreeMap::new(),
             by_node: BTreeMap::new(),
+            hellos: VecDeque::new(),
             candidates: Candidates::new(me, bootstrap),
             dials: BTreeMap::new(),
             next_dial: 0,
@@ -236,6 +239,11 @@ impl Peers {
         } else if new > NEW_MAX {
             self.refuse(link, RefuseReason::Full);
         } else {
+            if self.hellos.len() >= NEW_MAX * 2 {
+                let links = &self.links;
+                self.hellos.retain(|(_, link)| links.get(link).is_some_and(Link::is_new));
+            }
+            self.hellos.push_back((now.after(HELLO_TIMEOUT), link));
             self.facts.push(Fact::SayHello(link));
         }
     }
@@ -422,30 +430,37 @@ impl Peers {
         self.stale = true;
     }
 
-    /// Does what is due. `members` are those that the mesh knows of and where to dial them; what is among the
-    /// candidates but not among the members may be a part of the mesh that lost its way to this one.
-    pub(crate) fn handle_timeout<'a, M>(&mut self, now: Instant, rng: &mut Rng, members: impl Fn() -> M)
-    where
+    /// Does what is due. `members` are those that the mesh knows of and where to dial them, and `has_room` tells of
+    /// one of them whether it would take one more link; what is among the candidates but not among the members may be
+    /// a part of the mesh that lost its way to this one.
+    pub(crate) fn handle_timeout<'a, M>(
+        &mut self,
+        now: Instant,
+        rng: &mut Rng,
+        has_room: impl Fn(NodeId) -> Option<bool>,
+        members: impl Fn() -> M,
+    ) where
         M: Iterator<Item = Member<'a>>,
     {
-        let late = |(&link, entry): (&LinkId, &Link)| {
-            let waits = entry.is_new() && now >= entry.since.after(HELLO_TIMEOUT);
-            waits.then_some(link)
-        };
-        let late: Vec<LinkId> = self.links.iter().filter_map(late).collect();
-        for link in late {
-            self.handle_fault(link, PeerFault::HelloLate);
+        while let Some(&(due, link)) = self.hellos.front() {
+            let waits = self.is_new(link);
+            if waits && due > now {
+                break;
+            }
+            self.hellos.pop_front();
+            if waits {
+                self.handle_fault(link, PeerFault::HelloLate);
+            }
         }
         if self.accepting && (self.stale || self.dial_due.is_some_and(|due| due <= now)) {
             self.stale = false;
-            self.dial(now, rng, members);
+            self.dial(now, rng, has_room, members);
         }
     }
 
     /// Returns when something will be due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let new = self.links.values().filter(|entry| entry.is_new());
-        let hello = new.map(|entry| entry.since.after(HELLO_TIMEOUT)).min();
+        let hello = self.hellos.iter().find(|(_, link)| self.is_new(*link)).map(|(due, _)| *due);
         [hello, self.dial_due.filter(|_| self.accepting)].into_iter().flatten().min()
     }
 
@@ -508,12 +523,16 @@ impl Peers {
         TARGET_LINKS.min(self.max_peers * 3 / 4).max(2).min(self.max_peers)
     }
 
-    fn dial<'a, M>(&mut self, now: Instant, rng: &mut Rng, members: impl Fn() -> M)
-    where
+    fn dial<'a, M>(
+        &mut self,
+        now: Instant,
+        rng: &mut Rng,
+        has_room: impl Fn(NodeId) -> Option<bool>,
+        members: impl Fn() -> M,
+    ) where
         M: Iterator<Item = Member<'a>>,
     {
         self.dial_due = None;
-        let mut reachable = None;
         loop {
             let open = self.links.values().filter(|link| link.state != LinkState::Closing).count()
                 + self.dials.len();
@@ -526,11 +545,9 @@ impl Peers {
                     || self.links.values().any(|link| link.state != LinkState::Closing && leads_there(link))
             };
             let below_target = open < self.target();
-            let reachable: &BTreeMap<NodeId, bool> = reachable
-                .get_or_insert_with(|| members().map(|member| (member.node, member.has_room)).collect());
             let wanted = |target, node: Option<NodeId>| {
-                let worth = match node.and_then(|node| reachable.get(&node)) {
-                    Some(has_room) => below_target && *has_room,
+                let worth = match node.and_then(&has_room) {
+                    Some(has_room) => below_target && has_room,
                     // Whoever is not in the mesh may be a part of it that lost its way here.
                     None => true,
                 };

@@ -1,7 +1,7 @@
 //! Programs that reach a node's port and break the protocol: they lose their link, and nothing else happens.
 
 use crate::world::{Node, World, exchange, until};
-use engine::wire::{Advert, Hello, Message, PROTOCOL_VERSION, SignedAdvert};
+use engine::wire::{Advert, Hello, Message, PROTOCOL_VERSION, SharedBytes, Signature, SignedAdvert};
 use engine::{DialId, Identity};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use runtime::ports::{Transport, TransportEvent};
@@ -61,7 +61,7 @@ fn hello() -> Vec<u8> {
         links: Vec::new(),
         session_key: [0; 32],
     };
-    let advert = SignedAdvert { body: engine::wire::Bytes(advert.encode()), signature: ([0; 32], [0; 32]) };
+    let advert = SignedAdvert { body: SharedBytes(advert.encode().into()), signature: Signature([0; 64]) };
     Message::Hello(Box::new(Hello {
         network: "elsewhere".to_owned(),
         incarnation: 1,

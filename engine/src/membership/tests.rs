@@ -7,6 +7,10 @@ fn at(millis: u64) -> Instant {
     Instant::from_micros(millis * 1000)
 }
 
+fn signed(identity: &Identity, advert: &Advert) -> SignedAdvert {
+    GoodAdverts::default().sign(identity, advert.clone()).signed.clone()
+}
+
 fn member(secret: u8) -> Membership {
     let identity = Identity::from_secret(&[secret; 32]);
     let own = Advert {
@@ -155,7 +159,7 @@ fn an_advert_that_its_member_did_not_sign_is_refused() {
     let mut advert = mesh.members[1].own.clone();
     advert.sequence += 10;
     advert.links.clear();
-    let forged = sign(&Identity::from_secret(&[9; 32]), &advert);
+    let forged = signed(&Identity::from_secret(&[9; 32]), &advert);
     let from = mesh.members[1].me;
     assert_eq!(mesh.members[0].handle_adverts(mesh.now, from, vec![forged], || true), Err(Forged));
     mesh.assert_maps_are_true();
@@ -171,7 +175,7 @@ fn strangers_fill_no_maps_and_push_nobody_out() {
         let mut secret = [0; 32];
         secret[..4].copy_from_slice(&number.to_be_bytes());
         let identity = Identity::from_secret(&secret);
-        sign(&identity, &Advert { key: identity.public_key(), ..mesh.members[1].own.clone() })
+        signed(&identity, &Advert { key: identity.public_key(), ..mesh.members[1].own.clone() })
     };
     let adverts: Vec<SignedAdvert> = (0..6_000).map(invented).collect();
     let mut budget = 5_000;
@@ -196,11 +200,11 @@ fn an_advert_from_before_a_restart_is_superseded() {
     old.sequence = 1_000;
     old.incarnation = 77;
     old.links.clear();
-    let signed = sign(&Identity::from_secret(&[1; 32]), &old);
+    let signed = signed(&Identity::from_secret(&[1; 32]), &old);
     mesh.members[1].handle_adverts(mesh.now, me, vec![signed.clone()], || true).unwrap();
     mesh.members[0].handle_adverts(mesh.now, from, vec![signed], || true).unwrap();
     mesh.settle();
-    assert_eq!(mesh.members[1].adverts[&me].advert.sequence, 1_001 + LEAP);
+    assert_eq!(mesh.members[1].adverts[&me].good.advert.sequence, 1_001 + LEAP);
     mesh.assert_maps_are_true();
 }
 

@@ -22,7 +22,7 @@ use crate::users::ASK_AGAIN_AFTER;
 use calendar::Calendar;
 use core::mem;
 use core::time::Duration;
-use engine::identity::GoodSignatures;
+use engine::adverts::GoodAdverts;
 use engine::input::Interface;
 use engine::output::{Output, Work};
 use engine::request::{Answer, Request};
@@ -54,8 +54,8 @@ pub struct EventQueue {
     changes: Vec<Change>,
     /// What waits for a stall to end, in its order.
     stalled: Vec<(NodeIndex, NodeIndex, Happening)>,
-    /// Shared by all nodes: each advert is checked once.
-    signatures: GoodSignatures,
+    /// Shared by all nodes: each advert is checked, decoded and held once.
+    adverts: GoodAdverts,
 }
 
 /// One node's machine.
@@ -141,7 +141,7 @@ impl EventQueue {
             next,
             changes,
             stalled: Vec::new(),
-            signatures: GoodSignatures::default(),
+            adverts: GoodAdverts::shared(),
         }
     }
 
@@ -245,7 +245,7 @@ impl EventQueue {
         let identity = self.cluster.identity(node);
         let saved = host.disk.saved();
         let mut engine = Node::new(config, identity, seed, now, cluster::wall(self.now), saved);
-        engine.share_signatures(self.signatures.clone());
+        engine.share_adverts(self.adverts.clone());
         host.node = Some(engine);
         self.observer.see(now, node, Fact::Started);
         self.drain(node);
