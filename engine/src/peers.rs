@@ -5,6 +5,7 @@
 //! an older link may be a dead one that nobody closed, it is put in doubt rather than trusted.
 
 mod candidates;
+mod dialling;
 
 use crate::error::PeerFault;
 use crate::event::{LinkDownReason, RefuseReason};
@@ -517,65 +518,6 @@ impl Peers {
         // A node does not dial one that it has a link to; that it did says that its end of the older link is gone.
         dialler(old) == dialler(new) || dialler(new) < dialler(old)
     }
-
-    /// Returns the links that the node dials for: some below the limit, so that there is room for those who dial it.
-    fn target(&self) -> usize {
-        TARGET_LINKS.min(self.max_peers * 3 / 4).max(2).min(self.max_peers)
-    }
-
-    fn dial<'a, M>(
-        &mut self,
-        now: Instant,
-        rng: &mut Rng,
-        has_room: impl Fn(NodeId) -> Option<bool>,
-        members: impl Fn() -> M,
-    ) where
-        M: Iterator<Item = Member<'a>>,
-    {
-        self.dial_due = None;
-        loop {
-            let open = self.links.values().filter(|link| link.state != LinkState::Closing).count()
-                + self.dials.len();
-            if self.dials.len() >= DIALS_MAX || open >= self.max_peers {
-                return;
-            }
-            let busy = |target: Target, node: Option<NodeId>| {
-                let leads_there = |link: &Link| Some(link.node) == node || link.target == Some(target);
-                self.dials.values().any(|(dialled, _)| *dialled == target)
-                    || self.links.values().any(|link| link.state != LinkState::Closing && leads_there(link))
-            };
-            let below_target = open < self.target();
-            let wanted = |target, node: Option<NodeId>| {
-                let worth = match node.and_then(&has_room) {
-                    Some(has_room) => below_target && has_room,
-                    // Whoever is not in the mesh may be a part of it that lost its way here.
-                    None => true,
-                };
-                worth && !busy(target, node)
-            };
-            match self.candidates.choose(now, rng, wanted) {
-                Ok((target, address, expect)) => {
-                    let dial = DialId(self.next_dial);
-                    self.next_dial += 1;
-                    self.dials.insert(dial, (target, address));
-                    self.facts.push(Fact::Dial(dial, address, expect));
-                }
-                Err(next_due) => {
-                    let unknown = |node: NodeId| node != self.me && !self.candidates.contains(node);
-                    let useful = |member: &Member<'_>| {
-                        unknown(member.node) && member.has_room && !member.addresses.is_empty()
-                    };
-                    let others: Vec<Member<'_>> =
-                        if below_target { members().filter(useful).collect() } else { Vec::new() };
-                    let Some(at) = rng.index(others.len()) else {
-                        self.dial_due = next_due;
-                        return;
-                    };
-                    self.candidates.add(now, others[at].node, others[at].addresses, rng);
-                }
-            }
-        }
-    }
 }
 
 impl Link {
@@ -613,8 +555,6 @@ fn is_lasting(reason: RefuseReason) -> bool {
     }
 }
 
-/// Dials under way at the same time.
-const DIALS_MAX: usize = 4;
 /// Connections whose ends may be at their hellos at the same time.
 const NEW_MAX: usize = 64;
 /// Frames that a peer may send: many times what a busy mesh needs.
@@ -629,5 +569,3 @@ const ADVERTS_BURST: u64 = 8_192;
 const REPLACED_MAX: usize = 256;
 /// How long a hello may take.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
-/// Links that a node dials for; it takes more from others, up to `max_peers`.
-const TARGET_LINKS: usize = 8;
