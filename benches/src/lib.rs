@@ -1,4 +1,5 @@
-//! What the benchmarks share: real nodes in processes of their own, and plain TCP to hold them against.
+//! What the benchmarks share: figures beside their goals, real nodes in processes of their own, and plain TCP to hold
+//! them against.
 //!
 //! A benchmark starts itself again for each process that it needs, so [`run`] comes first in its `main`. What is
 //! compared is measured in turns, so that what else the machine does hits all alike; of each, the median counts.
@@ -6,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on should say where")]
 #![allow(clippy::print_stdout, reason = "what was measured goes there")]
 
+pub mod figures;
 pub mod nodes;
 pub mod tcp;
 

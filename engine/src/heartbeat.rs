@@ -44,6 +44,10 @@ pub(crate) enum Fact {
 #[derive(Debug, Default)]
 pub(crate) struct Heartbeat {
     links: BTreeMap<LinkId, Watch>,
+    /// When the next of them is due; nothing is looked for before.
+    due: Option<Instant>,
+    /// Whether a change may have made that untrue.
+    changed: bool,
     facts: Vec<Fact>,
 }
 
@@ -77,17 +81,20 @@ impl Heartbeat {
             round_trip: None,
         };
         self.links.insert(link, watch);
+        self.changed = true;
     }
 
     /// No longer watches a link.
     pub(crate) fn handle_down(&mut self, link: LinkId) {
         self.links.remove(&link);
+        self.changed = true;
     }
 
     /// Takes note of a sign of life.
     pub(crate) fn handle_heard(&mut self, now: Instant, link: LinkId) {
         let Some(watch) = self.links.get_mut(&link) else { return };
         watch.heard_at = now;
+        self.changed |= watch.unanswered_since.is_some() || watch.liveness == Liveness::Slow;
         watch.unanswered_since = None;
         watch.doubted = false;
         if watch.liveness == Liveness::Slow {
@@ -103,6 +110,7 @@ impl Heartbeat {
         // Each end pings once in any case, to know the round trip.
         if watch.round_trip.is_some() && watch.unanswered_since.is_none() {
             watch.next_ping = now.after(INTERVAL);
+            self.changed = true;
         }
     }
 
@@ -113,6 +121,7 @@ impl Heartbeat {
         let sample = now.since(sent_at);
         // Smoothed as TCP does (RFC 6298, alpha 1/8).
         watch.round_trip = Some(watch.round_trip.map_or(sample, |old| (old * 7 + sample) / 8));
+        self.changed = true;
     }
 
     /// Asks a peer for a sign of life at once, with little patience: another link to it was just turned down in
@@ -121,12 +130,19 @@ impl Heartbeat {
         if let Some(watch) = self.links.get_mut(&link) {
             watch.doubted = true;
             watch.next_ping = now;
+            self.changed = true;
         }
         self.handle_timeout(now);
     }
 
     /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if core::mem::take(&mut self.changed) {
+            self.due = self.earliest();
+        }
+        if self.due.is_none_or(|due| due > now) {
+            return;
+        }
         let mut dead = Vec::new();
         for (&link, watch) in &mut self.links {
             if let Some(since) = watch.unanswered_since {
@@ -154,16 +170,12 @@ impl Heartbeat {
             self.links.remove(&link);
             self.facts.push(Fact::Dead(link));
         }
+        self.due = self.earliest();
     }
 
     /// Returns when something will be due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let due = |watch: &Watch| {
-            let patience = if watch.liveness == Liveness::Alive { SLOW_AFTER } else { watch.patience() };
-            let verdict = watch.unanswered_since.map(|since| since.after(patience));
-            verdict.map_or(watch.next_ping, |verdict| verdict.min(watch.next_ping))
-        };
-        self.links.values().map(due).min()
+        if self.changed { self.earliest() } else { self.due }
     }
 
     /// Returns what was found out, in order.
@@ -182,9 +194,20 @@ impl Heartbeat {
             .get(&link)
             .map_or((Duration::ZERO, None), |watch| (now.since(watch.heard_at), watch.round_trip.map(micros)))
     }
+
+    fn earliest(&self) -> Option<Instant> {
+        self.links.values().map(Watch::due).min()
+    }
 }
 
 impl Watch {
+    /// Returns when something will be due.
+    fn due(&self) -> Instant {
+        let patience = if self.liveness == Liveness::Alive { SLOW_AFTER } else { self.patience() };
+        let verdict = self.unanswered_since.map(|since| since.after(patience));
+        verdict.map_or(self.next_ping, |verdict| verdict.min(self.next_ping))
+    }
+
     /// Returns how long a ping may stay unanswered before the peer is DEAD.
     fn patience(&self) -> Duration {
         if shows(Mutant::DeadNeverDeclared) {

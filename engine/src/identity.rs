@@ -9,7 +9,7 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// An Ed25519 public key in its 32-byte encoding (RFC 8032); not yet known to be a valid point.
@@ -39,44 +39,7 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// Signatures that were found good.
-///
-/// Checking one costs some thirty microseconds, looking it up one. Clones share what they know: the nodes of one
-/// simulated mesh check each advert once, instead of once for each node.
-#[derive(Clone, Debug, Default)]
-pub struct GoodSignatures {
-    digests: Arc<Mutex<BTreeSet<[u8; 32]>>>,
-}
-
-impl GoodSignatures {
-    /// Checks that `signature` was made by `key` over `domain` and `message`, now or before.
-    pub fn check(&self, key: &PublicKey, domain: Domain, message: &[u8], signature: &[u8; 64]) -> bool {
-        let digest = Sha256::new()
-            .chain_update(key.0)
-            .chain_update(signature)
-            .chain_update(domain.tagged(message))
-            .finalize()
-            .into();
-        // Whoever panicked while holding the lock cannot have left half an entry behind.
-        let lock = || self.digests.lock().unwrap_or_else(PoisonError::into_inner);
-        if lock().contains(&digest) {
-            return true;
-        }
-        let good = key.verifies(domain, message, signature);
-        if good {
-            let mut digests = lock();
-            if digests.len() >= GOOD_MAX {
-                digests.clear();
-            }
-            digests.insert(digest);
-        }
-        good
-    }
-}
-
 const SESSION_TAG: &[u8] = b"p2p-ai-agents/session-key/1\0";
-/// Good signatures remembered; beyond, remembering begins anew.
-const GOOD_MAX: usize = 65_536;
 /// Results that wait to be taken; beyond, noting ends.
 const USES_MAX: usize = 65_536;
 
@@ -276,18 +239,6 @@ mod tests {
         let other = Identity::from_secret(&[8; 32]).public_key();
         assert!(!other.verifies(Domain::Advert, b"hello", &signature));
         assert!(!PublicKey([0xff; 32]).verifies(Domain::Advert, b"hello", &signature));
-    }
-
-    #[test]
-    fn a_remembered_signature_is_good_for_the_same_words_only() {
-        let identity = Identity::from_secret(&[7; 32]);
-        let (key, signature) = (identity.public_key(), identity.sign(Domain::Advert, b"hello"));
-        let good = GoodSignatures::default();
-        for known in [good.clone(), good] {
-            assert!(known.check(&key, Domain::Advert, b"hello", &signature));
-            assert!(!known.check(&key, Domain::Advert, b"hellO", &signature));
-            assert!(!known.check(&key, Domain::SelfCheck, b"hello", &signature));
-        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub enum Input {
         /// Its sender.
         from: SocketAddr,
         /// Its payload.
-        #[serde(with = "crate::wire::bytes")]
+        #[serde(with = "crate::wire::octets")]
         bytes: Vec<u8>,
     },
     /// A dial did not lead to a link.
@@ -34,7 +34,7 @@ pub enum Input {
         /// The link that it came over.
         link: LinkId,
         /// Its payload.
-        #[serde(with = "crate::wire::bytes")]
+        #[serde(with = "crate::wire::octets")]
         bytes: Vec<u8>,
     },
     /// Several whole frames arrived at once: the same as so many of [`Input::Frame`], but for less.

@@ -33,6 +33,7 @@
 #![warn(missing_docs)]
 #![warn(clippy::disallowed_types, clippy::disallowed_methods, clippy::print_stdout)]
 
+pub mod adverts;
 pub mod config;
 mod discovery;
 pub mod error;

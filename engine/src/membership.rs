@@ -6,16 +6,22 @@
 //! notice: nobody can advertise for another, and no list anywhere needs its own idea of who is alive.
 
 mod graph;
+mod outbox;
+#[cfg(test)]
+mod tests;
 
-use crate::identity::{Domain, GoodSignatures, Identity};
+use crate::adverts::{Forged, GoodAdvert, GoodAdverts};
+use crate::identity::Identity;
 use crate::ids::NodeId;
 use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
 use crate::time::Instant;
-use crate::wire::{Advert, Bytes, SignedAdvert};
+use crate::wire::{Advert, SignedAdvert};
 use core::time::Duration;
 use graph::Graph;
+use outbox::{FLUSH_DELAY, Outbox};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,18 +43,15 @@ pub(crate) enum Transmit {
     Versions(NodeId, Vec<(NodeId, u64)>),
 }
 
-/// Somebody else's advert that its alleged member did not sign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Forged;
-
 /// One node's map of the mesh.
 #[derive(Debug)]
 pub(crate) struct Membership {
     me: NodeId,
     identity: Identity,
-    good: GoodSignatures,
+    good: GoodAdverts,
     own: Advert,
-    own_signed: SignedAdvert,
+    /// As it was last signed.
+    own_signed: Arc<GoodAdvert>,
     /// When the node's own advert must be signed anew.
     own_due: Option<Instant>,
     own_signed_at: Instant,
@@ -68,20 +71,17 @@ pub(crate) struct Membership {
     /// When the paths must be found anew, where something changed since they were.
     routes_due: Option<Instant>,
     routes_found_at: Instant,
+    /// Covers who is reachable and in which version: two equal maps have equal digests.
     digest: u64,
-    /// What each neighbour is still to be told.
-    outbox: BTreeMap<NodeId, BTreeSet<NodeId>>,
-    flush_at: Option<Instant>,
-    /// Neighbours whose digest differed, to be asked at the next flush.
-    differing: BTreeSet<NodeId>,
-    compared: BTreeMap<NodeId, Instant>,
+    outbox: Outbox,
     facts: Vec<Fact>,
 }
 
 #[derive(Debug)]
 struct Held {
-    advert: Advert,
-    signed: SignedAdvert,
+    good: Arc<GoodAdvert>,
+    /// The advert's, kept here too: most adverts that arrive are known, and this is all that tells.
+    sequence: u64,
     /// Since when no path leads to the member; `None` while one does.
     unreachable_since: Option<Instant>,
 }
@@ -89,9 +89,9 @@ struct Held {
 /// What an advert turned out to be; it is its member's own in either case, or changes nothing.
 enum Checked {
     /// It is newer than what is held, and signed by its member.
-    Fresh(Box<Advert>),
-    /// It is of this member and not newer than what is held.
-    Known(NodeId, u64),
+    Fresh(Arc<GoodAdvert>),
+    /// It is of this member and of this version, which is not newer than the one held.
+    Known { member: NodeId, sequence: u64, held: u64 },
     /// It is newer than what is held, and was not looked at.
     Unchecked,
 }
@@ -99,12 +99,13 @@ enum Checked {
 impl Membership {
     /// Makes the map of a node that knows only itself. `own.sequence` must exceed that of all earlier starts.
     pub(crate) fn new(now: Instant, identity: Identity, own: Advert) -> Self {
-        let own_signed = sign(&identity, &own);
-        let me = identity.node_id();
+        let good = GoodAdverts::default();
+        let own_signed = good.sign(&identity, own.clone());
+        let me = own_signed.member;
         Self {
             me,
             identity,
-            good: GoodSignatures::default(),
+            good,
             digest: mix(me, own.sequence),
             own,
             own_signed,
@@ -118,22 +119,19 @@ impl Membership {
             graph: Graph::default(),
             routes_due: None,
             routes_found_at: now,
-            outbox: BTreeMap::new(),
-            flush_at: None,
-            differing: BTreeSet::new(),
-            compared: BTreeMap::new(),
+            outbox: Outbox::default(),
             facts: Vec::new(),
         }
     }
 
-    /// Shares what is known of good signatures with other nodes of this process.
-    pub(crate) fn share_signatures(&mut self, good: GoodSignatures) {
+    /// Shares what is known of good adverts with other nodes of this process.
+    pub(crate) fn share_adverts(&mut self, good: GoodAdverts) {
         self.good = good;
     }
 
     /// Returns this node's own signed advert.
     pub(crate) fn own_advert(&self) -> &SignedAdvert {
-        &self.own_signed
+        &self.own_signed.signed
     }
 
     /// Returns what this node says of itself.
@@ -159,8 +157,8 @@ impl Membership {
     ) -> Result<(), Forged> {
         let checked = self.check(&advert, &mut || true)?;
         let member = match &checked {
-            Checked::Fresh(body) => body.key.node_id(),
-            Checked::Known(member, _) => *member,
+            Checked::Fresh(good) => good.member,
+            Checked::Known { member, .. } => *member,
             Checked::Unchecked => return Err(Forged),
         };
         if member != peer {
@@ -171,20 +169,16 @@ impl Membership {
         }
         self.touch_own(now);
         self.routes_due = Some(now);
-        if let Checked::Fresh(body) = checked {
-            self.accept(now, peer, *body, advert, Some(peer));
+        if let Checked::Fresh(good) = checked {
+            self.accept(now, good, peer);
         }
-        self.outbox.entry(peer).or_default();
-        self.compared.remove(&peer);
-        self.ask(now, peer);
+        self.outbox.add(now, peer);
         Ok(())
     }
 
     /// Takes note that a neighbour is gone.
     pub(crate) fn handle_peer_down(&mut self, now: Instant, peer: NodeId) {
-        self.outbox.remove(&peer);
-        self.differing.remove(&peer);
-        self.compared.remove(&peer);
+        self.outbox.remove(peer);
         if let Ok(at) = self.own.links.binary_search(&peer) {
             self.own.links.remove(at);
             self.touch_own(now);
@@ -207,15 +201,18 @@ impl Membership {
         for signed in adverts {
             match self.check(&signed, &mut may_check)? {
                 Checked::Unchecked => {}
-                Checked::Fresh(advert) if advert.key.node_id() == self.me => {
-                    self.handle_rival(now, advert.incarnation, advert.sequence);
+                Checked::Fresh(good) if good.member == self.me => {
+                    self.handle_rival(now, good.advert.incarnation, good.advert.sequence);
                 }
-                Checked::Fresh(advert) => {
-                    self.accept(now, advert.key.node_id(), *advert, signed, Some(from));
+                Checked::Fresh(good) => self.accept(now, good, from),
+                Checked::Known { member, sequence, held } if member != self.me => {
+                    if held > sequence {
+                        self.outbox.tell(now, from, member);
+                    } else {
+                        self.outbox.handle_informed(from, member);
+                    }
                 }
-                Checked::Known(member, sequence) => {
-                    self.handle_known(now, from, member, sequence, &signed)?
-                }
+                Checked::Known { sequence, .. } => self.handle_own(now, sequence, &signed)?,
             }
         }
         Ok(())
@@ -232,14 +229,14 @@ impl Membership {
             .map(|(member, _)| member)
             .collect();
         for member in newer {
-            self.tell(now, from, member);
+            self.outbox.tell(now, from, member);
         }
     }
 
     /// Takes in the digest of a neighbour's map; a difference that lasts is a reason to compare versions.
     pub(crate) fn handle_digest(&mut self, now: Instant, from: NodeId, digest: u64) {
         if digest != self.digest {
-            self.ask(now, from);
+            self.outbox.ask(now, from);
         }
     }
 
@@ -250,11 +247,12 @@ impl Membership {
             let calm = now.since(self.own_signed_at) > OWN_PAUSE_MAX;
             self.own_pause = if calm { OWN_PAUSE_MIN } else { (self.own_pause * 2).min(OWN_PAUSE_MAX) };
             self.own.sequence = self.own.sequence.saturating_add(1);
-            self.own_signed = sign(&self.identity, &self.own);
+            self.change_digest(
+                mix(self.me, self.own_signed.advert.sequence) ^ mix(self.me, self.own.sequence),
+            );
+            self.own_signed = self.good.sign(&self.identity, self.own.clone());
             self.own_signed_at = now;
-            self.digest = self.full_digest();
-            let me = self.me;
-            self.spread(now, me, None);
+            self.outbox.spread(now, self.me, None);
         }
         if self.routes_due.is_some_and(|due| due <= now) {
             self.routes_due = None;
@@ -265,38 +263,33 @@ impl Membership {
 
     /// Returns when something will be due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        [self.own_due, self.flush_at, self.routes_due].into_iter().flatten().min()
+        [self.own_due, self.outbox.poll_timeout(), self.routes_due].into_iter().flatten().min()
     }
 
     /// Returns what to send to neighbours, where it is time for that.
     pub(crate) fn poll_transmits(&mut self, now: Instant) -> Vec<Transmit> {
-        if self.flush_at.is_none_or(|due| due > now) {
-            return Vec::new();
-        }
-        self.flush_at = None;
         let mut transmits = Vec::new();
-        for peer in core::mem::take(&mut self.differing) {
-            self.compared.insert(peer, now);
-            let versions = self.reachable().map(|(member, advert)| (member, advert.sequence)).collect();
-            transmits.push(Transmit::Versions(peer, versions));
-        }
-        for (&peer, members) in &mut self.outbox {
-            let mut batch = Vec::new();
-            let mut bytes = 0;
-            for member in core::mem::take(members) {
-                let held = self.adverts.get(&member).map(|held| &held.signed);
-                let Some(signed) = held.or_else(|| (member == self.me).then_some(&self.own_signed)) else {
+        for parcel in self.outbox.poll_parcels(now) {
+            let neighbour = parcel.neighbour;
+            if parcel.ask {
+                let versions = self.reachable().map(|(member, advert)| (member, advert.sequence)).collect();
+                transmits.push(Transmit::Versions(neighbour, versions));
+            }
+            let (mut batch, mut bytes) = (Vec::new(), 0);
+            for member in parcel.members {
+                let held = self.adverts.get(&member).map(|held| &held.good);
+                let Some(good) = held.or_else(|| (member == self.me).then_some(&self.own_signed)) else {
                     continue;
                 };
-                bytes += signed.body.0.len() + 80;
-                batch.push(signed.clone());
+                bytes += good.signed.body.0.len() + 80;
+                batch.push(good.signed.clone());
                 if bytes > BATCH_BYTES {
-                    transmits.push(Transmit::Adverts(peer, core::mem::take(&mut batch)));
+                    transmits.push(Transmit::Adverts(neighbour, core::mem::take(&mut batch)));
                     bytes = 0;
                 }
             }
             if !batch.is_empty() {
-                transmits.push(Transmit::Adverts(peer, batch));
+                transmits.push(Transmit::Adverts(neighbour, batch));
             }
         }
         transmits
@@ -339,7 +332,13 @@ impl Membership {
 
     /// Returns what a member says of itself, whether or not a path leads to it.
     pub(crate) fn advert(&self, member: NodeId) -> Option<&Advert> {
-        self.adverts.get(&member).map(|held| &held.advert)
+        self.adverts.get(&member).map(|held| &held.good.advert)
+    }
+
+    /// Returns what a member says of itself, where a path leads to it.
+    pub(crate) fn reachable_member(&self, member: NodeId) -> Option<&Advert> {
+        let held = self.adverts.get(&member).filter(|held| held.unreachable_since.is_none());
+        held.map(|held| &held.good.advert)
     }
 
     /// Returns how many links away a reachable member is.
@@ -350,13 +349,14 @@ impl Membership {
     /// Returns what this node and each reachable member say of themselves, by id.
     pub(crate) fn reachable(&self) -> impl Iterator<Item = (NodeId, &Advert)> {
         let others = self.adverts.iter().filter(|(_, held)| held.unreachable_since.is_none());
-        core::iter::once((self.me, &self.own)).chain(others.map(|(&member, held)| (member, &held.advert)))
+        core::iter::once((self.me, &self.own))
+            .chain(others.map(|(&member, held)| (member, &held.good.advert)))
     }
 
     /// Returns a neighbour that this node's link to could go: it has others, and a path to it would remain.
     pub(crate) fn spare_neighbour(&self) -> Option<NodeId> {
         let spare = |&&peer: &&NodeId| {
-            let links = self.adverts.get(&peer)?.advert.links.len();
+            let links = self.adverts.get(&peer)?.good.advert.links.len();
             let rest = self.graph.path_avoiding(&self.own.links, peer, peer);
             (links >= SPARE_LINKS_MIN && rest.is_some()).then_some((links, peer))
         };
@@ -368,8 +368,8 @@ impl Membership {
         [
             Occupancy::new("membership.adverts", self.adverts.len(), MEMBERS_MAX),
             Occupancy::new("membership.unreachable", self.unreachable.len(), UNREACHABLE_MAX),
-            Occupancy::new("membership.outbox", self.outbox.len(), self.own.links.len()),
-            Occupancy::new("membership.compared", self.compared.len(), self.own.links.len()),
+            Occupancy::new("membership.outbox", self.outbox.neighbours(), self.own.links.len()),
+            Occupancy::new("membership.news", self.outbox.news(), MEMBERS_MAX + 1),
         ]
     }
 
@@ -377,82 +377,61 @@ impl Membership {
     /// need not be looked at.
     fn check(&self, signed: &SignedAdvert, may_check: &mut impl FnMut() -> bool) -> Result<Checked, Forged> {
         let (member, sequence) = Advert::peek(&signed.body.0).map_err(|_| Forged)?;
-        let held = self.adverts.get(&member).map(|held| held.advert.sequence);
+        let held = self.adverts.get(&member).map(|held| held.sequence);
         let held = if member == self.me { Some(self.own.sequence) } else { held };
         let old_counts = shows(Mutant::OlderAdvertAccepted) && member != self.me;
-        if held.is_some_and(|held| held >= sequence && !(old_counts && held > sequence)) {
-            return Ok(Checked::Known(member, sequence));
+        if let Some(held) = held.filter(|held| *held >= sequence && !(old_counts && *held > sequence)) {
+            return Ok(Checked::Known { member, sequence, held });
         }
         if !may_check() {
             return Ok(Checked::Unchecked);
         }
-        let advert = Advert::decode(&signed.body.0).map_err(|_| Forged)?;
-        self.verify(&advert, signed)?;
-        Ok(Checked::Fresh(Box::new(advert)))
+        self.good.check(signed).map(Checked::Fresh)
     }
 
-    fn verify(&self, advert: &Advert, signed: &SignedAdvert) -> Result<(), Forged> {
-        let mut signature = [0; 64];
-        signature[..32].copy_from_slice(&signed.signature.0);
-        signature[32..].copy_from_slice(&signed.signature.1);
-        let good = self.good.check(&advert.key, Domain::Advert, &signed.body.0, &signature);
-        if good { Ok(()) } else { Err(Forged) }
-    }
-
-    /// Takes in an advert that is not newer than what is held.
-    fn handle_known(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        member: NodeId,
-        sequence: u64,
-        signed: &SignedAdvert,
-    ) -> Result<(), Forged> {
-        if member == self.me {
-            if sequence == self.own.sequence && signed.body != self.own_signed.body {
-                let advert = Advert::decode(&signed.body.0).map_err(|_| Forged)?;
-                self.verify(&advert, signed)?;
-                self.handle_rival(now, advert.incarnation, sequence);
-            }
-        } else if self.adverts.get(&member).is_some_and(|held| held.advert.sequence > sequence) {
-            self.tell(now, from, member);
-        } else if let Some(pending) = self.outbox.get_mut(&from) {
-            // The neighbour has what is held here, so it need not be told.
-            pending.remove(&member);
+    /// Takes in an advert of this node that is not newer than its own.
+    fn handle_own(&mut self, now: Instant, sequence: u64, signed: &SignedAdvert) -> Result<(), Forged> {
+        if sequence == self.own.sequence && signed.body != self.own_signed.signed.body {
+            let good = self.good.check(signed)?;
+            self.handle_rival(now, good.advert.incarnation, sequence);
         }
         Ok(())
     }
 
-    fn accept(
-        &mut self,
-        now: Instant,
-        member: NodeId,
-        advert: Advert,
-        signed: SignedAdvert,
-        from: Option<NodeId>,
-    ) {
-        if !self.adverts.contains_key(&member) && !self.make_room() {
+    /// Holds an advert that is newer than what is held.
+    fn accept(&mut self, now: Instant, good: Arc<GoodAdvert>, from: NodeId) {
+        let (member, sequence) = (good.member, good.advert.sequence);
+        let members = u32::try_from(self.adverts.len()).unwrap_or(u32::MAX);
+        let links_changed = if let Some(held) = self.adverts.get_mut(&member) {
+            let before = core::mem::replace(&mut held.good, Arc::clone(&good));
+            held.sequence = sequence;
+            // What nothing leads to is held but not passed on, until something does: strangers fill no maps.
+            if held.unreachable_since.is_none() {
+                self.change_digest(mix(member, before.advert.sequence) ^ mix(member, sequence));
+                self.outbox.spread(now, member, Some(from));
+            }
+            before.links != good.links
+        } else if self.make_room() {
+            self.unreachable.insert((now, member));
+            let held = Held { good: Arc::clone(&good), sequence, unreachable_since: Some(now) };
+            self.adverts.insert(member, held);
+            true
+        } else {
             return;
+        };
+        if links_changed {
+            self.graph.insert(member, &good.links);
         }
-        let before = self.adverts.get(&member);
-        let unreachable_since = before.map_or(Some(now), |held| held.unreachable_since);
-        if before.is_none_or(|held| held.advert.links != advert.links && !shows(Mutant::LinksIgnored)) {
+        if links_changed && !shows(Mutant::LinksIgnored) {
             // The search takes time in proportion to the members, and so do the pauses between searches.
-            let members = u32::try_from(self.adverts.len()).unwrap_or(u32::MAX);
             let earliest = self.routes_found_at.after(SEARCH_PAUSE_EACH.saturating_mul(members));
             self.routes_due.get_or_insert_with(|| earliest.max(now.after(FLUSH_DELAY)));
         }
-        let reachable = before.filter(|held| held.unreachable_since.is_none());
-        if let Some(held) = reachable.filter(|_| !shows(Mutant::DigestNotRecomputed)) {
-            self.digest ^= mix(member, held.advert.sequence) ^ mix(member, advert.sequence);
-        }
-        let known = reachable.is_some();
-        self.graph.insert(member, &advert.links);
-        unreachable_since.map(|since| self.unreachable.insert((since, member)));
-        self.adverts.insert(member, Held { advert, signed, unreachable_since });
-        // What nothing leads to is held but not passed on, until something does: strangers fill no maps.
-        if known {
-            self.spread(now, member, from);
+    }
+
+    fn change_digest(&mut self, change: u64) {
+        if !shows(Mutant::DigestNotRecomputed) {
+            self.digest ^= change;
         }
     }
 
@@ -503,37 +482,6 @@ impl Membership {
         self.own_due.get_or_insert_with(|| earliest.max(now.after(OWN_DELAY)));
     }
 
-    fn spread(&mut self, now: Instant, member: NodeId, from: Option<NodeId>) {
-        for (_, pending) in
-            self.outbox.iter_mut().filter(|(peer, _)| Some(**peer) != from && **peer != member)
-        {
-            pending.insert(member);
-        }
-        if let Some(pending) = from.and_then(|from| self.outbox.get_mut(&from)) {
-            pending.remove(&member);
-        }
-        self.flush_soon(now);
-    }
-
-    fn tell(&mut self, now: Instant, peer: NodeId, member: NodeId) {
-        if let Some(pending) = self.outbox.get_mut(&peer) {
-            pending.insert(member);
-            self.flush_soon(now);
-        }
-    }
-
-    fn ask(&mut self, now: Instant, peer: NodeId) {
-        let recently = self.compared.get(&peer).is_some_and(|&then| now.since(then) < COMPARE_PAUSE);
-        if !recently && self.outbox.contains_key(&peer) {
-            self.differing.insert(peer);
-            self.flush_soon(now);
-        }
-    }
-
-    fn flush_soon(&mut self, now: Instant) {
-        self.flush_at.get_or_insert_with(|| now.after(FLUSH_DELAY));
-    }
-
     fn refresh_routes(&mut self, now: Instant) {
         // This node knows its own links; it need not wait until the other ends have advertised them.
         let (joined, left) = self.graph.refresh(&self.own.links);
@@ -541,42 +489,28 @@ impl Membership {
             if let Some(held) = self.adverts.get_mut(&member) {
                 held.unreachable_since = Some(now);
                 self.unreachable.insert((now, member));
+                let sequence = held.sequence;
+                self.change_digest(mix(member, sequence));
             }
             self.facts.push(Fact::Left(member));
         }
         for member in joined {
-            let since = self.adverts.get_mut(&member).and_then(|held| held.unreachable_since.take());
-            since.map(|since| self.unreachable.remove(&(since, member)));
-            self.facts.push(Fact::Joined(member));
-            for (_, pending) in self.outbox.iter_mut().filter(|(peer, _)| **peer != member) {
-                pending.insert(member);
+            if let Some(held) = self.adverts.get_mut(&member) {
+                let since = held.unreachable_since.take();
+                since.map(|since| self.unreachable.remove(&(since, member)));
+                let sequence = held.sequence;
+                self.change_digest(mix(member, sequence));
             }
+            self.facts.push(Fact::Joined(member));
             // These have waited for company already.
-            self.flush_at = Some(now);
+            self.outbox.spread_now(now, member);
         }
         while let Some(&(_, member)) =
             self.unreachable.first().filter(|(since, _)| now.since(*since) > FORGET_AFTER)
         {
             self.forget(member);
         }
-        if !shows(Mutant::DigestNotRecomputed) {
-            self.digest = self.full_digest();
-        }
     }
-
-    /// Covers who is reachable and in which version: two equal maps have equal digests.
-    fn full_digest(&self) -> u64 {
-        self.reachable().fold(0, |digest, (member, advert)| digest ^ mix(member, advert.sequence))
-    }
-}
-
-fn sign(identity: &Identity, advert: &Advert) -> SignedAdvert {
-    let body = advert.encode();
-    let signature = identity.sign(Domain::Advert, &body);
-    let mut halves = ([0; 32], [0; 32]);
-    halves.0.copy_from_slice(&signature[..32]);
-    halves.1.copy_from_slice(&signature[32..]);
-    SignedAdvert { body: Bytes(body), signature: halves }
 }
 
 /// Spreads an id and a version over 64 bits (the finaliser of SplitMix64, Steele et al. 2014).
@@ -599,8 +533,6 @@ const UNREACHABLE_MAX: usize = 4_096;
 const BATCH_BYTES: usize = 32 << 10;
 /// Links that a neighbour must have for one of them to be spared.
 const SPARE_LINKS_MIN: usize = 3;
-/// How long changes wait for company before they are sent on.
-const FLUSH_DELAY: Duration = Duration::from_millis(10);
 /// The pause between two searches for paths, for each member held.
 const SEARCH_PAUSE_EACH: Duration = Duration::from_micros(50);
 /// How long a change of this node's own advert waits for company.
@@ -609,245 +541,5 @@ const OWN_DELAY: Duration = Duration::from_millis(5);
 const OWN_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The longest pause between two adverts of this node, and how long a time of calm is.
 const OWN_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// The pause between two comparisons with one neighbour.
-const COMPARE_PAUSE: Duration = Duration::from_secs(1);
 /// How long the advert of a member that is gone is held, so that an old copy of it is recognised as old.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn at(millis: u64) -> Instant {
-        Instant::from_micros(millis * 1000)
-    }
-
-    fn member(secret: u8) -> Membership {
-        let identity = Identity::from_secret(&[secret; 32]);
-        let own = Advert {
-            key: identity.public_key(),
-            sequence: 1,
-            incarnation: u64::from(secret),
-            addresses: Vec::new(),
-            version: "1".to_owned(),
-            max_links: 32,
-            slots: 4,
-            models: Vec::new(),
-            links: Vec::new(),
-            session_key: [0; 32],
-        };
-        Membership::new(at(0), identity, own)
-    }
-
-    /// Some members, the links between them, and the time.
-    struct Mesh {
-        members: Vec<Membership>,
-        now: Instant,
-    }
-
-    impl Mesh {
-        fn new(count: u8) -> Self {
-            Self { members: (1..=count).map(member).collect(), now: at(0) }
-        }
-
-        fn link(&mut self, a: usize, b: usize) {
-            for (from, to) in [(a, b), (b, a)] {
-                let advert = self.members[to].own_advert().clone();
-                let peer = self.members[to].me;
-                self.members[from].handle_peer_up(self.now, peer, advert).unwrap();
-            }
-        }
-
-        fn unlink(&mut self, a: usize, b: usize) {
-            for (from, to) in [(a, b), (b, a)] {
-                let peer = self.members[to].me;
-                self.members[from].handle_peer_down(self.now, peer);
-            }
-        }
-
-        /// Carries what members say to each other until nobody has more to say, for at most ten seconds.
-        fn settle(&mut self) {
-            let end = self.now.after(Duration::from_secs(10));
-            while let Some(due) = self.members.iter().filter_map(Membership::poll_timeout).min() {
-                self.now = due.max(self.now);
-                assert!(self.now < end, "the mesh does not come to rest");
-                for from in 0..self.members.len() {
-                    self.members[from].handle_timeout(self.now);
-                    let me = self.members[from].me;
-                    for transmit in self.members[from].poll_transmits(self.now) {
-                        let (Transmit::Adverts(to, _) | Transmit::Versions(to, _)) = &transmit;
-                        let to = self.members.iter_mut().find(|member| member.me == *to).unwrap();
-                        match transmit {
-                            Transmit::Adverts(_, adverts) => {
-                                to.handle_adverts(self.now, me, adverts, || true).unwrap()
-                            }
-                            Transmit::Versions(_, versions) => to.handle_versions(self.now, me, &versions),
-                        }
-                    }
-                }
-            }
-        }
-
-        /// Distances between all pairs, by Floyd and Warshall.
-        fn distances(&self) -> Vec<Vec<Option<u32>>> {
-            let ids: Vec<NodeId> = self.members.iter().map(|member| member.me).collect();
-            let linked = |a: usize, b: usize| self.members[a].own.links.contains(&ids[b]);
-            let count = ids.len();
-            let edge = |a: usize, b: usize| if a == b { Some(0) } else { linked(a, b).then_some(1) };
-            let mut hops: Vec<Vec<Option<u32>>> =
-                (0..count).map(|a| (0..count).map(|b| edge(a, b)).collect()).collect();
-            for (via, from, to) in
-                (0..count).flat_map(|v| (0..count).flat_map(move |f| (0..count).map(move |t| (v, f, t))))
-            {
-                if let (Some(first), Some(second)) = (hops[from][via], hops[via][to]) {
-                    let best = hops[from][to].map_or(first + second, |hops| hops.min(first + second));
-                    hops[from][to] = Some(best);
-                }
-            }
-            hops
-        }
-
-        fn assert_is_path(&self, from: usize, path: &[NodeId]) {
-            let mut at = &self.members[from];
-            for step in path {
-                assert!(at.own.links.contains(step), "a path follows links");
-                at = self.members.iter().find(|member| member.me == *step).unwrap();
-            }
-        }
-
-        fn assert_maps_are_true(&self) {
-            let distances = self.distances();
-            for (a, member) in self.members.iter().enumerate() {
-                for (b, other) in self.members.iter().enumerate() {
-                    assert_eq!(member.hops(other.me), distances[a][b], "from {a} to {b}");
-                    let paths = member.paths(other.me, 9);
-                    assert_eq!(paths.is_some(), distances[a][b].is_some(), "from {a} to {b}");
-                    let Some((path, others)) = paths else { continue };
-                    assert_eq!(u32::try_from(path.len()).ok(), distances[a][b], "from {a} to {b}");
-                    for path in others.iter().chain([&path]) {
-                        self.assert_is_path(a, path);
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_line_is_known_from_end_to_end_and_a_cut_is_too() {
-        let mut mesh = Mesh::new(4);
-        (0..3).for_each(|at| mesh.link(at, at + 1));
-        mesh.settle();
-        mesh.assert_maps_are_true();
-        assert_eq!(mesh.members[0].next_hop(mesh.members[3].me, None), Some(mesh.members[1].me));
-        mesh.unlink(1, 2);
-        mesh.settle();
-        mesh.assert_maps_are_true();
-        let facts: BTreeSet<NodeId> = mesh.members[0]
-            .poll_facts()
-            .into_iter()
-            .filter_map(|fact| if let Fact::Left(member) = fact { Some(member) } else { None })
-            .collect();
-        assert_eq!(facts, [mesh.members[2].me, mesh.members[3].me].into());
-    }
-
-    #[test]
-    fn another_path_is_taken_where_there_is_one() {
-        let mut mesh = Mesh::new(4);
-        for (a, b) in [(0, 1), (0, 2), (1, 3), (2, 3)] {
-            mesh.link(a, b);
-        }
-        mesh.settle();
-        let [near, far] = [mesh.members[0].next_hop(mesh.members[3].me, None).unwrap(), mesh.members[3].me];
-        let other = mesh.members[0].next_hop(far, Some(near)).unwrap();
-        assert_ne!(near, other);
-    }
-
-    #[test]
-    fn an_advert_that_its_member_did_not_sign_is_refused() {
-        let mut mesh = Mesh::new(2);
-        mesh.link(0, 1);
-        mesh.settle();
-        let mut advert = mesh.members[1].own.clone();
-        advert.sequence += 10;
-        advert.links.clear();
-        let forged = sign(&Identity::from_secret(&[9; 32]), &advert);
-        let from = mesh.members[1].me;
-        assert_eq!(mesh.members[0].handle_adverts(mesh.now, from, vec![forged], || true), Err(Forged));
-        mesh.assert_maps_are_true();
-    }
-
-    #[test]
-    fn strangers_fill_no_maps_and_push_nobody_out() {
-        let mut mesh = Mesh::new(2);
-        mesh.link(0, 1);
-        mesh.settle();
-        let from = mesh.members[1].me;
-        let invented = |number: u32| {
-            let mut secret = [0; 32];
-            secret[..4].copy_from_slice(&number.to_be_bytes());
-            let identity = Identity::from_secret(&secret);
-            sign(&identity, &Advert { key: identity.public_key(), ..mesh.members[1].own.clone() })
-        };
-        let adverts: Vec<SignedAdvert> = (0..6_000).map(invented).collect();
-        let mut budget = 5_000;
-        let may_check = || {
-            budget -= 1;
-            budget >= 0
-        };
-        mesh.members[0].handle_adverts(mesh.now, from, adverts, may_check).unwrap();
-        mesh.settle();
-        assert_eq!(mesh.members[0].adverts.len(), UNREACHABLE_MAX + 1);
-        mesh.assert_maps_are_true();
-        assert_eq!(mesh.members[1].adverts.len(), 1, "what nothing leads to is not passed on");
-    }
-
-    #[test]
-    fn an_advert_from_before_a_restart_is_superseded() {
-        let mut mesh = Mesh::new(2);
-        mesh.link(0, 1);
-        mesh.settle();
-        let (me, from) = (mesh.members[0].me, mesh.members[1].me);
-        let mut old = mesh.members[0].own.clone();
-        old.sequence = 1_000;
-        old.incarnation = 77;
-        old.links.clear();
-        let signed = sign(&Identity::from_secret(&[1; 32]), &old);
-        mesh.members[1].handle_adverts(mesh.now, me, vec![signed.clone()], || true).unwrap();
-        mesh.members[0].handle_adverts(mesh.now, from, vec![signed], || true).unwrap();
-        mesh.settle();
-        assert_eq!(mesh.members[1].adverts[&me].advert.sequence, 1_001 + LEAP);
-        mesh.assert_maps_are_true();
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
-
-        #[test]
-        fn every_map_becomes_true_whatever_the_changes(
-            steps in proptest::collection::vec((0usize..7, 0usize..7, any::<bool>()), 1..25)
-        ) {
-            let mut mesh = Mesh::new(7);
-            for (a, b, rest) in steps {
-                if a == b {
-                    continue;
-                }
-                let peer = mesh.members[b].me;
-                if mesh.members[a].own.links.contains(&peer) { mesh.unlink(a, b) } else { mesh.link(a, b) }
-                if rest {
-                    mesh.settle();
-                }
-            }
-            mesh.settle();
-            mesh.assert_maps_are_true();
-            let reachable = |member: &Membership| member.reachable().map(|(id, _)| id).collect::<Vec<_>>();
-            for member in &mesh.members {
-                for other in &mesh.members {
-                    if reachable(member) == reachable(other) {
-                        prop_assert_eq!(member.digest(), other.digest());
-                    }
-                }
-            }
-        }
-    }
-}

@@ -13,13 +13,14 @@ mod requests;
 mod routes;
 mod shutdown;
 
+use crate::adverts::GoodAdverts;
 use crate::config::Config;
 use crate::discovery::Discovery;
 use crate::error::{PeerFault, WriteError};
 use crate::event::Event;
 use crate::faults::Faults;
 use crate::heartbeat::Heartbeat;
-use crate::identity::{Domain, GoodSignatures, Identity};
+use crate::identity::{Domain, Identity};
 use crate::ids::{LinkId, MessageId, NodeId, RequestId, TaskId, TraceId, WriteId};
 use crate::input::{Input, Interface};
 use crate::lifecycle::State;
@@ -232,9 +233,9 @@ impl Node {
         node
     }
 
-    /// Shares with other nodes of this process what is known of good signatures; the outcome of no check changes.
-    pub fn share_signatures(&mut self, good: GoodSignatures) {
-        self.membership.share_signatures(good);
+    /// Shares with other nodes of this process what is known of good adverts; the outcome of no check changes.
+    pub fn share_adverts(&mut self, good: GoodAdverts) {
+        self.membership.share_adverts(good);
     }
 
     /// Takes in what happened. Never fails: what makes no sense is ignored.

@@ -54,7 +54,7 @@ pub enum Output {
         /// Whose group it goes to.
         family: Family,
         /// Its payload.
-        #[serde(with = "crate::wire::bytes")]
+        #[serde(with = "crate::wire::octets")]
         bytes: Vec<u8>,
     },
     /// Answer a user.
@@ -70,7 +70,7 @@ pub enum Output {
         /// The link.
         link: LinkId,
         /// The frame's payload, at most [`crate::wire::FRAME_BYTES_MAX`].
-        #[serde(with = "crate::wire::bytes")]
+        #[serde(with = "crate::wire::octets")]
         frame: Vec<u8>,
         /// What goes first when the link is busy.
         priority: Priority,

@@ -5,6 +5,7 @@
 //! an older link may be a dead one that nobody closed, it is put in doubt rather than trusted.
 
 mod candidates;
+mod dialling;
 
 use crate::error::PeerFault;
 use crate::event::{LinkDownReason, RefuseReason};
@@ -20,7 +21,7 @@ use crate::wire::SignedAdvert;
 use candidates::{Candidates, Target};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// What is wanted or was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +85,8 @@ pub(crate) struct Peers {
     links: BTreeMap<LinkId, Link>,
     /// The one link to each node that was accepted or is up.
     by_node: BTreeMap<NodeId, LinkId>,
+    /// When the hello of each new link is late, in this order; some of these may be new no longer.
+    hellos: VecDeque<(Instant, LinkId)>,
     candidates: Candidates,
     dials: BTreeMap<DialId, (Target, SocketAddr)>,
     next_dial: u64,
@@ -151,6 +154,7 @@ impl Peers {
             replaced: BTreeMap::new(),
             links: BTreeMap::new(),
             by_node: BTreeMap::new(),
+            hellos: VecDeque::new(),
             candidates: Candidates::new(me, bootstrap),
             dials: BTreeMap::new(),
             next_dial: 0,
@@ -238,6 +242,11 @@ impl Peers {
         } else if new > NEW_MAX {
             self.refuse(link, RefuseReason::Full);
         } else {
+            if self.hellos.len() >= NEW_MAX * 2 {
+                let links = &self.links;
+                self.hellos.retain(|(_, link)| links.get(link).is_some_and(Link::is_new));
+            }
+            self.hellos.push_back((now.after(HELLO_TIMEOUT), link));
             self.facts.push(Fact::SayHello(link));
         }
     }
@@ -433,30 +442,37 @@ impl Peers {
         self.stale = true;
     }
 
-    /// Does what is due. `members` are those that the mesh knows of and where to dial them; what is among the
-    /// candidates but not among the members may be a part of the mesh that lost its way to this one.
-    pub(crate) fn handle_timeout<'a, M>(&mut self, now: Instant, rng: &mut Rng, members: impl Fn() -> M)
-    where
+    /// Does what is due. `members` are those that the mesh knows of and where to dial them, and `has_room` tells of
+    /// one of them whether it would take one more link; what is among the candidates but not among the members may be
+    /// a part of the mesh that lost its way to this one.
+    pub(crate) fn handle_timeout<'a, M>(
+        &mut self,
+        now: Instant,
+        rng: &mut Rng,
+        has_room: impl Fn(NodeId) -> Option<bool>,
+        members: impl Fn() -> M,
+    ) where
         M: Iterator<Item = Member<'a>>,
     {
-        let late = |(&link, entry): (&LinkId, &Link)| {
-            let waits = entry.is_new() && now >= entry.since.after(HELLO_TIMEOUT);
-            waits.then_some(link)
-        };
-        let late: Vec<LinkId> = self.links.iter().filter_map(late).collect();
-        for link in late {
-            self.handle_fault(link, PeerFault::HelloLate);
+        while let Some(&(due, link)) = self.hellos.front() {
+            let waits = self.is_new(link);
+            if waits && due > now {
+                break;
+            }
+            self.hellos.pop_front();
+            if waits {
+                self.handle_fault(link, PeerFault::HelloLate);
+            }
         }
         if self.accepting && (self.stale || self.dial_due.is_some_and(|due| due <= now)) {
             self.stale = false;
-            self.dial(now, rng, members);
+            self.dial(now, rng, has_room, members);
         }
     }
 
     /// Returns when something will be due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let new = self.links.values().filter(|entry| entry.is_new());
-        let hello = new.map(|entry| entry.since.after(HELLO_TIMEOUT)).min();
+        let hello = self.hellos.iter().find(|(_, link)| self.is_new(*link)).map(|(due, _)| *due);
         [hello, self.dial_due.filter(|_| self.accepting)].into_iter().flatten().min()
     }
 
@@ -507,7 +523,7 @@ impl Peers {
         [
             Occupancy::new("peers.by_node", self.by_node.len(), self.max_peers),
             Occupancy::new("peers.new", self.links.values().filter(|link| link.is_new()).count(), NEW_MAX),
-            Occupancy::new("peers.dials", self.dials.len(), DIALS_MAX),
+            Occupancy::new("peers.dials", self.dials.len(), dialling::DIALS_MAX),
             Occupancy::new("peers.replaced", self.replaced.len(), REPLACED_MAX),
             Occupancy::new("peers.candidates", self.candidates.len(), candidates::CANDIDATES_MAX),
         ]
@@ -523,63 +539,6 @@ impl Peers {
         let dialler = |link: &Link| if link.target.is_some() { self.me } else { new.node };
         // A node does not dial one that it has a link to; that it did says that its end of the older link is gone.
         dialler(old) == dialler(new) || dialler(new) < dialler(old)
-    }
-
-    /// Returns the links that the node dials for: some below the limit, so that there is room for those who dial it.
-    fn target(&self) -> usize {
-        TARGET_LINKS.min(self.max_peers * 3 / 4).max(2).min(self.max_peers)
-    }
-
-    fn dial<'a, M>(&mut self, now: Instant, rng: &mut Rng, members: impl Fn() -> M)
-    where
-        M: Iterator<Item = Member<'a>>,
-    {
-        self.dial_due = None;
-        let mut reachable = None;
-        loop {
-            let open = self.links.values().filter(|link| link.state != LinkState::Closing).count()
-                + self.dials.len();
-            if self.dials.len() >= DIALS_MAX || open >= self.max_peers {
-                return;
-            }
-            let busy = |target: Target, node: Option<NodeId>| {
-                let leads_there = |link: &Link| Some(link.node) == node || link.target == Some(target);
-                self.dials.values().any(|(dialled, _)| *dialled == target)
-                    || self.links.values().any(|link| link.state != LinkState::Closing && leads_there(link))
-            };
-            let below_target = open < self.target();
-            let reachable: &BTreeMap<NodeId, bool> = reachable
-                .get_or_insert_with(|| members().map(|member| (member.node, member.has_room)).collect());
-            let wanted = |target, node: Option<NodeId>| {
-                let worth = match node.and_then(|node| reachable.get(&node)) {
-                    Some(has_room) => below_target && *has_room,
-                    // Whoever is not in the mesh may be a part of it that lost its way here.
-                    None => true,
-                };
-                worth && !busy(target, node)
-            };
-            match self.candidates.choose(now, rng, wanted) {
-                Ok((target, address, expect)) => {
-                    let dial = DialId(self.next_dial);
-                    self.next_dial += 1;
-                    self.dials.insert(dial, (target, address));
-                    self.facts.push(Fact::Dial(dial, address, expect));
-                }
-                Err(next_due) => {
-                    let unknown = |node: NodeId| node != self.me && !self.candidates.contains(node);
-                    let useful = |member: &Member<'_>| {
-                        unknown(member.node) && member.has_room && !member.addresses.is_empty()
-                    };
-                    let others: Vec<Member<'_>> =
-                        if below_target { members().filter(useful).collect() } else { Vec::new() };
-                    let Some(at) = rng.index(others.len()) else {
-                        self.dial_due = next_due;
-                        return;
-                    };
-                    self.candidates.add(now, others[at].node, others[at].addresses, rng);
-                }
-            }
-        }
     }
 }
 
@@ -618,8 +577,6 @@ fn is_lasting(reason: RefuseReason) -> bool {
     }
 }
 
-/// Dials under way at the same time.
-const DIALS_MAX: usize = 4;
 /// Connections whose ends may be at their hellos at the same time.
 const NEW_MAX: usize = 64;
 /// Frames that a peer may send: many times what a busy mesh needs.
@@ -634,5 +591,3 @@ const ADVERTS_BURST: u64 = 8_192;
 const REPLACED_MAX: usize = 256;
 /// How long a hello may take.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
-/// Links that a node dials for; it takes more from others, up to `max_peers`.
-const TARGET_LINKS: usize = 8;

@@ -3,9 +3,10 @@
 //!
 //! The simulator is the place for faults and seeds; this is for asking how a few nodes behave.
 
+use crate::adverts::GoodAdverts;
 use crate::config::Config;
 use crate::event::Event;
-use crate::identity::{GoodSignatures, Identity};
+use crate::identity::Identity;
 use crate::ids::{JobId, LinkId, NodeId, RequestId, TaskId};
 use crate::input::{DialError, Input, Interface};
 use crate::node::Node;
@@ -35,7 +36,7 @@ pub struct Network {
     connections: BTreeMap<(usize, LinkId), (usize, LinkId)>,
     /// Jobs that were begun and not cancelled.
     jobs: BTreeMap<(usize, JobId), ()>,
-    good: GoodSignatures,
+    good: GoodAdverts,
     /// Frames that strangers received.
     received: Vec<(LinkId, Vec<u8>)>,
     /// The only places that hear and reach each other, where not all do.
@@ -135,7 +136,7 @@ impl Network {
         let seed = [entry.starts, entry.secret[0]].repeat(16).try_into().unwrap_or([0; 32]);
         let wall = UnixMillis(1_700_000_000_000 + now.as_micros() / 1000);
         let mut node = Node::new(entry.config.clone(), identity, seed, now, wall, saved);
-        node.share_signatures(self.good.clone());
+        node.share_adverts(self.good.clone());
         entry.node = Some(node);
         let address = address(place);
         self.later(place, Duration::ZERO, Input::Interfaces(vec![Interface::new(INTERFACE, address.ip())]));

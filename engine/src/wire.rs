@@ -18,6 +18,7 @@ use crate::task::{TaskKind, TaskOutput};
 use crate::time::UnixMillis;
 use core::net::SocketAddr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::sync::Arc;
 
 /// The largest frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
@@ -104,9 +105,9 @@ pub struct Advert {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedAdvert {
     /// The encoded advert.
-    pub body: Bytes,
-    /// The signature's two halves.
-    pub signature: ([u8; 32], [u8; 32]),
+    pub body: SharedBytes,
+    /// The signature.
+    pub signature: Signature,
 }
 
 /// What an envelope holds.
@@ -179,7 +180,13 @@ impl Message {
     /// Encodes the message as a frame.
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Adverts(adverts) => frame(Kind::Adverts, adverts),
+            Self::Adverts(adverts) => {
+                let size = |advert: &SignedAdvert| advert.body.0.len() + SIGNED_BYTES_MAX;
+                let mut bytes =
+                    Vec::with_capacity(adverts.iter().map(size).sum::<usize>() + LENGTH_BYTES_MAX);
+                bytes.push(Kind::Adverts as u8);
+                postcard::to_extend(adverts, bytes).unwrap_or_default()
+            }
             Self::Goodbye => frame(Kind::Goodbye, &()),
             Self::Hello(hello) => {
                 let mut bytes = vec![Kind::Hello as u8];
@@ -284,6 +291,39 @@ impl Payload {
     }
 }
 
+/// An Ed25519 signature (RFC 8032).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signature(pub [u8; 64]);
+
+impl Serialize for Signature {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Signature {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = deserializer.deserialize_bytes(Whole(|bytes: &[u8]| bytes.try_into().ok()))?;
+        Ok(Self(bytes))
+    }
+}
+
+/// Bytes that are copied whole by the codec, and whose clones share them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedBytes(pub Arc<[u8]>);
+
+impl Serialize for SharedBytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for SharedBytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_bytes(Whole(|bytes: &[u8]| Some(bytes.into()))).map(Self)
+    }
+}
+
 /// Bytes that are copied whole by the codec.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bytes(pub Vec<u8>);
@@ -296,27 +336,38 @@ impl Serialize for Bytes {
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = Bytes;
-
-            fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-                f.write_str("bytes")
-            }
-
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
-                Ok(Bytes(bytes.to_vec()))
-            }
-        }
-
-        deserializer.deserialize_bytes(Visitor)
+        deserializer.deserialize_bytes(Whole(|bytes: &[u8]| Some(bytes.to_vec()))).map(Self)
     }
 }
 
-/// The same encoding for a plain vector, which serde would take number by number.
-pub(crate) mod bytes {
-    use super::{Bytes, Deserialize, Deserializer, Serializer};
+/// Takes bytes as a whole, and makes something of them where they are of the right form.
+struct Whole<F>(F);
+
+impl<'de, T, F: FnOnce(&[u8]) -> Option<T>> serde::de::Visitor<'de> for Whole<F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<T, E> {
+        (self.0)(bytes).ok_or_else(|| E::invalid_length(bytes.len(), &"another length"))
+    }
+
+    // Formats for people know no bytes, but lists of numbers.
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut numbers: A) -> Result<T, A::Error> {
+        let mut bytes = Vec::new();
+        while let Some(byte) = numbers.next_element()? {
+            bytes.push(byte);
+        }
+        self.visit_bytes(&bytes)
+    }
+}
+
+/// Has the codec copy a list of bytes whole, in the same form as one by one.
+pub(crate) mod octets {
+    use super::Bytes;
+    use serde::{Deserialize as _, Deserializer, Serializer};
 
     pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(bytes)
@@ -398,10 +449,14 @@ fn versioned(body: &[u8]) -> Result<&[u8], DecodeError> {
 const MAGIC: [u8; 4] = *b"p2pa";
 const ADDRESSES_MAX: usize = 8;
 const ADVERT_BYTES_MAX: usize = 8 << 10;
+/// A kind and a length.
+const LENGTH_BYTES_MAX: usize = 6;
 const LINKS_MAX: usize = 256;
 const MODELS_MAX: usize = 16;
 const MODEL_NAME_BYTES_MAX: usize = 96;
 const NETWORK_BYTES_MAX: usize = 64;
+/// A signature and the lengths of both parts.
+const SIGNED_BYTES_MAX: usize = 70;
 const VERSION_BYTES_MAX: usize = 32;
 
 #[cfg(test)]
@@ -413,7 +468,7 @@ mod tests {
         Message::Hello(Box::new(Hello {
             network: "local".to_owned(),
             incarnation: 7,
-            advert: SignedAdvert { body: Bytes(vec![1, 2, 3]), signature: ([4; 32], [5; 32]) },
+            advert: SignedAdvert { body: SharedBytes([1, 2, 3].into()), signature: Signature([4; 64]) },
             sent_at: UnixMillis(6),
         }))
     }

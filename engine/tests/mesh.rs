@@ -9,7 +9,7 @@ use engine::identity::Domain;
 use engine::request::HopView;
 use engine::task::{TaskKind, TaskSpec, TaskStatus};
 use engine::testing::{MODEL, Network};
-use engine::wire::{Advert, Beat, Bytes, Hello, Message, SignedAdvert};
+use engine::wire::{Advert, Beat, Hello, Message, SharedBytes, Signature, SignedAdvert};
 use engine::{NodeId, Rejection, Request, Response, TaskId, UnixMillis};
 use std::time::Duration;
 
@@ -255,9 +255,7 @@ fn hello(identity: &engine::Identity) -> Message {
     };
     let body = advert.encode();
     let signature = identity.sign(Domain::Advert, &body);
-    let (r, s) = signature.split_at(32);
-    let signature = (r.try_into().unwrap(), s.try_into().unwrap());
-    let advert = SignedAdvert { body: Bytes(body), signature };
+    let advert = SignedAdvert { body: SharedBytes(body.into()), signature: Signature(signature) };
     let (network, sent_at) = ("local".to_owned(), UnixMillis(1_700_000_000_000));
     Message::Hello(Box::new(Hello { network, incarnation: 1, sent_at, advert }))
 }

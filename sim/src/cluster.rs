@@ -6,7 +6,7 @@ use crate::scenario::{Scenario, Standing, Topology};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use engine::journal::{self, Start};
 use engine::wire::PROTOCOL_VERSION;
-use engine::{Config, Identity, Instant, NodeId, UnixMillis};
+use engine::{Config, Identity, Instant, NodeId, PublicKey, UnixMillis};
 use std::collections::BTreeMap;
 
 /// One of the nodes of a scenario, by number.
@@ -17,6 +17,7 @@ pub(crate) type NodeIndex = u32;
 pub(crate) struct Cluster {
     pub(crate) random: Random,
     topology: Topology,
+    identities: Vec<Identity>,
     ids: Vec<NodeId>,
     /// What the account of each is worth.
     standings: Vec<Standing>,
@@ -36,7 +37,9 @@ impl Cluster {
         let all = || 0..scenario.nodes;
         let keys: Vec<NodeIndex> =
             all().map(|node| scenario.host(node).and_then(|host| host.identity).unwrap_or(node)).collect();
-        let ids: Vec<NodeId> = keys.iter().map(|&key| identity(random, key).node_id()).collect();
+        let identities: Vec<Identity> =
+            all().map(|node| Identity::from_secret(&secret(random, node))).collect();
+        let ids: Vec<NodeId> = keys.iter().map(|&key| identities[key as usize].node_id()).collect();
         let standings: Vec<Standing> = all().map(|node| scenario.standing(node)).collect();
         let protocol = |node| scenario.host(node).and_then(|host| host.protocol).unwrap_or(PROTOCOL_VERSION);
         // An id is that of the node whose key it is, not of one that has a copy.
@@ -63,6 +66,7 @@ impl Cluster {
         Self {
             random,
             topology,
+            identities,
             ids,
             standings,
             protocols: all().map(protocol).collect(),
@@ -121,7 +125,12 @@ impl Cluster {
     }
 
     pub(crate) fn identity(&self, node: NodeIndex) -> Identity {
-        identity(self.random, self.key_of(node))
+        self.identities[self.key_of(node) as usize].clone()
+    }
+
+    /// Returns the public key of a node.
+    pub(crate) fn key(&self, node: NodeIndex) -> PublicKey {
+        self.identities[self.key_of(node) as usize].public_key()
     }
 
     /// Returns the private key of a node.
@@ -184,10 +193,6 @@ pub(crate) fn node_at(address: IpAddr, nodes: usize) -> Option<NodeIndex> {
     let IpAddr::V4(address) = address else { return None };
     let node = u32::from(address).checked_sub(NETWORK + 1)?;
     (usize::try_from(node).ok()? < nodes).then_some(node)
-}
-
-fn identity(random: Random, node: NodeIndex) -> Identity {
-    Identity::from_secret(&secret(random, node))
 }
 
 fn secret(random: Random, node: NodeIndex) -> [u8; 32] {

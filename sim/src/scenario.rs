@@ -129,6 +129,8 @@ pub struct Network {
     pub multicast: bool,
     /// What gets lost on the way, faults aside.
     pub loss: Option<Loss>,
+    /// The step of simulated time, where time goes in steps: with turmoil. What happens within one is simultaneous.
+    pub tick: Duration,
 }
 
 /// What gets lost on the way.

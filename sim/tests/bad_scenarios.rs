@@ -42,6 +42,16 @@ fn typos_get_the_nearest_name() {
 }
 
 #[test]
+fn steps_of_time_are_short() {
+    for (tick, words) in
+        [("1ms", "accepted"), ("100ms", "accepted"), ("0s", "`tick`"), ("101ms", "1 ms to 100 ms")]
+    {
+        let said = said("[network]", &format!("[network]\ntick = \"{tick}\""));
+        assert!(said.contains(words), "{tick}: {said}");
+    }
+}
+
+#[test]
 fn values_outside_their_range_are_refused() {
     let cases = [
         ("nodes = 3", "nodes = 0"),

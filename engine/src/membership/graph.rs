@@ -4,7 +4,9 @@
 //! exactly while both of its ends are held and each claims the other.
 
 use crate::ids::NodeId;
-use std::collections::{BTreeMap, VecDeque};
+use core::num::NonZeroU32;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The map, and the paths from this node as of the last search.
 #[derive(Debug, Default)]
@@ -18,7 +20,7 @@ pub(super) struct Graph {
 struct Vertex {
     id: NodeId,
     /// Whom the member says that it is linked to, in ascending order.
-    claims: Vec<NodeId>,
+    claims: Arc<[NodeId]>,
     /// Those that say so too, in ascending order of their numbers.
     edges: Vec<u32>,
     path: Option<Path>,
@@ -28,21 +30,29 @@ struct Vertex {
 struct Path {
     /// The neighbour that it begins with.
     first: u32,
-    links: u32,
+    links: NonZeroU32,
 }
 
 impl Graph {
     /// Adds a member, or replaces what it claims; `claims` is in ascending order.
-    pub(super) fn insert(&mut self, id: NodeId, claims: &[NodeId]) {
+    pub(super) fn insert(&mut self, id: NodeId, claims: &Arc<[NodeId]>) {
         let number = match self.numbers.get(&id) {
             Some(&number) => number,
             None => self.add_vertex(id),
         };
-        self.cut(number);
         let at = index(number);
-        self.vertices[at].claims = claims.to_vec();
-        for claimed in claims {
-            let Some(&other) = self.numbers.get(claimed) else { continue };
+        if self.vertices[at].claims == *claims {
+            return;
+        }
+        // From one advert to the next, most claims are the same.
+        let before = core::mem::replace(&mut self.vertices[at].claims, Arc::clone(claims));
+        for gone in before.iter().filter(|claimed| claims.binary_search(claimed).is_err()) {
+            let Some(&other) = self.numbers.get(gone) else { continue };
+            remove(&mut self.vertices[at].edges, other);
+            remove(&mut self.vertices[index(other)].edges, number);
+        }
+        for new in claims.iter().filter(|claimed| before.binary_search(claimed).is_err()) {
+            let Some(&other) = self.numbers.get(new) else { continue };
             if other == number || self.vertices[index(other)].claims.binary_search(&id).is_err() {
                 continue;
             }
@@ -56,7 +66,7 @@ impl Graph {
         if let Some(number) = self.numbers.remove(&id) {
             self.cut(number);
             let vertex = &mut self.vertices[index(number)];
-            vertex.claims.clear();
+            vertex.claims = Arc::default();
             vertex.path = None;
             self.free.push(number);
         }
@@ -80,7 +90,7 @@ impl Graph {
     /// Returns the neighbour that the path to a member begins with, and the links on it.
     pub(super) fn path(&self, id: NodeId) -> Option<(NodeId, u32)> {
         let vertex = &self.vertices[index(*self.numbers.get(&id)?)];
-        vertex.path.map(|path| (self.vertices[index(path.first)].id, path.links))
+        vertex.path.map(|path| (self.vertices[index(path.first)].id, path.links.get()))
     }
 
     /// Returns the neighbour that a path to a member begins with which does not begin with `avoid`.
@@ -96,11 +106,11 @@ impl Graph {
         let mut at = *self.numbers.get(&id)?;
         let mut walked = vec![id];
         let mut path = paths[index(at)]?;
-        while path.links > 1 {
+        while path.links > NonZeroU32::MIN {
             // Backwards over any edge to where one link less leads, beginning with the same neighbour.
             let before = |&&other: &&u32| {
                 paths[index(other)]
-                    .is_some_and(|near| near.links + 1 == path.links && near.first == path.first)
+                    .is_some_and(|near| near.links.get() + 1 == path.links.get() && near.first == path.first)
             };
             at = *self.vertices[index(at)].edges.iter().find(before)?;
             path = paths[index(at)]?;
@@ -113,20 +123,24 @@ impl Graph {
     /// Finds the shortest paths by breadth-first search, in the order of the neighbours among equals.
     fn search(&self, neighbours: &[NodeId], avoid: Option<NodeId>) -> Vec<Option<Path>> {
         let mut paths = vec![None; self.vertices.len()];
-        let mut queue = VecDeque::new();
+        // Every vertex is put in at most once, so what was taken out can stay: the place of the next one moves on.
+        let mut queue: Vec<u32> = Vec::with_capacity(self.vertices.len());
         for neighbour in neighbours.iter().filter(|neighbour| Some(**neighbour) != avoid) {
             if let Some(&number) = self.numbers.get(neighbour) {
-                let path = Path { first: number, links: 1 };
-                paths[index(number)] = Some(path);
-                queue.push_back((number, path));
+                paths[index(number)] = Some(Path { first: number, links: NonZeroU32::MIN });
+                queue.push(number);
             }
         }
-        while let Some((number, path)) = queue.pop_front() {
+        let mut next = 0;
+        while let Some(&number) = queue.get(next) {
+            next += 1;
+            let Some(path) = paths[index(number)] else { continue };
+            let longer = Path { first: path.first, links: path.links.saturating_add(1) };
             for &other in &self.vertices[index(number)].edges {
-                if paths[index(other)].is_none() {
-                    let path = Path { first: path.first, links: path.links + 1 };
-                    paths[index(other)] = Some(path);
-                    queue.push_back((other, path));
+                let path = &mut paths[index(other)];
+                if path.is_none() {
+                    *path = Some(longer);
+                    queue.push(other);
                 }
             }
         }
@@ -134,7 +148,7 @@ impl Graph {
     }
 
     fn add_vertex(&mut self, id: NodeId) -> u32 {
-        let vertex = Vertex { id, claims: Vec::new(), edges: Vec::new(), path: None };
+        let vertex = Vertex { id, claims: Arc::default(), edges: Vec::new(), path: None };
         let number = match self.free.pop() {
             Some(number) => {
                 self.vertices[index(number)] = vertex;
@@ -151,10 +165,7 @@ impl Graph {
 
     fn cut(&mut self, number: u32) {
         for other in core::mem::take(&mut self.vertices[index(number)].edges) {
-            let edges = &mut self.vertices[index(other)].edges;
-            if let Ok(at) = edges.binary_search(&number) {
-                edges.remove(at);
-            }
+            remove(&mut self.vertices[index(other)].edges, number);
         }
     }
 }
@@ -162,6 +173,12 @@ impl Graph {
 fn add(edges: &mut Vec<u32>, number: u32) {
     if let Err(at) = edges.binary_search(&number) {
         edges.insert(at, number);
+    }
+}
+
+fn remove(edges: &mut Vec<u32>, number: u32) {
+    if let Ok(at) = edges.binary_search(&number) {
+        edges.remove(at);
     }
 }
 

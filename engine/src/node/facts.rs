@@ -11,7 +11,7 @@ use crate::router::{self, TTL};
 use crate::scheduler::Candidate;
 use crate::session::Contact;
 use crate::task::{TaskKind, TaskResult};
-use crate::wire::{Assignment, Attempt, Beat, Bytes, Envelope, Message, Payload, Seal};
+use crate::wire::{Advert, Assignment, Attempt, Beat, Bytes, Envelope, Message, Payload, Seal};
 use crate::writes::{Promise, ending};
 use crate::{discovery, membership, peers, tasks, work};
 
@@ -52,7 +52,8 @@ impl Node {
                 has_room: advert.has_room(),
             })
         };
-        self.peers.handle_timeout(now, &mut self.rng, members);
+        let has_room = |node| membership.reachable_member(node).map(Advert::has_room);
+        self.peers.handle_timeout(now, &mut self.rng, has_room, members);
         for fact in self.peers.poll_facts() {
             busy = true;
             self.handle_peers(fact);

@@ -73,6 +73,9 @@ impl Node {
 
     /// Answers what is measured, or has been waited for long enough.
     pub(super) fn settle_explanations(&mut self) {
+        if self.explanations.open.is_empty() {
+            return;
+        }
         let now = self.now;
         let is_done = |explanation: &Explanation| {
             explanation.asked.is_empty() || now >= explanation.begun.after(PATIENCE)

@@ -25,7 +25,7 @@ use crate::users::ASK_AGAIN_AFTER;
 use calendar::Calendar;
 use core::mem;
 use core::time::Duration;
-use engine::identity::GoodSignatures;
+use engine::adverts::GoodAdverts;
 use engine::input::Interface;
 use engine::output::{Output, Work};
 use engine::request::{Answer, Request};
@@ -64,8 +64,8 @@ pub struct EventQueue {
     changes: Vec<Change>,
     /// What waits for a stall to end, in its order.
     stalled: Vec<(NodeIndex, NodeIndex, Happening)>,
-    /// Shared by all nodes: each advert is checked once.
-    signatures: GoodSignatures,
+    /// Shared by all nodes: each advert is checked, decoded and held once.
+    adverts: GoodAdverts,
 }
 
 /// One node's machine.
@@ -161,7 +161,7 @@ impl EventQueue {
             next,
             changes,
             stalled: Vec::new(),
-            signatures: GoodSignatures::default(),
+            adverts: GoodAdverts::shared(),
         }
     }
 
@@ -269,7 +269,7 @@ impl EventQueue {
         self.observer.reopened(now, node, &saved);
         let identity = self.observer.begin(node, life, &start, &saved, identity);
         let mut engine = Node::new(start.config, identity, start.seed, now, start.wall, saved);
-        engine.share_signatures(self.signatures.clone());
+        engine.share_adverts(self.adverts.clone());
         host.node = Some(engine);
         self.observer.see(now, node, Fact::Started);
         self.drain(node);

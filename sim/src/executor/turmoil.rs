@@ -1,6 +1,6 @@
 //! The real driver, framing and handshake over turmoil's network, one node a host.
 //!
-//! Everything runs on one thread in steps of a millisecond, so the same seed gives the same run. Losing power
+//! Everything runs on one thread in steps of a millisecond, or as long as the scenario says, so the same seed gives the same run. Losing power
 //! is to be cut off from everybody first, so that nobody hears the sockets close, and to crash then. A killed
 //! process is replaced by one that does nothing, so that its machine still turns connections down.
 
@@ -80,8 +80,8 @@ impl<'a> Stage<'a> {
         let mut sim = turmoil::Builder::new()
             .epoch(std::time::UNIX_EPOCH + Duration::from_millis(cluster::EPOCH.0))
             .rng_seed(random.draw(Purpose::Turmoil, 0, 0))
-            .tick_duration(TICK)
-            .simulation_duration(scenario.duration + TICK)
+            .tick_duration(scenario.network.tick)
+            .simulation_duration(scenario.duration + scenario.network.tick)
             .min_message_latency(scenario.network.latency.from)
             .max_message_latency(scenario.network.latency.to)
             .tcp_capacity(SEGMENTS_MAX)
@@ -349,8 +349,6 @@ impl Journal for SimJournal {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-const TICK: Duration = Duration::from_millis(1);
 
 /// Segments and packets that may wait for one socket. turmoil panics when more connections wait for one
 /// listener.

@@ -2,9 +2,10 @@
 
 use super::{Fact, Invariant};
 use crate::cluster::{Cluster, NodeIndex};
-use engine::identity::{Domain, GoodSignatures};
-use engine::wire::{Advert, Message, SignedAdvert};
+use engine::identity::Domain;
+use engine::wire::{Advert, Message, SharedBytes, SignedAdvert};
 use engine::{Event, Instant, Output};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Watches whom nodes list, and what they pass on of others.
@@ -13,24 +14,35 @@ pub(super) struct NoForgedMember {
     cluster: Arc<Cluster>,
     /// Whether there is anybody who might forge.
     applies: bool,
-    good: GoodSignatures,
+    /// Adverts known to be good, by their signatures.
+    good: BTreeMap<[u8; 64], SharedBytes>,
     checks: u64,
 }
+
+/// Good adverts remembered; beyond, remembering begins anew.
+const GOOD_MAX: usize = 65_536;
 
 pub(super) const NAME: &str = "no_forged_member";
 
 impl NoForgedMember {
     pub(super) fn new(cluster: Arc<Cluster>) -> Self {
         let applies = cluster.has_hostile();
-        Self { cluster, applies, good: GoodSignatures::default(), checks: 0 }
+        Self { cluster, applies, good: BTreeMap::new(), checks: 0 }
     }
 
-    fn is_signed(&self, signed: &SignedAdvert) -> bool {
-        let mut signature = [0; 64];
-        signature[..32].copy_from_slice(&signed.signature.0);
-        signature[32..].copy_from_slice(&signed.signature.1);
-        let advert = Advert::decode(&signed.body.0);
-        advert.is_ok_and(|advert| self.good.check(&advert.key, Domain::Advert, &signed.body.0, &signature))
+    fn is_signed(&mut self, SignedAdvert { body, signature }: &SignedAdvert) -> bool {
+        if self.good.get(&signature.0) == Some(body) {
+            return true;
+        }
+        let advert = Advert::decode(&body.0);
+        let good = advert.is_ok_and(|advert| advert.key.verifies(Domain::Advert, &body.0, &signature.0));
+        if good {
+            if self.good.len() >= GOOD_MAX {
+                self.good.clear();
+            }
+            self.good.insert(signature.0, body.clone());
+        }
+        good
     }
 }
 
@@ -73,7 +85,7 @@ mod tests {
     use super::super::testing::cluster;
     use super::*;
     use engine::output::Priority;
-    use engine::wire::Bytes;
+    use engine::wire::{SharedBytes, Signature};
     use engine::{Identity, LinkId, NodeId};
 
     #[test]
@@ -107,12 +119,9 @@ mod tests {
                 session_key: [0; 32],
             };
             let body = advert.encode();
-            let signature = signer.sign(Domain::Advert, &body);
-            let mut halves = ([0; 32], [0; 32]);
-            halves.0.copy_from_slice(&signature[..32]);
-            halves.1.copy_from_slice(&signature[32..]);
-            let frame =
-                Message::Adverts(vec![SignedAdvert { body: Bytes(body), signature: halves }]).encode();
+            let signature = Signature(signer.sign(Domain::Advert, &body));
+            let signed = SignedAdvert { body: SharedBytes(body.into()), signature };
+            let frame = Message::Adverts(vec![signed]).encode();
             let sent = Output::Send { link: LinkId(1), frame, priority: Priority::Control };
             invariant.see(Instant::ZERO, 0, Fact::Output(&sent))
         };

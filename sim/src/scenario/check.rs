@@ -166,10 +166,24 @@ impl Source<'_> {
             return Err(self.out_of_range("loss", loss, percent(loss.as_ref().0), allowed));
         }
         let loss = section.loss.as_ref().map(|loss| loss.as_ref().0).filter(|&loss| loss > 0);
+        let tick = match &section.tick {
+            Some(tick) if !TICKS.contains(&tick.as_ref().0) => {
+                let millis = tick.as_ref().0.as_micros() / 1000;
+                return Err(self.out_of_range(
+                    "tick",
+                    tick,
+                    format!("{millis} ms"),
+                    "1 ms to 100 ms".to_owned(),
+                ));
+            }
+            Some(tick) => tick.as_ref().0,
+            None => TICK,
+        };
         Ok(Network {
             latency: range(section.latency.as_ref(), LATENCY),
             topology: section.topology.unwrap_or(Topology::Full),
             multicast: section.multicast.unwrap_or(true),
+            tick,
             loss: loss.map(|per_million| Loss {
                 per_million,
                 retransmission: section.retransmission.unwrap_or(true),
@@ -252,3 +266,5 @@ const ANY: &str = "any";
 pub(super) const START: Range = Range { from: Duration::ZERO, to: Duration::from_millis(50) };
 pub(super) const LATENCY: Range = Range { from: Duration::from_millis(1), to: Duration::from_millis(5) };
 pub(super) const DISK_LATENCY: Range = Range { from: Duration::from_millis(1), to: Duration::from_millis(8) };
+pub(super) const TICK: Duration = Duration::from_millis(1);
+const TICKS: RangeInclusive<Duration> = TICK..=Duration::from_millis(100);

@@ -51,6 +51,7 @@ pub(super) struct Network {
     pub(super) topology: Option<Topology>,
     pub(super) multicast: Option<bool>,
     pub(super) loss: Option<Spanned<Share>>,
+    pub(super) tick: Option<Spanned<Period>>,
     pub(super) retransmission: Option<bool>,
 }
 

@@ -4,7 +4,7 @@
 //! be forgotten.
 
 use super::check::work::{INPUT, TIMEOUT, WORK_AT};
-use super::check::{DISK_LATENCY, LATENCY, START};
+use super::check::{DISK_LATENCY, LATENCY, START, TICK};
 use super::{
     Expect, Fault, FaultKind, Host, Liveness, Loss, Network, NodeSettings, Range, Scenario, Submission,
     Submissions, Target, Topology, Workload,
@@ -55,7 +55,7 @@ impl Scenario {
 }
 
 fn write_network(out: &mut String, network: &Network) -> fmt::Result {
-    let Network { latency, topology, multicast, loss } = network;
+    let Network { latency, topology, multicast, loss, tick } = network;
     let mut section = String::new();
     unless(&mut section, "latency", *latency, LATENCY)?;
     match topology {
@@ -71,6 +71,9 @@ fn write_network(out: &mut String, network: &Network) -> fmt::Result {
         if !retransmission {
             pair(&mut section, "retransmission", retransmission)?;
         }
+    }
+    if *tick != TICK {
+        pair(&mut section, "tick", period(*tick))?;
     }
     titled(out, "network", &section)
 }

@@ -23,7 +23,7 @@ fn maps(links: &Links) -> BTreeMap<NodeId, Graph> {
     let of = |&me: &u8| {
         let mut graph = Graph::default();
         for &other in links.keys().filter(|&&other| other != me) {
-            graph.insert(id(other), &neighbours(links, other));
+            graph.insert(id(other), &neighbours(links, other).into());
         }
         graph.refresh(&neighbours(links, me));
         (id(me), graph)

@@ -10,7 +10,9 @@ use crate::scenario::{Host, Hostility};
 use engine::error::InferenceError;
 use engine::event::DropReason;
 use engine::identity::Domain;
-use engine::wire::{Advert, Attempt, Bytes, Envelope, FRAME_BYTES_MAX, Message, Payload, Seal, SignedAdvert};
+use engine::wire::{
+    Advert, Attempt, Envelope, FRAME_BYTES_MAX, Message, Payload, Seal, SharedBytes, Signature, SignedAdvert,
+};
 use engine::{Identity, LinkId, MessageId, NodeId, TraceId, UnixMillis};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -40,7 +42,7 @@ pub(super) struct Hostile {
     /// The newest advert of each member that it heard of, its own among them.
     adverts: BTreeMap<NodeId, Advert>,
     /// Signatures of others that it heard.
-    signature: ([u8; 32], [u8; 32]),
+    signature: Signature,
     /// Work that it, or somebody through it, was given, with who gave it.
     attempts: VecDeque<(NodeId, Attempt)>,
     messages: VecDeque<(NodeId, MessageId)>,
@@ -59,7 +61,7 @@ impl Hostile {
             invented: 0,
             heard: VecDeque::new(),
             adverts: BTreeMap::new(),
-            signature: ([0; 32], [0; 32]),
+            signature: Signature([0; 64]),
             attempts: VecDeque::new(),
             messages: VecDeque::new(),
         }
@@ -183,7 +185,7 @@ impl Hostile {
         if self.draws.index(2) == 0 {
             return Some(self.signed(&advert, &self.identity.clone()));
         }
-        let advert = SignedAdvert { body: Bytes(advert.encode()), signature: self.signature };
+        let advert = SignedAdvert { body: SharedBytes(advert.encode().into()), signature: self.signature };
         Some(Message::Adverts(vec![advert]).encode())
     }
 
@@ -246,11 +248,8 @@ impl Hostile {
 
     fn signed(&self, advert: &Advert, identity: &Identity) -> Vec<u8> {
         let body = advert.encode();
-        let signature = identity.sign(Domain::Advert, &body);
-        let mut halves = ([0; 32], [0; 32]);
-        halves.0.copy_from_slice(&signature[..32]);
-        halves.1.copy_from_slice(&signature[32..]);
-        Message::Adverts(vec![SignedAdvert { body: Bytes(body), signature: halves }]).encode()
+        let signature = Signature(identity.sign(Domain::Advert, &body));
+        Message::Adverts(vec![SignedAdvert { body: SharedBytes(body.into()), signature }]).encode()
     }
 
     fn is(&self, kind: Hostility) -> bool {

@@ -95,11 +95,11 @@ mod tests {
     use super::*;
     use engine::UnixMillis;
     use engine::error::DecodeError;
-    use engine::wire::{Bytes, Hello, Message, SignedAdvert};
+    use engine::wire::{Hello, Message, SharedBytes, Signature, SignedAdvert};
 
     #[test]
     fn nodes_of_two_versions_refuse_each_other_and_those_of_one_do_not() {
-        let advert = SignedAdvert { body: Bytes(vec![1]), signature: ([4; 32], [5; 32]) };
+        let advert = SignedAdvert { body: SharedBytes([1].into()), signature: Signature([4; 64]) };
         let hello = Hello { network: String::new(), incarnation: 7, advert, sent_at: UnixMillis(6) };
         let hello = Message::Hello(Box::new(hello));
         let mut other = Mask { protocol: 9, hostile: None };

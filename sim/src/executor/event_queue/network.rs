@@ -118,7 +118,7 @@ impl EventQueue {
             return self.handle(node, fail(DialError::Authentication));
         }
         let link = self.connect(node, target);
-        let peer = self.cluster.identity(target).public_key();
+        let peer = self.cluster.key(target);
         self.handle(node, Input::LinkUp { link, peer, remote: address, dial: Some(id) });
     }
 
@@ -274,7 +274,7 @@ impl EventQueue {
             Segment::Open { remote } if lives && !wedged => {
                 self.connections[connection as usize].ends[usize::from(side)].open = true;
                 self.hosts[to as usize].links.insert(link);
-                let peer = self.cluster.identity(from).public_key();
+                let peer = self.cluster.key(from);
                 self.handle(to, Input::LinkUp { link, peer, remote, dial: None });
             }
             Segment::Frame(_) | Segment::Open { .. } => self.transmit(connection, 1 - side, Segment::Reset),

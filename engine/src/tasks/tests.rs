@@ -1,0 +1,122 @@
+//! One origin and its workers, by hand.
+
+use super::*;
+use crate::ids::TraceId;
+use crate::task::TaskSpec;
+
+const TASK: TaskId = TaskId([1; 16]);
+const A: NodeId = NodeId([0xa; 16]);
+const B: NodeId = NodeId([0xb; 16]);
+const WALL: UnixMillis = UnixMillis(1_000);
+
+fn at(seconds: u64) -> Instant {
+    Instant::from_micros(seconds * 1_000_000)
+}
+
+fn accepted() -> Tasks {
+    let limits = Limits { tasks: 1, bytes: 100, retention: Duration::from_secs(60) };
+    let mut tasks = Tasks::new(limits);
+    tasks.admit(at(0), stored()).unwrap();
+    tasks.handle_stored(TASK);
+    tasks
+}
+
+fn stored() -> StoredTask {
+    let spec = TaskSpec {
+        kind: TaskKind::Embedding,
+        model: Some("m".to_owned()),
+        input: "hello".to_owned(),
+        timeout: Duration::from_secs(300),
+        max_tokens: 0,
+    };
+    StoredTask { id: TASK, spec, submitted_at: WALL, trace: TraceId([2; 16]), attempts: 0 }
+}
+
+fn output() -> TaskOutput {
+    TaskOutput::Embedding { vector: vec![1.0], tokens: 1 }
+}
+
+fn attempt(number: u32) -> Attempt {
+    Attempt { task: TASK, number }
+}
+
+fn endings(tasks: &mut Tasks) -> Vec<TaskStatus> {
+    let facts = tasks.poll_facts();
+    facts
+        .iter()
+        .filter_map(|fact| if let Fact::Ending(result) = fact { Some(result.summary.status) } else { None })
+        .collect()
+}
+
+#[test]
+fn the_first_outcome_wins_whatever_its_attempt() {
+    let mut tasks = accepted();
+    tasks.assign(at(0), TASK, A).unwrap();
+    tasks.handle_timeout(at(30), WALL);
+    assert_eq!(tasks.poll_facts(), vec![Fact::Reassigned(attempt(1), A, ReassignReason::LeaseExpired)]);
+    tasks.assign(at(31), TASK, B).unwrap();
+    assert_eq!(tasks.handle_outcome(at(32), WALL, A, attempt(1), 5, Ok(output())), Verdict::Ends);
+    assert_eq!(tasks.handle_outcome(at(33), WALL, B, attempt(2), 5, Ok(output())), Verdict::Nothing);
+    let facts = tasks.poll_facts();
+    assert!(
+        matches!(&facts[..], [Fact::Release(left, B), Fact::Ending(_)] if *left == attempt(2)),
+        "{facts:?}"
+    );
+}
+
+#[test]
+fn nobody_ends_a_task_that_was_not_given_to_it() {
+    let mut tasks = accepted();
+    tasks.assign(at(0), TASK, A).unwrap();
+    assert_eq!(tasks.handle_outcome(at(1), WALL, B, attempt(1), 5, Ok(output())), Verdict::Nothing);
+    let wrong = TaskOutput::Embedding { vector: vec![f32::NAN], tokens: 1 };
+    assert_eq!(tasks.handle_outcome(at(1), WALL, A, attempt(1), 5, Ok(wrong)), Verdict::Retries);
+}
+
+#[test]
+fn a_lease_is_renewed_by_its_worker_only() {
+    let mut tasks = accepted();
+    tasks.assign(at(0), TASK, A).unwrap();
+    tasks.handle_renewed(at(20), A, attempt(1), true);
+    tasks.handle_renewed(at(40), B, attempt(1), true);
+    tasks.handle_timeout(at(49), WALL);
+    assert_eq!(tasks.poll_facts(), vec![]);
+    tasks.handle_timeout(at(50), WALL);
+    assert_eq!(tasks.poll_facts(), vec![Fact::Reassigned(attempt(1), A, ReassignReason::LeaseExpired)]);
+}
+
+#[test]
+fn three_deaths_make_a_task_poison() {
+    let mut tasks = accepted();
+    for number in 1..=3 {
+        tasks.assign(at(number.into()), TASK, A).unwrap();
+        let verdict = tasks.handle_outcome(at(9), WALL, A, attempt(number), 0, Err(InferenceError::Crashed));
+        assert_eq!(verdict == Verdict::Ends, number == 3);
+    }
+    assert_eq!(endings(&mut tasks), vec![TaskStatus::Failed]);
+}
+
+#[test]
+fn time_ends_a_task_and_frees_its_worker() {
+    let mut tasks = accepted();
+    tasks.assign(at(0), TASK, A).unwrap();
+    (1..15).for_each(|step| tasks.handle_renewed(at(step * 20), A, attempt(1), true));
+    tasks.handle_timeout(at(300), WALL);
+    let facts = tasks.poll_facts();
+    assert!(
+        matches!(&facts[..], [Fact::Release(left, A), Fact::Ending(_)] if *left == attempt(1)),
+        "{facts:?}"
+    );
+    assert_eq!(tasks.handle_outcome(at(301), WALL, A, attempt(1), 5, Ok(output())), Verdict::Nothing);
+}
+
+#[test]
+fn a_full_queue_says_when_to_come_back() {
+    let mut tasks = accepted();
+    assert!(matches!(tasks.admit(at(0), stored()), Err(Rejection::QueueFull { .. })));
+    tasks.cancel(at(1), WALL, TASK);
+    assert_eq!(endings(&mut tasks), vec![TaskStatus::Cancelled]);
+    assert!(!tasks.cancel(at(1), WALL, TASK));
+    tasks.handle_ended(TASK);
+    assert_eq!(tasks.admit(at(2), stored()), Ok(()));
+}
