@@ -6,7 +6,7 @@
 use engine::event::{DropReason, Event};
 use engine::request::{PingSpec, PingView};
 use engine::testing::Network;
-use engine::wire::{Advert, Beat, Bytes, Hello, Message, SignedAdvert};
+use engine::wire::{Advert, Beat, Hello, Message, SharedBytes, Signature, SignedAdvert};
 use engine::{Request, Response, UnixMillis};
 use std::time::Duration;
 
@@ -103,10 +103,8 @@ fn hello(secret: [u8; 32]) -> Message {
         session_key: [1; 32],
     };
     let body = advert.encode();
-    let signature = identity.sign(engine::identity::Domain::Advert, &body);
-    let (r, s) = signature.split_at(32);
-    let signature = (r.try_into().unwrap(), s.try_into().unwrap());
-    let advert = SignedAdvert { body: Bytes(body), signature };
+    let signature = Signature(identity.sign(engine::identity::Domain::Advert, &body));
+    let advert = SignedAdvert { body: SharedBytes(body.into()), signature };
     let (network, sent_at) = ("local".to_owned(), UnixMillis(1_700_000_000_000));
     Message::Hello(Box::new(Hello { network, incarnation: 1, advert, sent_at }))
 }

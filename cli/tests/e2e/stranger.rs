@@ -2,7 +2,7 @@
 
 use crate::world::Node;
 use engine::identity::Domain;
-use engine::wire::{Advert, Bytes, Hello, Message, SignedAdvert};
+use engine::wire::{Advert, Hello, Message, SharedBytes, Signature, SignedAdvert};
 use engine::{DialId, Identity, UnixMillis};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use runtime::ports::{Transport, TransportEvent};
@@ -125,10 +125,8 @@ pub(crate) fn advert(identity: &Identity) -> SignedAdvert {
         session_key: [0; 32],
     };
     let body = advert.encode();
-    let signature = identity.sign(Domain::Advert, &body);
-    let (first, second) = signature.split_at(32);
-    let signature = (first.try_into().unwrap(), second.try_into().unwrap());
-    SignedAdvert { body: Bytes(body), signature }
+    let signature = Signature(identity.sign(Domain::Advert, &body));
+    SignedAdvert { body: SharedBytes(body.into()), signature }
 }
 
 pub(crate) fn frame(bytes: &[u8]) -> Vec<u8> {
