@@ -69,9 +69,13 @@ impl What {
         match self {
             Self::Started => "the process starts".to_owned(),
             Self::Stopped => "the process is gone".to_owned(),
-            // An event is a map with its name in it: the trace has been written in the same way.
+            // An event is its name, or a map from its name to its fields: the log has it in the same way.
             Self::Event(event) => match serde_json::to_value(event) {
-                Ok(Value::Object(fields)) => in_words(fields, cluster, story),
+                Ok(Value::Object(named)) => match named.iter().next() {
+                    Some((name, Value::Object(fields))) => in_words(name, fields, cluster, story),
+                    Some(_) | None => format!("{event:?}"),
+                },
+                Ok(Value::String(name)) => name,
                 Ok(_) | Err(_) => format!("{event:?}"),
             },
         }
@@ -79,9 +83,8 @@ impl What {
 }
 
 /// Returns `name: field value, field value`, with nodes and tasks called as in the story.
-fn in_words(mut fields: serde_json::Map<String, Value>, cluster: &Cluster, story: &Story) -> String {
-    let name = fields.remove("event");
-    let mut words = name.as_ref().and_then(Value::as_str).unwrap_or("event").to_owned();
+fn in_words(name: &str, fields: &serde_json::Map<String, Value>, cluster: &Cluster, story: &Story) -> String {
+    let mut words = name.to_owned();
     for (position, (key, value)) in fields.iter().filter(|(_, value)| !value.is_null()).enumerate() {
         let shown = match value {
             Value::String(text) => called(text, cluster, story).unwrap_or_else(|| text.clone()),

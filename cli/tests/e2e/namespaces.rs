@@ -119,6 +119,10 @@ fn a_task_goes_around_the_corner_and_finds_another_way_when_the_corner_is_gone()
             (peers["peers"].as_array()?.len() == 2).then_some(())
         });
     }
+    until("the near node has heard of the other way", || {
+        let route = mesh.json(near, &["route", "explain", mesh.id(far), "--json"]);
+        (!route["alternatives"].as_array()?.is_empty()).then_some(())
+    });
     let at = mesh.kill(corner);
     assert_eq!(embed(&mesh), mesh.id(far), "there is another way");
     eprintln!("a task around the corner, just after the corner was killed: {:?}", Moment::now().since(at));

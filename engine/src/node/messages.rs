@@ -166,7 +166,7 @@ impl Node {
             && head.ttl > 1
             && let Some((next, onward)) = self.way_to(head.destination)
         {
-            head.ttl -= 1;
+            head.ttl -= u8::from(!shows(Mutant::TtlNotSpent));
             head.hops = head.hops.saturating_add(1);
             head.write_counts(&mut frame);
             self.event(Event::MessageForwarded { message: head.message, next, ttl: head.ttl });

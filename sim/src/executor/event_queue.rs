@@ -236,7 +236,9 @@ impl EventQueue {
             }
             Happening::LookForLife { last } => {
                 let (now, hosts) = (self.now(), &self.hosts);
-                self.observer.look_for_life(now, last, || leftover(hosts));
+                // Where a liar goes on, so does the work that it makes.
+                let rests = !self.cluster.has_hostile();
+                self.observer.look_for_life(now, last, || if rests { leftover(hosts) } else { None });
             }
             Happening::ModelsReady { node, life } => self.models_ready(node, life),
             Happening::Start(node) => {

@@ -22,8 +22,7 @@ pub(super) const NAME: &str = "honest_peers_make_no_faults";
 
 impl HonestPeersMakeNoFaults {
     pub(super) fn new(cluster: Arc<Cluster>) -> Self {
-        let nodes = 0..u32::try_from(cluster.len()).unwrap_or(u32::MAX);
-        let hostile = nodes.into_iter().any(|node| cluster.standing(node) == Standing::Hostile);
+        let hostile = cluster.has_hostile();
         Self { cluster, hostile, checks: 0 }
     }
 }
