@@ -29,7 +29,6 @@ use tokio::time::{Instant, Sleep};
 
 /// What becomes of a connection.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every connection comes up")]
 pub(super) enum LinkEvent {
     /// Its stream was not open in time, or never will be. The connection closes.
     Failed {
@@ -236,7 +235,6 @@ enum State {
 
 /// What a handler tells the behaviour.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every connection comes up")]
 pub(super) enum HandlerEvent {
     /// Whoever had the stream let go of it.
     Dropped,

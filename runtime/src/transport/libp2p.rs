@@ -172,7 +172,7 @@ impl Task {
             SwarmEvent::Behaviour(LinkEvent::Failed { connection, remote, late }) => {
                 let error = if late { DialError::Timeout } else { DialError::Refused };
                 let stranger = TransportEvent::StrangerFault { remote, fault: StrangerFault::HandshakeLate };
-                self.fail(connection, error).or(late.then_some(stranger))
+                self.fail(connection, error).or_else(|| late.then_some(stranger))
             }
             SwarmEvent::Behaviour(LinkEvent::Up { connection, peer, remote, stream }) => {
                 let dial = self.dials.remove(&connection);
