@@ -3,12 +3,14 @@
 //! A [`Scenario`] that exists is valid: every name in it is known, every number within its limit, and the
 //! executor it names can model all of it.
 
+mod ailment;
 mod check;
 mod error;
 mod file;
 mod host;
 mod text;
 
+pub use ailment::Ailment;
 pub use error::{Problem, ScenarioError};
 pub(crate) use host::Standing;
 pub use host::{Host, Hostility};
@@ -51,6 +53,8 @@ pub struct Scenario {
     pub workload: Option<Workload>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
+    /// How many of the faults each seed draws, from the fewest to the most; all where it is not said.
+    pub swarm: Option<(u32, u32)>,
     /// When all must be well again.
     pub liveness: Option<Liveness>,
     /// What must hold, and what must be reached.
@@ -208,6 +212,8 @@ pub enum Target {
 pub struct Fault {
     /// When; the seed chooses the moment.
     pub at: Range,
+    /// Under how many of a million seeds.
+    pub per_million: u32,
     /// What.
     pub kind: FaultKind,
 }
@@ -215,6 +221,22 @@ pub struct Fault {
 /// What goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultKind {
+    /// Something is wrong with one node's machine.
+    Ailment {
+        /// Whose.
+        node: Target,
+        /// What.
+        what: Ailment,
+        /// How long it lasts, if not until everything is healed.
+        heal_after: Option<Duration>,
+    },
+    /// Many tasks are submitted at once, beside the workload and like it.
+    Burst {
+        /// Where.
+        node: Target,
+        /// How many.
+        count: u32,
+    },
     /// Nodes go and come back all the time: one each `every`, chosen by the seed, and so is how it goes.
     Churn {
         /// The time between two departures.
@@ -302,6 +324,11 @@ pub enum FaultKind {
         /// How long it lasts, if not until everything is healed.
         heal_after: Option<Duration>,
     },
+    /// Some of the workload's inputs kill every process that runs a model on them.
+    PoisonInput {
+        /// The numbers of the tasks.
+        tasks: Vec<u32>,
+    },
     /// A node vanishes without a word, and all of its unfinished writes are lost.
     PowerLoss {
         /// Which.
@@ -332,6 +359,14 @@ pub enum FaultKind {
         /// How long it takes at most.
         lasts: Duration,
     },
+    /// A node vanishes without a word in the middle of its writes: the first few of those under way got through, each
+    /// whole, and nobody was told.
+    TornWrite {
+        /// Which.
+        node: Target,
+        /// How long after it starts again, if ever.
+        restart_after: Option<Duration>,
+    },
 }
 
 /// What becomes of some of what is sent. A stream keeps its order and its bytes whatever the network does, so all but
@@ -352,6 +387,7 @@ impl FaultKind {
     /// Tells whether, under this fault, nodes may take one for dead that lives.
     pub(crate) fn hides_the_living(&self) -> bool {
         match self {
+            Self::Ailment { what, .. } => what.hides_the_living(),
             Self::Asymmetry { add, .. } | Self::LatencyStep { add, .. } => add.to > LATE_MAX,
             Self::Flap { .. }
             | Self::IsolateOne { .. }
@@ -359,20 +395,25 @@ impl FaultKind {
             | Self::Partition { .. }
             | Self::Stall { .. }
             | Self::SwizzleClog { .. } => true,
-            Self::Churn { .. }
+            Self::Burst { .. }
+            | Self::Churn { .. }
             | Self::ConnectionReset { .. }
             | Self::Disturbance { .. }
             | Self::Kill { .. }
             | Self::Leave { .. }
+            | Self::PoisonInput { .. }
             | Self::PowerLoss { .. }
-            | Self::RollingRestart { .. } => false,
+            | Self::RollingRestart { .. }
+            | Self::TornWrite { .. } => false,
         }
     }
 
     /// Returns the kind's name in a scenario file.
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::Ailment { what, .. } => what.name(),
             Self::Asymmetry { .. } => "asymmetry",
+            Self::Burst { .. } => "burst",
             Self::Churn { .. } => "churn",
             Self::ConnectionReset { .. } => "connection_reset",
             Self::Disturbance { how, .. } => match how {
@@ -388,18 +429,21 @@ impl FaultKind {
             Self::Leave { .. } => "leave",
             Self::OneWayLoss { .. } => "one_way_loss",
             Self::Partition { .. } => "partition",
+            Self::PoisonInput { .. } => "poison_input",
             Self::PowerLoss { .. } => "power_loss",
             Self::RollingRestart { .. } => "rolling_restart",
             Self::Stall { .. } => "stall",
             Self::SwizzleClog { .. } => "swizzle_clog",
+            Self::TornWrite { .. } => "torn_write",
         }
     }
 
     /// Returns how long the fault lasts, if not until everything is healed, or for ever.
     pub const fn lasts(&self) -> Option<Duration> {
         match self {
-            Self::ConnectionReset { .. } => None,
-            Self::Asymmetry { heal_after: lasts, .. }
+            Self::Burst { .. } | Self::ConnectionReset { .. } | Self::PoisonInput { .. } => None,
+            Self::Ailment { heal_after: lasts, .. }
+            | Self::Asymmetry { heal_after: lasts, .. }
             | Self::Disturbance { heal_after: lasts, .. }
             | Self::IsolateOne { heal_after: lasts, .. }
             | Self::Kill { restart_after: lasts, .. }
@@ -408,7 +452,8 @@ impl FaultKind {
             | Self::OneWayLoss { heal_after: lasts, .. }
             | Self::Partition { heal_after: lasts, .. }
             | Self::PowerLoss { restart_after: lasts, .. }
-            | Self::Stall { heal_after: lasts, .. } => *lasts,
+            | Self::Stall { heal_after: lasts, .. }
+            | Self::TornWrite { restart_after: lasts, .. } => *lasts,
             Self::Flap { lasts, .. } | Self::SwizzleClog { lasts, .. } => Some(*lasts),
             Self::Churn { lasts, away, .. } | Self::RollingRestart { lasts, away, .. } => {
                 Some(lasts.saturating_add(away.to))
@@ -495,6 +540,12 @@ pub const TASKS_MAX: u32 = 100_000;
 
 /// The most faults of a scenario.
 pub const FAULTS_MAX: usize = 1_000;
+
+/// The most tasks of one burst.
+pub const BURST_MAX: u32 = 10_000;
+
+/// The most by which clocks drift, in parts of a million: ten times what a bad quartz does.
+pub const DRIFT_PPM_MAX: i32 = 1_000;
 
 /// The most times that one fault strikes.
 pub const STRIKES_MAX: u32 = 10_000;

@@ -6,7 +6,7 @@ use crate::scenario::{OutcomeKind, Workload};
 use engine::request::{Answer, Request, Response};
 use engine::task::TaskSpec;
 use engine::{Rejection, TaskId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What each user knows of the own task.
 #[derive(Debug)]
@@ -39,6 +39,19 @@ impl Users {
             timeout: workload.timeout,
             max_tokens: 16,
         }))
+    }
+
+    /// Takes on another task like the others, and returns its number; `None` where there is no workload to be like.
+    pub(crate) fn add(&mut self) -> Option<u32> {
+        self.workload.as_ref()?;
+        self.tasks.push(Known::Nothing);
+        u32::try_from(self.tasks.len() - 1).ok()
+    }
+
+    /// Tells whether one of some texts is the input of one of some tasks.
+    pub(crate) fn have_input_of(&self, tasks: &BTreeSet<u32>, texts: &[String]) -> bool {
+        let Some(workload) = self.workload.as_ref().filter(|_| !tasks.is_empty()) else { return false };
+        tasks.iter().any(|&number| texts.contains(&workload.input(number)))
     }
 
     /// Takes the answer to a submission; returns the task to wait for, if it was accepted.
