@@ -134,10 +134,7 @@ impl Faults {
                 self.walls.clear();
                 self.distortions.clear();
                 let plan = &self.plan;
-                let for_good = |fault: &usize| match &plan[*fault].kind {
-                    FaultKind::Ailment { what, .. } => what.is_for_good(),
-                    _ => false,
-                };
+                let for_good = |fault: &usize| matches!(&plan[*fault].kind, FaultKind::Ailment { what, .. } if what.is_for_good());
                 self.ailing.retain(|fault, _| for_good(fault));
                 Some((Effect::Network, "the network is healed for good".to_owned()))
             }
@@ -246,19 +243,16 @@ impl Faults {
         let plan = &self.plan;
         self.ailing.retain(|fault, of| {
             let FaultKind::Ailment { what, .. } = &plan[*fault].kind else { return true };
-            let gone = match what {
-                Ailment::MachineAsleep | Ailment::ProcessStopped => stop.is_some(),
-                _ => false,
-            };
-            *of != node || !gone
+            let holds_up = matches!(what, Ailment::MachineAsleep | Ailment::ProcessStopped);
+            *of != node || !holds_up || stop.is_none()
         });
     }
 
     /// Returns what is wrong with a node's machine, by fault.
     pub(crate) fn ailments(&self, node: NodeIndex) -> impl Iterator<Item = (usize, &Ailment)> {
-        self.ailing.iter().filter_map(move |(&fault, &of)| match &self.plan[fault].kind {
-            FaultKind::Ailment { what, .. } if of == node => Some((fault, what)),
-            _ => None,
+        self.ailing.iter().filter(move |(_, of)| **of == node).filter_map(|(&fault, _)| {
+            let FaultKind::Ailment { what, .. } = &self.plan[fault].kind else { return None };
+            Some((fault, what))
         })
     }
 

@@ -128,9 +128,9 @@ mod tests {
 
     fn nodes_killed(text: &str, seed: u64) -> Vec<u32> {
         let scenario = Scenario::parse("plan.toml", text).unwrap();
-        let node = |strike: &Strike| match strike.kind {
-            FaultKind::Kill { node: Target::Node(node), .. } => Some(node),
-            _ => None,
+        let node = |strike: &Strike| {
+            let FaultKind::Kill { node: Target::Node(node), .. } = strike.kind else { return None };
+            Some(node)
         };
         strikes(&scenario, Random::new(seed)).iter().filter_map(node).collect()
     }

@@ -129,7 +129,7 @@ impl EventQueue {
                 | Ailment::InferenceSlow { .. } => {}
             }
         }
-        self.set_clock(node, ppm.max(-RATE_MAX).min(RATE_MAX), ahead, asleep);
+        self.set_clock(node, ppm.clamp(-RATE_MAX, RATE_MAX), ahead, asleep);
         self.set_held(node, asleep, stopped);
         let machine = &mut self.hosts[node as usize].machine;
         if mem::replace(&mut machine.unready, unready) != unready {
