@@ -126,12 +126,17 @@ impl Work {
         }
     }
 
+    /// Returns the texts that the work is about, one per output.
+    pub fn texts(&self) -> &[String] {
+        match self {
+            Self::Classify { texts } | Self::Embed { texts } => texts,
+            Self::Generate { prompt, .. } => core::slice::from_ref(prompt),
+        }
+    }
+
     /// Returns how many outputs the work has.
     pub fn len(&self) -> usize {
-        match self {
-            Self::Classify { texts } | Self::Embed { texts } => texts.len(),
-            Self::Generate { .. } => 1,
-        }
+        self.texts().len()
     }
 
     /// Tells whether the work has no outputs.

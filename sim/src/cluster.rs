@@ -139,7 +139,13 @@ impl Cluster {
     }
 
     /// Returns how a node is made in its n-th life.
-    pub(crate) fn start(&self, node: NodeIndex, life: u32, now: Instant) -> (Start, Identity) {
+    pub(crate) fn start(
+        &self,
+        node: NodeIndex,
+        life: u32,
+        now: Instant,
+        wall: UnixMillis,
+    ) -> (Start, Identity) {
         let identity = self.identity(node);
         let start = Start {
             version: journal::VERSION.to_owned(),
@@ -147,7 +153,7 @@ impl Cluster {
             config: self.config(node),
             seed: self.random.bytes(Purpose::NodeSeed, u64::from(node), life),
             now,
-            wall: wall(now.as_micros()),
+            wall,
         };
         (start, identity)
     }

@@ -2,7 +2,8 @@
 //!
 //! A write is durable from the moment in which it completes, and writes complete in the order in which they
 //! were begun. What had not completed when the power went is lost; of what a killed process had under way,
-//! the first few writes may have got through.
+//! or a machine whose power went in the middle of it, the first few writes may have got through. A write is all of its
+//! records or none of them: that is what a store promises.
 
 use engine::record::{Record, Saved};
 use engine::task::{StoredTask, TaskResult};
@@ -36,6 +37,16 @@ impl Disk {
             self.apply(record);
         }
         Some((id, records))
+    }
+
+    /// Gives the oldest write in flight up: nothing of it is durable. Returns it; `None` where there is none.
+    pub(crate) fn fail(&mut self) -> Option<WriteId> {
+        self.in_flight.pop_front().map(|(id, _)| id)
+    }
+
+    /// Returns the number of the oldest write in flight, over the disk's whole life.
+    pub(crate) fn oldest(&self) -> u32 {
+        self.begun.wrapping_sub(u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX))
     }
 
     /// Returns how many writes have not completed.

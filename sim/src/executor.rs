@@ -5,7 +5,7 @@ mod turmoil;
 
 use crate::cluster::Cluster;
 use crate::observer::Observer;
-use crate::scenario::{FaultKind, Scenario};
+use crate::scenario::{Ailment, FaultKind, Scenario};
 use core::fmt;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,19 @@ impl Executor {
                     return Some(Refusal::NotModelled { what: "host" });
                 }
                 let unknown = |kind: &FaultKind| match kind {
+                    FaultKind::Ailment { what, .. } => match what {
+                        Ailment::ClockDrift { .. }
+                        | Ailment::ClockJump { .. }
+                        | Ailment::MachineAsleep
+                        | Ailment::ModelUnready
+                        | Ailment::ProcessStopped => Some(what.name()),
+                        Ailment::DiskError { .. }
+                        | Ailment::DiskFull
+                        | Ailment::DiskSlow { .. }
+                        | Ailment::InferenceCrash { .. }
+                        | Ailment::InferenceError { .. }
+                        | Ailment::InferenceSlow { .. } => None,
+                    },
                     FaultKind::Asymmetry { .. }
                     | FaultKind::Churn { .. }
                     | FaultKind::ConnectionReset { .. }
@@ -53,13 +66,16 @@ impl Executor {
                     | FaultKind::Leave { .. }
                     | FaultKind::OneWayLoss { .. }
                     | FaultKind::RollingRestart { .. } => Some(kind.name()),
-                    FaultKind::Flap { .. }
+                    FaultKind::Burst { .. }
+                    | FaultKind::Flap { .. }
                     | FaultKind::IsolateOne { .. }
                     | FaultKind::Kill { .. }
                     | FaultKind::Partition { .. }
+                    | FaultKind::PoisonInput { .. }
                     | FaultKind::PowerLoss { .. }
                     | FaultKind::Stall { .. }
-                    | FaultKind::SwizzleClog { .. } => None,
+                    | FaultKind::SwizzleClog { .. }
+                    | FaultKind::TornWrite { .. } => None,
                 };
                 if let Some(what) = scenario.faults.iter().find_map(|fault| unknown(&fault.kind)) {
                     return Some(Refusal::NotModelled { what });
@@ -74,6 +90,7 @@ impl Executor {
                             | FaultKind::IsolateOne { .. }
                             | FaultKind::Partition { .. }
                             | FaultKind::PowerLoss { .. }
+                            | FaultKind::TornWrite { .. }
                     )
                 };
                 let any = |which: &dyn Fn(&FaultKind) -> bool| {

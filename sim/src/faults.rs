@@ -6,7 +6,7 @@ mod plan;
 use crate::cluster::NodeIndex;
 use crate::members::Members;
 use crate::random::{Purpose, Random};
-use crate::scenario::{Disturbance, Fault, FaultKind, Range, Scenario, Standing, Target};
+use crate::scenario::{Ailment, Disturbance, Fault, FaultKind, Range, Scenario, Standing, Target};
 use core::time::Duration;
 use plan::Strike;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,8 +32,14 @@ pub(crate) enum Step {
 /// What an executor has to do about a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
+    /// Something else than before is wrong with a node's machine.
+    Ailing(NodeIndex),
+    /// Submit that many tasks to a node at once.
+    Burst(NodeIndex, u32),
     /// Tell a node to stop.
     Leave(NodeIndex),
+    /// Inputs of some more tasks kill the processes that run models on them.
+    Poison,
     /// Other pairs of nodes are cut off or stalled than before.
     Network,
     /// Break every connection of a node.
@@ -51,6 +57,8 @@ pub(crate) enum Stop {
     Kill,
     /// The machine is gone.
     PowerLoss,
+    /// The machine is gone, and some of what it was writing got through.
+    TornWrite,
 }
 
 /// How two nodes are connected at the moment.
@@ -81,6 +89,10 @@ pub(crate) struct Faults {
     distortions: BTreeSet<usize>,
     /// Each fault that struck so far, with its exact time and target.
     past: Vec<Fault>,
+    /// Each fault of one node's machine that lasts, with the node.
+    ailing: BTreeMap<usize, NodeIndex>,
+    /// The tasks whose inputs kill what runs them.
+    poison: BTreeSet<u32>,
 }
 
 impl Faults {
@@ -96,6 +108,8 @@ impl Faults {
             walls: BTreeMap::new(),
             distortions: BTreeSet::new(),
             past: Vec::new(),
+            ailing: BTreeMap::new(),
+            poison: BTreeSet::new(),
         }
     }
 
@@ -127,12 +141,19 @@ impl Faults {
             Step::HealAll => {
                 self.walls.clear();
                 self.distortions.clear();
+                let plan = &self.plan;
+                let for_good = |fault: &usize| matches!(&plan[*fault].kind, FaultKind::Ailment { what, .. } if what.is_for_good());
+                self.ailing.retain(|fault, _| for_good(fault));
                 Some((Effect::Network, "the network is healed for good".to_owned()))
             }
             Step::Lift(fault) => {
                 if self.walls.remove(&fault).is_some() || self.distortions.remove(&fault) {
                     let words = format!("the {} is over", self.plan[fault].kind.name());
                     return Some((Effect::Network, words));
+                }
+                if let Some(node) = self.ailing.remove(&fault) {
+                    let words = format!("the {} of n{node} is over", self.plan[fault].kind.name());
+                    return Some((Effect::Ailing(node), words));
                 }
                 let node = self.struck.remove(&fault)?;
                 self.stopped[node as usize] = None;
@@ -142,7 +163,8 @@ impl Faults {
                 let effect = self.strike(fault)?;
                 let Strike { at, kind, .. } = &self.plan[fault];
                 let kind = self.struck.get(&fault).map_or_else(|| kind.clone(), |&node| kind.at(node));
-                self.past.push(Fault { at: Range { from: *at, to: *at }, kind });
+                let at = Range { from: *at, to: *at };
+                self.past.push(Fault { at, per_million: 1_000_000, kind });
                 Some(effect)
             }
         }
@@ -189,9 +211,26 @@ impl Faults {
                 self.walls.insert(fault, walls);
                 return Some((Effect::Network, format!("n{node} is cut off from all others")));
             }
+            FaultKind::Ailment { node, what, .. } => {
+                let words = what.name();
+                let node = self.pick(*node, Purpose::FaultNode, *who)?;
+                self.ailing.insert(fault, node);
+                return Some((Effect::Ailing(node), format!("{words} on n{node}")));
+            }
+            FaultKind::Burst { node, count } => {
+                let count = *count;
+                let node = self.pick(*node, Purpose::FaultNode, *who)?;
+                return Some((Effect::Burst(node, count), format!("{count} tasks at once for n{node}")));
+            }
+            FaultKind::PoisonInput { tasks } => {
+                self.poison.extend(tasks);
+                let words = format!("the inputs of tasks {tasks:?} kill what runs them");
+                return Some((Effect::Poison, words));
+            }
             FaultKind::Kill { node, .. } => (*node, Some(Stop::Kill)),
             FaultKind::Leave { node, .. } => (*node, None),
             FaultKind::PowerLoss { node, .. } => (*node, Some(Stop::PowerLoss)),
+            FaultKind::TornWrite { node, .. } => (*node, Some(Stop::TornWrite)),
             // The plan has each of their strikes as one of the others.
             FaultKind::Churn { .. }
             | FaultKind::Flap { .. }
@@ -203,10 +242,14 @@ impl Faults {
         let node = self.pick(target, Purpose::FaultNode, *who)?;
         self.stopped[node as usize] = Some(stop.unwrap_or(Stop::Kill));
         self.struck.insert(fault, node);
+        self.revive(node, stop);
         Some(match stop {
             None => (Effect::Leave(node), format!("n{node} is told to stop")),
             Some(Stop::Kill) => (Effect::Stop(node, Stop::Kill), format!("n{node} is killed")),
             Some(Stop::PowerLoss) => (Effect::Stop(node, Stop::PowerLoss), format!("n{node} loses power")),
+            Some(Stop::TornWrite) => {
+                (Effect::Stop(node, Stop::TornWrite), format!("n{node} loses power while it writes"))
+            }
         })
     }
 
@@ -215,7 +258,8 @@ impl Faults {
         let Step::Strike(fault) = step else { return Vec::new() };
         let groups = self.walls.get(&fault).map(Vec::as_slice).unwrap_or_default();
         let in_groups = (0..).zip(groups).filter_map(|(node, group)| group.map(|group| (node, group)));
-        in_groups.chain(self.struck.get(&fault).map(|&node| (node, 0))).collect()
+        let struck = self.struck.get(&fault).or_else(|| self.ailing.get(&fault));
+        in_groups.chain(struck.map(|&node| (node, 0))).collect()
     }
 
     /// Tells whether a fault that struck still lasts.
@@ -223,11 +267,39 @@ impl Faults {
         self.walls.contains_key(&fault)
             || self.struck.contains_key(&fault)
             || self.distortions.contains(&fault)
+            || self.ailing.contains_key(&fault)
     }
 
     /// Tells whether a step is about a node that stops, and not about what lies between nodes.
     pub(crate) fn stops(&self, step: Step) -> bool {
         matches!(step, Step::Strike(fault) if self.struck.contains_key(&fault))
+    }
+
+    /// Ends what held up a process that is gone, or a machine that is.
+    fn revive(&mut self, node: NodeIndex, stop: Option<Stop>) {
+        let plan = &self.plan;
+        self.ailing.retain(|fault, of| {
+            let FaultKind::Ailment { what, .. } = &plan[*fault].kind else { return true };
+            let holds_up = matches!(what, Ailment::MachineAsleep | Ailment::ProcessStopped);
+            *of != node || !holds_up || stop.is_none()
+        });
+    }
+
+    /// Returns what is wrong with a node's machine, by fault.
+    pub(crate) fn ailments(&self, node: NodeIndex) -> impl Iterator<Item = (usize, &Ailment)> {
+        self.ailing.iter().filter(move |(_, of)| **of == node).filter_map(|(&fault, _)| {
+            let FaultKind::Ailment { what, .. } = &self.plan[fault].kind else { return None };
+            Some((fault, what))
+        })
+    }
+
+    fn sleeps(&self, node: NodeIndex) -> bool {
+        !self.ailing.is_empty() && self.ailments(node).any(|(_, what)| *what == Ailment::MachineAsleep)
+    }
+
+    /// Returns the tasks whose inputs kill what runs them.
+    pub(crate) fn poison(&self) -> &BTreeSet<u32> {
+        &self.poison
     }
 
     /// Returns the node that a target means now; `None` where it does not run.
@@ -249,18 +321,28 @@ impl Faults {
         self.stopped[node as usize] = Some(Stop::PowerLoss);
     }
 
+    /// Gives a node its power back, which it is to lose later.
+    pub(crate) fn postpone(&mut self, node: NodeIndex) {
+        self.stopped[node as usize] = None;
+    }
+
+    /// Takes the power from a node that was to lose it while it writes.
+    pub(crate) fn tear(&mut self, node: NodeIndex) {
+        self.stopped[node as usize] = Some(Stop::TornWrite);
+    }
+
     pub(crate) fn runs(&self, node: NodeIndex) -> bool {
         self.stopped[node as usize].is_none()
     }
 
     /// Tells whether a node's machine has power, whether or not its process runs.
     pub(crate) fn powered(&self, node: NodeIndex) -> bool {
-        self.stopped[node as usize] != Some(Stop::PowerLoss)
+        !matches!(self.stopped[node as usize], Some(Stop::PowerLoss | Stop::TornWrite))
     }
 
     /// Returns what becomes of what one node sends to another.
     pub(crate) fn passage(&self, from: NodeIndex, to: NodeIndex) -> Passage {
-        if !self.powered(from) || !self.powered(to) {
+        if !self.powered(from) || !self.powered(to) || self.sleeps(from) || self.sleeps(to) {
             return Passage::Cut;
         }
         let mut passage = Passage::Open;

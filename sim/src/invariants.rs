@@ -152,6 +152,9 @@ pub(crate) trait Invariant: fmt::Debug + Send {
     /// Takes note that other nodes are cut off from each other, or stalled, than before.
     fn network_changed(&mut self, _: Instant) {}
 
+    /// Takes note that a node's process does not run at the moment, or does again.
+    fn held(&mut self, _now: Instant, _node: NodeIndex, _held: bool) {}
+
     /// Returns how many times the property was put to the test.
     fn checks(&self) -> u64;
 }

@@ -7,6 +7,7 @@
 
 #![warn(clippy::print_stdout, clippy::disallowed_types, clippy::disallowed_methods)]
 
+mod ailing;
 mod cluster;
 mod disk;
 pub mod executor;

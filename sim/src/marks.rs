@@ -53,7 +53,11 @@ marks! {
     TaskStarted => "task_started",
     WriteFailed => "write_failed",
     ;
+    "clock_drifts",
+    "clock_jumped",
     "connection_broken",
+    "disk_full",
+    "disk_slow",
     "frame_corrupted",
     "frame_cut",
     "frame_late",
@@ -63,9 +67,17 @@ marks! {
     "hostile_forge",
     "hostile_garbage",
     "hostile_replay",
+    "inference_crashed",
+    "inference_failed",
+    "inference_slow",
+    "machine_woke",
     "packet_duplicated",
     "packet_reordered",
     "packet_replayed",
+    "poison_taken",
+    "process_continued",
+    "queue_full",
+    "write_torn",
 }
 
 /// Returns the name for what a hostile node does.

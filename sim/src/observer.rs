@@ -195,6 +195,12 @@ impl Observer {
         self.invariants.iter_mut().for_each(|invariant| invariant.network_changed(now));
     }
 
+    /// Takes note that a node's process does not run at the moment, or does again.
+    pub(crate) fn held(&mut self, now: Instant, node: NodeIndex, held: bool) {
+        self.invariants.iter_mut().for_each(|invariant| invariant.held(now, node, held));
+        self.network_changed(now);
+    }
+
     /// Takes note of something that the world did to nodes, by its name in scenario files.
     pub(crate) fn mark(&mut self, name: &'static str) {
         *self.marks.entry(name).or_default() += 1;

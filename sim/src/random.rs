@@ -54,6 +54,18 @@ pub(crate) enum Purpose {
     Slowness = 21,
     /// Whether something is disturbed on its way, and how; who is the pair and the fault, n the time.
     Disturbance = 22,
+    /// Whether a fault strikes at all; who is the fault.
+    FaultDrawn = 23,
+    /// How many faults a swarm draws.
+    SwarmSize = 24,
+    /// In which order a swarm draws them; who is the fault.
+    SwarmLot = 25,
+    /// Whether a write fails, or how much longer it takes; who is the node and the fault, n counts its writes.
+    DiskFault = 26,
+    /// Whether a job fails, or how much longer it takes; who is the node and the fault, n is the job.
+    InferenceFault = 27,
+    /// When, while a machine writes, its power goes; who is the node, n counts its writes.
+    PowerGoes = 28,
 }
 
 /// One run's source of numbers.

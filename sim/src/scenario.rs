@@ -3,6 +3,7 @@
 //! A [`Scenario`] that exists is valid: every name in it is known, every number within its limit, and the
 //! executor it names can model all of it.
 
+mod ailment;
 mod check;
 mod error;
 mod file;
@@ -10,6 +11,7 @@ mod host;
 mod text;
 mod write;
 
+pub use ailment::Ailment;
 pub use error::{Place, Problem, ScenarioError};
 pub(crate) use host::Standing;
 pub use host::{Host, Hostility};
@@ -54,6 +56,8 @@ pub struct Scenario {
     pub workload: Option<Workload>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
+    /// How many of the faults each seed draws, from the fewest to the most; all where it is not said.
+    pub swarm: Option<(u32, u32)>,
     /// When all must be well again.
     pub liveness: Option<Liveness>,
     /// What must hold, and what must be reached.
@@ -237,6 +241,14 @@ impl Submissions {
         }
     }
 
+    /// Returns the input of a task beside these and like them; `None` where there is none to be like.
+    pub fn input_like_these(&self, number: u32) -> Option<String> {
+        match self {
+            Self::Listed(listed) => listed.last().map(|one| format!("{} {number}", one.input)),
+            Self::Series { input, .. } => Some(format!("{input} {number}")),
+        }
+    }
+
     /// Returns when the last task is submitted; `None` where there is none.
     pub fn last_at(&self) -> Option<Duration> {
         self.when_and_where(self.tasks().checked_sub(1)?).map(|(at, _)| at)
@@ -257,6 +269,8 @@ pub enum Target {
 pub struct Fault {
     /// When; the seed chooses the moment.
     pub at: Range,
+    /// Under how many of a million seeds.
+    pub per_million: u32,
     /// What.
     pub kind: FaultKind,
 }
@@ -264,6 +278,22 @@ pub struct Fault {
 /// What goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultKind {
+    /// Something is wrong with one node's machine.
+    Ailment {
+        /// Whose.
+        node: Target,
+        /// What.
+        what: Ailment,
+        /// How long it lasts, if not until everything is healed.
+        heal_after: Option<Duration>,
+    },
+    /// Many tasks are submitted at once, beside the workload and like it.
+    Burst {
+        /// Where.
+        node: Target,
+        /// How many.
+        count: u32,
+    },
     /// Nodes go and come back all the time: one each `every`, chosen by the seed, and so is how it goes.
     Churn {
         /// The time between two departures.
@@ -351,6 +381,11 @@ pub enum FaultKind {
         /// How long it lasts, if not until everything is healed.
         heal_after: Option<Duration>,
     },
+    /// Some of the workload's inputs kill every process that runs a model on them.
+    PoisonInput {
+        /// The numbers of the tasks.
+        tasks: Vec<u32>,
+    },
     /// A node vanishes without a word, and all of its unfinished writes are lost.
     PowerLoss {
         /// Which.
@@ -381,6 +416,14 @@ pub enum FaultKind {
         /// How long it takes at most.
         lasts: Duration,
     },
+    /// A node vanishes without a word in the middle of its writes: the first few of those under way got through, each
+    /// whole, and nobody was told.
+    TornWrite {
+        /// Which.
+        node: Target,
+        /// How long after it starts again, if ever.
+        restart_after: Option<Duration>,
+    },
 }
 
 /// What becomes of some of what is sent. A stream keeps its order and its bytes whatever the network does, so all but
@@ -401,6 +444,7 @@ impl FaultKind {
     /// Tells whether, under this fault, nodes may take one for dead that lives.
     pub(crate) fn hides_the_living(&self) -> bool {
         match self {
+            Self::Ailment { what, .. } => what.hides_the_living(),
             Self::Asymmetry { add, .. } | Self::LatencyStep { add, .. } => add.to > LATE_MAX,
             Self::Flap { .. }
             | Self::IsolateOne { .. }
@@ -408,20 +452,25 @@ impl FaultKind {
             | Self::Partition { .. }
             | Self::Stall { .. }
             | Self::SwizzleClog { .. } => true,
-            Self::Churn { .. }
+            Self::Burst { .. }
+            | Self::Churn { .. }
             | Self::ConnectionReset { .. }
             | Self::Disturbance { .. }
             | Self::Kill { .. }
             | Self::Leave { .. }
+            | Self::PoisonInput { .. }
             | Self::PowerLoss { .. }
-            | Self::RollingRestart { .. } => false,
+            | Self::RollingRestart { .. }
+            | Self::TornWrite { .. } => false,
         }
     }
 
     /// Returns the kind's name in a scenario file.
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::Ailment { what, .. } => what.name(),
             Self::Asymmetry { .. } => "asymmetry",
+            Self::Burst { .. } => "burst",
             Self::Churn { .. } => "churn",
             Self::ConnectionReset { .. } => "connection_reset",
             Self::Disturbance { how, .. } => match how {
@@ -437,10 +486,12 @@ impl FaultKind {
             Self::Leave { .. } => "leave",
             Self::OneWayLoss { .. } => "one_way_loss",
             Self::Partition { .. } => "partition",
+            Self::PoisonInput { .. } => "poison_input",
             Self::PowerLoss { .. } => "power_loss",
             Self::RollingRestart { .. } => "rolling_restart",
             Self::Stall { .. } => "stall",
             Self::SwizzleClog { .. } => "swizzle_clog",
+            Self::TornWrite { .. } => "torn_write",
         }
     }
 
@@ -449,11 +500,14 @@ impl FaultKind {
     pub fn at(&self, node: u32) -> Self {
         let mut kind = self.clone();
         match &mut kind {
-            Self::ConnectionReset { node: target }
+            Self::Ailment { node: target, .. }
+            | Self::Burst { node: target, .. }
+            | Self::ConnectionReset { node: target }
             | Self::IsolateOne { node: target, .. }
             | Self::Kill { node: target, .. }
             | Self::Leave { node: target, .. }
-            | Self::PowerLoss { node: target, .. } => *target = Target::Node(node),
+            | Self::PowerLoss { node: target, .. }
+            | Self::TornWrite { node: target, .. } => *target = Target::Node(node),
             Self::Asymmetry { .. }
             | Self::Churn { .. }
             | Self::Disturbance { .. }
@@ -461,6 +515,7 @@ impl FaultKind {
             | Self::LatencyStep { .. }
             | Self::OneWayLoss { .. }
             | Self::Partition { .. }
+            | Self::PoisonInput { .. }
             | Self::RollingRestart { .. }
             | Self::Stall { .. }
             | Self::SwizzleClog { .. } => {}
@@ -471,8 +526,9 @@ impl FaultKind {
     /// Returns how long the fault lasts, if not until everything is healed, or for ever.
     pub const fn lasts(&self) -> Option<Duration> {
         match self {
-            Self::ConnectionReset { .. } => None,
-            Self::Asymmetry { heal_after: lasts, .. }
+            Self::Burst { .. } | Self::ConnectionReset { .. } | Self::PoisonInput { .. } => None,
+            Self::Ailment { heal_after: lasts, .. }
+            | Self::Asymmetry { heal_after: lasts, .. }
             | Self::Disturbance { heal_after: lasts, .. }
             | Self::IsolateOne { heal_after: lasts, .. }
             | Self::Kill { restart_after: lasts, .. }
@@ -481,7 +537,8 @@ impl FaultKind {
             | Self::OneWayLoss { heal_after: lasts, .. }
             | Self::Partition { heal_after: lasts, .. }
             | Self::PowerLoss { restart_after: lasts, .. }
-            | Self::Stall { heal_after: lasts, .. } => *lasts,
+            | Self::Stall { heal_after: lasts, .. }
+            | Self::TornWrite { restart_after: lasts, .. } => *lasts,
             Self::Flap { lasts, .. } | Self::SwizzleClog { lasts, .. } => Some(*lasts),
             Self::Churn { lasts, away, .. } | Self::RollingRestart { lasts, away, .. } => {
                 Some(lasts.saturating_add(away.to))
@@ -568,6 +625,12 @@ pub const TASKS_MAX: u32 = 100_000;
 
 /// The most faults of a scenario.
 pub const FAULTS_MAX: usize = 1_000;
+
+/// The most tasks of one burst.
+pub const BURST_MAX: u32 = 10_000;
+
+/// The most by which clocks drift, in parts of a million: ten times what a bad quartz does.
+pub const DRIFT_PPM_MAX: i32 = 1_000;
 
 /// The most times that one fault strikes.
 pub const STRIKES_MAX: u32 = 10_000;

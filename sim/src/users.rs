@@ -6,7 +6,7 @@ use crate::scenario::{OutcomeKind, Workload};
 use engine::request::{Answer, Request, Response};
 use engine::task::TaskSpec;
 use engine::{Rejection, TaskId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What each user knows of the own task.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Users {
     /// Returns the request that submits a task to a node; `None` where there is no such task.
     pub(crate) fn submission(&mut self, number: u32, at: NodeIndex) -> Option<Request> {
         let workload = self.workload.as_ref()?;
-        let input = workload.submissions.input(number)?;
+        let input = input(workload, number)?;
         self.asked.insert(number, at);
         Some(Request::Submit(TaskSpec {
             kind: workload.kind,
@@ -43,6 +43,19 @@ impl Users {
             timeout: workload.timeout,
             max_tokens: 16,
         }))
+    }
+
+    /// Takes on another task like the others, and returns its number; `None` where there is no workload to be like.
+    pub(crate) fn add(&mut self) -> Option<u32> {
+        self.workload.as_ref()?;
+        self.tasks.push(Known::Nothing);
+        u32::try_from(self.tasks.len() - 1).ok()
+    }
+
+    /// Tells whether one of some texts is the input of one of some tasks.
+    pub(crate) fn have_input_of(&self, tasks: &BTreeSet<u32>, texts: &[String]) -> bool {
+        let Some(workload) = self.workload.as_ref().filter(|_| !tasks.is_empty()) else { return false };
+        tasks.iter().filter_map(|&number| input(workload, number)).any(|input| texts.contains(&input))
     }
 
     /// Takes the answer to a submission; returns the task to wait for, if it was accepted.
@@ -119,3 +132,8 @@ impl Users {
 
 /// How long a user who got no outcome waits before asking again.
 pub(crate) const ASK_AGAIN_AFTER: core::time::Duration = core::time::Duration::from_secs(1);
+/// Returns the input of a task, which may be one of a burst beside the workload.
+fn input(workload: &Workload, number: u32) -> Option<String> {
+    let submissions = &workload.submissions;
+    submissions.input(number).or_else(|| submissions.input_like_these(number))
+}

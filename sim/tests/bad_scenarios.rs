@@ -160,6 +160,50 @@ fn faults_that_lack_something_are_refused() {
 }
 
 #[test]
+fn ailments_and_swarms_that_make_no_sense_are_refused() {
+    let said = |fault: &str| {
+        let text = format!(
+            "nodes = 4\nduration = \"60s\"\n[workload]\ntasks = 5\nevery = \"1s\"\ncompute = \"1s\"\n\
+             [[fault]]\nat = \"5s\"\n{fault}"
+        );
+        without_column(&Scenario::parse("bad.toml", &text).unwrap_err().to_string())
+    };
+    let cases = [
+        ("kind = \"clock_drift\"\n", "bad.toml:7: this kind of fault needs `ppm`"),
+        ("kind = \"clock_drift\"\nppm = 1001\n", "bad.toml:10: `ppm` is 1001, but must be -1000 to 1000"),
+        ("kind = \"clock_jump\"\n", "bad.toml:7: this kind of fault needs `offset`"),
+        ("kind = \"clock_jump\"\noffset = \"3h\"\n", "bad.toml:10: invalid value"),
+        ("kind = \"disk_slow\"\n", "bad.toml:7: this kind of fault needs `add`"),
+        ("kind = \"disk_full\"\nshare = \"5%\"\n", "bad.toml:7: this kind of fault takes no `share`"),
+        ("kind = \"disk_error\"\nshare = \"0%\"\n", "bad.toml:10: a `share` of 0% is no fault"),
+        ("kind = \"disk_ful\"\n", "bad.toml:9: unknown value `disk_ful`; did you mean `disk_full`?"),
+        ("kind = \"inference_crash\"\nnode = \"n4\"\n", "bad.toml:10: no node is called `n4`"),
+        ("kind = \"process_stopped\"\nheal_after = \"56s\"\n", "bad.toml:8: the fault would last until 61s"),
+        ("kind = \"burst\"\n", "bad.toml:7: this kind of fault needs `count`"),
+        ("kind = \"burst\"\ncount = 10001\n", "bad.toml:10: `count` is 10001, but must be 1 to 10000"),
+        ("kind = \"poison_input\"\n", "bad.toml:7: this kind of fault needs `tasks`"),
+        ("kind = \"poison_input\"\ntasks = [4, 5]\n", "bad.toml:10: there is no task 5: the workload has 5"),
+        (
+            "kind = \"torn_write\"\nheal_after = \"1s\"\n",
+            "bad.toml:7: this kind of fault takes no `heal_after`",
+        ),
+        ("kind = \"kill\"\nprobability = \"101%\"\n", "bad.toml:10: invalid value"),
+        ("kind = \"kill\"\n[swarm]\nfaults = \"1..2\"\n", "bad.toml:11: a seed cannot draw 2 of 1 faults"),
+        ("kind = \"kill\"\n[swarm]\nfaults = \"2..1\"\n", "bad.toml:11: invalid value"),
+    ];
+    for (fault, words) in cases {
+        let said = said(fault);
+        assert!(said.starts_with(words), "{fault}: {said}");
+    }
+    for kind in ["machine_asleep", "process_stopped", "model_unready"] {
+        let text = format!("nodes = 4\nduration = \"60s\"\n[[fault]]\nat = \"5s\"\nkind = \"{kind}\"\n");
+        let refusal =
+            Scenario::parse("good.toml", &text).unwrap().on(Executor::Turmoil).unwrap_err().to_string();
+        assert!(refusal.contains(&format!("does not model `{kind}`")), "{refusal}");
+    }
+}
+
+#[test]
 fn files_that_are_none_are_refused() {
     let folder = std::env::temp_dir().join(format!("sim-bad-scenarios-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();

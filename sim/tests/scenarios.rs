@@ -98,6 +98,41 @@ fn troubled_network() {
 }
 
 #[test]
+fn disk_fills_up() {
+    passes_on_the_event_queue("disk_fills_up", 1..=30);
+}
+
+#[test]
+fn model_unready() {
+    passes_on_the_event_queue("model_unready", 1..=20);
+}
+
+#[test]
+fn clock_jumps() {
+    passes_on_the_event_queue("clock_jumps", 1..=20);
+}
+
+#[test]
+fn laptop_sleeps() {
+    passes_on_the_event_queue("laptop_sleeps", 1..=20);
+}
+
+#[test]
+fn queue_overflows() {
+    passes_on_the_event_queue("queue_overflows", 1..=10);
+}
+
+#[test]
+fn swarm() {
+    passes_on_the_event_queue("swarm", 1..=300);
+}
+
+#[test]
+fn model_crashes() {
+    passes("model_crashes", 1..=20);
+}
+
+#[test]
 fn everything_goes_wrong() {
     let scenario = load("everything_goes_wrong");
     for (executor, seeds) in [(Executor::EventQueue, 1..=100), (Executor::Turmoil, 1..=2)] {

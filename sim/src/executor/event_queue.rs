@@ -9,13 +9,15 @@
 mod calendar;
 mod distortions;
 mod hostile;
+mod machine;
 mod mask;
 mod network;
 
 use super::moments_of_life;
+use crate::ailing::{self, Draw};
 use crate::cluster::{self, Cluster, NodeIndex};
 use crate::disk::Disk;
-use crate::faults::{Change, Effect, Faults, Stop};
+use crate::faults::{Change, Effect, Faults, Step, Stop};
 use crate::invariants::Fact;
 use crate::model;
 use crate::observer::Observer;
@@ -28,9 +30,11 @@ use core::time::Duration;
 use engine::adverts::GoodAdverts;
 use engine::input::Interface;
 use engine::output::{Output, Work};
+use engine::record::Record;
 use engine::request::{Answer, Request};
 use engine::time::micros;
-use engine::{InferenceError, Input, Instant, JobId, LinkId, Node, RequestId, TaskId};
+use engine::{InferenceError, Input, Instant, JobId, LinkId, Node, Rejection, RequestId, TaskId, WriteError};
+use machine::Machine;
 use mask::Mask;
 use network::{Connection, Dial, Segment};
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,6 +79,7 @@ struct Host {
     /// Counts the times that the process was started; what was begun in another life is void.
     life: u32,
     disk: Disk,
+    machine: Machine,
     /// When the last write in flight completes.
     disk_busy_until: u64,
     /// When the earliest pending timer fires.
@@ -109,6 +114,7 @@ enum Happening {
     LinkDown { node: NodeIndex, life: u32, link: LinkId },
     LookForLife { last: bool },
     ModelsReady { node: NodeIndex, life: u32 },
+    PowerGoes { node: NodeIndex, life: u32 },
     Start(NodeIndex),
     Submission(u32),
     Timer(NodeIndex),
@@ -241,6 +247,7 @@ impl EventQueue {
                 self.observer.look_for_life(now, last, || if rests { leftover(hosts) } else { None });
             }
             Happening::ModelsReady { node, life } => self.models_ready(node, life),
+            Happening::PowerGoes { node, life } => self.power_goes(node, life),
             Happening::Start(node) => {
                 if self.faults.runs(node) && self.hosts[node as usize].node.is_none() {
                     self.start(node);
@@ -266,11 +273,13 @@ impl EventQueue {
         let host = &mut self.hosts[node as usize];
         host.life += 1;
         let life = host.life;
-        let (start, identity) = self.cluster.start(node, life, now);
+        let clock = host.machine.clock;
+        let (shown, wall) = (Instant::from_micros(clock.shows(self.now)), clock.wall(self.now));
+        let (start, identity) = self.cluster.start(node, life, shown, wall);
         let saved = host.disk.saved();
         self.observer.reopened(now, node, &saved);
         let identity = self.observer.begin(node, life, &start, &saved, identity);
-        let mut engine = Node::new(start.config, identity, start.seed, now, start.wall, saved);
+        let mut engine = Node::new(start.config, identity, start.seed, start.now, start.wall, saved);
         engine.share_adverts(self.adverts.clone());
         host.node = Some(engine);
         self.observer.see(now, node, Fact::Started);
@@ -291,13 +300,18 @@ impl EventQueue {
             return;
         }
         host.armed = None;
+        host.machine.drop_held();
+        host.machine.doomed = false;
         host.asks.clear();
         host.jobs.clear();
         host.disk_busy_until = 0;
-        if how == Stop::Kill {
+        if how != Stop::PowerLoss {
             let (who, n) = (u64::from(node), host.life);
             let in_flight = host.disk.in_flight();
             let survive = self.cluster.random.index(in_flight + 1, Purpose::WritesSurvive, who, n);
+            if how == Stop::TornWrite && survive > 0 {
+                self.observer.mark("write_torn");
+            }
             (0..survive).for_each(|_| {
                 self.complete_write(node);
             });
@@ -314,9 +328,11 @@ impl EventQueue {
     /// Gives a node an input and carries out what comes of it.
     fn handle(&mut self, node: NodeIndex, input: Input) {
         let now = self.now();
-        let Some(engine) = &mut self.hosts[node as usize].node else { return };
+        let host = &mut self.hosts[node as usize];
+        let Some(engine) = &mut host.node else { return };
+        let Some(input) = host.machine.hold(input) else { return };
         self.observer.see(now, node, Fact::Input(&input));
-        engine.handle_input(now, input);
+        engine.handle_input(Instant::from_micros(host.machine.clock.shows(self.now)), input);
         self.drain(node);
     }
 
@@ -337,12 +353,18 @@ impl EventQueue {
     /// finding and moving it.
     fn arm(&mut self, node: NodeIndex) {
         let host = &mut self.hosts[node as usize];
+        if host.machine.is_held() {
+            return;
+        }
         let Some(deadline) = host.node.as_ref().and_then(Node::poll_timeout) else { return };
+        let clock = &host.machine.clock;
         let at = deadline.at.as_micros();
-        if at <= self.now {
+        if at <= clock.shows(self.now) {
             let words = format!("after a drain, a deadline is due at once: {deadline:?}");
             self.observer.violated(Instant::from_micros(self.now), node, "deadlines_lie_ahead", words);
-        } else if host.armed.is_none_or(|armed| at < armed) {
+        } else if let Some(at) = clock.will_show(at)
+            && host.armed.is_none_or(|armed| at < armed)
+        {
             host.armed = Some(at);
             self.next.push(at, Happening::Timer(node));
         }
@@ -355,8 +377,12 @@ impl EventQueue {
             return;
         }
         host.armed = None;
+        if host.machine.is_held() {
+            return;
+        }
+        let shown = host.machine.clock.shows(now);
         let deadline = host.node.as_ref().and_then(Node::poll_timeout);
-        if deadline.is_some_and(|deadline| deadline.at.as_micros() <= now) {
+        if deadline.is_some_and(|deadline| deadline.at.as_micros() <= shown) {
             self.handle(node, Input::Tick);
         } else {
             self.arm(node);
@@ -377,25 +403,44 @@ impl EventQueue {
             Output::Multicast { bytes, .. } => self.multicast(node, bytes.into()),
             Output::Reply { id, answer } => self.reply(node, id, &answer),
             Output::Send { link, frame, .. } => self.send(node, link, frame),
-            Output::Write { id, records } => {
-                let (random, range) = (self.cluster.random, self.scenario.disk_latency);
-                let host = &mut self.hosts[node as usize];
-                let life = host.life;
-                let latency =
-                    random.between(range.ends(), Purpose::DiskLatency, u64::from(node), host.disk.begun);
-                host.disk.begin(id, records);
-                host.disk_busy_until = host.disk_busy_until.max(self.now + micros(latency));
-                let at = host.disk_busy_until;
-                self.next.push(at, Happening::WriteDone { node, life });
-            }
+            Output::Write { id, records } => self.write(node, id, records),
         }
     }
 
+    fn write(&mut self, node: NodeIndex, id: engine::WriteId, records: Vec<Record>) {
+        let (random, range) = (self.cluster.random, self.scenario.disk_latency);
+        let host = &mut self.hosts[node as usize];
+        let (life, n) = (host.life, host.disk.begun);
+        let latency = random.between(range.ends(), Purpose::DiskLatency, u64::from(node), n);
+        let delay = ailing::write_delay(self.faults.ailments(node), Draw { random, node, n });
+        if !delay.is_zero() {
+            self.observer.mark("disk_slow");
+        }
+        host.disk.begin(id, records);
+        host.disk_busy_until = host.disk_busy_until.max(self.now + micros(latency + delay));
+        if host.machine.doomed {
+            let while_writing = (Duration::ZERO, Duration::from_micros(host.disk_busy_until - self.now));
+            let at = self.now + micros(random.between(while_writing, Purpose::PowerGoes, u64::from(node), n));
+            self.next.push(at, Happening::PowerGoes { node, life });
+        }
+        self.next.push(host.disk_busy_until, Happening::WriteDone { node, life });
+    }
+
     fn write_done(&mut self, node: NodeIndex, life: u32) {
-        if self.lives(node, life)
-            && let Some(id) = self.complete_write(node)
-        {
-            self.handle(node, Input::WriteDone { id, result: Ok(()) });
+        if !self.lives(node, life) {
+            return;
+        }
+        let (random, disk) = (self.cluster.random, &mut self.hosts[node as usize].disk);
+        let draw = Draw { random, node, n: disk.oldest() };
+        let ended = match ailing::write_error(self.faults.ailments(node), draw) {
+            None => self.complete_write(node).map(|id| (id, Ok(()))),
+            Some(error) => disk.fail().map(|id| (id, Err(error))),
+        };
+        if let Some((id, result)) = ended {
+            if result == Err(WriteError::Full) {
+                self.observer.mark("disk_full");
+            }
+            self.handle(node, Input::WriteDone { id, result });
         }
     }
 
@@ -411,6 +456,11 @@ impl EventQueue {
         let compute = self.scenario.workload.as_ref().map(|workload| workload.compute);
         let time =
             compute.map(|range| model::compute_time(self.cluster.random, range, &work)).unwrap_or_default();
+        let delay = ailing::job_delay(self.faults.ailments(node), self.job_draw(node, job));
+        if !delay.is_zero() {
+            self.observer.mark("inference_slow");
+        }
+        let time = time + delay;
         let host = &mut self.hosts[node as usize];
         let life = host.life;
         host.jobs.insert(job, (work, time));
@@ -422,12 +472,32 @@ impl EventQueue {
             return;
         }
         let Some((work, time)) = self.hosts[node as usize].jobs.remove(&job) else { return };
-        let result = if cancelled { Err(InferenceError::Cancelled) } else { Ok(model::outputs(&work)) };
+        let result = match self.job_error(node, job, &work) {
+            _ if cancelled => Err(InferenceError::Cancelled),
+            Some(error) => Err(error),
+            None => Ok(model::outputs(&work)),
+        };
         self.handle(node, Input::InferenceDone { job, micros: micros(time), result });
     }
 
+    fn job_error(&mut self, node: NodeIndex, job: JobId, work: &Work) -> Option<InferenceError> {
+        if self.observer.users.have_input_of(self.faults.poison(), work.texts()) {
+            self.observer.mark("poison_taken");
+            return Some(InferenceError::Crashed);
+        }
+        let error = ailing::job_error(self.faults.ailments(node), self.job_draw(node, job))?;
+        let crashed = error == InferenceError::Crashed;
+        self.observer.mark(if crashed { "inference_crashed" } else { "inference_failed" });
+        Some(error)
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "it only tells the jobs of a run apart")]
+    fn job_draw(&self, node: NodeIndex, job: JobId) -> Draw {
+        Draw { random: self.cluster.random, node, n: (job.0 as u32) ^ self.hosts[node as usize].life << 20 }
+    }
+
     fn models_ready(&mut self, node: NodeIndex, life: u32) {
-        if self.lives(node, life) {
+        if self.lives(node, life) && !self.hosts[node as usize].machine.is_unready() {
             for (name, kind) in model::all() {
                 self.handle(node, Input::Model { name, kind, ready: true });
             }
@@ -463,6 +533,9 @@ impl EventQueue {
             }
             Some(Ask::Leave) => {}
             Some(Ask::Submission(number)) => {
+                if matches!(answer, Err(Rejection::QueueFull { .. })) {
+                    self.observer.mark("queue_full");
+                }
                 if let Some(task) = self.observer.users.submitted(number, node, answer) {
                     self.after(Duration::ZERO, Happening::AskOutcome { node, life, number, task });
                 }
@@ -480,10 +553,25 @@ impl EventQueue {
         let Some((effect, words)) = self.faults.take(step) else { return };
         self.observer.tell(self.now(), step, &self.faults, words);
         match effect {
+            Effect::Ailing(node) => {
+                self.ail(node);
+                self.release();
+            }
+            Effect::Burst(node, count) => {
+                for _ in 0..count {
+                    let Some(number) = self.observer.users.add() else { break };
+                    let Some(request) = self.observer.users.submission(number, node) else { break };
+                    self.ask(node, Ask::Submission(number), request);
+                }
+            }
+            Effect::Poison => {}
             Effect::Leave(node) => self.ask(node, Ask::Leave, Request::Shutdown),
             Effect::Network => {
                 self.observer.network_changed(self.now());
                 self.release();
+                if self.changes[index].step == Step::HealAll {
+                    (0..self.scenario.nodes).for_each(|node| self.ail(node));
+                }
             }
             Effect::Reset(node) => self.reset_all(node),
             Effect::Start(node) => {
@@ -491,7 +579,13 @@ impl EventQueue {
                 self.stop(node, Stop::Kill);
                 self.start(node);
             }
-            Effect::Stop(node, how) => self.stop(node, how),
+            Effect::Stop(node, how) => {
+                match how {
+                    Stop::Kill | Stop::PowerLoss => self.stop(node, how),
+                    Stop::TornWrite => self.tear_write(node),
+                }
+                self.ail(node);
+            }
         }
     }
 }

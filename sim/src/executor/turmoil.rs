@@ -16,15 +16,15 @@ use crate::faults::{Change, Effect, Faults, Passage, Stop};
 use crate::invariants::Fact;
 use crate::observer::Observer;
 use crate::random::Purpose;
-use crate::scenario::Scenario;
+use crate::scenario::{Ailment, Scenario};
 use crate::users::ASK_AGAIN_AFTER;
 use core::future;
 use core::time::Duration;
 use engine::request::Request;
-use engine::{Input, Instant, Node, Output, TaskId, UnixMillis};
+use engine::{Input, Instant, Node, Output, Rejection, TaskId, UnixMillis};
 use runtime::driver::{self, Handle, World};
 use runtime::ports::{Clock, Journal};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
@@ -63,6 +63,10 @@ struct Machine {
     scenario: Scenario,
     observer: Arc<Mutex<Observer>>,
     disk: Mutex<Disk>,
+    /// What is wrong with it at the moment, by fault.
+    ailments: Mutex<Vec<(usize, Ailment)>>,
+    /// Tasks whose inputs kill what runs them.
+    poison: Mutex<BTreeSet<u32>>,
     process: Mutex<Process>,
 }
 
@@ -94,6 +98,8 @@ impl<'a> Stage<'a> {
                 scenario: scenario.clone(),
                 observer: Arc::clone(observer),
                 disk: Mutex::default(),
+                ailments: Mutex::default(),
+                poison: Mutex::default(),
                 process: Mutex::new(Process { runs: true, life: 1, submissions: None }),
             })
         };
@@ -171,9 +177,19 @@ impl<'a> Stage<'a> {
         lock(&self.observer).tell(self.now(), change.step, &self.faults, words);
         self.route();
         match effect {
+            Effect::Ailing(node) => self.ail(node),
+            Effect::Burst(node, count) => self.burst(node, count),
+            Effect::Poison => {
+                for machine in &self.machines {
+                    lock(&machine.poison).clone_from(self.faults.poison());
+                }
+            }
             // Asked for by no fault that this executor models.
             Effect::Leave(_) | Effect::Reset(_) => {}
-            Effect::Network => lock(&self.observer).network_changed(self.now()),
+            Effect::Network => {
+                lock(&self.observer).network_changed(self.now());
+                (0..self.scenario.nodes).for_each(|node| self.ail(node));
+            }
             Effect::Start(node) => {
                 let mut process = lock(&self.machines[node as usize].process);
                 process.runs = true;
@@ -185,6 +201,22 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// Tells a machine what is wrong with it.
+    fn ail(&self, node: NodeIndex) {
+        let ailments = self.faults.ailments(node).map(|(fault, what)| (fault, what.clone())).collect();
+        *lock(&self.machines[node as usize].ailments) = ailments;
+    }
+
+    fn burst(&self, node: NodeIndex, count: u32) {
+        let process = lock(&self.machines[node as usize].process);
+        let Some(submissions) = &process.submissions else { return };
+        for _ in 0..count {
+            let Some(number) = lock(&self.observer).users.add() else { return };
+            // Where a node takes no more at once, its user gets no answer.
+            let _ = submissions.try_send(number);
+        }
+    }
+
     fn stop(&mut self, node: NodeIndex, how: Stop) {
         self.sim.crash(cluster::ip(node));
         let machine = &self.machines[node as usize];
@@ -193,10 +225,13 @@ impl<'a> Stage<'a> {
         process.submissions = None;
         let life = process.life;
         drop(process);
-        if how == Stop::Kill {
+        if how != Stop::PowerLoss {
             let in_flight = lock(&machine.disk).in_flight();
             let random = self.cluster.random;
             let survive = random.index(in_flight + 1, Purpose::WritesSurvive, u64::from(node), life);
+            if how == Stop::TornWrite && survive > 0 {
+                lock(&self.observer).mark("write_torn");
+            }
             (0..survive).for_each(|_| {
                 machine.complete_write(self.now());
             });
@@ -263,7 +298,7 @@ async fn process(machine: Arc<Machine>) -> turmoil::Result {
     let (submissions, numbers) = mpsc::channel(SUBMISSIONS_MAX);
     lock(&machine.process).submissions = Some(submissions);
     let clock = SimClock;
-    let (start, identity) = cluster.start(node, life, clock.now());
+    let (start, identity) = cluster.start(node, life, clock.now(), clock.wall());
     let saved = lock(&machine.disk).saved();
     lock(&machine.observer).reopened(clock.now(), node, &saved);
     let identity = lock(&machine.observer).begin(node, life, &start, &saved, identity);
@@ -274,7 +309,7 @@ async fn process(machine: Arc<Machine>) -> turmoil::Result {
         transport: transport::SimTransport::bind(Arc::clone(&machine)).await?,
         multicast: multicast::SimMulticast::bind(Arc::clone(&machine)).await?,
         store: store::SimStore::new(Arc::clone(&machine)),
-        inference: inference::SimInference::new(&machine),
+        inference: inference::SimInference::new(Arc::clone(&machine)),
         clock,
         journal: SimJournal { machine: Arc::clone(&machine) },
     };
@@ -298,6 +333,9 @@ async fn users(machine: Arc<Machine>, handle: Handle, mut numbers: mpsc::Receive
         let (machine, handle) = (Arc::clone(&machine), handle.clone());
         tokio::spawn(async move {
             let Ok(answer) = handle.ask(request).await else { return };
+            if matches!(answer, Err(Rejection::QueueFull { .. })) {
+                lock(&machine.observer).mark("queue_full");
+            }
             let task = lock(&machine.observer).users.submitted(number, machine.node, &answer);
             if let Some(task) = task {
                 outcome(&machine, &handle, number, task).await;
@@ -343,6 +381,10 @@ impl Journal for SimJournal {
     fn output(&mut self, now: Instant, output: &Output) {
         self.machine.see(now, Fact::Output(output));
     }
+}
+
+fn ailments(of: &[(usize, Ailment)]) -> impl Iterator<Item = (usize, &Ailment)> {
+    of.iter().map(|(fault, what)| (*fault, what))
 }
 
 /// One thread takes turns: a lock is never contended, and what a panic left behind is only looked at.

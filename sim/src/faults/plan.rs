@@ -3,6 +3,7 @@
 use crate::random::{Purpose, Random};
 use crate::scenario::{Fault, FaultKind, Scenario, Target};
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 /// One thing that goes wrong at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,10 +15,28 @@ pub(super) struct Strike {
     pub(super) who: u64,
 }
 
-/// Returns all strikes of a scenario's faults.
+/// Returns all strikes of those of a scenario's faults that the seed draws.
 pub(super) fn strikes(scenario: &Scenario, random: Random) -> Vec<Strike> {
-    let faults = (0_u64..).zip(&scenario.faults);
+    let drawn = drawn(scenario, random);
+    let faults = (0_u64..).zip(&scenario.faults).filter(|(number, _)| drawn.contains(number));
     faults.flat_map(|(number, fault)| of_fault(number, fault, scenario, random)).collect()
+}
+
+/// Returns the numbers of the faults that a seed draws: each by its own chance, and of those a swarm's share, by lot.
+/// No fault's chance or lot depends on what others there are.
+fn drawn(scenario: &Scenario, random: Random) -> BTreeSet<u64> {
+    let numbered = (0_u64..).zip(&scenario.faults);
+    let by_chance = numbered.filter(|(number, fault)| {
+        random.below(1_000_000, Purpose::FaultDrawn, *number, 0) < u64::from(fault.per_million)
+    });
+    let mut drawn: Vec<u64> = by_chance.map(|(number, _)| number).collect();
+    if let Some((from, to)) = scenario.swarm {
+        let span = u64::from(to.saturating_sub(from)) + 1;
+        let count = u64::from(from) + random.below(span, Purpose::SwarmSize, 0, 0);
+        drawn.sort_by_key(|&number| random.draw(Purpose::SwarmLot, number, 0));
+        drawn.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+    }
+    drawn.into_iter().collect()
 }
 
 fn of_fault(number: u64, fault: &Fault, scenario: &Scenario, random: Random) -> Vec<Strike> {
@@ -55,7 +74,9 @@ fn of_fault(number: u64, fault: &Fault, scenario: &Scenario, random: Random) -> 
             .into_iter()
             .map(|(n, kind)| strike(n, begins + *every * n, kind))
             .collect(),
-        FaultKind::Asymmetry { .. }
+        FaultKind::Ailment { .. }
+        | FaultKind::Asymmetry { .. }
+        | FaultKind::Burst { .. }
         | FaultKind::ConnectionReset { .. }
         | FaultKind::Disturbance { .. }
         | FaultKind::IsolateOne { .. }
@@ -64,8 +85,10 @@ fn of_fault(number: u64, fault: &Fault, scenario: &Scenario, random: Random) -> 
         | FaultKind::Leave { .. }
         | FaultKind::OneWayLoss { .. }
         | FaultKind::Partition { .. }
+        | FaultKind::PoisonInput { .. }
         | FaultKind::PowerLoss { .. }
-        | FaultKind::Stall { .. } => vec![strike(0, begins, fault.kind.clone())],
+        | FaultKind::Stall { .. }
+        | FaultKind::TornWrite { .. } => vec![strike(0, begins, fault.kind.clone())],
     }
 }
 
@@ -99,6 +122,41 @@ mod tests {
     fn strikes_of(fault: &str) -> Vec<Strike> {
         let text = format!("nodes = 3\nduration = \"60s\"\n[[fault]]\nat = \"5s\"\n{fault}");
         strikes(&Scenario::parse("plan.toml", &text).unwrap(), Random::new(1))
+    }
+
+    const SWARM: &str = "nodes = 3\nduration = \"60s\"\n[swarm]\nfaults = \"1..2\"\n";
+
+    fn nodes_killed(text: &str, seed: u64) -> Vec<u32> {
+        let scenario = Scenario::parse("plan.toml", text).unwrap();
+        let node = |strike: &Strike| {
+            let FaultKind::Kill { node: Target::Node(node), .. } = strike.kind else { return None };
+            Some(node)
+        };
+        strikes(&scenario, Random::new(seed)).iter().filter_map(node).collect()
+    }
+
+    fn kill(node: u32, more: &str) -> String {
+        format!("[[fault]]\nat = \"5s\"\nkind = \"kill\"\nnode = \"n{node}\"\n{more}")
+    }
+
+    #[test]
+    fn a_swarm_draws_as_many_as_it_is_told_and_each_of_them_now_and_then() {
+        let text = format!("{SWARM}{}{}{}", kill(0, ""), kill(1, ""), kill(2, ""));
+        let drawn: Vec<_> = (0..60).map(|seed| nodes_killed(&text, seed)).collect();
+        assert!(drawn.iter().all(|nodes| (1..=2).contains(&nodes.len())), "{drawn:?}");
+        assert!(drawn.contains(&vec![0]) && drawn.contains(&vec![1, 2]) && drawn.contains(&vec![0, 2]));
+    }
+
+    #[test]
+    fn a_fault_strikes_under_its_share_of_the_seeds_whatever_others_there_are() {
+        let [rare, sure] = ["probability = \"30%\"\n", "probability = \"100%\"\n"].map(|more| kill(1, more));
+        let with = |faults: &str| format!("nodes = 3\nduration = \"60s\"\n{faults}");
+        let alone: Vec<bool> = (0..300).map(|seed| !nodes_killed(&with(&rare), seed).is_empty()).collect();
+        let hits = alone.iter().filter(|hit| **hit).count();
+        assert!((60..120).contains(&hits), "{hits}");
+        let beside = |seed| nodes_killed(&with(&(rare.clone() + &kill(2, ""))), seed).contains(&1);
+        assert_eq!(alone, (0..300).map(beside).collect::<Vec<_>>());
+        assert!((0..20).all(|seed| nodes_killed(&with(&sure), seed) == [1]));
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(super) struct ViewIsTrue {
     views: Vec<Members>,
     /// Links that are up at one end only, by that end and the other, and since when.
     half: BTreeMap<(NodeIndex, NodeIndex), Instant>,
+    /// Nodes whose process does not run at the moment: they notice nothing.
+    held: Members,
     changed_at: Instant,
     /// From when on links that are up can be used.
     usable_at: Instant,
@@ -41,6 +43,7 @@ impl ViewIsTrue {
             cluster,
             views: vec![Members::default(); nodes],
             half: BTreeMap::new(),
+            held: Members::default(),
             changed_at: Instant::ZERO,
             usable_at: Instant::ZERO,
             compared: true,
@@ -73,7 +76,8 @@ impl ViewIsTrue {
     }
 
     fn check(&mut self, now: Instant) -> Result<(), String> {
-        let late = self.half.iter().find(|(_, since)| now.since(**since) > NOTICED_WITHIN);
+        let mut noticing = self.half.iter().filter(|((one, _), _)| !self.held.contains(*one));
+        let late = noticing.find(|(_, since)| now.since(**since) > NOTICED_WITHIN);
         if let Some(((one, other), since)) = late {
             return Err(format!("n{one} has had a link to n{other} since {since}, which has none to n{one}"));
         }
@@ -146,6 +150,12 @@ impl Invariant for ViewIsTrue {
         self.compared = false;
     }
 
+    fn held(&mut self, now: Instant, node: NodeIndex, held: bool) {
+        self.held.set(node, held);
+        // It can have noticed nothing before now.
+        self.half.iter_mut().filter(|((one, _), _)| *one == node).for_each(|(_, since)| *since = now);
+    }
+
     fn checks(&self) -> u64 {
         self.checks
     }
@@ -197,6 +207,18 @@ mod tests {
             let event = Output::Event(Event::MemberJoined { member: self.cluster.id(member) });
             self.see(seconds, node, Fact::Output(&event)).unwrap();
         }
+    }
+
+    #[test]
+    fn a_process_that_does_not_run_cannot_notice() {
+        let mut two = Two::new();
+        let gone = down(&two.cluster, 2, 0);
+        two.invariant.held(at(2), 0, true);
+        two.see(3, 1, Fact::Output(&gone)).unwrap();
+        two.see(60, 1, Fact::Durable(&engine::record::Record::Probe)).unwrap();
+        two.invariant.held(at(61), 0, false);
+        two.see(80, 1, Fact::Durable(&engine::record::Record::Probe)).unwrap();
+        two.see(90, 1, Fact::Durable(&engine::record::Record::Probe)).unwrap_err();
     }
 
     #[test]

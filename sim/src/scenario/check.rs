@@ -1,5 +1,6 @@
 //! From what is written in a scenario file to what it means, or to what is wrong with it and where.
 
+mod ailment;
 mod fault;
 mod host;
 pub(super) mod work;
@@ -35,7 +36,9 @@ pub(super) fn scenario(path: &str, text: &str) -> Result<Scenario, ScenarioError
         file.workload.as_ref().map(|section| source.workload(section, nodes, quiet)).transpose()?;
     let start = range(file.start.as_ref(), START);
     let hosts = source.hosts(&file.host, nodes, start, quiet)?;
-    let faults = source.faults(&file.fault, nodes, quiet)?;
+    let tasks = workload.as_ref().map(|workload| workload.submissions.tasks());
+    let faults = source.faults(&file.fault, nodes, tasks, quiet)?;
+    let swarm = file.swarm.as_ref().map(|section| source.swarm(section, &file.fault)).transpose()?;
     let expect = source.expect(&file.expect)?;
     let mut scenario = Scenario {
         path: path.to_owned(),
@@ -52,6 +55,7 @@ pub(super) fn scenario(path: &str, text: &str) -> Result<Scenario, ScenarioError
         hosts,
         workload,
         faults,
+        swarm,
         liveness,
         expect,
     };

@@ -1,7 +1,7 @@
 //! The scenario file as it is written, before its values are checked against each other.
 
 use super::Topology;
-use super::text::{Period, Periods, Share};
+use super::text::{Counts, Offset, Period, Periods, Share};
 use engine::task::TaskKind;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -30,6 +30,8 @@ pub(super) struct File {
     pub(super) host: Vec<Spanned<Host>>,
     #[serde(default)]
     pub(super) fault: Vec<Spanned<Fault>>,
+    #[serde(default)]
+    pub(super) swarm: Option<Swarm>,
     #[serde(default)]
     pub(super) liveness: Option<Liveness>,
     #[serde(default)]
@@ -107,6 +109,13 @@ pub(super) struct Host {
     pub(super) hostile_at: Option<Spanned<Period>>,
 }
 
+/// Which of the faults each seed draws.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Swarm {
+    pub(super) faults: Spanned<Counts>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Task {
@@ -120,6 +129,16 @@ pub(super) struct Task {
 #[serde(deny_unknown_fields)]
 pub(super) struct Fault {
     pub(super) at: Spanned<Periods>,
+    #[serde(default)]
+    pub(super) probability: Option<Spanned<Share>>,
+    #[serde(default)]
+    pub(super) count: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub(super) offset: Option<Spanned<Offset>>,
+    #[serde(default)]
+    pub(super) ppm: Option<Spanned<i32>>,
+    #[serde(default)]
+    pub(super) tasks: Option<Spanned<Vec<Spanned<u32>>>>,
     pub(super) kind: FaultKind,
     #[serde(default)]
     pub(super) node: Option<Spanned<String>>,
@@ -149,23 +168,37 @@ pub(super) struct Fault {
 #[serde(rename_all = "snake_case")]
 pub(super) enum FaultKind {
     Asymmetry,
+    Burst,
     Churn,
+    ClockDrift,
+    ClockJump,
     ConnectionReset,
     CorruptFrame,
+    DiskError,
+    DiskFull,
+    DiskSlow,
     Duplicate,
     Flap,
+    InferenceCrash,
+    InferenceError,
+    InferenceSlow,
     IsolateOne,
     Kill,
     LatencyStep,
     Leave,
+    MachineAsleep,
+    ModelUnready,
     OneWayLoss,
     Partition,
+    PoisonInput,
     PowerLoss,
+    ProcessStopped,
     Reorder,
     Replay,
     RollingRestart,
     Stall,
     SwizzleClog,
+    TornWrite,
 }
 
 #[derive(Debug, Deserialize)]

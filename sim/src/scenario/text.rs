@@ -1,4 +1,4 @@
-//! Durations and shares as people write them: `200ms`, `1ms..5ms` for a range, `2.5%`.
+//! Durations, shares, offsets and counts as people write them: `200ms`, `1ms..5ms` for a range, `2.5%`, `-3h`, `1..4`.
 
 use super::{DURATION_MAX, Range};
 use core::fmt;
@@ -12,6 +12,17 @@ pub(super) struct Period(pub(super) Duration);
 /// A range of durations in a scenario file; a single duration is a range of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Periods(pub(super) Range);
+
+/// A duration forward or back in a scenario file, in whole milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Offset(pub(super) i64);
+
+/// A range of counts in a scenario file; a single count is a range of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) from: u32,
+    pub(super) to: u32,
+}
 
 /// A share in a scenario file, in millionths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +40,42 @@ impl<'de> Deserialize<'de> for Share {
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Share, E> {
                 share(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self)).map(Share)
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Offset {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Offset;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an offset such as \"+3h\" or \"-200ms\", with a sign and whole milliseconds")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Offset, E> {
+                offset(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self)).map(Offset)
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Counts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Counts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a count such as \"3\" or a range such as \"1..4\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Counts, E> {
+                counts(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
             }
         }
         deserializer.deserialize_str(Text)
@@ -91,6 +138,23 @@ fn share(text: &str) -> Option<u32> {
     (millionths <= 1_000_000).then_some(millionths)
 }
 
+/// Reads a signed duration of whole milliseconds; `None` where it is not one, or zero.
+fn offset(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let (sign, rest) =
+        text.strip_prefix('-').map_or_else(|| (1, text.strip_prefix('+')), |rest| (-1, Some(rest)));
+    let span = duration(rest?)?;
+    let whole = span.as_micros().is_multiple_of(1_000) && !span.is_zero();
+    whole.then(|| i64::try_from(span.as_millis()).ok()).flatten().map(|millis| sign * millis)
+}
+
+/// Reads a count or a range of counts; `None` where it is not one.
+fn counts(text: &str) -> Option<Counts> {
+    let (from, to) = text.split_once("..").unwrap_or((text, text));
+    let (from, to) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
+    (from <= to).then_some(Counts { from, to })
+}
+
 /// Reads a whole number with a unit; `None` where it is not one, or longer than allowed.
 fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
@@ -126,6 +190,24 @@ mod tests {
         assert_eq!(share("100%"), Some(1_000_000));
         for text in ["5", "%", ".5%", "5.%", "-1%", "100.0001%", "0.00001%", "99999999999%", "1e1%", "5 5%"] {
             assert_eq!(share(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn offsets_have_a_sign_and_whole_milliseconds() {
+        assert_eq!(offset("+3h"), Some(10_800_000));
+        assert_eq!(offset(" -200ms "), Some(-200));
+        for text in ["3h", "+", "-", "+-1s", "--1s", "+1us", "+0s", "-9999999h", "+1.5s"] {
+            assert_eq!(offset(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn counts_are_one_or_a_range() {
+        assert_eq!(counts("3"), Some(Counts { from: 3, to: 3 }));
+        assert_eq!(counts("0 .. 4"), Some(Counts { from: 0, to: 4 }));
+        for text in ["", "..", "4..3", "-1..2", "1..", "1...3", "99999999999", "a..b"] {
+            assert_eq!(counts(text), None, "{text:?}");
         }
     }
 

@@ -6,8 +6,8 @@
 use super::check::work::{INPUT, TIMEOUT, WORK_AT};
 use super::check::{DISK_LATENCY, LATENCY, START, TICK};
 use super::{
-    Expect, Fault, FaultKind, Host, Liveness, Loss, Network, NodeSettings, Range, Scenario, Submission,
-    Submissions, Target, Topology, Workload,
+    Ailment, Expect, Fault, FaultKind, Host, Liveness, Loss, Network, NodeSettings, Range, Scenario,
+    Submission, Submissions, Target, Topology, Workload,
 };
 use crate::invariants;
 use core::fmt::{self, Display, Write};
@@ -26,7 +26,7 @@ impl Scenario {
     fn write(&self, out: &mut String, notes: &[String]) -> fmt::Result {
         // Who would have run it is the same as who runs it, in a file that says so.
         let Self { path: _, why, nodes, executor, chosen: _, seed, duration, start, network, .. } = self;
-        let Self { disk_latency, node, workload, hosts, faults, liveness, expect, .. } = self;
+        let Self { disk_latency, node, workload, hosts, faults, swarm, liveness, expect, .. } = self;
         writeln!(out, "# Why: {}", comment(why))?;
         notes.iter().try_for_each(|note| writeln!(out, "# {}", comment(note)))?;
         pair(out, "nodes", nodes)?;
@@ -45,6 +45,10 @@ impl Scenario {
         workload.iter().try_for_each(|workload| write_workload(out, workload))?;
         hosts.iter().try_for_each(|host| write_host(out, host))?;
         faults.iter().try_for_each(|fault| write_fault(out, fault))?;
+        if let Some((from, to)) = swarm {
+            writeln!(out, "\n[swarm]")?;
+            pair(out, "faults", quoted(&format!("{from}..{to}")))?;
+        }
         if let Some(Liveness { after, within }) = liveness {
             writeln!(out, "\n[liveness]")?;
             pair(out, "after", period(*after))?;
@@ -141,11 +145,27 @@ fn write_host(out: &mut String, host: &Host) -> fmt::Result {
 }
 
 fn write_fault(out: &mut String, fault: &Fault) -> fmt::Result {
-    let Fault { at, kind } = fault;
+    let Fault { at, per_million, kind } = fault;
     writeln!(out, "\n[[fault]]")?;
     pair(out, "at", periods(*at))?;
     pair(out, "kind", quoted(kind.name()))?;
+    if *per_million != 1_000_000 {
+        pair(out, "probability", share(*per_million))?;
+    }
     match kind {
+        FaultKind::Ailment { node, what, heal_after } => {
+            write_target(out, "node", *node)?;
+            write_ailment(out, what)?;
+            write_end(out, "heal_after", *heal_after)
+        }
+        FaultKind::Burst { node, count } => {
+            write_target(out, "node", *node)?;
+            pair(out, "count", count)
+        }
+        FaultKind::PoisonInput { tasks } => {
+            let tasks: Vec<String> = tasks.iter().map(u32::to_string).collect();
+            pair(out, "tasks", format_args!("[{}]", tasks.join(", ")))
+        }
         FaultKind::Churn { every, away, lasts } => {
             pair(out, "every", period(*every))?;
             pair(out, "away", periods(*away))?;
@@ -179,7 +199,8 @@ fn write_fault(out: &mut String, fault: &Fault) -> fmt::Result {
         FaultKind::SwizzleClog { every, lasts: _ } => pair(out, "every", period(*every)),
         FaultKind::Kill { node, restart_after }
         | FaultKind::Leave { node, restart_after }
-        | FaultKind::PowerLoss { node, restart_after } => {
+        | FaultKind::PowerLoss { node, restart_after }
+        | FaultKind::TornWrite { node, restart_after } => {
             write_target(out, "node", *node)?;
             write_end(out, "restart_after", *restart_after)
         }
@@ -196,6 +217,23 @@ fn write_fault(out: &mut String, fault: &Fault) -> fmt::Result {
         FaultKind::RollingRestart { every, away, lasts: _ } => {
             pair(out, "every", period(*every))?;
             pair(out, "away", periods(*away))
+        }
+    }
+}
+
+fn write_ailment(out: &mut String, ailment: &Ailment) -> fmt::Result {
+    match ailment {
+        Ailment::ClockDrift { ppm } => pair(out, "ppm", ppm),
+        Ailment::ClockJump { millis } => {
+            let sign = if *millis < 0 { '-' } else { '+' };
+            pair(out, "offset", quoted(&format!("{sign}{}ms", millis.unsigned_abs())))
+        }
+        Ailment::DiskError { per_million }
+        | Ailment::InferenceCrash { per_million }
+        | Ailment::InferenceError { per_million } => pair(out, "share", share(*per_million)),
+        Ailment::DiskSlow { add } | Ailment::InferenceSlow { add } => pair(out, "add", periods(*add)),
+        Ailment::DiskFull | Ailment::MachineAsleep | Ailment::ModelUnready | Ailment::ProcessStopped => {
+            Ok(())
         }
     }
 }

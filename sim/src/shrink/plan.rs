@@ -11,6 +11,8 @@ use engine::time::micros;
 /// exact time and node. What its scenario hoped to reach is not its concern.
 pub(super) fn explicit(scenario: &Scenario, seed: u64, report: &Report, symptom: Symptom) -> Scenario {
     let mut plan = named(scenario, seed, report);
+    // What a seed drew of a swarm is what struck.
+    plan.swarm = None;
     plan.faults = report.struck.clone();
     if let Some(workload) = &mut plan.workload {
         let submissions = &workload.submissions;
@@ -62,6 +64,14 @@ pub(super) fn with_tasks(plan: &Scenario, tasks: Vec<Submission>) -> Scenario {
     let mut plan = plan.clone();
     let count = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
     plan.expect.outcomes.values_mut().for_each(|expected| *expected = count);
+    // Faults of tasks that are gone go with them, and so do bursts where there are none to be like.
+    plan.faults.retain_mut(|fault| {
+        if let FaultKind::PoisonInput { tasks } = &mut fault.kind {
+            tasks.retain(|number| *number < count);
+            return !tasks.is_empty();
+        }
+        count > 0 || !matches!(fault.kind, FaultKind::Burst { .. })
+    });
     match &mut plan.workload {
         Some(workload) if count > 0 => workload.submissions = Submissions::Listed(tasks),
         Some(_) | None => plan.workload = None,
@@ -74,7 +84,10 @@ pub(super) fn with_nodes(plan: &Scenario, left: &[u32]) -> Option<Scenario> {
     let nodes = u32::try_from(left.len()).ok().filter(|&nodes| nodes > 0)?;
     let called = |node: u32| left.iter().position(|&one| one == node).and_then(|at| u32::try_from(at).ok());
     let mut fewer = Scenario { nodes, ..plan.clone() };
-    let kept = |fault: &Fault| Some(Fault { at: fault.at, kind: renumbered(&fault.kind, nodes, &called)? });
+    let kept = |fault: &Fault| {
+        let kind = renumbered(&fault.kind, nodes, &called)?;
+        Some(Fault { kind, ..fault.clone() })
+    };
     fewer.faults = plan.faults.iter().filter_map(kept).collect();
     fewer.hosts = plan.hosts.iter().filter_map(|host| moved_host(host, &called)).collect();
     let moved = |task: Submission| Some(Submission { origin: at(task.origin, &called)?, ..task });
@@ -116,7 +129,10 @@ fn renumbered(kind: &FaultKind, nodes: u32, called: &dyn Fn(u32) -> Option<u32>)
     let mut kind = kind.clone();
     let group = |group: &mut Vec<u32>| *group = group.iter().filter_map(|&node| called(node)).collect();
     match &mut kind {
-        FaultKind::Churn { .. } | FaultKind::Disturbance { .. } | FaultKind::LatencyStep { .. } => {}
+        FaultKind::Churn { .. }
+        | FaultKind::Disturbance { .. }
+        | FaultKind::LatencyStep { .. }
+        | FaultKind::PoisonInput { .. } => {}
         FaultKind::Flap { groups, .. }
         | FaultKind::Partition { groups, .. }
         | FaultKind::Stall { groups, .. } => {
@@ -126,11 +142,14 @@ fn renumbered(kind: &FaultKind, nodes: u32, called: &dyn Fn(u32) -> Option<u32>)
                 return None;
             }
         }
-        FaultKind::ConnectionReset { node }
+        FaultKind::Ailment { node, .. }
+        | FaultKind::Burst { node, .. }
+        | FaultKind::ConnectionReset { node }
         | FaultKind::IsolateOne { node, .. }
         | FaultKind::Kill { node, .. }
         | FaultKind::Leave { node, .. }
-        | FaultKind::PowerLoss { node, .. } => {
+        | FaultKind::PowerLoss { node, .. }
+        | FaultKind::TornWrite { node, .. } => {
             *node = at(*node, called)?;
         }
         FaultKind::Asymmetry { from, to, .. } | FaultKind::OneWayLoss { from, to, .. } => {
@@ -206,7 +225,8 @@ pub(super) fn round_fault(fault: &mut Fault, unit: u64) -> bool {
 
 fn end_of(kind: &mut FaultKind) -> Option<&mut Duration> {
     match kind {
-        FaultKind::Asymmetry { heal_after: end, .. }
+        FaultKind::Ailment { heal_after: end, .. }
+        | FaultKind::Asymmetry { heal_after: end, .. }
         | FaultKind::Disturbance { heal_after: end, .. }
         | FaultKind::IsolateOne { heal_after: end, .. }
         | FaultKind::Kill { restart_after: end, .. }
@@ -215,10 +235,13 @@ fn end_of(kind: &mut FaultKind) -> Option<&mut Duration> {
         | FaultKind::OneWayLoss { heal_after: end, .. }
         | FaultKind::Partition { heal_after: end, .. }
         | FaultKind::PowerLoss { restart_after: end, .. }
-        | FaultKind::Stall { heal_after: end, .. } => end.as_mut(),
-        FaultKind::Churn { .. }
+        | FaultKind::Stall { heal_after: end, .. }
+        | FaultKind::TornWrite { restart_after: end, .. } => end.as_mut(),
+        FaultKind::Burst { .. }
+        | FaultKind::Churn { .. }
         | FaultKind::ConnectionReset { .. }
         | FaultKind::Flap { .. }
+        | FaultKind::PoisonInput { .. }
         | FaultKind::RollingRestart { .. }
         | FaultKind::SwizzleClog { .. } => None,
     }

@@ -107,7 +107,8 @@ impl EventQueue {
             .filter(|&target| address.port() == cluster::PORT && self.cluster.reaches(node, target));
         let Some(target) = target else { return self.handle(node, fail(DialError::Refused)) };
         let ways = [(node, target), (target, node)];
-        if ways.iter().any(|&(from, to)| self.faults.passage(from, to) != Passage::Open) {
+        let deaf = self.hosts[target as usize].machine.is_held();
+        if deaf || ways.iter().any(|&(from, to)| self.faults.passage(from, to) != Passage::Open) {
             let dial = Dial { node, life, dial: id, address, expect, hopeless: true };
             return self.after(DIAL_TIMEOUT, Happening::Dialled(Box::new(dial)));
         }
@@ -163,7 +164,7 @@ impl EventQueue {
         self.close_end(connection, side);
         match how {
             Stop::Kill => self.transmit(connection, 1 - side, Segment::Close),
-            Stop::PowerLoss => {}
+            Stop::PowerLoss | Stop::TornWrite => {}
         }
     }
 

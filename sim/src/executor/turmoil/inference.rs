@@ -1,21 +1,21 @@
 //! The inference port over simulated models.
 
-use super::Machine;
+use super::{Machine, ailments, lock};
+use crate::ailing::{self, Draw};
 use crate::model;
-use crate::random::Random;
-use crate::scenario::Range;
 use core::time::Duration;
 use engine::output::Work;
 use engine::task::TaskKind;
 use engine::time::micros;
 use engine::{InferenceError, JobId};
 use runtime::ports::{Inference, InferenceEvent};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Each job takes its time, beside the others.
 pub(super) struct SimInference {
-    random: Random,
-    compute: Option<Range>,
+    machine: Arc<Machine>,
+    life: u32,
     /// Models that are not loaded yet, the next one last.
     loading: Vec<(String, TaskKind)>,
     loaded_at: Instant,
@@ -31,23 +31,44 @@ struct Job {
 }
 
 impl SimInference {
-    pub(super) fn new(machine: &Machine) -> Self {
+    pub(super) fn new(machine: Arc<Machine>) -> Self {
+        let life = lock(&machine.process).life;
         let mut loading = model::all();
         loading.reverse();
-        Self {
-            random: machine.cluster.random,
-            compute: machine.scenario.workload.as_ref().map(|workload| workload.compute),
-            loading,
-            loaded_at: Instant::now() + MODEL_LOAD,
-            jobs: Vec::new(),
+        Self { life, machine, loading, loaded_at: Instant::now() + MODEL_LOAD, jobs: Vec::new() }
+    }
+}
+
+impl SimInference {
+    fn error(&self, job: &Job) -> Option<InferenceError> {
+        let mut observer = lock(&self.machine.observer);
+        if observer.users.have_input_of(&lock(&self.machine.poison), job.work.texts()) {
+            observer.mark("poison_taken");
+            return Some(InferenceError::Crashed);
         }
+        let error = ailing::job_error(ailments(&lock(&self.machine.ailments)), self.draw(job.id))?;
+        let crashed = error == InferenceError::Crashed;
+        observer.mark(if crashed { "inference_crashed" } else { "inference_failed" });
+        Some(error)
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "it only tells the jobs of a run apart")]
+    fn draw(&self, job: JobId) -> Draw {
+        let (random, node) = (self.machine.cluster.random, self.machine.node);
+        Draw { random, node, n: (job.0 as u32) ^ self.life << 20 }
     }
 }
 
 impl Inference for SimInference {
     fn start(&mut self, id: JobId, _: String, work: Work) {
-        let range = self.compute;
-        let time = range.map(|range| model::compute_time(self.random, range, &work)).unwrap_or_default();
+        let random = self.machine.cluster.random;
+        let range = self.machine.scenario.workload.as_ref().map(|workload| workload.compute);
+        let time = range.map(|range| model::compute_time(random, range, &work)).unwrap_or_default();
+        let delay = ailing::job_delay(ailments(&lock(&self.machine.ailments)), self.draw(id));
+        if !delay.is_zero() {
+            lock(&self.machine.observer).mark("inference_slow");
+        }
+        let time = time + delay;
         self.jobs.push(Job { id, work, time, due: Instant::now() + time, cancelled: false });
     }
 
@@ -71,8 +92,11 @@ impl Inference for SimInference {
         };
         tokio::time::sleep_until(due).await;
         let job = self.jobs.remove(index);
-        let result =
-            if job.cancelled { Err(InferenceError::Cancelled) } else { Ok(model::outputs(&job.work)) };
+        let result = match self.error(&job) {
+            _ if job.cancelled => Err(InferenceError::Cancelled),
+            Some(error) => Err(error),
+            None => Ok(model::outputs(&job.work)),
+        };
         InferenceEvent::Done { job: job.id, micros: micros(job.time), result }
     }
 }

@@ -1,6 +1,7 @@
 //! The store port over a simulated disk.
 
-use super::{Machine, SimClock, lock};
+use super::{Machine, SimClock, ailments, lock};
+use crate::ailing::{self, Draw};
 use crate::random::Purpose;
 use core::future;
 use engine::record::Record;
@@ -23,6 +24,22 @@ impl SimStore {
     }
 }
 
+impl SimStore {
+    fn end_oldest(&self) -> Option<(WriteId, Result<(), WriteError>)> {
+        let machine = &self.machine;
+        let n = lock(&machine.disk).oldest();
+        let draw = Draw { random: machine.cluster.random, node: machine.node, n };
+        let error = ailing::write_error(ailments(&lock(&machine.ailments)), draw);
+        let Some(error) = error else {
+            return machine.complete_write(SimClock.now()).map(|id| (id, Ok(())));
+        };
+        if error == WriteError::Full {
+            lock(&machine.observer).mark("disk_full");
+        }
+        lock(&machine.disk).fail().map(|id| (id, Err(error)))
+    }
+}
+
 impl Store for SimStore {
     fn write(&mut self, id: WriteId, records: Vec<Record>) {
         let random = self.machine.cluster.random;
@@ -30,8 +47,13 @@ impl Store for SimStore {
         let mut disk = lock(&self.machine.disk);
         let who = u64::from(self.machine.node);
         let latency = random.between(range.ends(), Purpose::DiskLatency, who, disk.begun);
+        let draw = Draw { random, node: self.machine.node, n: disk.begun };
+        let delay = ailing::write_delay(ailments(&lock(&self.machine.ailments)), draw);
+        if !delay.is_zero() {
+            lock(&self.machine.observer).mark("disk_slow");
+        }
         disk.begin(id, records);
-        let at = Instant::now() + latency;
+        let at = Instant::now() + latency + delay;
         self.due.push_back(self.due.back().map_or(at, |&last| last.max(at)));
     }
 
@@ -39,8 +61,8 @@ impl Store for SimStore {
         while let Some(&due) = self.due.front() {
             tokio::time::sleep_until(due).await;
             self.due.pop_front();
-            if let Some(id) = self.machine.complete_write(SimClock.now()) {
-                return (id, Ok(()));
+            if let Some(ended) = self.end_oldest() {
+                return ended;
             }
         }
         future::pending().await

@@ -3,7 +3,9 @@
 use super::{Source, file};
 use crate::scenario::error::ScenarioError;
 use crate::scenario::text::Period;
-use crate::scenario::{Disturbance, FAULTS_MAX, Fault, FaultKind, Range, STRIKES_MAX, Scenario, Target};
+use crate::scenario::{
+    Ailment, Disturbance, FAULTS_MAX, Fault, FaultKind, Range, STRIKES_MAX, Scenario, Target,
+};
 use core::time::Duration;
 use std::collections::BTreeSet;
 use toml::Spanned;
@@ -13,12 +15,13 @@ impl Source<'_> {
         &self,
         sections: &[Spanned<file::Fault>],
         nodes: u32,
+        tasks: Option<u32>,
         quiet: Duration,
     ) -> Result<Vec<Fault>, ScenarioError> {
         if let Some(beyond) = sections.get(FAULTS_MAX) {
             return Err(self.inconsistent(beyond, format!("more than {FAULTS_MAX} faults")));
         }
-        sections.iter().map(|section| self.fault(section, nodes, quiet)).collect()
+        sections.iter().map(|section| self.fault(section, nodes, tasks, quiet)).collect()
     }
 
     /// Checks that no fault stops a node that another one or its own ill will takes out of the account.
@@ -30,7 +33,8 @@ impl Source<'_> {
         for (section, fault) in sections.iter().zip(&scenario.faults) {
             let (FaultKind::Kill { node, .. }
             | FaultKind::Leave { node, .. }
-            | FaultKind::PowerLoss { node, .. }) = fault.kind
+            | FaultKind::PowerLoss { node, .. }
+            | FaultKind::TornWrite { node, .. }) = fault.kind
             else {
                 continue;
             };
@@ -48,6 +52,7 @@ impl Source<'_> {
         &self,
         section: &Spanned<file::Fault>,
         nodes: u32,
+        tasks: Option<u32>,
         quiet: Duration,
     ) -> Result<Fault, ScenarioError> {
         let fault = section.as_ref();
@@ -56,23 +61,48 @@ impl Source<'_> {
         if let Some((key, _)) = written(fault).into_iter().find(|(key, used)| *used && !taken.contains(key)) {
             return Err(self.inconsistent(section, format!("this kind of fault takes no `{key}`")));
         }
-        let kind = self.kind(section, nodes)?;
+        let kind = self.kind(section, nodes, tasks)?;
         let ends = at.to.saturating_add(kind.lasts().unwrap_or_default());
         if ends > quiet {
             let words =
                 format!("the fault would last until {ends:?}, after {quiet:?}, when all must be quiet");
             return Err(self.inconsistent(&fault.at, words));
         }
-        Ok(Fault { at, kind })
+        let per_million = fault.probability.as_ref().map_or(1_000_000, |share| share.as_ref().0);
+        Ok(Fault { at, per_million, kind })
     }
 
-    fn kind(&self, section: &Spanned<file::Fault>, nodes: u32) -> Result<FaultKind, ScenarioError> {
+    fn kind(
+        &self,
+        section: &Spanned<file::Fault>,
+        nodes: u32,
+        tasks: Option<u32>,
+    ) -> Result<FaultKind, ScenarioError> {
         let fault = section.as_ref();
         let period = |value: &Option<Spanned<Period>>| value.as_ref().map(|value| value.as_ref().0);
         let (restart_after, heal_after) = (period(&fault.restart_after), period(&fault.heal_after));
         let node = self.target(fault.node.as_ref(), nodes)?;
         let groups = || self.groups(section, nodes);
+        let ailing = |what| FaultKind::Ailment { node, what, heal_after };
         Ok(match fault.kind {
+            file::FaultKind::ClockDrift => ailing(Ailment::ClockDrift { ppm: self.ppm(section)? }),
+            file::FaultKind::ClockJump => ailing(Ailment::ClockJump { millis: self.offset(section)? }),
+            file::FaultKind::DiskError => ailing(Ailment::DiskError { per_million: self.share(section)? }),
+            file::FaultKind::DiskFull => ailing(Ailment::DiskFull),
+            file::FaultKind::DiskSlow => ailing(Ailment::DiskSlow { add: self.add(section)? }),
+            file::FaultKind::InferenceCrash => {
+                ailing(Ailment::InferenceCrash { per_million: self.share(section)? })
+            }
+            file::FaultKind::InferenceError => {
+                ailing(Ailment::InferenceError { per_million: self.share(section)? })
+            }
+            file::FaultKind::InferenceSlow => ailing(Ailment::InferenceSlow { add: self.add(section)? }),
+            file::FaultKind::MachineAsleep => ailing(Ailment::MachineAsleep),
+            file::FaultKind::ModelUnready => ailing(Ailment::ModelUnready),
+            file::FaultKind::ProcessStopped => ailing(Ailment::ProcessStopped),
+            file::FaultKind::Burst => FaultKind::Burst { node, count: self.burst(section, tasks)? },
+            file::FaultKind::PoisonInput => FaultKind::PoisonInput { tasks: self.poison(section, tasks)? },
+            file::FaultKind::TornWrite => FaultKind::TornWrite { node, restart_after },
             file::FaultKind::Asymmetry => {
                 let (from, to) = self.ways(section, nodes)?;
                 FaultKind::Asymmetry { from, to, add: self.add(section)?, heal_after }
@@ -131,7 +161,7 @@ impl Source<'_> {
         Ok((from, self.group("to", to.as_ref(), nodes, &mut seen)?))
     }
 
-    fn add(&self, section: &Spanned<file::Fault>) -> Result<Range, ScenarioError> {
+    pub(super) fn add(&self, section: &Spanned<file::Fault>) -> Result<Range, ScenarioError> {
         let words = || "this kind of fault needs `add`, such as \"50ms..200ms\"".to_owned();
         let written = section.as_ref().add.as_ref();
         written.map(|add| add.as_ref().0).ok_or_else(|| self.inconsistent(section, words()))
@@ -214,6 +244,18 @@ impl Source<'_> {
 const fn keys(kind: file::FaultKind) -> &'static [&'static str] {
     match kind {
         file::FaultKind::Asymmetry => &["from", "to", "add", "heal_after"],
+        file::FaultKind::Burst => &["node", "count"],
+        file::FaultKind::ClockDrift => &["node", "ppm"],
+        file::FaultKind::ClockJump => &["node", "offset", "heal_after"],
+        file::FaultKind::DiskError | file::FaultKind::InferenceCrash | file::FaultKind::InferenceError => {
+            &["node", "share", "heal_after"]
+        }
+        file::FaultKind::DiskFull
+        | file::FaultKind::MachineAsleep
+        | file::FaultKind::ModelUnready
+        | file::FaultKind::ProcessStopped => &["node", "heal_after"],
+        file::FaultKind::DiskSlow | file::FaultKind::InferenceSlow => &["node", "add", "heal_after"],
+        file::FaultKind::PoisonInput => &["tasks"],
         file::FaultKind::Churn => &["every", "away", "lasts"],
         file::FaultKind::ConnectionReset => &["node"],
         file::FaultKind::CorruptFrame
@@ -224,9 +266,10 @@ const fn keys(kind: file::FaultKind) -> &'static [&'static str] {
         file::FaultKind::LatencyStep => &["add", "heal_after"],
         file::FaultKind::SwizzleClog => &["every"],
         file::FaultKind::Flap => &["groups", "every", "lasts"],
-        file::FaultKind::Kill | file::FaultKind::Leave | file::FaultKind::PowerLoss => {
-            &["node", "restart_after"]
-        }
+        file::FaultKind::Kill
+        | file::FaultKind::Leave
+        | file::FaultKind::PowerLoss
+        | file::FaultKind::TornWrite => &["node", "restart_after"],
         file::FaultKind::OneWayLoss => &["from", "to", "heal_after"],
         file::FaultKind::Partition | file::FaultKind::Stall => &["groups", "heal_after"],
         file::FaultKind::RollingRestart => &["every", "away"],
@@ -234,8 +277,12 @@ const fn keys(kind: file::FaultKind) -> &'static [&'static str] {
 }
 
 /// Returns each key that some kind of fault takes, and whether this one has it.
-fn written(fault: &file::Fault) -> [(&'static str, bool); 11] {
+fn written(fault: &file::Fault) -> [(&'static str, bool); 15] {
     [
+        ("count", fault.count.is_some()),
+        ("offset", fault.offset.is_some()),
+        ("ppm", fault.ppm.is_some()),
+        ("tasks", fault.tasks.is_some()),
         ("add", fault.add.is_some()),
         ("share", fault.share.is_some()),
         ("groups", fault.groups.is_some()),

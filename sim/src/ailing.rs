@@ -1,0 +1,121 @@
+//! What the ailments of a node's machine do to its writes and jobs. Both executors ask here, so that the same seed
+//! means the same in both.
+
+use crate::cluster::NodeIndex;
+use crate::random::{Purpose, Random};
+use crate::scenario::{Ailment, Range};
+use core::time::Duration;
+use engine::{InferenceError, WriteError};
+
+/// Which write or job of which node is asked about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draw {
+    pub(crate) random: Random,
+    pub(crate) node: NodeIndex,
+    pub(crate) n: u32,
+}
+
+impl Draw {
+    fn hits(self, per_million: u32, purpose: Purpose, fault: usize) -> bool {
+        self.random.below(1_000_000, purpose, self.who(fault), self.n) < u64::from(per_million)
+    }
+
+    fn span(self, range: Range, purpose: Purpose, fault: usize) -> Duration {
+        self.random.between(range.ends(), purpose, self.who(fault), self.n)
+    }
+
+    fn who(self, fault: usize) -> u64 {
+        u64::from(self.node) | u64::try_from(fault).unwrap_or(u64::MAX) << 32
+    }
+}
+
+/// Returns how much longer a write takes.
+pub(crate) fn write_delay<'a>(ailments: impl Iterator<Item = (usize, &'a Ailment)>, draw: Draw) -> Duration {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the others slow no write")]
+    let one = |(fault, what): (usize, &Ailment)| match what {
+        Ailment::DiskSlow { add } => draw.span(*add, Purpose::DiskFault, fault),
+        _ => Duration::ZERO,
+    };
+    ailments.map(one).sum()
+}
+
+/// Returns why a write fails; `None` where it does not.
+pub(crate) fn write_error<'a>(
+    mut ailments: impl Iterator<Item = (usize, &'a Ailment)>,
+    draw: Draw,
+) -> Option<WriteError> {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the others fail no write")]
+    ailments.find_map(|(fault, what)| match what {
+        Ailment::DiskError { per_million } => {
+            draw.hits(*per_million, Purpose::DiskFault, fault).then_some(WriteError::Io)
+        }
+        Ailment::DiskFull => Some(WriteError::Full),
+        _ => None,
+    })
+}
+
+/// Returns how much longer a job takes.
+pub(crate) fn job_delay<'a>(ailments: impl Iterator<Item = (usize, &'a Ailment)>, draw: Draw) -> Duration {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the others slow no job")]
+    let one = |(fault, what): (usize, &Ailment)| match what {
+        Ailment::InferenceSlow { add } => draw.span(*add, Purpose::InferenceFault, fault),
+        _ => Duration::ZERO,
+    };
+    ailments.map(one).sum()
+}
+
+/// Returns why a job fails; `None` where it does not.
+pub(crate) fn job_error<'a>(
+    mut ailments: impl Iterator<Item = (usize, &'a Ailment)>,
+    draw: Draw,
+) -> Option<InferenceError> {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the others fail no job")]
+    ailments.find_map(|(fault, what)| match what {
+        Ailment::InferenceCrash { per_million } => {
+            draw.hits(*per_million, Purpose::InferenceFault, fault).then_some(InferenceError::Crashed)
+        }
+        Ailment::InferenceError { per_million } => {
+            let error = || InferenceError::ModelFailed("simulated".to_owned());
+            draw.hits(*per_million, Purpose::InferenceFault, fault).then(error)
+        }
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draw(n: u32) -> Draw {
+        Draw { random: Random::new(3), node: 1, n }
+    }
+
+    #[test]
+    fn writes_fail_and_are_slow_by_their_share() {
+        let failing = Ailment::DiskError { per_million: 300_000 };
+        let add = Range { from: Duration::from_secs(1), to: Duration::from_secs(2) };
+        let slow = Ailment::DiskSlow { add };
+        let all = || [(4, &failing), (5, &slow)].into_iter();
+        let failed = (0..300).filter(|&n| write_error(all(), draw(n)) == Some(WriteError::Io)).count();
+        assert!((60..120).contains(&failed), "{failed}");
+        assert!((0..50).all(|n| (add.from..=add.to).contains(&write_delay(all(), draw(n)))));
+        assert_eq!(write_error([(0, &Ailment::DiskFull)].into_iter(), draw(0)), Some(WriteError::Full));
+        assert_eq!(write_error([(0, &slow)].into_iter(), draw(0)), None);
+        assert_eq!(write_delay([(0, &failing)].into_iter(), draw(0)), Duration::ZERO);
+    }
+
+    #[test]
+    fn jobs_fail_crash_and_are_slow_by_their_share() {
+        let crashing = Ailment::InferenceCrash { per_million: 500_000 };
+        let failing = Ailment::InferenceError { per_million: 1_000_000 };
+        let add = Range { from: Duration::from_secs(1), to: Duration::from_secs(2) };
+        let slow = Ailment::InferenceSlow { add };
+        let all = || [(0, &slow), (1, &crashing), (2, &failing)].into_iter();
+        let crashed =
+            (0..300).filter(|&n| job_error(all(), draw(n)) == Some(InferenceError::Crashed)).count();
+        assert!((110..190).contains(&crashed), "{crashed}");
+        assert!((0..50).all(|n| job_error(all(), draw(n)).is_some()));
+        assert!((0..50).all(|n| (add.from..=add.to).contains(&job_delay(all(), draw(n)))));
+        assert_eq!(job_error([(0, &slow)].into_iter(), draw(0)), None);
+    }
+}

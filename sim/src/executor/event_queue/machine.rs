@@ -1,0 +1,255 @@
+//! One node's machine when something is wrong with it: clocks of its own, a process that is stopped, a sleep.
+//!
+//! A node is told the time by its own clock. While its process is stopped, what the node would hear of waits and comes
+//! all at once when it goes on; while the machine sleeps, that clock stands still besides, and the network is cut. What
+//! a sleeping machine had begun to compute or to write is done by the time at which it wakes.
+
+use super::EventQueue;
+use crate::cluster::{self, NodeIndex};
+use crate::faults::Stop;
+use crate::model;
+use crate::scenario::Ailment;
+use core::mem;
+use engine::{Input, Instant, UnixMillis};
+
+/// What is wrong with a machine.
+#[derive(Debug, Default)]
+pub(super) struct Machine {
+    pub(super) clock: Clock,
+    held: Option<Held>,
+    unready: bool,
+    /// Whether its power goes as soon as it writes.
+    pub(super) doomed: bool,
+}
+
+/// What waits for a process that does not run at the moment.
+#[derive(Debug, Default)]
+struct Held {
+    asleep: bool,
+    inputs: Vec<Input>,
+    packets: usize,
+}
+
+/// A machine's clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Clock {
+    /// What it showed at a moment of simulated time.
+    showed: u64,
+    at: u64,
+    /// By how many parts in a million it runs fast.
+    ppm: i32,
+    stands: bool,
+    /// By how many milliseconds the wall clock is ahead of the true time.
+    ahead: i64,
+}
+
+impl Clock {
+    /// Returns the time that it shows at a moment of simulated time.
+    pub(super) fn shows(&self, now: u64) -> u64 {
+        let passed = now.saturating_sub(self.at);
+        match (self.stands, self.ppm) {
+            (true, _) => self.showed,
+            (false, 0) => self.showed + passed,
+            (false, _) => self.showed + scaled(passed, self.rate(), MILLION, 0),
+        }
+    }
+
+    /// Returns the first moment of simulated time at which it will show a time; `None` where it stands still.
+    pub(super) fn will_show(&self, time: u64) -> Option<u64> {
+        let missing = time.saturating_sub(self.showed);
+        match (self.stands, self.ppm) {
+            (true, _) => None,
+            (false, 0) => Some(self.at + missing),
+            (false, _) => Some(self.at + scaled(missing, MILLION, self.rate(), self.rate() - 1)),
+        }
+    }
+
+    /// Returns the wall-clock time that it shows.
+    pub(super) fn wall(&self, now: u64) -> UnixMillis {
+        UnixMillis(cluster::wall(now).0.saturating_add_signed(self.ahead))
+    }
+
+    fn change(&mut self, now: u64, ppm: i32, stands: bool) {
+        *self = Self { showed: self.shows(now), at: now, ppm, stands, ..*self };
+    }
+
+    fn rate(&self) -> u64 {
+        MILLION.saturating_add_signed(i64::from(self.ppm))
+    }
+}
+
+/// Returns `(value * by + plus) / over`.
+fn scaled(value: u64, by: u64, over: u64, plus: u64) -> u64 {
+    let product = u128::from(value) * u128::from(by) + u128::from(plus);
+    u64::try_from(product / u128::from(over)).unwrap_or(u64::MAX)
+}
+
+impl Machine {
+    /// Takes an input that the process cannot take now; gives it back where it can.
+    pub(super) fn hold(&mut self, input: Input) -> Option<Input> {
+        let Some(held) = &mut self.held else { return Some(input) };
+        let packet = matches!(input, Input::Datagram { .. });
+        held.packets += usize::from(packet);
+        if !packet || held.packets <= PACKETS_MAX {
+            held.inputs.push(input);
+        }
+        None
+    }
+
+    /// Forgets what waits for a process that is gone.
+    pub(super) fn drop_held(&mut self) {
+        self.held = None;
+    }
+
+    pub(super) const fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    pub(super) const fn is_unready(&self) -> bool {
+        self.unready
+    }
+}
+
+impl EventQueue {
+    /// Makes a node's machine what the faults say.
+    pub(super) fn ail(&mut self, node: NodeIndex) {
+        let (mut ppm, mut ahead, mut asleep, mut stopped, mut unready) = (0, 0, false, false, false);
+        for (_, what) in self.faults.ailments(node) {
+            match what {
+                Ailment::ClockDrift { ppm: more } => ppm += more,
+                Ailment::ClockJump { millis } => ahead += millis,
+                Ailment::MachineAsleep => asleep = true,
+                Ailment::ModelUnready => unready = true,
+                Ailment::ProcessStopped => stopped = true,
+                Ailment::DiskError { .. }
+                | Ailment::DiskFull
+                | Ailment::DiskSlow { .. }
+                | Ailment::InferenceCrash { .. }
+                | Ailment::InferenceError { .. }
+                | Ailment::InferenceSlow { .. } => {}
+            }
+        }
+        self.set_clock(node, ppm.clamp(-RATE_MAX, RATE_MAX), ahead, asleep);
+        self.set_held(node, asleep, stopped);
+        let machine = &mut self.hosts[node as usize].machine;
+        if mem::replace(&mut machine.unready, unready) != unready {
+            for (name, kind) in model::all() {
+                self.handle(node, Input::Model { name, kind, ready: !unready });
+            }
+        }
+    }
+
+    fn set_clock(&mut self, node: NodeIndex, ppm: i32, ahead: i64, stands: bool) {
+        let now = self.now;
+        let host = &mut self.hosts[node as usize];
+        let clock = &mut host.machine.clock;
+        if mem::replace(&mut clock.ahead, ahead) != ahead {
+            self.observer.mark("clock_jumped");
+        }
+        if (clock.ppm, clock.stands) != (ppm, stands) {
+            if clock.ppm != ppm {
+                self.observer.mark("clock_drifts");
+            }
+            clock.change(now, ppm, stands);
+            host.armed = None;
+            self.arm(node);
+        }
+    }
+
+    fn set_held(&mut self, node: NodeIndex, asleep: bool, stopped: bool) {
+        let host = &mut self.hosts[node as usize];
+        let runs = host.node.is_some();
+        match &mut host.machine.held {
+            None if runs && (asleep || stopped) => {
+                host.machine.held = Some(Held { asleep, ..Held::default() });
+                self.observer.held(Instant::from_micros(self.now), node, true);
+            }
+            Some(held) if asleep || stopped => held.asleep |= asleep,
+            Some(_) => self.wake(node),
+            None => {}
+        }
+    }
+
+    /// Takes the power from a machine while it writes; one that does not write now, as soon as it does.
+    pub(super) fn tear_write(&mut self, node: NodeIndex) {
+        let host = &mut self.hosts[node as usize];
+        if host.node.is_none() || host.disk.in_flight() > 0 {
+            return self.stop(node, Stop::TornWrite);
+        }
+        host.machine.doomed = true;
+        self.faults.postpone(node);
+    }
+
+    /// Takes the power from a machine that was to lose it while it writes.
+    pub(super) fn power_goes(&mut self, node: NodeIndex, life: u32) {
+        if self.lives(node, life) && self.hosts[node as usize].machine.doomed {
+            self.faults.tear(node);
+            self.stop(node, Stop::TornWrite);
+            self.ail(node);
+        }
+    }
+
+    /// Lets a process go on: it hears of all that waited for it.
+    fn wake(&mut self, node: NodeIndex) {
+        let Some(held) = self.hosts[node as usize].machine.held.take() else { return };
+        self.observer.mark(if held.asleep { "machine_woke" } else { "process_continued" });
+        self.observer.held(self.now(), node, false);
+        for input in held.inputs {
+            self.handle(node, input);
+        }
+        self.handle(node, Input::Tick);
+    }
+}
+
+const MILLION: u64 = 1_000_000;
+
+/// The most by which the drifts of one clock add up, in parts of a million.
+const RATE_MAX: i32 = 100_000;
+
+/// Packets that wait for a process that does not take them; more are lost, as in a socket's buffer.
+const PACKETS_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_drifts_shows_each_time_once_it_is_due() {
+        for ppm in [-RATE_MAX, -50, 0, 1, 333, RATE_MAX] {
+            let mut clock = Clock::default();
+            clock.change(1_000_000, ppm, false);
+            assert_eq!(clock.shows(1_000_000), 1_000_000, "{ppm}");
+            for time in [1_000_000, 1_000_001, 5_432_101, 90_000_000_007] {
+                let due = clock.will_show(time).unwrap();
+                assert!(clock.shows(due) >= time, "{ppm} {time}");
+                assert!(due == 1_000_000 || clock.shows(due - 1) < time, "{ppm} {time}");
+            }
+        }
+        let mut fast = Clock::default();
+        fast.change(0, 100, false);
+        assert_eq!(fast.shows(60_000_000), 60_006_000);
+    }
+
+    #[test]
+    fn a_clock_that_stood_still_goes_on_where_it_stood() {
+        let mut clock = Clock::default();
+        clock.change(5, 0, true);
+        assert_eq!((clock.shows(9), clock.will_show(6)), (5, None));
+        clock.change(9, 0, false);
+        assert_eq!((clock.shows(12), clock.will_show(8)), (8, Some(12)));
+        assert_eq!(clock.wall(7_000_000), cluster::wall(7_000_000));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_where_the_world_may_lose_it() {
+        let mut machine = Machine::default();
+        assert_eq!(machine.hold(Input::Tick), Some(Input::Tick));
+        machine.held = Some(Held::default());
+        let from = "10.0.0.1:5353".parse().unwrap();
+        for _ in 0..PACKETS_MAX + 5 {
+            assert_eq!(machine.hold(Input::Datagram { interface: 1, from, bytes: Vec::new() }), None);
+            assert_eq!(machine.hold(Input::Tick), None);
+        }
+        assert_eq!(machine.held.unwrap().inputs.len(), 2 * PACKETS_MAX + 5);
+    }
+}
