@@ -44,6 +44,8 @@ struct Pipe {
 
 #[derive(Debug, Default)]
 struct Waiting {
+    /// How many bytes the thread has taken and not written yet; they wait as well.
+    taken: usize,
     bytes: Vec<u8>,
     /// Nothing more will come.
     closed: bool,
@@ -88,7 +90,8 @@ impl Recording {
         let idle = waiting.bytes.is_empty();
         // A record that the next one builds on is never left out, so each limit is exceeded by at most one.
         waiting.bytes.append(&mut self.encoded);
-        let (broken, late) = (waiting.broken, waiting.bytes.len() > WAITING_BYTES_MAX);
+        let late = waiting.bytes.len() + waiting.taken > WAITING_BYTES_MAX;
+        let broken = waiting.broken;
         drop(waiting);
         if idle {
             self.pipe.changed.notify_one();
@@ -166,6 +169,7 @@ impl Pipe {
         let mut bytes = Vec::new();
         loop {
             let mut waiting = self.lock();
+            waiting.taken = 0;
             while waiting.bytes.is_empty() && !waiting.closed {
                 waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
             }
@@ -173,6 +177,7 @@ impl Pipe {
                 return;
             }
             std::mem::swap(&mut waiting.bytes, &mut bytes);
+            waiting.taken = bytes.len();
             drop(waiting);
             if let Err(error) = file.write_all(&bytes).and_then(|()| file.flush()) {
                 tracing::warn!(%error, "the recording of this node ends here: it cannot be written");
