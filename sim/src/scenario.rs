@@ -237,7 +237,7 @@ impl Submissions {
     pub fn input(&self, number: u32) -> Option<String> {
         match self {
             Self::Listed(listed) => listed.get(number as usize).map(|one| one.input.clone()),
-            Self::Series { tasks, input, .. } => (number < *tasks).then(|| format!("{input} {number}")),
+            Self::Series { tasks, .. } => self.input_like_these(number).filter(|_| number < *tasks),
         }
     }
 
