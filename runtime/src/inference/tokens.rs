@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{Encoding, Token, Tokenizer, TruncationParams};
 
 /// A tokenizer that cuts and never pads, whatever its file says.
 pub(super) struct Tokens {
@@ -52,6 +52,29 @@ impl Tokens {
             bytes = part.len().max(bytes).saturating_mul(4).min(bytes_max);
         }
     }
+
+    /// Puts the special tokens around those of a text; where they are there already, they stay.
+    ///
+    /// # Errors
+    /// Says which of them the model does not have.
+    pub(super) fn wrap(&self, ids: &[u32]) -> Result<Vec<u32>, String> {
+        let special = |id: &u32| {
+            let token = self.tokenizer.id_to_token(*id);
+            token.is_some_and(|token| self.tokenizer.get_added_vocabulary().is_special_token(&token))
+        };
+        let begin = ids.iter().position(|id| !special(id)).unwrap_or(ids.len());
+        let end = ids.iter().rposition(|id| !special(id)).map_or(begin, |last| last + 1);
+        let mut tokens = Vec::new();
+        for &id in &ids[begin..end] {
+            let count = || self.tokenizer.get_vocab_size(true);
+            let word = self.tokenizer.id_to_token(id);
+            let word = word.ok_or_else(|| format!("{id} is none of the model's {} tokens", count()))?;
+            tokens.push(Token::new(id, word, (0, 0)));
+        }
+        let encoding = Encoding::from_tokens(tokens, 0);
+        let wrapped = guarded(NOT_WRAPPED, || self.tokenizer.post_process(encoding, None, true))?;
+        Ok(wrapped.get_ids().to_vec())
+    }
 }
 
 /// Does something with the tokenizer library, which reports some of what it does not like by a panic.
@@ -82,6 +105,7 @@ fn prefix(text: &str, bytes: usize) -> &str {
 
 const UNUSABLE: &str = "the tokenizer cannot be used";
 const REFUSED: &str = "the text cannot be tokenised";
+const NOT_WRAPPED: &str = "the tokens cannot be used";
 /// Most texts of any language fill the model with fewer bytes than this for each token.
 const FIRST_LOOK_BYTES_PER_TOKEN: usize = 16;
 /// So many bytes for each token are looked at: more than any text takes that is one.
