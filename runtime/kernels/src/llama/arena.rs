@@ -29,25 +29,14 @@ impl Arena {
         Ok(Self { memory: Memory::Own(memory) })
     }
 
-    /// Gives a file this length and maps it for writing. The file is to be the caller's alone, under a name that
-    /// nobody else looks for, until it is complete.
-    ///
-    /// # Errors
-    /// What the system says; the space is not set aside, see `posix_fallocate`.
-    pub fn create(file: &File, bytes: usize) -> io::Result<Self> {
-        file.set_len(bytes.max(1) as u64)?;
-        // SAFETY: bytes of a file have no invalid values; that nobody else writes or cuts the file is the caller's
-        // part, and where it fails nothing but this process's numbers is at stake.
-        let memory = unsafe { MmapMut::map_mut(file) }?;
-        Ok(Self { memory: Memory::Own(memory) })
-    }
-
-    /// Maps a complete file.
+    /// Maps a file that is complete. To change it is to change what the program computes, and to cut it is to end the
+    /// program: such files are to be replaced under their names, never changed.
     ///
     /// # Errors
     /// What the system says.
     pub fn open(file: &File) -> io::Result<Self> {
-        // SAFETY: as in `create`: complete files of this kind are replaced, never changed.
+        // SAFETY: bytes of a file have no invalid values; that they stay as they are is the caller's part, as its terms
+        // say.
         let memory = unsafe { Mmap::map(file) }?;
         // Read from the beginning to the end for each token: worth reading ahead.
         let _ = memory.advise(Advice::WillNeed);
@@ -67,17 +56,6 @@ impl Arena {
         match &mut self.memory {
             Memory::File(_) => None,
             Memory::Own(memory) => Some(memory),
-        }
-    }
-
-    /// Waits until a created file's bytes are on its disk.
-    ///
-    /// # Errors
-    /// What the system says, a full disk among it.
-    pub fn flush(&self) -> io::Result<()> {
-        match &self.memory {
-            Memory::File(_) => Ok(()),
-            Memory::Own(memory) => memory.flush(),
         }
     }
 }

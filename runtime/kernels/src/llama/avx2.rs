@@ -6,12 +6,12 @@ use core::arch::x86_64::*;
 /// AVX2, FMA and F16C.
 pub(super) struct Avx2;
 
-// SAFETY: each intrinsic below belongs to one of the three named extensions, which callers make sure of; loads and
-// stores are the unaligned ones and go through references to arrays of the loaded size.
 #[allow(
     unsafe_op_in_unsafe_fn,
     reason = "each function is one step of its trait, whose terms hold for all of it"
 )]
+// SAFETY: each intrinsic below belongs to one of the three named extensions, which callers make sure of; loads and
+// stores are the unaligned ones and go through references to arrays of the loaded size.
 unsafe impl Lanes for Avx2 {
     type Floats = [__m256; 2];
     type Ints = [__m256i; 2];

@@ -6,12 +6,12 @@ use core::arch::x86_64::*;
 /// AVX-512 F, BW, DQ, VL and VNNI.
 pub(super) struct Avx512;
 
-// SAFETY: each intrinsic below belongs to one of the five named extensions, which callers make sure of; loads and
-// stores are the unaligned ones and go through references to arrays of the loaded size.
 #[allow(
     unsafe_op_in_unsafe_fn,
     reason = "each function is one step of its trait, whose terms hold for all of it"
 )]
+// SAFETY: each intrinsic below belongs to one of the five named extensions, which callers make sure of; loads and
+// stores are the unaligned ones and go through references to arrays of the loaded size.
 unsafe impl Lanes for Avx512 {
     type Floats = __m512;
     type Ints = __m512i;

@@ -6,12 +6,12 @@ use core::arch::aarch64::*;
 /// NEON.
 pub(super) struct Neon;
 
-// SAFETY: each intrinsic below belongs to NEON, which is part of the architecture; loads and stores go through
-// references to arrays of the loaded size. What is handed on needs no special instruction.
 #[allow(
     unsafe_op_in_unsafe_fn,
     reason = "each function is one step of its trait, whose terms hold for all of it"
 )]
+// SAFETY: each intrinsic below belongs to NEON, which is part of the architecture; loads and stores go through
+// references to arrays of the loaded size. What is handed on needs no special instruction.
 unsafe impl Lanes for Neon {
     type Floats = [f32; 16];
     type Ints = [int32x4_t; 4];
