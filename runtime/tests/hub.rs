@@ -336,9 +336,9 @@ fn several_at_once_fetch_each_file_once() {
 #[test]
 fn whoever_does_not_want_it_any_more_ends_it_and_keeps_what_came() {
     let scene = Scene::new();
-    let ended = scene.tool().pull(&MODEL.parse().unwrap(), |progress| match progress {
-        Progress::Bytes { done } if done > 100_000 => ControlFlow::Break(()),
-        _ => ControlFlow::Continue(()),
+    let ended = scene.tool().pull(&MODEL.parse().unwrap(), |progress| {
+        let enough = matches!(progress, Progress::Bytes { done } if done > 100_000);
+        if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     assert!(matches!(ended, Err(PullError::Cancelled)));
     let kept = fs::metadata(scene.incomplete()).unwrap().len();

@@ -254,16 +254,15 @@ fn origin(address: &str) -> &str {
     &address[..end]
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "all others say it as well as we could")]
 fn into_io(error: ureq::Error) -> io::Error {
-    match error {
-        ureq::Error::Io(error) => error,
-        ureq::Error::Timeout(_) => io::Error::new(io::ErrorKind::TimedOut, "it does not answer"),
-        ureq::Error::HostNotFound => io::Error::new(io::ErrorKind::NotFound, "there is no host of this name"),
-        ureq::Error::BadUri(reason) => {
-            io::Error::new(io::ErrorKind::InvalidInput, format!("this is no address: {reason}"))
-        }
-        error => io::Error::other(error),
-    }
+    let (kind, reason) = match &error {
+        ureq::Error::Timeout(_) => (io::ErrorKind::TimedOut, "it does not answer".to_owned()),
+        ureq::Error::HostNotFound => (io::ErrorKind::NotFound, "there is no host of this name".to_owned()),
+        ureq::Error::BadUri(reason) => (io::ErrorKind::InvalidInput, format!("this is no address: {reason}")),
+        _ => return error.into_io(),
+    };
+    io::Error::new(kind, reason)
 }
 
 /// Returns a piece of a path as it is written in an address.

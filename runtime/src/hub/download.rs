@@ -237,7 +237,16 @@ impl PullError {
             // In the midst of a pull the hub was there a moment ago.
             Self::Request(RequestError::Unreachable { .. }) => true,
             Self::Request(error) => error.is_passing(),
-            _ => false,
+            Self::Cache(_)
+            | Self::Cancelled
+            | Self::InsufficientDiskSpace { .. }
+            | Self::Listing(_)
+            | Self::Local(_)
+            | Self::Present(_)
+            | Self::Selection(_)
+            | Self::TooLarge { .. }
+            | Self::Unstated(_)
+            | Self::WrongHash { .. } => false,
         }
     }
 

@@ -339,7 +339,7 @@ impl Hub {
         fs::create_dir_all(root).map_err(|source| PullError::of_disk(root, source, bytes_needed))?;
         let room = nix::sys::statvfs::statvfs(root)
             .map_err(|error| CacheError { path: root.to_owned(), source: error.into() })?;
-        let bytes_free = u64::from(room.blocks_available()).saturating_mul(u64::from(room.fragment_size()));
+        let bytes_free = room.blocks_available().saturating_mul(room.fragment_size());
         if bytes_needed.saturating_add(ROOM_LEFT_BYTES) > bytes_free {
             return Err(PullError::InsufficientDiskSpace { path: root.to_owned(), bytes_needed, bytes_free });
         }
