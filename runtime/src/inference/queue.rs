@@ -219,7 +219,10 @@ impl Task {
                     Purpose::Scores { .. } | Purpose::Similarity { .. } => why,
                 })
             }
-            error => error,
+            InferenceError::Cancelled
+            | InferenceError::Crashed
+            | InferenceError::InputRejected(_)
+            | InferenceError::ModelFailed(_) => error,
         }
     }
 
