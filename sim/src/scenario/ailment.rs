@@ -1,6 +1,7 @@
 //! What can be wrong with one node's machine: its clock, its disk, its models, its processor.
 
-use super::{LATE_MAX, Range};
+use super::Range;
+use super::fault::LATE_MAX;
 
 /// What is wrong with one node's machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
