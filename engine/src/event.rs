@@ -21,6 +21,11 @@ pub enum Event {
         /// How far its clock is ahead, in milliseconds.
         ahead_millis: i64,
     },
+    /// The wall clock was set while the node ran, or the machine slept.
+    ClockSet {
+        /// By how much it went forward, in milliseconds.
+        by_millis: i64,
+    },
     /// A dial did not lead to a link.
     DialFailed {
         /// Where to.
@@ -285,6 +290,8 @@ pub enum RefuseReason {
     OtherNetwork,
     /// The peer speaks another version of the protocol.
     OtherVersion,
+    /// The peer broke the protocol of late, and is left alone for a while.
+    Quarantined,
     /// The peer holds this node's own key.
     SameIdentity,
     /// It is on its way out.

@@ -114,14 +114,15 @@ impl Heartbeat {
         }
     }
 
-    /// Takes note of the answer to a ping.
-    pub(crate) fn handle_pong(&mut self, now: Instant, link: LinkId, number: u32) {
-        let Some(watch) = self.links.get_mut(&link) else { return };
-        let Some((_, sent_at)) = watch.last_ping.take_if(|(sent, _)| *sent == number) else { return };
+    /// Takes note of the answer to a ping; tells whether it was the last one.
+    pub(crate) fn handle_pong(&mut self, now: Instant, link: LinkId, number: u32) -> bool {
+        let Some(watch) = self.links.get_mut(&link) else { return false };
+        let Some((_, sent_at)) = watch.last_ping.take_if(|(sent, _)| *sent == number) else { return false };
         let sample = now.since(sent_at);
         // Smoothed as TCP does (RFC 6298, alpha 1/8).
         watch.round_trip = Some(watch.round_trip.map_or(sample, |old| (old * 7 + sample) / 8));
         self.changed = true;
+        true
     }
 
     /// Asks a peer for a sign of life at once, with little patience: another link to it was just turned down in

@@ -5,6 +5,7 @@ use crate::identity::PublicKey;
 use crate::ids::{DialId, JobId, LinkId, RequestId, WriteId};
 use crate::request::Request;
 use crate::task::{TaskKind, TaskOutput};
+use crate::time::UnixMillis;
 use core::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,8 @@ use serde::{Deserialize, Serialize};
 /// sense (an unknown link, an answer to nothing) is ignored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Input {
+    /// The wall clock was set, or time passed that the driver's clock did not count: this is what it shows now.
+    ClockSet(UnixMillis),
     /// A multicast packet of the discovery service arrived.
     Datagram {
         /// The operating system's number of the interface that it came in on.

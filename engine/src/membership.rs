@@ -28,6 +28,8 @@ use std::sync::Arc;
 pub(crate) enum Fact {
     /// Another living node signs adverts with this node's key; whether it is this one that gives way.
     Copied { aside: bool },
+    /// Two living nodes sign adverts with one member's key; the one that started later is `copy`.
+    Doubled { member: NodeId, copy: u64 },
     /// A member became reachable.
     Joined(NodeId),
     /// A member is no longer reachable.
@@ -82,6 +84,8 @@ struct Held {
     good: Arc<GoodAdvert>,
     /// The advert's, kept here too: most adverts that arrive are known, and this is all that tells.
     sequence: u64,
+    /// The incarnation whose place that of the advert took.
+    former: Option<u64>,
     /// Since when no path leads to the member; `None` while one does.
     unreachable_since: Option<Instant>,
 }
@@ -353,6 +357,12 @@ impl Membership {
             .chain(others.map(|(&member, held)| (member, &held.good.advert)))
     }
 
+    /// Returns what those say of themselves who were reachable a moment ago and may well be again.
+    pub(crate) fn lately_reachable(&self, now: Instant) -> impl Iterator<Item = &Advert> {
+        let lately = self.unreachable.iter().rev().take_while(move |(since, _)| now.since(*since) < LATELY);
+        lately.filter_map(|(_, member)| Some(&self.adverts.get(member)?.good.advert))
+    }
+
     /// Returns a neighbour that this node's link to could go: it has others, and a path to it would remain.
     pub(crate) fn spare_neighbour(&self) -> Option<NodeId> {
         let spare = |&&peer: &&NodeId| {
@@ -405,6 +415,15 @@ impl Membership {
         let links_changed = if let Some(held) = self.adverts.get_mut(&member) {
             let before = core::mem::replace(&mut held.good, Arc::clone(&good));
             held.sequence = sequence;
+            let (was, is) = (before.advert.incarnation, good.advert.incarnation);
+            if was != is {
+                // Should the other live as well, it is to sign above this one.
+                self.outbox.tell(now, member, member);
+                if held.former.replace(was) == Some(is) {
+                    // It has signed above what took its place, so it was no life before a restart.
+                    self.facts.push(Fact::Doubled { member, copy: was.max(is) });
+                }
+            }
             // What nothing leads to is held but not passed on, until something does: strangers fill no maps.
             if held.unreachable_since.is_none() {
                 self.change_digest(mix(member, before.advert.sequence) ^ mix(member, sequence));
@@ -413,7 +432,7 @@ impl Membership {
             before.links != good.links
         } else if self.make_room() {
             self.unreachable.insert((now, member));
-            let held = Held { good: Arc::clone(&good), sequence, unreachable_since: Some(now) };
+            let held = Held { good: Arc::clone(&good), sequence, former: None, unreachable_since: Some(now) };
             self.adverts.insert(member, held);
             true
         } else {
@@ -541,5 +560,7 @@ const OWN_DELAY: Duration = Duration::from_millis(5);
 const OWN_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The longest pause between two adverts of this node, and how long a time of calm is.
 const OWN_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long a member that is gone may be expected back: it starts anew, or a relay on the way to it does.
+const LATELY: Duration = Duration::from_secs(60);
 /// How long the advert of a member that is gone is held, so that an old copy of it is recognised as old.
 const FORGET_AFTER: Duration = Duration::from_secs(600);

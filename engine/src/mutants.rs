@@ -32,6 +32,10 @@ mutants! {
     CancelIgnored,
     /// A worker is not told that its task is no longer wanted.
     CancelNotSent,
+    /// Results are forgotten when the wall clock jumps past the time until which they are kept.
+    ClockJumpBelieved,
+    /// A task whose attempts die is given to another worker for ever.
+    CrashesNotCounted,
     /// A silent peer never counts as dead.
     DeadNeverDeclared,
     /// A worker begins what is past its deadline.
@@ -42,6 +46,8 @@ mutants! {
     DedupDropped,
     /// A change of the map does not change its digest.
     DigestNotRecomputed,
+    /// An advert counts whoever signed it.
+    ForgedAdvertAccepted,
     /// A goodbye is not heeded.
     GoodbyeIgnored,
     /// A worker never says that it still has its tasks.
@@ -98,6 +104,8 @@ mutants! {
     WorkerLossIgnored,
     /// A node that leaves begins new work.
     WorksWhileLeaving,
+    /// A write that failed counts as done.
+    WriteFailureBelieved,
 }
 
 /// Tells whether a bug is to be shown.

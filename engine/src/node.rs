@@ -126,6 +126,8 @@ pub struct Node {
     loads: BTreeMap<NodeId, u16>,
     /// Peers whose link closed without a word, until they are seen again or are gone from the mesh.
     crashed: BTreeSet<NodeId>,
+    /// The message that brings each task to the worker that has it.
+    assigning: BTreeMap<TaskId, MessageId>,
     /// Which task each waiting request waits for.
     waiting: BTreeMap<RequestId, TaskId>,
     /// Requests to cancel, by the task that they cancel.
@@ -199,6 +201,7 @@ impl Node {
             rewrite_at: None,
             loads: BTreeMap::new(),
             crashed: BTreeSet::new(),
+            assigning: BTreeMap::new(),
             waiting: BTreeMap::new(),
             cancelling: BTreeSet::new(),
             acks: BTreeMap::new(),
@@ -248,6 +251,7 @@ impl Node {
             return;
         }
         match input {
+            Input::ClockSet(wall) => self.handle_clock_set(wall),
             Input::Datagram { interface, from, bytes } => {
                 self.discovery.handle_datagram(now, interface, from, &bytes, &mut self.rng);
             }
@@ -257,7 +261,7 @@ impl Node {
             Input::Frame { link, bytes } => self.handle_frame(link, bytes),
             Input::Frames { link, frames } => self.handle_frames(link, frames),
             Input::FrameTooLarge { link } => {
-                self.peers.handle_fault(link, PeerFault::FrameTooLarge);
+                self.peers.handle_fault(self.now, link, PeerFault::FrameTooLarge);
             }
             Input::FrameTruncated { link } => self.peers.handle_truncated(link),
             Input::InferenceDone { job, micros, result } => self.work.handle_done(job, micros, result),
@@ -265,7 +269,7 @@ impl Node {
             Input::InferenceProgress { .. } | Input::Tick => {}
             Input::Interfaces(interfaces) => self.handle_interfaces(interfaces),
             Input::LinkDown { link } => self.peers.handle_link_down(now, link, &mut self.rng),
-            Input::LinkStalled { link } => self.peers.handle_fault(link, PeerFault::NotReading),
+            Input::LinkStalled { link } => self.peers.handle_fault(self.now, link, PeerFault::NotReading),
             Input::LinkUp { link, peer, remote, dial } => {
                 self.peers.handle_link_up(now, link, peer, remote, dial);
             }
@@ -329,6 +333,17 @@ impl Node {
 
     fn wall(&self) -> UnixMillis {
         self.wall_at_origin.after(Duration::from_micros(self.now.as_micros()))
+    }
+
+    /// Believes the wall clock in what is shown and written from now on. What was to last for some time still does.
+    fn handle_clock_set(&mut self, wall: UnixMillis) {
+        let before = self.wall();
+        self.wall_at_origin = UnixMillis(wall.0.saturating_sub(self.now.as_micros() / 1000));
+        if !shows(Mutant::ClockJumpBelieved) {
+            self.results.handle_clock_set(before, wall);
+        }
+        let millis = |time: UnixMillis| i64::try_from(time.0).unwrap_or(i64::MAX);
+        self.event(Event::ClockSet { by_millis: millis(wall).saturating_sub(millis(before)) });
     }
 
     fn event(&mut self, event: Event) {
@@ -423,6 +438,7 @@ impl Node {
         if let Err(error) = result {
             self.event(Event::WriteFailed { write: id, error });
         }
+        let result = if shows(Mutant::WriteFailureBelieved) { Ok(()) } else { result };
         match (promise, result) {
             (Promise::SelfCheck, Ok(())) => {
                 self.storage_checked = true;

@@ -5,7 +5,11 @@
 //! an older link may be a dead one that nobody closed, it is put in doubt rather than trusted.
 
 mod candidates;
+mod contests;
 mod dialling;
+mod link;
+mod lives;
+mod quarantine;
 
 use crate::error::PeerFault;
 use crate::event::{LinkDownReason, RefuseReason};
@@ -14,18 +18,25 @@ use crate::ids::{DialId, LinkId, NodeId};
 use crate::input::DialError;
 use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
-use crate::rate::Bucket;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::SignedAdvert;
 use candidates::{Candidates, Target};
+use contests::Contest;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
+use link::LinkState;
+use lives::Lives;
+use quarantine::Quarantine;
 use std::collections::{BTreeMap, VecDeque};
+
+pub(crate) use link::Link;
 
 /// What is wanted or was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fact {
+    /// Tell the other end that another living node holds its key, and where that connected from.
+    Copied(LinkId, SocketAddr),
     /// Connect.
     Dial(DialId, SocketAddr, Option<NodeId>),
     /// A dial failed.
@@ -79,9 +90,10 @@ pub(crate) struct Peers {
     accepting: bool,
     /// Another node holds this node's key, and this one gives way.
     aside: bool,
-    /// The incarnation of each node that another took the place of. One that comes back was no life before a restart
-    /// but lives beside the other: of such two, the one that started earlier is kept.
-    replaced: BTreeMap<NodeId, u64>,
+    lives: Lives,
+    /// Links that wait for what is heard of an older one; each is new.
+    contests: Vec<Contest>,
+    quarantine: Quarantine,
     links: BTreeMap<LinkId, Link>,
     /// The one link to each node that was accepted or is up.
     by_node: BTreeMap<NodeId, LinkId>,
@@ -96,52 +108,6 @@ pub(crate) struct Peers {
     facts: Vec<Fact>,
 }
 
-/// One connection.
-#[derive(Debug)]
-pub(crate) struct Link {
-    /// Who is at the other end.
-    pub(crate) node: NodeId,
-    /// Its address.
-    pub(crate) remote: SocketAddr,
-    /// The product's version there; empty before the hello.
-    pub(crate) version: String,
-    /// Where the other end takes connections; 0 before the hello.
-    pub(crate) network_port: u16,
-    /// When the hellos were exchanged, or the connection came up where they were not yet.
-    pub(crate) since: Instant,
-    /// Frames received.
-    pub(crate) frames_in: u64,
-    /// Frames sent.
-    pub(crate) frames_out: u64,
-    /// Frames that the other end may still send.
-    pub(crate) frames: Bucket,
-    /// Bytes that the other end may still send.
-    pub(crate) bytes: Bucket,
-    /// Unknown adverts of others that the other end may still have checked.
-    pub(crate) adverts: Bucket,
-    target: Option<Target>,
-    incarnation: u64,
-    /// The other end took this node's hello.
-    welcome: bool,
-    /// The link to the same node that this one replaces once it is up, and why.
-    replaces: Option<(LinkId, LinkDownReason)>,
-    /// What the other end said of itself, until the link is up.
-    advert: Option<SignedAdvert>,
-    state: LinkState,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LinkState {
-    /// Waits for the other end's hello.
-    Greeting,
-    /// This node took the other end's hello, and waits to hear the same of its own.
-    Accepted,
-    /// Both took each other's hello.
-    Up,
-    /// Waits for the connection to close.
-    Closing,
-}
-
 impl Peers {
     /// Makes a node without links, which dials the bootstrap addresses besides what it will be told of.
     pub(crate) fn new(me: NodeId, network: String, max_peers: u16, bootstrap: &[SocketAddr]) -> Self {
@@ -151,7 +117,9 @@ impl Peers {
             max_peers: usize::from(max_peers),
             accepting: false,
             aside: false,
-            replaced: BTreeMap::new(),
+            lives: Lives::default(),
+            contests: Vec::new(),
+            quarantine: Quarantine::default(),
             links: BTreeMap::new(),
             by_node: BTreeMap::new(),
             hellos: VecDeque::new(),
@@ -184,6 +152,12 @@ impl Peers {
         }
     }
 
+    /// Takes note that an incarnation of a node lives beside one that started earlier. A link to it stays for now: over
+    /// it, the copy hears of the other and gives way.
+    pub(crate) fn handle_copy(&mut self, now: Instant, node: NodeId, copy: u64) {
+        self.lives.handle_copy(now, node, copy);
+    }
+
     /// Takes note of where a node can be dialled.
     pub(crate) fn handle_found(
         &mut self,
@@ -213,24 +187,7 @@ impl Peers {
         let node = key.node_id();
         let dialled = dial.and_then(|dial| self.dials.remove(&dial));
         self.stale = true;
-        let entry = Link {
-            node,
-            remote,
-            version: String::new(),
-            network_port: 0,
-            since: now,
-            frames_in: 0,
-            frames_out: 0,
-            frames: Bucket::new(FRAMES_A_SECOND, FRAMES_A_SECOND * 2),
-            bytes: Bucket::new(BYTES_A_SECOND, BYTES_A_SECOND * 2),
-            adverts: Bucket::new(ADVERTS_A_SECOND, ADVERTS_BURST),
-            target: dialled.map(|(target, _)| target),
-            incarnation: 0,
-            welcome: false,
-            replaces: None,
-            advert: None,
-            state: LinkState::Greeting,
-        };
+        let entry = Link::new(now, node, remote, dialled.map(|(target, _)| target));
         self.links.insert(link, entry);
         let new = self.links.values().filter(|link| link.is_new()).count();
         if !is_local(remote.ip()) {
@@ -239,6 +196,9 @@ impl Peers {
             self.refuse(link, RefuseReason::SameIdentity);
         } else if !self.accepting {
             self.refuse(link, self.why_closed());
+        } else if let Some(until) = self.quarantine.holds(now, node) {
+            self.candidates.postpone(node, dialled.map(|(target, _)| target), until);
+            self.refuse(link, RefuseReason::Quarantined);
         } else if new > NEW_MAX {
             self.refuse(link, RefuseReason::Full);
         } else {
@@ -265,7 +225,7 @@ impl Peers {
     ) {
         let Some(entry) = self.links.get(&link) else { return };
         if entry.state != LinkState::Greeting {
-            return self.handle_fault(link, PeerFault::HelloOutOfOrder);
+            return self.handle_fault(now, link, PeerFault::HelloOutOfOrder);
         }
         let (node, target) = (entry.node, entry.target);
         if hello.network != self.network {
@@ -274,44 +234,54 @@ impl Peers {
         if !self.accepting {
             return self.refuse(link, self.why_closed());
         }
-        let mut replaces = None;
         let max_peers = self.max_peers + usize::from(shows(Mutant::MaxPeersOffByOne));
-        if let Some(&older) = self.by_node.get(&node).filter(|_| !shows(Mutant::TwoLinksKept)) {
-            let incarnation = self.links.get(&older).map_or(hello.incarnation, |older| older.incarnation);
-            let restarted = incarnation != hello.incarnation;
-            if restarted {
-                let both_live = self.replaced.get(&node) == Some(&hello.incarnation);
-                if both_live && incarnation < hello.incarnation {
-                    self.candidates.handle_unneeded(now, node, target, rng);
-                    return self.refuse(link, RefuseReason::IdentityCopied);
-                }
-                self.replaced.insert(node, incarnation);
-                if self.replaced.len() > REPLACED_MAX {
-                    self.replaced.pop_first();
-                }
-            }
-            if !restarted && !self.replaces(older, link) {
+        let older = self.by_node.get(&node).copied().filter(|_| !shows(Mutant::TwoLinksKept));
+        let held = older.and_then(|older| self.links.get(&older)).map(|older| older.incarnation);
+        if self.lives.handle_hello(now, node, held, hello.incarnation) {
+            self.candidates.handle_unneeded(now, node, target, rng);
+            return self.refuse(link, RefuseReason::IdentityCopied);
+        }
+        let mut replaces = None;
+        let other = held.filter(|held| *held != hello.incarnation);
+        if let Some(older) = older {
+            if other.is_none() && !self.replaces(older, link) {
                 self.candidates.handle_unneeded(now, node, target, rng);
                 self.refuse(link, RefuseReason::Duplicate);
                 return self.facts.push(Fact::Doubt(older));
             }
-            let reason = if restarted { LinkDownReason::Restarted } else { LinkDownReason::Duplicate };
+            if self.is_contested(older, hello.incarnation) {
+                self.candidates.handle_unneeded(now, node, target, rng);
+                return self.refuse(link, RefuseReason::Duplicate);
+            }
+            let reason = if other.is_some() { LinkDownReason::Restarted } else { LinkDownReason::Duplicate };
             replaces = Some((older, reason));
         } else if self.by_node.len() >= max_peers && !self.make_room(hello, spare) {
             self.candidates.handle_unneeded(now, node, target, rng);
             return self.refuse(link, RefuseReason::Full);
         }
         let Some(entry) = self.links.get_mut(&link) else { return };
-        entry.state = LinkState::Accepted;
         entry.replaces = replaces;
         entry.advert = Some(advert);
         entry.incarnation = hello.incarnation;
         hello.version.clone_into(&mut entry.version);
         entry.network_port = hello.addresses.first().map_or(0, SocketAddr::port);
-        self.by_node.entry(node).or_insert(link);
-        self.candidates.handle_success(now, node, entry.target, hello.addresses, rng);
+        match (older.and_then(|older| self.peer_of(older).map(|_| older)), other) {
+            (Some(older), Some(other)) if !self.lives.is_copy(now, node, other) => {
+                return self.contest(now, link, older);
+            }
+            (Some(_) | None, _) => {}
+        }
+        self.candidates.add(now, node, hello.addresses, rng);
+        self.accept(now, link, rng);
+    }
+
+    /// Takes the other end's hello.
+    fn accept(&mut self, now: Instant, link: LinkId, rng: &mut Rng) {
+        let Some(entry) = self.links.get_mut(&link) else { return };
+        entry.state = LinkState::Accepted;
+        self.by_node.entry(entry.node).or_insert(link);
         self.facts.push(Fact::SayWelcome(link));
-        self.establish(now, link);
+        self.establish(now, link, rng);
     }
 
     fn make_room(&mut self, hello: &Introduction<'_>, spare: impl FnOnce() -> Option<NodeId>) -> bool {
@@ -323,31 +293,33 @@ impl Peers {
     }
 
     /// Takes note that the other end took this node's hello.
-    pub(crate) fn handle_welcome(&mut self, now: Instant, link: LinkId) {
+    pub(crate) fn handle_welcome(&mut self, now: Instant, link: LinkId, rng: &mut Rng) {
         match self.links.get_mut(&link) {
             Some(entry) if !entry.welcome => entry.welcome = true,
-            Some(_) => return self.handle_fault(link, PeerFault::HelloOutOfOrder),
+            Some(_) => return self.handle_fault(now, link, PeerFault::HelloOutOfOrder),
             None => return,
         }
-        self.establish(now, link);
+        self.establish(now, link, rng);
     }
 
     /// Makes the link one to a peer, once both ends took each other's hello: neither then believes in a link that
     /// the other has turned down.
-    fn establish(&mut self, now: Instant, link: LinkId) {
+    fn establish(&mut self, now: Instant, link: LinkId, rng: &mut Rng) {
         let Some(entry) = self.links.get_mut(&link) else { return };
         if entry.state != LinkState::Accepted || !entry.welcome {
             return;
         }
         entry.state = LinkState::Up;
         entry.since = now;
-        let node = entry.node;
+        let (node, copy) = (entry.node, entry.copy.take());
         let up = Fact::Up(link, node, entry.remote, entry.target.is_some());
+        self.candidates.handle_success(now, node, entry.target, rng);
         if let Some((older, reason)) = entry.replaces.take() {
             self.close(older, reason);
         }
         self.by_node.insert(node, link);
         self.facts.push(up);
+        self.facts.extend(copy.map(|at| Fact::Copied(link, at)));
     }
 
     /// Turns a link down: tells the other end why, and closes.
@@ -378,9 +350,13 @@ impl Peers {
     }
 
     /// Takes note that the other end broke the protocol, and closes the link.
-    pub(crate) fn handle_fault(&mut self, link: LinkId, fault: PeerFault) {
+    pub(crate) fn handle_fault(&mut self, now: Instant, link: LinkId, fault: PeerFault) {
         if let Some(entry) = self.links.get(&link).filter(|entry| entry.state != LinkState::Closing) {
-            self.facts.push(Fact::Fault(entry.node, fault));
+            let (node, target) = (entry.node, entry.target);
+            self.facts.push(Fact::Fault(node, fault));
+            if let Some(until) = self.quarantine.handle_fault(now, node, fault) {
+                self.candidates.postpone(node, target, until);
+            }
             self.close(link, LinkDownReason::Fault);
         }
     }
@@ -411,11 +387,12 @@ impl Peers {
 
     /// Takes note that a connection is gone.
     pub(crate) fn handle_link_down(&mut self, now: Instant, link: LinkId, rng: &mut Rng) {
+        self.hand_over(now, link, rng);
         let Some(entry) = self.links.remove(&link) else { return };
         self.stale = true;
         self.unlink(link, entry.node, entry.state, LinkDownReason::Closed);
         match entry.state {
-            LinkState::Greeting | LinkState::Accepted => {
+            LinkState::Greeting | LinkState::Contested | LinkState::Accepted => {
                 let target = entry.target.unwrap_or(Target::Node(entry.node));
                 self.candidates.handle_failure(now, target, None, rng);
             }
@@ -461,9 +438,10 @@ impl Peers {
             }
             self.hellos.pop_front();
             if waits {
-                self.handle_fault(link, PeerFault::HelloLate);
+                self.handle_fault(now, link, PeerFault::HelloLate);
             }
         }
+        self.settle_contests(now, rng);
         if self.accepting && (self.stale || self.dial_due.is_some_and(|due| due <= now)) {
             self.stale = false;
             self.dial(now, rng, has_room, members);
@@ -473,7 +451,7 @@ impl Peers {
     /// Returns when something will be due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let hello = self.hellos.iter().find(|(_, link)| self.is_new(*link)).map(|(due, _)| *due);
-        [hello, self.dial_due.filter(|_| self.accepting)].into_iter().flatten().min()
+        [hello, self.contests_due(), self.dial_due.filter(|_| self.accepting)].into_iter().flatten().min()
     }
 
     /// Returns what is wanted or was found out, in order.
@@ -519,12 +497,16 @@ impl Peers {
     }
 
     /// Says how full everything is.
-    pub(crate) fn occupancy(&self) -> [Occupancy; 5] {
+    pub(crate) fn occupancy(&self) -> [Occupancy; 8] {
+        let (replaced, copies) = self.lives.len();
         [
             Occupancy::new("peers.by_node", self.by_node.len(), self.max_peers),
             Occupancy::new("peers.new", self.links.values().filter(|link| link.is_new()).count(), NEW_MAX),
             Occupancy::new("peers.dials", self.dials.len(), dialling::DIALS_MAX),
-            Occupancy::new("peers.replaced", self.replaced.len(), REPLACED_MAX),
+            Occupancy::new("peers.replaced", replaced, lives::LIVES_MAX),
+            Occupancy::new("peers.copies", copies, lives::LIVES_MAX),
+            Occupancy::new("peers.contests", self.contests.len(), NEW_MAX),
+            Occupancy::new("peers.quarantine", self.quarantine.len(), quarantine::OFFENDERS_MAX),
             Occupancy::new("peers.candidates", self.candidates.len(), candidates::CANDIDATES_MAX),
         ]
     }
@@ -539,12 +521,6 @@ impl Peers {
         let dialler = |link: &Link| if link.target.is_some() { self.me } else { new.node };
         // A node does not dial one that it has a link to; that it did says that its end of the older link is gone.
         dialler(old) == dialler(new) || dialler(new) < dialler(old)
-    }
-}
-
-impl Link {
-    fn is_new(&self) -> bool {
-        matches!(self.state, LinkState::Greeting | LinkState::Accepted)
     }
 }
 
@@ -572,6 +548,7 @@ fn is_lasting(reason: RefuseReason) -> bool {
         RefuseReason::Duplicate
         | RefuseReason::Full
         | RefuseReason::IdentityCopied
+        | RefuseReason::Quarantined
         | RefuseReason::ShuttingDown
         | RefuseReason::StandsAside => false,
     }
@@ -579,15 +556,5 @@ fn is_lasting(reason: RefuseReason) -> bool {
 
 /// Connections whose ends may be at their hellos at the same time.
 const NEW_MAX: usize = 64;
-/// Frames that a peer may send: many times what a busy mesh needs.
-const FRAMES_A_SECOND: u64 = 5_000;
-/// Bytes that a peer may send.
-const BYTES_A_SECOND: u64 = 64 << 20;
-/// New adverts that one peer may have this node check, at some thirty microseconds each.
-const ADVERTS_A_SECOND: u64 = 1_000;
-/// New adverts that one peer may have this node check at once: a mesh that joins another.
-const ADVERTS_BURST: u64 = 8_192;
-/// Nodes remembered to have taken the place of an earlier life; beyond, any goes, which costs one more such change.
-const REPLACED_MAX: usize = 256;
 /// How long a hello may take.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);

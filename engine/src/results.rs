@@ -62,6 +62,14 @@ impl Results {
         purged
     }
 
+    /// Keeps each result for as long as it was to be kept, although the wall clock that showed `before` shows `now`.
+    pub(crate) fn handle_clock_set(&mut self, before: UnixMillis, now: UnixMillis) {
+        let moved =
+            |expires: UnixMillis| UnixMillis(now.0.saturating_add(expires.0.saturating_sub(before.0)));
+        self.by_id.values_mut().for_each(|summary| summary.expires_at = moved(summary.expires_at));
+        self.by_expiry = self.by_id.values().map(|summary| (summary.expires_at, summary.id)).collect();
+    }
+
     fn remove(&mut self, id: TaskId) {
         if let Some(summary) = self.by_id.remove(&id) {
             self.by_submission.remove(&(summary.submitted_at, id));
@@ -95,6 +103,17 @@ mod tests {
             output_bytes: 1,
             preview: String::new(),
             trace: TraceId([0; 16]),
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_changes_nothing_about_how_long_results_are_kept() {
+        for now in [10, 1_000_000] {
+            let mut results = Results::new(9, (1..=3).map(summary).collect());
+            results.handle_clock_set(UnixMillis(50), UnixMillis(now));
+            assert_eq!(results.purge(UnixMillis(now + 50)), vec![]);
+            assert_eq!(results.purge(UnixMillis(now + 52)), vec![TaskId([1; 16]), TaskId([2; 16])]);
+            assert_eq!(results.get(TaskId([3; 16])).unwrap().expires_at, UnixMillis(now + 53));
         }
     }
 

@@ -108,6 +108,11 @@ impl Router {
         Some((sent.waiter?, now.since(sent.begun)))
     }
 
+    /// No longer sends a message: what it says is not so any more.
+    pub(crate) fn withdraw(&mut self, message: MessageId) {
+        self.forget(message);
+    }
+
     /// Takes in word of a relay that it could not pass a message on: reason to try again soon, and no more, since
     /// anybody may say so.
     pub(crate) fn handle_undeliverable(&mut self, now: Instant, message: MessageId, rng: &mut Rng) {
@@ -329,6 +334,17 @@ mod tests {
         let waited = router.handle_ack(at(3), OTHER, MessageId([7; 16]));
         assert_eq!(waited, Some((RequestId(5), Duration::from_secs(3))));
         assert_eq!(router.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_message_that_is_withdrawn_is_not_sent_again() {
+        let mut router = Router::default();
+        router.send(at(0), envelope(OTHER, TTL), None);
+        router.poll_facts();
+        router.withdraw(MessageId([7; 16]));
+        assert_eq!((router.poll_timeout(), router.len()), (None, 0));
+        router.handle_timeout(at(60));
+        assert_eq!(router.poll_facts(), vec![]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! same idle node at once. Of a worker that nothing is known of, no more is expected than of the best that is known;
 //! one that let a lease run out took at least that long, and going away and coming back makes nobody forget it.
 
-use crate::ids::NodeId;
+use crate::ids::{NodeId, TaskId};
 use crate::rng::Rng;
 use crate::time::{Instant, micros};
 use core::time::Duration;
@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(crate) struct Scheduler {
     workers: BTreeMap<NodeId, Worker>,
+    /// Who has each task that is with a worker.
+    holders: BTreeMap<TaskId, NodeId>,
 }
 
 /// A node that could take a task.
@@ -70,21 +72,35 @@ impl Scheduler {
     }
 
     /// Takes note that a worker got a task.
-    pub(crate) fn handle_assigned(&mut self, worker: NodeId) {
+    pub(crate) fn handle_assigned(&mut self, task: TaskId, worker: NodeId) {
+        self.handle_ended(task);
+        self.holders.insert(task, worker);
         self.workers.entry(worker).or_default().outstanding += 1;
     }
 
     /// Takes note that a worker no longer has a task; `took` is the time from its assignment where it finished
-    /// it, or had all the time that there was.
-    pub(crate) fn handle_returned(&mut self, worker: NodeId, took: Option<Duration>) {
-        let Some(entry) = self.workers.get_mut(&worker) else { return };
+    /// it, or had all the time that there was. What it does not have changes nothing: a late outcome may come from one
+    /// from whom the task was taken before.
+    pub(crate) fn handle_returned(&mut self, task: TaskId, worker: NodeId, took: Option<Duration>) {
+        if self.holders.get(&task) != Some(&worker) {
+            return;
+        }
         if let Some(took) = took {
+            let entry = self.workers.entry(worker).or_default();
             // The task shared the worker with all others that this origin had there.
             let sample = (micros(took) / entry.outstanding.max(1)).max(1);
             let smoothed = (entry.service_micros * 3 + sample) / 4;
             entry.service_micros = if entry.service_micros == 0 { sample } else { smoothed };
         }
-        entry.outstanding = entry.outstanding.saturating_sub(1);
+        self.handle_ended(task);
+    }
+
+    /// Takes note that no worker has a task any more.
+    pub(crate) fn handle_ended(&mut self, task: TaskId) {
+        let holder = self.holders.remove(&task);
+        if let Some(entry) = holder.and_then(|holder| self.workers.get_mut(&holder)) {
+            entry.outstanding = entry.outstanding.saturating_sub(1);
+        }
     }
 
     /// Takes note that a worker had no room.
@@ -94,6 +110,7 @@ impl Scheduler {
 
     /// Takes note that a worker is gone, and with it all that it had.
     pub(crate) fn handle_gone(&mut self, worker: NodeId) {
+        self.holders.retain(|_, holder| *holder != worker);
         if let Some(entry) = self.workers.get_mut(&worker) {
             *entry = Worker { service_micros: entry.service_micros, ..Worker::default() };
         }
@@ -107,8 +124,7 @@ impl Scheduler {
 
     /// Returns how many tasks are with workers.
     pub(crate) fn outstanding(&self) -> usize {
-        let all = self.workers.values().map(|worker| worker.outstanding).sum::<u64>();
-        usize::try_from(all).unwrap_or(usize::MAX)
+        self.holders.len()
     }
 
     /// Returns when a worker that had no room may be asked again.
@@ -134,6 +150,12 @@ mod tests {
     const FAST: NodeId = NodeId([1; 16]);
     const SLOW: NodeId = NodeId([2; 16]);
 
+    fn task(number: usize) -> TaskId {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        TaskId(id)
+    }
+
     fn candidates() -> [Candidate; 2] {
         [FAST, SLOW].map(|node| Candidate { node, load: 0, round_trip_micros: 500, loaded: true })
     }
@@ -146,13 +168,13 @@ mod tests {
     fn work_is_shared_in_proportion_to_speed() {
         let (mut scheduler, mut rng) = (Scheduler::default(), Rng::new([1; 32]));
         for (worker, millis) in [(FAST, 10), (SLOW, 30)] {
-            scheduler.handle_assigned(worker);
-            scheduler.handle_returned(worker, Some(Duration::from_millis(millis)));
+            scheduler.handle_assigned(task(0), worker);
+            scheduler.handle_returned(task(0), worker, Some(Duration::from_millis(millis)));
         }
         let mut given = [0, 0];
-        for _ in 0..40 {
+        for number in 0..40 {
             let worker = choose(&scheduler, 0, &mut rng).unwrap();
-            scheduler.handle_assigned(worker);
+            scheduler.handle_assigned(task(number), worker);
             given[usize::from(worker == SLOW)] += 1;
         }
         assert!((28..=32).contains(&given[0]), "{given:?}");
@@ -172,25 +194,48 @@ mod tests {
     #[test]
     fn a_worker_that_never_answers_gets_a_share_once_and_then_nothing() {
         let (mut scheduler, mut rng) = (Scheduler::default(), Rng::new([1; 32]));
-        scheduler.handle_assigned(FAST);
-        scheduler.handle_returned(FAST, Some(Duration::from_millis(800)));
-        let mut swallowed = 0;
-        for _ in 0..20 {
+        scheduler.handle_assigned(task(99), FAST);
+        scheduler.handle_returned(task(99), FAST, Some(Duration::from_millis(800)));
+        let mut swallowed = Vec::new();
+        for number in 0..20 {
             let worker = choose(&scheduler, 0, &mut rng).unwrap();
-            scheduler.handle_assigned(worker);
-            swallowed += usize::from(worker == SLOW);
+            scheduler.handle_assigned(task(number), worker);
+            swallowed.extend((worker == SLOW).then_some(task(number)));
         }
-        assert!((7..14).contains(&swallowed), "{swallowed}");
-        (0..swallowed).for_each(|_| scheduler.handle_returned(SLOW, Some(Duration::from_secs(30))));
+        assert!((7..14).contains(&swallowed.len()), "{swallowed:?}");
+        swallowed
+            .into_iter()
+            .for_each(|task| scheduler.handle_returned(task, SLOW, Some(Duration::from_secs(30))));
         scheduler.handle_gone(SLOW);
         assert!((0..20).all(|_| choose(&scheduler, 0, &mut rng) == Some(FAST)));
         (0..=WORKERS_MAX).for_each(|n| {
             let mut id = [9; 16];
             id[..8].copy_from_slice(&n.to_be_bytes());
-            scheduler.handle_assigned(NodeId(id));
+            scheduler.handle_assigned(task(n), NodeId(id));
             scheduler.handle_gone(NodeId(id));
         });
         assert!(scheduler.workers.len() <= WORKERS_MAX);
+    }
+
+    #[test]
+    fn a_task_is_given_back_once() {
+        let mut scheduler = Scheduler::default();
+        let outstanding =
+            |scheduler: &Scheduler| [FAST, SLOW].map(|node| scheduler.workers[&node].outstanding);
+        scheduler.handle_assigned(task(1), FAST);
+        scheduler.handle_assigned(task(2), FAST);
+        scheduler.handle_assigned(task(3), SLOW);
+        scheduler.handle_returned(task(1), FAST, None);
+        scheduler.handle_assigned(task(1), SLOW);
+        assert_eq!(outstanding(&scheduler), [1, 2]);
+        // The first one finished after all: it has one task less only once, and the other's was taken from it.
+        scheduler.handle_returned(task(1), FAST, Some(Duration::from_secs(1)));
+        scheduler.handle_returned(task(1), SLOW, None);
+        scheduler.handle_ended(task(1));
+        assert_eq!((outstanding(&scheduler), scheduler.outstanding()), ([1, 1], 2));
+        scheduler.handle_gone(SLOW);
+        scheduler.handle_ended(task(3));
+        assert_eq!((outstanding(&scheduler), scheduler.outstanding()), ([1, 0], 1));
     }
 
     #[test]

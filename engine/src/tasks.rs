@@ -230,7 +230,7 @@ impl Tasks {
                 return Verdict::Retries;
             }
             Err(InferenceError::Crashed) => {
-                open.deaths += 1;
+                open.deaths += u32::from(!shows(Mutant::CrashesNotCounted));
                 if open.deaths < ATTEMPTS_MAX {
                     self.wait_again(attempt.task, ReassignReason::Crashed);
                     return Verdict::Retries;
@@ -321,6 +321,11 @@ impl Tasks {
     }
 
     /// Returns an open task.
+    pub(crate) fn get(&self, id: TaskId) -> Option<&Open> {
+        self.open.get(&id)
+    }
+
+    /// Returns an open task, to be changed.
     pub(crate) fn get_mut(&mut self, id: TaskId) -> Option<&mut Open> {
         self.open.get_mut(&id)
     }

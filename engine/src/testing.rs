@@ -161,6 +161,15 @@ impl Network {
         }
     }
 
+    /// Takes the power from a node: it says nothing more, and nobody is told that its connections are gone.
+    pub fn lose_power(&mut self, place: usize) {
+        self.places[place].node = None;
+        self.carry_out(place);
+        self.queue.retain(|_, (to, _)| *to != place);
+        self.jobs.retain(|(at, _), ()| *at != place);
+        self.connections.retain(|(at, _), _| *at != place);
+    }
+
     /// Connects a stranger, who holds `secret`, to a node, and returns the node's name for the link.
     pub fn connect_stranger(&mut self, place: usize, secret: [u8; 32]) -> LinkId {
         let stranger = self.places.len();

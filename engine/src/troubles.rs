@@ -165,6 +165,7 @@ fn lasts(reason: RefuseReason) -> bool {
         | RefuseReason::SameIdentity => true,
         RefuseReason::Duplicate
         | RefuseReason::Full
+        | RefuseReason::Quarantined
         | RefuseReason::ShuttingDown
         | RefuseReason::StandsAside => false,
     }

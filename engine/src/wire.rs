@@ -34,6 +34,8 @@ pub const PROTOCOL_VERSION: u16 = 1;
 pub enum Message {
     /// What members say of themselves, each signed by its member.
     Adverts(Vec<SignedAdvert>),
+    /// Another living node holds the receiver's key, and connected to the sender from this address.
+    Copied(SocketAddr),
     /// The sender leaves.
     Goodbye,
     /// The first message on a link, from both ends.
@@ -183,6 +185,7 @@ impl Message {
                 bytes.push(Kind::Adverts as u8);
                 postcard::to_extend(adverts, bytes).unwrap_or_default()
             }
+            Self::Copied(address) => frame(Kind::Copied, address),
             Self::Goodbye => frame(Kind::Goodbye, &()),
             Self::Hello(hello) => {
                 let mut bytes = vec![Kind::Hello as u8];
@@ -211,6 +214,7 @@ impl Message {
         let (&kind, body) = bytes.split_first().ok_or(DecodeError::Malformed)?;
         let message = match Kind::from_byte(kind).ok_or(DecodeError::Malformed)? {
             Kind::Adverts => Self::Adverts(whole(body)?),
+            Kind::Copied => Self::Copied(whole(body)?),
             Kind::Goodbye => whole(body).map(|()| Self::Goodbye)?,
             Kind::Hello => Self::Hello(whole(versioned(body)?)?),
             Kind::Ping => Self::Ping(whole(body)?),
@@ -386,6 +390,7 @@ enum Kind {
     Versions = 6,
     Routed = 7,
     Welcome = 8,
+    Copied = 9,
 }
 
 impl Kind {
@@ -400,6 +405,7 @@ impl Kind {
             6 => Self::Versions,
             7 => Self::Routed,
             8 => Self::Welcome,
+            9 => Self::Copied,
             _ => return None,
         })
     }
@@ -485,6 +491,7 @@ mod tests {
         };
         for message in [
             hello(),
+            Message::Copied(([10, 0, 0, 9], 9000).into()),
             Message::Goodbye,
             Message::Welcome,
             Message::Ping(beat),

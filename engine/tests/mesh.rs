@@ -331,21 +331,65 @@ fn departures(network: &Network, place: usize) -> (usize, usize) {
 
 #[test]
 fn two_nodes_with_one_key_are_both_told_and_the_others_see_one_steady_node() {
-    let mut network = Network::default();
-    let [original, first, second] = [0; 3].map(|_| network.add(|_| {}));
-    network.run(SECOND);
-    let copy = network.add_copy(original, |_| {});
-    network.run(SECOND * 60);
-    assert!(copies(&network, original).0 > 0, "the original is told");
-    assert!(copies(&network, copy).0 > 0, "the copy is told");
-    assert!(!copies(&network, original).1, "the one that was there first stays");
-    let before = [first, second].map(|place| departures(&network, place));
-    for (links, members) in before {
-        assert!(links <= 3, "{links} links went");
-        assert_eq!(members, 0, "the node was always there");
+    for discovery in [true, false] {
+        let mut network = Network::default();
+        let set = |config: &mut engine::Config| {
+            config.discovery = discovery;
+            config.bootstrap_peers = [1, 2].map(|place| ([10, 0, 0, place], 9000).into()).to_vec();
+        };
+        let [original, first, second] = [0; 3].map(|_| network.add(set));
+        network.run(SECOND * 10);
+        let before = [original, first, second].map(|place| departures(&network, place));
+        let copy = network.add_copy(original, set);
+        network.run(SECOND * 60);
+        assert!(copies(&network, original).0 > 0, "the original is told");
+        assert!(!copies(&network, original).1, "the one that was there first stays");
+        let told = |event: &Event| {
+            matches!(event, Event::LinkRefused { reason: RefuseReason::IdentityCopied, by_us: false, .. })
+        };
+        assert!(network.events(copy).iter().any(told), "the copy is told");
+        network.run(SECOND * 600);
+        let after = [original, first, second].map(|place| departures(&network, place));
+        assert_eq!(after, before, "nobody loses a link");
     }
-    network.run(SECOND * 600);
-    assert_eq!([first, second].map(|place| departures(&network, place)), before, "nothing flaps");
+}
+
+#[test]
+fn a_node_that_lost_its_power_is_taken_in_again_at_once() {
+    let mut network = Network::default();
+    let [stayer, other] = [0; 2].map(|_| network.add(|_| {}));
+    network.run(SECOND * 10);
+    network.lose_power(other);
+    network.run(SECOND);
+    network.start(other);
+    network.run(SECOND * 2);
+    let up = |event: &&Event| matches!(event, Event::LinkUp { .. });
+    assert_eq!(network.events(stayer).iter().filter(up).count(), 2, "before the old link was given up");
+    assert_eq!(copies(&network, stayer), (0, false));
+    network.run(SECOND * 60);
+    assert_eq!(departures(&network, stayer), (1, 0), "the old link went, and no member");
+}
+
+#[test]
+fn who_breaks_the_protocol_is_left_alone_for_longer_each_time() {
+    let mut network = Network::default();
+    let place = network.add(|_| {});
+    network.run(SECOND);
+    let refused = |network: &mut Network| {
+        let link = network.connect_stranger(place, [60; 32]);
+        network.run(Duration::from_millis(10));
+        network.frames_to_stranger(link) == [Message::Refuse(RefuseReason::Quarantined).encode()]
+    };
+    for pause in [5, 10, 20] {
+        assert!(!refused(&mut network));
+        let link = network.connect_stranger(place, [60; 32]);
+        network.frame_from_stranger(place, link, vec![0xff; 40]);
+        network.run(Duration::from_millis(10));
+        assert!(refused(&mut network));
+        network.run(SECOND * (pause - 1));
+        assert!(refused(&mut network), "not for {pause} s");
+        network.run(SECOND);
+    }
 }
 
 #[test]

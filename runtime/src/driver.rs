@@ -9,7 +9,7 @@ use crate::ports::{
     Clock, Inference, InferenceEvent, Journal, Multicast, MulticastEvent, Store, Transport, TransportEvent,
 };
 use engine::request::{Answer, Request};
-use engine::{Input, Instant, Node, Output, RequestId};
+use engine::{Input, Instant, Node, Output, RequestId, UnixMillis};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -49,7 +49,9 @@ where
     let (links, arrivals) = Links::new();
     let (dropped, drops) = mpsc::unbounded_channel();
     let requests = Requests { next: 0, replies: BTreeMap::new(), dropped };
-    let mut driver = Driver { node, world, links, requests, shed: VecDeque::new() };
+    let now = world.clock.now();
+    let wall = WallClock { ahead: ahead(now, world.clock.wall()), look_at: now };
+    let mut driver = Driver { node, world, links, requests, shed: VecDeque::new(), wall };
     driver.drive(Incoming { arrivals, asks, drops }).await
 }
 
@@ -98,6 +100,27 @@ struct Driver<T, M, S, I, C, J> {
     requests: Requests,
     /// Frames without room on their links, at most those that one input led to.
     shed: VecDeque<Input>,
+    wall: WallClock,
+}
+
+/// What the node knows of the wall clock.
+#[derive(Clone, Copy, Debug)]
+struct WallClock {
+    /// By how many milliseconds it is ahead of the clock that the node is driven by.
+    ahead: i64,
+    /// When to look at it again.
+    look_at: Instant,
+}
+
+/// Returns by how many milliseconds a wall clock is ahead of the time since a driver's origin.
+pub fn ahead(now: Instant, wall: UnixMillis) -> i64 {
+    let millis = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
+    millis(wall.0).saturating_sub(millis(now.as_micros() / 1000))
+}
+
+/// Tells whether the two clocks have parted since the node last heard of it: somebody set one, or the machine slept.
+pub fn parts(before: i64, ahead: i64) -> bool {
+    before.abs_diff(ahead) > CLOCKS_PART_MILLIS
 }
 
 /// What reaches the driver besides its ports.
@@ -172,8 +195,24 @@ where
 
     fn handle(&mut self, input: Input) {
         let now = self.world.clock.now();
+        if now >= self.wall.look_at {
+            self.look_at_clock(now);
+        }
         self.world.journal.input(now, &input);
         self.node.handle_input(now, input);
+    }
+
+    /// Tells the node of the wall clock before anything else that it hears, where that has parted from its own.
+    fn look_at_clock(&mut self, now: Instant) {
+        let wall = self.world.clock.wall();
+        let ahead = ahead(now, wall);
+        self.wall.look_at = now.after(LOOK_AT_CLOCK_EVERY);
+        if parts(self.wall.ahead, ahead) {
+            self.wall.ahead = ahead;
+            let input = Input::ClockSet(wall);
+            self.world.journal.input(now, &input);
+            self.node.handle_input(now, input);
+        }
     }
 
     /// Carries out what the node wants; returns an exit status once it has stopped.
@@ -267,5 +306,9 @@ fn multicast_input(event: MulticastEvent) -> Input {
 
 /// Questions that may be on their way at the same time.
 const ASKS_MAX: usize = 1024;
+/// How often the wall clock is looked at, at most: whenever something happens after this time.
+const LOOK_AT_CLOCK_EVERY: Duration = Duration::from_secs(1);
+/// By how much the clocks may part before the node is told: more than adjustments that keep the clock steady.
+const CLOCKS_PART_MILLIS: u64 = 1_000;
 /// How long a node that wants nothing is left alone.
 const IDLE: Duration = Duration::from_secs(3600);

@@ -29,6 +29,16 @@ impl Draw {
     }
 }
 
+/// Returns by how many milliseconds a wall clock is ahead of the true time.
+pub(crate) fn clock_ahead<'a>(ailments: impl Iterator<Item = (usize, &'a Ailment)>) -> i64 {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the others set no clock")]
+    let one = |(_, what): (usize, &Ailment)| match what {
+        Ailment::ClockJump { millis } => *millis,
+        _ => 0,
+    };
+    ailments.map(one).fold(0, i64::saturating_add)
+}
+
 /// Returns how much longer a write takes.
 pub(crate) fn write_delay<'a>(ailments: impl Iterator<Item = (usize, &'a Ailment)>, draw: Draw) -> Duration {
     #[allow(clippy::wildcard_enum_match_arm, reason = "the others slow no write")]

@@ -189,6 +189,16 @@ pub(crate) fn address(node: NodeIndex) -> SocketAddr {
     SocketAddr::new(ip(node), PORT)
 }
 
+/// Returns an address that a node has and at which nobody reaches it.
+pub(crate) fn nowhere(node: NodeIndex) -> IpAddr {
+    Ipv4Addr::from(NOWHERE + (node & 0xffff)).into()
+}
+
+/// Tells whether nothing answers at an address.
+pub(crate) fn is_nowhere(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V4(address) if u32::from(address) >> 16 == NOWHERE >> 16)
+}
+
 /// Returns a node's address, in a private network.
 pub(crate) fn ip(node: NodeIndex) -> IpAddr {
     IpAddr::V4(Ipv4Addr::from(NETWORK + 1 + node))
@@ -257,6 +267,9 @@ pub(crate) const INTERFACE: u32 = 1;
 
 /// 10.0.0.0
 const NETWORK: u32 = 10 << 24;
+
+/// 172.31.0.0: addresses as container bridges have them.
+const NOWHERE: u32 = 172 << 24 | 31 << 16;
 
 /// Each gives a node two links.
 const RINGS: u64 = 4;

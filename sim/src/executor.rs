@@ -47,11 +47,11 @@ impl Executor {
                 let unknown = |kind: &FaultKind| match kind {
                     FaultKind::Ailment { what, .. } => match what {
                         Ailment::ClockDrift { .. }
-                        | Ailment::ClockJump { .. }
                         | Ailment::MachineAsleep
                         | Ailment::ModelUnready
                         | Ailment::ProcessStopped => Some(what.name()),
-                        Ailment::DiskError { .. }
+                        Ailment::ClockJump { .. }
+                        | Ailment::DiskError { .. }
                         | Ailment::DiskFull
                         | Ailment::DiskSlow { .. }
                         | Ailment::InferenceCrash { .. }

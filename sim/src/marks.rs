@@ -20,6 +20,7 @@ macro_rules! marks {
 
 marks! {
     ClockDiffers => "clock_differs",
+    ClockSet => "clock_set",
     DialFailed => "dial_failed",
     IdentityCopied => "identity_copied",
     DiscoveryAvailable => "discovery_available",

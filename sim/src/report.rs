@@ -278,12 +278,18 @@ impl Report {
                 self.faults.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
             writeln!(f, "faults      {}", faults.join(", "))?;
         }
-        let checks: Vec<String> =
-            self.invariants.iter().map(|(name, checks)| format!("{name} ({checks})")).collect();
-        writeln!(f, "invariants  {}", checks.join(", "))?;
+        let checks: u64 = self.invariants.values().sum();
+        writeln!(f, "invariants  {} looked at {checks} times", self.invariants.len())?;
+        let idle = self.invariants.iter().filter(|(_, checks)| **checks == 0);
+        for names in idle.map(|(name, _)| *name).collect::<Vec<_>>().chunks(NAMES_A_LINE) {
+            writeln!(f, "            without a case here: {}", names.join(", "))?;
+        }
         writeln!(f, "trace       {} inputs, {} outputs", self.trace.inputs, self.trace.outputs)
     }
 }
+
+/// Names of properties in one line, for people.
+const NAMES_A_LINE: usize = 4;
 
 #[cfg(test)]
 mod tests {

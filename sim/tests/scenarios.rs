@@ -93,6 +93,11 @@ fn hostile_peer() {
 }
 
 #[test]
+fn unreachable_address() {
+    passes_on_the_event_queue("unreachable_address", 1..=20);
+}
+
+#[test]
 fn troubled_network() {
     passes_on_the_event_queue("troubled_network", 1..=20);
 }

@@ -132,10 +132,9 @@ pub(super) fn hear(from: SocketAddr, bytes: &[u8]) -> Option<Heard> {
     if !packet.has_flags(PacketFlag::RESPONSE) {
         return hear_question(&packet);
     }
-    let pointer = packet.answers.iter().find(|record| record.name.to_string() == SERVICE)?;
+    let pointer = packet.answers.iter().find(|record| is_service(&record.name))?;
     let RData::PTR(PTR(instance)) = &pointer.rdata else { return None };
-    let instance = instance.to_string();
-    let node = instance_node(&instance)?;
+    let node = instance_node(instance)?;
     let mut announcement = Announcement {
         node,
         network: String::new(),
@@ -147,7 +146,7 @@ pub(super) fn hear(from: SocketAddr, bytes: &[u8]) -> Option<Heard> {
     };
     let records = packet.answers.iter().chain(&packet.additional_records);
     for record in records {
-        if record.name.to_string() == instance {
+        if record.name == *instance {
             if let RData::SRV(srv) = &record.rdata {
                 announcement.port = srv.port;
             } else if let RData::TXT(txt) = &record.rdata {
@@ -166,29 +165,35 @@ pub(super) fn hear(from: SocketAddr, bytes: &[u8]) -> Option<Heard> {
 }
 
 fn hear_question(packet: &Packet<'_>) -> Option<Heard> {
-    let names = packet.questions.iter().map(|question| question.qname.to_string());
-    let mut nodes = Vec::new();
-    for name in names {
-        if name == SERVICE {
+    let mut node = None;
+    for name in packet.questions.iter().map(|question| &question.qname) {
+        if is_service(name) {
             let known = packet.answers.iter().take(KNOWN_MAX).filter(|record| is_fresh(record));
             let known = known.filter_map(|record| {
                 let RData::PTR(PTR(instance)) = &record.rdata else { return None };
-                instance_node(&instance.to_string())
+                instance_node(instance)
             });
             return Some(Heard::Browse { known: known.collect() });
         }
-        nodes.extend(instance_node(&name));
+        node = node.or_else(|| instance_node(name));
     }
-    nodes.first().copied().map(Heard::Resolve)
+    node.map(Heard::Resolve)
 }
 
 /// Tells whether who knows this answer need not hear it again (RFC 6762, section 7.1).
 fn is_fresh(record: &ResourceRecord<'_>) -> bool {
-    Duration::from_secs(record.ttl.into()) >= KNOWN_FOR && record.name.to_string() == SERVICE
+    Duration::from_secs(record.ttl.into()) >= KNOWN_FOR && is_service(&record.name)
 }
 
-fn instance_node(instance: &str) -> Option<NodeId> {
-    instance.strip_suffix(SERVICE)?.strip_suffix('.')?.parse().ok()
+fn is_service(name: &Name<'_>) -> bool {
+    name.as_bytes().eq(SERVICE.split('.').map(str::as_bytes))
+}
+
+fn instance_node(instance: &Name<'_>) -> Option<NodeId> {
+    let mut labels = instance.as_bytes();
+    let node = labels.next()?;
+    let is_ours = labels.eq(SERVICE.split('.').map(str::as_bytes));
+    core::str::from_utf8(node).ok().filter(|_| is_ours)?.parse().ok()
 }
 
 impl Announcement {

@@ -208,6 +208,30 @@ fn an_advert_from_before_a_restart_is_superseded() {
     mesh.assert_maps_are_true();
 }
 
+#[test]
+fn one_that_signs_above_what_took_its_place_was_no_earlier_life() {
+    let mut mesh = Mesh::new(2);
+    mesh.link(0, 1);
+    mesh.settle();
+    let (me, mut advert) = (mesh.members[0].me, mesh.members[0].own.clone());
+    mesh.members[1].poll_facts();
+    let mut tell = |incarnation: u64| {
+        advert.incarnation = incarnation;
+        advert.sequence += 1;
+        let signed = signed(&Identity::from_secret(&[1; 32]), &advert);
+        let to = &mut mesh.members[1];
+        to.handle_adverts(mesh.now, me, vec![signed], || true).unwrap();
+        to.poll_facts()
+    };
+    assert_eq!(tell(70), vec![], "a restart");
+    assert_eq!(tell(60), vec![], "another, with the clock set back");
+    assert_eq!(tell(60), vec![]);
+    let doubled = |copy| vec![Fact::Doubled { member: me, copy }];
+    assert_eq!(tell(70), doubled(70));
+    assert_eq!(tell(60), doubled(70));
+    assert_eq!(tell(50), vec![]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 

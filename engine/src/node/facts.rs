@@ -3,7 +3,7 @@
 use super::Node;
 use crate::event::{Event, LinkDownReason, ReassignReason};
 use crate::heartbeat::{self, Liveness};
-use crate::ids::{LinkId, MessageId, NodeId, TraceId};
+use crate::ids::{LinkId, MessageId, NodeId, TaskId, TraceId};
 use crate::lifecycle::State;
 use crate::mutants::{Mutant, shows};
 use crate::output::{Output, Priority};
@@ -134,6 +134,7 @@ impl Node {
 
     fn handle_peers(&mut self, fact: peers::Fact) {
         match fact {
+            peers::Fact::Copied(link, at) => self.send(link, &Message::Copied(at), Priority::Control),
             peers::Fact::Dial(dial, address, expect) => {
                 self.outputs.push_back(Output::Dial { dial, address, expect });
             }
@@ -222,6 +223,7 @@ impl Node {
                     self.peers.handle_copied();
                 }
             }
+            membership::Fact::Doubled { member, copy } => self.peers.handle_copy(self.now, member, copy),
             membership::Fact::Joined(member) => {
                 self.event(Event::MemberJoined { member });
                 self.router.handle_destination_found(self.now, member);
@@ -270,7 +272,8 @@ impl Node {
             tasks::Fact::Ending(result) => self.end(*result),
             tasks::Fact::Reassigned(attempt, worker, reason) => {
                 let took = (reason == ReassignReason::LeaseExpired).then_some(tasks::LEASE);
-                self.scheduler.handle_returned(worker, took);
+                self.scheduler.handle_returned(attempt.task, worker, took);
+                self.withdraw_assignment(attempt.task);
                 if reason == ReassignReason::Refused {
                     self.scheduler.handle_full(self.now, worker);
                 }
@@ -282,7 +285,7 @@ impl Node {
                 self.event(Event::TaskReassigned { task, worker, reason });
             }
             tasks::Fact::Release(attempt, worker) => {
-                self.scheduler.handle_returned(worker, None);
+                self.scheduler.handle_returned(attempt.task, worker, None);
                 self.release(attempt, worker);
             }
         }
@@ -296,7 +299,16 @@ impl Node {
         }
     }
 
+    /// Has an assignment not be sent again that its worker may not have heard of yet, for it is no longer the worker's.
+    fn withdraw_assignment(&mut self, task: TaskId) {
+        if let Some(message) = self.assigning.remove(&task) {
+            self.router.withdraw(message);
+        }
+    }
+
     pub(super) fn end(&mut self, result: TaskResult) {
+        self.scheduler.handle_ended(result.summary.id);
+        self.withdraw_assignment(result.summary.id);
         if shows(Mutant::ResultToldBeforeDurable) {
             self.write(ending(result.clone()), Promise::Nothing);
             return self.handle_end_written(result);
@@ -352,24 +364,22 @@ impl Node {
         }
         let mut busy = false;
         let mut none_for: Vec<(TaskKind, String)> = Vec::new();
-        let waiting: Vec<_> = self
-            .tasks
-            .waiting()
-            .map(|task| (task.id, task.spec.kind(), task.spec.model.clone().unwrap_or_default(), task.trace))
-            .collect();
-        for (task, kind, model, trace) in waiting {
-            let wanted = (kind, model);
-            if none_for.contains(&wanted) {
+        let waiting: Vec<TaskId> = self.tasks.waiting().map(|task| task.id).collect();
+        for task in waiting {
+            let Some(stored) = self.tasks.get(task).map(|open| &open.stored) else { continue };
+            let (kind, trace) = (stored.spec.kind(), stored.trace);
+            let model = stored.spec.model.as_deref().unwrap_or_default();
+            if none_for.iter().any(|(none, of)| *none == kind && of == model) {
                 continue;
             }
-            let candidates = self.candidates(kind, &wanted.1);
+            let candidates = self.candidates(kind, model);
             let Some(worker) = self.scheduler.choose(self.now, candidates.into_iter(), &mut self.rng) else {
-                none_for.push(wanted);
+                none_for.push((kind, model.to_owned()));
                 continue;
             };
             let Some(assignment) = self.tasks.assign(self.now, task, worker) else { continue };
             busy = true;
-            self.scheduler.handle_assigned(worker);
+            self.scheduler.handle_assigned(task, worker);
             self.event(Event::TaskAssigned { task, worker, attempt: assignment.attempt.number });
             self.assign(worker, assignment, trace);
         }
@@ -380,7 +390,9 @@ impl Node {
         if worker == self.me {
             self.work.handle_assignment(self.now, self.me, assignment);
         } else {
-            self.send_payload(worker, &Payload::Assign(assignment), trace);
+            let task = assignment.attempt.task;
+            let message = self.send_payload(worker, &Payload::Assign(assignment), trace);
+            self.assigning.insert(task, message);
         }
     }
 
@@ -410,10 +422,17 @@ impl Node {
         candidates
     }
 
-    /// Sends a payload that is acknowledged, end to end.
-    pub(super) fn send_payload(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) {
+    /// Sends a payload that is acknowledged, end to end, and returns its message's name.
+    pub(super) fn send_payload(
+        &mut self,
+        destination: NodeId,
+        payload: &Payload,
+        trace: TraceId,
+    ) -> MessageId {
         let envelope = self.envelope(destination, payload.encode(), trace);
+        let message = envelope.message;
         self.router.send(self.now, envelope, None);
+        message
     }
 
     /// Sends a payload that is not sent again, and returns its message's name.

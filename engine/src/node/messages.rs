@@ -45,28 +45,28 @@ impl Node {
         let Some(entry) = self.peers.link_mut(link) else { return };
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if !entry.frames.take(self.now, 1) || !entry.bytes.take(self.now, size) {
-            return self.peers.handle_fault(link, PeerFault::RateExceeded);
+            return self.peers.handle_fault(self.now, link, PeerFault::RateExceeded);
         }
         if peer.is_none() && bytes.len() > HELLO_BYTES_MAX {
-            return self.peers.handle_fault(link, PeerFault::FrameTooLarge);
+            return self.peers.handle_fault(self.now, link, PeerFault::FrameTooLarge);
         }
         let message = match Message::decode(bytes) {
             Ok(message) => message,
             Err(DecodeError::Version(_)) if peer.is_none() => {
                 return self.peers.refuse(link, RefuseReason::OtherVersion);
             }
-            Err(_) => return self.peers.handle_fault(link, PeerFault::FrameMalformed),
+            Err(_) => return self.peers.handle_fault(self.now, link, PeerFault::FrameMalformed),
         };
         match (peer, message) {
             (_, Message::Refuse(reason)) => {
                 self.peers.handle_refused(self.now, link, reason, &mut self.rng);
             }
             (None, Message::Hello(hello)) => self.handle_hello(link, *hello),
-            (None, Message::Welcome) => self.peers.handle_welcome(self.now, link),
+            (None, Message::Welcome) => self.peers.handle_welcome(self.now, link, &mut self.rng),
             (None, _) => {
                 // What a closing link still carries is of no interest.
                 if self.peers.is_new(link) {
-                    self.peers.handle_fault(link, PeerFault::HelloOutOfOrder);
+                    self.peers.handle_fault(self.now, link, PeerFault::HelloOutOfOrder);
                 }
             }
             (Some(peer), message) => {
@@ -92,8 +92,8 @@ impl Node {
         let Some(node) = self.peers.link_mut(link).map(|entry| entry.node) else { return };
         let advert = match Advert::decode(&hello.advert.body.0) {
             Ok(advert) if advert.key.node_id() == node => advert,
-            Ok(_) => return self.peers.handle_fault(link, PeerFault::AdvertForged),
-            Err(_) => return self.peers.handle_fault(link, PeerFault::FrameMalformed),
+            Ok(_) => return self.peers.handle_fault(self.now, link, PeerFault::AdvertForged),
+            Err(_) => return self.peers.handle_fault(self.now, link, PeerFault::FrameMalformed),
         };
         let introduction = Introduction {
             network: &hello.network,
@@ -115,7 +115,7 @@ impl Node {
     pub(super) fn handle_link_up(&mut self, link: LinkId, peer: NodeId, address: SocketAddr, dialled: bool) {
         let Some(advert) = self.peers.take_advert(link) else { return };
         if self.membership.handle_peer_up(self.now, peer, advert).is_err() {
-            return self.peers.handle_fault(link, PeerFault::AdvertForged);
+            return self.peers.handle_fault(self.now, link, PeerFault::AdvertForged);
         }
         self.crashed.remove(&peer);
         self.heartbeat.handle_up(self.now, link, &mut self.rng);
@@ -129,12 +129,22 @@ impl Node {
                 let now = self.now;
                 let may_check = || entry.adverts.take(now, 1);
                 if self.membership.handle_adverts(now, peer, adverts, may_check).is_err() {
-                    self.peers.handle_fault(link, PeerFault::AdvertForged);
+                    self.peers.handle_fault(self.now, link, PeerFault::AdvertForged);
+                }
+            }
+            Message::Copied(address) => {
+                // Once is enough, however often a peer says so.
+                let told =
+                    self.peers.link_mut(link).map(|entry| core::mem::replace(&mut entry.copy_told, true));
+                if told == Some(false) {
+                    self.event(Event::IdentityCopied { address: Some(address), aside: false });
                 }
             }
             Message::Goodbye if shows(Mutant::GoodbyeIgnored) => {}
             Message::Goodbye => self.peers.close(link, LinkDownReason::Goodbye),
-            Message::Hello(_) | Message::Welcome => self.peers.handle_fault(link, PeerFault::HelloOutOfOrder),
+            Message::Hello(_) | Message::Welcome => {
+                self.peers.handle_fault(self.now, link, PeerFault::HelloOutOfOrder)
+            }
             Message::Ping(beat) => {
                 self.heartbeat.handle_pinged(self.now, link);
                 self.handle_beat(peer, beat);
@@ -142,7 +152,9 @@ impl Node {
                 self.send(link, &Message::Pong(answer), Priority::Control);
             }
             Message::Pong(beat) => {
-                self.heartbeat.handle_pong(self.now, link, beat.number);
+                if self.heartbeat.handle_pong(self.now, link, beat.number) {
+                    self.peers.handle_answer(self.now, link, &mut self.rng);
+                }
                 self.handle_beat(peer, beat);
             }
             // Told before, and the link is already treated as refused.
@@ -160,7 +172,7 @@ impl Node {
     /// Passes a message on as it came where it is for somebody else, and takes it in where it is for this node.
     fn handle_routed(&mut self, link: LinkId, peer: NodeId, mut frame: Vec<u8>) {
         let Ok(mut head) = Head::of(&frame) else {
-            return self.peers.handle_fault(link, PeerFault::FrameMalformed);
+            return self.peers.handle_fault(self.now, link, PeerFault::FrameMalformed);
         };
         if head.destination != self.me
             && head.ttl > 1
@@ -174,7 +186,7 @@ impl Node {
         }
         match Envelope::decode_frame(&frame) {
             Ok(envelope) => self.handle_envelope(peer, envelope),
-            Err(_) => self.peers.handle_fault(link, PeerFault::FrameMalformed),
+            Err(_) => self.peers.handle_fault(self.now, link, PeerFault::FrameMalformed),
         }
     }
 
@@ -346,7 +358,7 @@ impl Node {
                     open.acks.extend(message.map(|message| (message, from)));
                     now.since(open.assigned_at)
                 });
-                self.scheduler.handle_returned(from, took);
+                self.scheduler.handle_returned(attempt.task, from, took);
                 if let Some(message) = message.filter(|_| shows(Mutant::OutcomeAcknowledgedEarly)) {
                     self.acknowledge(message, from);
                 }

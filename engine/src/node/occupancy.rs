@@ -15,7 +15,7 @@ impl Node {
         all.chain(self.own_occupancy())
     }
 
-    fn own_occupancy(&self) -> [Occupancy; 8] {
+    fn own_occupancy(&self) -> [Occupancy; 9] {
         let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         let open = self.tasks.iter().count();
         let results = count(self.config.results_max);
@@ -25,6 +25,7 @@ impl Node {
             Occupancy::of_work("writes", self.writes.len(), open + results / 64 + 2),
             Occupancy::of_work("unwritten", self.unwritten.len(), open + 1),
             Occupancy::of_work("scheduler.outstanding", self.scheduler.outstanding(), open),
+            Occupancy::of_work("assigning", self.assigning.len(), open),
             Occupancy::new("results", self.results.len(), results),
             Occupancy::of_work("waiting", self.waiting.len(), WAITING_MAX),
             Occupancy::of_work("cancelling", self.cancelling.len(), self.waiting.len()),

@@ -97,10 +97,13 @@ impl Node {
         Ok(())
     }
 
-    /// Returns the model to use: the one asked for, or this node's or else the mesh's first of the kind.
+    /// Returns the model to use: the one asked for, or this node's or else the mesh's first of the kind. Where
+    /// those that have it were there a moment ago, the task waits for their return.
     fn choose_model(&self, kind: TaskKind, asked: Option<&str>) -> Result<String, Rejection> {
         let own = self.config.models.iter().filter(|(_, of)| *of == kind).map(|(name, _)| name);
         let others = self.membership.reachable().flat_map(|(_, advert)| &advert.models);
+        let gone = self.membership.lately_reachable(self.now).flat_map(|advert| &advert.models);
+        let others = others.chain(gone);
         let mut known = own.chain(others.filter(|(_, of)| *of == kind).map(|(name, _)| name));
         match asked {
             None => known.next().cloned().ok_or(Rejection::KindUnsupported(kind)),

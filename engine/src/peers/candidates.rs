@@ -92,16 +92,14 @@ impl Candidates {
         self.entries.remove(&Target::Node(node));
     }
 
-    /// Takes note that a dial led to a peer.
+    /// Takes note that a link to a peer is up.
     pub(super) fn handle_success(
         &mut self,
         now: Instant,
         node: NodeId,
         target: Option<Target>,
-        addresses: &[SocketAddr],
         rng: &mut Rng,
     ) {
-        self.add(now, node, addresses, rng);
         for target in [target, Some(Target::Node(node))].into_iter().flatten() {
             if let Some(entry) = self.entries.get_mut(&target) {
                 entry.node = Some(node);
@@ -155,6 +153,15 @@ impl Candidates {
         for target in [target, Some(Target::Node(node))].into_iter().flatten() {
             if let Some(entry) = self.entries.get_mut(&target) {
                 entry.refused = true;
+            }
+        }
+    }
+
+    /// Takes note that nobody wants a link to a node before some time.
+    pub(super) fn postpone(&mut self, node: NodeId, target: Option<Target>, until: Instant) {
+        for target in [target, Some(Target::Node(node))].into_iter().flatten() {
+            if let Some(entry) = self.entries.get_mut(&target) {
+                entry.due = entry.due.max(until);
             }
         }
     }

@@ -15,7 +15,7 @@ use engine::task::{
     ChatMessage, ChatRole, Classification, EmbeddingInput, Generation, Prompt, TaskInput, TaskKind,
     TaskOutput, TaskSpec,
 };
-use engine::{DialId, Input, JobId, LinkId, NodeId, Request, RequestId, TaskId, WriteId};
+use engine::{DialId, Input, JobId, LinkId, NodeId, Request, RequestId, TaskId, UnixMillis, WriteId};
 use proptest::prelude::*;
 use world::{Step, World};
 
@@ -132,6 +132,7 @@ fn nonsense() -> impl Strategy<Value = Input> {
         }),
         (0u64..24).prop_map(|id| Input::RequestDropped { id: RequestId(id) }),
         (0u64..24, write).prop_map(|(id, result)| Input::WriteDone { id: WriteId(id), result }),
+        any::<u64>().prop_map(|millis| Input::ClockSet(UnixMillis(millis))),
         Just(Input::Tick),
     ]
 }

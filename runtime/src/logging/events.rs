@@ -38,7 +38,7 @@ impl Journal for EventLog {
 /// TRACE, for every task DEBUG, in the life of the node INFO; WARN is what somebody should look at.
 const fn rank(event: &Event) -> (LogLevel, &'static str) {
     match event {
-        Event::StateChanged { .. } => (LogLevel::Info, "lifecycle"),
+        Event::ClockSet { .. } | Event::StateChanged { .. } => (LogLevel::Info, "lifecycle"),
         Event::MemberJoined { .. } | Event::MemberLeft { .. } => (LogLevel::Info, "membership"),
         Event::NodeFound { .. } | Event::NodeLost { .. } => (LogLevel::Debug, "discovery"),
         Event::ClockDiffers { .. } | Event::IdentityCopied { .. } => (LogLevel::Warn, "peers"),

@@ -282,10 +282,13 @@ impl EventQueue {
         let mut engine = Node::new(start.config, identity, start.seed, start.now, start.wall, saved);
         engine.share_adverts(self.adverts.clone());
         host.node = Some(engine);
+        self.clock_read(node);
         self.observer.see(now, node, Fact::Started);
         self.drain(node);
-        let interface = Interface::new(cluster::INTERFACE, cluster::ip(node));
-        self.handle(node, Input::Interfaces(vec![interface]));
+        let nowhere = self.scenario.host(node).filter(|host| host.unreachable_address);
+        let addresses = nowhere.map(|_| cluster::nowhere(node)).into_iter().chain([cluster::ip(node)]);
+        let interfaces = addresses.map(|address| Interface::new(cluster::INTERFACE, address)).collect();
+        self.handle(node, Input::Interfaces(interfaces));
         self.handle(node, Input::Listening { port: cluster::PORT });
         self.after(MODEL_LOAD, Happening::ModelsReady { node, life });
         for (number, task) in self.observer.users.waiting_at(node) {
@@ -380,6 +383,10 @@ impl EventQueue {
         if host.machine.is_held() {
             return;
         }
+        if host.machine.clock.is_odd() {
+            self.tell_clock(node);
+        }
+        let host = &mut self.hosts[node as usize];
         let shown = host.machine.clock.shows(now);
         let deadline = host.node.as_ref().and_then(Node::poll_timeout);
         if deadline.is_some_and(|deadline| deadline.at.as_micros() <= shown) {

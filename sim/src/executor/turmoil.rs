@@ -10,6 +10,7 @@ mod store;
 mod transport;
 
 use super::moments_of_life;
+use crate::ailing;
 use crate::cluster::{self, Cluster, NodeIndex};
 use crate::disk::Disk;
 use crate::faults::{Change, Effect, Faults, Passage, Stop};
@@ -297,7 +298,7 @@ async fn process(machine: Arc<Machine>) -> turmoil::Result {
     let (handle, asks) = Handle::new();
     let (submissions, numbers) = mpsc::channel(SUBMISSIONS_MAX);
     lock(&machine.process).submissions = Some(submissions);
-    let clock = SimClock;
+    let clock = WallClock { machine: Arc::clone(&machine) };
     let (start, identity) = cluster.start(node, life, clock.now(), clock.wall());
     let saved = lock(&machine.disk).saved();
     lock(&machine.observer).reopened(clock.now(), node, &saved);
@@ -358,14 +359,26 @@ async fn outcome(machine: &Machine, handle: &Handle, number: u32, task: TaskId) 
 #[derive(Clone, Copy, Debug)]
 struct SimClock;
 
-impl Clock for SimClock {
-    fn now(&self) -> Instant {
+impl SimClock {
+    fn now(self) -> Instant {
         // Hosts run, and ask, within the simulation only.
         Instant::ZERO.after(turmoil::sim_elapsed().unwrap_or_default())
     }
+}
+
+/// The clocks of one host: of these, only the wall clock may be set.
+struct WallClock {
+    machine: Arc<Machine>,
+}
+
+impl Clock for WallClock {
+    fn now(&self) -> Instant {
+        SimClock.now()
+    }
 
     fn wall(&self) -> UnixMillis {
-        cluster::wall(self.now().as_micros())
+        let ahead = ailing::clock_ahead(ailments(&lock(&self.machine.ailments)));
+        UnixMillis(cluster::wall(self.now().as_micros()).0.saturating_add_signed(ahead))
     }
 }
 

@@ -104,6 +104,8 @@ pub(super) struct Host {
     #[serde(default)]
     pub(super) identity: Option<Spanned<String>>,
     #[serde(default)]
+    pub(super) unreachable_address: bool,
+    #[serde(default)]
     pub(super) hostile: Vec<super::Hostility>,
     #[serde(default)]
     pub(super) hostile_at: Option<Spanned<Period>>,

@@ -14,6 +14,8 @@ pub struct Host {
     pub protocol: Option<u16>,
     /// The node whose key it has a copy of.
     pub identity: Option<u32>,
+    /// Whether the address that it names first is one at which nobody can reach it.
+    pub unreachable_address: bool,
     /// What it does to others, if it means them ill.
     pub hostile: Vec<Hostility>,
     /// When it begins to do so.

@@ -130,12 +130,15 @@ fn write_workload(out: &mut String, workload: &Workload) -> fmt::Result {
 }
 
 fn write_host(out: &mut String, host: &Host) -> fmt::Result {
-    let Host { node, start, protocol, identity, hostile, hostile_at } = host;
+    let Host { node, start, protocol, identity, unreachable_address, hostile, hostile_at } = host;
     writeln!(out, "\n[[host]]")?;
     pair(out, "node", quoted(&format!("n{node}")))?;
     start.map_or(Ok(()), |start| pair(out, "start", periods(start)))?;
     protocol.map_or(Ok(()), |protocol| pair(out, "protocol", protocol))?;
     identity.map_or(Ok(()), |original| pair(out, "identity", quoted(&format!("n{original}"))))?;
+    if *unreachable_address {
+        pair(out, "unreachable_address", true)?;
+    }
     if !hostile.is_empty() {
         let names: Vec<String> = hostile.iter().map(|one| quoted(one.name())).collect();
         pair(out, "hostile", format_args!("[{}]", names.join(", ")))?;

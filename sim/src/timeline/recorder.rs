@@ -316,6 +316,7 @@ const fn state(state: State) -> &'static str {
 const fn kind(event: &Event) -> Kind {
     match event {
         Event::ClockDiffers { .. }
+        | Event::ClockSet { .. }
         | Event::IdentityCopied { .. }
         | Event::MemberJoined { .. }
         | Event::MemberLeft { .. }

@@ -69,6 +69,7 @@ pub(super) fn message(cluster: &Cluster, spans: &Spans, bytes: &[u8]) -> Said {
             }
             said(Kind::Map, "adverts", text)
         }
+        Ok(Message::Copied(address)) => said(Kind::Link, "copied", format!("address: {address}\n")),
         Ok(Message::Goodbye) => said(Kind::Link, "goodbye", String::new()),
         Ok(Message::Hello(hello)) => {
             let text = format!(

@@ -87,11 +87,14 @@ plans! {
     AttemptNumberKept: Story::File("worker_dies") => ["origin_follows_its_model"];
     CancelIgnored: STALLED_WORKER => ["nothing_starts_late"];
     CancelNotSent: STALLED_WORKER => ["origin_follows_its_model"];
+    ClockJumpBelieved: CLOCK_SET_AHEAD => ["accepted_exists"];
+    CrashesNotCounted: Story::File("model_crashes") => ["attempts_within_limit"];
     DeadNeverDeclared: SILENT_DEATH => ["view_is_true", "liveness"];
     DeadlineIgnored: STALLED_DEADLINES => ["nothing_starts_late"];
     DeadlineLostOnRestart: AWAY_FOR_LONG => ["deadlines_are_kept"];
     DedupDropped: Story::File("two_workers_finish") => ["no_duplicate_delivery"];
     DigestNotRecomputed: QUIET => ["neighbours_agree_at_rest"];
+    ForgedAdvertAccepted: Story::File("hostile_peer") => ["no_forged_member"];
     GoodbyeIgnored: LEAVING => ["goodbye_is_heard"];
     LeaseNotRenewed: LONG_TASKS => ["no_false_suspicion"];
     LeavesLate: LEAVING => ["lifecycle_along_arrows"];
@@ -120,6 +123,7 @@ plans! {
     WallClockBelieved: AWAY_FOR_LONG => ["deadlines_are_kept"];
     WorkerLossIgnored: WORKER_KILLED => ["origin_follows_its_model"];
     WorksWhileLeaving: LEAVING => ["lifecycle_along_arrows"];
+    WriteFailureBelieved: Story::File("disk_fills_up") => ["durable_before_acknowledged"];
 }
 
 /// A worker that cannot be heard for a while has much to do when it can again, all of it no longer wanted. The latency
@@ -223,6 +227,26 @@ restart_after = "5s"
 [liveness]
 after = "30s"
 within = "55s"
+"#,
+);
+
+/// The clock of a node with results goes two days ahead.
+const CLOCK_SET_AHEAD: Story = Story::Text(
+    "clock_set_ahead",
+    r#"
+nodes = 2
+duration = "90s"
+[workload]
+tasks = 6
+at = "2s"
+every = "50ms"
+origin = "n0"
+compute = "100ms"
+[[fault]]
+at = "20s"
+kind = "clock_jump"
+node = "n0"
+offset = "+48h"
 "#,
 );
 

@@ -342,6 +342,7 @@ impl Finding {
             }
             RefuseReason::Duplicate
             | RefuseReason::Full
+            | RefuseReason::Quarantined
             | RefuseReason::ShuttingDown
             | RefuseReason::StandsAside => (
                 "link_refused",

@@ -82,7 +82,8 @@ impl Hostile {
                 }
             }
             Ok(
-                Message::Goodbye
+                Message::Copied(_)
+                | Message::Goodbye
                 | Message::Ping(_)
                 | Message::Pong(_)
                 | Message::Refuse(_)

@@ -11,6 +11,7 @@ use crate::model;
 use crate::scenario::Ailment;
 use core::mem;
 use engine::{Input, Instant, UnixMillis};
+use runtime::driver;
 
 /// What is wrong with a machine.
 #[derive(Debug, Default)]
@@ -18,6 +19,8 @@ pub(super) struct Machine {
     pub(super) clock: Clock,
     held: Option<Held>,
     unready: bool,
+    /// By how many milliseconds the wall clock was ahead of the other when the node last heard of it.
+    told_ahead: i64,
     /// Whether its power goes as soon as it writes.
     pub(super) doomed: bool,
 }
@@ -64,9 +67,19 @@ impl Clock {
         }
     }
 
+    /// Tells whether it drifts away from the wall clock.
+    pub(super) const fn is_odd(&self) -> bool {
+        self.ppm != 0
+    }
+
     /// Returns the wall-clock time that it shows.
     pub(super) fn wall(&self, now: u64) -> UnixMillis {
         UnixMillis(cluster::wall(now).0.saturating_add_signed(self.ahead))
+    }
+
+    /// Returns by how many milliseconds the wall clock is ahead of the time that this clock shows.
+    fn wall_ahead(&self, now: u64) -> i64 {
+        driver::ahead(Instant::from_micros(self.shows(now)), self.wall(now))
     }
 
     fn change(&mut self, now: u64, ppm: i32, stands: bool) {
@@ -131,6 +144,7 @@ impl EventQueue {
         }
         self.set_clock(node, ppm.clamp(-RATE_MAX, RATE_MAX), ahead, asleep);
         self.set_held(node, asleep, stopped);
+        self.tell_clock(node);
         let machine = &mut self.hosts[node as usize].machine;
         if mem::replace(&mut machine.unready, unready) != unready {
             for (name, kind) in model::all() {
@@ -154,6 +168,26 @@ impl EventQueue {
             host.armed = None;
             self.arm(node);
         }
+    }
+
+    /// Takes note that a node starts, which reads its wall clock.
+    pub(super) fn clock_read(&mut self, node: NodeIndex) {
+        let now = self.now;
+        let machine = &mut self.hosts[node as usize].machine;
+        machine.told_ahead = machine.clock.wall_ahead(now);
+    }
+
+    /// Tells a node what its wall clock shows, as the driver does, where that and the clock of elapsed time part.
+    pub(super) fn tell_clock(&mut self, node: NodeIndex) {
+        let now = self.now;
+        let host = &mut self.hosts[node as usize];
+        let (ahead, machine) = (host.machine.clock.wall_ahead(now), &mut host.machine);
+        if host.node.is_none() || machine.is_held() || !driver::parts(machine.told_ahead, ahead) {
+            return;
+        }
+        machine.told_ahead = ahead;
+        let wall = machine.clock.wall(now);
+        self.handle(node, Input::ClockSet(wall));
     }
 
     fn set_held(&mut self, node: NodeIndex, asleep: bool, stopped: bool) {

@@ -89,7 +89,8 @@ impl EventQueue {
                 self.resending(first, DIAL_FLIGHT | flight << 32 | u64::from(node), dial.0).unwrap_or(first)
             })
             .sum();
-        let hopeless = resent > DIAL_TIMEOUT;
+        let hopeless = resent > DIAL_TIMEOUT || cluster::is_nowhere(address.ip());
+        let resent = if hopeless { DIAL_TIMEOUT } else { resent };
         let dial = Dial { node, life, dial, address, expect, hopeless };
         self.after((trips + resent).min(DIAL_TIMEOUT), Happening::Dialled(Box::new(dial)));
     }

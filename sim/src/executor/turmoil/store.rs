@@ -6,7 +6,7 @@ use crate::random::Purpose;
 use core::future;
 use engine::record::Record;
 use engine::{WriteError, WriteId};
-use runtime::ports::{Clock as _, Store};
+use runtime::ports::Store;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::time::Instant;

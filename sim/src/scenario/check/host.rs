@@ -46,8 +46,10 @@ impl Source<'_> {
             .map(|version| self.within("protocol", version, 0..=u16::MAX))
             .transpose()?;
         let hostile: BTreeSet<_> = host.hostile.iter().copied().collect();
-        if host.start.is_none() && protocol.is_none() && identity.is_none() && hostile.is_empty() {
-            let words = "this host is like the others; give it `start`, `protocol`, `identity` or `hostile`";
+        let unlike_others = host.start.is_some() || protocol.is_some() || identity.is_some();
+        if !unlike_others && !host.unreachable_address && hostile.is_empty() {
+            let words = "this host is like the others; give it `start`, `protocol`, `identity`, \
+                         `unreachable_address` or `hostile`";
             return Err(self.inconsistent(section, words.to_owned()));
         }
         if let (true, Some(at)) = (hostile.is_empty(), &host.hostile_at) {
@@ -75,6 +77,7 @@ impl Source<'_> {
             start,
             protocol: protocol.filter(|version| *version != PROTOCOL_VERSION),
             identity,
+            unreachable_address: host.unreachable_address,
             hostile: hostile.into_iter().collect(),
             hostile_at: host.hostile_at.as_ref().map_or(HOSTILE_AT, |at| at.as_ref().0),
         })

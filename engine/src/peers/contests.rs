@@ -1,0 +1,112 @@
+//! Another incarnation of a node says hello while the link to the one before is up: has it started anew, or do two
+//! machines hold one key?
+//!
+//! Nothing is taken from the older link before that is known. It is asked for a sign of life, and the newer one waits: an
+//! answer to a question that came after the hello proves that both live, and the one that started earlier is kept.
+//! Where the older link goes down, or does not answer in time, the newer takes its place.
+
+use super::{Fact, LinkState, Peers};
+use crate::event::{LinkDownReason, RefuseReason};
+use crate::ids::LinkId;
+use crate::rng::Rng;
+use crate::time::Instant;
+use core::time::Duration;
+
+/// A link that waits for what is heard of an older one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Contest {
+    newer: LinkId,
+    older: LinkId,
+    due: Instant,
+}
+
+impl Peers {
+    /// Has a link whose hello was taken in wait until more is known of an older one.
+    pub(super) fn contest(&mut self, now: Instant, newer: LinkId, older: LinkId) {
+        let Some(entry) = self.links.get_mut(&newer) else { return };
+        entry.state = LinkState::Contested;
+        self.contests.push(Contest { newer, older, due: now.after(ANSWER_WITHIN) });
+        self.facts.push(Fact::Doubt(older));
+    }
+
+    /// Tells whether an incarnation, of whom another link says hello, waits already.
+    pub(super) fn is_contested(&self, older: LinkId, incarnation: u64) -> bool {
+        let waits = |contest: &Contest| {
+            let newer = self.links.get(&contest.newer);
+            contest.older == older && newer.is_some_and(|newer| newer.is_contested(incarnation))
+        };
+        self.contests.iter().any(waits)
+    }
+
+    /// Takes note that the other end of a link answered the last question: it lives, and did so after each hello that
+    /// made a question of it.
+    pub(crate) fn handle_answer(&mut self, now: Instant, older: LinkId, rng: &mut Rng) {
+        let (over, rest) = self.contests.iter().copied().partition(|contest| contest.older == older);
+        self.contests = rest;
+        for contest in over {
+            self.settle_copies(now, contest, rng);
+        }
+    }
+
+    /// Lets the one that waits for what is heard of a link take its place before it is gone, where both its ends are
+    /// ready: so nobody sees the node go and come back.
+    pub(super) fn hand_over(&mut self, now: Instant, older: LinkId, rng: &mut Rng) {
+        let is_ready = |contest: &&Contest| {
+            let newer = self.links.get(&contest.newer);
+            contest.older == older
+                && newer.is_some_and(|entry| entry.welcome && entry.state == LinkState::Contested)
+        };
+        let Some(newer) = self.contests.iter().find(is_ready).map(|contest| contest.newer) else { return };
+        self.contests.retain(|contest| contest.newer != newer);
+        self.accept(now, newer, rng);
+    }
+
+    /// Decides between two that live.
+    fn settle_copies(&mut self, now: Instant, Contest { newer, older, .. }: Contest, rng: &mut Rng) {
+        let Some(first) = self.links.get(&older).map(|entry| (entry.incarnation, entry.remote)) else {
+            return;
+        };
+        let Some(entry) = self.links.get_mut(&newer).filter(|entry| entry.state == LinkState::Contested)
+        else {
+            return;
+        };
+        let (node, target) = (entry.node, entry.target);
+        if first.0 < entry.incarnation {
+            let (copy, at) = (entry.incarnation, entry.remote);
+            self.lives.handle_copy(now, node, copy);
+            self.candidates.handle_unneeded(now, node, target, rng);
+            self.refuse(newer, RefuseReason::IdentityCopied);
+            self.facts.push(Fact::Copied(older, at));
+        } else {
+            entry.copy = Some(first.1);
+            self.lives.handle_copy(now, node, first.0);
+            self.refuse(older, RefuseReason::IdentityCopied);
+            self.accept(now, newer, rng);
+        }
+    }
+
+    /// Lets those take the older one's place of which that has gone or says nothing.
+    pub(super) fn settle_contests(&mut self, now: Instant, rng: &mut Rng) {
+        let is_over = |contest: &Contest| contest.due <= now || self.peer_of(contest.older).is_none();
+        let (over, rest) = self.contests.iter().copied().partition(is_over);
+        self.contests = rest;
+        for Contest { newer, .. } in over {
+            let Some(entry) = self.links.get_mut(&newer).filter(|entry| entry.state == LinkState::Contested)
+            else {
+                continue;
+            };
+            // By now there may be another one.
+            let older = self.by_node.get(&entry.node).copied();
+            entry.replaces = older.map(|older| (older, LinkDownReason::Restarted));
+            self.accept(now, newer, rng);
+        }
+    }
+
+    /// Returns when the first of those that wait has waited for long enough.
+    pub(super) fn contests_due(&self) -> Option<Instant> {
+        self.contests.iter().map(|contest| contest.due).min()
+    }
+}
+
+/// How long the older one has to answer: the time of several round trips, and less than anybody waits for.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
