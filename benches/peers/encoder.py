@@ -200,8 +200,7 @@ class Onnx:
 class Ours:
     """The encoder here."""
 
-    def __init__(self, folder, precision, threads):
-        program = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/examples/encoder_passes"
+    def __init__(self, program, folder, precision, threads):
         self.process = subprocess.Popen([program, folder, precision, str(threads)], text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.isa = json.loads(self.process.stdout.readline())["isa"]
@@ -236,11 +235,14 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--core-time", action="store_true", help="time on the processor, one thread each")
+    parser.add_argument("--program", help="a built example encoder_passes; it is built otherwise")
     parser.add_argument("--only", default="", help="rows whose name contains this")
     arguments = parser.parse_args()
     threads = 1 if arguments.core_time else arguments.threads
-    subprocess.run(["cargo", "build", "--quiet", "--release", "--workspace", "--example", "encoder_passes"],
-                   cwd=ROOT, check=True)
+    program = arguments.program
+    if program is None:
+        subprocess.run(["cargo", "build", "--release", "--workspace", "--example", "encoder_passes"], cwd=ROOT, check=True)
+        program = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/examples/encoder_passes"
     rows = [(f"MiniLM 32 x {n}", "MiniLM", texts(32, n), False) for n in (16, 64, 128, 256)]
     rows += [("MiniLM 1 x 64, latency", "MiniLM", texts(1, 64), True),
              ("MiniLM 320 of mixed length", "MiniLM", texts(320, None), False),
@@ -256,7 +258,7 @@ def main():
                              extra_options={"DefaultTensorType": TensorProto.FLOAT})
         engines[model] = {"ORT f32": Onnx(plain, threads), "ORT int8": Onnx(bytes_, threads)}
         for precision in ("f32", "bf16", "int8"):
-            engines[model][precision] = Ours(folder, precision, threads)
+            engines[model][precision] = Ours(program, folder, precision, threads)
         one = texts(1, 64)
         expected = engines[model]["ORT f32"].run(one, 1, True)[2]
         said = ", ".join(f"{name} {close(engine.run(one, 1, True)[2], expected):.6f}"

@@ -167,13 +167,18 @@ impl Simd for Avx512Bf16 {
 unsafe fn transpose(rows: &[*const u32; LANES_MAX], to: *mut u32, stride: usize) {
     // SAFETY: the caller vouches for the instructions, the rows and the room.
     unsafe {
-        let mut r = rows.map(|row| _mm512_loadu_ps(row.cast()));
+        // No closures: they would not be compiled for these instructions.
+        let mut r = [_mm512_setzero_ps(); 16];
+        for (vector, row) in r.iter_mut().zip(rows) {
+            *vector = _mm512_loadu_ps(row.cast());
+        }
         for i in (0..16).step_by(2) {
             (r[i], r[i + 1]) = (_mm512_unpacklo_ps(r[i], r[i + 1]), _mm512_unpackhi_ps(r[i], r[i + 1]));
         }
         let mut s = r;
         for i in (0..16).step_by(4) {
-            let [one, two, three, four] = [r[i], r[i + 1], r[i + 2], r[i + 3]].map(|v| _mm512_castps_pd(v));
+            let (one, two) = (_mm512_castps_pd(r[i]), _mm512_castps_pd(r[i + 1]));
+            let (three, four) = (_mm512_castps_pd(r[i + 2]), _mm512_castps_pd(r[i + 3]));
             s[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(one, three));
             s[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(one, three));
             s[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(two, four));
