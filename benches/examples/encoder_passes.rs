@@ -126,7 +126,7 @@ impl<'a> Bench<'a> {
     }
 }
 
-fn read<'a>(file: &SafeTensors<'a>, config: &Value) -> Outcome<EncoderWeights<'a>> {
+fn read<'a>(file: &SafeTensors<'a>, config: &Value) -> Outcome<EncoderWeights<'a, 'a>> {
     let distil = config["model_type"] == "distilbert";
     let matrix = |name: &str| -> Outcome<Matrix<'a>> {
         let tensor = file.tensor(name)?;
