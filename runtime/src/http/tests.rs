@@ -101,6 +101,7 @@ fn summary() -> ResultSummary {
         expires_at: UnixMillis(2),
         output_bytes: 8,
         preview: "hello".to_owned(),
+        output_preview: "0.1".to_owned(),
         trace: TraceId([3; 16]),
     }
 }
@@ -117,6 +118,8 @@ fn task_view(id: TaskId) -> TaskView {
         attempts: 1,
         worker: Some(NodeId([7; 16])),
         preview: "hello".to_owned(),
+        tokens: None,
+        remaining_millis: None,
         result: done.then(summary),
     }
 }
@@ -285,6 +288,7 @@ async fn a_result_comes_with_its_output() {
             "worker": NodeId([7; 16]).to_string(), "attempts": 1,
             "submitted_at": "1970-01-01T00:00:00.000Z", "completed_at": "1970-01-01T00:00:00.001Z",
             "expires_at": "1970-01-01T00:00:00.002Z", "execution_ms": 1.5, "output_bytes": 8,
+            "output_preview": "0.1",
             "trace_id": TraceId([3; 16]).to_string(), "output": {"vector": [0.1, -0.2], "tokens": 3},
         })
     );
