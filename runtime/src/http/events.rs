@@ -5,7 +5,6 @@
 
 use super::Api;
 use super::errand;
-use super::error::ApiError;
 use super::view::Task;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use engine::TaskId;
@@ -65,7 +64,7 @@ impl Watcher {
             match errand::watch(&self.api, self.task, self.seen).await {
                 Ok((view, news)) => self.take(view, &news),
                 Err(error) => {
-                    self.waiting.push_back(event("error", error.body()));
+                    self.waiting.push_back(event("error", &error.body()));
                     self.ended = true;
                 }
             }

@@ -52,7 +52,7 @@ async fn create(api: Api, shape: Shape, prompt: Prompt, settings: Settings) -> R
         timeout: TASK_TIMEOUT,
     };
     if settings.stream {
-        return Ok(stream::begin(api, shape, &spec, settings.include_usage).await?.into_response());
+        return Ok(stream::begin(api, shape, spec, settings.include_usage).await?.into_response());
     }
     let result = errand::run(api, spec).await?;
     let head = Head {

@@ -23,14 +23,14 @@ use std::convert::Infallible;
 pub(super) async fn begin(
     api: Api,
     shape: Shape,
-    spec: &TaskSpec,
+    spec: TaskSpec,
     include_usage: bool,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, OpenAiError> {
     let mut errand = Errand::new(api);
-    let task = errand.submit(spec).await?;
+    let task = errand.submit(&spec).await?;
     let writer = Writer {
         errand,
-        head: Head { shape, task, model: spec.model.clone().unwrap_or_default(), created: clock::wall().0 / 1000 },
+        head: Head { shape, task, model: spec.model.unwrap_or_default(), created: clock::wall().0 / 1000 },
         task,
         include_usage,
         seen: Seen { status: TaskStatus::Queued, attempt: 0, bytes: 0 },
