@@ -29,7 +29,7 @@ pub(crate) enum Command {
     /// See how messages travel through the mesh
     #[command(subcommand)]
     Route(RouteCommand),
-    /// Prepare models
+    /// Fetch, list and prepare models
     #[command(subcommand)]
     Model(ModelCommand),
     /// Run scenarios in simulated time
@@ -197,6 +197,32 @@ pub(crate) struct TaskSubmit {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelCommand {
+    /// List the models on this machine
+    List(Format),
+    /// Fetch a model from the Hugging Face hub, or the rest of one
+    Pull {
+        /// owner/name, owner/name@revision, owner/name:Q4_0 or owner/name/file.gguf
+        model: String,
+        /// Fetch nothing; only say whether it is here already
+        #[arg(long)]
+        offline: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Remove a model from the cache, which other tools share
+    Rm {
+        /// As it was pulled
+        model: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show what is known of a model on this machine
+    Info {
+        /// As it was pulled, or its folder or file
+        model: String,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Make a small 8-bit model file of published weights
     Quantize {
         /// The directory with the published model

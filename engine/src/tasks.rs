@@ -516,7 +516,11 @@ impl Open {
 
     /// Returns how much longer the task will take, where it runs: by what it has done so far, or else by what its
     /// worker is expected to need for all that it was given.
-    pub(crate) fn remaining(&self, now: Instant, expected: impl FnOnce(NodeId) -> Option<Duration>) -> Option<Duration> {
+    pub(crate) fn remaining(
+        &self,
+        now: Instant,
+        expected: impl FnOnce(NodeId) -> Option<Duration>,
+    ) -> Option<Duration> {
         let (TaskStatus::Running, Some(worker)) = self.status() else { return None };
         let left = self.deadline.since(now);
         match self.tokens() {

@@ -143,7 +143,8 @@ impl Work {
     /// Takes in what a job has written meanwhile.
     pub(crate) fn handle_progress(&mut self, job: JobId, text: &str, tokens: u32) {
         let Some(&[key]) = self.jobs.get(&job).map(Vec::as_slice) else { return };
-        let generates = |item: &&Item| item.job == Some(job) && item.assignment.input.kind() == TaskKind::Generation;
+        let generates =
+            |item: &&Item| item.job == Some(job) && item.assignment.input.kind() == TaskKind::Generation;
         if self.items.get(&key).filter(generates).is_some() {
             self.streams.entry(key).or_default().push(text, tokens);
         }

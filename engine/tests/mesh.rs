@@ -7,10 +7,10 @@ use engine::error::PeerFault;
 use engine::event::{Event, LinkDownReason, ReassignReason, RefuseReason};
 use engine::identity::Domain;
 use engine::request::HopView;
+use engine::request::{News, Seen};
 use engine::task::{InputFault, TaskInput, TaskKind, TaskSpec, TaskStatus};
 use engine::testing::{MODEL, Network};
 use engine::wire::{Advert, Beat, Hello, Message, SharedBytes, Signature, SignedAdvert};
-use engine::request::{News, Seen};
 use engine::{NodeId, Rejection, Request, Response, TaskId, UnixMillis};
 use std::time::Duration;
 
@@ -396,7 +396,8 @@ fn watch(network: &mut Network, place: usize, task: TaskId, seen: Seen) -> Optio
 fn what_a_generation_writes_is_told_while_it_does_wherever_it_runs() {
     for elsewhere in [false, true] {
         let mut network = Network::default();
-        let with = |models: &mut engine::Config| models.models = vec![("story".to_owned(), TaskKind::Generation)];
+        let with =
+            |models: &mut engine::Config| models.models = vec![("story".to_owned(), TaskKind::Generation)];
         let origin = network.add(|config| if elsewhere { config.models.clear() } else { with(config) });
         network.add(with);
         network.run(SECOND);
@@ -414,9 +415,15 @@ fn what_a_generation_writes_is_told_while_it_does_wherever_it_runs() {
         }
         assert_eq!(seen.status, TaskStatus::Completed);
         // From elsewhere there is a piece at once, and the next after a pause, by when all is over.
-        assert!(if elsewhere { pieces == 1 && text == "once " } else { text == "once upon a time" }, "{text:?}");
+        assert!(
+            if elsewhere { pieces == 1 && text == "once " } else { text == "once upon a time" },
+            "{text:?}"
+        );
         let last = watch(&mut network, origin, task, Seen { status: TaskStatus::Running, ..seen });
-        assert_eq!(last.map(|(status, news)| (status, news.text)), Some((TaskStatus::Completed, String::new())));
+        assert_eq!(
+            last.map(|(status, news)| (status, news.text)),
+            Some((TaskStatus::Completed, String::new()))
+        );
     }
 }
 

@@ -12,10 +12,10 @@ use crate::request::{
     Answer, DiagnosisView, LIST_MAX, MemberView, ModelView, News, PeerView, Request, Response, Seen,
     StatusView, TIMEOUT_RANGE, TaskView,
 };
+use crate::scheduler::Scheduler;
 use crate::task::{
     ResultSummary, StoredTask, TaskInput, TaskKind, TaskResult, TaskSpec, TaskStatus, preview,
 };
-use crate::scheduler::Scheduler;
 use crate::tasks::Open;
 use crate::time::{Instant, micros};
 use crate::troubles::Trouble;

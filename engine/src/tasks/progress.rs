@@ -45,7 +45,8 @@ impl Progress {
             let Some(text) = self.early.remove(&offset) else { break };
             // What is known already of a piece that came twice is left out.
             if self.text.is_char_boundary(offset)
-                && let Some(rest) = text.get(self.text.len() - offset..) {
+                && let Some(rest) = text.get(self.text.len() - offset..)
+            {
                 self.text.push_str(rest);
             }
         }

@@ -6,11 +6,11 @@
 )]
 
 use super::error::ApiError;
-use super::{Api, auth, body, errand, events, openai, text_embeddings};
 use super::new_task::NotATask;
 use super::view::{
     Diagnosis, Members, NewTask, Peers, Ping, Readiness, ResultBody, Route, Status, Submitted, Task, Tasks,
 };
+use super::{Api, auth, body, errand, events, openai, text_embeddings};
 use crate::clock;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, Request, State};

@@ -130,6 +130,6 @@ pub(super) fn output(result: TaskResult) -> Result<TaskOutput, ApiError> {
 }
 
 /// How long a request waits for room in the queue before it is told that there is none.
-const ROOM_PATIENCE: Duration = Duration::from_secs(10);
+const ROOM_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 10_000 });
 /// The pause before the queue is asked again.
 const ROOM_PAUSE: Duration = Duration::from_millis(50);

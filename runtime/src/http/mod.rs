@@ -15,6 +15,8 @@ mod new_task;
 mod openai;
 mod server;
 #[cfg(test)]
+mod story;
+#[cfg(test)]
 mod tests;
 mod text_embeddings;
 mod vectors;

@@ -77,7 +77,7 @@ struct PredictAsked {
 enum Texts {
     Batch(Vec<Vec<String>>),
     One(String),
-    Pair(Vec<String>),
+    Pair(serde::de::IgnoredAny),
 }
 
 #[derive(Serialize)]
@@ -104,7 +104,7 @@ async fn predict(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Re
             let texts: Option<Vec<String>> = lists.into_iter().map(one).collect();
             Json(predictions(&api, texts.ok_or_else(no_pairs)?).await?).into_response()
         }
-        Texts::Pair(_) => return Err(no_pairs()),
+        Texts::Pair(serde::de::IgnoredAny) => return Err(no_pairs()),
     })
 }
 

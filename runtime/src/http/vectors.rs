@@ -89,7 +89,10 @@ mod tests {
     fn tasks_are_bounded_in_number_and_size_and_keep_the_order() {
         let text = |length: usize| EmbeddingInput::Text("x".repeat(length));
         let lengths = |inputs: Vec<EmbeddingInput>| {
-            split(inputs).iter().map(|list| list.iter().map(EmbeddingInput::bytes).collect()).collect::<Vec<Vec<_>>>()
+            split(inputs)
+                .iter()
+                .map(|list| list.iter().map(EmbeddingInput::bytes).collect())
+                .collect::<Vec<Vec<_>>>()
         };
         assert_eq!(lengths(vec![]), Vec::<Vec<usize>>::new());
         let many = lengths(vec![text(1); 40]);

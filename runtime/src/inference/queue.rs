@@ -155,7 +155,10 @@ impl Task {
             InferenceError::InputRejected(why) if self.vectors.len() > 1 => {
                 InferenceError::InputRejected(format!("input {text}: {why}"))
             }
-            error => error,
+            InferenceError::Cancelled
+            | InferenceError::Crashed
+            | InferenceError::InputRejected(_)
+            | InferenceError::ModelFailed(_) => error,
         }
     }
 

@@ -32,7 +32,10 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<List>, OpenAiErr
     Ok(Json(List { object: "list", data }))
 }
 
-pub(super) async fn one(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Model>, OpenAiError> {
+pub(super) async fn one(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<Model>, OpenAiError> {
     let found = names(&api).await?.take(&name);
     let shown = || name.chars().take(NAME_CHARS_SHOWN).collect();
     let model = found.ok_or_else(|| crate::http::ApiError::from(Rejection::ModelUnknown(shown())))?;

@@ -72,7 +72,7 @@ struct Part {
 enum PromptAsked {
     Text(String),
     Texts(Vec<String>),
-    Other(Value),
+    Other(serde::de::IgnoredAny),
 }
 
 /// How to generate, and how to answer.
@@ -104,7 +104,7 @@ impl TextAsked {
         let text = match self.prompt {
             PromptAsked::Text(text) => Some(text),
             PromptAsked::Texts(texts) => one(texts),
-            PromptAsked::Other(_) => None,
+            PromptAsked::Other(serde::de::IgnoredAny) => None,
         };
         let text =
             text.ok_or_else(|| OpenAiError::bad_request("prompt", "the prompt must be one text here"))?;
@@ -157,7 +157,8 @@ impl MessageAsked {
             Some(Content::Parts(parts)) => {
                 let texts: Option<Vec<String>> =
                     parts.into_iter().map(|part| part.text.filter(|_| part.kind == "text")).collect();
-                let only_text = || OpenAiError::bad_request("messages", "only parts of type \"text\" are read here");
+                let only_text =
+                    || OpenAiError::bad_request("messages", "only parts of type \"text\" are read here");
                 texts.ok_or_else(only_text)?.concat()
             }
         };

@@ -6,9 +6,9 @@
 use super::super::error::OpenAiError;
 use super::{Head, Shape, Written};
 use crate::clock;
+use crate::http::Api;
 use crate::http::errand::{self, Errand};
 use crate::http::error::ApiError;
-use crate::http::Api;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use engine::TaskId;
