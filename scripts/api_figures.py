@@ -70,10 +70,14 @@ def finish(count):
     """Waits for the newest tasks to end, and returns how long each took in its node."""
     client = Client()
     while True:
+        status = client.ask("GET", "/api/v1/status")
+        if status["tasks_queued"] + status["tasks_running"] > 0:
+            time.sleep(0.01)
+            continue
         tasks = client.ask("GET", f"/api/v1/tasks?limit={count}")["tasks"]
         if all(task["status"] == "COMPLETED" for task in tasks):
             return sorted(task["elapsed_ms"] for task in tasks)
-        time.sleep(0.005)
+        time.sleep(0.05)
 
 
 def report(what, figure):

@@ -76,10 +76,12 @@ impl Errand {
 
 impl Drop for Errand {
     fn drop(&mut self) {
+        // There is none any more while the whole node goes down, and its tasks with it.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         for task in std::mem::take(&mut self.open) {
             let handle = self.api.handle.clone();
             // Whether it had ended by then is all the same.
-            tokio::spawn(async move { drop(handle.ask(Ask::Cancel(task)).await) });
+            runtime.spawn(async move { drop(handle.ask(Ask::Cancel(task)).await) });
         }
     }
 }
