@@ -472,9 +472,9 @@ mod tests {
         work.poll_facts();
         let told = |work: &mut Work, now: Instant| {
             work.handle_timeout(now);
-            let pieces = work.poll_facts().into_iter().map(|fact| match fact {
-                Fact::Progress(OTHER, piece) => (piece.attempt.number, piece.offset, piece.text),
-                other => panic!("{other:?}"),
+            let pieces = work.poll_facts().into_iter().map(|fact| {
+                let Fact::Progress(OTHER, piece) = fact else { panic!("{fact:?}") };
+                (piece.attempt.number, piece.offset, piece.text)
             });
             pieces.collect::<Vec<_>>()
         };

@@ -217,10 +217,7 @@ impl Node {
                 continue;
             };
             self.waiting.remove(&watcher);
-            let answer = self.find_task(task).map(|response| match response {
-                Response::Task(view) => Response::News(view, news),
-                other => other,
-            });
+            let answer = self.view_task(task).map(|view| Response::News(Box::new(view), news));
             self.reply(watcher, answer);
         }
     }
@@ -233,13 +230,16 @@ impl Node {
     }
 
     fn find_task(&mut self, task: TaskId) -> Answer {
+        self.view_task(task).map(|view| Response::Task(Box::new(view)))
+    }
+
+    fn view_task(&mut self, task: TaskId) -> Result<TaskView, Rejection> {
         if let Some(summary) = self.results.get(task) {
-            return Ok(Response::Task(Box::new(finished_view(summary))));
+            return Ok(finished_view(summary));
         }
         let (now, scheduler) = (self.now, &self.scheduler);
         let open = self.tasks.get_mut(task).filter(|open| open.is_accepted());
-        let view = open.map(|open| open_view(now, open, scheduler));
-        view.map(|view| Response::Task(Box::new(view))).ok_or(Rejection::TaskNotFound(task))
+        open.map(|open| open_view(now, open, scheduler)).ok_or(Rejection::TaskNotFound(task))
     }
 
     fn list_tasks(&self, limit: u32, offset: u32) -> Response {

@@ -62,7 +62,7 @@ fn split(inputs: Vec<EmbeddingInput>) -> Vec<Vec<EmbeddingInput>> {
         bytes += input.bytes();
         match lists.last_mut() {
             Some(list) if list.len() < TASK_INPUTS && bytes <= TASK_BYTES => list.push(input),
-            _ => {
+            Some(_) | None => {
                 bytes = input.bytes();
                 lists.push(vec![input]);
             }

@@ -61,10 +61,8 @@ impl Writer {
         loop {
             if let Some(value) = self.waiting.pop_front() {
                 // The last line of all is no JSON.
-                return Some(match value {
-                    Value::String(text) => Event::default().data(text),
-                    value => Event::default().data(value.to_string()),
-                });
+                let data = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                return Some(Event::default().data(data));
             }
             if self.ended {
                 return None;
