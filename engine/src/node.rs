@@ -261,8 +261,7 @@ impl Node {
             }
             Input::FrameTruncated { link } => self.peers.handle_truncated(link),
             Input::InferenceDone { job, micros, result } => self.work.handle_done(job, micros, result),
-            // Streams of text are for the requests that will read them.
-            Input::InferenceProgress { .. } | Input::Tick => {}
+            Input::InferenceProgress { job, text, tokens } => self.work.handle_progress(job, &text, tokens),
             Input::Interfaces(interfaces) => self.handle_interfaces(interfaces),
             Input::LinkDown { link } => self.peers.handle_link_down(now, link, &mut self.rng),
             Input::LinkStalled { link } => self.peers.handle_fault(link, PeerFault::NotReading),
@@ -279,6 +278,7 @@ impl Node {
             Input::RequestDropped { id } => self.handle_request_dropped(id),
             Input::Shed { frame, .. } => self.handle_shed(&frame),
             Input::StrangerFault { remote, fault } => self.event(Event::StrangerFault { remote, fault }),
+            Input::Tick => {}
             Input::WriteDone { id, result } => self.handle_write_done(id, result),
         }
         self.settle();

@@ -44,6 +44,44 @@ pub enum Request {
         /// How many of the newest to leave out.
         offset: u32,
     },
+    /// Answered with [`Response::News`] once there is more of a task than was seen: text, or another status.
+    Watch {
+        /// The task.
+        task: TaskId,
+        /// What is known of it.
+        seen: Seen,
+    },
+}
+
+/// What is known of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// How it stood.
+    pub status: TaskStatus,
+    /// The attempt whose text was seen; 0 for none.
+    pub attempt: u32,
+    /// How many bytes of that text.
+    pub bytes: u32,
+}
+
+/// More of the text that a task's attempt writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct News {
+    /// Whose text it is. An attempt that follows another begins anew.
+    pub attempt: u32,
+    /// How many bytes of that attempt's text come before it.
+    pub offset: u32,
+    /// The text.
+    pub text: String,
+}
+
+/// How many tokens there are of how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenCount {
+    /// Those produced so far.
+    pub produced: u32,
+    /// The most that there will be.
+    pub most: u32,
 }
 
 /// The answer to one [`Request`].
@@ -56,6 +94,8 @@ pub enum Response {
     Diagnosis(DiagnosisView),
     /// Who exists, this node included, by id.
     Members(Vec<MemberView>),
+    /// How a task stands, and more of its text; none once it has ended, as its outcome has it all.
+    News(Box<TaskView>, News),
     /// Who this node has a link to, by id.
     Peers(Vec<PeerView>),
     /// How messages fared.
@@ -266,6 +306,8 @@ pub struct MemberView {
     pub hops: u32,
     /// The nodes that it has links to.
     pub links: Vec<NodeId>,
+    /// The models that it runs, or is about to load.
+    pub models: Vec<(String, TaskKind)>,
 }
 
 /// How one task stands.
@@ -289,6 +331,10 @@ pub struct TaskView {
     pub worker: Option<NodeId>,
     /// The first 100 characters of the input.
     pub preview: String,
+    /// Tokens so far, of a generation that has not ended.
+    pub tokens: Option<TokenCount>,
+    /// How much longer it will take, by what was measured; only while it runs.
+    pub remaining_millis: Option<u64>,
     /// Terminal tasks only.
     pub result: Option<ResultSummary>,
 }

@@ -132,6 +132,8 @@ pub enum Payload {
         /// The output, or why there is none.
         result: Result<TaskOutput, InferenceError>,
     },
+    /// What an attempt has written meanwhile.
+    Progress(Piece),
     /// Asks for a sign of life of a node that need not be a neighbour; answered with an acknowledgement. The bytes are
     /// there for their weight only.
     Probe(Bytes),
@@ -155,6 +157,19 @@ pub struct Attempt {
     pub task: TaskId,
     /// Counts from 1.
     pub number: u32,
+}
+
+/// A part of the text that an attempt writes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// Which attempt.
+    pub attempt: Attempt,
+    /// How many bytes of text come before it.
+    pub offset: u32,
+    /// The part.
+    pub text: String,
+    /// Tokens that the attempt has produced so far.
+    pub tokens: u32,
 }
 
 /// A task as its worker gets it.

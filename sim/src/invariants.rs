@@ -26,6 +26,7 @@ mod no_work_for_the_slow;
 mod nothing_starts_late;
 mod one_link_per_pair;
 mod one_terminal_outcome;
+mod streams_agree;
 mod terminal_never_changes;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -209,6 +210,7 @@ pub const NAMES: &[&str] = &[
     nothing_starts_late::NAME,
     one_link_per_pair::NAME,
     one_terminal_outcome::NAME,
+    streams_agree::NAME,
     terminal_never_changes::NAME,
     ttl_never_exceeded::NAME,
     view_is_true::NAME,
@@ -245,6 +247,7 @@ pub(crate) fn of(scenario: &Scenario, cluster: &Arc<Cluster>) -> Vec<Box<dyn Inv
         Box::new(nothing_starts_late::NothingStartsLate::new(shared())),
         Box::new(one_link_per_pair::OneLinkPerPair::new(shared())),
         Box::<one_terminal_outcome::OneTerminalOutcome>::default(),
+        Box::<streams_agree::StreamsAgree>::default(),
         Box::<terminal_never_changes::TerminalNeverChanges>::default(),
         Box::<ttl_never_exceeded::TtlNeverExceeded>::default(),
         Box::new(view_is_true::ViewIsTrue::new(shared())),

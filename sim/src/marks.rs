@@ -77,6 +77,7 @@ marks! {
     "poison_taken",
     "process_continued",
     "queue_full",
+    "text_streamed",
     "write_torn",
 }
 

@@ -3,8 +3,8 @@
 
 use crate::cluster::NodeIndex;
 use crate::scenario::{OutcomeKind, Workload};
-use engine::request::{Answer, Request, Response};
-use engine::task::{TaskInput, TaskSpec};
+use engine::request::{Answer, News, Request, Response, Seen};
+use engine::task::{TaskInput, TaskSpec, TaskStatus};
 use engine::{Rejection, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -137,4 +137,14 @@ pub(crate) const ASK_AGAIN_AFTER: core::time::Duration = core::time::Duration::f
 fn input(workload: &Workload, number: u32) -> Option<String> {
     let submissions = &workload.submissions;
     submissions.input(number).or_else(|| submissions.input_like_these(number))
+}
+
+/// Returns what a user has seen who reads on.
+pub(crate) const fn read_on(seen: Seen, status: TaskStatus, news: &News) -> Seen {
+    #[allow(clippy::cast_possible_truncation, reason = "a text is far shorter than 4 GiB")]
+    let length = news.text.len() as u32;
+    if news.text.is_empty() {
+        return Seen { status, ..seen };
+    }
+    Seen { status, attempt: news.attempt, bytes: news.offset.saturating_add(length) }
 }

@@ -12,6 +12,7 @@ mod lifecycle;
 mod mesh;
 mod models;
 mod namespaces;
+mod openai;
 mod recording;
 mod siege;
 mod sim;

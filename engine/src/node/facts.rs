@@ -268,6 +268,7 @@ impl Node {
     fn handle_tasks(&mut self, fact: tasks::Fact) {
         match fact {
             tasks::Fact::Ending(result) => self.end(*result),
+            tasks::Fact::Progressed(task) => self.tell_watchers(task),
             tasks::Fact::Reassigned(attempt, worker, reason) => {
                 let took = (reason == ReassignReason::LeaseExpired).then_some(tasks::LEASE);
                 self.scheduler.handle_returned(worker, took);
@@ -337,6 +338,13 @@ impl Node {
                 } else {
                     let payload = Payload::Outcome { attempt, micros, result };
                     self.send_payload(origin, &payload, TraceId([0; 16]));
+                }
+            }
+            work::Fact::Progress(origin, piece) => {
+                if origin == self.me {
+                    self.tasks.handle_progress(self.now, self.me, piece);
+                } else {
+                    self.send_payload(origin, &Payload::Progress(piece), TraceId([0; 16]));
                 }
             }
             work::Fact::Renew(origin, attempts) => {

@@ -315,6 +315,7 @@ impl Node {
             Payload::HandBack(attempt) => {
                 self.tasks.handle_returned(origin, attempt, ReassignReason::HandedBack);
             }
+            Payload::Progress(piece) => self.tasks.handle_progress(now, origin, piece),
             Payload::Renew(attempts) => {
                 for attempt in attempts {
                     self.tasks.handle_renewed(now, origin, attempt, false);

@@ -9,14 +9,15 @@ use crate::mutants::{Mutant, shows};
 use crate::output::Output;
 use crate::record::Record;
 use crate::request::{
-    Answer, DiagnosisView, LIST_MAX, MemberView, ModelView, PeerView, Request, Response, StatusView,
-    TIMEOUT_RANGE, TaskView,
+    Answer, DiagnosisView, LIST_MAX, MemberView, ModelView, News, PeerView, Request, Response, Seen,
+    StatusView, TIMEOUT_RANGE, TaskView,
 };
+use crate::scheduler::Scheduler;
 use crate::task::{
     ResultSummary, StoredTask, TaskInput, TaskKind, TaskResult, TaskSpec, TaskStatus, preview,
 };
 use crate::tasks::Open;
-use crate::time::micros;
+use crate::time::{Instant, micros};
 use crate::troubles::Trouble;
 use crate::writes::Promise;
 use core::net::SocketAddr;
@@ -48,6 +49,10 @@ impl Node {
             },
             Request::Task(task) => self.find_task(task),
             Request::Tasks { limit, offset } => Ok(self.list_tasks(limit, offset)),
+            Request::Watch { task, seen } => match self.watch_task(id, task, seen) {
+                Some(answer) => answer,
+                None => return,
+            },
         };
         self.reply(id, answer);
     }
@@ -60,6 +65,7 @@ impl Node {
             && let Some(open) = self.tasks.get_mut(task)
         {
             open.waiters.retain(|waiter| *waiter != id);
+            open.watchers.retain(|(watcher, _)| *watcher != id);
         }
     }
 
@@ -155,6 +161,11 @@ impl Node {
             let answer = if lost_race { Err(Rejection::TaskFinished(task)) } else { answer.clone() };
             self.reply(waiter, answer);
         }
+        for (watcher, seen) in open.watchers {
+            self.waiting.remove(&watcher);
+            let answer = self.last_news(task, seen);
+            self.reply(watcher, answer);
+        }
     }
 
     fn await_task(&mut self, request: RequestId, task: TaskId) -> Option<Answer> {
@@ -182,14 +193,53 @@ impl Node {
         answer
     }
 
-    fn find_task(&mut self, task: TaskId) -> Answer {
-        if let Some(summary) = self.results.get(task) {
-            return Ok(Response::Task(Box::new(finished_view(summary))));
+    fn watch_task(&mut self, request: RequestId, task: TaskId, seen: Seen) -> Option<Answer> {
+        if self.waiting.len() >= WAITING_MAX {
+            return Some(Err(Rejection::TooManyWaiting));
         }
-        let now = self.now;
+        let Some(open) = self.tasks.get_mut(task).filter(|open| open.is_accepted()) else {
+            return Some(self.last_news(task, seen));
+        };
+        open.watchers.push((request, seen));
+        self.waiting.insert(request, task);
+        self.tell_watchers(task);
+        None
+    }
+
+    /// Answers those who have not seen all that there is of an open task.
+    pub(super) fn tell_watchers(&mut self, task: TaskId) {
+        let Some(open) = self.tasks.get_mut(task).filter(|open| !open.watchers.is_empty()) else { return };
+        let watchers = core::mem::take(&mut open.watchers);
+        for (watcher, seen) in watchers {
+            let Some(open) = self.tasks.get_mut(task) else { return };
+            let Some(news) = open.news(seen) else {
+                open.watchers.push((watcher, seen));
+                continue;
+            };
+            self.waiting.remove(&watcher);
+            let answer = self.view_task(task).map(|view| Response::News(Box::new(view), news));
+            self.reply(watcher, answer);
+        }
+    }
+
+    /// Says how a task ended, to somebody who has seen so much of it.
+    fn last_news(&self, task: TaskId, seen: Seen) -> Answer {
+        let summary = self.results.get(task).ok_or(Rejection::TaskNotFound(task))?;
+        let news = News { attempt: seen.attempt, offset: seen.bytes, text: String::new() };
+        Ok(Response::News(Box::new(finished_view(summary)), news))
+    }
+
+    fn find_task(&mut self, task: TaskId) -> Answer {
+        self.view_task(task).map(|view| Response::Task(Box::new(view)))
+    }
+
+    fn view_task(&mut self, task: TaskId) -> Result<TaskView, Rejection> {
+        if let Some(summary) = self.results.get(task) {
+            return Ok(finished_view(summary));
+        }
+        let (now, scheduler) = (self.now, &self.scheduler);
         let open = self.tasks.get_mut(task).filter(|open| open.is_accepted());
-        let view = open.map(|open| open_view(open, micros(now.since(open.accepted_at)) / 1000));
-        view.map(|view| Response::Task(Box::new(view))).ok_or(Rejection::TaskNotFound(task))
+        open.map(|open| open_view(now, open, scheduler)).ok_or(Rejection::TaskNotFound(task))
     }
 
     fn list_tasks(&self, limit: u32, offset: u32) -> Response {
@@ -208,7 +258,7 @@ impl Node {
                 (open, _) => open.is_some(),
             };
             if open_first {
-                open.next().map(|open| open_view(open, self.millis_since(open.accepted_at)))
+                open.next().map(|open| open_view(self.now, open, &self.scheduler))
             } else {
                 finished.next().map(finished_view)
             }
@@ -288,6 +338,7 @@ impl Node {
             version: advert.version.clone(),
             hops: self.membership.hops(node_id).unwrap_or_default(),
             links: advert.links.clone(),
+            models: advert.models.clone(),
         };
         let mut members: Vec<MemberView> = self.membership.reachable().map(view).collect();
         members.sort_by_key(|member| member.node_id);
@@ -295,18 +346,21 @@ impl Node {
     }
 }
 
-fn open_view(open: &Open, elapsed_millis: u64) -> TaskView {
+fn open_view(now: Instant, open: &Open, scheduler: &Scheduler) -> TaskView {
     let (status, worker) = open.status();
+    let remaining = open.remaining(now, |worker| scheduler.expected(worker));
     TaskView {
         id: open.stored.id,
         kind: open.stored.spec.kind(),
         model: open.stored.spec.model.clone().unwrap_or_default(),
         status,
         submitted_at: open.stored.submitted_at,
-        elapsed_millis,
+        elapsed_millis: micros(now.since(open.accepted_at)) / 1000,
         attempts: open.stored.attempts,
         worker,
         preview: open.stored.spec.input.preview(),
+        tokens: open.tokens(),
+        remaining_millis: remaining.map(|remaining| micros(remaining) / 1000),
         result: None,
     }
 }
@@ -322,6 +376,8 @@ fn finished_view(summary: &ResultSummary) -> TaskView {
         attempts: summary.attempts,
         worker: summary.worker,
         preview: summary.preview.clone(),
+        tokens: None,
+        remaining_millis: None,
         result: Some(summary.clone()),
     }
 }

@@ -11,9 +11,10 @@ mod world;
 use core::time::Duration;
 use engine::error::{InferenceError, WriteError};
 use engine::input::{DialError, Interface};
+use engine::request::Seen;
 use engine::task::{
     ChatMessage, ChatRole, Classification, EmbeddingInput, Generation, Prompt, TaskInput, TaskKind,
-    TaskOutput, TaskSpec,
+    TaskOutput, TaskSpec, TaskStatus,
 };
 use engine::{DialId, Input, JobId, LinkId, NodeId, Request, RequestId, TaskId, WriteId};
 use proptest::prelude::*;
@@ -45,6 +46,10 @@ fn request() -> impl Strategy<Value = Request> {
         1 => task().prop_map(Request::AwaitTask),
         1 => task().prop_map(Request::Cancel),
         1 => task().prop_map(Request::Task),
+        1 => (task(), 0u32..4, any::<u32>()).prop_map(|(task, attempt, bytes)| Request::Watch {
+            task,
+            seen: Seen { status: TaskStatus::Queued, attempt, bytes }
+        }),
         1 => node.prop_map(Request::Route),
         1 => (any::<u32>(), any::<u32>()).prop_map(|(limit, offset)| Request::Tasks { limit, offset }),
         1 => Just(Request::Diagnosis),

@@ -314,6 +314,10 @@ impl World {
             Output::Event(_) => {}
             Output::Exit { .. } => self.hosts[host].node = None,
             Output::Infer { job, work, .. } => {
+                if let Work::Generate(_) = &work {
+                    self.send(host, Input::InferenceProgress { job, text: "once".to_owned(), tokens: 1 });
+                    self.send(host, Input::InferenceProgress { job, text: " upon".to_owned(), tokens: 2 });
+                }
                 let one =
                     |parts| Ok(TaskOutput::Embedding { vectors: vec![vec![1.0, 0.0]; parts], tokens: 2 });
                 let result = match work {

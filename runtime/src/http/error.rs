@@ -27,6 +27,38 @@ impl ApiError {
         self
     }
 
+    pub(super) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Returns what a client is told, as the control API writes it.
+    pub(super) fn body(&self) -> ErrorBody {
+        ErrorBody { error: self.detail.clone() }
+    }
+
+    /// Gives the error the status and name that another API has for it.
+    pub(super) fn renamed(mut self, status: StatusCode, code: &str) -> Self {
+        self.status = status;
+        code.clone_into(&mut self.detail.code);
+        self
+    }
+
+    /// Answers with this body, and with the headers that belong to the error.
+    pub(super) fn respond(&self, body: impl IntoResponse) -> Response {
+        let mut response = (self.status, body).into_response();
+        if let Some(after) = self.retry_after {
+            // The header counts whole seconds, and zero would invite a storm.
+            let seconds = after.as_millis().div_ceil(1000).max(1);
+            if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
+                response.headers_mut().insert(header::RETRY_AFTER, value);
+            }
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+
     fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
@@ -62,18 +94,7 @@ impl From<Stopped> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(ErrorBody { error: self.detail })).into_response();
-        if let Some(after) = self.retry_after {
-            // The header counts whole seconds, and zero would invite a storm.
-            let seconds = after.as_millis().div_ceil(1000).max(1);
-            if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
-                response.headers_mut().insert(header::RETRY_AFTER, value);
-            }
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        response
+        self.respond(Json(self.body()))
     }
 }
 

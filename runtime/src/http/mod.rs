@@ -1,4 +1,5 @@
-//! The control API of a node: HTTP/1 on loopback, for the user's own programs.
+//! The HTTP interfaces of a node: HTTP/1 on loopback, for the user's own programs. Beside the control API there are
+//! OpenAI's routes and those of text-embeddings-inference, for programs that speak to these.
 //!
 //! Nothing that arrives here is trusted: a browser page of another origin, a name that was rebound to loopback
 //! and another user of the machine all reach this port. So `Host` and `Origin` are checked first, everything but
@@ -6,11 +7,19 @@
 
 mod api;
 mod auth;
+mod body;
+mod errand;
 mod error;
+mod events;
 mod new_task;
+mod openai;
 mod server;
 #[cfg(test)]
+mod story;
+#[cfg(test)]
 mod tests;
+mod text_embeddings;
+mod vectors;
 pub mod view;
 
 pub use auth::Token;
@@ -22,6 +31,9 @@ use engine::TaskId;
 use engine::task::TaskResult;
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+/// The largest body where many texts come together.
+const LARGE_BODY_BYTES_MAX: usize = 8 << 20;
 
 /// What the API needs of its node.
 #[derive(Clone)]

@@ -38,6 +38,7 @@ fn answer(request: &Request) -> Option<Answer> {
         Request::AwaitTask(id) if *id == DONE => Ok(Response::Task(Box::new(task_view(*id)))),
         Request::AwaitTask(id) if *id == OPEN => return None,
         Request::Task(id) | Request::Cancel(id) | Request::AwaitTask(id) => Err(Rejection::TaskNotFound(*id)),
+        Request::Watch { .. } => return None,
         Request::Tasks { limit, offset } => {
             assert_eq!((*limit, *offset), (3, 1));
             Ok(Response::Tasks { total: 1, tasks: vec![task_view(DONE)] })
@@ -101,6 +102,7 @@ fn summary() -> ResultSummary {
         expires_at: UnixMillis(2),
         output_bytes: 8,
         preview: "hello".to_owned(),
+        output_preview: "0.1".to_owned(),
         trace: TraceId([3; 16]),
     }
 }
@@ -117,6 +119,8 @@ fn task_view(id: TaskId) -> TaskView {
         attempts: 1,
         worker: Some(NodeId([7; 16])),
         preview: "hello".to_owned(),
+        tokens: None,
+        remaining_millis: None,
         result: done.then(summary),
     }
 }
@@ -130,14 +134,22 @@ impl ResultSource for OneResult {
     }
 }
 
-struct Server {
-    address: SocketAddr,
+/// What answers in place of a node.
+pub(super) type Answerer = Box<dyn FnMut(&Request) -> Option<Answer> + Send>;
+
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     serving: tokio::task::JoinHandle<()>,
 }
 
 impl Server {
     async fn start() -> Self {
+        Self::before(Box::new(answer), Arc::new(OneResult)).await
+    }
+
+    /// Starts in front of something that answers like a node; what it does not answer stays open.
+    pub(super) async fn before(mut answer: Answerer, results: Arc<dyn ResultSource>) -> Self {
         let (handle, mut asks) = Handle::new();
         tokio::spawn(async move {
             let mut unanswered = Vec::new();
@@ -150,15 +162,14 @@ impl Server {
         });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let api =
-            Api { handle, results: Arc::new(OneResult), token: Arc::new(Token::from_text(TOKEN)), address };
+        let api = Api { handle, results, token: Arc::new(Token::from_text(TOKEN)), address };
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(serve(listener, api, async { drop(stopped.await) }));
         Self { address, stop: Some(stop), serving }
     }
 
     /// Sends raw bytes, and returns the status, the head and the body of the answer.
-    async fn raw(&self, bytes: &[u8]) -> (u16, String, String) {
+    pub(super) async fn raw(&self, bytes: &[u8]) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         // The server may answer and close before it has read everything.
         let _ = stream.write_all(bytes).await;
@@ -170,7 +181,13 @@ impl Server {
         (status, head.to_lowercase(), body.to_owned())
     }
 
-    async fn request(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> (u16, String, Value) {
+    pub(super) async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> (u16, String, Value) {
         let port = self.address.port();
         let host =
             if headers.starts_with("Host: ") { String::new() } else { format!("Host: 127.0.0.1:{port}\r\n") };
@@ -184,7 +201,7 @@ impl Server {
         (status, head, serde_json::from_str(&body).unwrap_or(Value::String(body)))
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub(super) async fn get(&self, path: &str) -> (u16, Value) {
         let (status, _, body) = self.request("GET", path, AUTHORIZED, b"").await;
         (status, body)
     }
@@ -195,7 +212,7 @@ impl Server {
     }
 }
 
-const AUTHORIZED: &str = "Authorization: Bearer secret\r\n";
+pub(super) const AUTHORIZED: &str = "Authorization: Bearer secret\r\n";
 
 #[tokio::test]
 async fn probes_are_free_and_everything_else_wants_the_token() {
@@ -213,6 +230,7 @@ async fn probes_are_free_and_everything_else_wants_the_token() {
         ("GET", "/api/v1/tasks/x"),
         ("DELETE", "/api/v1/tasks/x"),
         ("GET", "/api/v1/tasks/x/result"),
+        ("GET", "/api/v1/tasks/x/events"),
         ("POST", "/api/v1/shutdown"),
     ] {
         let (status, head, body) = server.request(method, path, "", b"").await;
@@ -285,6 +303,7 @@ async fn a_result_comes_with_its_output() {
             "worker": NodeId([7; 16]).to_string(), "attempts": 1,
             "submitted_at": "1970-01-01T00:00:00.000Z", "completed_at": "1970-01-01T00:00:00.001Z",
             "expires_at": "1970-01-01T00:00:00.002Z", "execution_ms": 1.5, "output_bytes": 8,
+            "output_preview": "0.1",
             "trace_id": TraceId([3; 16]).to_string(), "output": {"vector": [0.1, -0.2], "tokens": 3},
         })
     );

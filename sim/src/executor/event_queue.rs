@@ -23,7 +23,7 @@ use crate::model;
 use crate::observer::Observer;
 use crate::random::Purpose;
 use crate::scenario::Scenario;
-use crate::users::ASK_AGAIN_AFTER;
+use crate::users::{self, ASK_AGAIN_AFTER};
 use calendar::Calendar;
 use core::mem;
 use core::time::Duration;
@@ -31,7 +31,8 @@ use engine::adverts::GoodAdverts;
 use engine::input::Interface;
 use engine::output::{Output, Work};
 use engine::record::Record;
-use engine::request::{Answer, Request};
+use engine::request::{Answer, Request, Response, Seen};
+use engine::task::{TaskKind, TaskStatus};
 use engine::time::micros;
 use engine::{InferenceError, Input, Instant, JobId, LinkId, Node, Rejection, RequestId, TaskId, WriteError};
 use machine::Machine;
@@ -97,6 +98,7 @@ struct Host {
 #[derive(Clone, Copy, Debug)]
 enum Ask {
     Leave,
+    News(TaskId, Seen),
     Outcome(u32),
     Submission(u32),
 }
@@ -111,6 +113,7 @@ enum Happening {
     Datagram { from: NodeIndex, to: NodeIndex, bytes: Rc<[u8]> },
     Dialled(Box<Dial>),
     JobEnd { node: NodeIndex, life: u32, job: JobId, cancelled: bool },
+    JobProgress { node: NodeIndex, life: u32, job: JobId, text: String, tokens: u32 },
     LinkDown { node: NodeIndex, life: u32, link: LinkId },
     LookForLife { last: bool },
     ModelsReady { node: NodeIndex, life: u32 },
@@ -235,6 +238,11 @@ impl EventQueue {
             Happening::Datagram { from, to, bytes } => self.datagram(from, to, bytes),
             Happening::Dialled(dial) => self.dialled(&dial),
             Happening::JobEnd { node, life, job, cancelled } => self.job_end(node, life, job, cancelled),
+            Happening::JobProgress { node, life, job, text, tokens } => {
+                if self.lives(node, life) && self.hosts[node as usize].jobs.contains_key(&job) {
+                    self.handle(node, Input::InferenceProgress { job, text, tokens });
+                }
+            }
             Happening::LinkDown { node, life, link } => {
                 if self.lives(node, life) {
                     self.handle(node, Input::LinkDown { link });
@@ -463,7 +471,12 @@ impl EventQueue {
         let time = time + delay;
         let host = &mut self.hosts[node as usize];
         let life = host.life;
+        let pieces = model::pieces(&work);
         host.jobs.insert(job, (work, time));
+        let shares = u32::try_from(pieces.len() + 1).unwrap_or(u32::MAX);
+        for (tokens, text) in (1..).zip(pieces) {
+            self.after(time / shares * tokens, Happening::JobProgress { node, life, job, text, tokens });
+        }
         self.after(time, Happening::JobEnd { node, life, job, cancelled: false });
     }
 
@@ -523,6 +536,11 @@ impl EventQueue {
         }
     }
 
+    /// Has a user wait for more of a task than was seen.
+    fn watch(&mut self, node: NodeIndex, task: TaskId, seen: Seen) {
+        self.ask(node, Ask::News(task, seen), Request::Watch { task, seen });
+    }
+
     fn reply(&mut self, node: NodeIndex, id: RequestId, answer: &Answer) {
         let host = &mut self.hosts[node as usize];
         let life = host.life;
@@ -537,7 +555,20 @@ impl EventQueue {
                     self.observer.mark("queue_full");
                 }
                 if let Some(task) = self.observer.users.submitted(number, node, answer) {
+                    if self.scenario.workload.as_ref().is_some_and(|work| work.kind == TaskKind::Generation) {
+                        self.watch(node, task, Seen { status: TaskStatus::Queued, attempt: 0, bytes: 0 });
+                    }
                     self.after(Duration::ZERO, Happening::AskOutcome { node, life, number, task });
+                }
+            }
+            Some(Ask::News(task, seen)) => {
+                if let Ok(Response::News(view, news)) = answer
+                    && !view.status.is_terminal()
+                {
+                    if !news.text.is_empty() {
+                        self.observer.mark("text_streamed");
+                    }
+                    self.watch(node, task, users::read_on(seen, view.status, news));
                 }
             }
             Some(Ask::Outcome(number)) => {

@@ -112,6 +112,7 @@ fn routed(cluster: &Cluster, spans: &Spans, envelope: &Envelope) -> Said {
         Some(Payload::Decline(attempt)) => (Kind::Task, "decline", Some(attempt.task)),
         Some(Payload::HandBack(attempt)) => (Kind::Task, "hand back", Some(attempt.task)),
         Some(Payload::Outcome { attempt, .. }) => (Kind::Result, "outcome", Some(attempt.task)),
+        Some(Payload::Progress(piece)) => (Kind::Task, "progress", Some(piece.attempt.task)),
         Some(Payload::Probe(_)) => (Kind::Receipt, "probe", None),
         Some(Payload::Renew(_)) => (Kind::Receipt, "renew lease", None),
         Some(Payload::Started(attempt)) => (Kind::Task, "started", Some(attempt.task)),
