@@ -3,6 +3,7 @@
 //! Each direction has its own task, so that a worker that stops reading or writing never stops its node. All that
 //! waits is bounded by what the supervisor hands out. The process is killed when this is dropped.
 
+use super::limits;
 use super::process::{WORKER_JOBS_MAX, WorkerOptions};
 use super::protocol::{self, FromWorker, Hello, ToWorker};
 use std::io;
@@ -44,6 +45,9 @@ impl Child {
         #[cfg(unix)]
         command.process_group(0);
         let mut process = command.spawn()?;
+        if let Some(pid) = process.id() {
+            limits::bound(pid, options.memory_bytes);
+        }
         let missing = || io::Error::other("the worker has no pipes");
         let input = process.stdin.take().ok_or_else(missing)?;
         let output = process.stdout.take().ok_or_else(missing)?;

@@ -1,0 +1,409 @@
+//! The models of a real node: which there are, by its settings and by what is in the cache, and those being fetched.
+//!
+//! What is listed here is what the node offers to the mesh, loaded or not. A model that appears in the cache while the
+//! node runs, because this node or another program fetched it, is offered from then on. One that cannot be loaded
+//! because its files are damaged is removed, and fetched anew where that is allowed.
+
+use crate::config::{ModelEntry, NAME_BYTES_MAX, Settings};
+use crate::hub::{Format, Hub, ModelId, Present, Progress, PullError};
+use crate::inference::{EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, FleetHandle, ModelSpec, ModelStatus};
+use engine::task::TaskKind;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
+
+/// The models of a node.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    hub: Option<Hub>,
+    entries: Vec<ModelEntry>,
+    cached: bool,
+    /// Without one this node runs no models.
+    fleet: Option<FleetHandle>,
+    found: Mutex<Found>,
+    pulls: watch::Sender<BTreeMap<String, Pull>>,
+}
+
+/// What there is at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// What can be run.
+    pub models: Vec<ModelSpec>,
+    /// What is listed and cannot, with the reason.
+    pub unusable: Vec<ModelStatus>,
+}
+
+/// A model that is being fetched, or was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pull {
+    /// How it stands.
+    pub state: PullState,
+    /// Bytes of it that are on this machine.
+    pub bytes_done: u64,
+    /// Its size; 0 until that is known.
+    pub bytes_total: u64,
+    /// What goes wrong, or went.
+    pub reason: Option<String>,
+    /// The stable name of what went wrong.
+    pub code: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// How a pull stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PullState {
+    /// The model is here.
+    Done,
+    /// It is not, and nobody is fetching it.
+    Failed,
+    /// It is being fetched.
+    Running,
+}
+
+/// Too many models are being fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{PULLS_RUNNING_MAX} models are being fetched already")]
+pub struct PullsFull;
+
+impl Catalog {
+    /// Makes the catalog of a node; `fleet` runs its models.
+    pub fn new(settings: &Settings, hub: Option<Hub>, fleet: Option<FleetHandle>, found: Found) -> Self {
+        let entries = settings.models.clone();
+        let (pulls, found) = (watch::Sender::default(), Mutex::new(found));
+        Self { shared: Arc::new(Shared { hub, entries, cached: settings.cached_models, fleet, found, pulls }) }
+    }
+
+    /// Returns how all models stand, by their names.
+    pub fn models(&self) -> Vec<ModelStatus> {
+        let mut models = self.shared.fleet.as_ref().map(FleetHandle::status).unwrap_or_default();
+        let found = self.shared.found.lock().unwrap_or_else(PoisonError::into_inner);
+        models.extend(found.unusable.iter().cloned());
+        models.sort_by(|one, other| one.name.cmp(&other.name));
+        models
+    }
+
+    /// Returns the models that are being fetched, and those that were lately.
+    pub fn pulls(&self) -> watch::Receiver<BTreeMap<String, Pull>> {
+        self.shared.pulls.subscribe()
+    }
+
+    /// Looks anew which models there are, and offers them.
+    pub async fn refresh(&self) {
+        let shared = Arc::clone(&self.shared);
+        let Some(fleet) = &self.shared.fleet else { return };
+        let looked = tokio::task::spawn_blocking(move || {
+            find(&shared.entries, shared.cached, shared.hub.as_ref())
+        });
+        let Ok(found) = looked.await else { return };
+        let news = {
+            let mut known = self.shared.found.lock().unwrap_or_else(PoisonError::into_inner);
+            let news = *known != found;
+            known.clone_from(&found);
+            news
+        };
+        if news {
+            fleet.list(found.models).await;
+        }
+    }
+
+    /// Begins to fetch a model, unless that is going on.
+    ///
+    /// # Errors
+    /// [`PullsFull`].
+    pub fn pull(&self, id: &ModelId) -> Result<(), PullsFull> {
+        let Some(hub) = self.shared.hub.clone() else { return Ok(()) };
+        let name = id.to_string();
+        let mut outcome = Ok(true);
+        self.shared.pulls.send_modify(|pulls| outcome = admit(pulls, &name));
+        if outcome? {
+            let (catalog, id) = (self.clone(), id.clone());
+            tokio::spawn(async move {
+                let (shared, of) = (Arc::clone(&catalog.shared), id.clone());
+                let pulled = tokio::task::spawn_blocking(move || shared.pull(&hub, &of)).await;
+                if pulled.is_err() {
+                    catalog.shared.note(&name, |pull| pull.state = PullState::Failed);
+                }
+                catalog.refresh().await;
+            });
+        }
+        Ok(())
+    }
+
+    /// Keeps the catalog up to date until the returned sender is dropped.
+    pub fn watch(&self) -> oneshot::Sender<()> {
+        let (stop, mut stopped) = oneshot::channel();
+        let catalog = self.clone();
+        tokio::spawn(async move {
+            let Some(mut fleet) = catalog.shared.fleet.clone() else { return };
+            let mut checked: BTreeMap<String, String> = BTreeMap::new();
+            let mut refresh = tokio::time::interval(REFRESH_EVERY);
+            loop {
+                tokio::select! {
+                    _ = &mut stopped => return,
+                    changed = fleet.changed() => {
+                        if !changed {
+                            return;
+                        }
+                        catalog.check_unusable(&fleet.status(), &mut checked).await;
+                    }
+                    _ = refresh.tick() => catalog.refresh().await,
+                }
+            }
+        });
+        stop
+    }
+
+    /// Looks whether the files of models that cannot be loaded are damaged.
+    async fn check_unusable(&self, models: &[ModelStatus], checked: &mut BTreeMap<String, String>) {
+        checked.retain(|name, _| models.iter().any(|model| model.name == *name && model.reason.is_some()));
+        for model in models {
+            let Some(reason) = &model.reason else { continue };
+            if checked.insert(model.name.clone(), reason.clone()).as_ref() == Some(reason) {
+                continue;
+            }
+            let Some(hub) = self.shared.hub.clone() else { return };
+            let entry = self.shared.entries.iter().find(|entry| entry.name() == model.name);
+            let text = entry.map_or(model.name.as_str(), ModelEntry::model).to_owned();
+            let Ok(id @ ModelId::Hub { .. }) = text.parse::<ModelId>() else { continue };
+            let (looked_at, of) = (hub.clone(), id.clone());
+            let damaged = tokio::task::spawn_blocking(move || remove_damaged(&looked_at, &of)).await;
+            if damaged.is_ok_and(|damaged| damaged) && !hub.offline {
+                tracing::warn!(component = "models", model = text, "its files are damaged; it is fetched anew");
+                if let Err(error) = self.pull(&id) {
+                    tracing::warn!(component = "models", model = text, %error, "it is not fetched anew");
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn pull(&self, hub: &Hub, id: &ModelId) {
+        let name = id.to_string();
+        let mut told = Instant::now();
+        let ended = hub.pull(id, |progress| {
+            match progress {
+                Progress::Begin { bytes, .. } => self.note(&name, |pull| pull.bytes_total = bytes),
+                Progress::Bytes { done } if told.elapsed() >= TELL_EVERY => {
+                    told = Instant::now();
+                    self.note(&name, |pull| (pull.bytes_done, pull.reason) = (done, None));
+                }
+                Progress::Retry { reason, .. } => self.note(&name, |pull| pull.reason = Some(reason.to_owned())),
+                Progress::Wait { .. } | Progress::File { .. } | Progress::Bytes { .. } => {}
+            }
+            // Whoever stops the node does not wait for a model.
+            if self.pulls.receiver_count() == 0 && self.fleet.is_none() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        match &ended {
+            Ok(pulled) => tracing::info!(component = "models", model = name, bytes = pulled.present.bytes, "pulled"),
+            Err(error) => tracing::warn!(component = "models", model = name, %error, "not pulled"),
+        }
+        self.note(&name, |pull| pull.end(ended.map(|pulled| pulled.present.bytes)));
+    }
+
+    fn note(&self, name: &str, change: impl FnOnce(&mut Pull)) {
+        self.pulls.send_modify(|pulls| {
+            if let Some(pull) = pulls.get_mut(name) {
+                change(pull);
+            }
+        });
+    }
+}
+
+impl Pull {
+    const fn begun() -> Self {
+        Self {
+            state: PullState::Running,
+            bytes_done: 0,
+            bytes_total: 0,
+            reason: None,
+            code: None,
+            hint: None,
+        }
+    }
+
+    fn end(&mut self, ended: Result<u64, PullError>) {
+        (self.state, self.reason) = (PullState::Done, None);
+        match ended {
+            Ok(bytes) => (self.bytes_done, self.bytes_total) = (bytes, bytes),
+            Err(error) => {
+                self.state = PullState::Failed;
+                self.code = Some(error.code().to_owned());
+                self.hint = error.hint().map(str::to_owned);
+                self.reason = Some(chain(&error));
+            }
+        }
+    }
+}
+
+/// Finds the models that a node's settings list and those that are in the cache. Blocks.
+pub fn find(entries: &[ModelEntry], cached: bool, hub: Option<&Hub>) -> Found {
+    let mut found = Found::default();
+    for (at, entry) in entries.iter().enumerate() {
+        let eager = entry.eager().unwrap_or(at == 0);
+        if entry.model() == EMBEDDED_MODEL {
+            found.models.push(ModelSpec { eager, name: entry.name().to_owned(), ..built_in() });
+            continue;
+        }
+        let spec = entry.model().parse::<ModelId>().map_err(|error| error.to_string()).and_then(|id| {
+            let hub = hub.ok_or("there is no place for models")?;
+            let present = hub.find(&id).map_err(|error| chain(&error))?;
+            spec(&present, entry.name().to_owned())
+        });
+        match spec {
+            Ok(spec) => {
+                let memory_bytes = entry.memory_bytes().unwrap_or(spec.memory_bytes);
+                found.models.push(ModelSpec { eager, memory_bytes, ..spec });
+            }
+            Err(reason) => found.refuse(entry.name(), reason),
+        }
+    }
+    let in_cache = hub.filter(|_| cached).map(Hub::list).transpose();
+    let in_cache = in_cache.inspect_err(|error| tracing::warn!(component = "models", %error, "no cache"));
+    for present in in_cache.ok().flatten().unwrap_or_default() {
+        let name = present.id.to_string();
+        if found.models.iter().any(|model| model.name == name) {
+            continue;
+        }
+        match spec(&present, name.clone()) {
+            Ok(spec) => found.models.push(spec),
+            Err(reason) => found.refuse(&name, reason),
+        }
+    }
+    found
+}
+
+impl Found {
+    fn refuse(&mut self, name: &str, reason: String) {
+        self.unusable.push(ModelStatus { reason: Some(reason), ..ModelStatus::of_name(name) });
+    }
+}
+
+fn built_in() -> ModelSpec {
+    ModelSpec {
+        name: EMBEDDED_MODEL.to_owned(),
+        source: vec![EMBEDDED_MODEL.into()],
+        kinds: vec![TaskKind::Embedding],
+        bytes: EMBEDDED_MODEL_BYTES,
+        memory_bytes: memory_for(EMBEDDED_MODEL_BYTES),
+        eager: true,
+        place: "built in".to_owned(),
+    }
+}
+
+/// Describes a model that is there to whoever runs it.
+fn spec(present: &Present, name: String) -> Result<ModelSpec, String> {
+    if name.len() > NAME_BYTES_MAX {
+        return Err(format!("its name has more than {NAME_BYTES_MAX} bytes; list it under another one"));
+    }
+    Ok(ModelSpec {
+        name,
+        source: vec![present.path.clone().into()],
+        kinds: kinds(present)?,
+        bytes: present.bytes,
+        memory_bytes: memory_for(present.bytes),
+        eager: false,
+        place: present.path.display().to_string(),
+    })
+}
+
+/// What a model can do, by what its configuration says that it is.
+fn kinds(present: &Present) -> Result<Vec<TaskKind>, String> {
+    let architecture = match (present.format, &present.architecture) {
+        (Format::Gguf, _) => return Ok(vec![TaskKind::Generation]),
+        (Format::Safetensors, Some(architecture)) => architecture.as_str(),
+        // One file that holds its own configuration.
+        (Format::Safetensors, None) => return Ok(vec![TaskKind::Embedding]),
+    };
+    let supported = ARCHITECTURES.iter().find(|(name, _)| *name == architecture);
+    supported.map(|(_, kind)| vec![*kind]).ok_or_else(|| {
+        let names: Vec<&str> = ARCHITECTURES.iter().map(|(name, _)| *name).collect();
+        format!("its architecture {architecture} is not supported; these are: {}", names.join(", "))
+    })
+}
+
+fn remove_damaged(hub: &Hub, id: &ModelId) -> bool {
+    let ModelId::Hub { repository, .. } = id else { return false };
+    let Ok(present) = hub.find(id) else { return false };
+    match hub.cache.remove_damaged(repository, &present.files) {
+        Ok(damaged) => {
+            for file in &damaged {
+                tracing::warn!(component = "models", file = file.name, found = %file.found, "damaged, and removed");
+            }
+            !damaged.is_empty()
+        }
+        Err(error) => {
+            tracing::warn!(component = "models", %error, "damage cannot be looked for");
+            false
+        }
+    }
+}
+
+/// Takes a pull on the list, unless it is running; forgets one that has ended where there are too many.
+fn admit(pulls: &mut BTreeMap<String, Pull>, name: &str) -> Result<bool, PullsFull> {
+    let running = |pull: &Pull| pull.state == PullState::Running;
+    if pulls.get(name).is_some_and(running) {
+        return Ok(false);
+    }
+    if pulls.values().filter(|pull| running(pull)).count() >= PULLS_RUNNING_MAX {
+        return Err(PullsFull);
+    }
+    if pulls.len() >= PULLS_KEPT_MAX {
+        let ended = pulls.iter().find(|(_, pull)| !running(pull)).map(|(name, _)| name.clone());
+        ended.and_then(|name| pulls.remove(&name));
+    }
+    pulls.insert(name.to_owned(), Pull::begun());
+    Ok(true)
+}
+
+/// What a model of this size needs: its weights, what is computed, and the program.
+const fn memory_for(bytes: u64) -> u64 {
+    bytes / 10 * 13 + PROGRAM_BYTES
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// What a `config.json` names under `architectures`, and what such a model does.
+const ARCHITECTURES: [(&str, TaskKind); 6] = [
+    ("BertForMaskedLM", TaskKind::Embedding),
+    ("BertForSequenceClassification", TaskKind::Classification),
+    ("BertModel", TaskKind::Embedding),
+    ("DistilBertForSequenceClassification", TaskKind::Classification),
+    ("DistilBertModel", TaskKind::Embedding),
+    ("LlamaForCausalLM", TaskKind::Generation),
+];
+const PROGRAM_BYTES: u64 = 48 << 20;
+/// Models that are fetched at the same time.
+const PULLS_RUNNING_MAX: usize = 4;
+/// Pulls that are remembered.
+const PULLS_KEPT_MAX: usize = 64;
+/// How often a pull says how far it is.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+/// How often to look whether other programs have changed what there is.
+const REFRESH_EVERY: Duration = Duration::from_secs(15);

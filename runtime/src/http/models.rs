@@ -1,0 +1,80 @@
+//! The routes about models: which there are, how they stand, fetching one and hearing how that goes.
+
+use super::Api;
+use super::error::ApiError;
+use crate::catalog::{Catalog, Pull};
+use crate::hub::ModelId;
+use crate::inference::ModelStatus;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures::stream::{self, Stream};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+/// The models of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Models {
+    /// Those that are here, by their names.
+    pub models: Vec<ModelStatus>,
+    /// Those that are being fetched or were lately.
+    pub pulls: BTreeMap<String, Pull>,
+}
+
+/// A model to fetch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewPull {
+    /// Its name on the hub.
+    pub model: String,
+}
+
+impl Models {
+    fn of(catalog: &Catalog) -> Self {
+        Self { models: catalog.models(), pulls: catalog.pulls().borrow().clone() }
+    }
+}
+
+pub(super) async fn list(State(api): State<Api>) -> Json<Models> {
+    Json(Models::of(&api.models))
+}
+
+/// Looks anew, for whoever has changed something.
+pub(super) async fn refresh(State(api): State<Api>) -> Json<Models> {
+    api.models.refresh().await;
+    Json(Models::of(&api.models))
+}
+
+/// Begins to fetch a model.
+pub(super) async fn pull(
+    State(api): State<Api>,
+    Json(new): Json<NewPull>,
+) -> Result<(StatusCode, Json<Models>), ApiError> {
+    let id = new.model.parse::<ModelId>().map_err(|error| {
+        ApiError::new(StatusCode::BAD_REQUEST, "model_malformed", error.to_string())
+    })?;
+    if matches!(id, ModelId::Local(_)) {
+        let message = "only models of a hub are fetched; a folder or file is used by its path";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "model_is_local", message));
+    }
+    api.models
+        .pull(&id)
+        .map_err(|error| ApiError::new(StatusCode::TOO_MANY_REQUESTS, "pulls_full", error.to_string()))?;
+    Ok((StatusCode::ACCEPTED, Json(Models::of(&api.models))))
+}
+
+/// Tells of every change of a pull, beginning with how all stand.
+pub(super) async fn events(
+    State(api): State<Api>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let mut pulls = api.models.pulls();
+    pulls.mark_changed();
+    let told = stream::unfold(pulls, async |mut pulls| {
+        pulls.changed().await.ok()?;
+        let data = serde_json::to_string(&*pulls.borrow_and_update()).unwrap_or_default();
+        Some((Ok(Event::default().event("pulls").data(data)), pulls))
+    });
+    Sse::new(told).keep_alive(KeepAlive::default())
+}
