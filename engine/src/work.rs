@@ -124,9 +124,13 @@ impl Work {
         }
     }
 
-    /// Takes note of whether a model can be used.
-    pub(crate) fn handle_model(&mut self, kind: TaskKind, name: String, ready: bool) {
-        self.models.insert((kind, name), ready);
+    /// Takes note of whether a model can be used. One that is not `listed` came while the node ran, and may go.
+    pub(crate) fn handle_model(&mut self, kind: TaskKind, name: String, ready: bool, listed: bool) {
+        if ready || listed {
+            self.models.insert((kind, name), ready);
+        } else {
+            self.models.remove(&(kind, name));
+        }
     }
 
     /// Takes in what came of a job.

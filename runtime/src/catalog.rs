@@ -4,7 +4,7 @@
 //! node runs, because this node or another program fetched it, is offered from then on. One that cannot be loaded
 //! because its files are damaged is removed, and fetched anew where that is allowed.
 
-use crate::config::{ModelEntry, NAME_BYTES_MAX, Settings};
+use crate::config::{MODEL_NAME_BYTES_MAX, ModelEntry};
 use crate::hub::{Format, Hub, ModelId, Present, Progress, PullError};
 use crate::inference::{EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, FleetHandle, ModelSpec, ModelStatus};
 use engine::task::TaskKind;
@@ -16,16 +16,27 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 /// The models of a node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Catalog {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+/// Where a catalog looks.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The models that the user lists, the primary one first.
+    pub entries: Vec<ModelEntry>,
+    /// Whether to offer what else is in the cache.
+    pub cached: bool,
+    /// Whether a task that names a model which nobody has makes this node fetch it.
+    pub pull_on_demand: bool,
+    /// The hub and its cache, where there is a place for one.
+    pub hub: Option<Hub>,
+}
+
+#[derive(Debug, Default)]
 struct Shared {
-    hub: Option<Hub>,
-    entries: Vec<ModelEntry>,
-    cached: bool,
+    sources: Sources,
     /// Without one this node runs no models.
     fleet: Option<FleetHandle>,
     found: Mutex<Found>,
@@ -76,11 +87,17 @@ pub enum PullState {
 pub struct PullsFull;
 
 impl Catalog {
-    /// Makes the catalog of a node; `fleet` runs its models.
-    pub fn new(settings: &Settings, hub: Option<Hub>, fleet: Option<FleetHandle>, found: Found) -> Self {
-        let entries = settings.models.clone();
+    /// Makes the catalog of a node; `fleet` runs its models, which were `found`.
+    pub fn new(sources: Sources, fleet: Option<FleetHandle>, found: Found) -> Self {
         let (pulls, found) = (watch::Sender::default(), Mutex::new(found));
-        Self { shared: Arc::new(Shared { hub, entries, cached: settings.cached_models, fleet, found, pulls }) }
+        Self { shared: Arc::new(Shared { sources, fleet, found, pulls }) }
+    }
+
+    /// Fetches a model that a task names and nobody has, where the user wants that; tells whether it is coming.
+    pub fn pull_for_task(&self, name: &str) -> bool {
+        let wanted = self.shared.sources.pull_on_demand && self.shared.sources.hub.is_some();
+        let id = name.parse::<ModelId>().ok().filter(|id| matches!(id, ModelId::Hub { .. }));
+        wanted && id.is_some_and(|id| self.pull(&id).is_ok())
     }
 
     /// Returns how all models stand, by their names.
@@ -101,9 +118,7 @@ impl Catalog {
     pub async fn refresh(&self) {
         let shared = Arc::clone(&self.shared);
         let Some(fleet) = &self.shared.fleet else { return };
-        let looked = tokio::task::spawn_blocking(move || {
-            find(&shared.entries, shared.cached, shared.hub.as_ref())
-        });
+        let looked = tokio::task::spawn_blocking(move || find(&shared.sources));
         let Ok(found) = looked.await else { return };
         let news = {
             let mut known = self.shared.found.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,18 +136,26 @@ impl Catalog {
     /// # Errors
     /// [`PullsFull`].
     pub fn pull(&self, id: &ModelId) -> Result<(), PullsFull> {
-        let Some(hub) = self.shared.hub.clone() else { return Ok(()) };
+        let Some(hub) = self.shared.sources.hub.clone() else { return Ok(()) };
         let name = id.to_string();
         let mut outcome = Ok(true);
-        self.shared.pulls.send_modify(|pulls| outcome = admit(pulls, &name));
+        self.shared.pulls.send_modify(|pulls| outcome = take_on(pulls, &name));
         if outcome? {
-            let (catalog, id) = (self.clone(), id.clone());
+            let (shared, id) = (Arc::clone(&self.shared), id.clone());
+            let (end, ended) = oneshot::channel::<()>();
+            // A thread of its own: whoever stops the node does not wait for it.
+            let begun = std::thread::Builder::new().name("pull".to_owned()).spawn(move || {
+                shared.pull(&hub, &id);
+                drop(end);
+            });
+            if let Err(error) = begun {
+                let (state, reason) = (PullState::Failed, Some(error.to_string()));
+                self.shared.note(&name, |pull| (pull.state, pull.reason) = (state, reason));
+            }
+            let catalog = self.clone();
             tokio::spawn(async move {
-                let (shared, of) = (Arc::clone(&catalog.shared), id.clone());
-                let pulled = tokio::task::spawn_blocking(move || shared.pull(&hub, &of)).await;
-                if pulled.is_err() {
-                    catalog.shared.note(&name, |pull| pull.state = PullState::Failed);
-                }
+                // Nothing is ever sent: the thread is over.
+                let _ = ended.await;
                 catalog.refresh().await;
             });
         }
@@ -171,14 +194,18 @@ impl Catalog {
             if checked.insert(model.name.clone(), reason.clone()).as_ref() == Some(reason) {
                 continue;
             }
-            let Some(hub) = self.shared.hub.clone() else { return };
-            let entry = self.shared.entries.iter().find(|entry| entry.name() == model.name);
+            let Some(hub) = self.shared.sources.hub.clone() else { return };
+            let entry = self.shared.sources.entries.iter().find(|entry| entry.name() == model.name);
             let text = entry.map_or(model.name.as_str(), ModelEntry::model).to_owned();
             let Ok(id @ ModelId::Hub { .. }) = text.parse::<ModelId>() else { continue };
             let (looked_at, of) = (hub.clone(), id.clone());
             let damaged = tokio::task::spawn_blocking(move || remove_damaged(&looked_at, &of)).await;
             if damaged.is_ok_and(|damaged| damaged) && !hub.offline {
-                tracing::warn!(component = "models", model = text, "its files are damaged; it is fetched anew");
+                tracing::warn!(
+                    component = "models",
+                    model = text,
+                    "its files are damaged; it is fetched anew"
+                );
                 if let Err(error) = self.pull(&id) {
                     tracing::warn!(component = "models", model = text, %error, "it is not fetched anew");
                 }
@@ -198,18 +225,17 @@ impl Shared {
                     told = Instant::now();
                     self.note(&name, |pull| (pull.bytes_done, pull.reason) = (done, None));
                 }
-                Progress::Retry { reason, .. } => self.note(&name, |pull| pull.reason = Some(reason.to_owned())),
+                Progress::Retry { reason, .. } => {
+                    self.note(&name, |pull| pull.reason = Some(reason.to_owned()))
+                }
                 Progress::Wait { .. } | Progress::File { .. } | Progress::Bytes { .. } => {}
             }
-            // Whoever stops the node does not wait for a model.
-            if self.pulls.receiver_count() == 0 && self.fleet.is_none() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            ControlFlow::Continue(())
         });
         match &ended {
-            Ok(pulled) => tracing::info!(component = "models", model = name, bytes = pulled.present.bytes, "pulled"),
+            Ok(pulled) => {
+                tracing::info!(component = "models", model = name, bytes = pulled.present.bytes, "pulled")
+            }
             Err(error) => tracing::warn!(component = "models", model = name, %error, "not pulled"),
         }
         self.note(&name, |pull| pull.end(ended.map(|pulled| pulled.present.bytes)));
@@ -251,7 +277,9 @@ impl Pull {
 }
 
 /// Finds the models that a node's settings list and those that are in the cache. Blocks.
-pub fn find(entries: &[ModelEntry], cached: bool, hub: Option<&Hub>) -> Found {
+pub fn find(sources: &Sources) -> Found {
+    let Sources { entries, cached, hub, .. } = sources;
+    let hub = hub.as_ref();
     let mut found = Found::default();
     for (at, entry) in entries.iter().enumerate() {
         let eager = entry.eager().unwrap_or(at == 0);
@@ -272,7 +300,7 @@ pub fn find(entries: &[ModelEntry], cached: bool, hub: Option<&Hub>) -> Found {
             Err(reason) => found.refuse(entry.name(), reason),
         }
     }
-    let in_cache = hub.filter(|_| cached).map(Hub::list).transpose();
+    let in_cache = hub.filter(|_| *cached).map(Hub::list).transpose();
     let in_cache = in_cache.inspect_err(|error| tracing::warn!(component = "models", %error, "no cache"));
     for present in in_cache.ok().flatten().unwrap_or_default() {
         let name = present.id.to_string();
@@ -307,8 +335,10 @@ fn built_in() -> ModelSpec {
 
 /// Describes a model that is there to whoever runs it.
 fn spec(present: &Present, name: String) -> Result<ModelSpec, String> {
-    if name.len() > NAME_BYTES_MAX {
-        return Err(format!("its name has more than {NAME_BYTES_MAX} bytes; list it under another one"));
+    if name.len() > MODEL_NAME_BYTES_MAX {
+        return Err(format!(
+            "its name has more than {MODEL_NAME_BYTES_MAX} bytes; list it under another one"
+        ));
     }
     Ok(ModelSpec {
         name,
@@ -354,7 +384,7 @@ fn remove_damaged(hub: &Hub, id: &ModelId) -> bool {
 }
 
 /// Takes a pull on the list, unless it is running; forgets one that has ended where there are too many.
-fn admit(pulls: &mut BTreeMap<String, Pull>, name: &str) -> Result<bool, PullsFull> {
+fn take_on(pulls: &mut BTreeMap<String, Pull>, name: &str) -> Result<bool, PullsFull> {
     let running = |pull: &Pull| pull.state == PullState::Running;
     if pulls.get(name).is_some_and(running) {
         return Ok(false);

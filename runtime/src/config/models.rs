@@ -68,7 +68,8 @@ impl ModelEntry {
 pub(super) fn admits(value: &Value) -> bool {
     let Ok(entries) = serde_json::from_value::<Vec<ModelEntry>>(value.clone()) else { return false };
     let sound = |entry: &ModelEntry| {
-        let sizes = (1..=NAME_BYTES_MAX).contains(&entry.name().len()) && (1..=4096).contains(&entry.model().len());
+        let sizes =
+            (1..=NAME_BYTES_MAX).contains(&entry.name().len()) && (1..=4096).contains(&entry.model().len());
         let text = |text: &str| !text.chars().any(char::is_control) && text.trim() == text;
         sizes && text(entry.name()) && text(entry.model())
     };

@@ -8,6 +8,7 @@
 use super::Api;
 use super::auth;
 use super::error::ApiError;
+use super::models;
 use super::new_task::NotATask;
 use super::view::{
     Diagnosis, Members, NewTask, Peers, Ping, Readiness, ResultBody, Route, Status, Submitted, Task, Tasks,
@@ -40,6 +41,9 @@ pub(super) fn router(api: Api) -> Router {
         .route("/tasks", post(submit).get(tasks))
         .route("/tasks/{id}", get(task).delete(cancel))
         .route("/tasks/{id}/result", get(result))
+        .route("/models", get(models::list).post(models::pull))
+        .route("/models/refresh", post(models::refresh))
+        .route("/models/events", get(models::events))
         .route("/shutdown", post(shutdown))
         .layer(from_fn(take_body))
         .layer(from_fn_with_state(api.clone(), want_token));
@@ -183,7 +187,9 @@ async fn submit(
 ) -> Result<(StatusCode, Json<Submitted>), ApiError> {
     let task = new_task(&headers, &body)?;
     let spec = task.spec().map_err(|NotATask(why)| not_a_task(&why))?;
-    match ask(&api, Ask::Submit(spec)).await? {
+    let asked = spec.model.clone();
+    let reply = ask(&api, Ask::Submit(spec)).await.map_err(|error| models::explain(&api, asked, error))?;
+    match reply {
         Reply::Submitted(id) => {
             Ok((StatusCode::ACCEPTED, Json(Submitted { id, status: TaskStatus::Queued })))
         }

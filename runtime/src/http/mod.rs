@@ -7,6 +7,7 @@
 mod api;
 mod auth;
 mod error;
+pub mod models;
 mod new_task;
 mod server;
 #[cfg(test)]
@@ -17,6 +18,7 @@ pub use auth::Token;
 pub use error::ApiError;
 pub use server::serve;
 
+use crate::catalog::Catalog;
 use crate::driver::Handle;
 use engine::TaskId;
 use engine::task::TaskResult;
@@ -30,6 +32,8 @@ pub struct Api {
     pub handle: Handle,
     /// The way to whole results, past the node.
     pub results: Arc<dyn ResultSource>,
+    /// The models, past the node.
+    pub models: Catalog,
     /// What a client must show.
     pub token: Arc<Token>,
     /// Where the API answers; other names for it in `Host` are refused.

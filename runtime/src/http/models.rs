@@ -13,6 +13,7 @@ use futures::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::time::Duration;
 
 /// The models of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,14 +48,37 @@ pub(super) async fn refresh(State(api): State<Api>) -> Json<Models> {
     Json(Models::of(&api.models))
 }
 
+/// Says more about a model that no node offers: that it is being fetched, why this node cannot run it, or how to get it.
+pub(super) fn explain(api: &Api, asked: Option<String>, error: ApiError) -> ApiError {
+    let Some(name) = asked.filter(|_| error.code() == "model_unknown") else { return error };
+    if let Some(reason) =
+        api.models.models().into_iter().find(|model| model.name == name).and_then(|model| model.reason)
+    {
+        let message = format!("the model {name} cannot be used here: {reason}");
+        return ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "model_unusable", message)
+            .hint("p2p-ai-agents model list shows how the models stand".to_owned());
+    }
+    if api.models.pull_for_task(&name) {
+        let message = format!("the model {name} is being fetched");
+        return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "model_pulling", message)
+            .hint("p2p-ai-agents model list shows when it is here; submit the task again then".to_owned())
+            .retry_after(PULL_RETRY);
+    }
+    match name.parse::<ModelId>() {
+        Ok(ModelId::Hub { .. }) => error.hint(format!("fetch it with: p2p-ai-agents model pull {name}")),
+        Ok(ModelId::Local(_)) | Err(_) => error,
+    }
+}
+
 /// Begins to fetch a model.
 pub(super) async fn pull(
     State(api): State<Api>,
     Json(new): Json<NewPull>,
 ) -> Result<(StatusCode, Json<Models>), ApiError> {
-    let id = new.model.parse::<ModelId>().map_err(|error| {
-        ApiError::new(StatusCode::BAD_REQUEST, "model_malformed", error.to_string())
-    })?;
+    let id = new
+        .model
+        .parse::<ModelId>()
+        .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, "model_malformed", error.to_string()))?;
     if matches!(id, ModelId::Local(_)) {
         let message = "only models of a hub are fetched; a folder or file is used by its path";
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "model_is_local", message));
@@ -66,9 +90,7 @@ pub(super) async fn pull(
 }
 
 /// Tells of every change of a pull, beginning with how all stand.
-pub(super) async fn events(
-    State(api): State<Api>,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+pub(super) async fn events(State(api): State<Api>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let mut pulls = api.models.pulls();
     pulls.mark_changed();
     let told = stream::unfold(pulls, async |mut pulls| {
@@ -78,3 +100,6 @@ pub(super) async fn events(
     });
     Sse::new(told).keep_alive(KeepAlive::default())
 }
+
+/// When to submit a task again whose model is being fetched.
+const PULL_RETRY: Duration = Duration::from_secs(5);

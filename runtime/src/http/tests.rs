@@ -2,6 +2,7 @@
 
 use super::server::CONNECTIONS_MAX;
 use super::*;
+use crate::catalog::Catalog;
 use engine::lifecycle::State;
 use engine::request::{Answer, DiscoveryState, DiscoveryView, Request, Response, StatusView, TaskView};
 use engine::task::{InputFault, Outcome, ResultSummary, TaskKind, TaskOutput, TaskSpec, TaskStatus};
@@ -150,8 +151,13 @@ impl Server {
         });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let api =
-            Api { handle, results: Arc::new(OneResult), token: Arc::new(Token::from_text(TOKEN)), address };
+        let api = Api {
+            handle,
+            models: Catalog::default(),
+            results: Arc::new(OneResult),
+            token: Arc::new(Token::from_text(TOKEN)),
+            address,
+        };
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(serve(listener, api, async { drop(stopped.await) }));
         Self { address, stop: Some(stop), serving }

@@ -11,13 +11,13 @@ use super::process::{ProcessInference, WorkerOptions};
 use crate::clock;
 use crate::ports::{Inference, InferenceEvent};
 use engine::InferenceError;
-use engine::UnixMillis;
 use engine::ids::JobId;
 use engine::output::Work;
 use engine::task::TaskKind;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
+use std::future::Future;
 use std::path::PathBuf;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -70,8 +70,8 @@ pub struct ModelStatus {
     pub place: String,
     /// Whether it is loaded.
     pub ready: bool,
-    /// When it was loaded.
-    pub loaded_at: Option<UnixMillis>,
+    /// When it was loaded, ISO 8601.
+    pub loaded_at: Option<String>,
     /// What its worker occupies.
     pub memory_bytes: Option<u64>,
     /// Why it cannot be used, if that is so.
@@ -82,6 +82,8 @@ pub struct ModelStatus {
 #[derive(Debug)]
 pub struct Fleet {
     options: FleetOptions,
+    /// What workers are looked after by, whichever thread asks for them.
+    runtime: tokio::runtime::Handle,
     models: BTreeMap<String, Slot>,
     /// The model of each job that has not ended.
     jobs: BTreeMap<JobId, String>,
@@ -106,7 +108,7 @@ pub struct FleetHandle {
 struct Slot {
     spec: ModelSpec,
     worker: Option<ProcessInference>,
-    loaded_at: Option<UnixMillis>,
+    loaded_at: Option<String>,
     memory_bytes: Option<u64>,
     reason: Option<String>,
     /// What was last said of it, by kind.
@@ -114,6 +116,8 @@ struct Slot {
     last_used: u64,
     /// It is no longer on the list, and goes once it has nothing to do.
     leaving: bool,
+    /// Its worker has another model than the list says by now, and goes once it has nothing to do.
+    stale: bool,
 }
 
 /// The time in which workers run or stand still, so that they keep to their share.
@@ -121,6 +125,41 @@ struct Slot {
 struct Pause {
     still: bool,
     over: std::pin::Pin<Box<Sleep>>,
+}
+
+impl ModelSpec {
+    /// Returns how it stands where nothing runs it.
+    pub fn status(&self) -> ModelStatus {
+        ModelStatus {
+            kinds: self.kinds.iter().map(ToString::to_string).collect(),
+            bytes: self.bytes,
+            place: self.place.clone(),
+            ..ModelStatus::of_name(&self.name)
+        }
+    }
+}
+
+impl FleetOptions {
+    /// Tells whether a model can ever be loaded.
+    pub const fn fits(&self, model: &ModelSpec) -> bool {
+        model.memory_bytes <= self.memory_bytes_max
+    }
+}
+
+impl ModelStatus {
+    /// What is known of a model that is nothing but a name.
+    pub fn of_name(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            kinds: Vec::new(),
+            bytes: 0,
+            place: "-".to_owned(),
+            ready: false,
+            loaded_at: None,
+            memory_bytes: None,
+            reason: None,
+        }
+    }
 }
 
 impl FleetHandle {
@@ -151,6 +190,7 @@ impl Fleet {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut fleet = Self {
             options,
+            runtime: tokio::runtime::Handle::current(),
             models: BTreeMap::new(),
             jobs: BTreeMap::new(),
             waiting: VecDeque::new(),
@@ -181,12 +221,8 @@ impl Fleet {
                 Some(slot) if slot.spec == spec => slot.leaving = false,
                 // Another model of the same name: the next worker is of the new one.
                 Some(slot) => {
-                    slot.leaving = false;
-                    slot.reason = None;
-                    slot.spec = spec;
-                    if slot.is_idle() {
-                        slot.unload();
-                    }
+                    (slot.leaving, slot.reason, slot.spec) = (false, None, spec);
+                    slot.stale = slot.worker.is_some();
                 }
                 None => {
                     self.models.insert(name, Slot::of(spec));
@@ -210,36 +246,32 @@ impl Fleet {
             }
             return;
         }
+        if slot.stale && slot.is_idle() {
+            slot.unload();
+        }
         if slot.worker.is_some() || slot.reason.is_some() {
             return;
         }
-        if let Some(reason) = self.too_large(name) {
-            tracing::warn!(component = "inference", "{reason}");
-            let Some(slot) = self.models.get_mut(name) else { return };
+        let max = self.options.memory_bytes_max;
+        if !self.options.fits(&slot.spec) {
+            let reason = format!(
+                "it needs about {} MiB of memory, at most {} MiB are allowed (max_memory_mb)",
+                slot.spec.memory_bytes.div_ceil(1 << 20),
+                max >> 20
+            );
+            tracing::warn!(component = "inference", model = name, "{reason}");
             slot.reason = Some(reason);
             slot.announce(false, &mut self.events);
-        } else if slot.spec.eager {
-            self.load(name);
-        } else {
+        } else if !(slot.spec.eager && slot.last_used == 0 && self.load(name))
+            && let Some(slot) = self.models.get_mut(name)
+        {
+            // It can be used all the same: its next job loads it.
             slot.announce(true, &mut self.events);
         }
     }
 
     fn waiting_for(&self, name: &str) -> bool {
         self.waiting.iter().any(|(job, _)| self.jobs.get(job).is_some_and(|of| of == name))
-    }
-
-    /// Says why a model never fits, if so.
-    fn too_large(&self, name: &str) -> Option<String> {
-        let needed = self.models.get(name)?.spec.memory_bytes;
-        let max = self.options.memory_bytes_max;
-        (needed > max).then(|| {
-            format!(
-                "the model {name} needs about {} MiB of memory, at most {} MiB are allowed (max_memory_mb)",
-                needed.div_ceil(1 << 20),
-                max >> 20
-            )
-        })
     }
 
     /// Starts a model's worker if there is room for it, or can be made; tells whether it runs.
@@ -264,6 +296,7 @@ impl Fleet {
             threads: self.options.cpu.threads,
             memory_bytes: Some(self.options.memory_bytes_max.saturating_add(SLACK_BYTES)),
         };
+        let _here = self.runtime.enter();
         slot.worker = Some(ProcessInference::start(options));
         slot.last_used = self.uses;
         true
@@ -271,13 +304,13 @@ impl Fleet {
 
     /// Unloads the model that was used least recently and has nothing to do.
     fn unload_one(&mut self, spared: &str) -> bool {
-        let idle = self.models.iter_mut().filter(|(name, slot)| {
-            *name != spared && slot.worker.is_some() && slot.is_idle()
-        });
+        let idle = self
+            .models
+            .iter_mut()
+            .filter(|(name, slot)| *name != spared && slot.worker.is_some() && slot.is_idle());
         let Some((name, slot)) = idle.min_by_key(|(_, slot)| slot.last_used) else { return false };
         tracing::info!(component = "inference", model = name, "unloaded, for want of memory");
         slot.unload();
-        // It can be used all the same: its next job loads it.
         slot.announce(!slot.leaving, &mut self.events);
         true
     }
@@ -296,7 +329,7 @@ impl Fleet {
             if let Some(slot) = self.models.get_mut(&name) {
                 slot.last_used = self.uses;
                 if let Some(worker) = &mut slot.worker {
-                    worker.start(job, name, work);
+                    Inference::start(worker, job, name, work);
                 }
             }
         }
@@ -319,7 +352,7 @@ impl Fleet {
             InferenceEvent::Model { kind, ready, .. } => {
                 let Some(slot) = self.models.get_mut(name) else { return };
                 if slot.loaded_at.is_some() != ready {
-                    slot.loaded_at = ready.then(clock::wall);
+                    slot.loaded_at = ready.then(|| clock::wall().to_string());
                 }
                 slot.reason = slot.worker.as_ref().and_then(ProcessInference::unusable);
                 slot.announce_kind(kind, ready && !slot.leaving, &mut self.events);
@@ -368,7 +401,12 @@ impl Fleet {
         }
         let still = self.pause.as_ref().is_some_and(|pause| !pause.still);
         let length = if still { PERIOD.saturating_sub(running) } else { running };
-        busy.into_iter().for_each(|pid| limits::hold(pid, still));
+        if still {
+            busy.into_iter().for_each(|pid| limits::hold(pid, true));
+        } else {
+            // Those as well that have nothing to do any more.
+            self.hold_all(false);
+        }
         self.pause = Some(Pause { still, over: Box::pin(sleep(length)) });
         true
     }
@@ -472,6 +510,7 @@ impl Slot {
             announced: BTreeMap::new(),
             last_used: 0,
             leaving: false,
+            stale: false,
         }
     }
 
@@ -486,7 +525,7 @@ impl Slot {
     }
 
     fn unload(&mut self) {
-        (self.worker, self.loaded_at, self.memory_bytes) = (None, None, None);
+        (self.worker, self.loaded_at, self.memory_bytes, self.stale) = (None, None, None, false);
     }
 
     fn announce(&mut self, usable: bool, events: &mut VecDeque<InferenceEvent>) {
@@ -505,14 +544,11 @@ impl Slot {
 
     fn status(&self) -> ModelStatus {
         ModelStatus {
-            name: self.spec.name.clone(),
-            kinds: self.spec.kinds.iter().map(ToString::to_string).collect(),
-            bytes: self.spec.bytes,
-            place: self.spec.place.clone(),
             ready: self.loaded_at.is_some(),
-            loaded_at: self.loaded_at,
+            loaded_at: self.loaded_at.clone(),
             memory_bytes: self.memory_bytes,
             reason: self.reason.clone(),
+            ..self.spec.status()
         }
     }
 }
