@@ -372,7 +372,7 @@ mod tests {
 
     fn worker() -> Work {
         let mut work = Work::new(ME, 2, &[("m".to_owned(), TaskKind::Embedding)]);
-        work.handle_model(TaskKind::Embedding, "m".to_owned(), true);
+        work.handle_model(TaskKind::Embedding, "m".to_owned(), true, true);
         work
     }
 
@@ -469,7 +469,7 @@ mod tests {
         work.handle_assignment(at(0), ME, assignment(1, 1));
         work.handle_timeout(at(0));
         assert_eq!(work.poll_facts(), vec![]);
-        work.handle_model(TaskKind::Embedding, "m".to_owned(), true);
+        work.handle_model(TaskKind::Embedding, "m".to_owned(), true, true);
         work.handle_timeout(at(0));
         assert_eq!(jobs(&work.poll_facts()), vec![1]);
     }

@@ -6,7 +6,7 @@
 
 use crate::config::{MODEL_NAME_BYTES_MAX, ModelEntry};
 use crate::hub::{Format, Hub, ModelId, Present, Progress, PullError};
-use crate::inference::{EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, FleetHandle, ModelSpec, ModelStatus};
+use crate::inference::{EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, FleetHandle, ModelSpec, ModelStatus, Precision};
 use engine::task::TaskKind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -284,7 +284,8 @@ pub fn find(sources: &Sources) -> Found {
     for (at, entry) in entries.iter().enumerate() {
         let eager = entry.eager().unwrap_or(at == 0);
         if entry.model() == EMBEDDED_MODEL {
-            found.models.push(ModelSpec { eager, name: entry.name().to_owned(), ..built_in() });
+            let (name, precision) = (entry.name().to_owned(), precision(entry));
+            found.models.push(ModelSpec { eager, name, precision, ..built_in() });
             continue;
         }
         let spec = entry.model().parse::<ModelId>().map_err(|error| error.to_string()).and_then(|id| {
@@ -295,7 +296,7 @@ pub fn find(sources: &Sources) -> Found {
         match spec {
             Ok(spec) => {
                 let memory_bytes = entry.memory_bytes().unwrap_or(spec.memory_bytes);
-                found.models.push(ModelSpec { eager, memory_bytes, ..spec });
+                found.models.push(ModelSpec { eager, memory_bytes, precision: precision(entry), ..spec });
             }
             Err(reason) => found.refuse(entry.name(), reason),
         }
@@ -325,11 +326,21 @@ fn built_in() -> ModelSpec {
     ModelSpec {
         name: EMBEDDED_MODEL.to_owned(),
         source: vec![EMBEDDED_MODEL.into()],
-        kinds: vec![TaskKind::Embedding],
+        kinds: EMBEDDINGS.to_vec(),
         bytes: EMBEDDED_MODEL_BYTES,
         memory_bytes: memory_for(EMBEDDED_MODEL_BYTES),
+        precision: Precision::Auto,
         eager: true,
         place: "built in".to_owned(),
+    }
+}
+
+fn precision(entry: &ModelEntry) -> Precision {
+    match entry.precision() {
+        "bf16" => Precision::Bf16,
+        "f32" => Precision::F32,
+        "int8" => Precision::Int8,
+        _ => Precision::Auto,
     }
 }
 
@@ -346,6 +357,7 @@ fn spec(present: &Present, name: String) -> Result<ModelSpec, String> {
         kinds: kinds(present)?,
         bytes: present.bytes,
         memory_bytes: memory_for(present.bytes),
+        precision: Precision::Auto,
         eager: false,
         place: present.path.display().to_string(),
     })
@@ -357,10 +369,10 @@ fn kinds(present: &Present) -> Result<Vec<TaskKind>, String> {
         (Format::Gguf, _) => return Ok(vec![TaskKind::Generation]),
         (Format::Safetensors, Some(architecture)) => architecture.as_str(),
         // One file that holds its own configuration.
-        (Format::Safetensors, None) => return Ok(vec![TaskKind::Embedding]),
+        (Format::Safetensors, None) => return Ok(EMBEDDINGS.to_vec()),
     };
     let supported = ARCHITECTURES.iter().find(|(name, _)| *name == architecture);
-    supported.map(|(_, kind)| vec![*kind]).ok_or_else(|| {
+    supported.map(|(_, kinds)| kinds.to_vec()).ok_or_else(|| {
         let names: Vec<&str> = ARCHITECTURES.iter().map(|(name, _)| *name).collect();
         format!("its architecture {architecture} is not supported; these are: {}", names.join(", "))
     })
@@ -420,14 +432,17 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// What a `config.json` names under `architectures`, and what such a model does.
-const ARCHITECTURES: [(&str, TaskKind); 6] = [
-    ("BertForMaskedLM", TaskKind::Embedding),
-    ("BertForSequenceClassification", TaskKind::Classification),
-    ("BertModel", TaskKind::Embedding),
-    ("DistilBertForSequenceClassification", TaskKind::Classification),
-    ("DistilBertModel", TaskKind::Embedding),
-    ("LlamaForCausalLM", TaskKind::Generation),
+const ARCHITECTURES: [(&str, &[TaskKind]); 7] = [
+    ("BertForMaskedLM", &EMBEDDINGS),
+    ("BertForSequenceClassification", &[TaskKind::Classification]),
+    ("BertModel", &EMBEDDINGS),
+    ("DistilBertForMaskedLM", &EMBEDDINGS),
+    ("DistilBertForSequenceClassification", &[TaskKind::Classification]),
+    ("DistilBertModel", &EMBEDDINGS),
+    ("LlamaForCausalLM", &[TaskKind::Generation]),
 ];
+/// What a model that makes embeddings can do: it also classifies, by their similarity.
+const EMBEDDINGS: [TaskKind; 2] = [TaskKind::Embedding, TaskKind::Classification];
 const PROGRAM_BYTES: u64 = 48 << 20;
 /// Models that are fetched at the same time.
 const PULLS_RUNNING_MAX: usize = 4;

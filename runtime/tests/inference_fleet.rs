@@ -9,7 +9,7 @@ use engine::ids::JobId;
 use engine::output::Work;
 use engine::task::{EmbeddingInput, TaskKind};
 use runtime::inference::{
-    CpuShare, EMBEDDED_MODEL, Fleet, FleetHandle, FleetOptions, ModelSpec, WORKER_COMMAND, worker_main,
+    CpuShare, EMBEDDED_MODEL, Fleet, FleetHandle, FleetOptions, ModelSpec, Precision, WORKER_COMMAND, worker_main,
 };
 use runtime::ports::{Inference, InferenceEvent};
 use std::collections::BTreeSet;
@@ -82,6 +82,7 @@ fn model(name: &str) -> ModelSpec {
         kinds: KINDS.to_vec(),
         bytes: 23 * MIB,
         memory_bytes: 100 * MIB,
+        precision: Precision::Auto,
         eager: false,
         place: "here".to_owned(),
     }

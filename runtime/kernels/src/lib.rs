@@ -5,8 +5,9 @@
 //! residual and quantisation are done while a block of rows is in cache. [`Isa`] says what the processor can do; each
 //! instruction set computes the same as plain Rust does, which tests check over random shapes.
 //!
-//! This crate is the only place with `unsafe` in the workspace, and does no input or output: whoever calls it brings
-//! the numbers.
+//! [`llama`] generates text: weights stay quantised, and are packed into memory or a mapped file.
+//!
+//! This crate is the only place with `unsafe` in the workspace: whoever calls it brings the numbers.
 
 mod aligned;
 mod attention;
@@ -15,6 +16,7 @@ mod encoder;
 mod format;
 mod isa;
 mod linear;
+pub mod llama;
 mod matrix;
 mod simd;
 mod team;

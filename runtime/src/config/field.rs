@@ -91,7 +91,7 @@ impl Kind {
             Self::Integer(least, most) => format!("allowed: {least} to {most}"),
             Self::Level => format!("allowed: {}", LEVELS.join(", ")),
             Self::Models => format!(
-                "allowed: up to {} models, each a name, a path, or {{\"model\": …, \"name\": …, \"eager\": …, \"memory_mb\": …}}",
+                "allowed: up to {} models, each a name, a path, or {{\"model\": …, \"name\": …, \"eager\": …, \"precision\": …, \"memory_mb\": …}}",
                 models::ENTRIES_MAX
             ),
             Self::Name => "allowed: 1 to 64 letters, digits, '-', '_' or '.'".to_owned(),

@@ -25,6 +25,9 @@ pub struct FullEntry {
     /// Whether to load it when the node starts; without a word, the first of the list is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eager: Option<bool>,
+    /// How exactly it computes; without a word, as is fastest on this processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<String>,
     /// What it needs of memory, in MiB; without a word, that is told by the size of its files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_mb: Option<u32>,
@@ -55,6 +58,14 @@ impl ModelEntry {
         }
     }
 
+    /// Returns how exactly it computes: `auto`, `bf16`, `f32` or `int8`.
+    pub fn precision(&self) -> &str {
+        match self {
+            Self::Name(_) => PRECISIONS[0],
+            Self::Full(entry) => entry.precision.as_deref().unwrap_or(PRECISIONS[0]),
+        }
+    }
+
     /// Returns what it needs of memory, where the user says.
     pub fn memory_bytes(&self) -> Option<u64> {
         match self {
@@ -71,7 +82,7 @@ pub(super) fn admits(value: &Value) -> bool {
         let sizes =
             (1..=NAME_BYTES_MAX).contains(&entry.name().len()) && (1..=4096).contains(&entry.model().len());
         let text = |text: &str| !text.chars().any(char::is_control) && text.trim() == text;
-        sizes && text(entry.name()) && text(entry.model())
+        sizes && PRECISIONS.contains(&entry.precision()) && text(entry.name()) && text(entry.model())
     };
     let mut names: Vec<&str> = entries.iter().map(ModelEntry::name).collect();
     names.sort_unstable();
@@ -79,6 +90,8 @@ pub(super) fn admits(value: &Value) -> bool {
     entries.len() <= ENTRIES_MAX && names.len() == entries.len() && entries.iter().all(sound)
 }
 
+/// How exactly a model may compute, the default first.
+const PRECISIONS: [&str; 4] = ["auto", "bf16", "f32", "int8"];
 /// Models in a configuration.
 pub(super) const ENTRIES_MAX: usize = 16;
 /// The longest name of a model, in bytes.
@@ -91,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_list_names_each_model_once() {
-        let full = json!({ "model": "./bert", "name": "mine", "eager": false, "memory_mb": 200 });
+        let full = json!({ "model": "./bert", "name": "mine", "eager": false, "precision": "f32", "memory_mb": 200 });
         assert!(admits(&json!([])));
         assert!(admits(&json!(["all-MiniLM-L6-v2", "owner/name:Q4_0", full])));
         for bad in [
@@ -103,6 +116,7 @@ mod tests {
             json!([7]),
             json!([{ "name": "x" }]),
             json!([{ "model": "x", "path": "y" }]),
+            json!([{ "model": "x", "precision": "f64" }]),
             json!(["a".repeat(97)]),
             json!((0..17).map(|n| n.to_string()).collect::<Vec<_>>()),
         ] {
@@ -110,7 +124,7 @@ mod tests {
         }
         let entry: ModelEntry = serde_json::from_value(full.clone()).unwrap();
         assert_eq!((entry.model(), entry.name(), entry.eager()), ("./bert", "mine", Some(false)));
-        assert_eq!(entry.memory_bytes(), Some(200 << 20));
+    assert_eq!((entry.precision(), entry.memory_bytes()), ("f32", Some(200 << 20)));
         assert_eq!(serde_json::to_value(&entry).unwrap(), full);
     }
 }

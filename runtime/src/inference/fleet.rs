@@ -6,6 +6,7 @@
 //! invariants: each job that was started ends exactly once; the workers that run, each counted with what it is
 //! expected to need or does occupy, whichever is more, were within the limit when the last of them was started.
 
+use super::encoder::Precision;
 use super::limits::{self, CpuShare, PERIOD};
 use super::process::{ProcessInference, WorkerOptions};
 use crate::clock;
@@ -37,6 +38,8 @@ pub struct ModelSpec {
     pub bytes: u64,
     /// What it needs of memory.
     pub memory_bytes: u64,
+    /// How exactly it computes.
+    pub precision: Precision,
     /// Whether to load it at once.
     pub eager: bool,
     /// Where it is, for people.
@@ -293,6 +296,7 @@ impl Fleet {
             arguments: [self.options.arguments.as_slice(), slot.spec.source.as_slice()].concat(),
             model: name.to_owned(),
             kinds: slot.spec.kinds.clone(),
+            precision: slot.spec.precision,
             threads: self.options.cpu.threads,
             memory_bytes: Some(self.options.memory_bytes_max.saturating_add(SLACK_BYTES)),
         };

@@ -5,6 +5,7 @@
 //! bounded; a worker that died, was killed or hangs is replaced, after a pause that grows while it fails to load.
 
 use super::child::{Child, Report};
+use super::encoder::Precision;
 use super::protocol::{FromWorker, JobResult, ToWorker};
 use crate::ports::{Inference, InferenceEvent};
 use engine::InferenceError;
@@ -31,6 +32,8 @@ pub struct WorkerOptions {
     pub model: String,
     /// What the model can do.
     pub kinds: Vec<TaskKind>,
+    /// How exactly it computes.
+    pub precision: Precision,
     /// Cores that the worker computes on.
     pub threads: u16,
     /// What the worker may have of memory that nobody else shares; no limit where this is `None`.
@@ -48,7 +51,8 @@ impl WorkerOptions {
             program: std::env::current_exe()?,
             arguments: vec![WORKER_COMMAND.into(), model.into()],
             model: model.to_owned(),
-            kinds: vec![TaskKind::Embedding],
+            kinds: vec![TaskKind::Embedding, TaskKind::Classification],
+            precision: Precision::Auto,
             memory_bytes: None,
             threads: u16::try_from(cores).unwrap_or(u16::MAX),
         })
@@ -272,14 +276,15 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 report = child.next() => match report {
-                    Report::Message(FromWorker::Ready { kind }) if self.options.kinds.contains(&kind) => {
+                    Report::Message(FromWorker::Ready { kinds }) if kinds == self.options.kinds => {
                         ready = true;
                         self.load_failures = 0;
                         self.set_unusable(None);
                         self.announce(true).await?;
                     }
-                    Report::Message(FromWorker::Ready { kind }) => {
-                        let reason = format!("{} makes {kind}s, not what it is here for", self.options.model);
+                    Report::Message(FromWorker::Ready { kinds }) => {
+                        let (found, expected) = (in_words(&kinds), in_words(&self.options.kinds));
+                        let reason = format!("{} does {found}, not {expected}", self.options.model);
                         return Ok(Parting::NotLoaded(reason));
                     }
                     Report::Message(FromWorker::Failed { reason }) => return Ok(Parting::NotLoaded(reason)),
@@ -422,7 +427,7 @@ impl Supervisor {
             return Ok(());
         }
         self.announced = Some(ready);
-        for kind in self.options.kinds.clone() {
+        for &kind in &self.options.kinds {
             let name = self.options.model.clone();
             self.report(InferenceEvent::Model { name, kind, ready }).await?;
         }
@@ -436,6 +441,10 @@ impl Supervisor {
     async fn report(&self, event: InferenceEvent) -> Result<(), Abandoned> {
         self.events.send(event).await.map_err(|_| Abandoned)
     }
+}
+
+fn in_words(kinds: &[TaskKind]) -> String {
+    kinds.iter().map(TaskKind::to_string).collect::<Vec<_>>().join(" and ")
 }
 
 async fn wait_until(at: Option<Instant>) {
