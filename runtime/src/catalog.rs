@@ -452,3 +452,60 @@ const PULLS_KEPT_MAX: usize = 64;
 const TELL_EVERY: Duration = Duration::from_millis(100);
 /// How often to look whether other programs have changed what there is.
 const REFRESH_EVERY: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn entries(values: serde_json::Value) -> Vec<ModelEntry> {
+        serde_json::from_value(values).unwrap()
+    }
+
+    fn folder(root: &Path, architecture: &str) -> String {
+        let folder = root.join(architecture);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("tokenizer.json"), "{}").unwrap();
+        std::fs::write(folder.join("model.safetensors"), vec![0; 1000]).unwrap();
+        std::fs::write(folder.join("config.json"), format!(r#"{{"architectures": ["{architecture}"]}}"#)).unwrap();
+        folder.display().to_string()
+    }
+
+    #[test]
+    fn what_is_listed_is_offered_or_said_to_be_unusable() {
+        let directory = tempfile::tempdir().unwrap();
+        let [bert, odd] = ["BertForSequenceClassification", "T5Model"].map(|name| folder(directory.path(), name));
+        let hub = Hub::from_environment(|name| (name == "HF_HOME").then(|| directory.path().into())).unwrap();
+        let listed = serde_json::json!([
+            "all-MiniLM-L6-v2",
+            { "model": bert, "name": "mine", "memory_mb": 7, "precision": "f32" },
+            odd,
+            "owner/none",
+        ]);
+        let sources = Sources { entries: entries(listed), cached: true, pull_on_demand: false, hub: Some(hub) };
+        let Found { models, unusable } = find(&sources);
+        let shown: Vec<(&str, bool, &[TaskKind])> =
+            models.iter().map(|model| (model.name.as_str(), model.eager, model.kinds.as_slice())).collect();
+        let classifies: &[TaskKind] = &[TaskKind::Classification];
+        assert_eq!(shown, [("all-MiniLM-L6-v2", true, EMBEDDINGS.as_slice()), ("mine", false, classifies)]);
+        assert_eq!((models[1].memory_bytes, models[1].precision), (7 << 20, Precision::F32));
+        let reasons: Vec<&str> = unusable.iter().filter_map(|model| model.reason.as_deref()).collect();
+        assert!(reasons[0].starts_with("its architecture T5Model is not supported; these are: Bert"), "{reasons:?}");
+        assert_eq!(reasons[1..], ["owner/none is not on this machine"]);
+    }
+
+    #[test]
+    fn pulls_are_bounded_and_none_runs_twice() {
+        let mut pulls = BTreeMap::new();
+        for name in ["a", "b", "c", "d"] {
+            assert_eq!(take_on(&mut pulls, name), Ok(true));
+        }
+        assert_eq!(take_on(&mut pulls, "a"), Ok(false));
+        assert_eq!(take_on(&mut pulls, "e"), Err(PullsFull));
+        for number in 0..100 {
+            pulls.values_mut().for_each(|pull| pull.state = PullState::Failed);
+            assert_eq!(take_on(&mut pulls, &format!("n{number}")), Ok(true));
+        }
+        assert_eq!(pulls.len(), PULLS_KEPT_MAX);
+    }
+}

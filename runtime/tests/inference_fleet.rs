@@ -9,7 +9,8 @@ use engine::ids::JobId;
 use engine::output::Work;
 use engine::task::{EmbeddingInput, TaskKind};
 use runtime::inference::{
-    CpuShare, EMBEDDED_MODEL, Fleet, FleetHandle, FleetOptions, ModelSpec, Precision, WORKER_COMMAND, worker_main,
+    CpuShare, EMBEDDED_MODEL, Fleet, FleetHandle, FleetOptions, ModelSpec, Precision, WORKER_COMMAND, bound_own_memory,
+    worker_main,
 };
 use runtime::ports::{Inference, InferenceEvent};
 use std::collections::BTreeSet;
@@ -232,10 +233,14 @@ async fn a_worker_has_no_more_memory_than_it_may() {
     let said = reason(run(&mut fleet, 1, "one").await);
     assert!(said.contains("its worker ends while it loads"), "{said}");
     assert_eq!(run(&mut fleet, 2, "two").await, Ok(1), "the others go on");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", fleet.worker_pid("two").unwrap())).unwrap();
+    let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
+    assert!(data.contains(&(314 * MIB).to_string()), "{data}");
 }
 
 /// A worker that takes a gigabyte, and is ready if it gets it.
 fn be_greedy() -> ExitCode {
+    bound_own_memory();
     let mut input = std::io::stdin().lock();
     let mut asked = [0; 13];
     input.read_exact(&mut asked).unwrap();

@@ -7,6 +7,7 @@ use crate::hub::ModelId;
 use crate::inference::ModelStatus;
 use axum::Json;
 use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::stream::{self, Stream};
@@ -73,8 +74,12 @@ pub(super) fn explain(api: &Api, asked: Option<String>, error: ApiError) -> ApiE
 /// Begins to fetch a model.
 pub(super) async fn pull(
     State(api): State<Api>,
-    Json(new): Json<NewPull>,
+    new: Result<Json<NewPull>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Models>), ApiError> {
+    let Json(new) = new.map_err(|rejection| {
+        ApiError::new(rejection.status(), "body_malformed", rejection.body_text())
+            .hint(r#"send {"model": "owner/name"}"#.to_owned())
+    })?;
     let id = new
         .model
         .parse::<ModelId>()

@@ -41,13 +41,13 @@ impl Child {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        if let Some(bytes) = options.memory_bytes {
+            command.env(limits::MEMORY_VARIABLE, bytes.to_string());
+        }
         // A Ctrl-C at the terminal is for the node, which lets running work finish.
         #[cfg(unix)]
         command.process_group(0);
         let mut process = command.spawn()?;
-        if let Some(pid) = process.id() {
-            limits::bound(pid, options.memory_bytes);
-        }
         let missing = || io::Error::other("the worker has no pipes");
         let input = process.stdin.take().ok_or_else(missing)?;
         let output = process.stdout.take().ok_or_else(missing)?;

@@ -253,6 +253,9 @@ impl Fleet {
             slot.unload();
         }
         if slot.worker.is_some() || slot.reason.is_some() {
+            if slot.loaded_at.is_some() {
+                slot.announce(true, &mut self.events);
+            }
             return;
         }
         let max = self.options.memory_bytes_max;
@@ -529,7 +532,8 @@ impl Slot {
     }
 
     fn unload(&mut self) {
-        (self.worker, self.loaded_at, self.memory_bytes, self.stale) = (None, None, None, false);
+        (self.worker, self.loaded_at, self.memory_bytes) = (None, None, None);
+        (self.reason, self.stale) = (None, false);
     }
 
     fn announce(&mut self, usable: bool, events: &mut VecDeque<InferenceEvent>) {

@@ -6,7 +6,9 @@
 //! watched. It is watched all the same, for what several workers take together. The processor's share is a number of
 //! threads, and where that is too coarse, pauses in which workers stand still.
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit, setpriority_process};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
@@ -37,24 +39,20 @@ impl CpuShare {
     }
 }
 
-/// Bounds a worker that was just started, before it is told to do anything.
-pub(super) fn bound(pid: u32, memory_bytes: Option<u64>) {
-    let Some(pid) = process(pid) else { return };
-    if let Some(bytes) = memory_bytes {
-        let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
-        if let Err(error) = prlimit(Some(pid), Resource::Data, limit) {
-            tracing::warn!(component = "inference", %error, "a worker's memory is not limited");
-        }
+/// Bounds the memory of this process as the node that started it says. To be called before anything else.
+pub fn bound_own_memory() {
+    let said = std::env::var(MEMORY_VARIABLE).ok().and_then(|bytes| bytes.parse().ok());
+    let Some(bytes) = said else { return };
+    if let Err(error) = setrlimit(Resource::RLIMIT_DATA, bytes, bytes) {
+        eprintln!("this worker's memory is not limited: {error}");
     }
-    // What people do at this machine comes first; a system that does not allow it works all the same.
-    let _ = setpriority_process(Some(pid), NICENESS);
 }
 
 /// Lets a worker stand still, or go on.
 pub(super) fn hold(pid: u32, still: bool) {
-    if let Some(pid) = process(pid) {
+    if let Ok(pid) = i32::try_from(pid) {
         // It may have gone by itself.
-        let _ = kill_process(pid, if still { Signal::STOP } else { Signal::CONT });
+        let _ = kill(Pid::from_raw(pid), if still { Signal::SIGSTOP } else { Signal::SIGCONT });
     }
 }
 
@@ -67,14 +65,10 @@ pub(super) fn resident_bytes(pid: u32) -> Option<u64> {
     Some(kilobytes << 10)
 }
 
-fn process(pid: u32) -> Option<Pid> {
-    Pid::from_raw(i32::try_from(pid).ok()?)
-}
-
 /// Pauses are shares of this.
 pub(super) const PERIOD: Duration = Duration::from_millis(100);
-/// The priority of workers, from -20 for the first to 19 for the last.
-const NICENESS: i32 = 5;
+/// What tells a worker how many bytes of memory it may have.
+pub(super) const MEMORY_VARIABLE: &str = "P2P_AI_WORKER_MEMORY_BYTES";
 const STATUS_BYTES_MAX: u64 = 16 << 10;
 
 #[cfg(test)]
