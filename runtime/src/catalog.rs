@@ -6,7 +6,9 @@
 
 use crate::config::{MODEL_NAME_BYTES_MAX, ModelEntry};
 use crate::hub::{Format, Hub, ModelId, Present, Progress, PullError};
-use crate::inference::{EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, FleetHandle, ModelSpec, ModelStatus, Precision};
+use crate::inference::{
+    EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, FleetHandle, ModelSpec, ModelStatus, Precision,
+};
 use engine::task::TaskKind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -467,14 +469,16 @@ mod tests {
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(folder.join("tokenizer.json"), "{}").unwrap();
         std::fs::write(folder.join("model.safetensors"), vec![0; 1000]).unwrap();
-        std::fs::write(folder.join("config.json"), format!(r#"{{"architectures": ["{architecture}"]}}"#)).unwrap();
+        std::fs::write(folder.join("config.json"), format!(r#"{{"architectures": ["{architecture}"]}}"#))
+            .unwrap();
         folder.display().to_string()
     }
 
     #[test]
     fn what_is_listed_is_offered_or_said_to_be_unusable() {
         let directory = tempfile::tempdir().unwrap();
-        let [bert, odd] = ["BertForSequenceClassification", "T5Model"].map(|name| folder(directory.path(), name));
+        let [bert, odd] =
+            ["BertForSequenceClassification", "T5Model"].map(|name| folder(directory.path(), name));
         let hub = Hub::from_environment(|name| (name == "HF_HOME").then(|| directory.path().into())).unwrap();
         let listed = serde_json::json!([
             "all-MiniLM-L6-v2",
@@ -482,7 +486,8 @@ mod tests {
             odd,
             "owner/none",
         ]);
-        let sources = Sources { entries: entries(listed), cached: true, pull_on_demand: false, hub: Some(hub) };
+        let sources =
+            Sources { entries: entries(listed), cached: true, pull_on_demand: false, hub: Some(hub) };
         let Found { models, unusable } = find(&sources);
         let shown: Vec<(&str, bool, &[TaskKind])> =
             models.iter().map(|model| (model.name.as_str(), model.eager, model.kinds.as_slice())).collect();
@@ -490,7 +495,10 @@ mod tests {
         assert_eq!(shown, [("all-MiniLM-L6-v2", true, EMBEDDINGS.as_slice()), ("mine", false, classifies)]);
         assert_eq!((models[1].memory_bytes, models[1].precision), (7 << 20, Precision::F32));
         let reasons: Vec<&str> = unusable.iter().filter_map(|model| model.reason.as_deref()).collect();
-        assert!(reasons[0].starts_with("its architecture T5Model is not supported; these are: Bert"), "{reasons:?}");
+        assert!(
+            reasons[0].starts_with("its architecture T5Model is not supported; these are: Bert"),
+            "{reasons:?}"
+        );
         assert_eq!(reasons[1..], ["owner/none is not on this machine"]);
     }
 

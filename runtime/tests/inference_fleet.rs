@@ -9,8 +9,8 @@ use engine::ids::JobId;
 use engine::output::Work;
 use engine::task::{EmbeddingInput, TaskKind};
 use runtime::inference::{
-    CpuShare, EMBEDDED_MODEL, Fleet, FleetHandle, FleetOptions, ModelSpec, Precision, WORKER_COMMAND, bound_own_memory,
-    worker_main,
+    CpuShare, EMBEDDED_MODEL, Fleet, FleetHandle, FleetOptions, ModelSpec, Precision, WORKER_COMMAND,
+    bound_own_memory, worker_main,
 };
 use runtime::ports::{Inference, InferenceEvent};
 use std::collections::BTreeSet;
@@ -48,8 +48,12 @@ const TESTS: [(&str, Test); 7] = [
     ("a_model_is_loaded_when_its_first_job_comes", |it| {
         it.block_on(a_model_is_loaded_when_its_first_job_comes());
     }),
-    ("the_least_recently_used_model_makes_room", |it| it.block_on(the_least_recently_used_model_makes_room())),
-    ("a_busy_model_stays_and_the_next_one_waits", |it| it.block_on(a_busy_model_stays_and_the_next_one_waits())),
+    ("the_least_recently_used_model_makes_room", |it| {
+        it.block_on(the_least_recently_used_model_makes_room())
+    }),
+    ("a_busy_model_stays_and_the_next_one_waits", |it| {
+        it.block_on(a_busy_model_stays_and_the_next_one_waits())
+    }),
     ("what_does_not_fit_is_refused_with_the_figure", |it| {
         it.block_on(what_does_not_fit_is_refused_with_the_figure());
     }),
@@ -233,7 +237,8 @@ async fn a_worker_has_no_more_memory_than_it_may() {
     let said = reason(run(&mut fleet, 1, "one").await);
     assert!(said.contains("its worker ends while it loads"), "{said}");
     assert_eq!(run(&mut fleet, 2, "two").await, Ok(1), "the others go on");
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", fleet.worker_pid("two").unwrap())).unwrap();
+    let limits =
+        std::fs::read_to_string(format!("/proc/{}/limits", fleet.worker_pid("two").unwrap())).unwrap();
     let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
     assert!(data.contains(&(314 * MIB).to_string()), "{data}");
 }
@@ -299,7 +304,8 @@ async fn models_come_and_go_and_keep_to_their_share() {
     assert_eq!(end(&mut fleet, 3).await, Err(InferenceError::Cancelled));
     drop(fleet);
     let deadline = Instant::now() + PATIENCE;
-    let exists = || Command::new("kill").args(["-0", &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
+    let exists =
+        || Command::new("kill").args(["-0", &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
     while exists().success() {
         assert!(Instant::now() < deadline, "the worker outlives its fleet");
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -236,9 +236,12 @@ fn names_without_prefix_older_names_and_16_bits_are_read() {
         for (dtype, tolerance) in [(Dtype::F16, 2e-3), (Dtype::BF16, 2e-2)] {
             let small = Copy::of(architecture);
             small.rewrite(|name, numbers| {
-                let halved = numbers.iter().flat_map(|number| match dtype {
-                    Dtype::F16 => half::f16::from_f32(*number).to_le_bytes(),
-                    _ => half::bf16::from_f32(*number).to_le_bytes(),
+                let halved = numbers.iter().flat_map(|number| {
+                    if dtype == Dtype::F16 {
+                        half::f16::from_f32(*number).to_le_bytes()
+                    } else {
+                        half::bf16::from_f32(*number).to_le_bytes()
+                    }
                 });
                 (name.to_owned(), dtype, halved.collect())
             });

@@ -144,8 +144,9 @@ fn published() -> Vec<(&'static str, Vec<u8>)> {
 const BERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/tests/data/bert");
 
 /// Submits a text for a model and waits for what comes of it.
-fn embed(scene: &Scene, node: &Node<'_>, model: &str) -> Ran {
-    let submit = ["task", "submit", "--type", "embedding", "--input", "some text", "--wait", "--model", model];
+fn classify(scene: &Scene, node: &Node<'_>, model: &str) -> Ran {
+    let submit =
+        ["task", "submit", "--type", "classification", "--input", "some text", "--wait", "--model", model];
     scene.ask(node, &[], &submit)
 }
 
@@ -163,19 +164,21 @@ fn a_node_runs_several_models_and_takes_on_those_that_are_pulled() {
     let node = scene.world.node("a");
     let listed = format!("all-MiniLM-L6-v2,{BERT}");
     scene.ask(&node, &[("P2P_AI_MODELS", &listed)], &["node", "start"]).good();
-    for model in ["all-MiniLM-L6-v2", BERT] {
-        let said = embed(&scene, &node, model).good();
-        assert!(said.contains(&format!("Model:      {model}")), "{said}");
-    }
+    let said = classify(&scene, &node, BERT).good();
+    assert!(said.contains(&format!("Model:      {BERT}")), "{said}");
+    node.await_task(&node.submit("a text for the first of the list"));
     let standing = models(&scene, &node);
     let names: Vec<&str> = standing.iter().map(|model| model["name"].as_str().unwrap()).collect();
     assert_eq!(names, [BERT, "all-MiniLM-L6-v2"]);
-    assert!(standing.iter().all(|model| model["ready"] == true && model["loaded_at"].is_string()), "{standing:?}");
+    assert!(
+        standing.iter().all(|model| model["ready"] == true && model["loaded_at"].is_string()),
+        "{standing:?}"
+    );
 
-    let said = embed(&scene, &node, "owner/tiny").bad(1);
+    let said = classify(&scene, &node, "owner/tiny").bad(1);
     assert!(said.contains("hint: fetch it with: p2p-ai-agents model pull owner/tiny"), "{said}");
     scene.ask(&node, &[], &["model", "pull", "owner/tiny"]).good();
-    until("the node offers it", || (embed(&scene, &node, "owner/tiny").code == 0).then_some(()));
+    until("the node offers it", || (classify(&scene, &node, "owner/tiny").code == 0).then_some(()));
 
     // Another program damages what is loaded next time: it is removed and fetched anew.
     scene.ask(&node, &[], &["node", "stop"]).good();
@@ -184,13 +187,15 @@ fn a_node_runs_several_models_and_takes_on_those_that_are_pulled() {
     std::fs::write(&weights, &files[1].1[..1000]).unwrap();
     scene.hub.requests();
     scene.ask(&node, &[], &["node", "start"]).good();
-    until("it is whole again", || (embed(&scene, &node, "owner/tiny").code == 0).then_some(()));
+    until("it is whole again", || (classify(&scene, &node, "owner/tiny").code == 0).then_some(()));
     assert_eq!(std::fs::read(&weights).unwrap(), files[1].1);
     scene.ask(&node, &[], &["model", "rm", "owner/tiny"]).good();
     until("the node no longer offers it", || {
         models(&scene, &node).iter().all(|model| model["name"] != "owner/tiny").then_some(())
     });
-    assert!(embed(&scene, &node, "owner/tiny").bad(1).contains("no node of this network has a model called"));
+    assert!(
+        classify(&scene, &node, "owner/tiny").bad(1).contains("no node of this network has a model called")
+    );
     scene.ask(&node, &[], &["node", "stop"]).good();
 }
 
@@ -204,10 +209,10 @@ fn a_node_fetches_what_a_task_names_where_it_may_and_says_what_does_not_fit() {
     let large = format!(r#"{{"models": [{{"model": "{BERT}", "name": "large", "memory_mb": 9000}}]}}"#);
     crate::world::write(&node.home.config_file(), &large);
     scene.ask(&node, &[("P2P_AI_PULL_ON_DEMAND", "true")], &["node", "start"]).good();
-    let said = embed(&scene, &node, "large").bad(1);
+    let said = classify(&scene, &node, "large").bad(1);
     assert!(said.contains("it needs about 9000 MiB of memory, at most 480 MiB are allowed"), "{said}");
-    let said = embed(&scene, &node, "owner/tiny").bad(1);
+    let said = classify(&scene, &node, "owner/tiny").bad(1);
     assert!(said.contains("the model owner/tiny is being fetched"), "{said}");
-    until("it is here", || (embed(&scene, &node, "owner/tiny").code == 0).then_some(()));
+    until("it is here", || (classify(&scene, &node, "owner/tiny").code == 0).then_some(()));
     scene.ask(&node, &[], &["node", "stop"]).good();
 }

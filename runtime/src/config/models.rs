@@ -124,7 +124,7 @@ mod tests {
         }
         let entry: ModelEntry = serde_json::from_value(full.clone()).unwrap();
         assert_eq!((entry.model(), entry.name(), entry.eager()), ("./bert", "mine", Some(false)));
-    assert_eq!((entry.precision(), entry.memory_bytes()), ("f32", Some(200 << 20)));
+        assert_eq!((entry.precision(), entry.memory_bytes()), ("f32", Some(200 << 20)));
         assert_eq!(serde_json::to_value(&entry).unwrap(), full);
     }
 }

@@ -52,12 +52,15 @@ pub(super) async fn refresh(State(api): State<Api>) -> Json<Models> {
 /// Says more about a model that no node offers: that it is being fetched, why this node cannot run it, or how to get it.
 pub(super) fn explain(api: &Api, asked: Option<String>, error: ApiError) -> ApiError {
     let Some(name) = asked.filter(|_| error.code() == "model_unknown") else { return error };
-    if let Some(reason) =
-        api.models.models().into_iter().find(|model| model.name == name).and_then(|model| model.reason)
-    {
-        let message = format!("the model {name} cannot be used here: {reason}");
-        return ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "model_unusable", message)
-            .hint("p2p-ai-agents model list shows how the models stand".to_owned());
+    let here = api.models.models().into_iter().find(|model| model.name == name);
+    match here.map(|model| (model.reason, model.kinds)) {
+        Some((Some(reason), _)) => {
+            let message = format!("the model {name} cannot be used here: {reason}");
+            return ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "model_unusable", message)
+                .hint("p2p-ai-agents model list shows how the models stand".to_owned());
+        }
+        Some((None, kinds)) => return error.hint(format!("this node has it for: {}", kinds.join(", "))),
+        None => {}
     }
     if api.models.pull_for_task(&name) {
         let message = format!("the model {name} is being fetched");

@@ -53,9 +53,12 @@ impl Encoder for Fast<'_> {
     ) -> Result<(), EncodeError> {
         let sequences: Vec<kernels::Sequence<'_>> = sequences.iter().map(|&tokens| tokens.into()).collect();
         let hidden = self.encoder.forward(&mut room.team, &mut room.scratch, &sequences, stop);
-        let hidden = hidden.map_err(|error| match error {
-            ForwardError::Stopped => EncodeError::Stopped,
-            other => EncodeError::Failed(other.to_string()),
+        let hidden = hidden.map_err(|error| {
+            if error == ForwardError::Stopped {
+                EncodeError::Stopped
+            } else {
+                EncodeError::Failed(error.to_string())
+            }
         })?;
         for sequence in 0..hidden.sequences() {
             take(&mut hidden.rows(sequence));

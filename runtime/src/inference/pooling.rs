@@ -41,7 +41,7 @@ impl Pooling {
     }
 
     /// Returns the vector of a text from the hidden states of its tokens, `width` numbers each.
-    pub(super) fn pool<'r>(self, rows: &mut dyn Iterator<Item = &'r [f32]>, width: usize) -> Vec<f32> {
+    pub(super) fn pool(self, rows: &mut dyn Iterator<Item = &[f32]>, width: usize) -> Vec<f32> {
         let mut vector = rows.next().map_or_else(|| vec![0.0; width], <[f32]>::to_vec);
         match self {
             Self::Cls => {}
@@ -57,11 +57,7 @@ impl Pooling {
 }
 
 /// Puts rows into a vector, and returns how many there were.
-fn fold<'r>(
-    vector: &mut [f32],
-    rows: &mut dyn Iterator<Item = &'r [f32]>,
-    step: impl Fn(f32, f32) -> f32,
-) -> usize {
+fn fold(vector: &mut [f32], rows: &mut dyn Iterator<Item = &[f32]>, step: impl Fn(f32, f32) -> f32) -> usize {
     let mut count = 0;
     for row in rows {
         count += 1;
