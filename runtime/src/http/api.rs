@@ -9,7 +9,8 @@ use super::Api;
 use super::auth;
 use super::error::ApiError;
 use super::view::{
-    Diagnosis, Members, NewTask, Peers, Ping, Readiness, ResultBody, Route, Status, Submitted, Task, Tasks,
+    Diagnosis, Health, Liveness, Members, NewTask, Peers, Ping, Readiness, ResultBody, Route, Status,
+    Submitted, Task, Tasks,
 };
 use crate::clock;
 use axum::body::{Body, Bytes, HttpBody};
@@ -19,6 +20,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use engine::health::Verdict;
 use engine::lifecycle;
 use engine::request::{PingSpec, Request as Ask, Response as Reply};
 use engine::task::{TaskSpec, TaskStatus};
@@ -36,6 +38,7 @@ pub(super) fn router(api: Api) -> Router {
         .route("/routes/{id}", get(route))
         .route("/routes/{id}/ping", post(ping))
         .route("/diagnosis", get(diagnosis))
+        .route("/health", get(health))
         .route("/tasks", post(submit).get(tasks))
         .route("/tasks/{id}", get(task).delete(cancel))
         .route("/tasks/{id}/result", get(result))
@@ -43,7 +46,7 @@ pub(super) fn router(api: Api) -> Router {
         .layer(from_fn(take_body))
         .layer(from_fn_with_state(api.clone(), want_token));
     Router::new()
-        .route("/healthz", get(async || "alive"))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .nest("/api/v1", protected)
         .fallback(unknown_route)
@@ -92,6 +95,29 @@ async fn take_body(request: Request, next: Next) -> Result<Response, ApiError> {
 async fn want_token(State(api): State<Api>, request: Request, next: Next) -> Result<Response, ApiError> {
     auth::check_token(request.headers(), &api.token)?;
     Ok(next.run(request).await)
+}
+
+/// Tells that the process answers, and how the node is. A node that is not well is alive all the same: to start it
+/// anew makes no disk larger.
+async fn healthz(State(api): State<Api>) -> Json<Liveness> {
+    let health = match api.handle.ask(Ask::Status).await {
+        Ok(Ok(Reply::Status(view))) => view.health,
+        Ok(_) | Err(_) => None,
+    };
+    let unwell = health.iter().flat_map(|health| health.findings.iter().copied());
+    Json(Liveness {
+        status: "alive".to_owned(),
+        health: health.as_ref().map(|health| health.verdict),
+        unwell: unwell.filter(|finding| finding.verdict != Verdict::Pass).collect(),
+        timestamp: clock::wall().to_string(),
+    })
+}
+
+async fn health(State(api): State<Api>) -> Answered<Health> {
+    match ask(&api, Ask::Health).await? {
+        Reply::Health(report) => Ok(Json(Health::from(*report))),
+        other => Err(unexpected(&other)),
+    }
 }
 
 async fn readyz(State(api): State<Api>) -> (StatusCode, Json<Readiness>) {
