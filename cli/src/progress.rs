@@ -11,6 +11,11 @@ pub(crate) fn bar(length: u64, what: &str) -> ProgressBar {
     shown(ProgressBar::hidden(), Some(length), &template)
 }
 
+/// Shows how many bytes have come, once their number is set.
+pub(crate) fn bytes() -> ProgressBar {
+    shown(ProgressBar::hidden(), Some(0), BYTES)
+}
+
 /// Shows that something goes on, and how it stands.
 pub(crate) fn spinner() -> ProgressBar {
     shown(ProgressBar::hidden(), None, "{spinner} {elapsed}  {msg}")
@@ -31,6 +36,8 @@ fn shown(bar: ProgressBar, length: Option<u64>, template: &str) -> ProgressBar {
     bar
 }
 
+const BYTES: &str =
+    "{bar:32} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left  {msg}";
 const REDRAWS_PER_SECOND: u8 = 10;
 const TICK: Duration = Duration::from_millis(200);
 
@@ -40,7 +47,8 @@ mod tests {
 
     #[test]
     fn the_templates_are_sound() {
-        for template in ["{bar:32} {human_pos}/{human_len} seeds  {per_sec}  {eta} left  {msg}", "{spinner}"]
+        for template in
+            ["{bar:32} {human_pos}/{human_len} seeds  {per_sec}  {eta} left  {msg}", BYTES, "{spinner}"]
         {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }

@@ -9,6 +9,8 @@ pub mod home;
 pub mod host;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod identity;
 #[cfg(feature = "candle")]
 pub mod inference;

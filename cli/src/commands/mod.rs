@@ -5,7 +5,11 @@ mod doctor;
 mod errors;
 mod inference_worker;
 mod man;
+mod model_info;
+mod model_list;
+mod model_pull;
 mod model_quantize;
+mod model_rm;
 mod node_config;
 mod node_health;
 mod node_install_service;
@@ -40,6 +44,8 @@ use crate::error::{Failure, Outcome};
 use crate::output;
 use engine::TaskId;
 use runtime::home::Home;
+use runtime::hub::{Hub, ModelId, PresentError};
+use runtime::inference::EMBEDDED_MODEL;
 use runtime::registry::Registry;
 use std::future::Future;
 use std::path::PathBuf;
@@ -76,6 +82,19 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Task(TaskCommand::Watch { id, format }) => block_on(task_watch::run(&home()?, &id, format)),
         Command::Task(TaskCommand::Cancel { id }) => block_on(task_cancel::run(&home()?, &id)),
         Command::Model(ModelCommand::Quantize { source, output }) => model_quantize::run(&source, &output),
+        Command::Model(ModelCommand::List(format)) => {
+            model_list::run(&hub(false)?, format).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Model(ModelCommand::Pull { model, offline, format }) => {
+            model_pull::run(&hub(offline)?, &model_id(&model, "pulled")?, format)
+        }
+        Command::Model(ModelCommand::Rm { model, format }) => {
+            model_rm::run(&hub(false)?, &model_id(&model, "removed")?, format).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Model(ModelCommand::Info { model, format }) => {
+            model_info::run(&hub(false)?, &model_id(&model, "looked into")?, format)
+                .map(|()| ExitCode::SUCCESS)
+        }
         Command::Route(RouteCommand::Explain { id, format }) => {
             block_on(route_explain::run(&home()?, &id, format))
         }
@@ -112,6 +131,36 @@ fn running_homes() -> Result<Vec<Home>, Failure> {
         .map_err(|error| {
             Failure::new("cannot tell which nodes run").id("registry_unusable").because(Some(&error))
         })
+}
+
+/// The hub and its cache, as the environment says.
+fn hub(offline: bool) -> Result<Hub, Failure> {
+    let hub = Hub::from_environment(|name| std::env::var_os(name));
+    let mut hub = hub.map_err(|error| Failure::from_error(&error).hint("set HF_HOME to a directory"))?;
+    hub.offline |= offline;
+    Ok(hub)
+}
+
+/// Reads the name of a model that something is to be done with.
+fn model_id(text: &str, done: &str) -> Result<ModelId, Failure> {
+    if text == EMBEDDED_MODEL {
+        return Err(Failure::new(format!("{text} is part of this program, and need not be {done}")));
+    }
+    text.parse().map_err(|error| Failure::from_error(&error))
+}
+
+/// Says why a model is not there.
+fn absence(id: &ModelId, error: &PresentError) -> Failure {
+    let failure = Failure::from_error(error);
+    match (id, error) {
+        (ModelId::Hub { .. }, PresentError::NotFetched(_)) => failure.hint(format!(
+            "p2p-ai-agents model list shows what is; fetch it with: p2p-ai-agents model pull {id}"
+        )),
+        (ModelId::Hub { .. }, PresentError::Incomplete { .. }) => {
+            failure.hint(format!("fetch the rest with: p2p-ai-agents model pull {id}"))
+        }
+        _ => failure,
+    }
 }
 
 /// Runs a command that asks a node and waits for the answer.

@@ -10,6 +10,7 @@ mod hostile_peer;
 mod interfaces;
 mod lifecycle;
 mod mesh;
+mod models;
 mod namespaces;
 mod operate;
 mod recording;
@@ -17,6 +18,8 @@ mod shutdown;
 mod siege;
 mod sim;
 mod stranger;
+#[path = "../../../runtime/tests/support/test_hub.rs"]
+mod test_hub;
 mod texts;
 mod timeline;
 mod tour;
