@@ -45,6 +45,7 @@ impl Node {
 
     /// Takes the next step of a shutdown where its time has come.
     pub(super) fn settle_shutdown(&mut self) {
+        let promises = self.promises();
         let Some(leaving) = &mut self.leaving else { return };
         if self.work.len() > 0 && self.now < leaving.work_until {
             return;
@@ -56,7 +57,7 @@ impl Node {
             // What is handed back now is carried to its origins before the next look.
             return;
         }
-        let waits = self.promises() > 0 || self.router.len() > 0;
+        let waits = promises > 0 || self.router.len() > 0;
         if waits && self.now < leaving.words_until {
             return;
         }
