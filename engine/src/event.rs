@@ -3,7 +3,6 @@
 //! One stream serves them all, so nothing is observed twice in two ways. Observers feed nothing back.
 
 use crate::error::{PeerFault, StrangerFault, WriteError};
-use crate::health::{HealthReason, Verdict};
 use crate::ids::{LinkId, MessageId, NodeId, TaskId, WriteId};
 use crate::input::DialError;
 use crate::lifecycle::State;
@@ -28,13 +27,6 @@ pub enum Event {
         address: SocketAddr,
         /// Why.
         error: DialError,
-    },
-    /// The node's own health is not what it was.
-    HealthChanged {
-        /// How it is now.
-        verdict: Verdict,
-        /// Why, where it is not well.
-        reasons: Vec<HealthReason>,
     },
     /// Another running node holds this node's key.
     IdentityCopied {

@@ -2,7 +2,6 @@
 
 use crate::error::Rejection;
 use crate::faults::Faults;
-use crate::health::HealthReport;
 use crate::heartbeat::Liveness;
 use crate::ids::{NodeId, TaskId};
 use crate::lifecycle::State;
@@ -22,8 +21,6 @@ pub enum Request {
     Cancel(TaskId),
     /// Answered with [`Response::Diagnosis`].
     Diagnosis,
-    /// Looks after the node's own health; answered with [`Response::Health`] within two seconds.
-    Health,
     /// Answered with [`Response::Members`].
     Members,
     /// Answered with [`Response::Peers`].
@@ -57,8 +54,6 @@ pub type Answer = Result<Response, Rejection>;
 pub enum Response {
     /// What goes wrong between this node and others.
     Diagnosis(DiagnosisView),
-    /// How well the node is.
-    Health(Box<HealthReport>),
     /// Who exists, this node included, by id.
     Members(Vec<MemberView>),
     /// Who this node has a link to, by id.
@@ -117,8 +112,6 @@ pub struct StatusView {
     pub discovery: DiscoveryView,
     /// What others did that they should not.
     pub faults: Faults,
-    /// What the last check of its own health found; `None` before the first.
-    pub health: Option<HealthReport>,
     /// The wall clock.
     pub timestamp: UnixMillis,
 }

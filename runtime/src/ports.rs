@@ -1,9 +1,8 @@
-//! The six things a node needs of the world around it, as the driver sees them.
+//! The five things a node needs of the world around it, as the driver sees them.
 //!
 //! Each world implements them once: sockets, disk and model processes in the real one, turmoil's network and
 //! seeded stand-ins in the simulated one. All `next` futures are cancel-safe: dropping one loses nothing.
 
-use engine::health::HostFacts;
 use engine::ids::{DialId, JobId, WriteId};
 use engine::input::{DialError, Family, Input, Interface};
 use engine::output::{Output, Work};
@@ -137,15 +136,6 @@ pub enum InferenceEvent {
         /// Tokens produced so far in all.
         tokens: u32,
     },
-}
-
-/// Finds out how the node's own process and files are.
-pub trait Host: Send + 'static {
-    /// Begins to look; [`Host::next`] tells. A look while another is under way is the same look.
-    fn examine(&mut self);
-
-    /// Waits for the next look to end.
-    fn next(&mut self) -> impl Future<Output = HostFacts> + Send;
 }
 
 /// Tells the time.

@@ -7,7 +7,6 @@ use crate::clock::{self, SystemClock};
 use crate::config::{self, ConfigError, Effective, LogLevel, Overrides, Settings, Shown};
 use crate::driver::{self, Handle, World};
 use crate::home::{self, Home, Landmark, Lock, LockError, RunInfo};
-use crate::host::ThisProcess;
 use crate::http::{self, Api, ResultReadError, ResultSource, Token};
 use crate::identity::{self, IdentityError, NodeKey};
 use crate::inference::{EMBEDDED_MODEL, ProcessInference, WorkerOptions};
@@ -21,7 +20,7 @@ use crate::startup::Startup;
 use crate::store::{OpenError, RedbStore, ResultReader};
 use crate::transport::{BindError, Libp2pTransport, Limits, all_addresses};
 use engine::journal::{self, Start};
-use engine::lifecycle::{CUT_OFF, State};
+use engine::lifecycle::State;
 use engine::task::TaskResult;
 use engine::{Event, Identity, Input, Instant, Node, Output, Saved, TaskId};
 use serde_json::Value;
@@ -115,8 +114,6 @@ impl Service {
             now: clock.now(),
             wall: clock.wall(),
         };
-        let own_key = key.identity.clone();
-        let config_file = overrides.config_file.clone().unwrap_or_else(|| home.config_file());
         let (identity, recording, written) = record(settings, &start, &saved, key.identity)?;
 
         // From here on nothing fails.
@@ -132,7 +129,6 @@ impl Service {
             transport,
             multicast,
             store,
-            host: ThisProcess::new(config_file, own_key),
             inference: worker.map_or_else(ProcessInference::absent, ProcessInference::start),
             clock,
             journal: Observer {
@@ -521,6 +517,8 @@ fn report(log: &Log, effective: &Effective) {
 
 /// How often a node looks whether its files are still there.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// The exit status of a node that cut work off when it left.
+pub const CUT_OFF: u8 = 130;
 /// The exit status of a node that did not end as it meant to.
 const FAILED: u8 = 1;
 const STORE_FILE: &str = "node.redb";

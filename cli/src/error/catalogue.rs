@@ -59,11 +59,6 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Send `Content-Type: application/json`.",
     },
     Entry {
-        id: "crypto_timeout",
-        what: "The node's key took more than 100 ms to sign.",
-        todo: "The machine is too busy: give the node less company.",
-    },
-    Entry {
         id: "home_unusable",
         what: "The node's directory or a file of it cannot be used.",
         todo: "Check who may use it and the space on its disk, or name another with `--home`.",
@@ -130,11 +125,6 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "`node start`, or name its home with `--home`.",
     },
     Entry { id: "log_unreadable", what: "The log cannot be read.", todo: "Check who may read it." },
-    Entry {
-        id: "memory_threshold_exceeded",
-        what: "The node and its models hold more than 80 % of `max_memory_mb` (warning) or 85 % (failure).",
-        todo: "Raise `max_memory_mb`, or run fewer models.",
-    },
     Entry {
         id: "method_not_allowed",
         what: "The API has this path, and does other things there.",
@@ -266,11 +256,6 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "storage_failed",
         what: "The disk did not take a task or result; nothing was accepted.",
         todo: "Make room on the disk; the node tries again by itself.",
-    },
-    Entry {
-        id: "storage_timeout",
-        what: "The disk did not answer in 500 ms.",
-        todo: "The disk is slow or hangs.",
     },
     Entry {
         id: "storage_unusable",

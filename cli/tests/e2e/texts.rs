@@ -19,7 +19,6 @@ fn help() {
         &["node", "restart"],
         &["node", "config"],
         &["node", "logs"],
-        &["node", "health"],
         &["node", "monitor"],
         &["node", "install-service"],
         &["task"],

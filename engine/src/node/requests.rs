@@ -33,15 +33,6 @@ impl Node {
                 None => return,
             },
             Request::Diagnosis => Ok(Response::Diagnosis(self.diagnosis_view())),
-            Request::Health => {
-                if self.state != State::ShuttingDown && self.health.handle_request(self.now, id) {
-                    return;
-                }
-                Err(match self.state {
-                    State::ShuttingDown | State::Stopped => Rejection::NodeShuttingDown,
-                    State::Initializing | State::Registering | State::Active => Rejection::TooManyWaiting,
-                })
-            }
             Request::Members => Ok(Response::Members(self.member_views())),
             Request::Ping(spec) => return self.ping(id, spec),
             Request::Peers => Ok(Response::Peers(self.peer_views())),
@@ -64,7 +55,6 @@ impl Node {
     pub(super) fn handle_request_dropped(&mut self, id: RequestId) {
         self.cancelling.remove(&id);
         self.explanations.forget(id);
-        self.health.forget(id);
         self.pings.forget(id);
         if let Some(task) = self.waiting.remove(&id)
             && let Some(open) = self.tasks.get_mut(task)
@@ -248,7 +238,6 @@ impl Node {
             models: models.collect(),
             discovery: self.discovery.view(),
             faults: self.faults.clone(),
-            health: self.health.last().cloned(),
             timestamp: self.wall(),
         }
     }

@@ -48,7 +48,6 @@ fn request() -> impl Strategy<Value = Request> {
         1 => node.prop_map(Request::Route),
         1 => (any::<u32>(), any::<u32>()).prop_map(|(limit, offset)| Request::Tasks { limit, offset }),
         1 => Just(Request::Diagnosis),
-        1 => Just(Request::Health),
         1 => Just(Request::Members),
         1 => Just(Request::Peers),
         1 => Just(Request::Status),

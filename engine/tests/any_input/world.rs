@@ -295,10 +295,6 @@ impl World {
 
     fn carry_out(&mut self, host: usize, output: Output) {
         match output {
-            Output::Examine => {
-                let facts = HostFacts { config_readable: true, crypto_micros: 50, memory_bytes: 0 };
-                self.send(host, Input::Examined(facts));
-            }
             Output::Cancel { job } => {
                 self.send(
                     host,

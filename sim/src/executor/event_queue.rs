@@ -110,7 +110,6 @@ enum Happening {
     Change(usize),
     Datagram { from: NodeIndex, to: NodeIndex, bytes: Rc<[u8]> },
     Dialled(Box<Dial>),
-    Examined { node: NodeIndex, life: u32 },
     JobEnd { node: NodeIndex, life: u32, job: JobId, cancelled: bool },
     LinkDown { node: NodeIndex, life: u32, link: LinkId },
     LookForLife { last: bool },
@@ -256,11 +255,6 @@ impl EventQueue {
             }
             Happening::Submission(number) => self.submission(number),
             Happening::Timer(node) => self.timer(node),
-            Happening::Examined { node, life } => {
-                if self.lives(node, life) {
-                    self.handle(node, Input::Examined(model::host_facts()));
-                }
-            }
             Happening::WriteDone { node, life } => self.write_done(node, life),
         }
     }
@@ -404,10 +398,6 @@ impl EventQueue {
             Output::Dial { dial, address, expect } => self.dial(node, dial, address, expect),
             Output::Disconnect { link } => self.disconnect(node, link),
             Output::Event(_) => {}
-            Output::Examine => {
-                let life = self.hosts[node as usize].life;
-                self.after(Duration::ZERO, Happening::Examined { node, life });
-            }
             Output::Exit { .. } => self.stop(node, Stop::Kill),
             Output::Infer { job, work, .. } => self.infer(node, job, work),
             Output::Multicast { bytes, .. } => self.multicast(node, bytes.into()),

@@ -113,7 +113,6 @@ impl Invariant for DurableBeforeAcknowledged {
                 Response::Task(view) => self.shown(node, view),
                 Response::Tasks { tasks, .. } => tasks.iter().try_for_each(|view| self.shown(node, view)),
                 Response::Diagnosis(_)
-                | Response::Health(_)
                 | Response::Members(_)
                 | Response::Peers(_)
                 | Response::Ping(_)

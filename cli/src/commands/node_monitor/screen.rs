@@ -110,7 +110,6 @@ fn draw(frame: &mut Frame<'_>, sample: &Sample, history: &VecDeque<u64>) {
 }
 
 fn head_lines(sample: &Sample) -> Vec<Line<'_>> {
-    let health = sample.health.as_deref().unwrap_or("not checked yet");
     let up = sample.uptime_ms.map_or_else(|| "-".to_owned(), output::duration);
     vec![
         Line::from(vec![
@@ -120,8 +119,7 @@ fn head_lines(sample: &Sample) -> Vec<Line<'_>> {
         ]),
         Line::from(vec![
             Span::styled(sample.state.to_string(), bold()),
-            Span::raw(format!(" for {up}   health ")),
-            Span::styled(health, health_style(health)),
+            Span::raw(format!(" for {up}")),
             Span::raw(format!(
                 "   memory {} MB   CPU {:.1} % of a core",
                 sample.memory_bytes >> 20,
@@ -178,15 +176,6 @@ fn bold() -> Style {
     Style::new().add_modifier(Modifier::BOLD)
 }
 
-fn health_style(health: &str) -> Style {
-    Style::new().fg(match health {
-        "PASS" => Color::Green,
-        "WARN" => Color::Yellow,
-        "FAIL" => Color::Red,
-        _ => Color::Reset,
-    })
-}
-
 fn event_style(event: &str) -> Style {
     let level = event.split_whitespace().nth(1).unwrap_or_default();
     Style::new().fg(match level {
@@ -214,7 +203,6 @@ mod tests {
             version: "0.1.0".to_owned(),
             network: "local".to_owned(),
             state: State::Active,
-            health: Some("PASS".to_owned()),
             uptime_ms: Some(61_000),
             peers: Vec::new(),
             members: 1,
