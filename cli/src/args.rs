@@ -110,12 +110,9 @@ pub(crate) struct NodeMonitor {
     /// Seconds between two looks
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3600), value_name = "SECONDS")]
     pub(crate) interval: u32,
-    /// End after this many seconds; without it, with q or Ctrl-C
+    /// End after this many seconds; without it, with Ctrl-C
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "SECONDS")]
     pub(crate) duration: Option<u32>,
-    /// Print lines, as on a pipe
-    #[arg(long)]
-    pub(crate) plain: bool,
     #[command(flatten)]
     pub(crate) format: Format,
 }

@@ -1,7 +1,6 @@
-//! `node monitor`: how the node is, again and again: a screen on a terminal, a line each time elsewhere.
+//! `node monitor`: how the node is, again and again, a line each time.
 
 mod sample;
-mod screen;
 
 use crate::args::NodeMonitor;
 use crate::client::Client;
@@ -9,7 +8,6 @@ use crate::error::Failure;
 use crate::output;
 use runtime::home::Home;
 use sample::{Observer, Sample};
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 pub(super) async fn run(home: &Home, arguments: &NodeMonitor) -> Result<(), Failure> {
@@ -17,16 +15,14 @@ pub(super) async fn run(home: &Home, arguments: &NodeMonitor) -> Result<(), Fail
     let mut observer = Observer::new(home, client);
     let interval = Duration::from_secs(arguments.interval.into());
     let until = arguments.duration.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
-    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    let on_screen = std::io::stdout().is_terminal() && !arguments.plain && !arguments.format.json && !dumb;
-    if on_screen {
-        return screen::run(&mut observer, interval, until).await;
-    }
     loop {
         let sample = observer.look().await?;
         if arguments.format.json {
             output::json(&sample)?;
         } else {
+            for event in &sample.events {
+                output::line(event)?;
+            }
             output::line(&line(&sample))?;
         }
         let next = Instant::now() + interval;

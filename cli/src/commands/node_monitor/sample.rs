@@ -34,8 +34,7 @@ pub(super) struct Sample {
     pub(super) memory_bytes: u64,
     /// Of one core, the node and its models.
     pub(super) cpu_percent: f64,
-    /// The newest lines of the log, the newest last.
-    #[serde(skip)]
+    /// The lines that the log has got since the look before, the newest last.
     pub(super) events: Vec<String>,
 }
 
@@ -56,7 +55,9 @@ struct Before {
 
 impl Observer {
     pub(super) fn new(home: &Home, client: Client) -> Self {
-        let log = Follower::at_start(&home.log_file());
+        let mut log = Follower::at_start(&home.log_file());
+        // What was before is for `node logs`.
+        while let Ok(Some(_)) = log.next_line() {}
         Self { client, log, events: VecDeque::new(), before: None }
     }
 
@@ -98,7 +99,7 @@ impl Observer {
             latency_ms_p99: took.get(took.len() * 99 / 100).copied(),
             memory_bytes: host::memory_bytes(pid),
             cpu_percent: ticks as f64 * 100.0 / (TICKS_PER_SECOND * seconds),
-            events: self.events.iter().cloned().collect(),
+            events: self.events.drain(..).collect(),
         })
     }
 
