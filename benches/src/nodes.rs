@@ -7,6 +7,7 @@ use engine::request::{Answer, PingSpec, PingView, Request, Response};
 use runtime::config::Overrides;
 use runtime::home::Home;
 use runtime::service::Service;
+use runtime::startup::Startup;
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -134,7 +135,7 @@ pub(crate) async fn be_node(settings: &str) {
         overrides.flags.extend(settings.remove(field.key).map(|value| (field.key, value, "a benchmark")));
     }
     assert!(settings.is_empty(), "{settings:?}");
-    let service = Service::start(&home, &overrides, false).await.unwrap();
+    let service = Service::start(&home, &overrides, false, &Startup::default()).await.unwrap();
     let (id, handle, mut ready) = (service.info().node_id, service.handle(), service.ready());
     let living = tokio::spawn(service.wait());
     ready.wait_for(|ready| *ready).await.unwrap();

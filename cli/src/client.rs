@@ -35,6 +35,7 @@ impl Client {
     pub(crate) fn connect(home: &Home) -> Result<Self, Failure> {
         let stopped = || {
             Failure::new(format!("No node is running (home: {})", home.root().display()))
+                .id("node_not_running")
                 .hint("start one with: p2p-ai-agents node start")
         };
         if home.holder() == Holder::Nobody {
@@ -45,12 +46,15 @@ impl Client {
                 "The node is still starting, or already stopping (home: {})",
                 home.root().display()
             ))
+            .id("node_not_ready")
             .hint("try again in a moment")
         })?;
         let mut token = String::new();
         File::open(home.token_file())
             .and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut token))
-            .map_err(|error| Failure::new("cannot read the node's token").because(Some(&error)))?;
+            .map_err(|error| {
+                Failure::new("cannot read the node's token").id("token_unreadable").because(Some(&error))
+            })?;
         Ok(Self { info, token })
     }
 
@@ -120,6 +124,7 @@ impl Client {
 
     fn silence(&self, cause: Option<&dyn std::error::Error>) -> Failure {
         Failure::new(format!("The node does not answer (pid {}, {})", self.info.pid, self.info.api_address))
+            .id("node_not_answering")
             .because(cause)
             .hint("look into logs/node.log in the node's home, or stop it with: p2p-ai-agents node stop")
     }
@@ -134,7 +139,9 @@ impl Reply {
     /// Reads a good answer.
     pub(crate) fn read<T: DeserializeOwned>(self) -> Result<T, Failure> {
         serde_json::from_slice(&self.good()?).map_err(|error| {
-            Failure::new("the node gave an answer that this version cannot read").because(Some(&error))
+            Failure::new("the node gave an answer that this version cannot read")
+                .id("answer_unreadable")
+                .because(Some(&error))
         })
     }
 
@@ -148,9 +155,10 @@ impl Reply {
             return Ok(self.body);
         }
         let Ok(ErrorBody { error }) = serde_json::from_slice(&self.body) else {
-            return Err(Failure::new(format!("the node answered with status {}", self.status.as_u16())));
+            return Err(Failure::new(format!("the node answered with status {}", self.status.as_u16()))
+                .id("answer_unreadable"));
         };
-        let failure = Failure::new(output::lines(&error.message));
+        let failure = Failure::new(output::lines(&error.message)).id(error.code);
         Err(match error.hint {
             Some(hint) => failure.hint(hint),
             None => failure,

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod home;
+pub mod host;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "hub")]
@@ -27,6 +28,7 @@ pub mod recording;
 pub mod registry;
 #[cfg(all(feature = "http", feature = "libp2p", feature = "redb", feature = "embedded-model"))]
 pub mod service;
+pub mod startup;
 pub mod store;
 #[cfg(feature = "libp2p")]
 pub mod transport;

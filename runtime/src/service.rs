@@ -5,19 +5,20 @@
 
 use crate::catalog::{self, Catalog, Sources};
 use crate::clock::{self, SystemClock};
-use crate::config::{self, ConfigError, Effective, LogLevel, Overrides, Settings};
+use crate::config::{self, ConfigError, Effective, LogLevel, Overrides, Settings, Shown};
 use crate::driver::{self, Handle, World};
 use crate::home::{self, Home, Landmark, Lock, LockError, RunInfo};
 use crate::http::{self, Api, ResultReadError, ResultSource, Token};
 use crate::hub::Hub;
 use crate::identity::{self, IdentityError, NodeKey};
 use crate::inference::{CpuShare, Fleet, FleetOptions, WORKER_COMMAND};
-use crate::logging::{EventLog, Line, Log};
+use crate::logging::{self, EventLog, Line, Log, LogOptions};
 use crate::multicast::{MulticastOptions, MulticastSocket};
 use crate::node_thread::NodeThread;
 use crate::ports::{Clock, Journal};
 use crate::recording::{self, Recording, Written};
 use crate::registry::{Registration, Registry};
+use crate::startup::Startup;
 use crate::store::{OpenError, RedbStore, ResultReader};
 use crate::transport::{BindError, Libp2pTransport, Limits, all_addresses};
 use engine::journal::{self, Start};
@@ -29,6 +30,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -38,6 +40,7 @@ use tokio::task::JoinHandle;
 pub struct Service {
     home: Home,
     info: RunInfo,
+    startup: Startup,
     log: Log,
     handle: Handle,
     states: watch::Receiver<State>,
@@ -61,8 +64,13 @@ impl Service {
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running then.
-    pub async fn start(home: &Home, overrides: &Overrides, terminal: bool) -> Result<Self, StartError> {
-        let Ground { lock, log, effective, key } = Ground::take(home, overrides, terminal)?;
+    pub async fn start(
+        home: &Home,
+        overrides: &Overrides,
+        terminal: bool,
+        startup: &Startup,
+    ) -> Result<Self, StartError> {
+        let Ground { lock, log, effective, key } = Ground::take(home, overrides, terminal, startup)?;
         let settings = &effective.settings;
         let thread = NodeThread::start().map_err(StartError::Thread)?;
         let transport = {
@@ -70,8 +78,10 @@ impl Service {
             let addresses = all_addresses(settings.network_port);
             Libp2pTransport::bind(&key.secret, &addresses, Limits::for_peers(settings.max_peers))?
         };
+        startup.done("transport");
         let store_file = settings.storage_path.join(STORE_FILE);
         let (store, saved, results) = RedbStore::open(&store_file)?;
+        startup.done("storage");
         let landmark =
             |path: PathBuf| Landmark::at(&path).map_err(|source| StartError::Home { path, source });
         let landmarks = [landmark(home.lock_file())?, landmark(store_file)?];
@@ -90,10 +100,12 @@ impl Service {
             network: settings.network.clone(),
             version: engine::Config::default().version,
             timestamp: clock::wall().to_string(),
+            startup: None,
         };
         let token = Token::create(&home.token_file())
             .map_err(|source| StartError::Home { path: home.token_file(), source })?;
         write_info(&home.info_file(), &info)?;
+        startup.done("api");
 
         let clock = SystemClock::start();
         let offered = found.models.iter().filter(|model| options.fits(model));
@@ -125,8 +137,14 @@ impl Service {
             store,
             inference,
             clock,
-            journal: Observer { events: EventLog::new(log.clone()), state, recording },
+            journal: Observer {
+                events: EventLog::new(log.clone()),
+                state,
+                startup: startup.clone(),
+                recording,
+            },
         };
+        startup.done("discovery");
         let driver = thread.spawn(driver::run(node, world, asks));
         let (results, token) = (Arc::new(results), Arc::new(token));
         let catalog = Catalog::new(sources, settings.run_models.then_some(fleet), found);
@@ -135,8 +153,9 @@ impl Service {
         let (stop_api, stopped) = oneshot::channel();
         let api = tokio::spawn(http::serve(listener, api, async { drop(stopped.await) }));
         let (home, ready, registration) = (home.clone(), watch::Sender::new(false), register(home));
-        let warnings = effective.warnings;
+        let (warnings, startup) = (effective.warnings, startup.clone());
         Ok(Self {
+            startup,
             home,
             info,
             handle,
@@ -195,8 +214,10 @@ impl Service {
             self.show(state);
         };
         let code = ended.unwrap_or_else(|error| {
-            tracing::error!(%error, "the node failed");
-            1
+            let fields = [("error".to_owned(), Value::from(error.to_string()))].into_iter().collect();
+            let message = "the node failed";
+            self.log.write(&Line { level: LogLevel::Fatal, component: "service", message, fields });
+            FAILED
         });
         let code = if uprooted { code.max(1) } else { code };
         if let Some(written) = self.written.take() {
@@ -210,9 +231,14 @@ impl Service {
         if let Err(error) = self.home.clear_run() {
             tracing::warn!(%error, "cannot clear the run directory");
         }
+        if code == CUT_OFF {
+            tracing::warn!("running work was cut off: it goes on after the next start, or on another node");
+        }
+        if let Err(error) = home::replace_file(&self.home.exit_file(), code.to_string().as_bytes(), 0o600) {
+            tracing::warn!(%error, "node stop will not know how this node ended");
+        }
         tracing::info!(code, "stopped");
-        // A log that cannot be flushed has nowhere to say so.
-        let _ = self.log.flush();
+        self.log.flush();
         drop(self.thread);
         drop(self.registration);
         drop(self.lock);
@@ -233,7 +259,8 @@ impl Service {
         let path = self.home.ready_file();
         let shown = match state {
             State::Active => {
-                let info = RunInfo { timestamp: clock::wall().to_string(), ..self.info.clone() };
+                let startup = Some(self.startup.timeline());
+                let info = RunInfo { timestamp: clock::wall().to_string(), startup, ..self.info.clone() };
                 write_info(&path, &info).map(|()| {
                     self.ready.send_replace(true);
                 })
@@ -262,7 +289,12 @@ struct Ground {
 }
 
 impl Ground {
-    fn take(home: &Home, overrides: &Overrides, terminal: bool) -> Result<Self, StartError> {
+    fn take(
+        home: &Home,
+        overrides: &Overrides,
+        terminal: bool,
+        startup: &Startup,
+    ) -> Result<Self, StartError> {
         let unusable = |path: &Path| {
             let path = path.to_owned();
             |source| StartError::Home { path, source }
@@ -270,12 +302,25 @@ impl Ground {
         home.create().map_err(unusable(home.root()))?;
         let lock = home.lock()?;
         home.clear_run().map_err(unusable(home.root()))?;
+        startup.done("home");
         let effective = config::load(home, overrides)?;
-        let log = Log::open(&home.log_file(), effective.settings.log_level, terminal)
-            .map_err(unusable(&home.log_file()))?;
+        let options = LogOptions {
+            level: effective.settings.log_level,
+            terminal,
+            file_bytes_max: u64::from(effective.settings.log_file_max_mb) * 1_000_000,
+            retention: Duration::from_secs(u64::from(effective.settings.log_retention_days) * 24 * 3600),
+        };
+        let log = Log::open(&home.log_file(), options).map_err(unusable(&home.log_file()))?;
         log.take_tracing();
+        logging::report_panics(&log, &home.log_file());
         report(&log, &effective);
+        let shown = serde_json::to_vec(&effective.shown()).map_err(io::Error::other);
+        shown
+            .and_then(|shown| home::replace_file(&home.effective_file(), &shown, 0o600))
+            .map_err(unusable(&home.effective_file()))?;
+        startup.done("configuration");
         let key = identity::load_or_create(home)?;
+        startup.done("identity");
         Ok(Self { lock, log, effective, key })
     }
 }
@@ -290,6 +335,7 @@ impl ResultSource for ResultReader {
 struct Observer {
     events: EventLog,
     state: watch::Sender<State>,
+    startup: Startup,
     recording: Option<Recording>,
 }
 
@@ -307,6 +353,7 @@ impl Journal for Observer {
             recording.output(now, output);
         }
         if let Output::Event(Event::StateChanged { to, .. }) = output {
+            self.startup.entered(*to);
             self.state.send_replace(*to);
         }
     }
@@ -366,18 +413,30 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// Returns its stable name.
+    pub const fn id(&self) -> &'static str {
+        match self {
+            Self::Api { .. } | Self::Transport(BindError::PortTaken(_)) => "port_in_use",
+            Self::Config(error) => error.id(),
+            Self::Entropy(_) | Self::Program(_) | Self::Thread(_) => "system_failed",
+            Self::Home { .. } | Self::Lock(LockError::Io(_)) => "home_unusable",
+            Self::Identity(IdentityError::Damaged { .. }) => "identity_damaged",
+            Self::Identity(IdentityError::Io { .. }) => "identity_unusable",
+            Self::Identity(IdentityError::ModeTooWide { .. }) => "identity_mode_too_wide",
+            Self::Lock(LockError::Held { .. }) => "node_already_running",
+            Self::Recording { .. } => "recording_unusable",
+            Self::Store(_) => "storage_unusable",
+            Self::Transport(BindError::Address { .. } | BindError::NoAddress) => "network_unusable",
+        }
+    }
+
     /// Says what to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Api { .. } => {
                 "choose another with --api-port, or leave it out to use the next free one".to_owned()
             }
-            Self::Config(ConfigError::TooLarge(_) | ConfigError::Unreadable { .. }) => {
-                "check the file, or move it away to start with the defaults".to_owned()
-            }
-            Self::Config(ConfigError::Invalid(_) | ConfigError::Malformed { .. }) => {
-                format!("this is a valid configuration:\n{}", config::sample())
-            }
+            Self::Config(error) => return error.hint(),
             Self::Home { path, .. } => {
                 format!("check who may use {}, and the space on its disk", path.display())
             }
@@ -480,10 +539,9 @@ fn report(log: &Log, effective: &Effective) {
     for warning in &effective.warnings {
         tracing::warn!("{warning}");
     }
-    let values = effective.values();
-    let fields = effective.sources.iter().map(|(key, source)| {
-        let value = values.get(*key).unwrap_or(&Value::Null);
-        ((*key).to_owned(), Value::from(format!("{value} ({source})")))
+    let fields = effective.shown().into_iter().map(|shown| {
+        let Shown { key, value, source } = shown;
+        (key, Value::from(format!("{value} ({source})")))
     });
     log.write(&Line {
         level: LogLevel::Info,
@@ -494,8 +552,12 @@ fn report(log: &Log, effective: &Effective) {
 }
 
 /// How often a node looks whether its files are still there.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// What a node occupies besides its models.
 const NODE_BYTES: u64 = 32 << 20;
+/// The exit status of a node that cut work off when it left.
+pub const CUT_OFF: u8 = 130;
+/// The exit status of a node that did not end as it meant to.
+const FAILED: u8 = 1;
 const STORE_FILE: &str = "node.redb";
 const API_PORT_TRIES: usize = 100;

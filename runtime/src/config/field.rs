@@ -135,7 +135,7 @@ fn texts(value: &Value, most: usize) -> Option<Vec<&str>> {
     items.iter().map(Value::as_str).collect()
 }
 
-const LEVELS: [&str; 5] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"];
+const LEVELS: [&str; 6] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
 const ADDRESSES_MAX: usize = 64;
 const INTERFACES_MAX: usize = 32;
 
@@ -212,6 +212,18 @@ pub const FIELDS: &[Field] = &[
         default: || json!(100),
     },
     Field { key: "log_level", variable: "P2P_AI_LOG_LEVEL", kind: Kind::Level, default: || json!("INFO") },
+    Field {
+        key: "log_file_max_mb",
+        variable: "P2P_AI_LOG_FILE_MAX_MB",
+        kind: Kind::Integer(1, 10_000),
+        default: || json!(100),
+    },
+    Field {
+        key: "log_retention_days",
+        variable: "P2P_AI_LOG_RETENTION_DAYS",
+        kind: Kind::Integer(1, 365),
+        default: || json!(7),
+    },
     Field { key: "discovery", variable: "P2P_AI_DISCOVERY", kind: Kind::Switch, default: || json!(true) },
     Field { key: "interfaces", variable: "P2P_AI_INTERFACES", kind: Kind::Interfaces, default: || json!([]) },
     Field {
