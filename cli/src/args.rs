@@ -157,7 +157,8 @@ pub(crate) struct TaskSubmit {
     /// The kind of work
     #[arg(long = "type", value_enum, required_unless_present = "file", value_name = "TYPE")]
     pub(crate) kind: Option<Kind>,
-    /// A file of tasks, one JSON object a line with the fields input, type, model, timeout_seconds, max_tokens
+    /// A file of tasks, one JSON object a line: input, type, and what else the options below say (model,
+    /// timeout_seconds, labels, max_tokens, …), or messages in place of a generation's input
     #[arg(long, value_name = "JSONL")]
     pub(crate) file: Option<PathBuf>,
     /// The model to use; the node chooses where none is given
@@ -169,6 +170,24 @@ pub(crate) struct TaskSubmit {
     /// Generation only: the most tokens to produce
     #[arg(long, value_name = "N")]
     pub(crate) max_tokens: Option<u32>,
+    /// Generation only: 0 always takes the likeliest token, higher is more varied [default: 1]
+    #[arg(long, value_name = "0..2")]
+    pub(crate) temperature: Option<f64>,
+    /// Generation only: draw from the likeliest tokens that have this probability together [default: 1]
+    #[arg(long, value_name = "0..1")]
+    pub(crate) top_p: Option<f64>,
+    /// Generation only: draw from this many of the likeliest tokens [default: any number]
+    #[arg(long, value_name = "N")]
+    pub(crate) top_k: Option<u32>,
+    /// Generation only: the same seed, model and input give the same text
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Generation only: a text that ends it; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) stop: Vec<String>,
+    /// Classification only: a label to choose from; may be given several times [default: the model's own]
+    #[arg(long = "label", value_name = "TEXT")]
+    pub(crate) labels: Vec<String>,
     /// Wait for the result and show it
     #[arg(long)]
     pub(crate) wait: bool,

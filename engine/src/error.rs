@@ -1,7 +1,7 @@
 //! What can be wrong, by who is to blame: the user, a peer, the disk, the model.
 
 use crate::ids::{NodeId, TaskId};
-use crate::task::TaskKind;
+use crate::task::{InputFault, TaskKind};
 use core::fmt;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -32,8 +32,8 @@ impl core::error::Error for DecodeError {}
 /// Why a user's request was refused. Nothing changed because of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rejection {
-    /// A task needs some input.
-    InputEmpty,
+    /// The input is not one that any model could work on.
+    Input(InputFault),
     /// The input is longer than any model here takes.
     InputTooLong {
         /// Its length in bytes.
@@ -72,7 +72,7 @@ impl Rejection {
     /// Returns the reason's stable name.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::InputEmpty => "input_empty",
+            Self::Input(fault) => fault.code(),
             Self::InputTooLong { .. } => "input_exceeds_max_length",
             Self::KindUnsupported(_) => "task_type_unsupported",
             Self::ModelUnknown(_) => "model_unknown",
@@ -92,7 +92,7 @@ impl Rejection {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InputEmpty => f.write_str("the input is empty"),
+            Self::Input(fault) => fault.fmt(f),
             Self::InputTooLong { bytes, limit } => {
                 write!(f, "the input has {bytes} bytes, more than the {limit} allowed")
             }

@@ -43,7 +43,7 @@ impl From<Rejection> for ApiError {
             Rejection::KindUnsupported(_) | Rejection::ModelUnknown(_) => {
                 error.hint("p2p-ai-agents node status lists the models of a node".to_owned())
             }
-            Rejection::InputEmpty
+            Rejection::Input(_)
             | Rejection::InputTooLong { .. }
             | Rejection::NodeShuttingDown
             | Rejection::NodeUnknown(_)
@@ -79,7 +79,7 @@ impl IntoResponse for ApiError {
 
 const fn status(rejection: &Rejection) -> StatusCode {
     match rejection {
-        Rejection::InputEmpty | Rejection::TimeoutOutOfRange(_) => StatusCode::BAD_REQUEST,
+        Rejection::Input(_) | Rejection::TimeoutOutOfRange(_) => StatusCode::BAD_REQUEST,
         Rejection::InputTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Rejection::KindUnsupported(_) | Rejection::ModelUnknown(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Rejection::NodeNotReady | Rejection::NodeShuttingDown => StatusCode::SERVICE_UNAVAILABLE,

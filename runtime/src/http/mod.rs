@@ -7,6 +7,7 @@
 mod api;
 mod auth;
 mod error;
+mod new_task;
 mod server;
 #[cfg(test)]
 mod tests;
