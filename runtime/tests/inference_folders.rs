@@ -77,7 +77,11 @@ impl Copy {
         let list: Vec<String> = modules
             .iter()
             .enumerate()
-            .map(|(at, class)| format!(r#"{{"idx":{at},"path":"{at}_{class}","type":"sentence_transformers.models.{class}"}}"#))
+            .map(|(at, class)| {
+                format!(
+                    r#"{{"idx":{at},"path":"{at}_{class}","type":"sentence_transformers.models.{class}"}}"#
+                )
+            })
             .collect();
         self.write("modules.json", format!("[{}]", list.join(",")).as_bytes());
     }
@@ -180,7 +184,10 @@ fn vectors_are_pooled_and_scaled_as_the_models_files_say() {
         let cls = Copy::of(architecture);
         cls.without_head();
         cls.modules(&["Transformer", "Pooling"]);
-        cls.write("1_Pooling/config.json", br#"{"pooling_mode_cls_token":true,"pooling_mode_mean_tokens":false}"#);
+        cls.write(
+            "1_Pooling/config.json",
+            br#"{"pooling_mode_cls_token":true,"pooling_mode_mean_tokens":false}"#,
+        );
         for (vector, row) in vectors(&cls.open().unwrap(), &golden).iter().zip(&golden) {
             assert!(furthest(vector, &row.cls) < 1e-4, "{architecture}: {:?}", row.text);
         }
@@ -309,7 +316,9 @@ fn what_is_wrong_with_a_folder_is_said() {
         ("another vocabulary", |it| it.replace("config.json", "260", "300")),
         ("a smaller vocabulary", |it| it.replace("config.json", "260", "100")),
         ("no layers", |it| it.replace("config.json", "\"num_hidden_layers\": 3", "\"num_hidden_layers\": 0")),
-        ("more layers", |it| it.replace("config.json", "\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4")),
+        ("more layers", |it| {
+            it.replace("config.json", "\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4")
+        }),
         ("another label", |it| it.replace("config.json", "\"2\": \"positive\"", "\"3\": \"positive\"")),
         ("one label less", |it| {
             it.replace("config.json", ",\n    \"2\": \"positive\"", "");

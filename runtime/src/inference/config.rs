@@ -55,7 +55,9 @@ pub enum ConfigError {
         heads: usize,
     },
     /// The labels are not numbered 0, 1, 2 and so on, or too many.
-    #[error("id2label does not name outputs 0 to n, at most {LABELS_MAX} with at most {LABEL_BYTES_MAX} bytes")]
+    #[error(
+        "id2label does not name outputs 0 to n, at most {LABELS_MAX} with at most {LABEL_BYTES_MAX} bytes"
+    )]
     Labels,
     /// The text is not the JSON object that it should be.
     #[error("config.json is damaged: {0}")]
@@ -321,7 +323,11 @@ mod tests {
             (SMALL, r#""vocab_size":9"#, r#""vocab_size":-9"#),
             (SMALL, r#""vocab_size":9"#, r#""vocab_size":9.5"#),
             (SMALL, r#""vocab_size":9"#, r#""vocab_size":1e99"#),
-            (SMALL, r#""vocab_size":9"#, r#""vocab_size":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]"#),
+            (
+                SMALL,
+                r#""vocab_size":9"#,
+                r#""vocab_size":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]"#,
+            ),
             (SMALL, r#""vocab_size""#, r#""vocab""#),
             (SMALL, r#""hidden_size":8"#, r#""hidden_size":9999999"#),
             (SMALL, r#"heads":2"#, r#"heads":3"#),

@@ -95,8 +95,7 @@ fn modules(read: ReadFile<'_>) -> Result<(Pooling, bool), DescriptionError> {
             }
             "Normalize" => normalize = true,
             other => {
-                let reason =
-                    format!("module {other:?}; Transformer, Pooling and Normalize are supported");
+                let reason = format!("module {other:?}; Transformer, Pooling and Normalize are supported");
                 return Err(refusal(MODULES, &reason));
             }
         }
@@ -119,7 +118,8 @@ fn listed(read: ReadFile<'_>) -> Result<Option<Vec<Module>>, DescriptionError> {
 
 /// Tells whether a path stays where it begins.
 pub(super) fn is_plain(path: &str) -> bool {
-    !path.contains(['\\', '\0']) && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
+    !path.contains(['\\', '\0'])
+        && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 fn parsed<T: DeserializeOwned + Default>(read: ReadFile<'_>, name: &str) -> Result<T, DescriptionError> {

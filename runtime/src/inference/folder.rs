@@ -83,14 +83,18 @@ impl Folder {
         let weights = weights.ok_or_else(|| FolderError::Index("names no file".to_owned()))?;
         match index.weight_map.keys().find(|name| !weights.contains(name)) {
             None => Ok(weights),
-            Some(name) => Err(FolderError::Index(format!("names a tensor {name}, which is in none of its files"))),
+            Some(name) => {
+                Err(FolderError::Index(format!("names a tensor {name}, which is in none of its files")))
+            }
         }
     }
 
     /// Says why there are no weights.
     fn what_there_is(&self) -> String {
         match OTHER_WEIGHTS.iter().find(|name| self.has(name)) {
-            Some(other) => format!("{WEIGHTS} is missing; {other} is there, but only safetensors are supported"),
+            Some(other) => {
+                format!("{WEIGHTS} is missing; {other} is there, but only safetensors are supported")
+            }
             None => format!("{WEIGHTS} is missing"),
         }
     }

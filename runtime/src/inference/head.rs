@@ -28,8 +28,7 @@ impl Head {
         classifier: &Classifier,
     ) -> Result<Self, WeightsError> {
         let (first, second) = parameters.head(classifier.labels.len())?;
-        let [first, second] =
-            [first, second].map(|map| Map { weight: map.weight.widen(), bias: map.bias });
+        let [first, second] = [first, second].map(|map| Map { weight: map.weight.widen(), bias: map.bias });
         Ok(Self {
             first,
             between: config.architecture.names.head.between,

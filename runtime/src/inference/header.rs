@@ -70,7 +70,9 @@ pub enum HeaderError {
     #[error("{0} bytes follow the last tensor: the file is longer than it should be")]
     Oversized(u64),
     /// A tensor's shape takes another number of bytes than its offsets span.
-    #[error("tensor {name} of {dtype} and shape {shape:?} does not take the {bytes} bytes between its offsets")]
+    #[error(
+        "tensor {name} of {dtype} and shape {shape:?} does not take the {bytes} bytes between its offsets"
+    )]
     Size {
         /// The tensor.
         name: String,

@@ -11,6 +11,7 @@ mod encoder;
 mod folder;
 mod head;
 mod header;
+pub mod llama;
 mod model;
 mod parameters;
 mod pooling;

@@ -93,10 +93,9 @@ impl<'a> Model<'a> {
         }
         let read = |name: &str| {
             let tensor = weights.contains(name).then(|| weights.blob(name)).transpose();
-            tensor.map(|bytes| bytes.map(std::borrow::Cow::into_owned)).map_err(|error| DescriptionError::File {
-                file: name.to_owned(),
-                reason: error.to_string(),
-            })
+            tensor
+                .map(|bytes| bytes.map(std::borrow::Cow::into_owned))
+                .map_err(|error| DescriptionError::File { file: name.to_owned(), reason: error.to_string() })
         };
         let description = Description::read(&read, Some(SINGLE_FILE_TOKENS_MAX))?;
         Self::of(&description, &weights.blob(TOKENIZER)?, weights)
@@ -226,7 +225,8 @@ impl<'a> Model<'a> {
 }
 
 /// What is said of weights without a description.
-const NO_CONFIG: &str = "the file holds weights alone; name the folder with its config.json and tokenizer.json";
+const NO_CONFIG: &str =
+    "the file holds weights alone; name the folder with its config.json and tokenizer.json";
 /// Tokens that a text may have where the model is one file that does not say; the rest is cut off.
 pub const SINGLE_FILE_TOKENS_MAX: usize = 256;
 const _: () = assert!(SINGLE_FILE_TOKENS_MAX <= TOKENS_MAX);

@@ -28,7 +28,10 @@ pub(super) struct Stored<'a> {
 pub(super) enum Form {
     Float(Float),
     /// Signed bytes: the scale of each row, and the weights that stand beside it with their rows and columns.
-    Signed { scales: Vec<f32>, outliers: Vec<([usize; 2], f32)> },
+    Signed {
+        scales: Vec<f32>,
+        outliers: Vec<([usize; 2], f32)>,
+    },
 }
 
 /// A linear map as it is published: a row of weights for each output.
@@ -110,7 +113,8 @@ impl<'w, 'a> Parameters<'w, 'a> {
 
     fn norm(&self, name: &str) -> Result<Norm, WeightsError> {
         let name = format!("{}{name}", self.prefix);
-        let vector = |name: String| self.weights.floats(&as_stored(self.weights, name), &[self.config.hidden]);
+        let vector =
+            |name: String| self.weights.floats(&as_stored(self.weights, name), &[self.config.hidden]);
         Ok(Norm {
             weight: vector(weight(&name))?,
             bias: vector(bias(&name))?,
@@ -126,7 +130,8 @@ impl Stored<'_> {
             Form::Float(float) => float.widen(&self.bytes),
             Form::Signed { scales, outliers } => {
                 let rows = self.bytes.chunks_exact(self.columns).zip(scales);
-                let scaled = rows.flat_map(|(row, scale)| row.iter().map(move |value| signed(*value) * scale));
+                let scaled =
+                    rows.flat_map(|(row, scale)| row.iter().map(move |value| signed(*value) * scale));
                 let mut numbers: Vec<f32> = scaled.collect();
                 for ([row, column], outlier) in outliers {
                     numbers[row * self.columns + column] = *outlier;

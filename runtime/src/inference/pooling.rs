@@ -108,7 +108,10 @@ mod tests {
     #[test]
     fn a_configuration_names_one_mode() {
         let said = |json: &str| Pooling::parse(json.as_bytes());
-        assert_eq!(said(r#"{"word_embedding_dimension":384,"pooling_mode_cls_token":true}"#), Ok(Pooling::Cls));
+        assert_eq!(
+            said(r#"{"word_embedding_dimension":384,"pooling_mode_cls_token":true}"#),
+            Ok(Pooling::Cls)
+        );
         assert_eq!(
             said(r#"{"pooling_mode_mean_tokens":true,"pooling_mode_max_tokens":false}"#),
             Ok(Pooling::Mean)

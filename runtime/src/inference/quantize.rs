@@ -92,7 +92,8 @@ pub fn quantize(source: &Path, output: &Path) -> Result<QuantizeReport, Quantize
     let folder = Folder::at(source);
     let read = |name: &str| folder.read(name);
     let config = Description::read(&read, None)?.config;
-    let tokenizer = folder.read(TOKENIZER)?.ok_or_else(|| QuantizeError::Tokenizer("is missing".to_owned()))?;
+    let tokenizer =
+        folder.read(TOKENIZER)?.ok_or_else(|| QuantizeError::Tokenizer("is missing".to_owned()))?;
     tokenizer_file::check(&tokenizer, config.vocabulary).map_err(QuantizeError::Tokenizer)?;
     let weights_path = source.join(WEIGHTS);
     let bytes = read_weights(&weights_path)?;
@@ -100,7 +101,8 @@ pub fn quantize(source: &Path, output: &Path) -> Result<QuantizeReport, Quantize
     let in_weights = |source| QuantizeError::Weights { path: weights_path.clone(), source };
     let weights = Weights::parse(&bytes).map_err(in_weights)?;
     let (mut tensors, left_out) = quantized(&weights, &config).map_err(in_weights)?;
-    tensors.extend(description::files(&read)?.into_iter().map(|(name, content)| (name, Tensor::blob(content))));
+    tensors
+        .extend(description::files(&read)?.into_iter().map(|(name, content)| (name, Tensor::blob(content))));
     tensors.insert(TOKENIZER.to_owned(), Tensor::blob(tokenizer));
 
     let file = serialize(&tensors);

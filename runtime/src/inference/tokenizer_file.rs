@@ -30,7 +30,9 @@ pub(super) fn check(json: &[u8], vocabulary: usize) -> Result<(), String> {
         && id >= vocabulary as u64
     {
         let token: String = token.chars().take(SHOWN_CHARS).collect();
-        return Err(format!("the tokenizer gives {token:?} the number {id}, the model has {vocabulary} rows"));
+        return Err(format!(
+            "the tokenizer gives {token:?} the number {id}, the model has {vocabulary} rows"
+        ));
     }
     match outer.model.max_input_chars_per_word {
         Some(chars) if chars > WORD_CHARS_MAX => Err(format!(

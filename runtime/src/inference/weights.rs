@@ -146,7 +146,11 @@ impl<'a> Weights<'a> {
             _ => return Err(wrong_dtype(name, entry, "F32, F16 or BF16")),
         };
         let bytes = self.bytes(name, Some(shape))?;
-        if float.all_finite(&bytes) { Ok((float, bytes)) } else { Err(WeightsError::NotFinite(name.to_owned())) }
+        if float.all_finite(&bytes) {
+            Ok((float, bytes))
+        } else {
+            Err(WeightsError::NotFinite(name.to_owned()))
+        }
     }
 
     /// Tells whether a tensor holds signed bytes, as [`super::quantize`] writes them.
@@ -195,17 +199,12 @@ impl<'a> Weights<'a> {
 
     fn expect(&self, name: &str, dtype: Dtype) -> Result<(), WeightsError> {
         let entry = self.entry(name)?;
-        if entry.dtype == dtype {
-            Ok(())
-        } else {
-            Err(wrong_dtype(name, entry, &format!("{dtype:?}")))
-        }
+        if entry.dtype == dtype { Ok(()) } else { Err(wrong_dtype(name, entry, &format!("{dtype:?}"))) }
     }
 
     /// The bytes of a tensor of this shape, or of one dimension.
     fn bytes(&self, name: &str, shape: Option<&[usize]>) -> Result<Cow<'a, [u8]>, WeightsError> {
-        let (file, entry) =
-            self.tensors.get(name).ok_or_else(|| WeightsError::Missing(name.to_owned()))?;
+        let (file, entry) = self.tensors.get(name).ok_or_else(|| WeightsError::Missing(name.to_owned()))?;
         let as_blob = [entry.bytes as usize];
         let expected = shape.unwrap_or(&as_blob);
         if entry.shape != expected {
@@ -258,13 +257,17 @@ impl Float {
 
     /// Tells whether no number has all bits of its exponent set.
     fn all_finite(self, bytes: &[u8]) -> bool {
-        let pairs = |exponent| bytes.as_chunks().0.iter().all(|pair| u16::from_le_bytes(*pair) & exponent != exponent);
+        let pairs = |exponent| {
+            bytes.as_chunks().0.iter().all(|pair| u16::from_le_bytes(*pair) & exponent != exponent)
+        };
         match self {
             Self::Bf16 => pairs(0x7f80),
             Self::F16 => pairs(0x7c00),
-            Self::F32 => {
-                bytes.as_chunks().0.iter().all(|number| u32::from_le_bytes(*number) & 0x7f80_0000 != 0x7f80_0000)
-            }
+            Self::F32 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .all(|number| u32::from_le_bytes(*number) & 0x7f80_0000 != 0x7f80_0000),
         }
     }
 }

@@ -20,14 +20,21 @@ pub(super) struct Config {
 impl Config {
     /// Reads `config.json`, and `generation_config.json` where there is one.
     pub(super) fn parse(json: &[u8], generation: Option<&[u8]>) -> Result<Self, LlamaError> {
-        let damaged = |what: &str, error: serde_json::Error| LlamaError::Config(format!("{what} is damaged: {error}"));
+        let damaged =
+            |what: &str, error: serde_json::Error| LlamaError::Config(format!("{what} is damaged: {error}"));
         let written: Written = serde_json::from_slice(json).map_err(|error| damaged("config.json", error))?;
         let generation: Ends = match generation {
-            Some(json) => serde_json::from_slice(json).map_err(|error| damaged("generation_config.json", error))?,
+            Some(json) => {
+                serde_json::from_slice(json).map_err(|error| damaged("generation_config.json", error))?
+            }
             None => Ends::default(),
         };
         if !TYPES.contains(&written.model_type.as_str()) {
-            return Err(refusal(format!("model_type {:?} is not supported; {} are", written.model_type, TYPES.join(", "))));
+            return Err(refusal(format!(
+                "model_type {:?} is not supported; {} are",
+                written.model_type,
+                TYPES.join(", ")
+            )));
         }
         if written.attention_bias || written.mlp_bias {
             return Err(refusal("attention_bias and mlp_bias are not supported".to_owned()));
@@ -87,7 +94,9 @@ impl Config {
             if let Ok(found) = number(part)
                 && found != head_len
             {
-                return Err(refusal(format!("llama.{part} is {found}, only that of the heads, {head_len}, is supported")));
+                return Err(refusal(format!(
+                    "llama.{part} is {found}, only that of the heads, {head_len}, is supported"
+                )));
             }
         }
         let float = |name: &str| gguf.float(&format!("llama.{name}"));
@@ -107,7 +116,8 @@ impl Config {
             Some(tokens) => tokens.len(),
             None => number("vocab_size")?,
         };
-        let id = |name: &str| gguf.number(&format!("tokenizer.ggml.{name}")).and_then(|id| u32::try_from(id).ok());
+        let id =
+            |name: &str| gguf.number(&format!("tokenizer.ggml.{name}")).and_then(|id| u32::try_from(id).ok());
         Self {
             shape: Shape {
                 hidden,
@@ -153,10 +163,22 @@ impl Config {
             return Err(refusal(format!("an epsilon of {}", shape.epsilon)));
         }
         if let Some(id) = self.eos.iter().chain(&self.bos).find(|id| **id as usize >= shape.vocabulary) {
-            return Err(refusal(format!("token {id} is not among the {} of the vocabulary", shape.vocabulary)));
+            return Err(refusal(format!(
+                "token {id} is not among the {} of the vocabulary",
+                shape.vocabulary
+            )));
         }
         Ok(self)
     }
+}
+
+/// Tells whether a `config.json` is that of a Llama, sound or not.
+pub(super) fn is_llama(json: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Kind {
+        model_type: String,
+    }
+    serde_json::from_slice::<Kind>(json).is_ok_and(|kind| TYPES.contains(&kind.model_type.as_str()))
 }
 
 fn refusal(reason: String) -> LlamaError {

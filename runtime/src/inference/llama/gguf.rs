@@ -13,8 +13,6 @@ use std::io::{self, Read};
 pub(super) struct Gguf {
     pub(super) metadata: BTreeMap<String, Value>,
     pub(super) tensors: BTreeMap<String, Tensor>,
-    /// The bytes before the first tensor's.
-    pub(super) header_bytes: u64,
 }
 
 /// Where a tensor lies.
@@ -153,9 +151,9 @@ impl Gguf {
             found.push(header.tensor()?);
         }
         let alignment = alignment(&metadata)?;
-        let header_bytes = header.at.next_multiple_of(alignment);
-        let tensors = placed(found, header_bytes, alignment, file_bytes)?;
-        Ok(Self { metadata, tensors, header_bytes })
+        let data_start = header.at.next_multiple_of(alignment);
+        let tensors = placed(found, data_start, alignment, file_bytes)?;
+        Ok(Self { metadata, tensors })
     }
 
     /// A whole number that is not negative.
@@ -287,7 +285,8 @@ impl<R: Read> Header<R> {
         };
         let count = self.count("entries of a list", ENTRIES_MAX, bytes_each)?;
         if kind == 8 {
-            let texts: Result<Vec<String>, GgufError> = (0..count).map(|_| self.text(TEXT_BYTES_MAX)).collect();
+            let texts: Result<Vec<String>, GgufError> =
+                (0..count).map(|_| self.text(TEXT_BYTES_MAX)).collect();
             return Ok(Some(Value::Texts(texts?)));
         }
         let block = self.block(count * bytes_each)?;

@@ -125,7 +125,8 @@ pub(super) fn pack(
     let arena = match options.packed_folder.as_deref().filter(|_| plan.bytes >= FILE_BYTES_MIN) {
         None => plan.packed(options.threads)?,
         Some(folder) => {
-            let key = plan.key(source).map_err(|source| LlamaError::Io { path: folder.to_owned(), source })?;
+            let key =
+                plan.key(source).map_err(|source| LlamaError::Io { path: folder.to_owned(), source })?;
             match opened(folder, &key, plan.bytes) {
                 Some(arena) => arena,
                 None => kept(folder, &key, plan.packed(options.threads)?),
@@ -146,7 +147,8 @@ impl<'a> Plan<'a> {
     ) -> Result<Matrix, LlamaError> {
         let matrix = Matrix { format: from.format(options.precision), rows, columns, offset: self.bytes };
         let end = matrix.bytes().and_then(|bytes| self.bytes.checked_add(bytes));
-        let end = end.ok_or_else(|| LlamaError::Config(format!("rows of {columns} numbers in {:?}", matrix.format)))?;
+        let end = end
+            .ok_or_else(|| LlamaError::Config(format!("rows of {columns} numbers in {:?}", matrix.format)))?;
         self.bytes = end;
         self.matrices.push(Planned { rows: from, matrix: matrix.clone(), head_len });
         Ok(matrix)
@@ -183,8 +185,9 @@ impl Planned<'_> {
         let part = self.matrix.tiles().div_ceil(threads.max(1));
         std::thread::scope(|scope| {
             let parts = bytes.chunks_mut(part * tile_bytes).enumerate();
-            let packers: Vec<_> =
-                parts.map(|(index, bytes)| scope.spawn(move || self.pack_part(index * part, bytes))).collect();
+            let packers: Vec<_> = parts
+                .map(|(index, bytes)| scope.spawn(move || self.pack_part(index * part, bytes)))
+                .collect();
             packers
                 .into_iter()
                 .try_for_each(|packer| packer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -197,7 +200,8 @@ impl Planned<'_> {
         let row_bytes = format.row_bytes(columns).unwrap_or(1);
         let (mut room, mut read) = (Room::default(), Vec::new());
         for (tile, bytes) in (first..).zip(bytes.chunks_exact_mut(tile_bytes)) {
-            let wanted = (tile * TILE_ROWS..rows.min((tile + 1) * TILE_ROWS)).map(|row| self.head_len.map_or(row, |len| origin(row, len)));
+            let wanted = (tile * TILE_ROWS..rows.min((tile + 1) * TILE_ROWS))
+                .map(|row| self.head_len.map_or(row, |len| origin(row, len)));
             self.rows.read(wanted, format, &mut room, &mut read)?;
             let slices: Vec<&[u8]> = read.chunks_exact(row_bytes).collect();
             format.pack(&slices, columns, bytes);
@@ -337,10 +341,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for key in 0..=FILES_MAX as u8 {
             let path = folder.path().join(file_name(&[key; 32]));
-            File::create(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(key.into())).unwrap();
+            File::create(&path)
+                .unwrap()
+                .set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(key.into()))
+                .unwrap();
         }
         make_room(folder.path()).unwrap();
-        let left: Vec<bool> = (0..=FILES_MAX as u8).map(|key| folder.path().join(file_name(&[key; 32])).exists()).collect();
+        let left: Vec<bool> =
+            (0..=FILES_MAX as u8).map(|key| folder.path().join(file_name(&[key; 32])).exists()).collect();
         assert_eq!(left, [vec![false; 2], vec![true; FILES_MAX - 1]].concat());
     }
 

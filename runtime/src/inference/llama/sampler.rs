@@ -133,11 +133,15 @@ mod tests {
     #[test]
     fn tokens_are_drawn_as_often_as_their_probability_says() {
         let logits = [0.5_f32.ln(), 0.3_f32.ln(), 0.2_f32.ln()];
-        for (found, expected) in counts(Sampler::new(1000, 1000, 0, 7), &logits, 20_000).iter().zip([10_000, 6000, 4000]) {
+        for (found, expected) in
+            counts(Sampler::new(1000, 1000, 0, 7), &logits, 20_000).iter().zip([10_000, 6000, 4000])
+        {
             assert!(found.abs_diff(expected) < 300, "{found} for {expected}");
         }
         // At half the temperature probabilities are squared: 25 to 9 to 4.
-        for (found, expected) in counts(Sampler::new(500, 1000, 0, 7), &logits, 19_000).iter().zip([12_500, 4500, 2000]) {
+        for (found, expected) in
+            counts(Sampler::new(500, 1000, 0, 7), &logits, 19_000).iter().zip([12_500, 4500, 2000])
+        {
             assert!(found.abs_diff(expected) < 300, "{found} for {expected}");
         }
         let two = counts(Sampler::new(1000, 1000, 2, 7), &logits, 8000);

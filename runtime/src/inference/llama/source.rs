@@ -110,11 +110,6 @@ impl Source {
         }
         Ok(hash.finalize().into())
     }
-
-    /// The size of all files.
-    pub(super) fn bytes(&self) -> u64 {
-        self.files.iter().map(|opened| opened.bytes).sum()
-    }
 }
 
 impl Opened {
@@ -136,7 +131,8 @@ impl Opened {
     fn safetensors(&self) -> Result<Vec<(String, Tensor)>, LlamaError> {
         let mut length = [0; 8];
         let read = self.file.read_exact_at(&mut length, 0);
-        let length = read.map(|()| u64::from_le_bytes(length)).map_err(|_| self.damaged("it is too short"))?;
+        let length =
+            read.map(|()| u64::from_le_bytes(length)).map_err(|_| self.damaged("it is too short"))?;
         if length > SAFETENSORS_HEADER_BYTES_MAX || length > self.bytes.saturating_sub(8) {
             return Err(self.damaged(&format!("its header claims {length} bytes")));
         }
@@ -155,6 +151,7 @@ impl Opened {
                 Dtype::F16 => Kind::of(1),
                 Dtype::BF16 => Kind::of(30),
                 // Tables that some exporters add; whatever is needed and is not there is missed by name.
+                #[allow(clippy::wildcard_enum_match_arm, reason = "the list of types grows")]
                 _ => None,
             };
             let Some(kind) = kind else { continue };
@@ -174,26 +171,39 @@ impl Opened {
 impl Rows<'_> {
     /// How its rows are packed.
     pub(super) fn format(&self, precision: Precision) -> Format {
-        let columns = self.tensor.columns;
-        let plain = match self.tensor.kind.dtype {
-            GgmlDType::F32 => Format::F32,
-            GgmlDType::F16 => Format::F16,
-            GgmlDType::BF16 => Format::Bf16,
-            GgmlDType::Q4_0 => return Format::Q4_0,
-            GgmlDType::Q4K => return Format::Q4K,
-            // What the kernels have no format for becomes the most exact one that has blocks.
-            _ => return Format::Q8_0,
-        };
-        if precision == Precision::Int8 && columns.is_multiple_of(32) { Format::Q8_0 } else { plain }
+        match self.own_format() {
+            Some(plain) if !plain.is_quantised() => {
+                let whole = self.tensor.columns.is_multiple_of(32);
+                if precision == Precision::Int8 && whole { Format::Q8_0 } else { plain }
+            }
+            Some(quantised) => quantised,
+            // The most exact of those that have blocks.
+            None => Format::Q8_0,
+        }
     }
 
-    /// Whether its rows can be packed as they are.
-    fn is_packable(&self, format: Format) -> bool {
-        self.tensor.kind.row_bytes(self.tensor.columns) == format.row_bytes(self.tensor.columns)
-            && !matches!((self.tensor.kind.dtype, format), (GgmlDType::F32, Format::Q8_0))
+    /// The kernels' own format that its rows are written in, if there is one.
+    fn own_format(&self) -> Option<Format> {
+        match self.tensor.kind.dtype {
+            GgmlDType::F32 => Some(Format::F32),
+            GgmlDType::F16 => Some(Format::F16),
+            GgmlDType::BF16 => Some(Format::Bf16),
+            GgmlDType::Q4_0 => Some(Format::Q4_0),
+            GgmlDType::Q8_0 => Some(Format::Q8_0),
+            GgmlDType::Q4K => Some(Format::Q4K),
+            GgmlDType::Q4_1
+            | GgmlDType::Q5_0
+            | GgmlDType::Q5_1
+            | GgmlDType::Q8_1
+            | GgmlDType::Q2K
+            | GgmlDType::Q3K
+            | GgmlDType::Q5K
+            | GgmlDType::Q6K
+            | GgmlDType::Q8K => None,
+        }
     }
 
-    /// Reads rows as they are to be packed, one after the other; `raw` and `numbers` are room to work in.
+    /// Reads rows as they are to be packed, one after the other.
     pub(super) fn read(
         &self,
         rows: impl Iterator<Item = usize>,
@@ -207,7 +217,7 @@ impl Rows<'_> {
         for row in rows {
             let start = out.len();
             out.resize(start + bytes, 0);
-            if self.is_packable(format) {
+            if self.own_format() == Some(format) {
                 self.raw(row, &mut out[start..])?;
             } else {
                 room.numbers.resize(columns, 0.0);
@@ -222,18 +232,17 @@ impl Rows<'_> {
     }
 
     /// Writes a row's numbers; `raw` is room to work in.
-    pub(super) fn decode(&self, row: usize, raw: &mut Vec<u8>, numbers: &mut [f32]) -> Result<(), LlamaError> {
+    pub(super) fn decode(
+        &self,
+        row: usize,
+        raw: &mut Vec<u8>,
+        numbers: &mut [f32],
+    ) -> Result<(), LlamaError> {
         let Kind { dtype, .. } = self.tensor.kind;
         raw.resize(self.tensor.kind.row_bytes(self.tensor.columns).unwrap_or(0), 0);
         self.raw(row, raw)?;
-        let format = match dtype {
-            GgmlDType::F32 => Format::F32,
-            GgmlDType::F16 => Format::F16,
-            GgmlDType::BF16 => Format::Bf16,
-            GgmlDType::Q4_0 => Format::Q4_0,
-            GgmlDType::Q8_0 => Format::Q8_0,
-            GgmlDType::Q4K => Format::Q4K,
-            _ => return dequantise(raw, dtype, numbers).map_err(|error| LlamaError::Candle(error.to_string())),
+        let Some(format) = self.own_format() else {
+            return dequantise(raw, dtype, numbers).map_err(|error| LlamaError::Candle(error.to_string()));
         };
         format.decode(raw, numbers);
         Ok(())
@@ -243,10 +252,6 @@ impl Rows<'_> {
         let start = self.tensor.start + row as u64 * bytes.len() as u64;
         let read = self.file.file.read_exact_at(bytes, start);
         read.map_err(|source| LlamaError::Io { path: self.file.path.clone(), source })
-    }
-
-    pub(super) fn rows(&self) -> usize {
-        self.tensor.rows
     }
 }
 
