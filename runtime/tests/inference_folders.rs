@@ -6,7 +6,7 @@ mod published;
 
 use engine::task::TaskKind;
 use proptest::prelude::*;
-use runtime::inference::Model;
+use runtime::inference::{Backend, Model, Precision};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -24,6 +24,9 @@ struct Golden {
     probabilities: Vec<f32>,
     label: String,
 }
+
+/// What computes as PyTorch does.
+const EXACT: [Backend; 2] = [Backend::Candle, Backend::Kernels(Precision::F32)];
 
 const ARCHITECTURES: [&str; 2] = ["bert", "distilbert"];
 
@@ -102,7 +105,7 @@ impl Copy {
     }
 
     fn open(&self) -> Result<Model<'static>, String> {
-        Model::open(self.0.path()).map_err(|error| error.to_string())
+        Model::open(self.0.path(), EXACT[1]).map_err(|error| error.to_string())
     }
 
     /// What is said of it, with its own path left out.
@@ -148,18 +151,21 @@ fn vectors(model: &Model<'_>, golden: &[Golden]) -> Vec<Vec<f32>> {
 fn heads_give_the_logits_probabilities_and_labels_of_pytorch() {
     for architecture in ARCHITECTURES {
         let golden = golden(architecture);
-        let model = Model::open(&data(architecture)).unwrap();
-        assert_eq!(model.kinds(), [TaskKind::Classification]);
-        let labels = model.labels().unwrap();
-        for (scores, row) in vectors(&model, &golden).iter().zip(&golden) {
-            assert!(furthest(scores, &row.probabilities) < 1e-4, "{architecture}: {:?}", row.text);
-            let best = (0..3).max_by(|&one, &other| scores[one].total_cmp(&scores[other])).unwrap();
-            assert_eq!(labels[best], row.label, "{architecture}: {:?}", row.text);
-        }
-        let plain = Copy::of(architecture);
-        plain.replace("config.json", "{", r#"{"problem_type":"regression","#);
-        for (logits, row) in vectors(&plain.open().unwrap(), &golden).iter().zip(&golden) {
-            assert!(furthest(logits, &row.logits) < 1e-4, "{architecture}: {:?}", row.text);
+        for backend in EXACT {
+            let model = Model::open(&data(architecture), backend).unwrap();
+            assert_eq!(model.kinds(), [TaskKind::Classification]);
+            let labels = model.labels().unwrap();
+            for (scores, row) in vectors(&model, &golden).iter().zip(&golden) {
+                assert!(furthest(scores, &row.probabilities) < 1e-4, "{architecture}: {:?}", row.text);
+                let best = (0..3).max_by(|&one, &other| scores[one].total_cmp(&scores[other])).unwrap();
+                assert_eq!(labels[best], row.label, "{architecture}: {:?}", row.text);
+            }
+            let plain = Copy::of(architecture);
+            plain.replace("config.json", "{", r#"{"problem_type":"regression","#);
+            let model = Model::open(plain.0.path(), backend).unwrap();
+            for (logits, row) in vectors(&model, &golden).iter().zip(&golden) {
+                assert!(furthest(logits, &row.logits) < 1e-4, "{architecture}: {:?}", row.text);
+            }
         }
         let several = Copy::of(architecture);
         several.replace("config.json", "{", r#"{"problem_type":"multi_label_classification","#);
@@ -205,7 +211,7 @@ fn vectors_are_pooled_and_scaled_as_the_models_files_say() {
 fn names_without_prefix_older_names_and_16_bits_are_read() {
     for architecture in ARCHITECTURES {
         let golden = golden(architecture);
-        let expected = vectors(&Model::open(&data(architecture)).unwrap(), &golden);
+        let expected = vectors(&Model::open(&data(architecture), EXACT[1]).unwrap(), &golden);
 
         let older = Copy::of(architecture);
         older.rewrite(|name, numbers| {
@@ -230,9 +236,12 @@ fn names_without_prefix_older_names_and_16_bits_are_read() {
         for (dtype, tolerance) in [(Dtype::F16, 2e-3), (Dtype::BF16, 2e-2)] {
             let small = Copy::of(architecture);
             small.rewrite(|name, numbers| {
-                let halved = numbers.iter().flat_map(|number| match dtype {
-                    Dtype::F16 => half::f16::from_f32(*number).to_le_bytes(),
-                    _ => half::bf16::from_f32(*number).to_le_bytes(),
+                let halved = numbers.iter().flat_map(|number| {
+                    if dtype == Dtype::F16 {
+                        half::f16::from_f32(*number).to_le_bytes()
+                    } else {
+                        half::bf16::from_f32(*number).to_le_bytes()
+                    }
                 });
                 (name.to_owned(), dtype, halved.collect())
             });
@@ -246,7 +255,7 @@ fn names_without_prefix_older_names_and_16_bits_are_read() {
 #[test]
 fn weights_may_be_in_several_files() {
     let golden = golden("bert");
-    let expected = vectors(&Model::open(&data("bert")).unwrap(), &golden);
+    let expected = vectors(&Model::open(&data("bert"), EXACT[1]).unwrap(), &golden);
     let sharded = sharded();
     assert_eq!(vectors(&sharded.open().unwrap(), &golden), expected);
     let index = String::from_utf8(sharded.read(INDEX)).unwrap();
@@ -393,7 +402,7 @@ fn a_head_is_kept_when_a_model_is_quantised() {
         copy.write("tokenizer_config.json", br#"{"model_max_length":64}"#);
         let file = copy.path("small.safetensors");
         runtime::inference::quantize::quantize(copy.0.path(), &file).unwrap();
-        let model = Model::open(&file).unwrap();
+        let model = Model::open(&file, Backend::Kernels(Precision::Auto)).unwrap();
         for (scores, row) in vectors(&model, &golden).iter().zip(&golden) {
             assert!(furthest(scores, &row.probabilities) < 0.05, "{architecture}: {:?}", row.text);
         }
@@ -442,14 +451,22 @@ fn the_published_weights_give_the_vectors_of_pytorch() {
         embedding: Vec<f32>,
     }
     let Some(folder) = published::minilm() else { return };
-    let model = Model::open(&folder).unwrap();
     let golden: Vec<Row> = serde_json::from_str(include_str!("data/minilm.json")).unwrap();
-    for Row { text, tokens, embedding } in golden {
-        let ids = model.tokenize(&text).unwrap();
-        assert_eq!(ids.len(), tokens, "{text:?}");
-        let vector = model.embed(&[&ids]).unwrap().remove(0);
-        let cosine: f64 =
-            vector.iter().zip(&embedding).map(|(one, other)| f64::from(*one) * f64::from(*other)).sum();
-        assert!(cosine >= 0.999_99, "cosine {cosine} for {text:?}");
+    for (backend, least) in [
+        (Backend::Candle, 0.999_99),
+        (Backend::Kernels(Precision::F32), 0.999_99),
+        (Backend::Kernels(Precision::Bf16), 0.999),
+        (Backend::Kernels(Precision::Int8), 0.99),
+    ] {
+        let model = Model::open(&folder, backend).unwrap();
+        for Row { text, tokens, embedding } in &golden {
+            let ids = model.tokenize(text).unwrap();
+            assert_eq!(ids.len(), *tokens, "{text:?}");
+            let vector = model.embed(&[&ids]).unwrap().remove(0);
+            let products =
+                vector.iter().zip(embedding).map(|(one, other)| f64::from(*one) * f64::from(*other));
+            let cosine: f64 = products.sum();
+            assert!(cosine >= least, "{backend:?}: cosine {cosine} for {text:?}");
+        }
     }
 }

@@ -221,9 +221,10 @@ mod tests {
 
     #[test]
     fn an_embedding_takes_texts_and_tokens() {
-        let inputs = |input: Value| match spec(json!({"type": "embedding", "input": input})).unwrap().input {
-            TaskInput::Embedding { inputs } => inputs,
-            other => panic!("{other:?}"),
+        let inputs = |input: Value| {
+            let spec = spec(json!({"type": "embedding", "input": input})).unwrap();
+            let TaskInput::Embedding { inputs } = spec.input else { panic!("{spec:?}") };
+            inputs
         };
         let text = |text: &str| EmbeddingInput::Text(text.to_owned());
         assert_eq!(inputs(json!("a")), [text("a")]);

@@ -3,21 +3,83 @@
 //! The invariant: a text's hidden states do not depend on what else is in its batch beyond rounding.
 
 use super::weights::WeightsError;
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::AtomicBool;
 
 /// An encoder of the BERT family, loaded.
 pub(super) trait Encoder: Send + Sync {
-    /// Returns the last hidden states of all tokens, a row each, the sequences end to end.
+    /// Computes the last hidden states of all tokens, and hands those of each sequence over in turn.
     ///
     /// Each sequence has at least one token and at most as many as there are positions, all of them of the vocabulary.
-    /// `stop` is asked between layers.
-    fn encode(&self, sequences: &[&[u32]], stop: &dyn Fn() -> bool) -> Result<Vec<f32>, EncodeError>;
+    /// `stop` is looked at between layers.
+    fn encode(
+        &self,
+        room: &mut Room,
+        sequences: &[&[u32]],
+        stop: &AtomicBool,
+        take: TakeRows<'_>,
+    ) -> Result<(), EncodeError>;
+}
+
+/// Takes the hidden states of one sequence, a row for each of its tokens.
+pub(super) type TakeRows<'t> = &'t mut dyn FnMut(&mut dyn Iterator<Item = &[f32]>);
+
+/// The threads that a batch is computed on, and the memory that they work in, which is kept for the next batch.
+pub struct Room {
+    pub(super) team: kernels::Team,
+    pub(super) scratch: kernels::Scratch,
+}
+
+impl Room {
+    /// Makes room for so many threads, the caller's included.
+    pub fn new(threads: usize) -> Self {
+        Self { team: kernels::Team::new(threads), scratch: kernels::Scratch::default() }
+    }
+
+    /// Makes room for the calling thread.
+    pub fn alone() -> Self {
+        Self { team: kernels::Team::alone(), scratch: kernels::Scratch::default() }
+    }
+}
+
+impl std::fmt::Debug for Room {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Room").field("threads", &self.team.members()).finish_non_exhaustive()
+    }
+}
+
+/// How exactly a model computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// The fastest on this processor.
+    #[default]
+    Auto,
+    /// Weights of 16 bits.
+    Bf16,
+    /// As PyTorch does.
+    F32,
+    /// Weights and activations of 8 bits.
+    Int8,
+}
+
+impl Precision {
+    /// Returns what the kernels are to do.
+    pub(super) fn of_kernels(self) -> kernels::Precision {
+        match self {
+            Self::Auto => kernels::Precision::fastest(kernels::Isa::best()),
+            Self::Bf16 => kernels::Precision::Bf16,
+            Self::F32 => kernels::Precision::F32,
+            Self::Int8 => kernels::Precision::Int8,
+        }
+    }
 }
 
 /// Why there are no hidden states.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
-    /// The matrix library refused.
-    #[error("the matrix library failed: {0}")]
+    /// The computation failed.
+    #[error("{0}")]
     Failed(String),
     /// Nobody wants them any more.
     #[error("nobody wants the result any more")]
@@ -30,6 +92,12 @@ pub enum EncoderError {
     /// The matrix library refused; the file was right.
     #[error("the matrix library failed: {0}")]
     Candle(#[from] candle_core::Error),
+    /// The kernels refuse a matrix.
+    #[error(transparent)]
+    Matrix(#[from] kernels::MatrixError),
+    /// The parts do not fit each other.
+    #[error(transparent)]
+    Parts(#[from] kernels::EncoderError),
     /// The file is wrong.
     #[error(transparent)]
     Weights(#[from] WeightsError),

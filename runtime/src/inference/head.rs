@@ -4,6 +4,7 @@ use super::architectures::Between;
 use super::config::{Classifier, Config, Scores};
 use super::parameters::Parameters;
 use super::weights::WeightsError;
+use std::sync::Arc;
 
 /// A loaded head.
 pub(super) struct Head {
@@ -11,7 +12,7 @@ pub(super) struct Head {
     between: Between,
     second: Map,
     scores: Scores,
-    labels: Vec<String>,
+    labels: Arc<[String]>,
 }
 
 /// A linear map, a row of weights for each output.
@@ -34,19 +35,18 @@ impl Head {
             between: config.architecture.names.head.between,
             second,
             scores: classifier.scores,
-            labels: classifier.labels.clone(),
+            labels: classifier.labels.as_slice().into(),
         })
     }
 
     /// Returns the names of the labels.
-    pub(super) fn labels(&self) -> &[String] {
+    pub(super) const fn labels(&self) -> &Arc<[String]> {
         &self.labels
     }
 
-    /// Returns what the head computes before it becomes scores; `rows` are the hidden states of a text's tokens.
-    pub(super) fn logits(&self, rows: &[f32]) -> Vec<f32> {
-        let width = self.first.bias.len();
-        let mut middle = apply(&self.first, &rows[..width]);
+    /// Returns what the head computes from the hidden state of a text's first token, before it becomes scores.
+    pub(super) fn logits(&self, hidden: &[f32]) -> Vec<f32> {
+        let mut middle = apply(&self.first, hidden);
         for number in &mut middle {
             *number = match self.between {
                 Between::Relu => number.max(0.0),
@@ -88,7 +88,7 @@ mod tests {
     fn scores_are_what_the_configuration_says() {
         let head = |scores| {
             let map = || Map { weight: Vec::new(), bias: Vec::new() };
-            Head { first: map(), between: Between::Relu, second: map(), scores, labels: Vec::new() }
+            Head { first: map(), between: Between::Relu, second: map(), scores, labels: Arc::default() }
         };
         let logits = [0.0, 1.0_f32.ln(), 2.0_f32.ln()];
         let close = |one: Vec<f32>, other: [f32; 3]| {

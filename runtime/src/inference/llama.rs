@@ -17,6 +17,7 @@ mod vocabulary;
 pub use generator::{Generator, Session, Step};
 pub use gguf::GgufError;
 
+use super::encoder::Precision;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,22 +26,13 @@ use std::path::{Path, PathBuf};
 pub struct Options {
     /// Threads to compute on.
     pub threads: usize,
-    /// How weights are kept.
+    /// With [`Precision::Int8`] plain numbers are rounded to 8 bits; else weights stay as they are in their file, but for
+    /// formats that nothing computes with.
     pub precision: Precision,
     /// Positions that a text may have, where the model has more.
     pub context_max: usize,
     /// Where packed weights are kept for the next time.
     pub packed_folder: Option<PathBuf>,
-}
-
-/// How the weights of a Llama are kept in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// As in its file, or in 8 bits where nothing computes with that.
-    #[default]
-    AsStored,
-    /// Plain numbers are rounded to 8 bits.
-    Int8,
 }
 
 impl Default for Options {
@@ -127,6 +119,13 @@ pub fn is_llama(path: &Path) -> bool {
     }
     let Ok(Some(json)) = super::folder::Folder::at(path).read("config.json") else { return false };
     config::is_llama(&json)
+}
+
+/// Where packed weights are kept: with what else programs keep to save themselves work.
+pub fn packed_folder() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
+    cache.is_absolute().then(|| cache.join("p2p-ai-agents/packed"))
 }
 
 /// Positions of a text, unless more are asked for: keys and values of each take memory.

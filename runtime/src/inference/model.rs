@@ -2,7 +2,8 @@
 
 use super::config::ConfigError;
 use super::description::{CONFIG, Description, DescriptionError, TOKENS_MAX};
-use super::encoder::{EncodeError, Encoder, EncoderError};
+use super::encoder::{EncodeError, Encoder, EncoderError, Precision, Room};
+use super::fast::Fast;
 use super::folder::{Folder, FolderError, TOKENIZER, WEIGHTS};
 use super::head::Head;
 use super::parameters::Parameters;
@@ -13,6 +14,8 @@ use super::tokens::Tokens;
 use super::weights::{Weights, WeightsError};
 use engine::task::TaskKind;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
 /// A model of the BERT family, ready to run; borrows the file that it was loaded from, if that is in memory.
@@ -23,6 +26,15 @@ pub struct Model<'a> {
     hidden: usize,
     positions: usize,
     purpose: Purpose,
+}
+
+/// What computes a model, and how exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Candle's matrix product, in f32: slow, and what the kernels are held against.
+    Candle,
+    /// The kernels.
+    Kernels(Precision),
 }
 
 /// What becomes of hidden states.
@@ -62,18 +74,21 @@ impl Model<'static> {
     ///
     /// # Errors
     /// [`LoadError`] where it is something else, damaged, or not supported.
-    pub fn open(path: &Path) -> Result<Self, LoadError> {
+    pub fn open(path: &Path, backend: Backend) -> Result<Self, LoadError> {
         if path.is_file() {
-            return Self::from_single(&Weights::open(path)?);
+            return Self::from_single(&Weights::open(path)?, backend);
         }
         let folder = Folder::at(path);
         if !folder.has(CONFIG) && folder.has(WEIGHTS) {
-            return Self::from_single(&folder.weights()?);
+            let weights = folder.weights()?;
+            if weights.contains(CONFIG) {
+                return Self::from_single(&weights, backend);
+            }
         }
         let description = Description::read(&|name| folder.read(name), None)?;
         let tokenizer =
             folder.read(TOKENIZER)?.ok_or_else(|| LoadError::Tokenizer("is missing".to_owned()))?;
-        Self::of(&description, &tokenizer, &folder.weights()?)
+        Self::of(&description, &tokenizer, &folder.weights()?, backend)
     }
 }
 
@@ -82,12 +97,12 @@ impl<'a> Model<'a> {
     ///
     /// # Errors
     /// [`LoadError`] where the file is something else or damaged.
-    pub fn load(file: &'a [u8]) -> Result<Self, LoadError> {
-        Self::from_single(&Weights::parse(file)?)
+    pub fn load(file: &'a [u8], backend: Backend) -> Result<Self, LoadError> {
+        Self::from_single(&Weights::parse(file)?, backend)
     }
 
     /// Loads from one file that holds the small files as tensors.
-    fn from_single(weights: &Weights<'a>) -> Result<Self, LoadError> {
+    fn from_single(weights: &Weights<'a>, backend: Backend) -> Result<Self, LoadError> {
         if !weights.contains(CONFIG) {
             return Err(FolderError::Absent(NO_CONFIG.to_owned()).into());
         }
@@ -98,10 +113,15 @@ impl<'a> Model<'a> {
                 .map_err(|error| DescriptionError::File { file: name.to_owned(), reason: error.to_string() })
         };
         let description = Description::read(&read, Some(SINGLE_FILE_TOKENS_MAX))?;
-        Self::of(&description, &weights.blob(TOKENIZER)?, weights)
+        Self::of(&description, &weights.blob(TOKENIZER)?, weights, backend)
     }
 
-    fn of(description: &Description, tokenizer: &[u8], weights: &Weights<'a>) -> Result<Self, LoadError> {
+    fn of(
+        description: &Description,
+        tokenizer: &[u8],
+        weights: &Weights<'a>,
+        backend: Backend,
+    ) -> Result<Self, LoadError> {
         let Description { config, tokens_max, lower_case, pooling, normalize } = description;
         tokenizer_file::check(tokenizer, config.vocabulary).map_err(LoadError::Tokenizer)?;
         let parameters = Parameters::of(weights, config);
@@ -114,13 +134,18 @@ impl<'a> Model<'a> {
         };
         let (tokens, encoder) = thread::scope(|scope| {
             let tokens = scope.spawn(|| Tokens::load(tokenizer, *tokens_max, *lower_case));
-            let encoder = Reference::load(&parameters, config)?;
+            let encoder: Box<dyn Encoder + 'a> = match backend {
+                Backend::Candle => Box::new(Reference::load(&parameters, config)?),
+                Backend::Kernels(precision) => {
+                    Box::new(Fast::load(&parameters, config, precision.of_kernels())?)
+                }
+            };
             let tokens = tokens.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             Ok::<_, LoadError>((tokens.map_err(LoadError::Tokenizer)?, encoder))
         })?;
         Ok(Self {
             tokens,
-            encoder: Box::new(encoder),
+            encoder,
             vocabulary: config.vocabulary,
             hidden: config.hidden,
             positions: config.positions,
@@ -137,7 +162,7 @@ impl<'a> Model<'a> {
     }
 
     /// Returns the labels that the model was trained on, where it was.
-    pub fn labels(&self) -> Option<&[String]> {
+    pub const fn labels(&self) -> Option<&Arc<[String]>> {
         match &self.purpose {
             Purpose::Classify(head) => Some(head.labels()),
             Purpose::Embed { .. } => None,
@@ -166,30 +191,23 @@ impl<'a> Model<'a> {
     /// # Errors
     /// Says why the model could not compute them.
     pub fn embed(&self, sequences: &[&[u32]]) -> Result<Vec<Vec<f32>>, String> {
-        self.compute(sequences, &|| false).map_err(|error| error.to_string())
+        self.compute(&mut Room::alone(), sequences, &AtomicBool::new(false))
+            .map_err(|error| error.to_string())
     }
 
-    /// Computes what [`Self::embed`] does, and asks between layers whether to stop.
+    /// Computes what [`Self::embed`] does, and looks between layers whether to stop.
     ///
     /// # Errors
     /// [`EncodeError::Stopped`] where it was to stop, [`EncodeError::Failed`] with the reason else.
     pub fn compute(
         &self,
+        room: &mut Room,
         sequences: &[&[u32]],
-        stop: &dyn Fn() -> bool,
+        stop: &AtomicBool,
     ) -> Result<Vec<Vec<f32>>, EncodeError> {
         self.check(sequences).map_err(EncodeError::Failed)?;
-        if sequences.is_empty() {
-            return Ok(Vec::new());
-        }
-        let hidden = self.encoder.encode(sequences, stop)?;
-        let mut rest = hidden.as_slice();
         let mut vectors = Vec::with_capacity(sequences.len());
-        for sequence in sequences {
-            let (rows, after) = rest.split_at(sequence.len() * self.hidden);
-            vectors.push(self.vector(rows));
-            rest = after;
-        }
+        self.encoder.encode(room, sequences, stop, &mut |rows| vectors.push(self.vector(rows)))?;
         if vectors.iter().flatten().all(|number| number.is_finite()) {
             Ok(vectors)
         } else {
@@ -197,9 +215,12 @@ impl<'a> Model<'a> {
         }
     }
 
-    fn vector(&self, rows: &[f32]) -> Vec<f32> {
+    fn vector(&self, rows: &mut dyn Iterator<Item = &[f32]>) -> Vec<f32> {
         match &self.purpose {
-            Purpose::Classify(head) => head.scores(&head.logits(rows)),
+            Purpose::Classify(head) => {
+                let first = rows.next().unwrap_or_default();
+                head.scores(&head.logits(first))
+            }
             Purpose::Embed { pooling, normalize } => {
                 let mut vector = pooling.pool(rows, self.hidden);
                 if *normalize {

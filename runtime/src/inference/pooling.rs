@@ -40,16 +40,15 @@ impl Pooling {
         }
     }
 
-    /// Returns the vector of a text; `rows` are the hidden states of its tokens, of which there is at least one.
-    pub(super) fn pool(self, rows: &[f32], width: usize) -> Vec<f32> {
-        let mut vector = rows[..width].to_vec();
-        let others = rows[width..].chunks_exact(width);
+    /// Returns the vector of a text from the hidden states of its tokens, `width` numbers each.
+    pub(super) fn pool(self, rows: &mut dyn Iterator<Item = &[f32]>, width: usize) -> Vec<f32> {
+        let mut vector = rows.next().map_or_else(|| vec![0.0; width], <[f32]>::to_vec);
         match self {
             Self::Cls => {}
-            Self::Max => fold(&mut vector, others, f32::max),
+            Self::Max => drop(fold(&mut vector, rows, f32::max)),
             Self::Mean => {
-                fold(&mut vector, others, |sum, number| sum + number);
-                let share = (width as f32) / (rows.len() as f32);
+                let others = fold(&mut vector, rows, |sum, number| sum + number);
+                let share = ((others + 1) as f32).recip();
                 vector.iter_mut().for_each(|number| *number *= share);
             }
         }
@@ -57,12 +56,16 @@ impl Pooling {
     }
 }
 
-fn fold<'a>(vector: &mut [f32], rows: impl Iterator<Item = &'a [f32]>, step: impl Fn(f32, f32) -> f32) {
+/// Puts rows into a vector, and returns how many there were.
+fn fold(vector: &mut [f32], rows: &mut dyn Iterator<Item = &[f32]>, step: impl Fn(f32, f32) -> f32) -> usize {
+    let mut count = 0;
     for row in rows {
+        count += 1;
         for (number, other) in vector.iter_mut().zip(row) {
             *number = step(*number, *other);
         }
     }
+    count
 }
 
 /// Scales a vector to unit length; zeros stay zeros.
@@ -93,10 +96,11 @@ mod tests {
     #[test]
     fn each_mode_makes_its_own_vector() {
         let rows = [1.0, -4.0, 3.0, 2.0, 5.0, -1.0];
-        assert_eq!(Pooling::Cls.pool(&rows, 2), [1.0, -4.0]);
-        assert_eq!(Pooling::Max.pool(&rows, 2), [5.0, 2.0]);
-        assert_eq!(Pooling::Mean.pool(&rows, 2), [3.0, -1.0]);
-        assert_eq!(Pooling::Mean.pool(&rows[..2], 2), [1.0, -4.0]);
+        let pooled = |pooling: Pooling, rows: &[f32]| pooling.pool(&mut rows.chunks_exact(2), 2);
+        assert_eq!(pooled(Pooling::Cls, &rows), [1.0, -4.0]);
+        assert_eq!(pooled(Pooling::Max, &rows), [5.0, 2.0]);
+        assert_eq!(pooled(Pooling::Mean, &rows), [3.0, -1.0]);
+        assert_eq!(pooled(Pooling::Mean, &rows[..2]), [1.0, -4.0]);
         let mut vector = [3.0, -4.0];
         normalize(&mut vector);
         assert_eq!(vector, [0.6, -0.8]);

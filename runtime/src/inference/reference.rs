@@ -1,14 +1,15 @@
-//! An encoder on candle's matrix product, in f32: what the kernels are held against, and what runs where they do not.
+//! An encoder on candle's matrix product, in f32: what the kernels are held against.
 //!
 //! Sequences are laid end to end, never padded: every linear map sees one tall matrix of all tokens, and only
 //! attention looks at sequences, those of equal length together. All element-wise steps run in place on the calling
 //! thread.
 
 use super::config::Config;
-use super::encoder::{EncodeError, Encoder, EncoderError};
+use super::encoder::{EncodeError, Encoder, EncoderError, Room, TakeRows};
 use super::parameters::{LayerParameters, Linear, Parameters};
 use super::steps::{Bias, BiasGelu, Norm, Softmax};
 use candle_core::{Device, Tensor};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 /// A loaded encoder.
@@ -74,7 +75,16 @@ impl Reference {
 }
 
 impl Encoder for Reference {
-    fn encode(&self, sequences: &[&[u32]], stop: &dyn Fn() -> bool) -> Result<Vec<f32>, EncodeError> {
+    fn encode(
+        &self,
+        _: &mut Room,
+        sequences: &[&[u32]],
+        stop: &AtomicBool,
+        take: TakeRows<'_>,
+    ) -> Result<(), EncodeError> {
+        if sequences.is_empty() {
+            return Ok(());
+        }
         let mut order: Vec<usize> = (0..sequences.len()).collect();
         order.sort_by_key(|&index| sequences[index].len());
         let sorted: Vec<&[u32]> = order.iter().map(|&index| sequences[index]).collect();
@@ -85,7 +95,7 @@ impl Encoder for Reference {
 
         let mut hidden = self.look_up(&sorted)?;
         for layer in &self.layers {
-            if stop() {
+            if stop.load(Ordering::Relaxed) {
                 return Err(EncodeError::Stopped);
             }
             hidden = layer.forward(hidden, &runs, self.heads).map_err(failed)?;
@@ -100,7 +110,10 @@ impl Encoder for Reference {
             places[index] = start..end;
             start = end;
         }
-        Ok(places.into_iter().flat_map(|place| hidden[place].iter().copied()).collect())
+        for place in places {
+            take(&mut hidden[place].chunks_exact(self.hidden));
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 //! bounded by that number, not by the text's length. A tokenizer that panics is an error.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokenizers::{Encoding, Token, Tokenizer, TruncationParams};
 
@@ -77,9 +78,21 @@ impl Tokens {
     }
 }
 
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Tells whether a panic of this thread is one that is expected and becomes an error.
+pub(super) fn is_guarded() -> bool {
+    GUARDED.get()
+}
+
 /// Does something with the tokenizer library, which reports some of what it does not like by a panic.
-fn guarded<T>(what: &str, act: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(act)) {
+pub(super) fn guarded<T>(what: &str, act: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    GUARDED.set(true);
+    let done = catch_unwind(AssertUnwindSafe(act));
+    GUARDED.set(false);
+    match done {
         Ok(done) => done.map_err(|error| format!("{what}: {error}")),
         Err(panic) => {
             let said = panic.downcast_ref::<String>().map(String::as_str);

@@ -139,12 +139,7 @@ impl<'a> Weights<'a> {
         shape: &[usize],
     ) -> Result<(Float, Cow<'a, [u8]>), WeightsError> {
         let entry = self.entry(name)?;
-        let float = match entry.dtype {
-            Dtype::BF16 => Float::Bf16,
-            Dtype::F16 => Float::F16,
-            Dtype::F32 => Float::F32,
-            _ => return Err(wrong_dtype(name, entry, "F32, F16 or BF16")),
-        };
+        let float = Float::of(entry.dtype).ok_or_else(|| wrong_dtype(name, entry, "F32, F16 or BF16"))?;
         let bytes = self.bytes(name, Some(shape))?;
         if float.all_finite(&bytes) {
             Ok((float, bytes))
@@ -245,6 +240,11 @@ pub(super) enum Float {
 }
 
 impl Float {
+    fn of(dtype: Dtype) -> Option<Self> {
+        let known = [(Dtype::BF16, Self::Bf16), (Dtype::F16, Self::F16), (Dtype::F32, Self::F32)];
+        known.into_iter().find(|(known, _)| *known == dtype).map(|(_, float)| float)
+    }
+
     /// Reads little-endian numbers, which need no alignment this way.
     pub(super) fn widen(self, bytes: &[u8]) -> Vec<f32> {
         let pairs = bytes.as_chunks().0.iter();

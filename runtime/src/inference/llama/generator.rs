@@ -17,6 +17,7 @@ use kernels::llama::{Cache, Kernel, Llama, PASS_TOKENS_MAX};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// A Llama, ready to continue texts.
 pub struct Generator {
@@ -33,6 +34,8 @@ pub struct Generator {
     raw: Vec<u8>,
     /// The memory of a text that ended, for the next one.
     spare: Option<Cache>,
+    /// Tokens of a prompt in one pass: as many as take this machine a moment.
+    pass_tokens: usize,
 }
 
 /// A text that is being continued.
@@ -148,6 +151,7 @@ impl Generator {
             vectors: vec![0.0; PASS_TOKENS_MAX * hidden],
             raw: Vec::new(),
             spare: None,
+            pass_tokens: PASS_TOKENS_FIRST,
         })
     }
 
@@ -209,7 +213,7 @@ impl Generator {
     /// Says why the model cannot go on; the session is of no use then.
     pub fn step(&mut self, session: &mut Session) -> Result<Step, String> {
         let Session { cache, ahead, seen, .. } = session;
-        let pass = &ahead[*seen..ahead.len().min(*seen + PASS_TOKENS_MAX)];
+        let pass = &ahead[*seen..ahead.len().min(*seen + self.pass_tokens)];
         *seen += pass.len();
         let is_last = *seen == ahead.len();
         let hidden = self.llama.shape().hidden;
@@ -219,7 +223,15 @@ impl Generator {
         for (token, vector) in pass.iter().zip(vectors.chunks_exact_mut(hidden)) {
             table.decode(*token as usize, &mut self.raw, vector).map_err(|error| error.to_string())?;
         }
+        let started = Instant::now();
         let logits = self.llama.forward(cache, vectors);
+        if pass.len() == self.pass_tokens {
+            self.pass_tokens = match started.elapsed() {
+                time if time > PASS_TIME_MAX => (self.pass_tokens / 2).max(PASS_TOKENS_MIN),
+                time if time < PASS_TIME_MAX / 3 => (self.pass_tokens * 2).min(PASS_TOKENS_MAX),
+                _ => self.pass_tokens,
+            };
+        }
         if !is_last {
             return Ok(Step::Going { text: String::new() });
         }
@@ -370,5 +382,11 @@ struct Index {
 const INDEX: &str = "model.safetensors.index.json";
 /// The most files of one model.
 const FILES_MAX: usize = 256;
+/// Tokens of a prompt in the first pass; how many make no difference to what is computed.
+const PASS_TOKENS_FIRST: usize = 32;
+/// Even on the slowest machine a pass reads the weights for so many.
+const PASS_TOKENS_MIN: usize = 8;
+/// How long a pass may take, which is what a cancelled text waits for.
+const PASS_TIME_MAX: Duration = Duration::from_millis(300);
 /// Texts with more bytes for each token that fits are not looked at.
 const TOKEN_BYTES_MAX: usize = 64;

@@ -2,12 +2,14 @@
 //!
 //! Rows are read where they are needed, into memory that is used again: the files are never in memory as a whole.
 
+use super::LlamaError;
 use super::gguf::{Gguf, Kind, Tensor};
-use super::{LlamaError, Precision};
+use crate::inference::encoder::Precision;
+use crate::inference::header::{Entry, Header, HeaderError};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device};
 use kernels::llama::Format;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -127,42 +129,29 @@ impl Opened {
         LlamaError::Damaged { path: self.path.clone(), reason: reason.to_owned() }
     }
 
-    /// The tensors of a safetensors file; the library checks that they fill the file without overlap.
+    /// The tensors of a safetensors file, of the types that a Llama has.
     fn safetensors(&self) -> Result<Vec<(String, Tensor)>, LlamaError> {
-        let mut length = [0; 8];
-        let read = self.file.read_exact_at(&mut length, 0);
-        let length =
-            read.map(|()| u64::from_le_bytes(length)).map_err(|_| self.damaged("it is too short"))?;
-        if length > SAFETENSORS_HEADER_BYTES_MAX || length > self.bytes.saturating_sub(8) {
-            return Err(self.damaged(&format!("its header claims {length} bytes")));
-        }
-        let mut header = Vec::new();
-        let read = (&self.file).take(8 + length).read_to_end(&mut header);
-        read.map_err(|source| LlamaError::Io { path: self.path.clone(), source })?;
-        let (start, metadata) =
-            SafeTensors::read_metadata(&header).map_err(|error| self.damaged(&error.to_string()))?;
-        if metadata.data_len() as u64 != self.bytes - 8 - length {
-            return Err(self.damaged("its tensors do not end where it does: it is cut short or too long"));
-        }
+        let failed = |source| LlamaError::Io { path: self.path.clone(), source };
+        let damaged = |error: HeaderError| self.damaged(&error.to_string());
+        let mut beginning = Vec::new();
+        (&self.file).take(8).read_to_end(&mut beginning).map_err(failed)?;
+        let end = Header::end(&beginning, self.bytes).map_err(damaged)?;
+        (&self.file).take(end.saturating_sub(8)).read_to_end(&mut beginning).map_err(failed)?;
+        let header = Header::parse(&beginning, self.bytes).map_err(damaged)?;
         let mut tensors = Vec::new();
-        for (name, info) in metadata.tensors() {
-            let kind = match info.dtype {
+        for (name, Entry { dtype, shape, start, bytes }) in header.tensors {
+            #[allow(clippy::wildcard_enum_match_arm, reason = "the list of types grows")]
+            let kind = match dtype {
                 Dtype::F32 => Kind::of(0),
                 Dtype::F16 => Kind::of(1),
                 Dtype::BF16 => Kind::of(30),
                 // Tables that some exporters add; whatever is needed and is not there is missed by name.
-                #[allow(clippy::wildcard_enum_match_arm, reason = "the list of types grows")]
                 _ => None,
             };
             let Some(kind) = kind else { continue };
-            let columns = info.shape.last().copied().unwrap_or(1);
-            let rows = info.shape.iter().rev().skip(1).product();
-            if columns == 0 || rows == 0 {
-                return Err(self.damaged(&format!("tensor {name} has a dimension of zero")));
-            }
-            let (from, to) = info.data_offsets;
-            let (from, bytes) = ((8 + start + from) as u64, (to - from) as u64);
-            tensors.push((name.clone(), Tensor { kind, rows, columns, start: from, bytes }));
+            let columns = shape.last().copied().unwrap_or(1);
+            let rows = shape.iter().rev().skip(1).product();
+            tensors.push((name, Tensor { kind, rows, columns, start, bytes }));
         }
         Ok(tensors)
     }
@@ -269,6 +258,3 @@ fn dequantise(raw: &[u8], dtype: GgmlDType, numbers: &mut [f32]) -> candle_core:
     numbers.copy_from_slice(&tensor.to_dtype(DType::F32)?.to_vec1::<f32>()?);
     Ok(())
 }
-
-/// The longest header of a safetensors file; parsing one takes several times as much memory.
-const SAFETENSORS_HEADER_BYTES_MAX: u64 = 8 << 20;

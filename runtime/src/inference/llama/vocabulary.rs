@@ -5,10 +5,10 @@
 
 use super::LlamaError;
 use super::gguf::Gguf;
+use crate::inference::tokens::guarded;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokenizers::Tokenizer;
 
 /// A model's vocabulary.
@@ -21,11 +21,12 @@ impl Vocabulary {
     /// Loads a `tokenizer.json` for a model with so many tokens.
     pub(super) fn load(json: &[u8], tokens: usize) -> Result<Self, LlamaError> {
         check(json, tokens).map_err(LlamaError::Tokenizer)?;
-        let load = || Tokenizer::from_bytes(json).map_err(|error| error.to_string());
-        let mut tokenizer = guarded(load).map_err(LlamaError::Tokenizer)?;
-        tokenizer.with_padding(None);
-        guarded(|| tokenizer.with_truncation(None).map(drop).map_err(|error| error.to_string()))
-            .map_err(LlamaError::Tokenizer)?;
+        let load = || {
+            let mut tokenizer = Tokenizer::from_bytes(json)?;
+            tokenizer.with_padding(None).with_truncation(None)?;
+            Ok(tokenizer)
+        };
+        let tokenizer = guarded("it cannot be used", load).map_err(LlamaError::Tokenizer)?;
         let it = Self { tokenizer };
         // What panics on any text should do so now, and not when there is work.
         it.encode("a", true).map_err(LlamaError::Tokenizer)?;
@@ -40,25 +41,19 @@ impl Vocabulary {
 
     /// The tokens of a text, with those around it that the tokenizer itself adds where `whole`.
     pub(super) fn encode(&self, text: &str, whole: bool) -> Result<Vec<u32>, String> {
-        guarded(|| {
-            let encoding = self.tokenizer.encode_fast(text, whole).map_err(|error| error.to_string())?;
-            Ok(encoding.get_ids().to_vec())
-        })
+        let encode = || self.tokenizer.encode_fast(text, whole);
+        Ok(guarded("the text cannot be tokenised", encode)?.get_ids().to_vec())
     }
 
     /// The text of tokens, without the special ones.
     pub(super) fn decode(&self, tokens: &[u32]) -> Result<String, String> {
-        guarded(|| self.tokenizer.decode(tokens, true).map_err(|error| error.to_string()))
+        guarded("the tokens have no text", || self.tokenizer.decode(tokens, true))
     }
 
     /// The token itself.
     pub(super) fn token(&self, id: u32) -> Option<String> {
         self.tokenizer.id_to_token(id)
     }
-}
-
-fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the tokenizer panicked".to_owned()))
 }
 
 /// Checks what the library does not.
