@@ -44,7 +44,8 @@ impl Config {
         {
             return Err(refusal(format!("hidden_act {act:?} is not supported; silu is")));
         }
-        let head_len = written.head_dim.unwrap_or(written.hidden_size / written.num_attention_heads.max(1));
+        let head_len =
+            written.head_dim.unwrap_or_else(|| written.hidden_size / written.num_attention_heads.max(1));
         let rope = written.rope_parameters.as_ref();
         let theta = rope.and_then(|rope| rope.rope_theta).or(written.rope_theta).unwrap_or(10_000.0);
         let scaling = rope.or(written.rope_scaling.as_ref());

@@ -94,7 +94,7 @@ impl Generator {
         let pairs = gguf.tensors.get("rope_freqs.weight").map(|tensor| tensor.columns);
         let factors = pairs.map(|pairs| source.vector("rope_freqs.weight", pairs)).transpose()?;
         let config = Config::of_gguf(&gguf, factors.as_deref())?;
-        let beside = Folder::at(path.parent().unwrap_or(Path::new(".")));
+        let beside = Folder::at(path.parent().unwrap_or_else(|| Path::new(".")));
         let vocabulary = match small_file(&beside, TOKENIZER)? {
             Some(json) => Vocabulary::load(&json, config.shape.vocabulary)?,
             None => Vocabulary::of_gguf(&gguf, config.shape.vocabulary)?,
@@ -131,6 +131,8 @@ impl Generator {
         let chat = template.map(|template| Chat::compile(template, bos_text, eos_text)).transpose();
         let chat = chat.map_err(LlamaError::Chat)?;
         let packed = packing::pack(&source, names, &config, options)?;
+        // Threads meet several times in each layer: with little to do in between, one alone is faster.
+        let threads = options.threads.min(1 + packed.arena.bytes().len() / THREAD_BYTES_MIN);
         let llama = Llama::new(
             config.shape,
             packed.layers,
@@ -138,7 +140,7 @@ impl Generator {
             packed.head,
             packed.arena,
             Kernel::best(),
-            options.threads,
+            threads,
         )?;
         Ok(Self {
             llama,
@@ -382,6 +384,8 @@ struct Index {
 const INDEX: &str = "model.safetensors.index.json";
 /// The most files of one model.
 const FILES_MAX: usize = 256;
+/// Weights that are worth a further thread.
+const THREAD_BYTES_MIN: usize = 8 << 20;
 /// Tokens of a prompt in the first pass; how many make no difference to what is computed.
 const PASS_TOKENS_FIRST: usize = 32;
 /// Even on the slowest machine a pass reads the weights for so many.

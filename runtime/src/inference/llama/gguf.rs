@@ -221,9 +221,9 @@ impl<R: Read> Header<R> {
     }
 
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), GgufError> {
-        self.file.read_exact(bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => GgufError::Truncated,
-            _ => GgufError::Io(error),
+        self.file.read_exact(bytes).map_err(|error| {
+            let short = error.kind() == io::ErrorKind::UnexpectedEof;
+            if short { GgufError::Truncated } else { GgufError::Io(error) }
         })
     }
 
