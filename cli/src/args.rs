@@ -178,6 +178,20 @@ pub(crate) struct TaskSubmit {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelCommand {
+    /// Fetch the files that a list names from other nodes, without the internet
+    Pull {
+        /// The list, as `model share` writes it
+        #[arg(long, value_name = "FILE")]
+        manifest: PathBuf,
+        /// The folder to put them in [default: models/NAME in the node's home]
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+    },
+    /// Give a model's files to other nodes, and list them with their hashes
+    Share {
+        /// The model's folder, or a file
+        path: PathBuf,
+    },
     /// Make a small 8-bit model file of published weights
     Quantize {
         /// The directory with the published model

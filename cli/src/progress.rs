@@ -16,6 +16,11 @@ pub(crate) fn spinner() -> ProgressBar {
     shown(ProgressBar::hidden(), None, "{spinner} {elapsed}  {msg}")
 }
 
+/// Shows how many bytes have come, once their number is set.
+pub(crate) fn bytes() -> ProgressBar {
+    shown(ProgressBar::hidden(), Some(0), BYTES)
+}
+
 fn shown(bar: ProgressBar, length: Option<u64>, template: &str) -> ProgressBar {
     if !output::stderr_takes_colour() {
         return bar;
@@ -33,6 +38,8 @@ fn shown(bar: ProgressBar, length: Option<u64>, template: &str) -> ProgressBar {
 
 const REDRAWS_PER_SECOND: u8 = 10;
 const TICK: Duration = Duration::from_millis(200);
+const BYTES: &str =
+    "{bar:32} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left  {msg}";
 
 #[cfg(test)]
 mod tests {
@@ -40,7 +47,8 @@ mod tests {
 
     #[test]
     fn the_templates_are_sound() {
-        for template in ["{bar:32} {human_pos}/{human_len} seeds  {per_sec}  {eta} left  {msg}", "{spinner}"]
+        for template in
+            ["{bar:32} {human_pos}/{human_len} seeds  {per_sec}  {eta} left  {msg}", BYTES, "{spinner}"]
         {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }

@@ -3,6 +3,7 @@
 //! What can be wrong with a user's set-up is found before anything is visible to others: the home's lock,
 //! configuration, key, ports, storage. The readiness file appears when the node is ACTIVE and goes first.
 
+use crate::blobs::FileBlobs;
 use crate::clock::{self, SystemClock};
 use crate::config::{self, ConfigError, Effective, LogLevel, Overrides, Settings};
 use crate::driver::{self, Handle, World};
@@ -72,6 +73,9 @@ impl Service {
         let landmark =
             |path: PathBuf| Landmark::at(&path).map_err(|source| StartError::Home { path, source });
         let landmarks = [landmark(home.lock_file())?, landmark(store_file)?];
+        let files = settings.storage_path.join(FILES);
+        let blobs = FileBlobs::open(&files).map_err(|source| StartError::Home { path: files, source })?;
+        let shelf = blobs.shelf();
         let listener = bind_api(&effective).await?;
         let worker = settings.run_models.then(|| WorkerOptions::own_program(EMBEDDED_MODEL)).transpose();
         let worker = worker.map_err(StartError::Program)?;
@@ -118,12 +122,13 @@ impl Service {
             multicast,
             store,
             inference: worker.map_or_else(ProcessInference::absent, ProcessInference::start),
+            blobs,
             clock,
             journal: Observer { events: EventLog::new(log.clone()), state, recording },
         };
         let driver = thread.spawn(driver::run(node, world, asks));
         let (results, token) = (Arc::new(results), Arc::new(token));
-        let api = Api { handle: handle.clone(), results, token, address: info.api_address };
+        let api = Api { handle: handle.clone(), results, shelf, token, address: info.api_address };
         let (stop_api, stopped) = oneshot::channel();
         let api = tokio::spawn(http::serve(listener, api, async { drop(stopped.await) }));
         let (home, ready, registration) = (home.clone(), watch::Sender::new(false), register(home));
@@ -459,5 +464,7 @@ fn report(log: &Log, effective: &Effective) {
 
 /// How often a node looks whether its files are still there.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+/// The directory of the files that nodes give each other.
+const FILES: &str = "files";
 const STORE_FILE: &str = "node.redb";
 const API_PORT_TRIES: usize = 100;

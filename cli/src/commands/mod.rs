@@ -3,7 +3,9 @@
 mod completions;
 mod doctor;
 mod inference_worker;
+mod model_pull_manifest;
 mod model_quantize;
+mod model_share;
 mod node_peers;
 mod node_start;
 mod node_status;
@@ -50,6 +52,10 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
             block_on(task_list::run(&home()?, limit, offset, format))
         }
         Command::Task(TaskCommand::Cancel { id }) => block_on(task_cancel::run(&home()?, &id)),
+        Command::Model(ModelCommand::Pull { manifest, to }) => {
+            block_on(model_pull_manifest::run(&home()?, &manifest, to.as_deref()))
+        }
+        Command::Model(ModelCommand::Share { path }) => block_on(model_share::run(&home()?, &path)),
         Command::Model(ModelCommand::Quantize { source, output }) => model_quantize::run(&source, &output),
         Command::Route(RouteCommand::Explain { id, format }) => {
             block_on(route_explain::run(&home()?, &id, format))

@@ -11,6 +11,7 @@ mod interfaces;
 mod lifecycle;
 mod mesh;
 mod namespaces;
+mod neighbours;
 mod recording;
 mod siege;
 mod sim;

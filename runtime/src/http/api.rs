@@ -8,6 +8,7 @@
 use super::Api;
 use super::auth;
 use super::error::ApiError;
+use super::files;
 use super::view::{
     Diagnosis, Members, NewTask, Peers, Ping, Readiness, ResultBody, Route, Status, Submitted, Task, Tasks,
 };
@@ -40,6 +41,7 @@ pub(super) fn router(api: Api) -> Router {
         .route("/tasks/{id}", get(task).delete(cancel))
         .route("/tasks/{id}/result", get(result))
         .route("/shutdown", post(shutdown))
+        .merge(files::routes())
         .layer(from_fn(take_body))
         .layer(from_fn_with_state(api.clone(), want_token));
     Router::new()

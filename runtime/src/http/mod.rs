@@ -7,6 +7,7 @@
 mod api;
 mod auth;
 mod error;
+pub mod files;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ pub use auth::Token;
 pub use error::ApiError;
 pub use server::serve;
 
+use crate::blobs::Shelf;
 use crate::driver::Handle;
 use engine::TaskId;
 use engine::task::TaskResult;
@@ -29,6 +31,8 @@ pub struct Api {
     pub handle: Handle,
     /// The way to whole results, past the node.
     pub results: Arc<dyn ResultSource>,
+    /// What the node shares.
+    pub shelf: Arc<Shelf>,
     /// What a client must show.
     pub token: Arc<Token>,
     /// Where the API answers; other names for it in `Host` are refused.

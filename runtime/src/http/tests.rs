@@ -7,10 +7,11 @@ use engine::request::{Answer, DiscoveryState, DiscoveryView, Request, Response, 
 use engine::task::{Outcome, ResultSummary, TaskKind, TaskOutput, TaskSpec, TaskStatus};
 use engine::{NodeId, Rejection, TraceId, UnixMillis};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 const DONE: TaskId = TaskId([1; 16]);
 const OPEN: TaskId = TaskId([2; 16]);
@@ -148,8 +149,9 @@ impl Server {
         });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let api =
-            Api { handle, results: Arc::new(OneResult), token: Arc::new(Token::from_text(TOKEN)), address };
+        let shelf = Shelf::open(Path::new("/nowhere"), mpsc::unbounded_channel().0);
+        let token = Arc::new(Token::from_text(TOKEN));
+        let api = Api { handle, results: Arc::new(OneResult), shelf: Arc::new(shelf), token, address };
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(serve(listener, api, async { drop(stopped.await) }));
         Self { address, stop: Some(stop), serving }

@@ -34,7 +34,7 @@ impl Mask {
     }
 
     /// Changes a frame on its way out; says which ill will keeps it from going.
-    fn sends(&mut self, now: u64, frame: &mut [u8]) -> Result<(), Hostility> {
+    fn sends(&mut self, now: u64, frame: &mut Vec<u8>) -> Result<(), Hostility> {
         self.translate(frame);
         self.hostile.as_mut().map_or(Ok(()), |hostile| hostile.sends(now, frame))
     }
