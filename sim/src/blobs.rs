@@ -24,20 +24,25 @@ pub(crate) struct StandIn {
     holders: Vec<NodeIndex>,
 }
 
-/// Returns the files of a scenario, and after them, for each, the one that liars give in its place.
+/// Returns the files of a scenario, and after them those that liars give in their place.
 pub(crate) fn of(scenario: &Scenario, random: Random) -> Vec<StandIn> {
     let lies = |node: &NodeIndex| {
         scenario.host(*node).is_some_and(|host| host.hostile.contains(&Hostility::WrongFiles))
     };
     let file = |(number, file): (u64, &SharedFile), of_liars: bool| {
         let who = number | u64::from(of_liars) << 32;
-        let holders = file.holders.iter().copied().filter(|node| lies(node) == of_liars).collect();
+        let holders: Vec<NodeIndex> =
+            file.holders.iter().copied().filter(|node| lies(node) == of_liars).collect();
+        if of_liars && holders.is_empty() {
+            return None;
+        }
         // A liar gives another file under the same name.
         let sha256 = Hash(random.bytes(Purpose::Content, number | NAME, 0));
-        StandIn::new(content(random, who, file.bytes), sha256, holders)
+        Some(StandIn::new(content(random, who, file.bytes), sha256, holders))
     };
     let numbered = || (0_u64..).zip(&scenario.files);
-    numbered().map(|one| file(one, false)).chain(numbered().map(|one| file(one, true))).collect()
+    let all = numbered().map(|one| file(one, false)).chain(numbered().map(|one| file(one, true)));
+    all.flatten().collect()
 }
 
 fn content(random: Random, who: u64, bytes: u32) -> Vec<u8> {

@@ -664,7 +664,7 @@ pub const TASKS_MAX: u32 = 100_000;
 pub const FILES_MAX: usize = 16;
 
 /// The most bytes of a file.
-pub const FILE_CONTENT_BYTES_MAX: u32 = 16 << 20;
+pub const FILE_CONTENT_BYTES_MAX: u32 = 32 << 20;
 
 /// The most faults of a scenario.
 pub const FAULTS_MAX: usize = 1_000;

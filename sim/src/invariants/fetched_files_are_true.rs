@@ -123,7 +123,8 @@ mod tests {
     use engine::request::Fetched;
 
     fn invariant() -> FetchedFilesAreTrue {
-        let text = "nodes = 2\nduration = \"60s\"\n[[file]]\nbytes = 300_000\nholders = [\"n0\"]\n";
+        let text = "nodes = 2\nduration = \"60s\"\n[[file]]\nbytes = 300_000\nholders = [\"n0\", \"n1\"]\n\
+            [[host]]\nnode = \"n1\"\nhostile = [\"wrong_files\"]\n";
         let cluster = Cluster::new(&Scenario::parse("files", text).unwrap(), 1, None);
         FetchedFilesAreTrue::new(Arc::new(cluster))
     }

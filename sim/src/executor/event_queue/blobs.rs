@@ -3,7 +3,9 @@
 use super::{Ask, EventQueue, Happening};
 use crate::ailing::{self, Draw};
 use crate::cluster::NodeIndex;
+use crate::marks;
 use crate::random::Purpose;
+use crate::scenario::{Host, Hostility};
 use core::time::Duration;
 use engine::blob::{BlobOrder, BlobReport};
 use engine::request::Answer;
@@ -71,6 +73,10 @@ impl EventQueue {
         let error = ailing::write_error(self.faults.ailments(node), draw);
         if error == Some(WriteError::Full) {
             self.observer.mark("disk_full");
+        }
+        let lies = |host: &Host| host.hostile.contains(&Hostility::WrongFiles);
+        if matches!(order, BlobOrder::Read { .. }) && self.scenario.host(node).is_some_and(lies) {
+            self.observer.mark(marks::of_hostility(Hostility::WrongFiles));
         }
         for report in self.hosts[node as usize].blobs.carry_out(&self.cluster, node, order, error) {
             self.handle(node, Input::Blob(report));
