@@ -29,7 +29,7 @@ pub(crate) enum Command {
     /// See how messages travel through the mesh
     #[command(subcommand)]
     Route(RouteCommand),
-    /// Prepare models
+    /// Fetch, list and prepare models
     #[command(subcommand)]
     Model(ModelCommand),
     /// Run scenarios in simulated time
@@ -157,7 +157,8 @@ pub(crate) struct TaskSubmit {
     /// The kind of work
     #[arg(long = "type", value_enum, required_unless_present = "file", value_name = "TYPE")]
     pub(crate) kind: Option<Kind>,
-    /// A file of tasks, one JSON object a line with the fields input, type, model, timeout_seconds, max_tokens
+    /// A file of tasks, one JSON object a line: input, type, and what else the options below say (model,
+    /// timeout_seconds, labels, max_tokens, …), or messages in place of a generation's input
     #[arg(long, value_name = "JSONL")]
     pub(crate) file: Option<PathBuf>,
     /// The model to use; the node chooses where none is given
@@ -169,6 +170,24 @@ pub(crate) struct TaskSubmit {
     /// Generation only: the most tokens to produce
     #[arg(long, value_name = "N")]
     pub(crate) max_tokens: Option<u32>,
+    /// Generation only: 0 always takes the likeliest token, higher is more varied [default: 1]
+    #[arg(long, value_name = "0..2")]
+    pub(crate) temperature: Option<f64>,
+    /// Generation only: draw from the likeliest tokens that have this probability together [default: 1]
+    #[arg(long, value_name = "0..1")]
+    pub(crate) top_p: Option<f64>,
+    /// Generation only: draw from this many of the likeliest tokens [default: any number]
+    #[arg(long, value_name = "N")]
+    pub(crate) top_k: Option<u32>,
+    /// Generation only: the same seed, model and input give the same text
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Generation only: a text that ends it; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) stop: Vec<String>,
+    /// Classification only: a label to choose from; may be given several times [default: the model's own]
+    #[arg(long = "label", value_name = "TEXT")]
+    pub(crate) labels: Vec<String>,
     /// Wait for the result and show it
     #[arg(long)]
     pub(crate) wait: bool,
@@ -178,14 +197,38 @@ pub(crate) struct TaskSubmit {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelCommand {
-    /// Fetch the files that a list names from other nodes, without the internet
+    /// List the models on this machine
+    List(Format),
+    /// Fetch a model from the Hugging Face hub, or the rest of one
     Pull {
-        /// The list, as `model share` writes it
-        #[arg(long, value_name = "FILE")]
-        manifest: PathBuf,
-        /// The folder to put them in [default: models/NAME in the node's home]
-        #[arg(long, value_name = "DIR")]
+        /// owner/name, owner/name@revision, owner/name:Q4_0 or owner/name/file.gguf
+        #[arg(required_unless_present = "manifest")]
+        model: Option<String>,
+        /// Fetch nothing; only say whether it is here already
+        #[arg(long)]
+        offline: bool,
+        /// Fetch what this list names from other nodes, without the internet; `model share` writes one
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "offline", "json"])]
+        manifest: Option<PathBuf>,
+        /// The folder for what the list names [default: models/NAME in the node's home]
+        #[arg(long, value_name = "DIR", requires = "manifest")]
         to: Option<PathBuf>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Remove a model from the cache, which other tools share
+    Rm {
+        /// As it was pulled
+        model: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show what is known of a model on this machine
+    Info {
+        /// As it was pulled, or its folder or file
+        model: String,
+        #[command(flatten)]
+        format: Format,
     },
     /// Give a model's files to other nodes, and list them with their hashes
     Share {

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -74,12 +75,12 @@ impl Client {
         self.send(Method::POST, path, Some(body)).await
     }
 
-    /// Asks, and reads a good answer line by line as it comes, for as long as something does.
+    /// Asks, and reads a good answer line by line as it comes, until somebody has read enough.
     pub(crate) async fn post_lines<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &impl Serialize,
-        mut line: impl FnMut(T),
+        mut line: impl FnMut(T) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
         let body = serde_json::to_vec(body).map_err(|error| Failure::from_error(&error))?;
         let late = |_| self.silence(None);
@@ -95,7 +96,9 @@ impl Client {
             {
                 let rest = text.split_off(end + 1);
                 let whole = std::mem::replace(&mut text, rest);
-                line(serde_json::from_slice(&whole).map_err(|error| unreadable(&error))?);
+                if line(serde_json::from_slice(&whole).map_err(|error| unreadable(&error))?).is_break() {
+                    return Ok(());
+                }
             }
             if text.len() > LINE_BYTES_MAX {
                 return Err(Failure::new("the node gave an answer without an end"));

@@ -91,6 +91,20 @@ pub(crate) fn duration(millis: u64) -> String {
     }
 }
 
+/// Shows a number of bytes in the unit that fits.
+pub(crate) fn bytes(count: u64) -> String {
+    let units = ["kB", "MB", "GB", "TB"];
+    let mut size = count as f64;
+    let mut unit = "B";
+    for larger in units {
+        if size < 999.95 {
+            break;
+        }
+        (size, unit) = (size / 1000.0, larger);
+    }
+    if unit == "B" { format!("{count} B") } else { format!("{size:.1} {unit}") }
+}
+
 /// Tells whether colour on standard error helps its reader.
 pub(crate) fn stderr_takes_colour() -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -107,6 +121,12 @@ mod tests {
         let shown: Vec<String> =
             [0, 9_999, 10_000, 61_000, 3_660_000, 90_000_000].map(duration).into_iter().collect();
         assert_eq!(shown, ["0.0s", "9.9s", "10s", "1m 1s", "1h 1m", "1d 1h"]);
+    }
+
+    #[test]
+    fn sizes_show_one_digit_behind_the_point() {
+        let shown = [0, 999, 1000, 90_900_000, 999_949, 999_950, 6_000_000_000_000_000].map(bytes);
+        assert_eq!(shown, ["0 B", "999 B", "1.0 kB", "90.9 MB", "999.9 kB", "1.0 MB", "6000.0 TB"]);
     }
 
     #[test]

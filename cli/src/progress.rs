@@ -11,14 +11,14 @@ pub(crate) fn bar(length: u64, what: &str) -> ProgressBar {
     shown(ProgressBar::hidden(), Some(length), &template)
 }
 
-/// Shows that something goes on, and how it stands.
-pub(crate) fn spinner() -> ProgressBar {
-    shown(ProgressBar::hidden(), None, "{spinner} {elapsed}  {msg}")
-}
-
 /// Shows how many bytes have come, once their number is set.
 pub(crate) fn bytes() -> ProgressBar {
     shown(ProgressBar::hidden(), Some(0), BYTES)
+}
+
+/// Shows that something goes on, and how it stands.
+pub(crate) fn spinner() -> ProgressBar {
+    shown(ProgressBar::hidden(), None, "{spinner} {elapsed}  {msg}")
 }
 
 fn shown(bar: ProgressBar, length: Option<u64>, template: &str) -> ProgressBar {
@@ -36,10 +36,10 @@ fn shown(bar: ProgressBar, length: Option<u64>, template: &str) -> ProgressBar {
     bar
 }
 
-const REDRAWS_PER_SECOND: u8 = 10;
-const TICK: Duration = Duration::from_millis(200);
 const BYTES: &str =
     "{bar:32} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left  {msg}";
+const REDRAWS_PER_SECOND: u8 = 10;
+const TICK: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {

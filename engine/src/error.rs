@@ -2,7 +2,7 @@
 
 use crate::blob::BlobError;
 use crate::ids::{NodeId, TaskId};
-use crate::task::TaskKind;
+use crate::task::{InputFault, TaskKind};
 use core::fmt;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -73,8 +73,8 @@ impl core::error::Error for FetchError {}
 pub enum Rejection {
     /// A file could not be fetched.
     Fetch(FetchError),
-    /// A task needs some input.
-    InputEmpty,
+    /// The input is not one that any model could work on.
+    Input(InputFault),
     /// The input is longer than any model here takes.
     InputTooLong {
         /// Its length in bytes.
@@ -120,7 +120,7 @@ impl Rejection {
             Self::Fetch(FetchError::Storage(_)) => "storage_failed",
             Self::Fetch(FetchError::TooLarge) => "file_too_large",
             Self::Fetch(FetchError::TooMany) => "too_many_fetches",
-            Self::InputEmpty => "input_empty",
+            Self::Input(fault) => fault.code(),
             Self::InputTooLong { .. } => "input_exceeds_max_length",
             Self::KindUnsupported(_) => "task_type_unsupported",
             Self::ModelUnknown(_) => "model_unknown",
@@ -141,7 +141,7 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fetch(error) => error.fmt(f),
-            Self::InputEmpty => f.write_str("the input is empty"),
+            Self::Input(fault) => fault.fmt(f),
             Self::InputTooLong { bytes, limit } => {
                 write!(f, "the input has {bytes} bytes, more than the {limit} allowed")
             }

@@ -57,7 +57,7 @@ pub enum Input {
         /// The link that it came over; it goes down next.
         link: LinkId,
     },
-    /// A job ended: one item per text of the job and in its order, or one reason for all.
+    /// A job ended: one item per task of the job and in its order, or one reason for all.
     InferenceDone {
         /// The job.
         job: JobId,
@@ -70,8 +70,10 @@ pub enum Input {
     InferenceProgress {
         /// The job.
         job: JobId,
-        /// The piece of text.
+        /// The piece of text that follows those before.
         text: String,
+        /// Tokens produced so far in all.
+        tokens: u32,
     },
     /// The addresses at which this host can be reached, best first, whenever they change.
     Interfaces(Vec<Interface>),

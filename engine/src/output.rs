@@ -6,7 +6,7 @@ use crate::ids::{DialId, JobId, LinkId, NodeId, RequestId, WriteId};
 use crate::input::Family;
 use crate::record::Record;
 use crate::request::Answer;
-use crate::task::TaskKind;
+use crate::task::{Classification, EmbeddingInput, Generation, TaskKind};
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
@@ -102,23 +102,18 @@ pub enum Priority {
 /// A piece of inference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Work {
-    /// Label each text.
+    /// Choose a label for each text.
     Classify {
-        /// The texts.
-        texts: Vec<String>,
+        /// The texts, one per output.
+        inputs: Vec<Classification>,
     },
-    /// Make a vector of each text.
+    /// Make a vector of each input.
     Embed {
-        /// The texts.
-        texts: Vec<String>,
+        /// The inputs, a list of them per output.
+        inputs: Vec<Vec<EmbeddingInput>>,
     },
     /// Continue one prompt; reports progress.
-    Generate {
-        /// The prompt.
-        prompt: String,
-        /// The most tokens to produce.
-        max_tokens: u32,
-    },
+    Generate(Box<Generation>),
 }
 
 impl Work {
@@ -127,25 +122,38 @@ impl Work {
         match self {
             Self::Classify { .. } => TaskKind::Classification,
             Self::Embed { .. } => TaskKind::Embedding,
-            Self::Generate { .. } => TaskKind::Generation,
-        }
-    }
-
-    /// Returns the texts that the work is about, one per output.
-    pub fn texts(&self) -> &[String] {
-        match self {
-            Self::Classify { texts } | Self::Embed { texts } => texts,
-            Self::Generate { prompt, .. } => core::slice::from_ref(prompt),
+            Self::Generate(_) => TaskKind::Generation,
         }
     }
 
     /// Returns how many outputs the work has.
-    pub fn len(&self) -> usize {
-        self.texts().len()
+    pub const fn len(&self) -> usize {
+        match self {
+            Self::Classify { inputs } => inputs.len(),
+            Self::Embed { inputs } => inputs.len(),
+            Self::Generate(_) => 1,
+        }
     }
 
     /// Tells whether the work has no outputs.
-    pub fn is_empty(&self) -> bool {
+    pub const fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Returns how many pieces of work there are: several per output where an output has several vectors.
+    pub fn parts(&self) -> usize {
+        match self {
+            Self::Classify { .. } | Self::Generate(_) => self.len(),
+            Self::Embed { inputs } => inputs.iter().map(Vec::len).sum(),
+        }
+    }
+
+    /// Returns the texts that the work is about; none for tokens.
+    pub fn texts(&self) -> Vec<&str> {
+        match self {
+            Self::Classify { inputs } => inputs.iter().map(|input| input.text.as_str()).collect(),
+            Self::Embed { inputs } => inputs.iter().flatten().filter_map(EmbeddingInput::text).collect(),
+            Self::Generate(generation) => generation.prompt.texts(),
+        }
     }
 }

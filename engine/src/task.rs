@@ -1,5 +1,14 @@
 //! The words of a task: what is asked, how it stands, how it ended.
 
+mod input;
+
+pub(crate) use input::preview;
+pub use input::{
+    CHAT_MESSAGES_MAX, ChatMessage, ChatRole, Classification, EMBEDDING_INPUTS_MAX, EMBEDDING_TOKENS_MAX,
+    EmbeddingInput, Generation, InputFault, LABEL_BYTES_MAX, LABELS_MAX, MAX_TOKENS_DEFAULT, MAX_TOKENS_MAX,
+    Prompt, STOP_BYTES_MAX, STOPS_MAX, TEMPERATURE_MAX, TaskInput,
+};
+
 use crate::ids::{NodeId, TaskId, TraceId};
 use crate::time::UnixMillis;
 use core::fmt;
@@ -31,16 +40,19 @@ impl fmt::Display for TaskKind {
 /// What a user asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSpec {
-    /// The kind of work.
-    pub kind: TaskKind,
+    /// What to work on, and so the kind of work.
+    pub input: TaskInput,
     /// The model's name; `None` lets the node choose its primary model for the kind.
     pub model: Option<String>,
-    /// The text to work on.
-    pub input: String,
     /// How long the task may take from acceptance to outcome.
     pub timeout: Duration,
-    /// Generation only: the most tokens to produce.
-    pub max_tokens: u32,
+}
+
+impl TaskSpec {
+    /// Returns the kind of work.
+    pub const fn kind(&self) -> TaskKind {
+        self.input.kind()
+    }
 }
 
 /// How a task stands.
@@ -92,11 +104,11 @@ pub enum TaskOutput {
         /// All labels, most probable first.
         scores: Vec<(String, f32)>,
     },
-    /// A vector of unit length; the model fixes its dimension.
+    /// A vector for each input; the model fixes their dimension.
     Embedding {
-        /// The vector's components.
-        vector: Vec<f32>,
-        /// Tokens of the input that the model saw.
+        /// The vectors, in the order of the inputs.
+        vectors: Vec<Vec<f32>>,
+        /// Tokens of all inputs together that the model saw.
         tokens: u32,
     },
     /// Generated text.
@@ -107,7 +119,42 @@ pub enum TaskOutput {
         prompt_tokens: u32,
         /// Tokens produced.
         tokens: u32,
+        /// Why there is no more.
+        finish: FinishReason,
     },
+}
+
+impl TaskOutput {
+    /// Returns about how many bytes the output takes, on its way and on disk.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Classification { label, scores } => {
+                label.len() + scores.iter().map(|(label, _)| label.len() + 8).sum::<usize>()
+            }
+            Self::Embedding { vectors, .. } => vectors.iter().map(|vector| vector.len() * 4 + 4).sum(),
+            Self::Generation { text, .. } => text.len(),
+        }
+    }
+}
+
+/// Why a generation came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// As many tokens as were asked for, or as the model has room for.
+    Length,
+    /// The model ended its text, or a stop text came up.
+    Stop,
+}
+
+impl FinishReason {
+    /// Returns the reason's stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Length => "length",
+            Self::Stop => "stop",
+        }
+    }
 }
 
 /// Why a task failed.

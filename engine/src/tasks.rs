@@ -14,7 +14,7 @@ use crate::ids::{MessageId, NodeId, RequestId, TaskId};
 use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
 use crate::task::{
-    Outcome, ResultSummary, StoredTask, TaskFailure, TaskKind, TaskOutput, TaskResult, TaskStatus,
+    Outcome, ResultSummary, StoredTask, TaskFailure, TaskInput, TaskOutput, TaskResult, TaskStatus,
 };
 use crate::time::{Instant, UnixMillis, micros};
 use crate::wire::{Assignment, Attempt};
@@ -117,7 +117,7 @@ impl Tasks {
     /// # Errors
     /// [`Rejection::QueueFull`] where that would be more than the limits allow.
     pub(crate) fn admit(&mut self, now: Instant, stored: StoredTask) -> Result<(), Rejection> {
-        let bytes = self.bytes.saturating_add(len(&stored.spec.input));
+        let bytes = self.bytes.saturating_add(stored.spec.input.bytes());
         let full = self.open.len() >= self.limits.tasks || bytes > self.limits.bytes;
         if full && !shows(Mutant::QueueBoundIgnored) {
             return Err(Rejection::QueueFull { retry_after: RETRY_AFTER });
@@ -172,10 +172,8 @@ impl Tasks {
         let spec = &open.stored.spec;
         let assignment = Assignment {
             attempt: Attempt { task: id, number: open.stored.attempts },
-            kind: spec.kind,
             model: spec.model.clone().unwrap_or_default(),
             input: spec.input.clone(),
-            max_tokens: spec.max_tokens,
             remaining_millis: micros(open.deadline.since(now)) / 1000,
             trace: open.stored.trace,
         };
@@ -221,7 +219,7 @@ impl Tasks {
         }
         let current = matches!(open.phase, Phase::Assigned { worker, .. } if worker == from)
             && open.stored.attempts == attempt.number;
-        let result = result.and_then(|output| check(open.stored.spec.kind, output));
+        let result = result.and_then(|output| check(&open.stored.spec.input, output));
         let outcome = match result {
             Ok(output) => Outcome::Completed(output),
             Err(InferenceError::InputRejected(why)) => Outcome::Failed(TaskFailure::InputRejected(why)),
@@ -347,7 +345,7 @@ impl Tasks {
     fn insert(&mut self, now: Instant, stored: StoredTask, phase: Phase) {
         let id = stored.id;
         let deadline = now.after(stored.spec.timeout);
-        self.bytes = self.bytes.saturating_add(len(&stored.spec.input));
+        self.bytes = self.bytes.saturating_add(stored.spec.input.bytes());
         let open = Open {
             stored,
             accepted_at: now,
@@ -370,7 +368,7 @@ impl Tasks {
         self.timers.remove(&(open.timer, id));
         self.waiting.retain(|waiting| *waiting != id);
         if !shows(Mutant::QueueBytesLeak) {
-            self.bytes = self.bytes.saturating_sub(len(&open.stored.spec.input));
+            self.bytes = self.bytes.saturating_sub(open.stored.spec.input.bytes());
         }
         Some(open)
     }
@@ -449,11 +447,6 @@ impl Open {
     }
 }
 
-/// Returns the first characters of an input, for people.
-pub(crate) fn preview(input: &str) -> String {
-    input.chars().take(PREVIEW_CHARS).collect()
-}
-
 fn result(
     stored: &StoredTask,
     outcome: Outcome,
@@ -469,7 +462,7 @@ fn result(
     let failure = if let Outcome::Failed(failure) = &outcome { Some(failure.clone()) } else { None };
     let summary = ResultSummary {
         id: stored.id,
-        kind: stored.spec.kind,
+        kind: stored.spec.kind(),
         model: stored.spec.model.clone().unwrap_or_default(),
         status: outcome.status(),
         failure,
@@ -480,29 +473,33 @@ fn result(
         completed_at: wall,
         expires_at: wall.after(retention),
         output_bytes: u64::try_from(output_bytes).unwrap_or(u64::MAX),
-        preview: preview(&stored.spec.input),
+        preview: stored.spec.input.preview(),
         trace: stored.trace,
     };
     TaskResult { summary, outcome }
 }
 
 /// Checks an output that came from elsewhere: it must be what was asked for, and usable.
-fn check(kind: TaskKind, output: TaskOutput) -> Result<TaskOutput, InferenceError> {
-    let usable = match &output {
-        TaskOutput::Classification { scores, .. } => {
-            kind == TaskKind::Classification && scores.iter().all(|(_, score)| score.is_finite())
+fn check(input: &TaskInput, output: TaskOutput) -> Result<TaskOutput, InferenceError> {
+    let usable = match (input, &output) {
+        (TaskInput::Classification(_), TaskOutput::Classification { scores, .. }) => {
+            scores.iter().all(|(_, score)| score.is_finite())
         }
-        TaskOutput::Embedding { vector, .. } => {
-            kind == TaskKind::Embedding && !vector.is_empty() && vector.iter().all(|part| part.is_finite())
+        (TaskInput::Embedding { inputs }, TaskOutput::Embedding { vectors, .. }) => {
+            let length = vectors.first().map_or(0, Vec::len);
+            let sound = |vector: &Vec<f32>| {
+                vector.len() == length && vector.iter().all(|component| component.is_finite())
+            };
+            vectors.len() == inputs.len() && length > 0 && vectors.iter().all(sound)
         }
-        TaskOutput::Generation { .. } => kind == TaskKind::Generation,
+        (TaskInput::Generation(_), TaskOutput::Generation { .. }) => true,
+        (
+            TaskInput::Classification(_) | TaskInput::Embedding { .. } | TaskInput::Generation(_),
+            TaskOutput::Classification { .. } | TaskOutput::Embedding { .. } | TaskOutput::Generation { .. },
+        ) => false,
     };
     let complaint = || InferenceError::ModelFailed("the worker sent an unusable output".to_owned());
     usable.then_some(output).ok_or_else(complaint)
-}
-
-fn len(input: &str) -> u64 {
-    u64::try_from(input.len()).unwrap_or(u64::MAX)
 }
 
 /// How long a worker has a task without a word.
@@ -511,4 +508,3 @@ pub(crate) const LEASE: Duration = Duration::from_secs(30);
 const ATTEMPTS_MAX: u32 = 3;
 /// When a rejected user should try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-const PREVIEW_CHARS: usize = 100;

@@ -13,7 +13,7 @@ use crate::node::Node;
 use crate::output::{Output, Priority, Work};
 use crate::record::{Record, Saved};
 use crate::request::{Answer, Request};
-use crate::task::{StoredTask, TaskKind, TaskOutput};
+use crate::task::{EmbeddingInput, StoredTask, TaskKind, TaskOutput};
 use crate::time::{Instant, UnixMillis};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
@@ -393,13 +393,22 @@ fn halves(place: usize) -> [u8; 2] {
 }
 
 fn run_model(work: &Work) -> Vec<TaskOutput> {
-    let embed = |text: &String| TaskOutput::Embedding {
-        vector: text.bytes().map(f32::from).collect(),
-        tokens: u32::try_from(text.len()).unwrap_or(u32::MAX),
+    // As many numbers as a text has bytes, but the same for all texts of a task.
+    let vector = |input: &EmbeddingInput, length: usize| {
+        let mut vector: Vec<f32> = input.text().unwrap_or_default().bytes().map(f32::from).collect();
+        vector.resize(length, 0.0);
+        vector
+    };
+    let embed = |inputs: &Vec<EmbeddingInput>| {
+        let length = inputs.iter().map(EmbeddingInput::bytes).max().unwrap_or_default();
+        TaskOutput::Embedding {
+            vectors: inputs.iter().map(|input| vector(input, length)).collect(),
+            tokens: u32::try_from(length).unwrap_or(u32::MAX),
+        }
     };
     match work {
-        Work::Classify { .. } | Work::Generate { .. } => Vec::new(),
-        Work::Embed { texts } => texts.iter().map(embed).collect(),
+        Work::Classify { .. } | Work::Generate(_) => Vec::new(),
+        Work::Embed { inputs } => inputs.iter().map(embed).collect(),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::error::{DecodeError, InferenceError};
 use crate::event::{DropReason, RefuseReason};
 use crate::identity::PublicKey;
 use crate::ids::{MessageId, NodeId, TaskId, TraceId};
-use crate::task::{TaskKind, TaskOutput};
+use crate::task::{TaskInput, TaskKind, TaskOutput};
 use crate::time::UnixMillis;
 use core::net::SocketAddr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -203,14 +203,10 @@ pub struct Attempt {
 pub struct Assignment {
     /// Which attempt.
     pub attempt: Attempt,
-    /// The kind of work.
-    pub kind: TaskKind,
     /// The model's name.
     pub model: String,
-    /// The text to work on.
-    pub input: String,
-    /// Generation only: the most tokens to produce.
-    pub max_tokens: u32,
+    /// What to work on.
+    pub input: TaskInput,
     /// Time left. No clock of another machine is relied upon.
     pub remaining_millis: u64,
     /// The work that it belongs to.

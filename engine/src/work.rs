@@ -8,7 +8,7 @@ use crate::ids::{JobId, NodeId, TaskId};
 use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
 use crate::output::Work as Job;
-use crate::task::{TaskKind, TaskOutput};
+use crate::task::{TaskInput, TaskKind, TaskOutput};
 use crate::time::Instant;
 use crate::wire::{Assignment, Attempt};
 use core::time::Duration;
@@ -94,7 +94,7 @@ impl Work {
         let of_origin = self.items.range((origin, TaskId([0; 16]))..=(origin, TaskId([0xff; 16]))).count();
         // No other node may hold more than a quarter of the queue.
         let share = if origin == self.me { ITEMS_MAX } else { ITEMS_MAX / 4 };
-        let known = self.models.contains_key(&(assignment.kind, assignment.model.clone()));
+        let known = self.models.contains_key(&(assignment.input.kind(), assignment.model.clone()));
         if !self.accepting || !known || of_origin >= share || self.items.len() >= ITEMS_MAX {
             self.facts.push(Fact::Declined(origin, assignment.attempt));
             return;
@@ -149,6 +149,7 @@ impl Work {
             if self.items.get(&key).is_some_and(|item| item.job == Some(job))
                 && let Some(item) = self.remove(key)
             {
+                let result = result.and_then(bounded);
                 self.facts.push(Fact::Outcome(key.0, item.assignment.attempt, each, result));
             }
         }
@@ -235,7 +236,7 @@ impl Work {
         let can_run = |key: &Key| {
             let item = self.items.get(key);
             item.is_some_and(|item| {
-                let model = (item.assignment.kind, item.assignment.model.clone());
+                let model = (item.assignment.input.kind(), item.assignment.model.clone());
                 self.models.get(&model) == Some(&true)
             })
         };
@@ -243,34 +244,44 @@ impl Work {
         let Some(first) = self.queue.remove(at) else { return false };
         let Some(lead) = self.items.get(&first).map(|item| item.assignment.clone()) else { return false };
         let mut keys = vec![first];
-        if lead.kind != TaskKind::Generation && lead.attempt.number == 1 {
-            let alike = |key: &Key| {
-                self.items.get(key).is_some_and(|item| {
-                    let other = &item.assignment;
-                    other.kind == lead.kind && other.model == lead.model && other.attempt.number == 1
-                })
-            };
-            let others: Vec<Key> = self.queue.iter().copied().filter(alike).take(BATCH_MAX - 1).collect();
+        if lead.input.kind() != TaskKind::Generation && lead.attempt.number == 1 {
+            let others = self.others_like(&lead);
             self.queue.retain(|key| !others.contains(key));
             keys.extend(others);
         }
         let job = JobId(self.next_job);
         self.next_job += 1;
-        let mut texts = Vec::new();
+        let mut inputs = Vec::new();
         for key in &keys {
             let Some(item) = self.items.get_mut(key) else { continue };
             item.job = Some(job);
-            texts.push(item.assignment.input.clone());
+            inputs.push(item.assignment.input.clone());
             self.facts.push(Fact::Begun(key.0, item.assignment.attempt));
         }
-        let work = match lead.kind {
-            TaskKind::Classification => Job::Classify { texts },
-            TaskKind::Embedding => Job::Embed { texts },
-            TaskKind::Generation => Job::Generate { prompt: lead.input, max_tokens: lead.max_tokens },
-        };
         self.jobs.insert(job, keys);
-        self.facts.push(Fact::Infer(job, lead.model, work));
+        self.facts.push(Fact::Infer(job, lead.model, as_job(inputs, lead.input)));
         true
+    }
+
+    /// Returns waiting attempts that can run together with one, as many as one job may have.
+    fn others_like(&self, lead: &Assignment) -> Vec<Key> {
+        let mut parts = lead.input.parts();
+        let mut others = Vec::new();
+        for key in &self.queue {
+            let Some(other) = self.items.get(key).map(|item| &item.assignment) else { continue };
+            let alike = other.input.kind() == lead.input.kind()
+                && other.model == lead.model
+                && other.attempt.number == 1;
+            if !alike {
+                continue;
+            }
+            parts = parts.saturating_add(other.input.parts());
+            if parts > BATCH_PARTS_MAX || others.len() + 1 >= BATCH_MAX {
+                break;
+            }
+            others.push(*key);
+        }
+        others
     }
 
     fn remove(&mut self, key: Key) -> Option<Item> {
@@ -295,10 +306,41 @@ impl Work {
     }
 }
 
+/// Refuses an output that no frame could carry; another try would end the same way.
+fn bounded(output: TaskOutput) -> Result<TaskOutput, InferenceError> {
+    let bytes = output.bytes();
+    if bytes <= OUTPUT_BYTES_MAX {
+        return Ok(output);
+    }
+    let words = format!("its output would have {bytes} bytes; at most {OUTPUT_BYTES_MAX} fit a message");
+    Err(InferenceError::InputRejected(words))
+}
+
+/// Returns inputs of one kind as a job; `lead` is the first of them.
+fn as_job(inputs: Vec<TaskInput>, lead: TaskInput) -> Job {
+    let (mut texts, mut lists) = (Vec::new(), Vec::new());
+    for input in inputs {
+        match input {
+            TaskInput::Classification(text) => texts.push(text),
+            TaskInput::Embedding { inputs } => lists.push(inputs),
+            TaskInput::Generation(_) => {}
+        }
+    }
+    match lead {
+        TaskInput::Classification(_) => Job::Classify { inputs: texts },
+        TaskInput::Embedding { .. } => Job::Embed { inputs: lists },
+        TaskInput::Generation(generation) => Job::Generate(generation),
+    }
+}
+
 /// Attempts that may wait or run.
 const ITEMS_MAX: usize = 256;
-/// Texts in one job.
+/// Attempts in one job.
 const BATCH_MAX: usize = 16;
+/// Texts in one job that has more than one attempt.
+const BATCH_PARTS_MAX: usize = 64;
+/// The largest output, in bytes: a frame holds it with room to spare.
+pub(crate) const OUTPUT_BYTES_MAX: usize = 768 << 10;
 /// How often an origin hears that its attempts are still here: three times a lease.
 const RENEW_EVERY: Duration = Duration::from_secs(10);
 
@@ -317,10 +359,8 @@ mod tests {
     fn assignment(id: u8, number: u32) -> Assignment {
         Assignment {
             attempt: Attempt { task: TaskId([id; 16]), number },
-            kind: TaskKind::Embedding,
             model: "m".to_owned(),
-            input: format!("text {id}"),
-            max_tokens: 0,
+            input: TaskInput::of_text(TaskKind::Embedding, format!("text {id}")),
             remaining_millis: 60_000,
             trace: TraceId([0; 16]),
         }
@@ -352,6 +392,38 @@ mod tests {
         assert_eq!(work.poll_facts().len(), 20);
         work.handle_timeout(at(0));
         assert_eq!(jobs(&work.poll_facts()), vec![1, 1]);
+    }
+
+    #[test]
+    fn a_job_takes_tasks_of_many_texts_up_to_its_limit() {
+        let mut work = worker();
+        let inputs = |id: u8, count: usize| TaskInput::Embedding {
+            inputs: vec![crate::task::EmbeddingInput::Text(format!("text {id}")); count],
+        };
+        for (id, count) in [(0, 32), (1, 31), (2, 2), (3, 1)] {
+            work.handle_assignment(
+                at(0),
+                OTHER,
+                Assignment { input: inputs(id, count), ..assignment(id, 1) },
+            );
+        }
+        work.handle_timeout(at(0));
+        assert_eq!(jobs(&work.poll_facts()), vec![2, 2]);
+    }
+
+    #[test]
+    fn an_output_that_no_frame_could_carry_is_refused() {
+        let mut work = worker();
+        work.handle_assignment(at(0), OTHER, assignment(1, 1));
+        work.handle_timeout(at(0));
+        work.poll_facts();
+        let huge = TaskOutput::Embedding { vectors: vec![vec![0.5; 200_000]], tokens: 1 };
+        work.handle_done(JobId(0), 1, Ok(vec![Ok(huge)]));
+        let facts = work.poll_facts();
+        let [Fact::Outcome(OTHER, _, 1, Err(InferenceError::InputRejected(why)))] = facts.as_slice() else {
+            panic!("{facts:?}")
+        };
+        assert!(why.contains("800004 bytes"), "{why}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use engine::error::PeerFault;
 use engine::event::{Event, LinkDownReason, ReassignReason, RefuseReason};
 use engine::identity::Domain;
 use engine::request::HopView;
-use engine::task::{TaskKind, TaskSpec, TaskStatus};
+use engine::task::{InputFault, TaskInput, TaskKind, TaskSpec, TaskStatus};
 use engine::testing::{MODEL, Network};
 use engine::wire::{Advert, Beat, Hello, Message, SharedBytes, Signature, SignedAdvert};
 use engine::{NodeId, Rejection, Request, Response, TaskId, UnixMillis};
@@ -15,14 +15,12 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+fn embedding(text: &str) -> TaskInput {
+    TaskInput::of_text(TaskKind::Embedding, text.to_owned())
+}
+
 fn spec(input: &str) -> TaskSpec {
-    TaskSpec {
-        kind: TaskKind::Embedding,
-        model: None,
-        input: input.to_owned(),
-        timeout: Duration::from_secs(30),
-        max_tokens: 0,
-    }
+    TaskSpec { input: embedding(input), model: None, timeout: Duration::from_secs(30) }
 }
 
 /// Submits a task and waits until it is accepted.
@@ -130,12 +128,15 @@ fn requests_are_refused_with_their_reason() {
         Request::Submit(spec)
     };
     let asked = [
-        (with(|spec| spec.input = " ".to_owned()), Rejection::InputEmpty),
+        (with(|spec| spec.input = embedding(" ")), Rejection::Input(InputFault::Empty)),
         (
-            with(|spec| spec.input = "x".repeat(262_145)),
+            with(|spec| spec.input = embedding(&"x".repeat(262_145))),
             Rejection::InputTooLong { bytes: 262_145, limit: 262_144 },
         ),
-        (with(|spec| spec.kind = TaskKind::Generation), Rejection::KindUnsupported(TaskKind::Generation)),
+        (
+            with(|spec| spec.input = TaskInput::of_text(TaskKind::Generation, "x".to_owned())),
+            Rejection::KindUnsupported(TaskKind::Generation),
+        ),
         (with(|spec| spec.model = Some("none".to_owned())), Rejection::ModelUnknown("none".to_owned())),
         (with(|spec| spec.timeout = Duration::ZERO), Rejection::TimeoutOutOfRange(Duration::ZERO)),
         (Request::Task(unknown), Rejection::TaskNotFound(unknown)),

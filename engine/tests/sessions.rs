@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use engine::event::{DropReason, Event};
-use engine::task::{TaskKind, TaskSpec, TaskStatus};
+use engine::task::{TaskInput, TaskKind, TaskSpec, TaskStatus};
 use engine::testing::{MODEL, Network};
 use engine::wire::{Bytes, Envelope, Message, Payload, Seal};
 use engine::{MessageId, Request, Response, TaskId, TraceId, UnixMillis};
@@ -28,11 +28,9 @@ fn line(nodes: usize) -> Network {
 
 fn submit(network: &mut Network, place: usize, input: &str) -> TaskId {
     let spec = TaskSpec {
-        kind: TaskKind::Embedding,
+        input: TaskInput::of_text(TaskKind::Embedding, input.to_owned()),
         model: Some(MODEL.to_owned()),
-        input: input.to_owned(),
         timeout: SECOND * 120,
-        max_tokens: 0,
     };
     let request = network.ask(place, Request::Submit(spec));
     network.run(Duration::from_millis(3));

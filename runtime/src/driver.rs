@@ -261,7 +261,7 @@ fn inference_input(event: InferenceEvent) -> Input {
     match event {
         InferenceEvent::Done { job, micros, result } => Input::InferenceDone { job, micros, result },
         InferenceEvent::Model { name, kind, ready } => Input::Model { name, kind, ready },
-        InferenceEvent::Progress { job, text } => Input::InferenceProgress { job, text },
+        InferenceEvent::Progress { job, text, tokens } => Input::InferenceProgress { job, text, tokens },
     }
 }
 

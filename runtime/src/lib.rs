@@ -10,6 +10,8 @@ pub mod driver;
 pub mod home;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod identity;
 #[cfg(feature = "candle")]
 pub mod inference;

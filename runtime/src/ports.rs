@@ -110,7 +110,7 @@ pub trait Inference: Send + 'static {
 /// What an inference port reports.
 #[derive(Clone, Debug, PartialEq)]
 pub enum InferenceEvent {
-    /// A job ended: one item per text of the job and in its order, or one reason for all.
+    /// A job ended: one item per task of the job and in its order, or one reason for all.
     Done {
         /// The job.
         job: JobId,
@@ -132,8 +132,10 @@ pub enum InferenceEvent {
     Progress {
         /// The job.
         job: JobId,
-        /// The piece of text.
+        /// The piece of text that follows those before.
         text: String,
+        /// Tokens produced so far in all.
+        tokens: u32,
     },
 }
 

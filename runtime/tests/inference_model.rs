@@ -72,6 +72,18 @@ fn a_batch_of_mixed_lengths_gives_each_text_its_own_vector() {
 }
 
 #[test]
+fn tokens_stand_for_their_text_with_or_without_the_special_ones() {
+    let file = embedded_file();
+    let model = Model::load(&file).unwrap();
+    let tokens = model.tokenize("hello, wörld").unwrap();
+    assert_eq!(model.wrap_tokens(&tokens).as_ref(), Ok(&tokens));
+    assert_eq!(model.wrap_tokens(&tokens[1..tokens.len() - 1]), Ok(tokens));
+    assert_eq!(model.wrap_tokens(&[5; 5000]).unwrap().len(), TOKENS_MAX);
+    let unknown = model.wrap_tokens(&[7, 4_000_000_000]).unwrap_err();
+    assert_eq!(unknown, "4000000000 is none of the model's 30522 tokens");
+}
+
+#[test]
 fn empty_huge_and_strange_texts_have_a_vector() {
     let file = embedded_file();
     let model = Model::load(&file).unwrap();

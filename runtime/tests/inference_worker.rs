@@ -7,7 +7,7 @@
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::output::Work;
-use engine::task::{TaskKind, TaskOutput};
+use engine::task::{Classification, EmbeddingInput, Generation, Prompt, TaskKind, TaskOutput};
 use runtime::inference::{EMBEDDED_MODEL, ProcessInference, WORKER_COMMAND, WorkerOptions, worker_main};
 use runtime::ports::{Inference, InferenceEvent};
 use std::io::{Read, Write};
@@ -73,12 +73,13 @@ fn options() -> WorkerOptions {
 }
 
 fn embed(texts: &[&str]) -> Work {
-    Work::Embed { texts: texts.iter().map(|&text| text.to_owned()).collect() }
+    Work::Embed { inputs: texts.iter().map(|&text| vec![EmbeddingInput::Text(text.to_owned())]).collect() }
 }
 
 /// About ten seconds of work for one core.
 fn long_work() -> Work {
-    Work::Embed { texts: (0..300).map(|index| format!("{index} ").repeat(300)).collect() }
+    let text = |index| EmbeddingInput::Text(format!("{index} ").repeat(300));
+    Work::Embed { inputs: (0..300).map(|index| vec![text(index)]).collect() }
 }
 
 async fn next(port: &mut ProcessInference) -> InferenceEvent {
@@ -104,8 +105,8 @@ fn vectors(result: Result<Vec<Result<TaskOutput, InferenceError>>, InferenceErro
     outputs
         .map(|output| {
             let output = output.unwrap();
-            let TaskOutput::Embedding { vector, tokens } = output else { panic!("{output:?}") };
-            (vector, tokens)
+            let TaskOutput::Embedding { mut vectors, tokens } = output else { panic!("{output:?}") };
+            (vectors.remove(0), tokens)
         })
         .collect()
 }
@@ -172,10 +173,11 @@ async fn what_the_worker_cannot_do_is_said() {
     assert_eq!(job, JobId(1));
     assert_eq!(reason(result), r#"no model named "llama" here; this node runs "all-MiniLM-L6-v2""#);
 
-    let classify = Work::Classify { texts: vec!["a".to_owned()] };
+    let classify =
+        Work::Classify { inputs: vec![Classification { text: "a".to_owned(), labels: Vec::new() }] };
     Inference::start(&mut port, JobId(2), EMBEDDED_MODEL.to_owned(), classify);
     assert!(reason(next_done(&mut port).await.1).ends_with("there is no model of this kind: classification"));
-    let generate = Work::Generate { prompt: "a".to_owned(), max_tokens: 5 };
+    let generate = Work::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned()))));
     Inference::start(&mut port, JobId(3), EMBEDDED_MODEL.to_owned(), generate);
     assert!(reason(next_done(&mut port).await.1).ends_with("there is no model of this kind: generation"));
 
@@ -188,7 +190,7 @@ async fn what_the_worker_cannot_do_is_said() {
     );
     assert!(matches!(&outputs[1], Ok(TaskOutput::Embedding { tokens: 3, .. })));
 
-    let too_many = Work::Embed { texts: vec![String::new(); 5000] };
+    let too_many = Work::Embed { inputs: vec![vec![EmbeddingInput::Text(String::new()); 50]; 100] };
     Inference::start(&mut port, JobId(5), EMBEDDED_MODEL.to_owned(), too_many);
     assert!(reason(next_done(&mut port).await.1).contains("at most 1024 texts"));
 }
@@ -400,11 +402,11 @@ fn start_worker() -> std::process::Child {
         .unwrap()
 }
 
-/// The bytes of `Start { job: 1, work: Embed { texts: 300 × 600 bytes } }`.
+/// The bytes of `Start { job: 1, work: Embed { inputs: 300 × [Text(600 bytes)] } }`.
 fn long_job() -> Vec<u8> {
     let mut body = vec![2, 1, 1, 0xac, 0x02];
     for _ in 0..300 {
-        body.extend_from_slice(&[0xd8, 0x04]);
+        body.extend_from_slice(&[1, 0, 0xd8, 0x04]);
         body.extend_from_slice("a ".repeat(300).as_bytes());
     }
     [&(body.len() as u32).to_le_bytes(), body.as_slice()].concat()

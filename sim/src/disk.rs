@@ -91,16 +91,14 @@ impl Disk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::task::{TaskKind, TaskSpec};
+    use engine::task::{TaskInput, TaskKind, TaskSpec};
     use engine::{TraceId, UnixMillis};
 
     fn task(number: u8) -> Record {
         let spec = TaskSpec {
-            kind: TaskKind::Embedding,
+            input: TaskInput::of_text(TaskKind::Embedding, "hello".to_owned()),
             model: None,
-            input: "hello".to_owned(),
             timeout: core::time::Duration::from_secs(30),
-            max_tokens: 0,
         };
         Record::Task(Box::new(StoredTask {
             id: TaskId([number; 16]),

@@ -6,7 +6,7 @@ use crate::scenario::Range;
 use core::time::Duration;
 use engine::InferenceError;
 use engine::output::Work;
-use engine::task::{TaskKind, TaskOutput};
+use engine::task::{Classification, EmbeddingInput, FinishReason, Generation, TaskKind, TaskOutput};
 use sha2::{Digest, Sha256};
 
 /// Returns the models that every simulated node has.
@@ -16,26 +16,23 @@ pub(crate) fn all() -> Vec<(String, TaskKind)> {
         .into()
 }
 
-/// Returns the outputs of a piece of work, one per text.
+/// Returns the outputs of a piece of work.
 pub(crate) fn outputs(work: &Work) -> Vec<Result<TaskOutput, InferenceError>> {
     match work {
-        Work::Classify { texts } => texts.iter().map(|text| Ok(label(text))).collect(),
-        Work::Embed { texts } => texts.iter().map(|text| Ok(vector(text))).collect(),
-        Work::Generate { prompt, max_tokens } => vec![Ok(continuation(prompt, *max_tokens))],
+        Work::Classify { inputs } => inputs.iter().map(|input| Ok(label(input))).collect(),
+        Work::Embed { inputs } => inputs.iter().map(|inputs| Ok(vectors(inputs))).collect(),
+        Work::Generate(generation) => vec![Ok(continuation(generation))],
     }
 }
 
 /// Returns how long a piece of work takes: each text has its own time, wherever it is computed, and the texts
 /// of one job are computed side by side.
 pub(crate) fn compute_time(random: Random, range: Range, work: &Work) -> Duration {
-    let one = |text: &String| {
+    let one = |text: &str| {
         let who = u64::from_le_bytes(first_bytes(&digest(text)));
         random.between(range.ends(), Purpose::Compute, who, 0)
     };
-    match work {
-        Work::Classify { texts } | Work::Embed { texts } => texts.iter().map(one).max().unwrap_or_default(),
-        Work::Generate { prompt, .. } => one(prompt),
-    }
+    work.texts().into_iter().map(one).max().unwrap_or_default()
 }
 
 fn digest(text: &str) -> [u8; 32] {
@@ -48,29 +45,36 @@ fn first_bytes(digest: &[u8; 32]) -> [u8; 8] {
     bytes
 }
 
-fn vector(text: &str) -> TaskOutput {
-    let raw: Vec<f32> = digest(text)[..8].iter().map(|&byte| f32::from(byte) - 127.5).collect();
-    let length = raw.iter().map(|component| component * component).sum::<f32>().sqrt();
+fn vectors(inputs: &[EmbeddingInput]) -> TaskOutput {
+    let texts: Vec<&str> = inputs.iter().map(|input| input.text().unwrap_or_default()).collect();
     TaskOutput::Embedding {
-        vector: raw.iter().map(|component| component / length).collect(),
-        tokens: words(text),
+        vectors: texts.iter().map(|text| vector(text)).collect(),
+        tokens: texts.iter().map(|text| words(text)).sum(),
     }
 }
 
-fn label(text: &str) -> TaskOutput {
-    let share = f32::from(digest(text)[0]) / 510.0 + 0.5;
-    let (first, second) = if digest(text)[1].is_multiple_of(2) { ("even", "odd") } else { ("odd", "even") };
+fn vector(text: &str) -> Vec<f32> {
+    let raw: Vec<f32> = digest(text)[..8].iter().map(|&byte| f32::from(byte) - 127.5).collect();
+    let length = raw.iter().map(|component| component * component).sum::<f32>().sqrt();
+    raw.iter().map(|component| component / length).collect()
+}
+
+fn label(input: &Classification) -> TaskOutput {
+    let digest = digest(&input.text);
+    let share = f32::from(digest[0]) / 510.0 + 0.5;
+    let (first, second) = if digest[1].is_multiple_of(2) { ("even", "odd") } else { ("odd", "even") };
     TaskOutput::Classification {
         label: first.to_owned(),
         scores: vec![(first.to_owned(), share), (second.to_owned(), 1.0 - share)],
     }
 }
 
-fn continuation(prompt: &str, max_tokens: u32) -> TaskOutput {
-    let tokens = max_tokens.min(GENERATED_TOKENS_MAX);
-    let digest = digest(prompt);
+fn continuation(generation: &Generation) -> TaskOutput {
+    let prompt = generation.prompt.texts().join(" ");
+    let tokens = generation.max_tokens.min(GENERATED_TOKENS_MAX);
+    let digest = digest(&format!("{prompt} {:?}", generation.seed));
     let text = digest.iter().take(tokens as usize).map(|byte| format!(" {byte:02x}")).collect();
-    TaskOutput::Generation { text, prompt_tokens: words(prompt), tokens }
+    TaskOutput::Generation { text, prompt_tokens: words(&prompt), tokens, finish: FinishReason::Length }
 }
 
 fn words(text: &str) -> u32 {
@@ -83,12 +87,13 @@ const GENERATED_TOKENS_MAX: u32 = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::task::Prompt;
 
     #[test]
     fn the_same_text_gives_the_same_output_and_time() {
         let random = Random::new(1);
         let range = Range { from: Duration::from_millis(1), to: Duration::from_secs(1) };
-        let work = |text: &str| Work::Embed { texts: vec![text.to_owned()] };
+        let work = |text: &str| Work::Embed { inputs: vec![vec![EmbeddingInput::Text(text.to_owned())]] };
         assert_eq!(outputs(&work("a")), outputs(&work("a")));
         assert_ne!(outputs(&work("a")), outputs(&work("b")));
         assert_eq!(compute_time(random, range, &work("a")), compute_time(random, range, &work("a")));
@@ -96,11 +101,12 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_work_has_one_output_per_text() {
+    fn every_kind_of_work_has_one_output_per_input() {
+        let text = |text: &str| Classification { text: text.to_owned(), labels: Vec::new() };
         for work in [
-            Work::Classify { texts: vec!["a".to_owned(), "b".to_owned()] },
-            Work::Embed { texts: vec!["a".to_owned()] },
-            Work::Generate { prompt: "a".to_owned(), max_tokens: u32::MAX },
+            Work::Classify { inputs: vec![text("a"), text("b")] },
+            Work::Embed { inputs: vec![vec![EmbeddingInput::Text("a".to_owned()); 3]; 2] },
+            Work::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned())))),
         ] {
             assert_eq!(outputs(&work).len(), work.len());
         }

@@ -5,7 +5,7 @@ use crate::blobs::Fetcher;
 use crate::cluster::NodeIndex;
 use crate::scenario::{OutcomeKind, Workload};
 use engine::request::{Answer, Request, Response};
-use engine::task::TaskSpec;
+use engine::task::{TaskInput, TaskSpec};
 use engine::{Rejection, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,11 +40,9 @@ impl Users {
         let input = input(workload, number)?;
         self.asked.insert(number, at);
         Some(Request::Submit(TaskSpec {
-            kind: workload.kind,
+            input: TaskInput::of_text(workload.kind, input),
             model: None,
-            input,
             timeout: workload.timeout,
-            max_tokens: 16,
         }))
     }
 
@@ -56,9 +54,12 @@ impl Users {
     }
 
     /// Tells whether one of some texts is the input of one of some tasks.
-    pub(crate) fn have_input_of(&self, tasks: &BTreeSet<u32>, texts: &[String]) -> bool {
+    pub(crate) fn have_input_of(&self, tasks: &BTreeSet<u32>, texts: &[&str]) -> bool {
         let Some(workload) = self.workload.as_ref().filter(|_| !tasks.is_empty()) else { return false };
-        tasks.iter().filter_map(|&number| input(workload, number)).any(|input| texts.contains(&input))
+        tasks
+            .iter()
+            .filter_map(|&number| input(workload, number))
+            .any(|input| texts.contains(&input.as_str()))
     }
 
     /// Takes the answer to a submission; returns the task to wait for, if it was accepted.

@@ -3,8 +3,13 @@
 mod completions;
 mod doctor;
 mod inference_worker;
+mod model_info;
+mod model_list;
+mod model_neighbours;
+mod model_pull;
 mod model_pull_manifest;
 mod model_quantize;
+mod model_rm;
 mod model_share;
 mod node_peers;
 mod node_start;
@@ -29,6 +34,8 @@ use crate::args::{Arguments, Command, ModelCommand, NodeCommand, RouteCommand, S
 use crate::error::{Failure, Outcome};
 use engine::TaskId;
 use runtime::home::Home;
+use runtime::hub::{Hub, ModelId, PresentError};
+use runtime::inference::EMBEDDED_MODEL;
 use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -52,11 +59,26 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
             block_on(task_list::run(&home()?, limit, offset, format))
         }
         Command::Task(TaskCommand::Cancel { id }) => block_on(task_cancel::run(&home()?, &id)),
-        Command::Model(ModelCommand::Pull { manifest, to }) => {
-            block_on(model_pull_manifest::run(&home()?, &manifest, to.as_deref()))
-        }
         Command::Model(ModelCommand::Share { path }) => block_on(model_share::run(&home()?, &path)),
         Command::Model(ModelCommand::Quantize { source, output }) => model_quantize::run(&source, &output),
+        Command::Model(ModelCommand::List(format)) => {
+            model_list::run(&hub(false)?, format).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Model(ModelCommand::Pull { manifest: Some(manifest), to, .. }) => {
+            block_on(model_pull_manifest::run(&home()?, &manifest, to.as_deref()))
+        }
+        Command::Model(ModelCommand::Pull { model, offline, format, .. }) => {
+            let id = model_id(&model.unwrap_or_default(), "pulled")?;
+            let neighbours = model_neighbours::of(&home()?);
+            model_pull::run(&Hub { neighbours, ..hub(offline)? }, &id, format)
+        }
+        Command::Model(ModelCommand::Rm { model, format }) => {
+            model_rm::run(&hub(false)?, &model_id(&model, "removed")?, format).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Model(ModelCommand::Info { model, format }) => {
+            model_info::run(&hub(false)?, &model_id(&model, "looked into")?, format)
+                .map(|()| ExitCode::SUCCESS)
+        }
         Command::Route(RouteCommand::Explain { id, format }) => {
             block_on(route_explain::run(&home()?, &id, format))
         }
@@ -78,6 +100,36 @@ fn home(named: Option<PathBuf>) -> Result<Home, Failure> {
         Failure::new("there is no home directory").hint("name the node's directory with --home DIR")
     })?;
     Home::new(&root).map_err(|error| Failure::new("the home cannot be used").because(Some(&error)))
+}
+
+/// The hub and its cache, as the environment says.
+fn hub(offline: bool) -> Result<Hub, Failure> {
+    let hub = Hub::from_environment(|name| std::env::var_os(name));
+    let mut hub = hub.map_err(|error| Failure::from_error(&error).hint("set HF_HOME to a directory"))?;
+    hub.offline |= offline;
+    Ok(hub)
+}
+
+/// Reads the name of a model that something is to be done with.
+fn model_id(text: &str, done: &str) -> Result<ModelId, Failure> {
+    if text == EMBEDDED_MODEL {
+        return Err(Failure::new(format!("{text} is part of this program, and need not be {done}")));
+    }
+    text.parse().map_err(|error| Failure::from_error(&error))
+}
+
+/// Says why a model is not there.
+fn absence(id: &ModelId, error: &PresentError) -> Failure {
+    let failure = Failure::from_error(error);
+    match (id, error) {
+        (ModelId::Hub { .. }, PresentError::NotFetched(_)) => failure.hint(format!(
+            "p2p-ai-agents model list shows what is; fetch it with: p2p-ai-agents model pull {id}"
+        )),
+        (ModelId::Hub { .. }, PresentError::Incomplete { .. }) => {
+            failure.hint(format!("fetch the rest with: p2p-ai-agents model pull {id}"))
+        }
+        _ => failure,
+    }
 }
 
 /// Runs a command that asks a node and waits for the answer.

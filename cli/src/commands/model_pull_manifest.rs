@@ -9,6 +9,7 @@ use runtime::blobs::{Manifest, ManifestFile, hash_file};
 use runtime::home::Home;
 use runtime::http::files::{Fetch, FetchLine, NewFetch};
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -68,8 +69,14 @@ async fn fetch(
     let mut last = None;
     client
         .post_lines("/api/v1/fetches", &new, |line: FetchLine| match line {
-            FetchLine::Progress(fetch) => told(&fetch),
-            FetchLine::Error(_) | FetchLine::Fetched { .. } => last = Some(line),
+            FetchLine::Progress(fetch) => {
+                told(&fetch);
+                ControlFlow::Continue(())
+            }
+            FetchLine::Error(_) | FetchLine::Fetched { .. } => {
+                last = Some(line);
+                ControlFlow::Break(())
+            }
         })
         .await?;
     match last {

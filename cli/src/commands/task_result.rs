@@ -50,12 +50,21 @@ fn properties(result: &ResultBody) -> Vec<(&'static str, String)> {
             rows.push(("Tokens", tokens.to_string()));
             rows.push(("Output", format!("{} numbers: [{}{more}]", vector.len(), first.join(", "))));
         }
+        Some(OutputBody::Embeddings { vectors, tokens }) => {
+            rows.push(("Tokens", tokens.to_string()));
+            let numbers = vectors.first().map_or(0, Vec::len);
+            rows.push((
+                "Output",
+                format!("{} vectors of {numbers} numbers; --format json shows them", vectors.len()),
+            ));
+        }
         Some(OutputBody::Classification { scores, .. }) => {
             let scores = scores.iter().map(|score| format!("{} {:.3}", score.label, score.score));
             rows.push(("Output", scores.collect::<Vec<_>>().join(", ")));
         }
-        Some(OutputBody::Generation { prompt_tokens, tokens, .. }) => {
-            rows.push(("Tokens", format!("{prompt_tokens} read, {tokens} written")));
+        Some(OutputBody::Generation { prompt_tokens, tokens, finish_reason, .. }) => {
+            let end = finish_reason.as_str();
+            rows.push(("Tokens", format!("{prompt_tokens} read, {tokens} written (end: {end})")));
         }
         None => {}
     }

@@ -6,9 +6,9 @@ use crate::client::Client;
 use crate::error::Failure;
 use crate::output;
 use engine::TaskId;
-use engine::task::TaskStatus;
+use engine::task::{TaskKind, TaskStatus};
 use runtime::home::Home;
-use runtime::http::view::{NewTask, Submitted, Task};
+use runtime::http::view::{NewTask, OneOrMany, Submitted, Task};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -35,13 +35,29 @@ fn one_task(arguments: &TaskSubmit) -> Result<NewTask, Failure> {
         None => String::new(),
     };
     let kind = arguments.kind.ok_or_else(|| Failure::new("the task needs a --type"))?;
-    Ok(NewTask {
-        kind: kind.into(),
-        input,
-        model: arguments.model.clone(),
-        timeout_seconds: arguments.timeout,
-        max_tokens: arguments.max_tokens,
-    })
+    Ok(with_options(NewTask::of_text(kind.into(), input), arguments))
+}
+
+/// Adds what the command line says to a task that leaves it open. In a file of tasks of several kinds, an option goes
+/// to those that it makes sense for; with one task, the node says where it does not.
+fn with_options(mut task: NewTask, arguments: &TaskSubmit) -> NewTask {
+    let given = |texts: &Vec<String>| (!texts.is_empty()).then(|| texts.clone());
+    let takes = |kind| arguments.file.is_none() || task.kind == kind;
+    let (labels, generation) = (takes(TaskKind::Classification), takes(TaskKind::Generation));
+    task.model = task.model.or_else(|| arguments.model.clone());
+    task.timeout_seconds = task.timeout_seconds.or(arguments.timeout);
+    if labels {
+        task.labels = task.labels.or_else(|| given(&arguments.labels));
+    }
+    if generation {
+        task.max_tokens = task.max_tokens.or(arguments.max_tokens);
+        task.temperature = task.temperature.or(arguments.temperature);
+        task.top_p = task.top_p.or(arguments.top_p);
+        task.top_k = task.top_k.or(arguments.top_k);
+        task.seed = task.seed.or(arguments.seed);
+        task.stop = task.stop.or_else(|| given(&arguments.stop).map(OneOrMany::Many));
+    }
+    task
 }
 
 /// Submits a line after the other, several at a time, and reports in the order of the lines. A line that is
@@ -111,14 +127,11 @@ fn file_task(line: &[u8], arguments: &TaskSubmit) -> Result<Option<NewTask>, Fai
     };
     let mut value: serde_json::Value = serde_json::from_slice(line).map_err(|error| malformed(&error))?;
     if let (Some(fields), Some(kind)) = (value.as_object_mut(), arguments.kind) {
-        let kind = engine::task::TaskKind::from(kind).to_string();
+        let kind = TaskKind::from(kind).to_string();
         fields.entry("type").or_insert_with(|| kind.into());
     }
-    let mut task: NewTask = serde_json::from_value(value).map_err(|error| malformed(&error))?;
-    task.model = task.model.or_else(|| arguments.model.clone());
-    task.timeout_seconds = task.timeout_seconds.or(arguments.timeout);
-    task.max_tokens = task.max_tokens.or(arguments.max_tokens);
-    Ok(Some(task))
+    let task: NewTask = serde_json::from_value(value).map_err(|error| malformed(&error))?;
+    Ok(Some(with_options(task, arguments)))
 }
 
 /// Submits a task; a node whose queue is full is asked again when it said to.

@@ -10,12 +10,15 @@ mod hostile_peer;
 mod interfaces;
 mod lifecycle;
 mod mesh;
+mod models;
 mod namespaces;
 mod neighbours;
 mod recording;
 mod siege;
 mod sim;
 mod stranger;
+#[path = "../../../runtime/tests/support/test_hub.rs"]
+mod test_hub;
 mod texts;
 mod timeline;
 mod tour;

@@ -4,7 +4,7 @@ use crate::identity::Identity;
 use crate::ids::{LinkId, TaskId, TraceId, WriteId};
 use crate::node::Node;
 use crate::output::Priority;
-use crate::task::{TaskKind, TaskSpec};
+use crate::task::{TaskInput, TaskKind, TaskSpec};
 use core::time::Duration;
 use proptest::prelude::*;
 
@@ -19,11 +19,9 @@ fn start(version: &str) -> (Start, Identity, KeyUses) {
 
 fn saved() -> Saved {
     let spec = TaskSpec {
-        kind: TaskKind::Embedding,
+        input: TaskInput::of_text(TaskKind::Embedding, "hello".to_owned()),
         model: None,
-        input: "hello".to_owned(),
         timeout: Duration::from_secs(9),
-        max_tokens: 0,
     };
     let (id, trace) = (TaskId([2; 16]), TraceId([3; 16]));
     let task = StoredTask { id, spec, submitted_at: UnixMillis(4), trace, attempts: 1 };

@@ -358,7 +358,7 @@ impl Node {
         let waiting: Vec<_> = self
             .tasks
             .waiting()
-            .map(|task| (task.id, task.spec.kind, task.spec.model.clone().unwrap_or_default(), task.trace))
+            .map(|task| (task.id, task.spec.kind(), task.spec.model.clone().unwrap_or_default(), task.trace))
             .collect();
         for (task, kind, model, trace) in waiting {
             let wanted = (kind, model);

@@ -12,8 +12,10 @@ use crate::request::{
     Answer, DiagnosisView, LIST_MAX, MemberView, ModelView, PeerView, Request, Response, StatusView,
     TIMEOUT_RANGE, TaskView,
 };
-use crate::task::{ResultSummary, StoredTask, TaskKind, TaskResult, TaskSpec, TaskStatus};
-use crate::tasks::{Open, preview};
+use crate::task::{
+    ResultSummary, StoredTask, TaskInput, TaskKind, TaskResult, TaskSpec, TaskStatus, preview,
+};
+use crate::tasks::Open;
 use crate::time::micros;
 use crate::troubles::Trouble;
 use crate::writes::Promise;
@@ -74,18 +76,18 @@ impl Node {
             State::Initializing | State::Registering => return Err(Rejection::NodeNotReady),
             State::ShuttingDown | State::Stopped => return Err(Rejection::NodeShuttingDown),
         }
-        let bytes = u64::try_from(spec.input.len()).unwrap_or(u64::MAX);
-        let limit = self.config.input_bytes_max;
-        if spec.input.trim().is_empty() {
-            return Err(Rejection::InputEmpty);
-        }
+        spec.input.check().map_err(Rejection::Input)?;
+        let (bytes, limit) = (spec.input.bytes(), self.config.input_bytes_max);
         if bytes > limit {
             return Err(Rejection::InputTooLong { bytes, limit });
         }
         if !TIMEOUT_RANGE.contains(&spec.timeout) {
             return Err(Rejection::TimeoutOutOfRange(spec.timeout));
         }
-        spec.model = Some(self.choose_model(spec.kind, spec.model.as_deref())?);
+        spec.model = Some(self.choose_model(spec.kind(), spec.model.as_deref())?);
+        if let TaskInput::Generation(generation) = &mut spec.input {
+            generation.seed.get_or_insert_with(|| self.rng.below(u64::MAX));
+        }
         let id = TaskId(uuid(self.rng.id()));
         let trace = self.new_trace();
         let stored = StoredTask { id, spec, submitted_at: self.wall(), trace, attempts: 0 };
@@ -121,7 +123,7 @@ impl Node {
         let answer = match result {
             Ok(()) => {
                 self.tasks.handle_stored(task);
-                if let Some(kind) = self.tasks.get_mut(task).map(|open| open.stored.spec.kind) {
+                if let Some(kind) = self.tasks.get_mut(task).map(|open| open.stored.spec.kind()) {
                     self.event(Event::TaskAccepted { task, kind });
                 }
                 Ok(Response::Submitted(task))
@@ -300,14 +302,14 @@ fn open_view(open: &Open, elapsed_millis: u64) -> TaskView {
     let (status, worker) = open.status();
     TaskView {
         id: open.stored.id,
-        kind: open.stored.spec.kind,
+        kind: open.stored.spec.kind(),
         model: open.stored.spec.model.clone().unwrap_or_default(),
         status,
         submitted_at: open.stored.submitted_at,
         elapsed_millis,
         attempts: open.stored.attempts,
         worker,
-        preview: preview(&open.stored.spec.input),
+        preview: open.stored.spec.input.preview(),
         result: None,
     }
 }

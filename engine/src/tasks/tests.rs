@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ids::TraceId;
-use crate::task::TaskSpec;
+use crate::task::{EmbeddingInput, TaskKind, TaskSpec};
 
 const TASK: TaskId = TaskId([1; 16]);
 const A: NodeId = NodeId([0xa; 16]);
@@ -23,17 +23,15 @@ fn accepted() -> Tasks {
 
 fn stored() -> StoredTask {
     let spec = TaskSpec {
-        kind: TaskKind::Embedding,
+        input: TaskInput::of_text(TaskKind::Embedding, "hello".to_owned()),
         model: Some("m".to_owned()),
-        input: "hello".to_owned(),
         timeout: Duration::from_secs(300),
-        max_tokens: 0,
     };
     StoredTask { id: TASK, spec, submitted_at: WALL, trace: TraceId([2; 16]), attempts: 0 }
 }
 
 fn output() -> TaskOutput {
-    TaskOutput::Embedding { vector: vec![1.0], tokens: 1 }
+    TaskOutput::Embedding { vectors: vec![vec![1.0]], tokens: 1 }
 }
 
 fn attempt(number: u32) -> Attempt {
@@ -69,8 +67,27 @@ fn nobody_ends_a_task_that_was_not_given_to_it() {
     let mut tasks = accepted();
     tasks.assign(at(0), TASK, A).unwrap();
     assert_eq!(tasks.handle_outcome(at(1), WALL, B, attempt(1), 5, Ok(output())), Verdict::Nothing);
-    let wrong = TaskOutput::Embedding { vector: vec![f32::NAN], tokens: 1 };
+    let wrong = TaskOutput::Embedding { vectors: vec![vec![f32::NAN]], tokens: 1 };
     assert_eq!(tasks.handle_outcome(at(1), WALL, A, attempt(1), 5, Ok(wrong)), Verdict::Retries);
+}
+
+#[test]
+fn an_output_must_be_what_was_asked_for() {
+    let text = |text: &str| EmbeddingInput::Text(text.to_owned());
+    let input = TaskInput::Embedding { inputs: vec![text("a"), text("b")] };
+    let of = |vectors: Vec<Vec<f32>>| TaskOutput::Embedding { vectors, tokens: 2 };
+    assert!(check(&input, of(vec![vec![1.0], vec![2.0]])).is_ok());
+    for vectors in [
+        vec![],
+        vec![vec![1.0]],
+        vec![vec![1.0]; 3],
+        vec![vec![], vec![]],
+        vec![vec![1.0], vec![1.0, 2.0]],
+        vec![vec![1.0], vec![f32::INFINITY]],
+    ] {
+        assert!(check(&input, of(vectors.clone())).is_err(), "{vectors:?}");
+    }
+    assert!(check(&TaskInput::of_text(TaskKind::Generation, "a".to_owned()), of(vec![vec![1.0]])).is_err());
 }
 
 #[test]

@@ -13,7 +13,10 @@ use engine::blob::{BlobError, BlobReport, Hash, Piece, Pieces, Pin};
 use engine::error::{InferenceError, WriteError};
 use engine::input::{DialError, Interface};
 use engine::request::FetchSpec;
-use engine::task::{TaskKind, TaskOutput, TaskSpec};
+use engine::task::{
+    ChatMessage, ChatRole, Classification, EmbeddingInput, Generation, Prompt, TaskInput, TaskKind,
+    TaskOutput, TaskSpec,
+};
 use engine::{DialId, Input, JobId, LinkId, NodeId, ReadId, Request, RequestId, TaskId, WriteId};
 use proptest::prelude::*;
 use world::{Step, World};
@@ -88,17 +91,38 @@ fn report() -> impl Strategy<Value = BlobReport> {
 }
 
 fn spec() -> impl Strategy<Value = TaskSpec> {
-    let kind = prop_oneof![
-        8 => Just(TaskKind::Embedding),
-        1 => Just(TaskKind::Classification),
-        1 => Just(TaskKind::Generation)
-    ];
     let seconds = prop_oneof![4 => 1u64..100, 1 => any::<u64>()];
     let model =
         prop_oneof![4 => Just(None), 1 => Just(Some(world::MODEL.to_owned())), 1 => ".{0,8}".prop_map(Some)];
-    (kind, model, ".{0,40}", seconds, any::<u32>()).prop_map(|(kind, model, input, seconds, max_tokens)| {
-        TaskSpec { kind, model, input, timeout: Duration::from_secs(seconds), max_tokens }
+    (input(), model, seconds).prop_map(|(input, model, seconds)| TaskSpec {
+        input,
+        model,
+        timeout: Duration::from_secs(seconds),
     })
+}
+
+fn input() -> impl Strategy<Value = TaskInput> {
+    let tokens = proptest::collection::vec(any::<u32>(), 0..9);
+    let part = prop_oneof![
+        6 => ".{0,40}".prop_map(EmbeddingInput::Text),
+        1 => tokens.prop_map(EmbeddingInput::Tokens)
+    ];
+    let classification = (".{0,40}", proptest::collection::vec(".{0,3}", 0..4));
+    let chat = proptest::collection::vec(".{0,9}", 0..4).prop_map(|contents| {
+        let message = |content| ChatMessage { role: ChatRole::User, content };
+        Prompt::Chat(contents.into_iter().map(message).collect())
+    });
+    let prompt = prop_oneof![".{0,40}".prop_map(Prompt::Text), chat];
+    prop_oneof![
+        8 => proptest::collection::vec(part, 0..5).prop_map(|inputs| TaskInput::Embedding { inputs }),
+        1 => classification
+            .prop_map(|(text, labels)| TaskInput::Classification(Classification { text, labels })),
+        1 => (prompt, any::<u32>(), any::<Option<u64>>()).prop_map(|(prompt, number, seed)| {
+            let generation =
+                Generation { max_tokens: number, top_k: number, seed, ..Generation::of(prompt) };
+            TaskInput::Generation(Box::new(generation))
+        }),
+    ]
 }
 
 /// Inputs that nothing in the world led to. Their names are small numbers, so that many of them are taken.
@@ -107,7 +131,7 @@ fn nonsense() -> impl Strategy<Value = Input> {
     let link = || (0u64..24).prop_map(LinkId);
     let write = prop_oneof![Just(Ok(())), Just(Err(WriteError::Full)), Just(Err(WriteError::Io))];
     let item = prop_oneof![
-        Just(Ok(TaskOutput::Embedding { vector: vec![0.5; 3], tokens: 1 })),
+        Just(Ok(TaskOutput::Embedding { vectors: vec![vec![0.5; 3]], tokens: 1 })),
         Just(Err(InferenceError::Cancelled)),
     ];
     let items = proptest::collection::vec(item, 0..4).prop_map(Ok);
@@ -128,7 +152,11 @@ fn nonsense() -> impl Strategy<Value = Input> {
             micros,
             result
         }),
-        (0u64..24, ".{0,9}").prop_map(|(job, text)| Input::InferenceProgress { job: JobId(job), text }),
+        (0u64..24, ".{0,9}", any::<u32>()).prop_map(|(job, text, tokens)| Input::InferenceProgress {
+            job: JobId(job),
+            text,
+            tokens
+        }),
         proptest::collection::vec((any::<u32>(), any::<[u8; 4]>()), 0..4).prop_map(|all| {
             Input::Interfaces(all.into_iter().map(|(index, ip)| Interface::new(index, ip.into())).collect())
         }),

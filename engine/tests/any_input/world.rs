@@ -3,6 +3,7 @@
 use engine::blob::{BlobId, BlobOrder, BlobReport, Hash, PIECE_BYTES, Piece, Pieces, SharedBlob, Tree, leaf};
 use engine::error::WriteError;
 use engine::input::{DialError, Interface};
+use engine::output::Work;
 use engine::task::{ResultSummary, StoredTask, TaskKind, TaskOutput};
 use engine::{
     Answer, Config, Identity, InferenceError, Input, Instant, LinkId, Node, Output, Record, Request,
@@ -315,8 +316,12 @@ impl World {
             Output::Event(_) => {}
             Output::Exit { .. } => self.hosts[host].node = None,
             Output::Infer { job, work, .. } => {
-                let one = || Ok(TaskOutput::Embedding { vector: vec![1.0, 0.0], tokens: 2 });
-                let result = Ok((0..work.len()).map(|_| one()).collect());
+                let one =
+                    |parts| Ok(TaskOutput::Embedding { vectors: vec![vec![1.0, 0.0]; parts], tokens: 2 });
+                let result = match work {
+                    Work::Embed { inputs } => Ok(inputs.iter().map(|inputs| one(inputs.len())).collect()),
+                    Work::Classify { .. } | Work::Generate(_) => Ok(vec![one(1); work.len()]),
+                };
                 self.send(host, Input::InferenceDone { job, micros: 1_000, result });
             }
             Output::Multicast { bytes, .. } => {

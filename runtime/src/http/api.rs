@@ -9,6 +9,7 @@ use super::Api;
 use super::auth;
 use super::error::ApiError;
 use super::files;
+use super::new_task::NotATask;
 use super::view::{
     Diagnosis, Members, NewTask, Peers, Ping, Readiness, ResultBody, Route, Status, Submitted, Task, Tasks,
 };
@@ -22,7 +23,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use engine::lifecycle;
 use engine::request::{PingSpec, Request as Ask, Response as Reply};
-use engine::task::{TaskSpec, TaskStatus};
+use engine::task::TaskStatus;
 use engine::{NodeId, Rejection, TaskId};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
@@ -183,13 +184,7 @@ async fn submit(
     body: Bytes,
 ) -> Result<(StatusCode, Json<Submitted>), ApiError> {
     let task = new_task(&headers, &body)?;
-    let spec = TaskSpec {
-        kind: task.kind,
-        model: task.model,
-        input: task.input,
-        timeout: Duration::from_secs(task.timeout_seconds.unwrap_or(TIMEOUT_DEFAULT_SECS)),
-        max_tokens: task.max_tokens.unwrap_or(TOKENS_DEFAULT),
-    };
+    let spec = task.spec().map_err(|NotATask(why)| not_a_task(&why))?;
     match ask(&api, Ask::Submit(spec)).await? {
         Reply::Submitted(id) => {
             Ok((StatusCode::ACCEPTED, Json(Submitted { id, status: TaskStatus::Queued })))
@@ -210,10 +205,12 @@ fn new_task(headers: &HeaderMap, body: &[u8]) -> Result<NewTask, ApiError> {
     let text = str::from_utf8(body).map_err(|_| {
         ApiError::new(StatusCode::BAD_REQUEST, "input_not_utf8", "the body is not UTF-8 text")
     })?;
-    serde_json::from_str(text).map_err(|error| {
-        ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", format!("the body is not a task: {error}"))
-            .hint(r#"send {"type": "embedding", "input": "some text"}"#.to_owned())
-    })
+    serde_json::from_str(text).map_err(|error| not_a_task(&error.to_string()))
+}
+
+fn not_a_task(why: &str) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", format!("the body is not a task: {why}"))
+        .hint(r#"send {"type": "embedding", "input": "some text"}"#.to_owned())
 }
 
 #[derive(Deserialize)]
@@ -352,7 +349,5 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const WAIT_SECS_MAX: u64 = 60;
 /// Whatever is asked, an answer is there by then.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(WAIT_SECS_MAX + 10);
-const TIMEOUT_DEFAULT_SECS: u64 = 30;
-const TOKENS_DEFAULT: u32 = 256;
 const LIMIT_DEFAULT: u32 = 20;
 const ID_CHARS_SHOWN: usize = 64;

@@ -50,7 +50,7 @@ impl From<Rejection> for ApiError {
                 error.hint("p2p-ai-agents node status lists the models of a node".to_owned())
             }
             Rejection::Fetch(_)
-            | Rejection::InputEmpty
+            | Rejection::Input(_)
             | Rejection::InputTooLong { .. }
             | Rejection::NodeShuttingDown
             | Rejection::NodeUnknown(_)
@@ -94,7 +94,7 @@ const fn status(rejection: &Rejection) -> StatusCode {
             FetchError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             FetchError::TooMany => StatusCode::TOO_MANY_REQUESTS,
         },
-        Rejection::InputEmpty | Rejection::TimeoutOutOfRange(_) => StatusCode::BAD_REQUEST,
+        Rejection::Input(_) | Rejection::TimeoutOutOfRange(_) => StatusCode::BAD_REQUEST,
         Rejection::InputTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Rejection::KindUnsupported(_) | Rejection::ModelUnknown(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Rejection::NodeNotReady | Rejection::NodeShuttingDown => StatusCode::SERVICE_UNAVAILABLE,

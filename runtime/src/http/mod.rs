@@ -8,6 +8,7 @@ mod api;
 mod auth;
 mod error;
 pub mod files;
+mod new_task;
 mod server;
 #[cfg(test)]
 mod tests;

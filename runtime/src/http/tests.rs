@@ -4,7 +4,7 @@ use super::server::CONNECTIONS_MAX;
 use super::*;
 use engine::lifecycle::State;
 use engine::request::{Answer, DiscoveryState, DiscoveryView, Request, Response, StatusView, TaskView};
-use engine::task::{Outcome, ResultSummary, TaskKind, TaskOutput, TaskSpec, TaskStatus};
+use engine::task::{InputFault, Outcome, ResultSummary, TaskKind, TaskOutput, TaskSpec, TaskStatus};
 use engine::{NodeId, Rejection, TraceId, UnixMillis};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -20,6 +20,8 @@ const TOKEN: &str = "secret";
 /// Answers as a node with one finished and one open task would.
 fn answer(request: &Request) -> Option<Answer> {
     Some(match request {
+        Request::Fetch(_) => Err(Rejection::Fetch(engine::FetchError::NotFound)),
+        Request::Fetches => Ok(Response::Fetches(Vec::new())),
         Request::Status => Ok(Response::Status(Box::new(status_view()))),
         Request::Peers => Ok(Response::Peers(Vec::new())),
         Request::Members => Ok(Response::Members(Vec::new())),
@@ -43,15 +45,17 @@ fn answer(request: &Request) -> Option<Answer> {
             assert_eq!((*limit, *offset), (3, 1));
             Ok(Response::Tasks { total: 1, tasks: vec![task_view(DONE)] })
         }
-        Request::Submit(TaskSpec { input, .. }) if input == "full" => {
+        Request::Submit(TaskSpec { input, .. }) if input.texts() == ["full"] => {
             Err(Rejection::QueueFull { retry_after: Duration::from_millis(1500) })
         }
-        Request::Submit(TaskSpec { input, .. }) if input.len() > 100_000 => {
+        Request::Submit(TaskSpec { input, .. }) if input.bytes() > 100_000 => {
             Err(Rejection::InputTooLong { bytes: 100_001, limit: 100_000 })
         }
-        Request::Submit(TaskSpec { input, .. }) if input.is_empty() => Err(Rejection::InputEmpty),
+        Request::Submit(TaskSpec { input, .. }) if input.bytes() == 0 => {
+            Err(Rejection::Input(InputFault::Empty))
+        }
         Request::Submit(spec) => {
-            assert_eq!((spec.timeout, spec.max_tokens), (Duration::from_secs(30), 256));
+            assert_eq!(spec.timeout, Duration::from_secs(30));
             Ok(Response::Submitted(OPEN))
         }
     })
@@ -124,7 +128,7 @@ struct OneResult;
 
 impl ResultSource for OneResult {
     fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ResultReadError> {
-        let outcome = Outcome::Completed(TaskOutput::Embedding { vector: vec![0.1, -0.2], tokens: 3 });
+        let outcome = Outcome::Completed(TaskOutput::Embedding { vectors: vec![vec![0.1, -0.2]], tokens: 3 });
         Ok((id == DONE).then(|| TaskResult { summary: summary(), outcome }))
     }
 }

@@ -1,5 +1,7 @@
 //! The bodies of the control API, as clients send and get them: times in ISO 8601, durations in milliseconds.
 
+pub use super::new_task::{InputBody, Message, NewTask, OneOrMany};
+
 use engine::faults::Faults;
 use engine::heartbeat::Liveness;
 use engine::lifecycle::State;
@@ -7,7 +9,7 @@ use engine::request::{
     DiagnosisView, DiscoveryView, HopView, MemberView, ModelView, PeerView, PingView, RoundTrips, RouteView,
     StatusView, TaskView,
 };
-use engine::task::{Outcome, ResultSummary, TaskKind, TaskOutput, TaskResult, TaskStatus};
+use engine::task::{FinishReason, Outcome, ResultSummary, TaskKind, TaskOutput, TaskResult, TaskStatus};
 use engine::troubles::Trouble;
 use engine::{NodeId, TaskId, TraceId};
 use serde::{Deserialize, Serialize};
@@ -39,26 +41,6 @@ pub struct Readiness {
     pub status: String,
     /// The wall clock.
     pub timestamp: String,
-}
-
-/// A new task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewTask {
-    /// The kind of work.
-    #[serde(rename = "type")]
-    pub kind: TaskKind,
-    /// The text to work on.
-    pub input: String,
-    /// The model's name; the node chooses where none is given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// How long the task may take; 30 where not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout_seconds: Option<u64>,
-    /// Generation only: the most tokens to produce; 256 where not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_tokens: Option<u32>,
 }
 
 /// The name of an accepted task.
@@ -325,11 +307,18 @@ pub enum OutputBody {
         /// All labels, most probable first.
         scores: Vec<Score>,
     },
-    /// Of an embedding.
+    /// Of an embedding of one input.
     Embedding {
         /// The vector's components.
         vector: Vec<f32>,
         /// Tokens of the input that the model saw.
+        tokens: u32,
+    },
+    /// Of an embedding of several inputs.
+    Embeddings {
+        /// A vector for each input, in their order.
+        vectors: Vec<Vec<f32>>,
+        /// Tokens of all inputs together that the model saw.
         tokens: u32,
     },
     /// Of a generation.
@@ -340,6 +329,8 @@ pub enum OutputBody {
         prompt_tokens: u32,
         /// Tokens produced.
         tokens: u32,
+        /// Why there is no more: `stop` or `length`.
+        finish_reason: FinishReason,
     },
 }
 
@@ -502,9 +493,12 @@ impl From<TaskOutput> for OutputBody {
                 label,
                 scores: scores.into_iter().map(|(label, score)| Score { label, score }).collect(),
             },
-            TaskOutput::Embedding { vector, tokens } => Self::Embedding { vector, tokens },
-            TaskOutput::Generation { text, prompt_tokens, tokens } => {
-                Self::Generation { text, prompt_tokens, tokens }
+            TaskOutput::Embedding { mut vectors, tokens } if vectors.len() == 1 => {
+                Self::Embedding { vector: vectors.pop().unwrap_or_default(), tokens }
+            }
+            TaskOutput::Embedding { vectors, tokens } => Self::Embeddings { vectors, tokens },
+            TaskOutput::Generation { text, prompt_tokens, tokens, finish } => {
+                Self::Generation { text, prompt_tokens, tokens, finish_reason: finish }
             }
         }
     }

@@ -57,6 +57,14 @@ impl<'a> Model<'a> {
         self.tokens.encode(text)
     }
 
+    /// Puts the model's special tokens around the tokens of a text.
+    ///
+    /// # Errors
+    /// Says which of them the model does not have.
+    pub fn wrap_tokens(&self, tokens: &[u32]) -> Result<Vec<u32>, String> {
+        self.tokens.wrap(tokens)
+    }
+
     /// Returns a vector of unit length for each tokenised text, in their order.
     ///
     /// # Errors

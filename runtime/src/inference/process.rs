@@ -10,7 +10,7 @@ use crate::ports::{Inference, InferenceEvent};
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::output::Work;
-use engine::task::TaskKind;
+use engine::task::{EmbeddingInput, TaskKind};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
@@ -125,9 +125,9 @@ impl Inference for ProcessInference {
                 .refuse(job, format!("no model named {model:?} here; this node runs {:?}", self.model));
         }
         let bytes = bytes_of(&work);
-        if work.len() > JOB_TEXTS_MAX || bytes > JOB_BYTES_MAX {
+        if work.parts() > JOB_TEXTS_MAX || bytes > JOB_BYTES_MAX {
             let limits = format!("at most {JOB_TEXTS_MAX} texts and {JOB_BYTES_MAX} bytes fit one job");
-            return self.refuse(job, format!("{} texts of {bytes} bytes; {limits}", work.len()));
+            return self.refuse(job, format!("{} texts of {bytes} bytes; {limits}", work.parts()));
         }
         if self.open.len() >= JOBS_MAX {
             return self.refuse(job, format!("{JOBS_MAX} jobs wait already"));
@@ -258,9 +258,9 @@ impl Supervisor {
                     Report::Message(FromWorker::Done { job, micros, result }) => {
                         self.end(job, micros, result).await?;
                     }
-                    Report::Message(FromWorker::Progress { job, text }) => {
+                    Report::Message(FromWorker::Progress { job, text, tokens }) => {
                         if self.running.contains_key(&job) {
-                            self.report(InferenceEvent::Progress { job, text }).await?;
+                            self.report(InferenceEvent::Progress { job, text, tokens }).await?;
                         }
                     }
                     Report::Ended(reason) => return Ok(Parting::Ended(reason)),
@@ -407,8 +407,9 @@ async fn wait_until(at: Option<Instant>) {
 
 fn bytes_of(work: &Work) -> usize {
     match work {
-        Work::Classify { texts } | Work::Embed { texts } => texts.iter().map(String::len).sum(),
-        Work::Generate { prompt, .. } => prompt.len(),
+        Work::Classify { inputs } => inputs.iter().map(|input| input.text.len()).sum(),
+        Work::Embed { inputs } => inputs.iter().flatten().map(EmbeddingInput::bytes).sum(),
+        Work::Generate(generation) => generation.prompt.texts().iter().map(|text| text.len()).sum(),
     }
 }
 

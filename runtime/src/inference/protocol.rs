@@ -40,13 +40,13 @@ pub(super) enum FromWorker {
     Done { job: JobId, micros: u64, result: JobResult },
     /// The model cannot be loaded, and why; the worker exits.
     Failed { reason: String },
-    /// A generation job produced more text.
-    Progress { job: JobId, text: String },
+    /// A generation job produced more text: the piece that follows those before, and the tokens so far in all.
+    Progress { job: JobId, text: String, tokens: u32 },
     /// The model is loaded.
     Ready { kind: TaskKind },
 }
 
-/// How a job ends: one item per text, or one reason for all.
+/// How a job ends: one item per task in it, or one reason for all.
 pub(super) type JobResult = Result<Vec<Result<TaskOutput, InferenceError>>, InferenceError>;
 
 impl Hello {
@@ -125,6 +125,7 @@ const MAGIC: [u8; 8] = *b"p2pworkr";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::task::{EmbeddingInput, Generation, Prompt};
 
     #[test]
     fn what_is_written_is_what_is_read() {
@@ -132,9 +133,12 @@ mod tests {
             ToWorker::Load { threads: 2 },
             ToWorker::Start {
                 job: JobId(7),
-                work: Work::Embed { texts: vec!["é".to_owned(), String::new()] },
+                work: Work::Embed { inputs: vec![vec![EmbeddingInput::Text("é".to_owned())], Vec::new()] },
             },
-            ToWorker::Start { job: JobId(8), work: Work::Generate { prompt: "a".to_owned(), max_tokens: 3 } },
+            ToWorker::Start {
+                job: JobId(8),
+                work: Work::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned())))),
+            },
             ToWorker::Cancel { job: JobId(8) },
         ];
         let stream: Vec<u8> = messages.iter().flat_map(|message| encode(message).unwrap()).collect();
@@ -150,7 +154,7 @@ mod tests {
         let error = read::<ToWorker>(&mut [0xff_u8; 8].as_slice()).unwrap_err();
         assert_eq!(error.to_string(), "a message of 4294967295 bytes");
         let text = "a".repeat(MESSAGE_BYTES_MAX);
-        assert!(encode(&FromWorker::Progress { job: JobId(1), text }).is_err());
+        assert!(encode(&FromWorker::Progress { job: JobId(1), text, tokens: 1 }).is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use super::protocol::JobResult;
 use engine::InferenceError;
 use engine::ids::JobId;
-use engine::task::TaskOutput;
+use engine::task::{EmbeddingInput, TaskOutput};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What is known of the jobs of one worker.
@@ -22,9 +22,16 @@ pub(super) struct Queue {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Text {
     pub(super) job: JobId,
-    /// Its place in the job.
-    pub(super) index: usize,
-    pub(super) text: String,
+    /// Whose it is: its task's place in the job, and its place in the task.
+    pub(super) place: Place,
+    pub(super) input: EmbeddingInput,
+}
+
+/// A task's place in its job, and a text's place in its task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) task: usize,
+    pub(super) text: usize,
 }
 
 /// A job that ended.
@@ -36,20 +43,35 @@ pub(super) struct Ended {
 }
 
 struct Job {
-    outputs: Vec<Option<Result<TaskOutput, InferenceError>>>,
+    tasks: Vec<Task>,
     /// Texts that wait or are being computed.
     open: usize,
     micros: u64,
     cancelled: bool,
 }
 
+/// One task of a job: several texts that succeed together or not at all.
+struct Task {
+    vectors: Vec<Option<Vec<f32>>>,
+    tokens: u32,
+    /// What went wrong first.
+    error: Option<InferenceError>,
+}
+
 impl Queue {
-    /// Adds a job's texts; a job without any ends at once.
-    pub(super) fn start(&mut self, id: JobId, texts: Vec<String>) -> Option<Ended> {
-        let open = texts.len();
-        self.jobs.insert(id, Job { outputs: vec![None; open], open, micros: 0, cancelled: false });
-        let texts = texts.into_iter().enumerate();
-        self.waiting.extend(texts.map(|(index, text)| Text { job: id, index, text }));
+    /// Adds a job's texts, a list per task; a job without any ends at once.
+    pub(super) fn start(&mut self, id: JobId, inputs: Vec<Vec<EmbeddingInput>>) -> Option<Ended> {
+        let open = inputs.iter().map(Vec::len).sum();
+        let tasks = inputs.iter().map(|texts| Task::of(texts.len())).collect();
+        self.jobs.insert(id, Job { tasks, open, micros: 0, cancelled: false });
+        for (task, inputs) in inputs.into_iter().enumerate() {
+            let texts = inputs.into_iter().enumerate();
+            self.waiting.extend(texts.map(|(text, input)| Text {
+                job: id,
+                place: Place { task, text },
+                input,
+            }));
+        }
         self.end_if_done(id)
     }
 
@@ -75,29 +97,36 @@ impl Queue {
         let mut bytes = 0;
         let mut taken = 0;
         for text in &self.waiting {
-            if taken == texts_max || (taken > 0 && bytes + text.text.len() > BATCH_BYTES_MAX) {
+            if taken == texts_max || (taken > 0 && bytes + text.input.bytes() > BATCH_BYTES_MAX) {
                 break;
             }
-            bytes += text.text.len();
+            bytes += text.input.bytes();
             taken += 1;
         }
         self.waiting.drain(..taken).collect()
     }
 
-    /// Notes a text's output and the time that it took; the last text of a job ends it.
+    /// Notes a text's vector, its tokens, and the time that it took; the last text of a job ends it.
     pub(super) fn finish(
         &mut self,
         id: JobId,
-        index: usize,
+        place: Place,
         micros: u64,
-        output: Result<TaskOutput, InferenceError>,
+        output: Result<(Vec<f32>, u32), InferenceError>,
     ) -> Option<Ended> {
         let job = self.jobs.get_mut(&id)?;
-        if let Some(slot @ None) = job.outputs.get_mut(index) {
-            *slot = Some(output);
-            job.open -= 1;
-            job.micros = job.micros.saturating_add(micros);
+        let task = job.tasks.get_mut(place.task)?;
+        match output {
+            Ok((vector, tokens)) => {
+                if let Some(slot) = task.vectors.get_mut(place.text) {
+                    *slot = Some(vector);
+                }
+                task.tokens = task.tokens.saturating_add(tokens);
+            }
+            Err(error) => task.error = task.error.take().or_else(|| Some(task.name(place.text, error))),
         }
+        job.open = job.open.saturating_sub(1);
+        job.micros = job.micros.saturating_add(micros);
         self.end_if_done(id)
     }
 
@@ -109,9 +138,38 @@ impl Queue {
         let result = if job.cancelled {
             Err(InferenceError::Cancelled)
         } else {
-            Ok(job.outputs.into_iter().flatten().collect())
+            Ok(job.tasks.into_iter().map(Task::output).collect())
         };
         Some(Ended { job: id, micros: job.micros, result })
+    }
+}
+
+impl Task {
+    fn of(texts: usize) -> Self {
+        Self { vectors: vec![None; texts], tokens: 0, error: None }
+    }
+
+    /// Says which text is refused, where a task has several.
+    fn name(&self, text: usize, error: InferenceError) -> InferenceError {
+        match error {
+            InferenceError::InputRejected(why) if self.vectors.len() > 1 => {
+                InferenceError::InputRejected(format!("input {text}: {why}"))
+            }
+            InferenceError::Cancelled
+            | InferenceError::Crashed
+            | InferenceError::InputRejected(_)
+            | InferenceError::ModelFailed(_) => error,
+        }
+    }
+
+    fn output(self) -> Result<TaskOutput, InferenceError> {
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok(TaskOutput::Embedding {
+                vectors: self.vectors.into_iter().flatten().collect(),
+                tokens: self.tokens,
+            }),
+        }
     }
 }
 
@@ -124,12 +182,25 @@ const BATCH_BYTES_MAX: usize = 2048;
 mod tests {
     use super::*;
 
-    fn texts(count: usize) -> Vec<String> {
-        (0..count).map(|index| format!("text {index}")).collect()
+    fn text(text: &str) -> EmbeddingInput {
+        EmbeddingInput::Text(text.to_owned())
+    }
+
+    /// A job of tasks with one text each.
+    fn texts(count: usize) -> Vec<Vec<EmbeddingInput>> {
+        (0..count).map(|index| vec![text(&format!("text {index}"))]).collect()
+    }
+
+    fn task(task: usize) -> Place {
+        Place { task, text: 0 }
+    }
+
+    fn vector(tokens: u32) -> Result<(Vec<f32>, u32), InferenceError> {
+        Ok((vec![0.5], tokens))
     }
 
     fn output(tokens: u32) -> Result<TaskOutput, InferenceError> {
-        Ok(TaskOutput::Embedding { vector: Vec::new(), tokens })
+        Ok(TaskOutput::Embedding { vectors: vec![vec![0.5]], tokens })
     }
 
     #[test]
@@ -138,14 +209,14 @@ mod tests {
         assert_eq!(queue.start(JobId(1), texts(2)), None);
         assert_eq!(queue.start(JobId(2), texts(1)), None);
         let batch = queue.take(1);
-        let places: Vec<_> = batch.iter().map(|text| (text.job, text.index)).collect();
+        let places: Vec<_> = batch.iter().map(|text| (text.job, text.place.task)).collect();
         assert_eq!(places, [(JobId(1), 0), (JobId(1), 1), (JobId(2), 0)]);
         assert_eq!(queue.take(1), []);
 
-        assert_eq!(queue.finish(JobId(1), 1, 5, output(11)), None);
-        let ended = queue.finish(JobId(2), 0, 3, output(20));
+        assert_eq!(queue.finish(JobId(1), task(1), 5, vector(11)), None);
+        let ended = queue.finish(JobId(2), task(0), 3, vector(20));
         assert_eq!(ended, Some(Ended { job: JobId(2), micros: 3, result: Ok(vec![output(20)]) }));
-        let ended = queue.finish(JobId(1), 0, 4, output(10));
+        let ended = queue.finish(JobId(1), task(0), 4, vector(10));
         assert_eq!(ended, Some(Ended { job: JobId(1), micros: 9, result: Ok(vec![output(10), output(11)]) }));
     }
 
@@ -161,7 +232,7 @@ mod tests {
         let rest: Vec<_> = queue.take(1).into_iter().map(|text| text.job).collect();
         assert_eq!(rest, [JobId(2)]);
         let ended: Vec<_> =
-            batch.iter().filter_map(|text| queue.finish(text.job, text.index, 1, output(1))).collect();
+            batch.iter().filter_map(|text| queue.finish(text.job, text.place, 1, vector(1))).collect();
         assert_eq!(ended, [Ended { job: JobId(1), micros: 32, result: Err(InferenceError::Cancelled) }]);
         assert_eq!(queue.cancel(JobId(1)), None);
     }
@@ -186,8 +257,23 @@ mod tests {
     #[test]
     fn a_long_text_has_a_batch_of_its_own() {
         let mut queue = Queue::default();
-        queue.start(JobId(1), vec!["a".repeat(BATCH_BYTES_MAX * 2), "b".to_owned()]);
+        queue.start(JobId(1), vec![vec![text(&"a".repeat(BATCH_BYTES_MAX * 2)), text("b")]]);
         assert_eq!(queue.take(1).len(), 1);
         assert_eq!(queue.take(1).len(), 1);
+    }
+
+    #[test]
+    fn the_texts_of_a_task_succeed_together_or_not_at_all() {
+        let mut queue = Queue::default();
+        queue.start(JobId(1), vec![vec![text("a"), text("b")], vec![text("c"), text("d")]]);
+        let batch = queue.take(1);
+        let refused = || Err(InferenceError::InputRejected("too odd".to_owned()));
+        assert_eq!(queue.finish(JobId(1), batch[0].place, 1, vector(2)), None);
+        assert_eq!(queue.finish(JobId(1), batch[3].place, 1, refused()), None);
+        assert_eq!(queue.finish(JobId(1), batch[2].place, 1, vector(1)), None);
+        let ended = queue.finish(JobId(1), batch[1].place, 1, vector(3)).unwrap();
+        let both = TaskOutput::Embedding { vectors: vec![vec![0.5]; 2], tokens: 5 };
+        let which = InferenceError::InputRejected("input 1: too odd".to_owned());
+        assert_eq!(ended.result, Ok(vec![Ok(both), Err(which)]));
     }
 }

@@ -3,7 +3,7 @@
 //! The invariant: a text has at most as many tokens as the model takes, the special ones included, and its cost is
 //! bounded by that number, not by the text's length.
 
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{Encoding, Token, Tokenizer, TruncationParams};
 
 /// A tokenizer that cuts and never pads, whatever its file says.
 pub(super) struct Tokens {
@@ -42,6 +42,30 @@ impl Tokens {
             }
             bytes = part.len().max(bytes).saturating_mul(4);
         }
+    }
+
+    /// Puts the special tokens around those of a text; where they are there already, they stay.
+    ///
+    /// # Errors
+    /// Says which of them the model does not have.
+    pub(super) fn wrap(&self, ids: &[u32]) -> Result<Vec<u32>, String> {
+        let special = |id: &u32| {
+            let token = self.tokenizer.id_to_token(*id);
+            token.is_some_and(|token| self.tokenizer.get_added_vocabulary().is_special_token(&token))
+        };
+        let begin = ids.iter().position(|id| !special(id)).unwrap_or(ids.len());
+        let end = ids.iter().rposition(|id| !special(id)).map_or(begin, |last| last + 1);
+        let mut tokens = Vec::new();
+        for &id in &ids[begin..end] {
+            let count = || self.tokenizer.get_vocab_size(true);
+            let word = self.tokenizer.id_to_token(id);
+            let word = word.ok_or_else(|| format!("{id} is none of the model's {} tokens", count()))?;
+            tokens.push(Token::new(id, word, (0, 0)));
+        }
+        let encoding = Encoding::from_tokens(tokens, 0);
+        let wrapped = self.tokenizer.post_process(encoding, None, true);
+        let wrapped = wrapped.map_err(|error| format!("the tokens cannot be used: {error}"))?;
+        Ok(wrapped.get_ids().to_vec())
     }
 }
 

@@ -7,11 +7,11 @@
 
 use super::model::Model;
 use super::protocol::{self, FromWorker, Hello, ToWorker};
-use super::queue::{Ended, Queue, Text};
+use super::queue::{Ended, Place, Queue, Text};
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::output::Work;
-use engine::task::{TaskKind, TaskOutput};
+use engine::task::{EmbeddingInput, TaskKind};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -93,11 +93,11 @@ impl Worker {
     fn start(&self, job: JobId, work: Work) {
         let kind = work.kind();
         match work {
-            Work::Embed { texts } => {
-                self.end(|queue| queue.start(job, texts));
+            Work::Embed { inputs } => {
+                self.end(|queue| queue.start(job, inputs));
                 self.more.notify_all();
             }
-            Work::Classify { .. } | Work::Generate { .. } => {
+            Work::Classify { .. } | Work::Generate(_) => {
                 let reason =
                     format!("the loaded model makes embeddings; there is no model of this kind: {kind}");
                 let result = Err(InferenceError::ModelFailed(reason));
@@ -124,13 +124,13 @@ impl Worker {
 
     fn run(&self, model: &Model<'_>, batch: Vec<Text>) {
         let mut tokenized = Vec::with_capacity(batch.len());
-        for Text { job, index, text } in batch {
+        for Text { job, place, input } in batch {
             let started = Instant::now();
-            match tokenize(model, &text) {
-                Ok(tokens) => tokenized.push(Tokenized { job, index, tokens, micros: micros_since(started) }),
+            match tokenize(model, &input) {
+                Ok(tokens) => tokenized.push(Tokenized { job, place, tokens, micros: micros_since(started) }),
                 Err(reason) => {
                     let rejected = Err(InferenceError::InputRejected(reason));
-                    self.end(|queue| queue.finish(job, index, micros_since(started), rejected));
+                    self.end(|queue| queue.finish(job, place, micros_since(started), rejected));
                 }
             }
         }
@@ -163,15 +163,12 @@ impl Worker {
         for (text, wanted) in pass.iter().zip(wanted) {
             let output = match &mut vectors {
                 _ if !wanted => Err(InferenceError::Cancelled),
-                Ok(vectors) => {
-                    let vector = vectors.next().cloned().unwrap_or_default();
-                    Ok(TaskOutput::Embedding { vector, tokens: text.tokens.len() as u32 })
-                }
+                Ok(vectors) => Ok((vectors.next().cloned().unwrap_or_default(), text.tokens.len() as u32)),
                 Err(reason) => Err(InferenceError::ModelFailed((*reason).clone())),
             };
             // A text's share of the pass.
             let share = if wanted { micros * text.tokens.len() as u64 / tokens.max(1) } else { 0 };
-            self.end(|queue| queue.finish(text.job, text.index, text.micros + share, output));
+            self.end(|queue| queue.finish(text.job, text.place, text.micros + share, output));
         }
     }
 
@@ -204,16 +201,19 @@ impl Worker {
 
 struct Tokenized {
     job: JobId,
-    index: usize,
+    place: Place,
     tokens: Vec<u32>,
     micros: u64,
 }
 
-fn tokenize(model: &Model<'_>, text: &str) -> Result<Vec<u32>, String> {
-    if text.len() > TEXT_BYTES_MAX {
-        return Err(format!("a text of {} bytes, at most {TEXT_BYTES_MAX} are accepted", text.len()));
+fn tokenize(model: &Model<'_>, input: &EmbeddingInput) -> Result<Vec<u32>, String> {
+    if input.bytes() > TEXT_BYTES_MAX {
+        return Err(format!("a text of {} bytes, at most {TEXT_BYTES_MAX} are accepted", input.bytes()));
     }
-    model.tokenize(text)
+    match input {
+        EmbeddingInput::Text(text) => model.tokenize(text),
+        EmbeddingInput::Tokens(tokens) => model.wrap_tokens(tokens),
+    }
 }
 
 /// How many of these texts one pass takes: at least one, and no more than keeps a pass short.

@@ -495,7 +495,7 @@ impl EventQueue {
     }
 
     fn job_error(&mut self, node: NodeIndex, job: JobId, work: &Work) -> Option<InferenceError> {
-        if self.observer.users.have_input_of(self.faults.poison(), work.texts()) {
+        if self.observer.users.have_input_of(self.faults.poison(), &work.texts()) {
             self.observer.mark("poison_taken");
             return Some(InferenceError::Crashed);
         }

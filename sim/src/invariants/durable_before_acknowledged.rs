@@ -141,18 +141,16 @@ impl Invariant for DurableBeforeAcknowledged {
 mod tests {
     use super::*;
     use engine::record::Record;
-    use engine::task::{StoredTask, TaskKind, TaskSpec, TaskStatus};
+    use engine::task::{StoredTask, TaskInput, TaskKind, TaskSpec, TaskStatus};
     use engine::{RequestId, TraceId, UnixMillis};
 
     const TASK: TaskId = TaskId([1; 16]);
 
     fn record() -> Record {
         let spec = TaskSpec {
-            kind: TaskKind::Embedding,
+            input: TaskInput::of_text(TaskKind::Embedding, String::new()),
             model: None,
-            input: String::new(),
             timeout: core::time::Duration::from_secs(1),
-            max_tokens: 0,
         };
         let trace = TraceId([0; 16]);
         Record::Task(Box::new(StoredTask { id: TASK, spec, submitted_at: UnixMillis(0), trace, attempts: 0 }))

@@ -6,7 +6,7 @@ use core::time::Duration;
 use engine::event::LinkDownReason;
 use engine::record::Record;
 use engine::task::{
-    Outcome, ResultSummary, StoredTask, TaskKind, TaskOutput, TaskResult, TaskSpec, TaskStatus,
+    Outcome, ResultSummary, StoredTask, TaskInput, TaskKind, TaskOutput, TaskResult, TaskSpec, TaskStatus,
 };
 use engine::wire::{Assignment, Attempt};
 use engine::{Event, Instant, LinkId, NodeId, Output, TaskId, TraceId};
@@ -34,11 +34,9 @@ pub(crate) fn down(cluster: &Cluster, link: u64, peer: NodeIndex) -> Output {
 /// A task that has 10 s.
 pub(crate) fn task_record(id: TaskId) -> Record {
     let spec = TaskSpec {
-        kind: TaskKind::Embedding,
+        input: TaskInput::of_text(TaskKind::Embedding, String::new()),
         model: None,
-        input: String::new(),
         timeout: Duration::from_secs(10),
-        max_tokens: 0,
     };
     let submitted_at = crate::cluster::wall(0);
     Record::Task(Box::new(StoredTask { id, spec, submitted_at, trace: TraceId([0; 16]), attempts: 0 }))
@@ -48,7 +46,7 @@ pub(crate) fn task_record(id: TaskId) -> Record {
 pub(crate) fn result_record(id: TaskId, kept_seconds: u64) -> Record {
     let expires_at = crate::cluster::wall(kept_seconds * 1_000_000);
     let summary = ResultSummary { id, expires_at, ..summary() };
-    let output = TaskOutput::Embedding { vector: vec![1.0], tokens: 1 };
+    let output = TaskOutput::Embedding { vectors: vec![vec![1.0]], tokens: 1 };
     Record::Result(Box::new(TaskResult { summary, outcome: Outcome::Completed(output) }))
 }
 
@@ -80,10 +78,8 @@ pub(crate) fn finished(task: TaskId, status: TaskStatus, worker: Option<NodeId>)
 pub(crate) fn assignment(task: TaskId) -> Assignment {
     Assignment {
         attempt: Attempt { task, number: 1 },
-        kind: TaskKind::Embedding,
         model: String::new(),
-        input: String::new(),
-        max_tokens: 0,
+        input: TaskInput::of_text(TaskKind::Embedding, String::new()),
         remaining_millis: 10_000,
         trace: TraceId([0; 16]),
     }

@@ -4,7 +4,7 @@ use super::*;
 use ::redb::StorageBackend;
 use engine::TraceId;
 use engine::UnixMillis;
-use engine::task::{Outcome, TaskKind, TaskOutput, TaskSpec};
+use engine::task::{Outcome, TaskInput, TaskKind, TaskOutput, TaskSpec};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write as _};
 use std::process::{Command, Stdio};
@@ -20,18 +20,16 @@ fn id(number: u64) -> TaskId {
 
 fn task(number: u64) -> Record {
     let spec = TaskSpec {
-        kind: TaskKind::Embedding,
+        input: TaskInput::of_text(TaskKind::Embedding, format!("input {number}")),
         model: Some("m".to_owned()),
-        input: format!("input {number}"),
         timeout: Duration::from_secs(30),
-        max_tokens: 0,
     };
     let (submitted_at, trace) = (UnixMillis(number), TraceId([1; 16]));
     Record::Task(Box::new(StoredTask { id: id(number), spec, submitted_at, trace, attempts: 0 }))
 }
 
 fn result(number: u64) -> Box<TaskResult> {
-    let output = TaskOutput::Embedding { vector: vec![0.5; 384], tokens: 3 };
+    let output = TaskOutput::Embedding { vectors: vec![vec![0.5; 384]], tokens: 3 };
     let outcome = Outcome::Completed(output);
     let summary = ResultSummary {
         id: id(number),

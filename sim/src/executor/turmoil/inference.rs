@@ -42,7 +42,7 @@ impl SimInference {
 impl SimInference {
     fn error(&self, job: &Job) -> Option<InferenceError> {
         let mut observer = lock(&self.machine.observer);
-        if observer.users.have_input_of(&lock(&self.machine.poison), job.work.texts()) {
+        if observer.users.have_input_of(&lock(&self.machine.poison), &job.work.texts()) {
             observer.mark("poison_taken");
             return Some(InferenceError::Crashed);
         }

@@ -1,0 +1,126 @@
+//! Models by the real program: from a hub on loopback into a cache, shown, used, removed.
+
+use crate::test_hub::{Fault, Special, TestHub, hash};
+use crate::world::{Ran, World, run, until};
+use serde_json::Value;
+use std::process::Stdio;
+
+const MODEL: &str = "owner/model";
+
+struct Scene {
+    world: World,
+    hub: TestHub,
+    weights: Vec<u8>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let scene = Self { world: World::new(), hub: TestHub::start(), weights: vec![7; 2_000_000] };
+        let files: [(&str, &[u8]); 3] = [
+            ("config.json", br#"{"architectures": ["BertModel"]}"#),
+            ("model.safetensors", &scene.weights),
+            ("tokenizer.json", b"{}"),
+        ];
+        scene.hub.add(MODEL, Special::default(), &files);
+        scene
+    }
+
+    fn command(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command = self.world.command(arguments);
+        command
+            .env("HF_HOME", self.world.path("hf"))
+            .env("HF_ENDPOINT", self.hub.endpoint())
+            .env("HF_HUB_DOWNLOAD_TIMEOUT", "1");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        run(self.command(arguments), b"")
+    }
+
+    fn names(&self) -> Vec<String> {
+        let listed: Value = serde_json::from_str(&self.run(&["model", "list", "--json"]).good()).unwrap();
+        let rows = listed.as_array().unwrap().iter();
+        rows.map(|row| row["name"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+#[test]
+fn a_model_is_pulled_listed_shown_and_removed() {
+    let scene = Scene::new();
+    assert_eq!(scene.names(), ["all-MiniLM-L6-v2"]);
+    let said = scene.run(&["model", "info", MODEL]).bad(1);
+    assert!(said.contains("owner/model is not on this machine"), "{said}");
+    assert!(said.contains("hint: ") && said.contains("p2p-ai-agents model pull owner/model"), "{said}");
+
+    scene.hub.fail("model.safetensors", &[Fault::Cut(1_000_000), Fault::Stall(1000)]);
+    let said = scene.run(&["model", "pull", MODEL]).good();
+    assert!(said.starts_with("Pulled owner/model (2.0 MB, "), "{said}");
+    let ranges = ["", " from 1000000", " from 1001000"];
+    let expected = ranges.map(|range| format!("GET /storage/owner/model/model.safetensors{range}"));
+    assert_eq!(scene.hub.transfers(), expected);
+    assert!(scene.run(&["model", "pull", MODEL, "--offline"]).good().contains("is here already"));
+
+    assert_eq!(scene.names(), ["all-MiniLM-L6-v2", MODEL]);
+    let info: Value = serde_json::from_str(&scene.run(&["model", "info", MODEL, "--json"]).good()).unwrap();
+    assert_eq!(info["architecture"], "BertModel");
+    assert_eq!(info["files"][1]["hash"], hash("model.safetensors", &scene.weights));
+    let said = scene.run(&["model", "rm", MODEL]).good();
+    assert_eq!(said, "Removed owner/model (2.0 MB freed)\n");
+    assert_eq!(scene.names(), ["all-MiniLM-L6-v2"]);
+    assert!(scene.run(&["model", "rm", MODEL]).bad(1).contains("is not on this machine"));
+}
+
+#[test]
+fn a_pull_that_cannot_be_says_why_and_what_to_do() {
+    let scene = Scene::new();
+    let huge = Special { bytes: Some(1 << 39), ..Special::default() };
+    scene.hub.add("owner/huge", huge, &[("m.gguf", b"GGUF")]);
+    scene.hub.add(
+        "owner/gated",
+        Special { token: Some("hf_x"), ..Special::default() },
+        &[("m.gguf", b"GGUF")],
+    );
+    for (arguments, what, hint) in [
+        (&["owner/none"][..], "it is private, gated, or does not exist", "set HF_TOKEN"),
+        (&["owner/gated/m.gguf"], "it is private, gated, or does not exist", "set HF_TOKEN"),
+        (&["owner/huge/m.gguf"], "insufficient_disk_space: 549755813888 bytes are needed in ", "make room"),
+        (&["owner/model", "--offline"], "nothing may be fetched in offline mode", "leave out --offline"),
+        (&["owner/../x"], "\"owner/../x\" is no name of a model", ""),
+        (&["./folder"], "only models of a hub are pulled", "by its path"),
+        (&["all-MiniLM-L6-v2"], "is part of this program", ""),
+    ] {
+        let said = scene.run(&[&["model", "pull"], arguments].concat()).bad(1);
+        assert!(said.contains(what) && said.contains(hint), "{said:?} does not say {what:?} and {hint:?}");
+    }
+    scene.hub.fail("model.safetensors", &[Fault::Flip]);
+    let said = scene.run(&["model", "pull", MODEL]).bad(1);
+    assert!(
+        said.contains("model.safetensors arrived damaged: its hash is ") && said.contains("run it again"),
+        "{said}"
+    );
+    scene.run(&["model", "pull", MODEL]).good();
+    let mut away = scene.command(&["model", "pull", MODEL]);
+    away.env("HF_ENDPOINT", "http://127.0.0.1:1");
+    let said = run(away, b"").bad(1);
+    assert!(said.contains("cannot reach http://127.0.0.1:1") && said.contains("check the network"), "{said}");
+}
+
+#[test]
+fn a_pull_that_was_killed_goes_on_where_it_was() {
+    let scene = Scene::new();
+    scene.hub.fail("model.safetensors", &[Fault::Stall(1_500_000)]);
+    let mut command = scene.command(&["model", "pull", MODEL]);
+    command.env("HF_HUB_DOWNLOAD_TIMEOUT", "60").stdout(Stdio::null()).stderr(Stdio::null());
+    let mut pull = command.spawn().unwrap();
+    let blobs = scene.world.path("hf/hub/models--owner--model/blobs");
+    let incomplete = blobs.join(format!("{}.incomplete", hash("model.safetensors", &scene.weights)));
+    until("most of the file has arrived", || {
+        (std::fs::metadata(&incomplete).ok()?.len() == 1_500_000).then_some(())
+    });
+    pull.kill().unwrap();
+    pull.wait().unwrap();
+    scene.hub.requests();
+    scene.run(&["model", "pull", MODEL]).good();
+    assert_eq!(scene.hub.transfers(), ["GET /storage/owner/model/model.safetensors from 1500000"]);
+}

@@ -1,0 +1,491 @@
+//! What a task works on, by kind, and what of it is acceptable.
+//!
+//! Numbers are integers, so that equal inputs are equal bytes and a second attempt computes what the first did. Every
+//! list and text has its limit, and [`TaskInput::check`] is the one place that knows them all.
+
+use super::TaskKind;
+use serde::{Deserialize, Serialize};
+
+/// What a task works on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskInput {
+    /// Choose a label for a text.
+    Classification(Classification),
+    /// Make a vector of each input.
+    Embedding {
+        /// 1 to [`EMBEDDING_INPUTS_MAX`] inputs.
+        inputs: Vec<EmbeddingInput>,
+    },
+    /// Continue a prompt.
+    Generation(Box<Generation>),
+}
+
+/// A text, and the labels that it may get.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Classification {
+    /// The text.
+    pub text: String,
+    /// The labels to choose from, at most [`LABELS_MAX`]; none for those that the model was trained on.
+    pub labels: Vec<String>,
+}
+
+/// Something to make a vector of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum EmbeddingInput {
+    /// A text.
+    Text(String),
+    /// The numbers of the model's own tokens, its special ones left out; at most [`EMBEDDING_TOKENS_MAX`].
+    Tokens(Vec<u32>),
+}
+
+/// A prompt, and how to continue it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generation {
+    /// What to continue.
+    pub prompt: Prompt,
+    /// The most tokens to produce, 1 to [`MAX_TOKENS_MAX`].
+    pub max_tokens: u32,
+    /// The sampling temperature in thousandths, at most [`TEMPERATURE_MAX`]; 0 always takes the likeliest token.
+    pub temperature_thousandths: u32,
+    /// Only the likeliest tokens that have so many thousandths of the probability together are drawn from, 1 to 1000.
+    pub top_p_thousandths: u32,
+    /// Only so many of the likeliest tokens are drawn from; 0 for any number.
+    pub top_k: u32,
+    /// What the draws are made from. The origin fills it in, so that every attempt gives the same text.
+    pub seed: Option<u64>,
+    /// Texts that end the generation and do not become part of it, at most [`STOPS_MAX`].
+    pub stop: Vec<String>,
+}
+
+/// What a generation continues.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Prompt {
+    /// A conversation of 1 to [`CHAT_MESSAGES_MAX`] messages, put into the form that the model was trained on.
+    Chat(Vec<ChatMessage>),
+    /// A text as it is.
+    Text(String),
+}
+
+/// One message of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatMessage {
+    /// Whose it is.
+    pub role: ChatRole,
+    /// What it says.
+    pub content: String,
+}
+
+/// Whose message it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChatRole {
+    /// The model's.
+    Assistant,
+    /// Instructions to the model.
+    System,
+    /// The user's.
+    User,
+}
+
+/// Why an input is not acceptable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum InputFault {
+    /// A conversation without messages, or with more than allowed.
+    ChatLength(usize),
+    /// A text without anything but white space, or a list of no tokens.
+    Empty,
+    /// No input, or more than one task takes.
+    Inputs(usize),
+    /// An empty label, or one that is too long.
+    LabelLength(usize),
+    /// More labels than allowed.
+    Labels(usize),
+    /// One label only, or the same one twice.
+    LabelsAlike,
+    /// No tokens to produce, or more than allowed.
+    MaxTokens(u32),
+    /// An empty stop text, or one that is too long.
+    StopLength(usize),
+    /// More stop texts than allowed.
+    Stops(usize),
+    /// A temperature, in thousandths, above the highest.
+    Temperature(u32),
+    /// More tokens in one input than allowed.
+    Tokens(usize),
+    /// A share of the probability, in thousandths, that is none.
+    TopP(u32),
+}
+
+impl TaskInput {
+    /// Makes an input of each kind from a text alone.
+    pub fn of_text(kind: TaskKind, text: String) -> Self {
+        match kind {
+            TaskKind::Classification => Self::Classification(Classification { text, labels: Vec::new() }),
+            TaskKind::Embedding => Self::Embedding { inputs: vec![EmbeddingInput::Text(text)] },
+            TaskKind::Generation => Self::Generation(Box::new(Generation::of(Prompt::Text(text)))),
+        }
+    }
+
+    /// Returns the kind of work.
+    pub const fn kind(&self) -> TaskKind {
+        match self {
+            Self::Classification(_) => TaskKind::Classification,
+            Self::Embedding { .. } => TaskKind::Embedding,
+            Self::Generation(_) => TaskKind::Generation,
+        }
+    }
+
+    /// Returns how many bytes the input has, a token counting four.
+    pub fn bytes(&self) -> u64 {
+        let bytes = match self {
+            Self::Classification(input) => input.bytes(),
+            Self::Embedding { inputs } => inputs.iter().map(EmbeddingInput::bytes).sum(),
+            Self::Generation(generation) => generation.bytes(),
+        };
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
+    /// Returns how many pieces of work the input is.
+    pub const fn parts(&self) -> usize {
+        match self {
+            Self::Classification(_) | Self::Generation(_) => 1,
+            Self::Embedding { inputs } => inputs.len(),
+        }
+    }
+
+    /// Returns the texts to work on; none for tokens.
+    pub fn texts(&self) -> Vec<&str> {
+        match self {
+            Self::Classification(input) => vec![&input.text],
+            Self::Embedding { inputs } => inputs.iter().filter_map(EmbeddingInput::text).collect(),
+            Self::Generation(generation) => generation.prompt.texts(),
+        }
+    }
+
+    /// Returns the first characters of the input, for people: of a conversation, those of its last message.
+    pub fn preview(&self) -> String {
+        match self {
+            Self::Classification(input) => preview(&input.text),
+            Self::Embedding { inputs } => inputs.first().map(EmbeddingInput::preview).unwrap_or_default(),
+            Self::Generation(generation) => preview(generation.prompt.texts().last().unwrap_or(&"")),
+        }
+    }
+
+    /// Checks everything but the whole size, which is the node's to limit.
+    ///
+    /// # Errors
+    /// The first [`InputFault`] found.
+    pub fn check(&self) -> Result<(), InputFault> {
+        match self {
+            Self::Classification(input) => input.check(),
+            Self::Embedding { inputs } => {
+                within(inputs.len(), 1, EMBEDDING_INPUTS_MAX, InputFault::Inputs)?;
+                inputs.iter().try_for_each(EmbeddingInput::check)
+            }
+            Self::Generation(generation) => generation.check(),
+        }
+    }
+}
+
+impl Classification {
+    fn bytes(&self) -> usize {
+        self.text.len() + self.labels.iter().map(String::len).sum::<usize>()
+    }
+
+    fn check(&self) -> Result<(), InputFault> {
+        not_blank(&self.text)?;
+        within(self.labels.len(), 0, LABELS_MAX, InputFault::Labels)?;
+        for (at, label) in self.labels.iter().enumerate() {
+            within(label.trim().len(), 1, usize::MAX, InputFault::LabelLength)?;
+            within(label.len(), 1, LABEL_BYTES_MAX, InputFault::LabelLength)?;
+            if self.labels.len() == 1 || self.labels[..at].contains(label) {
+                return Err(InputFault::LabelsAlike);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl EmbeddingInput {
+    /// Returns how many bytes the input has, a token counting four.
+    pub const fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Tokens(tokens) => tokens.len().saturating_mul(4),
+        }
+    }
+
+    /// Returns the text; `None` for tokens.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Tokens(_) => None,
+        }
+    }
+
+    fn preview(&self) -> String {
+        match self {
+            Self::Text(text) => preview(text),
+            Self::Tokens(tokens) => {
+                let first: Vec<String> = tokens.iter().take(PREVIEW_CHARS / 2).map(u32::to_string).collect();
+                preview(&first.join(" "))
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), InputFault> {
+        match self {
+            Self::Text(text) => not_blank(text),
+            Self::Tokens(tokens) if tokens.is_empty() => Err(InputFault::Empty),
+            Self::Tokens(tokens) => within(tokens.len(), 1, EMBEDDING_TOKENS_MAX, InputFault::Tokens),
+        }
+    }
+}
+
+impl Generation {
+    /// Makes a generation with the usual settings: 256 tokens, drawn at temperature 1.
+    pub const fn of(prompt: Prompt) -> Self {
+        Self {
+            prompt,
+            max_tokens: MAX_TOKENS_DEFAULT,
+            temperature_thousandths: 1000,
+            top_p_thousandths: 1000,
+            top_k: 0,
+            seed: None,
+            stop: Vec::new(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let prompt: usize = self.prompt.texts().iter().map(|text| text.len()).sum();
+        prompt + self.stop.iter().map(String::len).sum::<usize>()
+    }
+
+    fn check(&self) -> Result<(), InputFault> {
+        match &self.prompt {
+            Prompt::Text(text) => not_blank(text)?,
+            Prompt::Chat(messages) => {
+                within(messages.len(), 1, CHAT_MESSAGES_MAX, InputFault::ChatLength)?;
+                if messages.iter().all(|message| message.content.trim().is_empty()) {
+                    return Err(InputFault::Empty);
+                }
+            }
+        }
+        if !(1..=MAX_TOKENS_MAX).contains(&self.max_tokens) {
+            return Err(InputFault::MaxTokens(self.max_tokens));
+        }
+        if self.temperature_thousandths > TEMPERATURE_MAX {
+            return Err(InputFault::Temperature(self.temperature_thousandths));
+        }
+        if !(1..=1000).contains(&self.top_p_thousandths) {
+            return Err(InputFault::TopP(self.top_p_thousandths));
+        }
+        within(self.stop.len(), 0, STOPS_MAX, InputFault::Stops)?;
+        self.stop.iter().try_for_each(|stop| within(stop.len(), 1, STOP_BYTES_MAX, InputFault::StopLength))
+    }
+}
+
+impl Prompt {
+    /// Returns the texts of the prompt, one for each message.
+    pub fn texts(&self) -> Vec<&str> {
+        match self {
+            Self::Chat(messages) => messages.iter().map(|message| message.content.as_str()).collect(),
+            Self::Text(text) => vec![text],
+        }
+    }
+}
+
+impl ChatRole {
+    /// Returns the role's name, as chat templates know it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Assistant => "assistant",
+            Self::System => "system",
+            Self::User => "user",
+        }
+    }
+}
+
+impl InputFault {
+    /// Returns the fault's stable name.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::ChatLength(_) => "messages_out_of_range",
+            Self::Empty => "input_empty",
+            Self::Inputs(_) => "inputs_out_of_range",
+            Self::LabelLength(_) => "label_length_out_of_range",
+            Self::Labels(_) => "labels_out_of_range",
+            Self::LabelsAlike => "labels_alike",
+            Self::MaxTokens(_) => "max_tokens_out_of_range",
+            Self::StopLength(_) => "stop_length_out_of_range",
+            Self::Stops(_) => "stops_out_of_range",
+            Self::Temperature(_) => "temperature_out_of_range",
+            Self::Tokens(_) => "tokens_out_of_range",
+            Self::TopP(_) => "top_p_out_of_range",
+        }
+    }
+}
+
+impl core::fmt::Display for InputFault {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::ChatLength(found) => {
+                write!(f, "a conversation of {found} messages; 1 to {CHAT_MESSAGES_MAX} are allowed")
+            }
+            Self::Empty => f.write_str("the input is empty"),
+            Self::Inputs(found) => {
+                write!(f, "{found} inputs in one task; 1 to {EMBEDDING_INPUTS_MAX} are allowed")
+            }
+            Self::LabelLength(found) => {
+                write!(f, "a label of {found} bytes; 1 to {LABEL_BYTES_MAX} are allowed")
+            }
+            Self::Labels(found) => write!(f, "{found} labels; at most {LABELS_MAX} are allowed"),
+            Self::LabelsAlike => f.write_str("there must be two different labels or more, or none"),
+            Self::MaxTokens(found) => {
+                write!(f, "max_tokens is {found}; 1 to {MAX_TOKENS_MAX} are allowed")
+            }
+            Self::StopLength(found) => {
+                write!(f, "a stop text of {found} bytes; 1 to {STOP_BYTES_MAX} are allowed")
+            }
+            Self::Stops(found) => write!(f, "{found} stop texts; at most {STOPS_MAX} are allowed"),
+            Self::Temperature(found) => {
+                write!(f, "a temperature of {}.{:03}; 0 to 2 are allowed", found / 1000, found % 1000)
+            }
+            Self::Tokens(found) => {
+                write!(f, "an input of {found} tokens; at most {EMBEDDING_TOKENS_MAX} are allowed")
+            }
+            Self::TopP(found) => {
+                write!(f, "top_p is {}.{:03}; above 0 and at most 1 is allowed", found / 1000, found % 1000)
+            }
+        }
+    }
+}
+
+/// Returns the first characters of a text, for people.
+pub(crate) fn preview(text: &str) -> String {
+    text.chars().take(PREVIEW_CHARS).collect()
+}
+
+fn not_blank(text: &str) -> Result<(), InputFault> {
+    if text.trim().is_empty() { Err(InputFault::Empty) } else { Ok(()) }
+}
+
+fn within(found: usize, least: usize, most: usize, fault: fn(usize) -> InputFault) -> Result<(), InputFault> {
+    if (least..=most).contains(&found) { Ok(()) } else { Err(fault(found)) }
+}
+
+/// The most messages of a conversation.
+pub const CHAT_MESSAGES_MAX: usize = 512;
+/// The most inputs of one embedding task: vectors of 4,096 numbers for all of them fill half a frame.
+pub const EMBEDDING_INPUTS_MAX: usize = 32;
+/// The most tokens of one input.
+pub const EMBEDDING_TOKENS_MAX: usize = 8_192;
+/// The longest label, in bytes.
+pub const LABEL_BYTES_MAX: usize = 256;
+/// The most labels to choose from.
+pub const LABELS_MAX: usize = 64;
+/// Tokens to produce where nobody said how many.
+pub const MAX_TOKENS_DEFAULT: u32 = 256;
+/// The most tokens that a task may ask for.
+pub const MAX_TOKENS_MAX: u32 = 32_768;
+/// The longest stop text, in bytes.
+pub const STOP_BYTES_MAX: usize = 256;
+/// The most stop texts.
+pub const STOPS_MAX: usize = 16;
+/// The highest temperature, in thousandths.
+pub const TEMPERATURE_MAX: u32 = 2_000;
+const PREVIEW_CHARS: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classification(text: &str, labels: &[&str]) -> TaskInput {
+        let labels = labels.iter().map(|&label| label.to_owned()).collect();
+        TaskInput::Classification(Classification { text: text.to_owned(), labels })
+    }
+
+    fn generation(change: impl FnOnce(&mut Generation)) -> TaskInput {
+        let mut generation = Generation::of(Prompt::Text("once".to_owned()));
+        change(&mut generation);
+        TaskInput::Generation(Box::new(generation))
+    }
+
+    fn chat(contents: &[&str]) -> TaskInput {
+        let message = |content: &&str| ChatMessage { role: ChatRole::User, content: (*content).to_owned() };
+        generation(|generation| generation.prompt = Prompt::Chat(contents.iter().map(message).collect()))
+    }
+
+    fn embedding(inputs: Vec<EmbeddingInput>) -> TaskInput {
+        TaskInput::Embedding { inputs }
+    }
+
+    #[test]
+    fn every_limit_has_its_fault() {
+        let text = |text: &str| EmbeddingInput::Text(text.to_owned());
+        let long = "x".repeat(LABEL_BYTES_MAX + 1);
+        let cases = [
+            (embedding(vec![]), InputFault::Inputs(0)),
+            (embedding(vec![text("a"); EMBEDDING_INPUTS_MAX + 1]), InputFault::Inputs(33)),
+            (embedding(vec![text("a"), text(" \n\u{2003}")]), InputFault::Empty),
+            (embedding(vec![EmbeddingInput::Tokens(vec![])]), InputFault::Empty),
+            (embedding(vec![EmbeddingInput::Tokens(vec![1; 8_193])]), InputFault::Tokens(8_193)),
+            (classification("", &[]), InputFault::Empty),
+            (classification("a", &["b"]), InputFault::LabelsAlike),
+            (classification("a", &["b", "c", "b"]), InputFault::LabelsAlike),
+            (classification("a", &["b", " "]), InputFault::LabelLength(0)),
+            (classification("a", &["b", &long]), InputFault::LabelLength(257)),
+            (classification("a", &["b"; LABELS_MAX + 1]), InputFault::Labels(65)),
+            (chat(&[]), InputFault::ChatLength(0)),
+            (chat(&["a"; CHAT_MESSAGES_MAX + 1]), InputFault::ChatLength(513)),
+            (chat(&["", " "]), InputFault::Empty),
+            (generation(|it| it.max_tokens = 0), InputFault::MaxTokens(0)),
+            (generation(|it| it.max_tokens = 32_769), InputFault::MaxTokens(32_769)),
+            (generation(|it| it.temperature_thousandths = 2_001), InputFault::Temperature(2_001)),
+            (generation(|it| it.top_p_thousandths = 0), InputFault::TopP(0)),
+            (generation(|it| it.top_p_thousandths = 1_001), InputFault::TopP(1_001)),
+            (generation(|it| it.stop = vec![String::new()]), InputFault::StopLength(0)),
+            (generation(|it| it.stop = vec![long.clone()]), InputFault::StopLength(257)),
+            (generation(|it| it.stop = vec!["a".to_owned(); 17]), InputFault::Stops(17)),
+        ];
+        for (input, fault) in cases {
+            assert_eq!(input.check(), Err(fault), "{input:?}");
+            assert!(!fault.to_string().is_empty() && !fault.code().is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_at_its_limit_is_acceptable() {
+        let labels: Vec<String> = (0..LABELS_MAX).map(|at| format!("{at:0LABEL_BYTES_MAX$}")).collect();
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        for input in [
+            embedding(vec![EmbeddingInput::Tokens(vec![1; EMBEDDING_TOKENS_MAX]); EMBEDDING_INPUTS_MAX]),
+            classification("a", &[]),
+            classification("a", &labels),
+            chat(&["a"; CHAT_MESSAGES_MAX]),
+            chat(&["", "a"]),
+            generation(|it| {
+                it.max_tokens = MAX_TOKENS_MAX;
+                it.temperature_thousandths = TEMPERATURE_MAX;
+                it.stop = vec!["x".repeat(STOP_BYTES_MAX); STOPS_MAX];
+            }),
+        ] {
+            assert_eq!(input.check(), Ok(()), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn a_preview_shows_where_the_input_begins() {
+        assert_eq!(classification(&"é".repeat(200), &[]).preview(), "é".repeat(100));
+        assert_eq!(embedding(vec![EmbeddingInput::Tokens(vec![7, 8])]).preview(), "7 8");
+        assert_eq!(chat(&["first", "last"]).preview(), "last");
+    }
+
+    #[test]
+    fn the_size_counts_all_that_a_user_wrote() {
+        assert_eq!(classification("abc", &["d", "ef"]).bytes(), 6);
+        let tokens = EmbeddingInput::Tokens(vec![1, 2]);
+        assert_eq!(embedding(vec![tokens, EmbeddingInput::Text("é".to_owned())]).bytes(), 10);
+        assert_eq!(generation(|it| it.stop = vec!["!".to_owned()]).bytes(), 5);
+    }
+}

@@ -1,0 +1,359 @@
+//! What happens to the elements of rows between products, in plain Rust that the compiler turns into vector
+//! instructions: no branches, no calls, no conversions that saturate.
+//!
+//! The invariant: results differ between instruction sets by rounding only, and what is quantised not at all.
+
+use crate::format::Stored;
+use crate::simd::Simd;
+
+/// What stands between the two linear maps of a feed-forward network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// x Φ(x), the exact one.
+    Gelu,
+    /// The approximation of it by tanh.
+    GeluTanh,
+    /// What is positive.
+    Relu,
+}
+
+/// How a row of activations was quantised: `number = scale * (byte - zero)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Quantization {
+    pub(crate) scale: f32,
+    pub(crate) zero: f32,
+}
+
+/// Quantises a row to 0 to 255, zero exactly; beyond the row, `bytes` keep what they are.
+#[inline(always)]
+pub(crate) fn quantize<S: Simd>(row: &[f32], bytes: &mut [S::Byte]) -> Quantization {
+    let (low, high) = extremes(row);
+    let scale = larger((high - low) / STEPS, SCALE_MIN);
+    let inverse = scale.recip();
+    // A number that is added to and whose mantissa then ends at the integers rounds as the processor does, half to
+    // even, and leaves the integer in its lowest bits.
+    let zero = (ROUNDER - low * inverse) - ROUNDER;
+    let zero = smaller(larger(zero, 0.0), STEPS);
+    let offset = ROUNDER + zero;
+    for (byte, number) in bytes.iter_mut().zip(row) {
+        let shifted = smaller(larger(number * inverse + offset, ROUNDER), ROUNDER + STEPS);
+        *byte = S::byte(shifted.to_bits() as u8);
+    }
+    Quantization { scale, zero }
+}
+
+/// The smallest and the largest number of a row and zero.
+#[inline(always)]
+fn extremes(row: &[f32]) -> (f32, f32) {
+    let mut low = [0.0_f32; STRIPES];
+    let mut high = [0.0_f32; STRIPES];
+    let (chunks, rest) = row.as_chunks::<STRIPES>();
+    for chunk in chunks {
+        for lane in 0..STRIPES {
+            low[lane] = smaller(chunk[lane], low[lane]);
+            high[lane] = larger(chunk[lane], high[lane]);
+        }
+    }
+    for (lane, number) in rest.iter().enumerate() {
+        low[lane] = smaller(*number, low[lane]);
+        high[lane] = larger(*number, high[lane]);
+    }
+    (
+        low.into_iter().fold(0.0, |one, other| smaller(other, one)),
+        high.into_iter().fold(0.0, |one, other| larger(other, one)),
+    )
+}
+
+/// The sum of `f` over a row, in stripes.
+macro_rules! striped_sum {
+    ($row:expr, |$number:ident| $value:expr) => {{
+        let mut sums = [0.0_f32; STRIPES];
+        let (chunks, rest) = $row.as_chunks::<STRIPES>();
+        for chunk in chunks {
+            for lane in 0..STRIPES {
+                let $number = chunk[lane];
+                sums[lane] += $value;
+            }
+        }
+        for (lane, number) in rest.iter().enumerate() {
+            let $number = *number;
+            sums[lane] += $value;
+        }
+        sum_of_stripes(&sums)
+    }};
+}
+
+#[inline(always)]
+fn sum_of_stripes(stripes: &[f32; STRIPES]) -> f32 {
+    let mut sums = *stripes;
+    let mut width = STRIPES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            sums[lane] += sums[lane + width];
+        }
+        width /= 2;
+    }
+    sums[0]
+}
+
+/// Layer normalisation (Ba et al., 2016) in place.
+#[inline(always)]
+pub(crate) fn normalize<S: Simd>(row: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32) {
+    let count = row.len() as f32;
+    let mean = striped_sum!(row, |number| number) / count;
+    let variance = striped_sum!(row, |number| (number - mean) * (number - mean)) / count;
+    let factor = (variance + epsilon).sqrt().recip();
+    for ((number, weight), bias) in row.iter_mut().zip(weight).zip(bias) {
+        *number = fused::<S>((*number - mean) * factor, *weight, *bias);
+    }
+}
+
+/// Turns scores, which are logarithms to the base two, into weights that are to be multiplied with what is returned
+/// to add up to one. Scores from `length` on are ignored, their weights are as good as zero.
+#[inline(always)]
+pub(crate) fn softmax<S: Simd, M: Stored>(
+    scores: &mut [f32],
+    length: usize,
+    weights: &mut [M::Number],
+) -> f32 {
+    scores[length..].fill(f32::MIN);
+    let mut largest = [f32::MIN; STRIPES];
+    let (chunks, rest) = scores.as_chunks::<STRIPES>();
+    for chunk in chunks {
+        for lane in 0..STRIPES {
+            largest[lane] = larger(chunk[lane], largest[lane]);
+        }
+    }
+    let largest = largest.iter().chain(rest).fold(f32::MIN, |one, other| larger(*other, one));
+    for (score, weight) in scores.iter_mut().zip(weights) {
+        *score = exp2::<S>(*score - largest);
+        *weight = M::stored(*score);
+    }
+    striped_sum!(scores, |number| number).recip()
+}
+
+/// Applies an activation to each number.
+#[inline(always)]
+pub(crate) fn activate<S: Simd>(activation: Activation, exact: bool, row: &mut [f32]) {
+    match activation {
+        Activation::Gelu if exact => {
+            for number in row {
+                *number = gelu::<S>(*number);
+            }
+        }
+        Activation::Gelu => {
+            for number in row {
+                *number = gelu_close::<S>(*number);
+            }
+        }
+        Activation::GeluTanh => {
+            for number in row {
+                *number = gelu_tanh::<S>(*number);
+            }
+        }
+        Activation::Relu => {
+            for number in row {
+                *number = larger(*number, 0.0);
+            }
+        }
+    }
+}
+
+/// x Φ(x), off by less than 3e-7: Abramowitz and Stegun, 7.1.26.
+#[inline(always)]
+fn gelu<S: Simd>(x: f32) -> f32 {
+    let z = (x * std::f32::consts::FRAC_1_SQRT_2).abs();
+    let t = fused::<S>(0.327_591_1, z, 1.0).recip();
+    let p = horner::<S, 5>([1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_72, 0.254_829_6], t);
+    let half_complement = 0.5 * p * t * exp2::<S>(-z * z * std::f32::consts::LOG2_E);
+    x * if x < 0.0 { half_complement } else { 1.0 - half_complement }
+}
+
+/// x Φ(x), off by less than 1e-4: a polynomial for Φ between -4.5 and 4.5.
+#[inline(always)]
+fn gelu_close<S: Simd>(x: f32) -> f32 {
+    let y = smaller(larger(x, -4.5), 4.5);
+    let p = horner::<S, 9>(
+        [
+            3.036_413e-11,
+            -3.314_655_2e-9,
+            1.590_995_1e-7,
+            -4.451_726e-6,
+            8.142_512_5e-5,
+            -0.001_037_591,
+            0.009_585_202,
+            -0.065_984_65,
+            0.398_712_6,
+        ],
+        y * y,
+    );
+    x * fused::<S>(y, p, 0.5)
+}
+
+/// 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))).
+#[inline(always)]
+fn gelu_tanh<S: Simd>(x: f32) -> f32 {
+    // -2 √(2/π) log2(e)
+    const FACTOR: f32 = -2.302_208_2;
+    x / (1.0 + exp2::<S>(FACTOR * x * fused::<S>(0.044_715 * x, x, 1.0)))
+}
+
+/// 2 to the power of x, off by less than two units in the last place; beyond 126, as at 126.
+#[inline(always)]
+pub(crate) fn exp2<S: Simd>(x: f32) -> f32 {
+    let x = smaller(larger(x, -126.0), 126.0);
+    let shifted = x + ROUNDER;
+    let fraction = x - (shifted - ROUNDER);
+    let p = horner::<S, 6>(
+        [0.001_327_647, 0.009_675_542, 0.055_507_135, 0.240_221_2, 0.693_146_94, 1.000_000_1],
+        fraction,
+    );
+    p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(ONE_BITS))
+}
+
+/// A polynomial, the highest power first.
+#[inline(always)]
+fn horner<S: Simd, const N: usize>(coefficients: [f32; N], x: f32) -> f32 {
+    let mut value = coefficients[0];
+    for coefficient in &coefficients[1..] {
+        value = fused::<S>(value, x, *coefficient);
+    }
+    value
+}
+
+/// The product and the sum, rounded once where that is one instruction.
+#[inline(always)]
+pub(crate) fn fused<S: Simd>(one: f32, other: f32, sum: f32) -> f32 {
+    if S::FUSED { one.mul_add(other, sum) } else { one * other + sum }
+}
+
+/// The larger number; the second where they do not compare. One instruction, unlike [`f32::max`].
+#[inline(always)]
+fn larger(one: f32, other: f32) -> f32 {
+    if one > other { one } else { other }
+}
+
+/// The smaller number; the second where they do not compare.
+#[inline(always)]
+fn smaller(one: f32, other: f32) -> f32 {
+    if one < other { one } else { other }
+}
+
+/// Rounds to bf16, half to even.
+#[inline(always)]
+pub(crate) fn bf16(number: f32) -> u16 {
+    let bits = number.to_bits();
+    (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16
+}
+
+/// Sums that are kept side by side, as many as the widest vector holds.
+const STRIPES: usize = 16;
+/// The mantissa of a number near it ends at the integers: 1.5 × 2^23.
+const ROUNDER: f32 = 12_582_912.0;
+/// The bits of 1.0.
+const ONE_BITS: u32 = 127 << 23;
+/// Steps from the smallest to the largest activation of a row.
+const STEPS: f32 = 255.0;
+/// The scale of a row that is all zero.
+const SCALE_MIN: f32 = 1e-12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::portable::Portable;
+
+    /// Checks `ours` against `exact` from -10 to 10.
+    fn furthest(ours: fn(f32) -> f32, exact: impl Fn(f64) -> f64) -> f64 {
+        (-10_000..=10_000)
+            .map(|step| step as f32 / 1000.0)
+            .map(|x| (f64::from(ours(x)) - exact(f64::from(x))).abs())
+            .fold(0.0, f64::max)
+    }
+
+    /// The error function, by its series or its continued fraction.
+    fn erf(x: f64) -> f64 {
+        if x.abs() > 2.0 {
+            let fraction = (1..60).rev().fold(x.abs(), |rest, n| x.abs() + f64::from(n) / 2.0 / rest);
+            return x.signum() * (1.0 - (-x * x).exp() / fraction / std::f64::consts::PI.sqrt());
+        }
+        let (mut term, mut sum) = (x, x);
+        for n in 1..60 {
+            term *= -x * x / f64::from(n);
+            sum += term / (2.0 * f64::from(n) + 1.0);
+        }
+        sum * std::f64::consts::FRAC_2_SQRT_PI
+    }
+
+    #[test]
+    fn activations_are_as_close_as_they_say() {
+        let exact = |x: f64| 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2));
+        assert!(furthest(gelu::<Portable>, exact) < 1e-6);
+        assert!(furthest(gelu_close::<Portable>, exact) < 1e-4);
+        let tanh = |x: f64| {
+            0.5 * x * (1.0 + (std::f64::consts::FRAC_2_PI.sqrt() * (x + 0.044_715 * x * x * x)).tanh())
+        };
+        assert!(furthest(gelu_tanh::<Portable>, tanh) < 2e-6);
+        let mut row = [-1.0, 0.0, 2.0, f32::NAN];
+        activate::<Portable>(Activation::Relu, true, &mut row);
+        assert_eq!(row, [0.0, 0.0, 2.0, 0.0]);
+    }
+
+    #[test]
+    fn powers_of_two_are_close_over_the_whole_range() {
+        for step in -12_600..12_600 {
+            let x = step as f32 / 100.0;
+            let (ours, exact) = (f64::from(exp2::<Portable>(x)), f64::from(x).exp2());
+            assert!((ours / exact - 1.0).abs() < 3e-7, "2^{x}: {ours}, exactly {exact}");
+        }
+        assert!(exp2::<Portable>(f32::MIN) < 1e-37);
+        assert!(exp2::<Portable>(f32::NAN).is_finite());
+    }
+
+    #[test]
+    fn a_quantised_row_is_its_bytes_to_half_a_step() {
+        let row: Vec<f32> = (0..100).map(|step| (step as f32 * 0.37).sin() * 3.0 + 1.0).collect();
+        let mut bytes = [7_i16; 101];
+        let Quantization { scale, zero } = quantize::<Portable>(&row, &mut bytes);
+        for (number, byte) in row.iter().zip(bytes) {
+            assert!((scale * (f32::from(byte) - zero) - number).abs() <= scale * 0.51);
+        }
+        assert_eq!(bytes[100], 7);
+        assert_eq!((bytes[..100].iter().min(), bytes[..100].iter().max()), (Some(&0), Some(&255)));
+
+        let mut bytes = [0_i16; 4];
+        for hostile in
+            [[f32::NAN; 4], [f32::INFINITY, 1.0, -1.0, f32::NAN], [f32::MAX, f32::MIN, 0.0, 1.0], [0.0; 4]]
+        {
+            quantize::<Portable>(&hostile, &mut bytes);
+            assert!(bytes.iter().all(|byte| (0..=255).contains(byte)), "{hostile:?}");
+        }
+    }
+
+    #[test]
+    fn softmax_adds_up_to_one_and_ignores_what_is_beyond() {
+        let mut scores = [1.0, 3.0, -2.0, 500.0, 500.0];
+        let mut weights = [0.0; 5];
+        let factor = softmax::<Portable, crate::format::Single>(&mut scores, 3, &mut weights);
+        let sum = 2.0 + 8.0 + 0.25;
+        for (weight, expected) in weights.iter().zip([2.0, 8.0, 0.25, 0.0, 0.0]) {
+            assert!((weight * factor - expected / sum).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_normalised_row_has_mean_zero_and_variance_one() {
+        let mut row: Vec<f32> = (0..37).map(|step| (step * step % 11) as f32 + 5.0).collect();
+        normalize::<Portable>(&mut row, &[1.0; 37], &[0.0; 37], 0.0);
+        let mean = row.iter().sum::<f32>() / 37.0;
+        let variance = row.iter().map(|number| number * number).sum::<f32>() / 37.0;
+        assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-5, "{mean} {variance}");
+    }
+
+    #[test]
+    fn halves_are_rounded_to_even() {
+        assert_eq!(bf16(1.0), 0x3f80);
+        assert_eq!(bf16(f32::from_bits(0x3f80_8000)), 0x3f80);
+        assert_eq!(bf16(f32::from_bits(0x3f81_8000)), 0x3f82);
+        assert_eq!(bf16(f32::from_bits(0x3f80_8001)), 0x3f81);
+    }
+}

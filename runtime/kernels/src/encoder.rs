@@ -1,0 +1,370 @@
+//! The encoder of BERT (Devlin et al., 2019) and DistilBERT (Sanh et al., 2019), of any size.
+//!
+//! Sequences lie end to end: every linear map sees the rows of all tokens, and only attention looks at sequences. A
+//! team shares the rows, not the layers: a member takes its rows through a whole layer, a block that fits the cache at
+//! a time, and all meet once a layer because attention needs the keys and values of others.
+//!
+//! The invariants: a hidden state does not depend on what else is in its batch nor on the team, beyond rounding; a
+//! token or position that the model has not is an error before anything is computed; once [`Scratch`] has grown to
+//! the largest batch, nothing is allocated.
+
+mod load;
+mod scratch;
+
+pub use load::{Dense, EncoderError, EncoderWeights, LayerWeights, Norm};
+pub use scratch::{Hidden, Scratch};
+
+use crate::aligned::Aligned;
+use crate::attention::{Attend, Heads, Projected};
+use crate::elements::{self, Activation};
+use crate::isa::{Isa, Kernel};
+use crate::linear::{Linear, Multiply, Output, Precision};
+use crate::matrix::Matrix;
+use crate::simd::Simd;
+use crate::team::Team;
+use scratch::Member;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// An encoder, ready to run. It borrows the tables that it looks tokens up in.
+pub struct Encoder<'a> {
+    isa: Isa,
+    precision: Precision,
+    hidden: usize,
+    intermediate: usize,
+    heads: Heads,
+    activation: Activation,
+    epsilon: f32,
+    words: Matrix<'a>,
+    positions: Matrix<'a>,
+    types: Option<Matrix<'a>>,
+    norm: LayerNorm,
+    layers: Vec<Layer>,
+}
+
+/// A text as the model sees it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sequence<'a> {
+    /// Its tokens.
+    pub tokens: &'a [u32],
+    /// The type of each token; empty where all are of type zero.
+    pub types: &'a [u32],
+}
+
+/// Why a batch was not computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForwardError {
+    /// A sequence has no tokens.
+    #[error("sequence {sequence} is empty")]
+    Empty {
+        /// Its place in the batch.
+        sequence: usize,
+    },
+    /// It was told to stop.
+    #[error("stopped before the end")]
+    Stopped,
+    /// A sequence has more tokens than the model has positions.
+    #[error("sequence {sequence} has {tokens} tokens, the model takes {max}")]
+    TooLong {
+        /// Its place in the batch.
+        sequence: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// The most that the model takes.
+        max: usize,
+    },
+    /// A sequence has not one type for each token.
+    #[error("sequence {sequence} has {tokens} tokens and {types} token types")]
+    Types {
+        /// Its place in the batch.
+        sequence: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// Its types.
+        types: usize,
+    },
+    /// A token has no row in the model's table.
+    #[error("token {token} is not in the vocabulary of {vocabulary}")]
+    UnknownToken {
+        /// The token.
+        token: u32,
+        /// The rows of the table.
+        vocabulary: usize,
+    },
+    /// A token type has no row in the model's table.
+    #[error("token type {found} is not one of {types}")]
+    UnknownType {
+        /// The type.
+        found: u32,
+        /// The rows of the table.
+        types: usize,
+    },
+}
+
+struct LayerNorm {
+    weight: Aligned<f32>,
+    bias: Aligned<f32>,
+}
+
+struct Layer {
+    /// Query, key and value side by side.
+    attend: Linear,
+    attended: Linear,
+    attended_norm: LayerNorm,
+    widen: Linear,
+    narrow: Linear,
+    narrowed_norm: LayerNorm,
+}
+
+impl<'a> From<&'a [u32]> for Sequence<'a> {
+    fn from(tokens: &'a [u32]) -> Self {
+        Self { tokens, types: &[] }
+    }
+}
+
+impl Encoder<'_> {
+    /// Returns the channels of a hidden state.
+    #[must_use]
+    pub const fn hidden(&self) -> usize {
+        self.hidden
+    }
+
+    /// Returns how exactly it computes.
+    #[must_use]
+    pub const fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Returns the instruction set that it computes with.
+    #[must_use]
+    pub const fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Computes the hidden states of all tokens. Between layers it looks whether to `stop`.
+    ///
+    /// # Errors
+    /// [`ForwardError`] where a sequence is not one that the model takes, or `stop` was set.
+    pub fn forward<'s>(
+        &self,
+        team: &mut Team,
+        scratch: &'s mut Scratch,
+        sequences: &[Sequence<'_>],
+        stop: &AtomicBool,
+    ) -> Result<Hidden<'s>, ForwardError> {
+        self.check(sequences)?;
+        let members = scratch.begin(self, sequences, team.members());
+        let Scratch { members: all, projected: [even, odd], starts } = &mut *scratch;
+        let all = &mut all[..members];
+        let (mut current, mut next) = (&mut even[..members], &mut odd[..members]);
+        if members > 0 {
+            team.each(all, current, |member, own| {
+                self.embed(member, sequences, starts);
+                if let Some(first) = self.layers.first() {
+                    self.project(first, member, own);
+                }
+            });
+        }
+        for (index, layer) in self.layers.iter().enumerate() {
+            if members == 0 {
+                break;
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Err(ForwardError::Stopped);
+            }
+            team.each(all, next, |member, own| {
+                self.attend(member, current, starts);
+                self.feed_forward(layer, member);
+                if let Some(following) = self.layers.get(index + 1) {
+                    self.project(following, member, own);
+                }
+            });
+            std::mem::swap(&mut current, &mut next);
+        }
+        Ok(scratch.hidden(self.hidden, members))
+    }
+
+    fn check(&self, sequences: &[Sequence<'_>]) -> Result<(), ForwardError> {
+        for (index, Sequence { tokens, types }) in sequences.iter().enumerate() {
+            let (sequence, max) = (index, self.positions.rows());
+            if tokens.is_empty() {
+                return Err(ForwardError::Empty { sequence });
+            }
+            if tokens.len() > max {
+                return Err(ForwardError::TooLong { sequence, tokens: tokens.len(), max });
+            }
+            if !types.is_empty() && types.len() != tokens.len() {
+                return Err(ForwardError::Types { sequence, tokens: tokens.len(), types: types.len() });
+            }
+            let vocabulary = self.words.rows();
+            if let Some(&token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
+                return Err(ForwardError::UnknownToken { token, vocabulary });
+            }
+            // A model without types takes type zero.
+            let known = self.types.as_ref().map_or(1, Matrix::rows);
+            if let Some(&found) = types.iter().find(|found| **found as usize >= known) {
+                return Err(ForwardError::UnknownType { found, types: known });
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks up a member's rows.
+    fn embed(&self, member: &mut Member, sequences: &[Sequence<'_>], starts: &[usize]) {
+        for (sequence, range) in sequences.iter().zip(starts.windows(2)) {
+            let start = range[0].max(member.tokens.start);
+            for token in start..range[1].min(member.tokens.end) {
+                let position = token - range[0];
+                let stride = stride(self.hidden);
+                let row = &mut member.rows[(token - member.tokens.start) * stride..][..stride];
+                self.isa.run(Embed { encoder: self, sequence, position, row });
+            }
+        }
+    }
+
+    /// Computes query, key and value of a member's rows.
+    fn project(&self, layer: &Layer, member: &mut Member, own: &mut Projected) {
+        own.tokens = member.tokens.clone();
+        let (input_stride, output_stride) = (stride(self.hidden), self.heads.stride);
+        let row_bytes = output_stride * self.number_bytes();
+        let rows_of = |block: usize| block * BLOCK_ROWS;
+        for block in 0..member.tokens.len().div_ceil(BLOCK_ROWS) {
+            let rows = BLOCK_ROWS.min(member.tokens.len() - rows_of(block));
+            self.isa.run(Multiply {
+                linear: &layer.attend,
+                rows,
+                input: &member.rows[rows_of(block) * input_stride..],
+                input_stride,
+                prepared: &mut member.prepared,
+                quantizations: &mut member.quantizations,
+                output: Output::Attention(&mut own.rows[rows_of(block) * row_bytes..], self.heads.exact),
+                output_stride,
+            });
+        }
+    }
+
+    /// Attention of a member's rows, into its context.
+    fn attend(&self, member: &mut Member, projected: &[Projected], starts: &[usize]) {
+        let context_stride = stride(self.hidden);
+        for range in starts.windows(2) {
+            let wanted = range[0].max(member.tokens.start)..range[1].min(member.tokens.end);
+            if wanted.is_empty() {
+                continue;
+            }
+            let first = wanted.start - member.tokens.start;
+            self.isa.run(Attend {
+                heads: self.heads,
+                projected,
+                sequence: range[0]..range[1],
+                wanted,
+                room: &mut member.room,
+                context: &mut member.context[first * context_stride..],
+                context_stride,
+            });
+        }
+    }
+
+    /// What follows attention, a block of rows at a time.
+    fn feed_forward(&self, layer: &Layer, member: &mut Member) {
+        let (narrow_stride, wide_stride) = (stride(self.hidden), stride(self.intermediate));
+        let Member { tokens, rows, context, wide, prepared, quantizations, .. } = member;
+        let (all, isa) = (tokens.len(), self.isa);
+        let mut first = 0;
+        while first < all {
+            let count = BLOCK_ROWS.min(all - first);
+            let block = first * narrow_stride..(first + count) * narrow_stride;
+            let rows = &mut rows[block.clone()];
+            isa.run(Multiply {
+                linear: &layer.attended,
+                rows: count,
+                input: &context[block],
+                input_stride: narrow_stride,
+                prepared: &mut *prepared,
+                quantizations: &mut *quantizations,
+                output: Output::Added(&mut *rows),
+                output_stride: narrow_stride,
+            });
+            isa.run(Normalize { encoder: self, norm: &layer.attended_norm, rows: &mut *rows });
+            isa.run(Multiply {
+                linear: &layer.widen,
+                rows: count,
+                input: &*rows,
+                input_stride: narrow_stride,
+                prepared: &mut *prepared,
+                quantizations: &mut *quantizations,
+                output: Output::Activated(&mut *wide, self.activation),
+                output_stride: wide_stride,
+            });
+            isa.run(Multiply {
+                linear: &layer.narrow,
+                rows: count,
+                input: &*wide,
+                input_stride: wide_stride,
+                prepared: &mut *prepared,
+                quantizations: &mut *quantizations,
+                output: Output::Added(&mut *rows),
+                output_stride: narrow_stride,
+            });
+            isa.run(Normalize { encoder: self, norm: &layer.narrowed_norm, rows });
+            first += count;
+        }
+    }
+
+    /// The most bytes of a number as attention stores it.
+    const fn number_bytes(&self) -> usize {
+        self.heads.number_bytes
+    }
+}
+
+/// Numbers from a row to the next, padded so that whole panels fit.
+const fn stride(columns: usize) -> usize {
+    columns.next_multiple_of(crate::simd::PANEL_MAX)
+}
+
+/// One row of the first layer's input.
+struct Embed<'a> {
+    encoder: &'a Encoder<'a>,
+    sequence: &'a Sequence<'a>,
+    position: usize,
+    row: &'a mut [f32],
+}
+
+impl Kernel for Embed<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { encoder, sequence, position, row } = self;
+        row.fill(0.0);
+        let row = &mut row[..encoder.hidden];
+        encoder.words.add_row(sequence.tokens[position] as usize, row);
+        encoder.positions.add_row(position, row);
+        if let Some(types) = &encoder.types {
+            types.add_row(sequence.types.get(position).map_or(0, |found| *found as usize), row);
+        }
+        let LayerNorm { weight, bias } = &encoder.norm;
+        elements::normalize::<S>(row, weight, bias, encoder.epsilon);
+    }
+}
+
+/// Normalises rows.
+struct Normalize<'a> {
+    encoder: &'a Encoder<'a>,
+    norm: &'a LayerNorm,
+    rows: &'a mut [f32],
+}
+
+impl Kernel for Normalize<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { encoder, norm, rows } = self;
+        for row in rows.chunks_exact_mut(stride(encoder.hidden)) {
+            elements::normalize::<S>(&mut row[..encoder.hidden], &norm.weight, &norm.bias, encoder.epsilon);
+        }
+    }
+}
+
+/// Rows that go through a layer's feed-forward network together: few enough for the cache, enough to read weights
+/// seldom.
+const BLOCK_ROWS: usize = 48;

@@ -1,0 +1,275 @@
+//! The arithmetics that a product of matrices can be done in.
+//!
+//! A format says how activations and weights are stored, how many neighbouring products one instruction adds up (a
+//! *group*), and how a tile's sums become f32. Weights are laid out in panels: for each group of inputs, the group's
+//! weights of one output channel after another.
+
+use crate::aligned::Plain;
+use crate::elements::{self, Quantization};
+use crate::simd::Simd;
+
+/// One arithmetic.
+pub(crate) trait Format<S: Simd>: 'static {
+    /// A stored activation.
+    type Activation: Plain;
+    /// A stored weight.
+    type Weight: Plain;
+    /// A vector of activations or weights.
+    type Factor: Copy;
+    /// A vector of sums.
+    type Sum: Copy;
+
+    /// Neighbouring products that are added up at once.
+    const GROUP: usize;
+    /// Whether activations are the f32 that they are computed as.
+    const AS_IS: bool;
+
+    /// Stores a row of activations.
+    fn prepare(row: &[f32], prepared: &mut [Self::Activation]) -> Quantization;
+    fn zero(simd: S) -> Self::Sum;
+    fn multiply_add(simd: S, sum: Self::Sum, activation: Self::Factor, weight: Self::Factor) -> Self::Sum;
+    fn to_floats(simd: S, sum: Self::Sum) -> S::Floats;
+
+    /// Puts one group of activations in every lane.
+    ///
+    /// # Safety
+    /// [`Self::GROUP`] activations can be read.
+    unsafe fn splat(simd: S, from: *const Self::Activation) -> Self::Factor;
+    /// Reads a group of weights for each lane.
+    ///
+    /// # Safety
+    /// [`Self::GROUP`] × [`Simd::LANES`] weights can be read.
+    unsafe fn load(simd: S, from: *const Self::Weight) -> Self::Factor;
+}
+
+/// A format whose activations and weights are stored alike, so that activations can be multiplied with each other.
+pub(crate) trait Stored {
+    /// How both are stored.
+    type Number: Plain;
+
+    /// Stores a number.
+    fn stored(number: f32) -> Self::Number;
+}
+
+/// The formats for products of activations with activations.
+pub(crate) trait SelfFormat<S: Simd>:
+    Stored + Format<S, Activation = <Self as Stored>::Number, Weight = <Self as Stored>::Number>
+{
+}
+
+impl<S: Simd, M> SelfFormat<S> for M where
+    M: Stored + Format<S, Activation = <Self as Stored>::Number, Weight = <Self as Stored>::Number>
+{
+}
+
+/// f32 throughout.
+pub(crate) struct Single;
+
+impl<S: Simd> Format<S> for Single {
+    type Activation = f32;
+    type Weight = f32;
+    type Factor = S::Floats;
+    type Sum = S::Floats;
+
+    const GROUP: usize = 1;
+    const AS_IS: bool = true;
+
+    #[inline(always)]
+    fn prepare(row: &[f32], prepared: &mut [f32]) -> Quantization {
+        prepared[..row.len()].copy_from_slice(row);
+        Quantization::default()
+    }
+
+    #[inline(always)]
+    fn zero(simd: S) -> S::Floats {
+        simd.zero_floats()
+    }
+
+    #[inline(always)]
+    fn multiply_add(simd: S, sum: S::Floats, activation: S::Floats, weight: S::Floats) -> S::Floats {
+        simd.multiply_add(activation, weight, sum)
+    }
+
+    #[inline(always)]
+    fn to_floats(_: S, sum: S::Floats) -> S::Floats {
+        sum
+    }
+
+    #[inline(always)]
+    unsafe fn splat(simd: S, from: *const f32) -> S::Floats {
+        // SAFETY: the caller vouches for one number.
+        simd.splat(unsafe { from.read() })
+    }
+
+    #[inline(always)]
+    unsafe fn load(simd: S, from: *const f32) -> S::Floats {
+        // SAFETY: the caller vouches for a vector.
+        unsafe { simd.load(from) }
+    }
+}
+
+impl Stored for Single {
+    type Number = f32;
+
+    #[inline(always)]
+    fn stored(number: f32) -> f32 {
+        number
+    }
+}
+
+/// Weights in bf16, widened to multiply them with activations in f32.
+pub(crate) struct WidenedHalf;
+
+impl<S: Simd> Format<S> for WidenedHalf {
+    type Activation = f32;
+    type Weight = u16;
+    type Factor = S::Floats;
+    type Sum = S::Floats;
+
+    const GROUP: usize = 1;
+    const AS_IS: bool = true;
+
+    #[inline(always)]
+    fn prepare(row: &[f32], prepared: &mut [f32]) -> Quantization {
+        <Single as Format<S>>::prepare(row, prepared)
+    }
+
+    #[inline(always)]
+    fn zero(simd: S) -> S::Floats {
+        simd.zero_floats()
+    }
+
+    #[inline(always)]
+    fn multiply_add(simd: S, sum: S::Floats, activation: S::Floats, weight: S::Floats) -> S::Floats {
+        simd.multiply_add(activation, weight, sum)
+    }
+
+    #[inline(always)]
+    fn to_floats(_: S, sum: S::Floats) -> S::Floats {
+        sum
+    }
+
+    #[inline(always)]
+    unsafe fn splat(simd: S, from: *const f32) -> S::Floats {
+        // SAFETY: the caller vouches for one number.
+        simd.splat(unsafe { from.read() })
+    }
+
+    #[inline(always)]
+    unsafe fn load(simd: S, from: *const u16) -> S::Floats {
+        // SAFETY: the caller vouches for a vector.
+        unsafe { simd.load_bf16(from) }
+    }
+}
+
+/// bf16 on both sides, with instructions for it.
+#[cfg(target_arch = "x86_64")]
+pub(crate) struct DotHalf;
+
+#[cfg(target_arch = "x86_64")]
+mod dot_half {
+    use super::{DotHalf, Format, Stored, elements};
+    use crate::elements::Quantization;
+    use crate::simd::Simd;
+    use crate::simd::avx512::Avx512Bf16;
+    use std::arch::x86_64::{__m512, __m512i};
+
+    impl Format<Avx512Bf16> for DotHalf {
+        type Activation = u16;
+        type Weight = u16;
+        type Factor = __m512i;
+        type Sum = __m512;
+
+        const GROUP: usize = 2;
+        const AS_IS: bool = false;
+
+        #[inline(always)]
+        fn prepare(row: &[f32], prepared: &mut [u16]) -> Quantization {
+            for (half, number) in prepared.iter_mut().zip(row) {
+                *half = elements::bf16(*number);
+            }
+            Quantization::default()
+        }
+
+        #[inline(always)]
+        fn zero(simd: Avx512Bf16) -> __m512 {
+            simd.zero_floats()
+        }
+
+        #[inline(always)]
+        fn multiply_add(simd: Avx512Bf16, sum: __m512, activation: __m512i, weight: __m512i) -> __m512 {
+            simd.dot_bf16(sum, activation, weight)
+        }
+
+        #[inline(always)]
+        fn to_floats(_: Avx512Bf16, sum: __m512) -> __m512 {
+            sum
+        }
+
+        #[inline(always)]
+        unsafe fn splat(simd: Avx512Bf16, from: *const u16) -> __m512i {
+            // SAFETY: the caller vouches for a pair, which has the size of a group of bytes.
+            unsafe { simd.splat_bytes(from.cast()) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(simd: Avx512Bf16, from: *const u16) -> __m512i {
+            // SAFETY: the caller vouches for a vector of pairs.
+            unsafe { simd.load_bytes(from.cast()) }
+        }
+    }
+
+    impl Stored for DotHalf {
+        type Number = u16;
+
+        #[inline(always)]
+        fn stored(number: f32) -> u16 {
+            elements::bf16(number)
+        }
+    }
+}
+
+/// Weights of -127 to 127 and activations of 0 to 255, each row of both with its scale.
+pub(crate) struct Bytes;
+
+impl<S: Simd> Format<S> for Bytes {
+    type Activation = S::Byte;
+    type Weight = i8;
+    type Factor = S::Integers;
+    type Sum = S::Integers;
+
+    const GROUP: usize = S::BYTE_GROUP;
+    const AS_IS: bool = false;
+
+    #[inline(always)]
+    fn prepare(row: &[f32], prepared: &mut [S::Byte]) -> Quantization {
+        elements::quantize::<S>(row, prepared)
+    }
+
+    #[inline(always)]
+    fn zero(simd: S) -> S::Integers {
+        simd.zero_integers()
+    }
+
+    #[inline(always)]
+    fn multiply_add(simd: S, sum: S::Integers, activation: S::Integers, weight: S::Integers) -> S::Integers {
+        simd.dot(sum, activation, weight)
+    }
+
+    #[inline(always)]
+    fn to_floats(simd: S, sum: S::Integers) -> S::Floats {
+        simd.to_floats(sum)
+    }
+
+    #[inline(always)]
+    unsafe fn splat(simd: S, from: *const S::Byte) -> S::Integers {
+        // SAFETY: the caller vouches for a group.
+        unsafe { simd.splat_bytes(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(simd: S, from: *const i8) -> S::Integers {
+        // SAFETY: the caller vouches for a vector of groups.
+        unsafe { simd.load_bytes(from) }
+    }
+}

@@ -1,0 +1,381 @@
+//! A linear map: weights packed once for the instructions at hand, and the product with what follows it.
+//!
+//! Weights lie in panels of output channels, so that a tile reads them in one stream. A row of activations in bytes is
+//! `scale * (byte - zero)`, so a product with them needs the sum of an output channel's weights, which is known when
+//! they are packed.
+//!
+//! The invariant: a `Linear` is used with the instruction set and format that it was packed for; padding is zero.
+
+use crate::aligned::{Aligned, Plain, numbers_mut};
+use crate::elements::{self, Activation, Quantization};
+use crate::format::{Bytes, Format, Single, Stored};
+use crate::isa::{Isa, Kernel};
+use crate::matrix::{Matrix, Outlier};
+use crate::simd::{PANEL_MAX, Simd, TILE_ROWS_MAX};
+use crate::tile::{multiply_tile, panel_width, tiles};
+
+/// How exactly an encoder computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Weights in bf16, and activations where the processor multiplies them.
+    Bf16,
+    /// f32 throughout.
+    F32,
+    /// Weights in 8 bits with a scale for each output channel, activations in 8 bits with one for each token.
+    Int8,
+}
+
+impl Precision {
+    /// Returns the fastest precision of an instruction set.
+    #[must_use]
+    pub const fn fastest(isa: Isa) -> Self {
+        if isa.has_fast_bytes() { Self::Int8 } else { Self::F32 }
+    }
+}
+
+/// A packed linear map.
+pub(crate) struct Linear {
+    inputs: usize,
+    groups: usize,
+    panels: usize,
+    weights: Packed,
+    /// Padded to whole panels, as all vectors here.
+    bias: Aligned<f32>,
+    /// Sorted by row.
+    outliers: Vec<Outlier>,
+}
+
+enum Packed {
+    Bf16(Aligned<u16>),
+    F32(Aligned<f32>),
+    Int8 { values: Aligned<i8>, scales: Aligned<f32>, sums: Aligned<f32> },
+}
+
+/// A part of a linear map, to be packed beside others.
+pub(crate) struct Part<'a> {
+    pub(crate) weight: &'a Matrix<'a>,
+    pub(crate) bias: &'a [f32],
+    /// Every weight and bias is multiplied with it.
+    pub(crate) factor: f32,
+}
+
+/// Packs parts that have the same inputs side by side.
+pub(crate) struct Pack<'a> {
+    pub(crate) parts: &'a [Part<'a>],
+    pub(crate) precision: Precision,
+}
+
+impl Kernel for Pack<'_> {
+    type Output = Linear;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Linear {
+        let inputs = self.parts.first().map_or(0, |part| part.weight.columns());
+        let outputs: usize = self.parts.iter().map(|part| part.weight.rows()).sum();
+        let panels = outputs.div_ceil(panel_width::<S>());
+        let mut bias = Aligned::zeroed(panels * panel_width::<S>());
+        let mut row = 0;
+        for part in self.parts {
+            for number in part.bias {
+                bias[row] = number * part.factor;
+                row += 1;
+            }
+        }
+        let mut outliers = Vec::new();
+        let (groups, weights) = match self.precision {
+            Precision::Bf16 => {
+                let group = <S::Half as Format<S>>::GROUP;
+                let groups = inputs.div_ceil(group);
+                let mut packed = Aligned::zeroed(panels * panel_width::<S>() * groups * group);
+                pack_floats::<S, _>(self.parts, group, &mut packed, elements::bf16);
+                (groups, Packed::Bf16(packed))
+            }
+            Precision::F32 => {
+                let mut packed = Aligned::zeroed(panels * panel_width::<S>() * inputs);
+                pack_floats::<S, _>(self.parts, 1, &mut packed, |number| number);
+                (inputs, Packed::F32(packed))
+            }
+            Precision::Int8 => {
+                let groups = inputs.div_ceil(S::BYTE_GROUP);
+                let mut values = Aligned::zeroed(panels * panel_width::<S>() * groups * S::BYTE_GROUP);
+                let mut scales = Aligned::zeroed(bias.len());
+                let mut sums = Aligned::zeroed(bias.len());
+                pack_bytes::<S>(self.parts, &mut values, &mut scales, &mut sums, &mut outliers);
+                (groups, Packed::Int8 { values, scales, sums })
+            }
+        };
+        outliers.sort_by_key(|outlier| outlier.row);
+        Linear { inputs, groups, panels, weights, bias, outliers }
+    }
+}
+
+/// The number of a row's first weight in its packed matrix, and the distance from group to group.
+#[inline(always)]
+fn place<S: Simd>(row: usize, inputs: usize, group: usize) -> (usize, usize) {
+    let width = panel_width::<S>();
+    let (panel, lane) = (row / width, row % width);
+    (((panel * inputs.div_ceil(group)) * width + lane) * group, width * group)
+}
+
+fn pack_floats<S: Simd, T: Plain>(
+    parts: &[Part<'_>],
+    group: usize,
+    packed: &mut [T],
+    convert: impl Fn(f32) -> T,
+) {
+    let mut first = 0;
+    for part in parts {
+        let mut numbers = vec![0.0; part.weight.columns()];
+        for row in 0..part.weight.rows() {
+            part.weight.read_row(row, &mut numbers);
+            let (start, step) = place::<S>(first + row, numbers.len(), group);
+            for (to, numbers) in packed[start..].chunks_mut(step).zip(numbers.chunks(group)) {
+                for (to, number) in to.iter_mut().zip(numbers) {
+                    *to = convert(number * part.factor);
+                }
+            }
+        }
+        first += part.weight.rows();
+    }
+}
+
+fn pack_bytes<S: Simd>(
+    parts: &[Part<'_>],
+    packed: &mut [i8],
+    scales: &mut [f32],
+    sums: &mut [f32],
+    outliers: &mut Vec<Outlier>,
+) {
+    let mut first = 0;
+    for Part { weight, factor, .. } in parts {
+        let mut put = |row: usize, bytes: &[u8], scale: f32| {
+            let (start, step) = place::<S>(first + row, bytes.len(), S::BYTE_GROUP);
+            let mut sum = 0_i32;
+            for (to, bytes) in packed[start..].chunks_mut(step).zip(bytes.chunks(S::BYTE_GROUP)) {
+                for (to, byte) in to.iter_mut().zip(bytes) {
+                    *to = byte.cast_signed();
+                    sum += i32::from(byte.cast_signed());
+                }
+            }
+            scales[first + row] = scale * factor;
+            sums[first + row] = sum as f32 * scale * factor;
+        };
+        let kept_apart = |outlier: &Outlier| Outlier {
+            row: first + outlier.row,
+            weight: outlier.weight * factor,
+            column: outlier.column,
+        };
+        if let Some((values, scales, apart)) = weight.quantized() {
+            for (row, (bytes, scale)) in values.chunks_exact(weight.columns()).zip(scales).enumerate() {
+                put(row, bytes, *scale);
+            }
+            outliers.extend(apart.iter().map(kept_apart));
+        } else {
+            let mut numbers = vec![0.0; weight.columns()];
+            let mut bytes = vec![0; weight.columns()];
+            for row in 0..weight.rows() {
+                weight.read_row(row, &mut numbers);
+                let apart = take_outliers(row, &mut numbers);
+                outliers.extend(apart.iter().map(kept_apart));
+                let scale = quantize_weights(&numbers, &mut bytes);
+                put(row, &bytes, scale);
+            }
+        }
+        first += weight.rows();
+    }
+}
+
+/// Takes out the weights that dwarf their row: one of them would make the steps of all others too coarse.
+fn take_outliers(row: usize, weights: &mut [f32]) -> Vec<Outlier> {
+    let mean_square = weights.iter().map(|weight| weight * weight).sum::<f32>() / weights.len() as f32;
+    let largest_kept = OUTLIER_RATIO * mean_square.sqrt();
+    let mut outliers = Vec::new();
+    for (column, weight) in weights.iter_mut().enumerate() {
+        if weight.abs() > largest_kept {
+            outliers.push(Outlier { row, column, weight: std::mem::take(weight) });
+        }
+    }
+    outliers
+}
+
+/// Symmetric quantisation: the largest weight of a row becomes ±127. Returns the scale, zero for a row of zeros.
+fn quantize_weights(weights: &[f32], bytes: &mut [u8]) -> f32 {
+    let scale = weights.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs())) / 127.0;
+    let inverse = if scale > 0.0 { scale.recip() } else { 0.0 };
+    for (byte, weight) in bytes.iter_mut().zip(weights) {
+        *byte = ((weight * inverse).round_ties_even() as i8).cast_unsigned();
+    }
+    scale
+}
+
+/// Where the rows of a product go.
+pub(crate) enum Output<'a> {
+    /// To rows of f32, through an activation.
+    Activated(&'a mut [f32], Activation),
+    /// To rows of f32, added to what is there.
+    Added(&'a mut [f32]),
+    /// To rows as attention stores them; exact or not.
+    Attention(&'a mut [u8], bool),
+}
+
+/// The product of some rows of f32 with a linear map.
+pub(crate) struct Multiply<'a> {
+    pub(crate) linear: &'a Linear,
+    pub(crate) rows: usize,
+    /// Rows of f32, `input_stride` apart.
+    pub(crate) input: &'a [f32],
+    pub(crate) input_stride: usize,
+    /// Room for rows as the format stores them.
+    pub(crate) prepared: &'a mut [u8],
+    /// Room for a quantisation of each row.
+    pub(crate) quantizations: &'a mut [Quantization],
+    pub(crate) output: Output<'a>,
+    pub(crate) output_stride: usize,
+}
+
+impl Kernel for Multiply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        match &self.linear.weights {
+            Packed::Bf16(weights) => multiply::<S, S::Half>(simd, self, weights, None),
+            Packed::F32(weights) => multiply::<S, Single>(simd, self, weights, None),
+            Packed::Int8 { values, scales, sums } => {
+                multiply::<S, Bytes>(simd, self, values, Some((scales, sums)));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn multiply<S: Simd, M: Format<S>>(
+    simd: S,
+    mut job: Multiply<'_>,
+    weights: &[M::Weight],
+    scaling: Option<(&[f32], &[f32])>,
+) {
+    let linear = job.linear;
+    let width = panel_width::<S>();
+    let panel_length = linear.groups * M::GROUP * width;
+    assert_eq!(weights.len(), linear.panels * panel_length, "weights packed for other instructions");
+    let stride = linear.groups * M::GROUP;
+    let prepared = numbers_mut::<M::Activation>(std::mem::take(&mut job.prepared));
+    if !M::AS_IS {
+        for row in 0..job.rows {
+            let prepared = &mut prepared[row * stride..][..stride];
+            let input = &job.input[row * job.input_stride..][..linear.inputs];
+            job.quantizations[row] = M::prepare(input, prepared);
+            prepared[linear.inputs..].fill(M::Activation::default());
+        }
+    }
+    let mut sums = Sums([0.0; TILE_ROWS_MAX * PANEL_MAX]);
+    let mut outliers = linear.outliers.as_slice();
+    for (panel, weights) in weights.chunks_exact(panel_length).enumerate() {
+        let here = outliers.partition_point(|outlier| outlier.row < (panel + 1) * width);
+        let (apart, later) = outliers.split_at(here);
+        outliers = later;
+        for (first, rows) in tiles::<S>(job.rows) {
+            if M::AS_IS {
+                let input = as_stored::<S, M>(&job.input[first * job.input_stride..]);
+                multiply_tile::<S, M>(
+                    simd,
+                    rows,
+                    input,
+                    job.input_stride,
+                    weights,
+                    linear.groups,
+                    &mut sums.0,
+                    width,
+                );
+            } else {
+                let input = &prepared[first * stride..];
+                multiply_tile::<S, M>(simd, rows, input, stride, weights, linear.groups, &mut sums.0, width);
+            }
+            finish::<S>(&mut job, panel, first, rows, &mut sums.0, scaling, apart);
+        }
+    }
+}
+
+/// A tile's sums.
+#[repr(align(64))]
+struct Sums([f32; TILE_ROWS_MAX * PANEL_MAX]);
+
+/// Activations of a format that takes them as they are.
+#[inline(always)]
+fn as_stored<S: Simd, M: Format<S>>(input: &[f32]) -> &[M::Activation] {
+    assert!(M::AS_IS && size_of::<M::Activation>() == size_of::<f32>());
+    // SAFETY: both are plain numbers of the same size and hence alignment.
+    unsafe { std::slice::from_raw_parts(input.as_ptr().cast(), input.len()) }
+}
+
+/// What follows the product, for one tile.
+#[inline(always)]
+fn finish<S: Simd>(
+    job: &mut Multiply<'_>,
+    panel: usize,
+    first: usize,
+    rows: usize,
+    sums: &mut [f32],
+    scaling: Option<(&[f32], &[f32])>,
+    outliers: &[Outlier],
+) {
+    let width = panel_width::<S>();
+    let column = panel * width;
+    let bias = &job.linear.bias[column..column + width];
+    for (row, sums) in (first..first + rows).zip(sums.chunks_exact_mut(width)) {
+        if let Some((scales, weight_sums)) = scaling {
+            let Quantization { scale, zero } = job.quantizations[row];
+            let shift = -zero * scale;
+            let (scales, weight_sums) = (&scales[column..][..width], &weight_sums[column..][..width]);
+            for lane in 0..width {
+                let offset = elements::fused::<S>(shift, weight_sums[lane], bias[lane]);
+                sums[lane] = elements::fused::<S>(sums[lane], scale * scales[lane], offset);
+            }
+        } else {
+            for lane in 0..width {
+                sums[lane] += bias[lane];
+            }
+        }
+        for outlier in outliers {
+            sums[outlier.row - column] += job.input[row * job.input_stride + outlier.column] * outlier.weight;
+        }
+        let start = row * job.output_stride + column;
+        match &mut job.output {
+            Output::Activated(out, activation) => {
+                let exact = matches!(job.linear.weights, Packed::F32(_));
+                elements::activate::<S>(*activation, exact, sums);
+                out[start..start + width].copy_from_slice(sums);
+            }
+            Output::Added(out) => {
+                let out = &mut out[start..start + width];
+                for lane in 0..width {
+                    out[lane] += sums[lane];
+                }
+            }
+            Output::Attention(out, true) => store::<Single>(out, start, sums),
+            Output::Attention(out, false) => store::<S::Attention>(out, start, sums),
+        }
+    }
+}
+
+#[inline(always)]
+fn store<M: Stored>(out: &mut [u8], start: usize, sums: &[f32]) {
+    let out = &mut numbers_mut::<M::Number>(out)[start..start + sums.len()];
+    for (out, number) in out.iter_mut().zip(sums) {
+        *out = M::stored(*number);
+    }
+}
+
+impl Linear {
+    /// The bytes that [`Multiply::prepared`] must have for each row.
+    pub(crate) const fn prepared_bytes(&self) -> usize {
+        // At most four bytes a number, and less than a group of padding.
+        (self.inputs + GROUP_MAX) * size_of::<f32>()
+    }
+}
+
+/// The largest [`Format::GROUP`].
+const GROUP_MAX: usize = 4;
+/// A weight so many times larger than its row's root mean square is kept apart.
+const OUTLIER_RATIO: f32 = 16.0;

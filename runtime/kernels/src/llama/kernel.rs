@@ -1,0 +1,145 @@
+//! The steps in each set of instructions, behind one safe face; which one is settled when the program runs.
+
+use super::format::Format;
+use super::lanes::Portable;
+use super::steps::{self, Attention};
+use super::tile::{self, Block, Rows};
+use std::sync::LazyLock;
+
+/// The steps of a forward pass, in one set of instructions that this processor has.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel {
+    name: &'static str,
+    pub(super) product: fn(Format, &[u8], Rows<'_>, &mut [[f32; 16]]),
+    pub(super) quantise: fn(&[f32], &mut [Block]),
+    pub(super) normalise: fn(&[f32], &[f32], f32, &mut [f32]),
+    pub(super) gate: fn(&mut [[f32; 16]], &[[f32; 16]]),
+    pub(super) attend: fn(&Attention<'_>, &mut [f32], &mut [f32]),
+}
+
+impl Kernel {
+    /// The best that this processor has.
+    pub fn best() -> Self {
+        AVAILABLE[0]
+    }
+
+    /// One by its name, if this processor has it.
+    pub fn named(name: &str) -> Option<Self> {
+        AVAILABLE.iter().find(|kernel| kernel.name == name).copied()
+    }
+
+    /// What it is called: `avx512`, `avx2`, `neon` or `portable`.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+/// The names of the kernels that this processor can run, the best first.
+pub fn names() -> Vec<&'static str> {
+    AVAILABLE.iter().map(|kernel| kernel.name).collect()
+}
+
+static AVAILABLE: LazyLock<Vec<Kernel>> = LazyLock::new(|| {
+    let mut kernels = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+        {
+            kernels.push(avx512::KERNEL);
+        }
+        if is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+        {
+            kernels.push(avx2::KERNEL);
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    kernels.push(neon::KERNEL);
+    kernels.push(portable::KERNEL);
+    kernels
+});
+
+/// Compiles the steps with some instructions switched on. A kernel is in [`AVAILABLE`], the only way to one, only
+/// where the processor has them.
+macro_rules! kernel {
+    ($module:ident, $lanes:ty, $name:literal, $($features:literal)?) => {
+        mod $module {
+            use super::*;
+
+            pub(super) const KERNEL: Kernel = Kernel { name: $name, product, quantise, normalise, gate, attend };
+
+            fn product(format: Format, tile: &[u8], x: Rows<'_>, out: &mut [[f32; 16]]) {
+                $(#[target_feature(enable = $features)])?
+                unsafe fn inner(format: Format, tile: &[u8], x: Rows<'_>, out: &mut [[f32; 16]]) {
+                    // SAFETY: as the caller promises.
+                    unsafe { tile::product::<$lanes>(format, tile, x, out) }
+                }
+                // SAFETY: this kernel is reached only on a processor that has its instructions.
+                unsafe { inner(format, tile, x, out) }
+            }
+
+            fn quantise(row: &[f32], blocks: &mut [Block]) {
+                $(#[target_feature(enable = $features)])?
+                unsafe fn inner(row: &[f32], blocks: &mut [Block]) {
+                    // SAFETY: as the caller promises.
+                    unsafe { steps::quantise::<$lanes>(row, blocks) }
+                }
+                // SAFETY: this kernel is reached only on a processor that has its instructions.
+                unsafe { inner(row, blocks) }
+            }
+
+            fn normalise(row: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+                $(#[target_feature(enable = $features)])?
+                unsafe fn inner(row: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+                    // SAFETY: as the caller promises.
+                    unsafe { steps::normalise::<$lanes>(row, weight, epsilon, out) }
+                }
+                // SAFETY: this kernel is reached only on a processor that has its instructions.
+                unsafe { inner(row, weight, epsilon, out) }
+            }
+
+            fn gate(gate: &mut [[f32; 16]], up: &[[f32; 16]]) {
+                $(#[target_feature(enable = $features)])?
+                unsafe fn inner(gate: &mut [[f32; 16]], up: &[[f32; 16]]) {
+                    // SAFETY: as the caller promises.
+                    unsafe { steps::gate::<$lanes>(gate, up) }
+                }
+                // SAFETY: this kernel is reached only on a processor that has its instructions.
+                unsafe { inner(gate, up) }
+            }
+
+            fn attend(it: &Attention<'_>, scratch: &mut [f32], out: &mut [f32]) {
+                $(#[target_feature(enable = $features)])?
+                unsafe fn inner(it: &Attention<'_>, scratch: &mut [f32], out: &mut [f32]) {
+                    // SAFETY: as the caller promises.
+                    unsafe { steps::attend::<$lanes>(it, scratch, out) }
+                }
+                // SAFETY: this kernel is reached only on a processor that has its instructions.
+                unsafe { inner(it, scratch, out) }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+kernel!(
+    avx512,
+    crate::llama::avx512::Avx512,
+    "avx512",
+    "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"
+);
+#[cfg(target_arch = "x86_64")]
+kernel!(avx2, crate::llama::avx2::Avx2, "avx2", "avx2,fma,f16c");
+#[cfg(target_arch = "aarch64")]
+kernel!(neon, crate::llama::neon::Neon, "neon", "neon");
+kernel!(portable, Portable, "portable",);
+
+#[cfg(test)]
+mod tests;

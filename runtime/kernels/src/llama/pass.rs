@@ -1,0 +1,417 @@
+//! One pass of some tokens through all layers, by all members of a team at once.
+//!
+//! Between two barriers each member writes parts of the shared numbers that are its own: rows by its place in the
+//! team, or what belongs to a share that it took. Everybody reads only what was written before the last barrier. A
+//! pass of one token has fewer barriers: what is cheap, every member computes for itself.
+
+use super::cache::Cache;
+use super::kernel::Kernel;
+use super::model::{Layer, Matrix, PASS_TOKENS_MAX, Shape};
+use super::shared::Shared;
+use super::steps::{Attention, rotate};
+use super::team::Member;
+use super::tile::{Block, Rows};
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+/// The numbers of a pass, shared by a team.
+pub(super) struct Scratch {
+    /// `[tokens][hidden]`: what goes from layer to layer.
+    stream: Shared<f32>,
+    /// `[tokens][query_len + 2 kv_len]`
+    heads: Shared<f32>,
+    /// `[tokens][query_len]`
+    attended: Shared<f32>,
+    /// `[tokens][inner_padded]`
+    gated: Shared<f32>,
+    /// What the next products take, where all members prepare it together.
+    floats: Shared<f32>,
+    blocks: Shared<Block>,
+    logits: Shared<f32>,
+    /// `[tokens][head_len / 2]`
+    cosines: Vec<f32>,
+    sines: Vec<f32>,
+    members: Vec<Mutex<Own>>,
+}
+
+/// The numbers of one member.
+struct Own {
+    /// What the next products take, where each member prepares it.
+    floats: Vec<f32>,
+    blocks: Vec<Block>,
+    products: Vec<[f32; 16]>,
+    ups: Vec<[f32; 16]>,
+    scores: Vec<f32>,
+}
+
+impl Scratch {
+    pub(super) fn new(shape: &Shape, members: usize) -> Self {
+        let widest = shape.hidden.max(shape.query_len()).max(inner_padded(shape));
+        let rows = PASS_TOKENS_MAX;
+        let own = || Own {
+            floats: vec![0.0; shape.hidden],
+            blocks: vec![Block::default(); widest.div_ceil(32)],
+            products: vec![[0.0; 16]; rows],
+            ups: vec![[0.0; 16]; rows],
+            scores: vec![0.0; Attention::scratch_len(shape.context)],
+        };
+        Self {
+            stream: Shared::new(rows * shape.hidden),
+            heads: Shared::new(rows * (shape.query_len() + 2 * shape.kv_len())),
+            attended: Shared::new(rows * shape.query_len()),
+            gated: Shared::new(rows * inner_padded(shape)),
+            floats: Shared::new(rows * shape.hidden),
+            blocks: Shared::new(rows * widest.div_ceil(32)),
+            logits: Shared::new(shape.vocabulary),
+            cosines: vec![0.0; rows * shape.head_len / 2],
+            sines: vec![0.0; rows * shape.head_len / 2],
+            members: std::iter::repeat_with(|| Mutex::new(own())).take(members).collect(),
+        }
+    }
+
+    /// Takes the tokens of the next pass, the first of which is at `position`.
+    pub(super) fn begin(&mut self, vectors: &[f32], position: usize, shape: &Shape) {
+        self.stream.all_mut()[..vectors.len()].copy_from_slice(vectors);
+        let half = shape.head_len / 2;
+        for row in 0..vectors.len() / shape.hidden {
+            for (pair, frequency) in shape.frequencies.iter().enumerate() {
+                let angle = (position + row) as f32 * frequency;
+                (self.sines[row * half + pair], self.cosines[row * half + pair]) = angle.sin_cos();
+            }
+        }
+    }
+
+    /// What the last pass found.
+    pub(super) fn logits(&mut self, vocabulary: usize) -> &[f32] {
+        &self.logits.all_mut()[..vocabulary]
+    }
+}
+
+/// One pass.
+pub(super) struct Pass<'a> {
+    pub(super) kernel: Kernel,
+    pub(super) shape: &'a Shape,
+    pub(super) layers: &'a [Layer],
+    pub(super) norm: &'a [f32],
+    pub(super) head: &'a Matrix,
+    pub(super) weights: &'a [u8],
+    pub(super) scratch: &'a Scratch,
+    pub(super) cache: &'a Cache,
+    /// Tokens.
+    pub(super) count: usize,
+}
+
+/// What products take, before it is prepared.
+enum Input<'a> {
+    /// Rows of so many numbers each as they are.
+    Plain(&'a Shared<f32>, usize),
+    /// Rows of the stream from this one on, normalised with these weights.
+    Normal(usize, &'a [f32]),
+}
+
+/// Where products go.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    numbers: &'a Shared<f32>,
+    /// From a row to the next.
+    stride: usize,
+    /// From a row's beginning.
+    offset: usize,
+    /// Whether to add to what is there.
+    add: bool,
+}
+
+impl Pass<'_> {
+    /// A member's part in the pass.
+    pub(super) fn run(&self, member: &Member<'_>) {
+        // No two members have the same index, so that this never waits.
+        let mut own = self.scratch.members[member.index].lock().unwrap_or_else(PoisonError::into_inner);
+        let own = &mut *own;
+        for (index, layer) in self.layers.iter().enumerate() {
+            self.project(member, own, layer);
+            self.attend(member, own, index);
+            self.collect(member, own, layer);
+            self.feed_forward(member, own, layer);
+        }
+        self.conclude(member, own);
+    }
+
+    /// Queries, keys and values.
+    fn project(&self, member: &Member<'_>, own: &mut Own, layer: &Layer) {
+        let matrices = [&layer.query, &layer.key, &layer.value];
+        let input = Input::Normal(0, &layer.attention_norm);
+        self.prepare(member, own, &input, self.count, &matrices);
+        let Own { floats, blocks, products, .. } = own;
+        let rows = self.rows(floats, blocks, &input, self.count, layer.query.columns);
+        let stride = self.heads_stride();
+        let [first, second] = [layer.query.tiles(), layer.query.tiles() + layer.key.tiles()];
+        let total = second + layer.value.tiles();
+        while let Some(share) = member.take(total, SHARE_TILES) {
+            for tile in share {
+                let (matrix, tile, offset) = if tile < first {
+                    (matrices[0], tile, 0)
+                } else if tile < second {
+                    (matrices[1], tile - first, self.shape.query_len())
+                } else {
+                    (matrices[2], tile - second, self.shape.query_len() + self.shape.kv_len())
+                };
+                let target = Target { numbers: &self.scratch.heads, stride, offset, add: false };
+                self.multiply(matrix, tile, rows, products, target);
+            }
+        }
+        member.barrier();
+    }
+
+    /// Rotation, the cache, and attention itself.
+    fn attend(&self, member: &Member<'_>, own: &mut Own, layer: usize) {
+        let heads = self.shape.kv_heads;
+        if self.count == 1 {
+            while let Some(share) = member.take(heads, 1) {
+                for head in share {
+                    self.remember(layer, head, 0..1);
+                    self.attend_row(own, layer, head, 0);
+                }
+            }
+        } else {
+            while let Some(share) = member.take(heads, 1) {
+                for head in share {
+                    self.remember(layer, head, 0..self.count);
+                }
+            }
+            member.barrier();
+            // Later rows see more: they come first, so that the last shares are small ones.
+            while let Some(share) = member.take(heads * self.count, 4) {
+                for item in share {
+                    self.attend_row(own, layer, item % heads, self.count - 1 - item / heads);
+                }
+            }
+        }
+        member.barrier();
+    }
+
+    /// Turns a head's queries and keys to their positions, and puts keys and values into the cache.
+    fn remember(&self, layer: usize, head: usize, rows: Range<usize>) {
+        let (shape, cache) = (self.shape, self.cache);
+        let (len, half) = (shape.head_len, shape.head_len / 2);
+        let lanes = len.div_ceil(16);
+        let group = shape.heads / shape.kv_heads;
+        // SAFETY: a head's keys and values, and its part of each row, belong to whoever took its share.
+        let (keys, values) = unsafe {
+            let keys = cache.keys.part_mut(cache.keys_at(layer, head));
+            (keys, cache.values.part_mut(cache.values_at(layer, head)))
+        };
+        for row in rows {
+            let start = row * self.heads_stride();
+            let [cosines, sines] =
+                [&self.scratch.cosines, &self.scratch.sines].map(|all| &all[row * half..][..half]);
+            let queries = start + head * group * len;
+            let key = start + shape.query_len() + head * len;
+            let value = key + shape.kv_len();
+            // SAFETY: as above; the three parts do not touch.
+            let (queries, key, value) = unsafe {
+                let heads = &self.scratch.heads;
+                let queries = heads.part_mut(queries..queries + group * len);
+                (queries, heads.part_mut(key..key + len), heads.part(value..value + len))
+            };
+            for query in queries.chunks_exact_mut(len) {
+                rotate(query, cosines, sines);
+            }
+            rotate(key, cosines, sines);
+            let position = cache.len + row;
+            let block = &mut keys[position / 16 * 16 * len..][..16 * len];
+            for (sixteen, number) in block.as_chunks_mut::<16>().0.iter_mut().zip(&*key) {
+                sixteen[position % 16] = *number;
+            }
+            for (lane, numbers) in values[position * lanes..][..lanes].iter_mut().zip(value.chunks(16)) {
+                lane[..numbers.len()].copy_from_slice(numbers);
+            }
+        }
+    }
+
+    /// What one token's queries of one head of keys attend to.
+    fn attend_row(&self, own: &mut Own, layer: usize, head: usize, row: usize) {
+        let (shape, cache) = (self.shape, self.cache);
+        let len = shape.heads / shape.kv_heads * shape.head_len;
+        let queries = row * self.heads_stride() + head * len;
+        let out = row * shape.query_len() + head * len;
+        // SAFETY: queries, keys and values were written before the last barrier, or by this very member; the part of
+        // the output belongs to whoever took its share.
+        let (queries, keys, values, out) = unsafe {
+            (
+                self.scratch.heads.part(queries..queries + len),
+                cache.keys.part(cache.keys_at(layer, head)),
+                cache.values.part(cache.values_at(layer, head)),
+                self.scratch.attended.part_mut(out..out + len),
+            )
+        };
+        let positions = cache.len + row + 1;
+        let attention = Attention { queries, keys, values, head_len: shape.head_len, positions };
+        (self.kernel.attend)(&attention, &mut own.scores, out);
+    }
+
+    /// From the heads back to the stream.
+    fn collect(&self, member: &Member<'_>, own: &mut Own, layer: &Layer) {
+        let input = Input::Plain(&self.scratch.attended, self.shape.query_len());
+        self.add_to_stream(member, own, &layer.output, &input);
+    }
+
+    /// The gated layer.
+    fn feed_forward(&self, member: &Member<'_>, own: &mut Own, layer: &Layer) {
+        let input = Input::Normal(0, &layer.gate_norm);
+        self.prepare(member, own, &input, self.count, &[&layer.gate, &layer.up]);
+        let Own { floats, blocks, products, ups, .. } = own;
+        let rows = self.rows(floats, blocks, &input, self.count, layer.gate.columns);
+        let (gates, ups) = (&mut products[..self.count], &mut ups[..self.count]);
+        let stride = inner_padded(self.shape);
+        while let Some(share) = member.take(layer.gate.tiles(), SHARE_TILES) {
+            for tile in share {
+                for (matrix, out) in [(&layer.gate, &mut *gates), (&layer.up, &mut *ups)] {
+                    (self.kernel.product)(matrix.format, &self.weights[matrix.tile(tile)], rows, out);
+                }
+                (self.kernel.gate)(gates, ups);
+                for (row, gate) in gates.iter().enumerate() {
+                    let start = row * stride + tile * 16;
+                    // SAFETY: these 16 numbers belong to whoever took the tile's share.
+                    unsafe { self.scratch.gated.part_mut(start..start + 16) }.copy_from_slice(gate);
+                }
+            }
+        }
+        member.barrier();
+        self.add_to_stream(member, own, &layer.down, &Input::Plain(&self.scratch.gated, stride));
+    }
+
+    /// The products that tell which token comes next.
+    fn conclude(&self, member: &Member<'_>, own: &mut Own) {
+        let input = Input::Normal(self.count - 1, self.norm);
+        self.prepare(member, own, &input, 1, &[self.head]);
+        let Own { floats, blocks, products, .. } = own;
+        let rows = self.rows(floats, blocks, &input, 1, self.head.columns);
+        let target = Target { numbers: &self.scratch.logits, stride: 0, offset: 0, add: false };
+        while let Some(share) = member.take(self.head.tiles(), SHARE_TILES) {
+            for tile in share {
+                self.multiply(self.head, tile, rows, &mut products[..1], target);
+            }
+        }
+    }
+
+    /// A product that is added to the stream.
+    fn add_to_stream(&self, member: &Member<'_>, own: &mut Own, matrix: &Matrix, input: &Input<'_>) {
+        self.prepare(member, own, input, self.count, &[matrix]);
+        let Own { floats, blocks, products, .. } = own;
+        let rows = self.rows(floats, blocks, input, self.count, matrix.columns);
+        let target =
+            Target { numbers: &self.scratch.stream, stride: self.shape.hidden, offset: 0, add: true };
+        while let Some(share) = member.take(matrix.tiles(), SHARE_TILES) {
+            for tile in share {
+                self.multiply(matrix, tile, rows, products, target);
+            }
+        }
+        member.barrier();
+    }
+
+    /// Brings rows into the forms that these matrices take: one row by each member for itself, more by all together.
+    fn prepare(
+        &self,
+        member: &Member<'_>,
+        own: &mut Own,
+        input: &Input<'_>,
+        count: usize,
+        matrices: &[&Matrix],
+    ) {
+        let columns = matrices[0].columns;
+        let quantised = matrices.iter().any(|matrix| matrix.format.is_quantised());
+        let width = columns / 32;
+        let size = self.scratch.members.len();
+        let mine =
+            if count == 1 { 0..1 } else { count * member.index / size..count * (member.index + 1) / size };
+        for row in mine {
+            // SAFETY: where rows are prepared together, each belongs to one member; what is read was written before
+            // the last barrier.
+            let (floats, blocks) = unsafe {
+                if count == 1 {
+                    (&mut own.floats[..], &mut own.blocks[..width])
+                } else {
+                    let hidden = row * self.shape.hidden;
+                    let floats = self.scratch.floats.part_mut(hidden..hidden + self.shape.hidden);
+                    (floats, self.scratch.blocks.part_mut(row * width..(row + 1) * width))
+                }
+            };
+            let numbers = match input {
+                // SAFETY: read only, since the last barrier.
+                Input::Plain(numbers, stride) => unsafe {
+                    numbers.part(row * stride..row * stride + columns)
+                },
+                Input::Normal(first, weight) => {
+                    let start = (first + row) * columns;
+                    // SAFETY: as above.
+                    let stream = unsafe { self.scratch.stream.part(start..start + columns) };
+                    (self.kernel.normalise)(stream, weight, self.shape.epsilon, floats);
+                    &*floats
+                }
+            };
+            if quantised {
+                (self.kernel.quantise)(numbers, blocks);
+            }
+        }
+        if count > 1 {
+            member.barrier();
+        }
+    }
+
+    /// What [`Self::prepare`] prepared.
+    fn rows<'b>(
+        &'b self,
+        floats: &'b [f32],
+        blocks: &'b [Block],
+        input: &Input<'b>,
+        count: usize,
+        columns: usize,
+    ) -> Rows<'b> {
+        let width = columns / 32;
+        // SAFETY: written before the last barrier, and by nobody before the next one.
+        unsafe {
+            let (floats, stride) = match input {
+                Input::Plain(numbers, stride) => (numbers.part(0..count * stride), *stride),
+                Input::Normal(..) if count == 1 => (floats, columns),
+                Input::Normal(..) => (self.scratch.floats.part(0..count * columns), columns),
+            };
+            let blocks = if count == 1 { blocks } else { self.scratch.blocks.part(0..count * width) };
+            Rows { floats, stride, blocks, columns }
+        }
+    }
+
+    /// One tile's products, which go to the target; this member took its share.
+    fn multiply(
+        &self,
+        matrix: &Matrix,
+        tile: usize,
+        rows: Rows<'_>,
+        products: &mut [[f32; 16]],
+        target: Target<'_>,
+    ) {
+        let products = if target.stride == 0 { &mut products[..1] } else { &mut products[..self.count] };
+        (self.kernel.product)(matrix.format, &self.weights[matrix.tile(tile)], rows, products);
+        let count = (matrix.rows - tile * 16).min(16);
+        for (row, product) in products.iter().enumerate() {
+            let start = row * target.stride + target.offset + tile * 16;
+            // SAFETY: these numbers belong to whoever took the tile's share, and nobody reads them before the next
+            // barrier.
+            let numbers = unsafe { target.numbers.part_mut(start..start + count) };
+            for (number, product) in numbers.iter_mut().zip(product) {
+                *number = if target.add { *number + product } else { *product };
+            }
+        }
+    }
+
+    fn heads_stride(&self) -> usize {
+        self.shape.query_len() + 2 * self.shape.kv_len()
+    }
+}
+
+/// The gated layer's width in whole lanes.
+fn inner_padded(shape: &Shape) -> usize {
+    shape.inner.next_multiple_of(16)
+}
+
+/// Tiles in a share: large enough to read on and on, small enough that nobody waits long for the last one.
+const SHARE_TILES: usize = 4;

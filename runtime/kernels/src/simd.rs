@@ -1,0 +1,85 @@
+//! The vector instructions that products of matrices are made of, behind one trait.
+//!
+//! Only products use it. What goes over elements one by one is plain Rust in loops that the compiler turns into vector
+//! instructions by itself, once it is inlined where they are enabled.
+//!
+//! The invariant: a value of a type that implements [`Simd`] exists only where the processor has its instructions.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+pub(crate) mod portable;
+
+use crate::aligned::Plain;
+use crate::format::{Format, SelfFormat};
+
+/// One instruction set.
+pub(crate) trait Simd: Copy + 'static {
+    /// [`Self::LANES`] numbers of type f32.
+    type Floats: Copy;
+    /// [`Self::LANES`] sums of products of bytes, or the factors of such products.
+    type Integers: Copy;
+    /// How an activation of 0 to 255 is stored for products of bytes.
+    type Byte: Plain;
+    /// The arithmetic of weights in bf16.
+    type Half: Format<Self, Weight = u16>;
+    /// The fastest arithmetic that attention may use when it need not be exact.
+    type Attention: SelfFormat<Self>;
+
+    /// Numbers in a vector.
+    const LANES: usize;
+    /// The most rows of a tile: as many as leave the sums of [`PANEL_VECTORS`] vectors each in registers.
+    const TILE_ROWS: usize;
+    /// Neighbouring products of bytes that one instruction adds up.
+    const BYTE_GROUP: usize;
+    /// Whether `f32::mul_add` is one instruction.
+    const FUSED: bool;
+
+    fn zero_floats(self) -> Self::Floats;
+    fn splat(self, number: f32) -> Self::Floats;
+    /// `one * other + sum`.
+    fn multiply_add(self, one: Self::Floats, other: Self::Floats, sum: Self::Floats) -> Self::Floats;
+    fn multiply(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
+    fn add(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
+    fn zero_integers(self) -> Self::Integers;
+    /// Adds to each sum the products of its group.
+    fn dot(self, sum: Self::Integers, activations: Self::Integers, weights: Self::Integers)
+    -> Self::Integers;
+    fn to_floats(self, sum: Self::Integers) -> Self::Floats;
+
+    /// # Safety
+    /// [`Self::LANES`] numbers can be read.
+    unsafe fn load(self, from: *const f32) -> Self::Floats;
+    /// # Safety
+    /// [`Self::LANES`] numbers can be written.
+    unsafe fn store(self, to: *mut f32, numbers: Self::Floats);
+    /// Reads numbers in bf16.
+    ///
+    /// # Safety
+    /// [`Self::LANES`] numbers can be read.
+    unsafe fn load_bf16(self, from: *const u16) -> Self::Floats;
+    /// Puts one group of activations in every lane.
+    ///
+    /// # Safety
+    /// [`Self::BYTE_GROUP`] activations can be read.
+    unsafe fn splat_bytes(self, from: *const Self::Byte) -> Self::Integers;
+    /// Reads a group of weights for each lane.
+    ///
+    /// # Safety
+    /// [`Self::LANES`] × [`Self::BYTE_GROUP`] weights can be read.
+    unsafe fn load_bytes(self, from: *const i8) -> Self::Integers;
+    /// Stores a number from 0 to 255.
+    fn byte(number: u8) -> Self::Byte;
+}
+
+/// Vectors of output channels that a tile computes at once.
+pub(crate) const PANEL_VECTORS: usize = 2;
+/// The largest [`Simd::LANES`].
+pub(crate) const LANES_MAX: usize = 16;
+/// The largest [`Simd::TILE_ROWS`].
+pub(crate) const TILE_ROWS_MAX: usize = 12;
+/// The width of the widest panel. Rows of all matrices are padded to a multiple of it.
+pub(crate) const PANEL_MAX: usize = LANES_MAX * PANEL_VECTORS;

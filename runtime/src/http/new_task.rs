@@ -1,0 +1,283 @@
+//! A task as a client of the control API writes it, and as the node takes it.
+//!
+//! A field that does not belong to the kind of task is a mistake that its client should hear of, not one to pass over.
+
+use engine::task::{
+    ChatMessage, Classification, EmbeddingInput, Generation, Prompt, TaskInput, TaskKind, TaskSpec,
+};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// A new task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewTask {
+    /// The kind of work.
+    #[serde(rename = "type")]
+    pub kind: TaskKind,
+    /// What to work on: a text; of an embedding also a list of texts, of tokens, or of lists of tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<InputBody>,
+    /// Generation only, in place of an input: a conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Vec<Message>>,
+    /// Classification only: the labels to choose from; the model's own where none are given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
+    /// The model's name; the node chooses where none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// How long the task may take; 30 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u64>,
+    /// Generation only: the most tokens to produce; 256 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
+    /// Generation only: 0 to 2; 1 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// Generation only: draw from the likeliest tokens with this probability together; 1 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    /// Generation only: draw from this many of the likeliest tokens; any number where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<u32>,
+    /// Generation only: the same seed, model and input give the same text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Generation only: texts that end it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<OneOrMany>,
+}
+
+/// What a task works on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum InputBody {
+    /// A text.
+    Text(String),
+    /// Several texts.
+    Texts(Vec<String>),
+    /// The tokens of a text.
+    Tokens(Vec<u32>),
+    /// The tokens of several texts.
+    TokenLists(Vec<Vec<u32>>),
+}
+
+/// One text, or several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// Several.
+    Many(Vec<String>),
+    /// One.
+    One(String),
+}
+
+/// One message of a conversation.
+pub type Message = ChatMessage;
+
+/// Why a body is no task, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotATask(pub String);
+
+impl NewTask {
+    /// Makes a task of a text, with nothing else said.
+    pub const fn of_text(kind: TaskKind, text: String) -> Self {
+        Self {
+            kind,
+            input: Some(InputBody::Text(text)),
+            messages: None,
+            labels: None,
+            model: None,
+            timeout_seconds: None,
+            max_tokens: None,
+            temperature: None,
+            top_p: None,
+            top_k: None,
+            seed: None,
+            stop: None,
+        }
+    }
+
+    /// Returns the task as the node takes it; what is out of range the node refuses.
+    ///
+    /// # Errors
+    /// Where fields are missing, or do not belong together.
+    pub fn spec(self) -> Result<TaskSpec, NotATask> {
+        let timeout = Duration::from_secs(self.timeout_seconds.unwrap_or(TIMEOUT_DEFAULT_SECS));
+        let generation_only = [
+            ("messages", self.messages.is_some()),
+            ("max_tokens", self.max_tokens.is_some()),
+            ("temperature", self.temperature.is_some()),
+            ("top_p", self.top_p.is_some()),
+            ("top_k", self.top_k.is_some()),
+            ("seed", self.seed.is_some()),
+            ("stop", self.stop.is_some()),
+        ];
+        let foreign = generation_only.iter().find(|(_, given)| *given && self.kind != TaskKind::Generation);
+        if let Some((field, _)) = foreign {
+            return Err(NotATask(format!("{field} belongs to generation, not to {}", self.kind)));
+        }
+        if self.labels.is_some() && self.kind != TaskKind::Classification {
+            return Err(NotATask(format!("labels belong to classification, not to {}", self.kind)));
+        }
+        let model = self.model.clone();
+        let input = match self.kind {
+            TaskKind::Classification => TaskInput::Classification(Classification {
+                text: text(self.kind, self.input)?,
+                labels: self.labels.unwrap_or_default(),
+            }),
+            TaskKind::Embedding => TaskInput::Embedding { inputs: embedding_inputs(self.input)? },
+            TaskKind::Generation => TaskInput::Generation(Box::new(self.generation()?)),
+        };
+        Ok(TaskSpec { input, model, timeout })
+    }
+
+    fn generation(self) -> Result<Generation, NotATask> {
+        let prompt = match (self.input, self.messages) {
+            (None, Some(messages)) => Prompt::Chat(messages),
+            (Some(_), Some(_)) => return Err(NotATask("input and messages exclude each other".to_owned())),
+            (input, None) => Prompt::Text(text(TaskKind::Generation, input)?),
+        };
+        let usual = Generation::of(prompt);
+        Ok(Generation {
+            max_tokens: self.max_tokens.unwrap_or(usual.max_tokens),
+            temperature_thousandths: thousandths("temperature", self.temperature, 0)?,
+            top_p_thousandths: thousandths("top_p", self.top_p, 1)?,
+            top_k: self.top_k.unwrap_or(usual.top_k),
+            seed: self.seed,
+            stop: self.stop.map(OneOrMany::into_vec).unwrap_or_default(),
+            ..usual
+        })
+    }
+}
+
+impl OneOrMany {
+    /// Returns all of them.
+    pub fn into_vec(self) -> Vec<String> {
+        match self {
+            Self::Many(many) => many,
+            Self::One(one) => vec![one],
+        }
+    }
+}
+
+impl InputBody {
+    /// Returns the inputs of an embedding.
+    pub fn into_inputs(self) -> Vec<EmbeddingInput> {
+        match self {
+            Self::Text(text) => vec![EmbeddingInput::Text(text)],
+            Self::Texts(texts) => texts.into_iter().map(EmbeddingInput::Text).collect(),
+            Self::Tokens(tokens) => vec![EmbeddingInput::Tokens(tokens)],
+            Self::TokenLists(lists) => lists.into_iter().map(EmbeddingInput::Tokens).collect(),
+        }
+    }
+}
+
+/// Returns a number as thousandths, 1000 where it is not given; what is not zero does not become less than `least`.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the number is in a range that a u32 holds"
+)]
+pub(super) fn thousandths(name: &str, number: Option<f64>, least: u32) -> Result<u32, NotATask> {
+    let number = number.unwrap_or(1.0);
+    if !(0.0..=THOUSANDTHS_OF_MAX).contains(&number) {
+        return Err(NotATask(format!("{name} is {number}, which is out of range")));
+    }
+    let rounded = (number * 1000.0).round() as u32;
+    Ok(if number > 0.0 { rounded.max(least) } else { rounded })
+}
+
+fn embedding_inputs(input: Option<InputBody>) -> Result<Vec<EmbeddingInput>, NotATask> {
+    let input = input.ok_or_else(|| NotATask("the input is missing".to_owned()))?;
+    Ok(input.into_inputs())
+}
+
+fn text(kind: TaskKind, input: Option<InputBody>) -> Result<String, NotATask> {
+    match input {
+        Some(InputBody::Text(text)) => Ok(text),
+        Some(InputBody::Texts(_) | InputBody::Tokens(_) | InputBody::TokenLists(_)) => {
+            Err(NotATask(format!("the input of a {kind} is one text")))
+        }
+        None => Err(NotATask("the input is missing".to_owned())),
+    }
+}
+
+const TIMEOUT_DEFAULT_SECS: u64 = 30;
+/// Far above whatever is allowed.
+const THOUSANDTHS_OF_MAX: f64 = 1_000_000.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn spec(body: Value) -> Result<TaskSpec, String> {
+        let task: NewTask = serde_json::from_value(body).map_err(|error| error.to_string())?;
+        task.spec().map_err(|NotATask(why)| why)
+    }
+
+    #[test]
+    fn an_embedding_takes_texts_and_tokens() {
+        let inputs = |input: Value| {
+            let spec = spec(json!({"type": "embedding", "input": input})).unwrap();
+            let TaskInput::Embedding { inputs } = spec.input else { panic!("{spec:?}") };
+            inputs
+        };
+        let text = |text: &str| EmbeddingInput::Text(text.to_owned());
+        assert_eq!(inputs(json!("a")), [text("a")]);
+        assert_eq!(inputs(json!(["a", "b"])), [text("a"), text("b")]);
+        assert_eq!(inputs(json!([1, 2])), [EmbeddingInput::Tokens(vec![1, 2])]);
+        assert_eq!(
+            inputs(json!([[1], [2]])),
+            [EmbeddingInput::Tokens(vec![1]), EmbeddingInput::Tokens(vec![2])]
+        );
+    }
+
+    #[test]
+    fn a_generation_has_all_its_settings() {
+        let body = json!({
+            "type": "generation", "messages": [{"role": "user", "content": "hi"}], "model": "m",
+            "timeout_seconds": 5, "max_tokens": 9, "temperature": 0.7, "top_p": 0.0001, "top_k": 40, "seed": 7,
+            "stop": "END",
+        });
+        let message = ChatMessage { role: engine::task::ChatRole::User, content: "hi".to_owned() };
+        let generation = Generation {
+            prompt: Prompt::Chat(vec![message]),
+            max_tokens: 9,
+            temperature_thousandths: 700,
+            top_p_thousandths: 1,
+            top_k: 40,
+            seed: Some(7),
+            stop: vec!["END".to_owned()],
+        };
+        let expected = TaskSpec {
+            input: TaskInput::Generation(Box::new(generation)),
+            model: Some("m".to_owned()),
+            timeout: Duration::from_secs(5),
+        };
+        assert_eq!(spec(body), Ok(expected));
+        let usual = spec(json!({"type": "generation", "input": "hi"})).unwrap().input;
+        assert_eq!(usual, TaskInput::of_text(TaskKind::Generation, "hi".to_owned()));
+    }
+
+    #[test]
+    fn what_does_not_belong_together_is_said() {
+        for (body, why) in [
+            (json!({"type": "embedding"}), "the input is missing"),
+            (json!({"type": "embedding", "input": "a", "seed": 1}), "seed belongs to generation"),
+            (json!({"type": "generation", "input": "a", "labels": ["b"]}), "labels belong to classification"),
+            (json!({"type": "generation", "input": "a", "messages": []}), "exclude each other"),
+            (json!({"type": "generation", "input": ["a"]}), "one text"),
+            (json!({"type": "classification", "input": [1]}), "one text"),
+            (json!({"type": "generation", "input": "a", "temperature": -1}), "temperature is -1"),
+            (json!({"type": "embedding", "input": [1, "a"]}), "did not match"),
+            (json!({"type": "embedding", "input": "a", "colour": 1}), "unknown field `colour`"),
+        ] {
+            let found = spec(body).unwrap_err();
+            assert!(found.contains(why), "{found:?} should say {why:?}");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! One blob from the hub to disk: in pieces, over cut and stalled connections, until its hash is right.
+//!
+//! What has arrived stays beside the place of the blob, and the next attempt, in this process or a later one, asks for
+//! the rest. A transfer that brings nothing new is tried again a few times; one that brings something, for as long as
+//! it does. Bytes that do not hash to what the hub stated are thrown away: they are fetched once more from the
+//! beginning where some were left over from an earlier attempt, else it is an error.
+
+use super::client::{Client, RequestError, escape};
+use super::hash::{BlobHash, Hasher, feed};
+use super::{Hub, Progress, PullError};
+use crate::home;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use ureq::http::{StatusCode, header};
+
+/// What to fetch.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) repository: String,
+    pub(super) commit: String,
+    pub(super) name: String,
+    pub(super) hash: BlobHash,
+    pub(super) bytes: u64,
+}
+
+/// Hears how it goes, and may end it.
+pub(super) type Listener<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
+
+/// Fetches a blob; to be called with its lock held. `done` is what the whole pull has before this file.
+pub(super) fn fetch(
+    hub: &Hub,
+    client: &Client<'_>,
+    wanted: &Wanted,
+    done: u64,
+    listener: &mut Listener<'_>,
+) -> Result<(), PullError> {
+    let mut arrived = Arrived::open(&hub.cache.incomplete(&wanted.repository, wanted.hash), wanted)?;
+    let (mut tries_left, mut pause) = (TRIES, hub.retry_pause);
+    loop {
+        let before = arrived.bytes;
+        let ended = transfer(hub, client, wanted, &mut arrived, done, listener);
+        let (error, wait) = match ended {
+            Ok(()) => match arrived.finish(hub, wanted)? {
+                None => return Ok(()),
+                Some(error) => (error, Duration::ZERO),
+            },
+            Err(error) if !error.is_passing() => return Err(error),
+            Err(error) => {
+                let asked = error.retry_after().unwrap_or_default();
+                (error, asked.max(pause))
+            }
+        };
+        if arrived.bytes > before {
+            (tries_left, pause) = (TRIES, hub.retry_pause);
+        } else if tries_left == 0 {
+            return Err(error);
+        } else {
+            tries_left -= 1;
+            pause = pause.saturating_mul(2).min(PAUSE_MAX);
+        }
+        let reason = error.to_string();
+        wait_for(wait, &mut || listener(Progress::Retry { file: &wanted.name, reason: &reason }))?;
+    }
+}
+
+/// Asks for what has not arrived yet, and takes what comes.
+fn transfer(
+    hub: &Hub,
+    client: &Client<'_>,
+    wanted: &Wanted,
+    arrived: &mut Arrived,
+    done: u64,
+    listener: &mut Listener<'_>,
+) -> Result<(), PullError> {
+    if arrived.bytes == wanted.bytes {
+        return Ok(());
+    }
+    let pieces: Vec<String> = wanted.name.split('/').map(escape).collect();
+    let path = format!("/{}/resolve/{}/{}", wanted.repository, wanted.commit, pieces.join("/"));
+    let response = client.open(&path, &wanted.name, arrived.bytes)?;
+    let from = match response.status() {
+        StatusCode::PARTIAL_CONTENT => {
+            let range = response.headers().get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok());
+            range.and_then(first_byte)
+        }
+        StatusCode::RANGE_NOT_SATISFIABLE => None,
+        _ => Some(0),
+    };
+    if from != Some(arrived.bytes) {
+        // It knows no ranges, or means another file than when we began.
+        arrived.clear()?;
+        if from != Some(0) {
+            return Err(PullError::Cut {
+                file: wanted.name.clone(),
+                source: io::ErrorKind::InvalidData.into(),
+            });
+        }
+    }
+    let cut = |source: io::Error| PullError::Cut { file: wanted.name.clone(), source: plain(source, hub) };
+    let mut body = response.into_body().into_reader();
+    let mut piece = vec![0; PIECE_BYTES];
+    while arrived.bytes < wanted.bytes {
+        let length = match body.read(&mut piece) {
+            Ok(0) => return Err(cut(io::ErrorKind::UnexpectedEof.into())),
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(cut(error)),
+        };
+        let room = usize::try_from(wanted.bytes - arrived.bytes).unwrap_or(usize::MAX);
+        arrived.add(&piece[..length.min(room)], wanted)?;
+        if listener(Progress::Bytes { done: done + arrived.bytes }).is_break() {
+            return Err(PullError::Cancelled);
+        }
+    }
+    Ok(())
+}
+
+/// What there is of a blob.
+struct Arrived {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    hasher: Hasher,
+    /// Whether some of it is from an earlier attempt.
+    resumed: bool,
+    fresh: Hasher,
+}
+
+impl Arrived {
+    fn open(path: &Path, wanted: &Wanted) -> Result<Self, PullError> {
+        let fault = |source| PullError::of_disk(path, source, wanted.bytes);
+        fs::create_dir_all(path.parent().unwrap_or(path)).map_err(fault)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(fault)?;
+        let fresh = Hasher::new(wanted.hash, wanted.bytes);
+        let mut hasher = fresh.clone();
+        let mut bytes = feed(&mut file, &mut hasher, wanted.bytes).map_err(fault)?;
+        if file.metadata().map_err(fault)?.len() > bytes {
+            // More than there should be: it is of something else.
+            file.set_len(0).and_then(|()| file.rewind()).map_err(fault)?;
+            (bytes, hasher) = (0, fresh.clone());
+        }
+        Ok(Self { path: path.to_owned(), file, bytes, hasher, resumed: bytes > 0, fresh })
+    }
+
+    fn add(&mut self, bytes: &[u8], wanted: &Wanted) -> Result<(), PullError> {
+        self.file
+            .write_all(bytes)
+            .map_err(|source| PullError::of_disk(&self.path, source, wanted.bytes - self.bytes))?;
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn clear(&mut self) -> Result<(), PullError> {
+        let cleared = self.file.set_len(0).and_then(|()| self.file.rewind());
+        cleared.map_err(|source| PullError::of_disk(&self.path, source, 0))?;
+        (self.bytes, self.hasher, self.resumed) = (0, self.fresh.clone(), false);
+        Ok(())
+    }
+
+    /// Gives the blob its name; returns what is wrong where it is worth another attempt from the beginning.
+    fn finish(&mut self, hub: &Hub, wanted: &Wanted) -> Result<Option<PullError>, PullError> {
+        let found = self.hasher.clone().finish();
+        if found != wanted.hash {
+            let again = self.resumed;
+            self.clear()?;
+            let (file, expected) = (wanted.name.clone(), wanted.hash);
+            let error = PullError::WrongHash { file, expected, found };
+            if again {
+                return Ok(Some(error));
+            }
+            // Should it stay, the next attempt begins with an empty file all the same.
+            let _ = home::remove_file(&self.path);
+            return Err(error);
+        }
+        let blob = hub.cache.blob(&wanted.repository, wanted.hash);
+        self.file
+            .sync_all()
+            .and_then(|()| fs::rename(&self.path, &blob))
+            .map_err(|source| PullError::of_disk(&blob, source, wanted.bytes))?;
+        Ok(None)
+    }
+}
+
+/// Waits, and looks meanwhile whether anybody still wants it.
+fn wait_for(pause: Duration, go_on: &mut dyn FnMut() -> ControlFlow<()>) -> Result<(), PullError> {
+    let until = Instant::now() + pause;
+    loop {
+        if go_on().is_break() {
+            return Err(PullError::Cancelled);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(LOOK_EVERY));
+    }
+}
+
+/// The first byte of `bytes 5-9/10`.
+fn first_byte(range: &str) -> Option<u64> {
+    range.strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
+}
+
+/// Says what a broken transfer was in words.
+fn plain(error: io::Error, hub: &Hub) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
+    let stalled = matches!(inner, Some(ureq::Error::Timeout(_))) || error.kind() == io::ErrorKind::TimedOut;
+    if stalled {
+        let seconds = hub.stall_timeout.as_secs_f32();
+        return io::Error::new(io::ErrorKind::TimedOut, format!("nothing arrived for {seconds} s"));
+    }
+    error
+}
+
+impl PullError {
+    /// Describes a failure of the disk; a full one by what it lacks.
+    pub(super) fn of_disk(path: &Path, source: io::Error, bytes_needed: u64) -> Self {
+        if source.kind() == io::ErrorKind::StorageFull || source.kind() == io::ErrorKind::QuotaExceeded {
+            return Self::InsufficientDiskSpace { path: path.to_owned(), bytes_needed, bytes_free: 0 };
+        }
+        Self::Cache(super::CacheError { path: path.to_owned(), source })
+    }
+
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Cut { .. } => true,
+            // In the midst of a pull the hub was there a moment ago.
+            Self::Request(RequestError::Unreachable { .. }) => true,
+            Self::Request(error) => error.is_passing(),
+            Self::Cache(_)
+            | Self::Cancelled
+            | Self::InsufficientDiskSpace { .. }
+            | Self::Listing(_)
+            | Self::Local(_)
+            | Self::Present(_)
+            | Self::Selection(_)
+            | Self::TooLarge { .. }
+            | Self::Unstated(_)
+            | Self::WrongHash { .. } => false,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        let Self::Request(error) = self else { return None };
+        error.retry_after()
+    }
+}
+
+const PIECE_BYTES: usize = 64 << 10;
+/// Attempts in a row that may bring nothing, after the first.
+const TRIES: u32 = 4;
+/// The longest pause between two attempts, unless the hub asks for a longer one.
+const PAUSE_MAX: Duration = Duration::from_secs(8);
+/// How often a pause looks whether it is still wanted.
+const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -1,0 +1,335 @@
+//! What a hub says that a repository holds, checked, and which of it a model needs.
+//!
+//! The invariant: in a [`Listing`] that exists every name stays inside the snapshot's folder, and the number of files
+//! and their sizes are bounded.
+
+use super::cache::is_commit;
+use super::hash::BlobHash;
+use super::id::{GGUF, Part, is_relative_path, quantization_of};
+use serde::Deserialize;
+
+/// The files of a repository at one commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Listing {
+    pub(super) commit: String,
+    pub(super) files: Vec<Listed>,
+}
+
+/// One file of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) name: String,
+    /// The hash, where the hub states it here.
+    pub(super) hash: Option<BlobHash>,
+    /// The size, where the hub states it here.
+    pub(super) bytes: Option<u64>,
+}
+
+/// Why the hub's words about a repository cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ListingError {
+    /// The commit is none.
+    #[error("the hub names no commit, but {0:?}")]
+    Commit(String),
+    /// The text is no JSON of the right shape.
+    #[error("the hub's list of files is damaged")]
+    Malformed(#[source] serde_json::Error),
+    /// A name leads out of its folder.
+    #[error("the hub lists a file {0:?}, which leads out of its folder")]
+    Name(String),
+    /// There are too many.
+    #[error("the hub lists {0} files, at most {FILES_MAX} are accepted")]
+    TooMany(usize),
+}
+
+/// Why a repository has not what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectionError {
+    /// Several files fit.
+    #[error("several files are of this quantisation: {}", .0.join(", "))]
+    Ambiguous(Vec<String>),
+    /// It has GGUF files only, of which one must be named.
+    #[error("the repository has GGUF files only; one must be named: {}", .0.join(", "))]
+    GgufOnly(Vec<String>),
+    /// It lacks what every model has.
+    #[error("the repository has no {0}")]
+    Missing(&'static str),
+    /// It has no such file.
+    #[error("the repository has no {wanted}; its GGUF files: {}", or_none(.found))]
+    NoSuchFile {
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        found: Vec<String>,
+    },
+    /// Its weights are in a form that is not read here.
+    #[error("the repository has no safetensors weights, but {}", or_none(.0))]
+    NoWeights(Vec<String>),
+    /// The model is in several files.
+    #[error("{0} is one of several files of a model, and split GGUF files are not supported")]
+    Split(String),
+}
+
+impl Listing {
+    /// Reads and checks the hub's answer.
+    pub(super) fn parse(json: &[u8]) -> Result<Self, ListingError> {
+        let raw: RawListing = serde_json::from_slice(json).map_err(ListingError::Malformed)?;
+        if !is_commit(&raw.sha) {
+            return Err(ListingError::Commit(raw.sha.chars().take(80).collect()));
+        }
+        if raw.siblings.len() > FILES_MAX {
+            return Err(ListingError::TooMany(raw.siblings.len()));
+        }
+        let mut files = Vec::with_capacity(raw.siblings.len());
+        for file in raw.siblings {
+            if !is_relative_path(&file.rfilename) {
+                return Err(ListingError::Name(file.rfilename.chars().take(200).collect()));
+            }
+            let (hash, bytes) = match &file.lfs {
+                Some(large) => (large.sha256.as_deref(), large.size.or(file.size)),
+                None => (file.blob_id.as_deref(), file.size),
+            };
+            let hash = hash.and_then(|hash| hash.parse().ok());
+            files.push(Listed { name: file.rfilename, hash, bytes });
+        }
+        Ok(Self { commit: raw.sha, files })
+    }
+
+    /// Returns the files that a part of the repository consists of.
+    pub(super) fn select(&self, part: &Part) -> Result<Vec<Listed>, SelectionError> {
+        let names: Vec<&str> = self.files.iter().map(|file| file.name.as_str()).collect();
+        let wanted = select(&names, part)?;
+        Ok(self.files.iter().filter(|file| wanted.contains(&file.name.as_str())).cloned().collect())
+    }
+}
+
+/// Picks from names, which are those of the hub or of a folder on disk.
+pub(super) fn select<'a>(names: &[&'a str], part: &Part) -> Result<Vec<&'a str>, SelectionError> {
+    match part {
+        Part::All => select_all(names),
+        Part::File(wanted) => {
+            let found =
+                names.iter().find(|name| *name == wanted).ok_or_else(|| no_such_file(names, wanted))?;
+            whole_gguf(found).map(|file| vec![file])
+        }
+        Part::Quantization(tag) => {
+            let fits =
+                |name: &&&str| quantization_of(name).is_some_and(|found| found.eq_ignore_ascii_case(tag));
+            let found: Vec<&str> = names.iter().filter(fits).copied().collect();
+            match found.as_slice() {
+                [] => Err(no_such_file(names, tag)),
+                [file] => whole_gguf(file).map(|file| vec![file]),
+                several => {
+                    Err(SelectionError::Ambiguous(several.iter().copied().map(str::to_owned).collect()))
+                }
+            }
+        }
+    }
+}
+
+fn select_all<'a>(names: &[&'a str]) -> Result<Vec<&'a str>, SelectionError> {
+    let weights: Vec<&str> = if names.contains(&WEIGHTS) {
+        vec![WEIGHTS]
+    } else {
+        names.iter().copied().filter(|name| *name == WEIGHTS_INDEX || is_shard(name)).collect()
+    };
+    if weights.is_empty() {
+        let found = gguf_files(names);
+        if !found.is_empty() {
+            return Err(SelectionError::GgufOnly(found));
+        }
+        let others = names.iter().filter(|name| OTHER_WEIGHTS.iter().any(|end| name.ends_with(end)));
+        return Err(SelectionError::NoWeights(
+            others.take(SHOWN_MAX).map(|name| (*name).to_owned()).collect(),
+        ));
+    }
+    for needed in NEEDED {
+        if !names.contains(&needed) {
+            return Err(SelectionError::Missing(needed));
+        }
+    }
+    let belongs = |name: &&str| NEEDED.contains(name) || USEFUL.contains(name) || is_module(name);
+    Ok(names.iter().copied().filter(|name| belongs(name) || weights.contains(name)).collect())
+}
+
+/// `model-00001-of-00003.safetensors`
+fn is_shard(name: &str) -> bool {
+    let numbers = name.strip_prefix("model-").and_then(|rest| rest.strip_suffix(".safetensors"));
+    numbers.and_then(|numbers| numbers.split_once("-of-")).is_some_and(|(number, of)| {
+        [number, of]
+            .iter()
+            .all(|digits| digits.len() == 5 && digits.bytes().all(|digit| digit.is_ascii_digit()))
+    })
+}
+
+/// A step of a sentence-transformers pipeline: `1_Pooling/config.json`, `2_Dense/model.safetensors`.
+fn is_module(name: &str) -> bool {
+    let Some((folder, file)) = name.split_once('/') else { return false };
+    let numbered = folder.split_once('_').is_some_and(|(number, _)| {
+        !number.is_empty() && number.len() <= 2 && number.bytes().all(|digit| digit.is_ascii_digit())
+    });
+    numbered && (file == "config.json" || file == WEIGHTS)
+}
+
+fn whole_gguf(name: &str) -> Result<&str, SelectionError> {
+    let stem = name.strip_suffix(GGUF).unwrap_or(name);
+    let split = stem
+        .rsplit_once("-of-")
+        .is_some_and(|(_, of)| of.len() == 5 && of.bytes().all(|digit| digit.is_ascii_digit()));
+    if split { Err(SelectionError::Split(name.to_owned())) } else { Ok(name) }
+}
+
+fn no_such_file(names: &[&str], wanted: &str) -> SelectionError {
+    SelectionError::NoSuchFile { wanted: wanted.to_owned(), found: gguf_files(names) }
+}
+
+fn gguf_files(names: &[&str]) -> Vec<String> {
+    names.iter().filter(|name| name.ends_with(GGUF)).take(SHOWN_MAX).map(|name| (*name).to_owned()).collect()
+}
+
+fn or_none(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+#[derive(Deserialize)]
+struct RawListing {
+    #[serde(default)]
+    sha: String,
+    #[serde(default)]
+    siblings: Vec<RawFile>,
+}
+
+#[derive(Deserialize)]
+struct RawFile {
+    rfilename: String,
+    size: Option<u64>,
+    #[serde(rename = "blobId")]
+    blob_id: Option<String>,
+    lfs: Option<RawLargeFile>,
+}
+
+#[derive(Deserialize)]
+struct RawLargeFile {
+    sha256: Option<String>,
+    size: Option<u64>,
+}
+
+/// Weights in one file.
+pub(super) const WEIGHTS: &str = "model.safetensors";
+/// Which tensor is in which of several files.
+pub(super) const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
+/// Without these no model runs.
+pub(super) const NEEDED: [&str; 2] = ["config.json", "tokenizer.json"];
+/// These say how a model is meant to be used.
+const USEFUL: [&str; 9] = [
+    "added_tokens.json",
+    "chat_template.jinja",
+    "config_sentence_transformers.json",
+    "generation_config.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+];
+const OTHER_WEIGHTS: [&str; 6] = [".bin", ".h5", ".msgpack", ".onnx", ".pt", ".pth"];
+/// Files of a repository.
+const FILES_MAX: usize = 10_000;
+/// Names that a message lists.
+const SHOWN_MAX: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    #[test]
+    fn hashes_are_those_of_the_content_whichever_way_it_is_stored() {
+        let large = "ab".repeat(32);
+        let json = format!(
+            r#"{{"sha":"{COMMIT}","private":false,"siblings":[
+                {{"rfilename":"config.json","size":7,"blobId":"{COMMIT}"}},
+                {{"rfilename":"model.safetensors","size":99,"blobId":"{COMMIT}",
+                  "lfs":{{"sha256":"{large}","size":98,"pointerSize":134}}}},
+                {{"rfilename":"odd","blobId":"no hash"}}]}}"#
+        );
+        let listing = Listing::parse(json.as_bytes()).unwrap();
+        let expected = [
+            ("config.json", COMMIT.parse().ok(), Some(7)),
+            ("model.safetensors", large.parse().ok(), Some(98)),
+            ("odd", None, None),
+        ];
+        let expected = expected.map(|(name, hash, bytes)| Listed { name: name.to_owned(), hash, bytes });
+        assert_eq!(listing, Listing { commit: COMMIT.to_owned(), files: expected.to_vec() });
+    }
+
+    #[test]
+    fn a_listing_that_leads_elsewhere_or_is_endless_is_refused() {
+        for name in ["../x", "/etc/passwd", "a/../../b", "a//b", "a\\\\b", "", "."] {
+            let json = format!(r#"{{"sha":"{COMMIT}","siblings":[{{"rfilename":"{name}"}}]}}"#);
+            assert!(matches!(Listing::parse(json.as_bytes()), Err(ListingError::Name(_))), "{name}");
+        }
+        let many = vec![r#"{"rfilename":"a"}"#; FILES_MAX + 1].join(",");
+        let json = format!(r#"{{"sha":"{COMMIT}","siblings":[{many}]}}"#);
+        assert!(matches!(Listing::parse(json.as_bytes()), Err(ListingError::TooMany(10_001))));
+        let json = br#"{"sha":"../../../x","siblings":[]}"#;
+        assert!(matches!(Listing::parse(json), Err(ListingError::Commit(_))));
+        assert!(matches!(Listing::parse(b"<html>"), Err(ListingError::Malformed(_))));
+    }
+
+    #[test]
+    fn only_what_a_model_needs_is_taken() {
+        let names = [
+            "README.md",
+            "config.json",
+            "tokenizer.json",
+            "1_Pooling/config.json",
+            "modules.json",
+            "onnx/model.onnx",
+            "pytorch_model.bin",
+            "model.safetensors",
+            "model-00001-of-00002.safetensors",
+            "data/config.json",
+        ];
+        assert_eq!(
+            select(&names, &Part::All).unwrap(),
+            ["config.json", "tokenizer.json", "1_Pooling/config.json", "modules.json", "model.safetensors"]
+        );
+        let shards = [
+            "config.json",
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+            "model.safetensors.index.json",
+            "tokenizer.json",
+            "model-x.safetensors",
+        ];
+        assert_eq!(select(&shards, &Part::All).unwrap(), shards[..5]);
+        let bare = ["config.json", "model.safetensors"];
+        assert_eq!(select(&bare, &Part::All), Err(SelectionError::Missing("tokenizer.json")));
+        let foreign = ["config.json", "pytorch_model.bin", "tokenizer.json"];
+        let found = vec!["pytorch_model.bin".to_owned()];
+        assert_eq!(select(&foreign, &Part::All), Err(SelectionError::NoWeights(found)));
+    }
+
+    #[test]
+    fn one_gguf_file_is_found_by_its_name_or_its_quantisation() {
+        let names =
+            ["m.Q4_0.gguf", "m.Q8_0.gguf", "README.md", "big-Q6_K-00001-of-00002.gguf", "x.Q8_0.gguf"];
+        let file = |name: &str| Part::File(name.to_owned());
+        let tag = |tag: &str| Part::Quantization(tag.to_owned());
+        assert_eq!(select(&names, &file("m.Q8_0.gguf")).unwrap(), ["m.Q8_0.gguf"]);
+        assert_eq!(select(&names, &tag("q4_0")).unwrap(), ["m.Q4_0.gguf"]);
+        assert!(
+            matches!(select(&names, &tag("Q8_0")), Err(SelectionError::Ambiguous(found)) if found.len() == 2)
+        );
+        assert!(
+            matches!(select(&names, &tag("Q2_K")), Err(SelectionError::NoSuchFile { found, .. }) if found.len() == 4)
+        );
+        assert!(matches!(select(&names, &file("no.gguf")), Err(SelectionError::NoSuchFile { .. })));
+        assert!(matches!(select(&names, &file(names[3])), Err(SelectionError::Split(_))));
+        assert!(
+            matches!(select(&names, &Part::All), Err(SelectionError::GgufOnly(found)) if found.len() == 4)
+        );
+    }
+}
