@@ -21,7 +21,7 @@ use crate::request::{FetchSpec, FetchView, Fetched};
 use crate::time::{Instant, micros};
 use core::time::Duration;
 use lane::Lane;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use transfer::{Stage, Transfer};
 
 /// What is wanted or was found out.
@@ -138,7 +138,7 @@ impl Transfers {
         let lane = self.lanes.entry(peer).or_default();
         lane.handle_over();
         if lane.handle_refused(now) || gone {
-            self.drop_holder(peer, Some(root));
+            self.shun(peer, root);
         }
     }
 
@@ -292,19 +292,30 @@ impl Transfers {
 
     fn give_up_late(&mut self, now: Instant, pin: Pin) {
         let Some(transfer) = self.open.get_mut(&pin) else { return };
-        let root = transfer.blob.map(|blob| blob.root);
         let asked: Vec<_> = transfer.asked().collect();
-        let mut hopeless = Vec::new();
+        let mut hopeless = BTreeSet::new();
         for (piece, peer, asked) in asked {
             if asked.at.after(HOPELESS_AFTER) <= now {
-                hopeless.push(peer);
+                hopeless.insert(peer);
             } else if !asked.late && asked.at.after(LATE_AFTER) <= now {
                 transfer.handle_late(peer, piece);
                 self.lanes.entry(peer).or_default().handle_late();
             }
         }
         for peer in hopeless {
-            self.drop_holder(peer, root);
+            self.give_up(peer, pin);
+        }
+    }
+
+    /// Takes back what a peer was asked for in vain; it is asked once more, but not for ever.
+    fn give_up(&mut self, peer: NodeId, pin: Pin) {
+        let Some(transfer) = self.open.get_mut(&pin) else { return };
+        let lane = self.lanes.entry(peer).or_default();
+        transfer.take_all_back(Some(peer)).iter().for_each(|_| lane.handle_over());
+        if lane.handle_silent()
+            && let Some(blob) = transfer.blob
+        {
+            self.shun(peer, blob.root);
         }
     }
 
@@ -405,6 +416,7 @@ impl Transfers {
                 transfer.gave.clear();
                 let liars = transfer.holders.iter().filter(|(_, said)| **said == blob);
                 let liars: Vec<NodeId> = liars.map(|(peer, _)| *peer).collect();
+                transfer.forged = true;
                 for peer in liars {
                     transfer.holders.remove(&peer);
                     transfer.banned.insert(peer);
@@ -421,6 +433,14 @@ impl Transfers {
         if shows(Mutant::ForgerAskedAgain) {
             return;
         }
+        if let Some((transfer, _)) = running(&mut self.open, root) {
+            transfer.forged = true;
+        }
+        self.shun(peer, root);
+    }
+
+    /// No longer asks a peer for a file.
+    fn shun(&mut self, peer: NodeId, root: Hash) {
         if let Some((transfer, _)) = running(&mut self.open, root) {
             transfer.banned.insert(peer);
         }
@@ -442,7 +462,7 @@ impl Transfers {
 
     /// Ends a fetch of what nobody has, or nobody but those who lied.
     fn end_unfound(&mut self, pin: Pin) {
-        let forged = self.open.get(&pin).is_some_and(|transfer| !transfer.banned.is_empty());
+        let forged = self.open.get(&pin).is_some_and(|transfer| transfer.forged);
         self.end(pin, Err(if forged { FetchError::Forged } else { FetchError::NotFound }));
     }
 
@@ -506,5 +526,5 @@ const LOOK_ALONE_EVERY: Duration = Duration::from_secs(3);
 const ALONE_MAX: Duration = Duration::from_secs(20);
 /// When a piece is asked of others as well.
 const LATE_AFTER: Duration = Duration::from_secs(2);
-/// When nothing is expected of a peer any more.
-const HOPELESS_AFTER: Duration = Duration::from_secs(30);
+/// When nothing is expected of a request any more.
+const HOPELESS_AFTER: Duration = Duration::from_secs(15);

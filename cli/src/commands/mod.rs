@@ -69,8 +69,9 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         }
         Command::Model(ModelCommand::Pull { model, offline, format, .. }) => {
             let id = model_id(&model.unwrap_or_default(), "pulled")?;
-            let neighbours = model_neighbours::of(&home()?);
-            model_pull::run(&Hub { neighbours, ..hub(offline)? }, &id, format)
+            let mut hub = hub(offline)?;
+            hub.neighbours = model_neighbours::of(&home()?);
+            model_pull::run(&hub, &id, format)
         }
         Command::Model(ModelCommand::Rm { model, format }) => {
             model_rm::run(&hub(false)?, &model_id(&model, "removed")?, format).map(|()| ExitCode::SUCCESS)

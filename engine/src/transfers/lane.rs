@@ -19,6 +19,8 @@ pub(super) struct Lane {
     rests_until: Instant,
     /// Refusals since the last piece.
     refusals: u32,
+    /// Times since then that nothing came for too long.
+    silences: u32,
 }
 
 impl Default for Lane {
@@ -30,6 +32,7 @@ impl Default for Lane {
             shrunk_at: Instant::ZERO,
             rests_until: Instant::ZERO,
             refusals: 0,
+            silences: 0,
         }
     }
 }
@@ -50,7 +53,7 @@ impl Lane {
 
     /// Takes note of how long a piece took.
     pub(super) fn handle_piece(&mut self, now: Instant, took: Duration) {
-        self.refusals = 0;
+        (self.refusals, self.silences) = (0, 0);
         self.fastest = self.fastest.min(took);
         if took <= self.fastest.saturating_mul(2).saturating_add(QUEUE_FREE) {
             self.window = (self.window + 1).min(WINDOW_MAX);
@@ -75,6 +78,12 @@ impl Lane {
         self.refusals >= REFUSALS_MAX
     }
 
+    /// Takes note that nothing came for too long; tells whether that was so too often.
+    pub(super) fn handle_silent(&mut self) -> bool {
+        self.silences += 1;
+        self.silences >= SILENCES_MAX
+    }
+
     /// Returns when it may be asked again, where it is to be left alone.
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         (self.rests_until > now).then_some(self.rests_until)
@@ -89,6 +98,8 @@ const QUEUE_FREE: Duration = Duration::from_millis(4);
 const QUEUE_LONG: Duration = Duration::from_millis(40);
 /// How long a peer that has too much to do is left alone.
 const REST: Duration = Duration::from_millis(200);
+/// Silences in a row after which a peer is given up.
+const SILENCES_MAX: u32 = 3;
 /// Refusals in a row after which a peer is given up.
 const REFUSALS_MAX: u32 = 50;
 

@@ -168,11 +168,22 @@ fn a_late_piece_is_asked_of_another_and_counts_from_whoever_is_first() {
     play.give(2_003, NEAR, 0);
     play.give(2_004, OTHER, 0);
     assert_eq!(play.settle(2_004), vec![play.keep(0)]);
-    assert_eq!(
-        play.settle(32_001),
-        vec![Fact::Look(NEAR, 2, play.pin())],
-        "nothing is expected of it any more"
-    );
+    assert_eq!(play.settle(18_000), vec![play.ask(NEAR, 2)], "the requests before are given up");
+}
+
+#[test]
+fn who_has_the_file_and_never_gives_it_is_given_up() {
+    let mut play = Play::new(3, &[(NEAR, 1)]);
+    play.begin(play.pin(), &[NEAR], &[]);
+    for round in 1..3 {
+        let facts = play.settle(15_003 * round);
+        assert_eq!(facts.last(), Some(&play.ask(NEAR, 1)), "{round}");
+    }
+    assert_eq!(play.settle(45_009), vec![]);
+    assert_eq!(play.settle(45_010), vec![]);
+    assert_eq!(play.settle(65_009), vec![], "nor is it asked whether it has it");
+    let ended = Fact::Ended(vec![WAITER], Err(FetchError::SourcesLost));
+    assert_eq!(play.settle(65_010), vec![Fact::Order(BlobOrder::Close(play.blob.root)), ended]);
 }
 
 #[test]

@@ -30,8 +30,10 @@ pub(super) struct Transfer {
     pub(super) blob: Option<BlobId>,
     /// Who has the file, and what each says that it is.
     pub(super) holders: BTreeMap<NodeId, BlobId>,
-    /// Who sent what is wrong.
+    /// Who is not asked any more: it sent what is wrong, or nothing.
     pub(super) banned: BTreeSet<NodeId>,
+    /// Whether somebody sent what is wrong.
+    pub(super) forged: bool,
     /// The number of the last question who has the file, and who has not answered it.
     pub(super) query: u64,
     pub(super) unanswered: BTreeSet<NodeId>,
@@ -68,6 +70,7 @@ impl Transfer {
             blob: None,
             holders: BTreeMap::new(),
             banned: BTreeSet::new(),
+            forged: false,
             query: 0,
             unanswered: BTreeSet::new(),
             look_until: None,
