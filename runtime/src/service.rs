@@ -97,7 +97,10 @@ impl Service {
         write_info(&home.info_file(), &info)?;
 
         let clock = SystemClock::start();
-        let models = worker.iter().map(|worker| (worker.model.clone(), worker.kind)).collect();
+        let models = worker
+            .iter()
+            .flat_map(|worker| worker.kinds.iter().map(|kind| (worker.model.clone(), *kind)))
+            .collect();
         let start = Start {
             version: journal::VERSION.to_owned(),
             key: key.identity.public_key(),

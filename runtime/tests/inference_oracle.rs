@@ -7,7 +7,7 @@
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config};
-use runtime::inference::Model;
+use runtime::inference::{Backend, Model, Precision};
 use safetensors::tensor::{Dtype, SafeTensors};
 use std::collections::HashMap;
 use std::fs;
@@ -17,17 +17,18 @@ use std::path::Path;
 fn the_encoder_computes_what_candle_transformers_does() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/all-MiniLM-L6-v2");
     let file = fs::read(folder.join("model.safetensors")).unwrap();
-    let ours = Model::load(&file).unwrap();
     let theirs = oracle(&file);
-    for text in
-        ["hello world", "Ein Knoten fällt aus.", "a", "!", "one two three four five six seven eight nine"]
-    {
+    let texts =
+        ["hello world", "Ein Knoten fällt aus.", "a", "!", "one two three four five six seven eight nine"];
+    let backends = [Backend::Candle, Backend::Kernels(Precision::F32)];
+    for (backend, text) in backends.into_iter().flat_map(|backend| texts.map(|text| (backend, text))) {
+        let ours = Model::load(&file, backend).unwrap();
         let ids = ours.tokenize(text).unwrap();
         let vector = ours.embed(&[&ids]).unwrap().remove(0);
         let expected = embed(&theirs, &ids);
         let furthest =
             vector.iter().zip(&expected).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
-        assert!(furthest < 1e-4, "{text:?} is off by {furthest}");
+        assert!(furthest < 1e-4, "{backend:?}: {text:?} is off by {furthest}");
     }
 }
 

@@ -156,3 +156,23 @@ fn text_may_come_from_standard_input() {
     let result: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(result["output"]["vector"].as_array().unwrap().len(), 384);
 }
+
+#[test]
+fn a_text_is_classified_against_given_labels() {
+    let world = World::new();
+    let node = world.node("a");
+    node.start();
+    let text = "The keeper saved a penalty in the last minute of the match.";
+    let submit = ["task", "submit", "--type", "classification", "--input", text, "--wait"];
+    let with_labels =
+        [&submit[..], &["--label", "cooking", "--label", "sport", "--label", "computers"]].concat();
+    let told = node.run(&with_labels).good();
+    assert!(told.contains("Status:     COMPLETED") && told.contains("sport"), "{told}");
+    let result = node.json(&[&with_labels[..], &["--json"]].concat());
+    assert_eq!(result["output"]["label"], "sport", "{result}");
+    assert_eq!(result["output"]["scores"].as_array().map(Vec::len), Some(3), "{result}");
+    // Without labels nothing can be chosen, and the next task is served all the same.
+    let refused = node.run(&submit);
+    assert!(refused.stdout.contains("the model has no labels of its own"), "{refused:?}");
+    assert_eq!(node.json(&[&with_labels[..], &["--json"]].concat())["output"]["label"], "sport");
+}

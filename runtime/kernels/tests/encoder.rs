@@ -96,7 +96,7 @@ impl Numbers {
         Self { shape: shape.clone(), words, positions, types, matrices, vectors }
     }
 
-    fn weights(&self) -> EncoderWeights<'_> {
+    fn weights(&self) -> EncoderWeights<'_, '_> {
         let hidden = self.shape.hidden();
         let norm = |numbers: &[f32]| Norm {
             weight: numbers[..hidden].iter().map(|number| number + 1.0).collect(),
@@ -148,7 +148,7 @@ mod textbook {
 
     type Rows = Vec<Vec<f64>>;
 
-    pub(super) fn forward(weights: &EncoderWeights<'_>, sequence: &Sequence<'_>) -> Rows {
+    pub(super) fn forward(weights: &EncoderWeights<'_, '_>, sequence: &Sequence<'_>) -> Rows {
         let mut rows: Rows = (0..sequence.tokens.len())
             .map(|position| {
                 let mut row = row_of(&weights.words, sequence.tokens[position] as usize);
@@ -452,7 +452,7 @@ fn what_the_model_has_not_is_refused_before_anything_is_computed() {
 #[test]
 fn parts_that_do_not_fit_each_other_are_refused() {
     let numbers = Numbers::new(&small());
-    let refusal = |change: &dyn Fn(&mut EncoderWeights<'_>)| {
+    let refusal = |change: &dyn Fn(&mut EncoderWeights<'_, '_>)| {
         let mut weights = numbers.weights();
         change(&mut weights);
         Encoder::new(weights, Precision::F32, Isa::best()).err().map(|error| error.to_string())

@@ -56,7 +56,7 @@ impl Child {
         tokio::spawn(log(errors));
         let child = Self { process, frames, reports };
         child.send(&Hello::OWN);
-        child.say(&ToWorker::Load { threads: options.threads });
+        child.say(&ToWorker::Load { threads: options.threads, precision: options.precision });
         Ok(child)
     }
 

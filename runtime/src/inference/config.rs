@@ -1,37 +1,78 @@
-//! The dimensions of a BERT-family encoder, as its `config.json` states them.
+//! The dimensions of an encoder and what it is for, as its `config.json` states them.
 //!
 //! The invariant: a `Config` that exists has dimensions that fit together and that are small enough for products of
 //! them not to overflow, and an arithmetic that the encoder here really does.
 
-use serde::Deserialize;
+use super::architectures::{self, Architecture, Field, Fields, Names};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
-/// The checked dimensions of an encoder.
-#[derive(Clone, Debug, PartialEq)]
+/// The checked dimensions of an encoder, and its head.
+#[derive(Clone, Debug)]
 pub(super) struct Config {
+    pub(super) architecture: &'static Architecture,
     pub(super) vocabulary: usize,
     pub(super) hidden: usize,
     pub(super) intermediate: usize,
     pub(super) heads: usize,
     pub(super) layers: usize,
     pub(super) positions: usize,
+    /// 0 where the architecture has no types of tokens.
     pub(super) token_types: usize,
     pub(super) norm_epsilon: f32,
+    /// How the model classifies, where it has a head that does.
+    pub(super) classifier: Option<Classifier>,
+}
+
+/// What a head that classifies gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Classifier {
+    /// One name for each output.
+    pub(super) labels: Vec<String>,
+    pub(super) scores: Scores,
+}
+
+/// What becomes of a head's outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scores {
+    /// Each for itself: its sigmoid.
+    Independent,
+    /// One of the labels is right: their softmax.
+    OneOfAll,
+    /// They are the scores.
+    Plain,
 }
 
 /// Why a `config.json` does not describe an encoder that can run here.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The hidden size cannot be split over the heads.
-    #[error("hidden_size {hidden} is not a multiple of num_attention_heads {heads}")]
+    #[error("the hidden size {hidden} is not a multiple of the {heads} attention heads")]
     Heads {
         /// The hidden size.
         hidden: usize,
         /// The heads.
         heads: usize,
     },
+    /// The labels are not numbered 0, 1, 2 and so on, or too many.
+    #[error(
+        "id2label does not name outputs 0 to n, at most {LABELS_MAX} with at most {LABEL_BYTES_MAX} bytes"
+    )]
+    Labels,
     /// The text is not the JSON object that it should be.
     #[error("config.json is damaged: {0}")]
     Malformed(#[from] serde_json::Error),
+    /// A field is not there.
+    #[error("config.json does not say {0}")]
+    Missing(&'static str),
+    /// A field is no number.
+    #[error("{name} is {value}, expected a number")]
+    NoNumber {
+        /// The field.
+        name: &'static str,
+        /// What it says.
+        value: String,
+    },
     /// A dimension is zero or absurdly large.
     #[error("{name} is {value}, expected 1 to {max}")]
     Range {
@@ -42,142 +83,210 @@ pub enum ConfigError {
         /// The largest accepted value.
         max: usize,
     },
-    /// The model computes something else than the encoder here.
-    #[error("{name} is {value:?}, only {supported:?} is supported")]
+    /// The model computes something else than what can run here.
+    #[error("{name} is {value}, only {supported} is supported")]
     Unsupported {
         /// The field.
         name: &'static str,
         /// What it says.
         value: String,
         /// What it should say.
-        supported: &'static str,
+        supported: String,
     },
 }
 
 impl Config {
     /// Reads and checks a `config.json`.
     pub(super) fn parse(json: &[u8]) -> Result<Self, ConfigError> {
-        let raw: Raw = serde_json::from_slice(json)?;
-        for (name, value, supported) in [
-            ("model_type", &raw.model_type, "bert"),
-            ("hidden_act", &raw.hidden_act, "gelu"),
-            ("position_embedding_type", &raw.position_embedding_type, "absolute"),
-        ] {
-            if value != supported {
-                return Err(ConfigError::Unsupported { name, value: value.clone(), supported });
-            }
-        }
-        for (name, value, max) in [
-            ("vocab_size", raw.vocab_size, 1 << 20),
-            ("hidden_size", raw.hidden_size, 1 << 13),
-            ("intermediate_size", raw.intermediate_size, 1 << 15),
-            ("num_attention_heads", raw.num_attention_heads, 128),
-            ("num_hidden_layers", raw.num_hidden_layers, 128),
-            ("max_position_embeddings", raw.max_position_embeddings, 1 << 16),
-            ("type_vocab_size", raw.type_vocab_size, 16),
-        ] {
-            if value == 0 || value > max {
-                return Err(ConfigError::Range { name, value, max });
-            }
-        }
-        if !raw.hidden_size.is_multiple_of(raw.num_attention_heads) {
-            return Err(ConfigError::Heads { hidden: raw.hidden_size, heads: raw.num_attention_heads });
+        let fields: Map<String, Value> = serde_json::from_slice(json)?;
+        let architecture = architecture(&fields)?;
+        let read = (architecture.fields)(&fields)?;
+        check(&read)?;
+        let (hidden, heads) = (read.hidden.value, read.heads.value);
+        if !hidden.is_multiple_of(heads) {
+            return Err(ConfigError::Heads { hidden, heads });
         }
         Ok(Self {
-            vocabulary: raw.vocab_size,
-            hidden: raw.hidden_size,
-            intermediate: raw.intermediate_size,
-            heads: raw.num_attention_heads,
-            layers: raw.num_hidden_layers,
-            positions: raw.max_position_embeddings,
-            token_types: raw.type_vocab_size,
-            norm_epsilon: raw.layer_norm_eps.clamp(0.0, 1.0),
+            architecture,
+            vocabulary: read.vocabulary.value,
+            hidden,
+            intermediate: read.intermediate.value,
+            heads,
+            layers: read.layers.value,
+            positions: read.positions.value,
+            token_types: read.token_types.map_or(0, |field| field.value),
+            norm_epsilon: read.norm_epsilon.clamp(0.0, 1.0) as f32,
+            classifier: classifier(&fields, architecture)?,
         })
     }
 
-    /// Lists the weight matrices, each row an output channel, with their shapes.
+    /// Lists the encoder's weight matrices, each row an output channel, with their shapes.
     pub(super) fn matrices(&self) -> Vec<(String, [usize; 2])> {
+        let names = &self.architecture.names;
         let mut matrices = vec![
-            ("embeddings.word_embeddings.weight".to_owned(), [self.vocabulary, self.hidden]),
-            ("embeddings.position_embeddings.weight".to_owned(), [self.positions, self.hidden]),
-            ("embeddings.token_type_embeddings.weight".to_owned(), [self.token_types, self.hidden]),
+            (weight(names.words), [self.vocabulary, self.hidden]),
+            (weight(names.positions), [self.positions, self.hidden]),
         ];
+        matrices.extend(names.token_types.map(|name| (weight(name), [self.token_types, self.hidden])));
         for layer in 0..self.layers {
             for (name, rows, columns) in self.linears() {
-                matrices.push((format!("encoder.layer.{layer}.{name}.weight"), [rows, columns]));
+                matrices.push((weight(&names.in_layer(layer, name)), [rows, columns]));
             }
         }
         matrices
     }
 
-    /// Lists the biases and the norms' parameters, with their lengths.
+    /// Lists the encoder's biases and the norms' parameters, with their lengths.
     pub(super) fn vectors(&self) -> Vec<(String, usize)> {
+        let names = &self.architecture.names;
         let mut vectors = Vec::new();
         let mut norm = |name: &str| {
-            vectors.push((format!("{name}.weight"), self.hidden));
-            vectors.push((format!("{name}.bias"), self.hidden));
+            vectors.push((weight(name), self.hidden));
+            vectors.push((bias(name), self.hidden));
         };
-        norm("embeddings.LayerNorm");
+        norm(names.embeddings_norm);
         for layer in 0..self.layers {
-            norm(&format!("encoder.layer.{layer}.attention.output.LayerNorm"));
-            norm(&format!("encoder.layer.{layer}.output.LayerNorm"));
+            norm(&names.in_layer(layer, names.attended_norm));
+            norm(&names.in_layer(layer, names.narrowed_norm));
         }
         for layer in 0..self.layers {
             for (name, rows, _) in self.linears() {
-                vectors.push((format!("encoder.layer.{layer}.{name}.bias"), rows));
+                vectors.push((bias(&names.in_layer(layer, name)), rows));
             }
         }
         vectors
     }
 
+    /// Lists the tensors of the head that classifies, if there is one, with their full names and shapes.
+    pub(super) fn head(&self) -> Vec<(String, Vec<usize>)> {
+        let Some(classifier) = &self.classifier else { return Vec::new() };
+        let names = &self.architecture.names.head;
+        let (hidden, outputs) = (self.hidden, classifier.labels.len());
+        vec![
+            (weight(names.first), vec![hidden, hidden]),
+            (bias(names.first), vec![hidden]),
+            (weight(names.second), vec![outputs, hidden]),
+            (bias(names.second), vec![outputs]),
+        ]
+    }
+
     /// The linear maps of one layer: name, output channels, input channels.
     fn linears(&self) -> [(&'static str, usize, usize); 6] {
+        let names = &self.architecture.names;
         [
-            ("attention.self.query", self.hidden, self.hidden),
-            ("attention.self.key", self.hidden, self.hidden),
-            ("attention.self.value", self.hidden, self.hidden),
-            ("attention.output.dense", self.hidden, self.hidden),
-            ("intermediate.dense", self.intermediate, self.hidden),
-            ("output.dense", self.hidden, self.intermediate),
+            (names.query, self.hidden, self.hidden),
+            (names.key, self.hidden, self.hidden),
+            (names.value, self.hidden, self.hidden),
+            (names.attended, self.hidden, self.hidden),
+            (names.widen, self.intermediate, self.hidden),
+            (names.narrow, self.hidden, self.intermediate),
         ]
     }
 }
 
-/// The fields of a `config.json` that matter here, as they are written.
-#[derive(Deserialize)]
-struct Raw {
-    model_type: String,
-    #[serde(default = "gelu")]
-    hidden_act: String,
-    #[serde(default = "absolute")]
-    position_embedding_type: String,
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_attention_heads: usize,
-    num_hidden_layers: usize,
-    max_position_embeddings: usize,
-    #[serde(default = "two")]
-    type_vocab_size: usize,
-    #[serde(default = "epsilon")]
-    layer_norm_eps: f32,
+impl Names {
+    /// Returns the name of a part of a layer.
+    pub(super) fn in_layer(&self, layer: usize, part: &str) -> String {
+        format!("{}.{layer}.{part}", self.layer)
+    }
 }
 
-fn gelu() -> String {
-    "gelu".to_owned()
+/// Returns the name of a map's or norm's weight.
+pub(super) fn weight(name: &str) -> String {
+    format!("{name}.weight")
 }
 
-fn absolute() -> String {
-    "absolute".to_owned()
+/// Returns the name of a map's or norm's bias.
+pub(super) fn bias(name: &str) -> String {
+    format!("{name}.bias")
 }
 
-const fn two() -> usize {
-    2
+fn architecture(fields: &Map<String, Value>) -> Result<&'static Architecture, ConfigError> {
+    let model_type = fields.get("model_type").ok_or(ConfigError::Missing("model_type"))?;
+    model_type.as_str().and_then(architectures::of).ok_or_else(|| {
+        let known: Vec<String> =
+            architectures::ALL.iter().map(|known| format!("{:?}", known.model_type)).collect();
+        ConfigError::Unsupported {
+            name: "model_type",
+            value: model_type.to_string().chars().take(60).collect(),
+            supported: known.join(" or "),
+        }
+    })
 }
 
-const fn epsilon() -> f32 {
-    1e-12
+fn check(fields: &Fields) -> Result<(), ConfigError> {
+    let limits = [
+        (Some(fields.vocabulary), VOCABULARY_MAX),
+        (Some(fields.hidden), 1 << 13),
+        (Some(fields.intermediate), 1 << 15),
+        (Some(fields.heads), 128),
+        (Some(fields.layers), 128),
+        (Some(fields.positions), 1 << 16),
+        (fields.token_types, 16),
+    ];
+    for (field, max) in limits {
+        let Some(Field { name, value }) = field else { continue };
+        if value == 0 || value > max {
+            return Err(ConfigError::Range { name, value, max });
+        }
+    }
+    Ok(())
 }
+
+/// What the head gives, where the model's class has one.
+fn classifier(
+    fields: &Map<String, Value>,
+    architecture: &Architecture,
+) -> Result<Option<Classifier>, ConfigError> {
+    let classes = fields.get("architectures").and_then(Value::as_array);
+    let class = classes.and_then(|classes| classes.first()).and_then(Value::as_str);
+    if class != Some(architecture.classifier_class) {
+        return Ok(None);
+    }
+    let labels = labels(fields)?;
+    let scores = match fields.get("problem_type").and_then(Value::as_str) {
+        Some("regression") => Scores::Plain,
+        Some("multi_label_classification") => Scores::Independent,
+        Some("single_label_classification") if labels.len() > 1 => Scores::OneOfAll,
+        Some(_) | None if labels.len() > 1 => Scores::OneOfAll,
+        // One output alone has no others to be compared with.
+        Some(_) | None => Scores::Independent,
+    };
+    Ok(Some(Classifier { labels, scores }))
+}
+
+fn labels(fields: &Map<String, Value>) -> Result<Vec<String>, ConfigError> {
+    let Some(names) = fields.get("id2label").and_then(Value::as_object) else {
+        let count = architectures::number(fields, "num_labels", Some(2))?.value;
+        if !(1..=LABELS_MAX).contains(&count) {
+            return Err(ConfigError::Labels);
+        }
+        return Ok((0..count).map(|label| format!("LABEL_{label}")).collect());
+    };
+    let mut numbered = BTreeMap::new();
+    for (number, name) in names {
+        let number: usize = number.parse().map_err(|_| ConfigError::Labels)?;
+        let name = name.as_str().filter(|name| name.len() <= LABEL_BYTES_MAX).ok_or(ConfigError::Labels)?;
+        numbered.insert(number, name.to_owned());
+    }
+    let complete = numbered.keys().copied().eq(0..names.len());
+    if complete && (1..=LABELS_MAX).contains(&names.len()) {
+        Ok(numbered.into_values().collect())
+    } else {
+        Err(ConfigError::Labels)
+    }
+}
+
+/// The largest file of a model that configures something.
+pub(super) const CONFIG_BYTES_MAX: u64 = 1 << 20;
+/// The largest `tokenizer.json`; published ones of encoders have 0.5 to 17 MB.
+pub(super) const TOKENIZER_BYTES_MAX: u64 = 32 << 20;
+/// The most tokens of a vocabulary.
+pub(super) const VOCABULARY_MAX: usize = 1 << 20;
+/// The most labels of a head: their scores fit a message to another node.
+const LABELS_MAX: usize = 4096;
+/// The longest label.
+const LABEL_BYTES_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -185,27 +294,62 @@ mod tests {
 
     const SMALL: &str = r#"{"model_type":"bert","vocab_size":9,"hidden_size":8,"intermediate_size":16,
         "num_attention_heads":2,"num_hidden_layers":1,"max_position_embeddings":32}"#;
+    const DISTILLED: &str = r#"{"model_type":"distilbert","vocab_size":9,"dim":8,"hidden_dim":16,"n_heads":2,
+        "n_layers":1,"max_position_embeddings":32,"architectures":["DistilBertForSequenceClassification"],
+        "id2label":{"1":"good","0":"bad"}}"#;
 
-    fn refusal(from: &str, to: &str) -> String {
-        assert!(SMALL.contains(from), "{from}");
-        Config::parse(SMALL.replacen(from, to, 1).as_bytes()).unwrap_err().to_string()
+    fn told(json: &str) -> String {
+        match Config::parse(json.as_bytes()) {
+            Ok(config) => format!(
+                "{}, {} matrices, {} vectors, {:?}",
+                config.architecture.model_type,
+                config.matrices().len(),
+                config.vectors().len(),
+                config.classifier
+            ),
+            Err(error) => error.to_string(),
+        }
     }
 
     #[test]
     fn only_what_can_be_computed_is_accepted() {
-        let config = Config::parse(SMALL.as_bytes()).unwrap();
-        assert_eq!((config.matrices().len(), config.vectors().len()), (9, 12));
-        assert_eq!(refusal(r#""bert""#, r#""t5""#), r#"model_type is "t5", only "bert" is supported"#);
-        assert_eq!(refusal(r#"9,"#, r#"0,"#), "vocab_size is 0, expected 1 to 1048576");
-        assert_eq!(
-            refusal(r#"_size":8,"#, r#"_size":9999999,"#),
-            "hidden_size is 9999999, expected 1 to 8192"
-        );
-        assert_eq!(
-            refusal(r#"heads":2"#, r#"heads":3"#),
-            "hidden_size 8 is not a multiple of num_attention_heads 3"
-        );
-        assert!(refusal(r#"9,"#, r#"-9,"#).starts_with("config.json is damaged: "));
-        assert!(refusal(r#""vocab_size""#, r#""vocab""#).contains("missing field `vocab_size`"));
+        let changes = [
+            (SMALL, "", ""),
+            (DISTILLED, "", ""),
+            (SMALL, r#""bert""#, r#""t5""#),
+            (SMALL, r#""bert""#, "7"),
+            (SMALL, r#""model_type""#, r#""model""#),
+            (SMALL, r#""vocab_size":9"#, r#""vocab_size":0"#),
+            (SMALL, r#""vocab_size":9"#, r#""vocab_size":-9"#),
+            (SMALL, r#""vocab_size":9"#, r#""vocab_size":9.5"#),
+            (SMALL, r#""vocab_size":9"#, r#""vocab_size":1e99"#),
+            (
+                SMALL,
+                r#""vocab_size":9"#,
+                r#""vocab_size":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]"#,
+            ),
+            (SMALL, r#""vocab_size""#, r#""vocab""#),
+            (SMALL, r#""hidden_size":8"#, r#""hidden_size":9999999"#),
+            (SMALL, r#"heads":2"#, r#"heads":3"#),
+            (SMALL, r#"{"#, r#"{"hidden_act":"relu","#),
+            (SMALL, r#"{"#, r#"{"position_embedding_type":"relative_key","#),
+            (SMALL, r#"{"#, "["),
+            (SMALL, r#"32}"#, "32"),
+            (DISTILLED, r#"{"#, r#"{"activation":"relu","#),
+            (DISTILLED, r#""dim":8"#, r#""dim":7"#),
+            (DISTILLED, r#""id2label":{"1":"good","0":"bad"}"#, r#""num_labels":3"#),
+            (DISTILLED, r#""id2label":{"1":"good","0":"bad"}"#, r#""num_labels":99999999"#),
+            (DISTILLED, r#"{"1":"good","0":"bad"}"#, r#"{"0":"score"}"#),
+            (DISTILLED, r#"{"1":"good","0":"bad"}"#, r#"{"2":"good","0":"bad"}"#),
+            (DISTILLED, r#"{"1":"good","0":"bad"}"#, r#"{"1":"good","0":7}"#),
+            (DISTILLED, r#"{"1":"good","0":"bad"}"#, "{}"),
+            (DISTILLED, r#"{"model"#, r#"{"problem_type":"multi_label_classification","model"#),
+            (DISTILLED, r#"{"model"#, r#"{"problem_type":"regression","model"#),
+        ];
+        let told: Vec<String> = changes
+            .iter()
+            .map(|(json, from, to)| format!("{to}: {}", told(&json.replacen(from, to, 1))))
+            .collect();
+        insta::assert_snapshot!(told.join("\n"));
     }
 }

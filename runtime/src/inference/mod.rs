@@ -1,26 +1,41 @@
 //! Models behind the inference port: a worker process per model, started from the node's own program, so that a model
 //! that crashes or hangs takes a worker with it and never the node.
 
+mod architectures;
 mod child;
 mod config;
+mod description;
 #[cfg(feature = "embedded-model")]
 mod embedded;
 mod encoder;
+mod fast;
+mod folder;
+mod head;
+mod header;
+mod label_vectors;
 mod model;
+mod parameters;
+mod pooling;
 mod process;
 mod protocol;
 pub mod quantize;
 mod queue;
+mod reference;
+mod similarity;
 mod steps;
+mod tokenizer_file;
 mod tokens;
 mod weights;
 mod worker;
 
 pub use config::ConfigError;
-pub use encoder::EncoderError;
-pub use model::{LoadError, Model, TOKENS_MAX};
+pub use description::DescriptionError;
+pub use encoder::{EncodeError, EncoderError, Precision, Room};
+pub use folder::FolderError;
+pub use header::{HEADER_BYTES_MAX, HeaderError};
+pub use model::{Backend, LoadError, Model, SINGLE_FILE_TOKENS_MAX};
 pub use process::{ProcessInference, WORKER_COMMAND, WorkerOptions};
-pub use weights::{HEADER_BYTES_MAX, WeightsError};
+pub use weights::WeightsError;
 pub use worker::worker_main;
 
 /// The name of the model that is compiled into the program; its kind is embedding.

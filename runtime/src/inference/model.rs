@@ -1,52 +1,172 @@
-//! One loaded model: its tokenizer and its encoder, from one file.
+//! One loaded model: its tokenizer, its encoder, and what becomes of hidden states, from a folder or from one file.
 
-use super::config::{Config, ConfigError};
-use super::encoder::{Encoder, EncoderError};
-use super::quantize::{CONFIG_TENSOR, TOKENIZER_TENSOR};
+use super::config::ConfigError;
+use super::description::{CONFIG, Description, DescriptionError, TOKENS_MAX};
+use super::encoder::{EncodeError, Encoder, EncoderError, Precision, Room};
+use super::fast::Fast;
+use super::folder::{Folder, FolderError, TOKENIZER, WEIGHTS};
+use super::head::Head;
+use super::parameters::Parameters;
+use super::pooling::{self, Pooling};
+use super::reference::Reference;
+use super::tokenizer_file;
 use super::tokens::Tokens;
 use super::weights::{Weights, WeightsError};
+use engine::task::TaskKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
-/// An embedding model, ready to run; borrows the file that it was loaded from.
+/// A model of the BERT family, ready to run; borrows the file that it was loaded from, if that is in memory.
 pub struct Model<'a> {
     tokens: Tokens,
-    encoder: Encoder<'a>,
+    encoder: Box<dyn Encoder + 'a>,
+    vocabulary: usize,
+    hidden: usize,
+    positions: usize,
+    purpose: Purpose,
 }
 
-/// Why a model file could not be loaded.
+/// What computes a model, and how exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Candle's matrix product, in f32: slow, and what the kernels are held against.
+    Candle,
+    /// The kernels.
+    Kernels(Precision),
+}
+
+/// What becomes of hidden states.
+enum Purpose {
+    Classify(Head),
+    Embed { pooling: Pooling, normalize: bool },
+}
+
+/// Why a model could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// It describes no model that can run here.
+    /// Its small files describe no model that can run here.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Description(#[from] DescriptionError),
     /// Its weights are not what its configuration says.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
+    /// Its weights cannot be found or read.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// Its tokenizer is of no use.
-    #[error("{0}")]
+    #[error("{TOKENIZER}: {0}")]
     Tokenizer(String),
     /// It is not such a file.
     #[error(transparent)]
     Weights(#[from] WeightsError),
 }
 
+impl From<ConfigError> for LoadError {
+    fn from(error: ConfigError) -> Self {
+        Self::Description(error.into())
+    }
+}
+
+impl Model<'static> {
+    /// Loads a folder as it is published, or a file that [`super::quantize::quantize`] wrote.
+    ///
+    /// # Errors
+    /// [`LoadError`] where it is something else, damaged, or not supported.
+    pub fn open(path: &Path, backend: Backend) -> Result<Self, LoadError> {
+        if path.is_file() {
+            return Self::from_single(&Weights::open(path)?, backend);
+        }
+        let folder = Folder::at(path);
+        if !folder.has(CONFIG) && folder.has(WEIGHTS) {
+            let weights = folder.weights()?;
+            if weights.contains(CONFIG) {
+                return Self::from_single(&weights, backend);
+            }
+        }
+        let description = Description::read(&|name| folder.read(name), None)?;
+        let tokenizer =
+            folder.read(TOKENIZER)?.ok_or_else(|| LoadError::Tokenizer("is missing".to_owned()))?;
+        Self::of(&description, &tokenizer, &folder.weights()?, backend)
+    }
+}
+
 impl<'a> Model<'a> {
     /// Loads a file that [`super::quantize::quantize`] wrote.
     ///
     /// # Errors
-    /// [`LoadError`] where the file is something else or damaged. The tokenizer library may panic on a hostile
-    /// file: load what is not trusted in a process of its own.
-    pub fn load(file: &'a [u8]) -> Result<Self, LoadError> {
-        let weights = Weights::parse(file)?;
-        let config = Config::parse(weights.blob(CONFIG_TENSOR)?)?;
-        let json = weights.blob(TOKENIZER_TENSOR)?;
-        let tokens_max = config.positions.min(TOKENS_MAX);
-        thread::scope(|scope| {
-            let tokens = scope.spawn(|| Tokens::load(json, tokens_max).map_err(LoadError::Tokenizer));
-            let encoder = Encoder::load(&weights, config)?;
-            let tokens = tokens.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            Ok(Self { tokens, encoder })
+    /// [`LoadError`] where the file is something else or damaged.
+    pub fn load(file: &'a [u8], backend: Backend) -> Result<Self, LoadError> {
+        Self::from_single(&Weights::parse(file)?, backend)
+    }
+
+    /// Loads from one file that holds the small files as tensors.
+    fn from_single(weights: &Weights<'a>, backend: Backend) -> Result<Self, LoadError> {
+        if !weights.contains(CONFIG) {
+            return Err(FolderError::Absent(NO_CONFIG.to_owned()).into());
+        }
+        let read = |name: &str| {
+            let tensor = weights.contains(name).then(|| weights.blob(name)).transpose();
+            tensor
+                .map(|bytes| bytes.map(std::borrow::Cow::into_owned))
+                .map_err(|error| DescriptionError::File { file: name.to_owned(), reason: error.to_string() })
+        };
+        let description = Description::read(&read, Some(SINGLE_FILE_TOKENS_MAX))?;
+        Self::of(&description, &weights.blob(TOKENIZER)?, weights, backend)
+    }
+
+    fn of(
+        description: &Description,
+        tokenizer: &[u8],
+        weights: &Weights<'a>,
+        backend: Backend,
+    ) -> Result<Self, LoadError> {
+        let Description { config, tokens_max, lower_case, pooling, normalize } = description;
+        tokenizer_file::check(tokenizer, config.vocabulary).map_err(LoadError::Tokenizer)?;
+        let parameters = Parameters::of(weights, config);
+        let purpose = match &config.classifier {
+            Some(classifier) => {
+                let head = Head::load(&parameters, config, classifier).map_err(EncoderError::from)?;
+                Purpose::Classify(head)
+            }
+            None => Purpose::Embed { pooling: *pooling, normalize: *normalize },
+        };
+        let (tokens, encoder) = thread::scope(|scope| {
+            let tokens = scope.spawn(|| Tokens::load(tokenizer, *tokens_max, *lower_case));
+            let encoder: Box<dyn Encoder + 'a> = match backend {
+                Backend::Candle => Box::new(Reference::load(&parameters, config)?),
+                Backend::Kernels(precision) => {
+                    Box::new(Fast::load(&parameters, config, precision.of_kernels())?)
+                }
+            };
+            let tokens = tokens.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok::<_, LoadError>((tokens.map_err(LoadError::Tokenizer)?, encoder))
+        })?;
+        Ok(Self {
+            tokens,
+            encoder,
+            vocabulary: config.vocabulary,
+            hidden: config.hidden,
+            positions: config.positions,
+            purpose,
         })
+    }
+
+    /// Returns what the model can do. One that makes embeddings also classifies, by their similarity.
+    pub const fn kinds(&self) -> &'static [TaskKind] {
+        match self.purpose {
+            Purpose::Classify(_) => &[TaskKind::Classification],
+            Purpose::Embed { .. } => &[TaskKind::Embedding, TaskKind::Classification],
+        }
+    }
+
+    /// Returns the labels that the model was trained on, where it was.
+    pub const fn labels(&self) -> Option<&Arc<[String]>> {
+        match &self.purpose {
+            Purpose::Classify(head) => Some(head.labels()),
+            Purpose::Embed { .. } => None,
+        }
     }
 
     /// Returns the tokens of a text, cut to what the model takes.
@@ -65,19 +185,69 @@ impl<'a> Model<'a> {
         self.tokens.wrap(tokens)
     }
 
-    /// Returns a vector of unit length for each tokenised text, in their order.
+    /// Returns a vector for each tokenised text, in their order: its embedding, or where the model has labels, a score
+    /// for each of them.
     ///
     /// # Errors
     /// Says why the model could not compute them.
     pub fn embed(&self, sequences: &[&[u32]]) -> Result<Vec<Vec<f32>>, String> {
-        let vectors = self.encoder.embed(sequences).map_err(|error| error.to_string())?;
+        self.compute(&mut Room::alone(), sequences, &AtomicBool::new(false))
+            .map_err(|error| error.to_string())
+    }
+
+    /// Computes what [`Self::embed`] does, and looks between layers whether to stop.
+    ///
+    /// # Errors
+    /// [`EncodeError::Stopped`] where it was to stop, [`EncodeError::Failed`] with the reason else.
+    pub fn compute(
+        &self,
+        room: &mut Room,
+        sequences: &[&[u32]],
+        stop: &AtomicBool,
+    ) -> Result<Vec<Vec<f32>>, EncodeError> {
+        self.check(sequences).map_err(EncodeError::Failed)?;
+        let mut vectors = Vec::with_capacity(sequences.len());
+        self.encoder.encode(room, sequences, stop, &mut |rows| vectors.push(self.vector(rows)))?;
         if vectors.iter().flatten().all(|number| number.is_finite()) {
             Ok(vectors)
         } else {
-            Err("the model computed a number that is not finite".to_owned())
+            Err(EncodeError::Failed("the model computed a number that is not finite".to_owned()))
         }
+    }
+
+    fn vector(&self, rows: &mut dyn Iterator<Item = &[f32]>) -> Vec<f32> {
+        match &self.purpose {
+            Purpose::Classify(head) => {
+                let first = rows.next().unwrap_or_default();
+                head.scores(&head.logits(first))
+            }
+            Purpose::Embed { pooling, normalize } => {
+                let mut vector = pooling.pool(rows, self.hidden);
+                if *normalize {
+                    pooling::normalize(&mut vector);
+                }
+                vector
+            }
+        }
+    }
+
+    /// Refuses sequences that no table has rows for.
+    fn check(&self, sequences: &[&[u32]]) -> Result<(), String> {
+        for sequence in sequences {
+            if sequence.is_empty() || sequence.len() > self.positions {
+                return Err(format!("a sequence of {} tokens", sequence.len()));
+            }
+            if let Some(token) = sequence.iter().find(|token| **token as usize >= self.vocabulary) {
+                return Err(format!("token {token} is not in the vocabulary"));
+            }
+        }
+        Ok(())
     }
 }
 
-/// Tokens that a text may have; the rest is cut off.
-pub const TOKENS_MAX: usize = 256;
+/// What is said of weights without a description.
+const NO_CONFIG: &str =
+    "the file holds weights alone; name the folder with its config.json and tokenizer.json";
+/// Tokens that a text may have where the model is one file that does not say; the rest is cut off.
+pub const SINGLE_FILE_TOKENS_MAX: usize = 256;
+const _: () = assert!(SINGLE_FILE_TOKENS_MAX <= TOKENS_MAX);

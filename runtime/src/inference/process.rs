@@ -5,6 +5,7 @@
 //! bounded; a worker that died, was killed or hangs is replaced, after a pause that grows while it fails to load.
 
 use super::child::{Child, Report};
+use super::encoder::Precision;
 use super::protocol::{FromWorker, JobResult, ToWorker};
 use crate::ports::{Inference, InferenceEvent};
 use engine::InferenceError;
@@ -29,7 +30,9 @@ pub struct WorkerOptions {
     /// The name under which jobs ask for the worker's model.
     pub model: String,
     /// What the model can do.
-    pub kind: TaskKind,
+    pub kinds: Vec<TaskKind>,
+    /// How exactly it computes.
+    pub precision: Precision,
     /// Cores that the worker computes on.
     pub threads: u16,
 }
@@ -45,7 +48,8 @@ impl WorkerOptions {
             program: std::env::current_exe()?,
             arguments: vec![WORKER_COMMAND.into(), model.into()],
             model: model.to_owned(),
-            kind: TaskKind::Embedding,
+            kinds: vec![TaskKind::Embedding, TaskKind::Classification],
+            precision: Precision::Auto,
             threads: u16::try_from(cores).unwrap_or(u16::MAX),
         })
     }
@@ -244,14 +248,15 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 report = child.next() => match report {
-                    Report::Message(FromWorker::Ready { kind }) if kind == self.options.kind => {
+                    Report::Message(FromWorker::Ready { kinds }) if kinds == self.options.kinds => {
                         ready = true;
                         self.load_failures = 0;
                         self.unusable = None;
                         self.announce(true).await?;
                     }
-                    Report::Message(FromWorker::Ready { kind }) => {
-                        let reason = format!("{} makes {kind}s, not {}s", self.options.model, self.options.kind);
+                    Report::Message(FromWorker::Ready { kinds }) => {
+                        let (found, expected) = (in_words(&kinds), in_words(&self.options.kinds));
+                        let reason = format!("{} does {found}, not {expected}", self.options.model);
                         return Ok(Parting::NotLoaded(reason));
                     }
                     Report::Message(FromWorker::Failed { reason }) => return Ok(Parting::NotLoaded(reason)),
@@ -385,8 +390,11 @@ impl Supervisor {
             return Ok(());
         }
         self.announced = Some(ready);
-        let (name, kind) = (self.options.model.clone(), self.options.kind);
-        self.report(InferenceEvent::Model { name, kind, ready }).await
+        for &kind in &self.options.kinds {
+            let name = self.options.model.clone();
+            self.report(InferenceEvent::Model { name, kind, ready }).await?;
+        }
+        Ok(())
     }
 
     async fn done(&self, job: JobId, micros: u64, result: JobResult) -> Result<(), Abandoned> {
@@ -396,6 +404,10 @@ impl Supervisor {
     async fn report(&self, event: InferenceEvent) -> Result<(), Abandoned> {
         self.events.send(event).await.map_err(|_| Abandoned)
     }
+}
+
+fn in_words(kinds: &[TaskKind]) -> String {
+    kinds.iter().map(TaskKind::to_string).collect::<Vec<_>>().join(" and ")
 }
 
 async fn wait_until(at: Option<Instant>) {

@@ -4,6 +4,7 @@
 //! shape never changes; everything after it is of one version. A message above [`MESSAGE_BYTES_MAX`] ends the
 //! conversation before a byte of it is read, on either side: neither trusts the other's sanity.
 
+use super::encoder::Precision;
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::output::Work;
@@ -28,7 +29,7 @@ pub(super) enum ToWorker {
     /// Stop a job; it still ends once.
     Cancel { job: JobId },
     /// Load the model, and use so many cores. Once, before any job.
-    Load { threads: u16 },
+    Load { threads: u16, precision: Precision },
     /// Run a job.
     Start { job: JobId, work: Work },
 }
@@ -42,8 +43,8 @@ pub(super) enum FromWorker {
     Failed { reason: String },
     /// A generation job produced more text: the piece that follows those before, and the tokens so far in all.
     Progress { job: JobId, text: String, tokens: u32 },
-    /// The model is loaded.
-    Ready { kind: TaskKind },
+    /// The model is loaded, and what it can do.
+    Ready { kinds: Vec<TaskKind> },
 }
 
 /// How a job ends: one item per task in it, or one reason for all.
@@ -130,7 +131,7 @@ mod tests {
     #[test]
     fn what_is_written_is_what_is_read() {
         let messages = [
-            ToWorker::Load { threads: 2 },
+            ToWorker::Load { threads: 2, precision: Precision::Auto },
             ToWorker::Start {
                 job: JobId(7),
                 work: Work::Embed { inputs: vec![vec![EmbeddingInput::Text("é".to_owned())], Vec::new()] },
@@ -159,7 +160,7 @@ mod tests {
 
     #[test]
     fn half_a_message_and_a_senseless_one_are_errors() {
-        let whole = encode(&ToWorker::Load { threads: 2 }).unwrap();
+        let whole = encode(&ToWorker::Load { threads: 2, precision: Precision::Auto }).unwrap();
         assert!(read::<ToWorker>(&mut &whole[..whole.len() - 1]).is_err());
         assert!(read::<ToWorker>(&mut [2, 0, 0, 0, 9, 9].as_slice()).is_err());
     }

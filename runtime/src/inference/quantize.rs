@@ -5,17 +5,22 @@
 //! - the few weights of a matrix that dwarf their row as F32 `NAME.outliers`, with their rows and columns as U32
 //!   `NAME.places`; in `NAME` they are 0. One such weight would make the steps of all others in its row too coarse;
 //! - biases and norms as F32;
-//! - the source's `config.json` and `tokenizer.json`, byte for byte, as U8 tensors of those names. As tensors, not as
-//!   metadata, so that the header and the limit on its size stay small and the files' hashes comparable.
+//! - a head that classifies, as F32;
+//! - the source's `config.json`, `tokenizer.json` and whatever else describes it, byte for byte, as U8 tensors of those
+//!   names. As tensors, not as metadata, so that the header stays small and the files' hashes comparable.
 //!
 //! Nothing in it depends on a machine: whoever runs it lays the weights out as it likes.
 //!
 //! The invariants: the same source gives the same bytes, and the output appears whole or not at all.
 
-use super::config::{Config, ConfigError};
+use super::config::Config;
+use super::description::{self, Description, DescriptionError};
+use super::folder::{Folder, TOKENIZER, WEIGHTS};
+use super::parameters::{as_stored, prefix};
+use super::tokenizer_file;
 use super::weights::{Weights, WeightsError};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -39,14 +44,9 @@ pub struct QuantizeReport {
 #[derive(Debug, thiserror::Error)]
 pub enum QuantizeError {
     /// The source describes no model that can run here.
-    #[error("{path}: {source}", path = path.display())]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: ConfigError,
-    },
-    /// A file of the source cannot be read.
+    #[error(transparent)]
+    Description(#[from] DescriptionError),
+    /// The source's weights cannot be read.
     #[error("cannot read {path}: {source}", path = path.display())]
     Read {
         /// The file.
@@ -55,22 +55,15 @@ pub enum QuantizeError {
         source: io::Error,
     },
     /// The source's tokenizer is of no use.
-    #[error("{path}: {reason}", path = path.display())]
-    Tokenizer {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A file of the source is larger than any model that can run here.
-    #[error("{path} has {found} bytes, at most {max} are accepted", path = path.display())]
+    #[error("{TOKENIZER}: {0}")]
+    Tokenizer(String),
+    /// The source's weights are larger than any model that can run here.
+    #[error("{path} has {found} bytes, at most {WEIGHTS_BYTES_MAX} are accepted", path = path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
         /// Its size.
         found: u64,
-        /// The limit.
-        max: u64,
     },
     /// The source's weights are not what its configuration says.
     #[error("{path}: {source}", path = path.display())]
@@ -96,22 +89,21 @@ pub enum QuantizeError {
 /// # Errors
 /// [`QuantizeError`] where the source is not such a model, or the disk refuses; `output` is then untouched.
 pub fn quantize(source: &Path, output: &Path) -> Result<QuantizeReport, QuantizeError> {
-    let config_path = source.join("config.json");
-    let config_json = read(&config_path, JSON_BYTES_MAX)?;
-    let config =
-        Config::parse(&config_json).map_err(|source| QuantizeError::Config { path: config_path, source })?;
-    let tokenizer_path = source.join("tokenizer.json");
-    let tokenizer_json = read(&tokenizer_path, JSON_BYTES_MAX)?;
-    check_tokenizer(&tokenizer_json, &config)
-        .map_err(|reason| QuantizeError::Tokenizer { path: tokenizer_path, reason })?;
-    let weights_path = source.join("model.safetensors");
-    let bytes = read(&weights_path, WEIGHTS_BYTES_MAX)?;
+    let folder = Folder::at(source);
+    let read = |name: &str| folder.read(name);
+    let config = Description::read(&read, None)?.config;
+    let tokenizer =
+        folder.read(TOKENIZER)?.ok_or_else(|| QuantizeError::Tokenizer("is missing".to_owned()))?;
+    tokenizer_file::check(&tokenizer, config.vocabulary).map_err(QuantizeError::Tokenizer)?;
+    let weights_path = source.join(WEIGHTS);
+    let bytes = read_weights(&weights_path)?;
 
     let in_weights = |source| QuantizeError::Weights { path: weights_path.clone(), source };
     let weights = Weights::parse(&bytes).map_err(in_weights)?;
     let (mut tensors, left_out) = quantized(&weights, &config).map_err(in_weights)?;
-    tensors.insert(CONFIG_TENSOR.to_owned(), Tensor::blob(config_json));
-    tensors.insert(TOKENIZER_TENSOR.to_owned(), Tensor::blob(tokenizer_json));
+    tensors
+        .extend(description::files(&read)?.into_iter().map(|(name, content)| (name, Tensor::blob(content))));
+    tensors.insert(TOKENIZER.to_owned(), Tensor::blob(tokenizer));
 
     let file = serialize(&tensors);
     write_whole(output, &file).map_err(|source| QuantizeError::Write { path: output.to_owned(), source })?;
@@ -133,8 +125,12 @@ struct Tensor {
 
 impl Tensor {
     fn floats(numbers: &[f32]) -> Self {
+        Self::matrix(numbers, &[numbers.len()])
+    }
+
+    fn matrix(numbers: &[f32], shape: &[usize]) -> Self {
         let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-        Self { dtype: "F32", shape: vec![numbers.len()], bytes }
+        Self { dtype: "F32", shape: shape.to_vec(), bytes }
     }
 
     fn places(places: &[[u32; 2]]) -> Self {
@@ -149,12 +145,15 @@ impl Tensor {
 
 type Tensors = BTreeMap<String, Tensor>;
 
-/// Quantises all that the encoder needs; also returns the names of what it does not.
+/// Quantises all that the encoder needs; a head stays as it is. Also returns the names of what is not needed.
 fn quantized(weights: &Weights<'_>, config: &Config) -> Result<(Tensors, Vec<String>), WeightsError> {
-    let prefix = if weights.contains("bert.embeddings.word_embeddings.weight") { "bert." } else { "" };
+    let prefix = prefix(weights, config);
     let mut tensors = Tensors::new();
+    let mut used = BTreeSet::new();
     for (name, shape) in config.matrices() {
-        let mut numbers = weights.floats(&format!("{prefix}{name}"), &shape)?;
+        let source = format!("{prefix}{name}");
+        let mut numbers = weights.floats(&source, &shape)?;
+        used.insert(source);
         if !name.starts_with("embeddings.") {
             let (outliers, places) = take_outliers(&mut numbers, shape[1]);
             if !outliers.is_empty() {
@@ -167,11 +166,15 @@ fn quantized(weights: &Weights<'_>, config: &Config) -> Result<(Tensors, Vec<Str
         tensors.insert(name, Tensor { dtype: "I8", shape: shape.to_vec(), bytes });
     }
     for (name, length) in config.vectors() {
-        let numbers = weights.floats(&format!("{prefix}{name}"), &[length])?;
-        tensors.insert(name, Tensor::floats(&numbers));
+        let source = as_stored(weights, format!("{prefix}{name}"));
+        tensors.insert(name, Tensor::floats(&weights.floats(&source, &[length])?));
+        used.insert(source);
     }
-    let used = |name: &&str| name.strip_prefix(prefix).is_some_and(|bare| tensors.contains_key(bare));
-    let left_out = weights.names().into_iter().filter(|name| !used(name)).map(str::to_owned).collect();
+    for (name, shape) in config.head() {
+        tensors.insert(name.clone(), Tensor::matrix(&weights.floats(&name, &shape)?, &shape));
+        used.insert(name);
+    }
+    let left_out = weights.names().filter(|name| !used.contains(*name)).map(str::to_owned).collect();
     Ok((tensors, left_out))
 }
 
@@ -237,36 +240,16 @@ fn serialize(tensors: &Tensors) -> Vec<u8> {
     file
 }
 
-/// Checks that the tokenizer's tokens all have a row in the embedding table, without running a tokenizer.
-fn check_tokenizer(json: &[u8], config: &Config) -> Result<(), String> {
-    #[derive(serde::Deserialize)]
-    struct Outer {
-        model: Model,
-    }
-    #[derive(serde::Deserialize)]
-    struct Model {
-        vocab: BTreeMap<String, u32>,
-    }
-    let outer: Outer =
-        serde_json::from_slice(json).map_err(|error| format!("not a WordPiece tokenizer: {error}"))?;
-    match outer.model.vocab.iter().find(|&(_, &id)| id as usize >= config.vocabulary) {
-        Some((token, id)) => {
-            Err(format!("token {token:?} has the number {id}, vocab_size is {}", config.vocabulary))
-        }
-        None => Ok(()),
-    }
-}
-
-/// Reads a file that must not have more than `max` bytes, however large it says it is.
-fn read(path: &Path, max: u64) -> Result<Vec<u8>, QuantizeError> {
+/// Reads a file that must not have more bytes than the limit, however large it says it is.
+fn read_weights(path: &Path) -> Result<Vec<u8>, QuantizeError> {
     let failed = |source| QuantizeError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let found = file.metadata().map_err(failed)?.len();
-    if found > max {
-        return Err(QuantizeError::TooLarge { path: path.to_owned(), found, max });
+    if found > WEIGHTS_BYTES_MAX {
+        return Err(QuantizeError::TooLarge { path: path.to_owned(), found });
     }
     let mut bytes = Vec::new();
-    file.take(max).read_to_end(&mut bytes).map_err(failed)?;
+    file.take(WEIGHTS_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
 }
 
@@ -312,17 +295,11 @@ pub(super) fn places_of(name: &str) -> String {
     format!("{name}.places")
 }
 
-/// The tensor that holds the source's `config.json`.
-pub(super) const CONFIG_TENSOR: &str = "config.json";
-/// The tensor that holds the source's `tokenizer.json`.
-pub(super) const TOKENIZER_TENSOR: &str = "tokenizer.json";
 /// A weight so many times larger than its row's root mean square is kept apart.
 const OUTLIER_RATIO: f32 = 16.0;
 /// Names this layout in the file's metadata.
 const FORMAT: &str = "p2p-ai-agents s8 1";
 /// Where the tensors begin in the file is a multiple of this, a cache line.
 const DATA_ALIGNMENT_BYTES: usize = 64;
-/// The largest `config.json` or `tokenizer.json`; published BERT tokenizers have 0.5 to 3 MB.
-const JSON_BYTES_MAX: u64 = 16 << 20;
 /// The largest source weights.
 const WEIGHTS_BYTES_MAX: u64 = 4 << 30;

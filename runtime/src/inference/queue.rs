@@ -2,13 +2,16 @@
 //!
 //! First come, first served by text. A batch takes waiting texts of whatever jobs until it is worth a pass through
 //! the model; a job ends when its last text does. Cancelling a job drops its waiting texts; texts that are being
-//! computed are finished, and thrown away.
+//! computed are thrown away, and a pass through the model that nobody wants any more is told to stop.
 
 use super::protocol::JobResult;
+use super::similarity;
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::task::{EmbeddingInput, TaskOutput};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is known of the jobs of one worker.
 #[derive(Default)]
@@ -16,6 +19,34 @@ pub(super) struct Queue {
     jobs: BTreeMap<JobId, Job>,
     /// Texts that nobody computes yet, in the order of their arrival.
     waiting: VecDeque<Text>,
+    /// The passes that run: who wants them, and how to stop them.
+    passes: BTreeMap<u64, (BTreeSet<JobId>, Arc<AtomicBool>)>,
+    passes_begun: u64,
+}
+
+/// One task of a job: its texts, and what becomes of their vectors.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) inputs: Vec<EmbeddingInput>,
+    pub(super) purpose: Purpose,
+}
+
+/// What becomes of the vectors of a task's texts.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// They are the output.
+    Embed,
+    /// The one text's are the scores of these labels; which of them are asked for.
+    Scores { labels: Arc<[String]>, asked: Vec<String> },
+    /// The first text gets one of the labels, which are the other texts.
+    Similarity { labels: Vec<String> },
+}
+
+/// A pass through the model.
+pub(super) struct Pass {
+    number: u64,
+    /// Set when nobody wants it any more.
+    pub(super) stop: Arc<AtomicBool>,
 }
 
 /// One text of a job.
@@ -25,6 +56,8 @@ pub(super) struct Text {
     /// Whose it is: its task's place in the job, and its place in the task.
     pub(super) place: Place,
     pub(super) input: EmbeddingInput,
+    /// Whether it is a label, which many tasks may share.
+    pub(super) is_label: bool,
 }
 
 /// A task's place in its job, and a text's place in its task.
@@ -53,25 +86,29 @@ struct Job {
 /// One task of a job: several texts that succeed together or not at all.
 struct Task {
     vectors: Vec<Option<Vec<f32>>>,
+    purpose: Purpose,
     tokens: u32,
     /// What went wrong first.
     error: Option<InferenceError>,
 }
 
 impl Queue {
-    /// Adds a job's texts, a list per task; a job without any ends at once.
-    pub(super) fn start(&mut self, id: JobId, inputs: Vec<Vec<EmbeddingInput>>) -> Option<Ended> {
-        let open = inputs.iter().map(Vec::len).sum();
-        let tasks = inputs.iter().map(|texts| Task::of(texts.len())).collect();
-        self.jobs.insert(id, Job { tasks, open, micros: 0, cancelled: false });
-        for (task, inputs) in inputs.into_iter().enumerate() {
+    /// Adds a job's tasks; a job without any text ends at once.
+    pub(super) fn start(&mut self, id: JobId, requests: Vec<Request>) -> Option<Ended> {
+        let mut job = Job { tasks: Vec::with_capacity(requests.len()), open: 0, micros: 0, cancelled: false };
+        for (task, Request { inputs, purpose }) in requests.into_iter().enumerate() {
+            let with_labels = matches!(purpose, Purpose::Similarity { .. });
+            job.open += inputs.len();
+            job.tasks.push(Task { vectors: vec![None; inputs.len()], purpose, tokens: 0, error: None });
             let texts = inputs.into_iter().enumerate();
             self.waiting.extend(texts.map(|(text, input)| Text {
                 job: id,
                 place: Place { task, text },
                 input,
+                is_label: with_labels && text > 0,
             }));
         }
+        self.jobs.insert(id, job);
         self.end_if_done(id)
     }
 
@@ -82,7 +119,32 @@ impl Queue {
         let before = self.waiting.len();
         self.waiting.retain(|text| text.job != id);
         job.open -= before - self.waiting.len();
+        for (wanted_by, stop) in self.passes.values_mut() {
+            if wanted_by.remove(&id) && wanted_by.is_empty() {
+                stop.store(true, Ordering::Relaxed);
+            }
+        }
         self.end_if_done(id)
+    }
+
+    /// Notes that texts of these jobs are now computed together, which [`Self::end_pass`] must follow.
+    pub(super) fn begin_pass(&mut self, jobs: impl Iterator<Item = JobId>) -> Pass {
+        let wanted_by: BTreeSet<JobId> = jobs.filter(|job| !self.is_cancelled(*job)).collect();
+        let stop = Arc::new(AtomicBool::new(wanted_by.is_empty()));
+        self.passes_begun += 1;
+        self.passes.insert(self.passes_begun, (wanted_by, Arc::clone(&stop)));
+        Pass { number: self.passes_begun, stop }
+    }
+
+    /// Notes that a pass is over.
+    #[allow(clippy::needless_pass_by_value, reason = "a pass ends once")]
+    pub(super) fn end_pass(&mut self, pass: Pass) {
+        self.passes.remove(&pass.number);
+    }
+
+    /// Tells whether no text waits.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Tells whether nobody wants a job's outputs any more.
@@ -145,15 +207,17 @@ impl Queue {
 }
 
 impl Task {
-    fn of(texts: usize) -> Self {
-        Self { vectors: vec![None; texts], tokens: 0, error: None }
-    }
-
     /// Says which text is refused, where a task has several.
     fn name(&self, text: usize, error: InferenceError) -> InferenceError {
         match error {
             InferenceError::InputRejected(why) if self.vectors.len() > 1 => {
-                InferenceError::InputRejected(format!("input {text}: {why}"))
+                InferenceError::InputRejected(match &self.purpose {
+                    Purpose::Similarity { labels } if text > 0 => {
+                        format!("label {:?}: {why}", labels.get(text - 1).map_or("", String::as_str))
+                    }
+                    Purpose::Embed => format!("input {text}: {why}"),
+                    Purpose::Scores { .. } | Purpose::Similarity { .. } => why,
+                })
             }
             InferenceError::Cancelled
             | InferenceError::Crashed
@@ -163,16 +227,53 @@ impl Task {
     }
 
     fn output(self) -> Result<TaskOutput, InferenceError> {
-        match self.error {
-            Some(error) => Err(error),
-            None => Ok(TaskOutput::Embedding {
-                vectors: self.vectors.into_iter().flatten().collect(),
-                tokens: self.tokens,
-            }),
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let vectors: Vec<Vec<f32>> = self.vectors.into_iter().flatten().collect();
+        match self.purpose {
+            Purpose::Embed => Ok(TaskOutput::Embedding { vectors, tokens: self.tokens }),
+            Purpose::Scores { labels, asked } => {
+                if let Some(unknown) = asked.iter().find(|label| !labels.contains(label)) {
+                    let known = in_words(&labels);
+                    let why = format!("the model does not know the label {unknown:?}; it knows {known}");
+                    return Err(InferenceError::InputRejected(why));
+                }
+                let scores = labels.iter().cloned().zip(vectors.into_iter().next().unwrap_or_default());
+                classified(scores.filter(|(label, _)| asked.is_empty() || asked.contains(label)))
+            }
+            Purpose::Similarity { labels } => {
+                if labels.is_empty() {
+                    return Err(InferenceError::InputRejected(NO_LABELS.to_owned()));
+                }
+                let scores = vectors.split_first().map(|(text, others)| similarity::scores(text, others));
+                classified(labels.into_iter().zip(scores.unwrap_or_default()))
+            }
         }
     }
 }
 
+/// Puts the labels in the order of their scores.
+fn classified(scores: impl Iterator<Item = (String, f32)>) -> Result<TaskOutput, InferenceError> {
+    let mut scores: Vec<(String, f32)> = scores.collect();
+    scores.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    match scores.first() {
+        Some((label, _)) => Ok(TaskOutput::Classification { label: label.clone(), scores }),
+        None => Err(InferenceError::ModelFailed("the model gave no scores".to_owned())),
+    }
+}
+
+/// Names the first few labels.
+fn in_words(labels: &[String]) -> String {
+    let named = labels.iter().take(LABELS_NAMED).map(|label| format!("{label:?}")).collect::<Vec<_>>();
+    let more = labels.len().saturating_sub(LABELS_NAMED);
+    if more > 0 { format!("{} and {more} more", named.join(", ")) } else { named.join(", ") }
+}
+
+/// What is said of a text without labels where the model has none either.
+const NO_LABELS: &str = "the model has no labels of its own; say which ones to choose from";
+/// As many of a model's labels as are named in an error.
+const LABELS_NAMED: usize = 10;
 /// The most texts in a batch.
 const BATCH_TEXTS_MAX: usize = 32;
 /// Texts are added to a batch while they have fewer bytes than this together: about 512 tokens of English.
@@ -187,8 +288,12 @@ mod tests {
     }
 
     /// A job of tasks with one text each.
-    fn texts(count: usize) -> Vec<Vec<EmbeddingInput>> {
-        (0..count).map(|index| vec![text(&format!("text {index}"))]).collect()
+    fn texts(count: usize) -> Vec<Request> {
+        (0..count).map(|index| embed(vec![text(&format!("text {index}"))])).collect()
+    }
+
+    fn embed(inputs: Vec<EmbeddingInput>) -> Request {
+        Request { inputs, purpose: Purpose::Embed }
     }
 
     fn task(task: usize) -> Place {
@@ -257,7 +362,7 @@ mod tests {
     #[test]
     fn a_long_text_has_a_batch_of_its_own() {
         let mut queue = Queue::default();
-        queue.start(JobId(1), vec![vec![text(&"a".repeat(BATCH_BYTES_MAX * 2)), text("b")]]);
+        queue.start(JobId(1), vec![embed(vec![text(&"a".repeat(BATCH_BYTES_MAX * 2)), text("b")])]);
         assert_eq!(queue.take(1).len(), 1);
         assert_eq!(queue.take(1).len(), 1);
     }
@@ -265,7 +370,7 @@ mod tests {
     #[test]
     fn the_texts_of_a_task_succeed_together_or_not_at_all() {
         let mut queue = Queue::default();
-        queue.start(JobId(1), vec![vec![text("a"), text("b")], vec![text("c"), text("d")]]);
+        queue.start(JobId(1), vec![embed(vec![text("a"), text("b")]), embed(vec![text("c"), text("d")])]);
         let batch = queue.take(1);
         let refused = || Err(InferenceError::InputRejected("too odd".to_owned()));
         assert_eq!(queue.finish(JobId(1), batch[0].place, 1, vector(2)), None);
@@ -275,5 +380,70 @@ mod tests {
         let both = TaskOutput::Embedding { vectors: vec![vec![0.5]; 2], tokens: 5 };
         let which = InferenceError::InputRejected("input 1: too odd".to_owned());
         assert_eq!(ended.result, Ok(vec![Ok(both), Err(which)]));
+    }
+
+    #[test]
+    fn labels_are_sorted_by_their_scores() {
+        let mut queue = Queue::default();
+        let labels: Arc<[String]> = ["no", "maybe", "yes"].map(str::to_owned).into();
+        let request = |asked: &[&str]| Request {
+            inputs: vec![text("sure?")],
+            purpose: Purpose::Scores {
+                labels: Arc::clone(&labels),
+                asked: asked.iter().map(|&label| label.to_owned()).collect(),
+            },
+        };
+        queue.start(JobId(1), vec![request(&[]), request(&["no", "maybe"])]);
+        let scores = || Ok((vec![0.1, 0.2, 0.7], 3));
+        assert_eq!(queue.finish(JobId(1), task(0), 1, scores()), None);
+        let ended = queue.finish(JobId(1), task(1), 1, scores()).unwrap();
+        let scored = |scores: &[(&str, f32)]| TaskOutput::Classification {
+            label: scores[0].0.to_owned(),
+            scores: scores.iter().map(|(label, score)| ((*label).to_owned(), *score)).collect(),
+        };
+        queue.start(JobId(2), vec![request(&["no", "perhaps"])]);
+        let refused = queue.finish(JobId(2), task(0), 1, scores()).unwrap().result.unwrap().remove(0);
+        let why = r#"the model does not know the label "perhaps"; it knows "no", "maybe", "yes""#;
+        assert_eq!(refused, Err(InferenceError::InputRejected(why.to_owned())));
+        let all = scored(&[("yes", 0.7), ("maybe", 0.2), ("no", 0.1)]);
+        assert_eq!(ended.result, Ok(vec![Ok(all), Ok(scored(&[("maybe", 0.2), ("no", 0.1)]))]));
+    }
+
+    #[test]
+    fn a_text_gets_the_label_that_is_most_like_it() {
+        let mut queue = Queue::default();
+        let labels = vec!["sport".to_owned(), "food".to_owned()];
+        let inputs = vec![text("soup"), text("sport"), text("food")];
+        queue.start(JobId(1), vec![Request { inputs, purpose: Purpose::Similarity { labels } }]);
+        let batch = queue.take(1);
+        assert_eq!(batch.iter().map(|text| text.is_label).collect::<Vec<_>>(), [false, true, true]);
+        let vectors = [vec![0.0, 1.0], vec![1.0, 0.0], vec![0.0, 1.0]];
+        let ended = batch
+            .iter()
+            .zip(vectors)
+            .filter_map(|(text, vector)| queue.finish(text.job, text.place, 1, Ok((vector, 1))))
+            .next();
+        let Ok(outputs) = ended.unwrap().result else { panic!() };
+        let Ok(TaskOutput::Classification { label, scores }) = &outputs[0] else { panic!("{outputs:?}") };
+        assert_eq!((label.as_str(), scores[0].0.as_str(), scores[1].0.as_str()), ("food", "food", "sport"));
+    }
+
+    #[test]
+    fn a_pass_stops_when_the_last_who_wants_it_is_gone() {
+        let mut queue = Queue::default();
+        queue.start(JobId(1), texts(1));
+        queue.start(JobId(2), texts(1));
+        let batch = queue.take(1);
+        let pass = queue.begin_pass(batch.iter().map(|text| text.job));
+        let stopped = |pass: &Pass| pass.stop.load(Ordering::Relaxed);
+        queue.cancel(JobId(1));
+        assert!(!stopped(&pass));
+        queue.cancel(JobId(2));
+        assert!(stopped(&pass));
+        let other = queue.begin_pass(batch.iter().map(|text| text.job));
+        assert!(stopped(&other));
+        queue.end_pass(pass);
+        queue.end_pass(other);
+        assert!(queue.passes.is_empty());
     }
 }

@@ -1,27 +1,33 @@
 //! Text to token numbers, with the model's own `tokenizer.json`.
 //!
 //! The invariant: a text has at most as many tokens as the model takes, the special ones included, and its cost is
-//! bounded by that number, not by the text's length.
+//! bounded by that number, not by the text's length. A tokenizer that panics is an error.
 
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokenizers::{Encoding, Token, Tokenizer, TruncationParams};
 
 /// A tokenizer that cuts and never pads, whatever its file says.
 pub(super) struct Tokens {
     tokenizer: Tokenizer,
     max: usize,
+    lower_case: bool,
 }
 
 impl Tokens {
     /// Loads a tokenizer for a model that takes at most `max` tokens.
     ///
     /// # Errors
-    /// Says what is wrong with the file. A hostile one may panic: call this where a panic kills a worker only.
-    pub(super) fn load(json: &[u8], max: usize) -> Result<Self, String> {
-        let damaged = |error: tokenizers::Error| format!("the tokenizer cannot be used: {error}");
-        let mut tokenizer = Tokenizer::from_bytes(json).map_err(damaged)?;
+    /// Says what is wrong with the file.
+    pub(super) fn load(json: &[u8], max: usize, lower_case: bool) -> Result<Self, String> {
+        let mut tokenizer = guarded(UNUSABLE, || Tokenizer::from_bytes(json))?;
         let truncation = TruncationParams { max_length: max, ..TruncationParams::default() };
-        tokenizer.with_padding(None).with_truncation(Some(truncation)).map_err(damaged)?;
-        Ok(Self { tokenizer, max })
+        guarded(UNUSABLE, || tokenizer.with_padding(None).with_truncation(Some(truncation)).map(drop))?;
+        let tokens = Self { tokenizer, max, lower_case };
+        // What panics on any text should do so now, and not when there is work.
+        tokens.encode("a")?;
+        Ok(tokens)
     }
 
     /// Returns the tokens of a text.
@@ -29,18 +35,22 @@ impl Tokens {
     /// # Errors
     /// Says why the text cannot be tokenised.
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
+        let bytes_max = self.max * BYTES_PER_TOKEN_MAX;
         let mut bytes = self.max * FIRST_LOOK_BYTES_PER_TOKEN;
+        // Where a text begins makes no difference to the tokenizers of this family, and may be far away.
+        let text = text.trim_start();
         loop {
             let part = prefix(text, bytes);
-            let encoding = self
-                .tokenizer
-                .encode_fast(part, true)
-                .map_err(|error| format!("the text cannot be tokenised: {error}"))?;
+            let cased = if self.lower_case { Cow::Owned(part.to_lowercase()) } else { Cow::Borrowed(part) };
+            let encoding = guarded(REFUSED, || self.tokenizer.encode_fast(cased.as_ref(), true))?;
+            if encoding.is_empty() {
+                return Err("the tokenizer finds no token in the text".to_owned());
+            }
             // Fewer tokens than fit: what follows the part could still count.
-            if part.len() == text.len() || encoding.len() >= self.max {
+            if part.len() == text.len() || encoding.len() >= self.max || bytes >= bytes_max {
                 return Ok(encoding.get_ids().to_vec());
             }
-            bytes = part.len().max(bytes).saturating_mul(4);
+            bytes = part.len().max(bytes).saturating_mul(4).min(bytes_max);
         }
     }
 
@@ -63,21 +73,55 @@ impl Tokens {
             tokens.push(Token::new(id, word, (0, 0)));
         }
         let encoding = Encoding::from_tokens(tokens, 0);
-        let wrapped = self.tokenizer.post_process(encoding, None, true);
-        let wrapped = wrapped.map_err(|error| format!("the tokens cannot be used: {error}"))?;
+        let wrapped = guarded(NOT_WRAPPED, || self.tokenizer.post_process(encoding, None, true))?;
         Ok(wrapped.get_ids().to_vec())
     }
 }
 
-/// Returns a prefix of about `bytes` bytes, or all of the text. It ends before a space, which is where every word
-/// ends in this family, so that its tokens are the text's first tokens.
-fn prefix(text: &str, bytes: usize) -> &str {
-    let after = text.as_bytes().get(bytes..).unwrap_or_default();
-    match after.iter().position(|byte| matches!(byte, b' ' | b'\n' | b'\t')) {
-        Some(offset) => &text[..bytes + offset],
-        None => text,
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Tells whether a panic of this thread is one that is expected and becomes an error.
+pub(super) fn is_guarded() -> bool {
+    GUARDED.get()
+}
+
+/// Does something with the tokenizer library, which reports some of what it does not like by a panic.
+fn guarded<T>(what: &str, act: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    GUARDED.set(true);
+    let done = catch_unwind(AssertUnwindSafe(act));
+    GUARDED.set(false);
+    match done {
+        Ok(done) => done.map_err(|error| format!("{what}: {error}")),
+        Err(panic) => {
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("for no reason");
+            Err(format!("{what}: the tokenizer panics: {said}"))
+        }
     }
 }
 
+/// Returns a prefix of about `bytes` bytes, or all of the text. It ends before a space where one follows soon, which
+/// is where every word ends in this family, so that its tokens are the text's first tokens. In a run without one it
+/// ends anywhere: such a word is longer than those that are taken apart.
+fn prefix(text: &str, bytes: usize) -> &str {
+    let after = text.as_bytes().get(bytes..).unwrap_or_default();
+    if after.len() <= WORD_BYTES_MAX {
+        return text;
+    }
+    match after[..WORD_BYTES_MAX].iter().position(|byte| matches!(byte, b' ' | b'\n' | b'\t')) {
+        Some(offset) => &text[..bytes + offset],
+        None => &text[..text.floor_char_boundary(bytes + WORD_BYTES_MAX)],
+    }
+}
+
+const UNUSABLE: &str = "the tokenizer cannot be used";
+const REFUSED: &str = "the text cannot be tokenised";
+const NOT_WRAPPED: &str = "the tokens cannot be used";
 /// Most texts of any language fill the model with fewer bytes than this for each token.
 const FIRST_LOOK_BYTES_PER_TOKEN: usize = 16;
+/// So many bytes for each token are looked at: more than any text takes that is one.
+const BYTES_PER_TOKEN_MAX: usize = 256;
+/// How far the end of a word is looked for: longer words are one unknown token.
+const WORD_BYTES_MAX: usize = 1024;

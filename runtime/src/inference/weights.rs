@@ -1,19 +1,38 @@
-//! The tensors of a safetensors file, looked at with suspicion.
+//! The tensors of a model, from one safetensors file or several, looked at with suspicion.
 //!
-//! The invariant: no header above [`HEADER_BYTES_MAX`] is ever parsed (parsing costs about fifteen times its size
-//! in memory), and a tensor that is handed out has the dtype and the shape that was asked for and lies inside the
-//! file. Format: <https://github.com/huggingface/safetensors#format>.
+//! The invariant: a tensor that is handed out has the shape that was asked for, lies inside its file, and where it
+//! holds floating-point numbers, all of them are finite. Files on disk are read a tensor at a time, so that loading
+//! takes little more memory than what is made of them; one that changes meanwhile is an error, not a crash.
 
-use safetensors::{Dtype, SafeTensors};
+use super::header::{Entry, Header, HeaderError, LENGTH_BYTES};
+use half::{bf16, f16};
+use safetensors::Dtype;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
-/// A safetensors file whose header has been checked against its size.
+/// The tensors of a model, by name.
+#[derive(Debug)]
 pub(super) struct Weights<'a> {
-    tensors: SafeTensors<'a>,
+    tensors: BTreeMap<String, (usize, Entry)>,
+    files: Vec<Source<'a>>,
 }
 
-/// Why a file is not the safetensors file that was expected.
+#[derive(Debug)]
+enum Source<'a> {
+    Disk(File),
+    Memory(&'a [u8]),
+}
+
+/// Why weights are not what was expected.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
+    /// Two files hold a tensor of the same name.
+    #[error("tensor {0} is in two files")]
+    Duplicate(String),
     /// A tensor holds numbers of another type.
     #[error("tensor {name} holds {found}, expected {expected}")]
     Dtype {
@@ -24,15 +43,9 @@ pub enum WeightsError {
         /// The type that it should have.
         expected: String,
     },
-    /// The header claims more bytes than a header may have.
-    #[error("the header claims {found} bytes, at most {HEADER_BYTES_MAX} are accepted")]
-    HeaderTooLarge {
-        /// The bytes it claims.
-        found: u64,
-    },
-    /// The header is not one, or does not fit the file.
+    /// The file is damaged, or none.
     #[error("not a valid safetensors file: {0}")]
-    Malformed(String),
+    Header(#[from] HeaderError),
     /// A tensor is not there.
     #[error("tensor {0} is missing")]
     Missing(String),
@@ -42,6 +55,9 @@ pub enum WeightsError {
     /// A tensor of places names one outside its matrix.
     #[error("tensor {0} names a place outside its matrix")]
     Outside(String),
+    /// The file cannot be read.
+    #[error("cannot be read: {0}")]
+    Read(#[from] io::Error),
     /// A tensor has other dimensions.
     #[error("tensor {name} has the shape {found:?}, expected {expected:?}")]
     Shape {
@@ -52,50 +68,95 @@ pub enum WeightsError {
         /// The shape that it should have.
         expected: Vec<usize>,
     },
-    /// The file is shorter than its header's length field.
-    #[error("the file has {0} bytes, too few for a safetensors file")]
-    TooShort(usize),
+    /// The file is larger than any model that can run here.
+    #[error("{found} bytes, at most {FILE_BYTES_MAX} are accepted")]
+    TooLarge {
+        /// Its size.
+        found: u64,
+    },
 }
 
 impl<'a> Weights<'a> {
     /// Checks the header of `file`; the tensors' contents are not read.
     pub(super) fn parse(file: &'a [u8]) -> Result<Self, WeightsError> {
-        let (length, _) = file.split_first_chunk().ok_or(WeightsError::TooShort(file.len()))?;
-        let found = u64::from_le_bytes(*length);
-        if found > HEADER_BYTES_MAX {
-            return Err(WeightsError::HeaderTooLarge { found });
+        let mut weights = Self { tensors: BTreeMap::new(), files: Vec::new() };
+        weights.add(Header::parse(file, file.len() as u64)?, Source::Memory(file))?;
+        Ok(weights)
+    }
+
+    /// Opens a file and checks its header.
+    pub(super) fn open(path: &Path) -> Result<Self, WeightsError> {
+        let mut weights = Self { tensors: BTreeMap::new(), files: Vec::new() };
+        weights.open_another(path)?;
+        Ok(weights)
+    }
+
+    /// Opens one more file of the same model.
+    pub(super) fn open_another(&mut self, path: &Path) -> Result<(), WeightsError> {
+        let file = File::open(path)?;
+        let found = file.metadata()?.len();
+        if found > FILE_BYTES_MAX {
+            return Err(WeightsError::TooLarge { found });
         }
-        let tensors =
-            SafeTensors::deserialize(file).map_err(|error| WeightsError::Malformed(error.to_string()))?;
-        Ok(Self { tensors })
+        let mut first = vec![0; found.min(LENGTH_BYTES) as usize];
+        file.read_exact_at(&mut first, 0)?;
+        let mut beginning = vec![0; Header::end(&first, found)? as usize];
+        file.read_exact_at(&mut beginning, 0)?;
+        self.add(Header::parse(&beginning, found)?, Source::Disk(file))
+    }
+
+    fn add(&mut self, header: Header, source: Source<'a>) -> Result<(), WeightsError> {
+        let file = self.files.len();
+        self.files.push(source);
+        for (name, entry) in header.tensors {
+            if self.tensors.insert(name.clone(), (file, entry)).is_some() {
+                return Err(WeightsError::Duplicate(name));
+            }
+        }
+        Ok(())
     }
 
     /// Returns the names of all tensors, sorted.
-    pub(super) fn names(&self) -> Vec<&str> {
-        let mut names = self.tensors.names();
-        names.sort_unstable();
-        names
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
     }
 
     /// Tells whether there is a tensor of this name.
     pub(super) fn contains(&self, name: &str) -> bool {
-        self.tensors.tensor(name).is_ok()
+        self.tensors.contains_key(name)
     }
 
-    /// Returns the numbers of an F32 tensor of exactly this shape, all of them finite.
+    /// Returns the numbers of a floating-point tensor of exactly this shape, all of them finite.
     pub(super) fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
-        let bytes = self.bytes(name, Dtype::F32, Some(shape))?;
-        let numbers: Vec<f32> = floats(bytes).collect();
-        if numbers.iter().all(|number| number.is_finite()) {
-            Ok(numbers)
+        let (float, bytes) = self.float_bytes(name, shape)?;
+        Ok(float.widen(&bytes))
+    }
+
+    /// Returns a floating-point tensor of exactly this shape as it is stored; all of its numbers are finite.
+    pub(super) fn float_bytes(
+        &self,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<(Float, Cow<'a, [u8]>), WeightsError> {
+        let entry = self.entry(name)?;
+        let float = Float::of(entry.dtype).ok_or_else(|| wrong_dtype(name, entry, "F32, F16 or BF16"))?;
+        let bytes = self.bytes(name, Some(shape))?;
+        if float.all_finite(&bytes) {
+            Ok((float, bytes))
         } else {
             Err(WeightsError::NotFinite(name.to_owned()))
         }
     }
 
+    /// Tells whether a tensor holds signed bytes, as [`super::quantize`] writes them.
+    pub(super) fn is_signed(&self, name: &str) -> bool {
+        self.tensors.get(name).is_some_and(|(_, entry)| entry.dtype == Dtype::I8)
+    }
+
     /// Returns the bytes of an I8 tensor of exactly this shape.
-    pub(super) fn signed(&self, name: &str, shape: &[usize]) -> Result<&'a [u8], WeightsError> {
-        self.bytes(name, Dtype::I8, Some(shape))
+    pub(super) fn signed(&self, name: &str, shape: &[usize]) -> Result<Cow<'a, [u8]>, WeightsError> {
+        self.expect(name, Dtype::I8)?;
+        self.bytes(name, Some(shape))
     }
 
     /// Returns the rows and columns in a U32 tensor of places, all of them inside a matrix of this shape.
@@ -105,9 +166,9 @@ impl<'a> Weights<'a> {
         rows: usize,
         columns: usize,
     ) -> Result<Vec<[usize; 2]>, WeightsError> {
-        let count =
-            self.tensors.tensor(name).map_or(0, |tensor| tensor.shape().first().copied().unwrap_or(0));
-        let bytes = self.bytes(name, Dtype::U32, Some(&[count, 2]))?;
+        self.expect(name, Dtype::U32)?;
+        let count = self.entry(name)?.shape.first().copied().unwrap_or(0);
+        let bytes = self.bytes(name, Some(&[count, 2]))?;
         let numbers: Vec<usize> =
             bytes.as_chunks().0.iter().map(|&number| u32::from_le_bytes(number) as usize).collect();
         let places = numbers.as_chunks().0.to_vec();
@@ -119,40 +180,100 @@ impl<'a> Weights<'a> {
     }
 
     /// Returns the bytes of a U8 tensor of one dimension: a file inside the file.
-    pub(super) fn blob(&self, name: &str) -> Result<&'a [u8], WeightsError> {
-        self.bytes(name, Dtype::U8, None)
+    pub(super) fn blob(&self, name: &str) -> Result<Cow<'a, [u8]>, WeightsError> {
+        self.expect(name, Dtype::U8)?;
+        self.bytes(name, None)
     }
 
-    fn bytes(&self, name: &str, dtype: Dtype, shape: Option<&[usize]>) -> Result<&'a [u8], WeightsError> {
-        let tensor = self.tensors.tensor(name).map_err(|_| WeightsError::Missing(name.to_owned()))?;
-        if tensor.dtype() != dtype {
-            return Err(WeightsError::Dtype {
-                name: name.to_owned(),
-                found: format!("{:?}", tensor.dtype()),
-                expected: format!("{dtype:?}"),
-            });
+    fn entry(&self, name: &str) -> Result<&Entry, WeightsError> {
+        match self.tensors.get(name) {
+            Some((_, entry)) => Ok(entry),
+            None => Err(WeightsError::Missing(name.to_owned())),
         }
-        let data = tensor.data();
-        let as_blob = [data.len()];
+    }
+
+    fn expect(&self, name: &str, dtype: Dtype) -> Result<(), WeightsError> {
+        let entry = self.entry(name)?;
+        if entry.dtype == dtype { Ok(()) } else { Err(wrong_dtype(name, entry, &format!("{dtype:?}"))) }
+    }
+
+    /// The bytes of a tensor of this shape, or of one dimension.
+    fn bytes(&self, name: &str, shape: Option<&[usize]>) -> Result<Cow<'a, [u8]>, WeightsError> {
+        let (file, entry) = self.tensors.get(name).ok_or_else(|| WeightsError::Missing(name.to_owned()))?;
+        let as_blob = [entry.bytes as usize];
         let expected = shape.unwrap_or(&as_blob);
-        if tensor.shape() != expected {
+        if entry.shape != expected {
             return Err(WeightsError::Shape {
                 name: name.to_owned(),
-                found: tensor.shape().to_vec(),
+                found: entry.shape.clone(),
                 expected: expected.to_vec(),
             });
         }
-        Ok(data)
+        match &self.files[*file] {
+            Source::Disk(file) => {
+                let mut bytes = vec![0; entry.bytes as usize];
+                file.read_exact_at(&mut bytes, entry.start)?;
+                Ok(Cow::Owned(bytes))
+            }
+            Source::Memory(file) => {
+                let start = entry.start as usize;
+                Ok(Cow::Borrowed(&file[start..start + entry.bytes as usize]))
+            }
+        }
     }
 }
 
-/// Reads little-endian numbers, which need no alignment this way.
-fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
-    bytes.as_chunks().0.iter().map(|&number| f32::from_le_bytes(number))
+fn wrong_dtype(name: &str, entry: &Entry, expected: &str) -> WeightsError {
+    WeightsError::Dtype {
+        name: name.to_owned(),
+        found: format!("{:?}", entry.dtype),
+        expected: expected.to_owned(),
+    }
 }
 
-/// The longest header that is parsed; that of a BERT with 24 layers has 45 kB.
-pub const HEADER_BYTES_MAX: u64 = 1 << 20;
+/// How floating-point numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Float {
+    Bf16,
+    F16,
+    F32,
+}
+
+impl Float {
+    fn of(dtype: Dtype) -> Option<Self> {
+        let known = [(Dtype::BF16, Self::Bf16), (Dtype::F16, Self::F16), (Dtype::F32, Self::F32)];
+        known.into_iter().find(|(known, _)| *known == dtype).map(|(_, float)| float)
+    }
+
+    /// Reads little-endian numbers, which need no alignment this way.
+    pub(super) fn widen(self, bytes: &[u8]) -> Vec<f32> {
+        let pairs = bytes.as_chunks().0.iter();
+        match self {
+            Self::Bf16 => pairs.map(|pair| bf16::from_le_bytes(*pair).to_f32()).collect(),
+            Self::F16 => pairs.map(|pair| f16::from_le_bytes(*pair).to_f32()).collect(),
+            Self::F32 => bytes.as_chunks().0.iter().map(|number| f32::from_le_bytes(*number)).collect(),
+        }
+    }
+
+    /// Tells whether no number has all bits of its exponent set.
+    fn all_finite(self, bytes: &[u8]) -> bool {
+        let pairs = |exponent| {
+            bytes.as_chunks().0.iter().all(|pair| u16::from_le_bytes(*pair) & exponent != exponent)
+        };
+        match self {
+            Self::Bf16 => pairs(0x7f80),
+            Self::F16 => pairs(0x7c00),
+            Self::F32 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .all(|number| u32::from_le_bytes(*number) & 0x7f80_0000 != 0x7f80_0000),
+        }
+    }
+}
+
+/// The largest file of a model.
+pub(super) const FILE_BYTES_MAX: u64 = 64 << 30;
 
 #[cfg(test)]
 mod tests {
@@ -165,42 +286,8 @@ mod tests {
         file
     }
 
-    fn refusal(file: &[u8]) -> String {
-        Weights::parse(file).err().map_or_else(|| "accepted".to_owned(), |error| error.to_string())
-    }
-
-    #[test]
-    fn a_header_over_the_limit_is_refused_before_it_is_parsed() {
-        let mut hostile = 87_000_000_u64.to_le_bytes().to_vec();
-        hostile.resize(88_000_000, b' ');
-        assert_eq!(refusal(&hostile), "the header claims 87000000 bytes, at most 1048576 are accepted");
-        assert!(matches!(Weights::parse(&[0xff; 64]), Err(WeightsError::HeaderTooLarge { found: u64::MAX })));
-    }
-
-    #[test]
-    fn every_way_to_be_damaged_is_an_error() {
-        let good = file(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, &[0; 8]);
-        assert!(Weights::parse(&good).is_ok());
-        for length in 0..good.len() {
-            assert!(Weights::parse(&good[..length]).is_err(), "cut to {length} bytes");
-        }
-        for (header, data) in [
-            (r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, 9),
-            (r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}"#, 8),
-            (r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#, 8),
-            (r#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#, 8),
-            (r#"{"a":{"dtype":"F32","shape":[18446744073709551615,4],"data_offsets":[0,8]}}"#, 8),
-            (
-                r#"{"a":{"dtype":"U8","shape":[2305843009213693951],"data_offsets":[0,2305843009213693951]}}"#,
-                8,
-            ),
-            (r#"{"a":{"dtype":"Q9","shape":[2],"data_offsets":[0,8]}}"#, 8),
-            (r#"{"a":[]}"#, 8),
-            ("not json", 0),
-            ("", 0),
-        ] {
-            assert!(Weights::parse(&file(header, &vec![0; data])).is_err(), "{header}");
-        }
+    fn said<T: std::fmt::Debug>(result: Result<T, WeightsError>) -> String {
+        result.unwrap_err().to_string()
     }
 
     #[test]
@@ -211,18 +298,34 @@ mod tests {
         data.extend_from_slice(b"{}");
         let bytes = file(header, &data);
         let weights = Weights::parse(&bytes).unwrap();
-        let said = |result: Result<Vec<f32>, WeightsError>| result.unwrap_err().to_string();
         assert_eq!(said(weights.floats("a", &[1, 2])), "tensor a holds a number that is not finite");
         assert_eq!(said(weights.floats("a", &[2])), "tensor a has the shape [1, 2], expected [2]");
-        assert_eq!(said(weights.floats("b", &[2, 1])), "tensor b holds U8, expected F32");
+        assert_eq!(said(weights.floats("b", &[2, 1])), "tensor b holds U8, expected F32, F16 or BF16");
+        assert_eq!(said(weights.signed("a", &[1, 2])), "tensor a holds F32, expected I8");
         assert_eq!(said(weights.floats("c", &[2])), "tensor c is missing");
-        assert_eq!(weights.blob("b").unwrap_err().to_string(), "tensor b has the shape [2, 1], expected [2]");
+        assert_eq!(said(weights.blob("b")), "tensor b has the shape [2, 1], expected [2]");
     }
 
-    proptest::proptest! {
-        #[test]
-        fn no_bytes_at_all_make_it_panic(header in "[{}\\[\\]\":,a-z0-9F]{0,80}", data in 0_usize..16) {
-            let _ = Weights::parse(&file(&header, &vec![0; data])).map(|weights| weights.floats("a", &[1]).is_ok());
-        }
+    #[test]
+    fn numbers_of_16_bits_are_widened_and_files_are_put_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        let header = r#"{"half":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}}"#;
+        let data = [f16::from_f32(1.5).to_le_bytes(), f16::from_f32(-0.25).to_le_bytes()].concat();
+        std::fs::write(&one, file(header, &data)).unwrap();
+        let header = r#"{"brain":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}"#;
+        let data = [bf16::from_f32(3.0).to_le_bytes(), bf16::INFINITY.to_le_bytes()].concat();
+        std::fs::write(&two, file(header, &data)).unwrap();
+        let mut weights = Weights::open(&one).unwrap();
+        weights.open_another(&two).unwrap();
+        assert_eq!(weights.names().collect::<Vec<_>>(), ["brain", "half"]);
+        assert_eq!(weights.floats("half", &[2]).unwrap(), [1.5, -0.25]);
+        assert_eq!(said(weights.floats("brain", &[2])), "tensor brain holds a number that is not finite");
+        assert_eq!(said(weights.open_another(&two)), "tensor brain is in two files");
+
+        // Cut short after it was opened: what is gone cannot be read, what is there can.
+        std::fs::write(&two, &std::fs::read(&two).unwrap()[..20]).unwrap();
+        assert!(matches!(weights.floats("brain", &[2]), Err(WeightsError::Read(_))));
+        assert!(weights.floats("half", &[2]).is_ok());
     }
 }

@@ -5,25 +5,32 @@
 //! node itself is never at stake. So does the end of standard input, even while the model computes: a node that was
 //! killed leaves no worker behind.
 
-use super::model::Model;
+use super::encoder::{EncodeError, Precision, Room};
+use super::label_vectors::LabelVectors;
+use super::model::{Backend, Model};
 use super::protocol::{self, FromWorker, Hello, ToWorker};
-use super::queue::{Ended, Place, Queue, Text};
+use super::queue::{Ended, Place, Purpose, Queue, Request, Text};
+use super::tokens;
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::output::Work;
-use engine::task::{EmbeddingInput, TaskKind};
+use engine::task::{Classification, EmbeddingInput, TaskKind};
 use std::ffi::OsStr;
-use std::fs;
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-/// Runs a worker until its standard input ends. `model` is [`super::EMBEDDED_MODEL`] or the path of a file that
-/// [`super::quantize::quantize`] wrote. To be called first thing in a process of its own.
+/// Runs a worker until its standard input ends. `model` is [`super::EMBEDDED_MODEL`], the path of a folder as it is
+/// published, or of a file that [`super::quantize::quantize`] wrote. To be called first thing in a process of its own.
 pub fn worker_main(model: &OsStr) -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
+        if tokens::is_guarded() {
+            return;
+        }
         eprintln!("{panic}");
         std::process::exit(EXIT_PANIC);
     }));
@@ -44,14 +51,14 @@ fn serve(model: &OsStr, input: &mut impl Read) -> io::Result<()> {
         None => return Ok(()),
     }
     let Some(first) = protocol::read(input)? else { return Ok(()) };
-    let ToWorker::Load { threads } = first else {
+    let ToWorker::Load { threads, precision } = first else {
         return Err(io::Error::other("the node began with something else than Load"));
     };
     let worker = Arc::new(Worker::default());
     let loader = Arc::clone(&worker);
     let model = model.to_owned();
     // Reading goes on meanwhile, to see the end of the node.
-    thread::spawn(move || loader.load(&model, threads));
+    thread::spawn(move || loader.load(&model, threads, precision));
     while let Some(message) = protocol::read(input)? {
         match message {
             ToWorker::Cancel { job } => worker.end(|queue| queue.cancel(job)),
@@ -65,41 +72,52 @@ fn serve(model: &OsStr, input: &mut impl Read) -> io::Result<()> {
 /// What the threads of a worker share.
 #[derive(Default)]
 struct Worker {
+    model: OnceLock<Model<'static>>,
     queue: Mutex<Queue>,
     /// Told when the queue has more texts.
     more: Condvar,
+    /// The threads that compute something.
+    busy: AtomicUsize,
+    /// A room with all cores, for a thread that is alone with its work.
+    whole: OnceLock<Mutex<Room>>,
+    labels: LabelVectors,
     output: Mutex<()>,
 }
 
 impl Worker {
     /// Loads the model and starts to compute.
-    fn load(self: &Arc<Self>, model: &OsStr, threads: u16) {
-        let loaded = read_model(model).and_then(|file| Model::load(file).map_err(|error| error.to_string()));
-        let model = match loaded {
-            Ok(model) => Arc::new(model),
+    fn load(self: &Arc<Self>, model: &OsStr, threads: u16, precision: Precision) {
+        let model = match read_model(model, precision) {
+            Ok(model) => self.model.get_or_init(|| model),
             Err(reason) => {
                 self.say(&FromWorker::Failed { reason });
                 std::process::exit(EXIT_NOT_LOADED);
             }
         };
-        self.say(&FromWorker::Ready { kind: TaskKind::Embedding });
+        self.say(&FromWorker::Ready { kinds: model.kinds().to_vec() });
         let threads = usize::from(threads.max(1));
+        self.whole.get_or_init(|| Mutex::new(Room::new(threads)));
         for _ in 0..threads {
-            let (worker, model) = (Arc::clone(self), Arc::clone(&model));
-            thread::spawn(move || worker.compute(&model, threads));
+            let worker = Arc::clone(self);
+            thread::spawn(move || {
+                if let Some(model) = worker.model.get() {
+                    worker.compute(model, threads);
+                }
+            });
         }
     }
 
     fn start(&self, job: JobId, work: Work) {
-        let kind = work.kind();
-        match work {
-            Work::Embed { inputs } => {
-                self.end(|queue| queue.start(job, inputs));
+        let requests = match self.model.get() {
+            Some(model) => requests(model, work),
+            None => Err("the model is not loaded".to_owned()),
+        };
+        match requests {
+            Ok(requests) => {
+                self.end(|queue| queue.start(job, requests));
                 self.more.notify_all();
             }
-            Work::Classify { .. } | Work::Generate(_) => {
-                let reason =
-                    format!("the loaded model makes embeddings; there is no model of this kind: {kind}");
+            Err(reason) => {
                 let result = Err(InferenceError::ModelFailed(reason));
                 self.say(&FromWorker::Done { job, micros: 0, result });
             }
@@ -108,6 +126,7 @@ impl Worker {
 
     /// Computes batches for ever.
     fn compute(&self, model: &Model<'_>, threads: usize) {
+        let mut room = Room::alone();
         loop {
             let mut queue = self.queue();
             let batch = loop {
@@ -117,17 +136,32 @@ impl Worker {
                 }
                 queue = self.more.wait(queue).unwrap_or_else(PoisonError::into_inner);
             };
+            let busy = self.busy.fetch_add(1, Ordering::Relaxed) + 1;
+            let alone = busy == 1 && queue.is_idle();
             drop(queue);
-            self.run(model, batch);
+            let whole = self.whole.get().filter(|_| alone).and_then(|whole| whole.try_lock().ok());
+            match whole {
+                Some(mut whole) => self.run(model, &mut whole, batch),
+                None => self.run(model, &mut room, batch),
+            }
+            self.busy.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    fn run(&self, model: &Model<'_>, batch: Vec<Text>) {
+    fn run(&self, model: &Model<'_>, room: &mut Room, batch: Vec<Text>) {
         let mut tokenized = Vec::with_capacity(batch.len());
-        for Text { job, place, input } in batch {
+        for Text { job, place, input, is_label } in batch {
             let started = Instant::now();
+            let label = input.text().filter(|_| is_label).map(str::to_owned);
+            if let Some(vector) = label.as_deref().and_then(|label| self.labels.find(label)) {
+                self.end(|queue| queue.finish(job, place, micros_since(started), Ok((vector, 0))));
+                continue;
+            }
             match tokenize(model, &input) {
-                Ok(tokens) => tokenized.push(Tokenized { job, place, tokens, micros: micros_since(started) }),
+                Ok(tokens) => {
+                    let micros = micros_since(started);
+                    tokenized.push(Tokenized { job, place, tokens, label, micros });
+                }
                 Err(reason) => {
                     let rejected = Err(InferenceError::InputRejected(reason));
                     self.end(|queue| queue.finish(job, place, micros_since(started), rejected));
@@ -138,33 +172,42 @@ impl Worker {
         let mut rest = tokenized.as_slice();
         while !rest.is_empty() {
             let (pass, later) = rest.split_at(pass_len(rest));
-            self.embed(model, pass);
+            self.pass(model, room, pass);
             rest = later;
         }
     }
 
     /// One pass through the model.
-    fn embed(&self, model: &Model<'_>, pass: &[Tokenized]) {
-        let wanted: Vec<bool> = {
-            let queue = self.queue();
-            pass.iter().map(|text| !queue.is_cancelled(text.job)).collect()
+    fn pass(&self, model: &Model<'_>, room: &mut Room, texts: &[Tokenized]) {
+        let (pass, wanted): (_, Vec<bool>) = {
+            let mut queue = self.queue();
+            let pass = queue.begin_pass(texts.iter().map(|text| text.job));
+            (pass, texts.iter().map(|text| !queue.is_cancelled(text.job)).collect())
         };
-        let sequences: Vec<&[u32]> = pass
+        let sequences: Vec<&[u32]> = texts
             .iter()
             .zip(&wanted)
             .filter(|(_, wanted)| **wanted)
             .map(|(text, _)| text.tokens.as_slice())
             .collect();
         let started = Instant::now();
-        let result = model.embed(&sequences);
+        let result = model.compute(room, &sequences, &pass.stop);
         let micros = micros_since(started);
+        self.queue().end_pass(pass);
         let tokens: u64 = sequences.iter().map(|tokens| tokens.len() as u64).sum();
         let mut vectors = result.as_ref().map(|vectors| vectors.iter());
-        for (text, wanted) in pass.iter().zip(wanted) {
+        for (text, wanted) in texts.iter().zip(wanted) {
             let output = match &mut vectors {
                 _ if !wanted => Err(InferenceError::Cancelled),
-                Ok(vectors) => Ok((vectors.next().cloned().unwrap_or_default(), text.tokens.len() as u32)),
-                Err(reason) => Err(InferenceError::ModelFailed((*reason).clone())),
+                Ok(vectors) => {
+                    let vector = vectors.next().cloned().unwrap_or_default();
+                    if let Some(label) = &text.label {
+                        self.labels.keep(label, &vector);
+                    }
+                    Ok((vector, text.tokens.len() as u32))
+                }
+                Err(EncodeError::Stopped) => Err(InferenceError::Cancelled),
+                Err(EncodeError::Failed(reason)) => Err(InferenceError::ModelFailed(reason.clone())),
             };
             // A text's share of the pass.
             let share = if wanted { micros * text.tokens.len() as u64 / tokens.max(1) } else { 0 };
@@ -203,13 +246,49 @@ struct Tokenized {
     job: JobId,
     place: Place,
     tokens: Vec<u32>,
+    /// Its text, where it is a label.
+    label: Option<String>,
     micros: u64,
 }
 
-fn tokenize(model: &Model<'_>, input: &EmbeddingInput) -> Result<Vec<u32>, String> {
-    if input.bytes() > TEXT_BYTES_MAX {
-        return Err(format!("a text of {} bytes, at most {TEXT_BYTES_MAX} are accepted", input.bytes()));
+/// Says which texts a job needs the vectors of, and what for.
+///
+/// # Errors
+/// Where the model does not do this kind of work.
+fn requests(model: &Model<'_>, work: Work) -> Result<Vec<Request>, String> {
+    let kind = work.kind();
+    match (work, model.labels()) {
+        (Work::Embed { inputs }, None) => {
+            Ok(inputs.into_iter().map(|inputs| Request { inputs, purpose: Purpose::Embed }).collect())
+        }
+        (Work::Classify { inputs }, labels) => {
+            Ok(inputs.into_iter().map(|input| classification(input, labels)).collect())
+        }
+        (Work::Embed { .. }, Some(_)) | (Work::Generate(_), _) => {
+            let kinds: Vec<String> = model.kinds().iter().map(TaskKind::to_string).collect();
+            Err(format!("the model does {}, not {kind}", kinds.join(" and ")))
+        }
     }
+}
+
+/// A text with the labels that it may get: the model's own, or any where it compares embeddings.
+fn classification(input: Classification, own: Option<&Arc<[String]>>) -> Request {
+    let Classification { text, labels } = input;
+    let text = EmbeddingInput::Text(text);
+    match own {
+        Some(own) => {
+            let purpose = Purpose::Scores { labels: Arc::clone(own), asked: labels };
+            Request { inputs: vec![text], purpose }
+        }
+        None => {
+            let inputs =
+                std::iter::once(text).chain(labels.iter().cloned().map(EmbeddingInput::Text)).collect();
+            Request { inputs, purpose: Purpose::Similarity { labels } }
+        }
+    }
+}
+
+fn tokenize(model: &Model<'_>, input: &EmbeddingInput) -> Result<Vec<u32>, String> {
     match input {
         EmbeddingInput::Text(text) => model.tokenize(text),
         EmbeddingInput::Tokens(tokens) => model.wrap_tokens(tokens),
@@ -226,33 +305,25 @@ fn pass_len(texts: &[Tokenized]) -> usize {
     texts.iter().take_while(fits).count().max(1)
 }
 
-/// Returns the bytes of a model file. They stay for as long as the process does, which is what its model needs.
-fn read_model(model: &OsStr) -> Result<&'static [u8], String> {
+fn read_model(model: &OsStr, precision: Precision) -> Result<Model<'static>, String> {
+    let backend = Backend::Kernels(precision);
     #[cfg(feature = "embedded-model")]
     if model == super::EMBEDDED_MODEL {
-        return Ok(super::embedded::FILE);
+        return Model::load(super::embedded::FILE, backend).map_err(|error| error.to_string());
     }
-    let failed = |error: io::Error| format!("cannot read {}: {error}", model.display());
-    let file = fs::File::open(model).map_err(failed)?;
-    let found = file.metadata().map_err(failed)?.len();
-    if found > MODEL_BYTES_MAX {
-        return Err(format!("{} has {found} bytes, at most {MODEL_BYTES_MAX} are accepted", model.display()));
+    let path = Path::new(model);
+    if !path.exists() {
+        return Err(format!("{} is not there", path.display()));
     }
-    let mut bytes = Vec::with_capacity(found as usize);
-    file.take(MODEL_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes.leak())
+    Model::open(path, backend).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn micros_since(started: Instant) -> u64 {
     u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Tokens in one pass through the model, which is what a cancelled job waits for: about 0.1 s on one slow core.
-const PASS_TOKENS_MAX: usize = 256;
-/// The longest text; a node's own limit is lower by default.
-const TEXT_BYTES_MAX: usize = 4 << 20;
-/// The largest model file.
-const MODEL_BYTES_MAX: u64 = 4 << 30;
+/// Tokens in one pass through the model.
+const PASS_TOKENS_MAX: usize = 512;
 /// Exit status after a panic, as Rust's own.
 const EXIT_PANIC: i32 = 101;
 /// Exit status after the model could not be loaded.

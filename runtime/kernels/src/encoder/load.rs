@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-/// All that an encoder is made of. Its dimensions are those of its matrices.
-pub struct EncoderWeights<'a> {
+/// All that an encoder is made of. Its dimensions are those of its matrices. It borrows the tables for as long as it
+/// lives, the layers only until they are packed.
+pub struct EncoderWeights<'a, 'l> {
     /// Parts that attention is split into.
     pub heads: usize,
     /// The activation of the feed-forward networks.
@@ -28,7 +29,7 @@ pub struct EncoderWeights<'a> {
     /// After the sum of these.
     pub norm: Norm,
     /// In the order of computation.
-    pub layers: Vec<LayerWeights<'a>>,
+    pub layers: Vec<LayerWeights<'l>>,
 }
 
 /// One layer.
@@ -103,7 +104,11 @@ impl<'a> Encoder<'a> {
     ///
     /// # Errors
     /// [`EncoderError`] where they do not fit each other.
-    pub fn new(weights: EncoderWeights<'a>, precision: Precision, isa: Isa) -> Result<Self, EncoderError> {
+    pub fn new(
+        weights: EncoderWeights<'a, '_>,
+        precision: Precision,
+        isa: Isa,
+    ) -> Result<Self, EncoderError> {
         let hidden = weights.words.columns();
         let intermediate = weights.layers.first().map_or(hidden, |layer| layer.widen.weight.rows());
         check(&weights, hidden, intermediate)?;
@@ -185,7 +190,7 @@ impl LayerNorm {
 }
 
 /// Checks that all parts fit each other.
-fn check(weights: &EncoderWeights<'_>, hidden: usize, intermediate: usize) -> Result<(), EncoderError> {
+fn check(weights: &EncoderWeights<'_, '_>, hidden: usize, intermediate: usize) -> Result<(), EncoderError> {
     let heads = weights.heads;
     for (part, found) in [
         ("the table of words", weights.words.rows()),

@@ -1,0 +1,129 @@
+//! The encoder architectures that can run here, one file each, and what they have in common.
+//!
+//! All of them compute the same: token and position embeddings, then layers of self-attention and a two-step map with
+//! GELU, each followed by a residual and a normalisation (Vaswani et al., 2017, as in BERT). They differ in what their
+//! configuration calls its fields, in the names of their tensors, and in the head that classifies.
+
+pub(super) mod bert;
+pub(super) mod distilbert;
+
+use super::config::ConfigError;
+use serde_json::{Map, Value};
+
+/// One architecture.
+#[derive(Debug)]
+pub(super) struct Architecture {
+    /// What a `config.json` calls it under `model_type`.
+    pub(super) model_type: &'static str,
+    /// Reads the fields that only this architecture has.
+    pub(super) fields: fn(&Map<String, Value>) -> Result<Fields, ConfigError>,
+    /// What its tensors are called.
+    pub(super) names: Names,
+    /// The class of its models with a head that classifies, as a `config.json` names it under `architectures`.
+    pub(super) classifier_class: &'static str,
+}
+
+/// The dimensions as a configuration gives them, in the order in which they are checked.
+#[derive(Debug)]
+pub(super) struct Fields {
+    pub(super) vocabulary: Field,
+    pub(super) hidden: Field,
+    pub(super) intermediate: Field,
+    pub(super) heads: Field,
+    pub(super) layers: Field,
+    pub(super) positions: Field,
+    /// Not all architectures have types of tokens.
+    pub(super) token_types: Option<Field>,
+    pub(super) norm_epsilon: f64,
+}
+
+/// A number, and what the configuration calls it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) value: usize,
+}
+
+/// The names of an architecture's tensors, without `.weight` and `.bias`.
+#[derive(Debug)]
+pub(super) struct Names {
+    /// What stands before the names of the encoder's tensors where the model has a head.
+    pub(super) prefix: &'static str,
+    pub(super) words: &'static str,
+    pub(super) positions: &'static str,
+    pub(super) token_types: Option<&'static str>,
+    pub(super) embeddings_norm: &'static str,
+    /// Followed by a dot and the number of the layer.
+    pub(super) layer: &'static str,
+    pub(super) query: &'static str,
+    pub(super) key: &'static str,
+    pub(super) value: &'static str,
+    pub(super) attended: &'static str,
+    pub(super) attended_norm: &'static str,
+    pub(super) widen: &'static str,
+    pub(super) narrow: &'static str,
+    pub(super) narrowed_norm: &'static str,
+    pub(super) head: HeadNames,
+}
+
+/// The head that classifies: two linear maps on the first token's hidden state, and what is between them.
+#[derive(Debug)]
+pub(super) struct HeadNames {
+    /// The full name of the first map.
+    pub(super) first: &'static str,
+    pub(super) between: Between,
+    /// The full name of the second map.
+    pub(super) second: &'static str,
+}
+
+/// What is computed between the two maps of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Between {
+    Relu,
+    Tanh,
+}
+
+/// Returns the architecture of this `model_type`.
+pub(super) fn of(model_type: &str) -> Option<&'static Architecture> {
+    ALL.iter().copied().find(|architecture| architecture.model_type == model_type)
+}
+
+/// Reads a number of a configuration, or takes a default where there is one.
+pub(super) fn number(
+    fields: &Map<String, Value>,
+    name: &'static str,
+    default: Option<usize>,
+) -> Result<Field, ConfigError> {
+    let value = match (fields.get(name), default) {
+        (None | Some(Value::Null), Some(default)) => default,
+        (None | Some(Value::Null), None) => return Err(ConfigError::Missing(name)),
+        (Some(value), _) => {
+            value.as_u64().and_then(|number| usize::try_from(number).ok()).ok_or_else(|| {
+                ConfigError::NoNumber { name, value: value.to_string().chars().take(SHOWN_CHARS).collect() }
+            })?
+        }
+    };
+    Ok(Field { name, value })
+}
+
+/// Checks that a field, where it is there, says the one thing that is supported.
+pub(super) fn only(
+    fields: &Map<String, Value>,
+    name: &'static str,
+    supported: &'static str,
+) -> Result<(), ConfigError> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Ok(()),
+        Some(value) if value.as_str() == Some(supported) => Ok(()),
+        Some(value) => Err(ConfigError::Unsupported {
+            name,
+            value: value.to_string().chars().take(SHOWN_CHARS).collect(),
+            supported: supported.to_owned(),
+        }),
+    }
+}
+
+/// All architectures.
+pub(super) const ALL: [&Architecture; 2] = [&bert::BERT, &distilbert::DISTILBERT];
+/// As much of a wrong value as is repeated.
+const SHOWN_CHARS: usize = 60;

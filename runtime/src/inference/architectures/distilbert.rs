@@ -1,0 +1,43 @@
+//! DistilBERT (Sanh et al., 2019): a BERT without types of tokens and without a pooler, and with names of its own.
+
+use super::{Architecture, Between, Fields, HeadNames, Names, number, only};
+use crate::inference::config::ConfigError;
+use serde_json::{Map, Value};
+
+pub(in crate::inference) static DISTILBERT: Architecture = Architecture {
+    model_type: "distilbert",
+    fields,
+    names: Names {
+        prefix: "distilbert.",
+        words: "embeddings.word_embeddings",
+        positions: "embeddings.position_embeddings",
+        token_types: None,
+        embeddings_norm: "embeddings.LayerNorm",
+        layer: "transformer.layer",
+        query: "attention.q_lin",
+        key: "attention.k_lin",
+        value: "attention.v_lin",
+        attended: "attention.out_lin",
+        attended_norm: "sa_layer_norm",
+        widen: "ffn.lin1",
+        narrow: "ffn.lin2",
+        narrowed_norm: "output_layer_norm",
+        head: HeadNames { first: "pre_classifier", between: Between::Relu, second: "classifier" },
+    },
+    classifier_class: "DistilBertForSequenceClassification",
+};
+
+fn fields(config: &Map<String, Value>) -> Result<Fields, ConfigError> {
+    only(config, "activation", "gelu")?;
+    Ok(Fields {
+        vocabulary: number(config, "vocab_size", None)?,
+        hidden: number(config, "dim", None)?,
+        intermediate: number(config, "hidden_dim", None)?,
+        heads: number(config, "n_heads", None)?,
+        layers: number(config, "n_layers", None)?,
+        positions: number(config, "max_position_embeddings", None)?,
+        token_types: None,
+        // Not in its configuration: the architecture fixes it.
+        norm_epsilon: 1e-12,
+    })
+}

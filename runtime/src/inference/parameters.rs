@@ -1,0 +1,197 @@
+//! The numbers of an encoder by their place in it, whatever its file calls them and however it stores them.
+//!
+//! The invariant: whatever is returned has the dimensions of the configuration.
+
+use super::architectures::HeadNames;
+use super::config::{Config, bias, weight};
+use super::quantize::{outliers_of, places_of, scale_of};
+use super::steps::Norm;
+use super::weights::{Float, Weights, WeightsError};
+use std::borrow::Cow;
+
+/// An encoder's numbers, still in their files.
+pub(super) struct Parameters<'w, 'a> {
+    weights: &'w Weights<'a>,
+    config: &'w Config,
+    prefix: &'static str,
+}
+
+/// A matrix as it is stored, row by row.
+pub(super) struct Stored<'a> {
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) bytes: Cow<'a, [u8]>,
+    pub(super) form: Form,
+}
+
+/// What the bytes of a matrix are.
+pub(super) enum Form {
+    Float(Float),
+    /// Signed bytes: the scale of each row, and the weights that stand beside it with their rows and columns.
+    Signed {
+        scales: Vec<f32>,
+        outliers: Vec<([usize; 2], f32)>,
+    },
+}
+
+/// A linear map as it is published: a row of weights for each output.
+pub(super) struct Linear<'a> {
+    pub(super) weight: Stored<'a>,
+    pub(super) bias: Vec<f32>,
+}
+
+/// The numbers of one layer.
+pub(super) struct LayerParameters<'a> {
+    pub(super) query: Linear<'a>,
+    pub(super) key: Linear<'a>,
+    pub(super) value: Linear<'a>,
+    pub(super) attended: Linear<'a>,
+    pub(super) attended_norm: Norm,
+    pub(super) widen: Linear<'a>,
+    pub(super) narrow: Linear<'a>,
+    pub(super) narrowed_norm: Norm,
+}
+
+impl<'w, 'a> Parameters<'w, 'a> {
+    /// Finds out under which names the encoder's tensors are there.
+    pub(super) fn of(weights: &'w Weights<'a>, config: &'w Config) -> Self {
+        Self { weights, config, prefix: prefix(weights, config) }
+    }
+
+    /// The embeddings of the words.
+    pub(super) fn words(&self) -> Result<Stored<'a>, WeightsError> {
+        self.table(self.config.architecture.names.words, self.config.vocabulary)
+    }
+
+    /// The embeddings of the positions.
+    pub(super) fn positions(&self) -> Result<Stored<'a>, WeightsError> {
+        self.table(self.config.architecture.names.positions, self.config.positions)
+    }
+
+    /// The embeddings of the types of tokens, where there are types.
+    pub(super) fn token_types(&self) -> Result<Option<Stored<'a>>, WeightsError> {
+        let name = self.config.architecture.names.token_types;
+        name.map(|name| self.table(name, self.config.token_types)).transpose()
+    }
+
+    /// The normalisation of the embeddings.
+    pub(super) fn embeddings_norm(&self) -> Result<Norm, WeightsError> {
+        self.norm(self.config.architecture.names.embeddings_norm)
+    }
+
+    /// One layer.
+    pub(super) fn layer(&self, layer: usize) -> Result<LayerParameters<'a>, WeightsError> {
+        let names = &self.config.architecture.names;
+        let (hidden, intermediate) = (self.config.hidden, self.config.intermediate);
+        let linear = |part, outputs, inputs| {
+            let name = format!("{}{}", self.prefix, names.in_layer(layer, part));
+            read_linear(self.weights, &name, outputs, inputs)
+        };
+        Ok(LayerParameters {
+            query: linear(names.query, hidden, hidden)?,
+            key: linear(names.key, hidden, hidden)?,
+            value: linear(names.value, hidden, hidden)?,
+            attended: linear(names.attended, hidden, hidden)?,
+            attended_norm: self.norm(&names.in_layer(layer, names.attended_norm))?,
+            widen: linear(names.widen, intermediate, hidden)?,
+            narrow: linear(names.narrow, hidden, intermediate)?,
+            narrowed_norm: self.norm(&names.in_layer(layer, names.narrowed_norm))?,
+        })
+    }
+
+    /// The two maps of a head with so many outputs.
+    pub(super) fn head(&self, outputs: usize) -> Result<(Linear<'a>, Linear<'a>), WeightsError> {
+        let HeadNames { first, second, .. } = self.config.architecture.names.head;
+        let hidden = self.config.hidden;
+        let first = read_linear(self.weights, first, hidden, hidden)?;
+        Ok((first, read_linear(self.weights, second, outputs, hidden)?))
+    }
+
+    fn table(&self, name: &str, rows: usize) -> Result<Stored<'a>, WeightsError> {
+        read_matrix(self.weights, &weight(&format!("{}{name}", self.prefix)), rows, self.config.hidden)
+    }
+
+    fn norm(&self, name: &str) -> Result<Norm, WeightsError> {
+        let name = format!("{}{name}", self.prefix);
+        let vector =
+            |name: String| self.weights.floats(&as_stored(self.weights, name), &[self.config.hidden]);
+        Ok(Norm {
+            weight: vector(weight(&name))?,
+            bias: vector(bias(&name))?,
+            epsilon: self.config.norm_epsilon,
+        })
+    }
+}
+
+impl Stored<'_> {
+    /// Returns all numbers.
+    pub(super) fn widen(&self) -> Vec<f32> {
+        match &self.form {
+            Form::Float(float) => float.widen(&self.bytes),
+            Form::Signed { scales, outliers } => {
+                let rows = self.bytes.chunks_exact(self.columns).zip(scales);
+                let scaled =
+                    rows.flat_map(|(row, scale)| row.iter().map(move |value| signed(*value) * scale));
+                let mut numbers: Vec<f32> = scaled.collect();
+                for ([row, column], outlier) in outliers {
+                    numbers[row * self.columns + column] = *outlier;
+                }
+                numbers
+            }
+        }
+    }
+}
+
+fn signed(byte: u8) -> f32 {
+    f32::from(byte.cast_signed())
+}
+
+/// Returns what stands before the names of the encoder's tensors in these weights.
+pub(super) fn prefix(weights: &Weights<'_>, config: &Config) -> &'static str {
+    let names = &config.architecture.names;
+    let bare = weights.contains(&weight(names.words));
+    if bare { "" } else { names.prefix }
+}
+
+/// Returns the name under which a vector is stored: older files call a norm's weight and bias gamma and beta.
+pub(super) fn as_stored(weights: &Weights<'_>, name: String) -> String {
+    let older = match name.rsplit_once('.') {
+        Some((norm, "weight")) => format!("{norm}.gamma"),
+        Some((norm, "bias")) => format!("{norm}.beta"),
+        _ => return name,
+    };
+    if weights.contains(&older) { older } else { name }
+}
+
+fn read_linear<'a>(
+    weights: &Weights<'a>,
+    name: &str,
+    outputs: usize,
+    inputs: usize,
+) -> Result<Linear<'a>, WeightsError> {
+    Ok(Linear {
+        weight: read_matrix(weights, &weight(name), outputs, inputs)?,
+        bias: weights.floats(&bias(name), &[outputs])?,
+    })
+}
+
+fn read_matrix<'a>(
+    weights: &Weights<'a>,
+    name: &str,
+    rows: usize,
+    columns: usize,
+) -> Result<Stored<'a>, WeightsError> {
+    if !weights.is_signed(name) {
+        let (float, bytes) = weights.float_bytes(name, &[rows, columns])?;
+        return Ok(Stored { rows, columns, bytes, form: Form::Float(float) });
+    }
+    let bytes = weights.signed(name, &[rows, columns])?;
+    let scales = weights.floats(&scale_of(name), &[rows])?;
+    let mut outliers = Vec::new();
+    if weights.contains(&outliers_of(name)) {
+        let places = weights.places(&places_of(name), rows, columns)?;
+        let numbers = weights.floats(&outliers_of(name), &[places.len()])?;
+        outliers = places.into_iter().zip(numbers).collect();
+    }
+    Ok(Stored { rows, columns, bytes, form: Form::Signed { scales, outliers } })
+}

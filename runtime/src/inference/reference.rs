@@ -1,0 +1,238 @@
+//! An encoder on candle's matrix product, in f32: what the kernels are held against.
+//!
+//! Sequences are laid end to end, never padded: every linear map sees one tall matrix of all tokens, and only
+//! attention looks at sequences, those of equal length together. All element-wise steps run in place on the calling
+//! thread.
+
+use super::config::Config;
+use super::encoder::{EncodeError, Encoder, EncoderError, Room, TakeRows};
+use super::parameters::{LayerParameters, Linear, Parameters};
+use super::steps::{Bias, BiasGelu, Norm, Softmax};
+use candle_core::{Device, Tensor};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+/// A loaded encoder.
+pub(super) struct Reference {
+    hidden: usize,
+    heads: usize,
+    words: Vec<f32>,
+    positions: Vec<f32>,
+    /// Every token is of the first type.
+    token_type: Vec<f32>,
+    norm: Norm,
+    layers: Vec<Layer>,
+}
+
+impl Reference {
+    /// Loads an encoder of these dimensions.
+    pub(super) fn load(parameters: &Parameters<'_, '_>, config: &Config) -> Result<Self, EncoderError> {
+        // Layers do not depend on each other; a few at a time bound what is in memory twice.
+        let mut layers = Vec::with_capacity(config.layers);
+        let numbers: Vec<usize> = (0..config.layers).collect();
+        for some in numbers.chunks(LOADERS) {
+            let loaded: Result<Vec<Layer>, EncoderError> = thread::scope(|scope| {
+                let load = |layer| move || Layer::of(parameters.layer(layer)?, config);
+                let loaders: Vec<_> = some.iter().map(|&layer| scope.spawn(load(layer))).collect();
+                let join = |loader: thread::ScopedJoinHandle<'_, _>| {
+                    loader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                };
+                loaders.into_iter().map(join).collect()
+            });
+            layers.extend(loaded?);
+        }
+        let mut token_type = parameters.token_types()?.map_or_else(Vec::new, |types| types.widen());
+        token_type.resize(config.hidden, 0.0);
+        Ok(Self {
+            hidden: config.hidden,
+            heads: config.heads,
+            words: parameters.words()?.widen(),
+            positions: parameters.positions()?.widen(),
+            token_type,
+            norm: parameters.embeddings_norm()?,
+            layers,
+        })
+    }
+
+    /// The sum of each token's embeddings, normalised.
+    fn look_up(&self, sequences: &[&[u32]]) -> Result<Tensor, EncodeError> {
+        let tokens: usize = sequences.iter().map(|sequence| sequence.len()).sum();
+        let mut hidden = Vec::with_capacity(tokens * self.hidden);
+        for sequence in sequences {
+            for (position, &token) in sequence.iter().enumerate() {
+                let start = hidden.len();
+                let word = row(&self.words, token as usize, self.hidden);
+                let (Some(word), Some(place)) = (word, row(&self.positions, position, self.hidden)) else {
+                    return Err(EncodeError::Failed(format!("no row for token {token} at {position}")));
+                };
+                let parts = word.iter().zip(place).zip(&self.token_type);
+                hidden.extend(parts.map(|((word, place), token_type)| word + place + token_type));
+                self.norm.normalize(&mut hidden[start..]);
+            }
+        }
+        Tensor::from_vec(hidden, (tokens, self.hidden), &Device::Cpu).map_err(failed)
+    }
+}
+
+impl Encoder for Reference {
+    fn encode(
+        &self,
+        _: &mut Room,
+        sequences: &[&[u32]],
+        stop: &AtomicBool,
+        take: TakeRows<'_>,
+    ) -> Result<(), EncodeError> {
+        if sequences.is_empty() {
+            return Ok(());
+        }
+        let mut order: Vec<usize> = (0..sequences.len()).collect();
+        order.sort_by_key(|&index| sequences[index].len());
+        let sorted: Vec<&[u32]> = order.iter().map(|&index| sequences[index]).collect();
+        let runs: Vec<Run> = sorted
+            .chunk_by(|one, next| one.len() == next.len())
+            .map(|run| Run { sequences: run.len(), tokens: run[0].len() })
+            .collect();
+
+        let mut hidden = self.look_up(&sorted)?;
+        for layer in &self.layers {
+            if stop.load(Ordering::Relaxed) {
+                return Err(EncodeError::Stopped);
+            }
+            hidden = layer.forward(hidden, &runs, self.heads).map_err(failed)?;
+        }
+        let hidden = hidden.flatten_all().and_then(|hidden| hidden.to_vec1::<f32>()).map_err(failed)?;
+
+        // Back to the order in which they came.
+        let mut places = vec![0..0; sequences.len()];
+        let mut start = 0;
+        for (sequence, index) in sorted.iter().zip(order) {
+            let end = start + sequence.len() * self.hidden;
+            places[index] = start..end;
+            start = end;
+        }
+        for place in places {
+            take(&mut hidden[place].chunks_exact(self.hidden));
+        }
+        Ok(())
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+fn failed(error: candle_core::Error) -> EncodeError {
+    EncodeError::Failed(error.to_string())
+}
+
+/// One row of a table.
+fn row(table: &[f32], row: usize, width: usize) -> Option<&[f32]> {
+    table.chunks_exact(width).nth(row)
+}
+
+/// Neighbouring sequences of the same length.
+struct Run {
+    sequences: usize,
+    tokens: usize,
+}
+
+struct Layer {
+    /// Query, key and value side by side.
+    attend: Map,
+    attended: Map,
+    attended_norm: Norm,
+    widen: Map,
+    narrow: Map,
+    narrowed_norm: Norm,
+}
+
+impl Layer {
+    fn of(parameters: LayerParameters<'_>, config: &Config) -> Result<Self, EncoderError> {
+        let LayerParameters { query, key, value, attended, attended_norm, widen, narrow, narrowed_norm } =
+            parameters;
+        Ok(Self {
+            attend: Map::of(&[query, key, value], config.hidden)?,
+            attended: Map::of(&[attended], config.hidden)?,
+            attended_norm,
+            widen: Map::of(&[widen], config.hidden)?,
+            narrow: Map::of(&[narrow], config.intermediate)?,
+            narrowed_norm,
+        })
+    }
+
+    fn forward(&self, hidden: Tensor, runs: &[Run], heads: usize) -> candle_core::Result<Tensor> {
+        let attend = hidden.matmul(&self.attend.weight)?;
+        attend.inplace_op1(&Bias(&self.attend.bias))?;
+        let context = attention(&attend, runs, heads)?;
+        let attended = context.matmul(&self.attended.weight)?;
+        attended.inplace_op2(&hidden, &self.attended_norm.after(&self.attended.bias))?;
+        let wide = attended.matmul(&self.widen.weight)?;
+        wide.inplace_op1(&BiasGelu(&self.widen.bias))?;
+        let narrow = wide.matmul(&self.narrow.weight)?;
+        narrow.inplace_op2(&attended, &self.narrowed_norm.after(&self.narrow.bias))?;
+        Ok(narrow)
+    }
+}
+
+/// Scaled dot-product attention within each sequence. `attend` has a row per token: query, key, value.
+fn attention(attend: &Tensor, runs: &[Run], heads: usize) -> candle_core::Result<Tensor> {
+    let width = attend.dim(1)? / 3;
+    let mut contexts = Vec::with_capacity(runs.len());
+    let mut start = 0;
+    for &Run { sequences, tokens } in runs {
+        let rows = sequences * tokens;
+        let parts = attend
+            .narrow(0, start, rows)?
+            .reshape((sequences, tokens, 3, heads, width / heads))?
+            .permute((2, 0, 3, 1, 4))?
+            .contiguous()?
+            .reshape((3, sequences * heads, tokens, width / heads))?;
+        let (query, key, value) = (parts.get(0)?, parts.get(1)?, parts.get(2)?);
+        let scores = query.matmul(&key.transpose(1, 2)?)?;
+        scores.inplace_op1(&Softmax { scale: ((width / heads) as f32).sqrt().recip() })?;
+        let context = scores
+            .matmul(&value)?
+            .reshape((sequences, heads, tokens, width / heads))?
+            .transpose(1, 2)?
+            .reshape((rows, width))?;
+        contexts.push(context);
+        start += rows;
+    }
+    Tensor::cat(&contexts, 0)
+}
+
+/// A linear map; the weight is input × output, the way the matrix product likes it.
+struct Map {
+    weight: Tensor,
+    bias: Vec<f32>,
+}
+
+impl Map {
+    /// Puts maps with the same inputs side by side.
+    fn of(maps: &[Linear<'_>], inputs: usize) -> candle_core::Result<Self> {
+        let outputs: usize = maps.iter().map(|map| map.bias.len()).sum();
+        let mut wide = vec![0.0; inputs * outputs];
+        let mut first = 0;
+        for map in maps {
+            transpose(&map.weight.widen(), inputs, &mut wide[first..], outputs);
+            first += map.bias.len();
+        }
+        let bias = maps.iter().flat_map(|map| map.bias.iter().copied()).collect();
+        Ok(Self { weight: Tensor::from_vec(wide, (inputs, outputs), &Device::Cpu)?, bias })
+    }
+}
+
+/// Writes the transpose of `rows` into the first columns of `wide`, in tiles that stay in cache.
+fn transpose(rows: &[f32], inputs: usize, wide: &mut [f32], outputs: usize) {
+    for (tile, rows) in rows.chunks(TILE_ROWS * inputs).enumerate() {
+        for input in 0..inputs {
+            let target = input * outputs + tile * TILE_ROWS;
+            let column = rows.iter().skip(input).step_by(inputs);
+            for (number, value) in wide[target..].iter_mut().zip(column) {
+                *number = *value;
+            }
+        }
+    }
+}
+
+/// Layers that are loaded at a time.
+const LOADERS: usize = 4;
+/// Rows of a matrix that are transposed together: a cache line of f32.
+const TILE_ROWS: usize = 16;

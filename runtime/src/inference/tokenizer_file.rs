@@ -1,0 +1,156 @@
+//! A `tokenizer.json`, checked without running a tokenizer.
+//!
+//! The invariant: of a file that was accepted, all tokens have a row in the embedding table, and no word costs more
+//! than its length squared for a small length.
+
+use super::config::VOCABULARY_MAX;
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::fmt;
+
+/// Checks a tokenizer for a model with so many rows in its embedding table.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub(super) fn check(json: &[u8], vocabulary: usize) -> Result<(), String> {
+    let outer: Outer =
+        serde_json::from_slice(json).map_err(|error| format!("the tokenizer is damaged: {error}"))?;
+    let of_a_kind = outer.model.kind.as_deref().is_none_or(|kind| KINDS.contains(&kind));
+    if !of_a_kind || outer.model.merges.is_some() {
+        let kind = outer.model.kind.unwrap_or_else(|| "BPE".to_owned());
+        let kind: String = kind.chars().take(SHOWN_CHARS).collect();
+        return Err(format!("the tokenizer is a {kind:?}, supported are {}", KINDS.join(", ")));
+    }
+    let Tokens { count, largest } = outer.model.vocab;
+    if count == 0 || count > VOCABULARY_MAX {
+        return Err(format!("the tokenizer has {count} tokens, expected 1 to {VOCABULARY_MAX}"));
+    }
+    let added = outer.added_tokens.into_iter().map(|token| (token.id, token.content));
+    if let Some((id, token)) = largest.into_iter().chain(added).max()
+        && id >= vocabulary as u64
+    {
+        let token: String = token.chars().take(SHOWN_CHARS).collect();
+        return Err(format!(
+            "the tokenizer gives {token:?} the number {id}, the model has {vocabulary} rows"
+        ));
+    }
+    match outer.model.max_input_chars_per_word {
+        Some(chars) if chars > WORD_CHARS_MAX => Err(format!(
+            "the tokenizer takes words of {chars} characters apart, at most {WORD_CHARS_MAX} are accepted"
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[derive(Deserialize)]
+struct Outer {
+    model: Model,
+    #[serde(default)]
+    added_tokens: Vec<Added>,
+}
+
+#[derive(Deserialize)]
+struct Added {
+    id: u64,
+    content: String,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    /// Older files do not say.
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
+    #[serde(default)]
+    merges: Option<IgnoredAny>,
+    vocab: Tokens,
+    #[serde(default)]
+    max_input_chars_per_word: Option<u64>,
+}
+
+/// What matters of a vocabulary.
+struct Tokens {
+    count: usize,
+    /// The largest number, and its token.
+    largest: Option<(u64, String)>,
+}
+
+impl<'de> Deserialize<'de> for Tokens {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TokensVisitor)
+    }
+}
+
+struct TokensVisitor;
+
+impl<'de> Visitor<'de> for TokensVisitor {
+    type Value = Tokens;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("tokens with their numbers, or a list of tokens")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tokens, A::Error> {
+        let mut tokens = Tokens { count: 0, largest: None };
+        while let Some((token, id)) = map.next_entry::<String, u64>()? {
+            tokens.count += 1;
+            if tokens.largest.as_ref().is_none_or(|(largest, _)| id > *largest) {
+                tokens.largest = Some((id, token));
+            }
+        }
+        Ok(tokens)
+    }
+
+    /// Tokens of a Unigram model are numbered by their places.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Tokens, A::Error> {
+        let mut tokens = Tokens { count: 0, largest: None };
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            tokens.largest = Some((tokens.count as u64, String::new()));
+            tokens.count += 1;
+        }
+        Ok(tokens)
+    }
+}
+
+/// What encoders of this family come with. The library's BPE takes more than the program down with some files.
+const KINDS: [&str; 3] = ["Unigram", "WordLevel", "WordPiece"];
+/// The most characters of a word that is taken apart: its cost grows with their square.
+const WORD_CHARS_MAX: u64 = 1000;
+/// As much of a token as is repeated.
+const SHOWN_CHARS: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_without_a_row_and_senseless_files_are_refused() {
+        let cases = [
+            r#"{"model":{"type":"WordPiece","vocab":{"a":0,"b":8}}}"#,
+            r#"{"model":{"type":"WordPiece","vocab":{"a":9,"b":8}}}"#,
+            r#"{"model":{"type":"WordPiece","vocab":{"a":0}},"added_tokens":[{"id":99,"content":"[X]","special":true}]}"#,
+            r#"{"model":{"type":"Unigram","vocab":[["a",0.5],["b",0.5]]}}"#,
+            r#"{"model":{"type":"Unigram","vocab":[0,1,2,3,4,5,6,7,8,9]}}"#,
+            r#"{"model":{"type":"WordPiece","vocab":{},"max_input_chars_per_word":100}}"#,
+            r#"{"model":{"type":"WordPiece","vocab":{"a":0},"max_input_chars_per_word":100000}}"#,
+            r#"{"model":{"type":"WordPiece","vocab":{"a":-1}}}"#,
+            r#"{"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}"#,
+            r#"{"model":{"vocab":{"a":0},"merges":[]}}"#,
+            r#"{"model":{"vocab":{"a":0}}}"#,
+            r#"{"model":{"type":"WordPiece"}}"#,
+            r#"{"model":7}"#,
+            "{}",
+            "",
+            "[[[[",
+        ];
+        let told: Vec<String> = cases
+            .iter()
+            .map(|json| match check(json.as_bytes(), 9) {
+                Ok(()) => "accepted".to_owned(),
+                Err(reason) => reason,
+            })
+            .collect();
+        insta::assert_snapshot!(told.join("\n"));
+        let deep = format!(r#"{{"model":{}"#, "[".repeat(100_000));
+        assert!(check(deep.as_bytes(), 9).unwrap_err().contains("damaged"));
+    }
+}
