@@ -324,10 +324,17 @@ pub(crate) enum ModelCommand {
     /// Fetch a model from the Hugging Face hub, or the rest of one
     Pull {
         /// owner/name, owner/name@revision, owner/name:Q4_0 or owner/name/file.gguf
-        model: String,
+        #[arg(required_unless_present = "manifest")]
+        model: Option<String>,
         /// Fetch nothing; only say whether it is here already
         #[arg(long)]
         offline: bool,
+        /// Fetch what this list names from other nodes, without the internet; `model share` writes one
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "offline", "json"])]
+        manifest: Option<PathBuf>,
+        /// The folder for what the list names [default: models/NAME in the node's home]
+        #[arg(long, value_name = "DIR", requires = "manifest")]
+        to: Option<PathBuf>,
         #[command(flatten)]
         format: Format,
     },
@@ -344,6 +351,11 @@ pub(crate) enum ModelCommand {
         model: String,
         #[command(flatten)]
         format: Format,
+    },
+    /// Give a model's files to other nodes, and list them with their hashes
+    Share {
+        /// The model's folder, or a file
+        path: PathBuf,
     },
     /// Make a small 8-bit model file of published weights
     Quantize {

@@ -3,6 +3,7 @@
 //! The sub-machines know nothing of each other. What one finds out is carried to the others here and in the files
 //! below, which are ordered by where an input comes from.
 
+mod blobs;
 mod facts;
 mod messages;
 #[cfg(feature = "testing")]
@@ -34,9 +35,11 @@ use crate::rng::Rng;
 use crate::router::Router;
 use crate::scheduler::Scheduler;
 use crate::session::Sessions;
+use crate::shares::Shares;
 use crate::task::TaskKind;
 use crate::tasks::{Limits, Tasks};
 use crate::time::{Instant, UnixMillis, micros};
+use crate::transfers::Transfers;
 use crate::troubles::Troubles;
 use crate::wire::{Advert, Message};
 use crate::work::Work;
@@ -83,6 +86,8 @@ pub enum Reason {
     Shutdown,
     /// A lease or a task's time.
     Tasks,
+    /// A file that is being fetched.
+    Transfers,
     /// A worker's deadline or renewal.
     Work,
     /// A write to try again.
@@ -115,7 +120,9 @@ pub struct Node {
     router: Router,
     scheduler: Scheduler,
     sessions: Sessions,
+    shares: Shares,
     tasks: Tasks,
+    transfers: Transfers,
     work: Work,
     results: Results,
     writes: Writes,
@@ -191,7 +198,9 @@ impl Node {
             router: Router::default(),
             scheduler: Scheduler::default(),
             sessions,
+            shares: Shares::default(),
             tasks: Tasks::new(limits),
+            transfers: Transfers::default(),
             work: Work::new(me, slots, &config.models),
             results: Results::new(config.results_max, saved.results),
             writes: Writes::default(),
@@ -248,6 +257,7 @@ impl Node {
             return;
         }
         match input {
+            Input::Blob(report) => self.handle_blob(report),
             Input::Datagram { interface, from, bytes } => {
                 self.discovery.handle_datagram(now, interface, from, &bytes, &mut self.rng);
             }
@@ -309,6 +319,7 @@ impl Node {
             (self.sessions.poll_timeout(), Reason::Sessions),
             (self.leaving.as_ref().map(Leaving::deadline), Reason::Shutdown),
             (self.tasks.poll_timeout(), Reason::Tasks),
+            (self.transfers.poll_timeout(self.now), Reason::Transfers),
             (self.work.poll_timeout(), Reason::Work),
             (self.rewrite_at, Reason::Writes),
         ];

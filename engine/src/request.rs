@@ -1,5 +1,6 @@
 //! What users ask of their own node, and what it answers.
 
+use crate::blob::{BlobId, Pin};
 use crate::error::Rejection;
 use crate::faults::Faults;
 use crate::heartbeat::Liveness;
@@ -21,6 +22,10 @@ pub enum Request {
     Cancel(TaskId),
     /// Answered with [`Response::Diagnosis`].
     Diagnosis,
+    /// Fetches a file from other nodes; answered with [`Response::Fetched`] once it is here.
+    Fetch(FetchSpec),
+    /// Answered with [`Response::Fetches`].
+    Fetches,
     /// Answered with [`Response::Members`].
     Members,
     /// Answered with [`Response::Peers`].
@@ -92,6 +97,10 @@ pub type Answer = Result<Response, Rejection>;
 pub enum Response {
     /// What goes wrong between this node and others.
     Diagnosis(DiagnosisView),
+    /// The file is here.
+    Fetched(Fetched),
+    /// The files that are being fetched.
+    Fetches(Vec<FetchView>),
     /// Who exists, this node included, by id.
     Members(Vec<MemberView>),
     /// How a task stands, and more of its text; none once it has ended, as its outcome has it all.
@@ -117,6 +126,37 @@ pub enum Response {
         /// The part asked for.
         tasks: Vec<TaskView>,
     },
+}
+
+/// A file to fetch from other nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchSpec {
+    /// By which it is known; nothing else is taken.
+    pub pin: Pin,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// A file that was fetched from other nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetched {
+    /// The file.
+    pub blob: BlobId,
+    /// How many nodes gave pieces of it.
+    pub peers: u32,
+    /// How long it took, in microseconds.
+    pub elapsed_micros: u64,
+}
+
+/// How far a fetch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchView {
+    /// What is fetched.
+    pub spec: FetchSpec,
+    /// Bytes that are here, about.
+    pub present: u64,
+    /// Nodes that are known to have it.
+    pub holders: u32,
 }
 
 /// How a node is.

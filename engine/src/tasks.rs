@@ -20,7 +20,7 @@ use crate::task::{
     Outcome, ResultSummary, StoredTask, TaskFailure, TaskInput, TaskKind, TaskOutput, TaskResult, TaskStatus,
 };
 use crate::time::{Instant, UnixMillis, micros};
-use crate::wire::{Assignment, Attempt, Piece};
+use crate::wire::{Assignment, Attempt, Passage};
 use crate::work::OUTPUT_BYTES_MAX;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -223,7 +223,7 @@ impl Tasks {
     }
 
     /// Takes in what an attempt has written meanwhile.
-    pub(crate) fn handle_progress(&mut self, now: Instant, from: NodeId, piece: Piece) {
+    pub(crate) fn handle_progress(&mut self, now: Instant, from: NodeId, piece: Passage) {
         let task = piece.attempt.task;
         let Some(open) = self.open.get_mut(&task) else { return };
         let current = matches!(open.phase, Phase::Assigned { worker, .. } if worker == from)

@@ -279,6 +279,7 @@ impl Network {
 
     fn carry_out_one(&mut self, place: usize, output: Output) {
         match output {
+            Output::Blob(_) => {}
             Output::Cancel { job } => {
                 let result = Err(crate::error::InferenceError::Cancelled);
                 self.later(place, Duration::ZERO, Input::InferenceDone { job, micros: 0, result });
@@ -328,7 +329,7 @@ impl Network {
             Output::Reply { id, answer } => {
                 self.places[place].answers.insert(id, answer);
             }
-            Output::Send { link, frame, priority: Priority::Bulk }
+            Output::Send { link, frame, priority: Priority::Background | Priority::Bulk }
                 if self.shed.get(&place).is_some_and(|left| *left > 0) =>
             {
                 self.shed.entry(place).and_modify(|left| *left -= 1);

@@ -10,6 +10,7 @@ mod envelope;
 pub(crate) use envelope::Head;
 pub use envelope::{Envelope, Seal};
 
+use crate::blob::{BlobId, Hash, Piece, Pin};
 use crate::error::{DecodeError, InferenceError};
 use crate::event::{DropReason, RefuseReason};
 use crate::identity::PublicKey;
@@ -121,8 +122,22 @@ pub enum Payload {
     Cancel(Attempt),
     /// The worker has no room, or no such model.
     Decline(Attempt),
+    /// Answers [`Payload::Look`] with its number: what the file is, where the sender has it.
+    Held {
+        /// The number.
+        query: u64,
+        /// The file.
+        blob: Option<BlobId>,
+    },
     /// The worker leaves before it could finish this.
     HandBack(Attempt),
+    /// Asks whether the receiver has a file.
+    Look {
+        /// Comes back with the answer.
+        query: u64,
+        /// The file.
+        pin: Pin,
+    },
     /// What came of it.
     Outcome {
         /// Which attempt.
@@ -133,7 +148,33 @@ pub enum Payload {
         result: Result<TaskOutput, InferenceError>,
     },
     /// What an attempt has written meanwhile.
-    Progress(Piece),
+    Progress(Passage),
+    /// A piece of a file that was asked for. Neither this nor what asks for it is acknowledged: whoever misses it asks
+    /// again.
+    Piece {
+        /// The file.
+        root: Hash,
+        /// Which piece.
+        number: u32,
+        /// The piece.
+        piece: Piece,
+    },
+    /// The sender does not give a piece.
+    PieceRefused {
+        /// The file.
+        root: Hash,
+        /// Which piece.
+        number: u32,
+        /// Whether it has not got the file; else it has too much to do.
+        gone: bool,
+    },
+    /// Asks for a piece of a file.
+    PieceWanted {
+        /// The file.
+        root: Hash,
+        /// Which piece.
+        number: u32,
+    },
     /// Asks for a sign of life of a node that need not be a neighbour; answered with an acknowledgement. The bytes are
     /// there for their weight only.
     Probe(Bytes),
@@ -161,7 +202,7 @@ pub struct Attempt {
 
 /// A part of the text that an attempt writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Piece {
+pub struct Passage {
     /// Which attempt.
     pub attempt: Attempt,
     /// How many bytes of text come before it.

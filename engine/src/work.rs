@@ -13,7 +13,7 @@ use crate::occupancy::Occupancy;
 use crate::output::Work as Job;
 use crate::task::{TaskInput, TaskKind, TaskOutput};
 use crate::time::Instant;
-use crate::wire::{Assignment, Attempt, Piece};
+use crate::wire::{Assignment, Attempt, Passage};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -33,7 +33,7 @@ pub(crate) enum Fact {
     /// What came of the origin's attempt.
     Outcome(NodeId, Attempt, u64, Result<TaskOutput, InferenceError>),
     /// What the origin's attempt has written meanwhile.
-    Progress(NodeId, Piece),
+    Progress(NodeId, Passage),
     /// The origin's attempts are still here.
     Renew(NodeId, Vec<Attempt>),
 }

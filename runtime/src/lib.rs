@@ -1,7 +1,9 @@
-//! The real world around the engine: one driver loop over five ports, and what stands behind each port here.
+//! The real world around the engine: one driver loop over six ports, and what stands behind each port here.
 
 #![warn(clippy::print_stdout)]
 
+#[cfg(feature = "http")]
+pub mod blobs;
 #[cfg(all(feature = "hub", feature = "embedded-model"))]
 pub mod catalog;
 pub mod clock;

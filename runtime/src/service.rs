@@ -3,6 +3,7 @@
 //! What can be wrong with a user's set-up is found before anything is visible to others: the home's lock,
 //! configuration, key, ports, storage. The readiness file appears when the node is ACTIVE and goes first.
 
+use crate::blobs::FileBlobs;
 use crate::catalog::{self, Catalog, Sources};
 use crate::clock::{self, SystemClock};
 use crate::config::{self, ConfigError, Effective, LogLevel, Overrides, Settings, Shown};
@@ -85,6 +86,9 @@ impl Service {
         let landmark =
             |path: PathBuf| Landmark::at(&path).map_err(|source| StartError::Home { path, source });
         let landmarks = [landmark(home.lock_file())?, landmark(store_file)?];
+        let files = settings.storage_path.join(FILES);
+        let blobs = FileBlobs::open(&files).map_err(|source| StartError::Home { path: files, source })?;
+        let shelf = blobs.shelf();
         let listener = bind_api(&effective).await?;
         let (sources, options) = models(settings).map_err(StartError::Program)?;
         let found = catalog::find(&sources);
@@ -136,6 +140,7 @@ impl Service {
             multicast,
             store,
             inference,
+            blobs,
             clock,
             journal: Observer {
                 events: EventLog::new(log.clone()),
@@ -149,7 +154,8 @@ impl Service {
         let (results, token) = (Arc::new(results), Arc::new(token));
         let catalog = Catalog::new(sources, settings.run_models.then_some(fleet), found);
         let stop_catalog = catalog.watch();
-        let api = Api { handle: handle.clone(), models: catalog, results, token, address: info.api_address };
+        let api =
+            Api { handle: handle.clone(), models: catalog, results, shelf, token, address: info.api_address };
         let (stop_api, stopped) = oneshot::channel();
         let api = tokio::spawn(http::serve(listener, api, async { drop(stopped.await) }));
         let (home, ready, registration) = (home.clone(), watch::Sender::new(false), register(home));
@@ -559,5 +565,7 @@ const NODE_BYTES: u64 = 32 << 20;
 pub const CUT_OFF: u8 = 130;
 /// The exit status of a node that did not end as it meant to.
 const FAILED: u8 = 1;
+/// The directory of the files that nodes give each other.
+const FILES: &str = "files";
 const STORE_FILE: &str = "node.redb";
 const API_PORT_TRIES: usize = 100;

@@ -54,6 +54,10 @@ pub struct Scenario {
     pub hosts: Vec<Host>,
     /// What users ask for.
     pub workload: Option<Workload>,
+    /// Files that nodes give each other.
+    pub files: Vec<SharedFile>,
+    /// Who wants which of them.
+    pub fetches: Vec<Fetch>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
     /// How many of the faults each seed draws, from the fewest to the most; all where it is not said.
@@ -253,6 +257,39 @@ impl Submissions {
     pub fn last_at(&self) -> Option<Duration> {
         self.when_and_where(self.tasks().checked_sub(1)?).map(|(at, _)| at)
     }
+}
+
+/// A file that some nodes have from the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedFile {
+    /// Its size.
+    pub bytes: u32,
+    /// Who has it.
+    pub holders: Vec<u32>,
+}
+
+/// A node that wants a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// When it is asked for.
+    pub at: Duration,
+    /// Which node.
+    pub node: u32,
+    /// Which file.
+    pub file: u32,
+    /// What is known of it.
+    pub by: FetchedBy,
+}
+
+/// What is known of a file that is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FetchedBy {
+    /// The hash against which each piece can be checked.
+    #[default]
+    Blake3,
+    /// One against which only the whole can be.
+    Sha256,
 }
 
 /// One node of a scenario.
@@ -622,6 +659,12 @@ pub const NODES_MAX: u32 = 100_000;
 
 /// The most tasks of a scenario.
 pub const TASKS_MAX: u32 = 100_000;
+
+/// The most files of a scenario.
+pub const FILES_MAX: usize = 16;
+
+/// The most bytes of a file.
+pub const FILE_CONTENT_BYTES_MAX: u32 = 32 << 20;
 
 /// The most faults of a scenario.
 pub const FAULTS_MAX: usize = 1_000;

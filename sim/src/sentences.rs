@@ -21,6 +21,7 @@ const FILES: &[(&str, &str)] = &[
     ("degree_at_most_max_peers", include_str!("invariants/degree_at_most_max_peers.rs")),
     ("dials_back_off", include_str!("invariants/dials_back_off.rs")),
     ("durable_before_acknowledged", include_str!("invariants/durable_before_acknowledged.rs")),
+    ("fetched_files_are_true", include_str!("invariants/fetched_files_are_true.rs")),
     ("goodbye_is_heard", include_str!("invariants/goodbye_is_heard.rs")),
     ("honest_peers_make_no_faults", include_str!("invariants/honest_peers_make_no_faults.rs")),
     ("lifecycle_along_arrows", include_str!("invariants/lifecycle_along_arrows.rs")),

@@ -1,6 +1,7 @@
 //! The people of a simulated world: they submit tasks, wait for the outcomes, and ask again when the node
 //! that they had asked was away.
 
+use crate::blobs::Fetcher;
 use crate::cluster::NodeIndex;
 use crate::scenario::{OutcomeKind, Workload};
 use engine::request::{Answer, News, Request, Response, Seen};
@@ -15,6 +16,8 @@ pub(crate) struct Users {
     tasks: Vec<Known>,
     /// Which node each task was submitted to; those that found none running are missing.
     pub(crate) asked: BTreeMap<u32, NodeIndex>,
+    /// Who wants which file.
+    pub(crate) fetchers: Vec<Fetcher>,
 }
 
 #[derive(Clone, Debug)]
@@ -26,9 +29,9 @@ enum Known {
 }
 
 impl Users {
-    pub(crate) fn new(workload: Option<Workload>) -> Self {
+    pub(crate) fn new(workload: Option<Workload>, fetchers: Vec<Fetcher>) -> Self {
         let tasks = workload.as_ref().map_or(0, |workload| workload.submissions.tasks() as usize);
-        Self { workload, tasks: vec![Known::Nothing; tasks], asked: BTreeMap::new() }
+        Self { workload, tasks: vec![Known::Nothing; tasks], asked: BTreeMap::new(), fetchers }
     }
 
     /// Returns the request that submits a task to a node; `None` where there is no such task.
@@ -106,6 +109,11 @@ impl Users {
             Known::Accepted { task, at } if runs(*at) => Some((*task, *at)),
             Known::Accepted { .. } | Known::Ended(_) | Known::Nothing | Known::Rejected(_) => None,
         })
+    }
+
+    /// Returns somebody who has not got the file that was asked for, and at which node, where that one runs.
+    pub(crate) fn unserved(&self, runs: impl Fn(NodeIndex) -> bool) -> Option<&Fetcher> {
+        self.fetchers.iter().find(|fetcher| !fetcher.done && runs(fetcher.node))
     }
 
     /// Returns how each task ended for its user.

@@ -7,9 +7,12 @@ mod inference_worker;
 mod man;
 mod model_info;
 mod model_list;
+mod model_neighbours;
 mod model_pull;
+mod model_pull_manifest;
 mod model_quantize;
 mod model_rm;
+mod model_share;
 mod node_config;
 mod node_install_service;
 mod node_list;
@@ -80,12 +83,19 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         }
         Command::Task(TaskCommand::Watch { id, format }) => block_on(task_watch::run(&home()?, &id, format)),
         Command::Task(TaskCommand::Cancel { id }) => block_on(task_cancel::run(&home()?, &id)),
+        Command::Model(ModelCommand::Share { path }) => block_on(model_share::run(&home()?, &path)),
         Command::Model(ModelCommand::Quantize { source, output }) => model_quantize::run(&source, &output),
         Command::Model(ModelCommand::List(format)) => {
             block_on(model_list::run(&home()?, hub(false)?, format))
         }
-        Command::Model(ModelCommand::Pull { model, offline, format }) => {
-            model_pull::run(&home()?, &hub(offline)?, &model_id(&model, "pulled")?, format)
+        Command::Model(ModelCommand::Pull { manifest: Some(manifest), to, .. }) => {
+            block_on(model_pull_manifest::run(&home()?, &manifest, to.as_deref()))
+        }
+        Command::Model(ModelCommand::Pull { model, offline, format, .. }) => {
+            let id = model_id(&model.unwrap_or_default(), "pulled")?;
+            let mut hub = hub(offline)?;
+            hub.neighbours = model_neighbours::of(&home()?);
+            model_pull::run(&home()?, &hub, &id, format)
         }
         Command::Model(ModelCommand::Rm { model, format }) => {
             model_rm::run(&home()?, &hub(false)?, &model_id(&model, "removed")?, format)

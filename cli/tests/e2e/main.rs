@@ -12,6 +12,7 @@ mod lifecycle;
 mod mesh;
 mod models;
 mod namespaces;
+mod neighbours;
 mod openai;
 mod operate;
 mod recording;

@@ -34,6 +34,8 @@ impl Node {
                 None => return,
             },
             Request::Diagnosis => Ok(Response::Diagnosis(self.diagnosis_view())),
+            Request::Fetch(spec) => return self.fetch(id, spec),
+            Request::Fetches => Ok(Response::Fetches(self.transfers.views())),
             Request::Members => Ok(Response::Members(self.member_views())),
             Request::Ping(spec) => return self.ping(id, spec),
             Request::Peers => Ok(Response::Peers(self.peer_views())),
@@ -61,6 +63,7 @@ impl Node {
         self.cancelling.remove(&id);
         self.explanations.forget(id);
         self.pings.forget(id);
+        self.transfers.forget(id);
         if let Some(task) = self.waiting.remove(&id)
             && let Some(open) = self.tasks.get_mut(task)
         {

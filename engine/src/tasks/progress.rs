@@ -4,7 +4,7 @@
 //! those before it, and a piece that would leave a gap or take too much room is dropped. That harms nobody, since the
 //! outcome carries the whole text.
 
-use crate::wire::Piece;
+use crate::wire::Passage;
 use core::ops::Bound;
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ impl Progress {
     }
 
     /// Takes in a piece where there is room for so many more bytes, and tells whether there is more text than before.
-    pub(crate) fn add(&mut self, piece: Piece, room: usize) -> bool {
+    pub(crate) fn add(&mut self, piece: Passage, room: usize) -> bool {
         let before = self.text.len();
         let offset = usize::try_from(piece.offset).unwrap_or(usize::MAX);
         if piece.text.len() > room || (offset > before && self.early.len() >= EARLY_MAX) {
@@ -69,9 +69,9 @@ mod tests {
     use crate::ids::TaskId;
     use crate::wire::Attempt;
 
-    fn piece(offset: u32, text: &str) -> Piece {
+    fn piece(offset: u32, text: &str) -> Passage {
         let attempt = Attempt { task: TaskId([1; 16]), number: 1 };
-        Piece { attempt, offset, text: text.to_owned(), tokens: offset + 1 }
+        Passage { attempt, offset, text: text.to_owned(), tokens: offset + 1 }
     }
 
     #[test]

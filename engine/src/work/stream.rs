@@ -4,7 +4,7 @@
 //! under a new number gets the text anew from its beginning.
 
 use crate::time::Instant;
-use crate::wire::{Attempt, Piece};
+use crate::wire::{Attempt, Passage};
 use core::time::Duration;
 
 /// The text of one job.
@@ -38,7 +38,7 @@ impl Stream {
     }
 
     /// Returns what is to be sent now, and waits for the pause before there is more.
-    pub(crate) fn take(&mut self, now: Instant, attempt: Attempt, pause: Duration) -> Option<Piece> {
+    pub(crate) fn take(&mut self, now: Instant, attempt: Attempt, pause: Duration) -> Option<Passage> {
         if self.due()? > now {
             return None;
         }
@@ -47,7 +47,7 @@ impl Stream {
         let (text, offset) = (rest.get(..end)?.to_owned(), u32::try_from(self.sent).ok()?);
         self.sent += end;
         self.not_before = now.after(pause);
-        Some(Piece { attempt, offset, text, tokens: self.tokens })
+        Some(Passage { attempt, offset, text, tokens: self.tokens })
     }
 }
 
@@ -68,7 +68,7 @@ mod tests {
         let mut stream = Stream::default();
         assert_eq!(stream.take(at(0), attempt, PAUSE), None);
         stream.push("a", 1);
-        let piece = |offset, text: &str, tokens| Piece { attempt, offset, text: text.to_owned(), tokens };
+        let piece = |offset, text: &str, tokens| Passage { attempt, offset, text: text.to_owned(), tokens };
         assert_eq!(stream.take(at(0), attempt, PAUSE), Some(piece(0, "a", 1)));
         stream.push("b", 2);
         stream.push("c", 3);

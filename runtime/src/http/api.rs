@@ -6,6 +6,7 @@
 )]
 
 use super::error::ApiError;
+use super::files;
 use super::models;
 use super::new_task::NotATask;
 use super::view::{
@@ -44,6 +45,7 @@ pub(super) fn router(api: Api) -> Router {
         .route("/models/refresh", post(models::refresh))
         .route("/models/events", get(models::events))
         .route("/shutdown", post(shutdown))
+        .merge(files::routes())
         .layer(from_fn(take_body))
         .layer(from_fn_with_state(api.clone(), want_token));
     Router::new()

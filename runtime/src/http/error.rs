@@ -5,7 +5,7 @@ use crate::driver::Stopped;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use engine::Rejection;
+use engine::{FetchError, Rejection};
 use std::time::Duration;
 
 /// An answer that says what went wrong: a status for programs, a stable code, a sentence, perhaps a hint.
@@ -64,6 +64,10 @@ impl ApiError {
         &self.detail.code
     }
 
+    pub(super) fn detail(self) -> ErrorDetail {
+        self.detail
+    }
+
     pub(super) fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
@@ -76,11 +80,14 @@ impl From<Rejection> for ApiError {
         match rejection {
             Rejection::QueueFull { retry_after } => error.retry_after(retry_after),
             Rejection::NodeNotReady | Rejection::TooManyWaiting => error.retry_after(Duration::from_secs(1)),
-            Rejection::StorageFailed => error.hint("check the space left on the node's disk".to_owned()),
+            Rejection::Fetch(FetchError::Storage(_)) | Rejection::StorageFailed => {
+                error.hint("check the space left on the node's disk".to_owned())
+            }
             Rejection::KindUnsupported(_) | Rejection::ModelUnknown(_) => {
                 error.hint("p2p-ai-agents node status lists the models of a node".to_owned())
             }
-            Rejection::Input(_)
+            Rejection::Fetch(_)
+            | Rejection::Input(_)
             | Rejection::InputTooLong { .. }
             | Rejection::NodeShuttingDown
             | Rejection::NodeUnknown(_)
@@ -105,6 +112,14 @@ impl IntoResponse for ApiError {
 
 const fn status(rejection: &Rejection) -> StatusCode {
     match rejection {
+        Rejection::Fetch(error) => match error {
+            FetchError::Forged | FetchError::SourcesLost => StatusCode::BAD_GATEWAY,
+            FetchError::Left => StatusCode::SERVICE_UNAVAILABLE,
+            FetchError::NotFound => StatusCode::NOT_FOUND,
+            FetchError::Storage(_) => StatusCode::INSUFFICIENT_STORAGE,
+            FetchError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            FetchError::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        },
         Rejection::Input(_) | Rejection::TimeoutOutOfRange(_) => StatusCode::BAD_REQUEST,
         Rejection::InputTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Rejection::KindUnsupported(_) | Rejection::ModelUnknown(_) => StatusCode::UNPROCESSABLE_ENTITY,

@@ -12,6 +12,7 @@ mod errand;
 mod error;
 mod events;
 pub mod models;
+pub mod files;
 mod new_task;
 mod openai;
 mod server;
@@ -28,6 +29,7 @@ pub use error::ApiError;
 pub use server::serve;
 
 use crate::catalog::Catalog;
+use crate::blobs::Shelf;
 use crate::driver::Handle;
 use engine::TaskId;
 use engine::task::TaskResult;
@@ -46,6 +48,8 @@ pub struct Api {
     pub results: Arc<dyn ResultSource>,
     /// The models, past the node.
     pub models: Catalog,
+    /// What the node shares.
+    pub shelf: Arc<Shelf>,
     /// What a client must show.
     pub token: Arc<Token>,
     /// Where the API answers; other names for it in `Host` are refused.

@@ -8,10 +8,11 @@ use engine::request::{Answer, DiscoveryState, DiscoveryView, Request, Response, 
 use engine::task::{InputFault, Outcome, ResultSummary, TaskKind, TaskOutput, TaskSpec, TaskStatus};
 use engine::{NodeId, Rejection, TraceId, UnixMillis};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 const DONE: TaskId = TaskId([1; 16]);
 const OPEN: TaskId = TaskId([2; 16]);
@@ -20,6 +21,8 @@ const TOKEN: &str = "secret";
 /// Answers as a node with one finished and one open task would.
 fn answer(request: &Request) -> Option<Answer> {
     Some(match request {
+        Request::Fetch(_) => Err(Rejection::Fetch(engine::FetchError::NotFound)),
+        Request::Fetches => Ok(Response::Fetches(Vec::new())),
         Request::Status => Ok(Response::Status(Box::new(status_view()))),
         Request::Peers => Ok(Response::Peers(Vec::new())),
         Request::Members => Ok(Response::Members(Vec::new())),
@@ -163,10 +166,12 @@ impl Server {
         });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
+        let shelf = Shelf::open(Path::new("/nowhere"), mpsc::unbounded_channel().0);
         let api = Api {
             handle,
             models: Catalog::default(),
             results: Arc::new(OneResult),
+            shelf: Arc::new(shelf),
             token: Arc::new(Token::from_text(TOKEN)),
             address,
         };

@@ -6,6 +6,7 @@
 //! retransmission; a process that dies closes its connections, a machine without power does not. A lossy network
 //! delays frames by the timeouts after which TCP would send them again.
 
+mod blobs;
 mod calendar;
 mod distortions;
 mod hostile;
@@ -15,6 +16,7 @@ mod network;
 
 use super::moments_of_life;
 use crate::ailing::{self, Draw};
+use crate::blobs::BlobDisk;
 use crate::cluster::{self, Cluster, NodeIndex};
 use crate::disk::Disk;
 use crate::faults::{Change, Effect, Faults, Step, Stop};
@@ -28,6 +30,7 @@ use calendar::Calendar;
 use core::mem;
 use core::time::Duration;
 use engine::adverts::GoodAdverts;
+use engine::blob::BlobOrder;
 use engine::input::Interface;
 use engine::output::{Output, Work};
 use engine::record::Record;
@@ -80,6 +83,7 @@ struct Host {
     /// Counts the times that the process was started; what was begun in another life is void.
     life: u32,
     disk: Disk,
+    blobs: BlobDisk,
     machine: Machine,
     /// When the last write in flight completes.
     disk_busy_until: u64,
@@ -97,6 +101,7 @@ struct Host {
 /// What a user waits for.
 #[derive(Clone, Copy, Debug)]
 enum Ask {
+    Fetch(usize),
     Leave,
     News(TaskId, Seen),
     Outcome(u32),
@@ -108,10 +113,12 @@ enum Ask {
 enum Happening {
     Act(NodeIndex),
     Arrival { connection: u32, side: u8, segment: Segment },
+    BlobDone { node: NodeIndex, life: u32, n: u32, order: Box<BlobOrder> },
     AskOutcome { node: NodeIndex, life: u32, number: u32, task: TaskId },
     Change(usize),
     Datagram { from: NodeIndex, to: NodeIndex, bytes: Rc<[u8]> },
     Dialled(Box<Dial>),
+    Fetch(usize),
     JobEnd { node: NodeIndex, life: u32, job: JobId, cancelled: bool },
     JobProgress { node: NodeIndex, life: u32, job: JobId, text: String, tokens: u32 },
     LinkDown { node: NodeIndex, life: u32, link: LinkId },
@@ -152,6 +159,9 @@ impl EventQueue {
                     next.push(micros(at), Happening::Submission(number));
                 }
             }
+        }
+        for (number, fetch) in scenario.fetches.iter().enumerate() {
+            next.push(micros(fetch.at), Happening::Fetch(number));
         }
         let moments = moments_of_life(scenario);
         for (index, at) in moments.iter().enumerate() {
@@ -234,9 +244,11 @@ impl EventQueue {
                     self.ask(node, Ask::Outcome(number), Request::AwaitTask(task));
                 }
             }
+            Happening::BlobDone { node, life, n, order } => self.blob_done(node, life, n, *order),
             Happening::Change(index) => self.change(index),
             Happening::Datagram { from, to, bytes } => self.datagram(from, to, bytes),
             Happening::Dialled(dial) => self.dialled(&dial),
+            Happening::Fetch(number) => self.fetch(number),
             Happening::JobEnd { node, life, job, cancelled } => self.job_end(node, life, job, cancelled),
             Happening::JobProgress { node, life, job, text, tokens } => {
                 if self.lives(node, life) && self.hosts[node as usize].jobs.contains_key(&job) {
@@ -296,6 +308,7 @@ impl EventQueue {
         self.handle(node, Input::Interfaces(vec![interface]));
         self.handle(node, Input::Listening { port: cluster::PORT });
         self.after(MODEL_LOAD, Happening::ModelsReady { node, life });
+        self.begin_with_files(node);
         for (number, task) in self.observer.users.waiting_at(node) {
             self.after(ASK_AGAIN_AFTER, Happening::AskOutcome { node, life, number, task });
         }
@@ -399,6 +412,7 @@ impl EventQueue {
 
     fn carry_out(&mut self, node: NodeIndex, output: Output) {
         match output {
+            Output::Blob(order) => self.order(node, order),
             Output::Cancel { job } => {
                 let life = self.hosts[node as usize].life;
                 self.after(Duration::ZERO, Happening::JobEnd { node, life, job, cancelled: true });
@@ -549,6 +563,7 @@ impl EventQueue {
                 let words = format!("an answer to a question that nobody waits for: {answer:?}");
                 self.observer.violated(self.now(), node, "one_answer_per_request", words);
             }
+            Some(Ask::Fetch(number)) => self.fetched(number, answer),
             Some(Ask::Leave) => {}
             Some(Ask::Submission(number)) => {
                 if matches!(answer, Err(Rejection::QueueFull { .. })) {

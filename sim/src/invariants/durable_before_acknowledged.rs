@@ -113,6 +113,8 @@ impl Invariant for DurableBeforeAcknowledged {
                 Response::News(view, _) | Response::Task(view) => self.shown(node, view),
                 Response::Tasks { tasks, .. } => tasks.iter().try_for_each(|view| self.shown(node, view)),
                 Response::Diagnosis(_)
+                | Response::Fetched(_)
+                | Response::Fetches(_)
                 | Response::Members(_)
                 | Response::Peers(_)
                 | Response::Ping(_)

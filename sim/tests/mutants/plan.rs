@@ -92,6 +92,7 @@ plans! {
     DeadlineLostOnRestart: AWAY_FOR_LONG => ["deadlines_are_kept"];
     DedupDropped: Story::File("two_workers_finish") => ["no_duplicate_delivery"];
     DigestNotRecomputed: QUIET => ["neighbours_agree_at_rest"];
+    ForgerAskedAgain: Story::File("model_from_neighbours") => ["fetched_files_are_true"];
     GoodbyeIgnored: LEAVING => ["goodbye_is_heard"];
     LeaseNotRenewed: LONG_TASKS => ["no_false_suspicion"];
     LeavesLate: LEAVING => ["lifecycle_along_arrows"];
@@ -103,12 +104,14 @@ plans! {
     OlderAdvertAccepted: Story::File("everything_goes_wrong") => ["adverts_go_forward", "view_is_true"];
     OutcomeAcknowledgedEarly: Story::File("worker_dies") => ["durable_before_acknowledged"];
     OutcomeFromAnybody: ORIGIN_LOSES_POWER => ["no_effect_from_strangers"];
+    PieceUnchecked: Story::File("model_from_neighbours") => ["fetched_files_are_true"];
     PongIsNoLife: QUIET => ["no_false_suspicion"];
     PurgesOpenTask: LONG_TASKS => ["accepted_exists", "within_bounds"];
     QueueBoundIgnored: FULL_QUEUE => ["within_bounds", "origin_follows_its_model"];
     QueueBytesLeak: Story::File("worker_dies") => ["liveness"];
     RecoveredNotQueued: Story::File("origin_restarts") => ["liveness"];
     ReplyBeforeDurable: Story::File("power_lost_while_writing") => ["durable_before_acknowledged"];
+    RequestsUnbounded: Story::File("model_from_neighbours") => ["within_bounds"];
     ResultToldBeforeDurable: Story::File("worker_dies") => ["durable_before_acknowledged"];
     SlowGetsWork: STALLED_WORKER => ["no_work_for_the_slow"];
     SlowKeepsTasks: STALLED_WORKER => ["origin_follows_its_model"];
