@@ -112,7 +112,9 @@ impl Service {
         startup.done("api");
 
         let clock = SystemClock::start();
-        let offered = found.models.iter().filter(|model| options.fits(model));
+        // What merely is in the cache may go again, and is announced as long as it is there.
+        let listed = |name: &str| sources.entries.iter().any(|entry| entry.name() == name);
+        let offered = found.models.iter().filter(|model| options.fits(model) && listed(&model.name));
         let models = offered.flat_map(|model| model.kinds.iter().map(|kind| (model.name.clone(), *kind)));
         let models = models.collect();
         let start = Start {

@@ -169,9 +169,9 @@ fn gguf(sizes: &Sizes, tensors: &HashMap<String, Tensor>, dtype: GgmlDType) -> V
         tokens[id.as_u64().unwrap() as usize] = token.clone();
     }
     let text = |text: &str| Value::String(text.to_owned());
-    let merge = |merge: &serde_json::Value| match merge {
-        serde_json::Value::String(both) => both.clone(),
-        pair => format!("{} {}", pair[0].as_str().unwrap(), pair[1].as_str().unwrap()),
+    let merge = |merge: &serde_json::Value| match merge.as_str() {
+        Some(both) => both.to_owned(),
+        None => format!("{} {}", merge[0].as_str().unwrap(), merge[1].as_str().unwrap()),
     };
     let merges = tokenizer["model"]["merges"].as_array().unwrap().iter().map(merge);
     let types = (0..400).map(|id| Value::I32(if id < 2 { 3 } else { 1 })).collect();
