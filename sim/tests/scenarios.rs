@@ -13,11 +13,6 @@ fn two_nodes_meet() {
 }
 
 #[test]
-fn generation_streams() {
-    passes("generation_streams", 1..=8);
-}
-
-#[test]
 fn worker_dies() {
     passes("worker_dies", 1..=8);
 }
