@@ -167,34 +167,3 @@ fn of_norm(norm: &Norm) -> kernels::Norm {
 
 /// Rows of a table that are narrowed together.
 const ROWS_NARROWED: usize = 256;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tables_that_are_kept_have_no_more_bits_than_the_rest() {
-        let numbers: Vec<f32> = (0..3 * ROWS_NARROWED).flat_map(|row| [row as f32, -1.0, 0.5]).collect();
-        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-        let read = |precision, row| {
-            let form = Form::Float(Float::F32);
-            let rows = 3 * ROWS_NARROWED;
-            let stored = Stored { rows, columns: 3, bytes: Cow::Owned(bytes.clone()), form };
-            let mut numbers = [0.0; 3];
-            table(stored, precision).unwrap().read_row(row, &mut numbers);
-            numbers
-        };
-        let last = 3 * ROWS_NARROWED - 1;
-        assert_eq!(read(kernels::Precision::F32, last), [last as f32, -1.0, 0.5]);
-        assert_eq!(read(kernels::Precision::Bf16, last), [768.0, -1.0, 0.5]);
-        let [largest, small, smaller] = read(kernels::Precision::Int8, last);
-        assert!((largest - last as f32).abs() < 1e-3 && small == 0.0 && smaller == 0.0);
-        assert_eq!(read(kernels::Precision::Int8, 1)[..2], [1.0, -1.0]);
-
-        let size = |precision| {
-            narrowed(bytes.clone(), 3, Form::Float(Float::F32), precision).0.len() * 4 / bytes.len()
-        };
-        let sizes = [kernels::Precision::F32, kernels::Precision::Bf16, kernels::Precision::Int8].map(size);
-        assert_eq!(sizes, [4, 2, 1]);
-    }
-}
