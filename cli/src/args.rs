@@ -223,7 +223,7 @@ pub(crate) struct NodeStart {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TaskCommand {
     /// Submit a task, or one for each line of a file
-    Submit(TaskSubmit),
+    Submit(Box<TaskSubmit>),
     /// Show how a task stands
     Status {
         /// The task's id

@@ -19,7 +19,7 @@ pub(crate) struct Failure {
     causes: Vec<String>,
     hint: Option<String>,
     /// Its name in the catalogue.
-    id: Option<String>,
+    id: Option<Box<str>>,
     /// A failure whose explanation stands on the terminal already.
     silent: bool,
 }
@@ -48,7 +48,7 @@ impl Failure {
 
     /// Names it as the catalogue does.
     pub(crate) fn id(mut self, id: impl Into<String>) -> Self {
-        self.id = Some(id.into());
+        self.id = Some(id.into().into_boxed_str());
         self
     }
 

@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Node(NodeCommand::Logs(logs)) => node_logs::run(&home()?, &logs),
         Command::Node(NodeCommand::Status(format)) => block_on(node_status::run(&home()?, format)),
         Command::Node(NodeCommand::Peers(format)) => block_on(node_peers::run(&home()?, format)),
-        Command::Task(TaskCommand::Submit(submit)) => block_on(task_submit::run(&home()?, submit)),
+        Command::Task(TaskCommand::Submit(submit)) => block_on(task_submit::run(&home()?, *submit)),
         Command::Task(TaskCommand::Status { id, format }) => {
             block_on(task_status::run(&home()?, &id, format))
         }

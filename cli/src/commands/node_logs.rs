@@ -35,7 +35,10 @@ pub(super) fn run(home: &Home, arguments: &NodeLogs) -> Outcome {
     for line in newest {
         output::line(&line)?;
     }
-    while arguments.follow {
+    if !arguments.follow {
+        return Ok(ExitCode::SUCCESS);
+    }
+    loop {
         std::thread::sleep(POLL);
         while let Some(line) = follower.next_line().map_err(unreadable)? {
             if let Some(line) = shower.show(&line) {
@@ -43,7 +46,6 @@ pub(super) fn run(home: &Home, arguments: &NodeLogs) -> Outcome {
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Returns the file that was set aside last, as the newest lines may lie on both sides of a rotation.

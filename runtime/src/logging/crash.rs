@@ -60,7 +60,7 @@ fn report(info: &PanicHookInfo<'_>, log: &Log, log_file: &Path) -> io::Result<Pa
     let _ = writeln!(text, "thread:    {thread}\nplace:     {}\nmessage:   {}\n", place(info), message(info));
     let _ = writeln!(text, "newest lines of the log:\n{}", newest(log_file).unwrap_or_default());
     let _ = writeln!(text, "backtrace:\n{}", Backtrace::force_capture());
-    let directory = log_file.parent().unwrap_or(Path::new("."));
+    let directory = log_file.parent().unwrap_or_else(|| Path::new("."));
     forget_old(directory);
     let stamp: String = now.chars().filter(char::is_ascii_alphanumeric).collect();
     let path = directory.join(format!("{PREFIX}{stamp}-{}.txt", std::process::id()));
