@@ -329,10 +329,10 @@ pub(crate) enum ModelCommand {
         /// Fetch nothing; only say whether it is here already
         #[arg(long)]
         offline: bool,
-        /// Fetch what this list names from other nodes, without the internet; `model share` writes one
+        /// Fetch the files of a list by `model share` from other nodes, without the internet
         #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "offline", "json"])]
         manifest: Option<PathBuf>,
-        /// The folder for what the list names [default: models/NAME in the node's home]
+        /// The folder for these files [default: models/NAME in the node's home]
         #[arg(long, value_name = "DIR", requires = "manifest")]
         to: Option<PathBuf>,
         #[command(flatten)]
