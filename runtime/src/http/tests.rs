@@ -170,7 +170,7 @@ impl Server {
         let api = Api {
             handle,
             models: Catalog::default(),
-            results: Arc::new(OneResult),
+            results,
             shelf: Arc::new(shelf),
             token: Arc::new(Token::from_text(TOKEN)),
             address,
