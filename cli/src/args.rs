@@ -95,6 +95,9 @@ pub(crate) struct NodeStart {
     /// Run no model: relay for others, and give the tasks taken here to them; saves its memory
     #[arg(long)]
     pub(crate) no_model: bool,
+    /// Fetch nothing from the Hugging Face hub, whatever is asked for
+    #[arg(long)]
+    pub(crate) offline: bool,
     /// Record all that goes into the node and comes out of it, for `sim replay`; holds the texts of tasks
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,

@@ -410,7 +410,8 @@ impl Node {
 
     fn handle_model(&mut self, name: String, kind: TaskKind, ready: bool) {
         self.event(Event::ModelChanged { model: name.clone(), kind, ready });
-        self.work.handle_model(kind, name.clone(), ready);
+        let listed = self.config.models.iter().any(|(of, same)| *of == name && *same == kind);
+        self.work.handle_model(kind, name.clone(), ready, listed);
         let models = &mut self.membership.own_mut(self.now).models;
         models.retain(|known| *known != (name.clone(), kind));
         if ready && models.len() < MODELS_MAX {

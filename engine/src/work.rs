@@ -135,9 +135,13 @@ impl Work {
         }
     }
 
-    /// Takes note of whether a model can be used.
-    pub(crate) fn handle_model(&mut self, kind: TaskKind, name: String, ready: bool) {
-        self.models.insert((kind, name), ready);
+    /// Takes note of whether a model can be used. One that is not `listed` came while the node ran, and may go.
+    pub(crate) fn handle_model(&mut self, kind: TaskKind, name: String, ready: bool, listed: bool) {
+        if ready || listed {
+            self.models.insert((kind, name), ready);
+        } else {
+            self.models.remove(&(kind, name));
+        }
     }
 
     /// Takes in what a job has written meanwhile.
@@ -404,7 +408,7 @@ mod tests {
 
     fn worker() -> Work {
         let mut work = Work::new(ME, 2, &[("m".to_owned(), TaskKind::Embedding)]);
-        work.handle_model(TaskKind::Embedding, "m".to_owned(), true);
+        work.handle_model(TaskKind::Embedding, "m".to_owned(), true, true);
         work
     }
 
@@ -532,7 +536,7 @@ mod tests {
         work.handle_assignment(at(0), ME, assignment(1, 1));
         work.handle_timeout(at(0));
         assert_eq!(work.poll_facts(), vec![]);
-        work.handle_model(TaskKind::Embedding, "m".to_owned(), true);
+        work.handle_model(TaskKind::Embedding, "m".to_owned(), true, true);
         work.handle_timeout(at(0));
         assert_eq!(jobs(&work.poll_facts()), vec![1]);
     }

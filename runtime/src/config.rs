@@ -5,8 +5,10 @@
 //! are valid.
 
 mod field;
+mod models;
 
 pub use field::{FIELDS, Field, Kind};
+pub use models::{FullEntry, ModelEntry, NAME_BYTES_MAX as MODEL_NAME_BYTES_MAX};
 
 use crate::home::{self, Home};
 use serde::{Deserialize, Serialize};
@@ -49,6 +51,18 @@ pub struct Settings {
     pub max_concurrent_tasks: u16,
     /// Whether to run models; a node without relays, and gives the tasks that it takes to others.
     pub run_models: bool,
+    /// The models to run, the primary one first.
+    pub models: Vec<ModelEntry>,
+    /// Whether to run the other models in the cache as well.
+    pub cached_models: bool,
+    /// Whether a task that names a model of the hub which no node has makes this node fetch it.
+    pub pull_on_demand: bool,
+    /// Whether nothing may be fetched from the hub.
+    pub offline: bool,
+    /// Threads of each model's process; 0 for as many as its share of the processor needs.
+    pub threads: u16,
+    /// The share of the processor that models may use.
+    pub max_cpu_percent: u8,
     /// Where to record all that goes into the node and comes out of it; absolute.
     pub record: Option<PathBuf>,
     /// The largest recording, in MiB.

@@ -2,6 +2,8 @@
 
 #![warn(clippy::print_stdout)]
 
+#[cfg(all(feature = "hub", feature = "embedded-model"))]
+pub mod catalog;
 pub mod clock;
 pub mod config;
 pub mod driver;

@@ -3,13 +3,15 @@
 //! What can be wrong with a user's set-up is found before anything is visible to others: the home's lock,
 //! configuration, key, ports, storage. The readiness file appears when the node is ACTIVE and goes first.
 
+use crate::catalog::{self, Catalog, Sources};
 use crate::clock::{self, SystemClock};
 use crate::config::{self, ConfigError, Effective, LogLevel, Overrides, Settings};
 use crate::driver::{self, Handle, World};
 use crate::home::{self, Home, Landmark, Lock, LockError, RunInfo};
 use crate::http::{self, Api, ResultReadError, ResultSource, Token};
+use crate::hub::Hub;
 use crate::identity::{self, IdentityError, NodeKey};
-use crate::inference::{EMBEDDED_MODEL, ProcessInference, WorkerOptions};
+use crate::inference::{CpuShare, Fleet, FleetOptions, WORKER_COMMAND};
 use crate::logging::{EventLog, Line, Log};
 use crate::multicast::{MulticastOptions, MulticastSocket};
 use crate::node_thread::NodeThread;
@@ -43,6 +45,7 @@ pub struct Service {
     driver: JoinHandle<u8>,
     api: JoinHandle<()>,
     stop_api: oneshot::Sender<()>,
+    stop_catalog: oneshot::Sender<()>,
     /// Without these nobody finds this node, or what it accepts is not durable.
     landmarks: [Landmark; 2],
     warnings: Vec<String>,
@@ -73,8 +76,8 @@ impl Service {
             |path: PathBuf| Landmark::at(&path).map_err(|source| StartError::Home { path, source });
         let landmarks = [landmark(home.lock_file())?, landmark(store_file)?];
         let listener = bind_api(&effective).await?;
-        let worker = settings.run_models.then(|| WorkerOptions::own_program(EMBEDDED_MODEL)).transpose();
-        let worker = worker.map_err(StartError::Program)?;
+        let (sources, options) = models(settings).map_err(StartError::Program)?;
+        let found = catalog::find(&sources);
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(io::Error::other(error)))?;
         let info = RunInfo {
@@ -93,10 +96,11 @@ impl Service {
         write_info(&home.info_file(), &info)?;
 
         let clock = SystemClock::start();
-        let models = worker
-            .iter()
-            .flat_map(|worker| worker.kinds.iter().map(|kind| (worker.model.clone(), *kind)))
-            .collect();
+        // What merely is in the cache may go again, and is announced as long as it is there.
+        let listed = |name: &str| sources.entries.iter().any(|entry| entry.name() == name);
+        let offered = found.models.iter().filter(|model| options.fits(model) && listed(&model.name));
+        let models = offered.flat_map(|model| model.kinds.iter().map(|kind| (model.name.clone(), *kind)));
+        let models = models.collect();
         let start = Start {
             version: journal::VERSION.to_owned(),
             key: key.identity.public_key(),
@@ -116,17 +120,20 @@ impl Service {
             let interfaces = Some(settings.interfaces.clone()).filter(|names| !names.is_empty());
             MulticastSocket::open(MulticastOptions { interfaces, ..MulticastOptions::default() })
         };
+        let (inference, fleet) = Fleet::start(options, found.models.clone());
         let world = World {
             transport,
             multicast,
             store,
-            inference: worker.map_or_else(ProcessInference::absent, ProcessInference::start),
+            inference,
             clock,
             journal: Observer { events: EventLog::new(log.clone()), state, recording },
         };
         let driver = thread.spawn(driver::run(node, world, asks));
         let (results, token) = (Arc::new(results), Arc::new(token));
-        let api = Api { handle: handle.clone(), results, token, address: info.api_address };
+        let catalog = Catalog::new(sources, settings.run_models.then_some(fleet), found);
+        let stop_catalog = catalog.watch();
+        let api = Api { handle: handle.clone(), models: catalog, results, token, address: info.api_address };
         let (stop_api, stopped) = oneshot::channel();
         let api = tokio::spawn(http::serve(listener, api, async { drop(stopped.await) }));
         let (home, ready, registration) = (home.clone(), watch::Sender::new(false), register(home));
@@ -140,6 +147,7 @@ impl Service {
             driver,
             api,
             stop_api,
+            stop_catalog,
             log,
             landmarks,
             warnings,
@@ -196,6 +204,7 @@ impl Service {
         if let Some(written) = self.written.take() {
             written.wait().await;
         }
+        drop(self.stop_catalog);
         drop(self.stop_api);
         if let Err(error) = self.api.await {
             tracing::error!(%error, "the control API failed");
@@ -395,6 +404,32 @@ impl StartError {
     }
 }
 
+/// What a node has to do with models: where to look for them, and what they may use.
+fn models(settings: &Settings) -> io::Result<(Sources, FleetOptions)> {
+    let mut hub = Hub::from_environment(|name| std::env::var_os(name)).ok();
+    if let Some(hub) = &mut hub {
+        hub.offline |= settings.offline;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let sources = Sources {
+        entries: if settings.run_models { settings.models.clone() } else { Vec::new() },
+        cached: settings.run_models && settings.cached_models,
+        pull_on_demand: settings.run_models && settings.pull_on_demand,
+        hub,
+    };
+    let options = FleetOptions {
+        program: std::env::current_exe()?,
+        arguments: vec![WORKER_COMMAND.into()],
+        memory_bytes_max: (u64::from(settings.max_memory_mb) << 20).saturating_sub(NODE_BYTES),
+        cpu: CpuShare::of(
+            u16::try_from(cores).unwrap_or(u16::MAX),
+            settings.threads,
+            settings.max_cpu_percent,
+        ),
+    };
+    Ok((sources, options))
+}
+
 fn other_port(port: u16) -> u16 {
     port.checked_add(1).unwrap_or(port - 1)
 }
@@ -462,5 +497,7 @@ fn report(log: &Log, effective: &Effective) {
 
 /// How often a node looks whether its files are still there.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+/// What a node occupies besides its models.
+const NODE_BYTES: u64 = 32 << 20;
 const STORE_FILE: &str = "node.redb";
 const API_PORT_TRIES: usize = 100;

@@ -28,9 +28,10 @@ mod task_status;
 mod task_submit;
 
 use crate::args::{Arguments, Command, ModelCommand, NodeCommand, RouteCommand, SimCommand, TaskCommand};
+use crate::client::Client;
 use crate::error::{Failure, Outcome};
 use engine::TaskId;
-use runtime::home::Home;
+use runtime::home::{Holder, Home};
 use runtime::hub::{Hub, ModelId, PresentError};
 use runtime::inference::EMBEDDED_MODEL;
 use std::future::Future;
@@ -58,13 +59,14 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Task(TaskCommand::Cancel { id }) => block_on(task_cancel::run(&home()?, &id)),
         Command::Model(ModelCommand::Quantize { source, output }) => model_quantize::run(&source, &output),
         Command::Model(ModelCommand::List(format)) => {
-            model_list::run(&hub(false)?, format).map(|()| ExitCode::SUCCESS)
+            block_on(model_list::run(&home()?, hub(false)?, format))
         }
         Command::Model(ModelCommand::Pull { model, offline, format }) => {
-            model_pull::run(&hub(offline)?, &model_id(&model, "pulled")?, format)
+            model_pull::run(&home()?, &hub(offline)?, &model_id(&model, "pulled")?, format)
         }
         Command::Model(ModelCommand::Rm { model, format }) => {
-            model_rm::run(&hub(false)?, &model_id(&model, "removed")?, format).map(|()| ExitCode::SUCCESS)
+            model_rm::run(&home()?, &hub(false)?, &model_id(&model, "removed")?, format)
+                .map(|()| ExitCode::SUCCESS)
         }
         Command::Model(ModelCommand::Info { model, format }) => {
             model_info::run(&hub(false)?, &model_id(&model, "looked into")?, format)
@@ -91,6 +93,17 @@ fn home(named: Option<PathBuf>) -> Result<Home, Failure> {
         Failure::new("there is no home directory").hint("name the node's directory with --home DIR")
     })?;
     Home::new(&root).map_err(|error| Failure::new("the home cannot be used").because(Some(&error)))
+}
+
+/// Lets a node that runs know that its models are others now; it would find out by itself a little later.
+fn tell_node(home: &Home) {
+    let told = async {
+        let client = Client::connect(home)?;
+        client.post("/api/v1/models/refresh", &()).await?.accepted()
+    };
+    if home.holder() != Holder::Nobody {
+        drop(block_on(told));
+    }
 }
 
 /// The hub and its cache, as the environment says.

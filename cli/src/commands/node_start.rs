@@ -89,6 +89,9 @@ fn overrides(start: &NodeStart) -> io::Result<Overrides> {
     if start.no_model {
         flags.push(("run_models", json!(false), "--no-model"));
     }
+    if start.offline {
+        flags.push(("offline", json!(true), "--offline"));
+    }
     if !start.interfaces.is_empty() {
         flags.push(("interfaces", json!(start.interfaces), "--interface"));
     }

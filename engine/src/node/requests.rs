@@ -106,13 +106,17 @@ impl Node {
     /// Returns the model to use: the one asked for, or this node's or else the mesh's first of the kind.
     fn choose_model(&self, kind: TaskKind, asked: Option<&str>) -> Result<String, Rejection> {
         let own = self.config.models.iter().filter(|(_, of)| *of == kind).map(|(name, _)| name);
+        // Models may come while the node runs.
+        let later =
+            self.work.models().filter(|(of, _, ready)| *of == kind && *ready).map(|(_, name, _)| name);
         let others = self.membership.reachable().flat_map(|(_, advert)| &advert.models);
-        let mut known = own.chain(others.filter(|(_, of)| *of == kind).map(|(name, _)| name));
+        let others = others.filter(|(_, of)| *of == kind).map(|(name, _)| name.as_str());
+        let mut known = own.map(String::as_str).chain(later).chain(others);
         match asked {
-            None => known.next().cloned().ok_or(Rejection::KindUnsupported(kind)),
+            None => known.next().map(str::to_owned).ok_or(Rejection::KindUnsupported(kind)),
             Some(name) => {
                 let found = known.find(|known| *known == name);
-                found.cloned().ok_or_else(|| Rejection::ModelUnknown(preview(name)))
+                found.map(str::to_owned).ok_or_else(|| Rejection::ModelUnknown(preview(name)))
             }
         }
     }

@@ -6,6 +6,7 @@
 )]
 
 use super::error::ApiError;
+use super::models;
 use super::new_task::NotATask;
 use super::view::{
     Diagnosis, Members, NewTask, Peers, Ping, Readiness, ResultBody, Route, Status, Submitted, Task, Tasks,
@@ -39,6 +40,9 @@ pub(super) fn router(api: Api) -> Router {
         .route("/tasks/{id}", get(task).delete(cancel))
         .route("/tasks/{id}/events", get(events))
         .route("/tasks/{id}/result", get(result))
+        .route("/models", get(models::list).post(models::pull))
+        .route("/models/refresh", post(models::refresh))
+        .route("/models/events", get(models::events))
         .route("/shutdown", post(shutdown))
         .layer(from_fn(take_body))
         .layer(from_fn_with_state(api.clone(), want_token));
@@ -170,7 +174,9 @@ async fn submit(
         let message = format!("the body is not a task: {why}");
         not_a_task(ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", message))
     })?;
-    match ask(&api, Ask::Submit(spec)).await? {
+    let asked = spec.model.clone();
+    let reply = ask(&api, Ask::Submit(spec)).await.map_err(|error| models::explain(&api, asked, error))?;
+    match reply {
         Reply::Submitted(id) => {
             Ok((StatusCode::ACCEPTED, Json(Submitted { id, status: TaskStatus::Queued })))
         }

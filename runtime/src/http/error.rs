@@ -59,7 +59,12 @@ impl ApiError {
         response
     }
 
-    fn retry_after(mut self, after: Duration) -> Self {
+    /// Returns the stable code.
+    pub(super) fn code(&self) -> &str {
+        &self.detail.code
+    }
+
+    pub(super) fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
     }

@@ -11,6 +11,7 @@ mod body;
 mod errand;
 mod error;
 mod events;
+pub mod models;
 mod new_task;
 mod openai;
 mod server;
@@ -26,6 +27,7 @@ pub use auth::Token;
 pub use error::ApiError;
 pub use server::serve;
 
+use crate::catalog::Catalog;
 use crate::driver::Handle;
 use engine::TaskId;
 use engine::task::TaskResult;
@@ -42,6 +44,8 @@ pub struct Api {
     pub handle: Handle,
     /// The way to whole results, past the node.
     pub results: Arc<dyn ResultSource>,
+    /// The models, past the node.
+    pub models: Catalog,
     /// What a client must show.
     pub token: Arc<Token>,
     /// Where the API answers; other names for it in `Host` are refused.

@@ -2,6 +2,7 @@
 
 use super::server::CONNECTIONS_MAX;
 use super::*;
+use crate::catalog::Catalog;
 use engine::lifecycle::State;
 use engine::request::{Answer, DiscoveryState, DiscoveryView, Request, Response, StatusView, TaskView};
 use engine::task::{InputFault, Outcome, ResultSummary, TaskKind, TaskOutput, TaskSpec, TaskStatus};
@@ -162,7 +163,13 @@ impl Server {
         });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let api = Api { handle, results, token: Arc::new(Token::from_text(TOKEN)), address };
+        let api = Api {
+            handle,
+            models: Catalog::default(),
+            results,
+            token: Arc::new(Token::from_text(TOKEN)),
+            address,
+        };
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(serve(listener, api, async { drop(stopped.await) }));
         Self { address, stop: Some(stop), serving }
@@ -231,6 +238,10 @@ async fn probes_are_free_and_everything_else_wants_the_token() {
         ("DELETE", "/api/v1/tasks/x"),
         ("GET", "/api/v1/tasks/x/result"),
         ("GET", "/api/v1/tasks/x/events"),
+        ("GET", "/api/v1/models"),
+        ("POST", "/api/v1/models"),
+        ("GET", "/api/v1/models/events"),
+        ("POST", "/api/v1/models/refresh"),
         ("POST", "/api/v1/shutdown"),
     ] {
         let (status, head, body) = server.request(method, path, "", b"").await;
@@ -432,4 +443,23 @@ async fn stopping_closes_the_port() {
     tokio::time::timeout(Duration::from_secs(2), &mut server.serving).await.unwrap().unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
     drop(idle);
+}
+
+#[tokio::test]
+async fn models_are_listed_and_only_names_of_a_hub_are_fetched() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/api/v1/models").await, (200, json!({ "models": [], "pulls": {} })));
+    let pull = async |body: &str| {
+        let headers = format!("{AUTHORIZED}Content-Type: application/json\r\n");
+        let (status, _, body) = server.request("POST", "/api/v1/models", &headers, body.as_bytes()).await;
+        (status, body["error"]["code"].as_str().map(str::to_owned))
+    };
+    for (body, status, code) in [
+        (r#"{"model": "owner/../x"}"#, 400, "model_malformed"),
+        (r#"{"model": "./folder"}"#, 400, "model_is_local"),
+        (r#"{"model": 7}"#, 422, "body_malformed"),
+        ("{", 400, "body_malformed"),
+    ] {
+        assert_eq!(pull(body).await, (status, Some(code.to_owned())), "{body}");
+    }
 }

@@ -8,6 +8,7 @@
 use super::encoder::{EncodeError, Precision, Room};
 use super::generations::Generations;
 use super::label_vectors::LabelVectors;
+use super::limits;
 use super::llama::{self, Generator};
 use super::model::{Backend, Model};
 use super::protocol::{self, FromWorker, Hello, ToWorker};
@@ -29,6 +30,7 @@ use std::time::Instant;
 /// Runs a worker until its standard input ends. `model` is [`super::EMBEDDED_MODEL`], the path of a folder as it is
 /// published, or of a file that [`super::quantize::quantize`] wrote. To be called first thing in a process of its own.
 pub fn worker_main(model: &OsStr) -> ExitCode {
+    limits::bound_own_memory();
     std::panic::set_hook(Box::new(|panic| {
         if tokens::is_guarded() {
             return;
