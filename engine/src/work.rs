@@ -469,7 +469,7 @@ mod tests {
     #[test]
     fn a_generation_tells_its_origin_what_it_writes_now_and_then() {
         let mut work = Work::new(ME, 2, &[("m".to_owned(), TaskKind::Generation)]);
-        work.handle_model(TaskKind::Generation, "m".to_owned(), true);
+        work.handle_model(TaskKind::Generation, "m".to_owned(), true, true);
         let input = TaskInput::of_text(TaskKind::Generation, "once".to_owned());
         work.handle_assignment(at(0), OTHER, Assignment { input: input.clone(), ..assignment(1, 1) });
         work.handle_timeout(at(0));
