@@ -37,6 +37,7 @@ const FILES: &[(&str, &str)] = &[
     ("nothing_starts_late", include_str!("invariants/nothing_starts_late.rs")),
     ("one_link_per_pair", include_str!("invariants/one_link_per_pair.rs")),
     ("one_terminal_outcome", include_str!("invariants/one_terminal_outcome.rs")),
+    ("streams_agree", include_str!("invariants/streams_agree.rs")),
     ("terminal_never_changes", include_str!("invariants/terminal_never_changes.rs")),
     ("ttl_never_exceeded", include_str!("invariants/ttl_never_exceeded.rs")),
     ("view_is_true", include_str!("invariants/view_is_true.rs")),

@@ -14,7 +14,8 @@ pub(super) async fn run(home: &Home, arguments: &NodeMonitor) -> Result<(), Fail
     let client = Client::connect(home)?;
     let mut observer = Observer::new(home, client);
     let interval = Duration::from_secs(arguments.interval.into());
-    let until = arguments.duration.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
+    let mut next = Instant::now();
+    let until = arguments.duration.map(|seconds| next + Duration::from_secs(seconds.into()));
     loop {
         let sample = observer.look().await?;
         if arguments.format.json {
@@ -25,7 +26,8 @@ pub(super) async fn run(home: &Home, arguments: &NodeMonitor) -> Result<(), Fail
             }
             output::line(&line(&sample))?;
         }
-        let next = Instant::now() + interval;
+        // A look that took long delays none but itself.
+        next = (next + interval).max(Instant::now());
         if until.is_some_and(|until| next > until) {
             return Ok(());
         }

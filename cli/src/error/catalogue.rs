@@ -59,6 +59,31 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Send `Content-Type: application/json`.",
     },
     Entry {
+        id: "file_exists",
+        what: "There is something at the path where a fetched file should go.",
+        todo: "Name another place, or move away what is there.",
+    },
+    Entry {
+        id: "file_forged",
+        what: "What the reachable nodes have under this hash is another file; what they sent was thrown away.",
+        todo: "Check the hash or list you were given; `doctor` names the nodes.",
+    },
+    Entry {
+        id: "file_not_found",
+        what: "No node that can be reached has the file.",
+        todo: "Have somebody share it with `model share`, and check with `node peers` that you are linked.",
+    },
+    Entry {
+        id: "file_sources_lost",
+        what: "The nodes that have the file cannot be reached any more; what has arrived is kept.",
+        todo: "Run the command again when they are back: it goes on where it ended.",
+    },
+    Entry {
+        id: "file_too_large",
+        what: "The file is larger than nodes give each other.",
+        todo: "Carry it over another way.",
+    },
+    Entry {
         id: "home_unusable",
         what: "The node's directory or a file of it cannot be used.",
         todo: "Check who may use it and the space on its disk, or name another with `--home`.",
@@ -105,9 +130,25 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Check the path and who may use it.",
     },
     Entry {
+        id: "inputs_out_of_range",
+        what: "A task has no input, or more than one task may.",
+        todo: "Spread the inputs over several tasks.",
+    },
+    Entry {
         id: "internal_error",
         what: "The node has a fault.",
         todo: "Look for `logs/crash-….txt` and open an issue.",
+    },
+    Entry { id: "label_length_out_of_range", what: "A label is empty or too long.", todo: "Shorten it." },
+    Entry {
+        id: "labels_alike",
+        what: "Two labels of a classification are the same.",
+        todo: "Name each once.",
+    },
+    Entry {
+        id: "labels_out_of_range",
+        what: "A classification has too few or too many labels.",
+        todo: "Name at least two, or none where the model has its own.",
     },
     Entry {
         id: "limit_out_of_range",
@@ -125,6 +166,16 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "`node start`, or name its home with `--home`.",
     },
     Entry { id: "log_unreadable", what: "The log cannot be read.", todo: "Check who may read it." },
+    Entry {
+        id: "max_tokens_out_of_range",
+        what: "The most tokens to write are outside what is allowed.",
+        todo: "Use the range that the message names.",
+    },
+    Entry {
+        id: "messages_out_of_range",
+        what: "A conversation has no messages, or too many.",
+        todo: "Send its last part.",
+    },
     Entry {
         id: "method_not_allowed",
         what: "The API has this path, and does other things there.",
@@ -253,6 +304,12 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "`node stop` it, and start it as you want it.",
     },
     Entry {
+        id: "stop_length_out_of_range",
+        what: "A text to stop at is empty or too long.",
+        todo: "Shorten it.",
+    },
+    Entry { id: "stops_out_of_range", what: "There are too many texts to stop at.", todo: "Leave some out." },
+    Entry {
         id: "storage_failed",
         what: "The disk did not take a task or result; nothing was accepted.",
         todo: "Make room on the disk; the node tries again by itself.",
@@ -284,6 +341,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "`node status` lists the models of a node.",
     },
     Entry {
+        id: "temperature_out_of_range",
+        what: "The temperature is outside what is allowed.",
+        todo: "Use the range that the message names.",
+    },
+    Entry {
         id: "timeout_out_of_range",
         what: "A task may take 1 to 3600 seconds.",
         todo: "Give another `--timeout`.",
@@ -304,9 +366,24 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "It changes at each start: read `run/token` again.",
     },
     Entry {
+        id: "tokens_out_of_range",
+        what: "An input of tokens is empty or too long.",
+        todo: "Shorten it.",
+    },
+    Entry {
+        id: "too_many_fetches",
+        what: "Too many files are fetched at the same time, or the same one with another size.",
+        todo: "Try again when one is done; `GET /api/v1/fetches` lists them.",
+    },
+    Entry {
         id: "too_many_waiting",
         what: "1024 requests wait for tasks already.",
         todo: "Ask for the status instead of waiting.",
+    },
+    Entry {
+        id: "top_p_out_of_range",
+        what: "The share of the likeliest tokens is outside what is allowed.",
+        todo: "Use the range that the message names.",
     },
     Entry {
         id: "wait_out_of_range",

@@ -75,7 +75,7 @@ fn a_configuration_with_mistakes() {
     // The sample that an error shows is itself a good configuration.
     write(&node.home.config_file(), "{");
     let said = node.run(&["node", "start"]).bad(1);
-    let sample = said.split_once("valid configuration:\n").unwrap().1;
+    let sample = said.split_once("valid configuration:\n").unwrap().1.split_once("\n  id:").unwrap().0;
     write(&node.home.config_file(), sample);
     node.start();
 }

@@ -229,7 +229,9 @@ mod tests {
             lines.find_map(|line| line.ok().filter(|line| line.contains("lines were lost"))).unwrap()
         });
         queue.push(entry("more"));
-        assert!(told.join().unwrap().contains(&format!("\"lines\":{dropped}")));
+        // This one is lost too where the pipe is not yet empty enough.
+        let told = told.join().unwrap();
+        assert!((dropped..=dropped + 1).any(|lost| told.contains(&format!("\"lines\":{lost}"))), "{told}");
     }
 
     fn make_pipe(path: &Path) {

@@ -246,7 +246,7 @@ tasks = 12
 at = "2s"
 every = "50ms"
 origin = "n0"
-compute = "3s..12s"
+compute = "8s..16s"
 timeout = "110s"
 [[fault]]
 at = "5s"

@@ -58,8 +58,9 @@ impl Text {
             return String::new();
         }
         self.held.push_str(fresh);
-        let found = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min();
-        if let Some(at) = found {
+        // The first that is complete, as whoever reads along sees it.
+        let ends = |stop: &String| self.held.find(stop.as_str()).map(|at| (at + stop.len(), at));
+        if let Some((_, at)) = self.stops.iter().filter_map(ends).min() {
             self.stopped = true;
             self.held.truncate(at);
             return std::mem::take(&mut self.held);
@@ -127,11 +128,12 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the pieces, together they are the text up to the first stop text.
+        /// Whatever the pieces, together they are the text up to the stop text that is complete first.
         #[test]
         fn pieces_are_the_text_up_to_the_first_stop(text in "[abé🚀 ]{0,24}", stops in prop::collection::vec("[abé🚀]{1,3}", 0..3)) {
             let stops: Vec<&str> = stops.iter().map(String::as_str).collect();
-            let end = stops.iter().filter_map(|stop| text.find(stop)).min();
+            let ends = |stop: &&str| text.find(*stop).map(|at| (at + stop.len(), at));
+            let end = stops.iter().filter_map(ends).min().map(|(_, at)| at);
             let (found, stopped) = pieces(text.as_bytes(), &stops);
             prop_assert_eq!(found.concat(), &text[..end.unwrap_or(text.len())]);
             prop_assert_eq!(stopped, end.is_some());
