@@ -127,6 +127,7 @@ impl Keeper {
     }
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "all else that a disk may say means the same here")]
 /// Says in the engine's words what is wrong with the disk, and in the log all of it.
 fn reason(error: &io::Error, root: Hash) -> BlobError {
     tracing::warn!(file = %root, %error, "cannot keep a file that is being fetched");

@@ -46,10 +46,7 @@ pub(super) async fn run(home: &Home, manifest: &Path, to: Option<&Path>) -> Resu
 
 /// Tells whether a file is here already; one that is another is not touched.
 fn is_here(path: &PathBuf, file: &ManifestFile) -> Result<bool, Failure> {
-    let found = match fs::metadata(path) {
-        Err(_) => return Ok(false),
-        Ok(found) => found,
-    };
+    let Ok(found) = fs::metadata(path) else { return Ok(false) };
     let blob = hash_file(path, found.len())
         .map_err(|error| Failure::new(format!("cannot read {}", path.display())).because(Some(&error)))?;
     if blob == (BlobId { root: file.blake3, bytes: file.bytes }) {

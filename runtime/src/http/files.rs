@@ -3,6 +3,11 @@
 //! A fetch is answered line by line, each a JSON object: how far it is, several times a second, and in the end where the
 //! file lies, or what went wrong. It goes on for as long as somebody reads its answer.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "each question has one answer; whatever else comes is the same mistake"
+)]
+
 use super::Api;
 use super::error::ApiError;
 use super::view::ErrorDetail;
@@ -225,7 +230,6 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 async fn views(api: &Api) -> Result<Vec<FetchView>, ApiError> {
     match api.handle.ask(Ask::Fetches).await?? {
         Reply::Fetches(views) => Ok(views),
-        #[allow(clippy::wildcard_enum_match_arm, reason = "a question has one kind of answer")]
         other => Err(internal(&format!("{other:?}"))),
     }
 }
