@@ -7,11 +7,14 @@ use engine::request::{Answer, PingSpec, PingView, Request, Response};
 use runtime::config::Overrides;
 use runtime::home::Home;
 use runtime::service::Service;
+use runtime::startup::Startup;
 use serde_json::{Value, json};
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 pub(crate) const PART: &str = "--node";
@@ -34,6 +37,7 @@ pub struct Node {
     pub port: u16,
     /// Its id.
     pub id: NodeId,
+    home: PathBuf,
 }
 
 impl Default for World {
@@ -44,14 +48,20 @@ impl Default for World {
 }
 
 impl World {
+    /// Returns a path that is gone with the world.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
     /// Starts a node that keeps at most `max_peers` links and dials another one first.
     pub async fn start(&mut self, max_peers: u16, bootstrap: Option<&Node>) -> Node {
         self.nodes += 1;
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let bootstrap: Vec<String> =
             bootstrap.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        let home = self.path(&self.nodes.to_string());
         let settings = json!({
-            "home": self.directory.path().join(self.nodes.to_string()),
+            "home": home,
             "network_port": port,
             "network": self.network,
             "max_peers": max_peers,
@@ -71,7 +81,7 @@ impl World {
         let questions = child.stdin.take().unwrap();
         let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
         let id = answers.next_line().await.unwrap().unwrap().parse().unwrap();
-        Node { child, questions, answers, port, id }
+        Node { child, questions, answers, port, id, home }
     }
 }
 
@@ -90,6 +100,25 @@ impl Node {
             Ok(Response::Ping(view)) if view.lost == 0 => *view,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Has the node share a file.
+    pub async fn share(&self, path: &Path) {
+        let home = Home::new(&self.home).unwrap();
+        let token = std::fs::read_to_string(home.token_file()).unwrap();
+        let api = home.info().unwrap().api_address;
+        let body = json!({ "path": path }).to_string();
+        let head = format!(
+            "POST /api/v1/files HTTP/1.1\r\nHost: {api}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            token.trim(),
+            body.len()
+        );
+        let mut stream = TcpStream::connect(api).await.unwrap();
+        stream.write_all((head + &body).as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
     /// Waits until the node knows so many members, itself included.
@@ -134,7 +163,7 @@ pub(crate) async fn be_node(settings: &str) {
         overrides.flags.extend(settings.remove(field.key).map(|value| (field.key, value, "a benchmark")));
     }
     assert!(settings.is_empty(), "{settings:?}");
-    let service = Service::start(&home, &overrides, false).await.unwrap();
+    let service = Service::start(&home, &overrides, false, &Startup::default()).await.unwrap();
     let (id, handle, mut ready) = (service.info().node_id, service.handle(), service.ready());
     let living = tokio::spawn(service.wait());
     ready.wait_for(|ready| *ready).await.unwrap();

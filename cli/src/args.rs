@@ -14,6 +14,9 @@ pub(crate) struct Arguments {
     /// The node's directory [default: ~/.p2p-ai-agents]
     #[arg(long, global = true, env = "P2P_AI_HOME", hide_env_values = true, value_name = "DIR")]
     pub(crate) home: Option<PathBuf>,
+    /// Print what was asked for and errors, nothing else
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -37,10 +40,28 @@ pub(crate) enum Command {
     Sim(SimCommand),
     /// Say what is wrong with this machine's node or its network, and what to do about it
     Doctor(Format),
+    /// Print where the files of this machine's node are
+    Paths(Format),
+    /// Explain an error by its id, or all of them
+    Errors {
+        /// The id that the error ends with
+        id: Option<String>,
+        /// Print the page of all errors
+        #[arg(long, hide = true, conflicts_with = "id")]
+        markdown: bool,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one for every command
+    #[command(hide = true)]
+    Man {
+        /// Write p2p-ai-agents.1 and a page for each command into this directory
+        directory: Option<PathBuf>,
     },
     /// Run a model for a node, over standard input and output
     #[command(hide = true)]
@@ -60,10 +81,94 @@ pub(crate) enum NodeCommand {
         #[arg(long)]
         all: bool,
     },
+    /// Stop the node, and start it as it was started before
+    Restart {
+        /// Restart every running node of this user
+        #[arg(long)]
+        all: bool,
+    },
+    /// List the running nodes of this user
+    List(Format),
     /// Show how the node is
     Status(Format),
     /// List the nodes that this node has links to
     Peers(Format),
+    /// Show every setting and where its value came from
+    Config(NodeConfig),
+    /// Show the node's log
+    Logs(NodeLogs),
+    /// Watch the node: its state, peers, tasks, memory and what happens
+    Monitor(NodeMonitor),
+    /// End with 0 if the node is ready, else with 1
+    Ready,
+    /// Write the systemd unit that starts the node, watches it and stops it
+    InstallService(InstallService),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NodeMonitor {
+    /// Seconds between two looks
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3600), value_name = "SECONDS")]
+    pub(crate) interval: u32,
+    /// End after this many seconds; without it, with Ctrl-C
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "SECONDS")]
+    pub(crate) duration: Option<u32>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InstallService {
+    /// A unit of the system, for which the node runs as the user that you are now, instead of one of yours
+    #[arg(long)]
+    pub(crate) system: bool,
+    /// A unit of yours, which is the default
+    #[arg(long, conflicts_with = "system")]
+    pub(crate) user: bool,
+    /// Print the unit and write nothing
+    #[arg(long)]
+    pub(crate) print: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NodeConfig {
+    /// Read this configuration instead of the home's own, as `node start` would
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NodeLogs {
+    /// Go on with what is written from now on, until Ctrl-C
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// How many of the newest lines to show
+    #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=1_000_000), value_name = "N")]
+    pub(crate) lines: u32,
+    /// The least severe lines to show
+    #[arg(long, value_enum, ignore_case = true, value_name = "LEVEL")]
+    pub(crate) level: Option<Level>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+/// How severe a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Level {
+    /// Every message
+    Trace,
+    /// What helps to find a fault
+    Debug,
+    /// Events in the life of the node
+    Info,
+    /// What somebody should look at
+    Warn,
+    /// What kept the node from doing its work
+    Error,
+    /// What ended the node
+    Fatal,
 }
 
 #[derive(Args, Debug)]
@@ -77,6 +182,9 @@ pub(crate) struct NodeStart {
     /// Read this configuration (JSON, or TOML by extension) instead of the home's own
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Print how long each component and state of the start took
+    #[arg(long)]
+    pub(crate) startup_diagnostics: bool,
     /// Stay in the foreground and log to the terminal
     #[arg(long)]
     pub(crate) foreground: bool,
@@ -95,6 +203,9 @@ pub(crate) struct NodeStart {
     /// Run no model: relay for others, and give the tasks taken here to them; saves its memory
     #[arg(long)]
     pub(crate) no_model: bool,
+    /// Fetch nothing from the Hugging Face hub, whatever is asked for
+    #[arg(long)]
+    pub(crate) offline: bool,
     /// Record all that goes into the node and comes out of it, for `sim replay`; holds the texts of tasks
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
@@ -112,7 +223,7 @@ pub(crate) struct NodeStart {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TaskCommand {
     /// Submit a task, or one for each line of a file
-    Submit(TaskSubmit),
+    Submit(Box<TaskSubmit>),
     /// Show how a task stands
     Status {
         /// The task's id
@@ -130,6 +241,13 @@ pub(crate) enum TaskCommand {
         /// The same as --format json
         #[arg(long, conflicts_with = "format")]
         json: bool,
+    },
+    /// Follow a task until it ends
+    Watch {
+        /// The task's id
+        id: String,
+        #[command(flatten)]
+        format: Format,
     },
     /// List tasks, newest first
     List {
@@ -158,9 +276,13 @@ pub(crate) struct TaskSubmit {
     #[arg(long = "type", value_enum, required_unless_present = "file", value_name = "TYPE")]
     pub(crate) kind: Option<Kind>,
     /// A file of tasks, one JSON object a line: input, type, and what else the options below say (model,
-    /// timeout_seconds, labels, max_tokens, …), or messages in place of a generation's input
+    /// timeout_seconds, labels, max_tokens, …), or messages in place of a generation's input;
+    /// - reads them from standard input
     #[arg(long, value_name = "JSONL")]
     pub(crate) file: Option<PathBuf>,
+    /// Wait for every task of the file and write its result here, a line each; what is there already is not done again
+    #[arg(long, requires = "file", conflicts_with = "wait", value_name = "JSONL")]
+    pub(crate) output: Option<PathBuf>,
     /// The model to use; the node chooses where none is given
     #[arg(long, value_name = "NAME")]
     pub(crate) model: Option<String>,
@@ -202,10 +324,17 @@ pub(crate) enum ModelCommand {
     /// Fetch a model from the Hugging Face hub, or the rest of one
     Pull {
         /// owner/name, owner/name@revision, owner/name:Q4_0 or owner/name/file.gguf
-        model: String,
+        #[arg(required_unless_present = "manifest")]
+        model: Option<String>,
         /// Fetch nothing; only say whether it is here already
         #[arg(long)]
         offline: bool,
+        /// Fetch the files of a list by `model share` from other nodes, without the internet
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "offline", "json"])]
+        manifest: Option<PathBuf>,
+        /// The folder for these files [default: models/NAME in the node's home]
+        #[arg(long, value_name = "DIR", requires = "manifest")]
+        to: Option<PathBuf>,
         #[command(flatten)]
         format: Format,
     },
@@ -222,6 +351,11 @@ pub(crate) enum ModelCommand {
         model: String,
         #[command(flatten)]
         format: Format,
+    },
+    /// Give a model's files to other nodes, and list them with their hashes
+    Share {
+        /// The model's folder, or a file
+        path: PathBuf,
     },
     /// Make a small 8-bit model file of published weights
     Quantize {

@@ -3,9 +3,9 @@
 use crate::error::Failure;
 use crate::output;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Method, Request, StatusCode, header};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use runtime::home::{Holder, Home, RunInfo};
 use runtime::http::view::ErrorBody;
@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -35,6 +36,7 @@ impl Client {
     pub(crate) fn connect(home: &Home) -> Result<Self, Failure> {
         let stopped = || {
             Failure::new(format!("No node is running (home: {})", home.root().display()))
+                .id("node_not_running")
                 .hint("start one with: p2p-ai-agents node start")
         };
         if home.holder() == Holder::Nobody {
@@ -45,12 +47,15 @@ impl Client {
                 "The node is still starting, or already stopping (home: {})",
                 home.root().display()
             ))
+            .id("node_not_ready")
             .hint("try again in a moment")
         })?;
         let mut token = String::new();
         File::open(home.token_file())
             .and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut token))
-            .map_err(|error| Failure::new("cannot read the node's token").because(Some(&error)))?;
+            .map_err(|error| {
+                Failure::new("cannot read the node's token").id("token_unreadable").because(Some(&error))
+            })?;
         Ok(Self { info, token })
     }
 
@@ -74,6 +79,38 @@ impl Client {
         self.send(Method::POST, path, Some(body)).await
     }
 
+    /// Asks, and reads a good answer line by line as it comes, until somebody has read enough.
+    pub(crate) async fn post_lines<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        mut line: impl FnMut(T) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| Failure::from_error(&error))?;
+        let late = |_| self.silence(None);
+        let begun = tokio::time::timeout(ANSWER_TIMEOUT, self.begin(Method::POST, path, Some(body)));
+        let response = begun.await.map_err(late)?.map_err(|error| self.silence(Some(&*error)))?;
+        let status = response.status();
+        let mut body = response.into_body();
+        let mut text = Vec::new();
+        while let Some(frame) = tokio::time::timeout(ANSWER_TIMEOUT, body.frame()).await.map_err(late)? {
+            let frame = frame.map_err(|error| self.silence(Some(&error)))?;
+            text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+            while let Some(end) = text.iter().position(|byte| *byte == b'\n').filter(|_| status.is_success())
+            {
+                let rest = text.split_off(end + 1);
+                let whole = std::mem::replace(&mut text, rest);
+                if line(serde_json::from_slice(&whole).map_err(|error| unreadable(&error))?).is_break() {
+                    return Ok(());
+                }
+            }
+            if text.len() > LINE_BYTES_MAX {
+                return Err(Failure::new("the node gave an answer without an end"));
+            }
+        }
+        Reply { status, retry_after: None, body: text.into() }.accepted()
+    }
+
     pub(crate) async fn delete(&self, path: &str) -> Result<Reply, Failure> {
         self.send(Method::DELETE, path, None).await
     }
@@ -89,6 +126,24 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<Reply, Box<dyn std::error::Error>> {
+        let response = self.begin(method, path, body).await?;
+        let status = response.status();
+        let seconds =
+            response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await
+            .map_err(|error| error as Box<dyn std::error::Error>)?;
+        Ok(Reply { status, retry_after: seconds.map(Duration::from_secs), body: body.to_bytes() })
+    }
+
+    /// Asks, and returns the answer once it begins.
+    async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Response<Incoming>, Box<dyn std::error::Error>> {
         let stream =
             tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(self.info.api_address)).await??;
         stream.set_nodelay(true)?;
@@ -107,19 +162,12 @@ impl Client {
             }
             None => request.body(Full::new(Bytes::new()))?,
         };
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let seconds =
-            response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-            .collect()
-            .await
-            .map_err(|error| error as Box<dyn std::error::Error>)?;
-        Ok(Reply { status, retry_after: seconds.map(Duration::from_secs), body: body.to_bytes() })
+        Ok(sender.send_request(request).await?)
     }
 
     fn silence(&self, cause: Option<&dyn std::error::Error>) -> Failure {
         Failure::new(format!("The node does not answer (pid {}, {})", self.info.pid, self.info.api_address))
+            .id("node_not_answering")
             .because(cause)
             .hint("look into logs/node.log in the node's home, or stop it with: p2p-ai-agents node stop")
     }
@@ -133,9 +181,7 @@ impl Reply {
 
     /// Reads a good answer.
     pub(crate) fn read<T: DeserializeOwned>(self) -> Result<T, Failure> {
-        serde_json::from_slice(&self.good()?).map_err(|error| {
-            Failure::new("the node gave an answer that this version cannot read").because(Some(&error))
-        })
+        serde_json::from_slice(&self.good()?).map_err(|error| unreadable(&error))
     }
 
     /// Takes any good answer.
@@ -148,9 +194,10 @@ impl Reply {
             return Ok(self.body);
         }
         let Ok(ErrorBody { error }) = serde_json::from_slice(&self.body) else {
-            return Err(Failure::new(format!("the node answered with status {}", self.status.as_u16())));
+            return Err(Failure::new(format!("the node answered with status {}", self.status.as_u16()))
+                .id("answer_unreadable"));
         };
-        let failure = Failure::new(output::lines(&error.message));
+        let failure = Failure::new(output::lines(&error.message)).id(error.code);
         Err(match error.hint {
             Some(hint) => failure.hint(hint),
             None => failure,
@@ -158,9 +205,17 @@ impl Reply {
     }
 }
 
+fn unreadable(error: &serde_json::Error) -> Failure {
+    Failure::new("the node gave an answer that this version cannot read")
+        .id("answer_unreadable")
+        .because(Some(error))
+}
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The node answers every request within 70 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(75);
 /// The longest answer is a full list of tasks.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// The longest line of an answer that comes line by line.
+const LINE_BYTES_MAX: usize = 1 << 20;
 const TOKEN_BYTES_MAX: u64 = 1024;

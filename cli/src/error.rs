@@ -1,4 +1,8 @@
-//! What a user is told when a command fails: what, why, and what to do about it.
+//! What a user is told when a command fails: what, why, what to do about it, and a name to look it up by.
+
+mod catalogue;
+
+pub(crate) use catalogue::{ENTRIES, Entry};
 
 use crate::output;
 use std::error::Error;
@@ -14,6 +18,8 @@ pub(crate) struct Failure {
     picture: Option<String>,
     causes: Vec<String>,
     hint: Option<String>,
+    /// Its name in the catalogue.
+    id: Option<Box<str>>,
     /// A failure whose explanation stands on the terminal already.
     silent: bool,
 }
@@ -37,6 +43,12 @@ impl Failure {
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Names it as the catalogue does.
+    pub(crate) fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into().into_boxed_str());
         self
     }
 
@@ -88,6 +100,9 @@ impl Failure {
         if let Some(hint) = &self.hint {
             let _ = writeln!(text, "{cyan}hint:{plain} {}", output::lines(hint).trim_end());
         }
+        if let Some(id) = &self.id {
+            let _ = writeln!(text, "  id: {}", output::plain(id));
+        }
         text
     }
 }
@@ -105,10 +120,11 @@ mod tests {
     #[test]
     fn a_failure_says_what_why_and_what_to_do() {
         let cause = io::Error::other("the disk\u{1b}[31m is full");
-        let failure = Failure::new("cannot write").because(Some(&cause)).hint("make room");
+        let failure =
+            Failure::new("cannot write").because(Some(&cause)).hint("make room").id("output_failed");
         assert_eq!(
             failure.text(false),
-            "error: cannot write\n  caused by: the disk\u{fffd}[31m is full\nhint: make room\n"
+            "error: cannot write\n  caused by: the disk\u{fffd}[31m is full\nhint: make room\n  id: output_failed\n"
         );
         let cause = io::Error::other("the disk is full");
         let failure = Failure::new("cannot write: the disk is full").because(Some(&cause));

@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod error;
 mod interruption;
+mod notify;
 mod output;
 mod progress;
 mod scenario;

@@ -4,7 +4,23 @@
 use crate::error::Failure;
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// Leaves out from now on what nobody asked for.
+pub(crate) fn set_quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+}
+
+/// Tells whether only what was asked for is wanted.
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Prints a line that says what was done, where that is wanted.
+pub(crate) fn notice(text: &str) -> Result<(), Failure> {
+    if is_quiet() { Ok(()) } else { line(text) }
+}
 
 /// Prints a line on standard output.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
@@ -13,6 +29,9 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
 
 /// Prints a line on standard output if somebody reads it; for what goes on without readers.
 pub(crate) fn mention(text: &str) {
+    if is_quiet() {
+        return;
+    }
     let mut stdout = io::stdout().lock();
     let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
 }
@@ -30,7 +49,9 @@ pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(error) => Err(Failure::new("cannot write to standard output").because(Some(&error))),
+        Err(error) => {
+            Err(Failure::new("cannot write to standard output").id("output_failed").because(Some(&error)))
+        }
     }
 }
 
@@ -91,6 +112,11 @@ pub(crate) fn duration(millis: u64) -> String {
     }
 }
 
+/// Tells whether colour on standard output helps its reader.
+pub(crate) fn stdout_takes_colour() -> bool {
+    io::stdout().is_terminal() && colour_is_welcome()
+}
+
 /// Shows a number of bytes in the unit that fits.
 pub(crate) fn bytes(count: u64) -> String {
     let units = ["kB", "MB", "GB", "TB"];
@@ -107,10 +133,16 @@ pub(crate) fn bytes(count: u64) -> String {
 
 /// Tells whether colour on standard error helps its reader.
 pub(crate) fn stderr_takes_colour() -> bool {
+    io::stderr().is_terminal() && colour_is_welcome()
+}
+
+fn colour_is_welcome() -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    io::stderr().is_terminal() && !set("NO_COLOR") && !dumb
+    !set("NO_COLOR") && !dumb
 }
+
+static QUIET: AtomicBool = AtomicBool::new(false);
 
 #[cfg(test)]
 mod tests {

@@ -22,7 +22,7 @@ pub(crate) fn spinner() -> ProgressBar {
 }
 
 fn shown(bar: ProgressBar, length: Option<u64>, template: &str) -> ProgressBar {
-    if !output::stderr_takes_colour() {
+    if output::is_quiet() || !output::stderr_takes_colour() {
         return bar;
     }
     if let Some(length) = length {

@@ -1,5 +1,6 @@
 //! What can be wrong, by who is to blame: the user, a peer, the disk, the model.
 
+use crate::blob::BlobError;
 use crate::ids::{NodeId, TaskId};
 use crate::task::{InputFault, TaskKind};
 use core::fmt;
@@ -29,9 +30,49 @@ impl fmt::Display for DecodeError {
 
 impl core::error::Error for DecodeError {}
 
+/// Why a file could not be fetched from other nodes. What there is of it stays for another try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FetchError {
+    /// Whoever has a file of this name has another one.
+    Forged,
+    /// This node leaves.
+    Left,
+    /// No node that can be reached has it.
+    NotFound,
+    /// Those that had it cannot be reached any more.
+    SourcesLost,
+    /// This node's disk does not take it.
+    Storage(BlobError),
+    /// It is larger than any file that nodes give each other.
+    TooLarge,
+    /// Too much is fetched, or waited for, at the same time.
+    TooMany,
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Forged => "what the reachable nodes have under this hash is another file",
+            Self::Left => "the node is shutting down",
+            Self::NotFound => "no node of this network that can be reached has the file",
+            Self::SourcesLost => "the nodes that have the file cannot be reached any more",
+            Self::Storage(BlobError::Full) => "no space is left for the file",
+            Self::Storage(BlobError::Gone | BlobError::Io) => "the disk does not take the file",
+            Self::Storage(BlobError::WrongHash) => "what is on the disk is not what was written",
+            Self::TooLarge => "the file is larger than nodes give each other",
+            Self::TooMany => "too many files are fetched at the same time, or the same one with another size",
+        })
+    }
+}
+
+impl core::error::Error for FetchError {}
+
 /// Why a user's request was refused. Nothing changed because of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rejection {
+    /// A file could not be fetched.
+    Fetch(FetchError),
     /// The input is not one that any model could work on.
     Input(InputFault),
     /// The input is longer than any model here takes.
@@ -72,6 +113,13 @@ impl Rejection {
     /// Returns the reason's stable name.
     pub const fn code(&self) -> &'static str {
         match self {
+            Self::Fetch(FetchError::Forged) => "file_forged",
+            Self::Fetch(FetchError::Left) => "node_shutting_down",
+            Self::Fetch(FetchError::NotFound) => "file_not_found",
+            Self::Fetch(FetchError::SourcesLost) => "file_sources_lost",
+            Self::Fetch(FetchError::Storage(_)) => "storage_failed",
+            Self::Fetch(FetchError::TooLarge) => "file_too_large",
+            Self::Fetch(FetchError::TooMany) => "too_many_fetches",
             Self::Input(fault) => fault.code(),
             Self::InputTooLong { .. } => "input_exceeds_max_length",
             Self::KindUnsupported(_) => "task_type_unsupported",
@@ -92,6 +140,7 @@ impl Rejection {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Fetch(error) => error.fmt(f),
             Self::Input(fault) => fault.fmt(f),
             Self::InputTooLong { bytes, limit } => {
                 write!(f, "the input has {bytes} bytes, more than the {limit} allowed")
@@ -139,6 +188,8 @@ pub enum PeerFault {
     HelloOutOfOrder,
     /// It takes in too little of what it is sent, or nothing.
     NotReading,
+    /// A piece of a file that is not part of it, or a file that is another.
+    PieceForged,
     /// More than its share of frames or bytes.
     RateExceeded,
 }

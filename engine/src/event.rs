@@ -2,7 +2,8 @@
 //!
 //! One stream serves them all, so nothing is observed twice in two ways. Observers feed nothing back.
 
-use crate::error::{PeerFault, StrangerFault, WriteError};
+use crate::blob::Hash;
+use crate::error::{FetchError, PeerFault, StrangerFault, WriteError};
 use crate::ids::{LinkId, MessageId, NodeId, TaskId, WriteId};
 use crate::input::DialError;
 use crate::lifecycle::State;
@@ -14,6 +15,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
+    /// A file that was fetched from others is here.
+    BlobFetched {
+        /// Its BLAKE3 hash.
+        blob: Hash,
+        /// Its size.
+        bytes: u64,
+        /// How many nodes gave pieces of it.
+        peers: u32,
+        /// From the question to the end, in microseconds.
+        elapsed_micros: u64,
+    },
     /// The clock of a peer and this node's differ by more than half a minute.
     ClockDiffers {
         /// The peer.
@@ -32,6 +44,20 @@ pub enum Event {
         address: SocketAddr,
         /// Why.
         error: DialError,
+    },
+    /// Pieces of a file begin to come in.
+    FetchBegun {
+        /// Its BLAKE3 hash.
+        blob: Hash,
+        /// Its size.
+        bytes: u64,
+        /// Bytes of it that were here before.
+        present: u64,
+    },
+    /// A file could not be fetched.
+    FetchFailed {
+        /// Why.
+        error: FetchError,
     },
     /// Another running node holds this node's key.
     IdentityCopied {

@@ -42,6 +42,10 @@ pub struct WriteId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct JobId(pub u64);
 
+/// One piece of a file to read, named by the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ReadId(pub u64);
+
 /// The text is not an id of the expected form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdError;

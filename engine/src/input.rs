@@ -1,5 +1,6 @@
 //! What goes into a node.
 
+use crate::blob::BlobReport;
 use crate::error::{InferenceError, StrangerFault, WriteError};
 use crate::identity::PublicKey;
 use crate::ids::{DialId, JobId, LinkId, RequestId, WriteId};
@@ -13,6 +14,8 @@ use serde::{Deserialize, Serialize};
 /// sense (an unknown link, an answer to nothing) is ignored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Input {
+    /// What became of something that was to be done with files.
+    Blob(BlobReport),
     /// The wall clock was set, or time passed that the driver's clock did not count: this is what it shows now.
     ClockSet(UnixMillis),
     /// A multicast packet of the discovery service arrived.
@@ -124,7 +127,7 @@ pub enum Input {
         /// The question.
         id: RequestId,
     },
-    /// A bulk frame could not be sent, for its link has as much waiting as it may.
+    /// A frame that is not of control could not be sent, for its link has as much waiting as it may.
     Shed {
         /// The link.
         link: LinkId,

@@ -34,6 +34,7 @@
 #![warn(clippy::disallowed_types, clippy::disallowed_methods, clippy::print_stdout)]
 
 pub mod adverts;
+pub mod blob;
 pub mod config;
 mod discovery;
 pub mod error;
@@ -59,21 +60,24 @@ mod rng;
 mod router;
 mod scheduler;
 mod session;
+mod shares;
 pub mod task;
 mod tasks;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
+mod transfers;
 pub mod troubles;
 pub mod wire;
 mod work;
 mod writes;
 
+pub use blob::{BlobId, BlobOrder, BlobReport};
 pub use config::Config;
-pub use error::{DecodeError, InferenceError, PeerFault, Rejection, StrangerFault, WriteError};
+pub use error::{DecodeError, FetchError, InferenceError, PeerFault, Rejection, StrangerFault, WriteError};
 pub use event::Event;
 pub use identity::{Identity, PublicKey};
-pub use ids::{DialId, JobId, LinkId, MessageId, NodeId, RequestId, TaskId, TraceId, WriteId};
+pub use ids::{DialId, JobId, LinkId, MessageId, NodeId, ReadId, RequestId, TaskId, TraceId, WriteId};
 pub use input::Input;
 pub use node::{Deadline, Node, Reason};
 pub use output::Output;

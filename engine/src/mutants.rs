@@ -48,6 +48,8 @@ mutants! {
     DigestNotRecomputed,
     /// An advert counts whoever signed it.
     ForgedAdvertAccepted,
+    /// Who sent a piece that is not part of a file is asked for more of it.
+    ForgerAskedAgain,
     /// A goodbye is not heeded.
     GoodbyeIgnored,
     /// A worker never says that it still has its tasks.
@@ -70,6 +72,8 @@ mutants! {
     OutcomeAcknowledgedEarly,
     /// An outcome counts whoever it comes from.
     OutcomeFromAnybody,
+    /// A piece of a file is kept whatever it is.
+    PieceUnchecked,
     /// The answer to a ping is no sign of life.
     PongIsNoLife,
     /// A purge takes a task that has no outcome.
@@ -82,6 +86,8 @@ mutants! {
     RecoveredNotQueued,
     /// Promises go out before the records they rest on are durable.
     ReplyBeforeDurable,
+    /// All pieces of a file are asked for at once.
+    RequestsUnbounded,
     /// An outcome is told before it is durable.
     ResultToldBeforeDurable,
     /// A peer that does not answer gets new work.

@@ -3,6 +3,7 @@
 //! The sub-machines know nothing of each other. What one finds out is carried to the others here and in the files
 //! below, which are ordered by where an input comes from.
 
+mod blobs;
 mod facts;
 mod messages;
 #[cfg(feature = "testing")]
@@ -34,9 +35,11 @@ use crate::rng::Rng;
 use crate::router::Router;
 use crate::scheduler::Scheduler;
 use crate::session::Sessions;
+use crate::shares::Shares;
 use crate::task::TaskKind;
 use crate::tasks::{Limits, Tasks};
 use crate::time::{Instant, UnixMillis, micros};
+use crate::transfers::Transfers;
 use crate::troubles::Troubles;
 use crate::wire::{Advert, Message};
 use crate::work::Work;
@@ -83,6 +86,8 @@ pub enum Reason {
     Shutdown,
     /// A lease or a task's time.
     Tasks,
+    /// A file that is being fetched.
+    Transfers,
     /// A worker's deadline or renewal.
     Work,
     /// A write to try again.
@@ -115,7 +120,9 @@ pub struct Node {
     router: Router,
     scheduler: Scheduler,
     sessions: Sessions,
+    shares: Shares,
     tasks: Tasks,
+    transfers: Transfers,
     work: Work,
     results: Results,
     writes: Writes,
@@ -193,7 +200,9 @@ impl Node {
             router: Router::default(),
             scheduler: Scheduler::default(),
             sessions,
+            shares: Shares::default(),
             tasks: Tasks::new(limits),
+            transfers: Transfers::default(),
             work: Work::new(me, slots, &config.models),
             results: Results::new(config.results_max, saved.results),
             writes: Writes::default(),
@@ -251,6 +260,7 @@ impl Node {
             return;
         }
         match input {
+            Input::Blob(report) => self.handle_blob(report),
             Input::ClockSet(wall) => self.handle_clock_set(wall),
             Input::Datagram { interface, from, bytes } => {
                 self.discovery.handle_datagram(now, interface, from, &bytes, &mut self.rng);
@@ -265,8 +275,7 @@ impl Node {
             }
             Input::FrameTruncated { link } => self.peers.handle_truncated(link),
             Input::InferenceDone { job, micros, result } => self.work.handle_done(job, micros, result),
-            // Streams of text are for the requests that will read them.
-            Input::InferenceProgress { .. } | Input::Tick => {}
+            Input::InferenceProgress { job, text, tokens } => self.work.handle_progress(job, &text, tokens),
             Input::Interfaces(interfaces) => self.handle_interfaces(interfaces),
             Input::LinkDown { link } => self.peers.handle_link_down(now, link, &mut self.rng),
             Input::LinkStalled { link } => self.peers.handle_fault(self.now, link, PeerFault::NotReading),
@@ -283,6 +292,7 @@ impl Node {
             Input::RequestDropped { id } => self.handle_request_dropped(id),
             Input::Shed { frame, .. } => self.handle_shed(&frame),
             Input::StrangerFault { remote, fault } => self.event(Event::StrangerFault { remote, fault }),
+            Input::Tick => {}
             Input::WriteDone { id, result } => self.handle_write_done(id, result),
         }
         self.settle();
@@ -313,6 +323,7 @@ impl Node {
             (self.sessions.poll_timeout(), Reason::Sessions),
             (self.leaving.as_ref().map(Leaving::deadline), Reason::Shutdown),
             (self.tasks.poll_timeout(), Reason::Tasks),
+            (self.transfers.poll_timeout(self.now), Reason::Transfers),
             (self.work.poll_timeout(), Reason::Work),
             (self.rewrite_at, Reason::Writes),
         ];
@@ -425,7 +436,8 @@ impl Node {
 
     fn handle_model(&mut self, name: String, kind: TaskKind, ready: bool) {
         self.event(Event::ModelChanged { model: name.clone(), kind, ready });
-        self.work.handle_model(kind, name.clone(), ready);
+        let listed = self.config.models.iter().any(|(of, same)| *of == name && *same == kind);
+        self.work.handle_model(kind, name.clone(), ready, listed);
         let models = &mut self.membership.own_mut(self.now).models;
         models.retain(|known| *known != (name.clone(), kind));
         if ready && models.len() < MODELS_MAX {

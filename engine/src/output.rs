@@ -1,5 +1,6 @@
 //! What comes out of a node.
 
+use crate::blob::BlobOrder;
 use crate::event::Event;
 use crate::ids::{DialId, JobId, LinkId, NodeId, RequestId, WriteId};
 use crate::input::Family;
@@ -12,6 +13,8 @@ use serde::{Deserialize, Serialize};
 /// Something for the world around a node to do, in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Output {
+    /// Do something with files.
+    Blob(BlobOrder),
     /// Stop a job; it still ends with one [`crate::Input::InferenceDone`].
     Cancel {
         /// The job.
@@ -64,7 +67,7 @@ pub enum Output {
         /// The answer.
         answer: Answer,
     },
-    /// Send a frame. A link that has too much waiting closes for one of control, and gives one of bulk back as
+    /// Send a frame. A link that has too much waiting closes for one of control, and gives any other back as
     /// [`crate::Input::Shed`].
     Send {
         /// The link.
@@ -88,6 +91,8 @@ pub enum Output {
 /// What goes first when a link is busy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Priority {
+    /// Pieces of files, and whatever is as large on its way through: goes when nothing else waits.
+    Background,
     /// Heartbeats, membership, acknowledgements.
     Control,
     /// Task inputs and outputs.

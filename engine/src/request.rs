@@ -1,5 +1,6 @@
 //! What users ask of their own node, and what it answers.
 
+use crate::blob::{BlobId, Pin};
 use crate::error::Rejection;
 use crate::faults::Faults;
 use crate::heartbeat::Liveness;
@@ -21,6 +22,10 @@ pub enum Request {
     Cancel(TaskId),
     /// Answered with [`Response::Diagnosis`].
     Diagnosis,
+    /// Fetches a file from other nodes; answered with [`Response::Fetched`] once it is here.
+    Fetch(FetchSpec),
+    /// Answered with [`Response::Fetches`].
+    Fetches,
     /// Answered with [`Response::Members`].
     Members,
     /// Answered with [`Response::Peers`].
@@ -44,6 +49,44 @@ pub enum Request {
         /// How many of the newest to leave out.
         offset: u32,
     },
+    /// Answered with [`Response::News`] once there is more of a task than was seen: text, or another status.
+    Watch {
+        /// The task.
+        task: TaskId,
+        /// What is known of it.
+        seen: Seen,
+    },
+}
+
+/// What is known of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// How it stood.
+    pub status: TaskStatus,
+    /// The attempt whose text was seen; 0 for none.
+    pub attempt: u32,
+    /// How many bytes of that text.
+    pub bytes: u32,
+}
+
+/// More of the text that a task's attempt writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct News {
+    /// Whose text it is. An attempt that follows another begins anew.
+    pub attempt: u32,
+    /// How many bytes of that attempt's text come before it.
+    pub offset: u32,
+    /// The text.
+    pub text: String,
+}
+
+/// How many tokens there are of how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenCount {
+    /// Those produced so far.
+    pub produced: u32,
+    /// The most that there will be.
+    pub most: u32,
 }
 
 /// The answer to one [`Request`].
@@ -54,8 +97,14 @@ pub type Answer = Result<Response, Rejection>;
 pub enum Response {
     /// What goes wrong between this node and others.
     Diagnosis(DiagnosisView),
+    /// The file is here.
+    Fetched(Fetched),
+    /// The files that are being fetched.
+    Fetches(Vec<FetchView>),
     /// Who exists, this node included, by id.
     Members(Vec<MemberView>),
+    /// How a task stands, and more of its text; none once it has ended, as its outcome has it all.
+    News(Box<TaskView>, News),
     /// Who this node has a link to, by id.
     Peers(Vec<PeerView>),
     /// How messages fared.
@@ -77,6 +126,37 @@ pub enum Response {
         /// The part asked for.
         tasks: Vec<TaskView>,
     },
+}
+
+/// A file to fetch from other nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchSpec {
+    /// By which it is known; nothing else is taken.
+    pub pin: Pin,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// A file that was fetched from other nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetched {
+    /// The file.
+    pub blob: BlobId,
+    /// How many nodes gave pieces of it.
+    pub peers: u32,
+    /// How long it took, in microseconds.
+    pub elapsed_micros: u64,
+}
+
+/// How far a fetch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchView {
+    /// What is fetched.
+    pub spec: FetchSpec,
+    /// Bytes that are here, about.
+    pub present: u64,
+    /// Nodes that are known to have it.
+    pub holders: u32,
 }
 
 /// How a node is.
@@ -266,6 +346,8 @@ pub struct MemberView {
     pub hops: u32,
     /// The nodes that it has links to.
     pub links: Vec<NodeId>,
+    /// The models that it runs, or is about to load.
+    pub models: Vec<(String, TaskKind)>,
 }
 
 /// How one task stands.
@@ -289,6 +371,10 @@ pub struct TaskView {
     pub worker: Option<NodeId>,
     /// The first 100 characters of the input.
     pub preview: String,
+    /// Tokens so far, of a generation that has not ended.
+    pub tokens: Option<TokenCount>,
+    /// How much longer it will take, by what was measured; only while it runs.
+    pub remaining_millis: Option<u64>,
     /// Terminal tasks only.
     pub result: Option<ResultSummary>,
 }

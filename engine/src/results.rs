@@ -102,6 +102,7 @@ mod tests {
             expires_at: UnixMillis(100 + u64::from(id)),
             output_bytes: 1,
             preview: String::new(),
+            output_preview: String::new(),
             trace: TraceId([0; 16]),
         }
     }

@@ -103,6 +103,12 @@ impl Scheduler {
         }
     }
 
+    /// Returns how long a worker is expected to need for all that it has from here; `None` before any was measured.
+    pub(crate) fn expected(&self, worker: NodeId) -> Option<Duration> {
+        let worker = self.workers.get(&worker).filter(|worker| worker.service_micros > 0)?;
+        Some(Duration::from_micros(worker.service_micros.saturating_mul(worker.outstanding)))
+    }
+
     /// Takes note that a worker had no room.
     pub(crate) fn handle_full(&mut self, now: Instant, worker: NodeId) {
         self.workers.entry(worker).or_default().full_until = Some(now.after(FULL_PAUSE));

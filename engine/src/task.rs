@@ -125,6 +125,18 @@ pub enum TaskOutput {
 }
 
 impl TaskOutput {
+    /// Returns the first characters of the output, for people.
+    pub fn preview(&self) -> String {
+        match self {
+            Self::Classification { label, .. } => preview(label),
+            Self::Embedding { vectors, .. } => {
+                let first = vectors.iter().flatten().take(PREVIEW_NUMBERS);
+                preview(&first.map(|number| format!("{number:.4}")).collect::<Vec<_>>().join(", "))
+            }
+            Self::Generation { text, .. } => preview(text),
+        }
+    }
+
     /// Returns about how many bytes the output takes, on its way and on disk.
     pub fn bytes(&self) -> usize {
         match self {
@@ -136,6 +148,9 @@ impl TaskOutput {
         }
     }
 }
+
+/// More numbers than fit a preview.
+const PREVIEW_NUMBERS: usize = 16;
 
 /// Why a generation came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -267,6 +282,8 @@ pub struct ResultSummary {
     pub output_bytes: u64,
     /// The first 100 characters of the input.
     pub preview: String,
+    /// The first 100 characters of the output; empty where there is none.
+    pub output_preview: String,
     /// Ties the steps of the task together across nodes.
     pub trace: TraceId,
 }

@@ -5,19 +5,23 @@
 //! whichever attempt, ends the task; all later ones change nothing. A task ends exactly once, because the step into
 //! [`Phase::Ending`] happens in one place and nothing leads back from it.
 
+mod progress;
 #[cfg(test)]
 mod tests;
 
+use self::progress::Progress;
 use crate::error::{InferenceError, Rejection};
 use crate::event::ReassignReason;
 use crate::ids::{MessageId, NodeId, RequestId, TaskId};
 use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
+use crate::request::{News, Seen, TokenCount};
 use crate::task::{
-    Outcome, ResultSummary, StoredTask, TaskFailure, TaskInput, TaskOutput, TaskResult, TaskStatus,
+    Outcome, ResultSummary, StoredTask, TaskFailure, TaskInput, TaskKind, TaskOutput, TaskResult, TaskStatus,
 };
 use crate::time::{Instant, UnixMillis, micros};
-use crate::wire::{Assignment, Attempt};
+use crate::wire::{Assignment, Attempt, Passage};
+use crate::work::OUTPUT_BYTES_MAX;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -26,6 +30,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub(crate) enum Fact {
     /// A task has its outcome; it ends once this is durable.
     Ending(Box<TaskResult>),
+    /// There is more of a task's text, or its status changed.
+    Progressed(TaskId),
     /// A task was taken from its worker and waits again.
     Reassigned(Attempt, NodeId, ReassignReason),
     /// The worker need not go on with the task.
@@ -51,6 +57,8 @@ pub(crate) struct Tasks {
     waiting: VecDeque<TaskId>,
     timers: BTreeSet<(Instant, TaskId)>,
     bytes: u64,
+    /// Bytes of text of all running generations together.
+    progress_bytes: usize,
     facts: Vec<Fact>,
 }
 
@@ -76,8 +84,14 @@ pub(crate) struct Open {
     pub(crate) waiters: Vec<RequestId>,
     /// Outcomes to acknowledge once the end is durable: the message and its sender.
     pub(crate) acks: Vec<(MessageId, NodeId)>,
+    /// Requests that wait for more text or another status than they have seen.
+    pub(crate) watchers: Vec<(RequestId, Seen)>,
     /// When it was last given to a worker.
     pub(crate) assigned_at: Instant,
+    /// When its worker was first heard to have begun it, if it has.
+    begun_at: Instant,
+    /// What the attempt has written so far.
+    progress: Option<Progress>,
     phase: Phase,
     deadline: Instant,
     timer: Instant,
@@ -108,6 +122,7 @@ impl Tasks {
             waiting: VecDeque::new(),
             timers: BTreeSet::new(),
             bytes: 0,
+            progress_bytes: 0,
             facts: Vec::new(),
         }
     }
@@ -169,6 +184,7 @@ impl Tasks {
         open.assigned_at = now;
         let lease_until = now.after(LEASE);
         open.phase = Phase::Assigned { worker, started: false, lease_until };
+        self.progress_bytes -= open.progress.take().map_or(0, |progress| progress.bytes());
         let spec = &open.stored.spec;
         let assignment = Assignment {
             attempt: Attempt { task: id, number: open.stored.attempts },
@@ -192,14 +208,41 @@ impl Tasks {
             Phase::Assigned { worker, started, lease_until }
                 if *worker == from && number == attempt.number =>
             {
-                *started |= begun;
                 *lease_until = now.after(LEASE);
+                if begun && !*started {
+                    *started = true;
+                    open.begun_at = now;
+                    self.facts.push(Fact::Progressed(attempt.task));
+                }
                 self.arm(attempt.task);
             }
             // It works on what another worker has by now; whoever is first wins.
             Phase::Assigned { .. } | Phase::Storing | Phase::Waiting => {}
             Phase::Ending { .. } => self.facts.push(Fact::Release(attempt, from)),
         }
+    }
+
+    /// Takes in what an attempt has written meanwhile.
+    pub(crate) fn handle_progress(&mut self, now: Instant, from: NodeId, piece: Passage) {
+        let task = piece.attempt.task;
+        let Some(open) = self.open.get_mut(&task) else { return };
+        let current = matches!(open.phase, Phase::Assigned { worker, .. } if worker == from)
+            && open.stored.attempts == piece.attempt.number
+            && open.stored.spec.kind() == TaskKind::Generation;
+        if !current {
+            return;
+        }
+        let attempt = piece.attempt;
+        let progress = open.progress.get_or_insert_with(|| Progress::new(attempt.number));
+        let before = progress.bytes();
+        let room = PROGRESS_BYTES_MAX.saturating_sub(self.progress_bytes);
+        let room = room.min(OUTPUT_BYTES_MAX.saturating_sub(before));
+        let more = progress.add(piece, room);
+        self.progress_bytes = self.progress_bytes + progress.bytes() - before;
+        if more {
+            self.facts.push(Fact::Progressed(task));
+        }
+        self.handle_renewed(now, from, attempt, true);
     }
 
     /// Takes in what came of an attempt.
@@ -336,9 +379,10 @@ impl Tasks {
     }
 
     /// Says how full everything is.
-    pub(crate) fn occupancy(&self) -> [Occupancy; 2] {
+    pub(crate) fn occupancy(&self) -> [Occupancy; 3] {
         [
             Occupancy::of_work("tasks.open", self.open.len(), self.limits.tasks),
+            Occupancy::of_work("tasks.progress", self.progress_bytes, PROGRESS_BYTES_MAX),
             Occupancy {
                 current: self.bytes,
                 limit: self.limits.bytes,
@@ -356,7 +400,10 @@ impl Tasks {
             accepted_at: now,
             waiters: Vec::new(),
             acks: Vec::new(),
+            watchers: Vec::new(),
             assigned_at: now,
+            begun_at: now,
+            progress: None,
             phase,
             deadline,
             timer: deadline,
@@ -372,6 +419,7 @@ impl Tasks {
         let open = self.open.remove(&id)?;
         self.timers.remove(&(open.timer, id));
         self.waiting.retain(|waiting| *waiting != id);
+        self.progress_bytes -= open.progress.as_ref().map_or(0, Progress::bytes);
         if !shows(Mutant::QueueBytesLeak) {
             self.bytes = self.bytes.saturating_sub(open.stored.spec.input.bytes());
         }
@@ -398,6 +446,7 @@ impl Tasks {
         self.waiting.push_front(id);
         let attempt = Attempt { task: id, number: open.stored.attempts };
         self.facts.push(Fact::Reassigned(attempt, worker, reason));
+        self.facts.push(Fact::Progressed(id));
         self.arm(id);
     }
 
@@ -446,6 +495,50 @@ impl Open {
         }
     }
 
+    /// Returns what there is beyond what somebody has seen; `None` where that is nothing.
+    pub(crate) fn news(&self, seen: Seen) -> Option<News> {
+        let has_seen = usize::try_from(seen.bytes).unwrap_or(usize::MAX);
+        let (attempt, text, from) = match &self.progress {
+            Some(progress) if progress.attempt == seen.attempt => {
+                let from = progress.text.floor_char_boundary(has_seen.min(progress.text.len()));
+                (progress.attempt, progress.text.get(from..).unwrap_or_default(), from)
+            }
+            Some(progress) => (progress.attempt, progress.text.as_str(), 0),
+            None => (seen.attempt, "", has_seen),
+        };
+        if text.is_empty() && self.status().0 == seen.status {
+            return None;
+        }
+        Some(News { attempt, offset: u32::try_from(from).unwrap_or(u32::MAX), text: text.to_owned() })
+    }
+
+    /// Returns how many tokens there are of how many; `None` where the task makes none.
+    pub(crate) fn tokens(&self) -> Option<TokenCount> {
+        let TaskInput::Generation(generation) = &self.stored.spec.input else { return None };
+        let produced = self.progress.as_ref().map_or(0, |progress| progress.tokens);
+        Some(TokenCount { produced, most: generation.max_tokens })
+    }
+
+    /// Returns how much longer the task will take, where it runs: by what it has done so far, or else by what its
+    /// worker is expected to need for all that it was given.
+    pub(crate) fn remaining(
+        &self,
+        now: Instant,
+        expected: impl FnOnce(NodeId) -> Option<Duration>,
+    ) -> Option<Duration> {
+        let (TaskStatus::Running, Some(worker)) = self.status() else { return None };
+        let left = self.deadline.since(now);
+        match self.tokens() {
+            Some(TokenCount { produced: 0, .. }) => None,
+            Some(TokenCount { produced, most }) => {
+                let spent = u128::from(micros(now.since(self.begun_at)));
+                let rest = spent * u128::from(most.saturating_sub(produced)) / u128::from(produced);
+                Some(Duration::from_micros(u64::try_from(rest).unwrap_or(u64::MAX)).min(left))
+            }
+            None => Some(expected(worker)?.saturating_sub(now.since(self.assigned_at)).min(left)),
+        }
+    }
+
     /// Tells whether the task was accepted: it is durable.
     pub(crate) fn is_accepted(&self) -> bool {
         !matches!(self.phase, Phase::Storing)
@@ -465,6 +558,10 @@ fn result(
         Outcome::Cancelled | Outcome::Failed(_) | Outcome::Timeout => 0,
     };
     let failure = if let Outcome::Failed(failure) = &outcome { Some(failure.clone()) } else { None };
+    let output_preview = match &outcome {
+        Outcome::Completed(output) => output.preview(),
+        Outcome::Cancelled | Outcome::Failed(_) | Outcome::Timeout => String::new(),
+    };
     let summary = ResultSummary {
         id: stored.id,
         kind: stored.spec.kind(),
@@ -479,6 +576,7 @@ fn result(
         expires_at: wall.after(retention),
         output_bytes: u64::try_from(output_bytes).unwrap_or(u64::MAX),
         preview: stored.spec.input.preview(),
+        output_preview,
         trace: stored.trace,
     };
     TaskResult { summary, outcome }
@@ -509,6 +607,8 @@ fn check(input: &TaskInput, output: TaskOutput) -> Result<TaskOutput, InferenceE
 
 /// How long a worker has a task without a word.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
+/// Bytes of text of all running generations together; beyond, they are not streamed.
+const PROGRESS_BYTES_MAX: usize = 32 << 20;
 /// Attempts that may end with a death, or with a failing model, before the task fails.
 const ATTEMPTS_MAX: u32 = 3;
 /// When a rejected user should try again.

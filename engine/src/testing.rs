@@ -13,7 +13,7 @@ use crate::node::Node;
 use crate::output::{Output, Priority, Work};
 use crate::record::{Record, Saved};
 use crate::request::{Answer, Request};
-use crate::task::{EmbeddingInput, StoredTask, TaskKind, TaskOutput};
+use crate::task::{EmbeddingInput, FinishReason, StoredTask, TaskKind, TaskOutput};
 use crate::time::{Instant, UnixMillis};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
@@ -288,6 +288,7 @@ impl Network {
 
     fn carry_out_one(&mut self, place: usize, output: Output) {
         match output {
+            Output::Blob(_) => {}
             Output::Cancel { job } => {
                 let result = Err(crate::error::InferenceError::Cancelled);
                 self.later(place, Duration::ZERO, Input::InferenceDone { job, micros: 0, result });
@@ -320,6 +321,11 @@ impl Network {
                 self.jobs.insert((place, job), ());
                 let result = Ok(run_model(&work).into_iter().map(Ok).collect());
                 let micros = crate::time::micros(COMPUTE);
+                for (pieces, text) in (1..).zip(written(&work)) {
+                    let after = COMPUTE * pieces / (PIECES + 1);
+                    let input = Input::InferenceProgress { job, text: (*text).to_owned(), tokens: pieces };
+                    self.later(place, after, input);
+                }
                 self.later(place, COMPUTE, Input::InferenceDone { job, micros, result });
             }
             Output::Multicast { bytes, .. } => {
@@ -332,7 +338,7 @@ impl Network {
             Output::Reply { id, answer } => {
                 self.places[place].answers.insert(id, answer);
             }
-            Output::Send { link, frame, priority: Priority::Bulk }
+            Output::Send { link, frame, priority: Priority::Background | Priority::Bulk }
                 if self.shed.get(&place).is_some_and(|left| *left > 0) =>
             {
                 self.shed.entry(place).and_modify(|left| *left -= 1);
@@ -400,6 +406,14 @@ fn halves(place: usize) -> [u8; 2] {
     u16::try_from(place).unwrap_or(u16::MAX).to_be_bytes()
 }
 
+/// Returns what a job writes, piece by piece.
+const fn written(work: &Work) -> &'static [&'static str] {
+    match work {
+        Work::Generate(_) => &STORY,
+        Work::Classify { .. } | Work::Embed { .. } => &[],
+    }
+}
+
 fn run_model(work: &Work) -> Vec<TaskOutput> {
     // As many numbers as a text has bytes, but the same for all texts of a task.
     let vector = |input: &EmbeddingInput, length: usize| {
@@ -415,7 +429,13 @@ fn run_model(work: &Work) -> Vec<TaskOutput> {
         }
     };
     match work {
-        Work::Classify { .. } | Work::Generate(_) => Vec::new(),
+        Work::Classify { .. } => Vec::new(),
+        Work::Generate(_) => vec![TaskOutput::Generation {
+            text: STORY.concat(),
+            prompt_tokens: 1,
+            tokens: PIECES,
+            finish: FinishReason::Stop,
+        }],
         Work::Embed { inputs } => inputs.iter().map(embed).collect(),
     }
 }
@@ -425,4 +445,7 @@ const COPY_STARTS: u8 = 128;
 const INTERFACE: u32 = 1;
 const LATENCY: Duration = Duration::from_millis(1);
 const WRITE: Duration = Duration::from_millis(2);
+/// What every generation writes.
+const STORY: [&str; 4] = ["once ", "upon ", "a ", "time"];
+const PIECES: u32 = 4;
 const COMPUTE: Duration = Duration::from_millis(10);

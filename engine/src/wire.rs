@@ -10,6 +10,7 @@ mod envelope;
 pub(crate) use envelope::Head;
 pub use envelope::{Envelope, Seal};
 
+use crate::blob::{BlobId, Hash, Piece, Pin};
 use crate::error::{DecodeError, InferenceError};
 use crate::event::{DropReason, RefuseReason};
 use crate::identity::PublicKey;
@@ -123,8 +124,22 @@ pub enum Payload {
     Cancel(Attempt),
     /// The worker has no room, or no such model.
     Decline(Attempt),
+    /// Answers [`Payload::Look`] with its number: what the file is, where the sender has it.
+    Held {
+        /// The number.
+        query: u64,
+        /// The file.
+        blob: Option<BlobId>,
+    },
     /// The worker leaves before it could finish this.
     HandBack(Attempt),
+    /// Asks whether the receiver has a file.
+    Look {
+        /// Comes back with the answer.
+        query: u64,
+        /// The file.
+        pin: Pin,
+    },
     /// What came of it.
     Outcome {
         /// Which attempt.
@@ -133,6 +148,34 @@ pub enum Payload {
         micros: u64,
         /// The output, or why there is none.
         result: Result<TaskOutput, InferenceError>,
+    },
+    /// What an attempt has written meanwhile.
+    Progress(Passage),
+    /// A piece of a file that was asked for. Neither this nor what asks for it is acknowledged: whoever misses it asks
+    /// again.
+    Piece {
+        /// The file.
+        root: Hash,
+        /// Which piece.
+        number: u32,
+        /// The piece.
+        piece: Piece,
+    },
+    /// The sender does not give a piece.
+    PieceRefused {
+        /// The file.
+        root: Hash,
+        /// Which piece.
+        number: u32,
+        /// Whether it has not got the file; else it has too much to do.
+        gone: bool,
+    },
+    /// Asks for a piece of a file.
+    PieceWanted {
+        /// The file.
+        root: Hash,
+        /// Which piece.
+        number: u32,
     },
     /// Asks for a sign of life of a node that need not be a neighbour; answered with an acknowledgement. The bytes are
     /// there for their weight only.
@@ -157,6 +200,19 @@ pub struct Attempt {
     pub task: TaskId,
     /// Counts from 1.
     pub number: u32,
+}
+
+/// A part of the text that an attempt writes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passage {
+    /// Which attempt.
+    pub attempt: Attempt,
+    /// How many bytes of text come before it.
+    pub offset: u32,
+    /// The part.
+    pub text: String,
+    /// Tokens that the attempt has produced so far.
+    pub tokens: u32,
 }
 
 /// A task as its worker gets it.

@@ -3,6 +3,9 @@
 //! Waiting texts for one model that are embedded or classified run together. A second attempt runs alone, so that a
 //! text that kills its worker takes no others with it again.
 
+mod stream;
+
+use self::stream::Stream;
 use crate::error::InferenceError;
 use crate::ids::{JobId, NodeId, TaskId};
 use crate::mutants::{Mutant, shows};
@@ -10,7 +13,7 @@ use crate::occupancy::Occupancy;
 use crate::output::Work as Job;
 use crate::task::{TaskInput, TaskKind, TaskOutput};
 use crate::time::Instant;
-use crate::wire::{Assignment, Attempt};
+use crate::wire::{Assignment, Attempt, Passage};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -29,6 +32,8 @@ pub(crate) enum Fact {
     Infer(JobId, String, Job),
     /// What came of the origin's attempt.
     Outcome(NodeId, Attempt, u64, Result<TaskOutput, InferenceError>),
+    /// What the origin's attempt has written meanwhile.
+    Progress(NodeId, Passage),
     /// The origin's attempts are still here.
     Renew(NodeId, Vec<Attempt>),
 }
@@ -46,6 +51,8 @@ pub(crate) struct Work {
     jobs: BTreeMap<JobId, Vec<Key>>,
     next_job: u64,
     deadlines: BTreeSet<(Instant, Key)>,
+    /// What running generations have written, and is not told yet or not all of it.
+    streams: BTreeMap<Key, Stream>,
     renew_at: Option<Instant>,
     facts: Vec<Fact>,
 }
@@ -73,6 +80,7 @@ impl Work {
             jobs: BTreeMap::new(),
             next_job: 0,
             deadlines: BTreeSet::new(),
+            streams: BTreeMap::new(),
             renew_at: None,
             facts: Vec::new(),
         }
@@ -85,6 +93,9 @@ impl Work {
             // The origin lost track and asked again: the work goes on under the newer number.
             if assignment.attempt.number > item.assignment.attempt.number {
                 item.assignment.attempt = assignment.attempt;
+                if let Some(stream) = self.streams.get_mut(&key) {
+                    stream.restart();
+                }
                 if item.job.is_some() {
                     self.facts.push(Fact::Begun(origin, assignment.attempt));
                 }
@@ -124,9 +135,23 @@ impl Work {
         }
     }
 
-    /// Takes note of whether a model can be used.
-    pub(crate) fn handle_model(&mut self, kind: TaskKind, name: String, ready: bool) {
-        self.models.insert((kind, name), ready);
+    /// Takes note of whether a model can be used. One that is not `listed` came while the node ran, and may go.
+    pub(crate) fn handle_model(&mut self, kind: TaskKind, name: String, ready: bool, listed: bool) {
+        if ready || listed {
+            self.models.insert((kind, name), ready);
+        } else {
+            self.models.remove(&(kind, name));
+        }
+    }
+
+    /// Takes in what a job has written meanwhile.
+    pub(crate) fn handle_progress(&mut self, job: JobId, text: &str, tokens: u32) {
+        let Some(&[key]) = self.jobs.get(&job).map(Vec::as_slice) else { return };
+        let generates =
+            |item: &&Item| item.job == Some(job) && item.assignment.input.kind() == TaskKind::Generation;
+        if self.items.get(&key).filter(generates).is_some() {
+            self.streams.entry(key).or_default().push(text, tokens);
+        }
     }
 
     /// Takes in what came of a job.
@@ -199,12 +224,14 @@ impl Work {
             }
             self.facts.extend(by_origin.into_iter().map(|(origin, attempts)| Fact::Renew(origin, attempts)));
         }
+        self.tell_progress(now);
         while self.jobs.len() < self.slots && self.begin_job() {}
     }
 
     /// Returns when something will be due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        [self.deadlines.first().map(|(due, _)| *due), self.renew_at].into_iter().flatten().min()
+        let told_at = self.streams.values().filter_map(Stream::due).min();
+        [self.deadlines.first().map(|(due, _)| *due), self.renew_at, told_at].into_iter().flatten().min()
     }
 
     /// Returns what is wanted or was found out, in order.
@@ -223,11 +250,12 @@ impl Work {
     }
 
     /// Says how full everything is.
-    pub(crate) fn occupancy(&self) -> [Occupancy; 3] {
+    pub(crate) fn occupancy(&self) -> [Occupancy; 4] {
         [
             Occupancy::of_work("work.items", self.items.len(), ITEMS_MAX),
             Occupancy::of_work("work.deadlines", self.deadlines.len(), ITEMS_MAX),
             Occupancy::of_work("work.jobs", self.jobs.len(), self.slots),
+            Occupancy::of_work("work.streams", self.streams.len(), self.slots),
         ]
     }
 
@@ -284,8 +312,20 @@ impl Work {
         others
     }
 
+    /// Tells origins what their generations have written since the last time.
+    fn tell_progress(&mut self, now: Instant) {
+        for (key, stream) in &mut self.streams {
+            let Some(item) = self.items.get(key) else { continue };
+            let pause = if key.0 == self.me { Duration::ZERO } else { stream::PAUSE };
+            while let Some(piece) = stream.take(now, item.assignment.attempt, pause) {
+                self.facts.push(Fact::Progress(key.0, piece));
+            }
+        }
+    }
+
     fn remove(&mut self, key: Key) -> Option<Item> {
         let item = self.items.remove(&key)?;
+        self.streams.remove(&key);
         self.deadlines.remove(&(item.deadline, key));
         Some(item)
     }
@@ -368,7 +408,7 @@ mod tests {
 
     fn worker() -> Work {
         let mut work = Work::new(ME, 2, &[("m".to_owned(), TaskKind::Embedding)]);
-        work.handle_model(TaskKind::Embedding, "m".to_owned(), true);
+        work.handle_model(TaskKind::Embedding, "m".to_owned(), true, true);
         work
     }
 
@@ -427,6 +467,37 @@ mod tests {
     }
 
     #[test]
+    fn a_generation_tells_its_origin_what_it_writes_now_and_then() {
+        let mut work = Work::new(ME, 2, &[("m".to_owned(), TaskKind::Generation)]);
+        work.handle_model(TaskKind::Generation, "m".to_owned(), true, true);
+        let input = TaskInput::of_text(TaskKind::Generation, "once".to_owned());
+        work.handle_assignment(at(0), OTHER, Assignment { input: input.clone(), ..assignment(1, 1) });
+        work.handle_timeout(at(0));
+        work.poll_facts();
+        let told = |work: &mut Work, now: Instant| {
+            work.handle_timeout(now);
+            let pieces = work.poll_facts().into_iter().map(|fact| {
+                let Fact::Progress(OTHER, piece) = fact else { panic!("{fact:?}") };
+                (piece.attempt.number, piece.offset, piece.text)
+            });
+            pieces.collect::<Vec<_>>()
+        };
+        work.handle_progress(JobId(0), "upon", 1);
+        assert_eq!(told(&mut work, at(1)), [(1, 0, "upon".to_owned())]);
+        work.handle_progress(JobId(0), " a", 2);
+        work.handle_progress(JobId(0), " time", 3);
+        assert_eq!(told(&mut work, at(1)), []);
+        let due = work.poll_timeout().unwrap();
+        assert_eq!(due, at(1).after(stream::PAUSE));
+        assert_eq!(told(&mut work, due), [(1, 4, " a time".to_owned())]);
+        work.handle_assignment(at(2), OTHER, Assignment { input, ..assignment(1, 2) });
+        work.poll_facts();
+        assert_eq!(told(&mut work, at(2)), [(2, 0, "upon a time".to_owned())]);
+        work.handle_done(JobId(0), 1, Err(InferenceError::Cancelled));
+        assert_eq!(work.occupancy()[3].current, 0);
+    }
+
+    #[test]
     fn a_release_stops_a_job_of_which_nothing_is_left() {
         let mut work = worker();
         work.handle_assignment(at(0), OTHER, assignment(1, 1));
@@ -465,7 +536,7 @@ mod tests {
         work.handle_assignment(at(0), ME, assignment(1, 1));
         work.handle_timeout(at(0));
         assert_eq!(work.poll_facts(), vec![]);
-        work.handle_model(TaskKind::Embedding, "m".to_owned(), true);
+        work.handle_model(TaskKind::Embedding, "m".to_owned(), true, true);
         work.handle_timeout(at(0));
         assert_eq!(jobs(&work.poll_facts()), vec![1]);
     }

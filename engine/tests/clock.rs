@@ -30,6 +30,7 @@ fn node() -> Node {
         expires_at: WALL.after(HOUR),
         output_bytes: 1,
         preview: String::new(),
+        output_preview: String::new(),
         trace: TraceId([0; 16]),
     };
     let saved = Saved { tasks: Vec::new(), results: vec![result] };

@@ -7,6 +7,7 @@ use engine::error::PeerFault;
 use engine::event::{Event, LinkDownReason, ReassignReason, RefuseReason};
 use engine::identity::Domain;
 use engine::request::HopView;
+use engine::request::{News, Seen};
 use engine::task::{InputFault, TaskInput, TaskKind, TaskSpec, TaskStatus};
 use engine::testing::{MODEL, Network};
 use engine::wire::{Advert, Beat, Hello, Message, SharedBytes, Signature, SignedAdvert};
@@ -25,7 +26,11 @@ fn spec(input: &str) -> TaskSpec {
 
 /// Submits a task and waits until it is accepted.
 fn submit(network: &mut Network, place: usize, input: &str) -> TaskId {
-    let request = network.ask(place, Request::Submit(spec(input)));
+    submit_input(network, place, embedding(input))
+}
+
+fn submit_input(network: &mut Network, place: usize, input: TaskInput) -> TaskId {
+    let request = network.ask(place, Request::Submit(TaskSpec { input, ..spec("") }));
     network.run(Duration::from_millis(3));
     match network.answer(place, request) {
         Some(Ok(Response::Submitted(task))) => *task,
@@ -415,4 +420,71 @@ fn two_nodes_with_one_key_that_no_peer_sees_both_of_settle_it_by_their_adverts()
     let peers = network.ask(copy, Request::Peers);
     network.run(Duration::ZERO);
     assert_eq!(network.answer(copy, peers), Some(&Ok(Response::Peers(Vec::new()))));
+}
+
+/// Returns what a node answers to a watcher that has seen so much, once it does.
+fn watch(network: &mut Network, place: usize, task: TaskId, seen: Seen) -> Option<(TaskStatus, News)> {
+    let request = network.ask(place, Request::Watch { task, seen });
+    for _ in 0..200 {
+        network.run(Duration::from_millis(1));
+        match network.answer(place, request) {
+            None => {}
+            Some(Ok(Response::News(view, news))) => return Some((view.status, news.clone())),
+            Some(other) => panic!("no news: {other:?}"),
+        }
+    }
+    None
+}
+
+#[test]
+fn what_a_generation_writes_is_told_while_it_does_wherever_it_runs() {
+    for elsewhere in [false, true] {
+        let mut network = Network::default();
+        let with =
+            |models: &mut engine::Config| models.models = vec![("story".to_owned(), TaskKind::Generation)];
+        let origin = network.add(|config| if elsewhere { config.models.clear() } else { with(config) });
+        network.add(with);
+        network.run(SECOND);
+        let input = TaskInput::of_text(TaskKind::Generation, "tell".to_owned());
+        let task = submit_input(&mut network, origin, input);
+        let mut seen = Seen { status: TaskStatus::Queued, attempt: 0, bytes: 0 };
+        let (mut text, mut pieces) = (String::new(), 0);
+        while !seen.status.is_terminal() {
+            let (status, news) = watch(&mut network, origin, task, seen).expect("there is more");
+            assert_eq!(usize::try_from(news.offset).unwrap(), text.len());
+            text.push_str(&news.text);
+            pieces += usize::from(!news.text.is_empty());
+            assert!("once upon a time".starts_with(&text), "{text:?}");
+            seen = Seen { status, attempt: news.attempt, bytes: u32::try_from(text.len()).unwrap() };
+        }
+        assert_eq!(seen.status, TaskStatus::Completed);
+        // From elsewhere there is a piece at once, and the next after a pause, by when all is over.
+        assert!(
+            if elsewhere { pieces == 1 && text == "once " } else { text == "once upon a time" },
+            "{text:?}"
+        );
+        let last = watch(&mut network, origin, task, Seen { status: TaskStatus::Running, ..seen });
+        assert_eq!(
+            last.map(|(status, news)| (status, news.text)),
+            Some((TaskStatus::Completed, String::new()))
+        );
+    }
+}
+
+#[test]
+fn a_watcher_hears_of_nothing_but_news_and_of_a_cancellation() {
+    let mut network = Network::default();
+    let place = network.add(|config| config.models = vec![("story".to_owned(), TaskKind::Generation)]);
+    network.run(SECOND);
+    let input = TaskInput::of_text(TaskKind::Generation, "tell".to_owned());
+    let task = submit_input(&mut network, place, input);
+    let all = Seen { status: TaskStatus::Running, attempt: 1, bytes: 99 };
+    let request = network.ask(place, Request::Watch { task, seen: all });
+    network.ask(place, Request::Cancel(task));
+    network.run(Duration::from_millis(5));
+    let Some(Ok(Response::News(view, news))) = network.answer(place, request) else { panic!("not told") };
+    assert_eq!((view.status, news.text.as_str()), (TaskStatus::Cancelled, ""));
+    let unknown = network.ask(place, Request::Watch { task: TaskId([9; 16]), seen: all });
+    network.run(Duration::ZERO);
+    assert_eq!(network.answer(place, unknown), Some(&Err(Rejection::TaskNotFound(TaskId([9; 16])))));
 }

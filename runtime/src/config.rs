@@ -5,8 +5,10 @@
 //! are valid.
 
 mod field;
+mod models;
 
 pub use field::{FIELDS, Field, Kind};
+pub use models::{FullEntry, ModelEntry, NAME_BYTES_MAX as MODEL_NAME_BYTES_MAX};
 
 use crate::home::{self, Home};
 use serde::{Deserialize, Serialize};
@@ -37,6 +39,10 @@ pub struct Settings {
     pub max_memory_mb: u32,
     /// The least severe log lines to write.
     pub log_level: LogLevel,
+    /// The log is set aside when it has this many MB.
+    pub log_file_max_mb: u32,
+    /// Logs that were set aside are removed after this many days.
+    pub log_retention_days: u32,
     /// Addresses to dial besides those discovered.
     pub bootstrap_peers: Vec<SocketAddr>,
     /// The name of the network.
@@ -49,6 +55,18 @@ pub struct Settings {
     pub max_concurrent_tasks: u16,
     /// Whether to run models; a node without relays, and gives the tasks that it takes to others.
     pub run_models: bool,
+    /// The models to run, the primary one first.
+    pub models: Vec<ModelEntry>,
+    /// Whether to run the other models in the cache as well.
+    pub cached_models: bool,
+    /// Whether a task that names a model of the hub which no node has makes this node fetch it.
+    pub pull_on_demand: bool,
+    /// Whether nothing may be fetched from the hub.
+    pub offline: bool,
+    /// Threads of each model's process; 0 for as many as its share of the processor needs.
+    pub threads: u16,
+    /// The share of the processor that models may use.
+    pub max_cpu_percent: u8,
     /// Where to record all that goes into the node and comes out of it; absolute.
     pub record: Option<PathBuf>,
     /// The largest recording, in MiB.
@@ -83,6 +101,8 @@ pub enum LogLevel {
     Warn,
     /// What kept the node from doing its work.
     Error,
+    /// What ended the node.
+    Fatal,
 }
 
 /// Where a value came from, weakest first.
@@ -133,6 +153,17 @@ impl Effective {
         }
     }
 
+    /// Returns every value with where it came from, in the order in which people are shown them.
+    pub fn shown(&self) -> Vec<Shown> {
+        let mut values = self.values();
+        let shown = |field: &Field| Shown {
+            key: field.key.to_owned(),
+            value: values.remove(field.key).unwrap_or(Value::Null),
+            source: self.sources.get(field.key).unwrap_or(&Source::Default).to_string(),
+        };
+        FIELDS.iter().map(shown).collect()
+    }
+
     /// Returns every value by its field's name.
     pub fn values(&self) -> Map<String, Value> {
         match serde_json::to_value(&self.settings) {
@@ -140,6 +171,17 @@ impl Effective {
             Ok(_) | Err(_) => Map::new(),
         }
     }
+}
+
+/// One value as people and programs are shown it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// The field's name.
+    pub key: String,
+    /// Its value.
+    pub value: Value,
+    /// Where the value came from.
+    pub source: String,
 }
 
 /// What a command line brings along.
@@ -158,6 +200,24 @@ pub struct Overrides {
 /// # Errors
 /// [`ConfigError`], which names all that is wrong at once.
 pub fn load(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError> {
+    let gathered = gather(home, overrides, write_defaults)?;
+    gathered.finish(home, probe_storage)
+}
+
+/// Gathers and checks the settings as [`load`] would, and leaves the disk as it is.
+///
+/// # Errors
+/// [`ConfigError`], which names all that is wrong at once.
+pub fn preview(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError> {
+    let gathered = gather(home, overrides, |_| Ok(()))?;
+    gathered.finish(home, |_| Ok(()))
+}
+
+fn gather(
+    home: &Home,
+    overrides: &Overrides,
+    write_defaults: impl FnOnce(&Path) -> Result<(), ConfigError>,
+) -> Result<Gathered, ConfigError> {
     let mut gathered = Gathered::default();
     match &overrides.config_file {
         Some(path) => {
@@ -179,7 +239,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError
     for (key, value, flag) in &overrides.flags {
         gathered.value(key, value.clone(), Source::Flag(flag));
     }
-    gathered.finish(home)
+    Ok(gathered)
 }
 
 /// Checks the bytes of a configuration file as [`load`] would, without a look at the disk.
@@ -228,6 +288,30 @@ pub enum ConfigError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl ConfigError {
+    /// Returns its stable name.
+    pub const fn id(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "config_invalid",
+            Self::Malformed { .. } => "config_malformed",
+            Self::TooLarge(_) => "config_too_large",
+            Self::Unreadable { .. } => "config_unreadable",
+        }
+    }
+
+    /// Says what to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::TooLarge(_) | Self::Unreadable { .. } => {
+                "check the file, or move it away to start with the defaults".to_owned()
+            }
+            Self::Invalid(_) | Self::Malformed { .. } => {
+                format!("this is a valid configuration:\n{}", sample())
+            }
+        })
+    }
 }
 
 /// One value that is wrong.
@@ -336,7 +420,11 @@ impl Gathered {
         }
     }
 
-    fn finish(mut self, home: &Home) -> Result<Effective, ConfigError> {
+    fn finish(
+        mut self,
+        home: &Home,
+        probe_storage: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> Result<Effective, ConfigError> {
         let (mut settings, sources) = self.settings()?;
         settings.storage_path = home.root().join(&settings.storage_path);
         settings.record = settings.record.map(|file| home.root().join(file));

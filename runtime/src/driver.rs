@@ -1,4 +1,4 @@
-//! THE loop: one node, driven over its five ports, in the real world and in the simulated one alike.
+//! THE loop: one node, driven over its six ports, in the real world and in the simulated one alike.
 //!
 //! Each turn carries out what the node wants, then waits for one thing to happen and tells the node of it. Selection
 //! is biased: where several things have happened, the order in which the node hears of them is fixed. The timer may
@@ -6,7 +6,8 @@
 
 use crate::links::{Arrival, Links};
 use crate::ports::{
-    Clock, Inference, InferenceEvent, Journal, Multicast, MulticastEvent, Store, Transport, TransportEvent,
+    Blobs, Clock, Inference, InferenceEvent, Journal, Multicast, MulticastEvent, Store, Transport,
+    TransportEvent,
 };
 use engine::request::{Answer, Request};
 use engine::{Input, Instant, Node, Output, RequestId, UnixMillis};
@@ -17,7 +18,7 @@ use tokio::time::sleep;
 
 /// What a node lives in: one implementation of each port, and an observer.
 #[derive(Debug)]
-pub struct World<T, M, S, I, C, J> {
+pub struct World<T, M, S, I, B, C, J> {
     /// Connections to other nodes.
     pub transport: T,
     /// The discovery service's packets.
@@ -26,6 +27,8 @@ pub struct World<T, M, S, I, C, J> {
     pub store: S,
     /// Models.
     pub inference: I,
+    /// Files that nodes give each other.
+    pub blobs: B,
     /// The time.
     pub clock: C,
     /// Sees all that goes in and comes out.
@@ -33,9 +36,9 @@ pub struct World<T, M, S, I, C, J> {
 }
 
 /// Runs a node until it has stopped, and returns its exit status.
-pub async fn run<T, M, S, I, C, J>(
+pub async fn run<T, M, S, I, B, C, J>(
     node: Node,
-    world: World<T, M, S, I, C, J>,
+    world: World<T, M, S, I, B, C, J>,
     asks: mpsc::Receiver<Ask>,
 ) -> u8
 where
@@ -43,6 +46,7 @@ where
     M: Multicast,
     S: Store,
     I: Inference,
+    B: Blobs,
     C: Clock,
     J: Journal,
 {
@@ -93,9 +97,9 @@ impl Handle {
     }
 }
 
-struct Driver<T, M, S, I, C, J> {
+struct Driver<T, M, S, I, B, C, J> {
     node: Node,
-    world: World<T, M, S, I, C, J>,
+    world: World<T, M, S, I, B, C, J>,
     links: Links,
     requests: Requests,
     /// Frames without room on their links, at most those that one input led to.
@@ -139,12 +143,13 @@ struct Requests {
     dropped: mpsc::UnboundedSender<RequestId>,
 }
 
-impl<T, M, S, I, C, J> Driver<T, M, S, I, C, J>
+impl<T, M, S, I, B, C, J> Driver<T, M, S, I, B, C, J>
 where
     T: Transport,
     M: Multicast,
     S: Store,
     I: Inference,
+    B: Blobs,
     C: Clock,
     J: Journal,
 {
@@ -177,6 +182,7 @@ where
                 event = self.world.transport.next() => self.transport_input(event),
                 Some(ask) = incoming.asks.recv() => self.requests.input(ask),
                 Some(id) = incoming.drops.recv() => Input::RequestDropped { id },
+                report = self.world.blobs.next() => Input::Blob(report),
                 Some(arrival) = incoming.arrivals.recv() => {
                     turn = arrival.turn;
                     arrival.input
@@ -221,6 +227,7 @@ where
         while let Some(output) = self.node.poll_output() {
             self.world.journal.output(now, &output);
             match output {
+                Output::Blob(order) => self.world.blobs.order(order),
                 Output::Cancel { job } => self.world.inference.cancel(job),
                 Output::Dial { dial, address, expect } => self.world.transport.dial(dial, address, expect),
                 Output::Disconnect { link } => self.links.close(link),

@@ -3,6 +3,7 @@
 //! A home is held by an advisory lock on `run/lock`, taken for the life of the process: the kernel lets go of
 //! it however the process ends, so "is it running" never depends on a file that a crash left behind.
 
+use crate::startup::Timeline;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -64,6 +65,21 @@ impl Home {
     /// Returns the place of the [`RunInfo`] of a node that is ACTIVE.
     pub fn ready_file(&self) -> PathBuf {
         self.root.join("run/ready.json")
+    }
+
+    /// Returns the place of the configuration that the running node works with.
+    pub fn effective_file(&self) -> PathBuf {
+        self.root.join("run/config.json")
+    }
+
+    /// Returns the place of the command that started the running node.
+    pub fn command_file(&self) -> PathBuf {
+        self.root.join("run/command.json")
+    }
+
+    /// Returns the place of the exit status of the node that ran last, where it came to the end of its shutdown.
+    pub fn exit_file(&self) -> PathBuf {
+        self.root.join("run/exit")
     }
 
     /// Returns the place of the lock.
@@ -140,7 +156,15 @@ impl Home {
     /// # Errors
     /// Whatever the file system says, other than that a file is not there.
     pub fn clear_run(&self) -> io::Result<()> {
-        [self.info_file(), self.ready_file(), self.token_file()].iter().try_for_each(|path| remove_file(path))
+        let files = [
+            self.info_file(),
+            self.ready_file(),
+            self.token_file(),
+            self.effective_file(),
+            self.command_file(),
+            self.exit_file(),
+        ];
+        files.iter().try_for_each(|path| remove_file(path))
     }
 }
 
@@ -224,6 +248,9 @@ pub struct RunInfo {
     pub version: String,
     /// When this was written, ISO 8601.
     pub timestamp: String,
+    /// How long its start took, once it is ACTIVE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub startup: Option<Timeline>,
 }
 
 /// Replaces a file as a whole: whoever opens it finds the old or the new content, never a part.

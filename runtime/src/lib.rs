@@ -1,11 +1,16 @@
-//! The real world around the engine: one driver loop over five ports, and what stands behind each port here.
+//! The real world around the engine: one driver loop over six ports, and what stands behind each port here.
 
 #![warn(clippy::print_stdout)]
 
+#[cfg(feature = "http")]
+pub mod blobs;
+#[cfg(all(feature = "hub", feature = "embedded-model"))]
+pub mod catalog;
 pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod home;
+pub mod host;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "hub")]
@@ -25,6 +30,7 @@ pub mod recording;
 pub mod registry;
 #[cfg(all(feature = "http", feature = "libp2p", feature = "redb", feature = "embedded-model"))]
 pub mod service;
+pub mod startup;
 pub mod store;
 #[cfg(feature = "libp2p")]
 pub mod transport;

@@ -1,7 +1,7 @@
 //! Frames over byte streams: one task per link, a bounded queue each way.
 //!
 //! A frame is a 32-bit big-endian length and that many bytes. What waits for one link goes out in one write and one
-//! flush, control frames before bulk. What arrives is read as it comes and handed on as one input. Links take turns:
+//! flush, control frames before bulk, and pieces of files last. What arrives is read as it comes and handed on as one input. Links take turns:
 //! each has few inputs waiting for the node at a time, and until those are handled it reads no more, so that a link
 //! that brings much makes its own other end wait, not the others.
 
@@ -78,13 +78,13 @@ impl Links {
         while self.tasks.try_join_next().is_some() {}
     }
 
-    /// Queues a frame. Where there is no room, one of bulk comes back; for one of control the link is closed, since
-    /// what it would miss cannot be made up for.
+    /// Queues a frame. Where there is no room, it comes back; for one of control the link is closed, since what it
+    /// would miss cannot be made up for.
     pub(crate) fn send(&mut self, link: LinkId, frame: Vec<u8>, priority: Priority) -> Result<(), Vec<u8>> {
         let Some(outlet) = self.outlets.get(&link) else { return Ok(()) };
         match (outlet.queue.push(frame, priority), priority) {
             (Ok(()), _) => Ok(()),
-            (Err(Full(frame)), Priority::Bulk) => Err(frame),
+            (Err(Full(frame)), Priority::Background | Priority::Bulk) => Err(frame),
             (Err(Full(_)), Priority::Control) => {
                 tracing::warn!(link = link.0, "closing a link that does not keep up");
                 self.outlets.remove(&link);

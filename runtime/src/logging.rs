@@ -1,54 +1,83 @@
-//! JSON lines for machines, plain lines for people.
+//! JSON lines for machines, plain lines for people, written by a thread of their own.
 //!
 //! Two sources meet in one [`Log`]: `tracing` events of this process, and the engine's own event stream, which
-//! [`EventLog`] reads. A line that cannot be written is dropped and counted; logging never stops a node.
+//! [`EventLog`] reads. Whoever writes a line only puts it into a bounded queue: a disk that stalls or is full costs
+//! lines, which are counted and owned up to later, and never stops a node.
 
+mod crash;
 mod events;
 mod file;
+mod follow;
+mod line;
+mod queue;
 
+pub use crash::report_panics;
 pub use events::EventLog;
+pub use file::rotated;
+pub use follow::Follower;
+pub use line::{Line, Told};
 
 use crate::clock;
 use crate::config::LogLevel;
 use file::LogFile;
+use queue::{Entry, Queue};
 use serde_json::{Map, Value};
-use std::fmt::{self, Write as _};
-use std::io::{self, Write as _};
+use std::fmt;
+use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
-/// Where log lines go. Clones share it.
+/// Where log lines go. Clones share it; what is waiting is written after the last of them is gone as well.
 #[derive(Clone, Debug)]
 pub struct Log {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    file: Mutex<LogFile>,
+    queue: Arc<Queue>,
     terminal: bool,
     level: LogLevel,
-    dropped: AtomicU64,
+}
+
+/// What a log is to be like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    /// The least severe lines to write.
+    pub level: LogLevel,
+    /// Whether to tell standard error as well, in plain words.
+    pub terminal: bool,
+    /// The file is set aside before it has more bytes than this.
+    pub file_bytes_max: u64,
+    /// How long files that were set aside are kept.
+    pub retention: Duration,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self {
+            level: LogLevel::Info,
+            terminal: false,
+            file_bytes_max: 100_000_000,
+            retention: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
 }
 
 impl Log {
-    /// Opens a log that appends to `path` and, where `terminal` is set, also tells standard error.
+    /// Opens a log that appends to `path`.
     ///
     /// # Errors
-    /// Where the file cannot be opened.
-    pub fn open(path: &Path, level: LogLevel, terminal: bool) -> io::Result<Self> {
-        let file = Mutex::new(LogFile::open(path)?);
-        Ok(Self { shared: Arc::new(Shared { file, terminal, level, dropped: AtomicU64::new(0) }) })
+    /// Where the file cannot be opened, or there is no thread.
+    pub fn open(path: &Path, options: LogOptions) -> io::Result<Self> {
+        let file = LogFile::open(path, options.file_bytes_max, options.retention)?;
+        let LogOptions { level, terminal, .. } = options;
+        Ok(Self { queue: Queue::start(file)?, terminal, level })
     }
 
     /// Sends this process's `tracing` events here, from now on. `false` where they already go elsewhere.
     pub fn take_tracing(&self) -> bool {
-        let own = tracing_level(self.shared.level);
+        let own = tracing_level(self.level);
         // Libraries speak up when something is wrong; their life is of no interest here.
         let targets = ["engine", "runtime", "p2p_ai_agents"]
             .iter()
@@ -61,82 +90,27 @@ impl Log {
 
     /// Tells whether lines of this level are written.
     pub fn takes(&self, level: LogLevel) -> bool {
-        level >= self.shared.level
+        level >= self.level
     }
 
-    /// Writes one line.
+    /// Queues one line. Never waits for a disk or a terminal.
     pub fn write(&self, line: &Line<'_>) {
         if !self.takes(line.level) {
             return;
         }
         let timestamp = clock::wall().to_string();
-        let json = line.json(&timestamp);
-        let mut file = self.shared.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if file.append(json.as_bytes()).is_err() {
-            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-        drop(file);
-        if self.shared.terminal {
-            // Nobody can be told that standard error does not work.
-            let _ = io::stderr().lock().write_all(line.plain(&timestamp).as_bytes());
-        }
+        let plain = self.terminal.then(|| line.plain(&timestamp));
+        self.queue.push(Entry { json: line.json(&timestamp), plain });
     }
 
-    /// Returns how many lines could not be written.
+    /// Returns how many lines were not written, for want of room or because of the disk.
     pub fn dropped(&self) -> u64 {
-        self.shared.dropped.load(Ordering::Relaxed)
+        self.queue.dropped()
     }
 
-    /// Makes what was written durable.
-    ///
-    /// # Errors
-    /// Whatever the file system says.
-    pub fn flush(&self) -> io::Result<()> {
-        self.shared.file.lock().unwrap_or_else(PoisonError::into_inner).sync()
-    }
-}
-
-/// One line of a log.
-#[derive(Clone, Debug)]
-pub struct Line<'a> {
-    /// How severe it is.
-    pub level: LogLevel,
-    /// Which part of the node speaks.
-    pub component: &'a str,
-    /// What it says.
-    pub message: &'a str,
-    /// What belongs to it, by name.
-    pub fields: Map<String, Value>,
-}
-
-impl Line<'_> {
-    fn json(&self, timestamp: &str) -> String {
-        let level = level_name(self.level);
-        let (component, message) = (Value::from(self.component), Value::from(self.message));
-        let mut text = format!(
-            r#"{{"timestamp":"{timestamp}","level":"{level}","component":{component},"message":{message}"#
-        );
-        for (name, value) in &self.fields {
-            // A second key of the same name would hide one of the two.
-            let own = if RESERVED.contains(&name.as_str()) { "_" } else { "" };
-            let name = Value::from(format!("{name}{own}"));
-            // Writing to a string does not fail.
-            let _ = write!(text, ",{name}:{value}");
-        }
-        text.push_str("}\n");
-        text
-    }
-
-    fn plain(&self, timestamp: &str) -> String {
-        let level = level_name(self.level);
-        let mut text = format!("{timestamp} {level:5} {}: {}", self.component, self.message);
-        for (name, value) in &self.fields {
-            let _ = write!(text, " {name}={value}");
-        }
-        // What came from outside must not steer the terminal.
-        let mut text: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-        text.push('\n');
-        text
+    /// Waits until what was written is durable, for a moment at most; `false` where it is not by then.
+    pub fn flush(&self) -> bool {
+        self.queue.flush(FLUSH_LIMIT)
     }
 }
 
@@ -210,16 +184,6 @@ impl Visit for Fields {
     }
 }
 
-const fn level_name(level: LogLevel) -> &'static str {
-    match level {
-        LogLevel::Trace => "TRACE",
-        LogLevel::Debug => "DEBUG",
-        LogLevel::Info => "INFO",
-        LogLevel::Warn => "WARN",
-        LogLevel::Error => "ERROR",
-    }
-}
-
 const fn log_level(level: tracing::Level) -> LogLevel {
     match level {
         tracing::Level::TRACE => LogLevel::Trace,
@@ -236,11 +200,13 @@ const fn tracing_level(level: LogLevel) -> LevelFilter {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Error => LevelFilter::ERROR,
+        // The process's own events know nothing worse.
+        LogLevel::Error | LogLevel::Fatal => LevelFilter::ERROR,
     }
 }
 
-const RESERVED: [&str; 4] = ["timestamp", "level", "component", "message"];
+/// How long whoever leaves waits for a disk.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 const OWN_CRATES: [&str; 2] = ["runtime", "engine"];
 
 #[cfg(test)]
@@ -260,12 +226,13 @@ mod tests {
     fn a_line_is_json_with_its_parts_in_order() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("node.log");
-        let log = Log::open(&path, LogLevel::Info, false).unwrap();
+        let log = Log::open(&path, LogOptions::default()).unwrap();
         let fields: Map<String, Value> =
             [("level".to_owned(), json!(3)), ("peer".to_owned(), json!("x"))].into_iter().collect();
         let line = Line { level: LogLevel::Warn, component: "links", message: "a \"b\"\n", fields };
         log.write(&line);
         log.write(&Line { level: LogLevel::Debug, ..line });
+        assert!(log.flush());
         let text = std::fs::read_to_string(&path).unwrap();
         let (timestamp, rest) = text.split_at(r#"{"timestamp":"2026-01-31T12:00:00.000Z""#.len());
         assert!(timestamp.starts_with(r#"{"timestamp":"20"#) && timestamp.ends_with("Z\""), "{timestamp}");
@@ -277,23 +244,17 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_gets_no_control_characters() {
-        let line =
-            Line { level: LogLevel::Info, component: "x", message: "\u{1b}[2Jgone\n", fields: Map::new() };
-        assert_eq!(line.plain("T"), "T INFO  x: \u{fffd}[2Jgone\u{fffd}\n");
-    }
-
-    #[test]
     fn tracing_events_name_their_component() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("node.log");
-        let log = Log::open(&path, LogLevel::Info, false).unwrap();
-        let subscriber = tracing_subscriber::registry().with(TracingLayer { log });
+        let log = Log::open(&path, LogOptions::default()).unwrap();
+        let subscriber = tracing_subscriber::registry().with(TracingLayer { log: log.clone() });
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(port = 9000, "listening");
             tracing::warn!(target: "yamux::connection", "slow");
             tracing::warn!(component = "inference-worker", "gone");
         });
+        assert!(log.flush());
         let found: Vec<(Value, Value, Value)> = lines(&path)
             .into_iter()
             .map(|line| (line["component"].clone(), line["message"].clone(), line["port"].clone()))
@@ -313,12 +274,14 @@ mod tests {
     fn engine_events_are_lines_and_messages_are_trace() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("node.log");
-        let mut events = EventLog::new(Log::open(&path, LogLevel::Info, false).unwrap());
+        let log = Log::open(&path, LogOptions::default()).unwrap();
+        let mut events = EventLog::new(log.clone());
         let now = Instant::ZERO;
         let (from, to) = (State::Registering, State::Active);
         events.output(now, &Output::Event(Event::StateChanged { from, to }));
         events.output(now, &Output::Event(Event::PeerSlow { peer: NodeId([1; 16]) }));
         events.output(now, &Output::Event(Event::MessageDuplicate { message: MessageId([2; 16]) }));
+        assert!(log.flush());
         let found = lines(&path);
         assert_eq!(found.len(), 2, "{found:?}");
         assert_eq!(found[0]["component"], "lifecycle");

@@ -1,8 +1,9 @@
-//! The five things a node needs of the world around it, as the driver sees them.
+//! The six things a node needs of the world around it, as the driver sees them.
 //!
 //! Each world implements them once: sockets, disk and model processes in the real one, turmoil's network and
 //! seeded stand-ins in the simulated one. All `next` futures are cancel-safe: dropping one loses nothing.
 
+use engine::blob::{BlobOrder, BlobReport};
 use engine::ids::{DialId, JobId, WriteId};
 use engine::input::{DialError, Family, Input, Interface};
 use engine::output::{Output, Work};
@@ -136,6 +137,15 @@ pub enum InferenceEvent {
         /// Tokens produced so far in all.
         tokens: u32,
     },
+}
+
+/// Keeps files that nodes give each other.
+pub trait Blobs: Send + 'static {
+    /// Begins to do something; all but [`BlobOrder::Close`] end with one report.
+    fn order(&mut self, order: BlobOrder);
+
+    /// Waits for the next report.
+    fn next(&mut self) -> impl Future<Output = BlobReport> + Send;
 }
 
 /// Tells the time.

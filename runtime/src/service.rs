@@ -3,19 +3,23 @@
 //! What can be wrong with a user's set-up is found before anything is visible to others: the home's lock,
 //! configuration, key, ports, storage. The readiness file appears when the node is ACTIVE and goes first.
 
+use crate::blobs::FileBlobs;
+use crate::catalog::{self, Catalog, Sources};
 use crate::clock::{self, SystemClock};
-use crate::config::{self, ConfigError, Effective, LogLevel, Overrides, Settings};
+use crate::config::{self, ConfigError, Effective, LogLevel, Overrides, Settings, Shown};
 use crate::driver::{self, Handle, World};
 use crate::home::{self, Home, Landmark, Lock, LockError, RunInfo};
 use crate::http::{self, Api, ResultReadError, ResultSource, Token};
+use crate::hub::Hub;
 use crate::identity::{self, IdentityError, NodeKey};
-use crate::inference::{EMBEDDED_MODEL, ProcessInference, WorkerOptions};
-use crate::logging::{EventLog, Line, Log};
+use crate::inference::{CpuShare, Fleet, FleetOptions, WORKER_COMMAND};
+use crate::logging::{self, EventLog, Line, Log, LogOptions};
 use crate::multicast::{MulticastOptions, MulticastSocket};
 use crate::node_thread::NodeThread;
 use crate::ports::{Clock, Journal};
 use crate::recording::{self, Recording, Written};
 use crate::registry::{Registration, Registry};
+use crate::startup::Startup;
 use crate::store::{OpenError, RedbStore, ResultReader};
 use crate::transport::{BindError, Libp2pTransport, Limits, all_addresses};
 use engine::journal::{self, Start};
@@ -27,6 +31,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -36,6 +41,7 @@ use tokio::task::JoinHandle;
 pub struct Service {
     home: Home,
     info: RunInfo,
+    startup: Startup,
     log: Log,
     handle: Handle,
     states: watch::Receiver<State>,
@@ -43,6 +49,7 @@ pub struct Service {
     driver: JoinHandle<u8>,
     api: JoinHandle<()>,
     stop_api: oneshot::Sender<()>,
+    stop_catalog: oneshot::Sender<()>,
     /// Without these nobody finds this node, or what it accepts is not durable.
     landmarks: [Landmark; 2],
     warnings: Vec<String>,
@@ -58,8 +65,13 @@ impl Service {
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running then.
-    pub async fn start(home: &Home, overrides: &Overrides, terminal: bool) -> Result<Self, StartError> {
-        let Ground { lock, log, effective, key } = Ground::take(home, overrides, terminal)?;
+    pub async fn start(
+        home: &Home,
+        overrides: &Overrides,
+        terminal: bool,
+        startup: &Startup,
+    ) -> Result<Self, StartError> {
+        let Ground { lock, log, effective, key } = Ground::take(home, overrides, terminal, startup)?;
         let settings = &effective.settings;
         let thread = NodeThread::start().map_err(StartError::Thread)?;
         let transport = {
@@ -67,14 +79,19 @@ impl Service {
             let addresses = all_addresses(settings.network_port);
             Libp2pTransport::bind(&key.secret, &addresses, Limits::for_peers(settings.max_peers))?
         };
+        startup.done("transport");
         let store_file = settings.storage_path.join(STORE_FILE);
         let (store, saved, results) = RedbStore::open(&store_file)?;
+        startup.done("storage");
         let landmark =
             |path: PathBuf| Landmark::at(&path).map_err(|source| StartError::Home { path, source });
         let landmarks = [landmark(home.lock_file())?, landmark(store_file)?];
+        let files = settings.storage_path.join(FILES);
+        let blobs = FileBlobs::open(&files).map_err(|source| StartError::Home { path: files, source })?;
+        let shelf = blobs.shelf();
         let listener = bind_api(&effective).await?;
-        let worker = settings.run_models.then(|| WorkerOptions::own_program(EMBEDDED_MODEL)).transpose();
-        let worker = worker.map_err(StartError::Program)?;
+        let (sources, options) = models(settings).map_err(StartError::Program)?;
+        let found = catalog::find(&sources);
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(io::Error::other(error)))?;
         let info = RunInfo {
@@ -87,16 +104,19 @@ impl Service {
             network: settings.network.clone(),
             version: engine::Config::default().version,
             timestamp: clock::wall().to_string(),
+            startup: None,
         };
         let token = Token::create(&home.token_file())
             .map_err(|source| StartError::Home { path: home.token_file(), source })?;
         write_info(&home.info_file(), &info)?;
+        startup.done("api");
 
         let clock = SystemClock::start();
-        let models = worker
-            .iter()
-            .flat_map(|worker| worker.kinds.iter().map(|kind| (worker.model.clone(), *kind)))
-            .collect();
+        // What merely is in the cache may go again, and is announced as long as it is there.
+        let listed = |name: &str| sources.entries.iter().any(|entry| entry.name() == name);
+        let offered = found.models.iter().filter(|model| options.fits(model) && listed(&model.name));
+        let models = offered.flat_map(|model| model.kinds.iter().map(|kind| (model.name.clone(), *kind)));
+        let models = models.collect();
         let start = Start {
             version: journal::VERSION.to_owned(),
             key: key.identity.public_key(),
@@ -116,22 +136,34 @@ impl Service {
             let interfaces = Some(settings.interfaces.clone()).filter(|names| !names.is_empty());
             MulticastSocket::open(MulticastOptions { interfaces, ..MulticastOptions::default() })
         };
+        let (inference, fleet) = Fleet::start(options, found.models.clone());
         let world = World {
             transport,
             multicast,
             store,
-            inference: worker.map_or_else(ProcessInference::absent, ProcessInference::start),
+            inference,
+            blobs,
             clock,
-            journal: Observer { events: EventLog::new(log.clone()), state, recording },
+            journal: Observer {
+                events: EventLog::new(log.clone()),
+                state,
+                startup: startup.clone(),
+                recording,
+            },
         };
+        startup.done("discovery");
         let driver = thread.spawn(driver::run(node, world, asks));
         let (results, token) = (Arc::new(results), Arc::new(token));
-        let api = Api { handle: handle.clone(), results, token, address: info.api_address };
+        let catalog = Catalog::new(sources, settings.run_models.then_some(fleet), found);
+        let stop_catalog = catalog.watch();
+        let api =
+            Api { handle: handle.clone(), models: catalog, results, shelf, token, address: info.api_address };
         let (stop_api, stopped) = oneshot::channel();
         let api = tokio::spawn(http::serve(listener, api, async { drop(stopped.await) }));
         let (home, ready, registration) = (home.clone(), watch::Sender::new(false), register(home));
-        let warnings = effective.warnings;
+        let (warnings, startup) = (effective.warnings, startup.clone());
         Ok(Self {
+            startup,
             home,
             info,
             handle,
@@ -140,6 +172,7 @@ impl Service {
             driver,
             api,
             stop_api,
+            stop_catalog,
             log,
             landmarks,
             warnings,
@@ -189,13 +222,16 @@ impl Service {
             self.show(state);
         };
         let code = ended.unwrap_or_else(|error| {
-            tracing::error!(%error, "the node failed");
-            1
+            let fields = [("error".to_owned(), Value::from(error.to_string()))].into_iter().collect();
+            let message = "the node failed";
+            self.log.write(&Line { level: LogLevel::Fatal, component: "service", message, fields });
+            FAILED
         });
         let code = if uprooted { code.max(1) } else { code };
         if let Some(written) = self.written.take() {
             written.wait().await;
         }
+        drop(self.stop_catalog);
         drop(self.stop_api);
         if let Err(error) = self.api.await {
             tracing::error!(%error, "the control API failed");
@@ -203,9 +239,14 @@ impl Service {
         if let Err(error) = self.home.clear_run() {
             tracing::warn!(%error, "cannot clear the run directory");
         }
+        if code == CUT_OFF {
+            tracing::warn!("running work was cut off: it goes on after the next start, or on another node");
+        }
+        if let Err(error) = home::replace_file(&self.home.exit_file(), code.to_string().as_bytes(), 0o600) {
+            tracing::warn!(%error, "node stop will not know how this node ended");
+        }
         tracing::info!(code, "stopped");
-        // A log that cannot be flushed has nowhere to say so.
-        let _ = self.log.flush();
+        self.log.flush();
         drop(self.thread);
         drop(self.registration);
         drop(self.lock);
@@ -226,7 +267,8 @@ impl Service {
         let path = self.home.ready_file();
         let shown = match state {
             State::Active => {
-                let info = RunInfo { timestamp: clock::wall().to_string(), ..self.info.clone() };
+                let startup = Some(self.startup.timeline());
+                let info = RunInfo { timestamp: clock::wall().to_string(), startup, ..self.info.clone() };
                 write_info(&path, &info).map(|()| {
                     self.ready.send_replace(true);
                 })
@@ -255,7 +297,12 @@ struct Ground {
 }
 
 impl Ground {
-    fn take(home: &Home, overrides: &Overrides, terminal: bool) -> Result<Self, StartError> {
+    fn take(
+        home: &Home,
+        overrides: &Overrides,
+        terminal: bool,
+        startup: &Startup,
+    ) -> Result<Self, StartError> {
         let unusable = |path: &Path| {
             let path = path.to_owned();
             |source| StartError::Home { path, source }
@@ -263,12 +310,25 @@ impl Ground {
         home.create().map_err(unusable(home.root()))?;
         let lock = home.lock()?;
         home.clear_run().map_err(unusable(home.root()))?;
+        startup.done("home");
         let effective = config::load(home, overrides)?;
-        let log = Log::open(&home.log_file(), effective.settings.log_level, terminal)
-            .map_err(unusable(&home.log_file()))?;
+        let options = LogOptions {
+            level: effective.settings.log_level,
+            terminal,
+            file_bytes_max: u64::from(effective.settings.log_file_max_mb) * 1_000_000,
+            retention: Duration::from_secs(u64::from(effective.settings.log_retention_days) * 24 * 3600),
+        };
+        let log = Log::open(&home.log_file(), options).map_err(unusable(&home.log_file()))?;
         log.take_tracing();
+        logging::report_panics(&log, &home.log_file());
         report(&log, &effective);
+        let shown = serde_json::to_vec(&effective.shown()).map_err(io::Error::other);
+        shown
+            .and_then(|shown| home::replace_file(&home.effective_file(), &shown, 0o600))
+            .map_err(unusable(&home.effective_file()))?;
+        startup.done("configuration");
         let key = identity::load_or_create(home)?;
+        startup.done("identity");
         Ok(Self { lock, log, effective, key })
     }
 }
@@ -283,6 +343,7 @@ impl ResultSource for ResultReader {
 struct Observer {
     events: EventLog,
     state: watch::Sender<State>,
+    startup: Startup,
     recording: Option<Recording>,
 }
 
@@ -300,6 +361,7 @@ impl Journal for Observer {
             recording.output(now, output);
         }
         if let Output::Event(Event::StateChanged { to, .. }) = output {
+            self.startup.entered(*to);
             self.state.send_replace(*to);
         }
     }
@@ -359,18 +421,30 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// Returns its stable name.
+    pub const fn id(&self) -> &'static str {
+        match self {
+            Self::Api { .. } | Self::Transport(BindError::PortTaken(_)) => "port_in_use",
+            Self::Config(error) => error.id(),
+            Self::Entropy(_) | Self::Program(_) | Self::Thread(_) => "system_failed",
+            Self::Home { .. } | Self::Lock(LockError::Io(_)) => "home_unusable",
+            Self::Identity(IdentityError::Damaged { .. }) => "identity_damaged",
+            Self::Identity(IdentityError::Io { .. }) => "identity_unusable",
+            Self::Identity(IdentityError::ModeTooWide { .. }) => "identity_mode_too_wide",
+            Self::Lock(LockError::Held { .. }) => "node_already_running",
+            Self::Recording { .. } => "recording_unusable",
+            Self::Store(_) => "storage_unusable",
+            Self::Transport(BindError::Address { .. } | BindError::NoAddress) => "network_unusable",
+        }
+    }
+
     /// Says what to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Api { .. } => {
                 "choose another with --api-port, or leave it out to use the next free one".to_owned()
             }
-            Self::Config(ConfigError::TooLarge(_) | ConfigError::Unreadable { .. }) => {
-                "check the file, or move it away to start with the defaults".to_owned()
-            }
-            Self::Config(ConfigError::Invalid(_) | ConfigError::Malformed { .. }) => {
-                format!("this is a valid configuration:\n{}", config::sample())
-            }
+            Self::Config(error) => return error.hint(),
             Self::Home { path, .. } => {
                 format!("check who may use {}, and the space on its disk", path.display())
             }
@@ -393,6 +467,32 @@ impl StartError {
             | Self::Transport(BindError::Address { .. } | BindError::NoAddress) => return None,
         })
     }
+}
+
+/// What a node has to do with models: where to look for them, and what they may use.
+fn models(settings: &Settings) -> io::Result<(Sources, FleetOptions)> {
+    let mut hub = Hub::from_environment(|name| std::env::var_os(name)).ok();
+    if let Some(hub) = &mut hub {
+        hub.offline |= settings.offline;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let sources = Sources {
+        entries: if settings.run_models { settings.models.clone() } else { Vec::new() },
+        cached: settings.run_models && settings.cached_models,
+        pull_on_demand: settings.run_models && settings.pull_on_demand,
+        hub,
+    };
+    let options = FleetOptions {
+        program: std::env::current_exe()?,
+        arguments: vec![WORKER_COMMAND.into()],
+        memory_bytes_max: (u64::from(settings.max_memory_mb) << 20).saturating_sub(NODE_BYTES),
+        cpu: CpuShare::of(
+            u16::try_from(cores).unwrap_or(u16::MAX),
+            settings.threads,
+            settings.max_cpu_percent,
+        ),
+    };
+    Ok((sources, options))
 }
 
 fn other_port(port: u16) -> u16 {
@@ -447,10 +547,9 @@ fn report(log: &Log, effective: &Effective) {
     for warning in &effective.warnings {
         tracing::warn!("{warning}");
     }
-    let values = effective.values();
-    let fields = effective.sources.iter().map(|(key, source)| {
-        let value = values.get(*key).unwrap_or(&Value::Null);
-        ((*key).to_owned(), Value::from(format!("{value} ({source})")))
+    let fields = effective.shown().into_iter().map(|shown| {
+        let Shown { key, value, source } = shown;
+        (key, Value::from(format!("{value} ({source})")))
     });
     log.write(&Line {
         level: LogLevel::Info,
@@ -461,6 +560,14 @@ fn report(log: &Log, effective: &Effective) {
 }
 
 /// How often a node looks whether its files are still there.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// What a node occupies besides its models.
+const NODE_BYTES: u64 = 32 << 20;
+/// The exit status of a node that cut work off when it left.
+pub const CUT_OFF: u8 = 130;
+/// The exit status of a node that did not end as it meant to.
+const FAILED: u8 = 1;
+/// The directory of the files that nodes give each other.
+const FILES: &str = "files";
 const STORE_FILE: &str = "node.redb";
 const API_PORT_TRIES: usize = 100;

@@ -167,6 +167,13 @@ fn heads_give_the_logits_probabilities_and_labels_of_pytorch() {
                 assert!(furthest(logits, &row.logits) < 1e-4, "{architecture}: {:?}", row.text);
             }
         }
+        for (precision, tolerance) in [(Precision::Bf16, 0.02), (Precision::Int8, 0.05)] {
+            let model = Model::open(&data(architecture), Backend::Kernels(precision)).unwrap();
+            for (scores, row) in vectors(&model, &golden).iter().zip(&golden) {
+                let off = furthest(scores, &row.probabilities);
+                assert!(off < tolerance, "{architecture} {precision:?}: off by {off}: {:?}", row.text);
+            }
+        }
         let several = Copy::of(architecture);
         several.replace("config.json", "{", r#"{"problem_type":"multi_label_classification","#);
         for (scores, row) in vectors(&several.open().unwrap(), &golden).iter().zip(&golden) {

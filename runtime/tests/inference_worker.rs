@@ -43,7 +43,11 @@ fn main() -> ExitCode {
 
 type Test = fn(&tokio::runtime::Runtime);
 
-const TESTS: [(&str, Test); 17] = [
+const TESTS: [(&str, Test); 19] = [
+    ("a_llama_continues_texts", |it| it.block_on(a_llama_continues_texts())),
+    ("generations_take_turns_and_can_be_cancelled", |it| {
+        it.block_on(generations_take_turns_and_can_be_cancelled());
+    }),
     ("a_text_gets_the_label_that_fits", |it| it.block_on(a_text_gets_the_label_that_fits())),
     ("a_folder_with_a_head_classifies", |it| it.block_on(a_folder_with_a_head_classifies())),
     ("a_tokenizer_that_panics_fails_its_jobs", |it| it.block_on(a_tokenizer_that_panics_fails_its_jobs())),
@@ -82,6 +86,93 @@ fn options() -> WorkerOptions {
 
 fn embed(texts: &[&str]) -> Work {
     Work::Embed { inputs: texts.iter().map(|&text| vec![EmbeddingInput::Text(text.to_owned())]).collect() }
+}
+
+/// A worker with the small Llama, which is ready.
+async fn llama() -> ProcessInference {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/llama");
+    let kinds = vec![TaskKind::Generation];
+    let mut port =
+        ProcessInference::start(WorkerOptions { kinds, ..WorkerOptions::own_program(folder).unwrap() });
+    let (name, kind) = (folder.to_owned(), TaskKind::Generation);
+    assert_eq!(next(&mut port).await, InferenceEvent::Model { name, kind, ready: true });
+    port
+}
+
+fn generate(port: &mut ProcessInference, job: u64, seed: u64, max_tokens: u32) {
+    let prompt = Prompt::Text("A heartbeat that is".to_owned());
+    let generation = Generation { seed: Some(seed), max_tokens, ..Generation::of(prompt) };
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/llama").to_owned();
+    Inference::start(port, JobId(job), model, Work::Generate(Box::new(generation)));
+}
+
+async fn a_llama_continues_texts() {
+    let mut port = llama().await;
+    let mut texts = Vec::new();
+    for (job, seed) in [(1, 7), (2, 7), (3, 8)] {
+        generate(&mut port, job, seed, 30);
+        let (mut pieces, mut counts) = (String::new(), Vec::new());
+        let output = loop {
+            match next(&mut port).await {
+                InferenceEvent::Progress { job: of, text, tokens } => {
+                    assert_eq!(of, JobId(job));
+                    pieces.push_str(&text);
+                    counts.push(tokens);
+                }
+                InferenceEvent::Done { result, .. } => break result.unwrap().remove(0).unwrap(),
+                InferenceEvent::Model { .. } => panic!("the worker was replaced"),
+            }
+        };
+        let TaskOutput::Generation { text, prompt_tokens, tokens, .. } = output else { panic!("{output:?}") };
+        assert_eq!(pieces, text);
+        assert!(counts.is_sorted() && counts.len() > 5 && tokens <= 30 && prompt_tokens > 5, "{counts:?}");
+        texts.push(text);
+    }
+    assert_eq!(texts[0], texts[1], "the same seed");
+    assert_ne!(texts[0], texts[2], "another seed");
+    // What this model does not do is said, and what does not fit it.
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/llama").to_owned();
+    Inference::start(&mut port, JobId(4), model.clone(), embed(&["a"]));
+    assert_eq!(reason(next_done(&mut port).await.1), "the model does generation, not embedding");
+    let long = Generation::of(Prompt::Text("word ".repeat(1000)));
+    Inference::start(&mut port, JobId(5), model, Work::Generate(Box::new(long)));
+    let refused = next_done(&mut port).await.1.unwrap().remove(0).unwrap_err();
+    assert!(matches!(&refused, InferenceError::InputRejected(why) if why.contains("tokens")), "{refused:?}");
+}
+
+async fn generations_take_turns_and_can_be_cancelled() {
+    let mut port = llama().await;
+    let worker = port.worker_pid().unwrap();
+    for job in 0..8 {
+        generate(&mut port, job, job, 100);
+    }
+    // Four at a time take turns; of those in line and of those that run, some are no longer wanted.
+    port.cancel(JobId(7));
+    port.cancel(JobId(1));
+    let (mut begun, mut ended) = (Vec::new(), Vec::new());
+    while ended.len() < 8 {
+        match next(&mut port).await {
+            InferenceEvent::Progress { job, .. } => {
+                if !begun.contains(&job.0) {
+                    begun.push(job.0);
+                }
+            }
+            InferenceEvent::Done { job, result, .. } => {
+                let wanted = job.0 != 1 && job.0 != 7;
+                // The one that runs may have ended before it is told to.
+                let cancelled = result == Err(InferenceError::Cancelled);
+                assert!(if wanted { result.is_ok() } else { cancelled || job.0 == 1 }, "{job:?}: {result:?}");
+                if ended.is_empty() && wanted {
+                    assert!(begun.len() > 1, "nobody took turns: {begun:?}");
+                }
+                ended.push(job.0);
+            }
+            InferenceEvent::Model { .. } => panic!("the worker was replaced"),
+        }
+    }
+    ended.sort_unstable();
+    assert_eq!(ended, (0..8).collect::<Vec<_>>());
+    assert_eq!(port.worker_pid(), Some(worker));
 }
 
 /// About ten seconds of work for one core.

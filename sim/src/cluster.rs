@@ -1,5 +1,6 @@
 //! Who there is in a simulated world: names, addresses, keys, configurations, and who can reach whom.
 
+use crate::blobs::{self, StandIn};
 use crate::model;
 use crate::random::{Purpose, Random};
 use crate::scenario::{Scenario, Standing, Topology};
@@ -27,6 +28,8 @@ pub(crate) struct Cluster {
     keys: Vec<NodeIndex>,
     by_id: BTreeMap<NodeId, NodeIndex>,
     config: Config,
+    /// The files that there are.
+    pub(crate) files: Vec<StandIn>,
     /// Whom each node is told of at its start, where there is no multicast.
     told: Vec<Vec<NodeIndex>>,
 }
@@ -73,6 +76,7 @@ impl Cluster {
             keys,
             by_id,
             config,
+            files: blobs::of(scenario, random),
             told,
         }
     }

@@ -10,6 +10,7 @@ mod deadlines_are_kept;
 mod degree_at_most_max_peers;
 mod dials_back_off;
 mod durable_before_acknowledged;
+mod fetched_files_are_true;
 mod goodbye_is_heard;
 mod honest_peers_make_no_faults;
 mod lifecycle_along_arrows;
@@ -26,6 +27,7 @@ mod no_work_for_the_slow;
 mod nothing_starts_late;
 mod one_link_per_pair;
 mod one_terminal_outcome;
+mod streams_agree;
 mod terminal_never_changes;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -66,6 +68,7 @@ pub(crate) struct Word<'a> {
     pub(crate) sent: bool,
     pub(crate) message: MessageId,
     pub(crate) origin: NodeId,
+    pub(crate) destination: NodeId,
     pub(crate) payload: &'a Payload,
 }
 
@@ -194,6 +197,7 @@ pub const NAMES: &[&str] = &[
     degree_at_most_max_peers::NAME,
     dials_back_off::NAME,
     durable_before_acknowledged::NAME,
+    fetched_files_are_true::NAME,
     goodbye_is_heard::NAME,
     honest_peers_make_no_faults::NAME,
     lifecycle_along_arrows::NAME,
@@ -209,6 +213,7 @@ pub const NAMES: &[&str] = &[
     nothing_starts_late::NAME,
     one_link_per_pair::NAME,
     one_terminal_outcome::NAME,
+    streams_agree::NAME,
     terminal_never_changes::NAME,
     ttl_never_exceeded::NAME,
     view_is_true::NAME,
@@ -230,6 +235,7 @@ pub(crate) fn of(scenario: &Scenario, cluster: &Arc<Cluster>) -> Vec<Box<dyn Inv
         Box::new(degree_at_most_max_peers::DegreeAtMostMaxPeers::new(shared(), scenario.node.max_peers)),
         Box::new(dials_back_off::DialsBackOff::new(nodes)),
         Box::new(durable_before_acknowledged::DurableBeforeAcknowledged::new(nodes)),
+        Box::new(fetched_files_are_true::FetchedFilesAreTrue::new(shared())),
         Box::new(goodbye_is_heard::GoodbyeIsHeard::new(shared(), scenario)),
         Box::new(honest_peers_make_no_faults::HonestPeersMakeNoFaults::new(shared())),
         Box::new(lifecycle_along_arrows::LifecycleAlongArrows::new(nodes)),
@@ -245,6 +251,7 @@ pub(crate) fn of(scenario: &Scenario, cluster: &Arc<Cluster>) -> Vec<Box<dyn Inv
         Box::new(nothing_starts_late::NothingStartsLate::new(shared())),
         Box::new(one_link_per_pair::OneLinkPerPair::new(shared())),
         Box::<one_terminal_outcome::OneTerminalOutcome>::default(),
+        Box::<streams_agree::StreamsAgree>::default(),
         Box::<terminal_never_changes::TerminalNeverChanges>::default(),
         Box::<ttl_never_exceeded::TtlNeverExceeded>::default(),
         Box::new(view_is_true::ViewIsTrue::new(shared())),

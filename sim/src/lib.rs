@@ -8,6 +8,7 @@
 #![warn(clippy::print_stdout, clippy::disallowed_types, clippy::disallowed_methods)]
 
 mod ailing;
+mod blobs;
 mod cluster;
 mod disk;
 pub mod executor;

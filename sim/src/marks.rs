@@ -19,9 +19,12 @@ macro_rules! marks {
 }
 
 marks! {
+    BlobFetched => "blob_fetched",
     ClockDiffers => "clock_differs",
     ClockSet => "clock_set",
     DialFailed => "dial_failed",
+    FetchBegun => "fetch_begun",
+    FetchFailed => "fetch_failed",
     IdentityCopied => "identity_copied",
     DiscoveryAvailable => "discovery_available",
     DiscoveryUnavailable => "discovery_unavailable",
@@ -67,7 +70,10 @@ marks! {
     "hostile_flood",
     "hostile_forge",
     "hostile_garbage",
+    "fetch_resumed",
     "hostile_replay",
+    "hostile_wrong_files",
+    "hostile_wrong_pieces",
     "inference_crashed",
     "inference_failed",
     "inference_slow",
@@ -78,6 +84,7 @@ marks! {
     "poison_taken",
     "process_continued",
     "queue_full",
+    "text_streamed",
     "write_torn",
 }
 
@@ -89,5 +96,7 @@ pub(crate) const fn of_hostility(kind: Hostility) -> &'static str {
         Hostility::Forge => "hostile_forge",
         Hostility::Garbage => "hostile_garbage",
         Hostility::Replay => "hostile_replay",
+        Hostility::WrongFiles => "hostile_wrong_files",
+        Hostility::WrongPieces => "hostile_wrong_pieces",
     }
 }

@@ -25,6 +25,14 @@ pub(crate) fn outputs(work: &Work) -> Vec<Result<TaskOutput, InferenceError>> {
     }
 }
 
+/// Returns what a piece of work writes while it is computed, piece by piece.
+pub(crate) fn pieces(work: &Work) -> Vec<String> {
+    let Work::Generate(generation) = work else { return Vec::new() };
+    let TaskOutput::Generation { text, .. } = continuation(generation) else { return Vec::new() };
+    let chars: Vec<char> = text.chars().collect();
+    chars.chunks(PIECE_CHARS).map(|piece| piece.iter().collect()).collect()
+}
+
 /// Returns how long a piece of work takes: each text has its own time, wherever it is computed, and the texts
 /// of one job are computed side by side.
 pub(crate) fn compute_time(random: Random, range: Range, work: &Work) -> Duration {
@@ -81,6 +89,8 @@ fn words(text: &str) -> u32 {
     u32::try_from(text.split_whitespace().count()).unwrap_or(u32::MAX)
 }
 
+/// Characters of what is written at a time: one of the stand-in's tokens.
+const PIECE_CHARS: usize = 3;
 /// A digest has no more bytes to show.
 const GENERATED_TOKENS_MAX: u32 = 32;
 
@@ -98,6 +108,15 @@ mod tests {
         assert_ne!(outputs(&work("a")), outputs(&work("b")));
         assert_eq!(compute_time(random, range, &work("a")), compute_time(random, range, &work("a")));
         assert_ne!(compute_time(random, range, &work("a")), compute_time(random, range, &work("b")));
+    }
+
+    #[test]
+    fn the_pieces_of_a_text_are_the_text() {
+        let work = Work::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned()))));
+        let outputs = outputs(&work);
+        let Ok(TaskOutput::Generation { text, tokens, .. }) = &outputs[0] else { panic!("{outputs:?}") };
+        let pieces = pieces(&work);
+        assert_eq!((pieces.concat().as_str(), pieces.len()), (text.as_str(), *tokens as usize));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What sees everything that happens in a simulated world, and says what it amounts to: the trace, the
 //! invariants, whether all ends well, and the story for people to read. It feeds nothing back.
 
+use crate::blobs;
 use crate::cluster::{Cluster, NodeIndex};
 use crate::faults::{Faults, Step};
 use crate::invariants::links::Links;
@@ -19,7 +20,9 @@ use engine::journal::Start;
 use engine::record::Saved;
 use engine::task::TaskStatus;
 use engine::wire::{Envelope, Message, Payload, Seal};
-use engine::{Event, Identity, Input, Instant, MessageId, Node, NodeId, Output, TaskId, TraceId, UnixMillis};
+use engine::{
+    Event, Identity, Input, Instant, MessageId, Node, NodeId, Output, PeerFault, TaskId, TraceId, UnixMillis,
+};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -57,6 +60,7 @@ impl Observer {
     pub(crate) fn new(scenario: &Scenario, cluster: Arc<Cluster>) -> Self {
         let nodes = cluster.len();
         let invariants = invariants::of(scenario, &cluster);
+        let fetchers = blobs::fetchers(scenario, &cluster);
         Self {
             trace: Trace::default(),
             journals: None,
@@ -70,7 +74,7 @@ impl Observer {
             links: Links::new(nodes),
             marks: BTreeMap::new(),
             story: Story::default(),
-            users: Users::new(scenario.workload.clone()),
+            users: Users::new(scenario.workload.clone(), fetchers),
             violation: None,
             recorder: None,
             well_at: None,
@@ -125,6 +129,9 @@ impl Observer {
         self.ask(now, Some(node), kind, |invariant| invariant.see(now, node, fact));
         if let Fact::Output(Output::Event(event)) = fact {
             self.mark(marks::name(event));
+            if matches!(event, Event::FetchBegun { present, .. } if *present > 0) {
+                self.mark("fetch_resumed");
+            }
             self.story.event(&self.cluster, now, node, event);
         }
     }
@@ -176,7 +183,8 @@ impl Observer {
             return;
         }
         let Ok(payload) = Payload::decode(&envelope.payload) else { return };
-        let word = Word { sent, message: envelope.message, origin: envelope.origin, payload: &payload };
+        let Envelope { message, origin, destination, .. } = *envelope;
+        let word = Word { sent, message, origin, destination, payload: &payload };
         self.ask(now, Some(node), Some(Wants::WORDS), |invariant| invariant.hear(now, node, &word));
     }
 
@@ -251,8 +259,11 @@ impl Observer {
         }
     }
 
-    /// Names a task that is over, and whose user was not told.
+    /// Names a task that is over, and whose user was not told, or somebody who waits for a file.
     fn uninformed(&self) -> Option<String> {
+        if let Some(fetcher) = self.users.unserved(|node| self.links.runs(node)) {
+            return Some(format!("n{} has not got the file {:?}", fetcher.node, fetcher.spec.pin));
+        }
         let (task, node) = self.users.uninformed(|node| self.links.runs(node))?;
         Some(format!("the user of task {task} at n{node} does not know how it ended"))
     }
@@ -341,6 +352,13 @@ impl Story {
     fn event(&mut self, cluster: &Cluster, now: Instant, node: NodeIndex, event: &Event) {
         #[allow(clippy::wildcard_enum_match_arm, reason = "the rest is no news to people")]
         let words = match event {
+            Event::BlobFetched { bytes, peers, .. } => {
+                format!("n{node} has fetched a file of {bytes} bytes, from {peers} nodes")
+            }
+            Event::FetchFailed { error } => format!("n{node} cannot fetch a file: {error}"),
+            Event::PeerFault { peer, fault: PeerFault::PieceForged } => {
+                format!("n{node} finds that {} gives what is not of the file", cluster.name(*peer))
+            }
             Event::MemberJoined { member } => {
                 if !self.gone.remove(member) {
                     return;

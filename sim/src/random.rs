@@ -66,6 +66,10 @@ pub(crate) enum Purpose {
     InferenceFault = 27,
     /// When, while a machine writes, its power goes; who is the node, n counts its writes.
     PowerGoes = 28,
+    /// What is in a file; who is the file, n the 32 bytes.
+    Content = 29,
+    /// How long something with a file takes; who is the node, n counts those.
+    BlobLatency = 30,
 }
 
 /// One run's source of numbers.

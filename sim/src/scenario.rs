@@ -9,6 +9,7 @@ mod error;
 mod fault;
 mod file;
 mod host;
+mod shared_file;
 mod text;
 mod workload;
 mod write;
@@ -18,6 +19,7 @@ pub use error::{Place, Problem, ScenarioError};
 pub use fault::{Disturbance, Fault, FaultKind};
 pub(crate) use host::Standing;
 pub use host::{Host, Hostility};
+pub use shared_file::{Fetch, FetchedBy, SharedFile};
 pub use workload::{Submission, Submissions, Workload};
 
 use crate::executor::Executor;
@@ -58,6 +60,10 @@ pub struct Scenario {
     pub hosts: Vec<Host>,
     /// What users ask for.
     pub workload: Option<Workload>,
+    /// Files that nodes give each other.
+    pub files: Vec<SharedFile>,
+    /// Who wants which of them.
+    pub fetches: Vec<Fetch>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
     /// How many of the faults each seed draws, from the fewest to the most; all where it is not said.
@@ -258,6 +264,12 @@ pub const NODES_MAX: u32 = 100_000;
 
 /// The most tasks of a scenario.
 pub const TASKS_MAX: u32 = 100_000;
+
+/// The most files of a scenario.
+pub const FILES_MAX: usize = 16;
+
+/// The most bytes of a file.
+pub const FILE_CONTENT_BYTES_MAX: u32 = 32 << 20;
 
 /// The most faults of a scenario.
 pub const FAULTS_MAX: usize = 1_000;

@@ -1,10 +1,11 @@
 //! The people of a simulated world: they submit tasks, wait for the outcomes, and ask again when the node
 //! that they had asked was away.
 
+use crate::blobs::Fetcher;
 use crate::cluster::NodeIndex;
 use crate::scenario::{OutcomeKind, Workload};
-use engine::request::{Answer, Request, Response};
-use engine::task::{TaskInput, TaskSpec};
+use engine::request::{Answer, News, Request, Response, Seen};
+use engine::task::{TaskInput, TaskSpec, TaskStatus};
 use engine::{Rejection, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +16,8 @@ pub(crate) struct Users {
     tasks: Vec<Known>,
     /// Which node each task was submitted to; those that found none running are missing.
     pub(crate) asked: BTreeMap<u32, NodeIndex>,
+    /// Who wants which file.
+    pub(crate) fetchers: Vec<Fetcher>,
 }
 
 #[derive(Clone, Debug)]
@@ -26,9 +29,9 @@ enum Known {
 }
 
 impl Users {
-    pub(crate) fn new(workload: Option<Workload>) -> Self {
+    pub(crate) fn new(workload: Option<Workload>, fetchers: Vec<Fetcher>) -> Self {
         let tasks = workload.as_ref().map_or(0, |workload| workload.submissions.tasks() as usize);
-        Self { workload, tasks: vec![Known::Nothing; tasks], asked: BTreeMap::new() }
+        Self { workload, tasks: vec![Known::Nothing; tasks], asked: BTreeMap::new(), fetchers }
     }
 
     /// Returns the request that submits a task to a node; `None` where there is no such task.
@@ -108,6 +111,11 @@ impl Users {
         })
     }
 
+    /// Returns somebody who has not got the file that was asked for, and at which node, where that one runs.
+    pub(crate) fn unserved(&self, runs: impl Fn(NodeIndex) -> bool) -> Option<&Fetcher> {
+        self.fetchers.iter().find(|fetcher| !fetcher.done && runs(fetcher.node))
+    }
+
     /// Returns how each task ended for its user.
     pub(crate) fn outcomes(&self) -> Vec<OutcomeKind> {
         let outcome = |known: &Known| match known {
@@ -137,4 +145,14 @@ pub(crate) const ASK_AGAIN_AFTER: core::time::Duration = core::time::Duration::f
 fn input(workload: &Workload, number: u32) -> Option<String> {
     let submissions = &workload.submissions;
     submissions.input(number).or_else(|| submissions.input_like_these(number))
+}
+
+/// Returns what a user has seen who reads on.
+pub(crate) const fn read_on(seen: Seen, status: TaskStatus, news: &News) -> Seen {
+    #[allow(clippy::cast_possible_truncation, reason = "a text is far shorter than 4 GiB")]
+    let length = news.text.len() as u32;
+    if news.text.is_empty() {
+        return Seen { status, ..seen };
+    }
+    Seen { status, attempt: news.attempt, bytes: news.offset.saturating_add(length) }
 }

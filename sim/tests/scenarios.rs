@@ -98,6 +98,16 @@ fn unreachable_address() {
 }
 
 #[test]
+fn model_from_neighbours() {
+    passes_on_the_event_queue("model_from_neighbours", 1..=6);
+}
+
+#[test]
+fn model_over_relays() {
+    passes("model_over_relays", 1..=4);
+}
+
+#[test]
 fn troubled_network() {
     passes_on_the_event_queue("troubled_network", 1..=20);
 }

@@ -2,16 +2,29 @@
 
 mod completions;
 mod doctor;
+mod errors;
 mod inference_worker;
+mod man;
 mod model_info;
 mod model_list;
+mod model_neighbours;
 mod model_pull;
+mod model_pull_manifest;
 mod model_quantize;
 mod model_rm;
+mod model_share;
+mod node_config;
+mod node_install_service;
+mod node_list;
+mod node_logs;
+mod node_monitor;
 mod node_peers;
+mod node_ready;
+mod node_restart;
 mod node_start;
 mod node_status;
 mod node_stop;
+mod paths;
 mod route_explain;
 mod route_ping;
 mod sim_check;
@@ -26,26 +39,39 @@ mod task_list;
 mod task_result;
 mod task_status;
 mod task_submit;
+mod task_watch;
 
 use crate::args::{Arguments, Command, ModelCommand, NodeCommand, RouteCommand, SimCommand, TaskCommand};
+use crate::client::Client;
 use crate::error::{Failure, Outcome};
+use crate::output;
 use engine::TaskId;
-use runtime::home::Home;
+use runtime::home::{Holder, Home};
 use runtime::hub::{Hub, ModelId, PresentError};
 use runtime::inference::EMBEDDED_MODEL;
+use runtime::registry::Registry;
 use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub(crate) fn run(arguments: Arguments) -> Outcome {
+    output::set_quiet(arguments.quiet);
     let home = || home(arguments.home.clone());
     match arguments.command {
         Command::Node(NodeCommand::Start(start)) => node_start::run(&home()?, &start),
         Command::Node(NodeCommand::Stop { all: true }) => node_stop::run_all(),
         Command::Node(NodeCommand::Stop { all: false }) => node_stop::run(&home()?),
+        Command::Node(NodeCommand::Restart { all: true }) => node_restart::run_all(),
+        Command::Node(NodeCommand::Restart { all: false }) => node_restart::run(&home()?),
+        Command::Node(NodeCommand::List(format)) => block_on(node_list::run(format)),
+        Command::Node(NodeCommand::Config(config)) => node_config::run(&home()?, &config),
+        Command::Node(NodeCommand::Monitor(monitor)) => block_on(node_monitor::run(&home()?, &monitor)),
+        Command::Node(NodeCommand::Ready) => block_on(node_ready::run(&home()?)),
+        Command::Node(NodeCommand::InstallService(install)) => node_install_service::run(&home()?, &install),
+        Command::Node(NodeCommand::Logs(logs)) => node_logs::run(&home()?, &logs),
         Command::Node(NodeCommand::Status(format)) => block_on(node_status::run(&home()?, format)),
         Command::Node(NodeCommand::Peers(format)) => block_on(node_peers::run(&home()?, format)),
-        Command::Task(TaskCommand::Submit(submit)) => block_on(task_submit::run(&home()?, submit)),
+        Command::Task(TaskCommand::Submit(submit)) => block_on(task_submit::run(&home()?, *submit)),
         Command::Task(TaskCommand::Status { id, format }) => {
             block_on(task_status::run(&home()?, &id, format))
         }
@@ -55,16 +81,25 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Task(TaskCommand::List { limit, offset, format }) => {
             block_on(task_list::run(&home()?, limit, offset, format))
         }
+        Command::Task(TaskCommand::Watch { id, format }) => block_on(task_watch::run(&home()?, &id, format)),
         Command::Task(TaskCommand::Cancel { id }) => block_on(task_cancel::run(&home()?, &id)),
+        Command::Model(ModelCommand::Share { path }) => block_on(model_share::run(&home()?, &path)),
         Command::Model(ModelCommand::Quantize { source, output }) => model_quantize::run(&source, &output),
         Command::Model(ModelCommand::List(format)) => {
-            model_list::run(&hub(false)?, format).map(|()| ExitCode::SUCCESS)
+            block_on(model_list::run(&home()?, hub(false)?, format))
         }
-        Command::Model(ModelCommand::Pull { model, offline, format }) => {
-            model_pull::run(&hub(offline)?, &model_id(&model, "pulled")?, format)
+        Command::Model(ModelCommand::Pull { manifest: Some(manifest), to, .. }) => {
+            block_on(model_pull_manifest::run(&home()?, &manifest, to.as_deref()))
+        }
+        Command::Model(ModelCommand::Pull { model, offline, format, .. }) => {
+            let id = model_id(&model.unwrap_or_default(), "pulled")?;
+            let mut hub = hub(offline)?;
+            hub.neighbours = model_neighbours::of(&home()?);
+            model_pull::run(&home()?, &hub, &id, format)
         }
         Command::Model(ModelCommand::Rm { model, format }) => {
-            model_rm::run(&hub(false)?, &model_id(&model, "removed")?, format).map(|()| ExitCode::SUCCESS)
+            model_rm::run(&home()?, &hub(false)?, &model_id(&model, "removed")?, format)
+                .map(|()| ExitCode::SUCCESS)
         }
         Command::Model(ModelCommand::Info { model, format }) => {
             model_info::run(&hub(false)?, &model_id(&model, "looked into")?, format)
@@ -81,6 +116,9 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Sim(SimCommand::Shrink(shrink)) => sim_shrink::run(&shrink),
         Command::Sim(SimCommand::Replay(replay)) => sim_replay::run(&replay),
         Command::Doctor(format) => doctor::run(&home()?, format),
+        Command::Paths(format) => paths::run(&home()?, format),
+        Command::Man { directory } => man::run(directory.as_deref()),
+        Command::Errors { id, markdown, format } => errors::run(id.as_deref(), markdown, format),
         Command::Completions { shell } => completions::run(shell),
         Command::InferenceWorker { model } => inference_worker::run(&model),
     }
@@ -88,9 +126,32 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
 
 fn home(named: Option<PathBuf>) -> Result<Home, Failure> {
     let root = named.or_else(|| Some(std::env::home_dir()?.join(".p2p-ai-agents"))).ok_or_else(|| {
-        Failure::new("there is no home directory").hint("name the node's directory with --home DIR")
+        Failure::new("there is no home directory")
+            .id("home_unusable")
+            .hint("name the node's directory with --home DIR")
     })?;
-    Home::new(&root).map_err(|error| Failure::new("the home cannot be used").because(Some(&error)))
+    Home::new(&root)
+        .map_err(|error| Failure::new("the home cannot be used").id("home_unusable").because(Some(&error)))
+}
+
+/// Returns the homes of this user whose nodes run.
+fn running_homes() -> Result<Vec<Home>, Failure> {
+    Registry::open(std::env::var_os("XDG_RUNTIME_DIR").as_deref())
+        .and_then(|registry| registry.running())
+        .map_err(|error| {
+            Failure::new("cannot tell which nodes run").id("registry_unusable").because(Some(&error))
+        })
+}
+
+/// Lets a node that runs know that its models are others now; it would find out by itself a little later.
+fn tell_node(home: &Home) {
+    let told = async {
+        let client = Client::connect(home)?;
+        client.post("/api/v1/models/refresh", &()).await?.accepted()
+    };
+    if home.holder() != Holder::Nobody {
+        drop(block_on(told));
+    }
 }
 
 /// The hub and its cache, as the environment says.
@@ -132,6 +193,8 @@ fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Outcome {
 /// A name that cannot be a task's is the name of no task.
 fn task_id(text: &str) -> Result<TaskId, Failure> {
     text.to_ascii_lowercase().parse().map_err(|_| {
-        Failure::new(format!("Task not found (id: {text})")).hint("p2p-ai-agents task list shows the tasks")
+        Failure::new(format!("Task not found (id: {text})"))
+            .id("task_not_found")
+            .hint("p2p-ai-agents task list shows the tasks")
     })
 }

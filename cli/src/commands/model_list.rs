@@ -1,51 +1,55 @@
-//! `model list`: the models on this machine.
+//! `model list`: the models on this machine, and how they stand where a node runs them.
 
+use crate::args::Format;
+use crate::client::Client;
 use crate::error::Failure;
 use crate::output;
-use runtime::hub::{Format, Hub, Present};
-use runtime::inference::EMBEDDED_MODEL;
-use serde::Serialize;
+use runtime::catalog::{self, Sources};
+use runtime::config::ModelEntry;
+use runtime::home::{Holder, Home};
+use runtime::http::models::Models;
+use runtime::hub::Hub;
+use runtime::inference::{EMBEDDED_MODEL, ModelSpec, ModelStatus};
 
-/// A model as it is listed.
-#[derive(Serialize)]
-struct Row {
-    name: String,
-    bytes: Option<u64>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    #[serde(rename = "where")]
-    place: String,
-}
-
-pub(super) fn run(hub: &Hub, format: crate::args::Format) -> Result<(), Failure> {
-    let models = hub.list().map_err(|error| Failure::from_error(&error))?;
-    let embedded = Row {
-        name: EMBEDDED_MODEL.to_owned(),
-        bytes: None,
-        kind: Some("embedding".to_owned()),
-        place: "built in".to_owned(),
+pub(super) async fn run(home: &Home, hub: Hub, format: Format) -> Result<(), Failure> {
+    let models = if home.holder() == Holder::Nobody {
+        on_disk(hub)
+    } else {
+        Client::connect(home)?.get::<Models>("/api/v1/models").await?.models
     };
-    let rows: Vec<Row> = std::iter::once(embedded).chain(models.iter().map(Row::of)).collect();
     if format.json {
-        return output::json(&rows);
+        return output::json(&models);
     }
-    let rows: Vec<[String; 4]> = rows
+    let dash = || "-".to_owned();
+    let rows: Vec<[String; 7]> = models
         .into_iter()
-        .map(|row| {
-            let size = row.bytes.map_or_else(|| "-".to_owned(), output::bytes);
-            [row.name, size, row.kind.unwrap_or_else(|| "-".to_owned()), row.place]
+        .map(|model| {
+            let state = match (model.ready, &model.reason) {
+                (true, _) => "yes".to_owned(),
+                (false, None) => "no".to_owned(),
+                (false, Some(reason)) => format!("no: {reason}"),
+            };
+            let kinds = if model.kinds.is_empty() { dash() } else { model.kinds.join(", ") };
+            [
+                model.name,
+                output::bytes(model.bytes),
+                kinds,
+                model.loaded_at.unwrap_or_else(dash),
+                model.memory_bytes.map_or_else(dash, output::bytes),
+                model.place,
+                state,
+            ]
         })
         .collect();
-    output::table(["NAME", "SIZE", "TYPE", "WHERE"], &rows)
+    output::table(["NAME", "SIZE", "TYPE", "LOADED AT", "MEMORY", "WHERE", "READY"], &rows)
 }
 
-impl Row {
-    fn of(model: &Present) -> Self {
-        let kind = match model.format {
-            Format::Gguf => Some("GGUF".to_owned()),
-            Format::Safetensors => model.architecture.clone(),
-        };
-        let place = model.path.display().to_string();
-        Self { name: model.id.to_string(), bytes: Some(model.bytes), kind, place }
-    }
+/// What a node of this user could run, if one ran.
+fn on_disk(hub: Hub) -> Vec<ModelStatus> {
+    let entries = vec![ModelEntry::Name(EMBEDDED_MODEL.to_owned())];
+    let found = catalog::find(&Sources { entries, cached: true, pull_on_demand: false, hub: Some(hub) });
+    let mut models: Vec<ModelStatus> = found.models.iter().map(ModelSpec::status).collect();
+    models.extend(found.unusable);
+    models.sort_by(|one, other| one.name.cmp(&other.name));
+    models
 }

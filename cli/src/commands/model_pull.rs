@@ -3,13 +3,14 @@
 use crate::args::Format;
 use crate::error::{Failure, Outcome};
 use crate::{interruption, output, progress};
+use runtime::home::Home;
 use runtime::hub::{Hub, ModelId, Progress, PullError, Pulled};
 use serde_json::json;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-pub(super) fn run(hub: &Hub, id: &ModelId, format: Format) -> Outcome {
+pub(super) fn run(home: &Home, hub: &Hub, id: &ModelId, format: Format) -> Outcome {
     let interrupted = interruption::watch()?;
     let bar = progress::bytes();
     let pulled = hub.pull(id, |progress| {
@@ -28,7 +29,10 @@ pub(super) fn run(hub: &Hub, id: &ModelId, format: Format) -> Outcome {
     });
     bar.finish_and_clear();
     match pulled {
-        Ok(pulled) => show(&pulled, format).map(|()| ExitCode::SUCCESS),
+        Ok(pulled) => {
+            super::tell_node(home);
+            show(&pulled, format).map(|()| ExitCode::SUCCESS)
+        }
         Err(PullError::Cancelled) => {
             output::complain(b"interrupted; what has arrived is kept, and the next pull fetches the rest\n")?;
             Ok(interruption::exit_code())

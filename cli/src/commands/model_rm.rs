@@ -3,15 +3,17 @@
 use crate::args::Format;
 use crate::error::Failure;
 use crate::output;
+use runtime::home::Home;
 use runtime::hub::{Hub, ModelId};
 use serde_json::json;
 
-pub(super) fn run(hub: &Hub, id: &ModelId, format: Format) -> Result<(), Failure> {
+pub(super) fn run(home: &Home, hub: &Hub, id: &ModelId, format: Format) -> Result<(), Failure> {
     if let ModelId::Local(path) = id {
         return Err(Failure::new(format!("{} is not in the cache", path.display()))
             .hint("what is in a place of your own is yours to remove"));
     }
     let freed = hub.remove(id).map_err(|error| super::absence(id, &error))?;
+    super::tell_node(home);
     if format.json {
         return output::json(&json!({ "name": id.to_string(), "bytes_freed": freed }));
     }

@@ -2,23 +2,37 @@
 
 use crate::args::NodeStart;
 use crate::error::{Failure, Outcome};
+use crate::notify::Manager;
 use crate::output;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, setsid};
 use runtime::config::Overrides;
 use runtime::home::{Home, RunInfo};
 use runtime::service::{Service, StartError};
+use runtime::startup::{Startup, Step, Timeline};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::process::{self, Child, ExitCode, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(super) fn run(home: &Home, start: &NodeStart) -> Outcome {
-    if start.foreground { become_node(home, start) } else { start_in_background(home) }
+    if start.foreground {
+        return become_node(home, start);
+    }
+    let ended = in_background(home, &Command::of_this_process()?)?;
+    if start.startup_diagnostics && ended == ExitCode::SUCCESS {
+        let timeline = home.ready().and_then(|info| info.startup).unwrap_or_default();
+        output::write(diagnostics(&timeline).as_bytes())?;
+    }
+    Ok(ended)
 }
 
 fn become_node(home: &Home, start: &NodeStart) -> Outcome {
@@ -35,7 +49,16 @@ fn become_node(home: &Home, start: &NodeStart) -> Outcome {
 
 async fn live(home: &Home, start: &NodeStart) -> Outcome {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let service = Service::start(home, &overrides(start)?, !start.detached).await.map_err(explain)?;
+    let (manager, startup) = (Arc::new(Manager::of_environment()), Startup::default());
+    let started = Service::start(home, &overrides(start)?, !start.detached, &startup).await;
+    if started.is_err() && start.startup_diagnostics {
+        output::complain(diagnostics(&startup.timeline()).as_bytes())?;
+    }
+    let service = started.map_err(explain)?;
+    let command = Command { detached: start.detached, ..Command::of_this_process()? };
+    if let Err(error) = command.save(home) {
+        tracing::warn!(%error, "node restart will not know how this node was started");
+    }
     if start.detached {
         // Whoever starts it reads this; in the foreground the log says so already.
         for warning in service.warnings() {
@@ -46,27 +69,63 @@ async fn live(home: &Home, start: &NodeStart) -> Outcome {
     let mut ready = service.ready();
     let info = service.info().clone();
     let mut living = std::pin::pin!(service.wait());
-    let (mut told, mut stopping) = (start.detached, false);
+    let (mut told, mut stopping) = (false, false);
+    let mut watchdog = manager.watchdog().map(tokio::time::interval);
     loop {
         tokio::select! {
             code = &mut living => return Ok(ExitCode::from(code)),
             became = ready.wait_for(|ready| *ready), if !told => {
                 told = true;
                 if became.is_ok() {
-                    output::mention(&announcement(&info));
+                    manager.ready(&announcement(&info));
+                    if !start.detached {
+                        output::mention(&announcement(&info));
+                    }
+                    if start.startup_diagnostics && !start.detached {
+                        output::complain(diagnostics(&startup.timeline()).as_bytes())?;
+                    }
                 }
+                continue;
+            }
+            () = tick(&mut watchdog) => {
+                // A node that does not answer is not alive, whatever its process does.
+                let (handle, manager) = (handle.clone(), Arc::clone(&manager));
+                tokio::spawn(async move {
+                    if handle.ask(engine::Request::Status).await.is_ok() {
+                        manager.alive();
+                    }
+                });
                 continue;
             }
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
+        manager.stopping();
         // The first signal asks, the second insists.
         if std::mem::replace(&mut stopping, true) {
-            std::process::exit(FORCED);
+            process::exit(FORCED);
         }
         let handle = handle.clone();
         tokio::spawn(async move { drop(handle.ask(engine::Request::Shutdown).await) });
     }
+}
+
+async fn tick(watchdog: &mut Option<tokio::time::Interval>) {
+    match watchdog {
+        Some(watchdog) => _ = watchdog.tick().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Says how long each part of a start took.
+fn diagnostics(timeline: &Timeline) -> String {
+    let line = |step: &Step| {
+        let (millis, micros) = (step.micros / 1000, step.micros % 1000);
+        format!("  {:14} {millis:>6}.{micros:03} ms\n", step.name)
+    };
+    let components: String = timeline.components.iter().map(line).collect();
+    let states: String = timeline.states.iter().map(line).collect();
+    format!("Components, and how long each took:\n{components}States, and when each was entered:\n{states}")
 }
 
 fn overrides(start: &NodeStart) -> io::Result<Overrides> {
@@ -89,6 +148,9 @@ fn overrides(start: &NodeStart) -> io::Result<Overrides> {
     if start.no_model {
         flags.push(("run_models", json!(false), "--no-model"));
     }
+    if start.offline {
+        flags.push(("offline", json!(true), "--offline"));
+    }
     if !start.interfaces.is_empty() {
         flags.push(("interfaces", json!(start.interfaces), "--interface"));
     }
@@ -96,7 +158,7 @@ fn overrides(start: &NodeStart) -> io::Result<Overrides> {
 }
 
 fn explain(error: StartError) -> Failure {
-    let failure = Failure::from_error(&error);
+    let failure = Failure::from_error(&error).id(error.id());
     match error.hint() {
         Some(hint) => failure.hint(hint),
         None => failure,
@@ -110,23 +172,28 @@ fn announcement(info: &RunInfo) -> String {
     )
 }
 
-fn start_in_background(home: &Home) -> Outcome {
+/// Starts a node that outlives this process, and waits until it is ACTIVE.
+pub(super) fn in_background(home: &Home, command: &Command) -> Outcome {
     home.create().map_err(|error| {
-        Failure::new(format!("cannot use the home {}", home.root().display())).because(Some(&error))
+        Failure::new(format!("cannot use the home {}", home.root().display()))
+            .id("home_unusable")
+            .because(Some(&error))
     })?;
     let said = Said::new(home)?;
-    let mut child = Command::new(std::env::current_exe()?)
-        .args(std::env::args_os().skip(1))
+    let mut child = command
+        .process()?
         .args(["--foreground", "--detached"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(said.file.try_clone()?)
         .spawn()
-        .map_err(|error| Failure::new("cannot start the node's process").because(Some(&error)))?;
+        .map_err(|error| {
+            Failure::new("cannot start the node's process").id("process_not_started").because(Some(&error))
+        })?;
     match await_ready(home, &mut child)? {
         Start::Active(info) => {
             output::complain(&said.keep(&home.stderr_file()))?;
-            output::line(&announcement(&info))?;
+            output::notice(&announcement(&info))?;
             Ok(ExitCode::SUCCESS)
         }
         Start::Ended(status) => {
@@ -148,16 +215,80 @@ fn start_in_background(home: &Home) -> Outcome {
                 "the node was not ACTIVE after {} s and was stopped",
                 READY_LIMIT.as_secs()
             ))
+            .id("node_start_timeout")
             .hint(format!("see {}", home.log_file().display())))
         }
     }
 }
 
+/// What starts a node: the words, where they were said, and the variables that settings come from.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Command {
+    arguments: Vec<OsString>,
+    directory: PathBuf,
+    environment: Vec<(OsString, OsString)>,
+    /// Whether nobody but the node itself looks after its process.
+    detached: bool,
+}
+
+impl Command {
+    fn of_this_process() -> io::Result<Self> {
+        let is_setting = |(name, _): &(OsString, OsString)| is_setting(name);
+        Ok(Self {
+            arguments: std::env::args_os().skip(1).filter(|word| word != "--detached").collect(),
+            directory: std::env::current_dir()?,
+            environment: std::env::vars_os().filter(is_setting).collect(),
+            detached: true,
+        })
+    }
+
+    /// Reads what started the node that runs in a home.
+    pub(super) fn of_running(home: &Home) -> Result<Self, Failure> {
+        let unknown = "it is not known how the node was started";
+        let text = fs::read(home.command_file()).map_err(|error| {
+            Failure::new(unknown)
+                .id("start_unknown")
+                .because(Some(&error))
+                .hint("stop it, and start it as you want it")
+        })?;
+        let mut command: Self = serde_json::from_slice(&text).map_err(|error| {
+            Failure::new(unknown).id("start_unknown").because(Some(&error)).hint("stop it and start it")
+        })?;
+        if !command.detached {
+            return Err(Failure::new("the node runs in the foreground of another program").id("node_in_foreground").hint(
+                "restart it with what started it, such as: systemctl restart p2p-ai-agents; or stop it and start it",
+            ));
+        }
+        command.arguments.retain(|word| word != "--foreground");
+        Ok(command)
+    }
+
+    fn save(&self, home: &Home) -> io::Result<()> {
+        let text = serde_json::to_vec(self).map_err(io::Error::other)?;
+        runtime::home::replace_file(&home.command_file(), &text, 0o600)
+    }
+
+    fn process(&self) -> io::Result<process::Command> {
+        let mut process = process::Command::new(std::env::current_exe()?);
+        std::env::vars_os().filter(|(name, _)| is_setting(name)).for_each(|(name, _)| {
+            process.env_remove(name);
+        });
+        process.args(&self.arguments).current_dir(&self.directory).envs(self.environment.iter().cloned());
+        Ok(process)
+    }
+}
+
+fn is_setting(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b"P2P_AI_")
+}
+
 fn unexplained(home: &Home, status: ExitStatus) -> Failure {
-    Failure::new(format!("the node's process ended before it was ACTIVE ({status})")).hint(format!(
-        "check the space on the disk of {}; p2p-ai-agents node start --foreground may say more",
-        home.root().display()
-    ))
+    Failure::new(format!("the node's process ended before it was ACTIVE ({status})"))
+        .id("process_ended")
+        .hint(format!(
+            "check the space on the disk of {}; p2p-ai-agents node start --foreground may say more",
+            home.root().display()
+        ))
 }
 
 enum Start {
@@ -190,7 +321,7 @@ struct Said {
 
 impl Said {
     fn new(home: &Home) -> io::Result<Self> {
-        let path = home.root().join(format!("run/start-{}.stderr", std::process::id()));
+        let path = home.root().join(format!("run/start-{}.stderr", process::id()));
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
         file.set_len(0)?;
         Ok(Self { path, file })

@@ -6,25 +6,24 @@ use crate::output;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use runtime::home::{Holder, Home};
-use runtime::registry::Registry;
+use runtime::service::CUT_OFF;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 pub(super) fn run(home: &Home) -> Outcome {
     if home.holder() == Holder::Nobody {
-        return Err(Failure::new(format!("No node is running (home: {})", home.root().display())));
+        return Err(Failure::new(format!("No node is running (home: {})", home.root().display()))
+            .id("node_not_running"));
     }
     super::block_on(async {
         stop(home).await?;
-        output::line("Node stopped gracefully")
+        output::notice(farewell(home))
     })
 }
 
 /// Stops every node of this user; one that resists keeps none of the others running.
 pub(super) fn run_all() -> Outcome {
-    let registry = Registry::open(std::env::var_os("XDG_RUNTIME_DIR").as_deref())
-        .map_err(|error| Failure::new("cannot tell which nodes run").because(Some(&error)))?;
-    let homes = registry.running()?;
+    let homes = super::running_homes()?;
     super::block_on(async {
         // All at once: each may take its eight seconds.
         let stops: Vec<_> =
@@ -34,7 +33,7 @@ pub(super) fn run_all() -> Outcome {
             match stop.await {
                 Ok((Ok(()), home)) => {
                     stopped += 1;
-                    output::line(&format!("Node stopped gracefully (home: {})", home.root().display()))?;
+                    output::notice(&format!("{} (home: {})", farewell(&home), home.root().display()))?;
                 }
                 Ok((Err(failure), _)) => {
                     failed += 1;
@@ -43,13 +42,13 @@ pub(super) fn run_all() -> Outcome {
                 Err(error) => return Err(Failure::from_error(&error)),
             }
         }
-        output::line(&format!("{stopped} {} stopped", if stopped == 1 { "node" } else { "nodes" }))?;
+        output::notice(&format!("{stopped} {} stopped", if stopped == 1 { "node" } else { "nodes" }))?;
         if failed > 0 { Err(Failure::silent()) } else { Ok(()) }
     })
     .map(|_| ExitCode::SUCCESS)
 }
 
-async fn stop(home: &Home) -> Result<(), Failure> {
+pub(super) async fn stop(home: &Home) -> Result<(), Failure> {
     let asked = match Client::connect(home) {
         Ok(client) => client.post("/api/v1/shutdown", &()).await.and_then(crate::client::Reply::accepted),
         Err(failure) => Err(failure),
@@ -60,14 +59,28 @@ async fn stop(home: &Home) -> Result<(), Failure> {
     // It cannot be asked, or does not get there: the signal means the same and needs no API.
     let Holder::Process { pid: Some(pid) } = home.holder() else { return Ok(()) };
     let process = i32::try_from(pid).map(Pid::from_raw).map_err(|error| Failure::from_error(&error))?;
-    kill(process, Signal::SIGTERM)
-        .map_err(|error| Failure::new(format!("cannot stop the node (pid {pid})")).because(Some(&error)))?;
+    kill(process, Signal::SIGTERM).map_err(|error| {
+        Failure::new(format!("cannot stop the node (pid {pid})"))
+            .id("node_not_stopping")
+            .because(Some(&error))
+    })?;
     let grace = if asked.is_ok() { LAST_GRACE } else { GRACE };
     if released(home, grace).await {
         return Ok(());
     }
     Err(Failure::new(format!("the node did not stop (pid {pid})"))
+        .id("node_not_stopping")
         .hint(format!("end it by force, which loses nothing that was acknowledged: kill -9 {pid}")))
+}
+
+/// Says how a node ended that has just done so.
+fn farewell(home: &Home) -> &'static str {
+    let code = std::fs::read_to_string(home.exit_file()).ok().and_then(|text| text.parse().ok());
+    if code == Some(CUT_OFF) {
+        "Node stopped; work that did not end in time goes on after the next start, or on another node"
+    } else {
+        "Node stopped gracefully"
+    }
 }
 
 /// Waits until nobody holds the home.

@@ -10,5 +10,5 @@ pub(super) async fn run(home: &Home, id: &str) -> Result<(), Failure> {
     let id = super::task_id(id)?;
     let client = Client::connect(home)?;
     let task: Task = client.delete(&format!("/api/v1/tasks/{id}")).await?.read()?;
-    output::line(&format!("Task cancelled (id: {})", task.id))
+    output::notice(&format!("Task cancelled (id: {})", task.id))
 }

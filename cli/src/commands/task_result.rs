@@ -19,7 +19,9 @@ pub(super) async fn run(home: &Home, id: &str, format: ResultFormat, json: bool)
 pub(super) async fn show(client: &Client, id: TaskId, json: bool) -> Result<ResultBody, Failure> {
     let body = client.get_raw(&format!("/api/v1/tasks/{id}/result")).await?;
     let result: ResultBody = serde_json::from_slice(&body).map_err(|error| {
-        Failure::new("the node gave a result that this version cannot read").because(Some(&error))
+        Failure::new("the node gave a result that this version cannot read")
+            .id("answer_unreadable")
+            .because(Some(&error))
     })?;
     if json {
         output::write(&[&body[..], b"\n"].concat())?;

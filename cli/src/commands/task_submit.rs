@@ -1,5 +1,7 @@
 //! `task submit`: gives work to the mesh, one task or a file of them.
 
+mod bulk;
+
 use super::task_result;
 use crate::args::TaskSubmit;
 use crate::client::Client;
@@ -18,9 +20,10 @@ use tokio::task::JoinHandle;
 
 pub(super) async fn run(home: &Home, arguments: TaskSubmit) -> Result<(), Failure> {
     let client = Client::connect(home)?;
-    match &arguments.file {
-        Some(path) => submit_file(&client, path, &arguments).await,
-        None => {
+    match (&arguments.file, &arguments.output) {
+        (Some(path), Some(output)) => bulk::run(home, path, output, &arguments).await,
+        (Some(path), None) => submit_file(&client, path, &arguments).await,
+        (None, _) => {
             let task = one_task(&arguments)?;
             let id = submit(&client, &task).await?;
             finish(&client, id, &arguments).await
@@ -63,9 +66,10 @@ fn with_options(mut task: NewTask, arguments: &TaskSubmit) -> NewTask {
 /// Submits a line after the other, several at a time, and reports in the order of the lines. A line that is
 /// refused keeps none of the others back.
 async fn submit_file(client: &Client, path: &Path, arguments: &TaskSubmit) -> Result<(), Failure> {
-    let cannot_read =
-        |error: &io::Error| Failure::new(format!("cannot read {}", path.display())).because(Some(error));
-    let mut lines = BufReader::new(File::open(path).map_err(|error| cannot_read(&error))?);
+    let cannot_read = |error: &io::Error| {
+        Failure::new(format!("cannot read {}", path.display())).id("input_unreadable").because(Some(error))
+    };
+    let mut lines = open(path).map_err(|error| cannot_read(&error))?;
     let mut under_way: VecDeque<JoinHandle<Result<TaskId, Failure>>> = VecDeque::new();
     let (mut number, mut failed, mut accepted, mut at_end) = (0_u64, 0_u64, Vec::new(), false);
     while !at_end || !under_way.is_empty() {
@@ -79,7 +83,8 @@ async fn submit_file(client: &Client, path: &Path, arguments: &TaskSubmit) -> Re
             number += 1;
             let at = |failure: Failure| failure.at(&format!("{} line {number}", path.display()));
             if line.len() as u64 > LINE_BYTES_MAX {
-                return Err(at(Failure::new(format!("the line has more than {LINE_BYTES_MAX} bytes"))));
+                return Err(at(Failure::new(format!("the line has more than {LINE_BYTES_MAX} bytes"))
+                    .id("input_exceeds_max_length")));
             }
             match file_task(&line, arguments) {
                 Ok(None) => {}
@@ -115,6 +120,18 @@ async fn submit_file(client: &Client, path: &Path, arguments: &TaskSubmit) -> Re
     if failed > 0 { Err(Failure::silent()) } else { Ok(()) }
 }
 
+/// Opens a file of tasks; `-` is standard input.
+fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::IsADirectory));
+    }
+    Ok(Box::new(BufReader::new(file)))
+}
+
 /// Reads one line; what it leaves out comes from the command line. `None` where it is blank.
 fn file_task(line: &[u8], arguments: &TaskSubmit) -> Result<Option<NewTask>, Failure> {
     if line.trim_ascii().is_empty() {
@@ -122,6 +139,7 @@ fn file_task(line: &[u8], arguments: &TaskSubmit) -> Result<Option<NewTask>, Fai
     }
     let malformed = |error: &dyn std::error::Error| {
         Failure::new("not a task")
+            .id("line_malformed")
             .because(Some(error))
             .hint(r#"a line looks like {"type": "embedding", "input": "some text"}"#)
     };
@@ -155,6 +173,7 @@ fn announce(id: TaskId, arguments: &TaskSubmit) -> Result<(), Failure> {
     match (arguments.format.json, arguments.wait) {
         (true, true) => Ok(()),
         (true, false) => output::json(&serde_json::json!({ "id": id })),
+        (false, _) if output::is_quiet() => output::line(&id.to_string()),
         (false, _) => output::line(&format!("Task submitted (id: {id})")),
     }
 }
@@ -175,10 +194,12 @@ fn read_text(source: impl Read, name: &str) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     source.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > INPUT_BYTES_MAX {
-        return Err(Failure::new(format!("{name} has more than {INPUT_BYTES_MAX} bytes")));
+        return Err(Failure::new(format!("{name} has more than {INPUT_BYTES_MAX} bytes"))
+            .id("input_exceeds_max_length"));
     }
-    String::from_utf8(bytes)
-        .map_err(|error| Failure::new(format!("{name} is not UTF-8 text")).because(Some(&error)))
+    String::from_utf8(bytes).map_err(|error| {
+        Failure::new(format!("{name} is not UTF-8 text")).id("input_not_utf8").because(Some(&error))
+    })
 }
 
 /// More than a node takes, so that the node's own limit is the one that users meet.

@@ -75,7 +75,7 @@ fn a_configuration_with_mistakes() {
     // The sample that an error shows is itself a good configuration.
     write(&node.home.config_file(), "{");
     let said = node.run(&["node", "start"]).bad(1);
-    let sample = said.split_once("valid configuration:\n").unwrap().1;
+    let sample = said.split_once("valid configuration:\n").unwrap().1.split_once("\n  id:").unwrap().0;
     write(&node.home.config_file(), sample);
     node.start();
 }
@@ -86,10 +86,13 @@ fn tasks_that_make_no_sense() {
     let node = world.node("a");
     node.start();
     let submit = |input: &str| node.run(&["task", "submit", "--type", "embedding", "--input", input]);
-    assert_eq!(submit("").bad(1), "error: the input is empty\n");
+    assert_eq!(submit("").bad(1), "error: the input is empty\n  id: input_empty\n");
     let arguments = ["task", "submit", "--type", "embedding", "--input", "-"];
     let said = node.run_with_input(&arguments, &vec![b'a'; 300 << 10]).bad(1);
-    assert_eq!(said, "error: the input has 307200 bytes, more than the 262144 allowed\n");
+    assert_eq!(
+        said,
+        "error: the input has 307200 bytes, more than the 262144 allowed\n  id: input_exceeds_max_length\n"
+    );
     let said = node.run_with_input(&arguments, &vec![b'a'; 2 << 20]).bad(1);
     assert!(said.starts_with("error: standard input has more than"), "{said}");
     let said = node.run_with_input(&arguments, b"\xff\xfe").bad(1);
@@ -171,4 +174,101 @@ fn a_scenario_with_a_typo() {
     assert!(said.contains("duratoin"), "{said}");
     let said = world.run(&["sim", "run", "/nowhere.toml"]).bad(1);
     assert_eq!(said, "error: /nowhere.toml: cannot read the file: No such file or directory (os error 2)\n");
+}
+
+#[test]
+fn configurations_that_are_none() {
+    let world = World::new();
+    let node = world.node("a");
+    let file = |name: &str| world.path(name);
+    fs::create_dir(file("directory")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(file("pipe")).status().unwrap().success());
+    std::os::unix::fs::symlink(file("loop"), file("loop")).unwrap();
+    fs::File::create(file("huge.json")).unwrap().set_len(2 << 30).unwrap();
+    fs::write(file("binary.json"), b"\x7fELF\x02\x01\x01\0\0\0").unwrap();
+    fs::write(file("empty.json"), b"").unwrap();
+    fs::write(file("latin1.toml"), b"network = \"caf\xe9\"").unwrap();
+    fs::write(file("list.json"), b"[1, 2]").unwrap();
+    for name in [
+        "directory",
+        "pipe",
+        "loop",
+        "huge.json",
+        "binary.json",
+        "empty.json",
+        "latin1.toml",
+        "list.json",
+        "gone",
+    ] {
+        let said = node.run(&["node", "start", "--config", file(name).to_str().unwrap()]).bad(1);
+        let said = said.replace(&world.path("").display().to_string(), "HOME/");
+        // The sample that some end with has a snapshot of its own.
+        let said = said.split("hint: this is a valid").next().unwrap().to_owned();
+        insta::assert_snapshot!(format!("config_{}", name.replace('.', "_")), said);
+    }
+}
+
+#[test]
+fn a_home_on_a_disk_that_takes_nothing() {
+    let world = World::new();
+    let node = world.node("a");
+    let place = world.path("disk");
+    fs::create_dir(&place).unwrap();
+    let home = place.join("home");
+    let program = env!("CARGO_BIN_EXE_p2p-ai-agents");
+    let start = format!("{program} --home {} node start --no-model", home.display());
+    for (name, script) in [
+        ("read_only", format!("mount -t tmpfs -o ro none {} && {start}", place.display())),
+        (
+            "full",
+            format!(
+                "mount -t tmpfs -o size=64k none {0} && ! head -c 1M /dev/zero >{0}/fill 2>/dev/null; {start}",
+                place.display()
+            ),
+        ),
+    ] {
+        let mut command = node.command(&[]);
+        let environment: Vec<(std::ffi::OsString, std::ffi::OsString)> = command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect();
+        command = std::process::Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-c", &script]).env_clear().envs(environment);
+        let ran = run(command, b"");
+        if ran.stderr.contains("unshare") {
+            eprintln!("this machine has no namespaces for this: {ran:?}");
+            return;
+        }
+        let said = ran.bad(1).replace(&world.path("").display().to_string(), "HOME/");
+        insta::assert_snapshot!(format!("home_{name}"), said);
+    }
+}
+
+#[test]
+fn what_a_crash_left_in_run_is_no_obstacle() {
+    let world = World::new();
+    let node = world.node("a");
+    write(&node.home.lock_file(), "1");
+    write(&node.home.info_file(), "{\"pid\": 1}");
+    write(&node.home.ready_file(), "nonsense");
+    let said = node.run(&["node", "status"]).bad(1);
+    assert!(said.starts_with("error: No node is running"), "{said}");
+    node.start_bare();
+    node.run(&["node", "status"]).good();
+}
+
+#[test]
+fn odd_texts_are_tasks_or_errors() {
+    let world = World::new();
+    let node = world.node("a");
+    node.start();
+    let arguments = ["task", "submit", "--type", "embedding", "--input", "-", "--wait", "--json"];
+    let done = node.run_with_input(&arguments, b"nul \0 and bell \x07").good();
+    assert!(done.contains("\"status\":\"COMPLETED\""), "{done}");
+    let said = node.run_with_input(&arguments, &vec![b'x'; 10 << 20]).bad(1);
+    assert_eq!(said, "error: standard input has more than 1048576 bytes\n  id: input_exceeds_max_length\n");
+    let said = node.run(&["task", "submit", "--type", "embedding", "--file", "/"]).bad(1);
+    assert!(said.starts_with("error: cannot read /\n"), "{said}");
+    let listed = node.run(&["task", "list"]).good();
+    assert!(!listed.contains('\0') && !listed.contains('\x07'), "{listed:?}");
 }

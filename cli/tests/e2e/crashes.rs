@@ -95,7 +95,7 @@ fn a_hanging_model_process_costs_a_task_its_time_and_the_node_nothing() {
     node.start();
     let id = node.submit("works");
     node.await_task(&id);
-    signal(child_of(node.pid().unwrap()), Signal::SIGSTOP);
+    signal(child_of(node.pid().unwrap()).unwrap(), Signal::SIGSTOP);
     let arguments = ["task", "submit", "--input", "x", "--type", "embedding", "--timeout", "1", "--wait"];
     let ran = node.run(&arguments);
     assert_eq!(ran.code, 1, "{ran:?}");
@@ -105,8 +105,8 @@ fn a_hanging_model_process_costs_a_task_its_time_and_the_node_nothing() {
     assert_eq!(node.await_task(&id)["status"], "COMPLETED");
 }
 
-/// Returns the one child of a process.
-fn child_of(parent: u32) -> u32 {
+/// Returns the one child of a process; `None` where it has none yet.
+pub(crate) fn child_of(parent: u32) -> Option<u32> {
     let parent_of = |pid: u32| -> Option<u32> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // After the program's name in brackets: the state and the parent.
@@ -115,6 +115,84 @@ fn child_of(parent: u32) -> u32 {
     let pids = std::fs::read_dir("/proc").unwrap();
     let pids = pids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let children: Vec<u32> = pids.filter(|pid| parent_of(*pid) == Some(parent)).collect();
-    assert_eq!(children.len(), 1, "{children:?}");
-    children[0]
+    assert!(children.len() <= 1, "{children:?}");
+    children.first().copied()
+}
+
+/// Kills a node again and again, at any moment and with tasks under way, and looks after what became of them.
+fn soak(kills: u32) {
+    let world = World::new();
+    let node = world.node("a");
+    let file = world.path("tasks.jsonl");
+    let lines: String = (0..8)
+        .map(|number| {
+            let input = format!("task {number} that lives through it all");
+            format!("{}\n", json!({"type": "embedding", "input": input, "timeout_seconds": 3600}))
+        })
+        .collect();
+    crate::world::write(&file, &lines);
+    let mut acknowledged = std::collections::BTreeSet::new();
+    let mut random = u64::from(std::process::id());
+    for _ in 0..kills {
+        // A start that fails fails the test.
+        node.start();
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let moment = Duration::from_millis((random >> 33) % 250);
+        let said = std::thread::scope(|scope| {
+            let submit =
+                scope.spawn(|| node.run(&["task", "submit", "--quiet", "--file", file.to_str().unwrap()]));
+            // The point of it: wherever the node is by then.
+            std::thread::sleep(moment);
+            node.kill();
+            submit.join().unwrap()
+        });
+        acknowledged.extend(said.stdout.lines().map(str::to_owned));
+    }
+    node.start();
+    let page = |offset: usize| {
+        let offset = offset.to_string();
+        let list = node.json(&["task", "list", "--limit", "1000", "--offset", &offset, "--json"]);
+        list["tasks"].as_array().unwrap().clone()
+    };
+    let ended = until("every task has ended", || {
+        let mut ended = Vec::new();
+        loop {
+            let tasks = page(ended.len());
+            if tasks.iter().any(|task| task.get("result").is_none()) {
+                return None;
+            }
+            if tasks.is_empty() {
+                return Some(ended);
+            }
+            ended.extend(tasks);
+        }
+    });
+    let ids: std::collections::BTreeSet<String> =
+        ended.iter().map(|task| task["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids.len(), ended.len(), "no task has two results");
+    assert!(
+        acknowledged.len() > kills as usize,
+        "too few were accepted to show anything: {}",
+        acknowledged.len()
+    );
+    assert_eq!(acknowledged.difference(&ids).count(), 0, "nothing that was accepted is lost");
+    for task in &ended {
+        assert_eq!(task["status"], "COMPLETED", "{task}");
+    }
+    eprintln!(
+        "{kills} kills, {} tasks acknowledged, {} kept, all completed",
+        acknowledged.len(),
+        ended.len()
+    );
+}
+
+#[test]
+fn fifty_kills_lose_nothing() {
+    soak(50);
+}
+
+#[test]
+#[ignore = "takes many minutes: cargo test --release --workspace --test e2e -- --ignored --nocapture a_thousand_kills"]
+fn a_thousand_kills_lose_nothing() {
+    soak(1000);
 }

@@ -1,7 +1,7 @@
 //! Models by the real program: from a hub on loopback into a cache, shown, used, removed.
 
 use crate::test_hub::{Fault, Special, TestHub, hash};
-use crate::world::{Ran, World, run, until};
+use crate::world::{Node, Ran, World, run, until};
 use serde_json::Value;
 use std::process::Stdio;
 
@@ -36,6 +36,16 @@ impl Scene {
 
     fn run(&self, arguments: &[&str]) -> Ran {
         run(self.command(arguments), b"")
+    }
+
+    /// A command to a node that knows the hub.
+    fn ask(&self, node: &Node<'_>, more: &[(&str, &str)], arguments: &[&str]) -> Ran {
+        let mut command = node.command(arguments);
+        command
+            .env("HF_HOME", self.world.path("hf"))
+            .env("HF_ENDPOINT", self.hub.endpoint())
+            .envs(more.iter().copied());
+        run(command, b"")
     }
 
     fn names(&self) -> Vec<String> {
@@ -123,4 +133,86 @@ fn a_pull_that_was_killed_goes_on_where_it_was() {
     scene.hub.requests();
     scene.run(&["model", "pull", MODEL]).good();
     assert_eq!(scene.hub.transfers(), ["GET /storage/owner/model/model.safetensors from 1500000"]);
+}
+
+/// A small model as it is published, with the files that it has.
+fn published() -> Vec<(&'static str, Vec<u8>)> {
+    let read = |name: &str| std::fs::read(format!("{BERT}/{name}")).unwrap();
+    ["config.json", "model.safetensors", "tokenizer.json"].map(|name| (name, read(name))).to_vec()
+}
+
+const BERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/tests/data/bert");
+
+/// Submits a text for a model and waits for what comes of it.
+fn classify(scene: &Scene, node: &Node<'_>, model: &str) -> Ran {
+    let submit =
+        ["task", "submit", "--type", "classification", "--input", "some text", "--wait", "--model", model];
+    scene.ask(node, &[], &submit)
+}
+
+fn models(scene: &Scene, node: &Node<'_>) -> Vec<Value> {
+    let listed = scene.ask(node, &[], &["model", "list", "--json"]).good();
+    serde_json::from_str::<Value>(&listed).unwrap().as_array().unwrap().clone()
+}
+
+#[test]
+fn a_node_runs_several_models_and_takes_on_those_that_are_pulled() {
+    let scene = Scene::new();
+    let files = published();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, content)| (*name, content.as_slice())).collect();
+    scene.hub.add("owner/tiny", Special::default(), &files);
+    let node = scene.world.node("a");
+    let listed = format!("all-MiniLM-L6-v2,{BERT}");
+    scene.ask(&node, &[("P2P_AI_MODELS", &listed)], &["node", "start"]).good();
+    let said = classify(&scene, &node, BERT).good();
+    assert!(said.contains(&format!("Model:      {BERT}")), "{said}");
+    node.await_task(&node.submit("a text for the first of the list"));
+    let standing = models(&scene, &node);
+    let names: Vec<&str> = standing.iter().map(|model| model["name"].as_str().unwrap()).collect();
+    assert_eq!(names, [BERT, "all-MiniLM-L6-v2"]);
+    assert!(
+        standing.iter().all(|model| model["ready"] == true && model["loaded_at"].is_string()),
+        "{standing:?}"
+    );
+
+    let said = classify(&scene, &node, "owner/tiny").bad(1);
+    assert!(said.contains("hint: fetch it with: p2p-ai-agents model pull owner/tiny"), "{said}");
+    scene.ask(&node, &[], &["model", "pull", "owner/tiny"]).good();
+    until("the node offers it", || (classify(&scene, &node, "owner/tiny").code == 0).then_some(()));
+
+    // Another program damages what is loaded next time: it is removed and fetched anew.
+    scene.ask(&node, &[], &["node", "stop"]).good();
+    let blobs = scene.world.path("hf/hub/models--owner--tiny/blobs");
+    let weights = blobs.join(hash("model.safetensors", files[1].1));
+    std::fs::write(&weights, &files[1].1[..1000]).unwrap();
+    scene.hub.requests();
+    scene.ask(&node, &[], &["node", "start"]).good();
+    until("it is whole again", || (classify(&scene, &node, "owner/tiny").code == 0).then_some(()));
+    assert_eq!(std::fs::read(&weights).unwrap(), files[1].1);
+    scene.ask(&node, &[], &["model", "rm", "owner/tiny"]).good();
+    until("the node no longer offers it", || {
+        models(&scene, &node).iter().all(|model| model["name"] != "owner/tiny").then_some(())
+    });
+    assert!(
+        classify(&scene, &node, "owner/tiny").bad(1).contains("no node of this network has a model called")
+    );
+    scene.ask(&node, &[], &["node", "stop"]).good();
+}
+
+#[test]
+fn a_node_fetches_what_a_task_names_where_it_may_and_says_what_does_not_fit() {
+    let scene = Scene::new();
+    let files = published();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, content)| (*name, content.as_slice())).collect();
+    scene.hub.add("owner/tiny", Special::default(), &files);
+    let node = scene.world.node("a");
+    let large = format!(r#"{{"models": [{{"model": "{BERT}", "name": "large", "memory_mb": 9000}}]}}"#);
+    crate::world::write(&node.home.config_file(), &large);
+    scene.ask(&node, &[("P2P_AI_PULL_ON_DEMAND", "true")], &["node", "start"]).good();
+    let said = classify(&scene, &node, "large").bad(1);
+    assert!(said.contains("it needs about 9000 MiB of memory, at most 480 MiB are allowed"), "{said}");
+    let said = classify(&scene, &node, "owner/tiny").bad(1);
+    assert!(said.contains("the model owner/tiny is being fetched"), "{said}");
+    until("it is here", || (classify(&scene, &node, "owner/tiny").code == 0).then_some(()));
+    scene.ask(&node, &[], &["node", "stop"]).good();
 }

@@ -16,6 +16,11 @@ fn help() {
         &["node"],
         &["node", "start"],
         &["node", "stop"],
+        &["node", "restart"],
+        &["node", "config"],
+        &["node", "logs"],
+        &["node", "monitor"],
+        &["node", "install-service"],
         &["task"],
         &["task", "submit"],
         &["task", "result"],
@@ -48,6 +53,9 @@ fn errors() {
         ("submit_nothing", &["task", "submit"]),
         ("bad_seeds", &["sim", "run", "x.toml", "--seeds", "9..3"]),
         ("bad_flag_value", &["node", "start", "--max-peers", "300", "--log-level", "loud"]),
+        ("limit_zero", &["task", "list", "--limit", "0"]),
+        ("offset_negative", &["task", "list", "--offset", "-1"]),
+        ("interval_zero", &["node", "monitor", "--interval", "0"]),
         ("unknown_command", &["nod", "start"]),
     ] {
         insta::assert_snapshot!(format!("error_{name}"), said(&world, arguments));
@@ -60,4 +68,22 @@ fn the_version() {
         World::new().run(&["--version"]).good(),
         format!("p2p-ai-agents {}\n", env!("CARGO_PKG_VERSION"))
     );
+}
+
+#[test]
+fn the_page_of_errors_is_current() {
+    let page = World::new().run(&["errors", "--markdown"]).good();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/errors.md");
+    if std::env::var_os("INSTA_UPDATE").is_some_and(|update| update == "always") {
+        std::fs::write(path, &page).unwrap();
+    }
+    assert!(std::fs::read_to_string(path).unwrap() == page, "p2p-ai-agents errors --markdown >cli/errors.md");
+}
+
+#[test]
+fn an_error_is_explained_by_its_id() {
+    let world = World::new();
+    let said = world.run(&["errors", "queue_full"]).good();
+    assert!(said.starts_with("queue_full\n  256 tasks"), "{said}");
+    assert!(world.run(&["errors", "nonsense"]).bad(1).contains("hint: p2p-ai-agents errors lists all"));
 }

@@ -95,6 +95,7 @@ impl Node {
             self.handle_tasks(fact);
         }
         self.settle_explanations();
+        busy |= self.settle_blobs();
         busy |= self.dispatch();
         self.work.handle_timeout(now);
         for fact in self.work.poll_facts() {
@@ -170,6 +171,7 @@ impl Node {
             // So it does here, but what the peer had to do is forgotten.
             LinkDownReason::Restarted => {
                 self.tasks.handle_worker_lost(self.now, wall, peer, true);
+                self.transfers.handle_gone(peer);
                 return self.work.handle_origin_lost(peer);
             }
             LinkDownReason::Closed => {
@@ -236,6 +238,7 @@ impl Node {
                 }
                 self.scheduler.handle_gone(member);
                 self.work.handle_origin_lost(member);
+                self.transfers.handle_gone(member);
                 self.router.handle_destination_lost(member);
                 self.discovery.handle_gone(self.now, member, &mut self.rng);
             }
@@ -270,6 +273,7 @@ impl Node {
     fn handle_tasks(&mut self, fact: tasks::Fact) {
         match fact {
             tasks::Fact::Ending(result) => self.end(*result),
+            tasks::Fact::Progressed(task) => self.tell_watchers(task),
             tasks::Fact::Reassigned(attempt, worker, reason) => {
                 let took = (reason == ReassignReason::LeaseExpired).then_some(tasks::LEASE);
                 self.scheduler.handle_returned(attempt.task, worker, took);
@@ -349,6 +353,13 @@ impl Node {
                 } else {
                     let payload = Payload::Outcome { attempt, micros, result };
                     self.send_payload(origin, &payload, TraceId([0; 16]));
+                }
+            }
+            work::Fact::Progress(origin, piece) => {
+                if origin == self.me {
+                    self.tasks.handle_progress(self.now, self.me, piece);
+                } else {
+                    self.send_payload(origin, &Payload::Progress(piece), TraceId([0; 16]));
                 }
             }
             work::Fact::Renew(origin, attempts) => {
@@ -443,6 +454,14 @@ impl Node {
             self.hand_over(next, envelope, Priority::Control);
         }
         message
+    }
+
+    /// Sends a payload that is not sent again and goes when nothing else waits.
+    pub(super) fn send_in_background(&mut self, destination: NodeId, payload: &Payload) {
+        let envelope = self.envelope(destination, payload.encode(), TraceId([0; 16]));
+        if let Some(next) = self.membership.next_hop(destination, None) {
+            self.hand_over(next, envelope, Priority::Background);
+        }
     }
 
     /// Sends a payload that nobody waits for and nobody need believe.

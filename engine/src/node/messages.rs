@@ -182,7 +182,8 @@ impl Node {
             head.hops = head.hops.saturating_add(1);
             head.write_counts(&mut frame);
             self.event(Event::MessageForwarded { message: head.message, next, ttl: head.ttl });
-            return self.send_frame(onward, frame, Priority::Bulk);
+            let priority = priority_onward(&frame);
+            return self.send_frame(onward, frame, priority);
         }
         match Envelope::decode_frame(&frame) {
             Ok(envelope) => self.handle_envelope(peer, envelope),
@@ -256,7 +257,9 @@ impl Node {
             return self.drop_envelope(&envelope, DropReason::NoRoute);
         };
         self.event(Event::MessageForwarded { message: envelope.message, next, ttl: envelope.ttl });
-        self.send_frame(link, envelope.encode_frame(), Priority::Bulk);
+        let frame = envelope.encode_frame();
+        let priority = priority_onward(&frame);
+        self.send_frame(link, frame, priority);
     }
 
     fn drop_envelope(&mut self, envelope: &Envelope, reason: DropReason) {
@@ -319,6 +322,12 @@ impl Node {
                 return self.handle_outcome(origin, attempt, micros, result, Some(message));
             }
             Payload::Assign(assignment) => self.work.handle_assignment(now, origin, assignment),
+            // A file's pieces come and go without acknowledgements.
+            Payload::Held { .. }
+            | Payload::Look { .. }
+            | Payload::Piece { .. }
+            | Payload::PieceRefused { .. }
+            | Payload::PieceWanted { .. } => return self.handle_blob_payload(origin, payload),
             Payload::Cancel(_) if shows(Mutant::CancelIgnored) => {}
             Payload::Cancel(attempt) => self.work.handle_release(origin, attempt),
             Payload::Decline(attempt) => {
@@ -327,6 +336,7 @@ impl Node {
             Payload::HandBack(attempt) => {
                 self.tasks.handle_returned(origin, attempt, ReassignReason::HandedBack);
             }
+            Payload::Progress(piece) => self.tasks.handle_progress(now, origin, piece),
             Payload::Renew(attempts) => {
                 for attempt in attempts {
                     self.tasks.handle_renewed(now, origin, attempt, false);
@@ -382,6 +392,14 @@ impl Node {
     }
 }
 
+/// Returns what comes before a frame on its way through: what is as large as pieces of files, as they are sealed, goes
+/// when nothing else waits.
+fn priority_onward(frame: &[u8]) -> Priority {
+    if frame.len() > LARGE_BYTES { Priority::Background } else { Priority::Bulk }
+}
+
+/// A frame that others are not to wait for.
+const LARGE_BYTES: usize = 64 << 10;
 /// Messages that are acknowledged together.
 const ACKS_MAX: usize = 1_024;
 /// Clocks that differ by more are worth a word.

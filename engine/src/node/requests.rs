@@ -9,14 +9,15 @@ use crate::mutants::{Mutant, shows};
 use crate::output::Output;
 use crate::record::Record;
 use crate::request::{
-    Answer, DiagnosisView, LIST_MAX, MemberView, ModelView, PeerView, Request, Response, StatusView,
-    TIMEOUT_RANGE, TaskView,
+    Answer, DiagnosisView, LIST_MAX, MemberView, ModelView, News, PeerView, Request, Response, Seen,
+    StatusView, TIMEOUT_RANGE, TaskView,
 };
+use crate::scheduler::Scheduler;
 use crate::task::{
     ResultSummary, StoredTask, TaskInput, TaskKind, TaskResult, TaskSpec, TaskStatus, preview,
 };
 use crate::tasks::Open;
-use crate::time::micros;
+use crate::time::{Instant, micros};
 use crate::troubles::Trouble;
 use crate::writes::Promise;
 use core::net::SocketAddr;
@@ -33,6 +34,8 @@ impl Node {
                 None => return,
             },
             Request::Diagnosis => Ok(Response::Diagnosis(self.diagnosis_view())),
+            Request::Fetch(spec) => return self.fetch(id, spec),
+            Request::Fetches => Ok(Response::Fetches(self.transfers.views())),
             Request::Members => Ok(Response::Members(self.member_views())),
             Request::Ping(spec) => return self.ping(id, spec),
             Request::Peers => Ok(Response::Peers(self.peer_views())),
@@ -48,6 +51,10 @@ impl Node {
             },
             Request::Task(task) => self.find_task(task),
             Request::Tasks { limit, offset } => Ok(self.list_tasks(limit, offset)),
+            Request::Watch { task, seen } => match self.watch_task(id, task, seen) {
+                Some(answer) => answer,
+                None => return,
+            },
         };
         self.reply(id, answer);
     }
@@ -56,10 +63,12 @@ impl Node {
         self.cancelling.remove(&id);
         self.explanations.forget(id);
         self.pings.forget(id);
+        self.transfers.forget(id);
         if let Some(task) = self.waiting.remove(&id)
             && let Some(open) = self.tasks.get_mut(task)
         {
             open.waiters.retain(|waiter| *waiter != id);
+            open.watchers.retain(|(watcher, _)| *watcher != id);
         }
     }
 
@@ -101,15 +110,18 @@ impl Node {
     /// those that have it were there a moment ago, the task waits for their return.
     fn choose_model(&self, kind: TaskKind, asked: Option<&str>) -> Result<String, Rejection> {
         let own = self.config.models.iter().filter(|(_, of)| *of == kind).map(|(name, _)| name);
+        // Models may come while the node runs.
+        let later =
+            self.work.models().filter(|(of, _, ready)| *of == kind && *ready).map(|(_, name, _)| name);
         let others = self.membership.reachable().flat_map(|(_, advert)| &advert.models);
         let gone = self.membership.lately_reachable(self.now).flat_map(|advert| &advert.models);
-        let others = others.chain(gone);
-        let mut known = own.chain(others.filter(|(_, of)| *of == kind).map(|(name, _)| name));
+        let others = others.chain(gone).filter(|(_, of)| *of == kind).map(|(name, _)| name.as_str());
+        let mut known = own.map(String::as_str).chain(later).chain(others);
         match asked {
-            None => known.next().cloned().ok_or(Rejection::KindUnsupported(kind)),
+            None => known.next().map(str::to_owned).ok_or(Rejection::KindUnsupported(kind)),
             Some(name) => {
                 let found = known.find(|known| *known == name);
-                found.cloned().ok_or_else(|| Rejection::ModelUnknown(preview(name)))
+                found.map(str::to_owned).ok_or_else(|| Rejection::ModelUnknown(preview(name)))
             }
         }
     }
@@ -158,6 +170,11 @@ impl Node {
             let answer = if lost_race { Err(Rejection::TaskFinished(task)) } else { answer.clone() };
             self.reply(waiter, answer);
         }
+        for (watcher, seen) in open.watchers {
+            self.waiting.remove(&watcher);
+            let answer = self.last_news(task, seen);
+            self.reply(watcher, answer);
+        }
     }
 
     fn await_task(&mut self, request: RequestId, task: TaskId) -> Option<Answer> {
@@ -185,14 +202,53 @@ impl Node {
         answer
     }
 
-    fn find_task(&mut self, task: TaskId) -> Answer {
-        if let Some(summary) = self.results.get(task) {
-            return Ok(Response::Task(Box::new(finished_view(summary))));
+    fn watch_task(&mut self, request: RequestId, task: TaskId, seen: Seen) -> Option<Answer> {
+        if self.waiting.len() >= WAITING_MAX {
+            return Some(Err(Rejection::TooManyWaiting));
         }
-        let now = self.now;
+        let Some(open) = self.tasks.get_mut(task).filter(|open| open.is_accepted()) else {
+            return Some(self.last_news(task, seen));
+        };
+        open.watchers.push((request, seen));
+        self.waiting.insert(request, task);
+        self.tell_watchers(task);
+        None
+    }
+
+    /// Answers those who have not seen all that there is of an open task.
+    pub(super) fn tell_watchers(&mut self, task: TaskId) {
+        let Some(open) = self.tasks.get_mut(task).filter(|open| !open.watchers.is_empty()) else { return };
+        let watchers = core::mem::take(&mut open.watchers);
+        for (watcher, seen) in watchers {
+            let Some(open) = self.tasks.get_mut(task) else { return };
+            let Some(news) = open.news(seen) else {
+                open.watchers.push((watcher, seen));
+                continue;
+            };
+            self.waiting.remove(&watcher);
+            let answer = self.view_task(task).map(|view| Response::News(Box::new(view), news));
+            self.reply(watcher, answer);
+        }
+    }
+
+    /// Says how a task ended, to somebody who has seen so much of it.
+    fn last_news(&self, task: TaskId, seen: Seen) -> Answer {
+        let summary = self.results.get(task).ok_or(Rejection::TaskNotFound(task))?;
+        let news = News { attempt: seen.attempt, offset: seen.bytes, text: String::new() };
+        Ok(Response::News(Box::new(finished_view(summary)), news))
+    }
+
+    fn find_task(&mut self, task: TaskId) -> Answer {
+        self.view_task(task).map(|view| Response::Task(Box::new(view)))
+    }
+
+    fn view_task(&mut self, task: TaskId) -> Result<TaskView, Rejection> {
+        if let Some(summary) = self.results.get(task) {
+            return Ok(finished_view(summary));
+        }
+        let (now, scheduler) = (self.now, &self.scheduler);
         let open = self.tasks.get_mut(task).filter(|open| open.is_accepted());
-        let view = open.map(|open| open_view(open, micros(now.since(open.accepted_at)) / 1000));
-        view.map(|view| Response::Task(Box::new(view))).ok_or(Rejection::TaskNotFound(task))
+        open.map(|open| open_view(now, open, scheduler)).ok_or(Rejection::TaskNotFound(task))
     }
 
     fn list_tasks(&self, limit: u32, offset: u32) -> Response {
@@ -211,7 +267,7 @@ impl Node {
                 (open, _) => open.is_some(),
             };
             if open_first {
-                open.next().map(|open| open_view(open, self.millis_since(open.accepted_at)))
+                open.next().map(|open| open_view(self.now, open, &self.scheduler))
             } else {
                 finished.next().map(finished_view)
             }
@@ -291,6 +347,7 @@ impl Node {
             version: advert.version.clone(),
             hops: self.membership.hops(node_id).unwrap_or_default(),
             links: advert.links.clone(),
+            models: advert.models.clone(),
         };
         let mut members: Vec<MemberView> = self.membership.reachable().map(view).collect();
         members.sort_by_key(|member| member.node_id);
@@ -298,18 +355,21 @@ impl Node {
     }
 }
 
-fn open_view(open: &Open, elapsed_millis: u64) -> TaskView {
+fn open_view(now: Instant, open: &Open, scheduler: &Scheduler) -> TaskView {
     let (status, worker) = open.status();
+    let remaining = open.remaining(now, |worker| scheduler.expected(worker));
     TaskView {
         id: open.stored.id,
         kind: open.stored.spec.kind(),
         model: open.stored.spec.model.clone().unwrap_or_default(),
         status,
         submitted_at: open.stored.submitted_at,
-        elapsed_millis,
+        elapsed_millis: micros(now.since(open.accepted_at)) / 1000,
         attempts: open.stored.attempts,
         worker,
         preview: open.stored.spec.input.preview(),
+        tokens: open.tokens(),
+        remaining_millis: remaining.map(|remaining| micros(remaining) / 1000),
         result: None,
     }
 }
@@ -325,6 +385,8 @@ fn finished_view(summary: &ResultSummary) -> TaskView {
         attempts: summary.attempts,
         worker: summary.worker,
         preview: summary.preview.clone(),
+        tokens: None,
+        remaining_millis: None,
         result: Some(summary.clone()),
     }
 }

@@ -1,7 +1,8 @@
 //! Who broke the protocol is left alone for a while: longer with each offence, and forgiven in time.
 //!
 //! Who a node is, its link's handshake has proved, so nobody is put here for what another did. Slowness is no offence:
-//! a hello that is late, a stream that ends early or a peer that does not read may be the network's doing.
+//! a hello that is late, a stream that ends early or a peer that does not read may be the network's doing, and a file that
+//! is another its disk's.
 
 use crate::error::PeerFault;
 use crate::ids::NodeId;
@@ -78,7 +79,9 @@ fn is_offence(fault: PeerFault) -> bool {
         | PeerFault::FrameTooLarge
         | PeerFault::HelloOutOfOrder
         | PeerFault::RateExceeded => true,
-        PeerFault::FrameTruncated | PeerFault::HelloLate | PeerFault::NotReading => false,
+        PeerFault::FrameTruncated | PeerFault::HelloLate | PeerFault::NotReading | PeerFault::PieceForged => {
+            false
+        }
     }
 }
 

@@ -51,7 +51,8 @@ fn the_first_outcome_wins_whatever_its_attempt() {
     let mut tasks = accepted();
     tasks.assign(at(0), TASK, A).unwrap();
     tasks.handle_timeout(at(30), WALL);
-    assert_eq!(tasks.poll_facts(), vec![Fact::Reassigned(attempt(1), A, ReassignReason::LeaseExpired)]);
+    let reassigned = Fact::Reassigned(attempt(1), A, ReassignReason::LeaseExpired);
+    assert_eq!(tasks.poll_facts(), vec![reassigned, Fact::Progressed(TASK)]);
     tasks.assign(at(31), TASK, B).unwrap();
     assert_eq!(tasks.handle_outcome(at(32), WALL, A, attempt(1), 5, Ok(output())), Verdict::Ends);
     assert_eq!(tasks.handle_outcome(at(33), WALL, B, attempt(2), 5, Ok(output())), Verdict::Nothing);
@@ -97,9 +98,10 @@ fn a_lease_is_renewed_by_its_worker_only() {
     tasks.handle_renewed(at(20), A, attempt(1), true);
     tasks.handle_renewed(at(40), B, attempt(1), true);
     tasks.handle_timeout(at(49), WALL);
-    assert_eq!(tasks.poll_facts(), vec![]);
+    assert_eq!(tasks.poll_facts(), vec![Fact::Progressed(TASK)]);
     tasks.handle_timeout(at(50), WALL);
-    assert_eq!(tasks.poll_facts(), vec![Fact::Reassigned(attempt(1), A, ReassignReason::LeaseExpired)]);
+    let reassigned = Fact::Reassigned(attempt(1), A, ReassignReason::LeaseExpired);
+    assert_eq!(tasks.poll_facts(), vec![reassigned, Fact::Progressed(TASK)]);
 }
 
 #[test]
@@ -121,7 +123,7 @@ fn time_ends_a_task_and_frees_its_worker() {
     tasks.handle_timeout(at(300), WALL);
     let facts = tasks.poll_facts();
     assert!(
-        matches!(&facts[..], [Fact::Release(left, A), Fact::Ending(_)] if *left == attempt(1)),
+        matches!(&facts[..], [Fact::Progressed(TASK), Fact::Release(left, A), Fact::Ending(_)] if *left == attempt(1)),
         "{facts:?}"
     );
     assert_eq!(tasks.handle_outcome(at(301), WALL, A, attempt(1), 5, Ok(output())), Verdict::Nothing);

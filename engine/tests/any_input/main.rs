@@ -9,13 +9,16 @@
 mod world;
 
 use core::time::Duration;
+use engine::blob::{BlobError, BlobReport, Hash, Piece, Pieces, Pin};
 use engine::error::{InferenceError, WriteError};
 use engine::input::{DialError, Interface};
+
+use engine::request::{FetchSpec, Seen};
 use engine::task::{
     ChatMessage, ChatRole, Classification, EmbeddingInput, Generation, Prompt, TaskInput, TaskKind,
-    TaskOutput, TaskSpec,
+    TaskOutput, TaskSpec, TaskStatus,
 };
-use engine::{DialId, Input, JobId, LinkId, NodeId, Request, RequestId, TaskId, UnixMillis, WriteId};
+use engine::{DialId, Input, JobId, LinkId, NodeId, ReadId, Request, RequestId, TaskId, UnixMillis, WriteId};
 use proptest::prelude::*;
 use world::{Step, World};
 
@@ -45,13 +48,50 @@ fn request() -> impl Strategy<Value = Request> {
         1 => task().prop_map(Request::AwaitTask),
         1 => task().prop_map(Request::Cancel),
         1 => task().prop_map(Request::Task),
+        1 => (task(), 0u32..4, any::<u32>()).prop_map(|(task, attempt, bytes)| Request::Watch {
+            task,
+            seen: Seen { status: TaskStatus::Queued, attempt, bytes }
+        }),
         1 => node.prop_map(Request::Route),
         1 => (any::<u32>(), any::<u32>()).prop_map(|(limit, offset)| Request::Tasks { limit, offset }),
         1 => Just(Request::Diagnosis),
+        4 => fetch().prop_map(Request::Fetch),
+        1 => Just(Request::Fetches),
         1 => Just(Request::Members),
         1 => Just(Request::Peers),
         1 => Just(Request::Status),
         1 => Just(Request::Shutdown),
+    ]
+}
+
+/// Files of which the world has some, and others.
+fn fetch() -> impl Strategy<Value = FetchSpec> {
+    let pin = (0u8..6)
+        .prop_map(|n| if n < 3 { Pin::Blake3(world::file(n).root) } else { Pin::Sha256(Hash([n; 32])) });
+    let bytes = prop_oneof![4 => Just(world::FILE_BYTES), 1 => any::<u64>()];
+    (pin, bytes).prop_map(|(pin, bytes)| FetchSpec { pin, bytes })
+}
+
+/// What becomes of files, where nobody asked for it.
+fn report() -> impl Strategy<Value = BlobReport> {
+    let root = || (0u8..4).prop_map(|n| world::file(n).root);
+    let result = || prop_oneof![2 => Just(Ok(())), 1 => Just(Err(BlobError::WrongHash)), 1 => Just(Err(BlobError::Full))];
+    let pieces = (0u32..70).prop_map(|of| {
+        let mut pieces = Pieces::none(of);
+        pieces.insert(0);
+        pieces
+    });
+    let piece = Piece { bytes: vec![1; 9], proof: vec![Hash([1; 32])] };
+    prop_oneof![
+        (root(), result()).prop_map(|(root, result)| BlobReport::Finished { root, result }),
+        (root(), pieces).prop_map(|(root, pieces)| BlobReport::Opened { root, result: Ok(pieces) }),
+        (0u64..24).prop_map(move |read| BlobReport::Read { read: ReadId(read), result: Ok(piece.clone()) }),
+        (0u8..4).prop_map(|n| BlobReport::Shared((0..n).map(world::shared).collect())),
+        (root(), 0u32..4, result()).prop_map(|(root, piece, result)| BlobReport::Written {
+            root,
+            piece,
+            result
+        }),
     ]
 }
 
@@ -102,6 +142,7 @@ fn nonsense() -> impl Strategy<Value = Input> {
     let items = proptest::collection::vec(item, 0..4).prop_map(Ok);
     let from = any::<[u8; 4]>();
     prop_oneof![
+        report().prop_map(Input::Blob),
         (any::<u32>(), from, bytes()).prop_map(|(interface, from, bytes)| Input::Datagram {
             interface,
             from: (from, 5353).into(),

@@ -1,5 +1,6 @@
 //! A few nodes, what is on its way to them, and what must hold after every input.
 
+use engine::blob::{BlobId, BlobOrder, BlobReport, Hash, PIECE_BYTES, Piece, Pieces, SharedBlob, Tree, leaf};
 use engine::error::WriteError;
 use engine::input::{DialError, Interface};
 use engine::output::Work;
@@ -295,6 +296,7 @@ impl World {
 
     fn carry_out(&mut self, host: usize, output: Output) {
         match output {
+            Output::Blob(order) => self.order(host, order),
             Output::Cancel { job } => {
                 self.send(
                     host,
@@ -314,6 +316,10 @@ impl World {
             Output::Event(_) => {}
             Output::Exit { .. } => self.hosts[host].node = None,
             Output::Infer { job, work, .. } => {
+                if let Work::Generate(_) = &work {
+                    self.send(host, Input::InferenceProgress { job, text: "once".to_owned(), tokens: 1 });
+                    self.send(host, Input::InferenceProgress { job, text: " upon".to_owned(), tokens: 2 });
+                }
                 let one =
                     |parts| Ok(TaskOutput::Embedding { vectors: vec![vec![1.0, 0.0]; parts], tokens: 2 });
                 let result = match work {
@@ -348,6 +354,48 @@ impl World {
             }
         }
     }
+}
+
+impl World {
+    fn order(&mut self, host: usize, order: BlobOrder) {
+        let report = match order {
+            BlobOrder::Close(_) => return,
+            BlobOrder::Finish(root) => BlobReport::Finished { root, result: Ok(()) },
+            BlobOrder::Open { blob, .. } => {
+                BlobReport::Opened { root: blob.root, result: Ok(Pieces::none(blob.pieces())) }
+            }
+            BlobOrder::Read { read, root, piece } => {
+                let number = (0..3).find(|n| file(*n).root == root);
+                let content = number.map(content).unwrap_or_default();
+                let begin = usize::try_from(u64::from(piece) * PIECE_BYTES).unwrap();
+                let bytes = content.get(begin..).unwrap_or_default().iter().copied();
+                let bytes = bytes.take(usize::try_from(PIECE_BYTES).unwrap()).collect();
+                let proof = tree(&content).proof(piece).unwrap_or_default();
+                BlobReport::Read { read, result: Ok(Piece { bytes, proof }) }
+            }
+            BlobOrder::Write { root, piece, .. } => BlobReport::Written { root, piece, result: Ok(()) },
+        };
+        self.send(host, Input::Blob(report));
+    }
+}
+
+/// A file that nodes may have.
+pub(crate) fn file(n: u8) -> BlobId {
+    BlobId::of(&content(n))
+}
+
+pub(crate) fn shared(n: u8) -> SharedBlob {
+    SharedBlob { blob: file(n), sha256: Some(Hash([n + 3; 32])) }
+}
+
+fn content(n: u8) -> Vec<u8> {
+    vec![n; usize::try_from(FILE_BYTES).unwrap()]
+}
+
+fn tree(content: &[u8]) -> Tree {
+    let blob = BlobId { root: Hash([0; 32]), bytes: FILE_BYTES };
+    let pieces = content.chunks(usize::try_from(PIECE_BYTES).unwrap());
+    Tree::over((0..).zip(pieces).map(|(piece, bytes)| leaf(blob, piece, bytes)).collect())
 }
 
 impl Host {
@@ -403,6 +451,8 @@ fn ip(host: usize) -> IpAddr {
 }
 
 const PORT: u16 = 9000;
+/// Of each file: two pieces, the second a short one.
+pub(crate) const FILE_BYTES: u64 = PIECE_BYTES + 7;
 /// Longer than the longest task of these tests, and than it takes until all peers that are gone count as dead.
 const REST_S: u64 = 200;
 /// Outputs that one input may bring.

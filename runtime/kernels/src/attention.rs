@@ -6,11 +6,11 @@
 //!
 //! The invariant: a token sees the tokens of its own sequence, all of them and nothing else.
 
-use crate::aligned::{Aligned, numbers, numbers_mut};
+use crate::aligned::{Aligned, Plain, numbers, numbers_mut};
 use crate::elements;
 use crate::format::{SelfFormat, Single};
 use crate::isa::Kernel;
-use crate::simd::{PANEL_MAX, Simd, TILE_ROWS_MAX};
+use crate::simd::{LANES_MAX, PANEL_MAX, Simd, TILE_ROWS_MAX};
 use crate::tile::{multiply_tile, panel_width, tiles};
 use std::ops::Range;
 
@@ -97,7 +97,7 @@ fn attend<S: Simd, M: SelfFormat<S>>(simd: S, mut job: Attend<'_>) {
     let stride = job.heads.stride;
     let queries = &numbers::<M::Number>(&own.rows)[(job.wanted.start - own.tokens.start) * stride..];
     for head in 0..job.heads.count {
-        pack::<S, M>(&mut job, head);
+        pack::<S, M>(simd, &mut job, head);
         for (first, rows) in tiles::<S>(job.wanted.len()) {
             let queries = &queries[first * stride + head * job.heads.width..];
             attend_rows::<S, M>(simd, &mut job, head, queries, first, rows);
@@ -107,42 +107,109 @@ fn attend<S: Simd, M: SelfFormat<S>>(simd: S, mut job: Attend<'_>) {
 
 /// Packs the sequence's keys and values of one head.
 #[inline(always)]
-fn pack<S: Simd, M: SelfFormat<S>>(job: &mut Attend<'_>, head: usize) {
-    let Heads { count, width, stride, .. } = job.heads;
+fn pack<S: Simd, M: SelfFormat<S>>(simd: S, job: &mut Attend<'_>, head: usize) {
+    let Heads { count, width, .. } = job.heads;
     let panel = panel_width::<S>();
+    let tokens = job.sequence.len();
     let key_groups = width.div_ceil(M::GROUP);
-    let value_groups = job.sequence.len().div_ceil(M::GROUP);
-    let keys_padded = job.sequence.len().next_multiple_of(panel);
-    let keys = &mut numbers_mut::<M::Number>(&mut job.room.keys)[..keys_padded * key_groups * M::GROUP];
-    let values_length = width.next_multiple_of(panel) * value_groups * M::GROUP;
-    let values = &mut numbers_mut::<M::Number>(&mut job.room.values)[..values_length];
-    if !job.sequence.len().is_multiple_of(panel) || !width.is_multiple_of(M::GROUP) {
-        keys.fill(M::stored(0.0));
+    let panel_length = key_groups * panel * M::GROUP;
+    let keys = &mut numbers_mut::<M::Number>(&mut job.room.keys)[..tokens.div_ceil(panel) * panel_length];
+    let key = (count + head) * width;
+    for (index, keys) in keys.chunks_exact_mut(panel_length).enumerate() {
+        for lane in (0..panel).step_by(S::LANES) {
+            let first = job.sequence.start + index * panel + lane;
+            let rows: [&[M::Number]; LANES_MAX] = std::array::from_fn(|row| {
+                channels(job.projected, &job.sequence, job.heads, first + row, key)
+            });
+            pack_keys::<S, M>(simd, &rows, width, &mut keys[lane * M::GROUP..]);
+        }
     }
-    if !job.sequence.len().is_multiple_of(M::GROUP) || !width.is_multiple_of(panel) {
-        values.fill(M::stored(0.0));
+    let value_groups = tokens.div_ceil(M::GROUP);
+    let panel_length = value_groups * panel * M::GROUP;
+    let values = &mut numbers_mut::<M::Number>(&mut job.room.values)[..width.div_ceil(panel) * panel_length];
+    let value = (2 * count + head) * width;
+    for group in 0..value_groups {
+        let first = job.sequence.start + group * M::GROUP;
+        let rows: [&[M::Number]; GROUP_MAX] =
+            std::array::from_fn(|row| channels(job.projected, &job.sequence, job.heads, first + row, value));
+        for (index, values) in values.chunks_exact_mut(panel_length).enumerate() {
+            let values = &mut values[group * panel * M::GROUP..][..panel * M::GROUP];
+            let some = index * panel..width.min((index + 1) * panel);
+            pack_values::<S, M>(rows.map(|row| row.get(some.clone()).unwrap_or_default()), values);
+        }
     }
-    for part in job.projected {
-        let start = part.tokens.start.max(job.sequence.start);
-        let end = part.tokens.end.min(job.sequence.end);
-        let rows = numbers::<M::Number>(&part.rows);
-        for token in start..end {
-            let row = &rows[(token - part.tokens.start) * stride..][..stride];
-            let key = &row[(count + head) * width..][..width];
-            let value = &row[(2 * count + head) * width..][..width];
-            let index = token - job.sequence.start;
-            let from = ((index / panel) * key_groups * panel + index % panel) * M::GROUP;
-            for (to, key) in keys[from..].chunks_mut(panel * M::GROUP).zip(key.chunks(M::GROUP)) {
-                to[..key.len()].copy_from_slice(key);
+}
+
+/// The channels of a token from `first` on for one head; none where the sequence has no such token.
+#[inline(always)]
+fn channels<'a, T: Plain>(
+    projected: &'a [Projected],
+    sequence: &Range<usize>,
+    heads: Heads,
+    token: usize,
+    first: usize,
+) -> &'a [T] {
+    let part = projected.iter().find(|part| part.tokens.contains(&token));
+    match part {
+        Some(part) if token < sequence.end => {
+            let row = (token - part.tokens.start) * heads.stride;
+            &numbers(&part.rows)[row + first..row + first + heads.width]
+        }
+        _ => &[],
+    }
+}
+
+/// Packs the keys of a vector of tokens; `keys` begins at the first one's place.
+#[inline(always)]
+fn pack_keys<S: Simd, M: SelfFormat<S>>(
+    simd: S,
+    rows: &[&[M::Number]; LANES_MAX],
+    width: usize,
+    keys: &mut [M::Number],
+) {
+    let step = panel_width::<S>() * M::GROUP;
+    let mut done = 0;
+    // A group has the size of a word, and a block of as many words as lanes is transposed at once.
+    if size_of::<M::Number>() * M::GROUP == size_of::<u32>() {
+        let block = S::LANES * M::GROUP;
+        let missing = [0_u32; LANES_MAX];
+        while done + block <= width {
+            let from = rows.map(|row| match row.get(done..done + block) {
+                Some(words) => words.as_ptr().cast::<u32>(),
+                None => missing.as_ptr(),
+            });
+            let to = &mut keys[done / M::GROUP * step..];
+            assert!(to.len() >= (S::LANES - 1) * step + block, "too little room for keys");
+            // SAFETY: each row has a block of words, be it zeros, and there is room for as many rows of them.
+            unsafe { simd.transpose(&from, to.as_mut_ptr().cast(), panel_width::<S>()) };
+            done += block;
+        }
+    }
+    for (group, first) in (done..width).step_by(M::GROUP).enumerate() {
+        let to = &mut keys[(done / M::GROUP + group) * step..];
+        for (to, row) in to.chunks_mut(M::GROUP).zip(&rows[..S::LANES]) {
+            for (element, to) in to.iter_mut().enumerate() {
+                *to = row.get(first + element).copied().unwrap_or_default();
             }
-            let from = (index / M::GROUP) * panel * M::GROUP + index % M::GROUP;
-            for (to, value) in
-                values[from..].chunks_mut(value_groups * panel * M::GROUP).zip(value.chunks(panel))
-            {
-                for (to, value) in to.iter_mut().step_by(M::GROUP).zip(value) {
-                    *to = *value;
-                }
-            }
+        }
+    }
+}
+
+/// Packs some channels of the values of a group of tokens, and zeros where there are none.
+#[inline(always)]
+fn pack_values<S: Simd, M: SelfFormat<S>>(rows: [&[M::Number]; GROUP_MAX], values: &mut [M::Number]) {
+    let [one, other] = rows;
+    let channels = one.len();
+    values[channels * M::GROUP..].fill(M::Number::default());
+    if M::GROUP == 1 {
+        values[..channels].copy_from_slice(one);
+    } else if other.len() == channels {
+        for ((pair, one), other) in values.as_chunks_mut::<2>().0.iter_mut().zip(one).zip(other) {
+            *pair = [*one, *other];
+        }
+    } else {
+        for (pair, one) in values.as_chunks_mut::<2>().0.iter_mut().zip(one) {
+            *pair = [*one, M::Number::default()];
         }
     }
 }
@@ -195,3 +262,6 @@ fn attend_rows<S: Simd, M: SelfFormat<S>>(
 /// A tile's sums.
 #[repr(align(64))]
 struct Sums([f32; TILE_ROWS_MAX * PANEL_MAX]);
+
+/// The largest group of a format that attention uses.
+const GROUP_MAX: usize = 2;

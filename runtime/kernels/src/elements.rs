@@ -42,66 +42,51 @@ pub(crate) fn quantize<S: Simd>(row: &[f32], bytes: &mut [S::Byte]) -> Quantizat
     Quantization { scale, zero }
 }
 
-/// The smallest and the largest number of a row and zero.
-#[inline(always)]
-fn extremes(row: &[f32]) -> (f32, f32) {
-    let mut low = [0.0_f32; STRIPES];
-    let mut high = [0.0_f32; STRIPES];
-    let (chunks, rest) = row.as_chunks::<STRIPES>();
-    for chunk in chunks {
-        for lane in 0..STRIPES {
-            low[lane] = smaller(chunk[lane], low[lane]);
-            high[lane] = larger(chunk[lane], high[lane]);
-        }
-    }
-    for (lane, number) in rest.iter().enumerate() {
-        low[lane] = smaller(*number, low[lane]);
-        high[lane] = larger(*number, high[lane]);
-    }
-    (
-        low.into_iter().fold(0.0, |one, other| smaller(other, one)),
-        high.into_iter().fold(0.0, |one, other| larger(other, one)),
-    )
-}
-
-/// The sum of `f` over a row, in stripes.
-macro_rules! striped_sum {
-    ($row:expr, |$number:ident| $value:expr) => {{
-        let mut sums = [0.0_f32; STRIPES];
+/// Folds a row in stripes, then the stripes in halves, so that whole vectors are folded at once.
+macro_rules! striped {
+    ($row:expr, $start:expr, |$sum:ident, $number:ident| $step:expr, $join:expr) => {{
+        let mut stripes = [$start; STRIPES];
         let (chunks, rest) = $row.as_chunks::<STRIPES>();
         for chunk in chunks {
-            for lane in 0..STRIPES {
-                let $number = chunk[lane];
-                sums[lane] += $value;
+            for ($sum, $number) in stripes.iter_mut().zip(chunk) {
+                *$sum = $step;
             }
         }
-        for (lane, number) in rest.iter().enumerate() {
-            let $number = *number;
-            sums[lane] += $value;
+        for ($sum, $number) in stripes.iter_mut().zip(rest) {
+            *$sum = $step;
         }
-        sum_of_stripes(&sums)
+        let mut eight = [$start; 8];
+        for lane in 0..8 {
+            eight[lane] = $join(stripes[lane], stripes[lane + 8]);
+        }
+        let mut four = [$start; 4];
+        for lane in 0..4 {
+            four[lane] = $join(eight[lane], eight[lane + 4]);
+        }
+        $join($join(four[0], four[2]), $join(four[1], four[3]))
     }};
 }
 
+/// The smallest and the largest number of a row and zero.
 #[inline(always)]
-fn sum_of_stripes(stripes: &[f32; STRIPES]) -> f32 {
-    let mut sums = *stripes;
-    let mut width = STRIPES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            sums[lane] += sums[lane + width];
-        }
-        width /= 2;
-    }
-    sums[0]
+fn extremes(row: &[f32]) -> (f32, f32) {
+    let low = striped!(row, 0.0_f32, |low, number| smaller(*number, *low), smaller);
+    let high = striped!(row, 0.0_f32, |high, number| larger(*number, *high), larger);
+    (low, high)
+}
+
+#[inline(always)]
+fn add(one: f32, other: f32) -> f32 {
+    one + other
 }
 
 /// Layer normalisation (Ba et al., 2016) in place.
 #[inline(always)]
 pub(crate) fn normalize<S: Simd>(row: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32) {
     let count = row.len() as f32;
-    let mean = striped_sum!(row, |number| number) / count;
-    let variance = striped_sum!(row, |number| (number - mean) * (number - mean)) / count;
+    let mean = striped!(row, 0.0_f32, |sum, number| *sum + number, add) / count;
+    let variance =
+        striped!(row, 0.0_f32, |sum, number| *sum + (number - mean) * (number - mean), add) / count;
     let factor = (variance + epsilon).sqrt().recip();
     for ((number, weight), bias) in row.iter_mut().zip(weight).zip(bias) {
         *number = fused::<S>((*number - mean) * factor, *weight, *bias);
@@ -117,51 +102,17 @@ pub(crate) fn softmax<S: Simd, M: Stored>(
     weights: &mut [M::Number],
 ) -> f32 {
     scores[length..].fill(f32::MIN);
-    let mut largest = [f32::MIN; STRIPES];
-    let (chunks, rest) = scores.as_chunks::<STRIPES>();
-    for chunk in chunks {
-        for lane in 0..STRIPES {
-            largest[lane] = larger(chunk[lane], largest[lane]);
-        }
-    }
-    let largest = largest.iter().chain(rest).fold(f32::MIN, |one, other| larger(*other, one));
+    let largest = striped!(scores, f32::MIN, |largest, score| larger(*score, *largest), larger);
     for (score, weight) in scores.iter_mut().zip(weights) {
         *score = exp2::<S>(*score - largest);
         *weight = M::stored(*score);
     }
-    striped_sum!(scores, |number| number).recip()
-}
-
-/// Applies an activation to each number.
-#[inline(always)]
-pub(crate) fn activate<S: Simd>(activation: Activation, exact: bool, row: &mut [f32]) {
-    match activation {
-        Activation::Gelu if exact => {
-            for number in row {
-                *number = gelu::<S>(*number);
-            }
-        }
-        Activation::Gelu => {
-            for number in row {
-                *number = gelu_close::<S>(*number);
-            }
-        }
-        Activation::GeluTanh => {
-            for number in row {
-                *number = gelu_tanh::<S>(*number);
-            }
-        }
-        Activation::Relu => {
-            for number in row {
-                *number = larger(*number, 0.0);
-            }
-        }
-    }
+    striped!(scores, 0.0_f32, |sum, score| *sum + score, add).recip()
 }
 
 /// x Φ(x), off by less than 3e-7: Abramowitz and Stegun, 7.1.26.
 #[inline(always)]
-fn gelu<S: Simd>(x: f32) -> f32 {
+pub(crate) fn gelu<S: Simd>(x: f32) -> f32 {
     let z = (x * std::f32::consts::FRAC_1_SQRT_2).abs();
     let t = fused::<S>(0.327_591_1, z, 1.0).recip();
     let p = horner::<S, 5>([1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_72, 0.254_829_6], t);
@@ -171,7 +122,7 @@ fn gelu<S: Simd>(x: f32) -> f32 {
 
 /// x Φ(x), off by less than 1e-4: a polynomial for Φ between -4.5 and 4.5.
 #[inline(always)]
-fn gelu_close<S: Simd>(x: f32) -> f32 {
+pub(crate) fn gelu_close<S: Simd>(x: f32) -> f32 {
     let y = smaller(larger(x, -4.5), 4.5);
     let p = horner::<S, 9>(
         [
@@ -192,7 +143,7 @@ fn gelu_close<S: Simd>(x: f32) -> f32 {
 
 /// 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))).
 #[inline(always)]
-fn gelu_tanh<S: Simd>(x: f32) -> f32 {
+pub(crate) fn gelu_tanh<S: Simd>(x: f32) -> f32 {
     // -2 √(2/π) log2(e)
     const FACTOR: f32 = -2.302_208_2;
     x / (1.0 + exp2::<S>(FACTOR * x * fused::<S>(0.044_715 * x, x, 1.0)))
@@ -229,7 +180,7 @@ pub(crate) fn fused<S: Simd>(one: f32, other: f32, sum: f32) -> f32 {
 
 /// The larger number; the second where they do not compare. One instruction, unlike [`f32::max`].
 #[inline(always)]
-fn larger(one: f32, other: f32) -> f32 {
+pub(crate) fn larger(one: f32, other: f32) -> f32 {
     if one > other { one } else { other }
 }
 
@@ -237,6 +188,12 @@ fn larger(one: f32, other: f32) -> f32 {
 #[inline(always)]
 fn smaller(one: f32, other: f32) -> f32 {
     if one < other { one } else { other }
+}
+
+/// Rounds a number from -127 to 127 to an integer, half to even.
+#[inline(always)]
+pub(crate) fn rounded(number: f32) -> i8 {
+    (number + ROUNDER).to_bits() as i8
 }
 
 /// Rounds to bf16, half to even.
@@ -293,9 +250,6 @@ mod tests {
             0.5 * x * (1.0 + (std::f64::consts::FRAC_2_PI.sqrt() * (x + 0.044_715 * x * x * x)).tanh())
         };
         assert!(furthest(gelu_tanh::<Portable>, tanh) < 2e-6);
-        let mut row = [-1.0, 0.0, 2.0, f32::NAN];
-        activate::<Portable>(Activation::Relu, true, &mut row);
-        assert_eq!(row, [0.0, 0.0, 2.0, 0.0]);
     }
 
     #[test]
@@ -351,6 +305,8 @@ mod tests {
 
     #[test]
     fn halves_are_rounded_to_even() {
+        let numbers = [-127.0, -1.5, -0.5, 0.4, 0.5, 1.5, 126.6];
+        assert_eq!(numbers.map(rounded), [-127, -2, 0, 0, 0, 2, 127]);
         assert_eq!(bf16(1.0), 0x3f80);
         assert_eq!(bf16(f32::from_bits(0x3f80_8000)), 0x3f80);
         assert_eq!(bf16(f32::from_bits(0x3f81_8000)), 0x3f82);

@@ -203,7 +203,7 @@ fn quantize_weights(weights: &[f32], bytes: &mut [u8]) -> f32 {
     let scale = weights.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs())) / 127.0;
     let inverse = if scale > 0.0 { scale.recip() } else { 0.0 };
     for (byte, weight) in bytes.iter_mut().zip(weights) {
-        *byte = ((weight * inverse).round_ties_even() as i8).cast_unsigned();
+        *byte = elements::rounded(weight * inverse).cast_unsigned();
     }
     scale
 }
@@ -322,48 +322,62 @@ fn finish<S: Simd>(
 ) {
     let width = panel_width::<S>();
     let column = panel * width;
+    let sums = &mut sums[..rows * width];
     let bias = &job.linear.bias[column..column + width];
-    for (row, sums) in (first..first + rows).zip(sums.chunks_exact_mut(width)) {
-        if let Some((scales, weight_sums)) = scaling {
-            let Quantization { scale, zero } = job.quantizations[row];
-            let shift = -zero * scale;
-            let (scales, weight_sums) = (&scales[column..][..width], &weight_sums[column..][..width]);
+    if let Some((scales, weight_sums)) = scaling {
+        let (scales, weight_sums) = (&scales[column..][..width], &weight_sums[column..][..width]);
+        for (sums, quantization) in sums.chunks_exact_mut(width).zip(&job.quantizations[first..]) {
+            let shift = -quantization.zero * quantization.scale;
             for lane in 0..width {
                 let offset = elements::fused::<S>(shift, weight_sums[lane], bias[lane]);
-                sums[lane] = elements::fused::<S>(sums[lane], scale * scales[lane], offset);
+                sums[lane] = elements::fused::<S>(sums[lane], quantization.scale * scales[lane], offset);
             }
-        } else {
+        }
+    } else {
+        for sums in sums.chunks_exact_mut(width) {
             for lane in 0..width {
                 sums[lane] += bias[lane];
             }
         }
-        for outlier in outliers {
+    }
+    for outlier in outliers {
+        for (row, sums) in (first..).zip(sums.chunks_exact_mut(width)) {
             sums[outlier.row - column] += job.input[row * job.input_stride + outlier.column] * outlier.weight;
         }
-        let start = row * job.output_stride + column;
-        match &mut job.output {
-            Output::Activated(out, activation) => {
-                let exact = matches!(job.linear.weights, Packed::F32(_));
-                elements::activate::<S>(*activation, exact, sums);
-                out[start..start + width].copy_from_slice(sums);
-            }
-            Output::Added(out) => {
-                let out = &mut out[start..start + width];
+    }
+    let start = first * job.output_stride + column;
+    let stride = job.output_stride;
+    // One loop for each way to go on, so that nothing is decided inside.
+    macro_rules! put {
+        ($out:expr, |$to:ident, $number:ident| $value:expr) => {
+            for (sums, out) in sums.chunks_exact(width).zip($out[start..].chunks_mut(stride)) {
+                let out = &mut out[..width];
                 for lane in 0..width {
-                    out[lane] += sums[lane];
+                    let ($to, $number) = (out[lane], sums[lane]);
+                    let _ = $to;
+                    out[lane] = $value;
                 }
             }
-            Output::Attention(out, true) => store::<Single>(out, start, sums),
-            Output::Attention(out, false) => store::<S::Attention>(out, start, sums),
-        }
+        };
     }
-}
-
-#[inline(always)]
-fn store<M: Stored>(out: &mut [u8], start: usize, sums: &[f32]) {
-    let out = &mut numbers_mut::<M::Number>(out)[start..start + sums.len()];
-    for (out, number) in out.iter_mut().zip(sums) {
-        *out = M::stored(*number);
+    match &mut job.output {
+        Output::Activated(out, Activation::Gelu) if matches!(job.linear.weights, Packed::F32(_)) => {
+            put!(out, |to, number| elements::gelu::<S>(number));
+        }
+        Output::Activated(out, Activation::Gelu) => put!(out, |to, number| elements::gelu_close::<S>(number)),
+        Output::Activated(out, Activation::GeluTanh) => {
+            put!(out, |to, number| elements::gelu_tanh::<S>(number))
+        }
+        Output::Activated(out, Activation::Relu) => put!(out, |to, number| elements::larger(number, 0.0)),
+        Output::Added(out) => put!(out, |to, number| to + number),
+        Output::Attention(out, true) => {
+            let out = numbers_mut::<<Single as Stored>::Number>(out);
+            put!(out, |to, number| Single::stored(number));
+        }
+        Output::Attention(out, false) => {
+            let out = numbers_mut::<<S::Attention as Stored>::Number>(out);
+            put!(out, |to, number| S::Attention::stored(number));
+        }
     }
 }
 

@@ -71,6 +71,22 @@ pub(crate) trait Simd: Copy + 'static {
     /// # Safety
     /// [`Self::LANES`] × [`Self::BYTE_GROUP`] weights can be read.
     unsafe fn load_bytes(self, from: *const i8) -> Self::Integers;
+    /// Writes the transpose of a block of [`Self::LANES`] words of as many rows; rows of `to` are `stride` words apart.
+    ///
+    /// # Safety
+    /// The first [`Self::LANES`] of `rows` can be read, and the rows of `to` be written.
+    #[inline(always)]
+    unsafe fn transpose(self, rows: &[*const u32; LANES_MAX], to: *mut u32, stride: usize) {
+        for (column, row) in rows.iter().take(Self::LANES).enumerate() {
+            for index in 0..Self::LANES {
+                // SAFETY: the caller vouches for both.
+                unsafe {
+                    let word = row.add(index).read_unaligned();
+                    to.add(index * stride + column).write_unaligned(word);
+                }
+            }
+        }
+    }
     /// Stores a number from 0 to 255.
     fn byte(number: u8) -> Self::Byte;
 }

@@ -1,6 +1,6 @@
 //! The fields of the configuration: one table that files, environment, checks and the sample all read.
 
-use super::{Problem, Source};
+use super::{Problem, Source, models};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
@@ -30,6 +30,8 @@ pub enum Kind {
     Integer(u64, u64),
     /// The name of a log level.
     Level,
+    /// Models, by name or with what is special about them.
+    Models,
     /// The name of a network.
     Name,
     /// A directory.
@@ -48,7 +50,7 @@ impl Kind {
                 "0" | "false" => Some(Value::Bool(false)),
                 _ => None,
             },
-            Self::Addresses | Self::Interfaces => Some(
+            Self::Addresses | Self::Interfaces | Self::Models => Some(
                 text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Value::from).collect(),
             ),
             Self::File => Some(if text.is_empty() { Value::Null } else { Value::from(text) }),
@@ -67,6 +69,7 @@ impl Kind {
                 value.as_u64().is_some_and(|number| (least..=most).contains(&number))
             }
             Self::Level => value.as_str().is_some_and(|text| LEVELS.contains(&text)),
+            Self::Models => models::admits(value),
             Self::Name => value.as_str().is_some_and(|text| {
                 (1..=64).contains(&text.len())
                     && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
@@ -87,6 +90,10 @@ impl Kind {
             }
             Self::Integer(least, most) => format!("allowed: {least} to {most}"),
             Self::Level => format!("allowed: {}", LEVELS.join(", ")),
+            Self::Models => format!(
+                "allowed: up to {} models, each a name, a path, or {{\"model\": …, \"name\": …, \"eager\": …, \"precision\": …, \"memory_mb\": …}}",
+                models::ENTRIES_MAX
+            ),
             Self::Name => "allowed: 1 to 64 letters, digits, '-', '_' or '.'".to_owned(),
             Self::File => "allowed: a file to write, or null".to_owned(),
             Self::Path => "allowed: a directory that can be read and written".to_owned(),
@@ -128,7 +135,7 @@ fn texts(value: &Value, most: usize) -> Option<Vec<&str>> {
     items.iter().map(Value::as_str).collect()
 }
 
-const LEVELS: [&str; 5] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"];
+const LEVELS: [&str; 6] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
 const ADDRESSES_MAX: usize = 64;
 const INTERFACES_MAX: usize = 32;
 
@@ -178,7 +185,45 @@ pub const FIELDS: &[Field] = &[
         default: || json!(4),
     },
     Field { key: "run_models", variable: "P2P_AI_RUN_MODELS", kind: Kind::Switch, default: || json!(true) },
+    Field {
+        key: "models",
+        variable: "P2P_AI_MODELS",
+        kind: Kind::Models,
+        default: || json!(["all-MiniLM-L6-v2"]),
+    },
+    Field {
+        key: "cached_models",
+        variable: "P2P_AI_CACHED_MODELS",
+        kind: Kind::Switch,
+        default: || json!(true),
+    },
+    Field {
+        key: "pull_on_demand",
+        variable: "P2P_AI_PULL_ON_DEMAND",
+        kind: Kind::Switch,
+        default: || json!(false),
+    },
+    Field { key: "offline", variable: "P2P_AI_OFFLINE", kind: Kind::Switch, default: || json!(false) },
+    Field { key: "threads", variable: "P2P_AI_THREADS", kind: Kind::Integer(0, 1024), default: || json!(0) },
+    Field {
+        key: "max_cpu_percent",
+        variable: "P2P_AI_MAX_CPU_PERCENT",
+        kind: Kind::Integer(1, 100),
+        default: || json!(100),
+    },
     Field { key: "log_level", variable: "P2P_AI_LOG_LEVEL", kind: Kind::Level, default: || json!("INFO") },
+    Field {
+        key: "log_file_max_mb",
+        variable: "P2P_AI_LOG_FILE_MAX_MB",
+        kind: Kind::Integer(1, 10_000),
+        default: || json!(100),
+    },
+    Field {
+        key: "log_retention_days",
+        variable: "P2P_AI_LOG_RETENTION_DAYS",
+        kind: Kind::Integer(1, 365),
+        default: || json!(7),
+    },
     Field { key: "discovery", variable: "P2P_AI_DISCOVERY", kind: Kind::Switch, default: || json!(true) },
     Field { key: "interfaces", variable: "P2P_AI_INTERFACES", kind: Kind::Interfaces, default: || json!([]) },
     Field {

@@ -80,7 +80,11 @@ fn every_field_can_be_set_by_its_variable_and_in_toml() {
         "interfaces" => fixture.variable(field.variable, "lo, eth0"),
         "network" | "storage_path" => fixture.variable(field.variable, "elsewhere"),
         "log_level" => fixture.variable(field.variable, "debug"),
-        "discovery" | "run_models" => fixture.variable(field.variable, "false"),
+        "models" => fixture.variable(field.variable, "owner/name:Q4_0, ./bert"),
+        "max_cpu_percent" => fixture.variable(field.variable, "50"),
+        "discovery" | "run_models" | "cached_models" | "pull_on_demand" | "offline" => {
+            fixture.variable(field.variable, "false")
+        }
         "network_port" | "api_port" | "max_memory_mb" => fixture.variable(field.variable, "1024"),
         _ => fixture.variable(field.variable, "200"),
     });
@@ -95,6 +99,9 @@ fn every_field_can_be_set_by_its_variable_and_in_toml() {
     assert_eq!((settings.log_level, settings.max_peers), (LogLevel::Debug, 7));
     assert_eq!((settings.network_port, settings.api_port, settings.max_memory_mb), (1024, 1024, 1024));
     assert_eq!((settings.max_concurrent_tasks, settings.health_check_interval_secs), (200, 200));
+    let models: Vec<&str> = settings.models.iter().map(ModelEntry::name).collect();
+    assert_eq!(models, ["owner/name:Q4_0", "./bert"]);
+    assert_eq!((settings.threads, settings.max_cpu_percent), (200, 50));
     assert!(settings.storage_path.ends_with("elsewhere"));
     assert!(!fixture.home.config_file().exists(), "a named file stands in for the home's own");
 }

@@ -5,26 +5,26 @@
     reason = "each question has one answer; whatever else comes is the same mistake"
 )]
 
-use super::Api;
-use super::auth;
 use super::error::ApiError;
+use super::files;
+use super::models;
 use super::new_task::NotATask;
 use super::view::{
     Diagnosis, Members, NewTask, Peers, Ping, Readiness, ResultBody, Route, Status, Submitted, Task, Tasks,
 };
+use super::{Api, auth, body, errand, events, openai, text_embeddings};
 use crate::clock;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::Bytes;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use engine::lifecycle;
 use engine::request::{PingSpec, Request as Ask, Response as Reply};
 use engine::task::TaskStatus;
 use engine::{NodeId, Rejection, TaskId};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -39,14 +39,21 @@ pub(super) fn router(api: Api) -> Router {
         .route("/diagnosis", get(diagnosis))
         .route("/tasks", post(submit).get(tasks))
         .route("/tasks/{id}", get(task).delete(cancel))
+        .route("/tasks/{id}/events", get(events))
         .route("/tasks/{id}/result", get(result))
+        .route("/models", get(models::list).post(models::pull))
+        .route("/models/refresh", post(models::refresh))
+        .route("/models/events", get(models::events))
         .route("/shutdown", post(shutdown))
+        .merge(files::routes())
         .layer(from_fn(take_body))
         .layer(from_fn_with_state(api.clone(), want_token));
     Router::new()
         .route("/healthz", get(async || "alive"))
         .route("/readyz", get(readyz))
         .nest("/api/v1", protected)
+        .nest("/v1", openai::router(&api))
+        .merge(text_embeddings::router(&api))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
         .layer(from_fn_with_state(api.clone(), admit))
@@ -59,35 +66,18 @@ type Answered<T> = Result<Json<T>, ApiError>;
 async fn admit(State(api): State<Api>, request: Request, next: Next) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     auth::check_host_and_origin(&parts, api.address)?;
+    // Generations take as long as their tasks may.
+    let slow = parts.uri.path().starts_with("/v1/");
+    let timeout = if slow { SLOW_REQUEST_TIMEOUT } else { REQUEST_TIMEOUT };
     let request = Request::from_parts(parts, body);
-    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.map_err(|_| {
+    tokio::time::timeout(timeout, next.run(request)).await.map_err(|_| {
         ApiError::new(StatusCode::GATEWAY_TIMEOUT, "request_timeout", "the node took too long to answer")
     })
 }
 
-/// Takes a body in as a whole, within its limits of size and time. Comes after [`want_token`]: whoever has no token
-/// has no claim on this node's memory.
+/// Comes after [`want_token`]: whoever has no token has no claim on this node's memory.
 async fn take_body(request: Request, next: Next) -> Result<Response, ApiError> {
-    let too_large = || {
-        let message = format!("the body has more than {BODY_BYTES_MAX} bytes");
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
-    };
-    let (parts, body) = request.into_parts();
-    // An announced length is refused at once; one that is not announced, when it is reached.
-    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
-        return Err(too_large());
-    }
-    let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect())
-        .await
-        .map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body took too long"))?
-        .map_err(|error| {
-            if error.downcast_ref::<LengthLimitError>().is_some() {
-                too_large()
-            } else {
-                ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", "the body was cut short")
-            }
-        })?;
-    Ok(next.run(Request::from_parts(parts, Body::from(body.to_bytes()))).await)
+    Ok(next.run(body::whole(request, BODY_BYTES_MAX).await?).await)
 }
 
 async fn want_token(State(api): State<Api>, request: Request, next: Next) -> Result<Response, ApiError> {
@@ -179,11 +169,15 @@ async fn diagnosis(State(api): State<Api>) -> Answered<Diagnosis> {
 async fn submit(
     State(api): State<Api>,
     headers: HeaderMap,
-    body: Bytes,
+    bytes: Bytes,
 ) -> Result<(StatusCode, Json<Submitted>), ApiError> {
-    let task = new_task(&headers, &body)?;
-    let spec = task.spec().map_err(|NotATask(why)| not_a_task(&why))?;
-    match ask(&api, Ask::Submit(spec)).await? {
+    let task: NewTask = body::json(&headers, &bytes, "a task").map_err(not_a_task)?;
+    let spec = task.spec().map_err(|NotATask(why)| {
+        let message = format!("the body is not a task: {why}");
+        not_a_task(ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", message))
+    })?;
+    let asked = spec.model.clone();
+    match ask(&api, Ask::Submit(spec)).await.map_err(|error| models::explain(&api, asked, error))? {
         Reply::Submitted(id) => {
             Ok((StatusCode::ACCEPTED, Json(Submitted { id, status: TaskStatus::Queued })))
         }
@@ -191,24 +185,8 @@ async fn submit(
     }
 }
 
-fn new_task(headers: &HeaderMap, body: &[u8]) -> Result<NewTask, ApiError> {
-    // A page can send any other type across origins without asking first.
-    let content_type =
-        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    if !media_type.eq_ignore_ascii_case("application/json") {
-        let message = "the body must be application/json";
-        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type_unsupported", message));
-    }
-    let text = str::from_utf8(body).map_err(|_| {
-        ApiError::new(StatusCode::BAD_REQUEST, "input_not_utf8", "the body is not UTF-8 text")
-    })?;
-    serde_json::from_str(text).map_err(|error| not_a_task(&error.to_string()))
-}
-
-fn not_a_task(why: &str) -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", format!("the body is not a task: {why}"))
-        .hint(r#"send {"type": "embedding", "input": "some text"}"#.to_owned())
+fn not_a_task(error: ApiError) -> ApiError {
+    error.hint(r#"send {"type": "embedding", "input": "some text"}"#.to_owned())
 }
 
 #[derive(Deserialize)]
@@ -268,20 +246,15 @@ async fn result(State(api): State<Api>, id: TaskPath) -> Answered<ResultBody> {
         return Err(ApiError::new(StatusCode::CONFLICT, "task_not_finished", message)
             .hint(format!("wait for it with GET /api/v1/tasks/{id}?wait_seconds={WAIT_SECS_MAX}")));
     }
-    let results = api.results.clone();
-    let read = tokio::task::spawn_blocking(move || results.result(id)).await;
-    match read {
-        Ok(Ok(Some(result))) => Ok(Json(ResultBody::from(result))),
-        // It expired between the two questions.
-        Ok(Ok(None)) => Err(ApiError::from(Rejection::TaskNotFound(id))),
-        Ok(Err(error)) => {
-            tracing::error!(task = %id, error = &error as &dyn std::error::Error, "cannot read a result");
-            Err(internal("storage_failed", error.to_string()))
-        }
-        Err(error) => {
-            tracing::error!(task = %id, %error, "reading a result failed");
-            Err(internal("internal_error", "the result could not be read".to_owned()))
-        }
+    // It may have expired between the two questions.
+    let result = errand::result(&api, id).await?.ok_or(Rejection::TaskNotFound(id))?;
+    Ok(Json(ResultBody::from(result)))
+}
+
+async fn events(State(api): State<Api>, id: TaskPath) -> Result<Response, ApiError> {
+    match ask(&api, Ask::Task(task_id(id)?)).await? {
+        Reply::Task(view) => Ok(events::of_task(api, *view).into_response()),
+        other => Err(unexpected(&other)),
     }
 }
 
@@ -308,7 +281,7 @@ fn query_malformed(rejection: axum::extract::rejection::QueryRejection) -> ApiEr
     ApiError::new(StatusCode::BAD_REQUEST, "query_malformed", rejection.body_text())
 }
 
-async fn ask(api: &Api, request: Ask) -> Result<Reply, ApiError> {
+pub(super) async fn ask(api: &Api, request: Ask) -> Result<Reply, ApiError> {
     Ok(api.handle.ask(request).await??)
 }
 
@@ -330,22 +303,26 @@ fn task_id(path: TaskPath) -> Result<TaskId, ApiError> {
     })
 }
 
-fn unexpected(reply: &Reply) -> ApiError {
+pub(super) fn unexpected(reply: &Reply) -> ApiError {
     tracing::error!(?reply, "the node answered another question");
     internal("internal_error", "the node gave an answer of the wrong kind".to_owned())
 }
 
-fn internal(code: &str, message: String) -> ApiError {
+pub(super) fn internal(code: &str, message: String) -> ApiError {
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code, message)
+}
+
+pub(super) fn unexpected_output() -> String {
+    "the task has an output of the wrong kind".to_owned()
 }
 
 /// A body may have this many bytes: the longest input, with every byte escaped as `\u00xx`, and its frame.
 pub(super) const BODY_BYTES_MAX: usize = 2 << 20;
-/// A body must be there by then.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that a client may wait for a task in one request.
 const WAIT_SECS_MAX: u64 = 60;
 /// Whatever is asked, an answer is there by then.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(WAIT_SECS_MAX + 10);
+/// The same for what waits for whole generations, which may wait for room as well.
+pub(super) const SLOW_REQUEST_TIMEOUT: Duration = Duration::from_secs(openai::GENERATION_SECS_MAX + 30);
 const LIMIT_DEFAULT: u32 = 20;
 const ID_CHARS_SHOWN: usize = 64;

@@ -5,7 +5,7 @@ use crate::driver::Stopped;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use engine::Rejection;
+use engine::{FetchError, Rejection};
 use std::time::Duration;
 
 /// An answer that says what went wrong: a status for programs, a stable code, a sentence, perhaps a hint.
@@ -27,7 +27,48 @@ impl ApiError {
         self
     }
 
-    fn retry_after(mut self, after: Duration) -> Self {
+    pub(super) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Returns what a client is told, as the control API writes it.
+    pub(super) fn body(&self) -> ErrorBody {
+        ErrorBody { error: self.detail.clone() }
+    }
+
+    /// Gives the error the status and name that another API has for it.
+    pub(super) fn renamed(mut self, status: StatusCode, code: &str) -> Self {
+        self.status = status;
+        code.clone_into(&mut self.detail.code);
+        self
+    }
+
+    /// Answers with this body, and with the headers that belong to the error.
+    pub(super) fn respond(&self, body: impl IntoResponse) -> Response {
+        let mut response = (self.status, body).into_response();
+        if let Some(after) = self.retry_after {
+            // The header counts whole seconds, and zero would invite a storm.
+            let seconds = after.as_millis().div_ceil(1000).max(1);
+            if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
+                response.headers_mut().insert(header::RETRY_AFTER, value);
+            }
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+
+    /// Returns the stable code.
+    pub(super) fn code(&self) -> &str {
+        &self.detail.code
+    }
+
+    pub(super) fn detail(self) -> ErrorDetail {
+        self.detail
+    }
+
+    pub(super) fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
     }
@@ -39,11 +80,14 @@ impl From<Rejection> for ApiError {
         match rejection {
             Rejection::QueueFull { retry_after } => error.retry_after(retry_after),
             Rejection::NodeNotReady | Rejection::TooManyWaiting => error.retry_after(Duration::from_secs(1)),
-            Rejection::StorageFailed => error.hint("check the space left on the node's disk".to_owned()),
+            Rejection::Fetch(FetchError::Storage(_)) | Rejection::StorageFailed => {
+                error.hint("check the space left on the node's disk".to_owned())
+            }
             Rejection::KindUnsupported(_) | Rejection::ModelUnknown(_) => {
                 error.hint("p2p-ai-agents node status lists the models of a node".to_owned())
             }
-            Rejection::Input(_)
+            Rejection::Fetch(_)
+            | Rejection::Input(_)
             | Rejection::InputTooLong { .. }
             | Rejection::NodeShuttingDown
             | Rejection::NodeUnknown(_)
@@ -62,23 +106,20 @@ impl From<Stopped> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(ErrorBody { error: self.detail })).into_response();
-        if let Some(after) = self.retry_after {
-            // The header counts whole seconds, and zero would invite a storm.
-            let seconds = after.as_millis().div_ceil(1000).max(1);
-            if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
-                response.headers_mut().insert(header::RETRY_AFTER, value);
-            }
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        response
+        self.respond(Json(self.body()))
     }
 }
 
 const fn status(rejection: &Rejection) -> StatusCode {
     match rejection {
+        Rejection::Fetch(error) => match error {
+            FetchError::Forged | FetchError::SourcesLost => StatusCode::BAD_GATEWAY,
+            FetchError::Left => StatusCode::SERVICE_UNAVAILABLE,
+            FetchError::NotFound => StatusCode::NOT_FOUND,
+            FetchError::Storage(_) => StatusCode::INSUFFICIENT_STORAGE,
+            FetchError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            FetchError::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        },
         Rejection::Input(_) | Rejection::TimeoutOutOfRange(_) => StatusCode::BAD_REQUEST,
         Rejection::InputTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Rejection::KindUnsupported(_) | Rejection::ModelUnknown(_) => StatusCode::UNPROCESSABLE_ENTITY,

@@ -1,4 +1,5 @@
-//! The control API of a node: HTTP/1 on loopback, for the user's own programs.
+//! The HTTP interfaces of a node: HTTP/1 on loopback, for the user's own programs. Beside the control API there are
+//! OpenAI's routes and those of text-embeddings-inference, for programs that speak to these.
 //!
 //! Nothing that arrives here is trusted: a browser page of another origin, a name that was rebound to loopback
 //! and another user of the machine all reach this port. So `Host` and `Origin` are checked first, everything but
@@ -6,22 +7,37 @@
 
 mod api;
 mod auth;
+mod body;
+mod errand;
 mod error;
+mod events;
+pub mod files;
+pub mod models;
 mod new_task;
+mod openai;
 mod server;
 #[cfg(test)]
+mod story;
+#[cfg(test)]
 mod tests;
+mod text_embeddings;
+mod vectors;
 pub mod view;
 
 pub use auth::Token;
 pub use error::ApiError;
 pub use server::serve;
 
+use crate::blobs::Shelf;
+use crate::catalog::Catalog;
 use crate::driver::Handle;
 use engine::TaskId;
 use engine::task::TaskResult;
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+/// The largest body where many texts come together.
+const LARGE_BODY_BYTES_MAX: usize = 8 << 20;
 
 /// What the API needs of its node.
 #[derive(Clone)]
@@ -30,6 +46,10 @@ pub struct Api {
     pub handle: Handle,
     /// The way to whole results, past the node.
     pub results: Arc<dyn ResultSource>,
+    /// The models, past the node.
+    pub models: Catalog,
+    /// What the node shares.
+    pub shelf: Arc<Shelf>,
     /// What a client must show.
     pub token: Arc<Token>,
     /// Where the API answers; other names for it in `Host` are refused.

@@ -75,7 +75,7 @@ async fn converse(stream: TcpStream, router: Router, mut stopped: watch::Receive
         None => {
             connection.as_mut().graceful_shutdown();
             // A client that does not read its answer would otherwise stay as long as it likes.
-            tokio::time::timeout(api::REQUEST_TIMEOUT, connection).await.ok()
+            tokio::time::timeout(api::SLOW_REQUEST_TIMEOUT, connection).await.ok()
         }
     };
     if let Some(Err(error)) = finished {

@@ -2,15 +2,17 @@
 
 use super::server::CONNECTIONS_MAX;
 use super::*;
+use crate::catalog::Catalog;
 use engine::lifecycle::State;
 use engine::request::{Answer, DiscoveryState, DiscoveryView, Request, Response, StatusView, TaskView};
 use engine::task::{InputFault, Outcome, ResultSummary, TaskKind, TaskOutput, TaskSpec, TaskStatus};
 use engine::{NodeId, Rejection, TraceId, UnixMillis};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 const DONE: TaskId = TaskId([1; 16]);
 const OPEN: TaskId = TaskId([2; 16]);
@@ -19,6 +21,8 @@ const TOKEN: &str = "secret";
 /// Answers as a node with one finished and one open task would.
 fn answer(request: &Request) -> Option<Answer> {
     Some(match request {
+        Request::Fetch(_) => Err(Rejection::Fetch(engine::FetchError::NotFound)),
+        Request::Fetches => Ok(Response::Fetches(Vec::new())),
         Request::Status => Ok(Response::Status(Box::new(status_view()))),
         Request::Peers => Ok(Response::Peers(Vec::new())),
         Request::Members => Ok(Response::Members(Vec::new())),
@@ -38,6 +42,7 @@ fn answer(request: &Request) -> Option<Answer> {
         Request::AwaitTask(id) if *id == DONE => Ok(Response::Task(Box::new(task_view(*id)))),
         Request::AwaitTask(id) if *id == OPEN => return None,
         Request::Task(id) | Request::Cancel(id) | Request::AwaitTask(id) => Err(Rejection::TaskNotFound(*id)),
+        Request::Watch { .. } => return None,
         Request::Tasks { limit, offset } => {
             assert_eq!((*limit, *offset), (3, 1));
             Ok(Response::Tasks { total: 1, tasks: vec![task_view(DONE)] })
@@ -101,6 +106,7 @@ fn summary() -> ResultSummary {
         expires_at: UnixMillis(2),
         output_bytes: 8,
         preview: "hello".to_owned(),
+        output_preview: "0.1".to_owned(),
         trace: TraceId([3; 16]),
     }
 }
@@ -117,6 +123,8 @@ fn task_view(id: TaskId) -> TaskView {
         attempts: 1,
         worker: Some(NodeId([7; 16])),
         preview: "hello".to_owned(),
+        tokens: None,
+        remaining_millis: None,
         result: done.then(summary),
     }
 }
@@ -130,14 +138,22 @@ impl ResultSource for OneResult {
     }
 }
 
-struct Server {
-    address: SocketAddr,
+/// What answers in place of a node.
+pub(super) type Answerer = Box<dyn FnMut(&Request) -> Option<Answer> + Send>;
+
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     serving: tokio::task::JoinHandle<()>,
 }
 
 impl Server {
     async fn start() -> Self {
+        Self::before(Box::new(answer), Arc::new(OneResult)).await
+    }
+
+    /// Starts in front of something that answers like a node; what it does not answer stays open.
+    pub(super) async fn before(mut answer: Answerer, results: Arc<dyn ResultSource>) -> Self {
         let (handle, mut asks) = Handle::new();
         tokio::spawn(async move {
             let mut unanswered = Vec::new();
@@ -150,15 +166,22 @@ impl Server {
         });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let api =
-            Api { handle, results: Arc::new(OneResult), token: Arc::new(Token::from_text(TOKEN)), address };
+        let shelf = Shelf::open(Path::new("/nowhere"), mpsc::unbounded_channel().0);
+        let api = Api {
+            handle,
+            models: Catalog::default(),
+            results,
+            shelf: Arc::new(shelf),
+            token: Arc::new(Token::from_text(TOKEN)),
+            address,
+        };
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(serve(listener, api, async { drop(stopped.await) }));
         Self { address, stop: Some(stop), serving }
     }
 
     /// Sends raw bytes, and returns the status, the head and the body of the answer.
-    async fn raw(&self, bytes: &[u8]) -> (u16, String, String) {
+    pub(super) async fn raw(&self, bytes: &[u8]) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         // The server may answer and close before it has read everything.
         let _ = stream.write_all(bytes).await;
@@ -170,7 +193,13 @@ impl Server {
         (status, head.to_lowercase(), body.to_owned())
     }
 
-    async fn request(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> (u16, String, Value) {
+    pub(super) async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> (u16, String, Value) {
         let port = self.address.port();
         let host =
             if headers.starts_with("Host: ") { String::new() } else { format!("Host: 127.0.0.1:{port}\r\n") };
@@ -184,7 +213,7 @@ impl Server {
         (status, head, serde_json::from_str(&body).unwrap_or(Value::String(body)))
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub(super) async fn get(&self, path: &str) -> (u16, Value) {
         let (status, _, body) = self.request("GET", path, AUTHORIZED, b"").await;
         (status, body)
     }
@@ -195,7 +224,7 @@ impl Server {
     }
 }
 
-const AUTHORIZED: &str = "Authorization: Bearer secret\r\n";
+pub(super) const AUTHORIZED: &str = "Authorization: Bearer secret\r\n";
 
 #[tokio::test]
 async fn probes_are_free_and_everything_else_wants_the_token() {
@@ -213,6 +242,11 @@ async fn probes_are_free_and_everything_else_wants_the_token() {
         ("GET", "/api/v1/tasks/x"),
         ("DELETE", "/api/v1/tasks/x"),
         ("GET", "/api/v1/tasks/x/result"),
+        ("GET", "/api/v1/tasks/x/events"),
+        ("GET", "/api/v1/models"),
+        ("POST", "/api/v1/models"),
+        ("GET", "/api/v1/models/events"),
+        ("POST", "/api/v1/models/refresh"),
         ("POST", "/api/v1/shutdown"),
     ] {
         let (status, head, body) = server.request(method, path, "", b"").await;
@@ -285,6 +319,7 @@ async fn a_result_comes_with_its_output() {
             "worker": NodeId([7; 16]).to_string(), "attempts": 1,
             "submitted_at": "1970-01-01T00:00:00.000Z", "completed_at": "1970-01-01T00:00:00.001Z",
             "expires_at": "1970-01-01T00:00:00.002Z", "execution_ms": 1.5, "output_bytes": 8,
+            "output_preview": "0.1",
             "trace_id": TraceId([3; 16]).to_string(), "output": {"vector": [0.1, -0.2], "tokens": 3},
         })
     );
@@ -413,4 +448,23 @@ async fn stopping_closes_the_port() {
     tokio::time::timeout(Duration::from_secs(2), &mut server.serving).await.unwrap().unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
     drop(idle);
+}
+
+#[tokio::test]
+async fn models_are_listed_and_only_names_of_a_hub_are_fetched() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/api/v1/models").await, (200, json!({ "models": [], "pulls": {} })));
+    let pull = async |body: &str| {
+        let headers = format!("{AUTHORIZED}Content-Type: application/json\r\n");
+        let (status, _, body) = server.request("POST", "/api/v1/models", &headers, body.as_bytes()).await;
+        (status, body["error"]["code"].as_str().map(str::to_owned))
+    };
+    for (body, status, code) in [
+        (r#"{"model": "owner/../x"}"#, 400, "model_malformed"),
+        (r#"{"model": "./folder"}"#, 400, "model_is_local"),
+        (r#"{"model": 7}"#, 422, "body_malformed"),
+        ("{", 400, "body_malformed"),
+    ] {
+        assert_eq!(pull(body).await, (status, Some(code.to_owned())), "{body}");
+    }
 }

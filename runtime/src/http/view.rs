@@ -246,6 +246,15 @@ pub struct Task {
     pub worker: Option<NodeId>,
     /// The first 100 characters of the input.
     pub preview: String,
+    /// Tokens so far, of a generation that has not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u32>,
+    /// The most that there will be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
+    /// How much longer it will take, by what was measured; only while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining_ms: Option<u64>,
     /// Terminal tasks only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Summary>,
@@ -262,6 +271,9 @@ pub struct Summary {
     pub execution_ms: f64,
     /// Size of the output as stored.
     pub output_bytes: u64,
+    /// The first 100 characters of the output.
+    #[serde(default)]
+    pub output_preview: String,
     /// Why it failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorDetail>,
@@ -444,6 +456,9 @@ impl From<TaskView> for Task {
             attempts: view.attempts,
             worker: view.worker,
             preview: view.preview,
+            tokens: view.tokens.map(|tokens| tokens.produced),
+            max_tokens: view.tokens.map(|tokens| tokens.most),
+            remaining_ms: view.remaining_millis,
             result: view.result.as_ref().map(Summary::from),
         }
     }
@@ -456,6 +471,7 @@ impl From<&ResultSummary> for Summary {
             expires_at: summary.expires_at.to_string(),
             execution_ms: millis(summary.execution_micros),
             output_bytes: summary.output_bytes,
+            output_preview: summary.output_preview.clone(),
             error: summary.failure.as_ref().map(|failure| ErrorDetail {
                 code: failure.code().to_owned(),
                 message: failure.to_string(),

@@ -23,7 +23,9 @@ pub use present::{Format, Present, PresentError};
 pub use pull::{Progress, PullError, Pulled};
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A hub and the cache of what was fetched from it.
@@ -41,6 +43,23 @@ pub struct Hub {
     pub stall_timeout: Duration,
     /// How long to wait before the first retry; each further one waits twice as long.
     pub retry_pause: Duration,
+    /// Who is asked for a blob before the hub is.
+    pub neighbours: Option<Neighbours>,
+}
+
+/// A way to get a blob from other nodes.
+#[derive(Clone)]
+pub struct Neighbours(pub Arc<AskNeighbours>);
+
+/// Is given a blob's SHA-256 hash and size, where to put it, and whom to tell how many bytes of it have come; tells
+/// whether it is there.
+pub type AskNeighbours =
+    dyn Fn([u8; 32], u64, &Path, &mut dyn FnMut(u64) -> ControlFlow<()>) -> bool + Send + Sync;
+
+impl std::fmt::Debug for Neighbours {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Neighbours")
+    }
 }
 
 /// A token, which no log ever shows.
@@ -84,6 +103,7 @@ impl Hub {
             stall_timeout: stall_seconds
                 .map_or(STALL_TIMEOUT, |seconds| Duration::from_secs(seconds.clamp(1, STALL_SECONDS_MAX))),
             retry_pause: RETRY_PAUSE,
+            neighbours: None,
         })
     }
 }

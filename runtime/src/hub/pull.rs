@@ -3,7 +3,6 @@
 //! The revision's name points to the new commit only when all of its files are there, so that an interrupted pull
 //! leaves the model as it was. Several processes may pull the same model at once: each blob is fetched by one of them.
 
-use super::Hub;
 use super::cache::CacheError;
 use super::client::{Client, RequestError, escape};
 use super::download::{Listener, Wanted, fetch};
@@ -11,6 +10,7 @@ use super::hash::{BlobHash, hash_file};
 use super::id::{MAIN, ModelId, Part};
 use super::listing::{Listed, Listing, ListingError, SelectionError};
 use super::present::{Present, PresentError};
+use super::{Hub, Neighbours};
 use crate::home;
 use std::fs;
 use std::io;
@@ -293,7 +293,9 @@ impl Hub {
                 return Err(PullError::Cancelled);
             }
             if missing.iter().any(|missing| missing.name == file.name) && !self.has(file)? {
-                fetch(self, client, file, done, listener)?;
+                if !self.ask_neighbours(file, done, listener)? {
+                    fetch(self, client, file, done, listener)?;
+                }
                 fetched += file.bytes;
             }
             self.cache.link(&file.repository, &file.commit, &file.name, file.hash)?;
@@ -302,6 +304,31 @@ impl Hub {
             tell(listener, Progress::Bytes { done })?;
         }
         Ok(fetched)
+    }
+
+    /// Tells whether other nodes gave a blob. Of small files only a hash is known by which nobody else knows them.
+    fn ask_neighbours(
+        &self,
+        file: &Wanted,
+        done: u64,
+        listener: &mut Listener<'_>,
+    ) -> Result<bool, PullError> {
+        let (Some(Neighbours(ask)), BlobHash::Sha256(hash)) = (&self.neighbours, file.hash) else {
+            return Ok(false);
+        };
+        let mut cancelled = false;
+        let mut told = |bytes| {
+            let flow = listener(Progress::Bytes { done: done.saturating_add(bytes) });
+            cancelled |= flow.is_break();
+            flow
+        };
+        let blob = self.cache.blob(&file.repository, file.hash);
+        let given = ask(hash, file.bytes, &blob, &mut told);
+        if cancelled {
+            return Err(PullError::Cancelled);
+        }
+        // Whoever gave it, its hash is looked at here as well.
+        if given { self.has(file) } else { Ok(false) }
     }
 
     /// Tells whether a blob is there and sound; removes one that is not sound.

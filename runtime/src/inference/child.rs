@@ -3,6 +3,7 @@
 //! Each direction has its own task, so that a worker that stops reading or writing never stops its node. All that
 //! waits is bounded by what the supervisor hands out. The process is killed when this is dropped.
 
+use super::limits;
 use super::process::{WORKER_JOBS_MAX, WorkerOptions};
 use super::protocol::{self, FromWorker, Hello, ToWorker};
 use std::io;
@@ -40,6 +41,9 @@ impl Child {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        if let Some(bytes) = options.memory_bytes {
+            command.env(limits::MEMORY_VARIABLE, bytes.to_string());
+        }
         // A Ctrl-C at the terminal is for the node, which lets running work finish.
         #[cfg(unix)]
         command.process_group(0);

@@ -1,18 +1,21 @@
 //! An encoder on the crate `kernels`, which is what runs unless it was asked for otherwise.
 //!
-//! The tables stay as they are in the model's file: borrowed where that is in memory for good, else read and kept.
-//! Layers are packed for the processor, and what they were packed from is let go.
+//! Layers are packed for the processor, and what they were packed from is let go. Tables that are in memory for good
+//! are borrowed as they are; others are read and kept, in no more bits than the rest is computed with.
 
 use super::config::Config;
 use super::encoder::{EncodeError, Encoder, EncoderError, Room, TakeRows};
 use super::parameters::{Form, LayerParameters, Linear, Parameters, Stored};
+use super::quantize::quantize_rows;
 use super::steps::Norm;
 use super::weights::{Float, WeightsError};
+use half::bf16;
 use kernels::{
     Activation, Dense, EncoderWeights, ForwardError, Isa, LayerWeights, Matrix, MatrixError, Outlier,
 };
 use std::borrow::Cow;
 use std::sync::atomic::AtomicBool;
+use std::thread;
 
 /// A loaded encoder.
 pub(super) struct Fast<'a> {
@@ -26,16 +29,19 @@ impl<'a> Fast<'a> {
         config: &Config,
         precision: kernels::Precision,
     ) -> Result<Self, EncoderError> {
-        let layers: Vec<LayerParameters<'a>> =
-            (0..config.layers).map(|layer| parameters.layer(layer)).collect::<Result<_, WeightsError>>()?;
+        // Tables first: what they are made of is gone before the layers come.
+        let table = |stored| table(stored, precision);
+        let (words, positions) = (table(parameters.words()?)?, table(parameters.positions()?)?);
+        let types = parameters.token_types()?.map(table).transpose()?;
+        let layers = read_layers(parameters, config.layers)?;
         let layers = layers.iter().map(of_layer).collect::<Result<_, MatrixError>>()?;
         let weights = EncoderWeights {
             heads: config.heads,
             activation: Activation::Gelu,
             norm_epsilon: config.norm_epsilon,
-            words: table(parameters.words()?)?,
-            positions: table(parameters.positions()?)?,
-            types: parameters.token_types()?.map(table).transpose()?,
+            words,
+            positions,
+            types,
             norm: of_norm(&parameters.embeddings_norm()?),
             layers,
         };
@@ -83,13 +89,62 @@ fn of_layer<'p>(layer: &'p LayerParameters<'_>) -> Result<LayerWeights<'p>, Matr
     })
 }
 
+/// Reads and checks layers, on as many threads as there are cores.
+fn read_layers<'a>(
+    parameters: &Parameters<'_, 'a>,
+    layers: usize,
+) -> Result<Vec<LayerParameters<'a>>, WeightsError> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let share = layers.div_ceil(cores).max(1);
+    let read = |first: usize| -> Result<Vec<_>, WeightsError> {
+        (first..layers.min(first + share)).map(|layer| parameters.layer(layer)).collect()
+    };
+    let shares: Result<Vec<Vec<_>>, WeightsError> = thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..layers).step_by(share).map(|first| scope.spawn(move || read(first))).collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        threads.into_iter().map(join).collect()
+    });
+    Ok(shares?.into_iter().flatten().collect())
+}
+
 /// A table that is kept. One that was read is leaked: a worker's model goes when its process does.
-fn table(mut stored: Stored<'_>) -> Result<Matrix<'_>, MatrixError> {
+fn table(mut stored: Stored<'_>, precision: kernels::Precision) -> Result<Matrix<'_>, MatrixError> {
     let bytes: &[u8] = match std::mem::take(&mut stored.bytes) {
         Cow::Borrowed(bytes) => bytes,
-        Cow::Owned(bytes) => bytes.leak(),
+        Cow::Owned(bytes) => {
+            let (narrow, form) = narrowed(bytes, stored.columns, stored.form, precision);
+            stored.form = form;
+            narrow.leak()
+        }
     };
     matrix(&stored, bytes)
+}
+
+/// Takes floating-point numbers to as many bits as a precision has, a few rows at a time.
+fn narrowed(bytes: Vec<u8>, columns: usize, form: Form, precision: kernels::Precision) -> (Vec<u8>, Form) {
+    let Form::Float(float) = form else { return (bytes, form) };
+    let wide = float == Float::F32;
+    let rows = bytes.chunks(columns * float.bytes() * ROWS_NARROWED);
+    match precision {
+        kernels::Precision::Int8 => {
+            let (mut narrow, mut scales) = (Vec::new(), Vec::new());
+            for rows in rows {
+                let (values, more) = quantize_rows(&float.widen(rows), columns);
+                narrow.extend(values);
+                scales.extend(more);
+            }
+            (narrow, Form::Signed { scales, outliers: Vec::new() })
+        }
+        kernels::Precision::Bf16 if wide => {
+            let halves =
+                rows.flat_map(|rows| float.widen(rows)).map(|number| bf16::from_f32(number).to_le_bytes());
+            (halves.flatten().collect(), Form::Float(Float::Bf16))
+        }
+        kernels::Precision::Bf16 | kernels::Precision::F32 => (bytes, form),
+    }
 }
 
 fn matrix<'b>(stored: &Stored<'_>, bytes: &'b [u8]) -> Result<Matrix<'b>, MatrixError> {
@@ -109,3 +164,6 @@ fn matrix<'b>(stored: &Stored<'_>, bytes: &'b [u8]) -> Result<Matrix<'b>, Matrix
 fn of_norm(norm: &Norm) -> kernels::Norm {
     kernels::Norm { weight: norm.weight.clone(), bias: norm.bias.clone() }
 }
+
+/// Rows of a table that are narrowed together.
+const ROWS_NARROWED: usize = 256;

@@ -9,10 +9,14 @@ mod description;
 mod embedded;
 mod encoder;
 mod fast;
+mod fleet;
 mod folder;
+mod generations;
 mod head;
 mod header;
 mod label_vectors;
+mod limits;
+pub mod llama;
 mod model;
 mod parameters;
 mod pooling;
@@ -31,8 +35,10 @@ mod worker;
 pub use config::ConfigError;
 pub use description::DescriptionError;
 pub use encoder::{EncodeError, EncoderError, Precision, Room};
+pub use fleet::{Fleet, FleetHandle, FleetOptions, MODELS_MAX, ModelSpec, ModelStatus};
 pub use folder::FolderError;
 pub use header::{HEADER_BYTES_MAX, HeaderError};
+pub use limits::{CpuShare, bound_own_memory};
 pub use model::{Backend, LoadError, Model, SINGLE_FILE_TOKENS_MAX};
 pub use process::{ProcessInference, WORKER_COMMAND, WorkerOptions};
 pub use weights::WeightsError;
@@ -41,3 +47,7 @@ pub use worker::worker_main;
 /// The name of the model that is compiled into the program; its kind is embedding.
 #[cfg(feature = "embedded-model")]
 pub const EMBEDDED_MODEL: &str = "all-MiniLM-L6-v2";
+
+/// The size of the model that is compiled into the program.
+#[cfg(feature = "embedded-model")]
+pub const EMBEDDED_MODEL_BYTES: u64 = embedded::FILE_BYTES;

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -35,6 +36,8 @@ pub struct WorkerOptions {
     pub precision: Precision,
     /// Cores that the worker computes on.
     pub threads: u16,
+    /// What the worker may have of memory that nobody else shares; no limit where this is `None`.
+    pub memory_bytes: Option<u64>,
 }
 
 impl WorkerOptions {
@@ -50,6 +53,7 @@ impl WorkerOptions {
             model: model.to_owned(),
             kinds: vec![TaskKind::Embedding, TaskKind::Classification],
             precision: Precision::Auto,
+            memory_bytes: None,
             threads: u16::try_from(cores).unwrap_or(u16::MAX),
         })
     }
@@ -65,7 +69,15 @@ pub struct ProcessInference {
     open: BTreeMap<JobId, bool>,
     /// Ends of jobs that never reached the worker.
     refused: VecDeque<InferenceEvent>,
-    worker: watch::Receiver<Option<u32>>,
+    worker: watch::Receiver<WorkerState>,
+}
+
+/// How a worker is, for whoever wants to know.
+#[derive(Debug, Default)]
+struct WorkerState {
+    pid: Option<u32>,
+    /// Why its model cannot be used, if that is so.
+    unusable: Option<String>,
 }
 
 #[derive(Debug)]
@@ -80,7 +92,7 @@ impl ProcessInference {
         // A job is told to start and to stop once each, so that the channel is never full.
         let (commands, to_supervisor) = mpsc::channel(2 * JOBS_MAX);
         let (to_driver, events) = mpsc::channel(EVENTS_MAX);
-        let (worker_is, worker) = watch::channel(None);
+        let (worker_is, worker) = watch::channel(WorkerState::default());
         let model = options.model.clone();
         let supervisor = Supervisor {
             options,
@@ -102,14 +114,41 @@ impl ProcessInference {
     /// Runs no worker: whatever job is started ends at once, with an error.
     pub fn absent() -> Self {
         let ((commands, _), (_, events)) = (mpsc::channel(1), mpsc::channel(1));
-        let (_, worker) = watch::channel(None);
+        let (_, worker) = watch::channel(WorkerState::default());
         let (open, refused) = (BTreeMap::new(), VecDeque::new());
         Self { model: String::new(), commands, events, open, refused, worker }
     }
 
     /// Returns the process id of the worker, while one runs.
     pub fn worker_pid(&self) -> Option<u32> {
-        *self.worker.borrow()
+        self.worker.borrow().pid
+    }
+
+    /// Returns why the model cannot be used, if that is so.
+    pub(super) fn unusable(&self) -> Option<String> {
+        self.worker.borrow().unusable.clone()
+    }
+
+    /// Tells whether all jobs have ended.
+    pub(super) fn is_idle(&self) -> bool {
+        self.open.is_empty() && self.refused.is_empty()
+    }
+
+    /// Returns the next report, if there is one; else `cx` is woken when there is.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<InferenceEvent> {
+        if let Some(event) = self.refused.pop_front() {
+            return Poll::Ready(event);
+        }
+        match self.events.poll_recv(cx) {
+            Poll::Ready(Some(event)) => {
+                if let InferenceEvent::Done { job, .. } = &event {
+                    self.open.remove(job);
+                }
+                Poll::Ready(event)
+            }
+            // Without a supervisor nothing is reported any more.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
     }
 
     fn refuse(&mut self, job: JobId, reason: String) {
@@ -152,18 +191,7 @@ impl Inference for ProcessInference {
     }
 
     async fn next(&mut self) -> InferenceEvent {
-        if let Some(event) = self.refused.pop_front() {
-            return event;
-        }
-        match self.events.recv().await {
-            Some(event) => {
-                if let InferenceEvent::Done { job, .. } = &event {
-                    self.open.remove(job);
-                }
-                event
-            }
-            None => std::future::pending().await,
-        }
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 }
 
@@ -172,7 +200,7 @@ struct Supervisor {
     options: WorkerOptions,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<InferenceEvent>,
-    worker_is: watch::Sender<Option<u32>>,
+    worker_is: watch::Sender<WorkerState>,
     waiting: VecDeque<(JobId, Work)>,
     /// What the worker has been given.
     running: BTreeMap<JobId, Running>,
@@ -215,9 +243,9 @@ impl Supervisor {
         loop {
             let parting = match Child::spawn(&self.options) {
                 Ok(mut child) => {
-                    let _ = self.worker_is.send(child.pid());
+                    self.worker_is.send_modify(|state| state.pid = child.pid());
                     let parting = self.attend(&mut child).await;
-                    let _ = self.worker_is.send(None);
+                    self.worker_is.send_modify(|state| state.pid = None);
                     match (parting?, child.kill().await) {
                         (Parting::Ended(reason), Some(status)) => {
                             Parting::Ended(format!("{reason} ({status})"))
@@ -251,7 +279,7 @@ impl Supervisor {
                     Report::Message(FromWorker::Ready { kinds }) if kinds == self.options.kinds => {
                         ready = true;
                         self.load_failures = 0;
-                        self.unusable = None;
+                        self.set_unusable(None);
                         self.announce(true).await?;
                     }
                     Report::Message(FromWorker::Ready { kinds }) => {
@@ -347,6 +375,14 @@ impl Supervisor {
             Parting::Ended(reason) => Some(format!("its worker ends while it loads: {reason}")),
             Parting::NotLoaded(reason) => Some(reason),
         };
+        let reason = reason.map(|reason| {
+            let reason = format!("the model {} cannot be used: {reason}", self.options.model);
+            if self.unusable.is_none() {
+                tracing::error!(component = "inference", "{reason}");
+            }
+            self.set_unusable(Some(reason.clone()));
+            reason
+        });
         self.announce(false).await?;
         let running = std::mem::take(&mut self.running);
         self.suspects = self.suspects.max(running.len());
@@ -358,22 +394,23 @@ impl Supervisor {
             self.done(job, 0, Err(error)).await?;
         }
         if let Some(reason) = reason {
-            let reason = format!("the model {} cannot be used: {reason}", self.options.model);
-            if self.unusable.is_none() {
-                tracing::error!(component = "inference", "{reason}");
-            }
             for (job, _) in std::mem::take(&mut self.waiting) {
                 self.done(job, 0, Err(InferenceError::ModelFailed(reason.clone()))).await?;
             }
-            self.unusable = Some(reason);
         }
         Ok(())
+    }
+
+    fn set_unusable(&mut self, reason: Option<String>) {
+        self.unusable.clone_from(&reason);
+        self.worker_is.send_modify(|state| state.unusable = reason);
     }
 
     /// Waits before the next worker is started; jobs are taken meanwhile.
     async fn pause(&mut self) -> Result<(), Abandoned> {
         let doublings = self.failures.saturating_sub(1).min(16);
-        let over_at = Instant::now() + PAUSE_MIN.saturating_mul(1 << doublings).min(PAUSE_MAX);
+        let longest = if self.unusable.is_some() { UNUSABLE_PAUSE } else { PAUSE_MAX };
+        let over_at = Instant::now() + PAUSE_MIN.saturating_mul(1 << doublings).min(longest);
         loop {
             tokio::select! {
                 biased;
@@ -444,6 +481,8 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// The pause before a worker is replaced, doubled with each that did nothing useful.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The longest such pause.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_millis(1_500);
+/// The pause after which a model that cannot be loaded is tried again.
+const UNUSABLE_PAUSE: Duration = Duration::from_secs(5);
 /// Workers in a row that may end while they load before the model counts as unusable.
 const LOAD_FAILURES_MAX: u32 = 3;

@@ -196,7 +196,7 @@ fn take_outliers(numbers: &mut [f32], columns: usize) -> (Vec<f32>, Vec<[u32; 2]
 }
 
 /// Symmetric quantisation: the largest weight of a row becomes ±127.
-fn quantize_rows(numbers: &[f32], columns: usize) -> (Vec<u8>, Vec<f32>) {
+pub(super) fn quantize_rows(numbers: &[f32], columns: usize) -> (Vec<u8>, Vec<f32>) {
     let mut bytes = Vec::with_capacity(numbers.len());
     let mut scales = Vec::with_capacity(numbers.len() / columns);
     for row in numbers.chunks_exact(columns) {

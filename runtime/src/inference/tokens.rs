@@ -88,7 +88,7 @@ pub(super) fn is_guarded() -> bool {
 }
 
 /// Does something with the tokenizer library, which reports some of what it does not like by a panic.
-fn guarded<T>(what: &str, act: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+pub(super) fn guarded<T>(what: &str, act: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     GUARDED.set(true);
     let done = catch_unwind(AssertUnwindSafe(act));
     GUARDED.set(false);

@@ -245,6 +245,14 @@ impl Float {
         known.into_iter().find(|(known, _)| *known == dtype).map(|(_, float)| float)
     }
 
+    /// The bytes of a number.
+    pub(super) const fn bytes(self) -> usize {
+        match self {
+            Self::Bf16 | Self::F16 => 2,
+            Self::F32 => 4,
+        }
+    }
+
     /// Reads little-endian numbers, which need no alignment this way.
     pub(super) fn widen(self, bytes: &[u8]) -> Vec<f32> {
         let pairs = bytes.as_chunks().0.iter();

@@ -6,7 +6,10 @@
 //! killed leaves no worker behind.
 
 use super::encoder::{EncodeError, Precision, Room};
+use super::generations::Generations;
 use super::label_vectors::LabelVectors;
+use super::limits;
+use super::llama::{self, Generator};
 use super::model::{Backend, Model};
 use super::protocol::{self, FromWorker, Hello, ToWorker};
 use super::queue::{Ended, Place, Purpose, Queue, Request, Text};
@@ -27,6 +30,7 @@ use std::time::Instant;
 /// Runs a worker until its standard input ends. `model` is [`super::EMBEDDED_MODEL`], the path of a folder as it is
 /// published, or of a file that [`super::quantize::quantize`] wrote. To be called first thing in a process of its own.
 pub fn worker_main(model: &OsStr) -> ExitCode {
+    limits::bound_own_memory();
     std::panic::set_hook(Box::new(|panic| {
         if tokens::is_guarded() {
             return;
@@ -61,7 +65,10 @@ fn serve(model: &OsStr, input: &mut impl Read) -> io::Result<()> {
     thread::spawn(move || loader.load(&model, threads, precision));
     while let Some(message) = protocol::read(input)? {
         match message {
-            ToWorker::Cancel { job } => worker.end(|queue| queue.cancel(job)),
+            ToWorker::Cancel { job } => {
+                worker.end(|queue| queue.cancel(job));
+                worker.generations.cancel(job, &|message| worker.say(&message));
+            }
             ToWorker::Load { .. } => return Err(io::Error::other("the node said Load twice")),
             ToWorker::Start { job, work } => worker.start(job, work),
         }
@@ -81,12 +88,18 @@ struct Worker {
     /// A room with all cores, for a thread that is alone with its work.
     whole: OnceLock<Mutex<Room>>,
     labels: LabelVectors,
+    /// Whether the model continues texts, which have a queue of their own.
+    generates: OnceLock<()>,
+    generations: Generations,
     output: Mutex<()>,
 }
 
 impl Worker {
     /// Loads the model and starts to compute.
     fn load(self: &Arc<Self>, model: &OsStr, threads: u16, precision: Precision) {
+        if Path::new(model).exists() && llama::is_llama(Path::new(model)) {
+            return self.generate(Path::new(model), threads, precision);
+        }
         let model = match read_model(model, precision) {
             Ok(model) => self.model.get_or_init(|| model),
             Err(reason) => {
@@ -107,7 +120,36 @@ impl Worker {
         }
     }
 
+    /// Loads a model that continues texts, and does so for ever.
+    fn generate(&self, path: &Path, threads: u16, precision: Precision) {
+        let options = llama::Options {
+            threads: usize::from(threads.max(1)),
+            precision,
+            packed_folder: llama::packed_folder(),
+            ..llama::Options::default()
+        };
+        let mut generator = match Generator::load(path, &options) {
+            Ok(generator) => generator,
+            Err(error) => {
+                self.say(&FromWorker::Failed { reason: format!("{}: {error}", path.display()) });
+                std::process::exit(EXIT_NOT_LOADED);
+            }
+        };
+        self.generates.get_or_init(|| ());
+        self.say(&FromWorker::Ready { kinds: vec![TaskKind::Generation] });
+        self.generations.run(&mut generator, &|message| self.say(&message));
+    }
+
     fn start(&self, job: JobId, work: Work) {
+        let work = match (work, self.generates.get()) {
+            (Work::Generate(generation), Some(())) => return self.generations.start(job, generation),
+            (work, Some(())) => {
+                let reason = format!("the model does {}, not {}", TaskKind::Generation, work.kind());
+                let result = Err(InferenceError::ModelFailed(reason));
+                return self.say(&FromWorker::Done { job, micros: 0, result });
+            }
+            (work, None) => work,
+        };
         let requests = match self.model.get() {
             Some(model) => requests(model, work),
             None => Err("the model is not loaded".to_owned()),

@@ -21,6 +21,8 @@ struct Waiting {
     control: VecDeque<Vec<u8>>,
     bulk: VecDeque<Vec<u8>>,
     bulk_bytes: usize,
+    background: VecDeque<Vec<u8>>,
+    background_bytes: usize,
     closed: bool,
     /// The link's task sleeps.
     idle: bool,
@@ -31,6 +33,14 @@ impl Queue {
     pub(super) fn push(&self, frame: Vec<u8>, priority: Priority) -> Result<(), Full> {
         let mut waiting = self.lock();
         match priority {
+            Priority::Background => {
+                let bytes = waiting.background_bytes.saturating_add(frame.len());
+                if bytes > BACKGROUND_BYTES_MAX {
+                    return Err(Full(frame));
+                }
+                waiting.background_bytes = bytes;
+                waiting.background.push_back(frame);
+            }
             Priority::Bulk => {
                 // Whatever its size, one frame has room.
                 let bytes = waiting.bulk_bytes.saturating_add(frame.len());
@@ -89,11 +99,17 @@ impl Queue {
 
 impl Waiting {
     fn pop(&mut self) -> Option<Vec<u8>> {
-        self.control.pop_front().or_else(|| {
-            let frame = self.bulk.pop_front()?;
-            self.bulk_bytes = self.bulk_bytes.saturating_sub(frame.len());
+        self.control.pop_front().or_else(|| self.pop_bulk()).or_else(|| {
+            let frame = self.background.pop_front()?;
+            self.background_bytes = self.background_bytes.saturating_sub(frame.len());
             Some(frame)
         })
+    }
+
+    fn pop_bulk(&mut self) -> Option<Vec<u8>> {
+        let frame = self.bulk.pop_front()?;
+        self.bulk_bytes = self.bulk_bytes.saturating_sub(frame.len());
+        Some(frame)
     }
 }
 
@@ -110,10 +126,31 @@ const CONTROL_MAX: usize = 4_096;
 pub(super) const BULK_MAX: usize = 16_384;
 /// Bytes of bulk frames that may wait for one link.
 const BULK_BYTES_MAX: usize = 8 << 20;
+/// Bytes of frames of the lowest priority that may wait for one link: twice what a peer asks for at a time.
+const BACKGROUND_BYTES_MAX: usize = 10 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_of_the_lowest_priority_goes_when_nothing_else_waits() {
+        let queue = Queue::default();
+        let mut pushed = 0;
+        while queue.push(vec![7; 256 << 10], Priority::Background).is_ok() {
+            pushed += 1;
+        }
+        assert_eq!(pushed, 40);
+        let mut buffer = Vec::new();
+        assert!(queue.fill(&mut buffer, 1).await);
+        assert_eq!(buffer.len(), (256 << 10) + 4);
+        queue.push(vec![1], Priority::Bulk).expect("each has its own room");
+        queue.push(vec![2], Priority::Control).expect("each has its own room");
+        queue.push(vec![7; 256 << 10], Priority::Background).expect("there is room again");
+        buffer.clear();
+        assert!(queue.fill(&mut buffer, 10).await);
+        assert_eq!(buffer, [0, 0, 0, 1, 2, 0, 0, 0, 1, 1]);
+    }
 
     #[tokio::test]
     async fn control_goes_first_and_each_has_its_bounds() {

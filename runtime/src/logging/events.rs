@@ -55,6 +55,8 @@ const fn rank(event: &Event) -> (LogLevel, &'static str) {
         | Event::MessageForwarded { .. }
         | Event::MessageSent { .. } => (LogLevel::Trace, "router"),
         Event::MessageDropped { .. } | Event::MessageUnacknowledged { .. } => (LogLevel::Debug, "router"),
+        Event::BlobFetched { .. } | Event::FetchBegun { .. } => (LogLevel::Info, "files"),
+        Event::FetchFailed { .. } => (LogLevel::Warn, "files"),
         Event::ModelChanged { .. } => (LogLevel::Info, "inference"),
         Event::ResultDuplicate { .. }
         | Event::TaskAccepted { .. }

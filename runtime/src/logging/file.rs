@@ -1,39 +1,60 @@
-//! A file that is set aside when it has grown enough.
+//! A file that is set aside when it has grown enough: `node.log` is the newest, `node.log.1` the one before, and so on.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-/// A log file that appends, and moves to `.1` before it would pass [`FILE_BYTES_MAX`].
+/// A log file that appends, and moves to `.1` before it would pass its limit.
 #[derive(Debug)]
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
     bytes: u64,
     bytes_max: u64,
+    retention: Duration,
+    /// Whether a write broke off, perhaps in the middle of a line.
+    torn: bool,
 }
 
 impl LogFile {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Self::with_limit(path, FILE_BYTES_MAX)
-    }
-
-    fn with_limit(path: &Path, bytes_max: u64) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, bytes_max: u64, retention: Duration) -> io::Result<Self> {
         let file = append_to(path)?;
         let bytes = file.metadata()?.len();
-        Ok(Self { path: path.to_owned(), file, bytes, bytes_max })
+        let file = Self { path: path.to_owned(), file, bytes, bytes_max, retention, torn: false };
+        file.forget_old();
+        Ok(file)
     }
 
-    /// Appends a whole line in one write, so that lines of two processes would not mix.
-    pub(super) fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        let length = line.len() as u64;
-        if self.bytes > 0 && self.bytes.saturating_add(length) > self.bytes_max {
-            self.rotate()?;
+    /// Appends whole lines, as many as fit in one write, and returns how many could not be written.
+    pub(super) fn append_all(&mut self, lines: &[&[u8]]) -> u64 {
+        let mut lost = 0;
+        let mut rest = lines;
+        while !rest.is_empty() {
+            if self.bytes > 0 && self.bytes.saturating_add(rest[0].len() as u64) > self.bytes_max {
+                // One that cannot be set aside grows on: too long a log is better than none.
+                if self.rotate().is_err() {
+                    self.bytes = 0;
+                }
+            }
+            let room = self.bytes_max.saturating_sub(self.bytes);
+            let mut chunk = if self.torn { b"\n".to_vec() } else { Vec::new() };
+            chunk.extend_from_slice(rest[0]);
+            let mut taken = 1;
+            while let Some(line) = rest.get(taken).filter(|line| (chunk.len() + line.len()) as u64 <= room) {
+                chunk.extend_from_slice(line);
+                taken += 1;
+            }
+            let written = self.file.write_all(&chunk);
+            match written {
+                Ok(()) => self.bytes = self.bytes.saturating_add(chunk.len() as u64),
+                Err(_) => lost += taken as u64,
+            }
+            self.torn = written.is_err();
+            rest = &rest[taken..];
         }
-        self.file.write_all(line)?;
-        self.bytes = self.bytes.saturating_add(length);
-        Ok(())
+        lost
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
@@ -41,38 +62,93 @@ impl LogFile {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        let mut older = self.path.clone().into_os_string();
-        older.push(".1");
-        fs::rename(&self.path, older)?;
+        let oldest =
+            (1..FILES_MAX).find(|number| !rotated(&self.path, *number).exists()).unwrap_or(FILES_MAX);
+        for number in (1..oldest).rev() {
+            fs::rename(rotated(&self.path, number), rotated(&self.path, number + 1))?;
+        }
+        fs::rename(&self.path, rotated(&self.path, 1))?;
         self.file = append_to(&self.path)?;
         self.bytes = 0;
+        self.forget_old();
         Ok(())
     }
+
+    /// Removes files that were last written too long ago.
+    fn forget_old(&self) {
+        for number in 1..=FILES_MAX {
+            let path = rotated(&self.path, number);
+            let Ok(metadata) = fs::metadata(&path) else { continue };
+            let age = metadata.modified().ok().and_then(|written| written.elapsed().ok());
+            if age.is_some_and(|age| age > self.retention) {
+                // One that stays is tried again at the next rotation.
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+}
+
+/// Returns the place of the log that was set aside `number` rotations ago.
+pub fn rotated(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    PathBuf::from(name)
 }
 
 fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
-/// A log file may have this many bytes.
-pub(super) const FILE_BYTES_MAX: u64 = 100_000_000;
+/// Files that were set aside; beyond, the oldest goes, however young it is.
+const FILES_MAX: u32 = 50;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+
+    fn append(file: &mut LogFile, line: &str) {
+        assert_eq!(file.append_all(&[line.as_bytes()]), 0);
+    }
+
+    fn content(path: &Path, number: u32) -> Option<String> {
+        let path = if number == 0 { path.to_owned() } else { rotated(path, number) };
+        fs::read_to_string(path).ok()
+    }
+
     #[test]
-    fn a_full_file_moves_aside_and_no_line_is_torn() {
+    fn a_full_file_moves_aside_and_no_line_is_torn_or_lost() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("node.log");
-        let mut file = LogFile::with_limit(&path, 10).unwrap();
-        for line in ["aaaa\n", "bbbb\n", "cccc\n"] {
-            file.append(line.as_bytes()).unwrap();
-        }
-        assert_eq!(fs::read_to_string(&path).unwrap(), "cccc\n");
-        assert_eq!(fs::read_to_string(directory.path().join("node.log.1")).unwrap(), "aaaa\nbbbb\n");
-        let mut reopened = LogFile::with_limit(&path, 10).unwrap();
-        reopened.append(b"dddddddd\n").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "dddddddd\n");
+        let mut file = LogFile::open(&path, 10, WEEK).unwrap();
+        let lines: Vec<&[u8]> = vec![b"aaaa\n", b"bbbb\n", b"cccc\n", b"dddd\n", b"eeee\n"];
+        assert_eq!(file.append_all(&lines), 0);
+        assert_eq!(content(&path, 0).unwrap(), "eeee\n");
+        assert_eq!(content(&path, 1).unwrap(), "cccc\ndddd\n");
+        assert_eq!(content(&path, 2).unwrap(), "aaaa\nbbbb\n");
+        let mut reopened = LogFile::open(&path, 10, WEEK).unwrap();
+        append(&mut reopened, "ffffffffffffff\n");
+        assert_eq!(
+            content(&path, 0).unwrap(),
+            "ffffffffffffff\n",
+            "one that is too long has a file of its own"
+        );
+        assert_eq!(content(&path, 3).unwrap(), "aaaa\nbbbb\n");
+    }
+
+    #[test]
+    fn old_files_and_too_many_are_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("node.log");
+        let mut file = LogFile::open(&path, 1, WEEK).unwrap();
+        (0..FILES_MAX + 5).for_each(|number| append(&mut file, &format!("{number}\n")));
+        assert_eq!(content(&path, FILES_MAX).unwrap(), "4\n");
+        assert_eq!(content(&path, FILES_MAX + 1), None);
+        let long_ago = std::time::SystemTime::now() - WEEK - Duration::from_secs(60);
+        File::open(rotated(&path, 2)).unwrap().set_modified(long_ago).unwrap();
+        let file = LogFile::open(&path, 1, WEEK).unwrap();
+        assert_eq!((content(&path, 2), content(&path, 3).is_some()), (None, true));
+        drop(file);
     }
 }

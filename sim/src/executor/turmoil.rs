@@ -4,6 +4,7 @@
 //! is to be cut off from everybody first, so that nobody hears the sockets close, and to crash then. A killed
 //! process is replaced by one that does nothing, so that its machine still turns connections down.
 
+mod blobs;
 mod inference;
 mod multicast;
 mod store;
@@ -11,6 +12,7 @@ mod transport;
 
 use super::moments_of_life;
 use crate::ailing;
+use crate::blobs::{BlobDisk, Fetcher};
 use crate::cluster::{self, Cluster, NodeIndex};
 use crate::disk::Disk;
 use crate::faults::{Change, Effect, Faults, Passage, Stop};
@@ -64,6 +66,7 @@ struct Machine {
     scenario: Scenario,
     observer: Arc<Mutex<Observer>>,
     disk: Mutex<Disk>,
+    blobs: Mutex<BlobDisk>,
     /// What is wrong with it at the moment, by fault.
     ailments: Mutex<Vec<(usize, Ailment)>>,
     /// Tasks whose inputs kill what runs them.
@@ -99,6 +102,7 @@ impl<'a> Stage<'a> {
                 scenario: scenario.clone(),
                 observer: Arc::clone(observer),
                 disk: Mutex::default(),
+                blobs: Mutex::default(),
                 ailments: Mutex::default(),
                 poison: Mutex::default(),
                 process: Mutex::new(Process { runs: true, life: 1, submissions: None }),
@@ -305,12 +309,14 @@ async fn process(machine: Arc<Machine>) -> turmoil::Result {
     let identity = lock(&machine.observer).begin(node, life, &start, &saved, identity);
     let engine = Node::new(start.config, identity, start.seed, start.now, start.wall, saved);
     machine.see(clock.now(), Fact::Started);
+    fetchers(&machine, &handle);
     tokio::spawn(users(Arc::clone(&machine), handle, numbers));
     let world = World {
         transport: transport::SimTransport::bind(Arc::clone(&machine)).await?,
         multicast: multicast::SimMulticast::bind(Arc::clone(&machine)).await?,
         store: store::SimStore::new(Arc::clone(&machine)),
         inference: inference::SimInference::new(Arc::clone(&machine)),
+        blobs: blobs::SimBlobs::new(Arc::clone(&machine)),
         clock,
         journal: SimJournal { machine: Arc::clone(&machine) },
     };
@@ -342,6 +348,31 @@ async fn users(machine: Arc<Machine>, handle: Handle, mut numbers: mpsc::Receive
                 outcome(&machine, &handle, number, task).await;
             }
         });
+    }
+}
+
+/// Has the people at one node ask for the files that they want.
+fn fetchers(machine: &Arc<Machine>, handle: &Handle) {
+    let fetchers = lock(&machine.observer).users.fetchers.clone();
+    for (number, (fetcher, fetch)) in fetchers.into_iter().zip(&machine.scenario.fetches).enumerate() {
+        if fetcher.node == machine.node && !fetcher.done {
+            let pause = fetch.at.saturating_sub(turmoil::sim_elapsed().unwrap_or_default());
+            tokio::spawn(fetch_file(Arc::clone(machine), handle.clone(), number, fetcher, pause));
+        }
+    }
+}
+
+/// Asks for a file until it is there, for as long as the node lives.
+async fn fetch_file(machine: Arc<Machine>, handle: Handle, number: usize, fetcher: Fetcher, pause: Duration) {
+    tokio::time::sleep(pause.max(ASK_AGAIN_AFTER)).await;
+    while let Ok(answer) = handle.ask(fetcher.request()).await {
+        if answer.is_ok() {
+            if let Some(fetcher) = lock(&machine.observer).users.fetchers.get_mut(number) {
+                fetcher.done = true;
+            }
+            return;
+        }
+        tokio::time::sleep(ASK_AGAIN_AFTER).await;
     }
 }
 

@@ -110,9 +110,11 @@ impl Invariant for DurableBeforeAcknowledged {
             }
             Fact::Output(Output::Reply { answer: Ok(response), .. }) => match response {
                 Response::Submitted(task) => self.accepted(node, *task, "a user was told the acceptance"),
-                Response::Task(view) => self.shown(node, view),
+                Response::News(view, _) | Response::Task(view) => self.shown(node, view),
                 Response::Tasks { tasks, .. } => tasks.iter().try_for_each(|view| self.shown(node, view)),
                 Response::Diagnosis(_)
+                | Response::Fetched(_)
+                | Response::Fetches(_)
                 | Response::Members(_)
                 | Response::Peers(_)
                 | Response::Ping(_)

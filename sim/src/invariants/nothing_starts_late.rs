@@ -106,7 +106,8 @@ mod tests {
     const ORIGIN: NodeId = NodeId([2; 16]);
 
     fn hears(invariant: &mut NothingStartsLate, seconds: u64, message: u8, payload: &Payload) {
-        let word = Word { sent: false, message: MessageId([message; 16]), origin: ORIGIN, payload };
+        let (message, destination) = (MessageId([message; 16]), NodeId([9; 16]));
+        let word = Word { sent: false, message, origin: ORIGIN, destination, payload };
         invariant.hear(at(seconds), 0, &word).unwrap();
     }
 

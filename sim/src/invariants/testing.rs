@@ -66,6 +66,7 @@ pub(crate) fn summary() -> ResultSummary {
         expires_at: wall,
         output_bytes: 0,
         preview: String::new(),
+        output_preview: String::new(),
         trace: TraceId([0; 16]),
     }
 }

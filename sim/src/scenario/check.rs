@@ -2,6 +2,7 @@
 
 mod ailment;
 mod fault;
+mod files;
 mod host;
 pub(super) mod work;
 
@@ -38,6 +39,8 @@ pub(super) fn scenario(path: &str, text: &str) -> Result<Scenario, ScenarioError
     let hosts = source.hosts(&file.host, nodes, start, quiet)?;
     let tasks = workload.as_ref().map(|workload| workload.submissions.tasks());
     let faults = source.faults(&file.fault, nodes, tasks, quiet)?;
+    let files = source.files(&file.file, nodes)?;
+    let fetches = source.fetches(&file.fetch, files.len(), nodes, quiet)?;
     let swarm = file.swarm.as_ref().map(|section| source.swarm(section, &file.fault)).transpose()?;
     let expect = source.expect(&file.expect)?;
     let mut scenario = Scenario {
@@ -54,6 +57,8 @@ pub(super) fn scenario(path: &str, text: &str) -> Result<Scenario, ScenarioError
         node: source.node(&file.node)?,
         hosts,
         workload,
+        files,
+        fetches,
         faults,
         swarm,
         liveness,

@@ -29,6 +29,10 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) host: Vec<Spanned<Host>>,
     #[serde(default)]
+    pub(super) file: Vec<Spanned<SharedFile>>,
+    #[serde(default)]
+    pub(super) fetch: Vec<Spanned<Fetch>>,
+    #[serde(default)]
     pub(super) fault: Vec<Spanned<Fault>>,
     #[serde(default)]
     pub(super) swarm: Option<Swarm>,
@@ -109,6 +113,24 @@ pub(super) struct Host {
     pub(super) hostile: Vec<super::Hostility>,
     #[serde(default)]
     pub(super) hostile_at: Option<Spanned<Period>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SharedFile {
+    pub(super) bytes: Spanned<u32>,
+    pub(super) holders: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Fetch {
+    pub(super) at: Spanned<Period>,
+    pub(super) node: Spanned<String>,
+    #[serde(default)]
+    pub(super) file: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub(super) by: Option<super::FetchedBy>,
 }
 
 /// Which of the faults each seed draws.

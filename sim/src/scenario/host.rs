@@ -37,11 +37,23 @@ pub enum Hostility {
     Garbage,
     /// It sends again what it once received, to anybody.
     Replay,
+    /// It gives another file under the name of each that it has.
+    WrongFiles,
+    /// It gives pieces of files that are not part of them.
+    WrongPieces,
 }
 
 impl Hostility {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::BlackHole, Self::Flood, Self::Forge, Self::Garbage, Self::Replay];
+    pub const ALL: [Self; 7] = [
+        Self::BlackHole,
+        Self::Flood,
+        Self::Forge,
+        Self::Garbage,
+        Self::Replay,
+        Self::WrongFiles,
+        Self::WrongPieces,
+    ];
 
     /// Returns the kind's name in a scenario file.
     pub const fn name(self) -> &'static str {
@@ -51,6 +63,8 @@ impl Hostility {
             Self::Forge => "forge",
             Self::Garbage => "garbage",
             Self::Replay => "replay",
+            Self::WrongFiles => "wrong_files",
+            Self::WrongPieces => "wrong_pieces",
         }
     }
 }

@@ -6,8 +6,8 @@
 use super::check::work::{INPUT, TIMEOUT, WORK_AT};
 use super::check::{DISK_LATENCY, LATENCY, START, TICK};
 use super::{
-    Ailment, Expect, Fault, FaultKind, Host, Liveness, Loss, Network, NodeSettings, Range, Scenario,
-    Submission, Submissions, Target, Topology, Workload,
+    Ailment, Expect, Fault, FaultKind, Fetch, FetchedBy, Host, Liveness, Loss, Network, NodeSettings, Range,
+    Scenario, SharedFile, Submission, Submissions, Target, Topology, Workload,
 };
 use crate::invariants;
 use core::fmt::{self, Display, Write};
@@ -26,7 +26,8 @@ impl Scenario {
     fn write(&self, out: &mut String, notes: &[String]) -> fmt::Result {
         // Who would have run it is the same as who runs it, in a file that says so.
         let Self { path: _, why, nodes, executor, chosen: _, seed, duration, start, network, .. } = self;
-        let Self { disk_latency, node, workload, hosts, faults, swarm, liveness, expect, .. } = self;
+        let Self { disk_latency, node, workload, hosts, files, fetches, .. } = self;
+        let Self { faults, swarm, liveness, expect, .. } = self;
         writeln!(out, "# Why: {}", comment(why))?;
         notes.iter().try_for_each(|note| writeln!(out, "# {}", comment(note)))?;
         pair(out, "nodes", nodes)?;
@@ -44,6 +45,8 @@ impl Scenario {
         write_node(out, node)?;
         workload.iter().try_for_each(|workload| write_workload(out, workload))?;
         hosts.iter().try_for_each(|host| write_host(out, host))?;
+        files.iter().try_for_each(|file| write_file(out, file))?;
+        fetches.iter().try_for_each(|fetch| write_fetch(out, fetch))?;
         faults.iter().try_for_each(|fault| write_fault(out, fault))?;
         if let Some((from, to)) = swarm {
             writeln!(out, "\n[swarm]")?;
@@ -127,6 +130,27 @@ fn write_workload(out: &mut String, workload: &Workload) -> fmt::Result {
         pair(out, "input", quoted(input))?;
     }
     Ok(())
+}
+
+fn write_file(out: &mut String, file: &SharedFile) -> fmt::Result {
+    let SharedFile { bytes, holders } = file;
+    writeln!(out, "\n[[file]]")?;
+    pair(out, "bytes", bytes)?;
+    pair(out, "holders", group(holders))
+}
+
+fn write_fetch(out: &mut String, fetch: &Fetch) -> fmt::Result {
+    let Fetch { at, node, file, by } = fetch;
+    writeln!(out, "\n[[fetch]]")?;
+    pair(out, "at", period(*at))?;
+    pair(out, "node", quoted(&format!("n{node}")))?;
+    if *file != 0 {
+        pair(out, "file", file)?;
+    }
+    match by {
+        FetchedBy::Blake3 => Ok(()),
+        FetchedBy::Sha256 => pair(out, "by", quoted("sha256")),
+    }
 }
 
 fn write_host(out: &mut String, host: &Host) -> fmt::Result {

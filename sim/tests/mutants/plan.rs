@@ -95,6 +95,7 @@ plans! {
     DedupDropped: Story::File("two_workers_finish") => ["no_duplicate_delivery"];
     DigestNotRecomputed: QUIET => ["neighbours_agree_at_rest"];
     ForgedAdvertAccepted: Story::File("hostile_peer") => ["no_forged_member"];
+    ForgerAskedAgain: Story::File("model_from_neighbours") => ["fetched_files_are_true"];
     GoodbyeIgnored: LEAVING => ["goodbye_is_heard"];
     LeaseNotRenewed: LONG_TASKS => ["no_false_suspicion"];
     LeavesLate: LEAVING => ["lifecycle_along_arrows"];
@@ -106,16 +107,18 @@ plans! {
     OlderAdvertAccepted: Story::File("everything_goes_wrong") => ["adverts_go_forward", "view_is_true"];
     OutcomeAcknowledgedEarly: Story::File("worker_dies") => ["durable_before_acknowledged"];
     OutcomeFromAnybody: ORIGIN_LOSES_POWER => ["no_effect_from_strangers"];
+    PieceUnchecked: Story::File("model_from_neighbours") => ["fetched_files_are_true"];
     PongIsNoLife: QUIET => ["no_false_suspicion"];
     PurgesOpenTask: LONG_TASKS => ["accepted_exists", "within_bounds"];
     QueueBoundIgnored: FULL_QUEUE => ["within_bounds", "origin_follows_its_model"];
     QueueBytesLeak: Story::File("worker_dies") => ["liveness"];
     RecoveredNotQueued: Story::File("origin_restarts") => ["liveness"];
     ReplyBeforeDurable: Story::File("power_lost_while_writing") => ["durable_before_acknowledged"];
+    RequestsUnbounded: Story::File("model_from_neighbours") => ["within_bounds"];
     ResultToldBeforeDurable: Story::File("worker_dies") => ["durable_before_acknowledged"];
     SlowGetsWork: STALLED_WORKER => ["no_work_for_the_slow"];
     SlowKeepsTasks: STALLED_WORKER => ["origin_follows_its_model"];
-    StaleReturnTakesTask: Story::File("everything_goes_wrong") => ["origin_follows_its_model"];
+    StaleReturnTakesTask: LEAVING_UNHEARD => ["origin_follows_its_model"];
     TtlNotSpent: Story::File("line_of_five") => ["ttl_never_exceeded"];
     TtlOffByOne: LONG_LINE => ["ttl_never_exceeded"];
     TwoLinksKept: CROSSED_DIALS => ["one_link_per_pair"];
@@ -267,10 +270,43 @@ tasks = 12
 at = "2s"
 every = "50ms"
 origin = "n0"
-compute = "3s..12s"
+compute = "8s..16s"
 timeout = "110s"
 [[fault]]
 at = "5s"
+kind = "leave"
+node = "n1"
+[liveness]
+after = "30s"
+within = "85s"
+"#,
+);
+
+/// A node that cannot be heard for a while leaves meanwhile: what it gives back arrives when others have it already.
+const LEAVING_UNHEARD: Story = Story::Text(
+    "leaving_unheard",
+    r#"
+nodes = 3
+duration = "120s"
+[network]
+latency = "400ms..450ms"
+[node]
+max_concurrent_tasks = 1
+[workload]
+type = "generation"
+tasks = 30
+at = "5s"
+every = "200ms"
+origin = "n0"
+compute = "2s..3s"
+timeout = "110s"
+[[fault]]
+at = "9500ms"
+kind = "stall"
+groups = [["n1"], ["n0", "n2"]]
+heal_after = "6s"
+[[fault]]
+at = "11s"
 kind = "leave"
 node = "n1"
 [liveness]

@@ -225,6 +225,23 @@ impl Finding {
     }
 
     fn peer_fault(peer: &str, fault: PeerFault, ago: &str) -> Self {
+        let (impact, hint) = match fault {
+            PeerFault::PieceForged => (
+                "nothing of it was kept, and the file is fetched from others",
+                "if the node is yours, look at the health of its disk",
+            ),
+            PeerFault::AdvertForged
+            | PeerFault::FrameMalformed
+            | PeerFault::FrameTooLarge
+            | PeerFault::FrameTruncated
+            | PeerFault::HelloLate
+            | PeerFault::HelloOutOfOrder
+            | PeerFault::NotReading
+            | PeerFault::RateExceeded => (
+                "its link was closed; other nodes are not affected",
+                "if the node is yours, install the same version there and read its log",
+            ),
+        };
         let did = match fault {
             PeerFault::AdvertForged => "sent an advert that its member did not sign",
             PeerFault::FrameMalformed => "sent a frame that makes no sense",
@@ -233,14 +250,10 @@ impl Finding {
             PeerFault::HelloLate => "did not introduce itself in time",
             PeerFault::HelloOutOfOrder => "did not keep the order of an introduction",
             PeerFault::NotReading => "took in too little of what it was sent",
+            PeerFault::PieceForged => "sent a piece of a file that is not part of it",
             PeerFault::RateExceeded => "sent more than a node may",
         };
-        Self::note(
-            "peer_fault",
-            format!("Node {peer} {did} ({ago} ago)."),
-            "its link was closed; other nodes are not affected",
-            "if the node is yours, install the same version there and read its log",
-        )
+        Self::note("peer_fault", format!("Node {peer} {did} ({ago} ago)."), impact, hint)
     }
 
     fn stranger_fault(address: IpAddr, fault: StrangerFault, ago: &str) -> Self {

@@ -186,8 +186,8 @@ impl Drop for EndOnPanic {
 
 /// The most threads in a team.
 const THREADS_MAX: usize = 256;
-/// How often a thread looks before it lets others run: about half a millisecond.
-const SPINS_MAX: u32 = 20_000;
+/// How often a thread looks before it lets others run: about a tenth of a millisecond.
+const SPINS_MAX: u32 = 4000;
 
 #[cfg(test)]
 mod tests {

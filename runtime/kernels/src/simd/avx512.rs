@@ -1,6 +1,6 @@
 //! AVX-512 with VNNI, and with bf16 beside.
 
-use super::Simd;
+use super::{LANES_MAX, Simd};
 use crate::format::{DotHalf, Single, WidenedHalf};
 use std::arch::x86_64::*;
 
@@ -133,6 +133,12 @@ macro_rules! common {
         }
 
         #[inline(always)]
+        unsafe fn transpose(self, rows: &[*const u32; LANES_MAX], to: *mut u32, stride: usize) {
+            // SAFETY: `self` exists; the caller vouches for the rows.
+            unsafe { transpose(rows, to, stride) }
+        }
+
+        #[inline(always)]
         fn byte(number: u8) -> u8 {
             number
         }
@@ -151,4 +157,64 @@ impl Simd for Avx512Bf16 {
     type Attention = DotHalf;
 
     common!();
+}
+
+/// Transposes 16 × 16 words in registers: pairs, quarters, then halves of vectors change places.
+///
+/// # Safety
+/// The processor has AVX-512, the rows can be read, and those of `to` be written.
+#[inline(always)]
+unsafe fn transpose(rows: &[*const u32; LANES_MAX], to: *mut u32, stride: usize) {
+    // SAFETY: the caller vouches for the instructions, the rows and the room.
+    unsafe {
+        // No closures: they would not be compiled for these instructions.
+        let mut r = [_mm512_setzero_ps(); 16];
+        for (vector, row) in r.iter_mut().zip(rows) {
+            *vector = _mm512_loadu_ps(row.cast());
+        }
+        for i in (0..16).step_by(2) {
+            (r[i], r[i + 1]) = (_mm512_unpacklo_ps(r[i], r[i + 1]), _mm512_unpackhi_ps(r[i], r[i + 1]));
+        }
+        let mut s = r;
+        for i in (0..16).step_by(4) {
+            let (one, two) = (_mm512_castps_pd(r[i]), _mm512_castps_pd(r[i + 1]));
+            let (three, four) = (_mm512_castps_pd(r[i + 2]), _mm512_castps_pd(r[i + 3]));
+            s[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(one, three));
+            s[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(one, three));
+            s[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(two, four));
+            s[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(two, four));
+        }
+        for i in 0..4 {
+            r[i] = _mm512_shuffle_f32x4::<0x88>(s[i], s[i + 4]);
+            r[i + 4] = _mm512_shuffle_f32x4::<0xdd>(s[i], s[i + 4]);
+            r[i + 8] = _mm512_shuffle_f32x4::<0x88>(s[i + 8], s[i + 12]);
+            r[i + 12] = _mm512_shuffle_f32x4::<0xdd>(s[i + 8], s[i + 12]);
+        }
+        for i in 0..8 {
+            let (low, high) = (r[i], r[i + 8]);
+            _mm512_storeu_ps(to.add(i * stride).cast(), _mm512_shuffle_f32x4::<0x88>(low, high));
+            _mm512_storeu_ps(to.add((i + 8) * stride).cast(), _mm512_shuffle_f32x4::<0xdd>(low, high));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_of_words_is_transposed() {
+        if !is_x86_feature_detected!("avx512f") {
+            return;
+        }
+        let words: Vec<u32> = (0..256).collect();
+        let rows = std::array::from_fn(|row| words[row * 16..].as_ptr());
+        let mut transposed = vec![0_u32; 16 * 20];
+        // SAFETY: the instructions were found; 16 rows of 16 words are there, and room for as many 20 words apart.
+        unsafe { transpose(&rows, transposed.as_mut_ptr(), 20) };
+        for (index, row) in transposed.chunks_exact(20).enumerate() {
+            let expected: Vec<u32> = (0..16).map(|column| column * 16 + index as u32).collect();
+            assert_eq!(row[..16], expected);
+        }
+    }
 }

@@ -46,6 +46,7 @@ fn result(number: u64) -> Box<TaskResult> {
         expires_at: UnixMillis(2_000_000),
         output_bytes: 1536,
         preview: "preview".to_owned(),
+        output_preview: String::new(),
         trace: TraceId([1; 16]),
     };
     Box::new(TaskResult { summary, outcome })

@@ -94,8 +94,9 @@ impl Hostile {
         }
     }
 
-    /// Decides about a frame of its process; an error is the ill will that keeps it from going out.
-    pub(super) fn sends(&mut self, now: u64, frame: &[u8]) -> Result<(), Hostility> {
+    /// Decides about a frame of its process; returns the ill will that changed it. An error is the ill will that keeps it
+    /// from going out.
+    pub(super) fn sends(&mut self, now: u64, frame: &mut Vec<u8>) -> Result<Option<Hostility>, Hostility> {
         match Message::decode(frame) {
             Ok(Message::Hello(hello)) => self.learn(&hello.advert),
             Ok(Message::Adverts(adverts)) => adverts.iter().for_each(|advert| self.learn(advert)),
@@ -104,11 +105,34 @@ impl Hostile {
                 let says_it_has_it = envelope.origin == self.me
                     && envelope.seal == Seal::None
                     && matches!(Payload::decode(&envelope.payload), Ok(Payload::Ack(_)));
-                return if says_it_has_it { Ok(()) } else { Err(Hostility::BlackHole) };
+                return if says_it_has_it { Ok(None) } else { Err(Hostility::BlackHole) };
+            }
+            Ok(Message::Routed(envelope)) if self.is(Hostility::WrongPieces) => {
+                if let Some(wrong) = self.wrong_piece(*envelope) {
+                    *frame = wrong;
+                    return Ok(Some(Hostility::WrongPieces));
+                }
             }
             Ok(_) | Err(_) => {}
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// Returns a piece of a file with something else in it, or in its proof.
+    fn wrong_piece(&mut self, mut envelope: Envelope) -> Option<Vec<u8>> {
+        if envelope.seal != Seal::None {
+            return None;
+        }
+        let Ok(Payload::Piece { root, number, mut piece }) = Payload::decode(&envelope.payload) else {
+            return None;
+        };
+        let at = self.draws.index(piece.bytes.len());
+        match piece.proof.last_mut().filter(|_| at.is_multiple_of(2)) {
+            Some(hash) => hash.0[0] ^= 1,
+            None => *piece.bytes.get_mut(at)? ^= 1,
+        }
+        envelope.payload = Payload::Piece { root, number, piece }.encode();
+        Some(Message::Routed(Box::new(envelope)).encode())
     }
 
     /// Returns what it does now, over the links that it has.
@@ -122,7 +146,9 @@ impl Hostile {
                 (Hostility::Forge, Some(_)) => self.forge(),
                 (Hostility::Garbage, Some(_)) => self.garbage(),
                 (Hostility::Replay, Some(_)) => self.replay(),
-                (Hostility::BlackHole, _) | (_, None) => None,
+                (Hostility::BlackHole | Hostility::WrongFiles | Hostility::WrongPieces, _) | (_, None) => {
+                    None
+                }
             };
             if let (Some((bytes, times)), Some(link)) = (frame, link) {
                 acts.push((kind, Act::Frame { link, bytes, times }));

@@ -33,10 +33,10 @@ impl Mask {
         }
     }
 
-    /// Changes a frame on its way out; says which ill will keeps it from going.
-    fn sends(&mut self, now: u64, frame: &mut [u8]) -> Result<(), Hostility> {
+    /// Changes a frame on its way out; says which ill will changed it, or keeps it from going.
+    fn sends(&mut self, now: u64, frame: &mut Vec<u8>) -> Result<Option<Hostility>, Hostility> {
         self.translate(frame);
-        self.hostile.as_mut().map_or(Ok(()), |hostile| hostile.sends(now, frame))
+        self.hostile.as_mut().map_or(Ok(None), |hostile| hostile.sends(now, frame))
     }
 
     /// Gives the two versions each other's number, in either direction: so the process takes its own for the usual
@@ -58,7 +58,10 @@ impl EventQueue {
     pub(super) fn masked(&mut self, node: NodeIndex, mut frame: Vec<u8>) -> Option<Vec<u8>> {
         let Some(mask) = &mut self.hosts[node as usize].mask else { return Some(frame) };
         match mask.sends(self.now, &mut frame) {
-            Ok(()) => Some(frame),
+            Ok(kind) => {
+                kind.into_iter().for_each(|kind| self.observer.mark(marks::of_hostility(kind)));
+                Some(frame)
+            }
             Err(kind) => {
                 self.observer.mark(marks::of_hostility(kind));
                 None

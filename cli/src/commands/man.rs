@@ -1,0 +1,40 @@
+//! `man`: the manual, made from the same words as `--help`; for those who package the program.
+
+use crate::args::Arguments;
+use crate::error::{Failure, Outcome};
+use crate::output;
+use clap::{Command, CommandFactory};
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+pub(super) fn run(directory: Option<&Path>) -> Outcome {
+    let mut program = Arguments::command();
+    // Names each command with the words that lead to it.
+    program.build();
+    match directory {
+        None => output::write(&page(&program)?)?,
+        Some(directory) => {
+            fs::create_dir_all(directory)?;
+            write_pages(&program, directory)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the page of a command and of all below it.
+fn write_pages(command: &Command, directory: &Path) -> Result<(), Failure> {
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name());
+    let path = directory.join(format!("{name}.1"));
+    fs::write(&path, page(command)?).map_err(|error| {
+        Failure::new(format!("cannot write {}", path.display())).id("output_failed").because(Some(&error))
+    })?;
+    let below = command.get_subcommands().filter(|below| !below.is_hide_set() && below.get_name() != "help");
+    below.into_iter().try_for_each(|below| write_pages(below, directory))
+}
+
+fn page(command: &Command) -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
+    clap_mangen::Man::new(command.clone()).render(&mut text)?;
+    Ok(text)
+}

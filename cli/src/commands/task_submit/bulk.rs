@@ -1,0 +1,297 @@
+//! `task submit --file IN --output OUT`: a file of tasks in, a file of results out, however often it is broken off.
+//!
+//! Each result is a line that says which line of the input it belongs to, and is written whole when its task has ended.
+//! So the output is also the record of what is done: another run of the same file begins where the last one ended, and
+//! tries again what did not complete. At most [`IN_FLIGHT_MAX`] tasks are with the node at a time; a node whose queue
+//! is full is waited for.
+
+use super::{LINE_BYTES_MAX, file_task, open, submit};
+use crate::args::TaskSubmit;
+use crate::client::Client;
+use crate::error::Failure;
+use crate::{output, progress};
+use engine::TaskId;
+use engine::task::TaskStatus;
+use runtime::home::Home;
+use runtime::http::view::{NewTask, ResultBody, Task};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+use tokio::task::JoinSet;
+use xxhash_rust::xxh3::xxh3_64;
+
+pub(super) async fn run(
+    home: &Home,
+    input: &Path,
+    output: &Path,
+    arguments: &TaskSubmit,
+) -> Result<(), Failure> {
+    let client = Client::connect(home)?;
+    let failed_with = |path: &Path, error: &io::Error| {
+        Failure::new(format!("cannot use {}", path.display())).id("input_unreadable").because(Some(error))
+    };
+    if same_file(input, output) {
+        return Err(Failure::new("the output would overwrite the input")
+            .id("output_is_input")
+            .hint("name another --output"));
+    }
+    let mut lines = open(input).map_err(|error| failed_with(input, &error))?;
+    let mut results = Results::open(output).map_err(|error| failed_with(output, &error))?;
+    let (skipped, bar) = (results.done.len() as u64, progress::bar(count(input)?, "tasks"));
+    let (mut number, mut at_end, mut total) = (0_u64, false, Total::default());
+    let mut under_way = JoinSet::new();
+    loop {
+        while !at_end && under_way.len() < IN_FLIGHT_MAX {
+            let Some(line) = next_line(&mut *lines).map_err(|error| failed_with(input, &error))? else {
+                at_end = true;
+                break;
+            };
+            number += 1;
+            let line = Line::new(number, &line);
+            if results.has(&line, output)? {
+                bar.inc(1);
+                continue;
+            }
+            match line.task(arguments) {
+                Ok(None) => bar.inc(1),
+                Ok(Some(task)) => {
+                    let (client, line) = (client.clone(), line.name);
+                    under_way.spawn(async move { (line, finish(&client, &task).await) });
+                }
+                Err(failure) => {
+                    total.refused += 1;
+                    bar.suspend(|| failure.at(&format!("{} line {number}", input.display())).report());
+                }
+            }
+        }
+        let Some(ended) = under_way.join_next().await else { break };
+        let (line, ended) = ended.map_err(|error| Failure::from_error(&error))?;
+        bar.inc(1);
+        match ended {
+            Ok(result) => {
+                total.count(result.status);
+                results.write(line, &result).map_err(|error| failed_with(output, &error))?;
+            }
+            Err(failure) if is_gone(home, &client) => {
+                bar.finish_and_clear();
+                return Err(failure.hint("the same command goes on where this one ended"));
+            }
+            Err(failure) => {
+                total.refused += 1;
+                let place = format!("{} line {}", input.display(), line.number);
+                bar.suspend(|| failure.at(&place).report());
+            }
+        }
+    }
+    bar.finish_and_clear();
+    total.tell(skipped)
+}
+
+/// Tells whether the node that tasks were given to has ended since.
+fn is_gone(home: &Home, client: &Client) -> bool {
+    !Client::connect(home).is_ok_and(|now| now.info().pid == client.info().pid)
+}
+
+/// Submits a task and waits for its result.
+async fn finish(client: &Client, task: &NewTask) -> Result<ResultBody, Failure> {
+    let id: TaskId = submit(client, task).await?;
+    // Every task ends: its own timeout sees to that.
+    while !client
+        .get::<Task>(&format!("/api/v1/tasks/{id}?wait_seconds={}", super::WAIT_SECS))
+        .await?
+        .status
+        .is_terminal()
+    {}
+    client.get(&format!("/api/v1/tasks/{id}/result")).await
+}
+
+/// A line of the input.
+struct Line {
+    name: LineName,
+    text: Vec<u8>,
+}
+
+/// Which line it is, and what it says in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct LineName {
+    #[serde(rename = "line")]
+    number: u64,
+    #[serde(rename = "line_hash")]
+    hash: u64,
+}
+
+impl Line {
+    fn new(number: u64, text: &[u8]) -> Self {
+        // Exact in every reader of JSON.
+        let hash = xxh3_64(text.trim_ascii()) & ((1 << 53) - 1);
+        Self { name: LineName { number, hash }, text: text.to_owned() }
+    }
+
+    fn task(&self, arguments: &TaskSubmit) -> Result<Option<NewTask>, Failure> {
+        if self.text.len() as u64 > LINE_BYTES_MAX {
+            return Err(Failure::new(format!("the line has more than {LINE_BYTES_MAX} bytes"))
+                .id("input_exceeds_max_length"));
+        }
+        file_task(&self.text, arguments)
+    }
+}
+
+/// Reads a line, of one that is too long only the beginning; `None` at the end.
+fn next_line(lines: &mut dyn BufRead) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    if lines.take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    if line.len() as u64 > LINE_BYTES_MAX && line.last() != Some(&b'\n') {
+        lines.skip_until(b'\n')?;
+    }
+    Ok(Some(line))
+}
+
+/// The file of results, and which lines it holds the results of.
+struct Results {
+    file: File,
+    /// What each line that is done said, by its number.
+    done: BTreeMap<u64, u64>,
+}
+
+/// One line of it.
+#[derive(Serialize, Deserialize)]
+struct Entry<T> {
+    #[serde(flatten)]
+    line: LineName,
+    #[serde(flatten)]
+    result: T,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Status {
+    status: TaskStatus,
+}
+
+impl Results {
+    /// Reads what is there, and leaves of it what need not be done again.
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut done = BTreeMap::new();
+        if let Some(old) = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            old => Some(old?),
+        } {
+            if !old.metadata()?.is_file() {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+            }
+            let mut kept = tempfile_beside(path)?;
+            let mut old = BufReader::new(old);
+            let mut whole = true;
+            let mut line = Vec::new();
+            while old.by_ref().take(RESULT_BYTES_MAX).read_until(b'\n', &mut line)? > 0 {
+                // What broke off in the middle is not there.
+                let entry = serde_json::from_slice::<Entry<Status>>(&line);
+                match entry.ok().filter(|_| line.ends_with(b"\n")) {
+                    Some(entry) if entry.result.status == TaskStatus::Completed => {
+                        kept.1.write_all(&line)?;
+                        done.insert(entry.line.number, entry.line.hash);
+                    }
+                    Some(_) | None => whole = false,
+                }
+                line.clear();
+            }
+            if whole {
+                std::fs::remove_file(&kept.0)?;
+            } else {
+                kept.1.sync_all()?;
+                std::fs::rename(&kept.0, path)?;
+            }
+        }
+        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        Ok(Self { file, done })
+    }
+
+    /// Tells whether a line is done.
+    fn has(&mut self, line: &Line, path: &Path) -> Result<bool, Failure> {
+        match self.done.get(&line.name.number) {
+            None => Ok(false),
+            Some(hash) if *hash == line.name.hash => Ok(true),
+            Some(_) => Err(Failure::new(format!(
+                "{} holds the results of another file: line {} was different",
+                path.display(),
+                line.name.number
+            ))
+            .id("output_of_another_file")
+            .hint("name another --output, or move this one away to begin anew")),
+        }
+    }
+
+    /// Writes a result as a whole line, so that whatever ends this program leaves whole lines.
+    fn write(&mut self, line: LineName, result: &ResultBody) -> io::Result<()> {
+        let mut text = serde_json::to_vec(&Entry { line, result })?;
+        text.push(b'\n');
+        self.file.write_all(&text)
+    }
+}
+
+fn tempfile_beside(path: &Path) -> io::Result<(std::path::PathBuf, File)> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let file = File::create(&name)?;
+    Ok((name.into(), file))
+}
+
+/// Counts the lines of a file, for the progress bar; standard input has no length.
+fn count(path: &Path) -> Result<u64, Failure> {
+    if path == Path::new("-") || !path.is_file() {
+        return Ok(0);
+    }
+    let (mut file, mut buffer, mut lines) = (File::open(path)?, vec![0; 1 << 20], 0);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(lines),
+            read => lines += buffer[..read].iter().filter(|byte| **byte == b'\n').count() as u64,
+        }
+    }
+}
+
+fn same_file(input: &Path, output: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    real(input).is_some_and(|input| real(output) == Some(input))
+}
+
+/// How it went.
+#[derive(Default)]
+struct Total {
+    completed: u64,
+    failed: u64,
+    refused: u64,
+}
+
+impl Total {
+    fn count(&mut self, status: TaskStatus) {
+        match status {
+            TaskStatus::Completed => self.completed += 1,
+            TaskStatus::Cancelled
+            | TaskStatus::Failed
+            | TaskStatus::Queued
+            | TaskStatus::Running
+            | TaskStatus::Timeout => self.failed += 1,
+        }
+    }
+
+    fn tell(&self, skipped: u64) -> Result<(), Failure> {
+        let Self { completed, failed, refused } = self;
+        let mut text = format!("{completed} completed");
+        for (count, what) in [(failed, "failed"), (refused, "refused"), (&skipped, "done before")] {
+            if *count > 0 {
+                text = format!("{text}, {count} {what}");
+            }
+        }
+        output::notice(&text)?;
+        if failed + refused > 0 { Err(Failure::silent()) } else { Ok(()) }
+    }
+}
+
+/// Tasks that are with the node at the same time: half of what its queue takes.
+const IN_FLIGHT_MAX: usize = 128;
+/// The longest line of results: as much as one answer of a node.
+const RESULT_BYTES_MAX: u64 = 64 << 20;

@@ -1,0 +1,438 @@
+//! Every name that an error may have, what it means, and what to do: the source of `errors` and of `errors.md`.
+
+/// One kind of error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Its stable name.
+    pub(crate) id: &'static str,
+    /// What it means.
+    pub(crate) what: &'static str,
+    /// What to do about it.
+    pub(crate) todo: &'static str,
+}
+
+/// All of them, by name.
+pub(crate) const ENTRIES: &[Entry] = &[
+    Entry {
+        id: "answer_unreadable",
+        what: "The node gave an answer that this program cannot read.",
+        todo: "Use the program that the node was started with: `node restart` after an update.",
+    },
+    Entry {
+        id: "body_malformed",
+        what: "What was sent to the API is not a task.",
+        todo: "Send JSON such as `{\"type\": \"embedding\", \"input\": \"some text\"}`.",
+    },
+    Entry {
+        id: "body_timeout",
+        what: "A request to the API did not arrive whole in its time.",
+        todo: "Send it again; look after the connection.",
+    },
+    Entry {
+        id: "body_too_large",
+        what: "A request to the API is longer than any task may be.",
+        todo: "Send less at a time.",
+    },
+    Entry {
+        id: "config_invalid",
+        what: "Values of the configuration are outside what is allowed, or keys are unknown; each is listed with the range, a value that would do, and who gave it: `KEY_exceeds_limit`, `KEY_below_minimum`, `KEY_invalid`, `malformed_value`, `unknown_key`, `storage_path_unusable`.",
+        todo: "Change what is listed; `node config` shows what applies.",
+    },
+    Entry {
+        id: "config_malformed",
+        what: "The configuration file is neither JSON nor TOML.",
+        todo: "Put the place right that the message names, or move the file away to start with the defaults.",
+    },
+    Entry {
+        id: "config_too_large",
+        what: "The configuration file has more than 1,000,000 bytes and was not read.",
+        todo: "Name the right file with `--config`.",
+    },
+    Entry {
+        id: "config_unreadable",
+        what: "The configuration file cannot be read, or is none.",
+        todo: "Check the path and who may read it.",
+    },
+    Entry {
+        id: "content_type_unsupported",
+        what: "The API takes JSON only.",
+        todo: "Send `Content-Type: application/json`.",
+    },
+    Entry {
+        id: "file_exists",
+        what: "There is something at the path where a fetched file should go.",
+        todo: "Name another place, or move away what is there.",
+    },
+    Entry {
+        id: "file_forged",
+        what: "What the reachable nodes have under this hash is another file; what they sent was thrown away.",
+        todo: "Check the hash or list you were given; `doctor` names the nodes.",
+    },
+    Entry {
+        id: "file_not_found",
+        what: "No node that can be reached has the file.",
+        todo: "Have somebody share it with `model share`, and check with `node peers` that you are linked.",
+    },
+    Entry {
+        id: "file_sources_lost",
+        what: "The nodes that have the file cannot be reached any more; what has arrived is kept.",
+        todo: "Run the command again when they are back: it goes on where it ended.",
+    },
+    Entry {
+        id: "file_too_large",
+        what: "The file is larger than nodes give each other.",
+        todo: "Carry it over another way.",
+    },
+    Entry {
+        id: "home_unusable",
+        what: "The node's directory or a file of it cannot be used.",
+        todo: "Check who may use it and the space on its disk, or name another with `--home`.",
+    },
+    Entry { id: "host_missing", what: "A request to the API names no host.", todo: "Send a `Host` header." },
+    Entry {
+        id: "host_not_allowed",
+        what: "The API was addressed by a name that is not its own.",
+        todo: "Use `http://127.0.0.1:PORT`.",
+    },
+    Entry {
+        id: "identity_damaged",
+        what: "The file with the node's key is not what was written.",
+        todo: "Restore it from a backup, or move it away to go on as a new node.",
+    },
+    Entry {
+        id: "identity_mode_too_wide",
+        what: "Others may read the node's key.",
+        todo: "`chmod 600` the file that the message names.",
+    },
+    Entry {
+        id: "identity_unusable",
+        what: "The file with the node's key cannot be read or made.",
+        todo: "Check who may use it and the space on its disk.",
+    },
+    Entry {
+        id: "input_empty",
+        what: "A task needs a text.",
+        todo: "Give one with `--input`, or `--input -` for standard input.",
+    },
+    Entry {
+        id: "input_exceeds_max_length",
+        what: "The input is longer than a task may have.",
+        todo: "Split it into several tasks.",
+    },
+    Entry {
+        id: "input_not_utf8",
+        what: "The input is not UTF-8 text.",
+        todo: "Convert it: `iconv -t UTF-8`.",
+    },
+    Entry {
+        id: "input_unreadable",
+        what: "A file of tasks or results cannot be used.",
+        todo: "Check the path and who may use it.",
+    },
+    Entry {
+        id: "inputs_out_of_range",
+        what: "A task has no input, or more than one task may.",
+        todo: "Spread the inputs over several tasks.",
+    },
+    Entry {
+        id: "internal_error",
+        what: "The node has a fault.",
+        todo: "Look for `logs/crash-….txt` and open an issue.",
+    },
+    Entry { id: "label_length_out_of_range", what: "A label is empty or too long.", todo: "Shorten it." },
+    Entry {
+        id: "labels_alike",
+        what: "Two labels of a classification are the same.",
+        todo: "Name each once.",
+    },
+    Entry {
+        id: "labels_out_of_range",
+        what: "A classification has too few or too many labels.",
+        todo: "Name at least two, or none where the model has its own.",
+    },
+    Entry {
+        id: "limit_out_of_range",
+        what: "A list was asked for with a length that is not allowed.",
+        todo: "Ask for 1 to 1000 at a time.",
+    },
+    Entry {
+        id: "line_malformed",
+        what: "A line of a file of tasks is not a task.",
+        todo: "A line looks like `{\"type\": \"embedding\", \"input\": \"some text\"}`.",
+    },
+    Entry {
+        id: "log_missing",
+        what: "There is no log, as no node has run here.",
+        todo: "`node start`, or name its home with `--home`.",
+    },
+    Entry { id: "log_unreadable", what: "The log cannot be read.", todo: "Check who may read it." },
+    Entry {
+        id: "max_tokens_out_of_range",
+        what: "The most tokens to write are outside what is allowed.",
+        todo: "Use the range that the message names.",
+    },
+    Entry {
+        id: "messages_out_of_range",
+        what: "A conversation has no messages, or too many.",
+        todo: "Send its last part.",
+    },
+    Entry {
+        id: "method_not_allowed",
+        what: "The API has this path, and does other things there.",
+        todo: "See the methods that the README lists.",
+    },
+    Entry {
+        id: "model_unknown",
+        what: "No node of the network has a model of this name for this type.",
+        todo: "`node status` lists the models of a node.",
+    },
+    Entry {
+        id: "network_unusable",
+        what: "The node cannot take connections on any address.",
+        todo: "Check the network interfaces of the machine.",
+    },
+    Entry {
+        id: "node_already_running",
+        what: "A node runs in this home.",
+        todo: "`node stop` it, or start another in another home with `--home`.",
+    },
+    Entry { id: "node_ambiguous", what: "More than one node begins with this id.", todo: "Give more of it." },
+    Entry {
+        id: "node_in_foreground",
+        what: "The node was started by another program, which must restart it.",
+        todo: "`systemctl restart p2p-ai-agents`, or what started it.",
+    },
+    Entry {
+        id: "node_not_answering",
+        what: "The node's process is there and does not answer.",
+        todo: "Look into `node logs`; `node stop` ends it.",
+    },
+    Entry { id: "node_not_ready", what: "The node is starting or stopping.", todo: "Try again in a moment." },
+    Entry {
+        id: "node_not_running",
+        what: "No node runs in this home.",
+        todo: "`node start`, or name its home with `--home`; `node list` shows those that run.",
+    },
+    Entry {
+        id: "node_not_stopping",
+        what: "The node did not stop in time.",
+        todo: "`kill -9`, which loses nothing that was acknowledged.",
+    },
+    Entry {
+        id: "node_shutting_down",
+        what: "The node is on its way out and takes nothing new.",
+        todo: "Ask another node, or this one after its next start.",
+    },
+    Entry {
+        id: "node_start_timeout",
+        what: "The node was not ACTIVE in 30 s and was stopped.",
+        todo: "Look into `node logs`; `node start --foreground` says more.",
+    },
+    Entry {
+        id: "node_unknown",
+        what: "No node of this id can be reached.",
+        todo: "`node peers` shows the nodes around this one.",
+    },
+    Entry {
+        id: "origin_not_allowed",
+        what: "A page of another origin asked the API.",
+        todo: "Serve the page from the API's own address.",
+    },
+    Entry {
+        id: "output_failed",
+        what: "What was to be written could not be.",
+        todo: "Check the space on the disk and who may write there.",
+    },
+    Entry {
+        id: "output_is_input",
+        what: "The results would overwrite the tasks.",
+        todo: "Name another `--output`.",
+    },
+    Entry {
+        id: "output_of_another_file",
+        what: "The file of results belongs to other tasks.",
+        todo: "Name another `--output`, or move this one away.",
+    },
+    Entry {
+        id: "port_in_use",
+        what: "Another program has the port.",
+        todo: "Choose another with `--port` or `--api-port`.",
+    },
+    Entry {
+        id: "process_ended",
+        what: "The node's process ended before it was ACTIVE.",
+        todo: "`node start --foreground` says more.",
+    },
+    Entry {
+        id: "process_not_started",
+        what: "The system did not start the node's process.",
+        todo: "Check its limits: `ulimit -a`.",
+    },
+    Entry {
+        id: "query_malformed",
+        what: "The API does not understand the query of a request.",
+        todo: "See the parameters that the README lists.",
+    },
+    Entry {
+        id: "queue_full",
+        what: "256 tasks or 64 MiB wait already.",
+        todo: "Try again when the answer says; `task submit --file` does so by itself.",
+    },
+    Entry {
+        id: "recording_unusable",
+        what: "The recording cannot be begun.",
+        todo: "Name another file with `--record`.",
+    },
+    Entry {
+        id: "registry_unusable",
+        what: "It cannot be told which nodes of this user run.",
+        todo: "Check who may use `$XDG_RUNTIME_DIR/p2p-ai-agents`.",
+    },
+    Entry {
+        id: "request_timeout",
+        what: "The node took too long to answer.",
+        todo: "Look into `node logs`.",
+    },
+    Entry {
+        id: "route_unknown",
+        what: "The API has no such path.",
+        todo: "See the paths that the README lists.",
+    },
+    Entry {
+        id: "start_unknown",
+        what: "It is not known how the node was started.",
+        todo: "`node stop` it, and start it as you want it.",
+    },
+    Entry {
+        id: "stop_length_out_of_range",
+        what: "A text to stop at is empty or too long.",
+        todo: "Shorten it.",
+    },
+    Entry { id: "stops_out_of_range", what: "There are too many texts to stop at.", todo: "Leave some out." },
+    Entry {
+        id: "storage_failed",
+        what: "The disk did not take a task or result; nothing was accepted.",
+        todo: "Make room on the disk; the node tries again by itself.",
+    },
+    Entry {
+        id: "storage_unusable",
+        what: "Stored tasks and results cannot be opened.",
+        todo: "The message says why; move the file away to start without them.",
+    },
+    Entry {
+        id: "system_failed",
+        what: "The operating system refused something that every program needs.",
+        todo: "Check its limits: `ulimit -a`.",
+    },
+    Entry { id: "task_finished", what: "The task has its outcome already.", todo: "`task result` shows it." },
+    Entry {
+        id: "task_not_finished",
+        what: "The task has no result yet.",
+        todo: "`task watch` waits for it.",
+    },
+    Entry {
+        id: "task_not_found",
+        what: "This node has no such task, or no longer: results are kept for 24 hours.",
+        todo: "`task list` shows the tasks; ask the node that took it.",
+    },
+    Entry {
+        id: "task_type_unsupported",
+        what: "No node of the network has a model for this type of task.",
+        todo: "`node status` lists the models of a node.",
+    },
+    Entry {
+        id: "temperature_out_of_range",
+        what: "The temperature is outside what is allowed.",
+        todo: "Use the range that the message names.",
+    },
+    Entry {
+        id: "timeout_out_of_range",
+        what: "A task may take 1 to 3600 seconds.",
+        todo: "Give another `--timeout`.",
+    },
+    Entry {
+        id: "token_missing",
+        what: "The API wants the node's token.",
+        todo: "Send `Authorization: Bearer` and the content of `run/token`.",
+    },
+    Entry {
+        id: "token_unreadable",
+        what: "The node's token cannot be read.",
+        todo: "Run the command as the user whose node it is.",
+    },
+    Entry {
+        id: "token_wrong",
+        what: "That is not this node's token.",
+        todo: "It changes at each start: read `run/token` again.",
+    },
+    Entry {
+        id: "tokens_out_of_range",
+        what: "An input of tokens is empty or too long.",
+        todo: "Shorten it.",
+    },
+    Entry {
+        id: "too_many_fetches",
+        what: "Too many files are fetched at the same time, or the same one with another size.",
+        todo: "Try again when one is done; `GET /api/v1/fetches` lists them.",
+    },
+    Entry {
+        id: "too_many_waiting",
+        what: "1024 requests wait for tasks already.",
+        todo: "Ask for the status instead of waiting.",
+    },
+    Entry {
+        id: "top_p_out_of_range",
+        what: "The share of the likeliest tokens is outside what is allowed.",
+        todo: "Use the range that the message names.",
+    },
+    Entry {
+        id: "wait_out_of_range",
+        what: "One request waits for a minute at most.",
+        todo: "Ask again until the task has ended.",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    /// Collects what the sources of a folder say between `start` and the next quote.
+    fn named(folder: &Path, start: &str, found: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                named(&path, start, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                // What tests make up is no error that somebody meets.
+                let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+                let names = text.split(start).skip(1).filter_map(|rest| rest.split('"').next());
+                found.extend(names.map(str::to_owned));
+            }
+        }
+    }
+
+    #[test]
+    fn every_name_that_the_program_gives_is_explained() {
+        let mut found = BTreeSet::new();
+        named(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), ".id(\"", &mut found);
+        let rejection =
+            fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/src/error.rs")).unwrap();
+        let codes = rejection.split("fn code(&self)").nth(1).unwrap().split("fn fmt").next().unwrap();
+        found.extend(
+            codes.split("=> \"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned),
+        );
+        assert!(found.len() > 30 && found.contains("queue_full"), "{found:?}");
+        for name in found {
+            assert!(ENTRIES.iter().any(|entry| entry.id == name), "{name} is not in the catalogue");
+        }
+    }
+
+    #[test]
+    fn names_are_in_order() {
+        assert!(ENTRIES.windows(2).all(|pair| pair[0].id < pair[1].id));
+    }
+}

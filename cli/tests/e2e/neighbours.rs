@@ -1,0 +1,132 @@
+//! A model from a neighbour: in pieces that prove themselves, from several at once, and on after a crash.
+
+use crate::world::{Node, World, until};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+/// Makes a folder with the files of a model, the same each time.
+fn model(world: &World, name: &str, megabytes: usize) -> PathBuf {
+    let folder = world.path(name);
+    fs::create_dir_all(folder.join("onnx")).unwrap();
+    let mut state = 1_u32;
+    let mut words = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_le_bytes()
+    });
+    let weights: Vec<u8> = words.by_ref().take(megabytes << 18).flatten().collect();
+    fs::write(folder.join("onnx/weights.bin"), weights).unwrap();
+    fs::write(folder.join("config.json"), "{\"hidden_size\": 384}").unwrap();
+    fs::write(folder.join("empty.txt"), "").unwrap();
+    folder
+}
+
+fn share(node: &Node<'_>, folder: &Path, list: &Path) -> String {
+    let text = node.run(&["model", "share", folder.to_str().unwrap()]).good();
+    crate::world::write(list, &text);
+    text
+}
+
+fn pull<'a>(list: &'a Path, to: &'a Path) -> [&'a str; 6] {
+    ["model", "pull", "--manifest", list.to_str().unwrap(), "--to", to.to_str().unwrap()]
+}
+
+fn assert_same(one: &Path, other: &Path) {
+    for name in ["onnx/weights.bin", "config.json", "empty.txt"] {
+        assert!(fs::read(one.join(name)).unwrap() == fs::read(other.join(name)).unwrap(), "{name}");
+    }
+}
+
+/// Pulls, and kills the node once something of the weights has come. Tells whether that was in the middle.
+fn kill_midway(node: &Node<'_>, list: &Path, to: &Path) -> bool {
+    let mut pulling =
+        node.command(&pull(list, to)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let files = node.home.root().join("data/files");
+    let some = || {
+        fs::read_dir(&files).into_iter().flatten().flatten().any(|entry| {
+            let large = entry.metadata().is_ok_and(|found| found.len() > 32);
+            large && entry.path().extension().is_some_and(|extension| extension == "leaves")
+        })
+    };
+    // More often than `until` looks: all of it takes no second.
+    until("a piece has come", || (0..1000).any(|_| some()).then_some(()));
+    node.kill();
+    let code = pulling.wait().unwrap();
+    !code.success()
+        && fs::read_dir(&files)
+            .unwrap()
+            .flatten()
+            .any(|entry| entry.path().extension().is_some_and(|extension| extension == "part"))
+}
+
+#[test]
+fn a_model_comes_from_two_neighbours_and_goes_on_after_a_crash() {
+    let world = World::new();
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| world.node(name));
+    let ids = [a.start_bare(), b.start_bare(), c.start_bare()];
+    c.await_peers(&[&ids[0], &ids[1]]);
+    let (mine, copy, list) =
+        (model(&world, "tiny", 48), model(&world, "copy/tiny", 48), world.path("model.json"));
+    let text = share(&a, &mine, &list);
+    assert_eq!(share(&b, &copy, &list), text, "a list says what is in the files, not where they lie");
+    assert!(text.contains("\"name\": \"tiny\"") && text.contains("\"path\": \"onnx/weights.bin\""), "{text}");
+    let to = world.path("fetched");
+    assert!(kill_midway(&c, &list, &to), "it was here before it could be interrupted");
+    assert!(!to.join("onnx/weights.bin").exists(), "nothing shows before all of it is there");
+    c.start_bare();
+    c.await_peers(&[&ids[0], &ids[1]]);
+    let said = c.run(&pull(&list, &to)).good();
+    assert!(said.starts_with("Fetched 50.3 MB from 2 nodes in "), "{said}");
+    assert_same(&mine, &to);
+    let log = fs::read_to_string(c.home.log_file()).unwrap();
+    let resumed =
+        log.lines().filter(|line| line.contains("fetch begun")).any(|line| !line.contains("\"present\":0"));
+    assert!(resumed, "what had come before was not fetched again");
+    let said = c.run(&pull(&list, &to)).good();
+    assert!(said.starts_with("All files are here: "), "{said}");
+    // Who has fetched it gives it on.
+    a.run(&["node", "stop"]).good();
+    b.run(&["node", "stop"]).good();
+    d.start_bare();
+    until("the two have met", || {
+        let peers = d.json(&["node", "peers", "--json"]);
+        (peers["peers"].as_array()?.len() == 1).then_some(())
+    });
+    let said = d.run(&["model", "pull", "--manifest", list.to_str().unwrap()]).good();
+    assert!(said.contains("from 1 node in "), "{said}");
+    assert_same(&mine, &d.home.root().join("models/tiny"));
+}
+
+#[test]
+fn what_nobody_has_or_is_no_list_is_told_apart() {
+    let world = World::new();
+    let (a, b) = (world.node("a"), world.node("b"));
+    let (list, to) = (world.path("model.json"), world.path("fetched"));
+    let said = b.run(&pull(&list, &to)).bad(1);
+    assert!(said.contains("is not a model's list of files") && said.contains("hint: make one"), "{said}");
+    let id = a.start_bare();
+    b.start_bare();
+    b.await_peers(&[&id]);
+    let mine = model(&world, "tiny", 1);
+    share(&a, &mine, &list);
+    let text = fs::read_to_string(&list).unwrap();
+    crate::world::write(&list, &text.replace("onnx/weights.bin", "../weights.bin"));
+    let said = b.run(&pull(&list, &to)).bad(1);
+    assert!(said.contains("\"../weights.bin\" is not a name within one folder"), "{said}");
+    crate::world::write(&list, &text);
+    // The file is no longer what its name says.
+    let mut weights = fs::read(mine.join("onnx/weights.bin")).unwrap();
+    weights[300_000] ^= 1;
+    fs::write(mine.join("onnx/weights.bin"), weights).unwrap();
+    let said = b.run(&pull(&list, &to)).bad(1);
+    assert!(said.contains("cannot fetch onnx/weights.bin: "), "{said}");
+    assert!(to.join("config.json").exists() && !to.join("onnx/weights.bin").exists());
+    // Nothing of the user's is overwritten.
+    fs::create_dir_all(to.join("onnx")).unwrap();
+    fs::write(to.join("onnx/weights.bin"), "mine").unwrap();
+    let said = b.run(&pull(&list, &to)).bad(1);
+    assert!(said.contains("exists and is another file"), "{said}");
+    assert_eq!(fs::read(to.join("onnx/weights.bin")).unwrap(), b"mine");
+    let said = a.run(&["model", "share", world.path("nowhere").to_str().unwrap()]).bad(1);
+    assert!(said.contains("cannot share") && said.contains("No such file"), "{said}");
+}

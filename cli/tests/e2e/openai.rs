@@ -1,0 +1,143 @@
+//! The interfaces of a node that programs made for other servers speak to, with plain HTTP.
+
+use crate::world::{Node, World, exchange, until};
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+/// Asks a node, and returns the status, and the body as JSON where it is that.
+fn ask(node: &Node<'_>, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
+    let answer = exchange(node.api(), &[head(node, method, path, body.len()).as_bytes(), body].concat());
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap_or_else(|_| json!(body)))
+}
+
+fn head(node: &Node<'_>, method: &str, path: &str, length: usize) -> String {
+    let token = fs::read_to_string(node.home.token_file()).unwrap();
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nContent-Type: \
+         application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n",
+        node.api()
+    )
+}
+
+fn post(node: &Node<'_>, path: &str, body: &Value) -> (u16, Value) {
+    ask(node, "POST", path, body.to_string().as_bytes())
+}
+
+fn numbers(vector: &Value) -> Vec<f64> {
+    vector.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+}
+
+fn dot(one: &[f64], other: &[f64]) -> f64 {
+    one.iter().zip(other).map(|(x, y)| x * y).sum()
+}
+
+#[test]
+fn embeddings_by_openais_route_are_those_of_tasks() {
+    let world = World::new();
+    let (a, b) = (world.node("a"), world.node("b"));
+    let (id_a, id_b) = (a.start(), b.start());
+    a.await_peers(&[&id_b]);
+    b.await_peers(&[&id_a]);
+    let id = a.submit("hello world");
+    a.await_task(&id);
+    let task = a.json(&["task", "result", &id, "--json"]);
+    let texts: Vec<String> =
+        (0..100).map(|number| format!("hello world {}", "and all ".repeat(number))).collect();
+    let mut input = vec!["hello world".to_owned()];
+    input.extend(texts);
+    let (status, body) = post(&a, "/v1/embeddings", &json!({"input": input, "model": "all-MiniLM-L6-v2"}));
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(body["data"].as_array().unwrap().len(), 101);
+    let first = numbers(&body["data"][0]["embedding"]);
+    let alone = numbers(&task["output"]["vector"]);
+    assert!(dot(&first, &alone) > 0.999, "the same text, the same vector");
+    let tokens = body["usage"]["prompt_tokens"].as_u64().unwrap();
+    assert!(tokens > 101 * 4, "{tokens}");
+    let workers: Vec<Value> = a.json(&["task", "list", "--limit", "10", "--json"])["tasks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|task| task["worker"].clone())
+        .collect();
+    assert!(workers.contains(&json!(id_b)), "both nodes take part: {workers:?}");
+
+    // The tokens of `hello world` in this model's vocabulary.
+    let (_, body) = post(&a, "/v1/embeddings", &json!({"input": [7592, 2088], "dimensions": 128}));
+    let short = numbers(&body["data"][0]["embedding"]);
+    assert_eq!((short.len(), &body["usage"]["prompt_tokens"]), (128, &json!(4)));
+    assert!((dot(&short, &short) - 1.0).abs() < 1e-3);
+    let cut = &first[..128];
+    assert!(dot(&short, cut) / dot(cut, cut).sqrt() > 0.999);
+
+    let (status, body) = ask(&b, "GET", "/v1/models", b"");
+    assert_eq!((status, &body["data"][0]["id"]), (200, &json!("all-MiniLM-L6-v2")));
+    let (status, body) = post(&b, "/v1/embeddings", &json!({"input": "a", "model": "nobody/nothing"}));
+    assert_eq!((status, &body["error"]["code"]), (404, &json!("model_not_found")));
+}
+
+#[test]
+fn whatever_is_sent_gets_its_status_and_the_next_request_its_answer() {
+    let world = World::new();
+    let node = world.node("a");
+    node.start();
+    let huge = "words ".repeat((10 << 20) / 6);
+    let long = "word ".repeat(60_000);
+    for (body, expected) in [
+        (json!({"input": ""}).to_string().into_bytes(), 400),
+        (json!({"input": " \t\n\u{2003}"}).to_string().into_bytes(), 400),
+        (json!({"input": "\0"}).to_string().into_bytes(), 200),
+        (br#"{"input": "\udfff\ud800"}"#.to_vec(), 400),
+        (b"{\"input\": \"\xc3\x28\"}".to_vec(), 400),
+        (json!({"input": huge}).to_string().into_bytes(), 413),
+        (json!({"input": long}).to_string().into_bytes(), 413),
+        (json!({"input": "👩‍👩‍👧‍👦 שלום עליכם \u{202e}abc"}).to_string().into_bytes(), 200),
+        (json!({"input": "a".repeat(100_000)}).to_string().into_bytes(), 200),
+        (json!({"input": [4_000_000_000_u32]}).to_string().into_bytes(), 400),
+        (json!({"input": [[1, 2], []]}).to_string().into_bytes(), 400),
+        (b"[[[[[[[[".repeat(10_000), 400),
+        (Vec::new(), 400),
+    ] {
+        let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
+        let (status, answer) = ask(&node, "POST", "/v1/embeddings", &body);
+        assert_eq!(status, expected, "{shown}: {answer}");
+        assert_eq!(answer.get("error").is_some(), expected != 200, "{shown}: {answer}");
+        let (status, answer) = post(&node, "/v1/embeddings", &json!({"input": "still there?"}));
+        assert_eq!(status, 200, "after {shown}: {answer}");
+    }
+    let (status, answer) =
+        post(&node, "/v1/chat/completions", &json!({"messages": [{"role": "user", "content": "hi"}]}));
+    assert_eq!(
+        (status, &answer["error"]["code"]),
+        (404, &json!("model_not_found")),
+        "no model generates here"
+    );
+}
+
+#[test]
+fn text_embeddings_inferences_routes_and_a_tasks_events() {
+    let world = World::new();
+    let node = world.node("a");
+    node.start();
+    let (status, body) = post(&node, "/embed", &json!({"inputs": ["one", "two"]}));
+    assert_eq!((status, body[1].as_array().unwrap().len()), (200, 384), "{body}");
+    let texts = json!(["The cat sleeps on the sofa.", "Interest rates rose again.", "A kitten naps."]);
+    let (_, body) = post(&node, "/rerank", &json!({"query": "sleeping cats", "texts": texts}));
+    assert_eq!(body[2]["index"], 1, "what is about something else comes last: {body}");
+    assert_eq!(ask(&node, "GET", "/info", b"").1["model_id"], "all-MiniLM-L6-v2");
+
+    let id = node.submit("how does it go on?");
+    let mut stream = TcpStream::connect(node.api()).unwrap();
+    stream.write_all(head(&node, "GET", &format!("/api/v1/tasks/{id}/events"), 0).as_bytes()).unwrap();
+    let mut text = String::new();
+    until("the end of the events", || {
+        let mut some = [0; 4096];
+        let count = stream.read(&mut some).unwrap();
+        text.push_str(&String::from_utf8_lossy(&some[..count]));
+        text.contains("event: end").then_some(())
+    });
+    assert!(text.contains("text/event-stream") && text.contains(r#""status":"COMPLETED""#), "{text}");
+}

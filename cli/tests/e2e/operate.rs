@@ -1,0 +1,192 @@
+//! What somebody does who looks after nodes: looks, restarts, reads logs, gives work by the file.
+
+use crate::world::{World, run, until, write};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+#[test]
+fn a_restart_starts_the_node_as_it_was_started() {
+    let world = World::new();
+    let node = world.node("a");
+    write(&world.path("other.toml"), "max_peers = 5\n");
+    // Relative to where it is said, which is not where it is restarted.
+    let mut start = node.command(&["node", "start", "--no-model", "--config", "other.toml"]);
+    start.current_dir(world.path("")).env("P2P_AI_MAX_MEMORY_MB", "300");
+    run(start, b"").good();
+    let (pid, before) = (node.pid(), node.json(&["node", "config", "--json"]));
+    let said = node.run(&["node", "restart"]).good();
+    assert!(said.starts_with("Node started (id: "), "{said}");
+    assert!(node.pid().is_some() && node.pid() != pid);
+    let after = node.json(&["node", "config", "--json"]);
+    assert_eq!(before["settings"], after["settings"]);
+    let setting = |key: &str| {
+        let settings = after["settings"].as_array().unwrap();
+        settings.iter().find(|setting| setting["key"] == key).unwrap().clone()
+    };
+    assert_eq!(setting("max_peers")["value"], 5);
+    assert!(setting("max_peers")["source"].as_str().unwrap().ends_with("other.toml"));
+    assert_eq!(setting("max_memory_mb")["source"], "environment variable P2P_AI_MAX_MEMORY_MB");
+    assert_eq!(
+        (&setting("run_models")["value"], &setting("run_models")["source"]),
+        (&json!(false), &json!("flag --no-model"))
+    );
+
+    let listed = world.run(&["node", "list", "--json"]).good();
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!((&listed[0]["pid"], &listed[0]["state"]), (&json!(node.pid()), &json!("ACTIVE")));
+    assert_eq!(world.run(&["node", "restart", "--all", "--quiet"]).good(), "");
+    node.run(&["node", "stop", "--quiet"]).good();
+    assert_eq!(world.run(&["node", "list"]).good(), "No running nodes\n");
+    assert!(node.run(&["node", "restart"]).bad(1).contains("hint: start one with: p2p-ai-agents node start"));
+}
+
+#[test]
+fn the_configuration_is_shown_before_during_and_after() {
+    let world = World::new();
+    let node = world.node("a");
+    let said = node.run(&["node", "config"]).good();
+    assert!(said.starts_with("SETTING ") && said.contains("No node is running"), "{said}");
+    assert!(!node.home.root().exists(), "looking changes nothing");
+    let places = node.json(&["paths", "--json"]);
+    assert_eq!(places["log"], json!(node.home.log_file()));
+    assert!(!node.home.root().exists());
+
+    write(&node.home.config_file(), r#"{"max_peers": 7}"#);
+    node.start_bare();
+    write(&node.home.config_file(), r#"{"max_peers": 9, "run_models": true}"#);
+    let shown = node.json(&["node", "config", "--json"]);
+    assert_eq!(shown["after_restart"].as_array().unwrap().len(), 1, "{shown}");
+    assert_eq!(
+        (&shown["after_restart"][0]["key"], &shown["after_restart"][0]["value"]),
+        (&json!("max_peers"), &json!(9))
+    );
+    write(&node.home.config_file(), r#"{"max_pears": 9}"#);
+    let ran = node.run(&["node", "config"]);
+    assert!(ran.stdout.contains("max_peers ") && ran.stderr.contains("unknown_key"), "{ran:?}");
+    assert_eq!(ran.code, 1);
+}
+
+#[test]
+fn the_log_is_read_and_followed() {
+    let world = World::new();
+    let node = world.node("a");
+    let said = node.run(&["node", "logs"]).bad(1);
+    assert!(said.starts_with("error: there is no log yet"), "{said}");
+    node.start_bare();
+    let said = node.run(&["node", "logs", "--lines", "3"]).good();
+    assert_eq!(said.lines().count(), 3, "{said}");
+    assert!(said.contains(" INFO  lifecycle: state changed from=\"REGISTERING\" to=\"ACTIVE\""), "{said}");
+    assert_eq!(node.run(&["node", "logs", "--level", "fatal"]).good(), "");
+    let mut follow = node.command(&["node", "logs", "-f", "-n", "0", "--json"]);
+    let mut follow = follow.stdout(Stdio::piped()).spawn().unwrap();
+    // It may look only after the node has stopped; then it finds what was written before it looked.
+    node.run(&["node", "stop"]).good();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    node.start_bare();
+    let active = lines.find_map(|line| {
+        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        (line["to"] == "ACTIVE").then_some(line)
+    });
+    assert_eq!(active.unwrap()["component"], "lifecycle");
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+}
+
+#[test]
+fn a_file_of_tasks_is_done_once_however_often_it_is_begun() {
+    let world = World::new();
+    let node = world.node("a");
+    node.start();
+    let (tasks, results) = (world.path("tasks.jsonl"), world.path("results.jsonl"));
+    let lines: String = (0..40).map(|number| format!("{{\"input\": \"text {number}\"}}\n")).collect();
+    write(&tasks, &format!("{lines}nonsense\n"));
+    let submit = || {
+        let (tasks, results) = (tasks.to_str().unwrap(), results.to_str().unwrap());
+        node.run(&["task", "submit", "--type", "embedding", "--file", tasks, "--output", results])
+    };
+    let entries = || -> Vec<Value> {
+        let text = std::fs::read_to_string(&results).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let ran = submit();
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, "40 completed, 1 refused\n"), "{ran:?}");
+    assert!(ran.stderr.contains("tasks.jsonl line 41: not a task"), "{ran:?}");
+    assert_eq!(entries().len(), 40);
+    assert!(entries().iter().all(|entry| entry["output"]["vector"].as_array().unwrap().len() == 384));
+
+    // As a power failure would leave it: a few results, the last one torn; and one task that had failed.
+    let text = std::fs::read_to_string(&results).unwrap();
+    let failed = text.lines().nth(5).unwrap().replace("COMPLETED", "FAILED");
+    let kept: Vec<&str> = text.lines().take(5).collect();
+    write(&results, &format!("{}\n{failed}\n{}", kept.join("\n"), &text.lines().nth(7).unwrap()[..100]));
+    write(&tasks, &lines);
+    assert_eq!(submit().good(), "35 completed, 5 done before\n");
+    let mut numbers: Vec<u64> = entries().iter().map(|entry| entry["line"].as_u64().unwrap()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=40).collect::<Vec<_>>(), "each once");
+    assert_eq!(node.json(&["task", "list", "--json"])["total"], 75, "nothing was done that was done");
+    assert_eq!(submit().good(), "0 completed, 40 done before\n");
+
+    write(&tasks, &lines.replace("text 3\"", "another text\""));
+    let said = submit().bad(1);
+    assert!(said.contains("holds the results of another file: line 4 was different"), "{said}");
+    let same = ["task", "submit", "--file", tasks.to_str().unwrap(), "--output", tasks.to_str().unwrap()];
+    assert!(node.run(&same).bad(1).contains("would overwrite the input"));
+}
+
+#[test]
+fn a_task_is_watched_until_it_ends() {
+    let world = World::new();
+    let node = world.node("a");
+    node.start();
+    let submit = ["task", "submit", "--quiet", "--type", "embedding", "--input", "x"];
+    let id = node.run(&submit).good();
+    let id = id.trim_end();
+    let said = node.run(&["task", "watch", id]).good();
+    assert!(said.contains("COMPLETED  on ") && said.contains("384 numbers"), "{said}");
+    let said = node.run(&["task", "watch", id, "--json"]).good();
+    assert_eq!(serde_json::from_str::<Value>(&said).unwrap()["status"], "COMPLETED");
+    assert!(node.run(&["task", "watch", "none"]).bad(1).contains("Task not found (id: none)"));
+    let timeout = ["task", "submit", "--quiet", "--type", "embedding", "--input", "x", "--timeout", "1"];
+    let model = until("the model's process is there", || crate::crashes::child_of(node.pid()?));
+    crate::world::signal(model, nix::sys::signal::Signal::SIGSTOP);
+    let id = node.run(&timeout).good();
+    let ran = node.run(&["task", "watch", id.trim_end()]);
+    assert!(ran.code == 1 && ran.stdout.contains("TIMEOUT"), "{ran:?}");
+}
+
+#[test]
+fn manuals_and_completions_are_of_this_program() {
+    let world = World::new();
+    let pages = world.path("man");
+    world.run(&["man", pages.to_str().unwrap()]).good();
+    let page = std::fs::read_to_string(pages.join("p2p-ai-agents-task-submit.1")).unwrap();
+    assert!(page.starts_with(".ie") && page.contains("\\-\\-max\\-tokens"), "{page}");
+    assert!(std::fs::read_dir(&pages).unwrap().count() > 20);
+    assert!(world.run(&["man"]).good().contains(".TH p2p-ai-agents 1"));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(world.run(&["completions", shell]).good().contains("restart"), "{shell}");
+    }
+}
+
+#[test]
+fn a_monitor_prints_a_line_each_time() {
+    let world = World::new();
+    let node = world.node("a");
+    let id = node.start_bare();
+    let said = node.run(&["node", "monitor", "--interval", "1", "--duration", "1"]).good();
+    // Besides, what happened meanwhile.
+    let looks: Vec<&str> = said.lines().filter(|line| line.contains(" tasks/s  ")).collect();
+    assert_eq!(looks.len(), 2, "{said}");
+    for line in looks {
+        assert!(line.contains("  ACTIVE  peers 0  members 1  queued 0  running 0  0.0 tasks/s"), "{line}");
+        assert!(line.ends_with(" % CPU") && !line.contains('\x1b'), "{line}");
+    }
+    let said = node.run(&["node", "monitor", "--duration", "1", "--json"]).good();
+    let sample: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+    assert_eq!((&sample["node_id"], &sample["state"]), (&json!(id), &json!("ACTIVE")));
+    assert!(sample["memory_bytes"].as_u64() > Some(1 << 20), "{sample}");
+    node.kill();
+    assert!(node.run(&["node", "monitor"]).bad(1).starts_with("error: No node is running"));
+}

@@ -1,0 +1,132 @@
+//! Files that nodes give each other: fetched, and shared.
+
+use super::Node;
+use crate::blob::{BlobOrder, BlobReport};
+use crate::error::{FetchError, PeerFault, Rejection};
+use crate::event::Event;
+use crate::ids::{NodeId, RequestId, TraceId};
+use crate::lifecycle::State;
+use crate::output::Output;
+use crate::request::{FetchSpec, Fetched, Response};
+use crate::wire::Payload;
+use crate::{shares, transfers};
+
+impl Node {
+    pub(super) fn fetch(&mut self, request: RequestId, spec: FetchSpec) {
+        let here = self.shares.find(spec.pin).filter(|blob| blob.bytes == spec.bytes);
+        let begun = match (self.state, here) {
+            (State::Active, Some(blob)) => {
+                let fetched = Fetched { blob, peers: 0, elapsed_micros: 0 };
+                return self.reply(request, Ok(Response::Fetched(fetched)));
+            }
+            (State::Active, None) => self.transfers.fetch(self.now, spec, request).map_err(Rejection::Fetch),
+            (State::Initializing | State::Registering, _) => Err(Rejection::NodeNotReady),
+            (State::ShuttingDown | State::Stopped, _) => Err(Rejection::NodeShuttingDown),
+        };
+        if let Err(rejection) = begun {
+            self.reply(request, Err(rejection));
+        }
+    }
+
+    pub(super) fn handle_blob(&mut self, report: BlobReport) {
+        match report {
+            BlobReport::Read { read, result } => self.shares.handle_read(read, result),
+            BlobReport::Shared(shared) => self.shares.handle_shared(shared),
+            report @ (BlobReport::Finished { .. }
+            | BlobReport::Opened { .. }
+            | BlobReport::Written { .. }) => {
+                self.transfers.handle_report(self.now, report);
+            }
+        }
+    }
+
+    /// Takes in what another node says of files.
+    pub(super) fn handle_blob_payload(&mut self, origin: NodeId, payload: Payload) {
+        let now = self.now;
+        #[allow(clippy::wildcard_enum_match_arm, reason = "the caller brings what is about files")]
+        match payload {
+            Payload::Held { query, blob } => self.transfers.handle_held(origin, query, blob),
+            Payload::Look { query, pin } => {
+                let blob = self.shares.find(pin);
+                self.send_once(origin, &Payload::Held { query, blob }, TraceId([0; 16]));
+            }
+            Payload::Piece { root, number, piece } => {
+                self.transfers.handle_piece(now, origin, root, number, piece);
+            }
+            Payload::PieceRefused { root, number, gone } => {
+                self.transfers.handle_refused(now, origin, root, number, gone);
+            }
+            Payload::PieceWanted { root, number } => self.shares.handle_wanted(origin, root, number),
+            _ => {}
+        }
+    }
+
+    pub(super) fn settle_blobs(&mut self) -> bool {
+        let membership = &self.membership;
+        let members = || {
+            let others = membership.reachable().map(|(node, _)| node).filter(|node| *node != self.me);
+            let mut near: Vec<(u32, NodeId)> =
+                others.filter_map(|node| Some((membership.hops(node)?, node))).collect();
+            near.sort_unstable();
+            near.into_iter().map(|(_, node)| node).collect()
+        };
+        self.transfers.handle_timeout(self.now, |node| membership.hops(node), members);
+        let mut busy = false;
+        for fact in self.transfers.poll_facts() {
+            busy = true;
+            self.handle_transfers(fact);
+        }
+        for fact in self.shares.poll_facts() {
+            busy = true;
+            self.handle_shares(fact);
+        }
+        busy
+    }
+
+    fn handle_transfers(&mut self, fact: transfers::Fact) {
+        let nothing = TraceId([0; 16]);
+        match fact {
+            transfers::Fact::Ask(peer, root, number) => {
+                self.send_once(peer, &Payload::PieceWanted { root, number }, nothing);
+            }
+            transfers::Fact::Begun(blob, present) => {
+                self.event(Event::FetchBegun { blob: blob.root, bytes: blob.bytes, present });
+            }
+            transfers::Fact::Ended(waiters, result) => self.end_fetch(waiters, result),
+            transfers::Fact::Forged(peer) => {
+                self.event(Event::PeerFault { peer, fault: PeerFault::PieceForged });
+            }
+            transfers::Fact::Look(peer, query, pin) => {
+                self.send_once(peer, &Payload::Look { query, pin }, nothing);
+            }
+            transfers::Fact::Order(order) => self.outputs.push_back(Output::Blob(order)),
+        }
+    }
+
+    fn end_fetch(&mut self, waiters: Vec<RequestId>, result: Result<Fetched, FetchError>) {
+        self.event(match result {
+            Ok(Fetched { blob, peers, elapsed_micros }) => {
+                Event::BlobFetched { blob: blob.root, bytes: blob.bytes, peers, elapsed_micros }
+            }
+            Err(error) => Event::FetchFailed { error },
+        });
+        let answer = result.map(Response::Fetched).map_err(Rejection::Fetch);
+        for waiter in waiters {
+            self.reply(waiter, answer.clone());
+        }
+    }
+
+    fn handle_shares(&mut self, fact: shares::Fact) {
+        match fact {
+            shares::Fact::Give(peer, root, number, piece) => {
+                self.send_in_background(peer, &Payload::Piece { root, number, piece });
+            }
+            shares::Fact::Read(read, root, piece) => {
+                self.outputs.push_back(Output::Blob(BlobOrder::Read { read, root, piece }));
+            }
+            shares::Fact::Refuse(peer, root, number, gone) => {
+                self.send_once(peer, &Payload::PieceRefused { root, number, gone }, TraceId([0; 16]));
+            }
+        }
+    }
+}

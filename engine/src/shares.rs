@@ -1,0 +1,150 @@
+//! Pieces of files that others ask this node for.
+//!
+//! A node gives what it shares to whoever can name it, and only so much at a time: what is being read for one peer, and
+//! for all together, is bounded, and whoever asks for more is told to come again later. No path ever comes from a peer:
+//! a file is found by its hash among those that the world says are shared.
+
+use crate::blob::{BlobError, BlobId, Hash, Piece, Pin, SHARED_MAX, SharedBlob};
+use crate::ids::{NodeId, ReadId};
+use crate::occupancy::Occupancy;
+use std::collections::BTreeMap;
+
+/// What is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fact {
+    /// Give this to a peer.
+    Give(NodeId, Hash, u32, Piece),
+    /// Read a piece.
+    Read(ReadId, Hash, u32),
+    /// Tell a peer that it does not get the piece; whether the file is not here, else it may come again.
+    Refuse(NodeId, Hash, u32, bool),
+}
+
+/// The files that a node shares, and what it reads of them.
+#[derive(Debug, Default)]
+pub(crate) struct Shares {
+    files: BTreeMap<Hash, BlobId>,
+    by_sha256: BTreeMap<Hash, BlobId>,
+    reads: BTreeMap<ReadId, (NodeId, Hash, u32)>,
+    next_read: u64,
+    facts: Vec<Fact>,
+}
+
+impl Shares {
+    /// Takes note of all that is shared from now on; of too many, the first.
+    pub(crate) fn handle_shared(&mut self, shared: Vec<SharedBlob>) {
+        self.files.clear();
+        self.by_sha256.clear();
+        for SharedBlob { blob, sha256 } in shared.into_iter().take(SHARED_MAX) {
+            self.files.insert(blob.root, blob);
+            if let Some(sha256) = sha256 {
+                self.by_sha256.insert(sha256, blob);
+            }
+        }
+    }
+
+    /// Returns the file that is meant, if it is here and shared.
+    pub(crate) fn find(&self, pin: Pin) -> Option<BlobId> {
+        match pin {
+            Pin::Blake3(root) => self.files.get(&root),
+            Pin::Sha256(sha256) => self.by_sha256.get(&sha256),
+        }
+        .copied()
+    }
+
+    /// Begins to read a piece that a peer asks for.
+    pub(crate) fn handle_wanted(&mut self, peer: NodeId, root: Hash, piece: u32) {
+        let known = self.files.get(&root).is_some_and(|blob| piece < blob.pieces());
+        let of_peer = self.reads.values().filter(|(other, ..)| *other == peer).count();
+        if !known || of_peer >= READS_PER_PEER_MAX || self.reads.len() >= READS_MAX {
+            return self.facts.push(Fact::Refuse(peer, root, piece, !known));
+        }
+        let read = ReadId(self.next_read);
+        self.next_read += 1;
+        self.reads.insert(read, (peer, root, piece));
+        self.facts.push(Fact::Read(read, root, piece));
+    }
+
+    /// Takes in what was read.
+    pub(crate) fn handle_read(&mut self, read: ReadId, result: Result<Piece, BlobError>) {
+        let Some((peer, root, number)) = self.reads.remove(&read) else { return };
+        self.facts.push(match result {
+            Ok(piece) => Fact::Give(peer, root, number, piece),
+            Err(error) => Fact::Refuse(peer, root, number, error == BlobError::Gone),
+        });
+    }
+
+    /// Returns what is wanted, in order.
+    pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
+        core::mem::take(&mut self.facts)
+    }
+
+    /// Says how full everything is.
+    pub(crate) fn occupancy(&self) -> [Occupancy; 2] {
+        [
+            Occupancy::new("shares.files", self.files.len(), SHARED_MAX),
+            Occupancy::of_work("shares.reads", self.reads.len(), READS_MAX),
+        ]
+    }
+}
+
+/// Pieces that are read at the same time.
+const READS_MAX: usize = 64;
+/// Pieces that are read at the same time for one peer: as many as an honest one asks for.
+const READS_PER_PEER_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: NodeId = NodeId([1; 16]);
+
+    fn shares(content: &[u8]) -> (Shares, BlobId) {
+        let (mut shares, blob) = (Shares::default(), BlobId::of(content));
+        shares.handle_shared(vec![SharedBlob { blob, sha256: Some(Hash([9; 32])) }]);
+        (shares, blob)
+    }
+
+    #[test]
+    fn a_file_is_found_by_either_hash_and_no_longer_once_it_is_not_shared() {
+        let (mut shares, blob) = shares(b"x");
+        assert_eq!(shares.find(Pin::Blake3(blob.root)), Some(blob));
+        assert_eq!(shares.find(Pin::Sha256(Hash([9; 32]))), Some(blob));
+        assert_eq!(shares.find(Pin::Sha256(blob.root)), None);
+        shares.handle_shared(Vec::new());
+        assert_eq!(shares.find(Pin::Blake3(blob.root)), None);
+    }
+
+    #[test]
+    fn what_is_asked_for_is_read_and_given_once() {
+        let (mut shares, blob) = shares(b"x");
+        shares.handle_wanted(PEER, blob.root, 0);
+        shares.handle_wanted(PEER, blob.root, 1);
+        shares.handle_wanted(PEER, Hash([7; 32]), 0);
+        let piece = Piece { bytes: b"x".to_vec(), proof: Vec::new() };
+        shares.handle_read(ReadId(0), Ok(piece.clone()));
+        shares.handle_read(ReadId(0), Ok(piece.clone()));
+        let expected = vec![
+            Fact::Read(ReadId(0), blob.root, 0),
+            Fact::Refuse(PEER, blob.root, 1, true),
+            Fact::Refuse(PEER, Hash([7; 32]), 0, true),
+            Fact::Give(PEER, blob.root, 0, piece),
+        ];
+        assert_eq!(shares.poll_facts(), expected);
+    }
+
+    #[test]
+    fn one_peer_gets_its_share_of_the_reads_and_all_together_theirs() {
+        let (mut shares, blob) = shares(b"x");
+        for peer in 0..6 {
+            (0..20).for_each(|_| shares.handle_wanted(NodeId([peer; 16]), blob.root, 0));
+        }
+        let facts = shares.poll_facts();
+        let reads = facts.iter().filter(|fact| matches!(fact, Fact::Read(..))).count();
+        let later = facts.iter().filter(|fact| matches!(fact, Fact::Refuse(.., false))).count();
+        assert_eq!((reads, later), (64, 56));
+        assert!(shares.occupancy().iter().all(|place| place.current <= place.limit));
+        shares.handle_read(ReadId(3), Err(BlobError::Io));
+        assert_eq!(shares.poll_facts(), vec![Fact::Refuse(NodeId([0; 16]), blob.root, 0, false)]);
+    }
+}

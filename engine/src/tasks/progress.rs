@@ -1,0 +1,107 @@
+//! What an attempt has written so far, put together from the pieces that its worker sends.
+//!
+//! The text here is always the beginning of what the attempt will have written: a piece that comes too early waits for
+//! those before it, and a piece that would leave a gap or take too much room is dropped. That harms nobody, since the
+//! outcome carries the whole text.
+
+use crate::wire::Passage;
+use core::ops::Bound;
+use std::collections::BTreeMap;
+
+/// What one attempt has written so far.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// Which attempt.
+    pub(crate) attempt: u32,
+    /// Its text.
+    pub(crate) text: String,
+    /// Tokens that it has produced.
+    pub(crate) tokens: u32,
+    /// Pieces that wait for those before them, by their offset.
+    early: BTreeMap<usize, String>,
+}
+
+impl Progress {
+    /// Begins with nothing.
+    pub(crate) const fn new(attempt: u32) -> Self {
+        Self { attempt, text: String::new(), tokens: 0, early: BTreeMap::new() }
+    }
+
+    /// Returns how many bytes it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len() + self.early.values().map(String::len).sum::<usize>()
+    }
+
+    /// Takes in a piece where there is room for so many more bytes, and tells whether there is more text than before.
+    pub(crate) fn add(&mut self, piece: Passage, room: usize) -> bool {
+        let before = self.text.len();
+        let offset = usize::try_from(piece.offset).unwrap_or(usize::MAX);
+        if piece.text.len() > room || (offset > before && self.early.len() >= EARLY_MAX) {
+            return false;
+        }
+        self.tokens = self.tokens.max(piece.tokens);
+        self.early.insert(offset, piece.text);
+        while let Some(offset) = self.next_early() {
+            let Some(text) = self.early.remove(&offset) else { break };
+            // What is known already of a piece that came twice is left out.
+            if self.text.is_char_boundary(offset)
+                && let Some(rest) = text.get(self.text.len() - offset..)
+            {
+                self.text.push_str(rest);
+            }
+        }
+        self.text.len() > before
+    }
+
+    /// Returns the offset of the last piece that begins within the text or at its end.
+    fn next_early(&self) -> Option<usize> {
+        let within = (Bound::Unbounded, Bound::Included(self.text.len()));
+        self.early.range(within).next_back().map(|(&offset, _)| offset)
+    }
+}
+
+/// Pieces that may wait for those before them: as many as are sent while one is sent again.
+const EARLY_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TaskId;
+    use crate::wire::Attempt;
+
+    fn piece(offset: u32, text: &str) -> Passage {
+        let attempt = Attempt { task: TaskId([1; 16]), number: 1 };
+        Passage { attempt, offset, text: text.to_owned(), tokens: offset + 1 }
+    }
+
+    #[test]
+    fn pieces_of_any_order_make_the_text() {
+        let mut progress = Progress::new(1);
+        assert!(progress.add(piece(0, "once "), 99));
+        assert!(!progress.add(piece(10, " a time"), 99));
+        assert!(!progress.add(piece(0, "once "), 99), "known already");
+        assert!(progress.add(piece(5, "upon "), 99));
+        assert_eq!((progress.text.as_str(), progress.tokens), ("once upon  a time", 11));
+        assert_eq!(progress.bytes(), 17);
+    }
+
+    #[test]
+    fn an_overlap_counts_once_and_never_cuts_a_character() {
+        let mut progress = Progress::new(1);
+        assert!(progress.add(piece(0, "añ"), 99));
+        assert!(progress.add(piece(1, "ño"), 99));
+        assert_eq!(progress.text, "año");
+        assert!(!progress.add(piece(2, "xyz"), 99), "begins inside of a character");
+        assert_eq!(progress.text, "año");
+    }
+
+    #[test]
+    fn what_takes_too_much_room_is_dropped() {
+        let mut progress = Progress::new(1);
+        assert!(!progress.add(piece(0, "four"), 3));
+        for at in 0..100 {
+            progress.add(piece(1000 + at, "x"), 99);
+        }
+        assert_eq!(progress.early.len(), EARLY_MAX);
+    }
+}

@@ -1,0 +1,530 @@
+//! Files that this node fetches from others, in pieces, from several at once.
+//!
+//! A fetch asks the members who has the file, and then those who do for its pieces, each for as many at a time as come
+//! without queueing. A piece goes to the disk only once its proof shows that it belongs to the file that was asked for;
+//! whoever sends another is not asked again. Where only the SHA-256 hash of the file is known, the proofs are against
+//! what the peers say that the file is, and the whole is checked in the end. What is late is asked of others as well,
+//! what is lost again. A fetch lives as long as somebody waits for it; what is on the disk then stays, for the next one
+//! to go on with. The idea of verified pieces from whoever has them is BitTorrent's (BEP 3, BEP 52).
+
+mod lane;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+use crate::blob::{BLOB_BYTES_MAX, BlobError, BlobId, BlobOrder, BlobReport, Hash, Piece, Pieces, Pin, leaf};
+use crate::error::FetchError;
+use crate::ids::{NodeId, RequestId};
+use crate::mutants::{Mutant, shows};
+use crate::occupancy::Occupancy;
+use crate::request::{FetchSpec, FetchView, Fetched};
+use crate::time::{Instant, micros};
+use core::time::Duration;
+use lane::Lane;
+use std::collections::{BTreeMap, BTreeSet};
+use transfer::{Stage, Transfer};
+
+/// What is wanted or was found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fact {
+    /// Ask a peer for a piece.
+    Ask(NodeId, Hash, u32),
+    /// Pieces begin to come in; so many bytes were here before.
+    Begun(BlobId, u64),
+    /// A fetch is over; these waited for it.
+    Ended(Vec<RequestId>, Result<Fetched, FetchError>),
+    /// A peer sent what is not part of the file that it was asked for.
+    Forged(NodeId),
+    /// Ask a member whether it has a file.
+    Look(NodeId, u64, Pin),
+    /// Something for the disk to do.
+    Order(BlobOrder),
+}
+
+/// All files on their way here.
+#[derive(Debug, Default)]
+pub(crate) struct Transfers {
+    open: BTreeMap<Pin, Transfer>,
+    /// One for each peer that was asked for a piece.
+    lanes: BTreeMap<NodeId, Lane>,
+    queries: u64,
+    facts: Vec<Fact>,
+}
+
+impl Transfers {
+    /// Begins to fetch a file, or joins those who wait for it.
+    ///
+    /// # Errors
+    /// [`FetchError::TooLarge`], [`FetchError::TooMany`].
+    pub(crate) fn fetch(
+        &mut self,
+        now: Instant,
+        spec: FetchSpec,
+        waiter: RequestId,
+    ) -> Result<(), FetchError> {
+        if spec.bytes > BLOB_BYTES_MAX {
+            return Err(FetchError::TooLarge);
+        }
+        if let Some(transfer) = self.open.get_mut(&spec.pin) {
+            if transfer.spec != spec || transfer.waiters.len() >= WAITERS_MAX {
+                return Err(FetchError::TooMany);
+            }
+            transfer.waiters.push(waiter);
+            return Ok(());
+        }
+        if self.open.len() >= TRANSFERS_MAX {
+            return Err(FetchError::TooMany);
+        }
+        self.open.insert(spec.pin, Transfer::new(now, spec, waiter));
+        Ok(())
+    }
+
+    /// No longer fetches what nobody waits for any more.
+    pub(crate) fn forget(&mut self, waiter: RequestId) {
+        for transfer in self.open.values_mut() {
+            transfer.waiters.retain(|other| *other != waiter);
+        }
+        let unwanted = |transfer: &&Transfer| transfer.waiters.is_empty();
+        let pins: Vec<Pin> = self.open.values().filter(unwanted).map(|transfer| transfer.spec.pin).collect();
+        for pin in pins {
+            self.remove(pin);
+        }
+    }
+
+    /// Ends all fetches.
+    pub(crate) fn handle_leave(&mut self) {
+        for pin in self.open.keys().copied().collect::<Vec<_>>() {
+            self.end(pin, Err(FetchError::Left));
+        }
+    }
+
+    /// Takes in what a member says of a file that it was asked about.
+    pub(crate) fn handle_held(&mut self, peer: NodeId, query: u64, blob: Option<BlobId>) {
+        let Some(transfer) = self.open.values_mut().find(|transfer| transfer.query == query) else { return };
+        if transfer.unanswered.remove(&peer)
+            && let Some(blob) = blob.filter(|blob| transfer.could_be(*blob))
+            && transfer.holders.len() < HOLDERS_MAX
+        {
+            transfer.holders.insert(peer, blob);
+            transfer.alone_since = None;
+        }
+    }
+
+    /// Takes in a piece. Whatever was not asked for is ignored.
+    pub(crate) fn handle_piece(&mut self, now: Instant, peer: NodeId, root: Hash, number: u32, piece: Piece) {
+        let Some((transfer, blob)) = running(&mut self.open, root) else { return };
+        let Some(asked) = transfer.take_back(peer, number) else { return };
+        let lane = self.lanes.entry(peer).or_default();
+        lane.handle_over();
+        let checked = blob.check(number, &piece);
+        let unchecked = || shows(Mutant::PieceUnchecked).then(|| leaf(blob, number, &piece.bytes));
+        let Some(leaf) = checked.or_else(unchecked) else {
+            return self.ban(peer, root);
+        };
+        lane.handle_piece(now, now.since(asked.at));
+        *transfer.gave.entry(peer).or_default() += 1;
+        if !transfer.have.contains(number) && transfer.writing.insert(number) {
+            let bytes = piece.bytes;
+            self.facts.push(Fact::Order(BlobOrder::Write { root, piece: number, bytes, leaf }));
+        }
+    }
+
+    /// Takes in that a peer does not give a piece: it has not got the file, or too much to do.
+    pub(crate) fn handle_refused(&mut self, now: Instant, peer: NodeId, root: Hash, number: u32, gone: bool) {
+        let Some((transfer, _)) = running(&mut self.open, root) else { return };
+        if transfer.take_back(peer, number).is_none() {
+            return;
+        }
+        let lane = self.lanes.entry(peer).or_default();
+        lane.handle_over();
+        if lane.handle_refused(now) || gone {
+            self.shun(peer, root);
+        }
+    }
+
+    /// Takes in what became of something on the disk.
+    pub(crate) fn handle_report(&mut self, now: Instant, report: BlobReport) {
+        match report {
+            BlobReport::Finished { root, result } => self.handle_finished(now, root, result),
+            BlobReport::Opened { root, result } => self.handle_opened(root, result),
+            BlobReport::Written { root, piece, result } => self.handle_written(root, piece, result),
+            BlobReport::Read { .. } | BlobReport::Shared(_) => {}
+        }
+    }
+
+    /// Takes note that a member cannot be reached any more, or has forgotten what it was asked for.
+    pub(crate) fn handle_gone(&mut self, peer: NodeId) {
+        for transfer in self.open.values_mut() {
+            transfer.unanswered.remove(&peer);
+        }
+        self.drop_holder(peer, None);
+        self.lanes.remove(&peer);
+    }
+
+    /// Does what is due, and asks for as much as there is room for. `members` are those that can be reached, the nearest
+    /// first.
+    pub(crate) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        hops: impl Fn(NodeId) -> Option<u32>,
+        members: impl Fn() -> Vec<NodeId>,
+    ) {
+        if self.open.is_empty() {
+            self.lanes.clear();
+            return;
+        }
+        if self.lanes.len() > LANES_IDLE_MAX {
+            let open = &self.open;
+            self.lanes.retain(|peer, _| open.values().any(|transfer| transfer.holders.contains_key(peer)));
+        }
+        for pin in self.open.keys().copied().collect::<Vec<_>>() {
+            self.look(now, pin, &members);
+            self.choose(pin);
+            self.give_up_late(now, pin);
+        }
+        self.fill(now, hops);
+    }
+
+    /// Returns when something will be due.
+    pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let of_transfer = |transfer: &Transfer| {
+            let stage = transfer.stage;
+            let looks = stage == Stage::Looking || stage == Stage::Running;
+            let late =
+                |asked: transfer::Asked| asked.at.after(if asked.late { HOPELESS_AFTER } else { LATE_AFTER });
+            let asked = transfer.asked().map(|(_, _, asked)| late(asked)).min();
+            let alone = transfer.alone_since.map(|since| since.after(ALONE_MAX));
+            let look = [Some(transfer.look_again_at), transfer.look_until, alone].into_iter().flatten();
+            look.filter(|_| looks).chain(asked).min()
+        };
+        let lanes = self.lanes.values().filter_map(|lane| lane.poll_timeout(now));
+        self.open.values().filter_map(of_transfer).chain(lanes).min()
+    }
+
+    /// Returns what is wanted or was found out, in order.
+    pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
+        core::mem::take(&mut self.facts)
+    }
+
+    /// Says how far each fetch is.
+    pub(crate) fn views(&self) -> Vec<FetchView> {
+        let view = |transfer: &Transfer| {
+            let present = transfer.blob.map_or(0, |blob| present_bytes(blob, transfer));
+            let holders = u32::try_from(transfer.holders.len()).unwrap_or(u32::MAX);
+            FetchView { spec: transfer.spec, present, holders }
+        };
+        self.open.values().map(view).collect()
+    }
+
+    /// Says how full everything is.
+    pub(crate) fn occupancy(&self) -> [Occupancy; 4] {
+        let most = |count: fn(&Transfer) -> usize| self.open.values().map(count).max().unwrap_or_default();
+        [
+            Occupancy::of_work("transfers", self.open.len(), TRANSFERS_MAX),
+            Occupancy::of_work("transfers.in_flight", self.in_flight(), IN_FLIGHT_MAX),
+            Occupancy::of_work("transfers.holders", most(|transfer| transfer.holders.len()), HOLDERS_MAX),
+            Occupancy::of_work("transfers.lanes", self.lanes.len(), LANES_MAX),
+        ]
+    }
+
+    /// Asks who has a file, where that is due.
+    fn look(&mut self, now: Instant, pin: Pin, members: &impl Fn() -> Vec<NodeId>) {
+        let Some(transfer) = self.open.get_mut(&pin) else { return };
+        if transfer.look_until.is_some_and(|until| until <= now) {
+            transfer.unanswered.clear();
+        }
+        if transfer.unanswered.is_empty() {
+            let looked = transfer.look_until.take().is_some();
+            // All have answered, and nobody has it.
+            if looked && transfer.stage == Stage::Looking && transfer.holders.is_empty() {
+                return self.end_unfound(pin);
+            }
+        }
+        if transfer.holders.is_empty() && transfer.stage == Stage::Running {
+            let since = *transfer.alone_since.get_or_insert(now);
+            if since.after(ALONE_MAX) <= now {
+                return self.end(pin, Err(FetchError::SourcesLost));
+            }
+            transfer.look_again_at = transfer.look_again_at.min(now.after(LOOK_ALONE_EVERY));
+        }
+        let looks = matches!(transfer.stage, Stage::Looking | Stage::Running);
+        if !looks || transfer.look_again_at > now {
+            return;
+        }
+        self.queries += 1;
+        let alone = transfer.holders.is_empty();
+        transfer.query = self.queries;
+        transfer.look_until = Some(now.after(LOOK_TIME));
+        transfer.look_again_at = now.after(if alone { LOOK_ALONE_EVERY } else { LOOK_EVERY });
+        let new = |peer: &NodeId| !transfer.banned.contains(peer) && !transfer.holders.contains_key(peer);
+        transfer.unanswered = members().into_iter().filter(new).take(LOOK_MAX).collect();
+        let looks = transfer.unanswered.iter().map(|peer| Fact::Look(*peer, transfer.query, pin));
+        self.facts.extend(looks);
+        if transfer.unanswered.is_empty() {
+            // Nobody is there to ask: that is seen at once, not when answers would be late.
+            transfer.look_until = None;
+            if transfer.stage == Stage::Looking && alone {
+                self.end_unfound(pin);
+            }
+        }
+    }
+
+    /// Begins with what somebody says that the file is, where it is not known yet.
+    fn choose(&mut self, pin: Pin) {
+        let in_use = |blob: &BlobId| {
+            self.open
+                .values()
+                .any(|other| other.spec.pin != pin && other.blob.is_some_and(|b| b.root == blob.root))
+        };
+        let Some(transfer) = self.open.get(&pin).filter(|transfer| transfer.stage == Stage::Looking) else {
+            return;
+        };
+        let Some(blob) = transfer.holders.values().find(|blob| !in_use(blob)).copied() else { return };
+        let sha256 = match pin {
+            Pin::Blake3(_) => None,
+            Pin::Sha256(sha256) => Some(sha256),
+        };
+        let Some(transfer) = self.open.get_mut(&pin) else { return };
+        transfer.blob = Some(blob);
+        transfer.stage = Stage::Opening;
+        self.facts.push(Fact::Order(BlobOrder::Open { blob, sha256 }));
+    }
+
+    fn give_up_late(&mut self, now: Instant, pin: Pin) {
+        let Some(transfer) = self.open.get_mut(&pin) else { return };
+        let asked: Vec<_> = transfer.asked().collect();
+        let mut hopeless = BTreeSet::new();
+        for (piece, peer, asked) in asked {
+            if asked.at.after(HOPELESS_AFTER) <= now {
+                hopeless.insert(peer);
+            } else if !asked.late && asked.at.after(LATE_AFTER) <= now {
+                transfer.handle_late(peer, piece);
+                self.lanes.entry(peer).or_default().handle_late();
+            }
+        }
+        for peer in hopeless {
+            self.give_up(peer, pin);
+        }
+    }
+
+    /// Takes back what a peer was asked for in vain; it is asked once more, but not for ever.
+    fn give_up(&mut self, peer: NodeId, pin: Pin) {
+        let Some(transfer) = self.open.get_mut(&pin) else { return };
+        let lane = self.lanes.entry(peer).or_default();
+        transfer.take_all_back(Some(peer)).iter().for_each(|_| lane.handle_over());
+        if lane.handle_silent()
+            && let Some(blob) = transfer.blob
+        {
+            self.shun(peer, blob.root);
+        }
+    }
+
+    /// Asks for pieces, one of each peer in turn, while there is room.
+    fn fill(&mut self, now: Instant, hops: impl Fn(NodeId) -> Option<u32>) {
+        let mut in_flight = self.in_flight();
+        let mut open: Vec<(&mut Transfer, BlobId, Vec<NodeId>)> = Vec::new();
+        for transfer in self.open.values_mut().filter(|transfer| transfer.stage == Stage::Running) {
+            if let Some(blob) = transfer.blob {
+                let sources = transfer.sources(&hops);
+                open.push((transfer, blob, sources));
+            }
+        }
+        let mut asked = true;
+        while asked {
+            asked = false;
+            for (transfer, blob, sources) in &mut open {
+                for &peer in sources.iter() {
+                    let lane = self.lanes.entry(peer).or_default();
+                    let room = in_flight < IN_FLIGHT_MAX && lane.has_room(now);
+                    if !room && !shows(Mutant::RequestsUnbounded) {
+                        continue;
+                    }
+                    let Some(piece) = transfer.next_for(peer) else { continue };
+                    transfer.handle_asked(now, peer, piece);
+                    lane.handle_asked();
+                    self.facts.push(Fact::Ask(peer, blob.root, piece));
+                    in_flight += 1;
+                    asked = true;
+                }
+            }
+        }
+    }
+
+    fn handle_opened(&mut self, root: Hash, result: Result<Pieces, BlobError>) {
+        let opening = |transfer: &&mut Transfer| {
+            transfer.stage == Stage::Opening && transfer.blob.is_some_and(|blob| blob.root == root)
+        };
+        let Some(transfer) = self.open.values_mut().find(opening) else { return };
+        let (pin, Some(blob)) = (transfer.spec.pin, transfer.blob) else { return };
+        match result {
+            Ok(have) => {
+                transfer.begin(blob, have);
+                self.facts.push(Fact::Begun(blob, present_bytes(blob, transfer)));
+                self.finish_if_whole(root);
+            }
+            Err(error) => self.end(pin, Err(FetchError::Storage(error))),
+        }
+    }
+
+    fn handle_written(&mut self, root: Hash, piece: u32, result: Result<(), BlobError>) {
+        let Some((transfer, _)) = running(&mut self.open, root) else { return };
+        if !transfer.writing.remove(&piece) {
+            return;
+        }
+        match result {
+            Ok(()) => {
+                transfer.have.insert(piece);
+                transfer.missing = transfer.missing.saturating_sub(1);
+                self.finish_if_whole(root);
+            }
+            Err(error) => {
+                let pin = transfer.spec.pin;
+                self.end(pin, Err(FetchError::Storage(error)));
+            }
+        }
+    }
+
+    fn finish_if_whole(&mut self, root: Hash) {
+        let Some((transfer, _)) = running(&mut self.open, root) else { return };
+        if transfer.missing > 0 {
+            return;
+        }
+        transfer.stage = Stage::Finishing;
+        for peer in transfer.take_all_back(None) {
+            self.lanes.entry(peer).or_default().handle_over();
+        }
+        self.facts.push(Fact::Order(BlobOrder::Finish(root)));
+    }
+
+    fn handle_finished(&mut self, now: Instant, root: Hash, result: Result<(), BlobError>) {
+        let finishing = |transfer: &&mut Transfer| {
+            transfer.stage == Stage::Finishing && transfer.blob.is_some_and(|blob| blob.root == root)
+        };
+        let Some(transfer) = self.open.values_mut().find(finishing) else { return };
+        let (pin, Some(blob)) = (transfer.spec.pin, transfer.blob) else { return };
+        match (result, pin) {
+            (Ok(()), _) => {
+                let peers = u32::try_from(transfer.gave.len()).unwrap_or(u32::MAX);
+                let elapsed_micros = micros(now.since(transfer.begun));
+                self.end(pin, Ok(Fetched { blob, peers, elapsed_micros }));
+            }
+            // Each piece was what its holders said that it is, and the whole is another file: they all lied.
+            (Err(BlobError::WrongHash), Pin::Sha256(_)) => {
+                transfer.stage = Stage::Looking;
+                transfer.blob = None;
+                transfer.look_again_at = now;
+                transfer.gave.clear();
+                let liars = transfer.holders.iter().filter(|(_, said)| **said == blob);
+                let liars: Vec<NodeId> = liars.map(|(peer, _)| *peer).collect();
+                transfer.forged = true;
+                for peer in liars {
+                    transfer.holders.remove(&peer);
+                    transfer.banned.insert(peer);
+                    self.facts.push(Fact::Forged(peer));
+                }
+            }
+            (Err(error), _) => self.end(pin, Err(FetchError::Storage(error))),
+        }
+    }
+
+    /// No longer asks a peer for a file of which it sent something wrong.
+    fn ban(&mut self, peer: NodeId, root: Hash) {
+        self.facts.push(Fact::Forged(peer));
+        if shows(Mutant::ForgerAskedAgain) {
+            return;
+        }
+        if let Some((transfer, _)) = running(&mut self.open, root) {
+            transfer.forged = true;
+        }
+        self.shun(peer, root);
+    }
+
+    /// No longer asks a peer for a file.
+    fn shun(&mut self, peer: NodeId, root: Hash) {
+        if let Some((transfer, _)) = running(&mut self.open, root) {
+            transfer.banned.insert(peer);
+        }
+        self.drop_holder(peer, Some(root));
+    }
+
+    /// No longer counts a peer among those who have a file, or any.
+    fn drop_holder(&mut self, peer: NodeId, root: Option<Hash>) {
+        let meant = |transfer: &&mut Transfer| {
+            root.is_none_or(|root| transfer.blob.is_some_and(|blob| blob.root == root))
+        };
+        for transfer in self.open.values_mut().filter(meant) {
+            transfer.holders.remove(&peer);
+            for peer in transfer.take_all_back(Some(peer)) {
+                self.lanes.entry(peer).or_default().handle_over();
+            }
+        }
+    }
+
+    /// Ends a fetch of what nobody has, or nobody but those who lied.
+    fn end_unfound(&mut self, pin: Pin) {
+        let forged = self.open.get(&pin).is_some_and(|transfer| transfer.forged);
+        self.end(pin, Err(if forged { FetchError::Forged } else { FetchError::NotFound }));
+    }
+
+    fn end(&mut self, pin: Pin, result: Result<Fetched, FetchError>) {
+        if let Some(transfer) = self.remove(pin) {
+            self.facts.push(Fact::Ended(transfer.waiters, result));
+        }
+    }
+
+    fn remove(&mut self, pin: Pin) -> Option<Transfer> {
+        let mut transfer = self.open.remove(&pin)?;
+        for peer in transfer.take_all_back(None) {
+            self.lanes.entry(peer).or_default().handle_over();
+        }
+        if let Some(blob) = transfer.blob {
+            self.facts.push(Fact::Order(BlobOrder::Close(blob.root)));
+        }
+        Some(transfer)
+    }
+
+    fn in_flight(&self) -> usize {
+        self.open.values().map(Transfer::in_flight).sum()
+    }
+}
+
+/// Returns the transfer of a file whose pieces come in.
+fn running(open: &mut BTreeMap<Pin, Transfer>, root: Hash) -> Option<(&mut Transfer, BlobId)> {
+    open.values_mut().filter(|transfer| transfer.stage == Stage::Running).find_map(|transfer| {
+        let blob = transfer.blob.filter(|blob| blob.root == root)?;
+        Some((transfer, blob))
+    })
+}
+
+/// Returns about how many bytes of a file are here.
+fn present_bytes(blob: BlobId, transfer: &Transfer) -> u64 {
+    let missing = u64::from(transfer.missing) * crate::blob::PIECE_BYTES;
+    let begun = matches!(transfer.stage, Stage::Running | Stage::Finishing);
+    if begun { blob.bytes.saturating_sub(missing) } else { 0 }
+}
+
+/// Files that are fetched at the same time; beyond, fetching is refused.
+const TRANSFERS_MAX: usize = 16;
+/// Requests that may wait for one file.
+const WAITERS_MAX: usize = 64;
+/// Pieces that are asked for or being written, of all files: 16 MiB.
+const IN_FLIGHT_MAX: usize = 64;
+/// Peers that one file is fetched from; more are not counted.
+const HOLDERS_MAX: usize = 32;
+/// Peers whose windows are remembered: those that files are fetched from, and a few more.
+const LANES_MAX: usize = HOLDERS_MAX * TRANSFERS_MAX + LANES_IDLE_MAX;
+const LANES_IDLE_MAX: usize = 64;
+/// Members that are asked at a time whether they have a file, the nearest.
+const LOOK_MAX: usize = 64;
+/// How long an answer may take.
+const LOOK_TIME: Duration = Duration::from_secs(2);
+/// How often others are looked for while somebody has the file.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often somebody is looked for while nobody has it.
+const LOOK_ALONE_EVERY: Duration = Duration::from_secs(3);
+/// How long a fetch that had begun goes on while nobody has the file.
+const ALONE_MAX: Duration = Duration::from_secs(20);
+/// When a piece is asked of others as well.
+const LATE_AFTER: Duration = Duration::from_secs(2);
+/// When nothing is expected of a request any more.
+const HOPELESS_AFTER: Duration = Duration::from_secs(15);

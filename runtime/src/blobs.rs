@@ -1,0 +1,139 @@
+//! Files that nodes give each other, on this machine's disk.
+//!
+//! Two threads do what the node orders: one reads pieces for others, the other keeps pieces that come in, so that
+//! nobody waits for the check of a whole file. What is shared stands on the [`Shelf`], found by its hash; what comes in
+//! lies in [`Incoming`] until all of it is there. Orders and reports are as bounded as the node's own windows are.
+
+mod incoming;
+mod leaves;
+mod manifest;
+mod shelf;
+#[cfg(test)]
+mod tests;
+
+pub use manifest::{Manifest, ManifestError, ManifestFile};
+pub use shelf::{ShareError, Shared, Shelf, hash_file};
+
+use crate::ports;
+use engine::blob::{BlobError, BlobOrder, BlobReport, Hash};
+use incoming::Incoming;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// The files of one node.
+#[derive(Debug)]
+pub struct FileBlobs {
+    reads: Sender<BlobOrder>,
+    writes: Sender<BlobOrder>,
+    reports: UnboundedReceiver<BlobReport>,
+    shelf: Arc<Shelf>,
+}
+
+impl FileBlobs {
+    /// Opens the files that a node keeps in a directory, and shares those that it shared before.
+    ///
+    /// # Errors
+    /// Where the directory cannot be made, or there are no threads.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(directory)?;
+        let (reporter, reports) = unbounded_channel();
+        let shelf = Arc::new(Shelf::open(directory, reporter.clone()));
+        let incoming = Incoming::new(directory);
+        let reads = {
+            let (shelf, reporter) = (Arc::clone(&shelf), reporter.clone());
+            worker("blobs-out", move |order| read(&shelf, order, &reporter))?
+        };
+        let writes = {
+            let shelf = Arc::clone(&shelf);
+            let mut keeper = Keeper { incoming, shelf, reporter };
+            worker("blobs-in", move |order| keeper.carry_out(order))?
+        };
+        Ok(Self { reads, writes, reports, shelf })
+    }
+
+    /// Returns what this node shares, to be looked at and added to.
+    pub fn shelf(&self) -> Arc<Shelf> {
+        Arc::clone(&self.shelf)
+    }
+}
+
+impl ports::Blobs for FileBlobs {
+    fn order(&mut self, order: BlobOrder) {
+        let worker = if matches!(order, BlobOrder::Read { .. }) { &self.reads } else { &self.writes };
+        // The threads end with this end of the channel only.
+        let _ = worker.send(order);
+    }
+
+    async fn next(&mut self) -> BlobReport {
+        match self.reports.recv().await {
+            Some(report) => report,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Starts a thread that does one thing after the other.
+fn worker(name: &str, mut job: impl FnMut(BlobOrder) + Send + 'static) -> io::Result<Sender<BlobOrder>> {
+    let (orders, inbox): (_, Receiver<BlobOrder>) = channel();
+    thread::Builder::new().name(name.to_owned()).spawn(move || inbox.into_iter().for_each(&mut job))?;
+    Ok(orders)
+}
+
+fn read(shelf: &Shelf, order: BlobOrder, reporter: &UnboundedSender<BlobReport>) {
+    if let BlobOrder::Read { read, root, piece } = order {
+        let result = shelf.read(root, piece);
+        let _ = reporter.send(BlobReport::Read { read, result });
+    }
+}
+
+/// Keeps what comes in.
+struct Keeper {
+    incoming: Incoming,
+    shelf: Arc<Shelf>,
+    reporter: UnboundedSender<BlobReport>,
+}
+
+impl Keeper {
+    fn carry_out(&mut self, order: BlobOrder) {
+        let report = match order {
+            BlobOrder::Close(root) => return self.incoming.close(root),
+            BlobOrder::Finish(root) => BlobReport::Finished { root, result: self.finish(root) },
+            BlobOrder::Open { blob, sha256 } => {
+                let result = self.incoming.open(blob, sha256).map_err(|error| reason(&error, blob.root));
+                BlobReport::Opened { root: blob.root, result }
+            }
+            BlobOrder::Read { .. } => return,
+            BlobOrder::Write { root, piece, bytes, leaf } => {
+                let result = self.incoming.write(root, piece, &bytes, leaf);
+                BlobReport::Written { root, piece, result: result.map_err(|error| reason(&error, root)) }
+            }
+        };
+        let _ = self.reporter.send(report);
+    }
+
+    fn finish(&mut self, root: Hash) -> Result<(), BlobError> {
+        match self.incoming.finish(root) {
+            Ok(Some(done)) => {
+                self.shelf.add_fetched(done);
+                Ok(())
+            }
+            Ok(None) => Err(BlobError::WrongHash),
+            Err(error) => Err(reason(&error, root)),
+        }
+    }
+}
+
+#[allow(clippy::wildcard_enum_match_arm, reason = "all else that a disk may say means the same here")]
+/// Says in the engine's words what is wrong with the disk, and in the log all of it.
+fn reason(error: &io::Error, root: Hash) -> BlobError {
+    tracing::warn!(file = %root, %error, "cannot keep a file that is being fetched");
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => BlobError::Full,
+        io::ErrorKind::NotFound => BlobError::Gone,
+        _ => BlobError::Io,
+    }
+}

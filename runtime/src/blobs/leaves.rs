@@ -1,0 +1,46 @@
+//! The hashes of a file's pieces, in a file beside it: 32 bytes for each, zeros where the piece is not there.
+
+use engine::blob::{BlobId, Hash, Tree};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Notes that a piece is there.
+pub(super) fn set(file: &File, piece: u32, leaf: Hash) -> io::Result<()> {
+    file.write_all_at(&leaf.0, u64::from(piece) * LEAF_BYTES)
+}
+
+/// Reads the hashes of all pieces; what the file is too short for is missing.
+pub(super) fn read(path: &Path, blob: BlobId) -> io::Result<Vec<Hash>> {
+    let pieces = blob.pieces() as usize;
+    let bytes = match fs::metadata(path) {
+        // One that is longer is of another file.
+        Ok(found) if found.len() <= u64::from(blob.pieces()) * LEAF_BYTES => fs::read(path)?,
+        Ok(_) => Vec::new(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let mut leaves: Vec<Hash> =
+        bytes.chunks_exact(32).map(|chunk| Hash(chunk.try_into().unwrap_or_default())).collect();
+    leaves.resize(pieces, MISSING);
+    Ok(leaves)
+}
+
+/// Returns the tree over all hashes; `None` where one is missing, or it is not that of the file.
+pub(super) fn tree(path: &Path, blob: BlobId) -> Option<(Vec<Hash>, Tree)> {
+    let leaves = read(path, blob).ok()?;
+    let whole = !leaves.contains(&MISSING);
+    let tree = whole.then(|| Tree::over(leaves.clone()))?;
+    (tree.root() == Some(blob.root)).then_some((leaves, tree))
+}
+
+/// Writes all hashes.
+pub(super) fn write(path: &Path, leaves: &[Hash]) -> io::Result<()> {
+    let bytes: Vec<u8> = leaves.iter().flat_map(|leaf| leaf.0).collect();
+    crate::home::replace_file(path, &bytes, 0o600)
+}
+
+/// What stands for a piece that is not there: no piece has this hash.
+pub(super) const MISSING: Hash = Hash([0; 32]);
+const LEAF_BYTES: u64 = 32;

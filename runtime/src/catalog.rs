@@ -1,0 +1,519 @@
+//! The models of a real node: which there are, by its settings and by what is in the cache, and those being fetched.
+//!
+//! What is listed here is what the node offers to the mesh, loaded or not. A model that appears in the cache while the
+//! node runs, because this node or another program fetched it, is offered from then on. One that cannot be loaded
+//! because its files are damaged is removed, and fetched anew where that is allowed.
+
+use crate::config::{MODEL_NAME_BYTES_MAX, ModelEntry};
+use crate::hub::{Format, Hub, ModelId, Present, Progress, PullError};
+use crate::inference::{
+    EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, FleetHandle, ModelSpec, ModelStatus, Precision,
+};
+use engine::task::TaskKind;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
+
+/// The models of a node.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    shared: Arc<Shared>,
+}
+
+/// Where a catalog looks.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The models that the user lists, the primary one first.
+    pub entries: Vec<ModelEntry>,
+    /// Whether to offer what else is in the cache.
+    pub cached: bool,
+    /// Whether a task that names a model which nobody has makes this node fetch it.
+    pub pull_on_demand: bool,
+    /// The hub and its cache, where there is a place for one.
+    pub hub: Option<Hub>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    sources: Sources,
+    /// Without one this node runs no models.
+    fleet: Option<FleetHandle>,
+    found: Mutex<Found>,
+    pulls: watch::Sender<BTreeMap<String, Pull>>,
+}
+
+/// What there is at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// What can be run.
+    pub models: Vec<ModelSpec>,
+    /// What is listed and cannot, with the reason.
+    pub unusable: Vec<ModelStatus>,
+}
+
+/// A model that is being fetched, or was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pull {
+    /// How it stands.
+    pub state: PullState,
+    /// Bytes of it that are on this machine.
+    pub bytes_done: u64,
+    /// Its size; 0 until that is known.
+    pub bytes_total: u64,
+    /// What goes wrong, or went.
+    pub reason: Option<String>,
+    /// The stable name of what went wrong.
+    pub code: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// How a pull stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PullState {
+    /// The model is here.
+    Done,
+    /// It is not, and nobody is fetching it.
+    Failed,
+    /// It is being fetched.
+    Running,
+}
+
+/// Too many models are being fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{PULLS_RUNNING_MAX} models are being fetched already")]
+pub struct PullsFull;
+
+impl Catalog {
+    /// Makes the catalog of a node; `fleet` runs its models, which were `found`.
+    pub fn new(sources: Sources, fleet: Option<FleetHandle>, found: Found) -> Self {
+        let (pulls, found) = (watch::Sender::default(), Mutex::new(found));
+        Self { shared: Arc::new(Shared { sources, fleet, found, pulls }) }
+    }
+
+    /// Fetches a model that a task names and nobody has, where the user wants that; tells whether it is coming.
+    pub fn pull_for_task(&self, name: &str) -> bool {
+        let wanted = self.shared.sources.pull_on_demand && self.shared.sources.hub.is_some();
+        let id = name.parse::<ModelId>().ok().filter(|id| matches!(id, ModelId::Hub { .. }));
+        wanted && id.is_some_and(|id| self.pull(&id).is_ok())
+    }
+
+    /// Returns how all models stand, by their names.
+    pub fn models(&self) -> Vec<ModelStatus> {
+        let mut models = self.shared.fleet.as_ref().map(FleetHandle::status).unwrap_or_default();
+        let found = self.shared.found.lock().unwrap_or_else(PoisonError::into_inner);
+        models.extend(found.unusable.iter().cloned());
+        models.sort_by(|one, other| one.name.cmp(&other.name));
+        models
+    }
+
+    /// Returns the models that are being fetched, and those that were lately.
+    pub fn pulls(&self) -> watch::Receiver<BTreeMap<String, Pull>> {
+        self.shared.pulls.subscribe()
+    }
+
+    /// Looks anew which models there are, and offers them.
+    pub async fn refresh(&self) {
+        let shared = Arc::clone(&self.shared);
+        let Some(fleet) = &self.shared.fleet else { return };
+        let looked = tokio::task::spawn_blocking(move || find(&shared.sources));
+        let Ok(found) = looked.await else { return };
+        let news = {
+            let mut known = self.shared.found.lock().unwrap_or_else(PoisonError::into_inner);
+            let news = *known != found;
+            known.clone_from(&found);
+            news
+        };
+        if news {
+            fleet.list(found.models).await;
+        }
+    }
+
+    /// Begins to fetch a model, unless that is going on.
+    ///
+    /// # Errors
+    /// [`PullsFull`].
+    pub fn pull(&self, id: &ModelId) -> Result<(), PullsFull> {
+        let Some(hub) = self.shared.sources.hub.clone() else { return Ok(()) };
+        let name = id.to_string();
+        let mut outcome = Ok(true);
+        self.shared.pulls.send_modify(|pulls| outcome = take_on(pulls, &name));
+        if outcome? {
+            let (shared, id) = (Arc::clone(&self.shared), id.clone());
+            let (end, ended) = oneshot::channel::<()>();
+            // A thread of its own: whoever stops the node does not wait for it.
+            let begun = std::thread::Builder::new().name("pull".to_owned()).spawn(move || {
+                shared.pull(&hub, &id);
+                drop(end);
+            });
+            if let Err(error) = begun {
+                let (state, reason) = (PullState::Failed, Some(error.to_string()));
+                self.shared.note(&name, |pull| (pull.state, pull.reason) = (state, reason));
+            }
+            let catalog = self.clone();
+            tokio::spawn(async move {
+                // Nothing is ever sent: the thread is over.
+                let _ = ended.await;
+                catalog.refresh().await;
+            });
+        }
+        Ok(())
+    }
+
+    /// Keeps the catalog up to date until the returned sender is dropped.
+    pub fn watch(&self) -> oneshot::Sender<()> {
+        let (stop, mut stopped) = oneshot::channel();
+        let catalog = self.clone();
+        tokio::spawn(async move {
+            let Some(mut fleet) = catalog.shared.fleet.clone() else { return };
+            let mut checked: BTreeMap<String, String> = BTreeMap::new();
+            let mut refresh = tokio::time::interval(REFRESH_EVERY);
+            loop {
+                tokio::select! {
+                    _ = &mut stopped => return,
+                    changed = fleet.changed() => {
+                        if !changed {
+                            return;
+                        }
+                        catalog.check_unusable(&fleet.status(), &mut checked).await;
+                    }
+                    _ = refresh.tick() => catalog.refresh().await,
+                }
+            }
+        });
+        stop
+    }
+
+    /// Looks whether the files of models that cannot be loaded are damaged.
+    async fn check_unusable(&self, models: &[ModelStatus], checked: &mut BTreeMap<String, String>) {
+        checked.retain(|name, _| models.iter().any(|model| model.name == *name && model.reason.is_some()));
+        for model in models {
+            let Some(reason) = &model.reason else { continue };
+            if checked.insert(model.name.clone(), reason.clone()).as_ref() == Some(reason) {
+                continue;
+            }
+            let Some(hub) = self.shared.sources.hub.clone() else { return };
+            let entry = self.shared.sources.entries.iter().find(|entry| entry.name() == model.name);
+            let text = entry.map_or(model.name.as_str(), ModelEntry::model).to_owned();
+            let Ok(id @ ModelId::Hub { .. }) = text.parse::<ModelId>() else { continue };
+            let (looked_at, of) = (hub.clone(), id.clone());
+            let damaged = tokio::task::spawn_blocking(move || remove_damaged(&looked_at, &of)).await;
+            if damaged.is_ok_and(|damaged| damaged) && !hub.offline {
+                tracing::warn!(
+                    component = "models",
+                    model = text,
+                    "its files are damaged; it is fetched anew"
+                );
+                if let Err(error) = self.pull(&id) {
+                    tracing::warn!(component = "models", model = text, %error, "it is not fetched anew");
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn pull(&self, hub: &Hub, id: &ModelId) {
+        let name = id.to_string();
+        let mut told = Instant::now();
+        let ended = hub.pull(id, |progress| {
+            match progress {
+                Progress::Begin { bytes, .. } => self.note(&name, |pull| pull.bytes_total = bytes),
+                Progress::Bytes { done } if told.elapsed() >= TELL_EVERY => {
+                    told = Instant::now();
+                    self.note(&name, |pull| (pull.bytes_done, pull.reason) = (done, None));
+                }
+                Progress::Retry { reason, .. } => {
+                    self.note(&name, |pull| pull.reason = Some(reason.to_owned()))
+                }
+                Progress::Wait { .. } | Progress::File { .. } | Progress::Bytes { .. } => {}
+            }
+            ControlFlow::Continue(())
+        });
+        match &ended {
+            Ok(pulled) => {
+                tracing::info!(component = "models", model = name, bytes = pulled.present.bytes, "pulled")
+            }
+            Err(error) => tracing::warn!(component = "models", model = name, %error, "not pulled"),
+        }
+        self.note(&name, |pull| pull.end(ended.map(|pulled| pulled.present.bytes)));
+    }
+
+    fn note(&self, name: &str, change: impl FnOnce(&mut Pull)) {
+        self.pulls.send_modify(|pulls| {
+            if let Some(pull) = pulls.get_mut(name) {
+                change(pull);
+            }
+        });
+    }
+}
+
+impl Pull {
+    const fn begun() -> Self {
+        Self {
+            state: PullState::Running,
+            bytes_done: 0,
+            bytes_total: 0,
+            reason: None,
+            code: None,
+            hint: None,
+        }
+    }
+
+    fn end(&mut self, ended: Result<u64, PullError>) {
+        (self.state, self.reason) = (PullState::Done, None);
+        match ended {
+            Ok(bytes) => (self.bytes_done, self.bytes_total) = (bytes, bytes),
+            Err(error) => {
+                self.state = PullState::Failed;
+                self.code = Some(error.code().to_owned());
+                self.hint = error.hint().map(str::to_owned);
+                self.reason = Some(chain(&error));
+            }
+        }
+    }
+}
+
+/// Finds the models that a node's settings list and those that are in the cache. Blocks.
+pub fn find(sources: &Sources) -> Found {
+    let Sources { entries, cached, hub, .. } = sources;
+    let hub = hub.as_ref();
+    let mut found = Found::default();
+    for (at, entry) in entries.iter().enumerate() {
+        let eager = entry.eager().unwrap_or(at == 0);
+        if entry.model() == EMBEDDED_MODEL {
+            let (name, precision) = (entry.name().to_owned(), precision(entry));
+            found.models.push(ModelSpec { eager, name, precision, ..built_in() });
+            continue;
+        }
+        let spec = entry.model().parse::<ModelId>().map_err(|error| error.to_string()).and_then(|id| {
+            let hub = hub.ok_or("there is no place for models")?;
+            let present = hub.find(&id).map_err(|error| chain(&error))?;
+            spec(&present, entry.name().to_owned())
+        });
+        match spec {
+            Ok(spec) => {
+                let memory_bytes = entry.memory_bytes().unwrap_or(spec.memory_bytes);
+                found.models.push(ModelSpec { eager, memory_bytes, precision: precision(entry), ..spec });
+            }
+            Err(reason) => found.refuse(entry.name(), reason),
+        }
+    }
+    let in_cache = hub.filter(|_| *cached).map(Hub::list).transpose();
+    let in_cache = in_cache.inspect_err(|error| tracing::warn!(component = "models", %error, "no cache"));
+    for present in in_cache.ok().flatten().unwrap_or_default() {
+        let name = present.id.to_string();
+        if found.models.iter().any(|model| model.name == name) {
+            continue;
+        }
+        match spec(&present, name.clone()) {
+            Ok(spec) => found.models.push(spec),
+            Err(reason) => found.refuse(&name, reason),
+        }
+    }
+    found
+}
+
+impl Found {
+    fn refuse(&mut self, name: &str, reason: String) {
+        self.unusable.push(ModelStatus { reason: Some(reason), ..ModelStatus::of_name(name) });
+    }
+}
+
+fn built_in() -> ModelSpec {
+    ModelSpec {
+        name: EMBEDDED_MODEL.to_owned(),
+        source: vec![EMBEDDED_MODEL.into()],
+        kinds: EMBEDDINGS.to_vec(),
+        bytes: EMBEDDED_MODEL_BYTES,
+        memory_bytes: memory_for(EMBEDDED_MODEL_BYTES),
+        precision: Precision::Auto,
+        eager: true,
+        place: "built in".to_owned(),
+    }
+}
+
+fn precision(entry: &ModelEntry) -> Precision {
+    match entry.precision() {
+        "bf16" => Precision::Bf16,
+        "f32" => Precision::F32,
+        "int8" => Precision::Int8,
+        _ => Precision::Auto,
+    }
+}
+
+/// Describes a model that is there to whoever runs it.
+fn spec(present: &Present, name: String) -> Result<ModelSpec, String> {
+    if name.len() > MODEL_NAME_BYTES_MAX {
+        return Err(format!(
+            "its name has more than {MODEL_NAME_BYTES_MAX} bytes; list it under another one"
+        ));
+    }
+    Ok(ModelSpec {
+        name,
+        source: vec![present.path.clone().into()],
+        kinds: kinds(present)?,
+        bytes: present.bytes,
+        memory_bytes: memory_for(present.bytes),
+        precision: Precision::Auto,
+        eager: false,
+        place: present.path.display().to_string(),
+    })
+}
+
+/// What a model can do, by what its configuration says that it is.
+fn kinds(present: &Present) -> Result<Vec<TaskKind>, String> {
+    let architecture = match (present.format, &present.architecture) {
+        (Format::Gguf, _) => return Ok(vec![TaskKind::Generation]),
+        (Format::Safetensors, Some(architecture)) => architecture.as_str(),
+        // One file that holds its own configuration.
+        (Format::Safetensors, None) => return Ok(EMBEDDINGS.to_vec()),
+    };
+    let supported = ARCHITECTURES.iter().find(|(name, _)| *name == architecture);
+    supported.map(|(_, kinds)| kinds.to_vec()).ok_or_else(|| {
+        let names: Vec<&str> = ARCHITECTURES.iter().map(|(name, _)| *name).collect();
+        format!("its architecture {architecture} is not supported; these are: {}", names.join(", "))
+    })
+}
+
+fn remove_damaged(hub: &Hub, id: &ModelId) -> bool {
+    let ModelId::Hub { repository, .. } = id else { return false };
+    let Ok(present) = hub.find(id) else { return false };
+    match hub.cache.remove_damaged(repository, &present.files) {
+        Ok(damaged) => {
+            for file in &damaged {
+                tracing::warn!(component = "models", file = file.name, found = %file.found, "damaged, and removed");
+            }
+            !damaged.is_empty()
+        }
+        Err(error) => {
+            tracing::warn!(component = "models", %error, "damage cannot be looked for");
+            false
+        }
+    }
+}
+
+/// Takes a pull on the list, unless it is running; forgets one that has ended where there are too many.
+fn take_on(pulls: &mut BTreeMap<String, Pull>, name: &str) -> Result<bool, PullsFull> {
+    let running = |pull: &Pull| pull.state == PullState::Running;
+    if pulls.get(name).is_some_and(running) {
+        return Ok(false);
+    }
+    if pulls.values().filter(|pull| running(pull)).count() >= PULLS_RUNNING_MAX {
+        return Err(PullsFull);
+    }
+    if pulls.len() >= PULLS_KEPT_MAX {
+        let ended = pulls.iter().find(|(_, pull)| !running(pull)).map(|(name, _)| name.clone());
+        ended.and_then(|name| pulls.remove(&name));
+    }
+    pulls.insert(name.to_owned(), Pull::begun());
+    Ok(true)
+}
+
+/// What a model of this size needs: its weights, what is computed, and the program.
+const fn memory_for(bytes: u64) -> u64 {
+    bytes / 10 * 13 + PROGRAM_BYTES
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// What a `config.json` names under `architectures`, and what such a model does.
+const ARCHITECTURES: [(&str, &[TaskKind]); 7] = [
+    ("BertForMaskedLM", &EMBEDDINGS),
+    ("BertForSequenceClassification", &[TaskKind::Classification]),
+    ("BertModel", &EMBEDDINGS),
+    ("DistilBertForMaskedLM", &EMBEDDINGS),
+    ("DistilBertForSequenceClassification", &[TaskKind::Classification]),
+    ("DistilBertModel", &EMBEDDINGS),
+    ("LlamaForCausalLM", &[TaskKind::Generation]),
+];
+/// What a model that makes embeddings can do: it also classifies, by their similarity.
+const EMBEDDINGS: [TaskKind; 2] = [TaskKind::Embedding, TaskKind::Classification];
+const PROGRAM_BYTES: u64 = 48 << 20;
+/// Models that are fetched at the same time.
+const PULLS_RUNNING_MAX: usize = 4;
+/// Pulls that are remembered.
+const PULLS_KEPT_MAX: usize = 64;
+/// How often a pull says how far it is.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+/// How often to look whether other programs have changed what there is.
+const REFRESH_EVERY: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn entries(values: serde_json::Value) -> Vec<ModelEntry> {
+        serde_json::from_value(values).unwrap()
+    }
+
+    fn folder(root: &Path, architecture: &str) -> String {
+        let folder = root.join(architecture);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("tokenizer.json"), "{}").unwrap();
+        std::fs::write(folder.join("model.safetensors"), vec![0; 1000]).unwrap();
+        std::fs::write(folder.join("config.json"), format!(r#"{{"architectures": ["{architecture}"]}}"#))
+            .unwrap();
+        folder.display().to_string()
+    }
+
+    #[test]
+    fn what_is_listed_is_offered_or_said_to_be_unusable() {
+        let directory = tempfile::tempdir().unwrap();
+        let [bert, odd] =
+            ["BertForSequenceClassification", "T5Model"].map(|name| folder(directory.path(), name));
+        let hub = Hub::from_environment(|name| (name == "HF_HOME").then(|| directory.path().into())).unwrap();
+        let listed = serde_json::json!([
+            "all-MiniLM-L6-v2",
+            { "model": bert, "name": "mine", "memory_mb": 7, "precision": "f32" },
+            odd,
+            "owner/none",
+        ]);
+        let sources =
+            Sources { entries: entries(listed), cached: true, pull_on_demand: false, hub: Some(hub) };
+        let Found { models, unusable } = find(&sources);
+        let shown: Vec<(&str, bool, &[TaskKind])> =
+            models.iter().map(|model| (model.name.as_str(), model.eager, model.kinds.as_slice())).collect();
+        let classifies: &[TaskKind] = &[TaskKind::Classification];
+        assert_eq!(shown, [("all-MiniLM-L6-v2", true, EMBEDDINGS.as_slice()), ("mine", false, classifies)]);
+        assert_eq!((models[1].memory_bytes, models[1].precision), (7 << 20, Precision::F32));
+        let reasons: Vec<&str> = unusable.iter().filter_map(|model| model.reason.as_deref()).collect();
+        assert!(
+            reasons[0].starts_with("its architecture T5Model is not supported; these are: Bert"),
+            "{reasons:?}"
+        );
+        assert_eq!(reasons[1..], ["owner/none is not on this machine"]);
+    }
+
+    #[test]
+    fn pulls_are_bounded_and_none_runs_twice() {
+        let mut pulls = BTreeMap::new();
+        for name in ["a", "b", "c", "d"] {
+            assert_eq!(take_on(&mut pulls, name), Ok(true));
+        }
+        assert_eq!(take_on(&mut pulls, "a"), Ok(false));
+        assert_eq!(take_on(&mut pulls, "e"), Err(PullsFull));
+        for number in 0..100 {
+            pulls.values_mut().for_each(|pull| pull.state = PullState::Failed);
+            assert_eq!(take_on(&mut pulls, &format!("n{number}")), Ok(true));
+        }
+        assert_eq!(pulls.len(), PULLS_KEPT_MAX);
+    }
+}

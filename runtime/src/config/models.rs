@@ -1,0 +1,130 @@
+//! The models that a user lists, by name alone or with what is special about them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A model in the configuration: a text that names it, or an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ModelEntry {
+    /// Just which one.
+    Name(String),
+    /// Which one, and how.
+    Full(FullEntry),
+}
+
+/// A model, and how to run it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FullEntry {
+    /// The built-in model, a name on the hub, a folder or a file.
+    pub model: String,
+    /// The name under which tasks ask for it; without one, what names it here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether to load it when the node starts; without a word, the first of the list is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eager: Option<bool>,
+    /// How exactly it computes; without a word, as is fastest on this processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<String>,
+    /// What it needs of memory, in MiB; without a word, that is told by the size of its files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mb: Option<u32>,
+}
+
+impl ModelEntry {
+    /// Returns what names the model.
+    pub fn model(&self) -> &str {
+        match self {
+            Self::Name(model) => model,
+            Self::Full(entry) => &entry.model,
+        }
+    }
+
+    /// Returns the name under which tasks ask for it.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Name(model) => model,
+            Self::Full(entry) => entry.name.as_deref().unwrap_or(&entry.model),
+        }
+    }
+
+    /// Returns whether to load it when the node starts, where the user says.
+    pub const fn eager(&self) -> Option<bool> {
+        match self {
+            Self::Name(_) => None,
+            Self::Full(entry) => entry.eager,
+        }
+    }
+
+    /// Returns how exactly it computes: `auto`, `bf16`, `f32` or `int8`.
+    pub fn precision(&self) -> &str {
+        match self {
+            Self::Name(_) => PRECISIONS[0],
+            Self::Full(entry) => entry.precision.as_deref().unwrap_or(PRECISIONS[0]),
+        }
+    }
+
+    /// Returns what it needs of memory, where the user says.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Name(_) => None,
+            Self::Full(entry) => entry.memory_mb.map(|megabytes| u64::from(megabytes) << 20),
+        }
+    }
+}
+
+/// Tells whether this is a list of models with names that differ and fit an advert.
+pub(super) fn admits(value: &Value) -> bool {
+    let Ok(entries) = serde_json::from_value::<Vec<ModelEntry>>(value.clone()) else { return false };
+    let sound = |entry: &ModelEntry| {
+        let sizes =
+            (1..=NAME_BYTES_MAX).contains(&entry.name().len()) && (1..=4096).contains(&entry.model().len());
+        let text = |text: &str| !text.chars().any(char::is_control) && text.trim() == text;
+        sizes && PRECISIONS.contains(&entry.precision()) && text(entry.name()) && text(entry.model())
+    };
+    let mut names: Vec<&str> = entries.iter().map(ModelEntry::name).collect();
+    names.sort_unstable();
+    names.dedup();
+    entries.len() <= ENTRIES_MAX && names.len() == entries.len() && entries.iter().all(sound)
+}
+
+/// How exactly a model may compute, the default first.
+const PRECISIONS: [&str; 4] = ["auto", "bf16", "f32", "int8"];
+/// Models in a configuration.
+pub(super) const ENTRIES_MAX: usize = 16;
+/// The longest name of a model, in bytes.
+pub const NAME_BYTES_MAX: usize = 96;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_list_names_each_model_once() {
+        let full = json!({ "model": "./bert", "name": "mine", "eager": false, "precision": "f32", "memory_mb": 200 });
+        assert!(admits(&json!([])));
+        assert!(admits(&json!(["all-MiniLM-L6-v2", "owner/name:Q4_0", full])));
+        for bad in [
+            json!("owner/name"),
+            json!(["a", "a"]),
+            json!(["mine", full]),
+            json!([""]),
+            json!([" a"]),
+            json!([7]),
+            json!([{ "name": "x" }]),
+            json!([{ "model": "x", "path": "y" }]),
+            json!([{ "model": "x", "precision": "f64" }]),
+            json!(["a".repeat(97)]),
+            json!((0..17).map(|n| n.to_string()).collect::<Vec<_>>()),
+        ] {
+            assert!(!admits(&bad), "{bad}");
+        }
+        let entry: ModelEntry = serde_json::from_value(full.clone()).unwrap();
+        assert_eq!((entry.model(), entry.name(), entry.eager()), ("./bert", "mine", Some(false)));
+        assert_eq!((entry.precision(), entry.memory_bytes()), ("f32", Some(200 << 20)));
+        assert_eq!(serde_json::to_value(&entry).unwrap(), full);
+    }
+}

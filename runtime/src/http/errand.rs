@@ -1,0 +1,137 @@
+//! The tasks of one request: submitted as there is room for them, awaited, and cancelled once nobody waits any more.
+//!
+//! A client that goes away drops its request, and with it the errand; the node hears of it as of any cancellation.
+
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "each question has one answer; whatever else comes is the same mistake"
+)]
+
+use super::Api;
+use super::api::{internal, unexpected};
+use super::error::ApiError;
+use axum::http::StatusCode;
+use engine::request::{News, Request as Ask, Response as Reply, Seen, TaskView};
+use engine::task::{Outcome, TaskFailure, TaskOutput, TaskResult, TaskSpec};
+use engine::{Rejection, TaskId};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The open tasks of one request.
+pub(super) struct Errand {
+    api: Api,
+    open: BTreeSet<TaskId>,
+}
+
+/// Runs one task from its submission to its outcome.
+pub(super) async fn run(api: Api, spec: TaskSpec) -> Result<TaskResult, ApiError> {
+    let mut errand = Errand::new(api);
+    let task = errand.submit(&spec).await?;
+    errand.outcome(task).await
+}
+
+impl Errand {
+    pub(super) const fn new(api: Api) -> Self {
+        Self { api, open: BTreeSet::new() }
+    }
+
+    /// Submits a task; while the queue is full, it waits for room.
+    pub(super) async fn submit(&mut self, spec: &TaskSpec) -> Result<TaskId, ApiError> {
+        let give_up_at = Instant::now() + ROOM_PATIENCE;
+        loop {
+            match self.api.handle.ask(Ask::Submit(spec.clone())).await? {
+                Ok(Reply::Submitted(task)) => {
+                    self.open.insert(task);
+                    return Ok(task);
+                }
+                Ok(other) => return Err(unexpected(&other)),
+                Err(Rejection::QueueFull { .. }) if Instant::now() < give_up_at => {
+                    tokio::time::sleep(ROOM_PAUSE).await;
+                }
+                Err(rejection) => return Err(rejection.into()),
+            }
+        }
+    }
+
+    /// Waits for a task's end, and returns its whole result.
+    pub(super) async fn outcome(&mut self, task: TaskId) -> Result<TaskResult, ApiError> {
+        match self.api.handle.ask(Ask::AwaitTask(task)).await?? {
+            Reply::Task(_) => self.result(task).await,
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Waits until there is more of a task than was seen.
+    pub(super) async fn watch(&self, task: TaskId, seen: Seen) -> Result<(TaskView, News), ApiError> {
+        watch(&self.api, task, seen).await
+    }
+
+    /// Returns the whole result of a task that has ended.
+    pub(super) async fn result(&mut self, task: TaskId) -> Result<TaskResult, ApiError> {
+        self.open.remove(&task);
+        result(&self.api, task).await?.ok_or_else(|| Rejection::TaskNotFound(task).into())
+    }
+}
+
+impl Drop for Errand {
+    fn drop(&mut self) {
+        // There is none any more while the whole node goes down, and its tasks with it.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        for task in std::mem::take(&mut self.open) {
+            let handle = self.api.handle.clone();
+            // Whether it had ended by then is all the same.
+            runtime.spawn(async move { drop(handle.ask(Ask::Cancel(task)).await) });
+        }
+    }
+}
+
+/// Waits until there is more of a task than was seen.
+pub(super) async fn watch(api: &Api, task: TaskId, seen: Seen) -> Result<(TaskView, News), ApiError> {
+    match api.handle.ask(Ask::Watch { task, seen }).await?? {
+        Reply::News(view, news) => Ok((*view, news)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Reads a result from storage; `None` where there is none any more.
+pub(super) async fn result(api: &Api, task: TaskId) -> Result<Option<TaskResult>, ApiError> {
+    let results = api.results.clone();
+    match tokio::task::spawn_blocking(move || results.result(task)).await {
+        Ok(Ok(result)) => Ok(result),
+        Ok(Err(error)) => {
+            tracing::error!(%task, error = &error as &dyn std::error::Error, "cannot read a result");
+            Err(internal("storage_failed", error.to_string()))
+        }
+        Err(error) => {
+            tracing::error!(%task, %error, "reading a result failed");
+            Err(internal("internal_error", "the result could not be read".to_owned()))
+        }
+    }
+}
+
+/// Returns the output of a task, or an error that says why it has none.
+pub(super) fn output(result: TaskResult) -> Result<TaskOutput, ApiError> {
+    let failure = match result.outcome {
+        Outcome::Completed(output) => return Ok(output),
+        Outcome::Cancelled => {
+            let message = "the task was cancelled by somebody else";
+            return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "task_cancelled", message));
+        }
+        Outcome::Timeout => {
+            let message = "the task was not done in its time";
+            return Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, "task_timeout", message));
+        }
+        Outcome::Failed(failure) => failure,
+    };
+    let status = match &failure {
+        TaskFailure::InputRejected(_) => StatusCode::BAD_REQUEST,
+        TaskFailure::ModelFailed(_) | TaskFailure::Poison => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Err(ApiError::new(status, failure.code(), failure.to_string()))
+}
+
+/// How long a request waits for room in the queue before it is told that there is none.
+const ROOM_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 10_000 });
+/// The pause before the queue is asked again.
+const ROOM_PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,103 @@
+//! How one task goes on, as server-sent events: `status` with the task whenever that changes, `progress` with more of
+//! the text that it generates, and `end` with the task as it ended.
+//!
+//! A second attempt begins its text anew: its first piece has offset 0.
+
+use super::Api;
+use super::errand;
+use super::view::Task;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use engine::TaskId;
+use engine::request::{News, Seen, TaskView};
+use futures::Stream;
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+
+/// Returns the events of a task, from how it stands now to its end.
+pub(super) fn of_task(api: Api, now: TaskView) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let mut watcher = Watcher {
+        api,
+        task: now.id,
+        seen: Seen { status: now.status, attempt: 0, bytes: 0 },
+        waiting: VecDeque::new(),
+        ended: false,
+    };
+    watcher.status(now);
+    let events = futures::stream::unfold(watcher, |mut watcher| async move {
+        let event = watcher.next().await?;
+        Some((Ok(event), watcher))
+    });
+    Sse::new(events).keep_alive(KeepAlive::default())
+}
+
+struct Watcher {
+    api: Api,
+    task: TaskId,
+    seen: Seen,
+    /// Events that the client has not got yet.
+    waiting: VecDeque<Event>,
+    ended: bool,
+}
+
+/// More of a task's text.
+#[derive(Serialize)]
+struct Progress<'a> {
+    attempt: u32,
+    offset: u32,
+    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.waiting.pop_front() {
+                return Some(event);
+            }
+            if self.ended {
+                return None;
+            }
+            match errand::watch(&self.api, self.task, self.seen).await {
+                Ok((view, news)) => self.take(view, &news),
+                Err(error) => {
+                    self.waiting.push_back(event("error", &error.body()));
+                    self.ended = true;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, view: TaskView, news: &News) {
+        if !news.text.is_empty() {
+            let length = u32::try_from(news.text.len()).unwrap_or(u32::MAX);
+            (self.seen.attempt, self.seen.bytes) = (news.attempt, news.offset.saturating_add(length));
+            let progress = Progress {
+                attempt: news.attempt,
+                offset: news.offset,
+                text: &news.text,
+                tokens: view.tokens.map(|tokens| tokens.produced),
+                max_tokens: view.tokens.map(|tokens| tokens.most),
+            };
+            self.waiting.push_back(event("progress", &progress));
+        }
+        if view.status != self.seen.status {
+            self.status(view);
+        }
+    }
+
+    fn status(&mut self, view: TaskView) {
+        self.seen.status = view.status;
+        self.ended = view.status.is_terminal();
+        let name = if self.ended { "end" } else { "status" };
+        self.waiting.push_back(event(name, &Task::from(view)));
+    }
+}
+
+fn event(name: &str, data: &impl Serialize) -> Event {
+    // Plain data: there is nothing that JSON could not say.
+    Event::default().event(name).json_data(data).unwrap_or_default()
+}

@@ -1,0 +1,295 @@
+//! Files that nodes give each other: what this node shares, and what it fetches.
+//!
+//! A fetch is answered line by line, each a JSON object: how far it is, several times a second, and in the end where the
+//! file lies, or what went wrong. It goes on for as long as somebody reads its answer.
+
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "each question has one answer; whatever else comes is the same mistake"
+)]
+
+use super::Api;
+use super::error::ApiError;
+use super::view::ErrorDetail;
+use crate::blobs::{Manifest, ShareError, Shared, Shelf};
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use engine::blob::{Hash, Pin};
+use engine::request::{FetchSpec, FetchView, Request as Ask, Response as Reply};
+use futures::stream;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// A file to fetch from other nodes, known by one of its hashes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewFetch {
+    /// Its BLAKE3 hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blake3: Option<Hash>,
+    /// Its SHA-256 hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Hash>,
+    /// Its size.
+    pub bytes: u64,
+    /// Where to put it, an absolute path; nothing may be there.
+    pub path: PathBuf,
+}
+
+/// A line of the answer to a fetch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FetchLine {
+    /// The last: it did not succeed.
+    Error(ErrorDetail),
+    /// The last: the file lies where it was to.
+    Fetched {
+        /// Its BLAKE3 hash.
+        blake3: Hash,
+        /// Nodes that gave pieces of it; none where it was here.
+        peers: u32,
+        /// How long it took.
+        elapsed_ms: u64,
+    },
+    /// How far it is.
+    Progress(Fetch),
+}
+
+/// How far a fetch is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetch {
+    /// The hash by which the file is known.
+    pub hash: Hash,
+    /// Its size.
+    pub bytes: u64,
+    /// Bytes that are here, about.
+    pub present: u64,
+    /// Nodes that are known to have it.
+    pub holders: u32,
+}
+
+/// What is fetched at the moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetches {
+    /// Each of them.
+    pub fetches: Vec<Fetch>,
+}
+
+/// A file or folder to share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewShare {
+    /// Where it lies, an absolute path.
+    pub path: PathBuf,
+}
+
+/// What is shared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Files {
+    /// Each of the files.
+    pub files: Vec<Shared>,
+}
+
+/// Returns the routes.
+pub(super) fn routes() -> Router<Api> {
+    Router::new().route("/fetches", post(fetch).get(fetches)).route("/files", get(files).post(share))
+}
+
+async fn fetches(State(api): State<Api>) -> Result<Json<Fetches>, ApiError> {
+    Ok(Json(Fetches { fetches: views(&api).await?.into_iter().map(Fetch::from).collect() }))
+}
+
+async fn files(State(api): State<Api>) -> Json<Files> {
+    Json(Files { files: api.shelf.list() })
+}
+
+async fn share(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Result<Json<Manifest>, ApiError> {
+    let NewShare { path } = read(&headers, &body, r#"{"path": "/models/mine"}"#)?;
+    absolute(&path)?;
+    let shelf = Arc::clone(&api.shelf);
+    let shared = tokio::task::spawn_blocking(move || shelf.share(&path)).await;
+    match shared {
+        Ok(Ok(manifest)) => Ok(Json(manifest)),
+        Ok(Err(error)) => Err(not_shared(&error)),
+        Err(error) => Err(internal(&error)),
+    }
+}
+
+async fn fetch(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+    let new: NewFetch = read(&headers, &body, r#"{"blake3": "…", "bytes": 5, "path": "/models/mine/x"}"#)?;
+    absolute(&new.path)?;
+    if new.path.exists() {
+        let message = format!("{} exists", new.path.display());
+        return Err(ApiError::new(StatusCode::CONFLICT, "file_exists", message));
+    }
+    let pin = match (new.blake3, new.sha256) {
+        (Some(hash), None) => Pin::Blake3(hash),
+        (None, Some(hash)) => Pin::Sha256(hash),
+        (None, None) | (Some(_), Some(_)) => {
+            let message = "a file is known by either blake3 or sha256";
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "hash_missing", message));
+        }
+    };
+    let (lines, inbox) = mpsc::channel(LINES_MAX);
+    let spec = FetchSpec { pin, bytes: new.bytes };
+    tokio::spawn(async move {
+        if let Some(last) = follow(&api, spec, &new.path, &lines).await {
+            let _ = lines.send(last).await;
+        }
+    });
+    let text = |line: FetchLine| {
+        let mut text = serde_json::to_vec(&line).unwrap_or_default();
+        text.push(b'\n');
+        Ok::<_, Infallible>(Bytes::from(text))
+    };
+    let body =
+        stream::unfold(inbox, move |mut inbox| async move { Some((text(inbox.recv().await?), inbox)) });
+    let answer = Response::builder().header(header::CONTENT_TYPE, "application/x-ndjson");
+    answer.body(Body::from_stream(body)).map_err(|error| internal(&error))
+}
+
+/// Waits for the end of a fetch and tells how far it is; `None` where nobody reads that any more, which ends it.
+async fn follow(
+    api: &Api,
+    spec: FetchSpec,
+    path: &Path,
+    lines: &mpsc::Sender<FetchLine>,
+) -> Option<FetchLine> {
+    let answer = api.handle.ask(Ask::Fetch(spec));
+    tokio::pin!(answer);
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    let answer = loop {
+        tokio::select! {
+            biased;
+            answer = &mut answer => break answer,
+            () = lines.closed() => return None,
+            _ = look.tick() => {
+                let views = views(api).await.unwrap_or_default();
+                if let Some(view) = views.into_iter().find(|view| view.spec == spec) {
+                    // Whoever reads slowly is told less often.
+                    let _ = lines.try_send(FetchLine::Progress(view.into()));
+                }
+            }
+        }
+    };
+    let fetched = match answer {
+        Ok(Ok(Reply::Fetched(fetched))) => fetched,
+        Ok(Ok(other)) => return Some(FetchLine::Error(internal(&format!("{other:?}")).detail())),
+        Ok(Err(rejection)) => return Some(FetchLine::Error(ApiError::from(rejection).detail())),
+        Err(stopped) => return Some(FetchLine::Error(ApiError::from(stopped).detail())),
+    };
+    let (shelf, root, to) = (Arc::clone(&api.shelf), fetched.blob.root, path.to_owned());
+    let placed =
+        tokio::task::spawn_blocking(move || place(&shelf, root, &to)).await.map_err(io::Error::other);
+    Some(match placed.and_then(|placed| placed) {
+        Ok(()) => FetchLine::Fetched {
+            blake3: root,
+            peers: fetched.peers,
+            elapsed_ms: fetched.elapsed_micros / 1000,
+        },
+        Err(error) => FetchLine::Error(not_placed(path, &error).detail()),
+    })
+}
+
+/// Puts a file that was fetched, or was here, where it is wanted; it is shared from there on, if from the node's own
+/// place before.
+fn place(shelf: &Shelf, root: Hash, to: &Path) -> io::Result<()> {
+    let from = shelf.path(root).ok_or(io::ErrorKind::NotFound)?;
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    // A file of the user's own stays where it is, and so does what has been fetched before for another place.
+    if !shelf.is_own(&from) {
+        return copy(&from, to);
+    }
+    if fs::hard_link(&from, to).is_err() {
+        copy(&from, to)?;
+    }
+    shelf.moved(root, to)?;
+    fs::remove_file(&from)
+}
+
+/// Copies a file; under its name there is never a part of it.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let draft = to.with_added_extension("incomplete");
+    let copied = fs::copy(from, &draft).and_then(|_| fs::File::open(&draft)?.sync_all());
+    copied.and_then(|()| fs::rename(&draft, to)).inspect_err(|_| drop(fs::remove_file(&draft)))
+}
+
+async fn views(api: &Api) -> Result<Vec<FetchView>, ApiError> {
+    match api.handle.ask(Ask::Fetches).await?? {
+        Reply::Fetches(views) => Ok(views),
+        other => Err(internal(&format!("{other:?}"))),
+    }
+}
+
+fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8], sample: &str) -> Result<T, ApiError> {
+    let media_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // A page can send any other type across origins without asking first.
+    if !media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+        let message = "the body must be application/json";
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type_unsupported", message));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", format!("the body makes no sense: {error}"))
+            .hint(format!("send {sample}"))
+    })
+}
+
+fn absolute(path: &Path) -> Result<(), ApiError> {
+    if path.is_absolute() {
+        return Ok(());
+    }
+    let message = format!("{} is not an absolute path", path.display());
+    Err(ApiError::new(StatusCode::BAD_REQUEST, "path_not_absolute", message))
+}
+
+fn not_shared(error: &ShareError) -> ApiError {
+    let (status, code) = match error {
+        ShareError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            (StatusCode::NOT_FOUND, "path_unknown")
+        }
+        ShareError::Io { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "storage_failed"),
+        ShareError::Nothing(_) => (StatusCode::UNPROCESSABLE_ENTITY, "folder_empty"),
+        ShareError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "file_too_large"),
+        ShareError::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too_many_files"),
+    };
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    ApiError::new(status, code, format!("{error}{cause}"))
+}
+
+fn not_placed(path: &Path, error: &io::Error) -> ApiError {
+    let message = format!("the file was fetched and cannot be put at {}: {error}", path.display());
+    ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "storage_failed", message)
+        .hint("fetch it again with another place; what was fetched is kept".to_owned())
+}
+
+fn internal(error: &dyn std::fmt::Display) -> ApiError {
+    tracing::error!(%error, "the control API failed");
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the node could not do that")
+}
+
+impl From<FetchView> for Fetch {
+    fn from(view: FetchView) -> Self {
+        let FetchView { spec, present, holders } = view;
+        let (Pin::Blake3(hash) | Pin::Sha256(hash)) = spec.pin;
+        Self { hash, bytes: spec.bytes, present, holders }
+    }
+}
+
+/// How often it is told how far a fetch is.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Lines that may wait for whoever reads them.
+const LINES_MAX: usize = 4;

@@ -1,0 +1,113 @@
+//! The routes about models: which there are, how they stand, fetching one and hearing how that goes.
+
+use super::Api;
+use super::error::ApiError;
+use crate::catalog::{Catalog, Pull};
+use crate::hub::ModelId;
+use crate::inference::ModelStatus;
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures::stream::{self, Stream};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+/// The models of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Models {
+    /// Those that are here, by their names.
+    pub models: Vec<ModelStatus>,
+    /// Those that are being fetched or were lately.
+    pub pulls: BTreeMap<String, Pull>,
+}
+
+/// A model to fetch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewPull {
+    /// Its name on the hub.
+    pub model: String,
+}
+
+impl Models {
+    fn of(catalog: &Catalog) -> Self {
+        Self { models: catalog.models(), pulls: catalog.pulls().borrow().clone() }
+    }
+}
+
+pub(super) async fn list(State(api): State<Api>) -> Json<Models> {
+    Json(Models::of(&api.models))
+}
+
+/// Looks anew, for whoever has changed something.
+pub(super) async fn refresh(State(api): State<Api>) -> Json<Models> {
+    api.models.refresh().await;
+    Json(Models::of(&api.models))
+}
+
+/// Says more about a model that no node offers: that it is being fetched, why this node cannot run it, or how to get it.
+pub(super) fn explain(api: &Api, asked: Option<String>, error: ApiError) -> ApiError {
+    let Some(name) = asked.filter(|_| error.code() == "model_unknown") else { return error };
+    let here = api.models.models().into_iter().find(|model| model.name == name);
+    match here.map(|model| (model.reason, model.kinds)) {
+        Some((Some(reason), _)) => {
+            let message = format!("the model {name} cannot be used here: {reason}");
+            return ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "model_unusable", message)
+                .hint("p2p-ai-agents model list shows how the models stand".to_owned());
+        }
+        Some((None, kinds)) => return error.hint(format!("this node has it for: {}", kinds.join(", "))),
+        None => {}
+    }
+    if api.models.pull_for_task(&name) {
+        let message = format!("the model {name} is being fetched");
+        return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "model_pulling", message)
+            .hint("p2p-ai-agents model list shows when it is here; submit the task again then".to_owned())
+            .retry_after(PULL_RETRY);
+    }
+    match name.parse::<ModelId>() {
+        Ok(ModelId::Hub { .. }) => error.hint(format!("fetch it with: p2p-ai-agents model pull {name}")),
+        Ok(ModelId::Local(_)) | Err(_) => error,
+    }
+}
+
+/// Begins to fetch a model.
+pub(super) async fn pull(
+    State(api): State<Api>,
+    new: Result<Json<NewPull>, JsonRejection>,
+) -> Result<(StatusCode, Json<Models>), ApiError> {
+    let Json(new) = new.map_err(|rejection| {
+        ApiError::new(rejection.status(), "body_malformed", rejection.body_text())
+            .hint(r#"send {"model": "owner/name"}"#.to_owned())
+    })?;
+    let id = new
+        .model
+        .parse::<ModelId>()
+        .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, "model_malformed", error.to_string()))?;
+    if matches!(id, ModelId::Local(_)) {
+        let message = "only models of a hub are fetched; a folder or file is used by its path";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "model_is_local", message));
+    }
+    api.models
+        .pull(&id)
+        .map_err(|error| ApiError::new(StatusCode::TOO_MANY_REQUESTS, "pulls_full", error.to_string()))?;
+    Ok((StatusCode::ACCEPTED, Json(Models::of(&api.models))))
+}
+
+/// Tells of every change of a pull, beginning with how all stand.
+pub(super) async fn events(State(api): State<Api>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let mut pulls = api.models.pulls();
+    pulls.mark_changed();
+    let told = stream::unfold(pulls, async |mut pulls| {
+        pulls.changed().await.ok()?;
+        let data = serde_json::to_string(&*pulls.borrow_and_update()).unwrap_or_default();
+        Some((Ok(Event::default().event("pulls").data(data)), pulls))
+    });
+    Sse::new(told).keep_alive(KeepAlive::default())
+}
+
+/// When to submit a task again whose model is being fetched.
+const PULL_RETRY: Duration = Duration::from_secs(5);

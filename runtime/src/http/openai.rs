@@ -1,0 +1,39 @@
+//! The routes of OpenAI's API that this mesh serves, in their shapes: models, embeddings, chat and text completions.
+//!
+//! A request is one or more tasks like any other, queued and routed to whichever node is best. What is not supported is
+//! refused by name, never ignored where ignoring it would change the answer.
+//!
+//! Shapes: <https://platform.openai.com/docs/api-reference>.
+
+mod embeddings;
+mod error;
+mod generations;
+mod models;
+
+use self::error::OpenAiError;
+use super::{Api, auth, body};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
+
+/// Returns the routes below `/v1`.
+pub(super) fn router(api: &Api) -> Router<Api> {
+    Router::new()
+        .route("/models", get(models::list))
+        .route("/models/{*name}", get(models::one))
+        .route("/embeddings", post(embeddings::create))
+        .route("/chat/completions", post(generations::chat))
+        .route("/completions", post(generations::text))
+        .layer(from_fn_with_state(api.clone(), gate))
+}
+
+/// The longest that a generation may take, in seconds.
+pub(super) const GENERATION_SECS_MAX: u64 = 600;
+
+/// Wants the token, and then takes in the body.
+async fn gate(State(api): State<Api>, request: Request, next: Next) -> Result<Response, OpenAiError> {
+    auth::check_token(request.headers(), &api.token)?;
+    Ok(next.run(body::whole(request, super::LARGE_BODY_BYTES_MAX).await?).await)
+}

@@ -1,0 +1,65 @@
+//! Errors as OpenAI's clients expect them, who choose their exception by the status and show the message.
+
+use crate::http::error::ApiError;
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+/// An error in OpenAI's shape.
+#[derive(Clone, Debug)]
+pub(super) struct OpenAiError {
+    error: ApiError,
+    /// The field of the request that it is about.
+    param: Option<&'static str>,
+}
+
+impl OpenAiError {
+    /// A request that asks for something wrong, or for something that there is not.
+    pub(super) fn bad_request(param: &'static str, message: impl Into<String>) -> Self {
+        let error = ApiError::new(StatusCode::BAD_REQUEST, "invalid_value", message);
+        Self { error, param: Some(param) }
+    }
+
+    /// Returns the error as JSON.
+    pub(super) fn body(&self) -> Value {
+        let detail = self.error.body();
+        let hint = detail.error.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        json!({"error": {
+            "message": format!("{}{hint}", detail.error.message),
+            "type": kind(self.error.status()),
+            "param": self.param,
+            "code": detail.error.code,
+        }})
+    }
+}
+
+impl From<ApiError> for OpenAiError {
+    fn from(error: ApiError) -> Self {
+        match error.body().error.code.as_str() {
+            // As theirs says it; a client tells an unknown model by the status.
+            "model_unknown" | "task_type_unsupported" => {
+                let error = error.renamed(StatusCode::NOT_FOUND, "model_not_found");
+                Self { error, param: Some("model") }
+            }
+            _ => Self { error, param: None },
+        }
+    }
+}
+
+impl IntoResponse for OpenAiError {
+    fn into_response(self) -> Response {
+        let body = self.body();
+        self.error.respond(Json(body))
+    }
+}
+
+/// Returns the class of error that OpenAI gives a status.
+fn kind(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+        status if status.is_server_error() => "server_error",
+        _ => "invalid_request_error",
+    }
+}

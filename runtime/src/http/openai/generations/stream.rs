@@ -1,0 +1,188 @@
+//! A generation piece by piece, as server-sent events: chunks, perhaps the usage, and `[DONE]`.
+//!
+//! What was sent is always the beginning of the outcome. Where an attempt dies and the next one begins, the stream goes
+//! on once that has come to the same place by the same words; where its words differ, the stream ends with an error.
+
+use super::super::error::OpenAiError;
+use super::{Head, Shape, Written};
+use crate::clock;
+use crate::http::Api;
+use crate::http::errand::{self, Errand};
+use crate::http::error::ApiError;
+use axum::http::StatusCode;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use engine::TaskId;
+use engine::request::{News, Seen};
+use engine::task::{TaskSpec, TaskStatus};
+use futures::Stream;
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+
+/// Submits the task, and returns the stream of what it writes.
+pub(super) async fn begin(
+    api: Api,
+    shape: Shape,
+    spec: TaskSpec,
+    include_usage: bool,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, OpenAiError> {
+    let mut errand = Errand::new(api);
+    let task = errand.submit(&spec).await?;
+    let writer = Writer {
+        errand,
+        head: Head { shape, task, model: spec.model.unwrap_or_default(), created: clock::wall().0 / 1000 },
+        task,
+        include_usage,
+        seen: Seen { status: TaskStatus::Queued, attempt: 0, bytes: 0 },
+        told: Told::default(),
+        waiting: VecDeque::new(),
+        ended: false,
+    };
+    let events = futures::stream::unfold(writer, |mut writer| async move {
+        let event = writer.next().await?;
+        Some((Ok(event), writer))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+}
+
+struct Writer {
+    errand: Errand,
+    head: Head,
+    task: TaskId,
+    include_usage: bool,
+    seen: Seen,
+    told: Told,
+    waiting: VecDeque<Value>,
+    ended: bool,
+}
+
+impl Writer {
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(value) = self.waiting.pop_front() {
+                // The last line of all is no JSON.
+                let data = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                return Some(Event::default().data(data));
+            }
+            if self.ended {
+                return None;
+            }
+            if let Err(error) = self.step().await {
+                self.waiting.push_back(error.body());
+                self.ended = true;
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<(), OpenAiError> {
+        let (view, news) = self.errand.watch(self.task, self.seen).await?;
+        self.head.model.clone_from(&view.model);
+        self.seen.status = view.status;
+        if !view.status.is_terminal() {
+            if !news.text.is_empty() {
+                let more = self.told.take(&news)?;
+                (self.seen.attempt, self.seen.bytes) = (news.attempt, self.told.attempt_bytes());
+                self.tell(more.as_deref());
+            }
+            return Ok(());
+        }
+        self.ended = true;
+        let written = Written::of(errand::output(self.errand.result(self.task).await?)?)?;
+        let rest = self.told.rest(&written.text)?;
+        self.told.is_all(&written.text)?;
+        self.tell(rest.as_deref());
+        self.waiting.push_back(self.head.chunk(None, false, Some(written.finish)));
+        if self.include_usage {
+            self.waiting.push_back(self.head.usage_chunk(&written));
+        }
+        self.waiting.push_back(Value::String("[DONE]".to_owned()));
+        Ok(())
+    }
+
+    /// Tells the client more text; the role goes with the first.
+    fn tell(&mut self, text: Option<&str>) {
+        let first = !self.told.begun;
+        if first || text.is_some() {
+            self.told.begun = true;
+            self.waiting.push_back(self.head.chunk(Some(text.unwrap_or_default()), first, None));
+        }
+    }
+}
+
+/// What the client was told, beside what the current attempt has written.
+#[derive(Debug, Default)]
+struct Told {
+    begun: bool,
+    told: String,
+    attempt: u32,
+    text: String,
+}
+
+impl Told {
+    /// Takes in what an attempt writes, and returns what of it is new to the client.
+    fn take(&mut self, news: &News) -> Result<Option<String>, ApiError> {
+        if news.attempt != self.attempt || news.offset == 0 {
+            self.attempt = news.attempt;
+            self.text.clear();
+        }
+        self.text.push_str(&news.text);
+        let text = std::mem::take(&mut self.text);
+        let more = self.rest(&text);
+        self.text = text;
+        more
+    }
+
+    /// Returns what of a text follows what the client was told; nothing where the text is not that far yet.
+    fn rest(&mut self, text: &str) -> Result<Option<String>, ApiError> {
+        if self.told.starts_with(text) {
+            return Ok(None);
+        }
+        let rest = text.strip_prefix(self.told.as_str()).ok_or_else(differs)?;
+        self.told.push_str(rest);
+        Ok(Some(rest.to_owned()))
+    }
+
+    /// Checks that the client was told this text and no more.
+    fn is_all(&self, text: &str) -> Result<(), ApiError> {
+        if self.told == text { Ok(()) } else { Err(differs()) }
+    }
+
+    fn attempt_bytes(&self) -> u32 {
+        u32::try_from(self.text.len()).unwrap_or(u32::MAX)
+    }
+}
+
+fn differs() -> ApiError {
+    let message = "the node that wrote this is gone, and the next one wrote something else";
+    ApiError::new(StatusCode::BAD_GATEWAY, "attempts_differ", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn news(attempt: u32, offset: u32, text: &str) -> News {
+        News { attempt, offset, text: text.to_owned() }
+    }
+
+    #[test]
+    fn another_attempt_goes_on_where_its_text_agrees() {
+        let mut told = Told::default();
+        let some = |text: &str| Ok(Some(text.to_owned()));
+        assert_eq!(told.take(&news(1, 0, "once ")), some("once "));
+        assert_eq!(told.take(&news(1, 5, "upon")), some("upon"));
+        assert_eq!(told.take(&news(2, 0, "once")), Ok(None), "known already");
+        assert_eq!(told.take(&news(2, 4, " upon a")), some(" a"));
+        assert_eq!(told.rest("once upon a time"), some(" time"));
+        assert_eq!(told.rest("once upon a time"), Ok(None));
+    }
+
+    #[test]
+    fn an_attempt_that_says_something_else_ends_the_stream() {
+        let mut told = Told::default();
+        told.take(&news(1, 0, "once upon")).unwrap();
+        let error = told.take(&news(2, 0, "there")).unwrap_err();
+        assert_eq!(error.body().error.code, "attempts_differ");
+        assert!(told.is_all("once").is_err(), "told more than there is");
+    }
+}

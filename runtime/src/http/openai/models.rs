@@ -1,0 +1,57 @@
+//! `/v1/models`: the models of all nodes that this one can reach.
+
+use super::error::OpenAiError;
+use crate::http::Api;
+use crate::http::api::{ask, unexpected};
+use axum::Json;
+use axum::extract::{Path, State};
+use engine::Rejection;
+use engine::request::{Request as Ask, Response as Reply};
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// A list of models.
+#[derive(Serialize)]
+pub(super) struct List {
+    object: &'static str,
+    data: Vec<Model>,
+}
+
+/// One model.
+#[derive(Serialize)]
+pub(super) struct Model {
+    id: String,
+    object: &'static str,
+    /// When it was made, which nobody here knows.
+    created: u64,
+    owned_by: &'static str,
+}
+
+pub(super) async fn list(State(api): State<Api>) -> Result<Json<List>, OpenAiError> {
+    let data = names(&api).await?.into_iter().map(Model::of).collect();
+    Ok(Json(List { object: "list", data }))
+}
+
+pub(super) async fn one(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<Model>, OpenAiError> {
+    let found = names(&api).await?.take(&name);
+    let shown = || name.chars().take(NAME_CHARS_SHOWN).collect();
+    let model = found.ok_or_else(|| crate::http::ApiError::from(Rejection::ModelUnknown(shown())))?;
+    Ok(Json(Model::of(model)))
+}
+
+impl Model {
+    const fn of(id: String) -> Self {
+        Self { id, object: "model", created: 0, owned_by: "mesh" }
+    }
+}
+
+async fn names(api: &Api) -> Result<BTreeSet<String>, OpenAiError> {
+    let reply = ask(api, Ask::Members).await?;
+    let Reply::Members(members) = reply else { return Err(unexpected(&reply).into()) };
+    Ok(members.into_iter().flat_map(|member| member.models).map(|(name, _)| name).collect())
+}
+
+const NAME_CHARS_SHOWN: usize = 100;

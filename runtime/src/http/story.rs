@@ -1,0 +1,435 @@
+//! The routes for other programs, in front of a stand-in for a node that embeds, classifies and tells one story.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "whatever else is asked is the same mistake")]
+
+use super::tests::{AUTHORIZED, Server};
+use super::*;
+use engine::lifecycle::State;
+use engine::request::{
+    Answer, DiscoveryState, DiscoveryView, MemberView, News, Request, Response, Seen, StatusView, TaskView,
+};
+use engine::task::{
+    FinishReason, Outcome, ResultSummary, TaskInput, TaskKind, TaskOutput, TaskSpec, TaskStatus,
+};
+use engine::{NodeId, Rejection, TraceId, UnixMillis};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// What a stand-in was asked for.
+#[derive(Default)]
+struct Node {
+    tasks: BTreeMap<TaskId, TaskSpec>,
+    cancelled: Vec<TaskId>,
+    /// Submissions to refuse because the queue is full.
+    full_for: u32,
+}
+
+#[derive(Clone, Default)]
+struct Stage(Arc<Mutex<Node>>);
+
+const STORY: &str = "once upon a time";
+
+impl Stage {
+    async fn open(&self) -> Server {
+        let stage = self.clone();
+        Server::before(Box::new(move |request| stage.answer(request)), Arc::new(self.clone())).await
+    }
+
+    fn node(&self) -> MutexGuard<'_, Node> {
+        self.0.lock().unwrap()
+    }
+
+    fn answer(&self, request: &Request) -> Option<Answer> {
+        let mut node = self.node();
+        Some(match request {
+            Request::Submit(spec) if spec.model.as_deref() == Some("nobody") => {
+                Err(Rejection::ModelUnknown("nobody".to_owned()))
+            }
+            Request::Submit(_) if node.full_for > 0 => {
+                node.full_for -= 1;
+                Err(Rejection::QueueFull { retry_after: Duration::from_secs(1) })
+            }
+            Request::Submit(spec) => spec.input.check().map_err(Rejection::Input).map(|()| {
+                let id = TaskId([u8::try_from(node.tasks.len() + 1).unwrap(); 16]);
+                node.tasks.insert(id, spec.clone());
+                Response::Submitted(id)
+            }),
+            Request::Cancel(task) => {
+                node.cancelled.push(*task);
+                Err(Rejection::TaskFinished(*task))
+            }
+            Request::Task(task) => Ok(Response::Task(Box::new(view(*task, TaskStatus::Running)))),
+            Request::AwaitTask(task) => {
+                if node.tasks[task].input.texts() == ["for ever"] {
+                    return None;
+                }
+                Ok(Response::Task(Box::new(view(*task, TaskStatus::Completed))))
+            }
+            Request::Watch { task, seen } => {
+                let prompt = node.tasks.get(task).map_or("", |spec| spec.input.texts()[0]).to_owned();
+                return news(*task, *seen, &prompt);
+            }
+            Request::Members => Ok(Response::Members(vec![member()])),
+            Request::Status => Ok(Response::Status(Box::new(status()))),
+            other => panic!("nobody asks this here: {other:?}"),
+        })
+    }
+}
+
+/// Tells the story piece by piece. Its first worker dies on the way, and the next one begins anew.
+fn news(task: TaskId, seen: Seen, prompt: &str) -> Option<Answer> {
+    let begun = if prompt == "two minds" { "once there" } else { "once" };
+    let (status, news) = match (seen.attempt, seen.bytes) {
+        (0, 0) => (TaskStatus::Running, (1, 0, begun)),
+        (1, _) if prompt == "for ever" => return None,
+        (1, _) => (TaskStatus::Running, (2, 0, "once upon a")),
+        _ => (TaskStatus::Completed, (2, seen.bytes, "")),
+    };
+    let (attempt, offset, text) = news;
+    let news = News { attempt, offset, text: text.to_owned() };
+    Some(Ok(Response::News(Box::new(view(task, status)), news)))
+}
+
+impl ResultSource for Stage {
+    fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ResultReadError> {
+        let output = match &self.node().tasks[&id].input {
+            TaskInput::Embedding { inputs } => TaskOutput::Embedding {
+                vectors: inputs.iter().map(|input| vec![input.bytes() as f32, 1.0]).collect(),
+                tokens: u32::try_from(inputs.len()).unwrap(),
+            },
+            TaskInput::Classification(_) => TaskOutput::Classification {
+                label: "good".to_owned(),
+                scores: vec![("good".to_owned(), 0.75), ("bad".to_owned(), 0.25)],
+            },
+            TaskInput::Generation(_) => TaskOutput::Generation {
+                text: STORY.to_owned(),
+                prompt_tokens: 3,
+                tokens: 4,
+                finish: FinishReason::Stop,
+            },
+        };
+        Ok(Some(TaskResult { summary: summary(id), outcome: Outcome::Completed(output) }))
+    }
+}
+
+fn summary(id: TaskId) -> ResultSummary {
+    ResultSummary {
+        id,
+        kind: TaskKind::Embedding,
+        model: "tiny".to_owned(),
+        status: TaskStatus::Completed,
+        failure: None,
+        worker: None,
+        execution_micros: 1,
+        attempts: 1,
+        submitted_at: UnixMillis(5_000),
+        completed_at: UnixMillis(6_000),
+        expires_at: UnixMillis(7_000),
+        output_bytes: 1,
+        preview: String::new(),
+        output_preview: String::new(),
+        trace: TraceId([3; 16]),
+    }
+}
+
+fn view(id: TaskId, status: TaskStatus) -> TaskView {
+    TaskView {
+        id,
+        kind: TaskKind::Generation,
+        model: "tiny".to_owned(),
+        status,
+        submitted_at: UnixMillis(5_000),
+        elapsed_millis: 1,
+        attempts: 1,
+        worker: None,
+        preview: String::new(),
+        tokens: None,
+        remaining_millis: None,
+        result: None,
+    }
+}
+
+fn member() -> MemberView {
+    let models = ["tiny", "org/large", "tiny"].map(|name| (name.to_owned(), TaskKind::Generation));
+    MemberView {
+        node_id: NodeId([7; 16]),
+        addresses: Vec::new(),
+        version: "1".to_owned(),
+        hops: 0,
+        links: Vec::new(),
+        models: models.into(),
+    }
+}
+
+fn status() -> StatusView {
+    StatusView {
+        node_id: NodeId([7; 16]),
+        state: State::Active,
+        version: "1".to_owned(),
+        network: "local".to_owned(),
+        network_port: 9000,
+        addresses: Vec::new(),
+        uptime_millis: Some(5),
+        peers: 0,
+        members: 1,
+        tasks_queued: 0,
+        tasks_running: 0,
+        results: 0,
+        models: Vec::new(),
+        discovery: DiscoveryView {
+            state: DiscoveryState::Off,
+            nodes: 0,
+            packets_own: 0,
+            packets_heard: 0,
+            packets_dropped: 0,
+            packets_unusable: 0,
+        },
+        faults: engine::faults::Faults::default(),
+        timestamp: UnixMillis(0),
+    }
+}
+
+impl Server {
+    async fn post(&self, path: &str, body: &Value) -> (u16, String, Value) {
+        let headers = format!("{AUTHORIZED}Content-Type: application/json\r\n");
+        self.request("POST", path, &headers, body.to_string().as_bytes()).await
+    }
+
+    /// Posts, and returns the data of each event of the answer.
+    async fn events(&self, path: &str, body: &Value) -> Vec<Value> {
+        let (status, head, text) = self.post(path, body).await;
+        assert!(status == 200 && head.contains("content-type: text/event-stream"), "{status} {head}");
+        data(text.as_str().unwrap())
+    }
+}
+
+/// Returns the data of each event; chunk lengths of HTTP stand between them.
+fn data(text: &str) -> Vec<Value> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    lines.map(|line| serde_json::from_str(line).unwrap_or_else(|_| json!(line))).collect()
+}
+
+#[tokio::test]
+async fn embeddings_are_split_into_tasks_and_come_back_in_order() {
+    let stage = Stage::default();
+    let server = stage.open().await;
+    let input: Vec<String> = (1..=40).map(|length| "x".repeat(length)).collect();
+    let (status, _, body) = server.post("/v1/embeddings", &json!({"input": input, "model": "tiny"})).await;
+    assert_eq!((status, &body["object"], &body["model"]), (200, &json!("list"), &json!("tiny")));
+    let lengths: Vec<f64> =
+        body["data"].as_array().unwrap().iter().map(|one| one["embedding"][0].as_f64().unwrap()).collect();
+    assert_eq!(lengths, (1..=40).map(f64::from).collect::<Vec<_>>());
+    assert_eq!(body["data"][39]["index"], 39);
+    assert_eq!(body["usage"], json!({"prompt_tokens": 40, "total_tokens": 40}));
+    assert_eq!(stage.node().tasks.values().map(|spec| spec.input.parts()).collect::<Vec<_>>(), [16, 16, 8]);
+}
+
+#[tokio::test]
+async fn embeddings_have_the_form_that_was_asked_for() {
+    let server = Stage::default().open().await;
+    let ask =
+        async |fields: Value| server.post("/v1/embeddings", &fields).await.2["data"][0]["embedding"].clone();
+    assert_eq!(ask(json!({"input": "xyz"})).await, json!([3.0, 1.0]));
+    assert_eq!(ask(json!({"input": [1, 2]})).await, json!([8.0, 1.0]));
+    assert_eq!(ask(json!({"input": [[1], [2]], "encoding_format": "base64"})).await, json!("AACAQAAAgD8="));
+    assert_eq!(ask(json!({"input": "xyz", "dimensions": 1})).await, json!([1.0]));
+}
+
+#[tokio::test]
+async fn errors_have_openais_shape_and_the_right_status() {
+    let stage = Stage::default();
+    let server = stage.open().await;
+    let long = "x".repeat(10 << 20);
+    for (path, body, status, code) in [
+        ("/v1/embeddings", json!({"input": "a", "model": "nobody"}), 404, "model_not_found"),
+        ("/v1/embeddings", json!({"input": ""}), 400, "input_empty"),
+        ("/v1/embeddings", json!({"input": ["a", " \u{2003}\n"]}), 400, "input_empty"),
+        ("/v1/embeddings", json!({"input": []}), 400, "invalid_value"),
+        ("/v1/embeddings", json!({"input": vec!["a"; 2049]}), 400, "invalid_value"),
+        ("/v1/embeddings", json!({"input": {"a": 1}}), 400, "body_malformed"),
+        ("/v1/embeddings", json!({"input": "a", "dimensions": 3}), 400, "invalid_value"),
+        ("/v1/embeddings", json!({"input": long}), 413, "body_too_large"),
+        ("/v1/chat/completions", json!({"messages": []}), 400, "messages_out_of_range"),
+        ("/v1/chat/completions", json!({}), 400, "body_malformed"),
+        ("/v1/completions", json!({"prompt": "a", "n": 3}), 400, "invalid_value"),
+        ("/v1/completions", json!({"prompt": "a", "max_tokens": 0}), 400, "max_tokens_out_of_range"),
+        (
+            "/v1/completions",
+            json!({"prompt": "a", "model": "nobody", "stream": true}),
+            404,
+            "model_not_found",
+        ),
+    ] {
+        let (found, _, answer) = server.post(path, &body).await;
+        let detail = &answer["error"];
+        assert_eq!((found, &detail["code"]), (status, &json!(code)), "{path}: {answer}");
+        assert_eq!(detail["type"], "invalid_request_error");
+        assert!(!detail["message"].as_str().unwrap().is_empty() && detail.get("param").is_some());
+    }
+    // Half of a character in UTF-16, and none of UTF-8.
+    let headers = format!("{AUTHORIZED}Content-Type: application/json\r\n");
+    for (body, code) in
+        [(&br#"{"input": "\ud800"}"#[..], "body_malformed"), (b"{\"input\": \"\xff\"}", "input_not_utf8")]
+    {
+        let (status, _, answer) = server.request("POST", "/v1/embeddings", &headers, body).await;
+        assert_eq!((status, &answer["error"]["code"]), (400, &json!(code)));
+    }
+    let (status, head, answer) = server.request("GET", "/v1/models", "", b"").await;
+    assert_eq!((status, &answer["error"]["type"]), (401, &json!("authentication_error")));
+    assert!(head.contains("www-authenticate: bearer"));
+    for (text, expected) in [("\0", 200), ("🙂 שלום", 200)] {
+        assert_eq!(server.post("/v1/embeddings", &json!({"input": text})).await.0, expected, "{text:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_is_waited_for_and_then_reported_with_a_time() {
+    let stage = Stage::default();
+    let server = stage.open().await;
+    stage.node().full_for = 5;
+    assert_eq!(server.post("/v1/embeddings", &json!({"input": "a"})).await.0, 200);
+    stage.node().full_for = u32::MAX;
+    let (status, head, answer) = server.post("/v1/embeddings", &json!({"input": "a"})).await;
+    assert_eq!((status, &answer["error"]["type"]), (429, &json!("rate_limit_error")));
+    assert!(head.contains("retry-after: 1"), "{head}");
+}
+
+#[tokio::test]
+async fn models_are_those_of_the_whole_mesh() {
+    let server = Stage::default().open().await;
+    let (status, body) = server.get("/v1/models").await;
+    let model = |id: &str| json!({"id": id, "object": "model", "created": 0, "owned_by": "mesh"});
+    let data = json!([model("org/large"), model("tiny")]);
+    assert_eq!((status, body), (200, json!({"object": "list", "data": data})));
+    assert_eq!(server.get("/v1/models/org/large").await, (200, model("org/large")));
+    let (status, body) = server.get("/v1/models/nobody").await;
+    assert_eq!((status, &body["error"]["code"]), (404, &json!("model_not_found")));
+}
+
+#[tokio::test]
+async fn a_completion_is_whole_or_in_pieces_that_make_the_same_text() {
+    let server = Stage::default().open().await;
+    let messages = json!([{"role": "user", "content": "tell"}]);
+    let (status, _, body) = server.post("/v1/chat/completions", &json!({"messages": messages})).await;
+    let message = json!({"role": "assistant", "content": STORY, "refusal": null});
+    assert_eq!((status, &body["choices"][0]["message"]), (200, &message));
+    assert_eq!((&body["object"], &body["created"]), (&json!("chat.completion"), &json!(5)));
+    assert_eq!(body["choices"][0]["finish_reason"], "stop");
+    let usage = json!({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7});
+    assert_eq!(body["usage"], usage);
+
+    let asked = json!({"messages": messages, "stream": true, "stream_options": {"include_usage": true}});
+    let events = server.events("/v1/chat/completions", &asked).await;
+    let choices: Vec<&Value> = events.iter().map(|event| &event["choices"][0]).collect();
+    let deltas: Vec<&Value> = choices.iter().map(|choice| &choice["delta"]).collect();
+    let expected = [
+        json!({"role": "assistant", "content": "once"}),
+        // The second attempt came as far as the first, and then further.
+        json!({"content": " upon a"}),
+        json!({"content": " time"}),
+        json!({}),
+    ];
+    assert_eq!(deltas[..4], expected.iter().collect::<Vec<_>>());
+    assert_eq!(choices[3]["finish_reason"], "stop");
+    assert_eq!((&events[4]["choices"], &events[4]["usage"]), (&json!([]), &usage));
+    assert_eq!(events[5..], [json!("[DONE]")]);
+    assert!(
+        events[..5]
+            .iter()
+            .all(|event| event["object"] == "chat.completion.chunk" && event["model"] == "tiny")
+    );
+
+    let events = server.events("/v1/completions", &json!({"prompt": "tell", "stream": true})).await;
+    let text: String = events.iter().filter_map(|event| event["choices"][0]["text"].as_str()).collect();
+    assert_eq!((text.as_str(), events.last()), (STORY, Some(&json!("[DONE]"))));
+}
+
+#[tokio::test]
+async fn attempts_that_say_different_things_end_the_stream_with_an_error() {
+    let server = Stage::default().open().await;
+    let events = server.events("/v1/completions", &json!({"prompt": "two minds", "stream": true})).await;
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert_eq!(events[0]["choices"][0]["text"], "once there");
+    assert_eq!(events[1]["error"]["code"], "attempts_differ");
+}
+
+#[tokio::test]
+async fn what_a_client_that_left_had_asked_for_is_cancelled() {
+    for stream in [false, true] {
+        let stage = Stage::default();
+        let server = stage.open().await;
+        let body = json!({"prompt": "for ever", "stream": stream}).to_string();
+        let mut client = TcpStream::connect(server.address).await.unwrap();
+        let head = format!(
+            "POST /v1/completions HTTP/1.1\r\nHost: localhost:{}\r\n{AUTHORIZED}Content-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            server.address.port(),
+            body.len()
+        );
+        client.write_all(head.as_bytes()).await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while stage.node().tasks.is_empty() {
+            assert!(Instant::now() < deadline, "not submitted");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if stream {
+            let mut some = [0; 64];
+            assert!(client.read(&mut some).await.unwrap() > 0);
+        }
+        drop(client);
+        while stage.node().cancelled.is_empty() {
+            assert!(Instant::now() < deadline, "not cancelled (stream: {stream})");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tasks_events_tell_its_status_its_text_and_its_end() {
+    let stage = Stage::default();
+    let server = stage.open().await;
+    server.post("/v1/completions", &json!({"prompt": "tell"})).await;
+    let id = *stage.node().tasks.keys().next().unwrap();
+    let (status, _, text) =
+        server.request("GET", &format!("/api/v1/tasks/{id}/events"), AUTHORIZED, b"").await;
+    let text = text.as_str().unwrap();
+    let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+    assert_eq!((status, names), (200, vec!["status", "progress", "progress", "end"]));
+    let data = data(text);
+    assert_eq!((&data[0]["status"], &data[3]["status"]), (&json!("RUNNING"), &json!("COMPLETED")));
+    assert_eq!(data[1], json!({"attempt": 1, "offset": 0, "text": "once"}));
+    assert_eq!(data[2], json!({"attempt": 2, "offset": 0, "text": "once upon a"}));
+}
+
+#[tokio::test]
+async fn text_embeddings_inferences_routes_have_their_shapes() {
+    let server = Stage::default().open().await;
+    let (_, _, body) = server.post("/embed", &json!({"inputs": ["a", "bcd"]})).await;
+    assert_eq!(body, json!([[1.0, 1.0], [3.0, 1.0]]));
+    let good = json!([{"label": "good", "score": 0.75}, {"label": "bad", "score": 0.25}]);
+    assert_eq!(server.post("/predict", &json!({"inputs": "a"})).await.2, good);
+    assert_eq!(server.post("/predict", &json!({"inputs": [["a"], ["b"]]})).await.2, json!([good, good]));
+    let asked = json!({"query": "xxx", "texts": ["", "xx", "xxxxx"], "return_text": true});
+    let (status, _, body) = server.post("/rerank", &asked).await;
+    assert_eq!((status, &body["error_type"]), (400, &json!("Validation")));
+    let asked = json!({"query": "xxx", "texts": ["x", "xx", "xxx"], "return_text": true});
+    let (_, _, body) = server.post("/rerank", &asked).await;
+    let order: Vec<&str> =
+        body.as_array().unwrap().iter().map(|rank| rank["text"].as_str().unwrap()).collect();
+    assert_eq!((order, &body[0]["index"]), (vec!["xxx", "xx", "x"], &json!(2)));
+    assert!((body[0]["score"].as_f64().unwrap() - 1.0).abs() < 1e-6);
+    assert_eq!(server.get("/info").await.1["version"], "1");
+    for (path, body, status) in [
+        ("/embed", json!({"inputs": "a", "normalize": false}), 422),
+        ("/predict", json!({"inputs": ["a", "b"]}), 422),
+        ("/embed", json!({"inputs": []}), 422),
+        ("/embed", json!({}), 400),
+    ] {
+        let (found, _, answer) = server.post(path, &body).await;
+        assert_eq!((found, &answer["error_type"]), (status, &json!("Validation")), "{path} {body}");
+    }
+}

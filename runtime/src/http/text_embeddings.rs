@@ -1,0 +1,229 @@
+//! The routes of Hugging Face's text-embeddings-inference that this mesh serves, in their shapes: `/embed`, `/predict`,
+//! `/rerank` and `/info`.
+//!
+//! Texts that are too long for the model are cut, as with `truncate`; vectors have the length that their model gives
+//! them, which is one for nearly all. `/rerank` compares embeddings: its scores are cosines.
+//!
+//! Shapes: <https://huggingface.github.io/text-embeddings-inference>.
+
+use super::api::{ask, internal, unexpected, unexpected_output};
+use super::error::ApiError;
+use super::new_task::InputBody;
+use super::{Api, auth, body, errand, vectors};
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use engine::request::{Request as Ask, Response as Reply};
+use engine::task::{Classification, EmbeddingInput, TaskInput, TaskKind, TaskOutput, TaskSpec};
+use futures::{StreamExt, TryStreamExt};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Returns the routes.
+pub(super) fn router(api: &Api) -> Router<Api> {
+    Router::new()
+        .route("/embed", post(embed))
+        .route("/predict", post(predict))
+        .route("/rerank", post(rerank))
+        .route("/info", get(info))
+        .layer(from_fn_with_state(api.clone(), gate))
+}
+
+/// An error in their shape.
+#[derive(Debug)]
+struct TeiError(ApiError);
+
+async fn gate(State(api): State<Api>, request: Request, next: Next) -> Result<Response, TeiError> {
+    auth::check_token(request.headers(), &api.token)?;
+    Ok(next.run(body::whole(request, super::LARGE_BODY_BYTES_MAX).await?).await)
+}
+
+#[derive(Deserialize)]
+struct EmbedAsked {
+    inputs: InputBody,
+    #[serde(default = "yes")]
+    normalize: bool,
+}
+
+async fn embed(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Result<Json<Vec<Vec<f32>>>, TeiError> {
+    let asked: EmbedAsked = body::json(&headers, &bytes, "a request to embed")?;
+    if !asked.normalize {
+        return Err(TeiError::invalid("normalize = false is not supported here"));
+    }
+    let inputs = asked.inputs.into_inputs();
+    check_count(inputs.len())?;
+    Ok(Json(vectors::make(&api, None, inputs).await?.vectors))
+}
+
+#[derive(Deserialize)]
+struct PredictAsked {
+    inputs: Texts,
+    #[serde(default)]
+    raw_scores: bool,
+}
+
+/// One text, or a batch of lists with one text each; two in one list would be a pair, which is another thing.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Texts {
+    Batch(Vec<Vec<String>>),
+    One(String),
+    Pair(serde::de::IgnoredAny),
+}
+
+#[derive(Serialize)]
+struct Prediction {
+    label: String,
+    score: f32,
+}
+
+async fn predict(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Result<Response, TeiError> {
+    let asked: PredictAsked = body::json(&headers, &bytes, "a request to predict")?;
+    if asked.raw_scores {
+        return Err(TeiError::invalid("raw_scores = true is not supported here"));
+    }
+    let no_pairs = || TeiError::invalid("pairs of texts are not supported here");
+    let one = |mut texts: Vec<String>| if texts.len() == 1 { texts.pop() } else { None };
+    Ok(match asked.inputs {
+        Texts::One(text) => {
+            let [prediction] = <[_; 1]>::try_from(predictions(&api, vec![text]).await?)
+                .map_err(|_| TeiError(internal("internal_error", unexpected_output())))?;
+            Json(prediction).into_response()
+        }
+        Texts::Batch(lists) => {
+            check_count(lists.len())?;
+            let texts: Option<Vec<String>> = lists.into_iter().map(one).collect();
+            Json(predictions(&api, texts.ok_or_else(no_pairs)?).await?).into_response()
+        }
+        Texts::Pair(serde::de::IgnoredAny) => return Err(no_pairs()),
+    })
+}
+
+/// Classifies each text, with the labels that the model was trained on.
+async fn predictions(api: &Api, texts: Vec<String>) -> Result<Vec<Vec<Prediction>>, TeiError> {
+    let spec = |text| TaskSpec {
+        input: TaskInput::Classification(Classification { text, labels: Vec::new() }),
+        model: None,
+        timeout: TASK_TIMEOUT,
+    };
+    let results: Vec<_> = futures::stream::iter(texts.into_iter().map(spec))
+        .map(|spec| errand::run(api.clone(), spec))
+        .buffered(TASKS_AT_ONCE)
+        .try_collect()
+        .await?;
+    let read = |result| match errand::output(result)? {
+        TaskOutput::Classification { scores, .. } => {
+            Ok(scores.into_iter().map(|(label, score)| Prediction { label, score }).collect())
+        }
+        TaskOutput::Embedding { .. } | TaskOutput::Generation { .. } => {
+            Err(TeiError(internal("internal_error", unexpected_output())))
+        }
+    };
+    results.into_iter().map(read).collect()
+}
+
+#[derive(Deserialize)]
+struct RerankAsked {
+    query: String,
+    texts: Vec<String>,
+    #[serde(default)]
+    return_text: bool,
+}
+
+#[derive(Serialize)]
+struct Rank {
+    index: usize,
+    score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+}
+
+async fn rerank(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Result<Json<Vec<Rank>>, TeiError> {
+    let RerankAsked { query, texts, return_text } = body::json(&headers, &bytes, "a request to rerank")?;
+    check_count(texts.len())?;
+    let all = [query].into_iter().chain(texts.iter().cloned()).map(EmbeddingInput::Text).collect();
+    let made = vectors::make(&api, None, all).await?;
+    let Some((query, vectors)) = made.vectors.split_first() else {
+        return Err(TeiError(internal("internal_error", unexpected_output())));
+    };
+    let rank = |(index, (vector, text)): (usize, (&Vec<f32>, String))| Rank {
+        index,
+        score: cosine(query, vector),
+        text: return_text.then_some(text),
+    };
+    let mut ranks: Vec<Rank> = vectors.iter().zip(texts).enumerate().map(rank).collect();
+    ranks.sort_by(|one, other| other.score.total_cmp(&one.score));
+    Ok(Json(ranks))
+}
+
+async fn info(State(api): State<Api>) -> Result<Json<Value>, TeiError> {
+    let reply = ask(&api, Ask::Status).await?;
+    let Reply::Status(status) = reply else { return Err(unexpected(&reply).into()) };
+    let embedding = status.models.iter().find(|model| model.kind == TaskKind::Embedding);
+    Ok(Json(json!({
+        "model_id": embedding.map(|model| model.name.clone()),
+        "model_type": {"embedding": {}},
+        "max_concurrent_requests": super::server::CONNECTIONS_MAX,
+        "max_client_batch_size": vectors::INPUTS_MAX,
+        "version": status.version,
+    })))
+}
+
+impl TeiError {
+    fn invalid(message: &str) -> Self {
+        Self(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "validation", message))
+    }
+}
+
+impl From<ApiError> for TeiError {
+    fn from(error: ApiError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for TeiError {
+    fn into_response(self) -> Response {
+        let kind = match self.0.status() {
+            StatusCode::TOO_MANY_REQUESTS => "Overloaded",
+            StatusCode::SERVICE_UNAVAILABLE => "Unhealthy",
+            status if status.is_server_error() => "Backend",
+            _ => "Validation",
+        };
+        let message = self.0.body().error.message;
+        self.0.respond(Json(json!({"error": message, "error_type": kind})))
+    }
+}
+
+fn check_count(inputs: usize) -> Result<(), TeiError> {
+    if (1..=vectors::INPUTS_MAX).contains(&inputs) {
+        return Ok(());
+    }
+    Err(TeiError::invalid(&format!("{inputs} inputs; 1 to {} are allowed", vectors::INPUTS_MAX)))
+}
+
+fn cosine(one: &[f32], other: &[f32]) -> f32 {
+    let dot = |one: &[f32], other: &[f32]| one.iter().zip(other).map(|(x, y)| x * y).sum::<f32>();
+    let lengths = (dot(one, one) * dot(other, other)).sqrt();
+    if lengths > 0.0 { dot(one, other) / lengths } else { 0.0 }
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// Texts of one request that are classified at the same time.
+const TASKS_AT_ONCE: usize = 16;
+const TASK_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,0 +1,103 @@
+//! Many inputs to vectors: split into tasks, so that several nodes can share them, and put together again in order.
+
+use super::Api;
+use super::errand;
+use super::error::ApiError;
+use engine::Rejection;
+use engine::task::{EMBEDDING_INPUTS_MAX, EmbeddingInput, TaskInput, TaskOutput, TaskSpec};
+use futures::{StreamExt, TryStreamExt};
+use std::time::Duration;
+
+/// The vectors of some inputs.
+#[derive(Debug, Default)]
+pub(super) struct Vectors {
+    /// A vector for each input, in their order.
+    pub(super) vectors: Vec<Vec<f32>>,
+    /// Tokens of all inputs together.
+    pub(super) tokens: u64,
+    /// The model that made them.
+    pub(super) model: String,
+}
+
+/// Makes a vector of each input.
+///
+/// # Errors
+/// Where one input cannot be taken, or one task fails; the other tasks are cancelled then.
+pub(super) async fn make(
+    api: &Api,
+    model: Option<String>,
+    inputs: Vec<EmbeddingInput>,
+) -> Result<Vectors, ApiError> {
+    let specs: Vec<TaskSpec> = split(inputs)
+        .into_iter()
+        .map(|inputs| TaskSpec {
+            input: TaskInput::Embedding { inputs },
+            model: model.clone(),
+            timeout: TASK_TIMEOUT,
+        })
+        .collect();
+    // Before the first of them costs anything.
+    specs.iter().try_for_each(|spec| spec.input.check()).map_err(Rejection::Input)?;
+    let results: Vec<_> = futures::stream::iter(specs)
+        .map(|spec| errand::run(api.clone(), spec))
+        .buffered(TASKS_AT_ONCE)
+        .try_collect()
+        .await?;
+    let mut made = Vectors::default();
+    for result in results {
+        made.model.clone_from(&result.summary.model);
+        if let TaskOutput::Embedding { vectors, tokens } = errand::output(result)? {
+            made.vectors.extend(vectors);
+            made.tokens += u64::from(tokens);
+        }
+    }
+    Ok(made)
+}
+
+/// Cuts inputs into lists that are worth a task of their own, and no larger.
+fn split(inputs: Vec<EmbeddingInput>) -> Vec<Vec<EmbeddingInput>> {
+    let mut lists: Vec<Vec<EmbeddingInput>> = Vec::new();
+    let mut bytes = 0;
+    for input in inputs {
+        bytes += input.bytes();
+        match lists.last_mut() {
+            Some(list) if list.len() < TASK_INPUTS && bytes <= TASK_BYTES => list.push(input),
+            Some(_) | None => {
+                bytes = input.bytes();
+                lists.push(vec![input]);
+            }
+        }
+    }
+    lists
+}
+
+/// The most inputs of one request.
+pub(super) const INPUTS_MAX: usize = 2_048;
+/// Inputs of one task: enough for a pass through the model, few enough for several nodes to take part.
+const TASK_INPUTS: usize = EMBEDDING_INPUTS_MAX / 2;
+/// Bytes of one task that has more than one input.
+const TASK_BYTES: usize = 64 << 10;
+/// Tasks of one request that wait or run at the same time: one client leaves room for others.
+const TASKS_AT_ONCE: usize = 8;
+const TASK_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_are_bounded_in_number_and_size_and_keep_the_order() {
+        let text = |length: usize| EmbeddingInput::Text("x".repeat(length));
+        let lengths = |inputs: Vec<EmbeddingInput>| {
+            split(inputs)
+                .iter()
+                .map(|list| list.iter().map(EmbeddingInput::bytes).collect())
+                .collect::<Vec<Vec<_>>>()
+        };
+        assert_eq!(lengths(vec![]), Vec::<Vec<usize>>::new());
+        let many = lengths(vec![text(1); 40]);
+        assert_eq!(many.iter().map(Vec::len).collect::<Vec<_>>(), [16, 16, 8]);
+        let mixed = lengths(vec![text(40_000), text(30_000), text(100_000), text(1), text(2)]);
+        assert_eq!(mixed, [vec![40_000], vec![30_000], vec![100_000], vec![1, 2]]);
+    }
+}

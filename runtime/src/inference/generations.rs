@@ -1,0 +1,149 @@
+//! The generations of a worker: a few texts at a time, which take turns pass by pass, the others in line.
+//!
+//! The invariants: each job ends exactly once, a cancelled one before its next pass; a text does not depend on what
+//! others run beside it; however many jobs there are, the memory of a few texts is all that they take.
+
+use super::llama::{Generator, Session, Step};
+use super::protocol::{FromWorker, JobResult};
+use engine::InferenceError;
+use engine::ids::JobId;
+use engine::task::{Generation, TaskOutput};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// What is known of the jobs of a worker that generates.
+#[derive(Default)]
+pub(super) struct Generations {
+    jobs: Mutex<Jobs>,
+    /// Told when a job is added.
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct Jobs {
+    waiting: VecDeque<(JobId, Box<Generation>)>,
+    running: BTreeSet<JobId>,
+    /// Those of the running ones that nobody wants any more.
+    cancelled: BTreeSet<JobId>,
+}
+
+/// A text that is being continued.
+struct Running {
+    job: JobId,
+    session: Session,
+    text: String,
+    micros: u64,
+}
+
+/// Takes what a worker tells its node.
+pub(super) type Say<'s> = &'s dyn Fn(FromWorker);
+
+impl Generations {
+    /// Adds a job.
+    pub(super) fn start(&self, job: JobId, generation: Box<Generation>) {
+        self.jobs().waiting.push_back((job, generation));
+        self.more.notify_all();
+    }
+
+    /// Cancels a job; one that waits ends now.
+    pub(super) fn cancel(&self, job: JobId, say: Say<'_>) {
+        let mut jobs = self.jobs();
+        if jobs.running.contains(&job) {
+            jobs.cancelled.insert(job);
+        } else if let Some(at) = jobs.waiting.iter().position(|(waiting, _)| *waiting == job) {
+            jobs.waiting.remove(at);
+            drop(jobs);
+            say(done(job, 0, Err(InferenceError::Cancelled)));
+        }
+    }
+
+    /// Continues texts for ever.
+    pub(super) fn run(&self, generator: &mut Generator, say: Say<'_>) {
+        let mut running = VecDeque::new();
+        loop {
+            while let Some((job, generation)) = self.take(running.is_empty()) {
+                let started = Instant::now();
+                match generator.begin(&generation) {
+                    Ok(session) => {
+                        let micros = micros_since(started);
+                        running.push_back(Running { job, session, text: String::new(), micros });
+                    }
+                    Err(reason) => {
+                        let rejected = Ok(vec![Err(InferenceError::InputRejected(reason))]);
+                        self.end(job);
+                        say(done(job, micros_since(started), rejected));
+                    }
+                }
+            }
+            let Some(mut next) = running.pop_front() else { continue };
+            match self.pass(generator, &mut next, say) {
+                None => running.push_back(next),
+                Some(result) => {
+                    let Running { job, session, micros, .. } = next;
+                    generator.end(session);
+                    self.end(job);
+                    say(done(job, micros, result));
+                }
+            }
+        }
+    }
+
+    /// One pass for a text; its result where that was the last one.
+    fn pass(&self, generator: &mut Generator, it: &mut Running, say: Say<'_>) -> Option<JobResult> {
+        if self.jobs().cancelled.contains(&it.job) {
+            return Some(Err(InferenceError::Cancelled));
+        }
+        let started = Instant::now();
+        let step = generator.step(&mut it.session);
+        it.micros = it.micros.saturating_add(micros_since(started));
+        let (text, finish) = match step {
+            Ok(Step::Going { text }) => (text, None),
+            Ok(Step::Done { text, finish }) => (text, Some(finish)),
+            Err(reason) => return Some(Err(InferenceError::ModelFailed(reason))),
+        };
+        it.text.push_str(&text);
+        let tokens = it.session.tokens();
+        if !text.is_empty() {
+            say(FromWorker::Progress { job: it.job, text, tokens });
+        }
+        let text = finish.map(|_| std::mem::take(&mut it.text))?;
+        let prompt_tokens = it.session.prompt_tokens();
+        finish.map(|finish| Ok(vec![Ok(TaskOutput::Generation { text, prompt_tokens, tokens, finish })]))
+    }
+
+    /// The next job that may run beside the others; waits for one where there are none.
+    fn take(&self, wait: bool) -> Option<(JobId, Box<Generation>)> {
+        let mut jobs = self.jobs();
+        while wait && jobs.waiting.is_empty() && jobs.running.is_empty() {
+            jobs = self.more.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+        }
+        if jobs.running.len() >= RUNNING_MAX {
+            return None;
+        }
+        let next = jobs.waiting.pop_front()?;
+        jobs.running.insert(next.0);
+        Some(next)
+    }
+
+    fn end(&self, job: JobId) {
+        let mut jobs = self.jobs();
+        jobs.running.remove(&job);
+        jobs.cancelled.remove(&job);
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn done(job: JobId, micros: u64, result: JobResult) -> FromWorker {
+    FromWorker::Done { job, micros, result }
+}
+
+fn micros_since(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Texts that take turns; each has a cache for its whole context.
+const RUNNING_MAX: usize = 4;

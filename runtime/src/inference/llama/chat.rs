@@ -1,0 +1,261 @@
+//! A conversation in the form that a model was trained on, by the template that comes with it.
+//!
+//! The templates are Jinja as transformers understands it. They are the model's, so a template may do nothing but make
+//! text: what it computes and what it writes are bounded, and it reaches neither files nor the clock.
+
+use engine::task::{ChatMessage, ChatRole};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, Error, ErrorKind, Value, context};
+use serde::Deserialize;
+use std::io::{self, Write};
+
+/// A model's template.
+#[derive(Debug)]
+pub(super) struct Chat {
+    environment: Environment<'static>,
+    bos: String,
+    eos: String,
+}
+
+impl Chat {
+    /// Compiles a template; `bos` and `eos` are the texts of these tokens.
+    pub(super) fn compile(template: String, bos: String, eos: String) -> Result<Self, String> {
+        if template.len() > TEMPLATE_BYTES_MAX {
+            return Err(format!(
+                "a template of {} bytes, at most {TEMPLATE_BYTES_MAX} are accepted",
+                template.len()
+            ));
+        }
+        let mut environment = Environment::new();
+        environment.set_fuel(Some(FUEL));
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(|error| shown(&error))?);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        });
+        // The same conversation gives the same prompt at any time: the date is that of a fixed day.
+        environment
+            .add_function("strftime_now", |format: String| -> Result<String, Error> { Ok(date(&format)) });
+        environment.add_template_owned(NAME, template).map_err(|error| shown(&error))?;
+        Ok(Self { environment, bos, eos })
+    }
+
+    /// Writes the prompt that the model is to continue.
+    pub(super) fn prompt(&self, messages: &[ChatMessage]) -> Result<String, String> {
+        let messages: Vec<Value> = messages
+            .iter()
+            .map(|message| context! { role => role(message.role), content => message.content.as_str() })
+            .collect();
+        let context = context! {
+            messages,
+            bos_token => self.bos.as_str(),
+            eos_token => self.eos.as_str(),
+            add_generation_prompt => true,
+            tools => Value::from(()),
+        };
+        let mut out = Bounded(Vec::new());
+        let template = self.environment.get_template(NAME).map_err(|error| shown(&error))?;
+        template.render_captured_to(context, &mut out).map_err(|error| shown(&error))?;
+        String::from_utf8(out.0).map_err(|error| error.to_string())
+    }
+}
+
+/// The template in a `tokenizer_config.json`, and the texts of the tokens that begin and end a text.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct TokenizerConfig {
+    pub(super) add_bos_token: Option<bool>,
+    bos_token: Option<Special>,
+    eos_token: Option<Special>,
+    chat_template: Option<Templates>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Special {
+    Bare(String),
+    Described { content: String },
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Templates {
+    One(String),
+    Several(Vec<Named>),
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+    template: String,
+}
+
+impl TokenizerConfig {
+    /// The template for conversations without tools.
+    pub(super) fn template(&mut self) -> Option<String> {
+        match self.chat_template.take()? {
+            Templates::One(template) => Some(template),
+            Templates::Several(named) => {
+                named.into_iter().find(|named| named.name == "default").map(|named| named.template)
+            }
+        }
+    }
+
+    pub(super) fn bos(&self) -> Option<String> {
+        self.bos_token.as_ref().map(Special::text)
+    }
+
+    pub(super) fn eos(&self) -> Option<String> {
+        self.eos_token.as_ref().map(Special::text)
+    }
+}
+
+impl Special {
+    fn text(&self) -> String {
+        match self {
+            Self::Bare(text) | Self::Described { content: text } => text.clone(),
+        }
+    }
+}
+
+/// Takes so many bytes and no more.
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > PROMPT_BYTES_MAX {
+            return Err(io::Error::other(format!(
+                "the prompt would have more than {PROMPT_BYTES_MAX} bytes"
+            )));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+const fn role(role: ChatRole) -> &'static str {
+    match role {
+        ChatRole::Assistant => "assistant",
+        ChatRole::System => "system",
+        ChatRole::User => "user",
+    }
+}
+
+/// Writes the fixed day in the few forms that templates ask for.
+fn date(format: &str) -> String {
+    let parts = [
+        ("%d", "01"),
+        ("%-d", "1"),
+        ("%m", "01"),
+        ("%B", "January"),
+        ("%b", "Jan"),
+        ("%Y", "2025"),
+        ("%y", "25"),
+    ];
+    parts.iter().fold(format.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+/// What went wrong, without the template around it.
+fn shown(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text.chars().take(SHOWN_CHARS).collect()
+}
+
+const NAME: &str = "chat";
+/// The longest template; the longest in use have some 20 KB.
+const TEMPLATE_BYTES_MAX: usize = 1 << 20;
+/// The longest prompt.
+const PROMPT_BYTES_MAX: usize = 4 << 20;
+/// Steps that a template may take: a conversation of a thousand messages takes some 50,000.
+const FUEL: u64 = 2_000_000;
+/// As much of an error as is repeated.
+const SHOWN_CHARS: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(role: ChatRole, content: &str) -> ChatMessage {
+        ChatMessage { role, content: content.to_owned() }
+    }
+
+    fn prompt(template: &str) -> Result<String, String> {
+        let messages = [
+            message(ChatRole::System, "Be brief."),
+            message(ChatRole::User, " hi {{ 1 }} "),
+            message(ChatRole::Assistant, "hello"),
+            message(ChatRole::User, "bye"),
+        ];
+        Chat::compile(template.to_owned(), "<s>".to_owned(), "</s>".to_owned())?.prompt(&messages)
+    }
+
+    #[test]
+    fn templates_of_the_field_write_what_transformers_writes() {
+        let zephyr = "{% for message in messages %}\n{% if message['role'] == 'user' %}\n{{ '<|user|>\n' + \
+            message['content'] + eos_token }}\n{% elif message['role'] == 'system' %}\n{{ '<|system|>\n' + \
+            message['content'] + eos_token }}\n{% elif message['role'] == 'assistant' %}\n{{ '<|assistant|>\n'  + \
+            message['content'] + eos_token }}\n{% endif %}\n{% if loop.last and add_generation_prompt %}\n{{ \
+            '<|assistant|>' }}\n{% endif %}\n{% endfor %}";
+        assert_eq!(
+            prompt(zephyr).unwrap(),
+            "<|system|>\nBe brief.</s>\n<|user|>\n hi {{ 1 }} </s>\n<|assistant|>\nhello</s>\n<|user|>\nbye</s>\n\
+             <|assistant|>\n"
+        );
+        let llama3 = "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = \
+            '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' \
+            %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}{% if \
+            add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}";
+        let text = prompt(llama3).unwrap();
+        assert!(
+            text.starts_with("<s><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"),
+            "{text}"
+        );
+        assert!(text.contains("\n\nhi {{ 1 }}<|eot_id|>"), "{text}");
+        let methods = "{% if messages[0]['role'] == 'system' %}{% set rest = messages[1:] %}{% endif %}{{ \
+            rest[0].content.strip() }}{% for m in rest %}{% if loop.first %}{% continue %}{% endif %}|{{ m.content | \
+            tojson }}{% endfor %}{{ strftime_now('%d %b %Y') }}";
+        assert_eq!(prompt(methods).unwrap(), "hi {{ 1 }}|\"hello\"|\"bye\"01 Jan 2025");
+    }
+
+    #[test]
+    fn a_template_that_refuses_is_wrong_or_does_not_end_is_an_error() {
+        let cases = [
+            ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
+            ("{% for", "syntax"),
+            ("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", "fuel"),
+            ("{% for a in range(9999) %}{{ 'x' * 9999 }}{% endfor %}", "more than 4194304 bytes"),
+            ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion"),
+            ("{% include '/etc/passwd' %}", "passwd"),
+        ];
+        for (template, reason) in cases {
+            let error = prompt(template).unwrap_err();
+            assert!(error.contains(reason), "{error} for {template}");
+        }
+    }
+
+    #[test]
+    fn a_template_is_found_in_any_of_its_places() {
+        let parse = |json: &str| serde_json::from_str::<TokenizerConfig>(json).unwrap();
+        assert_eq!(parse(r#"{"chat_template":"a"}"#).template().as_deref(), Some("a"));
+        let several =
+            r#"{"chat_template":[{"name":"tool_use","template":"b"},{"name":"default","template":"c"}]}"#;
+        assert_eq!(parse(several).template().as_deref(), Some("c"));
+        let mut other = parse(
+            r#"{"bos_token":{"content":"<s>","lstrip":false},"eos_token":"</s>","add_bos_token":true}"#,
+        );
+        assert_eq!(
+            (other.template(), other.bos(), other.eos()),
+            (None, Some("<s>".to_owned()), Some("</s>".to_owned()))
+        );
+    }
+}

@@ -1,0 +1,361 @@
+//! Weights in the order in which they are read, packed once and kept in a file for the next time.
+//!
+//! The invariants: memory never holds more than the packed weights and a few rows; a packed file is used only where it
+//! was made from these very files in this very arrangement, and its sum is right; a disk that is full costs nothing
+//! but the packing next time.
+
+use super::config::Config;
+use super::source::{Room, Rows, Source};
+use super::{LlamaError, Options};
+use kernels::llama::{Arena, Layer, Matrix, TILE_ROWS};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// All weights but the table of the tokens' vectors.
+pub(super) struct Packed {
+    pub(super) layers: Vec<Layer>,
+    pub(super) norm: Vec<f32>,
+    pub(super) head: Matrix,
+    pub(super) arena: Arena,
+}
+
+/// The names of a family of files.
+pub(super) struct Names {
+    pub(super) embedding: &'static str,
+    head: &'static str,
+    norm: &'static str,
+    layer: &'static str,
+    parts: [&'static str; 9],
+    /// Whether the numbers that turn together are side by side, not half a head apart.
+    interleaved: bool,
+}
+
+pub(super) const SAFETENSORS: Names = Names {
+    embedding: "model.embed_tokens.weight",
+    head: "lm_head.weight",
+    norm: "model.norm.weight",
+    layer: "model.layers",
+    parts: [
+        "self_attn.q_proj.weight",
+        "self_attn.k_proj.weight",
+        "self_attn.v_proj.weight",
+        "self_attn.o_proj.weight",
+        "mlp.gate_proj.weight",
+        "mlp.up_proj.weight",
+        "mlp.down_proj.weight",
+        "input_layernorm.weight",
+        "post_attention_layernorm.weight",
+    ],
+    interleaved: false,
+};
+
+pub(super) const GGUF: Names = Names {
+    embedding: "token_embd.weight",
+    head: "output.weight",
+    norm: "output_norm.weight",
+    layer: "blk",
+    parts: [
+        "attn_q.weight",
+        "attn_k.weight",
+        "attn_v.weight",
+        "attn_output.weight",
+        "ffn_gate.weight",
+        "ffn_up.weight",
+        "ffn_down.weight",
+        "attn_norm.weight",
+        "ffn_norm.weight",
+    ],
+    interleaved: true,
+};
+
+/// A matrix that is to be packed.
+struct Planned<'a> {
+    rows: Rows<'a>,
+    matrix: Matrix,
+    /// The length of a head whose rows change places.
+    head_len: Option<usize>,
+}
+
+/// The arrangement of all matrices in the arena.
+#[derive(Default)]
+struct Plan<'a> {
+    matrices: Vec<Planned<'a>>,
+    bytes: usize,
+}
+
+/// Packs a model's weights, or maps the file in which they are packed already.
+pub(super) fn pack(
+    source: &Source,
+    names: &Names,
+    config: &Config,
+    options: &Options,
+) -> Result<Packed, LlamaError> {
+    let mut plan = Plan { matrices: Vec::new(), bytes: HEADER_BYTES };
+    let shape = &config.shape;
+    let (hidden, inner) = (shape.hidden, shape.inner);
+    let (query, kv) = (shape.query_len(), shape.kv_len());
+    let mut layers = Vec::new();
+    for index in 0..config.layers {
+        let name = |part: usize| format!("{}.{index}.{}", names.layer, names.parts[part]);
+        let turned = names.interleaved.then_some(shape.head_len);
+        let mut add = |part, rows, columns, head_len| {
+            plan.add(source.matrix(&name(part), rows, columns)?, rows, columns, head_len, options)
+        };
+        layers.push(Layer {
+            query: add(0, query, hidden, turned)?,
+            key: add(1, kv, hidden, turned)?,
+            value: add(2, kv, hidden, None)?,
+            output: add(3, hidden, query, None)?,
+            gate: add(4, inner, hidden, None)?,
+            up: add(5, inner, hidden, None)?,
+            down: add(6, hidden, inner, None)?,
+            attention_norm: source.vector(&name(7), hidden)?,
+            gate_norm: source.vector(&name(8), hidden)?,
+        });
+    }
+    let tied = config.tied && !source.contains(names.head);
+    let head = if tied { names.embedding } else { names.head };
+    let head = source.matrix(head, shape.vocabulary, hidden)?;
+    let head = plan.add(head, shape.vocabulary, hidden, None, options)?;
+    let norm = source.vector(names.norm, hidden)?;
+    let arena = match options.packed_folder.as_deref().filter(|_| plan.bytes >= FILE_BYTES_MIN) {
+        None => plan.packed(options.threads)?,
+        Some(folder) => {
+            let key =
+                plan.key(source).map_err(|source| LlamaError::Io { path: folder.to_owned(), source })?;
+            match opened(folder, &key, plan.bytes) {
+                Some(arena) => arena,
+                None => kept(folder, &key, plan.packed(options.threads)?),
+            }
+        }
+    };
+    Ok(Packed { layers, norm, head, arena })
+}
+
+impl<'a> Plan<'a> {
+    fn add(
+        &mut self,
+        from: Rows<'a>,
+        rows: usize,
+        columns: usize,
+        head_len: Option<usize>,
+        options: &Options,
+    ) -> Result<Matrix, LlamaError> {
+        let matrix = Matrix { format: from.format(options.precision), rows, columns, offset: self.bytes };
+        let end = matrix.bytes().and_then(|bytes| self.bytes.checked_add(bytes));
+        let end = end
+            .ok_or_else(|| LlamaError::Config(format!("rows of {columns} numbers in {:?}", matrix.format)))?;
+        self.bytes = end;
+        self.matrices.push(Planned { rows: from, matrix: matrix.clone(), head_len });
+        Ok(matrix)
+    }
+
+    /// Names everything that the packed bytes depend on.
+    fn key(&self, source: &Source) -> io::Result<[u8; 32]> {
+        let mut hash = Sha256::new();
+        hash.update([PACKING]);
+        hash.update(source.identity()?);
+        for Planned { matrix, head_len, .. } in &self.matrices {
+            hash.update(format!("{matrix:?} {head_len:?}").as_bytes());
+        }
+        Ok(hash.finalize().into())
+    }
+
+    /// Packs everything into memory.
+    fn packed(&self, threads: usize) -> Result<Arena, LlamaError> {
+        let failed = |source| LlamaError::Memory { bytes: self.bytes, source };
+        let mut arena = Arena::anonymous(self.bytes).map_err(failed)?;
+        let bytes = arena.bytes_mut().ok_or_else(|| failed(io::Error::other("not writable")))?;
+        for planned in &self.matrices {
+            let length = planned.matrix.bytes().unwrap_or(0);
+            planned.pack(&mut bytes[planned.matrix.offset..][..length], threads)?;
+        }
+        Ok(arena)
+    }
+}
+
+impl Planned<'_> {
+    /// Packs all tiles, each thread a part of them.
+    fn pack(&self, bytes: &mut [u8], threads: usize) -> Result<(), LlamaError> {
+        let tile_bytes = self.matrix.format.tile_bytes(self.matrix.columns).unwrap_or(1);
+        let part = self.matrix.tiles().div_ceil(threads.max(1));
+        std::thread::scope(|scope| {
+            let parts = bytes.chunks_mut(part * tile_bytes).enumerate();
+            let packers: Vec<_> = parts
+                .map(|(index, bytes)| scope.spawn(move || self.pack_part(index * part, bytes)))
+                .collect();
+            packers
+                .into_iter()
+                .try_for_each(|packer| packer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
+    }
+
+    fn pack_part(&self, first: usize, bytes: &mut [u8]) -> Result<(), LlamaError> {
+        let Matrix { format, rows, columns, .. } = self.matrix;
+        let tile_bytes = format.tile_bytes(columns).unwrap_or(1);
+        let row_bytes = format.row_bytes(columns).unwrap_or(1);
+        let (mut room, mut read) = (Room::default(), Vec::new());
+        for (tile, bytes) in (first..).zip(bytes.chunks_exact_mut(tile_bytes)) {
+            let wanted = (tile * TILE_ROWS..rows.min((tile + 1) * TILE_ROWS))
+                .map(|row| self.head_len.map_or(row, |len| origin(row, len)));
+            self.rows.read(wanted, format, &mut room, &mut read)?;
+            let slices: Vec<&[u8]> = read.chunks_exact(row_bytes).collect();
+            format.pack(&slices, columns, bytes);
+        }
+        Ok(())
+    }
+}
+
+/// Which row of a file becomes this one, where heads of this length have their pairs side by side.
+fn origin(row: usize, head_len: usize) -> usize {
+    let (head, at) = (row / head_len, row % head_len);
+    let half = head_len / 2;
+    head * head_len + if at < half { 2 * at } else { 2 * (at - half) + 1 }
+}
+
+/// Maps a packed file, if it is there and whole.
+fn opened(folder: &Path, key: &[u8; 32], bytes: usize) -> Option<Arena> {
+    let path = folder.join(file_name(key));
+    let file = File::options().read(true).append(true).open(&path).ok()?;
+    if file.metadata().ok()?.len() != bytes as u64 {
+        return None;
+    }
+    let arena = Arena::open(&file).ok()?;
+    let (header, tiles) = arena.bytes().split_at_checked(HEADER_BYTES)?;
+    if header[..40] != [key.as_slice(), &xxh3_64(tiles).to_le_bytes()].concat() {
+        let _ = fs::remove_file(&path);
+        return None;
+    }
+    // Files that were not used for the longest time go first.
+    let _ = file.set_modified(SystemTime::now());
+    Some(arena)
+}
+
+/// Writes packed weights to a file for the next time; whatever fails, these are there.
+fn kept(folder: &Path, key: &[u8; 32], arena: Arena) -> Arena {
+    if let Err(error) = keep(folder, key, &arena) {
+        eprintln!("the packed weights are not kept in {}: {error}", folder.display());
+    }
+    arena
+}
+
+fn keep(folder: &Path, key: &[u8; 32], arena: &Arena) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    make_room(folder)?;
+    let tiles = arena.bytes().get(HEADER_BYTES..).unwrap_or_default();
+    let mut header = [0; HEADER_BYTES];
+    header[..32].copy_from_slice(key);
+    header[32..40].copy_from_slice(&xxh3_64(tiles).to_le_bytes());
+    // Under another name until it is complete. It need not be on the disk then: a torn file has a wrong sum.
+    let unfinished = folder.join(format!("{}.{}{UNFINISHED}", file_name(key), std::process::id()));
+    let written = File::create(&unfinished).and_then(|mut file| {
+        file.write_all(&header)?;
+        file.write_all(tiles)?;
+        fs::rename(&unfinished, folder.join(file_name(key)))
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(&unfinished);
+    }
+    written
+}
+
+/// Removes what crashes left behind, and the oldest files beyond the limit.
+fn make_room(folder: &Path) -> io::Result<()> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let modified = entry.metadata()?.modified()?;
+        let age = SystemTime::now().duration_since(modified).unwrap_or_default();
+        if name.ends_with(UNFINISHED) {
+            if age > UNFINISHED_AGE_MAX {
+                fs::remove_file(entry.path())?;
+            }
+        } else if name.ends_with(FINISHED) {
+            files.push((modified, entry.path()));
+        }
+    }
+    files.sort();
+    for (_, path) in files.iter().take((files.len() + 1).saturating_sub(FILES_MAX)) {
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+fn file_name(key: &[u8; 32]) -> String {
+    let digits: String = key[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{digits}{FINISHED}")
+}
+
+/// Room for the key and the sum, so that tiles begin at a page.
+const HEADER_BYTES: usize = 4096;
+/// Changes with what a packed file looks like.
+const PACKING: u8 = 1;
+/// Smaller models are packed anew each time.
+const FILE_BYTES_MIN: usize = 8 << 20;
+/// The most packed files in a folder.
+const FILES_MAX: usize = 8;
+const FINISHED: &str = ".tiles";
+const UNFINISHED: &str = ".unfinished";
+/// An unfinished file as old as this has no writer.
+const UNFINISHED_AGE_MAX: Duration = Duration::from_hours(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_turn_together_are_brought_half_a_head_apart() {
+        let order: Vec<usize> = (0..12).map(|row| origin(row, 6)).collect();
+        assert_eq!(order, [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
+    }
+
+    #[test]
+    fn a_kept_file_is_used_again_and_a_damaged_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = HEADER_BYTES + 640;
+        let mut arena = Arena::anonymous(bytes).unwrap();
+        arena.bytes_mut().unwrap()[HEADER_BYTES..bytes].fill(7);
+        let key = [9; 32];
+        assert!(opened(folder.path(), &key, bytes).is_none());
+        let arena = kept(folder.path(), &key, arena);
+        let again = opened(folder.path(), &key, bytes).unwrap();
+        assert_eq!(again.bytes()[HEADER_BYTES..], arena.bytes()[HEADER_BYTES..bytes]);
+        assert!(opened(folder.path(), &[8; 32], bytes).is_none());
+        assert!(opened(folder.path(), &key, bytes + 1).is_none());
+        let path = folder.path().join(file_name(&key));
+        let mut damaged = fs::read(&path).unwrap();
+        damaged[bytes - 1] ^= 1;
+        drop(again);
+        fs::write(&path, damaged).unwrap();
+        assert!(opened(folder.path(), &key, bytes).is_none());
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_folder_keeps_the_files_that_were_used_last() {
+        let folder = tempfile::tempdir().unwrap();
+        for key in 0..=FILES_MAX as u8 {
+            let path = folder.path().join(file_name(&[key; 32]));
+            File::create(&path)
+                .unwrap()
+                .set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(key.into()))
+                .unwrap();
+        }
+        make_room(folder.path()).unwrap();
+        let left: Vec<bool> =
+            (0..=FILES_MAX as u8).map(|key| folder.path().join(file_name(&[key; 32])).exists()).collect();
+        assert_eq!(left, [vec![false; 2], vec![true; FILES_MAX - 1]].concat());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_costs_nothing_but_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let arena = kept(file.path(), &[1; 32], Arena::anonymous(HEADER_BYTES + 64).unwrap());
+        assert!(arena.bytes().len() >= HEADER_BYTES + 64);
+    }
+}

@@ -1,0 +1,260 @@
+//! The tensors of a model in their files: safetensors, one or several, or GGUF.
+//!
+//! Rows are read where they are needed, into memory that is used again: the files are never in memory as a whole.
+
+use super::LlamaError;
+use super::gguf::{Gguf, Kind, Tensor};
+use crate::inference::encoder::Precision;
+use crate::inference::header::{Entry, Header, HeaderError};
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use candle_core::{DType, Device};
+use kernels::llama::Format;
+use safetensors::Dtype;
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// The tensors of a model, by name.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    files: Vec<Opened>,
+    tensors: BTreeMap<String, (usize, Tensor)>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    file: File,
+    path: PathBuf,
+    bytes: u64,
+}
+
+/// A matrix, ready to be read row by row.
+#[derive(Clone, Debug)]
+pub(super) struct Rows<'a> {
+    file: &'a Opened,
+    tensor: &'a Tensor,
+}
+
+impl Source {
+    /// The tensors of a GGUF file, and what it says of itself.
+    pub(super) fn of_gguf(path: &Path) -> Result<(Self, Gguf), LlamaError> {
+        let opened = Opened::open(path)?;
+        let reader = io::BufReader::new(&opened.file);
+        let gguf = Gguf::read(reader, opened.bytes)
+            .map_err(|source| LlamaError::Gguf { path: path.to_owned(), source })?;
+        let tensors = gguf.tensors.iter().map(|(name, tensor)| (name.clone(), (0, tensor.clone()))).collect();
+        Ok((Self { files: vec![opened], tensors }, gguf))
+    }
+
+    /// The tensors of these safetensors files.
+    pub(super) fn of_safetensors(paths: &[PathBuf]) -> Result<Self, LlamaError> {
+        let mut source = Self::default();
+        for path in paths {
+            let opened = Opened::open(path)?;
+            let found = opened.safetensors()?;
+            for (name, tensor) in found {
+                if source.tensors.insert(name.clone(), (source.files.len(), tensor)).is_some() {
+                    return Err(opened.damaged(&format!("tensor {name} is there twice")));
+                }
+            }
+            source.files.push(opened);
+        }
+        Ok(source)
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// A matrix of this size.
+    pub(super) fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Rows<'_>, LlamaError> {
+        let Some((file, tensor)) = self.tensors.get(name) else {
+            return Err(LlamaError::Missing(name.to_owned()));
+        };
+        if (tensor.rows, tensor.columns) != (rows, columns) {
+            return Err(LlamaError::Shape {
+                name: name.to_owned(),
+                found: (tensor.rows, tensor.columns),
+                expected: (rows, columns),
+            });
+        }
+        Ok(Rows { file: &self.files[*file], tensor })
+    }
+
+    /// A vector of this length, as plain numbers, all of them finite.
+    pub(super) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LlamaError> {
+        let rows = self.matrix(name, 1, len)?;
+        let mut numbers = vec![0.0; len];
+        rows.decode(0, &mut Vec::new(), &mut numbers)?;
+        if numbers.iter().all(|number| number.is_finite()) {
+            Ok(numbers)
+        } else {
+            Err(LlamaError::NotFinite(name.to_owned()))
+        }
+    }
+
+    /// What changes when any of the files does.
+    pub(super) fn identity(&self) -> io::Result<[u8; 32]> {
+        let mut hash = Sha256::new();
+        for Opened { file, path, .. } in &self.files {
+            let metadata = file.metadata()?;
+            hash.update(path.as_os_str().as_encoded_bytes());
+            for number in [metadata.dev(), metadata.ino(), metadata.size()] {
+                hash.update(number.to_le_bytes());
+            }
+            for number in [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
+                hash.update(number.to_le_bytes());
+            }
+        }
+        Ok(hash.finalize().into())
+    }
+}
+
+impl Opened {
+    fn open(path: &Path) -> Result<Self, LlamaError> {
+        let failed = |source| LlamaError::Io { path: path.to_owned(), source };
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(failed(io::Error::other("it is no regular file")));
+        }
+        Ok(Self { file, path: path.to_owned(), bytes: metadata.len() })
+    }
+
+    fn damaged(&self, reason: &str) -> LlamaError {
+        LlamaError::Damaged { path: self.path.clone(), reason: reason.to_owned() }
+    }
+
+    /// The tensors of a safetensors file, of the types that a Llama has.
+    fn safetensors(&self) -> Result<Vec<(String, Tensor)>, LlamaError> {
+        let failed = |source| LlamaError::Io { path: self.path.clone(), source };
+        let damaged = |error: HeaderError| self.damaged(&error.to_string());
+        let mut beginning = Vec::new();
+        (&self.file).take(8).read_to_end(&mut beginning).map_err(failed)?;
+        let end = Header::end(&beginning, self.bytes).map_err(damaged)?;
+        (&self.file).take(end.saturating_sub(8)).read_to_end(&mut beginning).map_err(failed)?;
+        let header = Header::parse(&beginning, self.bytes).map_err(damaged)?;
+        let mut tensors = Vec::new();
+        for (name, Entry { dtype, shape, start, bytes }) in header.tensors {
+            #[allow(clippy::wildcard_enum_match_arm, reason = "the list of types grows")]
+            let kind = match dtype {
+                Dtype::F32 => Kind::of(0),
+                Dtype::F16 => Kind::of(1),
+                Dtype::BF16 => Kind::of(30),
+                // Tables that some exporters add; whatever is needed and is not there is missed by name.
+                _ => None,
+            };
+            let Some(kind) = kind else { continue };
+            let columns = shape.last().copied().unwrap_or(1);
+            let rows = shape.iter().rev().skip(1).product();
+            tensors.push((name, Tensor { kind, rows, columns, start, bytes }));
+        }
+        Ok(tensors)
+    }
+}
+
+impl Rows<'_> {
+    /// How its rows are packed.
+    pub(super) fn format(&self, precision: Precision) -> Format {
+        match self.own_format() {
+            Some(plain) if !plain.is_quantised() => {
+                let whole = self.tensor.columns.is_multiple_of(32);
+                if precision == Precision::Int8 && whole { Format::Q8_0 } else { plain }
+            }
+            Some(quantised) => quantised,
+            // The most exact of those that have blocks.
+            None => Format::Q8_0,
+        }
+    }
+
+    /// The kernels' own format that its rows are written in, if there is one.
+    fn own_format(&self) -> Option<Format> {
+        match self.tensor.kind.dtype {
+            GgmlDType::F32 => Some(Format::F32),
+            GgmlDType::F16 => Some(Format::F16),
+            GgmlDType::BF16 => Some(Format::Bf16),
+            GgmlDType::Q4_0 => Some(Format::Q4_0),
+            GgmlDType::Q8_0 => Some(Format::Q8_0),
+            GgmlDType::Q4K => Some(Format::Q4K),
+            GgmlDType::Q4_1
+            | GgmlDType::Q5_0
+            | GgmlDType::Q5_1
+            | GgmlDType::Q8_1
+            | GgmlDType::Q2K
+            | GgmlDType::Q3K
+            | GgmlDType::Q5K
+            | GgmlDType::Q6K
+            | GgmlDType::Q8K => None,
+        }
+    }
+
+    /// Reads rows as they are to be packed, one after the other.
+    pub(super) fn read(
+        &self,
+        rows: impl Iterator<Item = usize>,
+        format: Format,
+        room: &mut Room,
+        out: &mut Vec<u8>,
+    ) -> Result<(), LlamaError> {
+        let columns = self.tensor.columns;
+        let bytes = format.row_bytes(columns).unwrap_or(0);
+        out.clear();
+        for row in rows {
+            let start = out.len();
+            out.resize(start + bytes, 0);
+            if self.own_format() == Some(format) {
+                self.raw(row, &mut out[start..])?;
+            } else {
+                room.numbers.resize(columns, 0.0);
+                self.decode(row, &mut room.raw, &mut room.numbers)?;
+                kernels::llama::encode_q8_0(&room.numbers, &mut out[start..]);
+            }
+            if !format.is_finite(&out[start..]) {
+                return Err(LlamaError::NotFinite(format!("{} (row {row})", self.file.path.display())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a row's numbers; `raw` is room to work in.
+    pub(super) fn decode(
+        &self,
+        row: usize,
+        raw: &mut Vec<u8>,
+        numbers: &mut [f32],
+    ) -> Result<(), LlamaError> {
+        let Kind { dtype, .. } = self.tensor.kind;
+        raw.resize(self.tensor.kind.row_bytes(self.tensor.columns).unwrap_or(0), 0);
+        self.raw(row, raw)?;
+        let Some(format) = self.own_format() else {
+            return dequantise(raw, dtype, numbers).map_err(|error| LlamaError::Candle(error.to_string()));
+        };
+        format.decode(raw, numbers);
+        Ok(())
+    }
+
+    fn raw(&self, row: usize, bytes: &mut [u8]) -> Result<(), LlamaError> {
+        let start = self.tensor.start + row as u64 * bytes.len() as u64;
+        let read = self.file.file.read_exact_at(bytes, start);
+        read.map_err(|source| LlamaError::Io { path: self.file.path.clone(), source })
+    }
+}
+
+/// Room to work in, kept from row to row.
+#[derive(Default)]
+pub(super) struct Room {
+    raw: Vec<u8>,
+    numbers: Vec<f32>,
+}
+
+/// Candle reads the formats that the kernels have no counterpart for.
+fn dequantise(raw: &[u8], dtype: GgmlDType, numbers: &mut [f32]) -> candle_core::Result<()> {
+    let storage = QStorage::from_data(Cow::Borrowed(raw), &Device::Cpu, dtype)?;
+    let tensor = QTensor::new(storage, numbers.len())?.dequantize(&Device::Cpu)?;
+    numbers.copy_from_slice(&tensor.to_dtype(DType::F32)?.to_vec1::<f32>()?);
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! One line of a log: how it is written, and how it is read back for people.
+
+use crate::config::LogLevel;
+use serde_json::{Map, Value};
+use std::fmt::Write as _;
+
+/// One line of a log.
+#[derive(Clone, Debug)]
+pub struct Line<'a> {
+    /// How severe it is.
+    pub level: LogLevel,
+    /// Which part of the node speaks.
+    pub component: &'a str,
+    /// What it says.
+    pub message: &'a str,
+    /// What belongs to it, by name.
+    pub fields: Map<String, Value>,
+}
+
+impl Line<'_> {
+    pub(super) fn json(&self, timestamp: &str) -> String {
+        let level = level_name(self.level);
+        let (component, message) = (Value::from(self.component), Value::from(self.message));
+        let mut text = format!(
+            r#"{{"timestamp":"{timestamp}","level":"{level}","component":{component},"message":{message}"#
+        );
+        for (name, value) in &self.fields {
+            // A second key of the same name would hide one of the two.
+            let own = if RESERVED.contains(&name.as_str()) { "_" } else { "" };
+            let name = Value::from(format!("{name}{own}"));
+            // Writing to a string does not fail.
+            let _ = write!(text, ",{name}:{value}");
+        }
+        text.push_str("}\n");
+        text
+    }
+
+    pub(super) fn plain(&self, timestamp: &str) -> String {
+        let mut text = plain(timestamp, self.level, self.component, self.message, &self.fields);
+        text.push('\n');
+        text
+    }
+}
+
+/// A line of a log as it was read back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// How severe it is.
+    pub level: LogLevel,
+    timestamp: String,
+    component: String,
+    message: String,
+    fields: Map<String, Value>,
+}
+
+impl Told {
+    /// Reads a line; `None` where it is none of a log.
+    pub fn parse(line: &str) -> Option<Self> {
+        let mut fields: Map<String, Value> = serde_json::from_str(line).ok()?;
+        let level = serde_json::from_value(fields.remove("level")?).ok()?;
+        let mut text = |name| match fields.remove(name) {
+            Some(Value::String(text)) => Some(text),
+            Some(_) | None => None,
+        };
+        let (timestamp, component, message) = (text("timestamp")?, text("component")?, text("message")?);
+        Some(Self { level, timestamp, component, message, fields })
+    }
+
+    /// Returns the line for people, in one row and harmless to a terminal.
+    pub fn plain(&self) -> String {
+        plain(&self.timestamp, self.level, &self.component, &self.message, &self.fields)
+    }
+}
+
+fn plain(
+    timestamp: &str,
+    level: LogLevel,
+    component: &str,
+    message: &str,
+    fields: &Map<String, Value>,
+) -> String {
+    let mut text = format!("{timestamp} {:5} {component}: {message}", level_name(level));
+    for (name, value) in fields {
+        // Writing to a string does not fail.
+        let _ = write!(text, " {name}={value}");
+    }
+    // What came from outside must not steer the terminal.
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+const fn level_name(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Trace => "TRACE",
+        LogLevel::Debug => "DEBUG",
+        LogLevel::Info => "INFO",
+        LogLevel::Warn => "WARN",
+        LogLevel::Error => "ERROR",
+        LogLevel::Fatal => "FATAL",
+    }
+}
+
+const RESERVED: [&str; 4] = ["timestamp", "level", "component", "message"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_gets_no_control_characters() {
+        let line =
+            Line { level: LogLevel::Info, component: "x", message: "\u{1b}[2Jgone\n", fields: Map::new() };
+        assert_eq!(line.plain("T"), "T INFO  x: \u{fffd}[2Jgone\u{fffd}\n");
+    }
+
+    #[test]
+    fn what_was_written_is_read_back_the_same() {
+        let fields: Map<String, Value> = [("peer".to_owned(), Value::from(7))].into_iter().collect();
+        let line = Line { level: LogLevel::Fatal, component: "x", message: "gone", fields };
+        let told = Told::parse(line.json("T").trim_end()).unwrap();
+        assert_eq!(told.plain(), "T FATAL x: gone peer=7");
+        assert_eq!(format!("{}\n", told.plain()), line.plain("T"));
+        for other in ["", "{}", "[1]", "{\"level\":\"INFO\"}", "not json"] {
+            assert_eq!(Told::parse(other), None, "{other:?}");
+        }
+    }
+}

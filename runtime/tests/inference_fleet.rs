@@ -1,0 +1,319 @@
+//! Several models behind the inference port: loaded when they are needed, within the memory and the share that there is.
+//!
+//! This program has its own `main`: started with `inference-worker MODEL` it is the worker, as a node's program is.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+use engine::InferenceError;
+use engine::ids::JobId;
+use engine::output::Work;
+use engine::task::{EmbeddingInput, TaskKind};
+use runtime::inference::{
+    CpuShare, EMBEDDED_MODEL, Fleet, FleetHandle, FleetOptions, ModelSpec, Precision, WORKER_COMMAND,
+    bound_own_memory, worker_main,
+};
+use runtime::ports::{Inference, InferenceEvent};
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::panic::AssertUnwindSafe;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.as_slice() {
+        [command, model] if command == WORKER_COMMAND && model == GREEDY => return be_greedy(),
+        [command, model] if command == WORKER_COMMAND => return worker_main(model.as_ref()),
+        _ => {}
+    }
+    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let mut failed = 0;
+    for (name, test) in TESTS {
+        if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter.as_str())) {
+            continue;
+        }
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let passed = std::panic::catch_unwind(AssertUnwindSafe(|| test(&runtime))).is_ok();
+        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+        failed += u8::from(!passed);
+    }
+    ExitCode::from(failed.min(1))
+}
+
+type Test = fn(&tokio::runtime::Runtime);
+
+const TESTS: [(&str, Test); 7] = [
+    ("a_model_is_loaded_when_its_first_job_comes", |it| {
+        it.block_on(a_model_is_loaded_when_its_first_job_comes());
+    }),
+    ("the_least_recently_used_model_makes_room", |it| {
+        it.block_on(the_least_recently_used_model_makes_room())
+    }),
+    ("a_busy_model_stays_and_the_next_one_waits", |it| {
+        it.block_on(a_busy_model_stays_and_the_next_one_waits())
+    }),
+    ("what_does_not_fit_is_refused_with_the_figure", |it| {
+        it.block_on(what_does_not_fit_is_refused_with_the_figure());
+    }),
+    ("a_worker_has_no_more_memory_than_it_may", |it| it.block_on(a_worker_has_no_more_memory_than_it_may())),
+    ("a_killed_worker_is_back_within_two_seconds_and_alone", |it| {
+        it.block_on(a_killed_worker_is_back_within_two_seconds_and_alone());
+    }),
+    ("models_come_and_go_and_keep_to_their_share", |it| {
+        it.block_on(models_come_and_go_and_keep_to_their_share());
+    }),
+];
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+const MIB: u64 = 1 << 20;
+
+fn options() -> FleetOptions {
+    FleetOptions {
+        program: std::env::current_exe().unwrap(),
+        arguments: vec![WORKER_COMMAND.into()],
+        memory_bytes_max: 250 * MIB,
+        cpu: CpuShare::of(2, 1, 100),
+    }
+}
+
+/// The built-in model under another name, said to need 100 MiB.
+fn model(name: &str) -> ModelSpec {
+    ModelSpec {
+        name: name.to_owned(),
+        source: vec![EMBEDDED_MODEL.into()],
+        kinds: KINDS.to_vec(),
+        bytes: 23 * MIB,
+        memory_bytes: 100 * MIB,
+        precision: Precision::Auto,
+        eager: false,
+        place: "here".to_owned(),
+    }
+}
+
+/// What the built-in model can do.
+const KINDS: [TaskKind; 2] = [TaskKind::Embedding, TaskKind::Classification];
+
+fn embed(text: &str) -> Work {
+    Work::Embed { inputs: vec![vec![EmbeddingInput::Text(text.to_owned())]] }
+}
+
+/// Several seconds of work for one core.
+fn long_work() -> Work {
+    let text = "a ".repeat(300);
+    Work::Embed { inputs: vec![vec![EmbeddingInput::Text(text)]; 1000] }
+}
+
+async fn next(fleet: &mut Fleet) -> InferenceEvent {
+    timeout(PATIENCE, fleet.next()).await.expect("the fleet says nothing")
+}
+
+/// Waits for the end of a job, whatever is said of models meanwhile.
+async fn end(fleet: &mut Fleet, wanted: u64) -> Result<usize, InferenceError> {
+    loop {
+        if let InferenceEvent::Done { job, result, .. } = next(fleet).await {
+            assert_eq!(job, JobId(wanted));
+            return result.map(|outputs| outputs.len());
+        }
+    }
+}
+
+async fn run(fleet: &mut Fleet, job: u64, model: &str) -> Result<usize, InferenceError> {
+    Inference::start(fleet, JobId(job), model.to_owned(), embed("a text"));
+    end(fleet, job).await
+}
+
+/// Takes what is said of models until it is this of all kinds of one.
+async fn announced(fleet: &mut Fleet, model: &str, wanted: bool) {
+    let mut left: BTreeSet<TaskKind> = KINDS.into();
+    while !left.is_empty() {
+        if let InferenceEvent::Model { name, kind, ready } = next(fleet).await
+            && name == model
+            && ready == wanted
+        {
+            left.remove(&kind);
+        }
+    }
+}
+
+fn loaded(fleet: &Fleet) -> Vec<&'static str> {
+    ["one", "two", "three"].into_iter().filter(|name| fleet.worker_pid(name).is_some()).collect()
+}
+
+fn kill(pid: u32, signal: &str) {
+    let status = Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+/// Waits until a process has used some processor time: its job has begun.
+async fn wait_until_busy(fleet: &mut Fleet, pid: u32) {
+    let (deadline, before) = (Instant::now() + PATIENCE, ticks(pid));
+    while ticks(pid) < before + 3 {
+        assert!(Instant::now() < deadline);
+        // The fleet wants to be asked.
+        let _ = timeout(Duration::from_millis(5), fleet.next()).await;
+    }
+}
+
+/// Processor time that a process has used, in the kernel's ticks of 10 ms.
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let after_name = stat.rsplit_once(')').unwrap().1;
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+fn reason(result: Result<usize, InferenceError>) -> String {
+    let error = result.unwrap_err();
+    let InferenceError::ModelFailed(reason) = error else { panic!("{error:?}") };
+    reason
+}
+
+async fn a_model_is_loaded_when_its_first_job_comes() {
+    let eager = ModelSpec { eager: true, ..model("one") };
+    let (mut fleet, handle) = Fleet::start(options(), vec![eager, model("two")]);
+    announced(&mut fleet, "one", true).await;
+    assert_eq!(loaded(&fleet), ["one"]);
+    assert_eq!(run(&mut fleet, 1, "two").await, Ok(1));
+    assert_eq!(loaded(&fleet), ["one", "two"]);
+    assert_ne!(fleet.worker_pid("one"), fleet.worker_pid("two"));
+    let status = handle.status();
+    let ready: Vec<(&str, bool, bool)> =
+        status.iter().map(|model| (model.name.as_str(), model.ready, model.loaded_at.is_some())).collect();
+    assert_eq!(ready, [("one", true, true), ("two", true, true)]);
+    let said = reason(run(&mut fleet, 2, "llama").await);
+    assert_eq!(said, r#"no model named "llama" here; this node runs one, two"#);
+}
+
+async fn the_least_recently_used_model_makes_room() {
+    let (mut fleet, _handle) = Fleet::start(options(), ["one", "two", "three"].map(model).to_vec());
+    for (job, (name, then)) in [
+        ("one", vec!["one"]),
+        ("two", vec!["one", "two"]),
+        ("one", vec!["one", "two"]),
+        ("three", vec!["one", "three"]),
+        ("two", vec!["two", "three"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(run(&mut fleet, job as u64, name).await, Ok(1));
+        assert_eq!(loaded(&fleet), then, "after {name}");
+    }
+}
+
+async fn a_busy_model_stays_and_the_next_one_waits() {
+    let options = FleetOptions { memory_bytes_max: 150 * MIB, ..options() };
+    let (mut fleet, _handle) = Fleet::start(options, ["one", "two"].map(model).to_vec());
+    assert_eq!(run(&mut fleet, 1, "one").await, Ok(1));
+    Inference::start(&mut fleet, JobId(2), "one".to_owned(), long_work());
+    Inference::start(&mut fleet, JobId(3), "two".to_owned(), embed("a text"));
+    Inference::start(&mut fleet, JobId(4), "two".to_owned(), embed("a text"));
+    assert_eq!(loaded(&fleet), ["one"]);
+    fleet.cancel(JobId(3));
+    assert_eq!(end(&mut fleet, 3).await, Err(InferenceError::Cancelled));
+    fleet.cancel(JobId(2));
+    assert_eq!(end(&mut fleet, 2).await, Err(InferenceError::Cancelled));
+    assert_eq!(end(&mut fleet, 4).await, Ok(1));
+    assert_eq!(loaded(&fleet), ["two"]);
+}
+
+async fn what_does_not_fit_is_refused_with_the_figure() {
+    let large = ModelSpec { memory_bytes: 2000 * MIB, ..model("two") };
+    let (mut fleet, handle) = Fleet::start(options(), vec![model("one"), large.clone()]);
+    assert!(!options().fits(&large));
+    announced(&mut fleet, "two", false).await;
+    let said = reason(run(&mut fleet, 1, "two").await);
+    assert_eq!(said, "it needs about 2000 MiB of memory, at most 250 MiB are allowed (max_memory_mb)");
+    assert_eq!(handle.status()[1].reason.as_ref(), Some(&said));
+    assert_eq!(run(&mut fleet, 2, "one").await, Ok(1));
+}
+
+async fn a_worker_has_no_more_memory_than_it_may() {
+    let greedy = ModelSpec { source: vec![GREEDY.into()], kinds: vec![TaskKind::Embedding], ..model("one") };
+    let (mut fleet, _handle) = Fleet::start(options(), vec![greedy, model("two")]);
+    let said = reason(run(&mut fleet, 1, "one").await);
+    assert!(said.contains("its worker ends while it loads"), "{said}");
+    assert_eq!(run(&mut fleet, 2, "two").await, Ok(1), "the others go on");
+    let limits =
+        std::fs::read_to_string(format!("/proc/{}/limits", fleet.worker_pid("two").unwrap())).unwrap();
+    let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
+    assert!(data.contains(&(314 * MIB).to_string()), "{data}");
+}
+
+/// A worker that takes a gigabyte, and is ready if it gets it.
+fn be_greedy() -> ExitCode {
+    bound_own_memory();
+    let mut input = std::io::stdin().lock();
+    let mut asked = [0; 13];
+    input.read_exact(&mut asked).unwrap();
+    let mut output = std::io::stdout().lock();
+    output.write_all(&asked).unwrap();
+    output.flush().unwrap();
+    // Seen by somebody, or else the compiler need not take it.
+    let taken = std::hint::black_box(vec![1_u8; 1 << 30]);
+    // `Ready { kinds: [Embedding] }`, which nobody should hear.
+    output.write_all(&[3, 0, 0, 0, 3, 1, taken[taken.len() / 2]]).unwrap();
+    output.flush().unwrap();
+    let mut rest = Vec::new();
+    input.read_to_end(&mut rest).unwrap();
+    ExitCode::SUCCESS
+}
+
+const GREEDY: &str = "greedy";
+
+async fn a_killed_worker_is_back_within_two_seconds_and_alone() {
+    let (mut fleet, _handle) = Fleet::start(options(), ["one", "two"].map(model).to_vec());
+    assert_eq!(run(&mut fleet, 1, "one").await, Ok(1));
+    assert_eq!(run(&mut fleet, 2, "two").await, Ok(1));
+    let [first, other] = ["one", "two"].map(|name| fleet.worker_pid(name).unwrap());
+    Inference::start(&mut fleet, JobId(3), "one".to_owned(), long_work());
+    wait_until_busy(&mut fleet, first).await;
+    kill(first, "KILL");
+    assert_eq!(end(&mut fleet, 3).await, Err(InferenceError::Crashed));
+    let deadline = Instant::now() + PATIENCE;
+    while fleet.worker_pid("one").is_none_or(|pid| pid == first) {
+        assert!(Instant::now() < deadline);
+        let _ = timeout(Duration::from_millis(5), fleet.next()).await;
+    }
+    assert_eq!(run(&mut fleet, 4, "one").await, Ok(1));
+    assert_eq!(fleet.worker_pid("two"), Some(other));
+}
+
+async fn models_come_and_go_and_keep_to_their_share() {
+    let (mut fleet, handle) = start_with_a_quarter_of_a_core();
+    announced(&mut fleet, "one", true).await;
+    handle.list(vec![model("one"), model("two")]).await;
+    announced(&mut fleet, "two", true).await;
+    assert_eq!(run(&mut fleet, 1, "two").await, Ok(1));
+    handle.list(vec![model("two")]).await;
+    announced(&mut fleet, "one", false).await;
+    assert!(reason(run(&mut fleet, 2, "one").await).contains("this node runs two"));
+
+    Inference::start(&mut fleet, JobId(3), "two".to_owned(), long_work());
+    let pid = fleet.worker_pid("two").unwrap();
+    wait_until_busy(&mut fleet, pid).await;
+    let (begun, before) = (Instant::now(), ticks(pid));
+    while begun.elapsed() < Duration::from_millis(1500) {
+        let _ = timeout(Duration::from_millis(50), fleet.next()).await;
+    }
+    let used = Duration::from_millis(10 * (ticks(pid) - before));
+    assert!(used < begun.elapsed() / 2, "{used:?} of {:?}", begun.elapsed());
+    fleet.cancel(JobId(3));
+    assert_eq!(end(&mut fleet, 3).await, Err(InferenceError::Cancelled));
+    drop(fleet);
+    let deadline = Instant::now() + PATIENCE;
+    let exists =
+        || Command::new("kill").args(["-0", &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
+    while exists().success() {
+        assert!(Instant::now() < deadline, "the worker outlives its fleet");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn start_with_a_quarter_of_a_core() -> (Fleet, FleetHandle) {
+    let options = FleetOptions { cpu: CpuShare::of(1, 1, 25), ..options() };
+    Fleet::start(options, vec![model("one")])
+}

@@ -1,0 +1,71 @@
+"""What scripts/clients tries with the Python clients; the node's address and token come from the environment."""
+
+import math
+
+import openai
+from langchain_openai import OpenAIEmbeddings
+
+MODEL = "all-MiniLM-L6-v2"
+client = openai.OpenAI(max_retries=0)
+
+
+def cosine(one, other):
+    return sum(x * y for x, y in zip(one, other)) / math.sqrt(sum(x * x for x in one) * sum(y * y for y in other))
+
+
+def refused(error, status, what):
+    try:
+        what()
+    except error as found:
+        assert found.status_code == status, found
+        return found
+    raise AssertionError(f"not refused with {status}")
+
+
+assert MODEL in [model.id for model in client.models.list()]
+assert client.models.retrieve(MODEL).id == MODEL
+
+# The client asks for base64 unless it is told otherwise.
+texts = ["a cat on a mat", "a kitten on a rug", "quarterly interest rates"] + [f"text {n}" for n in range(97)]
+packed = client.embeddings.create(model=MODEL, input=texts)
+plain = client.embeddings.create(model=MODEL, input=texts, encoding_format="float")
+assert len(packed.data) == len(texts) and [row.index for row in packed.data] == list(range(len(texts)))
+assert all(cosine(one.embedding, other.embedding) > 0.9999 for one, other in zip(packed.data, plain.data))
+assert packed.usage.prompt_tokens == plain.usage.total_tokens > 300
+near, far = (cosine(packed.data[0].embedding, packed.data[other].embedding) for other in (1, 2))
+assert near > far + 0.2, (near, far)
+assert len(client.embeddings.create(model=MODEL, input="one", dimensions=64).data[0].embedding) == 64
+by_token = client.embeddings.create(model=MODEL, input=[[7592, 2088]]).data[0].embedding
+by_text = client.embeddings.create(model=MODEL, input="hello world").data[0].embedding
+assert cosine(by_token, by_text) > 0.9999
+
+refused(openai.NotFoundError, 404, lambda: client.embeddings.create(model="nobody/nothing", input="a"))
+refused(openai.BadRequestError, 400, lambda: client.embeddings.create(model=MODEL, input=""))
+refused(openai.BadRequestError, 400, lambda: client.embeddings.create(model=MODEL, input=["a", " \n"]))
+refused(openai.APIStatusError, 413, lambda: client.embeddings.create(model=MODEL, input="x" * 10_000_000))
+stranger = openai.OpenAI(api_key="wrong", max_retries=0)
+refused(openai.AuthenticationError, 401, lambda: stranger.models.list())
+
+generates = [model.id for model in client.models.list() if "MiniLM" not in model.id]
+if generates:
+    messages = [{"role": "user", "content": "Say something."}]
+    ask = {"model": generates[0], "messages": messages, "max_tokens": 8, "seed": 7}
+    whole = client.chat.completions.create(**ask)
+    chunks = list(client.chat.completions.create(**ask, stream=True, stream_options={"include_usage": True}))
+    streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert streamed == whole.choices[0].message.content, (streamed, whole)
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+else:
+    error = refused(
+        openai.NotFoundError,
+        404,
+        lambda: client.chat.completions.create(model="none", messages=[{"role": "user", "content": "hi"}]),
+    )
+    assert error.code == "model_not_found", error
+
+# Its own tokens are those of OpenAI's models, so it is told to send text.
+chain = OpenAIEmbeddings(model=MODEL, check_embedding_ctx_length=False)
+documents = chain.embed_documents(texts[:3])
+assert cosine(documents[0], packed.data[0].embedding) > 0.9999
+assert cosine(chain.embed_query(texts[1]), documents[1]) > 0.9999
+print(f"openai {openai.__version__} for Python and LangChain's embeddings: all good")

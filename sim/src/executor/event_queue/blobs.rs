@@ -1,0 +1,88 @@
+//! What nodes do with files: each order takes a disk's time, beside the others.
+
+use super::{Ask, EventQueue, Happening};
+use crate::ailing::{self, Draw};
+use crate::cluster::NodeIndex;
+use crate::marks;
+use crate::random::Purpose;
+use crate::scenario::{Host, Hostility};
+use core::time::Duration;
+use engine::blob::{BlobOrder, BlobReport};
+use engine::request::Answer;
+use engine::{Input, WriteError};
+
+impl EventQueue {
+    /// Tells a node that starts which files it shares, and asks it again for those that somebody there waits for.
+    pub(super) fn begin_with_files(&mut self, node: NodeIndex) {
+        let host = &mut self.hosts[node as usize];
+        host.blobs.reopen();
+        let shared = host.blobs.shared(&self.cluster, node);
+        if !self.cluster.files.is_empty() {
+            self.handle(node, Input::Blob(BlobReport::Shared(shared)));
+        }
+        let waiting = self.observer.users.fetchers.iter().zip(&self.scenario.fetches);
+        let now = self.now;
+        let begun = |at: Duration| engine::time::micros(at) <= now;
+        let again: Vec<usize> = (0..)
+            .zip(waiting)
+            .filter(|(_, (fetcher, fetch))| fetcher.node == node && !fetcher.done && begun(fetch.at))
+            .map(|(number, _)| number)
+            .collect();
+        for number in again {
+            self.after(FETCH_AGAIN_AFTER, Happening::Fetch(number));
+        }
+    }
+
+    /// Somebody asks for a file.
+    pub(super) fn fetch(&mut self, number: usize) {
+        let Some(fetcher) = self.observer.users.fetchers.get(number).filter(|fetcher| !fetcher.done) else {
+            return;
+        };
+        let (node, request) = (fetcher.node, fetcher.request());
+        let asked = |ask: &Ask| matches!(ask, Ask::Fetch(other) if *other == number);
+        if !self.hosts[node as usize].asks.values().any(asked) {
+            self.ask(node, Ask::Fetch(number), request);
+        }
+    }
+
+    pub(super) fn fetched(&mut self, number: usize, answer: &Answer) {
+        if answer.is_err() {
+            return self.after(FETCH_AGAIN_AFTER, Happening::Fetch(number));
+        }
+        if let Some(fetcher) = self.observer.users.fetchers.get_mut(number) {
+            fetcher.done = true;
+        }
+    }
+
+    pub(super) fn order(&mut self, node: NodeIndex, order: BlobOrder) {
+        let (random, range) = (self.cluster.random, self.scenario.disk_latency);
+        let host = &mut self.hosts[node as usize];
+        let (life, n) = (host.life, host.blobs.begun);
+        host.blobs.begun = n.wrapping_add(1);
+        let latency = random.between(range.ends(), Purpose::BlobLatency, u64::from(node), n);
+        let delay = ailing::write_delay(self.faults.ailments(node), Draw { random, node, n });
+        let done = Happening::BlobDone { node, life, n, order: Box::new(order) };
+        self.after(latency + delay, done);
+    }
+
+    pub(super) fn blob_done(&mut self, node: NodeIndex, life: u32, n: u32, order: BlobOrder) {
+        if !self.lives(node, life) {
+            return;
+        }
+        let draw = Draw { random: self.cluster.random, node, n };
+        let error = ailing::write_error(self.faults.ailments(node), draw);
+        if error == Some(WriteError::Full) {
+            self.observer.mark("disk_full");
+        }
+        let lies = |host: &Host| host.hostile.contains(&Hostility::WrongFiles);
+        if matches!(order, BlobOrder::Read { .. }) && self.scenario.host(node).is_some_and(lies) {
+            self.observer.mark(marks::of_hostility(Hostility::WrongFiles));
+        }
+        for report in self.hosts[node as usize].blobs.carry_out(&self.cluster, node, order, error) {
+            self.handle(node, Input::Blob(report));
+        }
+    }
+}
+
+/// How long somebody who got no file waits before asking again.
+const FETCH_AGAIN_AFTER: Duration = Duration::from_secs(1);

@@ -1,0 +1,178 @@
+//! Of a file that a node fetches, only pieces that belong to it get to the disk; it counts as fetched only where it is
+//! the file that was asked for; and who sent another piece is not asked for more of it.
+//!
+//! Where a file is asked for by a name that only the whole can be checked against, it may be another until then, which
+//! nobody sees.
+
+use super::{Fact, Invariant, Wants, Word};
+use crate::blobs::StandIn;
+use crate::cluster::{Cluster, NodeIndex};
+use engine::blob::{BlobOrder, Hash, Pin};
+use engine::request::{FetchSpec, Request, Response};
+use engine::wire::Payload;
+use engine::{Event, Input, Instant, NodeId, Output, PeerFault, RequestId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Knows the files.
+#[derive(Debug)]
+pub(super) struct FetchedFilesAreTrue {
+    cluster: Arc<Cluster>,
+    nodes: Vec<Fetches>,
+    checks: u64,
+}
+
+/// What one process has asked for.
+#[derive(Debug, Default)]
+struct Fetches {
+    wanted: BTreeMap<RequestId, FetchSpec>,
+    /// Who was found out.
+    forgers: BTreeSet<NodeId>,
+}
+
+pub(super) const NAME: &str = "fetched_files_are_true";
+
+impl FetchedFilesAreTrue {
+    pub(super) fn new(cluster: Arc<Cluster>) -> Self {
+        let nodes = (0..cluster.len()).map(|_| Fetches::default()).collect();
+        Self { cluster, nodes, checks: 0 }
+    }
+
+    fn file(&self, root: Hash) -> Option<&StandIn> {
+        self.cluster.files.iter().find(|file| file.blob.root == root)
+    }
+
+    /// Tells whether a file is the one that is meant.
+    fn is_meant(&self, spec: FetchSpec, root: Hash) -> bool {
+        match spec.pin {
+            Pin::Blake3(wanted) => wanted == root,
+            // The first of the name is the true one.
+            Pin::Sha256(name) => {
+                let true_one = self.cluster.files.iter().find(|file| file.sha256 == name);
+                true_one.is_some_and(|file| file.blob.root == root)
+            }
+        }
+    }
+}
+
+impl Invariant for FetchedFilesAreTrue {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::EVENTS | Wants::INPUTS | Wants::OUTPUTS | Wants::WORDS
+    }
+
+    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these are about files")]
+        match fact {
+            Fact::Started => self.nodes[node as usize] = Fetches::default(),
+            Fact::Input(Input::Request { id, request: Request::Fetch(spec) }) => {
+                self.nodes[node as usize].wanted.insert(*id, *spec);
+            }
+            Fact::Output(Output::Blob(BlobOrder::Write { root, piece, bytes, .. })) => {
+                self.checks += 1;
+                let right = self.file(*root).and_then(|file| file.part(*piece));
+                if right != Some(bytes) {
+                    return Err(format!(
+                        "piece {piece} of {root} that goes to the disk is not what it should be"
+                    ));
+                }
+            }
+            Fact::Output(Output::Event(Event::PeerFault { peer, fault: PeerFault::PieceForged })) => {
+                self.nodes[node as usize].forgers.insert(*peer);
+            }
+            Fact::Output(Output::Reply { id, answer: Ok(Response::Fetched(fetched)) }) => {
+                self.checks += 1;
+                let spec = self.nodes[node as usize].wanted.remove(id);
+                if !spec.is_some_and(|spec| self.is_meant(spec, fetched.blob.root)) {
+                    return Err(format!(
+                        "{} was fetched, where another file was asked for",
+                        fetched.blob.root
+                    ));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, _: Instant, node: NodeIndex, word: &Word<'_>) -> Result<(), String> {
+        if word.sent && matches!(word.payload, Payload::PieceWanted { .. }) {
+            self.checks += 1;
+            if self.nodes[node as usize].forgers.contains(&word.destination) {
+                let forger = self.cluster.name(word.destination);
+                return Err(format!("{forger} is asked for a piece again, and had sent a wrong one"));
+            }
+        }
+        Ok(())
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::at;
+    use super::*;
+    use crate::scenario::Scenario;
+    use engine::MessageId;
+    use engine::request::Fetched;
+
+    fn invariant() -> FetchedFilesAreTrue {
+        let text = "nodes = 2\nduration = \"60s\"\n[[file]]\nbytes = 300_000\nholders = [\"n0\", \"n1\"]\n\
+            [[host]]\nnode = \"n1\"\nhostile = [\"wrong_files\"]\n";
+        let cluster = Cluster::new(&Scenario::parse("files", text).unwrap(), 1, None);
+        FetchedFilesAreTrue::new(Arc::new(cluster))
+    }
+
+    #[test]
+    fn a_piece_that_is_not_of_the_file_is_wrong() {
+        let mut invariant = invariant();
+        let root = invariant.cluster.files[0].blob.root;
+        let mut bytes = invariant.cluster.files[0].part(1).unwrap().to_vec();
+        let write = |bytes: &[u8]| {
+            Output::Blob(BlobOrder::Write { root, piece: 1, bytes: bytes.to_vec(), leaf: Hash([0; 32]) })
+        };
+        assert_eq!(invariant.see(at(1), 1, Fact::Output(&write(&bytes))), Ok(()));
+        bytes[7] ^= 1;
+        assert!(invariant.see(at(1), 1, Fact::Output(&write(&bytes))).is_err());
+    }
+
+    #[test]
+    fn another_file_than_was_asked_for_is_wrong() {
+        let mut invariant = invariant();
+        let (right, wrong) = (invariant.cluster.files[0].blob, invariant.cluster.files[1].blob);
+        let name = invariant.cluster.files[0].sha256;
+        for (pin, given, good) in [
+            (Pin::Blake3(right.root), right, true),
+            (Pin::Blake3(right.root), wrong, false),
+            (Pin::Sha256(name), right, true),
+            (Pin::Sha256(name), wrong, false),
+        ] {
+            let (id, request) = (RequestId(1), Request::Fetch(FetchSpec { pin, bytes: right.bytes }));
+            invariant.see(at(1), 1, Fact::Input(&Input::Request { id, request })).unwrap();
+            let answer = Ok(Response::Fetched(Fetched { blob: given, peers: 1, elapsed_micros: 1 }));
+            let reply = Output::Reply { id, answer };
+            assert_eq!(invariant.see(at(1), 1, Fact::Output(&reply)).is_ok(), good, "{pin:?}");
+        }
+    }
+
+    #[test]
+    fn to_ask_a_forger_again_is_wrong() {
+        let mut invariant = invariant();
+        let peer = invariant.cluster.id(0);
+        let payload = Payload::PieceWanted { root: Hash([1; 32]), number: 0 };
+        let (message, origin) = (MessageId([1; 16]), invariant.cluster.id(1));
+        let word = Word { sent: true, message, origin, destination: peer, payload: &payload };
+        assert_eq!(invariant.hear(at(1), 1, &word), Ok(()));
+        let found_out = Output::Event(Event::PeerFault { peer, fault: PeerFault::PieceForged });
+        invariant.see(at(1), 1, Fact::Output(&found_out)).unwrap();
+        assert!(invariant.hear(at(1), 1, &word).is_err());
+        invariant.see(at(2), 1, Fact::Started).unwrap();
+        assert_eq!(invariant.hear(at(2), 1, &word), Ok(()), "it has forgotten");
+    }
+}

@@ -1,0 +1,96 @@
+//! What a user is shown of an attempt while it writes is the beginning of what the task is said to have written: no
+//! piece is lost, doubled or another attempt's.
+
+use super::{Fact, Invariant};
+use crate::cluster::NodeIndex;
+use engine::record::Record;
+use engine::request::{News, Response};
+use engine::task::{Outcome, TaskOutput};
+use engine::{Instant, Output, TaskId};
+use std::collections::BTreeMap;
+
+/// Remembers what was shown of each attempt.
+#[derive(Debug, Default)]
+pub(super) struct StreamsAgree {
+    shown: BTreeMap<(TaskId, u32), String>,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "streams_agree";
+
+impl StreamsAgree {
+    fn piece(&mut self, task: TaskId, news: &News) -> Result<(), String> {
+        if news.text.is_empty() {
+            return Ok(());
+        }
+        self.checks += 1;
+        let text = self.shown.entry((task, news.attempt)).or_default();
+        let offset = news.offset as usize;
+        let known = text.get(offset..).ok_or_else(|| {
+            format!("task {task}, attempt {}: after {} bytes came byte {offset}", news.attempt, text.len())
+        })?;
+        match news.text.strip_prefix(known) {
+            Some(more) => text.push_str(more),
+            None if known.starts_with(&news.text) => {}
+            None => return Err(format!("task {task}: {known:?} became {:?}", news.text)),
+        }
+        Ok(())
+    }
+
+    fn written(&mut self, task: TaskId, whole: &str) -> Result<(), String> {
+        self.checks += 1;
+        let of_task = self.shown.range((task, 0)..=(task, u32::MAX));
+        match of_task.into_iter().find(|(_, shown)| !whole.starts_with(shown.as_str())) {
+            Some(((_, attempt), shown)) => {
+                Err(format!("task {task} wrote {whole:?}, but attempt {attempt} was shown as {shown:?}"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Invariant for StreamsAgree {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn see(&mut self, _: Instant, _: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        match fact {
+            Fact::Output(Output::Reply { answer: Ok(Response::News(view, news)), .. }) => {
+                self.piece(view.id, news)
+            }
+            Fact::Durable(Record::Result(result)) => match &result.outcome {
+                Outcome::Completed(TaskOutput::Generation { text, .. }) => {
+                    self.written(result.summary.id, text)
+                }
+                Outcome::Cancelled | Outcome::Completed(_) | Outcome::Failed(_) | Outcome::Timeout => Ok(()),
+            },
+            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Started | Fact::Stopped => Ok(()),
+        }
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TASK: TaskId = TaskId([1; 16]);
+
+    #[test]
+    fn gaps_and_other_words_are_wrong() {
+        let mut invariant = StreamsAgree::default();
+        let news = |attempt, offset, text: &str| News { attempt, offset, text: text.to_owned() };
+        assert_eq!(invariant.piece(TASK, &news(1, 0, "once ")), Ok(()));
+        assert_eq!(invariant.piece(TASK, &news(1, 5, "upon")), Ok(()));
+        assert_eq!(invariant.piece(TASK, &news(1, 5, "upon a")), Ok(()), "asked again");
+        assert!(invariant.piece(TASK, &news(1, 12, "time")).is_err());
+        assert!(invariant.piece(TASK, &news(1, 5, "there")).is_err());
+        assert_eq!(invariant.piece(TASK, &news(2, 0, "on")), Ok(()));
+        assert_eq!(invariant.written(TASK, "once upon a time"), Ok(()));
+        assert!(invariant.written(TASK, "once there was").is_err());
+    }
+}
