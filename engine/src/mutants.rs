@@ -40,6 +40,8 @@ mutants! {
     DeadNeverDeclared,
     /// A worker begins what is past its deadline.
     DeadlineIgnored,
+    /// A node that leaves and waits for a last word looks for it without a pause.
+    DeadlineInThePast,
     /// A task that was accepted before a restart has no deadline any more.
     DeadlineLostOnRestart,
     /// A message that arrives again is handed on again.

@@ -321,7 +321,7 @@ impl Node {
             (self.router.poll_timeout(), Reason::Router),
             (self.scheduler.poll_timeout(self.now), Reason::Scheduler),
             (self.sessions.poll_timeout(), Reason::Sessions),
-            (self.leaving.as_ref().map(Leaving::deadline), Reason::Shutdown),
+            (self.leaving.as_ref().map(|leaving| leaving.deadline(self.now)), Reason::Shutdown),
             (self.tasks.poll_timeout(), Reason::Tasks),
             (self.transfers.poll_timeout(self.now), Reason::Transfers),
             (self.work.poll_timeout(), Reason::Work),

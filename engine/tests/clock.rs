@@ -1,6 +1,7 @@
 //! A wall clock that is set while the node runs: it is believed in what is shown, and in nothing that lasts.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "only these outputs are looked for")]
 
 use core::time::Duration;
 use engine::record::{Record, Saved};

@@ -98,6 +98,11 @@ fn unreachable_address() {
 }
 
 #[test]
+fn generation_streams() {
+    passes_on_the_event_queue("generation_streams", 1..=20);
+}
+
+#[test]
 fn model_from_neighbours() {
     passes_on_the_event_queue("model_from_neighbours", 1..=6);
 }

@@ -6,6 +6,7 @@
 //! retransmission; a process that dies closes its connections, a machine without power does not. A lossy network
 //! delays frames by the timeouts after which TCP would send them again.
 
+mod blobs;
 mod calendar;
 mod distortions;
 mod hostile;
@@ -15,6 +16,7 @@ mod network;
 
 use super::moments_of_life;
 use crate::ailing::{self, Draw};
+use crate::blobs::BlobDisk;
 use crate::cluster::{self, Cluster, NodeIndex};
 use crate::disk::Disk;
 use crate::faults::{Change, Effect, Faults, Step, Stop};
@@ -23,15 +25,17 @@ use crate::model;
 use crate::observer::Observer;
 use crate::random::Purpose;
 use crate::scenario::Scenario;
-use crate::users::ASK_AGAIN_AFTER;
+use crate::users::{self, ASK_AGAIN_AFTER};
 use calendar::Calendar;
 use core::mem;
 use core::time::Duration;
 use engine::adverts::GoodAdverts;
+use engine::blob::BlobOrder;
 use engine::input::Interface;
 use engine::output::{Output, Work};
 use engine::record::Record;
-use engine::request::{Answer, Request};
+use engine::request::{Answer, Request, Response, Seen};
+use engine::task::{TaskKind, TaskStatus};
 use engine::time::micros;
 use engine::{InferenceError, Input, Instant, JobId, LinkId, Node, Rejection, RequestId, TaskId, WriteError};
 use machine::Machine;
@@ -76,14 +80,19 @@ pub struct EventQueue {
 #[derive(Debug, Default)]
 struct Host {
     node: Option<Node>,
+    /// Whether its outputs are being carried out: until all are, it may not be given an input.
+    draining: bool,
     /// Counts the times that the process was started; what was begun in another life is void.
     life: u32,
     disk: Disk,
+    blobs: BlobDisk,
     machine: Machine,
     /// When the last write in flight completes.
     disk_busy_until: u64,
     /// When the earliest pending timer fires.
     armed: Option<u64>,
+    /// How many times on end the node wanted to be woken at once, which an engine says as one microsecond.
+    spins: u32,
     links: BTreeSet<LinkId>,
     asks: BTreeMap<RequestId, Ask>,
     asked: u64,
@@ -96,7 +105,9 @@ struct Host {
 /// What a user waits for.
 #[derive(Clone, Copy, Debug)]
 enum Ask {
+    Fetch(usize),
     Leave,
+    News(TaskId, Seen),
     Outcome(u32),
     Submission(u32),
 }
@@ -106,15 +117,19 @@ enum Ask {
 enum Happening {
     Act(NodeIndex),
     Arrival { connection: u32, side: u8, segment: Segment },
+    BlobDone { node: NodeIndex, life: u32, n: u32, order: Box<BlobOrder> },
     AskOutcome { node: NodeIndex, life: u32, number: u32, task: TaskId },
     Change(usize),
     Datagram { from: NodeIndex, to: NodeIndex, bytes: Rc<[u8]> },
     Dialled(Box<Dial>),
+    Fetch(usize),
     JobEnd { node: NodeIndex, life: u32, job: JobId, cancelled: bool },
+    JobProgress { node: NodeIndex, life: u32, job: JobId, text: String, tokens: u32 },
     LinkDown { node: NodeIndex, life: u32, link: LinkId },
     LookForLife { last: bool },
     ModelsReady { node: NodeIndex, life: u32 },
     PowerGoes { node: NodeIndex, life: u32 },
+    ReadOn { node: NodeIndex, life: u32, task: TaskId, seen: Seen },
     Start(NodeIndex),
     Submission(u32),
     Timer(NodeIndex),
@@ -149,6 +164,9 @@ impl EventQueue {
                     next.push(micros(at), Happening::Submission(number));
                 }
             }
+        }
+        for (number, fetch) in scenario.fetches.iter().enumerate() {
+            next.push(micros(fetch.at), Happening::Fetch(number));
         }
         let moments = moments_of_life(scenario);
         for (index, at) in moments.iter().enumerate() {
@@ -231,10 +249,17 @@ impl EventQueue {
                     self.ask(node, Ask::Outcome(number), Request::AwaitTask(task));
                 }
             }
+            Happening::BlobDone { node, life, n, order } => self.blob_done(node, life, n, *order),
             Happening::Change(index) => self.change(index),
             Happening::Datagram { from, to, bytes } => self.datagram(from, to, bytes),
             Happening::Dialled(dial) => self.dialled(&dial),
+            Happening::Fetch(number) => self.fetch(number),
             Happening::JobEnd { node, life, job, cancelled } => self.job_end(node, life, job, cancelled),
+            Happening::JobProgress { node, life, job, text, tokens } => {
+                if self.lives(node, life) && self.hosts[node as usize].jobs.contains_key(&job) {
+                    self.handle(node, Input::InferenceProgress { job, text, tokens });
+                }
+            }
             Happening::LinkDown { node, life, link } => {
                 if self.lives(node, life) {
                     self.handle(node, Input::LinkDown { link });
@@ -251,6 +276,11 @@ impl EventQueue {
             Happening::Start(node) => {
                 if self.faults.runs(node) && self.hosts[node as usize].node.is_none() {
                     self.start(node);
+                }
+            }
+            Happening::ReadOn { node, life, task, seen } => {
+                if self.lives(node, life) {
+                    self.ask(node, Ask::News(task, seen), Request::Watch { task, seen });
                 }
             }
             Happening::Submission(number) => self.submission(number),
@@ -291,6 +321,7 @@ impl EventQueue {
         self.handle(node, Input::Interfaces(interfaces));
         self.handle(node, Input::Listening { port: cluster::PORT });
         self.after(MODEL_LOAD, Happening::ModelsReady { node, life });
+        self.begin_with_files(node);
         for (number, task) in self.observer.users.waiting_at(node) {
             self.after(ASK_AGAIN_AFTER, Happening::AskOutcome { node, life, number, task });
         }
@@ -332,6 +363,10 @@ impl EventQueue {
     fn handle(&mut self, node: NodeIndex, input: Input) {
         let now = self.now();
         let host = &mut self.hosts[node as usize];
+        assert!(
+            !host.draining,
+            "n{node} is given an input before all that came of the last one is carried out"
+        );
         let Some(engine) = &mut host.node else { return };
         let Some(input) = host.machine.hold(input) else { return };
         self.observer.see(now, node, Fact::Input(&input));
@@ -341,11 +376,13 @@ impl EventQueue {
 
     fn drain(&mut self, node: NodeIndex) {
         let now = self.now();
+        self.hosts[node as usize].draining = true;
         while let Some(engine) = &mut self.hosts[node as usize].node {
             let Some(output) = engine.poll_output() else { break };
             self.observer.see(now, node, Fact::Output(&output));
             self.carry_out(node, output);
         }
+        self.hosts[node as usize].draining = false;
         if let Some(engine) = &self.hosts[node as usize].node {
             self.observer.look(now, node, engine);
         }
@@ -362,7 +399,10 @@ impl EventQueue {
         let Some(deadline) = host.node.as_ref().and_then(Node::poll_timeout) else { return };
         let clock = &host.machine.clock;
         let at = deadline.at.as_micros();
-        if at <= clock.shows(self.now) {
+        let shown = clock.shows(self.now);
+        host.spins = if at == shown + 1 { host.spins + 1 } else { 0 };
+        if at <= shown || host.spins > SPINS_MAX {
+            host.spins = 0;
             let words = format!("after a drain, a deadline is due at once: {deadline:?}");
             self.observer.violated(Instant::from_micros(self.now), node, "deadlines_lie_ahead", words);
         } else if let Some(at) = clock.will_show(at)
@@ -398,6 +438,7 @@ impl EventQueue {
 
     fn carry_out(&mut self, node: NodeIndex, output: Output) {
         match output {
+            Output::Blob(order) => self.order(node, order),
             Output::Cancel { job } => {
                 let life = self.hosts[node as usize].life;
                 self.after(Duration::ZERO, Happening::JobEnd { node, life, job, cancelled: true });
@@ -470,7 +511,12 @@ impl EventQueue {
         let time = time + delay;
         let host = &mut self.hosts[node as usize];
         let life = host.life;
+        let pieces = model::pieces(&work);
         host.jobs.insert(job, (work, time));
+        let shares = u32::try_from(pieces.len() + 1).unwrap_or(u32::MAX);
+        for (tokens, text) in (1..).zip(pieces) {
+            self.after(time / shares * tokens, Happening::JobProgress { node, life, job, text, tokens });
+        }
         self.after(time, Happening::JobEnd { node, life, job, cancelled: false });
     }
 
@@ -530,6 +576,12 @@ impl EventQueue {
         }
     }
 
+    /// Has a user wait for more of a task than was seen, as soon as the node has said all that it has to say.
+    fn watch(&mut self, node: NodeIndex, task: TaskId, seen: Seen) {
+        let life = self.hosts[node as usize].life;
+        self.after(Duration::ZERO, Happening::ReadOn { node, life, task, seen });
+    }
+
     fn reply(&mut self, node: NodeIndex, id: RequestId, answer: &Answer) {
         let host = &mut self.hosts[node as usize];
         let life = host.life;
@@ -538,13 +590,27 @@ impl EventQueue {
                 let words = format!("an answer to a question that nobody waits for: {answer:?}");
                 self.observer.violated(self.now(), node, "one_answer_per_request", words);
             }
+            Some(Ask::Fetch(number)) => self.fetched(number, answer),
             Some(Ask::Leave) => {}
             Some(Ask::Submission(number)) => {
                 if matches!(answer, Err(Rejection::QueueFull { .. })) {
                     self.observer.mark("queue_full");
                 }
                 if let Some(task) = self.observer.users.submitted(number, node, answer) {
+                    if self.scenario.workload.as_ref().is_some_and(|work| work.kind == TaskKind::Generation) {
+                        self.watch(node, task, Seen { status: TaskStatus::Queued, attempt: 0, bytes: 0 });
+                    }
                     self.after(Duration::ZERO, Happening::AskOutcome { node, life, number, task });
+                }
+            }
+            Some(Ask::News(task, seen)) => {
+                if let Ok(Response::News(view, news)) = answer
+                    && !view.status.is_terminal()
+                {
+                    if !news.text.is_empty() {
+                        self.observer.mark("text_streamed");
+                    }
+                    self.watch(node, task, users::read_on(seen, view.status, news));
                 }
             }
             Some(Ask::Outcome(number)) => {
@@ -609,3 +675,6 @@ fn leftover(hosts: &[Host]) -> Option<String> {
 
 /// How long a node takes to load its models.
 const MODEL_LOAD: Duration = Duration::from_millis(20);
+
+/// How many times on end a node may want to be woken at once.
+const SPINS_MAX: u32 = 100;

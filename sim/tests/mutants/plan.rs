@@ -91,6 +91,7 @@ plans! {
     CrashesNotCounted: Story::File("model_crashes") => ["attempts_within_limit"];
     DeadNeverDeclared: SILENT_DEATH => ["view_is_true", "liveness"];
     DeadlineIgnored: STALLED_DEADLINES => ["nothing_starts_late"];
+    DeadlineInThePast: LEAVING_UNHEARD => ["deadlines_lie_ahead"];
     DeadlineLostOnRestart: AWAY_FOR_LONG => ["deadlines_are_kept"];
     DedupDropped: Story::File("two_workers_finish") => ["no_duplicate_delivery"];
     DigestNotRecomputed: QUIET => ["neighbours_agree_at_rest"];
