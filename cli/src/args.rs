@@ -91,6 +91,8 @@ pub(crate) enum NodeCommand {
     List(Format),
     /// Show how the node is
     Status(Format),
+    /// Check how well the node is: its configuration, key, memory and storage
+    Health(Format),
     /// List the nodes that this node has links to
     Peers(Format),
     /// Show every setting and where its value came from

@@ -1,4 +1,4 @@
-//! A whole node: puts the five ports, the driver and the control API together, and takes them apart in order.
+//! A whole node: puts the ports, the driver and the control API together, and takes them apart in order.
 //!
 //! What can be wrong with a user's set-up is found before anything is visible to others: the home's lock,
 //! configuration, key, ports, storage. The readiness file appears when the node is ACTIVE and goes first.
@@ -9,6 +9,7 @@ use crate::clock::{self, SystemClock};
 use crate::config::{self, ConfigError, Effective, LogLevel, Overrides, Settings, Shown};
 use crate::driver::{self, Handle, World};
 use crate::home::{self, Home, Landmark, Lock, LockError, RunInfo};
+use crate::host::ThisProcess;
 use crate::http::{self, Api, ResultReadError, ResultSource, Token};
 use crate::hub::Hub;
 use crate::identity::{self, IdentityError, NodeKey};
@@ -23,7 +24,7 @@ use crate::startup::Startup;
 use crate::store::{OpenError, RedbStore, ResultReader};
 use crate::transport::{BindError, Libp2pTransport, Limits, all_addresses};
 use engine::journal::{self, Start};
-use engine::lifecycle::State;
+use engine::lifecycle::{CUT_OFF, State};
 use engine::task::TaskResult;
 use engine::{Event, Identity, Input, Instant, Node, Output, Saved, TaskId};
 use serde_json::Value;
@@ -125,6 +126,8 @@ impl Service {
             now: clock.now(),
             wall: clock.wall(),
         };
+        let own_key = key.identity.clone();
+        let config_file = overrides.config_file.clone().unwrap_or_else(|| home.config_file());
         let (identity, recording, written) = record(settings, &start, &saved, key.identity)?;
 
         // From here on nothing fails.
@@ -143,6 +146,7 @@ impl Service {
             store,
             inference,
             blobs,
+            host: ThisProcess::new(config_file, own_key),
             clock,
             journal: Observer {
                 events: EventLog::new(log.clone()),
@@ -563,8 +567,6 @@ fn report(log: &Log, effective: &Effective) {
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// What a node occupies besides its models.
 const NODE_BYTES: u64 = 32 << 20;
-/// The exit status of a node that cut work off when it left.
-pub const CUT_OFF: u8 = 130;
 /// The exit status of a node that did not end as it meant to.
 const FAILED: u8 = 1;
 /// The directory of the files that nodes give each other.

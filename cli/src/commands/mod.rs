@@ -14,6 +14,7 @@ mod model_quantize;
 mod model_rm;
 mod model_share;
 mod node_config;
+mod node_health;
 mod node_install_service;
 mod node_list;
 mod node_logs;
@@ -70,6 +71,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Node(NodeCommand::InstallService(install)) => node_install_service::run(&home()?, &install),
         Command::Node(NodeCommand::Logs(logs)) => node_logs::run(&home()?, &logs),
         Command::Node(NodeCommand::Status(format)) => block_on(node_status::run(&home()?, format)),
+        Command::Node(NodeCommand::Health(format)) => node_health::run(&home()?, format),
         Command::Node(NodeCommand::Peers(format)) => block_on(node_peers::run(&home()?, format)),
         Command::Task(TaskCommand::Submit(submit)) => block_on(task_submit::run(&home()?, *submit)),
         Command::Task(TaskCommand::Status { id, format }) => {

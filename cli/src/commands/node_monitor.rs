@@ -42,9 +42,10 @@ fn line(sample: &Sample) -> String {
         _ => "-".to_owned(),
     };
     format!(
-        "{}  {}  peers {}  members {}  queued {}  running {}  {:.1} tasks/s  {times}  {} MB  {:.1} % CPU",
+        "{}  {}  health {}  peers {}  members {}  queued {}  running {}  {:.1} tasks/s  {times}  {} MB  {:.1} % CPU",
         sample.timestamp,
         sample.state,
+        sample.health.as_deref().unwrap_or("-"),
         sample.peers.len(),
         sample.members,
         sample.tasks_queued,

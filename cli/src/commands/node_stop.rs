@@ -3,10 +3,10 @@
 use crate::client::Client;
 use crate::error::{Failure, Outcome};
 use crate::output;
+use engine::lifecycle::CUT_OFF;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use runtime::home::{Holder, Home};
-use runtime::service::CUT_OFF;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 

@@ -59,6 +59,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Send `Content-Type: application/json`.",
     },
     Entry {
+        id: "crypto_timeout",
+        what: "The node's key took more than 100 ms to sign.",
+        todo: "The machine is too busy: give the node less company.",
+    },
+    Entry {
         id: "file_exists",
         what: "There is something at the path where a fetched file should go.",
         todo: "Name another place, or move away what is there.",
@@ -170,6 +175,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "max_tokens_out_of_range",
         what: "The most tokens to write are outside what is allowed.",
         todo: "Use the range that the message names.",
+    },
+    Entry {
+        id: "memory_threshold_exceeded",
+        what: "The node and its models hold more than 80 % of `max_memory_mb` (warning) or 85 % (failure).",
+        todo: "Raise `max_memory_mb`, or run fewer models.",
     },
     Entry {
         id: "messages_out_of_range",
@@ -313,6 +323,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "storage_failed",
         what: "The disk did not take a task or result; nothing was accepted.",
         todo: "Make room on the disk; the node tries again by itself.",
+    },
+    Entry {
+        id: "storage_timeout",
+        what: "The disk did not answer in 500 ms.",
+        todo: "The disk is slow or hangs.",
     },
     Entry {
         id: "storage_unusable",

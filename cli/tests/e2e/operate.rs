@@ -171,6 +171,43 @@ fn manuals_and_completions_are_of_this_program() {
 }
 
 #[test]
+fn health_names_what_is_wrong_and_recovers() {
+    let world = World::new();
+    let node = world.node("a");
+    let mut start = node.command(&["node", "start", "--no-model"]);
+    start.env("P2P_AI_HEALTH_CHECK_INTERVAL_SECS", "1");
+    run(start, b"").good();
+    let said = node.run(&["node", "health"]).good();
+    assert!(said.starts_with("Health:         PASS") && said.contains("Memory:         PASS  "), "{said}");
+    let good = std::fs::read(node.home.config_file()).unwrap();
+    write(&node.home.config_file(), "{");
+    let ran = node.run(&["node", "health"]);
+    assert!(ran.code == 1 && ran.stdout.contains("Configuration:  FAIL  config_unreadable"), "{ran:?}");
+    let host = node.api();
+    let probe = || {
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        crate::world::exchange(host, request.as_bytes())
+    };
+    let said = probe();
+    assert!(said.starts_with("HTTP/1.1 200") && said.contains("\"health\":\"FAIL\""), "{said}");
+    assert!(said.contains("config_unreadable"), "{said}");
+    assert_eq!(node.json(&["node", "status", "--json"])["health"]["status"], "FAIL");
+    std::fs::write(node.home.config_file(), good).unwrap();
+    // It is looked after without being asked.
+    until("the node is well again", || probe().contains("\"health\":\"PASS\"").then_some(()));
+    node.run(&["node", "stop"]).good();
+    let log = std::fs::read_to_string(node.home.log_file()).unwrap();
+    let told: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| line["message"] == "health changed")
+        .collect();
+    let told: Vec<_> = told.iter().map(|line| (line["level"].as_str(), line["reasons"].clone())).collect();
+    let failed = (Some("ERROR"), json!(["config_unreadable"]));
+    assert_eq!(told, [failed, (Some("INFO"), json!([]))]);
+}
+
+#[test]
 fn a_monitor_prints_a_line_each_time() {
     let world = World::new();
     let node = world.node("a");
@@ -180,7 +217,10 @@ fn a_monitor_prints_a_line_each_time() {
     let looks: Vec<&str> = said.lines().filter(|line| line.contains(" tasks/s  ")).collect();
     assert_eq!(looks.len(), 2, "{said}");
     for line in looks {
-        assert!(line.contains("  ACTIVE  peers 0  members 1  queued 0  running 0  0.0 tasks/s"), "{line}");
+        assert!(
+            line.contains("  ACTIVE  health PASS  peers 0  members 1  queued 0  running 0  0.0 tasks/s"),
+            "{line}"
+        );
         assert!(line.ends_with(" % CPU") && !line.contains('\x1b'), "{line}");
     }
     let said = node.run(&["node", "monitor", "--duration", "1", "--json"]).good();

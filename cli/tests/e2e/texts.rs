@@ -19,6 +19,7 @@ fn help() {
         &["node", "restart"],
         &["node", "config"],
         &["node", "logs"],
+        &["node", "health"],
         &["node", "monitor"],
         &["node", "install-service"],
         &["task"],

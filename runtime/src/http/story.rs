@@ -188,6 +188,7 @@ fn status() -> StatusView {
             packets_dropped: 0,
             packets_unusable: 0,
         },
+        health: None,
         faults: engine::faults::Faults::default(),
         timestamp: UnixMillis(0),
     }

@@ -26,6 +26,7 @@ fn answer(request: &Request) -> Option<Answer> {
         Request::Status => Ok(Response::Status(Box::new(status_view()))),
         Request::Peers => Ok(Response::Peers(Vec::new())),
         Request::Members => Ok(Response::Members(Vec::new())),
+        Request::Health => Err(Rejection::TooManyWaiting),
         Request::Diagnosis => {
             let view = engine::request::DiagnosisView { heard: 0, troubles: Vec::new() };
             Ok(Response::Diagnosis(view))
@@ -86,6 +87,7 @@ fn status_view() -> StatusView {
             packets_dropped: 0,
             packets_unusable: 0,
         },
+        health: None,
         faults: engine::faults::Faults::default(),
         timestamp: UnixMillis(0),
     }

@@ -3,7 +3,8 @@
 pub use super::new_task::{InputBody, Message, NewTask, OneOrMany};
 
 use engine::faults::Faults;
-use engine::heartbeat::Liveness;
+use engine::health::{Finding, HealthReport, Verdict};
+use engine::heartbeat;
 use engine::lifecycle::State;
 use engine::request::{
     DiagnosisView, DiscoveryView, HopView, MemberView, ModelView, PeerView, PingView, RoundTrips, RouteView,
@@ -53,7 +54,7 @@ pub struct Submitted {
 }
 
 /// How a node is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Its id.
     pub node_id: NodeId,
@@ -86,6 +87,39 @@ pub struct Status {
     pub discovery: DiscoveryView,
     /// How often others did what they should not since it started, by kind.
     pub faults: Faults,
+    /// What the last check of its own health found; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// The wall clock.
+    pub timestamp: String,
+}
+
+/// How well a node is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// The worst of all verdicts.
+    pub status: Verdict,
+    /// What was found of each component.
+    pub components: Vec<Finding>,
+    /// Memory that the node and its models hold, and the system cannot take back; absent where nobody could tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Memory that they may hold.
+    pub memory_bytes_max: u64,
+    /// How long the check took.
+    pub took_ms: f64,
+}
+
+/// The answer of a liveness probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Liveness {
+    /// `alive`.
+    pub status: String,
+    /// What the last check of its own health found; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Verdict>,
+    /// The components that are not well, and why.
+    pub unwell: Vec<Finding>,
     /// The wall clock.
     pub timestamp: String,
 }
@@ -140,7 +174,7 @@ pub struct Peer {
     /// The product's version that it runs.
     pub version: String,
     /// What the failure detector says.
-    pub liveness: Liveness,
+    pub liveness: heartbeat::Liveness,
     /// How long the link has been up.
     pub connected_ms: u64,
     /// Frames received.
@@ -373,7 +407,20 @@ impl From<StatusView> for Status {
             models: view.models.into_iter().map(Model::from).collect(),
             discovery: view.discovery,
             faults: view.faults,
+            health: view.health.map(Health::from),
             timestamp: view.timestamp.to_string(),
+        }
+    }
+}
+
+impl From<HealthReport> for Health {
+    fn from(report: HealthReport) -> Self {
+        Self {
+            status: report.verdict,
+            components: report.findings,
+            memory_bytes: report.memory_bytes,
+            memory_bytes_max: report.memory_bytes_max,
+            took_ms: millis(report.took_micros),
         }
     }
 }

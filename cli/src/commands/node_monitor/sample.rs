@@ -1,6 +1,7 @@
 //! One look at a node: what it says of itself, what the system says of its process, what its log tells.
 
 use crate::client::Client;
+use crate::commands::node_health;
 use crate::error::Failure;
 use engine::lifecycle::State;
 use engine::task::TaskStatus;
@@ -21,6 +22,7 @@ pub(super) struct Sample {
     pub(super) version: String,
     pub(super) network: String,
     pub(super) state: State,
+    pub(super) health: Option<String>,
     pub(super) uptime_ms: Option<u64>,
     pub(super) peers: Vec<Peer>,
     pub(super) members: u32,
@@ -89,6 +91,7 @@ impl Observer {
             version: status.version,
             network: status.network,
             state: status.state,
+            health: status.health.map(|health| node_health::shown(health.status).to_owned()),
             uptime_ms: status.uptime_ms,
             peers,
             members: status.members,
