@@ -10,7 +10,7 @@ use crate::config::{self, ConfigError, Effective, LogLevel, Overrides, Settings,
 use crate::driver::{self, Handle, World};
 use crate::home::{self, Home, Landmark, Lock, LockError, RunInfo};
 use crate::host::ThisProcess;
-use crate::http::{self, Api, ResultReadError, ResultSource, Token};
+use crate::http::{self, Api, Door, ResultReadError, ResultSource, Token};
 use crate::hub::Hub;
 use crate::identity::{self, IdentityError, NodeKey};
 use crate::inference::{CpuShare, Fleet, FleetOptions, WORKER_COMMAND};
@@ -81,20 +81,8 @@ impl Service {
             Libp2pTransport::bind(&key.secret, &addresses, Limits::for_peers(settings.max_peers))?
         };
         startup.done("transport");
-        let store_file = settings.storage_path.join(STORE_FILE);
-        let (store, saved, results) = RedbStore::open(&store_file)?;
-        startup.done("storage");
-        let landmark =
-            |path: PathBuf| Landmark::at(&path).map_err(|source| StartError::Home { path, source });
-        let landmarks = [landmark(home.lock_file())?, landmark(store_file)?];
-        let files = settings.storage_path.join(FILES);
-        let blobs = FileBlobs::open(&files).map_err(|source| StartError::Home { path: files, source })?;
-        let shelf = blobs.shelf();
+        // Whoever asks while storage opens is told so.
         let listener = bind_api(&effective).await?;
-        let (sources, options) = models(settings).map_err(StartError::Program)?;
-        let found = catalog::find(&sources);
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(io::Error::other(error)))?;
         let info = RunInfo {
             pid: std::process::id(),
             node_id: key.identity.node_id(),
@@ -109,8 +97,25 @@ impl Service {
         };
         let token = Token::create(&home.token_file())
             .map_err(|source| StartError::Home { path: home.token_file(), source })?;
+        let token = Arc::new(token);
+        let door = Door::new(info.api_address, Arc::clone(&token));
+        let (stop_api, stopped) = oneshot::channel();
+        let api = tokio::spawn(http::serve(listener, door.clone(), async { drop(stopped.await) }));
         write_info(&home.info_file(), &info)?;
         startup.done("api");
+        let store_file = settings.storage_path.join(STORE_FILE);
+        let (store, saved, results) = RedbStore::open(&store_file)?;
+        startup.done("storage");
+        let landmark =
+            |path: PathBuf| Landmark::at(&path).map_err(|source| StartError::Home { path, source });
+        let landmarks = [landmark(home.lock_file())?, landmark(store_file)?];
+        let files = settings.storage_path.join(FILES);
+        let blobs = FileBlobs::open(&files).map_err(|source| StartError::Home { path: files, source })?;
+        let shelf = blobs.shelf();
+        let (sources, options) = models(settings).map_err(StartError::Program)?;
+        let found = catalog::find(&sources);
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(io::Error::other(error)))?;
 
         let clock = SystemClock::start();
         // What merely is in the cache may go again, and is announced as long as it is there.
@@ -157,13 +162,17 @@ impl Service {
         };
         startup.done("discovery");
         let driver = thread.spawn(driver::run(node, world, asks));
-        let (results, token) = (Arc::new(results), Arc::new(token));
+        let results = Arc::new(results);
         let catalog = Catalog::new(sources, settings.run_models.then_some(fleet), found);
         let stop_catalog = catalog.watch();
-        let api =
-            Api { handle: handle.clone(), models: catalog, results, shelf, token, address: info.api_address };
-        let (stop_api, stopped) = oneshot::channel();
-        let api = tokio::spawn(http::serve(listener, api, async { drop(stopped.await) }));
+        door.open(Api {
+            handle: handle.clone(),
+            models: catalog,
+            results,
+            shelf,
+            token,
+            address: info.api_address,
+        });
         let (home, ready, registration) = (home.clone(), watch::Sender::new(false), register(home));
         let (warnings, startup) = (effective.warnings, startup.clone());
         Ok(Self {

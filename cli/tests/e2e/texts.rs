@@ -20,6 +20,7 @@ fn help() {
         &["node", "config"],
         &["node", "logs"],
         &["node", "health"],
+        &["node", "status"],
         &["node", "monitor"],
         &["node", "install-service"],
         &["task"],

@@ -10,7 +10,7 @@ use super::files;
 use super::models;
 use super::new_task::NotATask;
 use super::view::{
-    Diagnosis, Health, Liveness, Members, NewTask, Peers, Ping, Readiness, ResultBody, Route, Status,
+    Diagnosis, Health, Liveness, Members, NewTask, Peers, Ping, Readiness, ResultBody, Route, StatusAnswer,
     Submitted, Task, Tasks,
 };
 use super::{Api, auth, body, errand, events, openai, text_embeddings};
@@ -129,9 +129,9 @@ async fn readyz(State(api): State<Api>) -> (StatusCode, Json<Readiness>) {
     (code, Json(Readiness { status: status.to_owned(), timestamp: clock::wall().to_string() }))
 }
 
-async fn status(State(api): State<Api>) -> Answered<Status> {
+async fn status(State(api): State<Api>) -> Answered<StatusAnswer> {
     match ask(&api, Ask::Status).await? {
-        Reply::Status(view) => Ok(Json(Status::from(*view))),
+        Reply::Status(view) => Ok(Json(StatusAnswer::from(*view))),
         other => Err(unexpected(&other)),
     }
 }

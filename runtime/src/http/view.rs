@@ -2,6 +2,7 @@
 
 pub use super::new_task::{InputBody, Message, NewTask, OneOrMany};
 
+use crate::clock;
 use engine::faults::Faults;
 use engine::health::{Finding, HealthReport, Verdict};
 use engine::heartbeat;
@@ -51,6 +52,27 @@ pub struct Submitted {
     pub id: TaskId,
     /// How it stands.
     pub status: TaskStatus,
+}
+
+/// How a node is, as far as that can be told at this point of its life.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum StatusAnswer {
+    /// It is, or was, ACTIVE.
+    Whole(Box<Status>),
+    /// It has not been ACTIVE yet.
+    Early(Metadata),
+}
+
+/// What is told of a node that has not been ACTIVE yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Its lifecycle state.
+    pub state: State,
+    /// The product's version.
+    pub version: String,
+    /// The wall clock.
+    pub timestamp: String,
 }
 
 /// How a node is.
@@ -387,6 +409,40 @@ pub struct Score {
     pub label: String,
     /// Its probability.
     pub score: f32,
+}
+
+impl StatusAnswer {
+    /// Returns the node's lifecycle state.
+    pub const fn state(&self) -> State {
+        match self {
+            Self::Whole(status) => status.state,
+            Self::Early(metadata) => metadata.state,
+        }
+    }
+}
+
+impl Metadata {
+    /// Returns what is told of a node whose storage is being opened.
+    pub fn initializing() -> Self {
+        Self {
+            state: State::Initializing,
+            version: engine::Config::default().version,
+            timestamp: clock::wall().to_string(),
+        }
+    }
+}
+
+impl From<StatusView> for StatusAnswer {
+    fn from(view: StatusView) -> Self {
+        if view.uptime_millis.is_some() {
+            return Self::Whole(Box::new(view.into()));
+        }
+        Self::Early(Metadata {
+            state: view.state,
+            version: view.version,
+            timestamp: view.timestamp.to_string(),
+        })
+    }
 }
 
 impl From<StatusView> for Status {
