@@ -193,6 +193,7 @@ impl Health {
             self.end(now, check);
         }
         if self.next_at.is_some_and(|at| at <= now) {
+            self.next_at = Some(now.after(self.interval));
             self.begin(now);
         }
     }
@@ -224,11 +225,11 @@ impl Health {
     }
 
     fn begin(&mut self, now: Instant) {
-        if let Some(at) = &mut self.next_at {
-            *at = now.after(self.interval);
-        }
         if self.check.is_some() {
             return;
+        }
+        if let Some(at) = &mut self.next_at {
+            *at = now.after(self.interval);
         }
         self.check = Some(Check { begun: now, host: None, storage: None, waiters: Vec::new() });
         self.facts.push(Fact::Begun { write: !self.writing });

@@ -181,7 +181,10 @@ fn a_scenario_with_a_typo() {
     let said = world.run(&["sim", "run", file.to_str().unwrap()]).bad(1);
     assert!(said.contains("duratoin"), "{said}");
     let said = world.run(&["sim", "run", "/nowhere.toml"]).bad(1);
-    assert_eq!(said, "error: /nowhere.toml: cannot read the file: No such file or directory (os error 2)\n");
+    assert_eq!(
+        said,
+        "error: /nowhere.toml: cannot read the file: No such file or directory (os error 2)\n  id: scenario_unreadable\n"
+    );
 }
 
 #[test]

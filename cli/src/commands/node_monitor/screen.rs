@@ -203,7 +203,13 @@ impl Screen {
 
     fn draw_peers(&self, frame: &mut Frame<'_>, area: Rect) {
         let sample = &self.sample;
-        let title = format!(" {} peers, {} members ", sample.peers.len(), sample.members);
+        let peers = sample.peers.len();
+        let title = format!(
+            " {peers} {}, {} {} ",
+            if peers == 1 { "peer" } else { "peers" },
+            sample.members,
+            if sample.members == 1 { "member" } else { "members" }
+        );
         if sample.peers.is_empty() {
             return frame.render_widget(Paragraph::new("No connected peers").block(block(&title)), area);
         }
