@@ -426,7 +426,13 @@ impl Peers {
     /// Takes note that a link which was in `state` is no longer the one to its node.
     fn unlink(&mut self, link: LinkId, node: NodeId, state: LinkState, reason: LinkDownReason) {
         if self.by_node.get(&node) == Some(&link) {
-            self.by_node.remove(&node);
+            // The place goes on to the link that was taken in its stead, or somebody else would take it meanwhile.
+            let mut links = self.links.iter();
+            let next = links.find(|(_, entry)| entry.node == node && entry.state == LinkState::Accepted);
+            match next.map(|(next, _)| *next) {
+                Some(next) => self.by_node.insert(node, next),
+                None => self.by_node.remove(&node),
+            };
         }
         if state == LinkState::Up {
             self.facts.push(Fact::Down(link, node, reason));

@@ -246,11 +246,11 @@ fn strangers_that_break_the_protocol_are_told_or_closed_and_nobody_else_notices(
 }
 
 /// What a stranger says that keeps to the protocol.
-fn hello(identity: &engine::Identity) -> Message {
+fn hello(identity: &engine::Identity, incarnation: u64) -> Message {
     let advert = Advert {
         key: identity.public_key(),
         sequence: 1,
-        incarnation: 1,
+        incarnation,
         session_key: [0; 32],
         addresses: Vec::new(),
         version: "1".to_owned(),
@@ -263,7 +263,7 @@ fn hello(identity: &engine::Identity) -> Message {
     let signature = identity.sign(Domain::Advert, &body);
     let advert = SignedAdvert { body: SharedBytes(body.into()), signature: Signature(signature) };
     let (network, sent_at) = ("local".to_owned(), UnixMillis(1_700_000_000_000));
-    Message::Hello(Box::new(Hello { network, incarnation: 1, sent_at, advert }))
+    Message::Hello(Box::new(Hello { network, incarnation, sent_at, advert }))
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn a_peer_that_floods_is_closed_and_one_that_is_busy_is_not() {
     for (secret, frames, exceeded) in [(60, 9_000, 0), (61, 11_000, 1)] {
         let link = network.connect_stranger(place, [secret; 32]);
         let identity = engine::Identity::from_secret(&[secret; 32]);
-        network.frame_from_stranger(place, link, hello(&identity).encode());
+        network.frame_from_stranger(place, link, hello(&identity, 1).encode());
         network.frame_from_stranger(place, link, Message::Welcome.encode());
         for number in 0..frames {
             let beat = Beat { number, digest: 0, load: 0 };
@@ -285,6 +285,35 @@ fn a_peer_that_floods_is_closed_and_one_that_is_busy_is_not() {
         let fault = Event::PeerFault { peer, fault: PeerFault::RateExceeded };
         assert_eq!(network.events(place).iter().filter(|event| **event == fault).count(), exceeded);
     }
+}
+
+#[test]
+fn the_place_of_a_peer_that_comes_back_is_nobody_elses() {
+    let mut network = Network::default();
+    let place = network.add(|config| config.max_peers = 1);
+    network.run(SECOND);
+    let [returning, late] = [70, 71].map(|secret| engine::Identity::from_secret(&[secret; 32]));
+    let pause = Duration::from_millis(5);
+    let before = network.connect_stranger(place, [70; 32]);
+    network.frame_from_stranger(place, before, hello(&returning, 1).encode());
+    network.frame_from_stranger(place, before, Message::Welcome.encode());
+    network.run(pause);
+    let after = network.connect_stranger(place, [70; 32]);
+    network.frame_from_stranger(place, after, hello(&returning, 2).encode());
+    network.run(pause);
+    network.frame_from_stranger(place, before, vec![0xff; 40]);
+    let other = network.connect_stranger(place, [71; 32]);
+    network.frame_from_stranger(place, other, hello(&late, 1).encode());
+    network.frame_from_stranger(place, other, Message::Welcome.encode());
+    network.run(pause);
+    network.frame_from_stranger(place, after, Message::Welcome.encode());
+    network.run(SECOND * 3);
+    let peers = network.ask(place, Request::Peers);
+    network.run(Duration::ZERO);
+    let Some(Ok(Response::Peers(peers))) = network.answer(place, peers) else { panic!("no answer") };
+    assert_eq!(peers.iter().map(|peer| peer.node_id).collect::<Vec<_>>(), vec![returning.node_id()]);
+    let full = Event::LinkRefused { peer: late.node_id(), reason: RefuseReason::Full, by_us: true };
+    assert_eq!(network.events(place).iter().filter(|event| **event == full).count(), 1);
 }
 
 #[test]

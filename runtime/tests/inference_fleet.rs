@@ -4,6 +4,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
+#[path = "support/own_main.rs"]
+mod own_main;
+
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::output::Work;
@@ -15,7 +18,6 @@ use runtime::inference::{
 use runtime::ports::{Inference, InferenceEvent};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::panic::AssertUnwindSafe;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -27,24 +29,10 @@ fn main() -> ExitCode {
         [command, model] if command == WORKER_COMMAND => return worker_main(model.as_ref()),
         _ => {}
     }
-    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let mut failed = 0;
-    for (name, test) in TESTS {
-        if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter.as_str())) {
-            continue;
-        }
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let passed = std::panic::catch_unwind(AssertUnwindSafe(|| test(&runtime))).is_ok();
-        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
-        failed += u8::from(!passed);
-    }
-    ExitCode::from(failed.min(1))
+    own_main::run(&TESTS, &arguments)
 }
 
-type Test = fn(&tokio::runtime::Runtime);
-
-const TESTS: [(&str, Test); 7] = [
+const TESTS: [(&str, own_main::Test); 7] = [
     ("a_model_is_loaded_when_its_first_job_comes", |it| {
         it.block_on(a_model_is_loaded_when_its_first_job_comes());
     }),

@@ -2,12 +2,9 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "whatever else is asked is the same mistake")]
 
-use super::tests::{AUTHORIZED, Server};
+use super::tests::{AUTHORIZED, Server, status_view};
 use super::*;
-use engine::lifecycle::State;
-use engine::request::{
-    Answer, DiscoveryState, DiscoveryView, MemberView, News, Request, Response, Seen, StatusView, TaskView,
-};
+use engine::request::{Answer, MemberView, News, Request, Response, Seen, TaskView};
 use engine::task::{
     FinishReason, Outcome, ResultSummary, TaskInput, TaskKind, TaskOutput, TaskSpec, TaskStatus,
 };
@@ -74,7 +71,7 @@ impl Stage {
                 return news(*task, *seen, &prompt);
             }
             Request::Members => Ok(Response::Members(vec![member()])),
-            Request::Status => Ok(Response::Status(Box::new(status()))),
+            Request::Status => Ok(Response::Status(Box::new(status_view()))),
             other => panic!("nobody asks this here: {other:?}"),
         })
     }
@@ -162,34 +159,6 @@ fn member() -> MemberView {
         hops: 0,
         links: Vec::new(),
         models: models.into(),
-    }
-}
-
-fn status() -> StatusView {
-    StatusView {
-        node_id: NodeId([7; 16]),
-        state: State::Active,
-        version: "1".to_owned(),
-        network: "local".to_owned(),
-        network_port: 9000,
-        addresses: Vec::new(),
-        uptime_millis: Some(5),
-        peers: 0,
-        members: 1,
-        tasks_queued: 0,
-        tasks_running: 0,
-        results: 0,
-        models: Vec::new(),
-        discovery: DiscoveryView {
-            state: DiscoveryState::Off,
-            nodes: 0,
-            packets_own: 0,
-            packets_heard: 0,
-            packets_dropped: 0,
-            packets_unusable: 0,
-        },
-        faults: engine::faults::Faults::default(),
-        timestamp: UnixMillis(0),
     }
 }
 

@@ -63,7 +63,7 @@ fn answer(request: &Request) -> Option<Answer> {
     })
 }
 
-fn status_view() -> StatusView {
+pub(super) fn status_view() -> StatusView {
     StatusView {
         node_id: NodeId([7; 16]),
         state: State::Active,

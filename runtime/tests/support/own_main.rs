@@ -1,0 +1,25 @@
+//! The test harness of programs that must have a `main` of their own, because they are their own worker processes and the
+//! usual harness would write to the worker's standard output.
+
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+use tokio::runtime::{Builder, Runtime};
+
+/// One test, run in a runtime of its own.
+pub(crate) type Test = fn(&Runtime);
+
+/// Runs the tests whose names contain one of the arguments that are no flags, or all where there are none.
+pub(crate) fn run(tests: &[(&str, Test)], arguments: &[String]) -> ExitCode {
+    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let mut failed = 0;
+    for (name, test) in tests {
+        if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter.as_str())) {
+            continue;
+        }
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let passed = std::panic::catch_unwind(AssertUnwindSafe(|| test(&runtime))).is_ok();
+        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+        failed += u8::from(!passed);
+    }
+    ExitCode::from(failed.min(1))
+}
