@@ -396,25 +396,34 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_is_held_up_keeps_nobody_waiting() {
-        let mut team = Team::new(3);
-        let (through, items) = (AtomicBool::new(false), AtomicUsize::new(0));
+    fn a_thread_that_is_held_up_keeps_nobody_waiting_and_finds_its_phases_over() {
+        let mut team = Team::new(2);
+        let [ahead, caught_up] = [const { AtomicBool::new(false) }; 2];
+        let phases: Vec<Vec<AtomicUsize>> =
+            (0..10).map(|_| (0..8).map(|_| AtomicUsize::new(0)).collect()).collect();
+        let wait_for = |flag: &AtomicBool| {
+            while !flag.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+        };
         team.run(&|member| {
             if member.index == 1 {
-                while !through.load(Ordering::Acquire) {
-                    thread::yield_now();
+                wait_for(&ahead);
+            }
+            for (index, phase) in phases.iter().enumerate() {
+                member.share(8, 1, |share| {
+                    phase[share.start].fetch_add(1, Ordering::Relaxed);
+                    if member.index == 0 && index == 5 {
+                        ahead.store(true, Ordering::Release);
+                        wait_for(&caught_up);
+                    }
+                });
+                if member.index == 1 && index == 4 {
+                    caught_up.store(true, Ordering::Release);
                 }
             }
-            for _ in 0..10 {
-                member.share(8, 1, |share| {
-                    items.fetch_add(share.len(), Ordering::Relaxed);
-                });
-            }
-            if member.index == 0 {
-                through.store(true, Ordering::Release);
-            }
         });
-        assert_eq!(items.into_inner(), 80);
+        assert!(phases.iter().flatten().all(|done| done.load(Ordering::Relaxed) == 1), "{phases:?}");
     }
 
     #[test]

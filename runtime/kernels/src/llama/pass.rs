@@ -109,6 +109,16 @@ enum Input<'a> {
     Normal(usize, &'a [f32]),
 }
 
+/// Products that are made in one phase.
+struct Products<'a> {
+    input: Input<'a>,
+    /// Rows of the input.
+    count: usize,
+    /// The matrices that the input is prepared for.
+    matrices: &'a [&'a Matrix],
+    tiles: usize,
+}
+
 /// Where products are made.
 struct Room<'a> {
     products: &'a mut [[f32; 16]],
@@ -148,8 +158,9 @@ impl Pass<'_> {
         let input = Input::Normal(0, &layer.attention_norm);
         let stride = self.heads_stride();
         let [first, second] = [layer.query.tiles(), layer.query.tiles() + layer.key.tiles()];
-        let total = second + layer.value.tiles();
-        self.products(member, own, &input, self.count, &matrices, total, |tile, rows, room| {
+        let tiles = second + layer.value.tiles();
+        let products = Products { input, count: self.count, matrices: &matrices, tiles };
+        self.multiply_all(member, own, &products, |tile, rows, room| {
             let (matrix, tile, offset) = if tile < first {
                 (matrices[0], tile, 0)
             } else if tile < second {
@@ -249,7 +260,7 @@ impl Pass<'_> {
     /// From the heads back to the stream.
     fn collect(&self, member: &Member<'_>, own: &mut Own, layer: &Layer) {
         let input = Input::Plain(&self.scratch.attended, self.shape.query_len());
-        self.add_to_stream(member, own, &layer.output, &input);
+        self.add_to_stream(member, own, &layer.output, input);
     }
 
     /// The gated layer.
@@ -257,7 +268,8 @@ impl Pass<'_> {
         let input = Input::Normal(0, &layer.gate_norm);
         let stride = inner_padded(self.shape);
         let matrices = [&layer.gate, &layer.up];
-        self.products(member, own, &input, self.count, &matrices, layer.gate.tiles(), |tile, rows, room| {
+        let products = Products { input, count: self.count, matrices: &matrices, tiles: layer.gate.tiles() };
+        self.multiply_all(member, own, &products, |tile, rows, room| {
             let (gates, ups) = (&mut room.products[..self.count], &mut room.ups[..self.count]);
             for (matrix, out) in [(&layer.gate, &mut *gates), (&layer.up, &mut *ups)] {
                 (self.kernel.product)(matrix.format, &self.weights[matrix.tile(tile)], rows, out);
@@ -269,38 +281,39 @@ impl Pass<'_> {
                 unsafe { self.scratch.gated.part_mut(start..start + 16) }.copy_from_slice(gate);
             }
         });
-        self.add_to_stream(member, own, &layer.down, &Input::Plain(&self.scratch.gated, stride));
+        self.add_to_stream(member, own, &layer.down, Input::Plain(&self.scratch.gated, stride));
     }
 
     /// The products that tell which token comes next.
     fn conclude(&self, member: &Member<'_>, own: &mut Own) {
         let input = Input::Normal(self.count - 1, self.norm);
         let target = Target { numbers: &self.scratch.logits, stride: 0, offset: 0, add: false };
-        self.products(member, own, &input, 1, &[self.head], self.head.tiles(), |tile, rows, room| {
+        let products = Products { input, count: 1, matrices: &[self.head], tiles: self.head.tiles() };
+        self.multiply_all(member, own, &products, |tile, rows, room| {
             self.multiply(self.head, tile, rows, &mut room.products[..1], target);
         });
     }
 
     /// A product that is added to the stream.
-    fn add_to_stream(&self, member: &Member<'_>, own: &mut Own, matrix: &Matrix, input: &Input<'_>) {
+    fn add_to_stream(&self, member: &Member<'_>, own: &mut Own, matrix: &Matrix, input: Input<'_>) {
+        let products = Products { input, count: self.count, matrices: &[matrix], tiles: matrix.tiles() };
         let target =
             Target { numbers: &self.scratch.stream, stride: self.shape.hidden, offset: 0, add: true };
-        self.products(member, own, input, self.count, &[matrix], matrix.tiles(), |tile, rows, room| {
+        self.multiply_all(member, own, &products, |tile, rows, room| {
             self.multiply(matrix, tile, rows, room.products, target);
         });
     }
 
-    /// Brings rows into the forms that these matrices take, and has `each` make so many tiles of products with them.
-    fn products(
+    /// Brings the input into the forms that the matrices take, and has `each` make all tiles of products with it.
+    fn multiply_all(
         &self,
         member: &Member<'_>,
         own: &mut Own,
-        input: &Input<'_>,
-        count: usize,
-        matrices: &[&Matrix],
-        tiles: usize,
+        products: &Products<'_>,
         each: impl Fn(usize, Rows<'_>, Room<'_>),
     ) {
+        let Products { input, count, matrices, tiles } = products;
+        let (count, tiles) = (*count, *tiles);
         let columns = matrices[0].columns;
         let width = columns / 32;
         let quantised = matrices.iter().any(|matrix| matrix.format.is_quantised());
