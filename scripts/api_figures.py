@@ -3,7 +3,10 @@
 import http.client
 import json
 import os
+import pathlib
+import random
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -11,9 +14,13 @@ import urllib.parse
 
 BASE = urllib.parse.urlsplit(os.environ["OPENAI_BASE_URL"])
 HEADERS = {"Authorization": "Bearer " + os.environ["OPENAI_API_KEY"], "Content-Type": "application/json"}
-# Lengths as texts have them: many short, some long.
-WORDS = [3 + (number * number * 7919) % 60 if number % 5 else 60 + number % 120 for number in range(1000)]
-TEXTS = [" ".join(f"word{(number * 31 + word) % 997}" for word in range(count)) for number, count in enumerate(WORDS)]
+# Lengths in tokens as sentences and paragraphs have them: the mixture of benches/peers/encoder.py, 50 on average.
+SOURCE = random.Random(1)
+LENGTHS = [min(256, max(5, int(SOURCE.lognormvariate(3.6, 0.8)))) for _ in range(1920)]
+# Each is one token.
+WORDS = "the of and to in is was for on as with by he at from his it an were are which be or had first one new after".split()
+TEXTS = [" ".join(SOURCE.choice(WORDS) for _ in range(length - 2)) for length in LENGTHS]
+MODEL = pathlib.Path("target/models/all-MiniLM-L6-v2")
 
 
 class Client:
@@ -84,14 +91,35 @@ def report(what, figure):
     print(f"{what}: {figure}", flush=True)
 
 
+def processes():
+    """Returns the node's process and those of its models."""
+    node = int(os.environ["NODE_PID"])
+    threads = pathlib.Path(f"/proc/{node}/task").iterdir()
+    return [node, *(int(child) for thread in threads for child in (thread / "children").read_text().split())]
+
+
+def resident():
+    """Returns what each process has in memory, in bytes."""
+    pages = [int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in processes()]
+    return [count * os.sysconf("SC_PAGE_SIZE") for count in pages]
+
+
+def tasks_a_second():
+    """Returns how many tasks a second end, of 1,000 texts submitted 16 at a time; the median of three rounds."""
+    figures = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        at_once(16, [submit(text) for text in TEXTS[:1000]])
+        finish(1000)
+        figures.append(1000 / (time.perf_counter() - begun))
+    return statistics.median(figures)
+
+
 at_once(2, [embed(TEXTS[:16])] * 4)
-figures = []
-for _ in range(3):
-    begun = time.perf_counter()
-    at_once(16, [submit(text) for text in TEXTS])
-    finish(1000)
-    figures.append(1000 / (time.perf_counter() - begun))
-report("1,000 texts of mixed length, a task each, submitted 16 at a time", f"{statistics.median(figures):.0f} tasks/s")
+if sys.argv[1:] == ["rate"]:
+    print(tasks_a_second())
+    sys.exit(0)
+report("1,000 texts of mixed length, a task each, submitted 16 at a time", f"{tasks_a_second():.0f} tasks/s")
 
 figures = []
 for _ in range(3):
@@ -106,14 +134,66 @@ status = [lambda client: client.ask("GET", "/api/v1/status")] * 10_000
 total, took = at_once(8, status)
 report("10,000 status queries, 8 at a time", f"{10_000 / total:.0f}/s, p99 {took[9_899] * 1000:.2f} ms")
 
-parts = [TEXTS[at : at + 64] for at in range(0, 960, 64)] * 2
-total, _ = at_once(8, [embed(part) for part in parts])
-report("OpenAI's embeddings, 64 texts a request, 8 clients, plain HTTP", f"{64 * len(parts) / total:.0f} texts/s")
+# As many results as are kept, then as many again.
+for _ in range(2):
+    before = resident()
+    ids = []
+    tell = lambda client, text: ids.append(submit(text)(client)["id"])
+    at_once(16, [lambda client, number=number: tell(client, f"short text number {number}") for number in range(10_000)])
+    finish(100)
+grown = [(after - before) / 1e6 for before, after in zip(before, resident())]
+report("10,000 tasks after 10,000, memory grown by", ", ".join(f"{part:.2f} MB" for part in grown) + " (node, model)")
+store = pathlib.Path(os.environ["P2P_AI_HOME"], "data", "node.redb")
+_, took = at_once(4, [lambda client, id_=id_: client.ask("GET", f"/api/v1/tasks/{id_}") for id_ in ids])
+report("10,000 results kept, read 4 at a time", f"p99 {took[9_899] * 1000:.2f} ms; file {store.stat().st_size / 1e6:.0f} MB")
 
+parts = [TEXTS[at : at + 64] for at in range(0, len(TEXTS), 64)]
+
+
+def rate(work):
+    """Returns how many texts a second eight clients have embedded."""
+    total, _ = at_once(8, work)
+    return len(TEXTS) / total
+
+
+class Kernels:
+    """Passes over tokens in the same mixture of lengths, by the bare kernels on the same cores."""
+
+    def __init__(self):
+        command = ["target/release/examples/encoder_passes", MODEL, "int8", str(os.cpu_count())]
+        self.program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.program.stdout.readline()
+        self.parts = [
+            [[101, *(SOURCE.randrange(1000, 30000) for _ in range(length - 2)), 102] for length in LENGTHS[at : at + 64]]
+            for at in range(0, len(LENGTHS), 64)
+        ]
+
+    def rate(self):
+        begun = time.perf_counter()
+        for part in self.parts:
+            self.program.stdin.write(json.dumps({"passes": os.cpu_count(), "together": False, "sequences": part}) + "\n")
+            self.program.stdin.flush()
+            self.program.stdout.readline()
+        return os.cpu_count() * len(TEXTS) / (time.perf_counter() - begun)
+
+
+ways = {"plain HTTP": lambda: rate([embed(part) for part in parts])}
 try:
     import openai
+
+    clients = openai.OpenAI()
+
+    def create(part):
+        return lambda _: clients.embeddings.create(model="all-MiniLM-L6-v2", input=part)
+
+    ways[f"the openai {openai.__version__} client"] = lambda: rate([create(part) for part in parts])
 except ImportError:
-    sys.exit(0)
-clients = openai.OpenAI()
-total, _ = at_once(8, [lambda _, part=part: clients.embeddings.create(model="all-MiniLM-L6-v2", input=part) for part in parts])
-report(f"the same with the openai {openai.__version__} client", f"{64 * len(parts) / total:.0f} texts/s")
+    pass
+if (MODEL / "config.json").exists():
+    ways["bare kernels, no node"] = Kernels().rate
+# In turns, so that what else the machine does meets all of them.
+rounds = [[measure() for measure in ways.values()] for _ in range(5)]
+for way, figures in zip(ways, zip(*rounds)):
+    ratio = statistics.median(figure / round[-1] for figure, round in zip(figures, rounds))
+    beside = f", {ratio:.2f} of the kernels'" if (MODEL / "config.json").exists() else ""
+    report(f"OpenAI's embeddings, 64 texts a request, 8 clients, {way}", f"{statistics.median(figures):.0f} texts/s{beside}")

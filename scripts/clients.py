@@ -46,22 +46,24 @@ refused(openai.APIStatusError, 413, lambda: client.embeddings.create(model=MODEL
 stranger = openai.OpenAI(api_key="wrong", max_retries=0)
 refused(openai.AuthenticationError, 401, lambda: stranger.models.list())
 
-generates = [model.id for model in client.models.list() if "MiniLM" not in model.id]
-if generates:
-    messages = [{"role": "user", "content": "Say something."}]
-    ask = {"model": generates[0], "messages": messages, "max_tokens": 8, "seed": 7}
-    whole = client.chat.completions.create(**ask)
-    chunks = list(client.chat.completions.create(**ask, stream=True, stream_options={"include_usage": True}))
-    streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
-    assert streamed == whole.choices[0].message.content, (streamed, whole)
-    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
-else:
-    error = refused(
-        openai.NotFoundError,
-        404,
-        lambda: client.chat.completions.create(model="none", messages=[{"role": "user", "content": "hi"}]),
-    )
-    assert error.code == "model_not_found", error
+llama = next(model.id for model in client.models.list() if model.id != MODEL)
+ask = {"model": llama, "messages": [{"role": "user", "content": "Say something."}], "max_tokens": 20, "temperature": 0}
+whole = client.chat.completions.create(**ask)
+text = whole.choices[0].message.content
+assert text and whole.choices[0].finish_reason == "length" and whole.usage.completion_tokens == 20, whole
+chunks = list(client.chat.completions.create(**ask, stream=True, stream_options={"include_usage": True}))
+streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+assert streamed == text, (streamed, whole)
+assert chunks[-1].usage == whole.usage, (chunks[-1], whole)
+stopped = client.chat.completions.create(**ask, stop=text[5:8])
+assert stopped.choices[0].message.content == text[:text.find(text[5:8])], (stopped, text)
+assert stopped.choices[0].finish_reason == "stop", stopped
+assert client.completions.create(model=llama, prompt="Say something.", max_tokens=20, temperature=0).choices[0].text == text
+varied = {**ask, "temperature": 1.5, "seed": 7}
+assert client.chat.completions.create(**varied).choices[0].message == client.chat.completions.create(**varied).choices[0].message
+refused(openai.BadRequestError, 400, lambda: client.chat.completions.create(**ask, n=2))
+error = refused(openai.NotFoundError, 404, lambda: client.chat.completions.create(**{**ask, "model": "none"}))
+assert error.code == "model_not_found", error
 
 # Its own tokens are those of OpenAI's models, so it is told to send text.
 chain = OpenAIEmbeddings(model=MODEL, check_embedding_ctx_length=False)

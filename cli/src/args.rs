@@ -90,7 +90,15 @@ pub(crate) enum NodeCommand {
     /// List the running nodes of this user
     List(Format),
     /// Show how the node is
-    Status(Format),
+    Status {
+        /// Show every running node of this user
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Check how well the node is: its configuration, key, memory and storage
+    Health(Format),
     /// List the nodes that this node has links to
     Peers(Format),
     /// Show every setting and where its value came from

@@ -75,7 +75,8 @@ impl Client {
     }
 
     pub(crate) async fn post(&self, path: &str, body: &impl Serialize) -> Result<Reply, Failure> {
-        let body = serde_json::to_vec(body).map_err(|error| Failure::from_error(&error))?;
+        let body =
+            serde_json::to_vec(body).map_err(|error| Failure::from_error(&error).id("internal_error"))?;
         self.send(Method::POST, path, Some(body)).await
     }
 
@@ -86,7 +87,8 @@ impl Client {
         body: &impl Serialize,
         mut line: impl FnMut(T) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
-        let body = serde_json::to_vec(body).map_err(|error| Failure::from_error(&error))?;
+        let body =
+            serde_json::to_vec(body).map_err(|error| Failure::from_error(&error).id("internal_error"))?;
         let late = |_| self.silence(None);
         let begun = tokio::time::timeout(ANSWER_TIMEOUT, self.begin(Method::POST, path, Some(body)));
         let response = begun.await.map_err(late)?.map_err(|error| self.silence(Some(&*error)))?;
@@ -105,7 +107,7 @@ impl Client {
                 }
             }
             if text.len() > LINE_BYTES_MAX {
-                return Err(Failure::new("the node gave an answer without an end"));
+                return Err(Failure::new("the node gave an answer without an end").id("answer_unreadable"));
             }
         }
         Reply { status, retry_after: None, body: text.into() }.accepted()

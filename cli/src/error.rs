@@ -18,22 +18,35 @@ pub(crate) struct Failure {
     picture: Option<String>,
     causes: Vec<String>,
     hint: Option<String>,
-    /// Its name in the catalogue.
-    id: Option<Box<str>>,
+    /// Its name in the catalogue; empty where nothing is said.
+    id: Box<str>,
     /// A failure whose explanation stands on the terminal already.
     silent: bool,
+}
+
+/// A failure on its way to a name: nothing else can be done with it, so that no failure goes without.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Nameless(Failure);
+
+impl Nameless {
+    /// Names it as the catalogue does.
+    pub(crate) fn id(self, id: impl Into<Box<str>>) -> Failure {
+        Failure { id: id.into(), ..self.0 }
+    }
 }
 
 pub(crate) type Outcome = Result<ExitCode, Failure>;
 
 impl Failure {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), ..Self::default() }
+    #[allow(clippy::new_ret_no_self, reason = "it becomes one with its name")]
+    pub(crate) fn new(message: impl Into<String>) -> Nameless {
+        Nameless(Self { message: message.into(), ..Self::default() })
     }
 
     /// Describes an error by itself and everything that caused it.
-    pub(crate) fn from_error(error: &dyn Error) -> Self {
-        Self::new(error.to_string()).because(error.source())
+    pub(crate) fn from_error(error: &dyn Error) -> Nameless {
+        Nameless(Self::new(error.to_string()).0.because(error.source()))
     }
 
     /// A failure about which everything has been said.
@@ -46,10 +59,9 @@ impl Failure {
         self
     }
 
-    /// Names it as the catalogue does.
-    pub(crate) fn id(mut self, id: impl Into<String>) -> Self {
-        self.id = Some(id.into().into_boxed_str());
-        self
+    /// Returns what failed.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     pub(crate) fn because(mut self, mut cause: Option<&dyn Error>) -> Self {
@@ -100,16 +112,14 @@ impl Failure {
         if let Some(hint) = &self.hint {
             let _ = writeln!(text, "{cyan}hint:{plain} {}", output::lines(hint).trim_end());
         }
-        if let Some(id) = &self.id {
-            let _ = writeln!(text, "  id: {}", output::plain(id));
-        }
+        let _ = writeln!(text, "  id: {}", output::plain(&self.id));
         text
     }
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self::from_error(&error)
+        Self::from_error(&error).id("system_failed")
     }
 }
 
@@ -121,15 +131,16 @@ mod tests {
     fn a_failure_says_what_why_and_what_to_do() {
         let cause = io::Error::other("the disk\u{1b}[31m is full");
         let failure =
-            Failure::new("cannot write").because(Some(&cause)).hint("make room").id("output_failed");
+            Failure::new("cannot write").id("output_failed").because(Some(&cause)).hint("make room");
         assert_eq!(
             failure.text(false),
             "error: cannot write\n  caused by: the disk\u{fffd}[31m is full\nhint: make room\n  id: output_failed\n"
         );
         let cause = io::Error::other("the disk is full");
-        let failure = Failure::new("cannot write: the disk is full").because(Some(&cause));
-        assert_eq!(failure.text(false), "error: cannot write: the disk is full\n");
-        let failure = Failure::new("cannot write").because(Some(&cause));
+        let failure =
+            Failure::new("cannot write: the disk is full").id("output_failed").because(Some(&cause));
+        assert_eq!(failure.text(false), "error: cannot write: the disk is full\n  id: output_failed\n");
+        let failure = Failure::new("cannot write").id("output_failed").because(Some(&cause));
         assert!(failure.text(true).starts_with("\x1b[1;31merror:\x1b[0m cannot write"));
     }
 }

@@ -38,7 +38,8 @@ pub(crate) fn mention(text: &str) {
 
 /// Prints a value as one line of JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
-    let mut text = serde_json::to_vec(value).map_err(|error| Failure::from_error(&error))?;
+    let mut text =
+        serde_json::to_vec(value).map_err(|error| Failure::from_error(&error).id("internal_error"))?;
     text.push(b'\n');
     write(&text)
 }
@@ -110,6 +111,12 @@ pub(crate) fn duration(millis: u64) -> String {
         (0, hours, minutes) => format!("{hours}h {minutes}m"),
         (days, hours, _) => format!("{days}d {hours}h"),
     }
+}
+
+/// Tells whether somebody looks at standard output on a terminal that can be drawn on, and has keys.
+pub(crate) fn is_screen() -> bool {
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    io::stdout().is_terminal() && io::stdin().is_terminal() && !dumb
 }
 
 /// Tells whether colour on standard output helps its reader.

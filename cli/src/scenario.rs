@@ -2,6 +2,7 @@
 
 use crate::args::ExecutorChoice;
 use crate::error::Failure;
+use sim::scenario::Problem;
 use sim::{Executor, Scenario, ScenarioError};
 use std::path::Path;
 
@@ -19,8 +20,10 @@ pub(crate) fn load(file: &Path, executor: Option<ExecutorChoice>) -> Result<Scen
 
 /// Says what is wrong with a scenario, and shows where.
 pub(crate) fn wrong(error: &ScenarioError) -> Failure {
+    let unreadable = matches!(error.problem, Problem::Unreadable(_));
+    let id = if unreadable { "scenario_unreadable" } else { "scenario_invalid" };
     match error.picture() {
-        None => Failure::from_error(error),
-        Some(picture) => Failure::new(error.problem.to_string()).picture(picture),
+        None => Failure::from_error(error).id(id),
+        Some(picture) => Failure::new(error.problem.to_string()).id(id).picture(picture),
     }
 }

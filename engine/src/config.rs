@@ -20,6 +20,10 @@ pub struct Config {
     pub discovery: bool,
     /// Addresses to dial besides those discovered.
     pub bootstrap_peers: Vec<SocketAddr>,
+    /// How often the node looks after its own health.
+    pub health_check_interval: Duration,
+    /// Memory that the node may use, its models' processes included, in bytes.
+    pub memory_bytes_max: u64,
     /// Models that the node will be able to run, by name and kind, its primary model of a kind first.
     pub models: Vec<(String, TaskKind)>,
     /// Jobs that run at the same time.
@@ -48,6 +52,8 @@ impl Default for Config {
             max_peers: 32,
             discovery: true,
             bootstrap_peers: Vec::new(),
+            health_check_interval: Duration::from_secs(30),
+            memory_bytes_max: 512 << 20,
             models: Vec::new(),
             max_concurrent_tasks: 4,
             queue_tasks_max: 256,

@@ -4,6 +4,7 @@
 
 use crate::blob::Hash;
 use crate::error::{FetchError, PeerFault, StrangerFault, WriteError};
+use crate::health::{HealthReason, Verdict};
 use crate::ids::{LinkId, MessageId, NodeId, TaskId, WriteId};
 use crate::input::DialError;
 use crate::lifecycle::State;
@@ -58,6 +59,13 @@ pub enum Event {
     FetchFailed {
         /// Why.
         error: FetchError,
+    },
+    /// The node's own health is not what it was.
+    HealthChanged {
+        /// How it is now.
+        verdict: Verdict,
+        /// Why, where it is not well.
+        reasons: Vec<HealthReason>,
     },
     /// Another running node holds this node's key.
     IdentityCopied {

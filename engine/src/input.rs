@@ -2,6 +2,7 @@
 
 use crate::blob::BlobReport;
 use crate::error::{InferenceError, StrangerFault, WriteError};
+use crate::health::HostFacts;
 use crate::identity::PublicKey;
 use crate::ids::{DialId, JobId, LinkId, RequestId, WriteId};
 use crate::request::Request;
@@ -28,6 +29,8 @@ pub enum Input {
         #[serde(with = "crate::wire::octets")]
         bytes: Vec<u8>,
     },
+    /// What was found out about the node's process and its files.
+    Examined(HostFacts),
     /// A dial did not lead to a link.
     DialFailed {
         /// The dial.

@@ -40,6 +40,7 @@ mod discovery;
 pub mod error;
 pub mod event;
 pub mod faults;
+pub mod health;
 pub mod heartbeat;
 pub mod identity;
 pub mod ids;

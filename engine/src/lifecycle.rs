@@ -3,6 +3,9 @@
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
+/// The exit status of a node that cut work off when it left.
+pub const CUT_OFF: u8 = 130;
+
 /// Where a node is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

@@ -20,6 +20,7 @@ use crate::discovery::Discovery;
 use crate::error::{PeerFault, WriteError};
 use crate::event::Event;
 use crate::faults::Faults;
+use crate::health::Health;
 use crate::heartbeat::Heartbeat;
 use crate::identity::{Domain, Identity};
 use crate::ids::{LinkId, MessageId, NodeId, RequestId, TaskId, TraceId, WriteId};
@@ -68,6 +69,8 @@ pub enum Reason {
     Discovery,
     /// A route whose times are being measured.
     Explanations,
+    /// A check of the node's own health.
+    Health,
     /// A ping or a verdict.
     Heartbeat,
     /// An advert, or changes to send on.
@@ -116,6 +119,7 @@ pub struct Node {
     discovery: Discovery,
     membership: Membership,
     peers: Peers,
+    health: Health,
     heartbeat: Heartbeat,
     router: Router,
     scheduler: Scheduler,
@@ -196,6 +200,7 @@ impl Node {
             discovery: Discovery::new(me, network.clone(), version, slots),
             membership: Membership::new(now, identity.clone(), advert),
             peers: Peers::new(me, network, config.max_peers, &config.bootstrap_peers),
+            health: Health::new(config.health_check_interval, config.memory_bytes_max),
             heartbeat: Heartbeat::default(),
             router: Router::default(),
             scheduler: Scheduler::default(),
@@ -268,6 +273,7 @@ impl Node {
             Input::DialFailed { dial, error } => {
                 self.peers.handle_dial_failed(now, dial, error, &mut self.rng);
             }
+            Input::Examined(host) => self.health.handle_host(host),
             Input::Frame { link, bytes } => self.handle_frame(link, bytes),
             Input::Frames { link, frames } => self.handle_frames(link, frames),
             Input::FrameTooLarge { link } => {
@@ -314,6 +320,7 @@ impl Node {
         let due = [
             (self.discovery.poll_timeout(), Reason::Discovery),
             (self.explanations.poll_timeout(), Reason::Explanations),
+            (self.health.poll_timeout(), Reason::Health),
             (self.heartbeat.poll_timeout(), Reason::Heartbeat),
             (self.membership.poll_timeout(), Reason::Membership),
             (self.peers.poll_timeout(), Reason::Peers),
@@ -403,6 +410,7 @@ impl Node {
         self.become_state(State::Active);
         self.active_since = Some(self.now);
         self.peers.handle_active();
+        self.health.handle_active(self.now);
         if self.config.discovery {
             self.discovery.handle_active(self.now, port, &mut self.rng);
         }
@@ -464,6 +472,7 @@ impl Node {
                 let now = self.now;
                 self.rewrite_at.get_or_insert_with(|| now.after(REWRITE_AFTER));
             }
+            (Promise::HealthCheck, result) => self.health.handle_written(self.now, result),
             (Promise::Nothing, _) => {}
         }
     }
@@ -473,7 +482,9 @@ impl Node {
         for promise in core::mem::take(&mut self.unwritten) {
             let records = match &promise {
                 Promise::End(result) => crate::writes::ending((**result).clone()),
-                Promise::Accept(..) | Promise::Nothing | Promise::SelfCheck => vec![Record::Probe],
+                Promise::Accept(..) | Promise::HealthCheck | Promise::Nothing | Promise::SelfCheck => {
+                    vec![Record::Probe]
+                }
             };
             self.write(records, promise);
         }

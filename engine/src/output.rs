@@ -36,6 +36,8 @@ pub enum Output {
     },
     /// Something that observers may want to know. Feeds nothing back.
     Event(Event),
+    /// Find out how the node's process and its files are; ends with one [`crate::Input::Examined`].
+    Examine,
     /// The node is STOPPED: flush and leave with this status.
     Exit {
         /// 0 where nothing was cut off, else 130.

@@ -3,6 +3,7 @@
 use crate::blob::{BlobId, Pin};
 use crate::error::Rejection;
 use crate::faults::Faults;
+use crate::health::HealthReport;
 use crate::heartbeat::Liveness;
 use crate::ids::{NodeId, TaskId};
 use crate::lifecycle::State;
@@ -26,6 +27,8 @@ pub enum Request {
     Fetch(FetchSpec),
     /// Answered with [`Response::Fetches`].
     Fetches,
+    /// Looks after the node's own health; answered with [`Response::Health`] within two seconds.
+    Health,
     /// Answered with [`Response::Members`].
     Members,
     /// Answered with [`Response::Peers`].
@@ -101,6 +104,8 @@ pub enum Response {
     Fetched(Fetched),
     /// The files that are being fetched.
     Fetches(Vec<FetchView>),
+    /// How well the node is.
+    Health(Box<HealthReport>),
     /// Who exists, this node included, by id.
     Members(Vec<MemberView>),
     /// How a task stands, and more of its text; none once it has ended, as its outcome has it all.
@@ -192,6 +197,8 @@ pub struct StatusView {
     pub discovery: DiscoveryView,
     /// What others did that they should not.
     pub faults: Faults,
+    /// What the last check of its own health found; `None` before the first.
+    pub health: Option<HealthReport>,
     /// The wall clock.
     pub timestamp: UnixMillis,
 }

@@ -12,6 +12,8 @@ pub(crate) enum Promise {
     Accept(TaskId, RequestId),
     /// The task ends with this result.
     End(Box<TaskResult>),
+    /// Storage answers.
+    HealthCheck,
     /// Nothing: what was forgotten need not be durably so.
     Nothing,
     /// Storage takes writes.

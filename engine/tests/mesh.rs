@@ -121,6 +121,29 @@ fn an_origin_that_dies_after_it_accepted_a_task_completes_it_when_it_is_back() {
     assert!(network.events(origin).contains(&Event::TaskRecovered { task }));
 }
 
+/// Whoever kills a node blames no task of it: models run in processes of their own, and only their deaths count.
+#[test]
+fn a_node_may_be_killed_more_often_than_a_task_may_kill_models() {
+    let mut network = Network::default();
+    let node = network.add(|_| {});
+    network.run(SECOND);
+    let task = submit(&mut network, node, "hello");
+    for kill in 1..=5 {
+        let runs = (0..100).any(|_| {
+            let request = network.ask(node, Request::Task(task));
+            network.run(Duration::from_millis(1));
+            let answer = network.answer(node, request);
+            matches!(answer, Some(Ok(Response::Task(view))) if view.status == TaskStatus::Running)
+        });
+        assert!(runs, "the task runs before kill {kill}");
+        network.kill(node);
+        network.run(SECOND);
+        network.start(node);
+    }
+    network.run(SECOND);
+    assert_eq!(finished(&network, node), vec![(task, TaskStatus::Completed, node)]);
+}
+
 #[test]
 fn requests_are_refused_with_their_reason() {
     let mut network = Network::default();

@@ -434,7 +434,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// What a `config.json` names under `architectures`, and what such a model does.
-const ARCHITECTURES: [(&str, &[TaskKind]); 7] = [
+const ARCHITECTURES: [(&str, &[TaskKind]); 8] = [
     ("BertForMaskedLM", &EMBEDDINGS),
     ("BertForSequenceClassification", &[TaskKind::Classification]),
     ("BertModel", &EMBEDDINGS),
@@ -442,6 +442,7 @@ const ARCHITECTURES: [(&str, &[TaskKind]); 7] = [
     ("DistilBertForSequenceClassification", &[TaskKind::Classification]),
     ("DistilBertModel", &EMBEDDINGS),
     ("LlamaForCausalLM", &[TaskKind::Generation]),
+    ("MistralForCausalLM", &[TaskKind::Generation]),
 ];
 /// What a model that makes embeddings can do: it also classifies, by their similarity.
 const EMBEDDINGS: [TaskKind; 2] = [TaskKind::Embedding, TaskKind::Classification];

@@ -20,6 +20,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The checked settings of one node, by the names that users know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +83,8 @@ impl Settings {
             discovery: self.discovery,
             bootstrap_peers: self.bootstrap_peers.clone(),
             max_concurrent_tasks: self.max_concurrent_tasks,
+            health_check_interval: Duration::from_secs(self.health_check_interval_secs.into()),
+            memory_bytes_max: u64::from(self.max_memory_mb) << 20,
             ..engine::Config::default()
         }
     }
@@ -240,6 +243,18 @@ fn gather(
         gathered.value(key, value.clone(), Source::Flag(flag));
     }
     Ok(gathered)
+}
+
+/// Reads a configuration file that is in use once more, and checks it.
+///
+/// # Errors
+/// [`ConfigError`], which names all that is wrong at once.
+pub fn read_again(path: &Path) -> Result<(), ConfigError> {
+    let missing =
+        || ConfigError::Unreadable { path: path.to_owned(), source: io::ErrorKind::NotFound.into() };
+    let mut gathered = Gathered::default();
+    gathered.file(read_file(path)?.ok_or_else(missing)?, &Source::NamedFile(path.to_owned()));
+    if gathered.problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(gathered.problems)) }
 }
 
 /// Checks the bytes of a configuration file as [`load`] would, without a look at the disk.

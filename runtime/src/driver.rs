@@ -1,4 +1,4 @@
-//! THE loop: one node, driven over its six ports, in the real world and in the simulated one alike.
+//! THE loop: one node, driven over its ports, in the real world and in the simulated one alike.
 //!
 //! Each turn carries out what the node wants, then waits for one thing to happen and tells the node of it. Selection
 //! is biased: where several things have happened, the order in which the node hears of them is fixed. The timer may
@@ -6,7 +6,7 @@
 
 use crate::links::{Arrival, Links};
 use crate::ports::{
-    Blobs, Clock, Inference, InferenceEvent, Journal, Multicast, MulticastEvent, Store, Transport,
+    Blobs, Clock, Host, Inference, InferenceEvent, Journal, Multicast, MulticastEvent, Store, Transport,
     TransportEvent,
 };
 use engine::request::{Answer, Request};
@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 /// What a node lives in: one implementation of each port, and an observer.
 #[derive(Debug)]
-pub struct World<T, M, S, I, B, C, J> {
+pub struct World<T, M, S, I, B, H, C, J> {
     /// Connections to other nodes.
     pub transport: T,
     /// The discovery service's packets.
@@ -29,6 +29,8 @@ pub struct World<T, M, S, I, B, C, J> {
     pub inference: I,
     /// Files that nodes give each other.
     pub blobs: B,
+    /// The node's own process.
+    pub host: H,
     /// The time.
     pub clock: C,
     /// Sees all that goes in and comes out.
@@ -36,9 +38,9 @@ pub struct World<T, M, S, I, B, C, J> {
 }
 
 /// Runs a node until it has stopped, and returns its exit status.
-pub async fn run<T, M, S, I, B, C, J>(
+pub async fn run<T, M, S, I, B, H, C, J>(
     node: Node,
-    world: World<T, M, S, I, B, C, J>,
+    world: World<T, M, S, I, B, H, C, J>,
     asks: mpsc::Receiver<Ask>,
 ) -> u8
 where
@@ -47,6 +49,7 @@ where
     S: Store,
     I: Inference,
     B: Blobs,
+    H: Host,
     C: Clock,
     J: Journal,
 {
@@ -97,9 +100,9 @@ impl Handle {
     }
 }
 
-struct Driver<T, M, S, I, B, C, J> {
+struct Driver<T, M, S, I, B, H, C, J> {
     node: Node,
-    world: World<T, M, S, I, B, C, J>,
+    world: World<T, M, S, I, B, H, C, J>,
     links: Links,
     requests: Requests,
     /// Frames without room on their links, at most those that one input led to.
@@ -143,13 +146,14 @@ struct Requests {
     dropped: mpsc::UnboundedSender<RequestId>,
 }
 
-impl<T, M, S, I, B, C, J> Driver<T, M, S, I, B, C, J>
+impl<T, M, S, I, B, H, C, J> Driver<T, M, S, I, B, H, C, J>
 where
     T: Transport,
     M: Multicast,
     S: Store,
     I: Inference,
     B: Blobs,
+    H: Host,
     C: Clock,
     J: Journal,
 {
@@ -179,6 +183,7 @@ where
                 biased;
                 (id, result) = self.world.store.next() => Input::WriteDone { id, result },
                 event = self.world.inference.next() => inference_input(event),
+                facts = self.world.host.next() => Input::Examined(facts),
                 event = self.world.transport.next() => self.transport_input(event),
                 Some(ask) = incoming.asks.recv() => self.requests.input(ask),
                 Some(id) = incoming.drops.recv() => Input::RequestDropped { id },
@@ -232,6 +237,7 @@ where
                 Output::Dial { dial, address, expect } => self.world.transport.dial(dial, address, expect),
                 Output::Disconnect { link } => self.links.close(link),
                 Output::Event(_) => {}
+                Output::Examine => self.world.host.examine(),
                 Output::Exit { code } => return Some(code),
                 Output::Infer { job, model, work } => self.world.inference.start(job, model, work),
                 Output::Multicast { interface, family, bytes } => {

@@ -1,6 +1,71 @@
-//! What the system tells of processes: their memory and their children.
+//! What this process finds out about itself: its configuration, its key, its memory.
+//!
+//! A look reads files, so it is taken on a thread for such work. One that a dead disk holds up stays the only one.
 
+use crate::config;
+use crate::ports;
+use engine::Identity;
+use engine::health::HostFacts;
+use engine::identity::Domain;
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::mpsc;
+
+/// This process, as its node asks about it.
+#[derive(Debug)]
+pub struct ThisProcess {
+    config_file: Arc<PathBuf>,
+    identity: Arc<Identity>,
+    looks: bool,
+    found: (mpsc::Sender<HostFacts>, mpsc::Receiver<HostFacts>),
+}
+
+impl ThisProcess {
+    /// Makes the port of a node with this configuration and key.
+    pub fn new(config_file: PathBuf, identity: Identity) -> Self {
+        let (config_file, identity) = (Arc::new(config_file), Arc::new(identity));
+        Self { config_file, identity, looks: false, found: mpsc::channel(1) }
+    }
+}
+
+impl ports::Host for ThisProcess {
+    fn examine(&mut self) {
+        if std::mem::replace(&mut self.looks, true) {
+            return;
+        }
+        let (config_file, identity) = (Arc::clone(&self.config_file), Arc::clone(&self.identity));
+        let found = self.found.0.clone();
+        tokio::task::spawn_blocking(move || {
+            // Nobody listens any more where the node has ended.
+            let _ = found.blocking_send(look(&config_file, &identity));
+        });
+    }
+
+    async fn next(&mut self) -> HostFacts {
+        // Its sender lives as long as this does, so there is always a next one.
+        let facts = match self.found.1.recv().await {
+            Some(facts) => facts,
+            None => std::future::pending().await,
+        };
+        self.looks = false;
+        facts
+    }
+}
+
+fn look(config_file: &Path, identity: &Identity) -> HostFacts {
+    let begun = Instant::now();
+    let signature = identity.sign(Domain::SelfCheck, b"health");
+    let signs = identity.public_key().verifies(Domain::SelfCheck, b"health", &signature);
+    let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    HostFacts {
+        config_readable: config::read_again(config_file).is_ok(),
+        // A key that does not sign takes for ever.
+        crypto_micros: if signs { took } else { u64::MAX },
+        memory_bytes: memory_bytes(std::process::id()),
+    }
+}
 
 /// Returns the memory that a process and its children hold and the system cannot take back: not what is mapped from
 /// files, such as a model's weights.
@@ -34,6 +99,7 @@ const CHILDREN_MAX: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::Host;
 
     #[test]
     fn memory_that_can_be_taken_back_is_not_held() {
@@ -42,5 +108,24 @@ mod tests {
         assert_eq!(held(status), 102 << 10);
         assert!(memory_bytes(std::process::id()) > 100 << 10);
         assert_eq!(memory_bytes(u32::MAX), 0);
+    }
+
+    #[tokio::test]
+    async fn a_configuration_that_was_broken_since_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config.json");
+        fs::write(&file, "{}").unwrap();
+        let mut host = ThisProcess::new(file.clone(), Identity::from_secret(&[7; 32]));
+        let mut look = async || {
+            host.examine();
+            host.examine();
+            host.next().await
+        };
+        let well = look().await;
+        assert!(well.config_readable && well.crypto_micros < 1_000_000 && well.memory_bytes > 0, "{well:?}");
+        fs::write(&file, "{").unwrap();
+        assert!(!look().await.config_readable);
+        fs::remove_file(&file).unwrap();
+        assert!(!look().await.config_readable);
     }
 }

@@ -1,9 +1,10 @@
-//! The six things a node needs of the world around it, as the driver sees them.
+//! The seven things a node needs of the world around it, as the driver sees them.
 //!
 //! Each world implements them once: sockets, disk and model processes in the real one, turmoil's network and
 //! seeded stand-ins in the simulated one. All `next` futures are cancel-safe: dropping one loses nothing.
 
 use engine::blob::{BlobOrder, BlobReport};
+use engine::health::HostFacts;
 use engine::ids::{DialId, JobId, WriteId};
 use engine::input::{DialError, Family, Input, Interface};
 use engine::output::{Output, Work};
@@ -146,6 +147,15 @@ pub trait Blobs: Send + 'static {
 
     /// Waits for the next report.
     fn next(&mut self) -> impl Future<Output = BlobReport> + Send;
+}
+
+/// Finds out how the node's own process and files are.
+pub trait Host: Send + 'static {
+    /// Begins to look; [`Host::next`] tells. A look while another is under way is the same look.
+    fn examine(&mut self);
+
+    /// Waits for the next look to end.
+    fn next(&mut self) -> impl Future<Output = HostFacts> + Send;
 }
 
 /// Tells the time.

@@ -1,4 +1,4 @@
-//! A whole node: puts the five ports, the driver and the control API together, and takes them apart in order.
+//! A whole node: puts the ports, the driver and the control API together, and takes them apart in order.
 //!
 //! What can be wrong with a user's set-up is found before anything is visible to others: the home's lock,
 //! configuration, key, ports, storage. The readiness file appears when the node is ACTIVE and goes first.
@@ -9,7 +9,8 @@ use crate::clock::{self, SystemClock};
 use crate::config::{self, ConfigError, Effective, LogLevel, Overrides, Settings, Shown};
 use crate::driver::{self, Handle, World};
 use crate::home::{self, Home, Landmark, Lock, LockError, RunInfo};
-use crate::http::{self, Api, ResultReadError, ResultSource, Token};
+use crate::host::ThisProcess;
+use crate::http::{self, Api, Door, ResultReadError, ResultSource, Token};
 use crate::hub::Hub;
 use crate::identity::{self, IdentityError, NodeKey};
 use crate::inference::{CpuShare, Fleet, FleetOptions, WORKER_COMMAND};
@@ -23,7 +24,7 @@ use crate::startup::Startup;
 use crate::store::{OpenError, RedbStore, ResultReader};
 use crate::transport::{BindError, Libp2pTransport, Limits, all_addresses};
 use engine::journal::{self, Start};
-use engine::lifecycle::State;
+use engine::lifecycle::{CUT_OFF, State};
 use engine::task::TaskResult;
 use engine::{Event, Identity, Input, Instant, Node, Output, Saved, TaskId};
 use serde_json::Value;
@@ -80,20 +81,8 @@ impl Service {
             Libp2pTransport::bind(&key.secret, &addresses, Limits::for_peers(settings.max_peers))?
         };
         startup.done("transport");
-        let store_file = settings.storage_path.join(STORE_FILE);
-        let (store, saved, results) = RedbStore::open(&store_file)?;
-        startup.done("storage");
-        let landmark =
-            |path: PathBuf| Landmark::at(&path).map_err(|source| StartError::Home { path, source });
-        let landmarks = [landmark(home.lock_file())?, landmark(store_file)?];
-        let files = settings.storage_path.join(FILES);
-        let blobs = FileBlobs::open(&files).map_err(|source| StartError::Home { path: files, source })?;
-        let shelf = blobs.shelf();
+        // Whoever asks while storage opens is told so.
         let listener = bind_api(&effective).await?;
-        let (sources, options) = models(settings).map_err(StartError::Program)?;
-        let found = catalog::find(&sources);
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(io::Error::other(error)))?;
         let info = RunInfo {
             pid: std::process::id(),
             node_id: key.identity.node_id(),
@@ -108,8 +97,25 @@ impl Service {
         };
         let token = Token::create(&home.token_file())
             .map_err(|source| StartError::Home { path: home.token_file(), source })?;
+        let token = Arc::new(token);
+        let door = Door::new(info.api_address, Arc::clone(&token));
+        let (stop_api, stopped) = oneshot::channel();
+        let api = tokio::spawn(http::serve(listener, door.clone(), async { drop(stopped.await) }));
         write_info(&home.info_file(), &info)?;
         startup.done("api");
+        let store_file = settings.storage_path.join(STORE_FILE);
+        let (store, saved, results) = RedbStore::open(&store_file)?;
+        startup.done("storage");
+        let landmark =
+            |path: PathBuf| Landmark::at(&path).map_err(|source| StartError::Home { path, source });
+        let landmarks = [landmark(home.lock_file())?, landmark(store_file)?];
+        let files = settings.storage_path.join(FILES);
+        let blobs = FileBlobs::open(&files).map_err(|source| StartError::Home { path: files, source })?;
+        let shelf = blobs.shelf();
+        let (sources, options) = models(settings).map_err(StartError::Program)?;
+        let found = catalog::find(&sources);
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(io::Error::other(error)))?;
 
         let clock = SystemClock::start();
         // What merely is in the cache may go again, and is announced as long as it is there.
@@ -125,6 +131,8 @@ impl Service {
             now: clock.now(),
             wall: clock.wall(),
         };
+        let own_key = key.identity.clone();
+        let config_file = overrides.config_file.clone().unwrap_or_else(|| home.config_file());
         let (identity, recording, written) = record(settings, &start, &saved, key.identity)?;
 
         // From here on nothing fails.
@@ -143,6 +151,7 @@ impl Service {
             store,
             inference,
             blobs,
+            host: ThisProcess::new(config_file, own_key),
             clock,
             journal: Observer {
                 events: EventLog::new(log.clone()),
@@ -153,13 +162,17 @@ impl Service {
         };
         startup.done("discovery");
         let driver = thread.spawn(driver::run(node, world, asks));
-        let (results, token) = (Arc::new(results), Arc::new(token));
+        let results = Arc::new(results);
         let catalog = Catalog::new(sources, settings.run_models.then_some(fleet), found);
         let stop_catalog = catalog.watch();
-        let api =
-            Api { handle: handle.clone(), models: catalog, results, shelf, token, address: info.api_address };
-        let (stop_api, stopped) = oneshot::channel();
-        let api = tokio::spawn(http::serve(listener, api, async { drop(stopped.await) }));
+        door.open(Api {
+            handle: handle.clone(),
+            models: catalog,
+            results,
+            shelf,
+            token,
+            address: info.api_address,
+        });
         let (home, ready, registration) = (home.clone(), watch::Sender::new(false), register(home));
         let (warnings, startup) = (effective.warnings, startup.clone());
         Ok(Self {
@@ -563,8 +576,6 @@ fn report(log: &Log, effective: &Effective) {
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// What a node occupies besides its models.
 const NODE_BYTES: u64 = 32 << 20;
-/// The exit status of a node that cut work off when it left.
-pub const CUT_OFF: u8 = 130;
 /// The exit status of a node that did not end as it meant to.
 const FAILED: u8 = 1;
 /// The directory of the files that nodes give each other.

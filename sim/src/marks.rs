@@ -28,6 +28,7 @@ marks! {
     IdentityCopied => "identity_copied",
     DiscoveryAvailable => "discovery_available",
     DiscoveryUnavailable => "discovery_unavailable",
+    HealthChanged => "health_changed",
     LinkDown => "link_down",
     LinkRefused => "link_refused",
     LinkUp => "link_up",

@@ -5,9 +5,15 @@ use crate::random::{Purpose, Random};
 use crate::scenario::Range;
 use core::time::Duration;
 use engine::InferenceError;
+use engine::health::HostFacts;
 use engine::output::Work;
 use engine::task::{Classification, EmbeddingInput, FinishReason, Generation, TaskKind, TaskOutput};
 use sha2::{Digest, Sha256};
+
+/// Returns what is found out about the process of every simulated node: it is well.
+pub(crate) const fn host_facts() -> HostFacts {
+    HostFacts { config_readable: true, crypto_micros: 50, memory_bytes: 20 << 20 }
+}
 
 /// Returns the models that every simulated node has.
 pub(crate) fn all() -> Vec<(String, TaskKind)> {

@@ -16,7 +16,7 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 use runtime::config::{self, Overrides, Settings};
 use runtime::home::{Holder, Home};
-use runtime::http::view::{Diagnosis, Status};
+use runtime::http::view::{Diagnosis, Status, StatusAnswer};
 use runtime::identity;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
@@ -113,10 +113,14 @@ async fn running_node(home: &Home) -> Result<(Status, Diagnosis), Finding> {
     let ask = async {
         let client = Client::connect(home)?;
         let status = client.get("/api/v1/status").await?;
+        let status = match status {
+            StatusAnswer::Whole(status) => *status,
+            StatusAnswer::Early(metadata) => return Ok(Err(Finding::not_active(metadata.state))),
+        };
         let diagnosis = client.get("/api/v1/diagnosis").await?;
-        Ok::<_, Failure>((status, diagnosis))
+        Ok::<_, Failure>(Ok((status, diagnosis)))
     };
-    ask.await.map_err(|_| Finding::not_answering(home))
+    ask.await.unwrap_or_else(|_| Err(Finding::not_answering(home)))
 }
 
 fn examine_node(status: &Status, diagnosis: &Diagnosis, findings: &mut Vec<Finding>) {

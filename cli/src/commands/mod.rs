@@ -14,6 +14,7 @@ mod model_quantize;
 mod model_rm;
 mod model_share;
 mod node_config;
+mod node_health;
 mod node_install_service;
 mod node_list;
 mod node_logs;
@@ -69,7 +70,11 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Node(NodeCommand::Ready) => block_on(node_ready::run(&home()?)),
         Command::Node(NodeCommand::InstallService(install)) => node_install_service::run(&home()?, &install),
         Command::Node(NodeCommand::Logs(logs)) => node_logs::run(&home()?, &logs),
-        Command::Node(NodeCommand::Status(format)) => block_on(node_status::run(&home()?, format)),
+        Command::Node(NodeCommand::Status { all: true, format }) => node_status::run_all(format),
+        Command::Node(NodeCommand::Status { all: false, format }) => {
+            block_on(node_status::run(&home()?, format))
+        }
+        Command::Node(NodeCommand::Health(format)) => node_health::run(&home()?, format),
         Command::Node(NodeCommand::Peers(format)) => block_on(node_peers::run(&home()?, format)),
         Command::Task(TaskCommand::Submit(submit)) => block_on(task_submit::run(&home()?, *submit)),
         Command::Task(TaskCommand::Status { id, format }) => {
@@ -157,7 +162,9 @@ fn tell_node(home: &Home) {
 /// The hub and its cache, as the environment says.
 fn hub(offline: bool) -> Result<Hub, Failure> {
     let hub = Hub::from_environment(|name| std::env::var_os(name));
-    let mut hub = hub.map_err(|error| Failure::from_error(&error).hint("set HF_HOME to a directory"))?;
+    let mut hub = hub.map_err(|error| {
+        Failure::from_error(&error).id("cache_unusable").hint("set HF_HOME to a directory")
+    })?;
     hub.offline |= offline;
     Ok(hub)
 }
@@ -165,14 +172,15 @@ fn hub(offline: bool) -> Result<Hub, Failure> {
 /// Reads the name of a model that something is to be done with.
 fn model_id(text: &str, done: &str) -> Result<ModelId, Failure> {
     if text == EMBEDDED_MODEL {
-        return Err(Failure::new(format!("{text} is part of this program, and need not be {done}")));
+        return Err(Failure::new(format!("{text} is part of this program, and need not be {done}"))
+            .id("model_embedded"));
     }
-    text.parse().map_err(|error| Failure::from_error(&error))
+    text.parse().map_err(|error| Failure::from_error(&error).id("model_malformed"))
 }
 
 /// Says why a model is not there.
 fn absence(id: &ModelId, error: &PresentError) -> Failure {
-    let failure = Failure::from_error(error);
+    let failure = Failure::from_error(error).id(error.code());
     match (id, error) {
         (ModelId::Hub { .. }, PresentError::NotFetched(_)) => failure.hint(format!(
             "p2p-ai-agents model list shows what is; fetch it with: p2p-ai-agents model pull {id}"

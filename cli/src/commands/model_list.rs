@@ -24,10 +24,11 @@ pub(super) async fn run(home: &Home, hub: Hub, format: Format) -> Result<(), Fai
     let rows: Vec<[String; 7]> = models
         .into_iter()
         .map(|model| {
-            let state = match (model.ready, &model.reason) {
-                (true, _) => "yes".to_owned(),
-                (false, None) => "no".to_owned(),
-                (false, Some(reason)) => format!("no: {reason}"),
+            let state = match (model.ready, &model.reason, &model.hint) {
+                (true, _, _) => "yes".to_owned(),
+                (false, None, _) => "no".to_owned(),
+                (false, Some(reason), None) => format!("no: {reason}"),
+                (false, Some(reason), Some(hint)) => format!("no: {reason}; {hint}"),
             };
             let kinds = if model.kinds.is_empty() { dash() } else { model.kinds.join(", ") };
             [

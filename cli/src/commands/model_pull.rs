@@ -38,8 +38,9 @@ pub(super) fn run(home: &Home, hub: &Hub, id: &ModelId, format: Format) -> Outco
             Ok(interruption::exit_code())
         }
         Err(error) => {
-            let failure =
-                Failure::new(format!("cannot pull {id}: {error}")).because(std::error::Error::source(&error));
+            let failure = Failure::new(format!("cannot pull {id}: {error}"))
+                .id(error.code())
+                .because(std::error::Error::source(&error));
             Err(match error.hint() {
                 Some(hint) => failure.hint(hint),
                 None => failure,

@@ -16,13 +16,16 @@ use std::time::Instant;
 pub(super) async fn run(home: &Home, manifest: &Path, to: Option<&Path>) -> Result<(), Failure> {
     let unusable = |cause: &dyn std::error::Error| {
         Failure::new(format!("{} is not a model's list of files", manifest.display()))
+            .id("manifest_unusable")
             .because(Some(cause))
             .hint("make one on a machine that has the model: p2p-ai-agents model share FOLDER > model.json")
     };
     let text = fs::read(manifest).map_err(|error| unusable(&error))?;
     let manifest = Manifest::read(&text).map_err(|error| unusable(&error))?;
     let folder = match to {
-        Some(folder) => std::path::absolute(folder).map_err(|error| Failure::from_error(&error))?,
+        Some(folder) => {
+            std::path::absolute(folder).map_err(|error| Failure::from_error(&error).id("path_unusable"))?
+        }
         None => home.root().join("models").join(&manifest.name),
     };
     let client = Client::connect(home)?;
@@ -47,12 +50,14 @@ pub(super) async fn run(home: &Home, manifest: &Path, to: Option<&Path>) -> Resu
 /// Tells whether a file is here already; one that is another is not touched.
 fn is_here(path: &PathBuf, file: &ManifestFile) -> Result<bool, Failure> {
     let Ok(found) = fs::metadata(path) else { return Ok(false) };
-    let blob = hash_file(path, found.len())
-        .map_err(|error| Failure::new(format!("cannot read {}", path.display())).because(Some(&error)))?;
+    let blob = hash_file(path, found.len()).map_err(|error| {
+        Failure::new(format!("cannot read {}", path.display())).id("path_unusable").because(Some(&error))
+    })?;
     if blob == (BlobId { root: file.blake3, bytes: file.bytes }) {
         return Ok(true);
     }
     Err(Failure::new(format!("{} exists and is another file", path.display()))
+        .id("file_exists")
         .hint("move it away, or name another folder with --to DIR"))
 }
 
@@ -80,11 +85,13 @@ async fn fetch(
         Some(FetchLine::Fetched { peers, .. }) => Ok(peers),
         Some(FetchLine::Error(error)) => {
             let failure =
-                Failure::new(format!("cannot fetch {}: {}", file.path, output::lines(&error.message)));
+                Failure::new(format!("cannot fetch {}: {}", file.path, output::lines(&error.message)))
+                    .id(error.code);
             Err(failure.hint(error.hint.unwrap_or_else(|| HINT.to_owned())))
         }
         Some(FetchLine::Progress(_)) | None => {
             Err(Failure::new(format!("the node stopped before {} was here", file.path))
+                .id("fetch_interrupted")
                 .hint("what has come is kept: the same command goes on with it"))
         }
     }

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 pub(super) fn run(source: &Path, target: &Path) -> Outcome {
     let report: QuantizeReport = quantize(source, target).map_err(|error| {
         Failure::new("cannot quantise the model")
+            .id(error.code())
             .because(Some(&error))
             .hint("the source is a directory with model.safetensors, config.json and tokenizer.json")
     })?;

@@ -10,6 +10,7 @@ use serde_json::json;
 pub(super) fn run(home: &Home, hub: &Hub, id: &ModelId, format: Format) -> Result<(), Failure> {
     if let ModelId::Local(path) = id {
         return Err(Failure::new(format!("{} is not in the cache", path.display()))
+            .id("model_is_local")
             .hint("what is in a place of your own is yours to remove"));
     }
     let freed = hub.remove(id).map_err(|error| super::absence(id, &error))?;

@@ -11,9 +11,11 @@ use std::path::Path;
 pub(super) async fn run(home: &Home, path: &Path) -> Result<(), Failure> {
     let client = Client::connect(home)?;
     // A link keeps its name: the snapshots of a cache consist of them.
-    let path = std::path::absolute(path)
-        .map_err(|error| Failure::new(format!("cannot share {}", path.display())).because(Some(&error)))?;
+    let path = std::path::absolute(path).map_err(|error| {
+        Failure::new(format!("cannot share {}", path.display())).id("path_unusable").because(Some(&error))
+    })?;
     let manifest: Manifest = client.post("/api/v1/files", &NewShare { path }).await?.read()?;
-    let text = serde_json::to_string_pretty(&manifest).map_err(|error| Failure::from_error(&error))?;
+    let text = serde_json::to_string_pretty(&manifest)
+        .map_err(|error| Failure::from_error(&error).id("internal_error"))?;
     output::line(&text)
 }

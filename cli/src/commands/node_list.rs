@@ -6,7 +6,7 @@ use crate::error::Failure;
 use crate::output;
 use engine::lifecycle::State;
 use runtime::home::{Holder, Home};
-use runtime::http::view::Status;
+use runtime::http::view::StatusAnswer;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -50,14 +50,14 @@ async fn look(home: &Home) -> Running {
     };
     let info = home.info();
     let status = match Client::connect(home) {
-        Ok(client) => client.get::<Status>("/api/v1/status").await.ok(),
+        Ok(client) => client.get::<StatusAnswer>("/api/v1/status").await.ok(),
         Err(_) => None,
     };
     Running {
         home: home.root().to_owned(),
         pid,
         node_id: info.as_ref().map(|info| info.node_id.to_string()),
-        state: status.map(|status| status.state),
+        state: status.map(|status| status.state()),
         network: info.as_ref().map(|info| info.network.clone()),
         network_port: info.as_ref().map(|info| info.network_port),
         api_address: info.as_ref().map(|info| info.api_address.to_string()),

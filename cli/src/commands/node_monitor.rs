@@ -1,6 +1,7 @@
-//! `node monitor`: how the node is, again and again, a line each time.
+//! `node monitor`: how the node is, again and again: a screen on a terminal, a line each time elsewhere.
 
 mod sample;
+mod screen;
 
 use crate::args::NodeMonitor;
 use crate::client::Client;
@@ -12,10 +13,14 @@ use std::time::{Duration, Instant};
 
 pub(super) async fn run(home: &Home, arguments: &NodeMonitor) -> Result<(), Failure> {
     let client = Client::connect(home)?;
-    let mut observer = Observer::new(home, client);
+    let on_screen = output::is_screen() && !arguments.format.json;
+    let mut observer = Observer::new(home, client, if on_screen { EVENTS_AT_FIRST } else { 0 });
     let interval = Duration::from_secs(arguments.interval.into());
     let mut next = Instant::now();
     let until = arguments.duration.map(|seconds| next + Duration::from_secs(seconds.into()));
+    if on_screen {
+        return screen::run(observer, interval, until).await;
+    }
     loop {
         let sample = observer.look().await?;
         if arguments.format.json {
@@ -42,9 +47,10 @@ fn line(sample: &Sample) -> String {
         _ => "-".to_owned(),
     };
     format!(
-        "{}  {}  peers {}  members {}  queued {}  running {}  {:.1} tasks/s  {times}  {} MB  {:.1} % CPU",
+        "{}  {}  health {}  peers {}  members {}  queued {}  running {}  {:.1} tasks/s  {times}  {} MB  {:.1} % CPU",
         sample.timestamp,
         sample.state,
+        sample.health.as_deref().unwrap_or("-"),
         sample.peers.len(),
         sample.members,
         sample.tasks_queued,
@@ -54,3 +60,6 @@ fn line(sample: &Sample) -> String {
         sample.cpu_percent,
     )
 }
+
+/// Lines of the log that a screen begins with.
+const EVENTS_AT_FIRST: usize = 20;

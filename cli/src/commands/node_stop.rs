@@ -3,10 +3,10 @@
 use crate::client::Client;
 use crate::error::{Failure, Outcome};
 use crate::output;
+use engine::lifecycle::CUT_OFF;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use runtime::home::{Holder, Home};
-use runtime::service::CUT_OFF;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ pub(super) fn run_all() -> Outcome {
                     failed += 1;
                     failure.report();
                 }
-                Err(error) => return Err(Failure::from_error(&error)),
+                Err(error) => return Err(Failure::from_error(&error).id("internal_error")),
             }
         }
         output::notice(&format!("{stopped} {} stopped", if stopped == 1 { "node" } else { "nodes" }))?;
@@ -58,7 +58,9 @@ pub(super) async fn stop(home: &Home) -> Result<(), Failure> {
     }
     // It cannot be asked, or does not get there: the signal means the same and needs no API.
     let Holder::Process { pid: Some(pid) } = home.holder() else { return Ok(()) };
-    let process = i32::try_from(pid).map(Pid::from_raw).map_err(|error| Failure::from_error(&error))?;
+    let process = i32::try_from(pid)
+        .map(Pid::from_raw)
+        .map_err(|error| Failure::from_error(&error).id("internal_error"))?;
     kill(process, Signal::SIGTERM).map_err(|error| {
         Failure::new(format!("cannot stop the node (pid {pid})"))
             .id("node_not_stopping")

@@ -15,7 +15,8 @@ pub(super) async fn run(home: &Home, ping: &RoutePing) -> Result<(), Failure> {
     let path = format!("/api/v1/routes/{id}/ping?count={count}&bytes={bytes}&at_once={at_once}");
     let told: Ping = client.post(&path, &()).await?.read()?;
     if format.json {
-        let told = serde_json::to_string(&told).map_err(|error| Failure::from_error(&error))?;
+        let told =
+            serde_json::to_string(&told).map_err(|error| Failure::from_error(&error).id("internal_error"))?;
         return output::line(&told);
     }
     let hops = if told.hops == 1 { "1 hop".to_owned() } else { format!("{} hops", told.hops) };

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 pub(super) fn run(directory: &Path, format: Format) -> Outcome {
     let mut files = files(directory).map_err(|error| {
         Failure::new(format!("{} cannot be listed", directory.display()))
+            .id("scenarios_unreadable")
             .because(Some(&error))
             .hint("--dir DIR names another directory; p2p-ai-agents sim new NAME writes a first scenario")
     })?;

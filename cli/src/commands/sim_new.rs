@@ -10,9 +10,11 @@ use std::process::ExitCode;
 pub(super) fn run(name: &str, directory: &Path) -> Outcome {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(allowed) {
-        return Err(Failure::new(format!("\"{name}\" is no name for a scenario")).hint(
-            "say what happens, in at most 64 lower-case letters, digits and underscores: worker_dies",
-        ));
+        return Err(Failure::new(format!("\"{name}\" is no name for a scenario"))
+            .id("scenario_name_malformed")
+            .hint(
+                "say what happens, in at most 64 lower-case letters, digits and underscores: worker_dies",
+            ));
     }
     let file = directory.join(format!("{name}.toml"));
     let shown = file.display().to_string();
@@ -34,9 +36,10 @@ pub(super) fn write_new(file: &Path, text: &str) -> io::Result<()> {
 pub(super) fn cannot_write(file: &str, error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::AlreadyExists {
         return Failure::new(format!("{file} exists already"))
+            .id("file_exists")
             .hint("choose another name; nothing was changed");
     }
-    Failure::new(format!("{file} cannot be written")).because(Some(error))
+    Failure::new(format!("{file} cannot be written")).id("output_failed").because(Some(error))
 }
 
 const TEMPLATE: &str = include_str!("sim_new/template.toml");

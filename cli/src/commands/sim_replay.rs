@@ -4,7 +4,7 @@ use super::{node_peers, task_list};
 use crate::args::SimReplay;
 use crate::error::{Failure, Outcome};
 use crate::output;
-use engine::journal::End;
+use engine::journal::{End, JournalError};
 use engine::{Instant, NodeId};
 use runtime::http::view::{Member, Peer, Status, Task};
 use serde::Serialize;
@@ -22,7 +22,7 @@ pub(super) fn run(arguments: &SimReplay) -> Outcome {
             return Err(Failure::silent());
         }
         Err(error) => {
-            let failure = Failure::from_error(&error).hint(error.hint());
+            let failure = Failure::from_error(&error).id(id(&error)).hint(error.hint());
             return Err(failure.at(&arguments.file.display().to_string()));
         }
     };
@@ -48,12 +48,27 @@ pub(super) fn run(arguments: &SimReplay) -> Outcome {
             "{}: the journal is cut short after record {}",
             arguments.file.display(),
             replayed.records.saturating_sub(1)
-        ));
+        ))
+        .id("journal_cut");
         return Err(failure.hint(
             "all before is replayed and the same; the recording process was killed, or the file was cut later",
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+const fn id(error: &ReplayError) -> &'static str {
+    match error {
+        ReplayError::Empty { .. } => "journal_cut",
+        ReplayError::Io(_) | ReplayError::Journal(JournalError::NotAJournal) => "journal_unreadable",
+        ReplayError::Journal(JournalError::Damaged { .. } | JournalError::Malformed { .. }) => {
+            "journal_damaged"
+        }
+        ReplayError::Journal(JournalError::Format(_) | JournalError::Version(_)) => {
+            "journal_of_another_version"
+        }
+        ReplayError::Mismatch(_) => "replay_differs",
+    }
 }
 
 fn print(arguments: &SimReplay, replayed: &Replayed) -> Result<(), Failure> {

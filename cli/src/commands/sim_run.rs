@@ -24,7 +24,9 @@ fn run_one(scenario: &Scenario, arguments: &SimRun) -> Outcome {
         (None, None) => sim::run(scenario, seed),
         (Some(directory), _) => {
             sim::run_recorded(scenario, seed, Options::default(), directory).map_err(|error| {
-                Failure::new(format!("cannot record into {}", directory.display())).because(Some(&error))
+                Failure::new(format!("cannot record into {}", directory.display()))
+                    .id("output_failed")
+                    .because(Some(&error))
             })?
         }
         (None, Some(file)) => {

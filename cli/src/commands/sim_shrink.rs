@@ -18,6 +18,7 @@ pub(super) fn run(arguments: &SimShrink) -> Outcome {
     let file = arguments.output.clone().unwrap_or_else(|| usual_place(&arguments.file, seed));
     if file.exists() {
         return Err(Failure::new(format!("{} exists already", file.display()))
+            .id("file_exists")
             .hint("-o FILE names another file; nothing was changed"));
     }
     let limits = Limits { runs: arguments.max_runs, time: Duration::from_secs(arguments.max_time) };
@@ -39,7 +40,7 @@ fn usual_place(file: &Path, seed: u64) -> PathBuf {
 }
 
 fn failed(error: &ShrinkError, scenario: &Scenario) -> Failure {
-    let failure = Failure::from_error(error);
+    let failure = Failure::from_error(error).id(id(error));
     match error {
         ShrinkError::Passes { .. } => failure
             .hint(format!("p2p-ai-agents sim run {} --seeds 0..1000 finds a seed that fails", scenario.path)),
@@ -47,6 +48,15 @@ fn failed(error: &ShrinkError, scenario: &Scenario) -> Failure {
         | ShrinkError::SeedTooLarge
         | ShrinkError::Unshrinkable { .. }
         | ShrinkError::Unwritable { .. } => failure,
+    }
+}
+
+const fn id(error: &ShrinkError) -> &'static str {
+    match error {
+        ShrinkError::NotAgain => "simulator_differs",
+        ShrinkError::Passes { .. } => "seed_passes",
+        ShrinkError::SeedTooLarge => "seed_too_large",
+        ShrinkError::Unshrinkable { .. } | ShrinkError::Unwritable { .. } => "unshrinkable",
     }
 }
 

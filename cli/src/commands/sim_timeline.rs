@@ -31,7 +31,8 @@ impl Canvas {
             Some("json") => Form::TraceEvents,
             Some(_) | None => {
                 let failure =
-                    Failure::new(format!("{}: a timeline is either .html or .json", path.display()));
+                    Failure::new(format!("{}: a timeline is either .html or .json", path.display()))
+                        .id("timeline_form_unknown");
                 return Err(failure
                     .hint("--timeline run.html for a browser, --timeline run.json for ui.perfetto.dev"));
             }
@@ -57,5 +58,7 @@ impl Canvas {
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(format!("{}: cannot write the timeline", path.display())).because(Some(error))
+    Failure::new(format!("{}: cannot write the timeline", path.display()))
+        .id("output_failed")
+        .because(Some(error))
 }

@@ -37,7 +37,8 @@ fn one_task(arguments: &TaskSubmit) -> Result<NewTask, Failure> {
         Some(text) => text.to_owned(),
         None => String::new(),
     };
-    let kind = arguments.kind.ok_or_else(|| Failure::new("the task needs a --type"))?;
+    let kind =
+        arguments.kind.ok_or_else(|| Failure::new("the task needs a --type").id("task_type_missing"))?;
     Ok(with_options(NewTask::of_text(kind.into(), input), arguments))
 }
 
@@ -100,7 +101,7 @@ async fn submit_file(client: &Client, path: &Path, arguments: &TaskSubmit) -> Re
                 }
             }
         } else if let Some(first) = under_way.pop_front() {
-            match first.await.map_err(|error| Failure::from_error(&error))? {
+            match first.await.map_err(|error| Failure::from_error(&error).id("internal_error"))? {
                 Ok(id) => {
                     accepted.push(id);
                     announce(id, arguments)?;

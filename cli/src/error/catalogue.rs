@@ -19,6 +19,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Use the program that the node was started with: `node restart` after an update.",
     },
     Entry {
+        id: "attempts_differ",
+        what: "A model wrote another text on its second try, after the first part had been sent already.",
+        todo: "Send the request again.",
+    },
+    Entry {
         id: "body_malformed",
         what: "What was sent to the API is not a task.",
         todo: "Send JSON such as `{\"type\": \"embedding\", \"input\": \"some text\"}`.",
@@ -32,6 +37,16 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "body_too_large",
         what: "A request to the API is longer than any task may be.",
         todo: "Send less at a time.",
+    },
+    Entry {
+        id: "cache_unusable",
+        what: "The cache of models cannot be used.",
+        todo: "Check who may use it (`HF_HOME`, `HF_HUB_CACHE`), and its disk.",
+    },
+    Entry {
+        id: "cancelled",
+        what: "The fetching of a model was cancelled.",
+        todo: "`model pull` goes on with what has arrived.",
     },
     Entry {
         id: "config_invalid",
@@ -59,6 +74,21 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Send `Content-Type: application/json`.",
     },
     Entry {
+        id: "crypto_timeout",
+        what: "The node's key took more than 100 ms to sign.",
+        todo: "The machine is too busy: give the node less company.",
+    },
+    Entry {
+        id: "error_unknown",
+        what: "There is no error of this name.",
+        todo: "`p2p-ai-agents errors` lists all.",
+    },
+    Entry {
+        id: "fetch_interrupted",
+        what: "The node stopped before a file was here; what has come is kept.",
+        todo: "Run the same command again: it goes on with it.",
+    },
+    Entry {
         id: "file_exists",
         what: "There is something at the path where a fetched file should go.",
         todo: "Name another place, or move away what is there.",
@@ -84,6 +114,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Carry it over another way.",
     },
     Entry {
+        id: "hash_missing",
+        what: "A file that is to be fetched was not named by its hash.",
+        todo: "Send `blake3` or `sha256`.",
+    },
+    Entry {
         id: "home_unusable",
         what: "The node's directory or a file of it cannot be used.",
         todo: "Check who may use it and the space on its disk, or name another with `--home`.",
@@ -93,6 +128,17 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "host_not_allowed",
         what: "The API was addressed by a name that is not its own.",
         todo: "Use `http://127.0.0.1:PORT`.",
+    },
+    Entry { id: "hub_failed", what: "The hub of models is in trouble.", todo: "Try again later." },
+    Entry {
+        id: "hub_malformed",
+        what: "The hub gave an answer that cannot be used.",
+        todo: "Check `HF_ENDPOINT`; try another revision of the model.",
+    },
+    Entry {
+        id: "hub_unreachable",
+        what: "The hub of models cannot be reached.",
+        todo: "Check the network; `HF_ENDPOINT` names another hub, and a folder or file works without any.",
     },
     Entry {
         id: "identity_damaged",
@@ -125,6 +171,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Convert it: `iconv -t UTF-8`.",
     },
     Entry {
+        id: "input_rejected",
+        what: "The model refused the input of a task; the message says why.",
+        todo: "Send it what it takes.",
+    },
+    Entry {
         id: "input_unreadable",
         what: "A file of tasks or results cannot be used.",
         todo: "Check the path and who may use it.",
@@ -135,9 +186,39 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Spread the inputs over several tasks.",
     },
     Entry {
+        id: "insufficient_disk_space",
+        what: "The model does not fit on the disk; the message says how many bytes are needed.",
+        todo: "Make room, for example with `model rm`, or put the cache elsewhere with `HF_HOME`.",
+    },
+    Entry {
         id: "internal_error",
         what: "The node has a fault.",
         todo: "Look for `logs/crash-….txt` and open an issue.",
+    },
+    Entry {
+        id: "invalid_value",
+        what: "A value of an OpenAI request is not allowed.",
+        todo: "Use what the message names.",
+    },
+    Entry {
+        id: "journal_cut",
+        what: "A recording ends in the middle: its process was killed, or the file was cut later.",
+        todo: "All before can be used.",
+    },
+    Entry {
+        id: "journal_damaged",
+        what: "A recording was changed after it was written.",
+        todo: "With `--until` a time before it, all up to there can be replayed.",
+    },
+    Entry {
+        id: "journal_of_another_version",
+        what: "Another version of the program wrote this recording.",
+        todo: "Replay it with that version.",
+    },
+    Entry {
+        id: "journal_unreadable",
+        what: "The file cannot be read, or is no recording.",
+        todo: "Name one that `node start --record` or `sim run --record` wrote.",
     },
     Entry { id: "label_length_out_of_range", what: "A label is empty or too long.", todo: "Shorten it." },
     Entry {
@@ -167,9 +248,19 @@ pub(crate) const ENTRIES: &[Entry] = &[
     },
     Entry { id: "log_unreadable", what: "The log cannot be read.", todo: "Check who may read it." },
     Entry {
+        id: "manifest_unusable",
+        what: "The file is not a model's list of files.",
+        todo: "Make one where the model is: `model share FOLDER >model.json`.",
+    },
+    Entry {
         id: "max_tokens_out_of_range",
         what: "The most tokens to write are outside what is allowed.",
         todo: "Use the range that the message names.",
+    },
+    Entry {
+        id: "memory_threshold_exceeded",
+        what: "The node and its models hold more than 80 % of `max_memory_mb` (warning) or 85 % (failure).",
+        todo: "Raise `max_memory_mb`, or run fewer models.",
     },
     Entry {
         id: "messages_out_of_range",
@@ -182,9 +273,69 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "See the methods that the README lists.",
     },
     Entry {
+        id: "model_embedded",
+        what: "The model is part of the program, so there is nothing to fetch or remove.",
+        todo: "Use it by its name.",
+    },
+    Entry {
+        id: "model_failed",
+        what: "The model of a task could not be loaded or run.",
+        todo: "`model list` shows how the models stand, `node logs` why.",
+    },
+    Entry {
+        id: "model_forbidden",
+        what: "The hub does not give the model to everybody.",
+        todo: "Get access on its page, and set `HF_TOKEN`.",
+    },
+    Entry {
+        id: "model_incomplete",
+        what: "Files of the model are missing.",
+        todo: "`model pull` fetches the rest.",
+    },
+    Entry {
+        id: "model_is_local",
+        what: "The model is a place on this machine, not one of a hub.",
+        todo: "Use it by its path; what is yours is yours to remove.",
+    },
+    Entry {
+        id: "model_malformed",
+        what: "That is no name of a model.",
+        todo: "Names look like `owner/name`, `owner/name@revision`, `owner/name:Q4_0` or `./folder`.",
+    },
+    Entry {
+        id: "model_not_fetched",
+        what: "The model is not on this machine.",
+        todo: "`model pull` fetches it, `model list` shows what there is.",
+    },
+    Entry {
+        id: "model_not_found",
+        what: "The hub has no such model.",
+        todo: "Check the name, and the revision after the `@`.",
+    },
+    Entry {
+        id: "model_pulling",
+        what: "The model is being fetched.",
+        todo: "Try again when `model list` shows it.",
+    },
+    Entry {
+        id: "model_too_large",
+        what: "The model is larger than any that can run here.",
+        todo: "Choose a smaller one, or a GGUF file with fewer bits.",
+    },
+    Entry {
         id: "model_unknown",
         what: "No node of the network has a model of this name for this type.",
         todo: "`node status` lists the models of a node.",
+    },
+    Entry {
+        id: "model_unsupported",
+        what: "The model has a form that cannot run here; the message says which.",
+        todo: "Choose safetensors weights with a `tokenizer.json`, or one GGUF file, `owner/name:Q4_0`.",
+    },
+    Entry {
+        id: "model_unusable",
+        what: "This node cannot run the model; the message says why.",
+        todo: "`model list` shows how the models stand.",
     },
     Entry {
         id: "network_unusable",
@@ -234,6 +385,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "`node peers` shows the nodes around this one.",
     },
     Entry {
+        id: "offline",
+        what: "Nothing may be fetched in offline mode.",
+        todo: "Leave out `--offline` and `HF_HUB_OFFLINE`, or copy the model into the cache.",
+    },
+    Entry {
         id: "origin_not_allowed",
         what: "A page of another origin asked the API.",
         todo: "Serve the page from the API's own address.",
@@ -254,6 +410,21 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Name another `--output`, or move this one away.",
     },
     Entry {
+        id: "path_not_absolute",
+        what: "The node was given a path that does not begin at the root.",
+        todo: "Send the whole path.",
+    },
+    Entry {
+        id: "path_unusable",
+        what: "A file or folder cannot be read.",
+        todo: "Check the path and who may use it.",
+    },
+    Entry {
+        id: "poison",
+        what: "Whatever ran a task died of it, three times.",
+        todo: "Look at its input; `node logs` says what died.",
+    },
+    Entry {
         id: "port_in_use",
         what: "Another program has the port.",
         todo: "Choose another with `--port` or `--api-port`.",
@@ -267,6 +438,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "process_not_started",
         what: "The system did not start the node's process.",
         todo: "Check its limits: `ulimit -a`.",
+    },
+    Entry {
+        id: "pulls_full",
+        what: "Too many models are being fetched.",
+        todo: "Try again when one is here.",
     },
     Entry {
         id: "query_malformed",
@@ -289,6 +465,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Check who may use `$XDG_RUNTIME_DIR/p2p-ai-agents`.",
     },
     Entry {
+        id: "replay_differs",
+        what: "The node of this program does something else than the recorded one did.",
+        todo: "`--until` the time that the message names, with `--state`, shows it just before.",
+    },
+    Entry {
         id: "request_timeout",
         what: "The node took too long to answer.",
         todo: "Look into `node logs`.",
@@ -297,6 +478,41 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "route_unknown",
         what: "The API has no such path.",
         todo: "See the paths that the README lists.",
+    },
+    Entry {
+        id: "scenario_invalid",
+        what: "A scenario makes no sense at the place that is shown.",
+        todo: "`sim new NAME` writes one with everything explained.",
+    },
+    Entry {
+        id: "scenario_name_malformed",
+        what: "That is no name for a scenario.",
+        todo: "Use at most 64 lower-case letters, digits and underscores.",
+    },
+    Entry {
+        id: "scenario_unreadable",
+        what: "The file of a scenario cannot be read.",
+        todo: "`sim list` shows those there are.",
+    },
+    Entry {
+        id: "scenarios_unreadable",
+        what: "A folder of scenarios cannot be read.",
+        todo: "Name another with `--dir`.",
+    },
+    Entry {
+        id: "seed_passes",
+        what: "The seed passes, so there is no failure to shrink.",
+        todo: "`sim run FILE --seeds 0..1000` finds a seed that fails.",
+    },
+    Entry {
+        id: "seed_too_large",
+        what: "The seed is too large to stand in a file.",
+        todo: "Use one below 9,223,372,036,854,775,808.",
+    },
+    Entry {
+        id: "simulator_differs",
+        what: "What was made smaller does not fail again.",
+        todo: "Open an issue, with the file and the seed: the simulator should be deterministic.",
     },
     Entry {
         id: "start_unknown",
@@ -315,6 +531,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Make room on the disk; the node tries again by itself.",
     },
     Entry {
+        id: "storage_timeout",
+        what: "The disk did not answer in 500 ms.",
+        todo: "The disk is slow or hangs.",
+    },
+    Entry {
         id: "storage_unusable",
         what: "Stored tasks and results cannot be opened.",
         todo: "The message says why; move the file away to start without them.",
@@ -323,6 +544,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "system_failed",
         what: "The operating system refused something that every program needs.",
         todo: "Check its limits: `ulimit -a`.",
+    },
+    Entry {
+        id: "task_cancelled",
+        what: "Somebody cancelled the task of a request.",
+        todo: "Send the request again.",
     },
     Entry { id: "task_finished", what: "The task has its outcome already.", todo: "`task result` shows it." },
     Entry {
@@ -336,6 +562,16 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "`task list` shows the tasks; ask the node that took it.",
     },
     Entry {
+        id: "task_timeout",
+        what: "The task of a request did not end in its time.",
+        todo: "Send less, or look with `node status` at how much waits.",
+    },
+    Entry {
+        id: "task_type_missing",
+        what: "It was not said what to do with the input.",
+        todo: "Add `--type embedding`, `classification` or `generation`.",
+    },
+    Entry {
         id: "task_type_unsupported",
         what: "No node of the network has a model for this type of task.",
         todo: "`node status` lists the models of a node.",
@@ -344,6 +580,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "temperature_out_of_range",
         what: "The temperature is outside what is allowed.",
         todo: "Use the range that the message names.",
+    },
+    Entry {
+        id: "timeline_form_unknown",
+        what: "A picture of a run is either `.html` or `.json`.",
+        todo: "`--timeline run.html` is for a browser, `--timeline run.json` for ui.perfetto.dev.",
     },
     Entry {
         id: "timeout_out_of_range",
@@ -386,9 +627,29 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Use the range that the message names.",
     },
     Entry {
+        id: "transfer_broken",
+        what: "The transfer of a model broke again and again; what has arrived is kept.",
+        todo: "Run it again: only the rest is fetched.",
+    },
+    Entry {
+        id: "unshrinkable",
+        what: "The failure has no part that could be left out.",
+        todo: "Look at the run itself: `sim run FILE --seed N --timeline run.html`.",
+    },
+    Entry {
+        id: "validation",
+        what: "A text-embeddings request is not allowed.",
+        todo: "Use what the message names.",
+    },
+    Entry {
         id: "wait_out_of_range",
         what: "One request waits for a minute at most.",
         todo: "Ask again until the task has ended.",
+    },
+    Entry {
+        id: "wrong_hash",
+        what: "A file of a model arrived damaged, and was removed.",
+        todo: "Run it again to fetch it anew.",
     },
 ];
 
@@ -399,36 +660,56 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// Collects what the sources of a folder say between `start` and the next quote.
-    fn named(folder: &Path, start: &str, found: &mut BTreeSet<String>) {
+    /// Shows every source of a folder, without the tests, which make errors up.
+    fn sources(folder: &Path, see: &mut impl FnMut(&str)) {
         for entry in fs::read_dir(folder).unwrap().flatten() {
             let path = entry.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if path.is_dir() {
-                named(&path, start, found);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources(&path, see);
+            } else if name.ends_with(".rs") && !["tests.rs", "story.rs"].contains(&name) {
                 let text = fs::read_to_string(&path).unwrap();
-                // What tests make up is no error that somebody meets.
-                let text = text.split("#[cfg(test)]").next().unwrap_or_default();
-                let names = text.split(start).skip(1).filter_map(|rest| rest.split('"').next());
-                found.extend(names.map(str::to_owned));
+                see(text.split("#[cfg(test)]").next().unwrap_or_default());
             }
         }
+    }
+
+    /// Returns the quoted names in a piece of source.
+    fn names(text: &str) -> impl Iterator<Item = String> {
+        let is_name = |text: &&str| {
+            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        };
+        text.split('"').skip(1).step_by(2).filter(is_name).map(str::to_owned)
     }
 
     #[test]
     fn every_name_that_the_program_gives_is_explained() {
         let mut found = BTreeSet::new();
-        named(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), ".id(\"", &mut found);
-        let rejection =
-            fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/src/error.rs")).unwrap();
-        let codes = rejection.split("fn code(&self)").nth(1).unwrap().split("fn fmt").next().unwrap();
-        found.extend(
-            codes.split("=> \"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned),
-        );
-        assert!(found.len() > 30 && found.contains("queue_full"), "{found:?}");
-        for name in found {
-            assert!(ENTRIES.iter().any(|entry| entry.id == name), "{name} is not in the catalogue");
+        let mut see = |text: &str| {
+            for start in [".id(\"", "internal(\""] {
+                found.extend(
+                    text.split(start).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned),
+                );
+            }
+            for rest in text.split("ApiError::new(").skip(1) {
+                found.extend(names(rest.split(&['(', ')', ';']).next().unwrap_or_default()));
+            }
+            for start in ["fn code(", "fn id("] {
+                for rest in text.split(start).skip(1) {
+                    found.extend(names(rest.split("\n    }\n").next().unwrap_or_default()));
+                }
+            }
+        };
+        for folder in ["src", "../engine/src", "../runtime/src"] {
+            sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut see);
         }
+        for name in ["file_exists", "model_embedded", "poison", "pulls_full", "queue_full", "replay_differs"]
+        {
+            assert!(found.contains(name), "{name} is not seen: {found:?}");
+        }
+        let unknown: Vec<&String> =
+            found.iter().filter(|name| !ENTRIES.iter().any(|entry| entry.id == **name)).collect();
+        assert!(unknown.is_empty(), "{unknown:?} are not in the catalogue");
     }
 
     #[test]

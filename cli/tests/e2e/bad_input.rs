@@ -1,9 +1,17 @@
 //! What users can get wrong: each gets its error, nothing crashes, nothing is lost.
 
-use crate::world::{World, exchange, run, write};
+use crate::world::{Node, World, exchange, run, wall, write};
+use engine::task::{
+    Outcome, ResultSummary, StoredTask, TaskInput, TaskKind, TaskOutput, TaskResult, TaskSpec, TaskStatus,
+};
+use engine::{Record, TaskId, TraceId, UnixMillis, WriteId};
+use runtime::inference::EMBEDDED_MODEL;
+use runtime::ports::Store;
+use runtime::store::RedbStore;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 #[test]
 fn ports_outside_the_range() {
@@ -173,7 +181,10 @@ fn a_scenario_with_a_typo() {
     let said = world.run(&["sim", "run", file.to_str().unwrap()]).bad(1);
     assert!(said.contains("duratoin"), "{said}");
     let said = world.run(&["sim", "run", "/nowhere.toml"]).bad(1);
-    assert_eq!(said, "error: /nowhere.toml: cannot read the file: No such file or directory (os error 2)\n");
+    assert_eq!(
+        said,
+        "error: /nowhere.toml: cannot read the file: No such file or directory (os error 2)\n  id: scenario_unreadable\n"
+    );
 }
 
 #[test]
@@ -255,6 +266,73 @@ fn what_a_crash_left_in_run_is_no_obstacle() {
     assert!(said.starts_with("error: No node is running"), "{said}");
     node.start_bare();
     node.run(&["node", "status"]).good();
+}
+
+/// Stores what a node would have stored whose clock was a day ahead of this one: a result, and a task that waits.
+fn leave_for_tomorrow(node: &Node<'_>, tomorrow: UnixMillis) -> (TaskId, TaskId) {
+    let (done, open) = (TaskId([1; 16]), TaskId([2; 16]));
+    let output = TaskOutput::Embedding { vectors: vec![vec![0.6, 0.8]], tokens: 3 };
+    let summary = ResultSummary {
+        id: done,
+        kind: TaskKind::Embedding,
+        model: EMBEDDED_MODEL.to_owned(),
+        status: TaskStatus::Completed,
+        failure: None,
+        worker: None,
+        execution_micros: 1_500,
+        attempts: 1,
+        submitted_at: tomorrow,
+        completed_at: UnixMillis(tomorrow.0 + 100),
+        expires_at: UnixMillis(tomorrow.0 + 24 * 3_600_000),
+        output_bytes: 8,
+        preview: "done tomorrow".to_owned(),
+        output_preview: "[0.6, 0.8]".to_owned(),
+        trace: TraceId([3; 16]),
+    };
+    let result = TaskResult { summary, outcome: Outcome::Completed(output) };
+    let spec = TaskSpec {
+        input: TaskInput::of_text(TaskKind::Embedding, "accepted tomorrow".to_owned()),
+        model: Some(EMBEDDED_MODEL.to_owned()),
+        timeout: Duration::from_secs(30),
+    };
+    let task = StoredTask { id: open, spec, submitted_at: tomorrow, trace: TraceId([4; 16]), attempts: 0 };
+    let (mut store, ..) = RedbStore::open(&node.home.root().join("data/node.redb")).unwrap();
+    // Dropping it writes what waits.
+    store.write(WriteId(1), vec![Record::Result(Box::new(result)), Record::Task(Box::new(task))]);
+    (done, open)
+}
+
+#[test]
+fn a_clock_that_was_set_back_a_day_loses_nothing() {
+    let world = World::new();
+    let node = world.node("a");
+    node.start_bare();
+    node.run(&["node", "stop"]).good();
+    let tomorrow = UnixMillis(wall().0 + 24 * 3_600_000);
+    let (done, open) = leave_for_tomorrow(&node, tomorrow);
+    node.start();
+    let today = node.submit("submitted today");
+    for id in [&today, &open.to_string()] {
+        let task = node.await_task(id);
+        assert_eq!(task["status"], "COMPLETED", "{task}");
+        assert!(task["elapsed_ms"].as_u64() < Some(60_000), "no time is negative or a day long: {task}");
+    }
+    let task = node.json(&["task", "status", &today, "--json"]);
+    let submitted = task["submitted_at"].as_str().unwrap();
+    let said = [
+        node.run(&["task", "list"]).good(),
+        node.run(&["task", "result", &done.to_string()]).good(),
+        node.run(&["task", "status", &done.to_string()]).good(),
+    ];
+    let said = said.join("---\n").replace(&today, "TODAY").replace(submitted, "NOW");
+    let said = said.replace(&tomorrow.to_string(), "TOMORROW");
+    let said = said.replace(&UnixMillis(tomorrow.0 + 100).to_string(), "TOMORROW+100ms");
+    insta::assert_snapshot!(
+        "clock_set_back",
+        said.replace(&UnixMillis(tomorrow.0 + 24 * 3_600_000).to_string(), "THE DAY AFTER")
+    );
+    let log = node.run(&["node", "logs", "--level", "error"]).good();
+    assert_eq!(log, "");
 }
 
 #[test]

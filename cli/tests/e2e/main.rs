@@ -6,6 +6,7 @@
 mod bad_input;
 mod crashes;
 mod doctor;
+mod generations;
 mod hostile_peer;
 mod interfaces;
 mod lifecycle;

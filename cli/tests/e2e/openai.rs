@@ -7,14 +7,14 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 /// Asks a node, and returns the status, and the body as JSON where it is that.
-fn ask(node: &Node<'_>, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
+pub(crate) fn ask(node: &Node<'_>, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
     let answer = exchange(node.api(), &[head(node, method, path, body.len()).as_bytes(), body].concat());
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, serde_json::from_str(body).unwrap_or_else(|_| json!(body)))
 }
 
-fn head(node: &Node<'_>, method: &str, path: &str, length: usize) -> String {
+pub(crate) fn head(node: &Node<'_>, method: &str, path: &str, length: usize) -> String {
     let token = fs::read_to_string(node.home.token_file()).unwrap();
     format!(
         "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nContent-Type: \
@@ -23,7 +23,7 @@ fn head(node: &Node<'_>, method: &str, path: &str, length: usize) -> String {
     )
 }
 
-fn post(node: &Node<'_>, path: &str, body: &Value) -> (u16, Value) {
+pub(crate) fn post(node: &Node<'_>, path: &str, body: &Value) -> (u16, Value) {
     ask(node, "POST", path, body.to_string().as_bytes())
 }
 

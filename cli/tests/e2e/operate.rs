@@ -1,9 +1,14 @@
 //! What somebody does who looks after nodes: looks, restarts, reads logs, gives work by the file.
 
-use crate::world::{World, run, until, write};
+use crate::world::{World, run, signal, until, write};
+use nix::pty::{OpenptyResult, Winsize, openpty};
+use nix::sys::signal::Signal;
+use nix::sys::termios::tcgetattr;
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 
 #[test]
 fn a_restart_starts_the_node_as_it_was_started() {
@@ -150,7 +155,7 @@ fn a_task_is_watched_until_it_ends() {
     assert!(node.run(&["task", "watch", "none"]).bad(1).contains("Task not found (id: none)"));
     let timeout = ["task", "submit", "--quiet", "--type", "embedding", "--input", "x", "--timeout", "1"];
     let model = until("the model's process is there", || crate::crashes::child_of(node.pid()?));
-    crate::world::signal(model, nix::sys::signal::Signal::SIGSTOP);
+    signal(model, Signal::SIGSTOP);
     let id = node.run(&timeout).good();
     let ran = node.run(&["task", "watch", id.trim_end()]);
     assert!(ran.code == 1 && ran.stdout.contains("TIMEOUT"), "{ran:?}");
@@ -171,6 +176,47 @@ fn manuals_and_completions_are_of_this_program() {
 }
 
 #[test]
+fn health_names_what_is_wrong_and_recovers() {
+    let world = World::new();
+    let node = world.node("a");
+    let mut start = node.command(&["node", "start", "--no-model"]);
+    start.env("P2P_AI_HEALTH_CHECK_INTERVAL_SECS", "1");
+    run(start, b"").good();
+    let said = until("the node is well", || {
+        let ran = node.run(&["node", "health"]);
+        (ran.code == 0).then_some(ran.stdout)
+    });
+    assert!(said.starts_with("Health:         PASS") && said.contains("Memory:         PASS  "), "{said}");
+    let good = std::fs::read(node.home.config_file()).unwrap();
+    write(&node.home.config_file(), "{");
+    let ran = node.run(&["node", "health"]);
+    assert!(ran.code == 1 && ran.stdout.contains("Configuration:  FAIL  config_unreadable"), "{ran:?}");
+    let host = node.api();
+    let probe = || {
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        crate::world::exchange(host, request.as_bytes())
+    };
+    let said = probe();
+    assert!(said.starts_with("HTTP/1.1 200") && said.contains("\"health\":\"FAIL\""), "{said}");
+    assert!(said.contains("config_unreadable"), "{said}");
+    assert_eq!(node.json(&["node", "status", "--json"])["health"]["status"], "FAIL");
+    std::fs::write(node.home.config_file(), good).unwrap();
+    // It is looked after without being asked.
+    until("the node is well again", || probe().contains("\"health\":\"PASS\"").then_some(()));
+    node.run(&["node", "stop"]).good();
+    let log = std::fs::read_to_string(node.home.log_file()).unwrap();
+    let told: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| line["message"] == "health changed")
+        .collect();
+    let told: Vec<_> = told.iter().map(|line| (line["level"].as_str(), line["reasons"].clone())).collect();
+    // A busy machine may be told of besides.
+    let failed = told.iter().position(|told| *told == (Some("ERROR"), json!(["config_unreadable"]))).unwrap();
+    assert_eq!(told[failed + 1..].last(), Some(&(Some("INFO"), json!([]))), "{told:?}");
+}
+
+#[test]
 fn a_monitor_prints_a_line_each_time() {
     let world = World::new();
     let node = world.node("a");
@@ -179,8 +225,14 @@ fn a_monitor_prints_a_line_each_time() {
     // Besides, what happened meanwhile.
     let looks: Vec<&str> = said.lines().filter(|line| line.contains(" tasks/s  ")).collect();
     assert_eq!(looks.len(), 2, "{said}");
+    // Its first check of health may still be under way at the first look.
+    assert!(looks[1].contains("  health PASS  "), "{said}");
     for line in looks {
-        assert!(line.contains("  ACTIVE  peers 0  members 1  queued 0  running 0  0.0 tasks/s"), "{line}");
+        let line = line.replace("health -", "health PASS");
+        assert!(
+            line.contains("  ACTIVE  health PASS  peers 0  members 1  queued 0  running 0  0.0 tasks/s"),
+            "{line}"
+        );
         assert!(line.ends_with(" % CPU") && !line.contains('\x1b'), "{line}");
     }
     let said = node.run(&["node", "monitor", "--duration", "1", "--json"]).good();
@@ -189,4 +241,65 @@ fn a_monitor_prints_a_line_each_time() {
     assert!(sample["memory_bytes"].as_u64() > Some(1 << 20), "{sample}");
     node.kill();
     assert!(node.run(&["node", "monitor"]).bad(1).starts_with("error: No node is running"));
+}
+
+#[test]
+fn a_monitor_on_a_terminal_is_a_screen_and_leaves_the_terminal_as_it_was() {
+    let world = World::new();
+    let node = world.node("a");
+    let id = node.start_bare();
+    for (keys, size) in [(&b"q"[..], (40, 120)), (b"\x03", (24, 80))] {
+        let size = Winsize { ws_row: size.0, ws_col: size.1, ws_xpixel: 0, ws_ypixel: 0 };
+        let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
+        let before = tcgetattr(&slave).unwrap();
+        let mut command = node.command(&["node", "monitor", "--interval", "1"]);
+        let end = || Stdio::from(slave.try_clone().unwrap());
+        command.env("TERM", "xterm-256color").stdin(end()).stdout(end()).stderr(end());
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let (mut keyboard, mut screen) = (File::from(master.try_clone().unwrap()), File::from(master));
+        let shown = Arc::new(Mutex::new(String::new()));
+        let reader = Arc::clone(&shown);
+        let reader = std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // The last of its other ends closes with an error.
+            while let Ok(count @ 1..) = screen.read(&mut bytes) {
+                reader.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
+            }
+        });
+        let shows = |text: &str| shown.lock().unwrap().contains(text);
+        until("it is drawn", || (shows(&id) && shows("ACTIVE") && shows("\x1b[?1049h")).then_some(()));
+        assert_ne!(tcgetattr(&slave).unwrap().local_flags, before.local_flags, "keys come one by one");
+        keyboard.write_all(keys).unwrap();
+        until("it has left", || child.try_wait().unwrap());
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert_eq!(tcgetattr(&slave).unwrap(), before);
+        drop((keyboard, slave));
+        reader.join().unwrap();
+        assert!(shows("\x1b[?1049l"), "{:?}", shown.lock().unwrap());
+    }
+}
+
+#[test]
+fn the_status_of_all_nodes_names_their_homes() {
+    let world = World::new();
+    let (a, b) = (world.node("a"), world.node("b"));
+    assert_eq!(world.run(&["node", "status", "--all"]).good(), "No running nodes\n");
+    let ids = [a.start_bare(), b.start_bare()];
+    let said = world.run(&["node", "status", "--all"]).good();
+    let all: Value = serde_json::from_str(&world.run(&["node", "status", "--all", "--json"]).good()).unwrap();
+    assert_eq!(all.as_array().unwrap().len(), 2);
+    for (node, id) in [&a, &b].into_iter().zip(&ids) {
+        let home = node.home.root().display().to_string();
+        assert!(said.contains(&home) && said.contains(id), "{said}");
+        assert!(
+            all.as_array().unwrap().iter().any(|one| one["home"] == home && one["node_id"] == **id),
+            "{all}"
+        );
+    }
+    // One that does not answer hides none of the others.
+    signal(a.pid().unwrap(), Signal::SIGKILL);
+    until("it is gone", || a.pid().is_none().then_some(()));
+    let said = world.run(&["node", "status", "--all"]).good();
+    assert!(said.contains(&ids[1]) && !said.contains(&ids[0]), "{said}");
 }

@@ -73,7 +73,7 @@ fn a_run_shows_the_same_place_as_a_check() {
     write(&world.path("typo.toml"), "nodes = 2\nduratoin = \"5s\"\n");
     let said = sim(&world, &["run", "typo.toml"]).bad(1);
     assert_eq!(said, sim(&world, &["check", "typo.toml"]).bad(1));
-    assert!(said.ends_with("2 | duratoin = \"5s\"\n  | ^^^^^^^^\n"), "{said}");
+    assert!(said.ends_with("2 | duratoin = \"5s\"\n  | ^^^^^^^^\n  id: scenario_invalid\n"), "{said}");
 }
 
 #[test]

@@ -19,6 +19,8 @@ fn help() {
         &["node", "restart"],
         &["node", "config"],
         &["node", "logs"],
+        &["node", "health"],
+        &["node", "status"],
         &["node", "monitor"],
         &["node", "install-service"],
         &["task"],

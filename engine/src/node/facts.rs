@@ -7,13 +7,15 @@ use crate::ids::{LinkId, MessageId, NodeId, TaskId, TraceId};
 use crate::lifecycle::State;
 use crate::mutants::{Mutant, shows};
 use crate::output::{Output, Priority};
+use crate::record::Record;
+use crate::request::Response;
 use crate::router::{self, TTL};
 use crate::scheduler::Candidate;
 use crate::session::Contact;
 use crate::task::{TaskKind, TaskResult};
 use crate::wire::{Advert, Assignment, Attempt, Beat, Bytes, Envelope, Message, Payload, Seal};
 use crate::writes::{Promise, ending};
-use crate::{discovery, membership, peers, tasks, work};
+use crate::{discovery, health, membership, peers, tasks, work};
 
 impl Node {
     /// Does all that is due, and carries facts about until nobody has any more.
@@ -37,6 +39,10 @@ impl Node {
     fn settle_network(&mut self) -> bool {
         let now = self.now;
         let mut busy = false;
+        self.health.handle_timeout(now);
+        for fact in self.health.poll_facts() {
+            self.handle_health(fact);
+        }
         self.discovery.handle_timeout(now, &mut self.rng);
         for (interface, family, bytes) in self.discovery.poll_packets() {
             self.outputs.push_back(Output::Multicast { interface, family, bytes });
@@ -185,6 +191,25 @@ impl Node {
         self.membership.handle_peer_down(self.now, peer);
         self.membership.handle_timeout(self.now);
         self.router.handle_neighbour_lost(self.now, peer);
+    }
+
+    fn handle_health(&mut self, fact: health::Fact) {
+        match fact {
+            health::Fact::Begun { write } => {
+                self.outputs.push_back(Output::Examine);
+                if write {
+                    self.write(vec![Record::Probe], Promise::HealthCheck);
+                }
+            }
+            health::Fact::Over { report, waiters, changed } => {
+                if let Some(reasons) = changed {
+                    self.event(Event::HealthChanged { verdict: report.verdict, reasons });
+                }
+                for waiter in waiters {
+                    self.reply(waiter, Ok(Response::Health(Box::new(report.clone()))));
+                }
+            }
+        }
     }
 
     fn handle_heartbeat(&mut self, fact: heartbeat::Fact) {

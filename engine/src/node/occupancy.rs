@@ -3,6 +3,7 @@
 use super::Node;
 use super::requests::WAITING_MAX;
 use super::routes::EXPLANATIONS_MAX;
+use crate::health::WAITERS_MAX;
 use crate::occupancy::Occupancy;
 
 impl Node {
@@ -16,20 +17,21 @@ impl Node {
         all.chain(self.own_occupancy())
     }
 
-    fn own_occupancy(&self) -> [Occupancy; 9] {
+    fn own_occupancy(&self) -> [Occupancy; 10] {
         let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         let open = self.tasks.iter().count();
         let results = count(self.config.results_max);
         let links = usize::from(self.config.max_peers);
         [
             // Each open task waits for one write at most; besides, there are the self-check and purges.
-            Occupancy::of_work("writes", self.writes.len(), open + results / 64 + 2),
+            Occupancy::of_work("writes", self.promises(), open + results / 64 + 2),
             Occupancy::of_work("unwritten", self.unwritten.len(), open + 1),
             Occupancy::of_work("scheduler.outstanding", self.scheduler.outstanding(), open),
             Occupancy::of_work("assigning", self.assigning.len(), open),
             Occupancy::new("results", self.results.len(), results),
             Occupancy::of_work("waiting", self.waiting.len(), WAITING_MAX),
             Occupancy::of_work("cancelling", self.cancelling.len(), self.waiting.len()),
+            Occupancy::of_work("health.waiters", self.health.waiters(), WAITERS_MAX),
             Occupancy::of_work("explanations", self.explanations.len(), EXPLANATIONS_MAX),
             Occupancy::new("loads", self.loads.len(), links),
         ]

@@ -36,6 +36,15 @@ impl Node {
             Request::Diagnosis => Ok(Response::Diagnosis(self.diagnosis_view())),
             Request::Fetch(spec) => return self.fetch(id, spec),
             Request::Fetches => Ok(Response::Fetches(self.transfers.views())),
+            Request::Health => {
+                if self.state != State::ShuttingDown && self.health.handle_request(self.now, id) {
+                    return;
+                }
+                Err(match self.state {
+                    State::ShuttingDown | State::Stopped => Rejection::NodeShuttingDown,
+                    State::Initializing | State::Registering | State::Active => Rejection::TooManyWaiting,
+                })
+            }
             Request::Members => Ok(Response::Members(self.member_views())),
             Request::Ping(spec) => return self.ping(id, spec),
             Request::Peers => Ok(Response::Peers(self.peer_views())),
@@ -62,6 +71,7 @@ impl Node {
     pub(super) fn handle_request_dropped(&mut self, id: RequestId) {
         self.cancelling.remove(&id);
         self.explanations.forget(id);
+        self.health.forget(id);
         self.pings.forget(id);
         self.transfers.forget(id);
         if let Some(task) = self.waiting.remove(&id)
@@ -297,6 +307,7 @@ impl Node {
             models: models.collect(),
             discovery: self.discovery.view(),
             faults: self.faults.clone(),
+            health: self.health.last().cloned(),
             timestamp: self.wall(),
         }
     }

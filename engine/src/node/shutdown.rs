@@ -3,7 +3,7 @@
 use super::Node;
 use crate::error::Rejection;
 use crate::ids::{LinkId, RequestId};
-use crate::lifecycle::State;
+use crate::lifecycle::{CUT_OFF, State};
 use crate::mutants::{Mutant, shows};
 use crate::output::{Output, Priority};
 use crate::time::Instant;
@@ -37,6 +37,9 @@ impl Node {
         let work_until = self.now.after(WORK_TIME * if shows(Mutant::LeavesLate) { 60 } else { 1 });
         self.leaving =
             Some(Leaving { work_until, words_until: work_until.after(WORDS_TIME), cut_off: false });
+        for request in self.health.handle_leave() {
+            self.reply(request, Err(Rejection::NodeShuttingDown));
+        }
         self.discovery.handle_leave();
         self.peers.handle_leave();
         self.work.handle_leave();
@@ -45,6 +48,7 @@ impl Node {
 
     /// Takes the next step of a shutdown where its time has come.
     pub(super) fn settle_shutdown(&mut self) {
+        let promises = self.promises();
         let Some(leaving) = &mut self.leaving else { return };
         if self.work.len() > 0 && self.now < leaving.work_until {
             return;
@@ -56,12 +60,17 @@ impl Node {
             // What is handed back now is carried to its origins before the next look.
             return;
         }
-        let waits = self.writes.len() > 0 || self.router.len() > 0;
+        let waits = promises > 0 || self.router.len() > 0;
         if waits && self.now < leaving.words_until {
             return;
         }
         let code = if leaving.cut_off { CUT_OFF } else { 0 };
         self.stop(code);
+    }
+
+    /// Returns how many writes somebody waits for. Nobody waits for a check of health.
+    pub(super) fn promises(&self) -> usize {
+        self.writes.len().saturating_sub(self.health.writes())
     }
 
     fn stop(&mut self, code: u8) {
@@ -84,5 +93,3 @@ impl Node {
 const WORK_TIME: Duration = Duration::from_secs(5);
 /// How long the last writes and acknowledgements may take.
 const WORDS_TIME: Duration = Duration::from_millis(1500);
-/// The exit status where work was cut off.
-const CUT_OFF: u8 = 130;

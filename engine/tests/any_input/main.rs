@@ -57,6 +57,7 @@ fn request() -> impl Strategy<Value = Request> {
         1 => Just(Request::Diagnosis),
         4 => fetch().prop_map(Request::Fetch),
         1 => Just(Request::Fetches),
+        1 => Just(Request::Health),
         1 => Just(Request::Members),
         1 => Just(Request::Peers),
         1 => Just(Request::Status),

@@ -2,6 +2,7 @@
 
 use engine::blob::{BlobId, BlobOrder, BlobReport, Hash, PIECE_BYTES, Piece, Pieces, SharedBlob, Tree, leaf};
 use engine::error::WriteError;
+use engine::health::HostFacts;
 use engine::input::{DialError, Interface};
 use engine::output::Work;
 use engine::task::{ResultSummary, StoredTask, TaskKind, TaskOutput};
@@ -297,6 +298,10 @@ impl World {
     fn carry_out(&mut self, host: usize, output: Output) {
         match output {
             Output::Blob(order) => self.order(host, order),
+            Output::Examine => {
+                let facts = HostFacts { config_readable: true, crypto_micros: 50, memory_bytes: 0 };
+                self.send(host, Input::Examined(facts));
+            }
             Output::Cancel { job } => {
                 self.send(
                     host,

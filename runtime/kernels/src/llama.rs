@@ -18,7 +18,6 @@ mod neon;
 mod pass;
 mod shared;
 mod steps;
-mod team;
 mod tile;
 
 pub use arena::Arena;

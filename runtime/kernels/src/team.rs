@@ -1,62 +1,103 @@
-//! Threads that work on one thing together, and wait for the next one.
+//! Threads that work on one thing together, phase by phase, and wait for the next one.
 //!
-//! A member that has nothing to do spins for a moment, because the next part usually follows at once, then sleeps.
+//! The work of a phase is cut into shares, which whoever runs takes from one counter. A phase is over when all of its
+//! shares are done, not when all threads are there: a thread that the system holds up keeps nobody waiting unless it
+//! has a share, and finds its phases over when it comes back. Whoever waits looks again for a moment, because what
+//! comes next usually follows at once, then sleeps.
 //!
-//! The invariant: when [`Team::each`] returns, no member touches what it was given any more.
+//! The invariants: every share is done once, and what was written in a phase is seen in the later ones; while a member
+//! has a share its phase lasts; when [`Team::run`] returns, nobody touches what it was given any more. A share that
+//! panics counts as done, and the caller panics in the end.
 
-use std::cell::UnsafeCell;
+use std::cell::Cell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 /// The calling thread and its helpers.
 pub struct Team {
-    helpers: Vec<Helper>,
+    state: Arc<State>,
+    helpers: Vec<JoinHandle<()>>,
 }
 
-struct Helper {
-    post: Arc<Post>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// How a helper is told what to do.
 #[derive(Default)]
-struct Post {
-    /// The number of the newest call; changed by the leader.
+struct State {
+    call: Mutex<Call>,
+    /// The number of the newest call; changed under the lock.
     called: AtomicU32,
-    /// The number of the last call that is done; changed by the helper.
-    done: AtomicU32,
-    call: UnsafeCell<Option<Call>>,
+    /// Helpers that have the call's work; more come under the lock only.
+    inside: AtomicUsize,
     failed: AtomicBool,
-    leave: AtomicBool,
+    /// Told when there is a call.
+    begun: Condvar,
+    /// Told when the last helper has left.
+    left: Condvar,
+    phases: Phases,
 }
 
-/// A borrowed function and which member it is called for.
-#[derive(Clone, Copy)]
+/// What there is to do.
+#[derive(Default)]
 struct Call {
-    function: *const (dyn Fn(usize) + Sync),
-    member: usize,
+    /// While there is some.
+    work: Option<Work>,
+    sleeping: usize,
+    /// Whether the caller sleeps until the helpers have left.
+    awaited: bool,
+    over: bool,
 }
 
-// SAFETY: the function may be called from any thread; that it still exists is what `Team::run` sees to.
-unsafe impl Send for Call {}
-// SAFETY: `call` is written by the leader while the helper waits, and read by the helper between its seeing a new
-// number in `called` and its writing of `done`, both of which order the accesses.
-unsafe impl Sync for Post {}
+/// What the members do, for the time of one call.
+type Work = &'static (dyn Fn(&Member<'_>) + Sync);
+
+/// The phase that a call is in. Its two counters lie apart, so that those who wait slow down nobody who works.
+#[derive(Default)]
+struct Phases {
+    taken: Taken,
+    done: Done,
+    sleeping: AtomicUsize,
+    lock: Mutex<()>,
+    /// Told when a phase is over.
+    over: Condvar,
+}
+
+/// The number of the phase, above the first of its items that nobody has taken.
+#[derive(Default)]
+#[repr(align(128))]
+struct Taken(AtomicU64);
+
+/// Items of the phase that are done.
+#[derive(Default)]
+#[repr(align(128))]
+struct Done(AtomicUsize);
+
+/// One thread's place in a call.
+pub(crate) struct Member<'a> {
+    state: &'a State,
+    /// Its number, below the team's size.
+    pub(crate) index: usize,
+    phase: Cell<u32>,
+}
 
 impl Team {
-    /// Starts a team of so many threads, the caller's included; at most [`MEMBERS_MAX`].
+    /// Starts a team of so many threads, the caller's included; at most [`MEMBERS_MAX`], and fewer where the system has
+    /// none to give.
     #[must_use]
     pub fn new(members: usize) -> Self {
-        let helpers = (1..members.clamp(1, MEMBERS_MAX)).filter_map(Helper::start).collect();
-        Self { helpers }
+        let mut team = Self::alone();
+        for index in 1..members.clamp(1, MEMBERS_MAX) {
+            let state = Arc::clone(&team.state);
+            let helper = thread::Builder::new().name(format!("kernels-{index}"));
+            team.helpers.extend(helper.spawn(move || state.help(index)));
+        }
+        team
     }
 
     /// A team of the caller's thread.
     #[must_use]
-    pub const fn alone() -> Self {
-        Self { helpers: Vec::new() }
+    pub fn alone() -> Self {
+        Self { state: Arc::default(), helpers: Vec::new() }
     }
 
     /// Returns how many threads it has.
@@ -65,44 +106,47 @@ impl Team {
         self.helpers.len() + 1
     }
 
-    /// Calls `work` for each element of two slices at once, each on a thread of its own.
+    /// Calls `work` for each element of two slices at once, on as many threads as there are.
     ///
     /// # Panics
-    /// Panics where the slices differ in length or have more elements than the team members, and where `work` did.
+    /// Panics where the slices differ in length, and where `work` did.
     pub fn each<T: Send, U: Send>(
         &mut self,
         ones: &mut [T],
         others: &mut [U],
         work: impl Fn(&mut T, &mut U) + Sync,
     ) {
-        assert!(ones.len() == others.len() && ones.len() <= self.members(), "more parts than members");
+        assert!(ones.len() == others.len(), "slices of different lengths");
         let count = ones.len();
         let (ones, others) = (Elements(ones.as_mut_ptr()), Elements(others.as_mut_ptr()));
-        self.run(count, &|member| {
-            // SAFETY: `run` calls this once for each number below the slices' lengths, so that no two calls have the
-            // same elements, and returns after all calls; the borrows outlive it.
-            unsafe { work(&mut *ones.at(member), &mut *others.at(member)) }
+        self.run(&|member| {
+            member.share(count, 1, |elements| {
+                for index in elements {
+                    // SAFETY: each index below the slices' lengths is in one share, so that no two calls have the same
+                    // elements, and `run` returns after all calls; the borrows outlive it.
+                    unsafe { work(&mut *ones.at(index), &mut *others.at(index)) }
+                }
+            });
         });
     }
 
-    /// Calls `function` with each number below `count`, and returns when all calls have.
-    fn run(&mut self, count: usize, function: &(dyn Fn(usize) + Sync)) {
-        if count == 0 {
-            return;
+    /// Has the members do this, all that come in time, and returns when it is done.
+    ///
+    /// # Panics
+    /// Panics where `work` did, on whichever thread.
+    pub(crate) fn run(&mut self, work: &(dyn Fn(&Member<'_>) + Sync)) {
+        let state = &*self.state;
+        state.phases.restart();
+        if !self.helpers.is_empty() {
+            // SAFETY: only the lifetime is forgotten. Helpers have it between `begin` and `close`, which returns when
+            // none does any more, and is called below even where the caller's own part panics.
+            state.begin(unsafe { std::mem::transmute::<&(dyn Fn(&Member<'_>) + Sync), Work>(work) });
         }
-        let helpers = &self.helpers[..count - 1];
-        // SAFETY: only the lifetime is forgotten. The function is called through this until `wait` has returned for
-        // each helper, which happens below even when the leader's own call panics.
-        let lasting: *const (dyn Fn(usize) + Sync) =
-            unsafe { std::mem::transmute(std::ptr::from_ref(function)) };
-        for (helper, member) in helpers.iter().zip(1..) {
-            helper.call(Call { function: lasting, member });
+        let own = catch_unwind(AssertUnwindSafe(|| work(&Member::new(state, 0))));
+        if !self.helpers.is_empty() {
+            state.close();
         }
-        let own = catch_unwind(AssertUnwindSafe(|| function(0)));
-        let mut failed = false;
-        for helper in helpers {
-            failed |= helper.wait();
-        }
+        let failed = state.failed.swap(false, Ordering::Relaxed);
         if let Err(panic) = own {
             resume_unwind(panic);
         }
@@ -112,71 +156,172 @@ impl Team {
 
 impl Drop for Team {
     fn drop(&mut self) {
-        for helper in &mut self.helpers {
-            helper.post.leave.store(true, Ordering::Release);
-            if let Some(thread) = helper.thread.take() {
-                thread.thread().unpark();
-                let _ = thread.join();
-            }
+        self.state.lock().over = true;
+        self.state.called.fetch_add(1, Ordering::Release);
+        self.state.begun.notify_all();
+        for helper in self.helpers.drain(..) {
+            // Its panics were caught.
+            let _ = helper.join();
         }
     }
 }
 
-impl Helper {
-    /// Returns none where the system has no thread to give.
-    fn start(_: usize) -> Option<Self> {
-        let post = Arc::new(Post::default());
-        let own = Arc::clone(&post);
-        let thread = thread::Builder::new().name("kernels".to_owned()).spawn(move || help(&own)).ok()?;
-        Some(Self { post, thread: Some(thread) })
+impl State {
+    fn lock(&self) -> MutexGuard<'_, Call> {
+        self.call.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn call(&self, call: Call) {
-        // SAFETY: the helper waits for a new number and does not look here before.
-        unsafe { *self.post.call.get() = Some(call) };
-        self.post.called.fetch_add(1, Ordering::Release);
-        if let Some(thread) = &self.thread {
-            thread.thread().unpark();
+    /// Offers work to the helpers.
+    fn begin(&self, work: Work) {
+        let mut call = self.lock();
+        call.work = Some(work);
+        let sleeping = call.sleeping > 0;
+        self.called.fetch_add(1, Ordering::Release);
+        drop(call);
+        if sleeping {
+            self.begun.notify_all();
         }
     }
 
-    /// Waits until the last call is done; tells whether it panicked.
-    fn wait(&self) -> bool {
-        let called = self.post.called.load(Ordering::Relaxed);
-        let mut spins = 0;
-        while self.post.done.load(Ordering::Acquire) != called {
-            spins += 1;
-            if spins < SPINS { std::hint::spin_loop() } else { thread::yield_now() }
+    /// Takes the work back once no helper has it; those that have not come yet are not waited for.
+    fn close(&self) {
+        self.lock().work = None;
+        if look(|| self.inside.load(Ordering::Acquire) == 0) {
+            return;
         }
-        self.post.failed.load(Ordering::Relaxed)
+        let mut call = self.lock();
+        call.awaited = true;
+        while self.inside.load(Ordering::Acquire) > 0 {
+            call = self.left.wait(call).unwrap_or_else(PoisonError::into_inner);
+        }
+        call.awaited = false;
     }
-}
 
-/// The life of a helper.
-fn help(post: &Post) {
-    let mut seen = 0;
-    loop {
-        let mut spins = 0;
-        let called = loop {
-            let called = post.called.load(Ordering::Acquire);
-            if called != seen {
-                break called;
+    /// The life of a helper.
+    fn help(&self, index: usize) {
+        let mut seen = 0;
+        loop {
+            look(|| self.called.load(Ordering::Acquire) != seen);
+            let mut call = self.lock();
+            while self.called.load(Ordering::Acquire) == seen && !call.over {
+                call.sleeping += 1;
+                call = self.begun.wait(call).unwrap_or_else(PoisonError::into_inner);
+                call.sleeping -= 1;
             }
-            if post.leave.load(Ordering::Acquire) {
+            if call.over {
                 return;
             }
-            spins += 1;
-            if spins < SPINS { std::hint::spin_loop() } else { thread::park() }
-        };
-        seen = called;
-        // SAFETY: the leader wrote the call before the number, and does not write again before `done`.
-        if let Some(Call { function, member }) = unsafe { *post.call.get() } {
-            // SAFETY: the leader keeps the function alive until it sees `done`.
-            let outcome = catch_unwind(AssertUnwindSafe(|| unsafe { (*function)(member) }));
-            post.failed.store(outcome.is_err(), Ordering::Relaxed);
+            seen = self.called.load(Ordering::Acquire);
+            let Some(work) = call.work else { continue };
+            self.inside.fetch_add(1, Ordering::Relaxed);
+            drop(call);
+            if catch_unwind(AssertUnwindSafe(|| work(&Member::new(self, index)))).is_err() {
+                self.failed.store(true, Ordering::Relaxed);
+            }
+            let call = self.lock();
+            if self.inside.fetch_sub(1, Ordering::Release) == 1 && call.awaited {
+                self.left.notify_one();
+            }
         }
-        post.done.store(seen, Ordering::Release);
     }
+}
+
+impl Phases {
+    /// Begins with phase zero; nobody is in a call.
+    fn restart(&self) {
+        self.taken.0.store(0, Ordering::Relaxed);
+        self.done.0.store(0, Ordering::Relaxed);
+    }
+
+    /// Takes the next share of a phase; none where it is over, or nothing is left.
+    fn take(&self, phase: u32, total: usize, size: usize) -> Option<Range<usize>> {
+        let mut seen = self.taken.0.load(Ordering::Acquire);
+        loop {
+            let first = (seen & ITEMS) as usize;
+            if seen >> PHASE_SHIFT != u64::from(phase) || first >= total {
+                return None;
+            }
+            let end = total.min(first + size.max(1));
+            let next = seen - first as u64 + end as u64;
+            match self.taken.0.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(first..end),
+                Err(found) => seen = found,
+            }
+        }
+    }
+
+    /// Notes that some items are done; tells whether those were the last, and the phase is over.
+    fn finish(&self, phase: u32, count: usize, total: usize) -> bool {
+        if self.done.0.fetch_add(count, Ordering::AcqRel) + count < total {
+            return false;
+        }
+        self.done.0.store(0, Ordering::Relaxed);
+        // In one order with `sleeping`: whoever goes to sleep after this looks once more, and sees it.
+        self.taken.0.store(u64::from(phase + 1) << PHASE_SHIFT, Ordering::SeqCst);
+        if self.sleeping.load(Ordering::SeqCst) > 0 {
+            drop(self.lock());
+            self.over.notify_all();
+        }
+        true
+    }
+
+    /// Waits until a phase is over.
+    fn wait(&self, phase: u32) {
+        let is_over = || self.taken.0.load(Ordering::SeqCst) >> PHASE_SHIFT > u64::from(phase);
+        if look(is_over) {
+            return;
+        }
+        self.sleeping.fetch_add(1, Ordering::SeqCst);
+        let mut lock = self.lock();
+        while !is_over() {
+            lock = self.over.wait(lock).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.sleeping.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a> Member<'a> {
+    fn new(state: &'a State, index: usize) -> Self {
+        Self { state, index, phase: Cell::new(0) }
+    }
+
+    /// Goes through a phase: does its shares, so many items each, until none is left, and returns when all are done, by
+    /// whomever. All members go through the same phases in the same order. What others write in later phases may be
+    /// read in `work` only: outside, they may be there already.
+    pub(crate) fn share(&self, total: usize, size: usize, mut work: impl FnMut(Range<usize>)) {
+        if total == 0 {
+            return;
+        }
+        assert!(total as u64 <= ITEMS - SHARE_MAX && size as u64 <= SHARE_MAX, "{total} items");
+        let phase = self.phase.get();
+        self.phase.set(phase + 1);
+        let phases = &self.state.phases;
+        while let Some(share) = phases.take(phase, total, size) {
+            let count = share.len();
+            if catch_unwind(AssertUnwindSafe(|| work(share))).is_err() {
+                self.state.failed.store(true, Ordering::Relaxed);
+            }
+            if phases.finish(phase, count, total) {
+                return;
+            }
+        }
+        phases.wait(phase);
+    }
+}
+
+/// Looks for a moment whether something has come true.
+fn look(is_so: impl Fn() -> bool) -> bool {
+    for _ in 0..LOOKS {
+        if is_so() {
+            return true;
+        }
+        std::hint::spin_loop();
+    }
+    is_so()
 }
 
 /// The first element of a slice whose elements go to different threads.
@@ -193,8 +338,12 @@ unsafe impl<T: Send> Sync for Elements<T> {}
 
 /// The most threads of a team; beyond, parts get too small.
 pub const MEMBERS_MAX: usize = 64;
-/// How often a member looks before it sleeps: some ten microseconds.
-const SPINS: u32 = 20_000;
+/// How often a member looks before it sleeps: some hundred microseconds.
+const LOOKS: u32 = 4_000;
+/// Where the number of a phase begins, above that of an item.
+const PHASE_SHIFT: u32 = 32;
+const ITEMS: u64 = (1 << PHASE_SHIFT) - 1;
+const SHARE_MAX: u64 = 1 << 16;
 
 #[cfg(test)]
 mod tests {
@@ -205,28 +354,97 @@ mod tests {
         for members in [1, 2, 3] {
             let mut team = Team::new(members);
             assert_eq!(team.members(), members);
-            let (mut ones, mut others) = (vec![0_u64; members], vec![0_u64; members]);
+            let (mut ones, mut others) = (vec![0_u64; 5], vec![0_u64; 5]);
             for round in 0..500_u64 {
                 team.each(&mut ones, &mut others, |one, other| {
                     *one += round;
                     *other += *one;
                 });
             }
-            assert_eq!(ones, vec![499 * 250; members]);
+            assert_eq!(ones, vec![499 * 250; 5]);
             let sums: u64 = (0..500_u64).map(|round| round * (round + 1) / 2).sum();
-            assert_eq!(others, vec![sums; members]);
+            assert_eq!(others, vec![sums; 5]);
         }
+    }
+
+    #[test]
+    fn every_share_is_done_once_before_the_next_phase() {
+        // More threads than any machine has cores, so that some are held up.
+        for members in [1, 2, 3, MEMBERS_MAX] {
+            let mut team = Team::new(members);
+            for _ in 0..50 {
+                let phases: Vec<Vec<AtomicUsize>> =
+                    (0..4).map(|_| (0..37).map(|_| AtomicUsize::new(0)).collect()).collect();
+                team.run(&|member| {
+                    for (index, phase) in phases.iter().enumerate() {
+                        member.share(37, 4, |share| {
+                            assert!(
+                                phases[..index]
+                                    .iter()
+                                    .flatten()
+                                    .all(|done| done.load(Ordering::Relaxed) == 1)
+                            );
+                            for item in share {
+                                phase[item].fetch_add(1, Ordering::Relaxed);
+                            }
+                        });
+                        assert!(phase.iter().all(|done| done.load(Ordering::Relaxed) == 1));
+                    }
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn a_thread_that_is_held_up_keeps_nobody_waiting_and_finds_its_phases_over() {
+        let mut team = Team::new(2);
+        let [ahead, caught_up] = [const { AtomicBool::new(false) }; 2];
+        let phases: Vec<Vec<AtomicUsize>> =
+            (0..10).map(|_| (0..8).map(|_| AtomicUsize::new(0)).collect()).collect();
+        let wait_for = |flag: &AtomicBool| {
+            while !flag.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+        };
+        team.run(&|member| {
+            if member.index == 1 {
+                wait_for(&ahead);
+            }
+            for (index, phase) in phases.iter().enumerate() {
+                member.share(8, 1, |share| {
+                    phase[share.start].fetch_add(1, Ordering::Relaxed);
+                    if member.index == 0 && index == 5 {
+                        ahead.store(true, Ordering::Release);
+                        wait_for(&caught_up);
+                    }
+                });
+                if member.index == 1 && index == 4 {
+                    caught_up.store(true, Ordering::Release);
+                }
+            }
+        });
+        assert!(phases.iter().flatten().all(|done| done.load(Ordering::Relaxed) == 1), "{phases:?}");
     }
 
     #[test]
     fn a_panic_reaches_the_caller_and_the_team_goes_on() {
         let mut team = Team::new(2);
         for bad in [0, 1] {
-            let mut indices = [0, 1];
+            let (mut indices, after) = ([0, 1], AtomicUsize::new(0));
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 team.each(&mut indices, &mut [(), ()], |index, ()| assert_ne!(*index, bad));
             }));
             assert!(outcome.is_err());
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                team.run(&|member| {
+                    member.share(2, 1, |share| assert!(!share.contains(&bad)));
+                    member.share(2, 1, |share| {
+                        after.fetch_add(share.len(), Ordering::Relaxed);
+                    });
+                    assert_ne!(member.index, bad);
+                });
+            }));
+            assert!(outcome.is_err() && after.into_inner() == 2);
         }
         let mut numbers = [1, 2];
         team.each(&mut numbers, &mut [(), ()], |number, ()| *number *= 10);

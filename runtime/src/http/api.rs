@@ -10,7 +10,8 @@ use super::files;
 use super::models;
 use super::new_task::NotATask;
 use super::view::{
-    Diagnosis, Members, NewTask, Peers, Ping, Readiness, ResultBody, Route, Status, Submitted, Task, Tasks,
+    Diagnosis, Health, Liveness, Members, NewTask, Peers, Ping, Readiness, ResultBody, Route, StatusAnswer,
+    Submitted, Task, Tasks,
 };
 use super::{Api, auth, body, errand, events, openai, text_embeddings};
 use crate::clock;
@@ -21,6 +22,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use engine::health::Verdict;
 use engine::lifecycle;
 use engine::request::{PingSpec, Request as Ask, Response as Reply};
 use engine::task::TaskStatus;
@@ -37,6 +39,7 @@ pub(super) fn router(api: Api) -> Router {
         .route("/routes/{id}", get(route))
         .route("/routes/{id}/ping", post(ping))
         .route("/diagnosis", get(diagnosis))
+        .route("/health", get(health))
         .route("/tasks", post(submit).get(tasks))
         .route("/tasks/{id}", get(task).delete(cancel))
         .route("/tasks/{id}/events", get(events))
@@ -49,7 +52,7 @@ pub(super) fn router(api: Api) -> Router {
         .layer(from_fn(take_body))
         .layer(from_fn_with_state(api.clone(), want_token));
     Router::new()
-        .route("/healthz", get(async || "alive"))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .nest("/api/v1", protected)
         .nest("/v1", openai::router(&api))
@@ -85,6 +88,29 @@ async fn want_token(State(api): State<Api>, request: Request, next: Next) -> Res
     Ok(next.run(request).await)
 }
 
+/// Tells that the process answers, and how the node is. A node that is not well is alive all the same: to start it
+/// anew makes no disk larger.
+async fn healthz(State(api): State<Api>) -> Json<Liveness> {
+    let health = match api.handle.ask(Ask::Status).await {
+        Ok(Ok(Reply::Status(view))) => view.health,
+        Ok(_) | Err(_) => None,
+    };
+    let unwell = health.iter().flat_map(|health| health.findings.iter().copied());
+    Json(Liveness {
+        status: "alive".to_owned(),
+        health: health.as_ref().map(|health| health.verdict),
+        unwell: unwell.filter(|finding| finding.verdict != Verdict::Pass).collect(),
+        timestamp: clock::wall().to_string(),
+    })
+}
+
+async fn health(State(api): State<Api>) -> Answered<Health> {
+    match ask(&api, Ask::Health).await? {
+        Reply::Health(report) => Ok(Json(Health::from(*report))),
+        other => Err(unexpected(&other)),
+    }
+}
+
 async fn readyz(State(api): State<Api>) -> (StatusCode, Json<Readiness>) {
     let state = match api.handle.ask(Ask::Status).await {
         Ok(Ok(Reply::Status(view))) => Some(view.state),
@@ -103,9 +129,9 @@ async fn readyz(State(api): State<Api>) -> (StatusCode, Json<Readiness>) {
     (code, Json(Readiness { status: status.to_owned(), timestamp: clock::wall().to_string() }))
 }
 
-async fn status(State(api): State<Api>) -> Answered<Status> {
+async fn status(State(api): State<Api>) -> Answered<StatusAnswer> {
     match ask(&api, Ask::Status).await? {
-        Reply::Status(view) => Ok(Json(Status::from(*view))),
+        Reply::Status(view) => Ok(Json(StatusAnswer::from(*view))),
         other => Err(unexpected(&other)),
     }
 }

@@ -10,6 +10,7 @@
 use super::Api;
 use super::api::{internal, unexpected};
 use super::error::ApiError;
+use super::models;
 use axum::http::StatusCode;
 use engine::request::{News, Request as Ask, Response as Reply, Seen, TaskView};
 use engine::task::{Outcome, TaskFailure, TaskOutput, TaskResult, TaskSpec};
@@ -49,7 +50,9 @@ impl Errand {
                 Err(Rejection::QueueFull { .. }) if Instant::now() < give_up_at => {
                     tokio::time::sleep(ROOM_PAUSE).await;
                 }
-                Err(rejection) => return Err(rejection.into()),
+                Err(rejection) => {
+                    return Err(models::explain(&self.api, spec.model.clone(), rejection.into()));
+                }
             }
         }
     }

@@ -8,6 +8,7 @@
 mod api;
 mod auth;
 mod body;
+mod door;
 mod errand;
 mod error;
 mod events;
@@ -25,6 +26,7 @@ mod vectors;
 pub mod view;
 
 pub use auth::Token;
+pub use door::Door;
 pub use error::ApiError;
 pub use server::serve;
 

@@ -53,13 +53,14 @@ pub(super) async fn refresh(State(api): State<Api>) -> Json<Models> {
 pub(super) fn explain(api: &Api, asked: Option<String>, error: ApiError) -> ApiError {
     let Some(name) = asked.filter(|_| error.code() == "model_unknown") else { return error };
     let here = api.models.models().into_iter().find(|model| model.name == name);
-    match here.map(|model| (model.reason, model.kinds)) {
-        Some((Some(reason), _)) => {
+    match here.map(|model| (model.reason, model.kinds, model.hint)) {
+        Some((Some(reason), _, hint)) => {
             let message = format!("the model {name} cannot be used here: {reason}");
-            return ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "model_unusable", message)
-                .hint("p2p-ai-agents model list shows how the models stand".to_owned());
+            return ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "model_unusable", message).hint(
+                hint.unwrap_or_else(|| "p2p-ai-agents model list shows how the models stand".to_owned()),
+            );
         }
-        Some((None, kinds)) => return error.hint(format!("this node has it for: {}", kinds.join(", "))),
+        Some((None, kinds, _)) => return error.hint(format!("this node has it for: {}", kinds.join(", "))),
         None => {}
     }
     if api.models.pull_for_task(&name) {

@@ -1,6 +1,6 @@
 //! The accept loop. axum's own has no timers: a client that sends a byte a minute would hold a place for ever.
 
-use super::{Api, api};
+use super::{Door, api};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -14,8 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 /// Serves the API until `stop` completes; then lets requests under way finish, for a moment.
-pub async fn serve(listener: TcpListener, api: Api, stop: impl Future<Output = ()> + Send) {
-    let router = api::router(api);
+pub async fn serve(listener: TcpListener, door: Door, stop: impl Future<Output = ()> + Send) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let (stopping, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -35,7 +34,7 @@ pub async fn serve(listener: TcpListener, api: Api, stop: impl Future<Output = (
         };
         match stream {
             Ok((stream, _)) => {
-                let (router, stopped) = (router.clone(), stopped.clone());
+                let (router, stopped) = (door.router(), stopped.clone());
                 connections.spawn(async move {
                     converse(stream, router, stopped).await;
                     drop(place);

@@ -43,8 +43,8 @@ impl Stage {
     fn answer(&self, request: &Request) -> Option<Answer> {
         let mut node = self.node();
         Some(match request {
-            Request::Submit(spec) if spec.model.as_deref() == Some("nobody") => {
-                Err(Rejection::ModelUnknown("nobody".to_owned()))
+            Request::Submit(TaskSpec { model: Some(model), .. }) if model.ends_with("nobody") => {
+                Err(Rejection::ModelUnknown(model.clone()))
             }
             Request::Submit(_) if node.full_for > 0 => {
                 node.full_for -= 1;
@@ -239,6 +239,9 @@ async fn errors_have_openais_shape_and_the_right_status() {
         assert_eq!(detail["type"], "invalid_request_error");
         assert!(!detail["message"].as_str().unwrap().is_empty() && detail.get("param").is_some());
     }
+    let (_, _, answer) = server.post("/v1/embeddings", &json!({"input": "a", "model": "org/nobody"})).await;
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(message.ends_with("(fetch it with: p2p-ai-agents model pull org/nobody)"), "{message}");
     // Half of a character in UTF-16, and none of UTF-8.
     let headers = format!("{AUTHORIZED}Content-Type: application/json\r\n");
     for (body, code) in

@@ -26,6 +26,7 @@ fn answer(request: &Request) -> Option<Answer> {
         Request::Status => Ok(Response::Status(Box::new(status_view()))),
         Request::Peers => Ok(Response::Peers(Vec::new())),
         Request::Members => Ok(Response::Members(Vec::new())),
+        Request::Health => Err(Rejection::TooManyWaiting),
         Request::Diagnosis => {
             let view = engine::request::DiagnosisView { heard: 0, troubles: Vec::new() };
             Ok(Response::Diagnosis(view))
@@ -86,6 +87,7 @@ pub(super) fn status_view() -> StatusView {
             packets_dropped: 0,
             packets_unusable: 0,
         },
+        health: None,
         faults: engine::faults::Faults::default(),
         timestamp: UnixMillis(0),
     }
@@ -175,8 +177,15 @@ impl Server {
             token: Arc::new(Token::from_text(TOKEN)),
             address,
         };
+        let door = Door::new(address, Arc::clone(&api.token));
+        door.open(api);
+        Self::behind(listener, door)
+    }
+
+    fn behind(listener: TcpListener, door: Door) -> Self {
+        let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(serve(listener, api, async { drop(stopped.await) }));
+        let serving = tokio::spawn(serve(listener, door, async { drop(stopped.await) }));
         Self { address, stop: Some(stop), serving }
     }
 
@@ -287,6 +296,37 @@ async fn foreign_hosts_and_origins_are_refused() {
         assert_eq!((status, &body["error"]["code"]), (403, &json!("origin_not_allowed")), "{origin}");
     }
     assert_eq!(server.raw(b"GET /healthz HTTP/1.0\r\n\r\n").await.0, 400);
+}
+
+#[tokio::test]
+async fn a_node_on_its_way_says_so() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let door = Door::new(listener.local_addr().unwrap(), Arc::new(Token::from_text(TOKEN)));
+    let server = Server::behind(listener, door.clone());
+    let (status, mut body) = server.get("/api/v1/status").await;
+    assert!(body["timestamp"].take().as_str().unwrap().ends_with('Z'));
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(
+        (status, body),
+        (200, json!({"state": "INITIALIZING", "version": version, "timestamp": null}))
+    );
+    assert_eq!(server.request("GET", "/api/v1/status", "", b"").await.0, 401);
+    assert_eq!(server.request("GET", "/healthz", "Host: evil.example\r\n", b"").await.0, 421);
+    assert_eq!(server.request("GET", "/healthz", "", b"").await.2["status"], "alive");
+    let (status, head, body) = server.request("GET", "/readyz", "", b"").await;
+    assert_eq!((status, &body["status"]), (503, &json!("node_not_ready")));
+    assert!(head.contains("connection: close"), "{head}");
+    let (status, _, body) = server.submit(br#"{"type": "embedding", "input": "hello"}"#).await;
+    assert_eq!((status, &body["error"]["code"]), (503, &json!("node_not_ready")));
+    // In its second state it answers itself, and knows as little of its future.
+    let early = |request: &Request| {
+        let view = StatusView { state: State::Registering, uptime_millis: None, ..status_view() };
+        matches!(request, Request::Status).then(|| Ok(Response::Status(Box::new(view))))
+    };
+    let server = Server::before(Box::new(early), Arc::new(OneResult)).await;
+    let (_, body) = server.get("/api/v1/status").await;
+    let expected = json!({"state": "REGISTERING", "version": "1", "timestamp": "1970-01-01T00:00:00.000Z"});
+    assert_eq!(body, expected);
 }
 
 #[tokio::test]

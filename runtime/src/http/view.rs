@@ -2,8 +2,10 @@
 
 pub use super::new_task::{InputBody, Message, NewTask, OneOrMany};
 
+use crate::clock;
 use engine::faults::Faults;
-use engine::heartbeat::Liveness;
+use engine::health::{Finding, HealthReport, Verdict};
+use engine::heartbeat;
 use engine::lifecycle::State;
 use engine::request::{
     DiagnosisView, DiscoveryView, HopView, MemberView, ModelView, PeerView, PingView, RoundTrips, RouteView,
@@ -52,8 +54,29 @@ pub struct Submitted {
     pub status: TaskStatus,
 }
 
-/// How a node is.
+/// How a node is, as far as that can be told at this point of its life.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum StatusAnswer {
+    /// It is, or was, ACTIVE.
+    Whole(Box<Status>),
+    /// It has not been ACTIVE yet.
+    Early(Metadata),
+}
+
+/// What is told of a node that has not been ACTIVE yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Its lifecycle state.
+    pub state: State,
+    /// The product's version.
+    pub version: String,
+    /// The wall clock.
+    pub timestamp: String,
+}
+
+/// How a node is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Its id.
     pub node_id: NodeId,
@@ -86,6 +109,39 @@ pub struct Status {
     pub discovery: DiscoveryView,
     /// How often others did what they should not since it started, by kind.
     pub faults: Faults,
+    /// What the last check of its own health found; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// The wall clock.
+    pub timestamp: String,
+}
+
+/// How well a node is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// The worst of all verdicts.
+    pub status: Verdict,
+    /// What was found of each component.
+    pub components: Vec<Finding>,
+    /// Memory that the node and its models hold, and the system cannot take back; absent where nobody could tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Memory that they may hold.
+    pub memory_bytes_max: u64,
+    /// How long the check took.
+    pub took_ms: f64,
+}
+
+/// The answer of a liveness probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Liveness {
+    /// `alive`.
+    pub status: String,
+    /// What the last check of its own health found; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Verdict>,
+    /// The components that are not well, and why.
+    pub unwell: Vec<Finding>,
     /// The wall clock.
     pub timestamp: String,
 }
@@ -140,7 +196,7 @@ pub struct Peer {
     /// The product's version that it runs.
     pub version: String,
     /// What the failure detector says.
-    pub liveness: Liveness,
+    pub liveness: heartbeat::Liveness,
     /// How long the link has been up.
     pub connected_ms: u64,
     /// Frames received.
@@ -355,6 +411,40 @@ pub struct Score {
     pub score: f32,
 }
 
+impl StatusAnswer {
+    /// Returns the node's lifecycle state.
+    pub const fn state(&self) -> State {
+        match self {
+            Self::Whole(status) => status.state,
+            Self::Early(metadata) => metadata.state,
+        }
+    }
+}
+
+impl Metadata {
+    /// Returns what is told of a node whose storage is being opened.
+    pub fn initializing() -> Self {
+        Self {
+            state: State::Initializing,
+            version: engine::Config::default().version,
+            timestamp: clock::wall().to_string(),
+        }
+    }
+}
+
+impl From<StatusView> for StatusAnswer {
+    fn from(view: StatusView) -> Self {
+        if view.uptime_millis.is_some() {
+            return Self::Whole(Box::new(view.into()));
+        }
+        Self::Early(Metadata {
+            state: view.state,
+            version: view.version,
+            timestamp: view.timestamp.to_string(),
+        })
+    }
+}
+
 impl From<StatusView> for Status {
     fn from(view: StatusView) -> Self {
         Self {
@@ -373,7 +463,20 @@ impl From<StatusView> for Status {
             models: view.models.into_iter().map(Model::from).collect(),
             discovery: view.discovery,
             faults: view.faults,
+            health: view.health.map(Health::from),
             timestamp: view.timestamp.to_string(),
+        }
+    }
+}
+
+impl From<HealthReport> for Health {
+    fn from(report: HealthReport) -> Self {
+        Self {
+            status: report.verdict,
+            components: report.findings,
+            memory_bytes: report.memory_bytes,
+            memory_bytes_max: report.memory_bytes_max,
+            took_ms: millis(report.took_micros),
         }
     }
 }

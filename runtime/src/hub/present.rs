@@ -70,6 +70,19 @@ pub enum PresentError {
     },
 }
 
+impl PresentError {
+    /// Returns the error's stable name.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Cache(_) => "cache_unusable",
+            Self::Incomplete { .. } => "model_incomplete",
+            Self::NotFetched(_) => "model_not_fetched",
+            Self::Selection(_) => "model_unsupported",
+            Self::Unusable { .. } => "path_unusable",
+        }
+    }
+}
+
 impl Hub {
     /// Finds a model on this machine.
     ///

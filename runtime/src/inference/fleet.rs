@@ -79,6 +79,9 @@ pub struct ModelStatus {
     pub memory_bytes: Option<u64>,
     /// Why it cannot be used, if that is so.
     pub reason: Option<String>,
+    /// What to do about that, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// The inference port, backed by a worker process for each loaded model. Dropping it kills them.
@@ -114,6 +117,7 @@ struct Slot {
     loaded_at: Option<String>,
     memory_bytes: Option<u64>,
     reason: Option<String>,
+    hint: Option<String>,
     /// What was last said of it, by kind.
     announced: BTreeMap<TaskKind, bool>,
     last_used: u64,
@@ -161,6 +165,7 @@ impl ModelStatus {
             loaded_at: None,
             memory_bytes: None,
             reason: None,
+            hint: None,
         }
     }
 }
@@ -224,7 +229,7 @@ impl Fleet {
                 Some(slot) if slot.spec == spec => slot.leaving = false,
                 // Another model of the same name: the next worker is of the new one.
                 Some(slot) => {
-                    (slot.leaving, slot.reason, slot.spec) = (false, None, spec);
+                    (slot.leaving, slot.reason, slot.hint, slot.spec) = (false, None, None, spec);
                     slot.stale = slot.worker.is_some();
                 }
                 None => {
@@ -260,13 +265,16 @@ impl Fleet {
         }
         let max = self.options.memory_bytes_max;
         if !self.options.fits(&slot.spec) {
+            let (needed, allowed) = (slot.spec.memory_bytes.div_ceil(1 << 20), max >> 20);
             let reason = format!(
-                "it needs about {} MiB of memory, at most {} MiB are allowed (max_memory_mb)",
-                slot.spec.memory_bytes.div_ceil(1 << 20),
-                max >> 20
+                "it needs about {needed} MiB of memory, at most {allowed} MiB are allowed (max_memory_mb)"
             );
-            tracing::warn!(component = "inference", model = name, "{reason}");
-            slot.reason = Some(reason);
+            let hint = format!(
+                "raise max_memory_mb by {}, in the settings or with P2P_AI_MAX_MEMORY_MB, and restart the node",
+                needed - allowed
+            );
+            tracing::warn!(component = "inference", model = name, hint, "{reason}");
+            (slot.reason, slot.hint) = (Some(reason), Some(hint));
             slot.announce(false, &mut self.events);
         } else if !(slot.spec.eager && slot.last_used == 0 && self.load(name))
             && let Some(slot) = self.models.get_mut(name)
@@ -514,6 +522,7 @@ impl Slot {
             loaded_at: None,
             memory_bytes: None,
             reason: None,
+            hint: None,
             announced: BTreeMap::new(),
             last_used: 0,
             leaving: false,
@@ -533,7 +542,7 @@ impl Slot {
 
     fn unload(&mut self) {
         (self.worker, self.loaded_at, self.memory_bytes) = (None, None, None);
-        (self.reason, self.stale) = (None, false);
+        (self.reason, self.hint, self.stale) = (None, None, false);
     }
 
     fn announce(&mut self, usable: bool, events: &mut VecDeque<InferenceEvent>) {
@@ -556,6 +565,7 @@ impl Slot {
             loaded_at: self.loaded_at.clone(),
             memory_bytes: self.memory_bytes,
             reason: self.reason.clone(),
+            hint: self.hint.clone(),
             ..self.spec.status()
         }
     }

@@ -83,6 +83,18 @@ pub enum QuantizeError {
     },
 }
 
+impl QuantizeError {
+    /// Returns the error's stable name.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Description(_) | Self::Tokenizer(_) | Self::Weights { .. } => "model_unsupported",
+            Self::Read { .. } => "path_unusable",
+            Self::TooLarge { .. } => "model_too_large",
+            Self::Write { .. } => "output_failed",
+        }
+    }
+}
+
 /// Quantises the BERT-family model in the folder `source` (`model.safetensors`, `config.json`, `tokenizer.json`)
 /// into the file `output`, replacing it if it is there.
 ///

@@ -277,7 +277,7 @@ const LABELS_NAMED: usize = 10;
 /// The most texts in a batch.
 const BATCH_TEXTS_MAX: usize = 32;
 /// Texts are added to a batch while they have fewer bytes than this together: about 512 tokens of English.
-const BATCH_BYTES_MAX: usize = 2048;
+const BATCH_BYTES_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,7 @@
 use super::{Line, Log};
 use crate::config::LogLevel;
 use crate::ports::Journal;
+use engine::health::Verdict;
 use engine::{Event, Input, Instant, Output};
 use serde_json::{Map, Value};
 
@@ -42,6 +43,9 @@ const fn rank(event: &Event) -> (LogLevel, &'static str) {
         Event::MemberJoined { .. } | Event::MemberLeft { .. } => (LogLevel::Info, "membership"),
         Event::NodeFound { .. } | Event::NodeLost { .. } => (LogLevel::Debug, "discovery"),
         Event::ClockDiffers { .. } | Event::IdentityCopied { .. } => (LogLevel::Warn, "peers"),
+        Event::HealthChanged { verdict: Verdict::Pass, .. } => (LogLevel::Info, "health"),
+        Event::HealthChanged { verdict: Verdict::Warn, .. } => (LogLevel::Warn, "health"),
+        Event::HealthChanged { verdict: Verdict::Fail, .. } => (LogLevel::Error, "health"),
         Event::DiscoveryAvailable => (LogLevel::Info, "discovery"),
         Event::DiscoveryUnavailable => (LogLevel::Warn, "discovery"),
         // Anybody can do these as often as they like: they are counted, not told one by one.

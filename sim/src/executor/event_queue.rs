@@ -123,6 +123,7 @@ enum Happening {
     Datagram { from: NodeIndex, to: NodeIndex, bytes: Rc<[u8]> },
     Dialled(Box<Dial>),
     Fetch(usize),
+    Examined { node: NodeIndex, life: u32 },
     JobEnd { node: NodeIndex, life: u32, job: JobId, cancelled: bool },
     JobProgress { node: NodeIndex, life: u32, job: JobId, text: String, tokens: u32 },
     LinkDown { node: NodeIndex, life: u32, link: LinkId },
@@ -285,6 +286,11 @@ impl EventQueue {
             }
             Happening::Submission(number) => self.submission(number),
             Happening::Timer(node) => self.timer(node),
+            Happening::Examined { node, life } => {
+                if self.lives(node, life) {
+                    self.handle(node, Input::Examined(model::host_facts()));
+                }
+            }
             Happening::WriteDone { node, life } => self.write_done(node, life),
         }
     }
@@ -446,6 +452,10 @@ impl EventQueue {
             Output::Dial { dial, address, expect } => self.dial(node, dial, address, expect),
             Output::Disconnect { link } => self.disconnect(node, link),
             Output::Event(_) => {}
+            Output::Examine => {
+                let life = self.hosts[node as usize].life;
+                self.after(Duration::ZERO, Happening::Examined { node, life });
+            }
             Output::Exit { .. } => self.stop(node, Stop::Kill),
             Output::Infer { job, work, .. } => self.infer(node, job, work),
             Output::Multicast { bytes, .. } => self.multicast(node, bytes.into()),

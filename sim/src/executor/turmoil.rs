@@ -17,16 +17,18 @@ use crate::cluster::{self, Cluster, NodeIndex};
 use crate::disk::Disk;
 use crate::faults::{Change, Effect, Faults, Passage, Stop};
 use crate::invariants::Fact;
+use crate::model;
 use crate::observer::Observer;
 use crate::random::Purpose;
 use crate::scenario::{Ailment, Scenario};
 use crate::users::ASK_AGAIN_AFTER;
 use core::future;
 use core::time::Duration;
+use engine::health::HostFacts;
 use engine::request::Request;
 use engine::{Input, Instant, Node, Output, Rejection, TaskId, UnixMillis};
 use runtime::driver::{self, Handle, World};
-use runtime::ports::{Clock, Journal};
+use runtime::ports::{Clock, Host, Journal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -317,12 +319,32 @@ async fn process(machine: Arc<Machine>) -> turmoil::Result {
         store: store::SimStore::new(Arc::clone(&machine)),
         inference: inference::SimInference::new(Arc::clone(&machine)),
         blobs: blobs::SimBlobs::new(Arc::clone(&machine)),
+        host: SimHost::default(),
         clock,
         journal: SimJournal { machine: Arc::clone(&machine) },
     };
     driver::run(engine, world, asks).await;
     machine.see(SimClock.now(), Fact::Stopped);
     future::pending().await
+}
+
+/// A process that is well, and says so at once.
+#[derive(Default)]
+struct SimHost {
+    asked: bool,
+}
+
+impl Host for SimHost {
+    fn examine(&mut self) {
+        self.asked = true;
+    }
+
+    async fn next(&mut self) -> HostFacts {
+        if !core::mem::take(&mut self.asked) {
+            future::pending::<()>().await;
+        }
+        model::host_facts()
+    }
 }
 
 /// The people at one node.

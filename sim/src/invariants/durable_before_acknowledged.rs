@@ -115,6 +115,7 @@ impl Invariant for DurableBeforeAcknowledged {
                 Response::Diagnosis(_)
                 | Response::Fetched(_)
                 | Response::Fetches(_)
+                | Response::Health(_)
                 | Response::Members(_)
                 | Response::Peers(_)
                 | Response::Ping(_)

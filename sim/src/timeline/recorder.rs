@@ -134,7 +134,7 @@ impl Recorder {
                 return;
             }
             // Time passes, and an event tells of each of the others.
-            Input::DialFailed { .. } | Input::Model { .. } | Input::Tick => return,
+            Input::DialFailed { .. } | Input::Examined(_) | Input::Model { .. } | Input::Tick => return,
             Input::InferenceProgress { .. } => "inference goes on",
             Input::Interfaces(_) => "interfaces",
             Input::Listening { .. } => "listening",
@@ -151,6 +151,7 @@ impl Recorder {
         #[allow(clippy::wildcard_enum_match_arm, reason = "its words say what it is")]
         let name = match output {
             Output::Event(event) => return self.event(at, node, event),
+            Output::Examine => return,
             Output::Send { link, frame, .. } => return self.send(at, node, *link, frame),
             Output::Multicast { bytes, .. } => {
                 if self.tape.takes(Kind::Discovery) {

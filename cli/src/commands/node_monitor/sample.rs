@@ -1,12 +1,13 @@
 //! One look at a node: what it says of itself, what the system says of its process, what its log tells.
 
 use crate::client::Client;
+use crate::commands::node_health;
 use crate::error::Failure;
 use engine::lifecycle::State;
 use engine::task::TaskStatus;
 use runtime::home::Home;
 use runtime::host;
-use runtime::http::view::{Peer, Peers, Status, Tasks};
+use runtime::http::view::{Metadata, Peer, Peers, StatusAnswer, Tasks};
 use runtime::logging::{Follower, Told};
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -21,6 +22,7 @@ pub(super) struct Sample {
     pub(super) version: String,
     pub(super) network: String,
     pub(super) state: State,
+    pub(super) health: Option<String>,
     pub(super) uptime_ms: Option<u64>,
     pub(super) peers: Vec<Peer>,
     pub(super) members: u32,
@@ -40,6 +42,7 @@ pub(super) struct Sample {
 
 /// Looks at a node again and again.
 pub(super) struct Observer {
+    home: Home,
     client: Client,
     log: Follower,
     events: VecDeque<String>,
@@ -54,16 +57,36 @@ struct Before {
 }
 
 impl Observer {
-    pub(super) fn new(home: &Home, client: Client) -> Self {
+    /// Begins with so many of the newest lines of the log; what was before is for `node logs`.
+    pub(super) fn new(home: &Home, client: Client, recalled: usize) -> Self {
         let mut log = Follower::at_start(&home.log_file());
-        // What was before is for `node logs`.
-        while let Ok(Some(_)) = log.next_line() {}
-        Self { client, log, events: VecDeque::new(), before: None }
+        let mut newest = VecDeque::new();
+        while let Ok(Some(line)) = log.next_line() {
+            newest.push_back(line);
+            newest.drain(..newest.len().saturating_sub(recalled));
+        }
+        let events = newest.iter().filter_map(|line| Told::parse(line)).map(|told| told.plain()).collect();
+        Self { home: home.clone(), client, log, events, before: None }
+    }
+
+    /// Looks at the node, which may be another process by now.
+    pub(super) async fn look_again(&mut self) -> Result<Sample, Failure> {
+        let client = Client::connect(&self.home)?;
+        if client.info().pid != self.client.info().pid {
+            (self.client, self.before) = (client, None);
+        }
+        self.look().await
     }
 
     /// Looks at the node.
     pub(super) async fn look(&mut self) -> Result<Sample, Failure> {
-        let status: Status = self.client.get("/api/v1/status").await?;
+        let status = match self.client.get("/api/v1/status").await? {
+            StatusAnswer::Whole(status) => *status,
+            StatusAnswer::Early(Metadata { state, .. }) => {
+                let failure = Failure::new(format!("The node is {state}")).id("node_not_ready");
+                return Err(failure.hint("try again in a moment"));
+            }
+        };
         let Peers { peers } = self.client.get("/api/v1/peers").await?;
         let Tasks { tasks, .. } = self.client.get(&format!("/api/v1/tasks?limit={TASKS_MAX}")).await?;
         let pid = self.client.info().pid;
@@ -89,6 +112,7 @@ impl Observer {
             version: status.version,
             network: status.network,
             state: status.state,
+            health: status.health.map(|health| node_health::shown(health.status).to_owned()),
             uptime_ms: status.uptime_ms,
             peers,
             members: status.members,

@@ -67,7 +67,7 @@ pub(super) async fn run(
             }
         }
         let Some(ended) = under_way.join_next().await else { break };
-        let (line, ended) = ended.map_err(|error| Failure::from_error(&error))?;
+        let (line, ended) = ended.map_err(|error| Failure::from_error(&error).id("internal_error"))?;
         bar.inc(1);
         match ended {
             Ok(result) => {

@@ -84,8 +84,8 @@ impl Format {
         tile.fill(0);
         for (at, row) in rows.iter().enumerate() {
             match self {
-                Self::Bf16 | Self::F16 => scatter(row, tile, at, 2),
-                Self::F32 => scatter(row, tile, at, 4),
+                Self::Bf16 | Self::F16 => scatter::<2>(row, tile, at),
+                Self::F32 => scatter::<4>(row, tile, at),
                 Self::Q4K => pack_q4_k(row, tile, at),
                 Self::Q4_0 => pack_blocks(row.as_chunks::<18>().0, tile, at),
                 Self::Q8_0 => pack_blocks(row.as_chunks::<34>().0, tile, at),
@@ -152,10 +152,13 @@ pub fn encode_q8_0(numbers: &[f32], row: &mut [u8]) {
     }
 }
 
-/// Spreads the numbers of one row over a tile of plain numbers.
-fn scatter(row: &[u8], tile: &mut [u8], at: usize, width: usize) {
-    for (number, slot) in row.chunks_exact(width).zip(tile.chunks_exact_mut(TILE_ROWS * width)) {
-        slot[at * width..][..width].copy_from_slice(number);
+/// Spreads the numbers of one row, so many bytes each, over a tile: those of 16 rows lie side by side.
+#[inline]
+fn scatter<const WIDTH: usize>(row: &[u8], tile: &mut [u8], at: usize) {
+    // A width that is known makes each copy one instruction.
+    let slots = tile.as_chunks_mut::<WIDTH>().0.iter_mut().skip(at).step_by(TILE_ROWS);
+    for (number, slot) in row.as_chunks::<WIDTH>().0.iter().zip(slots) {
+        *slot = *number;
     }
 }
 
@@ -165,7 +168,7 @@ fn pack_blocks<const BYTES: usize>(blocks: &[[u8; BYTES]], tile: &mut [u8], at: 
     let (quant_part, scale_part) = tile.split_at_mut(blocks.len() * quants * TILE_ROWS);
     let slots = quant_part.chunks_exact_mut(quants * TILE_ROWS).zip(scale_part.chunks_exact_mut(32));
     for (block, (quant_slot, scale_slot)) in blocks.iter().zip(slots) {
-        scatter(&block[2..], quant_slot, at, 4);
+        scatter::<4>(&block[2..], quant_slot, at);
         scale_slot[2 * at..][..2].copy_from_slice(&block[..2]);
     }
 }
@@ -188,7 +191,7 @@ fn pack_q4_k(row: &[u8], tile: &mut [u8], at: usize) {
                 scale_part[sub * 32 + 16 + at] = minimum;
                 let nibble = |column: usize| (quants[column] >> (4 * high)) & 15;
                 let joined: [u8; 16] = core::array::from_fn(|j| nibble(j) | nibble(j + 16) << 4);
-                scatter(&joined, &mut quant_part[sub * 256..][..256], at, 4);
+                scatter::<4>(&joined, &mut quant_part[sub * 256..][..256], at);
             }
         }
     }

@@ -5,7 +5,7 @@ use super::cache::Cache;
 use super::format::{Format, TILE_ROWS};
 use super::kernel::Kernel;
 use super::pass::{Pass, Scratch};
-use super::team::Team;
+use crate::team::Team;
 use std::ops::Range;
 
 /// What numbers a Llama is made of.
@@ -98,9 +98,6 @@ pub enum ShapeError {
         /// In which layer; the number of layers for what comes after them.
         layer: usize,
     },
-    /// No threads to be had.
-    #[error("threads cannot be started: {0}")]
-    Threads(#[from] std::io::Error),
 }
 
 /// A Llama that is ready to run.
@@ -155,8 +152,8 @@ impl Llama {
         }
         check_vector("the last norm", layers.len(), &norm, hidden)?;
         head.check("the last matrix", layers.len(), (shape.vocabulary, hidden), &arena)?;
-        let team = Team::new(threads)?;
-        let scratch = Scratch::new(&shape, team.size());
+        let team = Team::new(threads);
+        let scratch = Scratch::new(&shape, team.members());
         Ok(Self { kernel, shape, layers, norm, head, arena, team, scratch })
     }
 

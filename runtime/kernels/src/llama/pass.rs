@@ -1,16 +1,16 @@
 //! One pass of some tokens through all layers, by all members of a team at once.
 //!
-//! Between two barriers each member writes parts of the shared numbers that are its own: rows by its place in the
-//! team, or what belongs to a share that it took. Everybody reads only what was written before the last barrier. A
-//! pass of one token has fewer barriers: what is cheap, every member computes for itself.
+//! In a phase each member writes what belongs to the shares that it took, and reads what was written in phases before,
+//! both only while it has a share: a member that is late may find that the others are phases ahead. A pass of one token
+//! has fewer phases: what is cheap, every member computes for itself.
 
 use super::cache::Cache;
 use super::kernel::Kernel;
 use super::model::{Layer, Matrix, PASS_TOKENS_MAX, Shape};
 use super::shared::Shared;
 use super::steps::{Attention, rotate};
-use super::team::Member;
 use super::tile::{Block, Rows};
+use crate::team::Member;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
@@ -109,6 +109,22 @@ enum Input<'a> {
     Normal(usize, &'a [f32]),
 }
 
+/// Products that are made in one phase.
+struct Products<'a> {
+    input: Input<'a>,
+    /// Rows of the input.
+    count: usize,
+    /// The matrices that the input is prepared for.
+    matrices: &'a [&'a Matrix],
+    tiles: usize,
+}
+
+/// Where products are made.
+struct Room<'a> {
+    products: &'a mut [[f32; 16]],
+    ups: &'a mut [[f32; 16]],
+}
+
 /// Where products go.
 #[derive(Clone, Copy)]
 struct Target<'a> {
@@ -140,53 +156,45 @@ impl Pass<'_> {
     fn project(&self, member: &Member<'_>, own: &mut Own, layer: &Layer) {
         let matrices = [&layer.query, &layer.key, &layer.value];
         let input = Input::Normal(0, &layer.attention_norm);
-        self.prepare(member, own, &input, self.count, &matrices);
-        let Own { floats, blocks, products, .. } = own;
-        let rows = self.rows(floats, blocks, &input, self.count, layer.query.columns);
         let stride = self.heads_stride();
         let [first, second] = [layer.query.tiles(), layer.query.tiles() + layer.key.tiles()];
-        let total = second + layer.value.tiles();
-        while let Some(share) = member.take(total, SHARE_TILES) {
-            for tile in share {
-                let (matrix, tile, offset) = if tile < first {
-                    (matrices[0], tile, 0)
-                } else if tile < second {
-                    (matrices[1], tile - first, self.shape.query_len())
-                } else {
-                    (matrices[2], tile - second, self.shape.query_len() + self.shape.kv_len())
-                };
-                let target = Target { numbers: &self.scratch.heads, stride, offset, add: false };
-                self.multiply(matrix, tile, rows, products, target);
-            }
-        }
-        member.barrier();
+        let tiles = second + layer.value.tiles();
+        let products = Products { input, count: self.count, matrices: &matrices, tiles };
+        self.multiply_all(member, own, &products, |tile, rows, room| {
+            let (matrix, tile, offset) = if tile < first {
+                (matrices[0], tile, 0)
+            } else if tile < second {
+                (matrices[1], tile - first, self.shape.query_len())
+            } else {
+                (matrices[2], tile - second, self.shape.query_len() + self.shape.kv_len())
+            };
+            let target = Target { numbers: &self.scratch.heads, stride, offset, add: false };
+            self.multiply(matrix, tile, rows, room.products, target);
+        });
     }
 
     /// Rotation, the cache, and attention itself.
     fn attend(&self, member: &Member<'_>, own: &mut Own, layer: usize) {
         let heads = self.shape.kv_heads;
         if self.count == 1 {
-            while let Some(share) = member.take(heads, 1) {
+            return member.share(heads, 1, |share| {
                 for head in share {
                     self.remember(layer, head, 0..1);
                     self.attend_row(own, layer, head, 0);
                 }
-            }
-        } else {
-            while let Some(share) = member.take(heads, 1) {
-                for head in share {
-                    self.remember(layer, head, 0..self.count);
-                }
-            }
-            member.barrier();
-            // Later rows see more: they come first, so that the last shares are small ones.
-            while let Some(share) = member.take(heads * self.count, 4) {
-                for item in share {
-                    self.attend_row(own, layer, item % heads, self.count - 1 - item / heads);
-                }
-            }
+            });
         }
-        member.barrier();
+        member.share(heads, 1, |share| {
+            for head in share {
+                self.remember(layer, head, 0..self.count);
+            }
+        });
+        // Later rows see more: they come first, so that the last shares are small ones.
+        member.share(heads * self.count, 4, |share| {
+            for item in share {
+                self.attend_row(own, layer, item % heads, self.count - 1 - item / heads);
+            }
+        });
     }
 
     /// Turns a head's queries and keys to their positions, and puts keys and values into the cache.
@@ -234,8 +242,8 @@ impl Pass<'_> {
         let len = shape.heads / shape.kv_heads * shape.head_len;
         let queries = row * self.heads_stride() + head * len;
         let out = row * shape.query_len() + head * len;
-        // SAFETY: queries, keys and values were written before the last barrier, or by this very member; the part of
-        // the output belongs to whoever took its share.
+        // SAFETY: queries, keys and values were written in phases before, or by this very member; the part of the output
+        // belongs to whoever took its share.
         let (queries, keys, values, out) = unsafe {
             (
                 self.scratch.heads.part(queries..queries + len),
@@ -252,109 +260,114 @@ impl Pass<'_> {
     /// From the heads back to the stream.
     fn collect(&self, member: &Member<'_>, own: &mut Own, layer: &Layer) {
         let input = Input::Plain(&self.scratch.attended, self.shape.query_len());
-        self.add_to_stream(member, own, &layer.output, &input);
+        self.add_to_stream(member, own, &layer.output, input);
     }
 
     /// The gated layer.
     fn feed_forward(&self, member: &Member<'_>, own: &mut Own, layer: &Layer) {
         let input = Input::Normal(0, &layer.gate_norm);
-        self.prepare(member, own, &input, self.count, &[&layer.gate, &layer.up]);
-        let Own { floats, blocks, products, ups, .. } = own;
-        let rows = self.rows(floats, blocks, &input, self.count, layer.gate.columns);
-        let (gates, ups) = (&mut products[..self.count], &mut ups[..self.count]);
         let stride = inner_padded(self.shape);
-        while let Some(share) = member.take(layer.gate.tiles(), SHARE_TILES) {
-            for tile in share {
-                for (matrix, out) in [(&layer.gate, &mut *gates), (&layer.up, &mut *ups)] {
-                    (self.kernel.product)(matrix.format, &self.weights[matrix.tile(tile)], rows, out);
-                }
-                (self.kernel.gate)(gates, ups);
-                for (row, gate) in gates.iter().enumerate() {
-                    let start = row * stride + tile * 16;
-                    // SAFETY: these 16 numbers belong to whoever took the tile's share.
-                    unsafe { self.scratch.gated.part_mut(start..start + 16) }.copy_from_slice(gate);
-                }
+        let matrices = [&layer.gate, &layer.up];
+        let products = Products { input, count: self.count, matrices: &matrices, tiles: layer.gate.tiles() };
+        self.multiply_all(member, own, &products, |tile, rows, room| {
+            let (gates, ups) = (&mut room.products[..self.count], &mut room.ups[..self.count]);
+            for (matrix, out) in [(&layer.gate, &mut *gates), (&layer.up, &mut *ups)] {
+                (self.kernel.product)(matrix.format, &self.weights[matrix.tile(tile)], rows, out);
             }
-        }
-        member.barrier();
-        self.add_to_stream(member, own, &layer.down, &Input::Plain(&self.scratch.gated, stride));
+            (self.kernel.gate)(gates, ups);
+            for (row, gate) in gates.iter().enumerate() {
+                let start = row * stride + tile * 16;
+                // SAFETY: these 16 numbers belong to whoever took the tile's share.
+                unsafe { self.scratch.gated.part_mut(start..start + 16) }.copy_from_slice(gate);
+            }
+        });
+        self.add_to_stream(member, own, &layer.down, Input::Plain(&self.scratch.gated, stride));
     }
 
     /// The products that tell which token comes next.
     fn conclude(&self, member: &Member<'_>, own: &mut Own) {
         let input = Input::Normal(self.count - 1, self.norm);
-        self.prepare(member, own, &input, 1, &[self.head]);
-        let Own { floats, blocks, products, .. } = own;
-        let rows = self.rows(floats, blocks, &input, 1, self.head.columns);
         let target = Target { numbers: &self.scratch.logits, stride: 0, offset: 0, add: false };
-        while let Some(share) = member.take(self.head.tiles(), SHARE_TILES) {
-            for tile in share {
-                self.multiply(self.head, tile, rows, &mut products[..1], target);
-            }
-        }
+        let products = Products { input, count: 1, matrices: &[self.head], tiles: self.head.tiles() };
+        self.multiply_all(member, own, &products, |tile, rows, room| {
+            self.multiply(self.head, tile, rows, &mut room.products[..1], target);
+        });
     }
 
     /// A product that is added to the stream.
-    fn add_to_stream(&self, member: &Member<'_>, own: &mut Own, matrix: &Matrix, input: &Input<'_>) {
-        self.prepare(member, own, input, self.count, &[matrix]);
-        let Own { floats, blocks, products, .. } = own;
-        let rows = self.rows(floats, blocks, input, self.count, matrix.columns);
+    fn add_to_stream(&self, member: &Member<'_>, own: &mut Own, matrix: &Matrix, input: Input<'_>) {
+        let products = Products { input, count: self.count, matrices: &[matrix], tiles: matrix.tiles() };
         let target =
             Target { numbers: &self.scratch.stream, stride: self.shape.hidden, offset: 0, add: true };
-        while let Some(share) = member.take(matrix.tiles(), SHARE_TILES) {
-            for tile in share {
-                self.multiply(matrix, tile, rows, products, target);
-            }
-        }
-        member.barrier();
+        self.multiply_all(member, own, &products, |tile, rows, room| {
+            self.multiply(matrix, tile, rows, room.products, target);
+        });
     }
 
-    /// Brings rows into the forms that these matrices take: one row by each member for itself, more by all together.
-    fn prepare(
+    /// Brings the input into the forms that the matrices take, and has `each` make all tiles of products with it.
+    fn multiply_all(
         &self,
         member: &Member<'_>,
         own: &mut Own,
-        input: &Input<'_>,
-        count: usize,
-        matrices: &[&Matrix],
+        products: &Products<'_>,
+        each: impl Fn(usize, Rows<'_>, Room<'_>),
     ) {
+        let Products { input, count, matrices, tiles } = products;
+        let (count, tiles) = (*count, *tiles);
         let columns = matrices[0].columns;
-        let quantised = matrices.iter().any(|matrix| matrix.format.is_quantised());
         let width = columns / 32;
-        let size = self.scratch.members.len();
-        let mine =
-            if count == 1 { 0..1 } else { count * member.index / size..count * (member.index + 1) / size };
-        for row in mine {
-            // SAFETY: where rows are prepared together, each belongs to one member; what is read was written before
-            // the last barrier.
-            let (floats, blocks) = unsafe {
-                if count == 1 {
-                    (&mut own.floats[..], &mut own.blocks[..width])
-                } else {
-                    let hidden = row * self.shape.hidden;
-                    let floats = self.scratch.floats.part_mut(hidden..hidden + self.shape.hidden);
-                    (floats, self.scratch.blocks.part_mut(row * width..(row + 1) * width))
+        let quantised = matrices.iter().any(|matrix| matrix.format.is_quantised());
+        let mut ready = count > 1;
+        if ready {
+            member.share(count, SHARE_ROWS, |share| {
+                for row in share {
+                    let floats = row * self.shape.hidden..(row + 1) * self.shape.hidden;
+                    // SAFETY: a row's parts belong to whoever took its share.
+                    let (floats, blocks) = unsafe {
+                        let blocks = self.scratch.blocks.part_mut(row * width..(row + 1) * width);
+                        (self.scratch.floats.part_mut(floats), blocks)
+                    };
+                    self.prepare(input, row, columns, quantised, floats, blocks);
                 }
-            };
-            let numbers = match input {
-                // SAFETY: read only, since the last barrier.
-                Input::Plain(numbers, stride) => unsafe {
-                    numbers.part(row * stride..row * stride + columns)
-                },
-                Input::Normal(first, weight) => {
-                    let start = (first + row) * columns;
-                    // SAFETY: as above.
-                    let stream = unsafe { self.scratch.stream.part(start..start + columns) };
-                    (self.kernel.normalise)(stream, weight, self.shape.epsilon, floats);
-                    &*floats
-                }
-            };
-            if quantised {
-                (self.kernel.quantise)(numbers, blocks);
-            }
+            });
         }
-        if count > 1 {
-            member.barrier();
+        member.share(tiles, SHARE_TILES, |share| {
+            let Own { floats, blocks, products, ups, .. } = &mut *own;
+            // Not before there is a share: only then is the input sure to be what it was when the phase began.
+            if !ready {
+                self.prepare(input, 0, columns, quantised, floats, &mut blocks[..width]);
+                ready = true;
+            }
+            let rows = self.rows(floats, blocks, input, count, columns);
+            for tile in share {
+                each(tile, rows, Room { products, ups });
+            }
+        });
+    }
+
+    /// Brings a row into the forms that matrices of so many columns take.
+    fn prepare(
+        &self,
+        input: &Input<'_>,
+        row: usize,
+        columns: usize,
+        quantised: bool,
+        floats: &mut [f32],
+        blocks: &mut [Block],
+    ) {
+        let numbers = match input {
+            // SAFETY: written in phases before, and by nobody in this one.
+            Input::Plain(numbers, stride) => unsafe { numbers.part(row * stride..row * stride + columns) },
+            Input::Normal(first, weight) => {
+                let start = (first + row) * columns;
+                // SAFETY: as above.
+                let stream = unsafe { self.scratch.stream.part(start..start + columns) };
+                (self.kernel.normalise)(stream, weight, self.shape.epsilon, floats);
+                &*floats
+            }
+        };
+        if quantised {
+            (self.kernel.quantise)(numbers, blocks);
         }
     }
 
@@ -368,7 +381,7 @@ impl Pass<'_> {
         columns: usize,
     ) -> Rows<'b> {
         let width = columns / 32;
-        // SAFETY: written before the last barrier, and by nobody before the next one.
+        // SAFETY: written in phases before, and by nobody in this one.
         unsafe {
             let (floats, stride) = match input {
                 Input::Plain(numbers, stride) => (numbers.part(0..count * stride), *stride),
@@ -394,8 +407,7 @@ impl Pass<'_> {
         let count = (matrix.rows - tile * 16).min(16);
         for (row, product) in products.iter().enumerate() {
             let start = row * target.stride + target.offset + tile * 16;
-            // SAFETY: these numbers belong to whoever took the tile's share, and nobody reads them before the next
-            // barrier.
+            // SAFETY: these numbers belong to whoever took the tile's share, and nobody else reads them in this phase.
             let numbers = unsafe { target.numbers.part_mut(start..start + count) };
             for (number, product) in numbers.iter_mut().zip(product) {
                 *number = if target.add { *number + product } else { *product };
@@ -413,5 +425,7 @@ fn inner_padded(shape: &Shape) -> usize {
     shape.inner.next_multiple_of(16)
 }
 
+/// Rows in a share of what is prepared together.
+const SHARE_ROWS: usize = 4;
 /// Tiles in a share: large enough to read on and on, small enough that nobody waits long for the last one.
 const SHARE_TILES: usize = 4;

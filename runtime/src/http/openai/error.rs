@@ -42,6 +42,7 @@ impl From<ApiError> for OpenAiError {
                 let error = error.renamed(StatusCode::NOT_FOUND, "model_not_found");
                 Self { error, param: Some("model") }
             }
+            "model_pulling" | "model_unusable" => Self { error, param: Some("model") },
             _ => Self { error, param: None },
         }
     }

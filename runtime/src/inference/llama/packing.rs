@@ -182,7 +182,7 @@ impl Planned<'_> {
     /// Packs all tiles, each thread a part of them.
     fn pack(&self, bytes: &mut [u8], threads: usize) -> Result<(), LlamaError> {
         let tile_bytes = self.matrix.format.tile_bytes(self.matrix.columns).unwrap_or(1);
-        let part = self.matrix.tiles().div_ceil(threads.max(1));
+        let part = self.matrix.tiles().div_ceil(threads.max(1)).next_multiple_of(self.unit());
         std::thread::scope(|scope| {
             let parts = bytes.chunks_mut(part * tile_bytes).enumerate();
             let packers: Vec<_> = parts
@@ -194,19 +194,31 @@ impl Planned<'_> {
         })
     }
 
-    fn pack_part(&self, first: usize, bytes: &mut [u8]) -> Result<(), LlamaError> {
+    fn pack_part(&self, mut first: usize, bytes: &mut [u8]) -> Result<(), LlamaError> {
         let Matrix { format, rows, columns, .. } = self.matrix;
         let tile_bytes = format.tile_bytes(columns).unwrap_or(1);
         let row_bytes = format.row_bytes(columns).unwrap_or(1);
         let (mut room, mut read) = (Room::default(), Vec::new());
-        for (tile, bytes) in (first..).zip(bytes.chunks_exact_mut(tile_bytes)) {
-            let wanted = (tile * TILE_ROWS..rows.min((tile + 1) * TILE_ROWS))
-                .map(|row| self.head_len.map_or(row, |len| origin(row, len)));
-            self.rows.read(wanted, format, &mut room, &mut read)?;
-            let slices: Vec<&[u8]> = read.chunks_exact(row_bytes).collect();
-            format.pack(&slices, columns, bytes);
+        let tiles = (READ_BYTES / tile_bytes).max(1).next_multiple_of(self.unit());
+        for bytes in bytes.chunks_mut(tiles * tile_bytes) {
+            let start = first * TILE_ROWS;
+            first += bytes.len() / tile_bytes;
+            self.rows.read(start..rows.min(first * TILE_ROWS), format, &mut room, &mut read)?;
+            let row = |row: usize| {
+                &read[(self.head_len.map_or(row, |len| origin(row, len))) * row_bytes..][..row_bytes]
+            };
+            for (tile, bytes) in bytes.chunks_exact_mut(tile_bytes).enumerate() {
+                let wanted = tile * TILE_ROWS..(read.len() / row_bytes).min((tile + 1) * TILE_ROWS);
+                format.pack(&wanted.map(row).collect::<Vec<_>>(), columns, bytes);
+            }
         }
         Ok(())
+    }
+
+    /// The fewest tiles whose rows come from the same rows of the file: those of whole heads.
+    fn unit(&self) -> usize {
+        self.head_len
+            .map_or(1, |len| (1..=len).find(|tiles| (tiles * TILE_ROWS).is_multiple_of(len)).unwrap_or(len))
     }
 }
 
@@ -295,6 +307,8 @@ fn file_name(key: &[u8; 32]) -> String {
 const HEADER_BYTES: usize = 4096;
 /// Changes with what a packed file looks like.
 const PACKING: u8 = 1;
+/// What is read at once, about.
+const READ_BYTES: usize = 1 << 20;
 /// Smaller models are packed anew each time.
 const FILE_BYTES_MIN: usize = 8 << 20;
 /// The most packed files in a folder.

@@ -15,6 +15,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -195,29 +196,30 @@ impl Rows<'_> {
     /// Reads rows as they are to be packed, one after the other.
     pub(super) fn read(
         &self,
-        rows: impl Iterator<Item = usize>,
+        rows: Range<usize>,
         format: Format,
         room: &mut Room,
         out: &mut Vec<u8>,
     ) -> Result<(), LlamaError> {
         let columns = self.tensor.columns;
         let bytes = format.row_bytes(columns).unwrap_or(0);
-        out.clear();
-        for row in rows {
-            let start = out.len();
-            out.resize(start + bytes, 0);
-            if self.own_format() == Some(format) {
-                self.raw(row, &mut out[start..])?;
-            } else {
-                room.numbers.resize(columns, 0.0);
-                self.decode(row, &mut room.raw, &mut room.numbers)?;
-                kernels::llama::encode_q8_0(&room.numbers, &mut out[start..]);
-            }
-            if !format.is_finite(&out[start..]) {
-                return Err(LlamaError::NotFinite(format!("{} (row {row})", self.file.path.display())));
+        out.resize(rows.len() * bytes, 0);
+        if self.own_format() == Some(format) {
+            self.raw(rows.start, out)?;
+        } else {
+            let raw_bytes = self.row_bytes();
+            room.raw.resize(rows.len() * raw_bytes, 0);
+            room.numbers.resize(columns, 0.0);
+            self.raw(rows.start, &mut room.raw)?;
+            for (raw, out) in room.raw.chunks_exact(raw_bytes).zip(out.chunks_exact_mut(bytes)) {
+                self.decode_raw(raw, &mut room.numbers)?;
+                kernels::llama::encode_q8_0(&room.numbers, out);
             }
         }
-        Ok(())
+        match rows.zip(out.chunks_exact(bytes)).find(|(_, row)| !format.is_finite(row)) {
+            None => Ok(()),
+            Some((row, _)) => Err(LlamaError::NotFinite(format!("{} (row {row})", self.file.path.display()))),
+        }
     }
 
     /// Writes a row's numbers; `raw` is room to work in.
@@ -227,24 +229,34 @@ impl Rows<'_> {
         raw: &mut Vec<u8>,
         numbers: &mut [f32],
     ) -> Result<(), LlamaError> {
-        let Kind { dtype, .. } = self.tensor.kind;
-        raw.resize(self.tensor.kind.row_bytes(self.tensor.columns).unwrap_or(0), 0);
+        raw.resize(self.row_bytes(), 0);
         self.raw(row, raw)?;
+        self.decode_raw(raw, numbers)
+    }
+
+    fn decode_raw(&self, raw: &[u8], numbers: &mut [f32]) -> Result<(), LlamaError> {
         let Some(format) = self.own_format() else {
-            return dequantise(raw, dtype, numbers).map_err(|error| LlamaError::Candle(error.to_string()));
+            let read = dequantise(raw, self.tensor.kind.dtype, numbers);
+            return read.map_err(|error| LlamaError::Candle(error.to_string()));
         };
         format.decode(raw, numbers);
         Ok(())
     }
 
+    /// Reads whole rows as they are, from this one on.
     fn raw(&self, row: usize, bytes: &mut [u8]) -> Result<(), LlamaError> {
-        let start = self.tensor.start + row as u64 * bytes.len() as u64;
+        let start = self.tensor.start + row as u64 * self.row_bytes() as u64;
         let read = self.file.file.read_exact_at(bytes, start);
         read.map_err(|source| LlamaError::Io { path: self.file.path.clone(), source })
     }
+
+    /// The bytes of a row in its file.
+    fn row_bytes(&self) -> usize {
+        self.tensor.kind.row_bytes(self.tensor.columns).unwrap_or(0)
+    }
 }
 
-/// Room to work in, kept from row to row.
+/// Room to work in, kept from rows to rows.
 #[derive(Default)]
 pub(super) struct Room {
     raw: Vec<u8>,

@@ -1,0 +1,358 @@
+//! The monitor as a screen: drawn anew at each look, for each key and whenever the terminal changes; `q`, Esc or
+//! Ctrl-C leave it. The terminal is as it was before afterwards, also after a panic.
+//!
+//! A node that does not answer is looked for again and again: whoever watches a restart sees all of it.
+
+use super::sample::{Observer, Sample};
+use crate::error::Failure;
+use crate::output;
+use engine::heartbeat::Liveness;
+use engine::lifecycle::State;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table};
+use ratatui::{DefaultTerminal, Frame};
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::sleep_until;
+
+/// Shows the node until somebody leaves or the time is over.
+pub(super) async fn run(
+    mut observer: Observer,
+    interval: Duration,
+    until: Option<Instant>,
+) -> Result<(), Failure> {
+    // The first look comes first: what goes wrong with it is said on the terminal as it was.
+    let first = observer.look().await?;
+    let mut terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
+    let shown = show(&mut terminal, observer, first, interval, until).await;
+    ratatui::restore();
+    shown
+}
+
+async fn show(
+    terminal: &mut DefaultTerminal,
+    observer: Observer,
+    first: Sample,
+    interval: Duration,
+    until: Option<Instant>,
+) -> Result<(), Failure> {
+    let mut screen = Screen::new(first);
+    let (mut keys, mut terminate) = (keys(), signal(SignalKind::terminate())?);
+    let end = async {
+        match until {
+            Some(until) => sleep_until(until.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut end = pin!(end);
+    // A look that takes long keeps nobody from leaving, and a key takes no look away.
+    let mut look = Box::pin(look_at(observer, Instant::now() + interval));
+    loop {
+        terminal.draw(|frame| screen.draw(frame))?;
+        tokio::select! {
+            biased;
+            wish = keys.recv() => match wish {
+                Some(Wish::Redraw) => {}
+                Some(Wish::Leave) | None => return Ok(()),
+            },
+            _ = terminate.recv() => return Ok(()),
+            () = &mut end => return Ok(()),
+            (observer, looked) = &mut look => {
+                screen.take(looked);
+                look = Box::pin(look_at(observer, Instant::now() + interval));
+            }
+        }
+    }
+}
+
+async fn look_at(mut observer: Observer, when: Instant) -> (Observer, Result<Sample, Failure>) {
+    sleep_until(when.into()).await;
+    let looked = observer.look_again().await;
+    (observer, looked)
+}
+
+enum Wish {
+    Leave,
+    Redraw,
+}
+
+/// Reads keys on a thread of its own, which ends soon after its reader.
+fn keys() -> mpsc::Receiver<Wish> {
+    let (sender, receiver) = mpsc::channel(KEYS_MAX);
+    std::thread::spawn(move || {
+        while !sender.is_closed() {
+            let wish = match event::poll(KEY_WAIT).and_then(|is_there| is_there.then(event::read).transpose())
+            {
+                Ok(Some(event)) => wish(&event),
+                Ok(None) => None,
+                // Without a terminal nobody watches any more.
+                Err(_) => Some(Wish::Leave),
+            };
+            if wish.is_some_and(|wish| sender.blocking_send(wish).is_err()) {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn wish(event: &Event) -> Option<Wish> {
+    match event {
+        Event::Key(key) if key.kind == KeyEventKind::Press => {
+            let interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+            let leaves = interrupt || matches!(key.code, KeyCode::Char('q' | 'Q') | KeyCode::Esc);
+            leaves.then_some(Wish::Leave)
+        }
+        Event::Resize(..) => Some(Wish::Redraw),
+        Event::FocusGained | Event::FocusLost | Event::Key(_) | Event::Mouse(_) | Event::Paste(_) => None,
+    }
+}
+
+/// What is shown: the last look, and what is worth remembering of those before.
+struct Screen {
+    sample: Sample,
+    /// Why the last look came to nothing.
+    trouble: Option<String>,
+    /// Tenths of tasks a second, the newest last.
+    rates: VecDeque<u64>,
+    events: VecDeque<String>,
+}
+
+impl Screen {
+    fn new(first: Sample) -> Self {
+        let events = first.events.iter().cloned().collect();
+        Self { sample: first, trouble: None, rates: VecDeque::new(), events }
+    }
+
+    fn take(&mut self, looked: Result<Sample, Failure>) {
+        match looked {
+            Ok(sample) => {
+                self.rates.push_back((sample.tasks_per_second * 10.0).round().max(0.0) as u64);
+                self.events.extend(sample.events.iter().cloned());
+                (self.sample, self.trouble) = (sample, None);
+            }
+            Err(failure) => self.trouble = Some(failure.message().to_owned()),
+        }
+        self.rates.drain(..self.rates.len().saturating_sub(RATES_MAX));
+        self.events.drain(..self.events.len().saturating_sub(EVENTS_MAX));
+    }
+
+    fn draw(&self, frame: &mut Frame<'_>) {
+        let peers = u16::try_from(self.sample.peers.len()).unwrap_or(u16::MAX).clamp(1, PEERS_SHOWN_MAX);
+        let heights =
+            [Constraint::Length(4), Constraint::Length(4), Constraint::Length(peers + 3), Constraint::Min(3)];
+        let [head, work, middle, bottom] = Layout::vertical(heights).areas(frame.area());
+        frame.render_widget(Paragraph::new(self.head()).block(block(" p2p-ai-agents ")), head);
+        let [numbers, curve] =
+            Layout::horizontal([Constraint::Percentage(60), Constraint::Percentage(40)]).areas(work);
+        frame.render_widget(Paragraph::new(self.work()).block(block(" tasks of this node ")), numbers);
+        let room = usize::from(curve.width.saturating_sub(2));
+        let newest = self.rates.iter().skip(self.rates.len().saturating_sub(room));
+        frame.render_widget(Sparkline::default().data(newest.copied()).block(block(" tasks/s ")), curve);
+        self.draw_peers(frame, middle);
+        let room = usize::from(bottom.height.saturating_sub(2));
+        let events = self.events.iter().skip(self.events.len().saturating_sub(room));
+        let events: Vec<Line<'_>> = events.map(|event| event_line(event)).collect();
+        let what_happens = block(" what happens ").title_bottom(Line::from(" q leaves ").right_aligned());
+        frame.render_widget(Paragraph::new(events).block(what_happens), bottom);
+    }
+
+    fn head(&self) -> Vec<Line<'_>> {
+        let sample = &self.sample;
+        let mut first = vec![Span::styled(sample.node_id.as_str(), bold())];
+        first.push(Span::raw(format!("  {}  network {:?}", sample.version, sample.network)));
+        if let Some(trouble) = &self.trouble {
+            let text = format!("{trouble}; looking for it");
+            return vec![Line::from(first), Line::styled(text, bold().fg(Color::Red))];
+        }
+        let colour = match sample.state {
+            State::Active => Color::Green,
+            State::Initializing | State::Registering | State::ShuttingDown | State::Stopped => Color::Yellow,
+        };
+        let health = sample.health.as_deref().unwrap_or("not checked yet");
+        let up = sample.uptime_ms.map_or_else(|| "-".to_owned(), output::duration);
+        let rest =
+            format!("  memory {} MB  CPU {:.1} % of a core", sample.memory_bytes >> 20, sample.cpu_percent);
+        let second = vec![
+            Span::styled(sample.state.to_string(), bold().fg(colour)),
+            Span::raw(format!(" for {up}  health ")),
+            Span::styled(health, Style::new().fg(health_colour(health))),
+            Span::raw(rest),
+        ];
+        vec![Line::from(first), Line::from(second)]
+    }
+
+    fn work(&self) -> Vec<Line<'_>> {
+        let sample = &self.sample;
+        let millis = |time: Option<u64>| time.map_or_else(|| "-".to_owned(), |time| format!("{time} ms"));
+        let (median, p99) = (millis(sample.latency_ms_median), millis(sample.latency_ms_p99));
+        vec![
+            Line::from(format!(
+                "{:.1} done a second  {} queued  {} running",
+                sample.tasks_per_second, sample.tasks_queued, sample.tasks_running
+            )),
+            Line::from(format!("until the result: median {median}, p99 {p99}")),
+        ]
+    }
+
+    fn draw_peers(&self, frame: &mut Frame<'_>, area: Rect) {
+        let sample = &self.sample;
+        let peers = sample.peers.len();
+        let title = format!(
+            " {peers} {}, {} {} ",
+            if peers == 1 { "peer" } else { "peers" },
+            sample.members,
+            if sample.members == 1 { "member" } else { "members" }
+        );
+        if sample.peers.is_empty() {
+            return frame.render_widget(Paragraph::new("No connected peers").block(block(&title)), area);
+        }
+        let rows = sample.peers.iter().map(|peer| {
+            let (state, colour) = match peer.liveness {
+                Liveness::Alive => ("ALIVE", Color::Green),
+                Liveness::Slow => ("SLOW", Color::Yellow),
+                Liveness::Dead => ("DEAD", Color::Red),
+            };
+            let trip = peer.round_trip_ms.map_or_else(|| "-".to_owned(), |millis| format!("{millis:.2} ms"));
+            let cells = [
+                state.to_owned(),
+                trip,
+                format!("{}/{}", peer.messages_in, peer.messages_out),
+                output::duration(peer.connected_ms),
+                peer.address.to_string(),
+                peer.id.to_string(),
+            ];
+            Row::new(cells).style(Style::new().fg(colour))
+        });
+        let widths = [5, 11, 15, 9, 21, 32].map(Constraint::Length);
+        let head = Row::new(["STATE", "ROUND TRIP", "MESSAGES IN/OUT", "CONNECTED", "ADDRESS", "ID"]);
+        let table = Table::new(rows, widths).column_spacing(2).header(head.style(bold()));
+        frame.render_widget(table.block(block(&title)), area);
+    }
+}
+
+/// Shows an event with its time of day.
+fn event_line(event: &str) -> Line<'_> {
+    let (at, rest) = event.split_once(' ').unwrap_or(("", event));
+    let time = at.split_once('T').map_or(at, |(_, time)| time.split('.').next().unwrap_or(time));
+    let colour = match rest.split_whitespace().next().unwrap_or_default() {
+        "WARN" => Color::Yellow,
+        "ERROR" | "FATAL" => Color::Red,
+        _ => Color::Reset,
+    };
+    Line::from(vec![Span::raw(time), Span::raw(" "), Span::styled(rest, Style::new().fg(colour))])
+}
+
+fn block(title: &str) -> Block<'_> {
+    Block::bordered().title(title)
+}
+
+fn bold() -> Style {
+    Style::new().add_modifier(Modifier::BOLD)
+}
+
+fn health_colour(health: &str) -> Color {
+    match health {
+        "PASS" => Color::Green,
+        "WARN" => Color::Yellow,
+        "FAIL" => Color::Red,
+        _ => Color::Reset,
+    }
+}
+
+/// How often the thread that reads keys looks whether anybody wants them.
+const KEY_WAIT: Duration = Duration::from_millis(100);
+/// Keys that wait; more than that wait in the terminal.
+const KEYS_MAX: usize = 16;
+/// The widest terminal that is filled.
+const RATES_MAX: usize = 512;
+const EVENTS_MAX: usize = 200;
+const PEERS_SHOWN_MAX: u16 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    use runtime::http::view::Peer;
+
+    fn sample() -> Sample {
+        Sample {
+            timestamp: "2026-01-31T12:00:00.000Z".to_owned(),
+            node_id: "35cd10d577f8303202919d71c4459b7e".to_owned(),
+            version: "0.1.0".to_owned(),
+            network: "local".to_owned(),
+            state: State::Active,
+            health: Some("PASS".to_owned()),
+            uptime_ms: Some(61_000),
+            peers: Vec::new(),
+            members: 1,
+            tasks_queued: 2,
+            tasks_running: 4,
+            tasks_per_second: 12.5,
+            latency_ms_median: Some(8),
+            latency_ms_p99: Some(31),
+            memory_bytes: 60 << 20,
+            cpu_percent: 3.25,
+            events: vec!["2026-01-31T12:00:00.000Z INFO  lifecycle: state changed to=ACTIVE".to_owned()],
+        }
+    }
+
+    fn draw(screen: &Screen, width: u16, height: u16) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| screen.draw(frame)).unwrap();
+        terminal.backend().to_string()
+    }
+
+    #[test]
+    fn what_somebody_sees() {
+        let mut screen = Screen::new(sample());
+        insta::assert_snapshot!("alone", draw(&screen, 80, 20));
+        let peer = Peer {
+            id: engine::NodeId([7; 16]),
+            address: ([10, 0, 0, 7], 9000).into(),
+            network_port: 9000,
+            version: "0.1.0".to_owned(),
+            liveness: Liveness::Slow,
+            connected_ms: 3_600_000,
+            messages_in: 12_345,
+            messages_out: 6_789,
+            last_heartbeat_ms: 4_000,
+            round_trip_ms: Some(0.42),
+        };
+        for rate in [0.1, 0.5, 12.5] {
+            screen.take(Ok(Sample {
+                peers: vec![peer.clone()],
+                members: 2,
+                tasks_per_second: rate,
+                events: vec![format!("2026-01-31T12:00:02.000Z WARN  heartbeat: peer slow after={rate}")],
+                ..sample()
+            }));
+        }
+        insta::assert_snapshot!("with_a_peer", draw(&screen, 110, 20));
+        screen.take(Err(Failure::new("The node does not answer (pid 7)").id("node_not_answering")));
+        let shown = draw(&screen, 110, 20);
+        assert!(shown.contains("The node does not answer (pid 7); looking for it"), "{shown}");
+    }
+
+    #[test]
+    fn a_small_terminal_is_no_reason_to_fail() {
+        let screen = Screen::new(sample());
+        for (width, height) in [(1, 1), (3, 2), (20, 5), (400, 3)] {
+            draw(&screen, width, height);
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut screen = Screen::new(sample());
+        (0..=RATES_MAX).for_each(|_| screen.take(Ok(sample())));
+        assert_eq!((screen.rates.len(), screen.events.len()), (RATES_MAX, EVENTS_MAX));
+    }
+}

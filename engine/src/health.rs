@@ -1,0 +1,472 @@
+//! A node's own health, judged from facts: can it read its configuration, write to its storage, sign, and is there
+//! memory left?
+//!
+//! A check begins every interval and whenever somebody asks. It asks the world around the node for facts and storage
+//! for a write, and is over once both have come or their time is up: what does not answer is not well. At most one
+//! check and one write of it are under way at a time, however long they take.
+
+use crate::error::WriteError;
+use crate::ids::RequestId;
+use crate::time::{Instant, micros};
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+
+/// How well something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Verdict {
+    /// Well.
+    Pass,
+    /// Well yet, and not for long perhaps.
+    Warn,
+    /// Not well.
+    Fail,
+}
+
+/// What is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Component {
+    /// The configuration can be read.
+    Configuration,
+    /// The key signs.
+    Crypto,
+    /// There is memory left of what the node may use.
+    Memory,
+    /// Storage takes writes.
+    Storage,
+}
+
+/// Why something is not well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthReason {
+    /// The configuration cannot be read, or no longer be used.
+    ConfigUnreadable,
+    /// The key did not sign in time.
+    CryptoTimeout,
+    /// The node uses more than its share of memory.
+    MemoryThresholdExceeded,
+    /// Storage refused a write.
+    StorageFailed,
+    /// Storage did not answer in time.
+    StorageTimeout,
+}
+
+/// What the world around a node finds out about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// Whether the configuration can be read and used.
+    pub config_readable: bool,
+    /// How long the key took to sign, in microseconds.
+    pub crypto_micros: u64,
+    /// Memory that the node holds, its models' processes included, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// What one check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthReport {
+    /// The worst of all verdicts.
+    pub verdict: Verdict,
+    /// What was found of each component.
+    pub findings: Vec<Finding>,
+    /// Memory in use, in bytes; `None` where nobody could tell.
+    pub memory_bytes: Option<u64>,
+    /// Memory that may be in use, in bytes.
+    pub memory_bytes_max: u64,
+    /// How long the check took, in microseconds.
+    pub took_micros: u64,
+}
+
+/// What was found of one component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The component.
+    pub component: Component,
+    /// How well it is.
+    pub verdict: Verdict,
+    /// Why it is not well.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<HealthReason>,
+}
+
+/// What a node's health wants done, or has found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fact {
+    /// A check begins: ask for facts and, unless an earlier write is still under way, for a write.
+    Begun {
+        /// Whether to write.
+        write: bool,
+    },
+    /// A check is over.
+    Over {
+        /// What it found.
+        report: HealthReport,
+        /// Who waits for it.
+        waiters: Vec<RequestId>,
+        /// The reasons, where the verdict or they differ from the last time.
+        changed: Option<Vec<HealthReason>>,
+    },
+}
+
+/// The health of one node.
+#[derive(Debug)]
+pub(crate) struct Health {
+    interval: Duration,
+    memory_bytes_max: u64,
+    next_at: Option<Instant>,
+    check: Option<Check>,
+    /// Whether storage owes an answer.
+    writing: bool,
+    last: Option<HealthReport>,
+    facts: Vec<Fact>,
+}
+
+#[derive(Debug)]
+struct Check {
+    begun: Instant,
+    host: Option<HostFacts>,
+    storage: Option<Result<(), WriteError>>,
+    waiters: Vec<RequestId>,
+}
+
+impl Health {
+    /// Makes the health of a node that has not been looked at.
+    pub(crate) fn new(interval: Duration, memory_bytes_max: u64) -> Self {
+        let (next_at, check, writing, last) = (None, None, false, None);
+        Self { interval, memory_bytes_max, next_at, check, writing, last, facts: Vec::new() }
+    }
+
+    /// Looks at the node now, and every interval from now on.
+    pub(crate) fn handle_active(&mut self, now: Instant) {
+        self.next_at = Some(now);
+    }
+
+    /// Looks no more; returns who waits in vain.
+    pub(crate) fn handle_leave(&mut self) -> Vec<RequestId> {
+        self.next_at = None;
+        self.check.take().map(|check| check.waiters).unwrap_or_default()
+    }
+
+    /// Lets a user wait for the check under way, or for one that begins now; `false` where too many wait already.
+    pub(crate) fn handle_request(&mut self, now: Instant, request: RequestId) -> bool {
+        self.begin(now);
+        match &mut self.check {
+            Some(check) if check.waiters.len() < WAITERS_MAX => {
+                check.waiters.push(request);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Takes note that a user waits no more.
+    pub(crate) fn forget(&mut self, request: RequestId) {
+        if let Some(check) = &mut self.check {
+            check.waiters.retain(|waiter| *waiter != request);
+        }
+    }
+
+    /// Takes in what the world found out.
+    pub(crate) fn handle_host(&mut self, host: HostFacts) {
+        if let Some(check) = &mut self.check {
+            check.host = Some(host);
+        }
+    }
+
+    /// Takes in storage's answer, which counts where it came in time.
+    pub(crate) fn handle_written(&mut self, now: Instant, result: Result<(), WriteError>) {
+        self.writing = false;
+        if let Some(check) = &mut self.check
+            && now <= check.begun.after(STORAGE_TIME)
+        {
+            check.storage = Some(result);
+        }
+    }
+
+    /// Begins or ends a check where its time has come.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.check.as_ref().is_some_and(|check| check.is_over(now))
+            && let Some(check) = self.check.take()
+        {
+            self.end(now, check);
+        }
+        if self.next_at.is_some_and(|at| at <= now) {
+            self.next_at = Some(now.after(self.interval));
+            self.begin(now);
+        }
+    }
+
+    /// Returns when something is due.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let check = self.check.as_ref().map(Check::deadline);
+        check.into_iter().chain(self.next_at).min()
+    }
+
+    /// Returns what it wants or has found out.
+    pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
+        core::mem::take(&mut self.facts)
+    }
+
+    /// Returns what the last check found.
+    pub(crate) fn last(&self) -> Option<&HealthReport> {
+        self.last.as_ref()
+    }
+
+    /// Returns how many writes it waits for, one at most.
+    pub(crate) fn writes(&self) -> usize {
+        usize::from(self.writing)
+    }
+
+    /// Returns how many users wait.
+    pub(crate) fn waiters(&self) -> usize {
+        self.check.as_ref().map_or(0, |check| check.waiters.len())
+    }
+
+    fn begin(&mut self, now: Instant) {
+        if self.check.is_some() {
+            return;
+        }
+        if let Some(at) = &mut self.next_at {
+            *at = now.after(self.interval);
+        }
+        self.check = Some(Check { begun: now, host: None, storage: None, waiters: Vec::new() });
+        self.facts.push(Fact::Begun { write: !self.writing });
+        self.writing = true;
+    }
+
+    fn end(&mut self, now: Instant, check: Check) {
+        let report = check.report(now, self.memory_bytes_max);
+        let reasons = |report: &HealthReport| -> Vec<HealthReason> {
+            report.findings.iter().filter_map(|finding| finding.reason).collect()
+        };
+        let before =
+            self.last.as_ref().map_or((Verdict::Pass, Vec::new()), |last| (last.verdict, reasons(last)));
+        let after = (report.verdict, reasons(&report));
+        let changed = (before != after).then_some(after.1);
+        self.last = Some(report.clone());
+        self.facts.push(Fact::Over { report, waiters: check.waiters, changed });
+    }
+}
+
+impl Check {
+    fn deadline(&self) -> Instant {
+        let (storage, host) = (self.begun.after(STORAGE_TIME), self.begun.after(HOST_TIME));
+        match (self.storage, self.host) {
+            (None, None) => host,
+            (Some(_), None) => host,
+            (None, Some(_)) => storage,
+            (Some(_), Some(_)) => self.begun,
+        }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.deadline() <= now
+    }
+
+    fn report(&self, now: Instant, memory_bytes_max: u64) -> HealthReport {
+        let configuration = self.host.filter(|host| host.config_readable).is_none();
+        let in_time = |host: &HostFacts| host.crypto_micros <= micros(CRYPTO_TIME);
+        let crypto = self.host.filter(in_time).is_none();
+        let memory = self.host.map(|host| host.memory_bytes);
+        let storage = match self.storage {
+            None => Some(HealthReason::StorageTimeout),
+            Some(Err(_)) => Some(HealthReason::StorageFailed),
+            Some(Ok(())) => None,
+        };
+        let finding = |component, reason: Option<HealthReason>| {
+            let verdict = if reason.is_some() { Verdict::Fail } else { Verdict::Pass };
+            Finding { component, verdict, reason }
+        };
+        let memory_verdict = memory.map_or(Verdict::Pass, |used| judge_memory(used, memory_bytes_max));
+        let exceeded = memory_verdict != Verdict::Pass;
+        let findings = vec![
+            finding(Component::Configuration, configuration.then_some(HealthReason::ConfigUnreadable)),
+            finding(Component::Crypto, crypto.then_some(HealthReason::CryptoTimeout)),
+            Finding {
+                component: Component::Memory,
+                verdict: memory_verdict,
+                reason: exceeded.then_some(HealthReason::MemoryThresholdExceeded),
+            },
+            finding(Component::Storage, storage),
+        ];
+        HealthReport {
+            verdict: findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Pass),
+            findings,
+            memory_bytes: memory,
+            memory_bytes_max,
+            took_micros: micros(now.since(self.begun)),
+        }
+    }
+}
+
+/// Judges memory in use by its share of what may be.
+fn judge_memory(used: u64, most: u64) -> Verdict {
+    let percent = u128::from(used) * 100;
+    match u128::from(most) {
+        most if percent > most * MEMORY_FAIL_PERCENT => Verdict::Fail,
+        most if percent >= most * MEMORY_WARN_PERCENT => Verdict::Warn,
+        _ => Verdict::Pass,
+    }
+}
+
+/// How long storage may take to answer.
+const STORAGE_TIME: Duration = Duration::from_millis(500);
+/// How long a signature may take.
+const CRYPTO_TIME: Duration = Duration::from_millis(100);
+/// How long the world may take to find out.
+const HOST_TIME: Duration = Duration::from_millis(1_000);
+const MEMORY_WARN_PERCENT: u128 = 80;
+const MEMORY_FAIL_PERCENT: u128 = 85;
+/// Users that may wait for one check.
+pub(crate) const WAITERS_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WELL: HostFacts = HostFacts { config_readable: true, crypto_micros: 50, memory_bytes: 10 };
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_micros(millis * 1_000)
+    }
+
+    fn health() -> Health {
+        let mut health = Health::new(Duration::from_secs(30), 100);
+        health.handle_active(at(0));
+        health
+    }
+
+    /// Runs the check that is due, with these answers, and returns what it found and what changed.
+    fn check(
+        health: &mut Health,
+        begin: u64,
+        host: Option<HostFacts>,
+        storage: Option<Result<(), WriteError>>,
+    ) -> (HealthReport, Option<Vec<HealthReason>>) {
+        health.handle_timeout(at(begin));
+        assert!(matches!(health.poll_facts()[..], [Fact::Begun { .. }]));
+        if let Some(host) = host {
+            health.handle_host(host);
+        }
+        if let Some(storage) = storage {
+            health.handle_written(at(begin), storage);
+        }
+        let over = health.poll_timeout().unwrap();
+        health.handle_timeout(over);
+        let facts = health.poll_facts();
+        let [Fact::Over { report, changed, .. }] = &facts[..] else { panic!("{facts:?}") };
+        (report.clone(), changed.clone())
+    }
+
+    #[test]
+    fn each_component_has_its_reason() {
+        use HealthReason::{
+            ConfigUnreadable, CryptoTimeout, MemoryThresholdExceeded, StorageFailed, StorageTimeout,
+        };
+        let (well, ok) = (Some(WELL), Some(Ok(())));
+        for (host, storage, verdict, reasons) in [
+            (well, ok, Verdict::Pass, None),
+            (
+                Some(HostFacts { config_readable: false, ..WELL }),
+                ok,
+                Verdict::Fail,
+                Some(vec![ConfigUnreadable]),
+            ),
+            (
+                Some(HostFacts { crypto_micros: 100_001, ..WELL }),
+                ok,
+                Verdict::Fail,
+                Some(vec![CryptoTimeout]),
+            ),
+            (Some(HostFacts { memory_bytes: 79, ..WELL }), ok, Verdict::Pass, None),
+            (
+                Some(HostFacts { memory_bytes: 80, ..WELL }),
+                ok,
+                Verdict::Warn,
+                Some(vec![MemoryThresholdExceeded]),
+            ),
+            (
+                Some(HostFacts { memory_bytes: 85, ..WELL }),
+                ok,
+                Verdict::Warn,
+                Some(vec![MemoryThresholdExceeded]),
+            ),
+            (
+                Some(HostFacts { memory_bytes: 86, ..WELL }),
+                ok,
+                Verdict::Fail,
+                Some(vec![MemoryThresholdExceeded]),
+            ),
+            (well, None, Verdict::Fail, Some(vec![StorageTimeout])),
+            (well, Some(Err(WriteError::Full)), Verdict::Fail, Some(vec![StorageFailed])),
+            (None, None, Verdict::Fail, Some(vec![ConfigUnreadable, CryptoTimeout, StorageTimeout])),
+        ] {
+            let (report, changed) = check(&mut health(), 0, host, storage);
+            assert_eq!((report.verdict, changed), (verdict, reasons), "{host:?} {storage:?}");
+            assert!(report.took_micros <= 1_000_000);
+        }
+    }
+
+    #[test]
+    fn a_change_is_told_once_and_checks_come_every_interval() {
+        let mut health = health();
+        assert_eq!(check(&mut health, 0, Some(WELL), Some(Ok(()))).1, None);
+        assert_eq!(health.poll_timeout(), Some(at(30_000)));
+        let full = Some(Err(WriteError::Full));
+        let failed = Some(vec![HealthReason::StorageFailed]);
+        assert_eq!(check(&mut health, 30_000, Some(WELL), full).1, failed);
+        assert_eq!(check(&mut health, 60_000, Some(WELL), full).1, None);
+        assert_eq!(check(&mut health, 90_000, Some(WELL), Some(Ok(()))).1, Some(vec![]));
+    }
+
+    #[test]
+    fn a_disk_that_never_answers_is_written_to_once() {
+        let mut health = health();
+        let first = check(&mut health, 0, Some(WELL), None).0;
+        assert_eq!(first.took_micros, 500_000);
+        health.handle_timeout(at(30_000));
+        assert_eq!(health.poll_facts(), [Fact::Begun { write: false }]);
+        health.handle_written(at(30_001), Ok(()));
+        health.handle_host(WELL);
+        health.handle_timeout(at(30_001));
+        assert!(
+            matches!(&health.poll_facts()[..], [Fact::Over { report, .. }] if report.verdict == Verdict::Pass)
+        );
+    }
+
+    #[test]
+    fn a_disk_that_answers_late_is_slow_even_if_the_world_is_slower() {
+        let mut health = health();
+        health.handle_timeout(at(0));
+        health.handle_written(at(501), Ok(()));
+        health.handle_timeout(at(700));
+        health.handle_host(WELL);
+        health.handle_timeout(at(700));
+        assert!(matches!(
+            &health.poll_facts()[..],
+            [Fact::Begun { .. }, Fact::Over { changed: Some(reasons), .. }] if *reasons == [HealthReason::StorageTimeout]
+        ));
+    }
+
+    #[test]
+    fn who_asks_shares_a_check_and_delays_the_next() {
+        let mut health = health();
+        check(&mut health, 0, Some(WELL), Some(Ok(())));
+        assert!(health.handle_request(at(10_000), RequestId(1)));
+        assert!(health.handle_request(at(10_001), RequestId(2)));
+        assert_eq!(health.poll_facts(), [Fact::Begun { write: true }]);
+        health.forget(RequestId(1));
+        health.handle_host(WELL);
+        health.handle_written(at(10_002), Ok(()));
+        health.handle_timeout(at(10_002));
+        assert!(
+            matches!(&health.poll_facts()[..], [Fact::Over { waiters, .. }] if *waiters == [RequestId(2)])
+        );
+        assert_eq!(health.poll_timeout(), Some(at(40_000)));
+        health.handle_request(at(10_003), RequestId(3));
+        assert_eq!(health.handle_leave(), [RequestId(3)]);
+        assert_eq!(health.poll_timeout(), None);
+    }
+}

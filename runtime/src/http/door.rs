@@ -1,0 +1,78 @@
+//! What answers at the API's address: at first somebody who knows only that the node is on its way, then the node.
+//!
+//! Storage may take a while to open, and who asks meanwhile is told so instead of being left outside. A connection
+//! that was answered before the node was there is closed, so the next request finds the node.
+
+use super::error::ApiError;
+use super::view::{Liveness, Metadata, Readiness, StatusAnswer};
+use super::{Api, Token, api, auth};
+use crate::clock;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use engine::Rejection;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+/// The API of one node from before it is there. Clones share it.
+#[derive(Clone)]
+pub struct Door {
+    early: Router,
+    whole: Arc<OnceLock<Router>>,
+}
+
+impl Door {
+    /// Makes the door of a node that is still being put together.
+    pub fn new(address: SocketAddr, token: Arc<Token>) -> Self {
+        let early = Router::new()
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .route("/api/v1/status", get(status))
+            .fallback(async || ApiError::from(Rejection::NodeNotReady))
+            .layer(from_fn_with_state(address, admit))
+            .with_state(token);
+        Self { early, whole: Arc::default() }
+    }
+
+    /// Lets everybody in.
+    pub fn open(&self, api: Api) {
+        self.whole.get_or_init(|| api::router(api));
+    }
+
+    /// Returns what answers the next connection.
+    pub(super) fn router(&self) -> Router {
+        self.whole.get().unwrap_or(&self.early).clone()
+    }
+}
+
+async fn admit(State(address): State<SocketAddr>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut response = match auth::check_host_and_origin(&parts, address) {
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Err(error) => error.into_response(),
+    };
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+async fn healthz() -> Json<Liveness> {
+    Json(Liveness {
+        status: "alive".to_owned(),
+        health: None,
+        unwell: Vec::new(),
+        timestamp: clock::wall().to_string(),
+    })
+}
+
+async fn readyz() -> (StatusCode, Json<Readiness>) {
+    let timestamp = clock::wall().to_string();
+    (StatusCode::SERVICE_UNAVAILABLE, Json(Readiness { status: "node_not_ready".to_owned(), timestamp }))
+}
+
+async fn status(State(token): State<Arc<Token>>, headers: HeaderMap) -> Result<Json<StatusAnswer>, ApiError> {
+    auth::check_token(&headers, &token)?;
+    Ok(Json(StatusAnswer::Early(Metadata::initializing())))
+}
