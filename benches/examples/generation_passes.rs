@@ -1,9 +1,9 @@
 //! Times a Llama's passes over given token numbers, for `benches/peers/llama.py`, which drives llama.cpp over the same.
 //!
 //! `generation_passes MODEL THREADS PACKED_FOLDER`: a GGUF file or a folder. A line of standard input is a request,
-//! `{"prompt": [5, 6], "tokens": 48}`; a line of standard output is the answer, `{"read": 0.9, "written": 1.1}`: seconds
-//! for the prompt, up to its first token, and for so many tokens more. The first line of output says how long loading
-//! took, the last one, after the end of input, the memory that was held at most.
+//! `{"prompt": [5, 6], "tokens": 48}`; a line of standard output is the answer, `{"read": [0.9, 1.7], "written": [1, 2]}`:
+//! seconds by the clock and on processors for the prompt, up to its first token, and for so many tokens more. The first
+//! line of output says how long loading took, the last one, after the end of input, the memory that was held at most.
 
 #![allow(clippy::print_stdout, reason = "this is its output")]
 
@@ -45,20 +45,30 @@ fn answer(generator: &mut Generator, request: &Value) -> Outcome<Value> {
         ..Generation::of(Prompt::Text(String::new()))
     };
     let mut session = generator.begin_with(prompt, &wanted)?;
-    let started = Instant::now();
+    let (started, busy) = (Instant::now(), busy_seconds()?);
     while session.tokens() == 0 {
         generator.step(&mut session)?;
     }
-    let read = started.elapsed().as_secs_f64();
-    let started = Instant::now();
+    let read = [started.elapsed().as_secs_f64(), busy_seconds()? - busy];
+    let (started, busy) = (Instant::now(), busy_seconds()?);
     while let Step::Going { .. } = generator.step(&mut session)? {}
-    let written = started.elapsed().as_secs_f64();
+    let written = [started.elapsed().as_secs_f64(), busy_seconds()? - busy];
     let found = session.tokens();
     generator.end(session);
     if found != tokens + 1 {
         return Err(format!("the text ended after {found} tokens").into());
     }
     Ok(json!({ "read": read, "written": written }))
+}
+
+/// How long this process's threads have been on processors.
+fn busy_seconds() -> Outcome<f64> {
+    let mut nanos = 0;
+    for thread in fs::read_dir("/proc/self/task")? {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        nanos += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
+    }
+    Ok(nanos as f64 / 1e9)
 }
 
 /// What the system says of this process's memory.

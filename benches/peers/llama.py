@@ -2,11 +2,11 @@
 """How fast a Llama is beside llama.cpp, on the same file and token numbers.
 
     pip install gguf llama-cpp-python numpy
-    python benches/peers/llama.py [--threads 2] [--rounds 7] [--model FILE]
+    python benches/peers/llama.py [--threads 2] [--rounds 7] [--core-time] [--model FILE]
 
 Both take turns, in processes of their own that stay; the table has medians of as many rounds, and of each round's
-ratio. Without --model, the file has the shape of TinyLlama-1.1B with random weights in Q4_0: it is made once and kept
-under target/.
+ratio. On a machine with other work, --core-time compares the time on the processor of one thread each. Without --model,
+the file has the shape of TinyLlama-1.1B with random weights in Q4_0: it is made once and kept under target/.
 """
 
 import argparse
@@ -33,13 +33,14 @@ def memory(name):
 for line in sys.stdin:
     request = json.loads(line)
     model.reset()
-    started = time.perf_counter()
+    times = [(time.perf_counter(), time.process_time())]
     model.eval(request["prompt"])
-    read = time.perf_counter() - started
-    started = time.perf_counter()
+    times.append((time.perf_counter(), time.process_time()))
     for token in range(request["tokens"]):
         model.eval([500 + token])
-    print(json.dumps({"read": read, "written": time.perf_counter() - started}), flush=True)
+    times.append((time.perf_counter(), time.process_time()))
+    read, written = ([b - a for a, b in zip(*pair)] for pair in zip(times, times[1:]))
+    print(json.dumps({"read": read, "written": written}), flush=True)
 print(json.dumps({"memory_mib": memory("VmHWM:"), "own_mib": memory("RssAnon:")}))
 """
 
@@ -105,12 +106,12 @@ class Engine:
         line = self.process.stdout.readline()
         return json.loads(line) if line else sys.exit(f"{self.process.args[0]} ended with {self.process.wait()}")
 
-    def run(self, prompt, tokens):
-        """Returns tokens a second, read and written."""
+    def run(self, prompt, tokens, clock):
+        """Returns tokens a second, read and written, by the clock or by the time on processors."""
         self.process.stdin.write(json.dumps({"prompt": prompt, "tokens": tokens}) + "\n")
         self.process.stdin.flush()
         found = self.answer()
-        return len(prompt) / found["read"], tokens / found["written"]
+        return len(prompt) / found["read"][clock], tokens / found["written"][clock]
 
     def end(self):
         self.process.stdin.close()
@@ -122,6 +123,7 @@ def main():
     parser.add_argument("--model", type=pathlib.Path, default=CACHE / "tinyllama-shape-q4_0.gguf")
     parser.add_argument("--program", help="a built example generation_passes; it is built otherwise")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--core-time", action="store_true", help="time on the processor, one thread each")
     parser.add_argument("--prompt", type=int, default=256)
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)
@@ -132,28 +134,30 @@ def main():
     if program is None:
         build = ["cargo", "build", "--release", "--workspace", "--example", "generation_passes"]
         subprocess.run(build, cwd=ROOT, check=True)
-        program = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/examples/generation_passes"
-    threads = str(arguments.threads)
+        built = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+        program = built / "release/examples/generation_passes"
+    clock, threads = int(arguments.core_time), "1" if arguments.core_time else str(arguments.threads)
     engines = {"here": Engine([program, arguments.model, threads, CACHE / "packed"]),
                "llama.cpp": Engine([sys.executable, "-c", PEER, arguments.model, threads])}
     prompt = [300 + at * 37 % 30000 for at in range(arguments.prompt)]
     for engine in engines.values():
-        engine.run(prompt, 4)
+        engine.run(prompt, 4, clock)
     runs = {name: [] for name in engines}
     for turn in range(arguments.rounds):
         order = list(engines.items())
         for name, engine in order if turn % 2 == 0 else reversed(order):
-            runs[name].append(engine.run(prompt, arguments.tokens))
+            runs[name].append(engine.run(prompt, arguments.tokens, clock))
     began = engines["llama.cpp"].began
     load = os.getloadavg()[0]
+    what = "time on the processor" if clock else "time"
     print(f"{arguments.model.name}, {arguments.model.stat().st_size / 2**20:.0f} MiB; llama-cpp-python "
-          f"{began['version']}; {threads} threads; medians of {arguments.rounds} rounds; load average {load:.1f}\n")
-    print(f"| tokens a second | {arguments.prompt} read | {arguments.tokens} written | loaded, s | memory, MiB | of it its own |")
+          f"{began['version']}; {threads} threads, {what}; medians of {arguments.rounds} rounds; load {load:.1f}\n")
+    print(f"| tokens a second | {arguments.prompt} read | {arguments.tokens} written | loaded, s | MiB | its own |")
     print("|---|---|---|---|---|---|")
     for name, engine in engines.items():
         read, written = (statistics.median(speeds) for speeds in zip(*runs[name]))
-        end = engine.end()
-        print(f"| {name:15} | {read:.0f} | {written:.1f} | {engine.began['load']:.2f} | {end['memory_mib']} | {end['own_mib']} |")
+        end, load = engine.end(), engine.began["load"]
+        print(f"| {name:15} | {read:.0f} | {written:.1f} | {load:.2f} | {end['memory_mib']} | {end['own_mib']} |")
     ratios = [[ours / theirs for ours, theirs in zip(*pair)] for pair in zip(runs["here"], runs["llama.cpp"])]
     read, written = (statistics.median(ratio) for ratio in zip(*ratios))
     print(f"| ratio           | {read:.2f} | {written:.2f} | | | |")

@@ -43,14 +43,16 @@ unsafe impl Lanes for Avx2 {
     #[inline(always)]
     unsafe fn from_bf16(x: &[u8; 32]) -> [__m256; 2] {
         let (low, high) = (_mm_loadu_si128(x.as_ptr().cast()), _mm_loadu_si128(x[16..].as_ptr().cast()));
-        [low, high].map(|half| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(half))))
+        let (low, high) = (_mm256_cvtepu16_epi32(low), _mm256_cvtepu16_epi32(high));
+        let (low, high) = (_mm256_slli_epi32::<16>(low), _mm256_slli_epi32::<16>(high));
+        [_mm256_castsi256_ps(low), _mm256_castsi256_ps(high)]
     }
 
     #[inline(always)]
     unsafe fn from_u8(x: &[u8; 16]) -> [__m256; 2] {
         let all = _mm_loadu_si128(x.as_ptr().cast());
-        let halves = [all, _mm_srli_si128::<8>(all)];
-        halves.map(|half| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(half)))
+        let (low, high) = (_mm256_cvtepu8_epi32(all), _mm256_cvtepu8_epi32(_mm_srli_si128::<8>(all)));
+        [_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)]
     }
 
     #[inline(always)]
@@ -131,10 +133,10 @@ unsafe impl Lanes for Avx2 {
     #[inline(always)]
     unsafe fn nibbles(x: &[u8; 64]) -> ([__m256i; 2], [__m256i; 2]) {
         let mask = _mm256_set1_epi8(15);
-        let both = Self::bytes(x);
-        let low = both.map(|half| _mm256_and_si256(half, mask));
-        let high = both.map(|half| _mm256_and_si256(_mm256_srli_epi16::<4>(half), mask));
-        (low, high)
+        let [a, b] = Self::bytes(x);
+        let low = [_mm256_and_si256(a, mask), _mm256_and_si256(b, mask)];
+        let (a, b) = (_mm256_srli_epi16::<4>(a), _mm256_srli_epi16::<4>(b));
+        (low, [_mm256_and_si256(a, mask), _mm256_and_si256(b, mask)])
     }
 
     #[inline(always)]
@@ -166,13 +168,17 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn quantise(x: &[f32; 32], to: &mut [i32; 8]) -> (f32, i32) {
-        let eights: [__m256; 4] = core::array::from_fn(|at| _mm256_loadu_ps(x[8 * at..].as_ptr()));
+        let (a, b) = (_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x[8..].as_ptr()));
+        let (c, d) = (_mm256_loadu_ps(x[16..].as_ptr()), _mm256_loadu_ps(x[24..].as_ptr()));
         let sign = _mm256_set1_ps(-0.0);
-        let largest = eights.map(|eight| _mm256_andnot_ps(sign, eight));
-        let largest = [_mm256_max_ps(largest[0], largest[1]), _mm256_max_ps(largest[2], largest[3])];
-        let largest = Self::largest(largest);
+        let low = _mm256_max_ps(_mm256_andnot_ps(sign, a), _mm256_andnot_ps(sign, b));
+        let high = _mm256_max_ps(_mm256_andnot_ps(sign, c), _mm256_andnot_ps(sign, d));
+        let largest = Self::largest([low, high]);
         let inverse = _mm256_set1_ps(inverse_of(largest));
-        let [a, b, c, d] = eights.map(|eight| _mm256_cvtps_epi32(_mm256_mul_ps(eight, inverse)));
+        let (a, b) = (_mm256_mul_ps(a, inverse), _mm256_mul_ps(b, inverse));
+        let (c, d) = (_mm256_mul_ps(c, inverse), _mm256_mul_ps(d, inverse));
+        let (a, b) = (_mm256_cvtps_epi32(a), _mm256_cvtps_epi32(b));
+        let (c, d) = (_mm256_cvtps_epi32(c), _mm256_cvtps_epi32(d));
         let all = _mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d));
         let mut lanes = [0_i32; 8];
         _mm256_storeu_si256(lanes.as_mut_ptr().cast(), all);

@@ -163,7 +163,10 @@ unsafe fn q8_0<L: Lanes, const M: usize>(tile: &[u8], x: [&[Block]; M]) -> [L::F
                 prefetch::<L>(quants, 8);
             }
             let groups = quants.as_chunks::<64>().0;
-            let w: [L::Bytes; 8] = core::array::from_fn(|group| L::bytes(&groups[group]));
+            let mut w = [L::bytes(&groups[0]); 8];
+            for group in 1..8 {
+                w[group] = L::bytes(&groups[group]);
+            }
             let scales = L::from_f16(scales);
             for row in 0..M {
                 let block = &x[row][index];
@@ -211,7 +214,11 @@ unsafe fn plain<L: Lanes, const BYTES: usize, const M: usize>(
                 sums[row][0] = L::mul_add(widen(w), L::splat(x[row][column]), sums[row][0]);
             }
         }
-        sums.map(|[a, b, c, d]| L::add(L::add(a, b), L::add(c, d)))
+        let mut totals = [L::splat(0.0); M];
+        for (total, [a, b, c, d]) in totals.iter_mut().zip(sums) {
+            *total = L::add(L::add(a, b), L::add(c, d));
+        }
+        totals
     }
 }
 
@@ -222,7 +229,10 @@ unsafe fn nibbles<L: Lanes>(quants: &[u8; 256]) -> [L::Bytes; 8] {
     let groups = quants.as_chunks::<64>().0;
     // SAFETY: as the caller promises.
     unsafe {
-        let [a, b, c, d]: [_; 4] = core::array::from_fn(|group| L::nibbles(&groups[group]));
+        // One by one: a closure, or what of the library calls it, may be compiled without the instructions of `L`, and
+        // then each of them is a call.
+        let (a, b) = (L::nibbles(&groups[0]), L::nibbles(&groups[1]));
+        let (c, d) = (L::nibbles(&groups[2]), L::nibbles(&groups[3]));
         [a.0, b.0, c.0, d.0, a.1, b.1, c.1, d.1]
     }
 }
