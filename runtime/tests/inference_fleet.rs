@@ -32,12 +32,15 @@ fn main() -> ExitCode {
     own_main::run(&TESTS, &arguments)
 }
 
-const TESTS: [(&str, own_main::Test); 7] = [
+const TESTS: [(&str, own_main::Test); 8] = [
     ("a_model_is_loaded_when_its_first_job_comes", |it| {
         it.block_on(a_model_is_loaded_when_its_first_job_comes());
     }),
     ("the_least_recently_used_model_makes_room", |it| {
         it.block_on(the_least_recently_used_model_makes_room())
+    }),
+    ("what_cannot_be_used_is_not_offered_again_when_others_need_room", |it| {
+        it.block_on(what_cannot_be_used_is_not_offered_again_when_others_need_room());
     }),
     ("a_busy_model_stays_and_the_next_one_waits", |it| {
         it.block_on(a_busy_model_stays_and_the_next_one_waits())
@@ -190,6 +193,22 @@ async fn the_least_recently_used_model_makes_room() {
         assert_eq!(run(&mut fleet, job as u64, name).await, Ok(1));
         assert_eq!(loaded(&fleet), then, "after {name}");
     }
+}
+
+async fn what_cannot_be_used_is_not_offered_again_when_others_need_room() {
+    let broken = ModelSpec { source: vec!["/nowhere".into()], ..model("broken") };
+    let (mut fleet, handle) =
+        Fleet::start(options(), vec![broken, model("one"), model("two"), model("three")]);
+    announced(&mut fleet, "broken", true).await;
+    run(&mut fleet, 1, "broken").await.unwrap_err();
+    for (job, name) in (2..).zip(["one", "two", "three"]) {
+        assert_eq!(run(&mut fleet, job, name).await, Ok(1));
+    }
+    assert_eq!(loaded(&fleet), ["two", "three"], "what is broken takes no room");
+    let status = handle.status().into_iter().find(|model| model.name == "broken").unwrap();
+    assert!(status.reason.unwrap().contains("/nowhere"), "it is known why");
+    let refused = run(&mut fleet, 5, "broken").await.unwrap_err();
+    assert!(matches!(refused, InferenceError::ModelFailed(_)), "{refused:?}");
 }
 
 async fn a_busy_model_stays_and_the_next_one_waits() {

@@ -319,10 +319,8 @@ impl Fleet {
 
     /// Unloads the model that was used least recently and has nothing to do.
     fn unload_one(&mut self, spared: &str) -> bool {
-        let idle = self
-            .models
-            .iter_mut()
-            .filter(|(name, slot)| *name != spared && slot.worker.is_some() && slot.is_idle());
+        let frees = |slot: &Slot| slot.occupied() > 0 && slot.is_idle();
+        let idle = self.models.iter_mut().filter(|(name, slot)| *name != spared && frees(slot));
         let Some((name, slot)) = idle.min_by_key(|(_, slot)| slot.last_used) else { return false };
         tracing::info!(component = "inference", model = name, "unloaded, for want of memory");
         slot.unload();
@@ -536,7 +534,10 @@ impl Slot {
 
     /// What to count for it: what it occupies, and at least what it is expected to.
     fn occupied(&self) -> u64 {
-        let Some(_) = &self.worker else { return 0 };
+        // The process of one that cannot be used has ended; what is known of it stays, or it would be tried for ever.
+        if self.worker.is_none() || self.reason.is_some() {
+            return 0;
+        }
         self.spec.memory_bytes.max(self.memory_bytes.unwrap_or_default())
     }
 
