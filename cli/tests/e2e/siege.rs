@@ -76,9 +76,13 @@ fn noise_on_many_connections() {
         pid,
         || honest.run(&["route", "explain", &id, "--json"]),
         |over| {
-            while !over.load(Ordering::Relaxed) {
+            // Some new, and again and again one that is known.
+            for key in (9..=u8::MAX).flat_map(|key| [key, 9]).cycle() {
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
                 exchange(address, &noise);
-                let mut stranger = Stranger::connect(&node, 9);
+                let mut stranger = Stranger::connect(&node, key);
                 stranger.send(&frame(&[0xee; 8000]));
                 stranger.read_to_end();
             }
@@ -87,6 +91,7 @@ fn noise_on_many_connections() {
     let faults = node.json(&["node", "status", "--json"])["faults"].clone();
     assert!(faults["strangers"]["handshake_broken"].as_u64() > Some(5), "{faults}");
     assert!(faults["peers"]["frame_malformed"].as_u64() > Some(5), "{faults}");
+    assert!(faults["refused"]["quarantined"].as_u64() > Some(5), "{faults}");
     assert_eq!(node.pid(), Some(pid));
 }
 

@@ -175,8 +175,9 @@ fn a_flipped_bit_is_an_error_that_names_the_record() {
     let boundaries = boundaries(&whole);
     for record in [0, 1, 40, 200] {
         let mut bytes = whole.clone();
-        // In its body, which begins after eight bytes and, in the first, nine more.
-        bytes[boundaries[record] + 20] ^= 4;
+        // In its body, which begins after eight bytes and, in the first, nine more; some are only a byte long.
+        let body = if record == 0 { 8 + 9 } else { 8 };
+        bytes[boundaries[record] + body] ^= 4;
         let changed = scratch.0.join("changed");
         fs::write(&changed, bytes).unwrap();
         let error = replay(&changed, None).unwrap_err();
