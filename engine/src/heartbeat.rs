@@ -6,6 +6,9 @@
 //! 12.3 s and given up within 14.5 s, and it takes six lost exchanges in a row to give up one that is alive.
 //!
 //! A peer that is known to answer slowly is given more time before it is DEAD, up to the 23 s that are promised.
+//!
+//! A node that did not run for a while itself judges nobody by that time: what peers said meanwhile waits to be read.
+//! It asks again first, as Lifeguard does (Dadgar, Phillips and Currey, 2018, "local health awareness").
 
 use crate::ids::LinkId;
 use crate::mutants::{Mutant, shows};
@@ -138,6 +141,9 @@ impl Heartbeat {
 
     /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.due.is_some_and(|due| now > due.after(LATE)) && !shows(Mutant::OwnPauseIgnored) {
+            self.ask_again(now);
+        }
         if core::mem::take(&mut self.changed) {
             self.due = self.earliest();
         }
@@ -172,6 +178,17 @@ impl Heartbeat {
             self.facts.push(Fact::Dead(link));
         }
         self.due = self.earliest();
+    }
+
+    /// Gives every peer that owes an answer the time for another one.
+    fn ask_again(&mut self, now: Instant) {
+        for watch in self.links.values_mut() {
+            if watch.unanswered_since.is_some() {
+                watch.unanswered_since = Some(now);
+                watch.next_ping = now;
+            }
+        }
+        self.changed = true;
     }
 
     /// Returns when something will be due.
@@ -234,6 +251,8 @@ const SLOW_AFTER: Duration = Duration::from_secs(2);
 const DEAD_AFTER: Duration = Duration::from_millis(2250);
 /// The same where it is known to answer slowly.
 const DEAD_AFTER_MAX: Duration = Duration::from_secs(10);
+/// How late a deadline is looked at by a node that did not run.
+const LATE: Duration = Duration::from_millis(500);
 /// The earliest first ping on a new link.
 const FIRST_PING: Duration = Duration::from_millis(100);
 
@@ -266,6 +285,14 @@ mod tests {
         seen
     }
 
+    /// Runs a detector, each deadline on time, up to and including `end`, and returns what it found out.
+    fn run_until(heartbeat: &mut Heartbeat, end: Instant) -> Vec<Fact> {
+        while let Some(due) = heartbeat.poll_timeout().filter(|&due| due <= end) {
+            heartbeat.handle_timeout(due);
+        }
+        heartbeat.poll_facts()
+    }
+
     #[test]
     fn an_answering_peer_that_never_takes_its_turn_is_pinged_a_little_less_than_every_ten_seconds() {
         assert_eq!(
@@ -296,6 +323,20 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_did_not_run_asks_again_before_it_judges() {
+        let mut heartbeat = Heartbeat::default();
+        heartbeat.handle_up(at(0), LINK, &mut Rng::new([0; 32]));
+        heartbeat.handle_timeout(at(1000));
+        assert_eq!(heartbeat.poll_facts(), vec![Fact::Ping(LINK, 0)]);
+        // The verdict was due at 3 s. Neither an input that comes first nor the tick may pass it now.
+        heartbeat.handle_up(at(9000), LinkId(2), &mut Rng::new([0; 32]));
+        heartbeat.handle_timeout(at(9000));
+        assert_eq!(heartbeat.poll_facts(), vec![Fact::Ping(LINK, 1)]);
+        assert!(!run_until(&mut heartbeat, at(10_999)).contains(&Fact::Slow(LINK)));
+        assert!(run_until(&mut heartbeat, at(11_000)).contains(&Fact::Slow(LINK)));
+    }
+
+    #[test]
     fn a_doubted_link_has_two_seconds() {
         let mut heartbeat = Heartbeat::default();
         heartbeat.handle_up(at(0), LINK, &mut Rng::new([0; 32]));
@@ -316,10 +357,8 @@ mod tests {
             watch.round_trip = Some(Duration::from_millis(round_trip));
             watch.next_ping = at(1000);
             heartbeat.handle_timeout(at(1000));
-            heartbeat.handle_timeout(at(1000 + patience - 1));
-            assert!(!heartbeat.poll_facts().contains(&Fact::Dead(LINK)));
-            heartbeat.handle_timeout(at(1000 + patience));
-            assert_eq!(heartbeat.poll_facts().last(), Some(&Fact::Dead(LINK)));
+            assert!(!run_until(&mut heartbeat, at(1000 + patience - 1)).contains(&Fact::Dead(LINK)));
+            assert_eq!(run_until(&mut heartbeat, at(1000 + patience)), vec![Fact::Dead(LINK)]);
         }
     }
 

@@ -74,6 +74,8 @@ mutants! {
     OutcomeAcknowledgedEarly,
     /// An outcome counts whoever it comes from.
     OutcomeFromAnybody,
+    /// Peers are judged by a time in which the node did not run itself.
+    OwnPauseIgnored,
     /// A piece of a file is kept whatever it is.
     PieceUnchecked,
     /// The answer to a ping is no sign of life.

@@ -4,6 +4,7 @@
 
 mod accepted_exists;
 mod adverts_go_forward;
+mod asks_before_it_judges;
 mod attempts_within_limit;
 mod copies_settle;
 mod deadlines_are_kept;
@@ -191,6 +192,7 @@ impl fmt::Display for Violation {
 pub const NAMES: &[&str] = &[
     accepted_exists::NAME,
     adverts_go_forward::NAME,
+    asks_before_it_judges::NAME,
     attempts_within_limit::NAME,
     copies_settle::NAME,
     deadlines_are_kept::NAME,
@@ -229,6 +231,7 @@ pub(crate) fn of(scenario: &Scenario, cluster: &Arc<Cluster>) -> Vec<Box<dyn Inv
     let all: [Box<dyn Invariant>; NAMES.len()] = [
         Box::new(accepted_exists::AcceptedExists::new(nodes, cluster.config(0).results_max)),
         Box::new(adverts_go_forward::AdvertsGoForward::new(nodes)),
+        Box::new(asks_before_it_judges::AsksBeforeItJudges::new(nodes)),
         Box::new(attempts_within_limit::AttemptsWithinLimit::new(nodes)),
         Box::new(copies_settle::CopiesSettle::new(shared())),
         Box::new(deadlines_are_kept::DeadlinesAreKept::new(scenario)),

@@ -15,6 +15,7 @@ pub fn of(invariant: &str) -> Option<String> {
 const FILES: &[(&str, &str)] = &[
     ("accepted_exists", include_str!("invariants/accepted_exists.rs")),
     ("adverts_go_forward", include_str!("invariants/adverts_go_forward.rs")),
+    ("asks_before_it_judges", include_str!("invariants/asks_before_it_judges.rs")),
     ("attempts_within_limit", include_str!("invariants/attempts_within_limit.rs")),
     ("copies_settle", include_str!("invariants/copies_settle.rs")),
     ("deadlines_are_kept", include_str!("invariants/deadlines_are_kept.rs")),

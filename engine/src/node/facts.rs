@@ -25,9 +25,12 @@ impl Node {
             if self.state == State::Stopped {
                 break;
             }
+            // Tasks are decided on once the network has nothing more to say: nobody is given work who is just lost.
+            if self.settle_network() {
+                continue;
+            }
             let before = self.outputs.len();
-            let mut busy = self.settle_network();
-            busy |= self.settle_tasks();
+            let busy = self.settle_tasks();
             self.send_acks();
             self.settle_shutdown();
             if !busy && self.outputs.len() == before {

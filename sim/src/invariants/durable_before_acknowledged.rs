@@ -22,6 +22,8 @@ struct Durable {
     results: BTreeSet<TaskId>,
     /// The messages that brought outcomes which end their tasks, as far as is known, since the node started.
     outcomes: BTreeMap<MessageId, TaskId>,
+    /// Those that were acknowledged: one that comes again is acknowledged again.
+    acknowledged: BTreeSet<MessageId>,
     /// The task whose outcome changed nothing just now.
     duplicates: BTreeSet<TaskId>,
 }
@@ -70,13 +72,16 @@ impl Invariant for DurableBeforeAcknowledged {
         let durable = &mut self.nodes[node as usize];
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of outcomes and their receipt")]
         match (word.sent, word.payload) {
-            (false, Payload::Outcome { attempt, result: Ok(_), .. }) => {
+            (false, Payload::Outcome { attempt, result: Ok(_), .. })
+                if !durable.acknowledged.contains(&word.message) =>
+            {
                 durable.duplicates.remove(&attempt.task);
                 durable.outcomes.insert(word.message, attempt.task);
             }
             (true, Payload::Ack(messages)) => {
                 let tasks: Vec<_> =
                     messages.iter().filter_map(|message| durable.outcomes.remove(message)).collect();
+                durable.acknowledged.extend(messages);
                 for task in tasks {
                     if !self.nodes[node as usize].duplicates.contains(&task) {
                         self.ended(node, task, "a worker was told that the outcome arrived")?;
@@ -93,6 +98,7 @@ impl Invariant for DurableBeforeAcknowledged {
             Fact::Started => {
                 let durable = &mut self.nodes[node as usize];
                 durable.outcomes.clear();
+                durable.acknowledged.clear();
                 durable.duplicates.clear();
                 Ok(())
             }
@@ -179,5 +185,28 @@ mod tests {
         });
         assert!(invariant.see(engine::Instant::ZERO, 0, Fact::Output(&finished)).is_err());
         assert_eq!(invariant.checks(), 1);
+    }
+    #[test]
+    fn an_outcome_that_changed_nothing_may_be_acknowledged_and_again_when_it_comes_again() {
+        for (changed_nothing, good) in [(true, true), (false, false)] {
+            let mut invariant = DurableBeforeAcknowledged::new(1);
+            let attempt = engine::wire::Attempt { task: TASK, number: 1 };
+            let output = engine::task::TaskOutput::Embedding { vectors: vec![vec![1.0]], tokens: 1 };
+            let outcome = Payload::Outcome { attempt, micros: 1, result: Ok(output) };
+            let (message, ack) = (MessageId([1; 16]), Payload::Ack(vec![MessageId([1; 16])]));
+            let (origin, destination) = (engine::NodeId([1; 16]), engine::NodeId([2; 16]));
+            let now = engine::Instant::ZERO;
+            let mut hear = |invariant: &mut DurableBeforeAcknowledged, sent, payload: &Payload| {
+                invariant.hear(now, 0, &Word { sent, message, origin, destination, payload })
+            };
+            assert_eq!(hear(&mut invariant, false, &outcome), Ok(()));
+            if changed_nothing {
+                let duplicate = Output::Event(Event::ResultDuplicate { task: TASK, from: origin });
+                assert_eq!(invariant.see(now, 0, Fact::Output(&duplicate)), Ok(()));
+            }
+            assert_eq!(hear(&mut invariant, true, &ack).is_ok(), good);
+            assert_eq!(hear(&mut invariant, false, &outcome), Ok(()));
+            assert_eq!(hear(&mut invariant, true, &ack), Ok(()), "nothing new");
+        }
     }
 }

@@ -1,5 +1,8 @@
 //! Where nothing is lost and nothing held back on the way, no live peer counts as dead.
 //!
+//! Where TCP sends again what is lost, a heartbeat is now and then sent so many times that it comes too late: at 5 % one
+//! in some 100,000. One such death is excused in a run, which has about 1,000 heartbeats.
+//!
 //! A death is true where the process that the link led to is gone, also if another runs there by now.
 
 use super::links::Links;
@@ -15,6 +18,8 @@ pub(super) struct NoFalseDeath {
     cluster: Arc<Cluster>,
     links: Links,
     applies: bool,
+    /// False deaths that may still come.
+    excused: u32,
     checks: u64,
 }
 
@@ -22,12 +27,18 @@ pub(super) const NAME: &str = "no_false_death";
 
 impl NoFalseDeath {
     pub(super) fn new(cluster: Arc<Cluster>, scenario: &Scenario) -> Self {
-        // What TCP sends again is late, but rarely late enough; a heartbeat that is gone for good may be the last.
+        // A heartbeat that is gone for good may be the last.
         let lossless = scenario
             .network
             .loss
             .is_none_or(|loss| loss.retransmission && loss.per_million <= LOSS_PER_MILLION_MAX);
-        Self { links: Links::new(cluster.len()), cluster, applies: is_clean(scenario) && lossless, checks: 0 }
+        Self {
+            links: Links::new(cluster.len()),
+            cluster,
+            applies: is_clean(scenario) && lossless,
+            excused: u32::from(scenario.network.loss.is_some()),
+            checks: 0,
+        }
     }
 }
 
@@ -45,7 +56,10 @@ impl Invariant for NoFalseDeath {
         {
             self.checks += 1;
             if self.links.is_to_the_living(node, peer) {
-                return Err(format!("n{peer} counts as dead, and is alive and in reach"));
+                let Some(excused) = self.excused.checked_sub(1) else {
+                    return Err(format!("n{peer} counts as dead, and is alive and in reach"));
+                };
+                self.excused = excused;
             }
         }
         self.links.see(&self.cluster, node, fact);
@@ -57,7 +71,7 @@ impl Invariant for NoFalseDeath {
     }
 }
 
-/// The share of frames sent again up to which a live peer must never count as dead.
+/// The share of frames sent again up to which a live peer must not count as dead.
 const LOSS_PER_MILLION_MAX: u32 = 50_000;
 
 #[cfg(test)]
@@ -65,7 +79,7 @@ mod tests {
     use super::super::testing::{cluster, up};
     use super::*;
 
-    fn see(more: &str, restarts: bool) -> Result<(), String> {
+    fn see(more: &str, restarts: bool, deaths: u32) -> Result<(), String> {
         let cluster = cluster(2);
         let scenario = Scenario::parse("two", &format!("nodes = 2\nduration = \"60s\"\n{more}")).unwrap();
         let mut invariant = NoFalseDeath::new(Arc::clone(&cluster), &scenario);
@@ -78,18 +92,25 @@ mod tests {
             see(1, Fact::Started)?;
         }
         let dead = Output::Event(Event::PeerDead { peer: cluster.id(1) });
-        see(0, Fact::Output(&dead))
+        (0..deaths).try_for_each(|_| see(0, Fact::Output(&dead)))
     }
 
     #[test]
     fn a_live_peer_is_not_dead_and_one_that_started_again_was() {
-        assert!(see("", false).is_err());
-        assert_eq!(see("", true), Ok(()));
+        assert!(see("", false, 1).is_err());
+        assert_eq!(see("", true, 1), Ok(()));
+    }
+
+    #[test]
+    fn a_lossy_network_excuses_one_death() {
+        let loss = "[network]\nloss = \"5%\"\n";
+        assert_eq!(see(loss, false, 1), Ok(()));
+        assert!(see(loss, false, 2).is_err());
     }
 
     #[test]
     fn behind_a_wall_nobody_can_know() {
         let wall = "[[fault]]\nat = \"1s\"\nkind = \"partition\"\ngroups = [[\"n0\"], [\"n1\"]]\n";
-        assert_eq!(see(wall, false), Ok(()));
+        assert_eq!(see(wall, false, 1), Ok(()));
     }
 }

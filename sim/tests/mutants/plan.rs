@@ -108,6 +108,7 @@ plans! {
     OlderAdvertAccepted: Story::File("everything_goes_wrong") => ["adverts_go_forward", "view_is_true"];
     OutcomeAcknowledgedEarly: Story::File("worker_dies") => ["durable_before_acknowledged"];
     OutcomeFromAnybody: ORIGIN_LOSES_POWER => ["no_effect_from_strangers"];
+    OwnPauseIgnored: STOPPED_WHILE_ASKING => ["asks_before_it_judges"];
     PieceUnchecked: Story::File("model_from_neighbours") => ["fetched_files_are_true"];
     PongIsNoLife: QUIET => ["no_false_suspicion"];
     PurgesOpenTask: LONG_TASKS => ["accepted_exists", "within_bounds"];
@@ -160,7 +161,28 @@ within = "165s"
 "#,
 );
 
-/// As before, and the time of what the worker has runs out meanwhile.
+/// Processes that are stopped, over links so long that most of them just asked a peer for a sign of life.
+const STOPPED_WHILE_ASKING: Story = Story::Text(
+    "stopped_while_asking",
+    r#"
+nodes = 4
+duration = "120s"
+[network]
+latency = "900ms..950ms"
+[[fault]]
+at = "20s..40s"
+kind = "process_stopped"
+node = "n1"
+heal_after = "6s"
+[[fault]]
+at = "60s..80s"
+kind = "process_stopped"
+node = "n2"
+heal_after = "6s"
+"#,
+);
+
+/// As [`STALLED_WORKER`], and the time of what the worker has runs out meanwhile.
 const STALLED_DEADLINES: Story = Story::Text(
     "stalled_deadlines",
     r#"

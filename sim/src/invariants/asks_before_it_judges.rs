@@ -1,0 +1,92 @@
+//! A node whose process did not run for a while does not call a peer slow or dead in the moment in which it runs again.
+
+use super::{Fact, Invariant, Wants};
+use crate::cluster::NodeIndex;
+use core::time::Duration;
+use engine::{Event, Instant, Output};
+
+/// Remembers since when each node's process does not run, and since when it does again.
+#[derive(Debug)]
+pub(super) struct AsksBeforeItJudges {
+    pauses: Vec<Pause>,
+    checks: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Pause {
+    began_at: Option<Instant>,
+    ended_at: Option<Instant>,
+}
+
+pub(super) const NAME: &str = "asks_before_it_judges";
+
+impl AsksBeforeItJudges {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self { pauses: vec![Pause::default(); nodes], checks: 0 }
+    }
+}
+
+impl Invariant for AsksBeforeItJudges {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::EVENTS
+    }
+
+    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        let pause = &mut self.pauses[node as usize];
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these judge")]
+        let peer = match fact {
+            Fact::Started => {
+                *pause = Pause::default();
+                return Ok(());
+            }
+            Fact::Output(Output::Event(Event::PeerDead { peer } | Event::PeerSlow { peer })) => peer,
+            _ => return Ok(()),
+        };
+        let Some(ended_at) = pause.ended_at else { return Ok(()) };
+        self.checks += 1;
+        if now == ended_at {
+            return Err(format!("{peer} is judged by a time in which this node did not run"));
+        }
+        Ok(())
+    }
+
+    fn held(&mut self, now: Instant, node: NodeIndex, held: bool) {
+        let pause = &mut self.pauses[node as usize];
+        if held {
+            pause.began_at = Some(now);
+        } else if pause.began_at.take().is_some_and(|began_at| now >= began_at.after(PAUSE)) {
+            pause.ended_at = Some(now);
+        }
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+/// The shortest pause that is told from a busy machine, with a heartbeat that was due in its middle.
+const PAUSE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::at;
+    use super::*;
+    use engine::NodeId;
+
+    #[test]
+    fn after_a_long_pause_nobody_is_judged_at_once() {
+        // The pause in seconds, the verdict so long after it, and whether that is right.
+        for (pause, after, good) in [(8, 0, false), (8, 1, true), (2, 0, true)] {
+            let mut invariant = AsksBeforeItJudges::new(1);
+            invariant.held(at(10), 0, true);
+            invariant.held(at(10 + pause), 0, false);
+            let slow = Output::Event(Event::PeerSlow { peer: NodeId([1; 16]) });
+            let seen = invariant.see(at(10 + pause + after), 0, Fact::Output(&slow));
+            assert_eq!(seen.is_ok(), good, "{pause} s, {after} s");
+        }
+    }
+}
