@@ -137,8 +137,8 @@ for _ in range(3):
     at_once(8, [submit(f"task number {number} of one hundred") for number in range(100)])
     took = finish(100)
     figures.append((100 / (time.perf_counter() - begun), took[98]))
-rate, slowest = (statistics.median(figure) for figure in zip(*figures))
-report("100 tasks at once", f"{rate:.0f} tasks/s, p99 {slowest:.0f} ms")
+per_second, slowest = (statistics.median(figure) for figure in zip(*figures))
+report("100 tasks at once", f"{per_second:.0f} tasks/s, p99 {slowest:.0f} ms")
 
 status = [lambda client: client.ask("GET", "/api/v1/status")] * 10_000
 total, took = at_once(8, status)
@@ -160,7 +160,7 @@ report("10,000 results kept, read 4 at a time", f"p99 {took[9_899] * 1000:.2f} m
 parts = [TEXTS[at : at + 64] for at in range(0, len(TEXTS), 64)]
 
 
-def rate(work):
+def texts_a_second(work):
     """Returns how many texts a second eight clients have embedded."""
     total, _ = at_once(8, work)
     return len(TEXTS) / total
@@ -178,7 +178,7 @@ class Kernels:
             for at in range(0, len(LENGTHS), 64)
         ]
 
-    def rate(self):
+    def texts_a_second(self):
         begun = time.perf_counter()
         for part in self.parts:
             self.program.stdin.write(json.dumps({"passes": os.cpu_count(), "together": False, "sequences": part}) + "\n")
@@ -187,7 +187,7 @@ class Kernels:
         return os.cpu_count() * len(TEXTS) / (time.perf_counter() - begun)
 
 
-ways = {"plain HTTP": lambda: rate([embed(part) for part in parts])}
+ways = {"plain HTTP": lambda: texts_a_second([embed(part) for part in parts])}
 try:
     import openai
 
@@ -196,11 +196,11 @@ try:
     def create(part):
         return lambda _: clients.embeddings.create(model="all-MiniLM-L6-v2", input=part)
 
-    ways[f"the openai {openai.__version__} client"] = lambda: rate([create(part) for part in parts])
+    ways[f"the openai {openai.__version__} client"] = lambda: texts_a_second([create(part) for part in parts])
 except ImportError:
     pass
 if (MODEL / "config.json").exists():
-    ways["bare kernels, no node"] = Kernels().rate
+    ways["bare kernels, no node"] = Kernels().texts_a_second
 # In turns, so that what else the machine does meets all of them.
 rounds = [[measure() for measure in ways.values()] for _ in range(5)]
 for way, figures in zip(ways, zip(*rounds)):

@@ -205,9 +205,13 @@ class Ours:
     """The encoder here."""
 
     def __init__(self, program, folder, precision, threads):
-        self.process = subprocess.Popen([program, folder, precision, str(threads)], text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.isa = json.loads(self.process.stdout.readline())["isa"]
+        try:
+            self.process = subprocess.Popen([program, folder, precision, str(threads)], text=True,
+                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self.isa = json.loads(self.process.stdout.readline())["isa"]
+        except (OSError, ValueError, LookupError) as error:
+            sys.exit(f"cannot measure with {program}: {error}\n"
+                     "hint: cargo build --release --workspace --example encoder_passes builds it into target/release/examples")
 
     def busy(self):
         tasks = pathlib.Path(f"/proc/{self.process.pid}/task")

@@ -1,5 +1,7 @@
 //! What can be written on the command line. Secrets never can: other users of a machine see it.
 
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::request::{PING_AT_ONCE_MAX, PING_BYTES_MAX, PING_COUNT_MAX};
 use engine::task::TaskKind;
@@ -98,9 +100,21 @@ pub(crate) enum NodeCommand {
         format: Format,
     },
     /// Check how well the node is: its configuration, key, memory and storage
-    Health(Format),
+    Health {
+        /// Check every running node of this user
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        format: Format,
+    },
     /// List the nodes that this node has links to
-    Peers(Format),
+    Peers {
+        /// List those of every running node of this user
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Show every setting and where its value came from
     Config(NodeConfig),
     /// Show the node's log
@@ -182,10 +196,10 @@ pub(crate) enum Level {
 #[derive(Args, Debug)]
 pub(crate) struct NodeStart {
     /// Where peers connect [default: 9000]
-    #[arg(long, value_parser = port, value_name = "PORT")]
+    #[arg(long, value_parser = port, value_name = "PORT", allow_negative_numbers = true)]
     pub(crate) port: Option<u16>,
     /// Where the control API answers, on loopback [default: 8080, or the next free one]
-    #[arg(long, value_parser = port, value_name = "PORT")]
+    #[arg(long, value_parser = port, value_name = "PORT", allow_negative_numbers = true)]
     pub(crate) api_port: Option<u16>,
     /// Read this configuration (JSON, or TOML by extension) instead of the home's own
     #[arg(long, value_name = "FILE")]
@@ -260,10 +274,10 @@ pub(crate) enum TaskCommand {
     /// List tasks, newest first
     List {
         /// The most tasks to list
-        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000), allow_negative_numbers = true)]
         limit: u32,
         /// How many of the newest to leave out
-        #[arg(long, default_value_t = 0)]
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..), allow_negative_numbers = true)]
         offset: u32,
         #[command(flatten)]
         format: Format,
@@ -550,6 +564,24 @@ impl From<Kind> for TaskKind {
             Kind::Generation => Self::Generation,
         }
     }
+}
+
+/// Reads what this process was told to do; ends it where that makes no sense.
+pub(crate) fn of_this_process() -> Arguments {
+    Arguments::try_parse().unwrap_or_else(|error| advise(error).exit())
+}
+
+/// Says where the text of a task goes to somebody who has put it elsewhere, or forgot to quote it.
+fn advise(mut error: clap::Error) -> clap::Error {
+    let context = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
+    let is_text =
+        error.kind() == ErrorKind::UnknownArgument && !context(ContextKind::InvalidArg).starts_with('-');
+    if is_text && context(ContextKind::Usage).contains("task submit") {
+        let tip =
+            "the text goes after --input, in quotes: task submit --type embedding --input \"hello world\"";
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
+    }
+    error
 }
 
 fn port(text: &str) -> Result<u16, String> {

@@ -64,6 +64,11 @@ impl Client {
         &self.info
     }
 
+    /// Asks, and returns the answer, good or not.
+    pub(crate) async fn get_reply(&self, path: &str) -> Result<Reply, Failure> {
+        self.send(Method::GET, path, None).await
+    }
+
     /// Asks, and reads a good answer.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.send(Method::GET, path, None).await?.read()
@@ -179,6 +184,11 @@ impl Reply {
     /// Returns how long to wait before the same request makes sense again, where the node said so.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         (self.status == StatusCode::TOO_MANY_REQUESTS).then_some(self.retry_after).flatten()
+    }
+
+    /// Tells whether the node answers that it cannot now.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
     /// Reads a good answer.

@@ -10,12 +10,10 @@ mod output;
 mod progress;
 mod scenario;
 
-use args::Arguments;
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = args::of_this_process();
     match commands::run(arguments) {
         Ok(code) => code,
         Err(failure) => failure.report(),

@@ -254,8 +254,7 @@ impl Check {
     fn deadline(&self) -> Instant {
         let (storage, host) = (self.begun.after(STORAGE_TIME), self.begun.after(HOST_TIME));
         match (self.storage, self.host) {
-            (None, None) => host,
-            (Some(_), None) => host,
+            (_, None) => host,
             (None, Some(_)) => storage,
             (Some(_), Some(_)) => self.begun,
         }
@@ -302,13 +301,25 @@ impl Check {
 }
 
 /// Judges memory in use by its share of what may be.
-fn judge_memory(used: u64, most: u64) -> Verdict {
-    let percent = u128::from(used) * 100;
-    match u128::from(most) {
-        most if percent > most * MEMORY_FAIL_PERCENT => Verdict::Fail,
-        most if percent >= most * MEMORY_WARN_PERCENT => Verdict::Warn,
-        _ => Verdict::Pass,
+pub fn judge_memory(used: u64, most: u64) -> Verdict {
+    let (percent, most) = (u128::from(used) * 100, u128::from(most));
+    if percent > most * u128::from(MEMORY_FAIL_PERCENT) {
+        Verdict::Fail
+    } else if percent >= most * u128::from(MEMORY_WARN_PERCENT) {
+        Verdict::Warn
+    } else {
+        Verdict::Pass
     }
+}
+
+/// Returns the most memory that a node can use and be well, of what it may use.
+pub const fn memory_bytes_well(most: u64) -> u64 {
+    most.saturating_mul(MEMORY_WARN_PERCENT).saturating_sub(1) / 100
+}
+
+/// Returns what a node has to be allowed at least to use this much memory and be well.
+pub const fn memory_bytes_wanted(used: u64) -> u64 {
+    used.saturating_mul(100) / MEMORY_WARN_PERCENT + 1
 }
 
 /// How long storage may take to answer.
@@ -317,8 +328,8 @@ const STORAGE_TIME: Duration = Duration::from_millis(500);
 const CRYPTO_TIME: Duration = Duration::from_millis(100);
 /// How long the world may take to find out.
 const HOST_TIME: Duration = Duration::from_millis(1_000);
-const MEMORY_WARN_PERCENT: u128 = 80;
-const MEMORY_FAIL_PERCENT: u128 = 85;
+const MEMORY_WARN_PERCENT: u64 = 80;
+const MEMORY_FAIL_PERCENT: u64 = 85;
 /// Users that may wait for one check.
 pub(crate) const WAITERS_MAX: usize = 1024;
 
@@ -406,6 +417,18 @@ mod tests {
             let (report, changed) = check(&mut health(), 0, host, storage);
             assert_eq!((report.verdict, changed), (verdict, reasons), "{host:?} {storage:?}");
             assert!(report.took_micros <= 1_000_000);
+        }
+    }
+
+    #[test]
+    fn what_can_be_used_and_what_is_wanted_are_the_bounds_of_being_well() {
+        for bytes in (1..1_000).chain([128 << 20, (512 << 20) + 1, 16_384 << 20]) {
+            let well = memory_bytes_well(bytes);
+            assert_eq!(judge_memory(well, bytes), Verdict::Pass, "{bytes}");
+            assert_ne!(judge_memory(well + 1, bytes), Verdict::Pass, "{bytes}");
+            let wanted = memory_bytes_wanted(bytes);
+            assert_eq!(judge_memory(bytes, wanted), Verdict::Pass, "{bytes}");
+            assert_ne!(judge_memory(bytes, wanted - 1), Verdict::Pass, "{bytes}");
         }
     }
 

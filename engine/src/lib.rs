@@ -64,7 +64,7 @@ mod session;
 mod shares;
 pub mod task;
 mod tasks;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;
 mod transfers;

@@ -84,27 +84,10 @@ const PURGE_MAX: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::TraceId;
-    use crate::task::{TaskKind, TaskStatus};
+    use crate::testing::completed;
 
     fn summary(id: u8) -> ResultSummary {
-        ResultSummary {
-            id: TaskId([id; 16]),
-            kind: TaskKind::Embedding,
-            model: "m".to_owned(),
-            status: TaskStatus::Completed,
-            failure: None,
-            worker: None,
-            execution_micros: 1,
-            attempts: 1,
-            submitted_at: UnixMillis(id.into()),
-            completed_at: UnixMillis(id.into()),
-            expires_at: UnixMillis(100 + u64::from(id)),
-            output_bytes: 1,
-            preview: String::new(),
-            output_preview: String::new(),
-            trace: TraceId([0; 16]),
-        }
+        completed(TaskId([id; 16]), UnixMillis(id.into()), UnixMillis(100 + u64::from(id)))
     }
 
     #[test]

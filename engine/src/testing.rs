@@ -8,13 +8,15 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::health::HostFacts;
 use crate::identity::Identity;
-use crate::ids::{JobId, LinkId, NodeId, RequestId, TaskId};
+use crate::ids::{JobId, LinkId, NodeId, RequestId, TaskId, TraceId};
 use crate::input::{DialError, Input, Interface};
 use crate::node::Node;
 use crate::output::{Output, Priority, Work};
 use crate::record::{Record, Saved};
 use crate::request::{Answer, Request};
-use crate::task::{EmbeddingInput, FinishReason, StoredTask, TaskKind, TaskOutput};
+use crate::task::{
+    EmbeddingInput, FinishReason, ResultSummary, StoredTask, TaskKind, TaskOutput, TaskStatus,
+};
 use crate::time::{Instant, UnixMillis};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
@@ -22,6 +24,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The name of the model that every node here runs.
 pub const MODEL: &str = "test-model";
+
+/// Returns what is known of a task that was submitted and completed at one time, and is kept until another.
+pub fn completed(id: TaskId, at: UnixMillis, expires_at: UnixMillis) -> ResultSummary {
+    ResultSummary {
+        id,
+        kind: TaskKind::Embedding,
+        model: MODEL.to_owned(),
+        status: TaskStatus::Completed,
+        failure: None,
+        worker: None,
+        execution_micros: 1,
+        attempts: 1,
+        submitted_at: at,
+        completed_at: at,
+        expires_at,
+        output_bytes: 1,
+        preview: String::new(),
+        output_preview: String::new(),
+        trace: TraceId([0; 16]),
+    }
+}
 
 /// Some nodes and what is on its way between them.
 #[derive(Debug, Default)]

@@ -1,14 +1,14 @@
 //! A wall clock that is set while the node runs: it is believed in what is shown, and in nothing that lasts.
 
+#![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "only these outputs are looked for")]
 
 use core::time::Duration;
 use engine::record::{Record, Saved};
-use engine::task::{ResultSummary, TaskKind, TaskStatus};
+use engine::testing::completed;
 use engine::{
-    Config, Event, Identity, Input, Instant, Node, Output, Request, RequestId, Response, TaskId, TraceId,
-    UnixMillis,
+    Config, Event, Identity, Input, Instant, Node, Output, Request, RequestId, Response, TaskId, UnixMillis,
 };
 
 const WALL: UnixMillis = UnixMillis(1_700_000_000_000);
@@ -17,23 +17,7 @@ const RESULT: TaskId = TaskId([7; 16]);
 
 /// A node that keeps one result for an hour.
 fn node() -> Node {
-    let result = ResultSummary {
-        id: RESULT,
-        kind: TaskKind::Embedding,
-        model: "m".to_owned(),
-        status: TaskStatus::Completed,
-        failure: None,
-        worker: None,
-        execution_micros: 1,
-        attempts: 1,
-        submitted_at: WALL,
-        completed_at: WALL,
-        expires_at: WALL.after(HOUR),
-        output_bytes: 1,
-        preview: String::new(),
-        output_preview: String::new(),
-        trace: TraceId([0; 16]),
-    };
+    let result = completed(RESULT, WALL, WALL.after(HOUR));
     let saved = Saved { tasks: Vec::new(), results: vec![result] };
     let identity = Identity::from_secret(&[1; 32]);
     Node::new(Config::default(), identity, [1; 32], Instant::ZERO, WALL, saved)

@@ -111,6 +111,14 @@ impl Catalog {
         models
     }
 
+    /// Returns the names of those that the user lists and that cannot be used; how they stand says why.
+    pub fn unusable(&self) -> Vec<String> {
+        let listed = |name: &str| self.shared.sources.entries.iter().any(|entry| entry.name() == name);
+        let models = self.models().into_iter();
+        let unusable = models.filter(|model| model.reason.is_some() && listed(&model.name));
+        unusable.map(|model| model.name).collect()
+    }
+
     /// Returns the models that are being fetched, and those that were lately.
     pub fn pulls(&self) -> watch::Receiver<BTreeMap<String, Pull>> {
         self.shared.pulls.subscribe()
@@ -459,6 +467,8 @@ const REFRESH_EVERY: Duration = Duration::from_secs(15);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{FIELDS, Kind};
+    use crate::inference::memory_of_workers;
     use std::path::Path;
 
     fn entries(values: serde_json::Value) -> Vec<ModelEntry> {
@@ -501,6 +511,13 @@ mod tests {
             "{reasons:?}"
         );
         assert_eq!(reasons[1..], ["owner/none is not on this machine"]);
+    }
+
+    #[test]
+    fn the_built_in_model_fits_into_the_smallest_node() {
+        let least = FIELDS.iter().find(|field| field.key == "max_memory_mb").unwrap();
+        let Kind::Integer(mib, _) = least.kind else { panic!("{least:?}") };
+        assert!(built_in().memory_bytes <= memory_of_workers(mib << 20));
     }
 
     #[test]

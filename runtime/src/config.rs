@@ -224,10 +224,7 @@ fn gather(
     let mut gathered = Gathered::default();
     match &overrides.config_file {
         Some(path) => {
-            let values = read_file(path)?.ok_or_else(|| ConfigError::Unreadable {
-                path: path.clone(),
-                source: io::Error::from(io::ErrorKind::NotFound),
-            })?;
+            let values = read_file(path)?.ok_or_else(|| missing(path))?;
             gathered.file(values, &Source::NamedFile(path.clone()));
         }
         None => {
@@ -250,10 +247,8 @@ fn gather(
 /// # Errors
 /// [`ConfigError`], which names all that is wrong at once.
 pub fn read_again(path: &Path) -> Result<(), ConfigError> {
-    let missing =
-        || ConfigError::Unreadable { path: path.to_owned(), source: io::ErrorKind::NotFound.into() };
     let mut gathered = Gathered::default();
-    gathered.file(read_file(path)?.ok_or_else(missing)?, &Source::NamedFile(path.to_owned()));
+    gathered.file(read_file(path)?.ok_or_else(|| missing(path))?, &Source::NamedFile(path.to_owned()));
     if gathered.problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(gathered.problems)) }
 }
 
@@ -319,6 +314,9 @@ impl ConfigError {
     /// Says what to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "check the path; without --config the node reads the configuration of its home".to_owned()
+            }
             Self::TooLarge(_) | Self::Unreadable { .. } => {
                 "check the file, or move it away to start with the defaults".to_owned()
             }
@@ -495,6 +493,11 @@ fn read_file(path: &Path) -> Result<Option<Map<String, Value>>, ConfigError> {
         return Err(ConfigError::TooLarge(path.to_owned()));
     }
     parse(path, &bytes).map(Some)
+}
+
+fn missing(path: &Path) -> ConfigError {
+    let source = io::Error::new(io::ErrorKind::NotFound, "there is no such file");
+    ConfigError::Unreadable { path: path.to_owned(), source }
 }
 
 /// Parses the bytes of a file; its name's ending tells the format.

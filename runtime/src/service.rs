@@ -3,17 +3,21 @@
 //! What can be wrong with a user's set-up is found before anything is visible to others: the home's lock,
 //! configuration, key, ports, storage. The readiness file appears when the node is ACTIVE and goes first.
 
+mod error;
+
+pub use error::StartError;
+
 use crate::blobs::FileBlobs;
-use crate::catalog::{self, Catalog, Sources};
+use crate::catalog::{self, Catalog, Found, Sources};
 use crate::clock::{self, SystemClock};
-use crate::config::{self, ConfigError, Effective, LogLevel, Overrides, Settings, Shown};
+use crate::config::{self, Effective, LogLevel, Overrides, Settings, Shown};
 use crate::driver::{self, Handle, World};
-use crate::home::{self, Home, Landmark, Lock, LockError, RunInfo};
+use crate::home::{self, Home, Landmark, Lock, RunInfo};
 use crate::host::ThisProcess;
 use crate::http::{self, Api, Door, ResultReadError, ResultSource, Token};
 use crate::hub::Hub;
-use crate::identity::{self, IdentityError, NodeKey};
-use crate::inference::{CpuShare, Fleet, FleetOptions, WORKER_COMMAND};
+use crate::identity::{self, NodeKey};
+use crate::inference::{CpuShare, Fleet, FleetOptions, WORKER_COMMAND, memory_of_workers};
 use crate::logging::{self, EventLog, Line, Log, LogOptions};
 use crate::multicast::{MulticastOptions, MulticastSocket};
 use crate::node_thread::NodeThread;
@@ -21,11 +25,11 @@ use crate::ports::{Clock, Journal};
 use crate::recording::{self, Recording, Written};
 use crate::registry::{Registration, Registry};
 use crate::startup::Startup;
-use crate::store::{OpenError, RedbStore, ResultReader};
-use crate::transport::{BindError, Libp2pTransport, Limits, all_addresses};
+use crate::store::{RedbStore, ResultReader};
+use crate::transport::{Libp2pTransport, Limits, all_addresses};
 use engine::journal::{self, Start};
 use engine::lifecycle::{CUT_OFF, State};
-use engine::task::TaskResult;
+use engine::task::{TaskKind, TaskResult};
 use engine::{Event, Identity, Input, Instant, Node, Output, Saved, TaskId};
 use serde_json::Value;
 use std::io;
@@ -72,127 +76,54 @@ impl Service {
         terminal: bool,
         startup: &Startup,
     ) -> Result<Self, StartError> {
-        let Ground { lock, log, effective, key } = Ground::take(home, overrides, terminal, startup)?;
-        let settings = &effective.settings;
-        let thread = NodeThread::start().map_err(StartError::Thread)?;
-        let transport = {
-            let _here = thread.enter();
-            let addresses = all_addresses(settings.network_port);
-            Libp2pTransport::bind(&key.secret, &addresses, Limits::for_peers(settings.max_peers))?
-        };
-        startup.done("transport");
-        // Whoever asks while storage opens is told so.
-        let listener = bind_api(&effective).await?;
-        let info = RunInfo {
-            pid: std::process::id(),
-            node_id: key.identity.node_id(),
-            api_address: listener
-                .local_addr()
-                .map_err(|source| StartError::Api { port: settings.api_port, source })?,
-            network_port: transport.port(),
-            network: settings.network.clone(),
-            version: engine::Config::default().version,
-            timestamp: clock::wall().to_string(),
-            startup: None,
-        };
-        let token = Token::create(&home.token_file())
-            .map_err(|source| StartError::Home { path: home.token_file(), source })?;
-        let token = Arc::new(token);
-        let door = Door::new(info.api_address, Arc::clone(&token));
-        let (stop_api, stopped) = oneshot::channel();
-        let api = tokio::spawn(http::serve(listener, door.clone(), async { drop(stopped.await) }));
-        write_info(&home.info_file(), &info)?;
-        startup.done("api");
-        let store_file = settings.storage_path.join(STORE_FILE);
-        let (store, saved, results) = RedbStore::open(&store_file)?;
+        let ground = Ground::take(home, overrides, terminal, startup)?;
+        let settings = &ground.effective.settings;
+        let entrance = Entrance::open(home, &ground, startup).await?;
+        let Disk { store, saved, results, blobs, landmarks } = Disk::open(home, settings)?;
         startup.done("storage");
-        let landmark =
-            |path: PathBuf| Landmark::at(&path).map_err(|source| StartError::Home { path, source });
-        let landmarks = [landmark(home.lock_file())?, landmark(store_file)?];
-        let files = settings.storage_path.join(FILES);
-        let blobs = FileBlobs::open(&files).map_err(|source| StartError::Home { path: files, source })?;
-        let shelf = blobs.shelf();
         let (sources, options) = models(settings).map_err(StartError::Program)?;
         let found = catalog::find(&sources);
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(io::Error::other(error)))?;
-
         let clock = SystemClock::start();
-        // What merely is in the cache may go again, and is announced as long as it is there.
-        let listed = |name: &str| sources.entries.iter().any(|entry| entry.name() == name);
-        let offered = found.models.iter().filter(|model| options.fits(model) && listed(&model.name));
-        let models = offered.flat_map(|model| model.kinds.iter().map(|kind| (model.name.clone(), *kind)));
-        let models = models.collect();
-        let start = Start {
-            version: journal::VERSION.to_owned(),
-            key: key.identity.public_key(),
-            config: engine::Config { models, ..settings.engine_config() },
-            seed,
-            now: clock.now(),
-            wall: clock.wall(),
-        };
-        let own_key = key.identity.clone();
+        let start = beginning(&ground, &clock, offers(&sources, &options, &found))?;
         let config_file = overrides.config_file.clone().unwrap_or_else(|| home.config_file());
-        let (identity, recording, written) = record(settings, &start, &saved, key.identity)?;
+        let host = ThisProcess::new(config_file, ground.key.identity.clone());
+        let (identity, recording, written) = record(settings, &start, &saved, ground.key.identity)?;
 
         // From here on nothing fails.
         let (handle, asks) = Handle::new();
         let (state, states) = watch::channel(State::Initializing);
-        let node = Node::new(start.config, identity, seed, start.now, start.wall, saved);
-        let multicast = {
-            let _here = thread.enter();
-            let interfaces = Some(settings.interfaces.clone()).filter(|names| !names.is_empty());
-            MulticastSocket::open(MulticastOptions { interfaces, ..MulticastOptions::default() })
-        };
+        let node = Node::new(start.config, identity, start.seed, start.now, start.wall, saved);
         let (inference, fleet) = Fleet::start(options, found.models.clone());
-        let world = World {
-            transport,
-            multicast,
-            store,
-            inference,
-            blobs,
-            host: ThisProcess::new(config_file, own_key),
-            clock,
-            journal: Observer {
-                events: EventLog::new(log.clone()),
-                state,
-                startup: startup.clone(),
-                recording,
-            },
-        };
+        let Entrance { info, door, token, api, stop_api, registration, transport, thread } = entrance;
+        let multicast = multicast(&thread, settings);
+        let events = EventLog::new(ground.log.clone());
+        let journal = Observer { events, state, startup: startup.clone(), recording };
+        let shelf = blobs.shelf();
+        let world = World { transport, multicast, store, inference, blobs, host, clock, journal };
         startup.done("discovery");
         let driver = thread.spawn(driver::run(node, world, asks));
-        let results = Arc::new(results);
-        let catalog = Catalog::new(sources, settings.run_models.then_some(fleet), found);
-        let stop_catalog = catalog.watch();
-        door.open(Api {
-            handle: handle.clone(),
-            models: catalog,
-            results,
-            shelf,
-            token,
-            address: info.api_address,
-        });
-        let (home, ready, registration) = (home.clone(), watch::Sender::new(false), register(home));
-        let (warnings, startup) = (effective.warnings, startup.clone());
+        let models = Catalog::new(sources, settings.run_models.then_some(fleet), found);
+        let stop_catalog = models.watch();
+        let address = info.api_address;
+        door.open(Api { handle: handle.clone(), models, results, shelf, token, address });
         Ok(Self {
-            startup,
-            home,
+            home: home.clone(),
             info,
+            startup: startup.clone(),
+            log: ground.log,
             handle,
             states,
-            ready,
+            ready: watch::Sender::new(false),
             driver,
             api,
             stop_api,
             stop_catalog,
-            log,
             landmarks,
-            warnings,
+            warnings: ground.effective.warnings,
             written,
             thread,
             registration,
-            lock,
+            lock: ground.lock,
         })
     }
 
@@ -303,10 +234,11 @@ impl Service {
 
 /// What a node stands on before it touches the network: its home, its settings, its key.
 struct Ground {
-    lock: Lock,
-    log: Log,
-    effective: Effective,
     key: NodeKey,
+    effective: Effective,
+    log: Log,
+    // The last one is held until nothing of this is left.
+    lock: Lock,
 }
 
 impl Ground {
@@ -342,7 +274,79 @@ impl Ground {
         startup.done("configuration");
         let key = identity::load_or_create(home)?;
         startup.done("identity");
-        Ok(Self { lock, log, effective, key })
+        Ok(Self { key, effective, log, lock })
+    }
+}
+
+/// Where others come in: peers, and whoever asks while storage opens, who is told so.
+struct Entrance {
+    info: RunInfo,
+    door: Door,
+    token: Arc<Token>,
+    api: JoinHandle<()>,
+    stop_api: oneshot::Sender<()>,
+    registration: Option<Registration>,
+    transport: Libp2pTransport,
+    // The last one is held for what runs on it.
+    thread: NodeThread,
+}
+
+impl Entrance {
+    async fn open(home: &Home, ground: &Ground, startup: &Startup) -> Result<Self, StartError> {
+        let Ground { key, effective, .. } = ground;
+        let settings = &effective.settings;
+        let thread = NodeThread::start().map_err(StartError::Thread)?;
+        let transport = {
+            let _here = thread.enter();
+            let addresses = all_addresses(settings.network_port);
+            Libp2pTransport::bind(&key.secret, &addresses, Limits::for_peers(settings.max_peers))?
+        };
+        startup.done("transport");
+        let listener = bind_api(effective).await?;
+        let api_address =
+            listener.local_addr().map_err(|source| StartError::Api { port: settings.api_port, source })?;
+        let info = RunInfo {
+            pid: std::process::id(),
+            node_id: key.identity.node_id(),
+            api_address,
+            network_port: transport.port(),
+            network: settings.network.clone(),
+            version: engine::Config::default().version,
+            timestamp: clock::wall().to_string(),
+            startup: None,
+        };
+        let token = Token::create(&home.token_file())
+            .map_err(|source| StartError::Home { path: home.token_file(), source })?;
+        let token = Arc::new(token);
+        let door = Door::new(api_address, Arc::clone(&token));
+        let (stop_api, stopped) = oneshot::channel();
+        let api = tokio::spawn(http::serve(listener, door.clone(), async { drop(stopped.await) }));
+        write_info(&home.info_file(), &info)?;
+        let registration = register(home);
+        startup.done("api");
+        Ok(Self { info, door, token, api, stop_api, registration, transport, thread })
+    }
+}
+
+/// What a node keeps, opened.
+struct Disk {
+    store: RedbStore,
+    saved: Saved,
+    results: Arc<ResultReader>,
+    blobs: FileBlobs,
+    landmarks: [Landmark; 2],
+}
+
+impl Disk {
+    fn open(home: &Home, settings: &Settings) -> Result<Self, StartError> {
+        let store_file = settings.storage_path.join(STORE_FILE);
+        let (store, saved, results) = RedbStore::open(&store_file)?;
+        let landmark =
+            |path: PathBuf| Landmark::at(&path).map_err(|source| StartError::Home { path, source });
+        let landmarks = [landmark(home.lock_file())?, landmark(store_file)?];
+        let files = settings.storage_path.join(FILES);
+        let blobs = FileBlobs::open(&files).map_err(|source| StartError::Home { path: files, source })?;
+        Ok(Self { store, saved, results: Arc::new(results), blobs, landmarks })
     }
 }
 
@@ -380,108 +384,6 @@ impl Journal for Observer {
     }
 }
 
-/// Why a node did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The control API has no port.
-    #[error("Port {port} already in use")]
-    Api {
-        /// The port.
-        port: u16,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The settings are wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The operating system gives no random numbers.
-    #[error("there is no randomness")]
-    Entropy(#[source] io::Error),
-    /// A file of the home cannot be used.
-    #[error("cannot use {}", .path.display())]
-    Home {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The key cannot be used.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The home is in use.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// The operating system does not say which program this is.
-    #[error("cannot tell which program to run models with")]
-    Program(#[source] io::Error),
-    /// The node cannot be recorded.
-    #[error("cannot record into {}", .path.display())]
-    Recording {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Stored tasks and results cannot be used.
-    #[error(transparent)]
-    Store(#[from] OpenError),
-    /// The operating system gives no thread.
-    #[error("cannot start a thread")]
-    Thread(#[source] io::Error),
-    /// The node cannot take connections.
-    #[error(transparent)]
-    Transport(#[from] BindError),
-}
-
-impl StartError {
-    /// Returns its stable name.
-    pub const fn id(&self) -> &'static str {
-        match self {
-            Self::Api { .. } | Self::Transport(BindError::PortTaken(_)) => "port_in_use",
-            Self::Config(error) => error.id(),
-            Self::Entropy(_) | Self::Program(_) | Self::Thread(_) => "system_failed",
-            Self::Home { .. } | Self::Lock(LockError::Io(_)) => "home_unusable",
-            Self::Identity(IdentityError::Damaged { .. }) => "identity_damaged",
-            Self::Identity(IdentityError::Io { .. }) => "identity_unusable",
-            Self::Identity(IdentityError::ModeTooWide { .. }) => "identity_mode_too_wide",
-            Self::Lock(LockError::Held { .. }) => "node_already_running",
-            Self::Recording { .. } => "recording_unusable",
-            Self::Store(_) => "storage_unusable",
-            Self::Transport(BindError::Address { .. } | BindError::NoAddress) => "network_unusable",
-        }
-    }
-
-    /// Says what to do about it.
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::Api { .. } => {
-                "choose another with --api-port, or leave it out to use the next free one".to_owned()
-            }
-            Self::Config(error) => return error.hint(),
-            Self::Home { path, .. } => {
-                format!("check who may use {}, and the space on its disk", path.display())
-            }
-            Self::Identity(error) => error.hint(),
-            Self::Lock(LockError::Held { .. }) => {
-                "stop it with: p2p-ai-agents node stop; or start another node in another home with --home DIR"
-                    .to_owned()
-            }
-            Self::Lock(LockError::Io(_)) => "check who may use the run directory of the home".to_owned(),
-            Self::Recording { .. } => {
-                "name another file with --record, in a directory that can be written".to_owned()
-            }
-            Self::Transport(BindError::PortTaken(port)) => {
-                format!("choose another port: p2p-ai-agents node start --port {}", other_port(*port))
-            }
-            Self::Entropy(_)
-            | Self::Program(_)
-            | Self::Store(_)
-            | Self::Thread(_)
-            | Self::Transport(BindError::Address { .. } | BindError::NoAddress) => return None,
-        })
-    }
-}
-
 /// What a node has to do with models: where to look for them, and what they may use.
 fn models(settings: &Settings) -> io::Result<(Sources, FleetOptions)> {
     let mut hub = Hub::from_environment(|name| std::env::var_os(name)).ok();
@@ -498,7 +400,7 @@ fn models(settings: &Settings) -> io::Result<(Sources, FleetOptions)> {
     let options = FleetOptions {
         program: std::env::current_exe()?,
         arguments: vec![WORKER_COMMAND.into()],
-        memory_bytes_max: (u64::from(settings.max_memory_mb) << 20).saturating_sub(NODE_BYTES),
+        memory_bytes_max: memory_of_workers(u64::from(settings.max_memory_mb) << 20),
         cpu: CpuShare::of(
             u16::try_from(cores).unwrap_or(u16::MAX),
             settings.threads,
@@ -508,8 +410,36 @@ fn models(settings: &Settings) -> io::Result<(Sources, FleetOptions)> {
     Ok((sources, options))
 }
 
-fn other_port(port: u16) -> u16 {
-    port.checked_add(1).unwrap_or(port - 1)
+/// Returns what a node tells others that it can do. What merely is in the cache may go again, and is announced as
+/// long as it is there.
+fn offers(sources: &Sources, options: &FleetOptions, found: &Found) -> Vec<(String, TaskKind)> {
+    let listed = |name: &str| sources.entries.iter().any(|entry| entry.name() == name);
+    let offered = found.models.iter().filter(|model| options.fits(model) && listed(&model.name));
+    offered.flat_map(|model| model.kinds.iter().map(|kind| (model.name.clone(), *kind))).collect()
+}
+
+/// Returns what the engine begins with, beside what is stored.
+fn beginning(
+    ground: &Ground,
+    clock: &SystemClock,
+    models: Vec<(String, TaskKind)>,
+) -> Result<Start, StartError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(io::Error::other(error)))?;
+    Ok(Start {
+        version: journal::VERSION.to_owned(),
+        key: ground.key.identity.public_key(),
+        config: engine::Config { models, ..ground.effective.settings.engine_config() },
+        seed,
+        now: clock.now(),
+        wall: clock.wall(),
+    })
+}
+
+fn multicast(thread: &NodeThread, settings: &Settings) -> MulticastSocket {
+    let _here = thread.enter();
+    let interfaces = Some(settings.interfaces.clone()).filter(|names| !names.is_empty());
+    MulticastSocket::open(MulticastOptions { interfaces, ..MulticastOptions::default() })
 }
 
 /// Binds the port of the control API, or the next free one where the user does not insist.
@@ -574,8 +504,6 @@ fn report(log: &Log, effective: &Effective) {
 
 /// How often a node looks whether its files are still there.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// What a node occupies besides its models.
-const NODE_BYTES: u64 = 32 << 20;
 /// The exit status of a node that did not end as it meant to.
 const FAILED: u8 = 1;
 /// The directory of the files that nodes give each other.

@@ -233,10 +233,10 @@ async fn what_does_not_fit_is_refused_with_the_figure() {
     assert!(!options().fits(&large));
     announced(&mut fleet, "two", false).await;
     let said = reason(run(&mut fleet, 1, "two").await);
-    assert_eq!(said, "it needs about 2000 MiB of memory, at most 250 MiB are allowed (max_memory_mb)");
+    assert_eq!(said, "it needs about 2000 MiB of memory, at most 250 MiB of max_memory_mb are for models");
     let status = &handle.status()[1];
     assert_eq!(status.reason.as_ref(), Some(&said));
-    assert!(status.hint.as_ref().unwrap().starts_with("raise max_memory_mb by 1750, "), "{status:?}");
+    assert!(status.hint.as_ref().unwrap().starts_with("raise max_memory_mb to 2526, "), "{status:?}");
     assert_eq!(run(&mut fleet, 2, "one").await, Ok(1));
 }
 

@@ -127,6 +127,7 @@ fn examine_node(status: &Status, diagnosis: &Diagnosis, findings: &mut Vec<Findi
     if status.state != State::Active {
         findings.push(Finding::not_active(status.state));
     }
+    findings.extend(status.models_unusable.iter().map(|name| Finding::model_unusable(name)));
     let idle = status.models.iter().filter(|model| !model.ready);
     findings.extend(idle.map(|model| Finding::model_not_ready(&model.name)));
     findings.extend(diagnosis.troubles.iter().map(Finding::of));

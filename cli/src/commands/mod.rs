@@ -3,6 +3,7 @@
 mod completions;
 mod doctor;
 mod errors;
+mod everywhere;
 mod inference_worker;
 mod man;
 mod model_info;
@@ -74,8 +75,12 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Node(NodeCommand::Status { all: false, format }) => {
             block_on(node_status::run(&home()?, format))
         }
-        Command::Node(NodeCommand::Health(format)) => node_health::run(&home()?, format),
-        Command::Node(NodeCommand::Peers(format)) => block_on(node_peers::run(&home()?, format)),
+        Command::Node(NodeCommand::Health { all: true, format }) => node_health::run_all(format),
+        Command::Node(NodeCommand::Health { all: false, format }) => node_health::run(&home()?, format),
+        Command::Node(NodeCommand::Peers { all: true, format }) => node_peers::run_all(format),
+        Command::Node(NodeCommand::Peers { all: false, format }) => {
+            block_on(node_peers::run(&home()?, format))
+        }
         Command::Task(TaskCommand::Submit(submit)) => block_on(task_submit::run(&home()?, *submit)),
         Command::Task(TaskCommand::Status { id, format }) => {
             block_on(task_status::run(&home()?, &id, format))

@@ -1,8 +1,9 @@
-//! `node health`: checks the node now, and ends with 0 unless something of it fails.
+//! `node health`: checks the node now, or all of this user's, and ends with 0 unless something of it fails.
 
+use super::everywhere;
 use crate::args::Format;
 use crate::client::Client;
-use crate::error::Outcome;
+use crate::error::{Failure, Outcome};
 use crate::output;
 use engine::health::{Component, HealthReason, Verdict};
 use runtime::home::Home;
@@ -11,16 +12,25 @@ use std::process::ExitCode;
 
 pub(super) fn run(home: &Home, format: Format) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let health = runtime.block_on(async { Client::connect(home)?.get::<Health>("/api/v1/health").await })?;
+    let health = runtime.block_on(async { Client::connect(home)?.get::<Health>(PATH).await })?;
     if format.json {
         output::json(&health)?;
     } else {
-        print(&health)?;
+        print(&health, None)?;
     }
-    Ok(if health.status == Verdict::Fail { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if is_well(&health) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print(health: &Health) -> Result<(), crate::error::Failure> {
+/// Checks every node of this user.
+pub(super) fn run_all(format: Format) -> Outcome {
+    everywhere::show::<Health>(PATH, format, is_well, |home, _, health| print(&health, Some(home)))
+}
+
+fn is_well(health: &Health) -> bool {
+    health.status != Verdict::Fail
+}
+
+fn print(health: &Health, home: Option<&Home>) -> Result<(), Failure> {
     let row = |found: &engine::health::Finding| {
         let name = match found.component {
             Component::Configuration => "Configuration",
@@ -37,7 +47,8 @@ fn print(health: &Health) -> Result<(), crate::error::Failure> {
         }
         (name, text)
     };
-    let mut rows = vec![("Health", format!("{}  checked in {:.1} ms", shown(health.status), health.took_ms))];
+    let mut rows: Vec<_> = home.map(|home| ("Home", home.root().display().to_string())).into_iter().collect();
+    rows.push(("Health", format!("{}  checked in {:.1} ms", shown(health.status), health.took_ms)));
     rows.extend(health.components.iter().map(row));
     output::properties(&rows)
 }
@@ -70,3 +81,5 @@ const fn advice(reason: HealthReason) -> &'static str {
         HealthReason::StorageTimeout => "the disk is slow or hangs",
     }
 }
+
+const PATH: &str = "/api/v1/health";

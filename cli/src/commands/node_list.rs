@@ -1,7 +1,7 @@
 //! `node list`: the running nodes of this user, whichever home each has.
 
+use super::everywhere;
 use crate::args::Format;
-use crate::client::Client;
 use crate::error::Failure;
 use crate::output;
 use engine::lifecycle::State;
@@ -29,10 +29,11 @@ struct Running {
 }
 
 pub(super) async fn run(format: Format) -> Result<(), Failure> {
-    let mut nodes = Vec::new();
-    for home in super::running_homes()? {
-        nodes.push(look(&home).await);
-    }
+    let answers = everywhere::ask::<StatusAnswer>("/api/v1/status").await?;
+    let nodes: Vec<Running> = answers
+        .into_iter()
+        .map(|(home, said)| running(&home, said.ok().map(|(_, status)| status.state())))
+        .collect();
     if format.json {
         return output::json(&nodes);
     }
@@ -43,21 +44,17 @@ pub(super) async fn run(format: Format) -> Result<(), Failure> {
     output::table(["ID", "STATE", "PORT", "API", "PID", "HOME"], &rows)
 }
 
-async fn look(home: &Home) -> Running {
+fn running(home: &Home, state: Option<State>) -> Running {
     let pid = match home.holder() {
         Holder::Process { pid } => pid,
         Holder::Nobody => None,
     };
     let info = home.info();
-    let status = match Client::connect(home) {
-        Ok(client) => client.get::<StatusAnswer>("/api/v1/status").await.ok(),
-        Err(_) => None,
-    };
     Running {
         home: home.root().to_owned(),
         pid,
         node_id: info.as_ref().map(|info| info.node_id.to_string()),
-        state: status.map(|status| status.state()),
+        state,
         network: info.as_ref().map(|info| info.network.clone()),
         network_port: info.as_ref().map(|info| info.network_port),
         api_address: info.as_ref().map(|info| info.api_address.to_string()),

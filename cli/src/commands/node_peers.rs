@@ -1,8 +1,9 @@
-//! `node peers`: the nodes that this machine's node has links to.
+//! `node peers`: the nodes that this machine's node has links to, or that each of this user's has.
 
+use super::everywhere;
 use crate::args::Format;
 use crate::client::Client;
-use crate::error::Failure;
+use crate::error::{Failure, Outcome};
 use crate::output;
 use engine::heartbeat::Liveness;
 use runtime::home::Home;
@@ -16,6 +17,15 @@ pub(super) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
     }
     let Peers { peers } = client.get("/api/v1/peers").await?;
     print(&peers)
+}
+
+/// Shows the peers of every node of this user.
+pub(super) fn run_all(format: Format) -> Outcome {
+    let print = |home: &Home, _: &Client, Peers { peers }| {
+        output::properties(&[("Home", home.root().display().to_string())])?;
+        print(&peers)
+    };
+    everywhere::show::<Peers>("/api/v1/peers", format, |_| true, print)
 }
 
 pub(super) fn print(peers: &[Peer]) -> Result<(), Failure> {

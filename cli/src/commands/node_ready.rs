@@ -8,8 +8,11 @@ use runtime::http::view::Readiness;
 
 pub(super) async fn run(home: &Home) -> Result<(), Failure> {
     let client = Client::connect(home)?;
-    match client.get::<Readiness>("/readyz").await {
-        Ok(ready) => output::notice(&ready.status),
-        Err(failure) => Err(failure),
+    let reply = client.get_reply("/readyz").await?;
+    if reply.is_unavailable() {
+        return Err(Failure::new(format!("The node is not ready (home: {})", home.root().display()))
+            .id("node_not_ready")
+            .hint("it is still starting, or already stopping; p2p-ai-agents node status says which"));
     }
+    output::notice(&reply.read::<Readiness>()?.status)
 }

@@ -1,5 +1,6 @@
 //! `node status`: how this machine's node is, or all of this user's.
 
+use super::everywhere;
 use super::node_health::{self, word};
 use crate::args::Format;
 use crate::client::Client;
@@ -7,9 +8,6 @@ use crate::error::{Failure, Outcome};
 use crate::output;
 use runtime::home::Home;
 use runtime::http::view::{Health, Metadata, Model, Status, StatusAnswer};
-use serde::Serialize;
-use std::path::PathBuf;
-use std::process::ExitCode;
 
 pub(super) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
     let client = Client::connect(home)?;
@@ -20,48 +18,10 @@ pub(super) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
     print(&client, client.get("/api/v1/status").await?, None)
 }
 
-/// One node of several.
-#[derive(Serialize)]
-struct Of {
-    home: PathBuf,
-    #[serde(flatten)]
-    status: StatusAnswer,
-}
-
-/// Shows every node of this user; one that does not answer hides none of the others.
+/// Shows every node of this user.
 pub(super) fn run_all(format: Format) -> Outcome {
-    let (mut found, mut failed) = (Vec::new(), 0);
-    super::block_on(async {
-        for home in super::running_homes()? {
-            let asked = async {
-                let client = Client::connect(&home)?;
-                let status = client.get::<StatusAnswer>("/api/v1/status").await?;
-                Ok::<_, Failure>((client, status))
-            };
-            match asked.await {
-                Ok((client, status)) => found.push((home, client, status)),
-                Err(failure) => {
-                    failed += 1;
-                    failure.at(&home.root().display().to_string()).report();
-                }
-            }
-        }
-        Ok(())
-    })?;
-    if format.json {
-        let all = found.into_iter().map(|(home, _, status)| Of { home: home.root().to_owned(), status });
-        output::json(&all.collect::<Vec<_>>())?;
-    } else if found.is_empty() && failed == 0 {
-        output::line("No running nodes")?;
-    } else {
-        for (number, (home, client, status)) in found.into_iter().enumerate() {
-            if number > 0 {
-                output::line("")?;
-            }
-            print(&client, status, Some(&home))?;
-        }
-    }
-    Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let print = |home: &Home, client: &Client, status| print(client, status, Some(home));
+    everywhere::show::<StatusAnswer>("/api/v1/status", format, |_| true, print)
 }
 
 fn print(client: &Client, status: StatusAnswer, home: Option<&Home>) -> Result<(), Failure> {
@@ -84,8 +44,8 @@ fn early(client: &Client, metadata: Metadata) -> Vec<(&'static str, String)> {
 }
 
 fn whole(client: &Client, status: Status) -> Vec<(&'static str, String)> {
-    let models: Vec<String> = status.models.iter().map(describe).collect();
     let addresses: Vec<String> = status.addresses.iter().map(|address| address.ip().to_string()).collect();
+    let models = models(&status);
     vec![
         ("Node", status.node_id.to_string()),
         ("State", status.state.to_string()),
@@ -100,7 +60,7 @@ fn whole(client: &Client, status: Status) -> Vec<(&'static str, String)> {
         ("Members", status.members.to_string()),
         ("Tasks", format!("{} queued, {} running", status.tasks_queued, status.tasks_running)),
         ("Results", status.results.to_string()),
-        ("Models", if models.is_empty() { "none".to_owned() } else { models.join(", ") }),
+        ("Models", models),
         ("Process", client.info().pid.to_string()),
     ]
 }
@@ -110,6 +70,17 @@ fn health(health: Option<&Health>) -> String {
     let reasons: Vec<&str> = health.components.iter().filter_map(|found| found.reason).map(word).collect();
     let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
     format!("{}{reasons}", node_health::shown(health.status))
+}
+
+/// Names the models that can be used, and those that should be and cannot.
+fn models(status: &Status) -> String {
+    let models: Vec<String> = status.models.iter().map(describe).collect();
+    let models = if models.is_empty() { "none".to_owned() } else { models.join(", ") };
+    if status.models_unusable.is_empty() {
+        return models;
+    }
+    let unusable = status.models_unusable.join(", ");
+    format!("{models}; not usable: {unusable} (p2p-ai-agents model list says why)")
 }
 
 fn describe(model: &Model) -> String {

@@ -7,6 +7,7 @@ mod bad_input;
 mod crashes;
 mod doctor;
 mod generations;
+mod held_disk;
 mod hostile_peer;
 mod interfaces;
 mod lifecycle;

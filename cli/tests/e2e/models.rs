@@ -210,7 +210,7 @@ fn a_node_fetches_what_a_task_names_where_it_may_and_says_what_does_not_fit() {
     crate::world::write(&node.home.config_file(), &large);
     scene.ask(&node, &[("P2P_AI_PULL_ON_DEMAND", "true")], &["node", "start"]).good();
     let said = classify(&scene, &node, "large").bad(1);
-    assert!(said.contains("it needs about 9000 MiB of memory, at most 480 MiB are allowed"), "{said}");
+    assert!(said.contains("it needs about 9000 MiB of memory, at most 389 MiB of max_memory_mb"), "{said}");
     let said = classify(&scene, &node, "owner/tiny").bad(1);
     assert!(said.contains("the model owner/tiny is being fetched"), "{said}");
     until("it is here", || (classify(&scene, &node, "owner/tiny").code == 0).then_some(()));

@@ -303,3 +303,68 @@ fn the_status_of_all_nodes_names_their_homes() {
     let said = world.run(&["node", "status", "--all"]).good();
     assert!(said.contains(&ids[1]) && !said.contains(&ids[0]), "{said}");
 }
+
+#[test]
+fn the_health_and_the_peers_of_all_nodes_name_their_homes() {
+    let world = World::new();
+    let (a, b) = (world.node("a"), world.node("b"));
+    for command in ["health", "peers"] {
+        assert_eq!(world.run(&["node", command, "--all"]).good(), "No running nodes\n");
+        assert_eq!(world.run(&["node", command, "--all", "--json"]).good(), "[]\n");
+    }
+    let ids = [a.start_bare(), b.start_bare()];
+    a.await_peers(&[&ids[1]]);
+    b.await_peers(&[&ids[0]]);
+    let homes = [&a, &b].map(|node| node.home.root().display().to_string());
+    let all = |command: &str| -> Value {
+        let ran = world.run(&["node", command, "--all", "--json"]);
+        serde_json::from_str(&ran.stdout).unwrap()
+    };
+    let of = |all: &Value, home: &str| {
+        let mut found = all.as_array().unwrap().iter().filter(|one| one["home"] == home);
+        found.next().unwrap_or_else(|| panic!("{home} is not in {all}")).clone()
+    };
+    let peers = all("peers");
+    for (home, peer) in homes.iter().zip(ids.iter().rev()) {
+        assert_eq!(of(&peers, home)["peers"][0]["id"], **peer, "{peers}");
+    }
+    let said = world.run(&["node", "peers", "--all"]).good();
+    assert_eq!(said.matches("ID  ").count(), 2, "{said}");
+    assert!(ids.iter().chain(&homes).all(|part| said.contains(part.as_str())), "{said}");
+
+    until("both are well", || (world.run(&["node", "health", "--all"]).code == 0).then_some(()));
+    write(&a.home.config_file(), "{");
+    let ran = world.run(&["node", "health", "--all"]);
+    assert!(ran.code == 1 && ran.stdout.contains("FAIL  config_unreadable"), "one is enough: {ran:?}");
+    assert_eq!(ran.stdout.matches("Home:  ").count(), 2, "{ran:?}");
+    let health = all("health");
+    assert_eq!(of(&health, &homes[0])["status"], "FAIL");
+    assert_ne!(of(&health, &homes[1])["status"], "FAIL");
+
+    signal(b.pid().unwrap(), Signal::SIGKILL);
+    until("it is gone", || b.pid().is_none().then_some(()));
+    assert_eq!(all("peers").as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_model_that_is_listed_and_cannot_be_used_is_named() {
+    let world = World::new();
+    let node = world.node("a");
+    let mut start = node.command(&["node", "start"]);
+    start.env("P2P_AI_MODELS", r#"["owner/none", {"model": "./nowhere", "name": "mine"}]"#);
+    run(start, b"").good();
+    let said = node.run(&["node", "status"]).good();
+    let row = "none; not usable: mine, owner/none (p2p-ai-agents model list says why)\n";
+    assert!(said.contains(row), "{said}");
+    let status = node.json(&["node", "status", "--json"]);
+    assert_eq!(status["models_unusable"], json!(["mine", "owner/none"]));
+    let said = node.run(&["model", "list"]).good();
+    assert!(said.contains("no: owner/none is not on this machine"), "{said}");
+    let said = node.run(&["doctor"]).stdout;
+    assert!(said.contains("The model owner/none cannot be used."), "{said}");
+
+    let mut start = world.node("b").command(&["node", "start"]);
+    start.env("P2P_AI_MODELS", "[all-MiniLM-L6-v2]");
+    let said = run(start, b"").bad(1);
+    assert!(said.contains("malformed_value: models") && said.contains("P2P_AI_MODELS"), "{said}");
+}

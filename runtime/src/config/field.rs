@@ -50,9 +50,12 @@ impl Kind {
                 "0" | "false" => Some(Value::Bool(false)),
                 _ => None,
             },
-            Self::Addresses | Self::Interfaces | Self::Models => Some(
-                text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Value::from).collect(),
-            ),
+            // An address may begin with a bracket as well.
+            Self::Interfaces | Self::Models if text.trim().starts_with(['[', '{']) => list(text),
+            Self::Addresses | Self::Interfaces | Self::Models => list(text).or_else(|| {
+                let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+                Some(parts.map(Value::from).collect())
+            }),
             Self::File => Some(if text.is_empty() { Value::Null } else { Value::from(text) }),
             Self::Level => Some(Value::from(text.trim().to_uppercase())),
             Self::Name | Self::Path => Some(Value::from(text)),
@@ -128,6 +131,11 @@ impl Field {
             source,
         }
     }
+}
+
+/// Reads a list as it would be written in the file.
+fn list(text: &str) -> Option<Value> {
+    serde_json::from_str(text).ok().filter(Value::is_array)
 }
 
 fn texts(value: &Value, most: usize) -> Option<Vec<&str>> {

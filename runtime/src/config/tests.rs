@@ -200,3 +200,26 @@ fn an_unknown_variable_is_a_warning() {
         ["unknown environment variable P2P_AI_MAX_PEER; did you mean P2P_AI_MAX_PEERS?"]
     );
 }
+
+#[test]
+fn a_list_in_a_variable_has_commas_or_is_json() {
+    let models =
+        |text: &str| Fixture::new().variable("P2P_AI_MODELS", text).load().map(|it| it.settings.models);
+    let name = |name: &str| ModelEntry::Name(name.to_owned());
+    let two = vec![name("all-MiniLM-L6-v2"), name("owner/name")];
+    assert_eq!(models("all-MiniLM-L6-v2, owner/name").unwrap(), two);
+    assert_eq!(models(r#" ["all-MiniLM-L6-v2", "owner/name"]"#).unwrap(), two);
+    let full = models(r#"[{"model": "./bert", "name": "mine"}]"#).unwrap();
+    assert_eq!((full.len(), full[0].model(), full[0].name()), (1, "./bert", "mine"));
+    for bad in [r#"["all-MiniLM-L6-v2""#, "[a]", r#"{"model": "./bert"}"#] {
+        let problems = Fixture::new().variable("P2P_AI_MODELS", bad).problems();
+        let found: Vec<_> = problems.iter().map(|it| (it.code.as_str(), it.source.clone())).collect();
+        assert_eq!(found, [("malformed_value", Source::Environment("P2P_AI_MODELS"))], "{bad}");
+    }
+    let fixture = Fixture::new()
+        .variable("P2P_AI_INTERFACES", r#"["lo", "eth0"]"#)
+        .variable("P2P_AI_BOOTSTRAP_PEERS", "[::1]:9000, 10.0.0.1:9000");
+    let settings = fixture.load().unwrap().settings;
+    assert_eq!(settings.interfaces, ["lo", "eth0"]);
+    assert_eq!(settings.bootstrap_peers, ["[::1]:9000", "10.0.0.1:9000"].map(|it| it.parse().unwrap()));
+}

@@ -5,7 +5,7 @@
     reason = "each question has one answer; whatever else comes is the same mistake"
 )]
 
-use super::error::ApiError;
+use super::error::{ApiError, LIST_TASKS};
 use super::files;
 use super::models;
 use super::new_task::NotATask;
@@ -131,7 +131,13 @@ async fn readyz(State(api): State<Api>) -> (StatusCode, Json<Readiness>) {
 
 async fn status(State(api): State<Api>) -> Answered<StatusAnswer> {
     match ask(&api, Ask::Status).await? {
-        Reply::Status(view) => Ok(Json(StatusAnswer::from(*view))),
+        Reply::Status(view) => {
+            let mut answer = StatusAnswer::from(*view);
+            if let StatusAnswer::Whole(status) = &mut answer {
+                status.models_unusable = api.models.unusable();
+            }
+            Ok(Json(answer))
+        }
         other => Err(unexpected(&other)),
     }
 }
@@ -326,6 +332,7 @@ fn task_id(path: TaskPath) -> Result<TaskId, ApiError> {
     text.to_ascii_lowercase().parse().map_err(|_| {
         let shown: String = text.chars().take(ID_CHARS_SHOWN).collect();
         ApiError::new(StatusCode::NOT_FOUND, "task_not_found", format!("Task not found (id: {shown})"))
+            .hint(LIST_TASKS.to_owned())
     })
 }
 

@@ -79,7 +79,11 @@ impl From<Rejection> for ApiError {
         let error = Self::new(status(&rejection), rejection.code(), rejection.to_string());
         match rejection {
             Rejection::QueueFull { retry_after } => error.retry_after(retry_after),
-            Rejection::NodeNotReady | Rejection::TooManyWaiting => error.retry_after(Duration::from_secs(1)),
+            Rejection::NodeNotReady => {
+                error.retry_after(Duration::from_secs(1)).hint("try again in a moment".to_owned())
+            }
+            Rejection::TaskNotFound(_) => error.hint(LIST_TASKS.to_owned()),
+            Rejection::TooManyWaiting => error.retry_after(Duration::from_secs(1)),
             Rejection::Fetch(FetchError::Storage(_)) | Rejection::StorageFailed => {
                 error.hint("check the space left on the node's disk".to_owned())
             }
@@ -92,7 +96,6 @@ impl From<Rejection> for ApiError {
             | Rejection::NodeShuttingDown
             | Rejection::NodeUnknown(_)
             | Rejection::TaskFinished(_)
-            | Rejection::TaskNotFound(_)
             | Rejection::TimeoutOutOfRange(_) => error,
         }
     }
@@ -130,3 +133,6 @@ const fn status(rejection: &Rejection) -> StatusCode {
         Rejection::NodeUnknown(_) | Rejection::TaskNotFound(_) => StatusCode::NOT_FOUND,
     }
 }
+
+/// What to do about a task that is not there.
+pub(super) const LIST_TASKS: &str = "p2p-ai-agents task list shows the tasks";

@@ -105,6 +105,9 @@ pub struct Status {
     pub results: u32,
     /// The models that it can run.
     pub models: Vec<Model>,
+    /// Names of models that it should run and cannot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models_unusable: Vec<String>,
     /// How it finds others on the local network.
     pub discovery: DiscoveryView,
     /// How often others did what they should not since it started, by kind.
@@ -461,6 +464,7 @@ impl From<StatusView> for Status {
             tasks_running: view.tasks_running,
             results: view.results,
             models: view.models.into_iter().map(Model::from).collect(),
+            models_unusable: Vec::new(),
             discovery: view.discovery,
             faults: view.faults,
             health: view.health.map(Health::from),

@@ -267,11 +267,11 @@ impl Fleet {
         if !self.options.fits(&slot.spec) {
             let (needed, allowed) = (slot.spec.memory_bytes.div_ceil(1 << 20), max >> 20);
             let reason = format!(
-                "it needs about {needed} MiB of memory, at most {allowed} MiB are allowed (max_memory_mb)"
+                "it needs about {needed} MiB of memory, at most {allowed} MiB of max_memory_mb are for models"
             );
             let hint = format!(
-                "raise max_memory_mb by {}, in the settings or with P2P_AI_MAX_MEMORY_MB, and restart the node",
-                needed - allowed
+                "raise max_memory_mb to {}, in the settings or with P2P_AI_MAX_MEMORY_MB, and restart the node",
+                limits::node_mib_for(slot.spec.memory_bytes)
             );
             tracing::warn!(component = "inference", model = name, hint, "{reason}");
             (slot.reason, slot.hint) = (Some(reason), Some(hint));

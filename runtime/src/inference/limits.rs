@@ -6,6 +6,7 @@
 //! watched. It is watched all the same, for what several workers take together. The processor's share is a number of
 //! threads, and where that is too coarse, pauses in which workers stand still.
 
+use engine::health::{memory_bytes_wanted, memory_bytes_well};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -39,6 +40,17 @@ impl CpuShare {
     }
 }
 
+/// Returns what all workers of a node may occupy together, of what the node may use: with all of it taken, the node
+/// is still well.
+pub const fn memory_of_workers(node_bytes_max: u64) -> u64 {
+    memory_bytes_well(node_bytes_max).saturating_sub(NODE_BYTES)
+}
+
+/// Returns the least MiB that a node has to be allowed for its workers to occupy this much.
+pub(super) const fn node_mib_for(worker_bytes: u64) -> u64 {
+    memory_bytes_wanted(worker_bytes.saturating_add(NODE_BYTES)).div_ceil(1 << 20)
+}
+
 /// Bounds the memory of this process as the node that started it says. To be called before anything else.
 pub fn bound_own_memory() {
     let said = std::env::var(MEMORY_VARIABLE).ok().and_then(|bytes| bytes.parse().ok());
@@ -65,6 +77,8 @@ pub(super) fn resident_bytes(pid: u32) -> Option<u64> {
     Some(kilobytes << 10)
 }
 
+/// What a node holds besides its models, with as many results as it keeps.
+const NODE_BYTES: u64 = 20 << 20;
 /// Pauses are shares of this.
 pub(super) const PERIOD: Duration = Duration::from_millis(100);
 /// What tells a worker how many bytes of memory it may have.
@@ -74,6 +88,17 @@ const STATUS_BYTES_MAX: u64 = 16 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::health::{Verdict, judge_memory};
+
+    #[test]
+    fn a_node_whose_workers_take_all_that_they_may_is_well() {
+        for mib in (128..2_000).chain([16_384]) {
+            let most = memory_of_workers(mib << 20);
+            assert_eq!(judge_memory(most + NODE_BYTES, mib << 20), Verdict::Pass, "{mib} MiB");
+            assert_eq!(node_mib_for(most), mib, "what was refused fits once the limit is as the hint says");
+            assert_eq!(node_mib_for(most + 1), mib + 1);
+        }
+    }
 
     #[test]
     fn a_share_is_threads_first_and_pauses_for_the_rest() {

@@ -38,7 +38,7 @@ pub use encoder::{EncodeError, EncoderError, Precision, Room};
 pub use fleet::{Fleet, FleetHandle, FleetOptions, MODELS_MAX, ModelSpec, ModelStatus};
 pub use folder::FolderError;
 pub use header::{HEADER_BYTES_MAX, HeaderError};
-pub use limits::{CpuShare, bound_own_memory};
+pub use limits::{CpuShare, bound_own_memory, memory_of_workers};
 pub use model::{Backend, LoadError, Model, SINGLE_FILE_TOKENS_MAX};
 pub use process::{ProcessInference, WORKER_COMMAND, WorkerOptions};
 pub use weights::WeightsError;

@@ -196,6 +196,15 @@ impl Finding {
         )
     }
 
+    pub(super) fn model_unusable(name: &str) -> Self {
+        Self::problem(
+            "model_unusable",
+            format!("The model {name} cannot be used."),
+            "tasks for it go to other nodes, or are refused",
+            "p2p-ai-agents model list says why",
+        )
+    }
+
     pub(super) fn alone(network: &str) -> Self {
         Self::note(
             "alone",
@@ -414,6 +423,7 @@ mod tests {
             Finding::memory_short(50 << 10),
             Finding::home_shut(Path::new("/home/you/.p2p-ai-agents/data")),
             Finding::model_not_ready("all-MiniLM-L6-v2"),
+            Finding::model_unusable("owner/none"),
         ];
         insta::assert_snapshot!(Report::new(findings, None).text());
         assert!(Report::new(vec![Finding::alone("local")], None).healthy);
