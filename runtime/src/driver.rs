@@ -165,6 +165,8 @@ where
             if let Some(code) = self.carry_out() {
                 let links = std::mem::replace(&mut self.links, Links::new().0);
                 links.close_all(incoming.arrivals).await;
+                // The last answers are passed on before a disk that hangs can hold up the end.
+                tokio::task::yield_now().await;
                 return code;
             }
             if let Some(input) = self.shed.pop_front() {

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 pub(super) fn run(home: &Home) -> Outcome {
     if home.holder() == Holder::Nobody {
         return Err(Failure::new(format!("No node is running (home: {})", home.root().display()))
-            .id("node_not_running"));
+            .id("node_not_running")
+            .hint("p2p-ai-agents node list shows the nodes that run"));
     }
     super::block_on(async {
         stop(home).await?;
@@ -49,11 +50,11 @@ pub(super) fn run_all() -> Outcome {
 }
 
 pub(super) async fn stop(home: &Home) -> Result<(), Failure> {
-    let asked = match Client::connect(home) {
-        Ok(client) => client.post("/api/v1/shutdown", &()).await.and_then(crate::client::Reply::accepted),
-        Err(failure) => Err(failure),
+    let asked = async {
+        Client::connect(home)?.post("/api/v1/shutdown", &()).await.and_then(crate::client::Reply::accepted)
     };
-    if asked.is_ok() && released(home, GRACE).await {
+    let asked = tokio::time::timeout(ASK_LIMIT, asked).await.is_ok_and(|asked| asked.is_ok());
+    if asked && released(home, GRACE).await {
         return Ok(());
     }
     // It cannot be asked, or does not get there: the signal means the same and needs no API.
@@ -66,7 +67,7 @@ pub(super) async fn stop(home: &Home) -> Result<(), Failure> {
             .id("node_not_stopping")
             .because(Some(&error))
     })?;
-    let grace = if asked.is_ok() { LAST_GRACE } else { GRACE };
+    let grace = if asked { LAST_GRACE } else { GRACE };
     if released(home, grace).await {
         return Ok(());
     }
@@ -97,6 +98,8 @@ async fn released(home: &Home, limit: Duration) -> bool {
     true
 }
 
+/// A node answers at once, whatever it has to finish.
+const ASK_LIMIT: Duration = Duration::from_secs(2);
 /// A node is out within eight seconds of being asked.
 const GRACE: Duration = Duration::from_secs(8);
 const LAST_GRACE: Duration = Duration::from_secs(2);

@@ -4,6 +4,7 @@ use crate::world::{Node, World, exchange, run, until};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// A disk that can be held up.
 struct Disk {
@@ -129,4 +130,24 @@ fn a_disk_that_hangs_is_named_by_health() {
     assert!(probe(&node, "/healthz").starts_with("HTTP/1.1 200"), "it is alive all the same");
     disk.release();
     until("it is well again", || (node.run(&["node", "health"]).code == 0).then_some(()));
+}
+
+#[test]
+fn a_node_whose_disk_hangs_while_it_stops_is_named_in_time() {
+    let world = World::new();
+    let (node, disk) = (world.node("a"), Disk::new(&world));
+    run(disk.start(&node), b"").good();
+    let pid = node.pid().unwrap();
+    disk.hold("");
+    let begun = Instant::now();
+    let said = node.run(&["node", "stop"]).bad(1);
+    // Far less than any request may take.
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+    let hint = format!("end it by force, which loses nothing that was acknowledged: kill -9 {pid}");
+    assert_eq!(
+        said,
+        format!("error: the node did not stop (pid {pid})\nhint: {hint}\n  id: node_not_stopping\n")
+    );
+    disk.release();
+    until("it has stopped", || node.pid().is_none().then_some(()));
 }
