@@ -345,6 +345,8 @@ pub enum DropReason {
     Overload,
     /// It was opened before, or is too old to tell.
     Replayed,
+    /// It came to the node in whose name it goes: in a circle, or from somebody who lies.
+    Returned,
     /// It belongs to a session that its destination does not know, or no longer.
     SessionLost,
     /// It made as many hops as it might.

@@ -138,6 +138,30 @@ fn idle_sessions_end_and_begin_again() {
 }
 
 #[test]
+fn a_relay_passes_nothing_on_in_its_own_name() {
+    let mut network = line(3);
+    let (relay, destination) = (network.id(1), network.id(2));
+    let lie = Envelope {
+        ttl: 9,
+        hops: 0,
+        message: MessageId([9; 16]),
+        origin: relay,
+        destination,
+        trace: TraceId([0; 16]),
+        sent_at: UnixMillis(0),
+        seal: Seal::None,
+        payload: Payload::Probe(Bytes(vec![])).encode(),
+    };
+    network.inject(0, 1, Message::Routed(Box::new(lie)).encode());
+    network.run(SECOND);
+    assert_eq!(dropped(&network, 1, DropReason::Returned), 1);
+    let heard = network.events(2).iter().any(
+        |event| matches!(event, Event::MessageDelivered { message, .. } if *message == MessageId([9; 16])),
+    );
+    assert!(!heard, "its last link would vouch for it");
+}
+
+#[test]
 fn a_neighbour_can_neither_forge_nor_replay_what_others_send() {
     let mut network = line(3);
     network.keep_frames();

@@ -175,6 +175,7 @@ impl Node {
             return self.peers.handle_fault(self.now, link, PeerFault::FrameMalformed);
         };
         if head.destination != self.me
+            && head.origin != self.me
             && head.ttl > 1
             && let Some((next, onward)) = self.way_to(head.destination)
         {
@@ -204,6 +205,12 @@ impl Node {
     }
 
     fn handle_envelope(&mut self, peer: NodeId, mut envelope: Envelope) {
+        if envelope.origin == self.me {
+            // The next link would vouch for it, so it goes no further. If it is true, another path has to be found.
+            let (message, reason) = (envelope.message, DropReason::Returned);
+            self.event(Event::MessageDropped { message, reason });
+            return self.router.handle_undeliverable(self.now, message, &mut self.rng);
+        }
         if envelope.destination == self.me
             && let Err(reason) = self.open(peer, &mut envelope)
         {

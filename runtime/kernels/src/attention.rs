@@ -241,7 +241,7 @@ fn attend_rows<S: Simd, M: SelfFormat<S>>(
     for ((scores, weights), factor) in
         scores.chunks_exact_mut(padded).zip(weights.chunks_exact_mut(padded)).zip(&mut factors)
     {
-        *factor = elements::softmax::<S, M>(scores, length, weights);
+        *factor = elements::softmax::<S, M>(simd, scores, length, weights);
     }
     let values = numbers::<M::Number>(&job.room.values);
     let mut sums = Sums([0.0; TILE_ROWS_MAX * PANEL_MAX]);

@@ -5,6 +5,7 @@
 
 use crate::format::Stored;
 use crate::simd::Simd;
+use crate::vectors;
 
 /// What stands between the two linear maps of a feed-forward network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,17 +98,18 @@ pub(crate) fn normalize<S: Simd>(row: &mut [f32], weight: &[f32], bias: &[f32], 
 /// to add up to one. Scores from `length` on are ignored, their weights are as good as zero.
 #[inline(always)]
 pub(crate) fn softmax<S: Simd, M: Stored>(
+    simd: S,
     scores: &mut [f32],
     length: usize,
     weights: &mut [M::Number],
 ) -> f32 {
     scores[length..].fill(f32::MIN);
-    let largest = striped!(scores, f32::MIN, |largest, score| larger(*score, *largest), larger);
+    let largest = vectors::largest(simd, scores);
     for (score, weight) in scores.iter_mut().zip(weights) {
         *score = exp2::<S>(*score - largest);
         *weight = M::stored(*score);
     }
-    striped!(scores, 0.0_f32, |sum, score| *sum + score, add).recip()
+    vectors::sum(simd, scores).recip()
 }
 
 /// x Φ(x), off by less than 3e-7: Abramowitz and Stegun, 7.1.26.
@@ -287,7 +289,7 @@ mod tests {
     fn softmax_adds_up_to_one_and_ignores_what_is_beyond() {
         let mut scores = [1.0, 3.0, -2.0, 500.0, 500.0];
         let mut weights = [0.0; 5];
-        let factor = softmax::<Portable, crate::format::Single>(&mut scores, 3, &mut weights);
+        let factor = softmax::<_, crate::format::Single>(Portable, &mut scores, 3, &mut weights);
         let sum = 2.0 + 8.0 + 0.25;
         for (weight, expected) in weights.iter().zip([2.0, 8.0, 0.25, 0.0, 0.0]) {
             assert!((weight * factor - expected / sum).abs() < 1e-6);

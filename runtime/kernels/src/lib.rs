@@ -21,6 +21,7 @@ mod matrix;
 mod simd;
 mod team;
 mod tile;
+mod vectors;
 
 pub use elements::Activation;
 pub use encoder::{

@@ -13,6 +13,7 @@ use crate::isa::{Isa, Kernel};
 use crate::matrix::{Matrix, Outlier};
 use crate::simd::{PANEL_MAX, Simd, TILE_ROWS_MAX};
 use crate::tile::{multiply_tile, panel_width, tiles};
+use crate::vectors;
 
 /// How exactly an encoder computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,7 +293,7 @@ fn multiply<S: Simd, M: Format<S>>(
                 let input = &prepared[first * stride..];
                 multiply_tile::<S, M>(simd, rows, input, stride, weights, linear.groups, &mut sums.0, width);
             }
-            finish::<S>(&mut job, panel, first, rows, &mut sums.0, scaling, apart);
+            finish(simd, &mut job, panel, first, rows, &mut sums.0, scaling, apart);
         }
     }
 }
@@ -312,6 +313,7 @@ fn as_stored<S: Simd, M: Format<S>>(input: &[f32]) -> &[M::Activation] {
 /// What follows the product, for one tile.
 #[inline(always)]
 fn finish<S: Simd>(
+    simd: S,
     job: &mut Multiply<'_>,
     panel: usize,
     first: usize,
@@ -335,9 +337,7 @@ fn finish<S: Simd>(
         }
     } else {
         for sums in sums.chunks_exact_mut(width) {
-            for lane in 0..width {
-                sums[lane] += bias[lane];
-            }
+            vectors::add_to(simd, sums, bias);
         }
     }
     for outlier in outliers {
@@ -349,12 +349,11 @@ fn finish<S: Simd>(
     let stride = job.output_stride;
     // One loop for each way to go on, so that nothing is decided inside.
     macro_rules! put {
-        ($out:expr, |$to:ident, $number:ident| $value:expr) => {
+        ($out:expr, |$number:ident| $value:expr) => {
             for (sums, out) in sums.chunks_exact(width).zip($out[start..].chunks_mut(stride)) {
                 let out = &mut out[..width];
                 for lane in 0..width {
-                    let ($to, $number) = (out[lane], sums[lane]);
-                    let _ = $to;
+                    let $number = sums[lane];
                     out[lane] = $value;
                 }
             }
@@ -362,21 +361,25 @@ fn finish<S: Simd>(
     }
     match &mut job.output {
         Output::Activated(out, Activation::Gelu) if matches!(job.linear.weights, Packed::F32(_)) => {
-            put!(out, |to, number| elements::gelu::<S>(number));
+            put!(out, |number| elements::gelu::<S>(number));
         }
-        Output::Activated(out, Activation::Gelu) => put!(out, |to, number| elements::gelu_close::<S>(number)),
+        Output::Activated(out, Activation::Gelu) => put!(out, |number| elements::gelu_close::<S>(number)),
         Output::Activated(out, Activation::GeluTanh) => {
-            put!(out, |to, number| elements::gelu_tanh::<S>(number))
+            put!(out, |number| elements::gelu_tanh::<S>(number))
         }
-        Output::Activated(out, Activation::Relu) => put!(out, |to, number| elements::larger(number, 0.0)),
-        Output::Added(out) => put!(out, |to, number| to + number),
+        Output::Activated(out, Activation::Relu) => put!(out, |number| elements::larger(number, 0.0)),
+        Output::Added(out) => {
+            for (sums, out) in sums.chunks_exact(width).zip(out[start..].chunks_mut(stride)) {
+                vectors::add_to(simd, &mut out[..width], sums);
+            }
+        }
         Output::Attention(out, true) => {
             let out = numbers_mut::<<Single as Stored>::Number>(out);
-            put!(out, |to, number| Single::stored(number));
+            put!(out, |number| Single::stored(number));
         }
         Output::Attention(out, false) => {
             let out = numbers_mut::<<S::Attention as Stored>::Number>(out);
-            put!(out, |to, number| S::Attention::stored(number));
+            put!(out, |number| S::Attention::stored(number));
         }
     }
 }

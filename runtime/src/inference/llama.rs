@@ -8,6 +8,7 @@ mod chat;
 mod config;
 mod generator;
 mod gguf;
+mod pace;
 mod packing;
 mod sampler;
 mod source;

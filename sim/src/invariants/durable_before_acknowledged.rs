@@ -196,7 +196,7 @@ mod tests {
             let (message, ack) = (MessageId([1; 16]), Payload::Ack(vec![MessageId([1; 16])]));
             let (origin, destination) = (engine::NodeId([1; 16]), engine::NodeId([2; 16]));
             let now = engine::Instant::ZERO;
-            let mut hear = |invariant: &mut DurableBeforeAcknowledged, sent, payload: &Payload| {
+            let hear = |invariant: &mut DurableBeforeAcknowledged, sent, payload: &Payload| {
                 invariant.hear(now, 0, &Word { sent, message, origin, destination, payload })
             };
             assert_eq!(hear(&mut invariant, false, &outcome), Ok(()));

@@ -12,6 +12,7 @@ pub(super) unsafe fn quantise<L: Lanes>(row: &[f32], blocks: &mut [Block]) {
     for (numbers, block) in row.as_chunks::<32>().0.iter().zip(blocks) {
         // SAFETY: as the caller promises.
         (block.scale, block.sum) = unsafe { L::quantise(numbers, &mut block.quants) };
+        block.start = -8 * block.sum;
     }
 }
 

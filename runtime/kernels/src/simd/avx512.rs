@@ -82,6 +82,12 @@ macro_rules! common {
         }
 
         #[inline(always)]
+        fn larger(self, one: __m512, other: __m512) -> __m512 {
+            // SAFETY: `self` exists.
+            unsafe { _mm512_max_ps(one, other) }
+        }
+
+        #[inline(always)]
         fn zero_integers(self) -> __m512i {
             // SAFETY: `self` exists.
             unsafe { _mm512_setzero_si512() }

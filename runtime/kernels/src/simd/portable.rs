@@ -1,6 +1,7 @@
 //! Plain Rust: for processors without kernels of their own, and what all others are checked against.
 
 use super::Simd;
+use crate::elements;
 use crate::format::{Single, WidenedHalf};
 
 /// No instructions beyond those that every processor of its kind has.
@@ -46,6 +47,14 @@ impl Simd for Portable {
     fn add(self, mut one: [f32; 8], other: [f32; 8]) -> [f32; 8] {
         for (number, more) in one.iter_mut().zip(other) {
             *number += more;
+        }
+        one
+    }
+
+    #[inline(always)]
+    fn larger(self, mut one: [f32; 8], other: [f32; 8]) -> [f32; 8] {
+        for (number, rival) in one.iter_mut().zip(other) {
+            *number = elements::larger(*number, rival);
         }
         one
     }

@@ -5,6 +5,7 @@
 
 use super::chat::{Chat, TokenizerConfig};
 use super::config::Config;
+use super::pace::Pace;
 use super::packing::{self, GGUF, Names, SAFETENSORS};
 use super::sampler::Sampler;
 use super::source::Source;
@@ -17,7 +18,7 @@ use kernels::llama::{Cache, Kernel, Llama, PASS_TOKENS_MAX};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A Llama, ready to continue texts.
 pub struct Generator {
@@ -34,8 +35,7 @@ pub struct Generator {
     raw: Vec<u8>,
     /// The memory of a text that ended, for the next one.
     spare: Option<Cache>,
-    /// Tokens of a prompt in one pass: as many as take this machine a moment.
-    pass_tokens: usize,
+    pace: Pace,
 }
 
 /// A text that is being continued.
@@ -153,7 +153,7 @@ impl Generator {
             vectors: vec![0.0; PASS_TOKENS_MAX * hidden],
             raw: Vec::new(),
             spare: None,
-            pass_tokens: PASS_TOKENS_FIRST,
+            pace: Pace::default(),
         })
     }
 
@@ -215,7 +215,7 @@ impl Generator {
     /// Says why the model cannot go on; the session is of no use then.
     pub fn step(&mut self, session: &mut Session) -> Result<Step, String> {
         let Session { cache, ahead, seen, .. } = session;
-        let pass = &ahead[*seen..ahead.len().min(*seen + self.pass_tokens)];
+        let pass = &ahead[*seen..ahead.len().min(*seen + self.pace.tokens())];
         *seen += pass.len();
         let is_last = *seen == ahead.len();
         let hidden = self.llama.shape().hidden;
@@ -227,12 +227,8 @@ impl Generator {
         }
         let started = Instant::now();
         let logits = self.llama.forward(cache, vectors);
-        if pass.len() == self.pass_tokens {
-            self.pass_tokens = match started.elapsed() {
-                time if time > PASS_TIME_MAX => (self.pass_tokens / 2).max(PASS_TOKENS_MIN),
-                time if time < PASS_TIME_MAX / 3 => (self.pass_tokens * 2).min(PASS_TOKENS_MAX),
-                _ => self.pass_tokens,
-            };
+        if pass.len() == self.pace.tokens() {
+            self.pace.handle_pass(started.elapsed());
         }
         if !is_last {
             return Ok(Step::Going { text: String::new() });
@@ -386,11 +382,5 @@ const INDEX: &str = "model.safetensors.index.json";
 const FILES_MAX: usize = 256;
 /// Weights that are worth a further thread.
 const THREAD_BYTES_MIN: usize = 8 << 20;
-/// Tokens of a prompt in the first pass; how many make no difference to what is computed.
-const PASS_TOKENS_FIRST: usize = 32;
-/// Even on the slowest machine a pass reads the weights for so many.
-const PASS_TOKENS_MIN: usize = 8;
-/// How long a pass may take, which is what a cancelled text waits for.
-const PASS_TIME_MAX: Duration = Duration::from_millis(300);
 /// Texts with more bytes for each token that fits are not looked at.
 const TOKEN_BYTES_MAX: usize = 64;
