@@ -293,7 +293,7 @@ fn multiply<S: Simd, M: Format<S>>(
                 let input = &prepared[first * stride..];
                 multiply_tile::<S, M>(simd, rows, input, stride, weights, linear.groups, &mut sums.0, width);
             }
-            finish(simd, &mut job, panel, first, rows, &mut sums.0, scaling, apart);
+            finish(simd, &mut job, Tile { panel, first, rows }, &mut sums.0, scaling, apart);
         }
     }
 }
@@ -310,14 +310,20 @@ fn as_stored<S: Simd, M: Format<S>>(input: &[f32]) -> &[M::Activation] {
     unsafe { std::slice::from_raw_parts(input.as_ptr().cast(), input.len()) }
 }
 
+/// Some rows of a product, in one panel of output channels.
+#[derive(Clone, Copy)]
+struct Tile {
+    panel: usize,
+    first: usize,
+    rows: usize,
+}
+
 /// What follows the product, for one tile.
 #[inline(always)]
 fn finish<S: Simd>(
     simd: S,
     job: &mut Multiply<'_>,
-    panel: usize,
-    first: usize,
-    rows: usize,
+    Tile { panel, first, rows }: Tile,
     sums: &mut [f32],
     scaling: Option<(&[f32], &[f32])>,
     outliers: &[Outlier],
