@@ -11,6 +11,7 @@ pub use field::{FIELDS, Field, Kind};
 pub use models::{FullEntry, ModelEntry, NAME_BYTES_MAX as MODEL_NAME_BYTES_MAX};
 
 use crate::home::{self, Home};
+use crate::multicast;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -454,6 +455,11 @@ impl Gathered {
         }
         if !self.problems.is_empty() {
             return Err(ConfigError::Invalid(self.problems));
+        }
+        for name in settings.interfaces.iter().filter(|name| !multicast::has_interface(name)) {
+            self.warnings.push(format!(
+                "this machine has no network interface named {name}; the node uses it once there is one"
+            ));
         }
         Ok(Effective { settings, sources, warnings: self.warnings })
     }

@@ -11,6 +11,7 @@ mod watch;
 
 use crate::ports::{Multicast, MulticastEvent};
 use engine::input::{Family, Interface};
+pub(crate) use interfaces::has_interface;
 use interfaces::{Found, find_interfaces};
 use pace::Pace;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockRef, Socket, Type};

@@ -187,6 +187,18 @@ fn a_node_whose_files_were_removed_does_not_go_on_out_of_reach() {
 }
 
 #[test]
+fn an_interface_that_is_not_there_is_pointed_out() {
+    let world = World::new();
+    let node = world.node("a");
+    let ran = node.run(&["node", "start", "--no-model", "--interface", "lo", "--interface", "nope0"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(
+        ran.stderr,
+        "warning: this machine has no network interface named nope0; the node uses it once there is one\n"
+    );
+}
+
+#[test]
 fn a_misspelt_variable_is_pointed_out() {
     let world = World::new();
     let node = world.node("a");

@@ -63,6 +63,11 @@ pub(super) fn find_interfaces(only: Option<&[String]>) -> Vec<Found> {
     found
 }
 
+/// Tells whether this host has an interface of this name, up or not.
+pub(crate) fn has_interface(name: &str) -> bool {
+    if_nametoindex(name).is_ok()
+}
+
 /// Real interfaces before loopback before those that containers and virtual machines make.
 fn usefulness(found: &Found) -> u8 {
     if found.bridge { 2 } else { u8::from(found.address.is_loopback()) }
