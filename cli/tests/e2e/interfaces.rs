@@ -151,7 +151,7 @@ fn where_multicast_is_blocked_the_user_is_told_and_an_address_helps() {
     let state = |mesh: &Mesh| mesh.json(shut, &["node", "status", "--json"])["discovery"]["state"].clone();
     until("the node knows", || (state(&mesh) == "unavailable").then_some(()));
     let warned = |line: &Value| line["level"] == "WARN" && line["message"] == "discovery unavailable";
-    assert!(mesh.log(shut).iter().any(warned));
+    until("its log says so", || mesh.log(shut).iter().any(warned).then_some(()));
     assert_eq!(codes_in(&mesh, shut), ["multicast_blocked", "alone"]);
     let said = mesh.run(shut, &["doctor"]).stdout;
     assert!(
@@ -220,7 +220,8 @@ fn a_key_on_two_machines_is_told_to_both_and_neither_flaps() {
             codes_in(&mesh, place).contains(&"identity_copied".to_owned()).then_some(())
         });
         let told = |line: &Value| line["level"] == "WARN" && line["message"] == "identity copied";
-        assert!(mesh.log(place).iter().any(told));
+        // What is logged is written a moment later.
+        until("its log says so", || mesh.log(place).iter().any(told).then_some(()));
     }
     // Until it has seen both it cannot know: for a moment it takes the copy for a restart of the original.
     until("the third node turns the copy away", || {
