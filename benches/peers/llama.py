@@ -99,7 +99,11 @@ class Engine:
     """A process that reads and writes tokens."""
 
     def __init__(self, command):
-        self.process = subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            self.process = subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        except OSError as error:
+            sys.exit(f"cannot measure with {command[0]}: {error}\n"
+                     "hint: cargo build --release --workspace --example generation_passes builds it into target/release/examples")
         self.began = self.answer()
 
     def answer(self):

@@ -7,7 +7,7 @@ use engine::event::{DropReason, Event};
 use engine::task::{TaskInput, TaskKind, TaskSpec, TaskStatus};
 use engine::testing::{MODEL, Network};
 use engine::wire::{Bytes, Envelope, Message, Payload, Seal};
-use engine::{MessageId, Request, Response, TaskId, TraceId, UnixMillis};
+use engine::{MessageId, NodeId, Request, Response, TaskId, TraceId, UnixMillis};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -137,27 +137,28 @@ fn idle_sessions_end_and_begin_again() {
     }
 }
 
+/// A message that its origin never sent.
+fn forged(origin: NodeId, destination: NodeId, seal: Seal, payload: &Payload) -> Vec<u8> {
+    let (message, trace, sent_at) = (FORGED, TraceId([0; 16]), UnixMillis(0));
+    let payload = payload.encode();
+    let envelope = Envelope { ttl: 9, hops: 1, message, origin, destination, trace, sent_at, seal, payload };
+    Message::Routed(Box::new(envelope)).encode()
+}
+
+const FORGED: MessageId = MessageId([9; 16]);
+
 #[test]
 fn a_relay_passes_nothing_on_in_its_own_name() {
     let mut network = line(3);
     let (relay, destination) = (network.id(1), network.id(2));
-    let lie = Envelope {
-        ttl: 9,
-        hops: 0,
-        message: MessageId([9; 16]),
-        origin: relay,
-        destination,
-        trace: TraceId([0; 16]),
-        sent_at: UnixMillis(0),
-        seal: Seal::None,
-        payload: Payload::Probe(Bytes(vec![])).encode(),
-    };
-    network.inject(0, 1, Message::Routed(Box::new(lie)).encode());
+    let lie = forged(relay, destination, Seal::None, &Payload::Probe(Bytes(vec![])));
+    network.inject(0, 1, lie);
     network.run(SECOND);
     assert_eq!(dropped(&network, 1, DropReason::Returned), 1);
-    let heard = network.events(2).iter().any(
-        |event| matches!(event, Event::MessageDelivered { message, .. } if *message == MessageId([9; 16])),
-    );
+    let heard = network
+        .events(2)
+        .iter()
+        .any(|event| matches!(event, Event::MessageDelivered { message, .. } if *message == FORGED));
     assert!(!heard, "its last link would vouch for it");
 }
 
@@ -179,19 +180,13 @@ fn a_neighbour_can_neither_forge_nor_replay_what_others_send() {
         network.inject(1, 2, bytes.clone());
     }
     let (origin, destination) = (network.id(0), network.id(2));
-    let payload = Payload::Ack(vec![MessageId([1; 16])]).encode();
-    let forged = |seal| {
-        let payload = payload.clone();
-        let (message, trace) = (MessageId([9; 16]), TraceId([0; 16]));
-        let sent_at = UnixMillis(0);
-        Envelope { ttl: 9, hops: 1, message, origin, destination, trace, sent_at, seal, payload }
-    };
+    let payload = Payload::Ack(vec![MessageId([1; 16])]);
     for seal in [
         Seal::None,
         Seal::First { handshake: Bytes(vec![1; 136]), nonce: 0 },
         Seal::Session { session: 1, nonce: 1 },
     ] {
-        network.inject(1, 2, Message::Routed(Box::new(forged(seal))).encode());
+        network.inject(1, 2, forged(origin, destination, seal, &payload));
     }
     network.run(SECOND);
     assert_eq!(dropped(&network, 2, DropReason::Replayed), carried.len());

@@ -35,9 +35,11 @@ fn two_nodes_meet_and_work() {
     let listed = a.json(&["task", "list", "--json"]);
     assert_eq!((&listed["total"], &listed["tasks"][0]["id"]), (&json!(1), &json!(id)));
     let unknown = b.run(&["task", "status", &id]).bad(1);
-    assert!(
-        unknown.starts_with(&format!("error: Task not found (id: {id})\n")),
-        "tasks are their origin's: {unknown}"
+    let hint = "hint: p2p-ai-agents task list shows the tasks";
+    assert_eq!(
+        unknown,
+        format!("error: Task not found (id: {id})\n{hint}\n  id: task_not_found\n"),
+        "tasks are their origin's"
     );
 
     let Ran { code, stdout, .. } = world.run(&["node", "stop", "--all"]);

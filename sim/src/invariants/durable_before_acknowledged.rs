@@ -186,6 +186,7 @@ mod tests {
         assert!(invariant.see(engine::Instant::ZERO, 0, Fact::Output(&finished)).is_err());
         assert_eq!(invariant.checks(), 1);
     }
+
     #[test]
     fn an_outcome_that_changed_nothing_may_be_acknowledged_and_again_when_it_comes_again() {
         for (changed_nothing, good) in [(true, true), (false, false)] {
