@@ -40,31 +40,41 @@ pub fn names() -> Vec<&'static str> {
 }
 
 static AVAILABLE: LazyLock<Vec<Kernel>> = LazyLock::new(|| {
-    let mut kernels = Vec::new();
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512vnni")
-            && is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-        {
-            kernels.push(avx512::KERNEL);
-        }
-        if is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c")
-        {
-            kernels.push(avx2::KERNEL);
-        }
-    }
-    #[cfg(target_arch = "aarch64")]
-    kernels.push(neon::KERNEL);
+    let mut kernels = faster();
     kernels.push(portable::KERNEL);
     kernels
 });
+
+/// The kernels that this processor can run, but for the portable one, the best first.
+#[cfg(target_arch = "x86_64")]
+fn faster() -> Vec<Kernel> {
+    let mut kernels = Vec::new();
+    if is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512vnni")
+        && is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+    {
+        kernels.push(avx512::KERNEL);
+    }
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+    {
+        kernels.push(avx2::KERNEL);
+    }
+    kernels
+}
+
+#[cfg(target_arch = "aarch64")]
+fn faster() -> Vec<Kernel> {
+    vec![neon::KERNEL]
+}
+
+#[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]
+const fn faster() -> Vec<Kernel> {
+    Vec::new()
+}
 
 /// Compiles the steps with some instructions switched on. A kernel is in [`AVAILABLE`], the only way to one, only
 /// where the processor has them.
