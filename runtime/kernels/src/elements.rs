@@ -3,7 +3,7 @@
 //!
 //! The invariant: results differ between instruction sets by rounding only, and what is quantised not at all.
 
-use crate::format::Stored;
+use crate::format::SelfFormat;
 use crate::simd::Simd;
 use crate::vectors;
 
@@ -27,8 +27,8 @@ pub(crate) struct Quantization {
 
 /// Quantises a row to 0 to 255, zero exactly; beyond the row, `bytes` keep what they are.
 #[inline(always)]
-pub(crate) fn quantize<S: Simd>(row: &[f32], bytes: &mut [S::Byte]) -> Quantization {
-    let (low, high) = extremes(row);
+pub(crate) fn quantize<S: Simd>(simd: S, row: &[f32], bytes: &mut [S::Byte]) -> Quantization {
+    let (low, high) = vectors::extremes(simd, row);
     let scale = larger((high - low) / STEPS, SCALE_MIN);
     let inverse = scale.recip();
     // A number that is added to and whose mantissa then ends at the integers rounds as the processor does, half to
@@ -68,14 +68,6 @@ macro_rules! striped {
     }};
 }
 
-/// The smallest and the largest number of a row and zero.
-#[inline(always)]
-fn extremes(row: &[f32]) -> (f32, f32) {
-    let low = striped!(row, 0.0_f32, |low, number| smaller(*number, *low), smaller);
-    let high = striped!(row, 0.0_f32, |high, number| larger(*number, *high), larger);
-    (low, high)
-}
-
 #[inline(always)]
 fn add(one: f32, other: f32) -> f32 {
     one + other
@@ -95,20 +87,22 @@ pub(crate) fn normalize<S: Simd>(row: &mut [f32], weight: &[f32], bias: &[f32], 
 }
 
 /// Turns scores, which are logarithms to the base two, into weights that are to be multiplied with what is returned
-/// to add up to one. Scores from `length` on are ignored, their weights are as good as zero.
+/// to add up to one. Scores from `length` on are ignored; the weights of those in its last vector are as good as zero,
+/// the others stay as they are.
 #[inline(always)]
-pub(crate) fn softmax<S: Simd, M: Stored>(
+pub(crate) fn softmax<S: Simd, M: SelfFormat<S>>(
     simd: S,
     scores: &mut [f32],
     length: usize,
     weights: &mut [M::Number],
 ) -> f32 {
+    let scores = &mut scores[..length.next_multiple_of(S::LANES)];
     scores[length..].fill(f32::MIN);
     let largest = vectors::largest(simd, scores);
-    for (score, weight) in scores.iter_mut().zip(weights) {
+    for score in scores.iter_mut() {
         *score = exp2::<S>(*score - largest);
-        *weight = M::stored(*score);
     }
+    vectors::store::<S, M>(simd, scores, &mut weights[..scores.len()]);
     vectors::sum(simd, scores).recip()
 }
 
@@ -188,7 +182,7 @@ pub(crate) fn larger(one: f32, other: f32) -> f32 {
 
 /// The smaller number; the second where they do not compare.
 #[inline(always)]
-fn smaller(one: f32, other: f32) -> f32 {
+pub(crate) fn smaller(one: f32, other: f32) -> f32 {
     if one < other { one } else { other }
 }
 
@@ -269,7 +263,7 @@ mod tests {
     fn a_quantised_row_is_its_bytes_to_half_a_step() {
         let row: Vec<f32> = (0..100).map(|step| (step as f32 * 0.37).sin() * 3.0 + 1.0).collect();
         let mut bytes = [7_i16; 101];
-        let Quantization { scale, zero } = quantize::<Portable>(&row, &mut bytes);
+        let Quantization { scale, zero } = quantize(Portable, &row, &mut bytes);
         for (number, byte) in row.iter().zip(bytes) {
             assert!((scale * (f32::from(byte) - zero) - number).abs() <= scale * 0.51);
         }
@@ -280,20 +274,22 @@ mod tests {
         for hostile in
             [[f32::NAN; 4], [f32::INFINITY, 1.0, -1.0, f32::NAN], [f32::MAX, f32::MIN, 0.0, 1.0], [0.0; 4]]
         {
-            quantize::<Portable>(&hostile, &mut bytes);
+            quantize(Portable, &hostile, &mut bytes);
             assert!(bytes.iter().all(|byte| (0..=255).contains(byte)), "{hostile:?}");
         }
     }
 
     #[test]
     fn softmax_adds_up_to_one_and_ignores_what_is_beyond() {
-        let mut scores = [1.0, 3.0, -2.0, 500.0, 500.0];
-        let mut weights = [0.0; 5];
+        let mut scores = [500.0; 16];
+        scores[..3].copy_from_slice(&[1.0, 3.0, -2.0]);
+        let mut weights = [7.0; 16];
         let factor = softmax::<_, crate::format::Single>(Portable, &mut scores, 3, &mut weights);
         let sum = 2.0 + 8.0 + 0.25;
-        for (weight, expected) in weights.iter().zip([2.0, 8.0, 0.25, 0.0, 0.0]) {
+        for (weight, expected) in weights.iter().zip([2.0, 8.0, 0.25, 0.0, 0.0, 0.0, 0.0, 0.0]) {
             assert!((weight * factor - expected / sum).abs() < 1e-6);
         }
+        assert_eq!(weights[8..], [7.0; 8]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) trait Format<S: Simd>: 'static {
     const AS_IS: bool;
 
     /// Stores a row of activations.
-    fn prepare(row: &[f32], prepared: &mut [Self::Activation]) -> Quantization;
+    fn prepare(simd: S, row: &[f32], prepared: &mut [Self::Activation]) -> Quantization;
     fn zero(simd: S) -> Self::Sum;
     fn multiply_add(simd: S, sum: Self::Sum, activation: Self::Factor, weight: Self::Factor) -> Self::Sum;
     fn to_floats(simd: S, sum: Self::Sum) -> S::Floats;
@@ -46,20 +46,17 @@ pub(crate) trait Format<S: Simd>: 'static {
 pub(crate) trait Stored {
     /// How both are stored.
     type Number: Plain;
-
-    /// Stores a number.
-    fn stored(number: f32) -> Self::Number;
 }
 
 /// The formats for products of activations with activations.
 pub(crate) trait SelfFormat<S: Simd>:
     Stored + Format<S, Activation = <Self as Stored>::Number, Weight = <Self as Stored>::Number>
 {
-}
-
-impl<S: Simd, M> SelfFormat<S> for M where
-    M: Stored + Format<S, Activation = <Self as Stored>::Number, Weight = <Self as Stored>::Number>
-{
+    /// Stores a vector of numbers.
+    ///
+    /// # Safety
+    /// [`Simd::LANES`] numbers can be written.
+    unsafe fn store(simd: S, to: *mut <Self as Stored>::Number, numbers: S::Floats);
 }
 
 /// f32 throughout.
@@ -75,7 +72,7 @@ impl<S: Simd> Format<S> for Single {
     const AS_IS: bool = true;
 
     #[inline(always)]
-    fn prepare(row: &[f32], prepared: &mut [f32]) -> Quantization {
+    fn prepare(_: S, row: &[f32], prepared: &mut [f32]) -> Quantization {
         prepared[..row.len()].copy_from_slice(row);
         Quantization::default()
     }
@@ -110,10 +107,13 @@ impl<S: Simd> Format<S> for Single {
 
 impl Stored for Single {
     type Number = f32;
+}
 
+impl<S: Simd> SelfFormat<S> for Single {
     #[inline(always)]
-    fn stored(number: f32) -> f32 {
-        number
+    unsafe fn store(simd: S, to: *mut f32, numbers: S::Floats) {
+        // SAFETY: the caller vouches for the room.
+        unsafe { simd.store(to, numbers) }
     }
 }
 
@@ -130,8 +130,8 @@ impl<S: Simd> Format<S> for WidenedHalf {
     const AS_IS: bool = true;
 
     #[inline(always)]
-    fn prepare(row: &[f32], prepared: &mut [f32]) -> Quantization {
-        <Single as Format<S>>::prepare(row, prepared)
+    fn prepare(simd: S, row: &[f32], prepared: &mut [f32]) -> Quantization {
+        <Single as Format<S>>::prepare(simd, row, prepared)
     }
 
     #[inline(always)]
@@ -168,7 +168,7 @@ pub(crate) struct DotHalf;
 
 #[cfg(target_arch = "x86_64")]
 mod dot_half {
-    use super::{DotHalf, Format, Stored, elements};
+    use super::{DotHalf, Format, SelfFormat, Stored, elements};
     use crate::elements::Quantization;
     use crate::simd::Simd;
     use crate::simd::avx512::Avx512Bf16;
@@ -184,7 +184,7 @@ mod dot_half {
         const AS_IS: bool = false;
 
         #[inline(always)]
-        fn prepare(row: &[f32], prepared: &mut [u16]) -> Quantization {
+        fn prepare(_: Avx512Bf16, row: &[f32], prepared: &mut [u16]) -> Quantization {
             for (half, number) in prepared.iter_mut().zip(row) {
                 *half = elements::bf16(*number);
             }
@@ -221,10 +221,13 @@ mod dot_half {
 
     impl Stored for DotHalf {
         type Number = u16;
+    }
 
+    impl SelfFormat<Avx512Bf16> for DotHalf {
         #[inline(always)]
-        fn stored(number: f32) -> u16 {
-            elements::bf16(number)
+        unsafe fn store(simd: Avx512Bf16, to: *mut u16, numbers: __m512) {
+            // SAFETY: the caller vouches for the room.
+            unsafe { simd.store_bf16(to, numbers) }
         }
     }
 }
@@ -242,8 +245,8 @@ impl<S: Simd> Format<S> for Bytes {
     const AS_IS: bool = false;
 
     #[inline(always)]
-    fn prepare(row: &[f32], prepared: &mut [S::Byte]) -> Quantization {
-        elements::quantize::<S>(row, prepared)
+    fn prepare(simd: S, row: &[f32], prepared: &mut [S::Byte]) -> Quantization {
+        elements::quantize(simd, row, prepared)
     }
 
     #[inline(always)]

@@ -266,7 +266,7 @@ fn multiply<S: Simd, M: Format<S>>(
         for row in 0..job.rows {
             let prepared = &mut prepared[row * stride..][..stride];
             let input = &job.input[row * job.input_stride..][..linear.inputs];
-            job.quantizations[row] = M::prepare(input, prepared);
+            job.quantizations[row] = M::prepare(simd, input, prepared);
             prepared[linear.inputs..].fill(M::Activation::default());
         }
     }
@@ -334,13 +334,7 @@ fn finish<S: Simd>(
     let bias = &job.linear.bias[column..column + width];
     if let Some((scales, weight_sums)) = scaling {
         let (scales, weight_sums) = (&scales[column..][..width], &weight_sums[column..][..width]);
-        for (sums, quantization) in sums.chunks_exact_mut(width).zip(&job.quantizations[first..]) {
-            let shift = -quantization.zero * quantization.scale;
-            for lane in 0..width {
-                let offset = elements::fused::<S>(shift, weight_sums[lane], bias[lane]);
-                sums[lane] = elements::fused::<S>(sums[lane], quantization.scale * scales[lane], offset);
-            }
-        }
+        scale(simd, sums, &job.quantizations[first..], [scales, weight_sums, bias]);
     } else {
         for sums in sums.chunks_exact_mut(width) {
             vectors::add_to(simd, sums, bias);
@@ -365,6 +359,13 @@ fn finish<S: Simd>(
             }
         };
     }
+    macro_rules! put_stored {
+        ($out:expr, $format:ty) => {
+            for (sums, out) in sums.chunks_exact(width).zip($out[start..].chunks_mut(stride)) {
+                vectors::store::<S, $format>(simd, sums, &mut out[..width]);
+            }
+        };
+    }
     match &mut job.output {
         Output::Activated(out, Activation::Gelu) if matches!(job.linear.weights, Packed::F32(_)) => {
             put!(out, |number| elements::gelu::<S>(number));
@@ -381,11 +382,39 @@ fn finish<S: Simd>(
         }
         Output::Attention(out, true) => {
             let out = numbers_mut::<<Single as Stored>::Number>(out);
-            put!(out, |number| Single::stored(number));
+            put_stored!(out, Single);
         }
         Output::Attention(out, false) => {
             let out = numbers_mut::<<S::Attention as Stored>::Number>(out);
-            put!(out, |number| S::Attention::stored(number));
+            put_stored!(out, S::Attention);
+        }
+    }
+}
+
+/// Turns sums of products of bytes into what they stand for, and adds the bias. The vectors are a panel's scales, sums
+/// of weights, and bias.
+#[inline(always)]
+fn scale<S: Simd>(
+    simd: S,
+    sums: &mut [f32],
+    quantizations: &[Quantization],
+    [scales, weight_sums, bias]: [&[f32]; 3],
+) {
+    let width = panel_width::<S>();
+    assert!(scales.len() == width && weight_sums.len() == width && bias.len() == width, "not one panel");
+    for lane in (0..width).step_by(S::LANES) {
+        // SAFETY: a panel is whole vectors.
+        let [scales, weight_sums, bias] =
+            unsafe { [scales, weight_sums, bias].map(|row| simd.load(row.as_ptr().add(lane))) };
+        for (sums, quantization) in sums.chunks_exact_mut(width).zip(quantizations) {
+            let shift = simd.splat(-quantization.zero * quantization.scale);
+            let factor = simd.multiply(simd.splat(quantization.scale), scales);
+            let offset = simd.multiply_add(shift, weight_sums, bias);
+            // SAFETY: as above.
+            unsafe {
+                let place = sums.as_mut_ptr().add(lane);
+                simd.store(place, simd.multiply_add(simd.load(place), factor, offset));
+            }
         }
     }
 }

@@ -46,6 +46,8 @@ pub(crate) trait Simd: Copy + 'static {
     fn add(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
     /// The larger numbers; where one of two is no number, either.
     fn larger(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
+    /// The smaller numbers; where one of two is no number, either.
+    fn smaller(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
     fn zero_integers(self) -> Self::Integers;
     /// Adds to each sum the products of its group.
     fn dot(self, sum: Self::Integers, activations: Self::Integers, weights: Self::Integers)

@@ -1,22 +1,41 @@
 //! Rows of numbers, a vector at a time: for the loops that the compiler would leave scalar, because what they write
 //! might be what they read, or because it folds them in another order.
 
-use crate::elements::larger;
+use crate::elements::{larger, smaller};
+use crate::format::SelfFormat;
 use crate::simd::{LANES_MAX, Simd};
 
 /// Returns the largest number of a row, at least `f32::MIN`.
 #[inline(always)]
 pub(crate) fn largest<S: Simd>(simd: S, row: &[f32]) -> f32 {
-    let (one, other, rest) = fold(simd, row, f32::MIN, S::larger);
-    let largest = across(simd, simd.larger(one, other), larger);
-    rest.iter().fold(largest, |largest, &number| larger(number, largest))
+    let (vector, rest) = fold(simd, row, f32::MIN, S::larger);
+    rest.iter().fold(across(simd, vector, larger), |largest, &number| larger(number, largest))
+}
+
+/// Returns the smallest and the largest number of a row and zero.
+#[inline(always)]
+pub(crate) fn extremes<S: Simd>(simd: S, row: &[f32]) -> (f32, f32) {
+    let (low, rest) = fold(simd, row, 0.0, S::smaller);
+    let (high, _) = fold(simd, row, 0.0, S::larger);
+    let (low, high) = (across(simd, low, smaller), across(simd, high, larger));
+    rest.iter().fold((low, high), |(low, high), &number| (smaller(number, low), larger(number, high)))
 }
 
 /// Returns the sum of a row.
 #[inline(always)]
 pub(crate) fn sum<S: Simd>(simd: S, row: &[f32]) -> f32 {
-    let (one, other, rest) = fold(simd, row, 0.0, S::add);
-    across(simd, simd.add(one, other), |one, other| one + other) + rest.iter().sum::<f32>()
+    let (vector, rest) = fold(simd, row, 0.0, S::add);
+    across(simd, vector, |one, other| one + other) + rest.iter().sum::<f32>()
+}
+
+/// Stores a row of whole vectors in a format.
+#[inline(always)]
+pub(crate) fn store<S: Simd, M: SelfFormat<S>>(simd: S, row: &[f32], to: &mut [M::Number]) {
+    assert!(row.len() == to.len() && row.len().is_multiple_of(S::LANES), "rows that do not fit");
+    for first in (0..row.len()).step_by(S::LANES) {
+        // SAFETY: both rows have a whole vector there.
+        unsafe { M::store(simd, to.as_mut_ptr().add(first), simd.load(row.as_ptr().add(first))) }
+    }
 }
 
 /// Adds a row to another of the same length.
@@ -36,25 +55,31 @@ pub(crate) fn add_to<S: Simd>(simd: S, to: &mut [f32], row: &[f32]) {
     }
 }
 
-/// Folds a row into two vectors, so that one step need not wait for the one before, and returns what is left over.
+/// Folds the whole vectors of a row, those in turns that one step need not wait for the one before, and returns what is
+/// left over.
 #[inline(always)]
 fn fold<S: Simd>(
     simd: S,
     row: &[f32],
     start: f32,
     step: impl Fn(S, S::Floats, S::Floats) -> S::Floats,
-) -> (S::Floats, S::Floats, &[f32]) {
-    let (mut one, mut other) = (simd.splat(start), simd.splat(start));
-    let pairs = row.chunks_exact(2 * S::LANES);
-    let rest = pairs.remainder();
-    for pair in pairs {
-        // SAFETY: a pair is two vectors.
-        unsafe {
-            one = step(simd, simd.load(pair.as_ptr()), one);
-            other = step(simd, simd.load(pair.as_ptr().add(S::LANES)), other);
+) -> (S::Floats, &[f32]) {
+    let mut folded = [simd.splat(start); FOLDED];
+    let groups = row.chunks_exact(FOLDED * S::LANES);
+    let vectors = groups.remainder().chunks_exact(S::LANES);
+    for group in groups {
+        for (index, folded) in folded.iter_mut().enumerate() {
+            // SAFETY: a group is as many vectors.
+            *folded = step(simd, unsafe { simd.load(group.as_ptr().add(index * S::LANES)) }, *folded);
         }
     }
-    (one, other, rest)
+    let rest = vectors.remainder();
+    for (vector, folded) in vectors.zip(&mut folded) {
+        // SAFETY: it is a whole vector.
+        *folded = step(simd, unsafe { simd.load(vector.as_ptr()) }, *folded);
+    }
+    let [one, two, three, four] = folded;
+    (step(simd, step(simd, one, two), step(simd, three, four)), rest)
 }
 
 /// Folds the lanes of a vector, halves upon halves.
@@ -73,6 +98,9 @@ fn across<S: Simd>(simd: S, vector: S::Floats, step: impl Fn(f32, f32) -> f32) -
     lanes[0]
 }
 
+/// Vectors that are folded side by side.
+const FOLDED: usize = 4;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +116,8 @@ mod tests {
                 let row: Vec<f32> = (0..length).map(|at| ((at * 37 + 11) % 41) as f32 - 20.0).collect();
                 assert_eq!(sum(simd, &row), row.iter().sum::<f32>(), "{length}");
                 assert_eq!(largest(simd, &row), row.iter().copied().fold(f32::MIN, f32::max), "{length}");
+                let least = row.iter().copied().fold(0.0, f32::min);
+                assert_eq!(extremes(simd, &row), (least, largest(simd, &row).max(0.0)), "{length}");
                 let mut to = vec![1.5; length];
                 add_to(simd, &mut to, &row);
                 assert!(to.iter().zip(&row).all(|(to, number)| *to == number + 1.5), "{length}");

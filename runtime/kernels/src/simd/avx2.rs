@@ -77,6 +77,12 @@ macro_rules! common {
         }
 
         #[inline(always)]
+        fn smaller(self, one: __m256, other: __m256) -> __m256 {
+            // SAFETY: `self` exists.
+            unsafe { _mm256_min_ps(one, other) }
+        }
+
+        #[inline(always)]
         fn zero_integers(self) -> __m256i {
             // SAFETY: `self` exists.
             unsafe { _mm256_setzero_si256() }

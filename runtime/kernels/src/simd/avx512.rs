@@ -37,6 +37,19 @@ impl Avx512Bf16 {
             _mm512_dpbf16_ps(sum, one, other)
         }
     }
+
+    /// Writes numbers in bf16, rounded half to even; those too small for a whole mantissa as zero.
+    ///
+    /// # Safety
+    /// Sixteen numbers can be written.
+    #[inline(always)]
+    pub(crate) unsafe fn store_bf16(self, to: *mut u16, numbers: __m512) {
+        // SAFETY: `self` exists; the caller vouches for the room, and both types are 256 bits that mean anything.
+        unsafe {
+            let halves = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(numbers));
+            _mm256_storeu_si256(to.cast(), halves);
+        }
+    }
 }
 
 /// What both have in common.
@@ -85,6 +98,12 @@ macro_rules! common {
         fn larger(self, one: __m512, other: __m512) -> __m512 {
             // SAFETY: `self` exists.
             unsafe { _mm512_max_ps(one, other) }
+        }
+
+        #[inline(always)]
+        fn smaller(self, one: __m512, other: __m512) -> __m512 {
+            // SAFETY: `self` exists.
+            unsafe { _mm512_min_ps(one, other) }
         }
 
         #[inline(always)]

@@ -65,6 +65,12 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn smaller(self, one: float32x4_t, other: float32x4_t) -> float32x4_t {
+        // SAFETY: `self` exists.
+        unsafe { vminnmq_f32(one, other) }
+    }
+
+    #[inline(always)]
     fn zero_integers(self) -> int32x4_t {
         // SAFETY: `self` exists.
         unsafe { vdupq_n_s32(0) }

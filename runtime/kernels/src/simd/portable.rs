@@ -60,6 +60,14 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn smaller(self, mut one: [f32; 8], other: [f32; 8]) -> [f32; 8] {
+        for (number, rival) in one.iter_mut().zip(other) {
+            *number = elements::smaller(*number, rival);
+        }
+        one
+    }
+
+    #[inline(always)]
     fn zero_integers(self) -> [i32; 8] {
         [0; 8]
     }
