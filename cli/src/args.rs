@@ -332,6 +332,9 @@ pub(crate) struct TaskSubmit {
     /// Classification only: a label to choose from; may be given several times [default: the model's own]
     #[arg(long = "label", value_name = "TEXT")]
     pub(crate) labels: Vec<String>,
+    /// Reranking only: what the texts, one a line, are to answer
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) query: Option<String>,
     /// Wait for the result and show it
     #[arg(long)]
     pub(crate) wait: bool,
@@ -554,6 +557,8 @@ pub(crate) enum Kind {
     Classification,
     /// Prompt to text
     Generation,
+    /// Texts, one a line, to how well each answers a query
+    Reranking,
 }
 
 impl From<Kind> for TaskKind {
@@ -562,6 +567,7 @@ impl From<Kind> for TaskKind {
             Kind::Classification => Self::Classification,
             Kind::Embedding => Self::Embedding,
             Kind::Generation => Self::Generation,
+            Kind::Reranking => Self::Reranking,
         }
     }
 }

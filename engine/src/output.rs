@@ -6,7 +6,7 @@ use crate::ids::{DialId, JobId, LinkId, NodeId, RequestId, WriteId};
 use crate::input::Family;
 use crate::record::Record;
 use crate::request::Answer;
-use crate::task::{Classification, EmbeddingInput, Generation, TaskKind};
+use crate::task::{Classification, EmbeddingInput, Generation, Reranking, TaskKind};
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +116,11 @@ pub enum Work {
     },
     /// Continue one prompt; reports progress.
     Generate(Box<Generation>),
+    /// Say how well texts answer their query.
+    Rerank {
+        /// A query with its texts per output.
+        inputs: Vec<Reranking>,
+    },
 }
 
 impl Work {
@@ -125,6 +130,7 @@ impl Work {
             Self::Classify { .. } => TaskKind::Classification,
             Self::Embed { .. } => TaskKind::Embedding,
             Self::Generate(_) => TaskKind::Generation,
+            Self::Rerank { .. } => TaskKind::Reranking,
         }
     }
 
@@ -134,6 +140,7 @@ impl Work {
             Self::Classify { inputs } => inputs.len(),
             Self::Embed { inputs } => inputs.len(),
             Self::Generate(_) => 1,
+            Self::Rerank { inputs } => inputs.len(),
         }
     }
 
@@ -147,6 +154,7 @@ impl Work {
         match self {
             Self::Classify { .. } | Self::Generate(_) => self.len(),
             Self::Embed { inputs } => inputs.iter().map(Vec::len).sum(),
+            Self::Rerank { inputs } => inputs.iter().map(|input| input.texts.len()).sum(),
         }
     }
 
@@ -156,6 +164,7 @@ impl Work {
             Self::Classify { inputs } => inputs.iter().map(|input| input.text.as_str()).collect(),
             Self::Embed { inputs } => inputs.iter().flatten().filter_map(EmbeddingInput::text).collect(),
             Self::Generate(generation) => generation.prompt.texts(),
+            Self::Rerank { inputs } => inputs.iter().flat_map(Reranking::all).collect(),
         }
     }
 }

@@ -6,7 +6,7 @@ pub(crate) use input::preview;
 pub use input::{
     CHAT_MESSAGES_MAX, ChatMessage, ChatRole, Classification, EMBEDDING_INPUTS_MAX, EMBEDDING_TOKENS_MAX,
     EmbeddingInput, Generation, InputFault, LABEL_BYTES_MAX, LABELS_MAX, MAX_TOKENS_DEFAULT, MAX_TOKENS_MAX,
-    Prompt, STOP_BYTES_MAX, STOPS_MAX, TEMPERATURE_MAX, TaskInput,
+    Prompt, RERANKING_TEXTS_MAX, Reranking, STOP_BYTES_MAX, STOPS_MAX, TEMPERATURE_MAX, TaskInput,
 };
 
 use crate::ids::{NodeId, TaskId, TraceId};
@@ -25,6 +25,8 @@ pub enum TaskKind {
     Embedding,
     /// Prompt to text, token by token.
     Generation,
+    /// A query and texts to how well each of them answers it.
+    Reranking,
 }
 
 impl fmt::Display for TaskKind {
@@ -33,6 +35,7 @@ impl fmt::Display for TaskKind {
             Self::Classification => "classification",
             Self::Embedding => "embedding",
             Self::Generation => "generation",
+            Self::Reranking => "reranking",
         })
     }
 }
@@ -122,6 +125,13 @@ pub enum TaskOutput {
         /// Why there is no more.
         finish: FinishReason,
     },
+    /// How well each text answers the query.
+    Reranking {
+        /// A score for each text, in their order; the higher the better.
+        scores: Vec<f32>,
+        /// Tokens of all pairs together that the model saw.
+        tokens: u32,
+    },
 }
 
 impl TaskOutput {
@@ -129,17 +139,9 @@ impl TaskOutput {
     pub fn preview(&self) -> String {
         match self {
             Self::Classification { label, .. } => preview(label),
-            Self::Embedding { vectors, .. } => {
-                let mut text = String::new();
-                for number in vectors.iter().flatten().take(PREVIEW_NUMBERS) {
-                    if !text.is_empty() {
-                        text.push_str(", ");
-                    }
-                    push_number(&mut text, *number);
-                }
-                preview(&text)
-            }
+            Self::Embedding { vectors, .. } => preview_numbers(vectors.iter().flatten()),
             Self::Generation { text, .. } => preview(text),
+            Self::Reranking { scores, .. } => preview_numbers(scores.iter()),
         }
     }
 
@@ -151,8 +153,20 @@ impl TaskOutput {
             }
             Self::Embedding { vectors, .. } => vectors.iter().map(|vector| vector.len() * 4 + 4).sum(),
             Self::Generation { text, .. } => text.len(),
+            Self::Reranking { scores, .. } => scores.len() * 4,
         }
     }
+}
+
+fn preview_numbers<'n>(numbers: impl Iterator<Item = &'n f32>) -> String {
+    let mut text = String::new();
+    for number in numbers.take(PREVIEW_NUMBERS) {
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        push_number(&mut text, *number);
+    }
+    preview(&text)
 }
 
 /// Writes a number with four decimals, rounded half to even, as `{:.4}` does in a tenth of the time.

@@ -596,9 +596,18 @@ fn check(input: &TaskInput, output: TaskOutput) -> Result<TaskOutput, InferenceE
             vectors.len() == inputs.len() && length > 0 && vectors.iter().all(sound)
         }
         (TaskInput::Generation(_), TaskOutput::Generation { .. }) => true,
+        (TaskInput::Reranking(input), TaskOutput::Reranking { scores, .. }) => {
+            scores.len() == input.texts.len() && scores.iter().all(|score| score.is_finite())
+        }
         (
-            TaskInput::Classification(_) | TaskInput::Embedding { .. } | TaskInput::Generation(_),
-            TaskOutput::Classification { .. } | TaskOutput::Embedding { .. } | TaskOutput::Generation { .. },
+            TaskInput::Classification(_)
+            | TaskInput::Embedding { .. }
+            | TaskInput::Generation(_)
+            | TaskInput::Reranking(_),
+            TaskOutput::Classification { .. }
+            | TaskOutput::Embedding { .. }
+            | TaskOutput::Generation { .. }
+            | TaskOutput::Reranking { .. },
         ) => false,
     };
     let complaint = || InferenceError::ModelFailed("the worker sent an unusable output".to_owned());

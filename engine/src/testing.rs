@@ -438,7 +438,7 @@ fn halves(place: usize) -> [u8; 2] {
 const fn written(work: &Work) -> &'static [&'static str] {
     match work {
         Work::Generate(_) => &STORY,
-        Work::Classify { .. } | Work::Embed { .. } => &[],
+        Work::Classify { .. } | Work::Embed { .. } | Work::Rerank { .. } => &[],
     }
 }
 
@@ -457,7 +457,7 @@ fn run_model(work: &Work) -> Vec<TaskOutput> {
         }
     };
     match work {
-        Work::Classify { .. } => Vec::new(),
+        Work::Classify { .. } | Work::Rerank { .. } => Vec::new(),
         Work::Generate(_) => vec![TaskOutput::Generation {
             text: STORY.concat(),
             prompt_tokens: 1,

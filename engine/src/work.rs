@@ -358,18 +358,20 @@ fn bounded(output: TaskOutput) -> Result<TaskOutput, InferenceError> {
 
 /// Returns inputs of one kind as a job; `lead` is the first of them.
 fn as_job(inputs: Vec<TaskInput>, lead: TaskInput) -> Job {
-    let (mut texts, mut lists) = (Vec::new(), Vec::new());
+    let (mut texts, mut lists, mut queries) = (Vec::new(), Vec::new(), Vec::new());
     for input in inputs {
         match input {
             TaskInput::Classification(text) => texts.push(text),
             TaskInput::Embedding { inputs } => lists.push(inputs),
             TaskInput::Generation(_) => {}
+            TaskInput::Reranking(query) => queries.push(query),
         }
     }
     match lead {
         TaskInput::Classification(_) => Job::Classify { inputs: texts },
         TaskInput::Embedding { .. } => Job::Embed { inputs: lists },
         TaskInput::Generation(generation) => Job::Generate(generation),
+        TaskInput::Reranking(_) => Job::Rerank { inputs: queries },
     }
 }
 

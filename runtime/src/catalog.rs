@@ -382,10 +382,19 @@ fn kinds(present: &Present) -> Result<Vec<TaskKind>, String> {
         (Format::Safetensors, None) => return Ok(EMBEDDINGS.to_vec()),
     };
     let supported = ARCHITECTURES.iter().find(|(name, _)| *name == architecture);
-    supported.map(|(_, kinds)| kinds.to_vec()).ok_or_else(|| {
+    supported.map(|(_, kinds)| of_labels(kinds, present.labels)).ok_or_else(|| {
         let names: Vec<&str> = ARCHITECTURES.iter().map(|(name, _)| *name).collect();
         format!("its architecture {architecture} is not supported; these are: {}", names.join(", "))
     })
+}
+
+/// A model that classifies with a single score also ranks texts by a query: a cross-encoder.
+fn of_labels(kinds: &[TaskKind], labels: Option<usize>) -> Vec<TaskKind> {
+    let mut kinds = kinds.to_vec();
+    if kinds == [TaskKind::Classification] && labels == Some(1) {
+        kinds.push(TaskKind::Reranking);
+    }
+    kinds
 }
 
 fn remove_damaged(hub: &Hub, id: &ModelId) -> bool {

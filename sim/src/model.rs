@@ -7,7 +7,7 @@ use core::time::Duration;
 use engine::InferenceError;
 use engine::health::HostFacts;
 use engine::output::Work;
-use engine::task::{Classification, EmbeddingInput, FinishReason, Generation, TaskKind, TaskOutput};
+use engine::task::{Classification, EmbeddingInput, FinishReason, Generation, Reranking, TaskKind, TaskOutput};
 use sha2::{Digest, Sha256};
 
 /// Returns what is found out about the process of every simulated node: it is well.
@@ -17,7 +17,7 @@ pub(crate) const fn host_facts() -> HostFacts {
 
 /// Returns the models that every simulated node has.
 pub(crate) fn all() -> Vec<(String, TaskKind)> {
-    [TaskKind::Embedding, TaskKind::Classification, TaskKind::Generation]
+    [TaskKind::Embedding, TaskKind::Classification, TaskKind::Generation, TaskKind::Reranking]
         .map(|kind| (format!("simulated-{kind}"), kind))
         .into()
 }
@@ -28,6 +28,7 @@ pub(crate) fn outputs(work: &Work) -> Vec<Result<TaskOutput, InferenceError>> {
         Work::Classify { inputs } => inputs.iter().map(|input| Ok(label(input))).collect(),
         Work::Embed { inputs } => inputs.iter().map(|inputs| Ok(vectors(inputs))).collect(),
         Work::Generate(generation) => vec![Ok(continuation(generation))],
+        Work::Rerank { inputs } => inputs.iter().map(|input| Ok(scores(input))).collect(),
     }
 }
 
@@ -83,6 +84,14 @@ fn label(input: &Classification) -> TaskOutput {
     }
 }
 
+fn scores(input: &Reranking) -> TaskOutput {
+    let score = |text: &String| f32::from(digest(&format!("{} {text}", input.query))[0]) / 255.0;
+    TaskOutput::Reranking {
+        scores: input.texts.iter().map(score).collect(),
+        tokens: input.all().map(words).sum(),
+    }
+}
+
 fn continuation(generation: &Generation) -> TaskOutput {
     let prompt = generation.prompt.texts().join(" ");
     let tokens = generation.max_tokens.min(GENERATED_TOKENS_MAX);
@@ -132,6 +141,7 @@ mod tests {
             Work::Classify { inputs: vec![text("a"), text("b")] },
             Work::Embed { inputs: vec![vec![EmbeddingInput::Text("a".to_owned()); 3]; 2] },
             Work::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned())))),
+            Work::Rerank { inputs: vec![Reranking { query: "a".to_owned(), texts: vec!["b".to_owned(); 3] }] },
         ] {
             assert_eq!(outputs(&work).len(), work.len());
         }

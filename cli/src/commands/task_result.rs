@@ -64,6 +64,13 @@ fn properties(result: &ResultBody) -> Vec<(&'static str, String)> {
             let scores = scores.iter().map(|score| format!("{} {:.3}", score.label, score.score));
             rows.push(("Output", scores.collect::<Vec<_>>().join(", ")));
         }
+        Some(OutputBody::Reranking { scores, tokens }) => {
+            let mut ranked: Vec<(usize, &f32)> = scores.iter().enumerate().collect();
+            ranked.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+            let ranked = ranked.iter().map(|(text, score)| format!("text {text} {score:.3}"));
+            rows.push(("Tokens", tokens.to_string()));
+            rows.push(("Output", ranked.collect::<Vec<_>>().join(", ")));
+        }
         Some(OutputBody::Generation { prompt_tokens, tokens, finish_reason, .. }) => {
             let end = finish_reason.as_str();
             rows.push(("Tokens", format!("{prompt_tokens} read, {tokens} written (end: {end})")));

@@ -10,7 +10,7 @@ use crate::output;
 use engine::TaskId;
 use engine::task::{TaskKind, TaskStatus};
 use runtime::home::Home;
-use runtime::http::view::{NewTask, OneOrMany, Submitted, Task};
+use runtime::http::view::{InputBody, NewTask, OneOrMany, Submitted, Task};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -39,7 +39,12 @@ fn one_task(arguments: &TaskSubmit) -> Result<NewTask, Failure> {
     };
     let kind =
         arguments.kind.ok_or_else(|| Failure::new("the task needs a --type").id("task_type_missing"))?;
-    Ok(with_options(NewTask::of_text(kind.into(), input), arguments))
+    let mut task = NewTask::of_text(kind.into(), input);
+    if let (TaskKind::Reranking, Some(InputBody::Text(lines))) = (task.kind, &task.input) {
+        let texts = lines.lines().filter(|line| !line.trim().is_empty());
+        task.input = Some(InputBody::Texts(texts.map(str::to_owned).collect()));
+    }
+    Ok(with_options(task, arguments))
 }
 
 /// Adds what the command line says to a task that leaves it open. In a file of tasks of several kinds, an option goes
@@ -48,10 +53,14 @@ fn with_options(mut task: NewTask, arguments: &TaskSubmit) -> NewTask {
     let given = |texts: &Vec<String>| (!texts.is_empty()).then(|| texts.clone());
     let takes = |kind| arguments.file.is_none() || task.kind == kind;
     let (labels, generation) = (takes(TaskKind::Classification), takes(TaskKind::Generation));
+    let query = takes(TaskKind::Reranking);
     task.model = task.model.or_else(|| arguments.model.clone());
     task.timeout_seconds = task.timeout_seconds.or(arguments.timeout);
     if labels {
         task.labels = task.labels.or_else(|| given(&arguments.labels));
+    }
+    if query {
+        task.query = task.query.or_else(|| arguments.query.clone());
     }
     if generation {
         task.max_tokens = task.max_tokens.or(arguments.max_tokens);

@@ -18,6 +18,8 @@ pub enum TaskInput {
     },
     /// Continue a prompt.
     Generation(Box<Generation>),
+    /// Say how well texts answer a query.
+    Reranking(Reranking),
 }
 
 /// A text, and the labels that it may get.
@@ -36,6 +38,15 @@ pub enum EmbeddingInput {
     Text(String),
     /// The numbers of the model's own tokens, its special ones left out; at most [`EMBEDDING_TOKENS_MAX`].
     Tokens(Vec<u32>),
+}
+
+/// A query, and texts that may answer it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Reranking {
+    /// What is asked.
+    pub query: String,
+    /// 1 to [`RERANKING_TEXTS_MAX`] texts; each is read together with the query.
+    pub texts: Vec<String>,
 }
 
 /// A prompt, and how to continue it.
@@ -114,6 +125,8 @@ pub enum InputFault {
     Tokens(usize),
     /// A share of the probability, in thousandths, that is none.
     TopP(u32),
+    /// No text to compare with a query, or more than one task takes.
+    Texts(usize),
 }
 
 impl TaskInput {
@@ -123,6 +136,7 @@ impl TaskInput {
             TaskKind::Classification => Self::Classification(Classification { text, labels: Vec::new() }),
             TaskKind::Embedding => Self::Embedding { inputs: vec![EmbeddingInput::Text(text)] },
             TaskKind::Generation => Self::Generation(Box::new(Generation::of(Prompt::Text(text)))),
+            TaskKind::Reranking => Self::Reranking(Reranking { query: text.clone(), texts: vec![text] }),
         }
     }
 
@@ -132,6 +146,7 @@ impl TaskInput {
             Self::Classification(_) => TaskKind::Classification,
             Self::Embedding { .. } => TaskKind::Embedding,
             Self::Generation(_) => TaskKind::Generation,
+            Self::Reranking(_) => TaskKind::Reranking,
         }
     }
 
@@ -141,6 +156,7 @@ impl TaskInput {
             Self::Classification(input) => input.bytes(),
             Self::Embedding { inputs } => inputs.iter().map(EmbeddingInput::bytes).sum(),
             Self::Generation(generation) => generation.bytes(),
+            Self::Reranking(input) => input.bytes(),
         };
         u64::try_from(bytes).unwrap_or(u64::MAX)
     }
@@ -150,6 +166,7 @@ impl TaskInput {
         match self {
             Self::Classification(_) | Self::Generation(_) => 1,
             Self::Embedding { inputs } => inputs.len(),
+            Self::Reranking(input) => input.texts.len(),
         }
     }
 
@@ -159,6 +176,7 @@ impl TaskInput {
             Self::Classification(input) => vec![&input.text],
             Self::Embedding { inputs } => inputs.iter().filter_map(EmbeddingInput::text).collect(),
             Self::Generation(generation) => generation.prompt.texts(),
+            Self::Reranking(input) => input.all().collect(),
         }
     }
 
@@ -168,6 +186,7 @@ impl TaskInput {
             Self::Classification(input) => preview(&input.text),
             Self::Embedding { inputs } => inputs.first().map(EmbeddingInput::preview).unwrap_or_default(),
             Self::Generation(generation) => preview(generation.prompt.texts().last().unwrap_or(&"")),
+            Self::Reranking(input) => preview(&input.query),
         }
     }
 
@@ -183,6 +202,7 @@ impl TaskInput {
                 inputs.iter().try_for_each(EmbeddingInput::check)
             }
             Self::Generation(generation) => generation.check(),
+            Self::Reranking(input) => input.check(),
         }
     }
 }
@@ -285,6 +305,22 @@ impl Generation {
     }
 }
 
+impl Reranking {
+    /// Returns the query and then each text.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        core::iter::once(self.query.as_str()).chain(self.texts.iter().map(String::as_str))
+    }
+
+    fn bytes(&self) -> usize {
+        self.all().map(str::len).sum()
+    }
+
+    fn check(&self) -> Result<(), InputFault> {
+        within(self.texts.len(), 1, RERANKING_TEXTS_MAX, InputFault::Texts)?;
+        self.all().try_for_each(not_blank)
+    }
+}
+
 impl Prompt {
     /// Returns the texts of the prompt, one for each message.
     pub fn texts(&self) -> Vec<&str> {
@@ -322,6 +358,7 @@ impl InputFault {
             Self::Temperature(_) => "temperature_out_of_range",
             Self::Tokens(_) => "tokens_out_of_range",
             Self::TopP(_) => "top_p_out_of_range",
+            Self::Texts(_) => "texts_out_of_range",
         }
     }
 }
@@ -357,6 +394,9 @@ impl core::fmt::Display for InputFault {
             Self::TopP(found) => {
                 write!(f, "top_p is {}.{:03}; above 0 and at most 1 is allowed", found / 1000, found % 1000)
             }
+            Self::Texts(found) => {
+                write!(f, "{found} texts to compare with a query; 1 to {RERANKING_TEXTS_MAX} are allowed")
+            }
         }
     }
 }
@@ -388,6 +428,8 @@ pub const LABELS_MAX: usize = 64;
 pub const MAX_TOKENS_DEFAULT: u32 = 256;
 /// The most tokens that a task may ask for.
 pub const MAX_TOKENS_MAX: u32 = 32_768;
+/// The most texts of one reranking: a few passes through the model.
+pub const RERANKING_TEXTS_MAX: usize = 32;
 /// The longest stop text, in bytes.
 pub const STOP_BYTES_MAX: usize = 256;
 /// The most stop texts.
@@ -420,6 +462,11 @@ mod tests {
         TaskInput::Embedding { inputs }
     }
 
+    fn reranking(query: &str, texts: &[&str]) -> TaskInput {
+        let texts = texts.iter().map(|&text| text.to_owned()).collect();
+        TaskInput::Reranking(Reranking { query: query.to_owned(), texts })
+    }
+
     #[test]
     fn every_limit_has_its_fault() {
         let text = |text: &str| EmbeddingInput::Text(text.to_owned());
@@ -447,6 +494,10 @@ mod tests {
             (generation(|it| it.stop = vec![String::new()]), InputFault::StopLength(0)),
             (generation(|it| it.stop = vec![long.clone()]), InputFault::StopLength(257)),
             (generation(|it| it.stop = vec!["a".to_owned(); 17]), InputFault::Stops(17)),
+            (reranking("a", &[]), InputFault::Texts(0)),
+            (reranking("a", &["b"; RERANKING_TEXTS_MAX + 1]), InputFault::Texts(33)),
+            (reranking(" ", &["b"]), InputFault::Empty),
+            (reranking("a", &["b", ""]), InputFault::Empty),
         ];
         for (input, fault) in cases {
             assert_eq!(input.check(), Err(fault), "{input:?}");
@@ -464,6 +515,7 @@ mod tests {
             classification("a", &labels),
             chat(&["a"; CHAT_MESSAGES_MAX]),
             chat(&["", "a"]),
+            reranking("a", &["b"; RERANKING_TEXTS_MAX]),
             generation(|it| {
                 it.max_tokens = MAX_TOKENS_MAX;
                 it.temperature_thousandths = TEMPERATURE_MAX;

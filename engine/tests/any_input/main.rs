@@ -15,7 +15,7 @@ use engine::input::{DialError, Interface};
 
 use engine::request::{FetchSpec, Seen};
 use engine::task::{
-    ChatMessage, ChatRole, Classification, EmbeddingInput, Generation, Prompt, TaskInput, TaskKind,
+    ChatMessage, ChatRole, Classification, EmbeddingInput, Generation, Prompt, Reranking, TaskInput, TaskKind,
     TaskOutput, TaskSpec, TaskStatus,
 };
 use engine::{DialId, Input, JobId, LinkId, NodeId, ReadId, Request, RequestId, TaskId, UnixMillis, WriteId};
@@ -128,6 +128,8 @@ fn input() -> impl Strategy<Value = TaskInput> {
                 Generation { max_tokens: number, top_k: number, seed, ..Generation::of(prompt) };
             TaskInput::Generation(Box::new(generation))
         }),
+        1 => (".{0,9}", proptest::collection::vec(".{0,9}", 0..4))
+            .prop_map(|(query, texts)| TaskInput::Reranking(Reranking { query, texts })),
     ]
 }
 

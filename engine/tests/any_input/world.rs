@@ -334,7 +334,9 @@ impl World {
                     |parts| Ok(TaskOutput::Embedding { vectors: vec![vec![1.0, 0.0]; parts], tokens: 2 });
                 let result = match work {
                     Work::Embed { inputs } => Ok(inputs.iter().map(|inputs| one(inputs.len())).collect()),
-                    Work::Classify { .. } | Work::Generate(_) => Ok(vec![one(1); work.len()]),
+                    Work::Classify { .. } | Work::Generate(_) | Work::Rerank { .. } => {
+                        Ok(vec![one(1); work.len()])
+                    }
                 };
                 self.send(host, Input::InferenceDone { job, micros: 1_000, result });
             }

@@ -16,6 +16,7 @@ pub mod files;
 pub mod models;
 mod new_task;
 mod openai;
+mod ranks;
 mod server;
 #[cfg(test)]
 mod story;

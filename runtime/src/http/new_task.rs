@@ -3,7 +3,7 @@
 //! A field that does not belong to the kind of task is a mistake that its client should hear of, not one to pass over.
 
 use engine::task::{
-    ChatMessage, Classification, EmbeddingInput, Generation, Prompt, TaskInput, TaskKind, TaskSpec,
+    ChatMessage, Classification, EmbeddingInput, Generation, Prompt, Reranking, TaskInput, TaskKind, TaskSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -15,7 +15,8 @@ pub struct NewTask {
     /// The kind of work.
     #[serde(rename = "type")]
     pub kind: TaskKind,
-    /// What to work on: a text; of an embedding also a list of texts, of tokens, or of lists of tokens.
+    /// What to work on: a text; of an embedding also a list of texts, of tokens, or of lists of tokens; of a reranking
+    /// the texts to compare.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<InputBody>,
     /// Generation only, in place of an input: a conversation.
@@ -24,6 +25,9 @@ pub struct NewTask {
     /// Classification only: the labels to choose from; the model's own where none are given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<String>>,
+    /// Reranking only: what the texts are to answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
     /// The model's name; the node chooses where none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -89,6 +93,7 @@ impl NewTask {
             input: Some(InputBody::Text(text)),
             messages: None,
             labels: None,
+            query: None,
             model: None,
             timeout_seconds: None,
             max_tokens: None,
@@ -122,6 +127,9 @@ impl NewTask {
         if self.labels.is_some() && self.kind != TaskKind::Classification {
             return Err(NotATask(format!("labels belong to classification, not to {}", self.kind)));
         }
+        if self.query.is_some() && self.kind != TaskKind::Reranking {
+            return Err(NotATask(format!("a query belongs to reranking, not to {}", self.kind)));
+        }
         let model = self.model.clone();
         let input = match self.kind {
             TaskKind::Classification => TaskInput::Classification(Classification {
@@ -130,6 +138,7 @@ impl NewTask {
             }),
             TaskKind::Embedding => TaskInput::Embedding { inputs: embedding_inputs(self.input)? },
             TaskKind::Generation => TaskInput::Generation(Box::new(self.generation()?)),
+            TaskKind::Reranking => TaskInput::Reranking(reranking(self.query, self.input)?),
         };
         Ok(TaskSpec { input, model, timeout })
     }
@@ -195,6 +204,18 @@ fn embedding_inputs(input: Option<InputBody>) -> Result<Vec<EmbeddingInput>, Not
     Ok(input.into_inputs())
 }
 
+fn reranking(query: Option<String>, input: Option<InputBody>) -> Result<Reranking, NotATask> {
+    let query = query.ok_or_else(|| NotATask("the query is missing".to_owned()))?;
+    match input {
+        Some(InputBody::Text(text)) => Ok(Reranking { query, texts: vec![text] }),
+        Some(InputBody::Texts(texts)) => Ok(Reranking { query, texts }),
+        Some(InputBody::Tokens(_) | InputBody::TokenLists(_)) => {
+            Err(NotATask("the input of a reranking is a list of texts".to_owned()))
+        }
+        None => Err(NotATask("the input is missing".to_owned())),
+    }
+}
+
 fn text(kind: TaskKind, input: Option<InputBody>) -> Result<String, NotATask> {
     match input {
         Some(InputBody::Text(text)) => Ok(text),
@@ -237,6 +258,18 @@ mod tests {
     }
 
     #[test]
+    fn a_reranking_has_a_query_and_texts() {
+        let texts = |input: Value| {
+            let spec = spec(json!({"type": "reranking", "query": "q", "input": input})).unwrap();
+            let TaskInput::Reranking(Reranking { query, texts }) = spec.input else { panic!("{spec:?}") };
+            assert_eq!(query, "q");
+            texts
+        };
+        assert_eq!(texts(json!("a")), ["a"]);
+        assert_eq!(texts(json!(["a", "b"])), ["a", "b"]);
+    }
+
+    #[test]
     fn a_generation_has_all_its_settings() {
         let body = json!({
             "type": "generation", "messages": [{"role": "user", "content": "hi"}], "model": "m",
@@ -271,6 +304,10 @@ mod tests {
             (json!({"type": "generation", "input": "a", "labels": ["b"]}), "labels belong to classification"),
             (json!({"type": "generation", "input": "a", "messages": []}), "exclude each other"),
             (json!({"type": "generation", "input": ["a"]}), "one text"),
+            (json!({"type": "embedding", "input": "a", "query": "b"}), "a query belongs to reranking"),
+            (json!({"type": "reranking", "input": ["a"]}), "the query is missing"),
+            (json!({"type": "reranking", "query": "a"}), "the input is missing"),
+            (json!({"type": "reranking", "query": "a", "input": [1]}), "a list of texts"),
             (json!({"type": "classification", "input": [1]}), "one text"),
             (json!({"type": "generation", "input": "a", "temperature": -1}), "temperature is -1"),
             (json!({"type": "embedding", "input": [1, "a"]}), "did not match"),

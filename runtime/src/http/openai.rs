@@ -1,4 +1,5 @@
-//! The routes of OpenAI's API that this mesh serves, in their shapes: models, embeddings, chat and text completions.
+//! The routes of OpenAI's API that this mesh serves, in their shapes: models, embeddings, chat and text completions;
+//! and one that others have put beside them.
 //!
 //! A request is one or more tasks like any other, queued and routed to whichever node is best. What is not supported is
 //! refused by name, never ignored where ignoring it would change the answer.
@@ -9,6 +10,7 @@ mod embeddings;
 mod error;
 mod generations;
 mod models;
+mod rerank;
 
 use self::error::OpenAiError;
 use super::{Api, auth, body};
@@ -26,6 +28,7 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         .route("/embeddings", post(embeddings::create))
         .route("/chat/completions", post(generations::chat))
         .route("/completions", post(generations::text))
+        .route("/rerank", post(rerank::create))
         .layer(from_fn_with_state(api.clone(), gate))
 }
 

@@ -46,6 +46,9 @@ impl Stage {
             Request::Submit(TaskSpec { model: Some(model), .. }) if model.ends_with("nobody") => {
                 Err(Rejection::ModelUnknown(model.clone()))
             }
+            Request::Submit(TaskSpec { input: TaskInput::Reranking(_), model: None, .. }) => {
+                Err(Rejection::KindUnsupported(TaskKind::Reranking))
+            }
             Request::Submit(_) if node.full_for > 0 => {
                 node.full_for -= 1;
                 Err(Rejection::QueueFull { retry_after: Duration::from_secs(1) })
@@ -101,6 +104,10 @@ impl ResultSource for Stage {
             TaskInput::Classification(_) => TaskOutput::Classification {
                 label: "good".to_owned(),
                 scores: vec![("good".to_owned(), 0.75), ("bad".to_owned(), 0.25)],
+            },
+            TaskInput::Reranking(input) => TaskOutput::Reranking {
+                scores: input.texts.iter().map(|text| text.len() as f32 / 100.0).collect(),
+                tokens: 7,
             },
             TaskInput::Generation(_) => TaskOutput::Generation {
                 text: STORY.to_owned(),
@@ -394,6 +401,9 @@ async fn text_embeddings_inferences_routes_have_their_shapes() {
         body.as_array().unwrap().iter().map(|rank| rank["text"].as_str().unwrap()).collect();
     assert_eq!((order, &body[0]["index"]), (vec!["xxx", "xx", "x"], &json!(2)));
     assert!((body[0]["score"].as_f64().unwrap() - 1.0).abs() < 1e-6);
+    let asked = json!({"query": "xxx", "texts": ["xxxx", "x"], "model": "tiny"});
+    let (_, _, body) = server.post("/rerank", &asked).await;
+    assert_eq!(body.to_string(), r#"[{"index":0,"score":0.04},{"index":1,"score":0.01}]"#);
     assert_eq!(server.get("/info").await.1["version"], "1");
     for (path, body, status) in [
         ("/embed", json!({"inputs": "a", "normalize": false}), 422),

@@ -2,14 +2,15 @@
 //! `/rerank` and `/info`.
 //!
 //! Texts that are too long for the model are cut, as with `truncate`; vectors have the length that their model gives
-//! them, which is one for nearly all. `/rerank` compares embeddings: its scores are cosines.
+//! them, which is one for nearly all. Without a cross-encoder in the mesh, the scores of `/rerank` are the cosines of
+//! embeddings.
 //!
 //! Shapes: <https://huggingface.github.io/text-embeddings-inference>.
 
 use super::api::{ask, internal, unexpected, unexpected_output};
 use super::error::ApiError;
 use super::new_task::InputBody;
-use super::{Api, auth, body, errand, vectors};
+use super::{Api, auth, body, errand, ranks, vectors};
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -18,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use engine::request::{Request as Ask, Response as Reply};
-use engine::task::{Classification, EmbeddingInput, TaskInput, TaskKind, TaskOutput, TaskSpec};
+use engine::task::{Classification, TaskInput, TaskKind, TaskOutput, TaskSpec};
 use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -124,7 +125,7 @@ async fn predictions(api: &Api, texts: Vec<String>) -> Result<Vec<Vec<Prediction
         TaskOutput::Classification { scores, .. } => {
             Ok(scores.into_iter().map(|(label, score)| Prediction { label, score }).collect())
         }
-        TaskOutput::Embedding { .. } | TaskOutput::Generation { .. } => {
+        TaskOutput::Embedding { .. } | TaskOutput::Generation { .. } | TaskOutput::Reranking { .. } => {
             Err(TeiError(internal("internal_error", unexpected_output())))
         }
     };
@@ -137,6 +138,10 @@ struct RerankAsked {
     texts: Vec<String>,
     #[serde(default)]
     return_text: bool,
+    #[serde(default)]
+    raw_scores: bool,
+    /// Not in their shape: the model, where the node is not to choose.
+    model: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -152,21 +157,15 @@ async fn rerank(
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Result<Json<Vec<Rank>>, TeiError> {
-    let RerankAsked { query, texts, return_text } = body::json(&headers, &bytes, "a request to rerank")?;
-    check_count(texts.len())?;
-    let all = [query].into_iter().chain(texts.iter().cloned()).map(EmbeddingInput::Text).collect();
-    let made = vectors::make(&api, None, all).await?;
-    let Some((query, vectors)) = made.vectors.split_first() else {
-        return Err(TeiError(internal("internal_error", unexpected_output())));
-    };
-    let rank = |(index, (vector, text)): (usize, (&Vec<f32>, String))| Rank {
-        index,
-        score: cosine(query, vector),
-        text: return_text.then_some(text),
-    };
-    let mut ranks: Vec<Rank> = vectors.iter().zip(texts).enumerate().map(rank).collect();
-    ranks.sort_by(|one, other| other.score.total_cmp(&one.score));
-    Ok(Json(ranks))
+    let asked: RerankAsked = body::json(&headers, &bytes, "a request to rerank")?;
+    check_count(asked.texts.len())?;
+    if asked.raw_scores {
+        return Err(TeiError::invalid("raw_scores = true is not supported here"));
+    }
+    let mut texts = if asked.return_text { asked.texts.clone() } else { Vec::new() };
+    let ranks = ranks::make(&api, asked.model, asked.query, asked.texts).await?;
+    let rank = |(index, score)| Rank { index, score, text: texts.get_mut(index).map(std::mem::take) };
+    Ok(Json(ranks.best_first().into_iter().map(rank).collect()))
 }
 
 async fn info(State(api): State<Api>) -> Result<Json<Value>, TeiError> {
@@ -212,12 +211,6 @@ fn check_count(inputs: usize) -> Result<(), TeiError> {
         return Ok(());
     }
     Err(TeiError::invalid(&format!("{inputs} inputs; 1 to {} are allowed", vectors::INPUTS_MAX)))
-}
-
-fn cosine(one: &[f32], other: &[f32]) -> f32 {
-    let dot = |one: &[f32], other: &[f32]| one.iter().zip(other).map(|(x, y)| x * y).sum::<f32>();
-    let lengths = (dot(one, one) * dot(other, other)).sqrt();
-    if lengths > 0.0 { dot(one, other) / lengths } else { 0.0 }
 }
 
 const fn yes() -> bool {

@@ -28,7 +28,7 @@ pub(super) async fn make(
     model: Option<String>,
     inputs: Vec<EmbeddingInput>,
 ) -> Result<Vectors, ApiError> {
-    let specs: Vec<TaskSpec> = split(inputs)
+    let specs: Vec<TaskSpec> = split(inputs, EmbeddingInput::bytes)
         .into_iter()
         .map(|inputs| TaskSpec {
             input: TaskInput::Embedding { inputs },
@@ -54,16 +54,17 @@ pub(super) async fn make(
     Ok(made)
 }
 
-/// Cuts inputs into lists that are worth a task of their own, and no larger.
-fn split(inputs: Vec<EmbeddingInput>) -> Vec<Vec<EmbeddingInput>> {
-    let mut lists: Vec<Vec<EmbeddingInput>> = Vec::new();
+/// Cuts inputs of so many bytes each into lists that are worth a task of their own, and no larger.
+pub(super) fn split<T>(inputs: Vec<T>, bytes_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut lists: Vec<Vec<T>> = Vec::new();
     let mut bytes = 0;
     for input in inputs {
-        bytes += input.bytes();
+        let more = bytes_of(&input);
+        bytes += more;
         match lists.last_mut() {
             Some(list) if list.len() < TASK_INPUTS && bytes <= TASK_BYTES => list.push(input),
             Some(_) | None => {
-                bytes = input.bytes();
+                bytes = more;
                 lists.push(vec![input]);
             }
         }
@@ -78,8 +79,8 @@ const TASK_INPUTS: usize = EMBEDDING_INPUTS_MAX / 2;
 /// Bytes of one task that has more than one input.
 const TASK_BYTES: usize = 64 << 10;
 /// Tasks of one request that wait or run at the same time: one client leaves room for others.
-const TASKS_AT_ONCE: usize = 8;
-const TASK_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const TASKS_AT_ONCE: usize = 8;
+pub(super) const TASK_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -89,7 +90,7 @@ mod tests {
     fn tasks_are_bounded_in_number_and_size_and_keep_the_order() {
         let text = |length: usize| EmbeddingInput::Text("x".repeat(length));
         let lengths = |inputs: Vec<EmbeddingInput>| {
-            split(inputs)
+            split(inputs, EmbeddingInput::bytes)
                 .iter()
                 .map(|list| list.iter().map(EmbeddingInput::bytes).collect())
                 .collect::<Vec<Vec<_>>>()

@@ -403,6 +403,13 @@ pub enum OutputBody {
         /// Why there is no more: `stop` or `length`.
         finish_reason: FinishReason,
     },
+    /// Of a reranking.
+    Reranking {
+        /// How well each text answers the query, in their order.
+        scores: Vec<f32>,
+        /// Tokens of all pairs together that the model saw.
+        tokens: u32,
+    },
 }
 
 /// One label of a classification.
@@ -623,6 +630,7 @@ impl From<TaskOutput> for OutputBody {
             TaskOutput::Generation { text, prompt_tokens, tokens, finish } => {
                 Self::Generation { text, prompt_tokens, tokens, finish_reason: finish }
             }
+            TaskOutput::Reranking { scores, tokens } => Self::Reranking { scores, tokens },
         }
     }
 }

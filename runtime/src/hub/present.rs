@@ -5,6 +5,7 @@ use super::cache::{CacheError, Cached};
 use super::id::{GGUF, MAIN, ModelId, Part};
 use super::listing::{NEEDED, SelectionError, WEIGHTS, WEIGHTS_INDEX, select};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -27,6 +28,8 @@ pub struct Present {
     pub files: Vec<Cached>,
     /// What its configuration says that it is, such as `BertModel`.
     pub architecture: Option<String>,
+    /// How many labels its configuration gives a text, where it does.
+    pub labels: Option<usize>,
 }
 
 /// How weights are written.
@@ -221,15 +224,18 @@ fn whole(place: &Path, files: Vec<Cached>, part: &Part) -> Result<Present, Prese
             }
         }
     }
-    let architecture = read_json::<Configuration>(&place.join(NEEDED[0])).ok().and_then(Configuration::name);
+    let configuration = read_json::<Configuration>(&place.join(NEEDED[0])).unwrap_or_default();
     let files = files.into_iter().filter(|file| wanted.contains(&file.name)).collect();
-    Ok(Present::of(place.to_owned(), Format::Safetensors, files, architecture))
+    let labels = configuration.labels();
+    let present = Present::of(place.to_owned(), Format::Safetensors, files, configuration.name());
+    Ok(Present { labels, ..present })
 }
 
 impl Present {
     fn of(path: PathBuf, format: Format, files: Vec<Cached>, architecture: Option<String>) -> Self {
         let bytes = files.iter().map(|file| file.bytes).fold(0, u64::saturating_add);
-        Self { id: ModelId::Local(path.clone()), path, format, bytes, commit: None, files, architecture }
+        let id = ModelId::Local(path.clone());
+        Self { id, path, format, bytes, commit: None, files, architecture, labels: None }
     }
 }
 
@@ -267,16 +273,23 @@ fn shards(index: &Path) -> io::Result<BTreeSet<String>> {
     read_json::<Index>(index).map(|index| index.weight_map.into_values().collect())
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Configuration {
-    #[serde(default)]
     architectures: Vec<String>,
     model_type: Option<String>,
+    id2label: Value,
+    num_labels: Value,
 }
 
 impl Configuration {
     fn name(self) -> Option<String> {
         self.architectures.into_iter().next().or(self.model_type)
+    }
+
+    fn labels(&self) -> Option<usize> {
+        let listed = self.id2label.as_object().map(Map::len);
+        listed.or_else(|| self.num_labels.as_u64().and_then(|labels| usize::try_from(labels).ok()))
     }
 }
 

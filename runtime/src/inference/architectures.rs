@@ -1,13 +1,14 @@
 //! The encoder architectures that can run here, one file each, and what they have in common.
 //!
 //! All of them compute the same: token and position embeddings, then layers of self-attention and a two-step map with
-//! GELU, each followed by a residual and a normalisation (Vaswani et al., 2017, as in BERT). They differ in what their
+//! an activation, each followed by a residual and a normalisation (Vaswani et al., 2017, as in BERT). They differ in what their
 //! configuration calls its fields, in the names of their tensors, and in the head that classifies.
 
 pub(super) mod bert;
 pub(super) mod distilbert;
 
 use super::config::ConfigError;
+use kernels::Activation;
 use serde_json::{Map, Value};
 
 /// One architecture.
@@ -35,6 +36,7 @@ pub(super) struct Fields {
     /// Not all architectures have types of tokens.
     pub(super) token_types: Option<Field>,
     pub(super) norm_epsilon: f64,
+    pub(super) activation: Activation,
 }
 
 /// A number, and what the configuration calls it.
@@ -106,6 +108,20 @@ pub(super) fn number(
     Ok(Field { name, value })
 }
 
+/// Reads which activation a model was trained with, exact GELU where it does not say.
+pub(super) fn activation(fields: &Map<String, Value>, name: &'static str) -> Result<Activation, ConfigError> {
+    let Some(value) = fields.get(name).filter(|value| !value.is_null()) else { return Ok(Activation::Gelu) };
+    let known = ACTIVATIONS.iter().find(|(known, _)| value.as_str() == Some(known));
+    known.map(|(_, activation)| *activation).ok_or_else(|| {
+        let names: Vec<&str> = ACTIVATIONS.iter().map(|(name, _)| *name).collect();
+        ConfigError::Unsupported {
+            name,
+            value: value.to_string().chars().take(SHOWN_CHARS).collect(),
+            supported: names.join(" or "),
+        }
+    })
+}
+
 /// Checks that a field, where it is there, says the one thing that is supported.
 pub(super) fn only(
     fields: &Map<String, Value>,
@@ -123,6 +139,15 @@ pub(super) fn only(
     }
 }
 
+/// What transformers calls the activations that can be computed here.
+const ACTIVATIONS: [(&str, Activation); 6] = [
+    ("gelu", Activation::Gelu),
+    ("gelu_python", Activation::Gelu),
+    ("gelu_new", Activation::GeluTanh),
+    ("gelu_fast", Activation::GeluTanh),
+    ("gelu_pytorch_tanh", Activation::GeluTanh),
+    ("relu", Activation::Relu),
+];
 /// All architectures.
 pub(super) const ALL: [&Architecture; 2] = [&bert::BERT, &distilbert::DISTILBERT];
 /// As much of a wrong value as is repeated.

@@ -4,6 +4,7 @@
 //! them not to overflow, and an arithmetic that the encoder here really does.
 
 use super::architectures::{self, Architecture, Field, Fields, Names};
+use kernels::Activation;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ pub(super) struct Config {
     /// 0 where the architecture has no types of tokens.
     pub(super) token_types: usize,
     pub(super) norm_epsilon: f32,
+    pub(super) activation: Activation,
     /// How the model classifies, where it has a head that does.
     pub(super) classifier: Option<Classifier>,
 }
@@ -116,6 +118,7 @@ impl Config {
             positions: read.positions.value,
             token_types: read.token_types.map_or(0, |field| field.value),
             norm_epsilon: read.norm_epsilon.clamp(0.0, 1.0) as f32,
+            activation: read.activation,
             classifier: classifier(&fields, architecture)?,
         })
     }
@@ -332,10 +335,12 @@ mod tests {
             (SMALL, r#""hidden_size":8"#, r#""hidden_size":9999999"#),
             (SMALL, r#"heads":2"#, r#"heads":3"#),
             (SMALL, r#"{"#, r#"{"hidden_act":"relu","#),
+            (SMALL, r#"{"#, r#"{"hidden_act":"silu","#),
             (SMALL, r#"{"#, r#"{"position_embedding_type":"relative_key","#),
             (SMALL, r#"{"#, "["),
             (SMALL, r#"32}"#, "32"),
             (DISTILLED, r#"{"#, r#"{"activation":"relu","#),
+            (DISTILLED, r#"{"#, r#"{"activation":["gelu"],"#),
             (DISTILLED, r#""dim":8"#, r#""dim":7"#),
             (DISTILLED, r#""id2label":{"1":"good","0":"bad"}"#, r#""num_labels":3"#),
             (DISTILLED, r#""id2label":{"1":"good","0":"bad"}"#, r#""num_labels":99999999"#),

@@ -3,6 +3,7 @@
 //! The invariant: a text's hidden states do not depend on what else is in its batch beyond rounding.
 
 use super::weights::WeightsError;
+use kernels::Sequence;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::AtomicBool;
 
@@ -10,12 +11,13 @@ use std::sync::atomic::AtomicBool;
 pub(super) trait Encoder: Send + Sync {
     /// Computes the last hidden states of all tokens, and hands those of each sequence over in turn.
     ///
-    /// Each sequence has at least one token and at most as many as there are positions, all of them of the vocabulary.
+    /// Each sequence has at least one token and at most as many as there are positions, all of them of the vocabulary,
+    /// and of types that the model has.
     /// `stop` is looked at between layers.
     fn encode(
         &self,
         room: &mut Room,
-        sequences: &[&[u32]],
+        sequences: &[Sequence<'_>],
         stop: &AtomicBool,
         take: TakeRows<'_>,
     ) -> Result<(), EncodeError>;

@@ -11,7 +11,7 @@ use super::steps::Norm;
 use super::weights::{Float, WeightsError};
 use half::bf16;
 use kernels::{
-    Activation, Dense, EncoderWeights, ForwardError, Isa, LayerWeights, Matrix, MatrixError, Outlier,
+    Dense, EncoderWeights, ForwardError, Isa, LayerWeights, Matrix, MatrixError, Outlier, Sequence,
 };
 use std::borrow::Cow;
 use std::sync::atomic::AtomicBool;
@@ -37,7 +37,7 @@ impl<'a> Fast<'a> {
         let layers = layers.iter().map(of_layer).collect::<Result<_, MatrixError>>()?;
         let weights = EncoderWeights {
             heads: config.heads,
-            activation: Activation::Gelu,
+            activation: config.activation,
             norm_epsilon: config.norm_epsilon,
             words,
             positions,
@@ -53,12 +53,11 @@ impl Encoder for Fast<'_> {
     fn encode(
         &self,
         room: &mut Room,
-        sequences: &[&[u32]],
+        sequences: &[Sequence<'_>],
         stop: &AtomicBool,
         take: TakeRows<'_>,
     ) -> Result<(), EncodeError> {
-        let sequences: Vec<kernels::Sequence<'_>> = sequences.iter().map(|&tokens| tokens.into()).collect();
-        let hidden = self.encoder.forward(&mut room.team, &mut room.scratch, &sequences, stop);
+        let hidden = self.encoder.forward(&mut room.team, &mut room.scratch, sequences, stop);
         let hidden = hidden.map_err(|error| {
             if error == ForwardError::Stopped {
                 EncodeError::Stopped

@@ -44,6 +44,11 @@ impl Head {
         &self.labels
     }
 
+    /// Tells whether there is one score alone: how good a text is, not what.
+    pub(super) fn ranks(&self) -> bool {
+        self.labels.len() == 1
+    }
+
     /// Returns what the head computes from the hidden state of a text's first token, before it becomes scores.
     pub(super) fn logits(&self, hidden: &[f32]) -> Vec<f32> {
         let mut middle = apply(&self.first, hidden);

@@ -42,7 +42,10 @@ pub use limits::{CpuShare, bound_own_memory, memory_of_workers};
 pub use model::{Backend, LoadError, Model, SINGLE_FILE_TOKENS_MAX};
 pub use process::{ProcessInference, WORKER_COMMAND, WorkerOptions};
 pub use weights::WeightsError;
+pub use tokens::Pair;
 pub use worker::worker_main;
+
+pub use kernels::Sequence;
 
 /// The name of the model that is compiled into the program; its kind is embedding.
 #[cfg(feature = "embedded-model")]

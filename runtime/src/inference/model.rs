@@ -10,9 +10,10 @@ use super::parameters::Parameters;
 use super::pooling::{self, Pooling};
 use super::reference::Reference;
 use super::tokenizer_file;
-use super::tokens::Tokens;
+use super::tokens::{Pair, Tokens};
 use super::weights::{Weights, WeightsError};
 use engine::task::TaskKind;
+use kernels::Sequence;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -25,6 +26,8 @@ pub struct Model<'a> {
     vocabulary: usize,
     hidden: usize,
     positions: usize,
+    /// 0 where all tokens are alike.
+    types: usize,
     purpose: Purpose,
 }
 
@@ -149,13 +152,16 @@ impl<'a> Model<'a> {
             vocabulary: config.vocabulary,
             hidden: config.hidden,
             positions: config.positions,
+            types: config.token_types,
             purpose,
         })
     }
 
-    /// Returns what the model can do. One that makes embeddings also classifies, by their similarity.
-    pub const fn kinds(&self) -> &'static [TaskKind] {
-        match self.purpose {
+    /// Returns what the model can do. One that makes embeddings also classifies, by their similarity; one with a single
+    /// score for a text also ranks texts by a query, as cross-encoders do.
+    pub fn kinds(&self) -> &'static [TaskKind] {
+        match &self.purpose {
+            Purpose::Classify(head) if head.ranks() => &[TaskKind::Classification, TaskKind::Reranking],
             Purpose::Classify(_) => &[TaskKind::Classification],
             Purpose::Embed { .. } => &[TaskKind::Embedding, TaskKind::Classification],
         }
@@ -177,6 +183,20 @@ impl<'a> Model<'a> {
         self.tokens.encode(text)
     }
 
+    /// Returns the tokens of a query and a text that are read together, cut to what the model takes, the longer of them
+    /// first.
+    ///
+    /// # Errors
+    /// Says why they cannot be tokenised.
+    pub fn tokenize_pair(&self, query: &str, text: &str) -> Result<Pair, String> {
+        let mut pair = self.tokens.encode_pair(query, text)?;
+        if self.types < 2 {
+            pair.types.clear();
+        }
+        self.check(&[pair.as_sequence()])?;
+        Ok(pair)
+    }
+
     /// Puts the model's special tokens around the tokens of a text.
     ///
     /// # Errors
@@ -191,18 +211,19 @@ impl<'a> Model<'a> {
     /// # Errors
     /// Says why the model could not compute them.
     pub fn embed(&self, sequences: &[&[u32]]) -> Result<Vec<Vec<f32>>, String> {
-        self.compute(&mut Room::alone(), sequences, &AtomicBool::new(false))
+        let sequences: Vec<Sequence<'_>> = sequences.iter().map(|&tokens| tokens.into()).collect();
+        self.compute(&mut Room::alone(), &sequences, &AtomicBool::new(false))
             .map_err(|error| error.to_string())
     }
 
-    /// Computes what [`Self::embed`] does, and looks between layers whether to stop.
+    /// Computes what [`Self::embed`] does, of single texts and of pairs, and looks between layers whether to stop.
     ///
     /// # Errors
     /// [`EncodeError::Stopped`] where it was to stop, [`EncodeError::Failed`] with the reason else.
     pub fn compute(
         &self,
         room: &mut Room,
-        sequences: &[&[u32]],
+        sequences: &[Sequence<'_>],
         stop: &AtomicBool,
     ) -> Result<Vec<Vec<f32>>, EncodeError> {
         self.check(sequences).map_err(EncodeError::Failed)?;
@@ -232,13 +253,16 @@ impl<'a> Model<'a> {
     }
 
     /// Refuses sequences that no table has rows for.
-    fn check(&self, sequences: &[&[u32]]) -> Result<(), String> {
-        for sequence in sequences {
-            if sequence.is_empty() || sequence.len() > self.positions {
-                return Err(format!("a sequence of {} tokens", sequence.len()));
+    fn check(&self, sequences: &[Sequence<'_>]) -> Result<(), String> {
+        for Sequence { tokens, types } in sequences {
+            if tokens.is_empty() || tokens.len() > self.positions {
+                return Err(format!("a sequence of {} tokens", tokens.len()));
             }
-            if let Some(token) = sequence.iter().find(|token| **token as usize >= self.vocabulary) {
+            if let Some(token) = tokens.iter().find(|token| **token as usize >= self.vocabulary) {
                 return Err(format!("token {token} is not in the vocabulary"));
+            }
+            if let Some(found) = types.iter().find(|found| **found as usize >= self.types) {
+                return Err(format!("the model has no tokens of type {found}"));
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use crate::ports::{Inference, InferenceEvent};
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::output::Work;
-use engine::task::{EmbeddingInput, TaskKind};
+use engine::task::{EmbeddingInput, Reranking, TaskKind};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
@@ -459,6 +459,7 @@ fn bytes_of(work: &Work) -> usize {
         Work::Classify { inputs } => inputs.iter().map(|input| input.text.len()).sum(),
         Work::Embed { inputs } => inputs.iter().flatten().map(EmbeddingInput::bytes).sum(),
         Work::Generate(generation) => generation.prompt.texts().iter().map(|text| text.len()).sum(),
+        Work::Rerank { inputs } => inputs.iter().flat_map(Reranking::all).map(str::len).sum(),
     }
 }
 

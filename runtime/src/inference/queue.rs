@@ -27,8 +27,17 @@ pub(super) struct Queue {
 /// One task of a job: its texts, and what becomes of their vectors.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Request {
-    pub(super) inputs: Vec<EmbeddingInput>,
+    pub(super) inputs: Vec<Input>,
     pub(super) purpose: Purpose,
+}
+
+/// What one sequence of the model is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    /// A text, or its tokens.
+    One(EmbeddingInput),
+    /// A query and a text, read together.
+    Pair { query: Arc<str>, text: String },
 }
 
 /// What becomes of the vectors of a task's texts.
@@ -40,6 +49,8 @@ pub(super) enum Purpose {
     Scores { labels: Arc<[String]>, asked: Vec<String> },
     /// The first text gets one of the labels, which are the other texts.
     Similarity { labels: Vec<String> },
+    /// The one number of each is the output.
+    Rank,
 }
 
 /// A pass through the model.
@@ -55,7 +66,7 @@ pub(super) struct Text {
     pub(super) job: JobId,
     /// Whose it is: its task's place in the job, and its place in the task.
     pub(super) place: Place,
-    pub(super) input: EmbeddingInput,
+    pub(super) input: Input,
     /// Whether it is a label, which many tasks may share.
     pub(super) is_label: bool,
 }
@@ -90,6 +101,15 @@ struct Task {
     tokens: u32,
     /// What went wrong first.
     error: Option<InferenceError>,
+}
+
+impl Input {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::One(input) => input.bytes(),
+            Self::Pair { query, text } => query.len() + text.len(),
+        }
+    }
 }
 
 impl Queue {
@@ -216,6 +236,7 @@ impl Task {
                         format!("label {:?}: {why}", labels.get(text - 1).map_or("", String::as_str))
                     }
                     Purpose::Embed => format!("input {text}: {why}"),
+                    Purpose::Rank => format!("text {text}: {why}"),
                     Purpose::Scores { .. } | Purpose::Similarity { .. } => why,
                 })
             }
@@ -233,6 +254,10 @@ impl Task {
         let vectors: Vec<Vec<f32>> = self.vectors.into_iter().flatten().collect();
         match self.purpose {
             Purpose::Embed => Ok(TaskOutput::Embedding { vectors, tokens: self.tokens }),
+            Purpose::Rank => {
+                let scores: Vec<f32> = vectors.iter().flatten().copied().collect();
+                Ok(TaskOutput::Reranking { scores, tokens: self.tokens })
+            }
             Purpose::Scores { labels, asked } => {
                 if let Some(unknown) = asked.iter().find(|label| !labels.contains(label)) {
                     let known = in_words(&labels);
@@ -283,8 +308,8 @@ const BATCH_BYTES_MAX: usize = 4096;
 mod tests {
     use super::*;
 
-    fn text(text: &str) -> EmbeddingInput {
-        EmbeddingInput::Text(text.to_owned())
+    fn text(text: &str) -> Input {
+        Input::One(EmbeddingInput::Text(text.to_owned()))
     }
 
     /// A job of tasks with one text each.
@@ -292,7 +317,7 @@ mod tests {
         (0..count).map(|index| embed(vec![text(&format!("text {index}"))])).collect()
     }
 
-    fn embed(inputs: Vec<EmbeddingInput>) -> Request {
+    fn embed(inputs: Vec<Input>) -> Request {
         Request { inputs, purpose: Purpose::Embed }
     }
 

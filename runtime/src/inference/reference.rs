@@ -7,8 +7,9 @@
 use super::config::Config;
 use super::encoder::{EncodeError, Encoder, EncoderError, Room, TakeRows};
 use super::parameters::{LayerParameters, Linear, Parameters};
-use super::steps::{Bias, BiasGelu, Norm, Softmax};
+use super::steps::{Bias, BiasActivation, Norm, Softmax};
 use candle_core::{Device, Tensor};
+use kernels::{Activation, Sequence};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -18,8 +19,8 @@ pub(super) struct Reference {
     heads: usize,
     words: Vec<f32>,
     positions: Vec<f32>,
-    /// Every token is of the first type.
-    token_type: Vec<f32>,
+    /// At least the first type, which is zero where the architecture has none.
+    types: Vec<f32>,
     norm: Norm,
     layers: Vec<Layer>,
 }
@@ -41,32 +42,35 @@ impl Reference {
             });
             layers.extend(loaded?);
         }
-        let mut token_type = parameters.token_types()?.map_or_else(Vec::new, |types| types.widen());
-        token_type.resize(config.hidden, 0.0);
+        let types = parameters.token_types()?.map_or_else(|| vec![0.0; config.hidden], |types| types.widen());
         Ok(Self {
             hidden: config.hidden,
             heads: config.heads,
             words: parameters.words()?.widen(),
             positions: parameters.positions()?.widen(),
-            token_type,
+            types,
             norm: parameters.embeddings_norm()?,
             layers,
         })
     }
 
     /// The sum of each token's embeddings, normalised.
-    fn look_up(&self, sequences: &[&[u32]]) -> Result<Tensor, EncodeError> {
-        let tokens: usize = sequences.iter().map(|sequence| sequence.len()).sum();
+    fn look_up(&self, sequences: &[Sequence<'_>]) -> Result<Tensor, EncodeError> {
+        let tokens: usize = sequences.iter().map(|sequence| sequence.tokens.len()).sum();
         let mut hidden = Vec::with_capacity(tokens * self.hidden);
         for sequence in sequences {
-            for (position, &token) in sequence.iter().enumerate() {
+            for (position, &token) in sequence.tokens.iter().enumerate() {
                 let start = hidden.len();
                 let word = row(&self.words, token as usize, self.hidden);
-                let (Some(word), Some(place)) = (word, row(&self.positions, position, self.hidden)) else {
+                let place = row(&self.positions, position, self.hidden);
+                let of_type = sequence.types.get(position).map_or(0, |found| *found as usize);
+                let (Some(word), Some(place), Some(of_type)) =
+                    (word, place, row(&self.types, of_type, self.hidden))
+                else {
                     return Err(EncodeError::Failed(format!("no row for token {token} at {position}")));
                 };
-                let parts = word.iter().zip(place).zip(&self.token_type);
-                hidden.extend(parts.map(|((word, place), token_type)| word + place + token_type));
+                let parts = word.iter().zip(place).zip(of_type);
+                hidden.extend(parts.map(|((word, place), of_type)| word + place + of_type));
                 self.norm.normalize(&mut hidden[start..]);
             }
         }
@@ -78,7 +82,7 @@ impl Encoder for Reference {
     fn encode(
         &self,
         _: &mut Room,
-        sequences: &[&[u32]],
+        sequences: &[Sequence<'_>],
         stop: &AtomicBool,
         take: TakeRows<'_>,
     ) -> Result<(), EncodeError> {
@@ -86,11 +90,11 @@ impl Encoder for Reference {
             return Ok(());
         }
         let mut order: Vec<usize> = (0..sequences.len()).collect();
-        order.sort_by_key(|&index| sequences[index].len());
-        let sorted: Vec<&[u32]> = order.iter().map(|&index| sequences[index]).collect();
+        order.sort_by_key(|&index| sequences[index].tokens.len());
+        let sorted: Vec<Sequence<'_>> = order.iter().map(|&index| sequences[index]).collect();
         let runs: Vec<Run> = sorted
-            .chunk_by(|one, next| one.len() == next.len())
-            .map(|run| Run { sequences: run.len(), tokens: run[0].len() })
+            .chunk_by(|one, next| one.tokens.len() == next.tokens.len())
+            .map(|run| Run { sequences: run.len(), tokens: run[0].tokens.len() })
             .collect();
 
         let mut hidden = self.look_up(&sorted)?;
@@ -106,7 +110,7 @@ impl Encoder for Reference {
         let mut places = vec![0..0; sequences.len()];
         let mut start = 0;
         for (sequence, index) in sorted.iter().zip(order) {
-            let end = start + sequence.len() * self.hidden;
+            let end = start + sequence.tokens.len() * self.hidden;
             places[index] = start..end;
             start = end;
         }
@@ -139,6 +143,7 @@ struct Layer {
     attended: Map,
     attended_norm: Norm,
     widen: Map,
+    activation: Activation,
     narrow: Map,
     narrowed_norm: Norm,
 }
@@ -152,6 +157,7 @@ impl Layer {
             attended: Map::of(&[attended], config.hidden)?,
             attended_norm,
             widen: Map::of(&[widen], config.hidden)?,
+            activation: config.activation,
             narrow: Map::of(&[narrow], config.intermediate)?,
             narrowed_norm,
         })
@@ -164,7 +170,7 @@ impl Layer {
         let attended = context.matmul(&self.attended.weight)?;
         attended.inplace_op2(&hidden, &self.attended_norm.after(&self.attended.bias))?;
         let wide = attended.matmul(&self.widen.weight)?;
-        wide.inplace_op1(&BiasGelu(&self.widen.bias))?;
+        wide.inplace_op1(&BiasActivation(&self.widen.bias, self.activation))?;
         let narrow = wide.matmul(&self.narrow.weight)?;
         narrow.inplace_op2(&attended, &self.narrowed_norm.after(&self.narrow.bias))?;
         Ok(narrow)

@@ -4,7 +4,8 @@
 
 use candle_core::cpu::erf::erf_f32;
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result};
-use std::f32::consts::FRAC_1_SQRT_2;
+use kernels::Activation;
+use std::f32::consts::{FRAC_1_SQRT_2, PI};
 
 /// Adds a bias to each row.
 pub(super) struct Bias<'a>(pub(super) &'a [f32]);
@@ -24,22 +25,32 @@ impl InplaceOp1 for Bias<'_> {
     }
 }
 
-/// Adds a bias to each row, then takes x Φ(x), the exact GELU.
-pub(super) struct BiasGelu<'a>(pub(super) &'a [f32]);
+/// Adds a bias to each row, then takes an activation.
+pub(super) struct BiasActivation<'a>(pub(super) &'a [f32], pub(super) Activation);
 
-impl InplaceOp1 for BiasGelu<'_> {
+impl InplaceOp1 for BiasActivation<'_> {
     fn name(&self) -> &'static str {
-        "bias-gelu"
+        "bias-activation"
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
         for row in numbers_mut(storage, layout)?.chunks_exact_mut(self.0.len()) {
             for (number, bias) in row.iter_mut().zip(self.0) {
-                let x = *number + bias;
-                *number = 0.5 * x * (1.0 + erf_f32(x * FRAC_1_SQRT_2));
+                *number = activate(*number + bias, self.1);
             }
         }
         Ok(())
+    }
+}
+
+fn activate(x: f32, activation: Activation) -> f32 {
+    match activation {
+        Activation::Gelu => 0.5 * x * (1.0 + erf_f32(x * FRAC_1_SQRT_2)),
+        // Hendrycks and Gimpel, 2016.
+        Activation::GeluTanh => {
+            0.5 * x * (1.0 + ((2.0_f32 / PI).sqrt() * (x + 0.044_715 * x * x * x)).tanh())
+        }
+        Activation::Relu => x.max(0.0),
     }
 }
 

@@ -3,10 +3,27 @@
 //! The invariant: a text has at most as many tokens as the model takes, the special ones included, and its cost is
 //! bounded by that number, not by the text's length. A tokenizer that panics is an error.
 
+use kernels::Sequence;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokenizers::{Encoding, Token, Tokenizer, TruncationParams};
+
+/// The tokens of two texts that are read together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pair {
+    /// The tokens of both, the special ones among them.
+    pub tokens: Vec<u32>,
+    /// Which of the two each token is of; empty where the model makes no difference.
+    pub types: Vec<u32>,
+}
+
+impl Pair {
+    /// Returns it as the encoder takes it.
+    pub fn as_sequence(&self) -> Sequence<'_> {
+        Sequence { tokens: &self.tokens, types: &self.types }
+    }
+}
 
 /// A tokenizer that cuts and never pads, whatever its file says.
 pub(super) struct Tokens {
@@ -35,6 +52,25 @@ impl Tokens {
     /// # Errors
     /// Says why the text cannot be tokenised.
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
+        let encoding = self.encoding(text, true)?;
+        if encoding.is_empty() {
+            return Err("the tokenizer finds no token in the text".to_owned());
+        }
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Returns the tokens of two texts that are read together; the longer one is cut first.
+    ///
+    /// # Errors
+    /// Says why they cannot be tokenised.
+    pub(super) fn encode_pair(&self, first: &str, second: &str) -> Result<Pair, String> {
+        let (first, second) = (self.encoding(first, false)?, self.encoding(second, false)?);
+        let both = guarded(REFUSED, || self.tokenizer.post_process(first, Some(second), true))?;
+        Ok(Pair { tokens: both.get_ids().to_vec(), types: both.get_type_ids().to_vec() })
+    }
+
+    /// Tokenises as much of a text as the model takes.
+    fn encoding(&self, text: &str, special: bool) -> Result<Encoding, String> {
         let bytes_max = self.max * BYTES_PER_TOKEN_MAX;
         let mut bytes = self.max * FIRST_LOOK_BYTES_PER_TOKEN;
         // Where a text begins makes no difference to the tokenizers of this family, and may be far away.
@@ -42,13 +78,10 @@ impl Tokens {
         loop {
             let part = prefix(text, bytes);
             let cased = if self.lower_case { Cow::Owned(part.to_lowercase()) } else { Cow::Borrowed(part) };
-            let encoding = guarded(REFUSED, || self.tokenizer.encode_fast(cased.as_ref(), true))?;
-            if encoding.is_empty() {
-                return Err("the tokenizer finds no token in the text".to_owned());
-            }
+            let encoding = guarded(REFUSED, || self.tokenizer.encode_fast(cased.as_ref(), special))?;
             // Fewer tokens than fit: what follows the part could still count.
             if part.len() == text.len() || encoding.len() >= self.max || bytes >= bytes_max {
-                return Ok(encoding.get_ids().to_vec());
+                return Ok(encoding);
             }
             bytes = part.len().max(bytes).saturating_mul(4).min(bytes_max);
         }

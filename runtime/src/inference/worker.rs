@@ -12,12 +12,13 @@ use super::limits;
 use super::llama::{self, Generator};
 use super::model::{Backend, Model};
 use super::protocol::{self, FromWorker, Hello, ToWorker};
-use super::queue::{Ended, Place, Purpose, Queue, Request, Text};
-use super::tokens;
+use super::queue::{Ended, Input, Place, Purpose, Queue, Request, Text};
+use super::tokens::{self, Pair};
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::output::Work;
-use engine::task::{Classification, EmbeddingInput, TaskKind};
+use engine::task::{Classification, EmbeddingInput, Reranking, TaskKind};
+use kernels::Sequence;
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -194,7 +195,10 @@ impl Worker {
         let mut tokenized = Vec::with_capacity(batch.len());
         for Text { job, place, input, is_label } in batch {
             let started = Instant::now();
-            let label = input.text().filter(|_| is_label).map(str::to_owned);
+            let label = match &input {
+                Input::One(EmbeddingInput::Text(text)) if is_label => Some(text.clone()),
+                Input::One(_) | Input::Pair { .. } => None,
+            };
             if let Some(vector) = label.as_deref().and_then(|label| self.labels.find(label)) {
                 self.end(|queue| queue.finish(job, place, micros_since(started), Ok((vector, 0))));
                 continue;
@@ -210,7 +214,7 @@ impl Worker {
                 }
             }
         }
-        tokenized.sort_by_key(|text| text.tokens.len());
+        tokenized.sort_by_key(Tokenized::len);
         let mut rest = tokenized.as_slice();
         while !rest.is_empty() {
             let (pass, later) = rest.split_at(pass_len(rest));
@@ -226,17 +230,17 @@ impl Worker {
             let pass = queue.begin_pass(texts.iter().map(|text| text.job));
             (pass, texts.iter().map(|text| !queue.is_cancelled(text.job)).collect())
         };
-        let sequences: Vec<&[u32]> = texts
+        let sequences: Vec<Sequence<'_>> = texts
             .iter()
             .zip(&wanted)
             .filter(|(_, wanted)| **wanted)
-            .map(|(text, _)| text.tokens.as_slice())
+            .map(|(text, _)| text.tokens.as_sequence())
             .collect();
         let started = Instant::now();
         let result = model.compute(room, &sequences, &pass.stop);
         let micros = micros_since(started);
         self.queue().end_pass(pass);
-        let tokens: u64 = sequences.iter().map(|tokens| tokens.len() as u64).sum();
+        let tokens: u64 = sequences.iter().map(|sequence| sequence.tokens.len() as u64).sum();
         let mut vectors = result.as_ref().map(|vectors| vectors.iter());
         for (text, wanted) in texts.iter().zip(wanted) {
             let output = match &mut vectors {
@@ -246,13 +250,13 @@ impl Worker {
                     if let Some(label) = &text.label {
                         self.labels.keep(label, &vector);
                     }
-                    Ok((vector, text.tokens.len() as u32))
+                    Ok((vector, text.len() as u32))
                 }
                 Err(EncodeError::Stopped) => Err(InferenceError::Cancelled),
                 Err(EncodeError::Failed(reason)) => Err(InferenceError::ModelFailed(reason.clone())),
             };
             // A text's share of the pass.
-            let share = if wanted { micros * text.tokens.len() as u64 / tokens.max(1) } else { 0 };
+            let share = if wanted { micros * text.len() as u64 / tokens.max(1) } else { 0 };
             self.end(|queue| queue.finish(text.job, text.place, text.micros + share, output));
         }
     }
@@ -287,10 +291,16 @@ impl Worker {
 struct Tokenized {
     job: JobId,
     place: Place,
-    tokens: Vec<u32>,
+    tokens: Pair,
     /// Its text, where it is a label.
     label: Option<String>,
     micros: u64,
+}
+
+impl Tokenized {
+    fn len(&self) -> usize {
+        self.tokens.tokens.len()
+    }
 }
 
 /// Says which texts a job needs the vectors of, and what for.
@@ -301,12 +311,16 @@ fn requests(model: &Model<'_>, work: Work) -> Result<Vec<Request>, String> {
     let kind = work.kind();
     match (work, model.labels()) {
         (Work::Embed { inputs }, None) => {
-            Ok(inputs.into_iter().map(|inputs| Request { inputs, purpose: Purpose::Embed }).collect())
+            let one = |inputs: Vec<_>| inputs.into_iter().map(Input::One).collect();
+            Ok(inputs.into_iter().map(|inputs| Request { inputs: one(inputs), purpose: Purpose::Embed }).collect())
+        }
+        (Work::Rerank { inputs }, Some(labels)) if labels.len() == 1 => {
+            Ok(inputs.into_iter().map(reranking).collect())
         }
         (Work::Classify { inputs }, labels) => {
             Ok(inputs.into_iter().map(|input| classification(input, labels)).collect())
         }
-        (Work::Embed { .. }, Some(_)) | (Work::Generate(_), _) => {
+        (Work::Embed { .. }, Some(_)) | (Work::Generate(_) | Work::Rerank { .. }, _) => {
             let kinds: Vec<String> = model.kinds().iter().map(TaskKind::to_string).collect();
             Err(format!("the model does {}, not {kind}", kinds.join(" and ")))
         }
@@ -315,25 +329,33 @@ fn requests(model: &Model<'_>, work: Work) -> Result<Vec<Request>, String> {
 
 /// A text with the labels that it may get: the model's own, or any where it compares embeddings.
 fn classification(input: Classification, own: Option<&Arc<[String]>>) -> Request {
-    let Classification { text, labels } = input;
-    let text = EmbeddingInput::Text(text);
+    let Classification { text: own_text, labels } = input;
+    let text = |text| Input::One(EmbeddingInput::Text(text));
     match own {
         Some(own) => {
             let purpose = Purpose::Scores { labels: Arc::clone(own), asked: labels };
-            Request { inputs: vec![text], purpose }
+            Request { inputs: vec![text(own_text)], purpose }
         }
         None => {
-            let inputs =
-                std::iter::once(text).chain(labels.iter().cloned().map(EmbeddingInput::Text)).collect();
+            let inputs = std::iter::once(own_text).chain(labels.iter().cloned()).map(text).collect();
             Request { inputs, purpose: Purpose::Similarity { labels } }
         }
     }
 }
 
-fn tokenize(model: &Model<'_>, input: &EmbeddingInput) -> Result<Vec<u32>, String> {
+/// Each text of a query, together with it.
+fn reranking(input: Reranking) -> Request {
+    let query: Arc<str> = input.query.into();
+    let pair = |text| Input::Pair { query: Arc::clone(&query), text };
+    Request { inputs: input.texts.into_iter().map(pair).collect(), purpose: Purpose::Rank }
+}
+
+fn tokenize(model: &Model<'_>, input: &Input) -> Result<Pair, String> {
+    let alone = |tokens| Pair { tokens, types: Vec::new() };
     match input {
-        EmbeddingInput::Text(text) => model.tokenize(text),
-        EmbeddingInput::Tokens(tokens) => model.wrap_tokens(tokens),
+        Input::One(EmbeddingInput::Text(text)) => model.tokenize(text).map(alone),
+        Input::One(EmbeddingInput::Tokens(tokens)) => model.wrap_tokens(tokens).map(alone),
+        Input::Pair { query, text } => model.tokenize_pair(query, text),
     }
 }
 
@@ -341,7 +363,7 @@ fn tokenize(model: &Model<'_>, input: &EmbeddingInput) -> Result<Vec<u32>, Strin
 fn pass_len(texts: &[Tokenized]) -> usize {
     let mut tokens = 0;
     let fits = |text: &&Tokenized| {
-        tokens += text.tokens.len();
+        tokens += text.len();
         tokens <= PASS_TOKENS_MAX
     };
     texts.iter().take_while(fits).count().max(1)

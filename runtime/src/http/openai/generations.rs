@@ -87,7 +87,9 @@ impl Written {
             TaskOutput::Generation { text, prompt_tokens, tokens, finish } => {
                 Ok(Self { text, prompt_tokens, tokens, finish })
             }
-            TaskOutput::Classification { .. } | TaskOutput::Embedding { .. } => {
+            TaskOutput::Classification { .. }
+            | TaskOutput::Embedding { .. }
+            | TaskOutput::Reranking { .. } => {
                 Err(internal("internal_error", unexpected_output()).into())
             }
         }

@@ -1,6 +1,6 @@
 //! BERT (Devlin et al., 2019), and MiniLM (Wang et al., 2020), which is a small BERT.
 
-use super::{Architecture, Between, Fields, HeadNames, Names, number, only};
+use super::{Architecture, Between, Fields, HeadNames, Names, activation, number, only};
 use crate::inference::config::ConfigError;
 use serde_json::{Map, Value};
 
@@ -28,7 +28,6 @@ pub(in crate::inference) static BERT: Architecture = Architecture {
 };
 
 fn fields(config: &Map<String, Value>) -> Result<Fields, ConfigError> {
-    only(config, "hidden_act", "gelu")?;
     only(config, "position_embedding_type", "absolute")?;
     Ok(Fields {
         vocabulary: number(config, "vocab_size", None)?,
@@ -39,5 +38,6 @@ fn fields(config: &Map<String, Value>) -> Result<Fields, ConfigError> {
         positions: number(config, "max_position_embeddings", None)?,
         token_types: Some(number(config, "type_vocab_size", Some(2))?),
         norm_epsilon: config.get("layer_norm_eps").and_then(Value::as_f64).unwrap_or(1e-12),
+        activation: activation(config, "hidden_act")?,
     })
 }

@@ -1,6 +1,6 @@
 //! DistilBERT (Sanh et al., 2019): a BERT without types of tokens and without a pooler, and with names of its own.
 
-use super::{Architecture, Between, Fields, HeadNames, Names, number, only};
+use super::{Architecture, Between, Fields, HeadNames, Names, activation, number};
 use crate::inference::config::ConfigError;
 use serde_json::{Map, Value};
 
@@ -28,7 +28,6 @@ pub(in crate::inference) static DISTILBERT: Architecture = Architecture {
 };
 
 fn fields(config: &Map<String, Value>) -> Result<Fields, ConfigError> {
-    only(config, "activation", "gelu")?;
     Ok(Fields {
         vocabulary: number(config, "vocab_size", None)?,
         hidden: number(config, "dim", None)?,
@@ -39,5 +38,6 @@ fn fields(config: &Map<String, Value>) -> Result<Fields, ConfigError> {
         token_types: None,
         // Not in its configuration: the architecture fixes it.
         norm_epsilon: 1e-12,
+        activation: activation(config, "activation")?,
     })
 }
