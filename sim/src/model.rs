@@ -7,7 +7,9 @@ use core::time::Duration;
 use engine::InferenceError;
 use engine::health::HostFacts;
 use engine::output::Work;
-use engine::task::{Classification, EmbeddingInput, FinishReason, Generation, Reranking, TaskKind, TaskOutput};
+use engine::task::{
+    Classification, EmbeddingInput, FinishReason, Generation, Reranking, TaskKind, TaskOutput,
+};
 use sha2::{Digest, Sha256};
 
 /// Returns what is found out about the process of every simulated node: it is well.
@@ -141,7 +143,9 @@ mod tests {
             Work::Classify { inputs: vec![text("a"), text("b")] },
             Work::Embed { inputs: vec![vec![EmbeddingInput::Text("a".to_owned()); 3]; 2] },
             Work::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned())))),
-            Work::Rerank { inputs: vec![Reranking { query: "a".to_owned(), texts: vec!["b".to_owned(); 3] }] },
+            Work::Rerank {
+                inputs: vec![Reranking { query: "a".to_owned(), texts: vec!["b".to_owned(); 3] }],
+            },
         ] {
             assert_eq!(outputs(&work).len(), work.len());
         }

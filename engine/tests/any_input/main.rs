@@ -15,8 +15,8 @@ use engine::input::{DialError, Interface};
 
 use engine::request::{FetchSpec, Seen};
 use engine::task::{
-    ChatMessage, ChatRole, Classification, EmbeddingInput, Generation, Prompt, Reranking, TaskInput, TaskKind,
-    TaskOutput, TaskSpec, TaskStatus,
+    ChatMessage, ChatRole, Classification, EmbeddingInput, Generation, Prompt, Reranking, TaskInput,
+    TaskKind, TaskOutput, TaskSpec, TaskStatus,
 };
 use engine::{DialId, Input, JobId, LinkId, NodeId, ReadId, Request, RequestId, TaskId, UnixMillis, WriteId};
 use proptest::prelude::*;

@@ -38,7 +38,9 @@ pub(super) async fn make(
     texts: Vec<String>,
 ) -> Result<Ranks, ApiError> {
     match by_cross_encoder(api, model.clone(), &query, texts.clone()).await {
-        Err(error) if NO_CROSS_ENCODER.contains(&error.code()) => by_similarity(api, model, query, texts).await,
+        Err(error) if NO_CROSS_ENCODER.contains(&error.code()) => {
+            by_similarity(api, model, query, texts).await
+        }
         made => made,
     }
 }

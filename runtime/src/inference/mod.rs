@@ -41,8 +41,8 @@ pub use header::{HEADER_BYTES_MAX, HeaderError};
 pub use limits::{CpuShare, bound_own_memory, memory_of_workers};
 pub use model::{Backend, LoadError, Model, SINGLE_FILE_TOKENS_MAX};
 pub use process::{ProcessInference, WORKER_COMMAND, WorkerOptions};
-pub use weights::WeightsError;
 pub use tokens::Pair;
+pub use weights::WeightsError;
 pub use worker::worker_main;
 
 pub use kernels::Sequence;

@@ -312,7 +312,10 @@ fn requests(model: &Model<'_>, work: Work) -> Result<Vec<Request>, String> {
     match (work, model.labels()) {
         (Work::Embed { inputs }, None) => {
             let one = |inputs: Vec<_>| inputs.into_iter().map(Input::One).collect();
-            Ok(inputs.into_iter().map(|inputs| Request { inputs: one(inputs), purpose: Purpose::Embed }).collect())
+            Ok(inputs
+                .into_iter()
+                .map(|inputs| Request { inputs: one(inputs), purpose: Purpose::Embed })
+                .collect())
         }
         (Work::Rerank { inputs }, Some(labels)) if labels.len() == 1 => {
             Ok(inputs.into_iter().map(reranking).collect())

@@ -89,9 +89,7 @@ impl Written {
             }
             TaskOutput::Classification { .. }
             | TaskOutput::Embedding { .. }
-            | TaskOutput::Reranking { .. } => {
-                Err(internal("internal_error", unexpected_output()).into())
-            }
+            | TaskOutput::Reranking { .. } => Err(internal("internal_error", unexpected_output()).into()),
         }
     }
 
