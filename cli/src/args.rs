@@ -4,7 +4,7 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::request::{PING_AT_ONCE_MAX, PING_BYTES_MAX, PING_COUNT_MAX};
-use engine::task::TaskKind;
+use engine::task::{TaskKind, TaskStatus};
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -279,6 +279,12 @@ pub(crate) enum TaskCommand {
         /// How many of the newest to leave out
         #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..), allow_negative_numbers = true)]
         offset: u32,
+        /// Only those that this node runs or has run, by the beginning of its id
+        #[arg(long, value_name = "ID")]
+        worker: Option<String>,
+        /// Only those that stand like this
+        #[arg(long, value_enum, ignore_case = true, value_name = "STATUS")]
+        status: Option<Standing>,
         #[command(flatten)]
         format: Format,
     },
@@ -372,7 +378,7 @@ pub(crate) enum ModelCommand {
     },
     /// Show what is known of a model on this machine
     Info {
-        /// As it was pulled, or its folder or file
+        /// As it was pulled, its name in the node's list, or its folder or file
         model: String,
         #[command(flatten)]
         format: Format,
@@ -559,6 +565,30 @@ pub(crate) enum Kind {
     Generation,
     /// Texts, one a line, to how well each answers a query
     Reranking,
+}
+
+/// How a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Standing {
+    Cancelled,
+    Completed,
+    Failed,
+    Queued,
+    Running,
+    Timeout,
+}
+
+impl From<Standing> for TaskStatus {
+    fn from(standing: Standing) -> Self {
+        match standing {
+            Standing::Cancelled => Self::Cancelled,
+            Standing::Completed => Self::Completed,
+            Standing::Failed => Self::Failed,
+            Standing::Queued => Self::Queued,
+            Standing::Running => Self::Running,
+            Standing::Timeout => Self::Timeout,
+        }
+    }
 }
 
 impl From<Kind> for TaskKind {

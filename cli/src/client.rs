@@ -118,6 +118,41 @@ impl Client {
         Reply { status, retry_after: None, body: text.into() }.accepted()
     }
 
+    /// Asks for a stream of events, and hands over the name and data of each as it comes, until somebody has read enough
+    /// or the stream ends.
+    pub(crate) async fn events(
+        &self,
+        path: &str,
+        mut event: impl FnMut(&str, &str) -> Result<ControlFlow<()>, Failure>,
+    ) -> Result<(), Failure> {
+        let late = |_| self.silence(None);
+        let begun = tokio::time::timeout(ANSWER_TIMEOUT, self.begin(Method::GET, path, None));
+        let response = begun.await.map_err(late)?.map_err(|error| self.silence(Some(&*error)))?;
+        let status = response.status();
+        let mut body = response.into_body();
+        let (mut text, mut name) = (Vec::new(), String::new());
+        // Where nothing happens, the node says so every few seconds.
+        while let Some(frame) = tokio::time::timeout(ANSWER_TIMEOUT, body.frame()).await.map_err(late)? {
+            let frame = frame.map_err(|error| self.silence(Some(&error)))?;
+            text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+            while let Some(end) = text.iter().position(|byte| *byte == b'\n').filter(|_| status.is_success())
+            {
+                let rest = text.split_off(end + 1);
+                let line = std::mem::replace(&mut text, rest);
+                let line = String::from_utf8_lossy(&line);
+                match line.trim_end().split_once(": ") {
+                    Some(("event", of)) => of.clone_into(&mut name),
+                    Some(("data", data)) if event(&name, data)?.is_break() => return Ok(()),
+                    Some(_) | None => {}
+                }
+            }
+            if text.len() > LINE_BYTES_MAX {
+                return Err(Failure::new("the node gave an answer without an end").id("answer_unreadable"));
+            }
+        }
+        Reply { status, retry_after: None, body: text.into() }.accepted()
+    }
+
     pub(crate) async fn delete(&self, path: &str) -> Result<Reply, Failure> {
         self.send(Method::DELETE, path, None).await
     }

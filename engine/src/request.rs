@@ -47,6 +47,8 @@ pub enum Request {
     Task(TaskId),
     /// Answered with [`Response::Tasks`], newest first.
     Tasks {
+        /// Which tasks count.
+        which: Which,
         /// The most tasks to list.
         limit: u32,
         /// How many of the newest to leave out.
@@ -59,6 +61,23 @@ pub enum Request {
         /// What is known of it.
         seen: Seen,
     },
+}
+
+/// Some of the tasks: those for which all that is given holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Which {
+    /// How they stand.
+    pub status: Option<TaskStatus>,
+    /// The node that runs them or that made their outcome.
+    pub worker: Option<NodeId>,
+}
+
+impl Which {
+    /// Tells whether a task is one of them.
+    pub fn holds(self, status: TaskStatus, worker: Option<NodeId>) -> bool {
+        self.status.is_none_or(|wanted| wanted == status)
+            && self.worker.is_none_or(|wanted| Some(wanted) == worker)
+    }
 }
 
 /// What is known of a task.
@@ -126,7 +145,7 @@ pub enum Response {
     Task(Box<TaskView>),
     /// A part of the tasks, newest first.
     Tasks {
-        /// How many there are in all.
+        /// How many of those that count there are in all.
         total: u32,
         /// The part asked for.
         tasks: Vec<TaskView>,

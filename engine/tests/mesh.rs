@@ -7,11 +7,12 @@ use engine::error::PeerFault;
 use engine::event::{Event, LinkDownReason, ReassignReason, RefuseReason};
 use engine::identity::Domain;
 use engine::request::HopView;
-use engine::request::{News, Seen};
+use engine::request::{News, Seen, Which};
 use engine::task::{InputFault, TaskInput, TaskKind, TaskSpec, TaskStatus};
 use engine::testing::{MODEL, Network};
 use engine::wire::{Advert, Beat, Hello, Message, SharedBytes, Signature, SignedAdvert};
 use engine::{NodeId, Rejection, Request, Response, TaskId, UnixMillis};
+use std::cmp::Reverse;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -83,12 +84,28 @@ fn work_is_shared_and_ends_once() {
     expected.sort();
     assert_eq!(done.iter().map(|(task, ..)| *task).collect::<Vec<_>>(), expected);
     assert!(done.iter().all(|(_, status, _)| *status == TaskStatus::Completed));
-    let listed = network.ask(origin, Request::Tasks { limit: 3, offset: 1 });
-    network.run(Duration::ZERO);
-    let Some(Ok(Response::Tasks { total: 20, tasks: listed })) = network.answer(origin, listed) else {
-        panic!("not listed")
+    let (here, none) = (network.id(origin), NodeId([9; 16]));
+    let mut list = |which, limit, offset| {
+        let listed = network.ask(origin, Request::Tasks { which, limit, offset });
+        network.run(Duration::ZERO);
+        let Some(Ok(Response::Tasks { total, tasks })) = network.answer(origin, listed) else {
+            panic!("not listed")
+        };
+        (*total, tasks.clone())
     };
-    assert_eq!(listed.iter().map(|view| view.id).collect::<Vec<_>>(), vec![tasks[18], tasks[17], tasks[16]]);
+    let (total, listed) = list(Which::default(), 3, 1);
+    let ids: Vec<TaskId> = listed.iter().map(|view| view.id).collect();
+    assert_eq!((total, ids), (20, vec![tasks[18], tasks[17], tasks[16]]));
+    let by = |worker, status| Which { worker: Some(worker), status: Some(status) };
+    let (total, all) = list(by(here, TaskStatus::Completed), 100, 0);
+    assert_eq!((total as usize, all.len()), (20 - elsewhere, 20 - elsewhere));
+    assert!(all.iter().all(|view| view.worker == Some(here)));
+    assert!(all.is_sorted_by_key(|view| Reverse(view.submitted_at)));
+    let (part, ids) = list(by(here, TaskStatus::Completed), 1, 1);
+    assert_eq!((part, &ids[..]), (total, &all[1..2]));
+    for nothing in [by(here, TaskStatus::Failed), by(none, TaskStatus::Completed)] {
+        assert_eq!(list(nothing, 100, 0), (0, vec![]));
+    }
 }
 
 #[test]

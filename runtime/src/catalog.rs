@@ -7,7 +7,7 @@
 use crate::config::{MODEL_NAME_BYTES_MAX, ModelEntry};
 use crate::hub::{Format, Hub, ModelId, Present, Progress, PullError};
 use crate::inference::{
-    EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, FleetHandle, ModelSpec, ModelStatus, Precision,
+    EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, FleetHandle, ModelSpec, ModelStatus, Outline, Precision,
 };
 use engine::task::TaskKind;
 use serde::{Deserialize, Serialize};
@@ -109,6 +109,25 @@ impl Catalog {
         models.extend(found.unusable.iter().cloned());
         models.sort_by(|one, other| one.name.cmp(&other.name));
         models
+    }
+
+    /// Returns the name of the model that tasks of a kind get here, the first of the list that can be used, and what is
+    /// known of it without loading it.
+    pub async fn first(&self, kind: TaskKind) -> Option<(String, Option<Outline>)> {
+        let unusable: Vec<String> = self
+            .models()
+            .into_iter()
+            .filter(|model| model.reason.is_some())
+            .map(|model| model.name)
+            .collect();
+        let spec = {
+            let found = self.shared.found.lock().unwrap_or_else(PoisonError::into_inner);
+            let usable = |model: &&ModelSpec| model.kinds.contains(&kind) && !unusable.contains(&model.name);
+            found.models.iter().find(usable).cloned()?
+        };
+        let name = spec.name.clone();
+        let outline = tokio::task::spawn_blocking(move || Outline::of(&spec)).await;
+        Some((name, outline.ok().flatten()))
     }
 
     /// Returns the names of those that the user lists and that cannot be used; how they stand says why.
@@ -383,8 +402,8 @@ fn kinds(present: &Present) -> Result<Vec<TaskKind>, String> {
     };
     let supported = ARCHITECTURES.iter().find(|(name, _)| *name == architecture);
     supported.map(|(_, kinds)| of_labels(kinds, present.labels)).ok_or_else(|| {
-        let names: Vec<&str> = ARCHITECTURES.iter().map(|(name, _)| *name).collect();
-        format!("its architecture {architecture} is not supported; these are: {}", names.join(", "))
+        let names = architectures().join(", ");
+        format!("its architecture {architecture} is not supported; these are: {names}")
     })
 }
 
@@ -395,6 +414,11 @@ fn of_labels(kinds: &[TaskKind], labels: Option<usize>) -> Vec<TaskKind> {
         kinds.push(TaskKind::Reranking);
     }
     kinds
+}
+
+/// Names what models with a configuration may be.
+pub fn architectures() -> Vec<&'static str> {
+    ARCHITECTURES.iter().map(|(name, _)| *name).collect()
 }
 
 fn remove_damaged(hub: &Hub, id: &ModelId) -> bool {

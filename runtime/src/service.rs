@@ -83,6 +83,7 @@ impl Service {
         startup.done("storage");
         let (sources, options) = models(settings).map_err(StartError::Program)?;
         let found = catalog::find(&sources);
+        let threads = options.cpu.threads;
         let clock = SystemClock::start();
         let start = beginning(&ground, &clock, offers(&sources, &options, &found))?;
         let config_file = overrides.config_file.clone().unwrap_or_else(|| home.config_file());
@@ -105,7 +106,7 @@ impl Service {
         let models = Catalog::new(sources, settings.run_models.then_some(fleet), found);
         let stop_catalog = models.watch();
         let address = info.api_address;
-        door.open(Api { handle: handle.clone(), models, results, shelf, token, address });
+        door.open(Api { handle: handle.clone(), models, results, shelf, threads, token, address });
         Ok(Self {
             home: home.clone(),
             info,
@@ -389,6 +390,7 @@ fn models(settings: &Settings) -> io::Result<(Sources, FleetOptions)> {
     let mut hub = Hub::from_environment(|name| std::env::var_os(name)).ok();
     if let Some(hub) = &mut hub {
         hub.offline |= settings.offline;
+        hub.architectures = catalog::architectures();
     }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let sources = Sources {

@@ -88,6 +88,13 @@ fn tokens_stand_for_their_text_with_or_without_the_special_ones() {
     assert_eq!(model.wrap_tokens(&tokens).as_ref(), Ok(&tokens));
     assert_eq!(model.wrap_tokens(&tokens[1..tokens.len() - 1]), Ok(tokens));
     assert_eq!(model.wrap_tokens(&[5; 5000]).unwrap().len(), SINGLE_FILE_TOKENS_MAX);
+    let fits = "a ".repeat(SINGLE_FILE_TOKENS_MAX - 2);
+    assert_eq!(model.tokenize_whole(&fits), model.tokenize(&fits));
+    let refused = Err(format!("the text has more than {SINGLE_FILE_TOKENS_MAX} tokens"));
+    for longer in [format!("{fits}a"), "a ".repeat(100_000)] {
+        assert_eq!(model.tokenize_whole(&longer), refused);
+        assert_eq!(model.tokenize(&longer), model.tokenize(&fits));
+    }
     let unknown = model.wrap_tokens(&[7, 4_000_000_000]).unwrap_err();
     assert_eq!(unknown, "4000000000 is none of the model's 30522 tokens");
 }

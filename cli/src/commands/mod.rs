@@ -48,6 +48,7 @@ use crate::client::Client;
 use crate::error::{Failure, Outcome};
 use crate::output;
 use engine::TaskId;
+use runtime::catalog;
 use runtime::home::{Holder, Home};
 use runtime::hub::{Hub, ModelId, PresentError};
 use runtime::inference::EMBEDDED_MODEL;
@@ -88,8 +89,9 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Task(TaskCommand::Result { id, format, json }) => {
             block_on(task_result::run(&home()?, &id, format, json))
         }
-        Command::Task(TaskCommand::List { limit, offset, format }) => {
-            block_on(task_list::run(&home()?, limit, offset, format))
+        Command::Task(TaskCommand::List { limit, offset, worker, status, format }) => {
+            let wanted = task_list::Wanted { limit, offset, worker, status: status.map(Into::into) };
+            block_on(task_list::run(&home()?, wanted, format))
         }
         Command::Task(TaskCommand::Watch { id, format }) => block_on(task_watch::run(&home()?, &id, format)),
         Command::Task(TaskCommand::Cancel { id }) => block_on(task_cancel::run(&home()?, &id)),
@@ -112,8 +114,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
                 .map(|()| ExitCode::SUCCESS)
         }
         Command::Model(ModelCommand::Info { model, format }) => {
-            model_info::run(&hub(false)?, &model_id(&model, "looked into")?, format)
-                .map(|()| ExitCode::SUCCESS)
+            block_on(model_info::run(&home()?, hub(false)?, &model, format))
         }
         Command::Route(RouteCommand::Explain { id, format }) => {
             block_on(route_explain::run(&home()?, &id, format))
@@ -171,6 +172,7 @@ fn hub(offline: bool) -> Result<Hub, Failure> {
         Failure::from_error(&error).id("cache_unusable").hint("set HF_HOME to a directory")
     })?;
     hub.offline |= offline;
+    hub.architectures = catalog::architectures();
     Ok(hub)
 }
 

@@ -5,18 +5,14 @@ use crate::client::Client;
 use crate::error::Failure;
 use crate::output;
 use runtime::catalog::{self, Sources};
-use runtime::config::ModelEntry;
+use runtime::config::{self, ModelEntry, Overrides};
 use runtime::home::{Holder, Home};
-use runtime::http::models::Models;
+use runtime::http::models::{ModelState, Models, Standing};
 use runtime::hub::Hub;
 use runtime::inference::{EMBEDDED_MODEL, ModelSpec, ModelStatus};
 
 pub(super) async fn run(home: &Home, hub: Hub, format: Format) -> Result<(), Failure> {
-    let models = if home.holder() == Holder::Nobody {
-        on_disk(hub)
-    } else {
-        Client::connect(home)?.get::<Models>("/api/v1/models").await?.models
-    };
+    let models = standing(home, hub).await?;
     if format.json {
         return output::json(&models);
     }
@@ -24,11 +20,12 @@ pub(super) async fn run(home: &Home, hub: Hub, format: Format) -> Result<(), Fai
     let rows: Vec<[String; 7]> = models
         .into_iter()
         .map(|model| {
-            let state = match (model.ready, &model.reason, &model.hint) {
-                (true, _, _) => "yes".to_owned(),
-                (false, None, _) => "no".to_owned(),
-                (false, Some(reason), None) => format!("no: {reason}"),
-                (false, Some(reason), Some(hint)) => format!("no: {reason}; {hint}"),
+            let Standing { status: model, state } = model;
+            let state = match (state, &model.reason, &model.hint) {
+                (ModelState::Loaded, _, _) => "yes".to_owned(),
+                (ModelState::Unusable, Some(reason), None) => format!("no: {reason}"),
+                (ModelState::Unusable, Some(reason), Some(hint)) => format!("no: {reason}; {hint}"),
+                (state, _, _) => state.in_words().to_owned(),
             };
             let kinds = if model.kinds.is_empty() { dash() } else { model.kinds.join(", ") };
             [
@@ -45,9 +42,19 @@ pub(super) async fn run(home: &Home, hub: Hub, format: Format) -> Result<(), Fai
     output::table(["NAME", "SIZE", "TYPE", "LOADED AT", "MEMORY", "WHERE", "READY"], &rows)
 }
 
-/// What a node of this user could run, if one ran.
-fn on_disk(hub: Hub) -> Vec<ModelStatus> {
-    let entries = vec![ModelEntry::Name(EMBEDDED_MODEL.to_owned())];
+/// Returns how the models of the home's node stand, or where none runs, those that the next one could run.
+pub(super) async fn standing(home: &Home, hub: Hub) -> Result<Vec<Standing>, Failure> {
+    if home.holder() != Holder::Nobody {
+        return Ok(Client::connect(home)?.get::<Models>("/api/v1/models").await?.models);
+    }
+    let overrides = Overrides { environment: std::env::vars_os().collect(), ..Overrides::default() };
+    // Settings with a mistake in them are complained of where they are used.
+    let listed = config::preview(home, &overrides).map(|next| next.settings.models);
+    let entries = listed.unwrap_or_else(|_| vec![ModelEntry::Name(EMBEDDED_MODEL.to_owned())]);
+    Ok(on_disk(hub, entries).into_iter().map(Standing::from).collect())
+}
+
+fn on_disk(hub: Hub, entries: Vec<ModelEntry>) -> Vec<ModelStatus> {
     let found = catalog::find(&Sources { entries, cached: true, pull_on_demand: false, hub: Some(hub) });
     let mut models: Vec<ModelStatus> = found.models.iter().map(ModelSpec::status).collect();
     models.extend(found.unusable);

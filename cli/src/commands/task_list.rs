@@ -1,15 +1,40 @@
 //! `task list`: the tasks of this node, newest first.
 
+use super::route_explain;
 use crate::args::Format;
 use crate::client::Client;
 use crate::error::Failure;
 use crate::output;
+use engine::NodeId;
+use engine::task::TaskStatus;
 use runtime::home::Home;
 use runtime::http::view::{Task, Tasks};
 
-pub(super) async fn run(home: &Home, limit: u32, offset: u32, format: Format) -> Result<(), Failure> {
+/// Which tasks.
+pub(super) struct Wanted {
+    pub(super) limit: u32,
+    pub(super) offset: u32,
+    /// The beginning of a node's id.
+    pub(super) worker: Option<String>,
+    pub(super) status: Option<TaskStatus>,
+}
+
+pub(super) async fn run(home: &Home, wanted: Wanted, format: Format) -> Result<(), Failure> {
     let client = Client::connect(home)?;
-    let path = format!("/api/v1/tasks?limit={limit}&offset={offset}");
+    let Wanted { limit, offset, worker, status } = wanted;
+    let mut path = format!("/api/v1/tasks?limit={limit}&offset={offset}");
+    if let Some(worker) = worker {
+        // One that is gone has left its results.
+        let whole = worker.to_ascii_lowercase().parse::<NodeId>();
+        let worker = match whole {
+            Ok(worker) => worker,
+            Err(_) => route_explain::find(&client, &worker).await?,
+        };
+        path = format!("{path}&worker={worker}");
+    }
+    if let Some(status) = status {
+        path = format!("{path}&status={status}");
+    }
     if format.json {
         let body = client.get_raw(&path).await?;
         return output::write(&[&body[..], b"\n"].concat());

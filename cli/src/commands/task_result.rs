@@ -6,6 +6,7 @@ use crate::error::Failure;
 use crate::output;
 use engine::TaskId;
 use engine::task::TaskStatus;
+use hyper::body::Bytes;
 use runtime::home::Home;
 use runtime::http::view::{OutputBody, ResultBody, Summary};
 
@@ -17,21 +18,35 @@ pub(super) async fn run(home: &Home, id: &str, format: ResultFormat, json: bool)
 
 /// Prints the result of a finished task, and returns it.
 pub(super) async fn show(client: &Client, id: TaskId, json: bool) -> Result<ResultBody, Failure> {
+    let (body, result) = fetch(client, id).await?;
+    if json {
+        output::write(&[&body[..], b"\n"].concat())?;
+    } else {
+        print(&result, true)?;
+    }
+    Ok(result)
+}
+
+/// Asks for the result of a finished task, and returns it as it came and as it was read.
+pub(super) async fn fetch(client: &Client, id: TaskId) -> Result<(Bytes, ResultBody), Failure> {
     let body = client.get_raw(&format!("/api/v1/tasks/{id}/result")).await?;
     let result: ResultBody = serde_json::from_slice(&body).map_err(|error| {
         Failure::new("the node gave a result that this version cannot read")
             .id("answer_unreadable")
             .because(Some(&error))
     })?;
-    if json {
-        output::write(&[&body[..], b"\n"].concat())?;
-    } else {
-        output::properties(&properties(&result))?;
-        if let Some(OutputBody::Generation { text, .. }) = &result.output {
-            output::line(&format!("\n{}", output::lines(text)))?;
+    Ok((body, result))
+}
+
+/// Prints a result for people, perhaps without the text of a generation.
+pub(super) fn print(result: &ResultBody, with_text: bool) -> Result<(), Failure> {
+    output::properties(&properties(result))?;
+    match &result.output {
+        Some(OutputBody::Generation { text, .. }) if with_text => {
+            output::line(&format!("\n{}", output::lines(text)))
         }
+        Some(_) | None => Ok(()),
     }
-    Ok(result)
 }
 
 fn properties(result: &ResultBody) -> Vec<(&'static str, String)> {
@@ -42,7 +57,10 @@ fn properties(result: &ResultBody) -> Vec<(&'static str, String)> {
         ("Model", result.model.clone()),
     ];
     rows.extend(result.worker.map(|worker| ("Worker", worker.to_string())));
-    rows.push(("Execution", format!("{:.1} ms", result.summary.execution_ms)));
+    rows.extend(execution(&result.summary));
+    if result.output.is_none() {
+        rows.push(("Elapsed", output::duration(result.elapsed_ms)));
+    }
     rows.push(("Completed", result.summary.completed_at.clone()));
     rows.extend(reason(result.status, &result.summary).map(|reason| ("Reason", reason)));
     match &result.output {
@@ -78,6 +96,11 @@ fn properties(result: &ResultBody) -> Vec<(&'static str, String)> {
         None => {}
     }
     rows
+}
+
+/// Says how long a task was computed; of one that was given up, no worker has told that.
+pub(super) fn execution(summary: &Summary) -> Option<(&'static str, String)> {
+    (summary.execution_ms > 0.0).then(|| ("Execution", format!("{:.1} ms", summary.execution_ms)))
 }
 
 /// Says why a task ended without an output.

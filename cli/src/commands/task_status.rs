@@ -32,12 +32,41 @@ fn properties(task: &Task) -> Vec<(&'static str, String)> {
         ("Attempts", task.attempts.to_string()),
     ];
     rows.extend(task.worker.map(|worker| ("Worker", worker.to_string())));
+    if let (Some(tokens), Some(most)) = (task.tokens, task.max_tokens) {
+        rows.push(("Tokens", format!("{tokens} of at most {most}")));
+    }
+    rows.extend(task.remaining_ms.map(|millis| ("Remaining", format!("about {}", output::duration(millis)))));
     if let Some(result) = &task.result {
-        rows.push(("Execution", format!("{:.1} ms", result.execution_ms)));
+        rows.extend(task_result::execution(result));
         rows.push(("Completed", result.completed_at.clone()));
         rows.push(("Expires", result.expires_at.clone()));
         rows.push(("Size", format!("{} bytes", result.output_bytes)));
         rows.extend(task_result::reason(task.status, result).map(|reason| ("Reason", reason)));
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_running_generation_tells_how_far_it_is() {
+        let task = json!({
+            "id": "01010101-0101-0101-0101-010101010101", "type": "generation", "model": "tiny",
+            "status": "RUNNING", "submitted_at": "2026-11-22T14:45:20.973Z", "elapsed_ms": 1500, "attempts": 1,
+            "worker": "07070707070707070707070707070707", "preview": "once", "tokens": 12, "max_tokens": 256,
+            "remaining_ms": 65_000,
+        });
+        let rows = properties(&serde_json::from_value(task).unwrap());
+        let rows: Vec<String> = rows.iter().skip(7).map(|(name, value)| format!("{name}: {value}")).collect();
+        let expected = [
+            "Attempts: 1",
+            "Worker: 07070707070707070707070707070707",
+            "Tokens: 12 of at most 256",
+            "Remaining: about 1m 5s",
+        ];
+        assert_eq!(rows, expected);
+    }
 }

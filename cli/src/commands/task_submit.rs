@@ -10,7 +10,7 @@ use crate::output;
 use engine::TaskId;
 use engine::task::{TaskKind, TaskStatus};
 use runtime::home::Home;
-use runtime::http::view::{InputBody, NewTask, OneOrMany, Submitted, Task};
+use runtime::http::view::{InputBody, NewTask, NotATask, OneOrMany, Submitted, Task};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -44,7 +44,14 @@ fn one_task(arguments: &TaskSubmit) -> Result<NewTask, Failure> {
         let texts = lines.lines().filter(|line| !line.trim().is_empty());
         task.input = Some(InputBody::Texts(texts.map(str::to_owned).collect()));
     }
-    Ok(with_options(task, arguments))
+    let task = with_options(task, arguments);
+    // The node would say the same, in the words of its own interface.
+    task.clone().spec().map_err(|NotATask(why)| {
+        Failure::new(why)
+            .id("task_malformed")
+            .hint("p2p-ai-agents task submit --help says which option is for what")
+    })?;
+    Ok(task)
 }
 
 /// Adds what the command line says to a task that leaves it open. In a file of tasks of several kinds, an option goes

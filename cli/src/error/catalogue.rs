@@ -552,6 +552,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
     },
     Entry { id: "task_finished", what: "The task has its outcome already.", todo: "`task result` shows it." },
     Entry {
+        id: "task_malformed",
+        what: "The options of a task do not belong together.",
+        todo: "`task submit --help` says which option is for what.",
+    },
+    Entry {
         id: "task_not_finished",
         what: "The task has no result yet.",
         todo: "`task watch` waits for it.",
@@ -580,6 +585,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "temperature_out_of_range",
         what: "The temperature is outside what is allowed.",
         todo: "Use the range that the message names.",
+    },
+    Entry {
+        id: "texts_out_of_range",
+        what: "There is nothing to compare with the query, or too much.",
+        todo: "Send as many texts as the message allows.",
     },
     Entry {
         id: "timeline_form_unknown",

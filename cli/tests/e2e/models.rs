@@ -2,7 +2,7 @@
 
 use crate::test_hub::{Fault, Special, TestHub, hash};
 use crate::world::{Node, Ran, World, run, until};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::process::Stdio;
 
 const MODEL: &str = "owner/model";
@@ -91,10 +91,16 @@ fn a_pull_that_cannot_be_says_why_and_what_to_do() {
         Special { token: Some("hf_x"), ..Special::default() },
         &[("m.gguf", b"GGUF")],
     );
+    let config = br#"{"architectures": ["T5ForConditionalGeneration"]}"#;
+    let files: [(&str, &[u8]); 3] =
+        [("model.safetensors", &scene.weights), ("config.json", config), ("tokenizer.json", b"{}")];
+    scene.hub.add("owner/t5", Special::default(), &files);
+    let t5 = "owner/t5 is a T5ForConditionalGeneration, which cannot run here; these can: BertFor";
     for (arguments, what, hint) in [
-        (&["owner/none"][..], "it is private, gated, or does not exist", "set HF_TOKEN"),
+        (&["owner/t5"][..], t5, "nothing but its configuration was fetched"),
+        (&["owner/none"], "it is private, gated, or does not exist", "set HF_TOKEN"),
         (&["owner/gated/m.gguf"], "it is private, gated, or does not exist", "set HF_TOKEN"),
-        (&["owner/huge/m.gguf"], "insufficient_disk_space: 549755813888 bytes are needed in ", "make room"),
+        (&["owner/huge/m.gguf"], "33554432 of which stay free for others", "make room"),
         (&["owner/model", "--offline"], "nothing may be fetched in offline mode", "leave out --offline"),
         (&["owner/../x"], "\"owner/../x\" is no name of a model", ""),
         (&["./folder"], "only models of a hub are pulled", "by its path"),
@@ -103,6 +109,7 @@ fn a_pull_that_cannot_be_says_why_and_what_to_do() {
         let said = scene.run(&[&["model", "pull"], arguments].concat()).bad(1);
         assert!(said.contains(what) && said.contains(hint), "{said:?} does not say {what:?} and {hint:?}");
     }
+    assert!(scene.hub.transfers().is_empty(), "no weights were asked for");
     scene.hub.fail("model.safetensors", &[Fault::Flip]);
     let said = scene.run(&["model", "pull", MODEL]).bad(1);
     assert!(
@@ -164,6 +171,11 @@ fn a_node_runs_several_models_and_takes_on_those_that_are_pulled() {
     let node = scene.world.node("a");
     let listed = format!("all-MiniLM-L6-v2,{BERT}");
     scene.ask(&node, &[("P2P_AI_MODELS", &listed)], &["node", "start"]).good();
+    let on_demand = "(classification, on demand)";
+    assert!(scene.ask(&node, &[], &["node", "status"]).good().contains(on_demand));
+    let standing = models(&scene, &node);
+    let states = standing.iter().map(|model| (&model["ready"], &model["state"])).next();
+    assert_eq!(states, Some((&json!(false), &json!("on_demand"))));
     let said = classify(&scene, &node, BERT).good();
     assert!(said.contains(&format!("Model:      {BERT}")), "{said}");
     node.await_task(&node.submit("a text for the first of the list"));

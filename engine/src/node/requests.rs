@@ -10,7 +10,7 @@ use crate::output::Output;
 use crate::record::Record;
 use crate::request::{
     Answer, DiagnosisView, LIST_MAX, MemberView, ModelView, News, PeerView, Request, Response, Seen,
-    StatusView, TIMEOUT_RANGE, TaskView,
+    StatusView, TIMEOUT_RANGE, TaskView, Which,
 };
 use crate::scheduler::Scheduler;
 use crate::task::{
@@ -59,7 +59,7 @@ impl Node {
                 Err(rejection) => Err(rejection),
             },
             Request::Task(task) => self.find_task(task),
-            Request::Tasks { limit, offset } => Ok(self.list_tasks(limit, offset)),
+            Request::Tasks { which, limit, offset } => Ok(self.list_tasks(which, limit, offset)),
             Request::Watch { task, seen } => match self.watch_task(id, task, seen) {
                 Some(answer) => answer,
                 None => return,
@@ -261,14 +261,20 @@ impl Node {
         open.map(|open| open_view(now, open, scheduler)).ok_or(Rejection::TaskNotFound(task))
     }
 
-    fn list_tasks(&self, limit: u32, offset: u32) -> Response {
+    fn list_tasks(&self, which: Which, limit: u32, offset: u32) -> Response {
         let limit = usize::try_from(limit.min(LIST_MAX)).unwrap_or_default();
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        let mut open: Vec<&Open> = self.tasks.iter().filter(|open| open.is_accepted()).collect();
+        let is_wanted = |open: &&Open| {
+            let (status, worker) = open.status();
+            open.is_accepted() && which.holds(status, worker)
+        };
+        let finished = || self.results.newest_first().filter(|done| which.holds(done.status, done.worker));
+        let mut open: Vec<&Open> = self.tasks.iter().filter(is_wanted).collect();
         open.sort_by_key(|open| core::cmp::Reverse((open.stored.submitted_at, open.stored.id)));
-        let total = u32::try_from(open.len() + self.results.len()).unwrap_or(u32::MAX);
+        let done = if which == Which::default() { self.results.len() } else { finished().count() };
+        let total = u32::try_from(open.len() + done).unwrap_or(u32::MAX);
         let mut open = open.into_iter().peekable();
-        let mut finished = self.results.newest_first().peekable();
+        let mut finished = finished().peekable();
         let merged = core::iter::from_fn(|| {
             let open_first = match (open.peek(), finished.peek()) {
                 (Some(open), Some(done)) => {

@@ -38,6 +38,8 @@ pub enum EmbeddingInput {
     Text(String),
     /// The numbers of the model's own tokens, its special ones left out; at most [`EMBEDDING_TOKENS_MAX`].
     Tokens(Vec<u32>),
+    /// A text that is refused, not cut, where it has more tokens than the model takes.
+    WholeText(String),
 }
 
 /// A query, and texts that may answer it.
@@ -230,7 +232,7 @@ impl EmbeddingInput {
     /// Returns how many bytes the input has, a token counting four.
     pub const fn bytes(&self) -> usize {
         match self {
-            Self::Text(text) => text.len(),
+            Self::Text(text) | Self::WholeText(text) => text.len(),
             Self::Tokens(tokens) => tokens.len().saturating_mul(4),
         }
     }
@@ -238,14 +240,14 @@ impl EmbeddingInput {
     /// Returns the text; `None` for tokens.
     pub fn text(&self) -> Option<&str> {
         match self {
-            Self::Text(text) => Some(text),
+            Self::Text(text) | Self::WholeText(text) => Some(text),
             Self::Tokens(_) => None,
         }
     }
 
     fn preview(&self) -> String {
         match self {
-            Self::Text(text) => preview(text),
+            Self::Text(text) | Self::WholeText(text) => preview(text),
             Self::Tokens(tokens) => {
                 let first: Vec<String> = tokens.iter().take(PREVIEW_CHARS / 2).map(u32::to_string).collect();
                 preview(&first.join(" "))
@@ -255,7 +257,7 @@ impl EmbeddingInput {
 
     fn check(&self) -> Result<(), InputFault> {
         match self {
-            Self::Text(text) => not_blank(text),
+            Self::Text(text) | Self::WholeText(text) => not_blank(text),
             Self::Tokens(tokens) if tokens.is_empty() => Err(InputFault::Empty),
             Self::Tokens(tokens) => within(tokens.len(), 1, EMBEDDING_TOKENS_MAX, InputFault::Tokens),
         }

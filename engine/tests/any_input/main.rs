@@ -13,7 +13,7 @@ use engine::blob::{BlobError, BlobReport, Hash, Piece, Pieces, Pin};
 use engine::error::{InferenceError, WriteError};
 use engine::input::{DialError, Interface};
 
-use engine::request::{FetchSpec, Seen};
+use engine::request::{FetchSpec, Seen, Which};
 use engine::task::{
     ChatMessage, ChatRole, Classification, EmbeddingInput, Generation, Prompt, Reranking, TaskInput,
     TaskKind, TaskOutput, TaskSpec, TaskStatus,
@@ -52,8 +52,10 @@ fn request() -> impl Strategy<Value = Request> {
             task,
             seen: Seen { status: TaskStatus::Queued, attempt, bytes }
         }),
-        1 => node.prop_map(Request::Route),
-        1 => (any::<u32>(), any::<u32>()).prop_map(|(limit, offset)| Request::Tasks { limit, offset }),
+        1 => node.clone().prop_map(Request::Route),
+        1 => (any::<u32>(), any::<u32>(), proptest::option::of(node)).prop_map(|(limit, offset, worker)| {
+            Request::Tasks { which: Which { status: None, worker }, limit, offset }
+        }),
         1 => Just(Request::Diagnosis),
         4 => fetch().prop_map(Request::Fetch),
         1 => Just(Request::Fetches),

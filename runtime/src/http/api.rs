@@ -16,7 +16,7 @@ use super::view::{
 use super::{Api, auth, body, errand, events, openai, text_embeddings};
 use crate::clock;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -24,7 +24,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use engine::health::Verdict;
 use engine::lifecycle;
-use engine::request::{PingSpec, Request as Ask, Response as Reply};
+use engine::request::{PingSpec, Request as Ask, Response as Reply, Which};
 use engine::task::TaskStatus;
 use engine::{NodeId, Rejection, TaskId};
 use serde::Deserialize;
@@ -60,6 +60,8 @@ pub(super) fn router(api: Api) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
         .layer(from_fn_with_state(api.clone(), admit))
+        // Every body is taken in within limits of its own.
+        .layer(DefaultBodyLimit::disable())
         .with_state(api)
 }
 
@@ -135,6 +137,12 @@ async fn status(State(api): State<Api>) -> Answered<StatusAnswer> {
             let mut answer = StatusAnswer::from(*view);
             if let StatusAnswer::Whole(status) = &mut answer {
                 status.models_unusable = api.models.unusable();
+                let known = api.models.models();
+                for model in &mut status.models {
+                    if let Some(known) = known.iter().find(|known| known.name == model.name) {
+                        model.refine(known);
+                    }
+                }
             }
             Ok(Json(answer))
         }
@@ -226,6 +234,31 @@ fn not_a_task(error: ApiError) -> ApiError {
 struct Page {
     limit: Option<u32>,
     offset: Option<u32>,
+    status: Option<String>,
+    worker: Option<String>,
+}
+
+impl Page {
+    /// Returns which tasks are asked for.
+    fn which(&self) -> Result<Which, ApiError> {
+        let status = self.status.as_deref().map(|text| {
+            STATUSES.into_iter().find(|status| status.to_string().eq_ignore_ascii_case(text)).ok_or_else(
+                || {
+                    let message = format!(
+                        "status must be one of {}",
+                        STATUSES.map(|status| status.to_string()).join(", ")
+                    );
+                    ApiError::new(StatusCode::BAD_REQUEST, "query_malformed", message)
+                },
+            )
+        });
+        let worker = self.worker.as_deref().map(|id| {
+            id.to_ascii_lowercase().parse::<NodeId>().map_err(|error| {
+                ApiError::new(StatusCode::BAD_REQUEST, "query_malformed", format!("worker: {error}"))
+            })
+        });
+        Ok(Which { status: status.transpose()?, worker: worker.transpose()? })
+    }
 }
 
 async fn tasks(State(api): State<Api>, page: QueryOf<Page>) -> Answered<Tasks> {
@@ -235,7 +268,8 @@ async fn tasks(State(api): State<Api>, page: QueryOf<Page>) -> Answered<Tasks> {
         let message = format!("limit must be 1 to {}", engine::request::LIST_MAX);
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "limit_out_of_range", message));
     }
-    match ask(&api, Ask::Tasks { limit, offset: page.offset.unwrap_or(0) }).await? {
+    let which = page.which()?;
+    match ask(&api, Ask::Tasks { which, limit, offset: page.offset.unwrap_or(0) }).await? {
         Reply::Tasks { total, tasks } => {
             Ok(Json(Tasks { total, tasks: tasks.into_iter().map(Task::from).collect() }))
         }
@@ -276,7 +310,7 @@ async fn result(State(api): State<Api>, id: TaskPath) -> Answered<ResultBody> {
     if task.result.is_none() {
         let message = format!("Task has no result yet (id: {id}, status: {})", task.status);
         return Err(ApiError::new(StatusCode::CONFLICT, "task_not_finished", message)
-            .hint(format!("wait for it with GET /api/v1/tasks/{id}?wait_seconds={WAIT_SECS_MAX}")));
+            .hint(format!("p2p-ai-agents task watch {id} waits for it")));
     }
     // It may have expired between the two questions.
     let result = errand::result(&api, id).await?.ok_or(Rejection::TaskNotFound(id))?;
@@ -358,4 +392,12 @@ pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(WAIT_SECS_MAX +
 /// The same for what waits for whole generations, which may wait for room as well.
 pub(super) const SLOW_REQUEST_TIMEOUT: Duration = Duration::from_secs(openai::GENERATION_SECS_MAX + 30);
 const LIMIT_DEFAULT: u32 = 20;
+const STATUSES: [TaskStatus; 6] = [
+    TaskStatus::Queued,
+    TaskStatus::Running,
+    TaskStatus::Completed,
+    TaskStatus::Failed,
+    TaskStatus::Timeout,
+    TaskStatus::Cancelled,
+];
 const ID_CHARS_SHOWN: usize = 64;

@@ -46,11 +46,99 @@ pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8], what: 
     let text = str::from_utf8(body).map_err(|_| {
         ApiError::new(StatusCode::BAD_REQUEST, "input_not_utf8", "the body is not UTF-8 text")
     })?;
-    serde_json::from_str(text).map_err(|error| {
-        let message = format!("the body is not {what}: {error}");
+    let malformed = |why: &str| {
+        let message = format!("the body is not {what}: {why}");
         ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", message)
-    })
+    };
+    // A list of values in the order of the fields would be taken as well.
+    if !text.trim_start().starts_with('{') {
+        return Err(malformed("it must be a JSON object"));
+    }
+    serde_json::from_str(text).map_err(|error| malformed(&in_words(&error.to_string())))
+}
+
+/// Says what is wrong with a text in JSON's own words instead of the reader's.
+fn in_words(error: &str) -> String {
+    let mut text = error.to_owned();
+    for (term, word) in [
+        ("invalid type: map", "invalid type: object"),
+        ("invalid type: sequence", "invalid type: list"),
+        ("expected a map", "expected an object"),
+        ("expected a sequence", "expected a list"),
+        ("unknown variant", "unknown value"),
+    ] {
+        text = text.replace(term, word);
+    }
+    for (terms, word) in [
+        (&["u64", "u32", "usize"][..], "a whole number from 0"),
+        (&["i64"], "a whole number"),
+        (&["f64", "f32"], "a number"),
+    ] {
+        for term in terms {
+            text = text.replace(&format!("expected {term}"), &format!("expected {word}"));
+        }
+    }
+    // The name of a type says nothing to a client.
+    if let Some((before, name)) = text.split_once("expected struct ") {
+        let rest = name.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_');
+        text = format!("{before}expected an object{rest}");
+    }
+    text
 }
 
 /// A body must be there by then.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code, reason = "read, not looked at")]
+    struct Whole {
+        number: Option<u32>,
+        part: Option<Part>,
+        choice: Option<Choice>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code, reason = "read, not looked at")]
+    struct Part {
+        text: String,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Choice {
+        Left,
+        Right,
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_body_is_said_without_the_names_of_types() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
+        let read = |body: &str| json::<Whole>(&headers, body.as_bytes(), "a test");
+        let why = |body| read(body).map(|_| ()).unwrap_err().body().error.message;
+        assert!(read(r#" {"number": null, "part": null, "choice": null}"#).is_ok());
+        let shown = [
+            "[1, null, null]",
+            r#"{"number": []}"#,
+            r#"{"number": -1}"#,
+            r#"{"part": 7}"#,
+            r#"{"part": {}}"#,
+            r#"{"choice": "up"}"#,
+        ]
+        .map(why)
+        .join("\n");
+        insta::assert_snapshot!(shown, @r"
+        the body is not a test: it must be a JSON object
+        the body is not a test: invalid type: list, expected a whole number from 0 at line 1 column 11
+        the body is not a test: invalid value: integer `-1`, expected a whole number from 0 at line 1 column 13
+        the body is not a test: invalid type: integer `7`, expected an object at line 1 column 10
+        the body is not a test: missing field `text` at line 1 column 11
+        the body is not a test: unknown value `up`, expected `left` or `right` at line 1 column 15
+        ");
+    }
+}

@@ -5,7 +5,7 @@
 
 use super::error::ApiError;
 use super::view::{Liveness, Metadata, Readiness, StatusAnswer};
-use super::{Api, Token, api, auth};
+use super::{Api, Token, api, auth, text_embeddings};
 use crate::clock;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -30,6 +30,7 @@ impl Door {
         let early = Router::new()
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
+            .route("/health", get(async || text_embeddings::unhealthy()))
             .route("/api/v1/status", get(status))
             .fallback(async || ApiError::from(Rejection::NodeNotReady))
             .layer(from_fn_with_state(address, admit))

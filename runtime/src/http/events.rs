@@ -1,4 +1,4 @@
-//! How one task goes on, as server-sent events: `status` with the task whenever that changes, `progress` with more of
+//! How one task goes on, as server-sent events: `status` with the task whenever that or its worker changes, `progress` with more of
 //! the text that it generates, and `end` with the task as it ended.
 //!
 //! A second attempt begins its text anew: its first piece has offset 0.
@@ -7,8 +7,8 @@ use super::Api;
 use super::errand;
 use super::view::Task;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use engine::TaskId;
 use engine::request::{News, Seen, TaskView};
+use engine::{NodeId, TaskId};
 use futures::Stream;
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -20,6 +20,7 @@ pub(super) fn of_task(api: Api, now: TaskView) -> Sse<impl Stream<Item = Result<
         api,
         task: now.id,
         seen: Seen { status: now.status, attempt: 0, bytes: 0 },
+        with: None,
         waiting: VecDeque::new(),
         ended: false,
     };
@@ -35,6 +36,8 @@ struct Watcher {
     api: Api,
     task: TaskId,
     seen: Seen,
+    /// The attempt that was told of, and its worker.
+    with: Option<(u32, Option<NodeId>)>,
     /// Events that the client has not got yet.
     waiting: VecDeque<Event>,
     ended: bool,
@@ -72,6 +75,12 @@ impl Watcher {
     }
 
     fn take(&mut self, view: TaskView, news: &News) {
+        // A status that came and went between two looks shows by this.
+        let changed = view.status != self.seen.status || Some((view.attempts, view.worker)) != self.with;
+        let ended = view.status.is_terminal();
+        if changed && !ended {
+            self.status(view.clone());
+        }
         if !news.text.is_empty() {
             let length = u32::try_from(news.text.len()).unwrap_or(u32::MAX);
             (self.seen.attempt, self.seen.bytes) = (news.attempt, news.offset.saturating_add(length));
@@ -84,13 +93,13 @@ impl Watcher {
             };
             self.waiting.push_back(event("progress", &progress));
         }
-        if view.status != self.seen.status {
+        if ended {
             self.status(view);
         }
     }
 
     fn status(&mut self, view: TaskView) {
-        self.seen.status = view.status;
+        (self.seen.status, self.with) = (view.status, Some((view.attempts, view.worker)));
         self.ended = view.status.is_terminal();
         let name = if self.ended { "end" } else { "status" };
         self.waiting.push_back(event(name, &Task::from(view)));

@@ -53,6 +53,8 @@ pub struct Api {
     pub models: Catalog,
     /// What the node shares.
     pub shelf: Arc<Shelf>,
+    /// Threads that each model computes and tokenises on.
+    pub threads: u16,
     /// What a client must show.
     pub token: Arc<Token>,
     /// Where the API answers; other names for it in `Host` are refused.

@@ -1,8 +1,9 @@
 //! The routes about models: which there are, how they stand, fetching one and hearing how that goes.
 
 use super::Api;
+use super::api::ask;
 use super::error::ApiError;
-use crate::catalog::{Catalog, Pull};
+use crate::catalog::Pull;
 use crate::hub::ModelId;
 use crate::inference::ModelStatus;
 use axum::Json;
@@ -10,9 +11,10 @@ use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
+use engine::request::{Request as Ask, Response as Reply};
 use futures::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -20,9 +22,63 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Models {
     /// Those that are here, by their names.
-    pub models: Vec<ModelStatus>,
+    pub models: Vec<Standing>,
     /// Those that are being fetched or were lately.
     pub pulls: BTreeMap<String, Pull>,
+}
+
+/// How a model stands, and what that means for whoever has a task for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// How it stands.
+    #[serde(flatten)]
+    pub status: ModelStatus,
+    /// What that means.
+    pub state: ModelState,
+}
+
+/// Whether a model can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelState {
+    /// It is loaded.
+    Loaded,
+    /// It is being loaded.
+    Loading,
+    /// Its next task loads it.
+    OnDemand,
+    /// It cannot be used.
+    Unusable,
+}
+
+impl ModelState {
+    /// Tells how a model stands that is offered to tasks, or not.
+    pub const fn of(status: &ModelStatus, offered: bool) -> Self {
+        match (&status.reason, status.ready, offered) {
+            (Some(_), _, _) => Self::Unusable,
+            (None, true, _) => Self::Loaded,
+            (None, false, true) => Self::OnDemand,
+            (None, false, false) => Self::Loading,
+        }
+    }
+
+    /// Returns the state in words.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Loaded => "ready",
+            Self::Loading => "loading",
+            Self::OnDemand => "on demand",
+            Self::Unusable => "not usable",
+        }
+    }
+}
+
+impl From<ModelStatus> for Standing {
+    /// Tells how a model stands that nothing runs yet.
+    fn from(status: ModelStatus) -> Self {
+        let state = ModelState::of(&status, true);
+        Self { status, state }
+    }
 }
 
 /// A model to fetch.
@@ -34,19 +90,34 @@ pub struct NewPull {
 }
 
 impl Models {
-    fn of(catalog: &Catalog) -> Self {
-        Self { models: catalog.models(), pulls: catalog.pulls().borrow().clone() }
+    /// Asks the node as well: it knows what it offers.
+    async fn of(api: &Api) -> Self {
+        let offered = match ask(api, Ask::Status).await {
+            Ok(Reply::Status(status)) => {
+                let offered = status.models.into_iter().filter(|model| model.ready);
+                Some(offered.map(|model| model.name).collect::<BTreeSet<_>>())
+            }
+            Ok(_) | Err(_) => None,
+        };
+        let standing = |status: ModelStatus| {
+            let offered = offered.as_ref().is_none_or(|offered| offered.contains(&status.name));
+            Standing { state: ModelState::of(&status, offered), status }
+        };
+        Self {
+            models: api.models.models().into_iter().map(standing).collect(),
+            pulls: api.models.pulls().borrow().clone(),
+        }
     }
 }
 
 pub(super) async fn list(State(api): State<Api>) -> Json<Models> {
-    Json(Models::of(&api.models))
+    Json(Models::of(&api).await)
 }
 
 /// Looks anew, for whoever has changed something.
 pub(super) async fn refresh(State(api): State<Api>) -> Json<Models> {
     api.models.refresh().await;
-    Json(Models::of(&api.models))
+    Json(Models::of(&api).await)
 }
 
 /// Says more about a model that no node offers: that it is being fetched, why this node cannot run it, or how to get it.
@@ -95,7 +166,7 @@ pub(super) async fn pull(
     api.models
         .pull(&id)
         .map_err(|error| ApiError::new(StatusCode::TOO_MANY_REQUESTS, "pulls_full", error.to_string()))?;
-    Ok((StatusCode::ACCEPTED, Json(Models::of(&api.models))))
+    Ok((StatusCode::ACCEPTED, Json(Models::of(&api).await)))
 }
 
 /// Tells of every change of a pull, beginning with how all stand.

@@ -56,7 +56,10 @@ pub struct NewTask {
 
 /// What a task works on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "the input must be a text, a list of texts, a list of tokens or a list of lists of tokens"
+)]
 pub enum InputBody {
     /// A text.
     Text(String),
@@ -70,7 +73,7 @@ pub enum InputBody {
 
 /// One text, or several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "stop must be a text or a list of texts")]
 pub enum OneOrMany {
     /// Several.
     Many(Vec<String>),
@@ -310,7 +313,7 @@ mod tests {
             (json!({"type": "reranking", "query": "a", "input": [1]}), "a list of texts"),
             (json!({"type": "classification", "input": [1]}), "one text"),
             (json!({"type": "generation", "input": "a", "temperature": -1}), "temperature is -1"),
-            (json!({"type": "embedding", "input": [1, "a"]}), "did not match"),
+            (json!({"type": "embedding", "input": [1, "a"]}), "the input must be a text, a list of texts"),
             (json!({"type": "embedding", "input": "a", "colour": 1}), "unknown field `colour`"),
         ] {
             let found = spec(body).unwrap_err();

@@ -13,9 +13,10 @@ mod models;
 mod rerank;
 
 use self::error::OpenAiError;
-use super::{Api, auth, body};
+use super::{Api, ApiError, auth, body};
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -29,11 +30,23 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         .route("/chat/completions", post(generations::chat))
         .route("/completions", post(generations::text))
         .route("/rerank", post(rerank::create))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(unknown_method)
         .layer(from_fn_with_state(api.clone(), gate))
 }
 
 /// The longest that a generation may take, in seconds.
 pub(super) const GENERATION_SECS_MAX: u64 = 600;
+
+async fn unknown_route(method: Method, uri: Uri) -> OpenAiError {
+    let message = format!("there is no {method} /v1{}", uri.path());
+    ApiError::new(StatusCode::NOT_FOUND, "route_unknown", message).into()
+}
+
+async fn unknown_method(method: Method, uri: Uri) -> OpenAiError {
+    let message = format!("/v1{} does not take {method}", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).into()
+}
 
 /// Wants the token, and then takes in the body.
 async fn gate(State(api): State<Api>, request: Request, next: Next) -> Result<Response, OpenAiError> {

@@ -6,7 +6,8 @@ use super::tests::{AUTHORIZED, Server, status_view};
 use super::*;
 use engine::request::{Answer, MemberView, News, Request, Response, Seen, TaskView};
 use engine::task::{
-    FinishReason, Outcome, ResultSummary, TaskInput, TaskKind, TaskOutput, TaskSpec, TaskStatus,
+    EmbeddingInput, FinishReason, Outcome, Prompt, ResultSummary, TaskFailure, TaskInput, TaskKind,
+    TaskOutput, TaskSpec, TaskStatus,
 };
 use engine::{NodeId, Rejection, TraceId, UnixMillis};
 use serde_json::{Value, json};
@@ -29,6 +30,10 @@ struct Node {
 struct Stage(Arc<Mutex<Node>>);
 
 const STORY: &str = "once upon a time";
+/// What follows this comes back instead of the story.
+const ECHO: &str = "say ";
+/// Texts that are not to be cut may have as many bytes.
+const WHOLE_BYTES_MAX: usize = 10;
 
 impl Stage {
     async fn open(&self) -> Server {
@@ -82,6 +87,10 @@ impl Stage {
 
 /// Tells the story piece by piece. Its first worker dies on the way, and the next one begins anew.
 fn news(task: TaskId, seen: Seen, prompt: &str) -> Option<Answer> {
+    if prompt.starts_with(ECHO) {
+        let news = News { attempt: 1, offset: seen.bytes, text: String::new() };
+        return Some(Ok(Response::News(Box::new(view(task, TaskStatus::Completed)), news)));
+    }
     let begun = if prompt == "two minds" { "once there" } else { "once" };
     let (status, news) = match (seen.attempt, seen.bytes) {
         (0, 0) => (TaskStatus::Running, (1, 0, begun)),
@@ -97,6 +106,10 @@ fn news(task: TaskId, seen: Seen, prompt: &str) -> Option<Answer> {
 impl ResultSource for Stage {
     fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ResultReadError> {
         let output = match &self.node().tasks[&id].input {
+            TaskInput::Embedding { inputs } if inputs.iter().any(too_long) => {
+                let failure = TaskFailure::InputRejected("the text has more than 10 tokens".to_owned());
+                return Ok(Some(TaskResult { summary: summary(id), outcome: Outcome::Failed(failure) }));
+            }
             TaskInput::Embedding { inputs } => TaskOutput::Embedding {
                 vectors: inputs.iter().map(|input| vec![input.bytes() as f32, 1.0]).collect(),
                 tokens: u32::try_from(inputs.len()).unwrap(),
@@ -109,8 +122,11 @@ impl ResultSource for Stage {
                 scores: input.texts.iter().map(|text| text.len() as f32 / 100.0).collect(),
                 tokens: 7,
             },
-            TaskInput::Generation(_) => TaskOutput::Generation {
-                text: STORY.to_owned(),
+            TaskInput::Generation(generation) => TaskOutput::Generation {
+                text: match &generation.prompt {
+                    Prompt::Text(text) => text.strip_prefix(ECHO).unwrap_or(STORY).to_owned(),
+                    Prompt::Chat(_) => STORY.to_owned(),
+                },
                 prompt_tokens: 3,
                 tokens: 4,
                 finish: FinishReason::Stop,
@@ -118,6 +134,10 @@ impl ResultSource for Stage {
         };
         Ok(Some(TaskResult { summary: summary(id), outcome: Outcome::Completed(output) }))
     }
+}
+
+fn too_long(input: &EmbeddingInput) -> bool {
+    matches!(input, EmbeddingInput::WholeText(text) if text.len() > WHOLE_BYTES_MAX)
 }
 
 fn summary(id: TaskId) -> ResultSummary {
@@ -213,6 +233,12 @@ async fn embeddings_have_the_form_that_was_asked_for() {
     assert_eq!(ask(json!({"input": [1, 2]})).await, json!([8.0, 1.0]));
     assert_eq!(ask(json!({"input": [[1], [2]], "encoding_format": "base64"})).await, json!("AACAQAAAgD8="));
     assert_eq!(ask(json!({"input": "xyz", "dimensions": 1})).await, json!([1.0]));
+    let nulls =
+        json!({"input": "xyz", "model": null, "encoding_format": null, "dimensions": null, "user": null});
+    assert_eq!(ask(nulls).await, json!([3.0, 1.0]), "null is not given");
+    // More than the 2 MiB that a control request may have.
+    let long = vec!["ab ".repeat(1_024); 1_000];
+    assert_eq!(ask(json!({ "input": long })).await, json!([3072.0, 1.0]));
 }
 
 #[tokio::test]
@@ -231,7 +257,11 @@ async fn errors_have_openais_shape_and_the_right_status() {
         ("/v1/embeddings", json!({"input": long}), 413, "body_too_large"),
         ("/v1/chat/completions", json!({"messages": []}), 400, "messages_out_of_range"),
         ("/v1/chat/completions", json!({}), 400, "body_malformed"),
-        ("/v1/completions", json!({"prompt": "a", "n": 3}), 400, "invalid_value"),
+        ("/v1/completions", json!({"prompt": "a", "n": 65}), 400, "invalid_value"),
+        ("/v1/completions", json!({"prompt": [1, 2]}), 400, "invalid_value"),
+        ("/v1/completions", json!({"prompt": ["a", " "]}), 400, "input_empty"),
+        ("/v1/responses", json!({}), 404, "route_unknown"),
+        ("/v1/models", json!({}), 405, "method_not_allowed"),
         ("/v1/completions", json!({"prompt": "a", "max_tokens": 0}), 400, "max_tokens_out_of_range"),
         (
             "/v1/completions",
@@ -246,6 +276,11 @@ async fn errors_have_openais_shape_and_the_right_status() {
         assert_eq!(detail["type"], "invalid_request_error");
         assert!(!detail["message"].as_str().unwrap().is_empty() && detail.get("param").is_some());
     }
+    let (_, _, answer) = server.post("/v1/embeddings", &json!({"input": [1.5]})).await;
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(message.contains("embeddings: the input must be a text, a list of texts, "), "{message}");
+    let (_, _, answer) = server.post("/v1/responses", &json!({})).await;
+    assert_eq!(answer["error"]["message"], "there is no POST /v1/responses");
     let (_, _, answer) = server.post("/v1/embeddings", &json!({"input": "a", "model": "org/nobody"})).await;
     let message = answer["error"]["message"].as_str().unwrap();
     assert!(message.ends_with("(fetch it with: p2p-ai-agents model pull org/nobody)"), "{message}");
@@ -328,6 +363,51 @@ async fn a_completion_is_whole_or_in_pieces_that_make_the_same_text() {
 }
 
 #[tokio::test]
+async fn each_prompt_gets_its_answers_in_order() {
+    let stage = Stage::default();
+    let server = stage.open().await;
+    let prompts: Vec<String> = (0..20).map(|number| format!("{ECHO}{number}")).collect();
+    let expected: Vec<(u64, String)> = (0..40).map(|index| (index, (index / 2).to_string())).collect();
+    let choices = |choices: &[&Value]| -> Vec<(u64, String)> {
+        let read = |choice: &&Value| {
+            (choice["index"].as_u64().unwrap(), choice["text"].as_str().unwrap().to_owned())
+        };
+        choices.iter().map(read).filter(|(_, text)| !text.is_empty()).collect()
+    };
+    let mut asked = json!({"prompt": prompts, "n": 2, "seed": 7});
+    let (status, _, body) = server.post("/v1/completions", &asked).await;
+    let found: Vec<&Value> = body["choices"].as_array().unwrap().iter().collect();
+    assert_eq!((status, choices(&found)), (200, expected.clone()));
+    let usage = json!({"prompt_tokens": 60, "completion_tokens": 160, "total_tokens": 220});
+    assert_eq!(body["usage"], usage, "a prompt counts once");
+    let seeds: Vec<Option<u64>> = stage.node().tasks.values().map(seed).collect();
+    assert_eq!((seeds.len(), &seeds[..3]), (40, &[Some(7), Some(8), Some(7)][..]));
+
+    asked["stream"] = json!(true);
+    asked["stream_options"] = json!({"include_usage": true});
+    let events = server.events("/v1/completions", &asked).await;
+    let found: Vec<&Value> = events.iter().map(|event| &event["choices"][0]).collect();
+    let last = events.len() - 2;
+    assert_eq!(choices(&found[..last]), expected);
+    let ends: Vec<u64> = found
+        .iter()
+        .filter(|choice| choice["finish_reason"] == "stop")
+        .map(|choice| choice["index"].as_u64().unwrap())
+        .collect();
+    assert_eq!(ends, (0..40).collect::<Vec<_>>());
+    assert_eq!((&events[last]["usage"], &events[last + 1]), (&usage, &json!("[DONE]")));
+
+    let messages = json!([{"role": "user", "content": "tell"}]);
+    let (_, _, body) = server.post("/v1/chat/completions", &json!({"messages": messages, "n": 2})).await;
+    assert_eq!(body["choices"][1]["message"]["content"], STORY);
+}
+
+fn seed(spec: &TaskSpec) -> Option<u64> {
+    let TaskInput::Generation(generation) = &spec.input else { panic!("{spec:?}") };
+    generation.seed
+}
+
+#[tokio::test]
 async fn attempts_that_say_different_things_end_the_stream_with_an_error() {
     let server = Stage::default().open().await;
     let events = server.events("/v1/completions", &json!({"prompt": "two minds", "stream": true})).await;
@@ -404,9 +484,15 @@ async fn text_embeddings_inferences_routes_have_their_shapes() {
     let asked = json!({"query": "xxx", "texts": ["xxxx", "x"], "model": "tiny"});
     let (_, _, body) = server.post("/rerank", &asked).await;
     assert_eq!(body.to_string(), r#"[{"index":0,"score":0.04},{"index":1,"score":0.01}]"#);
-    assert_eq!(server.get("/info").await.1["version"], "1");
+    let asked = json!({"inputs": "bcd", "dimensions": 1, "prompt_name": null, "truncate": false});
+    assert_eq!(server.post("/embed", &asked).await.2, json!([[1.0]]));
     for (path, body, status) in [
         ("/embed", json!({"inputs": "a", "normalize": false}), 422),
+        ("/embed", json!({"inputs": "a", "dimensions": 3}), 422),
+        ("/embed", json!({"inputs": "a", "prompt_name": "query"}), 422),
+        ("/embed", json!({"inputs": "a", "truncation_direction": "Left"}), 422),
+        ("/embed", json!({"inputs": ["a", "a longer text"], "truncate": false}), 413),
+        ("/embed", json!({"inputs": [1, 2], "truncate": false}), 422),
         ("/predict", json!({"inputs": ["a", "b"]}), 422),
         ("/embed", json!({"inputs": []}), 422),
         ("/embed", json!({}), 400),
@@ -414,4 +500,30 @@ async fn text_embeddings_inferences_routes_have_their_shapes() {
         let (found, _, answer) = server.post(path, &body).await;
         assert_eq!((found, &answer["error_type"]), (status, &json!("Validation")), "{path} {body}");
     }
+}
+
+#[tokio::test]
+async fn information_has_all_fields_of_text_embeddings_inference() {
+    let server = Stage::default().open().await;
+    let (status, mut body) = server.get("/info").await;
+    // As this processor is best at.
+    let number_type = body["model_dtype"].take();
+    assert!(["int8", "bfloat16", "float32"].contains(&number_type.as_str().unwrap()), "{number_type}");
+    let expected = json!({
+        "model_id": "all-MiniLM-L6-v2",
+        "model_sha": null,
+        "model_dtype": null,
+        "model_type": {"embedding": {"pooling": "mean"}},
+        "max_concurrent_requests": 256,
+        "max_input_length": 256,
+        "max_batch_tokens": 512,
+        "max_batch_requests": null,
+        "max_client_batch_size": 2048,
+        "auto_truncate": true,
+        "tokenization_workers": 3,
+        "version": "1",
+        "sha": null,
+        "docker_label": null,
+    });
+    assert_eq!((status, body), (200, expected));
 }

@@ -2,7 +2,9 @@
 
 use super::server::CONNECTIONS_MAX;
 use super::*;
-use crate::catalog::Catalog;
+use crate::catalog::{self, Catalog, Found, Sources};
+use crate::config::ModelEntry;
+use crate::inference::EMBEDDED_MODEL;
 use engine::lifecycle::State;
 use engine::request::{Answer, DiscoveryState, DiscoveryView, Request, Response, StatusView, TaskView};
 use engine::task::{InputFault, Outcome, ResultSummary, TaskKind, TaskOutput, TaskSpec, TaskStatus};
@@ -44,9 +46,12 @@ fn answer(request: &Request) -> Option<Answer> {
         Request::AwaitTask(id) if *id == OPEN => return None,
         Request::Task(id) | Request::Cancel(id) | Request::AwaitTask(id) => Err(Rejection::TaskNotFound(*id)),
         Request::Watch { .. } => return None,
-        Request::Tasks { limit, offset } => {
+        Request::Tasks { which, limit, offset } => {
             assert_eq!((*limit, *offset), (3, 1));
-            Ok(Response::Tasks { total: 1, tasks: vec![task_view(DONE)] })
+            let views = [DONE, OPEN].map(task_view);
+            let tasks: Vec<TaskView> =
+                views.into_iter().filter(|view| which.holds(view.status, view.worker)).collect();
+            Ok(Response::Tasks { total: u32::try_from(tasks.len()).unwrap(), tasks })
         }
         Request::Submit(TaskSpec { input, .. }) if input.texts() == ["full"] => {
             Err(Rejection::QueueFull { retry_after: Duration::from_millis(1500) })
@@ -131,6 +136,12 @@ fn task_view(id: TaskId) -> TaskView {
     }
 }
 
+/// The model that every node has.
+fn built_in() -> Found {
+    let entries = vec![ModelEntry::Name(EMBEDDED_MODEL.to_owned())];
+    catalog::find(&Sources { entries, ..Sources::default() })
+}
+
 struct OneResult;
 
 impl ResultSource for OneResult {
@@ -171,9 +182,10 @@ impl Server {
         let shelf = Shelf::open(Path::new("/nowhere"), mpsc::unbounded_channel().0);
         let api = Api {
             handle,
-            models: Catalog::default(),
+            models: Catalog::new(Sources::default(), None, built_in()),
             results,
             shelf: Arc::new(shelf),
+            threads: 3,
             token: Arc::new(Token::from_text(TOKEN)),
             address,
         };
@@ -239,6 +251,8 @@ pub(super) const AUTHORIZED: &str = "Authorization: Bearer secret\r\n";
 async fn probes_are_free_and_everything_else_wants_the_token() {
     let server = Server::start().await;
     assert_eq!(server.request("GET", "/healthz", "", b"").await.0, 200);
+    let (status, _, body) = server.request("GET", "/health", "", b"").await;
+    assert_eq!((status, body), (200, json!({"status": "ok"})));
     let (status, _, body) = server.request("GET", "/readyz", "", b"").await;
     assert_eq!((status, &body["status"]), (200, &json!("node_ready")));
     assert!(body["timestamp"].as_str().unwrap().ends_with('Z'));
@@ -337,8 +351,22 @@ async fn questions_get_their_answers() {
     assert_eq!(body["timestamp"], "1970-01-01T00:00:00.000Z");
     assert_eq!(server.get("/api/v1/peers").await, (200, json!({"peers": []})));
     assert_eq!(server.get("/api/v1/members").await, (200, json!({"members": []})));
-    let (status, body) = server.get("/api/v1/tasks?limit=3&offset=1").await;
-    assert_eq!((status, &body["total"], &body["tasks"][0]["preview"]), (200, &json!(1), &json!("hello")));
+    for (query, expected) in [
+        ("", json!(["COMPLETED", "RUNNING"])),
+        ("&status=running", json!(["RUNNING"])),
+        ("&status=COMPLETED&worker=07070707070707070707070707070707", json!(["COMPLETED"])),
+        ("&worker=08080808080808080808080808080808", json!([])),
+    ] {
+        let (status, body) = server.get(&format!("/api/v1/tasks?limit=3&offset=1{query}")).await;
+        let tasks = body["tasks"].as_array().unwrap();
+        let found: Value = tasks.iter().map(|task| task["status"].clone()).collect();
+        assert_eq!((status, &found, &body["total"]), (200, &expected, &json!(tasks.len())), "{query}");
+    }
+    for (query, why) in [("status=done", "one of QUEUED, RUNNING, "), ("worker=me", "worker: ")] {
+        let (status, body) = server.get(&format!("/api/v1/tasks?{query}")).await;
+        assert_eq!((status, &body["error"]["code"]), (400, &json!("query_malformed")));
+        assert!(body["error"]["message"].as_str().unwrap().contains(why), "{body}");
+    }
     let (status, _, body) = server.submit(br#"{"type": "embedding", "input": "hello"}"#).await;
     assert_eq!((status, body), (202, json!({"id": OPEN.to_string(), "status": "QUEUED"})));
     let (status, body) = server.get(&format!("/api/v1/tasks/{OPEN}")).await;
@@ -358,7 +386,7 @@ async fn a_result_comes_with_its_output() {
             "id": DONE.to_string(), "type": "embedding", "model": "m", "status": "COMPLETED",
             "worker": NodeId([7; 16]).to_string(), "attempts": 1,
             "submitted_at": "1970-01-01T00:00:00.000Z", "completed_at": "1970-01-01T00:00:00.001Z",
-            "expires_at": "1970-01-01T00:00:00.002Z", "execution_ms": 1.5, "output_bytes": 8,
+            "expires_at": "1970-01-01T00:00:00.002Z", "elapsed_ms": 1, "execution_ms": 1.5, "output_bytes": 8,
             "output_preview": "0.1",
             "trace_id": TraceId([3; 16]).to_string(), "output": {"vector": [0.1, -0.2], "tokens": 3},
         })

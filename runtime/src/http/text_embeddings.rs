@@ -1,8 +1,8 @@
 //! The routes of Hugging Face's text-embeddings-inference that this mesh serves, in their shapes: `/embed`, `/predict`,
-//! `/rerank` and `/info`.
+//! `/rerank`, `/info` and `/health`.
 //!
-//! Texts that are too long for the model are cut, as with `truncate`; vectors have the length that their model gives
-//! them, which is one for nearly all. Without a cross-encoder in the mesh, the scores of `/rerank` are the cosines of
+//! Texts that are too long for the model are cut, unless `/embed` is told not to; vectors have the length that their
+//! model gives them, which is one for nearly all. Without a cross-encoder in the mesh, the scores of `/rerank` are the cosines of
 //! embeddings.
 //!
 //! Shapes: <https://huggingface.github.io/text-embeddings-inference>.
@@ -11,6 +11,7 @@ use super::api::{ask, internal, unexpected, unexpected_output};
 use super::error::ApiError;
 use super::new_task::InputBody;
 use super::{Api, auth, body, errand, ranks, vectors};
+use crate::inference::{Outline, OutlineOutput};
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -18,11 +19,14 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use engine::Rejection;
+use engine::lifecycle::State as NodeState;
 use engine::request::{Request as Ask, Response as Reply};
-use engine::task::{Classification, TaskInput, TaskKind, TaskOutput, TaskSpec};
+use engine::task::{Classification, EmbeddingInput, TaskInput, TaskKind, TaskOutput, TaskSpec};
 use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Returns the routes.
@@ -33,6 +37,8 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         .route("/rerank", post(rerank))
         .route("/info", get(info))
         .layer(from_fn_with_state(api.clone(), gate))
+        // Whoever looks after a server has no token.
+        .route("/health", get(health))
 }
 
 /// An error in their shape.
@@ -47,8 +53,42 @@ async fn gate(State(api): State<Api>, request: Request, next: Next) -> Result<Re
 #[derive(Deserialize)]
 struct EmbedAsked {
     inputs: InputBody,
-    #[serde(default = "yes")]
-    normalize: bool,
+    normalize: Option<bool>,
+    dimensions: Option<usize>,
+    prompt_name: Option<Value>,
+    truncate: Option<bool>,
+    truncation_direction: Option<String>,
+}
+
+impl EmbedAsked {
+    /// Returns what to make vectors of; what would change them and is not there is refused.
+    fn inputs(self) -> Result<Vec<EmbeddingInput>, TeiError> {
+        if self.normalize == Some(false) {
+            return Err(TeiError::invalid("normalize = false is not supported here"));
+        }
+        if self.prompt_name.is_some() {
+            return Err(TeiError::invalid(
+                "prompt_name is not supported here: put the prompt before the text",
+            ));
+        }
+        if self.truncation_direction.is_some_and(|direction| !direction.eq_ignore_ascii_case("right")) {
+            return Err(TeiError::invalid("a truncation_direction other than right is not supported here"));
+        }
+        let inputs = self.inputs.into_inputs();
+        check_count(inputs.len())?;
+        if self.truncate != Some(false) {
+            return Ok(inputs);
+        }
+        let whole = |input| match input {
+            EmbeddingInput::Text(text) | EmbeddingInput::WholeText(text) => {
+                Ok(EmbeddingInput::WholeText(text))
+            }
+            EmbeddingInput::Tokens(_) => {
+                Err(TeiError::invalid("truncate = false is supported for texts only, not for tokens"))
+            }
+        };
+        inputs.into_iter().map(whole).collect()
+    }
 }
 
 async fn embed(
@@ -57,19 +97,23 @@ async fn embed(
     bytes: Bytes,
 ) -> Result<Json<Vec<Vec<f32>>>, TeiError> {
     let asked: EmbedAsked = body::json(&headers, &bytes, "a request to embed")?;
-    if !asked.normalize {
-        return Err(TeiError::invalid("normalize = false is not supported here"));
+    let (dimensions, whole) = (asked.dimensions, asked.truncate == Some(false));
+    let made = vectors::make(&api, None, asked.inputs()?).await;
+    let mut made = made.map_err(|error| match error.code() {
+        // Theirs has this status for it.
+        "input_rejected" if whole => error.renamed(StatusCode::PAYLOAD_TOO_LARGE, "input_rejected"),
+        _ => error,
+    })?;
+    if let Some(dimensions) = dimensions {
+        made.shorten(dimensions).map_err(|error| TeiError::invalid(&error.to_string()))?;
     }
-    let inputs = asked.inputs.into_inputs();
-    check_count(inputs.len())?;
-    Ok(Json(vectors::make(&api, None, inputs).await?.vectors))
+    Ok(Json(made.vectors))
 }
 
 #[derive(Deserialize)]
 struct PredictAsked {
     inputs: Texts,
-    #[serde(default)]
-    raw_scores: bool,
+    raw_scores: Option<bool>,
 }
 
 /// One text, or a batch of lists with one text each; two in one list would be a pair, which is another thing.
@@ -89,7 +133,7 @@ struct Prediction {
 
 async fn predict(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Result<Response, TeiError> {
     let asked: PredictAsked = body::json(&headers, &bytes, "a request to predict")?;
-    if asked.raw_scores {
+    if asked.raw_scores == Some(true) {
         return Err(TeiError::invalid("raw_scores = true is not supported here"));
     }
     let no_pairs = || TeiError::invalid("pairs of texts are not supported here");
@@ -136,10 +180,8 @@ async fn predictions(api: &Api, texts: Vec<String>) -> Result<Vec<Vec<Prediction
 struct RerankAsked {
     query: String,
     texts: Vec<String>,
-    #[serde(default)]
-    return_text: bool,
-    #[serde(default)]
-    raw_scores: bool,
+    return_text: Option<bool>,
+    raw_scores: Option<bool>,
     /// Not in their shape: the model, where the node is not to choose.
     model: Option<String>,
 }
@@ -159,10 +201,10 @@ async fn rerank(
 ) -> Result<Json<Vec<Rank>>, TeiError> {
     let asked: RerankAsked = body::json(&headers, &bytes, "a request to rerank")?;
     check_count(asked.texts.len())?;
-    if asked.raw_scores {
+    if asked.raw_scores == Some(true) {
         return Err(TeiError::invalid("raw_scores = true is not supported here"));
     }
-    let mut texts = if asked.return_text { asked.texts.clone() } else { Vec::new() };
+    let mut texts = if asked.return_text == Some(true) { asked.texts.clone() } else { Vec::new() };
     let ranks = ranks::make(&api, asked.model, asked.query, asked.texts).await?;
     let rank = |(index, score)| Rank { index, score, text: texts.get_mut(index).map(std::mem::take) };
     Ok(Json(ranks.best_first().into_iter().map(rank).collect()))
@@ -171,14 +213,73 @@ async fn rerank(
 async fn info(State(api): State<Api>) -> Result<Json<Value>, TeiError> {
     let reply = ask(&api, Ask::Status).await?;
     let Reply::Status(status) = reply else { return Err(unexpected(&reply).into()) };
-    let embedding = status.models.iter().find(|model| model.kind == TaskKind::Embedding);
+    let (model, outline) = described(&api).await?.unzip();
+    let outline = outline.flatten();
+    let outline = outline.as_ref();
     Ok(Json(json!({
-        "model_id": embedding.map(|model| model.name.clone()),
-        "model_type": {"embedding": {}},
+        "model_id": model,
+        "model_sha": null,
+        "model_dtype": outline.map(|outline| outline.number_type),
+        "model_type": model_type(outline.map(|outline| &outline.output)),
         "max_concurrent_requests": super::server::CONNECTIONS_MAX,
+        "max_input_length": outline.map(|outline| outline.tokens_max),
+        "max_batch_tokens": outline.map(|outline| outline.pass_tokens_max),
+        "max_batch_requests": null,
         "max_client_batch_size": vectors::INPUTS_MAX,
+        "auto_truncate": true,
+        "tokenization_workers": api.threads,
         "version": status.version,
+        "sha": null,
+        "docker_label": null,
     })))
+}
+
+/// Returns the model that is told of: this node's first for embeddings, else another node's, else this node's first
+/// for ranking or classifying. What is known of it, where it is this node's.
+async fn described(api: &Api) -> Result<Option<(String, Option<Outline>)>, TeiError> {
+    if let Some(own) = api.models.first(TaskKind::Embedding).await {
+        return Ok(Some(own));
+    }
+    let reply = ask(api, Ask::Members).await?;
+    let Reply::Members(members) = reply else { return Err(unexpected(&reply).into()) };
+    let mut others = members.into_iter().flat_map(|member| member.models);
+    if let Some((name, _)) = others.find(|(_, kind)| *kind == TaskKind::Embedding) {
+        return Ok(Some((name, None)));
+    }
+    match api.models.first(TaskKind::Reranking).await {
+        Some(own) => Ok(Some(own)),
+        None => Ok(api.models.first(TaskKind::Classification).await),
+    }
+}
+
+fn model_type(output: Option<&OutlineOutput>) -> Value {
+    match output {
+        None => json!({"embedding": {"pooling": null}}),
+        Some(OutlineOutput::Vector(pooling)) => json!({"embedding": {"pooling": pooling}}),
+        Some(OutlineOutput::Scores(labels)) => {
+            let names: BTreeMap<String, &String> =
+                labels.iter().enumerate().map(|(at, label)| (at.to_string(), label)).collect();
+            let places: BTreeMap<&String, usize> =
+                labels.iter().enumerate().map(|(at, label)| (label, at)).collect();
+            let kind = if labels.len() == 1 { "reranker" } else { "classifier" };
+            json!({kind: {"id2label": names, "label2id": places}})
+        }
+    }
+}
+
+/// Tells whether the node takes tasks, in the words of llama.cpp's server and the shape of theirs.
+async fn health(State(api): State<Api>) -> Response {
+    match api.handle.ask(Ask::Status).await {
+        Ok(Ok(Reply::Status(view))) if view.state == NodeState::Active => {
+            Json(json!({"status": "ok"})).into_response()
+        }
+        _ => unhealthy(),
+    }
+}
+
+/// Answers that the node takes no tasks.
+pub(super) fn unhealthy() -> Response {
+    TeiError(Rejection::NodeNotReady.into()).into_response()
 }
 
 impl TeiError {
@@ -211,10 +312,6 @@ fn check_count(inputs: usize) -> Result<(), TeiError> {
         return Ok(());
     }
     Err(TeiError::invalid(&format!("{inputs} inputs; 1 to {} are allowed", vectors::INPUTS_MAX)))
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// Texts of one request that are classified at the same time.

@@ -19,6 +19,26 @@ pub(super) struct Vectors {
     pub(super) model: String,
 }
 
+/// The vectors do not have as many components as were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("dimensions is {asked}; the model gives 1 to {most}")]
+pub(super) struct DimensionsError {
+    asked: usize,
+    most: usize,
+}
+
+impl Vectors {
+    /// Leaves the first components of each vector, and gives it unit length again.
+    pub(super) fn shorten(&mut self, dimensions: usize) -> Result<(), DimensionsError> {
+        let most = self.vectors.first().map_or(0, Vec::len);
+        if !(1..=most).contains(&dimensions) {
+            return Err(DimensionsError { asked: dimensions, most });
+        }
+        self.vectors.iter_mut().for_each(|vector| shorten(vector, dimensions));
+        Ok(())
+    }
+}
+
 /// Makes a vector of each input.
 ///
 /// # Errors
@@ -72,6 +92,14 @@ pub(super) fn split<T>(inputs: Vec<T>, bytes_of: impl Fn(&T) -> usize) -> Vec<Ve
     lists
 }
 
+fn shorten(vector: &mut Vec<f32>, dimensions: usize) {
+    vector.truncate(dimensions);
+    let length = vector.iter().map(|component| component * component).sum::<f32>().sqrt();
+    if length > 0.0 {
+        vector.iter_mut().for_each(|component| *component /= length);
+    }
+}
+
 /// The most inputs of one request.
 pub(super) const INPUTS_MAX: usize = 2_048;
 /// Inputs of one task: enough for a pass through the model, few enough for several nodes to take part.
@@ -85,6 +113,16 @@ pub(super) const TASK_TIMEOUT: Duration = Duration::from_secs(60);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shortened_vector_has_unit_length() {
+        let mut vector = vec![3.0, 4.0, 12.0];
+        shorten(&mut vector, 2);
+        assert_eq!(vector, [0.6, 0.8]);
+        let mut nothing = vec![0.0, 1.0];
+        shorten(&mut nothing, 1);
+        assert_eq!(nothing, [0.0]);
+    }
 
     #[test]
     fn tasks_are_bounded_in_number_and_size_and_keep_the_order() {

@@ -1,8 +1,10 @@
 //! The bodies of the control API, as clients send and get them: times in ISO 8601, durations in milliseconds.
 
-pub use super::new_task::{InputBody, Message, NewTask, OneOrMany};
+pub use super::new_task::{InputBody, Message, NewTask, NotATask, OneOrMany};
 
+use super::models::ModelState;
 use crate::clock;
+use crate::inference::ModelStatus;
 use engine::faults::Faults;
 use engine::health::{Finding, HealthReport, Verdict};
 use engine::heartbeat;
@@ -159,6 +161,8 @@ pub struct Model {
     pub kind: TaskKind,
     /// Whether it is loaded.
     pub ready: bool,
+    /// What that means for whoever has a task for it.
+    pub state: ModelState,
 }
 
 /// What goes wrong between this node and others.
@@ -276,7 +280,7 @@ pub struct Member {
 /// A part of the tasks, newest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tasks {
-    /// How many there are in all.
+    /// How many there are in all, of those asked for.
     pub total: u32,
     /// The part asked for.
     pub tasks: Vec<Task>,
@@ -357,6 +361,8 @@ pub struct ResultBody {
     pub worker: Option<NodeId>,
     /// When it was accepted.
     pub submitted_at: String,
+    /// From acceptance to the outcome.
+    pub elapsed_ms: u64,
     /// Attempts made.
     pub attempts: u32,
     /// How it ended.
@@ -494,7 +500,15 @@ impl From<HealthReport> for Health {
 
 impl From<ModelView> for Model {
     fn from(view: ModelView) -> Self {
-        Self { name: view.name, kind: view.kind, ready: view.ready }
+        let state = if view.ready { ModelState::Loaded } else { ModelState::Loading };
+        Self { name: view.name, kind: view.kind, ready: view.ready, state }
+    }
+}
+
+impl Model {
+    /// Takes over what is known of it where it runs; the node itself knows only whether it is offered.
+    pub(super) fn refine(&mut self, status: &ModelStatus) {
+        (self.state, self.ready) = (ModelState::of(status, self.ready), status.ready);
     }
 }
 
@@ -605,6 +619,7 @@ impl From<TaskResult> for ResultBody {
             status: summary.status,
             worker: summary.worker,
             submitted_at: summary.submitted_at.to_string(),
+            elapsed_ms: summary.completed_at.0.saturating_sub(summary.submitted_at.0),
             attempts: summary.attempts,
             summary: Summary::from(&summary),
             model: summary.model,

@@ -246,6 +246,7 @@ impl PullError {
             | Self::Selection(_)
             | Self::TooLarge { .. }
             | Self::Unstated(_)
+            | Self::Unsupported { .. }
             | Self::WrongHash { .. } => false,
         }
     }

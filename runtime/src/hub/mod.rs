@@ -45,6 +45,8 @@ pub struct Hub {
     pub retry_pause: Duration,
     /// Who is asked for a blob before the hub is.
     pub neighbours: Option<Neighbours>,
+    /// What models of a repository must be for anything but their configuration to be fetched; any where it is empty.
+    pub architectures: Vec<&'static str>,
 }
 
 /// A way to get a blob from other nodes.
@@ -104,6 +106,7 @@ impl Hub {
                 .map_or(STALL_TIMEOUT, |seconds| Duration::from_secs(seconds.clamp(1, STALL_SECONDS_MAX))),
             retry_pause: RETRY_PAUSE,
             neighbours: None,
+            architectures: Vec::new(),
         })
     }
 }

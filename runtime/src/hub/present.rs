@@ -273,6 +273,11 @@ fn shards(index: &Path) -> io::Result<BTreeSet<String>> {
     read_json::<Index>(index).map(|index| index.weight_map.into_values().collect())
 }
 
+/// Returns what a `config.json` says that its model is.
+pub(super) fn architecture(config: &Path) -> Option<String> {
+    read_json::<Configuration>(config).ok()?.name()
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Configuration {

@@ -8,8 +8,8 @@ use super::client::{Client, RequestError, escape};
 use super::download::{Listener, Wanted, fetch};
 use super::hash::{BlobHash, hash_file};
 use super::id::{MAIN, ModelId, Part};
-use super::listing::{Listed, Listing, ListingError, SelectionError};
-use super::present::{Present, PresentError};
+use super::listing::{Listed, Listing, ListingError, NEEDED, SelectionError};
+use super::present::{Present, PresentError, architecture};
 use super::{Hub, Neighbours};
 use crate::home;
 use std::fs;
@@ -79,7 +79,11 @@ pub enum PullError {
         source: io::Error,
     },
     /// The model does not fit the disk.
-    #[error("insufficient_disk_space: {bytes_needed} bytes are needed in {}, {bytes_free} are free", .path.display())]
+    #[error(
+        "insufficient_disk_space: {bytes_needed} bytes are needed in {}, {bytes_free} are free, \
+         {ROOM_LEFT_BYTES} of which stay free for others",
+        .path.display()
+    )]
     InsufficientDiskSpace {
         /// Where they are needed.
         path: PathBuf,
@@ -108,6 +112,20 @@ pub enum PullError {
     TooLarge {
         /// Its size.
         bytes: u64,
+    },
+    /// It could not be run.
+    #[error(
+        "{id} is a {}, which cannot run here; these can: {}",
+        .architecture.chars().take(NAME_CHARS_SHOWN).collect::<String>(),
+        .supported.join(", ")
+    )]
+    Unsupported {
+        /// The model.
+        id: ModelId,
+        /// What its configuration says that it is.
+        architecture: String,
+        /// What can be run.
+        supported: Vec<&'static str>,
     },
     /// The hub states no hash of a file.
     #[error("the hub states no hash and size of {0}, so that it cannot be checked")]
@@ -143,7 +161,7 @@ impl PullError {
                 RequestError::Status { .. } => "hub_failed",
                 RequestError::Unreachable { .. } => "hub_unreachable",
             },
-            Self::Selection(_) => "model_unsupported",
+            Self::Selection(_) | Self::Unsupported { .. } => "model_unsupported",
             Self::TooLarge { .. } => "model_too_large",
             Self::WrongHash { .. } => "wrong_hash",
         }
@@ -178,6 +196,9 @@ impl PullError {
             Self::Selection(SelectionError::Ambiguous(_)) => "name one as owner/name/file.gguf",
             Self::Selection(SelectionError::NoWeights(_) | SelectionError::Missing(_)) => {
                 "choose a repository with safetensors weights and a tokenizer.json, or with a GGUF file"
+            }
+            Self::Unsupported { .. } => {
+                "nothing but its configuration was fetched; choose a model of one of these architectures, or a GGUF file"
             }
             Self::WrongHash { .. } => "it was removed; run it again to fetch it anew",
             Self::Cancelled
@@ -216,7 +237,7 @@ impl Hub {
         }
         let client = Client::new(self);
         let wanted = self.look_up(&client, repository, revision, part)?;
-        let bytes_fetched = self.fetch_missing(&client, &wanted, &mut listener)?;
+        let bytes_fetched = self.fetch_missing(&client, id, &wanted, &mut listener)?;
         if let Some(first) = wanted.first() {
             self.cache.set_ref(repository, revision, &first.commit)?;
         }
@@ -236,7 +257,10 @@ impl Hub {
         let what = format!("model {repository}{at}");
         let listing = Listing::parse(&self.patiently(|| client.read(&path, &what, LISTING_BYTES_MAX))?)?;
         let mut wanted = Vec::new();
-        for file in listing.select(part)? {
+        let mut files = listing.select(part)?;
+        // It says whether the others are of any use.
+        files.sort_by_key(|file| file.name != CONFIG);
+        for file in files {
             let (hash, bytes) = self.stated(client, repository, &listing.commit, &file)?;
             let (repository, commit) = (repository.to_owned(), listing.commit.clone());
             wanted.push(Wanted { repository, commit, name: file.name, hash, bytes });
@@ -266,6 +290,7 @@ impl Hub {
     fn fetch_missing(
         &self,
         client: &Client<'_>,
+        id: &ModelId,
         wanted: &[Wanted],
         listener: &mut Listener<'_>,
     ) -> Result<u64, PullError> {
@@ -300,10 +325,27 @@ impl Hub {
             }
             self.cache.link(&file.repository, &file.commit, &file.name, file.hash)?;
             drop(lock);
+            if file.name == CONFIG {
+                self.check_architecture(id, file)?;
+            }
             done += file.bytes;
             tell(listener, Progress::Bytes { done })?;
         }
         Ok(fetched)
+    }
+
+    /// Refuses a model that could not be run, by its configuration.
+    fn check_architecture(&self, id: &ModelId, config: &Wanted) -> Result<(), PullError> {
+        let found = architecture(&self.cache.blob(&config.repository, config.hash));
+        let refused =
+            |name: &String| !self.architectures.is_empty() && !self.architectures.contains(&name.as_str());
+        match found.filter(refused) {
+            None => Ok(()),
+            Some(architecture) => {
+                let supported = self.architectures.clone();
+                Err(PullError::Unsupported { id: id.clone(), architecture, supported })
+            }
+        }
     }
 
     /// Tells whether other nodes gave a blob. Of small files only a hash is known by which nobody else knows them.
@@ -392,6 +434,9 @@ fn tell(listener: &mut Listener<'_>, progress: Progress<'_>) -> Result<(), PullE
     if listener(progress).is_break() { Err(PullError::Cancelled) } else { Ok(()) }
 }
 
+/// What says what a model is.
+const CONFIG: &str = NEEDED[0];
+const NAME_CHARS_SHOWN: usize = 100;
 /// The largest model.
 const BYTES_MAX: u64 = 4 << 40;
 /// What stays free of the disk.

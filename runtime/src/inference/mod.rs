@@ -18,6 +18,8 @@ mod label_vectors;
 mod limits;
 pub mod llama;
 mod model;
+#[cfg(feature = "embedded-model")]
+mod outline;
 mod parameters;
 mod pooling;
 mod process;
@@ -40,6 +42,8 @@ pub use folder::FolderError;
 pub use header::{HEADER_BYTES_MAX, HeaderError};
 pub use limits::{CpuShare, bound_own_memory, memory_of_workers};
 pub use model::{Backend, LoadError, Model, SINGLE_FILE_TOKENS_MAX};
+#[cfg(feature = "embedded-model")]
+pub use outline::{Outline, OutlineOutput};
 pub use process::{ProcessInference, WORKER_COMMAND, WorkerOptions};
 pub use tokens::Pair;
 pub use weights::WeightsError;

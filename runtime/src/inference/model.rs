@@ -106,16 +106,7 @@ impl<'a> Model<'a> {
 
     /// Loads from one file that holds the small files as tensors.
     fn from_single(weights: &Weights<'a>, backend: Backend) -> Result<Self, LoadError> {
-        if !weights.contains(CONFIG) {
-            return Err(FolderError::Absent(NO_CONFIG.to_owned()).into());
-        }
-        let read = |name: &str| {
-            let tensor = weights.contains(name).then(|| weights.blob(name)).transpose();
-            tensor
-                .map(|bytes| bytes.map(std::borrow::Cow::into_owned))
-                .map_err(|error| DescriptionError::File { file: name.to_owned(), reason: error.to_string() })
-        };
-        let description = Description::read(&read, Some(SINGLE_FILE_TOKENS_MAX))?;
+        let description = single(weights)?;
         Self::of(&description, &weights.blob(TOKENIZER)?, weights, backend)
     }
 
@@ -181,6 +172,14 @@ impl<'a> Model<'a> {
     /// Says why the text cannot be tokenised.
     pub fn tokenize(&self, text: &str) -> Result<Vec<u32>, String> {
         self.tokens.encode(text)
+    }
+
+    /// Returns the tokens of a text that is not to be cut.
+    ///
+    /// # Errors
+    /// Says why the text cannot be tokenised, or that the model does not take as many tokens.
+    pub fn tokenize_whole(&self, text: &str) -> Result<Vec<u32>, String> {
+        self.tokens.encode_whole(text)
     }
 
     /// Returns the tokens of a query and a text that are read together, cut to what the model takes, the longer of them
@@ -267,6 +266,20 @@ impl<'a> Model<'a> {
         }
         Ok(())
     }
+}
+
+/// Reads the description that one file holds beside its weights.
+pub(super) fn single(weights: &Weights<'_>) -> Result<Description, LoadError> {
+    if !weights.contains(CONFIG) {
+        return Err(FolderError::Absent(NO_CONFIG.to_owned()).into());
+    }
+    let read = |name: &str| {
+        let tensor = weights.contains(name).then(|| weights.blob(name)).transpose();
+        tensor
+            .map(|bytes| bytes.map(std::borrow::Cow::into_owned))
+            .map_err(|error| DescriptionError::File { file: name.to_owned(), reason: error.to_string() })
+    };
+    Ok(Description::read(&read, Some(SINGLE_FILE_TOKENS_MAX))?)
 }
 
 /// What is said of weights without a description.

@@ -59,6 +59,25 @@ impl Tokens {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// Returns the tokens of a text that is not to be cut.
+    ///
+    /// # Errors
+    /// Says why the text cannot be tokenised, or that it has too many tokens.
+    pub(super) fn encode_whole(&self, text: &str) -> Result<Vec<u32>, String> {
+        let ids = self.encode(text)?;
+        if ids.len() < self.max {
+            return Ok(ids);
+        }
+        // As many as fit: all that there are, or the first of more.
+        let text = text.trim();
+        let cased = if self.lower_case { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(text) };
+        let all = cased.len() <= self.max * BYTES_PER_TOKEN_MAX
+            && guarded(REFUSED, || self.tokenizer.encode_fast(cased.as_ref(), true))?
+                .get_overflowing()
+                .is_empty();
+        if all { Ok(ids) } else { Err(format!("the text has more than {} tokens", self.max)) }
+    }
+
     /// Returns the tokens of two texts that are read together; the longer one is cut first.
     ///
     /// # Errors

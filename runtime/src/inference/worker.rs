@@ -358,6 +358,7 @@ fn tokenize(model: &Model<'_>, input: &Input) -> Result<Pair, String> {
     match input {
         Input::One(EmbeddingInput::Text(text)) => model.tokenize(text).map(alone),
         Input::One(EmbeddingInput::Tokens(tokens)) => model.wrap_tokens(tokens).map(alone),
+        Input::One(EmbeddingInput::WholeText(text)) => model.tokenize_whole(text).map(alone),
         Input::Pair { query, text } => model.tokenize_pair(query, text),
     }
 }
@@ -390,7 +391,7 @@ fn micros_since(started: Instant) -> u64 {
 }
 
 /// Tokens in one pass through the model.
-const PASS_TOKENS_MAX: usize = 512;
+pub(super) const PASS_TOKENS_MAX: usize = 512;
 /// Exit status after a panic, as Rust's own.
 const EXIT_PANIC: i32 = 101;
 /// Exit status after the model could not be loaded.

@@ -1,7 +1,7 @@
 //! How a replayed node is, by its own account.
 
 use engine::lifecycle::State as Lifecycle;
-use engine::request::{LIST_MAX, MemberView, PeerView, Request, Response, StatusView, TaskView};
+use engine::request::{LIST_MAX, MemberView, PeerView, Request, Response, StatusView, TaskView, Which};
 use engine::{Input, Instant, Node, Output, RequestId};
 
 /// What a node answers when it is asked how it is.
@@ -29,7 +29,7 @@ impl State {
         let Response::Status(status) = ask(node, at, Request::Status)? else { return None };
         let Response::Peers(peers) = ask(node, at, Request::Peers)? else { return None };
         let Response::Members(members) = ask(node, at, Request::Members)? else { return None };
-        let tasks = Request::Tasks { limit: LIST_MAX, offset: 0 };
+        let tasks = Request::Tasks { which: Which::default(), limit: LIST_MAX, offset: 0 };
         let Response::Tasks { total: tasks_total, tasks } = ask(node, at, tasks)? else { return None };
         Some(Self { at, status: *status, peers, members, tasks, tasks_total })
     }

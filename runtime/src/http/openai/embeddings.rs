@@ -15,8 +15,7 @@ use serde::{Deserialize, Serialize};
 struct Asked {
     model: Option<String>,
     input: InputBody,
-    #[serde(default)]
-    encoding_format: Encoding,
+    encoding_format: Option<Encoding>,
     dimensions: Option<usize>,
 }
 
@@ -73,17 +72,14 @@ pub(super) async fn create(
     }
     let mut made = vectors::make(&api, asked.model, inputs).await?;
     if let Some(dimensions) = asked.dimensions {
-        let longest = made.vectors.first().map_or(0, Vec::len);
-        if !(1..=longest).contains(&dimensions) {
-            let message = format!("dimensions is {dimensions}; the model gives 1 to {longest}");
-            return Err(OpenAiError::bad_request("dimensions", message));
-        }
-        made.vectors.iter_mut().for_each(|vector| shorten(vector, dimensions));
+        made.shorten(dimensions)
+            .map_err(|error| OpenAiError::bad_request("dimensions", error.to_string()))?;
     }
+    let encoding = asked.encoding_format.unwrap_or_default();
     let write = |(index, vector)| Embedding {
         object: "embedding",
         index,
-        embedding: match asked.encoding_format {
+        embedding: match encoding {
             Encoding::Base64 => Written::Base64(base64(vector)),
             Encoding::Float => Written::Float(vector),
         },
@@ -96,15 +92,6 @@ pub(super) async fn create(
     }))
 }
 
-/// Leaves the first components of a vector, and gives it unit length again.
-fn shorten(vector: &mut Vec<f32>, dimensions: usize) {
-    vector.truncate(dimensions);
-    let length = vector.iter().map(|component| component * component).sum::<f32>().sqrt();
-    if length > 0.0 {
-        vector.iter_mut().for_each(|component| *component /= length);
-    }
-}
-
 fn base64(vector: Vec<f32>) -> String {
     let bytes: Vec<u8> = vector.into_iter().flat_map(f32::to_le_bytes).collect();
     STANDARD.encode(bytes)
@@ -113,16 +100,6 @@ fn base64(vector: Vec<f32>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_shortened_vector_has_unit_length() {
-        let mut vector = vec![3.0, 4.0, 12.0];
-        shorten(&mut vector, 2);
-        assert_eq!(vector, [0.6, 0.8]);
-        let mut nothing = vec![0.0, 1.0];
-        shorten(&mut nothing, 1);
-        assert_eq!(nothing, [0.0]);
-    }
 
     #[test]
     fn base64_is_of_little_endian_numbers() {

@@ -1,4 +1,5 @@
-//! `/v1/chat/completions` and `/v1/completions`: one generation, whole or piece by piece as it is written.
+//! `/v1/chat/completions` and `/v1/completions`: a generation for each answer to each prompt, whole or piece by piece as
+//! they are written.
 
 mod asked;
 mod stream;
@@ -6,14 +7,15 @@ mod stream;
 use self::asked::{ChatAsked, Settings, TextAsked};
 use super::error::OpenAiError;
 use crate::http::api::{internal, unexpected_output};
-use crate::http::{Api, body, errand};
+use crate::http::{Api, ApiError, body, errand};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use engine::TaskId;
-use engine::task::{FinishReason, Generation, Prompt, TaskInput, TaskOutput, TaskSpec};
+use engine::task::{FinishReason, Generation, Prompt, TaskInput, TaskOutput, TaskResult, TaskSpec};
+use engine::{Rejection, TaskId};
+use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -23,8 +25,8 @@ pub(super) async fn chat(
     bytes: Bytes,
 ) -> Result<Response, OpenAiError> {
     let asked: ChatAsked = body::json(&headers, &bytes, "a request for a chat completion")?;
-    let (prompt, settings) = asked.read()?;
-    create(api, Shape::Chat, prompt, settings).await
+    let (prompts, settings) = asked.read()?;
+    create(api, Shape::Chat, prompts, settings).await
 }
 
 pub(super) async fn text(
@@ -33,36 +35,61 @@ pub(super) async fn text(
     bytes: Bytes,
 ) -> Result<Response, OpenAiError> {
     let asked: TextAsked = body::json(&headers, &bytes, "a request for a completion")?;
-    let (prompt, settings) = asked.read()?;
-    create(api, Shape::Text, prompt, settings).await
+    let (prompts, settings) = asked.read()?;
+    create(api, Shape::Text, prompts, settings).await
 }
 
-async fn create(api: Api, shape: Shape, prompt: Prompt, settings: Settings) -> Result<Response, OpenAiError> {
-    let spec = TaskSpec {
+async fn create(
+    api: Api,
+    shape: Shape,
+    prompts: Vec<Prompt>,
+    settings: Settings,
+) -> Result<Response, OpenAiError> {
+    let specs = specs(prompts, &settings);
+    // Before the first of them costs anything.
+    specs
+        .iter()
+        .try_for_each(|spec| spec.input.check())
+        .map_err(|fault| ApiError::from(Rejection::Input(fault)))?;
+    if settings.stream {
+        let stream = stream::begin(api, shape, specs, settings.answers, settings.include_usage).await?;
+        return Ok(stream.into_response());
+    }
+    let results: Vec<TaskResult> = futures::stream::iter(specs)
+        .map(|spec| errand::run(api.clone(), spec))
+        .buffered(TASKS_AT_ONCE)
+        .try_collect()
+        .await?;
+    let head = results.first().map(|result| Head {
+        shape,
+        task: result.summary.id,
+        model: result.summary.model.clone(),
+        created: result.summary.submitted_at.0 / 1000,
+    });
+    let head = head.ok_or_else(|| internal("internal_error", unexpected_output()))?;
+    let written = results.into_iter().map(|result| Written::of(errand::output(result)?));
+    let written: Vec<Written> = written.collect::<Result<_, OpenAiError>>()?;
+    Ok(Json(head.whole(&written, settings.answers)).into_response())
+}
+
+/// Returns a task for each answer to each prompt, those to one prompt next to each other.
+fn specs(prompts: Vec<Prompt>, settings: &Settings) -> Vec<TaskSpec> {
+    let numbered = |prompt| (0..settings.answers as u64).map(move |number| (Prompt::clone(&prompt), number));
+    let spec = |(prompt, number)| TaskSpec {
         input: TaskInput::Generation(Box::new(Generation {
             prompt,
             max_tokens: settings.max_tokens,
             temperature_thousandths: settings.temperature_thousandths,
             top_p_thousandths: settings.top_p_thousandths,
             top_k: settings.top_k,
-            seed: settings.seed,
-            stop: settings.stop,
+            // Answers to one prompt are to differ, and the same ones are to come again.
+            seed: settings.seed.map(|seed| seed.wrapping_add(number)),
+            stop: settings.stop.clone(),
         })),
-        model: settings.model,
+        model: settings.model.clone(),
         timeout: TASK_TIMEOUT,
     };
-    if settings.stream {
-        return Ok(stream::begin(api, shape, spec, settings.include_usage).await?.into_response());
-    }
-    let result = errand::run(api, spec).await?;
-    let head = Head {
-        shape,
-        task: result.summary.id,
-        model: result.summary.model.clone(),
-        created: result.summary.submitted_at.0 / 1000,
-    };
-    let written = Written::of(errand::output(result)?)?;
-    Ok(Json(head.whole(&written)).into_response())
+    prompts.into_iter().flat_map(numbered).map(spec).collect()
 }
 
 /// Which of the two routes' shapes an answer has.
@@ -92,12 +119,29 @@ impl Written {
             | TaskOutput::Reranking { .. } => Err(internal("internal_error", unexpected_output()).into()),
         }
     }
+}
 
-    fn usage(&self) -> Value {
+/// What a request cost.
+#[derive(Clone, Copy, Debug, Default)]
+struct Usage {
+    prompt_tokens: u64,
+    tokens: u64,
+}
+
+impl Usage {
+    /// Counts one more answer; a prompt counts once, however many there are to it.
+    fn add(&mut self, written: &Written, first_to_prompt: bool) {
+        self.tokens += u64::from(written.tokens);
+        if first_to_prompt {
+            self.prompt_tokens += u64::from(written.prompt_tokens);
+        }
+    }
+
+    fn body(self) -> Value {
         json!({
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.tokens,
-            "total_tokens": u64::from(self.prompt_tokens) + u64::from(self.tokens),
+            "total_tokens": self.prompt_tokens + self.tokens,
         })
     }
 }
@@ -113,31 +157,40 @@ struct Head {
 }
 
 impl Head {
-    /// Returns a whole answer.
-    fn whole(&self, written: &Written) -> Value {
+    /// Returns all answers, of which so many each are to the same prompt.
+    fn whole(&self, written: &[Written], answers: usize) -> Value {
+        let mut usage = Usage::default();
+        let choices = written.iter().enumerate().map(|(index, written)| {
+            usage.add(written, index.is_multiple_of(answers));
+            self.choice(index, written)
+        });
+        let choices = Value::Array(choices.collect());
+        let object = match self.shape {
+            Shape::Chat => "chat.completion",
+            Shape::Text => "text_completion",
+        };
+        let mut answer = self.with_choices(object, choices);
+        answer["usage"] = usage.body();
+        answer
+    }
+
+    fn choice(&self, index: usize, written: &Written) -> Value {
         let finish = written.finish.as_str();
-        let choice = match self.shape {
+        match self.shape {
             Shape::Chat => json!({
-                "index": 0,
+                "index": index,
                 "message": {"role": "assistant", "content": written.text, "refusal": null},
                 "logprobs": null,
                 "finish_reason": finish,
             }),
             Shape::Text => {
-                json!({"index": 0, "text": written.text, "logprobs": null, "finish_reason": finish})
+                json!({"index": index, "text": written.text, "logprobs": null, "finish_reason": finish})
             }
-        };
-        let object = match self.shape {
-            Shape::Chat => "chat.completion",
-            Shape::Text => "text_completion",
-        };
-        let mut answer = self.with_choices(object, json!([choice]));
-        answer["usage"] = written.usage();
-        answer
+        }
     }
 
     /// Returns a piece of an answer: the first names the role, the last says why there is no more.
-    fn chunk(&self, text: Option<&str>, first: bool, finish: Option<FinishReason>) -> Value {
+    fn chunk(&self, index: usize, text: Option<&str>, first: bool, finish: Option<FinishReason>) -> Value {
         let finish = finish.map(FinishReason::as_str);
         let choice = match self.shape {
             Shape::Chat => {
@@ -146,20 +199,20 @@ impl Head {
                     Some(text) => json!({"content": text}),
                     None => json!({}),
                 };
-                json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish})
+                json!({"index": index, "delta": delta, "logprobs": null, "finish_reason": finish})
             }
             Shape::Text => {
                 let text = text.unwrap_or_default();
-                json!({"index": 0, "text": text, "logprobs": null, "finish_reason": finish})
+                json!({"index": index, "text": text, "logprobs": null, "finish_reason": finish})
             }
         };
         self.with_choices(self.chunk_object(), json!([choice]))
     }
 
     /// Returns the piece after the last, which says what it all cost.
-    fn usage_chunk(&self, written: &Written) -> Value {
+    fn usage_chunk(&self, usage: Usage) -> Value {
         let mut chunk = self.with_choices(self.chunk_object(), json!([]));
-        chunk["usage"] = written.usage();
+        chunk["usage"] = usage.body();
         chunk
     }
 
@@ -185,5 +238,7 @@ impl Head {
     }
 }
 
+/// Generations of one request that wait or run at the same time: one client leaves room for others.
+const TASKS_AT_ONCE: usize = 8;
 /// How long a generation may take.
 const TASK_TIMEOUT: Duration = Duration::from_secs(super::GENERATION_SECS_MAX);

@@ -17,12 +17,11 @@ struct Asked {
     query: String,
     documents: Vec<Document>,
     top_n: Option<usize>,
-    #[serde(default)]
-    return_documents: bool,
+    return_documents: Option<bool>,
 }
 
 #[derive(Clone, Deserialize, Serialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a document must be a text or an object with one")]
 enum Document {
     Plain(String),
     Object { text: String },
@@ -61,7 +60,7 @@ pub(super) async fn create(
         let message = format!("{} documents; 1 to {} are allowed", texts.len(), vectors::INPUTS_MAX);
         return Err(OpenAiError::bad_request("documents", message));
     }
-    let mut shown = if asked.return_documents { texts.clone() } else { Vec::new() };
+    let mut shown = if asked.return_documents == Some(true) { texts.clone() } else { Vec::new() };
     let ranks = ranks::make(&api, asked.model, asked.query, texts).await?;
     let best = ranks.best_first().into_iter().take(asked.top_n.unwrap_or(usize::MAX));
     let ranked = |(index, relevance_score)| Ranked {

@@ -30,6 +30,8 @@ struct Common {
     max_tokens: Option<u32>,
     temperature: Option<f64>,
     top_p: Option<f64>,
+    /// How many answers to each prompt.
+    n: Option<usize>,
     /// Not OpenAI's, but of many other servers of this shape.
     top_k: Option<u32>,
     seed: Option<i64>,
@@ -43,8 +45,7 @@ struct Common {
 
 #[derive(Default, Deserialize)]
 struct StreamOptions {
-    #[serde(default)]
-    include_usage: bool,
+    include_usage: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -54,7 +55,7 @@ struct MessageAsked {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "the content of a message must be a text or a list of parts")]
 enum Content {
     Text(String),
     Parts(Vec<Part>),
@@ -76,8 +77,10 @@ enum PromptAsked {
 }
 
 /// How to generate, and how to answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Settings {
+    /// How many answers to each prompt.
+    pub(super) answers: usize,
     pub(super) model: Option<String>,
     pub(super) max_tokens: u32,
     pub(super) temperature_thousandths: u32,
@@ -90,31 +93,36 @@ pub(super) struct Settings {
 }
 
 impl ChatAsked {
-    pub(super) fn read(self) -> Result<(Prompt, Settings), OpenAiError> {
+    pub(super) fn read(self) -> Result<(Vec<Prompt>, Settings), OpenAiError> {
         let messages: Result<Vec<ChatMessage>, OpenAiError> =
             self.messages.into_iter().map(MessageAsked::read).collect();
         let most = self.max_completion_tokens.or(self.common.max_tokens).unwrap_or(CHAT_TOKENS_DEFAULT);
-        Ok((Prompt::Chat(messages?), self.common.read(most)?))
+        Ok((vec![Prompt::Chat(messages?)], self.common.read(1, most)?))
     }
 }
 
 impl TextAsked {
-    pub(super) fn read(self) -> Result<(Prompt, Settings), OpenAiError> {
-        let one = |mut texts: Vec<String>| if texts.len() == 1 { texts.pop() } else { None };
-        let text = match self.prompt {
-            PromptAsked::Text(text) => Some(text),
-            PromptAsked::Texts(texts) => one(texts),
-            PromptAsked::Other(serde::de::IgnoredAny) => None,
+    pub(super) fn read(self) -> Result<(Vec<Prompt>, Settings), OpenAiError> {
+        let texts = match self.prompt {
+            PromptAsked::Text(text) => vec![text],
+            PromptAsked::Texts(texts) => texts,
+            PromptAsked::Other(serde::de::IgnoredAny) => {
+                let message = "the prompt must be a text or a list of texts; tokens are not taken here";
+                return Err(OpenAiError::bad_request("prompt", message));
+            }
         };
-        let text =
-            text.ok_or_else(|| OpenAiError::bad_request("prompt", "the prompt must be one text here"))?;
+        if !(1..=ANSWERS_MAX).contains(&texts.len()) {
+            let message = format!("{} prompts; 1 to {ANSWERS_MAX} are allowed", texts.len());
+            return Err(OpenAiError::bad_request("prompt", message));
+        }
         let most = self.common.max_tokens.unwrap_or(TEXT_TOKENS_DEFAULT);
-        Ok((Prompt::Text(text), self.common.read(most)?))
+        let settings = self.common.read(texts.len(), most)?;
+        Ok((texts.into_iter().map(Prompt::Text).collect(), settings))
     }
 }
 
 impl Common {
-    fn read(self, max_tokens: u32) -> Result<Settings, OpenAiError> {
+    fn read(self, prompts: usize, max_tokens: u32) -> Result<Settings, OpenAiError> {
         if let Some((name, value)) = UNSUPPORTED.iter().find_map(|(name, usual)| {
             let value = self.others.get(*name)?;
             (!value.is_null() && !usual.contains(&value.to_string().as_str())).then_some((*name, value))
@@ -125,7 +133,15 @@ impl Common {
         let range = |name: &'static str, value, least| {
             thousandths(name, value, least).map_err(|NotATask(why)| OpenAiError::bad_request(name, why))
         };
+        let answers = self.n.unwrap_or(1);
+        let all = answers.saturating_mul(prompts);
+        if !(1..=ANSWERS_MAX).contains(&all) {
+            let message =
+                format!("{answers} answers to each of {prompts}; 1 to {ANSWERS_MAX} in all are allowed");
+            return Err(OpenAiError::bad_request("n", message));
+        }
         Ok(Settings {
+            answers,
             model: self.model,
             max_tokens,
             temperature_thousandths: range("temperature", self.temperature, 0)?,
@@ -134,7 +150,7 @@ impl Common {
             seed: self.seed.map(i64::cast_unsigned),
             stop: self.stop.map(OneOrMany::into_vec).unwrap_or_default(),
             stream: self.stream.unwrap_or(false),
-            include_usage: self.stream_options.unwrap_or_default().include_usage,
+            include_usage: self.stream_options.unwrap_or_default().include_usage.unwrap_or(false),
         })
     }
 }
@@ -167,7 +183,7 @@ impl MessageAsked {
 }
 
 /// Fields that would change the answer, each with the values that change nothing.
-const UNSUPPORTED: [(&str, &[&str]); 15] = [
+const UNSUPPORTED: [(&str, &[&str]); 14] = [
     ("audio", &[]),
     ("best_of", &["1"]),
     ("echo", &["false"]),
@@ -177,13 +193,14 @@ const UNSUPPORTED: [(&str, &[&str]); 15] = [
     ("logit_bias", &["{}"]),
     ("logprobs", &["false"]),
     ("modalities", &["[\"text\"]"]),
-    ("n", &["1"]),
     ("presence_penalty", &["0", "0.0"]),
     ("response_format", &["{\"type\":\"text\"}"]),
     ("suffix", &["\"\""]),
     ("tool_choice", &["\"none\"", "\"auto\""]),
     ("tools", &["[]"]),
 ];
+/// The most answers of one request, to all of its prompts together.
+pub(super) const ANSWERS_MAX: usize = 64;
 /// Tokens of an answer where the client does not say.
 const CHAT_TOKENS_DEFAULT: u32 = 1_024;
 /// The same for a text; it is theirs.
@@ -195,7 +212,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn chat(fields: &Value) -> Result<(Prompt, Settings), String> {
+    fn chat(fields: &Value) -> Result<(Vec<Prompt>, Settings), String> {
         let mut body = json!({"messages": [{"role": "user", "content": "hi"}]});
         for (name, value) in fields.as_object().unwrap() {
             body[name] = value.clone();
@@ -214,7 +231,7 @@ mod tests {
         let (prompt, settings) = chat(&json!({
             "messages": messages, "model": "m", "max_tokens": 3, "max_completion_tokens": 4, "seed": -1,
             "stop": ["x", "y"], "stream": true, "stream_options": {"include_usage": true}, "temperature": 0,
-            "top_p": 0.5, "top_k": 2, "n": 1, "user": "u", "metadata": {}, "tools": [], "logprobs": false,
+            "top_p": 0.5, "top_k": 2, "n": 3, "user": "u", "metadata": {}, "tools": [], "logprobs": false,
         }))
         .unwrap();
         let message = |role, content: &str| ChatMessage { role, content: content.to_owned() };
@@ -223,9 +240,9 @@ mod tests {
             message(ChatRole::User, "ab"),
             message(ChatRole::Assistant, ""),
         ];
-        assert_eq!(prompt, Prompt::Chat(expected.into()));
+        assert_eq!(prompt, [Prompt::Chat(expected.into())]);
         let shown = format!("{settings:?}");
-        let expected = "Settings { model: Some(\"m\"), max_tokens: 4, temperature_thousandths: 0, \
+        let expected = "Settings { answers: 3, model: Some(\"m\"), max_tokens: 4, temperature_thousandths: 0, \
                         top_p_thousandths: 500, top_k: 2, seed: Some(18446744073709551615), \
                         stop: [\"x\", \"y\"], stream: true, include_usage: true }";
         assert_eq!(shown, expected);
@@ -234,7 +251,8 @@ mod tests {
     #[test]
     fn what_would_change_the_answer_is_refused_by_name() {
         for (fields, why) in [
-            (json!({"n": 2}), "n = 2 is not supported"),
+            (json!({"n": 65}), "65 answers to each of 1; 1 to 64"),
+            (json!({"n": 0}), "0 answers"),
             (json!({"tools": [{"type": "function"}]}), "tools = "),
             (json!({"logprobs": true}), "logprobs = true"),
             (json!({"response_format": {"type": "json_object"}}), "response_format = "),
@@ -252,13 +270,20 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_is_one_text() {
-        let read = |prompt: Value| {
-            let asked: TextAsked = serde_json::from_value(json!({ "prompt": prompt })).unwrap();
-            asked.read().ok().map(|(prompt, settings)| (prompt, settings.max_tokens))
+    fn prompts_are_texts() {
+        let read = |prompt: Value, n: usize| {
+            let asked: TextAsked = serde_json::from_value(json!({ "prompt": prompt, "n": n })).unwrap();
+            asked.read().ok().map(|(prompts, settings)| (prompts, settings.max_tokens))
         };
-        assert_eq!(read(json!("a")), Some((Prompt::Text("a".to_owned()), 16)));
-        assert_eq!(read(json!(["a"])), Some((Prompt::Text("a".to_owned()), 16)));
-        assert_eq!([read(json!(["a", "b"])), read(json!([1, 2])), read(json!(7))], [None, None, None]);
+        let texts = |texts: &[&str]| {
+            let prompts = texts.iter().map(|&text| Prompt::Text(text.to_owned()));
+            Some((prompts.collect::<Vec<_>>(), 16))
+        };
+        assert_eq!(read(json!("a"), 1), texts(&["a"]));
+        assert_eq!(read(json!(["a", "b"]), 32), texts(&["a", "b"]));
+        assert_eq!(read(json!(["a", "b"]), 33), None, "66 answers");
+        for prompt in [json!([1, 2]), json!([[1]]), json!(7), json!([]), json!(vec!["a"; 65])] {
+            assert_eq!(read(prompt.clone(), 1), None, "{prompt}");
+        }
     }
 }

@@ -1,12 +1,13 @@
-//! A generation piece by piece, as server-sent events: chunks, perhaps the usage, and `[DONE]`.
+//! Generations piece by piece, as server-sent events: chunks, perhaps the usage, and `[DONE]`.
 //!
 //! What was sent is always the beginning of the outcome. Where an attempt dies and the next one begins, the stream goes
 //! on once that has come to the same place by the same words; where its words differ, the stream ends with an error.
 
 use super::super::error::OpenAiError;
-use super::{Head, Shape, Written};
+use super::{Head, Shape, TASKS_AT_ONCE, Usage, Written};
 use crate::clock;
 use crate::http::Api;
+use crate::http::api::{internal, unexpected_output};
 use crate::http::errand::{self, Errand};
 use crate::http::error::ApiError;
 use axum::http::StatusCode;
@@ -19,22 +20,29 @@ use serde_json::Value;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
-/// Submits the task, and returns the stream of what it writes.
+/// Submits the tasks, and returns the stream of what they write; so many each are answers to the same prompt.
 pub(super) async fn begin(
     api: Api,
     shape: Shape,
-    spec: TaskSpec,
+    specs: Vec<TaskSpec>,
+    answers: usize,
     include_usage: bool,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, OpenAiError> {
     let mut errand = Errand::new(api);
-    let task = errand.submit(&spec).await?;
+    let mut to_come: VecDeque<TaskSpec> = specs.into();
+    let first = to_come.pop_front().ok_or_else(|| internal("internal_error", unexpected_output()))?;
+    let model = first.model.clone().unwrap_or_default();
+    let task = errand.submit(&first).await?;
     let writer = Writer {
         errand,
-        head: Head { shape, task, model: spec.model.unwrap_or_default(), created: clock::wall().0 / 1000 },
-        task,
+        head: Head { shape, task, model, created: clock::wall().0 / 1000 },
+        answers,
         include_usage,
-        seen: Seen { status: TaskStatus::Queued, attempt: 0, bytes: 0 },
-        told: Told::default(),
+        current: Current::of(task),
+        index: 0,
+        submitted: VecDeque::new(),
+        to_come,
+        usage: Usage::default(),
         waiting: VecDeque::new(),
         ended: false,
     };
@@ -48,12 +56,32 @@ pub(super) async fn begin(
 struct Writer {
     errand: Errand,
     head: Head,
-    task: TaskId,
+    answers: usize,
     include_usage: bool,
-    seen: Seen,
-    told: Told,
+    /// The answer that is being told. Each is told from beginning to end before the next, though several are written at
+    /// the same time.
+    current: Current,
+    index: usize,
+    /// The next answers' tasks.
+    submitted: VecDeque<TaskId>,
+    /// Those that are not tasks yet.
+    to_come: VecDeque<TaskSpec>,
+    usage: Usage,
     waiting: VecDeque<Value>,
     ended: bool,
+}
+
+/// One answer, and what is known of it.
+struct Current {
+    task: TaskId,
+    seen: Seen,
+    told: Told,
+}
+
+impl Current {
+    fn of(task: TaskId) -> Self {
+        Self { task, seen: Seen { status: TaskStatus::Queued, attempt: 0, bytes: 0 }, told: Told::default() }
+    }
 }
 
 impl Writer {
@@ -75,36 +103,55 @@ impl Writer {
     }
 
     async fn step(&mut self) -> Result<(), OpenAiError> {
-        let (view, news) = self.errand.watch(self.task, self.seen).await?;
-        self.head.model.clone_from(&view.model);
-        self.seen.status = view.status;
+        while self.submitted.len() + 1 < TASKS_AT_ONCE
+            && let Some(spec) = self.to_come.pop_front()
+        {
+            self.submitted.push_back(self.errand.submit(&spec).await?);
+        }
+        let (task, seen) = (self.current.task, self.current.seen);
+        let (view, news) = self.errand.watch(task, seen).await?;
+        if self.index == 0 {
+            self.head.model.clone_from(&view.model);
+        }
+        self.current.seen.status = view.status;
         if !view.status.is_terminal() {
             if !news.text.is_empty() {
-                let more = self.told.take(&news)?;
-                (self.seen.attempt, self.seen.bytes) = (news.attempt, self.told.attempt_bytes());
+                let more = self.current.told.take(&news)?;
+                let bytes = self.current.told.attempt_bytes();
+                (self.current.seen.attempt, self.current.seen.bytes) = (news.attempt, bytes);
                 self.tell(more.as_deref());
             }
             return Ok(());
         }
-        self.ended = true;
-        let written = Written::of(errand::output(self.errand.result(self.task).await?)?)?;
-        let rest = self.told.rest(&written.text)?;
-        self.told.is_all(&written.text)?;
+        let written = Written::of(errand::output(self.errand.result(task).await?)?)?;
+        let rest = self.current.told.rest(&written.text)?;
+        self.current.told.is_all(&written.text)?;
         self.tell(rest.as_deref());
-        self.waiting.push_back(self.head.chunk(None, false, Some(written.finish)));
+        self.waiting.push_back(self.head.chunk(self.index, None, false, Some(written.finish)));
+        self.usage.add(&written, self.index.is_multiple_of(self.answers));
+        match self.submitted.pop_front() {
+            Some(next) => (self.current, self.index) = (Current::of(next), self.index + 1),
+            None => self.end(),
+        }
+        Ok(())
+    }
+
+    /// Tells the client that this was all.
+    fn end(&mut self) {
+        self.ended = true;
         if self.include_usage {
-            self.waiting.push_back(self.head.usage_chunk(&written));
+            self.waiting.push_back(self.head.usage_chunk(self.usage));
         }
         self.waiting.push_back(Value::String("[DONE]".to_owned()));
-        Ok(())
     }
 
     /// Tells the client more text; the role goes with the first.
     fn tell(&mut self, text: Option<&str>) {
-        let first = !self.told.begun;
+        let first = !self.current.told.begun;
         if first || text.is_some() {
-            self.told.begun = true;
-            self.waiting.push_back(self.head.chunk(Some(text.unwrap_or_default()), first, None));
+            self.current.told.begun = true;
+            let chunk = self.head.chunk(self.index, Some(text.unwrap_or_default()), first, None);
+            self.waiting.push_back(chunk);
         }
     }
 }

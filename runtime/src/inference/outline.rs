@@ -1,0 +1,81 @@
+//! What a model is by its small files alone: known without loading it, and by the same reading that loads it.
+
+use super::description::{CONFIG, Description};
+use super::embedded;
+use super::encoder::Precision;
+use super::fleet::ModelSpec;
+use super::folder::{Folder, WEIGHTS};
+use super::model::single;
+use super::weights::Weights;
+use super::worker::PASS_TOKENS_MAX;
+use super::{EMBEDDED_MODEL, pooling::Pooling};
+use std::path::Path;
+
+/// An encoder, from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// The most tokens of a text; the rest is cut off.
+    pub tokens_max: usize,
+    /// The most tokens of one pass through it.
+    pub pass_tokens_max: usize,
+    /// How its numbers are written while it computes, as Hugging Face's tools call that.
+    pub number_type: &'static str,
+    /// What it makes of a text.
+    pub output: OutlineOutput,
+}
+
+/// What a model makes of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutlineOutput {
+    /// A score for each of these labels.
+    Scores(Vec<String>),
+    /// A vector, by this pooling of the tokens' vectors: `cls`, `max` or `mean`.
+    Vector(&'static str),
+}
+
+impl Outline {
+    /// Outlines a model; `None` where it is no encoder, or its files make no sense. Blocks for as long as it takes to
+    /// read a few small files.
+    pub fn of(spec: &ModelSpec) -> Option<Self> {
+        let source = spec.source.first()?;
+        let description = if source.as_os_str() == EMBEDDED_MODEL {
+            single(&Weights::parse(embedded::FILE).ok()?).ok()?
+        } else {
+            describe(Path::new(source))?
+        };
+        let output = match description.config.classifier {
+            Some(classifier) => OutlineOutput::Scores(classifier.labels),
+            None => OutlineOutput::Vector(match description.pooling {
+                Pooling::Cls => "cls",
+                Pooling::Max => "max",
+                Pooling::Mean => "mean",
+            }),
+        };
+        Some(Self {
+            tokens_max: description.tokens_max,
+            // A longer text goes alone.
+            pass_tokens_max: PASS_TOKENS_MAX.max(description.tokens_max),
+            number_type: number_type(spec.precision),
+            output,
+        })
+    }
+}
+
+fn describe(path: &Path) -> Option<Description> {
+    if path.is_file() {
+        return single(&Weights::open(path).ok()?).ok();
+    }
+    let folder = Folder::at(path);
+    if !folder.has(CONFIG) && folder.has(WEIGHTS) {
+        return single(&folder.weights().ok()?).ok();
+    }
+    Description::read(&|name| folder.read(name), None).ok()
+}
+
+fn number_type(precision: Precision) -> &'static str {
+    match precision.of_kernels() {
+        kernels::Precision::Bf16 => "bfloat16",
+        kernels::Precision::F32 => "float32",
+        kernels::Precision::Int8 => "int8",
+    }
+}
