@@ -116,7 +116,8 @@ fn pack<S: Simd, M: SelfFormat<S>>(simd: S, job: &mut Attend<'_>, head: usize) {
     let keys = &mut numbers_mut::<M::Number>(&mut job.room.keys)[..tokens.div_ceil(panel) * panel_length];
     let key = (count + head) * width;
     for (index, keys) in keys.chunks_exact_mut(panel_length).enumerate() {
-        for lane in (0..panel).step_by(S::LANES) {
+        // Where a vector has no token, softmax looks at no score.
+        for lane in (0..panel.min(tokens - index * panel)).step_by(S::LANES) {
             let first = job.sequence.start + index * panel + lane;
             let rows: [&[M::Number]; LANES_MAX] = std::array::from_fn(|row| {
                 channels(job.projected, &job.sequence, job.heads, first + row, key)

@@ -332,7 +332,7 @@ impl Kernel for Embed<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         let Self { encoder, sequence, position, row } = self;
         row.fill(0.0);
         let row = &mut row[..encoder.hidden];
@@ -342,7 +342,7 @@ impl Kernel for Embed<'_> {
             types.add_row(sequence.types.get(position).map_or(0, |found| *found as usize), row);
         }
         let LayerNorm { weight, bias } = &encoder.norm;
-        elements::normalize::<S>(row, weight, bias, encoder.epsilon);
+        elements::normalize(simd, row, weight, bias, encoder.epsilon);
     }
 }
 
@@ -357,10 +357,10 @@ impl Kernel for Normalize<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         let Self { encoder, norm, rows } = self;
         for row in rows.chunks_exact_mut(stride(encoder.hidden)) {
-            elements::normalize::<S>(&mut row[..encoder.hidden], &norm.weight, &norm.bias, encoder.epsilon);
+            elements::normalize(simd, &mut row[..encoder.hidden], &norm.weight, &norm.bias, encoder.epsilon);
         }
     }
 }

@@ -8,24 +8,42 @@ use crate::simd::{LANES_MAX, Simd};
 /// Returns the largest number of a row, at least `f32::MIN`.
 #[inline(always)]
 pub(crate) fn largest<S: Simd>(simd: S, row: &[f32]) -> f32 {
-    let (vector, rest) = fold(simd, row, f32::MIN, S::larger);
-    rest.iter().fold(across(simd, vector, larger), |largest, &number| larger(number, largest))
+    let (vectors, rest) =
+        fold(simd, row, simd.splat(f32::MIN), |largest, vector| simd.larger(vector, largest));
+    let largest = across(simd, joined(vectors, |one, other| simd.larger(one, other)), larger);
+    rest.iter().fold(largest, |largest, &number| larger(number, largest))
 }
 
 /// Returns the smallest and the largest number of a row and zero.
 #[inline(always)]
 pub(crate) fn extremes<S: Simd>(simd: S, row: &[f32]) -> (f32, f32) {
-    let (low, rest) = fold(simd, row, 0.0, S::smaller);
-    let (high, _) = fold(simd, row, 0.0, S::larger);
-    let (low, high) = (across(simd, low, smaller), across(simd, high, larger));
-    rest.iter().fold((low, high), |(low, high), &number| (smaller(number, low), larger(number, high)))
+    let (vectors, rest) = fold(simd, row, [simd.zero_floats(); 2], |[low, high], vector| {
+        [simd.smaller(vector, low), simd.larger(vector, high)]
+    });
+    let [low, high] =
+        joined(vectors, |[low, high], [lower, higher]| [simd.smaller(low, lower), simd.larger(high, higher)]);
+    let extremes = (across(simd, low, smaller), across(simd, high, larger));
+    rest.iter().fold(extremes, |(low, high), &number| (smaller(number, low), larger(number, high)))
 }
 
 /// Returns the sum of a row.
 #[inline(always)]
 pub(crate) fn sum<S: Simd>(simd: S, row: &[f32]) -> f32 {
-    let (vector, rest) = fold(simd, row, 0.0, S::add);
-    across(simd, vector, |one, other| one + other) + rest.iter().sum::<f32>()
+    let (vectors, rest) = fold(simd, row, simd.zero_floats(), |sum, vector| simd.add(vector, sum));
+    across(simd, joined(vectors, |one, other| simd.add(one, other)), |one, other| one + other)
+        + rest.iter().sum::<f32>()
+}
+
+/// Returns the sum of the squares of a row's distances from `center`.
+#[inline(always)]
+pub(crate) fn squares<S: Simd>(simd: S, row: &[f32], center: f32) -> f32 {
+    let shift = simd.splat(-center);
+    let (vectors, rest) = fold(simd, row, simd.zero_floats(), |sum, vector| {
+        let distance = simd.add(vector, shift);
+        simd.multiply_add(distance, distance, sum)
+    });
+    across(simd, joined(vectors, |one, other| simd.add(one, other)), |one, other| one + other)
+        + rest.iter().map(|number| (number - center) * (number - center)).sum::<f32>()
 }
 
 /// Stores a row of whole vectors in a format.
@@ -55,31 +73,35 @@ pub(crate) fn add_to<S: Simd>(simd: S, to: &mut [f32], row: &[f32]) {
     }
 }
 
-/// Folds the whole vectors of a row, those in turns that one step need not wait for the one before, and returns what is
+/// Folds the whole vectors of a row, in turns so that one step need not wait for the one before, and returns what is
 /// left over.
 #[inline(always)]
-fn fold<S: Simd>(
+fn fold<S: Simd, T: Copy>(
     simd: S,
     row: &[f32],
-    start: f32,
-    step: impl Fn(S, S::Floats, S::Floats) -> S::Floats,
-) -> (S::Floats, &[f32]) {
-    let mut folded = [simd.splat(start); FOLDED];
-    let groups = row.chunks_exact(FOLDED * S::LANES);
+    start: T,
+    step: impl Fn(T, S::Floats) -> T,
+) -> ([T; TURNS], &[f32]) {
+    let mut folded = [start; TURNS];
+    let groups = row.chunks_exact(TURNS * S::LANES);
     let vectors = groups.remainder().chunks_exact(S::LANES);
     for group in groups {
         for (index, folded) in folded.iter_mut().enumerate() {
             // SAFETY: a group is as many vectors.
-            *folded = step(simd, unsafe { simd.load(group.as_ptr().add(index * S::LANES)) }, *folded);
+            *folded = step(*folded, unsafe { simd.load(group.as_ptr().add(index * S::LANES)) });
         }
     }
     let rest = vectors.remainder();
     for (vector, folded) in vectors.zip(&mut folded) {
         // SAFETY: it is a whole vector.
-        *folded = step(simd, unsafe { simd.load(vector.as_ptr()) }, *folded);
+        *folded = step(*folded, unsafe { simd.load(vector.as_ptr()) });
     }
-    let [one, two, three, four] = folded;
-    (step(simd, step(simd, one, two), step(simd, three, four)), rest)
+    (folded, rest)
+}
+
+#[inline(always)]
+fn joined<T>([one, two, three, four]: [T; TURNS], join: impl Fn(T, T) -> T) -> T {
+    join(join(one, two), join(three, four))
 }
 
 /// Folds the lanes of a vector, halves upon halves.
@@ -99,7 +121,7 @@ fn across<S: Simd>(simd: S, vector: S::Floats, step: impl Fn(f32, f32) -> f32) -
 }
 
 /// Vectors that are folded side by side.
-const FOLDED: usize = 4;
+const TURNS: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -115,6 +137,8 @@ mod tests {
             for length in 0..100_usize {
                 let row: Vec<f32> = (0..length).map(|at| ((at * 37 + 11) % 41) as f32 - 20.0).collect();
                 assert_eq!(sum(simd, &row), row.iter().sum::<f32>(), "{length}");
+                let squared = row.iter().map(|number| (number - 3.0) * (number - 3.0)).sum::<f32>();
+                assert_eq!(squares(simd, &row, 3.0), squared, "{length}");
                 assert_eq!(largest(simd, &row), row.iter().copied().fold(f32::MIN, f32::max), "{length}");
                 let least = row.iter().copied().fold(0.0, f32::min);
                 assert_eq!(extremes(simd, &row), (least, largest(simd, &row).max(0.0)), "{length}");
