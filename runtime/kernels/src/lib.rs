@@ -13,6 +13,7 @@ mod aligned;
 mod attention;
 mod elements;
 mod encoder;
+mod finish;
 mod format;
 mod isa;
 mod linear;

@@ -8,42 +8,39 @@ use crate::simd::{LANES_MAX, Simd};
 /// Returns the largest number of a row, at least `f32::MIN`.
 #[inline(always)]
 pub(crate) fn largest<S: Simd>(simd: S, row: &[f32]) -> f32 {
-    let (vectors, rest) =
-        fold(simd, row, simd.splat(f32::MIN), |largest, vector| simd.larger(vector, largest));
-    let largest = across(simd, joined(vectors, |one, other| simd.larger(one, other)), larger);
-    rest.iter().fold(largest, |largest, &number| larger(number, largest))
+    let (vector, rest) = fold(simd, row, f32::MIN, S::larger, S::larger);
+    rest.iter().fold(across(simd, vector, larger), |largest, &number| larger(number, largest))
 }
 
-/// Returns the smallest and the largest number of a row and zero.
+/// Returns the smallest number of a row, at most zero.
 #[inline(always)]
-pub(crate) fn extremes<S: Simd>(simd: S, row: &[f32]) -> (f32, f32) {
-    let (vectors, rest) = fold(simd, row, [simd.zero_floats(); 2], |[low, high], vector| {
-        [simd.smaller(vector, low), simd.larger(vector, high)]
-    });
-    let [low, high] =
-        joined(vectors, |[low, high], [lower, higher]| [simd.smaller(low, lower), simd.larger(high, higher)]);
-    let extremes = (across(simd, low, smaller), across(simd, high, larger));
-    rest.iter().fold(extremes, |(low, high), &number| (smaller(number, low), larger(number, high)))
+pub(crate) fn smallest_negative<S: Simd>(simd: S, row: &[f32]) -> f32 {
+    let (vector, rest) = fold(simd, row, 0.0, S::smaller, S::smaller);
+    rest.iter().fold(across(simd, vector, smaller), |smallest, &number| smaller(number, smallest))
 }
 
 /// Returns the sum of a row.
 #[inline(always)]
 pub(crate) fn sum<S: Simd>(simd: S, row: &[f32]) -> f32 {
-    let (vectors, rest) = fold(simd, row, simd.zero_floats(), |sum, vector| simd.add(vector, sum));
-    across(simd, joined(vectors, |one, other| simd.add(one, other)), |one, other| one + other)
-        + rest.iter().sum::<f32>()
+    let (vector, rest) = fold(simd, row, 0.0, S::add, S::add);
+    across(simd, vector, add) + rest.iter().sum::<f32>()
 }
 
-/// Returns the sum of the squares of a row's distances from `center`.
+/// Returns the sum of a row's squares.
 #[inline(always)]
-pub(crate) fn squares<S: Simd>(simd: S, row: &[f32], center: f32) -> f32 {
-    let shift = simd.splat(-center);
-    let (vectors, rest) = fold(simd, row, simd.zero_floats(), |sum, vector| {
-        let distance = simd.add(vector, shift);
-        simd.multiply_add(distance, distance, sum)
-    });
-    across(simd, joined(vectors, |one, other| simd.add(one, other)), |one, other| one + other)
-        + rest.iter().map(|number| (number - center) * (number - center)).sum::<f32>()
+pub(crate) fn squares<S: Simd>(simd: S, row: &[f32]) -> f32 {
+    let (vector, rest) = fold(simd, row, 0.0, add_square, S::add);
+    across(simd, vector, add) + rest.iter().map(|number| number * number).sum::<f32>()
+}
+
+#[inline(always)]
+fn add(one: f32, other: f32) -> f32 {
+    one + other
+}
+
+#[inline(always)]
+fn add_square<S: Simd>(simd: S, vector: S::Floats, sum: S::Floats) -> S::Floats {
+    simd.multiply_add(vector, vector, sum)
 }
 
 /// Stores a row of whole vectors in a format.
@@ -56,52 +53,32 @@ pub(crate) fn store<S: Simd, M: SelfFormat<S>>(simd: S, row: &[f32], to: &mut [M
     }
 }
 
-/// Adds a row to another of the same length.
-#[inline(always)]
-pub(crate) fn add_to<S: Simd>(simd: S, to: &mut [f32], row: &[f32]) {
-    assert_eq!(to.len(), row.len(), "rows of different lengths");
-    let vectors = row.len() / S::LANES * S::LANES;
-    for first in (0..vectors).step_by(S::LANES) {
-        // SAFETY: both rows have a whole vector there.
-        unsafe {
-            let total = simd.add(simd.load(to.as_ptr().add(first)), simd.load(row.as_ptr().add(first)));
-            simd.store(to.as_mut_ptr().add(first), total);
-        }
-    }
-    for (to, number) in to[vectors..].iter_mut().zip(&row[vectors..]) {
-        *to += number;
-    }
-}
-
 /// Folds the whole vectors of a row, in turns so that one step need not wait for the one before, and returns what is
-/// left over.
+/// left over. Steps are functions that are always inlined, which a closure is not.
 #[inline(always)]
-fn fold<S: Simd, T: Copy>(
+fn fold<S: Simd>(
     simd: S,
     row: &[f32],
-    start: T,
-    step: impl Fn(T, S::Floats) -> T,
-) -> ([T; TURNS], &[f32]) {
-    let mut folded = [start; TURNS];
+    start: f32,
+    step: impl Fn(S, S::Floats, S::Floats) -> S::Floats,
+    join: impl Fn(S, S::Floats, S::Floats) -> S::Floats,
+) -> (S::Floats, &[f32]) {
+    let mut folded = [simd.splat(start); TURNS];
     let groups = row.chunks_exact(TURNS * S::LANES);
     let vectors = groups.remainder().chunks_exact(S::LANES);
     for group in groups {
         for (index, folded) in folded.iter_mut().enumerate() {
             // SAFETY: a group is as many vectors.
-            *folded = step(*folded, unsafe { simd.load(group.as_ptr().add(index * S::LANES)) });
+            *folded = step(simd, unsafe { simd.load(group.as_ptr().add(index * S::LANES)) }, *folded);
         }
     }
     let rest = vectors.remainder();
     for (vector, folded) in vectors.zip(&mut folded) {
         // SAFETY: it is a whole vector.
-        *folded = step(*folded, unsafe { simd.load(vector.as_ptr()) });
+        *folded = step(simd, unsafe { simd.load(vector.as_ptr()) }, *folded);
     }
-    (folded, rest)
-}
-
-#[inline(always)]
-fn joined<T>([one, two, three, four]: [T; TURNS], join: impl Fn(T, T) -> T) -> T {
-    join(join(one, two), join(three, four))
+    let [one, two, three, four] = folded;
+    (join(simd, join(simd, one, two), join(simd, three, four)), rest)
 }
 
 /// Folds the lanes of a vector, halves upon halves.
@@ -137,20 +114,17 @@ mod tests {
             for length in 0..100_usize {
                 let row: Vec<f32> = (0..length).map(|at| ((at * 37 + 11) % 41) as f32 - 20.0).collect();
                 assert_eq!(sum(simd, &row), row.iter().sum::<f32>(), "{length}");
-                let squared = row.iter().map(|number| (number - 3.0) * (number - 3.0)).sum::<f32>();
-                assert_eq!(squares(simd, &row, 3.0), squared, "{length}");
+                let squared = row.iter().map(|number| number * number).sum::<f32>();
+                assert_eq!(squares(simd, &row), squared, "{length}");
                 assert_eq!(largest(simd, &row), row.iter().copied().fold(f32::MIN, f32::max), "{length}");
                 let least = row.iter().copied().fold(0.0, f32::min);
-                assert_eq!(extremes(simd, &row), (least, largest(simd, &row).max(0.0)), "{length}");
-                let mut to = vec![1.5; length];
-                add_to(simd, &mut to, &row);
-                assert!(to.iter().zip(&row).all(|(to, number)| *to == number + 1.5), "{length}");
+                assert_eq!(smallest_negative(simd, &row), least, "{length}");
             }
         }
     }
 
     #[test]
-    fn every_length_is_folded_and_added_whole() {
+    fn every_length_is_folded_whole() {
         for isa in Isa::available() {
             isa.run(Check);
         }
