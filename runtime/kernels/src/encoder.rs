@@ -20,7 +20,7 @@ use crate::elements::{self, Activation};
 use crate::isa::{Isa, Kernel};
 use crate::linear::{Linear, Multiply, Output, Precision};
 use crate::matrix::Matrix;
-use crate::simd::Simd;
+use crate::simd::{Simd, TILE_ROWS_MAX};
 use crate::team::Team;
 use scratch::Member;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -226,9 +226,10 @@ impl Encoder<'_> {
         own.tokens = member.tokens.clone();
         let (input_stride, output_stride) = (stride(self.hidden), self.heads.stride);
         let row_bytes = output_stride * self.number_bytes();
-        let rows_of = |block: usize| block * BLOCK_ROWS;
-        for block in 0..member.tokens.len().div_ceil(BLOCK_ROWS) {
-            let rows = BLOCK_ROWS.min(member.tokens.len() - rows_of(block));
+        let rows_max = self.block_rows();
+        let rows_of = |block: usize| block * rows_max;
+        for block in 0..member.tokens.len().div_ceil(rows_max) {
+            let rows = rows_max.min(member.tokens.len() - rows_of(block));
             self.isa.run(Multiply {
                 linear: &layer.attend,
                 rows,
@@ -270,7 +271,7 @@ impl Encoder<'_> {
         let (all, isa) = (tokens.len(), self.isa);
         let mut first = 0;
         while first < all {
-            let count = BLOCK_ROWS.min(all - first);
+            let count = self.block_rows().min(all - first);
             let block = first * narrow_stride..(first + count) * narrow_stride;
             let rows = &mut rows[block.clone()];
             isa.run(Multiply {
@@ -307,6 +308,13 @@ impl Encoder<'_> {
             isa.run(Normalize { encoder: self, norm: &layer.narrowed_norm, rows });
             first += count;
         }
+    }
+
+    /// Rows that go through a layer's feed-forward network together: few enough for the second cache, enough to read
+    /// weights seldom; whole tiles.
+    fn block_rows(&self) -> usize {
+        let rows = BLOCK_NUMBERS_MAX / stride(self.intermediate).max(1);
+        (rows / TILE_ROWS_MAX * TILE_ROWS_MAX).clamp(BLOCK_ROWS_MIN, BLOCK_ROWS_MAX)
     }
 
     /// The most bytes of a number as attention stores it.
@@ -365,6 +373,7 @@ impl Kernel for Normalize<'_> {
     }
 }
 
-/// Rows that go through a layer's feed-forward network together: few enough for the cache, enough to read weights
-/// seldom.
-const BLOCK_ROWS: usize = 48;
+/// Numbers of a block at the intermediate size: 300 kB.
+const BLOCK_NUMBERS_MAX: usize = 75_000;
+const BLOCK_ROWS_MIN: usize = 2 * TILE_ROWS_MAX;
+const BLOCK_ROWS_MAX: usize = 4 * TILE_ROWS_MAX;
