@@ -44,18 +44,46 @@ pub(crate) fn quantize<S: Simd>(simd: S, row: &[f32], bytes: &mut [S::Byte]) -> 
     Quantization { scale, shift: -zero * scale }
 }
 
+/// Folds a row in stripes, then the stripes in halves, so that whole vectors are folded at once.
+macro_rules! striped {
+    ($row:expr, $start:expr, |$sum:ident, $number:ident| $step:expr, $join:expr) => {{
+        let mut stripes = [$start; STRIPES];
+        let (chunks, rest) = $row.as_chunks::<STRIPES>();
+        for chunk in chunks {
+            for ($sum, $number) in stripes.iter_mut().zip(chunk) {
+                *$sum = $step;
+            }
+        }
+        for ($sum, $number) in stripes.iter_mut().zip(rest) {
+            *$sum = $step;
+        }
+        let mut eight = [$start; 8];
+        for lane in 0..8 {
+            eight[lane] = $join(stripes[lane], stripes[lane + 8]);
+        }
+        let mut four = [$start; 4];
+        for lane in 0..4 {
+            four[lane] = $join(eight[lane], eight[lane + 4]);
+        }
+        $join($join(four[0], four[2]), $join(four[1], four[3]))
+    }};
+}
+
+#[inline(always)]
+fn add(one: f32, other: f32) -> f32 {
+    one + other
+}
+
 /// Layer normalisation (Ba et al., 2016) in place.
 #[inline(always)]
-pub(crate) fn normalize<S: Simd>(simd: S, row: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32) {
+pub(crate) fn normalize<S: Simd>(row: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32) {
     let count = row.len() as f32;
-    let mean = vectors::sum(simd, row) / count;
-    for number in row.iter_mut() {
-        *number -= mean;
-    }
-    let variance = vectors::squares(simd, row) / count;
+    let mean = striped!(row, 0.0_f32, |sum, number| *sum + number, add) / count;
+    let variance =
+        striped!(row, 0.0_f32, |sum, number| *sum + (number - mean) * (number - mean), add) / count;
     let factor = (variance + epsilon).sqrt().recip();
     for ((number, weight), bias) in row.iter_mut().zip(weight).zip(bias) {
-        *number = fused::<S>(*number * factor, *weight, *bias);
+        *number = fused::<S>((*number - mean) * factor, *weight, *bias);
     }
 }
 
@@ -172,6 +200,8 @@ pub(crate) fn bf16(number: f32) -> u16 {
     (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16
 }
 
+/// Sums that are kept side by side, as many as the widest vector holds.
+const STRIPES: usize = 16;
 /// The mantissa of a number near it ends at the integers: 1.5 × 2^23.
 const ROUNDER: f32 = 12_582_912.0;
 /// The bits of 1.0.
@@ -266,7 +296,7 @@ mod tests {
     #[test]
     fn a_normalised_row_has_mean_zero_and_variance_one() {
         let mut row: Vec<f32> = (0..37).map(|step| (step * step % 11) as f32 + 5.0).collect();
-        normalize(Portable, &mut row, &[1.0; 37], &[0.0; 37], 0.0);
+        normalize::<Portable>(&mut row, &[1.0; 37], &[0.0; 37], 0.0);
         let mean = row.iter().sum::<f32>() / 37.0;
         let variance = row.iter().map(|number| number * number).sum::<f32>() / 37.0;
         assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-5, "{mean} {variance}");

@@ -20,7 +20,7 @@ use crate::elements::{self, Activation};
 use crate::isa::{Isa, Kernel};
 use crate::linear::{Linear, Multiply, Output, Precision};
 use crate::matrix::Matrix;
-use crate::simd::{Simd, TILE_ROWS_MAX};
+use crate::simd::Simd;
 use crate::team::Team;
 use scratch::Member;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -226,10 +226,9 @@ impl Encoder<'_> {
         own.tokens = member.tokens.clone();
         let (input_stride, output_stride) = (stride(self.hidden), self.heads.stride);
         let row_bytes = output_stride * self.number_bytes();
-        let rows_max = self.block_rows();
-        let rows_of = |block: usize| block * rows_max;
-        for block in 0..member.tokens.len().div_ceil(rows_max) {
-            let rows = rows_max.min(member.tokens.len() - rows_of(block));
+        let rows_of = |block: usize| block * BLOCK_ROWS;
+        for block in 0..member.tokens.len().div_ceil(BLOCK_ROWS) {
+            let rows = BLOCK_ROWS.min(member.tokens.len() - rows_of(block));
             self.isa.run(Multiply {
                 linear: &layer.attend,
                 rows,
@@ -271,7 +270,7 @@ impl Encoder<'_> {
         let (all, isa) = (tokens.len(), self.isa);
         let mut first = 0;
         while first < all {
-            let count = self.block_rows().min(all - first);
+            let count = BLOCK_ROWS.min(all - first);
             let block = first * narrow_stride..(first + count) * narrow_stride;
             let rows = &mut rows[block.clone()];
             isa.run(Multiply {
@@ -310,13 +309,6 @@ impl Encoder<'_> {
         }
     }
 
-    /// Rows that go through a layer's feed-forward network together: few enough for the second cache, enough to read
-    /// weights seldom; whole tiles.
-    fn block_rows(&self) -> usize {
-        let rows = BLOCK_NUMBERS_MAX / stride(self.intermediate).max(1);
-        (rows / TILE_ROWS_MAX * TILE_ROWS_MAX).clamp(BLOCK_ROWS_MIN, BLOCK_ROWS_MAX)
-    }
-
     /// The most bytes of a number as attention stores it.
     const fn number_bytes(&self) -> usize {
         self.heads.number_bytes
@@ -340,7 +332,7 @@ impl Kernel for Embed<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Simd>(self, _: S) {
         let Self { encoder, sequence, position, row } = self;
         row.fill(0.0);
         let row = &mut row[..encoder.hidden];
@@ -350,7 +342,7 @@ impl Kernel for Embed<'_> {
             types.add_row(sequence.types.get(position).map_or(0, |found| *found as usize), row);
         }
         let LayerNorm { weight, bias } = &encoder.norm;
-        elements::normalize(simd, row, weight, bias, encoder.epsilon);
+        elements::normalize::<S>(row, weight, bias, encoder.epsilon);
     }
 }
 
@@ -365,15 +357,14 @@ impl Kernel for Normalize<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Simd>(self, _: S) {
         let Self { encoder, norm, rows } = self;
         for row in rows.chunks_exact_mut(stride(encoder.hidden)) {
-            elements::normalize(simd, &mut row[..encoder.hidden], &norm.weight, &norm.bias, encoder.epsilon);
+            elements::normalize::<S>(&mut row[..encoder.hidden], &norm.weight, &norm.bias, encoder.epsilon);
         }
     }
 }
 
-/// Numbers of a block at the intermediate size: 300 kB.
-const BLOCK_NUMBERS_MAX: usize = 75_000;
-const BLOCK_ROWS_MIN: usize = 2 * TILE_ROWS_MAX;
-const BLOCK_ROWS_MAX: usize = 4 * TILE_ROWS_MAX;
+/// Rows that go through a layer's feed-forward network together: few enough for the cache, enough to read weights
+/// seldom.
+const BLOCK_ROWS: usize = 48;

@@ -13,7 +13,6 @@ mod aligned;
 mod attention;
 mod elements;
 mod encoder;
-mod finish;
 mod format;
 mod isa;
 mod linear;

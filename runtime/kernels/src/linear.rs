@@ -6,14 +6,16 @@
 //!
 //! The invariant: a `Linear` is used with the instruction set and format that it was packed for; padding is zero.
 
+mod finish;
+
 use crate::aligned::{Aligned, Plain, numbers_mut};
 use crate::elements::{self, Activation, Quantization};
-use crate::finish::{Tile, finish};
 use crate::format::{Bytes, Format, Single};
 use crate::isa::{Isa, Kernel};
 use crate::matrix::{Matrix, Outlier};
 use crate::simd::{PANEL_MAX, Simd, TILE_ROWS_MAX};
 use crate::tile::{multiply_tile, panel_width, tiles};
+use finish::{Tile, finish};
 
 /// How exactly an encoder computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +43,7 @@ pub(crate) struct Linear {
     panels: usize,
     weights: Packed,
     /// Padded to whole panels, as all vectors here.
-    pub(crate) bias: Aligned<f32>,
+    bias: Aligned<f32>,
     /// Sorted by row.
     outliers: Vec<Outlier>,
 }
@@ -312,7 +314,7 @@ fn as_stored<S: Simd, M: Format<S>>(input: &[f32]) -> &[M::Activation] {
 
 impl Linear {
     /// Whether everything is f32.
-    pub(crate) const fn is_exact(&self) -> bool {
+    const fn is_exact(&self) -> bool {
         matches!(self.weights, Packed::F32(_))
     }
 

@@ -8,39 +8,27 @@ use crate::simd::{LANES_MAX, Simd};
 /// Returns the largest number of a row, at least `f32::MIN`.
 #[inline(always)]
 pub(crate) fn largest<S: Simd>(simd: S, row: &[f32]) -> f32 {
-    let (vector, rest) = fold(simd, row, f32::MIN, S::larger, S::larger);
+    let (vector, rest) = fold(simd, row, f32::MIN, S::larger);
     rest.iter().fold(across(simd, vector, larger), |largest, &number| larger(number, largest))
 }
 
 /// Returns the smallest number of a row, at most zero.
 #[inline(always)]
 pub(crate) fn smallest_negative<S: Simd>(simd: S, row: &[f32]) -> f32 {
-    let (vector, rest) = fold(simd, row, 0.0, S::smaller, S::smaller);
+    let (vector, rest) = fold(simd, row, 0.0, S::smaller);
     rest.iter().fold(across(simd, vector, smaller), |smallest, &number| smaller(number, smallest))
 }
 
 /// Returns the sum of a row.
 #[inline(always)]
 pub(crate) fn sum<S: Simd>(simd: S, row: &[f32]) -> f32 {
-    let (vector, rest) = fold(simd, row, 0.0, S::add, S::add);
+    let (vector, rest) = fold(simd, row, 0.0, S::add);
     across(simd, vector, add) + rest.iter().sum::<f32>()
-}
-
-/// Returns the sum of a row's squares.
-#[inline(always)]
-pub(crate) fn squares<S: Simd>(simd: S, row: &[f32]) -> f32 {
-    let (vector, rest) = fold(simd, row, 0.0, add_square, S::add);
-    across(simd, vector, add) + rest.iter().map(|number| number * number).sum::<f32>()
 }
 
 #[inline(always)]
 fn add(one: f32, other: f32) -> f32 {
     one + other
-}
-
-#[inline(always)]
-fn add_square<S: Simd>(simd: S, vector: S::Floats, sum: S::Floats) -> S::Floats {
-    simd.multiply_add(vector, vector, sum)
 }
 
 /// Stores a row of whole vectors in a format.
@@ -61,7 +49,6 @@ fn fold<S: Simd>(
     row: &[f32],
     start: f32,
     step: impl Fn(S, S::Floats, S::Floats) -> S::Floats,
-    join: impl Fn(S, S::Floats, S::Floats) -> S::Floats,
 ) -> (S::Floats, &[f32]) {
     let mut folded = [simd.splat(start); TURNS];
     let groups = row.chunks_exact(TURNS * S::LANES);
@@ -78,7 +65,7 @@ fn fold<S: Simd>(
         *folded = step(simd, unsafe { simd.load(vector.as_ptr()) }, *folded);
     }
     let [one, two, three, four] = folded;
-    (join(simd, join(simd, one, two), join(simd, three, four)), rest)
+    (step(simd, step(simd, one, two), step(simd, three, four)), rest)
 }
 
 /// Folds the lanes of a vector, halves upon halves.
@@ -114,8 +101,6 @@ mod tests {
             for length in 0..100_usize {
                 let row: Vec<f32> = (0..length).map(|at| ((at * 37 + 11) % 41) as f32 - 20.0).collect();
                 assert_eq!(sum(simd, &row), row.iter().sum::<f32>(), "{length}");
-                let squared = row.iter().map(|number| number * number).sum::<f32>();
-                assert_eq!(squares(simd, &row), squared, "{length}");
                 assert_eq!(largest(simd, &row), row.iter().copied().fold(f32::MIN, f32::max), "{length}");
                 let least = row.iter().copied().fold(0.0, f32::min);
                 assert_eq!(smallest_negative(simd, &row), least, "{length}");

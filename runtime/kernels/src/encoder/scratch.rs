@@ -1,6 +1,6 @@
 //! The memory that a forward pass works in, kept for the next one, and what it leaves there.
 
-use super::{Encoder, Sequence, stride};
+use super::{BLOCK_ROWS, Encoder, Sequence, stride};
 use crate::aligned::Aligned;
 use crate::attention::{Projected, Room};
 use crate::elements::Quantization;
@@ -86,7 +86,7 @@ impl Member {
         let rows = self.tokens.len() * stride(encoder.hidden);
         self.rows.ensure(rows);
         self.context.ensure(rows);
-        self.wide.ensure(encoder.block_rows() * stride(encoder.intermediate));
+        self.wide.ensure(BLOCK_ROWS * stride(encoder.intermediate));
         let row_bytes = encoder
             .layers
             .iter()
@@ -94,8 +94,8 @@ impl Member {
             .map(|linear| linear.prepared_bytes())
             .max()
             .unwrap_or(0);
-        self.prepared.ensure(encoder.block_rows() * row_bytes);
-        self.quantizations.resize(encoder.block_rows(), Quantization::default());
+        self.prepared.ensure(BLOCK_ROWS * row_bytes);
+        self.quantizations.resize(BLOCK_ROWS, Quantization::default());
         self.room.ensure(encoder.heads, longest);
     }
 }

@@ -1,10 +1,10 @@
 //! What follows the product of one tile: bias and scale, the activation, and where the numbers go, in one go over the
 //! sums while they are in the first cache.
 
+use super::{Multiply, Output};
 use crate::aligned::numbers_mut;
 use crate::elements::{self, Activation, Quantization};
 use crate::format::{SelfFormat, Single, Stored};
-use crate::linear::{Multiply, Output};
 use crate::matrix::Outlier;
 use crate::simd::{PANEL_MAX, Simd, TILE_ROWS_MAX};
 use crate::tile::panel_width;
@@ -12,16 +12,16 @@ use std::marker::PhantomData;
 
 /// Some rows of a product, in one panel of output channels.
 #[derive(Clone, Copy)]
-pub(crate) struct Tile {
-    pub(crate) panel: usize,
-    pub(crate) first: usize,
-    pub(crate) rows: usize,
+pub(super) struct Tile {
+    pub(super) panel: usize,
+    pub(super) first: usize,
+    pub(super) rows: usize,
 }
 
 /// Turns a tile's sums into numbers, and puts them where the job says. `scaling` is a scale and a sum of weights for
 /// each output channel, `outliers` are those of the panel; both are for products of bytes.
 #[inline(always)]
-pub(crate) fn finish<S: Simd>(
+pub(super) fn finish<S: Simd>(
     simd: S,
     job: &mut Multiply<'_>,
     tile: Tile,
