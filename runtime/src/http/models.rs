@@ -51,6 +51,9 @@ pub(super) async fn refresh(State(api): State<Api>) -> Json<Models> {
 
 /// Says more about a model that no node offers: that it is being fetched, why this node cannot run it, or how to get it.
 pub(super) fn explain(api: &Api, asked: Option<String>, error: ApiError) -> ApiError {
+    if error.code() == "task_type_unsupported" {
+        return error.hint(NO_MODEL_FOR_IT.to_owned());
+    }
     let Some(name) = asked.filter(|_| error.code() == "model_unknown") else { return error };
     let here = api.models.models().into_iter().find(|model| model.name == name);
     match here.map(|model| (model.reason, model.kinds, model.hint)) {
@@ -70,8 +73,10 @@ pub(super) fn explain(api: &Api, asked: Option<String>, error: ApiError) -> ApiE
             .retry_after(PULL_RETRY);
     }
     match name.parse::<ModelId>() {
-        Ok(ModelId::Hub { .. }) => error.hint(format!("fetch it with: p2p-ai-agents model pull {name}")),
-        Ok(ModelId::Local(_)) | Err(_) => error,
+        Ok(ModelId::Hub { .. }) if name.contains('/') => {
+            error.hint(format!("fetch it with: p2p-ai-agents model pull {name}"))
+        }
+        Ok(ModelId::Hub { .. } | ModelId::Local(_)) | Err(_) => error,
     }
 }
 
@@ -110,5 +115,8 @@ pub(super) async fn events(State(api): State<Api>) -> Sse<impl Stream<Item = Res
     Sse::new(told).keep_alive(KeepAlive::default())
 }
 
+/// What to do where no node has a model for some kind of work.
+const NO_MODEL_FOR_IT: &str = "fetch one: p2p-ai-agents model pull OWNER/NAME; for generation a small one is \
+                               HuggingFaceTB/SmolLM2-135M-Instruct";
 /// When to submit a task again whose model is being fetched.
 const PULL_RETRY: Duration = Duration::from_secs(5);

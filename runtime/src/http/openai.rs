@@ -15,7 +15,7 @@ mod rerank;
 use self::error::OpenAiError;
 use super::{Api, auth, body};
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -29,6 +29,8 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         .route("/chat/completions", post(generations::chat))
         .route("/completions", post(generations::text))
         .route("/rerank", post(rerank::create))
+        // The gate has its own limit.
+        .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(api.clone(), gate))
 }
 

@@ -12,7 +12,7 @@ use super::error::ApiError;
 use super::new_task::InputBody;
 use super::{Api, auth, body, errand, ranks, vectors};
 use axum::body::Bytes;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -32,6 +32,8 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         .route("/predict", post(predict))
         .route("/rerank", post(rerank))
         .route("/info", get(info))
+        // The gate has its own limit.
+        .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(api.clone(), gate))
 }
 
