@@ -9,8 +9,8 @@
 #![allow(clippy::print_stdout, reason = "this is its output")]
 
 use kernels::{
-    Activation, Dense, Encoder, EncoderWeights, Isa, LayerWeights, Matrix, Norm, Precision, Scratch,
-    Sequence, Team,
+    Activation, Dense, Encoder, EncoderTables, EncoderWeights, Isa, LayerWeights, Matrix, Norm, Precision,
+    Scratch, Sequence, Team,
 };
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
@@ -162,7 +162,7 @@ fn read<'a>(file: &SafeTensors<'a>, config: &Value) -> Outcome<EncoderWeights<'a
             })
         })
         .collect::<Outcome<_>>()?;
-    Ok(EncoderWeights {
+    let tables = EncoderTables {
         heads: number(["num_attention_heads", "n_heads"]),
         activation: Activation::Gelu,
         norm_epsilon: 1e-12,
@@ -170,8 +170,9 @@ fn read<'a>(file: &SafeTensors<'a>, config: &Value) -> Outcome<EncoderWeights<'a
         positions: matrix("embeddings.position_embeddings.weight")?,
         types: (!distil).then(|| matrix("embeddings.token_type_embeddings.weight")).transpose()?,
         norm: norm("embeddings.LayerNorm".to_owned())?,
-        layers,
-    })
+        intermediate: number(["intermediate_size", "hidden_dim"]),
+    };
+    Ok(EncoderWeights { tables, layers })
 }
 
 /// Tokens of one pass of one thread, as a worker has them.

@@ -11,6 +11,24 @@ use crate::time::UnixMillis;
 use core::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
+/// Whether a model can be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ModelState {
+    /// Not now; it may come, or come back.
+    Away,
+    /// It is loaded, or its first job loads it.
+    Ready,
+    /// It cannot, and waiting does not help; why.
+    Unusable(String),
+}
+
+impl ModelState {
+    /// Returns the state of a model that is ready, or not for now.
+    pub const fn of(ready: bool) -> Self {
+        if ready { Self::Ready } else { Self::Away }
+    }
+}
+
 /// Something that happened in the world around a node. Anything at all may arrive in any order: what makes no
 /// sense (an unknown link, an answer to nothing) is ignored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,8 +133,8 @@ pub enum Input {
         name: String,
         /// What it can do.
         kind: TaskKind,
-        /// Whether it is loaded.
-        ready: bool,
+        /// Whether it can be used.
+        state: ModelState,
     },
     /// A user asks something.
     Request {

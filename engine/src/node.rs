@@ -24,7 +24,7 @@ use crate::health::Health;
 use crate::heartbeat::Heartbeat;
 use crate::identity::{Domain, Identity};
 use crate::ids::{LinkId, MessageId, NodeId, RequestId, TaskId, TraceId, WriteId};
-use crate::input::{Input, Interface};
+use crate::input::{Input, Interface, ModelState};
 use crate::lifecycle::State;
 use crate::membership::Membership;
 use crate::mutants::{Mutant, shows};
@@ -293,7 +293,7 @@ impl Node {
                 self.advertise_addresses();
                 self.activate_if_checked();
             }
-            Input::Model { name, kind, ready } => self.handle_model(name, kind, ready),
+            Input::Model { name, kind, state } => self.handle_model(name, kind, state),
             Input::Request { id, request } => self.handle_request(id, request),
             Input::RequestDropped { id } => self.handle_request_dropped(id),
             Input::Shed { frame, .. } => self.handle_shed(&frame),
@@ -442,10 +442,11 @@ impl Node {
         self.membership.own_mut(self.now).addresses = addresses;
     }
 
-    fn handle_model(&mut self, name: String, kind: TaskKind, ready: bool) {
+    fn handle_model(&mut self, name: String, kind: TaskKind, state: ModelState) {
+        let ready = state == ModelState::Ready;
         self.event(Event::ModelChanged { model: name.clone(), kind, ready });
         let listed = self.config.models.iter().any(|(of, same)| *of == name && *same == kind);
-        self.work.handle_model(kind, name.clone(), ready, listed);
+        self.work.handle_model(kind, name.clone(), state, listed);
         let models = &mut self.membership.own_mut(self.now).models;
         models.retain(|known| *known != (name.clone(), kind));
         if ready && models.len() < MODELS_MAX {

@@ -99,6 +99,8 @@ pub(crate) struct Open {
     asked: BTreeSet<NodeId>,
     deaths: u32,
     failures: u32,
+    /// What the last worker said for whom the model failed.
+    pub(crate) failure: Option<String>,
 }
 
 #[derive(Debug)]
@@ -283,6 +285,7 @@ impl Tasks {
             Err(InferenceError::ModelFailed(why)) => {
                 open.failures += 1;
                 if open.failures < ATTEMPTS_MAX {
+                    open.failure = Some(why.chars().take(REASON_CHARS_MAX).collect());
                     self.wait_again(attempt.task, ReassignReason::Refused);
                     return Verdict::Retries;
                 }
@@ -329,6 +332,11 @@ impl Tasks {
         }
         self.end(now, wall, id, Outcome::Cancelled, None, 0);
         true
+    }
+
+    /// Ends a task that nobody can do.
+    pub(crate) fn fail(&mut self, now: Instant, wall: UnixMillis, id: TaskId, failure: TaskFailure) {
+        self.end(now, wall, id, Outcome::Failed(failure), None, 0);
     }
 
     /// Takes note that a task's end is durable, and forgets the task.
@@ -410,6 +418,7 @@ impl Tasks {
             asked: BTreeSet::new(),
             deaths: 0,
             failures: 0,
+            failure: None,
         };
         self.open.insert(id, open);
         self.timers.insert((deadline, id));
@@ -614,6 +623,8 @@ fn check(input: &TaskInput, output: TaskOutput) -> Result<TaskOutput, InferenceE
     usable.then_some(output).ok_or_else(complaint)
 }
 
+/// As much as is kept of what a worker says why it failed.
+const REASON_CHARS_MAX: usize = 1000;
 /// How long a worker has a task without a word.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 /// Bytes of text of all running generations together; beyond, they are not streamed.

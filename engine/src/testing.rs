@@ -9,7 +9,7 @@ use crate::event::Event;
 use crate::health::HostFacts;
 use crate::identity::Identity;
 use crate::ids::{JobId, LinkId, NodeId, RequestId, TaskId, TraceId};
-use crate::input::{DialError, Input, Interface};
+use crate::input::{DialError, Input, Interface, ModelState};
 use crate::node::Node;
 use crate::output::{Output, Priority, Work};
 use crate::record::{Record, Saved};
@@ -166,9 +166,14 @@ impl Network {
         self.later(place, Duration::ZERO, Input::Interfaces(vec![Interface::new(INTERFACE, address.ip())]));
         self.later(place, Duration::ZERO, Input::Listening { port: address.port() });
         for (name, kind) in self.places[place].config.models.clone() {
-            self.later(place, Duration::ZERO, Input::Model { name, kind, ready: true });
+            self.later(place, Duration::ZERO, Input::Model { name, kind, state: ModelState::Ready });
         }
         self.carry_out(place);
+    }
+
+    /// Tells a node how a model of its own stands.
+    pub fn set_model(&mut self, place: usize, name: &str, kind: TaskKind, state: ModelState) {
+        self.later(place, Duration::ZERO, Input::Model { name: name.to_owned(), kind, state });
     }
 
     /// Kills a node: it says nothing more, and its connections close.

@@ -8,6 +8,7 @@ mod stream;
 use self::stream::Stream;
 use crate::error::InferenceError;
 use crate::ids::{JobId, NodeId, TaskId};
+use crate::input::ModelState;
 use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
 use crate::output::Work as Job;
@@ -44,8 +45,8 @@ pub(crate) struct Work {
     me: NodeId,
     slots: usize,
     accepting: bool,
-    /// The models that this node runs, and whether each is loaded.
-    models: BTreeMap<(TaskKind, String), bool>,
+    /// The models that this node runs, and how each stands.
+    models: BTreeMap<(TaskKind, String), ModelState>,
     items: BTreeMap<Key, Item>,
     queue: VecDeque<Key>,
     jobs: BTreeMap<JobId, Vec<Key>>,
@@ -74,7 +75,7 @@ impl Work {
             me,
             slots: usize::from(slots),
             accepting: true,
-            models: models.iter().map(|(name, kind)| ((*kind, name.clone()), false)).collect(),
+            models: models.iter().map(|(name, kind)| ((*kind, name.clone()), ModelState::Away)).collect(),
             items: BTreeMap::new(),
             queue: VecDeque::new(),
             jobs: BTreeMap::new(),
@@ -105,8 +106,13 @@ impl Work {
         let of_origin = self.items.range((origin, TaskId([0; 16]))..=(origin, TaskId([0xff; 16]))).count();
         // No other node may hold more than a quarter of the queue.
         let share = if origin == self.me { ITEMS_MAX } else { ITEMS_MAX / 4 };
-        let known = self.models.contains_key(&(assignment.input.kind(), assignment.model.clone()));
-        if !self.accepting || !known || of_origin >= share || self.items.len() >= ITEMS_MAX {
+        let known = self.models.get(&(assignment.input.kind(), assignment.model.clone()));
+        if let Some(ModelState::Unusable(why)) = known {
+            let error = InferenceError::ModelFailed(why.clone());
+            self.facts.push(Fact::Outcome(origin, assignment.attempt, 0, Err(error)));
+            return;
+        }
+        if !self.accepting || known.is_none() || of_origin >= share || self.items.len() >= ITEMS_MAX {
             self.facts.push(Fact::Declined(origin, assignment.attempt));
             return;
         }
@@ -135,12 +141,26 @@ impl Work {
         }
     }
 
-    /// Takes note of whether a model can be used. One that is not `listed` came while the node ran, and may go.
-    pub(crate) fn handle_model(&mut self, kind: TaskKind, name: String, ready: bool, listed: bool) {
-        if ready || listed {
-            self.models.insert((kind, name), ready);
-        } else {
+    /// Takes note of whether a model can be used; what waits for one that cannot has failed. One that is not `listed`
+    /// came while the node ran, and may go.
+    pub(crate) fn handle_model(&mut self, kind: TaskKind, name: String, state: ModelState, listed: bool) {
+        if let ModelState::Unusable(why) = &state {
+            let waits = |(_, item): &(&Key, &Item)| {
+                let Assignment { input, model, .. } = &item.assignment;
+                item.job.is_none() && input.kind() == kind && *model == name
+            };
+            let waiting: Vec<Key> = self.items.iter().filter(waits).map(|(key, _)| *key).collect();
+            for key in waiting {
+                if let Some(item) = self.drop_item(key) {
+                    let error = InferenceError::ModelFailed(why.clone());
+                    self.facts.push(Fact::Outcome(key.0, item.assignment.attempt, 0, Err(error)));
+                }
+            }
+        }
+        if state == ModelState::Away && !listed {
             self.models.remove(&(kind, name));
+        } else {
+            self.models.insert((kind, name), state);
         }
     }
 
@@ -244,9 +264,17 @@ impl Work {
         self.items.len()
     }
 
-    /// Returns the models that this node runs, and whether each is loaded.
-    pub(crate) fn models(&self) -> impl Iterator<Item = (TaskKind, &str, bool)> {
-        self.models.iter().map(|((kind, name), ready)| (*kind, name.as_str(), *ready))
+    /// Returns the models that this node runs, and how each stands.
+    pub(crate) fn models(&self) -> impl Iterator<Item = (TaskKind, &str, &ModelState)> {
+        self.models.iter().map(|((kind, name), state)| (*kind, name.as_str(), state))
+    }
+
+    /// Returns why a model of this node cannot be used, if that is so.
+    pub(crate) fn unusable(&self, kind: TaskKind, name: &str) -> Option<&str> {
+        self.models().find_map(|(of, known, state)| match state {
+            ModelState::Unusable(why) if of == kind && known == name => Some(why.as_str()),
+            ModelState::Away | ModelState::Ready | ModelState::Unusable(_) => None,
+        })
     }
 
     /// Says how full everything is.
@@ -261,11 +289,18 @@ impl Work {
 
     /// Begins one job with the oldest attempt that can run, and others like it.
     fn begin_job(&mut self) -> bool {
+        let generates = |key: &Key| {
+            self.items.get(key).is_some_and(|item| item.assignment.input.kind() == TaskKind::Generation)
+        };
+        // What takes long leaves a place to what does not.
+        let generations = self.jobs.values().filter(|keys| keys.first().is_some_and(generates)).count();
+        let others = self.models.keys().any(|(kind, _)| *kind != TaskKind::Generation);
+        let full = self.slots > 1 && others && generations + 1 >= self.slots;
         let can_run = |key: &Key| {
             let item = self.items.get(key);
             item.is_some_and(|item| {
                 let model = (item.assignment.input.kind(), item.assignment.model.clone());
-                self.models.get(&model) == Some(&true)
+                self.models.get(&model) == Some(&ModelState::Ready) && !(full && generates(key))
             })
         };
         let Some(at) = self.queue.iter().position(can_run) else { return false };
@@ -410,7 +445,7 @@ mod tests {
 
     fn worker() -> Work {
         let mut work = Work::new(ME, 2, &[("m".to_owned(), TaskKind::Embedding)]);
-        work.handle_model(TaskKind::Embedding, "m".to_owned(), true, true);
+        work.handle_model(TaskKind::Embedding, "m".to_owned(), ModelState::Ready, true);
         work
     }
 
@@ -471,7 +506,7 @@ mod tests {
     #[test]
     fn a_generation_tells_its_origin_what_it_writes_now_and_then() {
         let mut work = Work::new(ME, 2, &[("m".to_owned(), TaskKind::Generation)]);
-        work.handle_model(TaskKind::Generation, "m".to_owned(), true, true);
+        work.handle_model(TaskKind::Generation, "m".to_owned(), ModelState::Ready, true);
         let input = TaskInput::of_text(TaskKind::Generation, "once".to_owned());
         work.handle_assignment(at(0), OTHER, Assignment { input: input.clone(), ..assignment(1, 1) });
         work.handle_timeout(at(0));
@@ -538,9 +573,59 @@ mod tests {
         work.handle_assignment(at(0), ME, assignment(1, 1));
         work.handle_timeout(at(0));
         assert_eq!(work.poll_facts(), vec![]);
-        work.handle_model(TaskKind::Embedding, "m".to_owned(), true, true);
+        work.handle_model(TaskKind::Embedding, "m".to_owned(), ModelState::Ready, true);
         work.handle_timeout(at(0));
         assert_eq!(jobs(&work.poll_facts()), vec![1]);
+    }
+
+    #[test]
+    fn what_waits_for_a_model_that_cannot_be_used_fails_and_so_does_what_comes_later() {
+        let mut work = Work::new(ME, 2, &[("m".to_owned(), TaskKind::Embedding)]);
+        work.handle_assignment(at(0), OTHER, assignment(1, 1));
+        work.handle_model(
+            TaskKind::Embedding,
+            "m".to_owned(),
+            ModelState::Unusable("cut short".to_owned()),
+            true,
+        );
+        work.handle_assignment(at(0), ME, assignment(2, 1));
+        let facts = work.poll_facts();
+        let failed = |origin, id| {
+            let attempt = assignment(id, 1).attempt;
+            Fact::Outcome(origin, attempt, 0, Err(InferenceError::ModelFailed("cut short".to_owned())))
+        };
+        assert_eq!(facts, [failed(OTHER, 1), failed(ME, 2)]);
+        assert_eq!((work.len(), work.unusable(TaskKind::Embedding, "m")), (0, Some("cut short")));
+        work.handle_model(TaskKind::Embedding, "m".to_owned(), ModelState::Ready, true);
+        assert_eq!(work.unusable(TaskKind::Embedding, "m"), None);
+    }
+
+    #[test]
+    fn generations_leave_a_place_to_what_takes_no_time() {
+        let kinds = [TaskKind::Generation, TaskKind::Embedding];
+        let mut work = Work::new(ME, 3, &kinds.map(|kind| ("m".to_owned(), kind)));
+        for kind in kinds {
+            work.handle_model(kind, "m".to_owned(), ModelState::Ready, true);
+        }
+        for id in 0..4 {
+            let input = TaskInput::of_text(TaskKind::Generation, "once".to_owned());
+            work.handle_assignment(at(0), OTHER, Assignment { input, ..assignment(id, 1) });
+        }
+        work.handle_timeout(at(0));
+        assert_eq!(jobs(&work.poll_facts()), [1, 1]);
+        work.handle_assignment(at(0), OTHER, assignment(9, 1));
+        work.handle_timeout(at(0));
+        assert_eq!(jobs(&work.poll_facts()), [1]);
+        work.handle_done(JobId(0), 1, Err(InferenceError::Cancelled));
+        work.handle_timeout(at(0));
+        assert_eq!(jobs(&work.poll_facts()), [1]);
+        // A node that does nothing else has all places for them.
+        let mut work = Work::new(ME, 1, &[("m".to_owned(), TaskKind::Generation)]);
+        work.handle_model(TaskKind::Generation, "m".to_owned(), ModelState::Ready, true);
+        let input = TaskInput::of_text(TaskKind::Generation, "once".to_owned());
+        work.handle_assignment(at(0), OTHER, Assignment { input, ..assignment(1, 1) });
+        work.handle_timeout(at(0));
+        assert_eq!(jobs(&work.poll_facts()), [1]);
     }
 
     #[test]

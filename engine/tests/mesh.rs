@@ -6,9 +6,10 @@
 use engine::error::PeerFault;
 use engine::event::{Event, LinkDownReason, ReassignReason, RefuseReason};
 use engine::identity::Domain;
+use engine::input::ModelState;
 use engine::request::HopView;
 use engine::request::{News, Seen, Which};
-use engine::task::{InputFault, TaskInput, TaskKind, TaskSpec, TaskStatus};
+use engine::task::{Classification, InputFault, TaskFailure, TaskInput, TaskKind, TaskSpec, TaskStatus};
 use engine::testing::{MODEL, Network};
 use engine::wire::{Advert, Beat, Hello, Message, SharedBytes, Signature, SignedAdvert};
 use engine::{NodeId, Rejection, Request, Response, TaskId, UnixMillis};
@@ -384,6 +385,80 @@ fn the_model_of_the_tests_is_advertised() {
     network.run(SECOND);
     assert!(matches!(network.answer(asker, request), Some(Ok(Response::Submitted(_)))));
     assert_eq!(finished(&network, asker).len(), 1);
+}
+
+/// Makes a model unusable at a place.
+fn spoil(network: &mut Network, place: usize) {
+    network.set_model(place, MODEL, TaskKind::Embedding, ModelState::Unusable("it is cut short".to_owned()));
+}
+
+fn failure(network: &mut Network, place: usize, task: TaskId) -> Option<TaskFailure> {
+    let request = network.ask(place, Request::Task(task));
+    network.run(Duration::ZERO);
+    let Some(Ok(Response::Task(view))) = network.answer(place, request) else { panic!("not known") };
+    view.result.clone().and_then(|summary| summary.failure)
+}
+
+#[test]
+fn a_task_whose_model_nobody_can_use_fails_with_the_reason() {
+    let because = Some(TaskFailure::ModelFailed("it is cut short".to_owned()));
+    for remote in [false, true] {
+        let mut network = Network::default();
+        let asker = network.add(|config| config.models.truncate(usize::from(!remote)));
+        let has_it = if remote { network.add(|_| {}) } else { asker };
+        network.run(SECOND);
+        network.set_model(has_it, MODEL, TaskKind::Embedding, ModelState::Away);
+        let task = submit(&mut network, asker, "waits for the model");
+        network.run(SECOND);
+        assert_eq!(failure(&mut network, asker, task), None, "it may come");
+        spoil(&mut network, has_it);
+        network.run(SECOND);
+        assert_eq!(failure(&mut network, asker, task), because, "remote: {remote}");
+        let later = network.ask(asker, Request::Submit(spec("a later one")));
+        network.run(SECOND);
+        let refused = Err(Rejection::KindUnsupported(TaskKind::Embedding));
+        assert_eq!(network.answer(asker, later), Some(&refused), "remote: {remote}");
+        network.set_model(has_it, MODEL, TaskKind::Embedding, ModelState::Ready);
+        network.run(SECOND);
+        submit(&mut network, asker, "it was mended");
+        network.run(SECOND);
+        assert_eq!(finished(&network, asker).last().map(|end| end.1), Some(TaskStatus::Completed));
+    }
+}
+
+#[test]
+fn a_task_whose_model_cannot_be_used_here_runs_where_it_can() {
+    let mut network = Network::default();
+    let [asker, other] = [network.add(|_| {}), network.add(|_| {})];
+    network.run(SECOND);
+    spoil(&mut network, asker);
+    let task = submit(&mut network, asker, "elsewhere");
+    network.run(SECOND);
+    assert_eq!(finished(&network, asker), [(task, TaskStatus::Completed, other)]);
+}
+
+#[test]
+fn a_classification_without_labels_is_for_a_model_that_has_some() {
+    let mut network = Network::default();
+    let place = network.add(|config| {
+        let models = [("embeds", TaskKind::Embedding), ("embeds", TaskKind::Classification)];
+        config.models = models.map(|(name, kind)| (name.to_owned(), kind)).to_vec();
+    });
+    network.run(SECOND);
+    let chosen = |network: &mut Network, labels: &[&str]| {
+        let labels = labels.iter().map(|&label| label.to_owned()).collect();
+        let input = TaskInput::Classification(Classification { text: "x".to_owned(), labels });
+        let task = submit_input(network, place, input);
+        let request = network.ask(place, Request::Task(task));
+        network.run(Duration::ZERO);
+        let Some(Ok(Response::Task(view))) = network.answer(place, request) else { panic!("not known") };
+        view.model.clone()
+    };
+    assert_eq!(chosen(&mut network, &[]), "embeds", "there is no other");
+    network.set_model(place, "judges", TaskKind::Classification, ModelState::Ready);
+    network.run(SECOND);
+    assert_eq!(chosen(&mut network, &[]), "judges");
+    assert_eq!(chosen(&mut network, &["a", "b"]), "embeds");
 }
 
 /// Returns how often a node was told that another holds its key, and whether it gave way.

@@ -400,7 +400,7 @@ fn kinds(present: &Present) -> Result<Vec<TaskKind>, String> {
         // One file that holds its own configuration.
         (Format::Safetensors, None) => return Ok(EMBEDDINGS.to_vec()),
     };
-    let supported = ARCHITECTURES.iter().find(|(name, _)| *name == architecture);
+    let supported = ARCHITECTURES.iter().chain(&MODEL_TYPES).find(|(name, _)| *name == architecture);
     supported.map(|(_, kinds)| of_labels(kinds, present.labels)).ok_or_else(|| {
         let names = architectures().join(", ");
         format!("its architecture {architecture} is not supported; these are: {names}")
@@ -418,7 +418,7 @@ fn of_labels(kinds: &[TaskKind], labels: Option<usize>) -> Vec<TaskKind> {
 
 /// Names what models with a configuration may be.
 pub fn architectures() -> Vec<&'static str> {
-    ARCHITECTURES.iter().map(|(name, _)| *name).collect()
+    ARCHITECTURES.iter().chain(&MODEL_TYPES).map(|(name, _)| *name).collect()
 }
 
 fn remove_damaged(hub: &Hub, id: &ModelId) -> bool {
@@ -484,6 +484,13 @@ const ARCHITECTURES: [(&str, &[TaskKind]); 8] = [
     ("DistilBertModel", &EMBEDDINGS),
     ("LlamaForCausalLM", &[TaskKind::Generation]),
     ("MistralForCausalLM", &[TaskKind::Generation]),
+];
+/// What a `config.json` without `architectures` may name under `model_type`, and what such a model does.
+const MODEL_TYPES: [(&str, &[TaskKind]); 4] = [
+    ("bert", &EMBEDDINGS),
+    ("distilbert", &EMBEDDINGS),
+    ("llama", &[TaskKind::Generation]),
+    ("mistral", &[TaskKind::Generation]),
 ];
 /// What a model that makes embeddings can do: it also classifies, by their similarity.
 const EMBEDDINGS: [TaskKind; 2] = [TaskKind::Embedding, TaskKind::Classification];

@@ -307,7 +307,7 @@ impl Requests {
 fn inference_input(event: InferenceEvent) -> Input {
     match event {
         InferenceEvent::Done { job, micros, result } => Input::InferenceDone { job, micros, result },
-        InferenceEvent::Model { name, kind, ready } => Input::Model { name, kind, ready },
+        InferenceEvent::Model { name, kind, state } => Input::Model { name, kind, state },
         InferenceEvent::Progress { job, text, tokens } => Input::InferenceProgress { job, text, tokens },
     }
 }

@@ -6,7 +6,7 @@
 use engine::blob::{BlobOrder, BlobReport};
 use engine::health::HostFacts;
 use engine::ids::{DialId, JobId, WriteId};
-use engine::input::{DialError, Family, Input, Interface};
+use engine::input::{DialError, Family, Input, Interface, ModelState};
 use engine::output::{Output, Work};
 use engine::record::Record;
 use engine::task::{TaskKind, TaskOutput};
@@ -126,8 +126,8 @@ pub enum InferenceEvent {
         name: String,
         /// What it can do.
         kind: TaskKind,
-        /// Whether it is loaded.
-        ready: bool,
+        /// Whether it can be used.
+        state: ModelState,
     },
     /// A generation job produced more text.
     Progress {

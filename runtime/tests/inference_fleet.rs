@@ -9,6 +9,7 @@ mod own_main;
 
 use engine::InferenceError;
 use engine::ids::JobId;
+use engine::input::ModelState;
 use engine::output::Work;
 use engine::task::{EmbeddingInput, TaskKind};
 use runtime::inference::{
@@ -120,9 +121,9 @@ async fn run(fleet: &mut Fleet, job: u64, model: &str) -> Result<usize, Inferenc
 async fn announced(fleet: &mut Fleet, model: &str, wanted: bool) {
     let mut left: BTreeSet<TaskKind> = KINDS.into();
     while !left.is_empty() {
-        if let InferenceEvent::Model { name, kind, ready } = next(fleet).await
+        if let InferenceEvent::Model { name, kind, state } = next(fleet).await
             && name == model
-            && ready == wanted
+            && (state == ModelState::Ready) == wanted
         {
             left.remove(&kind);
         }

@@ -9,6 +9,7 @@ mod own_main;
 
 use engine::InferenceError;
 use engine::ids::JobId;
+use engine::input::ModelState;
 use engine::output::Work;
 use engine::task::{Classification, EmbeddingInput, Generation, Prompt, TaskKind, TaskOutput};
 use runtime::inference::{
@@ -83,7 +84,7 @@ async fn llama() -> ProcessInference {
     let mut port =
         ProcessInference::start(WorkerOptions { kinds, ..WorkerOptions::own_program(folder).unwrap() });
     let (name, kind) = (folder.to_owned(), TaskKind::Generation);
-    assert_eq!(next(&mut port).await, InferenceEvent::Model { name, kind, ready: true });
+    assert_eq!(next(&mut port).await, InferenceEvent::Model { name, kind, state: ModelState::Ready });
     port
 }
 
@@ -176,8 +177,9 @@ async fn next(port: &mut ProcessInference) -> InferenceEvent {
 /// Waits until the model is said to be ready, or not to be, for each kind of work that it does.
 async fn model_is(port: &mut ProcessInference, ready: bool) {
     for kind in [TaskKind::Embedding, TaskKind::Classification] {
-        let name = EMBEDDED_MODEL.to_owned();
-        assert_eq!(next(port).await, InferenceEvent::Model { name, kind, ready });
+        let event = next(port).await;
+        let InferenceEvent::Model { name, kind: of, state } = event else { panic!("{event:?}") };
+        assert_eq!((name.as_str(), of, state == ModelState::Ready), (EMBEDDED_MODEL, kind, ready));
     }
 }
 
@@ -269,7 +271,8 @@ async fn what_the_worker_cannot_do_is_said() {
     assert_eq!(
         outputs,
         [Err(InferenceError::InputRejected(
-            "the model has no labels of its own; say which ones to choose from".to_owned()
+            "the model has no labels of its own; say which ones to choose from, with labels or --label"
+                .to_owned()
         ))]
     );
     let generate = Work::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned()))));

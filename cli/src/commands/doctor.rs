@@ -16,7 +16,7 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 use runtime::config::{self, Overrides, Settings};
 use runtime::home::{Holder, Home};
-use runtime::http::models::ModelState;
+use runtime::http::models::Availability;
 use runtime::http::view::{Diagnosis, Status, StatusAnswer};
 use runtime::identity;
 use std::net::{Ipv4Addr, TcpListener};
@@ -129,7 +129,7 @@ fn examine_node(status: &Status, diagnosis: &Diagnosis, findings: &mut Vec<Findi
         findings.push(Finding::not_active(status.state));
     }
     findings.extend(status.models_unusable.iter().map(|name| Finding::model_unusable(name)));
-    let loading = status.models.iter().filter(|model| model.state == ModelState::Loading);
+    let loading = status.models.iter().filter(|model| model.state == Availability::Loading);
     findings.extend(loading.map(|model| Finding::model_not_ready(&model.name)));
     findings.extend(diagnosis.troubles.iter().map(Finding::of));
     if status.peers == 0 && findings.iter().all(|finding| !finding.problem) {

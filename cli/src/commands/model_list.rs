@@ -7,7 +7,7 @@ use crate::output;
 use runtime::catalog::{self, Sources};
 use runtime::config::{self, ModelEntry, Overrides};
 use runtime::home::{Holder, Home};
-use runtime::http::models::{ModelState, Models, Standing};
+use runtime::http::models::{Availability, Models, Standing};
 use runtime::hub::Hub;
 use runtime::inference::{EMBEDDED_MODEL, ModelSpec, ModelStatus};
 
@@ -22,9 +22,9 @@ pub(super) async fn run(home: &Home, hub: Hub, format: Format) -> Result<(), Fai
         .map(|model| {
             let Standing { status: model, state } = model;
             let state = match (state, &model.reason, &model.hint) {
-                (ModelState::Loaded, _, _) => "yes".to_owned(),
-                (ModelState::Unusable, Some(reason), None) => format!("no: {reason}"),
-                (ModelState::Unusable, Some(reason), Some(hint)) => format!("no: {reason}; {hint}"),
+                (Availability::Loaded, _, _) => "yes".to_owned(),
+                (Availability::Unusable, Some(reason), None) => format!("no: {reason}"),
+                (Availability::Unusable, Some(reason), Some(hint)) => format!("no: {reason}; {hint}"),
                 (state, _, _) => state.in_words().to_owned(),
             };
             let kinds = if model.kinds.is_empty() { dash() } else { model.kinds.join(", ") };

@@ -44,7 +44,11 @@ pub(super) async fn run(home: &Home, manifest: &Path, to: Option<&Path>) -> Resu
         bar.set_position(done);
     }
     bar.finish_and_clear();
-    output::line(&summary(fetched, peers, begun, &folder))
+    output::line(&summary(fetched, peers, begun, &folder))?;
+    output::line(&format!(
+        "To run it, add {} to models in the settings, or to P2P_AI_MODELS",
+        folder.display()
+    ))
 }
 
 /// Tells whether a file is here already; one that is another is not touched.

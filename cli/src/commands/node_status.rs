@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::error::{Failure, Outcome};
 use crate::output;
 use runtime::home::Home;
-use runtime::http::models::ModelState;
+use runtime::http::models::Availability;
 use runtime::http::view::{Health, Metadata, Model, Status, StatusAnswer};
 
 pub(super) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
@@ -76,7 +76,7 @@ fn health(health: Option<&Health>) -> String {
 /// Names the models that can be used, and those that should be and cannot.
 fn models(status: &Status) -> String {
     // What cannot be used follows by itself.
-    let usable = status.models.iter().filter(|model| model.state != ModelState::Unusable);
+    let usable = status.models.iter().filter(|model| model.state != Availability::Unusable);
     let models: Vec<String> = usable.map(describe).collect();
     let models = if models.is_empty() { "none".to_owned() } else { models.join(", ") };
     if status.models_unusable.is_empty() {

@@ -212,6 +212,29 @@ fn a_node_runs_several_models_and_takes_on_those_that_are_pulled() {
 }
 
 #[test]
+fn a_model_that_proves_damaged_fails_its_tasks_at_once_and_says_why() {
+    let scene = Scene::new();
+    let node = scene.world.node("a");
+    let folder = scene.world.path("short");
+    std::fs::create_dir(&folder).unwrap();
+    for (name, content) in published() {
+        let end = if name == "model.safetensors" { 160_000 } else { content.len() };
+        std::fs::write(folder.join(name), &content[..end]).unwrap();
+    }
+    let short = folder.to_str().unwrap();
+    let listed = format!("all-MiniLM-L6-v2,{short}");
+    scene.ask(&node, &[("P2P_AI_MODELS", &listed)], &["node", "start"]).good();
+    let said = classify(&scene, &node, short).bad(1);
+    assert!(said.contains("FAILED") && said.contains("it is cut short"), "{said}");
+    let said = classify(&scene, &node, short).bad(1);
+    assert!(said.contains("cannot be used here") && said.contains("it is cut short"), "{said}");
+    let status = scene.ask(&node, &[], &["node", "status"]).good();
+    assert_eq!(status.matches(short).count(), 1, "{status}");
+    node.await_task(&node.submit("the node is as before"));
+    scene.ask(&node, &[], &["node", "stop"]).good();
+}
+
+#[test]
 fn a_node_fetches_what_a_task_names_where_it_may_and_says_what_does_not_fit() {
     let scene = Scene::new();
     let files = published();

@@ -1,6 +1,6 @@
 //! A model from a neighbour: in pieces that prove themselves, from several at once, and on after a crash.
 
-use crate::world::{Node, World, until};
+use crate::world::{Node, World, run, until};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -96,6 +96,34 @@ fn a_model_comes_from_two_neighbours_and_goes_on_after_a_crash() {
     assert!(said.contains("from 1 node in "), "{said}");
     assert_same(&mine, &d.home.root().join("models/tiny"));
 }
+
+#[test]
+fn a_model_from_a_neighbour_does_its_work_when_the_neighbour_is_gone() {
+    let world = World::new();
+    let (a, b) = (world.node("a"), world.node("b"));
+    let id = a.start_bare();
+    b.start_bare();
+    b.await_peers(&[&id]);
+    let (list, to) = (world.path("model.json"), world.path("fetched"));
+    share(&a, Path::new(CROSS_ENCODER), &list);
+    let said = b.run(&pull(&list, &to)).good();
+    assert!(said.contains(&format!("To run it, add {} to models", to.display())), "{said}");
+    a.run(&["node", "stop"]).good();
+    b.run(&["node", "stop"]).good();
+    run(with_models(&b, to.to_str().unwrap(), &["node", "start"]), b"").good();
+    let submit = ["task", "submit", "--type", "reranking", "--query", "who sleeps?", "--wait", "--input"];
+    let said = b.run(&[submit.as_slice(), &["the cat sleeps on the sofa\na ship sails"]].concat()).good();
+    assert!(said.contains("Status:     COMPLETED") && said.contains("text 0 0.0"), "{said}");
+    b.run(&["node", "stop"]).good();
+}
+
+fn with_models(node: &Node<'_>, models: &str, arguments: &[&str]) -> std::process::Command {
+    let mut command = node.command(arguments);
+    command.env("P2P_AI_MODELS", models);
+    command
+}
+
+const CROSS_ENCODER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/tests/data/cross-encoder");
 
 #[test]
 fn what_nobody_has_or_is_no_list_is_told_apart() {

@@ -1,6 +1,6 @@
 //! The interfaces of a node that programs made for other servers speak to, with plain HTTP.
 
-use crate::world::{Node, World, exchange, until};
+use crate::world::{Node, World, exchange, run, until};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
@@ -118,6 +118,44 @@ fn whatever_is_sent_gets_its_status_and_the_next_request_its_answer() {
 }
 
 #[test]
+fn a_cross_encoder_ranks_texts_where_there_is_one() {
+    let world = World::new();
+    let node = world.node("a");
+    let models = json!([
+        "all-MiniLM-L6-v2",
+        {"model": data("cross-encoder"), "name": "ranker", "precision": "f32"},
+        {"model": data("bert"), "name": "judge"},
+    ]);
+    let mut start = node.command(&["node", "start"]);
+    start.env("P2P_AI_MODELS", models.to_string());
+    run(start, b"").good();
+    let texts = ["the cat sleeps on the sofa", "a ship sails"];
+    let (_, body) = post(&node, "/rerank", &json!({"query": "who sleeps?", "texts": texts}));
+    let near = |found: &Value, exact: f64| (found.as_f64().unwrap() - exact).abs() < 1e-5;
+    assert_eq!([&body[0]["index"], &body[1]["index"]], [&json!(1), &json!(0)], "{body}");
+    // The sigmoids of what 64-bit numpy computes.
+    assert!(near(&body[0]["score"], 0.043_335_3) && near(&body[1]["score"], 0.039_005_5), "{body}");
+    let asked = json!({"query": "who sleeps?", "documents": [{"text": texts[0]}], "return_documents": true});
+    let (_, body) = post(&node, "/v1/rerank", &asked);
+    let first = &body["results"][0];
+    assert!(near(&first["relevance_score"], 0.039_005_5), "{body}");
+    assert_eq!((&body["model"], &first["document"]["text"]), (&json!("ranker"), &json!(texts[0])));
+    // Labels of its own has only the judge; any others are compared by their embeddings.
+    let submit = ["task", "submit", "--type", "classification", "--wait", "--input", "some text"];
+    assert!(node.run(&submit).good().contains("Model:      judge"));
+    let said = node.run(&[submit.as_slice(), &["--label", "one", "--label", "two"]].concat()).good();
+    assert!(said.contains("Model:      all-MiniLM-L6-v2"), "{said}");
+    let (_, body) = post(&node, "/predict", &json!({"inputs": "some text"}));
+    assert_eq!(body.as_array().map(Vec::len), Some(3), "{body}");
+    node.run(&["node", "stop"]).good();
+}
+
+/// The path of a small model as it is published.
+fn data(name: &str) -> String {
+    format!("{}/../runtime/tests/data/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
 fn text_embeddings_inferences_routes_and_a_tasks_events() {
     let world = World::new();
     let node = world.node("a");
@@ -128,6 +166,11 @@ fn text_embeddings_inferences_routes_and_a_tasks_events() {
     let (_, body) = post(&node, "/rerank", &json!({"query": "sleeping cats", "texts": texts}));
     assert_eq!(body[2]["index"], 1, "what is about something else comes last: {body}");
     assert_eq!(ask(&node, "GET", "/info", b"").1["model_id"], "all-MiniLM-L6-v2");
+    let asked =
+        json!({"model": "all-MiniLM-L6-v2", "query": "sleeping cats", "documents": texts, "top_n": 2});
+    let (_, body) = post(&node, "/v1/rerank", &asked);
+    let found: Vec<&Value> = body["results"].as_array().unwrap().iter().map(|it| &it["index"]).collect();
+    assert!(found.len() == 2 && !found.contains(&&json!(1)), "{body}");
 
     let id = node.submit("how does it go on?");
     let mut stream = TcpStream::connect(node.api()).unwrap();

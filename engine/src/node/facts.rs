@@ -4,6 +4,7 @@ use super::Node;
 use crate::event::{Event, LinkDownReason, ReassignReason};
 use crate::heartbeat::{self, Liveness};
 use crate::ids::{LinkId, MessageId, NodeId, TaskId, TraceId};
+use crate::input::ModelState;
 use crate::lifecycle::State;
 use crate::mutants::{Mutant, shows};
 use crate::output::{Output, Priority};
@@ -12,7 +13,7 @@ use crate::request::Response;
 use crate::router::{self, TTL};
 use crate::scheduler::Candidate;
 use crate::session::Contact;
-use crate::task::{TaskKind, TaskResult};
+use crate::task::{TaskFailure, TaskKind, TaskResult};
 use crate::wire::{Advert, Assignment, Attempt, Beat, Bytes, Envelope, Message, Payload, Seal};
 use crate::writes::{Promise, ending};
 use crate::{discovery, health, membership, peers, tasks, work};
@@ -412,6 +413,14 @@ impl Node {
                 continue;
             }
             let candidates = self.candidates(kind, model);
+            if candidates.is_empty()
+                && let Some(why) = self.hopeless(task)
+            {
+                let wall = self.wall();
+                self.tasks.fail(self.now, wall, task, TaskFailure::ModelFailed(why));
+                busy = true;
+                continue;
+            }
             let Some(worker) = self.scheduler.choose(self.now, candidates.into_iter(), &mut self.rng) else {
                 none_for.push((kind, model.to_owned()));
                 continue;
@@ -435,11 +444,32 @@ impl Node {
         }
     }
 
+    /// Returns why a task cannot be done by anybody, where that is known: its model cannot be used here or where it was
+    /// tried last, and no other node has it, or had it a moment ago.
+    fn hopeless(&self, task: TaskId) -> Option<String> {
+        let open = self.tasks.get(task)?;
+        let (kind, model) = (open.stored.spec.kind(), open.stored.spec.model.as_deref().unwrap_or_default());
+        let advertised =
+            |advert: &Advert| advert.models.iter().any(|(name, of)| *of == kind && name == model);
+        let others =
+            self.membership.reachable().filter(|(node, _)| *node != self.me).map(|(_, advert)| advert);
+        if others.chain(self.membership.lately_reachable(self.now)).any(advertised) {
+            return None;
+        }
+        let here = self.work.models().find(|(of, name, _)| *of == kind && *name == model);
+        match here {
+            Some((_, _, ModelState::Unusable(why))) => Some(why.clone()),
+            Some((_, _, ModelState::Away | ModelState::Ready)) => None,
+            None => open.failure.clone(),
+        }
+    }
+
     /// Returns the nodes that run a model and answer.
     fn candidates(&self, kind: TaskKind, model: &str) -> Vec<Candidate> {
         let mut candidates = Vec::new();
-        for (own_kind, name, loaded) in self.work.models() {
-            if own_kind == kind && name == model {
+        for (own_kind, name, state) in self.work.models() {
+            if own_kind == kind && name == model && !matches!(state, ModelState::Unusable(_)) {
+                let loaded = *state == ModelState::Ready;
                 let load = u16::try_from(self.work.len()).unwrap_or(u16::MAX);
                 candidates.push(Candidate { node: self.me, load, round_trip_micros: 0, loaded });
             }

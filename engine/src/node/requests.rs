@@ -4,6 +4,7 @@ use super::Node;
 use crate::error::{Rejection, WriteError};
 use crate::event::Event;
 use crate::ids::{RequestId, TaskId};
+use crate::input::ModelState;
 use crate::lifecycle::State;
 use crate::mutants::{Mutant, shows};
 use crate::output::Output;
@@ -14,7 +15,7 @@ use crate::request::{
 };
 use crate::scheduler::Scheduler;
 use crate::task::{
-    ResultSummary, StoredTask, TaskInput, TaskKind, TaskResult, TaskSpec, TaskStatus, preview,
+    Classification, ResultSummary, StoredTask, TaskInput, TaskKind, TaskResult, TaskSpec, TaskStatus, preview,
 };
 use crate::tasks::Open;
 use crate::time::{Instant, micros};
@@ -100,7 +101,7 @@ impl Node {
         if !TIMEOUT_RANGE.contains(&spec.timeout) {
             return Err(Rejection::TimeoutOutOfRange(spec.timeout));
         }
-        spec.model = Some(self.choose_model(spec.kind(), spec.model.as_deref())?);
+        spec.model = Some(self.choose_model(&spec.input, spec.model.as_deref())?);
         if let TaskInput::Generation(generation) = &mut spec.input {
             generation.seed.get_or_insert_with(|| self.rng.below(u64::MAX));
         }
@@ -116,24 +117,39 @@ impl Node {
         Ok(())
     }
 
-    /// Returns the model to use: the one asked for, or this node's or else the mesh's first of the kind. Where
-    /// those that have it were there a moment ago, the task waits for their return.
-    fn choose_model(&self, kind: TaskKind, asked: Option<&str>) -> Result<String, Rejection> {
-        let own = self.config.models.iter().filter(|(_, of)| *of == kind).map(|(name, _)| name);
-        // Models may come while the node runs.
-        let later =
-            self.work.models().filter(|(of, _, ready)| *of == kind && *ready).map(|(_, name, _)| name);
-        let others = self.membership.reachable().flat_map(|(_, advert)| &advert.models);
-        let gone = self.membership.lately_reachable(self.now).flat_map(|advert| &advert.models);
-        let others = others.chain(gone).filter(|(_, of)| *of == kind).map(|(name, _)| name.as_str());
-        let mut known = own.map(String::as_str).chain(later).chain(others);
-        match asked {
-            None => known.next().map(str::to_owned).ok_or(Rejection::KindUnsupported(kind)),
-            Some(name) => {
-                let found = known.find(|known| *known == name);
-                found.map(str::to_owned).ok_or_else(|| Rejection::ModelUnknown(preview(name)))
-            }
+    /// Returns the model to use: the one asked for, or this node's or else the mesh's first that suits. Where those that
+    /// have it were there a moment ago, the task waits for their return.
+    fn choose_model(&self, input: &TaskInput, asked: Option<&str>) -> Result<String, Rejection> {
+        let kind = input.kind();
+        let known = || self.known_models().filter(|(of, _)| *of == kind).map(|(_, name)| name);
+        if let Some(name) = asked {
+            let found = known().find(|known| *known == name);
+            return found.map(str::to_owned).ok_or_else(|| Rejection::ModelUnknown(preview(name)));
         }
+        // Labels that a user gives are compared by their embeddings; who gives none wants those of the model.
+        let suits = |name: &&str| match input {
+            TaskInput::Classification(Classification { labels, .. }) => {
+                let embeds = (TaskKind::Embedding, *name);
+                self.known_models().any(|model| model == embeds) != labels.is_empty()
+            }
+            TaskInput::Embedding { .. } | TaskInput::Generation(_) | TaskInput::Reranking(_) => true,
+        };
+        let chosen = known().find(suits).or_else(|| known().next());
+        chosen.map(str::to_owned).ok_or(Rejection::KindUnsupported(kind))
+    }
+
+    /// Returns the models that tasks can be for, this node's first.
+    fn known_models(&self) -> impl Iterator<Item = (TaskKind, &str)> {
+        let listed = self.config.models.iter().map(|(name, kind)| (*kind, name.as_str()));
+        let own = listed.filter(|(kind, name)| self.work.unusable(*kind, name).is_none());
+        // Models may come while the node runs.
+        let later = self.work.models().filter(|(_, _, state)| **state == ModelState::Ready);
+        let later = later.map(|(kind, name, _)| (kind, name));
+        let others = self.membership.reachable().map(|(_, advert)| advert);
+        let others = others.chain(self.membership.lately_reachable(self.now));
+        let others =
+            others.flat_map(|advert| advert.models.iter().map(|(name, kind)| (*kind, name.as_str())));
+        own.chain(later).chain(others)
     }
 
     pub(super) fn handle_accept_written(
@@ -293,7 +309,13 @@ impl Node {
 
     fn status_view(&self) -> StatusView {
         let models =
-            self.work.models().map(|(kind, name, ready)| ModelView { name: name.to_owned(), kind, ready });
+            self.work.models().filter(|(_, _, state)| !matches!(state, ModelState::Unusable(_))).map(
+                |(kind, name, state)| ModelView {
+                    name: name.to_owned(),
+                    kind,
+                    ready: *state == ModelState::Ready,
+                },
+            );
         let running = self.tasks.iter().filter(|open| open.status().0 == TaskStatus::Running).count();
         let open = self.tasks.iter().count();
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);

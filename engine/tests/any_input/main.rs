@@ -11,7 +11,7 @@ mod world;
 use core::time::Duration;
 use engine::blob::{BlobError, BlobReport, Hash, Piece, Pieces, Pin};
 use engine::error::{InferenceError, WriteError};
-use engine::input::{DialError, Interface};
+use engine::input::{DialError, Interface, ModelState};
 
 use engine::request::{FetchSpec, Seen, Which};
 use engine::task::{
@@ -146,6 +146,8 @@ fn nonsense() -> impl Strategy<Value = Input> {
     ];
     let items = proptest::collection::vec(item, 0..4).prop_map(Ok);
     let from = any::<[u8; 4]>();
+    let state =
+        prop_oneof![Just(ModelState::Away), Just(ModelState::Ready), ".{0,8}".prop_map(ModelState::Unusable)];
     prop_oneof![
         report().prop_map(Input::Blob),
         (any::<u32>(), from, bytes()).prop_map(|(interface, from, bytes)| Input::Datagram {
@@ -171,11 +173,7 @@ fn nonsense() -> impl Strategy<Value = Input> {
             Input::Interfaces(all.into_iter().map(|(index, ip)| Interface::new(index, ip.into())).collect())
         }),
         any::<u16>().prop_map(|port| Input::Listening { port }),
-        (".{0,8}", any::<bool>()).prop_map(|(name, ready)| Input::Model {
-            name,
-            kind: TaskKind::Embedding,
-            ready
-        }),
+        (".{0,8}", state).prop_map(|(name, state)| Input::Model { name, kind: TaskKind::Embedding, state }),
         (0u64..24).prop_map(|id| Input::RequestDropped { id: RequestId(id) }),
         (0u64..24, write).prop_map(|(id, result)| Input::WriteDone { id: WriteId(id), result }),
         any::<u64>().prop_map(|millis| Input::ClockSet(UnixMillis(millis))),

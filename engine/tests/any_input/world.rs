@@ -3,7 +3,7 @@
 use engine::blob::{BlobId, BlobOrder, BlobReport, Hash, PIECE_BYTES, Piece, Pieces, SharedBlob, Tree, leaf};
 use engine::error::WriteError;
 use engine::health::HostFacts;
-use engine::input::{DialError, Interface};
+use engine::input::{DialError, Interface, ModelState};
 use engine::output::Work;
 use engine::task::{ResultSummary, StoredTask, TaskKind, TaskOutput};
 use engine::{
@@ -215,7 +215,10 @@ impl World {
         self.drain(host);
         self.handle(host, Input::Interfaces(vec![Interface::new(2, ip(host))]));
         self.handle(host, Input::Listening { port: PORT });
-        self.handle(host, Input::Model { name: MODEL.to_owned(), kind: TaskKind::Embedding, ready: true });
+        self.handle(
+            host,
+            Input::Model { name: MODEL.to_owned(), kind: TaskKind::Embedding, state: ModelState::Ready },
+        );
     }
 
     fn ask(&mut self, host: usize, mut request: Request) {

@@ -115,13 +115,12 @@ fn pack<S: Simd, M: SelfFormat<S>>(simd: S, job: &mut Attend<'_>, head: usize) {
     let panel_length = key_groups * panel * M::GROUP;
     let keys = &mut numbers_mut::<M::Number>(&mut job.room.keys)[..tokens.div_ceil(panel) * panel_length];
     let key = (count + head) * width;
+    let parts = Parts { projected: job.projected, sequence: &job.sequence, heads: job.heads };
     for (index, keys) in keys.chunks_exact_mut(panel_length).enumerate() {
-        for lane in (0..panel).step_by(S::LANES) {
+        // Where a vector has no token, softmax looks at no score.
+        for lane in (0..panel.min(tokens - index * panel)).step_by(S::LANES) {
             let first = job.sequence.start + index * panel + lane;
-            let rows: [&[M::Number]; LANES_MAX] = std::array::from_fn(|row| {
-                channels(job.projected, &job.sequence, job.heads, first + row, key)
-            });
-            pack_keys::<S, M>(simd, &rows, width, &mut keys[lane * M::GROUP..]);
+            pack_keys::<S, M>(simd, &parts, first, key, &mut keys[lane * M::GROUP..]);
         }
     }
     let value_groups = tokens.div_ceil(M::GROUP);
@@ -130,43 +129,55 @@ fn pack<S: Simd, M: SelfFormat<S>>(simd: S, job: &mut Attend<'_>, head: usize) {
     let value = (2 * count + head) * width;
     for group in 0..value_groups {
         let first = job.sequence.start + group * M::GROUP;
-        let rows: [&[M::Number]; GROUP_MAX] =
-            std::array::from_fn(|row| channels(job.projected, &job.sequence, job.heads, first + row, value));
+        let mut rows: [&[M::Number]; GROUP_MAX] = [&[]; GROUP_MAX];
+        for (token, row) in (first..).zip(&mut rows) {
+            *row = parts.channels(token, value);
+        }
         for (index, values) in values.chunks_exact_mut(panel_length).enumerate() {
             let values = &mut values[group * panel * M::GROUP..][..panel * M::GROUP];
             let some = index * panel..width.min((index + 1) * panel);
-            pack_values::<S, M>(rows.map(|row| row.get(some.clone()).unwrap_or_default()), values);
+            let mut parts = rows;
+            for part in &mut parts {
+                *part = part.get(some.clone()).unwrap_or_default();
+            }
+            pack_values::<S, M>(parts, values);
         }
     }
 }
 
-/// The channels of a token from `first` on for one head; none where the sequence has no such token.
-#[inline(always)]
-fn channels<'a, T: Plain>(
+/// What is known of a sequence's tokens.
+struct Parts<'a> {
     projected: &'a [Projected],
-    sequence: &Range<usize>,
+    sequence: &'a Range<usize>,
     heads: Heads,
-    token: usize,
-    first: usize,
-) -> &'a [T] {
-    let part = projected.iter().find(|part| part.tokens.contains(&token));
-    match part {
-        Some(part) if token < sequence.end => {
-            let row = (token - part.tokens.start) * heads.stride;
-            &numbers(&part.rows)[row + first..row + first + heads.width]
+}
+
+impl<'a> Parts<'a> {
+    /// The channels of a token from `first` on for one head; none where the sequence has no such token.
+    #[inline(always)]
+    fn channels<T: Plain>(&self, token: usize, first: usize) -> &'a [T] {
+        let part = self.projected.iter().find(|part| part.tokens.contains(&token));
+        match part {
+            Some(part) if token < self.sequence.end => {
+                let row = (token - part.tokens.start) * self.heads.stride;
+                &numbers(&part.rows)[row + first..row + first + self.heads.width]
+            }
+            _ => &[],
         }
-        _ => &[],
     }
 }
 
-/// Packs the keys of a vector of tokens; `keys` begins at the first one's place.
+/// Packs the keys of the vector of tokens from `first` on, whose channels begin with `key`; `keys` begins at the first
+/// one's place.
 #[inline(always)]
 fn pack_keys<S: Simd, M: SelfFormat<S>>(
     simd: S,
-    rows: &[&[M::Number]; LANES_MAX],
-    width: usize,
+    parts: &Parts<'_>,
+    first: usize,
+    key: usize,
     keys: &mut [M::Number],
 ) {
+    let width = parts.heads.width;
     let step = panel_width::<S>() * M::GROUP;
     let mut done = 0;
     // A group has the size of a word, and a block of as many words as lanes is transposed at once.
@@ -174,10 +185,12 @@ fn pack_keys<S: Simd, M: SelfFormat<S>>(
         let block = S::LANES * M::GROUP;
         let missing = [0_u32; LANES_MAX];
         while done + block <= width {
-            let from = rows.map(|row| match row.get(done..done + block) {
-                Some(words) => words.as_ptr().cast::<u32>(),
-                None => missing.as_ptr(),
-            });
+            let mut from = [missing.as_ptr(); LANES_MAX];
+            for (token, from) in (first..).zip(&mut from).take(S::LANES) {
+                if let Some(words) = parts.channels::<M::Number>(token, key).get(done..done + block) {
+                    *from = words.as_ptr().cast();
+                }
+            }
             let to = &mut keys[done / M::GROUP * step..];
             assert!(to.len() >= (S::LANES - 1) * step + block, "too little room for keys");
             // SAFETY: each row has a block of words, be it zeros, and there is room for as many rows of them.
@@ -185,11 +198,12 @@ fn pack_keys<S: Simd, M: SelfFormat<S>>(
             done += block;
         }
     }
-    for (group, first) in (done..width).step_by(M::GROUP).enumerate() {
+    for (group, channel) in (done..width).step_by(M::GROUP).enumerate() {
         let to = &mut keys[(done / M::GROUP + group) * step..];
-        for (to, row) in to.chunks_mut(M::GROUP).zip(&rows[..S::LANES]) {
+        for (token, to) in (first..).zip(to.chunks_mut(M::GROUP)).take(S::LANES) {
+            let row = parts.channels::<M::Number>(token, key);
             for (element, to) in to.iter_mut().enumerate() {
-                *to = row.get(first + element).copied().unwrap_or_default();
+                *to = row.get(channel + element).copied().unwrap_or_default();
             }
         }
     }

@@ -11,7 +11,7 @@
 mod load;
 mod scratch;
 
-pub use load::{Dense, EncoderError, EncoderWeights, LayerWeights, Norm};
+pub use load::{Dense, EncoderError, EncoderTables, EncoderWeights, LayerWeights, Norm, TakeLayer};
 pub use scratch::{Hidden, Scratch};
 
 use crate::aligned::Aligned;

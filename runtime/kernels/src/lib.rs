@@ -25,7 +25,8 @@ mod vectors;
 
 pub use elements::Activation;
 pub use encoder::{
-    Dense, Encoder, EncoderError, EncoderWeights, ForwardError, Hidden, LayerWeights, Norm, Scratch, Sequence,
+    Dense, Encoder, EncoderError, EncoderTables, EncoderWeights, ForwardError, Hidden, LayerWeights, Norm,
+    Scratch, Sequence, TakeLayer,
 };
 pub use isa::Isa;
 pub use linear::Precision;

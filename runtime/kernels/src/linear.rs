@@ -1,19 +1,21 @@
 //! A linear map: weights packed once for the instructions at hand, and the product with what follows it.
 //!
 //! Weights lie in panels of output channels, so that a tile reads them in one stream. A row of activations in bytes is
-//! `scale * (byte - zero)`, so a product with them needs the sum of an output channel's weights, which is known when
+//! `scale * byte + shift`, so a product with them needs the sum of an output channel's weights, which is known when
 //! they are packed.
 //!
 //! The invariant: a `Linear` is used with the instruction set and format that it was packed for; padding is zero.
 
+mod finish;
+
 use crate::aligned::{Aligned, Plain, numbers_mut};
 use crate::elements::{self, Activation, Quantization};
-use crate::format::{Bytes, Format, Single, Stored};
+use crate::format::{Bytes, Format, Single};
 use crate::isa::{Isa, Kernel};
 use crate::matrix::{Matrix, Outlier};
 use crate::simd::{PANEL_MAX, Simd, TILE_ROWS_MAX};
 use crate::tile::{multiply_tile, panel_width, tiles};
-use crate::vectors;
+use finish::{Tile, finish};
 
 /// How exactly an encoder computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -293,7 +295,7 @@ fn multiply<S: Simd, M: Format<S>>(
                 let input = &prepared[first * stride..];
                 multiply_tile::<S, M>(simd, rows, input, stride, weights, linear.groups, &mut sums.0, width);
             }
-            finish(simd, &mut job, Tile { panel, first, rows }, &mut sums.0, scaling, apart);
+            finish(simd, &mut job, Tile { panel, first, rows }, &sums.0, scaling, apart);
         }
     }
 }
@@ -310,116 +312,12 @@ fn as_stored<S: Simd, M: Format<S>>(input: &[f32]) -> &[M::Activation] {
     unsafe { std::slice::from_raw_parts(input.as_ptr().cast(), input.len()) }
 }
 
-/// Some rows of a product, in one panel of output channels.
-#[derive(Clone, Copy)]
-struct Tile {
-    panel: usize,
-    first: usize,
-    rows: usize,
-}
-
-/// What follows the product, for one tile.
-#[inline(always)]
-fn finish<S: Simd>(
-    simd: S,
-    job: &mut Multiply<'_>,
-    Tile { panel, first, rows }: Tile,
-    sums: &mut [f32],
-    scaling: Option<(&[f32], &[f32])>,
-    outliers: &[Outlier],
-) {
-    let width = panel_width::<S>();
-    let column = panel * width;
-    let sums = &mut sums[..rows * width];
-    let bias = &job.linear.bias[column..column + width];
-    if let Some((scales, weight_sums)) = scaling {
-        let (scales, weight_sums) = (&scales[column..][..width], &weight_sums[column..][..width]);
-        scale(simd, sums, &job.quantizations[first..], [scales, weight_sums, bias]);
-    } else {
-        for sums in sums.chunks_exact_mut(width) {
-            vectors::add_to(simd, sums, bias);
-        }
-    }
-    for outlier in outliers {
-        for (row, sums) in (first..).zip(sums.chunks_exact_mut(width)) {
-            sums[outlier.row - column] += job.input[row * job.input_stride + outlier.column] * outlier.weight;
-        }
-    }
-    let start = first * job.output_stride + column;
-    let stride = job.output_stride;
-    // One loop for each way to go on, so that nothing is decided inside.
-    macro_rules! put {
-        ($out:expr, |$number:ident| $value:expr) => {
-            for (sums, out) in sums.chunks_exact(width).zip($out[start..].chunks_mut(stride)) {
-                let out = &mut out[..width];
-                for lane in 0..width {
-                    let $number = sums[lane];
-                    out[lane] = $value;
-                }
-            }
-        };
-    }
-    macro_rules! put_stored {
-        ($out:expr, $format:ty) => {
-            for (sums, out) in sums.chunks_exact(width).zip($out[start..].chunks_mut(stride)) {
-                vectors::store::<S, $format>(simd, sums, &mut out[..width]);
-            }
-        };
-    }
-    match &mut job.output {
-        Output::Activated(out, Activation::Gelu) if matches!(job.linear.weights, Packed::F32(_)) => {
-            put!(out, |number| elements::gelu::<S>(number));
-        }
-        Output::Activated(out, Activation::Gelu) => put!(out, |number| elements::gelu_close::<S>(number)),
-        Output::Activated(out, Activation::GeluTanh) => {
-            put!(out, |number| elements::gelu_tanh::<S>(number))
-        }
-        Output::Activated(out, Activation::Relu) => put!(out, |number| elements::larger(number, 0.0)),
-        Output::Added(out) => {
-            for (sums, out) in sums.chunks_exact(width).zip(out[start..].chunks_mut(stride)) {
-                vectors::add_to(simd, &mut out[..width], sums);
-            }
-        }
-        Output::Attention(out, true) => {
-            let out = numbers_mut::<<Single as Stored>::Number>(out);
-            put_stored!(out, Single);
-        }
-        Output::Attention(out, false) => {
-            let out = numbers_mut::<<S::Attention as Stored>::Number>(out);
-            put_stored!(out, S::Attention);
-        }
-    }
-}
-
-/// Turns sums of products of bytes into what they stand for, and adds the bias. The vectors are a panel's scales, sums
-/// of weights, and bias.
-#[inline(always)]
-fn scale<S: Simd>(
-    simd: S,
-    sums: &mut [f32],
-    quantizations: &[Quantization],
-    [scales, weight_sums, bias]: [&[f32]; 3],
-) {
-    let width = panel_width::<S>();
-    assert!(scales.len() == width && weight_sums.len() == width && bias.len() == width, "not one panel");
-    for lane in (0..width).step_by(S::LANES) {
-        // SAFETY: a panel is whole vectors.
-        let [scales, weight_sums, bias] =
-            unsafe { [scales, weight_sums, bias].map(|row| simd.load(row.as_ptr().add(lane))) };
-        for (sums, quantization) in sums.chunks_exact_mut(width).zip(quantizations) {
-            let shift = simd.splat(-quantization.zero * quantization.scale);
-            let factor = simd.multiply(simd.splat(quantization.scale), scales);
-            let offset = simd.multiply_add(shift, weight_sums, bias);
-            // SAFETY: as above.
-            unsafe {
-                let place = sums.as_mut_ptr().add(lane);
-                simd.store(place, simd.multiply_add(simd.load(place), factor, offset));
-            }
-        }
-    }
-}
-
 impl Linear {
+    /// Whether everything is f32.
+    const fn is_exact(&self) -> bool {
+        matches!(self.weights, Packed::F32(_))
+    }
+
     /// The bytes that [`Multiply::prepared`] must have for each row.
     pub(crate) const fn prepared_bytes(&self) -> usize {
         // At most four bytes a number, and less than a group of padding.

@@ -91,6 +91,10 @@ pub(crate) trait Simd: Copy + 'static {
             }
         }
     }
+    /// Has the line of memory at an address brought into the first cache, where there is an instruction for it. Any
+    /// address will do: nothing is read.
+    #[inline(always)]
+    fn prefetch(self, _address: *const u8) {}
     /// Stores a number from 0 to 255.
     fn byte(number: u8) -> Self::Byte;
 }

@@ -75,6 +75,10 @@ unsafe fn tile<S: Simd, M: Format<S>, const ROWS: usize>(
     let mut weights = panel;
     let mut column = input;
     for _ in 0..groups {
+        // Panels lie one after another, but the processor by itself looks no further than a page.
+        for line in (0..panel_width::<S>() * M::GROUP * size_of::<M::Weight>()).step_by(LINE_BYTES) {
+            simd.prefetch(weights.cast::<u8>().wrapping_add(AHEAD_BYTES + line));
+        }
         // SAFETY: this group is one of the panel's and of each row's.
         unsafe {
             let left = M::load(simd, weights);
@@ -97,6 +101,10 @@ unsafe fn tile<S: Simd, M: Format<S>, const ROWS: usize>(
         }
     }
 }
+
+/// How far ahead of their use weights are brought into the first cache.
+const AHEAD_BYTES: usize = 8192;
+const LINE_BYTES: usize = 64;
 
 #[cfg(test)]
 mod tests {

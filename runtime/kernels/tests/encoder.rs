@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 use kernels::{
-    Activation, Dense, Encoder, EncoderError, EncoderWeights, ForwardError, Isa, LayerWeights, Matrix, Norm,
-    Outlier, Precision, Scratch, Sequence, Team,
+    Activation, Dense, Encoder, EncoderError, EncoderTables, EncoderWeights, ForwardError, Isa, LayerWeights,
+    Matrix, Norm, Outlier, Precision, Scratch, Sequence, TakeLayer, Team,
 };
 use proptest::prelude::*;
 use std::sync::atomic::AtomicBool;
@@ -118,7 +118,7 @@ impl Numbers {
                 LayerWeights { query, key, value, attended, attended_norm, widen, narrow, narrowed_norm }
             })
             .collect();
-        EncoderWeights {
+        let tables = EncoderTables {
             heads: self.shape.heads,
             activation: self.shape.activation,
             norm_epsilon: EPSILON,
@@ -127,8 +127,9 @@ impl Numbers {
             types: (self.shape.types > 0)
                 .then(|| Matrix::f32(&self.types, self.shape.types, hidden).unwrap()),
             norm: first,
-            layers,
-        }
+            intermediate: self.shape.intermediate,
+        };
+        EncoderWeights { tables, layers }
     }
 }
 
@@ -149,20 +150,21 @@ mod textbook {
     type Rows = Vec<Vec<f64>>;
 
     pub(super) fn forward(weights: &EncoderWeights<'_, '_>, sequence: &Sequence<'_>) -> Rows {
+        let EncoderWeights { tables, layers } = weights;
         let mut rows: Rows = (0..sequence.tokens.len())
             .map(|position| {
-                let mut row = row_of(&weights.words, sequence.tokens[position] as usize);
-                add(&mut row, &row_of(&weights.positions, position));
-                if let Some(types) = &weights.types {
+                let mut row = row_of(&tables.words, sequence.tokens[position] as usize);
+                add(&mut row, &row_of(&tables.positions, position));
+                if let Some(types) = &tables.types {
                     add(&mut row, &row_of(types, sequence.types.get(position).map_or(0, |t| *t as usize)));
                 }
-                normalize(&row, &weights.norm)
+                normalize(&row, &tables.norm)
             })
             .collect();
-        for layer in &weights.layers {
+        for layer in layers {
             let through = |dense: &Dense<'_>| -> Rows { rows.iter().map(|row| linear(dense, row)).collect() };
             let (queries, keys, values) = (through(&layer.query), through(&layer.key), through(&layer.value));
-            let contexts = attention(&queries, &keys, &values, weights.heads);
+            let contexts = attention(&queries, &keys, &values, tables.heads);
             rows = rows
                 .iter()
                 .zip(contexts)
@@ -172,7 +174,7 @@ mod textbook {
                     let attended = normalize(&attended, &layer.attended_norm);
                     let mut wide = linear(&layer.widen, &attended);
                     for number in &mut wide {
-                        *number = activate(weights.activation, *number);
+                        *number = activate(tables.activation, *number);
                     }
                     let mut narrow = linear(&layer.narrow, &wide);
                     add(&mut narrow, &attended);
@@ -459,13 +461,17 @@ fn parts_that_do_not_fit_each_other_are_refused() {
     };
     assert_eq!(refusal(&|_| ()), None);
     let heads = EncoderError::Heads { hidden: 32, heads: 3 }.to_string();
-    assert_eq!(refusal(&|weights| weights.heads = 3), Some(heads));
-    assert!(refusal(&|weights| weights.heads = 0).is_some());
+    assert_eq!(refusal(&|weights| weights.tables.heads = 3), Some(heads));
+    assert!(refusal(&|weights| weights.tables.heads = 0).is_some());
     assert_eq!(
         refusal(&|weights| weights.layers[1].key.bias.truncate(31)),
         Some("a key has the dimensions [31, 1], expected [32, 1]".to_owned())
     );
-    assert!(refusal(&|weights| weights.norm.bias.push(1.0)).is_some());
+    assert!(refusal(&|weights| weights.tables.norm.bias.push(1.0)).is_some());
     let swap = |layer: &mut LayerWeights<'_>| std::mem::swap(&mut layer.widen, &mut layer.narrow);
     assert!(refusal(&|weights| swap(&mut weights.layers[1])).is_some());
+    let EncoderWeights { tables, .. } = numbers.weights();
+    let nothing = |_: usize, _: TakeLayer<'_>| Ok::<(), EncoderError>(());
+    let missing = Encoder::load(tables, Precision::F32, Isa::best(), 2, nothing).err();
+    assert!(matches!(missing, Some(EncoderError::Missing { .. })), "{missing:?}");
 }

@@ -34,13 +34,13 @@ pub struct Standing {
     #[serde(flatten)]
     pub status: ModelStatus,
     /// What that means.
-    pub state: ModelState,
+    pub state: Availability,
 }
 
 /// Whether a model can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ModelState {
+pub enum Availability {
     /// It is loaded.
     Loaded,
     /// It is being loaded.
@@ -51,7 +51,7 @@ pub enum ModelState {
     Unusable,
 }
 
-impl ModelState {
+impl Availability {
     /// Tells how a model stands that is offered to tasks, or not.
     pub const fn of(status: &ModelStatus, offered: bool) -> Self {
         match (&status.reason, status.ready, offered) {
@@ -76,7 +76,7 @@ impl ModelState {
 impl From<ModelStatus> for Standing {
     /// Tells how a model stands that nothing runs yet.
     fn from(status: ModelStatus) -> Self {
-        let state = ModelState::of(&status, true);
+        let state = Availability::of(&status, true);
         Self { status, state }
     }
 }
@@ -101,7 +101,7 @@ impl Models {
         };
         let standing = |status: ModelStatus| {
             let offered = offered.as_ref().is_none_or(|offered| offered.contains(&status.name));
-            Standing { state: ModelState::of(&status, offered), status }
+            Standing { state: Availability::of(&status, offered), status }
         };
         Self {
             models: api.models.models().into_iter().map(standing).collect(),
@@ -122,6 +122,9 @@ pub(super) async fn refresh(State(api): State<Api>) -> Json<Models> {
 
 /// Says more about a model that no node offers: that it is being fetched, why this node cannot run it, or how to get it.
 pub(super) fn explain(api: &Api, asked: Option<String>, error: ApiError) -> ApiError {
+    if error.code() == "task_type_unsupported" {
+        return error.hint(NO_MODEL_FOR_IT.to_owned());
+    }
     let Some(name) = asked.filter(|_| error.code() == "model_unknown") else { return error };
     let here = api.models.models().into_iter().find(|model| model.name == name);
     match here.map(|model| (model.reason, model.kinds, model.hint)) {
@@ -141,8 +144,10 @@ pub(super) fn explain(api: &Api, asked: Option<String>, error: ApiError) -> ApiE
             .retry_after(PULL_RETRY);
     }
     match name.parse::<ModelId>() {
-        Ok(ModelId::Hub { .. }) => error.hint(format!("fetch it with: p2p-ai-agents model pull {name}")),
-        Ok(ModelId::Local(_)) | Err(_) => error,
+        Ok(ModelId::Hub { .. }) if name.contains('/') => {
+            error.hint(format!("fetch it with: p2p-ai-agents model pull {name}"))
+        }
+        Ok(ModelId::Hub { .. } | ModelId::Local(_)) | Err(_) => error,
     }
 }
 
@@ -181,5 +186,8 @@ pub(super) async fn events(State(api): State<Api>) -> Sse<impl Stream<Item = Res
     Sse::new(told).keep_alive(KeepAlive::default())
 }
 
+/// What to do where no node has a model for some kind of work.
+const NO_MODEL_FOR_IT: &str = "fetch one: p2p-ai-agents model pull OWNER/NAME; for generation a small one is \
+                               HuggingFaceTB/SmolLM2-135M-Instruct";
 /// When to submit a task again whose model is being fetched.
 const PULL_RETRY: Duration = Duration::from_secs(5);

@@ -15,7 +15,7 @@ mod rerank;
 use self::error::OpenAiError;
 use super::{Api, ApiError, auth, body};
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
@@ -32,6 +32,8 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         .route("/rerank", post(rerank::create))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
+        // The gate has its own limit.
+        .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(api.clone(), gate))
 }
 

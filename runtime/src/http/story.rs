@@ -465,6 +465,20 @@ async fn a_tasks_events_tell_its_status_its_text_and_its_end() {
 }
 
 #[tokio::test]
+async fn a_body_of_megabytes_is_taken_and_a_larger_one_refused_in_the_routes_shape() {
+    let server = Stage::default().open().await;
+    let texts = |count: usize| vec!["x".repeat(3_000); count];
+    let (status, _, body) = server.post("/v1/embeddings", &json!({"input": texts(1_000)})).await;
+    assert_eq!((status, body["data"].as_array().map(Vec::len)), (200, Some(1_000)), "{}", body["error"]);
+    let (status, _, body) = server.post("/embed", &json!({"inputs": texts(1_000)})).await;
+    assert_eq!((status, body.as_array().map(Vec::len)), (200, Some(1_000)));
+    let (status, _, body) = server.post("/v1/embeddings", &json!({"input": texts(2_000)})).await;
+    assert_eq!((status, &body["error"]["type"]), (200, &json!(null)));
+    let (status, _, body) = server.post("/v1/embeddings", &json!({"input": texts(3_000)})).await;
+    assert_eq!((status, &body["error"]["type"]), (413, &json!("invalid_request_error")));
+}
+
+#[tokio::test]
 async fn text_embeddings_inferences_routes_have_their_shapes() {
     let server = Stage::default().open().await;
     let (_, _, body) = server.post("/embed", &json!({"inputs": ["a", "bcd"]})).await;

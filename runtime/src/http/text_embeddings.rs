@@ -13,7 +13,7 @@ use super::new_task::InputBody;
 use super::{Api, auth, body, errand, ranks, vectors};
 use crate::inference::{Outline, OutlineOutput};
 use axum::body::Bytes;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -36,6 +36,8 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         .route("/predict", post(predict))
         .route("/rerank", post(rerank))
         .route("/info", get(info))
+        // The gate has its own limit.
+        .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(api.clone(), gate))
         // Whoever looks after a server has no token.
         .route("/health", get(health))

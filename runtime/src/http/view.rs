@@ -2,7 +2,7 @@
 
 pub use super::new_task::{InputBody, Message, NewTask, NotATask, OneOrMany};
 
-use super::models::ModelState;
+use super::models::Availability;
 use crate::clock;
 use crate::inference::ModelStatus;
 use engine::faults::Faults;
@@ -162,7 +162,7 @@ pub struct Model {
     /// Whether it is loaded.
     pub ready: bool,
     /// What that means for whoever has a task for it.
-    pub state: ModelState,
+    pub state: Availability,
 }
 
 /// What goes wrong between this node and others.
@@ -500,7 +500,7 @@ impl From<HealthReport> for Health {
 
 impl From<ModelView> for Model {
     fn from(view: ModelView) -> Self {
-        let state = if view.ready { ModelState::Loaded } else { ModelState::Loading };
+        let state = if view.ready { Availability::Loaded } else { Availability::Loading };
         Self { name: view.name, kind: view.kind, ready: view.ready, state }
     }
 }
@@ -508,7 +508,7 @@ impl From<ModelView> for Model {
 impl Model {
     /// Takes over what is known of it where it runs; the node itself knows only whether it is offered.
     pub(super) fn refine(&mut self, status: &ModelStatus) {
-        (self.state, self.ready) = (ModelState::of(status, self.ready), status.ready);
+        (self.state, self.ready) = (Availability::of(status, self.ready), status.ready);
     }
 }
 

@@ -1,6 +1,6 @@
 //! An encoder on the crate `kernels`, which is what runs unless it was asked for otherwise.
 //!
-//! Layers are packed for the processor, and what they were packed from is let go. Tables that are in memory for good
+//! Layers are packed for the processor one by one, and what each was packed from is let go. Tables that are in memory for good
 //! are borrowed as they are; others are read and kept, in no more bits than the rest is computed with.
 
 use super::config::Config;
@@ -8,14 +8,13 @@ use super::encoder::{EncodeError, Encoder, EncoderError, Room, TakeRows};
 use super::parameters::{Form, LayerParameters, Linear, Parameters, Stored};
 use super::quantize::quantize_rows;
 use super::steps::Norm;
-use super::weights::{Float, WeightsError};
+use super::weights::Float;
 use half::bf16;
 use kernels::{
-    Dense, EncoderWeights, ForwardError, Isa, LayerWeights, Matrix, MatrixError, Outlier, Sequence,
+    Dense, EncoderTables, ForwardError, Isa, LayerWeights, Matrix, MatrixError, Outlier, Sequence, TakeLayer,
 };
 use std::borrow::Cow;
 use std::sync::atomic::AtomicBool;
-use std::thread;
 
 /// A loaded encoder.
 pub(super) struct Fast<'a> {
@@ -33,9 +32,7 @@ impl<'a> Fast<'a> {
         let table = |stored| table(stored, precision);
         let (words, positions) = (table(parameters.words()?)?, table(parameters.positions()?)?);
         let types = parameters.token_types()?.map(table).transpose()?;
-        let layers = read_layers(parameters, config.layers)?;
-        let layers = layers.iter().map(of_layer).collect::<Result<_, MatrixError>>()?;
-        let weights = EncoderWeights {
+        let tables = EncoderTables {
             heads: config.heads,
             activation: config.activation,
             norm_epsilon: config.norm_epsilon,
@@ -43,9 +40,14 @@ impl<'a> Fast<'a> {
             positions,
             types,
             norm: of_norm(&parameters.embeddings_norm()?),
-            layers,
+            intermediate: config.intermediate,
         };
-        Ok(Self { encoder: kernels::Encoder::new(weights, precision, Isa::best())? })
+        let read = |index, take: TakeLayer<'_>| -> Result<(), EncoderError> {
+            let layer = parameters.layer(index)?;
+            Ok(take(&of_layer(&layer)?)?)
+        };
+        let encoder = kernels::Encoder::load(tables, precision, Isa::best(), config.layers, read)?;
+        Ok(Self { encoder })
     }
 }
 
@@ -86,27 +88,6 @@ fn of_layer<'p>(layer: &'p LayerParameters<'_>) -> Result<LayerWeights<'p>, Matr
         narrow: dense(&layer.narrow)?,
         narrowed_norm: of_norm(&layer.narrowed_norm),
     })
-}
-
-/// Reads and checks layers, on as many threads as there are cores.
-fn read_layers<'a>(
-    parameters: &Parameters<'_, 'a>,
-    layers: usize,
-) -> Result<Vec<LayerParameters<'a>>, WeightsError> {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let share = layers.div_ceil(cores).max(1);
-    let read = |first: usize| -> Result<Vec<_>, WeightsError> {
-        (first..layers.min(first + share)).map(|layer| parameters.layer(layer)).collect()
-    };
-    let shares: Result<Vec<Vec<_>>, WeightsError> = thread::scope(|scope| {
-        let threads: Vec<_> =
-            (0..layers).step_by(share).map(|first| scope.spawn(move || read(first))).collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        threads.into_iter().map(join).collect()
-    });
-    Ok(shares?.into_iter().flatten().collect())
 }
 
 /// A table that is kept. One that was read is leaked: a worker's model goes when its process does.

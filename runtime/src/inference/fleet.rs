@@ -13,6 +13,7 @@ use crate::clock;
 use crate::ports::{Inference, InferenceEvent};
 use engine::InferenceError;
 use engine::ids::JobId;
+use engine::input::ModelState;
 use engine::output::Work;
 use engine::task::TaskKind;
 use serde::{Deserialize, Serialize};
@@ -119,7 +120,7 @@ struct Slot {
     reason: Option<String>,
     hint: Option<String>,
     /// What was last said of it, by kind.
-    announced: BTreeMap<TaskKind, bool>,
+    announced: BTreeMap<TaskKind, ModelState>,
     last_used: u64,
     /// It is no longer on the list, and goes once it has nothing to do.
     leaving: bool,
@@ -248,7 +249,7 @@ impl Fleet {
     fn settle(&mut self, name: &str) {
         let Some(slot) = self.models.get_mut(name) else { return };
         if slot.leaving {
-            slot.announce(false, &mut self.events);
+            slot.announce(&ModelState::Away, &mut self.events);
             if slot.is_idle() && !self.waiting_for(name) {
                 self.models.remove(name);
             }
@@ -259,7 +260,7 @@ impl Fleet {
         }
         if slot.worker.is_some() || slot.reason.is_some() {
             if slot.loaded_at.is_some() {
-                slot.announce(true, &mut self.events);
+                slot.announce(&ModelState::Ready, &mut self.events);
             }
             return;
         }
@@ -274,13 +275,13 @@ impl Fleet {
                 limits::node_mib_for(slot.spec.memory_bytes)
             );
             tracing::warn!(component = "inference", model = name, hint, "{reason}");
-            (slot.reason, slot.hint) = (Some(reason), Some(hint));
-            slot.announce(false, &mut self.events);
+            (slot.reason, slot.hint) = (Some(reason.clone()), Some(hint));
+            slot.announce(&ModelState::Unusable(reason), &mut self.events);
         } else if !(slot.spec.eager && slot.last_used == 0 && self.load(name))
             && let Some(slot) = self.models.get_mut(name)
         {
             // It can be used all the same: its next job loads it.
-            slot.announce(true, &mut self.events);
+            slot.announce(&ModelState::Ready, &mut self.events);
         }
     }
 
@@ -324,7 +325,7 @@ impl Fleet {
         let Some((name, slot)) = idle.min_by_key(|(_, slot)| slot.last_used) else { return false };
         tracing::info!(component = "inference", model = name, "unloaded, for want of memory");
         slot.unload();
-        slot.announce(!slot.leaving, &mut self.events);
+        slot.announce(&ModelState::of(!slot.leaving), &mut self.events);
         true
     }
 
@@ -362,13 +363,15 @@ impl Fleet {
                 self.events.push_back(event);
                 self.settle(name);
             }
-            InferenceEvent::Model { kind, ready, .. } => {
+            InferenceEvent::Model { kind, state, .. } => {
                 let Some(slot) = self.models.get_mut(name) else { return };
+                let ready = state == ModelState::Ready;
                 if slot.loaded_at.is_some() != ready {
                     slot.loaded_at = ready.then(|| clock::wall().to_string());
                 }
                 slot.reason = slot.worker.as_ref().and_then(ProcessInference::unusable);
-                slot.announce_kind(kind, ready && !slot.leaving, &mut self.events);
+                let state = if slot.leaving { ModelState::Away } else { state };
+                slot.announce_kind(kind, &state, &mut self.events);
                 self.show();
             }
             InferenceEvent::Progress { .. } => self.events.push_back(event),
@@ -546,18 +549,18 @@ impl Slot {
         (self.reason, self.hint, self.stale) = (None, None, false);
     }
 
-    fn announce(&mut self, usable: bool, events: &mut VecDeque<InferenceEvent>) {
+    fn announce(&mut self, state: &ModelState, events: &mut VecDeque<InferenceEvent>) {
         for kind in self.spec.kinds.clone() {
-            self.announce_kind(kind, usable, events);
+            self.announce_kind(kind, state, events);
         }
     }
 
-    fn announce_kind(&mut self, kind: TaskKind, ready: bool, events: &mut VecDeque<InferenceEvent>) {
-        // Nobody need be told that what was never there is not.
-        if self.announced.insert(kind, ready).is_some_and(|said| said == ready) {
+    fn announce_kind(&mut self, kind: TaskKind, state: &ModelState, events: &mut VecDeque<InferenceEvent>) {
+        if self.announced.insert(kind, state.clone()).is_some_and(|said| said == *state) {
             return;
         }
-        events.push_back(InferenceEvent::Model { name: self.spec.name.clone(), kind, ready });
+        let (name, state) = (self.spec.name.clone(), state.clone());
+        events.push_back(InferenceEvent::Model { name, kind, state });
     }
 
     fn status(&self) -> ModelStatus {

@@ -10,6 +10,7 @@ use super::protocol::{FromWorker, JobResult, ToWorker};
 use crate::ports::{Inference, InferenceEvent};
 use engine::InferenceError;
 use engine::ids::JobId;
+use engine::input::ModelState;
 use engine::output::Work;
 use engine::task::{EmbeddingInput, Reranking, TaskKind};
 use std::collections::{BTreeMap, VecDeque};
@@ -204,8 +205,8 @@ struct Supervisor {
     waiting: VecDeque<(JobId, Work)>,
     /// What the worker has been given.
     running: BTreeMap<JobId, Running>,
-    /// What was last said of the model's readiness.
-    announced: Option<bool>,
+    /// What was last said of the model.
+    announced: Option<ModelState>,
     /// Why the model cannot be loaded, if that is so: jobs end with this instead of waiting.
     unusable: Option<String>,
     /// Workers in a row that ended without having ended a job.
@@ -280,7 +281,7 @@ impl Supervisor {
                         ready = true;
                         self.load_failures = 0;
                         self.set_unusable(None);
-                        self.announce(true).await?;
+                        self.announce(ModelState::Ready).await?;
                     }
                     Report::Message(FromWorker::Ready { kinds }) => {
                         let (found, expected) = (in_words(&kinds), in_words(&self.options.kinds));
@@ -364,7 +365,7 @@ impl Supervisor {
     /// Clears up after a worker.
     async fn part(&mut self, parting: Parting) -> Result<(), Abandoned> {
         self.failures = self.failures.saturating_add(1);
-        if self.announced != Some(true) {
+        if self.announced != Some(ModelState::Ready) {
             self.load_failures += 1;
         }
         let reason = match parting {
@@ -383,7 +384,7 @@ impl Supervisor {
             self.set_unusable(Some(reason.clone()));
             reason
         });
-        self.announce(false).await?;
+        self.announce(reason.clone().map_or(ModelState::Away, ModelState::Unusable)).await?;
         let running = std::mem::take(&mut self.running);
         self.suspects = self.suspects.max(running.len());
         for (job, running) in running {
@@ -422,14 +423,14 @@ impl Supervisor {
         }
     }
 
-    async fn announce(&mut self, ready: bool) -> Result<(), Abandoned> {
-        if self.announced == Some(ready) {
+    async fn announce(&mut self, state: ModelState) -> Result<(), Abandoned> {
+        if self.announced.as_ref() == Some(&state) {
             return Ok(());
         }
-        self.announced = Some(ready);
+        self.announced = Some(state.clone());
         for &kind in &self.options.kinds {
             let name = self.options.model.clone();
-            self.report(InferenceEvent::Model { name, kind, ready }).await?;
+            self.report(InferenceEvent::Model { name, kind, state: state.clone() }).await?;
         }
         Ok(())
     }

@@ -296,7 +296,8 @@ fn in_words(labels: &[String]) -> String {
 }
 
 /// What is said of a text without labels where the model has none either.
-const NO_LABELS: &str = "the model has no labels of its own; say which ones to choose from";
+const NO_LABELS: &str =
+    "the model has no labels of its own; say which ones to choose from, with labels or --label";
 /// As many of a model's labels as are named in an error.
 const LABELS_NAMED: usize = 10;
 /// The most texts in a batch.

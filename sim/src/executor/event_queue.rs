@@ -31,7 +31,7 @@ use core::mem;
 use core::time::Duration;
 use engine::adverts::GoodAdverts;
 use engine::blob::BlobOrder;
-use engine::input::Interface;
+use engine::input::{Interface, ModelState};
 use engine::output::{Output, Work};
 use engine::record::Record;
 use engine::request::{Answer, Request, Response, Seen};
@@ -562,7 +562,7 @@ impl EventQueue {
     fn models_ready(&mut self, node: NodeIndex, life: u32) {
         if self.lives(node, life) && !self.hosts[node as usize].machine.is_unready() {
             for (name, kind) in model::all() {
-                self.handle(node, Input::Model { name, kind, ready: true });
+                self.handle(node, Input::Model { name, kind, state: ModelState::Ready });
             }
         }
     }

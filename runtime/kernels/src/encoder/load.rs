@@ -11,9 +11,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-/// All that an encoder is made of. Its dimensions are those of its matrices. It borrows the tables for as long as it
-/// lives, the layers only until they are packed.
+/// All that an encoder is made of. It borrows the tables for as long as it lives, the layers only until they are packed.
 pub struct EncoderWeights<'a, 'l> {
+    /// What comes before the layers.
+    pub tables: EncoderTables<'a>,
+    /// In the order of computation.
+    pub layers: Vec<LayerWeights<'l>>,
+}
+
+/// All that an encoder is made of but its layers. Its dimensions are those of its matrices.
+pub struct EncoderTables<'a> {
     /// Parts that attention is split into.
     pub heads: usize,
     /// The activation of the feed-forward networks.
@@ -28,11 +35,14 @@ pub struct EncoderWeights<'a, 'l> {
     pub types: Option<Matrix<'a>>,
     /// After the sum of these.
     pub norm: Norm,
-    /// In the order of computation.
-    pub layers: Vec<LayerWeights<'l>>,
+    /// The channels between the two maps of a feed-forward network.
+    pub intermediate: usize,
 }
 
-/// One layer.
+/// Takes the numbers of a layer, and keeps none of them.
+pub type TakeLayer<'t> = &'t mut dyn FnMut(&LayerWeights<'_>) -> Result<(), EncoderError>;
+
+/// The numbers of one layer.
 pub struct LayerWeights<'a> {
     /// From the layer's input to queries.
     pub query: Dense<'a>,
@@ -79,6 +89,12 @@ pub enum EncoderError {
         /// The heads.
         heads: usize,
     },
+    /// A layer was not handed over.
+    #[error("layer {layer} is missing")]
+    Missing {
+        /// Its number.
+        layer: usize,
+    },
     /// A part is not as large as the others ask for.
     #[error("{part} has the dimensions {found:?}, expected {expected:?}")]
     Shape {
@@ -109,53 +125,83 @@ impl<'a> Encoder<'a> {
         precision: Precision,
         isa: Isa,
     ) -> Result<Self, EncoderError> {
-        let hidden = weights.words.columns();
-        let intermediate = weights.layers.first().map_or(hidden, |layer| layer.widen.weight.rows());
-        check(&weights, hidden, intermediate)?;
-        let width = hidden / weights.heads;
+        let EncoderWeights { tables, layers } = weights;
+        Self::load(tables, precision, isa, layers.len(), |index, take| {
+            layers.get(index).map_or(Err(EncoderError::Missing { layer: index }), take)
+        })
+    }
+
+    /// Packs weights for an instruction set. `read` is to hand over the layer of this number; it is called by as many
+    /// threads as there are cores, each for one layer at a time, so that no more than these are in memory twice.
+    ///
+    /// # Errors
+    /// [`EncoderError`] where the weights do not fit each other, and whatever `read` says.
+    pub fn load<E: From<EncoderError> + Send>(
+        tables: EncoderTables<'a>,
+        precision: Precision,
+        isa: Isa,
+        layers: usize,
+        read: impl Fn(usize, TakeLayer<'_>) -> Result<(), E> + Sync,
+    ) -> Result<Self, E> {
+        let hidden = tables.words.columns();
+        check(&tables, layers)?;
+        let width = hidden / tables.heads;
+        let pack = |index| -> Result<Layer, E> {
+            let mut packed = None;
+            read(index, &mut |layer| {
+                check_layer(layer, hidden, tables.intermediate)?;
+                packed = Some(Layer::new(layer, width, precision, isa));
+                Ok(())
+            })?;
+            packed.ok_or_else(|| EncoderError::Missing { layer: index }.into())
+        };
+        let layers = on_all_cores(layers, pack)?;
         let exact = precision == Precision::F32;
         let number_bytes = if exact { size_of::<f32>() } else { isa.attention_bytes() };
-        let heads = Heads { count: weights.heads, width, stride: stride(3 * hidden), exact, number_bytes };
+        let heads = Heads { count: tables.heads, width, stride: stride(3 * hidden), exact, number_bytes };
         Ok(Self {
             isa,
             precision,
             hidden,
-            intermediate,
+            intermediate: tables.intermediate,
             heads,
-            activation: weights.activation,
-            epsilon: weights.norm_epsilon,
-            words: weights.words,
-            positions: weights.positions,
-            types: weights.types,
-            norm: LayerNorm::new(&weights.norm),
-            layers: pack(&weights.layers, width, precision, isa),
+            activation: tables.activation,
+            epsilon: tables.norm_epsilon,
+            words: tables.words,
+            positions: tables.positions,
+            types: tables.types,
+            norm: LayerNorm::new(&tables.norm),
+            layers,
         })
     }
 }
 
-/// Packs layers, as many at a time as there are cores.
-fn pack(layers: &[LayerWeights<'_>], head_width: usize, precision: Precision, isa: Isa) -> Vec<Layer> {
+/// Makes so many things on as many threads as there are cores. After an error no further ones are begun.
+fn on_all_cores<T: Send, E: Send>(
+    count: usize,
+    make: impl Fn(usize) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, E> {
     let next = AtomicUsize::new(0);
-    let packed: Mutex<Vec<(usize, Layer)>> = Mutex::new(Vec::with_capacity(layers.len()));
+    let made: Mutex<Vec<(usize, Result<T, E>)>> = Mutex::new(Vec::with_capacity(count));
     let work = || {
-        while let Some((index, layer)) = {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            layers.get(index).map(|layer| (index, layer))
-        } {
-            let layer = Layer::new(layer, head_width, precision, isa);
-            packed.lock().unwrap_or_else(PoisonError::into_inner).push((index, layer));
+        while let Some(index) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|index| *index < count) {
+            let one = make(index);
+            if one.is_err() {
+                next.store(count, Ordering::Relaxed);
+            }
+            made.lock().unwrap_or_else(PoisonError::into_inner).push((index, one));
         }
     };
     let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
-        for _ in 1..cores.min(layers.len()) {
+        for _ in 1..cores.min(count) {
             scope.spawn(work);
         }
         work();
     });
-    let mut packed = packed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    packed.sort_by_key(|(index, _)| *index);
-    packed.into_iter().map(|(_, layer)| layer).collect()
+    let mut made = made.into_inner().unwrap_or_else(PoisonError::into_inner);
+    made.sort_by_key(|(index, _)| *index);
+    made.into_iter().map(|(_, one)| one).collect()
 }
 
 impl Layer {
@@ -189,14 +235,15 @@ impl LayerNorm {
     }
 }
 
-/// Checks that all parts fit each other.
-fn check(weights: &EncoderWeights<'_, '_>, hidden: usize, intermediate: usize) -> Result<(), EncoderError> {
-    let heads = weights.heads;
+/// Checks that the tables fit each other.
+fn check(tables: &EncoderTables<'_>, layers: usize) -> Result<(), EncoderError> {
+    let (heads, hidden) = (tables.heads, tables.words.columns());
     for (part, found) in [
-        ("the table of words", weights.words.rows()),
+        ("the table of words", tables.words.rows()),
         ("the table of words", hidden),
-        ("the table of positions", weights.positions.rows()),
-        ("an intermediate layer", intermediate),
+        ("the table of positions", tables.positions.rows()),
+        ("an intermediate layer", tables.intermediate),
+        ("the list of layers", layers),
     ] {
         if found > DIMENSION_MAX {
             return Err(EncoderError::TooLarge { part, found });
@@ -205,37 +252,40 @@ fn check(weights: &EncoderWeights<'_, '_>, hidden: usize, intermediate: usize) -
     if hidden == 0 || heads == 0 || !hidden.is_multiple_of(heads) {
         return Err(EncoderError::Heads { hidden, heads });
     }
-    let matrix = |part, matrix: &Matrix<'_>, expected: [usize; 2]| {
-        let found = [matrix.rows(), matrix.columns()];
-        if found == expected { Ok(()) } else { Err(EncoderError::Shape { part, found, expected }) }
-    };
+    let rows = tables.positions.rows();
+    expect_matrix("the table of positions", &tables.positions, [rows, hidden])?;
+    if let Some(types) = &tables.types {
+        expect_matrix("the table of token types", types, [types.rows().max(1), hidden])?;
+    }
+    expect_norm("the first norm", &tables.norm, hidden)
+}
+
+/// Checks that a layer fits the tables.
+fn check_layer(layer: &LayerWeights<'_>, hidden: usize, intermediate: usize) -> Result<(), EncoderError> {
     let dense = |part, dense: &Dense<'_>, expected: [usize; 2]| {
-        matrix(part, &dense.weight, expected)?;
-        let found = [dense.bias.len(), 1];
-        let expected = [expected[0], 1];
-        if found == expected { Ok(()) } else { Err(EncoderError::Shape { part, found, expected }) }
+        expect_matrix(part, &dense.weight, expected)?;
+        expect(part, [dense.bias.len(), 1], [expected[0], 1])
     };
-    let norm = |part, norm: &Norm| {
-        let found = [norm.weight.len(), norm.bias.len()];
-        let expected = [hidden; 2];
-        if found == expected { Ok(()) } else { Err(EncoderError::Shape { part, found, expected }) }
-    };
-    matrix("the table of positions", &weights.positions, [weights.positions.rows(), hidden])?;
-    if let Some(types) = &weights.types {
-        matrix("the table of token types", types, [types.rows().max(1), hidden])?;
-    }
-    norm("the first norm", &weights.norm)?;
-    for layer in &weights.layers {
-        dense("a query", &layer.query, [hidden; 2])?;
-        dense("a key", &layer.key, [hidden; 2])?;
-        dense("a value", &layer.value, [hidden; 2])?;
-        dense("the map after attention", &layer.attended, [hidden; 2])?;
-        norm("the norm after attention", &layer.attended_norm)?;
-        dense("the map to the intermediate size", &layer.widen, [intermediate, hidden])?;
-        dense("the map from the intermediate size", &layer.narrow, [hidden, intermediate])?;
-        norm("the norm after a layer", &layer.narrowed_norm)?;
-    }
-    Ok(())
+    dense("a query", &layer.query, [hidden; 2])?;
+    dense("a key", &layer.key, [hidden; 2])?;
+    dense("a value", &layer.value, [hidden; 2])?;
+    dense("the map after attention", &layer.attended, [hidden; 2])?;
+    expect_norm("the norm after attention", &layer.attended_norm, hidden)?;
+    dense("the map to the intermediate size", &layer.widen, [intermediate, hidden])?;
+    dense("the map from the intermediate size", &layer.narrow, [hidden, intermediate])?;
+    expect_norm("the norm after a layer", &layer.narrowed_norm, hidden)
+}
+
+fn expect_matrix(part: &'static str, matrix: &Matrix<'_>, expected: [usize; 2]) -> Result<(), EncoderError> {
+    expect(part, [matrix.rows(), matrix.columns()], expected)
+}
+
+fn expect_norm(part: &'static str, norm: &Norm, hidden: usize) -> Result<(), EncoderError> {
+    expect(part, [norm.weight.len(), norm.bias.len()], [hidden; 2])
+}
+
+fn expect(part: &'static str, found: [usize; 2], expected: [usize; 2]) -> Result<(), EncoderError> {
+    if found == expected { Ok(()) } else { Err(EncoderError::Shape { part, found, expected }) }
 }
 
 /// The largest dimension; products of two of them and a few bytes do not overflow.

@@ -119,6 +119,12 @@ macro_rules! common {
         }
 
         #[inline(always)]
+        fn prefetch(self, address: *const u8) {
+            // SAFETY: `self` exists; an address that cannot be read is left alone.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+        }
+
+        #[inline(always)]
         fn to_floats(self, sum: __m512i) -> __m512 {
             // SAFETY: `self` exists.
             unsafe { _mm512_cvtepi32_ps(sum) }

@@ -10,6 +10,7 @@ use crate::faults::Stop;
 use crate::model;
 use crate::scenario::Ailment;
 use core::mem;
+use engine::input::ModelState;
 use engine::{Input, Instant, UnixMillis};
 use runtime::driver;
 
@@ -148,7 +149,7 @@ impl EventQueue {
         let machine = &mut self.hosts[node as usize].machine;
         if mem::replace(&mut machine.unready, unready) != unready {
             for (name, kind) in model::all() {
-                self.handle(node, Input::Model { name, kind, ready: !unready });
+                self.handle(node, Input::Model { name, kind, state: ModelState::of(!unready) });
             }
         }
     }

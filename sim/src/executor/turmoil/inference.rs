@@ -4,6 +4,7 @@ use super::{Machine, ailments, lock};
 use crate::ailing::{self, Draw};
 use crate::model;
 use core::time::Duration;
+use engine::input::ModelState;
 use engine::output::Work;
 use engine::task::TaskKind;
 use engine::time::micros;
@@ -83,7 +84,7 @@ impl Inference for SimInference {
         if !self.loading.is_empty() {
             tokio::time::sleep_until(self.loaded_at).await;
             if let Some((name, kind)) = self.loading.pop() {
-                return InferenceEvent::Model { name, kind, ready: true };
+                return InferenceEvent::Model { name, kind, state: ModelState::Ready };
             }
         }
         let first = self.jobs.iter().enumerate().min_by_key(|(_, job)| job.due);
