@@ -114,18 +114,12 @@ pub enum PullError {
         bytes: u64,
     },
     /// It could not be run.
-    #[error(
-        "{id} is a {}, which cannot run here; these can: {}",
-        .architecture.chars().take(NAME_CHARS_SHOWN).collect::<String>(),
-        .supported.join(", ")
-    )]
+    #[error("its architecture {architecture} cannot run here; these can: {supported}")]
     Unsupported {
-        /// The model.
-        id: ModelId,
         /// What its configuration says that it is.
         architecture: String,
         /// What can be run.
-        supported: Vec<&'static str>,
+        supported: String,
     },
     /// The hub states no hash of a file.
     #[error("the hub states no hash and size of {0}, so that it cannot be checked")]
@@ -237,7 +231,7 @@ impl Hub {
         }
         let client = Client::new(self);
         let wanted = self.look_up(&client, repository, revision, part)?;
-        let bytes_fetched = self.fetch_missing(&client, id, &wanted, &mut listener)?;
+        let bytes_fetched = self.fetch_missing(&client, &wanted, &mut listener)?;
         if let Some(first) = wanted.first() {
             self.cache.set_ref(repository, revision, &first.commit)?;
         }
@@ -290,7 +284,6 @@ impl Hub {
     fn fetch_missing(
         &self,
         client: &Client<'_>,
-        id: &ModelId,
         wanted: &[Wanted],
         listener: &mut Listener<'_>,
     ) -> Result<u64, PullError> {
@@ -326,7 +319,7 @@ impl Hub {
             self.cache.link(&file.repository, &file.commit, &file.name, file.hash)?;
             drop(lock);
             if file.name == CONFIG {
-                self.check_architecture(id, file)?;
+                self.check_architecture(file)?;
             }
             done += file.bytes;
             tell(listener, Progress::Bytes { done })?;
@@ -335,16 +328,15 @@ impl Hub {
     }
 
     /// Refuses a model that could not be run, by its configuration.
-    fn check_architecture(&self, id: &ModelId, config: &Wanted) -> Result<(), PullError> {
+    fn check_architecture(&self, config: &Wanted) -> Result<(), PullError> {
         let found = architecture(&self.cache.blob(&config.repository, config.hash));
-        let refused =
-            |name: &String| !self.architectures.is_empty() && !self.architectures.contains(&name.as_str());
-        match found.filter(refused) {
+        let known = |name: &String| self.architectures.contains(&name.as_str());
+        match found.filter(|name| !self.architectures.is_empty() && !known(name)) {
             None => Ok(()),
-            Some(architecture) => {
-                let supported = self.architectures.clone();
-                Err(PullError::Unsupported { id: id.clone(), architecture, supported })
-            }
+            Some(name) => Err(PullError::Unsupported {
+                architecture: name.chars().take(NAME_CHARS_SHOWN).collect(),
+                supported: self.architectures.join(", "),
+            }),
         }
     }
 
