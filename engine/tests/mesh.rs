@@ -455,6 +455,10 @@ fn a_classification_without_labels_is_for_a_model_that_has_some() {
         view.model.clone()
     };
     assert_eq!(chosen(&mut network, &[]), "embeds", "there is no other");
+    network.set_model(place, "compares", TaskKind::Classification, ModelState::Ready);
+    network.set_model(place, "compares", TaskKind::Reranking, ModelState::Ready);
+    network.run(SECOND);
+    assert_eq!(chosen(&mut network, &[]), "compares");
     network.set_model(place, "judges", TaskKind::Classification, ModelState::Ready);
     network.run(SECOND);
     assert_eq!(chosen(&mut network, &[]), "judges");

@@ -224,8 +224,9 @@ fn a_model_that_proves_damaged_fails_its_tasks_at_once_and_says_why() {
     let short = folder.to_str().unwrap();
     let listed = format!("all-MiniLM-L6-v2,{short}");
     scene.ask(&node, &[("P2P_AI_MODELS", &listed)], &["node", "start"]).good();
-    let said = classify(&scene, &node, short).bad(1);
-    assert!(said.contains("FAILED") && said.contains("it is cut short"), "{said}");
+    let ended = classify(&scene, &node, short);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.stdout.contains("FAILED") && ended.stdout.contains("it is cut short"), "{ended:?}");
     let said = classify(&scene, &node, short).bad(1);
     assert!(said.contains("cannot be used here") && said.contains("it is cut short"), "{said}");
     let status = scene.ask(&node, &[], &["node", "status"]).good();

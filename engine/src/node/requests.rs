@@ -126,15 +126,21 @@ impl Node {
             let found = known().find(|known| *known == name);
             return found.map(str::to_owned).ok_or_else(|| Rejection::ModelUnknown(preview(name)));
         }
-        // Labels that a user gives are compared by their embeddings; who gives none wants those of the model.
-        let suits = |name: &&str| match input {
+        let chosen = match input {
             TaskInput::Classification(Classification { labels, .. }) => {
-                let embeds = (TaskKind::Embedding, *name);
-                self.known_models().any(|model| model == embeds) != labels.is_empty()
+                let also = |name: &str, kind| self.known_models().any(|model| model == (kind, name));
+                // Labels that a user gives are compared by their embeddings. Who gives none wants those of the model,
+                // of which a cross-encoder has but one.
+                known().min_by_key(|name| match (labels.is_empty(), also(name, TaskKind::Embedding)) {
+                    (false, embeds) => u8::from(!embeds),
+                    (true, true) => 2,
+                    (true, false) => u8::from(also(name, TaskKind::Reranking)),
+                })
             }
-            TaskInput::Embedding { .. } | TaskInput::Generation(_) | TaskInput::Reranking(_) => true,
+            TaskInput::Embedding { .. } | TaskInput::Generation(_) | TaskInput::Reranking(_) => {
+                known().next()
+            }
         };
-        let chosen = known().find(suits).or_else(|| known().next());
         chosen.map(str::to_owned).ok_or(Rejection::KindUnsupported(kind))
     }
 

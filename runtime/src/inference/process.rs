@@ -377,9 +377,12 @@ impl Supervisor {
             Parting::NotLoaded(reason) => Some(reason),
         };
         let reason = reason.map(|reason| {
-            let reason = format!("the model {} cannot be used: {reason}", self.options.model);
             if self.unusable.is_none() {
-                tracing::error!(component = "inference", "{reason}");
+                tracing::error!(
+                    component = "inference",
+                    "the model {} cannot be used: {reason}",
+                    self.options.model
+                );
             }
             self.set_unusable(Some(reason.clone()));
             reason

@@ -132,7 +132,12 @@ impl Worker {
         let mut generator = match Generator::load(path, &options) {
             Ok(generator) => generator,
             Err(error) => {
-                self.say(&FromWorker::Failed { reason: format!("{}: {error}", path.display()) });
+                // Most of these errors name a file within it themselves.
+                let (place, mut reason) = (path.display().to_string(), error.to_string());
+                if !reason.starts_with(&place) {
+                    reason = format!("{place}: {reason}");
+                }
+                self.say(&FromWorker::Failed { reason });
                 std::process::exit(EXIT_NOT_LOADED);
             }
         };
