@@ -1,5 +1,5 @@
-//! How one task goes on, as server-sent events: `status` with the task whenever that or its worker changes, `progress` with more of
-//! the text that it generates, and `end` with the task as it ended.
+//! How one task goes on, as server-sent events: `status` with the task whenever that or its worker changes, `progress`
+//! with more of the text that it generates, and `end` with the task as it ended.
 //!
 //! A second attempt begins its text anew: its first piece has offset 0.
 
