@@ -221,6 +221,12 @@ impl Reply {
         (self.status == StatusCode::TOO_MANY_REQUESTS).then_some(self.retry_after).flatten()
     }
 
+    /// Tells whether the node is fetching the model that a task is for.
+    pub(crate) fn is_pulling(&self) -> bool {
+        let error = serde_json::from_slice::<ErrorBody>(&self.body).ok().map(|body| body.error.code);
+        self.is_unavailable() && error.as_deref() == Some("model_pulling")
+    }
+
     /// Tells whether the node answers that it cannot now.
     pub(crate) fn is_unavailable(&self) -> bool {
         self.status == StatusCode::SERVICE_UNAVAILABLE

@@ -69,6 +69,20 @@ pub struct Pull {
     pub code: Option<String>,
     /// What to do about it.
     pub hint: Option<String>,
+    /// When it failed, if it did.
+    #[serde(skip)]
+    failed_at: Option<Instant>,
+}
+
+/// What becomes of a model that a task names and nobody has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnDemand {
+    /// It is being fetched.
+    Coming,
+    /// It was tried a moment ago, in vain.
+    Failed(Pull),
+    /// Nobody fetches it.
+    No,
 }
 
 /// How a pull stands.
@@ -95,11 +109,16 @@ impl Catalog {
         Self { shared: Arc::new(Shared { sources, fleet, found, pulls }) }
     }
 
-    /// Fetches a model that a task names and nobody has, where the user wants that; tells whether it is coming.
-    pub fn pull_for_task(&self, name: &str) -> bool {
+    /// Fetches a model that a task names and nobody has, where the user wants that.
+    pub fn pull_for_task(&self, name: &str) -> OnDemand {
         let wanted = self.shared.sources.pull_on_demand && self.shared.sources.hub.is_some();
-        let id = name.parse::<ModelId>().ok().filter(|id| matches!(id, ModelId::Hub { .. }));
-        wanted && id.is_some_and(|id| self.pull(&id).is_ok())
+        let id = name.parse::<ModelId>().ok().filter(|id| wanted && matches!(id, ModelId::Hub { .. }));
+        let Some(id) = id else { return OnDemand::No };
+        let lately = |pull: &&Pull| pull.failed_at.is_some_and(|at| at.elapsed() < PULL_AGAIN_AFTER);
+        if let Some(pull) = self.shared.pulls.borrow().get(&id.to_string()).filter(lately) {
+            return OnDemand::Failed(pull.clone());
+        }
+        if self.pull(&id).is_ok() { OnDemand::Coming } else { OnDemand::No }
     }
 
     /// Returns how all models stand, by their names.
@@ -288,6 +307,7 @@ impl Pull {
             reason: None,
             code: None,
             hint: None,
+            failed_at: None,
         }
     }
 
@@ -296,7 +316,7 @@ impl Pull {
         match ended {
             Ok(bytes) => (self.bytes_done, self.bytes_total) = (bytes, bytes),
             Err(error) => {
-                self.state = PullState::Failed;
+                (self.state, self.failed_at) = (PullState::Failed, Some(Instant::now()));
                 self.code = Some(error.code().to_owned());
                 self.hint = error.hint().map(str::to_owned);
                 self.reason = Some(chain(&error));
@@ -497,6 +517,8 @@ const EMBEDDINGS: [TaskKind; 2] = [TaskKind::Embedding, TaskKind::Classification
 const PROGRAM_BYTES: u64 = 48 << 20;
 /// Models that are fetched at the same time.
 const PULLS_RUNNING_MAX: usize = 4;
+/// How soon after a pull that failed a task begins another one.
+const PULL_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// Pulls that are remembered.
 const PULLS_KEPT_MAX: usize = 64;
 /// How often a pull says how far it is.

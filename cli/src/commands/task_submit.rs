@@ -6,15 +6,18 @@ use super::task_result;
 use crate::args::TaskSubmit;
 use crate::client::Client;
 use crate::error::Failure;
-use crate::output;
+use crate::{output, progress};
 use engine::TaskId;
 use engine::task::{TaskKind, TaskStatus};
+use indicatif::ProgressBar;
 use runtime::home::Home;
+use runtime::http::models::Models;
 use runtime::http::view::{InputBody, NewTask, NotATask, OneOrMany, Submitted, Task};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
@@ -169,16 +172,42 @@ fn file_task(line: &[u8], arguments: &TaskSubmit) -> Result<Option<NewTask>, Fai
     Ok(Some(with_options(task, arguments)))
 }
 
-/// Submits a task; a node whose queue is full is asked again when it said to.
+/// Submits a task; a node whose queue is full is asked again when it said to, one that is fetching the model when it may
+/// have it.
 async fn submit(client: &Client, task: &NewTask) -> Result<TaskId, Failure> {
-    let begun = Instant::now();
+    let (begun, mut bar) = (Instant::now(), None);
     loop {
         let reply = client.post("/api/v1/tasks", task).await?;
+        if reply.is_pulling() {
+            tell_of_pull(client, task.model.as_deref().unwrap_or_default(), &mut bar).await?;
+            tokio::time::sleep(PULL_LOOK_EVERY).await;
+            continue;
+        }
+        if let Some(bar) = bar.take() {
+            bar.finish_and_clear();
+        }
         match reply.retry_after() {
             Some(pause) if begun.elapsed() + pause < PATIENCE => tokio::time::sleep(pause).await,
             Some(_) | None => return Ok(reply.read::<Submitted>()?.id),
         }
     }
+}
+
+/// Says once that a model is being fetched, and on a terminal how far that is.
+async fn tell_of_pull(client: &Client, model: &str, bar: &mut Option<ProgressBar>) -> Result<(), Failure> {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if !SAID.swap(true, Ordering::Relaxed) {
+        let text = format!("the model {model} is being fetched; the task follows when it is here");
+        output::complain(format!("{}\n", output::plain(&text)).as_bytes())?;
+        *bar = Some(progress::bytes());
+    }
+    let Some(bar) = bar else { return Ok(()) };
+    let models: Models = client.get("/api/v1/models").await?;
+    if let Some(pull) = models.pulls.get(model) {
+        bar.set_length(pull.bytes_total);
+        bar.set_position(pull.bytes_done);
+    }
+    Ok(())
 }
 
 async fn finish(client: &Client, id: TaskId, arguments: &TaskSubmit) -> Result<(), Failure> {
@@ -223,5 +252,7 @@ fn read_text(source: impl Read, name: &str) -> Result<String, Failure> {
 const INPUT_BYTES_MAX: u64 = 1 << 20;
 const LINE_BYTES_MAX: u64 = 2 << 20;
 const SUBMISSIONS_MAX: usize = 16;
+/// How often to look whether a model is here.
+const PULL_LOOK_EVERY: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(60);
 const WAIT_SECS: u64 = 30;

@@ -313,6 +313,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Check the name, and the revision after the `@`.",
     },
     Entry {
+        id: "model_not_pulled",
+        what: "The model that a task names was to be fetched, and could not be.",
+        todo: "The message says why; a minute later the next task makes the node try again, `model pull` does at once.",
+    },
+    Entry {
         id: "model_pulling",
         what: "The model is being fetched.",
         todo: "Try again when `model list` shows it.",

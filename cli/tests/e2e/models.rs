@@ -247,8 +247,15 @@ fn a_node_fetches_what_a_task_names_where_it_may_and_says_what_does_not_fit() {
     scene.ask(&node, &[("P2P_AI_PULL_ON_DEMAND", "true")], &["node", "start"]).good();
     let said = classify(&scene, &node, "large").bad(1);
     assert!(said.contains("it needs about 9000 MiB of memory, at most 389 MiB of max_memory_mb"), "{said}");
-    let said = classify(&scene, &node, "owner/tiny").bad(1);
-    assert!(said.contains("the model owner/tiny is being fetched"), "{said}");
-    until("it is here", || (classify(&scene, &node, "owner/tiny").code == 0).then_some(()));
+    // A program hears that it is on its way; the command waits for it.
+    let task = serde_json::json!({"type": "classification", "input": "some text", "model": "owner/tiny"});
+    let (status, body) = crate::openai::post(&node, "/api/v1/tasks", &task);
+    assert_eq!((status, &body["error"]["code"]), (503, &serde_json::json!("model_pulling")), "{body}");
+    scene.hub.add("owner/late", Special::default(), &files);
+    let ended = classify(&scene, &node, "owner/late");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stderr.contains("the model owner/late is being fetched"), "{ended:?}");
+    let said = classify(&scene, &node, "owner/none").bad(1);
+    assert!(said.contains("the model owner/none cannot be fetched: "), "{said}");
     scene.ask(&node, &[], &["node", "stop"]).good();
 }

@@ -3,7 +3,7 @@
 use super::Api;
 use super::api::ask;
 use super::error::ApiError;
-use crate::catalog::Pull;
+use crate::catalog::{OnDemand, Pull};
 use crate::hub::ModelId;
 use crate::inference::ModelStatus;
 use axum::Json;
@@ -137,11 +137,19 @@ pub(super) fn explain(api: &Api, asked: Option<String>, error: ApiError) -> ApiE
         Some((None, kinds, _)) => return error.hint(format!("this node has it for: {}", kinds.join(", "))),
         None => {}
     }
-    if api.models.pull_for_task(&name) {
-        let message = format!("the model {name} is being fetched");
-        return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "model_pulling", message)
-            .hint("p2p-ai-agents model list shows when it is here; submit the task again then".to_owned())
-            .retry_after(PULL_RETRY);
+    match api.models.pull_for_task(&name) {
+        OnDemand::Coming => {
+            let message = format!("the model {name} is being fetched");
+            return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "model_pulling", message)
+                .hint("p2p-ai-agents model list shows when it is here; submit the task again then".to_owned())
+                .retry_after(PULL_RETRY);
+        }
+        OnDemand::Failed(Pull { reason, hint, .. }) => {
+            let message = format!("the model {name} cannot be fetched: {}", reason.unwrap_or_default());
+            return ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "model_not_pulled", message)
+                .hint(hint.unwrap_or_else(|| format!("try again with: p2p-ai-agents model pull {name}")));
+        }
+        OnDemand::No => {}
     }
     match name.parse::<ModelId>() {
         Ok(ModelId::Hub { .. }) if name.contains('/') => {
