@@ -94,8 +94,40 @@ impl Client {
     ) -> Result<(), Failure> {
         let body =
             serde_json::to_vec(body).map_err(|error| Failure::from_error(&error).id("internal_error"))?;
+        let read =
+            |whole: &[u8]| Ok(line(serde_json::from_slice(whole).map_err(|error| unreadable(&error))?));
+        self.lines(Method::POST, path, Some(body), read).await
+    }
+
+    /// Asks for a stream of events, and hands over the name and data of each as it comes, until somebody has read enough
+    /// or the stream ends.
+    pub(crate) async fn events(
+        &self,
+        path: &str,
+        mut event: impl FnMut(&str, &str) -> Result<ControlFlow<()>, Failure>,
+    ) -> Result<(), Failure> {
+        let mut name = String::new();
+        let read = |line: &[u8]| {
+            match String::from_utf8_lossy(line).trim_end().split_once(": ") {
+                Some(("event", of)) => of.clone_into(&mut name),
+                Some(("data", data)) => return event(&name, data),
+                Some(_) | None => {}
+            }
+            Ok(ControlFlow::Continue(()))
+        };
+        self.lines(Method::GET, path, None, read).await
+    }
+
+    /// Hands over each line of a good answer as it comes. Where nothing happens, the node says so every few seconds.
+    async fn lines(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+        mut line: impl FnMut(&[u8]) -> Result<ControlFlow<()>, Failure>,
+    ) -> Result<(), Failure> {
         let late = |_| self.silence(None);
-        let begun = tokio::time::timeout(ANSWER_TIMEOUT, self.begin(Method::POST, path, Some(body)));
+        let begun = tokio::time::timeout(ANSWER_TIMEOUT, self.begin(method, path, body));
         let response = begun.await.map_err(late)?.map_err(|error| self.silence(Some(&*error)))?;
         let status = response.status();
         let mut body = response.into_body();
@@ -106,44 +138,8 @@ impl Client {
             while let Some(end) = text.iter().position(|byte| *byte == b'\n').filter(|_| status.is_success())
             {
                 let rest = text.split_off(end + 1);
-                let whole = std::mem::replace(&mut text, rest);
-                if line(serde_json::from_slice(&whole).map_err(|error| unreadable(&error))?).is_break() {
+                if line(&std::mem::replace(&mut text, rest))?.is_break() {
                     return Ok(());
-                }
-            }
-            if text.len() > LINE_BYTES_MAX {
-                return Err(Failure::new("the node gave an answer without an end").id("answer_unreadable"));
-            }
-        }
-        Reply { status, retry_after: None, body: text.into() }.accepted()
-    }
-
-    /// Asks for a stream of events, and hands over the name and data of each as it comes, until somebody has read enough
-    /// or the stream ends.
-    pub(crate) async fn events(
-        &self,
-        path: &str,
-        mut event: impl FnMut(&str, &str) -> Result<ControlFlow<()>, Failure>,
-    ) -> Result<(), Failure> {
-        let late = |_| self.silence(None);
-        let begun = tokio::time::timeout(ANSWER_TIMEOUT, self.begin(Method::GET, path, None));
-        let response = begun.await.map_err(late)?.map_err(|error| self.silence(Some(&*error)))?;
-        let status = response.status();
-        let mut body = response.into_body();
-        let (mut text, mut name) = (Vec::new(), String::new());
-        // Where nothing happens, the node says so every few seconds.
-        while let Some(frame) = tokio::time::timeout(ANSWER_TIMEOUT, body.frame()).await.map_err(late)? {
-            let frame = frame.map_err(|error| self.silence(Some(&error)))?;
-            text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-            while let Some(end) = text.iter().position(|byte| *byte == b'\n').filter(|_| status.is_success())
-            {
-                let rest = text.split_off(end + 1);
-                let line = std::mem::replace(&mut text, rest);
-                let line = String::from_utf8_lossy(&line);
-                match line.trim_end().split_once(": ") {
-                    Some(("event", of)) => of.clone_into(&mut name),
-                    Some(("data", data)) if event(&name, data)?.is_break() => return Ok(()),
-                    Some(_) | None => {}
                 }
             }
             if text.len() > LINE_BYTES_MAX {

@@ -16,7 +16,7 @@ use super::view::{
 use super::{Api, auth, body, errand, events, openai, text_embeddings};
 use crate::clock;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -59,6 +59,8 @@ pub(super) fn router(api: Api) -> Router {
         .merge(text_embeddings::router(&api))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
+        // Every body is taken in within limits of its own.
+        .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(api.clone(), admit))
         .with_state(api)
 }

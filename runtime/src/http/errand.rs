@@ -15,6 +15,7 @@ use axum::http::StatusCode;
 use engine::request::{News, Request as Ask, Response as Reply, Seen, TaskView};
 use engine::task::{Outcome, TaskFailure, TaskOutput, TaskResult, TaskSpec};
 use engine::{Rejection, TaskId};
+use futures::{StreamExt, TryStreamExt};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -30,6 +31,17 @@ pub(super) async fn run(api: Api, spec: TaskSpec) -> Result<TaskResult, ApiError
     let mut errand = Errand::new(api);
     let task = errand.submit(&spec).await?;
     errand.outcome(task).await
+}
+
+/// Runs the tasks of one request, so many at a time, and returns their results in order. All are looked at before the
+/// first of them costs anything; after one that fails, the others are cancelled.
+pub(super) async fn run_all(
+    api: &Api,
+    specs: Vec<TaskSpec>,
+    at_once: usize,
+) -> Result<Vec<TaskResult>, ApiError> {
+    specs.iter().try_for_each(|spec| spec.input.check()).map_err(Rejection::Input)?;
+    futures::stream::iter(specs).map(|spec| run(api.clone(), spec)).buffered(at_once).try_collect().await
 }
 
 impl Errand {

@@ -15,11 +15,12 @@ mod rerank;
 use self::error::OpenAiError;
 use super::{Api, ApiError, auth, body};
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
+use serde::Serialize;
 
 /// Returns the routes below `/v1`.
 pub(super) fn router(api: &Api) -> Router<Api> {
@@ -32,9 +33,20 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         .route("/rerank", post(rerank::create))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
-        // The gate has its own limit.
-        .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(api.clone(), gate))
+}
+
+/// What a request cost that writes nothing.
+#[derive(Serialize)]
+struct ReadTokens {
+    prompt_tokens: u64,
+    total_tokens: u64,
+}
+
+impl ReadTokens {
+    const fn of(tokens: u64) -> Self {
+        Self { prompt_tokens: tokens, total_tokens: tokens }
+    }
 }
 
 /// The longest that a generation may take, in seconds.

@@ -3,9 +3,8 @@
 
 use super::error::ApiError;
 use super::{Api, errand, vectors};
-use engine::Rejection;
+use crate::inference::cosine;
 use engine::task::{EmbeddingInput, Reranking, TaskInput, TaskOutput, TaskSpec};
-use futures::{StreamExt, TryStreamExt};
 
 /// The scores of some texts.
 #[derive(Debug, Default)]
@@ -58,15 +57,8 @@ async fn by_cross_encoder(
     };
     let lists = vectors::split(texts, |text| query.len() + text.len());
     let specs: Vec<TaskSpec> = lists.into_iter().map(spec).collect();
-    // Before the first of them costs anything.
-    specs.iter().try_for_each(|spec| spec.input.check()).map_err(Rejection::Input)?;
-    let results: Vec<_> = futures::stream::iter(specs)
-        .map(|spec| errand::run(api.clone(), spec))
-        .buffered(vectors::TASKS_AT_ONCE)
-        .try_collect()
-        .await?;
     let mut ranks = Ranks::default();
-    for result in results {
+    for result in errand::run_all(api, specs, vectors::TASKS_AT_ONCE).await? {
         ranks.model.clone_from(&result.summary.model);
         if let TaskOutput::Reranking { scores, tokens } = errand::output(result)? {
             ranks.scores.extend(scores);
@@ -89,12 +81,6 @@ async fn by_similarity(
         cosines.collect()
     });
     Ok(Ranks { scores: scores.unwrap_or_default(), tokens: made.tokens, model: made.model })
-}
-
-fn cosine(one: &[f32], other: &[f32]) -> f32 {
-    let dot = |one: &[f32], other: &[f32]| one.iter().zip(other).map(|(x, y)| x * y).sum::<f32>();
-    let lengths = (dot(one, one) * dot(other, other)).sqrt();
-    if lengths > 0.0 { dot(one, other) / lengths } else { 0.0 }
 }
 
 /// The codes of a node that knows no cross-encoder, or not one of this name.

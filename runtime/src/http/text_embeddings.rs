@@ -13,7 +13,7 @@ use super::new_task::InputBody;
 use super::{Api, auth, body, errand, ranks, vectors};
 use crate::inference::{Outline, OutlineOutput};
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -23,7 +23,6 @@ use engine::Rejection;
 use engine::lifecycle::State as NodeState;
 use engine::request::{Request as Ask, Response as Reply};
 use engine::task::{Classification, EmbeddingInput, TaskInput, TaskKind, TaskOutput, TaskSpec};
-use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -36,8 +35,6 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         .route("/predict", post(predict))
         .route("/rerank", post(rerank))
         .route("/info", get(info))
-        // The gate has its own limit.
-        .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(api.clone(), gate))
         // Whoever looks after a server has no token.
         .route("/health", get(health))
@@ -162,11 +159,7 @@ async fn predictions(api: &Api, texts: Vec<String>) -> Result<Vec<Vec<Prediction
         model: None,
         timeout: TASK_TIMEOUT,
     };
-    let results: Vec<_> = futures::stream::iter(texts.into_iter().map(spec))
-        .map(|spec| errand::run(api.clone(), spec))
-        .buffered(TASKS_AT_ONCE)
-        .try_collect()
-        .await?;
+    let results = errand::run_all(api, texts.into_iter().map(spec).collect(), TASKS_AT_ONCE).await?;
     let read = |result| match errand::output(result)? {
         TaskOutput::Classification { scores, .. } => {
             Ok(scores.into_iter().map(|(label, score)| Prediction { label, score }).collect())

@@ -3,9 +3,7 @@
 use super::Api;
 use super::errand;
 use super::error::ApiError;
-use engine::Rejection;
 use engine::task::{EMBEDDING_INPUTS_MAX, EmbeddingInput, TaskInput, TaskOutput, TaskSpec};
-use futures::{StreamExt, TryStreamExt};
 use std::time::Duration;
 
 /// The vectors of some inputs.
@@ -56,15 +54,8 @@ pub(super) async fn make(
             timeout: TASK_TIMEOUT,
         })
         .collect();
-    // Before the first of them costs anything.
-    specs.iter().try_for_each(|spec| spec.input.check()).map_err(Rejection::Input)?;
-    let results: Vec<_> = futures::stream::iter(specs)
-        .map(|spec| errand::run(api.clone(), spec))
-        .buffered(TASKS_AT_ONCE)
-        .try_collect()
-        .await?;
     let mut made = Vectors::default();
-    for result in results {
+    for result in errand::run_all(api, specs, TASKS_AT_ONCE).await? {
         made.model.clone_from(&result.summary.model);
         if let TaskOutput::Embedding { vectors, tokens } = errand::output(result)? {
             made.vectors.extend(vectors);

@@ -45,6 +45,7 @@ pub use model::{Backend, LoadError, Model, SINGLE_FILE_TOKENS_MAX};
 #[cfg(feature = "embedded-model")]
 pub use outline::{Outline, OutlineOutput};
 pub use process::{ProcessInference, WORKER_COMMAND, WorkerOptions};
+pub(crate) use similarity::cosine;
 pub use tokens::Pair;
 pub use weights::WeightsError;
 pub use worker::worker_main;

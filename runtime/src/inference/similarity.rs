@@ -11,7 +11,8 @@ pub(super) fn scores(text: &[f32], labels: &[Vec<f32>]) -> Vec<f32> {
     softmax(&similarities)
 }
 
-fn cosine(one: &[f32], other: &[f32]) -> f32 {
+/// Returns how alike two vectors are, -1 to 1, whatever their lengths; 0 where one has none.
+pub(crate) fn cosine(one: &[f32], other: &[f32]) -> f32 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
     let lengths = (dot(one, one) * dot(other, other)).sqrt();
     if lengths > 0.0 { dot(one, other) / lengths } else { 0.0 }

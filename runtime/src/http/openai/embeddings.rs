@@ -1,5 +1,6 @@
 //! `/v1/embeddings`: texts or tokens to vectors.
 
+use super::ReadTokens;
 use super::error::OpenAiError;
 use crate::http::new_task::InputBody;
 use crate::http::{Api, body, vectors};
@@ -35,7 +36,7 @@ pub(super) struct Embeddings {
     object: &'static str,
     data: Vec<Embedding>,
     model: String,
-    usage: Usage,
+    usage: ReadTokens,
 }
 
 #[derive(Serialize)]
@@ -50,12 +51,6 @@ struct Embedding {
 enum Written {
     Base64(String),
     Float(Vec<f32>),
-}
-
-#[derive(Serialize)]
-struct Usage {
-    prompt_tokens: u64,
-    total_tokens: u64,
 }
 
 pub(super) async fn create(
@@ -88,7 +83,7 @@ pub(super) async fn create(
         object: "list",
         data: made.vectors.into_iter().enumerate().map(write).collect(),
         model: made.model,
-        usage: Usage { prompt_tokens: made.tokens, total_tokens: made.tokens },
+        usage: ReadTokens::of(made.tokens),
     }))
 }
 

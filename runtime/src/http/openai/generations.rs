@@ -13,9 +13,8 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use engine::task::{FinishReason, Generation, Prompt, TaskInput, TaskOutput, TaskResult, TaskSpec};
+use engine::task::{FinishReason, Generation, Prompt, TaskInput, TaskOutput, TaskSpec};
 use engine::{Rejection, TaskId};
-use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -46,20 +45,16 @@ async fn create(
     settings: Settings,
 ) -> Result<Response, OpenAiError> {
     let specs = specs(prompts, &settings);
-    // Before the first of them costs anything.
-    specs
-        .iter()
-        .try_for_each(|spec| spec.input.check())
-        .map_err(|fault| ApiError::from(Rejection::Input(fault)))?;
     if settings.stream {
+        // Before the first of them costs anything.
+        specs
+            .iter()
+            .try_for_each(|spec| spec.input.check())
+            .map_err(|fault| ApiError::from(Rejection::Input(fault)))?;
         let stream = stream::begin(api, shape, specs, settings.answers, settings.include_usage).await?;
         return Ok(stream.into_response());
     }
-    let results: Vec<TaskResult> = futures::stream::iter(specs)
-        .map(|spec| errand::run(api.clone(), spec))
-        .buffered(TASKS_AT_ONCE)
-        .try_collect()
-        .await?;
+    let results = errand::run_all(&api, specs, TASKS_AT_ONCE).await?;
     let head = results.first().map(|result| Head {
         shape,
         task: result.summary.id,

@@ -3,6 +3,7 @@
 //!
 //! Shape: <https://api.jina.ai/redoc#tag/rerank>.
 
+use super::ReadTokens;
 use super::error::OpenAiError;
 use crate::http::{Api, body, ranks, vectors};
 use axum::Json;
@@ -32,7 +33,7 @@ enum Document {
 pub(super) struct Reranked {
     model: String,
     results: Vec<Ranked>,
-    usage: Usage,
+    usage: ReadTokens,
 }
 
 #[derive(Serialize)]
@@ -41,12 +42,6 @@ struct Ranked {
     relevance_score: f32,
     #[serde(skip_serializing_if = "Option::is_none")]
     document: Option<Document>,
-}
-
-#[derive(Serialize)]
-struct Usage {
-    prompt_tokens: u64,
-    total_tokens: u64,
 }
 
 pub(super) async fn create(
@@ -71,7 +66,7 @@ pub(super) async fn create(
     Ok(Json(Reranked {
         results: best.map(ranked).collect(),
         model: ranks.model,
-        usage: Usage { prompt_tokens: ranks.tokens, total_tokens: ranks.tokens },
+        usage: ReadTokens::of(ranks.tokens),
     }))
 }
 
