@@ -61,7 +61,13 @@ assert stopped.choices[0].finish_reason == "stop", stopped
 assert client.completions.create(model=llama, prompt="Say something.", max_tokens=20, temperature=0).choices[0].text == text
 varied = {**ask, "temperature": 1.5, "seed": 7}
 assert client.chat.completions.create(**varied).choices[0].message == client.chat.completions.create(**varied).choices[0].message
-refused(openai.BadRequestError, 400, lambda: client.chat.completions.create(**ask, n=2))
+several = client.chat.completions.create(**ask, n=2).choices
+assert [(one.index, one.message.content) for one in several] == [(0, text), (1, text)], several
+differing = client.chat.completions.create(**{**ask, "temperature": 1.5}, n=4).choices
+assert len({one.message.content for one in differing}) > 1, differing
+prompts = client.completions.create(model=llama, prompt=["Say something.", "Say more."], max_tokens=20, temperature=0)
+assert [one.index for one in prompts.choices] == [0, 1] and prompts.choices[0].text == text, prompts
+refused(openai.BadRequestError, 400, lambda: client.chat.completions.create(**ask, n=65))
 error = refused(openai.NotFoundError, 404, lambda: client.chat.completions.create(**{**ask, "model": "none"}))
 assert error.code == "model_not_found", error
 
