@@ -166,7 +166,7 @@ fn read<'a>(file: &SafeTensors<'a>, config: &Value) -> Outcome<EncoderWeights<'a
         heads: number(["num_attention_heads", "n_heads"]),
         activation: Activation::Gelu,
         norm_epsilon: 1e-12,
-        words: matrix("embeddings.word_embeddings.weight")?,
+        words: matrix("embeddings.word_embeddings.weight")?.into(),
         positions: matrix("embeddings.position_embeddings.weight")?,
         types: (!distil).then(|| matrix("embeddings.token_type_embeddings.weight")).transpose()?,
         norm: norm("embeddings.LayerNorm".to_owned())?,

@@ -101,6 +101,8 @@ pub(crate) struct Open {
     failures: u32,
     /// What the last worker said for whom the model failed.
     pub(crate) failure: Option<String>,
+    /// Whether this node has chosen its model, and may choose another one.
+    pub(crate) model_chosen: bool,
 }
 
 #[derive(Debug)]
@@ -133,13 +135,23 @@ impl Tasks {
     ///
     /// # Errors
     /// [`Rejection::QueueFull`] where that would be more than the limits allow.
-    pub(crate) fn admit(&mut self, now: Instant, stored: StoredTask) -> Result<(), Rejection> {
+    /// `model_chosen`: whether this node has chosen the task's model.
+    pub(crate) fn admit(
+        &mut self,
+        now: Instant,
+        stored: StoredTask,
+        model_chosen: bool,
+    ) -> Result<(), Rejection> {
         let bytes = self.bytes.saturating_add(stored.spec.input.bytes());
         let full = self.open.len() >= self.limits.tasks || bytes > self.limits.bytes;
         if full && !shows(Mutant::QueueBoundIgnored) {
             return Err(Rejection::QueueFull { retry_after: RETRY_AFTER });
         }
+        let id = stored.id;
         self.insert(now, stored, Phase::Storing);
+        if let Some(open) = self.open.get_mut(&id) {
+            open.model_chosen = model_chosen;
+        }
         Ok(())
     }
 
@@ -334,6 +346,14 @@ impl Tasks {
         true
     }
 
+    /// Gives a task another model. What is stored keeps the first one: after a restart the task has that again.
+    pub(crate) fn change_model(&mut self, id: TaskId, model: String) {
+        if let Some(open) = self.open.get_mut(&id) {
+            open.stored.spec.model = Some(model);
+            open.failure = None;
+        }
+    }
+
     /// Ends a task that nobody can do.
     pub(crate) fn fail(&mut self, now: Instant, wall: UnixMillis, id: TaskId, failure: TaskFailure) {
         self.end(now, wall, id, Outcome::Failed(failure), None, 0);
@@ -419,6 +439,7 @@ impl Tasks {
             deaths: 0,
             failures: 0,
             failure: None,
+            model_chosen: false,
         };
         self.open.insert(id, open);
         self.timers.insert((deadline, id));

@@ -427,6 +427,33 @@ fn a_task_whose_model_nobody_can_use_fails_with_the_reason() {
 }
 
 #[test]
+fn a_task_that_names_no_model_gets_another_where_its_first_cannot_be_used() {
+    for named in [false, true] {
+        let mut network = Network::default();
+        let asker = network.add(|config| config.models.push(("other".to_owned(), TaskKind::Embedding)));
+        network.run(SECOND);
+        network.set_model(asker, MODEL, TaskKind::Embedding, ModelState::Away);
+        let model = named.then(|| MODEL.to_owned());
+        let request = network.ask(asker, Request::Submit(TaskSpec { model, ..spec("any will do") }));
+        network.run(SECOND);
+        let Some(&Ok(Response::Submitted(task))) = network.answer(asker, request) else { panic!("refused") };
+        assert_eq!(finished(&network, asker), [], "its model may come");
+        spoil(&mut network, asker);
+        network.run(SECOND);
+        let completed = (task, TaskStatus::Completed, asker);
+        let (ends, failure) = (finished(&network, asker), failure(&mut network, asker, task));
+        if named {
+            assert_eq!(
+                (ends, failure),
+                (vec![], Some(TaskFailure::ModelFailed("it is cut short".to_owned())))
+            );
+        } else {
+            assert_eq!((ends, failure), (vec![completed], None));
+        }
+    }
+}
+
+#[test]
 fn a_task_whose_model_cannot_be_used_here_runs_where_it_can() {
     let mut network = Network::default();
     let [asker, other] = [network.add(|_| {}), network.add(|_| {})];

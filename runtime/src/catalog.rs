@@ -6,6 +6,7 @@
 
 use crate::config::{MODEL_NAME_BYTES_MAX, ModelEntry};
 use crate::hub::{Format, Hub, ModelId, Present, Progress, PullError};
+use crate::inference::llama::is_gguf;
 use crate::inference::{
     EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, FleetHandle, ModelSpec, ModelStatus, Outline, Precision,
 };
@@ -111,14 +112,30 @@ impl Catalog {
 
     /// Fetches a model that a task names and nobody has, where the user wants that.
     pub fn pull_for_task(&self, name: &str) -> OnDemand {
-        let wanted = self.shared.sources.pull_on_demand && self.shared.sources.hub.is_some();
-        let id = name.parse::<ModelId>().ok().filter(|id| wanted && matches!(id, ModelId::Hub { .. }));
-        let Some(id) = id else { return OnDemand::No };
+        let Ok(id @ ModelId::Hub { .. }) = name.parse::<ModelId>() else { return OnDemand::No };
+        let running = |pull: &Pull| pull.state == PullState::Running;
+        if self.shared.pulls.borrow().get(&id.to_string()).is_some_and(running) {
+            return OnDemand::Coming;
+        }
+        if !self.shared.sources.pull_on_demand || self.shared.sources.hub.is_none() {
+            return OnDemand::No;
+        }
         let lately = |pull: &&Pull| pull.failed_at.is_some_and(|at| at.elapsed() < PULL_AGAIN_AFTER);
         if let Some(pull) = self.shared.pulls.borrow().get(&id.to_string()).filter(lately) {
             return OnDemand::Failed(pull.clone());
         }
-        if self.pull(&id).is_ok() { OnDemand::Coming } else { OnDemand::No }
+        // One for which there is no room yet is fetched when it is asked for again.
+        let (Ok(()) | Err(PullsFull)) = self.pull(&id);
+        OnDemand::Coming
+    }
+
+    /// Returns the name under which a model is listed that is in the cache, however it is asked for: a GGUF file by its
+    /// quantisation, or a revision that goes without saying.
+    pub async fn listed(&self, asked: &str) -> Option<String> {
+        let id = asked.parse::<ModelId>().ok().filter(|id| matches!(id, ModelId::Hub { .. }))?;
+        let hub = self.shared.sources.hub.clone()?;
+        let name = tokio::task::spawn_blocking(move || hub.find(&id)).await.ok()?.ok()?.id.to_string();
+        (name != asked && self.models().iter().any(|model| model.name == name)).then_some(name)
     }
 
     /// Returns how all models stand, by their names.
@@ -415,8 +432,12 @@ fn spec(present: &Present, name: String) -> Result<ModelSpec, String> {
 /// What a model can do, by what its configuration says that it is.
 fn kinds(present: &Present) -> Result<Vec<TaskKind>, String> {
     let architecture = match (present.format, &present.architecture) {
-        (Format::Gguf, _) => return Ok(vec![TaskKind::Generation]),
+        (Format::Gguf, _) if is_gguf(&present.path) => return Ok(vec![TaskKind::Generation]),
+        (Format::Gguf, _) => return Err("it is no GGUF file, or has no weights".to_owned()),
         (Format::Safetensors, Some(architecture)) => architecture.as_str(),
+        (Format::Safetensors, None) if present.path.join(CONFIG).is_file() => {
+            return Err(format!("its {CONFIG} is damaged, or does not say what it is"));
+        }
         // One file that holds its own configuration.
         (Format::Safetensors, None) => return Ok(EMBEDDINGS.to_vec()),
     };
@@ -512,6 +533,8 @@ const MODEL_TYPES: [(&str, &[TaskKind]); 4] = [
     ("llama", &[TaskKind::Generation]),
     ("mistral", &[TaskKind::Generation]),
 ];
+/// What says what a model is.
+const CONFIG: &str = "config.json";
 /// What a model that makes embeddings can do: it also classifies, by their similarity.
 const EMBEDDINGS: [TaskKind; 2] = [TaskKind::Embedding, TaskKind::Classification];
 const PROGRAM_BYTES: u64 = 48 << 20;

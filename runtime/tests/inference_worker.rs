@@ -17,7 +17,7 @@ use runtime::inference::{
 };
 use runtime::ports::{Inference, InferenceEvent};
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -32,10 +32,13 @@ fn main() -> ExitCode {
     own_main::run(&TESTS, &arguments)
 }
 
-const TESTS: [(&str, own_main::Test); 19] = [
+const TESTS: [(&str, own_main::Test); 20] = [
     ("a_llama_continues_texts", |it| it.block_on(a_llama_continues_texts())),
     ("generations_take_turns_and_can_be_cancelled", |it| {
         it.block_on(generations_take_turns_and_can_be_cancelled());
+    }),
+    ("texts_for_which_there_is_no_memory_wait_or_are_refused", |it| {
+        it.block_on(texts_for_which_there_is_no_memory_wait_or_are_refused());
     }),
     ("a_text_gets_the_label_that_fits", |it| it.block_on(a_text_gets_the_label_that_fits())),
     ("a_folder_with_a_head_classifies", |it| it.block_on(a_folder_with_a_head_classifies())),
@@ -158,6 +161,119 @@ async fn generations_take_turns_and_can_be_cancelled() {
     assert!(written.iter().any(took_turns), "nobody took turns: {written:?}");
     ended.sort_unstable();
     assert_eq!(ended, (0..8).collect::<Vec<_>>());
+    assert_eq!(port.worker_pid(), Some(worker));
+}
+
+/// Writes a Llama of 9 MB whose texts take 64 KiB of memory for each token, and which always writes the same letter.
+fn write_forgetful_llama(folder: &Path) {
+    const LAYERS: usize = 16;
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/llama");
+    std::fs::copy(source.join("tokenizer.json"), folder.join("tokenizer.json")).unwrap();
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(source.join("config.json")).unwrap()).unwrap();
+    for (name, number) in [
+        ("head_dim", 256),
+        ("max_position_embeddings", 4096),
+        ("num_attention_heads", 2),
+        ("num_hidden_layers", LAYERS),
+    ] {
+        config[name] = number.into();
+    }
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+
+    let (hidden, inner, query, vocabulary) = (64, 128, 512, 400);
+    let mut tensors = vec![
+        ("model.embed_tokens.weight".to_owned(), vec![vocabulary, hidden]),
+        ("model.norm.weight".to_owned(), vec![hidden]),
+        ("lm_head.weight".to_owned(), vec![vocabulary, hidden]),
+    ];
+    for layer in 0..LAYERS {
+        for (part, shape) in [
+            ("self_attn.q_proj", vec![query, hidden]),
+            ("self_attn.k_proj", vec![query, hidden]),
+            ("self_attn.v_proj", vec![query, hidden]),
+            ("self_attn.o_proj", vec![hidden, query]),
+            ("mlp.gate_proj", vec![inner, hidden]),
+            ("mlp.up_proj", vec![inner, hidden]),
+            ("mlp.down_proj", vec![hidden, inner]),
+            ("input_layernorm", vec![hidden]),
+            ("post_attention_layernorm", vec![hidden]),
+        ] {
+            tensors.push((format!("model.layers.{layer}.{part}.weight"), shape));
+        }
+    }
+    let (mut header, mut numbers) = (serde_json::Map::new(), Vec::new());
+    for (name, shape) in tensors {
+        let start = numbers.len();
+        numbers.resize(start + shape.iter().product::<usize>(), 0.0_f32);
+        match name.as_str() {
+            "model.embed_tokens.weight" | "model.norm.weight" => numbers[start..].fill(1.0),
+            "lm_head.weight" => numbers[start + 40 * hidden..][..hidden].fill(1.0),
+            _ => {}
+        }
+        let offsets = [4 * start, 4 * numbers.len()];
+        let entry = serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": offsets});
+        header.insert(name, entry);
+    }
+    let header = serde_json::Value::from(header).to_string();
+    let numbers = numbers.iter().flat_map(|number| number.to_le_bytes());
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.bytes().chain(numbers));
+    std::fs::write(folder.join("model.safetensors"), file).unwrap();
+}
+
+async fn texts_for_which_there_is_no_memory_wait_or_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    write_forgetful_llama(folder.path());
+    let model = folder.path().to_str().unwrap().to_owned();
+    let mut port = ProcessInference::start(WorkerOptions {
+        kinds: vec![TaskKind::Generation],
+        memory_bytes: Some(260 << 20),
+        ..WorkerOptions::own_program(&model).unwrap()
+    });
+    assert!(matches!(next(&mut port).await, InferenceEvent::Model { state: ModelState::Ready, .. }));
+    let worker = port.worker_pid().unwrap();
+    let generate = |port: &mut ProcessInference, job, max_tokens| {
+        let prompt = Prompt::Text("A heartbeat that is".to_owned());
+        let generation = Generation { temperature_thousandths: 0, max_tokens, ..Generation::of(prompt) };
+        Inference::start(port, JobId(job), model.clone(), Work::Generate(Box::new(generation)));
+    };
+    // There is room for two texts of 94 MiB.
+    for job in 1..=3 {
+        generate(&mut port, job, 1_500);
+    }
+    let mut written = Vec::new();
+    while written.len() < 30 {
+        let InferenceEvent::Progress { job, .. } = next(&mut port).await else { panic!("a text ended") };
+        written.push(job.0);
+    }
+    written.sort_unstable();
+    written.dedup();
+    assert_eq!(written, [1, 2]);
+    port.cancel(JobId(1));
+    loop {
+        match next(&mut port).await {
+            InferenceEvent::Progress { job: JobId(3), .. } => break,
+            InferenceEvent::Progress { .. } => {}
+            InferenceEvent::Done { job, result, .. } => {
+                assert_eq!((job, result), (JobId(1), Err(InferenceError::Cancelled)));
+            }
+            InferenceEvent::Model { .. } => panic!("the worker was replaced"),
+        }
+    }
+    port.cancel(JobId(2));
+    port.cancel(JobId(3));
+    for _ in 0..2 {
+        assert_eq!(next_done(&mut port).await.1, Err(InferenceError::Cancelled));
+    }
+    // One that never fits is told so, and the next is served.
+    generate(&mut port, 4, 4_000);
+    let refused = next_done(&mut port).await.1.unwrap().remove(0);
+    let Err(InferenceError::InputRejected(reason)) = refused else { panic!("it was written") };
+    assert!(reason.contains("the memory for a text of 40") && reason.contains("max_memory_mb"), "{reason}");
+    generate(&mut port, 5, 10);
+    let output = next_done(&mut port).await.1.unwrap().remove(0).unwrap();
+    assert!(matches!(&output, TaskOutput::Generation { text, .. } if text == "GGGGGGGGGG"), "{output:?}");
     assert_eq!(port.worker_pid(), Some(worker));
 }
 

@@ -416,9 +416,14 @@ impl Node {
             if candidates.is_empty()
                 && let Some(why) = self.hopeless(task)
             {
-                let wall = self.wall();
-                self.tasks.fail(self.now, wall, task, TaskFailure::ModelFailed(why));
                 busy = true;
+                match self.other_model(task) {
+                    Some(other) => self.tasks.change_model(task, other),
+                    None => {
+                        let wall = self.wall();
+                        self.tasks.fail(self.now, wall, task, TaskFailure::ModelFailed(why));
+                    }
+                }
                 continue;
             }
             let Some(worker) = self.scheduler.choose(self.now, candidates.into_iter(), &mut self.rng) else {
@@ -462,6 +467,13 @@ impl Node {
             Some((_, _, ModelState::Away | ModelState::Ready)) => None,
             None => open.failure.clone(),
         }
+    }
+
+    /// Returns another model for a task that did not ask for the one it has.
+    fn other_model(&self, task: TaskId) -> Option<String> {
+        let open = self.tasks.get(task).filter(|open| open.model_chosen)?;
+        let other = self.choose_model(&open.stored.spec.input, None).ok()?;
+        Some(other).filter(|other| Some(other) != open.stored.spec.model.as_ref())
     }
 
     /// Returns the nodes that run a model and answer.

@@ -101,6 +101,7 @@ impl Node {
         if !TIMEOUT_RANGE.contains(&spec.timeout) {
             return Err(Rejection::TimeoutOutOfRange(spec.timeout));
         }
+        let model_chosen = spec.model.is_none();
         spec.model = Some(self.choose_model(&spec.input, spec.model.as_deref())?);
         if let TaskInput::Generation(generation) = &mut spec.input {
             generation.seed.get_or_insert_with(|| self.rng.below(u64::MAX));
@@ -109,7 +110,7 @@ impl Node {
         let trace = self.new_trace();
         let stored = StoredTask { id, spec, submitted_at: self.wall(), trace, attempts: 0 };
         let records = vec![Record::Task(Box::new(stored.clone()))];
-        self.tasks.admit(self.now, stored)?;
+        self.tasks.admit(self.now, stored, model_chosen)?;
         if shows(Mutant::ReplyBeforeDurable) {
             self.reply(request, Ok(Response::Submitted(id)));
         }
@@ -119,7 +120,7 @@ impl Node {
 
     /// Returns the model to use: the one asked for, or this node's or else the mesh's first that suits. Where those that
     /// have it were there a moment ago, the task waits for their return.
-    fn choose_model(&self, input: &TaskInput, asked: Option<&str>) -> Result<String, Rejection> {
+    pub(super) fn choose_model(&self, input: &TaskInput, asked: Option<&str>) -> Result<String, Rejection> {
         let kind = input.kind();
         let known = || self.known_models().filter(|(of, _)| *of == kind).map(|(_, name)| name);
         if let Some(name) = asked {

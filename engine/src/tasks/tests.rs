@@ -16,7 +16,7 @@ fn at(seconds: u64) -> Instant {
 fn accepted() -> Tasks {
     let limits = Limits { tasks: 1, bytes: 100, retention: Duration::from_secs(60) };
     let mut tasks = Tasks::new(limits);
-    tasks.admit(at(0), stored()).unwrap();
+    tasks.admit(at(0), stored(), false).unwrap();
     tasks.handle_stored(TASK);
     tasks
 }
@@ -132,10 +132,10 @@ fn time_ends_a_task_and_frees_its_worker() {
 #[test]
 fn a_full_queue_says_when_to_come_back() {
     let mut tasks = accepted();
-    assert!(matches!(tasks.admit(at(0), stored()), Err(Rejection::QueueFull { .. })));
+    assert!(matches!(tasks.admit(at(0), stored(), false), Err(Rejection::QueueFull { .. })));
     tasks.cancel(at(1), WALL, TASK);
     assert_eq!(endings(&mut tasks), vec![TaskStatus::Cancelled]);
     assert!(!tasks.cancel(at(1), WALL, TASK));
     tasks.handle_ended(TASK);
-    assert_eq!(tasks.admit(at(2), stored()), Ok(()));
+    assert_eq!(tasks.admit(at(2), stored(), false), Ok(()));
 }

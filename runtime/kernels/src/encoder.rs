@@ -10,9 +10,11 @@
 
 mod load;
 mod scratch;
+mod words;
 
 pub use load::{Dense, EncoderError, EncoderTables, EncoderWeights, LayerWeights, Norm, TakeLayer};
 pub use scratch::{Hidden, Scratch};
+pub use words::{ReadRows, Words};
 
 use crate::aligned::Aligned;
 use crate::attention::{Attend, Heads, Projected};
@@ -23,6 +25,7 @@ use crate::matrix::Matrix;
 use crate::simd::Simd;
 use crate::team::Team;
 use scratch::Member;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An encoder, ready to run. It borrows the tables that it looks tokens up in.
@@ -34,7 +37,7 @@ pub struct Encoder<'a> {
     heads: Heads,
     activation: Activation,
     epsilon: f32,
-    words: Matrix<'a>,
+    words: Words<'a>,
     positions: Matrix<'a>,
     types: Option<Matrix<'a>>,
     norm: LayerNorm,
@@ -82,6 +85,9 @@ pub enum ForwardError {
         /// Its types.
         types: usize,
     },
+    /// The row of a token cannot be read any more.
+    #[error("the model's table of words cannot be read any more")]
+    Unreadable,
     /// A token has no row in the model's table.
     #[error("token {token} is not in the vocabulary of {vocabulary}")]
     UnknownToken {
@@ -158,11 +164,14 @@ impl Encoder<'_> {
         let (mut current, mut next) = (&mut even[..members], &mut odd[..members]);
         if members > 0 {
             team.each(all, current, |member, own| {
-                self.embed(member, sequences, starts);
+                member.unread = self.embed(member, sequences, starts).is_err();
                 if let Some(first) = self.layers.first() {
                     self.project(first, member, own);
                 }
             });
+            if all.iter().any(|member| member.unread) {
+                return Err(ForwardError::Unreadable);
+            }
         }
         for (index, layer) in self.layers.iter().enumerate() {
             if members == 0 {
@@ -209,16 +218,22 @@ impl Encoder<'_> {
     }
 
     /// Looks up a member's rows.
-    fn embed(&self, member: &mut Member, sequences: &[Sequence<'_>], starts: &[usize]) {
+    fn embed(&self, member: &mut Member, sequences: &[Sequence<'_>], starts: &[usize]) -> io::Result<()> {
         for (sequence, range) in sequences.iter().zip(starts.windows(2)) {
             let start = range[0].max(member.tokens.start);
             for token in start..range[1].min(member.tokens.end) {
                 let position = token - range[0];
                 let stride = stride(self.hidden);
                 let row = &mut member.rows[(token - member.tokens.start) * stride..][..stride];
+                row.fill(0.0);
+                let row = &mut row[..self.hidden];
+                if let Words::Read(words) = &self.words {
+                    words.read(sequence.tokens[position] as usize, &mut member.word, row)?;
+                }
                 self.isa.run(Embed { encoder: self, sequence, position, row });
             }
         }
+        Ok(())
     }
 
     /// Computes query, key and value of a member's rows.
@@ -320,7 +335,7 @@ const fn stride(columns: usize) -> usize {
     columns.next_multiple_of(crate::simd::PANEL_MAX)
 }
 
-/// One row of the first layer's input.
+/// One row of the first layer's input; it holds what its word was read as, or zeros.
 struct Embed<'a> {
     encoder: &'a Encoder<'a>,
     sequence: &'a Sequence<'a>,
@@ -334,9 +349,9 @@ impl Kernel for Embed<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { encoder, sequence, position, row } = self;
-        row.fill(0.0);
-        let row = &mut row[..encoder.hidden];
-        encoder.words.add_row(sequence.tokens[position] as usize, row);
+        if let Words::InMemory(words) = &encoder.words {
+            words.add_row(sequence.tokens[position] as usize, row);
+        }
         encoder.positions.add_row(position, row);
         if let Some(types) = &encoder.types {
             types.add_row(sequence.types.get(position).map_or(0, |found| *found as usize), row);

@@ -26,7 +26,7 @@ mod vectors;
 pub use elements::Activation;
 pub use encoder::{
     Dense, Encoder, EncoderError, EncoderTables, EncoderWeights, ForwardError, Hidden, LayerWeights, Norm,
-    Scratch, Sequence, TakeLayer,
+    ReadRows, Scratch, Sequence, TakeLayer, Words,
 };
 pub use isa::Isa;
 pub use linear::Precision;

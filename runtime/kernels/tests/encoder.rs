@@ -5,9 +5,10 @@
 
 use kernels::{
     Activation, Dense, Encoder, EncoderError, EncoderTables, EncoderWeights, ForwardError, Isa, LayerWeights,
-    Matrix, Norm, Outlier, Precision, Scratch, Sequence, TakeLayer, Team,
+    Matrix, Norm, Outlier, Precision, ReadRows, Scratch, Sequence, TakeLayer, Team, Words,
 };
 use proptest::prelude::*;
+use std::io;
 use std::sync::atomic::AtomicBool;
 
 /// A small encoder's dimensions and the seed of its weights.
@@ -122,7 +123,7 @@ impl Numbers {
             heads: self.shape.heads,
             activation: self.shape.activation,
             norm_epsilon: EPSILON,
-            words: Matrix::f32(&self.words, VOCABULARY, hidden).unwrap(),
+            words: Matrix::f32(&self.words, VOCABULARY, hidden).unwrap().into(),
             positions: Matrix::f32(&self.positions, POSITIONS, hidden).unwrap(),
             types: (self.shape.types > 0)
                 .then(|| Matrix::f32(&self.types, self.shape.types, hidden).unwrap()),
@@ -145,7 +146,7 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 
 /// The formulas as they are in the papers.
 mod textbook {
-    use super::{Activation, Dense, EPSILON, EncoderWeights, Matrix, Norm, Sequence};
+    use super::{Activation, Dense, EPSILON, EncoderWeights, Matrix, Norm, Sequence, Words};
 
     type Rows = Vec<Vec<f64>>;
 
@@ -153,7 +154,8 @@ mod textbook {
         let EncoderWeights { tables, layers } = weights;
         let mut rows: Rows = (0..sequence.tokens.len())
             .map(|position| {
-                let mut row = row_of(&tables.words, sequence.tokens[position] as usize);
+                let Words::InMemory(words) = &tables.words else { panic!("the tests' words are in memory") };
+                let mut row = row_of(words, sequence.tokens[position] as usize);
                 add(&mut row, &row_of(&tables.positions, position));
                 if let Some(types) = &tables.types {
                     add(&mut row, &row_of(types, sequence.types.get(position).map_or(0, |t| *t as usize)));
@@ -363,6 +365,54 @@ fn token_types_count() {
         encoder.forward(&mut Team::alone(), &mut scratch, &[sequence], &AtomicBool::new(false)).unwrap();
     let ours: Vec<f32> = hidden.rows(0).flatten().copied().collect();
     assert!(distance(&ours, &exact) < 1e-4);
+}
+
+/// The words of a model, of which the first ones can be read.
+struct Readable<'a> {
+    words: &'a [u8],
+    columns: usize,
+    rows: usize,
+}
+
+impl ReadRows for Readable<'_> {
+    fn rows(&self) -> usize {
+        VOCABULARY
+    }
+
+    fn columns(&self) -> usize {
+        self.columns
+    }
+
+    fn read(&self, row: usize, room: &mut Vec<u8>, out: &mut [f32]) -> io::Result<()> {
+        if row >= self.rows {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        room.resize(4 * self.columns, 0);
+        room.copy_from_slice(&self.words[row * 4 * self.columns..][..4 * self.columns]);
+        out.copy_from_slice(&floats(room));
+        Ok(())
+    }
+}
+
+#[test]
+fn words_that_are_read_are_those_in_memory_or_an_error() {
+    let numbers = Numbers::new(&small());
+    let mut weights = numbers.weights();
+    weights.tables.words =
+        Words::Read(Box::new(Readable { words: &numbers.words, columns: numbers.shape.hidden(), rows: 20 }));
+    let reading = Encoder::new(weights, Precision::F32, Isa::best()).unwrap();
+    let in_memory = Encoder::new(numbers.weights(), Precision::F32, Isa::best()).unwrap();
+    let batch = vec![(0..20).collect(), vec![7; 30]];
+    assert_eq!(forward(&reading, 2, &batch), forward(&in_memory, 2, &batch));
+
+    let mut scratch = Scratch::default();
+    let stop = AtomicBool::new(false);
+    let tokens: Vec<u32> = (0..40).map(|at| u32::from(at == 39) * 20).collect();
+    let answer = reading.forward(&mut Team::new(2), &mut scratch, &[tokens.as_slice().into()], &stop);
+    assert_eq!(answer.err(), Some(ForwardError::Unreadable));
+    // The same memory serves the next batch.
+    let answer = reading.forward(&mut Team::new(2), &mut scratch, &[tokens[..39].into()], &stop);
+    assert!(answer.is_ok());
 }
 
 #[test]

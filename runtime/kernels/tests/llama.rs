@@ -209,7 +209,7 @@ fn vectors(count: usize) -> Vec<f32> {
 
 /// Runs tokens in passes of these sizes.
 fn run(model: &mut Llama, vectors: &[f32], passes: &[usize]) -> Vec<f32> {
-    let mut cache = model.cache();
+    let mut cache = model.cache(vectors.len() / 64).unwrap();
     let (mut rest, mut logits) = (vectors, Vec::new());
     for &count in passes {
         let (pass, later) = rest.split_at(count * 64);
@@ -258,12 +258,26 @@ fn quantised_weights_and_activations_stay_near_the_formulas_and_are_the_same_in_
 fn a_cache_that_is_cut_goes_on_from_there() {
     let vectors = vectors(30);
     let mut model = model(Kernel::best(), 2, false);
-    let mut cache = model.cache();
+    let mut cache = model.cache(30).unwrap();
     model.forward(&mut cache, &vectors[..20 * 64]);
     cache.truncate(7);
     assert_eq!(cache.len(), 7);
     let logits = model.forward(&mut cache, &vectors[7 * 64..]).to_vec();
     assert_near(&logits, &reference(&vectors), 1e-4);
+}
+
+#[test]
+fn a_cache_is_as_long_as_it_was_asked_for_within_the_context() {
+    let mut model = model(Kernel::best(), 1, false);
+    let context = model.shape().context;
+    assert_eq!(model.cache(33).unwrap().positions_max(), 48);
+    assert_eq!(model.cache(usize::MAX).unwrap().positions_max(), context.next_multiple_of(16));
+    let mut cache = model.cache(16).unwrap();
+    model.forward(&mut cache, &vectors(16));
+    let beyond = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        model.forward(&mut cache, &vectors(1)).len()
+    }));
+    assert!(beyond.is_err(), "a position that there is no room for");
 }
 
 #[test]

@@ -216,12 +216,9 @@ async fn submit(
         let message = format!("the body is not a task: {why}");
         not_a_task(ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", message))
     })?;
-    let asked = spec.model.clone();
-    match ask(&api, Ask::Submit(spec)).await.map_err(|error| models::explain(&api, asked, error))? {
-        Reply::Submitted(id) => {
-            Ok((StatusCode::ACCEPTED, Json(Submitted { id, status: TaskStatus::Queued })))
-        }
-        other => Err(unexpected(&other)),
+    match errand::submit(&api, &spec).await? {
+        Ok(id) => Ok((StatusCode::ACCEPTED, Json(Submitted { id, status: TaskStatus::Queued }))),
+        Err(rejection) => Err(models::explain(&api, spec.model, rejection.into()).await),
     }
 }
 

@@ -26,6 +26,21 @@ pub(super) struct Errand {
     open: BTreeSet<TaskId>,
 }
 
+/// Submits a task. A model that nobody has under the name that is given may be in the cache under another form of it.
+pub(super) async fn submit(api: &Api, spec: &TaskSpec) -> Result<Result<TaskId, Rejection>, ApiError> {
+    let mut answer = api.handle.ask(Ask::Submit(spec.clone())).await?;
+    if let (Err(Rejection::ModelUnknown(_)), Some(asked)) = (&answer, &spec.model)
+        && let Some(listed) = api.models.listed(asked).await
+    {
+        answer = api.handle.ask(Ask::Submit(TaskSpec { model: Some(listed), ..spec.clone() })).await?;
+    }
+    match answer {
+        Ok(Reply::Submitted(task)) => Ok(Ok(task)),
+        Ok(other) => Err(unexpected(&other)),
+        Err(rejection) => Ok(Err(rejection)),
+    }
+}
+
 /// Runs one task from its submission to its outcome.
 pub(super) async fn run(api: Api, spec: TaskSpec) -> Result<TaskResult, ApiError> {
     let mut errand = Errand::new(api);
@@ -53,17 +68,16 @@ impl Errand {
     pub(super) async fn submit(&mut self, spec: &TaskSpec) -> Result<TaskId, ApiError> {
         let give_up_at = Instant::now() + ROOM_PATIENCE;
         loop {
-            match self.api.handle.ask(Ask::Submit(spec.clone())).await? {
-                Ok(Reply::Submitted(task)) => {
+            match submit(&self.api, spec).await? {
+                Ok(task) => {
                     self.open.insert(task);
                     return Ok(task);
                 }
-                Ok(other) => return Err(unexpected(&other)),
                 Err(Rejection::QueueFull { .. }) if Instant::now() < give_up_at => {
                     tokio::time::sleep(ROOM_PAUSE).await;
                 }
                 Err(rejection) => {
-                    return Err(models::explain(&self.api, spec.model.clone(), rejection.into()));
+                    return Err(models::explain(&self.api, spec.model.clone(), rejection.into()).await);
                 }
             }
         }

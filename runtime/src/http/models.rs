@@ -121,11 +121,12 @@ pub(super) async fn refresh(State(api): State<Api>) -> Json<Models> {
 }
 
 /// Says more about a model that no node offers: that it is being fetched, why this node cannot run it, or how to get it.
-pub(super) fn explain(api: &Api, asked: Option<String>, error: ApiError) -> ApiError {
+pub(super) async fn explain(api: &Api, asked: Option<String>, error: ApiError) -> ApiError {
     if error.code() == "task_type_unsupported" {
         return error.hint(NO_MODEL_FOR_IT.to_owned());
     }
-    let Some(name) = asked.filter(|_| error.code() == "model_unknown") else { return error };
+    let Some(asked) = asked.filter(|_| error.code() == "model_unknown") else { return error };
+    let name = api.models.listed(&asked).await.unwrap_or(asked);
     let here = api.models.models().into_iter().find(|model| model.name == name);
     match here.map(|model| (model.reason, model.kinds, model.hint)) {
         Some((Some(reason), _, hint)) => {

@@ -8,7 +8,7 @@ use super::process::{WORKER_JOBS_MAX, WorkerOptions};
 use super::protocol::{self, FromWorker, Hello, ToWorker};
 use std::io;
 use std::process::{ExitStatus, Stdio};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 
@@ -134,12 +134,12 @@ async fn read(mut output: ChildStdout, reports: mpsc::Sender<Report>) {
 }
 
 /// Passes what the worker complains about on to the node's log.
-async fn log(mut errors: ChildStderr) {
-    let mut piece = vec![0; LOG_PIECE_BYTES];
-    while let Ok(length @ 1..) = errors.read(&mut piece).await {
-        for line in String::from_utf8_lossy(&piece[..length]).lines() {
-            tracing::warn!(component = "inference-worker", "{line}");
-        }
+async fn log(errors: ChildStderr) {
+    let mut errors = BufReader::new(errors);
+    let mut line = Vec::new();
+    while let Ok(1..) = (&mut errors).take(LOG_PIECE_BYTES).read_until(b'\n', &mut line).await {
+        tracing::warn!(component = "inference-worker", "{}", String::from_utf8_lossy(&line).trim_end());
+        line.clear();
     }
 }
 
@@ -148,4 +148,4 @@ const FRAMES_MAX: usize = 2 * WORKER_JOBS_MAX + 2;
 /// Messages from the worker that the supervisor has not looked at.
 const REPORTS_MAX: usize = 16;
 /// Longer lines are logged in pieces.
-const LOG_PIECE_BYTES: usize = 4096;
+const LOG_PIECE_BYTES: u64 = 4096;

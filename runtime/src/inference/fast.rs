@@ -1,17 +1,18 @@
 //! An encoder on the crate `kernels`, which is what runs unless it was asked for otherwise.
 //!
-//! Layers are packed for the processor one by one, and what each was packed from is let go. Tables that are in memory for good
-//! are borrowed as they are; others are read and kept, in no more bits than the rest is computed with.
+//! Layers are packed for the processor one by one, and what each was packed from is let go. Tables that are in memory
+//! for good are borrowed as they are. Of those on disk that of the words, often half of a model, is quantised while it is
+//! read; with more bits it stays on disk, and a word is read when a text has it.
 
 use super::config::Config;
 use super::encoder::{EncodeError, Encoder, EncoderError, Room, TakeRows};
 use super::parameters::{Form, LayerParameters, Linear, Parameters, Stored};
 use super::quantize::quantize_rows;
 use super::steps::Norm;
-use super::weights::Float;
-use half::bf16;
+use super::weights::{Float, RowsOnDisk};
 use kernels::{
     Dense, EncoderTables, ForwardError, Isa, LayerWeights, Matrix, MatrixError, Outlier, Sequence, TakeLayer,
+    Words,
 };
 use std::borrow::Cow;
 use std::sync::atomic::AtomicBool;
@@ -28,9 +29,11 @@ impl<'a> Fast<'a> {
         config: &Config,
         precision: kernels::Precision,
     ) -> Result<Self, EncoderError> {
-        // Tables first: what they are made of is gone before the layers come.
-        let table = |stored| table(stored, precision);
-        let (words, positions) = (table(parameters.words()?)?, table(parameters.positions()?)?);
+        let words = match parameters.words_on_disk()? {
+            Some(rows) => words(rows, precision)?,
+            None => table(parameters.words()?)?.into(),
+        };
+        let positions = table(parameters.positions()?)?;
         let types = parameters.token_types()?.map(table).transpose()?;
         let tables = EncoderTables {
             heads: config.heads,
@@ -90,41 +93,34 @@ fn of_layer<'p>(layer: &'p LayerParameters<'_>) -> Result<LayerWeights<'p>, Matr
     })
 }
 
-/// A table that is kept. One that was read is leaked: a worker's model goes when its process does.
-fn table(mut stored: Stored<'_>, precision: kernels::Precision) -> Result<Matrix<'_>, MatrixError> {
-    let bytes: &[u8] = match std::mem::take(&mut stored.bytes) {
-        Cow::Borrowed(bytes) => bytes,
-        Cow::Owned(bytes) => {
-            let (narrow, form) = narrowed(bytes, stored.columns, stored.form, precision);
-            stored.form = form;
-            narrow.leak()
-        }
-    };
-    matrix(&stored, bytes)
-}
-
-/// Takes floating-point numbers to as many bits as a precision has, a few rows at a time.
-fn narrowed(bytes: Vec<u8>, columns: usize, form: Form, precision: kernels::Precision) -> (Vec<u8>, Form) {
-    let Form::Float(float) = form else { return (bytes, form) };
-    let wide = float == Float::F32;
-    let rows = bytes.chunks(columns * float.bytes() * ROWS_NARROWED);
+/// The words of a file on disk.
+fn words(rows: RowsOnDisk, precision: kernels::Precision) -> Result<Words<'static>, EncoderError> {
+    let (count, columns) = (rows.rows, rows.columns);
     match precision {
         kernels::Precision::Int8 => {
-            let (mut narrow, mut scales) = (Vec::new(), Vec::new());
-            for rows in rows {
-                let (values, more) = quantize_rows(&float.widen(rows), columns);
+            let (mut narrow, mut scales) = (Vec::with_capacity(count * columns), Vec::with_capacity(count));
+            rows.each(|bytes| {
+                let (values, more) = quantize_rows(&rows.float.widen(bytes), columns);
                 narrow.extend(values);
                 scales.extend(more);
-            }
-            (narrow, Form::Signed { scales, outliers: Vec::new() })
+            })?;
+            Ok(Matrix::int8(narrow.leak(), scales, Vec::new(), count, columns)?.into())
         }
-        kernels::Precision::Bf16 if wide => {
-            let halves =
-                rows.flat_map(|rows| float.widen(rows)).map(|number| bf16::from_f32(number).to_le_bytes());
-            (halves.flatten().collect(), Form::Float(Float::Bf16))
+        kernels::Precision::Bf16 | kernels::Precision::F32 => {
+            // All of it is looked at once, so that a number that is none is found now.
+            rows.each(|_| ())?;
+            Ok(Words::Read(Box::new(rows)))
         }
-        kernels::Precision::Bf16 | kernels::Precision::F32 => (bytes, form),
     }
+}
+
+/// A table that is kept. One that was read is leaked: a worker's model goes when its process does.
+fn table(mut stored: Stored<'_>) -> Result<Matrix<'_>, MatrixError> {
+    let bytes: &[u8] = match std::mem::take(&mut stored.bytes) {
+        Cow::Borrowed(bytes) => bytes,
+        Cow::Owned(bytes) => bytes.leak(),
+    };
+    matrix(&stored, bytes)
 }
 
 fn matrix<'b>(stored: &Stored<'_>, bytes: &'b [u8]) -> Result<Matrix<'b>, MatrixError> {
@@ -144,6 +140,3 @@ fn matrix<'b>(stored: &Stored<'_>, bytes: &'b [u8]) -> Result<Matrix<'b>, Matrix
 fn of_norm(norm: &Norm) -> kernels::Norm {
     kernels::Norm { weight: norm.weight.clone(), bias: norm.bias.clone() }
 }
-
-/// Rows of a table that are narrowed together.
-const ROWS_NARROWED: usize = 256;

@@ -1,9 +1,10 @@
 //! The generations of a worker: a few texts at a time, which take turns pass by pass, the others in line.
 //!
 //! The invariants: each job ends exactly once, a cancelled one before its next pass; a text does not depend on what
-//! others run beside it; however many jobs there are, the memory of a few texts is all that they take.
+//! others run beside it; however many jobs there are, the memory of a few texts is all that they take, and one for which
+//! there is none now waits until another has ended.
 
-use super::llama::{Generator, Session, Step};
+use super::llama::{BeginError, Generator, Session, Step};
 use super::protocol::{FromWorker, JobResult};
 use engine::InferenceError;
 use engine::ids::JobId;
@@ -61,16 +62,22 @@ impl Generations {
     /// Continues texts for ever.
     pub(super) fn run(&self, generator: &mut Generator, say: Say<'_>) {
         let mut running = VecDeque::new();
+        // No further text is begun before one has ended.
+        let mut is_full = false;
         loop {
-            while let Some((job, generation)) = self.take(running.is_empty()) {
+            while !is_full && let Some((job, generation)) = self.take(running.is_empty()) {
                 let started = Instant::now();
                 match generator.begin(&generation) {
                     Ok(session) => {
                         let micros = micros_since(started);
                         running.push_back(Running { job, session, text: String::new(), micros });
                     }
-                    Err(reason) => {
-                        let rejected = Ok(vec![Err(InferenceError::InputRejected(reason))]);
+                    Err(BeginError::Memory { .. }) if !running.is_empty() => {
+                        self.put_back(job, generation);
+                        is_full = true;
+                    }
+                    Err(error) => {
+                        let rejected = Ok(vec![Err(InferenceError::InputRejected(error.to_string()))]);
                         self.end(job);
                         say(done(job, micros_since(started), rejected));
                     }
@@ -82,6 +89,7 @@ impl Generations {
                 Some(result) => {
                     let Running { job, session, micros, .. } = next;
                     generator.end(session);
+                    is_full = false;
                     self.end(job);
                     say(done(job, micros, result));
                 }
@@ -126,6 +134,13 @@ impl Generations {
         Some(next)
     }
 
+    /// Lets a job wait again that has not begun; it is the next.
+    fn put_back(&self, job: JobId, generation: Box<Generation>) {
+        let mut jobs = self.jobs();
+        jobs.running.remove(&job);
+        jobs.waiting.push_front((job, generation));
+    }
+
     fn end(&self, job: JobId) {
         let mut jobs = self.jobs();
         jobs.running.remove(&job);
@@ -145,5 +160,5 @@ fn micros_since(started: Instant) -> u64 {
     u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Texts that take turns; each has a cache for its whole context.
+/// Texts that take turns; each has a cache for all of its tokens.
 const RUNNING_MAX: usize = 4;

@@ -15,7 +15,7 @@ mod source;
 mod text;
 mod vocabulary;
 
-pub use generator::{Generator, Session, Step};
+pub use generator::{BeginError, Generator, Session, Step};
 pub use gguf::GgufError;
 
 use super::encoder::Precision;
@@ -114,12 +114,17 @@ pub enum LlamaError {
 /// Tells whether a path looks like a model of this family: a GGUF file, or a folder whose configuration says so.
 pub fn is_llama(path: &Path) -> bool {
     if path.is_file() {
-        let mut magic = [0; 4];
-        let read = std::fs::File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut magic));
-        return read.is_ok() && magic == *b"GGUF";
+        return is_gguf(path) || path.extension().is_some_and(|extension| extension == "gguf");
     }
     let Ok(Some(json)) = super::folder::Folder::at(path).read("config.json") else { return false };
     config::is_llama(&json)
+}
+
+/// Tells whether a file begins as a GGUF file does that has a tensor.
+pub fn is_gguf(path: &Path) -> bool {
+    let mut beginning = [0; 16];
+    let read = std::fs::File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut beginning));
+    read.is_ok() && beginning.starts_with(b"GGUF") && beginning[8..] != [0; 8]
 }
 
 /// Where packed weights are kept: with what else programs keep to save themselves work.

@@ -6,7 +6,7 @@ use super::architectures::HeadNames;
 use super::config::{Config, bias, weight};
 use super::quantize::{outliers_of, places_of, scale_of};
 use super::steps::Norm;
-use super::weights::{Float, Weights, WeightsError};
+use super::weights::{Float, RowsOnDisk, Weights, WeightsError};
 use std::borrow::Cow;
 
 /// An encoder's numbers, still in their files.
@@ -63,6 +63,12 @@ impl<'w, 'a> Parameters<'w, 'a> {
         self.table(self.config.architecture.names.words, self.config.vocabulary)
     }
 
+    /// The same where they lie, if that is on disk in floating-point numbers.
+    pub(super) fn words_on_disk(&self) -> Result<Option<RowsOnDisk>, WeightsError> {
+        let name = self.table_name(self.config.architecture.names.words);
+        self.weights.rows_on_disk(&name, self.config.vocabulary, self.config.hidden)
+    }
+
     /// The embeddings of the positions.
     pub(super) fn positions(&self) -> Result<Stored<'a>, WeightsError> {
         self.table(self.config.architecture.names.positions, self.config.positions)
@@ -108,7 +114,11 @@ impl<'w, 'a> Parameters<'w, 'a> {
     }
 
     fn table(&self, name: &str, rows: usize) -> Result<Stored<'a>, WeightsError> {
-        read_matrix(self.weights, &weight(&format!("{}{name}", self.prefix)), rows, self.config.hidden)
+        read_matrix(self.weights, &self.table_name(name), rows, self.config.hidden)
+    }
+
+    fn table_name(&self, name: &str) -> String {
+        weight(&format!("{}{name}", self.prefix))
     }
 
     fn norm(&self, name: &str) -> Result<Norm, WeightsError> {

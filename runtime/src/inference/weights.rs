@@ -2,10 +2,12 @@
 //!
 //! The invariant: a tensor that is handed out has the shape that was asked for, lies inside its file, and where it
 //! holds floating-point numbers, all of them are finite. Files on disk are read a tensor at a time, so that loading
-//! takes little more memory than what is made of them; one that changes meanwhile is an error, not a crash.
+//! takes little more memory than what is made of them, or a few rows; one that changes meanwhile is an error, not a
+//! crash.
 
 use super::header::{Entry, Header, HeaderError, LENGTH_BYTES};
 use half::{bf16, f16};
+use kernels::ReadRows;
 use safetensors::Dtype;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,6 +15,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The tensors of a model, by name.
 #[derive(Debug)]
@@ -23,8 +26,19 @@ pub(super) struct Weights<'a> {
 
 #[derive(Debug)]
 enum Source<'a> {
-    Disk(File),
+    Disk(Arc<File>),
     Memory(&'a [u8]),
+}
+
+/// A matrix of floating-point numbers in a file on disk, of which rows are read when they are wanted.
+#[derive(Debug)]
+pub(super) struct RowsOnDisk {
+    name: String,
+    file: Arc<File>,
+    start: u64,
+    pub(super) float: Float,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
 }
 
 /// Why weights are not what was expected.
@@ -102,7 +116,7 @@ impl<'a> Weights<'a> {
         file.read_exact_at(&mut first, 0)?;
         let mut beginning = vec![0; Header::end(&first, found)? as usize];
         file.read_exact_at(&mut beginning, 0)?;
-        self.add(Header::parse(&beginning, found)?, Source::Disk(file))
+        self.add(Header::parse(&beginning, found)?, Source::Disk(Arc::new(file)))
     }
 
     fn add(&mut self, header: Header, source: Source<'a>) -> Result<(), WeightsError> {
@@ -146,6 +160,19 @@ impl<'a> Weights<'a> {
         } else {
             Err(WeightsError::NotFinite(name.to_owned()))
         }
+    }
+
+    /// Returns a floating-point matrix of exactly this shape that lies on disk; its numbers are not looked at yet.
+    pub(super) fn rows_on_disk(
+        &self,
+        name: &str,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Option<RowsOnDisk>, WeightsError> {
+        let (file, entry) = self.place(name, &[rows, columns])?;
+        let (Some(float), Source::Disk(file)) = (Float::of(entry.dtype), file) else { return Ok(None) };
+        let (name, file) = (name.to_owned(), Arc::clone(file));
+        Ok(Some(RowsOnDisk { name, file, start: entry.start, float, rows, columns }))
     }
 
     /// Tells whether a tensor holds signed bytes, as [`super::quantize`] writes them.
@@ -192,6 +219,19 @@ impl<'a> Weights<'a> {
         }
     }
 
+    /// Where a tensor of this shape lies.
+    fn place(&self, name: &str, shape: &[usize]) -> Result<(&Source<'a>, &Entry), WeightsError> {
+        let (file, entry) = self.tensors.get(name).ok_or_else(|| WeightsError::Missing(name.to_owned()))?;
+        if entry.shape == shape {
+            return Ok((&self.files[*file], entry));
+        }
+        Err(WeightsError::Shape {
+            name: name.to_owned(),
+            found: entry.shape.clone(),
+            expected: shape.to_vec(),
+        })
+    }
+
     fn expect(&self, name: &str, dtype: Dtype) -> Result<(), WeightsError> {
         let entry = self.entry(name)?;
         if entry.dtype == dtype { Ok(()) } else { Err(wrong_dtype(name, entry, &format!("{dtype:?}"))) }
@@ -199,17 +239,9 @@ impl<'a> Weights<'a> {
 
     /// The bytes of a tensor of this shape, or of one dimension.
     fn bytes(&self, name: &str, shape: Option<&[usize]>) -> Result<Cow<'a, [u8]>, WeightsError> {
-        let (file, entry) = self.tensors.get(name).ok_or_else(|| WeightsError::Missing(name.to_owned()))?;
-        let as_blob = [entry.bytes as usize];
-        let expected = shape.unwrap_or(&as_blob);
-        if entry.shape != expected {
-            return Err(WeightsError::Shape {
-                name: name.to_owned(),
-                found: entry.shape.clone(),
-                expected: expected.to_vec(),
-            });
-        }
-        match &self.files[*file] {
+        let as_blob = [self.entry(name)?.bytes as usize];
+        let (file, entry) = self.place(name, shape.unwrap_or(&as_blob))?;
+        match file {
             Source::Disk(file) => {
                 let mut bytes = vec![0; entry.bytes as usize];
                 file.read_exact_at(&mut bytes, entry.start)?;
@@ -220,6 +252,45 @@ impl<'a> Weights<'a> {
                 Ok(Cow::Borrowed(&file[start..start + entry.bytes as usize]))
             }
         }
+    }
+}
+
+impl RowsOnDisk {
+    /// Reads all rows, some at a time, in order.
+    pub(super) fn each(&self, mut take: impl FnMut(&[u8])) -> Result<(), WeightsError> {
+        let row_bytes = self.columns * self.float.bytes();
+        let mut bytes = Vec::new();
+        for first in (0..self.rows).step_by(ROWS_TOGETHER) {
+            bytes.resize(row_bytes * ROWS_TOGETHER.min(self.rows - first), 0);
+            self.read_at(first, &mut bytes)?;
+            if !self.float.all_finite(&bytes) {
+                return Err(WeightsError::NotFinite(self.name.clone()));
+            }
+            take(&bytes);
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, row: usize, bytes: &mut [u8]) -> io::Result<()> {
+        let offset = row * self.columns * self.float.bytes();
+        self.file.read_exact_at(bytes, self.start + offset as u64)
+    }
+}
+
+impl ReadRows for RowsOnDisk {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn columns(&self) -> usize {
+        self.columns
+    }
+
+    fn read(&self, row: usize, room: &mut Vec<u8>, out: &mut [f32]) -> io::Result<()> {
+        room.resize(self.columns * self.float.bytes(), 0);
+        self.read_at(row, room)?;
+        self.float.widen_to(room, out);
+        Ok(())
     }
 }
 
@@ -255,11 +326,22 @@ impl Float {
 
     /// Reads little-endian numbers, which need no alignment this way.
     pub(super) fn widen(self, bytes: &[u8]) -> Vec<f32> {
-        let pairs = bytes.as_chunks().0.iter();
+        let mut numbers = vec![0.0; bytes.len() / self.bytes()];
+        self.widen_to(bytes, &mut numbers);
+        numbers
+    }
+
+    /// As [`Self::widen`], to where there is a place for each.
+    fn widen_to(self, bytes: &[u8], out: &mut [f32]) {
+        fn each<const N: usize>(bytes: &[u8], out: &mut [f32], number: impl Fn([u8; N]) -> f32) {
+            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
+                *out = number(*bytes);
+            }
+        }
         match self {
-            Self::Bf16 => pairs.map(|pair| bf16::from_le_bytes(*pair).to_f32()).collect(),
-            Self::F16 => pairs.map(|pair| f16::from_le_bytes(*pair).to_f32()).collect(),
-            Self::F32 => bytes.as_chunks().0.iter().map(|number| f32::from_le_bytes(*number)).collect(),
+            Self::Bf16 => each(bytes, out, |pair| bf16::from_le_bytes(pair).to_f32()),
+            Self::F16 => each(bytes, out, |pair| f16::from_le_bytes(pair).to_f32()),
+            Self::F32 => each(bytes, out, f32::from_le_bytes),
         }
     }
 
@@ -279,6 +361,9 @@ impl Float {
         }
     }
 }
+
+/// Rows of a matrix that are read together.
+const ROWS_TOGETHER: usize = 256;
 
 /// The largest file of a model.
 pub(super) const FILE_BYTES_MAX: u64 = 64 << 30;

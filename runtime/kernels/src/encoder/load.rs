@@ -1,6 +1,6 @@
 //! An encoder from the numbers of a file.
 
-use super::{Encoder, Layer, LayerNorm, stride};
+use super::{Encoder, Layer, LayerNorm, Words, stride};
 use crate::aligned::Aligned;
 use crate::attention::Heads;
 use crate::elements::Activation;
@@ -28,7 +28,7 @@ pub struct EncoderTables<'a> {
     /// What layer normalisation adds to a variance.
     pub norm_epsilon: f32,
     /// A row for each token.
-    pub words: Matrix<'a>,
+    pub words: Words<'a>,
     /// A row for each position.
     pub positions: Matrix<'a>,
     /// A row for each token type, where the model has types.

@@ -31,6 +31,10 @@ pub(super) struct Member {
     pub(super) prepared: Aligned<u8>,
     pub(super) quantizations: Vec<Quantization>,
     pub(super) room: Room,
+    /// A word as it is read from where it lies.
+    pub(super) word: Vec<u8>,
+    /// A word of its tokens could not be read.
+    pub(super) unread: bool,
 }
 
 /// The hidden states that a forward pass computed.

@@ -1,4 +1,4 @@
-//! Keys and values of the positions seen so far: room for a whole context from the beginning.
+//! Keys and values of the positions seen so far: room for a whole text from the beginning.
 //!
 //! Keys of 16 positions lie side by side, number by number, so that 16 products are one instruction; values lie in the
 //! order of positions. Memory that no position has reached costs nothing yet.
@@ -21,18 +21,29 @@ pub struct Cache {
 }
 
 impl Cache {
-    pub(super) fn new(shape: &Shape, layers: usize) -> Self {
-        let positions_max = shape.context.next_multiple_of(16);
-        let heads = layers * shape.kv_heads * positions_max;
-        Self {
-            keys: Shared::new(heads * shape.head_len),
-            values: Shared::new(heads * shape.head_len.div_ceil(16)),
+    /// Room for so many positions; `None` where the memory is not to be had.
+    pub(super) fn new(shape: &Shape, layers: usize, positions: usize) -> Option<Self> {
+        let positions_max = positions.checked_next_multiple_of(16)?;
+        let heads = layers.checked_mul(shape.kv_heads)?.checked_mul(positions_max)?;
+        let (keys, values) =
+            (heads.checked_mul(shape.head_len)?, heads.checked_mul(shape.head_len.div_ceil(16))?);
+        let bytes = keys.checked_mul(4)?.checked_add(values.checked_mul(64)?)?.checked_add(HEADROOM_BYTES)?;
+        // Tried first, because memory of zeros, which costs nothing until it is used, cannot be asked for politely.
+        Vec::<u8>::new().try_reserve_exact(bytes).ok()?;
+        Some(Self {
+            keys: Shared::new(keys),
+            values: Shared::new(values),
             len: 0,
             positions_max,
             layers,
             head_len: shape.head_len,
             kv_heads: shape.kv_heads,
-        }
+        })
+    }
+
+    /// How many positions there is room for.
+    pub fn positions_max(&self) -> usize {
+        self.positions_max
     }
 
     /// How many positions there are.
@@ -53,7 +64,6 @@ impl Cache {
     /// Tells whether it was made for such a model.
     pub(super) fn fits(&self, shape: &Shape, layers: usize) -> bool {
         (self.layers, self.head_len, self.kv_heads) == (layers, shape.head_len, shape.kv_heads)
-            && self.positions_max == shape.context.next_multiple_of(16)
     }
 
     /// Where a head's keys are.
@@ -70,3 +80,6 @@ impl Cache {
         start..start + len
     }
 }
+
+/// What is left of a process's memory for everything else.
+const HEADROOM_BYTES: usize = 16 << 20;

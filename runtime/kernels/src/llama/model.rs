@@ -162,9 +162,9 @@ impl Llama {
         &self.shape
     }
 
-    /// An empty cache for one text.
-    pub fn cache(&self) -> Cache {
-        Cache::new(&self.shape, self.layers.len())
+    /// An empty cache for one text of at most so many positions; `None` where there is no memory for it.
+    pub fn cache(&self, positions: usize) -> Option<Cache> {
+        Cache::new(&self.shape, self.layers.len(), positions.min(self.shape.context))
     }
 
     /// Computes what follows: takes the vectors of the next tokens, `hidden` numbers each and at most
@@ -172,13 +172,14 @@ impl Llama {
     /// vocabulary that could come after the last of them.
     ///
     /// # Panics
-    /// Where that is no such cache, no whole number of vectors, none, or more than fit into a pass or the context.
+    /// Where that is no such cache, no whole number of vectors, none, or more than fit into a pass, the context or the cache.
     pub fn forward(&mut self, cache: &mut Cache, vectors: &[f32]) -> &[f32] {
         let count = vectors.len() / self.shape.hidden;
         assert!(vectors.len().is_multiple_of(self.shape.hidden), "{} numbers", vectors.len());
         assert!((1..=PASS_TOKENS_MAX).contains(&count), "{count} tokens in a pass");
         assert!(cache.fits(&self.shape, self.layers.len()), "a cache of another model");
-        assert!(count <= self.shape.context - cache.len, "{count} tokens after {}", cache.len);
+        let positions_max = self.shape.context.min(cache.positions_max);
+        assert!(count <= positions_max - cache.len, "{count} tokens after {}", cache.len);
         self.scratch.begin(vectors, cache.len, &self.shape);
         let (kernel, layers, norm) = (self.kernel, &self.layers, &self.norm);
         let pass = Pass {

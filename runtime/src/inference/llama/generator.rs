@@ -51,6 +51,29 @@ pub struct Session {
     text: Text,
 }
 
+/// Why a prompt is not continued.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BeginError {
+    /// There is no memory for its tokens and those of its answer.
+    #[error(
+        "the memory for a text of {tokens} tokens is not to be had; \
+         hint: ask for fewer with max_tokens, or raise max_memory_mb"
+    )]
+    Memory {
+        /// Those of the prompt and the most that may follow.
+        tokens: usize,
+    },
+    /// It cannot be continued.
+    #[error("{0}")]
+    Rejected(String),
+}
+
+impl From<String> for BeginError {
+    fn from(reason: String) -> Self {
+        Self::Rejected(reason)
+    }
+}
+
 /// What one pass brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -166,7 +189,7 @@ impl Generator {
     ///
     /// # Errors
     /// Says why the prompt cannot be continued.
-    pub fn begin(&mut self, request: &Generation) -> Result<Session, String> {
+    pub fn begin(&mut self, request: &Generation) -> Result<Session, BeginError> {
         let tokens = self.prompt_tokens(&request.prompt)?;
         self.begin_with(tokens, request)
     }
@@ -175,30 +198,30 @@ impl Generator {
     ///
     /// # Errors
     /// Says why they cannot be continued.
-    pub fn begin_with(&mut self, tokens: Vec<u32>, request: &Generation) -> Result<Session, String> {
+    pub fn begin_with(&mut self, tokens: Vec<u32>, request: &Generation) -> Result<Session, BeginError> {
         let (count, context) = (tokens.len(), self.context());
         if count == 0 {
-            return Err("the prompt has no tokens to continue".to_owned());
+            return Err("the prompt has no tokens to continue".to_owned().into());
         }
         if count >= context {
-            return Err(format!(
-                "the prompt has {count} tokens, this model has room for {context} with their answer"
-            ));
+            let reason =
+                format!("the prompt has {count} tokens, this model has room for {context} with their answer");
+            return Err(reason.into());
         }
         let vocabulary = self.llama.shape().vocabulary;
         if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
-            return Err(format!("{token} is none of the model's {vocabulary} tokens"));
+            return Err(format!("{token} is none of the model's {vocabulary} tokens").into());
         }
-        let mut cache = self.spare.take().unwrap_or_else(|| self.llama.cache());
-        cache.truncate(0);
         let room = u32::try_from(context - count).unwrap_or(u32::MAX);
+        let tokens_max = request.max_tokens.clamp(1, room);
+        let cache = self.cache(count + tokens_max as usize)?;
         Ok(Session {
             cache,
             ahead: tokens,
             seen: 0,
             prompt_tokens: count as u32,
             tokens: 0,
-            tokens_max: request.max_tokens.clamp(1, room),
+            tokens_max,
             sampler: Sampler::new(
                 request.temperature_thousandths,
                 request.top_p_thousandths,
@@ -271,8 +294,17 @@ impl Generator {
         for (token, vector) in tokens.iter().zip(vectors.chunks_exact_mut(hidden)) {
             table.decode(*token as usize, &mut self.raw, vector).map_err(|error| error.to_string())?;
         }
-        let mut cache = self.llama.cache();
+        let mut cache = self.cache(tokens.len()).map_err(|error| error.to_string())?;
         Ok(self.llama.forward(&mut cache, &vectors).to_vec())
+    }
+
+    /// An empty cache for a text of so many tokens: that of one that ended where it is large enough.
+    fn cache(&mut self, tokens: usize) -> Result<Cache, BeginError> {
+        if let Some(mut spare) = self.spare.take().filter(|spare| spare.positions_max() >= tokens) {
+            spare.truncate(0);
+            return Ok(spare);
+        }
+        self.llama.cache(tokens).ok_or(BeginError::Memory { tokens })
     }
 
     /// The tokens of a prompt.

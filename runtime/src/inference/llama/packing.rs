@@ -247,12 +247,19 @@ fn opened(folder: &Path, key: &[u8; 32], bytes: usize) -> Option<Arena> {
     Some(arena)
 }
 
-/// Writes packed weights to a file for the next time; whatever fails, these are there.
+/// Writes packed weights to a file for the next time, and maps it, so that they are memory that others can share
+/// already; whatever fails, these are there.
 fn kept(folder: &Path, key: &[u8; 32], arena: Arena) -> Arena {
-    if let Err(error) = keep(folder, key, &arena) {
-        eprintln!("the packed weights are not kept in {}: {error}", folder.display());
+    let written = keep(folder, key, &arena);
+    let mapped = written.and_then(|()| Arena::open(&File::open(folder.join(file_name(key)))?));
+    match mapped {
+        Ok(mapped) if mapped.bytes().len() == arena.bytes().len() => mapped,
+        Ok(_) => arena,
+        Err(error) => {
+            eprintln!("the packed weights are not kept in {}: {error}", folder.display());
+            arena
+        }
     }
-    arena
 }
 
 fn keep(folder: &Path, key: &[u8; 32], arena: &Arena) -> io::Result<()> {
