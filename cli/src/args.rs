@@ -309,7 +309,7 @@ pub(crate) struct TaskSubmit {
     #[arg(long, value_name = "JSONL")]
     pub(crate) file: Option<PathBuf>,
     /// Wait for every task of the file and write its result here, a line each; what is there already is not done again
-    #[arg(long, requires = "file", conflicts_with = "wait", value_name = "JSONL")]
+    #[arg(long, requires = "file", conflicts_with_all = ["input", "wait"], value_name = "JSONL")]
     pub(crate) output: Option<PathBuf>,
     /// The model to use; the node chooses where none is given
     #[arg(long, value_name = "NAME")]

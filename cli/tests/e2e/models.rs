@@ -255,6 +255,25 @@ fn a_node_fetches_what_a_task_names_where_it_may_and_says_what_does_not_fit() {
     let ended = classify(&scene, &node, "owner/late");
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(ended.stderr.contains("the model owner/late is being fetched"), "{ended:?}");
+    // The revision that goes without saying may be said, of what is here and of what is not.
+    scene.hub.add("owner/third", Special::default(), &files);
+    for (asked, name) in [("owner/late@main", "owner/late"), ("owner/third@main", "owner/third")] {
+        let said = classify(&scene, &node, asked).good();
+        assert!(said.contains(&format!("Model:      {name}\n")), "{said}");
+    }
+    let damaged: [(&str, &[u8]); 2] = [("config.json", b"{nope"), ("junk-Q8_0.gguf", &[7; 100])];
+    scene.hub.add("owner/junk", Special::default(), &[&files[1..], &damaged].concat());
+    for part in ["owner/junk", "owner/junk:Q8_0"] {
+        scene.ask(&node, &[], &["model", "pull", part]).good();
+    }
+    let reasons = until("the node has looked at what came", || {
+        let listed = models(&scene, &node).into_iter();
+        let reasons = listed.filter_map(|model| Some(model["reason"].as_str()?.to_owned()));
+        let reasons: Vec<String> = reasons.filter(|reason| !reason.contains("MiB")).collect();
+        (reasons.len() == 2).then_some(reasons)
+    });
+    assert!(reasons[0].contains("config.json is damaged"), "{reasons:?}");
+    assert!(reasons[1].contains("it is no GGUF file"), "{reasons:?}");
     let said = classify(&scene, &node, "owner/none").bad(1);
     assert!(said.contains("the model owner/none cannot be fetched: "), "{said}");
     scene.ask(&node, &[], &["node", "stop"]).good();

@@ -183,7 +183,7 @@ impl MessageAsked {
 }
 
 /// Fields that would change the answer, each with the values that change nothing.
-const UNSUPPORTED: [(&str, &[&str]); 14] = [
+const UNSUPPORTED: [(&str, &[&str]); 16] = [
     ("audio", &[]),
     ("best_of", &["1"]),
     ("echo", &["false"]),
@@ -192,8 +192,10 @@ const UNSUPPORTED: [(&str, &[&str]); 14] = [
     ("functions", &["[]"]),
     ("logit_bias", &["{}"]),
     ("logprobs", &["false"]),
+    ("min_p", &["0", "0.0"]),
     ("modalities", &["[\"text\"]"]),
     ("presence_penalty", &["0", "0.0"]),
+    ("repetition_penalty", &["1", "1.0"]),
     ("response_format", &["{\"type\":\"text\"}"]),
     ("suffix", &["\"\""]),
     ("tool_choice", &["\"none\"", "\"auto\""]),
@@ -257,6 +259,7 @@ mod tests {
             (json!({"logprobs": true}), "logprobs = true"),
             (json!({"response_format": {"type": "json_object"}}), "response_format = "),
             (json!({"presence_penalty": 0.5}), "presence_penalty = 0.5"),
+            (json!({"repetition_penalty": 1.1}), "repetition_penalty = 1.1"),
             (json!({"messages": [{"role": "tool", "content": "x"}]}), "no role \"tool\""),
             (
                 json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}),
