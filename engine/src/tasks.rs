@@ -132,10 +132,10 @@ impl Tasks {
     }
 
     /// Takes on a task, to be stored.
+    /// `model_chosen` says whether this node has chosen the task's model.
     ///
     /// # Errors
     /// [`Rejection::QueueFull`] where that would be more than the limits allow.
-    /// `model_chosen`: whether this node has chosen the task's model.
     pub(crate) fn admit(
         &mut self,
         now: Instant,

@@ -172,7 +172,8 @@ impl Llama {
     /// vocabulary that could come after the last of them.
     ///
     /// # Panics
-    /// Where that is no such cache, no whole number of vectors, none, or more than fit into a pass, the context or the cache.
+    /// Where that is no such cache, no whole number of vectors, none, or more than fit into a pass, the context or the
+    /// cache.
     pub fn forward(&mut self, cache: &mut Cache, vectors: &[f32]) -> &[f32] {
         let count = vectors.len() / self.shape.hidden;
         assert!(vectors.len().is_multiple_of(self.shape.hidden), "{} numbers", vectors.len());
