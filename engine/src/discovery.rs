@@ -11,6 +11,7 @@ mod wire;
 
 use crate::ids::NodeId;
 use crate::input::{Family, Interface};
+use crate::local_networks::is_link_local;
 use crate::occupancy::Occupancy;
 use crate::request::{DiscoveryState, DiscoveryView};
 use crate::rng::Rng;
@@ -450,10 +451,6 @@ fn socket_address(address: IpAddr, port: u16, interface: u32) -> SocketAddr {
         IpAddr::V6(v6) if is_link_local(address) => SocketAddrV6::new(v6, port, 0, interface).into(),
         IpAddr::V4(_) | IpAddr::V6(_) => SocketAddr::new(address, port),
     }
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 /// Nodes remembered; beyond, new ones are ignored until one goes.

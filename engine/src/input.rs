@@ -180,6 +180,8 @@ pub struct Interface {
     pub index: u32,
     /// Its address.
     pub address: IpAddr,
+    /// The length of the prefix that the hosts of its subnet share with it, in bits.
+    pub prefix_length: u8,
     /// Whether it leads to containers or virtual machines of this host only: a last resort for everybody else.
     pub bridge: bool,
     /// Whether the discovery service's packets go out and come in there, in the address's family.
@@ -187,9 +189,10 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// Makes an ordinary interface that takes multicast.
+    /// Makes an ordinary interface that takes multicast, alone in its subnet.
     pub const fn new(index: u32, address: IpAddr) -> Self {
-        Self { index, address, bridge: false, multicast: true }
+        let prefix_length = if address.is_ipv4() { 32 } else { 128 };
+        Self { index, address, prefix_length, bridge: false, multicast: true }
     }
 }
 

@@ -47,6 +47,7 @@ pub mod ids;
 pub mod input;
 pub mod journal;
 pub mod lifecycle;
+mod local_networks;
 mod membership;
 pub mod mutants;
 pub mod node;

@@ -26,6 +26,7 @@ use crate::identity::{Domain, Identity};
 use crate::ids::{LinkId, MessageId, NodeId, RequestId, TaskId, TraceId, WriteId};
 use crate::input::{Input, Interface, ModelState};
 use crate::lifecycle::State;
+use crate::local_networks::{LocalNetworks, is_link_local};
 use crate::membership::Membership;
 use crate::mutants::{Mutant, shows};
 use crate::output::{Output, Priority};
@@ -45,7 +46,7 @@ use crate::troubles::Troubles;
 use crate::wire::{Advert, Message};
 use crate::work::Work;
 use crate::writes::{Promise, Writes};
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::time::Duration;
 use pings::Pings;
 use routes::Explanations;
@@ -116,6 +117,7 @@ pub struct Node {
     listening: Option<u16>,
     storage_checked: bool,
     interfaces: Vec<Interface>,
+    local_networks: LocalNetworks,
     discovery: Discovery,
     membership: Membership,
     peers: Peers,
@@ -236,6 +238,7 @@ impl Node {
             listening: None,
             storage_checked: false,
             interfaces: Vec::new(),
+            local_networks: LocalNetworks::default(),
         };
         node.become_state(State::Registering);
         for mut task in saved.tasks {
@@ -286,7 +289,8 @@ impl Node {
             Input::LinkDown { link } => self.peers.handle_link_down(now, link, &mut self.rng),
             Input::LinkStalled { link } => self.peers.handle_fault(self.now, link, PeerFault::NotReading),
             Input::LinkUp { link, peer, remote, dial } => {
-                self.peers.handle_link_up(now, link, peer, remote, dial);
+                let is_local = self.local_networks.contains(remote.ip());
+                self.peers.handle_link_up(now, link, peer, remote, is_local, dial);
             }
             Input::Listening { port } => {
                 self.listening = Some(port);
@@ -418,7 +422,8 @@ impl Node {
 
     fn handle_interfaces(&mut self, mut interfaces: Vec<Interface>) {
         // Over another address than a local one, links are turned down at both ends.
-        interfaces.retain(|interface| crate::peers::is_local(interface.address));
+        self.local_networks = LocalNetworks::of_interfaces(&interfaces);
+        interfaces.retain(|interface| self.local_networks.contains(interface.address));
         self.discovery.handle_interfaces(self.now, &interfaces, &mut self.rng);
         self.interfaces = interfaces;
         self.advertise_addresses();
@@ -513,11 +518,6 @@ impl Node {
 
 /// Tell apart two starts in the same millisecond.
 const INCARNATION_RANDOM_BITS: u32 = 22;
-/// Tells whether an address means nothing without the interface that it belongs to.
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
-}
-
 /// Addresses in an advert.
 const ADDRESSES_MAX: usize = 8;
 /// Models in an advert.

@@ -23,7 +23,7 @@ use crate::time::Instant;
 use crate::wire::SignedAdvert;
 use candidates::{Candidates, Target};
 use contests::Contest;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::time::Duration;
 use link::LinkState;
 use lives::Lives;
@@ -182,6 +182,7 @@ impl Peers {
         link: LinkId,
         key: PublicKey,
         remote: SocketAddr,
+        is_local: bool,
         dial: Option<DialId>,
     ) {
         let node = key.node_id();
@@ -190,7 +191,7 @@ impl Peers {
         let entry = Link::new(now, node, remote, dialled.map(|(target, _)| target));
         self.links.insert(link, entry);
         let new = self.links.values().filter(|link| link.is_new()).count();
-        if !is_local(remote.ip()) {
+        if !is_local {
             self.refuse(link, RefuseReason::NotLocal);
         } else if node == self.me {
             self.refuse(link, RefuseReason::SameIdentity);
@@ -527,20 +528,6 @@ impl Peers {
         let dialler = |link: &Link| if link.target.is_some() { self.me } else { new.node };
         // A node does not dial one that it has a link to; that it did says that its end of the older link is gone.
         dialler(old) == dialler(new) || dialler(new) < dialler(old)
-    }
-}
-
-/// Tells whether an address belongs to a local network: loopback, link-local, or private.
-pub(crate) fn is_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => {
-            let shared = address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64;
-            address.is_loopback() || address.is_private() || address.is_link_local() || shared
-        }
-        IpAddr::V6(address) => match address.to_ipv4_mapped() {
-            Some(mapped) => is_local(IpAddr::V4(mapped)),
-            None => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
-        },
     }
 }
 

@@ -106,7 +106,8 @@ impl MulticastSocket {
         let interface = |found: &Found| {
             let wire = found.wire();
             let multicast = self.sockets.contains_key(&wire) && !self.blocked.contains(&wire);
-            Interface { index: found.index, address: found.address, bridge: found.bridge, multicast }
+            let Found { index, address, prefix_length, bridge, .. } = *found;
+            Interface { index, address, prefix_length, bridge, multicast }
         };
         let interfaces: Vec<Interface> = self.found.as_ref()?.iter().map(interface).collect();
         if self.reported.as_ref() == Some(&interfaces) {

@@ -245,3 +245,46 @@ fn a_key_on_two_machines_is_told_to_both_and_neither_flaps() {
 /// How long nothing may happen. A node that gave way to its copy by turns would do so at each announcement and dial,
 /// which are a second apart at first.
 const WATCH: Duration = Duration::from_secs(5);
+
+/// The network of a campus: public addresses, all in one subnet. Whoever is outside of it is as foreign as ever.
+#[test]
+fn public_addresses_in_one_subnet_are_local() {
+    if !enter("interfaces::public_addresses_in_one_subnet_are_local") {
+        return;
+    }
+    let mut mesh = Mesh::new(&["br1"]);
+    let [one, two, outside] =
+        [mesh.bare_place(&["br1"]), mesh.bare_place(&["br1"]), mesh.bare_place(&["br1"])];
+    for (place, address) in [(one, "198.51.100.1/24"), (two, "198.51.100.2/24"), (outside, "203.0.113.3/24")]
+    {
+        mesh.ip(place, "addr flush dev eth0\n");
+        mesh.ip(place, &format!("addr add {address} dev eth0\n"));
+    }
+    // There is a way to each, as over a router.
+    for place in [one, two] {
+        mesh.ip(place, "route add 203.0.113.0/24 dev eth0\n");
+    }
+    mesh.ip(outside, "route add 198.51.100.0/24 dev eth0\n");
+    mesh.start(one, &["--no-model"]);
+    mesh.start(two, &["--no-model"]);
+    mesh.start(outside, &["--no-model", "--bootstrap-peer", "198.51.100.1:9000"]);
+    for place in [one, two, outside] {
+        mesh.await_active(place);
+    }
+    let peers = |place| {
+        let peers = mesh.json(place, &["node", "peers", "--json"]);
+        let peers = peers["peers"].as_array().unwrap().clone();
+        peers.iter().map(|peer| peer["address"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let is_linked = |place, prefix: &str| match peers(place).as_slice() {
+        [address] => address.starts_with(prefix),
+        _ => false,
+    };
+    until("the neighbours are linked", || is_linked(one, "198.51.100.2:").then_some(()));
+    until("the one outside is told why not", || {
+        let codes = codes_in(&mesh, outside);
+        codes.iter().any(|code| code == "not_local").then_some(())
+    });
+    assert!(is_linked(two, "198.51.100.1:"), "{:?}", peers(two));
+    assert_eq!(peers(outside), [""; 0]);
+}

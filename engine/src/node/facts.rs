@@ -125,7 +125,7 @@ impl Node {
         match fact {
             discovery::Fact::Available => self.event(Event::DiscoveryAvailable),
             discovery::Fact::Found(node, mut addresses) => {
-                addresses.retain(|address| peers::is_local(address.ip()));
+                addresses.retain(|address| self.local_networks.contains(address.ip()));
                 self.peers.handle_found(self.now, node, &addresses, &mut self.rng);
                 if let Some(&address) = addresses.first() {
                     self.event(Event::NodeFound { node, address });

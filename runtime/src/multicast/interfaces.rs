@@ -4,6 +4,7 @@ use super::Wire;
 use engine::input::Family;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
+use nix::sys::socket::SockaddrStorage;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -13,6 +14,8 @@ pub(super) struct Found {
     pub(super) name: String,
     pub(super) index: u32,
     pub(super) address: IpAddr,
+    /// Bits that the hosts of its subnet share.
+    pub(super) prefix_length: u8,
     /// Whether containers or virtual machines made it.
     pub(super) bridge: bool,
     /// Whether it may take multicast.
@@ -39,15 +42,12 @@ pub(super) fn find_interfaces(only: Option<&[String]>) -> Vec<Found> {
         .filter(|entry| entry.flags.contains(InterfaceFlags::IFF_UP))
         .filter(|entry| only.is_none_or(|names| names.contains(&entry.interface_name)))
         .filter_map(|entry| {
-            let address = entry.address?;
-            let address: IpAddr = match address.as_sockaddr_in() {
-                Some(address) => address.ip().into(),
-                None => address.as_sockaddr_in6()?.ip().into(),
-            };
+            let address = ip_address(&entry.address?)?;
             let loopback = entry.flags.contains(InterfaceFlags::IFF_LOOPBACK);
             Some(Found {
                 index: if_nametoindex(entry.interface_name.as_str()).ok()?,
                 address,
+                prefix_length: prefix_length(address, entry.netmask.as_ref().and_then(ip_address)),
                 bridge: is_bridge(&entry.interface_name),
                 // Linux does not flag loopback as capable, yet it delivers to whoever joined there.
                 multicast: loopback || entry.flags.contains(InterfaceFlags::IFF_MULTICAST),
@@ -61,6 +61,24 @@ pub(super) fn find_interfaces(only: Option<&[String]>) -> Vec<Found> {
     found.sort_by_key(|found| (usefulness(found), found.index, found.address));
     found.truncate(ADDRESSES_MAX);
     found
+}
+
+fn ip_address(address: &SockaddrStorage) -> Option<IpAddr> {
+    match address.as_sockaddr_in() {
+        Some(address) => Some(address.ip().into()),
+        None => Some(address.as_sockaddr_in6()?.ip().into()),
+    }
+}
+
+/// Returns the length of a subnet's prefix; without a mask an address is alone.
+fn prefix_length(address: IpAddr, mask: Option<IpAddr>) -> u8 {
+    let ones = match mask {
+        Some(IpAddr::V4(mask)) if address.is_ipv4() => mask.to_bits().leading_ones(),
+        Some(IpAddr::V6(mask)) if address.is_ipv6() => mask.to_bits().leading_ones(),
+        _ if address.is_ipv4() => 32,
+        _ => 128,
+    };
+    u8::try_from(ones).unwrap_or(u8::MAX)
 }
 
 /// Tells whether this host has an interface of this name, up or not.
@@ -115,6 +133,7 @@ mod tests {
             name: name.to_owned(),
             index: 1,
             address: address.parse().unwrap(),
+            prefix_length: 24,
             bridge: is_bridge(name),
             multicast: true,
         };
@@ -122,6 +141,20 @@ mod tests {
         let ranks = names.map(|name| usefulness(&found(name, "10.0.0.1")));
         assert_eq!(ranks, [0, 0, 2, 2, 2, 2, 2, 2]);
         assert_eq!(usefulness(&found("lo", "127.0.0.1")), 1);
+    }
+
+    #[test]
+    fn subnets_are_as_large_as_their_masks_say() {
+        let of = |address: &str, mask: Option<&str>| {
+            prefix_length(address.parse().unwrap(), mask.map(|mask| mask.parse().unwrap()))
+        };
+        assert_eq!(of("198.51.100.7", Some("255.255.255.0")), 24);
+        assert_eq!(of("198.51.100.7", Some("255.255.254.0")), 23);
+        assert_eq!(of("198.51.100.7", None), 32);
+        assert_eq!(of("2001:db8::1", Some("ffff:ffff:ffff:ffff::")), 64);
+        assert_eq!(of("2001:db8::1", None), 128);
+        let loopback = find_interfaces(Some(&["lo".to_owned()]));
+        assert!(loopback.iter().all(|found| found.prefix_length == 8), "{loopback:?}");
     }
 
     #[test]

@@ -81,7 +81,7 @@ async fn meet(options: MulticastOptions) {
     let port = options.port;
     let (mut a, mut b) = (MulticastSocket::open(options.clone()), MulticastSocket::open(options));
     let (seen_a, seen_b) = (interfaces(&mut a).await, interfaces(&mut b).await);
-    let loopback = Interface::new(1, IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let loopback = Interface { prefix_length: 8, ..Interface::new(1, IpAddr::V4(Ipv4Addr::LOCALHOST)) };
     assert_eq!((seen_a, seen_b), (vec![loopback], vec![loopback]));
     let mut sockets = [a, b];
     for (sender, bytes) in [(0, b"from a".to_vec()), (1, vec![7; PACKET_BYTES_MAX])] {
