@@ -55,7 +55,7 @@ pub(super) fn check_host_and_origin(parts: &Parts, address: SocketAddr) -> Resul
     let Some(host) = target.or_else(|| host.map(|value| value.as_bytes())) else {
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "host_missing", "the request names no host"));
     };
-    if second.is_some() || !is_own_host(host, address) {
+    if second.is_some() || !is_own_host(host) {
         return Err(ApiError::new(
             StatusCode::MISDIRECTED_REQUEST,
             "host_not_allowed",
@@ -63,9 +63,11 @@ pub(super) fn check_host_and_origin(parts: &Parts, address: SocketAddr) -> Resul
         )
         .hint(format!("use http://127.0.0.1:{}", address.port())));
     }
-    let foreign = parts.headers.get_all(header::ORIGIN).iter().any(|origin| {
-        !origin.as_bytes().strip_prefix(b"http://").is_some_and(|host| is_own_host(host, address))
-    });
+    let foreign = parts
+        .headers
+        .get_all(header::ORIGIN)
+        .iter()
+        .any(|origin| !origin.as_bytes().strip_prefix(b"http://").is_some_and(is_own_host));
     if foreign {
         return Err(ApiError::new(
             StatusCode::FORBIDDEN,
@@ -95,10 +97,21 @@ fn unauthorized(code: &'static str, message: &str) -> ApiError {
     )
 }
 
-fn is_own_host(host: &[u8], address: SocketAddr) -> bool {
+/// Tells whether this is a name of the loopback interface, with any port or none. It is the name that guards against
+/// DNS rebinding; the port may be that of a tunnel or of a container's published port.
+fn is_own_host(host: &[u8]) -> bool {
     let Ok(host) = str::from_utf8(host) else { return false };
-    let name = host.strip_suffix(&format!(":{}", address.port()));
-    name.is_some_and(|name| OWN_NAMES.iter().any(|own| name.eq_ignore_ascii_case(own)))
+    OWN_NAMES.iter().any(|name| {
+        let Some(start) = host.get(..name.len()).filter(|start| start.eq_ignore_ascii_case(name)) else {
+            return false;
+        };
+        let port = &host[start.len()..];
+        port.is_empty() || port.strip_prefix(':').is_some_and(is_port)
+    })
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
 const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];

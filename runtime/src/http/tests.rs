@@ -295,7 +295,25 @@ async fn foreign_hosts_and_origins_are_refused() {
         let headers = format!("Host: {host}:{port}\r\nOrigin: http://{host}:{port}\r\n");
         assert_eq!(server.request("GET", "/healthz", &headers, b"").await.0, 200, "{host}");
     }
-    for host in ["evil.example", "127.0.0.1.evil.example", "localhost:1", "127.0.0.1", "", "user@localhost"] {
+    // The name guards against DNS rebinding, not the port: a tunnel or a container may have another one.
+    for host in ["localhost", "localhost:1", "127.0.0.1", "127.0.0.1:18080", "[::1]", "[::1]:65535"] {
+        let headers = format!("Host: {host}\r\nOrigin: http://LocalHost:3000\r\n");
+        assert_eq!(server.request("GET", "/healthz", &headers, b"").await.0, 200, "{host}");
+    }
+    for host in [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "localhost:80.evil.example",
+        "localhost:65536",
+        "localhost:-1",
+        "localhost:",
+        "localhost:80:80",
+        "127.0.0.2",
+        "::1",
+        "",
+        "user@localhost",
+    ] {
         let headers = format!("Host: {host}\r\n");
         let (status, _, body) = server.request("GET", "/healthz", &headers, b"").await;
         assert!(status == 421 || status == 400, "{host:?}: {status} {body}");
@@ -304,7 +322,10 @@ async fn foreign_hosts_and_origins_are_refused() {
     assert_eq!(server.request("GET", "/healthz", &twice, b"").await.0, 421);
     let absolute = server.request("GET", "http://evil.example/healthz", "", b"").await;
     assert_eq!(absolute.0, 421);
-    for origin in ["http://evil.example", "null", "https://localhost", &format!("https://localhost:{port}")] {
+    let https = format!("https://localhost:{port}");
+    let origins =
+        ["http://evil.example", "http://localhost.evil.example", "null", "https://localhost", &https];
+    for origin in origins {
         let headers = format!("{AUTHORIZED}Origin: {origin}\r\n");
         let (status, _, body) = server.request("GET", "/api/v1/status", &headers, b"").await;
         assert_eq!((status, &body["error"]["code"]), (403, &json!("origin_not_allowed")), "{origin}");
