@@ -8,6 +8,7 @@
 mod api;
 mod auth;
 mod body;
+mod connections;
 mod door;
 mod errand;
 mod error;
@@ -16,6 +17,7 @@ pub mod files;
 pub mod models;
 mod new_task;
 mod openai;
+mod peer_owner;
 mod ranks;
 mod server;
 #[cfg(test)]

@@ -1,0 +1,396 @@
+//! The connections that the API serves, and which of them is closed when places are short.
+//!
+//! Nobody holds a place for long by doing nothing: a newcomer always finds one, and what it costs is the connection
+//! that has waited longest for its client. Connections that never showed the token go first, and among these the ones
+//! of the user who has most. So a request with the token and a probe are served beside any number of idle, slow or
+//! deaf connections, and one user's connections do not push out another's.
+//!
+//! Invariant: fewer requests are computed at a time than there are places, so some place can always be freed.
+
+use super::peer_owner::Owner;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// How many of each kind there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Connections.
+    pub(super) connections: usize,
+    /// Connections that have not shown the token.
+    pub(super) unauthenticated: usize,
+    /// The same, of one owner.
+    pub(super) unauthenticated_per_owner: usize,
+    /// Requests with the token that are computed or written at a time.
+    pub(super) requests: usize,
+    /// Answers among these that have no known end: streams.
+    pub(super) streams: usize,
+}
+
+impl Limits {
+    /// Returns the limits of a process that may have this many files open.
+    pub(super) fn for_open_files(open_files_max: u64) -> Self {
+        let half = usize::try_from(open_files_max / 2).unwrap_or(usize::MAX);
+        let connections = half.clamp(CONNECTIONS_MIN, CONNECTIONS_MAX);
+        Self {
+            connections,
+            unauthenticated: connections / 2,
+            unauthenticated_per_owner: connections * 3 / 8,
+            requests: connections * 3 / 4,
+            streams: connections / 4,
+        }
+    }
+}
+
+/// All connections of one server.
+#[derive(Debug)]
+pub(super) struct ConnectionTable {
+    limits: Limits,
+    epoch: Instant,
+    entries: Mutex<Entries>,
+    requests: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    next_id: u64,
+    connections: BTreeMap<u64, Arc<Connection>>,
+}
+
+/// One connection as the table sees it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    id: u64,
+    owner: Owner,
+    epoch: Instant,
+    authenticated: AtomicBool,
+    /// Since when the server waits for the client to send something, in microseconds; [`NEVER`] while it does not.
+    waiting_since: AtomicU64,
+    /// Since when the client has taken nothing of what is written to it, in microseconds; [`NEVER`] while it does.
+    stalled_since: AtomicU64,
+    /// Whether the client may still be sending what nobody will read.
+    discards: AtomicBool,
+    /// Whether a chunked request gave a length as well.
+    ambiguous: AtomicBool,
+    evicted: Notify,
+}
+
+/// A place in the table, given up when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    table: Arc<ConnectionTable>,
+    pub(super) connection: Arc<Connection>,
+}
+
+impl ConnectionTable {
+    pub(super) fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            epoch: Instant::now(),
+            entries: Mutex::default(),
+            requests: Arc::new(Semaphore::new(limits.requests)),
+            streams: Arc::new(Semaphore::new(limits.streams)),
+        })
+    }
+
+    /// Takes in a new connection, at the price of another one where places are short. Returns `None` where no
+    /// connection can be closed for it.
+    pub(super) fn admit(self: &Arc<Self>, owner: Owner) -> Option<Place> {
+        let mut entries = self.entries();
+        if let Some(shortage) = self.shortage(&entries, owner) {
+            let victim = entries.victim(shortage, owner)?;
+            if let Some(victim) = entries.connections.remove(&victim) {
+                victim.evicted.notify_one();
+            }
+        }
+        let id = entries.next_id;
+        entries.next_id += 1;
+        let connection = Arc::new(Connection::new(id, owner, self.epoch));
+        entries.connections.insert(id, Arc::clone(&connection));
+        drop(entries);
+        Some(Place { table: Arc::clone(self), connection })
+    }
+
+    /// Lets one more request with the token be computed; `None` where too many are.
+    pub(super) fn begin_request(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.requests).try_acquire_owned().ok()
+    }
+
+    /// Lets one more answer be streamed; `None` where too many are.
+    pub(super) fn begin_stream(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.streams).try_acquire_owned().ok()
+    }
+
+    /// Returns the limit that one more connection would break.
+    fn shortage(&self, entries: &Entries, owner: Owner) -> Option<Shortage> {
+        let unauthenticated = || entries.connections.values().filter(|entry| !entry.is_authenticated());
+        // The usual case takes no look at each of them.
+        if entries.connections.len() < self.limits.unauthenticated_per_owner {
+            None
+        } else if unauthenticated().filter(|entry| entry.owner == owner).count()
+            >= self.limits.unauthenticated_per_owner
+        {
+            Some(Shortage::OfOwner)
+        } else if unauthenticated().count() >= self.limits.unauthenticated {
+            Some(Shortage::OfUnauthenticated)
+        } else {
+            (entries.connections.len() >= self.limits.connections).then_some(Shortage::OfAll)
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shortage {
+    OfAll,
+    OfOwner,
+    OfUnauthenticated,
+}
+
+impl Entries {
+    /// Returns the connection to close.
+    fn victim(&self, shortage: Shortage, owner: Owner) -> Option<u64> {
+        let owner = match shortage {
+            Shortage::OfOwner => Some(owner),
+            Shortage::OfAll | Shortage::OfUnauthenticated => self.largest_owner(),
+        };
+        let unauthenticated = self
+            .connections
+            .values()
+            .filter(|entry| !entry.is_authenticated() && Some(entry.owner) == owner)
+            .min_by_key(|entry| (entry.idle_since(), entry.id));
+        let idle = || {
+            let idle = self.connections.values().filter(|entry| entry.idle_since() != NEVER);
+            idle.min_by_key(|entry| (entry.idle_since(), entry.id))
+        };
+        unauthenticated.or_else(idle).map(|entry| entry.id)
+    }
+
+    /// Returns the owner of most connections that have not shown the token.
+    fn largest_owner(&self) -> Option<Owner> {
+        let mut counts = BTreeMap::new();
+        for entry in self.connections.values().filter(|entry| !entry.is_authenticated()) {
+            *counts.entry(entry.owner).or_insert(0_usize) += 1;
+        }
+        counts.into_iter().max_by_key(|(_, count)| *count).map(|(owner, _)| owner)
+    }
+}
+
+impl Place {
+    /// Returns the table that the place is in.
+    pub(super) fn table(&self) -> &ConnectionTable {
+        &self.table
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.table.entries().connections.remove(&self.connection.id);
+    }
+}
+
+impl Connection {
+    fn new(id: u64, owner: Owner, epoch: Instant) -> Self {
+        let connection = Self {
+            id,
+            owner,
+            epoch,
+            authenticated: AtomicBool::new(false),
+            waiting_since: AtomicU64::new(NEVER),
+            stalled_since: AtomicU64::new(NEVER),
+            discards: AtomicBool::new(false),
+            ambiguous: AtomicBool::new(false),
+            evicted: Notify::new(),
+        };
+        connection.waits();
+        connection
+    }
+
+    /// Takes note that the client has shown the token.
+    pub(super) fn authenticate(&self) {
+        self.authenticated.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.authenticated.load(Ordering::Relaxed)
+    }
+
+    /// Takes note that the client has to send something now: a request, or the rest of one.
+    pub(super) fn waits(&self) {
+        self.waiting_since.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Takes note that a request is here and the server works on it.
+    pub(super) fn works(&self) {
+        self.waiting_since.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// Takes note that the client takes nothing of what is written to it.
+    pub(super) fn stalls(&self) {
+        self.stalled_since.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Takes note that the client has taken some of it.
+    pub(super) fn flows(&self) {
+        self.stalled_since.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// Takes note that the connection is closed after this answer, though the client may still be sending.
+    pub(super) fn discard_rest(&self) {
+        self.discards.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes note that a chunked request gave a length as well.
+    pub(super) fn note_ambiguous(&self) {
+        self.ambiguous.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_ambiguous(&self) -> bool {
+        self.ambiguous.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn discards_rest(&self) -> bool {
+        self.discards.load(Ordering::Relaxed)
+    }
+
+    /// Returns how long a write may make no progress.
+    pub(super) fn write_timeout(&self) -> Duration {
+        if self.is_authenticated() { WRITE_TIMEOUT } else { UNAUTHENTICATED_WRITE_TIMEOUT }
+    }
+
+    /// Waits until the place is needed for another connection.
+    pub(super) async fn evicted(&self) {
+        self.evicted.notified().await;
+    }
+
+    /// Returns since when the client has been waited for; [`NEVER`] while it is not.
+    fn idle_since(&self) -> u64 {
+        self.waiting_since.load(Ordering::Relaxed).min(self.stalled_since.load(Ordering::Relaxed))
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(NEVER - 1)
+    }
+}
+
+const NEVER: u64 = u64::MAX;
+/// The most connections at a time.
+pub(super) const CONNECTIONS_MAX: usize = 1024;
+/// The least, on a system that allows next to no open files.
+const CONNECTIONS_MIN: usize = 64;
+/// An answer must make progress within this time.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same where nobody has shown the token.
+const UNAUTHENTICATED_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits =
+        Limits { connections: 8, unauthenticated: 4, unauthenticated_per_owner: 3, requests: 6, streams: 2 };
+
+    fn ids(table: &ConnectionTable) -> Vec<u64> {
+        table.entries().connections.keys().copied().collect()
+    }
+
+    fn admit(table: &Arc<ConnectionTable>, uid: u32) -> Place {
+        // Times are in microseconds; these shall differ.
+        std::thread::sleep(Duration::from_micros(20));
+        table.admit(Owner::User(uid)).unwrap()
+    }
+
+    #[test]
+    fn limits_leave_room_for_everything_else_that_is_open() {
+        for open_files in [256, 1024, 1 << 20] {
+            let limits = Limits::for_open_files(open_files);
+            assert!(limits.connections as u64 <= open_files / 2);
+            assert!(limits.streams < limits.requests && limits.requests < limits.connections);
+            assert!(limits.unauthenticated_per_owner < limits.unauthenticated);
+            assert!(limits.unauthenticated + limits.unauthenticated_per_owner < limits.connections);
+        }
+        assert!(Limits::for_open_files(u64::MAX).unauthenticated_per_owner > 300);
+    }
+
+    #[test]
+    fn an_owner_beyond_its_share_loses_its_own_oldest_idle_connection() {
+        let table = ConnectionTable::new(LIMITS);
+        let other = admit(&table, 1);
+        let mine = [(); 3].map(|()| admit(&table, 2));
+        // The first of them did something since.
+        std::thread::sleep(Duration::from_micros(20));
+        mine[0].connection.waits();
+        let newest = admit(&table, 2);
+        assert_eq!(ids(&table), [0, 1, 3, 4], "the second of its owner went");
+        drop((other, mine, newest));
+        assert!(ids(&table).is_empty());
+    }
+
+    #[test]
+    fn where_all_owners_have_too_many_the_largest_gives_way() {
+        let table = ConnectionTable::new(LIMITS);
+        let places = [1, 2, 2, 3].map(|uid| admit(&table, uid));
+        let newest = admit(&table, 4);
+        assert_eq!(ids(&table), [0, 2, 3, 4]);
+        drop((places, newest));
+    }
+
+    #[test]
+    fn whoever_has_shown_the_token_goes_last_and_only_while_idle() {
+        let table = ConnectionTable::new(LIMITS);
+        let places: Vec<Place> = (0..7)
+            .map(|_| {
+                let place = admit(&table, 1);
+                place.connection.authenticate();
+                place
+            })
+            .collect();
+        let stranger = admit(&table, 1);
+        let first = admit(&table, 2);
+        assert_eq!(ids(&table), [0, 1, 2, 3, 4, 5, 6, 8], "the only one without the token went");
+        first.connection.authenticate();
+        for place in &places {
+            place.connection.works();
+        }
+        places[5].connection.stalls();
+        std::thread::sleep(Duration::from_micros(20));
+        first.connection.waits();
+        let second = admit(&table, 2);
+        second.connection.authenticate();
+        assert_eq!(ids(&table), [0, 1, 2, 3, 4, 6, 8, 9], "one whose client reads nothing went");
+        let third = admit(&table, 2);
+        third.connection.authenticate();
+        third.connection.works();
+        second.connection.works();
+        assert_eq!(ids(&table), [0, 1, 2, 3, 4, 6, 9, 10]);
+        assert!(table.admit(Owner::User(2)).is_none(), "all are at work");
+        drop(stranger);
+    }
+
+    #[tokio::test]
+    async fn an_evicted_connection_is_told() {
+        let table = ConnectionTable::new(LIMITS);
+        let places: Vec<Place> = (0..3).map(|_| admit(&table, 1)).collect();
+        let newest = admit(&table, 1);
+        tokio::time::timeout(Duration::from_secs(5), places[0].connection.evicted()).await.unwrap();
+        drop(newest);
+    }
+
+    #[test]
+    fn requests_and_streams_are_counted() {
+        let table = ConnectionTable::new(LIMITS);
+        let streams: Vec<_> = (0..3).map(|_| table.begin_stream()).collect();
+        assert_eq!(streams.iter().flatten().count(), 2);
+        drop(streams);
+        assert!(table.begin_stream().is_some());
+        let requests: Vec<_> = (0..7).map(|_| table.begin_request()).collect();
+        assert_eq!(requests.iter().flatten().count(), 6);
+    }
+}
