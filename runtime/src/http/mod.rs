@@ -14,6 +14,7 @@ mod errand;
 mod error;
 mod events;
 pub mod files;
+mod framing;
 pub mod models;
 mod new_task;
 mod openai;
