@@ -67,6 +67,17 @@ fn look(config_file: &Path, identity: &Identity) -> HostFacts {
     }
 }
 
+/// Lets this process have as many files open as the system lets it ask for, within reason: connections are files.
+#[cfg(feature = "candle")]
+pub fn raise_open_files_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    let wanted = hard.min(OPEN_FILES_WANTED).max(soft);
+    if let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// Returns the memory that a process and its children hold and the system cannot take back: not what is mapped from
 /// files, such as a model's weights.
 pub fn memory_bytes(process: u32) -> u64 {
@@ -93,6 +104,9 @@ pub fn children(process: u32) -> impl Iterator<Item = u32> {
         .take(CHILDREN_MAX)
 }
 
+/// Connections to the API and to peers, files, and some.
+#[cfg(feature = "candle")]
+const OPEN_FILES_WANTED: u64 = 4096;
 /// Children of one process that are looked at.
 const CHILDREN_MAX: usize = 64;
 

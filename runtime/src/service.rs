@@ -303,7 +303,7 @@ impl Entrance {
             Libp2pTransport::bind(&key.secret, &addresses, Limits::for_peers(settings.max_peers))?
         };
         startup.done("transport");
-        let listener = bind_api(effective).await?;
+        let listener = bind_api(effective)?;
         let api_address =
             listener.local_addr().map_err(|source| StartError::Api { port: settings.api_port, source })?;
         let info = RunInfo {
@@ -445,12 +445,12 @@ fn multicast(thread: &NodeThread, settings: &Settings) -> MulticastSocket {
 }
 
 /// Binds the port of the control API, or the next free one where the user does not insist.
-async fn bind_api(effective: &Effective) -> Result<TcpListener, StartError> {
+fn bind_api(effective: &Effective) -> Result<TcpListener, StartError> {
     let wanted = effective.settings.api_port;
     let tries = if effective.asked_for("api_port") { 1 } else { API_PORT_TRIES };
     let mut refusal = io::Error::from(io::ErrorKind::AddrInUse);
     for port in (wanted..=u16::MAX).take(tries) {
-        match TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await {
+        match http::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))) {
             Ok(listener) => return Ok(listener),
             Err(error) => refusal = error,
         }

@@ -232,6 +232,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Name at least two, or none where the model has its own.",
     },
     Entry {
+        id: "length_ambiguous",
+        what: "A request gives its length twice: a `Content-Length` beside `Transfer-Encoding: chunked`.",
+        todo: "Send one of the two.",
+    },
+    Entry {
         id: "limit_out_of_range",
         what: "A list was asked for with a length that is not allowed.",
         todo: "Ask for 1 to 1000 at a time.",
@@ -630,6 +635,16 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "too_many_fetches",
         what: "Too many files are fetched at the same time, or the same one with another size.",
         todo: "Try again when one is done; `GET /api/v1/fetches` lists them.",
+    },
+    Entry {
+        id: "too_many_requests",
+        what: "The node computes as many requests with the token as it can at a time.",
+        todo: "Send it again when others have ended; `Retry-After` says when to try.",
+    },
+    Entry {
+        id: "too_many_streams",
+        what: "The node streams as many answers as it can at a time.",
+        todo: "End streams that nobody reads, or ask for whole answers.",
     },
     Entry {
         id: "too_many_waiting",

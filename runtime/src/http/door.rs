@@ -22,6 +22,7 @@ use std::sync::{Arc, OnceLock};
 pub struct Door {
     early: Router,
     whole: Arc<OnceLock<Router>>,
+    token: Arc<Token>,
 }
 
 impl Door {
@@ -34,13 +35,18 @@ impl Door {
             .route("/api/v1/status", get(status))
             .fallback(async || ApiError::from(Rejection::NodeNotReady))
             .layer(from_fn_with_state(address, admit))
-            .with_state(token);
-        Self { early, whole: Arc::default() }
+            .with_state(Arc::clone(&token));
+        Self { early, whole: Arc::default(), token }
     }
 
     /// Lets everybody in.
     pub fn open(&self, api: Api) {
         self.whole.get_or_init(|| api::router(api));
+    }
+
+    /// Tells whether a request shows the token.
+    pub(super) fn recognizes(&self, headers: &HeaderMap) -> bool {
+        auth::check_token(headers, &self.token).is_ok()
     }
 
     /// Returns what answers the next connection.

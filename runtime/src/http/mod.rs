@@ -3,11 +3,13 @@
 //!
 //! Nothing that arrives here is trusted: a browser page of another origin, a name that was rebound to loopback
 //! and another user of the machine all reach this port. So `Host` and `Origin` are checked first, everything but
-//! the two probes wants the node's token, and time, size and number are bounded for each connection.
+//! the probes wants the node's token, time, size and number are bounded for each connection, and where places are
+//! short, a connection without the token gives way.
 
 mod api;
 mod auth;
 mod body;
+mod client_stream;
 mod connections;
 mod door;
 mod errand;
@@ -26,13 +28,14 @@ mod story;
 #[cfg(test)]
 mod tests;
 mod text_embeddings;
+mod tracked;
 mod vectors;
 pub mod view;
 
 pub use auth::Token;
 pub use door::Door;
 pub use error::ApiError;
-pub use server::serve;
+pub use server::{listen, serve};
 
 use crate::blobs::Shelf;
 use crate::catalog::Catalog;

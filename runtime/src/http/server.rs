@@ -1,49 +1,73 @@
 //! The accept loop. axum's own has no timers: a client that sends a byte a minute would hold a place for ever.
 
+use super::client_stream::ClientStream;
+pub(super) use super::connections::CONNECTIONS_MAX;
+use super::connections::{Connection, ConnectionTable, Limits, Place};
+use super::peer_owner::OwnerLookup;
+use super::tracked::{self, RequestBody};
 use super::{Door, api};
 use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioTimer;
+use nix::sys::resource::{Resource, getrlimit};
+use std::convert::Infallible;
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tower::ServiceExt;
+
+/// Binds the address of an API.
+///
+/// # Errors
+/// Where the address is taken or cannot be had.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves the API until `stop` completes; then lets requests under way finish, for a moment.
 pub async fn serve(listener: TcpListener, door: Door, stop: impl Future<Output = ()> + Send) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let server = Server {
+        table: ConnectionTable::new(Limits::for_open_files(open_files_max())),
+        owners: OwnerLookup::open(),
+        local: listener.local_addr().ok(),
+        door,
+    };
     let (stopping, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
     loop {
-        // Whoever finds no place waits in the kernel's queue, where it costs nothing.
-        let place = tokio::select! {
-            biased;
-            () = &mut stop => break,
-            place = places.clone().acquire_owned() => place,
-        };
-        let Ok(place) = place else { break };
-        let stream = tokio::select! {
+        let accepted = tokio::select! {
             biased;
             () = &mut stop => break,
             accepted = listener.accept() => accepted,
         };
-        match stream {
-            Ok((stream, _)) => {
-                let (router, stopped) = (door.router(), stopped.clone());
-                connections.spawn(async move {
-                    converse(stream, router, stopped).await;
-                    drop(place);
-                });
+        match accepted {
+            Ok((stream, remote)) => {
+                if let Some(place) = server.admit(remote) {
+                    let (door, stopped) = (server.door.clone(), stopped.clone());
+                    connections.spawn(serve_connection(stream, place, door, stopped));
+                }
             }
             // Out of file descriptors, most likely: asking again at once would spin.
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
             }
         }
         while connections.try_join_next().is_some() {}
@@ -51,18 +75,50 @@ pub async fn serve(listener: TcpListener, door: Door, stop: impl Future<Output =
     drop(listener);
     // Nobody listens any more where this fails.
     let _ = stopping.send(true);
-    let _ = tokio::time::timeout(FAREWELL, async { while connections.join_next().await.is_some() {} }).await;
+    let _ = tokio::time::timeout(SHUTDOWN_GRACE, async { while connections.join_next().await.is_some() {} })
+        .await;
 }
 
-async fn converse(stream: TcpStream, router: Router, mut stopped: watch::Receiver<bool>) {
+/// What the accept loop needs.
+struct Server {
+    table: Arc<ConnectionTable>,
+    owners: OwnerLookup,
+    local: Option<SocketAddr>,
+    door: Door,
+}
+
+impl Server {
+    fn admit(&self, remote: SocketAddr) -> Option<Place> {
+        let owner = self.owners.owner(remote, self.local.unwrap_or(remote));
+        self.table.admit(owner)
+    }
+}
+
+/// Serves one connection until it ends, or until its place is needed for another one.
+async fn serve_connection(stream: TcpStream, place: Place, door: Door, stopped: watch::Receiver<bool>) {
     // Answers are small and wanted at once.
     let _ = stream.set_nodelay(true);
+    let connection = Arc::clone(&place.connection);
+    tokio::select! {
+        biased;
+        () = connection.evicted() => tracing::debug!("a connection to the API gave way to another one"),
+        () = converse(stream, &place, door, stopped) => {}
+    }
+}
+
+async fn converse(stream: TcpStream, place: &Place, door: Door, mut stopped: watch::Receiver<bool>) {
+    let stream = ClientStream::new(stream, Arc::clone(&place.connection));
+    let router = door.router();
+    let service = service_fn(|request| {
+        let (router, door, place) = (router.clone(), &door, place);
+        async move { Ok::<_, Infallible>(answer(request, router, door, place).await) }
+    });
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(BUFFER_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+            .serve_connection(stream, service)
     );
     let finished = tokio::select! {
         finished = connection.as_mut() => Some(finished),
@@ -73,7 +129,7 @@ async fn converse(stream: TcpStream, router: Router, mut stopped: watch::Receive
         Some(finished) => Some(finished),
         None => {
             connection.as_mut().graceful_shutdown();
-            // A client that does not read its answer would otherwise stay as long as it likes.
+            // What streams for longer than any generation takes has come to nothing.
             tokio::time::timeout(api::SLOW_REQUEST_TIMEOUT, connection).await.ok()
         }
     };
@@ -82,12 +138,55 @@ async fn converse(stream: TcpStream, router: Router, mut stopped: watch::Receive
     }
 }
 
-/// Connections served at the same time.
-pub(super) const CONNECTIONS_MAX: usize = 256;
+/// Answers one request, within the limits of what goes on at a time.
+async fn answer(
+    request: hyper::Request<Incoming>,
+    router: Router,
+    door: &Door,
+    place: &Place,
+) -> hyper::Response<Body> {
+    let connection: &Arc<Connection> = &place.connection;
+    let authenticated = door.recognizes(request.headers());
+    if authenticated {
+        connection.authenticate();
+    }
+    let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+    if chunked && connection.is_ambiguous() {
+        return tracked::finish(tracked::ambiguous_length(), place, false, Vec::new());
+    }
+    let request = request.map(|body| Body::new(RequestBody::new(body, Arc::clone(connection))));
+    let permit = if authenticated {
+        match place.table().begin_request() {
+            Some(permit) => Some(permit),
+            None => return tracked::finish(tracked::too_many_requests(), place, authenticated, Vec::new()),
+        }
+    } else {
+        None
+    };
+    let mut response = match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
+    if chunked {
+        // The next request could not be told from this one's body any more.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        connection.discard_rest();
+    }
+    tracked::finish(response, place, authenticated, permit.into_iter().collect())
+}
+
+/// Returns how many files this process may have open.
+fn open_files_max() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES_ASSUMED, |(soft, _)| soft)
+}
+
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: u32 = 1024;
 /// A request's head must be there by then; the same for the next one on a connection that is kept.
 pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection takes no more requests after this long.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(600);
 const BUFFER_BYTES_MAX: usize = 64 << 10;
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-const FAREWELL: Duration = Duration::from_millis(500);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
+const OPEN_FILES_ASSUMED: u64 = 1024;

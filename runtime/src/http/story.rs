@@ -528,7 +528,7 @@ async fn information_has_all_fields_of_text_embeddings_inference() {
         "model_sha": null,
         "model_dtype": null,
         "model_type": {"embedding": {"pooling": "mean"}},
-        "max_concurrent_requests": 256,
+        "max_concurrent_requests": 1024,
         "max_input_length": 256,
         "max_batch_tokens": 512,
         "max_batch_requests": null,

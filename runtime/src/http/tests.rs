@@ -1,6 +1,5 @@
 //! The API over real sockets, in front of a stand-in for the node.
 
-use super::server::CONNECTIONS_MAX;
 use super::*;
 use crate::catalog::{self, Catalog, Found, Sources};
 use crate::config::ModelEntry;
@@ -514,19 +513,82 @@ async fn garbage_and_cut_requests_harm_nobody() {
 }
 
 #[tokio::test]
-async fn slow_clients_lose_their_places() {
+async fn slow_clients_keep_nobody_waiting_and_lose_their_places() {
     let server = Server::start().await;
     let mut slow = Vec::new();
-    for _ in 0..CONNECTIONS_MAX {
+    for _ in 0..300 {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         stream.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
         slow.push(stream);
     }
     let begun = Instant::now();
+    for _ in 0..10 {
+        assert_eq!(server.request("GET", "/healthz", "", b"").await.0, 200);
+        assert_eq!(server.get("/api/v1/status").await.0, 200);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     let limit = server::HEADER_TIMEOUT + Duration::from_secs(5);
-    let answered = tokio::time::timeout(limit, server.request("GET", "/healthz", "", b"")).await;
-    assert_eq!(answered.unwrap().0, 200, "a place became free");
-    assert!(begun.elapsed() > Duration::from_secs(5), "all places were taken");
+    let closed = tokio::time::timeout(limit, slow[0].read_to_end(&mut Vec::new())).await;
+    closed.expect("its time is over").unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_to_a_stranger_ends_the_connection_and_one_to_the_user_does_not() {
+    let server = Server::start().await;
+    let port = server.address.port();
+    for (headers, status, ends) in [
+        (format!("Host: 127.0.0.1:{port}\r\n"), "401", true),
+        ("Host: evil.example\r\n".to_owned(), "421", true),
+        (format!("Host: 127.0.0.1:{port}\r\n{AUTHORIZED}"), "404", false),
+    ] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let request = format!("GET /api/v1/tasks/x HTTP/1.1\r\n{headers}\r\n").repeat(3);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answers = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(2), stream.read_to_end(&mut answers)).await;
+        assert_eq!(read.is_ok(), ends, "{status}");
+        let answers = String::from_utf8(answers).unwrap().to_lowercase();
+        let answered = answers.matches(&format!("http/1.1 {status}")).count();
+        assert_eq!(answered, if ends { 1 } else { 3 }, "{answers}");
+        assert_eq!(answers.contains("connection: close"), ends, "{answers}");
+        assert_eq!(answers.matches("x-content-type-options: nosniff").count(), answered, "{answers}");
+        assert_eq!(answers.matches("cache-control: no-store").count(), answered, "{answers}");
+    }
+}
+
+#[tokio::test]
+async fn a_length_beside_chunks_is_refused() {
+    let server = Server::start().await;
+    let (length, chunks) = ("Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n");
+    let body = r#"{"type": "embedding", "input": "hello"}"#;
+    for (framing, status) in [
+        (chunks.to_owned(), 202),
+        (format!("{length}{chunks}"), 400),
+        (format!("{chunks}{length}"), 400),
+        (format!("{chunks}Content-Length: {}\r\n", body.len()), 400),
+    ] {
+        let port = server.address.port();
+        let head = format!(
+            "POST /api/v1/tasks HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{AUTHORIZED}Content-Type: application/json\r\n"
+        );
+        let request = format!("{head}{framing}\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+        // What comes after it is not taken for a request, whichever end somebody else saw.
+        let (found, head, body) = server.raw(format!("{request}{request}").as_bytes()).await;
+        assert_eq!(found, status, "{framing:?}: {body}");
+        assert!(head.contains("connection: close"), "{head}");
+        assert_eq!(body.contains("length_ambiguous"), status == 400, "{body}");
+        assert!(!body.contains("HTTP/1.1"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_heard_by_a_client_that_is_still_sending() {
+    let server = Server::start().await;
+    let body = vec![b' '; 4 << 20];
+    for _ in 0..20 {
+        let (status, head, _) = server.request("POST", "/api/v1/tasks", "", &body).await;
+        assert_eq!(status, 401, "{head}");
+    }
 }
 
 #[tokio::test]
