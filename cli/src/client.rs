@@ -1,14 +1,17 @@
 //! The control API from its client's side: one request a connection, over loopback, with the home's token.
+//!
+//! Each has a time within which it is answered, or fails with a reason.
 
 use crate::error::Failure;
 use crate::output;
+use engine::TaskId;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use runtime::home::{Holder, Home, RunInfo};
-use runtime::http::view::ErrorBody;
+use runtime::http::view::{ErrorBody, Task};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
@@ -64,25 +67,31 @@ impl Client {
         &self.info
     }
 
-    /// Asks, and returns the answer, good or not.
-    pub(crate) async fn get_reply(&self, path: &str) -> Result<Reply, Failure> {
-        self.send(Method::GET, path, None).await
+    /// Asks whether the node is ready. A probe wants to know soon.
+    pub(crate) async fn readiness(&self) -> Result<Reply, Failure> {
+        self.send(Method::GET, "/readyz", None, PROBE_TIMEOUT).await
     }
 
     /// Asks, and reads a good answer.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.send(Method::GET, path, None).await?.read()
+        self.send(Method::GET, path, None, READ_TIMEOUT).await?.read()
+    }
+
+    /// Asks about a task, which the node answers when the task has ended or the time is over.
+    pub(crate) async fn await_task(&self, id: TaskId, wait: Duration) -> Result<Task, Failure> {
+        let path = format!("/api/v1/tasks/{id}?wait_seconds={}", wait.as_secs());
+        self.send(Method::GET, &path, None, wait + READ_TIMEOUT).await?.read()
     }
 
     /// Asks, and passes a good answer on as it came.
     pub(crate) async fn get_raw(&self, path: &str) -> Result<Bytes, Failure> {
-        self.send(Method::GET, path, None).await?.good()
+        self.send(Method::GET, path, None, READ_TIMEOUT).await?.good()
     }
 
     pub(crate) async fn post(&self, path: &str, body: &impl Serialize) -> Result<Reply, Failure> {
         let body =
             serde_json::to_vec(body).map_err(|error| Failure::from_error(&error).id("internal_error"))?;
-        self.send(Method::POST, path, Some(body)).await
+        self.send(Method::POST, path, Some(body), ANSWER_TIMEOUT).await
     }
 
     /// Asks, and reads a good answer line by line as it comes, until somebody has read enough.
@@ -126,13 +135,14 @@ impl Client {
         body: Option<Vec<u8>>,
         mut line: impl FnMut(&[u8]) -> Result<ControlFlow<()>, Failure>,
     ) -> Result<(), Failure> {
-        let late = |_| self.silence(None);
         let begun = tokio::time::timeout(ANSWER_TIMEOUT, self.begin(method, path, body));
-        let response = begun.await.map_err(late)?.map_err(|error| self.silence(Some(&*error)))?;
+        let response = begun.await.map_err(|_| self.silence(Some(&Silence::Answer(ANSWER_TIMEOUT))))?;
+        let response = response.map_err(|error| self.silence(Some(&*error)))?;
         let status = response.status();
         let mut body = response.into_body();
         let mut text = Vec::new();
-        while let Some(frame) = tokio::time::timeout(ANSWER_TIMEOUT, body.frame()).await.map_err(late)? {
+        let late = |_| self.silence(Some(&Silence::Stream));
+        while let Some(frame) = tokio::time::timeout(STREAM_TIMEOUT, body.frame()).await.map_err(late)? {
             let frame = frame.map_err(|error| self.silence(Some(&error)))?;
             text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
             while let Some(end) = text.iter().position(|byte| *byte == b'\n').filter(|_| status.is_success())
@@ -150,12 +160,19 @@ impl Client {
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Result<Reply, Failure> {
-        self.send(Method::DELETE, path, None).await
+        self.send(Method::DELETE, path, None, ANSWER_TIMEOUT).await
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Reply, Failure> {
-        let exchanged = tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(method, path, body)).await;
-        exchanged.map_err(|_| self.silence(None))?.map_err(|error| self.silence(Some(&*error)))
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+        limit: Duration,
+    ) -> Result<Reply, Failure> {
+        let exchanged = tokio::time::timeout(limit, self.exchange(method, path, body)).await;
+        let late = |_| self.silence(Some(&Silence::Answer(limit)));
+        exchanged.map_err(late)?.map_err(|error| self.silence(Some(&*error)))
     }
 
     async fn exchange(
@@ -182,8 +199,8 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<Response<Incoming>, Box<dyn std::error::Error>> {
-        let stream =
-            tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(self.info.api_address)).await??;
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(self.info.api_address));
+        let stream = connected.await.map_err(|_| Silence::Connect)??;
         stream.set_nodelay(true)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // Ends with the exchange; what went wrong in it shows there.
@@ -260,9 +277,35 @@ fn unreadable(error: &serde_json::Error) -> Failure {
         .because(Some(error))
 }
 
+/// A node that said nothing for too long.
+#[derive(Debug)]
+enum Silence {
+    Answer(Duration),
+    Connect,
+    Stream,
+}
+
+impl std::fmt::Display for Silence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Answer(limit) => write!(f, "no answer within {} s", limit.as_secs()),
+            Self::Connect => write!(f, "no connection within {} s", CONNECT_TIMEOUT.as_secs()),
+            Self::Stream => write!(f, "nothing more of the answer for {} s", STREAM_TIMEOUT.as_secs()),
+        }
+    }
+}
+
+impl std::error::Error for Silence {}
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// What only reads is answered at once; this much is for a machine that does much else.
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
+/// Probes have limits of their own, after which nobody sees what this program says.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The node answers every request within 70 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(75);
+/// A stream says something every 15 s, if only that it is there.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(50);
 /// The longest answer is a full list of tasks.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// The longest line of an answer that comes line by line.

@@ -8,7 +8,7 @@ use runtime::http::view::Readiness;
 
 pub(super) async fn run(home: &Home) -> Result<(), Failure> {
     let client = Client::connect(home)?;
-    let reply = client.get_reply("/readyz").await?;
+    let reply = client.readiness().await?;
     if reply.is_unavailable() {
         return Err(Failure::new(format!("The node is not ready (home: {})", home.root().display()))
             .id("node_not_ready")

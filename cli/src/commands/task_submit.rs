@@ -12,7 +12,7 @@ use engine::task::{TaskKind, TaskStatus};
 use indicatif::ProgressBar;
 use runtime::home::Home;
 use runtime::http::models::Models;
-use runtime::http::view::{InputBody, NewTask, NotATask, OneOrMany, Submitted, Task};
+use runtime::http::view::{InputBody, NewTask, NotATask, OneOrMany, Submitted};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -227,8 +227,7 @@ fn announce(id: TaskId, arguments: &TaskSubmit) -> Result<(), Failure> {
 async fn await_result(client: &Client, id: TaskId, arguments: &TaskSubmit) -> Result<(), Failure> {
     // Every task ends: its own timeout sees to that.
     loop {
-        let task: Task = client.get(&format!("/api/v1/tasks/{id}?wait_seconds={WAIT_SECS}")).await?;
-        if task.status.is_terminal() {
+        if client.await_task(id, WAIT).await?.status.is_terminal() {
             break;
         }
     }
@@ -255,4 +254,5 @@ const SUBMISSIONS_MAX: usize = 16;
 /// How often to look whether a model is here.
 const PULL_LOOK_EVERY: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(60);
-const WAIT_SECS: u64 = 30;
+/// How long a node is asked to wait for a task at a time.
+const WAIT: Duration = Duration::from_secs(30);

@@ -365,7 +365,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     },
     Entry {
         id: "node_not_answering",
-        what: "The node's process is there and does not answer.",
+        what: "The node's process is there and does not answer: not within 2 s to a connection, 5 s to `node ready`, 20 s to what only reads, and 75 s to all else.",
         todo: "Look into `node logs`; `node stop` ends it.",
     },
     Entry { id: "node_not_ready", what: "The node is starting or stopping.", todo: "Try again in a moment." },

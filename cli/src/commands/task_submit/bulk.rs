@@ -13,7 +13,7 @@ use crate::{output, progress};
 use engine::TaskId;
 use engine::task::TaskStatus;
 use runtime::home::Home;
-use runtime::http::view::{NewTask, ResultBody, Task};
+use runtime::http::view::{NewTask, ResultBody};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -98,12 +98,7 @@ fn is_gone(home: &Home, client: &Client) -> bool {
 async fn finish(client: &Client, task: &NewTask) -> Result<ResultBody, Failure> {
     let id: TaskId = submit(client, task).await?;
     // Every task ends: its own timeout sees to that.
-    while !client
-        .get::<Task>(&format!("/api/v1/tasks/{id}?wait_seconds={}", super::WAIT_SECS))
-        .await?
-        .status
-        .is_terminal()
-    {}
+    while !client.await_task(id, super::WAIT).await?.status.is_terminal() {}
     client.get(&format!("/api/v1/tasks/{id}/result")).await
 }
 
