@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, setsid};
 use runtime::config::Overrides;
 use runtime::home::{Home, RunInfo};
+use runtime::host::raise_open_files_limit;
 use runtime::service::{Service, StartError};
 use runtime::startup::{Startup, Step, Timeline};
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,7 @@ pub(super) fn run(home: &Home, start: &NodeStart) -> Outcome {
 }
 
 fn become_node(home: &Home, start: &NodeStart) -> Outcome {
+    raise_open_files_limit();
     if start.detached {
         // Fails where this process leads its group already, and then there is no session to leave.
         let _ = setsid();
