@@ -18,12 +18,12 @@ pub struct ApiError {
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        let detail = ErrorDetail { code: code.to_owned(), message: message.into(), hint: None };
+        let detail = ErrorDetail { code: code.to_owned(), message: shorten(message.into()), hint: None };
         Self { status, detail, retry_after: None }
     }
 
     pub(super) fn hint(mut self, hint: String) -> Self {
-        self.detail.hint = Some(hint);
+        self.detail.hint = Some(shorten(hint));
         self
     }
 
@@ -72,6 +72,16 @@ impl ApiError {
         self.retry_after = Some(after);
         self
     }
+}
+
+/// Keeps what is said to a client short, whatever foreign text is in it: its beginning and its end.
+fn shorten(text: String) -> String {
+    if text.len() <= MESSAGE_BYTES_MAX {
+        return text;
+    }
+    let head = &text[..text.floor_char_boundary(MESSAGE_BYTES_MAX * 3 / 4)];
+    let tail = &text[text.ceil_char_boundary(text.len() - MESSAGE_BYTES_MAX / 4)..];
+    format!("{head} … {tail}")
 }
 
 impl From<Rejection> for ApiError {
@@ -134,5 +144,29 @@ const fn status(rejection: &Rejection) -> StatusCode {
     }
 }
 
+/// The longest message or hint, about.
+const MESSAGE_BYTES_MAX: usize = 1024;
 /// What to do about a task that is not there.
 pub(super) const LIST_TASKS: &str = "p2p-ai-agents task list shows the tasks";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_in_an_error_is_bounded() {
+        for letter in ["a", "é", "€", "\u{1f600}"] {
+            let message = format!("there is no model named {}: ask for another", letter.repeat(1 << 20));
+            let error =
+                ApiError::new(StatusCode::NOT_FOUND, "model_unknown", message).hint(letter.repeat(4096));
+            let ErrorDetail { message, hint, .. } = error.detail();
+            assert!(message.len() <= MESSAGE_BYTES_MAX + 10, "{}", message.len());
+            assert!(
+                message.starts_with("there is no model named ") && message.ends_with(": ask for another")
+            );
+            assert!(hint.unwrap().len() <= MESSAGE_BYTES_MAX + 10);
+        }
+        let error = ApiError::new(StatusCode::NOT_FOUND, "model_unknown", "short");
+        assert_eq!(error.detail().message, "short");
+    }
+}

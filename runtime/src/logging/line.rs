@@ -2,6 +2,7 @@
 
 use crate::config::LogLevel;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// One line of a log.
@@ -20,7 +21,7 @@ pub struct Line<'a> {
 impl Line<'_> {
     pub(super) fn json(&self, timestamp: &str) -> String {
         let level = level_name(self.level);
-        let (component, message) = (Value::from(self.component), Value::from(self.message));
+        let (component, message) = (Value::from(self.component), Value::from(shorten(self.message)));
         let mut text = format!(
             r#"{{"timestamp":"{timestamp}","level":"{level}","component":{component},"message":{message}"#
         );
@@ -29,7 +30,7 @@ impl Line<'_> {
             let own = if RESERVED.contains(&name.as_str()) { "_" } else { "" };
             let name = Value::from(format!("{name}{own}"));
             // Writing to a string does not fail.
-            let _ = write!(text, ",{name}:{value}");
+            let _ = write!(text, ",{name}:{}", bounded(value));
         }
         text.push_str("}\n");
         text
@@ -79,13 +80,34 @@ fn plain(
     message: &str,
     fields: &Map<String, Value>,
 ) -> String {
-    let mut text = format!("{timestamp} {:5} {component}: {message}", level_name(level));
+    let mut text = format!("{timestamp} {:5} {component}: {}", level_name(level), shorten(message));
     for (name, value) in fields {
         // Writing to a string does not fail.
-        let _ = write!(text, " {name}={value}");
+        let _ = write!(text, " {name}={}", bounded(value));
     }
     // What came from outside must not steer the terminal.
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// Keeps a line short, whatever text of others is in it.
+fn bounded(value: &Value) -> Cow<'_, Value> {
+    match value {
+        Value::String(text) if text.len() > TEXT_BYTES_MAX => Cow::Owned(Value::from(shorten(text))),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => Cow::Borrowed(value),
+    }
+}
+
+fn shorten(text: &str) -> Cow<'_, str> {
+    if text.len() <= TEXT_BYTES_MAX {
+        return Cow::Borrowed(text);
+    }
+    let kept = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
+    Cow::Owned(format!("{kept}… ({} bytes)", text.len()))
 }
 
 const fn level_name(level: LogLevel) -> &'static str {
@@ -99,6 +121,8 @@ const fn level_name(level: LogLevel) -> &'static str {
     }
 }
 
+/// The longest text in a line.
+const TEXT_BYTES_MAX: usize = 8192;
 const RESERVED: [&str; 4] = ["timestamp", "level", "component", "message"];
 
 #[cfg(test)]
@@ -110,6 +134,19 @@ mod tests {
         let line =
             Line { level: LogLevel::Info, component: "x", message: "\u{1b}[2Jgone\n", fields: Map::new() };
         assert_eq!(line.plain("T"), "T INFO  x: \u{fffd}[2Jgone\u{fffd}\n");
+    }
+
+    #[test]
+    fn text_of_others_makes_no_line_long() {
+        let long = "é".repeat(1 << 20);
+        let fields: Map<String, Value> =
+            [("model".to_owned(), Value::from(long.as_str()))].into_iter().collect();
+        let line = Line { level: LogLevel::Info, component: "x", message: &long, fields };
+        for text in [line.json("T"), line.plain("T")] {
+            assert!(text.len() < 3 * TEXT_BYTES_MAX, "{}", text.len());
+            assert_eq!(text.matches("… (2097152 bytes)").count(), 2);
+        }
+        assert!(Told::parse(line.json("T").trim_end()).is_some());
     }
 
     #[test]
