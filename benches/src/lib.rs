@@ -4,6 +4,7 @@
 //! A benchmark starts itself again for each process that it needs, so [`run`] comes first in its `main`. What is
 //! compared is measured in turns, so that what else the machine does hits all alike; of each, the median counts.
 
+#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on should say where")]
 #![allow(clippy::print_stdout, reason = "what was measured goes there")]
 

@@ -1,5 +1,7 @@
 //! `p2p-ai-agents`: the product as its user meets it. Each command asks a running node, or becomes one.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod client;
 mod commands;

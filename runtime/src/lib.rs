@@ -1,5 +1,6 @@
 //! The real world around the engine: one driver loop over six ports, and what stands behind each port here.
 
+#![forbid(unsafe_code)]
 #![warn(clippy::print_stdout)]
 
 #[cfg(feature = "http")]

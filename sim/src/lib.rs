@@ -5,6 +5,7 @@
 //! straight over it, for thousands of nodes and many seeds, and one with the real driver, framing and
 //! handshake over a simulated network.
 
+#![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::disallowed_types, clippy::disallowed_methods)]
 
 mod ailing;
