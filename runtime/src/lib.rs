@@ -10,6 +10,8 @@ pub mod catalog;
 pub mod clock;
 pub mod config;
 pub mod driver;
+#[cfg(feature = "candle")]
+pub mod hardening;
 pub mod home;
 pub mod host;
 #[cfg(feature = "http")]

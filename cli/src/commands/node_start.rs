@@ -7,6 +7,7 @@ use crate::output;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, setsid};
 use runtime::config::Overrides;
+use runtime::hardening::harden_this_process;
 use runtime::home::{Home, RunInfo};
 use runtime::host::raise_open_files_limit;
 use runtime::service::{Service, StartError};
@@ -37,6 +38,7 @@ pub(super) fn run(home: &Home, start: &NodeStart) -> Outcome {
 }
 
 fn become_node(home: &Home, start: &NodeStart) -> Outcome {
+    harden_this_process();
     raise_open_files_limit();
     if start.detached {
         // Fails where this process leads its group already, and then there is no session to leave.

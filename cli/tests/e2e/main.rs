@@ -8,6 +8,7 @@ mod bad_input;
 mod crashes;
 mod doctor;
 mod generations;
+mod hardening;
 mod held_disk;
 mod hostile_peer;
 mod interfaces;

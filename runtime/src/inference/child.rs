@@ -34,6 +34,9 @@ impl Child {
         let mut command = Command::new(&options.program);
         command
             .args(&options.arguments)
+            // A worker gets no secret that the node was started with: a model's files are from strangers.
+            .env_clear()
+            .envs(KEPT_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             // The worker has a thread per core of its own; pools inside libraries would only be in their way.
             .env("RAYON_NUM_THREADS", "1")
             .env("TOKENIZERS_PARALLELISM", "false")
@@ -143,6 +146,9 @@ async fn log(errors: ChildStderr) {
     }
 }
 
+/// Variables of the node that its workers have as well: where packed weights are kept, what the program needs to be
+/// loaded, and whether a crash is told at length.
+const KEPT_VARIABLES: [&str; 4] = ["HOME", "LD_LIBRARY_PATH", "RUST_BACKTRACE", "XDG_CACHE_HOME"];
 /// Messages on their way to the worker: each of its jobs started and cancelled, and the two at the beginning.
 const FRAMES_MAX: usize = 2 * WORKER_JOBS_MAX + 2;
 /// Messages from the worker that the supervisor has not looked at.

@@ -14,6 +14,7 @@ use super::model::{Backend, Model};
 use super::protocol::{self, FromWorker, Hello, ToWorker};
 use super::queue::{Ended, Input, Place, Purpose, Queue, Request, Text};
 use super::tokens::{self, Pair};
+use crate::hardening::harden_this_process;
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::output::Work;
@@ -31,6 +32,7 @@ use std::time::Instant;
 /// Runs a worker until its standard input ends. `model` is [`super::EMBEDDED_MODEL`], the path of a folder as it is
 /// published, or of a file that [`super::quantize::quantize`] wrote. To be called first thing in a process of its own.
 pub fn worker_main(model: &OsStr) -> ExitCode {
+    harden_this_process();
     limits::bound_own_memory();
     std::panic::set_hook(Box::new(|panic| {
         if tokens::is_guarded() {
