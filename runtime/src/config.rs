@@ -10,6 +10,7 @@ mod models;
 pub use field::{FIELDS, Field, Kind};
 pub use models::{FullEntry, ModelEntry, NAME_BYTES_MAX as MODEL_NAME_BYTES_MAX};
 
+use crate::cgroup::{self, MemoryLimit};
 use crate::home::{self, Home};
 use crate::multicast;
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,9 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What a node may use of memory where nobody says so.
+    pub const MAX_MEMORY_MB_DEFAULT: u32 = 512;
+
     /// Returns what the engine wants to know; its `models` are left to whoever has them.
     pub fn engine_config(&self) -> engine::Config {
         engine::Config {
@@ -114,6 +118,8 @@ pub enum LogLevel {
 pub enum Source {
     /// Nobody set it.
     Default,
+    /// Nobody set it, and the default is more than the container may have.
+    MemoryLimit(MemoryLimit),
     /// The home's own configuration file.
     HomeFile(PathBuf),
     /// The file that `--config` names.
@@ -128,6 +134,9 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::MemoryLimit(MemoryLimit { bytes, file }) => {
+                write!(f, "memory limit of {} MB, {}", bytes >> 20, file.display())
+            }
             Self::HomeFile(path) | Self::NamedFile(path) => write!(f, "{}", path.display()),
             Self::Environment(variable) => write!(f, "environment variable {variable}"),
             Self::Flag(flag) => write!(f, "flag {flag}"),
@@ -151,10 +160,33 @@ impl Effective {
     /// start wrote holds every default, so there only a value other than the default counts.
     pub fn asked_for(&self, key: &str) -> bool {
         match self.sources.get(key) {
-            None | Some(Source::Default) => false,
+            None | Some(Source::Default | Source::MemoryLimit(_)) => false,
             Some(Source::HomeFile(_)) => self.values().get(key) != defaults().get(key),
             Some(Source::NamedFile(_) | Source::Environment(_) | Source::Flag(_)) => true,
         }
+    }
+
+    /// Keeps the memory that nobody asked for within a container's limit, and says so; warns of more than the limit.
+    fn within(mut self, limit: Option<&MemoryLimit>) -> Self {
+        let Some(limit) = limit else { return self };
+        let limit_mb = limit.bytes >> 20;
+        // Beside what the node and its models hold, the kernel counts pages of files and its own.
+        let room = u32::try_from(limit_mb * 9 / 10).unwrap_or(u32::MAX).max(MEMORY_MB_MIN);
+        let bounded = room < self.settings.max_memory_mb && !self.asked_for("max_memory_mb");
+        if bounded {
+            self.settings.max_memory_mb = room;
+            self.sources.insert("max_memory_mb", Source::MemoryLimit(limit.clone()));
+        }
+        let exceeded = u64::from(self.settings.max_memory_mb) > limit_mb;
+        if bounded || exceeded {
+            let consequence = if exceeded { ": the kernel may kill the node or its models" } else { "" };
+            self.warnings.push(format!(
+                "max_memory_mb is {}; this container may have {limit_mb} MB of memory ({}){consequence}",
+                self.settings.max_memory_mb,
+                limit.file.display()
+            ));
+        }
+        self
     }
 
     /// Returns every value with where it came from, in the order in which people are shown them.
@@ -197,6 +229,16 @@ pub struct Overrides {
     pub config_file: Option<PathBuf>,
     /// The environment; only names that begin with `P2P_AI_` matter.
     pub environment: Vec<(OsString, OsString)>,
+    /// What the container that the node runs in may have of memory.
+    pub memory_limit: Option<MemoryLimit>,
+}
+
+impl Overrides {
+    /// Takes in what this process was started with.
+    pub fn of_environment() -> Self {
+        let environment = std::env::vars_os().collect();
+        Self { environment, memory_limit: cgroup::memory_limit(), ..Self::default() }
+    }
 }
 
 /// Gathers and checks the settings of a home; writes its configuration file where it has none.
@@ -205,7 +247,7 @@ pub struct Overrides {
 /// [`ConfigError`], which names all that is wrong at once.
 pub fn load(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError> {
     let gathered = gather(home, overrides, write_defaults)?;
-    gathered.finish(home, probe_storage)
+    Ok(gathered.finish(home, probe_storage)?.within(overrides.memory_limit.as_ref()))
 }
 
 /// Gathers and checks the settings as [`load`] would, and leaves the disk as it is.
@@ -214,7 +256,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError
 /// [`ConfigError`], which names all that is wrong at once.
 pub fn preview(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError> {
     let gathered = gather(home, overrides, |_| Ok(()))?;
-    gathered.finish(home, |_| Ok(()))
+    Ok(gathered.finish(home, |_| Ok(()))?.within(overrides.memory_limit.as_ref()))
 }
 
 fn gather(
@@ -558,6 +600,8 @@ fn shorten(text: &str) -> String {
 /// A configuration file may have this many bytes.
 pub const FILE_BYTES_MAX: u64 = 1_000_000;
 
+/// The least that a node may be allowed.
+const MEMORY_MB_MIN: u32 = 128;
 const PREFIX: &str = "P2P_AI_";
 const OTHER_VARIABLES: &[&str] = &["P2P_AI_HOME"];
 const SHOWN_CHARS_MAX: usize = 64;

@@ -7,6 +7,7 @@
 pub mod blobs;
 #[cfg(all(feature = "hub", feature = "embedded-model"))]
 pub mod catalog;
+pub mod cgroup;
 pub mod clock;
 pub mod config;
 pub mod driver;

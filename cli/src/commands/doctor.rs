@@ -14,6 +14,7 @@ use engine::lifecycle::State;
 use finding::{Finding, Report};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
+use runtime::cgroup;
 use runtime::config::{self, Overrides, Settings};
 use runtime::home::{Holder, Home};
 use runtime::http::models::Availability;
@@ -74,6 +75,7 @@ fn examine_machine(home: &Home) -> Vec<Finding> {
     if let Some(kib) = available.filter(|kib| *kib < MEMORY_KIB_WANTED) {
         findings.push(Finding::memory_short(kib));
     }
+    findings.extend(cgroup::memory_limit().as_ref().and_then(Finding::memory_limited));
     findings
 }
 
@@ -97,7 +99,7 @@ fn examine_files(home: &Home, findings: &mut Vec<Finding>) -> Option<Settings> {
     if !home.config_file().exists() {
         return None;
     }
-    let overrides = Overrides { environment: std::env::vars_os().collect(), ..Overrides::default() };
+    let overrides = Overrides::of_environment();
     match config::load(home, &overrides) {
         Ok(effective) => Some(effective.settings),
         Err(error) => {

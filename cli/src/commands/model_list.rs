@@ -47,7 +47,7 @@ pub(super) async fn standing(home: &Home, hub: Hub) -> Result<Vec<Standing>, Fai
     if home.holder() != Holder::Nobody {
         return Ok(Client::connect(home)?.get::<Models>("/api/v1/models").await?.models);
     }
-    let overrides = Overrides { environment: std::env::vars_os().collect(), ..Overrides::default() };
+    let overrides = Overrides::of_environment();
     // Settings with a mistake in them are complained of where they are used.
     let listed = config::preview(home, &overrides).map(|next| next.settings.models);
     let entries = listed.unwrap_or_else(|_| vec![ModelEntry::Name(EMBEDDED_MODEL.to_owned())]);

@@ -6,6 +6,7 @@ use crate::notify::Manager;
 use crate::output;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, setsid};
+use runtime::cgroup;
 use runtime::config::Overrides;
 use runtime::hardening::harden_this_process;
 use runtime::home::{Home, RunInfo};
@@ -158,7 +159,12 @@ fn overrides(start: &NodeStart) -> io::Result<Overrides> {
     if !start.interfaces.is_empty() {
         flags.push(("interfaces", json!(start.interfaces), "--interface"));
     }
-    Ok(Overrides { flags, config_file: start.config.clone(), environment: std::env::vars_os().collect() })
+    Ok(Overrides {
+        flags,
+        config_file: start.config.clone(),
+        environment: std::env::vars_os().collect(),
+        memory_limit: cgroup::memory_limit(),
+    })
 }
 
 fn explain(error: StartError) -> Failure {

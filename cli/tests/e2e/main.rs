@@ -5,6 +5,7 @@
 
 mod api_overload;
 mod bad_input;
+mod container;
 mod crashes;
 mod doctor;
 mod generations;

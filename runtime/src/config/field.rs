@@ -1,6 +1,6 @@
 //! The fields of the configuration: one table that files, environment, checks and the sample all read.
 
-use super::{Problem, Source, models};
+use super::{MEMORY_MB_MIN, Problem, Settings, Source, models};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
@@ -183,8 +183,8 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "max_memory_mb",
         variable: "P2P_AI_MAX_MEMORY_MB",
-        kind: Kind::Integer(128, 16_384),
-        default: || json!(512),
+        kind: Kind::Integer(MEMORY_MB_MIN as u64, 16_384),
+        default: || json!(Settings::MAX_MEMORY_MB_DEFAULT),
     },
     Field {
         key: "max_concurrent_tasks",

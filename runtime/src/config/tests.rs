@@ -107,6 +107,33 @@ fn every_field_can_be_set_by_its_variable_and_in_toml() {
 }
 
 #[test]
+fn the_memory_of_a_container_bounds_the_default_and_nothing_that_was_asked_for() {
+    let limit = |mb: u64| Some(MemoryLimit { bytes: mb << 20, file: "/cgroup/memory.max".into() });
+    let loaded = |fixture: Fixture, mb| {
+        let overrides = Overrides { memory_limit: limit(mb), ..fixture.overrides.clone() };
+        let effective = load(&fixture.home, &overrides).unwrap();
+        (effective.settings.max_memory_mb, effective.sources["max_memory_mb"].to_string(), effective.warnings)
+    };
+    let of_limit = |mb: u64| format!("memory limit of {mb} MB, /cgroup/memory.max");
+    let (value, source, warnings) = loaded(Fixture::new(), 300);
+    assert_eq!((value, source), (270, of_limit(300)));
+    assert_eq!(
+        warnings,
+        ["max_memory_mb is 270; this container may have 300 MB of memory (/cgroup/memory.max)"]
+    );
+    // The file of the first start holds the default, which nobody asked for.
+    assert_eq!(loaded(Fixture::new().file(r#"{"max_memory_mb": 512}"#), 300).0, 270);
+    assert_eq!(loaded(Fixture::new(), 2_000), (512, "default".to_owned(), Vec::new()));
+    let (value, source, warnings) = loaded(Fixture::new().variable("P2P_AI_MAX_MEMORY_MB", "1000"), 300);
+    assert_eq!((value, source.as_str()), (1000, "environment variable P2P_AI_MAX_MEMORY_MB"));
+    assert!(warnings[0].ends_with(": the kernel may kill the node or its models"), "{warnings:?}");
+    assert_eq!(loaded(Fixture::new().variable("P2P_AI_MAX_MEMORY_MB", "200"), 300).2, [""; 0]);
+    let (value, _, warnings) = loaded(Fixture::new(), 64);
+    assert_eq!(value, 128, "the least that there is");
+    assert!(warnings[0].contains("64 MB") && warnings[0].contains("kill"), "{warnings:?}");
+}
+
+#[test]
 fn all_that_is_wrong_is_reported_together() {
     let fixture = Fixture::new()
         .file(r#"{"network_port": 80, "max_peers": 300, "max_memory_mb": "lots", "max_pears": 3, "log_level": "LOUD"}"#)

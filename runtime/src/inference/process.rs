@@ -7,6 +7,7 @@
 use super::child::{Child, Report};
 use super::encoder::Precision;
 use super::protocol::{FromWorker, JobResult, ToWorker};
+use crate::cgroup;
 use crate::ports::{Inference, InferenceEvent};
 use engine::InferenceError;
 use engine::ids::JobId;
@@ -16,6 +17,7 @@ use engine::task::{EmbeddingInput, Reranking, TaskKind};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -232,6 +234,8 @@ enum Parting {
     Ended(String),
     /// The worker says that its model cannot be loaded; why.
     NotLoaded(String),
+    /// The kernel killed the worker for want of memory; whose memory.
+    OutOfMemory(String),
 }
 
 impl Supervisor {
@@ -242,12 +246,18 @@ impl Supervisor {
 
     async fn watch(&mut self) -> Result<std::convert::Infallible, Abandoned> {
         loop {
+            let oom_kills_before = cgroup::oom_kills();
             let parting = match Child::spawn(&self.options) {
                 Ok(mut child) => {
                     self.worker_is.send_modify(|state| state.pid = child.pid());
                     let parting = self.attend(&mut child).await;
                     self.worker_is.send_modify(|state| state.pid = None);
                     match (parting?, child.kill().await) {
+                        (Parting::Ended(_), Some(status))
+                            if status.signal() == Some(SIGKILL) && cgroup::oom_kills() > oom_kills_before =>
+                        {
+                            Parting::OutOfMemory(out_of_memory())
+                        }
                         (Parting::Ended(reason), Some(status)) => {
                             Parting::Ended(format!("{reason} ({status})"))
                         }
@@ -368,12 +378,20 @@ impl Supervisor {
         if self.announced != Some(ModelState::Ready) {
             self.load_failures += 1;
         }
+        let out_of_memory = match &parting {
+            Parting::OutOfMemory(reason) => Some(reason.clone()),
+            Parting::Ended(_) | Parting::NotLoaded(_) => None,
+        };
         let reason = match parting {
-            Parting::Ended(reason) if self.load_failures < LOAD_FAILURES_MAX => {
+            Parting::Ended(reason) | Parting::OutOfMemory(reason)
+                if self.load_failures < LOAD_FAILURES_MAX =>
+            {
                 tracing::warn!(component = "inference", reason, "the inference worker is gone");
                 None
             }
-            Parting::Ended(reason) => Some(format!("its worker ends while it loads: {reason}")),
+            Parting::Ended(reason) | Parting::OutOfMemory(reason) => {
+                Some(format!("its worker ends while it loads: {reason}"))
+            }
             Parting::NotLoaded(reason) => Some(reason),
         };
         let reason = reason.map(|reason| {
@@ -391,9 +409,10 @@ impl Supervisor {
         let running = std::mem::take(&mut self.running);
         self.suspects = self.suspects.max(running.len());
         for (job, running) in running {
-            let error = match running.overdue_at {
-                Some(_) => InferenceError::Cancelled,
-                None => InferenceError::Crashed,
+            let error = match (running.overdue_at, &out_of_memory) {
+                (Some(_), _) => InferenceError::Cancelled,
+                (None, Some(reason)) => InferenceError::ModelFailed(reason.clone()),
+                (None, None) => InferenceError::Crashed,
             };
             self.done(job, 0, Err(error)).await?;
         }
@@ -447,6 +466,15 @@ impl Supervisor {
     }
 }
 
+/// Says why the kernel killed a worker.
+fn out_of_memory() -> String {
+    let limit = cgroup::memory_limit().map_or_else(
+        || "this machine's memory ran out".to_owned(),
+        |limit| format!("this container's {} MB of memory ran out", limit.bytes >> 20),
+    );
+    format!("out of memory: {limit}, and the kernel killed the model's process")
+}
+
 fn in_words(kinds: &[TaskKind]) -> String {
     kinds.iter().map(TaskKind::to_string).collect::<Vec<_>>().join(" and ")
 }
@@ -467,6 +495,8 @@ fn bytes_of(work: &Work) -> usize {
     }
 }
 
+/// The signal that ends a process at once.
+const SIGKILL: i32 = 9;
 /// The argument after which a node's own program is a worker.
 pub const WORKER_COMMAND: &str = "inference-worker";
 /// Jobs that wait or run; beyond, they are refused.

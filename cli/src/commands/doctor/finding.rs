@@ -6,7 +6,8 @@ use engine::event::RefuseReason;
 use engine::input::DialError;
 use engine::lifecycle::State;
 use engine::troubles::Trouble;
-use runtime::config::ConfigError;
+use runtime::cgroup::MemoryLimit;
+use runtime::config::{ConfigError, Settings};
 use runtime::home::Home;
 use runtime::http::view::{RecentTrouble, Status};
 use runtime::identity::IdentityError;
@@ -162,6 +163,20 @@ impl Finding {
             "the model's process may be killed while it works",
             "end other programs, or lend no memory to a model: p2p-ai-agents node start --no-model",
         )
+    }
+
+    /// Tells of a container's memory limit that is below what a node takes for itself.
+    pub(super) fn memory_limited(limit: &MemoryLimit) -> Option<Self> {
+        let MemoryLimit { bytes, file } = limit;
+        let default_bytes = u64::from(Settings::MAX_MEMORY_MB_DEFAULT) << 20;
+        (*bytes < default_bytes).then(|| {
+            Self::note(
+                "memory_limited",
+                format!("This container may have {} MB of memory ({}).", bytes >> 20, file.display()),
+                "the node takes no more for its models unless it is told to, and larger models are refused",
+                "give the container more memory, if its models need it",
+            )
+        })
     }
 
     pub(super) fn home_shut(path: &Path) -> Self {
