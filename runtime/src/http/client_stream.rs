@@ -85,6 +85,7 @@ impl Read for ClientStream {
         let room = buffer.remaining().min(READ_BYTES_MAX);
         let mut read = ReadBuf::new(&mut bytes[..room]);
         ready!(Pin::new(&mut self.io).poll_read(cx, read.unfilled()))?;
+        self.connection.receives();
         self.scanner.scan(read.filled());
         if self.scanner.is_ambiguous() {
             self.connection.note_ambiguous();

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// How many of each kind there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,7 @@ pub(super) struct ConnectionTable {
     entries: Mutex<Entries>,
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    pipelined: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +76,8 @@ pub(super) struct Connection {
     discards: AtomicBool,
     /// Whether a chunked request gave a length as well.
     ambiguous: AtomicBool,
+    /// Whether anything was received since the last request was read.
+    received: AtomicBool,
     evicted: Notify,
 }
 
@@ -93,6 +96,7 @@ impl ConnectionTable {
             entries: Mutex::default(),
             requests: Arc::new(Semaphore::new(limits.requests)),
             streams: Arc::new(Semaphore::new(limits.streams)),
+            pipelined: Semaphore::new(PIPELINED_AT_ONCE),
         })
     }
 
@@ -122,6 +126,12 @@ impl ConnectionTable {
     /// Lets one more answer be streamed; `None` where too many are.
     pub(super) fn begin_stream(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.streams).try_acquire_owned().ok()
+    }
+
+    /// Waits for the turn of a request that was sent before the answer to the one before it was read. Requests in a row
+    /// cost their clients next to nothing, so those of all clients together do not crowd out the others.
+    pub(super) async fn await_turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.pipelined.acquire().await.ok()
     }
 
     /// Returns the limit that one more connection would break.
@@ -206,6 +216,7 @@ impl Connection {
             stalled_since: AtomicU64::new(NEVER),
             discards: AtomicBool::new(false),
             ambiguous: AtomicBool::new(false),
+            received: AtomicBool::new(false),
             evicted: Notify::new(),
         };
         connection.waits();
@@ -246,6 +257,16 @@ impl Connection {
         self.discards.store(true, Ordering::Relaxed);
     }
 
+    /// Takes note that the client has sent something.
+    pub(super) fn receives(&self) {
+        self.received.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells whether a request that was just read had come together with the one before it.
+    pub(super) fn is_pipelined(&self) -> bool {
+        !self.received.swap(false, Ordering::Relaxed)
+    }
+
     /// Takes note that a chunked request gave a length as well.
     pub(super) fn note_ambiguous(&self) {
         self.ambiguous.store(true, Ordering::Relaxed);
@@ -280,6 +301,8 @@ impl Connection {
 }
 
 const NEVER: u64 = u64::MAX;
+/// Requests sent in a row, of all connections, that are computed at a time.
+const PIPELINED_AT_ONCE: usize = 2;
 /// The most connections at a time.
 pub(super) const CONNECTIONS_MAX: usize = 1024;
 /// The least, on a system that allows next to no open files.

@@ -36,6 +36,8 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     socket.set_reuseaddr(true)?;
+    // A client that does not read has the node compute this much for it, and no more.
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
@@ -146,6 +148,7 @@ async fn answer(
     place: &Place,
 ) -> hyper::Response<Body> {
     let connection: &Arc<Connection> = &place.connection;
+    let _turn = if connection.is_pipelined() { place.table().await_turn().await } else { None };
     let authenticated = door.recognizes(request.headers());
     if authenticated {
         connection.authenticate();
@@ -180,6 +183,7 @@ fn open_files_max() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES_ASSUMED, |(soft, _)| soft)
 }
 
+const SEND_BUFFER_BYTES: u32 = 64 << 10;
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: u32 = 1024;
 /// A request's head must be there by then; the same for the next one on a connection that is kept.
