@@ -8,6 +8,7 @@ mod chat;
 mod config;
 mod generator;
 mod gguf;
+mod jinja;
 mod pace;
 mod packing;
 mod sampler;

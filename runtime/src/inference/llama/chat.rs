@@ -3,22 +3,24 @@
 //! The templates are Jinja as transformers understands it. They are the model's, so a template may do nothing but make
 //! text: what it computes and what it writes are bounded, and it reaches neither files nor the clock.
 
+use super::jinja::{Argument, Template};
 use engine::task::{ChatMessage, ChatRole};
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde::Deserialize;
-use std::io::{self, Write};
+use std::collections::BTreeMap;
 
 /// A model's template.
 #[derive(Debug)]
 pub(super) struct Chat {
-    environment: Environment<'static>,
-    bos: String,
-    eos: String,
+    template: Template,
+    /// The texts of special tokens, by their names.
+    special: BTreeMap<String, String>,
 }
 
 impl Chat {
-    /// Compiles a template; `bos` and `eos` are the texts of these tokens.
+    /// Reads a template; `bos` and `eos` are the texts of these tokens.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
     pub(super) fn compile(template: String, bos: String, eos: String) -> Result<Self, String> {
         if template.len() > TEMPLATE_BYTES_MAX {
             return Err(format!(
@@ -26,38 +28,30 @@ impl Chat {
                 template.len()
             ));
         }
-        let mut environment = Environment::new();
-        environment.set_fuel(Some(FUEL));
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|error| shown(&error))?);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        });
-        // The same conversation gives the same prompt at any time: the date is that of a fixed day.
-        environment
-            .add_function("strftime_now", |format: String| -> Result<String, Error> { Ok(date(&format)) });
-        environment.add_template_owned(NAME, template).map_err(|error| shown(&error))?;
-        Ok(Self { environment, bos, eos })
+        let special = [("bos_token", bos), ("eos_token", eos)];
+        let special = special.map(|(name, token)| (name.to_owned(), token)).into();
+        Ok(Self { template: Template::parse(&template).map_err(|error| shown(&error))?, special })
     }
 
     /// Writes the prompt that the model is to continue.
+    ///
+    /// # Errors
+    /// Says why the template cannot, or refuses to.
     pub(super) fn prompt(&self, messages: &[ChatMessage]) -> Result<String, String> {
-        let messages: Vec<Value> = messages
-            .iter()
-            .map(|message| context! { role => role(message.role), content => message.content.as_str() })
-            .collect();
-        let context = context! {
-            messages,
-            bos_token => self.bos.as_str(),
-            eos_token => self.eos.as_str(),
-            add_generation_prompt => true,
-            tools => Value::from(()),
-        };
-        let mut out = Bounded(Vec::new());
-        let template = self.environment.get_template(NAME).map_err(|error| shown(&error))?;
-        template.render_captured_to(context, &mut out).map_err(|error| shown(&error))?;
-        String::from_utf8(out.0).map_err(|error| error.to_string())
+        let messages = messages.iter().map(|message| {
+            Argument::Dict(vec![
+                ("role".to_owned(), Argument::String(role(message.role).to_owned())),
+                ("content".to_owned(), Argument::String(message.content.clone())),
+            ])
+        });
+        let mut names = vec![
+            ("messages".to_owned(), Argument::List(messages.collect())),
+            ("tools".to_owned(), Argument::None),
+            ("documents".to_owned(), Argument::None),
+            ("add_generation_prompt".to_owned(), Argument::Bool(true)),
+        ];
+        names.extend(self.special.iter().map(|(name, text)| (name.clone(), Argument::String(text.clone()))));
+        self.template.render(names).map_err(|error| shown(&error))
     }
 }
 
@@ -119,25 +113,6 @@ impl Special {
     }
 }
 
-/// Takes so many bytes and no more.
-struct Bounded(Vec<u8>);
-
-impl Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > PROMPT_BYTES_MAX {
-            return Err(io::Error::other(format!(
-                "the prompt would have more than {PROMPT_BYTES_MAX} bytes"
-            )));
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 const fn role(role: ChatRole) -> &'static str {
     match role {
         ChatRole::Assistant => "assistant",
@@ -146,38 +121,13 @@ const fn role(role: ChatRole) -> &'static str {
     }
 }
 
-/// Writes the fixed day in the few forms that templates ask for.
-fn date(format: &str) -> String {
-    let parts = [
-        ("%d", "01"),
-        ("%-d", "1"),
-        ("%m", "01"),
-        ("%B", "January"),
-        ("%b", "Jan"),
-        ("%Y", "2025"),
-        ("%y", "25"),
-    ];
-    parts.iter().fold(format.to_owned(), |text, (from, to)| text.replace(from, to))
+/// What went wrong, as far as it is repeated.
+fn shown(error: &str) -> String {
+    error.chars().take(SHOWN_CHARS).collect()
 }
 
-/// What went wrong, without the template around it.
-fn shown(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text.chars().take(SHOWN_CHARS).collect()
-}
-
-const NAME: &str = "chat";
 /// The longest template; the longest in use have some 20 KB.
 const TEMPLATE_BYTES_MAX: usize = 1 << 20;
-/// The longest prompt.
-const PROMPT_BYTES_MAX: usize = 4 << 20;
-/// Steps that a template may take: a conversation of a thousand messages takes some 50,000.
-const FUEL: u64 = 2_000_000;
 /// As much of an error as is repeated.
 const SHOWN_CHARS: usize = 500;
 
@@ -235,7 +185,9 @@ mod tests {
             ("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", "fuel"),
             ("{% for a in range(9999) %}{{ 'x' * 9999 }}{% endfor %}", "more than 4194304 bytes"),
             ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion"),
-            ("{% include '/etc/passwd' %}", "passwd"),
+            ("{% include '/etc/passwd' %}", "another template"),
+            ("{{ tools | length }}", "NoneType"),
+            ("{{ messages[0].append(1) }}", "undefined"),
         ];
         for (template, reason) in cases {
             let error = prompt(template).unwrap_err();

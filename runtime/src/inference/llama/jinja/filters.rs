@@ -1,0 +1,632 @@
+//! Jinja's filters: what stands after a bar. `tojson` is transformers' own.
+
+use super::checks;
+use super::evaluation::{Evaluation, Given};
+use super::methods;
+use super::strings::{capitalized, centered, joined, lines, replaced, stripped};
+use super::text::{Json, padded, percent};
+use super::value::{Dict, Value, missing};
+use std::cmp::Ordering;
+
+/// Tells whether there is a filter of this name.
+pub(super) fn is_filter(name: &str) -> bool {
+    FILTERS.contains(&name)
+}
+
+/// Puts a value through a filter.
+///
+/// # Errors
+/// Where there is no such filter, or it does not take the value or the arguments.
+pub(super) fn filter(it: &mut Evaluation, name: &str, value: Value, given: Given) -> Result<Value, String> {
+    it.spend(1 + value.len().unwrap_or(0) / 16)?;
+    if WITHOUT_ARGUMENTS.contains(&name) {
+        given.clone().bind([])?;
+    }
+    match name {
+        "abs" | "float" | "int" | "round" | "sum" => number(it, name, value, given),
+        "batch" | "slice" => grouped(it, name, &value, given),
+        "dictsort" | "groupby" | "max" | "min" | "sort" | "unique" => ordered(it, name, &value, given),
+        "map" | "reject" | "rejectattr" | "select" | "selectattr" => picked(it, name, &value, given),
+        "tojson" => json(it, &value, given),
+        name if TEXT_FILTERS.contains(&name) => {
+            let text = value.text();
+            of_text(it, name, &text, given)
+        }
+        _ => of_any(it, name, value, given),
+    }
+}
+
+/// Filters of any value.
+fn of_any(it: &mut Evaluation, name: &str, value: Value, given: Given) -> Result<Value, String> {
+    match name {
+        "attr" => {
+            let [name] = given.bind(["name"])?;
+            match (&value, name.ok_or("attr wants a name")?) {
+                // Fields alone, not what is in a dict.
+                (Value::Dict(_), name)
+                    if methods::attribute(&Value::dict(Dict::default()), &name.text())?.kind()
+                        == "Undefined" =>
+                {
+                    Ok(Value::undefined(format!("attribute {}", name.repr())))
+                }
+                (value, name) => methods::attribute(value, &name.text()),
+            }
+        }
+        "count" | "length" => value.len().map(Value::length),
+        "d" | "default" => {
+            let [default, boolean] = given.bind(["default_value", "boolean"])?;
+            let replace = matches!(value, Value::Undefined(_))
+                || boolean.is_some_and(|boolean| boolean.is_true()) && !value.is_true();
+            Ok(if replace { default.unwrap_or_else(|| "".into()) } else { value })
+        }
+        "first" => Ok(first_or(value.items()?.first(), "No first item, sequence was empty, it")),
+        "items" => match &value {
+            Value::Undefined(_) => Ok(Value::list(Vec::new())),
+            Value::Dict(_) => methods::call(it, &value, "items", Given::default()),
+            _ => Err("Can only get item pairs from a mapping.".to_owned()),
+        },
+        "join" => {
+            let [between, attribute] = given.bind(["d", "attribute"])?;
+            let mut items = value.items()?.to_vec();
+            if let Some(attribute) = attribute {
+                items = items.iter().map(|item| field(item, &attribute)).collect::<Result<_, _>>()?;
+            }
+            let between = between.map_or_else(|| "".into(), |between| between.text());
+            joined(it, &between, &items, false)
+        }
+        "last" => Ok(first_or(value.items()?.last(), "No last item, sequence was empty, it")),
+        "list" => {
+            let items = value.items()?.to_vec();
+            it.made_list(items)
+        }
+        "pprint" => it.made(value.repr()),
+        "reverse" => match &value {
+            Value::String(text) => it.made(text.chars().rev().collect()),
+            other => {
+                let items = other.items()?.iter().rev().cloned().collect();
+                it.made_list(items)
+            }
+        },
+        "safe" | "string" => Ok(Value::String(value.text())),
+        other => Err(format!("there is no filter named {other:?}")),
+    }
+}
+
+fn first_or(item: Option<&Value>, absent: &'static str) -> Value {
+    item.cloned().unwrap_or_else(|| Value::undefined(absent))
+}
+
+/// Filters that make a text of the value first.
+fn of_text(it: &mut Evaluation, name: &str, text: &str, given: Given) -> Result<Value, String> {
+    match name {
+        "capitalize" => it.made(capitalized(text)),
+        "center" => {
+            let [width] = given.bind(["width"])?;
+            let width = width.and_then(|width| usize::try_from(width.integer()?).ok()).unwrap_or(80);
+            it.made(centered(text, ' ', width))
+        }
+        "e" | "escape" | "forceescape" => {
+            let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            it.made(escaped.replace('"', "&#34;").replace('\'', "&#39;"))
+        }
+        "format" => {
+            let values = if given.names.is_empty() {
+                Value::tuple(given.places)
+            } else {
+                Value::dict(Dict(given.names.into_iter().map(|(name, value)| (name.into(), value)).collect()))
+            };
+            let text = percent(text, &values)?;
+            it.made(text)
+        }
+        "indent" => indented(it, text, given),
+        "lower" => it.made(text.to_lowercase()),
+        "replace" => {
+            let [old, new, count] = given.bind(["old", "new", "count"])?;
+            let text_of =
+                |value: Option<Value>| value.ok_or("replace wants two texts").map(|value| value.text());
+            let (old, new) = (text_of(old)?, text_of(new)?);
+            replaced(it, text, &old, &new, count.as_ref())
+        }
+        "striptags" => it.made(without_tags(text)),
+        "title" => it.made(titled(text)),
+        "trim" => {
+            let [chars] = given.bind(["chars"])?;
+            let set = chars.filter(|chars| !matches!(chars, Value::None)).map(|chars| chars.text());
+            Ok(stripped(text, set.as_deref(), true, true).into())
+        }
+        "truncate" => truncated(it, text, given),
+        "upper" => it.made(text.to_uppercase()),
+        "urlencode" => {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-~/".contains(&byte);
+            let encode =
+                |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+            it.made(text.bytes().map(encode).collect())
+        }
+        // The number of words.
+        _ => {
+            let words = text.split(|letter: char| letter != '_' && !letter.is_alphanumeric());
+            Ok(Value::length(words.filter(|word| !word.is_empty()).count()))
+        }
+    }
+}
+
+fn indented(it: &mut Evaluation, text: &str, given: Given) -> Result<Value, String> {
+    let [width, first, blank] = given.bind(["width", "first", "blank"])?;
+    let indent = match width {
+        Some(Value::String(indent)) => indent.to_string(),
+        width => {
+            let width = width.and_then(|width| usize::try_from(width.integer()?).ok()).unwrap_or(4);
+            padded("", ' ', '>', width)
+        }
+    };
+    let blank = blank.is_some_and(|blank| blank.is_true());
+    let mut out = String::new();
+    for (at, line) in lines(&format!("{text}\n"), false).iter().enumerate() {
+        if at > 0 {
+            out.push('\n');
+            if blank || !line.is_empty() {
+                out.push_str(&indent);
+            }
+        } else if first.as_ref().is_some_and(Value::is_true) {
+            out.push_str(&indent);
+        }
+        out.push_str(line);
+        it.check_bytes(out.len())?;
+    }
+    it.made(out)
+}
+
+fn without_tags(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('<') {
+        let Some(len) = rest[at..].find('>') else { break };
+        out.push_str(&rest[..at]);
+        rest = &rest[at + len + 1..];
+    }
+    out.push_str(rest);
+    out.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Each word with its first letter large and the others small; words begin after some marks.
+fn titled(text: &str) -> String {
+    let is_mark = |letter: char| matches!(letter, '-' | '(' | '{' | '[' | '<') || letter.is_whitespace();
+    let mut out = String::new();
+    let mut begins = true;
+    for letter in text.chars() {
+        if is_mark(letter) {
+            out.push(letter);
+            begins = true;
+        } else if begins {
+            out.extend(letter.to_uppercase());
+            begins = false;
+        } else {
+            out.extend(letter.to_lowercase());
+        }
+    }
+    out
+}
+
+fn truncated(it: &mut Evaluation, text: &str, given: Given) -> Result<Value, String> {
+    let [length, kill_words, end, leeway] = given.bind(["length", "killwords", "end", "leeway"])?;
+    let size = |value: Option<Value>, default: usize| {
+        value.and_then(|value| usize::try_from(value.integer()?).ok()).unwrap_or(default)
+    };
+    let end = end.map_or_else(|| "...".into(), |end| end.text());
+    let (length, leeway) = (size(length, 255), size(leeway, 5));
+    let letters: Vec<char> = text.chars().collect();
+    if letters.len() <= length + leeway {
+        return Ok(text.into());
+    }
+    let cut: String = letters[..length.saturating_sub(end.chars().count())].iter().collect();
+    let whole_words = !kill_words.is_some_and(|kill| kill.is_true());
+    let cut = if whole_words { cut.rsplit_once(' ').map_or(cut.as_str(), |(cut, _)| cut) } else { &cut };
+    it.made(format!("{cut}{end}"))
+}
+
+fn json(it: &mut Evaluation, value: &Value, given: Given) -> Result<Value, String> {
+    let [ascii, indent, separators, sorted] =
+        given.bind(["ensure_ascii", "indent", "separators", "sort_keys"])?;
+    let is_true = |value: Option<Value>| value.is_some_and(|value| value.is_true());
+    let indent = match indent {
+        None | Some(Value::None) => None,
+        Some(Value::String(indent)) => Some(indent.to_string()),
+        Some(other) => {
+            let width = other.integer().ok_or("indent is a number of spaces, or a text")?;
+            Some(padded("", ' ', '>', usize::try_from(width).unwrap_or(0)))
+        }
+    };
+    let separators = match separators {
+        None | Some(Value::None) => (if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned()),
+        Some(pair) => match pair.items()?.as_slice() {
+            [one, other] => (one.text().to_string(), other.text().to_string()),
+            _ => return Err("separators are two texts".to_owned()),
+        },
+    };
+    let json = Json { ascii: is_true(ascii), indent, separators, sorted: is_true(sorted) };
+    let mut text = String::new();
+    json.write(value, 0, &mut text)?;
+    it.made(text)
+}
+
+fn number(it: &mut Evaluation, name: &str, value: Value, given: Given) -> Result<Value, String> {
+    if let (Value::Undefined(what), "abs" | "float" | "int" | "round") = (&value, name) {
+        return Err(missing(what));
+    }
+    match name {
+        "abs" => match (value.integer(), value.number()) {
+            (Some(number), _) => Ok(Value::Integer(number.saturating_abs())),
+            (_, Some(number)) => Ok(Value::Float(number.abs())),
+            _ => Err(format!("bad operand type for abs(): {:?}", value.kind())),
+        },
+        "float" => {
+            let [default] = given.bind(["default"])?;
+            let text = value.as_str().map(|text| text.trim().replace('_', ""));
+            let number = value.number().or_else(|| text?.parse().ok());
+            Ok(number.map(Value::Float).or(default).unwrap_or(Value::Float(0.0)))
+        }
+        "int" => {
+            let [default, base] = given.bind(["default", "base"])?;
+            let base = base.and_then(|base| u32::try_from(base.integer()?).ok()).unwrap_or(10);
+            let number = match &value {
+                Value::Float(number) if number.is_finite() => Some(number.trunc() as i128),
+                Value::String(text) => whole(text.trim(), base),
+                other => other.integer(),
+            };
+            Ok(number.map(Value::Integer).or(default).unwrap_or(Value::Integer(0)))
+        }
+        "round" => {
+            let [precision, method] = given.bind(["precision", "method"])?;
+            let precision =
+                precision.and_then(|precision| i32::try_from(precision.integer()?).ok()).unwrap_or(0);
+            let method = method.map(|method| method.text());
+            if let (Some(whole), None | Some("common")) = (value.integer(), method.as_deref()) {
+                // A whole number stays one.
+                let scale = 10_i128.pow(precision.min(0).unsigned_abs().min(30));
+                return Ok(Value::Integer(rounded(whole, scale)));
+            }
+            let number = value.number().ok_or_else(|| format!("{} is no number", value.kind()))?;
+            let scale = 10_f64.powi(precision);
+            Ok(Value::Float(match method.as_deref() {
+                Some("ceil") => (number * scale).ceil() / scale,
+                Some("floor") => (number * scale).floor() / scale,
+                _ if precision > 0 => format!("{number:.*}", precision as usize).parse().unwrap_or(number),
+                _ => (number * scale).round_ties_even() / scale,
+            }))
+        }
+        _ => {
+            let [attribute, start] = given.bind(["attribute", "start"])?;
+            let mut sum = start.unwrap_or(Value::Integer(0));
+            for item in value.items()?.iter() {
+                let item = match &attribute {
+                    Some(attribute) if !matches!(attribute, Value::None) => field(item, attribute)?,
+                    _ => item.clone(),
+                };
+                it.spend(1)?;
+                sum = super::arithmetic::binary(it, "+", &sum, &item)?;
+            }
+            Ok(sum)
+        }
+    }
+}
+
+/// A whole number as the nearest multiple of another, an even one where two are as near.
+const fn rounded(number: i128, scale: i128) -> i128 {
+    let (times, rest) = (number.div_euclid(scale), number.rem_euclid(scale));
+    let up = rest * 2 > scale || rest * 2 == scale && times % 2 != 0;
+    (times + up as i128) * scale
+}
+
+/// A whole number in a text, with a fraction cut off.
+fn whole(text: &str, base: u32) -> Option<i128> {
+    let plain = text.replace('_', "");
+    let lower = plain.to_lowercase();
+    let digits = match base {
+        16 => lower.strip_prefix("0x"),
+        8 => lower.strip_prefix("0o"),
+        2 => lower.strip_prefix("0b"),
+        _ => None,
+    };
+    let number = i128::from_str_radix(digits.unwrap_or(&lower), base.clamp(2, 36)).ok();
+    number.or_else(|| {
+        plain.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| number.trunc() as i128)
+    })
+}
+
+fn grouped(it: &mut Evaluation, name: &str, value: &Value, given: Given) -> Result<Value, String> {
+    let [count, fill] = given.bind(["count", "fill_with"])?;
+    let count = count.and_then(|count| usize::try_from(count.integer()?).ok()).filter(|count| *count > 0);
+    let count = count.ok_or_else(|| format!("{name} wants a number"))?;
+    let items = value.items()?;
+    it.spend(items.len() + count.min(items.len() + RANGE_MAX))?;
+    let fill = fill.filter(|fill| !matches!(fill, Value::None));
+    let mut groups: Vec<Vec<Value>> = Vec::new();
+    if name == "batch" {
+        groups = items.chunks(count).map(<[Value]>::to_vec).collect();
+        if let (Some(fill), Some(last)) = (fill, groups.last_mut()) {
+            it.spend(count.min(RANGE_MAX))?;
+            last.resize(count.min(RANGE_MAX), fill);
+        }
+    } else {
+        let (each, longer) = (items.len() / count, items.len() % count);
+        let mut at = 0;
+        for group in 0..count.min(RANGE_MAX) {
+            let end = at + each + usize::from(group < longer);
+            let mut items = items[at..end].to_vec();
+            if group >= longer {
+                items.extend(fill.clone());
+            }
+            groups.push(items);
+            at = end;
+        }
+    }
+    Ok(Value::list(groups.into_iter().map(Value::list).collect()))
+}
+
+/// What items are put in order by: a field of theirs, in small letters unless these count.
+fn key(item: &Value, attribute: Option<&Value>, with_case: bool) -> Result<Value, String> {
+    let key = match attribute.filter(|attribute| !matches!(attribute, Value::None)) {
+        Some(attribute) => field(item, attribute)?,
+        None => item.clone(),
+    };
+    Ok(match &key {
+        Value::String(text) if !with_case => text.to_lowercase().into(),
+        _ => key,
+    })
+}
+
+fn sorted(mut items: Vec<(Value, Value)>, reverse: bool) -> Result<Vec<(Value, Value)>, String> {
+    let mut failed = None;
+    items.sort_by(|one, other| {
+        let order = one.0.compare(&other.0).unwrap_or_else(|error| {
+            failed.get_or_insert(error);
+            Ordering::Equal
+        });
+        if reverse { order.reverse() } else { order }
+    });
+    failed.map_or(Ok(items), Err)
+}
+
+fn ordered(it: &mut Evaluation, name: &str, value: &Value, given: Given) -> Result<Value, String> {
+    let is_true = |value: Option<Value>| value.is_some_and(|value| value.is_true());
+    let items = value.items()?;
+    it.spend(items.len() * 4)?;
+    let keyed = |attribute: Option<&Value>, with_case: bool| -> Result<Vec<(Value, Value)>, String> {
+        items.iter().map(|item| Ok((key(item, attribute, with_case)?, item.clone()))).collect()
+    };
+    match name {
+        "dictsort" => {
+            let [with_case, by, reverse] = given.bind(["case_sensitive", "by", "reverse"])?;
+            let Value::Dict(dict) = value else { return Err("dictsort wants a dict".to_owned()) };
+            let place = usize::from(by.is_some_and(|by| by.as_str() == Some("value")));
+            let with_case = is_true(with_case);
+            let pairs = dict.0.iter().map(|(key, value)| Value::pair(key.clone(), value.clone()));
+            let pairs: Result<Vec<_>, String> =
+                pairs.map(|pair| Ok((key(&pair, Some(&Value::length(place)), with_case)?, pair))).collect();
+            Ok(Value::list(sorted(pairs?, is_true(reverse))?.into_iter().map(|(_, pair)| pair).collect()))
+        }
+        "groupby" => {
+            let [attribute, default, with_case] = given.bind(["attribute", "default", "case_sensitive"])?;
+            let with_case = is_true(with_case);
+            let mut groups: Vec<(Value, Value, Vec<Value>)> = Vec::new();
+            let mut all = keyed(attribute.as_ref(), with_case)?;
+            for (key, _) in &mut all {
+                if let (Value::Undefined(_), Some(default)) = (&*key, &default) {
+                    *key = default.clone();
+                }
+            }
+            for (key, item) in sorted(all, false)? {
+                let shown = match &attribute {
+                    Some(attribute) => field(&item, attribute)?,
+                    None => item.clone(),
+                };
+                let shown = if matches!(shown, Value::Undefined(_)) { key.clone() } else { shown };
+                match groups.last_mut().filter(|(known, ..)| known.equals(&key)) {
+                    Some((.., items)) => items.push(item),
+                    None => groups.push((key, shown, vec![item])),
+                }
+            }
+            Ok(Value::list(
+                groups.into_iter().map(|(_, key, items)| Value::pair(key, Value::list(items))).collect(),
+            ))
+        }
+        "sort" => {
+            let [reverse, with_case, attribute] = given.bind(["reverse", "case_sensitive", "attribute"])?;
+            let several: Vec<Value> = match &attribute {
+                Some(Value::String(names)) => names.split(',').map(Value::from).collect(),
+                Some(other) => vec![other.clone()],
+                None => Vec::new(),
+            };
+            let with_case = is_true(with_case);
+            let mut keyed = keyed(None, with_case)?;
+            if !several.is_empty() {
+                for (of, item) in &mut keyed {
+                    let keys: Result<Vec<_>, String> =
+                        several.iter().map(|attribute| key(item, Some(attribute), with_case)).collect();
+                    *of = Value::list(keys?);
+                }
+            }
+            it.made_list(sorted(keyed, is_true(reverse))?.into_iter().map(|(_, item)| item).collect())
+        }
+        "unique" => {
+            let [with_case, attribute] = given.bind(["case_sensitive", "attribute"])?;
+            let mut seen: Vec<(Value, Value)> = Vec::new();
+            for (key, item) in keyed(attribute.as_ref(), is_true(with_case))? {
+                it.spend(1 + seen.len() / 16)?;
+                if !seen.iter().any(|(known, _)| known.equals(&key)) {
+                    seen.push((key, item));
+                }
+            }
+            Ok(Value::list(seen.into_iter().map(|(_, item)| item).collect()))
+        }
+        _ => {
+            let [with_case, attribute] = given.bind(["case_sensitive", "attribute"])?;
+            let mut best: Option<(Value, Value)> = None;
+            let wanted = if name == "max" { Ordering::Greater } else { Ordering::Less };
+            for (key, item) in keyed(attribute.as_ref(), is_true(with_case))? {
+                let is_better = match &best {
+                    Some((known, _)) => key.compare(known)? == wanted,
+                    None => true,
+                };
+                if is_better {
+                    best = Some((key, item));
+                }
+            }
+            let absent = || Value::undefined("No aggregated item, sequence was empty, it");
+            Ok(best.map_or_else(absent, |(_, item)| item))
+        }
+    }
+}
+
+fn picked(it: &mut Evaluation, name: &str, value: &Value, mut given: Given) -> Result<Value, String> {
+    let items = value.items()?;
+    let mut kept = Vec::new();
+    if name == "map" {
+        if given.places.is_empty() {
+            let [attribute, default] = given.bind(["attribute", "default"])?;
+            let attribute = attribute.ok_or("map requires a filter argument")?;
+            for item in items.iter() {
+                it.spend(1)?;
+                let found = field(item, &attribute)?;
+                let absent = matches!(found, Value::Undefined(_));
+                kept.push(default.clone().filter(|_| absent).unwrap_or(found));
+            }
+            return it.made_list(kept);
+        }
+        let of = given.places.remove(0).text();
+        for item in items.iter() {
+            kept.push(filter(it, &of, item.clone(), given.clone())?);
+        }
+        return it.made_list(kept);
+    }
+    let attribute = match name {
+        "selectattr" | "rejectattr" if given.places.is_empty() => {
+            return Err(format!("{name} wants an attribute"));
+        }
+        "selectattr" | "rejectattr" => Some(given.places.remove(0)),
+        _ => None,
+    };
+    let test = (!given.places.is_empty()).then(|| given.places.remove(0).text());
+    for item in items.iter() {
+        it.spend(1)?;
+        let looked_at = match &attribute {
+            Some(attribute) => field(item, attribute)?,
+            None => item.clone(),
+        };
+        let passes = match &test {
+            Some(test) => checks::check(test, &looked_at, given.clone())?,
+            None => looked_at.is_true(),
+        };
+        if passes == name.starts_with("select") {
+            kept.push(item.clone());
+        }
+    }
+    it.made_list(kept)
+}
+
+/// A field of an item, by a path with dots and numbers.
+fn field(item: &Value, path: &Value) -> Result<Value, String> {
+    let Value::String(path) = path else { return methods::item(item, path) };
+    let mut found = item.clone();
+    for part in path.split('.') {
+        let part = part.parse::<i128>().map_or_else(|_| part.into(), Value::Integer);
+        found = methods::item(&found, &part)?;
+    }
+    Ok(found)
+}
+
+/// The filters that there are.
+const FILTERS: [&str; 49] = [
+    "abs",
+    "attr",
+    "batch",
+    "capitalize",
+    "center",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "first",
+    "float",
+    "forceescape",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "pprint",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "string",
+    "striptags",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "truncate",
+    "unique",
+    "upper",
+    "urlencode",
+    "wordcount",
+];
+/// Those that take a value and no more.
+const WITHOUT_ARGUMENTS: [&str; 20] = [
+    "abs",
+    "capitalize",
+    "count",
+    "e",
+    "escape",
+    "first",
+    "forceescape",
+    "items",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "reverse",
+    "safe",
+    "string",
+    "striptags",
+    "title",
+    "upper",
+    "urlencode",
+    "wordcount",
+];
+/// Those of texts alone.
+const TEXT_FILTERS: [&str; 16] = [
+    "capitalize",
+    "center",
+    "e",
+    "escape",
+    "forceescape",
+    "format",
+    "indent",
+    "lower",
+    "replace",
+    "striptags",
+    "title",
+    "trim",
+    "truncate",
+    "upper",
+    "urlencode",
+    "wordcount",
+];
+const RANGE_MAX: usize = 100_000;

@@ -1,0 +1,128 @@
+//! What transformers' environment writes, of templates that use every construct that templates of the field do.
+
+use super::*;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use std::fmt;
+
+/// The templates with what Jinja2 writes; `scripts/templates.py` says how they came about.
+const ROWS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/templates.json");
+
+#[derive(Deserialize)]
+struct Rows {
+    chat: Argument,
+    tools: Argument,
+    rows: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    template: String,
+    /// Whether its names are those with tools.
+    tools: bool,
+    /// Nothing where Jinja2 refuses.
+    text: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Argument {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Argument;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any value")
+            }
+
+            fn visit_bool<E>(self, truth: bool) -> Result<Argument, E> {
+                Ok(Argument::Bool(truth))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Argument, E> {
+                Ok(Argument::String(text.to_owned()))
+            }
+
+            fn visit_unit<E>(self) -> Result<Argument, E> {
+                Ok(Argument::None)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Argument, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Argument::Dict(entries))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Argument, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = list.next_element()? {
+                    items.push(item);
+                }
+                Ok(Argument::List(items))
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+fn names(of: &Argument) -> Vec<(String, Argument)> {
+    let Argument::Dict(entries) = of else { panic!("{of:?}") };
+    entries.clone()
+}
+
+#[test]
+fn every_template_writes_what_jinja2_does_or_is_refused_where_it_refuses() {
+    let Rows { chat, tools, rows } = serde_json::from_slice(&std::fs::read(ROWS).unwrap()).unwrap();
+    assert!(rows.len() > 500);
+    let mut wrong = Vec::new();
+    for Row { template, tools: with_tools, text } in rows {
+        let found = Template::parse(&template);
+        let found = found.and_then(|it| it.render(names(if with_tools { &tools } else { &chat })));
+        if found.as_ref().ok() != text.as_ref() {
+            wrong.push(format!("{template:?}\n  writes {found:?}\n  not    {text:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} templates differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn what_does_not_end_or_grows_without_end_is_stopped() {
+    let deep = |open: &str, close: &str| format!("{{{{ {}1{} }}}}", open.repeat(5000), close.repeat(5000));
+    let cases = [
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}".to_owned(), "fuel"),
+        ("{% for a in range(9999) %}{{ 'x' * 9999 }}{% endfor %}".to_owned(), "bytes"),
+        ("{{ 'x' * 99999999 }}".to_owned(), "bytes"),
+        ("{{ [0] * 99999999 }}".to_owned(), "fuel"),
+        ("{{ '%999999999d' % 1 }}".to_owned(), ""),
+        ("{{ ('x' * 9999).replace('x', 'y' * 9999) }}".to_owned(), "bytes"),
+        ("{% set ns = namespace(t=['x' * 4000000]) %}{% for a in range(9999) %}{% set ns.t = ns.t + ['x' * 4000000] %}{% endfor %}".to_owned(), "fuel"),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}".to_owned(), "recursion"),
+        ("{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}".to_owned(), "recursion"),
+        (deep("(", ")"), "deeply"),
+        (deep("[", "]"), "deeply"),
+        (deep("-", ""), "deeply"),
+        (deep("not ", ""), "deeply"),
+        (deep("1 + ", ""), "deeply"),
+        (deep("1 or ", ""), "deeply"),
+        (deep("", " | abs"), "deeply"),
+        (deep("", ".a"), "deeply"),
+        (deep("", " if 1"), "deeply"),
+        ("{% if 1 %}".repeat(5000), "deeply"),
+        ("{{ 99999999999999999999999999999999999999 * 99 }}".to_owned(), "large"),
+        ("{{ 2 ** 999999 }}".to_owned(), "large"),
+    ];
+    for (template, reason) in cases {
+        let found = Template::parse(&template).and_then(|it| it.render(Vec::new()));
+        match found {
+            Err(error) => {
+                assert!(
+                    error.contains(reason),
+                    "{error} for {}",
+                    template.chars().take(80).collect::<String>()
+                );
+            }
+            Ok(text) => assert!(reason.is_empty(), "{} bytes of {template:?}", text.len()),
+        }
+    }
+}

@@ -1,0 +1,597 @@
+//! Texts made of values: JSON, the `%` of Python and its `format`, and dates.
+
+use super::evaluation::BYTES_MAX;
+use super::value::{Dict, Value, float, missing};
+use std::fmt::Write;
+
+/// How JSON is written.
+#[derive(Clone, Debug)]
+pub(super) struct Json {
+    pub(super) ascii: bool,
+    pub(super) indent: Option<String>,
+    pub(super) separators: (String, String),
+    pub(super) sorted: bool,
+}
+
+impl Json {
+    /// Writes a value as JSON.
+    ///
+    /// # Errors
+    /// Where it has no form in JSON.
+    pub(super) fn write(&self, value: &Value, depth: usize, out: &mut String) -> Result<(), String> {
+        check(out)?;
+        match value {
+            Value::None => out.push_str("null"),
+            Value::Bool(truth) => out.push_str(if *truth { "true" } else { "false" }),
+            Value::Integer(number) => {
+                let _ = write!(out, "{number}");
+            }
+            Value::Float(number) => out.push_str(&json_float(*number)),
+            Value::String(text) => self.string(text, out),
+            Value::List(items) | Value::Tuple(items) => {
+                out.push('[');
+                for (at, item) in items.iter().enumerate() {
+                    self.before(at, depth + 1, out);
+                    self.write(item, depth + 1, out)?;
+                }
+                self.after(items.len(), depth, out);
+                out.push(']');
+            }
+            Value::Dict(dict) => {
+                out.push('{');
+                let mut entries: Vec<&(Value, Value)> = dict.0.iter().collect();
+                if self.sorted {
+                    entries
+                        .sort_by(|one, other| one.0.compare(&other.0).unwrap_or(std::cmp::Ordering::Equal));
+                }
+                for (at, (key, value)) in entries.into_iter().enumerate() {
+                    self.before(at, depth + 1, out);
+                    match key {
+                        Value::String(key) => self.string(key, out),
+                        Value::None => out.push_str("\"null\""),
+                        Value::Bool(truth) => out.push_str(if *truth { "\"true\"" } else { "\"false\"" }),
+                        Value::Integer(_) => self.string(&key.repr(), out),
+                        Value::Float(number) => self.string(&json_float(*number), out),
+                        other => return Err(format!("keys of JSON are texts, not {}", other.kind())),
+                    }
+                    out.push_str(&self.separators.1);
+                    self.write(value, depth + 1, out)?;
+                }
+                self.after(dict.0.len(), depth, out);
+                out.push('}');
+            }
+            other => return Err(format!("object of type {} is not JSON serializable", other.kind())),
+        }
+        Ok(())
+    }
+
+    fn before(&self, at: usize, depth: usize, out: &mut String) {
+        if at > 0 {
+            out.push_str(&self.separators.0);
+        }
+        if let Some(indent) = &self.indent {
+            out.push('\n');
+            out.push_str(&indent.repeat(depth));
+        }
+    }
+
+    fn after(&self, count: usize, depth: usize, out: &mut String) {
+        if let (Some(indent), 1..) = (&self.indent, count) {
+            out.push('\n');
+            out.push_str(&indent.repeat(depth));
+        }
+    }
+
+    fn string(&self, text: &str, out: &mut String) {
+        out.push('"');
+        for letter in text.chars() {
+            match letter {
+                '"' => out.push_str("\\\""),
+                '\\' => out.push_str("\\\\"),
+                '\n' => out.push_str("\\n"),
+                '\r' => out.push_str("\\r"),
+                '\t' => out.push_str("\\t"),
+                '\u{8}' => out.push_str("\\b"),
+                '\u{c}' => out.push_str("\\f"),
+                letter
+                    if letter < ' '
+                        || (self.ascii && !letter.is_ascii())
+                        || (self.ascii && letter == '\u{7f}') =>
+                {
+                    // Python leaves this one as it is.
+                    if letter == '\u{7f}' {
+                        out.push(letter);
+                        continue;
+                    }
+                    for unit in letter.encode_utf16(&mut [0; 2]) {
+                        let _ = write!(out, "\\u{unit:04x}");
+                    }
+                }
+                letter => out.push(letter),
+            }
+        }
+        out.push('"');
+    }
+}
+
+fn json_float(number: f64) -> String {
+    match number {
+        number if number.is_nan() => "NaN".to_owned(),
+        f64::INFINITY => "Infinity".to_owned(),
+        f64::NEG_INFINITY => "-Infinity".to_owned(),
+        number => float(number),
+    }
+}
+
+/// Refuses to make a text any longer.
+fn check(out: &str) -> Result<(), String> {
+    if out.len() <= BYTES_MAX {
+        Ok(())
+    } else {
+        Err(format!("a text would have more than {BYTES_MAX} bytes"))
+    }
+}
+
+/// Fills a text with values, as Python's `%` does.
+///
+/// # Errors
+/// Where they do not fit.
+pub(super) fn percent(format: &str, values: &Value) -> Result<String, String> {
+    let one = [values.clone()];
+    let (mut places, has_several) = match values {
+        Value::Tuple(values) => (values.iter(), true),
+        _ => (one.iter(), false),
+    };
+    let mut used_names = false;
+    let mut out = String::new();
+    let mut letters = format.chars().peekable();
+    while let Some(letter) = letters.next() {
+        check(&out)?;
+        if letter != '%' {
+            out.push(letter);
+            continue;
+        }
+        let mut named = None;
+        if letters.next_if_eq(&'(').is_some() {
+            let name: String = letters.by_ref().take_while(|letter| *letter != ')').collect();
+            let Value::Dict(dict) = values else { return Err("format requires a mapping".to_owned()) };
+            named = Some(dict.text(&name).cloned().ok_or_else(|| format!("no key {name:?}"))?);
+            used_names = true;
+        }
+        let mut spec = Spec { fill: ' ', ..Spec::default() };
+        while let Some(flag) = letters.next_if(|letter| "-+ 0#".contains(*letter)) {
+            match flag {
+                '-' => spec.align = Some('<'),
+                '0' => spec.zero = true,
+                '#' => spec.alternate = true,
+                '+' => spec.sign = Some('+'),
+                sign => spec.sign = spec.sign.or(Some(sign)),
+            }
+        }
+        let count = |letters: &mut std::iter::Peekable<std::str::Chars<'_>>,
+                     places: &mut std::slice::Iter<'_, Value>| {
+            if letters.next_if_eq(&'*').is_some() {
+                let value = places.next().and_then(Value::integer).ok_or("* wants int")?;
+                return usize::try_from(value).map(Some).map_err(|_| "* wants a width".to_owned());
+            }
+            Ok::<_, String>(digits(letters))
+        };
+        spec.width = count(&mut letters, &mut places)?.unwrap_or(0);
+        if letters.next_if_eq(&'.').is_some() {
+            spec.precision = Some(count(&mut letters, &mut places)?.unwrap_or(0));
+        }
+        while letters.next_if(|letter| "hlL".contains(*letter)).is_some() {}
+        let Some(kind) = letters.next() else { return Err("incomplete format".to_owned()) };
+        if kind == '%' {
+            out.push('%');
+            continue;
+        }
+        let value = match named {
+            Some(value) => value,
+            None => places.next().cloned().ok_or("not enough arguments for format string")?,
+        };
+        out.push_str(&spec.percent(kind, &value)?);
+    }
+    if places.next().is_some() && (has_several || !(used_names || matches!(values, Value::Dict(_)))) {
+        return Err("not all arguments converted during string formatting".to_owned());
+    }
+    Ok(out)
+}
+
+fn digits(letters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<usize> {
+    let mut number = None;
+    while let Some(digit) = letters.peek().and_then(|digit| digit.to_digit(10)) {
+        letters.next();
+        number = Some((number.unwrap_or(0_usize) * 10 + digit as usize).min(WIDTH_MAX));
+    }
+    number
+}
+
+/// How one value is written.
+#[derive(Clone, Debug, Default)]
+struct Spec {
+    fill: char,
+    align: Option<char>,
+    sign: Option<char>,
+    alternate: bool,
+    zero: bool,
+    width: usize,
+    comma: Option<char>,
+    precision: Option<usize>,
+    kind: Option<char>,
+}
+
+impl Spec {
+    fn percent(mut self, kind: char, value: &Value) -> Result<String, String> {
+        if let Value::Undefined(what) = value
+            && kind != 's'
+            && kind != 'r'
+        {
+            return Err(missing(what));
+        }
+        let text = match kind {
+            's' => value.text().to_string(),
+            'r' | 'a' => value.repr(),
+            'c' => match value {
+                Value::String(text) if text.chars().count() == 1 => text.to_string(),
+                other => {
+                    let code = other.integer().and_then(|code| u32::try_from(code).ok());
+                    code.and_then(char::from_u32).ok_or("%c requires int or char")?.to_string()
+                }
+            },
+            'd' | 'i' | 'u' | 'x' | 'X' | 'o' => {
+                let number = match value {
+                    Value::Float(number) if "diu".contains(kind) => Value::Integer(number.trunc() as i128),
+                    other => other.clone(),
+                };
+                if number.integer().is_none() {
+                    return Err(format!("%{kind} format: a number is required, not {}", value.kind()));
+                }
+                self.kind = Some(if "iu".contains(kind) { 'd' } else { kind });
+                let width = self.width;
+                self.align = self.align.or(Some('>'));
+                return self.number(&number, width);
+            }
+            'e' | 'E' | 'f' | 'F' | 'g' | 'G' => {
+                let number =
+                    value.number().ok_or_else(|| format!("must be real number, not {}", value.kind()))?;
+                self.kind = Some(kind);
+                let width = self.width;
+                self.align = self.align.or(Some('>'));
+                return self.number(&Value::Float(number), width);
+            }
+            other => return Err(format!("unsupported format character {other:?}")),
+        };
+        let text: String = match self.precision {
+            Some(precision) => text.chars().take(precision).collect(),
+            None => text,
+        };
+        Ok(padded(&text, self.fill, self.align.unwrap_or('>'), self.width))
+    }
+
+    /// A number with its sign, digits and padding.
+    fn number(&self, value: &Value, width: usize) -> Result<String, String> {
+        let kind = self.kind;
+        let (negative, mut digits) = match (value.integer(), kind) {
+            (Some(number), None | Some('d' | 'x' | 'X' | 'o' | 'b' | 'n' | 'c')) => {
+                let size = number.unsigned_abs();
+                let digits = match kind {
+                    Some('x') => format!("{}{size:x}", if self.alternate { "0x" } else { "" }),
+                    Some('X') => format!("{}{size:X}", if self.alternate { "0X" } else { "" }),
+                    Some('o') => format!("{}{size:o}", if self.alternate { "0o" } else { "" }),
+                    Some('b') => format!("{}{size:b}", if self.alternate { "0b" } else { "" }),
+                    _ => size.to_string(),
+                };
+                (number < 0, digits)
+            }
+            _ => {
+                let number = value.number().ok_or_else(|| format!("no number: {}", value.kind()))?;
+                let digits = decimal(number.abs(), kind, self.precision, self.alternate)?;
+                (number.is_sign_negative() && !number.is_nan(), digits)
+            }
+        };
+        if let Some(comma) = self.comma {
+            digits = grouped(&digits, comma);
+        }
+        let sign = if negative {
+            "-"
+        } else {
+            self.sign.map_or("", |sign| {
+                if sign == '+' {
+                    "+"
+                } else if sign == ' ' {
+                    " "
+                } else {
+                    ""
+                }
+            })
+        };
+        let left_aligned = self.align == Some('<');
+        if self.zero && !left_aligned || self.align == Some('=') {
+            let fill = if self.zero { '0' } else { self.fill };
+            let missing = width.saturating_sub(sign.len() + digits.chars().count());
+            return Ok(format!("{sign}{}{digits}", fill.to_string().repeat(missing)));
+        }
+        Ok(padded(&format!("{sign}{digits}"), self.fill, self.align.unwrap_or('>'), width))
+    }
+}
+
+fn grouped(digits: &str, comma: char) -> String {
+    let whole = digits.find(|digit: char| !digit.is_ascii_digit()).unwrap_or(digits.len());
+    let mut out = String::new();
+    for (at, digit) in digits[..whole].chars().enumerate() {
+        if at > 0 && (whole - at).is_multiple_of(3) {
+            out.push(comma);
+        }
+        out.push(digit);
+    }
+    out + &digits[whole..]
+}
+
+fn decimal(
+    number: f64,
+    kind: Option<char>,
+    precision: Option<usize>,
+    alternate: bool,
+) -> Result<String, String> {
+    if !number.is_finite() {
+        return Ok(if number.is_nan() { "nan" } else { "inf" }.to_owned());
+    }
+    let precision_or = precision.unwrap_or(6);
+    let text = match kind {
+        Some('f' | 'F') => format!("{number:.precision_or$}"),
+        Some('%') => format!("{:.precision_or$}%", number * 100.0),
+        Some('e' | 'E') => exponent(&format!("{number:.precision_or$e}")),
+        Some('g' | 'G') | None => {
+            if kind.is_none() && precision.is_none() {
+                return Ok(float(number));
+            }
+            general(number, precision_or.max(1), kind.is_none(), alternate)
+        }
+        Some(other) => return Err(format!("unknown format code {other:?} for a number")),
+    };
+    Ok(if matches!(kind, Some('E' | 'G' | 'F')) { text.to_uppercase() } else { text })
+}
+
+fn general(number: f64, precision: usize, with_fraction: bool, alternate: bool) -> String {
+    let scientific = format!("{number:.*e}", precision - 1);
+    let power: i32 = scientific.split_once('e').and_then(|(_, power)| power.parse().ok()).unwrap_or(0);
+    let limit = precision as i32 - i32::from(with_fraction);
+    let trim = |text: &str| {
+        if alternate || !text.contains('.') {
+            return text.to_owned();
+        }
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    if power < -4 || power >= limit {
+        let (digits, power) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+        return exponent(&format!("{}e{power}", trim(digits)));
+    }
+    let text = trim(&format!("{number:.*}", usize::try_from(precision as i32 - 1 - power).unwrap_or(0)));
+    if with_fraction && !text.contains('.') { text + ".0" } else { text }
+}
+
+/// An exponent with its sign and two digits at least.
+fn exponent(text: &str) -> String {
+    let (digits, power) = text.split_once('e').unwrap_or((text, "0"));
+    let power: i32 = power.parse().unwrap_or(0);
+    format!("{digits}e{}{:02}", if power < 0 { '-' } else { '+' }, power.abs())
+}
+
+/// A text in the middle or at a side of others that fill a width.
+pub(super) fn padded(text: &str, fill: char, align: char, width: usize) -> String {
+    let missing = width.min(WIDTH_MAX).saturating_sub(text.chars().count());
+    let (before, after) = match align {
+        '<' => (0, missing),
+        '^' => (missing / 2, missing - missing / 2),
+        _ => (missing, 0),
+    };
+    let fill = |count: usize| fill.to_string().repeat(count);
+    format!("{}{text}{}", fill(before), fill(after))
+}
+
+/// Fills a text with values, as Python's `str.format` does; `get` takes a field of a value, or its item.
+///
+/// # Errors
+/// Where they do not fit.
+pub(super) fn format(
+    format: &str,
+    places: &[Value],
+    names: &Dict,
+    get: &dyn Fn(&Value, &str, bool) -> Result<Value, String>,
+) -> Result<String, String> {
+    let mut out = String::new();
+    let mut next = 0;
+    let mut letters = format.chars().peekable();
+    while let Some(letter) = letters.next() {
+        check(&out)?;
+        match letter {
+            '{' if letters.next_if_eq(&'{').is_some() => out.push('{'),
+            '}' if letters.next_if_eq(&'}').is_some() => out.push('}'),
+            '}' => return Err("single '}' encountered in format string".to_owned()),
+            '{' => {
+                let mut depth = 1;
+                let mut field = String::new();
+                loop {
+                    let Some(letter) = letters.next() else {
+                        return Err("expected '}' before end of string".to_owned());
+                    };
+                    depth += match letter {
+                        '{' => 1,
+                        '}' => -1,
+                        _ => 0,
+                    };
+                    if depth == 0 {
+                        break;
+                    }
+                    field.push(letter);
+                }
+                let (value, spec) = field_of(&field, places, names, get, &mut next)?;
+                out.push_str(&formatted(&value, &spec)?);
+            }
+            letter => out.push(letter),
+        }
+    }
+    Ok(out)
+}
+
+/// The value of a field, and how to write it.
+fn field_of(
+    field: &str,
+    places: &[Value],
+    names: &Dict,
+    get: &dyn Fn(&Value, &str, bool) -> Result<Value, String>,
+    next: &mut usize,
+) -> Result<(Value, String), String> {
+    let (path, spec) = field.split_once(':').unwrap_or((field, ""));
+    let (path, conversion) = path.split_once('!').unwrap_or((path, ""));
+    let first_end = path.find(['.', '[']).unwrap_or(path.len());
+    let (first, mut rest) = path.split_at(first_end);
+    let place = if first.is_empty() {
+        *next += 1;
+        Some(*next - 1)
+    } else {
+        first.parse().ok()
+    };
+    let value = match place {
+        Some(place) => places.get(place),
+        None => names.text(first),
+    };
+    let mut value = value.cloned().ok_or_else(|| format!("nothing to put for {first:?}"))?;
+    while !rest.is_empty() {
+        if let Some(inner) = rest.strip_prefix('[') {
+            let (item, after) = inner.split_once(']').ok_or("missing ']' in format string")?;
+            (value, rest) = (get(&value, item, true)?, after);
+        } else {
+            let name = rest.strip_prefix('.').unwrap_or(rest);
+            let end = name.find(['.', '[']).unwrap_or(name.len());
+            (value, rest) = (get(&value, &name[..end], false)?, &name[end..]);
+        }
+    }
+    let value = match conversion {
+        "r" | "a" => Value::from(value.repr()),
+        "s" => Value::String(value.text()),
+        _ => value,
+    };
+    let spec = match spec.split_once('{') {
+        None => spec.to_owned(),
+        // As deep as Python goes.
+        Some((_, inner)) if inner.contains('{') && inner.find('{') < inner.find('}') => {
+            return Err("max string recursion exceeded".to_owned());
+        }
+        Some(_) => format(spec, places, names, get)?,
+    };
+    Ok((value, spec))
+}
+
+/// A value by the specification after a colon.
+fn formatted(value: &Value, spec: &str) -> Result<String, String> {
+    if spec.is_empty() {
+        return Ok(value.text().to_string());
+    }
+    let letters: Vec<char> = spec.chars().collect();
+    let is_align = |at: usize| letters.get(at).is_some_and(|letter| "<>=^".contains(*letter));
+    let mut it = Spec { fill: ' ', ..Spec::default() };
+    let mut at = 0;
+    if is_align(1) {
+        (it.fill, it.align, at) = (letters[0], Some(letters[1]), 2);
+    } else if is_align(0) {
+        (it.align, at) = (Some(letters[0]), 1);
+    }
+    let rest: String = letters[at..].iter().collect();
+    let mut rest = rest.chars().peekable();
+    it.sign = rest.next_if(|letter| "+- ".contains(*letter));
+    it.alternate = rest.next_if_eq(&'#').is_some();
+    if rest.next_if_eq(&'0').is_some() {
+        it.zero = it.align.is_none();
+    }
+    it.width = digits(&mut rest).unwrap_or(0);
+    it.comma = rest.next_if(|letter| ",_".contains(*letter));
+    if rest.next_if_eq(&'.').is_some() {
+        it.precision = digits(&mut rest);
+    }
+    it.kind = rest.next();
+    let width = it.width;
+    match value {
+        Value::Bool(_) | Value::Integer(_) | Value::Float(_) if it.kind != Some('s') => {
+            it.number(value, width)
+        }
+        other => {
+            let text = other.text();
+            let text: String = match it.precision {
+                Some(precision) => text.chars().take(precision).collect(),
+                None => text.to_string(),
+            };
+            Ok(padded(&text, it.fill, it.align.unwrap_or('<'), width))
+        }
+    }
+}
+
+/// Writes the fixed day of all conversations: the same one gives the same prompt at any time.
+pub(super) fn date(format: &str) -> String {
+    let mut out = String::new();
+    let mut letters = format.chars().peekable();
+    while let Some(letter) = letters.next() {
+        if letter != '%' {
+            out.push(letter);
+            continue;
+        }
+        let bare = letters.next_if(|letter| "-_".contains(*letter));
+        let Some(code) = letters.next() else {
+            out.push('%');
+            break;
+        };
+        match (DATE.iter().find(|(known, _)| *known == code), bare) {
+            (Some((_, text)), None) => out.push_str(text),
+            (Some((_, text)), Some(_)) => {
+                let short = text.trim_start_matches(['0', ' ']);
+                out.push_str(if short.is_empty() { "0" } else { short });
+            }
+            (None, _) => {
+                out.push('%');
+                out.extend(bare);
+                out.push(code);
+            }
+        }
+    }
+    out
+}
+
+/// Midnight of the first of January 2025, a Wednesday, in what each code of `strftime` writes of it.
+const DATE: [(char, &str); 33] = [
+    ('%', "%"),
+    ('A', "Wednesday"),
+    ('B', "January"),
+    ('C', "20"),
+    ('D', "01/01/25"),
+    ('F', "2025-01-01"),
+    ('G', "2025"),
+    ('H', "00"),
+    ('I', "12"),
+    ('M', "00"),
+    ('R', "00:00"),
+    ('S', "00"),
+    ('T', "00:00:00"),
+    ('U', "00"),
+    ('V', "01"),
+    ('W', "00"),
+    ('X', "00:00:00"),
+    ('Y', "2025"),
+    ('Z', ""),
+    ('a', "Wed"),
+    ('b', "Jan"),
+    ('c', "Wed Jan  1 00:00:00 2025"),
+    ('d', "01"),
+    ('e', " 1"),
+    ('f', "000000"),
+    ('h', "Jan"),
+    ('j', "001"),
+    ('m', "01"),
+    ('p', "AM"),
+    ('u', "3"),
+    ('w', "3"),
+    ('x', "01/01/25"),
+    ('y', "25"),
+];
+/// The widest padding.
+const WIDTH_MAX: usize = 1 << 16;
