@@ -6,7 +6,7 @@
 
 use crate::config::{MODEL_NAME_BYTES_MAX, ModelEntry};
 use crate::hub::{Format, Hub, ModelId, Present, Progress, PullError};
-use crate::inference::llama::is_gguf;
+use crate::inference::llama::{inspect, is_gguf};
 use crate::inference::{
     EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, FleetHandle, ModelSpec, ModelStatus, Outline, Precision,
 };
@@ -432,7 +432,10 @@ fn spec(present: &Present, name: String) -> Result<ModelSpec, String> {
 /// What a model can do, by what its configuration says that it is.
 fn kinds(present: &Present) -> Result<Vec<TaskKind>, String> {
     let architecture = match (present.format, &present.architecture) {
-        (Format::Gguf, _) if is_gguf(&present.path) => return Ok(vec![TaskKind::Generation]),
+        (Format::Gguf, _) if is_gguf(&present.path) => {
+            inspect(&present.path)?;
+            return Ok(vec![TaskKind::Generation]);
+        }
         (Format::Gguf, _) => return Err("it is no GGUF file, or has no weights".to_owned()),
         (Format::Safetensors, Some(architecture)) => architecture.as_str(),
         (Format::Safetensors, None) if present.path.join(CONFIG).is_file() => {
@@ -442,10 +445,14 @@ fn kinds(present: &Present) -> Result<Vec<TaskKind>, String> {
         (Format::Safetensors, None) => return Ok(EMBEDDINGS.to_vec()),
     };
     let supported = ARCHITECTURES.iter().chain(&MODEL_TYPES).find(|(name, _)| *name == architecture);
-    supported.map(|(_, kinds)| of_labels(kinds, present.labels)).ok_or_else(|| {
+    let Some((_, kinds)) = supported else {
         let names = architectures().join(", ");
-        format!("its architecture {architecture} is not supported; these are: {names}")
-    })
+        return Err(format!("its architecture {architecture} is not supported; these are: {names}"));
+    };
+    if kinds.contains(&TaskKind::Generation) {
+        inspect(&present.path)?;
+    }
+    Ok(of_labels(kinds, present.labels))
 }
 
 /// A model that classifies with a single score also ranks texts by a query: a cross-encoder.

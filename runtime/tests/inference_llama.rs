@@ -195,7 +195,9 @@ fn gguf(sizes: &Sizes, tensors: &HashMap<String, Tensor>, dtype: GgmlDType) -> V
         ("tokenizer.ggml.add_bos_token", Value::Bool(true)),
         (
             "tokenizer.chat_template",
-            text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"),
+            text(
+                "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:",
+            ),
         ),
     ];
     let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(name, value)| (*name, value)).collect();
@@ -391,7 +393,7 @@ fn a_text_ends_where_it_should() {
     assert_eq!((tokens, finish), (2, FinishReason::Length));
     let error = generator.begin_with(vec![5; 128], &greedy(1)).err().unwrap().to_string();
     assert!(error.contains("128 tokens"), "{error}");
-    for (tokens, reason) in [(vec![], "no tokens"), (vec![400], "400 is none")] {
+    for (tokens, reason) in [(vec![], "no tokens"), (vec![400], "no row for token 400")] {
         let error = generator.begin_with(tokens, &greedy(1)).err().unwrap().to_string();
         assert!(error.contains(reason), "{error}");
     }

@@ -6,18 +6,25 @@
 
 mod chat;
 mod config;
+mod ends;
+mod fields;
 mod generator;
 mod gguf;
+mod inspection;
 mod jinja;
+mod known;
 mod pace;
 mod packing;
 mod sampler;
 mod source;
+mod splits;
 mod text;
+mod tokenizer_config;
 mod vocabulary;
 
 pub use generator::{BeginError, Generator, Session, Step};
 pub use gguf::GgufError;
+pub use inspection::inspect;
 
 use super::encoder::Precision;
 use std::io;
@@ -50,9 +57,6 @@ pub enum LlamaError {
     /// Candle does not read some of its numbers.
     #[error("its numbers cannot be read: {0}")]
     Candle(String),
-    /// Its template for conversations is wrong.
-    #[error("its chat template is of no use: {0}")]
-    Chat(String),
     /// Its configuration describes nothing that can run here.
     #[error("its configuration: {0}")]
     Config(String),

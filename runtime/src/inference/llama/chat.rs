@@ -5,7 +5,6 @@
 
 use super::jinja::{Argument, Template};
 use engine::task::{ChatMessage, ChatRole};
-use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// A model's template.
@@ -17,20 +16,18 @@ pub(super) struct Chat {
 }
 
 impl Chat {
-    /// Reads a template; `bos` and `eos` are the texts of these tokens.
+    /// Reads a template; `special` are the texts of special tokens by their names, such as `bos_token`.
     ///
     /// # Errors
     /// Says what is wrong with it.
-    pub(super) fn compile(template: String, bos: String, eos: String) -> Result<Self, String> {
+    pub(super) fn compile(template: &str, special: BTreeMap<String, String>) -> Result<Self, String> {
         if template.len() > TEMPLATE_BYTES_MAX {
             return Err(format!(
                 "a template of {} bytes, at most {TEMPLATE_BYTES_MAX} are accepted",
                 template.len()
             ));
         }
-        let special = [("bos_token", bos), ("eos_token", eos)];
-        let special = special.map(|(name, token)| (name.to_owned(), token)).into();
-        Ok(Self { template: Template::parse(&template).map_err(|error| shown(&error))?, special })
+        Ok(Self { template: Template::parse(template).map_err(|error| shown(&error))?, special })
     }
 
     /// Writes the prompt that the model is to continue.
@@ -52,64 +49,6 @@ impl Chat {
         ];
         names.extend(self.special.iter().map(|(name, text)| (name.clone(), Argument::String(text.clone()))));
         self.template.render(names).map_err(|error| shown(&error))
-    }
-}
-
-/// The template in a `tokenizer_config.json`, and the texts of the tokens that begin and end a text.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(super) struct TokenizerConfig {
-    pub(super) add_bos_token: Option<bool>,
-    bos_token: Option<Special>,
-    eos_token: Option<Special>,
-    chat_template: Option<Templates>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Special {
-    Bare(String),
-    Described { content: String },
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Templates {
-    One(String),
-    Several(Vec<Named>),
-}
-
-#[derive(Deserialize)]
-struct Named {
-    name: String,
-    template: String,
-}
-
-impl TokenizerConfig {
-    /// The template for conversations without tools.
-    pub(super) fn template(&mut self) -> Option<String> {
-        match self.chat_template.take()? {
-            Templates::One(template) => Some(template),
-            Templates::Several(named) => {
-                named.into_iter().find(|named| named.name == "default").map(|named| named.template)
-            }
-        }
-    }
-
-    pub(super) fn bos(&self) -> Option<String> {
-        self.bos_token.as_ref().map(Special::text)
-    }
-
-    pub(super) fn eos(&self) -> Option<String> {
-        self.eos_token.as_ref().map(Special::text)
-    }
-}
-
-impl Special {
-    fn text(&self) -> String {
-        match self {
-            Self::Bare(text) | Self::Described { content: text } => text.clone(),
-        }
     }
 }
 
@@ -146,7 +85,9 @@ mod tests {
             message(ChatRole::Assistant, "hello"),
             message(ChatRole::User, "bye"),
         ];
-        Chat::compile(template.to_owned(), "<s>".to_owned(), "</s>".to_owned())?.prompt(&messages)
+        let special = [("bos_token", "<s>"), ("eos_token", "</s>")];
+        let special = special.map(|(name, token)| (name.to_owned(), token.to_owned())).into();
+        Chat::compile(template, special)?.prompt(&messages)
     }
 
     #[test]
@@ -193,21 +134,5 @@ mod tests {
             let error = prompt(template).unwrap_err();
             assert!(error.contains(reason), "{error} for {template}");
         }
-    }
-
-    #[test]
-    fn a_template_is_found_in_any_of_its_places() {
-        let parse = |json: &str| serde_json::from_str::<TokenizerConfig>(json).unwrap();
-        assert_eq!(parse(r#"{"chat_template":"a"}"#).template().as_deref(), Some("a"));
-        let several =
-            r#"{"chat_template":[{"name":"tool_use","template":"b"},{"name":"default","template":"c"}]}"#;
-        assert_eq!(parse(several).template().as_deref(), Some("c"));
-        let mut other = parse(
-            r#"{"bos_token":{"content":"<s>","lstrip":false},"eos_token":"</s>","add_bos_token":true}"#,
-        );
-        assert_eq!(
-            (other.template(), other.bos(), other.eos()),
-            (None, Some("<s>".to_owned()), Some("</s>".to_owned()))
-        );
     }
 }

@@ -1,9 +1,12 @@
 //! What a Llama is made of, as its `config.json` or the metadata of its GGUF file says.
 
 use super::LlamaError;
+use super::fields::Fields;
 use super::gguf::Gguf;
+use super::known;
 use kernels::llama::Shape;
 use serde::Deserialize;
+use serde_json::json;
 use std::f32::consts::PI;
 
 /// A Llama as its files describe it.
@@ -13,102 +16,106 @@ pub(super) struct Config {
     pub(super) layers: usize,
     /// Whether the last matrix is the table of the tokens' vectors.
     pub(super) tied: bool,
+    /// What texts begin with, where they do; there may be no row for it.
     pub(super) bos: Option<u32>,
+    /// Tokens that the files name as ends; some may be none that the model can write.
     pub(super) eos: Vec<u32>,
 }
 
 impl Config {
-    /// Reads `config.json`, and `generation_config.json` where there is one.
+    /// Reads `config.json`, and `generation_config.json` where there is one. What transformers' classes for these
+    /// models do not read changes nothing; what they read and nothing here computes is refused by its name.
     pub(super) fn parse(json: &[u8], generation: Option<&[u8]>) -> Result<Self, LlamaError> {
-        let damaged =
-            |what: &str, error: serde_json::Error| LlamaError::Config(format!("{what} is damaged: {error}"));
-        let written: Written = serde_json::from_slice(json).map_err(|error| damaged("config.json", error))?;
-        let generation: Ends = match generation {
-            Some(json) => {
-                serde_json::from_slice(json).map_err(|error| damaged("generation_config.json", error))?
-            }
-            None => Ends::default(),
+        Self::parsed(json, generation).map_err(LlamaError::Config)?.checked()
+    }
+
+    fn parsed(json: &[u8], generation: Option<&[u8]>) -> Result<Self, String> {
+        let fields = Fields::parse("config.json", json)?;
+        let generation = match generation {
+            Some(json) => Fields::parse("generation_config.json", json)?,
+            None => Fields::none("generation_config.json"),
         };
-        if !TYPES.contains(&written.model_type.as_str()) {
-            return Err(refusal(format!(
-                "model_type {:?} is not supported; {} are",
-                written.model_type,
-                TYPES.join(", ")
-            )));
+        let kind = fields.text("model_type")?.ok_or("config.json does not say model_type")?;
+        if !TYPES.contains(&kind) {
+            let kind: String = kind.chars().take(60).collect();
+            return Err(format!("model_type {kind:?} is not supported; {} are", TYPES.join(", ")));
         }
-        if written.attention_bias || written.mlp_bias {
-            return Err(refusal("attention_bias and mlp_bias are not supported".to_owned()));
-        }
-        if let Some(act) = &written.hidden_act
-            && act != "silu"
-        {
-            return Err(refusal(format!("hidden_act {act:?} is not supported; silu is")));
-        }
-        let head_len =
-            written.head_dim.unwrap_or_else(|| written.hidden_size / written.num_attention_heads.max(1));
-        let rope = written.rope_parameters.as_ref();
-        let theta = rope.and_then(|rope| rope.rope_theta).or(written.rope_theta).unwrap_or(10_000.0);
-        let scaling = rope.or(written.rope_scaling.as_ref());
+        let is_mistral = kind == "mistral";
+        refuse_what_is_not_computed(&fields, &generation)?;
+        let needed =
+            |name: &str| fields.number(name)?.ok_or_else(|| format!("config.json does not say {name}"));
+        let (hidden, heads) = (needed("hidden_size")?, needed("num_attention_heads")?);
+        let kv_heads = match fields.number("num_key_value_heads")? {
+            None if is_mistral && !fields.has("num_key_value_heads") => MISTRAL_KV_HEADS,
+            kv_heads => kv_heads.unwrap_or(heads),
+        };
+        let head_len = fields.number("head_dim")?.unwrap_or_else(|| hidden / heads.max(1));
+        let scaling = match fields.object("rope_parameters")? {
+            None => fields.object("rope_scaling")?,
+            parameters => parameters,
+        };
+        let theta = scaling.as_ref().map(|rope| rope.float("rope_theta")).transpose()?.flatten();
+        let theta = theta.or(fields.float("rope_theta")?).unwrap_or(10_000.0);
+        let positions = fields.number("max_position_embeddings")?.unwrap_or(POSITIONS);
         // Beyond its window an older position would have to be forgotten: the context ends there instead.
-        let positions = written.max_position_embeddings.min(written.sliding_window.unwrap_or(usize::MAX));
-        Self {
+        let window = match fields.number("sliding_window")? {
+            None if is_mistral && !fields.has("sliding_window") => Some(MISTRAL_WINDOW),
+            window => window.filter(|_| is_mistral),
+        };
+        let frequencies = frequencies(theta, checked_head(head_len)?)?;
+        let mut ends = fields.ids("eos_token_id")?;
+        ends.extend(generation.ids("eos_token_id")?);
+        Ok(Self {
             shape: Shape {
-                hidden: written.hidden_size,
-                heads: written.num_attention_heads,
-                kv_heads: written.num_key_value_heads.unwrap_or(written.num_attention_heads),
+                hidden,
+                heads,
+                kv_heads,
                 head_len,
-                inner: written.intermediate_size,
-                vocabulary: written.vocab_size,
-                epsilon: written.rms_norm_eps,
-                frequencies: scaled(frequencies(theta, checked_head(head_len)?)?, scaling)?,
-                context: positions,
+                inner: needed("intermediate_size")?,
+                vocabulary: needed("vocab_size")?,
+                epsilon: fields.float("rms_norm_eps")?.unwrap_or(1e-6) as f32,
+                frequencies: scaled(frequencies, scaling.as_ref())?,
+                context: positions.min(window.unwrap_or(usize::MAX)),
             },
-            layers: written.num_hidden_layers,
-            tied: written.tie_word_embeddings,
-            bos: generation.bos_token_id.or(written.ends.bos_token_id),
-            eos: generation.eos_token_id.or(written.ends.eos_token_id).map(Ids::list).unwrap_or_default(),
-        }
-        .checked()
+            layers: needed("num_hidden_layers")?,
+            tied: fields.truth("tie_word_embeddings")?.unwrap_or(false),
+            bos: generation.ids("bos_token_id")?.first().or(fields.ids("bos_token_id")?.first()).copied(),
+            eos: ends.into_iter().collect(),
+        })
     }
 
     /// Reads the metadata of a GGUF file; `factors` are those that its frequencies are divided by.
     pub(super) fn of_gguf(gguf: &Gguf, factors: Option<&[f32]>) -> Result<Self, LlamaError> {
-        let architecture = gguf.text("general.architecture").unwrap_or("nothing");
-        if architecture != "llama" {
-            return Err(refusal(format!("the architecture {architecture:?} is not supported; llama is")));
-        }
-        if gguf.number("llama.expert_count").is_some_and(|count| count > 0) {
-            return Err(refusal("a mixture of experts is not supported".to_owned()));
-        }
-        let number = |name: &str| {
-            let name = format!("llama.{name}");
-            let number = gguf.number(&name).and_then(|number| usize::try_from(number).ok());
-            number.ok_or_else(|| refusal(format!("{name} is missing, or no whole number")))
+        known::check(gguf).map_err(LlamaError::Config)?;
+        Self::described(gguf, factors).map_err(LlamaError::Config)?.checked()
+    }
+
+    fn described(gguf: &Gguf, factors: Option<&[f32]>) -> Result<Self, String> {
+        let optional = |name: &str| {
+            gguf.number(&format!("llama.{name}")).and_then(|number| usize::try_from(number).ok())
         };
+        let number =
+            |name: &str| optional(name).ok_or_else(|| format!("llama.{name} is missing, or no whole number"));
         let (hidden, heads) = (number("embedding_length")?, number("attention.head_count")?);
-        let head_len = match gguf.number("llama.attention.key_length") {
-            Some(_) => number("attention.key_length")?,
-            None => hidden / heads.max(1),
-        };
+        let head_len = optional("attention.key_length").unwrap_or_else(|| hidden / heads.max(1));
         let head_len = checked_head(head_len)?;
         for part in ["rope.dimension_count", "attention.value_length"] {
-            if let Ok(found) = number(part)
-                && found != head_len
-            {
-                return Err(refusal(format!(
+            if let Some(found) = optional(part).filter(|found| *found != head_len) {
+                return Err(format!(
                     "llama.{part} is {found}, only that of the heads, {head_len}, is supported"
-                )));
+                ));
             }
         }
         let float = |name: &str| gguf.float(&format!("llama.{name}"));
         let mut frequencies = frequencies(float("rope.freq_base").unwrap_or(10_000.0), head_len)?;
-        match gguf.text("llama.rope.scaling.type") {
-            None | Some("none") => {}
-            Some("linear") => {
-                let factor = float("rope.scaling.factor").unwrap_or(1.0) as f32;
-                frequencies.iter_mut().for_each(|frequency| *frequency /= factor);
-            }
-            Some(other) => return Err(refusal(format!("rope scaling {other:?} is not supported"))),
+        // Files of 2023 have the factor under its old name, and no type.
+        let factor = match gguf.text("llama.rope.scaling.type") {
+            Some("none") => None,
+            _ => float("rope.scaling.factor").or_else(|| float("rope.scale_linear")),
+        };
+        if let Some(factor) = factor.filter(|factor| *factor != 0.0) {
+            let factor = positive("llama.rope.scaling.factor", Some(factor))?;
+            frequencies.iter_mut().for_each(|frequency| *frequency /= factor);
         }
         if let Some(factors) = factors {
             frequencies.iter_mut().zip(factors).for_each(|(frequency, factor)| *frequency /= factor);
@@ -117,26 +124,35 @@ impl Config {
             Some(tokens) => tokens.len(),
             None => number("vocab_size")?,
         };
-        let id =
-            |name: &str| gguf.number(&format!("tokenizer.ggml.{name}")).and_then(|id| u32::try_from(id).ok());
-        Self {
+        let id = |name: &str| {
+            let id = gguf.number(&format!("tokenizer.ggml.{name}_token_id"));
+            id.and_then(|id| u32::try_from(id).ok()).filter(|id| (*id as usize) < vocabulary)
+        };
+        // Vocabularies of pieces have always had these numbers where a file does not say them.
+        let by_pieces = gguf.text("tokenizer.ggml.model") == Some("llama");
+        let usual = |id: u32| Some(id).filter(|_| by_pieces && gguf.is_control(id));
+        let eos = id("eos").or_else(|| usual(2));
+        let several = gguf.integers("tokenizer.ggml.eos_token_ids").unwrap_or_default();
+        let several = several.iter().filter_map(|id| u32::try_from(*id).ok());
+        let others = ["eot", "eom", "fim_pad", "fim_rep", "fim_sep"].into_iter().filter_map(id);
+        let window = optional("attention.sliding_window").filter(|window| *window > 0);
+        Ok(Self {
             shape: Shape {
                 hidden,
                 heads,
-                kv_heads: number("attention.head_count_kv").unwrap_or(heads),
+                kv_heads: optional("attention.head_count_kv").unwrap_or(heads),
                 head_len,
                 inner: number("feed_forward_length")?,
                 vocabulary,
                 epsilon: float("attention.layer_norm_rms_epsilon").unwrap_or(1e-5) as f32,
                 frequencies,
-                context: number("context_length")?,
+                context: number("context_length")?.min(window.unwrap_or(usize::MAX)),
             },
             layers: number("block_count")?,
             tied: !gguf.tensors.contains_key("output.weight"),
-            bos: id("bos_token_id"),
-            eos: ["eos_token_id", "eot_token_id", "eom_token_id"].into_iter().filter_map(id).collect(),
-        }
-        .checked()
+            bos: id("bos").or_else(|| usual(1)),
+            eos: eos.into_iter().chain(several).chain(others).collect(),
+        })
     }
 
     /// Refuses numbers that no Llama has before memory is taken for them.
@@ -163,12 +179,6 @@ impl Config {
         if !(shape.epsilon.is_finite() && shape.epsilon >= 0.0) {
             return Err(refusal(format!("an epsilon of {}", shape.epsilon)));
         }
-        if let Some(id) = self.eos.iter().chain(&self.bos).find(|id| **id as usize >= shape.vocabulary) {
-            return Err(refusal(format!(
-                "token {id} is not among the {} of the vocabulary",
-                shape.vocabulary
-            )));
-        }
         Ok(self)
     }
 }
@@ -186,41 +196,82 @@ fn refusal(reason: String) -> LlamaError {
     LlamaError::Config(reason)
 }
 
-fn checked_head(len: usize) -> Result<usize, LlamaError> {
+/// Refuses what transformers computes for these models and nothing here does.
+fn refuse_what_is_not_computed(fields: &Fields, generation: &Fields) -> Result<(), String> {
+    let (off, on) = (json!(false), json!(true));
+    for name in ["attention_bias", "mlp_bias"] {
+        if fields.truth(name)?.unwrap_or(false) {
+            return Err(format!("config.json says {name}: true, which is not supported"));
+        }
+    }
+    fields.refuse_unless("hidden_act", &[json!("silu"), json!("swish")])?;
+    for name in ["add_cross_attention", "is_encoder_decoder", "use_bidirectional_attention"] {
+        fields.refuse_unless(name, std::slice::from_ref(&off))?;
+    }
+    fields.refuse_unless("is_causal", &[on])?;
+    fields.refuse_unless("partial_rotary_factor", &[json!(1)])?;
+    fields.refuse_unless("pruned_heads", &[json!({}), json!([])])?;
+    fields.refuse_unless("quantization_config", &[json!({})])?;
+    for name in ["embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling"] {
+        fields.refuse_unless(name, &[json!(1)])?;
+    }
+    if let Some(kinds) = fields.get("layer_types")
+        && !kinds.as_array().is_some_and(|kinds| kinds.iter().all(|kind| kind == "full_attention"))
+    {
+        return Err(fields.wrong("layer_types", kinds, "full_attention for all layers"));
+    }
+    for name in ["bad_words_ids", "begin_suppress_tokens", "sequence_bias", "suppress_tokens"] {
+        generation.refuse_unless(name, &[json!([]), json!({})])?;
+    }
+    for name in ["forced_bos_token_id", "forced_eos_token_id", "stop_strings", "watermarking_config"] {
+        generation.refuse_unless(name, &[json!([])])?;
+    }
+    Ok(())
+}
+
+fn positive(name: &str, number: Option<f64>) -> Result<f32, String> {
+    match number {
+        Some(number) if (number as f32).is_finite() && number as f32 > 0.0 => Ok(number as f32),
+        _ => Err(format!("{name} of the rope scaling is {number:?}")),
+    }
+}
+
+fn checked_head(len: usize) -> Result<usize, String> {
     if len.is_multiple_of(2) && (1..=HEAD_MAX).contains(&len) {
         Ok(len)
     } else {
-        Err(refusal(format!("heads of length {len}; even ones up to {HEAD_MAX} are supported")))
+        Err(format!("heads of length {len}; even ones up to {HEAD_MAX} are supported"))
     }
 }
 
 /// How far each pair of a head turns from one position to the next (Su et al., 2021).
-fn frequencies(theta: f64, head_len: usize) -> Result<Vec<f32>, LlamaError> {
+fn frequencies(theta: f64, head_len: usize) -> Result<Vec<f32>, String> {
     if !(theta.is_finite() && theta > 1.0) {
-        return Err(refusal(format!("rope_theta is {theta}")));
+        return Err(format!("rope_theta is {theta}"));
     }
     let theta = theta as f32;
     Ok((0..head_len / 2).map(|pair| theta.powf((2 * pair) as f32 / head_len as f32).recip()).collect())
 }
 
 /// Frequencies for longer texts than those that the model was first trained on.
-fn scaled(frequencies: Vec<f32>, rope: Option<&Rope>) -> Result<Vec<f32>, LlamaError> {
+fn scaled(frequencies: Vec<f32>, rope: Option<&Fields>) -> Result<Vec<f32>, String> {
     let Some(rope) = rope else { return Ok(frequencies) };
-    let positive = |name: &str, number: Option<f32>| match number {
-        Some(number) if number.is_finite() && number > 0.0 => Ok(number),
-        _ => Err(refusal(format!("{name} of the rope scaling is {number:?}"))),
+    let positive = |name: &str| positive(name, rope.float(name)?);
+    let kind = match rope.text("rope_type")? {
+        None => rope.text("type")?,
+        kind => kind,
     };
-    match rope.rope_type.as_deref().or(rope.older_type.as_deref()).unwrap_or("default") {
-        "default" => Ok(frequencies),
+    match kind.unwrap_or("default") {
+        // The dynamic one changes what lies beyond the model's positions, where no context goes.
+        "default" | "dynamic" => Ok(frequencies),
         "linear" => {
-            let factor = positive("factor", rope.factor)?;
+            let factor = positive("factor")?;
             Ok(frequencies.into_iter().map(|frequency| frequency / factor).collect())
         }
         "llama3" => {
-            let factor = positive("factor", rope.factor)?;
-            let low = positive("low_freq_factor", rope.low_freq_factor)?;
-            let high = positive("high_freq_factor", rope.high_freq_factor)?;
-            let first = positive("original_max_position_embeddings", rope.original_max_position_embeddings)?;
+            let factor = positive("factor")?;
+            let (low, high) = (positive("low_freq_factor")?, positive("high_freq_factor")?);
+            let first = positive("original_max_position_embeddings")?;
             let scale = |frequency: f32| {
                 let turns = first * frequency / (2.0 * PI);
                 let share = ((turns - low) / (high - low)).clamp(0.0, 1.0);
@@ -228,74 +279,21 @@ fn scaled(frequencies: Vec<f32>, rope: Option<&Rope>) -> Result<Vec<f32>, LlamaE
             };
             Ok(frequencies.into_iter().map(scale).collect())
         }
-        other => Err(refusal(format!("rope scaling {other:?} is not supported; linear and llama3 are"))),
-    }
-}
-
-#[derive(Deserialize)]
-struct Written {
-    model_type: String,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_attention_heads: usize,
-    num_hidden_layers: usize,
-    vocab_size: usize,
-    max_position_embeddings: usize,
-    rms_norm_eps: f32,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
-    hidden_act: Option<String>,
-    sliding_window: Option<usize>,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<Rope>,
-    rope_parameters: Option<Rope>,
-    #[serde(default)]
-    attention_bias: bool,
-    #[serde(default)]
-    mlp_bias: bool,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    #[serde(flatten)]
-    ends: Ends,
-}
-
-#[derive(Deserialize)]
-struct Rope {
-    rope_type: Option<String>,
-    #[serde(rename = "type")]
-    older_type: Option<String>,
-    rope_theta: Option<f64>,
-    factor: Option<f32>,
-    low_freq_factor: Option<f32>,
-    high_freq_factor: Option<f32>,
-    original_max_position_embeddings: Option<f32>,
-}
-
-/// The tokens that begin and end a text.
-#[derive(Default, Deserialize)]
-struct Ends {
-    bos_token_id: Option<u32>,
-    eos_token_id: Option<Ids>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Ids {
-    One(u32),
-    Several(Vec<u32>),
-}
-
-impl Ids {
-    fn list(self) -> Vec<u32> {
-        match self {
-            Self::One(id) => vec![id],
-            Self::Several(ids) => ids,
+        other => {
+            let other: String = other.chars().take(60).collect();
+            Err(format!("rope scaling {other:?} is not supported; linear, dynamic and llama3 are"))
         }
     }
 }
 
 /// What a `config.json` may call a Llama.
 const TYPES: [&str; 2] = ["llama", "mistral"];
+/// Positions of a model whose file does not say.
+const POSITIONS: usize = 2048;
+/// Heads of keys of a Mistral whose file does not say; `null` means as many as heads.
+const MISTRAL_KV_HEADS: usize = 8;
+/// The window of a Mistral whose file does not say; `null` means none.
+const MISTRAL_WINDOW: usize = 4096;
 /// The widest layer.
 const WIDTH_MAX: usize = 1 << 17;
 /// The longest head.
@@ -336,6 +334,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_set_is_as_transformers_has_it() {
+        let plain = with("").unwrap();
+        let nulls = r#","attention_bias":null,"mlp_bias":null,"rope_scaling":null,"head_dim":null,"rope_theta":null,
+            "num_key_value_heads":null,"sliding_window":null,"tie_word_embeddings":null,"hidden_act":null,
+            "rope_parameters":null,"bos_token_id":null,"quantization_config":null,"pretraining_tp":2,"unheard_of":[]"#;
+        assert_eq!(with(nulls).unwrap(), plain);
+        assert_eq!(with(r#","rope_scaling":{"type":"dynamic","factor":2.0}"#).unwrap(), plain);
+        // A window is Mistral's alone; one that is not set is not one that is null.
+        assert_eq!(with(r#","sliding_window":16"#).unwrap(), plain);
+        let mistral = |more: &str| {
+            let json =
+                format!("{TINY}{more}}}").replace("llama", "mistral").replace(":128,\"rms", ":9999,\"rms");
+            Config::parse(json.as_bytes(), None).unwrap().shape
+        };
+        let of = |shape: Shape| (shape.kv_heads, shape.context);
+        assert_eq!(of(mistral(r#","num_key_value_heads":2"#)), (2, 4096));
+        assert_eq!(of(mistral(r#","num_key_value_heads":null,"sliding_window":null"#)), (4, 9999));
+        assert_eq!(of(mistral(r#","num_key_value_heads":1,"sliding_window":16"#)), (1, 16));
+        // Ends of both files count, and a list, and none that the model has no row for is any harm.
+        let both = Config::parse(
+            format!("{TINY}}}").as_bytes(),
+            Some(br#"{"eos_token_id":[7,999],"bos_token_id":3}"#),
+        );
+        let both = both.unwrap();
+        assert_eq!((both.eos, both.bos), (vec![1, 2, 7, 999], Some(3)));
+    }
+
+    #[test]
     fn what_is_not_supported_is_said() {
         let cases = [
             (r#","rope_scaling":{"rope_type":"yarn","factor":4.0}"#, "yarn"),
@@ -345,12 +371,30 @@ mod tests {
             (r#","num_key_value_heads":3"#, "share"),
             (r#","num_key_value_heads":0"#, "heads of keys"),
             (r#","head_dim":7"#, "length 7"),
-            (r#","bos_token_id":400"#, "token 400"),
+            (r#","bos_token_id":"<s>""#, "bos_token_id"),
+            (r#","mlp_bias":true"#, "mlp_bias"),
+            (r#","mlp_bias":"no""#, "mlp_bias"),
+            (r#","rope_scaling":"linear""#, "rope_scaling"),
+            (r#","head_dim":"16""#, "head_dim"),
+            (r#","tie_word_embeddings":1"#, "tie_word_embeddings"),
+            (r#","quantization_config":{"bits":4}"#, "quantization_config"),
+            (r#","partial_rotary_factor":0.5"#, "partial_rotary_factor"),
+            (r#","layer_types":["sliding_attention"]"#, "layer_types"),
+            (r#","logits_scaling":8"#, "logits_scaling"),
             (r#","rope_theta":0"#, "rope_theta"),
         ];
         for (more, reason) in cases {
             let error = with(more).unwrap_err().to_string();
             assert!(error.contains(reason), "{error} for {more}");
+        }
+        let generation = format!("{TINY}}}");
+        for (json, reason) in [
+            (r#"{"eos_token_id":"2"}"#, "generation_config.json says eos_token_id"),
+            (r#"{"suppress_tokens":[1]}"#, "suppress_tokens"),
+            ("[", "generation_config.json is damaged"),
+        ] {
+            let error = Config::parse(generation.as_bytes(), Some(json.as_bytes())).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error} for {json}");
         }
         let other = format!("{TINY}}}").replace("llama", "gpt_neox");
         assert!(Config::parse(other.as_bytes(), None).unwrap_err().to_string().contains("gpt_neox"));

@@ -3,14 +3,17 @@
 //! A text is a session, which advances by one pass of the model at a time: so whoever runs several of them can take
 //! turns, and stop any of them soon. The invariant: the same request gives the same text, whatever else runs.
 
-use super::chat::{Chat, TokenizerConfig};
+use super::chat::Chat;
 use super::config::Config;
+use super::gguf::Gguf;
+use super::known;
 use super::pace::Pace;
 use super::packing::{self, GGUF, Names, SAFETENSORS};
 use super::sampler::Sampler;
 use super::source::Source;
 use super::text::Text;
-use super::vocabulary::Vocabulary;
+use super::tokenizer_config::TokenizerConfig;
+use super::vocabulary::{self, Vocabulary};
 use super::{LlamaError, Options};
 use crate::inference::folder::{Folder, TOKENIZER, WEIGHTS};
 use engine::task::{FinishReason, Generation, Prompt};
@@ -27,10 +30,11 @@ pub struct Generator {
     /// The table of the tokens' vectors, which stays in its file: a token needs one row of it.
     embedding: &'static str,
     vocabulary: Vocabulary,
-    chat: Option<Chat>,
-    /// What every text begins with.
-    bos: Option<u32>,
-    eos: Vec<u32>,
+    /// The template for conversations, or why it is of no use.
+    chat: Option<Result<Chat, String>>,
+    framing: Framing,
+    /// Tokens that end a text.
+    ends: BTreeSet<u32>,
     vectors: Vec<f32>,
     raw: Vec<u8>,
     /// The memory of a text that ended, for the next one.
@@ -91,14 +95,25 @@ pub enum Step {
     },
 }
 
-/// What a folder says of a model besides its weights.
+/// What stands around the tokens of a text that is to be continued; a conversation's template writes that itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Framing {
+    /// Whether the tokenizer's own post-processor adds what it does.
+    processed: bool,
+    first: Option<u32>,
+    /// Whether a text that begins with the first already has it.
+    once: bool,
+    last: Option<u32>,
+}
+
+/// What the small files of a model, or the header of its GGUF file, say of it.
 struct Described {
     config: Config,
     vocabulary: Vocabulary,
-    template: Option<String>,
-    adds_bos: bool,
-    bos_text: Option<String>,
-    eos_text: Option<String>,
+    chat: Option<Result<Chat, String>>,
+    framing: Framing,
+    /// Tokens that end a text, by the files' names for them.
+    ends: BTreeSet<u32>,
 }
 
 impl Generator {
@@ -114,25 +129,12 @@ impl Generator {
             return Self::of(source, &SAFETENSORS, described, options);
         }
         let (source, gguf) = Source::of_gguf(path)?;
+        known::check(&gguf).map_err(LlamaError::Config)?;
         let pairs = gguf.tensors.get("rope_freqs.weight").map(|tensor| tensor.columns);
         let factors = pairs.map(|pairs| source.vector("rope_freqs.weight", pairs)).transpose()?;
         let config = Config::of_gguf(&gguf, factors.as_deref())?;
         let beside = Folder::at(path.parent().unwrap_or_else(|| Path::new(".")));
-        let vocabulary = match small_file(&beside, TOKENIZER)? {
-            Some(json) => Vocabulary::load(&json, config.shape.vocabulary)?,
-            None => Vocabulary::of_gguf(&gguf, config.shape.vocabulary)?,
-        };
-        // Vocabularies of pieces have always had a beginning, those of merges only since the third generation.
-        let by_scores = gguf.text("tokenizer.ggml.model") == Some("llama");
-        let third = matches!(gguf.text("tokenizer.ggml.pre"), Some("llama-bpe" | "llama3" | "llama-v3"));
-        let described = Described {
-            vocabulary,
-            template: gguf.text("tokenizer.chat_template").map(str::to_owned),
-            adds_bos: gguf.truth("tokenizer.ggml.add_bos_token").unwrap_or(by_scores || third),
-            bos_text: None,
-            eos_text: None,
-            config,
-        };
+        let described = Described::of_gguf(&gguf, config, &beside)?;
         Self::of(source, &GGUF, described, options)
     }
 
@@ -142,17 +144,12 @@ impl Generator {
         described: Described,
         options: &Options,
     ) -> Result<Self, LlamaError> {
-        let Described { mut config, vocabulary, template, adds_bos, bos_text, eos_text } = described;
+        let Described { mut config, vocabulary, chat, framing, mut ends } = described;
+        ends.extend(vocabulary.ends());
+        ends.extend(&config.eos);
         config.shape.context = config.shape.context.min(options.context_max.max(1));
         let (tokens, hidden) = (config.shape.vocabulary, config.shape.hidden);
         source.matrix(names.embedding, tokens, hidden)?;
-        let text = |given: Option<String>, id: Option<u32>| {
-            given.or_else(|| id.and_then(|id| vocabulary.token(id))).unwrap_or_default()
-        };
-        let bos_text = text(bos_text, config.bos);
-        let eos_text = text(eos_text, config.eos.first().copied());
-        let chat = template.map(|template| Chat::compile(template, bos_text, eos_text)).transpose();
-        let chat = chat.map_err(LlamaError::Chat)?;
         let packed = packing::pack(&source, names, &config, options)?;
         // Threads meet several times in each layer: with little to do in between, one alone is faster.
         let threads = options.threads.min(1 + packed.arena.bytes().len() / THREAD_BYTES_MIN);
@@ -171,8 +168,8 @@ impl Generator {
             embedding: names.embedding,
             vocabulary,
             chat,
-            bos: config.bos.filter(|_| adds_bos),
-            eos: config.eos,
+            framing,
+            ends,
             vectors: vec![0.0; PASS_TOKENS_MAX * hidden],
             raw: Vec::new(),
             spare: None,
@@ -208,10 +205,14 @@ impl Generator {
                 format!("the prompt has {count} tokens, this model has room for {context} with their answer");
             return Err(reason.into());
         }
-        let vocabulary = self.llama.shape().vocabulary;
-        if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
-            return Err(format!("{token} is none of the model's {vocabulary} tokens").into());
+        let rows = self.llama.shape().vocabulary;
+        if let Some(token) = tokens.iter().find(|token| **token as usize >= rows) {
+            let text: String = self.vocabulary.token(*token).unwrap_or_default().chars().take(40).collect();
+            return Err(
+                format!("the model has no row for token {token} ({text:?}), only for {rows} tokens").into()
+            );
         }
+        let text = Text::after(&tokens, request.stop.clone(), &self.vocabulary)?;
         let room = u32::try_from(context - count).unwrap_or(u32::MAX);
         let tokens_max = request.max_tokens.clamp(1, room);
         let cache = self.cache(count + tokens_max as usize)?;
@@ -228,7 +229,7 @@ impl Generator {
                 request.top_k,
                 request.seed.unwrap_or_default(),
             ),
-            text: Text::new(request.stop.clone()),
+            text,
         })
     }
 
@@ -257,20 +258,21 @@ impl Generator {
             return Ok(Step::Going { text: String::new() });
         }
         let token = session.sampler.draw(logits).ok_or("the model computed a number that is not finite")?;
-        let decode = |tokens: &[u32]| self.vocabulary.decode(tokens);
-        if self.eos.contains(&token) {
-            return Ok(Step::Done { text: session.text.finish(&decode)?, finish: FinishReason::Stop });
+        let decode = &self.vocabulary;
+        if self.ends.contains(&token) {
+            let text = session.text.finish(decode)?;
+            return Ok(Step::Done { text, finish: FinishReason::Stop });
         }
         session.tokens += 1;
         session.ahead.clear();
         session.ahead.push(token);
         session.seen = 0;
-        let mut text = session.text.push(token, &decode)?;
+        let mut text = session.text.push(token, decode)?;
         if session.text.is_stopped() {
             return Ok(Step::Done { text, finish: FinishReason::Stop });
         }
         if session.tokens >= session.tokens_max {
-            text.push_str(&session.text.finish(&decode)?);
+            text.push_str(&session.text.finish(decode)?);
             let finish = if session.text.is_stopped() { FinishReason::Stop } else { FinishReason::Length };
             return Ok(Step::Done { text, finish });
         }
@@ -309,31 +311,46 @@ impl Generator {
 
     /// The tokens of a prompt.
     fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, String> {
-        let written;
-        let (text, whole) = match prompt {
-            Prompt::Text(text) => (text.as_str(), true),
-            Prompt::Chat(messages) => {
-                let Some(chat) = &self.chat else {
-                    return Err(
-                        "this model has no chat template; hint: give it a text to continue".to_owned()
-                    );
-                };
-                // The template writes what the tokenizer would add.
-                written =
-                    chat.prompt(messages).map_err(|error| format!("the chat template says: {error}"))?;
-                (written.as_str(), false)
+        match prompt {
+            Prompt::Text(text) => {
+                self.check_bytes(text)?;
+                self.framing.tokens(text, &self.vocabulary)
             }
-        };
+            Prompt::Chat(messages) => {
+                let chat = match &self.chat {
+                    None => Err("this model has no chat template; hint: give it a text to continue".to_owned()),
+                    Some(chat) => chat.as_ref().map_err(|reason| {
+                        format!("the chat template of this model is of no use: {reason}; hint: give it a text to continue")
+                    }),
+                };
+                let text =
+                    chat?.prompt(messages).map_err(|error| format!("the chat template says: {error}"))?;
+                self.check_bytes(&text)?;
+                // The template writes what the tokenizer would add.
+                self.vocabulary.encode(&text, false)
+            }
+        }
+    }
+
+    /// Refuses texts that cannot fit, before work is done for them.
+    fn check_bytes(&self, text: &str) -> Result<(), String> {
         let bytes_max = self.context().saturating_mul(TOKEN_BYTES_MAX);
-        if text.len() > bytes_max {
-            return Err(format!("the prompt has {} bytes, at most {bytes_max} fit this model", text.len()));
+        if text.len() <= bytes_max {
+            return Ok(());
         }
-        let mut tokens = self.vocabulary.encode(text, whole)?;
-        if let Some(bos) = self.bos
-            && tokens.first() != Some(&bos)
-        {
-            tokens.insert(0, bos);
+        Err(format!("the prompt has {} bytes, at most {bytes_max} fit this model", text.len()))
+    }
+}
+
+impl Framing {
+    /// The tokens of a text, with those around it.
+    fn tokens(self, text: &str, vocabulary: &Vocabulary) -> Result<Vec<u32>, String> {
+        let Self { processed, first, once, last } = self;
+        let mut tokens = vocabulary.encode(text, processed)?;
+        if let Some(first) = first.filter(|first| !once || tokens.first() != Some(first)) {
+            tokens.insert(0, first);
         }
+        tokens.extend(last);
         Ok(tokens)
     }
 }
@@ -352,33 +369,82 @@ impl Session {
 
 impl Described {
     fn of_folder(folder: &Folder) -> Result<Self, LlamaError> {
-        let json = small_file(folder, "config.json")?;
-        let json = json.ok_or_else(|| LlamaError::Config("config.json is missing".to_owned()))?;
-        let config = Config::parse(&json, small_file(folder, "generation_config.json")?.as_deref())?;
-        let mut tokenizer: TokenizerConfig = match small_file(folder, "tokenizer_config.json")? {
-            None => TokenizerConfig::default(),
-            Some(json) => serde_json::from_slice(&json).map_err(|error| {
-                LlamaError::Tokenizer(format!("tokenizer_config.json is damaged: {error}"))
-            })?,
-        };
+        let config = folder_config(folder)?;
+        let tokenizer = tokenizer_config(folder)?;
         let template = match small_file(folder, "chat_template.jinja")? {
-            Some(bytes) => {
-                Some(String::from_utf8(bytes).map_err(|error| LlamaError::Chat(error.to_string()))?)
-            }
-            None => tokenizer.template(),
+            Some(bytes) => Some(String::from_utf8(bytes).map_err(|error| error.to_string())),
+            None => tokenizer.template.map(Ok),
         };
         let vocabulary = small_file(folder, TOKENIZER)?;
         let vocabulary =
             vocabulary.ok_or_else(|| LlamaError::Tokenizer(format!("{TOKENIZER} is missing")))?;
-        Ok(Self {
-            vocabulary: Vocabulary::load(&vocabulary, config.shape.vocabulary)?,
-            template,
-            adds_bos: tokenizer.add_bos_token.unwrap_or(true),
-            bos_text: tokenizer.bos(),
-            eos_text: tokenizer.eos(),
-            config,
-        })
+        let vocabulary = Vocabulary::load(&vocabulary)?;
+        let special = tokenizer.special;
+        let id = |name: &str| special.get(name).and_then(|token| vocabulary.id(token));
+        // As transformers 5 has it: what is said of either end says all, else the tokenizer's own file counts. Without
+        // any configuration it takes a Llama's tokenizer to be of Llama's class, which begins texts with a token.
+        let framing = match (tokenizer.add_bos_token, tokenizer.add_eos_token) {
+            (None, None) if tokenizer.is_there => Framing { processed: true, ..Framing::default() },
+            (None, None) => Framing { processed: true, first: config.bos, once: true, last: None },
+            (bos, eos) => Framing {
+                first: id("bos_token").filter(|_| bos.unwrap_or(tokenizer.is_of_llama)),
+                last: id("eos_token").filter(|_| eos.unwrap_or(false)),
+                ..Framing::default()
+            },
+        };
+        let ends = id("eos_token").into_iter().collect();
+        let chat = template.map(|template| Chat::compile(&template?, special));
+        Ok(Self { vocabulary, chat, framing, ends, config })
     }
+
+    /// Reads a GGUF file's header; a `tokenizer.json` beside it is used instead of its own vocabulary.
+    fn of_gguf(gguf: &Gguf, config: Config, beside: &Folder) -> Result<Self, LlamaError> {
+        let vocabulary = match small_file(beside, TOKENIZER)? {
+            Some(json) => Vocabulary::load(&json)?,
+            None => Vocabulary::of_gguf(gguf)?,
+        };
+        let eos = config.eos.first().copied();
+        let truth = |name: &str| gguf.truth(&format!("tokenizer.ggml.{name}"));
+        let adds_bos = truth("add_bos_token").unwrap_or_else(|| vocabulary::adds_bos_by_default(gguf));
+        let framing = Framing {
+            processed: false,
+            first: config.bos.filter(|_| adds_bos),
+            once: true,
+            last: eos.filter(|_| truth("add_eos_token").unwrap_or(false)),
+        };
+        let ids = [("bos_token", config.bos), ("eos_token", eos)];
+        let special =
+            ids.into_iter().filter_map(|(name, id)| Some((name.to_owned(), vocabulary.token(id?)?)));
+        let special = special.collect();
+        let template = gguf.text("tokenizer.chat_template");
+        let chat = template.map(|template| Chat::compile(template, special));
+        Ok(Self { vocabulary, chat, framing, ends: vocabulary::ends_of_gguf(gguf), config })
+    }
+}
+
+/// Checks what can be said of a folder without loading anything large.
+pub(super) fn check_folder(folder: &Folder) -> Result<(), LlamaError> {
+    folder_config(folder)?;
+    tokenizer_config(folder)?;
+    match small_file(folder, TOKENIZER)? {
+        Some(json) => vocabulary::check_kind(&json).map_err(LlamaError::Tokenizer),
+        None => Err(LlamaError::Tokenizer(format!("{TOKENIZER} is missing"))),
+    }
+}
+
+fn folder_config(folder: &Folder) -> Result<Config, LlamaError> {
+    let json = small_file(folder, "config.json")?;
+    let json = json.ok_or_else(|| LlamaError::Config("config.json is missing".to_owned()))?;
+    Config::parse(&json, small_file(folder, "generation_config.json")?.as_deref())
+}
+
+fn tokenizer_config(folder: &Folder) -> Result<TokenizerConfig, LlamaError> {
+    let file = |name: &str| small_file(folder, name);
+    TokenizerConfig::parse(
+        file("tokenizer_config.json")?.as_deref(),
+        file("special_tokens_map.json")?.as_deref(),
+    )
+    .map_err(LlamaError::Tokenizer)
 }
 
 fn small_file(folder: &Folder, name: &str) -> Result<Option<Vec<u8>>, LlamaError> {

@@ -36,7 +36,7 @@ pub(super) struct Kind {
     pub(super) bytes: usize,
 }
 
-/// A value of the metadata; arrays of other things than these are checked and left out.
+/// A value of the metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Bool(bool),
@@ -44,6 +44,8 @@ pub(super) enum Value {
     Floats(Vec<f32>),
     Integer(i128),
     Integers(Vec<i32>),
+    /// A list of other things, which is checked and left out.
+    Other,
     Text(String),
     Texts(Vec<String>),
 }
@@ -142,9 +144,7 @@ impl Gguf {
             if metadata.contains_key(&name) {
                 return Err(GgufError::Duplicate(name));
             }
-            if let Some(value) = value {
-                metadata.insert(name, value);
-            }
+            metadata.insert(name, value);
         }
         let mut found = Vec::new();
         for _ in 0..tensors {
@@ -156,14 +156,18 @@ impl Gguf {
         Ok(Self { metadata, tensors })
     }
 
-    /// A whole number that is not negative.
+    /// A whole number that is not negative; that of all layers where each has its own and they are the same.
     pub(super) fn number(&self, name: &str) -> Option<u64> {
         match self.metadata.get(name)? {
             Value::Integer(number) => u64::try_from(*number).ok(),
+            Value::Integers(numbers) => {
+                let first = numbers.first()?;
+                u64::try_from(*first).ok().filter(|_| numbers.iter().all(|number| number == first))
+            }
             Value::Bool(_)
             | Value::Float(_)
             | Value::Floats(_)
-            | Value::Integers(_)
+            | Value::Other
             | Value::Text(_)
             | Value::Texts(_) => None,
         }
@@ -187,6 +191,12 @@ impl Gguf {
 
     pub(super) fn floats(&self, name: &str) -> Option<&[f32]> {
         if let Value::Floats(numbers) = self.metadata.get(name)? { Some(numbers) } else { None }
+    }
+
+    /// Tells whether a token is one that no text contains.
+    pub(super) fn is_control(&self, token: u32) -> bool {
+        let types = self.integers("tokenizer.ggml.token_type").unwrap_or_default();
+        types.get(token as usize) == Some(&3)
     }
 
     pub(super) fn integers(&self, name: &str) -> Option<&[i32]> {
@@ -253,7 +263,7 @@ impl<R: Read> Header<R> {
         String::from_utf8(self.block(bytes)?).map_err(|_| GgufError::Text)
     }
 
-    fn value(&mut self, name: &str, kind: u32) -> Result<Option<Value>, GgufError> {
+    fn value(&mut self, name: &str, kind: u32) -> Result<Value, GgufError> {
         let value = match kind {
             0 => Value::Integer(u8::from_le_bytes(self.bytes()?).into()),
             1 => Value::Integer(i8::from_le_bytes(self.bytes()?).into()),
@@ -270,10 +280,10 @@ impl<R: Read> Header<R> {
             12 => Value::Float(f64::from_le_bytes(self.bytes()?)),
             _ => return Err(GgufError::TypeOfValue { name: name.to_owned(), kind }),
         };
-        Ok(Some(value))
+        Ok(value)
     }
 
-    fn array(&mut self, name: &str) -> Result<Option<Value>, GgufError> {
+    fn array(&mut self, name: &str) -> Result<Value, GgufError> {
         let kind = u32::from_le_bytes(self.bytes()?);
         let bytes_each = match kind {
             0 | 1 | 7 => 1,
@@ -287,14 +297,14 @@ impl<R: Read> Header<R> {
         if kind == 8 {
             let texts: Result<Vec<String>, GgufError> =
                 (0..count).map(|_| self.text(TEXT_BYTES_MAX)).collect();
-            return Ok(Some(Value::Texts(texts?)));
+            return Ok(Value::Texts(texts?));
         }
         let block = self.block(count * bytes_each)?;
         let words = block.as_chunks::<4>().0.iter();
         Ok(match kind {
-            4 | 5 => Some(Value::Integers(words.map(|word| i32::from_le_bytes(*word)).collect())),
-            6 => Some(Value::Floats(words.map(|word| f32::from_le_bytes(*word)).collect())),
-            _ => None,
+            4 | 5 => Value::Integers(words.map(|word| i32::from_le_bytes(*word)).collect()),
+            6 => Value::Floats(words.map(|word| f32::from_le_bytes(*word)).collect()),
+            _ => Value::Other,
         })
     }
 

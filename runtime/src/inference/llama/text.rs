@@ -1,45 +1,80 @@
 //! From tokens to text, piece by piece: whole characters only, and nothing of a text that ends the generation.
+//!
+//! The invariant: the pieces together are what all tokens together say, whatever they are. A piece is given away once
+//! no later token can change it: bytes that may belong to one character wait for the token after them.
 
 /// Collects what a text's tokens say, and gives away what is settled.
 #[derive(Debug)]
 pub(super) struct Text {
     stops: Vec<String>,
-    /// Tokens whose text may still change with the next one.
+    /// The last tokens, with those before them that their text depends on.
     tokens: Vec<u32>,
-    /// How many of these were given away already; they stay as the next ones' context.
-    known: usize,
+    /// How many of these are there for the others alone.
+    context: usize,
+    /// The bytes of their text that were given away already.
+    shown: usize,
+    /// Whether the last tokens are bytes, which change with those that follow.
+    open: bool,
     /// Settled text that could be the beginning of a stop text.
     held: String,
     stopped: bool,
 }
 
-/// Says what tokens mean together.
-pub(super) type Decode<'d> = &'d dyn Fn(&[u32]) -> Result<String, String>;
+/// Says what tokens mean.
+pub(super) trait Decode {
+    /// The text of tokens together.
+    fn decode(&self, tokens: &[u32]) -> Result<String, String>;
+    /// Tells whether a token is a byte whose text changes with the bytes beside it.
+    fn is_byte(&self, token: u32) -> bool;
+    /// Tells whether a token has no text, and leaves those beside it as neighbours.
+    fn is_special(&self, token: u32) -> bool;
+}
 
 impl Text {
-    pub(super) fn new(stops: Vec<String>) -> Self {
-        Self { stops, tokens: Vec::new(), known: 0, held: String::new(), stopped: false }
+    /// Begins a text that follows these tokens.
+    pub(super) fn after(prompt: &[u32], stops: Vec<String>, decode: &dyn Decode) -> Result<Self, String> {
+        // A piece that begins with a space does so in the middle of a text alone: one plain token makes it the middle.
+        let mut tokens = Vec::new();
+        for &token in prompt.iter().rev().take(PROMPT_TOKENS_MAX) {
+            if !decode.is_byte(token) && !decode.is_special(token) && is_whole(&decode.decode(&[token])?) {
+                tokens.push(token);
+                break;
+            }
+        }
+        let shown = decode.decode(&tokens)?.len();
+        let context = tokens.len();
+        Ok(Self { stops, tokens, context, shown, open: false, held: String::new(), stopped: false })
     }
 
     /// Takes a token; returns the text that is settled by it, which may be empty.
-    pub(super) fn push(&mut self, token: u32, decode: Decode<'_>) -> Result<String, String> {
+    pub(super) fn push(&mut self, token: u32, decode: &dyn Decode) -> Result<String, String> {
         self.tokens.push(token);
-        let (before, all) = (decode(&self.tokens[..self.known])?, decode(&self.tokens)?);
-        // Half a character decodes to the replacement character; the other half may follow.
-        let unfinished = all.ends_with('\u{fffd}') && self.tokens.len() - self.known < CHARACTER_TOKENS_MAX;
-        if unfinished || all.len() <= before.len() {
+        self.open = decode.is_byte(token) || (self.open && decode.is_special(token));
+        if self.open {
             return Ok(String::new());
         }
-        let fresh = all.get(before.len()..).unwrap_or_default().to_owned();
-        self.tokens.drain(..self.known);
-        self.known = self.tokens.len();
+        let all = decode.decode(&self.tokens)?;
+        // Half a character decodes to the replacement character; the other half may follow.
+        let settled = all.strip_suffix('\u{fffd}').unwrap_or(&all);
+        let Some(fresh) = settled.get(self.shown..).filter(|fresh| !fresh.is_empty()) else {
+            return Ok(String::new());
+        };
+        let fresh = fresh.to_owned();
+        self.shown = settled.len();
+        // The newest tokens are context enough for the next, if they are text of their own.
+        let newest = decode.decode(&self.tokens[self.context..])?;
+        if is_whole(&newest) {
+            self.tokens.drain(..self.context);
+            (self.context, self.shown) = (self.tokens.len(), newest.len());
+        }
         Ok(self.settle(&fresh))
     }
 
     /// Returns what is left when no more tokens come.
-    pub(super) fn finish(&mut self, decode: Decode<'_>) -> Result<String, String> {
-        let (before, all) = (decode(&self.tokens[..self.known])?, decode(&self.tokens)?);
-        let fresh = all.get(before.len()..).unwrap_or_default().to_owned();
+    pub(super) fn finish(&mut self, decode: &dyn Decode) -> Result<String, String> {
+        let all = decode.decode(&self.tokens)?;
+        let fresh = all.get(self.shown..).unwrap_or_default().to_owned();
+        self.shown = all.len();
         let mut rest = self.settle(&fresh);
         if !self.stopped {
             rest.push_str(&std::mem::take(&mut self.held));
@@ -80,31 +115,107 @@ impl Text {
     }
 }
 
-/// A character has at most four bytes, each a token at worst; what is not one after so many never will be.
-const CHARACTER_TOKENS_MAX: usize = 8;
+/// Tells whether a text is there and no later token changes it.
+fn is_whole(text: &str) -> bool {
+    !text.is_empty() && !text.ends_with('\u{fffd}')
+}
+
+/// Tokens at the end of a prompt among which a plain one is looked for.
+const PROMPT_TOKENS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inference::llama::vocabulary::Vocabulary;
     use proptest::prelude::*;
+    use serde_json::{Map, Value, json};
 
     /// Each token is a byte.
-    fn bytes(tokens: &[u32]) -> Result<String, String> {
-        let bytes: Vec<u8> = tokens.iter().map(|&token| token as u8).collect();
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    struct Bytes;
+
+    impl Decode for Bytes {
+        fn decode(&self, tokens: &[u32]) -> Result<String, String> {
+            let bytes: Vec<u8> = tokens.iter().map(|&token| token as u8).collect();
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        }
+
+        fn is_byte(&self, _: u32) -> bool {
+            false
+        }
+
+        fn is_special(&self, _: u32) -> bool {
+            false
+        }
     }
 
-    fn pieces(text: &[u8], stops: &[&str]) -> (Vec<String>, bool) {
-        let mut it = Text::new(stops.iter().map(|&stop| stop.to_owned()).collect());
+    fn run(
+        decode: &dyn Decode,
+        prompt: &[u32],
+        tokens: impl IntoIterator<Item = u32>,
+        stops: &[&str],
+    ) -> (Vec<String>, bool) {
+        let stops = stops.iter().map(|&stop| stop.to_owned()).collect();
+        let mut it = Text::after(prompt, stops, decode).unwrap();
         let mut pieces = Vec::new();
-        for &byte in text {
-            pieces.push(it.push(byte.into(), &bytes).unwrap());
+        for token in tokens {
+            pieces.push(it.push(token, decode).unwrap());
             if it.is_stopped() {
                 return (pieces, true);
             }
         }
-        pieces.push(it.finish(&bytes).unwrap());
+        pieces.push(it.finish(decode).unwrap());
         (pieces, it.is_stopped())
+    }
+
+    fn pieces(text: &[u8], stops: &[&str]) -> (Vec<String>, bool) {
+        run(&Bytes, &[], text.iter().map(|&byte| byte.into()), stops)
+    }
+
+    /// Bytes as tokens of their own, some words, one that has no text.
+    fn with_byte_tokens() -> Vocabulary {
+        let mut vocab: Map<String, Value> =
+            (0..256).map(|byte| (format!("<0x{byte:02X}>"), byte.into())).collect();
+        for (word, id) in ["▁", "▁world", "ali", "é", "▁▁", "\u{fffd}"].into_iter().zip(256..) {
+            vocab.insert(word.to_owned(), id.into());
+        }
+        let json = json!({"added_tokens": [{"id": 262, "content": "<s>", "special": true, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false}],
+            "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+            "decoder": {"type": "Sequence", "decoders": [
+                {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"},
+                {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+            "model": {"type": "BPE", "vocab": vocab, "merges": [], "byte_fallback": true}});
+        Vocabulary::load(json.to_string().as_bytes()).unwrap()
+    }
+
+    /// Bytes as visible characters.
+    fn with_visible_bytes() -> Vocabulary {
+        let mut visible: Vec<char> = ('!'..='~').chain('¡'..='¬').chain('®'..='ÿ').collect();
+        visible.extend((0x100..0x144).filter_map(char::from_u32));
+        let mut vocab: Map<String, Value> =
+            visible.iter().zip(0..).map(|(letter, id): (_, u32)| (letter.to_string(), id.into())).collect();
+        for (word, id) in ["Ġworld", "Ã©", "Ã©Ã", "ðŁĺ"].into_iter().zip(256..) {
+            vocab.insert(word.to_owned(), id.into());
+        }
+        let json = json!({"added_tokens": [{"id": 262, "content": "<s>", "special": true, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false}],
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+            "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+            "model": {"type": "BPE", "vocab": vocab, "merges": []}});
+        Vocabulary::load(json.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_text_keeps_its_first_space_and_what_follows_bytes_that_are_no_character() {
+        let it = with_byte_tokens();
+        let text = |prompt: &[u32], tokens: &[u32]| run(&it, prompt, tokens.iter().copied(), &[]).0.concat();
+        // What was written after "ali" begins with a space; what was written after nothing does not.
+        assert_eq!(text(&[262, 258, 262], &[257, 257]), " world world");
+        assert_eq!(text(&[258, 65], &[257]), " world");
+        assert_eq!(text(&[262], &[257, 257]), "world world");
+        assert_eq!(text(&[258], &[256, 256, 258]), "  ali");
+        assert_eq!(text(&[258], &[2, 0xc2, 258, 65]), "\u{fffd}\u{fffd}aliA");
+        assert_eq!(text(&[258], &[0xc3, 262, 0xa9, 258]), "éali");
     }
 
     #[test]
@@ -114,7 +225,10 @@ mod tests {
         let (found, _) = pieces(&"é🚀".as_bytes()[..4], &[]);
         assert_eq!(found.concat(), "é\u{fffd}");
         let (found, _) = pieces(&[0xff; 20], &[]);
-        assert!(found.concat().chars().count() >= 3, "{found:?}");
+        assert_eq!(found.concat(), "\u{fffd}".repeat(20));
+        // Many bytes that are no character, and then the beginning of one.
+        let late = [&[0xff; 9][..], "🚀a".as_bytes()].concat();
+        assert_eq!(pieces(&late, &[]).0.concat(), String::from_utf8_lossy(&late));
     }
 
     #[test]
@@ -137,6 +251,24 @@ mod tests {
             let (found, stopped) = pieces(text.as_bytes(), &stops);
             prop_assert_eq!(found.concat(), &text[..end.unwrap_or(text.len())]);
             prop_assert_eq!(stopped, end.is_some());
+        }
+
+        /// Whatever the tokens: the pieces together are the text of all of them together.
+        #[test]
+        fn pieces_are_the_whole_text(
+            tokens in prop::collection::vec(prop_oneof![0_u32..263, 194_u32..245, 256_u32..263], 0..24),
+            prompt in prop::collection::vec(256_u32..263, 0..3),
+        ) {
+            for it in [with_byte_tokens(), with_visible_bytes()] {
+                let plain = prompt.iter().rev().find(|&&token| {
+                    it.decode(&[token]).is_ok_and(|text| is_whole(&text)) && token != 262
+                });
+                let context: Vec<u32> = plain.into_iter().copied().collect();
+                let whole = it.decode(&[context.clone(), tokens.clone()].concat()).unwrap();
+                let before = it.decode(&context).unwrap();
+                let found = run(&it, &prompt, tokens.iter().copied(), &[]).0.concat();
+                prop_assert_eq!(found, &whole[before.len()..]);
+            }
         }
     }
 }

@@ -1,0 +1,83 @@
+//! What can be said of a model without loading it: whether its files ask for something that nothing here does.
+//!
+//! Said when models are listed, so that none is offered whose first task would fail. Files that are damaged are left to
+//! whoever loads them, which has them fetched again. Files are looked at again when they change.
+
+use super::config::Config;
+use super::generator::check_folder;
+use super::known;
+use super::source::Source;
+use super::vocabulary;
+use super::{GgufError, LlamaError};
+use crate::inference::folder::{Folder, TOKENIZER};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Says why a folder or a GGUF file of this family cannot be run, if its small files or its header tell. Blocks.
+///
+/// # Errors
+/// Names what is not supported.
+pub fn inspect(path: &Path) -> Result<(), String> {
+    let stamps = stamps(path);
+    if let Some((_, verdict)) = seen().get(path).filter(|(known, _)| *known == stamps) {
+        return verdict.clone();
+    }
+    let found = if path.is_dir() { check_folder(&Folder::at(path)) } else { check_gguf(path) };
+    let verdict = match found {
+        Err(error @ (LlamaError::Config(_) | LlamaError::Tokenizer(_))) => Err(error.to_string()),
+        Err(LlamaError::Gguf { source, .. }) if is_unsupported(&source) => Err(source.to_string()),
+        Ok(()) | Err(_) => Ok(()),
+    };
+    let mut seen = seen();
+    if seen.len() >= SEEN_MAX {
+        seen.clear();
+    }
+    seen.insert(path.to_owned(), (stamps, verdict.clone()));
+    verdict
+}
+
+fn check_gguf(path: &Path) -> Result<(), LlamaError> {
+    let (_, gguf) = Source::of_gguf(path)?;
+    Config::of_gguf(&gguf, None)?;
+    known::check(&gguf).map_err(LlamaError::Config)?;
+    let beside = path.with_file_name(TOKENIZER);
+    if beside.exists() {
+        return Ok(());
+    }
+    vocabulary::check_kind_of_gguf(&gguf).map_err(LlamaError::Tokenizer)
+}
+
+const fn is_unsupported(error: &GgufError) -> bool {
+    matches!(error, GgufError::BigEndian | GgufError::TypeOfTensor { .. } | GgufError::Version(_))
+}
+
+/// What changes with the files that are looked at.
+type Stamps = Vec<Option<(u64, i64, i64, u64)>>;
+
+fn stamps(path: &Path) -> Stamps {
+    let stamp = |path: &Path| {
+        let metadata = fs::metadata(path).ok()?;
+        Some((metadata.len(), metadata.mtime(), metadata.mtime_nsec(), metadata.ino()))
+    };
+    if path.is_dir() {
+        return FILES.iter().map(|name| stamp(&path.join(name))).collect();
+    }
+    vec![stamp(path), stamp(&path.with_file_name(TOKENIZER))]
+}
+
+/// What was found, by the place of a model.
+type Seen = BTreeMap<PathBuf, (Stamps, Result<(), String>)>;
+
+fn seen() -> std::sync::MutexGuard<'static, Seen> {
+    static SEEN: Mutex<Seen> = Mutex::new(BTreeMap::new());
+    SEEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The files of a folder that are looked at.
+const FILES: [&str; 5] =
+    ["config.json", "generation_config.json", "special_tokens_map.json", TOKENIZER, "tokenizer_config.json"];
+/// Models that are remembered.
+const SEEN_MAX: usize = 1024;
