@@ -22,7 +22,7 @@ struct Expected {
 
 const LLAMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/tests/data/llama");
 /// Writes every message as it is, so that a prompt's continuation is that of its text.
-const TEMPLATE: &str = "{% for message in messages %}{{ message.content }}{% endfor %}";
+const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{{ message.content }}{% endfor %}";
 
 /// What one of the continuations has in its middle.
 const STOP: &str = " la)";
@@ -41,7 +41,8 @@ fn start_with_llama(world: &World, node: &Node<'_>) -> String {
     for name in ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json"] {
         fs::copy(Path::new(LLAMA).join(name), folder.join(name)).unwrap();
     }
-    write(&folder.join("tokenizer_config.json"), &json!({"chat_template": TEMPLATE}).to_string());
+    let config = json!({"chat_template": TEMPLATE, "bos_token": "<s>", "add_bos_token": true});
+    write(&folder.join("tokenizer_config.json"), &config.to_string());
     let models =
         json!([{"model": folder, "name": "tiny"}, {"model": folder, "name": "huge", "memory_mb": 2000}]);
     write(&node.home.config_file(), &json!({"models": models}).to_string());
@@ -198,4 +199,64 @@ fn conversations_are_continued_whole_and_streamed() {
     let choice = &stopped["choices"][0];
     let expected = (&json!(row.greedy_text.split(STOP).next()), &json!("stop"));
     assert_eq!((&choice["text"], &choice["finish_reason"]), expected, "{stopped}");
+}
+
+/// A GGUF file of another architecture, with a tensor of four numbers.
+fn foreign() -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+    let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+    bytes.extend([1_u64.to_le_bytes(), 1_u64.to_le_bytes()].concat());
+    bytes.extend([text("general.architecture"), 8_u32.to_le_bytes().to_vec(), text("qwen2")].concat());
+    bytes.extend([text("token_embd.weight"), 1_u32.to_le_bytes().to_vec()].concat());
+    bytes.extend([&4_u64.to_le_bytes()[..], &[0; 4], &[0; 8]].concat());
+    bytes.resize(bytes.len().next_multiple_of(32) + 32, 0);
+    bytes
+}
+
+#[test]
+fn one_bad_part_costs_what_needs_it_and_what_cannot_run_is_said_at_once() {
+    let world = World::new();
+    let node = world.node("a");
+    let path = |name: &str| world.path(name);
+    fs::create_dir(path("broken")).unwrap();
+    for name in ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json"] {
+        fs::copy(Path::new(LLAMA).join(name), path("broken").join(name)).unwrap();
+    }
+    write(
+        &path("broken").join("tokenizer_config.json"),
+        r#"{"chat_template": "{% unheard of %}", "bos_token": "<s>", "add_bos_token": true}"#,
+    );
+    fs::write(path("foreign.gguf"), foreign()).unwrap();
+    let models = json!([
+        {"model": path("broken"), "name": "broken"}, {"model": path("foreign.gguf"), "name": "foreign"}
+    ]);
+    write(&node.home.config_file(), &json!({"models": models}).to_string());
+    node.start();
+    let row = expected().remove(0);
+    let asked = json!({"model": "broken", "prompt": row.text, "temperature": 0, "max_tokens": 24});
+    let (status, completed) = post(&node, "/v1/completions", &asked);
+    assert_eq!((status, &completed["choices"][0]["text"]), (200, &json!(row.greedy_text)), "{completed}");
+    let messages = json!([{"role": "user", "content": "hi"}]);
+    for _ in 0..2 {
+        let (status, refused) =
+            post(&node, "/v1/chat/completions", &json!({"model": "broken", "messages": messages}));
+        let said = refused["error"]["message"].as_str().unwrap_or_default();
+        assert!(
+            status == 400 && said.contains("chat template") && said.contains("unheard"),
+            "{status} {refused}"
+        );
+    }
+    let (_, listed) = ask(&node, "GET", "/v1/models", b"");
+    let names: Vec<&str> =
+        listed["data"].as_array().unwrap().iter().filter_map(|it| it["id"].as_str()).collect();
+    assert_eq!(names, ["broken"], "{listed}");
+    let reason = "general.architecture: \"qwen2\" is not supported";
+    let said = node.run(&["model", "list"]).stdout;
+    assert!(said.contains(reason), "{said}");
+    let said = node.run(&["doctor"]).stdout;
+    assert!(said.contains("The model foreign cannot be used."), "{said}");
+    for _ in 0..2 {
+        let (status, refused) = post(&node, "/v1/completions", &json!({"model": "foreign", "prompt": "hi"}));
+        assert!((400..500).contains(&status) && refused.to_string().contains("qwen2"), "{status} {refused}");
+    }
 }
