@@ -362,6 +362,34 @@ mod tests {
     }
 
     #[test]
+    fn frequencies_of_a_gguf_file_are_scaled_by_either_key() {
+        use super::super::gguf::Value;
+        let frequencies = |more: &[(&str, Value)]| {
+            let number = |name: &str, number| (format!("llama.{name}"), Value::Integer(number));
+            let mut metadata: std::collections::BTreeMap<String, Value> = [
+                ("general.architecture".to_owned(), Value::Text("llama".to_owned())),
+                number("embedding_length", 64),
+                number("feed_forward_length", 128),
+                number("attention.head_count", 4),
+                number("block_count", 1),
+                number("context_length", 128),
+                number("vocab_size", 400),
+            ]
+            .into();
+            metadata.extend(more.iter().map(|(name, value)| (format!("llama.{name}"), value.clone())));
+            let gguf = Gguf { metadata, tensors: std::collections::BTreeMap::new() };
+            Config::of_gguf(&gguf, None).unwrap().shape.frequencies
+        };
+        let plain = frequencies(&[]);
+        let old = frequencies(&[("rope.scale_linear", Value::Float(4.0))]);
+        assert_eq!(old, plain.iter().map(|frequency| frequency / 4.0).collect::<Vec<_>>());
+        let kind = ("rope.scaling.type", Value::Text("linear".to_owned()));
+        assert_eq!(frequencies(&[kind, ("rope.scaling.factor", Value::Float(4.0))]), old);
+        let none = ("rope.scaling.type", Value::Text("none".to_owned()));
+        assert_eq!(frequencies(&[none, ("rope.scaling.factor", Value::Float(4.0))]), plain);
+    }
+
+    #[test]
     fn what_is_not_supported_is_said() {
         let cases = [
             (r#","rope_scaling":{"rope_type":"yarn","factor":4.0}"#, "yarn"),
