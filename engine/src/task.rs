@@ -125,9 +125,18 @@ pub enum TaskOutput {
         /// Why there is no more.
         finish: FinishReason,
     },
-    /// How well each text answers the query.
+    /// How well each text answers the query, by scores alone.
     Reranking {
         /// A score for each text, in their order; the higher the better.
+        scores: Vec<f32>,
+        /// Tokens of all pairs together that the model saw.
+        tokens: u32,
+    },
+    /// How well each text answers the query.
+    Ranking {
+        /// What the model computed for each text, in their order; the higher the better.
+        logits: Vec<f32>,
+        /// The score that its activation makes of each; far from zero many become equal.
         scores: Vec<f32>,
         /// Tokens of all pairs together that the model saw.
         tokens: u32,
@@ -141,7 +150,7 @@ impl TaskOutput {
             Self::Classification { label, .. } => preview(label),
             Self::Embedding { vectors, .. } => preview_numbers(vectors.iter().flatten()),
             Self::Generation { text, .. } => preview(text),
-            Self::Reranking { scores, .. } => preview_numbers(scores.iter()),
+            Self::Ranking { scores, .. } | Self::Reranking { scores, .. } => preview_numbers(scores.iter()),
         }
     }
 
@@ -153,6 +162,7 @@ impl TaskOutput {
             }
             Self::Embedding { vectors, .. } => vectors.iter().map(|vector| vector.len() * 4 + 4).sum(),
             Self::Generation { text, .. } => text.len(),
+            Self::Ranking { logits, scores, .. } => (logits.len() + scores.len()) * 4,
             Self::Reranking { scores, .. } => scores.len() * 4,
         }
     }

@@ -629,6 +629,11 @@ fn check(input: &TaskInput, output: TaskOutput) -> Result<TaskOutput, InferenceE
         (TaskInput::Reranking(input), TaskOutput::Reranking { scores, .. }) => {
             scores.len() == input.texts.len() && scores.iter().all(|score| score.is_finite())
         }
+        (TaskInput::Reranking(input), TaskOutput::Ranking { logits, scores, .. }) => {
+            [logits, scores].iter().all(|numbers| {
+                numbers.len() == input.texts.len() && numbers.iter().all(|number| number.is_finite())
+            })
+        }
         (
             TaskInput::Classification(_)
             | TaskInput::Embedding { .. }
@@ -637,6 +642,7 @@ fn check(input: &TaskInput, output: TaskOutput) -> Result<TaskOutput, InferenceE
             TaskOutput::Classification { .. }
             | TaskOutput::Embedding { .. }
             | TaskOutput::Generation { .. }
+            | TaskOutput::Ranking { .. }
             | TaskOutput::Reranking { .. },
         ) => false,
     };

@@ -11,6 +11,8 @@ use engine::task::{EmbeddingInput, Reranking, TaskInput, TaskOutput, TaskSpec};
 pub(super) struct Ranks {
     /// A score for each text, in their order: the higher the better.
     pub(super) scores: Vec<f32>,
+    /// What a cross-encoder's scores were made of; as many as there are scores, or none.
+    pub(super) logits: Vec<f32>,
     /// Tokens of all texts together.
     pub(super) tokens: u64,
     /// The model that gave them.
@@ -18,11 +20,23 @@ pub(super) struct Ranks {
 }
 
 impl Ranks {
-    /// Returns the texts' places and scores, best first; equals keep their order.
+    /// Returns the texts' places and scores, best first; equals keep their order. What a cross-encoder computed decides:
+    /// far from zero its scores are no longer apart.
     pub(super) fn best_first(&self) -> Vec<(usize, f32)> {
-        let mut ranked: Vec<(usize, f32)> = self.scores.iter().copied().enumerate().collect();
+        let by = if self.logits.is_empty() { &self.scores } else { &self.logits };
+        let mut ranked: Vec<(usize, f32)> = by.iter().copied().enumerate().collect();
         ranked.sort_by(|(_, one), (_, other)| other.total_cmp(one));
-        ranked
+        let score = |(at, by): (usize, f32)| (at, self.scores.get(at).copied().unwrap_or(by));
+        ranked.into_iter().map(score).collect()
+    }
+
+    /// Makes the scores those of text-embeddings-inference: a cross-encoder's plain numbers, or shares of one, whatever
+    /// its files say.
+    pub(super) fn set_raw(&mut self, raw: bool) {
+        if !self.logits.is_empty() {
+            let share = |logit: &f32| (1.0 + (-logit).exp()).recip();
+            self.scores = if raw { self.logits.clone() } else { self.logits.iter().map(share).collect() };
+        }
     }
 }
 
@@ -60,10 +74,20 @@ async fn by_cross_encoder(
     let mut ranks = Ranks::default();
     for result in errand::run_all(api, specs, vectors::TASKS_AT_ONCE).await? {
         ranks.model.clone_from(&result.summary.model);
-        if let TaskOutput::Reranking { scores, tokens } = errand::output(result)? {
-            ranks.scores.extend(scores);
-            ranks.tokens += u64::from(tokens);
-        }
+        let (scores, logits, tokens) = match errand::output(result)? {
+            TaskOutput::Ranking { logits, scores, tokens } => (scores, logits, tokens),
+            TaskOutput::Reranking { scores, tokens } => (scores, Vec::new(), tokens),
+            TaskOutput::Classification { .. }
+            | TaskOutput::Embedding { .. }
+            | TaskOutput::Generation { .. } => continue,
+        };
+        ranks.scores.extend(scores);
+        ranks.logits.extend(logits);
+        ranks.tokens += u64::from(tokens);
+    }
+    // Numbers and scores of several kinds have no order.
+    if ranks.logits.len() != ranks.scores.len() {
+        ranks.logits.clear();
     }
     Ok(ranks)
 }
@@ -80,8 +104,31 @@ async fn by_similarity(
         let cosines = texts.iter().map(|text| cosine(query, text));
         cosines.collect()
     });
-    Ok(Ranks { scores: scores.unwrap_or_default(), tokens: made.tokens, model: made.model })
+    let scores = scores.unwrap_or_default();
+    Ok(Ranks { scores, logits: Vec::new(), tokens: made.tokens, model: made.model })
 }
 
 /// The codes of a node that knows no cross-encoder, or not one of this name.
 const NO_CROSS_ENCODER: [&str; 2] = ["task_type_unsupported", "model_unknown"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_scores_no_longer_tell_apart_is_ordered_by_what_they_were_made_of() {
+        let mut ranks = Ranks {
+            scores: vec![1.0, 1.0, 0.5, 1.0],
+            logits: vec![20.0, 30.0, 0.0, 20.0],
+            ..Ranks::default()
+        };
+        assert_eq!(ranks.best_first(), [(1, 1.0), (0, 1.0), (3, 1.0), (2, 0.5)]);
+        ranks.set_raw(true);
+        assert_eq!(ranks.best_first(), [(1, 30.0), (0, 20.0), (3, 20.0), (2, 0.0)]);
+        ranks.set_raw(false);
+        assert_eq!(ranks.best_first()[3], (2, 0.5));
+        let mut cosines = Ranks { scores: vec![-0.5, 0.5], ..Ranks::default() };
+        cosines.set_raw(false);
+        assert_eq!(cosines.best_first(), [(1, 0.5), (0, -0.5)]);
+    }
+}

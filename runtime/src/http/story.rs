@@ -118,7 +118,8 @@ impl ResultSource for Stage {
                 label: "good".to_owned(),
                 scores: vec![("good".to_owned(), 0.75), ("bad".to_owned(), 0.25)],
             },
-            TaskInput::Reranking(input) => TaskOutput::Reranking {
+            TaskInput::Reranking(input) => TaskOutput::Ranking {
+                logits: input.texts.iter().map(|text| text.len() as f32 / 10.0).collect(),
                 scores: input.texts.iter().map(|text| text.len() as f32 / 100.0).collect(),
                 tokens: 7,
             },
@@ -481,8 +482,12 @@ async fn a_body_of_megabytes_is_taken_and_a_larger_one_refused_in_the_routes_sha
 #[tokio::test]
 async fn text_embeddings_inferences_routes_have_their_shapes() {
     let server = Stage::default().open().await;
-    let (_, _, body) = server.post("/embed", &json!({"inputs": ["a", "bcd"]})).await;
+    let (_, _, body) = server.post("/embed", &json!({"inputs": ["a", "bcd"], "normalize": false})).await;
     assert_eq!(body, json!([[1.0, 1.0], [3.0, 1.0]]));
+    let (_, _, body) = server.post("/embed", &json!({"inputs": ["bcd"], "normalize": true})).await;
+    let unit: Vec<f64> = serde_json::from_value(body[0].clone()).unwrap();
+    assert!((unit[0] - 0.9_f64.sqrt()).abs() < 1e-6 && (unit[1] - 0.1_f64.sqrt()).abs() < 1e-6, "{unit:?}");
+    assert_eq!(server.post("/embed", &json!({"inputs": ["bcd"]})).await.2, json!([unit]));
     let good = json!([{"label": "good", "score": 0.75}, {"label": "bad", "score": 0.25}]);
     assert_eq!(server.post("/predict", &json!({"inputs": "a"})).await.2, good);
     assert_eq!(server.post("/predict", &json!({"inputs": [["a"], ["b"]]})).await.2, json!([good, good]));
@@ -497,11 +502,14 @@ async fn text_embeddings_inferences_routes_have_their_shapes() {
     assert!((body[0]["score"].as_f64().unwrap() - 1.0).abs() < 1e-6);
     let asked = json!({"query": "xxx", "texts": ["xxxx", "x"], "model": "tiny"});
     let (_, _, body) = server.post("/rerank", &asked).await;
-    assert_eq!(body.to_string(), r#"[{"index":0,"score":0.04},{"index":1,"score":0.01}]"#);
+    // Shares of one, whatever the model's own scores are.
+    assert_eq!(body.to_string(), r#"[{"index":0,"score":0.59868765},{"index":1,"score":0.5249792}]"#);
+    let asked = json!({"query": "xxx", "texts": ["xxxx", "x"], "model": "tiny", "raw_scores": true});
+    let (_, _, body) = server.post("/rerank", &asked).await;
+    assert_eq!(body.to_string(), r#"[{"index":0,"score":0.4},{"index":1,"score":0.1}]"#);
     let asked = json!({"inputs": "bcd", "dimensions": 1, "prompt_name": null, "truncate": false});
     assert_eq!(server.post("/embed", &asked).await.2, json!([[1.0]]));
     for (path, body, status) in [
-        ("/embed", json!({"inputs": "a", "normalize": false}), 422),
         ("/embed", json!({"inputs": "a", "dimensions": 3}), 422),
         ("/embed", json!({"inputs": "a", "prompt_name": "query"}), 422),
         ("/embed", json!({"inputs": "a", "truncation_direction": "Left"}), 422),

@@ -1,8 +1,8 @@
 //! The routes of Hugging Face's text-embeddings-inference that this mesh serves, in their shapes: `/embed`, `/predict`,
 //! `/rerank`, `/info` and `/health`.
 //!
-//! Texts that are too long for the model are cut, unless `/embed` is told not to; vectors have the length that their
-//! model gives them, which is one for nearly all. Without a cross-encoder in the mesh, the scores of `/rerank` are the cosines of
+//! Texts that are too long for the model are cut, unless `/embed` is told not to; vectors have unit length, unless it is
+//! told to leave them as their model makes them. Without a cross-encoder in the mesh, the scores of `/rerank` are the cosines of
 //! embeddings.
 //!
 //! Shapes: <https://huggingface.github.io/text-embeddings-inference>.
@@ -62,9 +62,6 @@ struct EmbedAsked {
 impl EmbedAsked {
     /// Returns what to make vectors of; what would change them and is not there is refused.
     fn inputs(self) -> Result<Vec<EmbeddingInput>, TeiError> {
-        if self.normalize == Some(false) {
-            return Err(TeiError::invalid("normalize = false is not supported here"));
-        }
         if self.prompt_name.is_some() {
             return Err(TeiError::invalid(
                 "prompt_name is not supported here: put the prompt before the text",
@@ -97,6 +94,7 @@ async fn embed(
 ) -> Result<Json<Vec<Vec<f32>>>, TeiError> {
     let asked: EmbedAsked = body::json(&headers, &bytes, "a request to embed")?;
     let (dimensions, whole) = (asked.dimensions, asked.truncate == Some(false));
+    let normalize = asked.normalize != Some(false);
     let made = vectors::make(&api, None, asked.inputs()?).await;
     let mut made = made.map_err(|error| match error.code() {
         // Theirs has this status for it.
@@ -105,6 +103,9 @@ async fn embed(
     })?;
     if let Some(dimensions) = dimensions {
         made.shorten(dimensions).map_err(|error| TeiError::invalid(&error.to_string()))?;
+    }
+    if normalize {
+        made.normalize();
     }
     Ok(Json(made.vectors))
 }
@@ -164,9 +165,10 @@ async fn predictions(api: &Api, texts: Vec<String>) -> Result<Vec<Vec<Prediction
         TaskOutput::Classification { scores, .. } => {
             Ok(scores.into_iter().map(|(label, score)| Prediction { label, score }).collect())
         }
-        TaskOutput::Embedding { .. } | TaskOutput::Generation { .. } | TaskOutput::Reranking { .. } => {
-            Err(TeiError(internal("internal_error", unexpected_output())))
-        }
+        TaskOutput::Embedding { .. }
+        | TaskOutput::Generation { .. }
+        | TaskOutput::Ranking { .. }
+        | TaskOutput::Reranking { .. } => Err(TeiError(internal("internal_error", unexpected_output()))),
     };
     results.into_iter().map(read).collect()
 }
@@ -196,11 +198,9 @@ async fn rerank(
 ) -> Result<Json<Vec<Rank>>, TeiError> {
     let asked: RerankAsked = body::json(&headers, &bytes, "a request to rerank")?;
     check_count(asked.texts.len())?;
-    if asked.raw_scores == Some(true) {
-        return Err(TeiError::invalid("raw_scores = true is not supported here"));
-    }
     let mut texts = if asked.return_text == Some(true) { asked.texts.clone() } else { Vec::new() };
-    let ranks = ranks::make(&api, asked.model, asked.query, asked.texts).await?;
+    let mut ranks = ranks::make(&api, asked.model, asked.query, asked.texts).await?;
+    ranks.set_raw(asked.raw_scores == Some(true));
     let rank = |(index, score)| Rank { index, score, text: texts.get_mut(index).map(std::mem::take) };
     Ok(Json(ranks.best_first().into_iter().map(rank).collect()))
 }

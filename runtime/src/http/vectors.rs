@@ -35,6 +35,11 @@ impl Vectors {
         self.vectors.iter_mut().for_each(|vector| shorten(vector, dimensions));
         Ok(())
     }
+
+    /// Gives each vector unit length.
+    pub(super) fn normalize(&mut self) {
+        self.vectors.iter_mut().for_each(|vector| normalize(vector));
+    }
 }
 
 /// Makes a vector of each input.
@@ -85,6 +90,10 @@ pub(super) fn split<T>(inputs: Vec<T>, bytes_of: impl Fn(&T) -> usize) -> Vec<Ve
 
 fn shorten(vector: &mut Vec<f32>, dimensions: usize) {
     vector.truncate(dimensions);
+    normalize(vector);
+}
+
+fn normalize(vector: &mut [f32]) {
     let length = vector.iter().map(|component| component * component).sum::<f32>().sqrt();
     if length > 0.0 {
         vector.iter_mut().for_each(|component| *component /= length);

@@ -111,6 +111,7 @@ impl Written {
             }
             TaskOutput::Classification { .. }
             | TaskOutput::Embedding { .. }
+            | TaskOutput::Ranking { .. }
             | TaskOutput::Reranking { .. } => Err(internal("internal_error", unexpected_output()).into()),
         }
     }

@@ -229,7 +229,9 @@ impl From<TaskOutput> for OutputBody {
             TaskOutput::Generation { text, prompt_tokens, tokens, finish } => {
                 Self::Generation { text, prompt_tokens, tokens, finish_reason: finish }
             }
-            TaskOutput::Reranking { scores, tokens } => Self::Reranking { scores, tokens },
+            TaskOutput::Ranking { scores, tokens, .. } | TaskOutput::Reranking { scores, tokens } => {
+                Self::Reranking { scores, tokens }
+            }
         }
     }
 }
