@@ -63,7 +63,7 @@ pub enum SelectionError {
         found: Vec<String>,
     },
     /// Its weights are in a form that is not read here.
-    #[error("the repository has no safetensors weights, but {}", or_none(.0))]
+    #[error("there are no safetensors weights{}", only(.0))]
     NoWeights(Vec<String>),
     /// The model is in several files.
     #[error("{0} is one of several files of a model, and split GGUF files are not supported")]
@@ -143,12 +143,14 @@ fn select_all<'a>(names: &[&'a str]) -> Result<Vec<&'a str>, SelectionError> {
             others.take(SHOWN_MAX).map(|name| (*name).to_owned()).collect(),
         ));
     }
-    for needed in NEEDED {
-        if !names.contains(&needed) {
-            return Err(SelectionError::Missing(needed));
-        }
+    if !names.contains(&CONFIG) {
+        return Err(SelectionError::Missing(CONFIG));
     }
-    let belongs = |name: &&str| NEEDED.contains(name) || USEFUL.contains(name) || is_module(name);
+    // BERT's tokenizer can be made of its words alone.
+    if !names.contains(&TOKENIZER) && !names.contains(&VOCABULARY) {
+        return Err(SelectionError::Missing(TOKENIZER));
+    }
+    let belongs = |name: &&str| USEFUL.contains(name) || is_module(name);
     Ok(names.iter().copied().filter(|name| belongs(name) || weights.contains(name)).collect())
 }
 
@@ -187,6 +189,10 @@ fn gguf_files(names: &[&str]) -> Vec<String> {
     names.iter().filter(|name| name.ends_with(GGUF)).take(SHOWN_MAX).map(|name| (*name).to_owned()).collect()
 }
 
+fn only(names: &[String]) -> String {
+    if names.is_empty() { format!(": {WEIGHTS} is missing") } else { format!(", only {}", names.join(", ")) }
+}
+
 fn or_none(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
@@ -218,19 +224,30 @@ struct RawLargeFile {
 pub(super) const WEIGHTS: &str = "model.safetensors";
 /// Which tensor is in which of several files.
 pub(super) const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
-/// Without these no model runs.
-pub(super) const NEEDED: [&str; 2] = ["config.json", "tokenizer.json"];
+/// Without this no model runs.
+pub(super) const CONFIG: &str = "config.json";
+/// What says how texts become tokens.
+pub(super) const TOKENIZER: &str = "tokenizer.json";
+const VOCABULARY: &str = "vocab.txt";
 /// These say how a model is meant to be used.
-const USEFUL: [&str; 9] = [
+const USEFUL: [&str; 17] = [
     "added_tokens.json",
     "chat_template.jinja",
+    CONFIG,
     "config_sentence_transformers.json",
     "generation_config.json",
     "modules.json",
+    "sentence_albert_config.json",
     "sentence_bert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
     "special_tokens_map.json",
+    TOKENIZER,
     "tokenizer_config.json",
-    "vocab.txt",
+    VOCABULARY,
 ];
 const OTHER_WEIGHTS: [&str; 6] = [".bin", ".h5", ".msgpack", ".onnx", ".pt", ".pth"];
 /// Files of a repository.
@@ -307,6 +324,8 @@ mod tests {
         assert_eq!(select(&shards, &Part::All).unwrap(), shards[..5]);
         let bare = ["config.json", "model.safetensors"];
         assert_eq!(select(&bare, &Part::All), Err(SelectionError::Missing("tokenizer.json")));
+        let older = ["config.json", "model.safetensors", "vocab.txt"];
+        assert_eq!(select(&older, &Part::All).unwrap(), older);
         let foreign = ["config.json", "pytorch_model.bin", "tokenizer.json"];
         let found = vec!["pytorch_model.bin".to_owned()];
         assert_eq!(select(&foreign, &Part::All), Err(SelectionError::NoWeights(found)));

@@ -3,9 +3,8 @@
 use super::Hub;
 use super::cache::{CacheError, Cached};
 use super::id::{GGUF, MAIN, ModelId, Part};
-use super::listing::{NEEDED, SelectionError, WEIGHTS, WEIGHTS_INDEX, select};
+use super::listing::{CONFIG, SelectionError, TOKENIZER, WEIGHTS, WEIGHTS_INDEX, select};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -28,8 +27,6 @@ pub struct Present {
     pub files: Vec<Cached>,
     /// What its configuration says that it is, such as `BertModel`.
     pub architecture: Option<String>,
-    /// How many labels its configuration gives a text, where it does.
-    pub labels: Option<usize>,
 }
 
 /// How weights are written.
@@ -56,6 +53,14 @@ pub enum PresentError {
         /// A missing file.
         file: String,
     },
+    /// What should be a file is something else.
+    #[error("{} is {what}, not a file", .path.display())]
+    NotAFile {
+        /// Where it is.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// It is not on this machine.
     #[error("{0} is not on this machine")]
     NotFetched(ModelId),
@@ -81,7 +86,7 @@ impl PresentError {
             Self::Incomplete { .. } => "model_incomplete",
             Self::NotFetched(_) => "model_not_fetched",
             Self::Selection(_) => "model_unsupported",
-            Self::Unusable { .. } => "path_unusable",
+            Self::NotAFile { .. } | Self::Unusable { .. } => "path_unusable",
         }
     }
 }
@@ -191,6 +196,9 @@ fn find_local(path: &Path) -> Result<Present, PresentError> {
     let place = fs::canonicalize(path).map_err(fault)?;
     let metadata = fs::metadata(&place).map_err(fault)?;
     let mut present = if metadata.is_dir() {
+        for name in [CONFIG, TOKENIZER, WEIGHTS] {
+            check_file(&place.join(name))?;
+        }
         whole(&place, folder(&place).map_err(fault)?, &Part::All)?
     } else if metadata.is_file() {
         let name = place.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -202,6 +210,16 @@ fn find_local(path: &Path) -> Result<Present, PresentError> {
     };
     present.id = ModelId::Local(path.to_owned());
     Ok(present)
+}
+
+/// Refuses what is there and is no file; a folder, a pipe or a device has nothing to load.
+fn check_file(path: &Path) -> Result<(), PresentError> {
+    let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let what = if metadata.is_dir() { "a folder" } else { "a pipe or a device" };
+    Err(PresentError::NotAFile { path: path.to_owned(), what })
 }
 
 /// Puts a part of what is in a folder together, if nothing of it is missing.
@@ -224,18 +242,16 @@ fn whole(place: &Path, files: Vec<Cached>, part: &Part) -> Result<Present, Prese
             }
         }
     }
-    let configuration = read_json::<Configuration>(&place.join(NEEDED[0])).unwrap_or_default();
+    let configuration = read_json::<Configuration>(&place.join(CONFIG)).unwrap_or_default();
     let files = files.into_iter().filter(|file| wanted.contains(&file.name)).collect();
-    let labels = configuration.labels();
-    let present = Present::of(place.to_owned(), Format::Safetensors, files, configuration.name());
-    Ok(Present { labels, ..present })
+    Ok(Present::of(place.to_owned(), Format::Safetensors, files, configuration.name()))
 }
 
 impl Present {
     fn of(path: PathBuf, format: Format, files: Vec<Cached>, architecture: Option<String>) -> Self {
         let bytes = files.iter().map(|file| file.bytes).fold(0, u64::saturating_add);
         let id = ModelId::Local(path.clone());
-        Self { id, path, format, bytes, commit: None, files, architecture, labels: None }
+        Self { id, path, format, bytes, commit: None, files, architecture }
     }
 }
 
@@ -281,20 +297,13 @@ pub(super) fn architecture(config: &Path) -> Option<String> {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Configuration {
-    architectures: Vec<String>,
+    architectures: Option<Vec<String>>,
     model_type: Option<String>,
-    id2label: Value,
-    num_labels: Value,
 }
 
 impl Configuration {
     fn name(self) -> Option<String> {
-        self.architectures.into_iter().next().or(self.model_type)
-    }
-
-    fn labels(&self) -> Option<usize> {
-        let listed = self.id2label.as_object().map(Map::len);
-        listed.or_else(|| self.num_labels.as_u64().and_then(|labels| usize::try_from(labels).ok()))
+        self.architectures.into_iter().flatten().next().or(self.model_type)
     }
 }
 
@@ -346,6 +355,24 @@ mod tests {
         assert_eq!(present.architecture.as_deref(), Some("BertModel"));
         assert_eq!(present.files.len(), 6);
         assert_eq!(present.bytes, 51 + 2 + 2 + index.len() as u64 + 2);
+    }
+
+    #[test]
+    fn what_is_no_file_is_called_what_it_is() {
+        let files = [("config.json", "{}"), ("tokenizer.json", "{}"), ("model.safetensors/x", "")];
+        let said = |directory: &tempfile::TempDir| {
+            hub().find(&ModelId::Local(directory.path().to_owned())).unwrap_err().to_string()
+        };
+        let none = folder_with(&files[..2]);
+        assert_eq!(said(&none), "there are no safetensors weights: model.safetensors is missing");
+        let other = folder_with(&[files[0], files[1], ("pytorch_model.bin", "x")]);
+        assert_eq!(said(&other), "there are no safetensors weights, only pytorch_model.bin");
+        let folder = folder_with(&files);
+        assert!(said(&folder).ends_with("model.safetensors is a folder, not a file"), "{}", said(&folder));
+        fs::remove_dir_all(folder.path().join("model.safetensors")).unwrap();
+        let mode = nix::sys::stat::Mode::S_IRUSR;
+        nix::unistd::mkfifo(&folder.path().join("model.safetensors"), mode).unwrap();
+        assert!(said(&folder).ends_with("model.safetensors is a pipe or a device, not a file"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::client::{Client, RequestError, escape};
 use super::download::{Listener, Wanted, fetch};
 use super::hash::{BlobHash, hash_file};
 use super::id::{MAIN, ModelId, Part};
-use super::listing::{Listed, Listing, ListingError, NEEDED, SelectionError};
+use super::listing::{CONFIG, Listed, Listing, ListingError, SelectionError};
 use super::present::{Present, PresentError, architecture};
 use super::{Hub, Neighbours};
 use crate::home;
@@ -426,8 +426,6 @@ fn tell(listener: &mut Listener<'_>, progress: Progress<'_>) -> Result<(), PullE
     if listener(progress).is_break() { Err(PullError::Cancelled) } else { Ok(()) }
 }
 
-/// What says what a model is.
-const CONFIG: &str = NEEDED[0];
 const NAME_CHARS_SHOWN: usize = 100;
 /// The largest model.
 const BYTES_MAX: u64 = 4 << 40;
