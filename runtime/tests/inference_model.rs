@@ -235,7 +235,7 @@ fn a_source_that_is_not_right_is_refused_and_leaves_the_output_alone() {
         ("vocab_size is 99999999", |source| source.config("\"vocab_size\":8", "\"vocab_size\":99999999")),
         ("is not a multiple of the 3 attention heads", |source| source.config("heads\":2", "heads\":3")),
         ("config.json is damaged", |source| source.config("{", "[")),
-        ("the number 7, the model has 7 rows", |source| {
+        ("has the shape [8, 8], expected [7, 8]", |source| {
             source.config("\"vocab_size\":8", "\"vocab_size\":7")
         }),
     ];

@@ -8,8 +8,8 @@ pub(super) mod bert;
 pub(super) mod distilbert;
 
 use super::config::ConfigError;
+use super::fields::{self, FieldError, Object};
 use kernels::Activation;
-use serde_json::{Map, Value};
 
 /// One architecture.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(super) struct Architecture {
     /// What a `config.json` calls it under `model_type`.
     pub(super) model_type: &'static str,
     /// Reads the fields that only this architecture has.
-    pub(super) fields: fn(&Map<String, Value>) -> Result<Fields, ConfigError>,
+    pub(super) fields: fn(&Object) -> Result<Fields, ConfigError>,
     /// What its tensors are called.
     pub(super) names: Names,
     /// The class of its models with a head that classifies, as a `config.json` names it under `architectures`.
@@ -90,53 +90,52 @@ pub(super) fn of(model_type: &str) -> Option<&'static Architecture> {
     ALL.iter().copied().find(|architecture| architecture.model_type == model_type)
 }
 
-/// Reads a number of a configuration, or takes a default where there is one.
+/// Reads a number of a configuration, or takes a default where it is absent.
 pub(super) fn number(
-    fields: &Map<String, Value>,
+    config: &Object,
     name: &'static str,
     default: Option<usize>,
 ) -> Result<Field, ConfigError> {
-    let value = match (fields.get(name), default) {
-        (None | Some(Value::Null), Some(default)) => default,
-        (None | Some(Value::Null), None) => return Err(ConfigError::Missing(name)),
-        (Some(value), _) => {
-            value.as_u64().and_then(|number| usize::try_from(number).ok()).ok_or_else(|| {
-                ConfigError::NoNumber { name, value: value.to_string().chars().take(SHOWN_CHARS).collect() }
-            })?
+    let value = fields::count(config, name)?.not_null(name, "a number")?;
+    Ok(Field { name, value: value.or(default).ok_or(ConfigError::Missing(name))? })
+}
+
+/// Reads a number that goes by two names, as transformers takes either.
+pub(super) fn number_of(
+    config: &Object,
+    name: &'static str,
+    other: &'static str,
+) -> Result<Field, ConfigError> {
+    if !config.contains_key(other) {
+        return number(config, name, None);
+    }
+    let field = number(config, other, None)?;
+    match number(config, name, Some(field.value))? {
+        own if own.value == field.value => Ok(own),
+        own => {
+            let expected = format!("but {other} is {}", field.value);
+            Err(FieldError::new(name, &own.value.into(), &expected).into())
         }
-    };
-    Ok(Field { name, value })
+    }
+}
+
+/// Reads what is added to a variance before its root is taken.
+pub(super) fn epsilon(config: &Object, name: &'static str, default: f64) -> Result<f64, ConfigError> {
+    let value = fields::number(config, name)?.not_null(name, "a number")?.unwrap_or(default);
+    if (0.0..=1.0).contains(&value) {
+        return Ok(value);
+    }
+    Err(FieldError::new(name, &value.into(), "expected a number from 0 to 1").into())
 }
 
 /// Reads which activation a model was trained with, exact GELU where it does not say.
-pub(super) fn activation(fields: &Map<String, Value>, name: &'static str) -> Result<Activation, ConfigError> {
-    let Some(value) = fields.get(name).filter(|value| !value.is_null()) else { return Ok(Activation::Gelu) };
+pub(super) fn activation(config: &Object, name: &'static str) -> Result<Activation, ConfigError> {
+    let Some(value) = config.get(name) else { return Ok(Activation::Gelu) };
     let known = ACTIVATIONS.iter().find(|(known, _)| value.as_str() == Some(known));
     known.map(|(_, activation)| *activation).ok_or_else(|| {
         let names: Vec<&str> = ACTIVATIONS.iter().map(|(name, _)| *name).collect();
-        ConfigError::Unsupported {
-            name,
-            value: value.to_string().chars().take(SHOWN_CHARS).collect(),
-            supported: names.join(" or "),
-        }
+        FieldError::new(name, value, &format!("only {} is supported", names.join(" or "))).into()
     })
-}
-
-/// Checks that a field, where it is there, says the one thing that is supported.
-pub(super) fn only(
-    fields: &Map<String, Value>,
-    name: &'static str,
-    supported: &'static str,
-) -> Result<(), ConfigError> {
-    match fields.get(name) {
-        None | Some(Value::Null) => Ok(()),
-        Some(value) if value.as_str() == Some(supported) => Ok(()),
-        Some(value) => Err(ConfigError::Unsupported {
-            name,
-            value: value.to_string().chars().take(SHOWN_CHARS).collect(),
-            supported: supported.to_owned(),
-        }),
-    }
 }
 
 /// What transformers calls the activations that can be computed here.
@@ -150,5 +149,3 @@ const ACTIVATIONS: [(&str, Activation); 6] = [
 ];
 /// All architectures.
 pub(super) const ALL: [&Architecture; 2] = [&bert::BERT, &distilbert::DISTILBERT];
-/// As much of a wrong value as is repeated.
-const SHOWN_CHARS: usize = 60;

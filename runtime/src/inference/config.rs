@@ -4,8 +4,8 @@
 //! them not to overflow, and an arithmetic that the encoder here really does.
 
 use super::architectures::{self, Architecture, Field, Fields, Names};
+use super::fields::{self, FieldError, Neutral, Object};
 use kernels::Activation;
-use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// The checked dimensions of an encoder, and its head.
@@ -32,6 +32,8 @@ pub(super) struct Classifier {
     /// One name for each output.
     pub(super) labels: Vec<String>,
     pub(super) scores: Scores,
+    /// What becomes of the one output for two texts that are read together.
+    pub(super) ranking: Scores,
 }
 
 /// What becomes of a head's outputs.
@@ -45,9 +47,49 @@ pub(super) enum Scores {
     Plain,
 }
 
+impl Scores {
+    /// Turns a head's outputs into scores.
+    pub(super) fn of(self, logits: &[f32]) -> Vec<f32> {
+        match self {
+            Self::Independent => logits.iter().map(|logit| (1.0 + (-logit).exp()).recip()).collect(),
+            Self::OneOfAll => softmax(logits),
+            Self::Plain => logits.to_vec(),
+        }
+    }
+
+    /// Reads the name of an activation, as PyTorch spells it.
+    ///
+    /// # Errors
+    /// Where it is another one than can be computed here.
+    pub(super) fn parse(name: &str, class: &str) -> Result<Self, FieldError> {
+        let known = |known: &&(&str, Self)| {
+            class.strip_prefix("torch.nn.").is_some_and(|class| {
+                class == known.0
+                    || class
+                        .strip_prefix("modules.")
+                        .is_some_and(|class| class.split_once('.').is_some_and(|(_, class)| class == known.0))
+            })
+        };
+        ACTIVATIONS.iter().find(known).map(|(_, scores)| *scores).ok_or_else(|| {
+            FieldError::new(name, &class.into(), "only torch.nn.Identity and torch.nn.Sigmoid are supported")
+        })
+    }
+}
+
+/// Turns numbers into shares of one that are the larger the larger they are.
+pub(super) fn softmax(numbers: &[f32]) -> Vec<f32> {
+    let largest = numbers.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let shares: Vec<f32> = numbers.iter().map(|number| (number - largest).exp()).collect();
+    let sum: f32 = shares.iter().sum();
+    shares.into_iter().map(|share| share / sum).collect()
+}
+
 /// Why a `config.json` does not describe an encoder that can run here.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// A field is of the wrong type, or asks for something that is not supported.
+    #[error(transparent)]
+    Field(#[from] FieldError),
     /// The hidden size cannot be split over the heads.
     #[error("the hidden size {hidden} is not a multiple of the {heads} attention heads")]
     Heads {
@@ -67,14 +109,6 @@ pub enum ConfigError {
     /// A field is not there.
     #[error("config.json does not say {0}")]
     Missing(&'static str),
-    /// A field is no number.
-    #[error("{name} is {value}, expected a number")]
-    NoNumber {
-        /// The field.
-        name: &'static str,
-        /// What it says.
-        value: String,
-    },
     /// A dimension is zero or absurdly large.
     #[error("{name} is {value}, expected 1 to {max}")]
     Range {
@@ -85,23 +119,14 @@ pub enum ConfigError {
         /// The largest accepted value.
         max: usize,
     },
-    /// The model computes something else than what can run here.
-    #[error("{name} is {value}, only {supported} is supported")]
-    Unsupported {
-        /// The field.
-        name: &'static str,
-        /// What it says.
-        value: String,
-        /// What it should say.
-        supported: String,
-    },
 }
 
 impl Config {
     /// Reads and checks a `config.json`.
     pub(super) fn parse(json: &[u8]) -> Result<Self, ConfigError> {
-        let fields: Map<String, Value> = serde_json::from_slice(json)?;
+        let fields: Object = serde_json::from_slice(json)?;
         let architecture = architecture(&fields)?;
+        fields::check_neutral(&fields, &NEUTRAL)?;
         let read = (architecture.fields)(&fields)?;
         check(&read)?;
         let (hidden, heads) = (read.hidden.value, read.heads.value);
@@ -117,7 +142,7 @@ impl Config {
             layers: read.layers.value,
             positions: read.positions.value,
             token_types: read.token_types.map_or(0, |field| field.value),
-            norm_epsilon: read.norm_epsilon.clamp(0.0, 1.0) as f32,
+            norm_epsilon: read.norm_epsilon as f32,
             activation: read.activation,
             classifier: classifier(&fields, architecture)?,
         })
@@ -204,16 +229,13 @@ pub(super) fn bias(name: &str) -> String {
     format!("{name}.bias")
 }
 
-fn architecture(fields: &Map<String, Value>) -> Result<&'static Architecture, ConfigError> {
-    let model_type = fields.get("model_type").ok_or(ConfigError::Missing("model_type"))?;
+fn architecture(config: &Object) -> Result<&'static Architecture, ConfigError> {
+    let model_type = config.get("model_type").ok_or(ConfigError::Missing("model_type"))?;
     model_type.as_str().and_then(architectures::of).ok_or_else(|| {
         let known: Vec<String> =
             architectures::ALL.iter().map(|known| format!("{:?}", known.model_type)).collect();
-        ConfigError::Unsupported {
-            name: "model_type",
-            value: model_type.to_string().chars().take(60).collect(),
-            supported: known.join(" or "),
-        }
+        let supported = format!("only {} is supported", known.join(" or "));
+        FieldError::new("model_type", model_type, &supported).into()
     })
 }
 
@@ -237,30 +259,40 @@ fn check(fields: &Fields) -> Result<(), ConfigError> {
 }
 
 /// What the head gives, where the model's class has one.
-fn classifier(
-    fields: &Map<String, Value>,
-    architecture: &Architecture,
-) -> Result<Option<Classifier>, ConfigError> {
-    let classes = fields.get("architectures").and_then(Value::as_array);
-    let class = classes.and_then(|classes| classes.first()).and_then(Value::as_str);
-    if class != Some(architecture.classifier_class) {
+fn classifier(config: &Object, architecture: &Architecture) -> Result<Option<Classifier>, ConfigError> {
+    let classes = fields::texts(config, "architectures")?.or(Vec::new());
+    if classes.first() != Some(&architecture.classifier_class) {
         return Ok(None);
     }
-    let labels = labels(fields)?;
-    let scores = match fields.get("problem_type").and_then(Value::as_str) {
+    let labels = labels(config)?;
+    let scores = match fields::text(config, PROBLEM)?.value() {
         Some("regression") => Scores::Plain,
         Some("multi_label_classification") => Scores::Independent,
-        Some("single_label_classification") if labels.len() > 1 => Scores::OneOfAll,
-        Some(_) | None if labels.len() > 1 => Scores::OneOfAll,
+        Some("single_label_classification") | None if labels.len() > 1 => Scores::OneOfAll,
         // One output alone has no others to be compared with.
-        Some(_) | None => Scores::Independent,
+        Some("single_label_classification") | None => Scores::Independent,
+        Some(other) => {
+            let expected = "expected regression, or single_label or multi_label_classification";
+            return Err(FieldError::new(PROBLEM, &other.into(), expected).into());
+        }
     };
-    Ok(Some(Classifier { labels, scores }))
+    Ok(Some(Classifier { labels, scores, ranking: ranking(config)? }))
 }
 
-fn labels(fields: &Map<String, Value>) -> Result<Vec<String>, ConfigError> {
-    let Some(names) = fields.get("id2label").and_then(Value::as_object) else {
-        let count = architectures::number(fields, "num_labels", Some(2))?.value;
+/// What sentence-transformers makes of the one output of a cross-encoder; its sigmoid, where nothing is said.
+fn ranking(config: &Object) -> Result<Scores, ConfigError> {
+    let newer = fields::object(config, "sentence_transformers")?.value();
+    if let Some(newer) = newer.filter(|newer| newer.contains_key(ACTIVATION)) {
+        let class = fields::text(newer, ACTIVATION)?.value();
+        return Ok(class.map_or(Ok(Scores::Independent), |class| Scores::parse(ACTIVATION, class))?);
+    }
+    let class = fields::text(config, OLDER_ACTIVATION)?.value();
+    Ok(class.map_or(Ok(Scores::Independent), |class| Scores::parse(OLDER_ACTIVATION, class))?)
+}
+
+fn labels(config: &Object) -> Result<Vec<String>, ConfigError> {
+    let Some(names) = fields::object(config, "id2label")?.value() else {
+        let count = fields::count(config, "num_labels")?.or(2);
         if !(1..=LABELS_MAX).contains(&count) {
             return Err(ConfigError::Labels);
         }
@@ -280,6 +312,21 @@ fn labels(fields: &Map<String, Value>) -> Result<Vec<String>, ConfigError> {
     }
 }
 
+/// What would make a model of any architecture another one.
+const NEUTRAL: [(&str, Neutral); 5] = [
+    ("auto_map", Neutral::Nothing),
+    ("compression_config", Neutral::Nothing),
+    ("is_encoder_decoder", Neutral::Nothing),
+    ("pruned_heads", Neutral::Nothing),
+    ("quantization_config", Neutral::Nothing),
+];
+/// What kind of answer a head gives.
+const PROBLEM: &str = "problem_type";
+/// What sentence-transformers computes of the output of a cross-encoder.
+pub(super) const ACTIVATION: &str = "activation_fn";
+/// The same before version 4.
+const OLDER_ACTIVATION: &str = "sbert_ce_default_activation_function";
+const ACTIVATIONS: [(&str, Scores); 2] = [("Identity", Scores::Plain), ("Sigmoid", Scores::Independent)];
 /// The largest file of a model that configures something.
 pub(super) const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// The largest `tokenizer.json`; published ones of encoders have 0.5 to 17 MB.
@@ -315,6 +362,18 @@ mod tests {
     }
 
     #[test]
+    fn scores_are_what_the_configuration_says() {
+        let logits = [0.0, 1.0_f32.ln(), 2.0_f32.ln()];
+        let close = |one: Vec<f32>, other: [f32; 3]| {
+            one.iter().zip(other).all(|(one, other)| (one - other).abs() < 1e-6)
+        };
+        assert!(close(Scores::OneOfAll.of(&logits), [0.25, 0.25, 0.5]));
+        assert!(close(Scores::Independent.of(&logits), [0.5, 0.5, 2.0 / 3.0]));
+        assert_eq!(Scores::Plain.of(&logits), logits);
+        assert_eq!(softmax(&[-1e30, 1e30]), [0.0, 1.0]);
+    }
+
+    #[test]
     fn only_what_can_be_computed_is_accepted() {
         let changes = [
             (SMALL, "", ""),
@@ -336,7 +395,49 @@ mod tests {
             (SMALL, r#"heads":2"#, r#"heads":3"#),
             (SMALL, r#"{"#, r#"{"hidden_act":"relu","#),
             (SMALL, r#"{"#, r#"{"hidden_act":"silu","#),
+            (SMALL, r#"{"#, r#"{"hidden_act":null,"#),
             (SMALL, r#"{"#, r#"{"position_embedding_type":"relative_key","#),
+            (
+                SMALL,
+                r#"{"#,
+                r#"{"position_embedding_type":null,"is_decoder":null,"pruned_heads":{},"auto_map":null,"#,
+            ),
+            (SMALL, r#"{"#, r#"{"is_decoder":true,"#),
+            (SMALL, r#"{"#, r#"{"pruned_heads":{"0":[1]},"#),
+            (SMALL, r#"{"#, r#"{"quantization_config":{"load_in_8bit":true},"#),
+            (SMALL, r#"{"#, r#"{"layer_norm_eps":"x","#),
+            (SMALL, r#"{"#, r#"{"layer_norm_eps":null,"#),
+            (SMALL, r#"{"#, r#"{"layer_norm_eps":-1,"#),
+            (SMALL, r#"{"#, r#"{"layer_norm_eps":0,"#),
+            (SMALL, r#"{"#, r#"{"type_vocab_size":"2","#),
+            (SMALL, r#"{"#, r#"{"type_vocab_size":null,"#),
+            (SMALL, r#"{"#, r#"{"architectures":"BertModel","#),
+            (SMALL, r#"{"#, r#"{"architectures":null,"#),
+            (DISTILLED, r#""dim":8"#, r#""hidden_size":8"#),
+            (DISTILLED, r#""dim":8"#, r#""dim":8,"hidden_size":16"#),
+            (DISTILLED, r#"{"model"#, r#"{"problem_type":"ranking","model"#),
+            (DISTILLED, r#"{"model"#, r#"{"problem_type":7,"model"#),
+            (DISTILLED, r#"{"1":"good","0":"bad"}"#, r#"null,"num_labels":"3""#),
+            (
+                DISTILLED,
+                r#"{"1":"good","0":"bad"}"#,
+                r#"{"0":"score"},"sentence_transformers":{"activation_fn":"torch.nn.modules.linear.Identity"}"#,
+            ),
+            (
+                DISTILLED,
+                r#"{"1":"good","0":"bad"}"#,
+                r#"{"0":"score"},"sbert_ce_default_activation_function":"torch.nn.modules.activation.Sigmoid""#,
+            ),
+            (
+                DISTILLED,
+                r#"{"1":"good","0":"bad"}"#,
+                r#"{"0":"score"},"sbert_ce_default_activation_function":"torch.nn.Tanh""#,
+            ),
+            (
+                DISTILLED,
+                r#"{"1":"good","0":"bad"}"#,
+                r#"{"0":"score"},"sentence_transformers":{"activation_fn":7}"#,
+            ),
             (SMALL, r#"{"#, "["),
             (SMALL, r#"32}"#, "32"),
             (DISTILLED, r#"{"#, r#"{"activation":"relu","#),

@@ -1,26 +1,36 @@
 //! What the small files of a model say about it: its dimensions, where texts are cut, how vectors are made.
 //!
-//! The files are those of Hugging Face's libraries: `config.json` from transformers, `tokenizer_config.json`, and from
-//! sentence-transformers `modules.json`, `sentence_bert_config.json` and the configuration of the pooling module.
-//! Where they are silent, a text is cut to the model's positions, and its vector is the mean of unit length.
+//! The files are those of Hugging Face's libraries: `config.json`, `tokenizer_config.json` and `special_tokens_map.json`
+//! from transformers, and from sentence-transformers those that [`super::modules`] reads. The invariant: a field that
+//! either library reads is read here, or says nothing, or is refused by its name. Where the files are silent, a text is
+//! cut to the model's positions, and its vector is the mean of unit length.
 
 use super::config::{Config, ConfigError};
+use super::fields::{self, FieldError, Object, within};
+use super::modules::{Modules, Settings};
 use super::pooling::Pooling;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use super::tokenizer_settings::TokenizerSettings;
+use std::cell::RefCell;
 use std::path::{Component, Path};
 
 /// A model as its files describe it.
 #[derive(Debug)]
 pub(super) struct Description {
     pub(super) config: Config,
+    /// The folder within the model where its transformer's files are; empty where that is the model's own.
+    pub(super) root: String,
     /// The most tokens of a text, the special ones included.
     pub(super) tokens_max: usize,
-    /// Whether texts are to be in lower case before the tokenizer sees them.
+    /// Whether capitals are made small, whatever the tokenizer does.
     pub(super) lower_case: bool,
+    pub(super) tokenizer: TokenizerSettings,
     pub(super) pooling: Pooling,
     /// Whether vectors are scaled to unit length.
     pub(super) normalize: bool,
+    /// What is put before each text.
+    pub(super) prompt: String,
+    /// As many numbers of a vector are kept.
+    pub(super) dimensions: usize,
 }
 
 /// Why a description is of no use.
@@ -45,75 +55,93 @@ pub(super) type ReadFile<'r> = &'r dyn Fn(&str) -> Result<Option<Vec<u8>>, Descr
 impl Description {
     /// Reads the files; `tokens_max` is where texts are cut if they do not say.
     pub(super) fn read(read: ReadFile<'_>, tokens_max: Option<usize>) -> Result<Self, DescriptionError> {
-        let config = read(CONFIG)?.ok_or_else(|| refusal(CONFIG, "is missing"))?;
-        let config = Config::parse(&config)?;
-        let transformer: TransformerFile = parsed(read, TRANSFORMER)?;
-        let tokenizer: TokenizerFile = parsed(read, TOKENIZER)?;
-        let limit = transformer.max_seq_length.or(tokenizer.model_max_length);
-        // Without a limit the libraries write a number of 31 digits.
-        let limit = match limit {
-            Some(limit) if limit >= 4.0 => Some(limit.min(TOKENS_MAX as f64) as usize),
-            Some(limit) => return Err(refusal(TRANSFORMER, &format!("texts of {limit} tokens"))),
-            None => None,
+        let modules = Modules::read(read)?;
+        let bare = modules.is_none();
+        let Modules { root, pooling, normalize, limit, lower_case, settings } = modules.unwrap_or_default();
+        let name = within(&root, CONFIG);
+        let json = read(&name)?.ok_or_else(|| refusal(&name, "is missing"))?;
+        let mut config = Config::parse(&json)?;
+        if !bare {
+            pair_up(&mut config, &settings, pooling.is_some())?;
+        }
+        let tokenizer = tokenizer_settings(read, &root, &json)?;
+        let limit = limit.or(tokenizer.limit).or(tokens_max).unwrap_or(TOKENS_MAX);
+        let pooling = pooling.unwrap_or_else(Pooling::mean);
+        let width = pooling.width(config.hidden);
+        Ok(Self {
+            tokens_max: limit.min(TOKENS_MAX).min(config.positions),
+            root,
+            lower_case,
+            tokenizer,
+            pooling,
+            normalize: normalize || bare,
+            // The prompts of a model that is loaded as one of another kind are not used.
+            prompt: if settings.is_cross_encoder == config.classifier.is_some() {
+                settings.prompt
+            } else {
+                String::new()
+            },
+            dimensions: settings.dimensions.unwrap_or(width).min(width),
+            config,
+        })
+    }
+
+    /// Reads the files and returns them too, as far as they are there, by their names.
+    pub(super) fn read_with_files(read: ReadFile<'_>) -> Result<(Self, Files), DescriptionError> {
+        let files = RefCell::new(Files::new());
+        let recording = |name: &str| {
+            let content = read(name)?;
+            if let Some(content) = &content {
+                let mut files = files.borrow_mut();
+                if files.iter().all(|(known, _)| known != name) {
+                    files.push((name.to_owned(), content.clone()));
+                }
+            }
+            Ok(content)
         };
-        let tokens_max = limit.or(tokens_max).unwrap_or(TOKENS_MAX).min(TOKENS_MAX).min(config.positions);
-        let lower_case = transformer.do_lower_case;
-        let (pooling, normalize) = modules(read)?;
-        Ok(Self { config, tokens_max, lower_case, pooling, normalize })
+        let description = Self::read(&recording, None)?;
+        Ok((description, files.into_inner()))
     }
 }
 
-/// Names the files that a description is made of, as far as they are there.
-pub(super) fn files(read: ReadFile<'_>) -> Result<Vec<(String, Vec<u8>)>, DescriptionError> {
-    let mut names: Vec<String> = [CONFIG, TRANSFORMER, TOKENIZER, MODULES].map(str::to_owned).to_vec();
-    if let Some(listed) = listed(read)? {
-        for module in listed.into_iter().filter(|module| module.class() == "Pooling") {
-            names.push(format!("{}/{CONFIG}", module.path));
+/// Files by their names.
+pub(super) type Files = Vec<(String, Vec<u8>)>;
+
+/// Decides between the head of a model and its pooling, as its modules say.
+fn pair_up(config: &mut Config, settings: &Settings, pooled: bool) -> Result<(), DescriptionError> {
+    match &mut config.classifier {
+        // The library loads the encoder alone.
+        Some(_) if pooled && !settings.is_cross_encoder => config.classifier = None,
+        Some(classifier) if !pooled => {
+            classifier.ranking = settings.ranking.unwrap_or(classifier.ranking);
         }
+        None if pooled && !settings.is_cross_encoder => {}
+        Some(_) | None => return Err(refusal(MODULES, "the modules do not fit the model's class")),
     }
-    let mut files = Vec::new();
-    for name in names {
-        if let Some(content) = read(&name)? {
-            files.push((name, content));
-        }
-    }
-    Ok(files)
+    Ok(())
 }
 
-/// How vectors are made, by the modules that follow the transformer.
-fn modules(read: ReadFile<'_>) -> Result<(Pooling, bool), DescriptionError> {
-    let Some(listed) = listed(read)? else { return Ok((Pooling::Mean, true)) };
-    let mut pooling = Pooling::Mean;
-    let mut normalize = false;
-    for module in listed {
-        match module.class() {
-            "Transformer" => {}
-            "Pooling" => {
-                let name = format!("{}/{CONFIG}", module.path);
-                let json = read(&name)?.ok_or_else(|| refusal(&name, "is missing"))?;
-                pooling = Pooling::parse(&json).map_err(|reason| refusal(&name, &reason))?;
-            }
-            "Normalize" => normalize = true,
-            other => {
-                let reason = format!("module {other:?}; Transformer, Pooling and Normalize are supported");
-                return Err(refusal(MODULES, &reason));
-            }
-        }
-    }
-    Ok((pooling, normalize))
+fn tokenizer_settings(
+    read: ReadFile<'_>,
+    root: &str,
+    config: &[u8],
+) -> Result<TokenizerSettings, DescriptionError> {
+    let config: Object = fields::parse(config).map_err(|reason| refusal(CONFIG, &reason))?;
+    let class = fields::text(&config, "tokenizer_class").map_err(in_file(CONFIG))?.value();
+    let (name, special) = (within(root, TOKENIZER), object(read, &within(root, SPECIAL))?);
+    let settings = object(read, &name)?.unwrap_or_default();
+    TokenizerSettings::read(&settings, special.as_ref(), class).map_err(in_file(&name))
 }
 
-fn listed(read: ReadFile<'_>) -> Result<Option<Vec<Module>>, DescriptionError> {
-    let Some(json) = read(MODULES)? else { return Ok(None) };
-    let listed: Vec<Module> =
-        serde_json::from_slice(&json).map_err(|error| refusal(MODULES, &error.to_string()))?;
-    if listed.len() > MODULES_MAX {
-        return Err(refusal(MODULES, &format!("{} modules", listed.len())));
-    }
-    if let Some(module) = listed.iter().find(|module| !is_plain(&module.path)) {
-        return Err(refusal(MODULES, &format!("{:?} leads out of the model", module.path)));
-    }
-    Ok(Some(listed))
+/// Reads a file that holds an object, if it is there.
+pub(super) fn object(read: ReadFile<'_>, name: &str) -> Result<Option<Object>, DescriptionError> {
+    let json = read(name)?;
+    json.map(|json| fields::parse(&json).map_err(|reason| refusal(name, &reason))).transpose()
+}
+
+/// Says which file a field is in.
+pub(super) fn in_file(file: &str) -> impl Fn(FieldError) -> DescriptionError {
+    move |error| refusal(file, &error.to_string())
 }
 
 /// Tells whether a path stays where it begins.
@@ -122,57 +150,20 @@ pub(super) fn is_plain(path: &str) -> bool {
         && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-fn parsed<T: DeserializeOwned + Default>(read: ReadFile<'_>, name: &str) -> Result<T, DescriptionError> {
-    match read(name)? {
-        Some(json) => serde_json::from_slice(&json).map_err(|error| refusal(name, &error.to_string())),
-        None => Ok(T::default()),
-    }
-}
-
-fn refusal(file: &str, reason: &str) -> DescriptionError {
+pub(super) fn refusal(file: &str, reason: &str) -> DescriptionError {
     DescriptionError::File { file: file.to_owned(), reason: reason.to_owned() }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct TransformerFile {
-    max_seq_length: Option<f64>,
-    do_lower_case: bool,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct TokenizerFile {
-    model_max_length: Option<f64>,
-}
-
-#[derive(Deserialize)]
-struct Module {
-    #[serde(rename = "type")]
-    class: String,
-    #[serde(default)]
-    path: String,
-}
-
-impl Module {
-    /// The last part of its class's name; the parts before it change between versions.
-    fn class(&self) -> &str {
-        self.class.rsplit('.').next().unwrap_or_default()
-    }
 }
 
 /// The dimensions and the kind of a model.
 pub(super) const CONFIG: &str = "config.json";
-/// The modules of a sentence-transformers model, in the order in which they run.
-const MODULES: &str = "modules.json";
-/// The configuration of the first of them.
-const TRANSFORMER: &str = "sentence_bert_config.json";
 /// What the tokenizer's class was made with.
 const TOKENIZER: &str = "tokenizer_config.json";
+/// The special tokens, in an older layout.
+const SPECIAL: &str = "special_tokens_map.json";
+/// The list of modules.
+const MODULES: &str = "modules.json";
 /// The most tokens of a text in any model: the scores of attention grow with their square.
 pub(super) const TOKENS_MAX: usize = 8192;
-/// More modules than any model has.
-const MODULES_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -189,22 +180,35 @@ mod tests {
             Ok(files.iter().find(|(file, _)| *file == name).map(|(_, text)| text.as_bytes().to_vec()))
         };
         match Description::read(&read, None) {
-            Ok(it) => format!(
-                "{} tokens, lower case {}, {:?}, normalised {}",
-                it.tokens_max, it.lower_case, it.pooling, it.normalize
-            ),
+            Ok(it) => {
+                let lower_case = if it.lower_case { ", lower case" } else { "" };
+                let unit = if it.normalize { ", unit length" } else { "" };
+                let prompt =
+                    if it.prompt.is_empty() { String::new() } else { format!(", after {:?}", it.prompt) };
+                let head =
+                    it.config.classifier.map_or("none".to_owned(), |head| format!("{:?}", head.ranking));
+                format!(
+                    "{} tokens{lower_case}, {:?}{unit}{prompt}, {} numbers, head {head}",
+                    it.tokens_max, it.pooling.modes, it.dimensions
+                )
+            }
             Err(error) => error.to_string(),
         }
     }
 
     #[test]
     fn the_files_are_believed_as_far_as_they_make_sense() {
-        let cls = ("1_Pooling/config.json", r#"{"pooling_mode_cls_token":true}"#);
+        let cls = CLS;
         let three = ("modules.json", THREE);
         let two = THREE.replace("models.Normalize", "models.Transformer");
         let dense = THREE.replace("models.Normalize", "models.Dense");
         let outside = THREE.replace("1_Pooling", "../1_Pooling");
-        let cases: [&[(&str, &str)]; 14] = [
+        let path = THREE.replace(r#""path":"","#, r#""path":"0_Transformer","#);
+        let own = THREE.replace("sentence_transformers.models.Pooling", "own.Pooling");
+        let order = THREE.replace("models.Pooling", "models.Normalize");
+        let none =
+            THREE.replace("sentence_transformers.models.Pooling", "sentence_transformers.models.Dropout");
+        let cases: [&[(&str, &str)]; 19] = [
             &[],
             &[("config.json", BERT)],
             &[("config.json", BERT), ("tokenizer_config.json", r#"{"model_max_length":128}"#)],
@@ -212,22 +216,96 @@ mod tests {
                 ("config.json", BERT),
                 ("tokenizer_config.json", r#"{"model_max_length":1000000000000000019884624838656}"#),
             ],
-            &[
-                ("config.json", BERT),
-                ("tokenizer_config.json", r#"{"model_max_length":128}"#),
-                ("sentence_bert_config.json", r#"{"max_seq_length":256,"do_lower_case":true}"#),
-            ],
-            &[("config.json", BERT), ("sentence_bert_config.json", r#"{"max_seq_length":-1}"#)],
-            &[("config.json", BERT), ("sentence_bert_config.json", "[[")],
+            &[("config.json", BERT), ("tokenizer_config.json", r#"{"do_lower_case":null}"#)],
+            &[("config.json", BERT), ("tokenizer_config.json", "[[")],
+            // Without a list of modules, the library does not look at this file.
+            &[("config.json", BERT), ("sentence_bert_config.json", r#"{"max_seq_length":256}"#)],
             &[("config.json", BERT), three, cls],
             &[("config.json", BERT), ("modules.json", &two), cls],
             &[("config.json", BERT), three],
             &[("config.json", BERT), three, ("1_Pooling/config.json", "{}")],
+            &[("config.json", BERT), three, ("1_Pooling/config.json", r#"{"pooling_mode":["cls","mean"]}"#)],
             &[("config.json", BERT), ("modules.json", &dense), cls],
             &[("config.json", BERT), ("modules.json", &outside), cls],
             &[("config.json", BERT), ("modules.json", "{}")],
+            &[("0_Transformer/config.json", BERT), ("modules.json", &path), cls],
+            &[("config.json", BERT), ("modules.json", &own), cls],
+            &[("config.json", BERT), ("modules.json", &order), cls],
+            &[("config.json", BERT), ("modules.json", &none), cls],
         ];
         let told: Vec<String> = cases.iter().map(|files| told(files)).collect();
         insta::assert_snapshot!(told.join("\n"));
     }
+
+    #[test]
+    fn what_a_model_puts_before_texts_and_does_with_them_is_read_or_refused() {
+        let with = |file: &'static str, json: &'static str| {
+            told(&[("config.json", BERT), ("modules.json", THREE), CLS, (file, json)])
+        };
+        let transformer = [
+            r#"{"max_seq_length":256,"do_lower_case":true}"#,
+            r#"{"max_seq_length":null,"do_lower_case":null}"#,
+            r#"{"max_seq_length":-1}"#,
+            r#"{"max_seq_length":"256"}"#,
+            r#"{"do_lower_case":"true"}"#,
+            r#"{"model_args":{},"tokenizer_args":{},"unpad_inputs":true}"#,
+            r#"{"tokenizer_args":{"truncation_side":"left"}}"#,
+            r#"{"query_length":32}"#,
+            r#"{"max_length":32}"#,
+            r#"{"transformer_task":"feature-extraction","modality_config":{"text":{"method":"forward","method_output_name":"last_hidden_state"}},"module_output_name":"token_embeddings"}"#,
+            r#"{"transformer_task":"sequence-classification"}"#,
+            r#"{"modality_config":{"text":{"method":"forward","method_output_name":"pooler_output"}}}"#,
+            r#"{"modality_config":{"image":{}}}"#,
+            "[[",
+        ];
+        let settings = [
+            r#"{"prompts":{"query":"query: "},"default_prompt_name":"query","similarity_fn_name":"dot"}"#,
+            r#"{"prompts":{"query":"query: "},"default_prompt_name":null}"#,
+            r#"{"prompts":{"query":"query: "}}"#,
+            r#"{"prompts":{"passage":null},"default_prompt_name":"passage"}"#,
+            r#"{"prompts":{},"default_prompt_name":"document"}"#,
+            r#"{"prompts":{},"default_prompt_name":"passage"}"#,
+            r#"{"prompts":{"query":7}}"#,
+            r#"{"prompts":["query: "]}"#,
+            r#"{"default_prompt_name":0}"#,
+            r#"{"truncate_dim":4}"#,
+            r#"{"truncate_dim":99}"#,
+            r#"{"truncate_dim":0}"#,
+            r#"{"model_type":"SentenceTransformer","__version__":{},"requirements":null}"#,
+            r#"{"model_type":"SparseEncoder"}"#,
+            r#"{"model_type":"CrossEncoder"}"#,
+        ];
+        let told = transformer.iter().map(|json| (json, with("sentence_bert_config.json", json)));
+        let told =
+            told.chain(settings.iter().map(|json| (json, with("config_sentence_transformers.json", json))));
+        let told: Vec<String> = told.map(|(json, told)| format!("{json}: {told}")).collect();
+        insta::assert_snapshot!(told.join("\n"));
+        assert_eq!(
+            with("sentence_distilbert_config.json", r#"{"max_seq_length":99}"#),
+            with("sentence_bert_config.json", r#"{"max_seq_length":99}"#)
+        );
+        let normalize = with("2_Normalize/config.json", r#"{"module_input_name":"token_embeddings"}"#);
+        assert!(normalize.starts_with("2_Normalize/config.json: module_input_name is"), "{normalize}");
+    }
+
+    #[test]
+    fn a_cross_encoder_of_today_says_what_becomes_of_its_outputs() {
+        let class = r#"{"architectures":["BertForSequenceClassification"],"id2label":{"0":"x"},"model_type""#;
+        let config = BERT.replacen(r#"{"model_type""#, class, 1);
+        let one = r#"[{"path":"","type":"sentence_transformers.base.modules.transformer.Transformer"}]"#;
+        let with = |settings: &'static str| {
+            told(&[("config.json", &config), ("modules.json", one), (SETTINGS, settings)])
+        };
+        assert!(with("{}").ends_with("head Independent"));
+        let identity = r#"{"model_type":"CrossEncoder","activation_fn":"torch.nn.modules.linear.Identity","prompts":{"a":"b"},"default_prompt_name":"a"}"#;
+        assert!(with(identity).contains(r#"after "b""#) && with(identity).ends_with("head Plain"));
+        let odd = with(r#"{"model_type":"CrossEncoder","activation_fn":"own.Function"}"#);
+        assert!(odd.starts_with("config_sentence_transformers.json: activation_fn is"), "{odd}");
+        // With its states pooled, it is an encoder.
+        let pooled = told(&[("config.json", &config), ("modules.json", THREE), CLS]);
+        assert!(pooled.ends_with("head none"), "{pooled}");
+    }
+
+    const SETTINGS: &str = "config_sentence_transformers.json";
+    const CLS: (&str, &str) = ("1_Pooling/config.json", r#"{"pooling_mode_cls_token":true}"#);
 }

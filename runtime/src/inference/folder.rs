@@ -4,7 +4,9 @@
 //! as Hugging Face's cache does, is), and no file is read that is larger than any of its kind should be.
 
 use super::config::{CONFIG_BYTES_MAX, TOKENIZER_BYTES_MAX};
-use super::description::{DescriptionError, is_plain};
+use super::description::{DescriptionError, is_plain, refusal};
+use super::fields::within;
+use super::tokenizer_file::TokenizerFile;
 use super::weights::{Weights, WeightsError};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +47,8 @@ impl Folder {
 
     /// Returns the content of a small file, if it is there.
     pub(super) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, DescriptionError> {
-        let max = if name == TOKENIZER { TOKENIZER_BYTES_MAX } else { CONFIG_BYTES_MAX };
+        let large = [TOKENIZER, VOCABULARY].iter().any(|file| name.rsplit('/').next() == Some(file));
+        let max = if large { TOKENIZER_BYTES_MAX } else { CONFIG_BYTES_MAX };
         read_bounded(&self.root.join(name), max)
             .map_err(|reason| DescriptionError::File { file: name.to_owned(), reason })
     }
@@ -53,6 +56,22 @@ impl Folder {
     /// Tells whether there is a file of this name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.root.join(name).exists()
+    }
+
+    /// Returns what the tokenizer of a transformer in the folder `root` is made of.
+    pub(super) fn tokenizer(&self, root: &str) -> Result<TokenizerFile<'static>, DescriptionError> {
+        if let Some(json) = self.read(&within(root, TOKENIZER))? {
+            return Ok(TokenizerFile::Json(json.into()));
+        }
+        match self.read(&within(root, VOCABULARY))? {
+            Some(words) => Ok(TokenizerFile::Vocabulary(words.into())),
+            None => Err(refusal(&within(root, TOKENIZER), "is missing")),
+        }
+    }
+
+    /// Names a folder within this one.
+    pub(super) fn within(&self, root: &str) -> Self {
+        Self { root: self.root.join(root) }
     }
 
     /// Opens the weights, in one file or in several with an index.
@@ -131,6 +150,8 @@ struct Index {
 
 /// The tokenizer, as the library of that name writes it.
 pub(super) const TOKENIZER: &str = "tokenizer.json";
+/// The words of BERT's tokenizer, one a line, in older layouts.
+pub(super) const VOCABULARY: &str = "vocab.txt";
 /// The weights, where they are in one file.
 pub(super) const WEIGHTS: &str = "model.safetensors";
 /// Which tensor is in which file, where there are several.

@@ -1,18 +1,19 @@
 //! One loaded model: its tokenizer, its encoder, and what becomes of hidden states, from a folder or from one file.
 
 use super::config::ConfigError;
+use super::config::Scores;
 use super::description::{CONFIG, Description, DescriptionError, TOKENS_MAX};
 use super::encoder::{EncodeError, Encoder, EncoderError, Precision, Room};
 use super::fast::Fast;
-use super::folder::{Folder, FolderError, TOKENIZER, WEIGHTS};
+use super::folder::{Folder, FolderError, TOKENIZER, VOCABULARY, WEIGHTS};
 use super::head::Head;
 use super::parameters::Parameters;
 use super::pooling::{self, Pooling};
 use super::reference::Reference;
-use super::tokenizer_file;
-use super::tokens::{Pair, Tokens};
+use super::tokenizer_file::TokenizerFile;
+use super::tokens::{Pair, Tokens, TokensOptions};
 use super::weights::{Weights, WeightsError};
-use engine::task::TaskKind;
+use engine::task::{EmbeddingInput, TaskKind};
 use kernels::Sequence;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub struct Model<'a> {
     positions: usize,
     /// 0 where all tokens are alike.
     types: usize,
+    kinds: &'static [TaskKind],
     purpose: Purpose,
 }
 
@@ -43,7 +45,14 @@ pub enum Backend {
 /// What becomes of hidden states.
 enum Purpose {
     Classify(Head),
-    Embed { pooling: Pooling, normalize: bool },
+    Embed {
+        pooling: Pooling,
+        /// Tokens at the beginning of a text that do not count.
+        skipped: usize,
+        normalize: bool,
+        /// As many numbers are kept.
+        dimensions: usize,
+    },
 }
 
 /// Why a model could not be loaded.
@@ -59,8 +68,13 @@ pub enum LoadError {
     #[error(transparent)]
     Folder(#[from] FolderError),
     /// Its tokenizer is of no use.
-    #[error("{TOKENIZER}: {0}")]
-    Tokenizer(String),
+    #[error("{file}: {reason}")]
+    Tokenizer {
+        /// The file.
+        file: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// It is not such a file.
     #[error(transparent)]
     Weights(#[from] WeightsError),
@@ -89,9 +103,8 @@ impl Model<'static> {
             }
         }
         let description = Description::read(&|name| folder.read(name), None)?;
-        let tokenizer =
-            folder.read(TOKENIZER)?.ok_or_else(|| LoadError::Tokenizer("is missing".to_owned()))?;
-        Self::of(&description, &tokenizer, &folder.weights()?, backend)
+        let tokenizer = folder.tokenizer(&description.root)?;
+        Self::of(&description, &tokenizer, &folder.within(&description.root).weights()?, backend)
     }
 }
 
@@ -107,27 +120,34 @@ impl<'a> Model<'a> {
     /// Loads from one file that holds the small files as tensors.
     fn from_single(weights: &Weights<'a>, backend: Backend) -> Result<Self, LoadError> {
         let description = single(weights)?;
-        Self::of(&description, &weights.blob(TOKENIZER)?, weights, backend)
+        let tokenizer = if weights.contains(TOKENIZER) || !weights.contains(VOCABULARY) {
+            TokenizerFile::Json(weights.blob(TOKENIZER)?)
+        } else {
+            TokenizerFile::Vocabulary(weights.blob(VOCABULARY)?)
+        };
+        Self::of(&description, &tokenizer, weights, backend)
     }
 
     fn of(
         description: &Description,
-        tokenizer: &[u8],
+        tokenizer: &TokenizerFile<'_>,
         weights: &Weights<'a>,
         backend: Backend,
     ) -> Result<Self, LoadError> {
-        let Description { config, tokens_max, lower_case, pooling, normalize } = description;
-        tokenizer_file::check(tokenizer, config.vocabulary).map_err(LoadError::Tokenizer)?;
+        let Description { config, tokens_max, lower_case, normalize, prompt, .. } = description;
+        let (file, _) = tokenizer.parts();
+        let useless = |reason| LoadError::Tokenizer { file, reason };
+        tokenizer.check().map_err(useless)?;
         let parameters = Parameters::of(weights, config);
-        let purpose = match &config.classifier {
+        let head = match &config.classifier {
             Some(classifier) => {
-                let head = Head::load(&parameters, config, classifier).map_err(EncoderError::from)?;
-                Purpose::Classify(head)
+                Some(Head::load(&parameters, config, classifier).map_err(EncoderError::from)?)
             }
-            None => Purpose::Embed { pooling: *pooling, normalize: *normalize },
+            None => None,
         };
+        let options = TokensOptions { max: *tokens_max, lower_case: *lower_case, prompt };
         let (tokens, encoder) = thread::scope(|scope| {
-            let tokens = scope.spawn(|| Tokens::load(tokenizer, *tokens_max, *lower_case));
+            let tokens = scope.spawn(|| Tokens::load(tokenizer, &description.tokenizer, options));
             let encoder: Box<dyn Encoder + 'a> = match backend {
                 Backend::Candle => Box::new(Reference::load(&parameters, config)?),
                 Backend::Kernels(precision) => {
@@ -135,27 +155,36 @@ impl<'a> Model<'a> {
                 }
             };
             let tokens = tokens.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            Ok::<_, LoadError>((tokens.map_err(LoadError::Tokenizer)?, encoder))
+            Ok::<_, LoadError>((tokens.map_err(useless)?, encoder))
         })?;
-        Ok(Self {
+        let pooling = description.pooling.clone();
+        let purpose = match head {
+            Some(head) => Purpose::Classify(head),
+            None => Purpose::Embed {
+                skipped: if pooling.prompt { 0 } else { tokens.prompt_length() },
+                pooling,
+                normalize: *normalize,
+                dimensions: description.dimensions,
+            },
+        };
+        let model = Self {
             tokens,
             encoder,
             vocabulary: config.vocabulary,
             hidden: config.hidden,
             positions: config.positions,
             types: config.token_types,
+            kinds: config.kinds(),
             purpose,
-        })
+        };
+        // What stands around every text must be in the table; what only some texts have need not be.
+        model.sequence(&EmbeddingInput::Tokens(Vec::new())).map_err(useless)?;
+        Ok(model)
     }
 
-    /// Returns what the model can do. One that makes embeddings also classifies, by their similarity; one with a single
-    /// score for a text also ranks texts by a query, as cross-encoders do.
-    pub fn kinds(&self) -> &'static [TaskKind] {
-        match &self.purpose {
-            Purpose::Classify(head) if head.ranks() => &[TaskKind::Classification, TaskKind::Reranking],
-            Purpose::Classify(_) => &[TaskKind::Classification],
-            Purpose::Embed { .. } => &[TaskKind::Embedding, TaskKind::Classification],
-        }
+    /// Returns what the model can do.
+    pub const fn kinds(&self) -> &'static [TaskKind] {
+        self.kinds
     }
 
     /// Returns the labels that the model was trained on, where it was.
@@ -166,12 +195,20 @@ impl<'a> Model<'a> {
         }
     }
 
+    /// Says what becomes of the outputs for one text, and for two that are read together, where the model has labels.
+    pub(super) const fn scores(&self) -> Option<(Scores, Scores)> {
+        match &self.purpose {
+            Purpose::Classify(head) => Some((head.scores(), head.ranking())),
+            Purpose::Embed { .. } => None,
+        }
+    }
+
     /// Returns the tokens of a text, cut to what the model takes.
     ///
     /// # Errors
-    /// Says why the text cannot be tokenised.
+    /// Says why the text cannot be tokenised, or which token the model has no row for.
     pub fn tokenize(&self, text: &str) -> Result<Vec<u32>, String> {
-        self.tokens.encode(text)
+        self.checked(self.tokens.encode(text)?).map(|pair| pair.tokens)
     }
 
     /// Returns the tokens of a text that is not to be cut.
@@ -179,21 +216,16 @@ impl<'a> Model<'a> {
     /// # Errors
     /// Says why the text cannot be tokenised, or that the model does not take as many tokens.
     pub fn tokenize_whole(&self, text: &str) -> Result<Vec<u32>, String> {
-        self.tokens.encode_whole(text)
+        self.checked(self.tokens.encode_whole(text)?).map(|pair| pair.tokens)
     }
 
     /// Returns the tokens of a query and a text that are read together, cut to what the model takes, the longer of them
     /// first.
     ///
     /// # Errors
-    /// Says why they cannot be tokenised.
+    /// Says why they cannot be tokenised, or which token the model has no row for.
     pub fn tokenize_pair(&self, query: &str, text: &str) -> Result<Pair, String> {
-        let mut pair = self.tokens.encode_pair(query, text)?;
-        if self.types < 2 {
-            pair.types.clear();
-        }
-        self.check(&[pair.as_sequence()])?;
-        Ok(pair)
+        self.checked(self.tokens.encode_pair(query, text)?)
     }
 
     /// Puts the model's special tokens around the tokens of a text.
@@ -201,7 +233,27 @@ impl<'a> Model<'a> {
     /// # Errors
     /// Says which of them the model does not have.
     pub fn wrap_tokens(&self, tokens: &[u32]) -> Result<Vec<u32>, String> {
-        self.tokens.wrap(tokens)
+        self.checked(self.tokens.wrap(tokens)?).map(|pair| pair.tokens)
+    }
+
+    /// Returns the tokens of an input, with all that the model is told of them and how many did not fit.
+    ///
+    /// # Errors
+    /// Says why it cannot be tokenised, or which token the model has no row for.
+    pub fn sequence(&self, input: &EmbeddingInput) -> Result<Pair, String> {
+        self.checked(match input {
+            EmbeddingInput::Text(text) => self.tokens.encode(text)?,
+            EmbeddingInput::Tokens(tokens) => self.tokens.wrap(tokens)?,
+            EmbeddingInput::WholeText(text) => self.tokens.encode_whole(text)?,
+        })
+    }
+
+    fn checked(&self, mut pair: Pair) -> Result<Pair, String> {
+        if self.types < 2 {
+            pair.types.clear();
+        }
+        self.check(&[pair.as_sequence()])?;
+        Ok(pair)
     }
 
     /// Returns a vector for each tokenised text, in their order: its embedding, or where the model has labels, a score
@@ -211,11 +263,18 @@ impl<'a> Model<'a> {
     /// Says why the model could not compute them.
     pub fn embed(&self, sequences: &[&[u32]]) -> Result<Vec<Vec<f32>>, String> {
         let sequences: Vec<Sequence<'_>> = sequences.iter().map(|&tokens| tokens.into()).collect();
-        self.compute(&mut Room::alone(), &sequences, &AtomicBool::new(false))
-            .map_err(|error| error.to_string())
+        let outputs = self
+            .compute(&mut Room::alone(), &sequences, &AtomicBool::new(false))
+            .map_err(|error| error.to_string())?;
+        let scored = |output: Vec<f32>| match self.scores() {
+            Some((scores, _)) => scores.of(&output),
+            None => output,
+        };
+        Ok(outputs.into_iter().map(scored).collect())
     }
 
-    /// Computes what [`Self::embed`] does, of single texts and of pairs, and looks between layers whether to stop.
+    /// Computes the vectors of single texts and of pairs, or where the model has labels, its outputs before they become
+    /// scores; looks between layers whether to stop.
     ///
     /// # Errors
     /// [`EncodeError::Stopped`] where it was to stop, [`EncodeError::Failed`] with the reason else.
@@ -239,13 +298,14 @@ impl<'a> Model<'a> {
         match &self.purpose {
             Purpose::Classify(head) => {
                 let first = rows.next().unwrap_or_default();
-                head.scores(&head.logits(first))
+                head.logits(first)
             }
-            Purpose::Embed { pooling, normalize } => {
-                let mut vector = pooling.pool(rows, self.hidden);
+            Purpose::Embed { pooling, skipped, normalize, dimensions } => {
+                let mut vector = pooling.pool(rows, self.hidden, *skipped);
                 if *normalize {
                     pooling::normalize(&mut vector);
                 }
+                vector.truncate(*dimensions);
                 vector
             }
         }
@@ -258,7 +318,11 @@ impl<'a> Model<'a> {
                 return Err(format!("a sequence of {} tokens", tokens.len()));
             }
             if let Some(token) = tokens.iter().find(|token| **token as usize >= self.vocabulary) {
-                return Err(format!("token {token} is not in the vocabulary"));
+                let name = self.tokens.name(*token).map(|name| format!(" ({name:?})")).unwrap_or_default();
+                let rows = self.vocabulary;
+                return Err(format!(
+                    "token {token}{name} is not in the vocabulary of the model, which has {rows} rows"
+                ));
             }
             if let Some(found) = types.iter().find(|found| **found as usize >= self.types) {
                 return Err(format!("the model has no tokens of type {found}"));

@@ -1,14 +1,13 @@
 //! What a model is by its small files alone: known without loading it, and by the same reading that loads it.
 
-use super::description::{CONFIG, Description};
 use super::embedded;
 use super::encoder::Precision;
 use super::fleet::ModelSpec;
-use super::folder::{Folder, WEIGHTS};
+use super::inspect::describe;
 use super::model::single;
 use super::weights::Weights;
 use super::worker::PASS_TOKENS_MAX;
-use super::{EMBEDDED_MODEL, pooling::Pooling};
+use super::{EMBEDDED_MODEL, pooling::Mode};
 use std::path::Path;
 
 /// An encoder, from outside.
@@ -29,8 +28,8 @@ pub struct Outline {
 pub enum OutlineOutput {
     /// A score for each of these labels.
     Scores(Vec<String>),
-    /// A vector, by this pooling of the tokens' vectors: `cls`, `max` or `mean`.
-    Vector(&'static str),
+    /// A vector, by this pooling of the tokens' vectors, as sentence-transformers names it: `cls`, `mean` and so on.
+    Vector(String),
 }
 
 impl Outline {
@@ -41,15 +40,15 @@ impl Outline {
         let description = if source.as_os_str() == EMBEDDED_MODEL {
             single(&Weights::parse(embedded::FILE).ok()?).ok()?
         } else {
-            describe(Path::new(source))?
+            describe(Path::new(source)).ok()?
         };
         let output = match description.config.classifier {
             Some(classifier) => OutlineOutput::Scores(classifier.labels),
-            None => OutlineOutput::Vector(match description.pooling {
-                Pooling::Cls => "cls",
-                Pooling::Max => "max",
-                Pooling::Mean => "mean",
-            }),
+            None => {
+                let modes: Vec<&str> =
+                    description.pooling.modes.iter().map(|mode| Mode::name(*mode)).collect();
+                OutlineOutput::Vector(modes.join("+"))
+            }
         };
         Some(Self {
             tokens_max: description.tokens_max,
@@ -59,17 +58,6 @@ impl Outline {
             output,
         })
     }
-}
-
-fn describe(path: &Path) -> Option<Description> {
-    if path.is_file() {
-        return single(&Weights::open(path).ok()?).ok();
-    }
-    let folder = Folder::at(path);
-    if !folder.has(CONFIG) && folder.has(WEIGHTS) {
-        return single(&folder.weights().ok()?).ok();
-    }
-    Description::read(&|name| folder.read(name), None).ok()
 }
 
 fn number_type(precision: Precision) -> &'static str {

@@ -1,106 +1,241 @@
 //! From a hidden state for each token to one vector for the text, in the way that the model's own files say.
 
-use serde::Deserialize;
+use super::fields::{self, FieldError, Object};
+use serde_json::Value;
 
 /// How the hidden states of a text become one vector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pooling {
+    /// One or more; their vectors are put one after the other.
+    pub(super) modes: Vec<Mode>,
+    /// Whether the tokens of a prompt count.
+    pub(super) prompt: bool,
+}
+
+/// One way to make a vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pooling {
+pub(super) enum Mode {
     /// That of the first token, which is the special one.
     Cls,
+    /// That of the last token.
+    LastToken,
     /// The largest of each component.
     Max,
     /// The mean over all tokens.
     Mean,
+    /// The sum over all tokens, divided by the root of their number.
+    MeanSqrtLength,
+    /// The mean over all tokens, of which the n-th counts n times.
+    WeightedMean,
 }
 
 impl Pooling {
+    /// The mean over all tokens, as where no file says more.
+    pub(super) fn mean() -> Self {
+        Self { modes: vec![Mode::Mean], prompt: true }
+    }
+
     /// Reads the configuration of a pooling module.
     ///
     /// # Errors
     /// Says what is not supported.
     pub(super) fn parse(json: &[u8]) -> Result<Self, String> {
-        let modes: Modes = serde_json::from_slice(json).map_err(|error| error.to_string())?;
-        let mut chosen = Vec::new();
-        match modes.pooling_mode.as_deref() {
-            Some("cls") => chosen.push(Self::Cls),
-            Some("max") => chosen.push(Self::Max),
-            Some("mean") => chosen.push(Self::Mean),
-            Some(other) => return Err(format!("pooling by {other:?}; cls, max and mean are supported")),
-            None => {}
+        let config = fields::parse(json)?;
+        Self::of(&config).map_err(|error| error.to_string())
+    }
+
+    fn of(config: &Object) -> Result<Self, FieldError> {
+        fields::check_known(config, &KNOWN)?;
+        for (flag, _) in FLAGS {
+            fields::flag(config, flag)?;
         }
-        chosen.extend(modes.pooling_mode_cls_token.then_some(Self::Cls));
-        chosen.extend(modes.pooling_mode_max_tokens.then_some(Self::Max));
-        chosen.extend(modes.pooling_mode_mean_tokens.then_some(Self::Mean));
-        let other = modes.pooling_mode_mean_sqrt_len_tokens
-            || modes.pooling_mode_weightedmean_tokens
-            || modes.pooling_mode_lasttoken;
-        match chosen.as_slice() {
-            [one] if !other => Ok(*one),
-            _ => Err("exactly one of cls, max and mean pooling is supported".to_owned()),
+        let modes = match config.get(MODE) {
+            None => flagged(config)?,
+            Some(Value::String(_)) => vec![fields::text(config, MODE)?.or("")],
+            Some(_) => fields::texts(config, MODE)?.or(Vec::new()),
+        };
+        let modes: Option<Vec<Mode>> = modes.into_iter().map(Mode::parse).collect();
+        let prompt = fields::flag(config, "include_prompt")?.or_null(true, false);
+        match modes {
+            Some(modes) if (1..=MODES.len()).contains(&modes.len()) => Ok(Self { modes, prompt }),
+            Some(_) | None => {
+                let names: Vec<&str> = MODES.iter().map(|(name, _)| *name).collect();
+                let expected = format!("expected one or more of {}", names.join(", "));
+                Err(FieldError::new(MODE, config.get(MODE).unwrap_or(&Value::Null), &expected))
+            }
         }
     }
 
-    /// Returns the vector of a text from the hidden states of its tokens, `width` numbers each.
-    pub(super) fn pool(self, rows: &mut dyn Iterator<Item = &[f32]>, width: usize) -> Vec<f32> {
-        let mut vector = rows.next().map_or_else(|| vec![0.0; width], <[f32]>::to_vec);
+    /// Says the length of a vector, where hidden states have so many numbers.
+    pub(super) fn width(&self, hidden: usize) -> usize {
+        self.modes.len() * hidden
+    }
+
+    /// Returns the vector of a text from the hidden states of its tokens, `width` numbers each; the first `skipped` are
+    /// those of a prompt that does not count.
+    pub(super) fn pool(
+        &self,
+        rows: &mut dyn Iterator<Item = &[f32]>,
+        width: usize,
+        skipped: usize,
+    ) -> Vec<f32> {
+        match self.modes.as_slice() {
+            [mode] if skipped == 0 => mode.pool(rows, width, 0),
+            modes => {
+                let mut first = Vec::new();
+                let mut rest: Vec<f32> = Vec::new();
+                for (at, row) in rows.enumerate() {
+                    if at == 0 {
+                        first = row.to_vec();
+                    }
+                    if at >= skipped {
+                        rest.extend_from_slice(row);
+                    }
+                }
+                let one = |mode: &Mode| match mode {
+                    // What is cut down to its prompt keeps its first token, as the library has it.
+                    Mode::Cls if rest.is_empty() => first.clone(),
+                    mode => mode.pool(&mut rest.chunks_exact(width), width, skipped),
+                };
+                modes.iter().flat_map(one).collect()
+            }
+        }
+    }
+}
+
+impl Mode {
+    fn parse(name: &str) -> Option<Self> {
+        MODES.iter().find(|(known, _)| *known == name).map(|(_, mode)| *mode)
+    }
+
+    /// Returns the mode's name, as the library spells it.
+    pub(super) fn name(self) -> &'static str {
+        MODES.iter().find(|(_, mode)| *mode == self).map_or("", |(name, _)| *name)
+    }
+
+    fn pool(self, rows: &mut dyn Iterator<Item = &[f32]>, width: usize, skipped: usize) -> Vec<f32> {
+        let Some(first) = rows.next() else { return vec![0.0; width] };
+        let mut vector = first.to_vec();
         match self {
             Self::Cls => {}
-            Self::Max => drop(fold(&mut vector, rows, f32::max)),
-            Self::Mean => {
-                let others = fold(&mut vector, rows, |sum, number| sum + number);
-                let share = ((others + 1) as f32).recip();
-                vector.iter_mut().for_each(|number| *number *= share);
+            Self::LastToken => {
+                if let Some(last) = rows.last() {
+                    vector = last.to_vec();
+                }
+            }
+            Self::Max => drop(fold(&mut vector, rows, |_, largest, number| f32::max(largest, number))),
+            Self::Mean | Self::MeanSqrtLength => {
+                let others = fold(&mut vector, rows, |_, sum, number| sum + number);
+                let count = (others + 1) as f32;
+                let divisor = if self == Self::Mean { count } else { count.sqrt() };
+                scale(&mut vector, divisor.recip());
+            }
+            Self::WeightedMean => {
+                let place = |at: usize| (skipped + at + 1) as f32;
+                scale(&mut vector, place(0));
+                let others = fold(&mut vector, rows, |at, sum, number| number.mul_add(place(at), sum));
+                let sum: f32 = (0..=others).map(place).sum();
+                scale(&mut vector, sum.recip());
             }
         }
         vector
     }
 }
 
-/// Puts rows into a vector, and returns how many there were.
-fn fold(vector: &mut [f32], rows: &mut dyn Iterator<Item = &[f32]>, step: impl Fn(f32, f32) -> f32) -> usize {
+/// The modes whose flags are set; the mean where none is.
+fn flagged(config: &Object) -> Result<Vec<&'static str>, FieldError> {
+    let mut modes = Vec::new();
+    for (flag, mode) in FLAGS {
+        if fields::flag(config, flag)?.or(false) {
+            modes.push(mode);
+        }
+    }
+    Ok(if modes.is_empty() { vec!["mean"] } else { modes })
+}
+
+/// Puts rows into a vector, each with its place after the first, and returns how many there were.
+fn fold(
+    vector: &mut [f32],
+    rows: &mut dyn Iterator<Item = &[f32]>,
+    step: impl Fn(usize, f32, f32) -> f32,
+) -> usize {
     let mut count = 0;
     for row in rows {
         count += 1;
         for (number, other) in vector.iter_mut().zip(row) {
-            *number = step(*number, *other);
+            *number = step(count, *number, *other);
         }
     }
     count
 }
 
-/// Scales a vector to unit length; zeros stay zeros.
-pub(super) fn normalize(vector: &mut [f32]) {
-    let length = vector.iter().map(|number| number * number).sum::<f32>().sqrt();
-    let factor = if length > 0.0 { length.recip() } else { 0.0 };
+fn scale(vector: &mut [f32], factor: f32) {
     vector.iter_mut().for_each(|number| *number *= factor);
 }
 
-#[derive(Deserialize)]
-#[serde(default)]
-#[derive(Default)]
-#[allow(clippy::struct_excessive_bools, reason = "as the file spells it")]
-struct Modes {
-    pooling_mode: Option<String>,
-    pooling_mode_cls_token: bool,
-    pooling_mode_lasttoken: bool,
-    pooling_mode_max_tokens: bool,
-    pooling_mode_mean_sqrt_len_tokens: bool,
-    pooling_mode_mean_tokens: bool,
-    pooling_mode_weightedmean_tokens: bool,
+/// Scales a vector to unit length; zeros stay zeros.
+pub(super) fn normalize(vector: &mut [f32]) {
+    let length = vector.iter().map(|number| number * number).sum::<f32>().sqrt();
+    scale(vector, if length > 0.0 { length.recip() } else { 0.0 });
 }
+
+/// The modes, as newer files name them.
+const MODE: &str = "pooling_mode";
+const MODES: [(&str, Mode); 6] = [
+    ("cls", Mode::Cls),
+    ("lasttoken", Mode::LastToken),
+    ("max", Mode::Max),
+    ("mean", Mode::Mean),
+    ("mean_sqrt_len_tokens", Mode::MeanSqrtLength),
+    ("weightedmean", Mode::WeightedMean),
+];
+/// The flags of older files, in the order in which their vectors are put together.
+const FLAGS: [(&str, &str); 6] = [
+    ("pooling_mode_cls_token", "cls"),
+    ("pooling_mode_max_tokens", "max"),
+    ("pooling_mode_mean_tokens", "mean"),
+    ("pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens"),
+    ("pooling_mode_weightedmean_tokens", "weightedmean"),
+    ("pooling_mode_lasttoken", "lasttoken"),
+];
+/// All fields; the dimension follows from the model.
+const KNOWN: [&str; 10] = [
+    "embedding_dimension",
+    "include_prompt",
+    MODE,
+    "pooling_mode_cls_token",
+    "pooling_mode_lasttoken",
+    "pooling_mode_max_tokens",
+    "pooling_mode_mean_sqrt_len_tokens",
+    "pooling_mode_mean_tokens",
+    "pooling_mode_weightedmean_tokens",
+    "word_embedding_dimension",
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ROWS: [f32; 6] = [1.0, -4.0, 3.0, 2.0, 5.0, -1.0];
+
+    fn pooled(modes: &[Mode], rows: &[f32], skipped: usize) -> Vec<f32> {
+        let pooling = Pooling { modes: modes.to_vec(), prompt: false };
+        pooling.pool(&mut rows.chunks_exact(2), 2, skipped)
+    }
+
     #[test]
     fn each_mode_makes_its_own_vector() {
-        let rows = [1.0, -4.0, 3.0, 2.0, 5.0, -1.0];
-        let pooled = |pooling: Pooling, rows: &[f32]| pooling.pool(&mut rows.chunks_exact(2), 2);
-        assert_eq!(pooled(Pooling::Cls, &rows), [1.0, -4.0]);
-        assert_eq!(pooled(Pooling::Max, &rows), [5.0, 2.0]);
-        assert_eq!(pooled(Pooling::Mean, &rows), [3.0, -1.0]);
-        assert_eq!(pooled(Pooling::Mean, &rows[..2]), [1.0, -4.0]);
+        assert_eq!(pooled(&[Mode::Cls], &ROWS, 0), [1.0, -4.0]);
+        assert_eq!(pooled(&[Mode::LastToken], &ROWS, 0), [5.0, -1.0]);
+        assert_eq!(pooled(&[Mode::LastToken], &ROWS[..2], 0), [1.0, -4.0]);
+        assert_eq!(pooled(&[Mode::Max], &ROWS, 0), [5.0, 2.0]);
+        assert_eq!(pooled(&[Mode::Mean], &ROWS, 0), [3.0, -1.0]);
+        assert_eq!(pooled(&[Mode::Mean], &ROWS[..2], 0), [1.0, -4.0]);
+        let root = 3.0_f32.sqrt();
+        assert_eq!(pooled(&[Mode::MeanSqrtLength], &ROWS, 0), [9.0 * root.recip(), -3.0 * root.recip()]);
+        // (1 × 1 + 2 × 3 + 3 × 5) / 6, (−4 + 2 × 2 − 3) / 6
+        let sixth = 6.0_f32.recip();
+        assert_eq!(pooled(&[Mode::WeightedMean], &ROWS, 0), [22.0 * sixth, -3.0 * sixth]);
         let mut vector = [3.0, -4.0];
         normalize(&mut vector);
         assert_eq!(vector, [0.6, -0.8]);
@@ -110,26 +245,55 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_names_one_mode() {
-        let said = |json: &str| Pooling::parse(json.as_bytes());
-        assert_eq!(
-            said(r#"{"word_embedding_dimension":384,"pooling_mode_cls_token":true}"#),
-            Ok(Pooling::Cls)
-        );
-        assert_eq!(
-            said(r#"{"pooling_mode_mean_tokens":true,"pooling_mode_max_tokens":false}"#),
-            Ok(Pooling::Mean)
-        );
-        assert_eq!(said(r#"{"pooling_mode":"max"}"#), Ok(Pooling::Max));
+    fn several_modes_stand_one_after_the_other() {
+        assert_eq!(pooled(&[Mode::Cls, Mode::Mean], &ROWS, 0), [1.0, -4.0, 3.0, -1.0]);
+        assert_eq!(Pooling { modes: vec![Mode::Cls, Mode::Mean], prompt: true }.width(2), 4);
+    }
+
+    #[test]
+    fn a_prompt_may_be_left_out() {
+        assert_eq!(pooled(&[Mode::Mean], &ROWS, 1), [4.0, 0.5]);
+        assert_eq!(pooled(&[Mode::Cls, Mode::Max], &ROWS, 1), [3.0, 2.0, 5.0, 2.0]);
+        // Places are those in the whole text: (2 × 3 + 3 × 5) / 5, (2 × 2 − 3) / 5
+        assert_eq!(pooled(&[Mode::WeightedMean], &ROWS, 1), [21.0 * 0.2, 0.2]);
+        // Cut down to the prompt.
+        assert_eq!(pooled(&[Mode::Cls, Mode::Mean], &ROWS, 3), [1.0, -4.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn both_spellings_of_the_modes_are_read() {
+        let said = |json: &str| Pooling::parse(json.as_bytes()).map(|pooling| pooling.modes);
+        for (json, modes) in [
+            (r#"{"word_embedding_dimension":384,"pooling_mode_cls_token":true}"#, vec![Mode::Cls]),
+            (r#"{"pooling_mode_mean_tokens":true,"pooling_mode_max_tokens":false}"#, vec![Mode::Mean]),
+            (r#"{"pooling_mode_mean_tokens":null,"pooling_mode_max_tokens":true}"#, vec![Mode::Max]),
+            (r#"{"pooling_mode":"max"}"#, vec![Mode::Max]),
+            (r#"{"pooling_mode":["cls","mean"]}"#, vec![Mode::Cls, Mode::Mean]),
+            (r#"{"pooling_mode":["lasttoken"],"pooling_mode_cls_token":true}"#, vec![Mode::LastToken]),
+            (
+                r#"{"pooling_mode_mean_tokens":true,"pooling_mode_cls_token":true}"#,
+                vec![Mode::Cls, Mode::Mean],
+            ),
+            (r#"{"embedding_dimension":2}"#, vec![Mode::Mean]),
+        ] {
+            assert_eq!(said(json), Ok(modes), "{json}");
+        }
         for refused in [
-            "{}",
-            r#"{"pooling_mode":"lasttoken"}"#,
-            r#"{"pooling_mode_lasttoken":true}"#,
-            r#"{"pooling_mode_mean_tokens":true,"pooling_mode_cls_token":true}"#,
-            r#"{"pooling_mode_mean_tokens":true,"pooling_mode_weightedmean_tokens":true}"#,
+            r#"{"pooling_mode":"median"}"#,
+            r#"{"pooling_mode":[]}"#,
+            r#"{"pooling_mode":null}"#,
+            r#"{"pooling_mode":7}"#,
             r#"{"pooling_mode_mean_tokens":7}"#,
+            r#"{"pooling_mode":"mean","pooling_mode_mean_tokens":7}"#,
+            r#"{"include_prompt":"no"}"#,
+            r#"{"pooling_mode_median":true}"#,
+            "[]",
         ] {
             assert!(said(refused).is_err(), "{refused}");
         }
+        let prompt = |json: &str| Pooling::parse(json.as_bytes()).unwrap().prompt;
+        assert!(prompt("{}"));
+        assert!(!prompt(r#"{"include_prompt":false}"#));
+        assert!(!prompt(r#"{"include_prompt":null}"#));
     }
 }

@@ -14,10 +14,9 @@
 //! The invariants: the same source gives the same bytes, and the output appears whole or not at all.
 
 use super::config::Config;
-use super::description::{self, Description, DescriptionError};
-use super::folder::{Folder, TOKENIZER, WEIGHTS};
+use super::description::{Description, DescriptionError};
+use super::folder::{Folder, WEIGHTS};
 use super::parameters::{as_stored, prefix};
-use super::tokenizer_file;
 use super::weights::{Weights, WeightsError};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,8 +54,13 @@ pub enum QuantizeError {
         source: io::Error,
     },
     /// The source's tokenizer is of no use.
-    #[error("{TOKENIZER}: {0}")]
-    Tokenizer(String),
+    #[error("{file}: {reason}")]
+    Tokenizer {
+        /// The file.
+        file: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The source's weights are larger than any model that can run here.
     #[error("{path} has {found} bytes, at most {WEIGHTS_BYTES_MAX} are accepted", path = path.display())]
     TooLarge {
@@ -87,7 +91,7 @@ impl QuantizeError {
     /// Returns the error's stable name.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Description(_) | Self::Tokenizer(_) | Self::Weights { .. } => "model_unsupported",
+            Self::Description(_) | Self::Tokenizer { .. } | Self::Weights { .. } => "model_unsupported",
             Self::Read { .. } => "path_unusable",
             Self::TooLarge { .. } => "model_too_large",
             Self::Write { .. } => "output_failed",
@@ -103,19 +107,23 @@ impl QuantizeError {
 pub fn quantize(source: &Path, output: &Path) -> Result<QuantizeReport, QuantizeError> {
     let folder = Folder::at(source);
     let read = |name: &str| folder.read(name);
-    let config = Description::read(&read, None)?.config;
-    let tokenizer =
-        folder.read(TOKENIZER)?.ok_or_else(|| QuantizeError::Tokenizer("is missing".to_owned()))?;
-    tokenizer_file::check(&tokenizer, config.vocabulary).map_err(QuantizeError::Tokenizer)?;
+    let (Description { config, root, .. }, files) = Description::read_with_files(&read)?;
+    if !root.is_empty() {
+        let reason =
+            format!("the transformer is in {root:?}; only one in the model's own folder is quantised");
+        return Err(DescriptionError::File { file: "modules.json".to_owned(), reason }.into());
+    }
+    let tokenizer = folder.tokenizer(&root)?;
+    let (file, content) = tokenizer.parts();
+    tokenizer.check().map_err(|reason| QuantizeError::Tokenizer { file, reason })?;
     let weights_path = source.join(WEIGHTS);
     let bytes = read_weights(&weights_path)?;
 
     let in_weights = |source| QuantizeError::Weights { path: weights_path.clone(), source };
     let weights = Weights::parse(&bytes).map_err(in_weights)?;
     let (mut tensors, left_out) = quantized(&weights, &config).map_err(in_weights)?;
-    tensors
-        .extend(description::files(&read)?.into_iter().map(|(name, content)| (name, Tensor::blob(content))));
-    tensors.insert(TOKENIZER.to_owned(), Tensor::blob(tokenizer));
+    tensors.extend(files.into_iter().map(|(name, content)| (name, Tensor::blob(content))));
+    tensors.insert(file.to_owned(), Tensor::blob(content.to_vec()));
 
     let file = serialize(&tensors);
     write_whole(output, &file).map_err(|source| QuantizeError::Write { path: output.to_owned(), source })?;

@@ -4,6 +4,7 @@
 //! the model; a job ends when its last text does. Cancelling a job drops its waiting texts; texts that are being
 //! computed are thrown away, and a pass through the model that nobody wants any more is told to stop.
 
+use super::config::Scores;
 use super::protocol::JobResult;
 use super::similarity;
 use engine::InferenceError;
@@ -45,12 +46,12 @@ pub(super) enum Input {
 pub(super) enum Purpose {
     /// They are the output.
     Embed,
-    /// The one text's are the scores of these labels; which of them are asked for.
-    Scores { labels: Arc<[String]>, asked: Vec<String> },
+    /// The one text's become the scores of these labels; which of them are asked for.
+    Scores { labels: Arc<[String]>, asked: Vec<String>, scores: Scores },
     /// The first text gets one of the labels, which are the other texts.
     Similarity { labels: Vec<String> },
-    /// The one number of each is the output.
-    Rank,
+    /// The one number of each becomes its score.
+    Rank { scores: Scores },
 }
 
 /// A pass through the model.
@@ -236,7 +237,7 @@ impl Task {
                         format!("label {:?}: {why}", labels.get(text - 1).map_or("", String::as_str))
                     }
                     Purpose::Embed => format!("input {text}: {why}"),
-                    Purpose::Rank => format!("text {text}: {why}"),
+                    Purpose::Rank { .. } => format!("text {text}: {why}"),
                     Purpose::Scores { .. } | Purpose::Similarity { .. } => why,
                 })
             }
@@ -254,17 +255,19 @@ impl Task {
         let vectors: Vec<Vec<f32>> = self.vectors.into_iter().flatten().collect();
         match self.purpose {
             Purpose::Embed => Ok(TaskOutput::Embedding { vectors, tokens: self.tokens }),
-            Purpose::Rank => {
-                let scores: Vec<f32> = vectors.iter().flatten().copied().collect();
-                Ok(TaskOutput::Reranking { scores, tokens: self.tokens })
+            Purpose::Rank { scores } => {
+                let logits: Vec<f32> = vectors.iter().flatten().copied().collect();
+                let scores = logits.iter().flat_map(|logit| scores.of(&[*logit])).collect();
+                Ok(TaskOutput::Ranking { logits, scores, tokens: self.tokens })
             }
-            Purpose::Scores { labels, asked } => {
+            Purpose::Scores { labels, asked, scores } => {
                 if let Some(unknown) = asked.iter().find(|label| !labels.contains(label)) {
                     let known = in_words(&labels);
                     let why = format!("the model does not know the label {unknown:?}; it knows {known}");
                     return Err(InferenceError::InputRejected(why));
                 }
-                let scores = labels.iter().cloned().zip(vectors.into_iter().next().unwrap_or_default());
+                let logits = vectors.into_iter().next().unwrap_or_default();
+                let scores = labels.iter().cloned().zip(scores.of(&logits));
                 classified(scores.filter(|(label, _)| asked.is_empty() || asked.contains(label)))
             }
             Purpose::Similarity { labels } => {
@@ -417,6 +420,7 @@ mod tests {
             purpose: Purpose::Scores {
                 labels: Arc::clone(&labels),
                 asked: asked.iter().map(|&label| label.to_owned()).collect(),
+                scores: Scores::Plain,
             },
         };
         queue.start(JobId(1), vec![request(&[]), request(&["no", "maybe"])]);

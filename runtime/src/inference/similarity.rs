@@ -3,7 +3,7 @@
 //! Scores are the softmax of the cosines times [`SCALE`], which is what all-MiniLM-L6-v2 was trained with: it learnt to
 //! tell a sentence's partner among others by just that.
 
-use super::head::softmax;
+use super::config::softmax;
 
 /// Returns a score for each label; all of them together are one.
 pub(super) fn scores(text: &[f32], labels: &[Vec<f32>]) -> Vec<f32> {

@@ -1,18 +1,51 @@
-//! A `tokenizer.json`, checked without running a tokenizer.
+//! A `tokenizer.json` or a `vocab.txt`, checked without running a tokenizer.
 //!
-//! The invariant: of a file that was accepted, all tokens have a row in the embedding table, and no word costs more
-//! than its length squared for a small length.
+//! The invariant: a file that was accepted has a bounded number of tokens, and no word costs more than its length squared
+//! for a small length. Tokens may be without a row in the model's table: that is said of the texts that have them.
 
 use super::config::VOCABULARY_MAX;
+use super::folder::{TOKENIZER, VOCABULARY};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::borrow::Cow;
 use std::fmt;
 
-/// Checks a tokenizer for a model with so many rows in its embedding table.
-///
-/// # Errors
-/// Says what is wrong with it.
-pub(super) fn check(json: &[u8], vocabulary: usize) -> Result<(), String> {
+/// What a tokenizer is made of.
+pub(super) enum TokenizerFile<'f> {
+    /// A `tokenizer.json`.
+    Json(Cow<'f, [u8]>),
+    /// The `vocab.txt` of an older layout: BERT's words, one a line.
+    Vocabulary(Cow<'f, [u8]>),
+}
+
+impl<'f> TokenizerFile<'f> {
+    /// Returns the file's name, and its content.
+    pub(super) fn parts(&self) -> (&'static str, &Cow<'f, [u8]>) {
+        match self {
+            Self::Json(content) => (TOKENIZER, content),
+            Self::Vocabulary(content) => (VOCABULARY, content),
+        }
+    }
+
+    /// Checks the file.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub(super) fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Json(json) => check(json),
+            Self::Vocabulary(words) => {
+                let count = words.split(|byte| *byte == b'\n').count();
+                if words.is_empty() || count > VOCABULARY_MAX {
+                    return Err(format!("it has {count} tokens, expected 1 to {VOCABULARY_MAX}"));
+                }
+                std::str::from_utf8(words).map(drop).map_err(|error| error.to_string())
+            }
+        }
+    }
+}
+
+fn check(json: &[u8]) -> Result<(), String> {
     let outer: Outer =
         serde_json::from_slice(json).map_err(|error| format!("the tokenizer is damaged: {error}"))?;
     let of_a_kind = outer.model.kind.as_deref().is_none_or(|kind| KINDS.contains(&kind));
@@ -27,12 +60,10 @@ pub(super) fn check(json: &[u8], vocabulary: usize) -> Result<(), String> {
     }
     let added = outer.added_tokens.into_iter().map(|token| (token.id, token.content));
     if let Some((id, token)) = largest.into_iter().chain(added).max()
-        && id >= vocabulary as u64
+        && id > u64::from(u32::MAX)
     {
         let token: String = token.chars().take(SHOWN_CHARS).collect();
-        return Err(format!(
-            "the tokenizer gives {token:?} the number {id}, the model has {vocabulary} rows"
-        ));
+        return Err(format!("the tokenizer gives {token:?} the number {id}"));
     }
     match outer.model.max_input_chars_per_word {
         Some(chars) if chars > WORD_CHARS_MAX => Err(format!(
@@ -123,9 +154,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_without_a_row_and_senseless_files_are_refused() {
+    fn senseless_files_are_refused() {
         let cases = [
             r#"{"model":{"type":"WordPiece","vocab":{"a":0,"b":8}}}"#,
+            r#"{"model":{"type":"WordPiece","vocab":{"a":0,"b":8000000000}}}"#,
             r#"{"model":{"type":"WordPiece","vocab":{"a":9,"b":8}}}"#,
             r#"{"model":{"type":"WordPiece","vocab":{"a":0}},"added_tokens":[{"id":99,"content":"[X]","special":true}]}"#,
             r#"{"model":{"type":"Unigram","vocab":[["a",0.5],["b",0.5]]}}"#,
@@ -144,13 +176,17 @@ mod tests {
         ];
         let told: Vec<String> = cases
             .iter()
-            .map(|json| match check(json.as_bytes(), 9) {
+            .map(|json| match check(json.as_bytes()) {
                 Ok(()) => "accepted".to_owned(),
                 Err(reason) => reason,
             })
             .collect();
         insta::assert_snapshot!(told.join("\n"));
         let deep = format!(r#"{{"model":{}"#, "[".repeat(100_000));
-        assert!(check(deep.as_bytes(), 9).unwrap_err().contains("damaged"));
+        assert!(check(deep.as_bytes()).unwrap_err().contains("damaged"));
+        let words = |words: &'static [u8]| TokenizerFile::Vocabulary(words.into()).check();
+        assert_eq!(words(b"[PAD]\n[UNK]\n"), Ok(()));
+        assert!(words(b"").is_err());
+        assert!(words(b"a\n\xff\n").is_err());
     }
 }

@@ -5,6 +5,7 @@
 //! node itself is never at stake. So does the end of standard input, even while the model computes: a node that was
 //! killed leaves no worker behind.
 
+use super::config::Scores;
 use super::encoder::{EncodeError, Precision, Room};
 use super::generations::Generations;
 use super::label_vectors::LabelVectors;
@@ -316,7 +317,8 @@ impl Tokenized {
 /// Where the model does not do this kind of work.
 fn requests(model: &Model<'_>, work: Work) -> Result<Vec<Request>, String> {
     let kind = work.kind();
-    match (work, model.labels()) {
+    let labels = model.labels().zip(model.scores());
+    match (work, labels) {
         (Work::Embed { inputs }, None) => {
             let one = |inputs: Vec<_>| inputs.into_iter().map(Input::One).collect();
             Ok(inputs
@@ -324,11 +326,12 @@ fn requests(model: &Model<'_>, work: Work) -> Result<Vec<Request>, String> {
                 .map(|inputs| Request { inputs: one(inputs), purpose: Purpose::Embed })
                 .collect())
         }
-        (Work::Rerank { inputs }, Some(labels)) if labels.len() == 1 => {
-            Ok(inputs.into_iter().map(reranking).collect())
+        (Work::Rerank { inputs }, Some((labels, (_, scores)))) if labels.len() == 1 => {
+            Ok(inputs.into_iter().map(|input| reranking(input, scores)).collect())
         }
         (Work::Classify { inputs }, labels) => {
-            Ok(inputs.into_iter().map(|input| classification(input, labels)).collect())
+            let own = labels.map(|(labels, (scores, _))| (labels, scores));
+            Ok(inputs.into_iter().map(|input| classification(input, own)).collect())
         }
         (Work::Embed { .. }, Some(_)) | (Work::Generate(_) | Work::Rerank { .. }, _) => {
             let kinds: Vec<String> = model.kinds().iter().map(TaskKind::to_string).collect();
@@ -338,12 +341,12 @@ fn requests(model: &Model<'_>, work: Work) -> Result<Vec<Request>, String> {
 }
 
 /// A text with the labels that it may get: the model's own, or any where it compares embeddings.
-fn classification(input: Classification, own: Option<&Arc<[String]>>) -> Request {
+fn classification(input: Classification, own: Option<(&Arc<[String]>, Scores)>) -> Request {
     let Classification { text: own_text, labels } = input;
     let text = |text| Input::One(EmbeddingInput::Text(text));
     match own {
-        Some(own) => {
-            let purpose = Purpose::Scores { labels: Arc::clone(own), asked: labels };
+        Some((own, scores)) => {
+            let purpose = Purpose::Scores { labels: Arc::clone(own), asked: labels, scores };
             Request { inputs: vec![text(own_text)], purpose }
         }
         None => {
@@ -354,18 +357,15 @@ fn classification(input: Classification, own: Option<&Arc<[String]>>) -> Request
 }
 
 /// Each text of a query, together with it.
-fn reranking(input: Reranking) -> Request {
+fn reranking(input: Reranking, scores: Scores) -> Request {
     let query: Arc<str> = input.query.into();
     let pair = |text| Input::Pair { query: Arc::clone(&query), text };
-    Request { inputs: input.texts.into_iter().map(pair).collect(), purpose: Purpose::Rank }
+    Request { inputs: input.texts.into_iter().map(pair).collect(), purpose: Purpose::Rank { scores } }
 }
 
 fn tokenize(model: &Model<'_>, input: &Input) -> Result<Pair, String> {
-    let alone = |tokens| Pair { tokens, types: Vec::new() };
     match input {
-        Input::One(EmbeddingInput::Text(text)) => model.tokenize(text).map(alone),
-        Input::One(EmbeddingInput::Tokens(tokens)) => model.wrap_tokens(tokens).map(alone),
-        Input::One(EmbeddingInput::WholeText(text)) => model.tokenize_whole(text).map(alone),
+        Input::One(input) => model.sequence(input),
         Input::Pair { query, text } => model.tokenize_pair(query, text),
     }
 }

@@ -1,8 +1,8 @@
 //! BERT (Devlin et al., 2019), and MiniLM (Wang et al., 2020), which is a small BERT.
 
-use super::{Architecture, Between, Fields, HeadNames, Names, activation, number, only};
+use super::{Architecture, Between, Fields, HeadNames, Names, activation, epsilon, number};
 use crate::inference::config::ConfigError;
-use serde_json::{Map, Value};
+use crate::inference::fields::{Neutral, Object, check_neutral};
 
 pub(in crate::inference) static BERT: Architecture = Architecture {
     model_type: "bert",
@@ -27,8 +27,8 @@ pub(in crate::inference) static BERT: Architecture = Architecture {
     classifier_class: "BertForSequenceClassification",
 };
 
-fn fields(config: &Map<String, Value>) -> Result<Fields, ConfigError> {
-    only(config, "position_embedding_type", "absolute")?;
+fn fields(config: &Object) -> Result<Fields, ConfigError> {
+    check_neutral(config, &NEUTRAL)?;
     Ok(Fields {
         vocabulary: number(config, "vocab_size", None)?,
         hidden: number(config, "hidden_size", None)?,
@@ -37,7 +37,14 @@ fn fields(config: &Map<String, Value>) -> Result<Fields, ConfigError> {
         layers: number(config, "num_hidden_layers", None)?,
         positions: number(config, "max_position_embeddings", None)?,
         token_types: Some(number(config, "type_vocab_size", Some(2))?),
-        norm_epsilon: config.get("layer_norm_eps").and_then(Value::as_f64).unwrap_or(1e-12),
+        norm_epsilon: epsilon(config, "layer_norm_eps", 1e-12)?,
         activation: activation(config, "hidden_act")?,
     })
 }
+
+/// What would make it another model.
+const NEUTRAL: [(&str, Neutral); 3] = [
+    ("add_cross_attention", Neutral::Nothing),
+    ("is_decoder", Neutral::Nothing),
+    ("position_embedding_type", Neutral::OneOf(&["absolute"])),
+];

@@ -1,8 +1,8 @@
 //! DistilBERT (Sanh et al., 2019): a BERT without types of tokens and without a pooler, and with names of its own.
 
-use super::{Architecture, Between, Fields, HeadNames, Names, activation, number};
+use super::{Architecture, Between, Fields, HeadNames, Names, activation, number, number_of};
 use crate::inference::config::ConfigError;
-use serde_json::{Map, Value};
+use crate::inference::fields::Object;
 
 pub(in crate::inference) static DISTILBERT: Architecture = Architecture {
     model_type: "distilbert",
@@ -27,13 +27,13 @@ pub(in crate::inference) static DISTILBERT: Architecture = Architecture {
     classifier_class: "DistilBertForSequenceClassification",
 };
 
-fn fields(config: &Map<String, Value>) -> Result<Fields, ConfigError> {
+fn fields(config: &Object) -> Result<Fields, ConfigError> {
     Ok(Fields {
         vocabulary: number(config, "vocab_size", None)?,
-        hidden: number(config, "dim", None)?,
+        hidden: number_of(config, "dim", "hidden_size")?,
         intermediate: number(config, "hidden_dim", None)?,
-        heads: number(config, "n_heads", None)?,
-        layers: number(config, "n_layers", None)?,
+        heads: number_of(config, "n_heads", "num_attention_heads")?,
+        layers: number_of(config, "n_layers", "num_hidden_layers")?,
         positions: number(config, "max_position_embeddings", None)?,
         token_types: None,
         // Not in its configuration: the architecture fixes it.

@@ -1,0 +1,77 @@
+//! What a model is by its small files alone: whether it can run here and what it does, known without loading it and by the
+//! same reading that loads it.
+
+use super::config::Config;
+use super::description::{CONFIG, Description};
+use super::folder::{Folder, TOKENIZER, VOCABULARY, WEIGHTS};
+use super::model::{LoadError, single};
+use super::tokenizer_file::TokenizerFile;
+use super::weights::Weights;
+use engine::task::TaskKind;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+impl Config {
+    /// Returns what a model of this configuration can do. One that makes embeddings also classifies, by their
+    /// similarity; one with a single score for a text also ranks texts by a query, as cross-encoders do.
+    pub(super) fn kinds(&self) -> &'static [TaskKind] {
+        match &self.classifier {
+            None => &[TaskKind::Embedding, TaskKind::Classification],
+            Some(classifier) if classifier.labels.len() == 1 => {
+                &[TaskKind::Classification, TaskKind::Reranking]
+            }
+            Some(_) => &[TaskKind::Classification],
+        }
+    }
+}
+
+/// Says what an encoder can do, by its files; its weights are not read. Blocks.
+///
+/// # Errors
+/// [`LoadError`] where it cannot run here.
+pub fn inspect(path: &Path) -> Result<&'static [TaskKind], LoadError> {
+    let description = describe(path)?;
+    if path.join(CONFIG).is_file() {
+        check_tokenizer(&path.join(&description.root))?;
+    }
+    Ok(description.config.kinds())
+}
+
+/// Checks the tokenizer in a folder; one that is as it was at the last look is not read again.
+fn check_tokenizer(path: &Path) -> Result<(), LoadError> {
+    let mut looked = LOOKED.lock().unwrap_or_else(PoisonError::into_inner);
+    let stamps = [TOKENIZER, VOCABULARY].map(|name| {
+        let metadata = std::fs::metadata(path.join(name)).ok()?;
+        Some((metadata.len(), metadata.modified().ok()?))
+    });
+    if looked.get(path) == Some(&stamps) {
+        return Ok(());
+    }
+    let file: TokenizerFile<'_> = Folder::at(path).tokenizer("")?;
+    let (name, _) = file.parts();
+    file.check().map_err(|reason| LoadError::Tokenizer { file: name, reason })?;
+    if looked.len() >= LOOKED_MAX {
+        looked.clear();
+    }
+    looked.insert(path.to_owned(), stamps);
+    Ok(())
+}
+
+/// Reads the description of a folder, or of one file.
+pub(super) fn describe(path: &Path) -> Result<Description, LoadError> {
+    if path.is_file() {
+        return single(&Weights::open(path)?);
+    }
+    let folder = Folder::at(path);
+    if !folder.has(CONFIG) && folder.has(WEIGHTS) {
+        return single(&folder.weights()?);
+    }
+    Ok(Description::read(&|name| folder.read(name), None)?)
+}
+
+type Stamps = [Option<(u64, SystemTime)>; 2];
+/// The tokenizers that were sound when they were last looked at, with their sizes and times.
+static LOOKED: Mutex<BTreeMap<PathBuf, Stamps>> = Mutex::new(BTreeMap::new());
+const LOOKED_MAX: usize = 256;

@@ -1,0 +1,326 @@
+//! What `tokenizer_config.json` and `special_tokens_map.json` say beside `tokenizer.json`, as transformers takes it.
+//!
+//! transformers builds the normaliser of a BERT tokenizer from these settings, whatever `tokenizer.json` says of case,
+//! accents and Chinese characters. Fields that it does not look at are passed over here too.
+
+use super::fields::{self, FieldError, Given, Neutral, Object, TRUE_OR_FALSE};
+use serde_json::Value;
+use tokenizers::AddedToken;
+
+/// The settings of a tokenizer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct TokenizerSettings {
+    /// What a tokenizer of BERT's own class does to a text; none where `tokenizer.json` alone says that.
+    pub(super) bert: Option<BertSettings>,
+    /// The most tokens of a text.
+    pub(super) limit: Option<usize>,
+    /// Whether a text that is too long loses its beginning; none where `tokenizer.json` says.
+    pub(super) cuts_beginning: Option<bool>,
+    /// Whether special tokens that stand in a text are text.
+    pub(super) splits_special: bool,
+    /// Whether the model is told which of two texts a token is of.
+    pub(super) has_types: bool,
+    /// Tokens that are never taken apart, besides those of `tokenizer.json`.
+    pub(super) added: Vec<AddedToken>,
+    /// The special tokens that these settings name, by their roles.
+    pub(super) roles: Vec<(&'static str, String)>,
+}
+
+/// What a tokenizer of BERT's class is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BertSettings {
+    pub(super) lower_case: Given<bool>,
+    /// None: as with capitals.
+    pub(super) strip_accents: Option<bool>,
+    pub(super) chinese_chars: bool,
+}
+
+impl BertSettings {
+    /// Tells whether capitals are made small, which they are where nothing is said.
+    pub(super) fn lower_case(&self) -> bool {
+        self.lower_case.or(true)
+    }
+}
+
+impl TokenizerSettings {
+    /// Reads the settings of a model whose `config.json` names this class of tokenizers, if it names one.
+    ///
+    /// # Errors
+    /// The file, and the field that is of the wrong type or not supported.
+    pub(super) fn read(
+        config: &Object,
+        special: Option<&Object>,
+        class: Option<&str>,
+    ) -> Result<Self, FieldError> {
+        fields::check_neutral(config, &NEUTRAL)?;
+        let class = fields::text(config, "tokenizer_class")?.value().or(class);
+        let class = class.map(|class| class.strip_suffix("Fast").unwrap_or(class));
+        if let Some(class) = class.filter(|class| ELSEWHERE.contains(class)) {
+            return Err(FieldError::new("tokenizer_class", &class.into(), "which is not supported"));
+        }
+        let is_bert = class.is_none_or(|class| BERT.contains(&class));
+        let bert = is_bert.then(|| bert_settings(config)).transpose()?;
+        let inputs = fields::texts(config, "model_input_names")?.not_null("model_input_names", "a list")?;
+        let has_types = inputs.map_or(class != Some(BERT[1]), |inputs| inputs.contains(&"token_type_ids"));
+        let (added, roles) = special_tokens(config, special, is_bert)?;
+        Ok(Self {
+            bert,
+            limit: limit(config)?,
+            cuts_beginning: side(config, "truncation_side")?,
+            splits_special: flag(config, "split_special_tokens", false)?,
+            has_types,
+            added,
+            roles,
+        })
+        .and_then(|settings| side(config, "padding_side").map(|_| settings))
+    }
+
+    /// Returns the token that has a role, as these settings name it.
+    pub(super) fn role(&self, role: &str) -> Option<&str> {
+        self.roles.iter().find(|(known, _)| *known == role).map(|(_, token)| token.as_str())
+    }
+}
+
+fn bert_settings(config: &Object) -> Result<BertSettings, FieldError> {
+    let lower_case = fields::flag(config, LOWER_CASE)?;
+    lower_case.not_null(LOWER_CASE, TRUE_OR_FALSE)?;
+    Ok(BertSettings {
+        lower_case,
+        strip_accents: fields::flag(config, "strip_accents")?.value(),
+        chinese_chars: flag(config, "tokenize_chinese_chars", true)?,
+    })
+}
+
+/// A flag for which null is no value.
+fn flag(config: &Object, name: &str, default: bool) -> Result<bool, FieldError> {
+    Ok(fields::flag(config, name)?.not_null(name, TRUE_OR_FALSE)?.unwrap_or(default))
+}
+
+/// Reads whether a side is the left one.
+fn side(config: &Object, name: &str) -> Result<Option<bool>, FieldError> {
+    const EXPECTED: &str = "left or right";
+    match fields::text(config, name)?.not_null(name, EXPECTED)? {
+        None => Ok(None),
+        Some("left") => Ok(Some(true)),
+        Some("right") => Ok(Some(false)),
+        Some(other) => Err(FieldError::new(name, &other.into(), &format!("expected {EXPECTED}"))),
+    }
+}
+
+/// Reads the most tokens of a text. Without a limit the library writes a number of 31 digits.
+fn limit(config: &Object) -> Result<Option<usize>, FieldError> {
+    for name in ["model_max_length", "max_len"] {
+        if config.contains_key(name) {
+            return tokens(config, name);
+        }
+    }
+    Ok(None)
+}
+
+/// Reads a number of tokens, if a field states one; it may be larger than any machine's words.
+pub(super) fn tokens(config: &Object, name: &str) -> Result<Option<usize>, FieldError> {
+    let Some(tokens) = fields::number(config, name)?.value() else { return Ok(None) };
+    if tokens >= TOKENS_MIN && tokens.fract() == 0.0 {
+        return Ok(Some(tokens.min(f64::from(u32::MAX)) as usize));
+    }
+    Err(FieldError::new(name, &config[name], &format!("expected a number of tokens, at least {TOKENS_MIN}")))
+}
+
+type Special = (Vec<AddedToken>, Vec<(&'static str, String)>);
+
+/// Gathers the special tokens, in the order in which the library adds those that are new.
+fn special_tokens(config: &Object, map: Option<&Object>, is_bert: bool) -> Result<Special, FieldError> {
+    let mut added = Vec::new();
+    let decoder = fields::object(config, "added_tokens_decoder")?;
+    if let Given::Value(decoder) = decoder {
+        let mut numbered = Vec::new();
+        for (id, token) in decoder {
+            let number: u64 = id.parse().map_err(|_| not_a_token("added_tokens_decoder", token))?;
+            numbered.push((number, added_token("added_tokens_decoder", token)?));
+        }
+        numbered.sort_by_key(|(number, _)| *number);
+        added.extend(numbered.into_iter().map(|(_, token)| token));
+    }
+    // The library looks at the older file only where the newer one lists no tokens.
+    let map = map.filter(|_| decoder == Given::Absent);
+    let said = |name: &str| map.and_then(|map| map.get(name)).or_else(|| config.get(name));
+    let mut roles = Vec::new();
+    for (role, usual) in ROLES {
+        let token = match said(role) {
+            Some(Value::Null) => continue,
+            Some(value) => {
+                let token = added_token(role, value)?;
+                roles.push((role, token.content.clone()));
+                token
+            }
+            None if is_bert && !usual.is_empty() => AddedToken::from(usual, true),
+            None => continue,
+        };
+        added.push(token);
+    }
+    for name in ["extra_special_tokens", "additional_special_tokens"] {
+        match said(name) {
+            None | Some(Value::Null) => {}
+            Some(Value::Array(tokens)) => {
+                for token in tokens {
+                    added.push(added_token(name, token)?);
+                }
+            }
+            Some(Value::Object(tokens)) => {
+                for token in tokens.values() {
+                    added.push(added_token(name, token)?);
+                }
+            }
+            Some(other) => return Err(FieldError::new(name, other, "expected a list of tokens")),
+        }
+    }
+    if added.len() > ADDED_MAX {
+        let expected = format!("expected at most {ADDED_MAX} tokens");
+        return Err(FieldError::new("added_tokens_decoder", &added.len().into(), &expected));
+    }
+    Ok((added, roles))
+}
+
+/// Reads a token: a text, or an object with its content.
+fn added_token(name: &str, value: &Value) -> Result<AddedToken, FieldError> {
+    match value {
+        Value::String(text) => Ok(AddedToken::from(text.as_str(), true)),
+        Value::Object(token) => {
+            let content = fields::text(token, "content")?.value().ok_or_else(|| not_a_token(name, value))?;
+            let flag = |flag: &str, absent| fields::flag(token, flag).map(|given| given.or(absent));
+            let special = flag("special", !name.starts_with("added"))?;
+            Ok(AddedToken::from(content, special)
+                .single_word(flag("single_word", false)?)
+                .lstrip(flag("lstrip", false)?)
+                .rstrip(flag("rstrip", false)?)
+                .normalized(flag("normalized", !special)?))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => Err(not_a_token(name, value)),
+    }
+}
+
+fn not_a_token(name: &str, value: &Value) -> FieldError {
+    FieldError::new(name, value, "expected a token")
+}
+
+/// Whether capitals are made small, in this file and in that of sentence-transformers.
+pub(super) const LOWER_CASE: &str = "do_lower_case";
+/// The classes that build their normaliser of these settings.
+const BERT: [&str; 5] =
+    ["BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "RetriBertTokenizer"];
+/// Classes that do something else than any `tokenizer.json` says.
+const ELSEWHERE: [&str; 3] = ["BertGenerationTokenizer", "BertJapaneseTokenizer", "BertweetTokenizer"];
+/// What would make it another tokenizer.
+const NEUTRAL: [(&str, Neutral); 1] = [("auto_map", Neutral::Nothing)];
+/// The roles of special tokens, and what BERT's class takes where nothing is said.
+const ROLES: [(&str, &str); 7] = [
+    ("bos_token", ""),
+    ("eos_token", ""),
+    ("unk_token", "[UNK]"),
+    ("sep_token", "[SEP]"),
+    ("pad_token", "[PAD]"),
+    ("cls_token", "[CLS]"),
+    ("mask_token", "[MASK]"),
+];
+/// The fewest tokens that a text may be cut to.
+const TOKENS_MIN: f64 = 4.0;
+/// More added tokens than any encoder has.
+const ADDED_MAX: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(config: &str, special: &str) -> Result<TokenizerSettings, String> {
+        let object = |json: &str| fields::parse(json.as_bytes()).unwrap();
+        let special = (!special.is_empty()).then(|| object(special));
+        TokenizerSettings::read(&object(config), special.as_ref(), None).map_err(|error| error.to_string())
+    }
+
+    fn bert(config: &str) -> Option<BertSettings> {
+        read(config, "").unwrap().bert
+    }
+
+    fn contents(settings: &TokenizerSettings) -> Vec<&str> {
+        settings.added.iter().map(|token| token.content.as_str()).collect()
+    }
+
+    #[test]
+    fn the_class_decides_whether_the_settings_count() {
+        let small = |settings: Option<BertSettings>| settings.map(|settings| settings.lower_case());
+        assert_eq!(small(bert("{}")), Some(true));
+        assert_eq!(small(bert(r#"{"do_lower_case":false}"#)), Some(false));
+        assert_eq!(small(bert(r#"{"tokenizer_class":"DistilBertTokenizerFast"}"#)), Some(true));
+        assert_eq!(small(bert(r#"{"tokenizer_class":null,"do_lower_case":false}"#)), Some(false));
+        assert_eq!(bert(r#"{"tokenizer_class":"PreTrainedTokenizerFast","do_lower_case":false}"#), None);
+        assert_eq!(bert(r#"{"tokenizer_class":"XLMRobertaTokenizer"}"#), None);
+        let all = bert(r#"{"strip_accents":false,"tokenize_chinese_chars":false}"#).unwrap();
+        assert_eq!((all.strip_accents, all.chinese_chars), (Some(false), false));
+        assert_eq!(bert(r#"{"strip_accents":null}"#).unwrap().strip_accents, None);
+        assert!(read("{}", "").unwrap().has_types);
+        assert!(!read(r#"{"tokenizer_class":"DistilBertTokenizer"}"#, "").unwrap().has_types);
+        assert!(!read(r#"{"model_input_names":["input_ids"]}"#, "").unwrap().has_types);
+    }
+
+    #[test]
+    fn limits_and_sides_are_read() {
+        let limit = |json: &str| read(json, "").unwrap().limit;
+        assert_eq!(limit("{}"), None);
+        assert_eq!(limit(r#"{"max_len":8}"#), Some(8));
+        assert_eq!(limit(r#"{"model_max_length":16,"max_len":8}"#), Some(16));
+        assert_eq!(limit(r#"{"model_max_length":null,"max_len":8}"#), None);
+        assert_eq!(limit(r#"{"model_max_length":1000000000000000019884624838656}"#), Some(u32::MAX as usize));
+        let left = |json: &str| read(json, "").unwrap().cuts_beginning;
+        assert_eq!(left("{}"), None);
+        assert_eq!(left(r#"{"truncation_side":"left","padding_side":"left"}"#), Some(true));
+        assert_eq!(left(r#"{"truncation_side":"right"}"#), Some(false));
+    }
+
+    #[test]
+    fn what_the_library_would_stumble_over_is_refused() {
+        for refused in [
+            r#"{"do_lower_case":null}"#,
+            r#"{"do_lower_case":"true"}"#,
+            r#"{"strip_accents":0}"#,
+            r#"{"tokenize_chinese_chars":null}"#,
+            r#"{"split_special_tokens":null}"#,
+            r#"{"truncation_side":null}"#,
+            r#"{"truncation_side":"Left"}"#,
+            r#"{"padding_side":"middle"}"#,
+            r#"{"model_max_length":"8"}"#,
+            r#"{"model_max_length":0}"#,
+            r#"{"model_max_length":8.5}"#,
+            r#"{"model_input_names":null}"#,
+            r#"{"tokenizer_class":"BertJapaneseTokenizer"}"#,
+            r#"{"tokenizer_class":7}"#,
+            r#"{"auto_map":{"AutoTokenizer":["a.B",null]}}"#,
+            r#"{"mask_token":7}"#,
+            r#"{"extra_special_tokens":[7]}"#,
+            r#"{"added_tokens_decoder":{"x":{"content":"[X]"}}}"#,
+            r#"{"added_tokens_decoder":{"1":{}}}"#,
+        ] {
+            assert!(read(refused, "").is_err(), "{refused}");
+        }
+        // Fields of decoding, and those that it does not look at.
+        let passed =
+            r#"{"clean_up_tokenization_spaces":null,"never_split":["a"],"do_basic_tokenize":false,"x":1}"#;
+        assert!(read(passed, "").is_ok());
+    }
+
+    #[test]
+    fn special_tokens_come_from_one_file_or_the_other() {
+        let usual = ["[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"];
+        assert_eq!(contents(&read("{}", "").unwrap()), usual);
+        let both =
+            read(r#"{"mask_token":"<a>"}"#, r#"{"mask_token":{"content":"<b>","lstrip":true}}"#).unwrap();
+        assert_eq!((both.role("mask_token"), both.role("cls_token")), (Some("<b>"), None));
+        assert!(both.added.iter().any(|token| token.lstrip && token.special && !token.normalized));
+        let newer =
+            r#"{"mask_token":"<a>","added_tokens_decoder":{"10":{"content":"z"},"9":{"content":"y"}}}"#;
+        let newer = read(newer, r#"{"mask_token":"<b>"}"#).unwrap();
+        assert_eq!(contents(&newer)[..2], ["y", "z"]);
+        assert_eq!(newer.role("mask_token"), Some("<a>"));
+        let plain = r#"{"tokenizer_class":"PreTrainedTokenizerFast","extra_special_tokens":["<x>"]}"#;
+        assert_eq!(contents(&read(plain, "").unwrap()), ["<x>"]);
+    }
+}
