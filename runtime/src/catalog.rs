@@ -442,31 +442,28 @@ fn kinds(present: &Present) -> Result<Vec<TaskKind>, String> {
             return Err(format!("its {CONFIG} is damaged, or does not say what it is"));
         }
         // One file that holds its own configuration.
-        (Format::Safetensors, None) => return Ok(EMBEDDINGS.to_vec()),
+        (Format::Safetensors, None) => return encoder(present),
     };
-    let supported = ARCHITECTURES.iter().chain(&MODEL_TYPES).find(|(name, _)| *name == architecture);
-    let Some((_, kinds)) = supported else {
-        let names = architectures().join(", ");
-        return Err(format!("its architecture {architecture} is not supported; these are: {names}"));
-    };
-    if kinds.contains(&TaskKind::Generation) {
+    if GENERATORS.contains(&architecture) {
         inspect(&present.path)?;
+        return Ok(vec![TaskKind::Generation]);
     }
-    Ok(of_labels(kinds, present.labels))
+    if ENCODERS.contains(&architecture) {
+        return encoder(present);
+    }
+    let names = architectures().join(", ");
+    Err(format!("its architecture {architecture} is not supported; these are: {names}"))
 }
 
-/// A model that classifies with a single score also ranks texts by a query: a cross-encoder.
-fn of_labels(kinds: &[TaskKind], labels: Option<usize>) -> Vec<TaskKind> {
-    let mut kinds = kinds.to_vec();
-    if kinds == [TaskKind::Classification] && labels == Some(1) {
-        kinds.push(TaskKind::Reranking);
-    }
-    kinds
+fn encoder(present: &Present) -> Result<Vec<TaskKind>, String> {
+    crate::inference::inspect(&present.path).map(<[TaskKind]>::to_vec).map_err(|error| chain(&error))
 }
 
 /// Names what models with a configuration may be.
 pub fn architectures() -> Vec<&'static str> {
-    ARCHITECTURES.iter().chain(&MODEL_TYPES).map(|(name, _)| *name).collect()
+    let mut names = [ENCODERS.as_slice(), GENERATORS.as_slice()].concat();
+    names.sort_unstable();
+    names
 }
 
 fn remove_damaged(hub: &Hub, id: &ModelId) -> bool {
@@ -522,24 +519,28 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What a `config.json` names under `architectures`, and what such a model does.
-const ARCHITECTURES: [(&str, &[TaskKind]); 8] = [
-    ("BertForMaskedLM", &EMBEDDINGS),
-    ("BertForSequenceClassification", &[TaskKind::Classification]),
-    ("BertModel", &EMBEDDINGS),
-    ("DistilBertForMaskedLM", &EMBEDDINGS),
-    ("DistilBertForSequenceClassification", &[TaskKind::Classification]),
-    ("DistilBertModel", &EMBEDDINGS),
-    ("LlamaForCausalLM", &[TaskKind::Generation]),
-    ("MistralForCausalLM", &[TaskKind::Generation]),
+/// What the `config.json` of an encoder names under `architectures`, or without that under `model_type`. What is no
+/// classifier is an encoder with a head that is left aside.
+const ENCODERS: [&str; 16] = [
+    "BertForMaskedLM",
+    "BertForMultipleChoice",
+    "BertForNextSentencePrediction",
+    "BertForPreTraining",
+    "BertForQuestionAnswering",
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
+    "BertModel",
+    "DistilBertForMaskedLM",
+    "DistilBertForMultipleChoice",
+    "DistilBertForQuestionAnswering",
+    "DistilBertForSequenceClassification",
+    "DistilBertForTokenClassification",
+    "DistilBertModel",
+    "bert",
+    "distilbert",
 ];
-/// What a `config.json` without `architectures` may name under `model_type`, and what such a model does.
-const MODEL_TYPES: [(&str, &[TaskKind]); 4] = [
-    ("bert", &EMBEDDINGS),
-    ("distilbert", &EMBEDDINGS),
-    ("llama", &[TaskKind::Generation]),
-    ("mistral", &[TaskKind::Generation]),
-];
+/// The same of models that continue texts.
+const GENERATORS: [&str; 4] = ["LlamaForCausalLM", "MistralForCausalLM", "llama", "mistral"];
 /// What says what a model is.
 const CONFIG: &str = "config.json";
 /// What a model that makes embeddings can do: it also classifies, by their similarity.
@@ -570,10 +571,14 @@ mod tests {
     fn folder(root: &Path, architecture: &str) -> String {
         let folder = root.join(architecture);
         std::fs::create_dir(&folder).unwrap();
-        std::fs::write(folder.join("tokenizer.json"), "{}").unwrap();
+        let words = r#"{"model": {"type": "WordPiece", "vocab": {"[UNK]": 0}}}"#;
+        std::fs::write(folder.join("tokenizer.json"), words).unwrap();
         std::fs::write(folder.join("model.safetensors"), vec![0; 1000]).unwrap();
-        std::fs::write(folder.join("config.json"), format!(r#"{{"architectures": ["{architecture}"]}}"#))
-            .unwrap();
+        let config = serde_json::json!({
+            "architectures": [architecture], "model_type": "bert", "vocab_size": 1, "hidden_size": 8,
+            "intermediate_size": 8, "num_attention_heads": 1, "num_hidden_layers": 1, "max_position_embeddings": 8,
+        });
+        std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
         folder.display().to_string()
     }
 
