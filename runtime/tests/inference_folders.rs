@@ -92,9 +92,8 @@ impl Copy {
             .iter()
             .enumerate()
             .map(|(at, class)| {
-                format!(
-                    r#"{{"idx":{at},"path":"{at}_{class}","type":"sentence_transformers.models.{class}"}}"#
-                )
+                let path = if at == 0 { String::new() } else { format!("{at}_{class}") };
+                format!(r#"{{"idx":{at},"path":"{path}","type":"sentence_transformers.models.{class}"}}"#)
             })
             .collect();
         self.write("modules.json", format!("[{}]", list.join(",")).as_bytes());

@@ -1,10 +1,11 @@
 //! The interfaces of a node that programs made for other servers speak to, with plain HTTP.
 
-use crate::world::{Node, World, exchange, run, until};
+use crate::world::{Node, World, exchange, run, until, write};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 
 /// Asks a node, and returns the status, and the body as JSON where it is that.
 pub(crate) fn ask(node: &Node<'_>, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
@@ -135,6 +136,10 @@ fn a_cross_encoder_ranks_texts_where_there_is_one() {
     assert_eq!([&body[0]["index"], &body[1]["index"]], [&json!(1), &json!(0)], "{body}");
     // The sigmoids of what 64-bit numpy computes.
     assert!(near(&body[0]["score"], 0.043_335_3) && near(&body[1]["score"], 0.039_005_5), "{body}");
+    let asked = json!({"query": "who sleeps?", "texts": texts, "raw_scores": true});
+    let (_, body) = post(&node, "/rerank", &asked);
+    let logit = |share: f64| (share / (1.0 - share)).ln();
+    assert!(near(&body[0]["score"], logit(0.043_335_3)), "{body}");
     let asked = json!({"query": "who sleeps?", "documents": [{"text": texts[0]}], "return_documents": true});
     let (_, body) = post(&node, "/v1/rerank", &asked);
     let first = &body["results"][0];
@@ -147,6 +152,49 @@ fn a_cross_encoder_ranks_texts_where_there_is_one() {
     assert!(said.contains("Model:      all-MiniLM-L6-v2"), "{said}");
     let (_, body) = post(&node, "/predict", &json!({"inputs": "some text"}));
     assert_eq!(body.as_array().map(Vec::len), Some(3), "{body}");
+    node.run(&["node", "stop"]).good();
+}
+
+#[test]
+fn the_settings_of_a_models_files_are_followed_or_refused_by_name() {
+    let world = World::new();
+    let copy = |name: &str, changes: &[(&str, &str)]| {
+        let folder = world.path(name);
+        fs::create_dir_all(&folder).unwrap();
+        for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+            fs::copy(Path::new(&data("sentence")).join(file), folder.join(file)).unwrap();
+        }
+        for (file, content) in changes {
+            write(&folder.join(file), content);
+        }
+        json!({"model": folder, "name": name, "precision": "f32"})
+    };
+    let modules = r#"[{"path":"","type":"sentence_transformers.models.Transformer"},
+        {"path":"1_Pooling","type":"sentence_transformers.models.Pooling"}]"#;
+    let prompts = r#"{"prompts":{"query":"query: "},"default_prompt_name":"query"}"#;
+    let mean = ("1_Pooling/config.json", r#"{"pooling_mode":"mean"}"#);
+    let settings = "config_sentence_transformers.json";
+    let models = json!([
+        copy("prompted", &[("modules.json", modules), mean, (settings, prompts)]),
+        copy("plain", &[("modules.json", modules), mean]),
+        copy("odd", &[("modules.json", modules), mean, (settings, r#"{"default_prompt_name":"none"}"#)]),
+    ]);
+    let node = world.node("a");
+    let mut start = node.command(&["node", "start"]);
+    start.env("P2P_AI_MODELS", models.to_string());
+    run(start, b"").good();
+    let vector = |model: &str, text: &str| {
+        let (status, body) = post(&node, "/v1/embeddings", &json!({"model": model, "input": text}));
+        assert_eq!(status, 200, "{body}");
+        (numbers(&body["data"][0]["embedding"]), body["usage"]["prompt_tokens"].clone())
+    };
+    assert_eq!(vector("prompted", "cat sat"), vector("plain", "query: cat sat"));
+    let (found, _) = vector("plain", "cat sat");
+    assert!((dot(&found, &found) - 1.0).abs() > 1e-3, "nothing says that its vectors have unit length");
+    let listed: Value = serde_json::from_str(&node.run(&["model", "list", "--json"]).good()).unwrap();
+    let odd = listed.as_array().unwrap().iter().find(|row| row["name"] == "odd").unwrap();
+    let reason = odd["reason"].as_str().unwrap();
+    assert!(reason.contains(r#"default_prompt_name is "none""#), "{reason}");
     node.run(&["node", "stop"]).good();
 }
 

@@ -61,7 +61,8 @@ impl TokenizerSettings {
         let is_bert = class.is_none_or(|class| BERT.contains(&class));
         let bert = is_bert.then(|| bert_settings(config)).transpose()?;
         let inputs = fields::texts(config, "model_input_names")?.not_null("model_input_names", "a list")?;
-        let has_types = inputs.map_or(class != Some(BERT[1]), |inputs| inputs.contains(&"token_type_ids"));
+        let of_class = is_bert && class != Some(BERT[1]);
+        let has_types = inputs.map_or(of_class, |inputs| inputs.contains(&"token_type_ids"));
         let (added, roles) = special_tokens(config, special, is_bert)?;
         Ok(Self {
             bert,
@@ -259,6 +260,7 @@ mod tests {
         assert_eq!(bert(r#"{"strip_accents":null}"#).unwrap().strip_accents, None);
         assert!(read("{}", "").unwrap().has_types);
         assert!(!read(r#"{"tokenizer_class":"DistilBertTokenizer"}"#, "").unwrap().has_types);
+        assert!(!read(r#"{"tokenizer_class":"PreTrainedTokenizerFast"}"#, "").unwrap().has_types);
         assert!(!read(r#"{"model_input_names":["input_ids"]}"#, "").unwrap().has_types);
     }
 
