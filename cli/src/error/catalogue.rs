@@ -415,6 +415,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Name another `--output`.",
     },
     Entry {
+        id: "output_not_results",
+        what: "The file that was to take results holds something else; nothing of it was changed.",
+        todo: "Name another `--output`, or move this file away.",
+    },
+    Entry {
         id: "output_of_another_file",
         what: "The file of results belongs to other tasks.",
         todo: "Name another `--output`, or move this one away.",

@@ -38,7 +38,14 @@ pub(super) async fn run(
             .hint("name another --output"));
     }
     let mut lines = open(input).map_err(|error| failed_with(input, &error))?;
-    let mut results = Results::open(output).map_err(|error| failed_with(output, &error))?;
+    let mut results = Results::open(output).map_err(|error| match error {
+        OpenError::Io(error) => failed_with(output, &error),
+        OpenError::Foreign { line } => {
+            Failure::new(format!("{} is no file of results: line {line} is none", output.display()))
+                .id("output_not_results")
+                .hint("name another --output, or move this one away; nothing was changed")
+        }
+    })?;
     let (skipped, bar) = (results.done.len() as u64, progress::bar(count(input)?, "tasks"));
     let (mut number, mut at_end, mut total) = (0_u64, false, Total::default());
     let mut under_way = JoinSet::new();
@@ -161,44 +168,83 @@ struct Entry<T> {
     result: T,
 }
 
+/// What of a result decides whether its task is done again.
 #[derive(Serialize, Deserialize)]
-struct Status {
+struct Ended {
+    id: TaskId,
     status: TaskStatus,
+}
+
+/// Why a file cannot take results.
+#[derive(Debug)]
+enum OpenError {
+    /// A line of it is no result: it is somebody else's file.
+    Foreign {
+        /// Its number, from 1.
+        line: u64,
+    },
+    Io(io::Error),
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// What one line of an older file of results is.
+enum OldLine {
+    Completed(LineName),
+    /// Its task did not complete, or the line broke off: its task is done again.
+    Again,
+    Foreign,
+}
+
+impl OldLine {
+    fn of(line: &[u8]) -> Self {
+        match serde_json::from_slice::<Entry<Ended>>(line) {
+            Ok(entry) if line.ends_with(b"\n") && entry.result.status == TaskStatus::Completed => {
+                Self::Completed(entry.line)
+            }
+            Ok(_) => Self::Again,
+            // Only the last line has no end, where this program was killed while it wrote.
+            Err(_) if !line.ends_with(b"\n") && line.starts_with(LINE_START) => Self::Again,
+            Err(_) => Self::Foreign,
+        }
+    }
 }
 
 impl Results {
     /// Reads what is there, and leaves of it what need not be done again.
-    fn open(path: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// [`OpenError::Foreign`] unless every line is a result; the file is then as it was.
+    fn open(path: &Path) -> Result<Self, OpenError> {
+        // A link stays a link, to a file with other lines.
+        let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let mut done = BTreeMap::new();
-        if let Some(old) = match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            old => Some(old?),
-        } {
-            if !old.metadata()?.is_file() {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+        let mut whole = true;
+        read_lines(path, |number, line| {
+            match OldLine::of(line) {
+                OldLine::Completed(name) => drop(done.insert(name.number, name.hash)),
+                OldLine::Again => whole = false,
+                OldLine::Foreign => return Err(OpenError::Foreign { line: number }),
             }
-            let mut kept = tempfile_beside(path)?;
-            let mut old = BufReader::new(old);
-            let mut whole = true;
-            let mut line = Vec::new();
-            while old.by_ref().take(RESULT_BYTES_MAX).read_until(b'\n', &mut line)? > 0 {
-                // What broke off in the middle is not there.
-                let entry = serde_json::from_slice::<Entry<Status>>(&line);
-                match entry.ok().filter(|_| line.ends_with(b"\n")) {
-                    Some(entry) if entry.result.status == TaskStatus::Completed => {
-                        kept.1.write_all(&line)?;
-                        done.insert(entry.line.number, entry.line.hash);
-                    }
-                    Some(_) | None => whole = false,
-                }
-                line.clear();
-            }
-            if whole {
-                std::fs::remove_file(&kept.0)?;
-            } else {
-                kept.1.sync_all()?;
-                std::fs::rename(&kept.0, path)?;
-            }
+            Ok(())
+        })?;
+        if !whole {
+            let (draft, mut kept) = draft_beside(path)?;
+            let copied = read_lines(path, |_, line| match OldLine::of(line) {
+                OldLine::Completed(_) => Ok(kept.write_all(line)?),
+                OldLine::Again | OldLine::Foreign => Ok(()),
+            });
+            let replaced = copied.and_then(|()| {
+                kept.set_permissions(std::fs::metadata(path)?.permissions())?;
+                kept.sync_all()?;
+                Ok(std::fs::rename(&draft, path)?)
+            });
+            // A draft that stays behind takes a little room and nothing else.
+            replaced.inspect_err(|_| drop(std::fs::remove_file(&draft)))?;
         }
         let file = OpenOptions::new().append(true).create(true).open(path)?;
         Ok(Self { file, done })
@@ -227,10 +273,32 @@ impl Results {
     }
 }
 
-fn tempfile_beside(path: &Path) -> io::Result<(std::path::PathBuf, File)> {
+/// Shows each line of a file with its number; none of a file that is not there.
+fn read_lines(
+    path: &Path,
+    mut see: impl FnMut(u64, &[u8]) -> Result<(), OpenError>,
+) -> Result<(), OpenError> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file?,
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file").into());
+    }
+    let (mut file, mut line, mut number) = (BufReader::new(file), Vec::new(), 0);
+    while file.by_ref().take(RESULT_BYTES_MAX).read_until(b'\n', &mut line)? > 0 {
+        number += 1;
+        see(number, &line)?;
+        line.clear();
+    }
+    Ok(())
+}
+
+/// Makes a file beside another one, under a name that nothing has.
+fn draft_beside(path: &Path) -> io::Result<(std::path::PathBuf, File)> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.new", std::process::id()));
-    let file = File::create(&name)?;
+    let file = OpenOptions::new().write(true).create_new(true).open(&name)?;
     Ok((name.into(), file))
 }
 
@@ -288,5 +356,7 @@ impl Total {
 
 /// Tasks that are with the node at the same time: half of what its queue takes.
 const IN_FLIGHT_MAX: usize = 128;
+/// How every line of results begins.
+const LINE_START: &[u8] = br#"{"line":"#;
 /// The longest line of results: as much as one answer of a node.
 const RESULT_BYTES_MAX: u64 = 64 << 20;
