@@ -208,7 +208,14 @@ pub fn create_file(path: &Path) -> io::Result<File> {
             }
             let mut older = path.as_os_str().to_owned();
             older.push(".1");
-            fs::rename(path, PathBuf::from(older))?;
+            let older = PathBuf::from(older);
+            if older.symlink_metadata().is_ok() && !is_recording(&older)? {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    format!("{} would take the older recording, and is none", older.display()),
+                ));
+            }
+            fs::rename(path, older)?;
             create()
         }
         created => created,

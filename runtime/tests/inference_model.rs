@@ -263,6 +263,21 @@ fn what_cannot_be_read_or_written_is_named() {
 }
 
 #[test]
+fn only_an_earlier_output_is_replaced() {
+    let folder = Source::small().write();
+    let output = folder.path().join("output");
+    for precious in [&b"before"[..], &[0; 4096], b""] {
+        fs::write(&output, precious).unwrap();
+        let error = quantize(folder.path(), &output).unwrap_err();
+        assert!(matches!(&error, QuantizeError::Foreign(_)), "{error}");
+        assert_eq!(fs::read(&output).unwrap(), precious);
+    }
+    fs::remove_file(&output).unwrap();
+    let report = quantize(folder.path(), &output).unwrap();
+    assert_eq!(quantize(folder.path(), &output).unwrap(), report);
+}
+
+#[test]
 fn a_damaged_model_file_is_refused_wherever_it_is_cut() {
     let folder = Source::small().write();
     let output = folder.path().join("model");

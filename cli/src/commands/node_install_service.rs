@@ -19,6 +19,7 @@ pub(super) fn run(home: &Home, arguments: &InstallService) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let path = place(system)?;
+    let older = keep_older(&path, &unit)?;
     write(&path, &unit).map_err(|error| {
         let failure = Failure::new(format!("cannot write {}", path.display()))
             .id("output_failed")
@@ -30,6 +31,9 @@ pub(super) fn run(home: &Home, arguments: &InstallService) -> Outcome {
         }
     })?;
     output::line(&format!("Written: {}", path.display()))?;
+    if let Some(older) = older {
+        output::notice(&format!("The unit that stood there is kept: {}", older.display()))?;
+    }
     let user = if system { "" } else { " --user" };
     output::notice(&format!(
         "Start it now and with {}: systemctl{user} daemon-reload && systemctl{user} enable --now {UNIT}",
@@ -39,6 +43,25 @@ pub(super) fn run(home: &Home, arguments: &InstallService) -> Outcome {
         output::notice("To let it run without a session of yours: loginctl enable-linger")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Keeps a unit that differs from the new one beside it, for somebody may have changed it; returns where.
+fn keep_older(path: &Path, unit: &str) -> Result<Option<PathBuf>, Failure> {
+    let Ok(older) = fs::read(path) else { return Ok(None) };
+    if older == unit.as_bytes() {
+        return Ok(None);
+    }
+    let is_ours = |text: &[u8]| text.starts_with(TEMPLATE.lines().next().unwrap_or_default().as_bytes());
+    let kept = path.with_added_extension("old");
+    for (file, text) in [(path, older), (kept.as_path(), fs::read(&kept).unwrap_or_default())] {
+        if !text.is_empty() && !is_ours(&text) {
+            return Err(Failure::new(format!("{} was not written by this command", file.display()))
+                .id("file_exists")
+                .hint("move it away; nothing was changed"));
+        }
+    }
+    fs::rename(path, &kept)?;
+    Ok(Some(kept))
 }
 
 fn place(system: bool) -> Result<PathBuf, Failure> {

@@ -4,7 +4,7 @@
 use crate::error::Failure;
 use sim::Timeline;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// A file to draw to.
@@ -37,11 +37,17 @@ impl Canvas {
                     .hint("--timeline run.html for a browser, --timeline run.json for ui.perfetto.dev"));
             }
         };
+        if !form.may_replace(path).map_err(|error| unwritable(path, &error))? {
+            return Err(Failure::new(format!("{} exists and is no timeline", path.display()))
+                .id("file_exists")
+                .hint("name another file; nothing was changed"));
+        }
         let file = File::options().write(true).create(true).truncate(false).open(path);
         let file = file.map_err(|error| unwritable(path, &error))?;
         Ok(Self { file, path: path.to_owned(), form })
     }
 
+    /// Writes the timeline, in place of an older one.
     pub(super) fn draw(mut self, timeline: &Timeline) -> Result<(), Failure> {
         let text = match self.form {
             Form::Page => timeline.to_html(),
@@ -57,8 +63,34 @@ impl Canvas {
     }
 }
 
-fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+impl Form {
+    /// Tells whether a path is free, holds an older timeline of this form, or is no file, such as a terminal.
+    fn may_replace(self, path: &Path) -> io::Result<bool> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            file => file?,
+        };
+        if !file.metadata()?.is_file() {
+            return Ok(true);
+        }
+        let mut start = Vec::new();
+        file.take(START_BYTES).read_to_end(&mut start)?;
+        let start = String::from_utf8_lossy(&start);
+        Ok(start.is_empty()
+            || match self {
+                Self::Page => {
+                    start.starts_with("<!doctype html>") && start.contains("<title>Timeline</title>")
+                }
+                Self::TraceEvents => start.starts_with(r#"{"displayTimeUnit":"ms","otherData":{"#),
+            })
+    }
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Failure {
     Failure::new(format!("{}: cannot write the timeline", path.display()))
         .id("output_failed")
         .because(Some(error))
 }
+
+/// Where every timeline says that it is one.
+const START_BYTES: u64 = 1024;

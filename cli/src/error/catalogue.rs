@@ -90,7 +90,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     },
     Entry {
         id: "file_exists",
-        what: "There is something at the path where a fetched file should go.",
+        what: "There is something else at the path where a file should go; it was not changed.",
         todo: "Name another place, or move away what is there.",
     },
     Entry {

@@ -141,6 +141,70 @@ fn a_file_of_tasks_is_done_once_however_often_it_is_begun() {
 }
 
 #[test]
+fn results_are_never_written_over_another_file() {
+    let world = World::new();
+    let node = world.node("a");
+    node.start();
+    let tasks = world.path("tasks.jsonl");
+    write(&tasks, "{\"input\": \"text\", \"type\": \"embedding\"}\n");
+    let submit = |output: &std::path::Path| {
+        let (tasks, output) = (tasks.to_str().unwrap(), output.to_str().unwrap());
+        node.run(&["task", "submit", "--file", tasks, "--output", output])
+    };
+    let results = world.path("results.jsonl");
+    submit(&results).good();
+    let result = std::fs::read_to_string(&results).unwrap();
+    let numbers: String = (1..=1000).map(|number| format!("{number}\n")).collect();
+    let with_foreign_end = format!("{result}not a result");
+    let log = "{\"line\": 1, \"status\": \"COMPLETED\"}\n".to_owned();
+    let texts = [numbers, "one line without an end".to_owned(), "\n".to_owned(), with_foreign_end, log];
+    for (text, line) in texts.iter().zip([1, 1, 1, 2, 1]) {
+        let file = world.path("precious");
+        write(&file, text);
+        let said = submit(&file).bad(1);
+        assert!(said.contains(&format!("is no file of results: line {line} is none")), "{said}");
+        assert!(said.contains("id: output_not_results") && said.contains("hint: "), "{said}");
+        assert_eq!(&std::fs::read_to_string(&file).unwrap(), text);
+    }
+    // A link to a file of results stays one.
+    let link = world.path("link.jsonl");
+    write(&results, &result[..result.len() - 10]);
+    std::os::unix::fs::symlink(&results, &link).unwrap();
+    assert_eq!(submit(&link).good(), "1 completed\n");
+    assert!(link.is_symlink());
+    assert_eq!(std::fs::read_to_string(&results).unwrap().lines().count(), 1);
+    let left = std::fs::read_dir(world.path("")).unwrap().flatten();
+    assert_eq!(left.filter(|entry| entry.path().extension().is_some_and(|end| end == "new")).count(), 0);
+}
+
+#[test]
+fn manuals_and_units_replace_only_their_own() {
+    let world = World::new();
+    let pages = world.path("man");
+    std::fs::create_dir(&pages).unwrap();
+    let page = pages.join("p2p-ai-agents.1");
+    write(&page, "my notes\n");
+    assert!(world.run(&["man", pages.to_str().unwrap()]).bad(1).contains("exists and is another page"));
+    assert_eq!(std::fs::read_to_string(&page).unwrap(), "my notes\n");
+
+    let install = || {
+        let mut command = world.command(&["node", "install-service"]);
+        command.env("XDG_CONFIG_HOME", world.path("settings"));
+        run(command, b"")
+    };
+    install().good();
+    let unit = world.path("settings/systemd/user/p2p-ai-agents.service");
+    let text = std::fs::read_to_string(&unit).unwrap();
+    write(&unit, &format!("{text}Nice=5\n"));
+    assert!(install().good().contains("is kept: "));
+    assert_eq!(std::fs::read_to_string(&unit).unwrap(), text);
+    assert!(std::fs::read_to_string(unit.with_added_extension("old")).unwrap().ends_with("Nice=5\n"));
+    write(&unit, "[Unit]\n");
+    assert!(install().bad(1).contains("was not written by this command"));
+    assert_eq!(std::fs::read_to_string(&unit).unwrap(), "[Unit]\n");
+}
+
+#[test]
 fn a_task_is_watched_until_it_ends() {
     let world = World::new();
     let node = world.node("a");

@@ -10,9 +10,12 @@ fn a_page_and_a_trace_are_written_and_are_the_same_each_time() {
     let world = World::new();
     let (first, second, trace) =
         (world.path("first.html"), world.path("second.html"), world.path("run.json"));
-    // What was there before, and was longer, goes.
-    write(&second, &"x".repeat(5 << 20));
     for file in [&first, &second, &trace] {
+        if *file == second {
+            // What was there before, and was longer, goes.
+            let older = std::fs::read_to_string(&first).unwrap();
+            write(&second, &format!("{older}{}", "x".repeat(5 << 20)));
+        }
         let said = world
             .run(&["sim", "run", &scenario(), "--seed", "7", "--timeline", file.to_str().unwrap()])
             .good();
@@ -50,6 +53,13 @@ fn a_path_that_cannot_be_written_is_told_before_the_run() {
     let said = run(file.to_str().unwrap());
     assert!(said.contains("a timeline is either .html or .json") && said.contains("hint:"), "{said}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "nodes = 2\n");
+    for name in ["precious.html", "precious.json"] {
+        let file = world.path(name);
+        write(&file, "<!doctype html>\n<title>Accounts</title>\n");
+        let said = run(file.to_str().unwrap());
+        assert!(said.contains("exists and is no timeline") && said.contains("id: file_exists"), "{said}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "<!doctype html>\n<title>Accounts</title>\n");
+    }
     let both = world.run(&["sim", "run", &scenario(), "--seeds", "0..3", "--timeline", "x.html"]);
     assert!(both.bad(2).contains("cannot be used with"));
 }

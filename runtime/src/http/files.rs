@@ -220,10 +220,14 @@ fn place(shelf: &Shelf, root: Hash, to: &Path) -> io::Result<()> {
     fs::remove_file(&from)
 }
 
-/// Copies a file; under its name there is never a part of it.
+/// Copies a file; under its name there is never a part of it, and no other file is replaced.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let draft = to.with_added_extension("incomplete");
-    let copied = fs::copy(from, &draft).and_then(|_| fs::File::open(&draft)?.sync_all());
+    let draft = to.with_added_extension(format!("incomplete-{}", std::process::id()));
+    let mut copy = fs::File::options().write(true).create_new(true).open(&draft)?;
+    let copied = fs::File::open(from)
+        .and_then(|mut from| io::copy(&mut from, &mut copy))
+        .and_then(|_| copy.sync_all())
+        .and_then(|()| if to.exists() { Err(io::ErrorKind::AlreadyExists.into()) } else { Ok(()) });
     copied.and_then(|()| fs::rename(&draft, to)).inspect_err(|_| drop(fs::remove_file(&draft)))
 }
 

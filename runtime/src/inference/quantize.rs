@@ -42,6 +42,9 @@ pub struct QuantizeReport {
 /// Why a model could not be quantised.
 #[derive(Debug, thiserror::Error)]
 pub enum QuantizeError {
+    /// What stands in the output's place is no output of this.
+    #[error("{} exists and is another file", .0.display())]
+    Foreign(PathBuf),
     /// The source describes no model that can run here.
     #[error(transparent)]
     Description(#[from] DescriptionError),
@@ -92,6 +95,7 @@ impl QuantizeError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Description(_) | Self::Tokenizer { .. } | Self::Weights { .. } => "model_unsupported",
+            Self::Foreign(_) => "file_exists",
             Self::Read { .. } => "path_unusable",
             Self::TooLarge { .. } => "model_too_large",
             Self::Write { .. } => "output_failed",
@@ -100,7 +104,7 @@ impl QuantizeError {
 }
 
 /// Quantises the BERT-family model in the folder `source` (`model.safetensors`, `config.json`, `tokenizer.json`)
-/// into the file `output`, replacing it if it is there.
+/// into the file `output`, replacing an earlier output that is there.
 ///
 /// # Errors
 /// [`QuantizeError`] where the source is not such a model, or the disk refuses; `output` is then untouched.
@@ -125,6 +129,9 @@ pub fn quantize(source: &Path, output: &Path) -> Result<QuantizeReport, Quantize
     tensors.extend(files.into_iter().map(|(name, content)| (name, Tensor::blob(content))));
     tensors.insert(file.to_owned(), Tensor::blob(content.to_vec()));
 
+    if !may_replace(output).map_err(|source| QuantizeError::Write { path: output.to_owned(), source })? {
+        return Err(QuantizeError::Foreign(output.to_owned()));
+    }
     let file = serialize(&tensors);
     write_whole(output, &file).map_err(|source| QuantizeError::Write { path: output.to_owned(), source })?;
     Ok(QuantizeReport {
@@ -273,6 +280,24 @@ fn read_weights(path: &Path) -> Result<Vec<u8>, QuantizeError> {
     Ok(bytes)
 }
 
+/// Tells whether a path is free, or holds an earlier output.
+fn may_replace(path: &Path) -> io::Result<bool> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        file => file?,
+    };
+    if !file.metadata()?.is_file() {
+        return Ok(false);
+    }
+    let mut length = [0; 8];
+    if file.read_exact(&mut length).is_err() {
+        return Ok(false);
+    }
+    let mut header = Vec::new();
+    file.take(u64::from_le_bytes(length).min(HEADER_BYTES_MAX)).read_to_end(&mut header)?;
+    Ok(header.windows(FORMAT.len()).any(|window| window == FORMAT.as_bytes()))
+}
+
 /// Writes beside the target and renames, so that no reader ever sees half a file.
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
@@ -283,8 +308,8 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut partial_name = name.to_owned();
     partial_name.push(format!(".{}.partial", std::process::id()));
     let partial = folder.join(partial_name);
+    let mut file = File::options().write(true).create_new(true).open(&partial)?;
     let written = (|| {
-        let mut file = File::create(&partial)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&partial, path)?;
@@ -317,6 +342,8 @@ pub(super) fn places_of(name: &str) -> String {
 
 /// A weight so many times larger than its row's root mean square is kept apart.
 const OUTLIER_RATIO: f32 = 16.0;
+/// How much of a safetensors header is looked at; its metadata stand first.
+const HEADER_BYTES_MAX: u64 = 1 << 20;
 /// Names this layout in the file's metadata.
 const FORMAT: &str = "p2p-ai-agents s8 1";
 /// Where the tensors begin in the file is a multiple of this, a cache line.
