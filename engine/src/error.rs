@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 /// Bytes that are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DecodeError {
+    /// Not the bytes that were written: their checksum is another.
+    Damaged,
     /// Cut short, too long, or no such form.
     Malformed,
     /// Larger than any well-formed value.
@@ -21,6 +23,7 @@ pub enum DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Damaged => f.write_str("the bytes are not those that were written"),
             Self::Malformed => f.write_str("the bytes are not well-formed"),
             Self::TooLarge => f.write_str("larger than allowed"),
             Self::Version(found) => write!(f, "written by an unknown version ({found})"),

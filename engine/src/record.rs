@@ -1,8 +1,13 @@
 //! What a node keeps on disk, and what it gets back from there when it starts.
+//!
+//! A record on disk says what it is: a mark, its kind, the id of its task, its length, and a checksum over all of that
+//! and the value. So a record that was changed on the disk is never taken for another one, and whole records can be
+//! found in a file whose own structure is lost.
 
 use crate::error::DecodeError;
 use crate::ids::TaskId;
 use crate::task::{ResultSummary, StoredTask, TaskResult};
+use core::fmt;
 use serde::{Deserialize, Serialize};
 
 /// One change to what is kept. The records of one [`crate::Output::Write`] become durable together or not at all.
@@ -29,49 +34,245 @@ pub struct Saved {
     pub results: Vec<ResultSummary>,
 }
 
-/// Encodes a value for storage: postcard, one version byte before it.
-pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    // Serialising plain data into a vector has no failure but memory, which aborts.
-    postcard::to_extend(value, vec![VERSION]).unwrap_or_default()
+/// What a record on disk holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordKind {
+    /// A [`TaskResult`].
+    Result,
+    /// A [`ResultSummary`].
+    Summary,
+    /// A [`StoredTask`].
+    Task,
 }
 
-/// Decodes what [`encode`] made.
+impl RecordKind {
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Result => 1,
+            Self::Summary => 2,
+            Self::Task => 3,
+        }
+    }
+
+    const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Result),
+            2 => Some(Self::Summary),
+            3 => Some(Self::Task),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for RecordKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Result => "result",
+            Self::Summary => "summary",
+            Self::Task => "task",
+        })
+    }
+}
+
+/// Encodes a value for storage: postcard, after a header with a checksum.
+pub fn encode<T: Serialize>(kind: RecordKind, id: TaskId, value: &T) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    bytes.extend_from_slice(&MARK);
+    bytes.extend_from_slice(&[LAYOUT, kind.byte()]);
+    bytes.extend_from_slice(&id.0);
+    bytes.extend_from_slice(&[0; LENGTH_BYTES + CHECKSUM_BYTES]);
+    // Serialising plain data into a vector has no failure but memory, which aborts.
+    seal(postcard::to_extend(value, bytes).unwrap_or_default())
+}
+
+/// Decodes what [`encode`] made of a value of this kind and task.
 ///
 /// # Errors
-/// [`DecodeError`] where the bytes are of another version, cut short, or followed by more.
-pub fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
-    let body = match bytes.split_first() {
-        Some((&VERSION, body)) => body,
-        Some((&other, _)) => return Err(DecodeError::Version(other)),
-        None => return Err(DecodeError::Malformed),
+/// [`DecodeError::Damaged`] where the bytes are not those that were written for this record, or have no checksum,
+/// [`DecodeError::Version`] where another version of the program wrote them, [`DecodeError::Malformed`] where they are
+/// no such value.
+pub fn decode<'de, T: Deserialize<'de>>(
+    kind: RecordKind,
+    id: TaskId,
+    bytes: &'de [u8],
+) -> Result<T, DecodeError> {
+    let Some(found) = Found::at(bytes).filter(|found| found.bytes.len() == bytes.len()) else {
+        return Err(DecodeError::Damaged);
     };
+    if (found.kind, found.id) != (kind, id) {
+        return Err(DecodeError::Damaged);
+    }
+    match bytes[LAYOUT_AT] {
+        LAYOUT => whole(&bytes[HEADER_BYTES..]),
+        layout => Err(DecodeError::Version(layout)),
+    }
+}
+
+/// Puts a header before a record of the first version of the program, which had no checksum; `None` where it is none.
+pub fn upgrade(kind: RecordKind, id: TaskId, bytes: &[u8]) -> Option<Vec<u8>> {
+    let (&VERSION_UNCHECKED, body) = bytes.split_first()? else { return None };
+    let mut upgraded = encode(kind, id, &());
+    upgraded.extend_from_slice(body);
+    Some(seal(upgraded))
+}
+
+/// A whole record, wherever it was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// What it holds.
+    pub kind: RecordKind,
+    /// Whose.
+    pub id: TaskId,
+    /// All of it, as [`decode`] takes it.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Found<'a> {
+    /// Reads the record at the beginning of `bytes`, if one is there and whole.
+    fn at(bytes: &'a [u8]) -> Option<Self> {
+        let header = bytes.get(..HEADER_BYTES)?;
+        if header[0] != VERSION || header[1..LAYOUT_AT] != MARK {
+            return None;
+        }
+        let kind = RecordKind::from_byte(header[KIND_AT])?;
+        let id = TaskId(header[ID_AT..LENGTH_AT].try_into().ok()?);
+        let length = u32::from_le_bytes(header[LENGTH_AT..CHECKSUM_AT].try_into().ok()?);
+        let end = HEADER_BYTES.checked_add(usize::try_from(length).ok()?)?;
+        let bytes = bytes.get(..end)?;
+        (checksum(bytes) == header[CHECKSUM_AT..]).then_some(Self { kind, id, bytes })
+    }
+}
+
+/// Finds the whole records in any bytes, such as a file that cannot be opened any more.
+pub fn find(bytes: &[u8]) -> impl Iterator<Item = Found<'_>> {
+    let mut at = 0;
+    core::iter::from_fn(move || {
+        while let Some(step) = bytes.get(at..)?.windows(1 + MARK.len()).position(is_start) {
+            at += step;
+            if let Some(found) = Found::at(&bytes[at..]) {
+                at += found.bytes.len();
+                return Some(found);
+            }
+            at += 1;
+        }
+        at = bytes.len();
+        None
+    })
+}
+
+fn is_start(window: &[u8]) -> bool {
+    window[0] == VERSION && window[1..] == MARK
+}
+
+/// Fills in the length and the checksum of a record.
+fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
+    // No record is that long: one with a wrong length does not decode.
+    let length = u32::try_from(bytes.len().saturating_sub(HEADER_BYTES)).unwrap_or(u32::MAX);
+    if bytes.len() >= HEADER_BYTES {
+        bytes[LENGTH_AT..CHECKSUM_AT].copy_from_slice(&length.to_le_bytes());
+        let checksum = checksum(&bytes);
+        bytes[CHECKSUM_AT..HEADER_BYTES].copy_from_slice(&checksum);
+    }
+    bytes
+}
+
+/// Returns the checksum of a record, which covers everything but itself.
+fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    let mut hash = blake3::Hasher::new();
+    hash.update(&bytes[..CHECKSUM_AT]).update(&bytes[HEADER_BYTES..]);
+    let mut checksum = [0; CHECKSUM_BYTES];
+    checksum.copy_from_slice(&hash.finalize().as_bytes()[..CHECKSUM_BYTES]);
+    checksum
+}
+
+fn whole<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, DecodeError> {
     match postcard::take_from_bytes(body) {
         Ok((value, [])) => Ok(value),
         Ok(_) | Err(_) => Err(DecodeError::Malformed),
     }
 }
 
-const VERSION: u8 = 1;
+/// The version of the header.
+const VERSION: u8 = 2;
+/// The version that had no header but itself.
+const VERSION_UNCHECKED: u8 = 1;
+/// The version of what comes after the header.
+const LAYOUT: u8 = 1;
+/// By which records are found in a file that cannot be opened any more.
+const MARK: [u8; 3] = *b"p2r";
+const LAYOUT_AT: usize = 1 + MARK.len();
+const KIND_AT: usize = LAYOUT_AT + 1;
+const ID_AT: usize = KIND_AT + 1;
+const LENGTH_AT: usize = ID_AT + 16;
+const LENGTH_BYTES: usize = 4;
+const CHECKSUM_AT: usize = LENGTH_AT + LENGTH_BYTES;
+const CHECKSUM_BYTES: usize = 8;
+const HEADER_BYTES: usize = CHECKSUM_AT + CHECKSUM_BYTES;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_encoded_comes_back() {
-        let record = Record::RemoveTask(TaskId([3; 16]));
-        assert_eq!(decode::<Record>(&encode(&record)), Ok(record));
+    const ID: TaskId = TaskId([3; 16]);
+
+    fn encoded() -> Vec<u8> {
+        encode(RecordKind::Task, ID, &Record::RemoveTask(ID))
+    }
+
+    fn read(bytes: &[u8]) -> Result<Record, DecodeError> {
+        decode(RecordKind::Task, ID, bytes)
     }
 
     #[test]
-    fn other_versions_and_damage_are_told_apart() {
-        let mut bytes = encode(&Record::RemoveTask(TaskId([3; 16])));
-        bytes.push(0);
-        assert_eq!(decode::<Record>(&bytes), Err(DecodeError::Malformed));
-        bytes.truncate(5);
-        assert_eq!(decode::<Record>(&bytes), Err(DecodeError::Malformed));
-        bytes[0] = 9;
-        assert_eq!(decode::<Record>(&bytes), Err(DecodeError::Version(9)));
-        assert_eq!(decode::<Record>(&[]), Err(DecodeError::Malformed));
+    fn what_is_encoded_comes_back() {
+        assert_eq!(read(&encoded()), Ok(Record::RemoveTask(ID)));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let whole = encoded();
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(read(&bytes), Err(DecodeError::Damaged), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_not_taken_for_another() {
+        let bytes = encoded();
+        assert_eq!(decode::<Record>(RecordKind::Result, ID, &bytes), Err(DecodeError::Damaged));
+        assert_eq!(decode::<Record>(RecordKind::Task, TaskId([4; 16]), &bytes), Err(DecodeError::Damaged));
+        for end in 0..bytes.len() {
+            assert_eq!(read(&bytes[..end]), Err(DecodeError::Damaged), "cut to {end}");
+        }
+        assert_eq!(read(&[&bytes[..], &[0]].concat()), Err(DecodeError::Damaged));
+        let longer = upgrade(RecordKind::Task, ID, &[1, 2, 3, 4, 5]).unwrap();
+        assert_eq!(read(&longer), Err(DecodeError::Malformed));
+    }
+
+    #[test]
+    fn records_of_other_versions_are_told_apart_and_old_ones_upgraded() {
+        let old = postcard::to_extend(&Record::RemoveTask(ID), vec![VERSION_UNCHECKED]).unwrap();
+        assert_eq!(read(&old), Err(DecodeError::Damaged));
+        assert_eq!(upgrade(RecordKind::Task, ID, &old), Some(encoded()));
+        assert_eq!(upgrade(RecordKind::Task, ID, &encoded()), None);
+        let mut bytes = encoded();
+        bytes[LAYOUT_AT] = 7;
+        assert_eq!(read(&seal(bytes)), Err(DecodeError::Version(7)));
+    }
+
+    #[test]
+    fn whole_records_are_found_in_any_bytes() {
+        let other = encode(RecordKind::Result, TaskId([5; 16]), &"a result");
+        let mut damaged = encoded();
+        damaged[HEADER_BYTES] ^= 1;
+        let noise = [2, b'p', b'2', b'r', 1, 3, 2, b'p'];
+        let bytes = [&noise[..], &encoded(), &damaged, &noise, &other, &other[..20]].concat();
+        let found: Vec<_> = find(&bytes).map(|found| (found.kind, found.id)).collect();
+        assert_eq!(found, [(RecordKind::Task, ID), (RecordKind::Result, TaskId([5; 16]))]);
+        assert_eq!(find(&bytes).nth(1).unwrap().bytes, other);
+        assert_eq!(find(b"").count() + find(&noise).count(), 0);
     }
 }

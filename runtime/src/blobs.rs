@@ -39,7 +39,7 @@ impl FileBlobs {
     /// # Errors
     /// Where the directory cannot be made, or there are no threads.
     pub fn open(directory: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(directory)?;
+        crate::home::create_directory(directory)?;
         let (reporter, reports) = unbounded_channel();
         let shelf = Arc::new(Shelf::open(directory, reporter.clone()));
         let incoming = Incoming::new(directory);

@@ -42,6 +42,11 @@ impl Home {
         self.root.join("config/node_identity.json")
     }
 
+    /// Returns the place of the note that says where the node's data are.
+    pub fn data_note_file(&self) -> PathBuf {
+        self.root.join("config/data_location.json")
+    }
+
     /// Returns the place of the newest log.
     pub fn log_file(&self) -> PathBuf {
         self.root.join("logs/node.log")
@@ -82,6 +87,11 @@ impl Home {
         self.root.join("run/exit")
     }
 
+    /// Returns the directory of what a running node says about itself.
+    pub fn run_directory(&self) -> PathBuf {
+        self.root.join("run")
+    }
+
     /// Returns the place of the lock.
     pub fn lock_file(&self) -> PathBuf {
         self.root.join("run/lock")
@@ -92,9 +102,9 @@ impl Home {
     /// # Errors
     /// Whatever the file system says.
     pub fn create(&self) -> io::Result<()> {
-        ["config", "data", "logs", "models", "run"].iter().try_for_each(|part| {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(self.root.join(part))
-        })
+        ["config", "data", "logs", "models", "run"]
+            .iter()
+            .try_for_each(|part| create_directory(&self.root.join(part)))
     }
 
     /// Takes the home for this process, for as long as the returned lock lives.
@@ -251,6 +261,14 @@ pub struct RunInfo {
     /// How long its start took, once it is ACTIVE.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub startup: Option<Timeline>,
+}
+
+/// Makes a directory, and those above it that do not exist, for their owner only. One that exists stays as it is.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn create_directory(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Replaces a file as a whole: whoever opens it finds the old or the new content, never a part.

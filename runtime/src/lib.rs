@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod cgroup;
 pub mod clock;
 pub mod config;
+pub mod containment;
 pub mod driver;
 #[cfg(feature = "candle")]
 pub mod hardening;

@@ -6,6 +6,7 @@
 use super::{Line, Log};
 use crate::clock;
 use crate::config::LogLevel;
+use crate::containment;
 use crate::home;
 use serde_json::Value;
 use std::backtrace::Backtrace;
@@ -23,6 +24,10 @@ pub fn report_panics(log: &Log, log_file: &Path) {
     let before = panic::take_hook();
     let reports = AtomicU32::new(0);
     panic::set_hook(Box::new(move |info| {
+        // What a damaged file makes of a library is no fault of this program.
+        if containment::is_contained() {
+            return;
+        }
         before(info);
         let report = if reports.fetch_add(1, Ordering::Relaxed) < REPORTS_PER_PROCESS_MAX {
             report(info, &log, &log_file).ok()

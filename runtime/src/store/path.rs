@@ -54,7 +54,7 @@ pub fn check_directory(path: &Path) -> Result<(), PathError> {
     if path.exists() && !path.is_dir() {
         return Err(PathError::NotADirectory { path: owned() });
     }
-    fs::create_dir_all(path).map_err(|source| PathError::Create { path: owned(), source })?;
+    crate::home::create_directory(path).map_err(|source| PathError::Create { path: owned(), source })?;
     // The name is this process's own, so that two checks at the same time do not see each other's file.
     let probe = path.join(format!(".probe-{}", std::process::id()));
     let outcome = check_file(&probe, path);
@@ -90,7 +90,7 @@ fn check_file(probe: &Path, directory: &Path) -> Result<(), PathError> {
 }
 
 /// Tells whether the disk, or this user's part of it, has no space left.
-pub(super) fn is_full(error: &io::Error) -> bool {
+pub fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), FileTooLarge | QuotaExceeded | StorageFull)
 }

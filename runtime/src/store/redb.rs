@@ -5,31 +5,42 @@
 //! there. After an I/O error redb takes no more writes until it is opened anew, so that is done, and the writes
 //! that come later get their own chance. A write that failed may still be found after a restart: the disk may
 //! have taken it before it failed.
+//!
+//! A file is checked as a whole when it is opened, and each record whenever it is read. Of a damaged file, whatever can
+//! be saved is: see [`Salvaged`].
 
+mod load;
+mod overlay;
+mod salvage;
+mod table;
+
+pub use salvage::{Checked, Salvaged, check, kept_files};
+
+use super::damage::Damage;
 use super::path::is_full;
+use super::room::room_in;
+use crate::containment::{Panicked, contain};
 use crate::ports::Store;
-use ::redb::{
-    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError,
-};
-use engine::record::{Record, Saved, decode, encode};
-use engine::task::{ResultSummary, StoredTask, TaskResult};
-use engine::{DecodeError, TaskId, WriteError, WriteId};
+use ::redb::{Database, DatabaseError, Durability, ReadableDatabase, TableError};
+use engine::record::{Record, RecordKind, Saved, decode, encode};
+use engine::task::TaskResult;
+use engine::{TaskId, WriteError, WriteId};
 use std::collections::VecDeque;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use table::Table;
 use tokio::sync::mpsc;
 
 /// The file cannot be used as a node's storage.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Its content is not what this program wrote.
-    #[error("the data file {} is damaged ({detail}); move it away to start without it", path.display())]
+    #[error("the data file {} is damaged ({detail})", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -70,9 +81,14 @@ pub enum ReadError {
     /// The store has been closed, or could not be opened again after an error.
     #[error("the storage is closed")]
     Closed,
-    /// The record is damaged.
-    #[error("the stored result cannot be decoded")]
-    Damaged(#[from] DecodeError),
+    /// The record, or the part of the file that it is in, is damaged.
+    #[error("the stored result of task {id} is damaged ({detail})")]
+    Damaged {
+        /// Whose result it is.
+        id: TaskId,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// Reading failed.
     #[error("the storage cannot be read: {0}")]
     Storage(String),
@@ -89,6 +105,7 @@ pub struct RedbStore {
     /// Outcomes to report before any other; a part of a group, or writes that could not be queued.
     ended: VecDeque<(WriteId, Result<(), WriteError>)>,
     bytes: Arc<AtomicUsize>,
+    damage: Damage,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -96,29 +113,46 @@ pub struct RedbStore {
 #[derive(Clone, Debug)]
 pub struct ResultReader {
     file: Arc<File>,
+    damage: Damage,
+    salvaged: Option<Arc<Salvaged>>,
 }
 
 impl RedbStore {
     /// Opens or creates the file; returns what it holds and a way to read results.
     ///
-    /// Records that cannot be decoded are kept, left out of what is returned, and named in the log.
+    /// What can be saved of a damaged file is put into a new one, and the damaged one is kept beside it:
+    /// [`ResultReader::salvaged`] tells. Records that cannot be read are left out of what is returned, and are named by
+    /// [`ResultReader::damage`].
     ///
     /// # Errors
-    /// [`OpenError`] where the file is in use, damaged, or of another version.
+    /// [`OpenError`] where the file is in use, of another version, or damaged so that nothing of it can be read.
     pub fn open(path: &Path) -> Result<(Self, Saved, ResultReader), OpenError> {
-        let owned = path.to_path_buf();
-        Self::open_with(path, Box::new(move || open_file(&owned)))
+        let open = || {
+            let owned = path.to_path_buf();
+            Self::open_with(path, Box::new(move || open_file(&owned)))
+        };
+        let damage = match open() {
+            Err(OpenError::Damaged { detail, .. }) => detail,
+            opened => return opened,
+        };
+        tracing::warn!(file = %path.display(), %damage, "the data file is damaged: saving what can be read");
+        let salvaged = salvage(path)?;
+        let (store, saved, mut reader) = open()?;
+        reader.salvaged = Some(Arc::new(salvaged));
+        Ok((store, saved, reader))
     }
 
     fn open_with(path: &Path, open: Opener) -> Result<(Self, Saved, ResultReader), OpenError> {
-        let (database, saved) = catch_unwind(AssertUnwindSafe(|| {
+        let damage = Damage::default();
+        let opened = contain(|| {
             let database = open().map_err(|error| open_error(path, error))?;
-            let saved = load(path, &database)?;
+            let saved = load::load(path, &database, &damage)?;
             Ok((database, saved))
-        }))
-        .unwrap_or_else(|_| Err(damaged(path, &"it breaks its own rules")))?;
+        });
+        let (database, saved) = opened.unwrap_or_else(|panicked| Err(damaged(path, &panicked)))?;
 
-        let file = Arc::new(File { database: RwLock::new(Some(database)), open });
+        let directory = path.parent().filter(|directory| directory.is_dir()).map(Path::to_path_buf);
+        let file = Arc::new(File { database: RwLock::new(Some(database)), open, directory });
         let bytes = Arc::new(AtomicUsize::new(0));
         let (queue, writes) = sync_channel(WRITES_MAX);
         let (report, groups) = mpsc::channel(WRITES_MAX);
@@ -133,9 +167,10 @@ impl RedbStore {
             waiting: VecDeque::new(),
             ended: VecDeque::new(),
             bytes,
+            damage: damage.clone(),
             thread: Some(thread),
         };
-        Ok((store, saved, ResultReader { file }))
+        Ok((store, saved, ResultReader { file, damage, salvaged: None }))
     }
 
     fn enqueue(&mut self, write: Write) -> bool {
@@ -150,10 +185,46 @@ impl RedbStore {
         }
         true
     }
+
+    /// A record that is removed or written again is not damaged any more.
+    fn forget_damage(&self, record: &Record) {
+        match record {
+            Record::Probe => {}
+            Record::RemoveResult(id) => {
+                self.damage.forget(RecordKind::Result, *id);
+                self.damage.forget(RecordKind::Summary, *id);
+            }
+            Record::RemoveTask(id) => self.damage.forget(RecordKind::Task, *id),
+            Record::Result(result) => {
+                self.damage.forget(RecordKind::Result, result.summary.id);
+                self.damage.forget(RecordKind::Summary, result.summary.id);
+            }
+            Record::Task(task) => self.damage.forget(RecordKind::Task, task.id),
+        }
+    }
+}
+
+/// Moves a data file away, to a name beside it that nothing has, and returns that.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let kept = salvage::free_name(path);
+    std::fs::rename(path, &kept)?;
+    Ok(kept)
+}
+
+/// Saves what can be read of a file that no node uses; the file as it was is kept beside the new one.
+///
+/// # Errors
+/// [`OpenError`] where the file is in use, nothing of it can be read, or the disk refuses.
+pub fn salvage(path: &Path) -> Result<Salvaged, OpenError> {
+    salvage::salvage(path)
 }
 
 impl Store for RedbStore {
     fn write(&mut self, id: WriteId, records: Vec<Record>) {
+        records.iter().for_each(|record| self.forget_damage(record));
         let changes = records.iter().flat_map(|record| changes(id, record)).flatten().collect();
         if self.enqueue(Write { id, changes }) {
             self.waiting.push_back(id);
@@ -171,7 +242,7 @@ impl Store for RedbStore {
             match self.groups.recv().await {
                 Some(group) => {
                     self.waiting.drain(..group.writes.len().min(self.waiting.len()));
-                    self.ended.extend(group.writes.into_iter().map(|id| (id, group.result)));
+                    self.ended.extend(group.writes);
                 }
                 // The thread is gone, and with it whatever it had not reported.
                 None if self.waiting.is_empty() => std::future::pending().await,
@@ -202,19 +273,35 @@ impl ResultReader {
     /// [`ReadError`] where the storage is closed or damaged.
     pub fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ReadError> {
         let bytes = self.file.with(|database| {
-            let table = match database.begin_read()?.open_table(RESULTS) {
+            let table = match database.begin_read()?.open_table(Table::Results.definition()) {
                 Err(TableError::TableDoesNotExist(_)) => return Ok(None),
                 table => table?,
             };
             Ok(table.get(&id.0)?.map(|bytes| bytes.value().to_vec()))
         });
+        let damaged = |detail: &dyn Display| {
+            self.damage.note(RecordKind::Result, id);
+            ReadError::Damaged { id, detail: detail.to_string() }
+        };
         match bytes {
-            Ok(Some(bytes)) => Ok(Some(decode(&bytes)?)),
+            Ok(Some(bytes)) => {
+                decode(RecordKind::Result, id, &bytes).map(Some).map_err(|error| damaged(&error))
+            }
             Ok(None) => Ok(None),
             Err(Fault::Closed) => Err(ReadError::Closed),
-            Err(Fault::Storage(error)) => Err(ReadError::Storage(error.to_string())),
-            Err(Fault::Panicked) => Err(ReadError::Storage("the file breaks its own rules".to_owned())),
+            Err(fault) if fault.is_damage() => Err(damaged(&fault)),
+            Err(fault) => Err(ReadError::Storage(fault.to_string())),
         }
+    }
+
+    /// Returns what is known to be damaged.
+    pub fn damage(&self) -> &Damage {
+        &self.damage
+    }
+
+    /// Returns what was saved when the file was opened, where it was damaged.
+    pub fn salvaged(&self) -> Option<&Salvaged> {
+        self.salvaged.as_deref()
     }
 }
 
@@ -222,6 +309,8 @@ impl ResultReader {
 struct File {
     database: RwLock<Option<Database>>,
     open: Opener,
+    /// Where there has to be room for more; `None` where the data lie in no directory.
+    directory: Option<PathBuf>,
 }
 
 type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
@@ -230,8 +319,34 @@ type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
 #[derive(Debug)]
 enum Fault {
     Closed,
-    Panicked,
+    /// The records are not in the order that the index has.
+    Disordered,
+    Panicked(Panicked),
     Storage(::redb::Error),
+}
+
+impl Fault {
+    /// Tells whether what is in the file is the cause, rather than the disk.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Closed => false,
+            Self::Disordered | Self::Panicked(_) => true,
+            Self::Storage(::redb::Error::Io(error)) => is_damage(error),
+            Self::Storage(::redb::Error::Backend(_) | ::redb::Error::PreviousIo) => false,
+            Self::Storage(_) => true,
+        }
+    }
+}
+
+impl Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the file is closed"),
+            Self::Disordered => f.write_str("its records are out of order"),
+            Self::Panicked(panicked) => panicked.fmt(f),
+            Self::Storage(error) => error.fmt(f),
+        }
+    }
 }
 
 impl File {
@@ -239,35 +354,43 @@ impl File {
     fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, ::redb::Error>) -> Result<T, Fault> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or(Fault::Closed)?;
-        catch_unwind(AssertUnwindSafe(|| work(database)))
-            .map_err(|_| Fault::Panicked)?
-            .map_err(Fault::Storage)
+        contain(|| work(database)).map_err(Fault::Panicked)?.map_err(Fault::Storage)
     }
 
     fn close(&self) {
         // Outside of the lock's own statement, so that readers that come now see the closed file.
         let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
-        drop(catch_unwind(AssertUnwindSafe(|| drop(database))));
+        // What it could not write before it will not write now either.
+        drop(contain(|| drop(database)));
     }
 
     fn reopen(&self) {
         self.close();
-        match catch_unwind(AssertUnwindSafe(|| (self.open)())) {
+        match contain(|| (self.open)()) {
             Ok(Ok(database)) => {
                 *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
             }
             Ok(Err(error)) => tracing::warn!(%error, "the data file cannot be opened again"),
-            Err(_) => tracing::warn!("the data file cannot be opened again"),
+            Err(error) => tracing::warn!(%error, "the data file cannot be opened again"),
         }
     }
 
     fn is_open(&self) -> bool {
         self.database.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
+
+    /// Asks the disk for room, which a write that replaces a row would not need.
+    fn has_room(&self) -> Result<(), WriteError> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        room_in(directory).map_err(|error| {
+            tracing::warn!(%error, directory = %directory.display(), "the disk gives no room");
+            if is_full(&error) { WriteError::Full } else { WriteError::Io }
+        })
+    }
 }
 
-impl std::fmt::Debug for File {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("File").finish_non_exhaustive()
     }
 }
@@ -280,11 +403,10 @@ struct Writer {
     bytes: Arc<AtomicUsize>,
 }
 
-/// Writes that became durable, or failed, together.
+/// Writes that were made together, and what became of each.
 #[derive(Debug)]
 struct Group {
-    writes: Vec<WriteId>,
-    result: Result<(), WriteError>,
+    writes: Vec<(WriteId, Result<(), WriteError>)>,
 }
 
 #[derive(Debug)]
@@ -297,6 +419,10 @@ impl Write {
     fn bytes(&self) -> usize {
         self.changes.iter().map(|change| change.value.as_ref().map_or(0, Vec::len) + CHANGE_BYTES).sum()
     }
+
+    fn is_probe(&self) -> bool {
+        self.changes.iter().any(|change| change.table == Table::Probe)
+    }
 }
 
 /// Sets or removes one row.
@@ -307,14 +433,6 @@ struct Change {
     value: Option<Vec<u8>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Table {
-    Probe,
-    Results,
-    Summaries,
-    Tasks,
-}
-
 impl Writer {
     fn run(self) {
         while let Ok(first) = self.writes.recv() {
@@ -322,9 +440,11 @@ impl Writer {
             let result = self.commit(&group);
             let bytes = group.iter().map(Write::bytes).sum();
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            let writes = group.iter().map(|write| write.id).collect();
+            let room = if group.iter().any(Write::is_probe) { self.file.has_room() } else { Ok(()) };
+            let outcome = |write: &Write| if write.is_probe() { result.and(room) } else { result };
+            let writes = group.iter().map(|write| (write.id, outcome(write))).collect();
             // Only fails once nobody asks for reports any more; what waits is still written.
-            let _ = self.report.blocking_send(Group { writes, result });
+            let _ = self.report.blocking_send(Group { writes });
         }
         self.file.close();
     }
@@ -350,9 +470,9 @@ impl Writer {
         };
         let error = match &fault {
             Fault::Storage(::redb::Error::Io(error)) if is_full(error) => WriteError::Full,
-            Fault::Closed | Fault::Panicked | Fault::Storage(_) => WriteError::Io,
+            Fault::Closed | Fault::Disordered | Fault::Panicked(_) | Fault::Storage(_) => WriteError::Io,
         };
-        tracing::warn!(writes = group.len(), ?fault, "records could not be written");
+        tracing::warn!(writes = group.len(), %fault, "records could not be written");
         self.file.reopen();
         Err(error)
     }
@@ -362,7 +482,7 @@ fn commit(database: &Database, group: &[Write]) -> Result<(), ::redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     transaction.set_two_phase_commit(true);
-    for table in [Table::Probe, Table::Results, Table::Summaries, Table::Tasks] {
+    for table in Table::ALL {
         let mut changes =
             group.iter().flat_map(|write| &write.changes).filter(|change| change.table == table);
         let Some(first) = changes.next() else { continue };
@@ -389,9 +509,12 @@ fn changes(write: WriteId, record: &Record) -> [Option<Change>; 2] {
         Record::RemoveTask(id) => [remove(Table::Tasks, *id), None],
         Record::Result(result) => {
             let id = result.summary.id;
-            [set(Table::Results, id, encode(result)), set(Table::Summaries, id, encode(&result.summary))]
+            [
+                set(Table::Results, id, encode(RecordKind::Result, id, result)),
+                set(Table::Summaries, id, encode(RecordKind::Summary, id, &result.summary)),
+            ]
         }
-        Record::Task(task) => [set(Table::Tasks, task.id, encode(task)), None],
+        Record::Task(task) => [set(Table::Tasks, task.id, encode(RecordKind::Task, task.id, task)), None],
     }
 }
 
@@ -403,45 +526,10 @@ fn open_file(path: &Path) -> Result<Database, DatabaseError> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path).map_err(::redb::StorageError::Io)?;
     let backend = ::redb::backends::FileBackend::new(file)?;
-    Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend)
-}
-
-/// Reads the open tasks and the summaries of results; the results themselves stay where they are.
-fn load(path: &Path, database: &Database) -> Result<Saved, OpenError> {
-    let mut saved = Saved {
-        tasks: load_table::<StoredTask>(path, database, Table::Tasks)?,
-        results: load_table::<ResultSummary>(path, database, Table::Summaries)?,
-    };
-    saved.tasks.sort_by_key(|task| (task.submitted_at, task.id));
-    saved.results.sort_by_key(|summary| (summary.completed_at, summary.id));
-    Ok(saved)
-}
-
-fn load_table<T: serde::de::DeserializeOwned>(
-    path: &Path,
-    database: &Database,
-    table: Table,
-) -> Result<Vec<T>, OpenError> {
-    let transaction = database.begin_read().map_err(|error| damaged(path, &error))?;
-    let rows = match transaction.open_table(table.definition()) {
-        Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-        rows => rows.map_err(|error| damaged(path, &error))?,
-    };
-    let mut values = Vec::new();
-    for row in rows.iter().map_err(|error| damaged(path, &error))? {
-        let (key, value) = row.map_err(|error| damaged(path, &error))?;
-        match decode(value.value()) {
-            Ok(value) => values.push(value),
-            Err(DecodeError::Version(found)) => {
-                return Err(OpenError::Version { path: path.to_path_buf(), found });
-            }
-            Err(error @ (DecodeError::Malformed | DecodeError::TooLarge)) => {
-                let task = TaskId(*key.value());
-                tracing::warn!(?table, %task, %error, "a stored record cannot be read; it is kept and left out");
-            }
-        }
-    }
-    Ok(values)
+    Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .set_check_integrity_on_open(true)
+        .create_with_backend(backend)
 }
 
 fn open_error(path: &Path, error: DatabaseError) -> OpenError {
@@ -457,6 +545,16 @@ fn open_error(path: &Path, error: DatabaseError) -> OpenError {
     }
 }
 
+/// Says why a new file could not be written.
+fn write_error(path: &Path, error: ::redb::Error) -> OpenError {
+    let path_buf = path.to_path_buf();
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is non-exhaustive")]
+    match error {
+        ::redb::Error::Io(source) => OpenError::Io { path: path_buf, source },
+        error => OpenError::Io { path: path_buf, source: io::Error::other(error) },
+    }
+}
+
 fn damaged(path: &Path, detail: &dyn Display) -> OpenError {
     OpenError::Damaged { path: path.to_path_buf(), detail: detail.to_string() }
 }
@@ -467,20 +565,6 @@ fn is_damage(error: &io::Error) -> bool {
         io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof
     )
 }
-
-impl Table {
-    const fn definition(self) -> TableDefinition<'static, &'static [u8; 16], &'static [u8]> {
-        match self {
-            Self::Probe => TableDefinition::new("probe"),
-            Self::Results => RESULTS,
-            Self::Summaries => TableDefinition::new("summaries"),
-            Self::Tasks => TableDefinition::new("tasks"),
-        }
-    }
-}
-
-/// Task id to encoded result, its output included.
-const RESULTS: TableDefinition<'static, &[u8; 16], &[u8]> = TableDefinition::new("results");
 
 /// Writes that may wait, or be done without having been reported. Beyond, a write fails at once.
 const WRITES_MAX: usize = 8192;

@@ -5,6 +5,7 @@ use ::redb::StorageBackend;
 use engine::TraceId;
 use engine::UnixMillis;
 use engine::task::{Outcome, TaskInput, TaskKind, TaskOutput, TaskSpec};
+use engine::task::{ResultSummary, StoredTask};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write as _};
 use std::process::{Command, Stdio};
@@ -263,9 +264,35 @@ async fn writes_that_wait_together_share_a_commit() {
 /// Puts a row under a task's key, past the store.
 fn insert_raw(path: &Path, table: Table, number: u64, value: &[u8]) {
     let database = open_file(path).unwrap();
-    let transaction = database.begin_write().unwrap();
-    transaction.open_table(table.definition()).unwrap().insert(&id(number).0, value).unwrap();
-    transaction.commit().unwrap();
+    load::write(&database, |transaction| {
+        transaction.open_table(table.definition())?.insert(&id(number).0, value)?;
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// Writes the file that the first version of the program would have.
+fn write_old(path: &Path, tasks: impl Iterator<Item = u64>, results: impl Iterator<Item = u64>) {
+    fn encode_old<T: serde::Serialize>(value: &T) -> Vec<u8> {
+        postcard::to_extend(value, vec![1]).unwrap()
+    }
+    let database = open_file(path).unwrap();
+    load::write(&database, |transaction| {
+        for number in tasks {
+            let Record::Task(task) = task(number) else { unreachable!() };
+            let value = encode_old(&task);
+            transaction.open_table(Table::Tasks.definition())?.insert(&id(number).0, value.as_slice())?;
+        }
+        for number in results {
+            let (value, summary) = (encode_old(&result(number)), encode_old(&result(number).summary));
+            transaction.open_table(Table::Results.definition())?.insert(&id(number).0, value.as_slice())?;
+            transaction
+                .open_table(Table::Summaries.definition())?
+                .insert(&id(number).0, summary.as_slice())?;
+        }
+        Ok(())
+    })
+    .unwrap();
 }
 
 #[tokio::test]
@@ -279,7 +306,12 @@ async fn a_row_that_cannot_be_read_is_left_out_and_kept() {
     for _ in 0..2 {
         let (_store, saved, reader) = RedbStore::open(&path).unwrap();
         assert_eq!(numbers(&saved), BTreeSet::from([1]));
-        assert!(matches!(reader.result(id(3)), Err(ReadError::Damaged(_))));
+        assert_eq!(reader.damage().list(), [(RecordKind::Task, id(2))]);
+        assert!(
+            matches!(reader.result(id(3)), Err(ReadError::Damaged { id: damaged, .. }) if damaged == id(3))
+        );
+        assert_eq!(reader.damage().count(), 2);
+        assert_eq!(reader.salvaged(), None);
     }
     let database = open_file(&path).unwrap();
     let rows = database.begin_read().unwrap().open_table(Table::Tasks.definition()).unwrap();
@@ -296,36 +328,64 @@ fn records_of_another_version_stop_the_start_and_say_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_damaged_file_is_an_error_and_no_panic() {
+async fn a_file_of_the_first_version_is_upgraded() {
     let (_home, path) = home();
-    let (mut store, ..) = RedbStore::open(&path).unwrap();
-    for number in 0..50 {
-        store.write(WriteId(number), vec![task(number), Record::Result(result(number))]);
+    write_old(&path, 0..30, 30..60);
+    assert_eq!(
+        check(&path).unwrap(),
+        Checked { tasks: 30, results: 30, lost: Some(0), ..Checked::default() }
+    );
+    for _ in 0..2 {
+        let (_store, saved, reader) = RedbStore::open(&path).unwrap();
+        assert_eq!((saved.tasks.len(), saved.results.len()), (30, 30));
+        assert_eq!(reader.result(id(31)).unwrap(), Some(*result(31)));
+        assert_eq!((reader.damage().count(), reader.salvaged()), (0, None));
     }
-    drop(store);
-    let whole = std::fs::read(&path).unwrap();
-    let try_open = |bytes: &[u8]| {
-        std::fs::write(&path, bytes).unwrap();
-        RedbStore::open(&path).map(|(_, saved, reader)| (saved, reader.result(id(1)).is_ok()))
-    };
+    let database = open_file(&path).unwrap();
+    let rows = database.begin_read().unwrap().open_table(Table::Tasks.definition()).unwrap();
+    let value = rows.get(&id(3).0).unwrap().unwrap().value().to_vec();
+    assert!(decode::<StoredTask>(RecordKind::Task, id(3), &value).is_ok());
+    assert_eq!(load::format(&database).unwrap(), Some(2));
+}
 
-    let garbage: Vec<u8> = (0..100_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    assert!(matches!(try_open(&garbage), Err(OpenError::Damaged { .. })));
-    assert!(matches!(try_open(b"not a database"), Err(OpenError::Damaged { .. })));
-    for part in 1..32 {
-        let cut = &whole[..whole.len() * part / 32];
-        assert!(matches!(try_open(cut), Err(OpenError::Damaged { .. })), "cut to {part}/32");
-    }
-    // Damage somewhere inside may go unnoticed, but the process lives through it.
-    let mut refused = 0;
-    for at in (0..whole.len()).step_by(whole.len() / 64) {
-        let mut bytes = whole.clone();
-        let end = (at + 512).min(bytes.len());
-        bytes[at..end].fill(0xa5);
-        refused += u32::from(try_open(&bytes).is_err());
-    }
-    assert!(refused > 0);
-    assert_eq!(try_open(&whole).unwrap().0.tasks.len(), 50);
+#[test]
+fn a_damaged_file_of_the_first_version_is_refused_and_kept() {
+    let (_home, path) = home();
+    write_old(&path, 0..30, 30..60);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(7).rposition(|window| window == b"input 3").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(!check(&path).unwrap().is_sound());
+    assert!(matches!(RedbStore::open(&path), Err(OpenError::Damaged { .. })));
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    assert_eq!(kept_files(&path), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
+async fn a_record_that_is_damaged_while_the_node_runs_is_found_when_it_is_read() {
+    let (_home, path) = home();
+    let (mut store, _, reader) = RedbStore::open(&path).unwrap();
+    store.write(WriteId(0), vec![Record::Result(result(1))]);
+    assert_eq!(next(&mut store).await, (WriteId(0), Ok(())));
+    let mut damaged = encode(RecordKind::Result, id(1), &result(1));
+    let last = damaged.len() - 9;
+    damaged[last] ^= 0x10;
+    reader
+        .file
+        .with(|database| {
+            load::write(database, |transaction| {
+                transaction.open_table(Table::Results.definition())?.insert(&id(1).0, damaged.as_slice())?;
+                Ok(())
+            })
+        })
+        .unwrap();
+    assert!(matches!(reader.result(id(1)), Err(ReadError::Damaged { .. })));
+    assert_eq!(reader.damage().list(), [(RecordKind::Result, id(1))]);
+    // Once it is removed, nothing is damaged any more.
+    store.write(WriteId(1), vec![Record::RemoveResult(id(1))]);
+    assert_eq!(next(&mut store).await, (WriteId(1), Ok(())));
+    assert_eq!((reader.result(id(1)).unwrap(), reader.damage().count()), (None, 0));
 }
 
 const CHILD_PATH: &str = "STORE_TEST_CHILD_PATH";

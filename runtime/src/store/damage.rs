@@ -1,0 +1,108 @@
+//! Which stored records are known to be damaged: they are never given out, and whoever asks for one is told.
+
+use crate::clock;
+use engine::UnixMillis;
+use engine::ids::TaskId;
+use engine::record::RecordKind;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The damaged records of one store, shared by all that read it.
+#[derive(Clone, Debug, Default)]
+pub struct Damage {
+    records: Arc<Mutex<BTreeMap<(TaskId, RecordKind), UnixMillis>>>,
+    /// How many records are gone without a name, and since when.
+    lost: Arc<Mutex<(u64, UnixMillis)>>,
+}
+
+impl Damage {
+    /// Takes note of a damaged record, and logs it the first time.
+    pub fn note(&self, kind: RecordKind, id: TaskId) {
+        self.note_at(kind, id, clock::wall());
+    }
+
+    /// Takes note of a record that was found damaged at a time in the past.
+    pub(super) fn note_at(&self, kind: RecordKind, id: TaskId, at: UnixMillis) {
+        let mut records = self.lock();
+        if records.len() < RECORDS_MAX && records.insert((id, kind), at).is_none() {
+            tracing::warn!(record = %kind, task = %id, "a stored record is damaged; it is not given out");
+        }
+    }
+
+    /// Takes note of records that are gone without a name.
+    pub(super) fn note_lost(&self, count: u64, at: UnixMillis) {
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = (count, at);
+    }
+
+    /// Returns how many records are gone without a name, and were found to be lately.
+    pub fn lost(&self) -> u64 {
+        let (count, at) = *self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_recent(at) { count } else { 0 }
+    }
+
+    /// Forgets a record that was removed or replaced.
+    pub(super) fn forget(&self, kind: RecordKind, id: TaskId) {
+        let mut records = self.lock();
+        // Nearly always there is nothing to look for.
+        if !records.is_empty() {
+            records.remove(&(id, kind));
+        }
+    }
+
+    /// Returns what of a task is damaged.
+    pub fn of(&self, id: TaskId) -> Option<RecordKind> {
+        self.lock()
+            .range((id, RecordKind::Result)..=(id, RecordKind::Task))
+            .map(|((_, kind), _)| *kind)
+            .next()
+    }
+
+    /// Returns how many records are damaged or gone, and were found to be lately.
+    pub fn count(&self) -> u64 {
+        let named = self.lock().values().filter(|at| is_recent(**at)).count() as u64;
+        named.saturating_add(self.lost())
+    }
+
+    /// Returns all of them.
+    pub fn list(&self) -> Vec<(RecordKind, TaskId)> {
+        self.lock().keys().map(|(id, kind)| (*kind, *id)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(TaskId, RecordKind), UnixMillis>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_recent(at: UnixMillis) -> bool {
+    clock::wall().0.saturating_sub(at.0) < REMEMBERED_MILLIS
+}
+
+/// How long a damaged record is remembered: as long as results are kept.
+pub(super) const REMEMBERED_MILLIS: u64 = 24 * 3600 * 1000;
+/// Damaged records that are remembered by name; beyond, the log has them.
+const RECORDS_MAX: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_damaged_is_known_by_its_task_until_it_is_replaced_or_old() {
+        let (damage, id) = (Damage::default(), TaskId([5; 16]));
+        assert_eq!((damage.of(id), damage.count()), (None, 0));
+        damage.note(RecordKind::Task, id);
+        damage.note(RecordKind::Task, id);
+        damage.note_at(RecordKind::Result, TaskId([4; 16]), UnixMillis(0));
+        assert_eq!((damage.of(id), damage.count()), (Some(RecordKind::Task), 1));
+        assert_eq!(damage.of(TaskId([6; 16])), None);
+        assert_eq!(damage.list().len(), 2);
+        damage.forget(RecordKind::Result, id);
+        assert_eq!(damage.of(id), Some(RecordKind::Task));
+        damage.forget(RecordKind::Task, id);
+        assert_eq!((damage.of(id), damage.count()), (None, 0));
+        damage.note_lost(3, clock::wall());
+        assert_eq!((damage.lost(), damage.count()), (3, 3));
+        damage.note_lost(3, UnixMillis(0));
+        assert_eq!((damage.lost(), damage.count()), (0, 0));
+    }
+}

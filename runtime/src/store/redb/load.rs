@@ -1,0 +1,196 @@
+//! What a data file holds when it is opened, and the upgrade of one that an older version of the program wrote.
+
+use super::table::Table;
+use super::{OpenError, damaged};
+use crate::clock;
+use crate::store::damage::{Damage, REMEMBERED_MILLIS};
+use ::redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError,
+    WriteTransaction,
+};
+use engine::record::{RecordKind, Saved, decode, upgrade};
+use engine::task::{ResultSummary, StoredTask};
+use engine::{DecodeError, TaskId, UnixMillis};
+use serde::de::DeserializeOwned;
+use std::path::Path;
+
+/// Reads the open tasks and the summaries of results; the results themselves stay where they are.
+pub(super) fn load(path: &Path, database: &Database, damage: &Damage) -> Result<Saved, OpenError> {
+    upgrade_records(path, database)?;
+    load_damage(path, database, damage)?;
+    let transaction = database.begin_read().map_err(|error| damaged(path, &error))?;
+    let mut saved = Saved {
+        tasks: load_table::<StoredTask>(path, &transaction, RecordKind::Task, damage)?,
+        results: load_table::<ResultSummary>(path, &transaction, RecordKind::Summary, damage)?,
+    };
+    saved.tasks.sort_by_key(|task| (task.submitted_at, task.id));
+    saved.results.sort_by_key(|summary| (summary.completed_at, summary.id));
+    Ok(saved)
+}
+
+fn load_table<T: DeserializeOwned>(
+    path: &Path,
+    transaction: &ReadTransaction,
+    kind: RecordKind,
+    damage: &Damage,
+) -> Result<Vec<T>, OpenError> {
+    let rows = match transaction.open_table(Table::of(kind).definition()) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        rows => rows.map_err(|error| damaged(path, &error))?,
+    };
+    let expected = rows.len().map_err(|error| damaged(path, &error))?;
+    let (mut values, mut seen) = (Vec::new(), 0);
+    for row in rows.iter().map_err(|error| damaged(path, &error))? {
+        let (key, value) = row.map_err(|error| damaged(path, &error))?;
+        let task = TaskId(*key.value());
+        seen += 1;
+        match decode(kind, task, value.value()) {
+            Ok(value) => values.push(value),
+            Err(DecodeError::Version(found)) => return Err(version(path, found)),
+            Err(DecodeError::Damaged | DecodeError::Malformed | DecodeError::TooLarge) => {
+                damage.note(kind, task);
+            }
+        }
+    }
+    if seen == expected {
+        Ok(values)
+    } else {
+        Err(damaged(path, &format!("{expected} records of kind {kind} should be there, {seen} are")))
+    }
+}
+
+/// Reads what was lost when the file was salvaged, and forgets what is old.
+fn load_damage(path: &Path, database: &Database, damage: &Damage) -> Result<(), OpenError> {
+    let failed = |error: ::redb::Error| damaged(path, &error);
+    let now = clock::wall();
+    let mut old = Vec::new();
+    let transaction = database.begin_read().map_err(|error| failed(error.into()))?;
+    let rows = match transaction.open_table(Table::Damaged.definition()) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+        rows => rows.map_err(|error| failed(error.into()))?,
+    };
+    for row in rows.iter().map_err(|error| failed(error.into()))? {
+        let (key, value) = row.map_err(|error| failed(error.into()))?;
+        let id = TaskId(*key.value());
+        if let Some((count, at)) = lost_of(value.value()) {
+            damage.note_lost(count, at);
+            continue;
+        }
+        match damage_of(value.value()) {
+            Some((kind, at)) if now.0.saturating_sub(at.0) < REMEMBERED_MILLIS => {
+                damage.note_at(kind, id, at);
+            }
+            Some(_) | None => old.push(id),
+        }
+    }
+    drop(rows);
+    if old.is_empty() {
+        return Ok(());
+    }
+    write(database, |transaction| {
+        let mut rows = transaction.open_table(Table::Damaged.definition())?;
+        old.iter().try_for_each(|id| rows.remove(&id.0).map(drop))?;
+        Ok(())
+    })
+    .map_err(failed)
+}
+
+/// Returns the row that says that a record is damaged.
+pub(super) fn damage_row(kind: RecordKind, at: UnixMillis) -> Vec<u8> {
+    let kind = match kind {
+        RecordKind::Result => 1,
+        RecordKind::Summary => 2,
+        RecordKind::Task => 3,
+    };
+    [&[kind], &at.0.to_le_bytes()[..]].concat()
+}
+
+/// Returns the row that says how many records are gone without a name.
+pub(super) fn lost_row(count: u64, at: UnixMillis) -> Vec<u8> {
+    [&[LOST], &at.0.to_le_bytes()[..], &count.to_le_bytes()].concat()
+}
+
+fn lost_of(row: &[u8]) -> Option<(u64, UnixMillis)> {
+    let (&LOST, rest) = row.split_first()? else { return None };
+    let (at, count) = rest.split_first_chunk()?;
+    Some((u64::from_le_bytes(count.try_into().ok()?), UnixMillis(u64::from_le_bytes(*at))))
+}
+
+fn damage_of(row: &[u8]) -> Option<(RecordKind, UnixMillis)> {
+    let (kind, at) = row.split_first()?;
+    let kind = match kind {
+        1 => RecordKind::Result,
+        2 => RecordKind::Summary,
+        3 => RecordKind::Task,
+        _ => return None,
+    };
+    Some((kind, UnixMillis(u64::from_le_bytes(at.try_into().ok()?))))
+}
+
+/// Gives the records of an older version of the program their checksums. The file has just been checked as a whole, so
+/// they are as they were written.
+fn upgrade_records(path: &Path, database: &Database) -> Result<(), OpenError> {
+    let failed = |error: ::redb::Error| damaged(path, &error);
+    match format(database).map_err(failed)? {
+        Some(FORMAT) => return Ok(()),
+        Some(other) => return Err(version(path, other)),
+        None => {}
+    }
+    let mut unknown = None;
+    let upgraded = write(database, |transaction| {
+        for (table, kind) in Table::RECORDS {
+            let mut rows = transaction.open_table(table.definition())?;
+            let ids: Vec<[u8; 16]> =
+                rows.iter()?.map(|row| row.map(|(key, _)| *key.value())).collect::<Result<_, _>>()?;
+            for id in ids {
+                let Some(bytes) = rows.get(&id)?.map(|row| row.value().to_vec()) else { continue };
+                match upgrade(kind, TaskId(id), &bytes) {
+                    Some(bytes) => drop(rows.insert(&id, bytes.as_slice())?),
+                    None => unknown = unknown.or_else(|| bytes.first().copied()),
+                }
+            }
+        }
+        // An error leaves the file as it was.
+        if unknown.is_some() { Err(::redb::Error::TransactionInProgress) } else { mark(transaction) }
+    });
+    match unknown {
+        Some(found) => Err(version(path, found)),
+        None => upgraded.map_err(failed),
+    }
+}
+
+/// Notes in a file that its records have checksums.
+pub(super) fn mark(transaction: &WriteTransaction) -> Result<(), ::redb::Error> {
+    transaction.open_table(Table::Format.definition())?.insert(&[0; 16], [FORMAT].as_slice())?;
+    Ok(())
+}
+
+/// Returns the version of a file; `None` where it is the first, which does not say so.
+pub(super) fn format(database: &impl ReadableDatabase) -> Result<Option<u8>, ::redb::Error> {
+    let rows = match database.begin_read()?.open_table(Table::Format.definition()) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+        rows => rows?,
+    };
+    Ok(rows.get(&[0; 16])?.and_then(|row| row.value().first().copied()))
+}
+
+/// Writes in one transaction, durably.
+pub(super) fn write(
+    database: &Database,
+    change: impl FnOnce(&WriteTransaction) -> Result<(), ::redb::Error>,
+) -> Result<(), ::redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_two_phase_commit(true);
+    change(&transaction)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn version(path: &Path, found: u8) -> OpenError {
+    OpenError::Version { path: path.to_path_buf(), found }
+}
+
+/// Begins the row of what is gone without a name.
+const LOST: u8 = 0;
+/// The version of a file whose records have checksums.
+const FORMAT: u8 = 2;

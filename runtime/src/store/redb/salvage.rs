@@ -1,0 +1,412 @@
+//! What can be saved of a damaged data file: a new file takes its place, and the old one is kept beside it.
+//!
+//! Records are read by way of the file's own index as far as that leads, forwards and backwards, and wherever else in
+//! the file a whole one is found. Each is checked by its own checksum, so nothing is saved that was not written. A place
+//! that is no longer in use may still hold a record of the past; it counts only where the index cannot tell, and an open
+//! task only where there is no result of it.
+
+use super::overlay::Overlay;
+use super::table::Table;
+use super::{Fault, OpenError, damaged, load, open_file};
+use crate::clock;
+use crate::containment::contain;
+use ::redb::{
+    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend as _, TableError,
+};
+use engine::TaskId;
+use engine::record::{RecordKind, decode, encode, find, upgrade};
+use engine::task::{ResultSummary, StoredTask, TaskResult};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What was saved of a damaged file, and what was not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Salvaged {
+    /// Open tasks that were saved.
+    pub tasks: u64,
+    /// Results that were saved.
+    pub results: u64,
+    /// Records that are damaged, as far as they can be named.
+    pub damaged: Vec<(RecordKind, TaskId)>,
+    /// Records that are gone without a name; `None` where nobody can tell how many.
+    pub lost: Option<u64>,
+    /// Where the damaged file is now.
+    pub kept: PathBuf,
+}
+
+/// Records by what they are.
+type Rows = BTreeMap<(RecordKind, TaskId), Vec<u8>>;
+
+/// What was found in a file.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub(super) whole: Rows,
+    pub(super) damaged: BTreeSet<(RecordKind, TaskId)>,
+    /// How many records of each kind the index names; none of a kind whose part of the index cannot be read.
+    counted: BTreeMap<RecordKind, u64>,
+    /// The kinds whose records the index led to, all of them.
+    complete: BTreeSet<RecordKind>,
+    /// Whether the file says that its records have checksums.
+    has_checksums: bool,
+    /// Whether records without a checksum count: those of a sound file that an older version of the program wrote.
+    takes_unchecked: bool,
+    /// Records that are gone without a name.
+    pub(super) lost: Option<u64>,
+}
+
+/// Puts a new file with all that can be read in place of a damaged one, which is kept beside it.
+///
+/// # Errors
+/// [`OpenError::Damaged`] where nothing can be read, [`OpenError::Io`] where the disk refuses. The file is then as it was.
+pub(super) fn salvage(path: &Path) -> Result<Salvaged, OpenError> {
+    let failed = |source| OpenError::Io { path: path.to_path_buf(), source };
+    let contents = Contents::read(path, false)?;
+    if contents.whole.is_empty() && !contents.has_checksums {
+        return Err(damaged(path, &"no record of it can be read and trusted"));
+    }
+    let draft = path.with_added_extension("new");
+    let written = write_draft(&draft, &contents);
+    let kept = written.and_then(|()| replace(path, &draft).map_err(failed)).inspect_err(|_| {
+        // A draft that stays behind takes a little room and nothing else.
+        drop(fs::remove_file(&draft));
+    })?;
+    let count = |wanted| contents.whole.keys().filter(|(kind, _)| *kind == wanted).count() as u64;
+    Ok(Salvaged {
+        tasks: count(RecordKind::Task),
+        results: count(RecordKind::Result),
+        damaged: contents.damaged.into_iter().collect(),
+        lost: contents.lost,
+        kept,
+    })
+}
+
+impl Contents {
+    /// Reads all that can be read; writes nothing. Records without a checksum are taken where `takes_unchecked` says so.
+    pub(super) fn read(path: &Path, takes_unchecked: bool) -> Result<Self, OpenError> {
+        let mut contents = Self { takes_unchecked, ..Self::default() };
+        for (_, kind) in Table::RECORDS {
+            contents.scan(path, kind);
+        }
+        let all = Table::RECORDS.len();
+        if contents.complete.len() < all || !contents.damaged.is_empty() {
+            let bytes =
+                read_file(path).map_err(|source| OpenError::Io { path: path.to_path_buf(), source })?;
+            contents.take_found(&bytes);
+        }
+        contents.reconcile();
+        Ok(contents)
+    }
+
+    /// Reads the records of a kind by way of the index: forwards, and where that ends early backwards.
+    fn scan(&mut self, path: &Path, kind: RecordKind) {
+        let forwards = self.scan_one_way(path, kind, false);
+        if forwards.is_none_or(|seen| self.counted.get(&kind) != Some(&seen)) {
+            self.scan_one_way(path, kind, true);
+        } else {
+            self.complete.insert(kind);
+        }
+    }
+
+    /// Returns how many records were seen, where the end was reached in order. What panics on the way has read all that it
+    /// can, and its database with it.
+    fn scan_one_way(&mut self, path: &Path, kind: RecordKind, backwards: bool) -> Option<u64> {
+        let database = contain(|| open_read_only(path)).ok()?.ok()?;
+        let seen = contain(|| self.scan_index(path, &database, kind, backwards));
+        // One that panicked may do so again as it is closed.
+        drop(contain(|| drop(database)));
+        seen.ok()?.ok()
+    }
+
+    fn scan_index(
+        &mut self,
+        path: &Path,
+        database: &Database,
+        kind: RecordKind,
+        backwards: bool,
+    ) -> Result<u64, Fault> {
+        self.has_checksums |= load::format(database).map_err(Fault::Storage)?.is_some();
+        let transaction = database.begin_read().map_err(|error| Fault::Storage(error.into()))?;
+        let rows = match transaction.open_table(Table::of(kind).definition()) {
+            // Only a file of the first version may be without one.
+            Err(TableError::TableDoesNotExist(_)) if self.takes_unchecked && !self.has_checksums => {
+                self.counted.insert(kind, 0);
+                return Ok(0);
+            }
+            rows => rows.map_err(|error| Fault::Storage(error.into()))?,
+        };
+        let storage = |error: ::redb::StorageError| Fault::Storage(error.into());
+        let counted = rows.len().map_err(storage)?;
+        // A number that the file has no room for is itself damaged.
+        if fs::metadata(path).is_ok_and(|file| counted <= file.len() / RECORD_BYTES_MIN) {
+            self.counted.insert(kind, counted);
+        }
+        let mut rows = rows.iter().map_err(storage)?;
+        let (mut seen, mut last) = (0, None);
+        while let Some(row) = if backwards { rows.next_back() } else { rows.next() } {
+            let (key, value) = row.map_err(storage)?;
+            let id = TaskId(*key.value());
+            let in_order = last.is_none_or(|last| if backwards { id < last } else { id > last });
+            if !in_order {
+                return Err(Fault::Disordered);
+            }
+            (seen, last) = (seen + 1, Some(id));
+            self.take(kind, id, value.value());
+        }
+        Ok(seen)
+    }
+
+    fn take(&mut self, kind: RecordKind, id: TaskId, bytes: &[u8]) {
+        let upgraded = self.takes_unchecked.then(|| upgrade(kind, id, bytes)).flatten();
+        let bytes = upgraded.as_deref().unwrap_or(bytes);
+        if is_whole(kind, id, bytes) {
+            self.whole.insert((kind, id), bytes.to_vec());
+            self.damaged.remove(&(kind, id));
+        } else if !self.whole.contains_key(&(kind, id)) {
+            self.damaged.insert((kind, id));
+        }
+    }
+
+    /// Takes the whole records that lie anywhere in the file, where the index did not lead to all.
+    fn take_found(&mut self, bytes: &[u8]) {
+        for found in find(bytes) {
+            let key = (found.kind, found.id);
+            let unknown = !self.complete.contains(&found.kind) && !self.whole.contains_key(&key);
+            let newer = found.kind == RecordKind::Task
+                && !self.complete.contains(&found.kind)
+                && self.whole.get(&key).is_some_and(|kept| attempts(kept) < attempts(found.bytes));
+            if (unknown || newer || self.damaged.contains(&key)) && self.may_be_current(found.kind, found.id)
+            {
+                self.take(found.kind, found.id, found.bytes);
+            }
+        }
+    }
+
+    /// Tells whether what the index can tell leaves it open that a record still counts: a result and its summary come
+    /// and go together.
+    fn may_be_current(&self, kind: RecordKind, id: TaskId) -> bool {
+        let other = match kind {
+            RecordKind::Result => RecordKind::Summary,
+            RecordKind::Summary => RecordKind::Result,
+            RecordKind::Task => return true,
+        };
+        let is_known = self.whole.contains_key(&(other, id)) || self.damaged.contains(&(other, id));
+        is_known || !self.complete.contains(&other) || self.damaged.contains(&(kind, id))
+    }
+
+    /// Makes one whole of what was found: a task that has ended is not open, and a summary is part of its result.
+    fn reconcile(&mut self) {
+        for (kind, expected) in self.counted.clone() {
+            let have = self.whole.keys().chain(&self.damaged).filter(|(of, _)| *of == kind).count() as u64;
+            let missing = expected.saturating_sub(have);
+            self.lost = Some(self.lost.unwrap_or_default() + missing);
+        }
+        if self.counted.len() < Table::RECORDS.len() {
+            self.lost = None;
+        }
+        let ids = |rows: &Rows, wanted| -> BTreeSet<TaskId> {
+            rows.keys().filter(|(kind, _)| *kind == wanted).map(|(_, id)| *id).collect()
+        };
+        let (results, summaries) =
+            (ids(&self.whole, RecordKind::Result), ids(&self.whole, RecordKind::Summary));
+        for id in results.difference(&summaries) {
+            let bytes = self.whole.get(&(RecordKind::Result, *id));
+            let Some(result) = bytes.and_then(|bytes| read::<TaskResult>(RecordKind::Result, *id, bytes))
+            else {
+                continue;
+            };
+            self.whole.insert((RecordKind::Summary, *id), encode(RecordKind::Summary, *id, &result.summary));
+            self.damaged.remove(&(RecordKind::Summary, *id));
+        }
+        for id in summaries.difference(&results) {
+            // The list of tasks has it, and whoever asks for it is told.
+            if self.damaged.insert((RecordKind::Result, *id)) {
+                self.lost = self.lost.map(|lost| lost.saturating_sub(1));
+            }
+        }
+        for id in results.union(&summaries) {
+            self.whole.remove(&(RecordKind::Task, *id));
+            self.damaged.remove(&(RecordKind::Task, *id));
+        }
+    }
+}
+
+/// What is in a data file, and what is wrong with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Open tasks that can be read.
+    pub tasks: u64,
+    /// Results that can be read.
+    pub results: u64,
+    /// Records that are damaged, as far as they can be named.
+    pub damaged: Vec<(RecordKind, TaskId)>,
+    /// Records that are gone without a name; `None` where nobody can tell how many.
+    pub lost: Option<u64>,
+    /// What is wrong with the file itself.
+    pub fault: Option<String>,
+}
+
+impl Checked {
+    /// Tells whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.fault.is_none() && self.damaged.is_empty() && self.lost == Some(0)
+    }
+}
+
+/// Reads and checks every record of a data file that no node uses. Changes nothing.
+///
+/// # Errors
+/// [`OpenError`] where the file is in use or cannot be read at all.
+pub fn check(path: &Path) -> Result<Checked, OpenError> {
+    let failed = |source| OpenError::Io { path: path.to_path_buf(), source };
+    let backend = ::redb::backends::FileBackend::new(fs::File::open(path).map_err(failed)?)
+        .map_err(|error| super::open_error(path, error))?;
+    let everything = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+    // A file system without locks says so, and then nobody can tell.
+    if matches!(backend.try_lock_shared_range(everything.0, everything.1), Ok(false)) {
+        return Err(OpenError::InUse { path: path.to_path_buf() });
+    }
+    let fault = match check_structure(path) {
+        Err(Fault::Storage(::redb::Error::Io(source))) if !super::is_damage(&source) => {
+            return Err(failed(source));
+        }
+        checked => checked.err(),
+    };
+    let contents = Contents::read(path, fault.is_none())?;
+    let count = |wanted| contents.whole.keys().filter(|(kind, _)| *kind == wanted).count() as u64;
+    Ok(Checked {
+        tasks: count(RecordKind::Task),
+        results: count(RecordKind::Result),
+        damaged: contents.damaged.iter().copied().collect(),
+        lost: contents.lost,
+        fault: fault.map(|fault| fault.to_string()),
+    })
+}
+
+/// Opens a file without a check and without a change to it.
+fn open_read_only(path: &Path) -> Result<Database, Fault> {
+    let overlay = Overlay::open(path).map_err(|error| Fault::Storage(::redb::Error::Io(error)))?;
+    Database::builder()
+        .set_cache_size(super::CACHE_BYTES)
+        .create_with_backend(overlay)
+        .map_err(|error| Fault::Storage(error.into()))
+}
+
+/// Checks a file as a whole, without a change to it: tells what is wrong with it, if anything is.
+pub(super) fn check_structure(path: &Path) -> Result<(), Fault> {
+    let overlay = Overlay::open(path).map_err(|error| Fault::Storage(::redb::Error::Io(error)))?;
+    let opened = contain(|| {
+        Database::builder()
+            .set_cache_size(super::CACHE_BYTES)
+            .set_check_integrity_on_open(true)
+            .create_with_backend(overlay)
+            .map(drop)
+    });
+    opened.map_err(Fault::Panicked)?.map_err(|error| Fault::Storage(error.into()))
+}
+
+fn is_whole(kind: RecordKind, id: TaskId, bytes: &[u8]) -> bool {
+    match kind {
+        RecordKind::Result => {
+            read::<TaskResult>(kind, id, bytes).is_some_and(|result| result.summary.id == id)
+        }
+        RecordKind::Summary => read::<ResultSummary>(kind, id, bytes).is_some_and(|summary| summary.id == id),
+        RecordKind::Task => read::<StoredTask>(kind, id, bytes).is_some_and(|task| task.id == id),
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(kind: RecordKind, id: TaskId, bytes: &[u8]) -> Option<T> {
+    decode(kind, id, bytes).ok()
+}
+
+/// Returns how often a task had been tried when its record was written.
+fn attempts(bytes: &[u8]) -> u32 {
+    let task = find(bytes).next().and_then(|found| read::<StoredTask>(found.kind, found.id, found.bytes));
+    task.map_or(0, |task| task.attempts)
+}
+
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    use io::Read as _;
+    let mut file = fs::File::open(path)?;
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(length).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Writes a new data file.
+fn write_draft(path: &Path, contents: &Contents) -> Result<(), OpenError> {
+    let failed = |source| OpenError::Io { path: path.to_path_buf(), source };
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        Ok(()) | Err(_) => {}
+    }
+    let database = open_file(path).map_err(|error| super::open_error(path, error))?;
+    let now = clock::wall();
+    let mut rows = contents.whole.iter().peekable();
+    while rows.peek().is_some() {
+        let batch = rows.by_ref().take(BATCH_RECORDS);
+        let written = load::write(&database, |transaction| {
+            for ((kind, id), bytes) in batch {
+                let mut table = transaction.open_table(Table::of(*kind).definition())?;
+                table.insert(&id.0, bytes.as_slice())?;
+            }
+            Ok(())
+        });
+        written.map_err(|error| super::write_error(path, error))?;
+    }
+    let marked = load::write(&database, |transaction| {
+        let mut table = transaction.open_table(Table::Damaged.definition())?;
+        for (kind, id) in &contents.damaged {
+            table.insert(&id.0, load::damage_row(*kind, now).as_slice())?;
+        }
+        // Where nobody can tell, there may be one.
+        let lost = contents.lost.unwrap_or(1);
+        if lost > 0 {
+            table.insert(&[0; 16], load::lost_row(lost, now).as_slice())?;
+        }
+        drop(table);
+        load::mark(transaction)
+    });
+    marked.map_err(|error| super::write_error(path, error))
+}
+
+/// Puts the draft in place of the file and returns where that is now. At each moment, one of both has its name.
+pub(super) fn replace(path: &Path, draft: &Path) -> io::Result<PathBuf> {
+    let kept = free_name(path);
+    if fs::hard_link(path, &kept).is_err() {
+        fs::rename(path, &kept)?;
+    }
+    fs::rename(draft, path)?;
+    if let Some(directory) = path.parent() {
+        fs::File::open(directory)?.sync_all()?;
+    }
+    Ok(kept)
+}
+
+/// Returns a name for a damaged file beside it that nothing has.
+pub(super) fn free_name(path: &Path) -> PathBuf {
+    let name = |number: u32| path.with_added_extension(format!("damaged-{number}"));
+    (1..).map(name).find(|name| name.symlink_metadata().is_err()).unwrap_or_else(|| name(0))
+}
+
+/// Returns the damaged files that are kept beside a data file.
+pub fn kept_files(path: &Path) -> Vec<PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let is_kept = |file: &PathBuf| {
+        let file = file.file_name().unwrap_or_default().to_string_lossy();
+        file.strip_prefix(&name).is_some_and(|rest| rest.starts_with(".damaged-"))
+    };
+    let entries = path.parent().and_then(|directory| fs::read_dir(directory).ok());
+    let mut files: Vec<PathBuf> =
+        entries.into_iter().flatten().flatten().map(|entry| entry.path()).filter(is_kept).collect();
+    files.sort();
+    files
+}
+
+/// No record is shorter, its key included.
+const RECORD_BYTES_MIN: u64 = 16;
+/// Records in one transaction of a new file.
+const BATCH_RECORDS: usize = 1_000;
