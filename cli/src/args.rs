@@ -31,6 +31,9 @@ pub(crate) enum Command {
     /// Submit tasks and get their results
     #[command(subcommand)]
     Task(TaskCommand),
+    /// Check what this machine's node has stored, and save what can be saved of it
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// See how messages travel through the mesh
     #[command(subcommand)]
     Route(RouteCommand),
@@ -234,12 +237,23 @@ pub(crate) struct NodeStart {
     /// End the recording at this many MiB [default: 64]
     #[arg(long, value_name = "MIB")]
     pub(crate) record_max_mb: Option<u64>,
+    /// Start without the tasks and results of before where the data file is gone or cannot be read
+    #[arg(long)]
+    pub(crate) accept_data_loss: bool,
     /// The least severe log lines to write [default: INFO]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
     /// Leave the session of the terminal that started this process
     #[arg(long, hide = true, requires = "foreground")]
     pub(crate) detached: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Read every stored task and result of a stopped node; end with 0 if all are sound, else with 1
+    Check(Format),
+    /// Save what can be read of a damaged data file into a new one; the damaged file is kept beside it
+    Salvage(Format),
 }
 
 #[derive(Debug, Subcommand)]

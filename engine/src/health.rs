@@ -51,6 +51,8 @@ pub enum HealthReason {
     StorageFailed,
     /// Storage did not answer in time.
     StorageTimeout,
+    /// Stored records are damaged; they are not given out.
+    RecordsDamaged,
 }
 
 /// What the world around a node finds out about it.
@@ -62,6 +64,8 @@ pub struct HostFacts {
     pub crypto_micros: u64,
     /// Memory that the node holds, its models' processes included, in bytes.
     pub memory_bytes: u64,
+    /// Stored records that were found damaged lately.
+    pub records_damaged: u64,
 }
 
 /// What one check found.
@@ -269,10 +273,12 @@ impl Check {
         let in_time = |host: &HostFacts| host.crypto_micros <= micros(CRYPTO_TIME);
         let crypto = self.host.filter(in_time).is_none();
         let memory = self.host.map(|host| host.memory_bytes);
-        let storage = match self.storage {
-            None => Some(HealthReason::StorageTimeout),
-            Some(Err(_)) => Some(HealthReason::StorageFailed),
-            Some(Ok(())) => None,
+        let is_damaged = self.host.is_some_and(|host| host.records_damaged > 0);
+        let (storage_verdict, storage) = match self.storage {
+            None => (Verdict::Fail, Some(HealthReason::StorageTimeout)),
+            Some(Err(_)) => (Verdict::Fail, Some(HealthReason::StorageFailed)),
+            Some(Ok(())) if is_damaged => (Verdict::Warn, Some(HealthReason::RecordsDamaged)),
+            Some(Ok(())) => (Verdict::Pass, None),
         };
         let finding = |component, reason: Option<HealthReason>| {
             let verdict = if reason.is_some() { Verdict::Fail } else { Verdict::Pass };
@@ -288,7 +294,7 @@ impl Check {
                 verdict: memory_verdict,
                 reason: exceeded.then_some(HealthReason::MemoryThresholdExceeded),
             },
-            finding(Component::Storage, storage),
+            Finding { component: Component::Storage, verdict: storage_verdict, reason: storage },
         ];
         HealthReport {
             verdict: findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Pass),
@@ -337,7 +343,8 @@ pub(crate) const WAITERS_MAX: usize = 1024;
 mod tests {
     use super::*;
 
-    const WELL: HostFacts = HostFacts { config_readable: true, crypto_micros: 50, memory_bytes: 10 };
+    const WELL: HostFacts =
+        HostFacts { config_readable: true, crypto_micros: 50, memory_bytes: 10, records_damaged: 0 };
 
     fn at(millis: u64) -> Instant {
         Instant::from_micros(millis * 1_000)
@@ -374,7 +381,8 @@ mod tests {
     #[test]
     fn each_component_has_its_reason() {
         use HealthReason::{
-            ConfigUnreadable, CryptoTimeout, MemoryThresholdExceeded, StorageFailed, StorageTimeout,
+            ConfigUnreadable, CryptoTimeout, MemoryThresholdExceeded, RecordsDamaged, StorageFailed,
+            StorageTimeout,
         };
         let (well, ok) = (Some(WELL), Some(Ok(())));
         for (host, storage, verdict, reasons) in [
@@ -409,6 +417,13 @@ mod tests {
                 ok,
                 Verdict::Fail,
                 Some(vec![MemoryThresholdExceeded]),
+            ),
+            (Some(HostFacts { records_damaged: 1, ..WELL }), ok, Verdict::Warn, Some(vec![RecordsDamaged])),
+            (
+                Some(HostFacts { records_damaged: 1, ..WELL }),
+                Some(Err(WriteError::Full)),
+                Verdict::Fail,
+                Some(vec![StorageFailed]),
             ),
             (well, None, Verdict::Fail, Some(vec![StorageTimeout])),
             (well, Some(Err(WriteError::Full)), Verdict::Fail, Some(vec![StorageFailed])),

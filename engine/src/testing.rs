@@ -343,7 +343,12 @@ impl Network {
             }
             Output::Event(event) => self.places[place].events.push(event),
             Output::Examine => {
-                let host = HostFacts { config_readable: true, crypto_micros: 50, memory_bytes: 20 << 20 };
+                let host = HostFacts {
+                    config_readable: true,
+                    crypto_micros: 50,
+                    memory_bytes: 20 << 20,
+                    records_damaged: 0,
+                };
                 self.later(place, Duration::ZERO, Input::Examined(host));
             }
             Output::Exit { code } => {

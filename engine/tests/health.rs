@@ -30,7 +30,12 @@ fn run(hours: u64, bad: Option<u64>) -> (u64, Vec<Change>, u64) {
                 }
                 Output::Examine => {
                     checks += 1;
-                    let facts = HostFacts { config_readable: true, crypto_micros: 90, memory_bytes: 1 << 20 };
+                    let facts = HostFacts {
+                        config_readable: true,
+                        crypto_micros: 90,
+                        memory_bytes: 1 << 20,
+                        records_damaged: 0,
+                    };
                     inputs.push(Input::Examined(facts));
                 }
                 Output::Event(Event::HealthChanged { verdict, reasons }) => {

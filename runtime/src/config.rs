@@ -231,6 +231,8 @@ pub struct Overrides {
     pub environment: Vec<(OsString, OsString)>,
     /// What the container that the node runs in may have of memory.
     pub memory_limit: Option<MemoryLimit>,
+    /// Whether the node may start although the data that it had are gone.
+    pub accept_data_loss: bool,
 }
 
 impl Overrides {
@@ -572,7 +574,7 @@ fn write_defaults(path: &Path) -> Result<(), ConfigError> {
 }
 
 fn probe_storage(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)?;
+    home::create_directory(path)?;
     fs::read_dir(path)?;
     let probe = path.join(format!(".probe-{}", std::process::id()));
     File::create(&probe)?;

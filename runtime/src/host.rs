@@ -4,6 +4,7 @@
 
 use crate::config;
 use crate::ports;
+use crate::store::Damage;
 use engine::Identity;
 use engine::health::HostFacts;
 use engine::identity::Domain;
@@ -18,15 +19,16 @@ use tokio::sync::mpsc;
 pub struct ThisProcess {
     config_file: Arc<PathBuf>,
     identity: Arc<Identity>,
+    damage: Damage,
     looks: bool,
     found: (mpsc::Sender<HostFacts>, mpsc::Receiver<HostFacts>),
 }
 
 impl ThisProcess {
-    /// Makes the port of a node with this configuration and key.
-    pub fn new(config_file: PathBuf, identity: Identity) -> Self {
+    /// Makes the port of a node with this configuration and key, whose store finds this damage.
+    pub fn new(config_file: PathBuf, identity: Identity, damage: Damage) -> Self {
         let (config_file, identity) = (Arc::new(config_file), Arc::new(identity));
-        Self { config_file, identity, looks: false, found: mpsc::channel(1) }
+        Self { config_file, identity, damage, looks: false, found: mpsc::channel(1) }
     }
 }
 
@@ -36,10 +38,11 @@ impl ports::Host for ThisProcess {
             return;
         }
         let (config_file, identity) = (Arc::clone(&self.config_file), Arc::clone(&self.identity));
-        let found = self.found.0.clone();
+        let (found, damage) = (self.found.0.clone(), self.damage.clone());
         tokio::task::spawn_blocking(move || {
+            let facts = HostFacts { records_damaged: damage.count(), ..look(&config_file, &identity) };
             // Nobody listens any more where the node has ended.
-            let _ = found.blocking_send(look(&config_file, &identity));
+            let _ = found.blocking_send(facts);
         });
     }
 
@@ -64,6 +67,7 @@ fn look(config_file: &Path, identity: &Identity) -> HostFacts {
         // A key that does not sign takes for ever.
         crypto_micros: if signs { took } else { u64::MAX },
         memory_bytes: memory_bytes(std::process::id()),
+        records_damaged: 0,
     }
 }
 
@@ -129,7 +133,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("config.json");
         fs::write(&file, "{}").unwrap();
-        let mut host = ThisProcess::new(file.clone(), Identity::from_secret(&[7; 32]));
+        let mut host = ThisProcess::new(file.clone(), Identity::from_secret(&[7; 32]), Damage::default());
         let mut look = async || {
             host.examine();
             host.examine();

@@ -4,10 +4,11 @@
 //! configuration, key, ports, storage. The readiness file appears when the node is ACTIVE and goes first.
 
 mod error;
+mod storage;
 
 pub use error::StartError;
+pub use storage::STORE_FILE;
 
-use crate::blobs::FileBlobs;
 use crate::catalog::{self, Catalog, Found, Sources};
 use crate::clock::{self, SystemClock};
 use crate::config::{self, Effective, LogLevel, Overrides, Settings, Shown};
@@ -25,18 +26,20 @@ use crate::ports::{Clock, Journal};
 use crate::recording::{self, Recording, Written};
 use crate::registry::{Registration, Registry};
 use crate::startup::Startup;
-use crate::store::{RedbStore, ResultReader};
+use crate::store::{ReadError, ResultReader};
 use crate::transport::{Libp2pTransport, Limits, all_addresses};
 use engine::journal::{self, Start};
 use engine::lifecycle::{CUT_OFF, State};
+use engine::record::RecordKind;
 use engine::task::{TaskKind, TaskResult};
 use engine::{Event, Identity, Input, Instant, Node, Output, Saved, TaskId};
 use serde_json::Value;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use storage::{Storage, unusable, want_room};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -79,7 +82,8 @@ impl Service {
         let ground = Ground::take(home, overrides, terminal, startup)?;
         let settings = &ground.effective.settings;
         let entrance = Entrance::open(home, &ground, startup).await?;
-        let Disk { store, saved, results, blobs, landmarks } = Disk::open(home, settings)?;
+        let storage = Storage::open(home, settings, overrides.accept_data_loss)?;
+        let Storage { store, saved, results, blobs, landmarks, warnings } = storage;
         startup.done("storage");
         let (sources, options) = models(settings).map_err(StartError::Program)?;
         let found = catalog::find(&sources);
@@ -87,7 +91,7 @@ impl Service {
         let clock = SystemClock::start();
         let start = beginning(&ground, &clock, offers(&sources, &options, &found))?;
         let config_file = overrides.config_file.clone().unwrap_or_else(|| home.config_file());
-        let host = ThisProcess::new(config_file, ground.key.identity.clone());
+        let host = ThisProcess::new(config_file, ground.key.identity.clone(), results.damage().clone());
         let (identity, recording, written) = record(settings, &start, &saved, ground.key.identity)?;
 
         // From here on nothing fails.
@@ -120,7 +124,7 @@ impl Service {
             stop_api,
             stop_catalog,
             landmarks,
-            warnings: ground.effective.warnings,
+            warnings: [ground.effective.warnings, warnings].concat(),
             written,
             thread,
             registration,
@@ -150,7 +154,7 @@ impl Service {
 
     /// Lives until the node has stopped; returns the exit status that it asks for.
     pub async fn wait(mut self) -> u8 {
-        let mut uprooted = false;
+        let (mut uprooted, mut hidden) = (false, false);
         let mut look = tokio::time::interval(LOOK_EVERY);
         let ended = loop {
             tokio::select! {
@@ -164,7 +168,11 @@ impl Service {
                 }
             }
             let state = *self.states.borrow_and_update();
-            self.show(state);
+            if !self.show(state) && state == State::Active && !hidden {
+                // Whoever started it waits for the file in vain.
+                hidden = true;
+                self.leave();
+            }
         };
         let code = ended.unwrap_or_else(|error| {
             let fields = [("error".to_owned(), Value::from(error.to_string()))].into_iter().collect();
@@ -172,7 +180,7 @@ impl Service {
             self.log.write(&Line { level: LogLevel::Fatal, component: "service", message, fields });
             FAILED
         });
-        let code = if uprooted { code.max(1) } else { code };
+        let code = if uprooted || hidden { code.max(1) } else { code };
         if let Some(written) = self.written.take() {
             written.wait().await;
         }
@@ -202,13 +210,18 @@ impl Service {
     fn leave_if_uprooted(&self) -> bool {
         let Some(gone) = self.landmarks.iter().find(|landmark| landmark.is_gone()) else { return false };
         tracing::error!(file = %gone.path().display(), "a file of this node was removed; stopping");
-        let handle = self.handle.clone();
-        tokio::spawn(async move { drop(handle.ask(engine::Request::Shutdown).await) });
+        self.leave();
         true
     }
 
-    /// Lets the readiness file be there while the node is ACTIVE, and only then.
-    fn show(&self, state: State) {
+    /// Lets the node stop in good order.
+    fn leave(&self) {
+        let handle = self.handle.clone();
+        tokio::spawn(async move { drop(handle.ask(engine::Request::Shutdown).await) });
+    }
+
+    /// Lets the readiness file be there while the node is ACTIVE, and only then; returns whether that is so.
+    fn show(&self, state: State) -> bool {
         let path = self.home.ready_file();
         let shown = match state {
             State::Active => {
@@ -220,7 +233,7 @@ impl Service {
             }
             State::ShuttingDown | State::Stopped => {
                 self.ready.send_replace(false);
-                home::remove_file(&path).map_err(|source| StartError::Home { path, source })
+                home::remove_file(&path).map_err(unusable(&path))
             }
             State::Initializing | State::Registering => Ok(()),
         };
@@ -229,7 +242,9 @@ impl Service {
                 error = &error as &dyn std::error::Error,
                 "the readiness file is not as it should be"
             );
+            return false;
         }
+        true
     }
 }
 
@@ -249,15 +264,14 @@ impl Ground {
         terminal: bool,
         startup: &Startup,
     ) -> Result<Self, StartError> {
-        let unusable = |path: &Path| {
-            let path = path.to_owned();
-            |source| StartError::Home { path, source }
-        };
         home.create().map_err(unusable(home.root()))?;
+        let run = home.run_directory();
+        want_room(&run)?;
         let lock = home.lock()?;
         home.clear_run().map_err(unusable(home.root()))?;
         startup.done("home");
         let effective = config::load(home, overrides)?;
+        want_room(&effective.settings.storage_path)?;
         let options = LogOptions {
             level: effective.settings.log_level,
             terminal,
@@ -316,8 +330,7 @@ impl Entrance {
             timestamp: clock::wall().to_string(),
             startup: None,
         };
-        let token = Token::create(&home.token_file())
-            .map_err(|source| StartError::Home { path: home.token_file(), source })?;
+        let token = Token::create(&home.token_file()).map_err(unusable(&home.token_file()))?;
         let token = Arc::new(token);
         let door = Door::new(api_address, Arc::clone(&token));
         let (stop_api, stopped) = oneshot::channel();
@@ -329,31 +342,32 @@ impl Entrance {
     }
 }
 
-/// What a node keeps, opened.
-struct Disk {
-    store: RedbStore,
-    saved: Saved,
-    results: Arc<ResultReader>,
-    blobs: FileBlobs,
-    landmarks: [Landmark; 2],
-}
-
-impl Disk {
-    fn open(home: &Home, settings: &Settings) -> Result<Self, StartError> {
-        let store_file = settings.storage_path.join(STORE_FILE);
-        let (store, saved, results) = RedbStore::open(&store_file)?;
-        let landmark =
-            |path: PathBuf| Landmark::at(&path).map_err(|source| StartError::Home { path, source });
-        let landmarks = [landmark(home.lock_file())?, landmark(store_file)?];
-        let files = settings.storage_path.join(FILES);
-        let blobs = FileBlobs::open(&files).map_err(|source| StartError::Home { path: files, source })?;
-        Ok(Self { store, saved, results: Arc::new(results), blobs, landmarks })
-    }
-}
-
 impl ResultSource for ResultReader {
     fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ResultReadError> {
-        Self::result(self, id).map_err(|error| ResultReadError(Box::new(error)))
+        Self::result(self, id).map_err(|error| match error {
+            ReadError::Damaged { .. } => ResultReadError::Damaged(Box::new(error)),
+            ReadError::Closed | ReadError::Storage(_) => ResultReadError::Unavailable(Box::new(error)),
+        })
+    }
+
+    fn is_damaged(&self, id: TaskId) -> bool {
+        self.damage().of(id).is_some()
+    }
+
+    fn note_missing(&self, id: TaskId) {
+        self.damage().note(RecordKind::Result, id);
+    }
+
+    fn damage_count(&self) -> u64 {
+        self.damage().count()
+    }
+
+    fn has_lost(&self) -> bool {
+        self.damage().lost() > 0
+    }
+
+    fn damaged(&self) -> Vec<(RecordKind, TaskId)> {
+        self.damage().list()
     }
 }
 
@@ -476,8 +490,7 @@ fn record(
 
 fn write_info(path: &Path, info: &RunInfo) -> Result<(), StartError> {
     let text = serde_json::to_vec(info).map_err(io::Error::other);
-    text.and_then(|text| home::replace_file(path, &text, 0o600))
-        .map_err(|source| StartError::Home { path: path.to_owned(), source })
+    text.and_then(|text| home::replace_file(path, &text, 0o600)).map_err(unusable(path))
 }
 
 /// Without its note a node works all the same; only `node stop --all` does not find it.
@@ -508,7 +521,4 @@ fn report(log: &Log, effective: &Effective) {
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The exit status of a node that did not end as it meant to.
 const FAILED: u8 = 1;
-/// The directory of the files that nodes give each other.
-const FILES: &str = "files";
-const STORE_FILE: &str = "node.redb";
 const API_PORT_TRIES: usize = 100;

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 /// Returns what is found out about the process of every simulated node: it is well.
 pub(crate) const fn host_facts() -> HostFacts {
-    HostFacts { config_readable: true, crypto_micros: 50, memory_bytes: 20 << 20 }
+    HostFacts { config_readable: true, crypto_micros: 50, memory_bytes: 20 << 20, records_damaged: 0 }
 }
 
 /// Returns the models that every simulated node has.

@@ -5,6 +5,7 @@
 
 mod finding;
 mod network;
+mod storage;
 
 use crate::args::Format;
 use crate::client::Client;
@@ -37,15 +38,22 @@ pub(super) fn run(home: &Home, format: Format) -> Outcome {
 async fn examine(home: &Home) -> Report {
     let mut findings = examine_machine(home);
     let settings = examine_files(home, &mut findings);
+    if home.root().exists() {
+        findings.extend(storage::of_directories(home, settings.as_ref()));
+    }
     let mut summary = None;
     match running_node(home).await {
         Ok((status, diagnosis)) => {
+            findings.extend(storage::of_node(&status, &diagnosis));
             examine_node(&status, &diagnosis, &mut findings);
             findings.extend(network::closed_port(status.network_port).await);
             summary = Some(finding::summary(&status));
         }
         Err(found) => {
             findings.push(found);
+            if home.holder() == Holder::Nobody {
+                findings.extend(settings.iter().flat_map(|settings| storage::at_rest(home, settings)));
+            }
             let taken = settings.as_ref().filter(|settings| is_taken(settings.network_port));
             findings.extend(taken.map(|settings| Finding::port_taken(settings.network_port)));
         }

@@ -36,6 +36,8 @@ mod sim_replay;
 mod sim_run;
 mod sim_shrink;
 mod sim_timeline;
+mod store_check;
+mod store_salvage;
 mod task_cancel;
 mod task_list;
 mod task_result;
@@ -43,7 +45,9 @@ mod task_status;
 mod task_submit;
 mod task_watch;
 
-use crate::args::{Arguments, Command, ModelCommand, NodeCommand, RouteCommand, SimCommand, TaskCommand};
+use crate::args::{
+    Arguments, Command, ModelCommand, NodeCommand, RouteCommand, SimCommand, StoreCommand, TaskCommand,
+};
 use crate::client::Client;
 use crate::error::{Failure, Outcome};
 use crate::output;
@@ -116,6 +120,8 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Model(ModelCommand::Info { model, format }) => {
             block_on(model_info::run(&home()?, hub(false)?, &model, format))
         }
+        Command::Store(StoreCommand::Check(format)) => store_check::run(&home()?, format),
+        Command::Store(StoreCommand::Salvage(format)) => store_salvage::run(&home()?, format),
         Command::Route(RouteCommand::Explain { id, format }) => {
             block_on(route_explain::run(&home()?, &id, format))
         }

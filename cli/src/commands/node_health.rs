@@ -69,6 +69,7 @@ pub(super) const fn word(reason: HealthReason) -> &'static str {
         HealthReason::MemoryThresholdExceeded => "memory_threshold_exceeded",
         HealthReason::StorageFailed => "storage_failed",
         HealthReason::StorageTimeout => "storage_timeout",
+        HealthReason::RecordsDamaged => "records_damaged",
     }
 }
 
@@ -79,6 +80,9 @@ const fn advice(reason: HealthReason) -> &'static str {
         HealthReason::MemoryThresholdExceeded => "raise max_memory_mb, or run fewer models",
         HealthReason::StorageFailed => "check the space on the disk; nothing new is accepted meanwhile",
         HealthReason::StorageTimeout => "the disk is slow or hangs",
+        HealthReason::RecordsDamaged => {
+            "stored records are damaged and not given out; p2p-ai-agents doctor names them"
+        }
     }
 }
 

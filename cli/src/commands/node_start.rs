@@ -13,6 +13,7 @@ use runtime::home::{Home, RunInfo};
 use runtime::host::raise_open_files_limit;
 use runtime::service::{Service, StartError};
 use runtime::startup::{Startup, Step, Timeline};
+use runtime::store::{ROOM_BYTES, is_full, room_in};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::ffi::{OsStr, OsString};
@@ -164,6 +165,7 @@ fn overrides(start: &NodeStart) -> io::Result<Overrides> {
         config_file: start.config.clone(),
         environment: std::env::vars_os().collect(),
         memory_limit: cgroup::memory_limit(),
+        accept_data_loss: start.accept_data_loss,
     })
 }
 
@@ -184,12 +186,7 @@ fn announcement(info: &RunInfo) -> String {
 
 /// Starts a node that outlives this process, and waits until it is ACTIVE.
 pub(super) fn in_background(home: &Home, command: &Command) -> Outcome {
-    home.create().map_err(|error| {
-        Failure::new(format!("cannot use the home {}", home.root().display()))
-            .id("home_unusable")
-            .because(Some(&error))
-    })?;
-    let said = Said::new(home)?;
+    let said = home.create().and_then(|()| Said::new(home)).map_err(|error| unusable(home, &error))?;
     let mut child = command
         .process()?
         .args(["--foreground", "--detached"])
@@ -210,6 +207,7 @@ pub(super) fn in_background(home: &Home, command: &Command) -> Outcome {
             // The child has explained itself as it would have in the foreground, unless it had no room to.
             let explanation = said.read();
             if explanation.is_empty() {
+                want_room(home)?;
                 return Err(unexplained(home, status));
             }
             output::complain(&explanation)?;
@@ -221,6 +219,7 @@ pub(super) fn in_background(home: &Home, command: &Command) -> Outcome {
                 // It may have ended by itself at this moment.
                 let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
             }
+            want_room(home)?;
             Err(Failure::new(format!(
                 "the node was not ACTIVE after {} s and was stopped",
                 READY_LIMIT.as_secs()
@@ -269,7 +268,8 @@ impl Command {
                 "restart it with what started it, such as: systemctl restart p2p-ai-agents; or stop it and start it",
             ));
         }
-        command.arguments.retain(|word| word != "--foreground");
+        // What was accepted once is not accepted at each restart.
+        command.arguments.retain(|word| word != "--foreground" && word != "--accept-data-loss");
         Ok(command)
     }
 
@@ -290,6 +290,29 @@ impl Command {
 
 fn is_setting(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b"P2P_AI_")
+}
+
+/// Says that the home cannot be used, or that its disk is full.
+fn unusable(home: &Home, error: &io::Error) -> Failure {
+    let place = home.root().display();
+    if is_full(error) {
+        return Failure::new(format!("no space is left on the disk of {place}"))
+            .id("disk_full")
+            .because(Some(error))
+            .hint(format!("make room: a node needs {} MiB at least", ROOM_BYTES >> 20));
+    }
+    Failure::new(format!("cannot use the home {place}"))
+        .id("home_unusable")
+        .because(Some(error))
+        .hint("check who may use it, and that its disk is not mounted read-only")
+}
+
+/// Names the disk where that is full, for a node that could not say so.
+fn want_room(home: &Home) -> Result<(), Failure> {
+    match room_in(&home.run_directory()) {
+        Err(error) if is_full(&error) => Err(unusable(home, &error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn unexplained(home: &Home, status: ExitStatus) -> Failure {

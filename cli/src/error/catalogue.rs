@@ -79,6 +79,21 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "The machine is too busy: give the node less company.",
     },
     Entry {
+        id: "data_lost",
+        what: "The node had tasks and results, and its data file is missing or empty.",
+        todo: "Mount its disk or restore a backup; `node start --accept-data-loss` starts without them.",
+    },
+    Entry {
+        id: "data_missing",
+        what: "There is no data file to check.",
+        todo: "Name the node's home with `--home`.",
+    },
+    Entry {
+        id: "disk_full",
+        what: "The disk has less room left than a node needs to start.",
+        todo: "Make room on the disk that the message names.",
+    },
+    Entry {
         id: "error_unknown",
         what: "There is no error of this name.",
         todo: "`p2p-ai-agents errors` lists all.",
@@ -470,9 +485,19 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Try again when the answer says; `task submit --file` does so by itself.",
     },
     Entry {
+        id: "record_damaged",
+        what: "What is stored of a task is not what was written, so it is not given out.",
+        todo: "Submit the task again, and look after the disk; `doctor` and `store check` say what else is damaged.",
+    },
+    Entry {
         id: "recording_unusable",
         what: "The recording cannot be begun.",
         todo: "Name another file with `--record`.",
+    },
+    Entry {
+        id: "records_damaged",
+        what: "Stored records were found damaged in the last 24 hours (warning).",
+        todo: "Look after the disk; `doctor` names them, `store check` checks all.",
     },
     Entry {
         id: "registry_unusable",
@@ -553,7 +578,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     Entry {
         id: "storage_unusable",
         what: "Stored tasks and results cannot be opened.",
-        todo: "The message says why; move the file away to start without them.",
+        todo: "The message says why; `store check` says more, and `node start --accept-data-loss` starts without them.",
     },
     Entry {
         id: "system_failed",

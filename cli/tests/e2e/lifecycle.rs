@@ -177,7 +177,8 @@ fn a_node_whose_files_were_removed_does_not_go_on_out_of_reach() {
     let log = std::fs::read_to_string(node.home.log_file()).unwrap();
     assert!(log.contains("a file of this node was removed"), "{log}");
 
-    node.start();
+    assert!(node.run(&["node", "start"]).bad(1).contains("id: data_lost"));
+    node.run(&["node", "start", "--accept-data-loss"]).good();
     let again = node.pid().unwrap();
     assert_ne!(pid, again);
     std::fs::remove_dir_all(node.home.root()).unwrap();

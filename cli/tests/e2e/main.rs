@@ -24,6 +24,7 @@ mod recording;
 mod shutdown;
 mod siege;
 mod sim;
+mod storage;
 mod stranger;
 #[path = "../../../runtime/tests/support/test_hub.rs"]
 mod test_hub;

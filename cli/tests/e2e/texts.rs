@@ -31,6 +31,8 @@ fn help() {
         &["model", "pull"],
         &["model", "rm"],
         &["model", "quantize"],
+        &["store"],
+        &["store", "check"],
         &["sim"],
         &["sim", "run"],
         &["sim", "check"],

@@ -302,7 +302,12 @@ impl World {
         match output {
             Output::Blob(order) => self.order(host, order),
             Output::Examine => {
-                let facts = HostFacts { config_readable: true, crypto_micros: 50, memory_bytes: 0 };
+                let facts = HostFacts {
+                    config_readable: true,
+                    crypto_micros: 50,
+                    memory_bytes: 0,
+                    records_damaged: 0,
+                };
                 // Asked again before it answered, a machine still answers once.
                 let asked =
                     |(of, _, input): &(usize, u32, Input)| *of == host && matches!(input, Input::Examined(_));

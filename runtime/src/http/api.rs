@@ -10,8 +10,8 @@ use super::files;
 use super::models;
 use super::new_task::NotATask;
 use super::view::{
-    Diagnosis, Health, Liveness, Members, NewTask, Peers, Ping, Readiness, ResultBody, Route, StatusAnswer,
-    Submitted, Task, Tasks,
+    DamagedRecord, Diagnosis, Health, Liveness, Members, NewTask, Peers, Ping, Readiness, ResultBody, Route,
+    StatusAnswer, Submitted, Task, Tasks,
 };
 use super::{Api, auth, body, errand, events, openai, text_embeddings};
 use crate::clock;
@@ -201,7 +201,12 @@ async fn members(State(api): State<Api>) -> Answered<Members> {
 
 async fn diagnosis(State(api): State<Api>) -> Answered<Diagnosis> {
     match ask(&api, Ask::Diagnosis).await? {
-        Reply::Diagnosis(view) => Ok(Json(Diagnosis::from(view))),
+        Reply::Diagnosis(view) => {
+            let records_damaged = api.results.damage_count();
+            let record = |(kind, task)| DamagedRecord { kind, task };
+            let damaged = api.results.damaged().into_iter().map(record).take(DAMAGED_SHOWN).collect();
+            Ok(Json(Diagnosis { records_damaged, damaged, ..Diagnosis::from(view) }))
+        }
         other => Err(unexpected(&other)),
     }
 }
@@ -345,7 +350,16 @@ fn query_malformed(rejection: axum::extract::rejection::QueryRejection) -> ApiEr
 }
 
 pub(super) async fn ask(api: &Api, request: Ask) -> Result<Reply, ApiError> {
-    Ok(api.handle.ask(request).await??)
+    match api.handle.ask(request).await? {
+        // What was damaged on the disk is not known to the node, and was not forgotten in good order.
+        Err(Rejection::TaskNotFound(task)) if api.results.is_damaged(task) => {
+            Err(ApiError::record_damaged(task))
+        }
+        Err(rejection @ Rejection::TaskNotFound(_)) if api.results.has_lost() => {
+            Err(ApiError::from(rejection).hint(RECORDS_LOST.to_owned()))
+        }
+        answer => Ok(answer?),
+    }
 }
 
 fn view(reply: Reply) -> Answered<Task> {
@@ -397,4 +411,8 @@ const STATUSES: [TaskStatus; 6] = [
     TaskStatus::Timeout,
     TaskStatus::Cancelled,
 ];
+/// What to think of a task that is not there after records were lost.
+const RECORDS_LOST: &str = "its record may be one of those that were lost when the data file was damaged: p2p-ai-agents doctor says more";
 const ID_CHARS_SHOWN: usize = 64;
+/// Damaged records that are listed by name.
+const DAMAGED_SHOWN: usize = 100;

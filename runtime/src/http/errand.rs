@@ -8,6 +8,7 @@
 )]
 
 use super::Api;
+use super::ResultReadError;
 use super::api::{internal, unexpected};
 use super::error::ApiError;
 use super::models;
@@ -127,7 +128,19 @@ pub(super) async fn watch(api: &Api, task: TaskId, seen: Seen) -> Result<(TaskVi
 pub(super) async fn result(api: &Api, task: TaskId) -> Result<Option<TaskResult>, ApiError> {
     let results = api.results.clone();
     match tokio::task::spawn_blocking(move || results.result(task)).await {
-        Ok(Ok(result)) => Ok(result),
+        Ok(Ok(Some(result))) => Ok(Some(result)),
+        // The node forgets a result before storage does, and learns of one after it: what it still knows is damaged.
+        Ok(Ok(None)) => match api.handle.ask(Ask::Task(task)).await? {
+            Ok(Reply::Task(view)) if view.result.is_some() => {
+                api.results.note_missing(task);
+                Err(ApiError::record_damaged(task))
+            }
+            Ok(_) | Err(_) => Ok(None),
+        },
+        Ok(Err(ResultReadError::Damaged(error))) => {
+            tracing::error!(%task, %error, "a stored result is damaged");
+            Err(ApiError::record_damaged(task))
+        }
         Ok(Err(error)) => {
             tracing::error!(%task, error = &error as &dyn std::error::Error, "cannot read a result");
             Err(internal("storage_failed", error.to_string()))

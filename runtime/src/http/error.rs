@@ -5,7 +5,7 @@ use crate::driver::Stopped;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use engine::{FetchError, Rejection};
+use engine::{FetchError, Rejection, TaskId};
 use std::time::Duration;
 
 /// An answer that says what went wrong: a status for programs, a stable code, a sentence, perhaps a hint.
@@ -20,6 +20,13 @@ impl ApiError {
     pub(super) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         let detail = ErrorDetail { code: code.to_owned(), message: shorten(message.into()), hint: None };
         Self { status, detail, retry_after: None }
+    }
+
+    /// Says that what is stored of a task is not what was written.
+    pub(super) fn record_damaged(task: TaskId) -> Self {
+        let message = format!("What is stored of task {task} is damaged, so it is not given out");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "record_damaged", message)
+            .hint("submit the task again; p2p-ai-agents doctor says what else is damaged".to_owned())
     }
 
     pub(super) fn hint(mut self, hint: String) -> Self {

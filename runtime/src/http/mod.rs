@@ -41,6 +41,7 @@ use crate::blobs::Shelf;
 use crate::catalog::Catalog;
 use crate::driver::Handle;
 use engine::TaskId;
+use engine::record::RecordKind;
 use engine::task::TaskResult;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -74,9 +75,38 @@ pub trait ResultSource: Send + Sync + 'static {
     /// # Errors
     /// [`ResultReadError`] where storage cannot tell.
     fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ResultReadError>;
+
+    /// Tells whether a record of a task is known to be damaged.
+    fn is_damaged(&self, _id: TaskId) -> bool {
+        false
+    }
+
+    /// Takes note of a result that should be there and is not.
+    fn note_missing(&self, _id: TaskId) {}
+
+    /// Returns how many records are damaged or gone.
+    fn damage_count(&self) -> u64 {
+        0
+    }
+
+    /// Tells whether records are gone and nobody can tell which.
+    fn has_lost(&self) -> bool {
+        false
+    }
+
+    /// Returns the records that are known to be damaged.
+    fn damaged(&self) -> Vec<(RecordKind, TaskId)> {
+        Vec::new()
+    }
 }
 
 /// Storage did not give a result back.
 #[derive(Debug, thiserror::Error)]
-#[error("the result cannot be read from storage")]
-pub struct ResultReadError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+pub enum ResultReadError {
+    /// Its record is damaged.
+    #[error("the stored result is damaged")]
+    Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Storage does not answer.
+    #[error("the result cannot be read from storage")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

@@ -12,6 +12,7 @@ use engine::faults::Faults;
 use engine::health::{Finding, HealthReport, Verdict};
 use engine::heartbeat;
 use engine::lifecycle::State;
+use engine::record::RecordKind;
 use engine::request::{
     DiagnosisView, DiscoveryView, HopView, MemberView, ModelView, PeerView, PingView, RoundTrips, RouteView,
     StatusView,
@@ -175,6 +176,21 @@ pub struct Diagnosis {
     pub heard: u32,
     /// What went wrong lately.
     pub troubles: Vec<RecentTrouble>,
+    /// How many stored records are damaged.
+    #[serde(default)]
+    pub records_damaged: u64,
+    /// The first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<DamagedRecord>,
+}
+
+/// A stored record that is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedRecord {
+    /// What it holds.
+    pub kind: RecordKind,
+    /// Whose.
+    pub task: TaskId,
 }
 
 /// Something that went wrong lately.
@@ -368,7 +384,8 @@ impl Model {
 impl From<DiagnosisView> for Diagnosis {
     fn from(view: DiagnosisView) -> Self {
         let recent = |(age_ms, trouble)| RecentTrouble { age_ms, trouble };
-        Self { heard: view.heard, troubles: view.troubles.into_iter().map(recent).collect() }
+        let troubles = view.troubles.into_iter().map(recent).collect();
+        Self { heard: view.heard, troubles, records_damaged: 0, damaged: Vec::new() }
     }
 }
 

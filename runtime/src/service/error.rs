@@ -3,7 +3,7 @@
 use crate::config::ConfigError;
 use crate::home::LockError;
 use crate::identity::IdentityError;
-use crate::store::OpenError;
+use crate::store::{OpenError, ROOM_BYTES, is_full};
 use crate::transport::BindError;
 use std::io;
 use std::path::PathBuf;
@@ -22,6 +22,20 @@ pub enum StartError {
     /// The settings are wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The tasks and results that the node had are gone.
+    #[error("the data of this node are gone: {} is missing or empty", .path.display())]
+    DataLost {
+        /// The data file.
+        path: PathBuf,
+    },
+    /// A disk has no room.
+    #[error("no space is left on the disk of {}", .path.display())]
+    DiskFull {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The operating system gives no random numbers.
     #[error("there is no randomness")]
     Entropy(#[source] io::Error),
@@ -63,10 +77,13 @@ pub enum StartError {
 
 impl StartError {
     /// Returns its stable name.
-    pub const fn id(&self) -> &'static str {
+    pub fn id(&self) -> &'static str {
         match self {
             Self::Api { .. } | Self::Transport(BindError::PortTaken(_)) => "port_in_use",
             Self::Config(error) => error.id(),
+            Self::DataLost { .. } => "data_lost",
+            Self::DiskFull { .. } => "disk_full",
+            Self::Lock(LockError::Io(error)) if is_full(error) => "disk_full",
             Self::Entropy(_) | Self::Program(_) | Self::Thread(_) => "system_failed",
             Self::Home { .. } | Self::Lock(LockError::Io(_)) => "home_unusable",
             Self::Identity(IdentityError::Damaged { .. }) => "identity_damaged",
@@ -86,6 +103,19 @@ impl StartError {
                 "choose another with --api-port, or leave it out to use the next free one".to_owned()
             }
             Self::Config(error) => return error.hint(),
+            Self::DataLost { .. } => {
+                "mount its disk, or restore it from a backup; to start without the tasks and results that were in it: \
+                 p2p-ai-agents node start --accept-data-loss"
+                    .to_owned()
+            }
+            Self::DiskFull { .. } => {
+                format!("make room: a node needs {} MiB at least, and more for tasks and results", ROOM_BYTES >> 20)
+            }
+            Self::Store(OpenError::Damaged { .. }) => {
+                "restore it from a backup; p2p-ai-agents store check says more; to keep it beside and start without \
+                 data: p2p-ai-agents node start --accept-data-loss"
+                    .to_owned()
+            }
             Self::Home { path, .. } => {
                 format!("check who may use {}, and the space on its disk", path.display())
             }

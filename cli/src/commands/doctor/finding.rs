@@ -75,11 +75,11 @@ fn nodes(count: u32) -> String {
 }
 
 impl Finding {
-    fn problem(code: &'static str, what: String, why: &str, fix: impl Into<String>) -> Self {
+    pub(super) fn problem(code: &'static str, what: String, why: &str, fix: impl Into<String>) -> Self {
         Self { code, problem: true, what, why: why.to_owned(), fix: fix.into() }
     }
 
-    fn note(code: &'static str, what: String, why: &str, fix: impl Into<String>) -> Self {
+    pub(super) fn note(code: &'static str, what: String, why: &str, fix: impl Into<String>) -> Self {
         Self { problem: false, ..Self::problem(code, what, why, fix) }
     }
 

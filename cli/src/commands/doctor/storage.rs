@@ -1,0 +1,131 @@
+//! What is wrong with what a node has stored, or with who else may look at it.
+
+use super::finding::Finding;
+use engine::health::{Component, HealthReason};
+use runtime::config::Settings;
+use runtime::home::Home;
+use runtime::http::view::{DamagedRecord, Diagnosis, Status};
+use runtime::service::STORE_FILE;
+use runtime::store::{Checked, Missing, check, kept_files, missing_data};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// Looks at the data of a node that does not run.
+pub(super) fn at_rest(home: &Home, settings: &Settings) -> Vec<Finding> {
+    let file = settings.storage_path.join(STORE_FILE);
+    match missing_data(home, &file) {
+        Some(Missing::Gone) => return vec![data_lost(&file)],
+        Some(Missing::Elsewhere { .. }) | None => {}
+    }
+    // A large file takes long to read: its own command does that.
+    let is_small = fs::metadata(&file).is_ok_and(|metadata| (1..CHECKED_BYTES_MAX).contains(&metadata.len()));
+    let checked = is_small.then(|| check(&file).ok()).flatten();
+    checked
+        .filter(|checked| !checked.is_sound())
+        .map(|checked| data_damaged(&file, &checked))
+        .into_iter()
+        .collect()
+}
+
+/// Says what a running node knows of its storage.
+pub(super) fn of_node(status: &Status, diagnosis: &Diagnosis) -> Vec<Finding> {
+    let failed = status.health.iter().flat_map(|health| &health.components).any(|found| {
+        found.component == Component::Storage && found.reason == Some(HealthReason::StorageFailed)
+    });
+    let damaged = (diagnosis.records_damaged > 0).then(|| records_damaged(diagnosis));
+    failed.then(storage_failed).into_iter().chain(damaged).collect()
+}
+
+/// Looks at who may look at a node's directories, and at what is kept of damaged files.
+pub(super) fn of_directories(home: &Home, settings: Option<&Settings>) -> Vec<Finding> {
+    let parts = ["config", "data", "logs", "run"].map(|part| home.root().join(part));
+    let storage = settings.map(|settings| settings.storage_path.clone());
+    let elsewhere = storage.clone().filter(|path| !parts.contains(path));
+    let places = std::iter::once(home.root()).chain(parts.iter().chain(&elsewhere).map(PathBuf::as_path));
+    let open = places.filter_map(|path| {
+        let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
+        (mode & 0o077 != 0).then(|| directory_open(path, mode))
+    });
+    let kept = storage.map(|path| kept_files(&path.join(STORE_FILE))).unwrap_or_default();
+    open.chain((!kept.is_empty()).then(|| damaged_file_kept(&kept[0], kept.len()))).collect()
+}
+
+pub(super) fn data_lost(file: &Path) -> Finding {
+    Finding::problem(
+        "data_lost",
+        format!("The data of this node are gone: {} is missing or empty.", file.display()),
+        "the tasks and results of before were in it, and the node does not start without being told to",
+        "mount its disk, or restore it from a backup; to start without: p2p-ai-agents node start --accept-data-loss",
+    )
+}
+
+pub(super) fn data_damaged(file: &Path, checked: &Checked) -> Finding {
+    let (tasks, results) = (checked.tasks, checked.results);
+    Finding::problem(
+        "data_damaged",
+        format!(
+            "The data file {} is damaged; {tasks} open tasks and {results} results can be read.",
+            file.display()
+        ),
+        "what is damaged is lost, and the disk may go on to damage more",
+        "start the node, which saves the rest, or save it with p2p-ai-agents store salvage; look after the disk",
+    )
+}
+
+pub(super) fn records_damaged(diagnosis: &Diagnosis) -> Finding {
+    let what = match (diagnosis.records_damaged, diagnosis.damaged.first()) {
+        (1, Some(DamagedRecord { kind, task })) => {
+            format!("A stored record is damaged: the {kind} of task {task}.")
+        }
+        (count, Some(DamagedRecord { kind, task })) => {
+            format!("{count} stored records are damaged, such as the {kind} of task {task}.")
+        }
+        (count, None) => {
+            format!("{count} stored records or more were lost to damage, and nobody can tell which.")
+        }
+    };
+    Finding::problem(
+        "records_damaged",
+        what,
+        "they are not given out, so their tasks have to be submitted again; the disk may go on to damage more",
+        "look after the disk: sudo smartctl -a DEVICE; p2p-ai-agents node logs --level WARN has the time of it",
+    )
+}
+
+pub(super) fn storage_failed() -> Finding {
+    Finding::problem(
+        "storage_failed",
+        "The node cannot write to its storage.".to_owned(),
+        "tasks and results that cannot be stored are refused",
+        "make room on its disk, and check that it is not mounted read-only",
+    )
+}
+
+pub(super) fn damaged_file_kept(first: &Path, count: usize) -> Finding {
+    let more = if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
+    Finding::note(
+        "damaged_file_kept",
+        format!("A damaged data file is kept: {}{more}.", first.display()),
+        "what could be read of it is in the new one; it takes room",
+        "remove it when nobody will look into it any more",
+    )
+}
+
+pub(super) fn directory_open(path: &Path, mode: u32) -> Finding {
+    let (what, why) = if mode & 0o022 != 0 {
+        ("change", "they can replace what the node keeps there")
+    } else {
+        ("look into", "they see what is there, though not what is in the files")
+    };
+    let what = format!("Other users of this machine may {what} {} (mode {mode:o}).", path.display());
+    let fix = format!("chmod 700 {}", path.display());
+    if mode & 0o022 != 0 {
+        Finding::problem("directory_open", what, why, fix)
+    } else {
+        Finding::note("directory_open", what, why, fix)
+    }
+}
+
+/// The largest file that the doctor reads as a whole.
+const CHECKED_BYTES_MAX: u64 = 256 << 20;

@@ -1,0 +1,110 @@
+//! What a node keeps, opened; and what is said where some of it is gone.
+
+use super::StartError;
+use crate::blobs::FileBlobs;
+use crate::config::Settings;
+use crate::home::{Home, Landmark};
+use crate::store::{
+    Missing, OpenError, RedbStore, ResultReader, Salvaged, is_full, missing_data, note_data, room_in,
+    set_aside,
+};
+use engine::Saved;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What a node keeps, opened.
+pub(super) struct Storage {
+    pub(super) store: RedbStore,
+    pub(super) saved: Saved,
+    pub(super) results: Arc<ResultReader>,
+    pub(super) blobs: FileBlobs,
+    /// Without these nobody finds the node, or what it accepts is not durable.
+    pub(super) landmarks: [Landmark; 2],
+    /// What the user should know about it.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Storage {
+    /// Opens what a node keeps. Data that are gone are an error unless `accepts_loss`.
+    pub(super) fn open(home: &Home, settings: &Settings, accepts_loss: bool) -> Result<Self, StartError> {
+        let file = settings.storage_path.join(STORE_FILE);
+        let mut warnings = Vec::new();
+        match missing_data(home, &file) {
+            Some(Missing::Gone) if accepts_loss => {
+                warnings.push(format!("the data file {} is gone: the node starts without data", file.display()));
+            }
+            Some(Missing::Gone) => return Err(StartError::DataLost { path: file }),
+            Some(Missing::Elsewhere { file: before }) => warnings.push(format!(
+                "the data are in {} now, where there are none yet; the tasks and results of before stay in {}",
+                file.display(),
+                before.display()
+            )),
+            None => {}
+        }
+        let (store, saved, results) = match RedbStore::open(&file) {
+            Err(OpenError::Damaged { detail, .. }) if accepts_loss => {
+                let aside = set_aside(&file).map_err(unusable(&file))?;
+                warnings.push(format!(
+                    "the data file was damaged ({detail}) and is now {}: the node starts without data",
+                    aside.display()
+                ));
+                RedbStore::open(&file)
+            }
+            opened => opened,
+        }
+        .map_err(|error| match error {
+            OpenError::Io { path, source } => unusable(&path)(source),
+            error @ (OpenError::Damaged { .. } | OpenError::InUse { .. } | OpenError::Version { .. }) => {
+                StartError::Store(error)
+            }
+        })?;
+        warnings.extend(results.salvaged().map(saved_of));
+        note_data(home, &file).map_err(unusable(&home.data_note_file()))?;
+        let landmark = |path: PathBuf| Landmark::at(&path).map_err(unusable(&path));
+        let landmarks = [landmark(home.lock_file())?, landmark(file)?];
+        let files = settings.storage_path.join(FILES);
+        let blobs = FileBlobs::open(&files).map_err(unusable(&files))?;
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        Ok(Self { store, saved, results: Arc::new(results), blobs, landmarks, warnings })
+    }
+}
+
+/// Makes sure of room on the disk of a directory before anything is begun that needs it.
+pub(super) fn want_room(directory: &Path) -> Result<(), StartError> {
+    room_in(directory).map_err(unusable(directory))
+}
+
+/// Says that a place cannot be used, or that its disk is full.
+pub(super) fn unusable(path: &Path) -> impl Fn(io::Error) -> StartError + use<> {
+    let path = path.to_owned();
+    move |source| {
+        let path = path.clone();
+        if is_full(&source) {
+            StartError::DiskFull { path, source }
+        } else {
+            StartError::Home { path, source }
+        }
+    }
+}
+
+/// Says what was saved of a damaged file.
+fn saved_of(salvaged: &Salvaged) -> String {
+    let Salvaged { tasks, results, damaged, lost, kept } = salvaged;
+    let named = damaged.len();
+    let gone = match lost {
+        Some(0) => String::new(),
+        Some(lost) => format!(", {lost} more are gone"),
+        None => ", and others may be gone".to_owned(),
+    };
+    format!(
+        "the data file was damaged: {tasks} open tasks and {results} results were saved, {named} records are damaged\
+         {gone}; it is kept as {}",
+        kept.display()
+    )
+}
+
+/// The file of tasks and results.
+pub const STORE_FILE: &str = "node.redb";
+/// The directory of the files that nodes give each other.
+const FILES: &str = "files";
