@@ -80,7 +80,7 @@ impl Group {
         })?;
         let top = PathBuf::from(top);
         // A group outside of what is mounted here cannot be seen; the uppermost one stands in for it.
-        let below = Path::new(path).strip_prefix(root).unwrap_or(Path::new(""));
+        let below = Path::new(path).strip_prefix(root).unwrap_or_else(|_| Path::new(""));
         let is_plain = below.components().all(|part| matches!(part, Component::Normal(_)));
         let directory = if is_plain { top.join(below) } else { top.clone() };
         Some(Self { version, top, directory })

@@ -81,7 +81,7 @@ impl Service {
     ) -> Result<Self, StartError> {
         let ground = Ground::take(home, overrides, terminal, startup)?;
         let settings = &ground.effective.settings;
-        let entrance = Entrance::open(home, &ground, startup).await?;
+        let entrance = Entrance::open(home, &ground, startup)?;
         let storage = Storage::open(home, settings, overrides.accept_data_loss)?;
         let Storage { store, saved, results, blobs, landmarks, warnings } = storage;
         startup.done("storage");
@@ -307,7 +307,7 @@ struct Entrance {
 }
 
 impl Entrance {
-    async fn open(home: &Home, ground: &Ground, startup: &Startup) -> Result<Self, StartError> {
+    fn open(home: &Home, ground: &Ground, startup: &Startup) -> Result<Self, StartError> {
         let Ground { key, effective, .. } = ground;
         let settings = &effective.settings;
         let thread = NodeThread::start().map_err(StartError::Thread)?;

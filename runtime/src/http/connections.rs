@@ -143,11 +143,11 @@ impl ConnectionTable {
         } else if unauthenticated().filter(|entry| entry.owner == owner).count()
             >= self.limits.unauthenticated_per_owner
         {
-            Some(Shortage::OfOwner)
+            Some(Shortage::Owner)
         } else if unauthenticated().count() >= self.limits.unauthenticated {
-            Some(Shortage::OfUnauthenticated)
+            Some(Shortage::Unauthenticated)
         } else {
-            (entries.connections.len() >= self.limits.connections).then_some(Shortage::OfAll)
+            (entries.connections.len() >= self.limits.connections).then_some(Shortage::All)
         }
     }
 
@@ -158,17 +158,17 @@ impl ConnectionTable {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shortage {
-    OfAll,
-    OfOwner,
-    OfUnauthenticated,
+    All,
+    Owner,
+    Unauthenticated,
 }
 
 impl Entries {
     /// Returns the connection to close.
     fn victim(&self, shortage: Shortage, owner: Owner) -> Option<u64> {
         let owner = match shortage {
-            Shortage::OfOwner => Some(owner),
-            Shortage::OfAll | Shortage::OfUnauthenticated => self.largest_owner(),
+            Shortage::Owner => Some(owner),
+            Shortage::All | Shortage::Unauthenticated => self.largest_owner(),
         };
         let unauthenticated = self
             .connections

@@ -40,7 +40,7 @@ impl OwnerLookup {
             (Some(netlink), SocketAddr::V4(remote), SocketAddr::V4(local)) => uid(netlink, remote, local),
             _ => None,
         };
-        uid.map_or(Owner::Address(remote.ip()), Owner::User)
+        uid.map_or_else(|| Owner::Address(remote.ip()), Owner::User)
     }
 }
 

@@ -111,7 +111,7 @@ pub(super) fn finish(
     };
     let (mut parts, body) = response.into_parts();
     parts.headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    parts.headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    parts.headers.entry(header::CACHE_CONTROL).or_insert_with(|| HeaderValue::from_static("no-store"));
     if parts.status.is_client_error() {
         if !authenticated {
             parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

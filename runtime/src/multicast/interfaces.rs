@@ -72,11 +72,11 @@ fn ip_address(address: &SockaddrStorage) -> Option<IpAddr> {
 
 /// Returns the length of a subnet's prefix; without a mask an address is alone.
 fn prefix_length(address: IpAddr, mask: Option<IpAddr>) -> u8 {
-    let ones = match mask {
-        Some(IpAddr::V4(mask)) if address.is_ipv4() => mask.to_bits().leading_ones(),
-        Some(IpAddr::V6(mask)) if address.is_ipv6() => mask.to_bits().leading_ones(),
-        _ if address.is_ipv4() => 32,
-        _ => 128,
+    let ones = match (address, mask) {
+        (IpAddr::V4(_), Some(IpAddr::V4(mask))) => mask.to_bits().leading_ones(),
+        (IpAddr::V6(_), Some(IpAddr::V6(mask))) => mask.to_bits().leading_ones(),
+        (IpAddr::V4(_), _) => 32,
+        (IpAddr::V6(_), _) => 128,
     };
     u8::try_from(ones).unwrap_or(u8::MAX)
 }
