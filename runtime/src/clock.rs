@@ -2,6 +2,8 @@
 
 use crate::ports::Clock;
 use engine::{Instant, UnixMillis};
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The machine's clocks.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +29,37 @@ impl Clock for SystemClock {
     }
 }
 
-/// Returns the wall-clock time; 1970 where the clock stands before that.
+/// Returns the wall-clock time. Where the clock stands before 1970, time begins there with this process: it goes on as it
+/// should, and nothing takes it for a clock that was set.
 pub fn wall() -> UnixMillis {
-    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    static BEGIN: OnceLock<std::time::Instant> = OnceLock::new();
+    let begin = BEGIN.get_or_init(std::time::Instant::now);
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_else(|_| begin.elapsed());
     UnixMillis(engine::time::micros(since_epoch) / 1000)
+}
+
+/// Tells whether the wall clock shows a date from 1970 to 9999. Libraries that write dates panic at others.
+pub fn has_date() -> bool {
+    is_date(SystemTime::now())
+}
+
+fn is_date(time: SystemTime) -> bool {
+    time.duration_since(UNIX_EPOCH).is_ok_and(|since_epoch| since_epoch.as_secs() < YEAR_10000_SECS)
+}
+
+/// When the year 10000 begins, in seconds since 1970.
+const YEAR_10000_SECS: u64 = 253_402_300_800;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_clock_that_was_never_set_shows_no_date() {
+        let last = UNIX_EPOCH + Duration::from_secs(YEAR_10000_SECS - 1);
+        assert_eq!([UNIX_EPOCH, last].map(is_date), [true, true]);
+        let beyond = [UNIX_EPOCH - Duration::from_secs(1), last + Duration::from_secs(1)];
+        assert_eq!(beyond.map(is_date), [false, false]);
+    }
 }

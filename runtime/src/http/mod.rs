@@ -29,6 +29,7 @@ mod story;
 mod tests;
 mod text_embeddings;
 mod tracked;
+mod undated;
 mod vectors;
 pub mod view;
 

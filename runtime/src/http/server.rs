@@ -5,7 +5,8 @@ pub(super) use super::connections::CONNECTIONS_MAX;
 use super::connections::{Connection, ConnectionTable, Limits, Place};
 use super::peer_owner::OwnerLookup;
 use super::tracked::{self, RequestBody};
-use super::{Door, api};
+use super::{Door, api, undated};
+use crate::clock;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
@@ -100,6 +101,9 @@ impl Server {
 async fn serve_connection(stream: TcpStream, place: Place, door: Door, stopped: watch::Receiver<bool>) {
     // Answers are small and wanted at once.
     let _ = stream.set_nodelay(true);
+    if !clock::has_date() {
+        return undated::refuse(stream).await;
+    }
     let connection = Arc::clone(&place.connection);
     tokio::select! {
         biased;
