@@ -13,6 +13,7 @@ pub use models::{FullEntry, ModelEntry, NAME_BYTES_MAX as MODEL_NAME_BYTES_MAX};
 use crate::cgroup::{self, MemoryLimit};
 use crate::home::{self, Home};
 use crate::multicast;
+use crate::text::without_mark;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -553,7 +554,8 @@ fn missing(path: &Path) -> ConfigError {
 /// Parses the bytes of a file; its name's ending tells the format.
 fn parse(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>, ConfigError> {
     let malformed = |detail: String| ConfigError::Malformed { path: path.to_owned(), detail };
-    let text = str::from_utf8(bytes).map_err(|_| malformed("it is not UTF-8 text".to_owned()))?;
+    let text =
+        str::from_utf8(without_mark(bytes)).map_err(|_| malformed("it is not UTF-8 text".to_owned()))?;
     let parsed: Result<Value, String> = if path.extension().is_some_and(|extension| extension == "toml") {
         toml::from_str(text).map_err(|error| error.to_string())
     } else {

@@ -37,5 +37,6 @@ pub mod registry;
 pub mod service;
 pub mod startup;
 pub mod store;
+pub mod text;
 #[cfg(feature = "libp2p")]
 pub mod transport;

@@ -8,6 +8,7 @@ use engine::blob::BlobId;
 use runtime::blobs::{Manifest, ManifestFile, hash_file};
 use runtime::home::Home;
 use runtime::http::files::{Fetch, FetchLine, NewFetch};
+use runtime::text::without_mark;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ pub(super) async fn run(home: &Home, manifest: &Path, to: Option<&Path>) -> Resu
             .hint("make one on a machine that has the model: p2p-ai-agents model share FOLDER > model.json")
     };
     let text = fs::read(manifest).map_err(|error| unusable(&error))?;
-    let manifest = Manifest::read(&text).map_err(|error| unusable(&error))?;
+    let manifest = Manifest::read(without_mark(&text)).map_err(|error| unusable(&error))?;
     let folder = match to {
         Some(folder) => {
             std::path::absolute(folder).map_err(|error| Failure::from_error(&error).id("path_unusable"))?

@@ -229,6 +229,14 @@ fn an_unknown_variable_is_a_warning() {
 }
 
 #[test]
+fn a_byte_order_mark_in_front_of_a_file_is_no_part_of_it() {
+    for (name, text) in [("a.json", r#"{"max_peers": 3}"#), ("a.toml", "max_peers = 3")] {
+        let values = parse(Path::new(name), format!("\u{feff}{text}").as_bytes()).unwrap();
+        assert_eq!(Value::Object(values), json!({"max_peers": 3}), "{name}");
+    }
+}
+
+#[test]
 fn a_list_in_a_variable_has_commas_or_is_json() {
     let models =
         |text: &str| Fixture::new().variable("P2P_AI_MODELS", text).load().map(|it| it.settings.models);

@@ -16,6 +16,7 @@ use super::tokenizer_config::TokenizerConfig;
 use super::vocabulary::{self, Vocabulary};
 use super::{LlamaError, Options};
 use crate::inference::folder::{Folder, TOKENIZER, WEIGHTS};
+use crate::text::without_mark;
 use engine::task::{FinishReason, Generation, Prompt};
 use kernels::llama::{Cache, Kernel, Llama, PASS_TOKENS_MAX};
 use serde::Deserialize;
@@ -448,7 +449,8 @@ fn tokenizer_config(folder: &Folder) -> Result<TokenizerConfig, LlamaError> {
 }
 
 fn small_file(folder: &Folder, name: &str) -> Result<Option<Vec<u8>>, LlamaError> {
-    folder.read(name).map_err(|error| LlamaError::Config(error.to_string()))
+    let file = folder.read(name).map_err(|error| LlamaError::Config(error.to_string()))?;
+    Ok(file.map(|bytes| without_mark(&bytes).to_vec()))
 }
 
 /// The safetensors files of a folder, by their index where there are several.
