@@ -331,6 +331,9 @@ pub(crate) struct TaskSubmit {
     /// Give the task up after this many seconds [default: 30]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
+    /// Fail where a text has more tokens than the model takes, instead of cutting it
+    #[arg(long)]
+    pub(crate) no_truncate: bool,
     /// Generation only: the most tokens to produce
     #[arg(long, value_name = "N")]
     pub(crate) max_tokens: Option<u32>,

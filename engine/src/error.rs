@@ -231,4 +231,11 @@ pub enum InferenceError {
     InputRejected(String),
     /// The model cannot be loaded or run here.
     ModelFailed(String),
+    /// One of several inputs cannot be processed; another try would end the same way.
+    PartRejected {
+        /// Its number, counted from 0.
+        part: u32,
+        /// Why.
+        reason: String,
+    },
 }

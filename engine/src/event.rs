@@ -286,6 +286,15 @@ pub enum Event {
         /// Why.
         error: WriteError,
     },
+    /// A task has an output, but its model did not read all of its inputs: they have too many tokens.
+    InputTruncated {
+        /// The task.
+        task: TaskId,
+        /// How many of its inputs were cut.
+        inputs: u32,
+        /// Tokens of them that the model did not see.
+        dropped: u64,
+    },
 }
 
 /// Why a link ended.

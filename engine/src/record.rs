@@ -4,10 +4,13 @@
 //! and the value. So a record that was changed on the disk is never taken for another one, and whole records can be
 //! found in a file whose own structure is lost.
 
+mod v1;
+
 use crate::error::DecodeError;
 use crate::ids::TaskId;
 use crate::task::{ResultSummary, StoredTask, TaskResult};
 use core::fmt;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// One change to what is kept. The records of one [`crate::Output::Write`] become durable together or not at all.
@@ -75,6 +78,31 @@ impl fmt::Display for RecordKind {
     }
 }
 
+/// A value that is kept on disk.
+pub trait Stored: DeserializeOwned {
+    /// Decodes what the first version of the program wrote, without what stood before it.
+    ///
+    /// # Errors
+    /// [`DecodeError`] where the bytes are cut short, or followed by more.
+    fn from_v1(body: &[u8]) -> Result<Self, DecodeError> {
+        whole(body)
+    }
+}
+
+impl Stored for ResultSummary {}
+
+impl Stored for StoredTask {
+    fn from_v1(body: &[u8]) -> Result<Self, DecodeError> {
+        v1::task(body)
+    }
+}
+
+impl Stored for TaskResult {
+    fn from_v1(body: &[u8]) -> Result<Self, DecodeError> {
+        v1::result(body)
+    }
+}
+
 /// Encodes a value for storage: postcard, after a header with a checksum.
 pub fn encode<T: Serialize>(kind: RecordKind, id: TaskId, value: &T) -> Vec<u8> {
     let mut bytes = vec![VERSION];
@@ -92,11 +120,7 @@ pub fn encode<T: Serialize>(kind: RecordKind, id: TaskId, value: &T) -> Vec<u8> 
 /// [`DecodeError::Damaged`] where the bytes are not those that were written for this record, or have no checksum,
 /// [`DecodeError::Version`] where another version of the program wrote them, [`DecodeError::Malformed`] where they are
 /// no such value.
-pub fn decode<'de, T: Deserialize<'de>>(
-    kind: RecordKind,
-    id: TaskId,
-    bytes: &'de [u8],
-) -> Result<T, DecodeError> {
+pub fn decode<T: Stored>(kind: RecordKind, id: TaskId, bytes: &[u8]) -> Result<T, DecodeError> {
     let Some(found) = Found::at(bytes).filter(|found| found.bytes.len() == bytes.len()) else {
         return Err(DecodeError::Damaged);
     };
@@ -105,6 +129,7 @@ pub fn decode<'de, T: Deserialize<'de>>(
     }
     match bytes[LAYOUT_AT] {
         LAYOUT => whole(&bytes[HEADER_BYTES..]),
+        LAYOUT_1 => T::from_v1(&bytes[HEADER_BYTES..]),
         layout => Err(DecodeError::Version(layout)),
     }
 }
@@ -113,6 +138,7 @@ pub fn decode<'de, T: Deserialize<'de>>(
 pub fn upgrade(kind: RecordKind, id: TaskId, bytes: &[u8]) -> Option<Vec<u8>> {
     let (&VERSION_UNCHECKED, body) = bytes.split_first()? else { return None };
     let mut upgraded = encode(kind, id, &());
+    *upgraded.get_mut(LAYOUT_AT)? = LAYOUT_1;
     upgraded.extend_from_slice(body);
     Some(seal(upgraded))
 }
@@ -186,7 +212,7 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
     checksum
 }
 
-fn whole<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, DecodeError> {
+fn whole<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
     match postcard::take_from_bytes(body) {
         Ok((value, [])) => Ok(value),
         Ok(_) | Err(_) => Err(DecodeError::Malformed),
@@ -198,7 +224,9 @@ const VERSION: u8 = 2;
 /// The version that had no header but itself.
 const VERSION_UNCHECKED: u8 = 1;
 /// The version of what comes after the header.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
+/// That of the first version of the program.
+const LAYOUT_1: u8 = 1;
 /// By which records are found in a file that cannot be opened any more.
 const MARK: [u8; 3] = *b"p2r";
 const LAYOUT_AT: usize = 1 + MARK.len();
@@ -215,6 +243,8 @@ mod tests {
     use super::*;
 
     const ID: TaskId = TaskId([3; 16]);
+
+    impl Stored for Record {}
 
     fn encoded() -> Vec<u8> {
         encode(RecordKind::Task, ID, &Record::RemoveTask(ID))
@@ -256,7 +286,9 @@ mod tests {
     fn records_of_other_versions_are_told_apart_and_old_ones_upgraded() {
         let old = postcard::to_extend(&Record::RemoveTask(ID), vec![VERSION_UNCHECKED]).unwrap();
         assert_eq!(read(&old), Err(DecodeError::Damaged));
-        assert_eq!(upgrade(RecordKind::Task, ID, &old), Some(encoded()));
+        let upgraded = upgrade(RecordKind::Task, ID, &old).unwrap();
+        assert_eq!(read(&upgraded), Ok(Record::RemoveTask(ID)));
+        assert_eq!((upgraded.len(), upgraded[LAYOUT_AT]), (encoded().len(), LAYOUT_1));
         assert_eq!(upgrade(RecordKind::Task, ID, &encoded()), None);
         let mut bytes = encoded();
         bytes[LAYOUT_AT] = 7;

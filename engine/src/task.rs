@@ -106,6 +106,8 @@ pub enum TaskOutput {
         label: String,
         /// All labels, most probable first.
         scores: Vec<(String, f32)>,
+        /// What the model did not read: of the text as number 0, of the labels asked for from 1 on.
+        truncated: Vec<Truncation>,
     },
     /// A vector for each input; the model fixes their dimension.
     Embedding {
@@ -113,6 +115,8 @@ pub enum TaskOutput {
         vectors: Vec<Vec<f32>>,
         /// Tokens of all inputs together that the model saw.
         tokens: u32,
+        /// Which inputs the model did not read to their end, in their order.
+        truncated: Vec<Truncation>,
     },
     /// Generated text.
     Generation {
@@ -131,6 +135,8 @@ pub enum TaskOutput {
         scores: Vec<f32>,
         /// Tokens of all pairs together that the model saw.
         tokens: u32,
+        /// Which texts the model did not read to their end, together with the query, in their order.
+        truncated: Vec<Truncation>,
     },
     /// How well each text answers the query.
     Ranking {
@@ -140,7 +146,18 @@ pub enum TaskOutput {
         scores: Vec<f32>,
         /// Tokens of all pairs together that the model saw.
         tokens: u32,
+        /// Which texts the model did not read to their end, together with the query, in their order.
+        truncated: Vec<Truncation>,
     },
+}
+
+/// An input that has more tokens than its model takes, and was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Truncation {
+    /// Its number among the task's inputs, counted from 0.
+    pub input: u32,
+    /// Tokens of it that the model did not see.
+    pub dropped: u32,
 }
 
 impl TaskOutput {
@@ -154,10 +171,31 @@ impl TaskOutput {
         }
     }
 
+    /// Returns which inputs the model did not read to their end.
+    pub fn truncated(&self) -> &[Truncation] {
+        match self {
+            Self::Classification { truncated, .. }
+            | Self::Embedding { truncated, .. }
+            | Self::Ranking { truncated, .. }
+            | Self::Reranking { truncated, .. } => truncated,
+            // A prompt that is too long is refused.
+            Self::Generation { .. } => &[],
+        }
+    }
+
+    /// Returns how many tokens of its inputs the model did not see.
+    pub fn dropped_tokens(&self) -> u64 {
+        self.truncated().iter().map(|truncation| u64::from(truncation.dropped)).sum()
+    }
+
     /// Returns about how many bytes the output takes, on its way and on disk.
     pub fn bytes(&self) -> usize {
+        size_of_val(self.truncated()) + self.body_bytes()
+    }
+
+    fn body_bytes(&self) -> usize {
         match self {
-            Self::Classification { label, scores } => {
+            Self::Classification { label, scores, .. } => {
                 label.len() + scores.iter().map(|(label, _)| label.len() + 8).sum::<usize>()
             }
             Self::Embedding { vectors, .. } => vectors.iter().map(|vector| vector.len() * 4 + 4).sum(),
@@ -224,13 +262,20 @@ pub enum TaskFailure {
     ModelFailed(String),
     /// Three attempts each ended with the death of whatever ran it.
     Poison,
+    /// The model refused one of several inputs.
+    PartRejected {
+        /// Its number, counted from 0.
+        part: u32,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl TaskFailure {
     /// Returns the reason's stable name.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::InputRejected(_) => "input_rejected",
+            Self::InputRejected(_) | Self::PartRejected { .. } => "input_rejected",
             Self::ModelFailed(_) => "model_failed",
             Self::Poison => "poison",
         }
@@ -242,6 +287,9 @@ impl fmt::Display for TaskFailure {
         match self {
             Self::InputRejected(why) => write!(f, "the model refused the input: {why}"),
             Self::ModelFailed(why) => write!(f, "the model failed: {why}"),
+            Self::PartRejected { part, reason } => {
+                write!(f, "the model refused input {part} (the first is 0): {reason}")
+            }
             Self::Poison => f.write_str("every attempt ended with the death of its worker"),
         }
     }

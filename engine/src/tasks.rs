@@ -280,6 +280,9 @@ impl Tasks {
         let outcome = match result {
             Ok(output) => Outcome::Completed(output),
             Err(InferenceError::InputRejected(why)) => Outcome::Failed(TaskFailure::InputRejected(why)),
+            Err(InferenceError::PartRejected { part, reason }) => {
+                Outcome::Failed(TaskFailure::PartRejected { part, reason })
+            }
             // Only the attempt that counts may call for another.
             Err(_) if !current => return Verdict::Nothing,
             Err(InferenceError::Cancelled) => {
@@ -646,8 +649,21 @@ fn check(input: &TaskInput, output: TaskOutput) -> Result<TaskOutput, InferenceE
             | TaskOutput::Reranking { .. },
         ) => false,
     };
+    // A list in the order of the inputs has no more of them than there are.
+    let numbers = || output.truncated().iter().map(|truncation| truncation.input as usize);
+    let parts = input.parts() + labels(input);
+    let usable =
+        usable && numbers().is_sorted_by(|one, next| one < next) && numbers().all(|number| number < parts);
     let complaint = || InferenceError::ModelFailed("the worker sent an unusable output".to_owned());
     usable.then_some(output).ok_or_else(complaint)
+}
+
+/// Returns how many labels an input has beside its text.
+const fn labels(input: &TaskInput) -> usize {
+    match input {
+        TaskInput::Classification(classification) => classification.labels.len(),
+        TaskInput::Embedding { .. } | TaskInput::Generation(_) | TaskInput::Reranking(_) => 0,
+    }
 }
 
 /// As much as is kept of what a worker says why it failed.

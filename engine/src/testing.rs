@@ -464,6 +464,7 @@ fn run_model(work: &Work) -> Vec<TaskOutput> {
         TaskOutput::Embedding {
             vectors: inputs.iter().map(|input| vector(input, length)).collect(),
             tokens: u32::try_from(length).unwrap_or(u32::MAX),
+            truncated: Vec::new(),
         }
     };
     match work {

@@ -28,7 +28,7 @@ pub const FRAME_BYTES_MAX: usize = 1 << 20;
 pub const HELLO_BYTES_MAX: usize = 8 << 10;
 
 /// The version of the protocol; nodes of different versions refuse each other.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// One message between two neighbours.
 #[derive(Clone, Debug, PartialEq)]

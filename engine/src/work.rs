@@ -494,7 +494,8 @@ mod tests {
         work.handle_assignment(at(0), OTHER, assignment(1, 1));
         work.handle_timeout(at(0));
         work.poll_facts();
-        let huge = TaskOutput::Embedding { vectors: vec![vec![0.5; 200_000]], tokens: 1 };
+        let huge =
+            TaskOutput::Embedding { vectors: vec![vec![0.5; 200_000]], tokens: 1, truncated: Vec::new() };
         work.handle_done(JobId(0), 1, Ok(vec![Ok(huge)]));
         let facts = work.poll_facts();
         let [Fact::Outcome(OTHER, _, 1, Err(InferenceError::InputRejected(why)))] = facts.as_slice() else {

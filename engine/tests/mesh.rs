@@ -474,7 +474,8 @@ fn a_classification_without_labels_is_for_a_model_that_has_some() {
     network.run(SECOND);
     let chosen = |network: &mut Network, labels: &[&str]| {
         let labels = labels.iter().map(|&label| label.to_owned()).collect();
-        let input = TaskInput::Classification(Classification { text: "x".to_owned(), labels });
+        let input =
+            TaskInput::Classification(Classification { text: "x".to_owned(), labels, truncate: true });
         let task = submit_input(network, place, input);
         let request = network.ask(place, Request::Task(task));
         network.run(Duration::ZERO);

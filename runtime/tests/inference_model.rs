@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
+use engine::task::EmbeddingInput;
 use runtime::inference::quantize::{QuantizeError, quantize};
 use runtime::inference::{Backend, LoadError, Model, Precision, SINGLE_FILE_TOKENS_MAX};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -89,12 +90,19 @@ fn tokens_stand_for_their_text_with_or_without_the_special_ones() {
     assert_eq!(model.wrap_tokens(&tokens[1..tokens.len() - 1]), Ok(tokens));
     assert_eq!(model.wrap_tokens(&[5; 5000]).unwrap().len(), SINGLE_FILE_TOKENS_MAX);
     let fits = "a ".repeat(SINGLE_FILE_TOKENS_MAX - 2);
-    assert_eq!(model.tokenize_whole(&fits), model.tokenize(&fits));
-    let refused = Err(format!("the text has more than {SINGLE_FILE_TOKENS_MAX} tokens"));
-    for longer in [format!("{fits}a"), "a ".repeat(100_000)] {
-        assert_eq!(model.tokenize_whole(&longer), refused);
+    let dropped = |input: EmbeddingInput| {
+        let sequence = model.sequence(&input).unwrap();
+        (sequence.tokens.len(), sequence.dropped)
+    };
+    let text = |text: &str| EmbeddingInput::Text(text.to_owned());
+    assert_eq!(dropped(text(&fits)), (SINGLE_FILE_TOKENS_MAX, 0));
+    for (longer, count) in [(format!("{fits}a"), 1), ("a ".repeat(100_000), 100_002 - SINGLE_FILE_TOKENS_MAX)]
+    {
+        assert_eq!(dropped(text(&longer)), (SINGLE_FILE_TOKENS_MAX, count));
         assert_eq!(model.tokenize(&longer), model.tokenize(&fits));
     }
+    assert_eq!(dropped(EmbeddingInput::Tokens(vec![101, 5, 6, 102])), (4, 0));
+    assert_eq!(dropped(EmbeddingInput::WholeTokens(vec![5; 5000])), (SINGLE_FILE_TOKENS_MAX, 4746));
     let unknown = model.wrap_tokens(&[7, 4_000_000_000]).unwrap_err();
     assert_eq!(unknown, "4000000000 is none of the model's 30522 tokens");
 }

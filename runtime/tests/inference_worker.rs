@@ -311,7 +311,7 @@ fn vectors(result: Result<Vec<Result<TaskOutput, InferenceError>>, InferenceErro
     outputs
         .map(|output| {
             let output = output.unwrap();
-            let TaskOutput::Embedding { mut vectors, tokens } = output else { panic!("{output:?}") };
+            let TaskOutput::Embedding { mut vectors, tokens, .. } = output else { panic!("{output:?}") };
             (vectors.remove(0), tokens)
         })
         .collect()
@@ -401,6 +401,32 @@ async fn what_the_worker_cannot_do_is_said() {
     assert!(matches!(&outputs[0], Err(InferenceError::InputRejected(reason)) if reason.contains("99999999")));
     assert!(matches!(&outputs[1], Ok(TaskOutput::Embedding { tokens: 3, .. })));
 
+    // What a text has too many of is told, or refused; other texts go on.
+    let long = |count: usize| EmbeddingInput::Text("a ".repeat(count));
+    let inputs = vec![
+        vec![long(254), long(255), long(1_000)],
+        vec![EmbeddingInput::Tokens(vec![7; 300]), EmbeddingInput::Text(String::new())],
+        vec![long(1), long(300).whole()],
+        vec![EmbeddingInput::WholeTokens(vec![7; 300])],
+    ];
+    Inference::start(&mut port, JobId(6), EMBEDDED_MODEL.to_owned(), Work::Embed { inputs });
+    let outputs = next_done(&mut port).await.1.unwrap();
+    let told = |output: &Result<TaskOutput, InferenceError>| match output {
+        Ok(TaskOutput::Embedding { tokens, truncated, .. }) => {
+            Ok((*tokens, truncated.iter().map(|cut| (cut.input, cut.dropped)).collect::<Vec<_>>()))
+        }
+        Ok(output) => panic!("{output:?}"),
+        Err(error) => Err(error.clone()),
+    };
+    let too_long = || "it has 302 tokens, the model takes 256".to_owned();
+    let expected = [
+        Ok((768, vec![(1, 1), (2, 746)])),
+        Ok((258, vec![(0, 46)])),
+        Err(InferenceError::PartRejected { part: 1, reason: too_long() }),
+        Err(InferenceError::InputRejected(too_long())),
+    ];
+    assert_eq!(outputs.iter().map(told).collect::<Vec<_>>(), expected);
+
     let too_many = Work::Embed { inputs: vec![vec![EmbeddingInput::Text(String::new()); 50]; 100] };
     Inference::start(&mut port, JobId(5), EMBEDDED_MODEL.to_owned(), too_many);
     assert!(reason(next_done(&mut port).await.1).contains("at most 1024 texts"));
@@ -408,7 +434,7 @@ async fn what_the_worker_cannot_do_is_said() {
 
 fn classify(text: &str, labels: &[&str]) -> Work {
     let labels = labels.iter().map(|&label| label.to_owned()).collect();
-    Work::Classify { inputs: vec![Classification { text: text.to_owned(), labels }] }
+    Work::Classify { inputs: vec![Classification { text: text.to_owned(), labels, truncate: true }] }
 }
 
 async fn a_text_gets_the_label_that_fits() {
@@ -423,7 +449,7 @@ async fn a_text_gets_the_label_that_fits() {
     ]) {
         Inference::start(&mut port, JobId(job), EMBEDDED_MODEL.to_owned(), classify(text, &labels));
         let output = next_done(&mut port).await.1.unwrap().remove(0).unwrap();
-        let TaskOutput::Classification { label, scores } = output else { panic!("{output:?}") };
+        let TaskOutput::Classification { label, scores, .. } = output else { panic!("{output:?}") };
         assert_eq!(label, expected, "{text}: {scores:?}");
         assert_eq!(scores.len(), 3);
         assert!(scores.is_sorted_by(|one, other| one.1 >= other.1), "{scores:?}");
@@ -446,7 +472,7 @@ async fn a_folder_with_a_head_classifies() {
     for (job, row) in golden.iter().enumerate() {
         Inference::start(&mut port, JobId(job as u64), EMBEDDED_MODEL.to_owned(), classify(&row.text, &[]));
         let output = next_done(&mut port).await.1.unwrap().remove(0).unwrap();
-        let TaskOutput::Classification { label, scores } = output else { panic!("{output:?}") };
+        let TaskOutput::Classification { label, scores, .. } = output else { panic!("{output:?}") };
         assert_eq!(label, row.label);
         let most = row.probabilities.iter().copied().fold(0.0, f32::max);
         assert!((scores[0].1 - most).abs() < 1e-4, "{scores:?}");
@@ -465,6 +491,7 @@ async fn a_folder_with_a_head_classifies() {
         inputs: vec![Classification {
             text: "a".to_owned(),
             labels: vec!["neutral".to_owned(), "blue".to_owned()],
+            truncate: true,
         }],
     };
     Inference::start(&mut port, JobId(92), EMBEDDED_MODEL.to_owned(), other);

@@ -40,7 +40,11 @@ fn task(number: u64) -> Record {
 }
 
 fn result(number: u64) -> Box<TaskResult> {
-    let outcome = TaskOutcome::Completed(TaskOutput::Embedding { vectors: vec![vec![0.5; 384]], tokens: 3 });
+    let outcome = TaskOutcome::Completed(TaskOutput::Embedding {
+        vectors: vec![vec![0.5; 384]],
+        tokens: 3,
+        truncated: Vec::new(),
+    });
     let summary = ResultSummary {
         id: id(number),
         kind: TaskKind::Embedding,

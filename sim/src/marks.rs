@@ -29,6 +29,7 @@ marks! {
     DiscoveryAvailable => "discovery_available",
     DiscoveryUnavailable => "discovery_unavailable",
     HealthChanged => "health_changed",
+    InputTruncated => "input_truncated",
     LinkDown => "link_down",
     LinkRefused => "link_refused",
     LinkUp => "link_up",

@@ -67,6 +67,7 @@ fn vectors(inputs: &[EmbeddingInput]) -> TaskOutput {
     TaskOutput::Embedding {
         vectors: texts.iter().map(|text| vector(text)).collect(),
         tokens: texts.iter().map(|text| words(text)).sum(),
+        truncated: Vec::new(),
     }
 }
 
@@ -83,6 +84,7 @@ fn label(input: &Classification) -> TaskOutput {
     TaskOutput::Classification {
         label: first.to_owned(),
         scores: vec![(first.to_owned(), share), (second.to_owned(), 1.0 - share)],
+        truncated: Vec::new(),
     }
 }
 
@@ -91,6 +93,7 @@ fn scores(input: &Reranking) -> TaskOutput {
     TaskOutput::Reranking {
         scores: input.texts.iter().map(score).collect(),
         tokens: input.all().map(words).sum(),
+        truncated: Vec::new(),
     }
 }
 
@@ -138,13 +141,17 @@ mod tests {
 
     #[test]
     fn every_kind_of_work_has_one_output_per_input() {
-        let text = |text: &str| Classification { text: text.to_owned(), labels: Vec::new() };
+        let text = |text: &str| Classification { text: text.to_owned(), labels: Vec::new(), truncate: true };
         for work in [
             Work::Classify { inputs: vec![text("a"), text("b")] },
             Work::Embed { inputs: vec![vec![EmbeddingInput::Text("a".to_owned()); 3]; 2] },
             Work::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned())))),
             Work::Rerank {
-                inputs: vec![Reranking { query: "a".to_owned(), texts: vec!["b".to_owned(); 3] }],
+                inputs: vec![Reranking {
+                    query: "a".to_owned(),
+                    texts: vec!["b".to_owned(); 3],
+                    truncate: true,
+                }],
             },
         ] {
             assert_eq!(outputs(&work).len(), work.len());

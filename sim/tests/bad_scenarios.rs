@@ -101,7 +101,7 @@ fn hosts_that_make_no_sense_are_refused() {
         ("identity = \"n0\"\n", "bad.toml:8: a copy must start after its original"),
         ("identity = \"n0\"\nhostile = [\"flood\"]\n", "bad.toml:6: a host with the key of another"),
         (
-            "protocol = 2\n[[host]]\nnode = \"n1\"\nprotocol = 3\n",
+            "protocol = 8\n[[host]]\nnode = \"n1\"\nprotocol = 9\n",
             "bad.toml:10: n1 has two `[[host]]` sections",
         ),
         (
@@ -114,7 +114,7 @@ fn hosts_that_make_no_sense_are_refused() {
         assert!(said.starts_with(words), "{more}: {said}");
     }
     let scenario =
-        Scenario::parse("good.toml", "nodes = 2\nduration = \"9s\"\n[[host]]\nnode = \"n1\"\nprotocol = 2\n");
+        Scenario::parse("good.toml", "nodes = 2\nduration = \"9s\"\n[[host]]\nnode = \"n1\"\nprotocol = 9\n");
     let refusal = scenario.unwrap().on(Executor::Turmoil).unwrap_err().to_string();
     assert!(refusal.contains("does not model `host`"), "{refusal}");
 }

@@ -8,7 +8,7 @@ use engine::TaskId;
 use engine::task::TaskStatus;
 use hyper::body::Bytes;
 use runtime::home::Home;
-use runtime::http::view::{OutputBody, ResultBody, Summary};
+use runtime::http::view::{Dropped, OutputBody, ResultBody, Summary};
 
 pub(super) async fn run(home: &Home, id: &str, format: ResultFormat, json: bool) -> Result<(), Failure> {
     let id = super::task_id(id)?;
@@ -64,29 +64,32 @@ fn properties(result: &ResultBody) -> Vec<(&'static str, String)> {
     rows.push(("Completed", result.summary.completed_at.clone()));
     rows.extend(reason(result.status, &result.summary).map(|reason| ("Reason", reason)));
     match &result.output {
-        Some(OutputBody::Embedding { vector, tokens }) => {
+        Some(OutputBody::Embedding { vector, tokens, dropped }) => {
             let first: Vec<String> = vector.iter().take(SHOWN).map(|number| format!("{number:.4}")).collect();
             let more = if vector.len() > SHOWN { ", …" } else { "" };
-            rows.push(("Tokens", tokens.to_string()));
+            rows.push(("Tokens", tokens_read(*tokens, dropped)));
             rows.push(("Output", format!("{} numbers: [{}{more}]", vector.len(), first.join(", "))));
         }
-        Some(OutputBody::Embeddings { vectors, tokens }) => {
-            rows.push(("Tokens", tokens.to_string()));
+        Some(OutputBody::Embeddings { vectors, tokens, dropped }) => {
+            rows.push(("Tokens", tokens_read(*tokens, dropped)));
             let numbers = vectors.first().map_or(0, Vec::len);
             rows.push((
                 "Output",
                 format!("{} vectors of {numbers} numbers; --format json shows them", vectors.len()),
             ));
         }
-        Some(OutputBody::Classification { scores, .. }) => {
+        Some(OutputBody::Classification { scores, dropped, .. }) => {
+            if dropped.dropped_tokens > 0 {
+                rows.push(("Dropped", dropped_tokens(dropped)));
+            }
             let scores = scores.iter().map(|score| format!("{} {:.3}", score.label, score.score));
             rows.push(("Output", scores.collect::<Vec<_>>().join(", ")));
         }
-        Some(OutputBody::Reranking { scores, tokens }) => {
+        Some(OutputBody::Reranking { scores, tokens, dropped }) => {
             let mut ranked: Vec<(usize, &f32)> = scores.iter().enumerate().collect();
             ranked.sort_by(|(_, one), (_, other)| other.total_cmp(one));
             let ranked = ranked.iter().map(|(text, score)| format!("text {text} {score:.3}"));
-            rows.push(("Tokens", tokens.to_string()));
+            rows.push(("Tokens", tokens_read(*tokens, dropped)));
             rows.push(("Output", ranked.collect::<Vec<_>>().join(", ")));
         }
         Some(OutputBody::Generation { prompt_tokens, tokens, finish_reason, .. }) => {
@@ -96,6 +99,21 @@ fn properties(result: &ResultBody) -> Vec<(&'static str, String)> {
         None => {}
     }
     rows
+}
+
+/// Says how many tokens the model read, and how many it did not.
+fn tokens_read(tokens: u32, dropped: &Dropped) -> String {
+    if dropped.dropped_tokens == 0 {
+        tokens.to_string()
+    } else {
+        format!("{tokens} read, {}", dropped_tokens(dropped))
+    }
+}
+
+fn dropped_tokens(dropped: &Dropped) -> String {
+    let (count, inputs) = (dropped.dropped_tokens, dropped.truncated.len());
+    let of = if inputs == 1 { "1 input".to_owned() } else { format!("{inputs} inputs") };
+    format!("{count} dropped from {of}: the model takes no more of one")
 }
 
 /// Says how long a task was computed; of one that was given up, no worker has told that.

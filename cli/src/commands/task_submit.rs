@@ -13,6 +13,7 @@ use indicatif::ProgressBar;
 use runtime::home::Home;
 use runtime::http::models::Models;
 use runtime::http::view::{InputBody, NewTask, NotATask, OneOrMany, Submitted};
+use runtime::text::without_mark;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -66,6 +67,8 @@ fn with_options(mut task: NewTask, arguments: &TaskSubmit) -> NewTask {
     let query = takes(TaskKind::Reranking);
     task.model = task.model.or_else(|| arguments.model.clone());
     task.timeout_seconds = task.timeout_seconds.or(arguments.timeout);
+    // A prompt that is too long is refused anyway.
+    task.truncate = task.truncate.or(arguments.no_truncate.then_some(false));
     if labels {
         task.labels = task.labels.or_else(|| given(&arguments.labels));
     }
@@ -154,6 +157,7 @@ fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
 
 /// Reads one line; what it leaves out comes from the command line. `None` where it is blank.
 fn file_task(line: &[u8], arguments: &TaskSubmit) -> Result<Option<NewTask>, Failure> {
+    let line = without_mark(line);
     if line.trim_ascii().is_empty() {
         return Ok(None);
     }

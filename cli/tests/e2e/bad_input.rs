@@ -118,7 +118,7 @@ fn a_file_of_tasks_with_bad_lines() {
     let file = world.path("tasks.jsonl");
     write(
         &file,
-        "{\"input\": \"one\"}\n\nnot json\n{\"input\": \"two\", \"colour\": 1}\n{\"input\": \"\"}\n{\"input\": \"three\"}\n",
+        "\u{feff}{\"input\": \"one\"}\n\nnot json\n{\"input\": \"two\", \"colour\": 1}\n{\"input\": \"\"}\n{\"input\": \"three\"}\n",
     );
     let ran = node.run(&["task", "submit", "--type", "embedding", "--file", file.to_str().unwrap()]);
     assert_eq!((ran.code, ran.stdout.lines().count()), (1, 2), "{ran:?}");
@@ -267,7 +267,7 @@ fn what_a_crash_left_in_run_is_no_obstacle() {
 /// Stores what a node would have stored whose clock was a day ahead of this one: a result, and a task that waits.
 fn leave_for_tomorrow(node: &Node<'_>, tomorrow: UnixMillis) -> (TaskId, TaskId) {
     let (done, open) = (TaskId([1; 16]), TaskId([2; 16]));
-    let output = TaskOutput::Embedding { vectors: vec![vec![0.6, 0.8]], tokens: 3 };
+    let output = TaskOutput::Embedding { vectors: vec![vec![0.6, 0.8]], tokens: 3, truncated: Vec::new() };
     let summary = ResultSummary {
         id: done,
         kind: TaskKind::Embedding,

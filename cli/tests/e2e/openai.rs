@@ -89,7 +89,9 @@ fn whatever_is_sent_gets_its_status_and_the_next_request_its_answer() {
     let long = "word ".repeat(60_000);
     for (body, expected) in [
         (json!({"input": ""}).to_string().into_bytes(), 400),
-        (json!({"input": " \t\n\u{2003}"}).to_string().into_bytes(), 400),
+        (json!({"input": " \t\n\u{2003}"}).to_string().into_bytes(), 200),
+        (json!({"input": ["a", ""]}).to_string().into_bytes(), 400),
+        (json!({"input": ["one", "\n", "three"]}).to_string().into_bytes(), 200),
         (json!({"input": "\0"}).to_string().into_bytes(), 200),
         (br#"{"input": "\udfff\ud800"}"#.to_vec(), 400),
         (b"{\"input\": \"\xc3\x28\"}".to_vec(), 400),
@@ -116,6 +118,55 @@ fn whatever_is_sent_gets_its_status_and_the_next_request_its_answer() {
         (404, &json!("model_not_found")),
         "no model generates here"
     );
+}
+
+#[test]
+fn what_is_cut_off_is_told_by_every_route_and_over_neighbours() {
+    let world = World::new();
+    let (origin, worker) = (world.node("a"), world.node("b"));
+    origin.start_bare();
+    let id_worker = worker.start();
+    origin.await_peers(&[&id_worker]);
+    // One that takes 256 tokens, [CLS] and [SEP] among them.
+    let long = "word ".repeat(300);
+    let input = json!(["short", long, "short", format!("{long} and more")]);
+    let cut = json!([{"index": 1, "dropped_tokens": 46}, {"index": 3, "dropped_tokens": 48}]);
+    let told = "x-truncated-inputs: 1;dropped=46, 3;dropped=48\r\n";
+    for (path, body, field) in [
+        ("/v1/embeddings", json!({ "input": input }), Some(&cut)),
+        ("/embed", json!({ "inputs": input }), None),
+        ("/", json!({ "inputs": input, "truncate": true }), None),
+        ("/v1/rerank", json!({"query": "a word", "documents": input}), Some(&cut)),
+        ("/v2/rerank", json!({"query": "a word", "documents": input}), Some(&cut)),
+        ("/rerank", json!({"query": "a word", "texts": input}), None),
+    ] {
+        let text = body.to_string();
+        let answer = exchange(
+            origin.api(),
+            &[head(&origin, "POST", path, text.len()).as_bytes(), text.as_bytes()].concat(),
+        );
+        let (head, answer) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200") && head.contains(told), "{path}: {head} {answer}");
+        let answer: Value = serde_json::from_str(answer).unwrap();
+        assert_eq!(answer.get("truncated"), field, "{path}");
+        let mut whole = body.clone();
+        whole["truncate"] = json!(false);
+        let (status, answer) = post(&origin, path, &whole);
+        assert!(status == 400 || status == 413, "{path}: {status} {answer}");
+        assert!(answer.to_string().contains("input 1 (the first is 0)"), "{path}: {answer}");
+        assert!(answer.to_string().contains("it has 302 tokens, the model takes 256"), "{path}: {answer}");
+    }
+    let submit = ["task", "submit", "--type", "embedding", "--input", &long, "--wait"];
+    let said = origin.run(&submit).good();
+    assert!(said.contains("256 read, 46 dropped from 1 input: the model takes no more of one"), "{said}");
+    let result = origin.json(&[submit.as_slice(), &["--json"]].concat());
+    assert_eq!(result["output"]["dropped_tokens"], 46, "{result}");
+    assert_eq!(result["output"]["truncated"], json!([{"index": 0, "dropped_tokens": 46}]));
+    assert_eq!(result["worker"], json!(id_worker));
+    let said = origin.run(&[submit.as_slice(), &["--no-truncate"]].concat()).bad(1);
+    assert!(said.contains("it has 302 tokens, the model takes 256"), "{said}");
+    let logs = origin.run(&["node", "logs", "--lines", "1000"]).good();
+    assert!(logs.contains("input truncated"), "{logs}");
 }
 
 #[test]

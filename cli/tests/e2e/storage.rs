@@ -23,8 +23,11 @@ fn data_file(node: &Node<'_>) -> PathBuf {
 }
 
 fn result(number: u8) -> Record {
-    let outcome =
-        Outcome::Completed(TaskOutput::Embedding { vectors: vec![vec![f32::from(number); 384]], tokens: 3 });
+    let outcome = Outcome::Completed(TaskOutput::Embedding {
+        vectors: vec![vec![f32::from(number); 384]],
+        tokens: 3,
+        truncated: Vec::new(),
+    });
     let now = wall();
     let summary = ResultSummary {
         id: id(number),

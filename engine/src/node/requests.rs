@@ -15,7 +15,8 @@ use crate::request::{
 };
 use crate::scheduler::Scheduler;
 use crate::task::{
-    Classification, ResultSummary, StoredTask, TaskInput, TaskKind, TaskResult, TaskSpec, TaskStatus, preview,
+    Classification, Outcome, ResultSummary, StoredTask, TaskInput, TaskKind, TaskResult, TaskSpec,
+    TaskStatus, preview,
 };
 use crate::tasks::Open;
 use crate::time::{Instant, micros};
@@ -185,7 +186,7 @@ impl Node {
     }
 
     pub(super) fn handle_end_written(&mut self, result: TaskResult) {
-        let summary = result.summary;
+        let TaskResult { summary, outcome } = result;
         let (task, status, worker) = (summary.id, summary.status, summary.worker);
         self.results.insert(summary);
         if self.results.len() > usize::try_from(self.config.results_max).unwrap_or(usize::MAX) {
@@ -194,6 +195,12 @@ impl Node {
         let Some(open) = self.tasks.handle_ended(task) else { return };
         let elapsed_micros = micros(self.now.since(open.accepted_at));
         self.event(Event::TaskFinished { task, status, worker, elapsed_micros });
+        if let Outcome::Completed(output) = &outcome
+            && !output.truncated().is_empty()
+        {
+            let inputs = u32::try_from(output.truncated().len()).unwrap_or(u32::MAX);
+            self.event(Event::InputTruncated { task, inputs, dropped: output.dropped_tokens() });
+        }
         self.acknowledge_all(open.acks);
         let answer = self.find_task(task);
         for waiter in open.waiters.into_iter().filter(|_| !shows(Mutant::WaitersForgotten)) {

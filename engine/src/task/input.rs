@@ -29,6 +29,8 @@ pub struct Classification {
     pub text: String,
     /// The labels to choose from, at most [`LABELS_MAX`]; none for those that the model was trained on.
     pub labels: Vec<String>,
+    /// Whether a text with more tokens than the model takes is cut; else it is refused.
+    pub truncate: bool,
 }
 
 /// Something to make a vector of.
@@ -40,6 +42,8 @@ pub enum EmbeddingInput {
     Tokens(Vec<u32>),
     /// A text that is refused, not cut, where it has more tokens than the model takes.
     WholeText(String),
+    /// Tokens that are refused, not cut, where they are more than the model takes.
+    WholeTokens(Vec<u32>),
 }
 
 /// A query, and texts that may answer it.
@@ -49,6 +53,8 @@ pub struct Reranking {
     pub query: String,
     /// 1 to [`RERANKING_TEXTS_MAX`] texts; each is read together with the query.
     pub texts: Vec<String>,
+    /// Whether a query and a text with more tokens than the model takes are cut; else they are refused.
+    pub truncate: bool,
 }
 
 /// A prompt, and how to continue it.
@@ -105,7 +111,7 @@ pub enum ChatRole {
 pub enum InputFault {
     /// A conversation without messages, or with more than allowed.
     ChatLength(usize),
-    /// A text without anything but white space, or a list of no tokens.
+    /// A text without a character, or a list of no tokens.
     Empty,
     /// No input, or more than one task takes.
     Inputs(usize),
@@ -129,16 +135,22 @@ pub enum InputFault {
     TopP(u32),
     /// No text to compare with a query, or more than one task takes.
     Texts(usize),
+    /// The same as [`Self::Empty`], of the one with this number among several, counted from 0.
+    EmptyPart(usize),
 }
 
 impl TaskInput {
     /// Makes an input of each kind from a text alone.
     pub fn of_text(kind: TaskKind, text: String) -> Self {
         match kind {
-            TaskKind::Classification => Self::Classification(Classification { text, labels: Vec::new() }),
+            TaskKind::Classification => {
+                Self::Classification(Classification { text, labels: Vec::new(), truncate: true })
+            }
             TaskKind::Embedding => Self::Embedding { inputs: vec![EmbeddingInput::Text(text)] },
             TaskKind::Generation => Self::Generation(Box::new(Generation::of(Prompt::Text(text)))),
-            TaskKind::Reranking => Self::Reranking(Reranking { query: text.clone(), texts: vec![text] }),
+            TaskKind::Reranking => {
+                Self::Reranking(Reranking { query: text.clone(), texts: vec![text], truncate: true })
+            }
         }
     }
 
@@ -201,7 +213,9 @@ impl TaskInput {
             Self::Classification(input) => input.check(),
             Self::Embedding { inputs } => {
                 within(inputs.len(), 1, EMBEDDING_INPUTS_MAX, InputFault::Inputs)?;
-                inputs.iter().try_for_each(EmbeddingInput::check)
+                inputs.iter().enumerate().try_for_each(|(number, input)| {
+                    input.check().map_err(|fault| fault.of_part(number, inputs.len()))
+                })
             }
             Self::Generation(generation) => generation.check(),
             Self::Reranking(input) => input.check(),
@@ -215,7 +229,7 @@ impl Classification {
     }
 
     fn check(&self) -> Result<(), InputFault> {
-        not_blank(&self.text)?;
+        not_empty(&self.text)?;
         within(self.labels.len(), 0, LABELS_MAX, InputFault::Labels)?;
         for (at, label) in self.labels.iter().enumerate() {
             within(label.trim().len(), 1, usize::MAX, InputFault::LabelLength)?;
@@ -233,7 +247,7 @@ impl EmbeddingInput {
     pub const fn bytes(&self) -> usize {
         match self {
             Self::Text(text) | Self::WholeText(text) => text.len(),
-            Self::Tokens(tokens) => tokens.len().saturating_mul(4),
+            Self::Tokens(tokens) | Self::WholeTokens(tokens) => tokens.len().saturating_mul(4),
         }
     }
 
@@ -241,14 +255,36 @@ impl EmbeddingInput {
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) | Self::WholeText(text) => Some(text),
-            Self::Tokens(_) => None,
+            Self::Tokens(_) | Self::WholeTokens(_) => None,
+        }
+    }
+
+    /// Returns the input as one that is refused, not cut, where the model does not take all of it.
+    #[must_use]
+    pub fn whole(self) -> Self {
+        match self {
+            Self::Text(text) | Self::WholeText(text) => Self::WholeText(text),
+            Self::Tokens(tokens) | Self::WholeTokens(tokens) => Self::WholeTokens(tokens),
+        }
+    }
+
+    /// Tells whether it is refused, not cut, where the model does not take all of it.
+    pub const fn is_whole(&self) -> bool {
+        matches!(self, Self::WholeText(_) | Self::WholeTokens(_))
+    }
+
+    /// Tells whether there is nothing in it: models read such a text, and some interfaces take none.
+    pub const fn is_empty(&self) -> bool {
+        match self {
+            Self::Text(text) | Self::WholeText(text) => text.is_empty(),
+            Self::Tokens(tokens) | Self::WholeTokens(tokens) => tokens.is_empty(),
         }
     }
 
     fn preview(&self) -> String {
         match self {
             Self::Text(text) | Self::WholeText(text) => preview(text),
-            Self::Tokens(tokens) => {
+            Self::Tokens(tokens) | Self::WholeTokens(tokens) => {
                 let first: Vec<String> = tokens.iter().take(PREVIEW_CHARS / 2).map(u32::to_string).collect();
                 preview(&first.join(" "))
             }
@@ -257,9 +293,11 @@ impl EmbeddingInput {
 
     fn check(&self) -> Result<(), InputFault> {
         match self {
-            Self::Text(text) | Self::WholeText(text) => not_blank(text),
-            Self::Tokens(tokens) if tokens.is_empty() => Err(InputFault::Empty),
-            Self::Tokens(tokens) => within(tokens.len(), 1, EMBEDDING_TOKENS_MAX, InputFault::Tokens),
+            Self::Text(_) | Self::WholeText(_) => Ok(()),
+            Self::Tokens(tokens) | Self::WholeTokens(tokens) if tokens.is_empty() => Err(InputFault::Empty),
+            Self::Tokens(tokens) | Self::WholeTokens(tokens) => {
+                within(tokens.len(), 1, EMBEDDING_TOKENS_MAX, InputFault::Tokens)
+            }
         }
     }
 }
@@ -285,10 +323,10 @@ impl Generation {
 
     fn check(&self) -> Result<(), InputFault> {
         match &self.prompt {
-            Prompt::Text(text) => not_blank(text)?,
+            Prompt::Text(text) => not_empty(text)?,
             Prompt::Chat(messages) => {
                 within(messages.len(), 1, CHAT_MESSAGES_MAX, InputFault::ChatLength)?;
-                if messages.iter().all(|message| message.content.trim().is_empty()) {
+                if messages.iter().all(|message| message.content.is_empty()) {
                     return Err(InputFault::Empty);
                 }
             }
@@ -319,7 +357,7 @@ impl Reranking {
 
     fn check(&self) -> Result<(), InputFault> {
         within(self.texts.len(), 1, RERANKING_TEXTS_MAX, InputFault::Texts)?;
-        self.all().try_for_each(not_blank)
+        not_empty(&self.query)
     }
 }
 
@@ -345,11 +383,29 @@ impl ChatRole {
 }
 
 impl InputFault {
+    /// Returns the fault as that of one of several inputs, counted from 0.
+    #[must_use]
+    pub const fn of_part(self, number: usize, of: usize) -> Self {
+        match self {
+            Self::Empty if of > 1 => Self::EmptyPart(number),
+            fault => fault,
+        }
+    }
+
+    /// Returns the fault as it is where so many inputs stand before those that it counts.
+    #[must_use]
+    pub const fn after(self, before: usize) -> Self {
+        match self {
+            Self::EmptyPart(number) => Self::EmptyPart(number.saturating_add(before)),
+            fault => fault,
+        }
+    }
+
     /// Returns the fault's stable name.
     pub const fn code(self) -> &'static str {
         match self {
             Self::ChatLength(_) => "messages_out_of_range",
-            Self::Empty => "input_empty",
+            Self::Empty | Self::EmptyPart(_) => "input_empty",
             Self::Inputs(_) => "inputs_out_of_range",
             Self::LabelLength(_) => "label_length_out_of_range",
             Self::Labels(_) => "labels_out_of_range",
@@ -372,6 +428,7 @@ impl core::fmt::Display for InputFault {
                 write!(f, "a conversation of {found} messages; 1 to {CHAT_MESSAGES_MAX} are allowed")
             }
             Self::Empty => f.write_str("the input is empty"),
+            Self::EmptyPart(number) => write!(f, "input {number} is empty (the first is 0)"),
             Self::Inputs(found) => {
                 write!(f, "{found} inputs in one task; 1 to {EMBEDDING_INPUTS_MAX} are allowed")
             }
@@ -408,8 +465,9 @@ pub(crate) fn preview(text: &str) -> String {
     text.chars().take(PREVIEW_CHARS).collect()
 }
 
-fn not_blank(text: &str) -> Result<(), InputFault> {
-    if text.trim().is_empty() { Err(InputFault::Empty) } else { Ok(()) }
+/// White space is text: models have tokens for it, or read it as they read an empty text.
+fn not_empty(text: &str) -> Result<(), InputFault> {
+    if text.is_empty() { Err(InputFault::Empty) } else { Ok(()) }
 }
 
 fn within(found: usize, least: usize, most: usize, fault: fn(usize) -> InputFault) -> Result<(), InputFault> {
@@ -446,7 +504,7 @@ mod tests {
 
     fn classification(text: &str, labels: &[&str]) -> TaskInput {
         let labels = labels.iter().map(|&label| label.to_owned()).collect();
-        TaskInput::Classification(Classification { text: text.to_owned(), labels })
+        TaskInput::Classification(Classification { text: text.to_owned(), labels, truncate: true })
     }
 
     fn generation(change: impl FnOnce(&mut Generation)) -> TaskInput {
@@ -466,7 +524,7 @@ mod tests {
 
     fn reranking(query: &str, texts: &[&str]) -> TaskInput {
         let texts = texts.iter().map(|&text| text.to_owned()).collect();
-        TaskInput::Reranking(Reranking { query: query.to_owned(), texts })
+        TaskInput::Reranking(Reranking { query: query.to_owned(), texts, truncate: true })
     }
 
     #[test]
@@ -476,8 +534,8 @@ mod tests {
         let cases = [
             (embedding(vec![]), InputFault::Inputs(0)),
             (embedding(vec![text("a"); EMBEDDING_INPUTS_MAX + 1]), InputFault::Inputs(33)),
-            (embedding(vec![text("a"), text(" \n\u{2003}")]), InputFault::Empty),
             (embedding(vec![EmbeddingInput::Tokens(vec![])]), InputFault::Empty),
+            (embedding(vec![text("a"), EmbeddingInput::WholeTokens(vec![])]), InputFault::EmptyPart(1)),
             (embedding(vec![EmbeddingInput::Tokens(vec![1; 8_193])]), InputFault::Tokens(8_193)),
             (classification("", &[]), InputFault::Empty),
             (classification("a", &["b"]), InputFault::LabelsAlike),
@@ -487,7 +545,7 @@ mod tests {
             (classification("a", &["b"; LABELS_MAX + 1]), InputFault::Labels(65)),
             (chat(&[]), InputFault::ChatLength(0)),
             (chat(&["a"; CHAT_MESSAGES_MAX + 1]), InputFault::ChatLength(513)),
-            (chat(&["", " "]), InputFault::Empty),
+            (chat(&["", ""]), InputFault::Empty),
             (generation(|it| it.max_tokens = 0), InputFault::MaxTokens(0)),
             (generation(|it| it.max_tokens = 32_769), InputFault::MaxTokens(32_769)),
             (generation(|it| it.temperature_thousandths = 2_001), InputFault::Temperature(2_001)),
@@ -498,8 +556,7 @@ mod tests {
             (generation(|it| it.stop = vec!["a".to_owned(); 17]), InputFault::Stops(17)),
             (reranking("a", &[]), InputFault::Texts(0)),
             (reranking("a", &["b"; RERANKING_TEXTS_MAX + 1]), InputFault::Texts(33)),
-            (reranking(" ", &["b"]), InputFault::Empty),
-            (reranking("a", &["b", ""]), InputFault::Empty),
+            (reranking("", &["b"]), InputFault::Empty),
         ];
         for (input, fault) in cases {
             assert_eq!(input.check(), Err(fault), "{input:?}");
@@ -517,6 +574,12 @@ mod tests {
             classification("a", &labels),
             chat(&["a"; CHAT_MESSAGES_MAX]),
             chat(&["", "a"]),
+            // White space is text, and beside other texts so is nothing.
+            embedding([" \n\u{2003}", ""].map(|text| EmbeddingInput::Text(text.to_owned())).into()),
+            classification(" ", &[]),
+            chat(&["\n"]),
+            generation(|it| it.prompt = Prompt::Text("\n".to_owned())),
+            reranking(" ", &["b", ""]),
             reranking("a", &["b"; RERANKING_TEXTS_MAX]),
             generation(|it| {
                 it.max_tokens = MAX_TOKENS_MAX;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ids::TraceId;
-use crate::task::{EmbeddingInput, TaskKind, TaskSpec};
+use crate::task::{EmbeddingInput, TaskKind, TaskSpec, Truncation};
 
 const TASK: TaskId = TaskId([1; 16]);
 const A: NodeId = NodeId([0xa; 16]);
@@ -31,7 +31,7 @@ fn stored() -> StoredTask {
 }
 
 fn output() -> TaskOutput {
-    TaskOutput::Embedding { vectors: vec![vec![1.0]], tokens: 1 }
+    TaskOutput::Embedding { vectors: vec![vec![1.0]], tokens: 1, truncated: Vec::new() }
 }
 
 fn attempt(number: u32) -> Attempt {
@@ -68,7 +68,7 @@ fn nobody_ends_a_task_that_was_not_given_to_it() {
     let mut tasks = accepted();
     tasks.assign(at(0), TASK, A).unwrap();
     assert_eq!(tasks.handle_outcome(at(1), WALL, B, attempt(1), 5, Ok(output())), Verdict::Nothing);
-    let wrong = TaskOutput::Embedding { vectors: vec![vec![f32::NAN]], tokens: 1 };
+    let wrong = TaskOutput::Embedding { vectors: vec![vec![f32::NAN]], tokens: 1, truncated: Vec::new() };
     assert_eq!(tasks.handle_outcome(at(1), WALL, A, attempt(1), 5, Ok(wrong)), Verdict::Retries);
 }
 
@@ -76,7 +76,7 @@ fn nobody_ends_a_task_that_was_not_given_to_it() {
 fn an_output_must_be_what_was_asked_for() {
     let text = |text: &str| EmbeddingInput::Text(text.to_owned());
     let input = TaskInput::Embedding { inputs: vec![text("a"), text("b")] };
-    let of = |vectors: Vec<Vec<f32>>| TaskOutput::Embedding { vectors, tokens: 2 };
+    let of = |vectors: Vec<Vec<f32>>| TaskOutput::Embedding { vectors, tokens: 2, truncated: Vec::new() };
     assert!(check(&input, of(vec![vec![1.0], vec![2.0]])).is_ok());
     for vectors in [
         vec![],
@@ -89,6 +89,12 @@ fn an_output_must_be_what_was_asked_for() {
         assert!(check(&input, of(vectors.clone())).is_err(), "{vectors:?}");
     }
     assert!(check(&TaskInput::of_text(TaskKind::Generation, "a".to_owned()), of(vec![vec![1.0]])).is_err());
+    let cut = |inputs: &[u32]| {
+        let truncated = inputs.iter().map(|&input| Truncation { input, dropped: 1 }).collect();
+        check(&input, TaskOutput::Embedding { vectors: vec![vec![1.0]; 2], tokens: 2, truncated })
+    };
+    assert!([&[][..], &[0], &[1], &[0, 1]].into_iter().all(|inputs| cut(inputs).is_ok()));
+    assert!([&[2][..], &[1, 0], &[0, 0], &[0, 1, 1]].into_iter().all(|inputs| cut(inputs).is_err()));
 }
 
 #[test]

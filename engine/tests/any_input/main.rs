@@ -16,7 +16,7 @@ use engine::input::{DialError, Interface, ModelState};
 use engine::request::{FetchSpec, Seen, Which};
 use engine::task::{
     ChatMessage, ChatRole, Classification, EmbeddingInput, Generation, Prompt, Reranking, TaskInput,
-    TaskKind, TaskOutput, TaskSpec, TaskStatus,
+    TaskKind, TaskOutput, TaskSpec, TaskStatus, Truncation,
 };
 use engine::{DialId, Input, JobId, LinkId, NodeId, ReadId, Request, RequestId, TaskId, UnixMillis, WriteId};
 use proptest::prelude::*;
@@ -113,9 +113,10 @@ fn input() -> impl Strategy<Value = TaskInput> {
     let tokens = proptest::collection::vec(any::<u32>(), 0..9);
     let part = prop_oneof![
         6 => ".{0,40}".prop_map(EmbeddingInput::Text),
-        1 => tokens.prop_map(EmbeddingInput::Tokens)
+        1 => tokens.prop_map(EmbeddingInput::Tokens),
+        1 => ".{0,40}".prop_map(EmbeddingInput::WholeText)
     ];
-    let classification = (".{0,40}", proptest::collection::vec(".{0,3}", 0..4));
+    let classification = (".{0,40}", proptest::collection::vec(".{0,3}", 0..4), any::<bool>());
     let chat = proptest::collection::vec(".{0,9}", 0..4).prop_map(|contents| {
         let message = |content| ChatMessage { role: ChatRole::User, content };
         Prompt::Chat(contents.into_iter().map(message).collect())
@@ -124,14 +125,14 @@ fn input() -> impl Strategy<Value = TaskInput> {
     prop_oneof![
         8 => proptest::collection::vec(part, 0..5).prop_map(|inputs| TaskInput::Embedding { inputs }),
         1 => classification
-            .prop_map(|(text, labels)| TaskInput::Classification(Classification { text, labels })),
+            .prop_map(|(text, labels, truncate)| TaskInput::Classification(Classification { text, labels, truncate })),
         1 => (prompt, any::<u32>(), any::<Option<u64>>()).prop_map(|(prompt, number, seed)| {
             let generation =
                 Generation { max_tokens: number, top_k: number, seed, ..Generation::of(prompt) };
             TaskInput::Generation(Box::new(generation))
         }),
-        1 => (".{0,9}", proptest::collection::vec(".{0,9}", 0..4))
-            .prop_map(|(query, texts)| TaskInput::Reranking(Reranking { query, texts })),
+        1 => (".{0,9}", proptest::collection::vec(".{0,9}", 0..4), any::<bool>())
+            .prop_map(|(query, texts, truncate)| TaskInput::Reranking(Reranking { query, texts, truncate })),
     ]
 }
 
@@ -141,7 +142,11 @@ fn nonsense() -> impl Strategy<Value = Input> {
     let link = || (0u64..24).prop_map(LinkId);
     let write = prop_oneof![Just(Ok(())), Just(Err(WriteError::Full)), Just(Err(WriteError::Io))];
     let item = prop_oneof![
-        Just(Ok(TaskOutput::Embedding { vectors: vec![vec![0.5; 3]], tokens: 1 })),
+        Just(Ok(TaskOutput::Embedding {
+            vectors: vec![vec![0.5; 3]],
+            tokens: 1,
+            truncated: vec![Truncation { input: 0, dropped: 9 }]
+        })),
         Just(Err(InferenceError::Cancelled)),
     ];
     let items = proptest::collection::vec(item, 0..4).prop_map(Ok);

@@ -338,8 +338,13 @@ impl World {
                     self.send(host, Input::InferenceProgress { job, text: "once".to_owned(), tokens: 1 });
                     self.send(host, Input::InferenceProgress { job, text: " upon".to_owned(), tokens: 2 });
                 }
-                let one =
-                    |parts| Ok(TaskOutput::Embedding { vectors: vec![vec![1.0, 0.0]; parts], tokens: 2 });
+                let one = |parts| {
+                    Ok(TaskOutput::Embedding {
+                        vectors: vec![vec![1.0, 0.0]; parts],
+                        tokens: 2,
+                        truncated: Vec::new(),
+                    })
+                };
                 let result = match work {
                     Work::Embed { inputs } => Ok(inputs.iter().map(|inputs| one(inputs.len())).collect()),
                     Work::Classify { .. } | Work::Generate(_) | Work::Rerank { .. } => {

@@ -8,7 +8,7 @@
 use super::error::{ApiError, LIST_TASKS};
 use super::files;
 use super::models;
-use super::new_task::NotATask;
+use super::new_task::{NotATask, refuse_empty_input};
 use super::view::{
     DamagedRecord, Diagnosis, Health, Liveness, Members, NewTask, Peers, Ping, Readiness, ResultBody, Route,
     StatusAnswer, Submitted, Task, Tasks,
@@ -56,6 +56,7 @@ pub(super) fn router(api: Api) -> Router {
         .route("/readyz", get(readyz))
         .nest("/api/v1", protected)
         .nest("/v1", openai::router(&api))
+        .nest("/v2", openai::router_v2(&api))
         .merge(text_embeddings::router(&api))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
@@ -72,7 +73,7 @@ async fn admit(State(api): State<Api>, request: Request, next: Next) -> Result<R
     let (parts, body) = request.into_parts();
     auth::check_host_and_origin(&parts, api.address)?;
     // Generations take as long as their tasks may.
-    let slow = parts.uri.path().starts_with("/v1/");
+    let slow = ["/v1/", "/v2/"].iter().any(|prefix| parts.uri.path().starts_with(prefix));
     let timeout = if slow { SLOW_REQUEST_TIMEOUT } else { REQUEST_TIMEOUT };
     let request = Request::from_parts(parts, body);
     tokio::time::timeout(timeout, next.run(request)).await.map_err(|_| {
@@ -221,6 +222,7 @@ async fn submit(
         let message = format!("the body is not a task: {why}");
         not_a_task(ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", message))
     })?;
+    refuse_empty_input(&spec.input).map_err(Rejection::Input)?;
     match errand::submit(&api, &spec).await? {
         Ok(id) => Ok((StatusCode::ACCEPTED, Json(Submitted { id, status: TaskStatus::Queued }))),
         Err(rejection) => Err(models::explain(&api, spec.model, rejection.into()).await),

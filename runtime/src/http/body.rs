@@ -1,6 +1,9 @@
 //! Bodies of requests: taken in as a whole, within limits of size and time, and read as JSON.
 
+mod place;
+
 use super::error::ApiError;
+use crate::text::without_mark;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -43,7 +46,7 @@ pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8], what: 
         let message = "the body must be application/json";
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type_unsupported", message));
     }
-    let text = str::from_utf8(body).map_err(|_| {
+    let text = str::from_utf8(without_mark(body)).map_err(|_| {
         ApiError::new(StatusCode::BAD_REQUEST, "input_not_utf8", "the body is not UTF-8 text")
     })?;
     let malformed = |why: &str| {
@@ -54,12 +57,27 @@ pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8], what: 
     if !text.trim_start().starts_with('{') {
         return Err(malformed("it must be a JSON object"));
     }
-    serde_json::from_str(text).map_err(|error| malformed(&in_words(&error.to_string())))
+    serde_json::from_str(text).map_err(|error| {
+        let end = place::offset(text.as_bytes(), error.line(), error.column());
+        let place = place::path_at(text.as_bytes(), end);
+        let why = in_words(&error.to_string());
+        if !place.is_empty() {
+            return malformed(&format!("{place}: {why}")).about(&place);
+        }
+        let missing = why.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
+        match missing {
+            Some((name, _)) => malformed(&why).about(name),
+            None => malformed(&why),
+        }
+    })
 }
 
 /// Says what is wrong with a text in JSON's own words instead of the reader's.
 fn in_words(error: &str) -> String {
     let mut text = error.to_owned();
+    for term in ["lone leading surrogate in hex escape", "unexpected end of hex escape"] {
+        text = text.replace(term, HALF_A_PAIR);
+    }
     for (term, word) in [
         ("invalid type: map", "invalid type: object"),
         ("invalid type: sequence", "invalid type: list"),
@@ -86,6 +104,9 @@ fn in_words(error: &str) -> String {
     text
 }
 
+/// What is said of an escape such as `\ud800` without its second half, as JavaScript writes a text that was cut within a
+/// character.
+const HALF_A_PAIR: &str = "an escape that is half of a surrogate pair stands for no character";
 /// A body must be there by then.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -122,6 +143,7 @@ mod tests {
         let read = |body: &str| json::<Whole>(&headers, body.as_bytes(), "a test");
         let why = |body| read(body).map(|_| ()).unwrap_err().body().error.message;
         assert!(read(r#" {"number": null, "part": null, "choice": null}"#).is_ok());
+        assert!(read("\u{feff}{}").is_ok(), "a byte-order mark is no part of a text");
         let shown = [
             "[1, null, null]",
             r#"{"number": []}"#,
@@ -129,16 +151,20 @@ mod tests {
             r#"{"part": 7}"#,
             r#"{"part": {}}"#,
             r#"{"choice": "up"}"#,
+            r#"{"part": {"text": "\ud83d"}}"#,
+            r#"{"part": {"text": "\ude00"}}"#,
         ]
         .map(why)
         .join("\n");
         insta::assert_snapshot!(shown, @r"
         the body is not a test: it must be a JSON object
-        the body is not a test: invalid type: list, expected a whole number from 0 at line 1 column 11
-        the body is not a test: invalid value: integer `-1`, expected a whole number from 0 at line 1 column 13
-        the body is not a test: invalid type: integer `7`, expected an object at line 1 column 10
-        the body is not a test: missing field `text` at line 1 column 11
-        the body is not a test: unknown value `up`, expected `left` or `right` at line 1 column 15
+        the body is not a test: number: invalid type: list, expected a whole number from 0 at line 1 column 11
+        the body is not a test: number: invalid value: integer `-1`, expected a whole number from 0 at line 1 column 13
+        the body is not a test: part: invalid type: integer `7`, expected an object at line 1 column 10
+        the body is not a test: part: missing field `text` at line 1 column 11
+        the body is not a test: choice: unknown value `up`, expected `left` or `right` at line 1 column 15
+        the body is not a test: part.text: an escape that is half of a surrogate pair stands for no character at line 1 column 26
+        the body is not a test: part.text: an escape that is half of a surrogate pair stands for no character at line 1 column 25
         ");
     }
 }

@@ -12,9 +12,10 @@ use super::ResultReadError;
 use super::api::{internal, unexpected};
 use super::error::ApiError;
 use super::models;
+use crate::inference::EMBEDDED_MODEL;
 use axum::http::StatusCode;
 use engine::request::{News, Request as Ask, Response as Reply, Seen, TaskView};
-use engine::task::{Outcome, TaskFailure, TaskOutput, TaskResult, TaskSpec};
+use engine::task::{InputFault, Outcome, TaskFailure, TaskInput, TaskOutput, TaskResult, TaskSpec};
 use engine::{Rejection, TaskId};
 use futures::{StreamExt, TryStreamExt};
 use std::collections::BTreeSet;
@@ -31,14 +32,22 @@ pub(super) struct Errand {
 pub(super) async fn submit(api: &Api, spec: &TaskSpec) -> Result<Result<TaskId, Rejection>, ApiError> {
     let mut answer = api.handle.ask(Ask::Submit(spec.clone())).await?;
     if let (Err(Rejection::ModelUnknown(_)), Some(asked)) = (&answer, &spec.model)
-        && let Some(listed) = api.models.listed(asked).await
+        && let Some(known) = other_name(api, asked).await
     {
-        answer = api.handle.ask(Ask::Submit(TaskSpec { model: Some(listed), ..spec.clone() })).await?;
+        answer = api.handle.ask(Ask::Submit(TaskSpec { model: Some(known), ..spec.clone() })).await?;
     }
     match answer {
         Ok(Reply::Submitted(task)) => Ok(Ok(task)),
         Ok(other) => Err(unexpected(&other)),
         Err(rejection) => Ok(Err(rejection)),
+    }
+}
+
+/// Returns the name under which a model is known here that nobody knows by the name that is asked for.
+async fn other_name(api: &Api, asked: &str) -> Option<String> {
+    match api.models.listed(asked).await {
+        None if asked.eq_ignore_ascii_case(EMBEDDED_MODEL_ON_HUB) => Some(EMBEDDED_MODEL.to_owned()),
+        listed => listed,
     }
 }
 
@@ -49,15 +58,63 @@ pub(super) async fn run(api: Api, spec: TaskSpec) -> Result<TaskResult, ApiError
     errand.outcome(task).await
 }
 
-/// Runs the tasks of one request, so many at a time, and returns their results in order. All are looked at before the
-/// first of them costs anything; after one that fails, the others are cancelled.
+/// Runs the tasks of one request, so many at a time, and returns their results in order, each with its part of the
+/// request. All are looked at before the first of them costs anything; after one that fails, the others are cancelled.
 pub(super) async fn run_all(
     api: &Api,
     specs: Vec<TaskSpec>,
     at_once: usize,
-) -> Result<Vec<TaskResult>, ApiError> {
-    specs.iter().try_for_each(|spec| spec.input.check()).map_err(Rejection::Input)?;
-    futures::stream::iter(specs).map(|spec| run(api.clone(), spec)).buffered(at_once).try_collect().await
+) -> Result<Vec<(Part, TaskResult)>, ApiError> {
+    let parts = parts(&specs);
+    for (spec, part) in specs.iter().zip(&parts) {
+        part.check(&spec.input)?;
+    }
+    let run = |(spec, part): (TaskSpec, Part)| async move {
+        let result = run(api.clone(), spec).await.map_err(|error| part.name(error))?;
+        Ok((part, result))
+    };
+    futures::stream::iter(specs.into_iter().zip(parts)).map(run).buffered(at_once).try_collect().await
+}
+
+/// The inputs of a request that one of its tasks is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// The number of the first, counted from 0.
+    pub(super) first: usize,
+    count: usize,
+    /// How many the request has.
+    of: usize,
+}
+
+/// Returns the part of each of the tasks of one request.
+pub(super) fn parts(specs: &[TaskSpec]) -> Vec<Part> {
+    let of = specs.iter().map(|spec| spec.input.parts()).sum();
+    let part = |first: &mut usize, spec: &TaskSpec| {
+        let count = spec.input.parts();
+        let part = Part { first: *first, count, of };
+        *first += count;
+        Some(part)
+    };
+    specs.iter().scan(0, part).collect()
+}
+
+impl Part {
+    /// All of a request of one task.
+    pub(super) const WHOLE: Self = Self { first: 0, count: 1, of: 1 };
+
+    /// Checks a task's input; an input that is not acceptable is named by its number in the request.
+    pub(super) fn check(self, input: &TaskInput) -> Result<(), ApiError> {
+        let named = |fault: InputFault| {
+            let fault = if self.count == 1 { fault.of_part(0, self.of) } else { fault };
+            ApiError::from(Rejection::Input(fault.after(self.first)))
+        };
+        input.check().map_err(named)
+    }
+
+    /// Says which input of several an error is about, where its task has only that.
+    fn name(self, error: ApiError) -> ApiError {
+        if error.is_of_input() && self.count == 1 && self.of > 1 { error.of_input(self.first) } else { error }
+    }
 }
 
 impl Errand {
@@ -152,8 +209,9 @@ pub(super) async fn result(api: &Api, task: TaskId) -> Result<Option<TaskResult>
     }
 }
 
-/// Returns the output of a task, or an error that says why it has none.
-pub(super) fn output(result: TaskResult) -> Result<TaskOutput, ApiError> {
+/// Returns the output of a task, or an error that says why it has none. What it says of inputs is in the numbers of the
+/// request.
+pub(super) fn output(part: Part, result: TaskResult) -> Result<TaskOutput, ApiError> {
     let failure = match result.outcome {
         Outcome::Completed(output) => return Ok(output),
         Outcome::Cancelled => {
@@ -167,12 +225,26 @@ pub(super) fn output(result: TaskResult) -> Result<TaskOutput, ApiError> {
         Outcome::Failed(failure) => failure,
     };
     let status = match &failure {
-        TaskFailure::InputRejected(_) => StatusCode::BAD_REQUEST,
+        TaskFailure::InputRejected(_) | TaskFailure::PartRejected { .. } => StatusCode::BAD_REQUEST,
         TaskFailure::ModelFailed(_) | TaskFailure::Poison => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    Err(ApiError::new(status, failure.code(), failure.to_string()))
+    let code = failure.code();
+    let message = match failure {
+        TaskFailure::PartRejected { part: number, reason } => {
+            return Err(ApiError::new(status, code, refusal(&reason)).of_input(part.first + number as usize));
+        }
+        TaskFailure::InputRejected(reason) => refusal(&reason),
+        failure @ (TaskFailure::ModelFailed(_) | TaskFailure::Poison) => failure.to_string(),
+    };
+    Err(part.name(ApiError::new(status, code, message)))
 }
 
+fn refusal(reason: &str) -> String {
+    format!("the model refused the input: {reason}")
+}
+
+/// What the model that every node has is called where it is published.
+pub(super) const EMBEDDED_MODEL_ON_HUB: &str = "sentence-transformers/all-MiniLM-L6-v2";
 /// How long a request waits for room in the queue before it is told that there is none.
 const ROOM_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 10_000 });
 /// The pause before the queue is asked again.

@@ -13,13 +13,21 @@ use std::time::Duration;
 pub struct ApiError {
     status: StatusCode,
     detail: ErrorDetail,
+    /// The field of the request that it is about.
+    param: Option<String>,
     retry_after: Option<Duration>,
 }
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         let detail = ErrorDetail { code: code.to_owned(), message: shorten(message.into()), hint: None };
-        Self { status, detail, retry_after: None }
+        Self { status, detail, param: None, retry_after: None }
+    }
+
+    /// Names the field of the request that the error is about.
+    pub(super) fn about(mut self, param: &str) -> Self {
+        self.param = Some(param.to_owned());
+        self
     }
 
     /// Says that what is stored of a task is not what was written.
@@ -69,6 +77,22 @@ impl ApiError {
     /// Returns the stable code.
     pub(super) fn code(&self) -> &str {
         &self.detail.code
+    }
+
+    /// Tells whether the error is about an input.
+    pub(super) fn is_of_input(&self) -> bool {
+        self.detail.code.starts_with("input_")
+    }
+
+    /// Says which of several inputs the error is about, counted from 0.
+    pub(super) fn of_input(mut self, number: usize) -> Self {
+        self.detail.message = format!("input {number} (the first is 0): {}", self.detail.message);
+        self
+    }
+
+    /// Returns the field of the request that the error is about.
+    pub(super) fn param(&self) -> Option<&str> {
+        self.param.as_deref()
     }
 
     pub(super) fn detail(self) -> ErrorDetail {

@@ -3,7 +3,8 @@
 //! A field that does not belong to the kind of task is a mistake that its client should hear of, not one to pass over.
 
 use engine::task::{
-    ChatMessage, Classification, EmbeddingInput, Generation, Prompt, Reranking, TaskInput, TaskKind, TaskSpec,
+    ChatMessage, Classification, EmbeddingInput, Generation, InputFault, Prompt, Reranking, TaskInput,
+    TaskKind, TaskSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -34,6 +35,10 @@ pub struct NewTask {
     /// How long the task may take; 30 where not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u64>,
+    /// Not for generations, which refuse a prompt that is too long: whether texts with more tokens than the model takes are
+    /// cut, else the task fails; they are where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncate: Option<bool>,
     /// Generation only: the most tokens to produce; 256 where not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,
@@ -99,6 +104,7 @@ impl NewTask {
             query: None,
             model: None,
             timeout_seconds: None,
+            truncate: None,
             max_tokens: None,
             temperature: None,
             top_p: None,
@@ -133,15 +139,20 @@ impl NewTask {
         if self.query.is_some() && self.kind != TaskKind::Reranking {
             return Err(NotATask(format!("a query belongs to reranking, not to {}", self.kind)));
         }
+        if self.truncate == Some(true) && self.kind == TaskKind::Generation {
+            return Err(NotATask("a prompt that is too long is refused, not cut".to_owned()));
+        }
+        let truncate = self.truncate.unwrap_or(true);
         let model = self.model.clone();
         let input = match self.kind {
             TaskKind::Classification => TaskInput::Classification(Classification {
                 text: text(self.kind, self.input)?,
                 labels: self.labels.unwrap_or_default(),
+                truncate,
             }),
-            TaskKind::Embedding => TaskInput::Embedding { inputs: embedding_inputs(self.input)? },
+            TaskKind::Embedding => TaskInput::Embedding { inputs: embedding_inputs(self.input, truncate)? },
             TaskKind::Generation => TaskInput::Generation(Box::new(self.generation()?)),
-            TaskKind::Reranking => TaskInput::Reranking(reranking(self.query, self.input)?),
+            TaskKind::Reranking => TaskInput::Reranking(reranking(self.query, self.input, truncate)?),
         };
         Ok(TaskSpec { input, model, timeout })
     }
@@ -202,16 +213,33 @@ pub(super) fn thousandths(name: &str, number: Option<f64>, least: u32) -> Result
     Ok(if number > 0.0 { rounded.max(least) } else { rounded })
 }
 
-fn embedding_inputs(input: Option<InputBody>) -> Result<Vec<EmbeddingInput>, NotATask> {
-    let input = input.ok_or_else(|| NotATask("the input is missing".to_owned()))?;
-    Ok(input.into_inputs())
+/// Refuses an empty text or list of tokens among the inputs of an embedding, as OpenAI's API does. Models would read it, but
+/// who sends one has mostly lost something.
+pub(super) fn refuse_empty(inputs: &[EmbeddingInput]) -> Result<(), InputFault> {
+    match inputs.iter().position(EmbeddingInput::is_empty) {
+        Some(number) => Err(InputFault::Empty.of_part(number, inputs.len())),
+        None => Ok(()),
+    }
 }
 
-fn reranking(query: Option<String>, input: Option<InputBody>) -> Result<Reranking, NotATask> {
+/// The same for the input of a task.
+pub(super) fn refuse_empty_input(input: &TaskInput) -> Result<(), InputFault> {
+    match input {
+        TaskInput::Embedding { inputs } => refuse_empty(inputs),
+        TaskInput::Classification(_) | TaskInput::Generation(_) | TaskInput::Reranking(_) => Ok(()),
+    }
+}
+
+fn embedding_inputs(input: Option<InputBody>, truncate: bool) -> Result<Vec<EmbeddingInput>, NotATask> {
+    let inputs = input.ok_or_else(|| NotATask("the input is missing".to_owned()))?.into_inputs();
+    if truncate { Ok(inputs) } else { Ok(inputs.into_iter().map(EmbeddingInput::whole).collect()) }
+}
+
+fn reranking(query: Option<String>, input: Option<InputBody>, truncate: bool) -> Result<Reranking, NotATask> {
     let query = query.ok_or_else(|| NotATask("the query is missing".to_owned()))?;
     match input {
-        Some(InputBody::Text(text)) => Ok(Reranking { query, texts: vec![text] }),
-        Some(InputBody::Texts(texts)) => Ok(Reranking { query, texts }),
+        Some(InputBody::Text(text)) => Ok(Reranking { query, texts: vec![text], truncate }),
+        Some(InputBody::Texts(texts)) => Ok(Reranking { query, texts, truncate }),
         Some(InputBody::Tokens(_) | InputBody::TokenLists(_)) => {
             Err(NotATask("the input of a reranking is a list of texts".to_owned()))
         }
@@ -261,10 +289,28 @@ mod tests {
     }
 
     #[test]
+    fn texts_that_are_too_long_are_refused_where_they_must_not_be_cut() {
+        let input = |body: Value| spec(body).unwrap().input;
+        let whole = input(json!({"type": "embedding", "input": ["a"], "truncate": false}));
+        assert_eq!(whole, TaskInput::Embedding { inputs: vec![EmbeddingInput::WholeText("a".to_owned())] });
+        let whole = input(json!({"type": "embedding", "input": [[1]], "truncate": false}));
+        assert_eq!(whole, TaskInput::Embedding { inputs: vec![EmbeddingInput::WholeTokens(vec![1])] });
+        let whole = input(json!({"type": "reranking", "query": "q", "input": ["a"], "truncate": false}));
+        assert!(matches!(whole, TaskInput::Reranking(Reranking { truncate: false, .. })), "{whole:?}");
+        let whole = input(json!({"type": "classification", "input": "a", "truncate": false}));
+        assert!(
+            matches!(whole, TaskInput::Classification(Classification { truncate: false, .. })),
+            "{whole:?}"
+        );
+    }
+
+    #[test]
     fn a_reranking_has_a_query_and_texts() {
         let texts = |input: Value| {
             let spec = spec(json!({"type": "reranking", "query": "q", "input": input})).unwrap();
-            let TaskInput::Reranking(Reranking { query, texts }) = spec.input else { panic!("{spec:?}") };
+            let TaskInput::Reranking(Reranking { query, texts, truncate: true }) = spec.input else {
+                panic!("{spec:?}")
+            };
             assert_eq!(query, "q");
             texts
         };
@@ -315,6 +361,7 @@ mod tests {
             (json!({"type": "generation", "input": "a", "temperature": -1}), "temperature is -1"),
             (json!({"type": "embedding", "input": [1, "a"]}), "the input must be a text, a list of texts"),
             (json!({"type": "embedding", "input": "a", "colour": 1}), "unknown field `colour`"),
+            (json!({"type": "generation", "input": "a", "truncate": true}), "is refused, not cut"),
         ] {
             let found = spec(body).unwrap_err();
             assert!(found.contains(why), "{found:?} should say {why:?}");

@@ -24,15 +24,28 @@ use serde::Serialize;
 
 /// Returns the routes below `/v1`.
 pub(super) fn router(api: &Api) -> Router<Api> {
-    Router::new()
+    let routes = Router::new()
         .route("/models", get(models::list))
         .route("/models/{*name}", get(models::one))
         .route("/embeddings", post(embeddings::create))
         .route("/chat/completions", post(generations::chat))
         .route("/completions", post(generations::text))
-        .route("/rerank", post(rerank::create))
-        .fallback(unknown_route)
-        .method_not_allowed_fallback(unknown_method)
+        .route("/rerank", post(rerank::create));
+    guarded(api, "/v1", routes)
+}
+
+/// Returns the routes below `/v2`: the one of Cohere's that has another path there.
+pub(super) fn router_v2(api: &Api) -> Router<Api> {
+    guarded(api, "/v2", Router::new().route("/rerank", post(rerank::create)))
+}
+
+/// Puts the check of the token in front of the routes below a path.
+fn guarded(api: &Api, path: &'static str, routes: Router<Api>) -> Router<Api> {
+    routes
+        .fallback(async move |method: Method, uri: Uri| unknown_route(path, &method, &uri))
+        .method_not_allowed_fallback(async move |method: Method, uri: Uri| {
+            unknown_method(path, &method, &uri)
+        })
         .layer(from_fn_with_state(api.clone(), gate))
 }
 
@@ -52,13 +65,13 @@ impl ReadTokens {
 /// The longest that a generation may take, in seconds.
 pub(super) const GENERATION_SECS_MAX: u64 = 600;
 
-async fn unknown_route(method: Method, uri: Uri) -> OpenAiError {
-    let message = format!("there is no {method} /v1{}", uri.path());
+fn unknown_route(path: &str, method: &Method, uri: &Uri) -> OpenAiError {
+    let message = format!("there is no {method} {path}{}", uri.path());
     ApiError::new(StatusCode::NOT_FOUND, "route_unknown", message).into()
 }
 
-async fn unknown_method(method: Method, uri: Uri) -> OpenAiError {
-    let message = format!("/v1{} does not take {method}", uri.path());
+fn unknown_method(path: &str, method: &Method, uri: &Uri) -> OpenAiError {
+    let message = format!("{path}{} does not take {method}", uri.path());
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).into()
 }
 

@@ -2,8 +2,10 @@
 //! similarity of embeddings.
 
 use super::error::ApiError;
+use super::truncated::Truncated;
 use super::{Api, errand, vectors};
 use crate::inference::cosine;
+use engine::TaskId;
 use engine::task::{EmbeddingInput, Reranking, TaskInput, TaskOutput, TaskSpec};
 
 /// The scores of some texts.
@@ -15,8 +17,12 @@ pub(super) struct Ranks {
     pub(super) logits: Vec<f32>,
     /// Tokens of all texts together.
     pub(super) tokens: u64,
+    /// The texts that the model did not read to their end.
+    pub(super) truncated: Truncated,
     /// The model that gave them.
     pub(super) model: String,
+    /// The first of the tasks that they come from.
+    pub(super) task: Option<TaskId>,
 }
 
 impl Ranks {
@@ -40,7 +46,7 @@ impl Ranks {
     }
 }
 
-/// Compares each text with the query.
+/// Compares each text with the query; texts that are too long are cut, or refused.
 ///
 /// # Errors
 /// Where one text cannot be taken, or one task fails; the other tasks are cancelled then.
@@ -49,10 +55,11 @@ pub(super) async fn make(
     model: Option<String>,
     query: String,
     texts: Vec<String>,
+    truncate: bool,
 ) -> Result<Ranks, ApiError> {
-    match by_cross_encoder(api, model.clone(), &query, texts.clone()).await {
+    match by_cross_encoder(api, model.clone(), &query, texts.clone(), truncate).await {
         Err(error) if NO_CROSS_ENCODER.contains(&error.code()) => {
-            by_similarity(api, model, query, texts).await
+            by_similarity(api, model, query, texts, truncate).await
         }
         made => made,
     }
@@ -63,20 +70,22 @@ async fn by_cross_encoder(
     model: Option<String>,
     query: &str,
     texts: Vec<String>,
+    truncate: bool,
 ) -> Result<Ranks, ApiError> {
     let spec = |texts| TaskSpec {
-        input: TaskInput::Reranking(Reranking { query: query.to_owned(), texts }),
+        input: TaskInput::Reranking(Reranking { query: query.to_owned(), texts, truncate }),
         model: model.clone(),
         timeout: vectors::TASK_TIMEOUT,
     };
     let lists = vectors::split(texts, |text| query.len() + text.len());
     let specs: Vec<TaskSpec> = lists.into_iter().map(spec).collect();
     let mut ranks = Ranks::default();
-    for result in errand::run_all(api, specs, vectors::TASKS_AT_ONCE).await? {
+    for (part, result) in errand::run_all(api, specs, vectors::TASKS_AT_ONCE).await? {
         ranks.model.clone_from(&result.summary.model);
-        let (scores, logits, tokens) = match errand::output(result)? {
-            TaskOutput::Ranking { logits, scores, tokens } => (scores, logits, tokens),
-            TaskOutput::Reranking { scores, tokens } => (scores, Vec::new(), tokens),
+        ranks.task.get_or_insert(result.summary.id);
+        let (scores, logits, tokens, truncated) = match errand::output(part, result)? {
+            TaskOutput::Ranking { logits, scores, tokens, truncated } => (scores, logits, tokens, truncated),
+            TaskOutput::Reranking { scores, tokens, truncated } => (scores, Vec::new(), tokens, truncated),
             TaskOutput::Classification { .. }
             | TaskOutput::Embedding { .. }
             | TaskOutput::Generation { .. } => continue,
@@ -84,6 +93,7 @@ async fn by_cross_encoder(
         ranks.scores.extend(scores);
         ranks.logits.extend(logits);
         ranks.tokens += u64::from(tokens);
+        ranks.truncated.add(part.first, &truncated);
     }
     // Numbers and scores of several kinds have no order.
     if ranks.logits.len() != ranks.scores.len() {
@@ -97,15 +107,24 @@ async fn by_similarity(
     model: Option<String>,
     query: String,
     texts: Vec<String>,
+    truncate: bool,
 ) -> Result<Ranks, ApiError> {
-    let all = std::iter::once(query).chain(texts).map(EmbeddingInput::Text).collect();
+    // The query comes last, so that the texts keep their numbers.
+    let query_number = texts.len();
+    let input = |text| {
+        let text = EmbeddingInput::Text(text);
+        if truncate { text } else { text.whole() }
+    };
+    let all = texts.into_iter().chain([query]).map(input).collect();
     let made = vectors::make(api, model, all).await?;
-    let scores = made.vectors.split_first().map(|(query, texts)| {
+    let scores = made.vectors.split_last().map(|(query, texts)| {
         let cosines = texts.iter().map(|text| cosine(query, text));
         cosines.collect()
     });
-    let scores = scores.unwrap_or_default();
-    Ok(Ranks { scores, logits: Vec::new(), tokens: made.tokens, model: made.model })
+    let mut truncated = made.truncated;
+    truncated.set_query(query_number);
+    let (scores, logits) = (scores.unwrap_or_default(), Vec::new());
+    Ok(Ranks { scores, logits, tokens: made.tokens, truncated, model: made.model, task: made.task })
 }
 
 /// The codes of a node that knows no cross-encoder, or not one of this name.

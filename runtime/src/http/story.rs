@@ -2,12 +2,14 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "whatever else is asked is the same mistake")]
 
+mod clients;
+
 use super::tests::{AUTHORIZED, Server, status_view};
 use super::*;
 use engine::request::{Answer, MemberView, News, Request, Response, Seen, TaskView};
 use engine::task::{
     EmbeddingInput, FinishReason, Outcome, Prompt, ResultSummary, TaskFailure, TaskInput, TaskKind,
-    TaskOutput, TaskSpec, TaskStatus,
+    TaskOutput, TaskSpec, TaskStatus, Truncation,
 };
 use engine::{NodeId, Rejection, TraceId, UnixMillis};
 use serde_json::{Value, json};
@@ -34,6 +36,8 @@ const STORY: &str = "once upon a time";
 const ECHO: &str = "say ";
 /// Texts that are not to be cut may have as many bytes.
 const WHOLE_BYTES_MAX: usize = 10;
+/// How texts begin of which not more than that is read.
+const LONG: &str = "long";
 
 impl Stage {
     async fn open(&self) -> Server {
@@ -48,7 +52,9 @@ impl Stage {
     fn answer(&self, request: &Request) -> Option<Answer> {
         let mut node = self.node();
         Some(match request {
-            Request::Submit(TaskSpec { model: Some(model), .. }) if model.ends_with("nobody") => {
+            Request::Submit(TaskSpec { model: Some(model), .. })
+                if model.ends_with("nobody") || model.starts_with("sentence-transformers/") =>
+            {
                 Err(Rejection::ModelUnknown(model.clone()))
             }
             Request::Submit(TaskSpec { input: TaskInput::Reranking(_), model: None, .. }) => {
@@ -107,21 +113,32 @@ impl ResultSource for Stage {
     fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ResultReadError> {
         let output = match &self.node().tasks[&id].input {
             TaskInput::Embedding { inputs } if inputs.iter().any(too_long) => {
-                let failure = TaskFailure::InputRejected("the text has more than 10 tokens".to_owned());
-                return Ok(Some(TaskResult { summary: summary(id), outcome: Outcome::Failed(failure) }));
+                return Ok(Some(refused(id, inputs.iter().position(too_long).unwrap(), inputs.len())));
             }
             TaskInput::Embedding { inputs } => TaskOutput::Embedding {
                 vectors: inputs.iter().map(|input| vec![input.bytes() as f32, 1.0]).collect(),
                 tokens: u32::try_from(inputs.len()).unwrap(),
+                truncated: truncations(inputs.iter().filter_map(EmbeddingInput::text)),
             },
-            TaskInput::Classification(_) => TaskOutput::Classification {
+            TaskInput::Classification(input) if !input.truncate && is_long(&input.text) => {
+                return Ok(Some(refused(id, 0, 1)));
+            }
+            TaskInput::Classification(input) => TaskOutput::Classification {
                 label: "good".to_owned(),
                 scores: vec![("good".to_owned(), 0.75), ("bad".to_owned(), 0.25)],
+                truncated: truncations([input.text.as_str()].into_iter()),
             },
+            TaskInput::Reranking(input)
+                if !input.truncate && input.texts.iter().any(|text| is_long(text)) =>
+            {
+                let place = input.texts.iter().position(|text| is_long(text)).unwrap();
+                return Ok(Some(refused(id, place, input.texts.len())));
+            }
             TaskInput::Reranking(input) => TaskOutput::Ranking {
                 logits: input.texts.iter().map(|text| text.len() as f32 / 10.0).collect(),
                 scores: input.texts.iter().map(|text| text.len() as f32 / 100.0).collect(),
                 tokens: 7,
+                truncated: truncations(input.texts.iter().map(String::as_str)),
             },
             TaskInput::Generation(generation) => TaskOutput::Generation {
                 text: match &generation.prompt {
@@ -138,7 +155,33 @@ impl ResultSource for Stage {
 }
 
 fn too_long(input: &EmbeddingInput) -> bool {
-    matches!(input, EmbeddingInput::WholeText(text) if text.len() > WHOLE_BYTES_MAX)
+    match input {
+        EmbeddingInput::WholeText(text) => text.len() > WHOLE_BYTES_MAX,
+        EmbeddingInput::WholeTokens(tokens) => tokens.len() > WHOLE_BYTES_MAX,
+        EmbeddingInput::Text(_) | EmbeddingInput::Tokens(_) => false,
+    }
+}
+
+fn is_long(text: &str) -> bool {
+    text.len() > WHOLE_BYTES_MAX && text.starts_with(LONG)
+}
+
+/// Says of long texts that all but the first bytes were not read.
+fn truncations<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<Truncation> {
+    let long = texts.enumerate().filter(|(_, text)| is_long(text));
+    long.map(|(input, text)| Truncation {
+        input: u32::try_from(input).unwrap(),
+        dropped: u32::try_from(text.len() - WHOLE_BYTES_MAX).unwrap(),
+    })
+    .collect()
+}
+
+fn refused(id: TaskId, part: usize, of: usize) -> TaskResult {
+    let reason = "it has 11 tokens, the model takes 10".to_owned();
+    let part = u32::try_from(part).unwrap();
+    let failure =
+        if of > 1 { TaskFailure::PartRejected { part, reason } } else { TaskFailure::InputRejected(reason) };
+    TaskResult { summary: summary(id), outcome: Outcome::Failed(failure) }
 }
 
 fn summary(id: TaskId) -> ResultSummary {
@@ -250,20 +293,20 @@ async fn errors_have_openais_shape_and_the_right_status() {
     for (path, body, status, code) in [
         ("/v1/embeddings", json!({"input": "a", "model": "nobody"}), 404, "model_not_found"),
         ("/v1/embeddings", json!({"input": ""}), 400, "input_empty"),
-        ("/v1/embeddings", json!({"input": ["a", " \u{2003}\n"]}), 400, "input_empty"),
+        ("/v1/embeddings", json!({"input": ["a", ""]}), 400, "input_empty"),
         ("/v1/embeddings", json!({"input": []}), 400, "invalid_value"),
         ("/v1/embeddings", json!({"input": vec!["a"; 2049]}), 400, "invalid_value"),
         ("/v1/embeddings", json!({"input": {"a": 1}}), 400, "body_malformed"),
         ("/v1/embeddings", json!({"input": "a", "dimensions": 3}), 400, "invalid_value"),
         ("/v1/embeddings", json!({"input": long}), 413, "body_too_large"),
         ("/v1/chat/completions", json!({"messages": []}), 400, "messages_out_of_range"),
-        ("/v1/chat/completions", json!({}), 400, "body_malformed"),
+        ("/v1/chat/completions", json!({}), 400, "invalid_value"),
         ("/v1/completions", json!({"prompt": "a", "n": 65}), 400, "invalid_value"),
         ("/v1/completions", json!({"prompt": [1, 2]}), 400, "invalid_value"),
-        ("/v1/completions", json!({"prompt": ["a", " "]}), 400, "input_empty"),
+        ("/v1/completions", json!({"prompt": ["a", ""]}), 400, "input_empty"),
         ("/v1/responses", json!({}), 404, "route_unknown"),
         ("/v1/models", json!({}), 405, "method_not_allowed"),
-        ("/v1/completions", json!({"prompt": "a", "max_tokens": 0}), 400, "max_tokens_out_of_range"),
+        ("/v1/completions", json!({"prompt": "a", "max_tokens": 0}), 400, "invalid_value"),
         (
             "/v1/completions",
             json!({"prompt": "a", "model": "nobody", "stream": true}),
@@ -279,7 +322,7 @@ async fn errors_have_openais_shape_and_the_right_status() {
     }
     let (_, _, answer) = server.post("/v1/embeddings", &json!({"input": [1.5]})).await;
     let message = answer["error"]["message"].as_str().unwrap();
-    assert!(message.contains("embeddings: the input must be a text, a list of texts, "), "{message}");
+    assert!(message.contains("embeddings: input: the input must be a text, a list of texts, "), "{message}");
     let (_, _, answer) = server.post("/v1/responses", &json!({})).await;
     assert_eq!(answer["error"]["message"], "there is no POST /v1/responses");
     let (_, _, answer) = server.post("/v1/embeddings", &json!({"input": "a", "model": "org/nobody"})).await;
@@ -296,8 +339,8 @@ async fn errors_have_openais_shape_and_the_right_status() {
     let (status, head, answer) = server.request("GET", "/v1/models", "", b"").await;
     assert_eq!((status, &answer["error"]["type"]), (401, &json!("authentication_error")));
     assert!(head.contains("www-authenticate: bearer"));
-    for (text, expected) in [("\0", 200), ("🙂 שלום", 200)] {
-        assert_eq!(server.post("/v1/embeddings", &json!({"input": text})).await.0, expected, "{text:?}");
+    for text in ["\0", "🙂 שלום", " \u{2003}\n"] {
+        assert_eq!(server.post("/v1/embeddings", &json!({"input": text})).await.0, 200, "{text:?}");
     }
 }
 
@@ -482,18 +525,24 @@ async fn a_body_of_megabytes_is_taken_and_a_larger_one_refused_in_the_routes_sha
 #[tokio::test]
 async fn text_embeddings_inferences_routes_have_their_shapes() {
     let server = Stage::default().open().await;
-    let (_, _, body) = server.post("/embed", &json!({"inputs": ["a", "bcd"], "normalize": false})).await;
-    assert_eq!(body, json!([[1.0, 1.0], [3.0, 1.0]]));
-    let (_, _, body) = server.post("/embed", &json!({"inputs": ["bcd"], "normalize": true})).await;
-    let unit: Vec<f64> = serde_json::from_value(body[0].clone()).unwrap();
-    assert!((unit[0] - 0.9_f64.sqrt()).abs() < 1e-6 && (unit[1] - 0.1_f64.sqrt()).abs() < 1e-6, "{unit:?}");
-    assert_eq!(server.post("/embed", &json!({"inputs": ["bcd"]})).await.2, json!([unit]));
+    let (_, _, body) = server.post("/embed", &json!({"inputs": ["a", "bcd"]})).await;
+    let near = |found: &Value, exact: f64| (found.as_f64().unwrap() - exact).abs() < 1e-6;
+    assert!(near(&body[0][0], 0.5_f64.sqrt()) && near(&body[1][0], 0.9_f64.sqrt()), "of unit length: {body}");
+    assert_eq!(server.post("/", &json!({"inputs": ["a", "bcd"]})).await.2, body);
+    let asked = json!({"inputs": ["a", "bcd"], "normalize": false, "truncate": true});
+    assert_eq!(
+        server.post("/embed", &asked).await.2,
+        json!([[1.0, 1.0], [3.0, 1.0]]),
+        "as the model makes them"
+    );
+    let asked = json!({"input": "a", "normalized": true});
+    let (_, _, body) = server.post("/v1/embeddings", &asked).await;
+    assert!(near(&body["data"][0]["embedding"][0], 0.5_f64.sqrt()), "{body}");
     let good = json!([{"label": "good", "score": 0.75}, {"label": "bad", "score": 0.25}]);
     assert_eq!(server.post("/predict", &json!({"inputs": "a"})).await.2, good);
     assert_eq!(server.post("/predict", &json!({"inputs": [["a"], ["b"]]})).await.2, json!([good, good]));
     let asked = json!({"query": "xxx", "texts": ["", "xx", "xxxxx"], "return_text": true});
-    let (status, _, body) = server.post("/rerank", &asked).await;
-    assert_eq!((status, &body["error_type"]), (400, &json!("Validation")));
+    assert_eq!(server.post("/rerank", &asked).await.0, 200, "an empty text is one");
     let asked = json!({"query": "xxx", "texts": ["x", "xx", "xxx"], "return_text": true});
     let (_, _, body) = server.post("/rerank", &asked).await;
     let order: Vec<&str> =
@@ -507,6 +556,8 @@ async fn text_embeddings_inferences_routes_have_their_shapes() {
     let asked = json!({"query": "xxx", "texts": ["xxxx", "x"], "model": "tiny", "raw_scores": true});
     let (_, _, body) = server.post("/rerank", &asked).await;
     assert_eq!(body.to_string(), r#"[{"index":0,"score":0.4},{"index":1,"score":0.1}]"#);
+    let asked = json!({"query": "q", "texts": ["long texts"], "truncate": false});
+    assert_eq!(server.post("/rerank", &asked).await.0, 200, "not too long");
     let asked = json!({"inputs": "bcd", "dimensions": 1, "prompt_name": null, "truncate": false});
     assert_eq!(server.post("/embed", &asked).await.2, json!([[1.0]]));
     for (path, body, status) in [
@@ -514,7 +565,12 @@ async fn text_embeddings_inferences_routes_have_their_shapes() {
         ("/embed", json!({"inputs": "a", "prompt_name": "query"}), 422),
         ("/embed", json!({"inputs": "a", "truncation_direction": "Left"}), 422),
         ("/embed", json!({"inputs": ["a", "a longer text"], "truncate": false}), 413),
-        ("/embed", json!({"inputs": [1, 2], "truncate": false}), 422),
+        ("/embed", json!({"inputs": vec![1; 11], "truncate": false}), 413),
+        ("/embed", json!({"inputs": ["a", ""]}), 422),
+        ("/embed", json!({"inputs": "a", "truncate": "START"}), 422),
+        ("/predict", json!({"inputs": [["a"], ["long a text"]], "truncate": false}), 413),
+        ("/rerank", json!({"query": "q", "texts": ["long texts!"], "truncate": false, "model": "tiny"}), 413),
+        ("/rerank", json!({"query": "", "texts": ["a"]}), 422),
         ("/predict", json!({"inputs": ["a", "b"]}), 422),
         ("/embed", json!({"inputs": []}), 422),
         ("/embed", json!({}), 400),

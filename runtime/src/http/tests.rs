@@ -145,7 +145,11 @@ struct OneResult;
 
 impl ResultSource for OneResult {
     fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ResultReadError> {
-        let outcome = Outcome::Completed(TaskOutput::Embedding { vectors: vec![vec![0.1, -0.2]], tokens: 3 });
+        let outcome = Outcome::Completed(TaskOutput::Embedding {
+            vectors: vec![vec![0.1, -0.2]],
+            tokens: 3,
+            truncated: Vec::new(),
+        });
         Ok((id == DONE).then(|| TaskResult { summary: summary(), outcome }))
     }
 }

@@ -1,16 +1,18 @@
 //! The routes of Hugging Face's text-embeddings-inference that this mesh serves, in their shapes: `/embed`, `/predict`,
-//! `/rerank`, `/info` and `/health`.
+//! `/rerank`, `/info` and `/health`; and `/`, which is `/embed`.
 //!
-//! Texts that are too long for the model are cut, unless `/embed` is told not to; vectors have unit length, unless it is
-//! told to leave them as their model makes them. Without a cross-encoder in the mesh, the scores of `/rerank` are the cosines of
+//! Texts that are too long for the model are cut, and headers say which, unless a request says that they are to be
+//! refused. Vectors have unit length, unless a request says that they are to stay as their model makes them. Without a cross-encoder in the mesh, the scores of `/rerank` are the cosines of
 //! embeddings.
 //!
 //! Shapes: <https://huggingface.github.io/text-embeddings-inference>.
 
 use super::api::{ask, internal, unexpected, unexpected_output};
 use super::error::ApiError;
-use super::new_task::InputBody;
-use super::{Api, auth, body, errand, ranks, vectors};
+use super::fields::{Truncate, Whole};
+use super::new_task::{InputBody, refuse_empty};
+use super::truncated::Truncated;
+use super::{Api, auth, body, errand, fields, ranks, vectors};
 use crate::inference::{Outline, OutlineOutput};
 use axum::body::Bytes;
 use axum::extract::{Request, State};
@@ -31,6 +33,7 @@ use std::time::Duration;
 /// Returns the routes.
 pub(super) fn router(api: &Api) -> Router<Api> {
     Router::new()
+        .route("/", post(embed))
         .route("/embed", post(embed))
         .route("/predict", post(predict))
         .route("/rerank", post(rerank))
@@ -53,67 +56,52 @@ async fn gate(State(api): State<Api>, request: Request, next: Next) -> Result<Re
 struct EmbedAsked {
     inputs: InputBody,
     normalize: Option<bool>,
-    dimensions: Option<usize>,
-    prompt_name: Option<Value>,
-    truncate: Option<bool>,
-    truncation_direction: Option<String>,
+    dimensions: Option<Whole>,
+    truncate: Option<Truncate>,
+    /// Not in their shape: the model, where the node is not to choose.
+    model: Option<String>,
 }
 
-impl EmbedAsked {
-    /// Returns what to make vectors of; what would change them and is not there is refused.
-    fn inputs(self) -> Result<Vec<EmbeddingInput>, TeiError> {
-        if self.prompt_name.is_some() {
-            return Err(TeiError::invalid(
-                "prompt_name is not supported here: put the prompt before the text",
-            ));
-        }
-        if self.truncation_direction.is_some_and(|direction| !direction.eq_ignore_ascii_case("right")) {
-            return Err(TeiError::invalid("a truncation_direction other than right is not supported here"));
-        }
-        let inputs = self.inputs.into_inputs();
-        check_count(inputs.len())?;
-        if self.truncate != Some(false) {
-            return Ok(inputs);
-        }
-        let whole = |input| match input {
-            EmbeddingInput::Text(text) | EmbeddingInput::WholeText(text) => {
-                Ok(EmbeddingInput::WholeText(text))
-            }
-            EmbeddingInput::Tokens(_) => {
-                Err(TeiError::invalid("truncate = false is supported for texts only, not for tokens"))
-            }
-        };
-        inputs.into_iter().map(whole).collect()
+async fn embed(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Result<Response, TeiError> {
+    let asked: EmbedAsked = fields::read(&headers, &bytes, "a request to embed", fields::TEI_EMBED)?;
+    drop(bytes);
+    let truncate = truncates(asked.truncate.as_ref())?;
+    let inputs = asked.inputs.into_inputs();
+    check_count(inputs.len())?;
+    refuse_empty(&inputs).map_err(|fault| TeiError::invalid(&fault.to_string()))?;
+    let inputs = if truncate { inputs } else { inputs.into_iter().map(EmbeddingInput::whole).collect() };
+    let mut made =
+        vectors::make(&api, asked.model, inputs).await.map_err(|error| too_long(error, truncate))?;
+    match asked.dimensions {
+        // A number below 0 is no more in range than 0 is.
+        Some(dimensions) => made
+            .shorten(dimensions.count().unwrap_or_default())
+            .map_err(|error| TeiError::invalid(&error.to_string()))?,
+        None if asked.normalize == Some(false) => {}
+        None => made.normalize(),
     }
+    Ok(made.truncated.tell(Json(made.vectors)))
 }
 
-async fn embed(
-    State(api): State<Api>,
-    headers: HeaderMap,
-    bytes: Bytes,
-) -> Result<Json<Vec<Vec<f32>>>, TeiError> {
-    let asked: EmbedAsked = body::json(&headers, &bytes, "a request to embed")?;
-    let (dimensions, whole) = (asked.dimensions, asked.truncate == Some(false));
-    let normalize = asked.normalize != Some(false);
-    let made = vectors::make(&api, None, asked.inputs()?).await;
-    let mut made = made.map_err(|error| match error.code() {
-        // Theirs has this status for it.
-        "input_rejected" if whole => error.renamed(StatusCode::PAYLOAD_TOO_LARGE, "input_rejected"),
-        _ => error,
-    })?;
-    if let Some(dimensions) = dimensions {
-        made.shorten(dimensions).map_err(|error| TeiError::invalid(&error.to_string()))?;
+fn truncates(truncate: Option<&Truncate>) -> Result<bool, TeiError> {
+    Ok(truncate.map_or(Ok(true), Truncate::read)?)
+}
+
+/// Gives the refusal of a text that is too long the status that theirs has.
+fn too_long(error: ApiError, truncate: bool) -> ApiError {
+    if error.code() == "input_rejected" && !truncate {
+        return error.renamed(StatusCode::PAYLOAD_TOO_LARGE, "input_rejected");
     }
-    if normalize {
-        made.normalize();
-    }
-    Ok(Json(made.vectors))
+    error
 }
 
 #[derive(Deserialize)]
 struct PredictAsked {
     inputs: Texts,
     raw_scores: Option<bool>,
+    truncate: Option<Truncate>,
+    /// Not in their shape: the model, where the node is not to choose.
+    model: Option<String>,
 }
 
 /// One text, or a batch of lists with one text each; two in one list would be a pair, which is another thing.
@@ -132,45 +120,61 @@ struct Prediction {
 }
 
 async fn predict(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Result<Response, TeiError> {
-    let asked: PredictAsked = body::json(&headers, &bytes, "a request to predict")?;
+    let asked: PredictAsked = fields::read(&headers, &bytes, "a request to predict", fields::TEI_PREDICT)?;
+    drop(bytes);
     if asked.raw_scores == Some(true) {
         return Err(TeiError::invalid("raw_scores = true is not supported here"));
     }
+    let truncate = truncates(asked.truncate.as_ref())?;
     let no_pairs = || TeiError::invalid("pairs of texts are not supported here");
     let one = |mut texts: Vec<String>| if texts.len() == 1 { texts.pop() } else { None };
-    Ok(match asked.inputs {
-        Texts::One(text) => {
-            let [prediction] = <[_; 1]>::try_from(predictions(&api, vec![text]).await?)
-                .map_err(|_| TeiError(internal("internal_error", unexpected_output())))?;
-            Json(prediction).into_response()
-        }
+    let (texts, is_batch) = match asked.inputs {
+        Texts::One(text) => (vec![text], false),
         Texts::Batch(lists) => {
-            check_count(lists.len())?;
             let texts: Option<Vec<String>> = lists.into_iter().map(one).collect();
-            Json(predictions(&api, texts.ok_or_else(no_pairs)?).await?).into_response()
+            (texts.ok_or_else(no_pairs)?, true)
         }
         Texts::Pair(serde::de::IgnoredAny) => return Err(no_pairs()),
-    })
+    };
+    check_count(texts.len())?;
+    let made = predictions(&api, asked.model, texts, truncate).await;
+    let (mut predictions, truncated) = made.map_err(|error| too_long(error, truncate))?;
+    if is_batch {
+        return Ok(truncated.tell(Json(predictions)));
+    }
+    let only = predictions.pop().ok_or_else(|| internal("internal_error", unexpected_output()))?;
+    Ok(truncated.tell(Json(only)))
 }
 
 /// Classifies each text, with the labels that the model was trained on.
-async fn predictions(api: &Api, texts: Vec<String>) -> Result<Vec<Vec<Prediction>>, TeiError> {
+async fn predictions(
+    api: &Api,
+    model: Option<String>,
+    texts: Vec<String>,
+    truncate: bool,
+) -> Result<(Vec<Vec<Prediction>>, Truncated), ApiError> {
     let spec = |text| TaskSpec {
-        input: TaskInput::Classification(Classification { text, labels: Vec::new() }),
-        model: None,
+        input: TaskInput::Classification(Classification { text, labels: Vec::new(), truncate }),
+        model: model.clone(),
         timeout: TASK_TIMEOUT,
     };
-    let results = errand::run_all(api, texts.into_iter().map(spec).collect(), TASKS_AT_ONCE).await?;
-    let read = |result| match errand::output(result)? {
-        TaskOutput::Classification { scores, .. } => {
-            Ok(scores.into_iter().map(|(label, score)| Prediction { label, score }).collect())
+    let specs = texts.into_iter().map(spec).collect();
+    let (mut made, mut all_truncated) = (Vec::new(), Truncated::default());
+    for (part, result) in errand::run_all(api, specs, TASKS_AT_ONCE).await? {
+        match errand::output(part, result)? {
+            TaskOutput::Classification { scores, truncated, .. } => {
+                all_truncated.add(part.first, &truncated);
+                made.push(scores.into_iter().map(|(label, score)| Prediction { label, score }).collect());
+            }
+            TaskOutput::Embedding { .. }
+            | TaskOutput::Generation { .. }
+            | TaskOutput::Ranking { .. }
+            | TaskOutput::Reranking { .. } => {
+                return Err(internal("internal_error", unexpected_output()));
+            }
         }
-        TaskOutput::Embedding { .. }
-        | TaskOutput::Generation { .. }
-        | TaskOutput::Ranking { .. }
-        | TaskOutput::Reranking { .. } => Err(TeiError(internal("internal_error", unexpected_output()))),
-    };
-    results.into_iter().map(read).collect()
+    }
+    Ok((made, all_truncated))
 }
 
 #[derive(Deserialize)]
@@ -179,6 +183,7 @@ struct RerankAsked {
     texts: Vec<String>,
     return_text: Option<bool>,
     raw_scores: Option<bool>,
+    truncate: Option<Truncate>,
     /// Not in their shape: the model, where the node is not to choose.
     model: Option<String>,
 }
@@ -191,18 +196,21 @@ struct Rank {
     text: Option<String>,
 }
 
-async fn rerank(
-    State(api): State<Api>,
-    headers: HeaderMap,
-    bytes: Bytes,
-) -> Result<Json<Vec<Rank>>, TeiError> {
-    let asked: RerankAsked = body::json(&headers, &bytes, "a request to rerank")?;
+async fn rerank(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Result<Response, TeiError> {
+    let asked: RerankAsked = fields::read(&headers, &bytes, "a request to rerank", fields::TEI_RERANK)?;
+    drop(bytes);
     check_count(asked.texts.len())?;
+    if asked.query.is_empty() {
+        return Err(TeiError::invalid("the query is empty"));
+    }
+    let truncate = truncates(asked.truncate.as_ref())?;
     let mut texts = if asked.return_text == Some(true) { asked.texts.clone() } else { Vec::new() };
-    let mut ranks = ranks::make(&api, asked.model, asked.query, asked.texts).await?;
+    let ranks = ranks::make(&api, asked.model, asked.query, asked.texts, truncate).await;
+    let mut ranks = ranks.map_err(|error| too_long(error, truncate))?;
     ranks.set_raw(asked.raw_scores == Some(true));
     let rank = |(index, score)| Rank { index, score, text: texts.get_mut(index).map(std::mem::take) };
-    Ok(Json(ranks.best_first().into_iter().map(rank).collect()))
+    let best: Vec<Rank> = ranks.best_first().into_iter().map(rank).collect();
+    Ok(ranks.truncated.tell(Json(best)))
 }
 
 async fn info(State(api): State<Api>) -> Result<Json<Value>, TeiError> {
@@ -285,7 +293,11 @@ impl TeiError {
 
 impl From<ApiError> for TeiError {
     fn from(error: ApiError) -> Self {
-        Self(error)
+        match error.code() {
+            // Theirs has this status for what it understands and does not take.
+            "invalid_value" => Self(error.renamed(StatusCode::UNPROCESSABLE_ENTITY, "validation")),
+            _ => Self(error),
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use super::Api;
 use super::errand;
 use super::error::ApiError;
+use super::truncated::Truncated;
+use engine::TaskId;
 use engine::task::{EMBEDDING_INPUTS_MAX, EmbeddingInput, TaskInput, TaskOutput, TaskSpec};
 use std::time::Duration;
 
@@ -13,8 +15,12 @@ pub(super) struct Vectors {
     pub(super) vectors: Vec<Vec<f32>>,
     /// Tokens of all inputs together.
     pub(super) tokens: u64,
+    /// The inputs that the model did not read to their end.
+    pub(super) truncated: Truncated,
     /// The model that made them.
     pub(super) model: String,
+    /// The first of the tasks that they come from.
+    pub(super) task: Option<TaskId>,
 }
 
 /// The vectors do not have as many components as were asked for.
@@ -26,6 +32,11 @@ pub(super) struct DimensionsError {
 }
 
 impl Vectors {
+    /// Gives each vector unit length.
+    pub(super) fn normalize(&mut self) {
+        self.vectors.iter_mut().for_each(|vector| normalize(vector));
+    }
+
     /// Leaves the first components of each vector, and gives it unit length again.
     pub(super) fn shorten(&mut self, dimensions: usize) -> Result<(), DimensionsError> {
         let most = self.vectors.first().map_or(0, Vec::len);
@@ -34,11 +45,6 @@ impl Vectors {
         }
         self.vectors.iter_mut().for_each(|vector| shorten(vector, dimensions));
         Ok(())
-    }
-
-    /// Gives each vector unit length.
-    pub(super) fn normalize(&mut self) {
-        self.vectors.iter_mut().for_each(|vector| normalize(vector));
     }
 }
 
@@ -60,11 +66,13 @@ pub(super) async fn make(
         })
         .collect();
     let mut made = Vectors::default();
-    for result in errand::run_all(api, specs, TASKS_AT_ONCE).await? {
+    for (part, result) in errand::run_all(api, specs, TASKS_AT_ONCE).await? {
         made.model.clone_from(&result.summary.model);
-        if let TaskOutput::Embedding { vectors, tokens } = errand::output(result)? {
+        made.task.get_or_insert(result.summary.id);
+        if let TaskOutput::Embedding { vectors, tokens, truncated } = errand::output(part, result)? {
             made.vectors.extend(vectors);
             made.tokens += u64::from(tokens);
+            made.truncated.add(part.first, &truncated);
         }
     }
     Ok(made)
@@ -88,20 +96,24 @@ pub(super) fn split<T>(inputs: Vec<T>, bytes_of: impl Fn(&T) -> usize) -> Vec<Ve
     lists
 }
 
+/// Gives a vector unit length; one that has it, but for rounding, stays as it is.
+fn normalize(vector: &mut [f32]) {
+    let square: f32 = vector.iter().map(|component| component * component).sum();
+    if square > 0.0 && (square - 1.0).abs() > ROUNDING {
+        let length = square.sqrt();
+        vector.iter_mut().for_each(|component| *component /= length);
+    }
+}
+
 fn shorten(vector: &mut Vec<f32>, dimensions: usize) {
     vector.truncate(dimensions);
     normalize(vector);
 }
 
-fn normalize(vector: &mut [f32]) {
-    let length = vector.iter().map(|component| component * component).sum::<f32>().sqrt();
-    if length > 0.0 {
-        vector.iter_mut().for_each(|component| *component /= length);
-    }
-}
-
 /// The most inputs of one request.
 pub(super) const INPUTS_MAX: usize = 2_048;
+/// How far the square of a vector's length is from 1 where its model gave it unit length.
+const ROUNDING: f32 = 1e-5;
 /// Inputs of one task: enough for a pass through the model, few enough for several nodes to take part.
 const TASK_INPUTS: usize = EMBEDDING_INPUTS_MAX / 2;
 /// Bytes of one task that has more than one input.
@@ -122,6 +134,19 @@ mod tests {
         let mut nothing = vec![0.0, 1.0];
         shorten(&mut nothing, 1);
         assert_eq!(nothing, [0.0]);
+    }
+
+    #[test]
+    fn a_vector_of_unit_length_keeps_its_bits() {
+        let normal = |vector: [f32; 2]| {
+            let mut vector = vector;
+            normalize(&mut vector);
+            vector
+        };
+        assert_eq!(normal([3.0, 4.0]), [0.6, 0.8]);
+        let near = [0.6, 0.800_001];
+        assert_eq!(normal(near).map(f32::to_bits), near.map(f32::to_bits));
+        assert_eq!(normal([0.0, 0.0]), [0.0, 0.0]);
     }
 
     #[test]

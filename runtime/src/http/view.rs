@@ -2,7 +2,7 @@
 
 mod tasks;
 
-pub use self::tasks::{OutputBody, ResultBody, Score, Summary, Task, Tasks};
+pub use self::tasks::{Dropped, OutputBody, ResultBody, Score, Summary, Task, Tasks, TruncatedInput};
 pub use super::new_task::{InputBody, Message, NewTask, NotATask, OneOrMany};
 
 use super::models::Availability;

@@ -211,14 +211,6 @@ impl<'a> Model<'a> {
         self.checked(self.tokens.encode(text)?).map(|pair| pair.tokens)
     }
 
-    /// Returns the tokens of a text that is not to be cut.
-    ///
-    /// # Errors
-    /// Says why the text cannot be tokenised, or that the model does not take as many tokens.
-    pub fn tokenize_whole(&self, text: &str) -> Result<Vec<u32>, String> {
-        self.checked(self.tokens.encode_whole(text)?).map(|pair| pair.tokens)
-    }
-
     /// Returns the tokens of a query and a text that are read together, cut to what the model takes, the longer of them
     /// first.
     ///
@@ -242,9 +234,10 @@ impl<'a> Model<'a> {
     /// Says why it cannot be tokenised, or which token the model has no row for.
     pub fn sequence(&self, input: &EmbeddingInput) -> Result<Pair, String> {
         self.checked(match input {
-            EmbeddingInput::Text(text) => self.tokens.encode(text)?,
-            EmbeddingInput::Tokens(tokens) => self.tokens.wrap(tokens)?,
-            EmbeddingInput::WholeText(text) => self.tokens.encode_whole(text)?,
+            EmbeddingInput::Text(text) | EmbeddingInput::WholeText(text) => self.tokens.encode(text)?,
+            EmbeddingInput::Tokens(tokens) | EmbeddingInput::WholeTokens(tokens) => {
+                self.tokens.wrap(tokens)?
+            }
         })
     }
 

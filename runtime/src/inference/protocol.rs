@@ -120,7 +120,7 @@ fn decode<M: DeserializeOwned>(body: &[u8]) -> io::Result<Option<M>> {
 /// The longest message.
 pub(super) const MESSAGE_BYTES_MAX: usize = 32 << 20;
 /// The version of this program's messages.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const MAGIC: [u8; 8] = *b"p2pworkr";
 
 #[cfg(test)]

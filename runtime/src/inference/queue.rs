@@ -9,7 +9,7 @@ use super::protocol::JobResult;
 use super::similarity;
 use engine::InferenceError;
 use engine::ids::JobId;
-use engine::task::{EmbeddingInput, TaskOutput};
+use engine::task::{EmbeddingInput, TaskOutput, Truncation};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,8 +37,18 @@ pub(super) struct Request {
 pub(super) enum Input {
     /// A text, or its tokens.
     One(EmbeddingInput),
-    /// A query and a text, read together.
-    Pair { query: Arc<str>, text: String },
+    /// A query and a text, read together; whether they are cut where they are too long, or refused.
+    Pair { query: Arc<str>, text: String, truncate: bool },
+}
+
+/// What the model made of a text.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Made {
+    pub(super) vector: Vec<f32>,
+    /// Tokens that the model saw.
+    pub(super) tokens: u32,
+    /// Tokens that it did not see.
+    pub(super) dropped: u32,
 }
 
 /// What becomes of the vectors of a task's texts.
@@ -100,6 +110,8 @@ struct Task {
     vectors: Vec<Option<Vec<f32>>>,
     purpose: Purpose,
     tokens: u32,
+    /// The texts that were cut.
+    truncated: Vec<Truncation>,
     /// What went wrong first.
     error: Option<InferenceError>,
 }
@@ -108,7 +120,7 @@ impl Input {
     fn bytes(&self) -> usize {
         match self {
             Self::One(input) => input.bytes(),
-            Self::Pair { query, text } => query.len() + text.len(),
+            Self::Pair { query, text, .. } => query.len() + text.len(),
         }
     }
 }
@@ -120,7 +132,8 @@ impl Queue {
         for (task, Request { inputs, purpose }) in requests.into_iter().enumerate() {
             let with_labels = matches!(purpose, Purpose::Similarity { .. });
             job.open += inputs.len();
-            job.tasks.push(Task { vectors: vec![None; inputs.len()], purpose, tokens: 0, error: None });
+            let (vectors, truncated) = (vec![None; inputs.len()], Vec::new());
+            job.tasks.push(Task { vectors, purpose, tokens: 0, truncated, error: None });
             let texts = inputs.into_iter().enumerate();
             self.waiting.extend(texts.map(|(text, input)| Text {
                 job: id,
@@ -189,22 +202,25 @@ impl Queue {
         self.waiting.drain(..taken).collect()
     }
 
-    /// Notes a text's vector, its tokens, and the time that it took; the last text of a job ends it.
+    /// Notes what became of a text, and the time that it took; the last text of a job ends it.
     pub(super) fn finish(
         &mut self,
         id: JobId,
         place: Place,
         micros: u64,
-        output: Result<(Vec<f32>, u32), InferenceError>,
+        output: Result<Made, InferenceError>,
     ) -> Option<Ended> {
         let job = self.jobs.get_mut(&id)?;
         let task = job.tasks.get_mut(place.task)?;
         match output {
-            Ok((vector, tokens)) => {
+            Ok(Made { vector, tokens, dropped }) => {
                 if let Some(slot) = task.vectors.get_mut(place.text) {
                     *slot = Some(vector);
                 }
                 task.tokens = task.tokens.saturating_add(tokens);
+                if dropped > 0 {
+                    task.truncated.push(Truncation { input: number(place.text), dropped });
+                }
             }
             Err(error) => task.error = task.error.take().or_else(|| Some(task.name(place.text, error))),
         }
@@ -231,20 +247,21 @@ impl Task {
     /// Says which text is refused, where a task has several.
     fn name(&self, text: usize, error: InferenceError) -> InferenceError {
         match error {
-            InferenceError::InputRejected(why) if self.vectors.len() > 1 => {
-                InferenceError::InputRejected(match &self.purpose {
-                    Purpose::Similarity { labels } if text > 0 => {
-                        format!("label {:?}: {why}", labels.get(text - 1).map_or("", String::as_str))
-                    }
-                    Purpose::Embed => format!("input {text}: {why}"),
-                    Purpose::Rank { .. } => format!("text {text}: {why}"),
-                    Purpose::Scores { .. } | Purpose::Similarity { .. } => why,
-                })
-            }
+            InferenceError::InputRejected(reason) if self.vectors.len() > 1 => match &self.purpose {
+                Purpose::Embed | Purpose::Rank { .. } => {
+                    InferenceError::PartRejected { part: number(text), reason }
+                }
+                Purpose::Similarity { labels } if text > 0 => {
+                    let label = labels.get(text - 1).map_or("", String::as_str);
+                    InferenceError::InputRejected(format!("label {label:?}: {reason}"))
+                }
+                Purpose::Scores { .. } | Purpose::Similarity { .. } => InferenceError::InputRejected(reason),
+            },
             InferenceError::Cancelled
             | InferenceError::Crashed
             | InferenceError::InputRejected(_)
-            | InferenceError::ModelFailed(_) => error,
+            | InferenceError::ModelFailed(_)
+            | InferenceError::PartRejected { .. } => error,
         }
     }
 
@@ -253,12 +270,14 @@ impl Task {
             return Err(error);
         }
         let vectors: Vec<Vec<f32>> = self.vectors.into_iter().flatten().collect();
+        let (tokens, mut truncated) = (self.tokens, self.truncated);
+        truncated.sort_by_key(|truncation| truncation.input);
         match self.purpose {
-            Purpose::Embed => Ok(TaskOutput::Embedding { vectors, tokens: self.tokens }),
+            Purpose::Embed => Ok(TaskOutput::Embedding { vectors, tokens, truncated }),
             Purpose::Rank { scores } => {
                 let logits: Vec<f32> = vectors.iter().flatten().copied().collect();
                 let scores = logits.iter().flat_map(|logit| scores.of(&[*logit])).collect();
-                Ok(TaskOutput::Ranking { logits, scores, tokens: self.tokens })
+                Ok(TaskOutput::Ranking { logits, scores, tokens, truncated })
             }
             Purpose::Scores { labels, asked, scores } => {
                 if let Some(unknown) = asked.iter().find(|label| !labels.contains(label)) {
@@ -268,27 +287,35 @@ impl Task {
                 }
                 let logits = vectors.into_iter().next().unwrap_or_default();
                 let scores = labels.iter().cloned().zip(scores.of(&logits));
-                classified(scores.filter(|(label, _)| asked.is_empty() || asked.contains(label)))
+                let asked_for = |(label, _): &(String, f32)| asked.is_empty() || asked.contains(label);
+                classified(scores.filter(asked_for), truncated)
             }
             Purpose::Similarity { labels } => {
                 if labels.is_empty() {
                     return Err(InferenceError::InputRejected(NO_LABELS.to_owned()));
                 }
                 let scores = vectors.split_first().map(|(text, others)| similarity::scores(text, others));
-                classified(labels.into_iter().zip(scores.unwrap_or_default()))
+                classified(labels.into_iter().zip(scores.unwrap_or_default()), truncated)
             }
         }
     }
 }
 
 /// Puts the labels in the order of their scores.
-fn classified(scores: impl Iterator<Item = (String, f32)>) -> Result<TaskOutput, InferenceError> {
+fn classified(
+    scores: impl Iterator<Item = (String, f32)>,
+    truncated: Vec<Truncation>,
+) -> Result<TaskOutput, InferenceError> {
     let mut scores: Vec<(String, f32)> = scores.collect();
     scores.sort_by(|(_, one), (_, other)| other.total_cmp(one));
     match scores.first() {
-        Some((label, _)) => Ok(TaskOutput::Classification { label: label.clone(), scores }),
+        Some((label, _)) => Ok(TaskOutput::Classification { label: label.clone(), scores, truncated }),
         None => Err(InferenceError::ModelFailed("the model gave no scores".to_owned())),
     }
+}
+
+fn number(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
 }
 
 /// Names the first few labels.
@@ -329,12 +356,16 @@ mod tests {
         Place { task, text: 0 }
     }
 
-    fn vector(tokens: u32) -> Result<(Vec<f32>, u32), InferenceError> {
-        Ok((vec![0.5], tokens))
+    fn vector(tokens: u32) -> Result<Made, InferenceError> {
+        made(vec![0.5], tokens)
+    }
+
+    fn made(vector: Vec<f32>, tokens: u32) -> Result<Made, InferenceError> {
+        Ok(Made { vector, tokens, dropped: 0 })
     }
 
     fn output(tokens: u32) -> Result<TaskOutput, InferenceError> {
-        Ok(TaskOutput::Embedding { vectors: vec![vec![0.5]], tokens })
+        Ok(TaskOutput::Embedding { vectors: vec![vec![0.5]], tokens, truncated: Vec::new() })
     }
 
     #[test]
@@ -406,9 +437,23 @@ mod tests {
         assert_eq!(queue.finish(JobId(1), batch[3].place, 1, refused()), None);
         assert_eq!(queue.finish(JobId(1), batch[2].place, 1, vector(1)), None);
         let ended = queue.finish(JobId(1), batch[1].place, 1, vector(3)).unwrap();
-        let both = TaskOutput::Embedding { vectors: vec![vec![0.5]; 2], tokens: 5 };
-        let which = InferenceError::InputRejected("input 1: too odd".to_owned());
+        let both = TaskOutput::Embedding { vectors: vec![vec![0.5]; 2], tokens: 5, truncated: Vec::new() };
+        let which = InferenceError::PartRejected { part: 1, reason: "too odd".to_owned() };
         assert_eq!(ended.result, Ok(vec![Ok(both), Err(which)]));
+    }
+
+    #[test]
+    fn a_task_names_the_texts_that_were_cut_in_their_order() {
+        let mut queue = Queue::default();
+        queue.start(JobId(1), vec![embed(vec![text("a"), text("b"), text("c")])]);
+        let batch = queue.take(1);
+        let cut = |tokens, dropped| Ok(Made { vector: vec![0.5], tokens, dropped });
+        assert_eq!(queue.finish(JobId(1), batch[2].place, 1, cut(9, 100)), None);
+        assert_eq!(queue.finish(JobId(1), batch[1].place, 1, cut(3, 0)), None);
+        let ended = queue.finish(JobId(1), batch[0].place, 1, cut(9, 7)).unwrap();
+        let truncated = [(0, 7), (2, 100)].map(|(input, dropped)| Truncation { input, dropped }).to_vec();
+        let vectors = vec![vec![0.5]; 3];
+        assert_eq!(ended.result, Ok(vec![Ok(TaskOutput::Embedding { vectors, tokens: 21, truncated })]));
     }
 
     #[test]
@@ -424,12 +469,13 @@ mod tests {
             },
         };
         queue.start(JobId(1), vec![request(&[]), request(&["no", "maybe"])]);
-        let scores = || Ok((vec![0.1, 0.2, 0.7], 3));
+        let scores = || made(vec![0.1, 0.2, 0.7], 3);
         assert_eq!(queue.finish(JobId(1), task(0), 1, scores()), None);
         let ended = queue.finish(JobId(1), task(1), 1, scores()).unwrap();
         let scored = |scores: &[(&str, f32)]| TaskOutput::Classification {
             label: scores[0].0.to_owned(),
             scores: scores.iter().map(|(label, score)| ((*label).to_owned(), *score)).collect(),
+            truncated: Vec::new(),
         };
         queue.start(JobId(2), vec![request(&["no", "perhaps"])]);
         let refused = queue.finish(JobId(2), task(0), 1, scores()).unwrap().result.unwrap().remove(0);
@@ -451,10 +497,10 @@ mod tests {
         let ended = batch
             .iter()
             .zip(vectors)
-            .filter_map(|(text, vector)| queue.finish(text.job, text.place, 1, Ok((vector, 1))))
+            .filter_map(|(text, vector)| queue.finish(text.job, text.place, 1, made(vector, 1)))
             .next();
         let Ok(outputs) = ended.unwrap().result else { panic!() };
-        let Ok(TaskOutput::Classification { label, scores }) = &outputs[0] else { panic!("{outputs:?}") };
+        let Ok(TaskOutput::Classification { label, scores, .. }) = &outputs[0] else { panic!("{outputs:?}") };
         assert_eq!((label.as_str(), scores[0].0.as_str(), scores[1].0.as_str()), ("food", "food", "sport"));
     }
 

@@ -122,15 +122,6 @@ impl Tokens {
         Ok(pair)
     }
 
-    /// Returns the tokens of a text that is not to be cut.
-    ///
-    /// # Errors
-    /// Says why the text cannot be tokenised, or that it has too many tokens.
-    pub(super) fn encode_whole(&self, text: &str) -> Result<Pair, String> {
-        let pair = self.encode(text)?;
-        if pair.dropped == 0 { Ok(pair) } else { Err(format!("the text has more than {} tokens", self.max)) }
-    }
-
     /// Returns the tokens of two texts that are read together; the longer one is cut first.
     ///
     /// # Errors

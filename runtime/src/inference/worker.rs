@@ -13,7 +13,7 @@ use super::limits;
 use super::llama::{self, Generator};
 use super::model::{Backend, Model};
 use super::protocol::{self, FromWorker, Hello, ToWorker};
-use super::queue::{Ended, Input, Place, Purpose, Queue, Request, Text};
+use super::queue::{Ended, Input, Made, Place, Purpose, Queue, Request, Text};
 use super::tokens::{self, Pair};
 use crate::hardening::harden_this_process;
 use engine::InferenceError;
@@ -204,11 +204,14 @@ impl Worker {
         for Text { job, place, input, is_label } in batch {
             let started = Instant::now();
             let label = match &input {
-                Input::One(EmbeddingInput::Text(text)) if is_label => Some(text.clone()),
+                Input::One(EmbeddingInput::Text(text) | EmbeddingInput::WholeText(text)) if is_label => {
+                    Some(text.clone())
+                }
                 Input::One(_) | Input::Pair { .. } => None,
             };
             if let Some(vector) = label.as_deref().and_then(|label| self.labels.find(label)) {
-                self.end(|queue| queue.finish(job, place, micros_since(started), Ok((vector, 0))));
+                let made = Made { vector, tokens: 0, dropped: 0 };
+                self.end(|queue| queue.finish(job, place, micros_since(started), Ok(made)));
                 continue;
             }
             match tokenize(model, &input) {
@@ -255,10 +258,12 @@ impl Worker {
                 _ if !wanted => Err(InferenceError::Cancelled),
                 Ok(vectors) => {
                     let vector = vectors.next().cloned().unwrap_or_default();
-                    if let Some(label) = &text.label {
+                    // What was cut is to be told every time.
+                    let dropped = u32::try_from(text.tokens.dropped).unwrap_or(u32::MAX);
+                    if let Some(label) = text.label.as_ref().filter(|_| dropped == 0) {
                         self.labels.keep(label, &vector);
                     }
-                    Ok((vector, text.len() as u32))
+                    Ok(Made { vector, tokens: text.len() as u32, dropped })
                 }
                 Err(EncodeError::Stopped) => Err(InferenceError::Cancelled),
                 Err(EncodeError::Failed(reason)) => Err(InferenceError::ModelFailed(reason.clone())),
@@ -342,8 +347,11 @@ fn requests(model: &Model<'_>, work: Work) -> Result<Vec<Request>, String> {
 
 /// A text with the labels that it may get: the model's own, or any where it compares embeddings.
 fn classification(input: Classification, own: Option<(&Arc<[String]>, Scores)>) -> Request {
-    let Classification { text: own_text, labels } = input;
-    let text = |text| Input::One(EmbeddingInput::Text(text));
+    let Classification { text: own_text, labels, truncate } = input;
+    let text = |text| {
+        let text = EmbeddingInput::Text(text);
+        Input::One(if truncate { text } else { text.whole() })
+    };
     match own {
         Some((own, scores)) => {
             let purpose = Purpose::Scores { labels: Arc::clone(own), asked: labels, scores };
@@ -359,15 +367,22 @@ fn classification(input: Classification, own: Option<(&Arc<[String]>, Scores)>) 
 /// Each text of a query, together with it.
 fn reranking(input: Reranking, scores: Scores) -> Request {
     let query: Arc<str> = input.query.into();
-    let pair = |text| Input::Pair { query: Arc::clone(&query), text };
+    let truncate = input.truncate;
+    let pair = |text| Input::Pair { query: Arc::clone(&query), text, truncate };
     Request { inputs: input.texts.into_iter().map(pair).collect(), purpose: Purpose::Rank { scores } }
 }
 
+/// Returns the tokens that the model reads of an input; one that is not to be cut is refused where it is too long.
 fn tokenize(model: &Model<'_>, input: &Input) -> Result<Pair, String> {
-    match input {
-        Input::One(input) => model.sequence(input),
-        Input::Pair { query, text } => model.tokenize_pair(query, text),
+    let (pair, truncate) = match input {
+        Input::One(input) => (model.sequence(input)?, !input.is_whole()),
+        Input::Pair { query, text, truncate } => (model.tokenize_pair(query, text)?, *truncate),
+    };
+    if pair.dropped > 0 && !truncate {
+        let (taken, all) = (pair.tokens.len(), pair.tokens.len() + pair.dropped);
+        return Err(format!("it has {all} tokens, the model takes {taken}"));
     }
+    Ok(pair)
 }
 
 /// How many of these texts one pass takes: at least one, and no more than keeps a pass short.

@@ -67,7 +67,9 @@ const fn rank(event: &Event) -> (LogLevel, &'static str) {
         | Event::TaskAssigned { .. }
         | Event::TaskFinished { .. }
         | Event::TaskStarted { .. } => (LogLevel::Debug, "tasks"),
-        Event::TaskReassigned { .. } | Event::TaskRecovered { .. } => (LogLevel::Info, "tasks"),
+        Event::InputTruncated { .. } | Event::TaskReassigned { .. } | Event::TaskRecovered { .. } => {
+            (LogLevel::Info, "tasks")
+        }
         Event::WriteFailed { .. } => (LogLevel::Error, "storage"),
     }
 }

@@ -192,7 +192,11 @@ mod tests {
         for (changed_nothing, good) in [(true, true), (false, false)] {
             let mut invariant = DurableBeforeAcknowledged::new(1);
             let attempt = engine::wire::Attempt { task: TASK, number: 1 };
-            let output = engine::task::TaskOutput::Embedding { vectors: vec![vec![1.0]], tokens: 1 };
+            let output = engine::task::TaskOutput::Embedding {
+                vectors: vec![vec![1.0]],
+                tokens: 1,
+                truncated: Vec::new(),
+            };
             let outcome = Payload::Outcome { attempt, micros: 1, result: Ok(output) };
             let (message, ack) = (MessageId([1; 16]), Payload::Ack(vec![MessageId([1; 16])]));
             let (origin, destination) = (engine::NodeId([1; 16]), engine::NodeId([2; 16]));

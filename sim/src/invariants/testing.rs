@@ -46,7 +46,7 @@ pub(crate) fn task_record(id: TaskId) -> Record {
 pub(crate) fn result_record(id: TaskId, kept_seconds: u64) -> Record {
     let expires_at = crate::cluster::wall(kept_seconds * 1_000_000);
     let summary = ResultSummary { id, expires_at, ..summary() };
-    let output = TaskOutput::Embedding { vectors: vec![vec![1.0]], tokens: 1 };
+    let output = TaskOutput::Embedding { vectors: vec![vec![1.0]], tokens: 1, truncated: Vec::new() };
     Record::Result(Box::new(TaskResult { summary, outcome: Outcome::Completed(output) }))
 }
 

@@ -275,7 +275,9 @@ impl Recorder {
             Event::PeerRecovered { peer } | Event::LinkDown { peer, .. } => {
                 find(peer).into_iter().for_each(|peer| spans.settle(at, node, peer, false));
             }
-            Event::ResultDuplicate { task, .. } | Event::TaskRecovered { task } => return Some(*task),
+            Event::InputTruncated { task, .. }
+            | Event::ResultDuplicate { task, .. }
+            | Event::TaskRecovered { task } => return Some(*task),
             Event::TaskAccepted { task, .. } => {
                 spans.accepted(at, node, *task);
                 return Some(*task);
@@ -334,7 +336,9 @@ const fn kind(event: &Event) -> Kind {
         | Event::MessageSent { .. }
         | Event::MessageUnacknowledged { .. } => Kind::Routing,
         Event::NodeFound { .. } | Event::NodeLost { .. } => Kind::Discovery,
-        Event::ResultDuplicate { .. } | Event::TaskFinished { .. } => Kind::Result,
+        Event::InputTruncated { .. } | Event::ResultDuplicate { .. } | Event::TaskFinished { .. } => {
+            Kind::Result
+        }
         Event::TaskAccepted { .. }
         | Event::TaskAssigned { .. }
         | Event::TaskReassigned { .. }

@@ -2,14 +2,20 @@
 
 use super::ReadTokens;
 use super::error::OpenAiError;
-use crate::http::new_task::InputBody;
-use crate::http::{Api, body, vectors};
+use crate::http::error::ApiError;
+use crate::http::fields::{Truncate, Whole};
+use crate::http::new_task::{InputBody, refuse_empty};
+use crate::http::truncated::Truncated;
+use crate::http::{Api, fields, vectors};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use engine::Rejection;
+use engine::task::EmbeddingInput;
 use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize)]
@@ -17,7 +23,17 @@ struct Asked {
     model: Option<String>,
     input: InputBody,
     encoding_format: Option<Encoding>,
-    dimensions: Option<usize>,
+    dimensions: Option<Whole>,
+    /// What Voyage calls it.
+    output_dimension: Option<Whole>,
+    /// Not OpenAI's: whether texts that are too long are cut, else refused.
+    truncate: Option<Truncate>,
+    /// What Voyage calls it.
+    truncation: Option<bool>,
+    /// Not OpenAI's: whether vectors are given unit length, else they are as their model makes them.
+    normalize: Option<bool>,
+    /// What Jina calls it.
+    normalized: Option<bool>,
 }
 
 /// How vectors are written.
@@ -37,6 +53,9 @@ pub(super) struct Embeddings {
     data: Vec<Embedding>,
     model: String,
     usage: ReadTokens,
+    /// The inputs that were cut; not OpenAI's.
+    #[serde(skip_serializing_if = "Truncated::is_empty")]
+    truncated: Truncated,
 }
 
 #[derive(Serialize)]
@@ -57,18 +76,26 @@ pub(super) async fn create(
     State(api): State<Api>,
     headers: HeaderMap,
     bytes: Bytes,
-) -> Result<Json<Embeddings>, OpenAiError> {
-    let asked: Asked = body::json(&headers, &bytes, "a request for embeddings")?;
+) -> Result<Response, OpenAiError> {
+    let asked: Asked = fields::read(&headers, &bytes, "a request for embeddings", fields::EMBEDDINGS)?;
     drop(bytes);
+    let options = Options::of(&asked)?;
     let inputs = asked.input.into_inputs();
     if !(1..=vectors::INPUTS_MAX).contains(&inputs.len()) {
         let message = format!("{} inputs; 1 to {} are allowed", inputs.len(), vectors::INPUTS_MAX);
         return Err(OpenAiError::bad_request("input", message));
     }
-    let mut made = vectors::make(&api, asked.model, inputs).await?;
-    if let Some(dimensions) = asked.dimensions {
-        made.shorten(dimensions)
-            .map_err(|error| OpenAiError::bad_request("dimensions", error.to_string()))?;
+    // As OpenAI has it; white space is text to it as well.
+    let about_input = |error: ApiError| if error.is_of_input() { error.about("input") } else { error };
+    refuse_empty(&inputs).map_err(|fault| about_input(Rejection::Input(fault).into()))?;
+    let inputs =
+        if options.truncate { inputs } else { inputs.into_iter().map(EmbeddingInput::whole).collect() };
+    let mut made = vectors::make(&api, asked.model, inputs).await.map_err(about_input)?;
+    if let Some((name, dimensions)) = options.dimensions {
+        made.shorten(dimensions).map_err(|error| OpenAiError::bad_request(name, error.to_string()))?;
+    }
+    if options.normalize {
+        made.normalize();
     }
     let encoding = asked.encoding_format.unwrap_or_default();
     let write = |(index, vector)| Embedding {
@@ -79,12 +106,37 @@ pub(super) async fn create(
             Encoding::Float => Written::Float(vector),
         },
     };
-    Ok(Json(Embeddings {
+    let truncated = made.truncated;
+    Ok(truncated.clone().tell(Json(Embeddings {
         object: "list",
         data: made.vectors.into_iter().enumerate().map(write).collect(),
         model: made.model,
         usage: ReadTokens::of(made.tokens),
-    }))
+        truncated,
+    })))
+}
+
+/// What a request says beside its inputs.
+struct Options {
+    truncate: bool,
+    normalize: bool,
+    /// The name of the field that says it, and what it says.
+    dimensions: Option<(&'static str, usize)>,
+}
+
+impl Options {
+    fn of(asked: &Asked) -> Result<Self, OpenAiError> {
+        let truncate = match &asked.truncate {
+            Some(truncate) => truncate.read()?,
+            None => asked.truncation.unwrap_or(true),
+        };
+        let given = [("dimensions", asked.dimensions), ("output_dimension", asked.output_dimension)];
+        let given = given.into_iter().find_map(|(name, number)| Some((name, number?)));
+        // A number below 0 is no more in range than 0 is.
+        let dimensions = given.map(|(name, number)| (name, number.count().unwrap_or_default()));
+        let normalize = asked.normalize.or(asked.normalized) == Some(true);
+        Ok(Self { truncate, normalize, dimensions })
+    }
 }
 
 fn base64(vector: Vec<f32>) -> String {

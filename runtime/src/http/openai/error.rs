@@ -1,6 +1,7 @@
 //! Errors as OpenAI's clients expect them, who choose their exception by the status and show the message.
 
 use crate::http::error::ApiError;
+use crate::http::fields;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -8,27 +9,22 @@ use serde_json::{Value, json};
 
 /// An error in OpenAI's shape.
 #[derive(Clone, Debug)]
-pub(super) struct OpenAiError {
-    error: ApiError,
-    /// The field of the request that it is about.
-    param: Option<&'static str>,
-}
+pub(super) struct OpenAiError(ApiError);
 
 impl OpenAiError {
     /// A request that asks for something wrong, or for something that there is not.
-    pub(super) fn bad_request(param: &'static str, message: impl Into<String>) -> Self {
-        let error = ApiError::new(StatusCode::BAD_REQUEST, "invalid_value", message);
-        Self { error, param: Some(param) }
+    pub(super) fn bad_request(param: &str, message: impl Into<String>) -> Self {
+        Self(fields::refused(param, message))
     }
 
     /// Returns the error as JSON.
     pub(super) fn body(&self) -> Value {
-        let detail = self.error.body();
+        let detail = self.0.body();
         let hint = detail.error.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
         json!({"error": {
             "message": format!("{}{hint}", detail.error.message),
-            "type": kind(self.error.status()),
-            "param": self.param,
+            "type": kind(self.0.status()),
+            "param": self.0.param(),
             "code": detail.error.code,
         }})
     }
@@ -39,11 +35,10 @@ impl From<ApiError> for OpenAiError {
         match error.body().error.code.as_str() {
             // As theirs says it; a client tells an unknown model by the status.
             "model_unknown" | "task_type_unsupported" => {
-                let error = error.renamed(StatusCode::NOT_FOUND, "model_not_found");
-                Self { error, param: Some("model") }
+                Self(error.renamed(StatusCode::NOT_FOUND, "model_not_found").about("model"))
             }
-            "model_pulling" | "model_unusable" => Self { error, param: Some("model") },
-            _ => Self { error, param: None },
+            "model_pulling" | "model_unusable" => Self(error.about("model")),
+            _ => Self(error),
         }
     }
 }
@@ -51,7 +46,7 @@ impl From<ApiError> for OpenAiError {
 impl IntoResponse for OpenAiError {
     fn into_response(self) -> Response {
         let body = self.body();
-        self.error.respond(Json(body))
+        self.0.respond(Json(body))
     }
 }
 

@@ -4,17 +4,18 @@
 mod asked;
 mod stream;
 
-use self::asked::{ChatAsked, Settings, TextAsked};
+use self::asked::{Asked, Settings};
 use super::error::OpenAiError;
 use crate::http::api::{internal, unexpected_output};
-use crate::http::{Api, ApiError, body, errand};
+use crate::http::errand::{self, Part};
+use crate::http::{Api, ApiError, fields};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
+use engine::TaskId;
 use engine::task::{FinishReason, Generation, Prompt, TaskInput, TaskOutput, TaskSpec};
-use engine::{Rejection, TaskId};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -23,8 +24,9 @@ pub(super) async fn chat(
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Result<Response, OpenAiError> {
-    let asked: ChatAsked = body::json(&headers, &bytes, "a request for a chat completion")?;
-    let (prompts, settings) = asked.read()?;
+    let asked: Asked = fields::read(&headers, &bytes, "a request for a chat completion", fields::CHAT)?;
+    drop(bytes);
+    let (prompts, settings) = asked.chat()?;
     create(api, Shape::Chat, prompts, settings).await
 }
 
@@ -33,8 +35,9 @@ pub(super) async fn text(
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Result<Response, OpenAiError> {
-    let asked: TextAsked = body::json(&headers, &bytes, "a request for a completion")?;
-    let (prompts, settings) = asked.read()?;
+    let asked: Asked = fields::read(&headers, &bytes, "a request for a completion", fields::COMPLETION)?;
+    drop(bytes);
+    let (prompts, settings) = asked.text()?;
     create(api, Shape::Text, prompts, settings).await
 }
 
@@ -47,22 +50,24 @@ async fn create(
     let specs = specs(prompts, &settings);
     if settings.stream {
         // Before the first of them costs anything.
-        specs
-            .iter()
-            .try_for_each(|spec| spec.input.check())
-            .map_err(|fault| ApiError::from(Rejection::Input(fault)))?;
+        let parts = errand::parts(&specs);
+        let check = |(spec, part): (&TaskSpec, Part)| part.check(&spec.input);
+        specs.iter().zip(parts).try_for_each(check).map_err(|error| shape.about_input(error))?;
         let stream = stream::begin(api, shape, specs, settings.answers, settings.include_usage).await?;
         return Ok(stream.into_response());
     }
-    let results = errand::run_all(&api, specs, TASKS_AT_ONCE).await?;
-    let head = results.first().map(|result| Head {
+    let results = errand::run_all(&api, specs, TASKS_AT_ONCE).await;
+    let results = results.map_err(|error| shape.about_input(error))?;
+    let head = results.first().map(|(_, result)| Head {
         shape,
         task: result.summary.id,
         model: result.summary.model.clone(),
         created: result.summary.submitted_at.0 / 1000,
     });
     let head = head.ok_or_else(|| internal("internal_error", unexpected_output()))?;
-    let written = results.into_iter().map(|result| Written::of(errand::output(result)?));
+    let written = results.into_iter().map(|(part, result)| {
+        Written::of(errand::output(part, result).map_err(|error| shape.about_input(error))?)
+    });
     let written: Vec<Written> = written.collect::<Result<_, OpenAiError>>()?;
     Ok(Json(head.whole(&written, settings.answers)).into_response())
 }
@@ -92,6 +97,17 @@ fn specs(prompts: Vec<Prompt>, settings: &Settings) -> Vec<TaskSpec> {
 enum Shape {
     Chat,
     Text,
+}
+
+impl Shape {
+    /// Names the field that an error about an input is about.
+    fn about_input(self, error: ApiError) -> ApiError {
+        match self {
+            _ if !error.is_of_input() => error,
+            Self::Chat => error.about("messages"),
+            Self::Text => error.about("prompt"),
+        }
+    }
 }
 
 /// What a generation has written.

@@ -3,6 +3,8 @@
 use super::error::OpenAiError;
 use crate::http::Api;
 use crate::http::api::{ask, unexpected};
+use crate::http::errand::EMBEDDED_MODEL_ON_HUB;
+use crate::inference::EMBEDDED_MODEL;
 use axum::Json;
 use axum::extract::{Path, State};
 use engine::Rejection;
@@ -36,7 +38,11 @@ pub(super) async fn one(
     State(api): State<Api>,
     Path(name): Path<String>,
 ) -> Result<Json<Model>, OpenAiError> {
-    let found = names(&api).await?.take(&name);
+    let mut names = names(&api).await?;
+    let found = names.take(&name).or_else(|| {
+        let is_embedded = name.eq_ignore_ascii_case(EMBEDDED_MODEL_ON_HUB);
+        is_embedded.then(|| names.take(EMBEDDED_MODEL)).flatten()
+    });
     let shown = || name.chars().take(NAME_CHARS_SHOWN).collect();
     let model = found.ok_or_else(|| crate::http::ApiError::from(Rejection::ModelUnknown(shown())))?;
     Ok(Json(Model::of(model)))

@@ -2,7 +2,9 @@
 
 use super::{ErrorDetail, millis};
 use engine::request::TaskView;
-use engine::task::{FinishReason, Outcome, ResultSummary, TaskKind, TaskOutput, TaskResult, TaskStatus};
+use engine::task::{
+    FinishReason, Outcome, ResultSummary, TaskKind, TaskOutput, TaskResult, TaskStatus, Truncation,
+};
 use engine::{NodeId, TaskId, TraceId};
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +114,9 @@ pub enum OutputBody {
         label: String,
         /// All labels, most probable first.
         scores: Vec<Score>,
+        /// What the model did not read.
+        #[serde(flatten)]
+        dropped: Dropped,
     },
     /// Of an embedding of one input.
     Embedding {
@@ -119,6 +124,9 @@ pub enum OutputBody {
         vector: Vec<f32>,
         /// Tokens of the input that the model saw.
         tokens: u32,
+        /// What it did not see.
+        #[serde(flatten)]
+        dropped: Dropped,
     },
     /// Of an embedding of several inputs.
     Embeddings {
@@ -126,6 +134,9 @@ pub enum OutputBody {
         vectors: Vec<Vec<f32>>,
         /// Tokens of all inputs together that the model saw.
         tokens: u32,
+        /// What it did not see.
+        #[serde(flatten)]
+        dropped: Dropped,
     },
     /// Of a generation.
     Generation {
@@ -144,7 +155,45 @@ pub enum OutputBody {
         scores: Vec<f32>,
         /// Tokens of all pairs together that the model saw.
         tokens: u32,
+        /// What it did not see.
+        #[serde(flatten)]
+        dropped: Dropped,
     },
+}
+
+/// What a model did not read of inputs that have too many tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Tokens in all; none where all was read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped_tokens: u64,
+    /// The inputs that were cut, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub truncated: Vec<TruncatedInput>,
+}
+
+/// An input that was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TruncatedInput {
+    /// Its number, counted from 0; of a classification 0 is the text, and the labels follow.
+    pub index: u32,
+    /// Tokens of it that the model did not see.
+    pub dropped_tokens: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as the derive calls it")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Dropped {
+    fn of(truncated: &[Truncation]) -> Self {
+        let input = |it: &Truncation| TruncatedInput { index: it.input, dropped_tokens: it.dropped };
+        Self {
+            dropped_tokens: truncated.iter().map(|it| u64::from(it.dropped)).sum(),
+            truncated: truncated.iter().map(input).collect(),
+        }
+    }
 }
 
 /// One label of a classification.
@@ -218,19 +267,24 @@ impl From<TaskResult> for ResultBody {
 impl From<TaskOutput> for OutputBody {
     fn from(output: TaskOutput) -> Self {
         match output {
-            TaskOutput::Classification { label, scores } => Self::Classification {
+            TaskOutput::Classification { label, scores, truncated } => Self::Classification {
                 label,
                 scores: scores.into_iter().map(|(label, score)| Score { label, score }).collect(),
+                dropped: Dropped::of(&truncated),
             },
-            TaskOutput::Embedding { mut vectors, tokens } if vectors.len() == 1 => {
-                Self::Embedding { vector: vectors.pop().unwrap_or_default(), tokens }
+            TaskOutput::Embedding { mut vectors, tokens, truncated } if vectors.len() == 1 => {
+                let vector = vectors.pop().unwrap_or_default();
+                Self::Embedding { vector, tokens, dropped: Dropped::of(&truncated) }
             }
-            TaskOutput::Embedding { vectors, tokens } => Self::Embeddings { vectors, tokens },
+            TaskOutput::Embedding { vectors, tokens, truncated } => {
+                Self::Embeddings { vectors, tokens, dropped: Dropped::of(&truncated) }
+            }
             TaskOutput::Generation { text, prompt_tokens, tokens, finish } => {
                 Self::Generation { text, prompt_tokens, tokens, finish_reason: finish }
             }
-            TaskOutput::Ranking { scores, tokens, .. } | TaskOutput::Reranking { scores, tokens } => {
-                Self::Reranking { scores, tokens }
+            TaskOutput::Ranking { scores, tokens, truncated, .. }
+            | TaskOutput::Reranking { scores, tokens, truncated } => {
+                Self::Reranking { scores, tokens, dropped: Dropped::of(&truncated) }
             }
         }
     }

@@ -8,10 +8,9 @@ use ::redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError,
     WriteTransaction,
 };
-use engine::record::{RecordKind, Saved, decode, upgrade};
+use engine::record::{RecordKind, Saved, Stored, decode, upgrade};
 use engine::task::{ResultSummary, StoredTask};
 use engine::{DecodeError, TaskId, UnixMillis};
-use serde::de::DeserializeOwned;
 use std::path::Path;
 
 /// Reads the open tasks and the summaries of results; the results themselves stay where they are.
@@ -28,7 +27,7 @@ pub(super) fn load(path: &Path, database: &Database, damage: &Damage) -> Result<
     Ok(saved)
 }
 
-fn load_table<T: DeserializeOwned>(
+fn load_table<T: Stored>(
     path: &Path,
     transaction: &ReadTransaction,
     kind: RecordKind,

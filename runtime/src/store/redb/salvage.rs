@@ -14,7 +14,7 @@ use ::redb::{
     Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend as _, TableError,
 };
 use engine::TaskId;
-use engine::record::{RecordKind, decode, encode, find, upgrade};
+use engine::record::{RecordKind, Stored, decode, encode, find, upgrade};
 use engine::task::{ResultSummary, StoredTask, TaskResult};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -316,7 +316,7 @@ fn is_whole(kind: RecordKind, id: TaskId, bytes: &[u8]) -> bool {
     }
 }
 
-fn read<T: serde::de::DeserializeOwned>(kind: RecordKind, id: TaskId, bytes: &[u8]) -> Option<T> {
+fn read<T: Stored>(kind: RecordKind, id: TaskId, bytes: &[u8]) -> Option<T> {
     decode(kind, id, bytes).ok()
 }
 

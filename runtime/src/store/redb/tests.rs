@@ -30,7 +30,7 @@ fn task(number: u64) -> Record {
 }
 
 fn result(number: u64) -> Box<TaskResult> {
-    let output = TaskOutput::Embedding { vectors: vec![vec![0.5; 384]], tokens: 3 };
+    let output = TaskOutput::Embedding { vectors: vec![vec![0.5; 384]], tokens: 3, truncated: Vec::new() };
     let outcome = Outcome::Completed(output);
     let summary = ResultSummary {
         id: id(number),

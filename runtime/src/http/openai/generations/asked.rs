@@ -1,46 +1,31 @@
-//! What clients ask for, and what of it there is: what would change the answer and is not there is refused.
+//! What clients ask for. What would change the answer and is not there was refused before.
 
 use super::super::error::OpenAiError;
+use crate::http::fields::Whole;
 use crate::http::new_task::{NotATask, OneOrMany, thousandths};
-use engine::task::{ChatMessage, ChatRole, Prompt};
+use engine::task::{ChatMessage, ChatRole, MAX_TOKENS_MAX, Prompt};
 use serde::Deserialize;
-use serde_json::Value;
 
-/// A request for the next message of a conversation.
+/// A request for the next message of a conversation, or for what follows a text.
 #[derive(Deserialize)]
-pub(super) struct ChatAsked {
-    messages: Vec<MessageAsked>,
-    max_completion_tokens: Option<u32>,
-    #[serde(flatten)]
-    common: Common,
-}
-
-/// A request for what follows a text.
-#[derive(Deserialize)]
-pub(super) struct TextAsked {
-    prompt: PromptAsked,
-    #[serde(flatten)]
-    common: Common,
-}
-
-/// What both have in common.
-#[derive(Deserialize)]
-struct Common {
+pub(super) struct Asked {
+    messages: Option<Vec<MessageAsked>>,
+    prompt: Option<PromptAsked>,
     model: Option<String>,
-    max_tokens: Option<u32>,
+    max_tokens: Option<Whole>,
+    max_completion_tokens: Option<Whole>,
+    /// What llama.cpp calls it.
+    n_predict: Option<Whole>,
     temperature: Option<f64>,
     top_p: Option<f64>,
     /// How many answers to each prompt.
-    n: Option<usize>,
+    n: Option<Whole>,
     /// Not OpenAI's, but of many other servers of this shape.
-    top_k: Option<u32>,
-    seed: Option<i64>,
+    top_k: Option<Whole>,
+    seed: Option<Whole>,
     stop: Option<OneOrMany>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
-    /// What changes the answer, and is not supported.
-    #[serde(flatten)]
-    others: serde_json::Map<String, Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -92,18 +77,18 @@ pub(super) struct Settings {
     pub(super) include_usage: bool,
 }
 
-impl ChatAsked {
-    pub(super) fn read(self) -> Result<(Vec<Prompt>, Settings), OpenAiError> {
+impl Asked {
+    /// Reads a request for the next message of a conversation.
+    pub(super) fn chat(mut self) -> Result<(Vec<Prompt>, Settings), OpenAiError> {
+        let messages = self.messages.take().ok_or_else(|| missing("messages"))?;
         let messages: Result<Vec<ChatMessage>, OpenAiError> =
-            self.messages.into_iter().map(MessageAsked::read).collect();
-        let most = self.max_completion_tokens.or(self.common.max_tokens).unwrap_or(CHAT_TOKENS_DEFAULT);
-        Ok((vec![Prompt::Chat(messages?)], self.common.read(1, most)?))
+            messages.into_iter().enumerate().map(|(index, message)| message.read(index)).collect();
+        Ok((vec![Prompt::Chat(messages?)], self.settings(1, CHAT_TOKENS_DEFAULT)?))
     }
-}
 
-impl TextAsked {
-    pub(super) fn read(self) -> Result<(Vec<Prompt>, Settings), OpenAiError> {
-        let texts = match self.prompt {
+    /// Reads a request for what follows a text.
+    pub(super) fn text(mut self) -> Result<(Vec<Prompt>, Settings), OpenAiError> {
+        let texts = match self.prompt.take().ok_or_else(|| missing("prompt"))? {
             PromptAsked::Text(text) => vec![text],
             PromptAsked::Texts(texts) => texts,
             PromptAsked::Other(serde::de::IgnoredAny) => {
@@ -115,48 +100,76 @@ impl TextAsked {
             let message = format!("{} prompts; 1 to {ANSWERS_MAX} are allowed", texts.len());
             return Err(OpenAiError::bad_request("prompt", message));
         }
-        let most = self.common.max_tokens.unwrap_or(TEXT_TOKENS_DEFAULT);
-        let settings = self.common.read(texts.len(), most)?;
+        let settings = self.settings(texts.len(), TEXT_TOKENS_DEFAULT)?;
         Ok((texts.into_iter().map(Prompt::Text).collect(), settings))
     }
-}
 
-impl Common {
-    fn read(self, prompts: usize, max_tokens: u32) -> Result<Settings, OpenAiError> {
-        if let Some((name, value)) = UNSUPPORTED.iter().find_map(|(name, usual)| {
-            let value = self.others.get(*name)?;
-            (!value.is_null() && !usual.contains(&value.to_string().as_str())).then_some((*name, value))
-        }) {
-            let shown: String = value.to_string().chars().take(VALUE_CHARS_SHOWN).collect();
-            return Err(OpenAiError::bad_request(name, format!("{name} = {shown} is not supported here")));
-        }
+    fn settings(self, prompts: usize, max_tokens: u32) -> Result<Settings, OpenAiError> {
+        let max_tokens = self.max_tokens()?.unwrap_or(max_tokens);
         let range = |name: &'static str, value, least| {
             thousandths(name, value, least).map_err(|NotATask(why)| OpenAiError::bad_request(name, why))
         };
-        let answers = self.n.unwrap_or(1);
+        let answers = self.n.map_or(Some(1), Whole::count::<usize>).unwrap_or_default();
         let all = answers.saturating_mul(prompts);
         if !(1..=ANSWERS_MAX).contains(&all) {
             let message =
                 format!("{answers} answers to each of {prompts}; 1 to {ANSWERS_MAX} in all are allowed");
             return Err(OpenAiError::bad_request("n", message));
         }
+        let top_k = match self.top_k {
+            None | Some(NO_LIMIT) => 0,
+            Some(top_k) => top_k.count().ok_or_else(|| negative("top_k", top_k))?,
+        };
         Ok(Settings {
             answers,
             model: self.model,
             max_tokens,
             temperature_thousandths: range("temperature", self.temperature, 0)?,
             top_p_thousandths: range("top_p", self.top_p, 1)?,
-            top_k: self.top_k.unwrap_or(0),
-            seed: self.seed.map(i64::cast_unsigned),
+            top_k,
+            seed: self.seed.map(|Whole(seed)| seed.cast_unsigned()),
             stop: self.stop.map(OneOrMany::into_vec).unwrap_or_default(),
             stream: self.stream.unwrap_or(false),
             include_usage: self.stream_options.unwrap_or_default().include_usage.unwrap_or(false),
         })
     }
+
+    /// Returns the most tokens of an answer where the client says how many; what is above the most that there can be counts as
+    /// that, for an answer ends where the model's context does.
+    fn max_tokens(&self) -> Result<Option<u32>, OpenAiError> {
+        let given = [
+            ("max_completion_tokens", self.max_completion_tokens),
+            ("max_tokens", self.max_tokens),
+            ("n_predict", self.n_predict),
+        ];
+        let Some((name, number)) = given.iter().find_map(|(name, number)| Some((*name, (*number)?))) else {
+            return Ok(None);
+        };
+        if number == NO_LIMIT {
+            return Ok(Some(MAX_TOKENS_MAX));
+        }
+        match number.count::<u32>() {
+            Some(0) => Err(OpenAiError::bad_request(name, format!("{name} is 0; at least 1 is needed"))),
+            Some(count) => Ok(Some(count.min(MAX_TOKENS_MAX))),
+            None => Err(negative(name, number)),
+        }
+    }
+}
+
+fn missing(name: &str) -> OpenAiError {
+    OpenAiError::bad_request(name, format!("{name} is missing"))
+}
+
+fn negative(name: &str, Whole(number): Whole) -> OpenAiError {
+    OpenAiError::bad_request(
+        name,
+        format!("{name} is {number}; it must not be negative, but for -1 for no limit"),
+    )
 }
 
 impl MessageAsked {
-    fn read(self) -> Result<ChatMessage, OpenAiError> {
+    /// Reads the message of this number.
+    fn read(self, index: usize) -> Result<ChatMessage, OpenAiError> {
         let role = match self.role.as_str() {
             "assistant" => ChatRole::Assistant,
             "developer" | "system" => ChatRole::System,
@@ -164,7 +177,7 @@ impl MessageAsked {
             other => {
                 let shown: String = other.chars().take(VALUE_CHARS_SHOWN).collect();
                 let message = format!("there is no role {shown:?} here: use system, user or assistant");
-                return Err(OpenAiError::bad_request("messages", message));
+                return Err(OpenAiError::bad_request(&format!("messages[{index}].role"), message));
             }
         };
         let content = match self.content {
@@ -173,8 +186,10 @@ impl MessageAsked {
             Some(Content::Parts(parts)) => {
                 let texts: Option<Vec<String>> =
                     parts.into_iter().map(|part| part.text.filter(|_| part.kind == "text")).collect();
-                let only_text =
-                    || OpenAiError::bad_request("messages", "only parts of type \"text\" are read here");
+                let only_text = || {
+                    let param = format!("messages[{index}].content");
+                    OpenAiError::bad_request(&param, "only parts of type \"text\" are read here")
+                };
                 texts.ok_or_else(only_text)?.concat()
             }
         };
@@ -182,45 +197,37 @@ impl MessageAsked {
     }
 }
 
-/// Fields that would change the answer, each with the values that change nothing.
-const UNSUPPORTED: [(&str, &[&str]); 16] = [
-    ("audio", &[]),
-    ("best_of", &["1"]),
-    ("echo", &["false"]),
-    ("frequency_penalty", &["0", "0.0"]),
-    ("function_call", &["\"none\""]),
-    ("functions", &["[]"]),
-    ("logit_bias", &["{}"]),
-    ("logprobs", &["false"]),
-    ("min_p", &["0", "0.0"]),
-    ("modalities", &["[\"text\"]"]),
-    ("presence_penalty", &["0", "0.0"]),
-    ("repetition_penalty", &["1", "1.0"]),
-    ("response_format", &["{\"type\":\"text\"}"]),
-    ("suffix", &["\"\""]),
-    ("tool_choice", &["\"none\"", "\"auto\""]),
-    ("tools", &["[]"]),
-];
 /// The most answers of one request, to all of its prompts together.
 pub(super) const ANSWERS_MAX: usize = 64;
 /// Tokens of an answer where the client does not say.
 const CHAT_TOKENS_DEFAULT: u32 = 1_024;
 /// The same for a text; it is theirs.
 const TEXT_TOKENS_DEFAULT: u32 = 16;
+/// How clients of other servers say that there is no limit.
+const NO_LIMIT: Whole = Whole(-1);
 const VALUE_CHARS_SHOWN: usize = 60;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::http::fields;
+    use axum::http::HeaderMap;
+    use serde_json::{Value, json};
 
     fn chat(fields: &Value) -> Result<(Vec<Prompt>, Settings), String> {
         let mut body = json!({"messages": [{"role": "user", "content": "hi"}]});
         for (name, value) in fields.as_object().unwrap() {
             body[name] = value.clone();
         }
-        let asked: ChatAsked = serde_json::from_value(body).map_err(|error| error.to_string())?;
-        asked.read().map_err(|error| error.body()["error"]["message"].as_str().unwrap().to_owned())
+        read(&body, fields::CHAT)
+            .and_then(Asked::chat)
+            .map_err(|error| error.body()["error"]["message"].as_str().unwrap().to_owned())
+    }
+
+    fn read(body: &Value, table: fields::Table) -> Result<Asked, OpenAiError> {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", "application/json".parse().unwrap());
+        Ok(fields::read(&headers, body.to_string().as_bytes(), "a test", table)?)
     }
 
     #[test]
@@ -266,6 +273,16 @@ mod tests {
                 "only parts of type \"text\"",
             ),
             (json!({"temperature": -0.1}), "temperature is -0.1"),
+            (json!({"max_tokens": -2}), "max_tokens is -2"),
+            (json!({"max_completion_tokens": 0}), "max_completion_tokens is 0"),
+            (
+                json!({"max_tokens": 1.5}),
+                "max_tokens: invalid value: floating point `1.5`, expected a whole number",
+            ),
+            (json!({"top_k": -7}), "top_k is -7"),
+            (json!({"add_generation_prompt": false}), "add_generation_prompt = false"),
+            (json!({"chat_template_kwargs": {"enable_thinking": false}}), "chat_template_kwargs = "),
+            (json!({"messages": null}), "messages is missing"),
         ] {
             let found = chat(&fields).unwrap_err();
             assert!(found.contains(why), "{found:?} should say {why:?}");
@@ -273,10 +290,33 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_read_in_the_forms_of_all_clients() {
+        let settings = |fields: Value| chat(&fields).unwrap().1;
+        for (fields, most) in [
+            (json!({}), CHAT_TOKENS_DEFAULT),
+            (json!({"max_tokens": null}), CHAT_TOKENS_DEFAULT),
+            (json!({"max_tokens": -1}), MAX_TOKENS_MAX),
+            (json!({"max_tokens": 3.0}), 3),
+            (json!({"max_tokens": 1_000_000_000_000_u64}), MAX_TOKENS_MAX),
+            (json!({"n_predict": -1}), MAX_TOKENS_MAX),
+            (json!({"n_predict": 7, "max_tokens": 5}), 5),
+        ] {
+            assert_eq!(settings(fields.clone()).max_tokens, most, "{fields}");
+        }
+        for (fields, top_k) in
+            [(json!({"top_k": -1}), 0), (json!({"top_k": 40.0}), 40), (json!({"top_k": 0}), 0)]
+        {
+            assert_eq!(settings(fields.clone()).top_k, top_k, "{fields}");
+        }
+        let n = settings(json!({"n": 2.0, "seed": 7.0}));
+        assert_eq!((n.answers, n.seed), (2, Some(7)));
+    }
+
+    #[test]
     fn prompts_are_texts() {
         let read = |prompt: Value, n: usize| {
-            let asked: TextAsked = serde_json::from_value(json!({ "prompt": prompt, "n": n })).unwrap();
-            asked.read().ok().map(|(prompts, settings)| (prompts, settings.max_tokens))
+            let asked = read(&json!({ "prompt": prompt, "n": n }), fields::COMPLETION).unwrap();
+            asked.text().ok().map(|(prompts, settings)| (prompts, settings.max_tokens))
         };
         let texts = |texts: &[&str]| {
             let prompts = texts.iter().map(|&text| Prompt::Text(text.to_owned()));

@@ -8,7 +8,7 @@ use super::{Head, Shape, TASKS_AT_ONCE, Usage, Written};
 use crate::clock;
 use crate::http::Api;
 use crate::http::api::{internal, unexpected_output};
-use crate::http::errand::{self, Errand};
+use crate::http::errand::{self, Errand, Part};
 use crate::http::error::ApiError;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -123,7 +123,7 @@ impl Writer {
             }
             return Ok(());
         }
-        let written = Written::of(errand::output(self.errand.result(task).await?)?)?;
+        let written = Written::of(errand::output(Part::WHOLE, self.errand.result(task).await?)?)?;
         let rest = self.current.told.rest(&written.text)?;
         self.current.told.is_all(&written.text)?;
         self.tell(rest.as_deref());

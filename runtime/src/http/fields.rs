@@ -1,0 +1,297 @@
+//! What becomes of each field of a request: read, without effect, or refused by name.
+//!
+//! The invariant: a field that a known client sends either has its effect or is refused; it is never passed over where
+//! that would change the answer. A field that no table has is passed over, so that clients newer than this program
+//! still work.
+
+mod known;
+mod truncate;
+mod whole;
+
+pub(super) use known::{CHAT, COMPLETION, EMBEDDINGS, RERANK, TEI_EMBED, TEI_PREDICT, TEI_RERANK};
+pub(super) use truncate::Truncate;
+pub(super) use whole::Whole;
+
+use super::body;
+use super::error::ApiError;
+use crate::text::without_mark;
+use axum::http::{HeaderMap, StatusCode};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use std::fmt;
+
+/// The fields of a request, in lists that are each in alphabetical order.
+pub(super) type Table = &'static [&'static [Field]];
+
+/// A field's name, and what becomes of it.
+pub(super) type Field = (&'static str, Rule);
+
+/// What becomes of a field.
+#[derive(Debug)]
+pub(super) enum Rule {
+    /// It is a list of objects, whose fields have rules of their own.
+    Each(&'static [Field]),
+    /// It changes no answer, whatever its value.
+    Neutral,
+    /// The route reads it.
+    Read,
+    /// It would change the answer; refused unless it is null or one of these.
+    Unless(&'static [Same]),
+    /// It is an object, whose fields have rules of their own.
+    Within(&'static [Field]),
+}
+
+/// A value that leaves an answer as it is.
+#[derive(Debug)]
+pub(super) enum Same {
+    /// A number from this on.
+    AtLeast(f64),
+    /// An empty text, list or object.
+    Empty,
+    False,
+    /// This value, written as JSON.
+    Json(&'static str),
+    Number(f64),
+    /// This text, in any case.
+    Text(&'static str),
+    True,
+}
+
+/// Reads the body of a request that has these fields; `what` says in an error what it should have been.
+///
+/// # Errors
+/// Where it is not that, or has a field that is not supported; the error names the field.
+pub(super) fn read<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    bytes: &[u8],
+    what: &str,
+    table: Table,
+) -> Result<T, ApiError> {
+    let asked = body::json(headers, bytes, what)?;
+    match unsupported(without_mark(bytes), table) {
+        None => Ok(asked),
+        Some(Unsupported { field, value }) => {
+            Err(refused(&field, format!("{field} = {value} is not supported here")))
+        }
+    }
+}
+
+/// Returns the refusal of a field's value.
+pub(super) fn refused(field: &str, message: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "invalid_value", message).about(field)
+}
+
+/// A field that would change the answer and is not there, and how its value begins.
+#[derive(Debug, PartialEq, Eq)]
+struct Unsupported {
+    field: String,
+    value: String,
+}
+
+/// Returns the first such field of a JSON object; nothing else is looked at.
+fn unsupported(json: &[u8], table: Table) -> Option<Unsupported> {
+    let mut found = None;
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    // What is no JSON was refused before.
+    let _ = Check { table, path: String::new(), found: &mut found }.deserialize(&mut reader);
+    found
+}
+
+/// Looks for an unsupported field in an object, or in the objects of a list.
+struct Check<'f> {
+    table: &'f [&'static [Field]],
+    /// Where the value is, in front of a field's name.
+    path: String,
+    found: &'f mut Option<Unsupported>,
+}
+
+impl Check<'_> {
+    fn rule(&self, name: &str) -> Option<&'static Rule> {
+        self.table.iter().find_map(|fields: &&'static [Field]| {
+            let fields: &'static [Field] = fields;
+            let at = fields.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
+            fields.get(at).map(|(_, rule)| rule)
+        })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Check<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Check<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<String>()? {
+            let rule = if self.found.is_some() { None } else { self.rule(&name) };
+            let field = || format!("{}{name}", self.path);
+            match rule {
+                None | Some(Rule::Neutral | Rule::Read) => {
+                    let IgnoredAny = map.next_value()?;
+                }
+                Some(Rule::Each(fields)) => {
+                    let path = field();
+                    map.next_value_seed(Check { table: &[*fields], path, found: &mut *self.found })?;
+                }
+                Some(Rule::Within(fields)) => {
+                    let path = format!("{}.", field());
+                    map.next_value_seed(Check { table: &[*fields], path, found: &mut *self.found })?;
+                }
+                Some(Rule::Unless(same)) => {
+                    let value: Value = map.next_value()?;
+                    if !value.is_null() && !same.iter().any(|same| same.holds(&value)) {
+                        let shown = value.to_string().chars().take(VALUE_CHARS_SHOWN).collect();
+                        *self.found = Some(Unsupported { field: field(), value: shown });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        for index in 0_usize.. {
+            let path = format!("{}[{index}].", self.path);
+            let next = Check { table: self.table, path, found: &mut *self.found };
+            if list.next_element_seed(next)?.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+impl Same {
+    fn holds(&self, value: &Value) -> bool {
+        let number = |matches: &dyn Fn(f64) -> bool| value.as_f64().is_some_and(matches);
+        match self {
+            Self::AtLeast(least) => number(&|found| found >= *least),
+            Self::Empty => match value {
+                Value::Array(list) => list.is_empty(),
+                Value::Object(fields) => fields.is_empty(),
+                Value::String(text) => text.is_empty(),
+                Value::Bool(_) | Value::Null | Value::Number(_) => false,
+            },
+            Self::False => *value == Value::Bool(false),
+            Self::Json(json) => serde_json::from_str::<Value>(json).is_ok_and(|same| same == *value),
+            #[allow(clippy::float_cmp, reason = "a client that means the usual value writes just that")]
+            Self::Number(same) => number(&|found| found == *same),
+            Self::Text(same) => value.as_str().is_some_and(|text| text.eq_ignore_ascii_case(same)),
+            Self::True => *value == Value::Bool(true),
+        }
+    }
+}
+
+/// How much of a value an error repeats.
+const VALUE_CHARS_SHOWN: usize = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn field(table: Table, body: &Value) -> Option<String> {
+        unsupported(body.to_string().as_bytes(), table).map(|found| found.field)
+    }
+
+    #[test]
+    fn every_field_of_the_tables_has_one_rule() {
+        for table in [CHAT, COMPLETION, EMBEDDINGS, RERANK, TEI_EMBED, TEI_PREDICT, TEI_RERANK] {
+            let mut all: Vec<&str> = Vec::new();
+            for fields in table {
+                assert!(
+                    fields.windows(2).all(|pair| pair[0].0 < pair[1].0),
+                    "in alphabetical order: {fields:?}"
+                );
+                all.extend(fields.iter().map(|(name, _)| *name));
+            }
+            all.sort_unstable();
+            assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "in one list only: {all:?}");
+            let nested = table.iter().copied().flatten().filter_map(|(_, rule)| match rule {
+                Rule::Each(fields) | Rule::Within(fields) => Some(fields),
+                Rule::Neutral | Rule::Read | Rule::Unless(_) => None,
+            });
+            for fields in nested {
+                assert!(
+                    fields.windows(2).all(|pair| pair[0].0 < pair[1].0),
+                    "in alphabetical order: {fields:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_usual_value_passes_and_any_other_is_refused_by_name() {
+        for (name, usual, other) in [
+            ("repetition_penalty", json!(1), json!(1.1)),
+            ("min_p", json!(0.0), json!(0.1)),
+            ("logprobs", json!(false), json!(true)),
+            ("tools", json!([]), json!([{"type": "function"}])),
+            ("response_format", json!({"type": "text"}), json!({"type": "json_object"})),
+            ("reasoning_format", json!("none"), json!("deepseek")),
+            ("grammar", json!(""), json!("root ::= \"x\"")),
+            ("skip_special_tokens", json!(true), json!(false)),
+            ("json_schema", Value::Null, json!({})),
+            ("cache_prompt", json!(true), Value::Null),
+            ("never_heard_of", json!("anything"), Value::Null),
+        ] {
+            assert_eq!(field(CHAT, &json!({ name: usual })), None, "{name}");
+            if !other.is_null() {
+                assert_eq!(field(CHAT, &json!({ name: other })).as_deref(), Some(name));
+            }
+        }
+    }
+
+    #[test]
+    fn fields_within_lists_and_objects_are_found_by_their_place() {
+        let message = |more: Value| json!({"messages": [{"role": "user"}, more], "stream": true});
+        assert_eq!(field(CHAT, &message(json!({"tool_calls": [], "name": "x"}))), None);
+        let found = field(CHAT, &message(json!({"tool_calls": [{"id": "1"}]})));
+        assert_eq!(found.as_deref(), Some("messages[1].tool_calls"));
+        let options = json!({"stream_options": {"include_usage": true, "continuous_usage_stats": true}});
+        assert_eq!(field(CHAT, &options).as_deref(), Some("stream_options.continuous_usage_stats"));
+        for odd in [json!({"messages": "none"}), json!({"messages": [[1]]}), json!({"stream_options": [{}]})]
+        {
+            assert_eq!(field(CHAT, &odd), None, "{odd} is for the reader to judge");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_of_a_value_is_bounded() {
+        let found = unsupported(json!({"grammar": "é".repeat(10_000)}).to_string().as_bytes(), CHAT).unwrap();
+        assert_eq!(found.value.chars().count(), VALUE_CHARS_SHOWN);
+    }
+}

@@ -1,0 +1,123 @@
+//! Which inputs of a request its model did not read to their end, and how that is told: in headers of every answer, and in
+//! a field where the answer's shape has room for one.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
+use engine::task::Truncation;
+use serde::Serialize;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+
+/// The inputs of a request that were cut, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(super) struct Truncated(Vec<Cut>);
+
+/// An input that was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct Cut {
+    /// Its number, counted from 0; none of a query.
+    index: Option<usize>,
+    dropped_tokens: u32,
+}
+
+impl Truncated {
+    /// Adds the inputs of a task, where so many stand before them.
+    pub(super) fn add(&mut self, before: usize, truncated: &[Truncation]) {
+        let cut = |truncation: &Truncation| Cut {
+            index: Some(before + truncation.input as usize),
+            dropped_tokens: truncation.dropped,
+        };
+        self.0.extend(truncated.iter().map(cut));
+    }
+
+    /// Says that the input of this number is the query that the others were compared with.
+    pub(super) fn set_query(&mut self, number: usize) {
+        self.0.iter_mut().filter(|cut| cut.index == Some(number)).for_each(|cut| cut.index = None);
+    }
+
+    /// Tells whether all inputs were read to their end.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the headers: the inputs as a list of RFC 9651, `3;dropped=17, 5;dropped=2`, and how many tokens were dropped
+    /// in all.
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if self.is_empty() {
+            return headers;
+        }
+        let mut list = String::new();
+        for Cut { index, dropped_tokens } in self.0.iter().take(INPUTS_LISTED) {
+            let comma = if list.is_empty() { "" } else { ", " };
+            let input = index.map_or_else(|| "query".to_owned(), |index| index.to_string());
+            let _ = write!(list, "{comma}{input};dropped={dropped_tokens}");
+        }
+        let dropped: u64 = self.0.iter().map(|cut| u64::from(cut.dropped_tokens)).sum();
+        for (name, value) in
+            [(INPUTS, list), (COUNT, self.0.len().to_string()), (TOKENS, dropped.to_string())]
+        {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(name, value);
+            }
+        }
+        headers
+    }
+
+    /// Returns an answer with the headers.
+    pub(super) fn tell(&self, answer: impl IntoResponse) -> Response {
+        (self, answer).into_response()
+    }
+}
+
+impl IntoResponseParts for &Truncated {
+    type Error = Infallible;
+
+    fn into_response_parts(self, parts: ResponseParts) -> Result<ResponseParts, Infallible> {
+        self.headers().into_response_parts(parts)
+    }
+}
+
+/// The inputs that were cut, and by how many tokens.
+const INPUTS: HeaderName = HeaderName::from_static("x-truncated-inputs");
+/// How many inputs were cut.
+const COUNT: HeaderName = HeaderName::from_static("x-truncated-count");
+/// How many tokens were cut off in all.
+const TOKENS: HeaderName = HeaderName::from_static("x-truncated-tokens");
+/// The most inputs in the header: programs limit what they read of one.
+const INPUTS_LISTED: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_are_told_by_their_numbers_in_the_request() {
+        let mut truncated = Truncated::default();
+        assert!(truncated.headers().is_empty());
+        truncated.add(0, &[Truncation { input: 3, dropped: 17 }]);
+        truncated.add(16, &[Truncation { input: 0, dropped: 1 }, Truncation { input: 2, dropped: 5 }]);
+        let headers = truncated.headers();
+        let header = |name: HeaderName| headers[name].to_str().unwrap();
+        assert_eq!(header(INPUTS), "3;dropped=17, 16;dropped=1, 18;dropped=5");
+        assert_eq!((header(COUNT), header(TOKENS)), ("3", "23"));
+        let shown = serde_json::to_string(&truncated).unwrap();
+        assert!(shown.starts_with(r#"[{"index":3,"dropped_tokens":17},"#), "{shown}");
+        truncated.set_query(18);
+        assert_eq!(truncated.headers()[INPUTS], "3;dropped=17, 16;dropped=1, query;dropped=5");
+        assert!(
+            serde_json::to_string(&truncated).unwrap().ends_with(r#"{"index":null,"dropped_tokens":5}]"#)
+        );
+    }
+
+    #[test]
+    fn the_header_is_bounded() {
+        let mut truncated = Truncated::default();
+        let all = (0..2_048).map(|input| Truncation { input, dropped: 100_000 });
+        truncated.add(0, &all.collect::<Vec<_>>());
+        let headers = truncated.headers();
+        assert_eq!(headers[COUNT], "2048");
+        assert!(headers[INPUTS].len() < 2_048, "{:?}", headers[INPUTS]);
+    }
+}
