@@ -22,6 +22,9 @@ assert(packed.usage.total_tokens > 200);
 
 await assert.rejects(client.embeddings.create({ model: "nobody/nothing", input: "a" }), OpenAI.NotFoundError);
 await assert.rejects(client.embeddings.create({ model, input: "" }), OpenAI.BadRequestError);
+// A text that is cut within a character, as a program that counts UTF-16 cuts it.
+const half = await client.embeddings.create({ model, input: ["whole", "half \ud83d"] }).catch((error) => error);
+assert(half instanceof OpenAI.BadRequestError && half.param === "input[1]", half);
 const stranger = new OpenAI({ apiKey: "wrong", maxRetries: 0 });
 await assert.rejects(stranger.embeddings.create({ model, input: "a" }), OpenAI.AuthenticationError);
 

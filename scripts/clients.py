@@ -2,6 +2,8 @@
 
 import math
 
+import cohere
+import huggingface_hub
 import openai
 from langchain_openai import OpenAIEmbeddings
 
@@ -41,7 +43,13 @@ assert cosine(by_token, by_text) > 0.9999
 
 refused(openai.NotFoundError, 404, lambda: client.embeddings.create(model="nobody/nothing", input="a"))
 refused(openai.BadRequestError, 400, lambda: client.embeddings.create(model=MODEL, input=""))
-refused(openai.BadRequestError, 400, lambda: client.embeddings.create(model=MODEL, input=["a", " \n"]))
+refused(openai.BadRequestError, 400, lambda: client.embeddings.create(model=MODEL, input=["a", ""]))
+assert len(client.embeddings.create(model=MODEL, input=["a", " \n"]).data) == 2
+assert client.embeddings.create(model=f"sentence-transformers/{MODEL}", input="a").data
+long = client.embeddings.with_raw_response.create(model=MODEL, input=["a", "word " * 1000])
+assert long.headers["x-truncated-inputs"] == "1;dropped=746", long.headers
+assert long.parse().model_extra["truncated"] == [{"index": 1, "dropped_tokens": 746}]
+refused(openai.BadRequestError, 400, lambda: client.embeddings.create(model=MODEL, input="word " * 1000, extra_body={"truncate": False}))
 refused(openai.APIStatusError, 413, lambda: client.embeddings.create(model=MODEL, input="x" * 10_000_000))
 stranger = openai.OpenAI(api_key="wrong", max_retries=0)
 refused(openai.AuthenticationError, 401, lambda: stranger.models.list())
@@ -68,6 +76,9 @@ assert len({one.message.content for one in differing}) > 1, differing
 prompts = client.completions.create(model=llama, prompt=["Say something.", "Say more."], max_tokens=20, temperature=0)
 assert [one.index for one in prompts.choices] == [0, 1] and prompts.choices[0].text == text, prompts
 refused(openai.BadRequestError, 400, lambda: client.chat.completions.create(**ask, n=65))
+for field in ({"guided_json": {}}, {"ignore_eos": True}, {"chat_template_kwargs": {"enable_thinking": False}}):
+    error = refused(openai.BadRequestError, 400, lambda: client.chat.completions.create(**ask, extra_body=field))
+    assert error.param in field, error
 error = refused(openai.NotFoundError, 404, lambda: client.chat.completions.create(**{**ask, "model": "none"}))
 assert error.code == "model_not_found", error
 
@@ -76,4 +87,16 @@ chain = OpenAIEmbeddings(model=MODEL, check_embedding_ctx_length=False)
 documents = chain.embed_documents(texts[:3])
 assert cosine(documents[0], packed.data[0].embedding) > 0.9999
 assert cosine(chain.embed_query(texts[1]), documents[1]) > 0.9999
-print(f"openai {openai.__version__} for Python and LangChain's embeddings: all good")
+
+root = str(client.base_url).removesuffix("/v1/")
+documents = ["The cat sleeps on the sofa.", "Interest rates rose again.", "A kitten naps.", ""]
+for kind in (cohere.Client, cohere.ClientV2):
+    ranked = kind(api_key=client.api_key, base_url=root).rerank(model=MODEL, query="sleeping cats", documents=documents, top_n=2)
+    assert {one.index for one in ranked.results} == {0, 2}, ranked
+hub = huggingface_hub.InferenceClient(model=root, token=client.api_key)
+vector = hub.feature_extraction("hello world", normalize=True, truncate=True)
+assert vector.shape == (1, 384) and cosine(vector[0], by_text) > 0.9999, vector
+print(
+    f"openai {openai.__version__} for Python, LangChain's embeddings, cohere {cohere.__version__}, "
+    f"huggingface_hub {huggingface_hub.__version__}: all good"
+)
