@@ -49,6 +49,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "`model pull` goes on with what has arrived.",
     },
     Entry {
+        id: "clock_unset",
+        what: "The clock of the machine shows no date from 1970 to 9999.",
+        todo: "Set it; a node that runs goes on by itself.",
+    },
+    Entry {
         id: "config_invalid",
         what: "Values of the configuration are outside what is allowed, or keys are unknown; each is listed with the range, a value that would do, and who gave it: `KEY_exceeds_limit`, `KEY_below_minimum`, `KEY_invalid`, `malformed_value`, `unknown_key`, `storage_path_unusable`.",
         todo: "Change what is listed; `node config` shows what applies.",
@@ -172,8 +177,8 @@ pub(crate) const ENTRIES: &[Entry] = &[
     },
     Entry {
         id: "input_empty",
-        what: "A task needs a text.",
-        todo: "Give one with `--input`, or `--input -` for standard input.",
+        what: "A task needs a text; white space is one. In a list, the message says which one is empty.",
+        todo: "Give one with `--input`, or `--input -` for standard input; leave empty ones out of a list.",
     },
     Entry {
         id: "input_exceeds_max_length",
@@ -187,8 +192,8 @@ pub(crate) const ENTRIES: &[Entry] = &[
     },
     Entry {
         id: "input_rejected",
-        what: "The model refused the input of a task; the message says why.",
-        todo: "Send it what it takes.",
+        what: "The model refused the input of a task; the message says why, and which of several it was.",
+        todo: "Send it what it takes. A text that is too long is cut unless the task says `truncate: false`.",
     },
     Entry {
         id: "input_unreadable",
