@@ -253,8 +253,9 @@ async fn every_kind_of_record_is_saved_or_named() {
     let encoded = encode(RecordKind::Task, id(7), &stored_task(7));
     let (saved, _, damaged) = damage(RecordKind::Task, 7, &encoded);
     assert_eq!((saved.tasks.len() as u64, damaged), (TASKS - 1, vec![(RecordKind::Task, id(7))]));
-    let (_store, _, reader) = RedbStore::open(&path).unwrap();
+    let (store, _, reader) = RedbStore::open(&path).unwrap();
     assert_eq!((reader.damage().of(id(7)), reader.salvaged()), (Some(RecordKind::Task), None));
+    drop(store);
     // A summary is made again of its result.
     let number = results().start + 3;
     let encoded = encode(RecordKind::Summary, id(number), &result(number).summary);

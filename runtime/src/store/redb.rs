@@ -9,6 +9,7 @@
 //! A file is checked as a whole when it is opened, and each record whenever it is read. Of a damaged file, whatever can
 //! be saved is: see [`Salvaged`].
 
+mod commits;
 mod load;
 mod overlay;
 mod salvage;
@@ -525,6 +526,7 @@ fn open_file(path: &Path) -> Result<Database, DatabaseError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path).map_err(::redb::StorageError::Io)?;
+    commits::take_newest(path).map_err(::redb::StorageError::Io)?;
     let backend = ::redb::backends::FileBackend::new(file)?;
     Database::builder()
         .set_cache_size(CACHE_BYTES)

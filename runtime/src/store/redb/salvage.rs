@@ -295,7 +295,11 @@ fn open_read_only(path: &Path) -> Result<Database, Fault> {
 
 /// Checks a file as a whole, without a change to it: tells what is wrong with it, if anything is.
 pub(super) fn check_structure(path: &Path) -> Result<(), Fault> {
-    let overlay = Overlay::open(path).map_err(|error| Fault::Storage(::redb::Error::Io(error)))?;
+    verify(Overlay::open(path).map_err(|error| Fault::Storage(::redb::Error::Io(error)))?)
+}
+
+/// Verifies the checksum of every page.
+pub(super) fn verify(overlay: Overlay) -> Result<(), Fault> {
     let opened = contain(|| {
         Database::builder()
             .set_cache_size(super::CACHE_BYTES)
