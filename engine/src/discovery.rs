@@ -2,17 +2,19 @@
 //!
 //! A node announces itself twice on each interface when it becomes ACTIVE or the interface comes up, again every
 //! minute, and soon after somebody asked who did not know it; it says goodbye when it leaves. What it hears is a hint
-//! where to dial, never the truth about who is alive: that comes from links. The list is bounded and what is in it is
-//! never pushed out, lifetimes are clamped, answers are paced and packets are read at a bounded rate, so a flood
-//! costs little and bounded work.
+//! where to dial, never the truth about who is alive: that comes from links. The list is bounded and shared out between
+//! those that announce something, lifetimes are clamped, answers are paced and packets are read at a bounded rate, of
+//! all together and of each sender: so a flood costs little and bounded work, and does not hide who is there.
 
 mod packet;
+mod table;
 mod wire;
 
 use crate::ids::NodeId;
 use crate::input::{Family, Interface};
 use crate::local_networks::is_link_local;
 use crate::occupancy::Occupancy;
+use crate::place::Place;
 use crate::request::{DiscoveryState, DiscoveryView};
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -20,6 +22,7 @@ use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 use core::time::Duration;
 use packet::{ADDRESSES_MAX, Announcement, Heard, KNOWN_FOR, KNOWN_MAX};
 use std::collections::BTreeMap;
+use table::{Claim, ENTRIES_MAX, FORMER_MAX, Table};
 use wire::{Company, Wire};
 
 /// What was found out.
@@ -27,12 +30,14 @@ use wire::{Company, Wire};
 pub(crate) enum Fact {
     /// Multicast works again.
     Available,
+    /// A node answered more than once, and is most likely there.
+    Confirmed(NodeId, Vec<Place>),
     /// This node's own id is announced from elsewhere.
     Copied(SocketAddr),
-    /// A node was not heard of for as long as it said.
+    /// A node was not heard of for as long as it said, or gave way to another.
     Expired(NodeId),
     /// A node is there, or is at other addresses than before; best first.
-    Found(NodeId, Vec<SocketAddr>),
+    Found(NodeId, Vec<Place>),
     /// A node said goodbye.
     Left(NodeId),
     /// No network takes multicast.
@@ -54,9 +59,10 @@ pub(crate) struct Discovery {
     wires: BTreeMap<u32, Wire>,
     /// `None` until it is known.
     available: Option<bool>,
-    entries: BTreeMap<NodeId, Entry>,
-    /// No entry expires before this; kept so that nothing scans the list on each input.
-    next_expiry: Option<Instant>,
+    table: Table,
+    /// How often it was asked who is there, and when last.
+    questions: u32,
+    asked_at: Option<Instant>,
     /// Nodes to ask for by name, and when.
     doubts: BTreeMap<NodeId, Instant>,
     /// When this node's own id was last reported to be announced from elsewhere.
@@ -67,12 +73,6 @@ pub(crate) struct Discovery {
     packets_dropped: u64,
     packets_unusable: u64,
     facts: Vec<Fact>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    addresses: Vec<SocketAddr>,
-    expires: Instant,
 }
 
 impl Discovery {
@@ -88,8 +88,9 @@ impl Discovery {
             interfaces: None,
             wires: BTreeMap::new(),
             available: None,
-            entries: BTreeMap::new(),
-            next_expiry: None,
+            table: Table::default(),
+            questions: 0,
+            asked_at: None,
             doubts: BTreeMap::new(),
             copied_at: None,
             packets: Vec::new(),
@@ -158,12 +159,22 @@ impl Discovery {
     /// Takes note that a node is no longer there, whatever its announcement promised, and asks for it soon in case
     /// that it is.
     pub(crate) fn handle_gone(&mut self, now: Instant, node: NodeId, rng: &mut Rng) {
-        if self.entries.remove(&node).is_some() {
+        if self.table.handle_gone(node) {
             self.facts.push(Fact::Expired(node));
             if self.active && self.doubts.len() < DOUBTS_MAX {
                 self.doubts.insert(node, now.after(rng.between(ASK_AFTER, ASK_AFTER * 2)));
             }
         }
+    }
+
+    /// Takes note that a node is a member of the mesh, and so is there.
+    pub(crate) fn handle_known(&mut self, node: NodeId) {
+        self.table.handle_known(node);
+    }
+
+    /// Takes note that a node could not be reached at an address.
+    pub(crate) fn handle_unreached(&mut self, now: Instant, node: NodeId, address: SocketAddr) {
+        self.table.handle_unreached(now, node, address);
     }
 
     /// Takes in a packet.
@@ -179,7 +190,7 @@ impl Discovery {
         else {
             return;
         };
-        if !wire.admit(now) {
+        if !wire.admit(now, from.ip()) {
             self.packets_dropped = self.packets_dropped.saturating_add(1);
             return;
         }
@@ -189,11 +200,12 @@ impl Discovery {
         };
         self.packets_heard = self.packets_heard.saturating_add(1);
         match heard {
+            Heard::Browse { .. } if wire.is_echo(now, from, bytes) => {}
             Heard::Browse { known } => {
-                // Where this node knows all whom the asker names besides itself, it would learn nothing more.
-                let unknown = known.iter().filter(|node| !self.entries.contains_key(node));
-                if unknown.count() <= 1 {
-                    wire.handle_same_query(now, rng);
+                // Where this node knows all whom the asker names, it would learn nothing more.
+                if known.iter().all(|node| self.table.contains(*node)) && wire.handle_same_query(now, rng) {
+                    self.questions = self.questions.wrapping_add(1);
+                    self.asked_at = Some(now);
                 }
                 if !known.contains(&self.me) {
                     wire.announce_soon(now, rng);
@@ -208,12 +220,16 @@ impl Discovery {
             Heard::Announcement(heard) if heard.node == self.me => {
                 self.packets_heard -= 1;
                 self.packets_own = self.packets_own.saturating_add(1);
+                // A goodbye in this node's name: it is still there (RFC 6762, section 6.6).
+                if heard.ttl < KNOWN_FOR {
+                    wire.announce_soon(now, rng);
+                }
                 if heard.network == self.network {
                     self.handle_own_announcement(now, &heard);
                 }
             }
             Heard::Announcement(heard) if heard.network == self.network => {
-                self.handle_announcement(now, interface, &heard);
+                self.handle_announcement(now, interface, from, &heard, rng);
             }
             Heard::Announcement(_) => {}
         }
@@ -234,33 +250,27 @@ impl Discovery {
     pub(crate) fn handle_timeout(&mut self, now: Instant, rng: &mut Rng) {
         let due: Vec<u32> =
             self.wires.iter().filter(|(_, wire)| is_due(wire, now)).map(|(&index, _)| index).collect();
-        let company = match self.entries.len() {
-            0 => Company::Alone,
-            1..KNOWN_MAX => Company::Few,
-            KNOWN_MAX.. => Company::Many,
-        };
+        let company = if due.is_empty() { Company::Alone } else { self.company() };
         for index in due {
             let Some(wire) = self.wires.get_mut(&index) else { continue };
             let due = wire.handle_timeout(now, company, rng);
             let families = wire.all_families();
             self.announce(index, &due.announce, LIFETIME);
             if due.query {
-                let query = packet::browse(&self.known(now));
-                self.packets.extend(families.into_iter().map(|family| (index, family, query.clone())));
+                self.ask(now, index, families);
             }
         }
         if self.doubts.values().any(|&due| due <= now) {
             self.ask_for_doubted(now);
         }
-        if self.next_expiry.is_some_and(|due| due <= now) {
-            self.expire(now);
-        }
+        let gone = self.table.expire(now);
+        self.facts.extend(gone);
     }
 
     /// Returns when something will be due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let wires = self.wires.values().filter_map(Wire::poll_timeout);
-        wires.chain(self.doubts.values().copied()).chain(self.next_expiry).min()
+        wires.chain(self.doubts.values().copied()).chain(self.table.poll_timeout()).min()
     }
 
     /// Returns the packets to send, each with its interface and family.
@@ -274,21 +284,22 @@ impl Discovery {
     }
 
     /// Says how full everything is.
-    pub(crate) fn occupancy(&self) -> [Occupancy; 2] {
+    pub(crate) fn occupancy(&self) -> [Occupancy; 3] {
         [
-            Occupancy::new("discovery.entries", self.entries.len(), ENTRIES_MAX),
+            Occupancy::new("discovery.entries", self.table.len(), ENTRIES_MAX),
+            Occupancy::new("discovery.former", self.table.former(), FORMER_MAX),
             Occupancy::new("discovery.doubts", self.doubts.len(), DOUBTS_MAX),
         ]
     }
 
     /// Returns how many other nodes are heard.
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.table.len()
     }
 
-    /// Returns the node that announces itself at an address.
+    /// Returns the node that is announced at an address.
     pub(crate) fn node_at(&self, address: SocketAddr) -> Option<NodeId> {
-        self.entries.iter().find(|(_, entry)| entry.addresses.contains(&address)).map(|(&node, _)| node)
+        self.table.node_at(address)
     }
 
     /// Returns how the service is.
@@ -300,7 +311,7 @@ impl Discovery {
         };
         DiscoveryView {
             state,
-            nodes: u32::try_from(self.entries.len()).unwrap_or(u32::MAX),
+            nodes: u32::try_from(self.table.len()).unwrap_or(u32::MAX),
             packets_own: self.packets_own,
             packets_heard: self.packets_heard,
             packets_dropped: self.packets_dropped,
@@ -324,33 +335,47 @@ impl Discovery {
         }
     }
 
-    fn handle_announcement(&mut self, now: Instant, interface: u32, heard: &Announcement) {
+    fn handle_announcement(
+        &mut self,
+        now: Instant,
+        interface: u32,
+        from: SocketAddr,
+        heard: &Announcement,
+        rng: &mut Rng,
+    ) {
         if heard.ttl.is_zero() {
-            if self.entries.remove(&heard.node).is_some() {
-                self.facts.push(Fact::Left(heard.node));
-            }
-            return;
+            return self.table.handle_goodbye(now, heard.node, from.ip());
         }
         self.doubts.remove(&heard.node);
-        let expires = now.after(heard.ttl);
         let heard_at = |&address: &IpAddr| socket_address(address, heard.port, interface);
-        let addresses: Vec<SocketAddr> = heard.addresses.iter().map(heard_at).collect();
-        if let Some(entry) = self.entries.get_mut(&heard.node) {
-            entry.expires = expires;
-            let merged = merge(&entry.addresses, &addresses);
-            // In which order they come depends on the interface that was heard last; that alone is no news.
-            if merged.len() != entry.addresses.len() || merged.iter().any(|at| !entry.addresses.contains(at))
-            {
-                entry.addresses.clone_from(&merged);
-                self.facts.push(Fact::Found(heard.node, merged));
-            }
-        } else if self.entries.len() < ENTRIES_MAX {
-            self.facts.push(Fact::Found(heard.node, addresses.clone()));
-            self.entries.insert(heard.node, Entry { addresses, expires });
-        } else {
-            return;
+        let lately = self.asked_at.is_some_and(|asked| now.since(asked) < ANSWER_WITHIN);
+        let claim = Claim {
+            addresses: heard.addresses.iter().map(heard_at).collect(),
+            source: from.ip(),
+            ttl: heard.ttl,
+            question: lately.then_some(self.questions),
+        };
+        let facts = self.table.hear(now, heard.node, &claim, rng);
+        self.facts.extend(facts);
+    }
+
+    fn company(&self) -> Company {
+        match self.table.company() {
+            0 => Company::Alone,
+            1..KNOWN_MAX => Company::Few,
+            KNOWN_MAX.. => Company::Many,
         }
-        self.next_expiry = Some(self.next_expiry.map_or(expires, |next| next.min(expires)));
+    }
+
+    /// Asks who is there, besides those that are known for some more time.
+    fn ask(&mut self, now: Instant, index: u32, families: Vec<Family>) {
+        self.questions = self.questions.wrapping_add(1);
+        self.asked_at = Some(now);
+        let query = packet::browse(&self.table.known(now));
+        if let Some(wire) = self.wires.get_mut(&index) {
+            wire.expect_echo(now, &families, &query);
+        }
+        self.packets.extend(families.into_iter().map(|family| (index, family, query.clone())));
     }
 
     fn announce(&mut self, index: u32, families: &[Family], ttl: Duration) {
@@ -368,13 +393,6 @@ impl Discovery {
         self.packets.extend(families.iter().map(|&family| (index, family, bytes.clone())));
     }
 
-    /// Returns the nodes that need not answer a question: this one, which hears it too, and those it knows.
-    fn known(&self, now: Instant) -> Vec<(NodeId, Duration)> {
-        let left = self.entries.iter().map(|(&node, entry)| (node, entry.expires.since(now)));
-        let others = left.filter(|(_, left)| *left >= KNOWN_FOR);
-        core::iter::once((self.me, LIFETIME)).chain(others).take(KNOWN_MAX).collect()
-    }
-
     fn ask_for_doubted(&mut self, now: Instant) {
         let due: Vec<NodeId> =
             self.doubts.iter().filter(|(_, due)| **due <= now).map(|(&node, _)| node).collect();
@@ -386,16 +404,6 @@ impl Discovery {
                 self.packets.extend(families.map(|family| (index, family, query.clone())));
             }
         }
-    }
-
-    fn expire(&mut self, now: Instant) {
-        let gone: Vec<NodeId> =
-            self.entries.iter().filter(|(_, entry)| entry.expires <= now).map(|(&node, _)| node).collect();
-        for node in gone {
-            self.entries.remove(&node);
-            self.facts.push(Fact::Expired(node));
-        }
-        self.next_expiry = self.entries.values().map(|entry| entry.expires).min();
     }
 }
 
@@ -426,25 +434,6 @@ fn announced_addresses(interfaces: &[Interface], wire: &Wire) -> Vec<IpAddr> {
     addresses
 }
 
-/// Adds up what the packets of one node say on several interfaces: each names all of its routable addresses, and
-/// those besides that mean something there only.
-fn merge(before: &[SocketAddr], heard: &[SocketAddr]) -> Vec<SocketAddr> {
-    let loopback_only = heard.iter().all(|address| address.ip().is_loopback());
-    let routable = if loopback_only { before } else { heard };
-    let is_routable = |address: &&SocketAddr| !address.ip().is_loopback() && !is_link_local(address.ip());
-    let mut merged: Vec<SocketAddr> = routable.iter().filter(is_routable).copied().collect();
-    let port = heard.first().map(SocketAddr::port);
-    let mut local: Vec<SocketAddr> =
-        before.iter().chain(heard).filter(|at| !is_routable(at)).copied().collect();
-    local.retain(|address| Some(address.port()) == port);
-    local.sort_by_key(|address| (address.ip().is_loopback(), *address));
-    local.dedup();
-    merged.retain(|address| Some(address.port()) == port);
-    merged.extend(local);
-    merged.truncate(ADDRESSES_MAX);
-    merged
-}
-
 /// Adds to a link-local address the interface that it was heard on, without which it leads nowhere.
 fn socket_address(address: IpAddr, port: u16, interface: u32) -> SocketAddr {
     match address {
@@ -453,8 +442,6 @@ fn socket_address(address: IpAddr, port: u16, interface: u32) -> SocketAddr {
     }
 }
 
-/// Nodes remembered; beyond, new ones are ignored until one goes.
-const ENTRIES_MAX: usize = 1024;
 /// Interfaces spoken on; beyond, the least useful ones are left out.
 const INTERFACES_MAX: usize = 32;
 /// Nodes asked for by name; beyond, one that is missed is found by its next refresh.
@@ -463,6 +450,8 @@ const DOUBTS_MAX: usize = 64;
 const LIFETIME: Duration = Duration::from_secs(300);
 /// How often another node with this node's key is reported.
 const COPIED_PAUSE: Duration = Duration::from_secs(60);
+/// How long after a question an announcement may be an answer to it: who just spoke waits for a second.
+const ANSWER_WITHIN: Duration = Duration::from_millis(1_200);
 /// The shortest wait until a node is asked for that seems to be gone.
 const ASK_AFTER: Duration = Duration::from_secs(1);
 

@@ -54,6 +54,7 @@ pub mod node;
 pub mod occupancy;
 pub mod output;
 mod peers;
+mod place;
 mod rate;
 pub mod record;
 pub mod request;

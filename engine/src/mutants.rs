@@ -32,6 +32,8 @@ mutants! {
     CancelIgnored,
     /// A worker is not told that its task is no longer wanted.
     CancelNotSent,
+    /// Nodes that somebody else announces are dialled like any.
+    ClaimsTrusted,
     /// Results are forgotten when the wall clock jumps past the time until which they are kept.
     ClockJumpBelieved,
     /// A task whose attempts die is given to another worker for ever.

@@ -8,6 +8,7 @@ mod facts;
 mod messages;
 #[cfg(feature = "testing")]
 mod mutants;
+mod neighbours;
 mod occupancy;
 mod pings;
 mod requests;

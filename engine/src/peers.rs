@@ -18,6 +18,7 @@ use crate::ids::{DialId, LinkId, NodeId};
 use crate::input::DialError;
 use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
+use crate::place::Place;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::SignedAdvert;
@@ -39,8 +40,8 @@ pub(crate) enum Fact {
     Copied(LinkId, SocketAddr),
     /// Connect.
     Dial(DialId, SocketAddr, Option<NodeId>),
-    /// A dial failed.
-    DialFailed(SocketAddr, DialError),
+    /// A dial failed, to a node where it is known which one was to be there.
+    DialFailed(SocketAddr, DialError, Option<NodeId>),
     /// Close the link.
     Disconnect(LinkId),
     /// The link may be dead: ask for a sign of life.
@@ -100,8 +101,10 @@ pub(crate) struct Peers {
     /// When the hello of each new link is late, in this order; some of these may be new no longer.
     hellos: VecDeque<(Instant, LinkId)>,
     candidates: Candidates,
-    dials: BTreeMap<DialId, (Target, SocketAddr)>,
+    dials: BTreeMap<DialId, (Target, Place)>,
     next_dial: u64,
+    /// When the next place may be dialled that somebody else announces.
+    claimed_due: Instant,
     /// Whether anything changed since the last look for somebody to dial.
     stale: bool,
     dial_due: Option<Instant>,
@@ -126,6 +129,7 @@ impl Peers {
             candidates: Candidates::new(me, bootstrap),
             dials: BTreeMap::new(),
             next_dial: 0,
+            claimed_due: Instant::ZERO,
             stale: true,
             dial_due: None,
             facts: Vec::new(),
@@ -158,16 +162,15 @@ impl Peers {
         self.lives.handle_copy(now, node, copy);
     }
 
-    /// Takes note of where a node can be dialled.
-    pub(crate) fn handle_found(
-        &mut self,
-        now: Instant,
-        node: NodeId,
-        addresses: &[SocketAddr],
-        rng: &mut Rng,
-    ) {
-        self.candidates.add(now, node, addresses, rng);
+    /// Takes note of where a node is announced.
+    pub(crate) fn handle_found(&mut self, now: Instant, node: NodeId, places: &[Place], rng: &mut Rng) {
+        self.candidates.announce(now, node, places, rng);
         self.stale = true;
+    }
+
+    /// Takes note that a node is no longer announced.
+    pub(crate) fn handle_unannounced(&mut self, node: NodeId) {
+        self.candidates.handle_unannounced(node);
     }
 
     /// Takes note that a node said goodbye: there is nothing to dial.
@@ -395,7 +398,7 @@ impl Peers {
         match entry.state {
             LinkState::Greeting | LinkState::Contested | LinkState::Accepted => {
                 let target = entry.target.unwrap_or(Target::Node(entry.node));
-                self.candidates.handle_failure(now, target, None, rng);
+                self.candidates.handle_failure(now, target, Some(entry.remote), rng);
             }
             LinkState::Closing | LinkState::Up => {}
         }
@@ -419,10 +422,16 @@ impl Peers {
 
     /// Takes note that a dial failed.
     pub(crate) fn handle_dial_failed(&mut self, now: Instant, dial: DialId, error: DialError, rng: &mut Rng) {
-        let Some((target, address)) = self.dials.remove(&dial) else { return };
-        self.facts.push(Fact::DialFailed(address, error));
-        let wrong = (error == DialError::Authentication).then_some(address);
-        self.candidates.handle_failure(now, target, wrong, rng);
+        let Some((target, place)) = self.dials.remove(&dial) else { return };
+        let node = match target {
+            Target::Address(_) => None,
+            Target::Node(node) => Some(node),
+        };
+        self.facts.push(Fact::DialFailed(place.address, error, node));
+        if error == DialError::Authentication {
+            self.candidates.handle_wrong(target, place.address);
+        }
+        self.candidates.handle_failure(now, target, Some(place.address), rng);
         self.stale = true;
     }
 

@@ -19,11 +19,21 @@ impl Bucket {
         Self { rate, burst_millionths, level: burst_millionths, filled_at: Instant::ZERO }
     }
 
-    /// Takes `tokens` out, where there are as many.
-    pub(crate) fn take(&mut self, now: Instant, tokens: u64) -> bool {
+    /// Tells whether the bucket holds all that it can.
+    pub(crate) fn is_full(&mut self, now: Instant) -> bool {
+        self.fill(now);
+        self.level == self.burst_millionths
+    }
+
+    fn fill(&mut self, now: Instant) {
         let gained = micros(now.since(self.filled_at)).saturating_mul(self.rate);
         self.level = self.level.saturating_add(gained).min(self.burst_millionths);
         self.filled_at = self.filled_at.max(now);
+    }
+
+    /// Takes `tokens` out, where there are as many.
+    pub(crate) fn take(&mut self, now: Instant, tokens: u64) -> bool {
+        self.fill(now);
         let wanted = tokens.saturating_mul(MILLION);
         let enough = wanted <= self.level;
         if enough {

@@ -1,15 +1,16 @@
 //! One interface, and when to say what on it.
 //!
 //! Each wire has its own schedule, so that one that comes up is announced on at once while the others stay quiet,
-//! and its own allowance of packets, so that a flood on one leaves the others their hearing. Nothing is said more
-//! often than once a second on one wire (RFC 6762, section 6), however often it is asked for.
+//! and its own allowance of packets, so that a flood on one leaves the others their hearing; each sender on it has a
+//! smaller one, so that a flood from one leaves room for the others. Nothing is said more often than once a second on one wire (RFC 6762, section 6), however often it is asked for.
 
 use crate::input::{Family, Interface};
 use crate::rate::Bucket;
 use crate::rng::Rng;
 use crate::time::Instant;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 /// One interface of the host.
 #[derive(Debug)]
@@ -32,6 +33,12 @@ pub(super) struct Wire {
     next_query: Option<Instant>,
     queries: u32,
     bucket: Bucket,
+    /// By sender; those that were not heard lately are left out.
+    senders: BTreeMap<IpAddr, Bucket>,
+    /// For all senders for whom there is no room.
+    others: Bucket,
+    /// Questions that will come back to this node, too, and when they were sent.
+    echoes: Vec<(Instant, Vec<u8>)>,
 }
 
 /// How many others a node knows.
@@ -70,6 +77,9 @@ impl Wire {
             next_query: None,
             queries: 0,
             bucket: Bucket::new(PACKETS_PER_SECOND, BURST),
+            senders: BTreeMap::new(),
+            others: sender_bucket(),
+            echoes: Vec::new(),
         }
     }
 
@@ -132,13 +142,31 @@ impl Wire {
         self.next_announcement = self.next_announcement.map(|next| next.min(due));
     }
 
-    /// Takes note that somebody just asked what this node was about to ask.
-    pub(super) fn handle_same_query(&mut self, now: Instant, rng: &mut Rng) {
+    /// Takes note that somebody just asked what this node was about to ask; tells whether it was.
+    pub(super) fn handle_same_query(&mut self, now: Instant, rng: &mut Rng) -> bool {
         let about_to = self.next_query.is_some_and(|next| next.since(now) < SAME_QUERY_WITHIN);
         // With two families on the wire, who asked may not have been heard by all.
-        if about_to && self.families.len() == 1 {
+        let spares = about_to && self.families.len() == 1;
+        if spares {
             self.queried(now, rng);
         }
+        spares
+    }
+
+    /// Takes note of a question that this node sends, and hears itself.
+    pub(super) fn expect_echo(&mut self, now: Instant, families: &[Family], query: &[u8]) {
+        self.echoes.retain(|(sent, _)| now.since(*sent) < ECHO_WITHIN);
+        let audible = families.iter().filter(|family| self.families.contains(family));
+        self.echoes.extend(audible.map(|_| (now, query.to_vec())));
+        self.echoes.drain(..self.echoes.len().saturating_sub(ECHOES_MAX));
+    }
+
+    /// Tells whether a question is one that this node sent, each of which comes back once. Another node of this host
+    /// may ask the same from the same address, and has another coming back.
+    pub(super) fn is_echo(&mut self, now: Instant, from: SocketAddr, query: &[u8]) -> bool {
+        let sent = |(sent, bytes): &(Instant, Vec<u8>)| now.since(*sent) < ECHO_WITHIN && bytes == query;
+        let at = self.echoes.iter().position(sent).filter(|_| self.own.contains(&from.ip()));
+        at.map(|at| self.echoes.remove(at)).is_some()
     }
 
     /// Returns what is due and plans what comes after it.
@@ -176,9 +204,17 @@ impl Wire {
         [self.next_announcement, self.next_query].into_iter().flatten().min()
     }
 
-    /// Tells whether another packet may be read now.
-    pub(super) fn admit(&mut self, now: Instant) -> bool {
-        self.bucket.take(now, 1)
+    /// Tells whether another packet of a sender may be read now.
+    pub(super) fn admit(&mut self, now: Instant, sender: IpAddr) -> bool {
+        if self.senders.len() >= SENDERS_MAX && !self.senders.contains_key(&sender) {
+            self.senders.retain(|_, bucket| !bucket.is_full(now));
+        }
+        let bucket = if self.senders.len() < SENDERS_MAX || self.senders.contains_key(&sender) {
+            self.senders.entry(sender).or_insert_with(sender_bucket)
+        } else {
+            &mut self.others
+        };
+        bucket.take(now, 1) && self.bucket.take(now, 1)
     }
 
     fn queried(&mut self, now: Instant, rng: &mut Rng) {
@@ -195,6 +231,10 @@ impl Wire {
 /// A shared answer waits a random 20 to 120 ms, so that those of many nodes do not meet (RFC 6762, section 6).
 fn answer_delay(rng: &mut Rng) -> Duration {
     rng.between(ANSWER_DELAY, ANSWER_DELAY + ANSWER_SPREAD)
+}
+
+fn sender_bucket() -> Bucket {
+    Bucket::new(SENDER_PACKETS_PER_SECOND, SENDER_BURST)
 }
 
 const ANNOUNCEMENTS_FIRST: u32 = 2;
@@ -216,6 +256,15 @@ const ANSWER_PAUSE: Duration = Duration::from_secs(1);
 const PACKETS_PER_SECOND: u64 = 200;
 /// Packets that may come at once after a quiet time: what a few hundred nodes say that start together.
 const BURST: u64 = 2000;
+/// The same for one sender: a reflector says what all nodes of another network say, and so does a host of many nodes.
+const SENDER_PACKETS_PER_SECOND: u64 = 50;
+const SENDER_BURST: u64 = 500;
+/// Senders told apart.
+const SENDERS_MAX: usize = 256;
+/// A packet comes back to its sender at once, or never.
+const ECHO_WITHIN: Duration = Duration::from_secs(1);
+/// Questions awaited back: more than one wire can have under way.
+const ECHOES_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -224,11 +273,28 @@ mod tests {
     #[test]
     fn the_bucket_lets_a_burst_through_and_then_the_rate() {
         let mut wire = Wire::new();
-        let admitted = |wire: &mut Wire, now| (0..10_000).filter(|_| wire.admit(now)).count();
+        let sender = |n: u32| IpAddr::from([10, 0, 0, u8::try_from(n % 10).unwrap()]);
+        let admitted = |wire: &mut Wire, now| (0..10_000).filter(|&n| wire.admit(now, sender(n))).count();
         assert_eq!(admitted(&mut wire, Instant::ZERO), 2000);
         assert_eq!(admitted(&mut wire, Instant::from_micros(500_000)), 100);
         assert_eq!(admitted(&mut wire, Instant::from_micros(400_000)), 0);
         assert_eq!(admitted(&mut wire, Instant::from_micros(u64::MAX)), 2000);
+    }
+
+    #[test]
+    fn a_flood_from_one_sender_leaves_room_for_the_others() {
+        let mut wire = Wire::new();
+        let one = IpAddr::from([10, 0, 0, 1]);
+        let mut admitted = (0, 0);
+        for millis in 0..60_000 {
+            let now = Instant::from_micros(millis * 1000);
+            admitted.0 += usize::from(wire.admit(now, one));
+            // Somebody new each time.
+            let other = IpAddr::from(u32::try_from(millis).unwrap().to_be_bytes());
+            admitted.1 += usize::from(millis % 100 == 0 && wire.admit(now, other));
+            assert!(wire.senders.len() <= SENDERS_MAX);
+        }
+        assert_eq!(admitted, (500 + 60 * 50 - 1, 600));
     }
 
     #[test]

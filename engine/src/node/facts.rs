@@ -16,7 +16,7 @@ use crate::session::Contact;
 use crate::task::{TaskFailure, TaskKind, TaskResult};
 use crate::wire::{Advert, Assignment, Attempt, Beat, Bytes, Envelope, Message, Payload, Seal};
 use crate::writes::{Promise, ending};
-use crate::{discovery, health, membership, peers, tasks, work};
+use crate::{health, membership, peers, tasks, work};
 
 impl Node {
     /// Does all that is due, and carries facts about until nobody has any more.
@@ -121,35 +121,18 @@ impl Node {
         busy
     }
 
-    fn handle_discovery(&mut self, fact: discovery::Fact) {
-        match fact {
-            discovery::Fact::Available => self.event(Event::DiscoveryAvailable),
-            discovery::Fact::Found(node, mut addresses) => {
-                addresses.retain(|address| self.local_networks.contains(address.ip()));
-                self.peers.handle_found(self.now, node, &addresses, &mut self.rng);
-                if let Some(&address) = addresses.first() {
-                    self.event(Event::NodeFound { node, address });
-                }
-            }
-            discovery::Fact::Copied(address) => {
-                self.event(Event::IdentityCopied { address: Some(address), aside: false });
-            }
-            discovery::Fact::Left(node) => {
-                self.peers.handle_left(node);
-                self.event(Event::NodeLost { node });
-            }
-            discovery::Fact::Unavailable => self.event(Event::DiscoveryUnavailable),
-            discovery::Fact::Expired(node) => self.event(Event::NodeLost { node }),
-        }
-    }
-
     fn handle_peers(&mut self, fact: peers::Fact) {
         match fact {
             peers::Fact::Copied(link, at) => self.send(link, &Message::Copied(at), Priority::Control),
             peers::Fact::Dial(dial, address, expect) => {
                 self.outputs.push_back(Output::Dial { dial, address, expect });
             }
-            peers::Fact::DialFailed(address, error) => self.event(Event::DialFailed { address, error }),
+            peers::Fact::DialFailed(address, error, node) => {
+                if let Some(node) = node {
+                    self.discovery.handle_unreached(self.now, node, address);
+                }
+                self.event(Event::DialFailed { address, error });
+            }
             peers::Fact::Disconnect(link) => self.outputs.push_back(Output::Disconnect { link }),
             peers::Fact::Doubt(link) => self.heartbeat.handle_doubt(self.now, link),
             peers::Fact::Down(link, peer, reason) => self.handle_peer_down(link, peer, reason),
@@ -257,6 +240,7 @@ impl Node {
             membership::Fact::Doubled { member, copy } => self.peers.handle_copy(self.now, member, copy),
             membership::Fact::Joined(member) => {
                 self.event(Event::MemberJoined { member });
+                self.discovery.handle_known(member);
                 self.router.handle_destination_found(self.now, member);
             }
             membership::Fact::Left(member) => {

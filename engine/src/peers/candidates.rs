@@ -2,11 +2,12 @@
 
 use crate::ids::NodeId;
 use crate::mutants::{Mutant, shows};
+use crate::place::{Place, Standing};
 use crate::rng::Rng;
 use crate::time::Instant;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Somebody to dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,9 +25,19 @@ pub(super) struct Candidates {
     entries: BTreeMap<Target, Candidate>,
 }
 
+/// A dial that is worth its while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) target: Target,
+    pub(super) place: Place,
+    /// Who must answer, where that is known.
+    pub(super) expect: Option<NodeId>,
+}
+
 #[derive(Debug)]
 struct Candidate {
-    addresses: Vec<SocketAddr>,
+    /// Known ones before announced ones, best first.
+    places: Vec<Tried>,
     /// Who it is; known from the start of a node, after the first hello of an address.
     node: Option<NodeId>,
     failures: u32,
@@ -37,11 +48,18 @@ struct Candidate {
     known_at: Instant,
 }
 
+/// A place, and how often a dial to it failed.
+#[derive(Clone, Copy, Debug)]
+struct Tried {
+    place: Place,
+    failures: u32,
+}
+
 impl Candidates {
     pub(super) fn new(me: NodeId, bootstrap: &[SocketAddr]) -> Self {
         let entry = |&address: &SocketAddr| {
             let candidate = Candidate {
-                addresses: vec![address],
+                places: vec![Tried { place: Place::known(address), failures: 0 }],
                 node: None,
                 failures: 0,
                 due: Instant::ZERO,
@@ -61,11 +79,29 @@ impl Candidates {
         self.entries.contains_key(&Target::Node(node))
     }
 
-    /// Adds a node, or takes note of its present addresses.
+    /// Adds a node of which it is known where it is, or takes note of its present addresses.
     pub(super) fn add(&mut self, now: Instant, node: NodeId, addresses: &[SocketAddr], rng: &mut Rng) {
-        let mut addresses = addresses.to_vec();
-        addresses.retain(is_dialable);
-        if node == self.me || addresses.is_empty() {
+        let places: Vec<Place> = addresses.iter().copied().map(Place::known).collect();
+        self.update(now, node, &places, |place| place.standing == Standing::Known, rng);
+    }
+
+    /// Adds a node that is announced, or takes note of where it is announced now.
+    pub(super) fn announce(&mut self, now: Instant, node: NodeId, places: &[Place], rng: &mut Rng) {
+        self.update(now, node, places, |place| place.standing != Standing::Known, rng);
+    }
+
+    /// Puts `places` in the stead of those that `replaced` tells.
+    fn update(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        places: &[Place],
+        replaced: impl Fn(&Place) -> bool,
+        rng: &mut Rng,
+    ) {
+        let mut places = places.to_vec();
+        places.retain(|place| is_dialable(&place.address));
+        if node == self.me || places.is_empty() {
             return;
         }
         self.forget_old(now);
@@ -74,22 +110,54 @@ impl Candidates {
         let due = now.after(wait + rng.between(Duration::ZERO, DIAL_SPREAD));
         let target = Target::Node(node);
         if let Some(entry) = self.entries.get_mut(&target) {
-            if entry.addresses != addresses {
-                entry.addresses = addresses;
+            let before = core::mem::take(&mut entry.places);
+            let kept = before.iter().map(|tried| tried.place).filter(|place| !replaced(place));
+            places.extend(kept);
+            places.sort_by_key(|place| place.standing < Standing::Known);
+            let mut better = None;
+            for place in places {
+                if entry.places.iter().any(|tried| tried.place.address == place.address) {
+                    continue;
+                }
+                let tried = before.iter().find(|tried| tried.place.address == place.address);
+                // An address counts as new where more is known of it than before.
+                let tried = tried.filter(|tried| tried.place.standing >= place.standing);
+                if tried.is_none() {
+                    better = better.max(Some(place.standing));
+                }
+                let failures = tried.map_or(0, |tried| tried.failures);
+                entry.places.push(Tried { place, failures });
+            }
+            if let Some(standing) = better {
                 entry.refused = false;
-                entry.failures = 0;
-                entry.due = entry.due.min(due);
+                // What anybody may say about a node does not end the pauses between dials to it.
+                if standing > Standing::Claimed {
+                    entry.failures = 0;
+                }
+                if entry.failures == 0 {
+                    entry.due = entry.due.min(due);
+                }
             }
             entry.known_at = now;
         } else if self.entries.len() < CANDIDATES_MAX {
+            let places = places.into_iter().map(|place| Tried { place, failures: 0 }).collect();
             let candidate =
-                Candidate { addresses, node: Some(node), failures: 0, due, refused: false, known_at: now };
+                Candidate { places, node: Some(node), failures: 0, due, refused: false, known_at: now };
             self.entries.insert(target, candidate);
         }
     }
 
     pub(super) fn remove(&mut self, node: NodeId) {
         self.entries.remove(&Target::Node(node));
+    }
+
+    /// Takes note that a node is no longer announced: there is nothing to dial but what is known of it otherwise.
+    pub(super) fn handle_unannounced(&mut self, node: NodeId) {
+        let Some(entry) = self.entries.get_mut(&Target::Node(node)) else { return };
+        entry.places.retain(|tried| tried.place.standing == Standing::Known);
+        if entry.places.is_empty() {
+            self.remove(node);
+        }
     }
 
     /// Takes note that a link to a peer is up.
@@ -112,23 +180,31 @@ impl Candidates {
         }
     }
 
-    /// Takes note that a dial failed; `wrong` is an address at which somebody else was found.
+    /// Takes note that a dial to `address` failed, where it is known to which.
     pub(super) fn handle_failure(
         &mut self,
         now: Instant,
         target: Target,
-        wrong: Option<SocketAddr>,
+        address: Option<SocketAddr>,
         rng: &mut Rng,
     ) {
         let Some(entry) = self.entries.get_mut(&target) else { return };
-        if let (Target::Node(_), Some(wrong)) = (target, wrong) {
-            entry.addresses.retain(|&address| address != wrong);
-            entry.refused = entry.addresses.is_empty();
+        if let Some(tried) = entry.places.iter_mut().find(|tried| Some(tried.place.address) == address) {
+            tried.failures = tried.failures.saturating_add(1);
         }
         entry.failures = entry.failures.saturating_add(1);
         let pause = BACKOFF_FIRST.saturating_mul(1 << (entry.failures - 1).min(5)).min(BACKOFF_MAX);
         let pause = if shows(Mutant::NoBackoff) { Duration::ZERO } else { pause };
         entry.due = now.after(rng.between(pause * 3 / 4, pause * 5 / 4));
+    }
+
+    /// Takes note that somebody else than the node was found at an address of it.
+    pub(super) fn handle_wrong(&mut self, target: Target, wrong: SocketAddr) {
+        let Some(entry) = self.entries.get_mut(&target) else { return };
+        if let Target::Node(_) = target {
+            entry.places.retain(|tried| tried.place.address != wrong);
+            entry.refused = entry.places.is_empty();
+        }
     }
 
     /// Takes note that a dial led to a node to which no further link is wanted now: who it is is known from now on,
@@ -166,33 +242,45 @@ impl Candidates {
         }
     }
 
-    /// Chooses at random among those that are due and `wanted`; else tells when the next such will be due.
+    /// Chooses among those that are due, `wanted` and `free` to be dialled: of the best standing, and at random; else
+    /// tells when the next such will be due. Each source of announcements has the same chance, however many nodes it
+    /// announces.
     pub(super) fn choose(
-        &mut self,
+        &self,
         now: Instant,
         rng: &mut Rng,
-        wanted: impl Fn(Target, Option<NodeId>) -> bool,
-    ) -> Result<(Target, SocketAddr, Option<NodeId>), Option<Instant>> {
-        let possible = self.entries.iter().filter(|(target, entry)| {
-            !entry.refused && !entry.addresses.is_empty() && wanted(**target, entry.node)
-        });
+        wanted: impl Fn(Target, Option<NodeId>, Standing) -> bool,
+        free: impl Fn(&Place) -> bool,
+    ) -> Result<Choice, Option<Instant>> {
         let (mut due, mut next_due) = (Vec::new(), None);
-        for (&target, entry) in possible {
+        for (&target, entry) in self.entries.iter().filter(|(_, entry)| !entry.refused) {
+            let Some(place) = entry.next_place(&free) else { continue };
+            if entry.due > now && next_due.is_some_and(|next| next <= entry.due) {
+                continue;
+            }
+            if !wanted(target, entry.node, place.standing) {
+                continue;
+            }
             if entry.due <= now {
-                due.push(target);
+                due.push((target, place));
             } else {
-                next_due = Some(next_due.map_or(entry.due, |next: Instant| next.min(entry.due)));
+                next_due = Some(entry.due);
             }
         }
-        let Some(target) = rng.index(due.len()).map(|at| due[at]) else { return Err(next_due) };
-        let Some(entry) = self.entries.get(&target) else { return Err(next_due) };
-        // After a failure the next address has its turn.
-        let at = usize::try_from(entry.failures).unwrap_or_default() % entry.addresses.len();
+        let best = due.iter().map(|(_, place)| place.standing).max();
+        due.retain(|(_, place)| Some(place.standing) == best);
+        if best < Some(Standing::Known) {
+            let sources: BTreeSet<IpAddr> = due.iter().map(|(_, place)| place.source).collect();
+            let source = rng.index(sources.len()).and_then(|at| sources.iter().nth(at));
+            due.retain(|(_, place)| Some(&place.source) == source);
+        }
+        let Some(at) = rng.index(due.len()) else { return Err(next_due) };
+        let (target, place) = due[at];
         let expect = match target {
             Target::Address(_) => None,
             Target::Node(node) => Some(node),
         };
-        Ok((target, entry.addresses[at], expect))
+        Ok(Choice { target, place, expect })
     }
 
     /// Makes room: a node that was not heard of for long is no longer dialled.
@@ -202,6 +290,15 @@ impl Candidates {
                 matches!(target, Target::Address(_)) || now.since(entry.known_at) < FORGET_AFTER
             });
         }
+    }
+}
+
+impl Candidate {
+    /// Returns where to dial it next: where that failed least often, and there where it is most likely to be.
+    fn next_place(&self, free: impl Fn(&Place) -> bool) -> Option<Place> {
+        let usable = self.places.iter().filter(|tried| free(&tried.place));
+        let order = |tried: &&Tried| (tried.failures, core::cmp::Reverse(tried.place.standing));
+        usable.min_by_key(order).map(|tried| tried.place)
     }
 }
 

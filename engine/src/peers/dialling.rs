@@ -3,12 +3,18 @@
 //! A candidate that is a member is worth a dial while the node has too few links and the member has room for one; one
 //! that is no member always is, for it may be a part of the mesh that lost its way. Where no candidate is left, members
 //! become candidates.
+//!
+//! The few dials under way are shared out by trust: made-up nodes at addresses where nobody answers hold up each other,
+//! and not those that are there.
 
-use super::candidates::Target;
+use super::candidates::{Choice, Target};
 use super::{Fact, Link, LinkState, Member, Peers};
 use crate::ids::{DialId, NodeId};
+use crate::mutants::{Mutant, shows};
+use crate::place::{Place, Standing};
 use crate::rng::Rng;
 use crate::time::Instant;
+use core::time::Duration;
 
 impl Peers {
     /// Returns the links that the node dials for: some below the limit, so that there is room for those who dial it.
@@ -32,26 +38,32 @@ impl Peers {
             if self.dials.len() >= DIALS_MAX || open >= self.max_peers {
                 return;
             }
-            let busy = |target: Target, node: Option<NodeId>| {
+            let busy = |target: Target, node: Option<NodeId>, standing: Standing| {
                 let leads_there = |link: &Link| Some(link.node) == node || link.target == Some(target);
-                self.dials.values().any(|(dialled, _)| *dialled == target)
+                // Where a better address is known, nobody waits for what becomes of a worse one.
+                let dialled =
+                    |(dialled, place): &(Target, Place)| *dialled == target && place.standing >= standing;
+                self.dials.values().any(dialled)
                     || self.links.values().any(|link| link.state != LinkState::Closing && leads_there(link))
             };
             let below_target = open < self.target();
-            let wanted = |target, node: Option<NodeId>| {
+            let wanted = |target, node: Option<NodeId>, standing| {
                 let worth = match node.and_then(&has_room) {
                     Some(has_room) => below_target && has_room,
                     // Whoever is not in the mesh may be a part of it that lost its way here.
                     None => true,
                 };
-                worth && !busy(target, node)
+                worth && !busy(target, node, standing)
             };
-            match self.candidates.choose(now, rng, wanted) {
-                Ok((target, address, expect)) => {
+            match self.candidates.choose(now, rng, wanted, |place| self.has_slot(now, place)) {
+                Ok(Choice { target, place, expect }) => {
                     let dial = DialId(self.next_dial);
                     self.next_dial += 1;
-                    self.dials.insert(dial, (target, address));
-                    self.facts.push(Fact::Dial(dial, address, expect));
+                    self.dials.insert(dial, (target, place));
+                    if place.standing == Standing::Claimed {
+                        self.claimed_due = now.after(CLAIMED_PAUSE);
+                    }
+                    self.facts.push(Fact::Dial(dial, place.address, expect));
                 }
                 Err(next_due) => {
                     let unknown = |node: NodeId| node != self.me && !self.candidates.contains(node);
@@ -61,7 +73,8 @@ impl Peers {
                     let others: Vec<Member<'_>> =
                         if below_target { members().filter(useful).collect() } else { Vec::new() };
                     let Some(at) = rng.index(others.len()) else {
-                        self.dial_due = next_due;
+                        let claimed_due = Some(self.claimed_due).filter(|due| *due > now);
+                        self.dial_due = [next_due, claimed_due].into_iter().flatten().min();
                         return;
                     };
                     self.candidates.add(now, others[at].node, others[at].addresses, rng);
@@ -69,9 +82,153 @@ impl Peers {
             }
         }
     }
+
+    /// Tells whether a place may be dialled beside those that are being dialled.
+    fn has_slot(&self, now: Instant, place: &Place) -> bool {
+        let dialled = || self.dials.values().map(|(_, dialled)| dialled);
+        let count = |from: Standing, to: Standing| {
+            dialled().filter(|dialled| dialled.standing >= from && dialled.standing <= to).count()
+        };
+        let same_source =
+            |dialled: &Place| dialled.source == place.source && dialled.standing < Standing::Known;
+        if shows(Mutant::ClaimsTrusted) {
+            return true;
+        }
+        match place.standing {
+            Standing::Claimed
+                if now < self.claimed_due
+                    || count(Standing::Claimed, Standing::Claimed) >= CLAIMED_DIALS_MAX =>
+            {
+                false
+            }
+            Standing::Claimed | Standing::Own => {
+                count(Standing::Claimed, Standing::Own) < DIALS_MAX - 1 && !dialled().any(same_source)
+            }
+            Standing::Confirmed => !dialled().any(same_source),
+            Standing::Known => count(Standing::Known, Standing::Known) < DIALS_MAX - 1,
+        }
+    }
 }
 
 /// Dials under way at the same time.
 pub(super) const DIALS_MAX: usize = 4;
+/// Of these, dials to addresses that are announced from elsewhere.
+const CLAIMED_DIALS_MAX: usize = 2;
+/// The pause between two of these: nobody can have all nodes of a network besiege a third with a few packets.
+const CLAIMED_PAUSE: Duration = Duration::from_millis(100);
 /// Links that a node dials for; it takes more from others, up to `max_peers`.
 const TARGET_LINKS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::DialError;
+    use core::net::{IpAddr, SocketAddr};
+
+    fn id(n: u16) -> NodeId {
+        let mut id = [0; 16];
+        id[..2].copy_from_slice(&n.to_be_bytes());
+        NodeId(id)
+    }
+
+    fn place(host: u8, standing: Standing, source: u8) -> Place {
+        let address = SocketAddr::from(([10, 0, 0, host], 9000));
+        Place { address, standing, source: IpAddr::from([10, 0, 0, source]) }
+    }
+
+    fn peers(bootstrap: &[SocketAddr]) -> Peers {
+        let mut peers = Peers::new(id(0), "local".to_owned(), 32, bootstrap);
+        peers.handle_active();
+        peers
+    }
+
+    /// Returns the addresses that are dialled now.
+    fn dialled(peers: &mut Peers, now: Instant, rng: &mut Rng) -> Vec<(DialId, SocketAddr)> {
+        peers.handle_timeout(now, rng, |_| None, core::iter::empty);
+        let dials = peers.poll_facts().into_iter().filter_map(|fact| match fact {
+            Fact::Dial(dial, address, _) => Some((dial, address)),
+            _ => None,
+        });
+        dials.collect()
+    }
+
+    const LATER: Instant = Instant::from_micros(60_000);
+
+    #[test]
+    fn made_up_nodes_hold_up_nobody_who_announces_itself() {
+        let mut rng = Rng::new([1; 32]);
+        let mut peers = peers(&[]);
+        for n in 1..=900 {
+            let source = u8::try_from(n % 3).unwrap();
+            peers.handle_found(Instant::ZERO, id(n), &[place(200, Standing::Claimed, source)], &mut rng);
+        }
+        assert_eq!(dialled(&mut peers, LATER, &mut rng).len(), 1);
+        assert_eq!(dialled(&mut peers, LATER.after(CLAIMED_PAUSE), &mut rng).len(), 1);
+        let later = LATER.after(CLAIMED_PAUSE * 2);
+        assert_eq!(dialled(&mut peers, later, &mut rng), [], "one of each source, and two at most");
+        peers.handle_found(Instant::ZERO, id(1000), &[place(11, Standing::Own, 11)], &mut rng);
+        let [(_, address)] = dialled(&mut peers, later, &mut rng)[..] else { panic!() };
+        assert_eq!(address, place(11, Standing::Own, 11).address);
+        // Where they say that they are there themselves, the last dial is for those that answered twice.
+        for n in 1001..=1200 {
+            let host = u8::try_from(n - 1000).unwrap();
+            peers.handle_found(Instant::ZERO, id(n), &[place(host, Standing::Own, host)], &mut rng);
+        }
+        assert_eq!(dialled(&mut peers, later, &mut rng), []);
+        peers.handle_found(Instant::ZERO, id(2000), &[place(250, Standing::Confirmed, 250)], &mut rng);
+        let [(_, address)] = dialled(&mut peers, later, &mut rng)[..] else { panic!() };
+        assert_eq!(address, place(250, Standing::Confirmed, 250).address);
+    }
+
+    #[test]
+    fn nobody_is_besieged_because_somebody_says_that_nodes_are_there() {
+        let mut rng = Rng::new([1; 32]);
+        let mut peers = peers(&[]);
+        for n in 1..=64 {
+            peers.handle_found(Instant::ZERO, id(n), &[place(200, Standing::Claimed, 66)], &mut rng);
+        }
+        let (mut dials, mut now) = (0, LATER);
+        while now < LATER.after(Duration::from_secs(2)) {
+            for (dial, _) in dialled(&mut peers, now, &mut rng) {
+                dials += 1;
+                peers.handle_dial_failed(now, dial, DialError::Refused, &mut rng);
+            }
+            now = peers.poll_timeout().unwrap().max(now.after(Duration::from_millis(1)));
+        }
+        assert!((15..=20).contains(&dials), "{dials} dials in 2 s");
+    }
+
+    #[test]
+    fn silent_bootstrap_addresses_leave_a_dial_to_whom_is_found() {
+        let mut rng = Rng::new([1; 32]);
+        let bootstrap: Vec<SocketAddr> =
+            (1..20).map(|host| SocketAddr::from(([10, 1, 0, host], 9))).collect();
+        let mut peers = peers(&bootstrap);
+        assert_eq!(dialled(&mut peers, LATER, &mut rng).len(), DIALS_MAX - 1);
+        peers.handle_found(Instant::ZERO, id(1), &[place(1, Standing::Own, 1)], &mut rng);
+        assert_eq!(dialled(&mut peers, LATER, &mut rng).len(), 1);
+    }
+
+    #[test]
+    fn a_better_address_is_dialled_beside_a_worse_one() {
+        let mut rng = Rng::new([1; 32]);
+        let mut peers = peers(&[]);
+        let (wrong, right) = (place(200, Standing::Claimed, 66), place(1, Standing::Own, 1));
+        peers.handle_found(Instant::ZERO, id(1), &[wrong], &mut rng);
+        let first = dialled(&mut peers, LATER, &mut rng);
+        assert_eq!(first.iter().map(|dial| dial.1).collect::<Vec<_>>(), [wrong.address]);
+        peers.handle_found(LATER, id(1), &[right], &mut rng);
+        let second = dialled(&mut peers, LATER.after(Duration::from_millis(60)), &mut rng);
+        assert_eq!(second.iter().map(|dial| dial.1).collect::<Vec<_>>(), [right.address]);
+        // What anybody says ends no pause.
+        let mut now = LATER.after(Duration::from_secs(5));
+        for dial in [first[0].0, second[0].0] {
+            peers.handle_dial_failed(now, dial, DialError::Timeout, &mut rng);
+        }
+        peers.handle_found(now, id(1), &[right, wrong], &mut rng);
+        assert_eq!(dialled(&mut peers, now, &mut rng), []);
+        now = now.after(Duration::from_secs(5));
+        let third = dialled(&mut peers, now, &mut rng);
+        assert_eq!(third.iter().map(|dial| dial.1).collect::<Vec<_>>(), [wrong.address, right.address]);
+    }
+}

@@ -1,0 +1,419 @@
+//! Who was heard, and where it says that it is.
+//!
+//! Anybody on the network can announce any number of nodes that are not there, and say anything about those that are.
+//! So places in the table are shared out: few for each source of announcements, half of all for nodes that others
+//! announce; who is known to be there keeps its place. What could not be dialled gives way first and is forgotten
+//! sooner. What is said of a node from its own address counts for more than what others say of it, and two accounts of
+//! the same worth stand side by side until one of them proves true.
+
+use super::Fact;
+use super::packet::{ADDRESSES_MAX, KNOWN_FOR, KNOWN_MAX};
+use crate::ids::NodeId;
+use crate::local_networks::is_link_local;
+use crate::place::{Place, Standing};
+use crate::rng::Rng;
+use crate::time::Instant;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+
+/// What one source says of one node.
+#[derive(Clone, Debug)]
+pub(super) struct Claim {
+    /// Best first.
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) source: IpAddr,
+    /// How long to believe it.
+    pub(super) ttl: Duration,
+    /// The number of the question that it may be an answer to.
+    pub(super) question: Option<u32>,
+}
+
+/// The nodes that were heard.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    entries: BTreeMap<NodeId, Entry>,
+    /// Who was known to be there once, the oldest first.
+    former: VecDeque<NodeId>,
+    /// No entry expires before this; kept so that nothing scans the table on each input.
+    next_expiry: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    first: Account,
+    /// Another account of the same worth, or of less where the first has failed.
+    rival: Option<Account>,
+    /// Whether the node is, or was, known to be there.
+    known: bool,
+    /// Whether it said goodbye, or somebody in its name.
+    leaving: bool,
+    expires: Instant,
+}
+
+/// A claim, and what became of it.
+#[derive(Clone, Debug)]
+struct Account {
+    addresses: Vec<SocketAddr>,
+    source: IpAddr,
+    /// How many questions it answered, and the last of them.
+    answers: u32,
+    question: Option<u32>,
+    heard_at: Instant,
+    /// Whether a dial failed.
+    failed: bool,
+}
+
+impl Table {
+    /// Takes in what is said of a node, and returns what follows from it.
+    pub(super) fn hear(&mut self, now: Instant, node: NodeId, claim: &Claim, rng: &mut Rng) -> Vec<Fact> {
+        let account = Account {
+            addresses: claim.addresses.clone(),
+            source: claim.source,
+            answers: u32::from(claim.question.is_some()),
+            question: claim.question,
+            heard_at: now,
+            failed: false,
+        };
+        let mut facts = Vec::new();
+        let Some(entry) = self.entries.get_mut(&node) else {
+            let known = self.former.contains(&node);
+            if self.make_room(account.standing(), account.source, known, rng, &mut facts) {
+                let expires = now.after(claim.ttl);
+                let entry = Entry { first: account, rival: None, known, leaving: false, expires };
+                facts.push(Fact::Found(node, entry.places()));
+                self.entries.insert(node, entry);
+                self.expect(expires);
+            }
+            return facts;
+        };
+        let before = entry.places();
+        if !entry.hear(now, account) {
+            return facts;
+        }
+        entry.leaving = false;
+        entry.expires = now.after(claim.ttl);
+        entry.shorten(now);
+        let after = entry.places();
+        // In which order they come depends on the interface that was heard last; that alone is no news.
+        let is_new = |place: &Place| !before.iter().any(|old| old.address == place.address);
+        let rose = |place: &Place| {
+            before.iter().any(|old| old.address == place.address && old.standing < place.standing)
+        };
+        if after.len() != before.len() || after.iter().any(is_new) {
+            facts.push(Fact::Found(node, after));
+        } else if after.iter().any(rose) {
+            facts.push(Fact::Confirmed(node, after));
+        }
+        let expires = entry.expires;
+        self.expect(expires);
+        facts
+    }
+
+    /// Takes note of a goodbye. It may be one in the name of a node that is there, and would object: so the node stays
+    /// for a moment (RFC 6762, section 10.1).
+    pub(super) fn handle_goodbye(&mut self, now: Instant, node: NodeId, source: IpAddr) {
+        let Some(entry) = self.entries.get_mut(&node) else { return };
+        if entry.first.is_by(source) || entry.first.standing() == Standing::Claimed {
+            entry.leaving = true;
+            entry.expires = entry.expires.min(now.after(GOODBYE_GRACE));
+            let expires = entry.expires;
+            self.expect(expires);
+        }
+    }
+
+    /// Takes note that a node is there.
+    pub(super) fn handle_known(&mut self, node: NodeId) {
+        if let Some(entry) = self.entries.get_mut(&node) {
+            entry.known = true;
+        }
+    }
+
+    /// Takes note that a node is no longer there; tells whether it was in the table.
+    pub(super) fn handle_gone(&mut self, node: NodeId) -> bool {
+        self.former.retain(|former| *former != node);
+        if self.former.len() >= FORMER_MAX {
+            self.former.pop_front();
+        }
+        self.former.push_back(node);
+        self.entries.remove(&node).is_some()
+    }
+
+    /// Takes note that a node could not be reached at an address.
+    pub(super) fn handle_unreached(&mut self, now: Instant, node: NodeId, address: SocketAddr) {
+        let Some(entry) = self.entries.get_mut(&node) else { return };
+        for account in core::iter::once(&mut entry.first).chain(&mut entry.rival) {
+            account.failed |= account.addresses.contains(&address);
+        }
+        entry.shorten(now);
+        let expires = entry.expires;
+        self.expect(expires);
+    }
+
+    /// Drops what was not heard of for as long as it said.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Fact> {
+        if self.next_expiry.is_none_or(|due| due > now) {
+            return Vec::new();
+        }
+        let mut facts = Vec::new();
+        self.entries.retain(|&node, entry| {
+            if entry.expires > now {
+                return true;
+            }
+            facts.push(if entry.leaving { Fact::Left(node) } else { Fact::Expired(node) });
+            false
+        });
+        self.next_expiry = self.entries.values().map(|entry| entry.expires).min();
+        facts
+    }
+
+    /// Returns when something may expire.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.next_expiry
+    }
+
+    /// Returns the nodes that need not answer a question, and for how long each is still known. Where so many are
+    /// announced that most cannot be there, only those count that are known to be.
+    pub(super) fn known(&self, now: Instant) -> Vec<(NodeId, Duration)> {
+        let left = |(&node, entry): (&NodeId, &Entry)| (node, entry.expires.since(now));
+        self.believed().map(left).filter(|(_, left)| *left >= KNOWN_FOR).take(KNOWN_MAX).collect()
+    }
+
+    /// Returns how many nodes seem to be there.
+    pub(super) fn company(&self) -> usize {
+        self.believed().count()
+    }
+
+    /// Returns those that seem to be there, who is known to be first.
+    fn believed(&self) -> impl Iterator<Item = (&NodeId, &Entry)> {
+        let flooded = self.is_flooded();
+        let stays = |known: bool| {
+            self.entries.iter().filter(move |(_, entry)| entry.known == known && !entry.leaving)
+        };
+        stays(true).chain(stays(false).filter(move |_| !flooded))
+    }
+
+    /// Tells whether there are so many unproven nodes, or so many from elsewhere or from one source, that most of them
+    /// are hardly there.
+    fn is_flooded(&self) -> bool {
+        let unproven = || self.entries.values().filter(|entry| !entry.known).map(|entry| &entry.first);
+        let mut by_source: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        unproven().for_each(|account| *by_source.entry(account.source).or_default() += 1);
+        by_source.values().any(|count| *count > KNOWN_MAX)
+            || unproven().filter(|account| account.standing() == Standing::Claimed).count() > KNOWN_MAX
+            || unproven().count() > CREDIBLE_MAX
+    }
+
+    pub(super) fn contains(&self, node: NodeId) -> bool {
+        self.entries.contains_key(&node)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns how many are remembered as having been there.
+    pub(super) fn former(&self) -> usize {
+        self.former.len()
+    }
+
+    /// Returns the node that is announced at an address.
+    pub(super) fn node_at(&self, address: SocketAddr) -> Option<NodeId> {
+        let is_at = |entry: &Entry| entry.places().iter().any(|place| place.address == address);
+        self.entries.iter().find(|(_, entry)| is_at(entry)).map(|(&node, _)| node)
+    }
+
+    fn expect(&mut self, expires: Instant) {
+        self.next_expiry = Some(self.next_expiry.map_or(expires, |next| next.min(expires)));
+    }
+
+    /// Makes room for a node that is announced by a source; tells whether there is any.
+    fn make_room(
+        &mut self,
+        standing: Standing,
+        source: IpAddr,
+        known: bool,
+        rng: &mut Rng,
+        facts: &mut Vec<Fact>,
+    ) -> bool {
+        let unproven = |worst: Standing| {
+            let entries = self.entries.iter().filter(|(_, entry)| !entry.known);
+            entries.filter(move |(_, entry)| entry.first.standing() <= worst)
+        };
+        let claimed = || unproven(Standing::Claimed);
+        let of_source = || {
+            unproven(Standing::Own)
+                .filter(|(_, entry)| entry.first.source == source && entry.first.standing() == standing)
+        };
+        let failed = |entry: &(&NodeId, &Entry)| entry.1.first.failed;
+        let full = self.entries.len() >= ENTRIES_MAX;
+        let mut options: Vec<NodeId> = Vec::new();
+        if !known && of_source().count() >= SOURCE_ENTRIES_MAX {
+            options.extend(of_source().filter(failed).map(|(node, _)| node));
+        } else if !known && standing == Standing::Claimed && (full || claimed().count() >= CLAIMED_MAX) {
+            options.extend(claimed().filter(failed).map(|(node, _)| node));
+            if options.is_empty() {
+                options.extend(claimed().map(|(node, _)| node));
+            }
+        } else if full {
+            options.extend(claimed().map(|(node, _)| node));
+            if options.is_empty() {
+                options.extend(unproven(Standing::Own).filter(failed).map(|(node, _)| node));
+            }
+            if options.is_empty() {
+                options.extend(unproven(Standing::Own).map(|(node, _)| node));
+            }
+        } else {
+            return true;
+        }
+        let Some(at) = rng.index(options.len()) else { return false };
+        self.entries.remove(&options[at]);
+        facts.push(Fact::Expired(options[at]));
+        true
+    }
+}
+
+impl Entry {
+    /// Takes in another account of the node; tells whether it counts.
+    fn hear(&mut self, now: Instant, account: Account) -> bool {
+        let first = &mut self.first;
+        let doubtful = first.failed || now.since(first.heard_at) >= STALE_AFTER;
+        if account.standing() >= first.standing() && first.is_continued_by(&account) {
+            first.refresh(account);
+            return true;
+        }
+        if account.standing() > first.standing() {
+            *first = account;
+            self.rival = None;
+            return true;
+        }
+        if account.standing() < first.standing() && !doubtful {
+            return false;
+        }
+        match &mut self.rival {
+            Some(rival) if rival.is_continued_by(&account) => rival.refresh(account),
+            Some(rival)
+                if rival.answers > account.answers
+                    && !rival.failed
+                    && now.since(rival.heard_at) < STALE_AFTER =>
+            {
+                return false;
+            }
+            rival => *rival = Some(account),
+        }
+        if let Some(rival) = self.rival.as_mut().filter(|rival| doubtful && !rival.failed) {
+            core::mem::swap(&mut self.first, rival);
+        }
+        true
+    }
+
+    /// Has the node forgotten sooner where it could not be reached.
+    fn shorten(&mut self, now: Instant) {
+        if self.first.failed && !self.known {
+            self.expires = self.expires.min(now.after(UNREACHED_LIFE));
+        }
+    }
+
+    /// Returns where the node can be dialled.
+    fn places(&self) -> Vec<Place> {
+        let mut places = self.first.places();
+        for place in self.rival.iter().flat_map(Account::places) {
+            if !places.iter().any(|known| known.address == place.address) {
+                places.push(place);
+            }
+        }
+        places
+    }
+}
+
+impl Account {
+    fn standing(&self) -> Standing {
+        let from_there = self.addresses.iter().any(|address| address.ip() == self.source);
+        if from_there { Standing::Own } else { Standing::Claimed }
+    }
+
+    /// Tells whether a source is the one of this account, or the node itself at another of its addresses.
+    fn is_by(&self, source: IpAddr) -> bool {
+        self.source == source || self.lists(source)
+    }
+
+    fn lists(&self, address: IpAddr) -> bool {
+        self.addresses.iter().any(|listed| listed.ip() == address)
+    }
+
+    /// Tells whether another account is the same node's: from the same source, or from another address of it. Such a one
+    /// names the source of this one, so nobody else can take that away; a link-local one is named on its own wire only.
+    fn is_continued_by(&self, other: &Self) -> bool {
+        self.source == other.source
+            || other.lists(self.source)
+            || (is_link_local(self.source) && self.lists(other.source))
+    }
+
+    fn refresh(&mut self, new: Self) {
+        let merged = merge(&self.addresses, &new.addresses);
+        let same =
+            merged.len() == self.addresses.len() && merged.iter().all(|at| self.addresses.contains(at));
+        if !same {
+            self.addresses = merged;
+            self.failed = false;
+        }
+        if new.question.is_some() && new.question != self.question {
+            self.question = new.question;
+            self.answers = self.answers.saturating_add(1);
+        }
+        if is_link_local(self.source) {
+            self.source = new.source;
+        }
+        // Where it is for sure comes first.
+        let source = self.source;
+        self.addresses.sort_by_key(|address| address.ip() != source);
+        self.heard_at = new.heard_at;
+    }
+
+    fn places(&self) -> Vec<Place> {
+        let standing = match self.standing() {
+            Standing::Own if self.answers >= CONFIRMING_ANSWERS => Standing::Confirmed,
+            standing => standing,
+        };
+        let place = |&address: &SocketAddr| Place { address, standing, source: self.source };
+        self.addresses.iter().map(place).collect()
+    }
+}
+
+/// Adds up what the packets of one node say on several interfaces: each names all of its routable addresses, and
+/// those besides that mean something there only.
+fn merge(before: &[SocketAddr], heard: &[SocketAddr]) -> Vec<SocketAddr> {
+    let loopback_only = heard.iter().all(|address| address.ip().is_loopback());
+    let routable = if loopback_only { before } else { heard };
+    let is_routable = |address: &&SocketAddr| !address.ip().is_loopback() && !is_link_local(address.ip());
+    let mut merged: Vec<SocketAddr> = routable.iter().filter(is_routable).copied().collect();
+    let port = heard.first().map(SocketAddr::port);
+    let mut local: Vec<SocketAddr> =
+        before.iter().chain(heard).filter(|at| !is_routable(at)).copied().collect();
+    local.retain(|address| Some(address.port()) == port);
+    local.sort_by_key(|address| (address.ip().is_loopback(), *address));
+    local.dedup();
+    merged.retain(|address| Some(address.port()) == port);
+    merged.extend(local);
+    merged.truncate(ADDRESSES_MAX);
+    merged
+}
+
+/// Nodes remembered.
+pub(super) const ENTRIES_MAX: usize = 1024;
+/// Of these, nodes that only others announce.
+const CLAIMED_MAX: usize = ENTRIES_MAX / 2;
+/// Nodes that may well start together.
+const CREDIBLE_MAX: usize = ENTRIES_MAX / 4;
+/// Nodes that one source may announce, besides those that are known to be there.
+const SOURCE_ENTRIES_MAX: usize = 64;
+/// Nodes remembered that were there once.
+pub(super) const FORMER_MAX: usize = 256;
+/// How many questions a node answers before it counts as more than a name.
+const CONFIRMING_ANSWERS: u32 = 2;
+/// How long after its goodbye a node stays in the table: twice as long as it may take one that is still there to say so.
+const GOODBYE_GRACE: Duration = Duration::from_secs(2);
+/// Who is silent for so long has missed two refreshes, and others are heard about it.
+const STALE_AFTER: Duration = Duration::from_secs(150);
+/// How long a node that could not be reached is remembered: a little longer than it takes one to announce itself again.
+const UNREACHED_LIFE: Duration = Duration::from_secs(90);
