@@ -68,6 +68,7 @@ marks! {
     "frame_cut",
     "frame_late",
     "frame_stalled",
+    "hostile_announce",
     "hostile_black_hole",
     "hostile_flood",
     "hostile_forge",
@@ -93,6 +94,7 @@ marks! {
 /// Returns the name for what a hostile node does.
 pub(crate) const fn of_hostility(kind: Hostility) -> &'static str {
     match kind {
+        Hostility::Announce => "hostile_announce",
         Hostility::BlackHole => "hostile_black_hole",
         Hostility::Flood => "hostile_flood",
         Hostility::Forge => "hostile_forge",

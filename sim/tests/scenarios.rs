@@ -88,6 +88,16 @@ fn copied_identity() {
 }
 
 #[test]
+fn two_copies_alone() {
+    passes_on_the_event_queue("two_copies_alone", 1..=20);
+}
+
+#[test]
+fn announcement_flood() {
+    passes_on_the_event_queue("announcement_flood", 1..=20);
+}
+
+#[test]
 fn hostile_peer() {
     passes_on_the_event_queue("hostile_peer", 1..=20);
 }

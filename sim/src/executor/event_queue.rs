@@ -6,6 +6,7 @@
 //! retransmission; a process that dies closes its connections, a machine without power does not. A lossy network
 //! delays frames by the timeouts after which TCP would send them again.
 
+mod announcements;
 mod blobs;
 mod calendar;
 mod distortions;

@@ -26,6 +26,9 @@ pub struct Host {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hostility {
+    /// It announces nodes that it made up at addresses where nobody answers, and others there or as leaving, 200 times a
+    /// second in all.
+    Announce,
     /// It passes nothing on, and takes work that it never answers.
     BlackHole,
     /// It sends adverts, now and then so many of them that no link may carry them: new ones of its own, and some of
@@ -45,7 +48,8 @@ pub enum Hostility {
 
 impl Hostility {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
+        Self::Announce,
         Self::BlackHole,
         Self::Flood,
         Self::Forge,
@@ -58,6 +62,7 @@ impl Hostility {
     /// Returns the kind's name in a scenario file.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Announce => "announce",
             Self::BlackHole => "black_hole",
             Self::Flood => "flood",
             Self::Forge => "forge",

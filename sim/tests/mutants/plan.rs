@@ -87,6 +87,7 @@ plans! {
     AttemptNumberKept: Story::File("worker_dies") => ["origin_follows_its_model"];
     CancelIgnored: STALLED_WORKER => ["nothing_starts_late"];
     CancelNotSent: STALLED_WORKER => ["origin_follows_its_model"];
+    ClaimsTrusted: Story::File("announcement_flood") => ["liveness"];
     ClockJumpBelieved: CLOCK_SET_AHEAD => ["accepted_exists"];
     CrashesNotCounted: Story::File("model_crashes") => ["attempts_within_limit"];
     DeadNeverDeclared: SILENT_DEATH => ["view_is_true", "liveness"];

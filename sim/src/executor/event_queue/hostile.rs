@@ -4,7 +4,8 @@
 //! All that it sends is made of what it knows: its key, keys that it made up, and what it has heard. It cannot sign for
 //! others, nor open what is sealed for them.
 
-use crate::cluster::{Cluster, NodeIndex};
+use super::announcements::announcement;
+use crate::cluster::{self, Cluster, NodeIndex};
 use crate::random::{Purpose, Random};
 use crate::scenario::{Host, Hostility};
 use engine::error::InferenceError;
@@ -30,6 +31,7 @@ pub(super) enum Act {
 pub(super) struct Hostile {
     node: NodeIndex,
     me: NodeId,
+    network: String,
     identity: Identity,
     draws: Draws,
     kinds: Vec<Hostility>,
@@ -53,6 +55,7 @@ impl Hostile {
         Self {
             node: host.node,
             me: cluster.id(host.node),
+            network: cluster.config(host.node).network,
             identity: cluster.identity(host.node),
             draws: Draws { random: cluster.random, node: host.node, count: 0 },
             kinds: host.hostile.clone(),
@@ -146,18 +149,43 @@ impl Hostile {
                 (Hostility::Forge, Some(_)) => self.forge(),
                 (Hostility::Garbage, Some(_)) => self.garbage(),
                 (Hostility::Replay, Some(_)) => self.replay(),
-                (Hostility::BlackHole | Hostility::WrongFiles | Hostility::WrongPieces, _) | (_, None) => {
-                    None
-                }
+                (
+                    Hostility::Announce
+                    | Hostility::BlackHole
+                    | Hostility::WrongFiles
+                    | Hostility::WrongPieces,
+                    _,
+                )
+                | (_, None) => None,
             };
             if let (Some((bytes, times)), Some(link)) = (frame, link) {
                 acts.push((kind, Act::Frame { link, bytes, times }));
+            }
+            if kind == Hostility::Announce {
+                acts.extend((0..ANNOUNCEMENTS).map(|_| (kind, Act::Packet(self.announce()))));
             }
             if kind == Hostility::Garbage {
                 acts.push((kind, Act::Packet(self.draws.bytes(PACKET_BYTES_MAX))));
             }
         }
         acts
+    }
+
+    /// A packet in which a node that it made up is at an address where nobody answers, or another node is there, or
+    /// leaves.
+    fn announce(&mut self) -> Vec<u8> {
+        let others: Vec<NodeId> = self.adverts.keys().copied().filter(|&node| node != self.me).collect();
+        let victim = others.get(self.draws.index(others.len())).map(NodeId::to_string);
+        let nowhere = cluster::nowhere(u32::try_from(self.draws.index(250)).unwrap_or_default());
+        let (node, ttl) = match (self.draws.index(10), victim) {
+            (0, Some(victim)) => (victim, LIFETIME),
+            (1..3, Some(victim)) => (victim, 0),
+            _ => {
+                let made_up = self.draws.bytes(32);
+                (made_up[..16].iter().map(|byte| format!("{byte:02x}")).collect(), LIFETIME)
+            }
+        };
+        announcement(&node, &self.network, nowhere, ttl)
     }
 
     /// A new advert of its own, or of a node that it made up; now and then far more frames than a peer may send.
@@ -321,6 +349,11 @@ fn remember<T>(kept: &mut VecDeque<T>, new: T) {
 
 /// What a hostile node remembers of each kind.
 const KEPT_MAX: usize = 512;
+
+/// Packets in one act: 200 a second.
+const ANNOUNCEMENTS: usize = 10;
+/// How long others are to believe them, in seconds.
+const LIFETIME: u32 = 300;
 
 /// One act in this many is a burst of so many frames: more than any link allows.
 const BURST_EVERY: u32 = 500;
