@@ -270,6 +270,11 @@ impl Mesh {
         since
     }
 
+    /// Returns when a node first logged a message, if it did.
+    pub(crate) fn first(&self, place: usize, message: &str) -> Option<Moment> {
+        self.log(place).iter().find(|line| line["message"] == message).map(Moment::of)
+    }
+
     /// Returns the lines of a node's log.
     pub(crate) fn log(&self, place: usize) -> Vec<Value> {
         let text = fs::read_to_string(self.places[place].home.join("logs/node.log")).unwrap_or_default();

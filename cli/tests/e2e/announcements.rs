@@ -1,0 +1,149 @@
+//! Announcements of the discovery service as hostile neighbours make them: nodes join whoever floods
+//! the network.
+
+use crate::mesh::{Mesh, enter, ip};
+use crate::world::until;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
+
+/// What a hostile neighbour says, 200 times a second.
+#[derive(Clone, Copy, Debug)]
+enum Flood {
+    /// That there are nodes at addresses where nobody answers.
+    MadeUp,
+    /// That the nodes that are there leave.
+    Goodbyes,
+    /// That the nodes that are there are where nobody answers.
+    Elsewhere,
+}
+
+#[test]
+fn a_newcomer_joins_under_a_flood_of_announcements() {
+    if !enter("announcements::a_newcomer_joins_under_a_flood_of_announcements") {
+        return;
+    }
+    let mut mesh = network();
+    let old: Vec<usize> = (0..2).map(|_| mesh.place(&["br7"])).collect();
+    for &place in &old {
+        mesh.start(place, &["--no-model"]);
+    }
+    old.iter().for_each(|&place| drop(mesh.await_active(place)));
+    mesh.await_whole();
+    let ids: Vec<String> = old.iter().map(|&place| mesh.id(place).to_owned()).collect();
+    for flood in [Flood::MadeUp, Flood::Goodbyes, Flood::Elsewhere] {
+        let over = AtomicBool::new(false);
+        let begun = Instant::now();
+        let joined = scope(|scope| {
+            scope.spawn(|| send(flood, &ids, &over));
+            // The list has filled by then, where anybody could fill it.
+            sleep(Duration::from_secs(6).saturating_sub(begun.elapsed()));
+            let newcomer = mesh.place(&["br7"]);
+            mesh.start(newcomer, &["--no-model"]);
+            let active = mesh.await_active(newcomer);
+            let linked = until("the newcomer has a link", || mesh.first(newcomer, "link up"));
+            over.store(true, Ordering::Relaxed);
+            mesh.await_whole();
+            linked.since(active)
+        });
+        eprintln!("{flood:?}: the first link after {joined:?}");
+        assert!(joined < Duration::from_secs(2), "{flood:?}: the first link after {joined:?}");
+    }
+    assert_eq!(mesh.false_departures(&[]), 0);
+}
+
+/// Floods the network until it is over. The list of made-up nodes is full before anything is said of others.
+fn send(flood: Flood, ids: &[String], over: &AtomicBool) {
+    let socket = speaker();
+    let nowhere = |number: u64| IpAddr::from([10, 7, 200, u8::try_from(number % 250).unwrap()]);
+    for number in 0_u64.. {
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
+        let made_up = format!("{:032x}", number | 1 << 100);
+        let victim = &ids[usize::try_from(number).unwrap() % ids.len()];
+        let (node, ttl) = match flood {
+            Flood::Goodbyes if number % 4 == 0 => (victim, 0),
+            Flood::Elsewhere if number % 4 == 0 => (victim, 300),
+            Flood::Elsewhere | Flood::Goodbyes | Flood::MadeUp => (&made_up, 300),
+        };
+        let host = format!("{}.local", &node[..12]);
+        say(&socket, &whole(node, 9000, &host, &[(&host, nowhere(number))], ttl));
+        sleep(Duration::from_millis(5));
+    }
+}
+
+fn network() -> Mesh {
+    let mesh = Mesh::new(&["br7"]);
+    // This process is a machine on the bridge, too.
+    ip("addr add 10.7.255.1/16 dev br7\n");
+    mesh
+}
+
+/// Opens a socket that speaks and listens as those of mDNS do.
+fn speaker() -> UdpSocket {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.set_reuse_port(true).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 5353)).into()).unwrap();
+    socket.set_multicast_if_v4(&HERE).unwrap();
+    socket.join_multicast_v4(&Ipv4Addr::new(224, 0, 0, 251), &HERE).unwrap();
+    let socket = UdpSocket::from(socket);
+    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    socket
+}
+
+fn say(socket: &UdpSocket, packet: &[u8]) {
+    socket.send_to(packet, GROUP).unwrap();
+}
+
+/// Returns a packet in which a node of the network `local` announces itself, or says goodbye.
+fn whole(node: &str, port: u16, host: &str, addresses: &[(&str, IpAddr)], ttl: u32) -> Vec<u8> {
+    let instance = format!("{node}.{SERVICE}");
+    let mut records =
+        vec![pointer(&instance, ttl), server(&instance, port, host, ttl), text(&instance, "net=local", ttl)];
+    records.extend(addresses.iter().map(|(host, at)| address(host, *at, ttl)));
+    answer(&records)
+}
+
+fn answer(records: &[Vec<u8>]) -> Vec<u8> {
+    let [high, low] = u16::try_from(records.len()).unwrap().to_be_bytes();
+    [&[0, 0, 0x84, 0, 0, 0, high, low, 0, 0, 0, 0][..], &records.concat()].concat()
+}
+
+fn pointer(instance: &str, ttl: u32) -> Vec<u8> {
+    record(SERVICE, 12, ttl, &name(instance))
+}
+
+fn server(instance: &str, port: u16, host: &str, ttl: u32) -> Vec<u8> {
+    let [high, low] = port.to_be_bytes();
+    record(instance, 33, ttl, &[&[0, 0, 0, 0, high, low], &name(host)[..]].concat())
+}
+
+fn text(instance: &str, attribute: &str, ttl: u32) -> Vec<u8> {
+    let data = name(attribute);
+    record(instance, 16, ttl, &data[..data.len() - 1])
+}
+
+fn address(host: &str, address: IpAddr, ttl: u32) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => record(host, 1, ttl, &address.octets()),
+        IpAddr::V6(address) => record(host, 28, ttl, &address.octets()),
+    }
+}
+
+fn record(owner: &str, kind: u8, ttl: u32, data: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(data.len()).unwrap().to_be_bytes();
+    [&name(owner)[..], &[0, kind, 0, 1], &ttl.to_be_bytes(), &length, data].concat()
+}
+
+/// Returns a name as it stands in a packet.
+fn name(labels: &str) -> Vec<u8> {
+    let label = |label: &str| [&[u8::try_from(label.len()).unwrap()], label.as_bytes()].concat();
+    labels.split('.').flat_map(label).chain([0]).collect()
+}
+
+const SERVICE: &str = "_p2p-ai-agents._tcp.local";
+const HERE: Ipv4Addr = Ipv4Addr::new(10, 7, 255, 1);
+const GROUP: (Ipv4Addr, u16) = (Ipv4Addr::new(224, 0, 0, 251), 5353);
