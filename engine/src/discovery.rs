@@ -6,7 +6,10 @@
 //! those that announce something, lifetimes are clamped, answers are paced and packets are read at a bounded rate, of
 //! all together and of each sender: so a flood costs little and bounded work, and does not hide who is there.
 
+mod gather;
+mod hearing;
 mod packet;
+mod reader;
 mod table;
 mod wire;
 
@@ -15,14 +18,16 @@ use crate::input::{Family, Interface};
 use crate::local_networks::is_link_local;
 use crate::occupancy::Occupancy;
 use crate::place::Place;
+use crate::rate::Bucket;
 use crate::request::{DiscoveryState, DiscoveryView};
 use crate::rng::Rng;
 use crate::time::Instant;
-use core::net::{IpAddr, SocketAddr, SocketAddrV6};
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use packet::{ADDRESSES_MAX, Announcement, Heard, KNOWN_FOR, KNOWN_MAX};
+use gather::{Gathering, PARTIAL_MAX};
+use packet::{ADDRESSES_MAX, Announcement, KNOWN_MAX};
 use std::collections::BTreeMap;
-use table::{Claim, ENTRIES_MAX, FORMER_MAX, Table};
+use table::{ENTRIES_MAX, FORMER_MAX, Table};
 use wire::{Company, Wire};
 
 /// What was found out.
@@ -44,6 +49,15 @@ pub(crate) enum Fact {
     Unavailable,
 }
 
+/// Where a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Destination {
+    /// To all who listen.
+    Group(Family),
+    /// To one who asked and does not listen.
+    Node(SocketAddr),
+}
+
 /// The discovery service of one node.
 #[derive(Debug)]
 pub(crate) struct Discovery {
@@ -60,6 +74,9 @@ pub(crate) struct Discovery {
     /// `None` until it is known.
     available: Option<bool>,
     table: Table,
+    gathering: Gathering,
+    /// Replies to those who do not speak mDNS.
+    replies: Bucket,
     /// How often it was asked who is there, and when last.
     questions: u32,
     asked_at: Option<Instant>,
@@ -67,7 +84,7 @@ pub(crate) struct Discovery {
     doubts: BTreeMap<NodeId, Instant>,
     /// When this node's own id was last reported to be announced from elsewhere.
     copied_at: Option<Instant>,
-    packets: Vec<(u32, Family, Vec<u8>)>,
+    packets: Vec<(u32, Destination, Vec<u8>)>,
     packets_own: u64,
     packets_heard: u64,
     packets_dropped: u64,
@@ -89,6 +106,8 @@ impl Discovery {
             wires: BTreeMap::new(),
             available: None,
             table: Table::default(),
+            gathering: Gathering::new(me),
+            replies: Bucket::new(REPLIES_PER_SECOND, REPLIES_BURST),
             questions: 0,
             asked_at: None,
             doubts: BTreeMap::new(),
@@ -144,24 +163,29 @@ impl Discovery {
                 let families = self.wires.get(&index).map(Wire::all_families).unwrap_or_default();
                 self.announce(index, &families, Duration::ZERO);
             }
-            self.wires.values_mut().for_each(Wire::stop);
-            self.doubts.clear();
+            self.fall_silent();
         }
     }
 
     /// Falls silent, and leaves the name to another node that has the same.
     pub(crate) fn handle_copied(&mut self) {
         self.active = false;
+        self.fall_silent();
+    }
+
+    fn fall_silent(&mut self) {
         self.wires.values_mut().for_each(Wire::stop);
         self.doubts.clear();
+        self.gathering.clear();
     }
 
     /// Takes note that a node is no longer there, whatever its announcement promised, and asks for it soon in case
     /// that it is.
     pub(crate) fn handle_gone(&mut self, now: Instant, node: NodeId, rng: &mut Rng) {
-        if self.table.handle_gone(node) {
-            self.facts.push(Fact::Expired(node));
-            if self.active && self.doubts.len() < DOUBTS_MAX {
+        if let Some(fact) = self.table.handle_gone(node) {
+            let said_so = matches!(fact, Fact::Left(_));
+            self.facts.push(fact);
+            if !said_so && self.active && self.doubts.len() < DOUBTS_MAX {
                 self.doubts.insert(node, now.after(rng.between(ASK_AFTER, ASK_AFTER * 2)));
             }
         }
@@ -177,75 +201,6 @@ impl Discovery {
         self.table.handle_unreached(now, node, address);
     }
 
-    /// Takes in a packet.
-    pub(crate) fn handle_datagram(
-        &mut self,
-        now: Instant,
-        interface: u32,
-        from: SocketAddr,
-        bytes: &[u8],
-        rng: &mut Rng,
-    ) {
-        let Some(wire) = self.wires.get_mut(&interface).filter(|_| self.active && packet::concerns(bytes))
-        else {
-            return;
-        };
-        if !wire.admit(now, from.ip()) {
-            self.packets_dropped = self.packets_dropped.saturating_add(1);
-            return;
-        }
-        let Some(heard) = packet::hear(from, bytes) else {
-            self.packets_unusable = self.packets_unusable.saturating_add(1);
-            return;
-        };
-        self.packets_heard = self.packets_heard.saturating_add(1);
-        match heard {
-            Heard::Browse { .. } if wire.is_echo(now, from, bytes) => {}
-            Heard::Browse { known } => {
-                // Where this node knows all whom the asker names, it would learn nothing more.
-                if known.iter().all(|node| self.table.contains(*node)) && wire.handle_same_query(now, rng) {
-                    self.questions = self.questions.wrapping_add(1);
-                    self.asked_at = Some(now);
-                }
-                if !known.contains(&self.me) {
-                    wire.announce_soon(now, rng);
-                }
-            }
-            Heard::Resolve(node) => {
-                self.doubts.remove(&node);
-                if node == self.me {
-                    wire.announce_soon(now, rng);
-                }
-            }
-            Heard::Announcement(heard) if heard.node == self.me => {
-                self.packets_heard -= 1;
-                self.packets_own = self.packets_own.saturating_add(1);
-                // A goodbye in this node's name: it is still there (RFC 6762, section 6.6).
-                if heard.ttl < KNOWN_FOR {
-                    wire.announce_soon(now, rng);
-                }
-                if heard.network == self.network {
-                    self.handle_own_announcement(now, &heard);
-                }
-            }
-            Heard::Announcement(heard) if heard.network == self.network => {
-                self.handle_announcement(now, interface, from, &heard, rng);
-            }
-            Heard::Announcement(_) => {}
-        }
-    }
-
-    /// Tells the echo of this node's own announcement from that of another node with its key.
-    fn handle_own_announcement(&mut self, now: Instant, heard: &Announcement) {
-        let own = |at: &IpAddr| self.wires.values().any(|wire| wire.own.contains(at));
-        let elsewhere = heard.addresses.iter().find(|&at| heard.port != self.port || !own(at));
-        let lately = self.copied_at.is_some_and(|then| now.since(then) < COPIED_PAUSE);
-        if let Some(&address) = elsewhere.filter(|_| !lately && !heard.ttl.is_zero()) {
-            self.copied_at = Some(now);
-            self.facts.push(Fact::Copied(SocketAddr::new(address, heard.port)));
-        }
-    }
-
     /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Instant, rng: &mut Rng) {
         let due: Vec<u32> =
@@ -256,10 +211,16 @@ impl Discovery {
             let due = wire.handle_timeout(now, company, rng);
             let families = wire.all_families();
             self.announce(index, &due.announce, LIFETIME);
+            if due.enumerate {
+                let bytes = packet::enumeration();
+                let packet = |&family: &Family| (index, Destination::Group(family), bytes.clone());
+                self.packets.extend(families.iter().map(packet));
+            }
             if due.query {
                 self.ask(now, index, families);
             }
         }
+        self.ask_for_missing(now, rng);
         if self.doubts.values().any(|&due| due <= now) {
             self.ask_for_doubted(now);
         }
@@ -270,11 +231,12 @@ impl Discovery {
     /// Returns when something will be due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let wires = self.wires.values().filter_map(Wire::poll_timeout);
-        wires.chain(self.doubts.values().copied()).chain(self.table.poll_timeout()).min()
+        let others = [self.table.poll_timeout(), self.gathering.poll_timeout()].into_iter().flatten();
+        wires.chain(self.doubts.values().copied()).chain(others).min()
     }
 
-    /// Returns the packets to send, each with its interface and family.
-    pub(crate) fn poll_packets(&mut self) -> Vec<(u32, Family, Vec<u8>)> {
+    /// Returns the packets to send, each with its interface and destination.
+    pub(crate) fn poll_packets(&mut self) -> Vec<(u32, Destination, Vec<u8>)> {
         core::mem::take(&mut self.packets)
     }
 
@@ -284,9 +246,10 @@ impl Discovery {
     }
 
     /// Says how full everything is.
-    pub(crate) fn occupancy(&self) -> [Occupancy; 3] {
+    pub(crate) fn occupancy(&self) -> [Occupancy; 4] {
         [
             Occupancy::new("discovery.entries", self.table.len(), ENTRIES_MAX),
+            Occupancy::new("discovery.partial", self.gathering.len(), PARTIAL_MAX),
             Occupancy::new("discovery.former", self.table.former(), FORMER_MAX),
             Occupancy::new("discovery.doubts", self.doubts.len(), DOUBTS_MAX),
         ]
@@ -335,30 +298,6 @@ impl Discovery {
         }
     }
 
-    fn handle_announcement(
-        &mut self,
-        now: Instant,
-        interface: u32,
-        from: SocketAddr,
-        heard: &Announcement,
-        rng: &mut Rng,
-    ) {
-        if heard.ttl.is_zero() {
-            return self.table.handle_goodbye(now, heard.node, from.ip());
-        }
-        self.doubts.remove(&heard.node);
-        let heard_at = |&address: &IpAddr| socket_address(address, heard.port, interface);
-        let lately = self.asked_at.is_some_and(|asked| now.since(asked) < ANSWER_WITHIN);
-        let claim = Claim {
-            addresses: heard.addresses.iter().map(heard_at).collect(),
-            source: from.ip(),
-            ttl: heard.ttl,
-            question: lately.then_some(self.questions),
-        };
-        let facts = self.table.hear(now, heard.node, &claim, rng);
-        self.facts.extend(facts);
-    }
-
     fn company(&self) -> Company {
         match self.table.company() {
             0 => Company::Alone,
@@ -375,22 +314,43 @@ impl Discovery {
         if let Some(wire) = self.wires.get_mut(&index) {
             wire.expect_echo(now, &families, &query);
         }
-        self.packets.extend(families.into_iter().map(|family| (index, family, query.clone())));
+        let packet = |family| (index, Destination::Group(family), query.clone());
+        self.packets.extend(families.into_iter().map(packet));
     }
 
     fn announce(&mut self, index: u32, families: &[Family], ttl: Duration) {
-        let Some(wire) = self.wires.get(&index).filter(|_| !families.is_empty()) else { return };
-        let announcement = Announcement {
+        let Some(announcement) = self.announcement(index, ttl).filter(|_| !families.is_empty()) else {
+            return;
+        };
+        let bytes = announcement.encode();
+        let packet = |&family: &Family| (index, Destination::Group(family), bytes.clone());
+        self.packets.extend(families.iter().map(packet));
+    }
+
+    /// Returns what this node says of itself on a wire.
+    fn announcement(&self, index: u32, ttl: Duration) -> Option<Announcement> {
+        let addresses = self.wires.get(&index)?.addresses.clone();
+        Some(Announcement {
             node: self.me,
             network: self.network.clone(),
             version: self.version.clone(),
             port: self.port,
             slots: self.slots,
-            addresses: wire.addresses.clone(),
+            addresses,
             ttl,
-        };
-        let bytes = announcement.encode();
-        self.packets.extend(families.iter().map(|&family| (index, family, bytes.clone())));
+        })
+    }
+
+    /// Asks for what was left out of answers.
+    fn ask_for_missing(&mut self, now: Instant, rng: &mut Rng) {
+        let mut wanted = self.gathering.handle_timeout(now, rng);
+        wanted.sort_by_key(|wanted| (wanted.interface, wanted.family));
+        for together in wanted.chunk_by(|a, b| (a.interface, a.family) == (b.interface, b.family)) {
+            for some in together.chunks(ASKED_TOGETHER) {
+                let (interface, to) = (some[0].interface, Destination::Group(some[0].family));
+                self.packets.push((interface, to, packet::ask(some)));
+            }
+        }
     }
 
     fn ask_for_doubted(&mut self, now: Instant) {
@@ -401,7 +361,8 @@ impl Discovery {
             let query = packet::resolve(node);
             for (&index, wire) in &self.wires {
                 let families = wire.all_families().into_iter();
-                self.packets.extend(families.map(|family| (index, family, query.clone())));
+                let packet = |family| (index, Destination::Group(family), query.clone());
+                self.packets.extend(families.map(packet));
             }
         }
     }
@@ -434,24 +395,17 @@ fn announced_addresses(interfaces: &[Interface], wire: &Wire) -> Vec<IpAddr> {
     addresses
 }
 
-/// Adds to a link-local address the interface that it was heard on, without which it leads nowhere.
-fn socket_address(address: IpAddr, port: u16, interface: u32) -> SocketAddr {
-    match address {
-        IpAddr::V6(v6) if is_link_local(address) => SocketAddrV6::new(v6, port, 0, interface).into(),
-        IpAddr::V4(_) | IpAddr::V6(_) => SocketAddr::new(address, port),
-    }
-}
-
 /// Interfaces spoken on; beyond, the least useful ones are left out.
 const INTERFACES_MAX: usize = 32;
 /// Nodes asked for by name; beyond, one that is missed is found by its next refresh.
 const DOUBTS_MAX: usize = 64;
 /// How long others may believe an announcement: two refreshes in each family, and some.
 const LIFETIME: Duration = Duration::from_secs(300);
-/// How often another node with this node's key is reported.
-const COPIED_PAUSE: Duration = Duration::from_secs(60);
-/// How long after a question an announcement may be an answer to it: who just spoke waits for a second.
-const ANSWER_WITHIN: Duration = Duration::from_millis(1_200);
+/// Nodes asked for in one packet, which an Ethernet network carries whole.
+const ASKED_TOGETHER: usize = 8;
+/// Replies in a second, and at once: who asks in the name of another has little sent there.
+const REPLIES_PER_SECOND: u64 = 20;
+const REPLIES_BURST: u64 = 50;
 /// The shortest wait until a node is asked for that seems to be gone.
 const ASK_AFTER: Duration = Duration::from_secs(1);
 

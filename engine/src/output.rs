@@ -88,6 +88,16 @@ pub enum Output {
         /// The records.
         records: Vec<Record>,
     },
+    /// Send a packet of the discovery service to one who asked and does not listen to its group.
+    Unicast {
+        /// The interface to send it on.
+        interface: u32,
+        /// Where it goes.
+        to: SocketAddr,
+        /// Its payload.
+        #[serde(with = "crate::wire::octets")]
+        bytes: Vec<u8>,
+    },
 }
 
 /// What goes first when a link is busy.

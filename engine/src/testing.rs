@@ -373,6 +373,8 @@ impl Network {
                     self.later(to, LATENCY, input);
                 }
             }
+            // Nobody asks from outside of the mesh.
+            Output::Unicast { .. } => {}
             Output::Reply { id, answer } => {
                 self.places[place].answers.insert(id, answer);
             }

@@ -251,6 +251,9 @@ where
                         self.shed.push_back(Input::Shed { link, frame });
                     }
                 }
+                Output::Unicast { interface, to, bytes } => {
+                    self.world.multicast.send_to(interface, to, bytes);
+                }
                 Output::Write { id, records } => self.world.store.write(id, records),
             }
         }

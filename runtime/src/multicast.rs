@@ -57,6 +57,8 @@ pub struct MulticastSocket {
     /// What was reported last; `None` before the first report.
     reported: Option<Vec<Interface>>,
     sockets: BTreeMap<Wire, GroupSocket>,
+    /// Where another program holds the port alone.
+    taken: BTreeSet<Wire>,
     /// Where a packet could not be sent, until one can be or the interfaces change.
     blocked: BTreeSet<Wire>,
     /// Who was heard last; the others go first.
@@ -84,11 +86,17 @@ impl MulticastSocket {
             found: None,
             reported: None,
             sockets: BTreeMap::new(),
+            taken: BTreeSet::new(),
             blocked: BTreeSet::new(),
             heard: (0, Family::V4),
             watch: Watch::new(),
             buffer: vec![0; PACKET_BYTES_MAX + 1].into_boxed_slice(),
         }
+    }
+
+    /// Tells whether another program of this host holds the port somewhere and shares it with nobody.
+    pub fn is_taken(&self) -> bool {
+        !self.taken.is_empty()
     }
 
     /// Reads the interfaces anew.
@@ -118,6 +126,7 @@ impl MulticastSocket {
     }
 
     fn update_sockets(&mut self, found: &[Found]) {
+        self.taken.retain(|wire| found.iter().any(|found| found.wire() == *wire));
         self.sockets.retain(|wire, socket| {
             found.iter().any(|found| found.wire() == *wire && found.address == socket.address)
         });
@@ -125,8 +134,17 @@ impl MulticastSocket {
             if self.sockets.contains_key(&found.wire()) {
                 continue;
             }
-            match open_socket(&self.options, found) {
-                Ok(socket) => _ = self.sockets.insert(found.wire(), socket),
+            let opened = open_socket(&self.options, found);
+            let wire = found.wire();
+            let taken = matches!(&opened, Err(error) if error.kind() == io::ErrorKind::AddrInUse);
+            if !taken {
+                self.taken.remove(&wire);
+            } else if self.taken.insert(wire) {
+                let port = self.options.port;
+                tracing::warn!(interface = found.name, port, "another program holds the port of mDNS alone");
+            }
+            match opened {
+                Ok(socket) => _ = self.sockets.insert(wire, socket),
                 Err(error) => {
                     tracing::debug!(interface = found.name, %error, "no multicast on this interface");
                 }
@@ -186,6 +204,13 @@ impl Multicast for MulticastSocket {
                 tracing::debug!(interface, ?family, %error, "a packet could not be sent");
                 self.blocked.insert(wire);
             }
+        }
+    }
+
+    fn send_to(&mut self, interface: u32, to: SocketAddr, bytes: Vec<u8>) {
+        let Some(socket) = self.sockets.get(&(interface, Family::of(to.ip()))) else { return };
+        if let Err(error) = SockRef::from(&socket.socket).send_to(&bytes, &to.into()) {
+            tracing::debug!(interface, %to, %error, "a reply could not be sent");
         }
     }
 

@@ -67,6 +67,9 @@ pub trait Multicast: Send + 'static {
     /// Sends a packet to one family's group on one interface; a packet that cannot be sent is lost.
     fn send(&mut self, interface: u32, family: Family, bytes: Vec<u8>);
 
+    /// Sends a packet to one address, from the port of the group; one that cannot be sent is lost.
+    fn send_to(&mut self, interface: u32, to: SocketAddr, bytes: Vec<u8>);
+
     /// Waits for the next packet, or the next change of this host's interfaces.
     fn next(&mut self) -> impl Future<Output = MulticastEvent> + Send;
 }

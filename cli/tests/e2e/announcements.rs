@@ -1,5 +1,5 @@
-//! Announcements of the discovery service as hostile neighbours make them: nodes join whoever floods
-//! the network.
+//! Announcements of the discovery service as other programs and hostile neighbours make them: nodes join whoever floods
+//! the network, and answer whoever asks.
 
 use crate::mesh::{Mesh, enter, ip};
 use crate::world::until;
@@ -29,7 +29,9 @@ fn a_newcomer_joins_under_a_flood_of_announcements() {
     for &place in &old {
         mesh.start(place, &["--no-model"]);
     }
-    old.iter().for_each(|&place| drop(mesh.await_active(place)));
+    for &place in &old {
+        mesh.await_active(place);
+    }
     mesh.await_whole();
     let ids: Vec<String> = old.iter().map(|&place| mesh.id(place).to_owned()).collect();
     for flood in [Flood::MadeUp, Flood::Goodbyes, Flood::Elsewhere] {
@@ -61,7 +63,7 @@ fn send(flood: Flood, ids: &[String], over: &AtomicBool) {
         if over.load(Ordering::Relaxed) {
             break;
         }
-        let made_up = format!("{:032x}", number | 1 << 100);
+        let made_up = format!("f{number:031x}");
         let victim = &ids[usize::try_from(number).unwrap() % ids.len()];
         let (node, ttl) = match flood {
             Flood::Goodbyes if number % 4 == 0 => (victim, 0),
@@ -71,6 +73,41 @@ fn send(flood: Flood, ids: &[String], over: &AtomicBool) {
         let host = format!("{}.local", &node[..12]);
         say(&socket, &whole(node, 9000, &host, &[(&host, nowhere(number))], ttl));
         sleep(Duration::from_millis(5));
+    }
+}
+
+/// Tools that look what there is on a network see nodes, and get an answer alone where they know nothing of mDNS.
+#[test]
+fn other_tools_see_a_node() {
+    if !enter("announcements::other_tools_see_a_node") {
+        return;
+    }
+    let mut mesh = network();
+    let node = mesh.place(&["br7"]);
+    mesh.start(node, &["--no-model"]);
+    mesh.await_active(node);
+    let id = mesh.id(node).to_owned();
+    let socket = UdpSocket::bind((HERE, 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    for (asked, kind) in [
+        (SERVICE.to_owned(), 12_u8),
+        ("_services._dns-sd._udp.local".to_owned(), 12),
+        (format!("{id}.{SERVICE}"), 33),
+        (format!("{}.LOCAL", &id[..12]), 1),
+    ] {
+        let mut packet = vec![0x12, 0x34, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        let question = [name(&asked), vec![0, kind, 0, 1]].concat();
+        packet.extend(&question);
+        let reply = until("a reply comes", || {
+            socket.send_to(&packet, GROUP).unwrap();
+            let mut buffer = [0; 1500];
+            let (length, from) = socket.recv_from(&mut buffer).ok()?;
+            assert_eq!(from.port(), 5353, "{asked}");
+            Some(buffer[..length].to_vec())
+        });
+        assert_eq!(reply[..6], [0x12, 0x34, 0x84, 0, 0, 1], "{asked}: its id, and one question");
+        assert!(reply[6..8] != [0, 0], "{asked}: no answer");
+        assert_eq!(reply[12..12 + question.len()], question, "as it was asked");
     }
 }
 

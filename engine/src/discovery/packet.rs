@@ -1,14 +1,16 @@
-//! The packets of the discovery service: what one says, and what one is taken to say.
+//! The packets of the discovery service that a node sends.
 //!
 //! DNS-SD (RFC 6763) over mDNS (RFC 6762): a PTR from the service to the node's instance, an SRV with its port, a TXT
 //! with its network and version, an A or AAAA with each address. Every byte is sent each minute by every node, so the
 //! host's name is a short one.
 
+use super::gather::Wanted;
+use super::reader;
 use crate::ids::NodeId;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::IpAddr;
 use core::time::Duration;
 use simple_dns::rdata::{A, AAAA, PTR, RData, SRV, TXT};
-use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, ResourceRecord, TYPE};
+use simple_dns::{CLASS, Label, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, ResourceRecord, TYPE};
 
 /// What a node says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,221 +20,194 @@ pub(super) struct Announcement {
     pub(super) version: String,
     pub(super) port: u16,
     pub(super) slots: u16,
-    /// Where the packet says that the node is; empty where it says nothing usable.
     pub(super) addresses: Vec<IpAddr>,
     /// How long to believe it; zero is a goodbye.
     pub(super) ttl: Duration,
 }
 
-/// A packet of interest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
-    Announcement(Announcement),
-    /// Somebody asks who is there.
-    Browse {
-        /// Whom it need not be told of: it will know them for at least [`KNOWN_FOR`].
-        known: Vec<NodeId>,
-    },
-    /// Somebody asks whether a node is there.
-    Resolve(NodeId),
-}
-
 /// Encodes the question who is there, besides those known for some more time.
 pub(super) fn browse(known: &[(NodeId, Duration)]) -> Vec<u8> {
     let mut packet = Packet::new_query(0);
-    packet.questions.push(question(Name::new_unchecked(SERVICE), TYPE::PTR));
+    packet.questions.push(question(name(SERVICE), TYPE::PTR));
     for &(node, left) in known {
-        let instance = format!("{node}.{SERVICE}");
-        let Ok(name) = Name::new(&instance).map(Name::into_owned) else { continue };
-        let data = RData::PTR(PTR(name));
-        packet.answers.push(ResourceRecord::new(
-            Name::new_unchecked(SERVICE),
-            CLASS::IN,
-            seconds(left),
-            data,
-        ));
+        let data = RData::PTR(PTR(name(&instance(node))));
+        packet.answers.push(ResourceRecord::new(name(SERVICE), CLASS::IN, seconds(left), data));
     }
     packet.build_bytes_vec_compressed().unwrap_or_default()
 }
 
 /// Encodes the question whether a node is there.
 pub(super) fn resolve(node: NodeId) -> Vec<u8> {
-    let instance = format!("{node}.{SERVICE}");
     let mut packet = Packet::new_query(0);
-    packet.questions.push(question(Name::new_unchecked(&instance), TYPE::SRV));
+    packet.questions.push(question(name(&instance(node)), TYPE::SRV));
     packet.build_bytes_vec_compressed().unwrap_or_default()
+}
+
+/// Encodes questions for what is missing of some nodes.
+pub(super) fn ask(wanted: &[Wanted]) -> Vec<u8> {
+    let mut packet = Packet::new_query(0);
+    for wanted in wanted {
+        if wanted.records {
+            let instance = instance(wanted.node);
+            packet.questions.extend([TYPE::SRV, TYPE::TXT].map(|kind| question(name(&instance), kind)));
+        }
+        if let Some(host) = &wanted.host {
+            packet.questions.extend([TYPE::A, TYPE::AAAA].map(|kind| question(as_read(host), kind)));
+        }
+    }
+    packet.build_bytes_vec_compressed().unwrap_or_default()
+}
+
+/// Encodes the answer to the question which kinds of services there are.
+pub(super) fn enumeration() -> Vec<u8> {
+    let mut packet = Packet::new_reply(0);
+    packet.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
+    packet.answers.push(enumerated(ENUMERATION_TTL));
+    packet.build_bytes_vec_compressed().unwrap_or_default()
+}
+
+/// Encodes the answer to somebody who asked as one asks an ordinary name server, and knows nothing of mDNS (RFC 6762,
+/// section 6.7); `None` where the questions are not about this node.
+pub(super) fn reply(asked: &reader::Packet, node: &Announcement) -> Option<Vec<u8>> {
+    let mut packet = Packet::new_reply(asked.id);
+    packet.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
+    let node = Announcement { ttl: REPLY_TTL, ..node.clone() };
+    let of_node = node.records();
+    let is_asked = |record: &ResourceRecord<'_>| {
+        asked.questions.iter().any(|question| {
+            as_read(&question.name) == record.name
+                && QTYPE::try_from(question.kind).is_ok_and(|kind| record.match_qtype(kind))
+        })
+    };
+    let (answers, others): (Vec<_>, Vec<_>) = of_node.into_iter().partition(is_asked);
+    if !answers.is_empty() {
+        packet.additional_records = others;
+    }
+    packet.answers = answers;
+    packet.answers.extend(Some(enumerated(REPLY_TTL)).filter(is_asked));
+    if packet.answers.is_empty() {
+        return None;
+    }
+    for question in &asked.questions {
+        let kind = QTYPE::try_from(question.kind).ok()?;
+        let labels: Vec<Label<'_>> = question.spelled().map(Label::new_unchecked).collect();
+        let name = Name::new_with_labels(&labels);
+        packet.questions.push(Question::new(name, kind, QCLASS::CLASS(CLASS::IN), false));
+    }
+    packet.build_bytes_vec_compressed().ok()
+}
+
+/// Tells without parsing whether a packet can be of this service, or about a host; most of what a busy network says is
+/// not.
+pub(super) fn concerns(bytes: &[u8], host: &[u8]) -> bool {
+    [LABEL, ENUMERATION_LABEL, host].iter().any(|label| {
+        bytes.windows(label.len()).any(|window| window[0] == label[0] && window.eq_ignore_ascii_case(label))
+    })
+}
+
+/// Tells whether a packet is an answer.
+pub(super) fn is_answer(bytes: &[u8]) -> bool {
+    bytes.get(2).is_some_and(|flags| flags & 0x80 != 0)
+}
+
+/// Returns the label of a node's host as it stands in a packet.
+pub(super) fn host_label(node: NodeId) -> Vec<u8> {
+    let host = host_of(node);
+    core::iter::once(u8::try_from(host.len()).unwrap_or_default()).chain(host.bytes()).collect()
+}
+
+/// Returns the name of a node's host.
+pub(super) fn host(node: NodeId) -> reader::Name {
+    reader::Name::new(&format!("{}.local", host_of(node)))
+}
+
+impl Announcement {
+    /// Encodes the announcement.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut packet = Packet::new_reply(0);
+        packet.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
+        let records = self.records().into_iter();
+        // All but the PTR are this node's alone: what was known of them before is to be forgotten.
+        packet.answers = records
+            .map(|record| {
+                let unique = !matches!(record.rdata, RData::PTR(_));
+                record.with_cache_flush(unique)
+            })
+            .collect();
+        packet.build_bytes_vec_compressed().unwrap_or_default()
+    }
+
+    fn records(&self) -> Vec<ResourceRecord<'static>> {
+        let (instance, host) = (instance(self.node), format!("{}.local", host_of(self.node)));
+        let ttl = seconds(self.ttl);
+        let record = |owner: &str, data| ResourceRecord::new(name(owner), CLASS::IN, ttl, data);
+        let server = SRV { priority: 0, weight: 0, port: self.port, target: name(&host) };
+        let mut records =
+            vec![record(SERVICE, RData::PTR(PTR(name(&instance)))), record(&instance, RData::SRV(server))];
+        records.extend(self.text().map(|text| record(&instance, RData::TXT(text))));
+        records.extend(self.addresses.iter().map(|address| {
+            let data = match address {
+                IpAddr::V4(address) => RData::A(A::from(*address)),
+                IpAddr::V6(address) => RData::AAAA(AAAA::from(*address)),
+            };
+            record(&host, data)
+        }));
+        records
+    }
+
+    fn text(&self) -> Option<TXT<'static>> {
+        let slots = self.slots.to_string();
+        let text = TXT::new()
+            .with_attribute(NETWORK, Some(self.network.as_bytes()))
+            .and_then(|text| text.with_attribute(VERSION, Some(self.version.as_bytes())))
+            .and_then(|text| text.with_attribute(SLOTS, Some(slots.as_bytes())));
+        text.ok()
+    }
 }
 
 fn question(name: Name<'_>, kind: TYPE) -> Question<'_> {
     Question::new(name, QTYPE::TYPE(kind), QCLASS::CLASS(CLASS::IN), false)
 }
 
+fn enumerated(ttl: Duration) -> ResourceRecord<'static> {
+    let data = RData::PTR(PTR(name(SERVICE)));
+    ResourceRecord::new(name(ENUMERATION), CLASS::IN, seconds(ttl), data)
+}
+
+fn instance(node: NodeId) -> String {
+    format!("{node}.{SERVICE}")
+}
+
+fn host_of(node: NodeId) -> String {
+    let mut host = node.to_string();
+    host.truncate(HOST_CHARACTERS);
+    host
+}
+
+fn name(text: &str) -> Name<'static> {
+    Name::new_unchecked(text).into_owned()
+}
+
+fn as_read(name: &reader::Name) -> Name<'_> {
+    let labels: Vec<Label<'_>> = name.labels().map(Label::new_unchecked).collect();
+    Name::new_with_labels(&labels)
+}
+
 fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
-/// Tells without parsing whether a packet can be of this service; most of what a busy network says is not.
-pub(super) fn concerns(bytes: &[u8]) -> bool {
-    bytes.windows(LABEL.len()).any(|window| window == LABEL)
-}
-
-/// Tells whether a packet is cheap to parse. Each name may point to one before it, over and over: a packet of 9000
-/// bytes can hold hundreds of names with thousands of steps each. None of this service is large, or has many records.
-fn is_bounded(bytes: &[u8]) -> bool {
-    let Some(counts) = bytes.get(4..12) else { return false };
-    let records: u32 = counts.chunks_exact(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
-    bytes.len() <= PACKET_BYTES_MAX && records <= RECORDS_MAX
-}
-
-impl Announcement {
-    /// Encodes the announcement.
-    pub(super) fn encode(&self) -> Vec<u8> {
-        self.build().unwrap_or_default()
-    }
-
-    fn build(&self) -> simple_dns::Result<Vec<u8>> {
-        let ttl = seconds(self.ttl);
-        let instance = format!("{}.{SERVICE}", self.node);
-        let mut host = self.node.to_string();
-        host.truncate(HOST_CHARACTERS);
-        host.push_str(".local");
-        let mut packet = Packet::new_reply(0);
-        packet.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
-        let mut records = Vec::new();
-        let srv = SRV { priority: 0, weight: 0, port: self.port, target: Name::new(&host)? };
-        let txt = TXT::new()
-            .with_attribute(NETWORK, Some(self.network.as_bytes()))?
-            .with_attribute(VERSION, Some(self.version.as_bytes()))?
-            .with_attribute(SLOTS, Some(self.slots.to_string().as_bytes()))?;
-        records.push((instance.as_str(), RData::SRV(srv)));
-        records.push((&instance, RData::TXT(txt)));
-        for address in &self.addresses {
-            let data = match address {
-                IpAddr::V4(address) => RData::A(A::from(*address)),
-                IpAddr::V6(address) => RData::AAAA(AAAA::from(*address)),
-            };
-            records.push((&host, data));
-        }
-        let pointer = RData::PTR(PTR(Name::new(&instance)?));
-        packet.answers.push(ResourceRecord::new(Name::new_unchecked(SERVICE), CLASS::IN, ttl, pointer));
-        for (name, data) in records {
-            let record = ResourceRecord::new(Name::new(name)?, CLASS::IN, ttl, data);
-            packet.additional_records.push(record.with_cache_flush(true));
-        }
-        packet.build_bytes_vec_compressed()
-    }
-}
-
-/// Understands a packet from `from`; `None` where it is damaged or about something else.
-pub(super) fn hear(from: SocketAddr, bytes: &[u8]) -> Option<Heard> {
-    if !concerns(bytes) || !is_bounded(bytes) {
-        return None;
-    }
-    let packet = Packet::parse(bytes).ok()?;
-    if !packet.has_flags(PacketFlag::RESPONSE) {
-        return hear_question(&packet);
-    }
-    let pointer = packet.answers.iter().find(|record| is_service(&record.name))?;
-    let RData::PTR(PTR(instance)) = &pointer.rdata else { return None };
-    let node = instance_node(instance)?;
-    let mut announcement = Announcement {
-        node,
-        network: String::new(),
-        version: String::new(),
-        port: 0,
-        slots: 0,
-        addresses: Vec::new(),
-        ttl: Duration::from_secs(pointer.ttl.into()).min(TTL_MAX),
-    };
-    let records = packet.answers.iter().chain(&packet.additional_records);
-    for record in records {
-        if record.name == *instance {
-            if let RData::SRV(srv) = &record.rdata {
-                announcement.port = srv.port;
-            } else if let RData::TXT(txt) = &record.rdata {
-                announcement.read_attributes(txt);
-            }
-        } else if let RData::A(address) = &record.rdata {
-            announcement.add_address(from, Ipv4Addr::from(address.address).into());
-        } else if let RData::AAAA(address) = &record.rdata {
-            announcement.add_address(from, Ipv6Addr::from(address.address).into());
-        }
-    }
-    if announcement.addresses.is_empty() {
-        announcement.addresses.push(from.ip());
-    }
-    (announcement.port != 0).then_some(Heard::Announcement(announcement))
-}
-
-fn hear_question(packet: &Packet<'_>) -> Option<Heard> {
-    let mut node = None;
-    for name in packet.questions.iter().map(|question| &question.qname) {
-        if is_service(name) {
-            let known = packet.answers.iter().take(KNOWN_MAX).filter(|record| is_fresh(record));
-            let known = known.filter_map(|record| {
-                let RData::PTR(PTR(instance)) = &record.rdata else { return None };
-                instance_node(instance)
-            });
-            return Some(Heard::Browse { known: known.collect() });
-        }
-        node = node.or_else(|| instance_node(name));
-    }
-    node.map(Heard::Resolve)
-}
-
-/// Tells whether who knows this answer need not hear it again (RFC 6762, section 7.1).
-fn is_fresh(record: &ResourceRecord<'_>) -> bool {
-    Duration::from_secs(record.ttl.into()) >= KNOWN_FOR && is_service(&record.name)
-}
-
-fn is_service(name: &Name<'_>) -> bool {
-    name.as_bytes().eq(SERVICE.split('.').map(str::as_bytes))
-}
-
-fn instance_node(instance: &Name<'_>) -> Option<NodeId> {
-    let mut labels = instance.as_bytes();
-    let node = labels.next()?;
-    let is_ours = labels.eq(SERVICE.split('.').map(str::as_bytes));
-    core::str::from_utf8(node).ok().filter(|_| is_ours)?.parse().ok()
-}
-
-impl Announcement {
-    fn read_attributes(&mut self, txt: &TXT<'_>) {
-        for (key, value) in txt.iter_raw() {
-            let Some(text) = value.and_then(|value| core::str::from_utf8(value).ok()) else { continue };
-            if key == NETWORK.as_bytes() {
-                text.clone_into(&mut self.network);
-            } else if key == VERSION.as_bytes() {
-                text.clone_into(&mut self.version);
-            } else if key == SLOTS.as_bytes() {
-                self.slots = text.parse().unwrap_or_default();
-            }
-        }
-    }
-
-    fn add_address(&mut self, from: SocketAddr, address: IpAddr) {
-        // A packet from another machine that names this one's loopback would have the node dial itself.
-        let usable = !address.is_unspecified()
-            && !address.is_multicast()
-            && (!address.is_loopback() || from.ip().is_loopback());
-        if usable && self.addresses.len() < ADDRESSES_MAX {
-            self.addresses.push(address);
-        }
-    }
-}
-
-const SERVICE: &str = "_p2p-ai-agents._tcp.local";
+pub(super) const SERVICE: &str = "_p2p-ai-agents._tcp.local";
+/// The name under which all kinds of services are listed.
+pub(super) const ENUMERATION: &str = "_services._dns-sd._udp.local";
 /// The service's own label as it stands in a packet.
-const LABEL: &[u8] = b"_p2p-ai-agents";
+const LABEL: &[u8] = b"\x0e_p2p-ai-agents";
+const ENUMERATION_LABEL: &[u8] = b"\x07_dns-sd";
 /// Characters of the node's id in the name of its host, which nobody relies on to be unique.
 const HOST_CHARACTERS: usize = 12;
-const NETWORK: &str = "net";
-const VERSION: &str = "ver";
-const SLOTS: &str = "slots";
-/// The largest packet read: one that an Ethernet network carries whole. mDNS allows 9000 (RFC 6762, section 17).
-const PACKET_BYTES_MAX: usize = 1472;
-/// The most records of a packet that is read, twice what this service says in one.
-const RECORDS_MAX: u32 = 64;
+pub(super) const NETWORK: &str = "net";
+pub(super) const VERSION: &str = "ver";
+pub(super) const SLOTS: &str = "slots";
 /// Addresses taken of one announcement, and given in one.
 pub(super) const ADDRESSES_MAX: usize = 8;
 /// Known answers given in one question; they fit into one packet of an Ethernet network.
@@ -240,12 +215,16 @@ pub(super) const KNOWN_MAX: usize = 24;
 /// How long somebody must still know of a node for that node not to answer: half of a lifetime.
 pub(super) const KNOWN_FOR: Duration = Duration::from_secs(150);
 /// Nobody is believed for longer, whatever a packet says.
-const TTL_MAX: Duration = Duration::from_secs(300);
+pub(super) const TTL_MAX: Duration = Duration::from_secs(300);
+/// How long others may remember that there is such a service (RFC 6762, section 10).
+pub(super) const ENUMERATION_TTL: Duration = Duration::from_secs(4_500);
+/// How long somebody may remember a reply who hears no goodbye (RFC 6762, section 6.7).
+const REPLY_TTL: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
+    use super::super::reader::{Data, read};
     use super::*;
-    use proptest::prelude::*;
 
     fn announcement() -> Announcement {
         Announcement {
@@ -260,16 +239,6 @@ mod tests {
     }
 
     #[test]
-    fn announcements_and_queries_come_back() {
-        let from = "192.168.0.7:5353".parse().unwrap();
-        let sent = announcement();
-        assert_eq!(hear(from, &sent.encode()), Some(Heard::Announcement(sent)));
-        assert_eq!(hear(from, &resolve(NodeId([7; 16]))), Some(Heard::Resolve(NodeId([7; 16]))));
-        let known = [(NodeId([1; 16]), KNOWN_FOR), (NodeId([2; 16]), KNOWN_FOR - Duration::from_secs(1))];
-        assert_eq!(hear(from, &browse(&known)), Some(Heard::Browse { known: vec![NodeId([1; 16])] }));
-    }
-
-    #[test]
     fn an_announcement_is_small() {
         assert!(announcement().encode().len() <= 200, "{}", announcement().encode().len());
         let known = [(NodeId([1; 16]), KNOWN_FOR); KNOWN_MAX];
@@ -278,76 +247,66 @@ mod tests {
 
     #[test]
     fn packets_of_other_services_are_told_apart_unparsed() {
-        assert!(concerns(&announcement().encode()) && concerns(&browse(&[])));
+        let host = host_label(NodeId([7; 16]));
+        let concerns = |bytes: &[u8]| concerns(bytes, &host);
+        assert!(concerns(&announcement().encode()) && concerns(&browse(&[])) && concerns(&enumeration()));
+        assert!(concerns(&announcement().encode().to_ascii_uppercase()));
         let mut other = announcement().encode();
-        let at = other.windows(LABEL.len()).position(|window| window == LABEL).unwrap();
-        other[at] = b'x';
+        for label in [LABEL, &host] {
+            while let Some(at) = other.windows(label.len()).position(|window| window == label) {
+                other[at] = b'x';
+            }
+        }
         assert!(!concerns(&other));
     }
 
+    /// Somebody who knows nothing of mDNS gets an answer as from a name server.
     #[test]
-    fn foreign_loopback_addresses_are_replaced_by_the_sender() {
-        let from = "192.168.0.9:5353".parse().unwrap();
-        let mut sent = announcement();
-        sent.addresses = vec!["127.0.0.1".parse().unwrap()];
-        let Some(Heard::Announcement(heard)) = hear(from, &sent.encode()) else { panic!("not heard") };
-        assert_eq!(heard.addresses, vec![from.ip()]);
-    }
-
-    #[test]
-    fn packets_that_are_costly_to_parse_are_left_alone() {
-        let from = "192.168.0.7:5353".parse().unwrap();
-        let with_records = |count: u8| {
-            let mut packet = announcement().encode();
-            let before = usize::from(packet[7]) + usize::from(packet[11]);
-            // The root's name, and a record without data.
-            let record = [0, 0, 99, 0, 1, 0, 0, 0, 9, 0, 0];
-            packet.extend(record.repeat(usize::from(count) - before));
-            packet[11] = count - packet[7];
-            packet
+    fn an_ordinary_question_gets_an_ordinary_answer() {
+        let asked = |name: &str, kind: TYPE| {
+            let mut packet = Packet::new_query(0x1234);
+            packet.questions.push(question(Name::new_unchecked(name), kind));
+            read(&packet.build_bytes_vec().unwrap()).unwrap()
         };
-        assert!(hear(from, &with_records(64)).is_some());
-        assert_eq!(hear(from, &with_records(65)), None);
-        let mut large = announcement();
-        large.network = "n".repeat(200);
-        let mut packet = large.encode();
-        packet.resize(PACKET_BYTES_MAX, 0);
-        assert!(hear(from, &packet).is_some());
-        packet.push(0);
-        assert_eq!(hear(from, &packet), None);
+        let instance = instance(NodeId([7; 16]));
+        for (name, kind, answers, all) in [
+            ("_P2P-ai-agents._TCP.local", TYPE::PTR, 1, 4),
+            (&instance, TYPE::SRV, 1, 4),
+            ("070707070707.LOCAL", TYPE::A, 1, 4),
+            (ENUMERATION, TYPE::PTR, 1, 1),
+        ] {
+            let bytes = reply(&asked(name, kind), &announcement()).unwrap();
+            let packet = Packet::parse(&bytes).unwrap();
+            assert_eq!((packet.id(), packet.questions.len()), (0x1234, 1));
+            assert_eq!(packet.questions[0].qname.to_string(), name, "as it was spelled");
+            assert_eq!(packet.answers.len(), answers, "{name}");
+            let records: Vec<_> = packet.answers.iter().chain(&packet.additional_records).collect();
+            assert_eq!(records.len(), all, "{name}");
+            assert!(records.iter().all(|record| record.ttl == 10 && !record.cache_flush));
+        }
+        for (name, kind) in [("070707070707.local", TYPE::AAAA), ("other.local", TYPE::A)] {
+            assert_eq!(reply(&asked(name, kind), &announcement()), None);
+        }
     }
 
     #[test]
-    fn a_lifetime_is_clamped() {
-        let mut sent = announcement();
-        sent.ttl = Duration::from_secs(1 << 31);
-        let Some(Heard::Announcement(heard)) = hear("10.0.0.1:5353".parse().unwrap(), &sent.encode()) else {
-            panic!("not heard")
+    fn what_is_missing_is_asked_for_in_one_packet() {
+        use crate::input::Family;
+        let host = reader::Name::new("printer.local");
+        let wanted = |node, records, host| Wanted {
+            interface: 1,
+            family: Family::V4,
+            node: NodeId([node; 16]),
+            records,
+            host,
         };
-        assert_eq!(heard.ttl, TTL_MAX);
-    }
-
-    proptest! {
-        #[test]
-        fn hearing_is_total(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = hear("10.0.0.1:5353".parse().unwrap(), &bytes);
-        }
-
-        #[test]
-        fn hearing_is_total_near_real_packets(at in 0usize..250, value: u8) {
-            let mut bytes = announcement().encode();
-            let len = bytes.len();
-            bytes[at % len] = value;
-            let _ = hear("10.0.0.1:5353".parse().unwrap(), &bytes);
-        }
-
-        #[test]
-        fn hearing_is_total_on_nonsense_that_names_the_service(
-            before in proptest::collection::vec(any::<u8>(), 12..60),
-            after in proptest::collection::vec(any::<u8>(), 0..200),
-        ) {
-            let bytes = [&before, LABEL, &after].concat();
-            let _ = hear("10.0.0.1:5353".parse().unwrap(), &bytes);
-        }
+        let packet = read(&ask(&[wanted(1, true, None), wanted(2, false, Some(host.clone()))])).unwrap();
+        let asked: Vec<_> =
+            packet.questions.iter().map(|question| (question.name.clone(), question.kind)).collect();
+        let one = reader::Name::new(&instance(NodeId([1; 16])));
+        assert_eq!(asked, [(one.clone(), 33), (one, 16), (host.clone(), 1), (host, 28)]);
+        assert!(packet.records.is_empty());
+        let packet = read(&enumeration()).unwrap();
+        assert!(matches!(&packet.records[0].data, Data::Pointer(name) if name.is_service()));
     }
 }

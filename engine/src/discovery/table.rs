@@ -122,6 +122,16 @@ impl Table {
         }
     }
 
+    /// Takes note that a node is said to be there for some more time, and nothing else.
+    pub(super) fn handle_mention(&mut self, now: Instant, node: NodeId, ttl: Duration, source: IpAddr) {
+        let Some(entry) = self.entries.get_mut(&node) else { return };
+        if entry.first.is_by(source) || entry.first.standing() == Standing::Claimed {
+            entry.leaving = false;
+            entry.expires = entry.expires.max(now.after(ttl));
+            entry.shorten(now);
+        }
+    }
+
     /// Takes note that a node is there.
     pub(super) fn handle_known(&mut self, node: NodeId) {
         if let Some(entry) = self.entries.get_mut(&node) {
@@ -129,14 +139,15 @@ impl Table {
         }
     }
 
-    /// Takes note that a node is no longer there; tells whether it was in the table.
-    pub(super) fn handle_gone(&mut self, node: NodeId) -> bool {
+    /// Takes note that a node is no longer there; returns what follows from it where it was in the table.
+    pub(super) fn handle_gone(&mut self, node: NodeId) -> Option<Fact> {
         self.former.retain(|former| *former != node);
         if self.former.len() >= FORMER_MAX {
             self.former.pop_front();
         }
         self.former.push_back(node);
-        self.entries.remove(&node).is_some()
+        let entry = self.entries.remove(&node)?;
+        Some(if entry.leaving { Fact::Left(node) } else { Fact::Expired(node) })
     }
 
     /// Takes note that a node could not be reached at an address.

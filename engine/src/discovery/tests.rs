@@ -1,5 +1,7 @@
 //! Several services on one or more wires, in exact time.
 
+use super::hearing::socket_address;
+use super::packet::KNOWN_FOR;
 use super::*;
 use crate::place::Standing;
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -99,7 +101,8 @@ impl Lan {
     }
 
     fn collect(&mut self, place: usize) {
-        for (_, family, bytes) in self.nodes[place].poll_packets() {
+        for (_, to, bytes) in self.nodes[place].poll_packets() {
+            let Destination::Group(family) = to else { continue };
             self.said[place].0 += 1;
             self.said[place].1 += bytes.len();
             self.in_flight.push((self.now.after(LATENCY), place, family, bytes));
@@ -482,9 +485,12 @@ fn an_interface_that_comes_up_is_announced_on_at_once_and_the_others_stay_quiet(
     let mut said = BTreeSet::new();
     while let Some(due) = node.poll_timeout().filter(|due| *due < at(20_130)) {
         node.handle_timeout(due, &mut lan.rng);
-        said.extend(node.poll_packets().into_iter().map(|(index, family, _)| (index, family)));
+        said.extend(node.poll_packets().into_iter().map(|(index, to, _)| (index, to)));
     }
-    assert_eq!(said, BTreeSet::from([(1, Family::V4), (3, Family::V6)]));
+    assert_eq!(
+        said,
+        BTreeSet::from([(1, Destination::Group(Family::V4)), (3, Destination::Group(Family::V6))])
+    );
     // One that goes down is spoken on no more.
     node.handle_interfaces(at(20_200), &[lo], &mut lan.rng);
     node.handle_datagram(at(20_200), ETH, SocketAddr::new(v4(2), 5353), &packet::browse(&[]), &mut lan.rng);
@@ -571,4 +577,113 @@ fn own_packets_are_counted_as_they_come_back() {
     lan.run(at(5000));
     let view = lan.nodes[0].view();
     assert_eq!((view.packets_own, view.nodes), (2, 0));
+}
+
+/// Returns a question of the name in that many labels.
+fn question(labels: &str, kind: u8) -> Vec<u8> {
+    let mut packet = vec![0, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in labels.split('.') {
+        packet.push(u8::try_from(label.len()).unwrap());
+        packet.extend(label.bytes());
+    }
+    packet.extend([0, 0, kind, 0, 1]);
+    packet
+}
+
+#[test]
+fn every_question_that_other_tools_ask_is_answered() {
+    let instance = format!("{}._P2P-ai-agents._tcp.local", id(1));
+    for (name, kind, answered) in [
+        ("_p2p-AI-agents._TCP.local", 12, true),
+        ("_p2p-ai-agents._tcp.local", 1, false),
+        ("_services._dns-sd._udp.local", 12, true),
+        ("_Services._dns-sd._udp.LOCAL", 255, true),
+        (&instance, 33, true),
+        (&instance, 16, true),
+        (&instance, 255, true),
+        (&instance, 1, false),
+        ("010101010101.local", 1, true),
+        ("010101010101.Local", 255, true),
+        ("010101010101.local", 28, false),
+        ("020202020202.local", 1, false),
+    ] {
+        let mut lan = Lan::new(1, &[Family::V4]);
+        lan.run(at(10_000));
+        lan.said();
+        let bytes = question(name, kind);
+        // Those who speak mDNS hear it with all others.
+        lan.nodes[0].handle_datagram(at(10_000), ETH, SocketAddr::new(v4(9), 5353), &bytes, &mut lan.rng);
+        lan.run(at(10_500));
+        assert_eq!(lan.said().0, usize::from(answered), "{name} {kind}");
+        // Anybody else is answered at once, and alone.
+        let asker = SocketAddr::new(v4(9), 40_000);
+        lan.nodes[0].handle_datagram(at(10_500), ETH, asker, &bytes, &mut lan.rng);
+        let replies = lan.nodes[0].poll_packets();
+        assert_eq!(replies.len(), usize::from(answered), "{name} {kind}");
+        for (interface, to, reply) in replies {
+            assert_eq!((interface, to), (ETH, Destination::Node(asker)));
+            assert_eq!(reply[..4], [0, 7, 0x84, 0]);
+        }
+    }
+}
+
+#[test]
+fn replies_are_few_however_many_ask() {
+    let mut lan = Lan::new(1, &[Family::V4]);
+    lan.run(at(10_000));
+    let mut replies = 0;
+    for millis in 0..10_000 {
+        let asker = SocketAddr::new(v4(u8::try_from(millis % 250).unwrap()), 40_000);
+        let bytes = question("_p2p-ai-agents._tcp.local", 12);
+        lan.nodes[0].handle_datagram(at(10_000 + millis), ETH, asker, &bytes, &mut lan.rng);
+        replies += lan.nodes[0].poll_packets().len();
+    }
+    assert!((200..260).contains(&replies), "{replies} in 10 s");
+}
+
+#[test]
+fn that_there_is_such_a_service_is_said_once_for_all() {
+    let mut lan = Lan::new(30, &[Family::V4]);
+    lan.run(at(20_000));
+    lan.said();
+    let bytes = question("_services._dns-sd._udp.local", 12);
+    for node in &mut lan.nodes {
+        node.handle_datagram(at(20_000), ETH, SocketAddr::new(v4(99), 5353), &bytes, &mut lan.rng);
+    }
+    lan.run(at(20_500));
+    let (packets, _) = lan.said();
+    assert!((1..=3).contains(&packets), "{packets} packets");
+}
+
+/// As behind a reflector: what is heard at first is no more than names.
+#[test]
+fn what_an_answer_leaves_out_is_asked_for() {
+    let mut alone = Lan::new(1, &[Family::V4]);
+    alone.run(at(10_000));
+    // The PTR of node 2, and nothing else.
+    let mut pointer = announcement(id(2), &[], LIFETIME);
+    let owner = packet::SERVICE.len() + 2;
+    pointer.truncate(12 + owner + 10 + 33 + 2);
+    pointer[6..8].copy_from_slice(&[0, 1]);
+    let reflector = SocketAddr::new(v4(66), 5353);
+    alone.nodes[0].handle_datagram(at(10_000), ETH, reflector, &pointer, &mut alone.rng);
+    alone.run(at(10_000));
+    let view = alone.nodes[0].view();
+    assert_eq!((view.packets_unusable, view.nodes), (0, 0));
+    let due = alone.nodes[0].poll_timeout().unwrap();
+    assert!(due < at(10_130), "{due:?}");
+    alone.nodes[0].handle_timeout(due, &mut alone.rng);
+    let asked = alone.nodes[0].poll_packets();
+    let [(ETH, Destination::Group(Family::V4), question)] = &asked[..] else { panic!("{asked:?}") };
+    // The node that it is about hears it and answers.
+    let mut other = Lan::new(2, &[Family::V4]);
+    other.run(at(10_000));
+    other.said();
+    other.nodes[1].handle_datagram(at(10_000), ETH, SocketAddr::new(v4(9), 5353), question, &mut other.rng);
+    other.run(at(10_500));
+    assert_eq!(other.said().0, 1);
+    let whole = announcement(id(2), &[v4(2)], LIFETIME);
+    alone.nodes[0].handle_datagram(due, ETH, reflector, &whole, &mut alone.rng);
+    let found = vec![place(v4(2), Standing::Claimed, v4(66))];
+    assert_eq!(alone.nodes[0].poll_facts(), [Fact::Found(id(2), found)]);
 }

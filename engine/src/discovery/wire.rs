@@ -32,6 +32,9 @@ pub(super) struct Wire {
     last_announcement: Option<Instant>,
     next_query: Option<Instant>,
     queries: u32,
+    /// When to say that there is such a service, and when that was last said.
+    next_enumeration: Option<Instant>,
+    last_enumeration: Option<Instant>,
     bucket: Bucket,
     /// By sender; those that were not heard lately are left out.
     senders: BTreeMap<IpAddr, Bucket>,
@@ -57,6 +60,8 @@ pub(super) enum Company {
 pub(super) struct Due {
     /// The families to announce to.
     pub(super) announce: Vec<Family>,
+    /// Whether to say that there is such a service.
+    pub(super) enumerate: bool,
     /// Whether to ask who is there.
     pub(super) query: bool,
 }
@@ -76,6 +81,8 @@ impl Wire {
             last_announcement: None,
             next_query: None,
             queries: 0,
+            next_enumeration: None,
+            last_enumeration: None,
             bucket: Bucket::new(PACKETS_PER_SECOND, BURST),
             senders: BTreeMap::new(),
             others: sender_bucket(),
@@ -132,6 +139,7 @@ impl Wire {
     /// Falls silent.
     pub(super) fn stop(&mut self) {
         self.next_announcement = None;
+        self.next_enumeration = None;
         self.next_query = None;
     }
 
@@ -140,6 +148,18 @@ impl Wire {
         let due = self.earliest(now, now.after(answer_delay(rng)));
         self.news = true;
         self.next_announcement = self.next_announcement.map(|next| next.min(due));
+    }
+
+    /// Says soon that there is such a service: somebody asked which there are.
+    pub(super) fn enumerate_soon(&mut self, now: Instant, rng: &mut Rng) {
+        let wanted = now.after(answer_delay(rng));
+        let due = self.last_enumeration.map_or(wanted, |last| last.after(ANSWER_PAUSE).max(wanted));
+        self.next_enumeration = Some(self.next_enumeration.map_or(due, |next| next.min(due)));
+    }
+
+    /// Takes note that somebody just said so (RFC 6762, section 7.4).
+    pub(super) fn handle_enumerated(&mut self) {
+        self.next_enumeration = None;
     }
 
     /// Takes note that somebody just asked what this node was about to ask; tells whether it was.
@@ -171,7 +191,12 @@ impl Wire {
 
     /// Returns what is due and plans what comes after it.
     pub(super) fn handle_timeout(&mut self, now: Instant, company: Company, rng: &mut Rng) -> Due {
-        let mut due = Due { announce: Vec::new(), query: false };
+        let mut due = Due { announce: Vec::new(), enumerate: false, query: false };
+        if self.next_enumeration.is_some_and(|next| next <= now) {
+            due.enumerate = true;
+            self.next_enumeration = None;
+            self.last_enumeration = Some(now);
+        }
         if self.next_announcement.is_some_and(|next| next <= now) {
             due.announce = self.all_families();
             // A refresh goes to the families in turn: each hears of the node before its lifetime is half over.
@@ -201,7 +226,7 @@ impl Wire {
 
     /// Returns when something will be due.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        [self.next_announcement, self.next_query].into_iter().flatten().min()
+        [self.next_announcement, self.next_enumeration, self.next_query].into_iter().flatten().min()
     }
 
     /// Tells whether another packet of a sender may be read now.

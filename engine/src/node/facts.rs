@@ -48,8 +48,8 @@ impl Node {
             self.handle_health(fact);
         }
         self.discovery.handle_timeout(now, &mut self.rng);
-        for (interface, family, bytes) in self.discovery.poll_packets() {
-            self.outputs.push_back(Output::Multicast { interface, family, bytes });
+        for (interface, to, bytes) in self.discovery.poll_packets() {
+            self.send_packet(interface, to, bytes);
         }
         for fact in self.discovery.poll_facts() {
             self.handle_discovery(fact);

@@ -1,11 +1,25 @@
 //! What the discovery service finds out, carried to those whom it concerns.
 
 use super::Node;
-use crate::discovery;
+use crate::discovery::{self, Destination};
 use crate::event::Event;
+use crate::output::Output;
 use crate::place::Place;
 
 impl Node {
+    /// Sends a packet of the discovery service; to nobody alone who is no neighbour.
+    pub(super) fn send_packet(&mut self, interface: u32, to: Destination, bytes: Vec<u8>) {
+        match to {
+            Destination::Group(family) => {
+                self.outputs.push_back(Output::Multicast { interface, family, bytes });
+            }
+            Destination::Node(to) if self.local_networks.contains(to.ip()) => {
+                self.outputs.push_back(Output::Unicast { interface, to, bytes });
+            }
+            Destination::Node(_) => {}
+        }
+    }
+
     pub(super) fn handle_discovery(&mut self, fact: discovery::Fact) {
         match fact {
             discovery::Fact::Available => self.event(Event::DiscoveryAvailable),

@@ -353,6 +353,7 @@ impl World {
                 };
                 self.send(host, Input::InferenceDone { job, micros: 1_000, result });
             }
+            Output::Unicast { .. } => {}
             Output::Multicast { bytes, .. } => {
                 // Datagrams of millennia in which nothing arrives: a full network loses them.
                 let room = self.pending.len() < DATAGRAMS_MAX;

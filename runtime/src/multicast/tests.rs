@@ -128,6 +128,20 @@ async fn packets_go_over_ipv6_alone_where_there_is_nothing_else() {
     assert_eq!(packet(&mut b).await, (at_b[0].index, from, b"over six".to_vec()));
 }
 
+/// As avahi does with `disallow-other-stacks=yes`.
+#[tokio::test]
+async fn a_port_that_another_program_holds_alone_is_told_from_a_network_without_multicast() {
+    let alone = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await.unwrap();
+    let options = loopback_only(alone.local_addr().unwrap().port());
+    let mut socket = MulticastSocket::open(options.clone());
+    let deaf = Interface { multicast: false, ..Interface::new(1, IpAddr::V4(Ipv4Addr::LOCALHOST)) };
+    assert_eq!(interfaces(&mut socket).await, [deaf]);
+    assert!(socket.is_taken());
+    drop(alone);
+    let mut socket = MulticastSocket::open(options);
+    assert!(interfaces(&mut socket).await[0].multicast && !socket.is_taken());
+}
+
 #[tokio::test]
 async fn without_any_interface_nothing_fails() {
     let options =

@@ -462,6 +462,8 @@ impl EventQueue {
             Output::Multicast { bytes, .. } => self.multicast(node, bytes.into()),
             Output::Reply { id, answer } => self.reply(node, id, &answer),
             Output::Send { link, frame, .. } => self.send(node, link, frame),
+            // Nobody asks who is no node.
+            Output::Unicast { .. } => {}
             Output::Write { id, records } => self.write(node, id, records),
         }
     }

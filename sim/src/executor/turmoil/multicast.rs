@@ -53,6 +53,12 @@ impl Multicast for SimMulticast {
         }
     }
 
+    fn send_to(&mut self, _: u32, to: SocketAddr, bytes: Vec<u8>) {
+        if let Some(socket) = &self.socket {
+            let _ = socket.try_send_to(&bytes, to);
+        }
+    }
+
     async fn next(&mut self) -> MulticastEvent {
         if !self.announced {
             self.announced = true;

@@ -1,0 +1,211 @@
+//! What comes in: answers that tell of nodes, and questions that this node answers.
+
+use super::gather::Heard;
+use super::packet::{self, Announcement, ENUMERATION_TTL, KNOWN_FOR};
+use super::reader::{self, Data, KIND_A, KIND_AAAA, KIND_PTR, KIND_SRV, KIND_TXT, Packet, Question};
+use super::table::Claim;
+use super::{Destination, Discovery, Fact, LIFETIME};
+use crate::ids::NodeId;
+use crate::local_networks::is_link_local;
+use crate::rng::Rng;
+use crate::time::Instant;
+use core::net::{IpAddr, SocketAddr, SocketAddrV6};
+use core::time::Duration;
+
+impl Discovery {
+    /// Takes in a packet.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        interface: u32,
+        from: SocketAddr,
+        bytes: &[u8],
+        rng: &mut Rng,
+    ) {
+        let Some(wire) = self.wires.get_mut(&interface).filter(|_| self.active) else { return };
+        // Addresses come in packets that need not name the service.
+        let awaited = || packet::is_answer(bytes) && self.gathering.awaits_addresses();
+        if !packet::concerns(bytes, &packet::host_label(self.me)) && !awaited() {
+            return;
+        }
+        if !wire.admit(now, from.ip()) {
+            self.packets_dropped = self.packets_dropped.saturating_add(1);
+            return;
+        }
+        let Some(packet) = reader::read(bytes) else {
+            self.packets_unusable = self.packets_unusable.saturating_add(1);
+            return;
+        };
+        self.packets_heard = self.packets_heard.saturating_add(1);
+        if packet.is_response {
+            self.hear_answer(now, (interface, from), &packet, rng);
+        } else if packet.questions.iter().any(|question| question.name.is_service())
+            && wire.is_echo(now, from, bytes)
+        {
+            // What this node asked.
+        } else if from.port() != PORT {
+            self.reply(now, (interface, from), &packet);
+        } else {
+            self.hear_questions(now, interface, &packet, rng);
+        }
+    }
+
+    fn hear_answer(
+        &mut self,
+        now: Instant,
+        (interface, from): (u32, SocketAddr),
+        packet: &Packet,
+        rng: &mut Rng,
+    ) {
+        let is_known = |node| self.table.contains(node);
+        let heard = self.gathering.hear(now, (interface, from), packet, is_known, rng);
+        if let [Heard::Announcement(Announcement { node, .. })] = &heard[..]
+            && *node == self.me
+        {
+            self.packets_heard -= 1;
+            self.packets_own = self.packets_own.saturating_add(1);
+        }
+        for heard in heard {
+            match heard {
+                Heard::Announcement(heard) if heard.node == self.me => {
+                    self.object(now, interface, heard.ttl, rng);
+                    if heard.network == self.network {
+                        self.handle_own_announcement(now, &heard);
+                    }
+                }
+                Heard::Announcement(heard) if heard.network == self.network => {
+                    self.handle_announcement(now, (interface, from), &heard, rng);
+                }
+                Heard::Announcement(_) => {}
+                Heard::Goodbye(node) if node == self.me => self.object(now, interface, Duration::ZERO, rng),
+                Heard::Goodbye(node) => self.table.handle_goodbye(now, node, from.ip()),
+                Heard::Mention(node, ttl) if node == self.me => self.object(now, interface, ttl, rng),
+                Heard::Mention(node, ttl) => self.table.handle_mention(now, node, ttl, from.ip()),
+            }
+        }
+        let is_enumeration = |record: &reader::Record| {
+            let lasts = record.name.is_enumeration() && record.ttl >= ENUMERATION_TTL;
+            lasts && matches!(&record.data, Data::Pointer(name) if name.is_service())
+        };
+        if let Some(wire) =
+            self.wires.get_mut(&interface).filter(|_| packet.records.iter().any(is_enumeration))
+        {
+            wire.handle_enumerated();
+        }
+    }
+
+    /// Says that this node is there where somebody else says that it soon is not (RFC 6762, section 6.6).
+    fn object(&mut self, now: Instant, interface: u32, ttl: Duration, rng: &mut Rng) {
+        if let Some(wire) = self.wires.get_mut(&interface).filter(|_| ttl < KNOWN_FOR) {
+            wire.announce_soon(now, rng);
+        }
+    }
+
+    /// Tells the echo of this node's own announcement from that of another node with its key.
+    fn handle_own_announcement(&mut self, now: Instant, heard: &Announcement) {
+        let own = |at: &IpAddr| self.wires.values().any(|wire| wire.own.contains(at));
+        let elsewhere = heard.addresses.iter().find(|&at| heard.port != self.port || !own(at));
+        let lately = self.copied_at.is_some_and(|then| now.since(then) < COPIED_PAUSE);
+        if let Some(&address) = elsewhere.filter(|_| !lately) {
+            self.copied_at = Some(now);
+            self.facts.push(Fact::Copied(SocketAddr::new(address, heard.port)));
+        }
+    }
+
+    fn handle_announcement(
+        &mut self,
+        now: Instant,
+        (interface, from): (u32, SocketAddr),
+        heard: &Announcement,
+        rng: &mut Rng,
+    ) {
+        self.doubts.remove(&heard.node);
+        let heard_at = |&address: &IpAddr| socket_address(address, heard.port, interface);
+        let lately = self.asked_at.is_some_and(|asked| now.since(asked) < ANSWER_WITHIN);
+        let claim = Claim {
+            addresses: heard.addresses.iter().map(heard_at).collect(),
+            source: from.ip(),
+            ttl: heard.ttl,
+            question: lately.then_some(self.questions),
+        };
+        let facts = self.table.hear(now, heard.node, &claim, rng);
+        self.facts.extend(facts);
+    }
+
+    fn hear_questions(&mut self, now: Instant, interface: u32, packet: &Packet, rng: &mut Rng) {
+        let known = known_to_asker(packet);
+        let Some(wire) = self.wires.get_mut(&interface) else { return };
+        let host = packet::host(self.me);
+        for question in &packet.questions {
+            if question.name.is_service() && question.asks_for(KIND_PTR) {
+                // Where this node knows all whom the asker names, it would learn nothing more.
+                if known.iter().all(|node| self.table.contains(*node)) && wire.handle_same_query(now, rng) {
+                    self.questions = self.questions.wrapping_add(1);
+                    self.asked_at = Some(now);
+                }
+                if !known.contains(&self.me) {
+                    wire.announce_soon(now, rng);
+                }
+            } else if question.name.is_enumeration() && question.asks_for(KIND_PTR) {
+                if !knows_enumeration(packet) {
+                    wire.enumerate_soon(now, rng);
+                }
+            } else if let Some(node) = question.name.instance() {
+                self.doubts.remove(&node);
+                if node == self.me && (question.asks_for(KIND_SRV) || question.asks_for(KIND_TXT)) {
+                    wire.announce_soon(now, rng);
+                }
+            } else if question.name == host && asks_for_any(question, &wire.addresses) {
+                wire.announce_soon(now, rng);
+            }
+            self.gathering.handle_question(now, question, rng);
+        }
+    }
+
+    /// Answers one who asks as one asks an ordinary name server, and only hears what is sent to it.
+    fn reply(&mut self, now: Instant, (interface, from): (u32, SocketAddr), packet: &Packet) {
+        let reply = self.announcement(interface, LIFETIME).and_then(|node| packet::reply(packet, &node));
+        if let Some(bytes) = reply.filter(|_| self.replies.take(now, 1)) {
+            self.packets.push((interface, Destination::Node(from), bytes));
+        }
+    }
+}
+
+/// Returns the nodes of which an asker need not be told: it will know them for at least [`KNOWN_FOR`] (RFC 6762, section
+/// 7.1).
+fn known_to_asker(packet: &Packet) -> Vec<NodeId> {
+    let fresh = packet.records.iter().filter(|record| record.ttl >= KNOWN_FOR && record.name.is_service());
+    let nodes = fresh.filter_map(|record| match &record.data {
+        Data::Pointer(instance) => instance.instance(),
+        Data::Address(_) | Data::Server { .. } | Data::Text(_) => None,
+    });
+    nodes.collect()
+}
+
+fn knows_enumeration(packet: &Packet) -> bool {
+    packet.records.iter().any(|record| {
+        record.name.is_enumeration()
+            && record.ttl >= ENUMERATION_TTL / 2
+            && matches!(&record.data, Data::Pointer(name) if name.is_service())
+    })
+}
+
+/// Tells whether a question about a host asks for any of its addresses.
+fn asks_for_any(question: &Question, addresses: &[IpAddr]) -> bool {
+    addresses.iter().any(|address| question.asks_for(if address.is_ipv4() { KIND_A } else { KIND_AAAA }))
+}
+
+/// Adds to a link-local address the interface that it was heard on, without which it leads nowhere.
+pub(super) fn socket_address(address: IpAddr, port: u16, interface: u32) -> SocketAddr {
+    match address {
+        IpAddr::V6(v6) if is_link_local(address) => SocketAddrV6::new(v6, port, 0, interface).into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => SocketAddr::new(address, port),
+    }
+}
+
+/// The port from which all who speak mDNS ask.
+const PORT: u16 = 5353;
+/// How often another node with this node's key is reported.
+const COPIED_PAUSE: Duration = Duration::from_secs(60);
+/// How long after a question an announcement may be an answer to it: who just spoke waits for a second.
+const ANSWER_WITHIN: Duration = Duration::from_millis(1_200);
