@@ -134,7 +134,8 @@ async fn a_port_that_another_program_holds_alone_is_told_from_a_network_without_
     let alone = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await.unwrap();
     let options = loopback_only(alone.local_addr().unwrap().port());
     let mut socket = MulticastSocket::open(options.clone());
-    let deaf = Interface { multicast: false, ..Interface::new(1, IpAddr::V4(Ipv4Addr::LOCALHOST)) };
+    let loopback = Interface { prefix_length: 8, ..Interface::new(1, IpAddr::V4(Ipv4Addr::LOCALHOST)) };
+    let deaf = Interface { multicast: false, ..loopback };
     assert_eq!(interfaces(&mut socket).await, [deaf]);
     assert!(socket.is_taken());
     drop(alone);

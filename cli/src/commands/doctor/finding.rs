@@ -147,6 +147,16 @@ impl Finding {
         )
     }
 
+    pub(super) fn multicast_taken() -> Self {
+        Self::problem(
+            "multicast_taken",
+            "Another program holds UDP port 5353 alone.".to_owned(),
+            "nodes of one network find each other by multicast on that port, and will not find this one",
+            "let that program share the port (avahi: disallow-other-stacks=no in /etc/avahi/avahi-daemon.conf), or \
+             name one other node: p2p-ai-agents node start --bootstrap-peer IP:9000",
+        )
+    }
+
     pub(super) fn disk_full(home: &Path, free: u64) -> Self {
         Self::problem(
             "disk_full",
@@ -434,6 +444,7 @@ mod tests {
             Finding::port_taken(9000),
             Finding::port_closed(9000),
             Finding::multicast_blocked(&[IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))]),
+            Finding::multicast_taken(),
             Finding::disk_full(Path::new("/home/you/.p2p-ai-agents"), 5 << 20),
             Finding::memory_short(50 << 10),
             Finding::home_shut(Path::new("/home/you/.p2p-ai-agents/data")),

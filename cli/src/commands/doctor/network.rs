@@ -17,6 +17,9 @@ pub(super) async fn deaf_interfaces(names: Option<Vec<String>>) -> Option<Findin
     let Ok(MulticastEvent::Interfaces(interfaces)) = timeout(PATIENCE, socket.next()).await else {
         return Some(Finding::multicast_blocked(&[]));
     };
+    if socket.is_taken() {
+        return Some(Finding::multicast_taken());
+    }
     let beyond = interfaces.iter().any(|interface| !interface.address.is_loopback());
     let matters = |interface: &&Interface| !(beyond && interface.address.is_loopback());
     let mut deaf: BTreeSet<u32> =
