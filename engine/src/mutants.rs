@@ -76,6 +76,8 @@ mutants! {
     OutcomeAcknowledgedEarly,
     /// An outcome counts whoever it comes from.
     OutcomeFromAnybody,
+    /// A node never says to itself that it still has its own tasks.
+    OwnLeaseNotRenewed,
     /// Peers are judged by a time in which the node did not run itself.
     OwnPauseIgnored,
     /// A piece of a file is kept whatever it is.

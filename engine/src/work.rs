@@ -2,6 +2,9 @@
 //!
 //! Waiting texts for one model that are embedded or classified run together. A second attempt runs alone, so that a
 //! text that kills its worker takes no others with it again.
+//!
+//! While an attempt waits or runs, its origin hears so every ten seconds, and so does this node of its own: only what
+//! is not heard of loses its lease.
 
 mod stream;
 
@@ -120,9 +123,7 @@ impl Work {
         self.deadlines.insert((deadline, key));
         self.items.insert(key, Item { assignment, deadline, job: None });
         self.queue.push_back(key);
-        if origin != self.me {
-            self.renew_at.get_or_insert_with(|| now.after(RENEW_EVERY));
-        }
+        self.renew_at.get_or_insert_with(|| now.after(RENEW_EVERY));
     }
 
     /// No longer runs an attempt of the origin. Word of an attempt that was taken back may come after the next one has.
@@ -235,12 +236,15 @@ impl Work {
         }
         if self.renew_at.is_some_and(|due| due <= now) {
             let mut by_origin: BTreeMap<NodeId, Vec<Attempt>> = BTreeMap::new();
-            for (&(origin, _), item) in self.items.iter().filter(|((origin, _), _)| *origin != self.me) {
+            for (&(origin, _), item) in &self.items {
                 by_origin.entry(origin).or_default().push(item.assignment.attempt);
             }
             self.renew_at = (!by_origin.is_empty()).then(|| now.after(RENEW_EVERY));
             if shows(Mutant::LeaseNotRenewed) {
                 by_origin.clear();
+            }
+            if shows(Mutant::OwnLeaseNotRenewed) {
+                by_origin.remove(&self.me);
             }
             self.facts.extend(by_origin.into_iter().map(|(origin, attempts)| Fact::Renew(origin, attempts)));
         }
@@ -630,15 +634,19 @@ mod tests {
     }
 
     #[test]
-    fn origins_hear_every_ten_seconds_and_only_of_their_own() {
+    fn every_origin_hears_every_ten_seconds_of_its_own_and_this_node_too() {
         let mut work = worker();
-        work.handle_assignment(at(0), OTHER, assignment(1, 1));
-        work.handle_assignment(at(0), ME, assignment(2, 1));
+        (1..=40).for_each(|id| work.handle_assignment(at(0), ME, assignment(id, 1)));
+        work.handle_assignment(at(0), OTHER, assignment(99, 1));
         work.handle_timeout(at(0));
         work.poll_facts();
-        work.handle_timeout(at(10));
-        let attempt = Attempt { task: TaskId([1; 16]), number: 1 };
-        assert_eq!(work.poll_facts(), vec![Fact::Renew(OTHER, vec![attempt])]);
+        for seconds in [10, 20, 30] {
+            work.handle_timeout(at(seconds));
+            // What runs and what waits.
+            let own = (1..=40).map(|id| assignment(id, 1).attempt).collect();
+            let others = vec![assignment(99, 1).attempt];
+            assert_eq!(work.poll_facts(), vec![Fact::Renew(ME, own), Fact::Renew(OTHER, others)]);
+        }
     }
 
     #[test]

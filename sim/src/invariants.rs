@@ -23,6 +23,7 @@ mod no_effect_from_strangers;
 mod no_false_death;
 mod no_false_suspicion;
 mod no_forged_member;
+mod no_live_lease_lost;
 mod no_retry_storm;
 mod no_work_for_the_slow;
 mod nothing_starts_late;
@@ -210,6 +211,7 @@ pub const NAMES: &[&str] = &[
     no_false_death::NAME,
     no_false_suspicion::NAME,
     no_forged_member::NAME,
+    no_live_lease_lost::NAME,
     no_retry_storm::NAME,
     no_work_for_the_slow::NAME,
     nothing_starts_late::NAME,
@@ -249,6 +251,7 @@ pub(crate) fn of(scenario: &Scenario, cluster: &Arc<Cluster>) -> Vec<Box<dyn Inv
         Box::new(no_false_death::NoFalseDeath::new(shared(), scenario)),
         Box::new(no_false_suspicion::NoFalseSuspicion::new(shared(), scenario)),
         Box::new(no_forged_member::NoForgedMember::new(shared())),
+        Box::new(no_live_lease_lost::NoLiveLeaseLost::new(shared(), scenario)),
         Box::<no_retry_storm::NoRetryStorm>::default(),
         Box::new(no_work_for_the_slow::NoWorkForTheSlow::new(nodes)),
         Box::new(nothing_starts_late::NothingStartsLate::new(shared())),

@@ -33,6 +33,7 @@ const FILES: &[(&str, &str)] = &[
     ("no_false_death", include_str!("invariants/no_false_death.rs")),
     ("no_false_suspicion", include_str!("invariants/no_false_suspicion.rs")),
     ("no_forged_member", include_str!("invariants/no_forged_member.rs")),
+    ("no_live_lease_lost", include_str!("invariants/no_live_lease_lost.rs")),
     ("no_retry_storm", include_str!("invariants/no_retry_storm.rs")),
     ("no_work_for_the_slow", include_str!("invariants/no_work_for_the_slow.rs")),
     ("nothing_starts_late", include_str!("invariants/nothing_starts_late.rs")),

@@ -148,6 +148,26 @@ fn laptop_sleeps() {
 }
 
 #[test]
+fn own_job_longer_than_a_lease() {
+    passes_on_the_event_queue("own_job_longer_than_a_lease", 1..=5);
+}
+
+#[test]
+fn jobs_longer_than_a_lease() {
+    passes_on_the_event_queue("jobs_longer_than_a_lease", 1..=5);
+}
+
+#[test]
+fn jobs_of_five_minutes() {
+    passes_on_the_event_queue("jobs_of_five_minutes", 1..=5);
+}
+
+#[test]
+fn jobs_of_an_hour() {
+    passes_on_the_event_queue("jobs_of_an_hour", 1..=2);
+}
+
+#[test]
 fn queue_overflows() {
     passes_on_the_event_queue("queue_overflows", 1..=10);
 }

@@ -375,6 +375,11 @@ impl Node {
                     self.send_payload(origin, &Payload::Progress(piece), TraceId([0; 16]));
                 }
             }
+            work::Fact::Renew(origin, attempts) if origin == self.me => {
+                for attempt in attempts {
+                    self.tasks.handle_renewed(self.now, origin, attempt, false);
+                }
+            }
             work::Fact::Renew(origin, attempts) => {
                 self.send_payload(origin, &Payload::Renew(attempts), TraceId([0; 16]));
             }

@@ -109,6 +109,7 @@ plans! {
     OlderAdvertAccepted: Story::File("everything_goes_wrong") => ["adverts_go_forward", "view_is_true"];
     OutcomeAcknowledgedEarly: Story::File("worker_dies") => ["durable_before_acknowledged"];
     OutcomeFromAnybody: ORIGIN_LOSES_POWER => ["no_effect_from_strangers"];
+    OwnLeaseNotRenewed: Story::File("jobs_longer_than_a_lease") => ["no_live_lease_lost"];
     OwnPauseIgnored: STOPPED_WHILE_ASKING => ["asks_before_it_judges"];
     PieceUnchecked: Story::File("model_from_neighbours") => ["fetched_files_are_true"];
     PongIsNoLife: QUIET => ["no_false_suspicion"];

@@ -1,0 +1,101 @@
+//! No attempt of a live worker that its origin can reach is taken back by its lease.
+//!
+//! A worker is live and in reach where, for longer than a lease, no process was started, ended or held up, and the
+//! network was not changed: any node may be a relay. What a node does for itself needs no network and has no excuse.
+
+use super::{Fact, Invariant, Wants};
+use crate::cluster::{Cluster, NodeIndex};
+use crate::scenario::{Scenario, Standing};
+use core::time::Duration;
+use engine::event::ReassignReason;
+use engine::{Event, Instant, Output};
+use std::sync::Arc;
+
+/// Remembers when something last stood between nodes.
+#[derive(Debug)]
+pub(super) struct NoLiveLeaseLost {
+    cluster: Arc<Cluster>,
+    troubled_at: Option<Instant>,
+    /// Whether all that is sent reaches the node that it is meant for.
+    others_apply: bool,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "no_live_lease_lost";
+
+impl NoLiveLeaseLost {
+    pub(super) fn new(cluster: Arc<Cluster>, scenario: &Scenario) -> Self {
+        let plain = (0..).take(cluster.len()).all(|node| cluster.standing(node) == Standing::Member);
+        // Frames that are lost hold up a connection for minutes.
+        let others_apply = plain && scenario.network.loss.is_none();
+        Self { cluster, troubled_at: None, others_apply, checks: 0 }
+    }
+}
+
+impl Invariant for NoLiveLeaseLost {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::EVENTS
+    }
+
+    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of processes and leases")]
+        match fact {
+            Fact::Started | Fact::Stopped => self.troubled_at = Some(now),
+            Fact::Output(Output::Event(Event::TaskAssigned { .. })) => self.checks += 1,
+            Fact::Output(Output::Event(Event::TaskReassigned { task, worker, reason }))
+                if *reason == ReassignReason::LeaseExpired =>
+            {
+                let own = *worker == self.cluster.id(node);
+                let quiet = self.troubled_at.is_none_or(|then| now.since(then) > EXCUSED);
+                if own || self.others_apply && quiet {
+                    let worker = self.cluster.name(*worker);
+                    return Err(format!("task {task} is taken from {worker}, which is alive and in reach"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn network_changed(&mut self, now: Instant) {
+        self.troubled_at = Some(now);
+    }
+
+    fn held(&mut self, now: Instant, _: NodeIndex, _: bool) {
+        self.troubled_at = Some(now);
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+/// How long what stood between nodes excuses a lease that runs out: a lease, and the time to notice.
+const EXCUSED: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::at;
+    use super::*;
+    use engine::TaskId;
+
+    #[test]
+    fn only_trouble_excuses_a_lease_that_ran_out_and_never_a_nodes_own() {
+        let scenario = Scenario::parse("leases.toml", "nodes = 2\nduration = \"60s\"\n").unwrap();
+        let cluster = Arc::new(Cluster::new(&scenario, 1, None));
+        for (worker, excused) in [(0, false), (1, true)] {
+            let mut invariant = NoLiveLeaseLost::new(Arc::clone(&cluster), &scenario);
+            let (task, worker) = (TaskId([1; 16]), cluster.id(worker));
+            let taken = |reason| Output::Event(Event::TaskReassigned { task, worker, reason });
+            invariant.network_changed(at(10));
+            let expired = taken(ReassignReason::LeaseExpired);
+            assert_eq!(invariant.see(at(70), 0, Fact::Output(&expired)).is_ok(), excused);
+            assert!(invariant.see(at(71), 0, Fact::Output(&expired)).is_err());
+            assert_eq!(invariant.see(at(71), 0, Fact::Output(&taken(ReassignReason::Refused))), Ok(()));
+        }
+    }
+}
