@@ -206,6 +206,7 @@ impl Tasks {
             input: spec.input.clone(),
             remaining_millis: micros(open.deadline.since(now)) / 1000,
             trace: open.stored.trace,
+            alone: open.deaths + open.failures > 0,
         };
         self.arm(id);
         Some(assignment)

@@ -228,6 +228,8 @@ pub struct Assignment {
     pub remaining_millis: u64,
     /// The work that it belongs to.
     pub trace: TraceId,
+    /// Whether it runs in a job of its own: the model died or failed with it before.
+    pub alone: bool,
 }
 
 impl Message {

@@ -1,7 +1,7 @@
 //! A task's life at its worker: what other nodes and this one asked for, run in batches, a few at a time.
 //!
-//! Waiting texts for one model that are embedded or classified run together. A second attempt runs alone, so that a
-//! text that kills its worker takes no others with it again.
+//! Waiting texts for one model that are embedded or classified run together. What a model may have died of runs alone,
+//! so that a text that kills its worker takes no others with it again.
 //!
 //! While an attempt waits or runs, its origin hears so every ten seconds, and so does this node of its own: only what
 //! is not heard of loses its lease.
@@ -311,7 +311,7 @@ impl Work {
         let Some(first) = self.queue.remove(at) else { return false };
         let Some(lead) = self.items.get(&first).map(|item| item.assignment.clone()) else { return false };
         let mut keys = vec![first];
-        if lead.input.kind() != TaskKind::Generation && lead.attempt.number == 1 {
+        if lead.input.kind() != TaskKind::Generation && !lead.alone {
             let others = self.others_like(&lead);
             self.queue.retain(|key| !others.contains(key));
             keys.extend(others);
@@ -338,7 +338,7 @@ impl Work {
             let Some(other) = self.items.get(key).map(|item| &item.assignment) else { continue };
             let alike = other.input.kind() == lead.input.kind()
                 && other.model == lead.model
-                && other.attempt.number == 1;
+                && !other.alone;
             if !alike {
                 continue;
             }
@@ -444,6 +444,7 @@ mod tests {
             input: TaskInput::of_text(TaskKind::Embedding, format!("text {id}")),
             remaining_millis: 60_000,
             trace: TraceId([0; 16]),
+            alone: false,
         }
     }
 
@@ -461,18 +462,18 @@ mod tests {
     }
 
     #[test]
-    fn waiting_texts_run_together_and_second_attempts_alone() {
+    fn waiting_texts_run_together_unless_a_model_may_have_died_of_one() {
         let mut work = worker();
         (0..20).for_each(|id| work.handle_assignment(at(0), OTHER, assignment(id, 1)));
         work.handle_timeout(at(0));
         assert_eq!(jobs(&work.poll_facts()), vec![16, 4]);
-        work.handle_assignment(at(0), OTHER, assignment(30, 2));
-        work.handle_assignment(at(0), OTHER, assignment(31, 1));
+        work.handle_assignment(at(0), OTHER, Assignment { alone: true, ..assignment(30, 2) });
+        (31..34).for_each(|id| work.handle_assignment(at(0), OTHER, assignment(id, 2)));
         work.handle_done(JobId(0), 160, Err(InferenceError::Crashed));
         work.handle_done(JobId(1), 40, Err(InferenceError::Crashed));
         assert_eq!(work.poll_facts().len(), 20);
         work.handle_timeout(at(0));
-        assert_eq!(jobs(&work.poll_facts()), vec![1, 1]);
+        assert_eq!(jobs(&work.poll_facts()), vec![1, 3], "a second attempt loses no batch");
     }
 
     #[test]

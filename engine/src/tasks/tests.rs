@@ -53,7 +53,7 @@ fn the_first_outcome_wins_whatever_its_attempt() {
     tasks.handle_timeout(at(30), WALL);
     let reassigned = Fact::Reassigned(attempt(1), A, ReassignReason::LeaseExpired);
     assert_eq!(tasks.poll_facts(), vec![reassigned, Fact::Progressed(TASK)]);
-    tasks.assign(at(31), TASK, B).unwrap();
+    assert!(!tasks.assign(at(31), TASK, B).unwrap().alone, "nothing died");
     assert_eq!(tasks.handle_outcome(at(32), WALL, A, attempt(1), 5, Ok(output())), Verdict::Ends);
     assert_eq!(tasks.handle_outcome(at(33), WALL, B, attempt(2), 5, Ok(output())), Verdict::Nothing);
     let facts = tasks.poll_facts();
@@ -114,7 +114,8 @@ fn a_lease_is_renewed_by_its_worker_only() {
 fn three_deaths_make_a_task_poison() {
     let mut tasks = accepted();
     for number in 1..=3 {
-        tasks.assign(at(number.into()), TASK, A).unwrap();
+        let assignment = tasks.assign(at(number.into()), TASK, A).unwrap();
+        assert_eq!(assignment.alone, number > 1);
         let verdict = tasks.handle_outcome(at(9), WALL, A, attempt(number), 0, Err(InferenceError::Crashed));
         assert_eq!(verdict == Verdict::Ends, number == 3);
     }

@@ -83,5 +83,6 @@ pub(crate) fn assignment(task: TaskId) -> Assignment {
         input: TaskInput::of_text(TaskKind::Embedding, String::new()),
         remaining_millis: 10_000,
         trace: TraceId([0; 16]),
+        alone: false,
     }
 }
