@@ -157,6 +157,9 @@ pub(crate) trait Invariant: fmt::Debug + Send {
     /// Takes note that other nodes are cut off from each other, or stalled, than before.
     fn network_changed(&mut self, _: Instant) {}
 
+    /// Takes note that a machine's clock of elapsed time stands still from now on, or goes on.
+    fn clock_stands(&mut self, _now: Instant, _node: NodeIndex, _stands: bool) {}
+
     /// Takes note that a node's process does not run at the moment, or does again.
     fn held(&mut self, _now: Instant, _node: NodeIndex, _held: bool) {}
 

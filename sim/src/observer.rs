@@ -203,6 +203,11 @@ impl Observer {
         self.invariants.iter_mut().for_each(|invariant| invariant.network_changed(now));
     }
 
+    /// Takes note that a machine's clock of elapsed time stands still from now on, or goes on.
+    pub(crate) fn clock_stands(&mut self, now: Instant, node: NodeIndex, stands: bool) {
+        self.invariants.iter_mut().for_each(|invariant| invariant.clock_stands(now, node, stands));
+    }
+
     /// Takes note that a node's process does not run at the moment, or does again.
     pub(crate) fn held(&mut self, now: Instant, node: NodeIndex, held: bool) {
         self.invariants.iter_mut().for_each(|invariant| invariant.held(now, node, held));

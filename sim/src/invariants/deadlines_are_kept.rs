@@ -1,8 +1,11 @@
 //! A task ends when its time is over, and not for that reason before: its time runs from when it was submitted, and anew
-//! from each start of its origin.
+//! from each start of its origin, and by its origin's clock, which stands still while that machine sleeps.
+//!
+//! While an origin's process does not run, nothing ends there; what is over by then ends soon after.
 
 use super::{Fact, Invariant};
 use crate::cluster::NodeIndex;
+use crate::members::Members;
 use crate::scenario::Scenario;
 use core::time::Duration;
 use engine::record::Record;
@@ -15,9 +18,13 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug)]
 pub(super) struct DeadlinesAreKept {
     timeouts: BTreeMap<TaskId, Duration>,
-    /// By origin and task, since when its time runs.
-    open: BTreeMap<(NodeIndex, TaskId), Instant>,
+    /// By origin and task, since when its time runs, and by when it must have ended.
+    open: BTreeMap<(NodeIndex, TaskId), (Instant, Instant)>,
     due: BTreeSet<(Instant, NodeIndex, TaskId)>,
+    /// Origins that do not run at the moment.
+    held: Members,
+    /// Since when each clock that stands still does.
+    stands: BTreeMap<NodeIndex, Instant>,
     /// How long a write may take, and those before it.
     write: Duration,
     /// How long an end may take.
@@ -34,6 +41,8 @@ impl DeadlinesAreKept {
             timeouts: BTreeMap::new(),
             open: BTreeMap::new(),
             due: BTreeSet::new(),
+            held: Members::default(),
+            stands: BTreeMap::new(),
             write,
             slack: SLACK + write,
             checks: 0,
@@ -43,16 +52,32 @@ impl DeadlinesAreKept {
     fn begins(&mut self, now: Instant, node: NodeIndex, task: TaskId) {
         if let Some(&timeout) = self.timeouts.get(&task) {
             self.forget(node, task);
-            self.open.insert((node, task), now);
-            self.due.insert((now.after(timeout + self.slack), node, task));
+            let by = now.after(timeout + self.slack);
+            self.open.insert((node, task), (now, by));
+            self.due.insert((by, node, task));
         }
     }
 
     fn forget(&mut self, node: NodeIndex, task: TaskId) -> Option<Instant> {
-        let since = self.open.remove(&(node, task))?;
-        let timeout = self.timeouts.get(&task).copied().unwrap_or_default();
-        self.due.remove(&(since.after(timeout + self.slack), node, task));
+        let (since, by) = self.open.remove(&(node, task))?;
+        self.due.remove(&(by, node, task));
         Some(since)
+    }
+
+    /// Changes the times of all tasks of an origin.
+    fn change(&mut self, node: NodeIndex, change: impl Fn(Instant, Instant) -> (Instant, Instant)) {
+        let all = (node, TaskId([0; 16]))..=(node, TaskId([0xff; 16]));
+        for (&(_, task), (since, by)) in self.open.range_mut(all) {
+            self.due.remove(&(*by, node, task));
+            (*since, *by) = change(*since, *by);
+            self.due.insert((*by, node, task));
+        }
+    }
+
+    /// Names a task that should have ended.
+    fn late(&self, now: Instant) -> Option<(Instant, NodeIndex, TaskId)> {
+        let over = self.due.iter().take_while(|(by, ..)| *by < now);
+        over.copied().find(|(_, origin, _)| !self.held.contains(*origin) && !self.stands.contains_key(origin))
     }
 
     fn finished(
@@ -81,7 +106,7 @@ impl Invariant for DeadlinesAreKept {
     }
 
     fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
-        if let Some((by, origin, task)) = self.due.first().filter(|(by, ..)| *by < now) {
+        if let Some((by, origin, task)) = self.late(now) {
             return Err(format!("task {task} of n{origin} should have ended by {by}"));
         }
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of tasks' times")]
@@ -103,6 +128,21 @@ impl Invariant for DeadlinesAreKept {
             _ => {}
         }
         Ok(())
+    }
+
+    fn clock_stands(&mut self, now: Instant, node: NodeIndex, stands: bool) {
+        if stands {
+            self.stands.insert(node, now);
+        } else if let Some(then) = self.stands.remove(&node) {
+            let pause = now.since(then);
+            self.change(node, |since, by| (since.after(pause), by.after(pause)));
+        }
+    }
+
+    fn held(&mut self, now: Instant, node: NodeIndex, held: bool) {
+        self.held.set(node, held);
+        let soon = now.after(self.slack);
+        self.change(node, |since, by| (since, by.max(soon)));
     }
 
     fn checks(&self) -> u64 {
@@ -139,6 +179,21 @@ mod tests {
         assert!(accepted().see(at(10), 0, Fact::Output(&timeout)).is_err());
         assert_eq!(accepted().see(at(11), 0, Fact::Output(&timeout)), Ok(()));
         assert!(accepted().see(at(14), 0, Fact::Output(&timeout)).is_err());
+        let mut slept = accepted();
+        slept.clock_stands(at(2), 0, true);
+        assert_eq!(slept.see(at(60), 1, Fact::Started), Ok(()));
+        slept.clock_stands(at(62), 0, false);
+        assert!(slept.see(at(70), 0, Fact::Output(&timeout)).is_err(), "its time was not over");
+        let mut slept = accepted();
+        slept.clock_stands(at(2), 0, true);
+        slept.clock_stands(at(62), 0, false);
+        assert_eq!(slept.see(at(73), 1, Fact::Started), Ok(()));
+        assert!(slept.see(at(74), 1, Fact::Started).is_err());
+        let mut held = accepted();
+        held.held(at(2), 0, true);
+        assert_eq!(held.see(at(60), 1, Fact::Started), Ok(()));
+        held.held(at(60), 0, false);
+        assert_eq!(held.see(at(62), 0, Fact::Output(&timeout)), Ok(()));
         let mut stopped = accepted();
         assert_eq!(stopped.see(at(5), 0, Fact::Stopped), Ok(()));
         assert_eq!(stopped.see(at(14), 0, Fact::Started), Ok(()));

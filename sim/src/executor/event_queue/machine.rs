@@ -165,6 +165,9 @@ impl EventQueue {
             if clock.ppm != ppm {
                 self.observer.mark("clock_drifts");
             }
+            if clock.stands != stands {
+                self.observer.clock_stands(Instant::from_micros(now), node, stands);
+            }
             clock.change(now, ppm, stands);
             host.armed = None;
             self.arm(node);
