@@ -1,8 +1,12 @@
 //! Of two running nodes with one key, the one that started earlier stays: soon both know of each other and nobody sees
 //! either come and go any more, and in the end the later one has no links to others.
+//!
+//! The time for that runs while both run, and anew whenever the network changes: who sleeps, is stopped or is cut off
+//! hears of nobody, and nobody of it.
 
 use super::{Fact, Invariant};
 use crate::cluster::{self, Cluster, NodeIndex};
+use crate::members::Members;
 use crate::scenario::Standing;
 use core::time::Duration;
 use engine::event::RefuseReason;
@@ -20,6 +24,11 @@ pub(super) struct CopiesSettle {
     told: BTreeSet<NodeIndex>,
     /// Links of copies.
     links: BTreeMap<LinkId, NodeIndex>,
+    running: Members,
+    /// Whose process is held up.
+    held: Members,
+    /// When something last stood between nodes, or no longer did.
+    troubled_at: Instant,
     checks: u64,
 }
 
@@ -27,7 +36,16 @@ pub(super) const NAME: &str = "copies_settle";
 
 impl CopiesSettle {
     pub(super) fn new(cluster: Arc<Cluster>) -> Self {
-        Self { cluster, copies: BTreeMap::new(), told: BTreeSet::new(), links: BTreeMap::new(), checks: 0 }
+        Self {
+            cluster,
+            copies: BTreeMap::new(),
+            told: BTreeSet::new(),
+            links: BTreeMap::new(),
+            running: Members::default(),
+            held: Members::default(),
+            troubled_at: Instant::ZERO,
+            checks: 0,
+        }
     }
 
     fn told(&mut self, node: NodeIndex, aside: bool) -> Result<(), String> {
@@ -41,8 +59,9 @@ impl CopiesSettle {
 
     fn flapped(&mut self, now: Instant, member: NodeId) -> Result<(), String> {
         let Some(member) = self.cluster.find(member) else { return Ok(()) };
-        let of_it =
-            |(since, key): &&(Instant, NodeIndex)| *key == member && now.since(*since) > SETTLED_WITHIN;
+        let of_it = |(since, key): &&(Instant, NodeIndex)| {
+            *key == member && now.since(self.troubled_at.max(*since)) > SETTLED_WITHIN
+        };
         match self.copies.values().find(of_it) {
             None => Ok(()),
             Some((since, _)) => Err(format!("n{member} comes or goes, long after its copy came at {since}")),
@@ -52,10 +71,12 @@ impl CopiesSettle {
     /// Checks that all copies that had the time for it have settled.
     fn settled(&mut self, now: Instant) -> Result<(), String> {
         for (&copy, &(since, original)) in &self.copies {
-            if now.since(since) <= SETTLED_WITHIN {
+            let runs = |node: NodeIndex| self.running.contains(node) && !self.held.contains(node);
+            let quiet = now.since(self.troubled_at.max(since));
+            if quiet <= SETTLED_WITHIN || !runs(copy) || !runs(original) {
                 continue;
             }
-            if now.since(since) > ASIDE_WITHIN && self.links.values().any(|&node| node == copy) {
+            if quiet > ASIDE_WITHIN && self.links.values().any(|&node| node == copy) {
                 return Err(format!("n{copy}, a copy of n{original} since {since}, has not given way"));
             }
             if let Some(untold) = [copy, original].into_iter().find(|node| !self.told.contains(node)) {
@@ -76,6 +97,12 @@ impl Invariant for CopiesSettle {
     }
 
     fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        if matches!(fact, Fact::Started | Fact::Stopped) {
+            self.running.set(node, matches!(fact, Fact::Started));
+            if self.cluster.is_copied(node) || self.cluster.standing(node) == Standing::Copy {
+                self.troubled_at = now;
+            }
+        }
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of copies and members")]
         match fact {
             Fact::Started if self.cluster.standing(node) == Standing::Copy => {
@@ -108,6 +135,15 @@ impl Invariant for CopiesSettle {
             _ => {}
         }
         self.settled(now)
+    }
+
+    fn network_changed(&mut self, now: Instant) {
+        self.troubled_at = now;
+    }
+
+    fn held(&mut self, now: Instant, node: NodeIndex, held: bool) {
+        self.held.set(node, held);
+        self.troubled_at = now;
     }
 
     fn checks(&self) -> u64 {
