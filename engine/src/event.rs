@@ -378,4 +378,6 @@ pub enum ReassignReason {
     Refused,
     /// The worker is no longer reachable, or does not answer.
     Unreachable,
+    /// The worker said that it does not have it any more.
+    Missing,
 }

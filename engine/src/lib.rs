@@ -36,6 +36,7 @@
 pub mod adverts;
 pub mod blob;
 pub mod config;
+mod deliveries;
 mod discovery;
 pub mod error;
 pub mod event;

@@ -74,6 +74,8 @@ mutants! {
     OlderAdvertAccepted,
     /// The outcome of a task is acknowledged to its worker before it is durable.
     OutcomeAcknowledgedEarly,
+    /// An outcome that its origin did not acknowledge in time is given up.
+    OutcomeForgotten,
     /// An outcome counts whoever it comes from.
     OutcomeFromAnybody,
     /// A node never says to itself that it still has its own tasks.

@@ -5,6 +5,7 @@
 
 mod blobs;
 mod facts;
+mod meetings;
 mod messages;
 #[cfg(feature = "testing")]
 mod mutants;
@@ -17,6 +18,7 @@ mod shutdown;
 
 use crate::adverts::GoodAdverts;
 use crate::config::Config;
+use crate::deliveries::Deliveries;
 use crate::discovery::Discovery;
 use crate::error::{PeerFault, WriteError};
 use crate::event::Event;
@@ -131,6 +133,7 @@ pub struct Node {
     tasks: Tasks,
     transfers: Transfers,
     work: Work,
+    deliveries: Deliveries,
     results: Results,
     writes: Writes,
     /// Ends of tasks that storage did not take, to be tried again.
@@ -138,6 +141,8 @@ pub struct Node {
     rewrite_at: Option<Instant>,
     /// What each peer last said that it has to do.
     loads: BTreeMap<NodeId, u16>,
+    /// Nodes out of reach that have something here, and which start of theirs it was.
+    parted: BTreeMap<NodeId, u64>,
     /// Peers whose link closed without a word, until they are seen again or are gone from the mesh.
     crashed: BTreeSet<NodeId>,
     /// The message that brings each task to the worker that has it.
@@ -212,11 +217,13 @@ impl Node {
             tasks: Tasks::new(limits),
             transfers: Transfers::default(),
             work: Work::new(me, slots, &config.models),
+            deliveries: Deliveries::default(),
             results: Results::new(config.results_max, saved.results),
             writes: Writes::default(),
             unwritten: Vec::new(),
             rewrite_at: None,
             loads: BTreeMap::new(),
+            parted: BTreeMap::new(),
             crashed: BTreeSet::new(),
             assigning: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -331,6 +338,7 @@ impl Node {
             (self.peers.poll_timeout(), Reason::Peers),
             (self.purge_at, Reason::Results),
             (self.router.poll_timeout(), Reason::Router),
+            (self.deliveries.poll_timeout(), Reason::Router),
             (self.scheduler.poll_timeout(self.now), Reason::Scheduler),
             (self.sessions.poll_timeout(), Reason::Sessions),
             (self.leaving.as_ref().map(|leaving| leaving.deadline(self.now)), Reason::Shutdown),

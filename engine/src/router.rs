@@ -108,6 +108,11 @@ impl Router {
         Some((sent.waiter?, now.since(sent.begun)))
     }
 
+    /// Tells whether a message waits for its acknowledgement.
+    pub(crate) fn waits_for(&self, message: MessageId) -> bool {
+        self.sent.contains_key(&message)
+    }
+
     /// No longer sends a message: what it says is not so any more.
     pub(crate) fn withdraw(&mut self, message: MessageId) {
         self.forget(message);

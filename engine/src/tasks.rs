@@ -28,6 +28,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// What is wanted or was found out.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Fact {
+    /// Nothing was heard of these for a while: ask their worker whether it has them.
+    Check(NodeId, Vec<Attempt>),
     /// A task has its outcome; it ends once this is durable.
     Ending(Box<TaskResult>),
     /// There is more of a task's text, or its status changed.
@@ -112,9 +114,28 @@ enum Phase {
     /// Accepted; waits for a worker.
     Waiting,
     /// With a worker.
-    Assigned { worker: NodeId, started: bool, lease_until: Instant },
+    Assigned { worker: NodeId, started: bool, lease: Lease },
     /// Has its outcome; waits for that to become durable.
     Ending { status: TaskStatus, worker: Option<NodeId> },
+}
+
+/// How long a worker has a task without a word.
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    until: Instant,
+    /// When the worker is asked whether it has the task.
+    check_at: Instant,
+}
+
+impl Lease {
+    fn from(now: Instant) -> Self {
+        Self { until: now.after(LEASE), check_at: now.after(CHECK_AFTER) }
+    }
+
+    /// Returns when something is to be done about it.
+    fn due(self) -> Instant {
+        self.until.min(self.check_at)
+    }
 }
 
 impl Tasks {
@@ -196,8 +217,7 @@ impl Tasks {
         }
         open.asked.insert(worker);
         open.assigned_at = now;
-        let lease_until = now.after(LEASE);
-        open.phase = Phase::Assigned { worker, started: false, lease_until };
+        open.phase = Phase::Assigned { worker, started: false, lease: Lease::from(now) };
         self.progress_bytes -= open.progress.take().map_or(0, |progress| progress.bytes());
         let spec = &open.stored.spec;
         let assignment = Assignment {
@@ -219,11 +239,14 @@ impl Tasks {
             return;
         };
         let number = open.stored.attempts;
+        if !open.asked.contains(&from) {
+            // It was asked before this node started again: its outcome will not count.
+            self.facts.push(Fact::Release(attempt, from));
+            return;
+        }
         match &mut open.phase {
-            Phase::Assigned { worker, started, lease_until }
-                if *worker == from && number == attempt.number =>
-            {
-                *lease_until = now.after(LEASE);
+            Phase::Assigned { worker, started, lease } if *worker == from && number == attempt.number => {
+                *lease = Lease::from(now);
                 if begun && !*started {
                     *started = true;
                     open.begun_at = now;
@@ -368,21 +391,42 @@ impl Tasks {
         self.remove(id)
     }
 
+    /// Returns what a worker has, as far as is known here.
+    pub(crate) fn with(&self, holder: NodeId) -> impl Iterator<Item = Attempt> {
+        self.open.iter().filter_map(move |(&task, open)| {
+            let with_it = matches!(open.phase, Phase::Assigned { worker, .. } if worker == holder);
+            with_it.then_some(Attempt { task, number: open.stored.attempts })
+        })
+    }
+
     /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Instant, wall: UnixMillis) {
+        // A node that did not run itself has not heard what its workers said meanwhile.
+        let late = self.timers.first().is_some_and(|(due, _)| now > due.after(LATE));
+        let mut checks: BTreeMap<NodeId, Vec<Attempt>> = BTreeMap::new();
         while let Some(&(due, id)) = self.timers.first().filter(|(due, _)| *due <= now) {
             self.timers.remove(&(due, id));
             let Some(open) = self.open.get_mut(&id) else { continue };
             if now >= open.deadline {
                 self.end(now, wall, id, Outcome::Timeout, None, 0);
-            } else if let Phase::Assigned { lease_until, .. } = open.phase {
-                if now >= lease_until {
-                    self.wait_again(id, ReassignReason::LeaseExpired);
-                } else {
-                    self.arm(id);
-                }
+                continue;
             }
+            let number = open.stored.attempts;
+            let Phase::Assigned { worker, lease, .. } = &mut open.phase else { continue };
+            if now >= lease.until && !late {
+                self.wait_again(id, ReassignReason::LeaseExpired);
+                continue;
+            }
+            if now >= lease.check_at {
+                lease.check_at = now.after(CHECK_AFTER);
+                if late {
+                    lease.until = lease.until.max(lease.check_at);
+                }
+                checks.entry(*worker).or_default().push(Attempt { task: id, number });
+            }
+            self.arm(id);
         }
+        self.facts.extend(checks.into_iter().map(|(worker, attempts)| Fact::Check(worker, attempts)));
     }
 
     /// Returns when something will be due.
@@ -465,7 +509,7 @@ impl Tasks {
         let Some(open) = self.open.get_mut(&id) else { return };
         self.timers.remove(&(open.timer, id));
         open.timer = match open.phase {
-            Phase::Assigned { lease_until, .. } => lease_until.min(open.deadline),
+            Phase::Assigned { lease, .. } => lease.due().min(open.deadline),
             Phase::Storing | Phase::Waiting => open.deadline,
             Phase::Ending { .. } => return,
         };
@@ -573,6 +617,11 @@ impl Open {
         }
     }
 
+    /// Tells whether a worker's outcome ends the task, and is not durable yet.
+    pub(crate) fn ends_by(&self, from: NodeId) -> bool {
+        matches!(self.phase, Phase::Ending { worker, .. } if worker == Some(from))
+    }
+
     /// Tells whether the task was accepted: it is durable.
     pub(crate) fn is_accepted(&self) -> bool {
         !matches!(self.phase, Phase::Storing)
@@ -671,6 +720,10 @@ const fn labels(input: &TaskInput) -> usize {
 const REASON_CHARS_MAX: usize = 1000;
 /// How long a worker has a task without a word.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
+/// How long a worker may say nothing of a task before it is asked: longer than its pause between two words of it.
+const CHECK_AFTER: Duration = Duration::from_secs(14);
+/// How late a lease is looked at by a node that did not run.
+const LATE: Duration = Duration::from_millis(500);
 /// Bytes of text of all running generations together; beyond, they are not streamed.
 const PROGRESS_BYTES_MAX: usize = 32 << 20;
 /// Attempts that may end with a death, or with a failing model, before the task fails.

@@ -191,6 +191,11 @@ pub enum Payload {
         /// Why.
         reason: DropReason,
     },
+    /// Asks a worker which of these attempts of the sender's it still has; answered with [`Payload::Renew`] and
+    /// [`Payload::Missing`].
+    Check(Vec<Attempt>),
+    /// The worker has none of these, and will send no outcome of them.
+    Missing(Vec<Attempt>),
 }
 
 /// One attempt at one task.

@@ -55,6 +55,8 @@ pub(crate) struct Work {
     jobs: BTreeMap<JobId, Vec<Key>>,
     next_job: u64,
     deadlines: BTreeSet<(Instant, Key)>,
+    /// Origins of work that cannot be reached, and until when what runs for them goes on; `None` once nothing is left.
+    lost: BTreeMap<NodeId, Option<Instant>>,
     /// What running generations have written, and is not told yet or not all of it.
     streams: BTreeMap<Key, Stream>,
     renew_at: Option<Instant>,
@@ -84,6 +86,7 @@ impl Work {
             jobs: BTreeMap::new(),
             next_job: 0,
             deadlines: BTreeSet::new(),
+            lost: BTreeMap::new(),
             streams: BTreeMap::new(),
             renew_at: None,
             facts: Vec::new(),
@@ -93,6 +96,9 @@ impl Work {
     /// Takes on an attempt for its origin, or declines it.
     pub(crate) fn handle_assignment(&mut self, now: Instant, origin: NodeId, assignment: Assignment) {
         let key = (origin, assignment.attempt.task);
+        if self.lost.contains_key(&origin) {
+            self.handle_origin_met(origin);
+        }
         if let Some(item) = self.items.get_mut(&key) {
             // The origin lost track and asked again: the work goes on under the newer number.
             if assignment.attempt.number > item.assignment.attempt.number {
@@ -106,7 +112,7 @@ impl Work {
             }
             return;
         }
-        let of_origin = self.items.range((origin, TaskId([0; 16]))..=(origin, TaskId([0xff; 16]))).count();
+        let of_origin = self.of(origin).count();
         // No other node may hold more than a quarter of the queue.
         let share = if origin == self.me { ITEMS_MAX } else { ITEMS_MAX / 4 };
         let known = self.models.get(&(assignment.input.kind(), assignment.model.clone()));
@@ -134,12 +140,64 @@ impl Work {
         }
     }
 
-    /// No longer runs what an origin asked for that cannot be reached.
-    pub(crate) fn handle_origin_lost(&mut self, origin: NodeId) {
-        let keys: Vec<Key> = self.items.keys().copied().filter(|(of, _)| *of == origin).collect();
-        for key in keys {
+    /// Takes note that an origin cannot be reached. What waits for it is dropped. What runs goes on for some time: the
+    /// origin may be back by then. Returns whether there was anything of it.
+    pub(crate) fn handle_origin_lost(&mut self, now: Instant, origin: NodeId) -> bool {
+        let of_origin: Vec<(Key, bool)> =
+            self.of(origin).map(|(key, item)| (*key, item.job.is_some())).collect();
+        if of_origin.is_empty() {
+            return false;
+        }
+        while self.lost.len() >= LOST_MAX {
+            self.lost.pop_first();
+        }
+        self.lost.insert(origin, Some(now.after(LOST_PATIENCE)));
+        for (key, _) in of_origin.into_iter().filter(|(_, runs)| !runs) {
             self.drop_item(key);
         }
+        true
+    }
+
+    /// Takes note that an origin is there again, and says what is left of what it asked for.
+    pub(crate) fn handle_origin_met(&mut self, origin: NodeId) {
+        let attempts: Vec<Attempt> = self.of(origin).map(|(_, item)| item.assignment.attempt).collect();
+        if self.lost.remove(&origin).is_none() && attempts.is_empty() {
+            return;
+        }
+        for (_, stream) in self.streams.iter_mut().filter(|((of, _), _)| *of == origin) {
+            // Pieces may have been lost.
+            stream.restart();
+        }
+        if !shows(Mutant::LeaseNotRenewed) {
+            self.facts.push(Fact::Renew(origin, attempts));
+        }
+    }
+
+    /// Drops what an origin asked for that does not know of it any more: it started again, or left for good.
+    pub(crate) fn handle_origin_gone(&mut self, origin: NodeId) {
+        self.lost.remove(&origin);
+        let all: Vec<Key> = self.of(origin).map(|(key, _)| *key).collect();
+        for key in all {
+            self.drop_item(key);
+        }
+    }
+
+    /// Tells which of some attempts of an origin are here, under whatever number: from now on under the origin's.
+    pub(crate) fn handle_check(
+        &mut self,
+        origin: NodeId,
+        attempts: Vec<Attempt>,
+    ) -> (Vec<Attempt>, Vec<Attempt>) {
+        let here = |attempt: &Attempt| {
+            let key = (origin, attempt.task);
+            let Some(item) = self.items.get_mut(&key) else { return false };
+            let before = core::mem::replace(&mut item.assignment.attempt, *attempt);
+            if let Some(stream) = self.streams.get_mut(&key).filter(|_| before != *attempt) {
+                stream.restart();
+            }
+            true
+        };
+        attempts.into_iter().partition(here)
     }
 
     /// Takes note of whether a model can be used; what waits for one that cannot has failed. One that is not `listed`
@@ -234,19 +292,9 @@ impl Work {
                 self.drop_item(key);
             }
         }
+        self.drop_lost(now);
         if self.renew_at.is_some_and(|due| due <= now) {
-            let mut by_origin: BTreeMap<NodeId, Vec<Attempt>> = BTreeMap::new();
-            for (&(origin, _), item) in &self.items {
-                by_origin.entry(origin).or_default().push(item.assignment.attempt);
-            }
-            self.renew_at = (!by_origin.is_empty()).then(|| now.after(RENEW_EVERY));
-            if shows(Mutant::LeaseNotRenewed) {
-                by_origin.clear();
-            }
-            if shows(Mutant::OwnLeaseNotRenewed) {
-                by_origin.remove(&self.me);
-            }
-            self.facts.extend(by_origin.into_iter().map(|(origin, attempts)| Fact::Renew(origin, attempts)));
+            self.renew(now);
         }
         self.tell_progress(now);
         while self.jobs.len() < self.slots && self.begin_job() {}
@@ -254,13 +302,24 @@ impl Work {
 
     /// Returns when something will be due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let told_at = self.streams.values().filter_map(Stream::due).min();
-        [self.deadlines.first().map(|(due, _)| *due), self.renew_at, told_at].into_iter().flatten().min()
+        let in_reach = |key: &&Key| !self.lost.contains_key(&key.0);
+        let streams = self.streams.iter().filter(|(key, _)| in_reach(key));
+        let told_at = streams.filter_map(|(_, stream)| stream.due()).min();
+        let lost_at = self.lost.values().copied().flatten().min();
+        [self.deadlines.first().map(|(due, _)| *due), self.renew_at, told_at, lost_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Returns what is wanted or was found out, in order.
     pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
         core::mem::take(&mut self.facts)
+    }
+
+    /// Tells whether there is something that was not polled yet.
+    pub(crate) fn has_facts(&self) -> bool {
+        !self.facts.is_empty()
     }
 
     /// Returns how many attempts wait or run.
@@ -282,12 +341,13 @@ impl Work {
     }
 
     /// Says how full everything is.
-    pub(crate) fn occupancy(&self) -> [Occupancy; 4] {
+    pub(crate) fn occupancy(&self) -> [Occupancy; 5] {
         [
             Occupancy::of_work("work.items", self.items.len(), ITEMS_MAX),
             Occupancy::of_work("work.deadlines", self.deadlines.len(), ITEMS_MAX),
             Occupancy::of_work("work.jobs", self.jobs.len(), self.slots),
             Occupancy::of_work("work.streams", self.streams.len(), self.slots),
+            Occupancy::new("work.lost", self.lost.len(), LOST_MAX),
         ]
     }
 
@@ -336,9 +396,7 @@ impl Work {
         let mut others = Vec::new();
         for key in &self.queue {
             let Some(other) = self.items.get(key).map(|item| &item.assignment) else { continue };
-            let alike = other.input.kind() == lead.input.kind()
-                && other.model == lead.model
-                && !other.alone;
+            let alike = other.input.kind() == lead.input.kind() && other.model == lead.model && !other.alone;
             if !alike {
                 continue;
             }
@@ -351,15 +409,53 @@ impl Work {
         others
     }
 
+    /// Says to each origin in reach, and to this node, what of theirs is still here.
+    fn renew(&mut self, now: Instant) {
+        let mut by_origin: BTreeMap<NodeId, Vec<Attempt>> = BTreeMap::new();
+        for (&(origin, _), item) in &self.items {
+            by_origin.entry(origin).or_default().push(item.assignment.attempt);
+        }
+        self.renew_at = (!by_origin.is_empty()).then(|| now.after(RENEW_EVERY));
+        if shows(Mutant::LeaseNotRenewed) {
+            by_origin.clear();
+        }
+        if shows(Mutant::OwnLeaseNotRenewed) {
+            by_origin.remove(&self.me);
+        }
+        by_origin.retain(|origin, _| !self.lost.contains_key(origin));
+        self.facts.extend(by_origin.into_iter().map(|(origin, attempts)| Fact::Renew(origin, attempts)));
+    }
+
+    /// Drops what runs for origins that have been out of reach for too long. Should they be back, they are told.
+    fn drop_lost(&mut self, now: Instant) {
+        let due: Vec<NodeId> = self
+            .lost
+            .iter()
+            .filter(|(_, until)| until.is_some_and(|until| until <= now))
+            .map(|(&origin, _)| origin)
+            .collect();
+        for origin in due {
+            self.handle_origin_gone(origin);
+            self.lost.insert(origin, None);
+        }
+    }
+
     /// Tells origins what their generations have written since the last time.
     fn tell_progress(&mut self, now: Instant) {
         for (key, stream) in &mut self.streams {
+            if self.lost.contains_key(&key.0) {
+                continue;
+            }
             let Some(item) = self.items.get(key) else { continue };
             let pause = if key.0 == self.me { Duration::ZERO } else { stream::PAUSE };
             while let Some(piece) = stream.take(now, item.assignment.attempt, pause) {
                 self.facts.push(Fact::Progress(key.0, piece));
             }
         }
+    }
+
+    fn of(&self, origin: NodeId) -> impl Iterator<Item = (&Key, &Item)> {
+        self.items.range((origin, TaskId([0; 16]))..=(origin, TaskId([0xff; 16])))
     }
 
     fn remove(&mut self, key: Key) -> Option<Item> {
@@ -422,6 +518,10 @@ const BATCH_MAX: usize = 16;
 const BATCH_PARTS_MAX: usize = 64;
 /// The largest output, in bytes: a frame holds it with room to spare.
 pub(crate) const OUTPUT_BYTES_MAX: usize = 768 << 10;
+/// How long what runs for an origin goes on that cannot be reached: as long as a worker has a task without a word.
+const LOST_PATIENCE: Duration = Duration::from_secs(30);
+/// Origins remembered that were lost while they had work here.
+const LOST_MAX: usize = 256;
 /// How often an origin hears that its attempts are still here: three times a lease.
 const RENEW_EVERY: Duration = Duration::from_secs(10);
 
@@ -648,6 +748,45 @@ mod tests {
             let others = vec![assignment(99, 1).attempt];
             assert_eq!(work.poll_facts(), vec![Fact::Renew(ME, own), Fact::Renew(OTHER, others)]);
         }
+    }
+
+    #[test]
+    fn what_runs_for_a_lost_origin_goes_on_for_a_while_and_what_waits_does_not() {
+        let mut work = worker();
+        (0..33).for_each(|id| work.handle_assignment(at(0), OTHER, assignment(id, 1)));
+        work.handle_timeout(at(0));
+        work.poll_facts();
+        work.handle_origin_lost(at(1), OTHER);
+        assert_eq!((work.len(), work.poll_facts()), (32, vec![]));
+        work.handle_timeout(at(10));
+        assert_eq!(work.poll_facts(), vec![], "nobody is there to hear of it");
+        work.handle_origin_met(OTHER);
+        let left: Vec<Attempt> = (0..32).map(|id| assignment(id, 1).attempt).collect();
+        assert_eq!(work.poll_facts(), vec![Fact::Renew(OTHER, left)]);
+        work.handle_origin_lost(at(20), OTHER);
+        work.handle_timeout(at(49));
+        assert_eq!(work.len(), 32);
+        work.handle_timeout(at(50));
+        assert_eq!(
+            (work.len(), work.poll_facts()),
+            (0, vec![Fact::Cancel(JobId(0)), Fact::Cancel(JobId(1))])
+        );
+        work.handle_origin_met(OTHER);
+        assert_eq!(work.poll_facts(), vec![Fact::Renew(OTHER, vec![])], "it is told that nothing is left");
+        work.handle_origin_met(OTHER);
+        assert_eq!(work.poll_facts(), vec![]);
+    }
+
+    #[test]
+    fn a_check_says_what_is_here_and_the_origins_number_counts() {
+        let mut work = worker();
+        work.handle_assignment(at(0), OTHER, assignment(1, 3));
+        work.handle_timeout(at(0));
+        work.poll_facts();
+        let asked: Vec<Attempt> = [1, 2].map(|id| assignment(id, 1).attempt).into();
+        assert_eq!(work.handle_check(OTHER, asked.clone()), (asked[..1].to_vec(), asked[1..].to_vec()));
+        work.handle_timeout(at(10));
+        assert_eq!(work.poll_facts(), vec![Fact::Renew(OTHER, asked[..1].to_vec())]);
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod no_forged_member;
 mod no_live_lease_lost;
 mod no_retry_storm;
 mod no_work_for_the_slow;
+mod no_work_twice;
 mod nothing_starts_late;
 mod one_link_per_pair;
 mod one_terminal_outcome;
@@ -217,6 +218,7 @@ pub const NAMES: &[&str] = &[
     no_live_lease_lost::NAME,
     no_retry_storm::NAME,
     no_work_for_the_slow::NAME,
+    no_work_twice::NAME,
     nothing_starts_late::NAME,
     one_link_per_pair::NAME,
     one_terminal_outcome::NAME,
@@ -257,6 +259,7 @@ pub(crate) fn of(scenario: &Scenario, cluster: &Arc<Cluster>) -> Vec<Box<dyn Inv
         Box::new(no_live_lease_lost::NoLiveLeaseLost::new(shared(), scenario)),
         Box::<no_retry_storm::NoRetryStorm>::default(),
         Box::new(no_work_for_the_slow::NoWorkForTheSlow::new(nodes)),
+        Box::new(no_work_twice::NoWorkTwice::new(shared())),
         Box::new(nothing_starts_late::NothingStartsLate::new(shared())),
         Box::new(one_link_per_pair::OneLinkPerPair::new(shared())),
         Box::<one_terminal_outcome::OneTerminalOutcome>::default(),

@@ -36,6 +36,7 @@ const FILES: &[(&str, &str)] = &[
     ("no_live_lease_lost", include_str!("invariants/no_live_lease_lost.rs")),
     ("no_retry_storm", include_str!("invariants/no_retry_storm.rs")),
     ("no_work_for_the_slow", include_str!("invariants/no_work_for_the_slow.rs")),
+    ("no_work_twice", include_str!("invariants/no_work_twice.rs")),
     ("nothing_starts_late", include_str!("invariants/nothing_starts_late.rs")),
     ("one_link_per_pair", include_str!("invariants/one_link_per_pair.rs")),
     ("one_terminal_outcome", include_str!("invariants/one_terminal_outcome.rs")),

@@ -168,6 +168,21 @@ fn jobs_of_an_hour() {
 }
 
 #[test]
+fn origin_sleeps() {
+    passes_on_the_event_queue("origin_sleeps", 1..=20);
+}
+
+#[test]
+fn origin_sleeps_behind_relays() {
+    passes_on_the_event_queue("origin_sleeps_behind_relays", 1..=20);
+}
+
+#[test]
+fn laptop_lid() {
+    passes_on_the_event_queue("laptop_lid", 1..=40);
+}
+
+#[test]
 fn queue_overflows() {
     passes_on_the_event_queue("queue_overflows", 1..=10);
 }

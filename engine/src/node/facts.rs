@@ -1,6 +1,7 @@
 //! What the sub-machines find out or want, carried to each other and to the outside.
 
 use super::Node;
+use crate::deliveries::Outcome;
 use crate::event::{Event, LinkDownReason, ReassignReason};
 use crate::heartbeat::{self, Liveness};
 use crate::ids::{LinkId, MessageId, NodeId, TaskId, TraceId};
@@ -100,12 +101,18 @@ impl Node {
         let (now, wall) = (self.now, self.wall());
         let mut busy = false;
         self.tasks.handle_timeout(now, wall);
-        for fact in self.tasks.poll_facts() {
+        // One may lead to another: all are told before a task is given away again.
+        loop {
+            let facts = self.tasks.poll_facts();
+            if facts.is_empty() {
+                break;
+            }
             busy = true;
-            self.handle_tasks(fact);
+            facts.into_iter().for_each(|fact| self.handle_tasks(fact));
         }
         self.settle_explanations();
         busy |= self.settle_blobs();
+        busy |= self.settle_deliveries();
         busy |= self.dispatch();
         self.work.handle_timeout(now);
         for fact in self.work.poll_facts() {
@@ -159,21 +166,19 @@ impl Node {
         self.event(Event::LinkDown { link, peer, reason });
         let wall = self.wall();
         match reason {
-            // Another link to the same peer takes over at once.
-            LinkDownReason::Duplicate => return,
+            // Another link to the same peer takes over at once. What was on its way over this one may be lost.
+            LinkDownReason::Duplicate => return self.router.handle_neighbour_lost(self.now, peer),
             // So it does here, but what the peer had to do is forgotten.
             LinkDownReason::Restarted => {
                 self.tasks.handle_worker_lost(self.now, wall, peer, true);
                 self.transfers.handle_gone(peer);
-                return self.work.handle_origin_lost(peer);
+                return self.forget_origin(peer);
             }
             LinkDownReason::Closed => {
                 self.crashed.insert(peer);
             }
-            LinkDownReason::Fault
-            | LinkDownReason::Goodbye
-            | LinkDownReason::Spared
-            | LinkDownReason::Unanswered => {}
+            LinkDownReason::Goodbye => self.forget_origin(peer),
+            LinkDownReason::Fault | LinkDownReason::Spared | LinkDownReason::Unanswered => {}
         }
         self.membership.handle_peer_down(self.now, peer);
         self.membership.handle_timeout(self.now);
@@ -242,6 +247,7 @@ impl Node {
                 self.event(Event::MemberJoined { member });
                 self.discovery.handle_known(member);
                 self.router.handle_destination_found(self.now, member);
+                self.meet(member);
             }
             membership::Fact::Left(member) => {
                 self.event(Event::MemberLeft { member });
@@ -250,7 +256,7 @@ impl Node {
                     self.tasks.handle_worker_lost(self.now, wall, member, died);
                 }
                 self.scheduler.handle_gone(member);
-                self.work.handle_origin_lost(member);
+                self.part(member);
                 self.transfers.handle_gone(member);
                 self.router.handle_destination_lost(member);
                 self.discovery.handle_gone(self.now, member, &mut self.rng);
@@ -279,12 +285,14 @@ impl Node {
                     let reason = ReassignReason::Unreachable;
                     self.tasks.handle_returned(destination, assignment.attempt, reason);
                 }
+                self.deliveries.handle_failed(self.now, message, envelope.payload);
             }
         }
     }
 
     fn handle_tasks(&mut self, fact: tasks::Fact) {
         match fact {
+            tasks::Fact::Check(worker, attempts) => self.check(worker, attempts),
             tasks::Fact::Ending(result) => self.end(*result),
             tasks::Fact::Progressed(task) => self.tell_watchers(task),
             tasks::Fact::Reassigned(attempt, worker, reason) => {
@@ -355,7 +363,7 @@ impl Node {
             work::Fact::HandedBack(origin, attempt) => {
                 if origin == self.me {
                     self.tasks.handle_returned(self.me, attempt, ReassignReason::HandedBack);
-                } else {
+                } else if self.membership.hops(origin).is_some() {
                     self.send_payload(origin, &Payload::HandBack(attempt), TraceId([0; 16]));
                 }
             }
@@ -364,8 +372,9 @@ impl Node {
                 if origin == self.me {
                     self.handle_outcome(self.me, attempt, micros, result, None);
                 } else {
-                    let payload = Payload::Outcome { attempt, micros, result };
-                    self.send_payload(origin, &payload, TraceId([0; 16]));
+                    let (task, output) = (attempt.task, result.is_ok());
+                    let payload = Payload::Outcome { attempt, micros, result }.encode();
+                    self.send_outcome(Outcome { origin, task, output, payload });
                 }
             }
             work::Fact::Progress(origin, piece) => {
@@ -376,9 +385,7 @@ impl Node {
                 }
             }
             work::Fact::Renew(origin, attempts) if origin == self.me => {
-                for attempt in attempts {
-                    self.tasks.handle_renewed(self.now, origin, attempt, false);
-                }
+                self.handle_all_here(origin, attempts);
             }
             work::Fact::Renew(origin, attempts) => {
                 self.send_payload(origin, &Payload::Renew(attempts), TraceId([0; 16]));

@@ -120,6 +120,9 @@ impl Node {
         self.crashed.remove(&peer);
         self.heartbeat.handle_up(self.now, link, &mut self.rng);
         self.event(Event::LinkUp { link, peer, address, dialled });
+        if self.membership.hops(peer).is_some() {
+            self.meet(peer);
+        }
     }
 
     fn handle_message(&mut self, link: LinkId, peer: NodeId, message: Message) {
@@ -300,8 +303,12 @@ impl Node {
 
     fn handle_ack(&mut self, from: NodeId, message: MessageId) {
         self.handle_probed(from, message);
+        let waited = self.router.waits_for(message);
         if let Some((waiter, took)) = self.router.handle_ack(self.now, from, message) {
             self.handle_pinged(waiter, Some(took));
+        }
+        if waited && !self.router.waits_for(message) {
+            self.deliveries.handle_acknowledged(message);
         }
     }
 
@@ -328,6 +335,13 @@ impl Node {
                 // Acknowledged once what it changes is durable: until then the worker must keep it.
                 return self.handle_outcome(origin, attempt, micros, result, Some(message));
             }
+            // What is done already and on its way need not be done again.
+            Payload::Assign(assignment)
+                if self.deliveries.owes_output(origin, assignment.attempt.task)
+                    && !shows(Mutant::OutcomeForgotten) =>
+            {
+                self.deliveries.handle_met(now, origin);
+            }
             Payload::Assign(assignment) => self.work.handle_assignment(now, origin, assignment),
             // A file's pieces come and go without acknowledgements.
             Payload::Held { .. }
@@ -344,11 +358,9 @@ impl Node {
                 self.tasks.handle_returned(origin, attempt, ReassignReason::HandedBack);
             }
             Payload::Progress(piece) => self.tasks.handle_progress(now, origin, piece),
-            Payload::Renew(attempts) => {
-                for attempt in attempts {
-                    self.tasks.handle_renewed(now, origin, attempt, false);
-                }
-            }
+            Payload::Check(attempts) => self.handle_check(origin, attempts),
+            Payload::Missing(attempts) => self.handle_missing(origin, attempts),
+            Payload::Renew(attempts) => self.handle_all_here(origin, attempts),
             Payload::Started(attempt) => self.tasks.handle_renewed(now, origin, attempt, true),
             Payload::Ack(_) | Payload::Probe(_) | Payload::Undeliverable { .. } => {}
         }
@@ -381,6 +393,15 @@ impl Node {
                 }
             }
             Verdict::Nothing | Verdict::Retries => {
+                // Sent again while the first one is being written: it is acknowledged with that.
+                if let Some(message) = message
+                    && let Some(open) = self.tasks.get_mut(attempt.task).filter(|open| open.ends_by(from))
+                {
+                    if open.acks.len() < ACKS_HELD_MAX {
+                        open.acks.push((message, from));
+                    }
+                    return;
+                }
                 if verdict == Verdict::Nothing {
                     self.event(Event::ResultDuplicate { task: attempt.task, from });
                 }
@@ -407,6 +428,8 @@ fn priority_onward(frame: &[u8]) -> Priority {
 
 /// A frame that others are not to wait for.
 const LARGE_BYTES: usize = 64 << 10;
+/// Messages that wait for the end of one task to be durable.
+const ACKS_HELD_MAX: usize = 16;
 /// Messages that are acknowledged together.
 const ACKS_MAX: usize = 1_024;
 /// Clocks that differ by more are worth a word.

@@ -1,6 +1,7 @@
 //! How full everything of a node is.
 
 use super::Node;
+use super::meetings::PARTED_MAX;
 use super::requests::WAITING_MAX;
 use super::routes::EXPLANATIONS_MAX;
 use crate::health::WAITERS_MAX;
@@ -13,11 +14,12 @@ impl Node {
         let all = all.chain(self.router.occupancy()).chain(self.sessions.occupancy());
         let all = all.chain(self.membership.occupancy()).chain(self.peers.occupancy());
         let all = all.chain(self.transfers.occupancy()).chain(self.shares.occupancy());
+        let all = all.chain(self.deliveries.occupancy());
         let all = all.chain(self.discovery.occupancy()).chain([self.troubles.occupancy()]);
         all.chain(self.own_occupancy())
     }
 
-    fn own_occupancy(&self) -> [Occupancy; 10] {
+    fn own_occupancy(&self) -> [Occupancy; 11] {
         let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         let open = self.tasks.iter().count();
         let results = count(self.config.results_max);
@@ -34,6 +36,7 @@ impl Node {
             Occupancy::of_work("health.waiters", self.health.waiters(), WAITERS_MAX),
             Occupancy::of_work("explanations", self.explanations.len(), EXPLANATIONS_MAX),
             Occupancy::new("loads", self.loads.len(), links),
+            Occupancy::new("parted", self.parted.len(), PARTED_MAX),
         ]
     }
 }

@@ -46,13 +46,21 @@ fn endings(tasks: &mut Tasks) -> Vec<TaskStatus> {
         .collect()
 }
 
+/// Lets time pass, each deadline on time.
+fn run_until(tasks: &mut Tasks, seconds: u64) {
+    while let Some(due) = tasks.poll_timeout().filter(|due| *due <= at(seconds)) {
+        tasks.handle_timeout(due, WALL);
+    }
+}
+
 #[test]
 fn the_first_outcome_wins_whatever_its_attempt() {
     let mut tasks = accepted();
     tasks.assign(at(0), TASK, A).unwrap();
-    tasks.handle_timeout(at(30), WALL);
+    run_until(&mut tasks, 30);
     let reassigned = Fact::Reassigned(attempt(1), A, ReassignReason::LeaseExpired);
-    assert_eq!(tasks.poll_facts(), vec![reassigned, Fact::Progressed(TASK)]);
+    let check = || Fact::Check(A, vec![attempt(1)]);
+    assert_eq!(tasks.poll_facts(), vec![check(), check(), reassigned, Fact::Progressed(TASK)]);
     assert!(!tasks.assign(at(31), TASK, B).unwrap().alone, "nothing died");
     assert_eq!(tasks.handle_outcome(at(32), WALL, A, attempt(1), 5, Ok(output())), Verdict::Ends);
     assert_eq!(tasks.handle_outcome(at(33), WALL, B, attempt(2), 5, Ok(output())), Verdict::Nothing);
@@ -103,9 +111,25 @@ fn a_lease_is_renewed_by_its_worker_only() {
     tasks.assign(at(0), TASK, A).unwrap();
     tasks.handle_renewed(at(20), A, attempt(1), true);
     tasks.handle_renewed(at(40), B, attempt(1), true);
-    tasks.handle_timeout(at(49), WALL);
-    assert_eq!(tasks.poll_facts(), vec![Fact::Progressed(TASK)]);
+    assert_eq!(tasks.poll_facts(), vec![Fact::Progressed(TASK), Fact::Release(attempt(1), B)]);
+    for seconds in [34, 48] {
+        tasks.handle_timeout(at(seconds), WALL);
+        assert_eq!(tasks.poll_facts(), vec![Fact::Check(A, vec![attempt(1)])]);
+    }
     tasks.handle_timeout(at(50), WALL);
+    let reassigned = Fact::Reassigned(attempt(1), A, ReassignReason::LeaseExpired);
+    assert_eq!(tasks.poll_facts(), vec![reassigned, Fact::Progressed(TASK)]);
+}
+
+#[test]
+fn a_node_that_did_not_run_asks_before_a_lease_is_over() {
+    let mut tasks = accepted();
+    tasks.assign(at(0), TASK, A).unwrap();
+    tasks.handle_timeout(at(40), WALL);
+    assert_eq!(tasks.poll_facts(), vec![Fact::Check(A, vec![attempt(1)])]);
+    run_until(&mut tasks, 53);
+    assert_eq!(tasks.poll_facts(), vec![]);
+    tasks.handle_timeout(at(54), WALL);
     let reassigned = Fact::Reassigned(attempt(1), A, ReassignReason::LeaseExpired);
     assert_eq!(tasks.poll_facts(), vec![reassigned, Fact::Progressed(TASK)]);
 }

@@ -99,7 +99,7 @@ plans! {
     ForgedAdvertAccepted: Story::File("hostile_peer") => ["no_forged_member"];
     ForgerAskedAgain: Story::File("model_from_neighbours") => ["fetched_files_are_true"];
     GoodbyeIgnored: LEAVING => ["goodbye_is_heard"];
-    LeaseNotRenewed: LONG_TASKS => ["no_false_suspicion"];
+    LeaseNotRenewed: LONG_TASKS => ["no_false_suspicion", "no_live_lease_lost"];
     LeavesLate: LEAVING => ["lifecycle_along_arrows"];
     LinksIgnored: Story::File("line_of_five") => ["view_is_true", "liveness"];
     MaxPeersOffByOne: FULL_HOUSE => ["degree_at_most_max_peers", "within_bounds"];
@@ -108,6 +108,7 @@ plans! {
     NonceReused: Story::File("line_of_five") => ["honest_peers_make_no_faults"];
     OlderAdvertAccepted: Story::File("everything_goes_wrong") => ["adverts_go_forward", "view_is_true"];
     OutcomeAcknowledgedEarly: Story::File("worker_dies") => ["durable_before_acknowledged"];
+    OutcomeForgotten: Story::File("origin_sleeps") => ["no_work_twice"];
     OutcomeFromAnybody: ORIGIN_LOSES_POWER => ["no_effect_from_strangers"];
     OwnLeaseNotRenewed: Story::File("jobs_longer_than_a_lease") => ["no_live_lease_lost"];
     OwnPauseIgnored: STOPPED_WHILE_ASKING => ["asks_before_it_judges"];

@@ -1,0 +1,283 @@
+//! The outcomes that a worker owes to other nodes: kept until their origins have acknowledged them.
+//!
+//! A message is given up after some tries, and when its destination leaves the mesh; an outcome is not. One that could
+//! not be delivered waits here, and is sent again as soon as its origin is met again. An origin's clock may stand still
+//! while it sleeps, so that only the origin can tell whether an outcome still counts; how much is kept, and for how
+//! long, is bounded.
+
+use crate::ids::{MessageId, NodeId, TaskId};
+use crate::mutants::{Mutant, shows};
+use crate::occupancy::Occupancy;
+use crate::time::Instant;
+use crate::wire::Bytes;
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The outcomes that are not acknowledged yet.
+#[derive(Debug, Default)]
+pub(crate) struct Deliveries {
+    owed: BTreeMap<Key, Owed>,
+    /// The same by age, the oldest first.
+    order: BTreeSet<(Instant, Key)>,
+    /// Those that are on their way, by the message that brings them.
+    sent: BTreeMap<MessageId, Key>,
+    /// Those that wait, by when to send them again.
+    retries: BTreeSet<(Instant, Key)>,
+    /// Bytes of those that wait.
+    bytes: usize,
+}
+
+/// What came of an attempt at somebody's task.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Outcome {
+    /// Whose task.
+    pub(crate) origin: NodeId,
+    /// Which.
+    pub(crate) task: TaskId,
+    /// Whether it is an output; else it says why there is none.
+    pub(crate) output: bool,
+    /// What is to be sent.
+    pub(crate) payload: Bytes,
+}
+
+/// Whose task, and which.
+pub(crate) type Key = (NodeId, TaskId);
+
+#[derive(Debug)]
+struct Owed {
+    since: Instant,
+    /// Whether it is an output; else it says why there is none.
+    output: bool,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// The message is on its way and has the payload.
+    Sent(MessageId),
+    /// It waits: until a time, or until its origin is met again.
+    Waits(Bytes, Option<Instant>),
+}
+
+impl Deliveries {
+    /// Takes note of an outcome that is sent with a message.
+    pub(crate) fn handle_sent(&mut self, now: Instant, key: Key, output: bool, message: MessageId) {
+        let since = self.forget(key).map_or(now, |owed| owed.since);
+        self.sent.insert(message, key);
+        self.insert(key, Owed { since, output, place: Place::Sent(message) });
+    }
+
+    /// Keeps an outcome whose origin cannot be reached.
+    pub(crate) fn handle_unreachable(&mut self, now: Instant, outcome: Outcome) {
+        let Outcome { origin, task, output, payload } = outcome;
+        let key = (origin, task);
+        let since = self.forget(key).map_or(now, |owed| owed.since);
+        self.insert(key, Owed { since, output, place: Place::Waits(payload, None) });
+    }
+
+    /// Takes note that a message was acknowledged.
+    pub(crate) fn handle_acknowledged(&mut self, message: MessageId) {
+        if let Some(key) = self.sent.get(&message).copied() {
+            self.forget(key);
+        }
+    }
+
+    /// Keeps what a message was to bring that was given up. Does nothing where it was no outcome.
+    pub(crate) fn handle_failed(&mut self, now: Instant, message: MessageId, payload: Bytes) {
+        let Some(key) = self.sent.get(&message).copied() else { return };
+        let Some(owed) = self.forget(key) else { return };
+        if !shows(Mutant::OutcomeForgotten) {
+            let place = Place::Waits(payload, Some(now.after(RETRY_PAUSE)));
+            self.insert(key, Owed { place, ..owed });
+        }
+    }
+
+    /// Has all that waits for an origin be sent now: it is there again.
+    pub(crate) fn handle_met(&mut self, now: Instant, origin: NodeId) {
+        let waiting: Vec<Key> = self.of(origin).collect();
+        for key in waiting {
+            let Some(Owed { place: Place::Waits(_, due), .. }) = self.owed.get_mut(&key) else { continue };
+            let before = due.replace(now);
+            before.map(|before| self.retries.remove(&(before, key)));
+            self.retries.insert((now, key));
+        }
+    }
+
+    /// Forgets what was owed to an origin that has forgotten whom it asked: it started again, or left for good.
+    pub(crate) fn handle_gone(&mut self, origin: NodeId) {
+        let all: Vec<Key> = self.of(origin).collect();
+        for key in all {
+            self.forget(key);
+        }
+    }
+
+    /// Returns what is due to be sent again; each comes back by a call that says what became of it. Forgets what nobody
+    /// will want any more.
+    pub(crate) fn poll_due(&mut self, now: Instant) -> Vec<Outcome> {
+        while let Some(&(since, key)) = self.order.first() {
+            if now.since(since) < KEPT_FOR {
+                break;
+            }
+            self.forget(key);
+        }
+        let mut due = Vec::new();
+        while let Some(&(_, key)) = self.retries.first().filter(|(at, _)| *at <= now) {
+            let Some(Owed { place, since, output }) = self.owed.get_mut(&key) else { break };
+            let Place::Waits(payload, at) = place else { break };
+            at.take().map(|at| self.retries.remove(&(at, key)));
+            let (origin, task) = key;
+            due.push((*since, Outcome { origin, task, output: *output, payload: payload.clone() }));
+        }
+        due.sort_by_key(|(since, _)| *since);
+        due.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    /// Returns when something will be due.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let retry = self.retries.first().map(|(at, _)| *at);
+        let end = self.order.first().map(|(since, _)| since.after(KEPT_FOR));
+        [retry, end].into_iter().flatten().min()
+    }
+
+    /// Tells whether the outcome of a task of an origin is owed.
+    pub(crate) fn owes(&self, origin: NodeId, task: TaskId) -> bool {
+        self.owed.contains_key(&(origin, task))
+    }
+
+    /// Tells whether the output of a task of an origin is owed.
+    pub(crate) fn owes_output(&self, origin: NodeId, task: TaskId) -> bool {
+        self.owed.get(&(origin, task)).is_some_and(|owed| owed.output)
+    }
+
+    /// Tells whether anything is owed to an origin.
+    pub(crate) fn owes_any(&self, origin: NodeId) -> bool {
+        self.of(origin).next().is_some()
+    }
+
+    /// Says how full everything is.
+    pub(crate) fn occupancy(&self) -> [Occupancy; 2] {
+        [
+            Occupancy::new("deliveries.owed", self.owed.len(), OWED_MAX),
+            Occupancy::new("deliveries.bytes", self.bytes, BYTES_MAX),
+        ]
+    }
+
+    fn of(&self, origin: NodeId) -> impl Iterator<Item = Key> {
+        let range = (origin, TaskId([0; 16]))..=(origin, TaskId([0xff; 16]));
+        self.owed.range(range).map(|(key, _)| *key)
+    }
+
+    fn insert(&mut self, key: Key, owed: Owed) {
+        if let Place::Waits(payload, due) = &owed.place {
+            self.bytes += payload.0.len();
+            due.map(|due| self.retries.insert((due, key)));
+        }
+        self.order.insert((owed.since, key));
+        self.owed.insert(key, owed);
+        // Whoever loses one will ask, and have it computed again.
+        while self.owed.len() > OWED_MAX || self.bytes > BYTES_MAX {
+            let waits = |key: &Key| matches!(self.owed.get(key), Some(Owed { place: Place::Waits(..), .. }));
+            let oldest = self.order.iter().map(|(_, key)| *key).find(waits);
+            let Some(oldest) = oldest.or_else(|| Some(self.order.first()?.1)) else { break };
+            self.forget(oldest);
+        }
+    }
+
+    fn forget(&mut self, key: Key) -> Option<Owed> {
+        let owed = self.owed.remove(&key)?;
+        self.order.remove(&(owed.since, key));
+        match &owed.place {
+            Place::Sent(message) => {
+                self.sent.remove(message);
+            }
+            Place::Waits(payload, due) => {
+                self.bytes -= payload.0.len();
+                due.map(|due| self.retries.remove(&(due, key)));
+            }
+        }
+        Some(owed)
+    }
+}
+
+/// Outcomes that are kept; beyond, those go that have waited longest.
+const OWED_MAX: usize = 1_024;
+/// Bytes of outcomes that wait; beyond, those go that have waited longest.
+const BYTES_MAX: usize = 32 << 20;
+/// How long an outcome is kept: no longer than its origin would keep it.
+const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
+/// The pause between two rounds of tries to reach an origin that is there and does not acknowledge.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORIGIN: NodeId = NodeId([1; 16]);
+    const TASK: TaskId = TaskId([2; 16]);
+    const MESSAGE: MessageId = MessageId([3; 16]);
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_micros(seconds * 1_000_000)
+    }
+
+    fn payload() -> Bytes {
+        Bytes(vec![7; 1000])
+    }
+
+    fn outcome(task: TaskId) -> Outcome {
+        Outcome { origin: ORIGIN, task, output: true, payload: payload() }
+    }
+
+    fn held(deliveries: &Deliveries) -> [u64; 2] {
+        deliveries.occupancy().map(|place| place.current)
+    }
+
+    #[test]
+    fn an_outcome_is_sent_until_it_is_acknowledged() {
+        let mut deliveries = Deliveries::default();
+        deliveries.handle_sent(at(0), (ORIGIN, TASK), true, MESSAGE);
+        assert_eq!((deliveries.poll_due(at(1)), held(&deliveries)), (vec![], [1, 0]));
+        deliveries.handle_failed(at(20), MESSAGE, payload());
+        assert_eq!((deliveries.poll_timeout(), held(&deliveries)), (Some(at(25)), [1, 1000]));
+        assert_eq!(deliveries.poll_due(at(25)), vec![outcome(TASK)]);
+        deliveries.handle_sent(at(25), (ORIGIN, TASK), true, MessageId([4; 16]));
+        deliveries.handle_acknowledged(MESSAGE);
+        assert!(deliveries.owes(ORIGIN, TASK), "that message is given up");
+        deliveries.handle_acknowledged(MessageId([4; 16]));
+        assert_eq!((deliveries.poll_timeout(), held(&deliveries)), (None, [0, 0]));
+    }
+
+    #[test]
+    fn what_waits_for_an_origin_that_is_away_is_sent_when_it_is_met() {
+        let mut deliveries = Deliveries::default();
+        deliveries.handle_unreachable(at(0), outcome(TASK));
+        assert_eq!(deliveries.poll_due(at(3600)), vec![]);
+        deliveries.handle_met(at(3600), NodeId([9; 16]));
+        assert_eq!(deliveries.poll_due(at(3600)), vec![]);
+        deliveries.handle_met(at(3601), ORIGIN);
+        deliveries.handle_met(at(3601), ORIGIN);
+        assert_eq!(deliveries.poll_due(at(3601)), vec![outcome(TASK)]);
+        assert!(deliveries.owes_any(ORIGIN));
+        deliveries.handle_gone(ORIGIN);
+        assert!(!deliveries.owes_any(ORIGIN));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_in_number_bytes_and_time() {
+        let mut deliveries = Deliveries::default();
+        let task = |number: usize| {
+            let mut id = [0; 16];
+            id[8..].copy_from_slice(&number.to_be_bytes());
+            TaskId(id)
+        };
+        (0..OWED_MAX + 5).for_each(|n| deliveries.handle_unreachable(at(n as u64), outcome(task(n))));
+        assert_eq!(held(&deliveries), [1_024, 1_024_000]);
+        assert!(!deliveries.owes(ORIGIN, task(4)) && deliveries.owes(ORIGIN, task(5)));
+        let large = |number| Outcome { payload: Bytes(vec![0; 30 << 20]), ..outcome(task(number)) };
+        deliveries.handle_unreachable(at(2_000), large(5_000));
+        deliveries.handle_unreachable(at(2_001), large(5_001));
+        assert!(!deliveries.owes(ORIGIN, task(5_000)) && deliveries.owes(ORIGIN, task(5_001)));
+        assert_eq!(deliveries.poll_due(at(2_001).after(KEPT_FOR)), vec![]);
+        assert_eq!((deliveries.poll_timeout(), held(&deliveries)), (None, [0, 0]));
+    }
+}

@@ -1,0 +1,114 @@
+//! A worker does not begin again what it has finished and told its origin, for as long as neither starts again: an outcome
+//! that was not heard is sent once more, not computed once more.
+//!
+//! What goes over a relay is sealed and cannot be looked at; of it nothing is said.
+
+use super::{Fact, Invariant, Wants, Word};
+use crate::cluster::{Cluster, NodeIndex};
+use crate::scenario::Standing;
+use engine::wire::Payload;
+use engine::{Event, Instant, NodeId, Output, TaskId};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Remembers what each worker has told.
+#[derive(Debug)]
+pub(super) struct NoWorkTwice {
+    cluster: Arc<Cluster>,
+    /// By worker, whose task and which.
+    told: Vec<BTreeSet<(NodeId, TaskId)>>,
+    /// Whether all that is sent reaches the node that it is meant for.
+    applies: bool,
+    checks: u64,
+}
+
+pub(super) const NAME: &str = "no_work_twice";
+
+impl NoWorkTwice {
+    pub(super) fn new(cluster: Arc<Cluster>) -> Self {
+        let all = (0..).take(cluster.len());
+        let applies = all.into_iter().all(|node| cluster.standing(node) == Standing::Member);
+        Self { told: vec![BTreeSet::new(); cluster.len()], cluster, applies, checks: 0 }
+    }
+}
+
+impl Invariant for NoWorkTwice {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::EVENTS | Wants::WORDS
+    }
+
+    fn hear(&mut self, _: Instant, node: NodeIndex, word: &Word<'_>) -> Result<(), String> {
+        if let Payload::Outcome { attempt, result: Ok(_), .. } = word.payload
+            && word.sent
+        {
+            self.told[node as usize].insert((word.destination, attempt.task));
+        }
+        Ok(())
+    }
+
+    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell that work begins")]
+        match fact {
+            Fact::Started => {
+                self.told[node as usize].clear();
+                let id = self.cluster.id(node);
+                self.told.iter_mut().for_each(|told| told.retain(|(origin, _)| *origin != id));
+            }
+            Fact::Output(Output::Event(Event::TaskStarted { task, origin, .. })) if self.applies => {
+                self.checks += 1;
+                if self.told[node as usize].contains(&(*origin, *task)) {
+                    return Err(format!("task {task} begins again, and its outcome was told already"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn checks(&self) -> u64 {
+        self.checks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{at, cluster};
+    use super::*;
+    use engine::InferenceError;
+    use engine::MessageId;
+    use engine::task::TaskOutput;
+    use engine::wire::Attempt;
+
+    const TASK: TaskId = TaskId([1; 16]);
+
+    fn after(result: Result<TaskOutput, InferenceError>) -> NoWorkTwice {
+        let mut invariant = NoWorkTwice::new(cluster(2));
+        let [destination, origin] = [0, 1].map(|node| invariant.cluster.id(node));
+        let payload = Payload::Outcome { attempt: Attempt { task: TASK, number: 1 }, micros: 1, result };
+        let word = Word { sent: true, message: MessageId([1; 16]), origin, destination, payload: &payload };
+        invariant.hear(at(1), 1, &word).unwrap();
+        invariant
+    }
+
+    fn starts(invariant: &mut NoWorkTwice) -> Result<(), String> {
+        let origin = invariant.cluster.id(0);
+        let started = Output::Event(Event::TaskStarted { task: TASK, origin, attempt: 2 });
+        invariant.see(at(2), 1, Fact::Output(&started))
+    }
+
+    #[test]
+    fn what_was_told_begins_again_only_after_a_restart_or_an_error() {
+        let output = || Ok(TaskOutput::Embedding { vectors: vec![vec![1.0]], tokens: 1 });
+        assert!(starts(&mut after(output())).is_err());
+        assert_eq!(starts(&mut after(Err(InferenceError::Crashed))), Ok(()));
+        for node in [0, 1] {
+            let mut invariant = after(output());
+            invariant.see(at(2), node, Fact::Started).unwrap();
+            assert_eq!(starts(&mut invariant), Ok(()));
+        }
+    }
+}
