@@ -12,7 +12,6 @@ pub use models::{FullEntry, ModelEntry, NAME_BYTES_MAX as MODEL_NAME_BYTES_MAX};
 
 use crate::cgroup::{self, MemoryLimit};
 use crate::home::{self, Home};
-use crate::multicast;
 use crate::text::without_mark;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -501,7 +500,8 @@ impl Gathered {
         if !self.problems.is_empty() {
             return Err(ConfigError::Invalid(self.problems));
         }
-        for name in settings.interfaces.iter().filter(|name| !multicast::has_interface(name)) {
+        #[cfg(feature = "libp2p")]
+        for name in settings.interfaces.iter().filter(|name| !crate::multicast::has_interface(name)) {
             self.warnings.push(format!(
                 "this machine has no network interface named {name}; the node uses it once there is one"
             ));
