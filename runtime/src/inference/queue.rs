@@ -112,8 +112,8 @@ struct Task {
     tokens: u32,
     /// The texts that were cut.
     truncated: Vec<Truncation>,
-    /// What went wrong first.
-    error: Option<InferenceError>,
+    /// What went wrong with the first of its texts that something went wrong with, and its number.
+    error: Option<(usize, InferenceError)>,
 }
 
 impl Input {
@@ -222,7 +222,11 @@ impl Queue {
                     task.truncated.push(Truncation { input: number(place.text), dropped });
                 }
             }
-            Err(error) => task.error = task.error.take().or_else(|| Some(task.name(place.text, error))),
+            // Texts are computed in any order; which of several is told should not depend on it.
+            Err(error) if task.error.as_ref().is_none_or(|(text, _)| place.text < *text) => {
+                task.error = Some((place.text, task.name(place.text, error)));
+            }
+            Err(_) => {}
         }
         job.open = job.open.saturating_sub(1);
         job.micros = job.micros.saturating_add(micros);
@@ -266,7 +270,7 @@ impl Task {
     }
 
     fn output(self) -> Result<TaskOutput, InferenceError> {
-        if let Some(error) = self.error {
+        if let Some((_, error)) = self.error {
             return Err(error);
         }
         let vectors: Vec<Vec<f32>> = self.vectors.into_iter().flatten().collect();
@@ -454,6 +458,19 @@ mod tests {
         let truncated = [(0, 7), (2, 100)].map(|(input, dropped)| Truncation { input, dropped }).to_vec();
         let vectors = vec![vec![0.5]; 3];
         assert_eq!(ended.result, Ok(vec![Ok(TaskOutput::Embedding { vectors, tokens: 21, truncated })]));
+    }
+
+    #[test]
+    fn the_first_of_several_refused_texts_is_named_whichever_was_computed_first() {
+        let mut queue = Queue::default();
+        queue.start(JobId(1), vec![embed(vec![text("a"), text("b"), text("c")])]);
+        let batch = queue.take(1);
+        let refused = |why: &str| Err(InferenceError::InputRejected(why.to_owned()));
+        assert_eq!(queue.finish(JobId(1), batch[2].place, 1, refused("third")), None);
+        assert_eq!(queue.finish(JobId(1), batch[1].place, 1, refused("second")), None);
+        let ended = queue.finish(JobId(1), batch[0].place, 1, vector(2)).unwrap();
+        let which = InferenceError::PartRejected { part: 1, reason: "second".to_owned() };
+        assert_eq!(ended.result, Ok(vec![Err(which)]));
     }
 
     #[test]
