@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn what_was_told_begins_again_only_after_a_restart_or_an_error() {
-        let output = || Ok(TaskOutput::Embedding { vectors: vec![vec![1.0]], tokens: 1 });
+        let output =
+            || Ok(TaskOutput::Embedding { vectors: vec![vec![1.0]], tokens: 1, truncated: Vec::new() });
         assert!(starts(&mut after(output())).is_err());
         assert_eq!(starts(&mut after(Err(InferenceError::Crashed))), Ok(()));
         for node in [0, 1] {
