@@ -233,6 +233,9 @@ fn open_socket(options: &MulticastOptions, found: &Found) -> io::Result<GroupSoc
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
     // Other mDNS services of this host, and other nodes, listen on the same port.
     socket.set_reuse_address(true)?;
+    // Linux gives a packet to any one of the sockets that share a port in this way, not to the one that joined on the
+    // interface: what it says of the interface would be wrong, and the answer would go elsewhere.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
     socket.set_reuse_port(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
     let group: SocketAddr = match found.address {

@@ -1,9 +1,10 @@
 //! Announcements of the discovery service as other programs and hostile neighbours make them: nodes join whoever floods
-//! the network, and answer whoever asks.
+//! the network, and understand what is said in other words than their own.
 
 use crate::mesh::{Mesh, enter, ip};
 use crate::world::until;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
@@ -76,6 +77,92 @@ fn send(flood: Flood, ids: &[String], over: &AtomicBool) {
     }
 }
 
+/// What others than nodes of this program say is understood: each line is a way to say that a node is there.
+#[test]
+fn announcements_in_other_words_are_understood() {
+    if !enter("announcements::announcements_in_other_words_are_understood") {
+        return;
+    }
+    let mut mesh = network();
+    let node = mesh.place(&["br7"]);
+    mesh.start(node, &["--no-model"]);
+    mesh.await_active(node);
+    let socket = speaker();
+    // This process is all those nodes; that one connects to it tells that it was understood.
+    let mut listeners: Vec<TcpListener> = (0..5).map(|_| TcpListener::bind((HERE, 0)).unwrap()).collect();
+    let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+    let port = |at: usize| ports[at];
+    let node_of = |at: usize| format!("{at:032x}");
+    let instance = |at: usize| format!("{}.{SERVICE}", node_of(at));
+    // They are awaited in their order, and each is gone once it was dialled: what follows is refused at once.
+    let mut await_dials = |count: usize, what: &str| {
+        let mut awaited: Vec<TcpListener> = listeners.drain(..count).collect();
+        until(what, || {
+            awaited.retain(|listener| {
+                listener.set_nonblocking(true).unwrap();
+                matches!(listener.accept(), Err(error) if error.kind() == ErrorKind::WouldBlock)
+            });
+            awaited.is_empty().then_some(())
+        });
+    };
+    let here = IpAddr::from(HERE);
+
+    // Each record in a packet of its own.
+    say(&socket, &answer(&[pointer(&instance(0), 120)]));
+    say(
+        &socket,
+        &answer(&[server(&instance(0), port(0), "one.local", 120), text(&instance(0), "net=local", 120)]),
+    );
+    say(&socket, &answer(&[address("one.local", here, 120)]));
+    await_dials(1, "PTR, then SRV and TXT, then A");
+
+    // Two nodes in one packet, in capitals, with another's address beside.
+    let records = [1, 2].map(|at| {
+        let host = format!("Host{at}.local");
+        let instance = format!("{}._P2P-AI-AGENTS._TCP.Local", node_of(at));
+        [
+            record("_P2P-ai-agents._tcp.LOCAL", 12, 120, &name(&instance)),
+            server(&instance, port(at), &host.to_uppercase(), 120),
+            text(&instance, "NET=local", 120),
+            address(&host, here, 120),
+        ]
+    });
+    let printer = address("printer.local", IpAddr::from([10, 7, 200, 1]), 120);
+    say(&socket, &answer(&[records.concat(), vec![printer]].concat()));
+    await_dials(2, "both of two nodes in a packet");
+
+    // More records than anybody has use for.
+    let mut records: Vec<Vec<u8>> =
+        (0..100).map(|n| record(&format!("other{n}.local"), 16, 120, b"\x01x")).collect();
+    records.extend([
+        pointer(&instance(3), 120),
+        server(&instance(3), port(3), "three.local", 120),
+        text(&instance(3), "net=local", 120),
+        address("three.local", here, 120),
+    ]);
+    say(&socket, &answer(&records));
+    await_dials(1, "a node among a hundred other records");
+
+    // A name alone, as reflectors say it: what is missing is asked for.
+    say(&socket, &answer(&[pointer(&instance(4), 120)]));
+    await_question(&socket, &instance(4));
+    say(
+        &socket,
+        &answer(&[server(&instance(4), port(4), "four.local", 120), text(&instance(4), "net=local", 120)]),
+    );
+    await_question(&socket, "four.local");
+    say(&socket, &answer(&[address("four.local", here, 120)]));
+    await_dials(1, "a node of which only the name was said");
+
+    // A goodbye of nothing but the name.
+    let heard = |mesh: &Mesh| mesh.json(node, &["node", "status", "--json"])["discovery"]["nodes"].as_u64();
+    let before = heard(&mesh);
+    say(&socket, &answer(&[pointer(&instance(3), 0)]));
+    until("the node that said goodbye is gone", || (heard(&mesh) < before).then_some(()));
+    let status = mesh.json(node, &["node", "status", "--json"]);
+    assert_eq!(status["discovery"]["packets_unusable"], 0, "{status}");
+}
+
 /// Tools that look what there is on a network see nodes, and get an answer alone where they know nothing of mDNS.
 #[test]
 fn other_tools_see_a_node() {
@@ -133,6 +220,19 @@ fn speaker() -> UdpSocket {
 
 fn say(socket: &UdpSocket, packet: &[u8]) {
     socket.send_to(packet, GROUP).unwrap();
+}
+
+/// Waits until somebody asks for a name.
+#[track_caller]
+fn await_question(socket: &UdpSocket, asked: &str) {
+    let label = name(asked.split('.').next().unwrap());
+    let label = &label[..label.len() - 1];
+    until(&format!("somebody asks for {asked}"), || {
+        let mut buffer = [0; 9000];
+        let length = socket.recv(&mut buffer).ok()?;
+        let is_question = buffer[2] & 0x80 == 0;
+        (is_question && buffer[..length].windows(label.len()).any(|window| window == label)).then_some(())
+    });
 }
 
 /// Returns a packet in which a node of the network `local` announces itself, or says goodbye.
