@@ -1,8 +1,8 @@
 //! What a node is told before it starts. A `Config` is trusted: whoever makes it has checked its values.
 
+use crate::model::ModelOffer;
 #[cfg(feature = "testing")]
 use crate::mutants::Mutant;
-use crate::task::TaskKind;
 use core::net::SocketAddr;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -24,8 +24,8 @@ pub struct Config {
     pub health_check_interval: Duration,
     /// Memory that the node may use, its models' processes included, in bytes.
     pub memory_bytes_max: u64,
-    /// Models that the node will be able to run, by name and kind, its primary model of a kind first.
-    pub models: Vec<(String, TaskKind)>,
+    /// Models that the node will be able to run, its primary model of a kind first.
+    pub models: Vec<ModelOffer>,
     /// Jobs that run at the same time.
     pub max_concurrent_tasks: u16,
     /// Accepted tasks that may wait or run at the same time.

@@ -238,4 +238,6 @@ pub enum InferenceError {
         /// Why.
         reason: String,
     },
+    /// The model's files were replaced since the job was asked for: what was computed may be of either.
+    ModelChanged,
 }

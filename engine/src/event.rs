@@ -5,7 +5,7 @@
 use crate::blob::Hash;
 use crate::error::{FetchError, PeerFault, StrangerFault, WriteError};
 use crate::health::{HealthReason, Verdict};
-use crate::ids::{LinkId, MessageId, NodeId, TaskId, WriteId};
+use crate::ids::{Fingerprint, LinkId, MessageId, NodeId, TaskId, WriteId};
 use crate::input::DialError;
 use crate::lifecycle::State;
 use crate::task::{TaskKind, TaskStatus};
@@ -164,6 +164,13 @@ pub enum Event {
         message: MessageId,
         /// Who it was for.
         destination: NodeId,
+    },
+    /// Nodes of this network give one name to different models.
+    ModelConflict {
+        /// The name.
+        model: String,
+        /// The models, in ascending order.
+        fingerprints: Vec<Fingerprint>,
     },
     /// A model can or cannot be used from now on.
     ModelChanged {
@@ -380,4 +387,6 @@ pub enum ReassignReason {
     Unreachable,
     /// The worker said that it does not have it any more.
     Missing,
+    /// The files of the worker's model were replaced while it had the task.
+    ModelChanged,
 }

@@ -22,6 +22,12 @@ pub struct MessageId(pub [u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TraceId(pub [u8; 16]);
 
+/// A model's identity: the first 128 bits of a BLAKE3 hash over all that decides what it computes, which are its
+/// weights, configuration, tokenizer, pooling, prompts and precision. Two models are the same if and only if their
+/// fingerprints are equal, whatever they are called. Printed as 32 hexadecimal characters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(pub [u8; 16]);
+
 /// One authenticated connection, named by the driver; never reused while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LinkId(pub u64);
@@ -150,6 +156,7 @@ macro_rules! sixteen_bytes {
     };
 }
 
+sixteen_bytes!(Fingerprint, Form::Hex);
 sixteen_bytes!(NodeId, Form::Hex);
 sixteen_bytes!(TraceId, Form::Hex);
 sixteen_bytes!(TaskId, Form::Uuid);

@@ -4,7 +4,7 @@ use crate::blob::BlobReport;
 use crate::error::{InferenceError, StrangerFault, WriteError};
 use crate::health::HostFacts;
 use crate::identity::PublicKey;
-use crate::ids::{DialId, JobId, LinkId, RequestId, WriteId};
+use crate::ids::{DialId, Fingerprint, JobId, LinkId, RequestId, WriteId};
 use crate::request::Request;
 use crate::task::{TaskKind, TaskOutput};
 use crate::time::UnixMillis;
@@ -133,6 +133,8 @@ pub enum Input {
         name: String,
         /// What it can do.
         kind: TaskKind,
+        /// Which model it is; `None` while its files are being hashed.
+        fingerprint: Option<Fingerprint>,
         /// Whether it can be used.
         state: ModelState,
     },

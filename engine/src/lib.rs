@@ -50,6 +50,7 @@ pub mod journal;
 pub mod lifecycle;
 mod local_networks;
 mod membership;
+pub mod model;
 pub mod mutants;
 pub mod node;
 pub mod occupancy;
@@ -81,7 +82,9 @@ pub use config::Config;
 pub use error::{DecodeError, FetchError, InferenceError, PeerFault, Rejection, StrangerFault, WriteError};
 pub use event::Event;
 pub use identity::{Identity, PublicKey};
-pub use ids::{DialId, JobId, LinkId, MessageId, NodeId, ReadId, RequestId, TaskId, TraceId, WriteId};
+pub use ids::{
+    DialId, Fingerprint, JobId, LinkId, MessageId, NodeId, ReadId, RequestId, TaskId, TraceId, WriteId,
+};
 pub use input::Input;
 pub use node::{Deadline, Node, Reason};
 pub use output::Output;

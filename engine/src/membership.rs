@@ -6,19 +6,22 @@
 //! notice: nobody can advertise for another, and no list anywhere needs its own idea of who is alive.
 
 mod graph;
+mod model_names;
 mod outbox;
 #[cfg(test)]
 mod tests;
 
 use crate::adverts::{Forged, GoodAdvert, GoodAdverts};
 use crate::identity::Identity;
-use crate::ids::NodeId;
+use crate::ids::{Fingerprint, NodeId};
+use crate::model::ModelOffer;
 use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
 use crate::time::Instant;
 use crate::wire::{Advert, SignedAdvert};
 use core::time::Duration;
 use graph::Graph;
+use model_names::ModelNames;
 use outbox::{FLUSH_DELAY, Outbox};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,6 +29,8 @@ use std::sync::Arc;
 /// What was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fact {
+    /// A name stands for more than one model from now on, and for which.
+    Ambiguous { model: String, fingerprints: Vec<Fingerprint> },
     /// Another living node signs adverts with this node's key; whether it is this one that gives way.
     Copied { aside: bool },
     /// Two living nodes sign adverts with one member's key; the one that started later is `copy`.
@@ -75,6 +80,7 @@ pub(crate) struct Membership {
     routes_found_at: Instant,
     /// Covers who is reachable and in which version: two equal maps have equal digests.
     digest: u64,
+    model_names: ModelNames,
     outbox: Outbox,
     facts: Vec<Fact>,
 }
@@ -106,6 +112,8 @@ impl Membership {
         let good = GoodAdverts::default();
         let own_signed = good.sign(&identity, own.clone());
         let me = own_signed.member;
+        let mut model_names = ModelNames::default();
+        model_names.add(&own.models);
         Self {
             me,
             identity,
@@ -123,6 +131,7 @@ impl Membership {
             graph: Graph::default(),
             routes_due: None,
             routes_found_at: now,
+            model_names,
             outbox: Outbox::default(),
             facts: Vec::new(),
         }
@@ -254,7 +263,10 @@ impl Membership {
             self.change_digest(
                 mix(self.me, self.own_signed.advert.sequence) ^ mix(self.me, self.own.sequence),
             );
-            self.own_signed = self.good.sign(&self.identity, self.own.clone());
+            let before =
+                core::mem::replace(&mut self.own_signed, self.good.sign(&self.identity, self.own.clone()));
+            let now_signed = Arc::clone(&self.own_signed);
+            self.recount_models(&before.advert.models, &now_signed.advert.models);
             self.own_signed_at = now;
             self.outbox.spread(now, self.me, None);
         }
@@ -374,9 +386,10 @@ impl Membership {
     }
 
     /// Says how full everything is.
-    pub(crate) fn occupancy(&self) -> [Occupancy; 4] {
+    pub(crate) fn occupancy(&self) -> [Occupancy; 5] {
         [
             Occupancy::new("membership.adverts", self.adverts.len(), MEMBERS_MAX),
+            Occupancy::new("membership.models", self.model_names.len(), model_names::MODELS_MAX),
             Occupancy::new("membership.unreachable", self.unreachable.len(), UNREACHABLE_MAX),
             Occupancy::new("membership.outbox", self.outbox.neighbours(), self.own.links.len()),
             Occupancy::new("membership.news", self.outbox.news(), MEMBERS_MAX + 1),
@@ -428,6 +441,7 @@ impl Membership {
             if held.unreachable_since.is_none() {
                 self.change_digest(mix(member, before.advert.sequence) ^ mix(member, sequence));
                 self.outbox.spread(now, member, Some(from));
+                self.recount_models(&before.advert.models, &good.advert.models);
             }
             before.links != good.links
         } else if self.make_room() {
@@ -495,6 +509,16 @@ impl Membership {
         }
     }
 
+    /// Counts a member's models in place of those that it had, and tells of names that have got a second model.
+    fn recount_models(&mut self, before: &[ModelOffer], after: &[ModelOffer]) {
+        if before == after {
+            return;
+        }
+        self.model_names.remove(before);
+        let ambiguous = self.model_names.add(after).into_iter();
+        self.facts.extend(ambiguous.map(|(model, fingerprints)| Fact::Ambiguous { model, fingerprints }));
+    }
+
     fn touch_own(&mut self, now: Instant) {
         // The first change goes out at once, those that follow it together and ever more rarely.
         let earliest = self.own_signed_at.after(self.own_pause);
@@ -508,8 +532,9 @@ impl Membership {
             if let Some(held) = self.adverts.get_mut(&member) {
                 held.unreachable_since = Some(now);
                 self.unreachable.insert((now, member));
-                let sequence = held.sequence;
+                let (sequence, good) = (held.sequence, Arc::clone(&held.good));
                 self.change_digest(mix(member, sequence));
+                self.model_names.remove(&good.advert.models);
             }
             self.facts.push(Fact::Left(member));
         }
@@ -517,8 +542,9 @@ impl Membership {
             if let Some(held) = self.adverts.get_mut(&member) {
                 let since = held.unreachable_since.take();
                 since.map(|since| self.unreachable.remove(&(since, member)));
-                let sequence = held.sequence;
+                let (sequence, good) = (held.sequence, Arc::clone(&held.good));
                 self.change_digest(mix(member, sequence));
+                self.recount_models(&[], &good.advert.models);
             }
             self.facts.push(Fact::Joined(member));
             // These have waited for company already.

@@ -64,6 +64,8 @@ mutants! {
     LinksIgnored,
     /// A node takes one link too many.
     MaxPeersOffByOne,
+    /// Whoever has a model of the name gets and runs a task, whichever model that is.
+    NameIsIdentity,
     /// A message is sent once and given up.
     NeverRetried,
     /// A dial that failed is tried again at once.

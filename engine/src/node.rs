@@ -7,6 +7,7 @@ mod blobs;
 mod facts;
 mod meetings;
 mod messages;
+mod models;
 #[cfg(feature = "testing")]
 mod mutants;
 mod neighbours;
@@ -31,6 +32,7 @@ use crate::input::{Input, Interface, ModelState};
 use crate::lifecycle::State;
 use crate::local_networks::{LocalNetworks, is_link_local};
 use crate::membership::Membership;
+use crate::model::ModelOffer;
 use crate::mutants::{Mutant, shows};
 use crate::output::{Output, Priority};
 use crate::peers::Peers;
@@ -41,13 +43,12 @@ use crate::router::Router;
 use crate::scheduler::Scheduler;
 use crate::session::Sessions;
 use crate::shares::Shares;
-use crate::task::TaskKind;
 use crate::tasks::{Limits, Tasks};
 use crate::time::{Instant, UnixMillis, micros};
 use crate::transfers::Transfers;
 use crate::troubles::Troubles;
 use crate::wire::{Advert, Message};
-use crate::work::Work;
+use crate::work::{Model, Work};
 use crate::writes::{Promise, Writes};
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -305,7 +306,9 @@ impl Node {
                 self.advertise_addresses();
                 self.activate_if_checked();
             }
-            Input::Model { name, kind, state } => self.handle_model(name, kind, state),
+            Input::Model { name, kind, fingerprint, state } => {
+                self.handle_model(ModelOffer { name, kind, fingerprint }, state);
+            }
             Input::Request { id, request } => self.handle_request(id, request),
             Input::RequestDropped { id } => self.handle_request_dropped(id),
             Input::Shed { frame, .. } => self.handle_shed(&frame),
@@ -456,15 +459,18 @@ impl Node {
         self.membership.own_mut(self.now).addresses = addresses;
     }
 
-    fn handle_model(&mut self, name: String, kind: TaskKind, state: ModelState) {
+    fn handle_model(&mut self, offer: ModelOffer, state: ModelState) {
+        let ModelOffer { ref name, kind, fingerprint } = offer;
         let ready = state == ModelState::Ready;
+        // What is still being hashed is offered too, so that nobody is told meanwhile that there is no such model.
+        let is_offered = ready || state == ModelState::Away && fingerprint.is_none();
         self.event(Event::ModelChanged { model: name.clone(), kind, ready });
-        let listed = self.config.models.iter().any(|(of, same)| *of == name && *same == kind);
-        self.work.handle_model(kind, name.clone(), state, listed);
+        let listed = self.config.models.iter().any(|model| model.is(kind, name));
+        self.work.handle_model(kind, name.clone(), Model { fingerprint, state }, listed);
         let models = &mut self.membership.own_mut(self.now).models;
-        models.retain(|known| *known != (name.clone(), kind));
-        if ready && models.len() < MODELS_MAX {
-            models.push((name, kind));
+        models.retain(|known| !known.is(kind, name));
+        if is_offered && models.len() < MODELS_MAX {
+            models.push(offer);
         }
     }
 

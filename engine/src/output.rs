@@ -2,7 +2,7 @@
 
 use crate::blob::BlobOrder;
 use crate::event::Event;
-use crate::ids::{DialId, JobId, LinkId, NodeId, RequestId, WriteId};
+use crate::ids::{DialId, Fingerprint, JobId, LinkId, NodeId, RequestId, WriteId};
 use crate::input::Family;
 use crate::record::Record;
 use crate::request::Answer;
@@ -49,6 +49,8 @@ pub enum Output {
         job: JobId,
         /// The model's name.
         model: String,
+        /// Which model that must be.
+        fingerprint: Fingerprint,
         /// The work.
         work: Work,
     },

@@ -241,6 +241,11 @@ const HEADER_BYTES: usize = CHECKSUM_AT + CHECKSUM_BYTES;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{Fingerprint, TraceId};
+    use crate::model::ModelChoice;
+    use crate::task::{Outcome, TaskInput, TaskKind, TaskSpec};
+    use crate::time::UnixMillis;
+    use core::time::Duration;
 
     const ID: TaskId = TaskId([3; 16]);
 
@@ -306,5 +311,30 @@ mod tests {
         assert_eq!(found, [(RecordKind::Task, ID), (RecordKind::Result, TaskId([5; 16]))]);
         assert_eq!(find(&bytes).nth(1).unwrap().bytes, other);
         assert_eq!(find(b"").count() + find(&noise).count(), 0);
+    }
+
+    #[test]
+    fn records_from_before_there_were_fingerprints_are_read() {
+        let spec = TaskSpec {
+            input: TaskInput::of_text(TaskKind::Embedding, "a".to_owned()),
+            model: Some("m".to_owned()),
+            timeout: Duration::from_secs(30),
+        };
+        let (submitted_at, trace) = (UnixMillis(4), TraceId([5; 16]));
+        let task = StoredTask { id: ID, spec, submitted_at, trace, attempts: 6, choice: None };
+        let summary = crate::testing::completed(ID, submitted_at, submitted_at);
+        let result = TaskResult { summary, outcome: Outcome::Cancelled, fingerprint: None };
+        let mut old_task = postcard::to_extend(&task, vec![VERSION_UNCHECKED]).unwrap();
+        let mut old_result = postcard::to_extend(&result, vec![VERSION_UNCHECKED]).unwrap();
+        // They end where the byte would be that says that there is none.
+        assert_eq!((old_task.pop(), old_result.pop()), (Some(0), Some(0)));
+        let upgraded = upgrade(RecordKind::Task, ID, &old_task).unwrap();
+        assert_eq!(decode::<StoredTask>(RecordKind::Task, ID, &upgraded), Ok(task.clone()));
+        let upgraded = upgrade(RecordKind::Result, ID, &old_result).unwrap();
+        assert_eq!(decode::<TaskResult>(RecordKind::Result, ID, &upgraded), Ok(result));
+        let choice = Some(ModelChoice { fingerprint: Fingerprint([7; 16]), required: true });
+        let chosen = StoredTask { choice, ..task };
+        let bytes = encode(RecordKind::Task, ID, &chosen);
+        assert_eq!(decode::<StoredTask>(RecordKind::Task, ID, &bytes), Ok(chosen));
     }
 }

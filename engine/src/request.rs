@@ -5,8 +5,9 @@ use crate::error::Rejection;
 use crate::faults::Faults;
 use crate::health::HealthReport;
 use crate::heartbeat::Liveness;
-use crate::ids::{NodeId, TaskId};
+use crate::ids::{Fingerprint, NodeId, TaskId};
 use crate::lifecycle::State;
+use crate::model::{ModelConflict, ModelOffer};
 use crate::task::{ResultSummary, TaskKind, TaskSpec, TaskStatus};
 use crate::time::UnixMillis;
 use crate::troubles::Trouble;
@@ -54,6 +55,11 @@ pub enum Request {
         /// How many of the newest to leave out.
         offset: u32,
     },
+    /// Says which model a request's tasks would be for; answered with [`Response::Chosen`].
+    Choose(ModelWish),
+    /// Accepts one task of several that must be computed by the same model; answered with [`Response::Submitted`] once
+    /// it is durable.
+    SubmitFor(TaskSpec, Fingerprint),
     /// Answered with [`Response::News`] once there is more of a task than was seen: text, or another status.
     Watch {
         /// The task.
@@ -61,6 +67,17 @@ pub enum Request {
         /// What is known of it.
         seen: Seen,
     },
+}
+
+/// What a request needs of a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelWish {
+    /// The kind of work.
+    pub kind: TaskKind,
+    /// Whether there are labels to choose from, where it is a classification.
+    pub labels: bool,
+    /// The model's name; `None` for the one that the node would choose.
+    pub model: Option<String>,
 }
 
 /// Some of the tasks: those for which all that is given holds.
@@ -117,6 +134,8 @@ pub type Answer = Result<Response, Rejection>;
 /// A good answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Response {
+    /// The model for the tasks of a request: its name, and which one it is where that is known by now.
+    Chosen(String, Option<Fingerprint>),
     /// What goes wrong between this node and others.
     Diagnosis(DiagnosisView),
     /// The file is here.
@@ -229,6 +248,8 @@ pub struct DiagnosisView {
     pub heard: u32,
     /// What went wrong lately, and how many milliseconds ago it was last seen.
     pub troubles: Vec<(u64, Trouble)>,
+    /// Names that nodes give to different models.
+    pub conflicts: Vec<ModelConflict>,
 }
 
 /// How a node's discovery service is.
@@ -267,6 +288,8 @@ pub struct ModelView {
     pub name: String,
     /// What it can do.
     pub kind: TaskKind,
+    /// Which model it is; `None` while its files are being hashed.
+    pub fingerprint: Option<Fingerprint>,
     /// Whether it is loaded.
     pub ready: bool,
 }
@@ -373,7 +396,7 @@ pub struct MemberView {
     /// The nodes that it has links to.
     pub links: Vec<NodeId>,
     /// The models that it runs, or is about to load.
-    pub models: Vec<(String, TaskKind)>,
+    pub models: Vec<ModelOffer>,
 }
 
 /// How one task stands.

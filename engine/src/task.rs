@@ -9,11 +9,12 @@ pub use input::{
     Prompt, RERANKING_TEXTS_MAX, Reranking, STOP_BYTES_MAX, STOPS_MAX, TEMPERATURE_MAX, TaskInput,
 };
 
-use crate::ids::{NodeId, TaskId, TraceId};
+use crate::ids::{Fingerprint, NodeId, TaskId, TraceId};
+use crate::model::ModelChoice;
 use crate::time::UnixMillis;
 use core::fmt::{self, Write as _};
 use core::time::Duration;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -269,6 +270,8 @@ pub enum TaskFailure {
         /// Why.
         reason: String,
     },
+    /// The model that the request began with is no longer in the network.
+    ModelChanged,
 }
 
 impl TaskFailure {
@@ -278,6 +281,7 @@ impl TaskFailure {
             Self::InputRejected(_) | Self::PartRejected { .. } => "input_rejected",
             Self::ModelFailed(_) => "model_failed",
             Self::Poison => "poison",
+            Self::ModelChanged => "model_changed",
         }
     }
 }
@@ -291,6 +295,9 @@ impl fmt::Display for TaskFailure {
                 write!(f, "the model refused input {part} (the first is 0): {reason}")
             }
             Self::Poison => f.write_str("every attempt ended with the death of its worker"),
+            Self::ModelChanged => f.write_str(
+                "the model was replaced by another one of the same name while the request ran; try again",
+            ),
         }
     }
 }
@@ -333,6 +340,14 @@ pub struct StoredTask {
     pub trace: TraceId,
     /// Attempts begun so far.
     pub attempts: u32,
+    /// Which model it is for; `None` while that is not known, and in records of earlier versions, which end here.
+    #[serde(default, deserialize_with = "trailing")]
+    pub choice: Option<ModelChoice>,
+}
+
+/// Reads the last field of a record, which is absent in those of earlier versions.
+fn trailing<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Ok(Option::deserialize(deserializer).unwrap_or_default())
 }
 
 /// A task's one terminal outcome, as it is kept on disk and shown to users.
@@ -342,6 +357,9 @@ pub struct TaskResult {
     pub summary: ResultSummary,
     /// The outcome.
     pub outcome: Outcome,
+    /// The model that computed it; `None` where none did, and in records of earlier versions, which end here.
+    #[serde(default, deserialize_with = "trailing")]
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// What is known of a finished task without reading its output.

@@ -12,7 +12,8 @@ mod tests;
 use self::progress::Progress;
 use crate::error::{InferenceError, Rejection};
 use crate::event::ReassignReason;
-use crate::ids::{MessageId, NodeId, RequestId, TaskId};
+use crate::ids::{Fingerprint, MessageId, NodeId, RequestId, TaskId};
+use crate::model::ModelChoice;
 use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
 use crate::request::{News, Seen, TokenCount};
@@ -38,6 +39,17 @@ pub(crate) enum Fact {
     Reassigned(Attempt, NodeId, ReassignReason),
     /// The worker need not go on with the task.
     Release(Attempt, NodeId),
+}
+
+/// What came of an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Computed {
+    /// The model that computed it.
+    pub(crate) fingerprint: Fingerprint,
+    /// Time spent computing, in microseconds.
+    pub(crate) micros: u64,
+    /// The output, or why there is none.
+    pub(crate) result: Result<TaskOutput, InferenceError>,
 }
 
 /// What an outcome from a worker changes.
@@ -101,6 +113,8 @@ pub(crate) struct Open {
     asked: BTreeSet<NodeId>,
     deaths: u32,
     failures: u32,
+    /// Whether somebody was told a part of what an attempt wrote.
+    told: bool,
     /// What the last worker said for whom the model failed.
     pub(crate) failure: Option<String>,
     /// Whether this node has chosen its model, and may choose another one.
@@ -211,6 +225,7 @@ impl Tasks {
     /// Gives a waiting task to a worker, and returns what the worker must know.
     pub(crate) fn assign(&mut self, now: Instant, id: TaskId, worker: NodeId) -> Option<Assignment> {
         let open = self.open.get_mut(&id).filter(|open| matches!(open.phase, Phase::Waiting))?;
+        let fingerprint = open.stored.choice?.fingerprint;
         self.waiting.retain(|waiting| *waiting != id);
         if open.stored.attempts == 0 || !shows(Mutant::AttemptNumberKept) {
             open.stored.attempts = open.stored.attempts.saturating_add(1);
@@ -223,6 +238,7 @@ impl Tasks {
         let assignment = Assignment {
             attempt: Attempt { task: id, number: open.stored.attempts },
             model: spec.model.clone().unwrap_or_default(),
+            fingerprint,
             input: spec.input.clone(),
             remaining_millis: micros(open.deadline.since(now)) / 1000,
             trace: open.stored.trace,
@@ -290,12 +306,14 @@ impl Tasks {
         wall: UnixMillis,
         from: NodeId,
         attempt: Attempt,
-        micros: u64,
-        result: Result<TaskOutput, InferenceError>,
+        computed: Computed,
     ) -> Verdict {
+        let Computed { fingerprint, micros, result } = computed;
         let Some(open) = self.open.get_mut(&attempt.task) else { return Verdict::Nothing };
         let asked = open.asked.contains(&from) || shows(Mutant::OutcomeFromAnybody);
-        if matches!(open.phase, Phase::Ending { .. }) || !asked {
+        // What another model computed is no outcome of this task, though it was asked for earlier.
+        let of_model = open.stored.choice.is_some_and(|choice| choice.fingerprint == fingerprint);
+        if matches!(open.phase, Phase::Ending { .. }) || !asked || !of_model {
             return Verdict::Nothing;
         }
         let current = matches!(open.phase, Phase::Assigned { worker, .. } if worker == from)
@@ -320,6 +338,10 @@ impl Tasks {
                     return Verdict::Retries;
                 }
                 Outcome::Failed(TaskFailure::Poison)
+            }
+            Err(InferenceError::ModelChanged) => {
+                self.wait_again(attempt.task, ReassignReason::ModelChanged);
+                return Verdict::Retries;
             }
             Err(InferenceError::ModelFailed(why)) => {
                 open.failures += 1;
@@ -377,7 +399,16 @@ impl Tasks {
     pub(crate) fn change_model(&mut self, id: TaskId, model: String) {
         if let Some(open) = self.open.get_mut(&id) {
             open.stored.spec.model = Some(model);
+            open.stored.choice = None;
             open.failure = None;
+        }
+    }
+
+    /// Sets which model of the task's name it is for. Only for a task of which nothing was told yet. What is stored
+    /// keeps an earlier choice: after a restart it is made again.
+    pub(crate) fn choose_fingerprint(&mut self, id: TaskId, fingerprint: Option<Fingerprint>) {
+        if let Some(open) = self.open.get_mut(&id) {
+            open.stored.choice = fingerprint.map(|fingerprint| ModelChoice { fingerprint, required: false });
         }
     }
 
@@ -486,6 +517,7 @@ impl Tasks {
             asked: BTreeSet::new(),
             deaths: 0,
             failures: 0,
+            told: false,
             failure: None,
             model_chosen: false,
         };
@@ -574,7 +606,7 @@ impl Open {
     }
 
     /// Returns what there is beyond what somebody has seen; `None` where that is nothing.
-    pub(crate) fn news(&self, seen: Seen) -> Option<News> {
+    pub(crate) fn news(&mut self, seen: Seen) -> Option<News> {
         let has_seen = usize::try_from(seen.bytes).unwrap_or(usize::MAX);
         let (attempt, text, from) = match &self.progress {
             Some(progress) if progress.attempt == seen.attempt => {
@@ -587,7 +619,10 @@ impl Open {
         if text.is_empty() && self.status().0 == seen.status {
             return None;
         }
-        Some(News { attempt, offset: u32::try_from(from).unwrap_or(u32::MAX), text: text.to_owned() })
+        let offset = u32::try_from(from).unwrap_or(u32::MAX);
+        let news = News { attempt, offset, text: text.to_owned() };
+        self.told |= !news.text.is_empty();
+        Some(news)
     }
 
     /// Returns how many tokens there are of how many; `None` where the task makes none.
@@ -615,6 +650,13 @@ impl Open {
             }
             None => Some(expected(worker)?.saturating_sub(now.since(self.assigned_at)).min(left)),
         }
+    }
+
+    /// Tells whether another model of the same name may take the place of the one that the task was for: no other task
+    /// relies on that, and nobody was told a part of what it writes.
+    pub(crate) fn may_change_model(&self) -> bool {
+        let required = self.stored.choice.is_some_and(|choice| choice.required);
+        !required && !self.told
     }
 
     /// Tells whether a worker's outcome ends the task, and is not durable yet.
@@ -662,7 +704,9 @@ fn result(
         output_preview,
         trace: stored.trace,
     };
-    TaskResult { summary, outcome }
+    let computed = matches!(outcome, Outcome::Completed(_));
+    let fingerprint = stored.choice.filter(|_| computed).map(|choice| choice.fingerprint);
+    TaskResult { summary, outcome, fingerprint }
 }
 
 /// Checks an output that came from elsewhere: it must be what was asked for, and usable.

@@ -8,8 +8,9 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::health::HostFacts;
 use crate::identity::Identity;
-use crate::ids::{JobId, LinkId, NodeId, RequestId, TaskId, TraceId};
+use crate::ids::{Fingerprint, JobId, LinkId, NodeId, RequestId, TaskId, TraceId};
 use crate::input::{DialError, Input, Interface, ModelState};
+use crate::model::ModelOffer;
 use crate::node::Node;
 use crate::output::{Output, Priority, Work};
 use crate::record::{Record, Saved};
@@ -24,6 +25,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The name of the model that every node here runs.
 pub const MODEL: &str = "test-model";
+
+/// Which model every name here stands for, unless a test says otherwise.
+pub const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
+
+/// Returns the offer of a model.
+pub fn offer(name: &str, kind: TaskKind) -> ModelOffer {
+    ModelOffer { name: name.to_owned(), kind, fingerprint: Some(FINGERPRINT) }
+}
 
 /// Returns what is known of a task that was submitted and completed at one time, and is kept until another.
 pub fn completed(id: TaskId, at: UnixMillis, expires_at: UnixMillis) -> ResultSummary {
@@ -116,7 +125,7 @@ impl Network {
     /// Adds a node and starts it. Places count from 0.
     pub fn add(&mut self, change: impl FnOnce(&mut Config)) -> usize {
         let place = self.places.len();
-        let models = vec![(MODEL.to_owned(), TaskKind::Embedding)];
+        let models = vec![offer(MODEL, TaskKind::Embedding)];
         let mut config = Config { models, ..Config::default() };
         change(&mut config);
         let [high, low] = halves(place);
@@ -165,15 +174,22 @@ impl Network {
         let address = address(place);
         self.later(place, Duration::ZERO, Input::Interfaces(vec![Interface::new(INTERFACE, address.ip())]));
         self.later(place, Duration::ZERO, Input::Listening { port: address.port() });
-        for (name, kind) in self.places[place].config.models.clone() {
-            self.later(place, Duration::ZERO, Input::Model { name, kind, state: ModelState::Ready });
+        for ModelOffer { name, kind, fingerprint } in self.places[place].config.models.clone() {
+            let state = ModelState::Ready;
+            self.later(place, Duration::ZERO, Input::Model { name, kind, fingerprint, state });
         }
         self.carry_out(place);
     }
 
     /// Tells a node how a model of its own stands.
     pub fn set_model(&mut self, place: usize, name: &str, kind: TaskKind, state: ModelState) {
-        self.later(place, Duration::ZERO, Input::Model { name: name.to_owned(), kind, state });
+        self.set_offer(place, offer(name, kind), state);
+    }
+
+    /// Tells a node which model a name of its own stands for, and how it stands.
+    pub fn set_offer(&mut self, place: usize, offer: ModelOffer, state: ModelState) {
+        let ModelOffer { name, kind, fingerprint } = offer;
+        self.later(place, Duration::ZERO, Input::Model { name, kind, fingerprint, state });
     }
 
     /// Kills a node: it says nothing more, and its connections close.

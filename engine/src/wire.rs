@@ -14,8 +14,9 @@ use crate::blob::{BlobId, Hash, Piece, Pin};
 use crate::error::{DecodeError, InferenceError};
 use crate::event::{DropReason, RefuseReason};
 use crate::identity::PublicKey;
-use crate::ids::{MessageId, NodeId, TaskId, TraceId};
-use crate::task::{TaskInput, TaskKind, TaskOutput};
+use crate::ids::{Fingerprint, MessageId, NodeId, TaskId, TraceId};
+use crate::model::ModelOffer;
+use crate::task::{TaskInput, TaskOutput};
 use crate::time::UnixMillis;
 use core::net::SocketAddr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -97,7 +98,7 @@ pub struct Advert {
     /// Jobs that the member runs at the same time.
     pub slots: u16,
     /// Models that the member runs, or is about to load.
-    pub models: Vec<(String, TaskKind)>,
+    pub models: Vec<ModelOffer>,
     /// Nodes that the member has a link to, in ascending order.
     pub links: Vec<NodeId>,
     /// The static X25519 key of its end-to-end sessions.
@@ -144,6 +145,8 @@ pub enum Payload {
     Outcome {
         /// Which attempt.
         attempt: Attempt,
+        /// The model that computed it.
+        fingerprint: Fingerprint,
         /// Time spent computing, in microseconds.
         micros: u64,
         /// The output, or why there is none.
@@ -227,6 +230,8 @@ pub struct Assignment {
     pub attempt: Attempt,
     /// The model's name.
     pub model: String,
+    /// Which model that is: a worker that has another one under the name declines.
+    pub fingerprint: Fingerprint,
     /// What to work on.
     pub input: TaskInput,
     /// Time left. No clock of another machine is relied upon.
@@ -329,7 +334,7 @@ impl Advert {
             && advert.links.len() <= LINKS_MAX
             && advert.version.len() <= VERSION_BYTES_MAX
             && advert.models.len() <= MODELS_MAX
-            && advert.models.iter().all(|(name, _)| name.len() <= MODEL_NAME_BYTES_MAX);
+            && advert.models.iter().all(|model| model.name.len() <= MODEL_NAME_BYTES_MAX);
         if !bounded {
             return Err(DecodeError::TooLarge);
         }

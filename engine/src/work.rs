@@ -10,8 +10,9 @@ mod stream;
 
 use self::stream::Stream;
 use crate::error::InferenceError;
-use crate::ids::{JobId, NodeId, TaskId};
+use crate::ids::{Fingerprint, JobId, NodeId, TaskId};
 use crate::input::ModelState;
+use crate::model::ModelOffer;
 use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
 use crate::output::Work as Job;
@@ -33,9 +34,9 @@ pub(crate) enum Fact {
     /// The origin's attempt will not be finished here.
     HandedBack(NodeId, Attempt),
     /// Run a job.
-    Infer(JobId, String, Job),
+    Infer(JobId, String, Fingerprint, Job),
     /// What came of the origin's attempt.
-    Outcome(NodeId, Attempt, u64, Result<TaskOutput, InferenceError>),
+    Outcome(NodeId, Attempt, Fingerprint, u64, Result<TaskOutput, InferenceError>),
     /// What the origin's attempt has written meanwhile.
     Progress(NodeId, Passage),
     /// The origin's attempts are still here.
@@ -49,7 +50,7 @@ pub(crate) struct Work {
     slots: usize,
     accepting: bool,
     /// The models that this node runs, and how each stands.
-    models: BTreeMap<(TaskKind, String), ModelState>,
+    models: BTreeMap<(TaskKind, String), Model>,
     items: BTreeMap<Key, Item>,
     queue: VecDeque<Key>,
     jobs: BTreeMap<JobId, Vec<Key>>,
@@ -66,6 +67,15 @@ pub(crate) struct Work {
 /// Whose task, and which.
 type Key = (NodeId, TaskId);
 
+/// A model of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Model {
+    /// Which model it is; `None` while its files are being hashed.
+    pub(crate) fingerprint: Option<Fingerprint>,
+    /// How it stands.
+    pub(crate) state: ModelState,
+}
+
 #[derive(Debug)]
 struct Item {
     assignment: Assignment,
@@ -75,12 +85,16 @@ struct Item {
 
 impl Work {
     /// Makes a worker with nothing to do.
-    pub(crate) fn new(me: NodeId, slots: u16, models: &[(String, TaskKind)]) -> Self {
+    pub(crate) fn new(me: NodeId, slots: u16, models: &[ModelOffer]) -> Self {
+        let listed = |model: &ModelOffer| {
+            let known = Model { fingerprint: model.fingerprint, state: ModelState::Away };
+            ((model.kind, model.name.clone()), known)
+        };
         Self {
             me,
             slots: usize::from(slots),
             accepting: true,
-            models: models.iter().map(|(name, kind)| ((*kind, name.clone()), ModelState::Away)).collect(),
+            models: models.iter().map(listed).collect(),
             items: BTreeMap::new(),
             queue: VecDeque::new(),
             jobs: BTreeMap::new(),
@@ -99,6 +113,14 @@ impl Work {
         if self.lost.contains_key(&origin) {
             self.handle_origin_met(origin);
         }
+        let other = |item: &Item| {
+            item.assignment.fingerprint != assignment.fingerprint
+                && item.assignment.attempt.number < assignment.attempt.number
+        };
+        if self.items.get(&key).is_some_and(other) {
+            // The task is for another model by now: what was computed of it does not count.
+            self.drop_item(key);
+        }
         if let Some(item) = self.items.get_mut(&key) {
             // The origin lost track and asked again: the work goes on under the newer number.
             if assignment.attempt.number > item.assignment.attempt.number {
@@ -116,9 +138,12 @@ impl Work {
         // No other node may hold more than a quarter of the queue.
         let share = if origin == self.me { ITEMS_MAX } else { ITEMS_MAX / 4 };
         let known = self.models.get(&(assignment.input.kind(), assignment.model.clone()));
-        if let Some(ModelState::Unusable(why)) = known {
+        let known = known.filter(|known| {
+            known.fingerprint == Some(assignment.fingerprint) || shows(Mutant::NameIsIdentity)
+        });
+        if let Some(ModelState::Unusable(why)) = known.map(|known| &known.state) {
             let error = InferenceError::ModelFailed(why.clone());
-            self.facts.push(Fact::Outcome(origin, assignment.attempt, 0, Err(error)));
+            self.facts.push(Fact::Outcome(origin, assignment.attempt, assignment.fingerprint, 0, Err(error)));
             return;
         }
         if !self.accepting || known.is_none() || of_origin >= share || self.items.len() >= ITEMS_MAX {
@@ -200,26 +225,33 @@ impl Work {
         attempts.into_iter().partition(here)
     }
 
-    /// Takes note of whether a model can be used; what waits for one that cannot has failed. One that is not `listed`
-    /// came while the node ran, and may go.
-    pub(crate) fn handle_model(&mut self, kind: TaskKind, name: String, state: ModelState, listed: bool) {
-        if let ModelState::Unusable(why) = &state {
-            let waits = |(_, item): &(&Key, &Item)| {
-                let Assignment { input, model, .. } = &item.assignment;
-                item.job.is_none() && input.kind() == kind && *model == name
-            };
-            let waiting: Vec<Key> = self.items.iter().filter(waits).map(|(key, _)| *key).collect();
-            for key in waiting {
-                if let Some(item) = self.drop_item(key) {
-                    let error = InferenceError::ModelFailed(why.clone());
-                    self.facts.push(Fact::Outcome(key.0, item.assignment.attempt, 0, Err(error)));
+    /// Takes note of which model a name stands for and whether it can be used. What waits for one that cannot has
+    /// failed; what waits for another model of that name is handed back. A model that is not `listed` came while the
+    /// node ran, and may go.
+    pub(crate) fn handle_model(&mut self, kind: TaskKind, name: String, model: Model, listed: bool) {
+        let waits = |(_, item): &(&Key, &Item)| {
+            let Assignment { input, model, .. } = &item.assignment;
+            item.job.is_none() && input.kind() == kind && *model == name
+        };
+        let waiting: Vec<Key> = self.items.iter().filter(waits).map(|(key, _)| *key).collect();
+        for key in waiting {
+            let Some(wanted) = self.items.get(&key).map(|item| item.assignment.fingerprint) else { continue };
+            let other = model.fingerprint != Some(wanted) && !shows(Mutant::NameIsIdentity);
+            let error = match &model.state {
+                ModelState::Unusable(why) if !other => InferenceError::ModelFailed(why.clone()),
+                ModelState::Away | ModelState::Ready | ModelState::Unusable(_) if other => {
+                    InferenceError::ModelChanged
                 }
+                ModelState::Away | ModelState::Ready | ModelState::Unusable(_) => continue,
+            };
+            if let Some(item) = self.drop_item(key) {
+                self.facts.push(Fact::Outcome(key.0, item.assignment.attempt, wanted, 0, Err(error)));
             }
         }
-        if state == ModelState::Away && !listed {
+        if model.state == ModelState::Away && !listed {
             self.models.remove(&(kind, name));
         } else {
-            self.models.insert((kind, name), state);
+            self.models.insert((kind, name), model);
         }
     }
 
@@ -254,7 +286,8 @@ impl Work {
                 && let Some(item) = self.remove(key)
             {
                 let result = result.and_then(bounded);
-                self.facts.push(Fact::Outcome(key.0, item.assignment.attempt, each, result));
+                let Assignment { attempt, fingerprint, .. } = item.assignment;
+                self.facts.push(Fact::Outcome(key.0, attempt, fingerprint, each, result));
             }
         }
     }
@@ -328,13 +361,13 @@ impl Work {
     }
 
     /// Returns the models that this node runs, and how each stands.
-    pub(crate) fn models(&self) -> impl Iterator<Item = (TaskKind, &str, &ModelState)> {
-        self.models.iter().map(|((kind, name), state)| (*kind, name.as_str(), state))
+    pub(crate) fn models(&self) -> impl Iterator<Item = (TaskKind, &str, &Model)> {
+        self.models.iter().map(|((kind, name), model)| (*kind, name.as_str(), model))
     }
 
     /// Returns why a model of this node cannot be used, if that is so.
     pub(crate) fn unusable(&self, kind: TaskKind, name: &str) -> Option<&str> {
-        self.models().find_map(|(of, known, state)| match state {
+        self.models().find_map(|(of, known, model)| match &model.state {
             ModelState::Unusable(why) if of == kind && known == name => Some(why.as_str()),
             ModelState::Away | ModelState::Ready | ModelState::Unusable(_) => None,
         })
@@ -364,7 +397,8 @@ impl Work {
             let item = self.items.get(key);
             item.is_some_and(|item| {
                 let model = (item.assignment.input.kind(), item.assignment.model.clone());
-                self.models.get(&model) == Some(&ModelState::Ready) && !(full && generates(key))
+                let ready = self.models.get(&model).is_some_and(|model| model.state == ModelState::Ready);
+                ready && !(full && generates(key))
             })
         };
         let Some(at) = self.queue.iter().position(can_run) else { return false };
@@ -386,7 +420,7 @@ impl Work {
             self.facts.push(Fact::Begun(key.0, item.assignment.attempt));
         }
         self.jobs.insert(job, keys);
-        self.facts.push(Fact::Infer(job, lead.model, as_job(inputs, lead.input)));
+        self.facts.push(Fact::Infer(job, lead.model, lead.fingerprint, as_job(inputs, lead.input)));
         true
     }
 
@@ -396,7 +430,10 @@ impl Work {
         let mut others = Vec::new();
         for key in &self.queue {
             let Some(other) = self.items.get(key).map(|item| &item.assignment) else { continue };
-            let alike = other.input.kind() == lead.input.kind() && other.model == lead.model && !other.alone;
+            let alike = other.input.kind() == lead.input.kind()
+                && other.model == lead.model
+                && other.fingerprint == lead.fingerprint
+                && !other.alone;
             if !alike {
                 continue;
             }
@@ -529,6 +566,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(10);
 mod tests {
     use super::*;
     use crate::ids::TraceId;
+    use crate::testing::{FINGERPRINT, offer};
 
     const ME: NodeId = NodeId([1; 16]);
     const OTHER: NodeId = NodeId([2; 16]);
@@ -541,6 +579,7 @@ mod tests {
         Assignment {
             attempt: Attempt { task: TaskId([id; 16]), number },
             model: "m".to_owned(),
+            fingerprint: FINGERPRINT,
             input: TaskInput::of_text(TaskKind::Embedding, format!("text {id}")),
             remaining_millis: 60_000,
             trace: TraceId([0; 16]),
@@ -548,16 +587,21 @@ mod tests {
         }
     }
 
+    fn set(work: &mut Work, kind: TaskKind, state: ModelState) {
+        let model = Model { fingerprint: Some(FINGERPRINT), state };
+        work.handle_model(kind, "m".to_owned(), model, true);
+    }
+
     fn worker() -> Work {
-        let mut work = Work::new(ME, 2, &[("m".to_owned(), TaskKind::Embedding)]);
-        work.handle_model(TaskKind::Embedding, "m".to_owned(), ModelState::Ready, true);
+        let mut work = Work::new(ME, 2, &[offer("m", TaskKind::Embedding)]);
+        set(&mut work, TaskKind::Embedding, ModelState::Ready);
         work
     }
 
     fn jobs(facts: &[Fact]) -> Vec<usize> {
         facts
             .iter()
-            .filter_map(|fact| if let Fact::Infer(_, _, job) = fact { Some(job.len()) } else { None })
+            .filter_map(|fact| if let Fact::Infer(_, _, _, job) = fact { Some(job.len()) } else { None })
             .collect()
     }
 
@@ -603,7 +647,8 @@ mod tests {
             TaskOutput::Embedding { vectors: vec![vec![0.5; 200_000]], tokens: 1, truncated: Vec::new() };
         work.handle_done(JobId(0), 1, Ok(vec![Ok(huge)]));
         let facts = work.poll_facts();
-        let [Fact::Outcome(OTHER, _, 1, Err(InferenceError::InputRejected(why)))] = facts.as_slice() else {
+        let [Fact::Outcome(OTHER, _, _, 1, Err(InferenceError::InputRejected(why)))] = facts.as_slice()
+        else {
             panic!("{facts:?}")
         };
         assert!(why.contains("800004 bytes"), "{why}");
@@ -611,8 +656,8 @@ mod tests {
 
     #[test]
     fn a_generation_tells_its_origin_what_it_writes_now_and_then() {
-        let mut work = Work::new(ME, 2, &[("m".to_owned(), TaskKind::Generation)]);
-        work.handle_model(TaskKind::Generation, "m".to_owned(), ModelState::Ready, true);
+        let mut work = Work::new(ME, 2, &[offer("m", TaskKind::Generation)]);
+        set(&mut work, TaskKind::Generation, ModelState::Ready);
         let input = TaskInput::of_text(TaskKind::Generation, "once".to_owned());
         work.handle_assignment(at(0), OTHER, Assignment { input: input.clone(), ..assignment(1, 1) });
         work.handle_timeout(at(0));
@@ -675,43 +720,44 @@ mod tests {
 
     #[test]
     fn nothing_runs_before_its_model_is_loaded() {
-        let mut work = Work::new(ME, 2, &[("m".to_owned(), TaskKind::Embedding)]);
+        let mut work = Work::new(ME, 2, &[offer("m", TaskKind::Embedding)]);
         work.handle_assignment(at(0), ME, assignment(1, 1));
         work.handle_timeout(at(0));
         assert_eq!(work.poll_facts(), vec![]);
-        work.handle_model(TaskKind::Embedding, "m".to_owned(), ModelState::Ready, true);
+        set(&mut work, TaskKind::Embedding, ModelState::Ready);
         work.handle_timeout(at(0));
         assert_eq!(jobs(&work.poll_facts()), vec![1]);
     }
 
     #[test]
     fn what_waits_for_a_model_that_cannot_be_used_fails_and_so_does_what_comes_later() {
-        let mut work = Work::new(ME, 2, &[("m".to_owned(), TaskKind::Embedding)]);
+        let mut work = Work::new(ME, 2, &[offer("m", TaskKind::Embedding)]);
         work.handle_assignment(at(0), OTHER, assignment(1, 1));
-        work.handle_model(
-            TaskKind::Embedding,
-            "m".to_owned(),
-            ModelState::Unusable("cut short".to_owned()),
-            true,
-        );
+        set(&mut work, TaskKind::Embedding, ModelState::Unusable("cut short".to_owned()));
         work.handle_assignment(at(0), ME, assignment(2, 1));
         let facts = work.poll_facts();
         let failed = |origin, id| {
             let attempt = assignment(id, 1).attempt;
-            Fact::Outcome(origin, attempt, 0, Err(InferenceError::ModelFailed("cut short".to_owned())))
+            Fact::Outcome(
+                origin,
+                attempt,
+                FINGERPRINT,
+                0,
+                Err(InferenceError::ModelFailed("cut short".to_owned())),
+            )
         };
         assert_eq!(facts, [failed(OTHER, 1), failed(ME, 2)]);
         assert_eq!((work.len(), work.unusable(TaskKind::Embedding, "m")), (0, Some("cut short")));
-        work.handle_model(TaskKind::Embedding, "m".to_owned(), ModelState::Ready, true);
+        set(&mut work, TaskKind::Embedding, ModelState::Ready);
         assert_eq!(work.unusable(TaskKind::Embedding, "m"), None);
     }
 
     #[test]
     fn generations_leave_a_place_to_what_takes_no_time() {
         let kinds = [TaskKind::Generation, TaskKind::Embedding];
-        let mut work = Work::new(ME, 3, &kinds.map(|kind| ("m".to_owned(), kind)));
+        let mut work = Work::new(ME, 3, &kinds.map(|kind| offer("m", kind)));
         for kind in kinds {
-            work.handle_model(kind, "m".to_owned(), ModelState::Ready, true);
+            set(&mut work, kind, ModelState::Ready);
         }
         for id in 0..4 {
             let input = TaskInput::of_text(TaskKind::Generation, "once".to_owned());
@@ -726,8 +772,8 @@ mod tests {
         work.handle_timeout(at(0));
         assert_eq!(jobs(&work.poll_facts()), [1]);
         // A node that does nothing else has all places for them.
-        let mut work = Work::new(ME, 1, &[("m".to_owned(), TaskKind::Generation)]);
-        work.handle_model(TaskKind::Generation, "m".to_owned(), ModelState::Ready, true);
+        let mut work = Work::new(ME, 1, &[offer("m", TaskKind::Generation)]);
+        set(&mut work, TaskKind::Generation, ModelState::Ready);
         let input = TaskInput::of_text(TaskKind::Generation, "once".to_owned());
         work.handle_assignment(at(0), OTHER, Assignment { input, ..assignment(1, 1) });
         work.handle_timeout(at(0));
@@ -801,5 +847,40 @@ mod tests {
         let facts = work.poll_facts();
         assert_eq!(facts.iter().filter(|fact| matches!(fact, Fact::Cancel(_))).count(), 2);
         assert_eq!(facts.iter().filter(|fact| matches!(fact, Fact::HandedBack(..))).count(), 32);
+    }
+
+    #[test]
+    fn what_is_for_another_model_of_the_name_is_declined_or_handed_back() {
+        let mut work = worker();
+        let other = Fingerprint([8; 16]);
+        let of_other = |id, number| Assignment { fingerprint: other, ..assignment(id, number) };
+        work.handle_assignment(at(0), OTHER, of_other(1, 1));
+        assert_eq!(work.poll_facts(), [Fact::Declined(OTHER, of_other(1, 1).attempt)]);
+        work.handle_assignment(at(0), OTHER, assignment(2, 1));
+        let model = Model { fingerprint: Some(other), state: ModelState::Ready };
+        work.handle_model(TaskKind::Embedding, "m".to_owned(), model, true);
+        let changed = Err(InferenceError::ModelChanged);
+        let attempt = assignment(2, 1).attempt;
+        assert_eq!(work.poll_facts(), [Fact::Outcome(OTHER, attempt, FINGERPRINT, 0, changed)]);
+        work.handle_assignment(at(0), OTHER, of_other(3, 1));
+        work.handle_timeout(at(0));
+        let inferred = |fact: &Fact| matches!(fact, Fact::Infer(_, _, which, _) if *which == other);
+        assert!(work.poll_facts().iter().any(inferred));
+    }
+
+    #[test]
+    fn an_attempt_for_another_model_takes_the_place_of_the_one_before() {
+        let mut work = worker();
+        work.handle_assignment(at(0), OTHER, assignment(1, 1));
+        work.handle_timeout(at(0));
+        work.poll_facts();
+        let other = Fingerprint([8; 16]);
+        let model = Model { fingerprint: Some(other), state: ModelState::Ready };
+        work.handle_model(TaskKind::Embedding, "m".to_owned(), model, true);
+        work.handle_assignment(at(0), OTHER, Assignment { fingerprint: other, ..assignment(1, 2) });
+        assert_eq!(work.poll_facts(), [Fact::Cancel(JobId(0))]);
+        let outputs = vec![Ok(TaskOutput::Embedding { vectors: vec![vec![0.5]], tokens: 1 })];
+        work.handle_done(JobId(0), 1, Ok(outputs));
+        assert_eq!(work.poll_facts(), []);
     }
 }

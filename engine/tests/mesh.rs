@@ -10,7 +10,7 @@ use engine::input::ModelState;
 use engine::request::HopView;
 use engine::request::{News, Seen, Which};
 use engine::task::{Classification, InputFault, TaskFailure, TaskInput, TaskKind, TaskSpec, TaskStatus};
-use engine::testing::{MODEL, Network};
+use engine::testing::{MODEL, Network, offer};
 use engine::wire::{Advert, Beat, Hello, Message, SharedBytes, Signature, SignedAdvert};
 use engine::{NodeId, Rejection, Request, Response, TaskId, UnixMillis};
 use std::cmp::Reverse;
@@ -430,7 +430,7 @@ fn a_task_whose_model_nobody_can_use_fails_with_the_reason() {
 fn a_task_that_names_no_model_gets_another_where_its_first_cannot_be_used() {
     for named in [false, true] {
         let mut network = Network::default();
-        let asker = network.add(|config| config.models.push(("other".to_owned(), TaskKind::Embedding)));
+        let asker = network.add(|config| config.models.push(offer("other", TaskKind::Embedding)));
         network.run(SECOND);
         network.set_model(asker, MODEL, TaskKind::Embedding, ModelState::Away);
         let model = named.then(|| MODEL.to_owned());
@@ -469,7 +469,7 @@ fn a_classification_without_labels_is_for_a_model_that_has_some() {
     let mut network = Network::default();
     let place = network.add(|config| {
         let models = [("embeds", TaskKind::Embedding), ("embeds", TaskKind::Classification)];
-        config.models = models.map(|(name, kind)| (name.to_owned(), kind)).to_vec();
+        config.models = models.map(|(name, kind)| offer(name, kind)).to_vec();
     });
     network.run(SECOND);
     let chosen = |network: &mut Network, labels: &[&str]| {
@@ -616,8 +616,7 @@ fn watch(network: &mut Network, place: usize, task: TaskId, seen: Seen) -> Optio
 fn what_a_generation_writes_is_told_while_it_does_wherever_it_runs() {
     for elsewhere in [false, true] {
         let mut network = Network::default();
-        let with =
-            |models: &mut engine::Config| models.models = vec![("story".to_owned(), TaskKind::Generation)];
+        let with = |models: &mut engine::Config| models.models = vec![offer("story", TaskKind::Generation)];
         let origin = network.add(|config| if elsewhere { config.models.clear() } else { with(config) });
         network.add(with);
         network.run(SECOND);
@@ -650,7 +649,7 @@ fn what_a_generation_writes_is_told_while_it_does_wherever_it_runs() {
 #[test]
 fn a_watcher_hears_of_nothing_but_news_and_of_a_cancellation() {
     let mut network = Network::default();
-    let place = network.add(|config| config.models = vec![("story".to_owned(), TaskKind::Generation)]);
+    let place = network.add(|config| config.models = vec![offer("story", TaskKind::Generation)]);
     network.run(SECOND);
     let input = TaskInput::of_text(TaskKind::Generation, "tell".to_owned());
     let task = submit_input(&mut network, place, input);

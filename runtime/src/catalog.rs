@@ -4,11 +4,15 @@
 //! node runs, because this node or another program fetched it, is offered from then on. One that cannot be loaded
 //! because its files are damaged is removed, and fetched anew where that is allowed.
 
+mod identity;
+
+use self::identity::{files, is_pending, precision_name};
 use crate::config::{MODEL_NAME_BYTES_MAX, ModelEntry};
 use crate::hub::{Format, Hub, ModelId, Present, Progress, PullError};
 use crate::inference::llama::{inspect, is_gguf};
 use crate::inference::{
-    EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, FleetHandle, ModelSpec, ModelStatus, Outline, Precision,
+    EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, FileHashes, FleetHandle, ModelSpec, ModelStatus, Outline,
+    Precision, embedded_fingerprint, hashes_folder,
 };
 use engine::task::TaskKind;
 use serde::{Deserialize, Serialize};
@@ -35,6 +39,15 @@ pub struct Sources {
     pub pull_on_demand: bool,
     /// The hub and its cache, where there is a place for one.
     pub hub: Option<Hub>,
+    /// The hashes of models' files that are known.
+    pub hashes: Arc<FileHashes>,
+}
+
+impl Sources {
+    /// Returns the hashes that this program keeps from start to start.
+    pub fn kept_hashes() -> Arc<FileHashes> {
+        Arc::new(FileHashes::in_folder(hashes_folder()))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -183,7 +196,7 @@ impl Catalog {
     pub async fn refresh(&self) {
         let shared = Arc::clone(&self.shared);
         let Some(fleet) = &self.shared.fleet else { return };
-        let looked = tokio::task::spawn_blocking(move || find(&shared.sources));
+        let looked = tokio::task::spawn_blocking(move || shared.look());
         let Ok(found) = looked.await else { return };
         let news = {
             let mut known = self.shared.found.lock().unwrap_or_else(PoisonError::into_inner);
@@ -191,7 +204,8 @@ impl Catalog {
             known.clone_from(&found);
             news
         };
-        if news {
+        // A model whose files were replaced is listed again even where they are as they were by now.
+        if news || is_pending(&fleet.status()) {
             fleet.list(found.models).await;
         }
     }
@@ -235,7 +249,12 @@ impl Catalog {
             let Some(mut fleet) = catalog.shared.fleet.clone() else { return };
             let mut checked: BTreeMap<String, String> = BTreeMap::new();
             let mut refresh = tokio::time::interval(REFRESH_EVERY);
+            let mut pause = Duration::ZERO;
             loop {
+                let pending = is_pending(&fleet.status());
+                if !pending {
+                    pause = Duration::ZERO;
+                }
                 tokio::select! {
                     _ = &mut stopped => return,
                     changed = fleet.changed() => {
@@ -245,10 +264,23 @@ impl Catalog {
                         catalog.check_unusable(&fleet.status(), &mut checked).await;
                     }
                     _ = refresh.tick() => catalog.refresh().await,
+                    () = tokio::time::sleep(pause), if pending => {
+                        let before = catalog.pending();
+                        catalog.refresh().await;
+                        // Files that are still being written are looked at again a little later.
+                        let on = 1..before;
+                        pause = if on.contains(&catalog.pending()) { Duration::ZERO } else { PENDING_PAUSE };
+                    }
                 }
             }
         });
         stop
+    }
+
+    /// Returns how many models there are of which it is not known which they are.
+    fn pending(&self) -> usize {
+        let found = self.shared.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.models.iter().filter(|model| model.fingerprint.is_none()).count()
     }
 
     /// Looks whether the files of models that cannot be loaded are damaged.
@@ -280,6 +312,14 @@ impl Catalog {
 }
 
 impl Shared {
+    /// Finds the models, and which of them the first is of which that is not known. Blocks.
+    fn look(&self) -> Found {
+        let before = self.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut found = find(&self.sources);
+        found.identify(&before, &self.sources.hashes);
+        found
+    }
+
     fn pull(&self, hub: &Hub, id: &ModelId) {
         let name = id.to_string();
         let mut told = Instant::now();
@@ -343,15 +383,17 @@ impl Pull {
 }
 
 /// Finds the models that a node's settings list and those that are in the cache. Blocks.
+///
+/// A model has a fingerprint where the hashes of its files are known already.
 pub fn find(sources: &Sources) -> Found {
-    let Sources { entries, cached, hub, .. } = sources;
+    let Sources { entries, cached, hub, hashes, .. } = sources;
     let hub = hub.as_ref();
     let mut found = Found::default();
     for (at, entry) in entries.iter().enumerate() {
         let eager = entry.eager().unwrap_or(at == 0);
         if entry.model() == EMBEDDED_MODEL {
             let (name, precision) = (entry.name().to_owned(), precision(entry));
-            found.models.push(ModelSpec { eager, name, precision, ..built_in() });
+            found.models.push(ModelSpec { eager, name, ..built_in(precision) });
             continue;
         }
         let spec = entry.model().parse::<ModelId>().map_err(|error| error.to_string()).and_then(|id| {
@@ -379,6 +421,9 @@ pub fn find(sources: &Sources) -> Found {
             Err(reason) => found.refuse(&name, reason),
         }
     }
+    for model in found.models.iter_mut().filter(|model| model.fingerprint.is_none()) {
+        model.fingerprint = hashes.known(&model.files, precision_name(model));
+    }
     found
 }
 
@@ -388,14 +433,16 @@ impl Found {
     }
 }
 
-fn built_in() -> ModelSpec {
+fn built_in(precision: Precision) -> ModelSpec {
     ModelSpec {
         name: EMBEDDED_MODEL.to_owned(),
         source: vec![EMBEDDED_MODEL.into()],
         kinds: EMBEDDINGS.to_vec(),
         bytes: EMBEDDED_MODEL_BYTES,
         memory_bytes: memory_for(EMBEDDED_MODEL_BYTES),
-        precision: Precision::Auto,
+        fingerprint: Some(embedded_fingerprint(precision.name())),
+        files: Vec::new(),
+        precision,
         eager: true,
         place: "built in".to_owned(),
     }
@@ -423,6 +470,8 @@ fn spec(present: &Present, name: String) -> Result<ModelSpec, String> {
         kinds: kinds(present)?,
         bytes: present.bytes,
         memory_bytes: memory_for(present.bytes),
+        fingerprint: None,
+        files: files(present).map_err(|error| error.to_string())?,
         precision: Precision::Auto,
         eager: false,
         place: present.path.display().to_string(),
@@ -541,6 +590,8 @@ const ENCODERS: [&str; 16] = [
 ];
 /// The same of models that continue texts.
 const GENERATORS: [&str; 4] = ["LlamaForCausalLM", "MistralForCausalLM", "llama", "mistral"];
+/// How soon to look again at files that are being written.
+const PENDING_PAUSE: Duration = Duration::from_millis(200);
 /// What says what a model is.
 const CONFIG: &str = "config.json";
 /// What a model that makes embeddings can do: it also classifies, by their similarity.
@@ -595,7 +646,7 @@ mod tests {
             "owner/none",
         ]);
         let sources =
-            Sources { entries: entries(listed), cached: true, pull_on_demand: false, hub: Some(hub) };
+            Sources { entries: entries(listed), cached: true, hub: Some(hub), ..Sources::default() };
         let Found { models, unusable } = find(&sources);
         let shown: Vec<(&str, bool, &[TaskKind])> =
             models.iter().map(|model| (model.name.as_str(), model.eager, model.kinds.as_slice())).collect();
@@ -614,7 +665,7 @@ mod tests {
     fn the_built_in_model_fits_into_the_smallest_node() {
         let least = FIELDS.iter().find(|field| field.key == "max_memory_mb").unwrap();
         let Kind::Integer(mib, _) = least.kind else { panic!("{least:?}") };
-        assert!(built_in().memory_bytes <= memory_of_workers(mib << 20));
+        assert!(built_in(Precision::Auto).memory_bytes <= memory_of_workers(mib << 20));
     }
 
     #[test]

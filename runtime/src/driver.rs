@@ -241,7 +241,9 @@ where
                 Output::Event(_) => {}
                 Output::Examine => self.world.host.examine(),
                 Output::Exit { code } => return Some(code),
-                Output::Infer { job, model, work } => self.world.inference.start(job, model, work),
+                Output::Infer { job, model, fingerprint, work } => {
+                    self.world.inference.start(job, model, fingerprint, work);
+                }
                 Output::Multicast { interface, family, bytes } => {
                     self.world.multicast.send(interface, family, bytes);
                 }
@@ -310,7 +312,9 @@ impl Requests {
 fn inference_input(event: InferenceEvent) -> Input {
     match event {
         InferenceEvent::Done { job, micros, result } => Input::InferenceDone { job, micros, result },
-        InferenceEvent::Model { name, kind, state } => Input::Model { name, kind, state },
+        InferenceEvent::Model { name, kind, fingerprint, state } => {
+            Input::Model { name, kind, fingerprint, state }
+        }
         InferenceEvent::Progress { job, text, tokens } => Input::InferenceProgress { job, text, tokens },
     }
 }

@@ -10,7 +10,9 @@ use engine::input::{DialError, Family, Input, Interface, ModelState};
 use engine::output::{Output, Work};
 use engine::record::Record;
 use engine::task::{TaskKind, TaskOutput};
-use engine::{InferenceError, Instant, NodeId, PublicKey, StrangerFault, UnixMillis, WriteError};
+use engine::{
+    Fingerprint, InferenceError, Instant, NodeId, PublicKey, StrangerFault, UnixMillis, WriteError,
+};
 use futures::{AsyncRead, AsyncWrite};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -101,8 +103,9 @@ pub trait Store: Send + 'static {
 
 /// Runs models.
 pub trait Inference: Send + 'static {
-    /// Begins a job; [`Inference::next`] reports its progress and its end, exactly once.
-    fn start(&mut self, job: JobId, model: String, work: Work);
+    /// Begins a job; [`Inference::next`] reports its progress and its end, exactly once. Where the name stands for
+    /// another model by now, that is [`InferenceError::ModelChanged`].
+    fn start(&mut self, job: JobId, model: String, fingerprint: Fingerprint, work: Work);
 
     /// Asks a job to stop; it still ends once. An unknown job is ignored.
     fn cancel(&mut self, job: JobId);
@@ -129,6 +132,8 @@ pub enum InferenceEvent {
         name: String,
         /// What it can do.
         kind: TaskKind,
+        /// Which model it is; `None` while its files are being hashed.
+        fingerprint: Option<Fingerprint>,
         /// Whether it can be used.
         state: ModelState,
     },

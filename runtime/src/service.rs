@@ -18,7 +18,7 @@ use crate::host::ThisProcess;
 use crate::http::{self, Api, Door, ResultReadError, ResultSource, Token};
 use crate::hub::Hub;
 use crate::identity::{self, NodeKey};
-use crate::inference::{CpuShare, Fleet, FleetOptions, WORKER_COMMAND, memory_of_workers};
+use crate::inference::{CpuShare, Fleet, FleetOptions, ModelSpec, WORKER_COMMAND, memory_of_workers};
 use crate::logging::{self, EventLog, Line, Log, LogOptions};
 use crate::multicast::{MulticastOptions, MulticastSocket};
 use crate::node_thread::NodeThread;
@@ -30,8 +30,9 @@ use crate::store::{ReadError, ResultReader};
 use crate::transport::{Libp2pTransport, Limits, all_addresses};
 use engine::journal::{self, Start};
 use engine::lifecycle::{CUT_OFF, State};
+use engine::model::ModelOffer;
 use engine::record::RecordKind;
-use engine::task::{TaskKind, TaskResult};
+use engine::task::TaskResult;
 use engine::{Event, Identity, Input, Instant, Node, Output, Saved, TaskId};
 use serde_json::Value;
 use std::io;
@@ -412,6 +413,7 @@ fn models(settings: &Settings) -> io::Result<(Sources, FleetOptions)> {
         cached: settings.run_models && settings.cached_models,
         pull_on_demand: settings.run_models && settings.pull_on_demand,
         hub,
+        hashes: Sources::kept_hashes(),
     };
     let options = FleetOptions {
         program: std::env::current_exe()?,
@@ -428,18 +430,19 @@ fn models(settings: &Settings) -> io::Result<(Sources, FleetOptions)> {
 
 /// Returns what a node tells others that it can do. What merely is in the cache may go again, and is announced as
 /// long as it is there.
-fn offers(sources: &Sources, options: &FleetOptions, found: &Found) -> Vec<(String, TaskKind)> {
+fn offers(sources: &Sources, options: &FleetOptions, found: &Found) -> Vec<ModelOffer> {
     let listed = |name: &str| sources.entries.iter().any(|entry| entry.name() == name);
     let offered = found.models.iter().filter(|model| options.fits(model) && listed(&model.name));
-    offered.flat_map(|model| model.kinds.iter().map(|kind| (model.name.clone(), *kind))).collect()
+    let mut offers = Vec::new();
+    for ModelSpec { name, kinds, fingerprint, .. } in offered {
+        let offer = |kind: &_| ModelOffer { name: name.clone(), kind: *kind, fingerprint: *fingerprint };
+        offers.extend(kinds.iter().map(offer));
+    }
+    offers
 }
 
 /// Returns what the engine begins with, beside what is stored.
-fn beginning(
-    ground: &Ground,
-    clock: &SystemClock,
-    models: Vec<(String, TaskKind)>,
-) -> Result<Start, StartError> {
+fn beginning(ground: &Ground, clock: &SystemClock, models: Vec<ModelOffer>) -> Result<Start, StartError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(io::Error::other(error)))?;
     Ok(Start {

@@ -7,18 +7,19 @@
 #[path = "support/own_main.rs"]
 mod own_main;
 
-use engine::InferenceError;
 use engine::ids::JobId;
 use engine::input::ModelState;
 use engine::output::Work;
-use engine::task::{EmbeddingInput, TaskKind};
+use engine::task::{Classification, EmbeddingInput, TaskKind};
+use engine::{Fingerprint, InferenceError};
 use runtime::inference::{
-    CpuShare, EMBEDDED_MODEL, Fleet, FleetHandle, FleetOptions, ModelSpec, Precision, WORKER_COMMAND,
-    bound_own_memory, worker_main,
+    CpuShare, EMBEDDED_MODEL, Fleet, FleetHandle, FleetOptions, ModelFile, ModelSpec, Precision,
+    WORKER_COMMAND, bound_own_memory, worker_main,
 };
 use runtime::ports::{Inference, InferenceEvent};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -33,7 +34,10 @@ fn main() -> ExitCode {
     own_main::run(&TESTS, &arguments)
 }
 
-const TESTS: [(&str, own_main::Test); 8] = [
+const TESTS: [(&str, own_main::Test); 9] = [
+    ("files_that_are_replaced_end_what_runs_and_are_another_model", |it| {
+        it.block_on(files_that_are_replaced_end_what_runs_and_are_another_model());
+    }),
     ("a_model_is_loaded_when_its_first_job_comes", |it| {
         it.block_on(a_model_is_loaded_when_its_first_job_comes());
     }),
@@ -79,12 +83,16 @@ fn model(name: &str) -> ModelSpec {
         kinds: KINDS.to_vec(),
         bytes: 23 * MIB,
         memory_bytes: 100 * MIB,
+        fingerprint: Some(FINGERPRINT),
+        files: Vec::new(),
         precision: Precision::Auto,
         eager: false,
         place: "here".to_owned(),
     }
 }
 
+/// Which model every name stands for.
+const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
 /// What the built-in model can do.
 const KINDS: [TaskKind; 2] = [TaskKind::Embedding, TaskKind::Classification];
 
@@ -113,7 +121,7 @@ async fn end(fleet: &mut Fleet, wanted: u64) -> Result<usize, InferenceError> {
 }
 
 async fn run(fleet: &mut Fleet, job: u64, model: &str) -> Result<usize, InferenceError> {
-    Inference::start(fleet, JobId(job), model.to_owned(), embed("a text"));
+    Inference::start(fleet, JobId(job), model.to_owned(), FINGERPRINT, embed("a text"));
     end(fleet, job).await
 }
 
@@ -121,7 +129,7 @@ async fn run(fleet: &mut Fleet, job: u64, model: &str) -> Result<usize, Inferenc
 async fn announced(fleet: &mut Fleet, model: &str, wanted: bool) {
     let mut left: BTreeSet<TaskKind> = KINDS.into();
     while !left.is_empty() {
-        if let InferenceEvent::Model { name, kind, state } = next(fleet).await
+        if let InferenceEvent::Model { name, kind, state, .. } = next(fleet).await
             && name == model
             && (state == ModelState::Ready) == wanted
         {
@@ -216,9 +224,9 @@ async fn a_busy_model_stays_and_the_next_one_waits() {
     let options = FleetOptions { memory_bytes_max: 150 * MIB, ..options() };
     let (mut fleet, _handle) = Fleet::start(options, ["one", "two"].map(model).to_vec());
     assert_eq!(run(&mut fleet, 1, "one").await, Ok(1));
-    Inference::start(&mut fleet, JobId(2), "one".to_owned(), long_work());
-    Inference::start(&mut fleet, JobId(3), "two".to_owned(), embed("a text"));
-    Inference::start(&mut fleet, JobId(4), "two".to_owned(), embed("a text"));
+    Inference::start(&mut fleet, JobId(2), "one".to_owned(), FINGERPRINT, long_work());
+    Inference::start(&mut fleet, JobId(3), "two".to_owned(), FINGERPRINT, embed("a text"));
+    Inference::start(&mut fleet, JobId(4), "two".to_owned(), FINGERPRINT, embed("a text"));
     assert_eq!(loaded(&fleet), ["one"]);
     fleet.cancel(JobId(3));
     assert_eq!(end(&mut fleet, 3).await, Err(InferenceError::Cancelled));
@@ -279,7 +287,7 @@ async fn a_killed_worker_is_back_within_two_seconds_and_alone() {
     assert_eq!(run(&mut fleet, 1, "one").await, Ok(1));
     assert_eq!(run(&mut fleet, 2, "two").await, Ok(1));
     let [first, other] = ["one", "two"].map(|name| fleet.worker_pid(name).unwrap());
-    Inference::start(&mut fleet, JobId(3), "one".to_owned(), long_work());
+    Inference::start(&mut fleet, JobId(3), "one".to_owned(), FINGERPRINT, long_work());
     wait_until_busy(&mut fleet, first).await;
     kill(first, "KILL");
     assert_eq!(end(&mut fleet, 3).await, Err(InferenceError::Crashed));
@@ -302,7 +310,7 @@ async fn models_come_and_go_and_keep_to_their_share() {
     announced(&mut fleet, "one", false).await;
     assert!(reason(run(&mut fleet, 2, "one").await).contains("this node runs two"));
 
-    Inference::start(&mut fleet, JobId(3), "two".to_owned(), long_work());
+    Inference::start(&mut fleet, JobId(3), "two".to_owned(), FINGERPRINT, long_work());
     let pid = fleet.worker_pid("two").unwrap();
     wait_until_busy(&mut fleet, pid).await;
     let (begun, before) = (Instant::now(), ticks(pid));
@@ -326,4 +334,47 @@ async fn models_come_and_go_and_keep_to_their_share() {
 fn start_with_a_quarter_of_a_core() -> (Fleet, FleetHandle) {
     let options = FleetOptions { cpu: CpuShare::of(1, 1, 25), ..options() };
     Fleet::start(options, vec![model("one")])
+}
+
+async fn files_that_are_replaced_end_what_runs_and_are_another_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/bert");
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        std::fs::copy(from.join(name), folder.path().join(name)).unwrap();
+    }
+    let weights = folder.path().join("model.safetensors");
+    let spec = |fingerprint| ModelSpec {
+        source: vec![folder.path().into()],
+        kinds: vec![TaskKind::Classification],
+        fingerprint: Some(fingerprint),
+        files: vec![ModelFile::at("model.safetensors".to_owned(), weights.clone()).unwrap()],
+        precision: Precision::F32,
+        ..model("mine")
+    };
+    let other = Fingerprint([8; 16]);
+    let (mut fleet, handle) = Fleet::start(options(), vec![spec(FINGERPRINT)]);
+    let classify = |fleet: &mut Fleet, job, which| {
+        let input = Classification { text: "a text".to_owned(), labels: Vec::new() };
+        let work = Work::Classify { inputs: vec![input] };
+        Inference::start(fleet, JobId(job), "mine".to_owned(), which, work);
+    };
+    classify(&mut fleet, 1, FINGERPRINT);
+    assert_eq!(end(&mut fleet, 1).await, Ok(1));
+
+    std::fs::write(&weights, std::fs::read(&weights).unwrap()).unwrap();
+    classify(&mut fleet, 2, FINGERPRINT);
+    // First that the model is gone, so that nobody tries it again, then that the job is over.
+    let (name, kind) = ("mine".to_owned(), TaskKind::Classification);
+    let away = InferenceEvent::Model { name, kind, fingerprint: None, state: ModelState::Away };
+    assert_eq!(next(&mut fleet).await, away);
+    assert_eq!(end(&mut fleet, 2).await, Err(InferenceError::ModelChanged));
+    assert_eq!(handle.status()[0].fingerprint, None);
+
+    handle.list(vec![spec(other)]).await;
+    let (name, state) = ("mine".to_owned(), ModelState::Ready);
+    assert_eq!(next(&mut fleet).await, InferenceEvent::Model { name, kind, fingerprint: Some(other), state });
+    classify(&mut fleet, 3, FINGERPRINT);
+    assert_eq!(end(&mut fleet, 3).await, Err(InferenceError::ModelChanged));
+    classify(&mut fleet, 4, other);
+    assert_eq!(end(&mut fleet, 4).await, Ok(1));
 }

@@ -7,11 +7,11 @@
 #[path = "support/own_main.rs"]
 mod own_main;
 
-use engine::InferenceError;
 use engine::ids::JobId;
 use engine::input::ModelState;
 use engine::output::Work;
 use engine::task::{Classification, EmbeddingInput, Generation, Prompt, TaskKind, TaskOutput};
+use engine::{Fingerprint, InferenceError};
 use runtime::inference::{
     EMBEDDED_MODEL, Precision, ProcessInference, WORKER_COMMAND, WorkerOptions, worker_main,
 };
@@ -32,6 +32,8 @@ fn main() -> ExitCode {
     own_main::run(&TESTS, &arguments)
 }
 
+/// Whatever model a job is for: one worker has one.
+const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
 const TESTS: [(&str, own_main::Test); 20] = [
     ("a_llama_continues_texts", |it| it.block_on(a_llama_continues_texts())),
     ("generations_take_turns_and_can_be_cancelled", |it| {
@@ -87,7 +89,10 @@ async fn llama() -> ProcessInference {
     let mut port =
         ProcessInference::start(WorkerOptions { kinds, ..WorkerOptions::own_program(folder).unwrap() });
     let (name, kind) = (folder.to_owned(), TaskKind::Generation);
-    assert_eq!(next(&mut port).await, InferenceEvent::Model { name, kind, state: ModelState::Ready });
+    assert_eq!(
+        next(&mut port).await,
+        InferenceEvent::Model { name, kind, fingerprint: None, state: ModelState::Ready }
+    );
     port
 }
 
@@ -95,7 +100,7 @@ fn generate(port: &mut ProcessInference, job: u64, seed: u64, max_tokens: u32) {
     let prompt = Prompt::Text("A heartbeat that is".to_owned());
     let generation = Generation { seed: Some(seed), max_tokens, ..Generation::of(prompt) };
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/llama").to_owned();
-    Inference::start(port, JobId(job), model, Work::Generate(Box::new(generation)));
+    Inference::start(port, JobId(job), model, FINGERPRINT, Work::Generate(Box::new(generation)));
 }
 
 async fn a_llama_continues_texts() {
@@ -124,10 +129,10 @@ async fn a_llama_continues_texts() {
     assert_ne!(texts[0], texts[2], "another seed");
     // What this model does not do is said, and what does not fit it.
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/llama").to_owned();
-    Inference::start(&mut port, JobId(4), model.clone(), embed(&["a"]));
+    Inference::start(&mut port, JobId(4), model.clone(), FINGERPRINT, embed(&["a"]));
     assert_eq!(reason(next_done(&mut port).await.1), "the model does generation, not embedding");
     let long = Generation::of(Prompt::Text("word ".repeat(1000)));
-    Inference::start(&mut port, JobId(5), model, Work::Generate(Box::new(long)));
+    Inference::start(&mut port, JobId(5), model, FINGERPRINT, Work::Generate(Box::new(long)));
     let refused = next_done(&mut port).await.1.unwrap().remove(0).unwrap_err();
     assert!(matches!(&refused, InferenceError::InputRejected(why) if why.contains("tokens")), "{refused:?}");
 }
@@ -236,7 +241,7 @@ async fn texts_for_which_there_is_no_memory_wait_or_are_refused() {
     let generate = |port: &mut ProcessInference, job, max_tokens| {
         let prompt = Prompt::Text("A heartbeat that is".to_owned());
         let generation = Generation { temperature_thousandths: 0, max_tokens, ..Generation::of(prompt) };
-        Inference::start(port, JobId(job), model.clone(), Work::Generate(Box::new(generation)));
+        Inference::start(port, JobId(job), model.clone(), FINGERPRINT, Work::Generate(Box::new(generation)));
     };
     // There is room for two texts of 94 MiB.
     for job in 1..=3 {
@@ -291,7 +296,7 @@ async fn next(port: &mut ProcessInference) -> InferenceEvent {
 async fn model_is(port: &mut ProcessInference, ready: bool) {
     for kind in [TaskKind::Embedding, TaskKind::Classification] {
         let event = next(port).await;
-        let InferenceEvent::Model { name, kind: of, state } = event else { panic!("{event:?}") };
+        let InferenceEvent::Model { name, kind: of, state, .. } = event else { panic!("{event:?}") };
         assert_eq!((name.as_str(), of, state == ModelState::Ready), (EMBEDDED_MODEL, kind, ready));
     }
 }
@@ -344,11 +349,17 @@ async fn texts_of_many_jobs_come_back_to_their_own() {
     let mut port = ProcessInference::start(options());
     // Jobs of one text, of several, and of none.
     for (index, row) in golden.iter().enumerate() {
-        Inference::start(&mut port, JobId(index as u64), EMBEDDED_MODEL.to_owned(), embed(&[&row.text]));
+        Inference::start(
+            &mut port,
+            JobId(index as u64),
+            EMBEDDED_MODEL.to_owned(),
+            FINGERPRINT,
+            embed(&[&row.text]),
+        );
     }
     let all: Vec<&str> = golden.iter().map(|row| row.text.as_str()).collect();
-    Inference::start(&mut port, JobId(100), EMBEDDED_MODEL.to_owned(), embed(&all));
-    Inference::start(&mut port, JobId(101), EMBEDDED_MODEL.to_owned(), embed(&[]));
+    Inference::start(&mut port, JobId(100), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&all));
+    Inference::start(&mut port, JobId(101), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&[]));
     model_is(&mut port, true).await;
     let mut ended = Vec::new();
     for _ in 0..golden.len() + 2 {
@@ -374,12 +385,12 @@ async fn texts_of_many_jobs_come_back_to_their_own() {
 
 async fn what_the_worker_cannot_do_is_said() {
     let mut port = ProcessInference::start(options());
-    Inference::start(&mut port, JobId(1), "llama".to_owned(), embed(&["a"]));
+    Inference::start(&mut port, JobId(1), "llama".to_owned(), FINGERPRINT, embed(&["a"]));
     let (job, result) = next_done(&mut port).await;
     assert_eq!(job, JobId(1));
     assert_eq!(reason(result), r#"no model named "llama" here; this node runs "all-MiniLM-L6-v2""#);
 
-    Inference::start(&mut port, JobId(2), EMBEDDED_MODEL.to_owned(), classify("a", &[]));
+    Inference::start(&mut port, JobId(2), EMBEDDED_MODEL.to_owned(), FINGERPRINT, classify("a", &[]));
     let outputs = next_done(&mut port).await.1.unwrap();
     assert_eq!(
         outputs,
@@ -389,14 +400,14 @@ async fn what_the_worker_cannot_do_is_said() {
         ))]
     );
     let generate = Work::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned()))));
-    Inference::start(&mut port, JobId(3), EMBEDDED_MODEL.to_owned(), generate);
+    Inference::start(&mut port, JobId(3), EMBEDDED_MODEL.to_owned(), FINGERPRINT, generate);
     let said = reason(next_done(&mut port).await.1);
     assert_eq!(said, "the model does embedding and classification, not generation");
 
     // One text that is refused fails alone.
     let unknown = EmbeddingInput::Tokens(vec![99_999_999]);
     let work = Work::Embed { inputs: vec![vec![unknown], vec![EmbeddingInput::Text("b".to_owned())]] };
-    Inference::start(&mut port, JobId(4), EMBEDDED_MODEL.to_owned(), work);
+    Inference::start(&mut port, JobId(4), EMBEDDED_MODEL.to_owned(), FINGERPRINT, work);
     let outputs = next_done(&mut port).await.1.unwrap();
     assert!(matches!(&outputs[0], Err(InferenceError::InputRejected(reason)) if reason.contains("99999999")));
     assert!(matches!(&outputs[1], Ok(TaskOutput::Embedding { tokens: 3, .. })));
@@ -428,7 +439,7 @@ async fn what_the_worker_cannot_do_is_said() {
     assert_eq!(outputs.iter().map(told).collect::<Vec<_>>(), expected);
 
     let too_many = Work::Embed { inputs: vec![vec![EmbeddingInput::Text(String::new()); 50]; 100] };
-    Inference::start(&mut port, JobId(5), EMBEDDED_MODEL.to_owned(), too_many);
+    Inference::start(&mut port, JobId(5), EMBEDDED_MODEL.to_owned(), FINGERPRINT, too_many);
     assert!(reason(next_done(&mut port).await.1).contains("at most 1024 texts"));
 }
 
@@ -447,7 +458,13 @@ async fn a_text_gets_the_label_that_fits() {
         ("The compiler rejects the program: a borrow lives too long.", "computers"),
         ("She won the marathon in a little over two hours.", "sport"),
     ]) {
-        Inference::start(&mut port, JobId(job), EMBEDDED_MODEL.to_owned(), classify(text, &labels));
+        Inference::start(
+            &mut port,
+            JobId(job),
+            EMBEDDED_MODEL.to_owned(),
+            FINGERPRINT,
+            classify(text, &labels),
+        );
         let output = next_done(&mut port).await.1.unwrap().remove(0).unwrap();
         let TaskOutput::Classification { label, scores, .. } = output else { panic!("{output:?}") };
         assert_eq!(label, expected, "{text}: {scores:?}");
@@ -470,19 +487,26 @@ async fn a_folder_with_a_head_classifies() {
     let mut port = ProcessInference::start(options);
     let golden: Vec<Golden> = serde_json::from_str(include_str!("data/distilbert/expected.json")).unwrap();
     for (job, row) in golden.iter().enumerate() {
-        Inference::start(&mut port, JobId(job as u64), EMBEDDED_MODEL.to_owned(), classify(&row.text, &[]));
+        Inference::start(
+            &mut port,
+            JobId(job as u64),
+            EMBEDDED_MODEL.to_owned(),
+            FINGERPRINT,
+            classify(&row.text, &[]),
+        );
         let output = next_done(&mut port).await.1.unwrap().remove(0).unwrap();
         let TaskOutput::Classification { label, scores, .. } = output else { panic!("{output:?}") };
         assert_eq!(label, row.label);
         let most = row.probabilities.iter().copied().fold(0.0, f32::max);
         assert!((scores[0].1 - most).abs() < 1e-4, "{scores:?}");
     }
-    Inference::start(&mut port, JobId(90), EMBEDDED_MODEL.to_owned(), embed(&["a"]));
+    Inference::start(&mut port, JobId(90), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&["a"]));
     assert_eq!(reason(next_done(&mut port).await.1), "the model does classification, not embedding");
     Inference::start(
         &mut port,
         JobId(91),
         EMBEDDED_MODEL.to_owned(),
+        FINGERPRINT,
         classify("a", &["positive", "neutral"]),
     );
     let output = next_done(&mut port).await.1.unwrap().remove(0).unwrap();
@@ -494,7 +518,7 @@ async fn a_folder_with_a_head_classifies() {
             truncate: true,
         }],
     };
-    Inference::start(&mut port, JobId(92), EMBEDDED_MODEL.to_owned(), other);
+    Inference::start(&mut port, JobId(92), EMBEDDED_MODEL.to_owned(), FINGERPRINT, other);
     let refused = next_done(&mut port).await.1.unwrap().remove(0);
     assert!(
         matches!(&refused, Err(InferenceError::InputRejected(why)) if why.contains("\"blue\"")),
@@ -519,14 +543,14 @@ async fn a_tokenizer_that_panics_fails_its_jobs() {
     let kinds = vec![TaskKind::Classification];
     let options = WorkerOptions { kinds, ..worker_for(folder.path().into()) };
     let mut port = ProcessInference::start(options);
-    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), classify("a", &[]));
+    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), FINGERPRINT, classify("a", &[]));
     let said = reason(next_done(&mut port).await.1);
     assert!(said.contains("tokenizer.json: the tokenizer cannot be used: the tokenizer panics"), "{said}");
 
     // A model that does something else than was said is not used.
     let options = worker_for(data.into());
     let mut port = ProcessInference::start(options);
-    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), embed(&["a"]));
+    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&["a"]));
     let said = reason(next_done(&mut port).await.1);
     assert!(said.ends_with("does classification, not embedding and classification"), "{said}");
 }
@@ -555,12 +579,18 @@ async fn hostile_texts_get_a_result_and_leave_the_worker_alive() {
     ];
     for (job, text) in (0..).zip(&texts) {
         let start: String = text.chars().take(10).collect();
-        Inference::start(&mut port, JobId(job), EMBEDDED_MODEL.to_owned(), embed(&[text]));
+        Inference::start(&mut port, JobId(job), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&[text]));
         let vector = vectors(next_done(&mut port).await.1).remove(0).0;
         assert!(vector.len() == 384 && vector.iter().all(|number| number.is_finite()), "{start:?}");
         let labels = [start.as_str(), "something else"];
         if text.len() < large {
-            Inference::start(&mut port, JobId(job), EMBEDDED_MODEL.to_owned(), classify(text, &labels));
+            Inference::start(
+                &mut port,
+                JobId(job),
+                EMBEDDED_MODEL.to_owned(),
+                FINGERPRINT,
+                classify(text, &labels),
+            );
             assert!(next_done(&mut port).await.1.unwrap().remove(0).is_ok(), "{start:?}");
         }
     }
@@ -573,7 +603,7 @@ async fn a_killed_worker_ends_its_jobs_and_is_replaced() {
     for round in 0..2 {
         let first = port.worker_pid().unwrap();
         let job = JobId(round * 2);
-        Inference::start(&mut port, job, EMBEDDED_MODEL.to_owned(), long_work());
+        Inference::start(&mut port, job, EMBEDDED_MODEL.to_owned(), FINGERPRINT, long_work());
         wait_until_busy(first).await;
         kill(first, "KILL");
         model_is(&mut port, false).await;
@@ -581,7 +611,7 @@ async fn a_killed_worker_ends_its_jobs_and_is_replaced() {
         model_is(&mut port, true).await;
         assert_ne!(port.worker_pid(), Some(first));
         let job = JobId(round * 2 + 1);
-        Inference::start(&mut port, job, EMBEDDED_MODEL.to_owned(), embed(&["still there?"]));
+        Inference::start(&mut port, job, EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&["still there?"]));
         let (ended, result) = next_done(&mut port).await;
         assert_eq!((ended, vectors(result).len()), (job, 1));
     }
@@ -611,7 +641,7 @@ async fn a_job_that_waits_outlives_a_crash() {
     let worker = port.worker_pid().unwrap();
     for job in 0..17 {
         let work = if job < 16 { long_work() } else { embed(&["patience"]) };
-        Inference::start(&mut port, JobId(job), EMBEDDED_MODEL.to_owned(), work);
+        Inference::start(&mut port, JobId(job), EMBEDDED_MODEL.to_owned(), FINGERPRINT, work);
     }
     wait_until_busy(worker).await;
     kill(worker, "KILL");
@@ -627,7 +657,7 @@ async fn a_cancelled_job_stops() {
     model_is(&mut port, true).await;
     let worker = port.worker_pid().unwrap();
     for job in 0..20 {
-        Inference::start(&mut port, JobId(job), EMBEDDED_MODEL.to_owned(), long_work());
+        Inference::start(&mut port, JobId(job), EMBEDDED_MODEL.to_owned(), FINGERPRINT, long_work());
     }
     wait_until_busy(worker).await;
     // All but one, those that run and those that wait.
@@ -653,8 +683,8 @@ async fn a_worker_that_does_not_stop_is_killed() {
     let mut port = ProcessInference::start(options());
     model_is(&mut port, true).await;
     let worker = port.worker_pid().unwrap();
-    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), long_work());
-    Inference::start(&mut port, JobId(2), EMBEDDED_MODEL.to_owned(), long_work());
+    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), FINGERPRINT, long_work());
+    Inference::start(&mut port, JobId(2), EMBEDDED_MODEL.to_owned(), FINGERPRINT, long_work());
     wait_until_busy(worker).await;
     kill(worker, "STOP");
     port.cancel(JobId(1));
@@ -670,7 +700,7 @@ async fn a_damaged_model_fails_its_jobs() {
     let path = folder.path().join("model.safetensors");
     std::fs::write(&path, [0xff; 100]).unwrap();
     let mut port = ProcessInference::start(worker_for(path.clone().into()));
-    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), embed(&["a"]));
+    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&["a"]));
     model_is(&mut port, false).await;
     let said = reason(next_done(&mut port).await.1);
     assert!(said.contains("the header claims 18446744073709551615 bytes"), "{said}");
@@ -680,7 +710,7 @@ async fn a_damaged_model_fails_its_jobs() {
     std::fs::copy(whole, folder.path().join("whole")).unwrap();
     std::fs::rename(folder.path().join("whole"), &path).unwrap();
     model_is(&mut port, true).await;
-    Inference::start(&mut port, JobId(2), EMBEDDED_MODEL.to_owned(), embed(&["a"]));
+    Inference::start(&mut port, JobId(2), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&["a"]));
     assert_eq!(vectors(next_done(&mut port).await.1)[0].1, 3);
 }
 
@@ -693,7 +723,7 @@ async fn a_model_that_kills_its_loader_fails_its_jobs() {
     // A worker that says hello as it should, reads, and dies before it is ready.
     let script = r"printf '\011\000\000\000p2pworkr\001'; exit 7";
     let mut port = ProcessInference::start(shell(script));
-    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), embed(&["a"]));
+    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&["a"]));
     model_is(&mut port, false).await;
     let said = reason(next_done(&mut port).await.1);
     assert!(said.contains("its worker ends while it loads: it exited"), "{said}");
@@ -720,7 +750,7 @@ async fn a_program_that_is_no_worker_fails_its_jobs() {
         (shell("true"), "it exited before it said anything"),
     ] {
         let mut port = ProcessInference::start(options);
-        Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), embed(&["a"]));
+        Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&["a"]));
         model_is(&mut port, false).await;
         let said = reason(next_done(&mut port).await.1);
         assert!(said.contains(expected), "{said:?} does not say {expected:?}");
@@ -731,7 +761,7 @@ async fn dropping_the_port_kills_the_worker() {
     let mut port = ProcessInference::start(options());
     model_is(&mut port, true).await;
     let worker = port.worker_pid().unwrap();
-    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), long_work());
+    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), FINGERPRINT, long_work());
     wait_until_busy(worker).await;
     drop(port);
     let deadline = Instant::now() + PATIENCE;
@@ -805,7 +835,7 @@ async fn jobs_beyond_the_limit_are_refused() {
     // Nothing answers, so that all jobs stay open.
     let mut port = ProcessInference::start(shell("cat > /dev/null"));
     for job in 0..1025 {
-        Inference::start(&mut port, JobId(job), EMBEDDED_MODEL.to_owned(), embed(&["a"]));
+        Inference::start(&mut port, JobId(job), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&["a"]));
     }
     let (job, result) = next_done(&mut port).await;
     assert_eq!((job, reason(result)), (JobId(1024), "1024 jobs wait already".to_owned()));

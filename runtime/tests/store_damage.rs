@@ -32,6 +32,7 @@ fn stored_task(number: u64) -> StoredTask {
         submitted_at: UnixMillis(number),
         trace: TraceId([1; 16]),
         attempts: 0,
+        choice: None,
     }
 }
 
@@ -62,7 +63,7 @@ fn result(number: u64) -> Box<TaskResult> {
         output_preview: String::new(),
         trace: TraceId([1; 16]),
     };
-    Box::new(TaskResult { summary, outcome })
+    Box::new(TaskResult { summary, outcome, fingerprint: None })
 }
 
 fn home() -> (tempfile::TempDir, PathBuf) {

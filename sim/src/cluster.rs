@@ -24,6 +24,8 @@ pub(crate) struct Cluster {
     standings: Vec<Standing>,
     /// The version of the protocol that each speaks.
     protocols: Vec<u16>,
+    /// Which models each has.
+    models: Vec<u16>,
     /// Whose key each has.
     keys: Vec<NodeIndex>,
     by_id: BTreeMap<NodeId, NodeIndex>,
@@ -45,6 +47,7 @@ impl Cluster {
         let ids: Vec<NodeId> = keys.iter().map(|&key| identities[key as usize].node_id()).collect();
         let standings: Vec<Standing> = all().map(|node| scenario.standing(node)).collect();
         let protocol = |node| scenario.host(node).and_then(|host| host.protocol).unwrap_or(PROTOCOL_VERSION);
+        let model = |node| scenario.host(node).and_then(|host| host.model).unwrap_or(model::USUAL);
         // An id is that of the node whose key it is, not of one that has a copy.
         let by_id = keys.iter().map(|&key| (ids[key as usize], key)).collect();
         let topology = scenario.network.topology;
@@ -60,7 +63,7 @@ impl Cluster {
             max_peers: scenario.node.max_peers,
             max_concurrent_tasks: scenario.node.max_concurrent_tasks,
             queue_tasks_max: scenario.node.queue_tasks_max,
-            models: model::all(),
+            models: model::all(model::USUAL, false),
             ..Config::default()
         };
         if let Some(adjust) = adjust {
@@ -73,6 +76,7 @@ impl Cluster {
             ids,
             standings,
             protocols: all().map(protocol).collect(),
+            models: all().map(model).collect(),
             keys,
             by_id,
             config,
@@ -111,6 +115,11 @@ impl Cluster {
     /// Returns the version of the protocol that a node speaks.
     pub(crate) fn protocol(&self, node: NodeIndex) -> u16 {
         self.protocols[node as usize]
+    }
+
+    /// Returns which models a node has, unless they are replaced.
+    pub(crate) fn model(&self, node: NodeIndex) -> u16 {
+        self.models[node as usize]
     }
 
     /// Tells whether another node has a copy of a node's key.
@@ -165,7 +174,11 @@ impl Cluster {
     pub(crate) fn config(&self, node: NodeIndex) -> Config {
         let told = self.told.get(node as usize).map(Vec::as_slice).unwrap_or_default();
         let bootstrap_peers = told.iter().map(|&other| address(other)).collect();
-        Config { bootstrap_peers, ..self.config.clone() }
+        let mut config = Config { bootstrap_peers, ..self.config.clone() };
+        for offer in &mut config.models {
+            offer.fingerprint = Some(model::fingerprint(self.model(node), false));
+        }
+        config
     }
 
     /// Tells whether there is any way from one node to another, faults aside.

@@ -106,6 +106,7 @@ mod tests {
             submitted_at: UnixMillis(0),
             trace: TraceId([0; 16]),
             attempts: 0,
+            choice: None,
         }))
     }
 

@@ -48,6 +48,7 @@ impl Executor {
                     FaultKind::Ailment { what, .. } => match what {
                         Ailment::ClockDrift { .. }
                         | Ailment::MachineAsleep
+                        | Ailment::ModelReplaced
                         | Ailment::ModelUnready
                         | Ailment::ProcessStopped => Some(what.name()),
                         Ailment::ClockJump { .. }

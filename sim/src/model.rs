@@ -4,12 +4,13 @@
 use crate::random::{Purpose, Random};
 use crate::scenario::Range;
 use core::time::Duration;
-use engine::InferenceError;
 use engine::health::HostFacts;
+use engine::model::ModelOffer;
 use engine::output::Work;
 use engine::task::{
     Classification, EmbeddingInput, FinishReason, Generation, Reranking, TaskKind, TaskOutput,
 };
+use engine::{Fingerprint, InferenceError};
 use sha2::{Digest, Sha256};
 
 /// Returns what is found out about the process of every simulated node: it is well.
@@ -17,27 +18,40 @@ pub(crate) const fn host_facts() -> HostFacts {
     HostFacts { config_readable: true, crypto_micros: 50, memory_bytes: 20 << 20, records_damaged: 0 }
 }
 
-/// Returns the models that every simulated node has.
-pub(crate) fn all() -> Vec<(String, TaskKind)> {
+/// The models that nodes have unless a scenario says otherwise.
+pub(crate) const USUAL: u16 = 1;
+
+/// Returns the models of a simulated node. Under the same names, nodes have the same models where they have the same
+/// number, and those of none of them are replaced by others.
+pub(crate) fn all(number: u16, replaced: bool) -> Vec<ModelOffer> {
+    let fingerprint = Some(fingerprint(number, replaced));
     [TaskKind::Embedding, TaskKind::Classification, TaskKind::Generation, TaskKind::Reranking]
-        .map(|kind| (format!("simulated-{kind}"), kind))
+        .map(|kind| ModelOffer { name: format!("simulated-{kind}"), kind, fingerprint })
         .into()
 }
 
-/// Returns the outputs of a piece of work.
-pub(crate) fn outputs(work: &Work) -> Vec<Result<TaskOutput, InferenceError>> {
+/// Returns which models these are.
+pub(crate) const fn fingerprint(number: u16, replaced: bool) -> Fingerprint {
+    let [high, low] = number.to_be_bytes();
+    let mut bytes = [0; 16];
+    (bytes[0], bytes[1], bytes[2]) = (high, low, replaced as u8);
+    Fingerprint(bytes)
+}
+
+/// Returns the outputs of a piece of work, computed by a model.
+pub(crate) fn outputs(model: Fingerprint, work: &Work) -> Vec<Result<TaskOutput, InferenceError>> {
     match work {
-        Work::Classify { inputs } => inputs.iter().map(|input| Ok(label(input))).collect(),
-        Work::Embed { inputs } => inputs.iter().map(|inputs| Ok(vectors(inputs))).collect(),
-        Work::Generate(generation) => vec![Ok(continuation(generation))],
-        Work::Rerank { inputs } => inputs.iter().map(|input| Ok(scores(input))).collect(),
+        Work::Classify { inputs } => inputs.iter().map(|input| Ok(label(model, input))).collect(),
+        Work::Embed { inputs } => inputs.iter().map(|inputs| Ok(vectors(model, inputs))).collect(),
+        Work::Generate(generation) => vec![Ok(continuation(model, generation))],
+        Work::Rerank { inputs } => inputs.iter().map(|input| Ok(scores(model, input))).collect(),
     }
 }
 
 /// Returns what a piece of work writes while it is computed, piece by piece.
-pub(crate) fn pieces(work: &Work) -> Vec<String> {
+pub(crate) fn pieces(model: Fingerprint, work: &Work) -> Vec<String> {
     let Work::Generate(generation) = work else { return Vec::new() };
-    let TaskOutput::Generation { text, .. } = continuation(generation) else { return Vec::new() };
+    let TaskOutput::Generation { text, .. } = continuation(model, generation) else { return Vec::new() };
     let chars: Vec<char> = text.chars().collect();
     chars.chunks(PIECE_CHARS).map(|piece| piece.iter().collect()).collect()
 }
@@ -46,13 +60,22 @@ pub(crate) fn pieces(work: &Work) -> Vec<String> {
 /// of one job are computed side by side.
 pub(crate) fn compute_time(random: Random, range: Range, work: &Work) -> Duration {
     let one = |text: &str| {
-        let who = u64::from_le_bytes(first_bytes(&digest(text)));
+        let who = u64::from_le_bytes(first_bytes(&plain_digest(text)));
         random.between(range.ends(), Purpose::Compute, who, 0)
     };
     work.texts().into_iter().map(one).max().unwrap_or_default()
 }
 
-fn digest(text: &str) -> [u8; 32] {
+/// What a model makes of a text: something else than any other model does.
+fn digest(model: Fingerprint, text: &str) -> [u8; 32] {
+    if model == fingerprint(USUAL, false) {
+        plain_digest(text)
+    } else {
+        plain_digest(&format!("{model} {text}"))
+    }
+}
+
+fn plain_digest(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 
@@ -62,23 +85,23 @@ fn first_bytes(digest: &[u8; 32]) -> [u8; 8] {
     bytes
 }
 
-fn vectors(inputs: &[EmbeddingInput]) -> TaskOutput {
+fn vectors(model: Fingerprint, inputs: &[EmbeddingInput]) -> TaskOutput {
     let texts: Vec<&str> = inputs.iter().map(|input| input.text().unwrap_or_default()).collect();
     TaskOutput::Embedding {
-        vectors: texts.iter().map(|text| vector(text)).collect(),
+        vectors: texts.iter().map(|text| vector(model, text)).collect(),
         tokens: texts.iter().map(|text| words(text)).sum(),
         truncated: Vec::new(),
     }
 }
 
-fn vector(text: &str) -> Vec<f32> {
-    let raw: Vec<f32> = digest(text)[..8].iter().map(|&byte| f32::from(byte) - 127.5).collect();
+fn vector(model: Fingerprint, text: &str) -> Vec<f32> {
+    let raw: Vec<f32> = digest(model, text)[..8].iter().map(|&byte| f32::from(byte) - 127.5).collect();
     let length = raw.iter().map(|component| component * component).sum::<f32>().sqrt();
     raw.iter().map(|component| component / length).collect()
 }
 
-fn label(input: &Classification) -> TaskOutput {
-    let digest = digest(&input.text);
+fn label(model: Fingerprint, input: &Classification) -> TaskOutput {
+    let digest = digest(model, &input.text);
     let share = f32::from(digest[0]) / 510.0 + 0.5;
     let (first, second) = if digest[1].is_multiple_of(2) { ("even", "odd") } else { ("odd", "even") };
     TaskOutput::Classification {
@@ -88,8 +111,8 @@ fn label(input: &Classification) -> TaskOutput {
     }
 }
 
-fn scores(input: &Reranking) -> TaskOutput {
-    let score = |text: &String| f32::from(digest(&format!("{} {text}", input.query))[0]) / 255.0;
+fn scores(model: Fingerprint, input: &Reranking) -> TaskOutput {
+    let score = |text: &String| f32::from(digest(model, &format!("{} {text}", input.query))[0]) / 255.0;
     TaskOutput::Reranking {
         scores: input.texts.iter().map(score).collect(),
         tokens: input.all().map(words).sum(),
@@ -97,10 +120,10 @@ fn scores(input: &Reranking) -> TaskOutput {
     }
 }
 
-fn continuation(generation: &Generation) -> TaskOutput {
+fn continuation(model: Fingerprint, generation: &Generation) -> TaskOutput {
     let prompt = generation.prompt.texts().join(" ");
     let tokens = generation.max_tokens.min(GENERATED_TOKENS_MAX);
-    let digest = digest(&format!("{prompt} {:?}", generation.seed));
+    let digest = digest(model, &format!("{prompt} {:?}", generation.seed));
     let text = digest.iter().take(tokens as usize).map(|byte| format!(" {byte:02x}")).collect();
     TaskOutput::Generation { text, prompt_tokens: words(&prompt), tokens, finish: FinishReason::Length }
 }
@@ -119,13 +142,17 @@ mod tests {
     use super::*;
     use engine::task::Prompt;
 
+    const MODEL: Fingerprint = fingerprint(USUAL, false);
+
     #[test]
     fn the_same_text_gives_the_same_output_and_time() {
         let random = Random::new(1);
         let range = Range { from: Duration::from_millis(1), to: Duration::from_secs(1) };
         let work = |text: &str| Work::Embed { inputs: vec![vec![EmbeddingInput::Text(text.to_owned())]] };
-        assert_eq!(outputs(&work("a")), outputs(&work("a")));
-        assert_ne!(outputs(&work("a")), outputs(&work("b")));
+        assert_eq!(outputs(MODEL, &work("a")), outputs(MODEL, &work("a")));
+        assert_ne!(outputs(MODEL, &work("a")), outputs(MODEL, &work("b")));
+        assert_ne!(outputs(MODEL, &work("a")), outputs(fingerprint(2, false), &work("a")));
+        assert_ne!(outputs(MODEL, &work("a")), outputs(fingerprint(USUAL, true), &work("a")));
         assert_eq!(compute_time(random, range, &work("a")), compute_time(random, range, &work("a")));
         assert_ne!(compute_time(random, range, &work("a")), compute_time(random, range, &work("b")));
     }
@@ -133,9 +160,9 @@ mod tests {
     #[test]
     fn the_pieces_of_a_text_are_the_text() {
         let work = Work::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned()))));
-        let outputs = outputs(&work);
+        let outputs = outputs(MODEL, &work);
         let Ok(TaskOutput::Generation { text, tokens, .. }) = &outputs[0] else { panic!("{outputs:?}") };
-        let pieces = pieces(&work);
+        let pieces = pieces(MODEL, &work);
         assert_eq!((pieces.concat().as_str(), pieces.len()), (text.as_str(), *tokens as usize));
     }
 
@@ -154,7 +181,7 @@ mod tests {
                 }],
             },
         ] {
-            assert_eq!(outputs(&work).len(), work.len());
+            assert_eq!(outputs(MODEL, &work).len(), work.len());
         }
     }
 }

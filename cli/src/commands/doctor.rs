@@ -142,6 +142,7 @@ fn examine_node(status: &Status, diagnosis: &Diagnosis, findings: &mut Vec<Findi
     let loading = status.models.iter().filter(|model| model.state == Availability::Loading);
     findings.extend(loading.map(|model| Finding::model_not_ready(&model.name)));
     findings.extend(diagnosis.troubles.iter().map(Finding::of));
+    findings.extend(diagnosis.model_conflicts.iter().map(Finding::model_conflict));
     if status.peers == 0 && findings.iter().all(|finding| !finding.problem) {
         findings.push(Finding::alone(&status.network));
     }

@@ -298,6 +298,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "See the methods that the README lists.",
     },
     Entry {
+        id: "model_changed",
+        what: "The model was replaced by another one of the same name while a request ran; one request is computed by one model.",
+        todo: "Send the request again.",
+    },
+    Entry {
         id: "model_embedded",
         what: "The model is part of the program, so there is nothing to fetch or remove.",
         todo: "Use it by its name.",
@@ -341,6 +346,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "model_not_pulled",
         what: "The model that a task names was to be fetched, and could not be.",
         todo: "The message says why; a minute later the next task makes the node try again, `model pull` does at once.",
+    },
+    Entry {
+        id: "model_not_ready",
+        what: "The files of the model are still being read, to tell which model it is.",
+        todo: "Try again a little later.",
     },
     Entry {
         id: "model_pulling",

@@ -285,13 +285,20 @@ fn leave_for_tomorrow(node: &Node<'_>, tomorrow: UnixMillis) -> (TaskId, TaskId)
         output_preview: "[0.6, 0.8]".to_owned(),
         trace: TraceId([3; 16]),
     };
-    let result = TaskResult { summary, outcome: Outcome::Completed(output) };
+    let result = TaskResult { summary, outcome: Outcome::Completed(output), fingerprint: None };
     let spec = TaskSpec {
         input: TaskInput::of_text(TaskKind::Embedding, "accepted tomorrow".to_owned()),
         model: Some(EMBEDDED_MODEL.to_owned()),
         timeout: Duration::from_secs(30),
     };
-    let task = StoredTask { id: open, spec, submitted_at: tomorrow, trace: TraceId([4; 16]), attempts: 0 };
+    let task = StoredTask {
+        id: open,
+        spec,
+        submitted_at: tomorrow,
+        trace: TraceId([4; 16]),
+        attempts: 0,
+        choice: None,
+    };
     let (mut store, ..) = RedbStore::open(&node.home.root().join("data/node.redb")).unwrap();
     // Dropping it writes what waits.
     store.write(WriteId(1), vec![Record::Result(Box::new(result)), Record::Task(Box::new(task))]);

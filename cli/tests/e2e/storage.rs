@@ -46,7 +46,7 @@ fn result(number: u8) -> Record {
         output_preview: "[…]".to_owned(),
         trace: TraceId([3; 16]),
     };
-    Record::Result(Box::new(TaskResult { summary, outcome }))
+    Record::Result(Box::new(TaskResult { summary, outcome, fingerprint: None }))
 }
 
 /// A task that stays open, for there is no model for it.
@@ -57,7 +57,14 @@ fn task(number: u8) -> Record {
         timeout: Duration::from_secs(3600),
     };
     let (submitted_at, trace) = (wall(), TraceId([4; 16]));
-    Record::Task(Box::new(StoredTask { id: id(number), spec, submitted_at, trace, attempts: 0 }))
+    Record::Task(Box::new(StoredTask {
+        id: id(number),
+        spec,
+        submitted_at,
+        trace,
+        attempts: 0,
+        choice: None,
+    }))
 }
 
 /// Stores results 1 to 20 and tasks 101 to 110 in the home of a node that has run.

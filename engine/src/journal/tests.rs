@@ -24,7 +24,7 @@ fn saved() -> Saved {
         timeout: Duration::from_secs(9),
     };
     let (id, trace) = (TaskId([2; 16]), TraceId([3; 16]));
-    let task = StoredTask { id, spec, submitted_at: UnixMillis(4), trace, attempts: 1 };
+    let task = StoredTask { id, spec, submitted_at: UnixMillis(4), trace, attempts: 1, choice: None };
     Saved { tasks: vec![task], results: Vec::new() }
 }
 

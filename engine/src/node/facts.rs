@@ -3,18 +3,17 @@
 use super::Node;
 use crate::deliveries::Outcome;
 use crate::event::{Event, LinkDownReason, ReassignReason};
-use crate::heartbeat::{self, Liveness};
-use crate::ids::{LinkId, MessageId, NodeId, TaskId, TraceId};
-use crate::input::ModelState;
+use crate::heartbeat;
+use crate::ids::{Fingerprint, LinkId, MessageId, NodeId, TaskId, TraceId};
 use crate::lifecycle::State;
 use crate::mutants::{Mutant, shows};
 use crate::output::{Output, Priority};
 use crate::record::Record;
 use crate::request::Response;
 use crate::router::{self, TTL};
-use crate::scheduler::Candidate;
 use crate::session::Contact;
-use crate::task::{TaskFailure, TaskKind, TaskResult};
+use crate::task::{TaskKind, TaskResult};
+use crate::tasks::Computed;
 use crate::wire::{Advert, Assignment, Attempt, Beat, Bytes, Envelope, Message, Payload, Seal};
 use crate::writes::{Promise, ending};
 use crate::{health, membership, peers, tasks, work};
@@ -235,6 +234,9 @@ impl Node {
 
     fn handle_membership(&mut self, fact: membership::Fact) {
         match fact {
+            membership::Fact::Ambiguous { model, fingerprints } => {
+                self.event(Event::ModelConflict { model, fingerprints });
+            }
             membership::Fact::Copied { aside } => {
                 self.event(Event::IdentityCopied { address: None, aside });
                 if aside {
@@ -367,13 +369,16 @@ impl Node {
                     self.send_payload(origin, &Payload::HandBack(attempt), TraceId([0; 16]));
                 }
             }
-            work::Fact::Infer(job, model, work) => self.outputs.push_back(Output::Infer { job, model, work }),
-            work::Fact::Outcome(origin, attempt, micros, result) => {
+            work::Fact::Infer(job, model, fingerprint, work) => {
+                self.outputs.push_back(Output::Infer { job, model, fingerprint, work });
+            }
+            work::Fact::Outcome(origin, attempt, fingerprint, micros, result) => {
                 if origin == self.me {
-                    self.handle_outcome(self.me, attempt, micros, result, None);
+                    let computed = Computed { fingerprint, micros, result };
+                    self.handle_outcome(self.me, attempt, computed, None);
                 } else {
                     let (task, output) = (attempt.task, result.is_ok());
-                    let payload = Payload::Outcome { attempt, micros, result }.encode();
+                    let payload = Payload::Outcome { attempt, fingerprint, micros, result }.encode();
                     self.send_outcome(Outcome { origin, task, output, payload });
                 }
             }
@@ -399,31 +404,25 @@ impl Node {
             return false;
         }
         let mut busy = false;
-        let mut none_for: Vec<(TaskKind, String)> = Vec::new();
+        let mut none_for: Vec<(TaskKind, String, Option<Fingerprint>)> = Vec::new();
         let waiting: Vec<TaskId> = self.tasks.waiting().map(|task| task.id).collect();
         for task in waiting {
             let Some(stored) = self.tasks.get(task).map(|open| &open.stored) else { continue };
             let (kind, trace) = (stored.spec.kind(), stored.trace);
-            let model = stored.spec.model.as_deref().unwrap_or_default();
-            if none_for.iter().any(|(none, of)| *none == kind && of == model) {
+            let model = stored.spec.model.clone().unwrap_or_default();
+            let fingerprint = stored.choice.map(|choice| choice.fingerprint);
+            if none_for.iter().any(|(none, of, which)| *none == kind && *of == model && *which == fingerprint)
+            {
                 continue;
             }
-            let candidates = self.candidates(kind, model);
-            if candidates.is_empty()
-                && let Some(why) = self.hopeless(task)
-            {
+            let candidates =
+                fingerprint.map(|which| self.candidates(kind, &model, which)).unwrap_or_default();
+            if candidates.is_empty() && self.settle_hopeless(task) {
                 busy = true;
-                match self.other_model(task) {
-                    Some(other) => self.tasks.change_model(task, other),
-                    None => {
-                        let wall = self.wall();
-                        self.tasks.fail(self.now, wall, task, TaskFailure::ModelFailed(why));
-                    }
-                }
                 continue;
             }
             let Some(worker) = self.scheduler.choose(self.now, candidates.into_iter(), &mut self.rng) else {
-                none_for.push((kind, model.to_owned()));
+                none_for.push((kind, model, fingerprint));
                 continue;
             };
             let Some(assignment) = self.tasks.assign(self.now, task, worker) else { continue };
@@ -443,60 +442,6 @@ impl Node {
             let message = self.send_payload(worker, &Payload::Assign(assignment), trace);
             self.assigning.insert(task, message);
         }
-    }
-
-    /// Returns why a task cannot be done by anybody, where that is known: its model cannot be used here or where it was
-    /// tried last, and no other node has it, or had it a moment ago.
-    fn hopeless(&self, task: TaskId) -> Option<String> {
-        let open = self.tasks.get(task)?;
-        let (kind, model) = (open.stored.spec.kind(), open.stored.spec.model.as_deref().unwrap_or_default());
-        let advertised =
-            |advert: &Advert| advert.models.iter().any(|(name, of)| *of == kind && name == model);
-        let others =
-            self.membership.reachable().filter(|(node, _)| *node != self.me).map(|(_, advert)| advert);
-        if others.chain(self.membership.lately_reachable(self.now)).any(advertised) {
-            return None;
-        }
-        let here = self.work.models().find(|(of, name, _)| *of == kind && *name == model);
-        match here {
-            Some((_, _, ModelState::Unusable(why))) => Some(why.clone()),
-            Some((_, _, ModelState::Away | ModelState::Ready)) => None,
-            None => open.failure.clone(),
-        }
-    }
-
-    /// Returns another model for a task that did not ask for the one it has.
-    fn other_model(&self, task: TaskId) -> Option<String> {
-        let open = self.tasks.get(task).filter(|open| open.model_chosen)?;
-        let other = self.choose_model(&open.stored.spec.input, None).ok()?;
-        Some(other).filter(|other| Some(other) != open.stored.spec.model.as_ref())
-    }
-
-    /// Returns the nodes that run a model and answer.
-    fn candidates(&self, kind: TaskKind, model: &str) -> Vec<Candidate> {
-        let mut candidates = Vec::new();
-        for (own_kind, name, state) in self.work.models() {
-            if own_kind == kind && name == model && !matches!(state, ModelState::Unusable(_)) {
-                let loaded = *state == ModelState::Ready;
-                let load = u16::try_from(self.work.len()).unwrap_or(u16::MAX);
-                candidates.push(Candidate { node: self.me, load, round_trip_micros: 0, loaded });
-            }
-        }
-        for (node, advert) in self.membership.reachable().filter(|(node, _)| *node != self.me) {
-            if !advert.models.iter().any(|(name, of)| *of == kind && name == model) {
-                continue;
-            }
-            let mut round_trip_micros = HOP_GUESS_MICROS * u64::from(self.membership.hops(node).unwrap_or(1));
-            if let Some(link) = self.peers.link_to(node) {
-                if self.heartbeat.liveness(link) != Liveness::Alive && !shows(Mutant::SlowGetsWork) {
-                    continue;
-                }
-                round_trip_micros = self.heartbeat.quality(self.now, link).1.unwrap_or(round_trip_micros);
-            }
-            let load = self.loads.get(&node).copied().unwrap_or_default();
-            candidates.push(Candidate { node, load, round_trip_micros, loaded: true });
-        }
-        candidates
     }
 
     /// Sends a payload that is acknowledged, end to end, and returns its message's name.
@@ -588,5 +533,3 @@ impl Node {
 }
 
 const ROUNDS_MAX: usize = 64;
-/// The round trip over one link before any was measured.
-const HOP_GUESS_MICROS: u64 = 1_000;

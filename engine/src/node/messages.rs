@@ -1,15 +1,14 @@
 //! Frames from neighbours, and what they carry.
 
 use super::Node;
-use crate::error::{DecodeError, InferenceError, PeerFault};
+use crate::error::{DecodeError, PeerFault};
 use crate::event::{DropReason, Event, LinkDownReason, ReassignReason, RefuseReason};
 use crate::ids::{LinkId, MessageId, NodeId, TraceId};
 use crate::mutants::{Mutant, shows};
 use crate::output::Priority;
 use crate::peers::Introduction;
 use crate::router::Arrival;
-use crate::task::TaskOutput;
-use crate::tasks::Verdict;
+use crate::tasks::{Computed, Verdict};
 use crate::wire::{
     self, Advert, Attempt, Beat, Envelope, HELLO_BYTES_MAX, Head, Hello, Message, Payload, Seal,
 };
@@ -331,9 +330,10 @@ impl Node {
         };
         self.event(Event::MessageDelivered { message, origin, hops: envelope.hops });
         match payload {
-            Payload::Outcome { attempt, micros, result } => {
+            Payload::Outcome { attempt, fingerprint, micros, result } => {
                 // Acknowledged once what it changes is durable: until then the worker must keep it.
-                return self.handle_outcome(origin, attempt, micros, result, Some(message));
+                let computed = Computed { fingerprint, micros, result };
+                return self.handle_outcome(origin, attempt, computed, Some(message));
             }
             // What is done already and on its way need not be done again.
             Payload::Assign(assignment)
@@ -372,14 +372,13 @@ impl Node {
         &mut self,
         from: NodeId,
         attempt: Attempt,
-        micros: u64,
-        result: Result<TaskOutput, InferenceError>,
+        computed: Computed,
         message: Option<MessageId>,
     ) {
         let (now, wall) = (self.now, self.wall());
         #[cfg(feature = "testing")]
-        self.accept_second_result(from, attempt, &result);
-        let verdict = self.tasks.handle_outcome(now, wall, from, attempt, micros, result);
+        self.accept_second_result(from, attempt, &computed.result);
+        let verdict = self.tasks.handle_outcome(now, wall, from, attempt, computed);
         match verdict {
             Verdict::Ends => {
                 let open = self.tasks.get_mut(attempt.task);

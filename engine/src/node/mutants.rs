@@ -21,7 +21,8 @@ impl Node {
         let first = self.results.get(attempt.task).cloned();
         if let (Some(mut summary), Ok(output)) = (first, result) {
             summary.worker = Some(from);
-            self.end(TaskResult { summary, outcome: Outcome::Completed(output.clone()) });
+            let outcome = Outcome::Completed(output.clone());
+            self.end(TaskResult { summary, outcome, fingerprint: None });
         }
     }
 }

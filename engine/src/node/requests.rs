@@ -3,15 +3,16 @@
 use super::Node;
 use crate::error::{Rejection, WriteError};
 use crate::event::Event;
-use crate::ids::{RequestId, TaskId};
+use crate::ids::{Fingerprint, RequestId, TaskId};
 use crate::input::ModelState;
 use crate::lifecycle::State;
+use crate::model::ModelChoice;
 use crate::mutants::{Mutant, shows};
 use crate::output::Output;
 use crate::record::Record;
 use crate::request::{
-    Answer, DiagnosisView, LIST_MAX, MemberView, ModelView, News, PeerView, Request, Response, Seen,
-    StatusView, TIMEOUT_RANGE, TaskView, Which,
+    Answer, DiagnosisView, LIST_MAX, MemberView, ModelView, ModelWish, News, PeerView, Request, Response,
+    Seen, StatusView, TIMEOUT_RANGE, TaskView, Which,
 };
 use crate::scheduler::Scheduler;
 use crate::task::{
@@ -21,6 +22,7 @@ use crate::task::{
 use crate::tasks::Open;
 use crate::time::{Instant, micros};
 use crate::troubles::Trouble;
+use crate::work::Model;
 use crate::writes::Promise;
 use core::net::SocketAddr;
 
@@ -56,7 +58,12 @@ impl Node {
                 Ok(Response::ShuttingDown)
             }
             Request::Status => Ok(Response::Status(Box::new(self.status_view()))),
-            Request::Submit(spec) => match self.submit(id, spec) {
+            Request::Choose(wish) => self.choose_for(&wish),
+            Request::SubmitFor(spec, fingerprint) => match self.submit(id, spec, Some(fingerprint)) {
+                Ok(()) => return,
+                Err(rejection) => Err(rejection),
+            },
+            Request::Submit(spec) => match self.submit(id, spec, None) {
                 Ok(()) => return,
                 Err(rejection) => Err(rejection),
             },
@@ -88,12 +95,30 @@ impl Node {
         self.outputs.push_back(Output::Reply { id, answer });
     }
 
-    fn submit(&mut self, request: RequestId, mut spec: TaskSpec) -> Result<(), Rejection> {
+    fn check_active(&self) -> Result<(), Rejection> {
         match self.state {
-            State::Active => {}
-            State::Initializing | State::Registering => return Err(Rejection::NodeNotReady),
-            State::ShuttingDown | State::Stopped => return Err(Rejection::NodeShuttingDown),
+            State::Active => Ok(()),
+            State::Initializing | State::Registering => Err(Rejection::NodeNotReady),
+            State::ShuttingDown | State::Stopped => Err(Rejection::NodeShuttingDown),
         }
+    }
+
+    /// Says which model a request's tasks would be for.
+    fn choose_for(&self, wish: &ModelWish) -> Answer {
+        self.check_active()?;
+        let name = self.choose_model(wish.kind, wish.labels, wish.model.as_deref())?;
+        let fingerprint = self.fingerprint_for(wish.kind, &name);
+        Ok(Response::Chosen(name, fingerprint))
+    }
+
+    /// Accepts a task; where `required` names a model, no other one will do.
+    fn submit(
+        &mut self,
+        request: RequestId,
+        mut spec: TaskSpec,
+        required: Option<Fingerprint>,
+    ) -> Result<(), Rejection> {
+        self.check_active()?;
         spec.input.check().map_err(Rejection::Input)?;
         let (bytes, limit) = (spec.input.bytes(), self.config.input_bytes_max);
         if bytes > limit {
@@ -103,13 +128,17 @@ impl Node {
             return Err(Rejection::TimeoutOutOfRange(spec.timeout));
         }
         let model_chosen = spec.model.is_none();
-        spec.model = Some(self.choose_model(&spec.input, spec.model.as_deref())?);
+        let labels = has_labels(&spec.input);
+        let model = self.choose_model(spec.kind(), labels, spec.model.as_deref())?;
+        let fingerprint = required.or_else(|| self.fingerprint_for(spec.kind(), &model));
+        let choice = fingerprint.map(|fingerprint| ModelChoice { fingerprint, required: required.is_some() });
+        spec.model = Some(model);
         if let TaskInput::Generation(generation) = &mut spec.input {
             generation.seed.get_or_insert_with(|| self.rng.below(u64::MAX));
         }
         let id = TaskId(uuid(self.rng.id()));
         let trace = self.new_trace();
-        let stored = StoredTask { id, spec, submitted_at: self.wall(), trace, attempts: 0 };
+        let stored = StoredTask { id, spec, submitted_at: self.wall(), trace, attempts: 0, choice };
         let records = vec![Record::Task(Box::new(stored.clone()))];
         self.tasks.admit(self.now, stored, model_chosen)?;
         if shows(Mutant::ReplyBeforeDurable) {
@@ -121,42 +150,44 @@ impl Node {
 
     /// Returns the model to use: the one asked for, or this node's or else the mesh's first that suits. Where those that
     /// have it were there a moment ago, the task waits for their return.
-    pub(super) fn choose_model(&self, input: &TaskInput, asked: Option<&str>) -> Result<String, Rejection> {
-        let kind = input.kind();
+    pub(super) fn choose_model(
+        &self,
+        kind: TaskKind,
+        labels: bool,
+        asked: Option<&str>,
+    ) -> Result<String, Rejection> {
         let known = || self.known_models().filter(|(of, _)| *of == kind).map(|(_, name)| name);
         if let Some(name) = asked {
             let found = known().find(|known| *known == name);
             return found.map(str::to_owned).ok_or_else(|| Rejection::ModelUnknown(preview(name)));
         }
-        let chosen = match input {
-            TaskInput::Classification(Classification { labels, .. }) => {
+        let chosen = match kind {
+            TaskKind::Classification => {
                 let also = |name: &str, kind| self.known_models().any(|model| model == (kind, name));
                 // Labels that a user gives are compared by their embeddings. Who gives none wants those of the model,
                 // of which a cross-encoder has but one.
-                known().min_by_key(|name| match (labels.is_empty(), also(name, TaskKind::Embedding)) {
-                    (false, embeds) => u8::from(!embeds),
-                    (true, true) => 2,
-                    (true, false) => u8::from(also(name, TaskKind::Reranking)),
+                known().min_by_key(|name| match (labels, also(name, TaskKind::Embedding)) {
+                    (true, embeds) => u8::from(!embeds),
+                    (false, true) => 2,
+                    (false, false) => u8::from(also(name, TaskKind::Reranking)),
                 })
             }
-            TaskInput::Embedding { .. } | TaskInput::Generation(_) | TaskInput::Reranking(_) => {
-                known().next()
-            }
+            TaskKind::Embedding | TaskKind::Generation | TaskKind::Reranking => known().next(),
         };
         chosen.map(str::to_owned).ok_or(Rejection::KindUnsupported(kind))
     }
 
     /// Returns the models that tasks can be for, this node's first.
     fn known_models(&self) -> impl Iterator<Item = (TaskKind, &str)> {
-        let listed = self.config.models.iter().map(|(name, kind)| (*kind, name.as_str()));
+        let listed = self.config.models.iter().map(|model| (model.kind, model.name.as_str()));
         let own = listed.filter(|(kind, name)| self.work.unusable(*kind, name).is_none());
         // Models may come while the node runs.
-        let later = self.work.models().filter(|(_, _, state)| **state == ModelState::Ready);
+        let later = self.work.models().filter(|(_, _, model)| model.state == ModelState::Ready);
         let later = later.map(|(kind, name, _)| (kind, name));
         let others = self.membership.reachable().map(|(_, advert)| advert);
         let others = others.chain(self.membership.lately_reachable(self.now));
         let others =
-            others.flat_map(|advert| advert.models.iter().map(|(name, kind)| (*kind, name.as_str())));
+            others.flat_map(|advert| advert.models.iter().map(|model| (model.kind, model.name.as_str())));
         own.chain(later).chain(others)
     }
 
@@ -186,7 +217,7 @@ impl Node {
     }
 
     pub(super) fn handle_end_written(&mut self, result: TaskResult) {
-        let TaskResult { summary, outcome } = result;
+        let TaskResult { summary, outcome, .. } = result;
         let (task, status, worker) = (summary.id, summary.status, summary.worker);
         self.results.insert(summary);
         if self.results.len() > usize::try_from(self.config.results_max).unwrap_or(usize::MAX) {
@@ -322,14 +353,11 @@ impl Node {
     }
 
     fn status_view(&self) -> StatusView {
-        let models =
-            self.work.models().filter(|(_, _, state)| !matches!(state, ModelState::Unusable(_))).map(
-                |(kind, name, state)| ModelView {
-                    name: name.to_owned(),
-                    kind,
-                    ready: *state == ModelState::Ready,
-                },
-            );
+        let usable = |model: &Model| !matches!(model.state, ModelState::Unusable(_));
+        let models = self.work.models().filter(|(_, _, model)| usable(model)).map(|(kind, name, model)| {
+            let ready = model.state == ModelState::Ready;
+            ModelView { name: name.to_owned(), kind, fingerprint: model.fingerprint, ready }
+        });
         let running = self.tasks.iter().filter(|open| open.status().0 == TaskStatus::Running).count();
         let open = self.tasks.iter().count();
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -371,6 +399,7 @@ impl Node {
         DiagnosisView {
             heard: u32::try_from(self.discovery.len()).unwrap_or(u32::MAX),
             troubles: troubles.map(|(age, trouble)| (micros(age) / 1000, *trouble)).collect(),
+            conflicts: self.model_conflicts(),
         }
     }
 
@@ -442,6 +471,11 @@ fn finished_view(summary: &ResultSummary) -> TaskView {
         remaining_millis: None,
         result: Some(summary.clone()),
     }
+}
+
+/// Tells whether a task has labels of its own to choose from.
+pub(super) fn has_labels(input: &TaskInput) -> bool {
+    matches!(input, TaskInput::Classification(Classification { labels, .. }) if !labels.is_empty())
 }
 
 /// Marks 16 random bytes as a random UUID (RFC 9562, version 4).

@@ -22,7 +22,7 @@ pub(super) fn task(body: &[u8]) -> Result<task::StoredTask, DecodeError> {
         }
     };
     let spec = task::TaskSpec { input, model, timeout };
-    Ok(task::StoredTask { id, spec, submitted_at, trace, attempts })
+    Ok(task::StoredTask { id, spec, submitted_at, trace, attempts, choice: None })
 }
 
 /// Decodes a result. What outputs say since then is at the very end of a record, where nothing stood before.
@@ -112,7 +112,7 @@ mod tests {
             let spec = TaskSpec { input: before, model: model.clone(), timeout };
             let bytes = version_1(&StoredTask { id, spec, submitted_at, trace, attempts: 2 });
             let spec = task::TaskSpec { input: now, model, timeout };
-            let task = task::StoredTask { id, spec, submitted_at, trace, attempts: 2 };
+            let task = task::StoredTask { id, spec, submitted_at, trace, attempts: 2, choice: None };
             assert_eq!(read(RecordKind::Task, &bytes), Ok(task));
         }
     }
@@ -133,13 +133,15 @@ mod tests {
                 },
             ] {
                 let outcome = Outcome::Completed(output);
-                let result = task::TaskResult { summary: summary.clone(), outcome };
+                let result = task::TaskResult { summary: summary.clone(), outcome, fingerprint: None };
                 let mut bytes = version_1(&result);
-                prop_assert_eq!(bytes.pop(), Some(NO_TRUNCATIONS));
+                prop_assert_eq!((bytes.pop(), bytes.pop()), (Some(0), Some(NO_TRUNCATIONS)));
                 prop_assert_eq!(read(RecordKind::Result, &bytes), Ok(result));
             }
-            let result = task::TaskResult { summary, outcome: Outcome::Timeout };
-            prop_assert_eq!(read(RecordKind::Result, &version_1(&result)), Ok(result));
+            let result = task::TaskResult { summary, outcome: Outcome::Timeout, fingerprint: None };
+            let mut bytes = version_1(&result);
+            prop_assert_eq!(bytes.pop(), Some(0));
+            prop_assert_eq!(read(RecordKind::Result, &bytes), Ok(result));
         }
     }
 }

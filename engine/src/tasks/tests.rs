@@ -27,7 +27,20 @@ fn stored() -> StoredTask {
         model: Some("m".to_owned()),
         timeout: Duration::from_secs(300),
     };
-    StoredTask { id: TASK, spec, submitted_at: WALL, trace: TraceId([2; 16]), attempts: 0 }
+    StoredTask {
+        id: TASK,
+        spec,
+        submitted_at: WALL,
+        trace: TraceId([2; 16]),
+        attempts: 0,
+        choice: Some(CHOICE),
+    }
+}
+
+const CHOICE: ModelChoice = ModelChoice { fingerprint: Fingerprint([7; 16]), required: false };
+
+fn computed(micros: u64, result: Result<TaskOutput, InferenceError>) -> Computed {
+    Computed { fingerprint: CHOICE.fingerprint, micros, result }
 }
 
 fn output() -> TaskOutput {
@@ -62,8 +75,8 @@ fn the_first_outcome_wins_whatever_its_attempt() {
     let check = || Fact::Check(A, vec![attempt(1)]);
     assert_eq!(tasks.poll_facts(), vec![check(), check(), reassigned, Fact::Progressed(TASK)]);
     assert!(!tasks.assign(at(31), TASK, B).unwrap().alone, "nothing died");
-    assert_eq!(tasks.handle_outcome(at(32), WALL, A, attempt(1), 5, Ok(output())), Verdict::Ends);
-    assert_eq!(tasks.handle_outcome(at(33), WALL, B, attempt(2), 5, Ok(output())), Verdict::Nothing);
+    assert_eq!(tasks.handle_outcome(at(32), WALL, A, attempt(1), computed(5, Ok(output()))), Verdict::Ends);
+    assert_eq!(tasks.handle_outcome(at(33), WALL, B, attempt(2), computed(5, Ok(output()))), Verdict::Nothing);
     let facts = tasks.poll_facts();
     assert!(
         matches!(&facts[..], [Fact::Release(left, B), Fact::Ending(_)] if *left == attempt(2)),
@@ -75,9 +88,9 @@ fn the_first_outcome_wins_whatever_its_attempt() {
 fn nobody_ends_a_task_that_was_not_given_to_it() {
     let mut tasks = accepted();
     tasks.assign(at(0), TASK, A).unwrap();
-    assert_eq!(tasks.handle_outcome(at(1), WALL, B, attempt(1), 5, Ok(output())), Verdict::Nothing);
+    assert_eq!(tasks.handle_outcome(at(1), WALL, B, attempt(1), computed(5, Ok(output()))), Verdict::Nothing);
     let wrong = TaskOutput::Embedding { vectors: vec![vec![f32::NAN]], tokens: 1, truncated: Vec::new() };
-    assert_eq!(tasks.handle_outcome(at(1), WALL, A, attempt(1), 5, Ok(wrong)), Verdict::Retries);
+    assert_eq!(tasks.handle_outcome(at(1), WALL, A, attempt(1), computed(5, Ok(wrong))), Verdict::Retries);
 }
 
 #[test]
@@ -140,7 +153,7 @@ fn three_deaths_make_a_task_poison() {
     for number in 1..=3 {
         let assignment = tasks.assign(at(number.into()), TASK, A).unwrap();
         assert_eq!(assignment.alone, number > 1);
-        let verdict = tasks.handle_outcome(at(9), WALL, A, attempt(number), 0, Err(InferenceError::Crashed));
+        let verdict = tasks.handle_outcome(at(9), WALL, A, attempt(number), computed(0, Err(InferenceError::Crashed)));
         assert_eq!(verdict == Verdict::Ends, number == 3);
     }
     assert_eq!(endings(&mut tasks), vec![TaskStatus::Failed]);
@@ -157,7 +170,10 @@ fn time_ends_a_task_and_frees_its_worker() {
         matches!(&facts[..], [Fact::Progressed(TASK), Fact::Release(left, A), Fact::Ending(_)] if *left == attempt(1)),
         "{facts:?}"
     );
-    assert_eq!(tasks.handle_outcome(at(301), WALL, A, attempt(1), 5, Ok(output())), Verdict::Nothing);
+    assert_eq!(
+        tasks.handle_outcome(at(301), WALL, A, attempt(1), computed(5, Ok(output()))),
+        Verdict::Nothing
+    );
 }
 
 #[test]
@@ -169,4 +185,17 @@ fn a_full_queue_says_when_to_come_back() {
     assert!(!tasks.cancel(at(1), WALL, TASK));
     tasks.handle_ended(TASK);
     assert_eq!(tasks.admit(at(2), stored(), false), Ok(()));
+}
+
+#[test]
+fn an_outcome_of_another_model_is_none_and_one_without_a_result_calls_for_another_attempt() {
+    let mut tasks = accepted();
+    tasks.assign(at(0), TASK, A).unwrap();
+    let other = Computed { fingerprint: Fingerprint([8; 16]), ..computed(5, Ok(output())) };
+    assert_eq!(tasks.handle_outcome(at(1), WALL, A, attempt(1), other), Verdict::Nothing);
+    let changed = computed(5, Err(InferenceError::ModelChanged));
+    assert_eq!(tasks.handle_outcome(at(1), WALL, A, attempt(1), changed), Verdict::Retries);
+    let reassigned = Fact::Reassigned(attempt(1), A, ReassignReason::ModelChanged);
+    assert_eq!(tasks.poll_facts(), vec![reassigned, Fact::Progressed(TASK)]);
+    assert_eq!(tasks.assign(at(1), TASK, B).unwrap().fingerprint, CHOICE.fingerprint);
 }

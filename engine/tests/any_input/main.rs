@@ -178,7 +178,12 @@ fn nonsense() -> impl Strategy<Value = Input> {
             Input::Interfaces(all.into_iter().map(|(index, ip)| Interface::new(index, ip.into())).collect())
         }),
         any::<u16>().prop_map(|port| Input::Listening { port }),
-        (".{0,8}", state).prop_map(|(name, state)| Input::Model { name, kind: TaskKind::Embedding, state }),
+        (".{0,8}", state).prop_map(|(name, state)| Input::Model {
+            name,
+            kind: TaskKind::Embedding,
+            fingerprint: None,
+            state
+        }),
         (0u64..24).prop_map(|id| Input::RequestDropped { id: RequestId(id) }),
         (0u64..24, write).prop_map(|(id, result)| Input::WriteDone { id: WriteId(id), result }),
         any::<u64>().prop_map(|millis| Input::ClockSet(UnixMillis(millis))),

@@ -4,11 +4,12 @@ use engine::blob::{BlobId, BlobOrder, BlobReport, Hash, PIECE_BYTES, Piece, Piec
 use engine::error::WriteError;
 use engine::health::HostFacts;
 use engine::input::{DialError, Interface, ModelState};
+use engine::model::ModelOffer;
 use engine::output::Work;
 use engine::task::{ResultSummary, StoredTask, TaskKind, TaskOutput};
 use engine::{
-    Answer, Config, Identity, InferenceError, Input, Instant, LinkId, Node, Output, Record, Request,
-    RequestId, Response, Saved, TaskId, UnixMillis, WriteId,
+    Answer, Config, Fingerprint, Identity, InferenceError, Input, Instant, LinkId, Node, Output, Record,
+    Request, RequestId, Response, Saved, TaskId, UnixMillis, WriteId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -215,10 +216,8 @@ impl World {
         self.drain(host);
         self.handle(host, Input::Interfaces(vec![Interface::new(2, ip(host))]));
         self.handle(host, Input::Listening { port: PORT });
-        self.handle(
-            host,
-            Input::Model { name: MODEL.to_owned(), kind: TaskKind::Embedding, state: ModelState::Ready },
-        );
+        let ModelOffer { name, kind, fingerprint } = model();
+        self.handle(host, Input::Model { name, kind, fingerprint, state: ModelState::Ready });
     }
 
     fn ask(&mut self, host: usize, mut request: Request) {
@@ -458,10 +457,15 @@ fn fail(input: &mut Input) {
     }
 }
 
+fn model() -> ModelOffer {
+    let fingerprint = Some(Fingerprint([7; 16]));
+    ModelOffer { name: MODEL.to_owned(), kind: TaskKind::Embedding, fingerprint }
+}
+
 fn config() -> Config {
     Config {
         max_peers: 2,
-        models: vec![(MODEL.to_owned(), TaskKind::Embedding)],
+        models: vec![model()],
         max_concurrent_tasks: 2,
         queue_tasks_max: 8,
         queue_bytes_max: 4096,

@@ -25,7 +25,7 @@ pub struct FullEntry {
     /// Whether to load it when the node starts; without a word, the first of the list is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eager: Option<bool>,
-    /// How exactly it computes; without a word, as is fastest on this processor.
+    /// How exactly it computes; without a word, in 8 bits, and a Llama as its files are written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<String>,
     /// What it needs of memory, in MiB; without a word, that is told by the size of its files.

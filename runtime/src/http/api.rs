@@ -223,7 +223,7 @@ async fn submit(
         not_a_task(ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", message))
     })?;
     refuse_empty_input(&spec.input).map_err(Rejection::Input)?;
-    match errand::submit(&api, &spec).await? {
+    match errand::submit(&api, &spec, None).await? {
         Ok(id) => Ok((StatusCode::ACCEPTED, Json(Submitted { id, status: TaskStatus::Queued }))),
         Err(rejection) => Err(models::explain(&api, spec.model, rejection.into()).await),
     }

@@ -14,9 +14,9 @@ use super::error::ApiError;
 use super::models;
 use crate::inference::EMBEDDED_MODEL;
 use axum::http::StatusCode;
-use engine::request::{News, Request as Ask, Response as Reply, Seen, TaskView};
+use engine::request::{ModelWish, News, Request as Ask, Response as Reply, Seen, TaskView};
 use engine::task::{InputFault, Outcome, TaskFailure, TaskInput, TaskOutput, TaskResult, TaskSpec};
-use engine::{Rejection, TaskId};
+use engine::{Fingerprint, Rejection, TaskId};
 use futures::{StreamExt, TryStreamExt};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -29,12 +29,21 @@ pub(super) struct Errand {
 }
 
 /// Submits a task. A model that nobody has under the name that is given may be in the cache under another form of it.
-pub(super) async fn submit(api: &Api, spec: &TaskSpec) -> Result<Result<TaskId, Rejection>, ApiError> {
-    let mut answer = api.handle.ask(Ask::Submit(spec.clone())).await?;
+/// Where `required` says which model that must be, the task is for no other one.
+pub(super) async fn submit(
+    api: &Api,
+    spec: &TaskSpec,
+    required: Option<Fingerprint>,
+) -> Result<Result<TaskId, Rejection>, ApiError> {
+    let ask = |spec| match required {
+        Some(fingerprint) => Ask::SubmitFor(spec, fingerprint),
+        None => Ask::Submit(spec),
+    };
+    let mut answer = api.handle.ask(ask(spec.clone())).await?;
     if let (Err(Rejection::ModelUnknown(_)), Some(asked)) = (&answer, &spec.model)
         && let Some(known) = other_name(api, asked).await
     {
-        answer = api.handle.ask(Ask::Submit(TaskSpec { model: Some(known), ..spec.clone() })).await?;
+        answer = api.handle.ask(ask(TaskSpec { model: Some(known), ..spec.clone() })).await?;
     }
     match answer {
         Ok(Reply::Submitted(task)) => Ok(Ok(task)),
@@ -52,14 +61,20 @@ async fn other_name(api: &Api, asked: &str) -> Option<String> {
 }
 
 /// Runs one task from its submission to its outcome.
-pub(super) async fn run(api: Api, spec: TaskSpec) -> Result<TaskResult, ApiError> {
+pub(super) async fn run(
+    api: Api,
+    spec: TaskSpec,
+    required: Option<Fingerprint>,
+) -> Result<TaskResult, ApiError> {
     let mut errand = Errand::new(api);
-    let task = errand.submit(&spec).await?;
+    let task = errand.submit(&spec, required).await?;
     errand.outcome(task).await
 }
 
 /// Runs the tasks of one request, so many at a time, and returns their results in order, each with its part of the
 /// request. All are looked at before the first of them costs anything; after one that fails, the others are cancelled.
+///
+/// All are computed by one model: where it is replaced meanwhile, all begin again, as nothing was answered yet.
 pub(super) async fn run_all(
     api: &Api,
     specs: Vec<TaskSpec>,
@@ -69,11 +84,102 @@ pub(super) async fn run_all(
     for (spec, part) in specs.iter().zip(&parts) {
         part.check(&spec.input)?;
     }
-    let run = |(spec, part): (TaskSpec, Part)| async move {
-        let result = run(api.clone(), spec).await.map_err(|error| part.name(error))?;
-        Ok((part, result))
+    let specs: Vec<(TaskSpec, Part)> = specs.into_iter().zip(parts).collect();
+    let first = match specs.as_slice() {
+        [] => return Ok(Vec::new()),
+        [(one, part)] => {
+            let result = run(api.clone(), one.clone(), None).await.map_err(|error| part.name(error))?;
+            return Ok(vec![(*part, result)]);
+        }
+        [(first, _), ..] => first,
     };
-    futures::stream::iter(specs.into_iter().zip(parts)).map(run).buffered(at_once).try_collect().await
+    let mut before = None;
+    for _ in 0..MODELS_TRIED_MAX {
+        let chosen = choose(api, first).await?;
+        let (part, failed) = match run_for(api, specs.clone(), &chosen, at_once).await? {
+            Ok(results) => return Ok(results),
+            Err(failed) => failed,
+        };
+        if before.as_ref() == Some(&chosen) {
+            // The same model again would fail again.
+            return output(part, failed).map(|_| Vec::new());
+        }
+        before = Some(chosen);
+    }
+    let message = TaskFailure::ModelChanged.to_string();
+    Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, TaskFailure::ModelChanged.code(), message))
+}
+
+/// Runs tasks that must be computed by one model. Returns the result of the first that another model could do.
+async fn run_for(
+    api: &Api,
+    specs: Vec<(TaskSpec, Part)>,
+    (name, fingerprint): &(String, Fingerprint),
+    at_once: usize,
+) -> Result<Result<Vec<(Part, TaskResult)>, (Part, TaskResult)>, ApiError> {
+    let run_one = |(mut spec, part): (TaskSpec, Part)| {
+        let named = spec.model.replace(name.clone()).is_some();
+        run_or_fail(api.clone(), (spec, part), *fingerprint, named)
+    };
+    let run: Result<Vec<(Part, TaskResult)>, Failed> =
+        futures::stream::iter(specs).map(run_one).buffered(at_once).try_collect().await;
+    match run {
+        Ok(results) => Ok(Ok(results)),
+        Err(Failed::Model(part, result)) => Ok(Err((part, *result))),
+        Err(Failed::Request(error)) => Err(error),
+    }
+}
+
+/// Why the tasks of a request are given up.
+enum Failed {
+    /// Their model cannot be used, or no longer; another one may do.
+    Model(Part, Box<TaskResult>),
+    /// The node refuses them.
+    Request(ApiError),
+}
+
+/// Runs a task that must be computed by one model, which its user `named` or not.
+async fn run_or_fail(
+    api: Api,
+    (spec, part): (TaskSpec, Part),
+    fingerprint: Fingerprint,
+    named: bool,
+) -> Result<(Part, TaskResult), Failed> {
+    let named_part = |error| Failed::Request(part.name(error));
+    let result = run(api, spec, Some(fingerprint)).await.map_err(named_part)?;
+    match &result.outcome {
+        Outcome::Failed(TaskFailure::ModelChanged) => Err(Failed::Model(part, Box::new(result))),
+        // As a single task would, the request goes on to the next model where it names none.
+        Outcome::Failed(TaskFailure::ModelFailed(_)) if !named => Err(Failed::Model(part, Box::new(result))),
+        _ => Ok((part, result)),
+    }
+}
+
+/// Chooses the model for the tasks of a request; waits for a while where its files are still being hashed.
+pub(super) async fn choose(api: &Api, spec: &TaskSpec) -> Result<(String, Fingerprint), ApiError> {
+    let labels = matches!(&spec.input, TaskInput::Classification(input) if !input.labels.is_empty());
+    let mut wish = ModelWish { kind: spec.kind(), labels, model: spec.model.clone() };
+    let give_up_at = Instant::now() + ROOM_PATIENCE;
+    loop {
+        let mut answer = api.handle.ask(Ask::Choose(wish.clone())).await?;
+        if let (Err(Rejection::ModelUnknown(_)), Some(asked)) = (&answer, &wish.model)
+            && let Some(listed) = other_name(api, asked).await
+        {
+            wish.model = Some(listed);
+            answer = api.handle.ask(Ask::Choose(wish.clone())).await?;
+        }
+        match answer {
+            Ok(Reply::Chosen(name, Some(fingerprint))) => return Ok((name, fingerprint)),
+            Ok(Reply::Chosen(..)) if Instant::now() < give_up_at => tokio::time::sleep(HASH_PAUSE).await,
+            Ok(Reply::Chosen(name, None)) => {
+                let message = format!("the files of the model {name} are still being read");
+                return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "model_not_ready", message)
+                    .retry_after(HASH_RETRY));
+            }
+            Ok(other) => return Err(unexpected(&other)),
+            Err(rejection) => return Err(models::explain(api, spec.model.clone(), rejection.into()).await),
+        }
+    }
 }
 
 /// The inputs of a request that one of its tasks is about.
@@ -123,10 +229,14 @@ impl Errand {
     }
 
     /// Submits a task; while the queue is full, it waits for room.
-    pub(super) async fn submit(&mut self, spec: &TaskSpec) -> Result<TaskId, ApiError> {
+    pub(super) async fn submit(
+        &mut self,
+        spec: &TaskSpec,
+        required: Option<Fingerprint>,
+    ) -> Result<TaskId, ApiError> {
         let give_up_at = Instant::now() + ROOM_PATIENCE;
         loop {
-            match submit(&self.api, spec).await? {
+            match submit(&self.api, spec, required).await? {
                 Ok(task) => {
                     self.open.insert(task);
                     return Ok(task);
@@ -226,6 +336,7 @@ pub(super) fn output(part: Part, result: TaskResult) -> Result<TaskOutput, ApiEr
     };
     let status = match &failure {
         TaskFailure::InputRejected(_) | TaskFailure::PartRejected { .. } => StatusCode::BAD_REQUEST,
+        TaskFailure::ModelChanged => StatusCode::SERVICE_UNAVAILABLE,
         TaskFailure::ModelFailed(_) | TaskFailure::Poison => StatusCode::INTERNAL_SERVER_ERROR,
     };
     let code = failure.code();
@@ -234,7 +345,9 @@ pub(super) fn output(part: Part, result: TaskResult) -> Result<TaskOutput, ApiEr
             return Err(ApiError::new(status, code, refusal(&reason)).of_input(part.first + number as usize));
         }
         TaskFailure::InputRejected(reason) => refusal(&reason),
-        failure @ (TaskFailure::ModelFailed(_) | TaskFailure::Poison) => failure.to_string(),
+        failure @ (TaskFailure::ModelChanged | TaskFailure::ModelFailed(_) | TaskFailure::Poison) => {
+            failure.to_string()
+        }
     };
     Err(part.name(ApiError::new(status, code, message)))
 }
@@ -247,5 +360,11 @@ fn refusal(reason: &str) -> String {
 pub(super) const EMBEDDED_MODEL_ON_HUB: &str = "sentence-transformers/all-MiniLM-L6-v2";
 /// How long a request waits for room in the queue before it is told that there is none.
 const ROOM_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 10_000 });
+/// How many models a request tries, one after the other.
+const MODELS_TRIED_MAX: usize = 4;
+/// The pause before it is looked again whether a model's files are hashed.
+const HASH_PAUSE: Duration = Duration::from_millis(10);
+/// When to try again where hashing takes long.
+const HASH_RETRY: Duration = Duration::from_secs(5);
 /// The pause before the queue is asked again.
 const ROOM_PAUSE: Duration = Duration::from_millis(50);

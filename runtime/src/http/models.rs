@@ -3,6 +3,7 @@
 use super::Api;
 use super::api::ask;
 use super::error::ApiError;
+use super::view::Conflict;
 use crate::catalog::{OnDemand, Pull};
 use crate::hub::ModelId;
 use crate::inference::ModelStatus;
@@ -25,6 +26,9 @@ pub struct Models {
     pub models: Vec<Standing>,
     /// Those that are being fetched or were lately.
     pub pulls: BTreeMap<String, Pull>,
+    /// Names that nodes of the network give to different models.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<Conflict>,
 }
 
 /// How a model stands, and what that means for whoever has a task for it.
@@ -103,10 +107,20 @@ impl Models {
             let offered = offered.as_ref().is_none_or(|offered| offered.contains(&status.name));
             Standing { state: Availability::of(&status, offered), status }
         };
+        let conflicts = conflicts(api).await;
         Self {
             models: api.models.models().into_iter().map(standing).collect(),
             pulls: api.models.pulls().borrow().clone(),
+            conflicts,
         }
+    }
+}
+
+/// Returns the names that nodes of the network give to different models.
+pub(super) async fn conflicts(api: &Api) -> Vec<Conflict> {
+    match ask(api, Ask::Diagnosis).await {
+        Ok(Reply::Diagnosis(view)) => view.conflicts.into_iter().map(Conflict::from).collect(),
+        Ok(_) | Err(_) => Vec::new(),
     }
 }
 

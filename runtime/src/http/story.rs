@@ -6,12 +6,15 @@ mod clients;
 
 use super::tests::{AUTHORIZED, Server, status_view};
 use super::*;
-use engine::request::{Answer, MemberView, News, Request, Response, Seen, TaskView};
+use engine::model::{ModelConflict, ModelOffer};
+use engine::request::{
+    Answer, DiagnosisView, MemberView, ModelWish, News, Request, Response, Seen, TaskView,
+};
 use engine::task::{
     EmbeddingInput, FinishReason, Outcome, Prompt, ResultSummary, TaskFailure, TaskInput, TaskKind,
     TaskOutput, TaskSpec, TaskStatus, Truncation,
 };
-use engine::{NodeId, Rejection, TraceId, UnixMillis};
+use engine::{Fingerprint, NodeId, Rejection, TraceId, UnixMillis};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -26,11 +29,17 @@ struct Node {
     cancelled: Vec<TaskId>,
     /// Submissions to refuse because the queue is full.
     full_for: u32,
+    /// Results to give as those of tasks whose model was replaced.
+    replaced: u32,
 }
 
 #[derive(Clone, Default)]
 struct Stage(Arc<Mutex<Node>>);
 
+/// Which model every task is for.
+const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
+/// Another one, that some node has under the same name.
+const OTHER: Fingerprint = Fingerprint([9; 16]);
 const STORY: &str = "once upon a time";
 /// What follows this comes back instead of the story.
 const ECHO: &str = "say ";
@@ -51,7 +60,34 @@ impl Stage {
 
     fn answer(&self, request: &Request) -> Option<Answer> {
         let mut node = self.node();
+        let alone;
+        let request = match request {
+            Request::SubmitFor(spec, fingerprint) => {
+                assert_eq!(*fingerprint, FINGERPRINT);
+                alone = Request::Submit(spec.clone());
+                &alone
+            }
+            other => other,
+        };
         Some(match request {
+            Request::Choose(ModelWish { model: Some(model), .. })
+                if model.ends_with("nobody") || model.starts_with("sentence-transformers/") =>
+            {
+                Err(Rejection::ModelUnknown(model.clone()))
+            }
+            Request::Choose(ModelWish { kind: TaskKind::Reranking, model: None, .. }) => {
+                Err(Rejection::KindUnsupported(TaskKind::Reranking))
+            }
+            Request::Choose(wish) => {
+                let name = wish.model.clone().unwrap_or_else(|| "m".to_owned());
+                Ok(Response::Chosen(name, Some(FINGERPRINT)))
+            }
+            Request::Diagnosis => {
+                let models = vec![(FINGERPRINT, vec![NodeId([7; 16])]), (OTHER, vec![NodeId([8; 16])])];
+                let conflict = ModelConflict { name: "org/large".to_owned(), models };
+                let (heard, troubles) = (0, Vec::new());
+                Ok(Response::Diagnosis(DiagnosisView { heard, troubles, conflicts: vec![conflict] }))
+            }
             Request::Submit(TaskSpec { model: Some(model), .. })
                 if model.ends_with("nobody") || model.starts_with("sentence-transformers/") =>
             {
@@ -111,6 +147,11 @@ fn news(task: TaskId, seen: Seen, prompt: &str) -> Option<Answer> {
 
 impl ResultSource for Stage {
     fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ResultReadError> {
+        if let Some(left) = self.node().replaced.checked_sub(1) {
+            self.node().replaced = left;
+            let outcome = Outcome::Failed(TaskFailure::ModelChanged);
+            return Ok(Some(TaskResult { summary: summary(id), outcome, fingerprint: None }));
+        }
         let output = match &self.node().tasks[&id].input {
             TaskInput::Embedding { inputs } if inputs.iter().any(too_long) => {
                 return Ok(Some(refused(id, inputs.iter().position(too_long).unwrap(), inputs.len())));
@@ -150,7 +191,7 @@ impl ResultSource for Stage {
                 finish: FinishReason::Stop,
             },
         };
-        Ok(Some(TaskResult { summary: summary(id), outcome: Outcome::Completed(output) }))
+        Ok(Some(TaskResult { summary: summary(id), outcome: Outcome::Completed(output), fingerprint: None }))
     }
 }
 
@@ -181,7 +222,7 @@ fn refused(id: TaskId, part: usize, of: usize) -> TaskResult {
     let part = u32::try_from(part).unwrap();
     let failure =
         if of > 1 { TaskFailure::PartRejected { part, reason } } else { TaskFailure::InputRejected(reason) };
-    TaskResult { summary: summary(id), outcome: Outcome::Failed(failure) }
+    TaskResult { summary: summary(id), outcome: Outcome::Failed(failure), fingerprint: None }
 }
 
 fn summary(id: TaskId) -> ResultSummary {
@@ -222,7 +263,11 @@ fn view(id: TaskId, status: TaskStatus) -> TaskView {
 }
 
 fn member() -> MemberView {
-    let models = ["tiny", "org/large", "tiny"].map(|name| (name.to_owned(), TaskKind::Generation));
+    let models = ["tiny", "org/large", "tiny"].map(|name| ModelOffer {
+        name: name.to_owned(),
+        kind: TaskKind::Generation,
+        fingerprint: Some(FINGERPRINT),
+    });
     MemberView {
         node_id: NodeId([7; 16]),
         addresses: Vec::new(),
@@ -357,13 +402,35 @@ async fn a_full_queue_is_waited_for_and_then_reported_with_a_time() {
 }
 
 #[tokio::test]
+async fn a_request_whose_model_is_replaced_begins_again_with_the_new_one() {
+    let stage = Stage::default();
+    let server = stage.open().await;
+    let texts: Vec<String> = (0..40).map(|number| format!("text {number}")).collect();
+    stage.node().replaced = 1;
+    let (status, _, body) = server.post("/v1/embeddings", &json!({"input": texts})).await;
+    assert_eq!((status, body["data"].as_array().map(Vec::len)), (200, Some(40)), "{body}");
+    // One that changes for ever is given up, with an error that says to try again.
+    stage.node().replaced = u32::MAX;
+    let (status, _, body) = server.post("/v1/embeddings", &json!({"input": texts})).await;
+    assert_eq!((status, &body["error"]["code"]), (503, &json!("model_changed")), "{body}");
+}
+
+#[tokio::test]
 async fn models_are_those_of_the_whole_mesh() {
     let server = Stage::default().open().await;
     let (status, body) = server.get("/v1/models").await;
     let model = |id: &str| json!({"id": id, "object": "model", "created": 0, "owned_by": "mesh"});
-    let data = json!([model("org/large"), model("tiny")]);
+    let mut large = model("org/large");
+    let version = |which: u8, node: u8| {
+        json!({
+            "fingerprint": Fingerprint([which; 16]).to_string(),
+            "nodes": [NodeId([node; 16]).to_string()],
+        })
+    };
+    large["conflict"] = json!([version(7, 7), version(9, 8)]);
+    let data = json!([large, model("tiny")]);
     assert_eq!((status, body), (200, json!({"object": "list", "data": data})));
-    assert_eq!(server.get("/v1/models/org/large").await, (200, model("org/large")));
+    assert_eq!(server.get("/v1/models/org/large").await, (200, large));
     let (status, body) = server.get("/v1/models/nobody").await;
     assert_eq!((status, &body["error"]["code"]), (404, &json!("model_not_found")));
 }

@@ -23,13 +23,15 @@ const TOKEN: &str = "secret";
 fn answer(request: &Request) -> Option<Answer> {
     Some(match request {
         Request::Fetch(_) => Err(Rejection::Fetch(engine::FetchError::NotFound)),
+        Request::Choose(_) | Request::SubmitFor(..) => return None,
         Request::Fetches => Ok(Response::Fetches(Vec::new())),
         Request::Status => Ok(Response::Status(Box::new(status_view()))),
         Request::Peers => Ok(Response::Peers(Vec::new())),
         Request::Members => Ok(Response::Members(Vec::new())),
         Request::Health => Err(Rejection::TooManyWaiting),
         Request::Diagnosis => {
-            let view = engine::request::DiagnosisView { heard: 0, troubles: Vec::new() };
+            let view =
+                engine::request::DiagnosisView { heard: 0, troubles: Vec::new(), conflicts: Vec::new() };
             Ok(Response::Diagnosis(view))
         }
         Request::Ping(spec) => {
@@ -150,7 +152,7 @@ impl ResultSource for OneResult {
             tokens: 3,
             truncated: Vec::new(),
         });
-        Ok((id == DONE).then(|| TaskResult { summary: summary(), outcome }))
+        Ok((id == DONE).then(|| TaskResult { summary: summary(), outcome, fingerprint: None }))
     }
 }
 

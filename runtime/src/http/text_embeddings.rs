@@ -246,8 +246,8 @@ async fn described(api: &Api) -> Result<Option<(String, Option<Outline>)>, TeiEr
     let reply = ask(api, Ask::Members).await?;
     let Reply::Members(members) = reply else { return Err(unexpected(&reply).into()) };
     let mut others = members.into_iter().flat_map(|member| member.models);
-    if let Some((name, _)) = others.find(|(_, kind)| *kind == TaskKind::Embedding) {
-        return Ok(Some((name, None)));
+    if let Some(model) = others.find(|model| model.kind == TaskKind::Embedding) {
+        return Ok(Some((model.name, None)));
     }
     match api.models.first(TaskKind::Reranking).await {
         Some(own) => Ok(Some(own)),

@@ -12,6 +12,7 @@ use engine::faults::Faults;
 use engine::health::{Finding, HealthReport, Verdict};
 use engine::heartbeat;
 use engine::lifecycle::State;
+use engine::model::ModelConflict;
 use engine::record::RecordKind;
 use engine::request::{
     DiagnosisView, DiscoveryView, HopView, MemberView, ModelView, PeerView, PingView, RoundTrips, RouteView,
@@ -19,7 +20,7 @@ use engine::request::{
 };
 use engine::task::{TaskKind, TaskStatus};
 use engine::troubles::Trouble;
-use engine::{NodeId, TaskId};
+use engine::{Fingerprint, NodeId, TaskId};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -163,6 +164,9 @@ pub struct Model {
     /// What it can do.
     #[serde(rename = "type")]
     pub kind: TaskKind,
+    /// Which model it is; absent while its files are being hashed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
     /// Whether it is loaded.
     pub ready: bool,
     /// What that means for whoever has a task for it.
@@ -182,6 +186,9 @@ pub struct Diagnosis {
     /// The first of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<DamagedRecord>,
+    /// Names that nodes give to different models.
+    #[serde(default)]
+    pub model_conflicts: Vec<Conflict>,
 }
 
 /// A stored record that is damaged.
@@ -191,6 +198,24 @@ pub struct DamagedRecord {
     pub kind: RecordKind,
     /// Whose.
     pub task: TaskId,
+}
+
+/// A name that nodes of the network give to different models.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// The name.
+    pub model: String,
+    /// The models that it stands for.
+    pub versions: Vec<ModelVersion>,
+}
+
+/// One of the models that a name stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelVersion {
+    /// Which model it is.
+    pub fingerprint: Fingerprint,
+    /// The nodes that have it, by id.
+    pub nodes: Vec<NodeId>,
 }
 
 /// Something that went wrong lately.
@@ -370,7 +395,8 @@ impl From<HealthReport> for Health {
 impl From<ModelView> for Model {
     fn from(view: ModelView) -> Self {
         let state = if view.ready { Availability::Loaded } else { Availability::Loading };
-        Self { name: view.name, kind: view.kind, ready: view.ready, state }
+        let ModelView { name, kind, fingerprint, ready } = view;
+        Self { name, kind, fingerprint, ready, state }
     }
 }
 
@@ -385,7 +411,15 @@ impl From<DiagnosisView> for Diagnosis {
     fn from(view: DiagnosisView) -> Self {
         let recent = |(age_ms, trouble)| RecentTrouble { age_ms, trouble };
         let troubles = view.troubles.into_iter().map(recent).collect();
-        Self { heard: view.heard, troubles, records_damaged: 0, damaged: Vec::new() }
+        let model_conflicts = view.conflicts.into_iter().map(Conflict::from).collect();
+        Self { heard: view.heard, troubles, records_damaged: 0, damaged: Vec::new(), model_conflicts }
+    }
+}
+
+impl From<ModelConflict> for Conflict {
+    fn from(conflict: ModelConflict) -> Self {
+        let version = |(fingerprint, nodes)| ModelVersion { fingerprint, nodes };
+        Self { model: conflict.name, versions: conflict.models.into_iter().map(version).collect() }
     }
 }
 

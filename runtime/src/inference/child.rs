@@ -63,7 +63,8 @@ impl Child {
         tokio::spawn(log(errors));
         let child = Self { process, frames, reports };
         child.send(&Hello::OWN);
-        child.say(&ToWorker::Load { threads: options.threads, precision: options.precision });
+        let (precision, files) = (options.precision, options.files.clone());
+        child.say(&ToWorker::Load { threads: options.threads, precision, files });
         Ok(child)
     }
 

@@ -54,7 +54,7 @@ impl std::fmt::Debug for Room {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// The fastest on this processor.
+    /// What the program chooses, the same on every processor.
     #[default]
     Auto,
     /// Weights of 16 bits.
@@ -69,10 +69,19 @@ impl Precision {
     /// Returns what the kernels are to do.
     pub(super) fn of_kernels(self) -> kernels::Precision {
         match self {
-            Self::Auto => kernels::Precision::fastest(kernels::Isa::best()),
             Self::Bf16 => kernels::Precision::Bf16,
             Self::F32 => kernels::Precision::F32,
-            Self::Int8 => kernels::Precision::Int8,
+            // Not by what this processor is fast at: a text has one vector wherever it is computed.
+            Self::Auto | Self::Int8 => kernels::Precision::Int8,
+        }
+    }
+
+    /// Names the arithmetic, for a model's fingerprint.
+    pub(crate) fn name(self) -> &'static str {
+        match self.of_kernels() {
+            kernels::Precision::Bf16 => "bf16",
+            kernels::Precision::F32 => "f32",
+            kernels::Precision::Int8 => "int8",
         }
     }
 }

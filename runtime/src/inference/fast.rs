@@ -29,6 +29,15 @@ impl<'a> Fast<'a> {
         config: &Config,
         precision: kernels::Precision,
     ) -> Result<Self, EncoderError> {
+        Self::load_for(parameters, config, precision, Isa::best())
+    }
+
+    fn load_for(
+        parameters: &Parameters<'_, 'a>,
+        config: &Config,
+        precision: kernels::Precision,
+        isa: Isa,
+    ) -> Result<Self, EncoderError> {
         let words = match parameters.words_on_disk()? {
             Some(rows) => words(rows, precision)?,
             None => table(parameters.words()?)?.into(),
@@ -49,7 +58,7 @@ impl<'a> Fast<'a> {
             let layer = parameters.layer(index)?;
             Ok(take(&of_layer(&layer)?)?)
         };
-        let encoder = kernels::Encoder::load(tables, precision, Isa::best(), config.layers, read)?;
+        let encoder = kernels::Encoder::load(tables, precision, isa, config.layers, read)?;
         Ok(Self { encoder })
     }
 }
@@ -139,4 +148,38 @@ fn matrix<'b>(stored: &Stored<'_>, bytes: &'b [u8]) -> Result<Matrix<'b>, Matrix
 
 fn of_norm(norm: &Norm) -> kernels::Norm {
     kernels::Norm { weight: norm.weight.clone(), bias: norm.bias.clone() }
+}
+
+#[cfg(all(test, feature = "embedded-model"))]
+mod tests {
+    use super::*;
+    use crate::inference::cosine;
+    use crate::inference::model::single;
+    use crate::inference::pooling::Pooling;
+    use crate::inference::weights::Weights;
+
+    /// A node of any processor may compute a text that another one is compared with.
+    #[test]
+    fn a_text_has_one_vector_on_every_instruction_set() {
+        let weights = Weights::parse(crate::inference::embedded::FILE).unwrap();
+        let description = single(&weights).unwrap();
+        let config = &description.config;
+        let parameters = Parameters::of(&weights, config);
+        // "machines on one network find each other and share small pieces of work", in this model's tokens.
+        let tokens = [101, 6681, 2006, 2028, 2897, 2424, 2169, 2060, 1998, 3745, 2235, 4109, 1997, 2147, 102];
+        let vector = |isa| {
+            let encoder = Fast::load_for(&parameters, config, kernels::Precision::Int8, isa).unwrap();
+            let mut vector = Vec::new();
+            let sequences = [Sequence::from(tokens.as_slice())];
+            let stop = AtomicBool::new(false);
+            let take: TakeRows<'_> = &mut |rows| vector = Pooling::Mean.pool(rows, config.hidden);
+            encoder.encode(&mut Room::alone(), &sequences, &stop, take).unwrap();
+            vector
+        };
+        let plain = vector(Isa::portable());
+        for isa in Isa::available() {
+            let near = cosine(&plain, &vector(isa));
+            assert!(near >= 0.9999, "{isa}: {near}");
+        }
+    }
 }

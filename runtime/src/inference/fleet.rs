@@ -7,15 +7,16 @@
 //! expected to need or does occupy, whichever is more, were within the limit when the last of them was started.
 
 use super::encoder::Precision;
+use super::fingerprint::ModelFile;
 use super::limits::{self, CpuShare, PERIOD};
 use super::process::{ProcessInference, WorkerOptions};
 use crate::clock;
 use crate::ports::{Inference, InferenceEvent};
-use engine::InferenceError;
 use engine::ids::JobId;
 use engine::input::ModelState;
 use engine::output::Work;
 use engine::task::TaskKind;
+use engine::{Fingerprint, InferenceError};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
@@ -39,6 +40,10 @@ pub struct ModelSpec {
     pub bytes: u64,
     /// What it needs of memory.
     pub memory_bytes: u64,
+    /// Which model it is; `None` while its files are being hashed. It is not loaded before that is known.
+    pub fingerprint: Option<Fingerprint>,
+    /// Its files as they were when that was found out.
+    pub files: Vec<ModelFile>,
     /// How exactly it computes.
     pub precision: Precision,
     /// Whether to load it at once.
@@ -67,6 +72,9 @@ pub struct ModelStatus {
     pub name: String,
     /// What it can do.
     pub kinds: Vec<String>,
+    /// Which model it is; `None` while its files are being hashed, and where it cannot be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
     /// The size of its files.
     pub bytes: u64,
     /// Where it is.
@@ -95,7 +103,7 @@ pub struct Fleet {
     /// The model of each job that has not ended.
     jobs: BTreeMap<JobId, String>,
     /// Jobs that wait for room for their model, oldest first.
-    waiting: VecDeque<(JobId, Work)>,
+    waiting: VecDeque<(JobId, Fingerprint, Work)>,
     events: VecDeque<InferenceEvent>,
     lists: mpsc::Receiver<Vec<ModelSpec>>,
     status: watch::Sender<Vec<ModelStatus>>,
@@ -120,7 +128,7 @@ struct Slot {
     reason: Option<String>,
     hint: Option<String>,
     /// What was last said of it, by kind.
-    announced: BTreeMap<TaskKind, ModelState>,
+    announced: BTreeMap<TaskKind, (Option<Fingerprint>, ModelState)>,
     last_used: u64,
     /// It is no longer on the list, and goes once it has nothing to do.
     leaving: bool,
@@ -140,6 +148,7 @@ impl ModelSpec {
     pub fn status(&self) -> ModelStatus {
         ModelStatus {
             kinds: self.kinds.iter().map(ToString::to_string).collect(),
+            fingerprint: self.fingerprint,
             bytes: self.bytes,
             place: self.place.clone(),
             ..ModelStatus::of_name(&self.name)
@@ -160,6 +169,7 @@ impl ModelStatus {
         Self {
             name: name.to_owned(),
             kinds: Vec::new(),
+            fingerprint: None,
             bytes: 0,
             place: "-".to_owned(),
             ready: false,
@@ -259,9 +269,13 @@ impl Fleet {
             slot.unload();
         }
         if slot.worker.is_some() || slot.reason.is_some() {
-            if slot.loaded_at.is_some() {
+            if slot.loaded_at.is_some() && slot.spec.fingerprint.is_some() {
                 slot.announce(&ModelState::Ready, &mut self.events);
             }
+            return;
+        }
+        if slot.spec.fingerprint.is_none() {
+            slot.announce(&ModelState::Away, &mut self.events);
             return;
         }
         let max = self.options.memory_bytes_max;
@@ -286,7 +300,7 @@ impl Fleet {
     }
 
     fn waiting_for(&self, name: &str) -> bool {
-        self.waiting.iter().any(|(job, _)| self.jobs.get(job).is_some_and(|of| of == name))
+        self.waiting.iter().any(|(job, ..)| self.jobs.get(job).is_some_and(|of| of == name))
     }
 
     /// Starts a model's worker if there is room for it, or can be made; tells whether it runs.
@@ -308,6 +322,8 @@ impl Fleet {
             arguments: [self.options.arguments.as_slice(), slot.spec.source.as_slice()].concat(),
             model: name.to_owned(),
             kinds: slot.spec.kinds.clone(),
+            fingerprint: slot.spec.fingerprint,
+            files: slot.spec.files.clone(),
             precision: slot.spec.precision,
             threads: self.options.cpu.threads,
             memory_bytes: Some(self.options.memory_bytes_max.saturating_add(SLACK_BYTES)),
@@ -332,18 +348,25 @@ impl Fleet {
     /// Gives the jobs that wait to their models, as far as there is room.
     fn hand_out(&mut self) {
         let mut left = VecDeque::new();
-        for (job, work) in std::mem::take(&mut self.waiting) {
+        for (job, fingerprint, work) in std::mem::take(&mut self.waiting) {
             let Some(name) = self.jobs.get(&job).cloned() else { continue };
-            let runs = self.models.get(&name).is_some_and(|slot| slot.worker.is_some());
-            if !runs && !self.load(&name) {
-                left.push_back((job, work));
+            let slot = self.models.get(&name);
+            if slot.and_then(|slot| slot.spec.fingerprint) != Some(fingerprint) {
+                self.jobs.remove(&job);
+                self.end_unstarted(job, InferenceError::ModelChanged);
+                continue;
+            }
+            let (runs, stale) = slot.map_or((false, false), |slot| (slot.worker.is_some(), slot.stale));
+            // A worker of the model that the name stood for before ends first.
+            if stale || !runs && !self.load(&name) {
+                left.push_back((job, fingerprint, work));
                 continue;
             }
             self.uses += 1;
             if let Some(slot) = self.models.get_mut(&name) {
                 slot.last_used = self.uses;
                 if let Some(worker) = &mut slot.worker {
-                    Inference::start(worker, job, name, work);
+                    Inference::start(worker, job, name, fingerprint, work);
                 }
             }
         }
@@ -351,8 +374,11 @@ impl Fleet {
     }
 
     fn refuse(&mut self, job: JobId, reason: String) {
-        let result = Err(InferenceError::ModelFailed(reason));
-        self.events.push_back(InferenceEvent::Done { job, micros: 0, result });
+        self.end_unstarted(job, InferenceError::ModelFailed(reason));
+    }
+
+    fn end_unstarted(&mut self, job: JobId, error: InferenceError) {
+        self.events.push_back(InferenceEvent::Done { job, micros: 0, result: Err(error) });
     }
 
     /// Takes in what a worker reported.
@@ -365,6 +391,9 @@ impl Fleet {
             }
             InferenceEvent::Model { kind, state, .. } => {
                 let Some(slot) = self.models.get_mut(name) else { return };
+                if slot.stale || slot.worker.as_ref().is_some_and(ProcessInference::has_changed) {
+                    return self.note_changed(name);
+                }
                 let ready = state == ModelState::Ready;
                 if slot.loaded_at.is_some() != ready {
                     slot.loaded_at = ready.then(|| clock::wall().to_string());
@@ -376,6 +405,18 @@ impl Fleet {
             }
             InferenceEvent::Progress { .. } => self.events.push_back(event),
         }
+    }
+
+    /// Takes note that a worker has another model than the files are of by now. It goes once its jobs have ended; which
+    /// model the name stands for is found out anew by whoever makes the list.
+    fn note_changed(&mut self, name: &str) {
+        let Some(slot) = self.models.get_mut(name) else { return };
+        if !slot.stale {
+            (slot.stale, slot.spec.fingerprint) = (true, None);
+            slot.announce(&ModelState::Away, &mut self.events);
+        }
+        self.settle(name);
+        self.show();
     }
 
     /// Looks at what the workers occupy; unloads what does nothing where it is too much.
@@ -476,7 +517,7 @@ impl Fleet {
 }
 
 impl Inference for Fleet {
-    fn start(&mut self, job: JobId, model: String, work: Work) {
+    fn start(&mut self, job: JobId, model: String, fingerprint: Fingerprint, work: Work) {
         if self.jobs.contains_key(&job) {
             tracing::error!(component = "inference", ?job, "a job was started twice");
             return;
@@ -494,13 +535,13 @@ impl Inference for Fleet {
             return self.refuse(job, format!("{WAITING_MAX} jobs wait for room already"));
         }
         self.jobs.insert(job, model);
-        self.waiting.push_back((job, work));
+        self.waiting.push_back((job, fingerprint, work));
         self.hand_out();
     }
 
     fn cancel(&mut self, job: JobId) {
         let Some(name) = self.jobs.get(&job) else { return };
-        if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == job) {
+        if let Some(at) = self.waiting.iter().position(|(waiting, ..)| *waiting == job) {
             self.waiting.remove(at);
             self.jobs.remove(&job);
             let result = Err(InferenceError::Cancelled);
@@ -556,11 +597,12 @@ impl Slot {
     }
 
     fn announce_kind(&mut self, kind: TaskKind, state: &ModelState, events: &mut VecDeque<InferenceEvent>) {
-        if self.announced.insert(kind, state.clone()).is_some_and(|said| said == *state) {
-            return;
+        let (fingerprint, state) = (self.spec.fingerprint, state.clone());
+        let said = self.announced.insert(kind, (fingerprint, state.clone()));
+        if said.is_none_or(|said| said != (fingerprint, state.clone())) {
+            let name = self.spec.name.clone();
+            events.push_back(InferenceEvent::Model { name, kind, fingerprint, state });
         }
-        let (name, state) = (self.spec.name.clone(), state.clone());
-        events.push_back(InferenceEvent::Model { name, kind, state });
     }
 
     fn status(&self) -> ModelStatus {

@@ -132,11 +132,16 @@ pub fn is_gguf(path: &Path) -> bool {
     read.is_ok() && beginning.starts_with(b"GGUF") && beginning[8..] != [0; 8]
 }
 
-/// Where packed weights are kept: with what else programs keep to save themselves work.
+/// Where packed weights are kept.
 pub fn packed_folder() -> Option<PathBuf> {
+    cache_folder().map(|cache| cache.join("packed"))
+}
+
+/// Where this program keeps what saves it work: with what other programs keep for that.
+pub(super) fn cache_folder() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
-    cache.is_absolute().then(|| cache.join("p2p-ai-agents/packed"))
+    cache.is_absolute().then(|| cache.join("p2p-ai-agents"))
 }
 
 /// Positions of a text, unless more are asked for: keys and values of each take memory.

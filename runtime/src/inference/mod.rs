@@ -10,6 +10,7 @@ mod embedded;
 mod encoder;
 mod fast;
 mod fields;
+mod fingerprint;
 mod fleet;
 mod folder;
 mod generations;
@@ -36,6 +37,7 @@ mod tokenizer;
 mod tokenizer_file;
 mod tokenizer_settings;
 mod tokens;
+mod watched;
 mod weights;
 mod worker;
 
@@ -43,6 +45,8 @@ pub use config::ConfigError;
 pub use description::DescriptionError;
 pub use encoder::{EncodeError, EncoderError, Precision, Room};
 pub use fields::FieldError;
+pub(crate) use fingerprint::hashes_folder;
+pub use fingerprint::{FileHashes, FingerprintError, ModelFile};
 pub use fleet::{Fleet, FleetHandle, FleetOptions, MODELS_MAX, ModelSpec, ModelStatus};
 pub use folder::FolderError;
 pub use header::{HEADER_BYTES_MAX, HeaderError};
@@ -62,6 +66,13 @@ pub use kernels::Sequence;
 /// The name of the model that is compiled into the program; its kind is embedding.
 #[cfg(feature = "embedded-model")]
 pub const EMBEDDED_MODEL: &str = "all-MiniLM-L6-v2";
+
+/// Returns the fingerprint of the model that is compiled into the program, computed in this precision.
+#[cfg(feature = "embedded-model")]
+pub fn embedded_fingerprint(precision: &str) -> engine::Fingerprint {
+    let file = ("model.safetensors", engine::blob::Hash(embedded::FILE_HASH));
+    fingerprint::fingerprint([file].into_iter(), precision)
+}
 
 /// The size of the model that is compiled into the program.
 #[cfg(feature = "embedded-model")]

@@ -6,14 +6,15 @@
 
 use super::child::{Child, Report};
 use super::encoder::Precision;
+use super::fingerprint::ModelFile;
 use super::protocol::{FromWorker, JobResult, ToWorker};
 use crate::cgroup;
 use crate::ports::{Inference, InferenceEvent};
-use engine::InferenceError;
 use engine::ids::JobId;
 use engine::input::ModelState;
 use engine::output::Work;
 use engine::task::{EmbeddingInput, Reranking, TaskKind};
+use engine::{Fingerprint, InferenceError};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
@@ -35,6 +36,10 @@ pub struct WorkerOptions {
     pub model: String,
     /// What the model can do.
     pub kinds: Vec<TaskKind>,
+    /// Which model it is, where that is known.
+    pub fingerprint: Option<Fingerprint>,
+    /// Its files as they were when that was found out; the worker ends once they are not.
+    pub files: Vec<ModelFile>,
     /// How exactly it computes.
     pub precision: Precision,
     /// Cores that the worker computes on.
@@ -55,6 +60,8 @@ impl WorkerOptions {
             arguments: vec![WORKER_COMMAND.into(), model.into()],
             model: model.to_owned(),
             kinds: vec![TaskKind::Embedding, TaskKind::Classification],
+            fingerprint: None,
+            files: Vec::new(),
             precision: Precision::Auto,
             memory_bytes: None,
             threads: u16::try_from(cores).unwrap_or(u16::MAX),
@@ -81,6 +88,8 @@ struct WorkerState {
     pid: Option<u32>,
     /// Why its model cannot be used, if that is so.
     unusable: Option<String>,
+    /// Whether the files of its model are not as they were.
+    changed: bool,
 }
 
 #[derive(Debug)]
@@ -132,6 +141,11 @@ impl ProcessInference {
         self.worker.borrow().unusable.clone()
     }
 
+    /// Tells whether the files of the model are not as they were when it was loaded.
+    pub(super) fn has_changed(&self) -> bool {
+        self.worker.borrow().changed
+    }
+
     /// Tells whether all jobs have ended.
     pub(super) fn is_idle(&self) -> bool {
         self.open.is_empty() && self.refused.is_empty()
@@ -161,7 +175,7 @@ impl ProcessInference {
 }
 
 impl Inference for ProcessInference {
-    fn start(&mut self, job: JobId, model: String, work: Work) {
+    fn start(&mut self, job: JobId, model: String, _: Fingerprint, work: Work) {
         if self.open.contains_key(&job) {
             tracing::error!(component = "inference", ?job, "a job was started twice");
             return;
@@ -230,6 +244,8 @@ struct Abandoned;
 
 /// How the time with one worker ended.
 enum Parting {
+    /// The files of its model are not as they were.
+    Changed,
     /// The worker is gone, or had to be killed; why.
     Ended(String),
     /// The worker says that its model cannot be loaded; why.
@@ -298,6 +314,7 @@ impl Supervisor {
                         let reason = format!("{} does {found}, not {expected}", self.options.model);
                         return Ok(Parting::NotLoaded(reason));
                     }
+                    Report::Message(FromWorker::Changed) => return Ok(Parting::Changed),
                     Report::Message(FromWorker::Failed { reason }) => return Ok(Parting::NotLoaded(reason)),
                     Report::Message(FromWorker::Done { job, micros, result }) => {
                         self.end(job, micros, result).await?;
@@ -380,9 +397,24 @@ impl Supervisor {
         }
         let out_of_memory = match &parting {
             Parting::OutOfMemory(reason) => Some(reason.clone()),
-            Parting::Ended(_) | Parting::NotLoaded(_) => None,
+            Parting::Changed | Parting::Ended(_) | Parting::NotLoaded(_) => None,
         };
+        let changed = matches!(parting, Parting::Changed);
+        if changed {
+            // Told before the jobs end, so that none is tried again with what is gone.
+            self.announced = None;
+            self.worker_is.send_modify(|state| state.changed = true);
+        }
         let reason = match parting {
+            Parting::Changed => {
+                let model = &self.options.model;
+                tracing::warn!(
+                    component = "inference",
+                    model,
+                    "the model's files were replaced; it is loaded again"
+                );
+                None
+            }
             Parting::Ended(reason) | Parting::OutOfMemory(reason)
                 if self.load_failures < LOAD_FAILURES_MAX =>
             {
@@ -412,9 +444,15 @@ impl Supervisor {
             let error = match (running.overdue_at, &out_of_memory) {
                 (Some(_), _) => InferenceError::Cancelled,
                 (None, Some(reason)) => InferenceError::ModelFailed(reason.clone()),
+                (None, None) if changed => InferenceError::ModelChanged,
                 (None, None) => InferenceError::Crashed,
             };
             self.done(job, 0, Err(error)).await?;
+        }
+        if changed {
+            for (job, _) in std::mem::take(&mut self.waiting) {
+                self.done(job, 0, Err(InferenceError::ModelChanged)).await?;
+            }
         }
         if let Some(reason) = reason {
             for (job, _) in std::mem::take(&mut self.waiting) {
@@ -451,8 +489,9 @@ impl Supervisor {
         }
         self.announced = Some(state.clone());
         for &kind in &self.options.kinds {
-            let name = self.options.model.clone();
-            self.report(InferenceEvent::Model { name, kind, state: state.clone() }).await?;
+            let (name, fingerprint) = (self.options.model.clone(), self.options.fingerprint);
+            let state = state.clone();
+            self.report(InferenceEvent::Model { name, kind, fingerprint, state }).await?;
         }
         Ok(())
     }

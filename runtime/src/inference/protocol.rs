@@ -5,6 +5,7 @@
 //! conversation before a byte of it is read, on either side: neither trusts the other's sanity.
 
 use super::encoder::Precision;
+use super::fingerprint::ModelFile;
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::output::Work;
@@ -28,8 +29,8 @@ pub(super) struct Hello {
 pub(super) enum ToWorker {
     /// Stop a job; it still ends once.
     Cancel { job: JobId },
-    /// Load the model, and use so many cores. Once, before any job.
-    Load { threads: u16, precision: Precision },
+    /// Load the model from these files as they are, and use so many cores. Once, before any job.
+    Load { threads: u16, precision: Precision, files: Vec<ModelFile> },
     /// Run a job.
     Start { job: JobId, work: Work },
 }
@@ -45,6 +46,8 @@ pub(super) enum FromWorker {
     Progress { job: JobId, text: String, tokens: u32 },
     /// The model is loaded, and what it can do.
     Ready { kinds: Vec<TaskKind> },
+    /// The model's files are not as they were: nothing that was computed since then counts, and the worker exits.
+    Changed,
 }
 
 /// How a job ends: one item per task in it, or one reason for all.
@@ -131,7 +134,7 @@ mod tests {
     #[test]
     fn what_is_written_is_what_is_read() {
         let messages = [
-            ToWorker::Load { threads: 2, precision: Precision::Auto },
+            ToWorker::Load { threads: 2, precision: Precision::Auto, files: Vec::new() },
             ToWorker::Start {
                 job: JobId(7),
                 work: Work::Embed { inputs: vec![vec![EmbeddingInput::Text("é".to_owned())], Vec::new()] },
@@ -160,7 +163,8 @@ mod tests {
 
     #[test]
     fn half_a_message_and_a_senseless_one_are_errors() {
-        let whole = encode(&ToWorker::Load { threads: 2, precision: Precision::Auto }).unwrap();
+        let whole =
+            encode(&ToWorker::Load { threads: 2, precision: Precision::Auto, files: Vec::new() }).unwrap();
         assert!(read::<ToWorker>(&mut &whole[..whole.len() - 1]).is_err());
         assert!(read::<ToWorker>(&mut [2, 0, 0, 0, 9, 9].as_slice()).is_err());
     }

@@ -264,6 +264,7 @@ impl Task {
             InferenceError::Cancelled
             | InferenceError::Crashed
             | InferenceError::InputRejected(_)
+            | InferenceError::ModelChanged
             | InferenceError::ModelFailed(_)
             | InferenceError::PartRejected { .. } => error,
         }

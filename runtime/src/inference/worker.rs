@@ -15,6 +15,7 @@ use super::model::{Backend, Model};
 use super::protocol::{self, FromWorker, Hello, ToWorker};
 use super::queue::{Ended, Input, Made, Place, Purpose, Queue, Request, Text};
 use super::tokens::{self, Pair};
+use super::watched::Watched;
 use crate::hardening::harden_this_process;
 use engine::InferenceError;
 use engine::ids::JobId;
@@ -59,10 +60,11 @@ fn serve(model: &OsStr, input: &mut impl Read) -> io::Result<()> {
         None => return Ok(()),
     }
     let Some(first) = protocol::read(input)? else { return Ok(()) };
-    let ToWorker::Load { threads, precision } = first else {
+    let ToWorker::Load { threads, precision, files } = first else {
         return Err(io::Error::other("the node began with something else than Load"));
     };
     let worker = Arc::new(Worker::default());
+    worker.watched.get_or_init(|| Watched::new(files));
     let loader = Arc::clone(&worker);
     let model = model.to_owned();
     // Reading goes on meanwhile, to see the end of the node.
@@ -83,6 +85,7 @@ fn serve(model: &OsStr, input: &mut impl Read) -> io::Result<()> {
 /// What the threads of a worker share.
 #[derive(Default)]
 struct Worker {
+    watched: OnceLock<Watched>,
     model: OnceLock<Model<'static>>,
     queue: Mutex<Queue>,
     /// Told when the queue has more texts.
@@ -101,16 +104,19 @@ struct Worker {
 impl Worker {
     /// Loads the model and starts to compute.
     fn load(self: &Arc<Self>, model: &OsStr, threads: u16, precision: Precision) {
+        self.leave_if_changed_at_all();
         if Path::new(model).exists() && llama::is_llama(Path::new(model)) {
             return self.generate(Path::new(model), threads, precision);
         }
         let model = match read_model(model, precision) {
             Ok(model) => self.model.get_or_init(|| model),
             Err(reason) => {
+                self.leave_if_changed_at_all();
                 self.say(&FromWorker::Failed { reason });
                 std::process::exit(EXIT_NOT_LOADED);
             }
         };
+        self.leave_if_changed_at_all();
         self.say(&FromWorker::Ready { kinds: model.kinds().to_vec() });
         let threads = usize::from(threads.max(1));
         self.whole.get_or_init(|| Mutex::new(Room::new(threads)));
@@ -140,13 +146,37 @@ impl Worker {
                 if !reason.starts_with(&place) {
                     reason = format!("{place}: {reason}");
                 }
+                self.leave_if_changed_at_all();
                 self.say(&FromWorker::Failed { reason });
                 std::process::exit(EXIT_NOT_LOADED);
             }
         };
+        self.leave_if_changed_at_all();
         self.generates.get_or_init(|| ());
         self.say(&FromWorker::Ready { kinds: vec![TaskKind::Generation] });
-        self.generations.run(&mut generator, &|message| self.say(&message));
+        self.generations.run(&mut generator, &|message| {
+            self.leave_if_changed();
+            self.say(&message);
+        });
+    }
+
+    /// Ends the process where what was just computed may be of two models.
+    fn leave_if_changed(&self) {
+        if self.watched.get().is_some_and(Watched::have_changed) {
+            self.leave_changed();
+        }
+    }
+
+    /// Ends the process where what was just loaded may be of two models.
+    fn leave_if_changed_at_all(&self) {
+        if self.watched.get().is_some_and(Watched::have_changed_at_all) {
+            self.leave_changed();
+        }
+    }
+
+    fn leave_changed(&self) {
+        self.say(&FromWorker::Changed);
+        std::process::exit(EXIT_CHANGED);
     }
 
     fn start(&self, job: JobId, work: Work) {
@@ -250,6 +280,7 @@ impl Worker {
         let started = Instant::now();
         let result = model.compute(room, &sequences, &pass.stop);
         let micros = micros_since(started);
+        self.leave_if_changed();
         self.queue().end_pass(pass);
         let tokens: u64 = sequences.iter().map(|sequence| sequence.tokens.len() as u64).sum();
         let mut vectors = result.as_ref().map(|vectors| vectors.iter());
@@ -418,5 +449,7 @@ pub(super) const PASS_TOKENS_MAX: usize = 512;
 const EXIT_PANIC: i32 = 101;
 /// Exit status after the model could not be loaded.
 const EXIT_NOT_LOADED: i32 = 3;
+/// Exit status after the model's files were replaced.
+const EXIT_CHANGED: i32 = 5;
 /// Exit status after standard output was closed.
 const EXIT_NOT_HEARD: i32 = 4;

@@ -62,6 +62,7 @@ const fn rank(event: &Event) -> (LogLevel, &'static str) {
         Event::BlobFetched { .. } | Event::FetchBegun { .. } => (LogLevel::Info, "files"),
         Event::FetchFailed { .. } => (LogLevel::Warn, "files"),
         Event::ModelChanged { .. } => (LogLevel::Info, "inference"),
+        Event::ModelConflict { .. } => (LogLevel::Warn, "inference"),
         Event::ResultDuplicate { .. }
         | Event::TaskAccepted { .. }
         | Event::TaskAssigned { .. }

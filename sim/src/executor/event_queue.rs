@@ -38,7 +38,10 @@ use engine::record::Record;
 use engine::request::{Answer, Request, Response, Seen};
 use engine::task::{TaskKind, TaskStatus};
 use engine::time::micros;
-use engine::{InferenceError, Input, Instant, JobId, LinkId, Node, Rejection, RequestId, TaskId, WriteError};
+use engine::{
+    Fingerprint, InferenceError, Input, Instant, JobId, LinkId, Node, Rejection, RequestId, TaskId,
+    WriteError,
+};
 use machine::Machine;
 use mask::Mask;
 use network::{Connection, Dial, Segment};
@@ -458,7 +461,7 @@ impl EventQueue {
                 self.after(Duration::ZERO, Happening::Examined { node, life });
             }
             Output::Exit { .. } => self.stop(node, Stop::Kill),
-            Output::Infer { job, work, .. } => self.infer(node, job, work),
+            Output::Infer { job, fingerprint, work, .. } => self.infer(node, job, fingerprint, work),
             Output::Multicast { bytes, .. } => self.multicast(node, bytes.into()),
             Output::Reply { id, answer } => self.reply(node, id, &answer),
             Output::Send { link, frame, .. } => self.send(node, link, frame),
@@ -513,7 +516,12 @@ impl EventQueue {
         Some(id)
     }
 
-    fn infer(&mut self, node: NodeIndex, job: JobId, work: Work) {
+    fn infer(&mut self, node: NodeIndex, job: JobId, wanted: Fingerprint, work: Work) {
+        let model = self.model_of(node);
+        if wanted != model {
+            let result = Err(InferenceError::ModelChanged);
+            return self.handle(node, Input::InferenceDone { job, micros: 0, result });
+        }
         let compute = self.scenario.workload.as_ref().map(|workload| workload.compute);
         let time =
             compute.map(|range| model::compute_time(self.cluster.random, range, &work)).unwrap_or_default();
@@ -524,7 +532,7 @@ impl EventQueue {
         let time = time + delay;
         let host = &mut self.hosts[node as usize];
         let life = host.life;
-        let pieces = model::pieces(&work);
+        let pieces = model::pieces(model, &work);
         host.jobs.insert(job, (work, time));
         let shares = u32::try_from(pieces.len() + 1).unwrap_or(u32::MAX);
         for (tokens, text) in (1..).zip(pieces) {
@@ -541,7 +549,7 @@ impl EventQueue {
         let result = match self.job_error(node, job, &work) {
             _ if cancelled => Err(InferenceError::Cancelled),
             Some(error) => Err(error),
-            None => Ok(model::outputs(&work)),
+            None => Ok(model::outputs(self.model_of(node), &work)),
         };
         self.handle(node, Input::InferenceDone { job, micros: micros(time), result });
     }
@@ -564,9 +572,7 @@ impl EventQueue {
 
     fn models_ready(&mut self, node: NodeIndex, life: u32) {
         if self.lives(node, life) && !self.hosts[node as usize].machine.is_unready() {
-            for (name, kind) in model::all() {
-                self.handle(node, Input::Model { name, kind, state: ModelState::Ready });
-            }
+            self.tell_models(node, &ModelState::Ready);
         }
     }
 

@@ -118,7 +118,8 @@ impl Invariant for DurableBeforeAcknowledged {
                 Response::Submitted(task) => self.accepted(node, *task, "a user was told the acceptance"),
                 Response::News(view, _) | Response::Task(view) => self.shown(node, view),
                 Response::Tasks { tasks, .. } => tasks.iter().try_for_each(|view| self.shown(node, view)),
-                Response::Diagnosis(_)
+                Response::Chosen(..)
+                | Response::Diagnosis(_)
                 | Response::Fetched(_)
                 | Response::Fetches(_)
                 | Response::Health(_)
@@ -149,7 +150,7 @@ mod tests {
     use super::*;
     use engine::record::Record;
     use engine::task::{StoredTask, TaskInput, TaskKind, TaskSpec, TaskStatus};
-    use engine::{RequestId, TraceId, UnixMillis};
+    use engine::{Fingerprint, RequestId, TraceId, UnixMillis};
 
     const TASK: TaskId = TaskId([1; 16]);
 
@@ -160,7 +161,14 @@ mod tests {
             timeout: core::time::Duration::from_secs(1),
         };
         let trace = TraceId([0; 16]);
-        Record::Task(Box::new(StoredTask { id: TASK, spec, submitted_at: UnixMillis(0), trace, attempts: 0 }))
+        Record::Task(Box::new(StoredTask {
+            id: TASK,
+            spec,
+            submitted_at: UnixMillis(0),
+            trace,
+            attempts: 0,
+            choice: None,
+        }))
     }
 
     #[test]
@@ -197,7 +205,12 @@ mod tests {
                 tokens: 1,
                 truncated: Vec::new(),
             };
-            let outcome = Payload::Outcome { attempt, micros: 1, result: Ok(output) };
+            let outcome = Payload::Outcome {
+                attempt,
+                fingerprint: Fingerprint([1; 16]),
+                micros: 1,
+                result: Ok(output),
+            };
             let (message, ack) = (MessageId([1; 16]), Payload::Ack(vec![MessageId([1; 16])]));
             let (origin, destination) = (engine::NodeId([1; 16]), engine::NodeId([2; 16]));
             let now = engine::Instant::ZERO;

@@ -39,7 +39,14 @@ pub(crate) fn task_record(id: TaskId) -> Record {
         timeout: Duration::from_secs(10),
     };
     let submitted_at = crate::cluster::wall(0);
-    Record::Task(Box::new(StoredTask { id, spec, submitted_at, trace: TraceId([0; 16]), attempts: 0 }))
+    Record::Task(Box::new(StoredTask {
+        id,
+        spec,
+        submitted_at,
+        trace: TraceId([0; 16]),
+        attempts: 0,
+        choice: None,
+    }))
 }
 
 /// The result of a task that was completed by nobody, and is kept for some seconds from the start of the world.
@@ -47,7 +54,7 @@ pub(crate) fn result_record(id: TaskId, kept_seconds: u64) -> Record {
     let expires_at = crate::cluster::wall(kept_seconds * 1_000_000);
     let summary = ResultSummary { id, expires_at, ..summary() };
     let output = TaskOutput::Embedding { vectors: vec![vec![1.0]], tokens: 1, truncated: Vec::new() };
-    Record::Result(Box::new(TaskResult { summary, outcome: Outcome::Completed(output) }))
+    Record::Result(Box::new(TaskResult { summary, outcome: Outcome::Completed(output), fingerprint: None }))
 }
 
 pub(crate) fn summary() -> ResultSummary {
@@ -80,6 +87,7 @@ pub(crate) fn assignment(task: TaskId) -> Assignment {
     Assignment {
         attempt: Attempt { task, number: 1 },
         model: String::new(),
+        fingerprint: crate::model::fingerprint(crate::model::USUAL, false),
         input: TaskInput::of_text(TaskKind::Embedding, String::new()),
         remaining_millis: 10_000,
         trace: TraceId([0; 16]),

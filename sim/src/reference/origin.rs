@@ -192,7 +192,10 @@ impl Origin {
         };
         let reached = self.members.contains(&worker) || worker == me;
         let is_true = match reason {
-            ReassignReason::Crashed | ReassignReason::Missing | ReassignReason::Refused => true,
+            ReassignReason::Crashed
+            | ReassignReason::Missing
+            | ReassignReason::ModelChanged
+            | ReassignReason::Refused => true,
             ReassignReason::HandedBack => left,
             ReassignReason::LeaseExpired => now.since(since) >= LEASE,
             ReassignReason::Unreachable => {

@@ -46,6 +46,8 @@ pub enum Ailment {
     /// The machine sleeps, as a laptop does that is closed: its clock of elapsed time stands still, nothing reaches it,
     /// and what others send is lost.
     MachineAsleep,
+    /// The files of its models are those of other models: what runs ends without an outcome.
+    ModelReplaced,
     /// Its models are not loaded.
     ModelUnready,
     /// Its process is stopped: time goes on, what arrives waits for it, and it takes all of that in at once when it
@@ -66,6 +68,7 @@ impl Ailment {
             Self::InferenceError { .. } => "inference_error",
             Self::InferenceSlow { .. } => "inference_slow",
             Self::MachineAsleep => "machine_asleep",
+            Self::ModelReplaced => "model_replaced",
             Self::ModelUnready => "model_unready",
             Self::ProcessStopped => "process_stopped",
         }
@@ -82,6 +85,7 @@ impl Ailment {
             | Self::InferenceCrash { .. }
             | Self::InferenceError { .. }
             | Self::InferenceSlow { .. }
+            | Self::ModelReplaced
             | Self::ModelUnready => false,
             // A node that cannot write for long does not get to know anybody.
             Self::DiskSlow { add } => add.to > LATE_MAX,

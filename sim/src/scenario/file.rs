@@ -106,6 +106,8 @@ pub(super) struct Host {
     #[serde(default)]
     pub(super) protocol: Option<Spanned<u16>>,
     #[serde(default)]
+    pub(super) model: Option<Spanned<u16>>,
+    #[serde(default)]
     pub(super) identity: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) unreachable_address: bool,
@@ -211,6 +213,7 @@ pub(super) enum FaultKind {
     LatencyStep,
     Leave,
     MachineAsleep,
+    ModelReplaced,
     ModelUnready,
     OneWayLoss,
     Partition,

@@ -12,6 +12,8 @@ pub struct Host {
     pub start: Option<Range>,
     /// The version of the protocol that it speaks, if another.
     pub protocol: Option<u16>,
+    /// Which models it has under the names that all nodes give theirs, if others than most.
+    pub model: Option<u16>,
     /// The node whose key it has a copy of.
     pub identity: Option<u32>,
     /// Whether the address that it names first is one at which nobody can reach it.

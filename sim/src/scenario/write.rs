@@ -154,11 +154,12 @@ fn write_fetch(out: &mut String, fetch: &Fetch) -> fmt::Result {
 }
 
 fn write_host(out: &mut String, host: &Host) -> fmt::Result {
-    let Host { node, start, protocol, identity, unreachable_address, hostile, hostile_at } = host;
+    let Host { node, start, protocol, model, identity, unreachable_address, hostile, hostile_at } = host;
     writeln!(out, "\n[[host]]")?;
     pair(out, "node", quoted(&format!("n{node}")))?;
     start.map_or(Ok(()), |start| pair(out, "start", periods(start)))?;
     protocol.map_or(Ok(()), |protocol| pair(out, "protocol", protocol))?;
+    model.map_or(Ok(()), |model| pair(out, "model", model))?;
     identity.map_or(Ok(()), |original| pair(out, "identity", quoted(&format!("n{original}"))))?;
     if *unreachable_address {
         pair(out, "unreachable_address", true)?;
@@ -259,9 +260,11 @@ fn write_ailment(out: &mut String, ailment: &Ailment) -> fmt::Result {
         | Ailment::InferenceCrash { per_million }
         | Ailment::InferenceError { per_million } => pair(out, "share", share(*per_million)),
         Ailment::DiskSlow { add } | Ailment::InferenceSlow { add } => pair(out, "add", periods(*add)),
-        Ailment::DiskFull | Ailment::MachineAsleep | Ailment::ModelUnready | Ailment::ProcessStopped => {
-            Ok(())
-        }
+        Ailment::DiskFull
+        | Ailment::MachineAsleep
+        | Ailment::ModelReplaced
+        | Ailment::ModelUnready
+        | Ailment::ProcessStopped => Ok(()),
     }
 }
 

@@ -9,7 +9,7 @@ use engine::troubles::Trouble;
 use runtime::cgroup::MemoryLimit;
 use runtime::config::{ConfigError, Settings};
 use runtime::home::Home;
-use runtime::http::view::{RecentTrouble, Status};
+use runtime::http::view::{Conflict, ModelVersion, RecentTrouble, Status};
 use runtime::identity::IdentityError;
 use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
@@ -110,6 +110,25 @@ impl Finding {
             format!("The node is {state}, not ACTIVE."),
             "only an ACTIVE node takes tasks and is found by others",
             "wait a moment; if it stays so, its log says which check does not pass",
+        )
+    }
+
+    pub(super) fn model_conflict(conflict: &Conflict) -> Self {
+        let version = |ModelVersion { fingerprint, nodes }: &ModelVersion| {
+            let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+            format!("{fingerprint} on {}", nodes.join(", "))
+        };
+        let versions: Vec<String> = conflict.versions.iter().map(version).collect();
+        Self::problem(
+            "model_conflict",
+            format!(
+                "Nodes have different models under the name {:?}: {}.",
+                conflict.model,
+                versions.join("; ")
+            ),
+            "a request is computed by one of them only, and another node may choose another one: vectors of two models \
+             cannot be compared",
+            "give all nodes the same files and the same precision, or each model a name of its own",
         )
     }
 

@@ -4,6 +4,8 @@ use super::error::OpenAiError;
 use crate::http::Api;
 use crate::http::api::{ask, unexpected};
 use crate::http::errand::EMBEDDED_MODEL_ON_HUB;
+use crate::http::models::conflicts;
+use crate::http::view::{Conflict, ModelVersion};
 use crate::inference::EMBEDDED_MODEL;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -27,10 +29,14 @@ pub(super) struct Model {
     /// When it was made, which nobody here knows.
     created: u64,
     owned_by: &'static str,
+    /// The models that the name stands for, where these are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    conflict: Vec<ModelVersion>,
 }
 
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<List>, OpenAiError> {
-    let data = names(&api).await?.into_iter().map(Model::of).collect();
+    let mut conflicts = conflicts(&api).await;
+    let data = names(&api).await?.into_iter().map(|name| Model::of(name, &mut conflicts)).collect();
     Ok(Json(List { object: "list", data }))
 }
 
@@ -45,19 +51,21 @@ pub(super) async fn one(
     });
     let shown = || name.chars().take(NAME_CHARS_SHOWN).collect();
     let model = found.ok_or_else(|| crate::http::ApiError::from(Rejection::ModelUnknown(shown())))?;
-    Ok(Json(Model::of(model)))
+    Ok(Json(Model::of(model, &mut conflicts(&api).await)))
 }
 
 impl Model {
-    const fn of(id: String) -> Self {
-        Self { id, object: "model", created: 0, owned_by: "mesh" }
+    fn of(id: String, conflicts: &mut [Conflict]) -> Self {
+        let found = conflicts.iter_mut().find(|conflict| conflict.model == id);
+        let conflict = found.map(|conflict| std::mem::take(&mut conflict.versions)).unwrap_or_default();
+        Self { id, object: "model", created: 0, owned_by: "mesh", conflict }
     }
 }
 
 async fn names(api: &Api) -> Result<BTreeSet<String>, OpenAiError> {
     let reply = ask(api, Ask::Members).await?;
     let Reply::Members(members) = reply else { return Err(unexpected(&reply).into()) };
-    Ok(members.into_iter().flat_map(|member| member.models).map(|(name, _)| name).collect())
+    Ok(members.into_iter().flat_map(|member| member.models).map(|model| model.name).collect())
 }
 
 const NAME_CHARS_SHOWN: usize = 100;

@@ -5,7 +5,7 @@ use engine::request::TaskView;
 use engine::task::{
     FinishReason, Outcome, ResultSummary, TaskKind, TaskOutput, TaskResult, TaskStatus, Truncation,
 };
-use engine::{NodeId, TaskId, TraceId};
+use engine::{Fingerprint, NodeId, TaskId, TraceId};
 use serde::{Deserialize, Serialize};
 
 /// A part of the tasks, newest first.
@@ -85,6 +85,9 @@ pub struct ResultBody {
     pub kind: TaskKind,
     /// The model's name.
     pub model: String,
+    /// Which model that was; completed tasks only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
     /// The terminal status.
     pub status: TaskStatus,
     /// The node that made the outcome.
@@ -256,6 +259,7 @@ impl From<TaskResult> for ResultBody {
             attempts: summary.attempts,
             summary: Summary::from(&summary),
             model: summary.model,
+            fingerprint: result.fingerprint,
             output: match result.outcome {
                 Outcome::Completed(output) => Some(OutputBody::from(output)),
                 Outcome::Cancelled | Outcome::Failed(_) | Outcome::Timeout => None,

@@ -26,7 +26,14 @@ fn task(number: u64) -> Record {
         timeout: Duration::from_secs(30),
     };
     let (submitted_at, trace) = (UnixMillis(number), TraceId([1; 16]));
-    Record::Task(Box::new(StoredTask { id: id(number), spec, submitted_at, trace, attempts: 0 }))
+    Record::Task(Box::new(StoredTask {
+        id: id(number),
+        spec,
+        submitted_at,
+        trace,
+        attempts: 0,
+        choice: None,
+    }))
 }
 
 fn result(number: u64) -> Box<TaskResult> {
@@ -50,7 +57,7 @@ fn result(number: u64) -> Box<TaskResult> {
         output_preview: String::new(),
         trace: TraceId([1; 16]),
     };
-    Box::new(TaskResult { summary, outcome })
+    Box::new(TaskResult { summary, outcome, fingerprint: None })
 }
 
 fn numbers(saved: &Saved) -> BTreeSet<u64> {

@@ -6,6 +6,7 @@
 
 use super::announcements::announcement;
 use crate::cluster::{self, Cluster, NodeIndex};
+use crate::model;
 use crate::random::{Purpose, Random};
 use crate::scenario::{Host, Hostility};
 use engine::error::InferenceError;
@@ -217,10 +218,15 @@ impl Hostile {
         let (sender, message) = self.messages.get(self.draws.index(self.messages.len())).copied().unzip();
         let message = message.unwrap_or(MessageId([1; 16]));
         let result = Err(InferenceError::InputRejected("forged".to_owned()));
+        let fingerprint = model::fingerprint(model::USUAL, false);
         let frame = match self.draws.index(FORGERIES) {
             // Only one in many is an advert: each of them is the end of the link.
             0 => self.advert_of(victim)?,
-            1..9 => self.routed(victim, giver?, &Payload::Outcome { attempt: attempt?, micros: 1, result }),
+            1..9 => self.routed(
+                victim,
+                giver?,
+                &Payload::Outcome { attempt: attempt?, fingerprint, micros: 1, result },
+            ),
             9..13 => self.routed(victim, sender?, &Payload::Ack(vec![message])),
             13..17 => self.routed(self.me, sender?, &Payload::Ack(vec![message])),
             17..21 => self.routed(victim, giver?, &Payload::HandBack(attempt?)),

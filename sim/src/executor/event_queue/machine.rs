@@ -11,7 +11,8 @@ use crate::model;
 use crate::scenario::Ailment;
 use core::mem;
 use engine::input::ModelState;
-use engine::{Input, Instant, UnixMillis};
+use engine::model::ModelOffer;
+use engine::{Fingerprint, InferenceError, Input, Instant, UnixMillis};
 use runtime::driver;
 
 /// What is wrong with a machine.
@@ -20,6 +21,8 @@ pub(super) struct Machine {
     pub(super) clock: Clock,
     held: Option<Held>,
     unready: bool,
+    /// Whether its models are other ones than it began with.
+    replaced: bool,
     /// By how many milliseconds the wall clock was ahead of the other when the node last heard of it.
     told_ahead: i64,
     /// Whether its power goes as soon as it writes.
@@ -127,12 +130,14 @@ impl Machine {
 impl EventQueue {
     /// Makes a node's machine what the faults say.
     pub(super) fn ail(&mut self, node: NodeIndex) {
-        let (mut ppm, mut ahead, mut asleep, mut stopped, mut unready) = (0, 0, false, false, false);
+        let (mut ppm, mut ahead, mut asleep, mut stopped) = (0, 0, false, false);
+        let (mut unready, mut replaced) = (false, false);
         for (_, what) in self.faults.ailments(node) {
             match what {
                 Ailment::ClockDrift { ppm: more } => ppm += more,
                 Ailment::ClockJump { millis } => ahead += millis,
                 Ailment::MachineAsleep => asleep = true,
+                Ailment::ModelReplaced => replaced = true,
                 Ailment::ModelUnready => unready = true,
                 Ailment::ProcessStopped => stopped = true,
                 Ailment::DiskError { .. }
@@ -147,10 +152,31 @@ impl EventQueue {
         self.set_held(node, asleep, stopped);
         self.tell_clock(node);
         let machine = &mut self.hosts[node as usize].machine;
-        if mem::replace(&mut machine.unready, unready) != unready {
-            for (name, kind) in model::all() {
-                self.handle(node, Input::Model { name, kind, state: ModelState::of(!unready) });
+        let before =
+            (mem::replace(&mut machine.unready, unready), mem::replace(&mut machine.replaced, replaced));
+        if before != (unready, replaced) {
+            self.tell_models(node, &ModelState::of(!unready));
+        }
+        if before.1 != replaced {
+            self.observer.mark("model_replaced");
+            // What ran may have read of both.
+            for job in mem::take(&mut self.hosts[node as usize].jobs).into_keys() {
+                let result = Err(InferenceError::ModelChanged);
+                self.handle(node, Input::InferenceDone { job, micros: 0, result });
             }
+        }
+    }
+
+    /// Returns which models a node has at the moment.
+    pub(super) fn model_of(&self, node: NodeIndex) -> Fingerprint {
+        model::fingerprint(self.cluster.model(node), self.hosts[node as usize].machine.replaced)
+    }
+
+    /// Tells a node which models it has and how they stand.
+    pub(super) fn tell_models(&mut self, node: NodeIndex, state: &ModelState) {
+        let replaced = self.hosts[node as usize].machine.replaced;
+        for ModelOffer { name, kind, fingerprint } in model::all(self.cluster.model(node), replaced) {
+            self.handle(node, Input::Model { name, kind, fingerprint, state: state.clone() });
         }
     }
 

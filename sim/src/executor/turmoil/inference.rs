@@ -5,10 +5,10 @@ use crate::ailing::{self, Draw};
 use crate::model;
 use core::time::Duration;
 use engine::input::ModelState;
+use engine::model::ModelOffer;
 use engine::output::Work;
-use engine::task::TaskKind;
 use engine::time::micros;
-use engine::{InferenceError, JobId};
+use engine::{Fingerprint, InferenceError, JobId};
 use runtime::ports::{Inference, InferenceEvent};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ pub(super) struct SimInference {
     machine: Arc<Machine>,
     life: u32,
     /// Models that are not loaded yet, the next one last.
-    loading: Vec<(String, TaskKind)>,
+    loading: Vec<ModelOffer>,
     loaded_at: Instant,
     jobs: Vec<Job>,
 }
@@ -34,7 +34,7 @@ struct Job {
 impl SimInference {
     pub(super) fn new(machine: Arc<Machine>) -> Self {
         let life = lock(&machine.process).life;
-        let mut loading = model::all();
+        let mut loading = model::all(model::USUAL, false);
         loading.reverse();
         Self { life, machine, loading, loaded_at: Instant::now() + MODEL_LOAD, jobs: Vec::new() }
     }
@@ -61,7 +61,7 @@ impl SimInference {
 }
 
 impl Inference for SimInference {
-    fn start(&mut self, id: JobId, _: String, work: Work) {
+    fn start(&mut self, id: JobId, _: String, _: Fingerprint, work: Work) {
         let random = self.machine.cluster.random;
         let range = self.machine.scenario.workload.as_ref().map(|workload| workload.compute);
         let time = range.map(|range| model::compute_time(random, range, &work)).unwrap_or_default();
@@ -83,8 +83,8 @@ impl Inference for SimInference {
     async fn next(&mut self) -> InferenceEvent {
         if !self.loading.is_empty() {
             tokio::time::sleep_until(self.loaded_at).await;
-            if let Some((name, kind)) = self.loading.pop() {
-                return InferenceEvent::Model { name, kind, state: ModelState::Ready };
+            if let Some(ModelOffer { name, kind, fingerprint }) = self.loading.pop() {
+                return InferenceEvent::Model { name, kind, fingerprint, state: ModelState::Ready };
             }
         }
         let first = self.jobs.iter().enumerate().min_by_key(|(_, job)| job.due);
@@ -96,7 +96,7 @@ impl Inference for SimInference {
         let result = match self.error(&job) {
             _ if job.cancelled => Err(InferenceError::Cancelled),
             Some(error) => Err(error),
-            None => Ok(model::outputs(&job.work)),
+            None => Ok(model::outputs(model::fingerprint(model::USUAL, false), &job.work)),
         };
         InferenceEvent::Done { job: job.id, micros: micros(job.time), result }
     }

@@ -98,6 +98,7 @@ impl Source<'_> {
             }
             file::FaultKind::InferenceSlow => ailing(Ailment::InferenceSlow { add: self.add(section)? }),
             file::FaultKind::MachineAsleep => ailing(Ailment::MachineAsleep),
+            file::FaultKind::ModelReplaced => ailing(Ailment::ModelReplaced),
             file::FaultKind::ModelUnready => ailing(Ailment::ModelUnready),
             file::FaultKind::ProcessStopped => ailing(Ailment::ProcessStopped),
             file::FaultKind::Burst => FaultKind::Burst { node, count: self.burst(section, tasks)? },
@@ -252,6 +253,7 @@ const fn keys(kind: file::FaultKind) -> &'static [&'static str] {
         }
         file::FaultKind::DiskFull
         | file::FaultKind::MachineAsleep
+        | file::FaultKind::ModelReplaced
         | file::FaultKind::ModelUnready
         | file::FaultKind::ProcessStopped => &["node", "heal_after"],
         file::FaultKind::DiskSlow | file::FaultKind::InferenceSlow => &["node", "add", "heal_after"],

@@ -45,11 +45,14 @@ impl Source<'_> {
             .as_ref()
             .map(|version| self.within("protocol", version, 0..=u16::MAX))
             .transpose()?;
+        let model =
+            host.model.as_ref().map(|number| self.within("model", number, 1..=u16::MAX)).transpose()?;
         let hostile: BTreeSet<_> = host.hostile.iter().copied().collect();
-        let unlike_others = host.start.is_some() || protocol.is_some() || identity.is_some();
+        let unlike_others =
+            host.start.is_some() || protocol.is_some() || model.is_some() || identity.is_some();
         if !unlike_others && !host.unreachable_address && hostile.is_empty() {
-            let words = "this host is like the others; give it `start`, `protocol`, `identity`, \
-                         `unreachable_address` or `hostile`";
+            let words = "this host is like the others; give it `start`, `protocol`, `model`, \
+                         `identity`, `unreachable_address` or `hostile`";
             return Err(self.inconsistent(section, words.to_owned()));
         }
         if let (true, Some(at)) = (hostile.is_empty(), &host.hostile_at) {
@@ -76,6 +79,7 @@ impl Source<'_> {
             node,
             start,
             protocol: protocol.filter(|version| *version != PROTOCOL_VERSION),
+            model,
             identity,
             unreachable_address: host.unreachable_address,
             hostile: hostile.into_iter().collect(),

@@ -12,9 +12,9 @@ use crate::http::errand::{self, Errand, Part};
 use crate::http::error::ApiError;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use engine::TaskId;
 use engine::request::{News, Seen};
 use engine::task::{TaskSpec, TaskStatus};
+use engine::{Fingerprint, TaskId};
 use futures::Stream;
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -28,13 +28,23 @@ pub(super) async fn begin(
     answers: usize,
     include_usage: bool,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, OpenAiError> {
-    let mut errand = Errand::new(api);
     let mut to_come: VecDeque<TaskSpec> = specs.into();
-    let first = to_come.pop_front().ok_or_else(|| internal("internal_error", unexpected_output()))?;
+    let mut first = to_come.pop_front().ok_or_else(|| internal("internal_error", unexpected_output()))?;
+    let mut required = None;
+    if !to_come.is_empty() {
+        // All answers are of one model.
+        let (name, fingerprint) = errand::choose(&api, &first).await?;
+        required = Some(fingerprint);
+        for spec in std::iter::once(&mut first).chain(&mut to_come) {
+            spec.model = Some(name.clone());
+        }
+    }
+    let mut errand = Errand::new(api);
     let model = first.model.clone().unwrap_or_default();
-    let task = errand.submit(&first).await?;
+    let task = errand.submit(&first, required).await?;
     let writer = Writer {
         errand,
+        required,
         head: Head { shape, task, model, created: clock::wall().0 / 1000 },
         answers,
         include_usage,
@@ -55,6 +65,8 @@ pub(super) async fn begin(
 
 struct Writer {
     errand: Errand,
+    /// Which model all answers must be of, where there are several.
+    required: Option<Fingerprint>,
     head: Head,
     answers: usize,
     include_usage: bool,
@@ -106,7 +118,7 @@ impl Writer {
         while self.submitted.len() + 1 < TASKS_AT_ONCE
             && let Some(spec) = self.to_come.pop_front()
         {
-            self.submitted.push_back(self.errand.submit(&spec).await?);
+            self.submitted.push_back(self.errand.submit(&spec, self.required).await?);
         }
         let (task, seen) = (self.current.task, self.current.seen);
         let (view, news) = self.errand.watch(task, seen).await?;

@@ -1,0 +1,177 @@
+//! Which model a task is for, and who can compute it.
+//!
+//! A name may stand for several models, so one of them is chosen when a task is accepted: this node's own, else the one
+//! that most nodes have, else the one with the lowest fingerprint. Every attempt is for that model. Only a task that
+//! shares its choice with no other one, and of which nothing was told, gets another choice when nobody has the model
+//! any more.
+
+use super::Node;
+use super::requests::has_labels;
+use crate::heartbeat::Liveness;
+use crate::ids::{Fingerprint, NodeId, TaskId};
+use crate::input::ModelState;
+use crate::model::{ModelConflict, ModelOffer};
+use crate::mutants::{Mutant, shows};
+use crate::scheduler::Candidate;
+use crate::task::{TaskFailure, TaskKind};
+use crate::wire::Advert;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Node {
+    /// Returns which model of a name a new task is for; `None` where it is not known yet, or nobody has one.
+    pub(super) fn fingerprint_for(&self, kind: TaskKind, name: &str) -> Option<Fingerprint> {
+        if let Some(own) = self.own_model(kind, name) {
+            return own.fingerprint;
+        }
+        let others = || self.membership.reachable().filter(|(node, _)| *node != self.me);
+        let most = |adverts: &mut dyn Iterator<Item = &Advert>| {
+            let mut counts: BTreeMap<Fingerprint, usize> = BTreeMap::new();
+            let offered = adverts.flat_map(|advert| &advert.models).filter(|model| model.is(kind, name));
+            for fingerprint in offered.filter_map(|model| model.fingerprint) {
+                *counts.entry(fingerprint).or_default() += 1;
+            }
+            counts.into_iter().min_by_key(|&(which, count)| (core::cmp::Reverse(count), which))
+        };
+        let chosen = most(&mut others().map(|(_, advert)| advert));
+        let chosen = chosen.or_else(|| most(&mut self.membership.lately_reachable(self.now)));
+        chosen.map(|(fingerprint, _)| fingerprint)
+    }
+
+    /// Returns this node's model of a name, unless it cannot be used.
+    fn own_model(&self, kind: TaskKind, name: &str) -> Option<&crate::work::Model> {
+        let own = self.work.models().find(|(of, known, _)| *of == kind && *known == name);
+        own.map(|(_, _, model)| model).filter(|model| !matches!(model.state, ModelState::Unusable(_)))
+    }
+
+    /// Finds out what becomes of a waiting task that no node can take at the moment: another choice where the first one
+    /// is gone, a failure where there is nothing to wait for. Returns whether something changed.
+    pub(super) fn settle_hopeless(&mut self, task: TaskId) -> bool {
+        let Some(open) = self.tasks.get(task) else { return false };
+        let (kind, name) = (open.stored.spec.kind(), open.stored.spec.model.as_deref().unwrap_or_default());
+        let Some(choice) = open.stored.choice else {
+            let chosen = self.fingerprint_for(kind, name);
+            if chosen.is_some() {
+                self.tasks.choose_fingerprint(task, chosen);
+                return true;
+            }
+            return self.fail_hopeless(task);
+        };
+        if self.may_come_back(kind, name, choice.fingerprint) {
+            return false;
+        }
+        if !open.may_change_model() {
+            let why = self.work.unusable(kind, name).map(str::to_owned).or_else(|| open.failure.clone());
+            let (wall, failure) =
+                (self.wall(), why.map_or(TaskFailure::ModelChanged, TaskFailure::ModelFailed));
+            self.tasks.fail(self.now, wall, task, failure);
+            return true;
+        }
+        match self.fingerprint_for(kind, name).filter(|chosen| *chosen != choice.fingerprint) {
+            Some(chosen) => {
+                self.tasks.choose_fingerprint(task, Some(chosen));
+                true
+            }
+            None => self.fail_hopeless(task),
+        }
+    }
+
+    /// Tells whether some node has a model or may turn out to have it: it left a moment ago, or still hashes what it has
+    /// under the name.
+    fn may_come_back(&self, kind: TaskKind, name: &str, fingerprint: Fingerprint) -> bool {
+        let may_be = |which: Option<Fingerprint>| which.is_none_or(|which| which == fingerprint);
+        let others = self.membership.reachable().filter(|(node, _)| *node != self.me);
+        let others = others.map(|(_, advert)| advert).chain(self.membership.lately_reachable(self.now));
+        let mut offers = others.flat_map(|advert| &advert.models);
+        self.own_model(kind, name).is_some_and(|own| may_be(own.fingerprint))
+            || offers.any(|model| model.is(kind, name) && may_be(model.fingerprint))
+    }
+
+    /// Gives a task that nobody can do another model, where its user did not name this one, or fails it. Returns whether
+    /// that was so.
+    fn fail_hopeless(&mut self, task: TaskId) -> bool {
+        let Some(why) = self.hopeless(task) else { return false };
+        match self.other_model(task) {
+            Some(other) => self.tasks.change_model(task, other),
+            None => {
+                let wall = self.wall();
+                self.tasks.fail(self.now, wall, task, TaskFailure::ModelFailed(why));
+            }
+        }
+        true
+    }
+
+    /// Returns why a task cannot be done by anybody, where that is known: its model cannot be used here or where it was
+    /// tried last, and no other node has it, or had it a moment ago.
+    fn hopeless(&self, task: TaskId) -> Option<String> {
+        let open = self.tasks.get(task)?;
+        let (kind, model) = (open.stored.spec.kind(), open.stored.spec.model.as_deref().unwrap_or_default());
+        let advertised = |advert: &Advert| advert.models.iter().any(|offer| offer.is(kind, model));
+        let others =
+            self.membership.reachable().filter(|(node, _)| *node != self.me).map(|(_, advert)| advert);
+        if others.chain(self.membership.lately_reachable(self.now)).any(advertised) {
+            return None;
+        }
+        let here = self.work.models().find(|(of, name, _)| *of == kind && *name == model);
+        match here.map(|(_, _, model)| &model.state) {
+            Some(ModelState::Unusable(why)) => Some(why.clone()),
+            Some(ModelState::Away | ModelState::Ready) => None,
+            None => open.failure.clone(),
+        }
+    }
+
+    /// Returns another model for a task that did not ask for the one it has.
+    fn other_model(&self, task: TaskId) -> Option<String> {
+        let open = self.tasks.get(task).filter(|open| open.model_chosen)?;
+        let spec = &open.stored.spec;
+        let other = self.choose_model(spec.kind(), has_labels(&spec.input), None).ok()?;
+        Some(other).filter(|other| Some(other) != open.stored.spec.model.as_ref())
+    }
+
+    /// Returns the nodes that run this very model under a name and answer.
+    pub(super) fn candidates(&self, kind: TaskKind, name: &str, which: Fingerprint) -> Vec<Candidate> {
+        let is_it = |found: Option<Fingerprint>| found == Some(which) || shows(Mutant::NameIsIdentity);
+        let mut candidates = Vec::new();
+        if let Some(own) = self.own_model(kind, name).filter(|own| is_it(own.fingerprint)) {
+            let loaded = own.state == ModelState::Ready;
+            let load = u16::try_from(self.work.len()).unwrap_or(u16::MAX);
+            candidates.push(Candidate { node: self.me, load, round_trip_micros: 0, loaded });
+        }
+        for (node, advert) in self.membership.reachable().filter(|(node, _)| *node != self.me) {
+            if !advert.models.iter().any(|offer| offer.is(kind, name) && is_it(offer.fingerprint)) {
+                continue;
+            }
+            let mut round_trip_micros = HOP_GUESS_MICROS * u64::from(self.membership.hops(node).unwrap_or(1));
+            if let Some(link) = self.peers.link_to(node) {
+                if self.heartbeat.liveness(link) != Liveness::Alive && !shows(Mutant::SlowGetsWork) {
+                    continue;
+                }
+                round_trip_micros = self.heartbeat.quality(self.now, link).1.unwrap_or(round_trip_micros);
+            }
+            let load = self.loads.get(&node).copied().unwrap_or_default();
+            candidates.push(Candidate { node, load, round_trip_micros, loaded: true });
+        }
+        candidates
+    }
+
+    /// Lists the names that reachable nodes give to different models.
+    pub(super) fn model_conflicts(&self) -> Vec<ModelConflict> {
+        let mut names: BTreeMap<&str, BTreeMap<Fingerprint, BTreeSet<NodeId>>> = BTreeMap::new();
+        for (node, advert) in self.membership.reachable() {
+            for ModelOffer { name, fingerprint, .. } in &advert.models {
+                let Some(fingerprint) = fingerprint else { continue };
+                names.entry(name).or_default().entry(*fingerprint).or_default().insert(node);
+            }
+        }
+        let conflicts = names.into_iter().filter(|(_, models)| models.len() > 1);
+        let listed = conflicts.map(|(name, models)| ModelConflict {
+            name: name.to_owned(),
+            models: models.into_iter().map(|(which, nodes)| (which, nodes.into_iter().collect())).collect(),
+        });
+        listed.take(CONFLICTS_LISTED_MAX).collect()
+    }
+}
+
+/// The round trip over one link before any was measured.
+const HOP_GUESS_MICROS: u64 = 1_000;
+/// Conflicts in one answer.
+const CONFLICTS_LISTED_MAX: usize = 64;

@@ -1,0 +1,74 @@
+//! Which models those of a catalog are: the files of each, and their fingerprints.
+
+use super::Found;
+use crate::hub::{Format, Present};
+use crate::inference::{FileHashes, FingerprintError, ModelFile, ModelSpec, ModelStatus, Precision};
+use engine::task::TaskKind;
+use std::io;
+
+impl Found {
+    /// Hashes the files of the first model that has no fingerprint, so that one large model does not hold up all others,
+    /// and once more those of models that had one `before`.
+    pub(super) fn identify(&mut self, before: &Self, hashes: &FileHashes) {
+        let mut refused = Vec::new();
+        let mut is_done = false;
+        for model in self.models.iter_mut().filter(|model| model.fingerprint.is_none()) {
+            let same = |known: &&ModelSpec| known.name == model.name && known.files == model.files;
+            let had_one = before.models.iter().find(same).is_some_and(|known| known.fingerprint.is_some());
+            if is_done && !had_one {
+                continue;
+            }
+            is_done |= !had_one;
+            match hashes.compute(&model.files, precision_name(model)) {
+                Ok(fingerprint) => model.fingerprint = Some(fingerprint),
+                Err(error @ FingerprintError::Changed(_)) => {
+                    tracing::debug!(component = "models", model = model.name, %error, "not hashed yet");
+                }
+                Err(error @ FingerprintError::Read { .. }) => {
+                    refused.push((model.name.clone(), error.to_string()));
+                }
+            }
+        }
+        self.models.retain(|model| refused.iter().all(|(name, _)| *name != model.name));
+        refused.into_iter().for_each(|(name, reason)| self.refuse(&name, reason));
+    }
+}
+
+/// Returns all files that decide what a model computes.
+pub(super) fn files(present: &Present) -> io::Result<Vec<ModelFile>> {
+    // One file is the same model whatever it is called.
+    let single = match present.format {
+        Format::Gguf => Some("model.gguf"),
+        Format::Safetensors if present.path.is_file() => Some("model.safetensors"),
+        Format::Safetensors => None,
+    };
+    let own = present.files.iter().map(|file| {
+        let name = single.map_or_else(|| file.name.clone(), str::to_owned);
+        ModelFile::at(name, file.path.clone())
+    });
+    let mut files: Vec<ModelFile> = own.collect::<io::Result<_>>()?;
+    let beside = present.path.parent().filter(|_| present.format == Format::Gguf);
+    for path in beside.into_iter().flat_map(|folder| BESIDE_GGUF.map(|name| folder.join(name))) {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        files.extend(ModelFile::at(name, path).ok());
+    }
+    Ok(files)
+}
+
+/// Names how a model is computed: two models of the same files are the same only if this is.
+pub(super) fn precision_name(model: &ModelSpec) -> &'static str {
+    match (model.kinds.contains(&TaskKind::Generation), model.precision) {
+        (true, Precision::Int8) => Precision::Int8.name(),
+        // Weights stay as they are in their files.
+        (true, Precision::Auto | Precision::Bf16 | Precision::F32) => "stored",
+        (false, precision) => precision.name(),
+    }
+}
+
+/// Tells whether it is not known of a model yet which it is.
+pub(super) fn is_pending(models: &[ModelStatus]) -> bool {
+    models.iter().any(|model| model.fingerprint.is_none() && model.reason.is_none())
+}
+
+/// What is read beside a GGUF file.
+const BESIDE_GGUF: [&str; 1] = ["tokenizer.json"];
