@@ -29,6 +29,7 @@ mod no_work_for_the_slow;
 mod no_work_twice;
 mod nothing_starts_late;
 mod one_link_per_pair;
+mod one_model_per_request;
 mod one_terminal_outcome;
 mod streams_agree;
 mod terminal_never_changes;
@@ -221,6 +222,7 @@ pub const NAMES: &[&str] = &[
     no_work_twice::NAME,
     nothing_starts_late::NAME,
     one_link_per_pair::NAME,
+    one_model_per_request::NAME,
     one_terminal_outcome::NAME,
     streams_agree::NAME,
     terminal_never_changes::NAME,
@@ -262,6 +264,7 @@ pub(crate) fn of(scenario: &Scenario, cluster: &Arc<Cluster>) -> Vec<Box<dyn Inv
         Box::new(no_work_twice::NoWorkTwice::new(shared())),
         Box::new(nothing_starts_late::NothingStartsLate::new(shared())),
         Box::new(one_link_per_pair::OneLinkPerPair::new(shared())),
+        Box::new(one_model_per_request::OneModelPerRequest::new(nodes)),
         Box::<one_terminal_outcome::OneTerminalOutcome>::default(),
         Box::<streams_agree::StreamsAgree>::default(),
         Box::<terminal_never_changes::TerminalNeverChanges>::default(),

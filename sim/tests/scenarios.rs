@@ -133,6 +133,11 @@ fn disk_fills_up() {
 }
 
 #[test]
+fn same_name_two_models() {
+    passes_on_the_event_queue("same_name_two_models", 1..=20);
+}
+
+#[test]
 fn model_unready() {
     passes_on_the_event_queue("model_unready", 1..=20);
 }

@@ -103,6 +103,7 @@ plans! {
     LeavesLate: LEAVING => ["lifecycle_along_arrows"];
     LinksIgnored: Story::File("line_of_five") => ["view_is_true", "liveness"];
     MaxPeersOffByOne: FULL_HOUSE => ["degree_at_most_max_peers", "within_bounds"];
+    NameIsIdentity: Story::File("same_name_two_models") => ["one_model_per_request"];
     NeverRetried: Story::File("partition_heals") => ["messages_are_retried"];
     NoBackoff: SILENT_DEATH => ["dials_back_off"];
     NonceReused: Story::File("line_of_five") => ["honest_peers_make_no_faults"];
