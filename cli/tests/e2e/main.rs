@@ -13,6 +13,7 @@ mod generations;
 mod hardening;
 mod held_disk;
 mod hostile_peer;
+mod identity;
 mod interfaces;
 mod lifecycle;
 mod mesh;
