@@ -879,7 +879,8 @@ mod tests {
         work.handle_model(TaskKind::Embedding, "m".to_owned(), model, true);
         work.handle_assignment(at(0), OTHER, Assignment { fingerprint: other, ..assignment(1, 2) });
         assert_eq!(work.poll_facts(), [Fact::Cancel(JobId(0))]);
-        let outputs = vec![Ok(TaskOutput::Embedding { vectors: vec![vec![0.5]], tokens: 1 })];
+        let outputs =
+            vec![Ok(TaskOutput::Embedding { vectors: vec![vec![0.5]], tokens: 1, truncated: Vec::new() })];
         work.handle_done(JobId(0), 1, Ok(outputs));
         assert_eq!(work.poll_facts(), []);
     }

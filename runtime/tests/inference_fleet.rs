@@ -354,7 +354,7 @@ async fn files_that_are_replaced_end_what_runs_and_are_another_model() {
     let other = Fingerprint([8; 16]);
     let (mut fleet, handle) = Fleet::start(options(), vec![spec(FINGERPRINT)]);
     let classify = |fleet: &mut Fleet, job, which| {
-        let input = Classification { text: "a text".to_owned(), labels: Vec::new() };
+        let input = Classification { text: "a text".to_owned(), labels: Vec::new(), truncate: true };
         let work = Work::Classify { inputs: vec![input] };
         Inference::start(fleet, JobId(job), "mine".to_owned(), which, work);
     };

@@ -76,7 +76,10 @@ fn the_first_outcome_wins_whatever_its_attempt() {
     assert_eq!(tasks.poll_facts(), vec![check(), check(), reassigned, Fact::Progressed(TASK)]);
     assert!(!tasks.assign(at(31), TASK, B).unwrap().alone, "nothing died");
     assert_eq!(tasks.handle_outcome(at(32), WALL, A, attempt(1), computed(5, Ok(output()))), Verdict::Ends);
-    assert_eq!(tasks.handle_outcome(at(33), WALL, B, attempt(2), computed(5, Ok(output()))), Verdict::Nothing);
+    assert_eq!(
+        tasks.handle_outcome(at(33), WALL, B, attempt(2), computed(5, Ok(output()))),
+        Verdict::Nothing
+    );
     let facts = tasks.poll_facts();
     assert!(
         matches!(&facts[..], [Fact::Release(left, B), Fact::Ending(_)] if *left == attempt(2)),
@@ -153,7 +156,8 @@ fn three_deaths_make_a_task_poison() {
     for number in 1..=3 {
         let assignment = tasks.assign(at(number.into()), TASK, A).unwrap();
         assert_eq!(assignment.alone, number > 1);
-        let verdict = tasks.handle_outcome(at(9), WALL, A, attempt(number), computed(0, Err(InferenceError::Crashed)));
+        let verdict =
+            tasks.handle_outcome(at(9), WALL, A, attempt(number), computed(0, Err(InferenceError::Crashed)));
         assert_eq!(verdict == Verdict::Ends, number == 3);
     }
     assert_eq!(endings(&mut tasks), vec![TaskStatus::Failed]);

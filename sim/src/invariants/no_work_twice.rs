@@ -78,17 +78,18 @@ impl Invariant for NoWorkTwice {
 mod tests {
     use super::super::testing::{at, cluster};
     use super::*;
-    use engine::InferenceError;
     use engine::MessageId;
     use engine::task::TaskOutput;
     use engine::wire::Attempt;
+    use engine::{Fingerprint, InferenceError};
 
     const TASK: TaskId = TaskId([1; 16]);
 
     fn after(result: Result<TaskOutput, InferenceError>) -> NoWorkTwice {
         let mut invariant = NoWorkTwice::new(cluster(2));
         let [destination, origin] = [0, 1].map(|node| invariant.cluster.id(node));
-        let payload = Payload::Outcome { attempt: Attempt { task: TASK, number: 1 }, micros: 1, result };
+        let (attempt, fingerprint) = (Attempt { task: TASK, number: 1 }, Fingerprint([1; 16]));
+        let payload = Payload::Outcome { attempt, fingerprint, micros: 1, result };
         let word = Word { sent: true, message: MessageId([1; 16]), origin, destination, payload: &payload };
         invariant.hear(at(1), 1, &word).unwrap();
         invariant

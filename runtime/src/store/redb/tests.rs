@@ -287,11 +287,14 @@ fn write_old(path: &Path, tasks: impl Iterator<Item = u64>, results: impl Iterat
     load::write(&database, |transaction| {
         for number in tasks {
             let Record::Task(task) = task(number) else { unreachable!() };
-            let value = encode_old(&task);
+            let mut value = encode_old(&task);
+            // It ended before what says which model it is for.
+            assert_eq!(value.pop(), Some(0));
             transaction.open_table(Table::Tasks.definition())?.insert(&id(number).0, value.as_slice())?;
         }
         for number in results {
-            let (value, summary) = (encode_old(&result(number)), encode_old(&result(number).summary));
+            let (mut value, summary) = (encode_old(&result(number)), encode_old(&result(number).summary));
+            assert_eq!(value.pop(), Some(0));
             transaction.open_table(Table::Results.definition())?.insert(&id(number).0, value.as_slice())?;
             transaction
                 .open_table(Table::Summaries.definition())?
