@@ -420,7 +420,7 @@ async fn what_the_worker_cannot_do_is_said() {
         vec![long(1), long(300).whole()],
         vec![EmbeddingInput::WholeTokens(vec![7; 300])],
     ];
-    Inference::start(&mut port, JobId(6), EMBEDDED_MODEL.to_owned(), Work::Embed { inputs });
+    Inference::start(&mut port, JobId(6), EMBEDDED_MODEL.to_owned(), FINGERPRINT, Work::Embed { inputs });
     let outputs = next_done(&mut port).await.1.unwrap();
     let told = |output: &Result<TaskOutput, InferenceError>| match output {
         Ok(TaskOutput::Embedding { tokens, truncated, .. }) => {

@@ -207,7 +207,7 @@ impl<'a> Contents<'a> {
         for record in packet.records.iter().filter(|record| matches!(record.data, Data::Server { .. })) {
             let node = record.name.instance().filter(|node| servers.contains_key(node));
             if let Some(node) = node {
-                mentioned.entry(node).or_insert(record.ttl.min(TTL_MAX));
+                mentioned.entry(node).or_insert_with(|| record.ttl.min(TTL_MAX));
             }
         }
         Self { mentioned, servers, texts, addresses }

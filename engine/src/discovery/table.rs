@@ -382,10 +382,10 @@ impl Account {
     }
 
     fn places(&self) -> Vec<Place> {
-        let standing = match self.standing() {
-            Standing::Own if self.answers >= CONFIRMING_ANSWERS => Standing::Confirmed,
-            standing => standing,
-        };
+        let mut standing = self.standing();
+        if matches!(standing, Standing::Own) && self.answers >= CONFIRMING_ANSWERS {
+            standing = Standing::Confirmed;
+        }
         let place = |&address: &SocketAddr| Place { address, standing, source: self.source };
         self.addresses.iter().map(place).collect()
     }

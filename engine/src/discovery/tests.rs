@@ -537,9 +537,9 @@ fn what_a_node_says_on_several_wires_adds_up_and_is_no_news_twice() {
         node.handle_datagram(at(1), interface, from, &said.encode(), &mut rng);
         let addresses = |places: &[Place]| places.iter().map(|place| place.address.to_string()).collect();
         let facts = node.poll_facts().into_iter();
-        let found = facts.map(|fact| match fact {
-            Fact::Found(_, places) => addresses(&places),
-            other => panic!("{other:?}"),
+        let found = facts.map(|fact| {
+            let Fact::Found(_, places) = &fact else { panic!("{fact:?}") };
+            addresses(places)
         });
         found.collect::<Vec<Vec<String>>>()
     };

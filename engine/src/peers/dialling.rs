@@ -145,9 +145,8 @@ mod tests {
     /// Returns the addresses that are dialled now.
     fn dialled(peers: &mut Peers, now: Instant, rng: &mut Rng) -> Vec<(DialId, SocketAddr)> {
         peers.handle_timeout(now, rng, |_| None, core::iter::empty);
-        let dials = peers.poll_facts().into_iter().filter_map(|fact| match fact {
-            Fact::Dial(dial, address, _) => Some((dial, address)),
-            _ => None,
+        let dials = peers.poll_facts().into_iter().filter_map(|fact| {
+            if let Fact::Dial(dial, address, _) = fact { Some((dial, address)) } else { None }
         });
         dials.collect()
     }

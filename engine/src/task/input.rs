@@ -386,19 +386,13 @@ impl InputFault {
     /// Returns the fault as that of one of several inputs, counted from 0.
     #[must_use]
     pub const fn of_part(self, number: usize, of: usize) -> Self {
-        match self {
-            Self::Empty if of > 1 => Self::EmptyPart(number),
-            fault => fault,
-        }
+        if of > 1 && matches!(self, Self::Empty) { Self::EmptyPart(number) } else { self }
     }
 
     /// Returns the fault as it is where so many inputs stand before those that it counts.
     #[must_use]
     pub const fn after(self, before: usize) -> Self {
-        match self {
-            Self::EmptyPart(number) => Self::EmptyPart(number.saturating_add(before)),
-            fault => fault,
-        }
+        if let Self::EmptyPart(number) = self { Self::EmptyPart(number.saturating_add(before)) } else { self }
     }
 
     /// Returns the fault's stable name.
