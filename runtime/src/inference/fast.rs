@@ -160,7 +160,7 @@ mod tests {
 
     /// A node of any processor may compute a text that another one is compared with.
     #[test]
-    fn a_text_has_one_vector_on_every_instruction_set() {
+    fn a_text_has_nearly_one_vector_on_every_instruction_set() {
         let weights = Weights::parse(crate::inference::embedded::FILE).unwrap();
         let description = single(&weights).unwrap();
         let config = &description.config;
@@ -179,7 +179,8 @@ mod tests {
         let plain = vector(Isa::portable());
         for isa in Isa::available() {
             let near = cosine(&plain, &vector(isa));
-            eprintln!("{isa}: {near}");
+            // A number between two steps may fall to either side, which is as much as 8 bits differ from 32.
+            assert!(near >= 0.998, "{isa}: {near}");
         }
     }
 }

@@ -156,8 +156,7 @@ impl<'a> Encoder<'a> {
             packed.ok_or_else(|| EncoderError::Missing { layer: index }.into())
         };
         let layers = on_all_cores(layers, pack)?;
-        // In 8 bits too: the next rounding would make much of what bf16 leaves, on some processors only.
-        let exact = precision != Precision::Bf16;
+        let exact = precision == Precision::F32;
         let number_bytes = if exact { size_of::<f32>() } else { isa.attention_bytes() };
         let heads = Heads { count: tables.heads, width, stride: stride(3 * hidden), exact, number_bytes };
         Ok(Self {
