@@ -163,7 +163,7 @@ pub(crate) async fn be_node(settings: &str) {
         overrides.flags.extend(settings.remove(field.key).map(|value| (field.key, value, "a benchmark")));
     }
     assert!(settings.is_empty(), "{settings:?}");
-    let service = Service::start(&home, &overrides, false, &Startup::default()).await.unwrap();
+    let service = Service::start(&home, &overrides, false, &Startup::default()).unwrap();
     let (id, handle, mut ready) = (service.info().node_id, service.handle(), service.ready());
     let living = tokio::spawn(service.wait());
     ready.wait_for(|ready| *ready).await.unwrap();

@@ -129,9 +129,9 @@ fn a_task_whose_model_is_replaced_before_it_was_answered_gets_the_new_one() {
     network.set_offer(asker, of(OTHER)[0].clone(), ModelState::Ready);
     network.run(SECOND);
     let Some(&Ok(Response::Submitted(task))) = network.answer(asker, request) else { panic!("refused") };
-    let ended = network.events(asker).iter().find_map(|event| match event {
-        Event::TaskFinished { task: of, status, .. } if *of == task => Some(*status),
-        _ => None,
+    let ended = network.events(asker).iter().find_map(|event| {
+        let Event::TaskFinished { task: of, status, .. } = event else { return None };
+        (*of == task).then_some(*status)
     });
     assert_eq!(ended, Some(TaskStatus::Completed));
 }

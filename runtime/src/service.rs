@@ -74,7 +74,7 @@ impl Service {
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running then.
-    pub async fn start(
+    pub fn start(
         home: &Home,
         overrides: &Overrides,
         terminal: bool,

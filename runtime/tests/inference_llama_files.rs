@@ -278,7 +278,7 @@ fn a_folder_says_itself_what_a_text_begins_with() {
     // The tokenizer's own file decides, unless the other one says so outright.
     assert_eq!(tokens(&[]), 2);
     assert_eq!(tokens(&[of(json!({"add_bos_token": null}))]), 2);
-    assert_eq!(tokens(&[processor.clone()]), 3);
+    assert_eq!(tokens(std::slice::from_ref(&processor)), 3);
     assert_eq!(tokens(&[processor.clone(), of(json!({"add_bos_token": false}))]), 2);
     assert_eq!(tokens(&[of(json!({"add_bos_token": true}))]), 3);
     assert_eq!(tokens(&[of(json!({"add_bos_token": true, "add_eos_token": true}))]), 4);

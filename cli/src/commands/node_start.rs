@@ -56,7 +56,7 @@ fn become_node(home: &Home, start: &NodeStart) -> Outcome {
 async fn live(home: &Home, start: &NodeStart) -> Outcome {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let (manager, startup) = (Arc::new(Manager::of_environment()), Startup::default());
-    let started = Service::start(home, &overrides(start)?, !start.detached, &startup).await;
+    let started = Service::start(home, &overrides(start)?, !start.detached, &startup);
     if started.is_err() && start.startup_diagnostics {
         output::complain(diagnostics(&startup.timeline()).as_bytes())?;
     }

@@ -68,7 +68,7 @@ fn with_options(mut task: NewTask, arguments: &TaskSubmit) -> NewTask {
     task.model = task.model.or_else(|| arguments.model.clone());
     task.timeout_seconds = task.timeout_seconds.or(arguments.timeout);
     // A prompt that is too long is refused anyway.
-    task.truncate = task.truncate.or(arguments.no_truncate.then_some(false));
+    task.truncate = task.truncate.or_else(|| arguments.no_truncate.then_some(false));
     if labels {
         task.labels = task.labels.or_else(|| given(&arguments.labels));
     }

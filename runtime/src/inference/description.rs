@@ -185,8 +185,10 @@ mod tests {
                 let unit = if it.normalize { ", unit length" } else { "" };
                 let prompt =
                     if it.prompt.is_empty() { String::new() } else { format!(", after {:?}", it.prompt) };
-                let head =
-                    it.config.classifier.map_or("none".to_owned(), |head| format!("{:?}", head.ranking));
+                let head = it
+                    .config
+                    .classifier
+                    .map_or_else(|| "none".to_owned(), |head| format!("{:?}", head.ranking));
                 format!(
                     "{} tokens{lower_case}, {:?}{unit}{prompt}, {} numbers, head {head}",
                     it.tokens_max, it.pooling.modes, it.dimensions

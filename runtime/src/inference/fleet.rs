@@ -391,7 +391,7 @@ impl Fleet {
             }
             InferenceEvent::Model { kind, state, .. } => {
                 let Some(slot) = self.models.get_mut(name) else { return };
-                if slot.stale || slot.worker.as_ref().is_some_and(ProcessInference::has_changed) {
+                if slot.stale || slot.worker.as_ref().is_some_and(ProcessInference::is_outdated) {
                     return self.note_changed(name);
                 }
                 let ready = state == ModelState::Ready;

@@ -92,10 +92,12 @@ impl Pooling {
                         rest.extend_from_slice(row);
                     }
                 }
-                let one = |mode: &Mode| match mode {
+                let one = |mode: &Mode| {
                     // What is cut down to its prompt keeps its first token, as the library has it.
-                    Mode::Cls if rest.is_empty() => first.clone(),
-                    mode => mode.pool(&mut rest.chunks_exact(width), width, skipped),
+                    if rest.is_empty() && matches!(mode, Mode::Cls) {
+                        return first.clone();
+                    }
+                    mode.pool(&mut rest.chunks_exact(width), width, skipped)
                 };
                 modes.iter().flat_map(one).collect()
             }

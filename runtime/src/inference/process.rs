@@ -142,7 +142,7 @@ impl ProcessInference {
     }
 
     /// Tells whether the files of the model are not as they were when it was loaded.
-    pub(super) fn has_changed(&self) -> bool {
+    pub(super) fn is_outdated(&self) -> bool {
         self.worker.borrow().changed
     }
 

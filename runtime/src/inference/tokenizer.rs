@@ -84,6 +84,10 @@ fn check_case(normalizer: &NormalizerWrapper, settings: BertSettings) -> Result<
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the kinds of another crate, which no other of makes capitals small"
+)]
 fn makes_small(normalizer: &NormalizerWrapper) -> bool {
     match normalizer {
         NormalizerWrapper::BertNormalizer(normalizer) => normalizer.lowercase,

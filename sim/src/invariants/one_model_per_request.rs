@@ -98,10 +98,10 @@ impl Invariant for OneModelPerRequest {
             Fact::Output(Output::Infer { model, fingerprint, .. }) => {
                 return self.infer(node, model, *fingerprint);
             }
-            Fact::Output(Output::Reply { answer: Ok(Response::News(view, news)), .. }) => {
-                if !news.text.is_empty() {
-                    return self.shown(view.id, news.attempt);
-                }
+            Fact::Output(Output::Reply { answer: Ok(Response::News(view, news)), .. })
+                if !news.text.is_empty() =>
+            {
+                return self.shown(view.id, news.attempt);
             }
             Fact::Durable(Record::Result(result)) => {
                 if matches!(result.outcome, Outcome::Completed(_)) {

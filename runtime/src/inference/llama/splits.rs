@@ -118,10 +118,7 @@ mod tests {
     fn texts_are_split_as_each_rule_says() {
         let text = "Don't  split 12345 words,\n\nplease! x=3.1415";
         let told = |rule: &str| words(rule, text).join("¦");
-        assert_eq!(
-            told("gpt-2"),
-            "Don¦'t¦ ¦ split¦ 12345¦ words¦,¦\n¦\n¦please¦!¦ x¦=¦3¦.¦1415".replace("\n¦\n", "\n¦\n")
-        );
+        assert_eq!(told("gpt-2"), "Don¦'t¦ ¦ split¦ 12345¦ words¦,¦\n¦\n¦please¦!¦ x¦=¦3¦.¦1415");
         assert_eq!(told("llama-bpe"), "Don¦'t¦ ¦ split¦ ¦123¦45¦ words¦,\n\n¦please¦!¦ x¦=¦3¦.¦141¦5");
         assert_eq!(told("smollm"), "Don¦'t¦ ¦ split¦ ¦1¦2¦3¦4¦5¦ words¦,¦\n¦\n¦please¦!¦ x¦=¦3¦.¦1¦4¦1¦5");
         assert_eq!(told("qwen2"), "Don¦'t¦ ¦ split¦ ¦1¦2¦3¦4¦5¦ words¦,\n\n¦please¦!¦ x¦=¦3¦.¦1¦4¦1¦5");
