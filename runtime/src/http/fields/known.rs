@@ -1,8 +1,9 @@
 //! The fields that the routes know, of the servers whose clients speak to them.
 //!
-//! Sources: OpenAI's openapi.yaml; vLLM's request classes (`entrypoints/openai`, `entrypoints/pooling`), among them those of
-//! older versions; the README of llama.cpp's server; the documents of text-embeddings-inference, Ollama, Jina,
-//! Cohere and Voyage; what SGLang, text-generation-inference, LM Studio, Mistral and OpenRouter add to OpenAI's fields.
+//! Sources: vLLM's request classes (`entrypoints/openai`, `entrypoints/pooling`; older `guided_*` names too) and the
+//! types of text-embeddings-inference were read. The fields of OpenAI, llama.cpp's server, Ollama, Jina, Cohere, Voyage,
+//! SGLang, LM Studio, Mistral and OpenRouter follow what their clients send and document; none of these lists is complete.
+//!
 //! Neutral is what concerns a server's cache, order and accounts, and what only tunes something that is itself refused.
 
 use super::{Field, Rule, Same, Table};
