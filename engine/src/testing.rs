@@ -383,9 +383,10 @@ impl Network {
                 self.later(place, COMPUTE, Input::InferenceDone { job, micros, result });
             }
             Output::Multicast { bytes, .. } => {
+                // Nodes speak from the port of multicast DNS; who asks from another one is told by unicast.
+                let from = SocketAddr::new(address(place).ip(), 5353);
                 for to in (0..self.places.len()).filter(|&to| self.reaches(place, to)).collect::<Vec<_>>() {
-                    let input =
-                        Input::Datagram { interface: INTERFACE, from: address(place), bytes: bytes.clone() };
+                    let input = Input::Datagram { interface: INTERFACE, from, bytes: bytes.clone() };
                     self.later(to, LATENCY, input);
                 }
             }

@@ -174,7 +174,10 @@ fn requests_are_refused_with_their_reason() {
         Request::Submit(spec)
     };
     let asked = [
-        (with(|spec| spec.input = embedding(" ")), Rejection::Input(InputFault::Empty)),
+        (
+            with(|spec| spec.input = TaskInput::of_text(TaskKind::Classification, String::new())),
+            Rejection::Input(InputFault::Empty),
+        ),
         (
             with(|spec| spec.input = embedding(&"x".repeat(262_145))),
             Rejection::InputTooLong { bytes: 262_145, limit: 262_144 },
@@ -618,7 +621,7 @@ fn what_a_generation_writes_is_told_while_it_does_wherever_it_runs() {
         let mut network = Network::default();
         let with = |models: &mut engine::Config| models.models = vec![offer("story", TaskKind::Generation)];
         let origin = network.add(|config| if elsewhere { config.models.clear() } else { with(config) });
-        network.add(with);
+        network.add(|config| if elsewhere { with(config) } else { config.models.clear() });
         network.run(SECOND);
         let input = TaskInput::of_text(TaskKind::Generation, "tell".to_owned());
         let task = submit_input(&mut network, origin, input);
