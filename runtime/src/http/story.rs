@@ -147,7 +147,9 @@ fn news(task: TaskId, seen: Seen, prompt: &str) -> Option<Answer> {
 
 impl ResultSource for Stage {
     fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ResultReadError> {
-        if let Some(left) = self.node().replaced.checked_sub(1) {
+        // Not in the condition: it would hold the lock for as long as the block lasts.
+        let left = self.node().replaced.checked_sub(1);
+        if let Some(left) = left {
             self.node().replaced = left;
             let outcome = Outcome::Failed(TaskFailure::ModelChanged);
             return Ok(Some(TaskResult { summary: summary(id), outcome, fingerprint: None }));
