@@ -150,6 +150,7 @@ impl Deliveries {
     }
 
     /// Tells whether anything is owed to an origin.
+    #[cfg(test)]
     pub(crate) fn owes_any(&self, origin: NodeId) -> bool {
         self.of(origin).next().is_some()
     }

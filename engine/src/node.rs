@@ -142,8 +142,6 @@ pub struct Node {
     rewrite_at: Option<Instant>,
     /// What each peer last said that it has to do.
     loads: BTreeMap<NodeId, u16>,
-    /// Nodes out of reach that have something here, and which start of theirs it was.
-    parted: BTreeMap<NodeId, u64>,
     /// Peers whose link closed without a word, until they are seen again or are gone from the mesh.
     crashed: BTreeSet<NodeId>,
     /// The message that brings each task to the worker that has it.
@@ -224,7 +222,6 @@ impl Node {
             unwritten: Vec::new(),
             rewrite_at: None,
             loads: BTreeMap::new(),
-            parted: BTreeMap::new(),
             crashed: BTreeSet::new(),
             assigning: BTreeMap::new(),
             waiting: BTreeMap::new(),

@@ -14,11 +14,8 @@ use crate::wire::{Attempt, Payload};
 impl Node {
     /// Compares with a node that is reachable again, or over a new link, what each has for the other.
     pub(super) fn meet(&mut self, peer: NodeId) {
-        let incarnation = self.membership.advert(peer).map(|advert| advert.incarnation);
-        let before = self.parted.remove(&peer);
-        if before.is_some() && before != incarnation {
-            self.forget_origin(peer);
-        }
+        // One that started again still has its tasks, and takes an outcome of its earlier life for them: it may have
+        // assigned the same attempt here before it was seen again, which to forget would cost a lease.
         self.work.handle_origin_met(peer);
         self.deliveries.handle_met(self.now, peer);
         let all: Vec<Attempt> = self.tasks.with(peer).collect();
@@ -27,20 +24,11 @@ impl Node {
 
     /// Takes note that a node is no longer reachable.
     pub(super) fn part(&mut self, peer: NodeId) {
-        if !self.work.handle_origin_lost(self.now, peer) && !self.deliveries.owes_any(peer) {
-            return;
-        }
-        let Some(advert) = self.membership.advert(peer) else { return };
-        let incarnation = advert.incarnation;
-        while self.parted.len() >= PARTED_MAX {
-            self.parted.pop_first();
-        }
-        self.parted.insert(peer, incarnation);
+        self.work.handle_origin_lost(self.now, peer);
     }
 
-    /// Drops what there is for a node that does not know of it any more: it started again, or leaves for good.
+    /// Drops what there is for a node that does not know of it any more: it leaves for good.
     pub(super) fn forget_origin(&mut self, peer: NodeId) {
-        self.parted.remove(&peer);
         self.work.handle_origin_gone(peer);
         self.deliveries.handle_gone(peer);
     }
@@ -133,7 +121,5 @@ impl Node {
     }
 }
 
-/// Nodes remembered that went out of reach and had something here.
-pub(super) const PARTED_MAX: usize = 1_024;
 /// Attempts that are looked for at a time: more than an origin leaves with one worker.
 const CHECKED_MAX: usize = 256;

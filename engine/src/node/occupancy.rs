@@ -1,7 +1,7 @@
 //! How full everything of a node is.
 
 use super::Node;
-use super::meetings::PARTED_MAX;
+
 use super::requests::WAITING_MAX;
 use super::routes::EXPLANATIONS_MAX;
 use crate::health::WAITERS_MAX;
@@ -19,7 +19,7 @@ impl Node {
         all.chain(self.own_occupancy())
     }
 
-    fn own_occupancy(&self) -> [Occupancy; 11] {
+    fn own_occupancy(&self) -> [Occupancy; 10] {
         let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         let open = self.tasks.iter().count();
         let results = count(self.config.results_max);
@@ -36,7 +36,6 @@ impl Node {
             Occupancy::of_work("health.waiters", self.health.waiters(), WAITERS_MAX),
             Occupancy::of_work("explanations", self.explanations.len(), EXPLANATIONS_MAX),
             Occupancy::new("loads", self.loads.len(), links),
-            Occupancy::new("parted", self.parted.len(), PARTED_MAX),
         ]
     }
 }
