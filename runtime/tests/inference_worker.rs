@@ -721,7 +721,7 @@ fn worker_for(model: std::ffi::OsString) -> WorkerOptions {
 
 async fn a_model_that_kills_its_loader_fails_its_jobs() {
     // A worker that says hello as it should, reads, and dies before it is ready.
-    let script = r"printf '\011\000\000\000p2pworkr\001'; exit 7";
+    let script = r"printf '\011\000\000\000p2pworkr\002'; exit 7";
     let mut port = ProcessInference::start(shell(script));
     Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&["a"]));
     model_is(&mut port, false).await;
@@ -740,7 +740,7 @@ fn shell(script: &str) -> WorkerOptions {
 async fn a_program_that_is_no_worker_fails_its_jobs() {
     let missing = WorkerOptions { program: PathBuf::from("/nonexistent/worker"), ..options() };
     let hostile = r"printf '\377\377\377\377'; cat > /dev/null";
-    let other = r"printf '\011\000\000\000p2pworkr\002'; cat > /dev/null";
+    let other = r"printf '\011\000\000\000p2pworkr\003'; cat > /dev/null";
     for (options, expected) in [
         (missing, "/nonexistent/worker cannot be started"),
         (shell("cat"), "it cannot be understood"),
@@ -827,7 +827,7 @@ fn a_worker_that_is_not_spoken_to_properly_exits() {
     assert!(nothing.wait().unwrap().success());
 }
 
-const HELLO: [u8; 13] = *b"\x09\0\0\0p2pworkr\x01";
+const HELLO: [u8; 13] = *b"\x09\0\0\0p2pworkr\x02";
 /// `Load { threads: 1, precision: Auto }`.
 const LOAD: [u8; 7] = [3, 0, 0, 0, 1, 1, 0];
 

@@ -39,6 +39,7 @@ const FILES: &[(&str, &str)] = &[
     ("no_work_twice", include_str!("invariants/no_work_twice.rs")),
     ("nothing_starts_late", include_str!("invariants/nothing_starts_late.rs")),
     ("one_link_per_pair", include_str!("invariants/one_link_per_pair.rs")),
+    ("one_model_per_request", include_str!("invariants/one_model_per_request.rs")),
     ("one_terminal_outcome", include_str!("invariants/one_terminal_outcome.rs")),
     ("streams_agree", include_str!("invariants/streams_agree.rs")),
     ("terminal_never_changes", include_str!("invariants/terminal_never_changes.rs")),
