@@ -178,7 +178,10 @@ impl<'a> Model<'a> {
             purpose,
         };
         // What stands around every text must be in the table; what only some texts have need not be.
-        model.sequence(&EmbeddingInput::Tokens(Vec::new())).map_err(useless)?;
+        let around = model.tokens.wrap(&[]).map_err(useless)?;
+        if !around.tokens.is_empty() {
+            model.checked(around).map_err(useless)?;
+        }
         Ok(model)
     }
 
