@@ -78,6 +78,8 @@ pub struct Network {
     shed: BTreeMap<usize, usize>,
     /// Frames that places sent to each other, where they are kept.
     passed: Option<Vec<Passed>>,
+    /// How long each job takes, where that is not [`COMPUTE`].
+    compute: Option<Duration>,
 }
 
 /// A frame that one place sent to another.
@@ -120,6 +122,11 @@ impl Network {
     /// Returns the frames that were kept, in the order in which they were sent.
     pub fn frames(&self) -> &[Passed] {
         self.passed.as_deref().unwrap_or_default()
+    }
+
+    /// Has each job that begins from now on take so long.
+    pub const fn set_compute(&mut self, time: Duration) {
+        self.compute = Some(time);
     }
 
     /// Adds a node and starts it. Places count from 0.
@@ -374,13 +381,14 @@ impl Network {
             Output::Infer { job, work, .. } => {
                 self.jobs.insert((place, job), ());
                 let result = Ok(run_model(&work).into_iter().map(Ok).collect());
-                let micros = crate::time::micros(COMPUTE);
+                let compute = self.compute.unwrap_or(COMPUTE);
+                let micros = crate::time::micros(compute);
                 for (pieces, text) in (1..).zip(written(&work)) {
-                    let after = COMPUTE * pieces / (PIECES + 1);
+                    let after = compute * pieces / (PIECES + 1);
                     let input = Input::InferenceProgress { job, text: (*text).to_owned(), tokens: pieces };
                     self.later(place, after, input);
                 }
-                self.later(place, COMPUTE, Input::InferenceDone { job, micros, result });
+                self.later(place, compute, Input::InferenceDone { job, micros, result });
             }
             Output::Multicast { bytes, .. } => {
                 // Nodes speak from the port of multicast DNS; who asks from another one is told by unicast.

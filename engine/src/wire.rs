@@ -183,7 +183,7 @@ pub enum Payload {
     /// Asks for a sign of life of a node that need not be a neighbour; answered with an acknowledgement. The bytes are
     /// there for their weight only.
     Probe(Bytes),
-    /// The worker still has these.
+    /// All that the worker still has of the receiver's.
     Renew(Vec<Attempt>),
     /// The worker has begun this.
     Started(Attempt),
@@ -194,11 +194,13 @@ pub enum Payload {
         /// Why.
         reason: DropReason,
     },
-    /// Asks a worker which of these attempts of the sender's it still has; answered with [`Payload::Renew`] and
+    /// Asks a worker which of these attempts of the sender's it still has; answered with [`Payload::Here`] and
     /// [`Payload::Missing`].
     Check(Vec<Attempt>),
     /// The worker has none of these, and will send no outcome of them.
     Missing(Vec<Attempt>),
+    /// Of those that it was asked about, the worker still has these.
+    Here(Vec<Attempt>),
 }
 
 /// One attempt at one task.

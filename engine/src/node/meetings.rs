@@ -66,14 +66,15 @@ impl Node {
             self.handle_here(origin, here);
             return self.handle_missing(origin, missing);
         }
-        let answers = [(here, Payload::Renew as fn(_) -> _), (missing, Payload::Missing)];
+        let answers = [(here, Payload::Here as fn(_) -> _), (missing, Payload::Missing)];
         for (attempts, answer) in answers.into_iter().filter(|(attempts, _)| !attempts.is_empty()) {
             self.send_payload(origin, &answer(attempts), TraceId([0; 16]));
         }
     }
 
     /// Takes in what a worker says that it has.
-    pub(super) fn handle_here(&mut self, worker: NodeId, attempts: Vec<Attempt>) {
+    pub(super) fn handle_here(&mut self, worker: NodeId, mut attempts: Vec<Attempt>) {
+        attempts.truncate(CHECKED_MAX);
         for attempt in attempts {
             self.tasks.handle_renewed(self.now, worker, attempt, false);
         }

@@ -359,6 +359,7 @@ impl Node {
             }
             Payload::Progress(piece) => self.tasks.handle_progress(now, origin, piece),
             Payload::Check(attempts) => self.handle_check(origin, attempts),
+            Payload::Here(attempts) => self.handle_here(origin, attempts),
             Payload::Missing(attempts) => self.handle_missing(origin, attempts),
             Payload::Renew(attempts) => self.handle_all_here(origin, attempts),
             Payload::Started(attempt) => self.tasks.handle_renewed(now, origin, attempt, true),

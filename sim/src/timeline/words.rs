@@ -118,6 +118,7 @@ fn routed(cluster: &Cluster, spans: &Spans, envelope: &Envelope) -> Said {
         Some(Payload::PieceRefused { .. }) => (Kind::Receipt, "piece refused", None),
         Some(Payload::PieceWanted { .. }) => (Kind::Task, "piece wanted", None),
         Some(Payload::HandBack(attempt)) => (Kind::Task, "hand back", Some(attempt.task)),
+        Some(Payload::Here(_)) => (Kind::Receipt, "here", None),
         Some(Payload::Missing(_)) => (Kind::Receipt, "missing", None),
         Some(Payload::Outcome { attempt, .. }) => (Kind::Result, "outcome", Some(attempt.task)),
         Some(Payload::Progress(piece)) => (Kind::Task, "progress", Some(piece.attempt.task)),
