@@ -5,7 +5,7 @@
 //! while it sleeps, so that only the origin can tell whether an outcome still counts; how much is kept, and for how
 //! long, is bounded.
 
-use crate::ids::{MessageId, NodeId, TaskId};
+use crate::ids::{Fingerprint, MessageId, NodeId, TaskId};
 use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
 use crate::time::Instant;
@@ -34,8 +34,8 @@ pub(crate) struct Outcome {
     pub(crate) origin: NodeId,
     /// Which.
     pub(crate) task: TaskId,
-    /// Whether it is an output; else it says why there is none.
-    pub(crate) output: bool,
+    /// Which model's output it is; `None` where it says why there is none.
+    pub(crate) output: Option<Fingerprint>,
     /// What is to be sent.
     pub(crate) payload: Bytes,
 }
@@ -46,8 +46,8 @@ pub(crate) type Key = (NodeId, TaskId);
 #[derive(Debug)]
 struct Owed {
     since: Instant,
-    /// Whether it is an output; else it says why there is none.
-    output: bool,
+    /// Which model's output it is; `None` where it says why there is none.
+    output: Option<Fingerprint>,
     place: Place,
 }
 
@@ -61,7 +61,13 @@ enum Place {
 
 impl Deliveries {
     /// Takes note of an outcome that is sent with a message.
-    pub(crate) fn handle_sent(&mut self, now: Instant, key: Key, output: bool, message: MessageId) {
+    pub(crate) fn handle_sent(
+        &mut self,
+        now: Instant,
+        key: Key,
+        output: Option<Fingerprint>,
+        message: MessageId,
+    ) {
         let since = self.forget(key).map_or(now, |owed| owed.since);
         self.sent.insert(message, key);
         self.insert(key, Owed { since, output, place: Place::Sent(message) });
@@ -103,7 +109,7 @@ impl Deliveries {
         }
     }
 
-    /// Forgets what was owed to an origin that has forgotten whom it asked: it started again, or left for good.
+    /// Forgets what was owed to an origin that has left for good.
     pub(crate) fn handle_gone(&mut self, origin: NodeId) {
         let all: Vec<Key> = self.of(origin).collect();
         for key in all {
@@ -125,8 +131,10 @@ impl Deliveries {
             let Some(Owed { place, since, output }) = self.owed.get_mut(&key) else { break };
             let Place::Waits(payload, at) = place else { break };
             at.take().map(|at| self.retries.remove(&(at, key)));
+            let payload = Bytes(core::mem::take(&mut payload.0));
+            self.bytes -= payload.0.len();
             let (origin, task) = key;
-            due.push((*since, Outcome { origin, task, output: *output, payload: payload.clone() }));
+            due.push((*since, Outcome { origin, task, output: *output, payload }));
         }
         due.sort_by_key(|(since, _)| *since);
         due.into_iter().map(|(_, outcome)| outcome).collect()
@@ -144,15 +152,9 @@ impl Deliveries {
         self.owed.contains_key(&(origin, task))
     }
 
-    /// Tells whether the output of a task of an origin is owed.
-    pub(crate) fn owes_output(&self, origin: NodeId, task: TaskId) -> bool {
-        self.owed.get(&(origin, task)).is_some_and(|owed| owed.output)
-    }
-
-    /// Tells whether anything is owed to an origin.
-    #[cfg(test)]
-    pub(crate) fn owes_any(&self, origin: NodeId) -> bool {
-        self.of(origin).next().is_some()
+    /// Tells whether the output of a model for a task of an origin is owed.
+    pub(crate) fn owes_output(&self, origin: NodeId, task: TaskId, model: Fingerprint) -> bool {
+        self.owed.get(&(origin, task)).is_some_and(|owed| owed.output == Some(model))
     }
 
     /// Says how full everything is.
@@ -215,6 +217,7 @@ mod tests {
 
     const ORIGIN: NodeId = NodeId([1; 16]);
     const TASK: TaskId = TaskId([2; 16]);
+    const MODEL: Fingerprint = Fingerprint([6; 16]);
     const MESSAGE: MessageId = MessageId([3; 16]);
 
     fn at(seconds: u64) -> Instant {
@@ -226,7 +229,7 @@ mod tests {
     }
 
     fn outcome(task: TaskId) -> Outcome {
-        Outcome { origin: ORIGIN, task, output: true, payload: payload() }
+        Outcome { origin: ORIGIN, task, output: Some(MODEL), payload: payload() }
     }
 
     fn held(deliveries: &Deliveries) -> [u64; 2] {
@@ -236,12 +239,12 @@ mod tests {
     #[test]
     fn an_outcome_is_sent_until_it_is_acknowledged() {
         let mut deliveries = Deliveries::default();
-        deliveries.handle_sent(at(0), (ORIGIN, TASK), true, MESSAGE);
+        deliveries.handle_sent(at(0), (ORIGIN, TASK), Some(MODEL), MESSAGE);
         assert_eq!((deliveries.poll_due(at(1)), held(&deliveries)), (vec![], [1, 0]));
         deliveries.handle_failed(at(20), MESSAGE, payload());
         assert_eq!((deliveries.poll_timeout(), held(&deliveries)), (Some(at(25)), [1, 1000]));
         assert_eq!(deliveries.poll_due(at(25)), vec![outcome(TASK)]);
-        deliveries.handle_sent(at(25), (ORIGIN, TASK), true, MessageId([4; 16]));
+        deliveries.handle_sent(at(25), (ORIGIN, TASK), Some(MODEL), MessageId([4; 16]));
         deliveries.handle_acknowledged(MESSAGE);
         assert!(deliveries.owes(ORIGIN, TASK), "that message is given up");
         deliveries.handle_acknowledged(MessageId([4; 16]));
@@ -258,9 +261,9 @@ mod tests {
         deliveries.handle_met(at(3601), ORIGIN);
         deliveries.handle_met(at(3601), ORIGIN);
         assert_eq!(deliveries.poll_due(at(3601)), vec![outcome(TASK)]);
-        assert!(deliveries.owes_any(ORIGIN));
+        assert!(deliveries.owes(ORIGIN, TASK));
         deliveries.handle_gone(ORIGIN);
-        assert!(!deliveries.owes_any(ORIGIN));
+        assert!(!deliveries.owes(ORIGIN, TASK));
     }
 
     #[test]

@@ -107,6 +107,11 @@ impl Cluster {
         self.standings[node as usize]
     }
 
+    /// Tells whether every node is a member that does what it should.
+    pub(crate) fn all_are_members(&self) -> bool {
+        self.standings.iter().all(|standing| *standing == Standing::Member)
+    }
+
     /// Tells whether any node means others ill.
     pub(crate) fn has_hostile(&self) -> bool {
         self.standings.contains(&Standing::Hostile)

@@ -377,7 +377,7 @@ impl Node {
                     let computed = Computed { fingerprint, micros, result };
                     self.handle_outcome(self.me, attempt, computed, None);
                 } else {
-                    let (task, output) = (attempt.task, result.is_ok());
+                    let (task, output) = (attempt.task, result.is_ok().then_some(fingerprint));
                     let payload = Payload::Outcome { attempt, fingerprint, micros, result }.encode();
                     self.send_outcome(Outcome { origin, task, output, payload });
                 }

@@ -337,7 +337,7 @@ impl Node {
             }
             // What is done already and on its way need not be done again.
             Payload::Assign(assignment)
-                if self.deliveries.owes_output(origin, assignment.attempt.task)
+                if self.deliveries.owes_output(origin, assignment.attempt.task, assignment.fingerprint)
                     && !shows(Mutant::OutcomeForgotten) =>
             {
                 self.deliveries.handle_met(now, origin);

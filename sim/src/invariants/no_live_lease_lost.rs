@@ -5,7 +5,7 @@
 
 use super::{Fact, Invariant, Wants};
 use crate::cluster::{Cluster, NodeIndex};
-use crate::scenario::{Scenario, Standing};
+use crate::scenario::Scenario;
 use core::time::Duration;
 use engine::event::ReassignReason;
 use engine::{Event, Instant, Output};
@@ -25,9 +25,8 @@ pub(super) const NAME: &str = "no_live_lease_lost";
 
 impl NoLiveLeaseLost {
     pub(super) fn new(cluster: Arc<Cluster>, scenario: &Scenario) -> Self {
-        let plain = (0..).take(cluster.len()).all(|node| cluster.standing(node) == Standing::Member);
         // Frames that are lost hold up a connection for minutes.
-        let others_apply = plain && scenario.network.loss.is_none();
+        let others_apply = cluster.all_are_members() && scenario.network.loss.is_none();
         Self { cluster, troubled_at: None, others_apply, checks: 0 }
     }
 }

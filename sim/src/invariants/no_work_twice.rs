@@ -5,18 +5,17 @@
 
 use super::{Fact, Invariant, Wants, Word};
 use crate::cluster::{Cluster, NodeIndex};
-use crate::scenario::Standing;
 use engine::wire::Payload;
-use engine::{Event, Instant, NodeId, Output, TaskId};
-use std::collections::BTreeSet;
+use engine::{Event, Fingerprint, Instant, NodeId, Output, TaskId};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Remembers what each worker has told.
 #[derive(Debug)]
 pub(super) struct NoWorkTwice {
     cluster: Arc<Cluster>,
-    /// By worker, whose task and which.
-    told: Vec<BTreeSet<(NodeId, TaskId)>>,
+    /// By worker, whose task and which, and the model that computed it.
+    told: Vec<BTreeMap<(NodeId, TaskId), Fingerprint>>,
     /// Whether all that is sent reaches the node that it is meant for.
     applies: bool,
     checks: u64,
@@ -26,9 +25,8 @@ pub(super) const NAME: &str = "no_work_twice";
 
 impl NoWorkTwice {
     pub(super) fn new(cluster: Arc<Cluster>) -> Self {
-        let all = (0..).take(cluster.len());
-        let applies = all.into_iter().all(|node| cluster.standing(node) == Standing::Member);
-        Self { told: vec![BTreeSet::new(); cluster.len()], cluster, applies, checks: 0 }
+        let applies = cluster.all_are_members();
+        Self { told: vec![BTreeMap::new(); cluster.len()], cluster, applies, checks: 0 }
     }
 }
 
@@ -42,10 +40,23 @@ impl Invariant for NoWorkTwice {
     }
 
     fn hear(&mut self, _: Instant, node: NodeIndex, word: &Word<'_>) -> Result<(), String> {
-        if let Payload::Outcome { attempt, result: Ok(_), .. } = word.payload
-            && word.sent
-        {
-            self.told[node as usize].insert((word.destination, attempt.task));
+        let told = &mut self.told[node as usize];
+        #[allow(
+            clippy::wildcard_enum_match_arm,
+            reason = "only these tell of outcomes, and of what makes them void"
+        )]
+        match word.payload {
+            Payload::Outcome { attempt, fingerprint, result: Ok(_), .. } if word.sent => {
+                told.insert((word.destination, attempt.task), *fingerprint);
+            }
+            // The origin cannot use the output of another model.
+            Payload::Assign(assignment) if !word.sent => {
+                let key = (word.origin, assignment.attempt.task);
+                if told.get(&key).is_some_and(|of| *of != assignment.fingerprint) {
+                    told.remove(&key);
+                }
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -56,11 +67,11 @@ impl Invariant for NoWorkTwice {
             Fact::Started => {
                 self.told[node as usize].clear();
                 let id = self.cluster.id(node);
-                self.told.iter_mut().for_each(|told| told.retain(|(origin, _)| *origin != id));
+                self.told.iter_mut().for_each(|told| told.retain(|(origin, _), _| *origin != id));
             }
             Fact::Output(Output::Event(Event::TaskStarted { task, origin, .. })) if self.applies => {
                 self.checks += 1;
-                if self.told[node as usize].contains(&(*origin, *task)) {
+                if self.told[node as usize].contains_key(&(*origin, *task)) {
                     return Err(format!("task {task} begins again, and its outcome was told already"));
                 }
             }
@@ -78,10 +89,10 @@ impl Invariant for NoWorkTwice {
 mod tests {
     use super::super::testing::{at, cluster};
     use super::*;
+    use engine::InferenceError;
     use engine::MessageId;
     use engine::task::TaskOutput;
     use engine::wire::Attempt;
-    use engine::{Fingerprint, InferenceError};
 
     const TASK: TaskId = TaskId([1; 16]);
 
