@@ -115,15 +115,19 @@ impl Work {
         }
         let other = |item: &Item| {
             item.assignment.fingerprint != assignment.fingerprint
-                && item.assignment.attempt.number < assignment.attempt.number
+                && item.assignment.attempt.number <= assignment.attempt.number
         };
         if self.items.get(&key).is_some_and(other) {
             // The task is for another model by now: what was computed of it does not count.
             self.drop_item(key);
         }
         if let Some(item) = self.items.get_mut(&key) {
-            // The origin lost track and asked again: the work goes on under the newer number.
-            if assignment.attempt.number > item.assignment.attempt.number {
+            // The origin lost track and assigns it again: the work continues under the newer number, or the same one
+            // where the origin started again. Its time begins again.
+            if assignment.attempt.number >= item.assignment.attempt.number {
+                self.deadlines.remove(&(item.deadline, key));
+                item.deadline = now.after(Duration::from_millis(assignment.remaining_millis));
+                self.deadlines.insert((item.deadline, key));
                 item.assignment.attempt = assignment.attempt;
                 if let Some(stream) = self.streams.get_mut(&key) {
                     stream.restart();
@@ -166,21 +170,22 @@ impl Work {
     }
 
     /// Takes note that an origin cannot be reached. What waits for it is dropped. What runs goes on for some time: the
-    /// origin may be back by then. Returns whether there was anything of it.
-    pub(crate) fn handle_origin_lost(&mut self, now: Instant, origin: NodeId) -> bool {
+    /// origin may be back by then.
+    pub(crate) fn handle_origin_lost(&mut self, now: Instant, origin: NodeId) {
         let of_origin: Vec<(Key, bool)> =
             self.of(origin).map(|(key, item)| (*key, item.job.is_some())).collect();
         if of_origin.is_empty() {
-            return false;
+            return;
         }
-        while self.lost.len() >= LOST_MAX {
-            self.lost.pop_first();
+        if self.lost.len() >= LOST_MAX && !self.lost.contains_key(&origin) {
+            // The one whose work ends first, if it has any.
+            let first = self.lost.iter().min_by_key(|(_, until)| **until).map(|(&origin, _)| origin);
+            first.map(|first| self.lost.remove(&first));
         }
         self.lost.insert(origin, Some(now.after(LOST_PATIENCE)));
         for (key, _) in of_origin.into_iter().filter(|(_, runs)| !runs) {
             self.drop_item(key);
         }
-        true
     }
 
     /// Takes note that an origin is there again, and says what is left of what it asked for.
@@ -198,7 +203,7 @@ impl Work {
         }
     }
 
-    /// Drops what an origin asked for that does not know of it any more: it started again, or left for good.
+    /// Drops what an origin asked for that has left for good.
     pub(crate) fn handle_origin_gone(&mut self, origin: NodeId) {
         self.lost.remove(&origin);
         let all: Vec<Key> = self.of(origin).map(|(key, _)| *key).collect();
@@ -237,12 +242,12 @@ impl Work {
         for key in waiting {
             let Some(wanted) = self.items.get(&key).map(|item| item.assignment.fingerprint) else { continue };
             let other = model.fingerprint != Some(wanted) && !shows(Mutant::NameIsIdentity);
-            let error = match &model.state {
-                ModelState::Unusable(why) if !other => InferenceError::ModelFailed(why.clone()),
-                ModelState::Away | ModelState::Ready | ModelState::Unusable(_) if other => {
-                    InferenceError::ModelChanged
-                }
-                ModelState::Away | ModelState::Ready | ModelState::Unusable(_) => continue,
+            let error = if other {
+                InferenceError::ModelChanged
+            } else if let ModelState::Unusable(why) = &model.state {
+                InferenceError::ModelFailed(why.clone())
+            } else {
+                continue;
             };
             if let Some(item) = self.drop_item(key) {
                 self.facts.push(Fact::Outcome(key.0, item.assignment.attempt, wanted, 0, Err(error)));
@@ -365,12 +370,17 @@ impl Work {
         self.models.iter().map(|((kind, name), model)| (*kind, name.as_str(), model))
     }
 
+    /// Returns one of them.
+    pub(crate) fn model(&self, kind: TaskKind, name: &str) -> Option<&Model> {
+        self.models().find(|(of, known, _)| *of == kind && *known == name).map(|(_, _, model)| model)
+    }
+
     /// Returns why a model of this node cannot be used, if that is so.
     pub(crate) fn unusable(&self, kind: TaskKind, name: &str) -> Option<&str> {
-        self.models().find_map(|(of, known, model)| match &model.state {
-            ModelState::Unusable(why) if of == kind && known == name => Some(why.as_str()),
-            ModelState::Away | ModelState::Ready | ModelState::Unusable(_) => None,
-        })
+        match &self.model(kind, name)?.state {
+            ModelState::Unusable(why) => Some(why.as_str()),
+            ModelState::Away | ModelState::Ready => None,
+        }
     }
 
     /// Says how full everything is.
@@ -821,6 +831,49 @@ mod tests {
         assert_eq!(work.poll_facts(), vec![Fact::Renew(OTHER, vec![])], "it is told that nothing is left");
         work.handle_origin_met(OTHER);
         assert_eq!(work.poll_facts(), vec![]);
+    }
+
+    #[test]
+    fn an_origin_that_started_again_has_its_work_continued_and_its_time_begins_again() {
+        let mut work = worker();
+        work.handle_assignment(at(0), OTHER, assignment(1, 1));
+        work.handle_timeout(at(0));
+        work.poll_facts();
+        // It has forgotten that it assigned it, so that the number is the same.
+        work.handle_assignment(at(50), OTHER, assignment(1, 1));
+        assert_eq!(work.poll_facts(), vec![Fact::Begun(OTHER, assignment(1, 1).attempt)]);
+        let cancelled =
+            |work: &mut Work| work.poll_facts().iter().any(|fact| matches!(fact, Fact::Cancel(_)));
+        work.handle_timeout(at(109));
+        assert_eq!((work.len(), cancelled(&mut work)), (1, false));
+        work.handle_timeout(at(110));
+        assert_eq!((work.len(), cancelled(&mut work)), (0, true));
+        // And it may be for another model of the name by now.
+        work.handle_assignment(at(200), OTHER, assignment(2, 1));
+        work.handle_timeout(at(200));
+        work.poll_facts();
+        let other = Fingerprint([8; 16]);
+        let model = Model { fingerprint: Some(other), state: ModelState::Ready };
+        work.handle_model(TaskKind::Embedding, "m".to_owned(), model, true);
+        work.handle_assignment(at(201), OTHER, Assignment { fingerprint: other, ..assignment(2, 1) });
+        work.handle_timeout(at(201));
+        assert_eq!(work.jobs.values().count(), 2, "the first job's output would be another model's");
+    }
+
+    #[test]
+    fn the_lost_origin_whose_time_ends_first_is_forgotten_for_one_more() {
+        let mut work = worker();
+        let origin = |number: usize| {
+            let mut id = [9; 16];
+            id[..8].copy_from_slice(&u64::try_from(LOST_MAX - number).unwrap().to_be_bytes());
+            NodeId(id)
+        };
+        for number in 0..=LOST_MAX {
+            work.handle_assignment(at(0), origin(number), assignment(1, 1));
+            work.handle_origin_lost(Instant::from_micros(number as u64), origin(number));
+        }
+        let known: Vec<bool> = [0, 1, LOST_MAX].map(|number| work.lost.contains_key(&origin(number))).into();
+        assert_eq!((work.lost.len(), known), (LOST_MAX, vec![false, true, true]));
     }
 
     #[test]

@@ -167,11 +167,11 @@ impl Node {
         match reason {
             // Another link to the same peer takes over at once. What was on its way over this one may be lost.
             LinkDownReason::Duplicate => return self.router.handle_neighbour_lost(self.now, peer),
-            // So it does here, but what the peer had to do is forgotten.
+            // So it does here, but what the peer had to do as a worker is lost.
             LinkDownReason::Restarted => {
                 self.tasks.handle_worker_lost(self.now, wall, peer, true);
                 self.transfers.handle_gone(peer);
-                return self.forget_origin(peer);
+                return self.router.handle_neighbour_lost(self.now, peer);
             }
             LinkDownReason::Closed => {
                 self.crashed.insert(peer);
@@ -258,7 +258,7 @@ impl Node {
                     self.tasks.handle_worker_lost(self.now, wall, member, died);
                 }
                 self.scheduler.handle_gone(member);
-                self.part(member);
+                self.work.handle_origin_lost(self.now, member);
                 self.transfers.handle_gone(member);
                 self.router.handle_destination_lost(member);
                 self.discovery.handle_gone(self.now, member, &mut self.rng);

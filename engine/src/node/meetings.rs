@@ -22,11 +22,6 @@ impl Node {
         self.check(peer, all);
     }
 
-    /// Takes note that a node is no longer reachable.
-    pub(super) fn part(&mut self, peer: NodeId) {
-        self.work.handle_origin_lost(self.now, peer);
-    }
-
     /// Drops what there is for a node that does not know of it any more: it leaves for good.
     pub(super) fn forget_origin(&mut self, peer: NodeId) {
         self.work.handle_origin_gone(peer);
