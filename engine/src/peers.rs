@@ -315,9 +315,9 @@ impl Peers {
         }
         entry.state = LinkState::Up;
         entry.since = now;
-        let (node, copy) = (entry.node, entry.copy.take());
-        let up = Fact::Up(link, node, entry.remote, entry.target.is_some());
-        self.candidates.handle_success(now, node, entry.target, rng);
+        let (node, remote, copy) = (entry.node, entry.remote, entry.copy.take());
+        let up = Fact::Up(link, node, remote, entry.target.is_some());
+        self.candidates.handle_success(now, node, (entry.target, remote), rng);
         if let Some((older, reason)) = entry.replaces.take() {
             self.close(older, reason);
         }

@@ -165,13 +165,15 @@ impl Candidates {
         &mut self,
         now: Instant,
         node: NodeId,
-        target: Option<Target>,
+        (target, remote): (Option<Target>, SocketAddr),
         rng: &mut Rng,
     ) {
         for target in [target, Some(Target::Node(node))].into_iter().flatten() {
             if let Some(entry) = self.entries.get_mut(&target) {
                 entry.node = Some(node);
                 entry.failures = 0;
+                let reached = entry.places.iter_mut().filter(|tried| tried.place.address == remote);
+                reached.for_each(|tried| tried.failures = 0);
                 entry.refused = false;
                 entry.known_at = now;
                 // When this link ends, the next dial is not at once.
@@ -319,3 +321,27 @@ const DIAL_SPREAD: Duration = Duration::from_millis(50);
 const REDIAL_PAUSE: Duration = Duration::from_millis(500);
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_node_was_reached_is_dialled_first_again() {
+        let (me, node, rng) = (NodeId([1; 16]), NodeId([2; 16]), &mut Rng::new([3; 32]));
+        let addresses: Vec<SocketAddr> =
+            ["10.0.0.1:9", "10.0.0.2:9"].map(|text| text.parse().unwrap()).into();
+        let [reached, other] = [addresses[0], addresses[1]];
+        let mut candidates = Candidates::new(me, &[]);
+        candidates.add(Instant::ZERO, node, &addresses, rng);
+        let target = Target::Node(node);
+        for address in [reached, other, reached] {
+            candidates.handle_failure(Instant::ZERO, target, Some(address), rng);
+        }
+        let next =
+            |candidates: &Candidates| candidates.entries[&target].next_place(|_| true).unwrap().address;
+        assert_eq!(next(&candidates), other);
+        candidates.handle_success(Instant::ZERO, node, (Some(target), reached), rng);
+        assert_eq!(next(&candidates), reached);
+    }
+}
