@@ -95,17 +95,17 @@ impl Router {
         }
     }
 
-    /// Takes in an acknowledgement; it counts only from the message's destination. Returns who waited for it, and how
-    /// long.
+    /// Takes in an acknowledgement; it counts only from the message's destination. Returns the request that waited for
+    /// it, if one did, and how long it took.
     pub(crate) fn handle_ack(
         &mut self,
         now: Instant,
         from: NodeId,
         message: MessageId,
-    ) -> Option<(RequestId, Duration)> {
+    ) -> Option<(Option<RequestId>, Duration)> {
         self.sent.get(&message).filter(|sent| sent.envelope.destination == from)?;
         let sent = self.forget(message)?;
-        Some((sent.waiter?, now.since(sent.begun)))
+        Some((sent.waiter, now.since(sent.begun)))
     }
 
     /// Tells whether a message waits for its acknowledgement.
@@ -337,7 +337,7 @@ mod tests {
         assert_eq!(router.handle_ack(at(1), NodeId([3; 16]), MessageId([7; 16])), None);
         assert!(router.poll_timeout().is_some(), "only its destination can acknowledge it");
         let waited = router.handle_ack(at(3), OTHER, MessageId([7; 16]));
-        assert_eq!(waited, Some((RequestId(5), Duration::from_secs(3))));
+        assert_eq!(waited, Some((Some(RequestId(5)), Duration::from_secs(3))));
         assert_eq!(router.poll_timeout(), None);
     }
 

@@ -302,13 +302,11 @@ impl Node {
 
     fn handle_ack(&mut self, from: NodeId, message: MessageId) {
         self.handle_probed(from, message);
-        let waited = self.router.waits_for(message);
-        if let Some((waiter, took)) = self.router.handle_ack(self.now, from, message) {
+        let Some((waiter, took)) = self.router.handle_ack(self.now, from, message) else { return };
+        if let Some(waiter) = waiter {
             self.handle_pinged(waiter, Some(took));
         }
-        if waited && !self.router.waits_for(message) {
-            self.deliveries.handle_acknowledged(message);
-        }
+        self.deliveries.handle_acknowledged(message);
     }
 
     /// Hands a message on that arrived for the first time.
