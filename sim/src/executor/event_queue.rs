@@ -100,7 +100,8 @@ struct Host {
     links: BTreeSet<LinkId>,
     asks: BTreeMap<RequestId, Ask>,
     asked: u64,
-    jobs: BTreeMap<JobId, (Work, Duration)>,
+    /// What is computed, of which model, and how long that takes.
+    jobs: BTreeMap<JobId, (Fingerprint, Work, Duration)>,
     dialled: u16,
     /// What stands between its process and the network, where it is not like the others.
     mask: Option<Mask>,
@@ -517,11 +518,6 @@ impl EventQueue {
     }
 
     fn infer(&mut self, node: NodeIndex, job: JobId, wanted: Fingerprint, work: Work) {
-        let model = self.model_of(node);
-        if wanted != model {
-            let result = Err(InferenceError::ModelChanged);
-            return self.handle(node, Input::InferenceDone { job, micros: 0, result });
-        }
         let compute = self.scenario.workload.as_ref().map(|workload| workload.compute);
         let time =
             compute.map(|range| model::compute_time(self.cluster.random, range, &work)).unwrap_or_default();
@@ -532,8 +528,8 @@ impl EventQueue {
         let time = time + delay;
         let host = &mut self.hosts[node as usize];
         let life = host.life;
-        let pieces = model::pieces(model, &work);
-        host.jobs.insert(job, (work, time));
+        let pieces = model::pieces(wanted, &work);
+        host.jobs.insert(job, (wanted, work, time));
         let shares = u32::try_from(pieces.len() + 1).unwrap_or(u32::MAX);
         for (tokens, text) in (1..).zip(pieces) {
             self.after(time / shares * tokens, Happening::JobProgress { node, life, job, text, tokens });
@@ -545,11 +541,13 @@ impl EventQueue {
         if !self.lives(node, life) {
             return;
         }
-        let Some((work, time)) = self.hosts[node as usize].jobs.remove(&job) else { return };
+        let Some((wanted, work, time)) = self.hosts[node as usize].jobs.remove(&job) else { return };
         let result = match self.job_error(node, job, &work) {
             _ if cancelled => Err(InferenceError::Cancelled),
+            // The files were replaced before the job began; those of jobs that had begun are ended by that.
+            _ if wanted != self.model_of(node) => Err(InferenceError::ModelChanged),
             Some(error) => Err(error),
-            None => Ok(model::outputs(self.model_of(node), &work)),
+            None => Ok(model::outputs(wanted, &work)),
         };
         self.handle(node, Input::InferenceDone { job, micros: micros(time), result });
     }
