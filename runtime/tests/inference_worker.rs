@@ -828,8 +828,8 @@ fn a_worker_that_is_not_spoken_to_properly_exits() {
 }
 
 const HELLO: [u8; 13] = *b"\x09\0\0\0p2pworkr\x02";
-/// `Load { threads: 1, precision: Auto }`.
-const LOAD: [u8; 7] = [3, 0, 0, 0, 1, 1, 0];
+/// `Load { threads: 1, precision: Auto, files: [] }`.
+const LOAD: [u8; 8] = [4, 0, 0, 0, 1, 1, 0, 0];
 
 async fn jobs_beyond_the_limit_are_refused() {
     // Nothing answers, so that all jobs stay open.
