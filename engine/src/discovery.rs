@@ -62,6 +62,8 @@ pub(crate) enum Destination {
 #[derive(Debug)]
 pub(crate) struct Discovery {
     me: NodeId,
+    /// The first label of this node's host name, as it stands in packets.
+    host_label: Vec<u8>,
     network: String,
     version: String,
     slots: u16,
@@ -97,6 +99,7 @@ impl Discovery {
     pub(crate) fn new(me: NodeId, network: String, version: String, slots: u16) -> Self {
         Self {
             me,
+            host_label: packet::host_label(me),
             network,
             version,
             slots,

@@ -406,9 +406,9 @@ impl Tasks {
 
     /// Sets which model of the task's name it is for. Only for a task of which nothing was told yet. What is stored
     /// keeps an earlier choice: after a restart it is made again.
-    pub(crate) fn choose_fingerprint(&mut self, id: TaskId, fingerprint: Option<Fingerprint>) {
+    pub(crate) fn choose_fingerprint(&mut self, id: TaskId, fingerprint: Fingerprint) {
         if let Some(open) = self.open.get_mut(&id) {
-            open.stored.choice = fingerprint.map(|fingerprint| ModelChoice { fingerprint, required: false });
+            open.stored.choice = Some(ModelChoice { fingerprint, required: false });
         }
     }
 

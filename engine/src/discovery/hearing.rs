@@ -25,7 +25,7 @@ impl Discovery {
         let Some(wire) = self.wires.get_mut(&interface).filter(|_| self.active) else { return };
         // Addresses come in packets that need not name the service.
         let awaited = || packet::is_answer(bytes) && self.gathering.awaits_addresses();
-        if !packet::concerns(bytes, &packet::host_label(self.me)) && !awaited() {
+        if !packet::concerns(bytes, &self.host_label) && !awaited() {
             return;
         }
         if !wire.admit(now, from.ip()) {

@@ -2,7 +2,8 @@
 //!
 //! Each wire has its own schedule, so that one that comes up is announced on at once while the others stay quiet,
 //! and its own allowance of packets, so that a flood on one leaves the others their hearing; each sender on it has a
-//! smaller one, so that a flood from one leaves room for the others. Nothing is said more often than once a second on one wire (RFC 6762, section 6), however often it is asked for.
+//! smaller one, so that a flood from one leaves room for the others. Nothing is said more often than once a second on
+//! one wire (RFC 6762, section 6), however often it is asked for.
 
 use crate::input::{Family, Interface};
 use crate::rate::Bucket;

@@ -409,12 +409,13 @@ impl Node {
         for task in waiting {
             let Some(stored) = self.tasks.get(task).map(|open| &open.stored) else { continue };
             let (kind, trace) = (stored.spec.kind(), stored.trace);
-            let model = stored.spec.model.clone().unwrap_or_default();
+            let model = stored.spec.model.as_deref().unwrap_or_default();
             let fingerprint = stored.choice.map(|choice| choice.fingerprint);
-            if none_for.iter().any(|(none, of, which)| *none == kind && *of == model && *which == fingerprint)
+            if none_for.iter().any(|(none, of, which)| *none == kind && of == model && *which == fingerprint)
             {
                 continue;
             }
+            let model = model.to_owned();
             let candidates =
                 fingerprint.map(|which| self.candidates(kind, &model, which)).unwrap_or_default();
             if candidates.is_empty() && self.settle_hopeless(task) {

@@ -376,7 +376,7 @@ impl Node {
     ) {
         let (now, wall) = (self.now, self.wall());
         #[cfg(feature = "testing")]
-        self.accept_second_result(from, attempt, &computed.result);
+        self.accept_second_result(from, attempt, &computed);
         let verdict = self.tasks.handle_outcome(now, wall, from, attempt, computed);
         match verdict {
             Verdict::Ends => {

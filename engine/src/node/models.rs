@@ -23,7 +23,6 @@ impl Node {
         if let Some(own) = self.own_model(kind, name) {
             return own.fingerprint;
         }
-        let others = || self.membership.reachable().filter(|(node, _)| *node != self.me);
         let most = |adverts: &mut dyn Iterator<Item = &Advert>| {
             let mut counts: BTreeMap<Fingerprint, usize> = BTreeMap::new();
             let offered = adverts.flat_map(|advert| &advert.models).filter(|model| model.is(kind, name));
@@ -32,15 +31,19 @@ impl Node {
             }
             counts.into_iter().min_by_key(|&(which, count)| (core::cmp::Reverse(count), which))
         };
-        let chosen = most(&mut others().map(|(_, advert)| advert));
+        let chosen = most(&mut self.others().map(|(_, advert)| advert));
         let chosen = chosen.or_else(|| most(&mut self.membership.lately_reachable(self.now)));
         chosen.map(|(fingerprint, _)| fingerprint)
     }
 
+    /// Returns the other nodes that can be reached, and what they say of themselves.
+    fn others(&self) -> impl Iterator<Item = (NodeId, &Advert)> {
+        self.membership.reachable().filter(|(node, _)| *node != self.me)
+    }
+
     /// Returns this node's model of a name, unless it cannot be used.
     fn own_model(&self, kind: TaskKind, name: &str) -> Option<&crate::work::Model> {
-        let own = self.work.models().find(|(of, known, _)| *of == kind && *known == name);
-        own.map(|(_, _, model)| model).filter(|model| !matches!(model.state, ModelState::Unusable(_)))
+        self.work.model(kind, name).filter(|model| !matches!(model.state, ModelState::Unusable(_)))
     }
 
     /// Finds out what becomes of a waiting task that no node can take at the moment: another choice where the first one
@@ -49,12 +52,9 @@ impl Node {
         let Some(open) = self.tasks.get(task) else { return false };
         let (kind, name) = (open.stored.spec.kind(), open.stored.spec.model.as_deref().unwrap_or_default());
         let Some(choice) = open.stored.choice else {
-            let chosen = self.fingerprint_for(kind, name);
-            if chosen.is_some() {
-                self.tasks.choose_fingerprint(task, chosen);
-                return true;
-            }
-            return self.fail_hopeless(task);
+            let Some(chosen) = self.fingerprint_for(kind, name) else { return self.fail_hopeless(task) };
+            self.tasks.choose_fingerprint(task, chosen);
+            return true;
         };
         if self.may_come_back(kind, name, choice.fingerprint) {
             return false;
@@ -68,7 +68,7 @@ impl Node {
         }
         match self.fingerprint_for(kind, name).filter(|chosen| *chosen != choice.fingerprint) {
             Some(chosen) => {
-                self.tasks.choose_fingerprint(task, Some(chosen));
+                self.tasks.choose_fingerprint(task, chosen);
                 true
             }
             None => self.fail_hopeless(task),
@@ -79,8 +79,8 @@ impl Node {
     /// under the name.
     fn may_come_back(&self, kind: TaskKind, name: &str, fingerprint: Fingerprint) -> bool {
         let may_be = |which: Option<Fingerprint>| which.is_none_or(|which| which == fingerprint);
-        let others = self.membership.reachable().filter(|(node, _)| *node != self.me);
-        let others = others.map(|(_, advert)| advert).chain(self.membership.lately_reachable(self.now));
+        let others = self.others().map(|(_, advert)| advert);
+        let others = others.chain(self.membership.lately_reachable(self.now));
         let mut offers = others.flat_map(|advert| &advert.models);
         self.own_model(kind, name).is_some_and(|own| may_be(own.fingerprint))
             || offers.any(|model| model.is(kind, name) && may_be(model.fingerprint))
@@ -106,13 +106,11 @@ impl Node {
         let open = self.tasks.get(task)?;
         let (kind, model) = (open.stored.spec.kind(), open.stored.spec.model.as_deref().unwrap_or_default());
         let advertised = |advert: &Advert| advert.models.iter().any(|offer| offer.is(kind, model));
-        let others =
-            self.membership.reachable().filter(|(node, _)| *node != self.me).map(|(_, advert)| advert);
+        let others = self.others().map(|(_, advert)| advert);
         if others.chain(self.membership.lately_reachable(self.now)).any(advertised) {
             return None;
         }
-        let here = self.work.models().find(|(of, name, _)| *of == kind && *name == model);
-        match here.map(|(_, _, model)| &model.state) {
+        match self.work.model(kind, model).map(|model| &model.state) {
             Some(ModelState::Unusable(why)) => Some(why.clone()),
             Some(ModelState::Away | ModelState::Ready) => None,
             None => open.failure.clone(),
@@ -136,7 +134,7 @@ impl Node {
             let load = u16::try_from(self.work.len()).unwrap_or(u16::MAX);
             candidates.push(Candidate { node: self.me, load, round_trip_micros: 0, loaded });
         }
-        for (node, advert) in self.membership.reachable().filter(|(node, _)| *node != self.me) {
+        for (node, advert) in self.others() {
             if !advert.models.iter().any(|offer| offer.is(kind, name) && is_it(offer.fingerprint)) {
                 continue;
             }

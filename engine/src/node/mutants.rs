@@ -1,28 +1,23 @@
 //! The bugs put back on purpose that need some lines of their own.
 
 use super::Node;
-use crate::error::InferenceError;
 use crate::ids::NodeId;
 use crate::mutants::{Mutant, shows};
-use crate::task::{Outcome, TaskOutput, TaskResult};
+use crate::task::{Outcome, TaskResult};
+use crate::tasks::Computed;
 use crate::wire::Attempt;
 
 impl Node {
     /// Lets a second outcome replace the first, where that bug is to be shown.
-    pub(super) fn accept_second_result(
-        &mut self,
-        from: NodeId,
-        attempt: Attempt,
-        result: &Result<TaskOutput, InferenceError>,
-    ) {
+    pub(super) fn accept_second_result(&mut self, from: NodeId, attempt: Attempt, computed: &Computed) {
         if !shows(Mutant::AcceptSecondResult) {
             return;
         }
         let first = self.results.get(attempt.task).cloned();
-        if let (Some(mut summary), Ok(output)) = (first, result) {
+        if let (Some(mut summary), Ok(output)) = (first, &computed.result) {
             summary.worker = Some(from);
             let outcome = Outcome::Completed(output.clone());
-            self.end(TaskResult { summary, outcome, fingerprint: None });
+            self.end(TaskResult { summary, outcome, fingerprint: Some(computed.fingerprint) });
         }
     }
 }

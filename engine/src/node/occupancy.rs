@@ -1,7 +1,6 @@
 //! How full everything of a node is.
 
 use super::Node;
-
 use super::requests::WAITING_MAX;
 use super::routes::EXPLANATIONS_MAX;
 use crate::health::WAITERS_MAX;

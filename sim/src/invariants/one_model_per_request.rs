@@ -92,6 +92,8 @@ impl Invariant for OneModelPerRequest {
             Fact::Input(Input::Model { name, fingerprint, .. }) => {
                 self.nodes[node as usize].models.insert(name.clone(), *fingerprint);
             }
+            // What was begun again under another number is part of an earlier job.
+            Fact::Input(_) => self.nodes[node as usize].begun.clear(),
             Fact::Output(Output::Event(Event::TaskStarted { task, attempt, .. })) => {
                 self.nodes[node as usize].begun.push((*task, *attempt));
             }
