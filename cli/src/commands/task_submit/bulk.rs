@@ -208,10 +208,15 @@ impl OldLine {
             }
             Ok(_) => Self::Again,
             // Only the last line has no end, where this program was killed while it wrote.
-            Err(_) if !line.ends_with(b"\n") && line.starts_with(LINE_START) => Self::Again,
+            Err(_) if is_broken_off(line) => Self::Again,
             Err(_) => Self::Foreign,
         }
     }
+}
+
+/// Tells whether a line may be the beginning of a result. A line can break off anywhere, within [`LINE_START`] as well.
+fn is_broken_off(line: &[u8]) -> bool {
+    !line.ends_with(b"\n") && (line.starts_with(LINE_START) || LINE_START.starts_with(line))
 }
 
 impl Results {
