@@ -194,8 +194,10 @@ fn peers_that_do_not_fit_are_told_why_and_so_is_the_user() {
     let mut found = codes(&node).1;
     found.sort_unstable();
     assert_eq!(found, ["network_mismatch", "version_mismatch"]);
-    let log = std::fs::read_to_string(node.home.log_file()).unwrap();
-    assert!(log.lines().any(|line| line.contains("link refused") && line.contains("other_version")), "{log}");
+    until("the log tells of the refusal", || {
+        let refused = |line: &str| line.contains("link refused") && line.contains("other_version");
+        node.log().lines().any(refused).then_some(())
+    });
 }
 
 #[test]

@@ -105,8 +105,7 @@ fn a_request_is_answered_by_one_of_two_models_of_a_name_and_everybody_is_told_of
     assert_eq!(versions, BTreeSet::from([of_a.as_str(), of_b.as_str()]), "{body}");
     let (_, body) = ask(&a, "GET", "/v1/models", b"");
     assert_eq!(body["data"][0]["conflict"].as_array().map(Vec::len), Some(2), "{body}");
-    let log = fs::read_to_string(a.home.log_file()).unwrap();
-    assert!(log.contains("model conflict"), "{log}");
+    a.await_log("model conflict");
 }
 
 #[test]

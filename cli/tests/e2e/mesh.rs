@@ -297,7 +297,7 @@ impl Moment {
     }
 
     /// Returns when a line was logged: `….973Z` after hours, minutes and seconds.
-    fn of(line: &Value) -> Self {
+    pub(crate) fn of(line: &Value) -> Self {
         let time = line["timestamp"].as_str().unwrap().split_once('T').unwrap().1.trim_end_matches('Z');
         let units: Vec<i64> = time.split([':', '.']).map(|unit| unit.parse().unwrap()).collect();
         Self { millis: ((units[0] * 60 + units[1]) * 60 + units[2]) * 1000 + units[3] }

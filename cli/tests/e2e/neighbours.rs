@@ -78,10 +78,10 @@ fn a_model_comes_from_two_neighbours_and_goes_on_after_a_crash() {
     let said = c.run(&pull(&list, &to)).good();
     assert!(said.starts_with("Fetched 50.3 MB from 2 nodes in "), "{said}");
     assert_same(&mine, &to);
-    let log = fs::read_to_string(c.home.log_file()).unwrap();
-    let resumed =
-        log.lines().filter(|line| line.contains("fetch begun")).any(|line| !line.contains("\"present\":0"));
-    assert!(resumed, "what had come before was not fetched again");
+    until("the log tells that what had come before is not fetched again", || {
+        let resumed = |line: &str| line.contains("fetch begun") && !line.contains("\"present\":0");
+        c.log().lines().any(resumed).then_some(())
+    });
     let said = c.run(&pull(&list, &to)).good();
     assert!(said.starts_with("All files are here: "), "{said}");
     // Who has fetched it gives it on.

@@ -79,9 +79,12 @@ fn the_log_is_read_and_followed() {
     let said = node.run(&["node", "logs"]).bad(1);
     assert!(said.starts_with("error: there is no log yet"), "{said}");
     node.start_bare();
+    until("the log tells that the node is ACTIVE", || {
+        let said = node.run(&["node", "logs"]).good();
+        said.contains(" INFO  lifecycle: state changed from=\"REGISTERING\" to=\"ACTIVE\"").then_some(())
+    });
     let said = node.run(&["node", "logs", "--lines", "3"]).good();
     assert_eq!(said.lines().count(), 3, "{said}");
-    assert!(said.contains(" INFO  lifecycle: state changed from=\"REGISTERING\" to=\"ACTIVE\""), "{said}");
     assert_eq!(node.run(&["node", "logs", "--level", "fatal"]).good(), "");
     let mut follow = node.command(&["node", "logs", "-f", "-n", "0", "--json"]);
     let mut follow = follow.stdout(Stdio::piped()).spawn().unwrap();

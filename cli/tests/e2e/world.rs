@@ -174,6 +174,17 @@ impl Node<'_> {
         })
     }
 
+    /// Returns what the node has logged so far. Lines are written beside the work that they tell of.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.home.log_file()).unwrap_or_default()
+    }
+
+    /// Waits until the node has logged something.
+    #[track_caller]
+    pub(crate) fn await_log(&self, text: &str) {
+        until("the log tells of it", || self.log().contains(text).then_some(()));
+    }
+
     pub(crate) fn api(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.api_port))
     }
