@@ -2,7 +2,7 @@
 //! the network, and understand what is said in other words than their own.
 
 use crate::mesh::{Mesh, enter, ip};
-use crate::world::until;
+use crate::world::{SetOnDrop, until};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +39,7 @@ fn a_newcomer_joins_under_a_flood_of_announcements() {
         let over = AtomicBool::new(false);
         let begun = Instant::now();
         let joined = scope(|scope| {
+            let flood_ends = SetOnDrop(&over);
             scope.spawn(|| send(flood, &ids, &over));
             // The list has filled by then, where anybody could fill it.
             sleep(Duration::from_secs(6).saturating_sub(begun.elapsed()));
@@ -46,7 +47,7 @@ fn a_newcomer_joins_under_a_flood_of_announcements() {
             mesh.start(newcomer, &["--no-model"]);
             let active = mesh.await_active(newcomer);
             let linked = until("the newcomer has a link", || mesh.first(newcomer, "link up"));
-            over.store(true, Ordering::Relaxed);
+            drop(flood_ends);
             mesh.await_whole();
             linked.since(active)
         });

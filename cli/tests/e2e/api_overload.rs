@@ -3,7 +3,7 @@
 //! Each kind is what was found to shut everybody else out, or could: connections that say nothing, say it slowly, are
 //! refused again and again, or never read what they asked for. `scripts/api-overload` measures the same.
 
-use crate::world::{Node, World, until};
+use crate::world::{Node, SetOnDrop, World, until};
 use runtime::host::raise_open_files_limit;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,6 +44,7 @@ fn served_beside(hostility: Hostility, connections: usize, closed_min: usize) {
     let (over, closed, opened) = (AtomicBool::new(false), AtomicUsize::new(0), Arc::<AtomicUsize>::default());
     let mut seen = Vec::new();
     scope(|scope| {
+        let _over = SetOnDrop(&over);
         let alone = honest(&node, &token);
         scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -82,7 +83,6 @@ fn served_beside(hostility: Hostility, connections: usize, closed_min: usize) {
         // The program itself is a client like any other.
         node.run(&["node", "ready"]).good();
         node.run(&["node", "status"]).good();
-        over.store(true, Ordering::Relaxed);
         eprintln!("{hostility:?} × {connections}: p99 alone {alone:?}, beside {seen:?}");
         assert!(
             *seen.last().unwrap() <= alone * 2 + NOISE,

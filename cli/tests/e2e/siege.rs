@@ -7,7 +7,7 @@
 use crate::doctor::codes;
 use crate::mesh::{Mesh, enter, resident};
 use crate::stranger::{Stranger, frame};
-use crate::world::{Ran, World, exchange, run, until};
+use crate::world::{Ran, SetOnDrop, World, exchange, run, until};
 use engine::input::Family;
 use engine::wire::{Beat, Message};
 use runtime::multicast::{MulticastOptions, MulticastSocket};
@@ -45,9 +45,10 @@ fn withstand(pid: u32, explain: impl Fn() -> Ran, attack: impl Fn(&AtomicBool) +
         let quiet = round_trip(Duration::ZERO);
         let over = AtomicBool::new(false);
         let busy = scope(|scope| {
+            let attack_ends = SetOnDrop(&over);
             let attacker = scope.spawn(|| attack(&over));
             let busy = round_trip(ATTACK);
-            over.store(true, Ordering::Relaxed);
+            drop(attack_ends);
             attacker.join().unwrap();
             busy
         });
@@ -111,12 +112,12 @@ fn a_thousand_connections_from_one_address() {
     // Whoever comes from elsewhere finds room: here one that the attacked node does not hear of by itself.
     let joined = AtomicBool::new(false);
     scope(|scope| {
+        let _joined = SetOnDrop(&joined);
         scope.spawn(|| crowd(address, || joined.load(Ordering::Relaxed)));
         let mut start = newcomer.command(&["node", "start", "--no-model", "--bootstrap-peer"]);
         start.arg(address.to_string()).env("P2P_AI_DISCOVERY", "false");
         run(start, b"").good();
         newcomer.await_peers(&[&id]);
-        joined.store(true, Ordering::Relaxed);
     });
     let faults = node.json(&["node", "status", "--json"])["faults"].clone();
     assert!(faults["strangers"]["too_many"].as_u64() > Some(800), "{faults}");
@@ -159,9 +160,11 @@ fn peers_that_read_nothing_or_next_to_nothing() {
             let mut slow = Stranger::join(&node, 2);
             let pings =
                 frame(&Message::Ping(Beat { number: 1, digest: u64::MAX, load: 1 }).encode()).repeat(400);
-            let mut read_at = Instant::now();
+            let begun = Instant::now();
+            let mut read_at = begun;
             let (mut deaf_lives, mut slow_lives) = (true, true);
             while deaf_lives || slow_lives {
+                assert!(begun.elapsed() < READ_NOTHING_MAX, "peers that read nothing keep their links");
                 deaf_lives = deaf_lives && deaf.send(&pings);
                 slow_lives = slow_lives && slow.send(&pings);
                 if slow_lives && read_at.elapsed() >= Duration::from_secs(1) {
@@ -327,6 +330,8 @@ const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
 const SAMPLES: usize = 15;
 /// How long an attack goes on, at least.
 const ATTACK: Duration = Duration::from_secs(2);
+/// A node waits for a reader for 10 s, and some more on a machine that does much else.
+const READ_NOTHING_MAX: Duration = Duration::from_secs(120);
 /// A machine that does much else may spoil a round.
 const ROUNDS: usize = 3;
 /// What a round trip may take longer for no reason at all.
