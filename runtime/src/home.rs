@@ -308,12 +308,27 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
     }
 }
 
-fn draft(path: &Path, content: &[u8], mode: u32) -> io::Result<PathBuf> {
+/// Creates an empty draft of a file, to be renamed to it when it is whole.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn create_draft(path: &Path, mode: u32) -> io::Result<(PathBuf, File)> {
+    let draft = draft_path(path)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+    Ok((draft, file))
+}
+
+/// Returns a name for a draft of a file, beside it. It is random: the number of a process is that of others too, of
+/// those before it and of those in other containers.
+pub(crate) fn draft_path(path: &Path) -> io::Result<PathBuf> {
     let mut suffix = [0; 8];
     getrandom::fill(&mut suffix).map_err(io::Error::other)?;
-    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let draft = path.with_file_name(format!(".{name}.{:016x}", u64::from_le_bytes(suffix)));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+    let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?.to_string_lossy();
+    Ok(path.with_file_name(format!(".{name}.{:016x}", u64::from_le_bytes(suffix))))
+}
+
+fn draft(path: &Path, content: &[u8], mode: u32) -> io::Result<PathBuf> {
+    let (draft, mut file) = create_draft(path, mode)?;
     let written = file.write_all(content).and_then(|()| file.sync_all());
     written.inspect_err(|_| discard(&draft))?;
     Ok(draft)
@@ -383,5 +398,9 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let names = fs::read_dir(path.parent().unwrap()).unwrap().count();
         assert_eq!(names, 1, "no draft stays behind");
+        // A crash leaves its draft behind, and the next process may have the same number.
+        let drafts = [(); 2].map(|()| create_draft(&path, 0o600).unwrap().0);
+        assert_ne!(drafts[0], drafts[1]);
+        assert!(create_draft(Path::new("/"), 0o600).is_err());
     }
 }

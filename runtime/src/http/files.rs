@@ -12,6 +12,7 @@ use super::Api;
 use super::error::ApiError;
 use super::view::ErrorDetail;
 use crate::blobs::{Manifest, ShareError, Shared, Shelf};
+use crate::home;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -222,8 +223,7 @@ fn place(shelf: &Shelf, root: Hash, to: &Path) -> io::Result<()> {
 
 /// Copies a file; under its name there is never a part of it, and no other file is replaced.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let draft = to.with_added_extension(format!("incomplete-{}", std::process::id()));
-    let mut copy = fs::File::options().write(true).create_new(true).open(&draft)?;
+    let (draft, mut copy) = home::create_draft(to, 0o666)?;
     let copied = fs::File::open(from)
         .and_then(|mut from| io::copy(&mut from, &mut copy))
         .and_then(|_| copy.sync_all())

@@ -196,10 +196,7 @@ impl Cache {
         }
         let fault = |source| self.fault(&path, source);
         fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(fault)?;
-        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        let draft = path.with_file_name(format!(".{name}.{}", std::process::id()));
-        // What a process with this number left behind is nobody's.
-        home::remove_file(&draft).map_err(fault)?;
+        let draft = home::draft_path(&path).map_err(fault)?;
         symlink(target, &draft).and_then(|()| fs::rename(&draft, &path)).map_err(fault)
     }
 

@@ -8,6 +8,7 @@
 //! A file that was written a moment ago may be written again within the same tick of the system's clock, so it is hashed
 //! once more a little later.
 
+use crate::home;
 use engine::Fingerprint;
 use engine::blob::{BlobId, Hash, PIECE_BYTES, Tree, leaf};
 use serde::{Deserialize, Serialize};
@@ -257,9 +258,10 @@ fn write(folder: &Path, key: &[u8; 32], hash: Hash) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     make_room(folder)?;
     // It need not reach the disk: a torn file does not begin with its key.
-    let draft = folder.join(format!("{}.{}", file_name(key), std::process::id()));
+    let path = folder.join(file_name(key));
+    let draft = home::draft_path(&path)?;
     fs::write(&draft, [*key, hash.0].concat())?;
-    fs::rename(&draft, folder.join(file_name(key))).inspect_err(|_| drop(fs::remove_file(&draft)))
+    fs::rename(&draft, path).inspect_err(|_| drop(fs::remove_file(&draft)))
 }
 
 /// Removes the oldest files beyond the limit.

@@ -18,6 +18,7 @@ use super::description::{Description, DescriptionError};
 use super::folder::{Folder, WEIGHTS};
 use super::parameters::{as_stored, prefix};
 use super::weights::{Weights, WeightsError};
+use crate::home;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -300,15 +301,11 @@ fn may_replace(path: &Path) -> io::Result<bool> {
 
 /// Writes beside the target and renames, so that no reader ever sees half a file.
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let mut partial_name = name.to_owned();
-    partial_name.push(format!(".{}.partial", std::process::id()));
-    let partial = folder.join(partial_name);
-    let mut file = File::options().write(true).create_new(true).open(&partial)?;
+    let (partial, mut file) = home::create_draft(path, 0o666)?;
     let written = (|| {
         file.write_all(bytes)?;
         file.sync_all()?;

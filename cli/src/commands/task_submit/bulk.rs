@@ -12,7 +12,7 @@ use crate::error::Failure;
 use crate::{output, progress};
 use engine::TaskId;
 use engine::task::TaskStatus;
-use runtime::home::Home;
+use runtime::home::{Home, create_draft};
 use runtime::http::view::{NewTask, ResultBody};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -238,7 +238,7 @@ impl Results {
             Ok(())
         })?;
         if !whole {
-            let (draft, mut kept) = draft_beside(path)?;
+            let (draft, mut kept) = create_draft(path, 0o600)?;
             let copied = read_lines(path, |_, line| match OldLine::of(line) {
                 OldLine::Completed(_) => Ok(kept.write_all(line)?),
                 OldLine::Again | OldLine::Foreign => Ok(()),
@@ -297,14 +297,6 @@ fn read_lines(
         line.clear();
     }
     Ok(())
-}
-
-/// Makes a file beside another one, under a name that nothing has.
-fn draft_beside(path: &Path) -> io::Result<(std::path::PathBuf, File)> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let file = OpenOptions::new().write(true).create_new(true).open(&name)?;
-    Ok((name.into(), file))
 }
 
 /// Counts the lines of a file, for the progress bar; standard input has no length.

@@ -7,6 +7,7 @@
 use super::config::Config;
 use super::source::{Room, Rows, Source};
 use super::{LlamaError, Options};
+use crate::home;
 use kernels::llama::{Arena, Layer, Matrix, TILE_ROWS};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -270,11 +271,13 @@ fn keep(folder: &Path, key: &[u8; 32], arena: &Arena) -> io::Result<()> {
     header[..32].copy_from_slice(key);
     header[32..40].copy_from_slice(&xxh3_64(tiles).to_le_bytes());
     // Under another name until it is complete. It need not be on the disk then: a torn file has a wrong sum.
-    let unfinished = folder.join(format!("{}.{}{UNFINISHED}", file_name(key), std::process::id()));
-    let written = File::create(&unfinished).and_then(|mut file| {
+    let finished = folder.join(file_name(key));
+    let mut unfinished = home::draft_path(&finished)?.into_os_string();
+    unfinished.push(UNFINISHED);
+    let written = File::create_new(&unfinished).and_then(|mut file| {
         file.write_all(&header)?;
         file.write_all(tiles)?;
-        fs::rename(&unfinished, folder.join(file_name(key)))
+        fs::rename(&unfinished, finished)
     });
     if written.is_err() {
         let _ = fs::remove_file(&unfinished);
