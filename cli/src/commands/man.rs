@@ -27,7 +27,8 @@ fn write_pages(command: &Command, directory: &Path) -> Result<(), Failure> {
     let name = command.get_display_name().unwrap_or_else(|| command.get_name());
     let path = directory.join(format!("{name}.1"));
     let foreign = |page: Vec<u8>| !String::from_utf8_lossy(&page).contains(&format!(".TH {name} "));
-    if fs::read(&path).is_ok_and(foreign) {
+    // To open a pipe would be to wait for its other end.
+    if path.exists() && (!path.is_file() || fs::read(&path).is_ok_and(foreign)) {
         return Err(Failure::new(format!("{} exists and is another page", path.display()))
             .id("file_exists")
             .hint("name another directory; the file was not changed"));

@@ -3,7 +3,7 @@
 
 use crate::error::Failure;
 use sim::Timeline;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -54,27 +54,28 @@ impl Canvas {
             Form::TraceEvents => timeline.to_trace_events(),
         };
         // Whatever was longer before: nothing of it stays.
-        let drawn =
-            self.file.write_all(text.as_bytes()).and_then(|()| match self.file.metadata()?.is_file() {
-                true => self.file.set_len(u64::try_from(text.len()).unwrap_or(u64::MAX)),
-                false => Ok(()),
-            });
+        let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        let drawn = self.file.write_all(text.as_bytes()).and_then(|()| self.file.set_len(length));
         drawn.map_err(|error| unwritable(&self.path, &error))
     }
 }
 
 impl Form {
-    /// Tells whether a path is free, holds an older timeline of this form, or is no file, such as a terminal.
+    /// Tells whether a path is free or holds an older timeline of this form. What is no plain file is not opened: a
+    /// pipe would wait for its other end.
     fn may_replace(self, path: &Path) -> io::Result<bool> {
-        let file = match File::open(path) {
+        let metadata = match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-            file => file?,
+            metadata => metadata?,
         };
-        if !file.metadata()?.is_file() {
-            return Ok(true);
+        if metadata.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if !metadata.is_file() {
+            return Ok(false);
         }
         let mut start = Vec::new();
-        file.take(START_BYTES).read_to_end(&mut start)?;
+        File::open(path)?.take(START_BYTES).read_to_end(&mut start)?;
         let start = String::from_utf8_lossy(&start);
         Ok(start.is_empty()
             || match self {

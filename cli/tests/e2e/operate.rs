@@ -169,6 +169,11 @@ fn results_are_never_written_over_another_file() {
         assert!(said.contains("id: output_not_results") && said.contains("hint: "), "{said}");
         assert_eq!(&std::fs::read_to_string(&file).unwrap(), text);
     }
+    // To open a pipe would be to wait for its other end.
+    let pipe = world.path("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let said = submit(&pipe).bad(1);
+    assert!(said.contains("it is not a file"), "{said}");
     // A link to a file of results stays one.
     let link = world.path("link.jsonl");
     write(&results, &result[..result.len() - 10]);

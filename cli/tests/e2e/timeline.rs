@@ -46,7 +46,11 @@ fn a_path_that_cannot_be_written_is_told_before_the_run() {
     );
     let directory = world.path("directory.html");
     std::fs::create_dir(&directory).unwrap();
-    assert!(run(directory.to_str().unwrap()).contains("Is a directory"));
+    assert!(run(directory.to_str().unwrap()).contains("is a directory"));
+    // To open a pipe would be to wait for its other end.
+    let pipe = world.path("pipe.html");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(run(pipe.to_str().unwrap()).contains("exists and is no timeline"));
     // Not even by mistake is a scenario overwritten.
     let file = world.path("precious.toml");
     write(&file, "nodes = 2\n");

@@ -283,14 +283,14 @@ fn read_lines(
     path: &Path,
     mut see: impl FnMut(u64, &[u8]) -> Result<(), OpenError>,
 ) -> Result<(), OpenError> {
-    let file = match File::open(path) {
+    // What is no plain file is not opened: a pipe would wait for its other end.
+    match std::fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        file => file?,
-    };
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file").into());
+        Err(error) => return Err(error.into()),
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file").into()),
     }
-    let (mut file, mut line, mut number) = (BufReader::new(file), Vec::new(), 0);
+    let (mut file, mut line, mut number) = (BufReader::new(File::open(path)?), Vec::new(), 0);
     while file.by_ref().take(RESULT_BYTES_MAX).read_until(b'\n', &mut line)? > 0 {
         number += 1;
         see(number, &line)?;
