@@ -21,6 +21,8 @@ pub(super) fn run(home: &Home, arguments: &InstallService) -> Outcome {
     let path = place(system)?;
     let older = keep_older(&path, &unit)?;
     write(&path, &unit).map_err(|error| {
+        // Nothing was replaced, so nothing needs to be kept.
+        older.as_deref().map(fs::remove_file);
         let failure = Failure::new(format!("cannot write {}", path.display()))
             .id("output_failed")
             .because(Some(&error));
@@ -45,23 +47,37 @@ pub(super) fn run(home: &Home, arguments: &InstallService) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Keeps a unit that differs from the new one beside it, for somebody may have changed it; returns where.
+/// Gives a unit that differs from the new one a second name, for somebody may have changed it; returns that name. The
+/// unit keeps its own until the new one takes it, and no unit that was kept before is replaced.
 fn keep_older(path: &Path, unit: &str) -> Result<Option<PathBuf>, Failure> {
-    let Ok(older) = fs::read(path) else { return Ok(None) };
-    if older == unit.as_bytes() {
+    let older = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+        Ok(metadata) if metadata.is_file() => fs::read(path)?,
+        // A unit that is masked leads to `/dev/null`.
+        Ok(_) => return Err(foreign(path)),
+    };
+    if older.is_empty() || older == unit.as_bytes() {
         return Ok(None);
     }
-    let is_ours = |text: &[u8]| text.starts_with(TEMPLATE.lines().next().unwrap_or_default().as_bytes());
-    let kept = path.with_added_extension("old");
-    for (file, text) in [(path, older), (kept.as_path(), fs::read(&kept).unwrap_or_default())] {
-        if !text.is_empty() && !is_ours(&text) {
-            return Err(Failure::new(format!("{} was not written by this command", file.display()))
-                .id("file_exists")
-                .hint("move it away; nothing was changed"));
+    if !older.starts_with(TEMPLATE.lines().next().unwrap_or_default().as_bytes()) {
+        return Err(foreign(path));
+    }
+    let mut number = 1_u32;
+    loop {
+        let extension = if number == 1 { "old".to_owned() } else { format!("old-{number}") };
+        let kept = path.with_added_extension(extension);
+        match fs::hard_link(path, &kept) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            linked => return Ok(linked.map(|()| Some(kept))?),
         }
     }
-    fs::rename(path, &kept)?;
-    Ok(Some(kept))
+}
+
+fn foreign(path: &Path) -> Failure {
+    Failure::new(format!("{} was not written by this command", path.display()))
+        .id("file_exists")
+        .hint("move it away; nothing was changed")
 }
 
 fn place(system: bool) -> Result<PathBuf, Failure> {

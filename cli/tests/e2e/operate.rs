@@ -211,7 +211,11 @@ fn manuals_and_units_replace_only_their_own() {
     write(&unit, &format!("{text}Nice=5\n"));
     assert!(install().good().contains("is kept: "));
     assert_eq!(std::fs::read_to_string(&unit).unwrap(), text);
-    assert!(std::fs::read_to_string(unit.with_added_extension("old")).unwrap().ends_with("Nice=5\n"));
+    write(&unit, &format!("{text}Nice=6\n"));
+    assert!(install().good().contains("p2p-ai-agents.service.old-2"));
+    for (kept, end) in [("old", "Nice=5\n"), ("old-2", "Nice=6\n")] {
+        assert!(std::fs::read_to_string(unit.with_added_extension(kept)).unwrap().ends_with(end));
+    }
     write(&unit, "[Unit]\n");
     assert!(install().bad(1).contains("was not written by this command"));
     assert_eq!(std::fs::read_to_string(&unit).unwrap(), "[Unit]\n");
