@@ -2,75 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "support/records.rs"]
+mod records;
+
 use engine::record::{Record, RecordKind, encode};
-use engine::task::{
-    Outcome as TaskOutcome, ResultSummary, StoredTask, TaskInput, TaskKind, TaskOutput, TaskResult, TaskSpec,
-};
-use engine::{TaskId, TraceId, UnixMillis, WriteError, WriteId};
+use engine::{TaskId, WriteError, WriteId};
+use records::{home, id, result, stored_task, task};
 use runtime::ports::Store;
 use runtime::store::{OpenError, ReadError, RedbStore, check, kept_files, set_aside};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
-
-fn id(number: u64) -> TaskId {
-    let mut bytes = [0; 16];
-    bytes[8..].copy_from_slice(&number.to_be_bytes());
-    TaskId(bytes)
-}
-
-fn stored_task(number: u64) -> StoredTask {
-    let spec = TaskSpec {
-        input: TaskInput::of_text(TaskKind::Embedding, format!("input {number}")),
-        model: Some("m".to_owned()),
-        timeout: Duration::from_secs(30),
-    };
-    StoredTask {
-        id: id(number),
-        spec,
-        submitted_at: UnixMillis(number),
-        trace: TraceId([1; 16]),
-        attempts: 0,
-        choice: None,
-    }
-}
-
-fn task(number: u64) -> Record {
-    Record::Task(Box::new(stored_task(number)))
-}
-
-fn result(number: u64) -> Box<TaskResult> {
-    let outcome = TaskOutcome::Completed(TaskOutput::Embedding {
-        vectors: vec![vec![0.5; 384]],
-        tokens: 3,
-        truncated: Vec::new(),
-    });
-    let summary = ResultSummary {
-        id: id(number),
-        kind: TaskKind::Embedding,
-        model: "m".to_owned(),
-        status: outcome.status(),
-        failure: None,
-        worker: None,
-        execution_micros: 1,
-        attempts: 1,
-        submitted_at: UnixMillis(0),
-        completed_at: UnixMillis(number),
-        expires_at: UnixMillis(2_000_000),
-        output_bytes: 1536,
-        preview: "preview".to_owned(),
-        output_preview: String::new(),
-        trace: TraceId([1; 16]),
-    };
-    Box::new(TaskResult { summary, outcome, fingerprint: None })
-}
-
-fn home() -> (tempfile::TempDir, PathBuf) {
-    let home = tempfile::tempdir().unwrap();
-    let path = home.path().join("node.redb");
-    (home, path)
-}
 
 async fn next(store: &mut RedbStore) -> (WriteId, Result<(), WriteError>) {
     tokio::time::timeout(Duration::from_secs(60), store.next()).await.expect("a report in time")

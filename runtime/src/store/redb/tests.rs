@@ -1,11 +1,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../../../tests/support/records.rs"]
+mod records;
+
 use super::*;
 use ::redb::StorageBackend;
-use engine::TraceId;
-use engine::UnixMillis;
-use engine::task::{Outcome, TaskInput, TaskKind, TaskOutput, TaskSpec};
-use engine::task::{ResultSummary, StoredTask};
+use engine::task::StoredTask;
+use records::{home, id, result, task};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write as _};
 use std::process::{Command, Stdio};
@@ -13,62 +14,9 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU8;
 use std::time::Duration;
 
-fn id(number: u64) -> TaskId {
-    let mut bytes = [0; 16];
-    bytes[8..].copy_from_slice(&number.to_be_bytes());
-    TaskId(bytes)
-}
-
-fn task(number: u64) -> Record {
-    let spec = TaskSpec {
-        input: TaskInput::of_text(TaskKind::Embedding, format!("input {number}")),
-        model: Some("m".to_owned()),
-        timeout: Duration::from_secs(30),
-    };
-    let (submitted_at, trace) = (UnixMillis(number), TraceId([1; 16]));
-    Record::Task(Box::new(StoredTask {
-        id: id(number),
-        spec,
-        submitted_at,
-        trace,
-        attempts: 0,
-        choice: None,
-    }))
-}
-
-fn result(number: u64) -> Box<TaskResult> {
-    let output = TaskOutput::Embedding { vectors: vec![vec![0.5; 384]], tokens: 3, truncated: Vec::new() };
-    let outcome = Outcome::Completed(output);
-    let summary = ResultSummary {
-        id: id(number),
-        kind: TaskKind::Embedding,
-        model: "m".to_owned(),
-        status: outcome.status(),
-        failure: None,
-        worker: None,
-        execution_micros: 1,
-        attempts: 1,
-        submitted_at: UnixMillis(0),
-        // Newest first on disk, so that the order of what is loaded is the store's doing.
-        completed_at: UnixMillis(1_000_000 - number),
-        expires_at: UnixMillis(2_000_000),
-        output_bytes: 1536,
-        preview: "preview".to_owned(),
-        output_preview: String::new(),
-        trace: TraceId([1; 16]),
-    };
-    Box::new(TaskResult { summary, outcome, fingerprint: None })
-}
-
 fn numbers(saved: &Saved) -> BTreeSet<u64> {
     let number = |task: &StoredTask| u64::from_be_bytes(task.id.0[8..].try_into().unwrap());
     saved.tasks.iter().map(number).collect()
-}
-
-fn home() -> (tempfile::TempDir, PathBuf) {
-    let home = tempfile::tempdir().unwrap();
-    let path = home.path().join("node.redb");
-    (home, path)
 }
 
 async fn next(store: &mut RedbStore) -> (WriteId, Result<(), WriteError>) {
