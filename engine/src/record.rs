@@ -50,7 +50,8 @@ pub enum RecordKind {
 }
 
 impl RecordKind {
-    const fn byte(self) -> u8 {
+    /// Returns the number that stands for it on disk.
+    pub const fn byte(self) -> u8 {
         match self {
             Self::Result => 1,
             Self::Summary => 2,
@@ -58,7 +59,8 @@ impl RecordKind {
         }
     }
 
-    const fn from_byte(byte: u8) -> Option<Self> {
+    /// Returns the kind that a number on disk stands for.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             1 => Some(Self::Result),
             2 => Some(Self::Summary),

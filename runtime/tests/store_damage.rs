@@ -169,16 +169,14 @@ async fn every_kind_of_record_is_saved_or_named() {
     drop(fill(&path).await);
     let whole = fs::read(&path).unwrap();
     // The newest copy of each is the one in use; older ones may lie about.
-    let damage = |kind: RecordKind, number: u64, encoded: &[u8]| {
+    let damage = |records: &[&[u8]]| {
         let mut bytes = whole.clone();
-        let mut copies = 0;
-        for at in 0..bytes.len() - encoded.len() {
-            if bytes[at..].starts_with(encoded) {
-                bytes[at + encoded.len() - 2] ^= 4;
-                copies += 1;
-            }
+        for encoded in records {
+            let places: Vec<usize> =
+                (0..whole.len() - encoded.len()).filter(|at| whole[*at..].starts_with(encoded)).collect();
+            assert!(!places.is_empty());
+            places.iter().for_each(|at| bytes[at + encoded.len() - 2] ^= 4);
         }
-        assert!(copies > 0, "{kind} {number}");
         for old in kept_files(&path) {
             fs::remove_file(old).unwrap();
         }
@@ -195,21 +193,26 @@ async fn every_kind_of_record_is_saved_or_named() {
     };
     // A task is named, and whoever asks for it is told; also after another start.
     let encoded = encode(RecordKind::Task, id(7), &stored_task(7));
-    let (saved, _, damaged) = damage(RecordKind::Task, 7, &encoded);
+    let (saved, _, damaged) = damage(&[&encoded]);
     assert_eq!((saved.tasks.len() as u64, damaged), (TASKS - 1, vec![(RecordKind::Task, id(7))]));
     let (store, _, reader) = RedbStore::open(&path).unwrap();
     assert_eq!((reader.damage().of(id(7)), reader.salvaged()), (Some(RecordKind::Task), None));
     drop(store);
     // A summary is made again of its result.
     let number = results().start + 3;
-    let encoded = encode(RecordKind::Summary, id(number), &result(number).summary);
-    let (saved, _, damaged) = damage(RecordKind::Summary, number, &encoded);
+    let summary = encode(RecordKind::Summary, id(number), &result(number).summary);
+    let (saved, _, damaged) = damage(&[&summary]);
     assert_eq!((saved.results.len() as u64, damaged), (RESULTS, vec![]));
     // A result is named; the list of tasks has it still.
     let encoded = encode(RecordKind::Result, id(number), &result(number));
-    let (saved, reader, damaged) = damage(RecordKind::Result, number, &encoded);
+    let (saved, reader, damaged) = damage(&[&encoded]);
     assert_eq!((saved.results.len() as u64, damaged), (RESULTS, vec![(RecordKind::Result, id(number))]));
     assert_eq!(reader.damage().of(id(number)), Some(RecordKind::Result));
+    // Two records of one task are two.
+    let both = vec![(RecordKind::Result, id(number)), (RecordKind::Summary, id(number))];
+    let (saved, reader, damaged) = damage(&[&encoded, &summary]);
+    assert_eq!((saved.results.len() as u64, &damaged), (RESULTS - 1, &both));
+    assert_eq!(reader.damage().list(), both);
 }
 
 #[tokio::test]

@@ -63,9 +63,10 @@ impl Damage {
         named.saturating_add(self.lost())
     }
 
-    /// Returns all of them.
+    /// Returns those that were found lately.
     pub fn list(&self) -> Vec<(RecordKind, TaskId)> {
-        self.lock().keys().map(|(id, kind)| (*kind, *id)).collect()
+        let records = self.lock();
+        records.iter().filter(|(_, at)| is_recent(**at)).map(|((id, kind), _)| (*kind, *id)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(TaskId, RecordKind), UnixMillis>> {
@@ -95,7 +96,7 @@ mod tests {
         damage.note_at(RecordKind::Result, TaskId([4; 16]), UnixMillis(0));
         assert_eq!((damage.of(id), damage.count()), (Some(RecordKind::Task), 1));
         assert_eq!(damage.of(TaskId([6; 16])), None);
-        assert_eq!(damage.list().len(), 2);
+        assert_eq!(damage.list(), [(RecordKind::Task, id)]);
         damage.forget(RecordKind::Result, id);
         assert_eq!(damage.of(id), Some(RecordKind::Task));
         damage.forget(RecordKind::Task, id);

@@ -75,12 +75,12 @@ fn load_damage(path: &Path, database: &Database, damage: &Damage) -> Result<(), 
             damage.note_lost(count, at);
             continue;
         }
-        match damage_of(value.value()) {
-            Some((kind, at)) if now.0.saturating_sub(at.0) < REMEMBERED_MILLIS => {
-                damage.note_at(kind, id, at);
-            }
-            Some(_) | None => old.push(id),
+        let recent = |(_, at): &(RecordKind, UnixMillis)| now.0.saturating_sub(at.0) < REMEMBERED_MILLIS;
+        let mut records = damage_of(value.value()).filter(recent).peekable();
+        if records.peek().is_none() {
+            old.push(id);
         }
+        records.for_each(|(kind, at)| damage.note_at(kind, id, at));
     }
     drop(rows);
     if old.is_empty() {
@@ -94,14 +94,9 @@ fn load_damage(path: &Path, database: &Database, damage: &Damage) -> Result<(), 
     .map_err(failed)
 }
 
-/// Returns the row that says that a record is damaged.
-pub(super) fn damage_row(kind: RecordKind, at: UnixMillis) -> Vec<u8> {
-    let kind = match kind {
-        RecordKind::Result => 1,
-        RecordKind::Summary => 2,
-        RecordKind::Task => 3,
-    };
-    [&[kind], &at.0.to_le_bytes()[..]].concat()
+/// Returns the row of a task that says which of its records are damaged.
+pub(super) fn damage_row(kinds: impl IntoIterator<Item = RecordKind>, at: UnixMillis) -> Vec<u8> {
+    kinds.into_iter().flat_map(|kind| std::iter::once(kind.byte()).chain(at.0.to_le_bytes())).collect()
 }
 
 /// Returns the row that says how many records are gone without a name.
@@ -115,15 +110,11 @@ fn lost_of(row: &[u8]) -> Option<(u64, UnixMillis)> {
     Some((u64::from_le_bytes(count.try_into().ok()?), UnixMillis(u64::from_le_bytes(*at))))
 }
 
-fn damage_of(row: &[u8]) -> Option<(RecordKind, UnixMillis)> {
-    let (kind, at) = row.split_first()?;
-    let kind = match kind {
-        1 => RecordKind::Result,
-        2 => RecordKind::Summary,
-        3 => RecordKind::Task,
-        _ => return None,
-    };
-    Some((kind, UnixMillis(u64::from_le_bytes(at.try_into().ok()?))))
+fn damage_of(row: &[u8]) -> impl Iterator<Item = (RecordKind, UnixMillis)> {
+    row.chunks(1 + size_of::<u64>()).filter_map(|record| {
+        let (kind, at) = record.split_first()?;
+        Some((RecordKind::from_byte(*kind)?, UnixMillis(u64::from_le_bytes(at.try_into().ok()?))))
+    })
 }
 
 /// Gives the records of an older version of the program their checksums. The file has just been checked as a whole, so

@@ -363,8 +363,12 @@ fn write_draft(path: &Path, contents: &Contents) -> Result<(), OpenError> {
     }
     let marked = load::write(&database, |transaction| {
         let mut table = transaction.open_table(Table::Damaged.definition())?;
+        let mut damaged: BTreeMap<TaskId, Vec<RecordKind>> = BTreeMap::new();
         for (kind, id) in &contents.damaged {
-            table.insert(&id.0, load::damage_row(*kind, now).as_slice())?;
+            damaged.entry(*id).or_default().push(*kind);
+        }
+        for (id, kinds) in damaged {
+            table.insert(&id.0, load::damage_row(kinds, now).as_slice())?;
         }
         // Where nobody can tell, there may be one.
         let lost = contents.lost.unwrap_or(1);
