@@ -26,12 +26,11 @@ use crate::ports::{Clock, Journal};
 use crate::recording::{self, Recording, Written};
 use crate::registry::{Registration, Registry};
 use crate::startup::Startup;
-use crate::store::{ReadError, ResultReader};
+use crate::store::{Damage, ReadError, ResultReader};
 use crate::transport::{Libp2pTransport, Limits, all_addresses};
 use engine::journal::{self, Start};
 use engine::lifecycle::{CUT_OFF, State};
 use engine::model::ModelOffer;
-use engine::record::RecordKind;
 use engine::task::TaskResult;
 use engine::{Event, Identity, Input, Instant, Node, Output, Saved, TaskId};
 use serde_json::Value;
@@ -351,24 +350,8 @@ impl ResultSource for ResultReader {
         })
     }
 
-    fn is_damaged(&self, id: TaskId) -> bool {
-        self.damage().of(id).is_some()
-    }
-
-    fn note_missing(&self, id: TaskId) {
-        self.damage().note(RecordKind::Result, id);
-    }
-
-    fn damage_count(&self) -> u64 {
-        self.damage().count()
-    }
-
-    fn has_lost(&self) -> bool {
-        self.damage().lost() > 0
-    }
-
-    fn damaged(&self) -> Vec<(RecordKind, TaskId)> {
-        self.damage().list()
+    fn damage(&self) -> Damage {
+        Self::damage(self).clone()
     }
 }
 

@@ -203,9 +203,10 @@ async fn members(State(api): State<Api>) -> Answered<Members> {
 async fn diagnosis(State(api): State<Api>) -> Answered<Diagnosis> {
     match ask(&api, Ask::Diagnosis).await? {
         Reply::Diagnosis(view) => {
-            let records_damaged = api.results.damage_count();
+            let damage = api.results.damage();
+            let records_damaged = damage.count();
             let record = |(kind, task)| DamagedRecord { kind, task };
-            let damaged = api.results.damaged().into_iter().map(record).take(DAMAGED_SHOWN).collect();
+            let damaged = damage.list().into_iter().map(record).take(DAMAGED_SHOWN).collect();
             Ok(Json(Diagnosis { records_damaged, damaged, ..Diagnosis::from(view) }))
         }
         other => Err(unexpected(&other)),
@@ -354,10 +355,10 @@ fn query_malformed(rejection: axum::extract::rejection::QueryRejection) -> ApiEr
 pub(super) async fn ask(api: &Api, request: Ask) -> Result<Reply, ApiError> {
     match api.handle.ask(request).await? {
         // What was damaged on the disk is not known to the node, and was not forgotten in good order.
-        Err(Rejection::TaskNotFound(task)) if api.results.is_damaged(task) => {
+        Err(Rejection::TaskNotFound(task)) if api.results.damage().of(task).is_some() => {
             Err(ApiError::record_damaged(task))
         }
-        Err(rejection @ Rejection::TaskNotFound(_)) if api.results.has_lost() => {
+        Err(rejection @ Rejection::TaskNotFound(_)) if api.results.damage().lost() > 0 => {
             Err(ApiError::from(rejection).hint(RECORDS_LOST.to_owned()))
         }
         answer => Ok(answer?),

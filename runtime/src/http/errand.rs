@@ -14,6 +14,7 @@ use super::error::ApiError;
 use super::models;
 use crate::inference::EMBEDDED_MODEL;
 use axum::http::StatusCode;
+use engine::record::RecordKind;
 use engine::request::{ModelWish, News, Request as Ask, Response as Reply, Seen, TaskView};
 use engine::task::{InputFault, Outcome, TaskFailure, TaskInput, TaskOutput, TaskResult, TaskSpec};
 use engine::{Fingerprint, Rejection, TaskId};
@@ -299,7 +300,7 @@ pub(super) async fn result(api: &Api, task: TaskId) -> Result<Option<TaskResult>
         // The node forgets a result before storage does, and learns of one after it: what it still knows is damaged.
         Ok(Ok(None)) => match api.handle.ask(Ask::Task(task)).await? {
             Ok(Reply::Task(view)) if view.result.is_some() => {
-                api.results.note_missing(task);
+                api.results.damage().note(RecordKind::Result, task);
                 Err(ApiError::record_damaged(task))
             }
             Ok(_) | Err(_) => Ok(None),

@@ -43,8 +43,8 @@ pub use server::{listen, serve};
 use crate::blobs::Shelf;
 use crate::catalog::Catalog;
 use crate::driver::Handle;
+use crate::store::Damage;
 use engine::TaskId;
-use engine::record::RecordKind;
 use engine::task::TaskResult;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -79,28 +79,8 @@ pub trait ResultSource: Send + Sync + 'static {
     /// [`ResultReadError`] where storage cannot tell.
     fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ResultReadError>;
 
-    /// Tells whether a record of a task is known to be damaged.
-    fn is_damaged(&self, _id: TaskId) -> bool {
-        false
-    }
-
-    /// Takes note of a result that should be there and is not.
-    fn note_missing(&self, _id: TaskId) {}
-
-    /// Returns how many records are damaged or gone.
-    fn damage_count(&self) -> u64 {
-        0
-    }
-
-    /// Tells whether records are gone and nobody can tell which.
-    fn has_lost(&self) -> bool {
-        false
-    }
-
-    /// Returns the records that are known to be damaged.
-    fn damaged(&self) -> Vec<(RecordKind, TaskId)> {
-        Vec::new()
-    }
+    /// Returns what is known to be damaged; what is found damaged later is noted there.
+    fn damage(&self) -> Damage;
 }
 
 /// Storage did not give a result back.

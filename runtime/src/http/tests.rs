@@ -154,6 +154,10 @@ impl ResultSource for OneResult {
         });
         Ok((id == DONE).then(|| TaskResult { summary: summary(), outcome, fingerprint: None }))
     }
+
+    fn damage(&self) -> Damage {
+        Damage::default()
+    }
 }
 
 /// What answers in place of a node.
