@@ -305,10 +305,8 @@ pub(super) async fn result(api: &Api, task: TaskId) -> Result<Option<TaskResult>
             }
             Ok(_) | Err(_) => Ok(None),
         },
-        Ok(Err(ResultReadError::Damaged(error))) => {
-            tracing::error!(%task, %error, "a stored result is damaged");
-            Err(ApiError::record_damaged(task))
-        }
+        // It was logged when it was found.
+        Ok(Err(ResultReadError::Damaged(_))) => Err(ApiError::record_damaged(task)),
         Ok(Err(error)) => {
             tracing::error!(%task, error = &error as &dyn std::error::Error, "cannot read a result");
             Err(internal("storage_failed", error.to_string()))
