@@ -64,11 +64,11 @@ async fn other_name(api: &Api, asked: &str) -> Option<String> {
 /// Runs one task from its submission to its outcome.
 pub(super) async fn run(
     api: Api,
-    spec: TaskSpec,
+    spec: &TaskSpec,
     required: Option<Fingerprint>,
 ) -> Result<TaskResult, ApiError> {
     let mut errand = Errand::new(api);
-    let task = errand.submit(&spec, required).await?;
+    let task = errand.submit(spec, required).await?;
     errand.outcome(task).await
 }
 
@@ -85,19 +85,23 @@ pub(super) async fn run_all(
     for (spec, part) in specs.iter().zip(&parts) {
         part.check(&spec.input)?;
     }
-    let specs: Vec<(TaskSpec, Part)> = specs.into_iter().zip(parts).collect();
-    let first = match specs.as_slice() {
+    let mut specs: Vec<(TaskSpec, Part)> = specs.into_iter().zip(parts).collect();
+    let wish = match specs.as_slice() {
         [] => return Ok(Vec::new()),
         [(one, part)] => {
-            let result = run(api.clone(), one.clone(), None).await.map_err(|error| part.name(error))?;
+            let result = run(api.clone(), one, None).await.map_err(|error| part.name(error))?;
             return Ok(vec![(*part, result)]);
         }
-        [(first, _), ..] => first,
+        [(first, _), ..] => wish(first),
     };
+    let named = wish.model.is_some();
     let mut before = None;
     for _ in 0..MODELS_TRIED_MAX {
-        let chosen = choose(api, first).await?;
-        let (part, failed) = match run_for(api, specs.clone(), &chosen, at_once).await? {
+        let chosen = choose(api, wish.clone()).await?;
+        for (spec, _) in &mut specs {
+            spec.model = Some(chosen.0.clone());
+        }
+        let (part, failed) = match run_for(api, &specs, chosen.1, named, at_once).await? {
             Ok(results) => return Ok(results),
             Err(failed) => failed,
         };
@@ -111,19 +115,18 @@ pub(super) async fn run_all(
     Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, TaskFailure::ModelChanged.code(), message))
 }
 
-/// Runs tasks that must be computed by one model. Returns the result of the first that another model could do.
+/// Runs tasks that must be computed by one model, which their user `named` or not. Returns the result of the first that
+/// another model could do.
 async fn run_for(
     api: &Api,
-    specs: Vec<(TaskSpec, Part)>,
-    (name, fingerprint): &(String, Fingerprint),
+    specs: &[(TaskSpec, Part)],
+    fingerprint: Fingerprint,
+    named: bool,
     at_once: usize,
 ) -> Result<Result<Vec<(Part, TaskResult)>, (Part, TaskResult)>, ApiError> {
-    let run_one = |(mut spec, part): (TaskSpec, Part)| {
-        let named = spec.model.replace(name.clone()).is_some();
-        run_or_fail(api.clone(), (spec, part), *fingerprint, named)
-    };
+    let run_one = |at: usize| run_or_fail(api.clone(), &specs[at], fingerprint, named);
     let run: Result<Vec<(Part, TaskResult)>, Failed> =
-        futures::stream::iter(specs).map(run_one).buffered(at_once).try_collect().await;
+        futures::stream::iter(0..specs.len()).map(run_one).buffered(at_once).try_collect().await;
     match run {
         Ok(results) => Ok(Ok(results)),
         Err(Failed::Model(part, result)) => Ok(Err((part, *result))),
@@ -142,24 +145,29 @@ enum Failed {
 /// Runs a task that must be computed by one model, which its user `named` or not.
 async fn run_or_fail(
     api: Api,
-    (spec, part): (TaskSpec, Part),
+    (spec, part): &(TaskSpec, Part),
     fingerprint: Fingerprint,
     named: bool,
 ) -> Result<(Part, TaskResult), Failed> {
     let named_part = |error| Failed::Request(part.name(error));
     let result = run(api, spec, Some(fingerprint)).await.map_err(named_part)?;
     match &result.outcome {
-        Outcome::Failed(TaskFailure::ModelChanged) => Err(Failed::Model(part, Box::new(result))),
+        Outcome::Failed(TaskFailure::ModelChanged) => Err(Failed::Model(*part, Box::new(result))),
         // As a single task would, the request goes on to the next model where it names none.
-        Outcome::Failed(TaskFailure::ModelFailed(_)) if !named => Err(Failed::Model(part, Box::new(result))),
-        _ => Ok((part, result)),
+        Outcome::Failed(TaskFailure::ModelFailed(_)) if !named => Err(Failed::Model(*part, Box::new(result))),
+        _ => Ok((*part, result)),
     }
 }
 
-/// Chooses the model for the tasks of a request; waits for a while where its files are still being hashed.
-pub(super) async fn choose(api: &Api, spec: &TaskSpec) -> Result<(String, Fingerprint), ApiError> {
+/// Says which models may compute a task.
+pub(super) fn wish(spec: &TaskSpec) -> ModelWish {
     let labels = matches!(&spec.input, TaskInput::Classification(input) if !input.labels.is_empty());
-    let mut wish = ModelWish { kind: spec.kind(), labels, model: spec.model.clone() };
+    ModelWish { kind: spec.kind(), labels, model: spec.model.clone() }
+}
+
+/// Chooses the model for the tasks of a request; waits for a while where its files are still being hashed.
+pub(super) async fn choose(api: &Api, mut wish: ModelWish) -> Result<(String, Fingerprint), ApiError> {
+    let asked = wish.model.clone();
     let give_up_at = Instant::now() + ROOM_PATIENCE;
     loop {
         let mut answer = api.handle.ask(Ask::Choose(wish.clone())).await?;
@@ -178,7 +186,7 @@ pub(super) async fn choose(api: &Api, spec: &TaskSpec) -> Result<(String, Finger
                     .retry_after(HASH_RETRY));
             }
             Ok(other) => return Err(unexpected(&other)),
-            Err(rejection) => return Err(models::explain(api, spec.model.clone(), rejection.into()).await),
+            Err(rejection) => return Err(models::explain(api, asked, rejection.into()).await),
         }
     }
 }

@@ -33,7 +33,7 @@ pub(super) async fn begin(
     let mut required = None;
     if !to_come.is_empty() {
         // All answers are of one model.
-        let (name, fingerprint) = errand::choose(&api, &first).await?;
+        let (name, fingerprint) = errand::choose(&api, errand::wish(&first)).await?;
         required = Some(fingerprint);
         for spec in std::iter::once(&mut first).chain(&mut to_come) {
             spec.model = Some(name.clone());
