@@ -37,14 +37,21 @@ impl Overlay {
     /// Reads a whole block of the file; what lies beyond its end is zeroes.
     fn block(&self, number: u64) -> io::Result<Box<[u8; BLOCK]>> {
         let mut block = Box::new([0; BLOCK]);
+        self.read_file(number * BLOCK as u64, &mut *block)?;
+        Ok(block)
+    }
+
+    /// Reads bytes of the file; what lies beyond its end is zeroes.
+    fn read_file(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let mut filled = 0;
-        while filled < BLOCK {
-            match self.file.read_at(&mut block[filled..], number * BLOCK as u64 + filled as u64)? {
+        while filled < out.len() {
+            match self.file.read_at(&mut out[filled..], offset + filled as u64)? {
                 0 => break,
                 read => filled += read,
             }
         }
-        Ok(block)
+        out[filled..].fill(0);
+        Ok(())
     }
 }
 
@@ -75,7 +82,7 @@ impl StorageBackend for Overlay {
             let length = part.len();
             match changed.blocks.get(&number) {
                 Some(block) => out[part].copy_from_slice(&block[within..within + length]),
-                None => out[part].copy_from_slice(&self.block(number)?[within..within + length]),
+                None => self.read_file(number * BLOCK as u64 + within as u64, &mut out[part])?,
             }
         }
         Ok(())
