@@ -72,14 +72,14 @@ fn look(config_file: &Path, identity: &Identity) -> HostFacts {
 }
 
 /// Lets this process have as many files open as the system lets it ask for, within reason: connections are files.
+///
+/// # Errors
+/// What the operating system says; the limit is then as it was.
 #[cfg(feature = "candle")]
-pub fn raise_open_files_limit() {
+pub fn raise_open_files_limit() -> std::io::Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
-    let wanted = hard.min(OPEN_FILES_WANTED).max(soft);
-    if let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard) {
-        tracing::debug!(%error, "the limit of open files stays as it is");
-    }
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, hard.min(OPEN_FILES_WANTED).max(soft), hard)?)
 }
 
 /// Returns the memory that a process and its children hold and the system cannot take back: not what is mapped from

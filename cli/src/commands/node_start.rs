@@ -40,20 +40,23 @@ pub(super) fn run(home: &Home, start: &NodeStart) -> Outcome {
 }
 
 fn become_node(home: &Home, start: &NodeStart) -> Outcome {
-    harden_this_process();
-    raise_open_files_limit();
+    let mut refused = harden_this_process();
+    if let Err(error) = raise_open_files_limit() {
+        refused.push(format!("the limit of open files stays as it is: {error}"));
+    }
     if start.detached {
         // Fails where this process leads its group already, and then there is no session to leave.
         let _ = setsid();
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    let code = runtime.block_on(live(home, start));
+    let code = runtime.block_on(live(home, start, &refused));
     runtime.shutdown_timeout(LEFTOVERS);
     code
 }
 
-async fn live(home: &Home, start: &NodeStart) -> Outcome {
+/// Runs a node; logs what the system `refused` this process once there is a log.
+async fn live(home: &Home, start: &NodeStart, refused: &[String]) -> Outcome {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let (manager, startup) = (Arc::new(Manager::of_environment()), Startup::default());
     let started = Service::start(home, &overrides(start)?, !start.detached, &startup);
@@ -61,6 +64,7 @@ async fn live(home: &Home, start: &NodeStart) -> Outcome {
         output::complain(diagnostics(&startup.timeline()).as_bytes())?;
     }
     let service = started.map_err(explain)?;
+    refused.iter().for_each(|what| tracing::debug!("{what}"));
     let command = Command { detached: start.detached, ..Command::of_this_process()? };
     if let Err(error) = command.save(home) {
         tracing::warn!(%error, "node restart will not know how this node was started");

@@ -40,7 +40,7 @@ fn served_beside(hostility: Hostility, connections: usize, closed_min: usize) {
     node.start_bare();
     let pid = node.pid();
     let token = std::fs::read_to_string(node.home.token_file()).unwrap();
-    raise_open_files_limit();
+    raise_open_files_limit().unwrap();
     let (over, closed, opened) = (AtomicBool::new(false), AtomicUsize::new(0), Arc::<AtomicUsize>::default());
     let mut seen = Vec::new();
     scope(|scope| {

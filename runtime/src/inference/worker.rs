@@ -34,6 +34,7 @@ use std::time::Instant;
 /// Runs a worker until its standard input ends. `model` is [`super::EMBEDDED_MODEL`], the path of a folder as it is
 /// published, or of a file that [`super::quantize::quantize`] wrote. To be called first thing in a process of its own.
 pub fn worker_main(model: &OsStr) -> ExitCode {
+    // Its node has said what the system refuses: this process is under the same rules.
     harden_this_process();
     limits::bound_own_memory();
     std::panic::set_hook(Box::new(|panic| {
