@@ -51,7 +51,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     Entry {
         id: "clock_unset",
         what: "The clock of the machine shows no date from 1970 to 9999.",
-        todo: "Set it; a node that runs goes on by itself.",
+        todo: "Set it; a running node then continues by itself.",
     },
     Entry {
         id: "config_invalid",
@@ -86,7 +86,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     Entry {
         id: "data_lost",
         what: "The node had tasks and results, and its data file is missing or empty.",
-        todo: "Mount its disk or restore a backup; `node start --accept-data-loss` starts without them.",
+        todo: "Mount its disk or restore a backup; `node start --accept-data-loss` starts without the old tasks and results.",
     },
     Entry {
         id: "data_missing",
@@ -593,7 +593,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     Entry {
         id: "storage_unusable",
         what: "Stored tasks and results cannot be opened.",
-        todo: "The message says why; `store check` says more, and `node start --accept-data-loss` starts without them.",
+        todo: "The message says why; `store check` says more. If the file is damaged, `node start --accept-data-loss` keeps it under another name and starts without its tasks and results.",
     },
     Entry {
         id: "system_failed",

@@ -20,7 +20,7 @@ pub(super) async fn refuse(mut stream: TcpStream) {
     let _ = timeout(PATIENCE, stream.shutdown()).await;
 }
 
-const BODY: &str = r#"{"error":{"code":"clock_unset","message":"this machine's clock stands before 1970 or after 9999","hint":"set the clock"}}"#;
+const BODY: &str = r#"{"error":{"code":"clock_unset","message":"this machine's clock stands before 1970 or after 9999","hint":"set the clock; a running node then continues by itself"}}"#;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// More than a head without a body.
 const READ_BYTES: usize = 16 << 10;
