@@ -8,10 +8,9 @@
 use super::tokenizer::assemble;
 use super::tokenizer_file::TokenizerFile;
 use super::tokenizer_settings::TokenizerSettings;
+use crate::containment::contain;
 use kernels::Sequence;
 use std::borrow::Cow;
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokenizers::{Encoding, PostProcessor, Token, Tokenizer};
 
 /// The tokens of a text, or of two texts that are read together.
@@ -227,27 +226,11 @@ fn kept(first: usize, second: usize, max: usize) -> (usize, usize) {
     if first > second { (of_long, of_short) } else { (of_short, of_long) }
 }
 
-thread_local! {
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Tells whether a panic of this thread is one that is expected and becomes an error.
-pub(super) fn is_guarded() -> bool {
-    GUARDED.get()
-}
-
 /// Does something with the tokenizer library, which reports some of what it does not like by a panic.
 pub(super) fn guarded<T>(what: &str, act: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
-    GUARDED.set(true);
-    let done = catch_unwind(AssertUnwindSafe(act));
-    GUARDED.set(false);
-    match done {
+    match contain(act) {
         Ok(done) => done.map_err(|error| format!("{what}: {error}")),
-        Err(panic) => {
-            let said = panic.downcast_ref::<String>().map(String::as_str);
-            let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("for no reason");
-            Err(format!("{what}: the tokenizer panics: {said}"))
-        }
+        Err(panicked) => Err(format!("{what}: the tokenizer panics: {panicked}")),
     }
 }
 

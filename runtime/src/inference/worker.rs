@@ -14,8 +14,9 @@ use super::llama::{self, Generator};
 use super::model::{Backend, Model};
 use super::protocol::{self, FromWorker, Hello, ToWorker};
 use super::queue::{Ended, Input, Made, Place, Purpose, Queue, Request, Text};
-use super::tokens::{self, Pair};
+use super::tokens::Pair;
 use super::watched::Watched;
+use crate::containment::is_contained;
 use crate::hardening::harden_this_process;
 use engine::InferenceError;
 use engine::ids::JobId;
@@ -38,7 +39,7 @@ pub fn worker_main(model: &OsStr) -> ExitCode {
     harden_this_process();
     limits::bound_own_memory();
     std::panic::set_hook(Box::new(|panic| {
-        if tokens::is_guarded() {
+        if is_contained() {
             return;
         }
         eprintln!("{panic}");

@@ -24,7 +24,9 @@ mod strings;
 mod text;
 mod value;
 
+use crate::containment::contain;
 use ast::Statement;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 use value::{Dict, Value};
@@ -67,15 +69,16 @@ impl Template {
     }
 }
 
-/// Does something with a stack that the deepest template fits into.
+/// Does something with a stack that the deepest template fits into; a panic is an error.
 fn with_room<T: Send>(act: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
     thread::scope(|scope| {
         let begun = thread::Builder::new()
             .name("template".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, act);
+            .spawn_scoped(scope, || contain(act));
         let begun = begun.map_err(|error| format!("there is no thread for a template: {error}"))?;
-        begun.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let done = begun.join().unwrap_or_else(|panic| resume_unwind(panic));
+        done.map_err(|panicked| format!("the template makes its interpreter panic: {panicked}"))?
     })
 }
 

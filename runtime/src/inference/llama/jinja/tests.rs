@@ -87,6 +87,12 @@ fn every_template_writes_what_jinja2_does_or_is_refused_where_it_refuses() {
 }
 
 #[test]
+fn a_panic_of_the_interpreter_is_an_error() {
+    let error = with_room(|| -> Result<(), String> { panic!("index {} of 0", 7) }).unwrap_err();
+    assert_eq!(error, "the template makes its interpreter panic: index 7 of 0");
+}
+
+#[test]
 fn what_does_not_end_or_grows_without_end_is_stopped() {
     let deep = |open: &str, close: &str| format!("{{{{ {}1{} }}}}", open.repeat(5000), close.repeat(5000));
     let cases = [
