@@ -2,11 +2,13 @@
 
 use super::checks;
 use super::evaluation::{Evaluation, Given};
+use super::json::Json;
 use super::methods;
+use super::numbers;
+use super::order;
 use super::strings::{capitalized, centered, joined, lines, replaced, stripped};
-use super::text::{Json, padded, percent};
-use super::value::{Dict, Value, missing};
-use std::cmp::Ordering;
+use super::text::{padded, percent};
+use super::value::{Dict, Value};
 
 /// Tells whether there is a filter of this name.
 pub(super) fn is_filter(name: &str) -> bool {
@@ -23,9 +25,9 @@ pub(super) fn filter(it: &mut Evaluation, name: &str, value: Value, given: Given
         given.clone().bind([])?;
     }
     match name {
-        "abs" | "float" | "int" | "round" | "sum" => number(it, name, value, given),
+        "abs" | "float" | "int" | "round" | "sum" => numbers::filter(it, name, value, given),
         "batch" | "slice" => grouped(it, name, &value, given),
-        "dictsort" | "groupby" | "max" | "min" | "sort" | "unique" => ordered(it, name, &value, given),
+        "dictsort" | "groupby" | "max" | "min" | "sort" | "unique" => order::filter(it, name, &value, given),
         "map" | "reject" | "rejectattr" | "select" | "selectattr" => picked(it, name, &value, given),
         "tojson" => json(it, &value, given),
         name if TEXT_FILTERS.contains(&name) => {
@@ -249,90 +251,6 @@ fn json(it: &mut Evaluation, value: &Value, given: Given) -> Result<Value, Strin
     it.made(text)
 }
 
-fn number(it: &mut Evaluation, name: &str, value: Value, given: Given) -> Result<Value, String> {
-    if let (Value::Undefined(what), "abs" | "float" | "int" | "round") = (&value, name) {
-        return Err(missing(what));
-    }
-    match name {
-        "abs" => match (value.integer(), value.number()) {
-            (Some(number), _) => Ok(Value::Integer(number.saturating_abs())),
-            (_, Some(number)) => Ok(Value::Float(number.abs())),
-            _ => Err(format!("bad operand type for abs(): {:?}", value.kind())),
-        },
-        "float" => {
-            let [default] = given.bind(["default"])?;
-            let text = value.as_str().map(|text| text.trim().replace('_', ""));
-            let number = value.number().or_else(|| text?.parse().ok());
-            Ok(number.map(Value::Float).or(default).unwrap_or(Value::Float(0.0)))
-        }
-        "int" => {
-            let [default, base] = given.bind(["default", "base"])?;
-            let base = base.and_then(|base| u32::try_from(base.integer()?).ok()).unwrap_or(10);
-            let number = match &value {
-                Value::Float(number) if number.is_finite() => Some(number.trunc() as i128),
-                Value::String(text) => whole(text.trim(), base),
-                other => other.integer(),
-            };
-            Ok(number.map(Value::Integer).or(default).unwrap_or(Value::Integer(0)))
-        }
-        "round" => {
-            let [precision, method] = given.bind(["precision", "method"])?;
-            let precision =
-                precision.and_then(|precision| i32::try_from(precision.integer()?).ok()).unwrap_or(0);
-            let method = method.map(|method| method.text());
-            if let (Some(whole), None | Some("common")) = (value.integer(), method.as_deref()) {
-                // A whole number stays one.
-                let scale = 10_i128.pow(precision.min(0).unsigned_abs().min(30));
-                return Ok(Value::Integer(rounded(whole, scale)));
-            }
-            let number = value.number().ok_or_else(|| format!("{} is no number", value.kind()))?;
-            let scale = 10_f64.powi(precision);
-            Ok(Value::Float(match method.as_deref() {
-                Some("ceil") => (number * scale).ceil() / scale,
-                Some("floor") => (number * scale).floor() / scale,
-                _ if precision > 0 => format!("{number:.*}", precision as usize).parse().unwrap_or(number),
-                _ => (number * scale).round_ties_even() / scale,
-            }))
-        }
-        _ => {
-            let [attribute, start] = given.bind(["attribute", "start"])?;
-            let mut sum = start.unwrap_or(Value::Integer(0));
-            for item in value.items()?.iter() {
-                let item = match &attribute {
-                    Some(attribute) if !matches!(attribute, Value::None) => field(item, attribute)?,
-                    _ => item.clone(),
-                };
-                it.spend(1)?;
-                sum = super::arithmetic::binary(it, "+", &sum, &item)?;
-            }
-            Ok(sum)
-        }
-    }
-}
-
-/// A whole number as the nearest multiple of another, an even one where two are as near.
-const fn rounded(number: i128, scale: i128) -> i128 {
-    let (times, rest) = (number.div_euclid(scale), number.rem_euclid(scale));
-    let up = rest * 2 > scale || rest * 2 == scale && times % 2 != 0;
-    (times + up as i128) * scale
-}
-
-/// A whole number in a text, with a fraction cut off.
-fn whole(text: &str, base: u32) -> Option<i128> {
-    let plain = text.replace('_', "");
-    let lower = plain.to_lowercase();
-    let digits = match base {
-        16 => lower.strip_prefix("0x"),
-        8 => lower.strip_prefix("0o"),
-        2 => lower.strip_prefix("0b"),
-        _ => None,
-    };
-    let number = i128::from_str_radix(digits.unwrap_or(&lower), base.clamp(2, 36)).ok();
-    number.or_else(|| {
-        plain.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| number.trunc() as i128)
-    })
-}
-
 fn grouped(it: &mut Evaluation, name: &str, value: &Value, given: Given) -> Result<Value, String> {
     let [count, fill] = given.bind(["count", "fill_with"])?;
     let count = count.and_then(|count| usize::try_from(count.integer()?).ok()).filter(|count| *count > 0);
@@ -361,121 +279,6 @@ fn grouped(it: &mut Evaluation, name: &str, value: &Value, given: Given) -> Resu
         }
     }
     Ok(Value::list(groups.into_iter().map(Value::list).collect()))
-}
-
-/// What items are put in order by: a field of theirs, in small letters unless these count.
-fn key(item: &Value, attribute: Option<&Value>, with_case: bool) -> Result<Value, String> {
-    let key = match attribute.filter(|attribute| !matches!(attribute, Value::None)) {
-        Some(attribute) => field(item, attribute)?,
-        None => item.clone(),
-    };
-    Ok(match &key {
-        Value::String(text) if !with_case => text.to_lowercase().into(),
-        _ => key,
-    })
-}
-
-fn sorted(mut items: Vec<(Value, Value)>, reverse: bool) -> Result<Vec<(Value, Value)>, String> {
-    let mut failed = None;
-    items.sort_by(|one, other| {
-        let order = one.0.compare(&other.0).unwrap_or_else(|error| {
-            failed.get_or_insert(error);
-            Ordering::Equal
-        });
-        if reverse { order.reverse() } else { order }
-    });
-    failed.map_or(Ok(items), Err)
-}
-
-fn ordered(it: &mut Evaluation, name: &str, value: &Value, given: Given) -> Result<Value, String> {
-    let is_true = |value: Option<Value>| value.is_some_and(|value| value.is_true());
-    let items = value.items()?;
-    it.spend(items.len() * 4)?;
-    let keyed = |attribute: Option<&Value>, with_case: bool| -> Result<Vec<(Value, Value)>, String> {
-        items.iter().map(|item| Ok((key(item, attribute, with_case)?, item.clone()))).collect()
-    };
-    match name {
-        "dictsort" => {
-            let [with_case, by, reverse] = given.bind(["case_sensitive", "by", "reverse"])?;
-            let Value::Dict(dict) = value else { return Err("dictsort wants a dict".to_owned()) };
-            let place = usize::from(by.is_some_and(|by| by.as_str() == Some("value")));
-            let with_case = is_true(with_case);
-            let pairs = dict.0.iter().map(|(key, value)| Value::pair(key.clone(), value.clone()));
-            let pairs: Result<Vec<_>, String> =
-                pairs.map(|pair| Ok((key(&pair, Some(&Value::length(place)), with_case)?, pair))).collect();
-            Ok(Value::list(sorted(pairs?, is_true(reverse))?.into_iter().map(|(_, pair)| pair).collect()))
-        }
-        "groupby" => {
-            let [attribute, default, with_case] = given.bind(["attribute", "default", "case_sensitive"])?;
-            let with_case = is_true(with_case);
-            let mut groups: Vec<(Value, Value, Vec<Value>)> = Vec::new();
-            let mut all = keyed(attribute.as_ref(), with_case)?;
-            for (key, _) in &mut all {
-                if let (Value::Undefined(_), Some(default)) = (&*key, &default) {
-                    *key = default.clone();
-                }
-            }
-            for (key, item) in sorted(all, false)? {
-                let shown = match &attribute {
-                    Some(attribute) => field(&item, attribute)?,
-                    None => item.clone(),
-                };
-                let shown = if matches!(shown, Value::Undefined(_)) { key.clone() } else { shown };
-                match groups.last_mut().filter(|(known, ..)| known.equals(&key)) {
-                    Some((.., items)) => items.push(item),
-                    None => groups.push((key, shown, vec![item])),
-                }
-            }
-            Ok(Value::list(
-                groups.into_iter().map(|(_, key, items)| Value::pair(key, Value::list(items))).collect(),
-            ))
-        }
-        "sort" => {
-            let [reverse, with_case, attribute] = given.bind(["reverse", "case_sensitive", "attribute"])?;
-            let several: Vec<Value> = match &attribute {
-                Some(Value::String(names)) => names.split(',').map(Value::from).collect(),
-                Some(other) => vec![other.clone()],
-                None => Vec::new(),
-            };
-            let with_case = is_true(with_case);
-            let mut keyed = keyed(None, with_case)?;
-            if !several.is_empty() {
-                for (of, item) in &mut keyed {
-                    let keys: Result<Vec<_>, String> =
-                        several.iter().map(|attribute| key(item, Some(attribute), with_case)).collect();
-                    *of = Value::list(keys?);
-                }
-            }
-            it.made_list(sorted(keyed, is_true(reverse))?.into_iter().map(|(_, item)| item).collect())
-        }
-        "unique" => {
-            let [with_case, attribute] = given.bind(["case_sensitive", "attribute"])?;
-            let mut seen: Vec<(Value, Value)> = Vec::new();
-            for (key, item) in keyed(attribute.as_ref(), is_true(with_case))? {
-                it.spend(1 + seen.len() / 16)?;
-                if !seen.iter().any(|(known, _)| known.equals(&key)) {
-                    seen.push((key, item));
-                }
-            }
-            Ok(Value::list(seen.into_iter().map(|(_, item)| item).collect()))
-        }
-        _ => {
-            let [with_case, attribute] = given.bind(["case_sensitive", "attribute"])?;
-            let mut best: Option<(Value, Value)> = None;
-            let wanted = if name == "max" { Ordering::Greater } else { Ordering::Less };
-            for (key, item) in keyed(attribute.as_ref(), is_true(with_case))? {
-                let is_better = match &best {
-                    Some((known, _)) => key.compare(known)? == wanted,
-                    None => true,
-                };
-                if is_better {
-                    best = Some((key, item));
-                }
-            }
-            let absent = || Value::undefined("No aggregated item, sequence was empty, it");
-            Ok(best.map_or_else(absent, |(_, item)| item))
-        }
-    }
 }
 
 fn picked(it: &mut Evaluation, name: &str, value: &Value, mut given: Given) -> Result<Value, String> {
@@ -525,7 +328,7 @@ fn picked(it: &mut Evaluation, name: &str, value: &Value, mut given: Given) -> R
 }
 
 /// A field of an item, by a path with dots and numbers.
-fn field(item: &Value, path: &Value) -> Result<Value, String> {
+pub(super) fn field(item: &Value, path: &Value) -> Result<Value, String> {
     let Value::String(path) = path else { return methods::item(item, path) };
     let mut found = item.clone();
     for part in path.split('.') {
