@@ -232,6 +232,7 @@ SMALL = """
 {{ cls.x if cls is defined else 'no' }} {{ loop is defined }} {{ namespace is defined }} {{ varargs is defined }}
 {% if nothing %}a{% elif none %}b{% elif 0 %}c{% elif 'x' %}d{% else %}e{% endif %} {% if not nothing %}f{% endif %} {% if messages and messages[0].role == 'system' -%} g {%- endif %} {% if 1 and (0 or 1) %}h{% endif %}
 {{ 'x' * 0 }}| {{ [1, 2] * 0 }} {{ 'abc' is in 'xabc' }} {{ 'abc' | first }} {{ 'abc' | last }} {{ {'b': 1} | first }} {{ 'b a' | sort }} {{ [true, false] | sum }} {{ messages | map(attribute='content') | map('length') | sum }} {{ messages | sum(attribute='nothing') if false else 0 }}
+{{ range(1, 0, 2) | list }} {{ range(0, 1, -2) | list }} {{ range(5, 0, -2) | list }} {{ range(0, 5, 2) | list }} {{ range(3, 3) | list }} {{ range(1, 0) | list }} {{ range(-1, -2, -5) | list }} {{ range(0, 99999999999999999999999, 99999999999999999999) | length }} {{ range(0, -9, 99999999999999999999) | list }}
 """.strip("\n").split("\n")
 
 # White space around tags, where lines matter.

@@ -32,8 +32,11 @@ pub(super) fn call_function(it: &mut Evaluation, name: &str, given: Given) -> Re
             if step == 0 {
                 return Err("range() arg 3 must not be zero".to_owned());
             }
-            let far = stop.checked_sub(start).ok_or("range too big")?;
-            let count = (far.wrapping_div(step) + i128::from(far.wrapping_rem(step) != 0)).max(0);
+            let count = if start == stop || (start < stop) != (step > 0) {
+                0
+            } else {
+                (start.abs_diff(stop) - 1) / step.unsigned_abs() + 1
+            };
             let count = usize::try_from(count).ok().filter(|count| *count <= RANGE_MAX);
             let count = count.ok_or_else(|| format!("range too big, at most {RANGE_MAX} are allowed"))?;
             it.spend(count / 4)?;
