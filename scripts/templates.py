@@ -233,6 +233,13 @@ SMALL = """
 {% if nothing %}a{% elif none %}b{% elif 0 %}c{% elif 'x' %}d{% else %}e{% endif %} {% if not nothing %}f{% endif %} {% if messages and messages[0].role == 'system' -%} g {%- endif %} {% if 1 and (0 or 1) %}h{% endif %}
 {{ 'x' * 0 }}| {{ [1, 2] * 0 }} {{ 'abc' is in 'xabc' }} {{ 'abc' | first }} {{ 'abc' | last }} {{ {'b': 1} | first }} {{ 'b a' | sort }} {{ [true, false] | sum }} {{ messages | map(attribute='content') | map('length') | sum }} {{ messages | sum(attribute='nothing') if false else 0 }}
 {{ range(1, 0, 2) | list }} {{ range(0, 1, -2) | list }} {{ range(5, 0, -2) | list }} {{ range(0, 5, 2) | list }} {{ range(3, 3) | list }} {{ range(1, 0) | list }} {{ range(-1, -2, -5) | list }} {{ range(0, 99999999999999999999999, 99999999999999999999) | length }} {{ range(0, -9, 99999999999999999999) | list }}
+{{ '%0*d' % (5, 3) }} {{ '%-*d|' % (5, 3) }} {{ '%*d|' % (-5, 3) }} {{ '%.*f' % (1, 2.55) }} {{ '%.*f' % (-1, 2.5) }} {{ '%.400f' % 1e-300 }} {{ '%.40g' % 0.1 }} {{ '%d' % 1e30 }} {{ '%d' % ('nan' | float) }}
+{{ 1.5 | round(100000) }} {{ 1.5 | round(-100000) }} {{ 15 | round(-100000) }} {{ -15.5 | round(400) }} {{ -15.5 | round(-400) }} {{ 55 | round(-2) }} {{ 1.5 | round(1, 'odd') }} {{ 1.5 | round(100000, 'ceil') }} {{ 1.5 | round(-100000, 'floor') }} {{ ('nan' | float) | round }} {{ ('inf' | float) | round(2) }} {{ 1.55 | round(1, 'ceil') }} {{ 1.5 | round('a') }}
+{{ 'abc' | truncate(99999999999999999999999999) }} {{ 'abcdefgh ijkl' | truncate(9, leeway=99999999999999999999999999) }} {{ 'abcdefgh ijkl' | truncate(9, leeway=0) }} {{ 'abcdefgh ijkl' | truncate(9, true, '…', 0) }} {{ 'abc' | truncate(2) }} {{ 'abc' | truncate(9, leeway=-1) }} {{ 'abc' | truncate(-1) }} {{ 'abc' | truncate(3, leeway=0) }}
+{{ 'a' | center(-5) }} {{ 'a'.center(-5) }} {{ 'a'.zfill(-5) }} {{ 'a'.ljust(-5) }} {{ 'a\\tb'.expandtabs(-5) }} {{ 'a\\tb'.expandtabs(70) }} {{ 'a\\nb' | indent(-3) }} {{ [1] | tojson(indent=-3) }} {{ 'a' | center('5') }} {{ 'a'.zfill('5') }}
+{{ [1, 2, 3] | batch(99999999999999999999) | list }} {{ [1, 2] | slice(3, 'x') | list }} {{ [1, 2, 3] | batch(2, 'x') | list }} {{ 'a' | replace('a', 'b', 9223372036854775807) }} {{ 'a b'.split(' ', 9223372036854775807) }} {{ 'abc'[99999999999999999999:] }} {{ 'abc'[::99999999999999999999] }} {{ 'abc'[:-99999999999999999999] }} {{ [1, 2, 3][::-99999999999999999999] }} {{ '' * 9223372036854775807 }} {{ 'a' * -9223372036854775807 }}
+{{ '{:>{}}|{:.{}f}'.format('a', 5, 2.5, 3) }} {{ '{:{}}{}'.format('a', 3, 'b') }} {{ '{:{:{}}}'.format('a', 5, 6) }} {{ '{0:{1}{2}}'.format('a', '>', 4) }}
+{{ '99' | int(base=8) }} {{ 1e30 | int }} {{ '1e30' | int }} {{ ('nan' | float) | int }}
 """.strip("\n").split("\n")
 
 # White space around tags, where lines matter.

@@ -104,8 +104,8 @@ fn of_text(it: &mut Evaluation, name: &str, text: &str, given: Given) -> Result<
         "capitalize" => it.made(capitalized(text)),
         "center" => {
             let [width] = given.bind(["width"])?;
-            let width = width.and_then(|width| usize::try_from(width.integer()?).ok()).unwrap_or(80);
-            it.made(centered(text, ' ', width))
+            let width = width.map_or(Ok(80), |width| width.size())?;
+            it.made(centered(text, ' ', width)?)
         }
         "e" | "escape" | "forceescape" => {
             let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
@@ -156,10 +156,7 @@ fn indented(it: &mut Evaluation, text: &str, given: Given) -> Result<Value, Stri
     let [width, first, blank] = given.bind(["width", "first", "blank"])?;
     let indent = match width {
         Some(Value::String(indent)) => indent.to_string(),
-        width => {
-            let width = width.and_then(|width| usize::try_from(width.integer()?).ok()).unwrap_or(4);
-            padded("", ' ', '>', width)
-        }
+        width => padded("", ' ', '>', width.map_or(Ok(4), |width| width.size())?)?,
     };
     let blank = blank.is_some_and(|blank| blank.is_true());
     let mut out = String::new();
@@ -211,16 +208,21 @@ fn titled(text: &str) -> String {
 
 fn truncated(it: &mut Evaluation, text: &str, given: Given) -> Result<Value, String> {
     let [length, kill_words, end, leeway] = given.bind(["length", "killwords", "end", "leeway"])?;
-    let size = |value: Option<Value>, default: usize| {
-        value.and_then(|value| usize::try_from(value.integer()?).ok()).unwrap_or(default)
-    };
     let end = end.map_or_else(|| "...".into(), |end| end.text());
-    let (length, leeway) = (size(length, 255), size(leeway, 5));
+    let length = length.map_or(Ok(255), |length| length.size())?;
+    // None is as none given.
+    let leeway = leeway.filter(|leeway| !matches!(leeway, Value::None));
+    if leeway.as_ref().and_then(Value::integer).is_some_and(|leeway| leeway < 0) {
+        return Err("truncate wants a leeway that is not negative".to_owned());
+    }
+    let leeway = leeway.map_or(Ok(5), |leeway| leeway.size())?;
+    let kept = length.checked_sub(end.chars().count());
+    let kept = kept.ok_or_else(|| format!("truncate to {length} leaves no room for the end {end:?}"))?;
     let letters: Vec<char> = text.chars().collect();
-    if letters.len() <= length + leeway {
+    if letters.len() <= length.saturating_add(leeway) {
         return Ok(text.into());
     }
-    let cut: String = letters[..length.saturating_sub(end.chars().count())].iter().collect();
+    let cut: String = letters[..kept].iter().collect();
     let whole_words = !kill_words.is_some_and(|kill| kill.is_true());
     let cut = if whole_words { cut.rsplit_once(' ').map_or(cut.as_str(), |(cut, _)| cut) } else { &cut };
     it.made(format!("{cut}{end}"))
@@ -233,10 +235,7 @@ fn json(it: &mut Evaluation, value: &Value, given: Given) -> Result<Value, Strin
     let indent = match indent {
         None | Some(Value::None) => None,
         Some(Value::String(indent)) => Some(indent.to_string()),
-        Some(other) => {
-            let width = other.integer().ok_or("indent is a number of spaces, or a text")?;
-            Some(padded("", ' ', '>', usize::try_from(width).unwrap_or(0)))
-        }
+        Some(other) => Some(padded("", ' ', '>', other.size()?)?),
     };
     let separators = match separators {
         None | Some(Value::None) => (if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned()),
@@ -253,22 +252,26 @@ fn json(it: &mut Evaluation, value: &Value, given: Given) -> Result<Value, Strin
 
 fn grouped(it: &mut Evaluation, name: &str, value: &Value, given: Given) -> Result<Value, String> {
     let [count, fill] = given.bind(["count", "fill_with"])?;
-    let count = count.and_then(|count| usize::try_from(count.integer()?).ok()).filter(|count| *count > 0);
-    let count = count.ok_or_else(|| format!("{name} wants a number"))?;
+    let count = count.ok_or_else(|| format!("{name} wants a number"))?.size()?;
+    if count == 0 {
+        return Err(format!("{name} wants a number above 0"));
+    }
     let items = value.items()?;
-    it.spend(items.len() + count.min(items.len() + RANGE_MAX))?;
     let fill = fill.filter(|fill| !matches!(fill, Value::None));
+    if count > GROUPS_MAX && (name == "slice" || fill.is_some()) {
+        return Err(format!("{name} of {count} is too large, at most {GROUPS_MAX} are accepted"));
+    }
+    it.spend(items.len().saturating_add(count.min(GROUPS_MAX)))?;
     let mut groups: Vec<Vec<Value>> = Vec::new();
     if name == "batch" {
         groups = items.chunks(count).map(<[Value]>::to_vec).collect();
         if let (Some(fill), Some(last)) = (fill, groups.last_mut()) {
-            it.spend(count.min(RANGE_MAX))?;
-            last.resize(count.min(RANGE_MAX), fill);
+            last.resize(count, fill);
         }
     } else {
         let (each, longer) = (items.len() / count, items.len() % count);
         let mut at = 0;
-        for group in 0..count.min(RANGE_MAX) {
+        for group in 0..count {
             let end = at + each + usize::from(group < longer);
             let mut items = items[at..end].to_vec();
             if group >= longer {
@@ -432,4 +435,5 @@ const TEXT_FILTERS: [&str; 16] = [
     "urlencode",
     "wordcount",
 ];
-const RANGE_MAX: usize = 100_000;
+/// Groups that items are put into, or items of a group that is filled up.
+const GROUPS_MAX: usize = 100_000;

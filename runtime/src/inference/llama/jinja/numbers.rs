@@ -15,7 +15,7 @@ pub(super) fn filter(it: &mut Evaluation, name: &str, value: Value, given: Given
     }
     match name {
         "abs" => match (value.integer(), value.number()) {
-            (Some(number), _) => Ok(Value::Integer(number.saturating_abs())),
+            (Some(number), _) => number.checked_abs().map(Value::Integer).ok_or_else(|| too_large(number)),
             (_, Some(number)) => Ok(Value::Float(number.abs())),
             _ => Err(format!("bad operand type for abs(): {:?}", value.kind())),
         },
@@ -29,30 +29,17 @@ pub(super) fn filter(it: &mut Evaluation, name: &str, value: Value, given: Given
             let [default, base] = given.bind(["default", "base"])?;
             let base = base.and_then(|base| u32::try_from(base.integer()?).ok()).unwrap_or(10);
             let number = match &value {
-                Value::Float(number) if number.is_finite() => Some(number.trunc() as i128),
-                Value::String(text) => whole(text.trim(), base),
+                Value::Float(number) if number.is_finite() => Some(truncated(*number)?),
+                Value::String(text) => whole(text.trim(), base)?,
                 other => other.integer(),
             };
             Ok(number.map(Value::Integer).or(default).unwrap_or(Value::Integer(0)))
         }
         "round" => {
             let [precision, method] = given.bind(["precision", "method"])?;
-            let precision =
-                precision.and_then(|precision| i32::try_from(precision.integer()?).ok()).unwrap_or(0);
-            let method = method.map(|method| method.text());
-            if let (Some(whole), None | Some("common")) = (value.integer(), method.as_deref()) {
-                // A whole number stays one.
-                let scale = 10_i128.pow(precision.min(0).unsigned_abs().min(30));
-                return Ok(Value::Integer(rounded(whole, scale)));
-            }
-            let number = value.number().ok_or_else(|| format!("{} is no number", value.kind()))?;
-            let scale = 10_f64.powi(precision);
-            Ok(Value::Float(match method.as_deref() {
-                Some("ceil") => (number * scale).ceil() / scale,
-                Some("floor") => (number * scale).floor() / scale,
-                _ if precision > 0 => format!("{number:.*}", precision as usize).parse().unwrap_or(number),
-                _ => (number * scale).round_ties_even() / scale,
-            }))
+            let precision = precision.map_or(Some(0), |precision| precision.integer());
+            let precision = precision.ok_or("round wants a whole number of digits")?;
+            round(&value, precision, method.map(|method| method.text()).as_deref().unwrap_or("common"))
         }
         _ => {
             let [attribute, start] = given.bind(["attribute", "start"])?;
@@ -70,15 +57,57 @@ pub(super) fn filter(it: &mut Evaluation, name: &str, value: Value, given: Given
     }
 }
 
+/// A number with so many digits after the point, or so many zeros before it.
+fn round(value: &Value, precision: i128, method: &str) -> Result<Value, String> {
+    if let (Some(whole), "common") = (value.integer(), method) {
+        // A whole number stays one.
+        let zeros = u32::try_from(precision.min(0).unsigned_abs()).unwrap_or(u32::MAX);
+        // Half of a larger power of ten is more than any number has.
+        let Some(scale) = 10_i128.checked_pow(zeros) else { return Ok(Value::Integer(0)) };
+        return rounded(whole, scale).map(Value::Integer).ok_or_else(|| too_large(whole));
+    }
+    let number = value.number().ok_or_else(|| format!("{} is no number", value.kind()))?;
+    let scale = 10_f64.powi(precision.clamp(-DIGITS_MAX, DIGITS_MAX) as i32);
+    let scaled = number * scale;
+    let wrong = || format!("{number} cannot be rounded to {precision} digits by {method}");
+    let parts = |scaled: f64| {
+        let whole = scaled / scale;
+        if scale > 0.0 && scaled.is_finite() && whole.is_finite() { Ok(whole) } else { Err(wrong()) }
+    };
+    Ok(Value::Float(match method {
+        "ceil" => parts(scaled.ceil())?,
+        "floor" => parts(scaled.floor())?,
+        "common" if precision > FRACTION_DIGITS_MAX || !number.is_finite() => number,
+        "common" if precision > 0 => format!("{number:.*}", precision as usize).parse().unwrap_or(number),
+        "common" if precision < -WHOLE_DIGITS_MAX => 0.0 * number,
+        "common" => parts(scaled.round_ties_even())?,
+        other => return Err(format!("round wants common, ceil or floor, not {other:?}")),
+    }))
+}
+
 /// A whole number as the nearest multiple of another, an even one where two are as near.
-const fn rounded(number: i128, scale: i128) -> i128 {
+const fn rounded(number: i128, scale: i128) -> Option<i128> {
     let (times, rest) = (number.div_euclid(scale), number.rem_euclid(scale));
-    let up = rest * 2 > scale || rest * 2 == scale && times % 2 != 0;
-    (times + up as i128) * scale
+    let left = scale - rest;
+    let up = rest > left || rest == left && times % 2 != 0;
+    (times + up as i128).checked_mul(scale)
+}
+
+/// A number without its fraction.
+///
+/// # Errors
+/// Where it is too large, or none.
+pub(super) fn truncated(number: f64) -> Result<i128, String> {
+    // All of these are smaller than the smallest power of two that does not fit.
+    if number.abs() < -(i128::MIN as f64) { Ok(number.trunc() as i128) } else { Err(too_large(number)) }
+}
+
+fn too_large(number: impl std::fmt::Display) -> String {
+    format!("{number} is too large for a whole number")
 }
 
 /// A whole number in a text, with a fraction cut off.
-fn whole(text: &str, base: u32) -> Option<i128> {
+fn whole(text: &str, base: u32) -> Result<Option<i128>, String> {
     let plain = text.replace('_', "");
     let lower = plain.to_lowercase();
     let digits = match base {
@@ -87,8 +116,16 @@ fn whole(text: &str, base: u32) -> Option<i128> {
         2 => lower.strip_prefix("0b"),
         _ => None,
     };
-    let number = i128::from_str_radix(digits.unwrap_or(&lower), base.clamp(2, 36)).ok();
-    number.or_else(|| {
-        plain.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| number.trunc() as i128)
-    })
+    let number = i128::from_str_radix(digits.unwrap_or(&lower), base.clamp(2, 36));
+    if let Ok(number) = number {
+        return Ok(Some(number));
+    }
+    plain.parse::<f64>().ok().filter(|number| number.is_finite()).map(truncated).transpose()
 }
+
+/// No number has digits so far from its point.
+const DIGITS_MAX: i128 = 1000;
+/// Beyond so many digits after the point, Python leaves a number as it is.
+const FRACTION_DIGITS_MAX: i128 = 323;
+/// Beyond so many zeros before the point, Python makes a number zero.
+const WHOLE_DIGITS_MAX: i128 = 308;

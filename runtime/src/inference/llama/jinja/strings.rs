@@ -100,28 +100,28 @@ pub(super) fn call(it: &mut Evaluation, text: &str, name: &str, given: Given) ->
         }
         "center" | "ljust" | "rjust" => {
             let [width, fill] = given.bind(["width", "fillchar"])?;
-            let width = width.and_then(|width| width.integer()).ok_or("a width is wanted")?;
+            let width = width.ok_or("a width is wanted")?.size()?;
             let fill = fill.and_then(|fill| fill.text().chars().next()).unwrap_or(' ');
-            let width = usize::try_from(width).unwrap_or(0);
             it.made(match name {
-                "ljust" => padded(text, fill, '<', width),
-                "rjust" => padded(text, fill, '>', width),
-                _ => centered(text, fill, width),
+                "ljust" => padded(text, fill, '<', width)?,
+                "rjust" => padded(text, fill, '>', width)?,
+                _ => centered(text, fill, width)?,
             })
         }
         "zfill" => {
             let [width] = given.bind(["width"])?;
-            let width = width.and_then(|width| usize::try_from(width.integer()?).ok()).unwrap_or(0);
+            let width = width.ok_or("a width is wanted")?.size()?;
             let (sign, digits) = match text.strip_prefix(['+', '-']) {
                 Some(digits) => (&text[..1], digits),
                 None => ("", text),
             };
-            it.made(format!("{sign}{}", padded(digits, '0', '>', width.saturating_sub(sign.len()))))
+            let digits = padded(digits, '0', '>', width.saturating_sub(sign.len()))?;
+            it.made(format!("{sign}{digits}"))
         }
         "expandtabs" => {
             let [size] = given.bind(["tabsize"])?;
-            let size = size.and_then(|size| usize::try_from(size.integer()?).ok()).unwrap_or(8).min(64);
-            it.check_bytes(text.len() + text.matches('\t').count() * size)?;
+            let size = size.map_or(Ok(8), |size| size.size())?;
+            it.check_bytes(text.matches('\t').count().saturating_mul(size).saturating_add(text.len()))?;
             it.made(expanded(text, size))
         }
         "format" | "format_map" => {
@@ -183,11 +183,14 @@ pub(super) fn stripped<'t>(text: &'t str, set: Option<&str>, start: bool, end: b
 }
 
 /// A text in the middle of a width, as Python puts it.
-pub(super) fn centered(text: &str, fill: char, width: usize) -> String {
+///
+/// # Errors
+/// Where that takes too many characters.
+pub(super) fn centered(text: &str, fill: char, width: usize) -> Result<String, String> {
     let missing = width.saturating_sub(text.chars().count());
     // Where it cannot be even, what is odd decides.
     let before = missing / 2 + (missing & width & 1);
-    let left = padded(text, fill, '>', width.saturating_sub(missing - before));
+    let left = padded(text, fill, '>', width.saturating_sub(missing - before))?;
     padded(&left, fill, '<', width)
 }
 

@@ -1,6 +1,7 @@
 //! Texts made of values: the `%` of Python and its `format`, and dates.
 
 use super::evaluation::BYTES_MAX;
+use super::numbers::truncated;
 use super::value::{Dict, Value, float, missing};
 
 /// Refuses to make a text any longer.
@@ -51,14 +52,18 @@ pub(super) fn percent(format: &str, values: &Value) -> Result<String, String> {
         let count = |letters: &mut std::iter::Peekable<std::str::Chars<'_>>,
                      places: &mut std::slice::Iter<'_, Value>| {
             if letters.next_if_eq(&'*').is_some() {
-                let value = places.next().and_then(Value::integer).ok_or("* wants int")?;
-                return usize::try_from(value).map(Some).map_err(|_| "* wants a width".to_owned());
+                return places.next().and_then(Value::integer).ok_or("* wants int");
             }
-            Ok::<_, String>(digits(letters))
+            Ok(digits(letters).and_then(|count| i128::try_from(count).ok()).unwrap_or(0))
         };
-        spec.width = count(&mut letters, &mut places)?.unwrap_or(0);
+        let size = |count: i128| usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+        let width = count(&mut letters, &mut places)?;
+        if width < 0 {
+            spec.align = Some('<');
+        }
+        spec.width = size(width);
         if letters.next_if_eq(&'.').is_some() {
-            spec.precision = Some(count(&mut letters, &mut places)?.unwrap_or(0));
+            spec.precision = Some(size(count(&mut letters, &mut places)?.max(0)));
         }
         while letters.next_if(|letter| "hlL".contains(*letter)).is_some() {}
         let Some(kind) = letters.next() else { return Err("incomplete format".to_owned()) };
@@ -82,7 +87,7 @@ fn digits(letters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<usiz
     let mut number = None;
     while let Some(digit) = letters.peek().and_then(|digit| digit.to_digit(10)) {
         letters.next();
-        number = Some((number.unwrap_or(0_usize) * 10 + digit as usize).min(WIDTH_MAX));
+        number = Some(number.unwrap_or(0_usize).saturating_mul(10).saturating_add(digit as usize));
     }
     number
 }
@@ -121,7 +126,7 @@ impl Spec {
             },
             'd' | 'i' | 'u' | 'x' | 'X' | 'o' => {
                 let number = match value {
-                    Value::Float(number) if "diu".contains(kind) => Value::Integer(number.trunc() as i128),
+                    Value::Float(number) if "diu".contains(kind) => Value::Integer(truncated(*number)?),
                     other => other.clone(),
                 };
                 if number.integer().is_none() {
@@ -146,7 +151,7 @@ impl Spec {
             Some(precision) => text.chars().take(precision).collect(),
             None => text,
         };
-        Ok(padded(&text, self.fill, self.align.unwrap_or('>'), self.width))
+        padded(&text, self.fill, self.align.unwrap_or('>'), self.width)
     }
 
     /// A number with its sign, digits and padding.
@@ -190,9 +195,9 @@ impl Spec {
         if self.zero && !left_aligned || self.align == Some('=') {
             let fill = if self.zero { '0' } else { self.fill };
             let missing = width.saturating_sub(sign.len() + digits.chars().count());
-            return Ok(format!("{sign}{}{digits}", fill.to_string().repeat(missing)));
+            return Ok(format!("{sign}{}{digits}", filling(fill, missing)?));
         }
-        Ok(padded(&format!("{sign}{digits}"), self.fill, self.align.unwrap_or('>'), width))
+        padded(&format!("{sign}{digits}"), self.fill, self.align.unwrap_or('>'), width)
     }
 }
 
@@ -218,6 +223,9 @@ fn decimal(
         return Ok(if number.is_nan() { "nan" } else { "inf" }.to_owned());
     }
     let precision_or = precision.unwrap_or(6);
+    if precision_or > PRECISION_MAX {
+        return Err(format!("precision {precision_or} is too large, at most {PRECISION_MAX} is accepted"));
+    }
     let text = match kind {
         Some('f' | 'F') => format!("{number:.precision_or$}"),
         Some('%') => format!("{:.precision_or$}%", number * 100.0),
@@ -259,29 +267,47 @@ fn exponent(text: &str) -> String {
 }
 
 /// A text in the middle or at a side of others that fill a width.
-pub(super) fn padded(text: &str, fill: char, align: char, width: usize) -> String {
-    let missing = width.min(WIDTH_MAX).saturating_sub(text.chars().count());
+///
+/// # Errors
+/// Where that takes too many characters.
+pub(super) fn padded(text: &str, fill: char, align: char, width: usize) -> Result<String, String> {
+    let missing = width.saturating_sub(text.chars().count());
     let (before, after) = match align {
         '<' => (0, missing),
         '^' => (missing / 2, missing - missing / 2),
         _ => (missing, 0),
     };
-    let fill = |count: usize| fill.to_string().repeat(count);
-    format!("{}{text}{}", fill(before), fill(after))
+    Ok(format!("{}{text}{}", filling(fill, before)?, filling(fill, after)?))
+}
+
+/// A character so many times.
+fn filling(fill: char, count: usize) -> Result<String, String> {
+    if count > FILLING_MAX {
+        return Err(format!(
+            "a text would be padded by {count} characters, at most {FILLING_MAX} are accepted"
+        ));
+    }
+    Ok(fill.to_string().repeat(count))
 }
 
 /// Fills a text with values, as Python's `str.format` does; `get` takes a field of a value, or its item.
 ///
 /// # Errors
 /// Where they do not fit.
-pub(super) fn format(
+pub(super) fn format(format: &str, places: &[Value], names: &Dict, get: Get<'_>) -> Result<String, String> {
+    format_within(format, places, names, get, &mut 0, 1)
+}
+
+/// Fills a text whose fields may name others in their specifications, so many times in each other.
+fn format_within(
     format: &str,
     places: &[Value],
     names: &Dict,
-    get: &dyn Fn(&Value, &str, bool) -> Result<Value, String>,
+    get: Get<'_>,
+    next: &mut usize,
+    levels: usize,
 ) -> Result<String, String> {
     let mut out = String::new();
-    let mut next = 0;
     let mut letters = format.chars().peekable();
     while let Some(letter) = letters.next() {
         check(&out)?;
@@ -306,7 +332,12 @@ pub(super) fn format(
                     }
                     field.push(letter);
                 }
-                let (value, spec) = field_of(&field, places, names, get, &mut next)?;
+                let (value, spec) = field_of(&field, places, names, get, next)?;
+                let spec = match (spec.contains('{'), levels.checked_sub(1)) {
+                    (false, _) => spec.to_owned(),
+                    (true, Some(levels)) => format_within(spec, places, names, get, next, levels)?,
+                    (true, None) => return Err("max string recursion exceeded".to_owned()),
+                };
                 out.push_str(&formatted(&value, &spec)?);
             }
             letter => out.push(letter),
@@ -315,14 +346,17 @@ pub(super) fn format(
     Ok(out)
 }
 
+/// Takes a field of a value by its name, or its item.
+type Get<'g> = &'g dyn Fn(&Value, &str, bool) -> Result<Value, String>;
+
 /// The value of a field, and how to write it.
-fn field_of(
-    field: &str,
+fn field_of<'f>(
+    field: &'f str,
     places: &[Value],
     names: &Dict,
-    get: &dyn Fn(&Value, &str, bool) -> Result<Value, String>,
+    get: Get<'_>,
     next: &mut usize,
-) -> Result<(Value, String), String> {
+) -> Result<(Value, &'f str), String> {
     let (path, spec) = field.split_once(':').unwrap_or((field, ""));
     let (path, conversion) = path.split_once('!').unwrap_or((path, ""));
     let first_end = path.find(['.', '[']).unwrap_or(path.len());
@@ -352,14 +386,6 @@ fn field_of(
         "r" | "a" => Value::from(value.repr()),
         "s" => Value::String(value.text()),
         _ => value,
-    };
-    let spec = match spec.split_once('{') {
-        None => spec.to_owned(),
-        // As deep as Python goes.
-        Some((_, inner)) if inner.contains('{') && inner.find('{') < inner.find('}') => {
-            return Err("max string recursion exceeded".to_owned());
-        }
-        Some(_) => format(spec, places, names, get)?,
     };
     Ok((value, spec))
 }
@@ -402,7 +428,7 @@ fn formatted(value: &Value, spec: &str) -> Result<String, String> {
                 Some(precision) => text.chars().take(precision).collect(),
                 None => text.to_string(),
             };
-            Ok(padded(&text, it.fill, it.align.unwrap_or('<'), width))
+            padded(&text, it.fill, it.align.unwrap_or('<'), width)
         }
     }
 }
@@ -473,5 +499,7 @@ const DATE: [(char, &str); 33] = [
     ('x', "01/01/25"),
     ('y', "25"),
 ];
-/// The widest padding.
-const WIDTH_MAX: usize = 1 << 16;
+/// Characters that a text is padded by at a side.
+const FILLING_MAX: usize = 1 << 16;
+/// Digits after a point: far more than there are others than zeros.
+const PRECISION_MAX: usize = 1 << 12;

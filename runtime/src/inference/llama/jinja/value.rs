@@ -229,6 +229,15 @@ impl Value {
         }
     }
 
+    /// A whole number as a count of letters or items: none where it is negative.
+    ///
+    /// # Errors
+    /// Where it is no whole number.
+    pub(super) fn size(&self) -> Result<usize, String> {
+        let number = self.integer().ok_or_else(|| format!("expected a whole number, not {}", self.kind()))?;
+        Ok(usize::try_from(number.max(0)).unwrap_or(usize::MAX))
+    }
+
     pub(super) fn as_str(&self) -> Option<&str> {
         if let Self::String(text) = self { Some(text) } else { None }
     }
