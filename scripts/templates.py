@@ -240,6 +240,9 @@ SMALL = """
 {{ [1, 2, 3] | batch(99999999999999999999) | list }} {{ [1, 2] | slice(3, 'x') | list }} {{ [1, 2, 3] | batch(2, 'x') | list }} {{ 'a' | replace('a', 'b', 9223372036854775807) }} {{ 'a b'.split(' ', 9223372036854775807) }} {{ 'abc'[99999999999999999999:] }} {{ 'abc'[::99999999999999999999] }} {{ 'abc'[:-99999999999999999999] }} {{ [1, 2, 3][::-99999999999999999999] }} {{ '' * 9223372036854775807 }} {{ 'a' * -9223372036854775807 }}
 {{ '{:>{}}|{:.{}f}'.format('a', 5, 2.5, 3) }} {{ '{:{}}{}'.format('a', 3, 'b') }} {{ '{:{:{}}}'.format('a', 5, 6) }} {{ '{0:{1}{2}}'.format('a', '>', 4) }}
 {{ '99' | int(base=8) }} {{ 1e30 | int }} {{ '1e30' | int }} {{ ('nan' | float) | int }}
+{{ ([3, 'nan' | float, 1, 2] * 50) | sort | length }}
+{{ ([3, 'nan' | float, 1, 2] * 50) | sort(reverse=true) | length }}
+{{ ([3, 'a', 1] * 50) | sort }} {{ {2: 1, 'a': 2} | tojson(sort_keys=true) }} {{ ['b1', 'a1', 'b2', 'a2', 'c'] | sort(attribute=0) }} {{ ['b1', 'a1', 'b2', 'a2', 'c'] | sort(reverse=true, attribute=0) }} {{ [5, 3, 1, 4, 2, 3.5, true] | sort }} {{ {'b': 1, 'c': 2, 'a': 3} | tojson(sort_keys=true) }}
 """.strip("\n").split("\n")
 
 # White space around tags, where lines matter.

@@ -1,5 +1,6 @@
 //! Values as JSON, as Python's `json.dumps` writes it.
 
+use super::order::sorted;
 use super::text::check;
 use super::value::{Value, float};
 use std::fmt::Write;
@@ -39,12 +40,8 @@ impl Json {
             }
             Value::Dict(dict) => {
                 out.push('{');
-                let mut entries: Vec<&(Value, Value)> = dict.0.iter().collect();
-                if self.sorted {
-                    entries
-                        .sort_by(|one, other| one.0.compare(&other.0).unwrap_or(std::cmp::Ordering::Equal));
-                }
-                for (at, (key, value)) in entries.into_iter().enumerate() {
+                let entries = if self.sorted { &sorted(dict.0.clone(), false)? } else { dict.0.as_slice() };
+                for (at, (key, value)) in entries.iter().enumerate() {
                     self.before(at, depth + 1, out);
                     match key {
                         Value::String(key) => self.string(key, out),

@@ -17,16 +17,35 @@ fn key(item: &Value, attribute: Option<&Value>, with_case: bool) -> Result<Value
     })
 }
 
-fn sorted(mut items: Vec<(Value, Value)>, reverse: bool) -> Result<Vec<(Value, Value)>, String> {
-    let mut failed = None;
-    items.sort_by(|one, other| {
-        let order = one.0.compare(&other.0).unwrap_or_else(|error| {
-            failed.get_or_insert(error);
-            Ordering::Equal
-        });
-        if reverse { order.reverse() } else { order }
-    });
-    failed.map_or(Ok(items), Err)
+/// Puts values in the order of their keys, those with equal keys in the order that they have.
+///
+/// Any comparison will do: Python's has no order for a number that is none, over which the standard library's sort panics.
+///
+/// # Errors
+/// Where two keys cannot be compared.
+pub(super) fn sorted(mut items: Vec<(Value, Value)>, reverse: bool) -> Result<Vec<(Value, Value)>, String> {
+    let comes_first = if reverse { Ordering::Greater } else { Ordering::Less };
+    let mut len = 1;
+    while len < items.len() {
+        let mut merged = Vec::with_capacity(items.len());
+        for pair in items.chunks(2 * len) {
+            let (mut left, mut right) = pair.split_at(len.min(pair.len()));
+            while let ([one, more @ ..], [other, others @ ..]) = (left, right) {
+                if other.0.compare(&one.0)? == comes_first {
+                    merged.push(other.clone());
+                    right = others;
+                } else {
+                    merged.push(one.clone());
+                    left = more;
+                }
+            }
+            merged.extend_from_slice(left);
+            merged.extend_from_slice(right);
+        }
+        items = merged;
+        len *= 2;
+    }
+    Ok(items)
 }
 
 /// Puts a value through a filter for items in order.
