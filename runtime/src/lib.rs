@@ -33,6 +33,8 @@ pub mod ports;
 pub mod recording;
 #[cfg(feature = "http")]
 pub mod registry;
+#[cfg(any(feature = "candle", feature = "hub"))]
+mod regular_file;
 #[cfg(all(feature = "http", feature = "libp2p", feature = "redb", feature = "embedded-model"))]
 pub mod service;
 pub mod startup;

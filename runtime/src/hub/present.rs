@@ -4,9 +4,10 @@ use super::Hub;
 use super::cache::{CacheError, Cached};
 use super::id::{GGUF, MAIN, ModelId, Part};
 use super::listing::{CONFIG, SelectionError, TOKENIZER, WEIGHTS, WEIGHTS_INDEX, select};
+use crate::regular_file;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -309,7 +310,7 @@ impl Configuration {
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<T> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(JSON_BYTES_MAX).read_to_end(&mut bytes)?;
+    regular_file::open(path)?.take(JSON_BYTES_MAX).read_to_end(&mut bytes)?;
     serde_json::from_slice(&bytes).map_err(io::Error::other)
 }
 

@@ -8,9 +8,9 @@ use super::description::{DescriptionError, is_plain, refusal};
 use super::fields::within;
 use super::tokenizer_file::TokenizerFile;
 use super::weights::{Weights, WeightsError};
+use crate::regular_file;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -121,18 +121,15 @@ impl Folder {
 
 /// Reads a file that must not have more than `max` bytes, however large it says it is.
 fn read_bounded(path: &Path, max: u64) -> Result<Option<Vec<u8>>, String> {
-    let file = match File::open(path) {
+    let file = match regular_file::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("cannot be read: {error}")),
     };
     let failed = |error: io::Error| format!("cannot be read: {error}");
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err("is no regular file".to_owned());
-    }
-    if metadata.len() > max {
-        return Err(format!("has {} bytes, at most {max} are accepted", metadata.len()));
+    let found = file.metadata().map_err(failed)?.len();
+    if found > max {
+        return Err(format!("has {found} bytes, at most {max} are accepted"));
     }
     let mut bytes = Vec::new();
     file.take(max).read_to_end(&mut bytes).map_err(failed)?;

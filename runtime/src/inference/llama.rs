@@ -128,7 +128,8 @@ pub fn is_llama(path: &Path) -> bool {
 /// Tells whether a file begins as a GGUF file does that has a tensor.
 pub fn is_gguf(path: &Path) -> bool {
     let mut beginning = [0; 16];
-    let read = std::fs::File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut beginning));
+    let read =
+        crate::regular_file::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut beginning));
     read.is_ok() && beginning.starts_with(b"GGUF") && beginning[8..] != [0; 8]
 }
 

@@ -6,6 +6,7 @@
 //! crash.
 
 use super::header::{Entry, Header, HeaderError, LENGTH_BYTES};
+use crate::regular_file;
 use half::{bf16, f16};
 use kernels::ReadRows;
 use safetensors::Dtype;
@@ -107,7 +108,7 @@ impl<'a> Weights<'a> {
 
     /// Opens one more file of the same model.
     pub(super) fn open_another(&mut self, path: &Path) -> Result<(), WeightsError> {
-        let file = File::open(path)?;
+        let file = regular_file::open(path)?;
         let found = file.metadata()?.len();
         if found > FILE_BYTES_MAX {
             return Err(WeightsError::TooLarge { found });

@@ -7,6 +7,7 @@ use super::gguf::{Gguf, Kind, Tensor};
 use crate::inference::encoder::Precision;
 use crate::inference::header::{Entry, Header, HeaderError};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use crate::regular_file;
 use candle_core::{DType, Device};
 use kernels::llama::Format;
 use safetensors::Dtype;
@@ -118,12 +119,9 @@ impl Source {
 impl Opened {
     fn open(path: &Path) -> Result<Self, LlamaError> {
         let failed = |source| LlamaError::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(failed(io::Error::other("it is no regular file")));
-        }
-        Ok(Self { file, path: path.to_owned(), bytes: metadata.len() })
+        let file = regular_file::open(path).map_err(failed)?;
+        let bytes = file.metadata().map_err(failed)?.len();
+        Ok(Self { file, path: path.to_owned(), bytes })
     }
 
     fn damaged(&self, reason: &str) -> LlamaError {
