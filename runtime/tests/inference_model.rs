@@ -286,6 +286,33 @@ fn only_an_earlier_output_is_replaced() {
 }
 
 #[test]
+fn a_place_where_something_else_than_a_file_is_is_refused() {
+    let folder = Source::small().write();
+    let pipe = folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    for (place, what) in [(pipe.as_path(), "a pipe or a device"), (folder.path(), "a folder")] {
+        let error = quantize(folder.path(), place).unwrap_err();
+        let said = format!(
+            "{} exists and is {what}, not a file; name a file that is to be written",
+            place.display()
+        );
+        assert_eq!((error.code(), error.to_string()), ("path_unusable", said));
+    }
+}
+
+#[test]
+fn a_pipe_among_the_source_is_refused() {
+    for name in ["config.json", "model.safetensors", "tokenizer_config.json"] {
+        let folder = Source::small().write();
+        let pipe = folder.path().join(name);
+        let _ = fs::remove_file(&pipe);
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let error = quantize(folder.path(), &folder.path().join("x")).unwrap_err().to_string();
+        assert!(error.ends_with("it is no regular file"), "{error}");
+    }
+}
+
+#[test]
 fn a_damaged_model_file_is_refused_wherever_it_is_cut() {
     let folder = Source::small().write();
     let output = folder.path().join("model");

@@ -16,9 +16,11 @@
 use super::config::Config;
 use super::description::{Description, DescriptionError};
 use super::folder::{Folder, WEIGHTS};
+use super::header::HEADER_BYTES_MAX;
 use super::parameters::{as_stored, prefix};
 use super::weights::{Weights, WeightsError};
 use crate::home;
+use crate::regular_file;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -46,6 +48,14 @@ pub enum QuantizeError {
     /// What stands in the output's place is no output of this.
     #[error("{} exists and is another file", .0.display())]
     Foreign(PathBuf),
+    /// What stands in the output's place is no file.
+    #[error("{} exists and is {what}, not a file; name a file that is to be written", path.display())]
+    NotAFile {
+        /// The output's place.
+        path: PathBuf,
+        /// What is there.
+        what: &'static str,
+    },
     /// The source describes no model that can run here.
     #[error(transparent)]
     Description(#[from] DescriptionError),
@@ -97,19 +107,20 @@ impl QuantizeError {
         match self {
             Self::Description(_) | Self::Tokenizer { .. } | Self::Weights { .. } => "model_unsupported",
             Self::Foreign(_) => "file_exists",
-            Self::Read { .. } => "path_unusable",
+            Self::NotAFile { .. } | Self::Read { .. } => "path_unusable",
             Self::TooLarge { .. } => "model_too_large",
             Self::Write { .. } => "output_failed",
         }
     }
 }
 
-/// Quantises the BERT-family model in the folder `source` (`model.safetensors`, `config.json`, `tokenizer.json`)
-/// into the file `output`, replacing an earlier output that is there.
+/// Quantises the encoder in the folder `source` into the file `output`, replacing an earlier output that is there. The
+/// folder holds `model.safetensors`, `config.json`, a `tokenizer.json` or `vocab.txt`, and what else describes the model.
 ///
 /// # Errors
 /// [`QuantizeError`] where the source is not such a model, or the disk refuses; `output` is then untouched.
 pub fn quantize(source: &Path, output: &Path) -> Result<QuantizeReport, QuantizeError> {
+    check_place(output)?;
     let folder = Folder::at(source);
     let read = |name: &str| folder.read(name);
     let (Description { config, root, .. }, files) = Description::read_with_files(&read)?;
@@ -271,7 +282,7 @@ fn serialize(tensors: &Tensors) -> Vec<u8> {
 /// Reads a file that must not have more bytes than the limit, however large it says it is.
 fn read_weights(path: &Path) -> Result<Vec<u8>, QuantizeError> {
     let failed = |source| QuantizeError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
+    let file = regular_file::open(path).map_err(failed)?;
     let found = file.metadata().map_err(failed)?.len();
     if found > WEIGHTS_BYTES_MAX {
         return Err(QuantizeError::TooLarge { path: path.to_owned(), found });
@@ -281,15 +292,22 @@ fn read_weights(path: &Path) -> Result<Vec<u8>, QuantizeError> {
     Ok(bytes)
 }
 
+/// Refuses a place where something else than a file is.
+fn check_place(path: &Path) -> Result<(), QuantizeError> {
+    let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let what = if metadata.is_dir() { "a folder" } else { "a pipe or a device" };
+    Err(QuantizeError::NotAFile { path: path.to_owned(), what })
+}
+
 /// Tells whether a path is free, or holds an earlier output.
 fn may_replace(path: &Path) -> io::Result<bool> {
-    let mut file = match File::open(path) {
+    let mut file = match regular_file::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         file => file?,
     };
-    if !file.metadata()?.is_file() {
-        return Ok(false);
-    }
     let mut length = [0; 8];
     if file.read_exact(&mut length).is_err() {
         return Ok(false);
@@ -339,8 +357,6 @@ pub(super) fn places_of(name: &str) -> String {
 
 /// A weight so many times larger than its row's root mean square is kept apart.
 const OUTLIER_RATIO: f32 = 16.0;
-/// How much of a safetensors header is looked at; its metadata stand first.
-const HEADER_BYTES_MAX: u64 = 1 << 20;
 /// Names this layout in the file's metadata.
 const FORMAT: &str = "p2p-ai-agents s8 1";
 /// Where the tensors begin in the file is a multiple of this, a cache line.
