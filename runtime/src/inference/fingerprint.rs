@@ -9,6 +9,7 @@
 //! once more a little later.
 
 use crate::home;
+use crate::regular_file;
 use engine::Fingerprint;
 use engine::blob::{BlobId, Hash, PIECE_BYTES, Tree, leaf};
 use serde::{Deserialize, Serialize};
@@ -112,12 +113,16 @@ impl ModelFile {
     /// Reads and hashes the whole file.
     fn hash(&self) -> Result<Hash, FingerprintError> {
         let failed = |source| FingerprintError::Read { path: self.path.clone(), source };
-        let file = File::open(&self.path).map_err(failed)?;
-        let before = Stat::of(&file.metadata().map_err(failed)?);
-        let hash = hash(&file, before.bytes).map_err(failed)?;
-        let after = Stat::of(&file.metadata().map_err(failed)?);
-        let same = before == self.stat && after == self.stat;
-        if same { Ok(hash) } else { Err(FingerprintError::Changed(self.path.clone())) }
+        let check = |found: io::Result<Metadata>| {
+            let same = Stat::of(&found.map_err(failed)?) == self.stat;
+            if same { Ok(()) } else { Err(FingerprintError::Changed(self.path.clone())) }
+        };
+        check(fs::metadata(&self.path))?;
+        let file = regular_file::open(&self.path).map_err(failed)?;
+        check(file.metadata())?;
+        let hash = hash(&file, self.stat.bytes).map_err(failed)?;
+        check(file.metadata())?;
+        Ok(hash)
     }
 }
 
@@ -376,7 +381,16 @@ mod tests {
         assert!(before.is_unchanged());
         fs::write(&before.path, b"longer").unwrap();
         assert!(!before.is_unchanged());
-        let error = FileHashes::default().compute(&[before], "f32").unwrap_err();
+        let error = FileHashes::default().compute(std::slice::from_ref(&before), "f32").unwrap_err();
+        assert!(matches!(error, FingerprintError::Changed(_)), "{error}");
+        // It is not read for that: neither of these can be.
+        fs::remove_file(&before.path).unwrap();
+        fs::create_dir(&before.path).unwrap();
+        let error = before.hash().unwrap_err();
+        assert!(matches!(error, FingerprintError::Changed(_)), "{error}");
+        fs::remove_dir(&before.path).unwrap();
+        nix::unistd::mkfifo(&before.path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let error = before.hash().unwrap_err();
         assert!(matches!(error, FingerprintError::Changed(_)), "{error}");
     }
 
