@@ -53,7 +53,7 @@ pub enum SelectionError {
     GgufOnly(Vec<String>),
     /// It lacks what every model has.
     #[error("the repository has no {0}")]
-    Missing(&'static str),
+    Missing(String),
     /// It has no such file.
     #[error("the repository has no {wanted}; its GGUF files: {}", or_none(.found))]
     NoSuchFile {
@@ -62,7 +62,7 @@ pub enum SelectionError {
         /// What there is.
         found: Vec<String>,
     },
-    /// Its weights are in a form that is not read here.
+    /// It has no safetensors files, but these with weights in other formats.
     #[error("there are no safetensors weights{}", only(.0))]
     NoWeights(Vec<String>),
     /// The model is in several files.
@@ -128,11 +128,8 @@ pub(super) fn select<'a>(names: &[&'a str], part: &Part) -> Result<Vec<&'a str>,
 }
 
 fn select_all<'a>(names: &[&'a str]) -> Result<Vec<&'a str>, SelectionError> {
-    let weights: Vec<&str> = if names.contains(&WEIGHTS) {
-        vec![WEIGHTS]
-    } else {
-        names.iter().copied().filter(|name| *name == WEIGHTS_INDEX || is_shard(name)).collect()
-    };
+    let root = root(names);
+    let weights = weights(names, root);
     if weights.is_empty() {
         let found = gguf_files(names);
         if !found.is_empty() {
@@ -143,15 +140,35 @@ fn select_all<'a>(names: &[&'a str]) -> Result<Vec<&'a str>, SelectionError> {
             others.take(SHOWN_MAX).map(|name| (*name).to_owned()).collect(),
         ));
     }
-    if !names.contains(&CONFIG) {
-        return Err(SelectionError::Missing(CONFIG));
+    let has = |file: &str| names.iter().any(|name| name.strip_prefix(root) == Some(file));
+    if !has(CONFIG) {
+        return Err(SelectionError::Missing(format!("{root}{CONFIG}")));
     }
     // BERT's tokenizer can be made of its words alone.
-    if !names.contains(&TOKENIZER) && !names.contains(&VOCABULARY) {
-        return Err(SelectionError::Missing(TOKENIZER));
+    if !has(TOKENIZER) && !has(VOCABULARY) {
+        return Err(SelectionError::Missing(format!("{root}{TOKENIZER}")));
     }
-    let belongs = |name: &&str| USEFUL.contains(name) || is_module(name);
+    let belongs = |name: &&str| {
+        let file = name.strip_prefix(TRANSFORMER).unwrap_or(name);
+        USEFUL.contains(&file) || is_module(name)
+    };
     Ok(names.iter().copied().filter(|name| belongs(name) || weights.contains(name)).collect())
+}
+
+/// Returns what the names of a transformer's files begin with: its folder, where the model has no weights of its own.
+pub(super) fn root(names: &[&str]) -> &'static str {
+    let is_within =
+        names.contains(&MODULES) && weights(names, "").is_empty() && !weights(names, TRANSFORMER).is_empty();
+    if is_within { TRANSFORMER } else { "" }
+}
+
+/// The files with weights whose names begin so: one, or several with their index.
+fn weights<'a>(names: &[&'a str], root: &str) -> Vec<&'a str> {
+    let named = |fits: fn(&str) -> bool| -> Vec<&'a str> {
+        names.iter().copied().filter(|name| name.strip_prefix(root).is_some_and(fits)).collect()
+    };
+    let whole = named(|file| file == WEIGHTS);
+    if whole.is_empty() { named(|file| file == WEIGHTS_INDEX || is_shard(file)) } else { whole }
 }
 
 /// `model-00001-of-00003.safetensors`
@@ -226,6 +243,10 @@ pub(super) const WEIGHTS: &str = "model.safetensors";
 pub(super) const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 /// Without this no model runs.
 pub(super) const CONFIG: &str = "config.json";
+/// The folder of the transformer in a sentence-transformers model, where it is not the model's own.
+pub(super) const TRANSFORMER: &str = "0_Transformer/";
+/// The list of a sentence-transformers model's steps.
+const MODULES: &str = "modules.json";
 /// What says how texts become tokens.
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.txt";
@@ -236,7 +257,7 @@ const USEFUL: [&str; 17] = [
     CONFIG,
     "config_sentence_transformers.json",
     "generation_config.json",
-    "modules.json",
+    MODULES,
     "sentence_albert_config.json",
     "sentence_bert_config.json",
     "sentence_camembert_config.json",
@@ -323,12 +344,47 @@ mod tests {
         ];
         assert_eq!(select(&shards, &Part::All).unwrap(), shards[..5]);
         let bare = ["config.json", "model.safetensors"];
-        assert_eq!(select(&bare, &Part::All), Err(SelectionError::Missing("tokenizer.json")));
+        assert_eq!(select(&bare, &Part::All), Err(SelectionError::Missing("tokenizer.json".to_owned())));
         let older = ["config.json", "model.safetensors", "vocab.txt"];
         assert_eq!(select(&older, &Part::All).unwrap(), older);
         let foreign = ["config.json", "pytorch_model.bin", "tokenizer.json"];
         let found = vec!["pytorch_model.bin".to_owned()];
         assert_eq!(select(&foreign, &Part::All), Err(SelectionError::NoWeights(found)));
+    }
+
+    #[test]
+    fn the_files_of_a_transformer_in_its_own_folder_are_taken() {
+        let names = [
+            "0_Transformer/config.json",
+            "0_Transformer/model.safetensors",
+            "0_Transformer/pytorch_model.bin",
+            "0_Transformer/sentence_bert_config.json",
+            "0_Transformer/special_tokens_map.json",
+            "0_Transformer/tokenizer_config.json",
+            "0_Transformer/vocab.txt",
+            "1_Pooling/config.json",
+            "1_Pooling/vocab.txt",
+            "modules.json",
+        ];
+        let expected: Vec<&str> = [&names[..2], &names[3..8], &names[9..]].concat();
+        assert_eq!(select(&names, &Part::All).unwrap(), expected);
+        let missing = |file: &str| Err(SelectionError::Missing(file.to_owned()));
+        assert_eq!(select(&names[1..], &Part::All), missing("0_Transformer/config.json"));
+        let bare = ["0_Transformer/config.json", "0_Transformer/model.safetensors", "modules.json"];
+        assert_eq!(select(&bare, &Part::All), missing("0_Transformer/tokenizer.json"));
+        // Without a list that names it, it is any folder.
+        assert_eq!(
+            select(&names[..9], &Part::All),
+            Err(SelectionError::NoWeights(vec![names[2].to_owned()]))
+        );
+        let shards = [
+            "0_Transformer/config.json",
+            "0_Transformer/model-00001-of-00001.safetensors",
+            "0_Transformer/model.safetensors.index.json",
+            "0_Transformer/tokenizer.json",
+            "modules.json",
+        ];
+        assert_eq!(select(&shards, &Part::All).unwrap(), shards);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::Hub;
 use super::cache::{CacheError, Cached};
 use super::id::{GGUF, MAIN, ModelId, Part};
-use super::listing::{CONFIG, SelectionError, TOKENIZER, WEIGHTS, WEIGHTS_INDEX, select};
+use super::listing::{CONFIG, SelectionError, TOKENIZER, TRANSFORMER, WEIGHTS, WEIGHTS_INDEX, root, select};
 use crate::regular_file;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -197,8 +197,10 @@ fn find_local(path: &Path) -> Result<Present, PresentError> {
     let place = fs::canonicalize(path).map_err(fault)?;
     let metadata = fs::metadata(&place).map_err(fault)?;
     let mut present = if metadata.is_dir() {
-        for name in [CONFIG, TOKENIZER, WEIGHTS] {
-            check_file(&place.join(name))?;
+        for folder in [place.clone(), place.join(TRANSFORMER)] {
+            for name in [CONFIG, TOKENIZER, WEIGHTS] {
+                check_file(&folder.join(name))?;
+            }
         }
         whole(&place, folder(&place).map_err(fault)?, &Part::All)?
     } else if metadata.is_file() {
@@ -228,7 +230,7 @@ fn whole(place: &Path, files: Vec<Cached>, part: &Part) -> Result<Present, Prese
     let missing = |file: &str| PresentError::Incomplete { place: place.to_owned(), file: file.to_owned() };
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     let wanted: BTreeSet<String> = match select(&names, part) {
-        Err(SelectionError::Missing(file)) => return Err(missing(file)),
+        Err(SelectionError::Missing(file)) => return Err(missing(&file)),
         selected => selected?.into_iter().map(str::to_owned).collect(),
     };
     if *part != Part::All {
@@ -236,14 +238,17 @@ fn whole(place: &Path, files: Vec<Cached>, part: &Part) -> Result<Present, Prese
         let path = file.first().map_or_else(|| place.to_owned(), |file| file.path.clone());
         return Ok(Present::of(path, Format::Gguf, file, None));
     }
-    if !wanted.contains(WEIGHTS) {
-        for shard in shards(&place.join(WEIGHTS_INDEX)).map_err(|_| missing(WEIGHTS_INDEX))? {
+    let of_transformer = |file: &str| format!("{}{file}", root(&names));
+    if !wanted.contains(&of_transformer(WEIGHTS)) {
+        let index = of_transformer(WEIGHTS_INDEX);
+        for shard in shards(&place.join(&index)).map_err(|_| missing(&index))? {
+            let shard = of_transformer(&shard);
             if !wanted.contains(&shard) {
                 return Err(missing(&shard));
             }
         }
     }
-    let configuration = read_json::<Configuration>(&place.join(CONFIG)).unwrap_or_default();
+    let configuration = read_json::<Configuration>(&place.join(of_transformer(CONFIG))).unwrap_or_default();
     let files = files.into_iter().filter(|file| wanted.contains(&file.name)).collect();
     Ok(Present::of(place.to_owned(), Format::Safetensors, files, configuration.name()))
 }
@@ -356,6 +361,20 @@ mod tests {
         assert_eq!(present.architecture.as_deref(), Some("BertModel"));
         assert_eq!(present.files.len(), 6);
         assert_eq!(present.bytes, 51 + 2 + 2 + index.len() as u64 + 2);
+    }
+
+    #[test]
+    fn a_transformer_may_be_in_its_own_folder() {
+        let directory = folder_with(&[
+            ("0_Transformer/config.json", r#"{"architectures":["BertModel"]}"#),
+            ("0_Transformer/vocab.txt", "a"),
+            ("0_Transformer/model.safetensors", "1"),
+            ("1_Pooling/config.json", "{}"),
+            ("modules.json", "[]"),
+        ]);
+        let present = hub().find(&ModelId::Local(directory.path().to_owned())).unwrap();
+        assert_eq!(present.architecture.as_deref(), Some("BertModel"));
+        assert_eq!(present.files.len(), 5);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::client::{Client, RequestError, escape};
 use super::download::{Listener, Wanted, fetch};
 use super::hash::{BlobHash, hash_file};
 use super::id::{MAIN, ModelId, Part};
-use super::listing::{CONFIG, Listed, Listing, ListingError, SelectionError};
+use super::listing::{CONFIG, Listed, Listing, ListingError, SelectionError, TRANSFORMER};
 use super::present::{Present, PresentError, architecture};
 use super::{Hub, Neighbours};
 use crate::home;
@@ -253,7 +253,7 @@ impl Hub {
         let mut wanted = Vec::new();
         let mut files = listing.select(part)?;
         // It says whether the others are of any use.
-        files.sort_by_key(|file| file.name != CONFIG);
+        files.sort_by_key(|file| !is_config(&file.name));
         for file in files {
             let (hash, bytes) = self.stated(client, repository, &listing.commit, &file)?;
             let (repository, commit) = (repository.to_owned(), listing.commit.clone());
@@ -318,7 +318,7 @@ impl Hub {
             }
             self.cache.link(&file.repository, &file.commit, &file.name, file.hash)?;
             drop(lock);
-            if file.name == CONFIG {
+            if is_config(&file.name) {
                 self.check_architecture(file)?;
             }
             done += file.bytes;
@@ -420,6 +420,11 @@ impl Hub {
             }
         }
     }
+}
+
+/// Tells whether a file says what its model is.
+fn is_config(name: &str) -> bool {
+    name.strip_prefix(TRANSFORMER).unwrap_or(name) == CONFIG
 }
 
 fn tell(listener: &mut Listener<'_>, progress: Progress<'_>) -> Result<(), PullError> {

@@ -33,8 +33,9 @@ impl Config {
 /// [`LoadError`] where it cannot run here.
 pub fn inspect(path: &Path) -> Result<&'static [TaskKind], LoadError> {
     let description = describe(path)?;
-    if path.join(CONFIG).is_file() {
-        check_tokenizer(&path.join(&description.root))?;
+    let transformer = path.join(&description.root);
+    if transformer.join(CONFIG).is_file() {
+        check_tokenizer(&transformer)?;
     }
     Ok(description.config.kinds())
 }
