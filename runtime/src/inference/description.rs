@@ -9,7 +9,7 @@ use super::config::{Config, ConfigError};
 use super::fields::{self, FieldError, Object, within};
 use super::modules::{Modules, Settings};
 use super::pooling::Pooling;
-use super::tokenizer_settings::TokenizerSettings;
+use super::tokenizer_settings::{Origin, SettingsError, TokenizerSettings};
 use std::cell::RefCell;
 use std::path::{Component, Path};
 
@@ -126,11 +126,20 @@ fn tokenizer_settings(
     root: &str,
     config: &[u8],
 ) -> Result<TokenizerSettings, DescriptionError> {
-    let config: Object = fields::parse(config).map_err(|reason| refusal(CONFIG, &reason))?;
-    let class = fields::text(&config, "tokenizer_class").map_err(in_file(CONFIG))?.value();
-    let (name, special) = (within(root, TOKENIZER), object(read, &within(root, SPECIAL))?);
-    let settings = object(read, &name)?.unwrap_or_default();
-    TokenizerSettings::read(&settings, special.as_ref(), class).map_err(in_file(&name))
+    let config_name = within(root, CONFIG);
+    let config: Object = fields::parse(config).map_err(|reason| refusal(&config_name, &reason))?;
+    let class = fields::text(&config, "tokenizer_class").map_err(in_file(&config_name))?.value();
+    let (settings_name, special_name) = (within(root, TOKENIZER), within(root, SPECIAL));
+    let special = object(read, &special_name)?;
+    let settings = object(read, &settings_name)?.unwrap_or_default();
+    TokenizerSettings::read(&settings, special.as_ref(), class).map_err(|SettingsError { origin, error }| {
+        let file = match origin {
+            Origin::Config => config_name,
+            Origin::Settings => settings_name,
+            Origin::Special => special_name,
+        };
+        refusal(&file, &error.to_string())
+    })
 }
 
 /// Reads a file that holds an object, if it is there.
@@ -237,6 +246,48 @@ mod tests {
         ];
         let told: Vec<String> = cases.iter().map(|files| told(files)).collect();
         insta::assert_snapshot!(told.join("\n"));
+    }
+
+    #[test]
+    fn the_file_that_is_wrong_is_named() {
+        let class = BERT.replacen('{', r#"{"tokenizer_class":"BertJapaneseTokenizer","#, 1);
+        let odd = BERT.replacen('{', r#"{"tokenizer_class":7,"#, 1);
+        let within = THREE.replace(r#""path":"","#, r#""path":"0_Transformer","#);
+        let modules = ("modules.json", within.as_str());
+        let japanese = r#"tokenizer_class is "BertJapaneseTokenizer", which is not supported"#;
+        let cases: [(&[(&str, &str)], String); 6] = [
+            (&[("config.json", &class)], format!("config.json: {japanese}")),
+            (
+                &[
+                    ("config.json", BERT),
+                    ("tokenizer_config.json", r#"{"tokenizer_class":"BertJapaneseTokenizer"}"#),
+                ],
+                format!("tokenizer_config.json: {japanese}"),
+            ),
+            (
+                &[("0_Transformer/config.json", &class), modules, CLS],
+                format!("0_Transformer/config.json: {japanese}"),
+            ),
+            (
+                &[("0_Transformer/config.json", &odd), modules, CLS],
+                "0_Transformer/config.json: tokenizer_class is 7, expected a text".to_owned(),
+            ),
+            (
+                &[("config.json", BERT), ("special_tokens_map.json", r#"{"mask_token":7}"#)],
+                "special_tokens_map.json: mask_token is 7, expected a token".to_owned(),
+            ),
+            (
+                &[
+                    ("config.json", BERT),
+                    ("tokenizer_config.json", r#"{"extra_special_tokens":[7]}"#),
+                    ("special_tokens_map.json", "{}"),
+                ],
+                "tokenizer_config.json: extra_special_tokens is 7, expected a token".to_owned(),
+            ),
+        ];
+        for (files, expected) in cases {
+            assert_eq!(told(files), expected);
+        }
     }
 
     #[test]

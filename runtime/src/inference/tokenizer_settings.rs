@@ -35,6 +35,37 @@ pub(super) struct BertSettings {
     pub(super) chinese_chars: bool,
 }
 
+/// Why settings are of no use, and which file says so.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub(super) struct SettingsError {
+    pub(super) origin: Origin,
+    pub(super) error: FieldError,
+}
+
+/// A file that settings are read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// `config.json`
+    Config,
+    /// `tokenizer_config.json`
+    Settings,
+    /// `special_tokens_map.json`
+    Special,
+}
+
+impl Origin {
+    fn of(self, error: FieldError) -> SettingsError {
+        SettingsError { origin: self, error }
+    }
+}
+
+impl From<FieldError> for SettingsError {
+    fn from(error: FieldError) -> Self {
+        Origin::Settings.of(error)
+    }
+}
+
 impl BertSettings {
     /// Tells whether capitals are made small, which they are where nothing is said.
     pub(super) fn lower_case(&self) -> bool {
@@ -51,12 +82,14 @@ impl TokenizerSettings {
         config: &Object,
         special: Option<&Object>,
         class: Option<&str>,
-    ) -> Result<Self, FieldError> {
+    ) -> Result<Self, SettingsError> {
         fields::check_neutral(config, &NEUTRAL)?;
-        let class = fields::text(config, "tokenizer_class")?.value().or(class);
-        let class = class.map(|class| class.strip_suffix("Fast").unwrap_or(class));
+        let own = fields::text(config, "tokenizer_class")?.value();
+        let origin = if own.is_some() { Origin::Settings } else { Origin::Config };
+        let class = own.or(class).map(|class| class.strip_suffix("Fast").unwrap_or(class));
         if let Some(class) = class.filter(|class| ELSEWHERE.contains(class)) {
-            return Err(FieldError::new("tokenizer_class", &class.into(), "which is not supported"));
+            let error = FieldError::new("tokenizer_class", &class.into(), "which is not supported");
+            return Err(origin.of(error));
         }
         let is_bert = class.is_none_or(|class| BERT.contains(&class));
         let bert = is_bert.then(|| bert_settings(config)).transpose()?;
@@ -73,7 +106,7 @@ impl TokenizerSettings {
             added,
             roles,
         })
-        .and_then(|settings| side(config, "padding_side").map(|_| settings))
+        .and_then(|settings| Ok(side(config, "padding_side").map(|_| settings)?))
     }
 
     /// Returns the token that has a role, as these settings name it.
@@ -130,7 +163,7 @@ pub(super) fn tokens(config: &Object, name: &str) -> Result<Option<usize>, Field
 type Special = (Vec<AddedToken>, Vec<(&'static str, String)>);
 
 /// Gathers the special tokens, in the order in which the library adds those that are new.
-fn special_tokens(config: &Object, map: Option<&Object>, is_bert: bool) -> Result<Special, FieldError> {
+fn special_tokens(config: &Object, map: Option<&Object>, is_bert: bool) -> Result<Special, SettingsError> {
     let mut added = Vec::new();
     let decoder = fields::object(config, "added_tokens_decoder")?;
     if let Given::Value(decoder) = decoder {
@@ -144,13 +177,16 @@ fn special_tokens(config: &Object, map: Option<&Object>, is_bert: bool) -> Resul
     }
     // The library looks at the older file only where the newer one lists no tokens.
     let map = map.filter(|_| decoder == Given::Absent);
-    let said = |name: &str| map.and_then(|map| map.get(name)).or_else(|| config.get(name));
+    let said = |name: &str| {
+        let of = |object: &'_ Object, origin| object.get(name).map(|value| (origin, value.clone()));
+        map.and_then(|map| of(map, Origin::Special)).or_else(|| of(config, Origin::Settings))
+    };
     let mut roles = Vec::new();
     for (role, usual) in ROLES {
         let token = match said(role) {
-            Some(Value::Null) => continue,
-            Some(value) => {
-                let token = added_token(role, value)?;
+            Some((_, Value::Null)) => continue,
+            Some((origin, value)) => {
+                let token = added_token(role, &value).map_err(|error| origin.of(error))?;
                 roles.push((role, token.content.clone()));
                 token
             }
@@ -161,23 +197,24 @@ fn special_tokens(config: &Object, map: Option<&Object>, is_bert: bool) -> Resul
     }
     for name in ["extra_special_tokens", "additional_special_tokens"] {
         match said(name) {
-            None | Some(Value::Null) => {}
-            Some(Value::Array(tokens)) => {
+            None | Some((_, Value::Null)) => {}
+            Some((origin, value)) => {
+                let tokens: Vec<&Value> = match &value {
+                    Value::Array(tokens) => tokens.iter().collect(),
+                    Value::Object(tokens) => tokens.values().collect(),
+                    Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+                        return Err(origin.of(FieldError::new(name, &value, "expected a list of tokens")));
+                    }
+                };
                 for token in tokens {
-                    added.push(added_token(name, token)?);
+                    added.push(added_token(name, token).map_err(|error| origin.of(error))?);
                 }
             }
-            Some(Value::Object(tokens)) => {
-                for token in tokens.values() {
-                    added.push(added_token(name, token)?);
-                }
-            }
-            Some(other) => return Err(FieldError::new(name, other, "expected a list of tokens")),
         }
     }
     if added.len() > ADDED_MAX {
         let expected = format!("expected at most {ADDED_MAX} tokens");
-        return Err(FieldError::new("added_tokens_decoder", &added.len().into(), &expected));
+        return Err(FieldError::new("added_tokens_decoder", &added.len().into(), &expected).into());
     }
     Ok((added, roles))
 }
