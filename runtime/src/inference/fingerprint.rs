@@ -34,7 +34,7 @@ pub struct ModelFile {
 
 /// What the system says of a file, which changes when its content does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stat {
+pub(super) struct Stat {
     device: u64,
     inode: u64,
     bytes: u64,
@@ -86,7 +86,7 @@ impl ModelFile {
 
     /// Tells whether the file is as it was when it was looked at.
     pub fn is_unchanged(&self) -> bool {
-        fs::metadata(&self.path).is_ok_and(|found| Stat::of(&found) == self.stat)
+        Stat::at(&self.path) == Some(self.stat)
     }
 
     /// Names the file in this very state.
@@ -127,6 +127,11 @@ impl ModelFile {
 }
 
 impl Stat {
+    /// Looks at a file, if it is there.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
+    }
+
     fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),

@@ -3,6 +3,7 @@
 
 use super::config::Config;
 use super::description::{CONFIG, Description};
+use super::fingerprint::Stat;
 use super::folder::{Folder, TOKENIZER, VOCABULARY, WEIGHTS};
 use super::model::{LoadError, single};
 use super::tokenizer_file::TokenizerFile;
@@ -11,7 +12,6 @@ use engine::task::TaskKind;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
 impl Config {
     /// Returns what a model of this configuration can do. One that makes embeddings also classifies, by their
@@ -43,11 +43,8 @@ pub fn inspect(path: &Path) -> Result<&'static [TaskKind], LoadError> {
 /// Checks the tokenizer in a folder; one that is as it was at the last look is not read again.
 fn check_tokenizer(path: &Path) -> Result<(), LoadError> {
     let mut looked = LOOKED.lock().unwrap_or_else(PoisonError::into_inner);
-    let stamps = [TOKENIZER, VOCABULARY].map(|name| {
-        let metadata = std::fs::metadata(path.join(name)).ok()?;
-        Some((metadata.len(), metadata.modified().ok()?))
-    });
-    if looked.get(path) == Some(&stamps) {
+    let stats = [TOKENIZER, VOCABULARY].map(|name| Stat::at(&path.join(name)));
+    if looked.get(path) == Some(&stats) {
         return Ok(());
     }
     let file: TokenizerFile<'_> = Folder::at(path).tokenizer("")?;
@@ -56,7 +53,7 @@ fn check_tokenizer(path: &Path) -> Result<(), LoadError> {
     if looked.len() >= LOOKED_MAX {
         looked.clear();
     }
-    looked.insert(path.to_owned(), stamps);
+    looked.insert(path.to_owned(), stats);
     Ok(())
 }
 
@@ -72,7 +69,6 @@ pub(super) fn describe(path: &Path) -> Result<Description, LoadError> {
     Ok(Description::read(&|name| folder.read(name), None)?)
 }
 
-type Stamps = [Option<(u64, SystemTime)>; 2];
-/// The tokenizers that were sound when they were last looked at, with their sizes and times.
-static LOOKED: Mutex<BTreeMap<PathBuf, Stamps>> = Mutex::new(BTreeMap::new());
+/// The tokenizers that were sound when they were last looked at, as their files were.
+static LOOKED: Mutex<BTreeMap<PathBuf, [Option<Stat>; 2]>> = Mutex::new(BTreeMap::new());
 const LOOKED_MAX: usize = 256;

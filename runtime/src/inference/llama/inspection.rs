@@ -8,11 +8,10 @@ use super::generator::check_folder;
 use super::known;
 use super::source::Source;
 use super::vocabulary;
+use crate::inference::fingerprint::Stat;
 use super::{GgufError, LlamaError};
 use crate::inference::folder::{Folder, TOKENIZER};
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -21,8 +20,8 @@ use std::sync::{Mutex, PoisonError};
 /// # Errors
 /// Names what is not supported.
 pub fn inspect(path: &Path) -> Result<(), String> {
-    let stamps = stamps(path);
-    if let Some((_, verdict)) = seen().get(path).filter(|(known, _)| *known == stamps) {
+    let stats = stats(path);
+    if let Some((_, verdict)) = seen().get(path).filter(|(known, _)| *known == stats) {
         return verdict.clone();
     }
     let found = if path.is_dir() { check_folder(&Folder::at(path)) } else { check_gguf(path) };
@@ -35,7 +34,7 @@ pub fn inspect(path: &Path) -> Result<(), String> {
     if seen.len() >= SEEN_MAX {
         seen.clear();
     }
-    seen.insert(path.to_owned(), (stamps, verdict.clone()));
+    seen.insert(path.to_owned(), (stats, verdict.clone()));
     verdict
 }
 
@@ -54,22 +53,16 @@ const fn is_unsupported(error: &GgufError) -> bool {
     matches!(error, GgufError::BigEndian | GgufError::TypeOfTensor { .. } | GgufError::Version(_))
 }
 
-/// What changes with the files that are looked at.
-type Stamps = Vec<Option<(u64, i64, i64, u64)>>;
-
-fn stamps(path: &Path) -> Stamps {
-    let stamp = |path: &Path| {
-        let metadata = fs::metadata(path).ok()?;
-        Some((metadata.len(), metadata.mtime(), metadata.mtime_nsec(), metadata.ino()))
-    };
+/// The files that are looked at, as they are; nothing for one that is not there.
+fn stats(path: &Path) -> Vec<Option<Stat>> {
     if path.is_dir() {
-        return FILES.iter().map(|name| stamp(&path.join(name))).collect();
+        return FILES.iter().map(|name| Stat::at(&path.join(name))).collect();
     }
-    vec![stamp(path), stamp(&path.with_file_name(TOKENIZER))]
+    vec![Stat::at(path), Stat::at(&path.with_file_name(TOKENIZER))]
 }
 
 /// What was found, by the place of a model.
-type Seen = BTreeMap<PathBuf, (Stamps, Result<(), String>)>;
+type Seen = BTreeMap<PathBuf, (Vec<Option<Stat>>, Result<(), String>)>;
 
 fn seen() -> std::sync::MutexGuard<'static, Seen> {
     static SEEN: Mutex<Seen> = Mutex::new(BTreeMap::new());
