@@ -3,7 +3,6 @@
 use super::LlamaError;
 use super::fields::Fields;
 use super::gguf::Gguf;
-use super::known;
 use kernels::llama::Shape;
 use serde::Deserialize;
 use serde_json::json;
@@ -84,9 +83,9 @@ impl Config {
         })
     }
 
-    /// Reads the metadata of a GGUF file; `factors` are those that its frequencies are divided by.
+    /// Reads the metadata of a GGUF file that [`super::known::check`] let pass; `factors` are those that its frequencies
+    /// are divided by.
     pub(super) fn of_gguf(gguf: &Gguf, factors: Option<&[f32]>) -> Result<Self, LlamaError> {
-        known::check(gguf).map_err(LlamaError::Config)?;
         Self::described(gguf, factors).map_err(LlamaError::Config)?.checked()
     }
 

@@ -6,7 +6,6 @@
 use super::chat::Chat;
 use super::config::Config;
 use super::gguf::Gguf;
-use super::known;
 use super::pace::Pace;
 use super::packing::{self, GGUF, Names, SAFETENSORS};
 use super::sampler::Sampler;
@@ -130,7 +129,6 @@ impl Generator {
             return Self::of(source, &SAFETENSORS, described, options);
         }
         let (source, gguf) = Source::of_gguf(path)?;
-        known::check(&gguf).map_err(LlamaError::Config)?;
         let pairs = gguf.tensors.get("rope_freqs.weight").map(|tensor| tensor.columns);
         let factors = pairs.map(|pairs| source.vector("rope_freqs.weight", pairs)).transpose()?;
         let config = Config::of_gguf(&gguf, factors.as_deref())?;

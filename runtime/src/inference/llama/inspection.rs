@@ -5,11 +5,10 @@
 
 use super::config::Config;
 use super::generator::check_folder;
-use super::known;
 use super::source::Source;
 use super::vocabulary;
-use crate::inference::fingerprint::Stat;
 use super::{GgufError, LlamaError};
+use crate::inference::fingerprint::Stat;
 use crate::inference::folder::{Folder, TOKENIZER};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -41,7 +40,6 @@ pub fn inspect(path: &Path) -> Result<(), String> {
 fn check_gguf(path: &Path) -> Result<(), LlamaError> {
     let (_, gguf) = Source::of_gguf(path)?;
     Config::of_gguf(&gguf, None)?;
-    known::check(&gguf).map_err(LlamaError::Config)?;
     let beside = path.with_file_name(TOKENIZER);
     if beside.exists() {
         return Ok(());

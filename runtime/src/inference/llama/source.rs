@@ -4,10 +4,11 @@
 
 use super::LlamaError;
 use super::gguf::{Gguf, Kind, Tensor};
+use super::known;
 use crate::inference::encoder::Precision;
 use crate::inference::header::{Entry, Header, HeaderError};
-use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use crate::regular_file;
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device};
 use kernels::llama::Format;
 use safetensors::Dtype;
@@ -42,12 +43,13 @@ pub(super) struct Rows<'a> {
 }
 
 impl Source {
-    /// The tensors of a GGUF file, and what it says of itself.
+    /// The tensors of a GGUF file, and what it says of itself, all of which is supported.
     pub(super) fn of_gguf(path: &Path) -> Result<(Self, Gguf), LlamaError> {
         let opened = Opened::open(path)?;
         let reader = io::BufReader::new(&opened.file);
         let gguf = Gguf::read(reader, opened.bytes)
             .map_err(|source| LlamaError::Gguf { path: path.to_owned(), source })?;
+        known::check(&gguf).map_err(LlamaError::Config)?;
         let tensors = gguf.tensors.iter().map(|(name, tensor)| (name.clone(), (0, tensor.clone()))).collect();
         Ok((Self { files: vec![opened], tensors }, gguf))
     }
