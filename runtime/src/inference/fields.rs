@@ -109,7 +109,8 @@ pub(super) fn object<'o>(object: &'o Object, name: &str) -> Result<Given<&'o Obj
     read(object, name, "an object", Value::as_object)
 }
 
-fn read<'o, T>(
+/// Reads a field of any type.
+pub(super) fn read<'o, T>(
     object: &'o Object,
     name: &str,
     expected: &str,

@@ -198,13 +198,14 @@ fn refusal(reason: String) -> LlamaError {
 /// Refuses what transformers computes for these models and nothing here does.
 fn refuse_what_is_not_computed(fields: &Fields, generation: &Fields) -> Result<(), String> {
     let (off, on) = (json!(false), json!(true));
-    for name in ["attention_bias", "mlp_bias"] {
-        if fields.truth(name)?.unwrap_or(false) {
-            return Err(format!("config.json says {name}: true, which is not supported"));
-        }
-    }
     fields.refuse_unless("hidden_act", &[json!("silu"), json!("swish")])?;
-    for name in ["add_cross_attention", "is_encoder_decoder", "use_bidirectional_attention"] {
+    for name in [
+        "add_cross_attention",
+        "attention_bias",
+        "is_encoder_decoder",
+        "mlp_bias",
+        "use_bidirectional_attention",
+    ] {
         fields.refuse_unless(name, std::slice::from_ref(&off))?;
     }
     fields.refuse_unless("is_causal", &[on])?;
@@ -416,7 +417,7 @@ mod tests {
         }
         let generation = format!("{TINY}}}");
         for (json, reason) in [
-            (r#"{"eos_token_id":"2"}"#, "generation_config.json says eos_token_id"),
+            (r#"{"eos_token_id":"2"}"#, "generation_config.json: eos_token_id is"),
             (r#"{"suppress_tokens":[1]}"#, "suppress_tokens"),
             ("[", "generation_config.json is damaged"),
         ] {

@@ -2,25 +2,26 @@
 //!
 //! A field that is `null` is as one that is not there: that is how the libraries write what is not set.
 
-use serde_json::{Map, Value};
+use crate::inference::fields::{self, FieldError, Given, Object};
+use serde_json::Value;
 
 /// The fields of a JSON object in a file.
 #[derive(Debug)]
 pub(super) struct Fields {
     file: &'static str,
-    fields: Map<String, Value>,
+    fields: Object,
 }
 
 impl Fields {
     /// Parses a file.
     pub(super) fn parse(file: &'static str, json: &[u8]) -> Result<Self, String> {
-        let fields = serde_json::from_slice(json).map_err(|error| format!("{file} is damaged: {error}"))?;
+        let fields = fields::parse(json).map_err(|error| format!("{file} is damaged: {error}"))?;
         Ok(Self { file, fields })
     }
 
     /// A file that is not there.
     pub(super) fn none(file: &'static str) -> Self {
-        Self { file, fields: Map::new() }
+        Self { file, fields: Object::new() }
     }
 
     /// The value of a field, unless it is `null`.
@@ -35,48 +36,43 @@ impl Fields {
 
     /// The fields of an object within.
     pub(super) fn object(&self, name: &str) -> Result<Option<Self>, String> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::Object(fields)) => Ok(Some(Self { file: self.file, fields: fields.clone() })),
-            Some(other) => Err(self.wrong(name, other, "an object")),
-        }
+        let within = self.told(fields::object(&self.fields, name))?;
+        Ok(within.map(|fields| Self { file: self.file, fields: fields.clone() }))
     }
 
     /// A whole number that is not negative.
     pub(super) fn number(&self, name: &str) -> Result<Option<usize>, String> {
-        self.typed(name, "a whole number", |value| {
-            value.as_u64().and_then(|number| usize::try_from(number).ok())
-        })
+        self.told(fields::count(&self.fields, name))
     }
 
     /// Any number.
     pub(super) fn float(&self, name: &str) -> Result<Option<f64>, String> {
-        self.typed(name, "a number", Value::as_f64)
+        self.told(fields::number(&self.fields, name))
     }
 
     pub(super) fn truth(&self, name: &str) -> Result<Option<bool>, String> {
-        self.typed(name, "true or false", Value::as_bool)
+        self.told(fields::flag(&self.fields, name))
     }
 
     pub(super) fn text(&self, name: &str) -> Result<Option<&str>, String> {
-        self.typed(name, "a text", Value::as_str)
+        self.told(fields::text(&self.fields, name))
     }
 
     /// One token's number, or several.
     pub(super) fn ids(&self, name: &str) -> Result<Vec<u32>, String> {
         let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-        let ids = self.typed(name, "a token's number or a list of them", |value| {
+        let ids = fields::read(&self.fields, name, "a token's number or a list of them", |value| {
             let several = value.as_array().map(|values| values.iter().map(id).collect());
             several.unwrap_or_else(|| id(value).map(|id| vec![id]))
-        })?;
-        Ok(ids.unwrap_or_default())
+        });
+        Ok(self.told(ids)?.unwrap_or_default())
     }
 
     /// A token by its text, which is written bare or described.
     pub(super) fn token(&self, name: &str) -> Result<Option<String>, String> {
         let text =
             |value: &Value| value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_owned);
-        self.typed(name, "the text of a token", text)
+        self.told(fields::read(&self.fields, name, "the text of a token", text))
     }
 
     /// Refuses a field that is there with another value than those that change nothing.
@@ -84,8 +80,8 @@ impl Fields {
         match self.get(name) {
             Some(value) if !neutral.iter().any(|neutral| same(value, neutral)) => {
                 let neutral: Vec<String> = neutral.iter().map(Value::to_string).collect();
-                let expected = if neutral.is_empty() { "null".to_owned() } else { neutral.join(" or ") };
-                Err(format!("{} says {name}: {}, only {expected} is supported", self.file, shown(value)))
+                let supported = if neutral.is_empty() { "null".to_owned() } else { neutral.join(" or ") };
+                Err(self.error(&FieldError::new(name, value, &format!("only {supported} is supported"))))
             }
             _ => Ok(()),
         }
@@ -93,17 +89,15 @@ impl Fields {
 
     /// Says that a field has a value of the wrong type.
     pub(super) fn wrong(&self, name: &str, value: &Value, expected: &str) -> String {
-        format!("{} says {name}: {}, expected {expected}", self.file, shown(value))
+        self.error(&FieldError::new(name, value, &format!("expected {expected}")))
     }
 
-    fn typed<'a, T>(
-        &'a self,
-        name: &str,
-        expected: &str,
-        take: impl Fn(&'a Value) -> Option<T>,
-    ) -> Result<Option<T>, String> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        take(value).map(Some).ok_or_else(|| self.wrong(name, value, expected))
+    fn told<T>(&self, given: Result<Given<T>, FieldError>) -> Result<Option<T>, String> {
+        given.map(Given::value).map_err(|error| self.error(&error))
+    }
+
+    fn error(&self, error: &FieldError) -> String {
+        format!("{}: {error}", self.file)
     }
 }
 
@@ -114,10 +108,3 @@ fn same(one: &Value, other: &Value) -> bool {
         _ => one == other,
     }
 }
-
-fn shown(value: &Value) -> String {
-    value.to_string().chars().take(SHOWN_CHARS).collect()
-}
-
-/// As much of a value as is repeated.
-const SHOWN_CHARS: usize = 60;

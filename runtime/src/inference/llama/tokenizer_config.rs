@@ -116,7 +116,7 @@ mod tests {
         for config in cases {
             let error = parse(config, None).unwrap_err();
             let name = config.split('"').nth(1).unwrap();
-            assert!(error.contains(&format!("tokenizer_config.json says {name}: ")), "{error}");
+            assert!(error.contains(&format!("tokenizer_config.json: {name} is ")), "{error}");
         }
         assert!(parse("[", None).unwrap_err().contains("tokenizer_config.json is damaged"));
         assert!(parse("{}", Some("7")).unwrap_err().contains("special_tokens_map.json is damaged"));
