@@ -97,7 +97,7 @@ impl Modules {
     }
 
     fn take_transformer(&mut self, config: &Object) -> Result<(), FieldError> {
-        fields::check_known(config, &KNOWN)?;
+        fields::check_known(config, &READ, &NEUTRAL)?;
         fields::check_neutral(config, &NEUTRAL)?;
         self.limit = tokens(config, "max_seq_length")?;
         self.lower_case = fields::flag(config, LOWER_CASE)?.or(false);
@@ -200,27 +200,8 @@ const TRANSFORMER: [&str; 7] = [
     "sentence_xlm-roberta_config.json",
     "sentence_xlnet_config.json",
 ];
-/// All its fields: those that are read, and those that may say nothing.
-const KNOWN: [&str; 18] = [
-    "config_args",
-    "config_kwargs",
-    LOWER_CASE,
-    "document_length",
-    "max_seq_length",
-    "modality_config",
-    "model_args",
-    "model_kwargs",
-    "module_output_name",
-    "processing_kwargs",
-    "processor_kwargs",
-    "query_expansion",
-    "query_length",
-    "tokenizer_args",
-    "tokenizer_kwargs",
-    "tokenizer_name_or_path",
-    "transformer_task",
-    "unpad_inputs",
-];
+/// Its fields that are read, or change nothing.
+const READ: [&str; 5] = [LOWER_CASE, "max_seq_length", "modality_config", "transformer_task", "unpad_inputs"];
 /// What the library would pass on to transformers, and what changes tokens.
 const NEUTRAL: [(&str, Neutral); 13] = [
     ("config_args", Neutral::Nothing),

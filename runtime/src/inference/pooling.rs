@@ -45,7 +45,7 @@ impl Pooling {
     }
 
     fn of(config: &Object) -> Result<Self, FieldError> {
-        fields::check_known(config, &KNOWN)?;
+        fields::check_known(config, &OTHERS, &FLAGS)?;
         for (flag, _) in FLAGS {
             fields::flag(config, flag)?;
         }
@@ -200,19 +200,8 @@ const FLAGS: [(&str, &str); 6] = [
     ("pooling_mode_weightedmean_tokens", "weightedmean"),
     ("pooling_mode_lasttoken", "lasttoken"),
 ];
-/// All fields; the dimension follows from the model.
-const KNOWN: [&str; 10] = [
-    "embedding_dimension",
-    "include_prompt",
-    MODE,
-    "pooling_mode_cls_token",
-    "pooling_mode_lasttoken",
-    "pooling_mode_max_tokens",
-    "pooling_mode_mean_sqrt_len_tokens",
-    "pooling_mode_mean_tokens",
-    "pooling_mode_weightedmean_tokens",
-    "word_embedding_dimension",
-];
+/// All other fields; the dimension follows from the model.
+const OTHERS: [&str; 4] = ["embedding_dimension", "include_prompt", MODE, "word_embedding_dimension"];
 
 #[cfg(test)]
 mod tests {
