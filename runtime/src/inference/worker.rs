@@ -65,8 +65,7 @@ fn serve(model: &OsStr, input: &mut impl Read) -> io::Result<()> {
     let ToWorker::Load { threads, precision, files } = first else {
         return Err(io::Error::other("the node began with something else than Load"));
     };
-    let worker = Arc::new(Worker::default());
-    worker.watched.get_or_init(|| Watched::new(files));
+    let worker = Arc::new(Worker::of(Watched::new(files)));
     let loader = Arc::clone(&worker);
     let model = model.to_owned();
     // Reading goes on meanwhile, to see the end of the node.
@@ -85,9 +84,8 @@ fn serve(model: &OsStr, input: &mut impl Read) -> io::Result<()> {
 }
 
 /// What the threads of a worker share.
-#[derive(Default)]
 struct Worker {
-    watched: OnceLock<Watched>,
+    watched: Watched,
     model: OnceLock<Model<'static>>,
     queue: Mutex<Queue>,
     /// Told when the queue has more texts.
@@ -104,6 +102,22 @@ struct Worker {
 }
 
 impl Worker {
+    /// Makes a worker without a model, whose files are watched from now on.
+    fn of(watched: Watched) -> Self {
+        Self {
+            watched,
+            model: OnceLock::new(),
+            queue: Mutex::default(),
+            more: Condvar::new(),
+            busy: AtomicUsize::new(0),
+            whole: OnceLock::new(),
+            labels: LabelVectors::default(),
+            generates: OnceLock::new(),
+            generations: Generations::default(),
+            output: Mutex::new(()),
+        }
+    }
+
     /// Loads the model and starts to compute.
     fn load(self: &Arc<Self>, model: &OsStr, threads: u16, precision: Precision) {
         self.leave_if_changed_at_all();
@@ -164,14 +178,14 @@ impl Worker {
 
     /// Ends the process where what was just computed may be of two models.
     fn leave_if_changed(&self) {
-        if self.watched.get().is_some_and(Watched::have_changed) {
+        if self.watched.have_changed() {
             self.leave_changed();
         }
     }
 
     /// Ends the process where what was just loaded may be of two models.
     fn leave_if_changed_at_all(&self) {
-        if self.watched.get().is_some_and(Watched::have_changed_at_all) {
+        if self.watched.have_changed_at_all() {
             self.leave_changed();
         }
     }
