@@ -15,6 +15,7 @@ use engine::input::ModelState;
 use engine::output::Work;
 use engine::task::{EmbeddingInput, Reranking, TaskKind};
 use engine::{Fingerprint, InferenceError};
+use nix::sys::signal::Signal;
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
@@ -270,7 +271,8 @@ impl Supervisor {
                     self.worker_is.send_modify(|state| state.pid = None);
                     match (parting?, child.kill().await) {
                         (Parting::Ended(_), Some(status))
-                            if status.signal() == Some(SIGKILL) && cgroup::oom_kills() > oom_kills_before =>
+                            if status.signal() == Some(Signal::SIGKILL as i32)
+                                && cgroup::oom_kills() > oom_kills_before =>
                         {
                             Parting::OutOfMemory(out_of_memory())
                         }
@@ -534,8 +536,6 @@ fn bytes_of(work: &Work) -> usize {
     }
 }
 
-/// The signal that ends a process at once.
-const SIGKILL: i32 = 9;
 /// The argument after which a node's own program is a worker.
 pub const WORKER_COMMAND: &str = "inference-worker";
 /// Jobs that wait or run; beyond, they are refused.
