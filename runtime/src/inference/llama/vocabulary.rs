@@ -105,6 +105,10 @@ pub(super) fn check_kind(json: &[u8]) -> Result<(), String> {
     let Ok(Kinds { model }) = serde_json::from_slice(json) else { return Ok(()) };
     // Older files do not say; a list of pieces with their probabilities is Unigram's.
     let kind = model.kind.unwrap_or_else(|| if model.vocab.is_list { "Unigram" } else { "BPE" }.to_owned());
+    supported(&kind)
+}
+
+fn supported(kind: &str) -> Result<(), String> {
     if kind == "BPE" {
         return Ok(());
     }
@@ -114,9 +118,15 @@ pub(super) fn check_kind(json: &[u8]) -> Result<(), String> {
 
 /// Checks what the library does not.
 fn check(json: &[u8]) -> Result<Checked, String> {
-    check_kind(json)?;
-    let outer: Outer = serde_json::from_slice(json).map_err(|error| format!("it is damaged: {error}"))?;
-    let Model { vocab, merges, continuing_subword_prefix, end_of_word_suffix, dropout } = outer.model;
+    let outer: Outer = match serde_json::from_slice(json) {
+        Ok(outer) => outer,
+        // The tokens of another kind may have another form.
+        Err(error) => {
+            return Err(check_kind(json).err().unwrap_or_else(|| format!("it is damaged: {error}")));
+        }
+    };
+    let Model { kind, vocab, merges, continuing_subword_prefix, end_of_word_suffix, dropout } = outer.model;
+    kind.map_or(Ok(()), |kind| supported(&kind))?;
     if [continuing_subword_prefix, end_of_word_suffix].iter().flatten().any(|affix| !affix.is_empty()) {
         return Err("its words have prefixes or suffixes, which no Llama's do".to_owned());
     }
@@ -236,6 +246,8 @@ struct Added {
 
 #[derive(Deserialize)]
 struct Model {
+    #[serde(rename = "type")]
+    kind: Option<String>,
     vocab: HashMap<String, u64>,
     #[serde(default)]
     merges: Vec<Merge>,
