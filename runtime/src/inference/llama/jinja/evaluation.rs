@@ -129,6 +129,16 @@ impl Evaluation {
         Ok(text.into())
     }
 
+    /// The text that is shown for a value; that of a list is made for it.
+    pub(super) fn shown(&mut self, value: &Value) -> Evaluated<Arc<str>> {
+        let text = value.text();
+        self.check_bytes(text.len())?;
+        if !matches!(value, Value::String(_)) {
+            self.spend(text.len() / BYTES_PER_STEP)?;
+        }
+        Ok(text)
+    }
+
     /// Takes note of a list that was made.
     pub(super) fn made_list(&mut self, items: Vec<Value>) -> Evaluated<Value> {
         self.spend(items.len() / 4)?;
@@ -258,6 +268,7 @@ impl Evaluation {
 
     /// Runs a loop over some items.
     fn repeat(&mut self, of: &Arc<For>, over: Value, scope: &Rc<Scope>, depth: usize) -> Evaluated<Flow> {
+        self.spend(over.len().unwrap_or(0) / 16)?;
         let mut items = over.items()?;
         if let Some(only) = &of.only {
             let mut kept = Vec::new();
@@ -531,10 +542,12 @@ fn assign(target: &Target, value: Value, scope: &Rc<Scope>) -> Evaluated<()> {
             _ => return Err("cannot assign attribute on non-namespace object".to_owned()),
         },
         Target::Several(targets) => {
-            let items = value.items()?;
-            if items.len() != targets.len() {
-                return Err(format!("{} values to unpack, expected {}", items.len(), targets.len()));
+            if let Ok(len) = value.len()
+                && len != targets.len()
+            {
+                return Err(format!("{len} values to unpack, expected {}", targets.len()));
             }
+            let items = value.items()?;
             for (target, item) in targets.iter().zip(items.iter()) {
                 assign(target, item.clone(), scope)?;
             }

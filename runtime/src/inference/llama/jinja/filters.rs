@@ -31,7 +31,7 @@ pub(super) fn filter(it: &mut Evaluation, name: &str, value: Value, given: Given
         "map" | "reject" | "rejectattr" | "select" | "selectattr" => picked(it, name, &value, given),
         "tojson" => json(it, &value, given),
         name if TEXT_FILTERS.contains(&name) => {
-            let text = value.text();
+            let text = it.shown(&value)?;
             of_text(it, name, &text, given)
         }
         _ => of_any(it, name, value, given),
@@ -89,7 +89,7 @@ fn of_any(it: &mut Evaluation, name: &str, value: Value, given: Given) -> Result
                 it.made_list(items)
             }
         },
-        "safe" | "string" => Ok(Value::String(value.text())),
+        "safe" | "string" => it.shown(&value).map(Value::String),
         other => Err(format!("there is no filter named {other:?}")),
     }
 }
