@@ -2,16 +2,25 @@
 
 use crate::error::{Failure, Outcome};
 use crate::output;
-use runtime::inference::quantize::{QuantizeReport, quantize};
+use runtime::inference::quantize::{QuantizeError, QuantizeReport, quantize};
 use std::path::Path;
 use std::process::ExitCode;
 
 pub(super) fn run(source: &Path, target: &Path) -> Outcome {
     let report: QuantizeReport = quantize(source, target).map_err(|error| {
-        Failure::new("cannot quantise the model")
-            .id(error.code())
-            .because(Some(&error))
-            .hint("the source is a directory with model.safetensors, config.json and tokenizer.json")
+        let hint = match &error {
+            QuantizeError::Foreign(_) | QuantizeError::NotAFile { .. } | QuantizeError::Write { .. } => {
+                "name a new file for the output, in a directory that can be written to"
+            }
+            QuantizeError::Description(_)
+            | QuantizeError::Read { .. }
+            | QuantizeError::Tokenizer { .. }
+            | QuantizeError::TooLarge { .. }
+            | QuantizeError::Weights { .. } => {
+                "the source is a directory with model.safetensors, config.json and tokenizer.json or vocab.txt"
+            }
+        };
+        Failure::new("cannot quantise the model").id(error.code()).because(Some(&error)).hint(hint)
     })?;
     output::properties(&[
         ("Source", format!("{} bytes, SHA-256 {}", report.source_bytes, report.source_sha256)),

@@ -49,7 +49,7 @@ pub enum QuantizeError {
     #[error("{} exists and is another file", .0.display())]
     Foreign(PathBuf),
     /// What stands in the output's place is no file.
-    #[error("{} exists and is {what}, not a file; name a file that is to be written", path.display())]
+    #[error("{} exists and is {what}, not a file", path.display())]
     NotAFile {
         /// The output's place.
         path: PathBuf,
