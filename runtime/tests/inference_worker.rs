@@ -739,11 +739,12 @@ fn shell(script: &str) -> WorkerOptions {
 
 async fn a_program_that_is_no_worker_fails_its_jobs() {
     let missing = WorkerOptions { program: PathBuf::from("/nonexistent/worker"), ..options() };
+    let garbled = r"printf '\011\000\000\000p2pworkr\002\001\000\000\000\077'; cat > /dev/null";
     let hostile = r"printf '\377\377\377\377'; cat > /dev/null";
     let other = r"printf '\011\000\000\000p2pworkr\003'; cat > /dev/null";
     for (options, expected) in [
         (missing, "/nonexistent/worker cannot be started"),
-        (shell("cat"), "it cannot be understood"),
+        (shell(garbled), "it cannot be understood"),
         (shell(hostile), "a message of 4294967295 bytes"),
         (shell(other), "it speaks another language"),
         (shell("echo hello"), "it cannot be understood"),
