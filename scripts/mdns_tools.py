@@ -1,4 +1,4 @@
-"""What avahi (with its reflector) and python-zeroconf see of nodes, and nodes of them; called by scripts/mdns-tools.
+"""What avahi (with its reflector), python-zeroconf and mdns-sd see of nodes, and nodes of them; called by scripts/mdns-tools.
 
 Two networks, one0 and two0, are joined by a router that runs avahi as a reflector. Each check prints a line.
 """
@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-BINARY = sys.argv[1]
+BINARY, MDNS_SD = sys.argv[1:3]
 SERVICE = "_p2p-ai-agents._tcp.local."
 WORK = tempfile.mkdtemp()
 failed = False
@@ -47,13 +47,14 @@ def node(name, *flags, wait=True):
         until(lambda: status(name), 30)
 
 
-def status(name):
+def command(name, *words):
     environment = {"PATH": os.environ["PATH"], "P2P_AI_HOME": f"{WORK}/{name}", "XDG_RUNTIME_DIR": WORK}
-    ran = subprocess.run(
-        inside(name, BINARY, "node", "status", "--json"), env=environment, capture_output=True, text=True
-    )
+    return subprocess.run(inside(name, BINARY, *words), env=environment, capture_output=True, text=True).stdout
+
+
+def status(name):
     try:
-        answer = json.loads(ran.stdout)
+        answer = json.loads(command(name, "node", "status", "--json"))
         return answer if answer.get("state") == "ACTIVE" else None
     except ValueError:
         return None
@@ -122,6 +123,34 @@ def one_shot(name, kind):
         return struct.unpack("!H", answer[:2])[0] == 4711 and struct.unpack("!H", answer[6:8])[0] > 0
 
 
+class Tool:
+    """A program in the place of the tools that takes a command a line and answers each."""
+
+    def __init__(self, *command):
+        self.process = subprocess.Popen(
+            inside("tool", *command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip() == "True"
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def check_library(name, tool, identity, made_up):
+    """Checks that a library finds a node, and that a node hears of what the library announces."""
+    check(f"{name} resolves a node", tool.ask(f"find {identity}"))
+    before = status("a")["discovery"]["nodes"]
+    tool.ask(f"register {made_up}")
+    check(f"a node hears what {name} announces", until(lambda: status("a")["discovery"]["nodes"] > before, 5)[1])
+    tool.ask(f"unregister {made_up}")
+    check("and its goodbye", until(lambda: status("a")["discovery"]["nodes"] == before, 6)[1])
+
+
 def zeroconf_inside():
     from zeroconf import ServiceInfo, Zeroconf
 
@@ -170,27 +199,20 @@ def main():
     check("every packet was understood", not any(unusable.values()), unusable)
 
     identity = status("a")["node_id"]
-    helper = subprocess.Popen(
-        inside("tool", sys.executable, __file__, BINARY, "zeroconf"),
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )
-
-    def ask(line):
-        helper.stdin.write(line + "\n")
-        helper.stdin.flush()
-        return helper.stdout.readline().strip() == "True"
-
-    check("python-zeroconf resolves a node", ask(f"find {identity}"))
+    zeroconf = Tool(sys.executable, __file__, BINARY, MDNS_SD, "zeroconf")
+    check_library("python-zeroconf", zeroconf, identity, "0" * 31 + "1")
     for asked, kind in ((SERVICE, 12), ("_services._dns-sd._udp.local.", 12), (f"{identity[:12]}.local.", 1)):
-        check(f"a one-shot question is answered: {asked}", ask(f"one-shot {asked} {kind}"))
-    before = status("a")["discovery"]["nodes"]
-    made_up = "0" * 31 + "1"
-    ask(f"register {made_up}")
-    check("a node hears what python-zeroconf announces", until(lambda: status("a")["discovery"]["nodes"] > before, 5)[1])
-    ask(f"unregister {made_up}")
-    check("and its goodbye", until(lambda: status("a")["discovery"]["nodes"] == before, 6)[1])
-    helper.stdin.close()
-    helper.wait()
+        check(f"a one-shot question is answered: {asked}", zeroconf.ask(f"one-shot {asked} {kind}"))
+    zeroconf.end()
+
+    mdns_sd, announcer, leaves = Tool(MDNS_SD), Tool(MDNS_SD), status("c")["node_id"]
+    check("mdns-sd resolves a node behind the reflector", mdns_sd.ask(f"find {leaves}"))
+    check_library("mdns-sd", announcer, identity, "0" * 31 + "2")
+    announcer.end()
+    check("mdns-sd finds the host of a node", mdns_sd.ask(f"host {identity[:12]}.local."))
+    command("c", "node", "stop")
+    check("mdns-sd hears the goodbye of a node", mdns_sd.ask(f"lost {leaves}"))
+    mdns_sd.end()
 
     avahi("tool", reflector=False)
     until(lambda: output("tool", "avahi-resolve", "-4", "-n", "tool.local"), 20)
@@ -204,7 +226,7 @@ def main():
     sys.exit(failed)
 
 
-if len(sys.argv) > 2:
+if len(sys.argv) > 3:
     zeroconf_inside()
 else:
     main()
