@@ -15,6 +15,7 @@ mod held_disk;
 mod hostile_peer;
 mod identity;
 mod interfaces;
+mod leases;
 mod lifecycle;
 mod mesh;
 mod models;
