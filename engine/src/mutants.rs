@@ -64,7 +64,7 @@ mutants! {
     LinksIgnored,
     /// A node takes one link too many.
     MaxPeersOffByOne,
-    /// Whoever has a model of the name gets and runs a task, whichever model that is.
+    /// Any node that has a model of the name is assigned the task and runs it, even if its fingerprint differs.
     NameIsIdentity,
     /// A message is sent once and given up.
     NeverRetried,
