@@ -1,7 +1,7 @@
 //! A name is not an identity: two models of one name in a network, and files that are replaced while they are in use.
 
 use crate::openai::{ask, post};
-use crate::world::{Node, World, run, until, write};
+use crate::world::{Node, World, run, started_id, until, write};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,8 +34,7 @@ fn start(node: &Node<'_>, models: &Value, bootstrap: Option<&Node<'_>>) -> Strin
     if let Some(other) = bootstrap {
         command.args(["--bootstrap-peer", &format!("127.0.0.1:{}", other.port)]);
     }
-    let said = run(command, b"").good();
-    said.split("id: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap().to_owned()
+    started_id(&run(command, b"").good())
 }
 
 fn listed(folder: &Path, name: &str, precision: &str) -> Value {

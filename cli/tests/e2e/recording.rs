@@ -1,14 +1,13 @@
 //! Nodes that are recorded, and replayed from what was recorded.
 
-use crate::world::{Node, World};
+use crate::world::{Node, World, started_id};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 fn start_recorded(node: &Node<'_>, file: &Path) -> String {
-    let text = node.run(&["node", "start", "--record", file.to_str().unwrap()]).good();
-    text.split("id: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap().to_owned()
+    started_id(&node.run(&["node", "start", "--record", file.to_str().unwrap()]).good())
 }
 
 fn replay(world: &World, file: &Path) -> Value {

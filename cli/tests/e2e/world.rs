@@ -109,16 +109,15 @@ impl Node<'_> {
     #[track_caller]
     pub(crate) fn start(&self) -> String {
         let text = self.run(&["node", "start"]).good();
-        let id = text.split("id: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+        let id = started_id(&text);
         assert!(text.starts_with(&format!("Node started (id: {id}, port: {})\n", self.port)), "{text}");
-        id.to_owned()
+        id
     }
 
     /// Starts the node without a model, which is quicker, and returns its id.
     #[track_caller]
     pub(crate) fn start_bare(&self) -> String {
-        let text = self.run(&["node", "start", "--no-model"]).good();
-        text.split("id: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap().to_owned()
+        started_id(&self.run(&["node", "start", "--no-model"]).good())
     }
 
     pub(crate) fn network(&self) -> &str {
@@ -204,6 +203,12 @@ impl Drop for World {
 pub(crate) fn signal(pid: u32, signal: Signal) {
     // It may have gone by itself.
     let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal);
+}
+
+/// Returns the id in `Node started (id: …, port: …)`.
+#[track_caller]
+pub(crate) fn started_id(text: &str) -> String {
+    text.split("id: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap().to_owned()
 }
 
 /// Returns the id in `Task submitted (id: …)`.
