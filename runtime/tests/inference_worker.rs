@@ -293,6 +293,11 @@ async fn next(port: &mut ProcessInference) -> InferenceEvent {
 }
 
 /// Waits until the model is said to be ready, or not to be, for each kind of work that it does.
+/// Begins a job of the embedded model.
+fn begin(port: &mut ProcessInference, job: u64, work: Work) {
+    Inference::start(port, JobId(job), EMBEDDED_MODEL.to_owned(), FINGERPRINT, work);
+}
+
 async fn model_is(port: &mut ProcessInference, ready: bool) {
     for kind in [TaskKind::Embedding, TaskKind::Classification] {
         let event = next(port).await;
@@ -349,17 +354,11 @@ async fn texts_of_many_jobs_come_back_to_their_own() {
     let mut port = ProcessInference::start(options());
     // Jobs of one text, of several, and of none.
     for (index, row) in golden.iter().enumerate() {
-        Inference::start(
-            &mut port,
-            JobId(index as u64),
-            EMBEDDED_MODEL.to_owned(),
-            FINGERPRINT,
-            embed(&[&row.text]),
-        );
+        begin(&mut port, index as u64, embed(&[&row.text]));
     }
     let all: Vec<&str> = golden.iter().map(|row| row.text.as_str()).collect();
-    Inference::start(&mut port, JobId(100), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&all));
-    Inference::start(&mut port, JobId(101), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&[]));
+    begin(&mut port, 100, embed(&all));
+    begin(&mut port, 101, embed(&[]));
     model_is(&mut port, true).await;
     let mut ended = Vec::new();
     for _ in 0..golden.len() + 2 {
@@ -390,7 +389,7 @@ async fn what_the_worker_cannot_do_is_said() {
     assert_eq!(job, JobId(1));
     assert_eq!(reason(result), r#"no model named "llama" here; this node runs "all-MiniLM-L6-v2""#);
 
-    Inference::start(&mut port, JobId(2), EMBEDDED_MODEL.to_owned(), FINGERPRINT, classify("a", &[]));
+    begin(&mut port, 2, classify("a", &[]));
     let outputs = next_done(&mut port).await.1.unwrap();
     assert_eq!(
         outputs,
@@ -400,14 +399,14 @@ async fn what_the_worker_cannot_do_is_said() {
         ))]
     );
     let generate = Work::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned()))));
-    Inference::start(&mut port, JobId(3), EMBEDDED_MODEL.to_owned(), FINGERPRINT, generate);
+    begin(&mut port, 3, generate);
     let said = reason(next_done(&mut port).await.1);
     assert_eq!(said, "the model does embedding and classification, not generation");
 
     // One text that is refused fails alone.
     let unknown = EmbeddingInput::Tokens(vec![99_999_999]);
     let work = Work::Embed { inputs: vec![vec![unknown], vec![EmbeddingInput::Text("b".to_owned())]] };
-    Inference::start(&mut port, JobId(4), EMBEDDED_MODEL.to_owned(), FINGERPRINT, work);
+    begin(&mut port, 4, work);
     let outputs = next_done(&mut port).await.1.unwrap();
     assert!(matches!(&outputs[0], Err(InferenceError::InputRejected(reason)) if reason.contains("99999999")));
     assert!(matches!(&outputs[1], Ok(TaskOutput::Embedding { tokens: 3, .. })));
@@ -439,7 +438,7 @@ async fn what_the_worker_cannot_do_is_said() {
     assert_eq!(outputs.iter().map(told).collect::<Vec<_>>(), expected);
 
     let too_many = Work::Embed { inputs: vec![vec![EmbeddingInput::Text(String::new()); 50]; 100] };
-    Inference::start(&mut port, JobId(5), EMBEDDED_MODEL.to_owned(), FINGERPRINT, too_many);
+    begin(&mut port, 5, too_many);
     assert!(reason(next_done(&mut port).await.1).contains("at most 1024 texts"));
 }
 
@@ -458,13 +457,7 @@ async fn a_text_gets_the_label_that_fits() {
         ("The compiler rejects the program: a borrow lives too long.", "computers"),
         ("She won the marathon in a little over two hours.", "sport"),
     ]) {
-        Inference::start(
-            &mut port,
-            JobId(job),
-            EMBEDDED_MODEL.to_owned(),
-            FINGERPRINT,
-            classify(text, &labels),
-        );
+        begin(&mut port, job, classify(text, &labels));
         let output = next_done(&mut port).await.1.unwrap().remove(0).unwrap();
         let TaskOutput::Classification { label, scores, .. } = output else { panic!("{output:?}") };
         assert_eq!(label, expected, "{text}: {scores:?}");
@@ -487,28 +480,16 @@ async fn a_folder_with_a_head_classifies() {
     let mut port = ProcessInference::start(options);
     let golden: Vec<Golden> = serde_json::from_str(include_str!("data/distilbert/expected.json")).unwrap();
     for (job, row) in golden.iter().enumerate() {
-        Inference::start(
-            &mut port,
-            JobId(job as u64),
-            EMBEDDED_MODEL.to_owned(),
-            FINGERPRINT,
-            classify(&row.text, &[]),
-        );
+        begin(&mut port, job as u64, classify(&row.text, &[]));
         let output = next_done(&mut port).await.1.unwrap().remove(0).unwrap();
         let TaskOutput::Classification { label, scores, .. } = output else { panic!("{output:?}") };
         assert_eq!(label, row.label);
         let most = row.probabilities.iter().copied().fold(0.0, f32::max);
         assert!((scores[0].1 - most).abs() < 1e-4, "{scores:?}");
     }
-    Inference::start(&mut port, JobId(90), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&["a"]));
+    begin(&mut port, 90, embed(&["a"]));
     assert_eq!(reason(next_done(&mut port).await.1), "the model does classification, not embedding");
-    Inference::start(
-        &mut port,
-        JobId(91),
-        EMBEDDED_MODEL.to_owned(),
-        FINGERPRINT,
-        classify("a", &["positive", "neutral"]),
-    );
+    begin(&mut port, 91, classify("a", &["positive", "neutral"]));
     let output = next_done(&mut port).await.1.unwrap().remove(0).unwrap();
     assert!(matches!(&output, TaskOutput::Classification { scores, .. } if scores.len() == 2), "{output:?}");
     let other = Work::Classify {
@@ -518,7 +499,7 @@ async fn a_folder_with_a_head_classifies() {
             truncate: true,
         }],
     };
-    Inference::start(&mut port, JobId(92), EMBEDDED_MODEL.to_owned(), FINGERPRINT, other);
+    begin(&mut port, 92, other);
     let refused = next_done(&mut port).await.1.unwrap().remove(0);
     assert!(
         matches!(&refused, Err(InferenceError::InputRejected(why)) if why.contains("\"blue\"")),
@@ -543,14 +524,14 @@ async fn a_tokenizer_that_panics_fails_its_jobs() {
     let kinds = vec![TaskKind::Classification];
     let options = WorkerOptions { kinds, ..worker_for(folder.path().into()) };
     let mut port = ProcessInference::start(options);
-    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), FINGERPRINT, classify("a", &[]));
+    begin(&mut port, 1, classify("a", &[]));
     let said = reason(next_done(&mut port).await.1);
     assert!(said.contains("tokenizer.json: the tokenizer cannot be used: the tokenizer panics"), "{said}");
 
     // A model that does something else than was said is not used.
     let options = worker_for(data.into());
     let mut port = ProcessInference::start(options);
-    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&["a"]));
+    begin(&mut port, 1, embed(&["a"]));
     let said = reason(next_done(&mut port).await.1);
     assert!(said.ends_with("does classification, not embedding and classification"), "{said}");
 }
@@ -579,18 +560,12 @@ async fn hostile_texts_get_a_result_and_leave_the_worker_alive() {
     ];
     for (job, text) in (0..).zip(&texts) {
         let start: String = text.chars().take(10).collect();
-        Inference::start(&mut port, JobId(job), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&[text]));
+        begin(&mut port, job, embed(&[text]));
         let vector = vectors(next_done(&mut port).await.1).remove(0).0;
         assert!(vector.len() == 384 && vector.iter().all(|number| number.is_finite()), "{start:?}");
         let labels = [start.as_str(), "something else"];
         if text.len() < large {
-            Inference::start(
-                &mut port,
-                JobId(job),
-                EMBEDDED_MODEL.to_owned(),
-                FINGERPRINT,
-                classify(text, &labels),
-            );
+            begin(&mut port, job, classify(text, &labels));
             assert!(next_done(&mut port).await.1.unwrap().remove(0).is_ok(), "{start:?}");
         }
     }
@@ -641,7 +616,7 @@ async fn a_job_that_waits_outlives_a_crash() {
     let worker = port.worker_pid().unwrap();
     for job in 0..17 {
         let work = if job < 16 { long_work() } else { embed(&["patience"]) };
-        Inference::start(&mut port, JobId(job), EMBEDDED_MODEL.to_owned(), FINGERPRINT, work);
+        begin(&mut port, job, work);
     }
     wait_until_busy(worker).await;
     kill(worker, "KILL");
@@ -657,7 +632,7 @@ async fn a_cancelled_job_stops() {
     model_is(&mut port, true).await;
     let worker = port.worker_pid().unwrap();
     for job in 0..20 {
-        Inference::start(&mut port, JobId(job), EMBEDDED_MODEL.to_owned(), FINGERPRINT, long_work());
+        begin(&mut port, job, long_work());
     }
     wait_until_busy(worker).await;
     // All but one, those that run and those that wait.
@@ -683,8 +658,8 @@ async fn a_worker_that_does_not_stop_is_killed() {
     let mut port = ProcessInference::start(options());
     model_is(&mut port, true).await;
     let worker = port.worker_pid().unwrap();
-    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), FINGERPRINT, long_work());
-    Inference::start(&mut port, JobId(2), EMBEDDED_MODEL.to_owned(), FINGERPRINT, long_work());
+    begin(&mut port, 1, long_work());
+    begin(&mut port, 2, long_work());
     wait_until_busy(worker).await;
     kill(worker, "STOP");
     port.cancel(JobId(1));
@@ -700,7 +675,7 @@ async fn a_damaged_model_fails_its_jobs() {
     let path = folder.path().join("model.safetensors");
     std::fs::write(&path, [0xff; 100]).unwrap();
     let mut port = ProcessInference::start(worker_for(path.clone().into()));
-    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&["a"]));
+    begin(&mut port, 1, embed(&["a"]));
     model_is(&mut port, false).await;
     let said = reason(next_done(&mut port).await.1);
     assert!(said.contains("the header claims 18446744073709551615 bytes"), "{said}");
@@ -710,7 +685,7 @@ async fn a_damaged_model_fails_its_jobs() {
     std::fs::copy(whole, folder.path().join("whole")).unwrap();
     std::fs::rename(folder.path().join("whole"), &path).unwrap();
     model_is(&mut port, true).await;
-    Inference::start(&mut port, JobId(2), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&["a"]));
+    begin(&mut port, 2, embed(&["a"]));
     assert_eq!(vectors(next_done(&mut port).await.1)[0].1, 3);
 }
 
@@ -723,7 +698,7 @@ async fn a_model_that_kills_its_loader_fails_its_jobs() {
     // A worker that says hello as it should, reads, and dies before it is ready.
     let script = r"printf '\011\000\000\000p2pworkr\002'; exit 7";
     let mut port = ProcessInference::start(shell(script));
-    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&["a"]));
+    begin(&mut port, 1, embed(&["a"]));
     model_is(&mut port, false).await;
     let said = reason(next_done(&mut port).await.1);
     assert!(said.contains("its worker ends while it loads: it exited"), "{said}");
@@ -751,7 +726,7 @@ async fn a_program_that_is_no_worker_fails_its_jobs() {
         (shell("true"), "it exited before it said anything"),
     ] {
         let mut port = ProcessInference::start(options);
-        Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&["a"]));
+        begin(&mut port, 1, embed(&["a"]));
         model_is(&mut port, false).await;
         let said = reason(next_done(&mut port).await.1);
         assert!(said.contains(expected), "{said:?} does not say {expected:?}");
@@ -762,7 +737,7 @@ async fn dropping_the_port_kills_the_worker() {
     let mut port = ProcessInference::start(options());
     model_is(&mut port, true).await;
     let worker = port.worker_pid().unwrap();
-    Inference::start(&mut port, JobId(1), EMBEDDED_MODEL.to_owned(), FINGERPRINT, long_work());
+    begin(&mut port, 1, long_work());
     wait_until_busy(worker).await;
     drop(port);
     let deadline = Instant::now() + PATIENCE;
@@ -836,7 +811,7 @@ async fn jobs_beyond_the_limit_are_refused() {
     // Nothing answers, so that all jobs stay open.
     let mut port = ProcessInference::start(shell("cat > /dev/null"));
     for job in 0..1025 {
-        Inference::start(&mut port, JobId(job), EMBEDDED_MODEL.to_owned(), FINGERPRINT, embed(&["a"]));
+        begin(&mut port, job, embed(&["a"]));
     }
     let (job, result) = next_done(&mut port).await;
     assert_eq!((job, reason(result)), (JobId(1024), "1024 jobs wait already".to_owned()));
