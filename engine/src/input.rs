@@ -1,4 +1,4 @@
-//! What goes into a node.
+//! The inputs of a node.
 
 use crate::blob::BlobReport;
 use crate::error::{InferenceError, StrangerFault, WriteError};
@@ -14,32 +14,32 @@ use serde::{Deserialize, Serialize};
 /// Whether a model can be used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ModelState {
-    /// Not now; it may come, or come back.
+    /// Not now, but it may be added or come back.
     Away,
     /// It is loaded, or its first job loads it.
     Ready,
-    /// It cannot, and waiting does not help; why.
+    /// Never, for this reason; waiting does not help.
     Unusable(String),
 }
 
 impl ModelState {
-    /// Returns the state of a model that is ready, or not for now.
+    /// Returns the state of a model that is ready, or temporarily unavailable.
     pub const fn of(ready: bool) -> Self {
         if ready { Self::Ready } else { Self::Away }
     }
 }
 
-/// Something that happened in the world around a node. Anything at all may arrive in any order: what makes no
-/// sense (an unknown link, an answer to nothing) is ignored.
+/// Something that happened outside the node. Inputs may arrive in any order; inputs that make no sense (an unknown
+/// link, an unsolicited answer) are ignored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Input {
-    /// What became of something that was to be done with files.
+    /// Result of a file operation.
     Blob(BlobReport),
-    /// The wall clock was set, or time passed that the driver's clock did not count: this is what it shows now.
+    /// The wall clock was set, or time passed that the driver's clock did not count. Carries the new wall-clock time.
     ClockSet(UnixMillis),
     /// A multicast packet of the discovery service arrived.
     Datagram {
-        /// The operating system's number of the interface that it came in on.
+        /// The operating system's index of the interface on which it arrived.
         interface: u32,
         /// Its sender.
         from: SocketAddr,
@@ -47,158 +47,159 @@ pub enum Input {
         #[serde(with = "crate::wire::octets")]
         bytes: Vec<u8>,
     },
-    /// What was found out about the node's process and its files.
+    /// The facts about the node's process and files that [`crate::Output::Examine`] asked for.
     Examined(HostFacts),
     /// A dial did not lead to a link.
     DialFailed {
         /// The dial.
         dial: DialId,
-        /// Why.
+        /// The reason.
         error: DialError,
     },
-    /// One whole frame arrived.
+    /// A complete frame arrived.
     Frame {
-        /// The link that it came over.
+        /// The link on which it arrived.
         link: LinkId,
         /// Its payload.
         #[serde(with = "crate::wire::octets")]
         bytes: Vec<u8>,
     },
-    /// Several whole frames arrived at once: the same as so many of [`Input::Frame`], but for less.
+    /// Several complete frames arrived. Equivalent to as many [`Input::Frame`]s, but cheaper.
     Frames {
-        /// The link that they came over.
+        /// The link on which they arrived.
         link: LinkId,
         /// Their payloads, in order.
         frames: Vec<Vec<u8>>,
     },
-    /// The world cannot read on: the peer announced a frame above the limit.
+    /// The driver stopped reading a link, because the peer announced a frame above the limit.
     FrameTooLarge {
-        /// The link that it came over; the driver closes it.
+        /// The link; the driver closes it.
         link: LinkId,
     },
-    /// The stream ended inside of a frame.
+    /// The stream ended inside a frame.
     FrameTruncated {
-        /// The link that it came over; it goes down next.
+        /// The link; it goes down next.
         link: LinkId,
     },
-    /// A job ended: one item per task of the job and in its order, or one reason for all.
+    /// A job ended: with one result per task, in the order of the job, or with one error for all.
     InferenceDone {
         /// The job.
         job: JobId,
         /// Time spent computing, in microseconds.
         micros: u64,
-        /// What came of it.
+        /// The results.
         result: Result<Vec<Result<TaskOutput, InferenceError>>, InferenceError>,
     },
     /// A generation job produced more text.
     InferenceProgress {
         /// The job.
         job: JobId,
-        /// The piece of text that follows those before.
+        /// The text that follows the earlier pieces.
         text: String,
-        /// Tokens produced so far in all.
+        /// Number of tokens produced so far.
         tokens: u32,
     },
-    /// The addresses at which this host can be reached, best first, whenever they change.
+    /// The addresses of this host, best first. Sent whenever they change.
     Interfaces(Vec<Interface>),
-    /// A link is gone.
+    /// A link went down.
     LinkDown {
         /// The link.
         link: LinkId,
     },
-    /// The other end takes in too little of what it is sent.
+    /// The peer reads too slowly.
     LinkStalled {
         /// The link; it goes down next.
         link: LinkId,
     },
     /// An authenticated connection is ready for frames.
     LinkUp {
-        /// Its name from now on.
+        /// Its handle from now on.
         link: LinkId,
-        /// The key that the other end proved to hold.
+        /// The key that the peer authenticated with.
         peer: PublicKey,
         /// The address of the other end.
         remote: SocketAddr,
-        /// The dial that it came from; `None` where the other end dialled.
+        /// The dial that led to it; `None` if the peer dialled.
         dial: Option<DialId>,
     },
-    /// The transport takes connections.
+    /// The transport accepts connections.
     Listening {
-        /// The port that it bound.
+        /// The port that it is bound to.
         port: u16,
     },
-    /// A model can or cannot be used from now on.
+    /// A model became usable or unusable.
     Model {
         /// Its name.
         name: String,
-        /// What it can do.
+        /// Its kind.
         kind: TaskKind,
-        /// Which model it is; `None` while its files are being hashed.
+        /// Its identity; `None` while its files are being hashed.
         fingerprint: Option<Fingerprint>,
         /// Whether it can be used.
         state: ModelState,
     },
-    /// A user asks something.
+    /// A user's request.
     Request {
-        /// Names the question in its answer.
+        /// Its handle, repeated in the reply.
         id: RequestId,
-        /// The question.
+        /// The request.
         request: Request,
     },
-    /// A user no longer waits for an answer.
+    /// A user no longer waits for a reply.
     RequestDropped {
-        /// The question.
+        /// The request.
         id: RequestId,
     },
-    /// A frame that is not of control could not be sent, for its link has as much waiting as it may.
+    /// A frame without control priority could not be sent, because the link's queue is full.
     Shed {
         /// The link.
         link: LinkId,
         /// The frame's payload.
         frame: Vec<u8>,
     },
-    /// Somebody connected and did not prove who it is; the connection is gone.
+    /// A connection ended before the other end authenticated itself.
     StrangerFault {
         /// Its address.
         remote: SocketAddr,
-        /// What went wrong.
+        /// The reason.
         fault: StrangerFault,
     },
-    /// Time passed: some deadline may have been reached.
+    /// Time passed: a deadline may be due.
     Tick,
     /// A write ended.
     WriteDone {
         /// The write.
         id: WriteId,
-        /// Whether its records are durable now.
+        /// Whether its records are durable.
         result: Result<(), WriteError>,
     },
 }
 
-/// One network interface with one address.
+/// One address of a network interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Interface {
-    /// The operating system's number for it.
+    /// The operating system's index of the interface.
     pub index: u32,
     /// Its address.
     pub address: IpAddr,
-    /// The length of the prefix that the hosts of its subnet share with it, in bits.
+    /// The length of the subnet's prefix, in bits.
     pub prefix_length: u8,
-    /// Whether it leads to containers or virtual machines of this host only: a last resort for everybody else.
+    /// Whether it only leads to containers or virtual machines of this host. Other hosts use such an address as a last
+    /// resort.
     pub bridge: bool,
-    /// Whether the discovery service's packets go out and come in there, in the address's family.
+    /// Whether multicast packets of the address's family can be sent and received there.
     pub multicast: bool,
 }
 
 impl Interface {
-    /// Makes an ordinary interface that takes multicast, alone in its subnet.
+    /// Creates an interface that supports multicast and is alone in its subnet.
     pub const fn new(index: u32, address: IpAddr) -> Self {
         let prefix_length = if address.is_ipv4() { 32 } else { 128 };
         Self { index, address, prefix_length, bridge: false, multicast: true }
     }
 }
 
-/// A version of the internet protocol.
+/// A version of the Internet Protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Family {
     /// Version 4.
@@ -220,10 +221,10 @@ impl Family {
 /// Why a dial failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum DialError {
-    /// Whoever answered proved to hold another key than expected, or none.
+    /// The other end authenticated with another key than expected, or not at all.
     Authentication,
-    /// Nothing listens there, or it cannot be reached.
+    /// Nothing listens there, or it is unreachable.
     Refused,
-    /// No answer in time.
+    /// No answer within the timeout.
     Timeout,
 }
