@@ -1,8 +1,8 @@
 //! A mesh node as a pure state machine.
 //!
-//! The engine takes [`Input`]s with a time on them and gives [`Output`]s. It reads no clock, opens no socket, touches
-//! no disk, spawns no thread and draws no entropy, so the same code runs against the real world and in a simulator
-//! that replays it byte for byte. Whoever drives it runs this loop:
+//! The engine takes [`Input`]s with a timestamp and returns [`Output`]s. It reads no clock, opens no socket, touches no
+//! disk, spawns no thread and draws no entropy. The same code therefore runs against the real world and in a simulator
+//! that replays it byte for byte. A driver runs this loop:
 //!
 //! ```
 //! use engine::{Config, Identity, Input, Instant, Node, Output, Saved, UnixMillis};

@@ -1,4 +1,4 @@
-//! What comes out of a node.
+//! The outputs of a node.
 
 use crate::blob::BlobOrder;
 use crate::event::Event;
@@ -10,91 +10,91 @@ use crate::task::{Classification, EmbeddingInput, Generation, Reranking, TaskKin
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
-/// Something for the world around a node to do, in order.
+/// An order to the driver. Orders are executed in sequence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Output {
-    /// Do something with files.
+    /// Perform a file operation.
     Blob(BlobOrder),
     /// Stop a job; it still ends with one [`crate::Input::InferenceDone`].
     Cancel {
         /// The job.
         job: JobId,
     },
-    /// Connect; ends with one [`crate::Input::LinkUp`] or [`crate::Input::DialFailed`].
+    /// Open a connection; ends with one [`crate::Input::LinkUp`] or [`crate::Input::DialFailed`].
     Dial {
-        /// Names the dial in its answer.
+        /// The handle of the dial, repeated in its result.
         dial: DialId,
-        /// Where to.
+        /// The address to dial.
         address: SocketAddr,
-        /// Who must answer; `None` where anybody may.
+        /// The node that must answer; `None` for any.
         expect: Option<NodeId>,
     },
-    /// Close a link once what was sent before is flushed; [`crate::Input::LinkDown`] follows.
+    /// Close a link after flushing earlier frames; [`crate::Input::LinkDown`] follows.
     Disconnect {
         /// The link.
         link: LinkId,
     },
-    /// Something that observers may want to know. Feeds nothing back.
+    /// Report an event to observers. Feeds nothing back.
     Event(Event),
-    /// Find out how the node's process and its files are; ends with one [`crate::Input::Examined`].
+    /// Collect facts about the node's process and files; ends with one [`crate::Input::Examined`].
     Examine,
-    /// The node is STOPPED: flush and leave with this status.
+    /// The node is STOPPED: flush and exit with this status.
     Exit {
-        /// 0 where nothing was cut off, else 130.
+        /// 0 if no task was cut off, otherwise [`crate::lifecycle::CUT_OFF`].
         code: u8,
     },
-    /// Run a piece of inference; ends with one [`crate::Input::InferenceDone`].
+    /// Run an inference job; ends with one [`crate::Input::InferenceDone`].
     Infer {
-        /// Names the job in its answers.
+        /// The handle of the job, repeated in its results.
         job: JobId,
         /// The model's name.
         model: String,
-        /// Which model that must be.
+        /// The fingerprint that the model must have.
         fingerprint: Fingerprint,
-        /// The work.
+        /// The inputs of the job.
         work: Work,
     },
     /// Send a packet to the discovery service's multicast group.
     Multicast {
-        /// The interface to send it on.
+        /// The index of the interface to send it on.
         interface: u32,
-        /// Whose group it goes to.
+        /// The address family of the group.
         family: Family,
         /// Its payload.
         #[serde(with = "crate::wire::octets")]
         bytes: Vec<u8>,
     },
-    /// Answer a user.
+    /// Reply to a user.
     Reply {
-        /// The question.
+        /// The request.
         id: RequestId,
-        /// The answer.
+        /// The reply.
         answer: Answer,
     },
-    /// Send a frame. A link that has too much waiting closes for one of control, and gives any other back as
+    /// Send a frame. If the link's queue is full, a control frame closes the link, and any other frame comes back as
     /// [`crate::Input::Shed`].
     Send {
         /// The link.
         link: LinkId,
-        /// The frame's payload, at most [`crate::wire::FRAME_BYTES_MAX`].
+        /// The frame's payload, at most [`crate::wire::FRAME_BYTES_MAX`] bytes.
         #[serde(with = "crate::wire::octets")]
         frame: Vec<u8>,
-        /// What goes first when the link is busy.
+        /// Its priority when the link is busy.
         priority: Priority,
     },
-    /// Make records durable, together or not at all; ends with one [`crate::Input::WriteDone`]. Writes become
-    /// durable in the order in which they were asked for.
+    /// Make records durable, all or none; ends with one [`crate::Input::WriteDone`]. Writes become durable in the order
+    /// of these outputs.
     Write {
         /// Names the write in its answer.
         id: WriteId,
         /// The records.
         records: Vec<Record>,
     },
-    /// Send a packet of the discovery service to one who asked and does not listen to its group.
+    /// Send a packet of the discovery service to a host that asked from outside the multicast group.
     Unicast {
-        /// The interface to send it on.
+        /// The index of the interface to send it on.
         interface: u32,
-        /// Where it goes.
+        /// The destination.
         to: SocketAddr,
         /// Its payload.
         #[serde(with = "crate::wire::octets")]
@@ -102,10 +102,10 @@ pub enum Output {
     },
 }
 
-/// What goes first when a link is busy.
+/// The priority of a frame when its link is busy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Priority {
-    /// Pieces of files, and whatever is as large on its way through: goes when nothing else waits.
+    /// Pieces of files, and forwarded messages of that size. Sent when nothing else waits.
     Background,
     /// Heartbeats, membership, acknowledgements.
     Control,
@@ -113,7 +113,7 @@ pub enum Priority {
     Bulk,
 }
 
-/// A piece of inference.
+/// The inputs of an inference job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Work {
     /// Choose a label for each text.
@@ -121,22 +121,22 @@ pub enum Work {
         /// The texts, one per output.
         inputs: Vec<Classification>,
     },
-    /// Make a vector of each input.
+    /// Compute the embeddings of the inputs.
     Embed {
-        /// The inputs, a list of them per output.
+        /// The inputs, one list per output.
         inputs: Vec<Vec<EmbeddingInput>>,
     },
-    /// Continue one prompt; reports progress.
+    /// Continue one prompt, with progress reports.
     Generate(Box<Generation>),
-    /// Say how well texts answer their query.
+    /// Score how well texts match a query.
     Rerank {
-        /// A query with its texts per output.
+        /// A query with its texts, one per output.
         inputs: Vec<Reranking>,
     },
 }
 
 impl Work {
-    /// Returns the kind of task that this work serves.
+    /// Returns the kind of task that the job serves.
     pub const fn kind(&self) -> TaskKind {
         match self {
             Self::Classify { .. } => TaskKind::Classification,
@@ -146,7 +146,7 @@ impl Work {
         }
     }
 
-    /// Returns how many outputs the work has.
+    /// Returns the number of outputs.
     pub const fn len(&self) -> usize {
         match self {
             Self::Classify { inputs } => inputs.len(),
@@ -156,12 +156,12 @@ impl Work {
         }
     }
 
-    /// Tells whether the work has no outputs.
+    /// Tells whether the job has no outputs.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Returns how many pieces of work there are: several per output where an output has several vectors.
+    /// Returns the number of vectors, scores or texts to compute: several per output where an output has several.
     pub fn parts(&self) -> usize {
         match self {
             Self::Classify { .. } | Self::Generate(_) => self.len(),
@@ -170,7 +170,7 @@ impl Work {
         }
     }
 
-    /// Returns the texts that the work is about; none for tokens.
+    /// Returns the texts of all inputs; inputs given as tokens are left out.
     pub fn texts(&self) -> Vec<&str> {
         match self {
             Self::Classify { inputs } => inputs.iter().map(|input| input.text.as_str()).collect(),
