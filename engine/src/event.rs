@@ -1,6 +1,6 @@
-//! What happened, for whoever watches: logs, metrics, traces, the dashboard, the simulator's invariants.
+//! Events for observers: logs, metrics, traces, the dashboard, the simulator's invariants.
 //!
-//! One stream serves them all, so nothing is observed twice in two ways. Observers feed nothing back.
+//! All observers read this one stream, so nothing is measured in two ways. Observers feed nothing back.
 
 use crate::blob::Hash;
 use crate::error::{FetchError, PeerFault, StrangerFault, WriteError};
@@ -12,22 +12,22 @@ use crate::task::{TaskKind, TaskStatus};
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
-/// One thing that happened in a node.
+/// Something that happened in a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    /// A file that was fetched from others is here.
+    /// A file was fetched from other nodes and is complete.
     BlobFetched {
         /// Its BLAKE3 hash.
         blob: Hash,
         /// Its size.
         bytes: u64,
-        /// How many nodes gave pieces of it.
+        /// Number of nodes that provided pieces.
         peers: u32,
-        /// From the question to the end, in microseconds.
+        /// From the request to the end, in microseconds.
         elapsed_micros: u64,
     },
-    /// The clock of a peer and this node's differ by more than half a minute.
+    /// The clocks of a peer and this node differ by more than 30 s.
     ClockDiffers {
         /// The peer.
         peer: NodeId,
@@ -36,23 +36,23 @@ pub enum Event {
     },
     /// The wall clock was set while the node ran, or the machine slept.
     ClockSet {
-        /// By how much it went forward, in milliseconds.
+        /// The difference, in milliseconds; positive if the clock moved forward.
         by_millis: i64,
     },
     /// A dial did not lead to a link.
     DialFailed {
-        /// Where to.
+        /// The address that was dialled.
         address: SocketAddr,
         /// Why.
         error: DialError,
     },
-    /// Pieces of a file begin to come in.
+    /// The first pieces of a file are being fetched.
     FetchBegun {
         /// Its BLAKE3 hash.
         blob: Hash,
         /// Its size.
         bytes: u64,
-        /// Bytes of it that were here before.
+        /// Bytes of it that were on disk before.
         present: u64,
     },
     /// A file could not be fetched.
@@ -60,47 +60,47 @@ pub enum Event {
         /// Why.
         error: FetchError,
     },
-    /// The node's own health is not what it was.
+    /// The verdict of the node's health check, or its reasons, changed.
     HealthChanged {
-        /// How it is now.
+        /// The new verdict.
         verdict: Verdict,
-        /// Why, where it is not well.
+        /// The reasons, unless the verdict is PASS.
         reasons: Vec<HealthReason>,
     },
-    /// Another running node holds this node's key.
+    /// Another running node uses this node's key.
     IdentityCopied {
-        /// Where it announces itself, where that was heard.
+        /// The address that it announces, if known.
         address: Option<SocketAddr>,
-        /// Whether this node has cut itself off from the mesh for it, until it is restarted.
+        /// Whether this node has isolated itself from the mesh until it is restarted.
         aside: bool,
     },
-    /// Multicast works again on some network of this host.
+    /// Multicast works again on at least one network of this host.
     DiscoveryAvailable,
-    /// No network of this host takes multicast: other nodes are found by configured addresses only.
+    /// No network of this host supports multicast: only configured addresses can be dialled.
     DiscoveryUnavailable,
-    /// An authenticated link exchanged hellos.
+    /// An authenticated link is up: both ends have exchanged hellos.
     LinkUp {
         /// The link.
         link: LinkId,
-        /// Who is at the other end.
+        /// The node at the other end.
         peer: NodeId,
         /// Its address.
         address: SocketAddr,
         /// Whether this node dialled.
         dialled: bool,
     },
-    /// A link is gone.
+    /// A link went down.
     LinkDown {
         /// The link.
         link: LinkId,
-        /// Who was at the other end.
+        /// The node at the other end.
         peer: NodeId,
         /// Why.
         reason: LinkDownReason,
     },
-    /// A link was turned down, by this node or by the other.
+    /// A link was refused, by this node or by its peer.
     LinkRefused {
-        /// Who is at the other end.
+        /// The node at the other end.
         peer: NodeId,
         /// Why.
         reason: RefuseReason,
@@ -117,13 +117,13 @@ pub enum Event {
         /// The member.
         member: NodeId,
     },
-    /// A routed message reached its destination here and was handed on.
+    /// A routed message reached its destination here and was processed.
     MessageDelivered {
         /// The message.
         message: MessageId,
-        /// Who sent it.
+        /// The node that sent it.
         origin: NodeId,
-        /// Links that it crossed.
+        /// Number of links that it crossed.
         hops: u8,
     },
     /// A routed message ended here without reaching its destination.
@@ -133,79 +133,79 @@ pub enum Event {
         /// Why.
         reason: DropReason,
     },
-    /// A copy of a message that was handed on before arrived and was not handed on again.
+    /// A duplicate of a processed message arrived and was ignored.
     MessageDuplicate {
         /// The message.
         message: MessageId,
     },
-    /// A routed message for somebody else went on.
+    /// A routed message for another node was forwarded.
     MessageForwarded {
         /// The message.
         message: MessageId,
-        /// The neighbour that got it.
+        /// The peer that got it.
         next: NodeId,
-        /// Hops that it may still make.
+        /// Number of links that it may still cross.
         ttl: u8,
     },
     /// A routed message left its origin.
     MessageSent {
         /// The message.
         message: MessageId,
-        /// Who it is for.
+        /// The node that it is addressed to.
         destination: NodeId,
-        /// Hops that it may make.
+        /// Number of links that it may cross.
         ttl: u8,
-        /// 0 at first, then the number of the retry.
+        /// The number of the retry; 0 for the first transmission.
         retry: u8,
     },
-    /// Every retry of a message went unacknowledged.
+    /// No retry of a message was acknowledged.
     MessageUnacknowledged {
         /// The message.
         message: MessageId,
-        /// Who it was for.
+        /// The node that it was addressed to.
         destination: NodeId,
     },
-    /// Nodes of this network give one name to different models.
+    /// Nodes of this network use one name for different models.
     ModelConflict {
         /// The name.
         model: String,
         /// The models, in ascending order.
         fingerprints: Vec<Fingerprint>,
     },
-    /// A model can or cannot be used from now on.
+    /// A model became usable or unusable on this node.
     ModelChanged {
         /// Its name.
         model: String,
-        /// What it does.
+        /// Its kind.
         kind: TaskKind,
         /// Whether it is loaded.
         ready: bool,
     },
-    /// mDNS told of a node.
+    /// mDNS found a node.
     NodeFound {
         /// The node.
         node: NodeId,
-        /// Where it takes connections.
+        /// The address at which it accepts connections.
         address: SocketAddr,
     },
-    /// mDNS no longer tells of a node.
+    /// The mDNS announcement of a node expired or was withdrawn.
     NodeLost {
         /// The node.
         node: NodeId,
     },
-    /// The failure detector gave a peer up.
+    /// The failure detector declared a peer DEAD.
     PeerDead {
         /// The peer.
         peer: NodeId,
     },
-    /// A peer broke the protocol.
+    /// A peer violated the protocol.
     PeerFault {
         /// The peer.
         peer: NodeId,
-        /// How.
+        /// The violation.
         fault: PeerFault,
     },
-    /// A peer that was SLOW gave a sign of life.
+    /// A SLOW peer is ALIVE again.
     PeerRecovered {
         /// The peer.
         peer: NodeId,
@@ -215,177 +215,176 @@ pub enum Event {
         /// The peer.
         peer: NodeId,
     },
-    /// A second outcome of a task arrived and changed nothing.
+    /// A second outcome of a task arrived and was ignored.
     ResultDuplicate {
         /// The task.
         task: TaskId,
-        /// Who sent it.
+        /// The node that sent it.
         from: NodeId,
     },
-    /// The lifecycle moved on.
+    /// The lifecycle state changed.
     StateChanged {
         /// The state left.
         from: State,
         /// The state entered.
         to: State,
     },
-    /// Somebody connected and did not prove who it is.
+    /// A connection ended before the other end authenticated itself.
     StrangerFault {
         /// Its address.
         remote: SocketAddr,
-        /// What went wrong.
+        /// The reason.
         fault: StrangerFault,
     },
     /// A task was accepted and is durable.
     TaskAccepted {
         /// The task.
         task: TaskId,
-        /// The kind of work.
+        /// Its kind.
         kind: TaskKind,
     },
-    /// A task was given to a worker.
+    /// A task was assigned to a worker.
     TaskAssigned {
         /// The task.
         task: TaskId,
         /// The worker.
         worker: NodeId,
-        /// Counts from 1.
+        /// The number of the attempt, from 1.
         attempt: u32,
     },
-    /// A task has its one outcome, and it is durable.
+    /// A task ended, and its outcome is durable.
     TaskFinished {
         /// The task.
         task: TaskId,
-        /// How it ended.
+        /// Its final status.
         status: TaskStatus,
-        /// Who produced the outcome.
+        /// The node that produced the outcome, if any.
         worker: Option<NodeId>,
         /// From acceptance to outcome, in microseconds.
         elapsed_micros: u64,
     },
-    /// A task was taken from a worker and waits again.
+    /// A task was taken from a worker and waits for the next attempt.
     TaskReassigned {
         /// The task.
         task: TaskId,
-        /// The worker that had it.
+        /// The worker.
         worker: NodeId,
         /// Why.
         reason: ReassignReason,
     },
-    /// A task that was accepted before a restart waits again.
+    /// A task that was accepted before a restart waits for an attempt again.
     TaskRecovered {
         /// The task.
         task: TaskId,
     },
-    /// This node began to compute a task.
+    /// This node started an attempt at a task.
     TaskStarted {
         /// The task.
         task: TaskId,
-        /// Who accepted it.
+        /// The node that accepted the task.
         origin: NodeId,
-        /// The attempt.
+        /// The number of the attempt, from 1.
         attempt: u32,
     },
-    /// Records did not become durable.
+    /// A write failed: its records are not durable.
     WriteFailed {
         /// The write.
         write: WriteId,
         /// Why.
         error: WriteError,
     },
-    /// A task has an output, but its model did not read all of its inputs: they have too many tokens.
+    /// A task has an output, but some of its inputs had too many tokens and were truncated.
     InputTruncated {
         /// The task.
         task: TaskId,
-        /// How many of its inputs were cut.
+        /// Number of truncated inputs.
         inputs: u32,
-        /// Tokens of them that the model did not see.
+        /// Number of tokens that the model did not read.
         dropped: u64,
     },
 }
 
-/// Why a link ended.
+/// Why a link went down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkDownReason {
     /// The connection closed.
     Closed,
-    /// Another link to the same peer is kept instead.
+    /// Another link to the same peer is kept.
     Duplicate,
-    /// The other end broke the protocol.
+    /// The peer violated the protocol.
     Fault,
     /// One of the two nodes said goodbye.
     Goodbye,
-    /// It made room for a node that had none.
+    /// It was closed to make room for a node that had no link.
     Spared,
-    /// The peer has restarted, and its new link takes over.
+    /// The peer restarted, and its new link replaces this one.
     Restarted,
-    /// The failure detector gave the peer up.
+    /// The failure detector declared the peer DEAD.
     Unanswered,
 }
 
-/// Why a node turns a link down.
+/// Why a node refuses a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefuseReason {
     /// Another link to this peer is kept.
     Duplicate,
-    /// It has as many peers as it may.
+    /// The node that refuses has reached its maximum of peers.
     Full,
-    /// Another running node holds the peer's key, and is the one to keep.
+    /// Two running nodes use the peer's key, and the other one is kept.
     IdentityCopied,
-    /// The peer is at an address that is not of a local network.
+    /// The peer's address is not on a local network.
     NotLocal,
     /// The peer belongs to another network.
     OtherNetwork,
-    /// The peer speaks another version of the protocol.
+    /// The peer uses another version of the protocol.
     OtherVersion,
-    /// The peer broke the protocol of late, and is left alone for a while.
+    /// The peer is banned for a while after a violation of the protocol.
     Quarantined,
-    /// The peer holds this node's own key.
+    /// The peer uses this node's own key.
     SameIdentity,
-    /// It is on its way out.
+    /// The node that refuses is shutting down.
     ShuttingDown,
-    /// Another running node holds its key, and it gives way to that one.
+    /// The node that refuses has isolated itself, as another running node uses its key.
     StandsAside,
 }
 
-/// Why a routed message ended on its way.
+/// Why a routed message was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DropReason {
     /// No path to the destination is known.
     NoRoute,
-    /// The link that it was to take has too much waiting; or it begins a session, of which too many were begun in this
-    /// second.
+    /// The next link's queue is full, or the message begins a session and too many sessions were begun within a second.
     Overload,
-    /// It was opened before, or is too old to tell.
+    /// The message was opened before, or is too old to tell.
     Replayed,
-    /// It came to the node in whose name it goes: in a circle, or from somebody who lies.
+    /// The message came back to its alleged origin: by a loop, or from a node that lies.
     Returned,
-    /// It belongs to a session that its destination does not know, or no longer.
+    /// The destination does not know the message's session, or no longer.
     SessionLost,
-    /// It made as many hops as it might.
+    /// The message has crossed the maximum number of links.
     TtlExceeded,
-    /// It is not what its alleged origin sent.
+    /// The message does not authenticate as sent by its alleged origin.
     Unauthentic,
 }
 
-/// Why a task is taken from its worker.
+/// Why a task was taken from its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReassignReason {
-    /// What ran it died, and its node said so.
+    /// The model process died, and its node reported it.
     Crashed,
-    /// The worker handed it back before it left.
+    /// The worker returned the task before it shut down.
     HandedBack,
-    /// The lease ran out.
+    /// The lease expired.
     LeaseExpired,
-    /// The worker had no room, or no such model.
+    /// The worker's queue was full, or it does not have the model.
     Refused,
-    /// The worker is no longer reachable, or does not answer.
+    /// The worker is unreachable or does not answer.
     Unreachable,
-    /// The worker said that it does not have it any more.
+    /// The worker reported that it does not have the task.
     Missing,
     /// The files of the worker's model were replaced while it had the task.
     ModelChanged,
