@@ -1,4 +1,4 @@
-//! What users ask of their own node, and what it answers.
+//! The requests that users send to their own node, and its replies.
 
 use crate::blob::{BlobId, Pin};
 use crate::error::Rejection;
@@ -15,56 +15,56 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
-/// A question or command. Each gets exactly one answer, some of them late.
+/// A question or command. Each gets exactly one reply, which may take time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
-    /// Answered with [`Response::Task`] once the task has its outcome.
+    /// Replies with [`Response::Task`] once the task has its outcome.
     AwaitTask(TaskId),
-    /// Ends an open task as CANCELLED; answered with [`Response::Task`] once that is durable.
+    /// Ends an open task as CANCELLED. Replies with [`Response::Task`] once that is durable.
     Cancel(TaskId),
-    /// Answered with [`Response::Diagnosis`].
+    /// Replies with [`Response::Diagnosis`].
     Diagnosis,
-    /// Fetches a file from other nodes; answered with [`Response::Fetched`] once it is here.
+    /// Fetches a file from other nodes. Replies with [`Response::Fetched`] once it is complete.
     Fetch(FetchSpec),
-    /// Answered with [`Response::Fetches`].
+    /// Replies with [`Response::Fetches`].
     Fetches,
-    /// Looks after the node's own health; answered with [`Response::Health`] within two seconds.
+    /// Checks the node's own health. Replies with [`Response::Health`] within two seconds.
     Health,
-    /// Answered with [`Response::Members`].
+    /// Replies with [`Response::Members`].
     Members,
-    /// Answered with [`Response::Peers`].
+    /// Replies with [`Response::Peers`].
     Peers,
-    /// Sends messages to a node and waits for their acknowledgements; answered with [`Response::Ping`].
+    /// Sends messages to a node and waits for their acknowledgements. Replies with [`Response::Ping`].
     Ping(PingSpec),
-    /// Answered with [`Response::Route`], once the time of each hop is measured.
+    /// Replies with [`Response::Route`] once the round trip of each hop is measured.
     Route(NodeId),
-    /// Begins the shutdown; answered with [`Response::ShuttingDown`].
+    /// Begins the shutdown. Replies with [`Response::ShuttingDown`].
     Shutdown,
-    /// Answered with [`Response::Status`].
+    /// Replies with [`Response::Status`].
     Status,
-    /// Accepts a task; answered with [`Response::Submitted`] once it is durable.
+    /// Accepts a task. Replies with [`Response::Submitted`] once it is durable.
     Submit(TaskSpec),
-    /// Answered with [`Response::Task`].
+    /// Replies with [`Response::Task`].
     Task(TaskId),
-    /// Answered with [`Response::Tasks`], newest first.
+    /// Replies with [`Response::Tasks`], newest first.
     Tasks {
-        /// Which tasks count.
+        /// The filter.
         which: Which,
-        /// The most tasks to list.
+        /// Maximum number of tasks to return, at most [`LIST_MAX`].
         limit: u32,
-        /// How many of the newest to leave out.
+        /// Number of the newest matching tasks to skip.
         offset: u32,
     },
-    /// Says which model a request's tasks would be for; answered with [`Response::Chosen`].
+    /// Chooses the model for the tasks of a request. Replies with [`Response::Chosen`].
     Choose(ModelWish),
-    /// Accepts one task of several that must be computed by the same model; answered with [`Response::Submitted`] once
+    /// Accepts one of several tasks that must be computed by the same model. Replies with [`Response::Submitted`] once
     /// it is durable.
     SubmitFor(TaskSpec, Fingerprint),
-    /// Answered with [`Response::News`] once there is more of a task than was seen: text, or another status.
+    /// Replies with [`Response::News`] once a task has more text than was seen, or another status.
     Watch {
         /// The task.
         task: TaskId,
-        /// What is known of it.
+        /// What the user has seen so far.
         seen: Seen,
     },
 }
@@ -72,101 +72,102 @@ pub enum Request {
 /// What a request needs of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelWish {
-    /// The kind of work.
+    /// The kind of task.
     pub kind: TaskKind,
-    /// Whether there are labels to choose from, where it is a classification.
+    /// Whether the request brings the labels of a classification.
     pub labels: bool,
-    /// The model's name; `None` for the one that the node would choose.
+    /// The model's name; `None` for the node's default.
     pub model: Option<String>,
 }
 
-/// Some of the tasks: those for which all that is given holds.
+/// A filter for tasks. A task matches if all the given fields match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Which {
-    /// How they stand.
+    /// The status.
     pub status: Option<TaskStatus>,
-    /// The node that runs them or that made their outcome.
+    /// The node that runs the task or produced its outcome.
     pub worker: Option<NodeId>,
 }
 
 impl Which {
-    /// Tells whether a task is one of them.
+    /// Tells whether a task matches.
     pub fn holds(self, status: TaskStatus, worker: Option<NodeId>) -> bool {
         self.status.is_none_or(|wanted| wanted == status)
             && self.worker.is_none_or(|wanted| Some(wanted) == worker)
     }
 }
 
-/// What is known of a task.
+/// How much of a task the user has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
-    /// How it stood.
+    /// The last status seen.
     pub status: TaskStatus,
     /// The attempt whose text was seen; 0 for none.
     pub attempt: u32,
-    /// How many bytes of that text.
+    /// Bytes of that text.
     pub bytes: u32,
 }
 
-/// More of the text that a task's attempt writes.
+/// A piece of the text that an attempt at a task generates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct News {
-    /// Whose text it is. An attempt that follows another begins anew.
+    /// The attempt. A new attempt starts its text from the beginning.
     pub attempt: u32,
-    /// How many bytes of that attempt's text come before it.
+    /// Bytes of the attempt's text before this piece.
     pub offset: u32,
     /// The text.
     pub text: String,
 }
 
-/// How many tokens there are of how many.
+/// The progress of a generation, in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenCount {
-    /// Those produced so far.
+    /// Tokens generated so far.
     pub produced: u32,
-    /// The most that there will be.
+    /// Maximum number of tokens to generate.
     pub most: u32,
 }
 
-/// The answer to one [`Request`].
+/// The reply to one [`Request`].
 pub type Answer = Result<Response, Rejection>;
 
-/// A good answer.
+/// A successful reply.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Response {
-    /// The model for the tasks of a request: its name, and which one it is where that is known by now.
+    /// The model for the tasks of a request: its name, and its fingerprint if known.
     Chosen(String, Option<Fingerprint>),
-    /// What goes wrong between this node and others.
+    /// The problems between this node and others.
     Diagnosis(DiagnosisView),
-    /// The file is here.
+    /// The file is complete.
     Fetched(Fetched),
-    /// The files that are being fetched.
+    /// The fetches in progress.
     Fetches(Vec<FetchView>),
-    /// How well the node is.
+    /// The report of the health check.
     Health(Box<HealthReport>),
-    /// Who exists, this node included, by id.
+    /// The known nodes, including this one, by id.
     Members(Vec<MemberView>),
-    /// How a task stands, and more of its text; none once it has ended, as its outcome has it all.
+    /// The status of a task, and more of its text. The text is empty once the task has ended, as its outcome has all of
+    /// it.
     News(Box<TaskView>, News),
-    /// Who this node has a link to, by id.
+    /// The nodes that this node has a link with, by id.
     Peers(Vec<PeerView>),
-    /// How messages fared.
+    /// The results of the ping.
     Ping(Box<PingView>),
-    /// How a message would travel.
+    /// The path of a message.
     Route(Box<RouteView>),
     /// The shutdown has begun.
     ShuttingDown,
-    /// How the node is.
+    /// The node's status.
     Status(Box<StatusView>),
-    /// The task is durable under this name.
+    /// The task is durable under this id.
     Submitted(TaskId),
-    /// How one task stands.
+    /// One task.
     Task(Box<TaskView>),
-    /// A part of the tasks, newest first.
+    /// A page of the matching tasks, newest first.
     Tasks {
-        /// How many of those that count there are in all.
+        /// Number of matching tasks on all pages.
         total: u32,
-        /// The part asked for.
+        /// The page.
         tasks: Vec<TaskView>,
     },
 }
@@ -174,7 +175,7 @@ pub enum Response {
 /// A file to fetch from other nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FetchSpec {
-    /// By which it is known; nothing else is taken.
+    /// The hash of the file; data that does not match is rejected.
     pub pin: Pin,
     /// Its size.
     pub bytes: u64,
@@ -185,24 +186,24 @@ pub struct FetchSpec {
 pub struct Fetched {
     /// The file.
     pub blob: BlobId,
-    /// How many nodes gave pieces of it.
+    /// Number of nodes that provided pieces.
     pub peers: u32,
-    /// How long it took, in microseconds.
+    /// Duration of the fetch, in microseconds.
     pub elapsed_micros: u64,
 }
 
-/// How far a fetch is.
+/// The progress of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FetchView {
-    /// What is fetched.
+    /// The file.
     pub spec: FetchSpec,
-    /// Bytes that are here, about.
+    /// Bytes that have arrived, approximately.
     pub present: u64,
-    /// Nodes that are known to have it.
+    /// Number of nodes known to have the file.
     pub holders: u32,
 }
 
-/// How a node is.
+/// The status of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusView {
     /// Its id.
@@ -213,59 +214,59 @@ pub struct StatusView {
     pub version: String,
     /// The network that it belongs to.
     pub network: String,
-    /// Where peers connect.
+    /// The port on which it accepts links.
     pub network_port: u16,
-    /// Where it tells others to connect, best first.
+    /// The addresses that it announces, best first.
     pub addresses: Vec<SocketAddr>,
-    /// Time since it became ACTIVE; `None` before.
+    /// Time since it became ACTIVE, in milliseconds; `None` before.
     pub uptime_millis: Option<u64>,
-    /// Nodes that it has a link to.
+    /// Number of nodes that it has a link with.
     pub peers: u32,
-    /// Nodes that it knows to exist, itself included.
+    /// Number of known nodes, itself included.
     pub members: u32,
-    /// Accepted tasks that wait.
+    /// Accepted tasks that wait for an attempt.
     pub tasks_queued: u32,
     /// Accepted tasks that run.
     pub tasks_running: u32,
-    /// Results kept.
+    /// Number of stored results.
     pub results: u32,
-    /// The models that it can run.
+    /// The models that it offers.
     pub models: Vec<ModelView>,
-    /// How it finds others on the local network.
+    /// The status of mDNS discovery.
     pub discovery: DiscoveryView,
-    /// What others did that they should not.
+    /// Violations of the protocol by other nodes.
     pub faults: Faults,
-    /// What the last check of its own health found; `None` before the first.
+    /// The report of the last health check; `None` before the first.
     pub health: Option<HealthReport>,
-    /// The wall clock.
+    /// The node's wall-clock time.
     pub timestamp: UnixMillis,
 }
 
-/// What goes wrong between a node and others.
+/// The problems between a node and others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiagnosisView {
-    /// Nodes of its network that it hears by mDNS.
+    /// Number of nodes of its network that it hears by mDNS.
     pub heard: u32,
-    /// What went wrong lately, and how many milliseconds ago it was last seen.
+    /// Recent problems, each with the time since it was last seen, in milliseconds.
     pub troubles: Vec<(u64, Trouble)>,
-    /// Names that nodes give to different models.
+    /// Names that nodes use for different models.
     pub conflicts: Vec<ModelConflict>,
 }
 
-/// How a node's discovery service is.
+/// The status of a node's mDNS discovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiscoveryView {
     /// Whether it works.
     pub state: DiscoveryState,
-    /// Nodes that it knows of.
+    /// Number of nodes that it knows.
     pub nodes: u32,
-    /// The node's own packets that came back to it, as each should: none says that a firewall drops multicast.
+    /// The node's own packets that came back to it, as all should. If none does, a firewall probably drops multicast.
     pub packets_own: u64,
-    /// Packets taken in from others.
+    /// Packets from other nodes that were processed.
     pub packets_heard: u64,
-    /// Packets dropped unread, because too many came at once.
+    /// Packets dropped unread because of the rate limit.
     pub packets_dropped: u64,
-    /// Packets that name this service and make no sense, or are too large.
+    /// Packets of this service that are malformed or too large.
     pub packets_unusable: u64,
 }
 
@@ -273,60 +274,60 @@ pub struct DiscoveryView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DiscoveryState {
-    /// Some network of this host takes multicast.
+    /// At least one network of this host supports multicast.
     Available,
-    /// It is switched off, or the node is not ACTIVE.
+    /// Discovery is disabled, or the node is not ACTIVE.
     Off,
-    /// No network of this host takes multicast.
+    /// No network of this host supports multicast.
     Unavailable,
 }
 
-/// A model that a node can run.
+/// A model that a node offers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ModelView {
     /// Its name.
     pub name: String,
-    /// What it can do.
+    /// Its kind.
     pub kind: TaskKind,
-    /// Which model it is; `None` while its files are being hashed.
+    /// Its identity; `None` while its files are being hashed.
     pub fingerprint: Option<Fingerprint>,
     /// Whether it is loaded.
     pub ready: bool,
 }
 
-/// A node that this node has a link to.
+/// A node that this node has a link with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerView {
     /// Its id.
     pub node_id: NodeId,
-    /// The other end of the link.
+    /// The address of the other end of the link.
     pub address: SocketAddr,
-    /// Where it takes connections.
+    /// The port on which it accepts links.
     pub network_port: u16,
-    /// The product's version that it runs.
+    /// Its product version.
     pub version: String,
-    /// What the failure detector says.
+    /// The failure detector's verdict.
     pub liveness: Liveness,
-    /// How long the link has been up.
+    /// Time since the link came up, in milliseconds.
     pub connected_millis: u64,
     /// Frames received.
     pub messages_in: u64,
     /// Frames sent.
     pub messages_out: u64,
-    /// Time since its last sign of life.
+    /// Time since its last sign of life, in milliseconds.
     pub last_heard_millis: u64,
-    /// Smoothed heartbeat round trip; `None` before the first.
+    /// Smoothed round trip of heartbeats, in microseconds; `None` before the first.
     pub round_trip_micros: Option<u64>,
 }
 
-/// How a message would travel to a node.
+/// The path of a message to a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteView {
-    /// The node.
+    /// The destination.
     pub destination: NodeId,
-    /// The nodes that a message passes, the destination last; none where that is this node.
+    /// The nodes on the path, the destination last; empty if it is this node.
     pub hops: Vec<HopView>,
-    /// Other paths, shortest first, in the same form.
+    /// Other paths in the same form, shortest first.
     pub alternatives: Vec<Vec<NodeId>>,
 }
 
@@ -335,111 +336,111 @@ pub struct RouteView {
 pub struct HopView {
     /// The node.
     pub node_id: NodeId,
-    /// Time that a message took from here to it and back; `None` where no answer came within a second.
+    /// Round trip from this node to it, in microseconds; `None` if no answer came within a second.
     pub round_trip_micros: Option<u64>,
 }
 
-/// Messages to send to a node. What is above its limit counts as the limit.
+/// Messages to send to a node. A value above its limit counts as the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PingSpec {
-    /// The node.
+    /// The destination.
     pub destination: NodeId,
-    /// How many messages, at most [`PING_COUNT_MAX`].
+    /// Number of messages, at most [`PING_COUNT_MAX`].
     pub count: u32,
-    /// Bytes that each carries besides its head, at most [`PING_BYTES_MAX`].
+    /// Payload bytes of each, at most [`PING_BYTES_MAX`].
     pub bytes: u32,
-    /// How many may be on their way at the same time, at most [`PING_AT_ONCE_MAX`].
+    /// Maximum number of messages in flight, at most [`PING_AT_ONCE_MAX`].
     pub at_once: u32,
 }
 
-/// How the messages of a [`PingSpec`] fared.
+/// The results of a [`PingSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PingView {
-    /// The node.
+    /// The destination.
     pub destination: NodeId,
-    /// Links on the way to it at the end; 0 where there is no way any more.
+    /// Number of links on the path to it at the end; 0 if there is no path any more.
     pub hops: u32,
     /// Messages that were acknowledged.
     pub answered: u32,
-    /// Messages that were not, although they were sent again.
+    /// Messages that were not acknowledged, despite retries.
     pub lost: u32,
-    /// Time from the first message to the last acknowledgement.
+    /// Time from the first message to the last acknowledgement, in microseconds.
     pub elapsed_micros: u64,
-    /// Times from a message to its acknowledgement; `None` where there was none.
+    /// Round trips of the acknowledged messages; `None` if there were none.
     pub round_trips: Option<RoundTrips>,
 }
 
-/// How long messages took there and back, in microseconds.
+/// The distribution of round trips, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoundTrips {
     /// The shortest.
     pub least: u32,
-    /// Half of them took no longer.
+    /// The median.
     pub median: u32,
-    /// Of a hundred, one took longer.
+    /// The 99th percentile.
     pub p99: u32,
     /// The longest.
     pub most: u32,
 }
 
-/// A node known to exist.
+/// A node known through membership gossip.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberView {
     /// Its id.
     pub node_id: NodeId,
-    /// Where it says that it can be reached.
+    /// The addresses that it advertises.
     pub addresses: Vec<SocketAddr>,
-    /// The product's version that it runs.
+    /// Its product version.
     pub version: String,
-    /// Links between this node and it: 0 for itself, 1 for a peer.
+    /// Number of links between this node and it: 0 for itself, 1 for a peer.
     pub hops: u32,
-    /// The nodes that it has links to.
+    /// The nodes that it has links with.
     pub links: Vec<NodeId>,
-    /// The models that it runs, or is about to load.
+    /// The models that it offers or is about to load.
     pub models: Vec<ModelOffer>,
 }
 
-/// How one task stands.
+/// One task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskView {
-    /// Its name.
+    /// Its id.
     pub id: TaskId,
-    /// The kind of work.
+    /// Its kind.
     pub kind: TaskKind,
     /// The model's name.
     pub model: String,
-    /// How it stands.
+    /// Its status.
     pub status: TaskStatus,
-    /// When it was accepted.
+    /// The time at which it was accepted.
     pub submitted_at: UnixMillis,
-    /// From acceptance to now, or to the outcome.
+    /// Time from acceptance to now, or to the outcome, in milliseconds.
     pub elapsed_millis: u64,
-    /// Attempts begun.
+    /// Number of attempts begun.
     pub attempts: u32,
-    /// The node that runs it or that made its outcome.
+    /// The node that runs it or produced its outcome.
     pub worker: Option<NodeId>,
     /// The first 100 characters of the input.
     pub preview: String,
-    /// Tokens so far, of a generation that has not ended.
+    /// Tokens of a generation that has not ended.
     pub tokens: Option<TokenCount>,
-    /// How much longer it will take, by what was measured; only while it runs.
+    /// Estimated time to the outcome, in milliseconds; only while it runs.
     pub remaining_millis: Option<u64>,
-    /// Terminal tasks only.
+    /// The result, if the task has ended.
     pub result: Option<ResultSummary>,
 }
 
-/// The longest list that one answer carries.
+/// Maximum number of entries in one reply.
 pub const LIST_MAX: u32 = 1_000;
 
-/// The most messages of one [`PingSpec`].
+/// Maximum number of messages of one [`PingSpec`].
 pub const PING_COUNT_MAX: u32 = 1_000_000;
 
-/// The most bytes that one message of a [`PingSpec`] carries.
+/// Maximum payload of one message of a [`PingSpec`], in bytes.
 pub const PING_BYTES_MAX: u32 = 64 << 10;
 
-/// The most messages of one [`PingSpec`] on their way at the same time.
+/// Maximum number of messages of one [`PingSpec`] in flight.
 pub const PING_AT_ONCE_MAX: u32 = 1_024;
 
-/// The timeouts that a task may ask for.
+/// The range of timeouts that a task may have.
 pub const TIMEOUT_RANGE: core::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(3_600);
