@@ -1,4 +1,4 @@
-//! What a node is told before it starts. A `Config` is trusted: whoever makes it has checked its values.
+//! The settings that a node gets at its start.
 
 use crate::model::ModelOffer;
 #[cfg(feature = "testing")]
@@ -10,33 +10,33 @@ use serde::{Deserialize, Serialize};
 /// The settings of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
-    /// The product's version, as shown to users and peers; at most 32 bytes.
+    /// The product's version, shown to users and peers; at most 32 bytes.
     pub version: String,
-    /// The network's name; nodes of other networks are refused. At most 64 bytes.
+    /// The network's name, at most 64 bytes. Links with nodes of other networks are refused.
     pub network: String,
-    /// The most links that the node keeps, 1 to 256.
+    /// Maximum number of links, 1 to 256.
     pub max_peers: u16,
-    /// Whether the node announces itself and looks for others by mDNS.
+    /// Whether the node announces itself and looks for other nodes by mDNS.
     pub discovery: bool,
-    /// Addresses to dial besides those discovered.
+    /// Addresses to dial in addition to those discovered.
     pub bootstrap_peers: Vec<SocketAddr>,
-    /// How often the node looks after its own health.
+    /// The interval between two checks of the node's own health.
     pub health_check_interval: Duration,
-    /// Memory that the node may use, its models' processes included, in bytes.
+    /// Memory limit of the node in bytes, including its model processes.
     pub memory_bytes_max: u64,
-    /// Models that the node will be able to run, its primary model of a kind first.
+    /// Models that the node offers or is about to load. The first of each kind is the default for that kind.
     pub models: Vec<ModelOffer>,
-    /// Jobs that run at the same time.
+    /// Maximum number of inference jobs that run at the same time.
     pub max_concurrent_tasks: u16,
-    /// Accepted tasks that may wait or run at the same time.
+    /// Maximum number of accepted tasks that wait or run at the same time.
     pub queue_tasks_max: u32,
-    /// Bytes of input that waiting tasks may hold together.
+    /// Maximum total size of the inputs of open tasks, in bytes.
     pub queue_bytes_max: u64,
-    /// The longest input of one task, in bytes.
+    /// Maximum size of the input of one task, in bytes.
     pub input_bytes_max: u64,
-    /// Results kept; beyond, the oldest go first.
+    /// Maximum number of stored results. Beyond it, the oldest results are deleted.
     pub results_max: u32,
-    /// How long a result is kept.
+    /// How long a result is stored.
     pub result_retention: Duration,
     /// A known bug to put back, so that a test can show that it is caught.
     #[cfg(feature = "testing")]

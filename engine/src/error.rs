@@ -1,4 +1,4 @@
-//! What can be wrong, by who is to blame: the user, a peer, the disk, the model.
+//! Errors, one enum per operation, split by who is to blame: the user, a peer, the disk, the model.
 
 use crate::blob::BlobError;
 use crate::ids::{NodeId, TaskId};
@@ -7,16 +7,16 @@ use core::fmt;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
-/// Bytes that are not what they should be.
+/// Why bytes could not be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DecodeError {
-    /// Not the bytes that were written: their checksum is another.
+    /// The checksum does not match.
     Damaged,
-    /// Cut short, too long, or no such form.
+    /// Truncated, too long, or not a valid encoding.
     Malformed,
-    /// Larger than any well-formed value.
+    /// Larger than any valid value.
     TooLarge,
-    /// Written by a version that this one does not read.
+    /// Written by an unsupported version of the format.
     Version(u8),
 }
 
@@ -33,23 +33,23 @@ impl fmt::Display for DecodeError {
 
 impl core::error::Error for DecodeError {}
 
-/// Why a file could not be fetched from other nodes. What there is of it stays for another try.
+/// Why a file could not be fetched from other nodes. Pieces that have arrived are kept for the next try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FetchError {
-    /// Whoever has a file of this name has another one.
+    /// The reachable nodes have a different file under this hash.
     Forged,
-    /// This node leaves.
+    /// This node is shutting down.
     Left,
-    /// No node that can be reached has it.
+    /// No reachable node has it.
     NotFound,
-    /// Those that had it cannot be reached any more.
+    /// The nodes that had it are no longer reachable.
     SourcesLost,
-    /// This node's disk does not take it.
+    /// This node's disk did not store it.
     Storage(BlobError),
-    /// It is larger than any file that nodes give each other.
+    /// It is larger than any file that nodes transfer.
     TooLarge,
-    /// Too much is fetched, or waited for, at the same time.
+    /// Too many fetches are in progress or waiting.
     TooMany,
 }
 
@@ -71,40 +71,40 @@ impl fmt::Display for FetchError {
 
 impl core::error::Error for FetchError {}
 
-/// Why a user's request was refused. Nothing changed because of it.
+/// Why a user's request was rejected. A rejected request changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rejection {
     /// A file could not be fetched.
     Fetch(FetchError),
-    /// The input is not one that any model could work on.
+    /// No model could process the input.
     Input(InputFault),
-    /// The input is longer than any model here takes.
+    /// The input exceeds the limit of this node.
     InputTooLong {
         /// Its length in bytes.
         bytes: u64,
-        /// The longest allowed.
+        /// The limit, in bytes.
         limit: u64,
     },
-    /// No model on this network does this kind of work.
+    /// No model on this network supports this kind of task.
     KindUnsupported(TaskKind),
-    /// No model of this name and kind on this network.
+    /// No model on this network has this name and kind.
     ModelUnknown(String),
     /// The node is not ACTIVE yet.
     NodeNotReady,
-    /// The node is on its way out.
+    /// The node is shutting down.
     NodeShuttingDown,
-    /// No such node can be reached.
+    /// No node with this id is reachable.
     NodeUnknown(NodeId),
-    /// The queue is full; another try makes sense after the given time.
+    /// The queue is full.
     QueueFull {
-        /// When to try again.
+        /// The delay before the next try.
         retry_after: Duration,
     },
-    /// The disk did not take the record; nothing was accepted.
+    /// The disk did not store the record, so nothing was accepted.
     StorageFailed,
     /// The task already has its outcome.
     TaskFinished(TaskId),
-    /// No task of this name, or no longer.
+    /// No task has this id, or its result has expired.
     TaskNotFound(TaskId),
     /// The timeout is outside the allowed range.
     TimeoutOutOfRange(Duration),
@@ -113,7 +113,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// Returns the reason's stable name.
+    /// Returns the stable error id.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Fetch(FetchError::Forged) => "file_forged",
@@ -173,71 +173,72 @@ impl fmt::Display for Rejection {
 
 impl core::error::Error for Rejection {}
 
-/// What a peer did wrong. Counted, shown in events, and the end of the link where the protocol is broken.
+/// A peer's violation of the protocol. It is counted, reported as an event, and ends the link if the protocol is
+/// broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PeerFault {
-    /// An advert that its member did not sign.
+    /// The peer sent an advert whose signature does not match.
     AdvertForged,
-    /// A frame that does not decode.
+    /// The peer sent a frame that does not decode.
     FrameMalformed,
-    /// A frame larger than allowed.
+    /// The peer sent a frame larger than allowed.
     FrameTooLarge,
-    /// A stream that ended inside of a frame.
+    /// The stream ended inside a frame.
     FrameTruncated,
-    /// No hello within the time for it.
+    /// No hello arrived within the timeout.
     HelloLate,
-    /// A second hello, or anything but a hello first.
+    /// The first message was not a hello, or a second hello followed.
     HelloOutOfOrder,
-    /// It takes in too little of what it is sent, or nothing.
+    /// The peer reads too slowly, or not at all.
     NotReading,
-    /// A piece of a file that is not part of it, or a file that is another.
+    /// The peer sent a piece that does not match the file's hash, or a different file.
     PieceForged,
-    /// More than its share of frames or bytes.
+    /// The peer exceeded its rate limit of frames or bytes.
     RateExceeded,
 }
 
-/// What somebody did wrong who connected and did not prove who it is. Counted; the connection is closed.
+/// Why an unauthenticated connection was closed. Each is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StrangerFault {
-    /// It spoke something else than the handshake.
+    /// The other end did not follow the handshake protocol.
     HandshakeBroken,
-    /// It did not end the handshake in the time for it.
+    /// The other end did not complete the handshake within the timeout.
     HandshakeLate,
-    /// It went away before the handshake was over, as port scans do.
+    /// The other end disconnected before the handshake was complete, as port scanners do.
     HandshakeLeft,
-    /// It came while too many others were at their handshakes, or had links.
+    /// Too many connections were in their handshake or established.
     TooMany,
 }
 
 /// Why a write did not become durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WriteError {
-    /// No space is left.
+    /// The disk is full.
     Full,
-    /// Reading or writing failed.
+    /// An I/O operation failed.
     Io,
 }
 
-/// Why a piece of inference ended without an output.
+/// Why an inference job, or one task of it, ended without an output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InferenceError {
-    /// The engine asked for it to stop.
+    /// The engine cancelled the job.
     Cancelled,
-    /// The worker process died while it ran; another try may well end the same way.
+    /// The model process died while the job ran. Another try is likely to end the same way.
     Crashed,
-    /// This input cannot be processed; another try would end the same way.
+    /// The model cannot process this input. Another try would fail the same way.
     InputRejected(String),
-    /// The model cannot be loaded or run here.
+    /// The model cannot be loaded or run on this node.
     ModelFailed(String),
-    /// One of several inputs cannot be processed; another try would end the same way.
+    /// The model cannot process one of several inputs. Another try would fail the same way.
     PartRejected {
-        /// Its number, counted from 0.
+        /// The index of the input, from 0.
         part: u32,
-        /// Why.
+        /// The reason, as shown to users.
         reason: String,
     },
-    /// The model's files were replaced since the job was asked for: what was computed may be of either.
+    /// The model's files were replaced after the job was requested, so the output may come from either version.
     ModelChanged,
 }
