@@ -1,9 +1,9 @@
-//! The outcomes that a worker owes to other nodes: kept until their origins have acknowledged them.
+//! The outcomes that a worker owes to other nodes, kept until their origins acknowledge them.
 //!
-//! A message is given up after some tries, and when its destination leaves the mesh; an outcome is not. One that could
-//! not be delivered waits here, and is sent again as soon as its origin is met again. An origin's clock may stand still
-//! while it sleeps, so that only the origin can tell whether an outcome still counts; how much is kept, and for how
-//! long, is bounded.
+//! The router gives up a message after some retries, or when its destination leaves the mesh. An outcome that could not
+//! be delivered waits here instead, and is sent again as soon as its origin is reachable. Only the origin can tell
+//! whether an outcome still counts, since its clock may stand still while its machine sleeps. The number of outcomes,
+//! their bytes and the time that they are kept are bounded.
 
 use crate::ids::{Fingerprint, MessageId, NodeId, TaskId};
 use crate::mutants::{Mutant, shows};
@@ -17,50 +17,50 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default)]
 pub(crate) struct Deliveries {
     owed: BTreeMap<Key, Owed>,
-    /// The same by age, the oldest first.
+    /// The keys of `owed` by age, oldest first.
     order: BTreeSet<(Instant, Key)>,
-    /// Those that are on their way, by the message that brings them.
+    /// The outcomes in transit, by the message that carries them.
     sent: BTreeMap<MessageId, Key>,
-    /// Those that wait, by when to send them again.
+    /// The outcomes that wait for a retry, by its time.
     retries: BTreeSet<(Instant, Key)>,
-    /// Bytes of those that wait.
+    /// Total size of the payloads that wait, in bytes.
     bytes: usize,
 }
 
-/// What came of an attempt at somebody's task.
+/// The outcome of an attempt at another node's task.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Outcome {
-    /// Whose task.
+    /// The node that accepted the task.
     pub(crate) origin: NodeId,
-    /// Which.
+    /// The task.
     pub(crate) task: TaskId,
-    /// Which model's output it is; `None` where it says why there is none.
+    /// The model that computed the output; `None` if the attempt failed.
     pub(crate) output: Option<Fingerprint>,
-    /// What is to be sent.
+    /// The message payload.
     pub(crate) payload: Bytes,
 }
 
-/// Whose task, and which.
+/// The origin of a task, and the task.
 pub(crate) type Key = (NodeId, TaskId);
 
 #[derive(Debug)]
 struct Owed {
     since: Instant,
-    /// Which model's output it is; `None` where it says why there is none.
+    /// The model that computed the output; `None` if the attempt failed.
     output: Option<Fingerprint>,
     place: Place,
 }
 
 #[derive(Debug)]
 enum Place {
-    /// The message is on its way and has the payload.
+    /// In transit; the message holds the payload.
     Sent(MessageId),
-    /// It waits: until a time, or until its origin is met again.
+    /// Waits for a retry at the given time, or until its origin is reachable.
     Waits(Bytes, Option<Instant>),
 }
 
 impl Deliveries {
-    /// Takes note of an outcome that is sent with a message.
+    /// Records that an outcome was sent with a message.
     pub(crate) fn handle_sent(
         &mut self,
         now: Instant,
@@ -81,14 +81,14 @@ impl Deliveries {
         self.insert(key, Owed { since, output, place: Place::Waits(payload, None) });
     }
 
-    /// Takes note that a message was acknowledged.
+    /// Removes the outcome that an acknowledged message carried.
     pub(crate) fn handle_acknowledged(&mut self, message: MessageId) {
         if let Some(key) = self.sent.get(&message).copied() {
             self.forget(key);
         }
     }
 
-    /// Keeps what a message was to bring that was given up. Does nothing where it was no outcome.
+    /// Keeps the outcome of a message that the router gave up. Does nothing if the message carried no outcome.
     pub(crate) fn handle_failed(&mut self, now: Instant, message: MessageId, payload: Bytes) {
         let Some(key) = self.sent.get(&message).copied() else { return };
         let Some(owed) = self.forget(key) else { return };
@@ -98,7 +98,7 @@ impl Deliveries {
         }
     }
 
-    /// Has all that waits for an origin be sent now: it is there again.
+    /// Makes all waiting outcomes of an origin due now, as it is reachable again.
     pub(crate) fn handle_met(&mut self, now: Instant, origin: NodeId) {
         let waiting: Vec<Key> = self.of(origin).collect();
         for key in waiting {
@@ -109,7 +109,7 @@ impl Deliveries {
         }
     }
 
-    /// Forgets what was owed to an origin that has left for good.
+    /// Drops the outcomes of an origin that has left for good.
     pub(crate) fn handle_gone(&mut self, origin: NodeId) {
         let all: Vec<Key> = self.of(origin).collect();
         for key in all {
@@ -117,8 +117,8 @@ impl Deliveries {
         }
     }
 
-    /// Returns what is due to be sent again; each comes back by a call that says what became of it. Forgets what nobody
-    /// will want any more.
+    /// Returns the outcomes that are due, and drops expired ones. The caller reports each one it gets with
+    /// [`Self::handle_sent`] or [`Self::handle_unreachable`].
     pub(crate) fn poll_due(&mut self, now: Instant) -> Vec<Outcome> {
         while let Some(&(since, key)) = self.order.first() {
             if now.since(since) < KEPT_FOR {
@@ -140,24 +140,24 @@ impl Deliveries {
         due.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    /// Returns when something will be due.
+    /// Returns the time of the next retry or expiry.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let retry = self.retries.first().map(|(at, _)| *at);
         let end = self.order.first().map(|(since, _)| since.after(KEPT_FOR));
         [retry, end].into_iter().flatten().min()
     }
 
-    /// Tells whether the outcome of a task of an origin is owed.
+    /// Tells whether this node owes the outcome of a task to its origin.
     pub(crate) fn owes(&self, origin: NodeId, task: TaskId) -> bool {
         self.owed.contains_key(&(origin, task))
     }
 
-    /// Tells whether the output of a model for a task of an origin is owed.
+    /// Tells whether this node owes the output of this model for a task to its origin.
     pub(crate) fn owes_output(&self, origin: NodeId, task: TaskId, model: Fingerprint) -> bool {
         self.owed.get(&(origin, task)).is_some_and(|owed| owed.output == Some(model))
     }
 
-    /// Says how full everything is.
+    /// Returns how full each collection is.
     pub(crate) fn occupancy(&self) -> [Occupancy; 2] {
         [
             Occupancy::new("deliveries.owed", self.owed.len(), OWED_MAX),
@@ -177,7 +177,7 @@ impl Deliveries {
         }
         self.order.insert((owed.since, key));
         self.owed.insert(key, owed);
-        // Whoever loses one will ask, and have it computed again.
+        // An origin whose outcome is dropped here will ask for it and have the task computed again.
         while self.owed.len() > OWED_MAX || self.bytes > BYTES_MAX {
             let waits = |key: &Key| matches!(self.owed.get(key), Some(Owed { place: Place::Waits(..), .. }));
             let oldest = self.order.iter().map(|(_, key)| *key).find(waits);
@@ -202,13 +202,13 @@ impl Deliveries {
     }
 }
 
-/// Outcomes that are kept; beyond, those go that have waited longest.
+/// Maximum number of outcomes. Beyond it, those that have waited longest are dropped.
 const OWED_MAX: usize = 1_024;
-/// Bytes of outcomes that wait; beyond, those go that have waited longest.
+/// Maximum total size of waiting outcomes, in bytes. Beyond it, those that have waited longest are dropped.
 const BYTES_MAX: usize = 32 << 20;
-/// How long an outcome is kept: no longer than its origin would keep it.
+/// How long an outcome is kept: as long as its origin keeps results by default.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
-/// The pause between two rounds of tries to reach an origin that is there and does not acknowledge.
+/// The delay before the next round of retries to an origin that is reachable but does not acknowledge.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

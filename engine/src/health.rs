@@ -1,9 +1,8 @@
-//! A node's own health, judged from facts: can it read its configuration, write to its storage, sign, and is there
-//! memory left?
+//! A node's own health: can it read its configuration, write to its storage and sign, and does it have enough memory?
 //!
-//! A check begins every interval and whenever somebody asks. It asks the world around the node for facts and storage
-//! for a write, and is over once both have come or their time is up: what does not answer is not well. At most one
-//! check and one write of it are under way at a time, however long they take.
+//! A check begins at every interval and on request. It asks the host for facts and storage for a write, and ends when
+//! both have answered or timed out. A component that does not answer in time fails. At most one check and one test
+//! write are in progress at a time, however long they take.
 
 use crate::error::WriteError;
 use crate::ids::RequestId;
@@ -11,51 +10,51 @@ use crate::time::{Instant, micros};
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
-/// How well something is.
+/// How well a component is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Verdict {
-    /// Well.
+    /// Healthy.
     Pass,
-    /// Well yet, and not for long perhaps.
+    /// Healthy, but close to a limit.
     Warn,
-    /// Not well.
+    /// Unhealthy.
     Fail,
 }
 
-/// What is judged.
+/// A component that a check judges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Component {
-    /// The configuration can be read.
+    /// Whether the configuration can be read and used.
     Configuration,
-    /// The key signs.
+    /// Whether the key signs in time.
     Crypto,
-    /// There is memory left of what the node may use.
+    /// Whether memory use is below its limit.
     Memory,
-    /// Storage takes writes.
+    /// Whether storage completes a write in time.
     Storage,
 }
 
-/// Why something is not well.
+/// Why a component is not healthy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthReason {
-    /// The configuration cannot be read, or no longer be used.
+    /// The configuration cannot be read or is no longer valid.
     ConfigUnreadable,
-    /// The key did not sign in time.
+    /// The key did not sign within the timeout.
     CryptoTimeout,
-    /// The node uses more than its share of memory.
+    /// The node uses 80 % or more of its memory limit.
     MemoryThresholdExceeded,
-    /// Storage refused a write.
+    /// A write failed.
     StorageFailed,
-    /// Storage did not answer in time.
+    /// A write did not complete within the timeout.
     StorageTimeout,
-    /// Stored records are damaged; they are not given out.
+    /// Stored records are damaged. They are never returned.
     RecordsDamaged,
 }
 
-/// What the world around a node finds out about it.
+/// What the driver measures on the host for a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostFacts {
     /// Whether the configuration can be read and used.
@@ -64,64 +63,64 @@ pub struct HostFacts {
     pub crypto_micros: u64,
     /// Memory that the node holds, its models' processes included, in bytes.
     pub memory_bytes: u64,
-    /// Stored records that were found damaged lately.
+    /// Number of stored records found damaged recently.
     pub records_damaged: u64,
 }
 
-/// What one check found.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthReport {
-    /// The worst of all verdicts.
+    /// The worst verdict of all components.
     pub verdict: Verdict,
-    /// What was found of each component.
+    /// The finding of each component.
     pub findings: Vec<Finding>,
-    /// Memory in use, in bytes; `None` where nobody could tell.
+    /// Memory in use, in bytes; `None` if the host did not answer in time.
     pub memory_bytes: Option<u64>,
-    /// Memory that may be in use, in bytes.
+    /// The memory limit, in bytes.
     pub memory_bytes_max: u64,
     /// How long the check took, in microseconds.
     pub took_micros: u64,
 }
 
-/// What was found of one component.
+/// The result of a check for one component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// The component.
     pub component: Component,
-    /// How well it is.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Why it is not well.
+    /// The reason, unless the verdict is PASS.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<HealthReason>,
 }
 
-/// What a node's health wants done, or has found out.
+/// What the health check wants done, or has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fact {
-    /// A check begins: ask for facts and, unless an earlier write is still under way, for a write.
+    /// A check begins: ask for host facts, and for a write unless an earlier one is still in progress.
     Begun {
         /// Whether to write.
         write: bool,
     },
-    /// A check is over.
+    /// A check ended.
     Over {
         /// What it found.
         report: HealthReport,
-        /// Who waits for it.
+        /// The requests that wait for it.
         waiters: Vec<RequestId>,
-        /// The reasons, where the verdict or they differ from the last time.
+        /// The reasons, if they or the verdict differ from the last check.
         changed: Option<Vec<HealthReason>>,
     },
 }
 
-/// The health of one node.
+/// The health checks of one node.
 #[derive(Debug)]
 pub(crate) struct Health {
     interval: Duration,
     memory_bytes_max: u64,
     next_at: Option<Instant>,
     check: Option<Check>,
-    /// Whether storage owes an answer.
+    /// Whether a write is in progress.
     writing: bool,
     last: Option<HealthReport>,
     facts: Vec<Fact>,
@@ -136,24 +135,24 @@ struct Check {
 }
 
 impl Health {
-    /// Makes the health of a node that has not been looked at.
+    /// Creates the checks of a node that has not been checked yet.
     pub(crate) fn new(interval: Duration, memory_bytes_max: u64) -> Self {
         let (next_at, check, writing, last) = (None, None, false, None);
         Self { interval, memory_bytes_max, next_at, check, writing, last, facts: Vec::new() }
     }
 
-    /// Looks at the node now, and every interval from now on.
+    /// Starts a check now, and one every interval from now on.
     pub(crate) fn handle_active(&mut self, now: Instant) {
         self.next_at = Some(now);
     }
 
-    /// Looks no more; returns who waits in vain.
+    /// Stops checking, and returns the requests that still wait.
     pub(crate) fn handle_leave(&mut self) -> Vec<RequestId> {
         self.next_at = None;
         self.check.take().map(|check| check.waiters).unwrap_or_default()
     }
 
-    /// Lets a user wait for the check under way, or for one that begins now; `false` where too many wait already.
+    /// Lets a request wait for the current check, or for one that begins now. Returns `false` if too many wait already.
     pub(crate) fn handle_request(&mut self, now: Instant, request: RequestId) -> bool {
         self.begin(now);
         match &mut self.check {
@@ -165,21 +164,21 @@ impl Health {
         }
     }
 
-    /// Takes note that a user waits no more.
+    /// Removes a request that no longer waits.
     pub(crate) fn forget(&mut self, request: RequestId) {
         if let Some(check) = &mut self.check {
             check.waiters.retain(|waiter| *waiter != request);
         }
     }
 
-    /// Takes in what the world found out.
+    /// Handles the facts of the host.
     pub(crate) fn handle_host(&mut self, host: HostFacts) {
         if let Some(check) = &mut self.check {
             check.host = Some(host);
         }
     }
 
-    /// Takes in storage's answer, which counts where it came in time.
+    /// Handles the end of the write. A result after the timeout does not count.
     pub(crate) fn handle_written(&mut self, now: Instant, result: Result<(), WriteError>) {
         self.writing = false;
         if let Some(check) = &mut self.check
@@ -189,7 +188,7 @@ impl Health {
         }
     }
 
-    /// Begins or ends a check where its time has come.
+    /// Ends or begins a check if it is due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.check.as_ref().is_some_and(|check| check.is_over(now))
             && let Some(check) = self.check.take()
@@ -202,28 +201,28 @@ impl Health {
         }
     }
 
-    /// Returns when something is due.
+    /// Returns the next deadline.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let check = self.check.as_ref().map(Check::deadline);
         check.into_iter().chain(self.next_at).min()
     }
 
-    /// Returns what it wants or has found out.
+    /// Returns what the checks want done or have found, in order.
     pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
         core::mem::take(&mut self.facts)
     }
 
-    /// Returns what the last check found.
+    /// Returns the report of the last check.
     pub(crate) fn last(&self) -> Option<&HealthReport> {
         self.last.as_ref()
     }
 
-    /// Returns how many writes it waits for, one at most.
+    /// Returns the number of writes in progress, at most 1.
     pub(crate) fn writes(&self) -> usize {
         usize::from(self.writing)
     }
 
-    /// Returns how many users wait.
+    /// Returns the number of requests that wait.
     pub(crate) fn waiters(&self) -> usize {
         self.check.as_ref().map_or(0, |check| check.waiters.len())
     }
@@ -306,7 +305,7 @@ impl Check {
     }
 }
 
-/// Judges memory in use by its share of what may be.
+/// Judges memory use by its share of the limit: PASS below 80 %, FAIL above 85 %, WARN between.
 pub fn judge_memory(used: u64, most: u64) -> Verdict {
     let (percent, most) = (u128::from(used) * 100, u128::from(most));
     if percent > most * u128::from(MEMORY_FAIL_PERCENT) {
@@ -318,25 +317,25 @@ pub fn judge_memory(used: u64, most: u64) -> Verdict {
     }
 }
 
-/// Returns the most memory that a node can use and be well, of what it may use.
+/// Returns the largest memory use, in bytes, that passes with a limit of `most` bytes.
 pub const fn memory_bytes_well(most: u64) -> u64 {
     most.saturating_mul(MEMORY_WARN_PERCENT).saturating_sub(1) / 100
 }
 
-/// Returns what a node has to be allowed at least to use this much memory and be well.
+/// Returns the smallest limit, in bytes, with which a memory use of `used` bytes passes.
 pub const fn memory_bytes_wanted(used: u64) -> u64 {
     used.saturating_mul(100) / MEMORY_WARN_PERCENT + 1
 }
 
-/// How long storage may take to answer.
+/// Timeout of the write.
 const STORAGE_TIME: Duration = Duration::from_millis(500);
-/// How long a signature may take.
+/// The longest time that a signature may take.
 const CRYPTO_TIME: Duration = Duration::from_millis(100);
-/// How long the world may take to find out.
+/// Timeout of the host's answer.
 const HOST_TIME: Duration = Duration::from_millis(1_000);
 const MEMORY_WARN_PERCENT: u64 = 80;
 const MEMORY_FAIL_PERCENT: u64 = 85;
-/// Users that may wait for one check.
+/// Maximum number of requests that wait for one check.
 pub(crate) const WAITERS_MAX: usize = 1024;
 
 #[cfg(test)]
@@ -356,7 +355,7 @@ mod tests {
         health
     }
 
-    /// Runs the check that is due, with these answers, and returns what it found and what changed.
+    /// Runs the check that is due with these answers, and returns the report and what changed.
     fn check(
         health: &mut Health,
         begin: u64,
