@@ -1,14 +1,14 @@
-//! Failure detection: ALIVE, SLOW, DEAD, and back.
+//! Failure detection: peers are ALIVE, SLOW or DEAD.
 //!
-//! The two ends of a link take turns to ping each other, one ping each ten seconds, and any frame is a sign of life.
-//! A ping that brings none within two seconds makes the peer SLOW: it gets no new work and is probed twice a second.
-//! A little more than two further silent seconds make it DEAD. A peer that has gone silent is therefore SLOW within
-//! 12.3 s and given up within 14.5 s, and it takes six lost exchanges in a row to give up one that is alive.
+//! The two ends of a link take turns to ping each other, one ping every 10 s, and any frame is a sign of life. A ping
+//! without a sign of life within 2 s makes the peer SLOW: it gets no new tasks and is pinged twice a second. After
+//! another 2.25 s of silence it is DEAD. A peer that goes silent is therefore SLOW within 12.3 s and DEAD within
+//! 14.5 s. A peer that is alive is declared DEAD only after six lost exchanges in a row.
 //!
-//! A peer that is known to answer slowly is given more time before it is DEAD, up to the 23 s that are promised.
+//! A peer with a long round trip gets more time before it is DEAD, up to the 23 s that are promised.
 //!
-//! A node that did not run for a while itself judges nobody by that time: what peers said meanwhile waits to be read.
-//! It asks again first, as Lifeguard does (Dadgar, Phillips and Currey, 2018, "local health awareness").
+//! A node that was suspended judges no peer by that time, as what peers sent meanwhile is still unread. It pings again
+//! first, like Lifeguard (Dadgar, Phillips and Currey, 2018, "local health awareness").
 
 use crate::ids::LinkId;
 use crate::mutants::{Mutant, shows};
@@ -18,28 +18,28 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What the failure detector says of a peer.
+/// The failure detector's verdict on a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Liveness {
-    /// It answers.
+    /// The peer answers.
     Alive,
-    /// It left a heartbeat unanswered for two seconds; it gets no new work.
+    /// The peer left a heartbeat unanswered for 2 s. It gets no new tasks.
     Slow,
-    /// It left probes unanswered too; its link is closed.
+    /// The peer left further pings unanswered. Its link is closed.
     Dead,
 }
 
-/// What the detector found out or wants done.
+/// What the detector wants done, or has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fact {
     /// Send a ping with this number.
     Ping(LinkId, u32),
-    /// The peer behind the link is DEAD; the detector has forgotten it.
+    /// The peer of the link is DEAD; the detector no longer watches the link.
     Dead(LinkId),
-    /// The peer behind the link is ALIVE again.
+    /// The peer of the link is ALIVE again.
     Recovered(LinkId),
-    /// The peer behind the link is SLOW.
+    /// The peer of the link is SLOW.
     Slow(LinkId),
 }
 
@@ -47,9 +47,9 @@ pub(crate) enum Fact {
 #[derive(Debug, Default)]
 pub(crate) struct Heartbeat {
     links: BTreeMap<LinkId, Watch>,
-    /// When the next of them is due; nothing is looked for before.
+    /// The earliest deadline of all links, so that earlier timeouts return at once.
     due: Option<Instant>,
-    /// Whether a change may have made that untrue.
+    /// Whether `due` is out of date.
     changed: bool,
     facts: Vec<Fact>,
 }
@@ -58,9 +58,9 @@ pub(crate) struct Heartbeat {
 struct Watch {
     liveness: Liveness,
     heard_at: Instant,
-    /// When the oldest ping without a sign of life since was sent.
+    /// When the oldest ping that no sign of life followed was sent.
     unanswered_since: Option<Instant>,
-    /// The link may be a dead one that nobody closed: silence of two seconds is enough.
+    /// Whether the link is suspected to be dead but not closed. Then 2 s of silence are enough.
     doubted: bool,
     next_ping: Instant,
     last_ping: Option<(u32, Instant)>,
@@ -69,9 +69,9 @@ struct Watch {
 }
 
 impl Heartbeat {
-    /// Begins to watch a link.
+    /// Starts to watch a link.
     pub(crate) fn handle_up(&mut self, now: Instant, link: LinkId, rng: &mut Rng) {
-        // The first ping comes early, for its round trip; where it falls is random so that pings spread out.
+        // The first ping comes early, to measure the round trip, and at a random time, to spread the pings.
         let next_ping = now.after(rng.between(FIRST_PING, FIRST_PING * 10));
         let watch = Watch {
             liveness: Liveness::Alive,
@@ -87,13 +87,13 @@ impl Heartbeat {
         self.changed = true;
     }
 
-    /// No longer watches a link.
+    /// Stops watching a link.
     pub(crate) fn handle_down(&mut self, link: LinkId) {
         self.links.remove(&link);
         self.changed = true;
     }
 
-    /// Takes note of a sign of life.
+    /// Handles a sign of life.
     pub(crate) fn handle_heard(&mut self, now: Instant, link: LinkId) {
         let Some(watch) = self.links.get_mut(&link) else { return };
         watch.heard_at = now;
@@ -107,29 +107,29 @@ impl Heartbeat {
         }
     }
 
-    /// Takes note of a ping from the other end: the next one is this end's turn.
+    /// Handles a ping from the peer: the next ping is this end's turn.
     pub(crate) fn handle_pinged(&mut self, now: Instant, link: LinkId) {
         let Some(watch) = self.links.get_mut(&link) else { return };
-        // Each end pings once in any case, to know the round trip.
+        // Each end pings at least once, to measure the round trip.
         if watch.round_trip.is_some() && watch.unanswered_since.is_none() {
             watch.next_ping = now.after(INTERVAL);
             self.changed = true;
         }
     }
 
-    /// Takes note of the answer to a ping; tells whether it was the last one.
+    /// Handles the answer to a ping. Returns whether it answers the latest ping.
     pub(crate) fn handle_pong(&mut self, now: Instant, link: LinkId, number: u32) -> bool {
         let Some(watch) = self.links.get_mut(&link) else { return false };
         let Some((_, sent_at)) = watch.last_ping.take_if(|(sent, _)| *sent == number) else { return false };
         let sample = now.since(sent_at);
-        // Smoothed as TCP does (RFC 6298, alpha 1/8).
+        // Smoothed as in TCP (RFC 6298, alpha 1/8).
         watch.round_trip = Some(watch.round_trip.map_or(sample, |old| (old * 7 + sample) / 8));
         self.changed = true;
         true
     }
 
-    /// Asks a peer for a sign of life at once, with little patience: another link to it was just turned down in
-    /// favour of this one, which may be a dead one that nobody closed.
+    /// Pings a peer at once, with the short timeout. Another link to it was just refused in favour of this one, which
+    /// may be dead but not closed.
     pub(crate) fn handle_doubt(&mut self, now: Instant, link: LinkId) {
         if let Some(watch) = self.links.get_mut(&link) {
             watch.doubted = true;
@@ -139,7 +139,7 @@ impl Heartbeat {
         self.handle_timeout(now);
     }
 
-    /// Does what is due.
+    /// Sends pings and changes verdicts that are due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.due.is_some_and(|due| now > due.after(LATE)) && !shows(Mutant::OwnPauseIgnored) {
             self.ask_again(now);
@@ -180,7 +180,7 @@ impl Heartbeat {
         self.due = self.earliest();
     }
 
-    /// Gives every peer that owes an answer the time for another one.
+    /// Restarts the timeout of all unanswered pings, and pings again.
     fn ask_again(&mut self, now: Instant) {
         for watch in self.links.values_mut() {
             if watch.unanswered_since.is_some() {
@@ -191,17 +191,17 @@ impl Heartbeat {
         self.changed = true;
     }
 
-    /// Returns when something will be due.
+    /// Returns the next deadline.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         if self.changed { self.earliest() } else { self.due }
     }
 
-    /// Returns what was found out, in order.
+    /// Returns what the detector wants done or has found, in order.
     pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
         core::mem::take(&mut self.facts)
     }
 
-    /// Returns what the detector says of a link; DEAD where it watches no such link.
+    /// Returns the verdict on the peer of a link; DEAD if the link is not watched.
     pub(crate) fn liveness(&self, link: LinkId) -> Liveness {
         self.links.get(&link).map_or(Liveness::Dead, |watch| watch.liveness)
     }
@@ -219,7 +219,7 @@ impl Heartbeat {
 }
 
 impl Watch {
-    /// Returns when something will be due.
+    /// Returns the link's next deadline.
     fn due(&self) -> Instant {
         let patience = if self.liveness == Liveness::Alive { SLOW_AFTER } else { self.patience() };
         let verdict = self.unanswered_since.map(|since| since.after(patience));
@@ -239,21 +239,21 @@ impl Watch {
     }
 }
 
-/// How often one end of a link pings the other.
+/// The interval at which one end of a link pings the other.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// How much longer the end waits that pinged last.
+/// The extra delay of the end that pinged last.
 const TURN: Duration = Duration::from_millis(250);
-/// How often a SLOW peer is pinged.
+/// The interval at which a SLOW peer is pinged.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
-/// How long a ping may stay unanswered before its peer is SLOW.
+/// How long a ping may stay unanswered before the peer is SLOW.
 const SLOW_AFTER: Duration = Duration::from_secs(2);
 /// How long a peer may stay SLOW before it is DEAD.
 const DEAD_AFTER: Duration = Duration::from_millis(2250);
-/// The same where it is known to answer slowly.
+/// Maximum of the same for a peer with a long round trip.
 const DEAD_AFTER_MAX: Duration = Duration::from_secs(10);
-/// How late a deadline is looked at by a node that did not run.
+/// How late a deadline may be handled before the node counts as having been suspended.
 const LATE: Duration = Duration::from_millis(500);
-/// The earliest first ping on a new link.
+/// The earliest time of the first ping on a new link.
 const FIRST_PING: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
@@ -266,7 +266,8 @@ mod tests {
         Instant::from_micros(millis * 1000)
     }
 
-    /// Runs the detector until `end`, answering as `answers` says, and returns when each fact came, in seconds.
+    /// Runs the detector until `end`. The peer answers when `answers` says so. Returns each fact with its time in
+    /// seconds.
     fn run(end: u64, answers: impl Fn(u64) -> bool) -> Vec<(u64, Fact)> {
         let mut heartbeat = Heartbeat::default();
         heartbeat.handle_up(at(0), LINK, &mut Rng::new([0; 32]));
@@ -285,7 +286,7 @@ mod tests {
         seen
     }
 
-    /// Runs a detector, each deadline on time, up to and including `end`, and returns what it found out.
+    /// Runs a detector up to and including `end`, each deadline on time, and returns what it found.
     fn run_until(heartbeat: &mut Heartbeat, end: Instant) -> Vec<Fact> {
         while let Some(due) = heartbeat.poll_timeout().filter(|&due| due <= end) {
             heartbeat.handle_timeout(due);

@@ -1,8 +1,8 @@
-//! Messages between nodes that need not be neighbours: hops, acknowledgements, retries, at most one delivery.
+//! Messages between nodes that need not be peers: hops, acknowledgements, retries, and at most one delivery.
 //!
-//! A message is acknowledged end to end by its destination. Without an acknowledgement its origin sends it again, up
-//! to three times and by another path where there is one; the destination hands it on once and acknowledges each
-//! copy. A message may cross a limited number of links; one that may cross no more ends, and its origin hears of it.
+//! The destination acknowledges each message end to end. Without an acknowledgement, the origin retransmits it up to
+//! three times, by another path if there is one. The destination delivers a message once and acknowledges every copy. A
+//! message may cross a limited number of links; the node that drops it at that limit tells the origin.
 
 use crate::ids::{MessageId, NodeId, RequestId};
 use crate::mutants::{Mutant, shows};
@@ -13,45 +13,45 @@ use crate::wire::Envelope;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// What becomes of an envelope that arrived.
+/// What to do with an envelope that arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
-    /// It is for this node and new: hand it on.
+    /// It is addressed to this node and new: deliver it.
     Deliver(Envelope),
-    /// It is for this node and was handed on before.
+    /// It is addressed to this node and was delivered before.
     Duplicate {
-        /// Whether it was acknowledged; the acknowledgement may have been lost.
+        /// Whether the delivery was acknowledged; the acknowledgement may have been lost.
         acknowledged: bool,
     },
-    /// It is for another node: pass it on.
+    /// It is addressed to another node: forward it.
     Forward(Envelope),
-    /// It is for another node but has crossed as many links as it may.
+    /// It is addressed to another node, but has crossed the maximum number of links.
     TtlExceeded(Envelope),
 }
 
-/// What the router wants done or found out.
+/// What the router wants done, or has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fact {
-    /// Send the envelope, by a path that does not begin with `avoid` where possible; `retry` counts from 0.
+    /// Send an envelope, if possible on a path that does not begin with `avoid`.
     Transmit {
         /// The envelope.
         envelope: Envelope,
-        /// The neighbour that did not get it there.
+        /// The peer through which the last transmission failed.
         avoid: Option<NodeId>,
-        /// How often it was sent before.
+        /// Number of earlier transmissions.
         retry: u8,
     },
-    /// The destination was not reached; the request waited for it.
+    /// The destination could not be reached. The request waited for it.
     Failed(Envelope, Option<RequestId>),
 }
 
-/// The messages that a node has sent or received of late.
+/// The messages that a node has sent or received recently.
 #[derive(Debug, Default)]
 pub(crate) struct Router {
     sent: BTreeMap<MessageId, Sent>,
     timers: BTreeSet<(Instant, MessageId)>,
     seen: BTreeMap<MessageId, Seen>,
-    /// The same, the oldest first.
+    /// The same messages, oldest first.
     seen_order: VecDeque<(Instant, MessageId)>,
     facts: Vec<Fact>,
 }
@@ -63,7 +63,7 @@ struct Sent {
     due: Instant,
     begun: Instant,
     waiter: Option<RequestId>,
-    /// Before this time it is not given up, however often it was hastened.
+    /// The message is not given up before this time, however early its retries were.
     give_up_at: Instant,
     first_hop: Option<NodeId>,
 }
@@ -74,7 +74,7 @@ struct Seen {
 }
 
 impl Router {
-    /// Sends an envelope and looks after it until it is acknowledged, which is what `waiter` waits for.
+    /// Sends an envelope, and retransmits it until it is acknowledged. `waiter` waits for that.
     pub(crate) fn send(&mut self, now: Instant, envelope: Envelope, waiter: Option<RequestId>) {
         if self.sent.len() >= SENT_MAX {
             self.facts.push(Fact::Failed(envelope, waiter));
@@ -88,15 +88,15 @@ impl Router {
         self.sent.insert(sent.envelope.message, sent);
     }
 
-    /// Takes note of the neighbour that a message was handed to.
+    /// Records the peer to which a message was sent.
     pub(crate) fn handle_transmitted(&mut self, message: MessageId, next: NodeId) {
         if let Some(sent) = self.sent.get_mut(&message) {
             sent.first_hop = Some(next);
         }
     }
 
-    /// Takes in an acknowledgement; it counts only from the message's destination. Returns the request that waited for
-    /// it, if one did, and how long it took.
+    /// Handles an acknowledgement, which only counts from the message's destination. Returns the request that waits for
+    /// it, and the time since the first transmission.
     pub(crate) fn handle_ack(
         &mut self,
         now: Instant,
@@ -108,24 +108,24 @@ impl Router {
         Some((sent.waiter, now.since(sent.begun)))
     }
 
-    /// Tells whether a message waits for its acknowledgement.
+    /// Tells whether a message is unacknowledged.
     pub(crate) fn waits_for(&self, message: MessageId) -> bool {
         self.sent.contains_key(&message)
     }
 
-    /// No longer sends a message: what it says is not so any more.
+    /// Stops retransmitting a message that is no longer true.
     pub(crate) fn withdraw(&mut self, message: MessageId) {
         self.forget(message);
     }
 
-    /// Takes in word of a relay that it could not pass a message on: reason to try again soon, and no more, since
-    /// anybody may say so.
+    /// Handles a relay's notice that it could not forward a message. It only hastens the next retry, since any node may
+    /// send such a notice.
     pub(crate) fn handle_undeliverable(&mut self, now: Instant, message: MessageId, rng: &mut Rng) {
         let pause = rng.between(RETRY_PAUSE, RETRY_PAUSE * 2);
         self.hasten(message, now.after(pause));
     }
 
-    /// Sends again, by another path, what had been handed to a neighbour that is gone.
+    /// Retransmits the messages that were sent through a peer whose link is gone, by another path.
     pub(crate) fn handle_neighbour_lost(&mut self, now: Instant, neighbour: NodeId) {
         let lost = |sent: &&Sent| sent.first_hop == Some(neighbour);
         let messages: Vec<MessageId> =
@@ -136,7 +136,7 @@ impl Router {
         self.handle_timeout(now);
     }
 
-    /// Sends again what could not be handed to anybody while there was no path to a node.
+    /// Retransmits the messages that had no path to a node, as there is one now.
     pub(crate) fn handle_destination_found(&mut self, now: Instant, destination: NodeId) {
         let stuck = |sent: &&Sent| sent.envelope.destination == destination && sent.first_hop.is_none();
         let messages: Vec<MessageId> =
@@ -146,7 +146,7 @@ impl Router {
         }
     }
 
-    /// Gives up what was for a node that is gone.
+    /// Gives up the messages to a node that has left.
     pub(crate) fn handle_destination_lost(&mut self, destination: NodeId) {
         let for_it = |sent: &&Sent| sent.envelope.destination == destination;
         let messages: Vec<MessageId> =
@@ -156,7 +156,7 @@ impl Router {
         }
     }
 
-    /// Decides what becomes of an envelope that arrived at node `me`.
+    /// Decides what to do with an envelope that arrived at node `me`.
     pub(crate) fn handle_envelope(&mut self, now: Instant, me: NodeId, mut envelope: Envelope) -> Arrival {
         envelope.hops = envelope.hops.saturating_add(1);
         let before = envelope.ttl;
@@ -174,14 +174,14 @@ impl Router {
         Arrival::Deliver(envelope)
     }
 
-    /// Takes note that a message that was handed on is acknowledged.
+    /// Records that a delivered message was acknowledged.
     pub(crate) fn handle_acknowledged(&mut self, message: MessageId) {
         if let Some(seen) = self.seen.get_mut(&message) {
             seen.acknowledged = true;
         }
     }
 
-    /// Does what is due.
+    /// Retransmits or gives up the messages that are due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         while let Some(&(due, message)) = self.timers.first().filter(|(due, _)| *due <= now) {
             self.timers.remove(&(due, message));
@@ -203,22 +203,22 @@ impl Router {
         }
     }
 
-    /// Returns when something will be due.
+    /// Returns the next deadline.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.timers.first().map(|(due, _)| *due)
     }
 
-    /// Returns what is wanted or was found out, in order.
+    /// Returns what the router wants done or has found, in order.
     pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
         core::mem::take(&mut self.facts)
     }
 
-    /// Returns how many messages wait for their acknowledgement.
+    /// Returns the number of unacknowledged messages.
     pub(crate) fn len(&self) -> usize {
         self.sent.len()
     }
 
-    /// Says how full everything is.
+    /// Returns how full each collection is.
     pub(crate) fn occupancy(&self) -> [Occupancy; 4] {
         [
             Occupancy::of_work("router.sent", self.sent.len(), SENT_MAX),
@@ -248,7 +248,7 @@ impl Router {
         }
     }
 
-    /// Remembers a message for as long as a copy of it may be on its way.
+    /// Remembers a delivered message for as long as a copy of it may be in transit.
     fn remember(&mut self, now: Instant, message: MessageId) {
         while let Some(&(then, oldest)) = self.seen_order.front() {
             if self.seen.len() < SEEN_MAX && now.since(then) < SEEN_FOR {
@@ -262,19 +262,19 @@ impl Router {
     }
 }
 
-/// Links that a message may cross.
+/// Maximum number of links that a message may cross.
 pub(crate) const TTL: u8 = 10;
-/// How long an acknowledgement may take.
+/// Timeout of an acknowledgement.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a message is sent again.
+/// Maximum number of retries of a message.
 const RETRIES_MAX: u8 = 3;
-/// The shortest pause before a message that a relay could not pass on is sent again.
+/// The shortest delay before the retry of a message that a relay could not forward.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// Messages that may wait for their acknowledgement; beyond, sending fails.
+/// Maximum number of unacknowledged messages. Beyond it, sending fails.
 const SENT_MAX: usize = 8_192;
-/// Messages remembered as delivered.
+/// Maximum number of delivered messages to remember.
 const SEEN_MAX: usize = 65_536;
-/// How long a delivered message is remembered: longer than its origin goes on retrying, with delays on the way.
+/// How long a delivered message is remembered: longer than its origin retries, including delays in transit.
 const SEEN_FOR: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
