@@ -1,7 +1,6 @@
-//! Who a node is: an Ed25519 key pair, the id derived from it, and signatures that third parties can check.
+//! A node's identity: an Ed25519 key pair, the id derived from it, and signatures that third parties can verify.
 //!
-//! A signature always covers a domain tag before the bytes, so that one made for one purpose is worth nothing
-//! for another.
+//! A signature always covers a domain tag before the bytes, so a signature for one purpose is not valid for another.
 
 use crate::ids::NodeId;
 use core::fmt;
@@ -12,7 +11,7 @@ use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// An Ed25519 public key in its 32-byte encoding (RFC 8032); not yet known to be a valid point.
+/// An Ed25519 public key in its 32-byte encoding (RFC 8032). It need not be a valid point.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PublicKey(pub [u8; 32]);
 
@@ -25,7 +24,7 @@ impl PublicKey {
         NodeId(id)
     }
 
-    /// Checks that `signature` was made by this key over `domain` and `message`.
+    /// Tells whether `signature` was made with this key over `domain` and `message`.
     pub fn verifies(&self, domain: Domain, message: &[u8], signature: &[u8; 64]) -> bool {
         VerifyingKey::from_bytes(&self.0).is_ok_and(|key| {
             key.verify_strict(&domain.tagged(message), &Signature::from_bytes(signature)).is_ok()
@@ -40,15 +39,15 @@ impl fmt::Debug for PublicKey {
 }
 
 const SESSION_TAG: &[u8] = b"p2p-ai-agents/session-key/1\0";
-/// Results that wait to be taken; beyond, noting ends.
+/// Maximum number of recorded results. Beyond it, recording stops.
 const USES_MAX: usize = 65_536;
 
-/// What a signature is for.
+/// The purpose of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Domain {
     /// A membership advert.
     Advert,
-    /// The self-check that the node can sign at all.
+    /// The self-check that the node can sign.
     SelfCheck,
 }
 
@@ -62,40 +61,40 @@ impl Domain {
     }
 }
 
-/// A node's key pair, or what takes its place in a replay. Its `Debug` shows the id only.
+/// A node's key pair, or its stand-in during a replay. Its `Debug` output shows the id only.
 #[derive(Clone)]
 pub struct Identity {
     public: PublicKey,
     hand: Hand,
 }
 
-/// Who does what only the holder of a private key can do.
+/// How operations with the private key are performed.
 #[derive(Clone)]
 enum Hand {
-    /// The key itself.
+    /// With the key.
     Key(SigningKey),
-    /// The key itself, and each result is noted.
+    /// With the key; each result is recorded.
     Noted(SigningKey, KeyUses),
-    /// Nobody: results that were noted before are given again.
+    /// Without a key: recorded results are returned again.
     Replayed(KeyUses),
 }
 
 impl Identity {
-    /// Makes the identity of a 32-byte Ed25519 seed (RFC 8032 private key).
+    /// Creates the identity of a 32-byte Ed25519 seed (RFC 8032 private key).
     pub fn from_secret(secret: &[u8; 32]) -> Self {
         let key = SigningKey::from_bytes(secret);
         Self { public: PublicKey(key.verifying_key().to_bytes()), hand: Hand::Key(key) }
     }
 
-    /// Makes the identity of a node that is replayed. What its key would have to be at hand for is answered, in
-    /// order, by what is put into the returned uses.
+    /// Creates the identity of a replayed node. Operations with the private key return, in order, the results that are
+    /// pushed into the returned [`KeyUses`].
     pub fn replayed(public: PublicKey) -> (Self, KeyUses) {
         let uses = KeyUses::default();
         (Self { public, hand: Hand::Replayed(uses.clone()) }, uses)
     }
 
-    /// Returns an identity that does the same, and where it notes what it used its key for. One that has no key
-    /// notes nothing.
+    /// Returns the same identity, and the [`KeyUses`] into which it records every result of its key. A replayed
+    /// identity records nothing.
     pub fn noted(self) -> (Self, KeyUses) {
         let uses = KeyUses::default();
         let hand = match self.hand {
@@ -105,12 +104,12 @@ impl Identity {
         (Self { hand, ..self }, uses)
     }
 
-    /// Returns the public half.
+    /// Returns the public key.
     pub fn public_key(&self) -> PublicKey {
         self.public
     }
 
-    /// Returns the id derived from the public half.
+    /// Returns the id derived from the public key.
     pub fn node_id(&self) -> NodeId {
         self.public.node_id()
     }
@@ -128,8 +127,9 @@ impl Identity {
         signature
     }
 
-    /// Lets `compute` use the X25519 secret of this node's end-to-end sessions: its own, so that no signature tells
-    /// of it and it tells of no signature. In a replay `compute` is not called, and what it gave is given again.
+    /// Calls `compute` with the X25519 secret of this node's end-to-end sessions. The secret is a hash of the key, so
+    /// signatures and sessions reveal nothing about each other. A replay does not call `compute` and returns its
+    /// recorded result.
     pub(crate) fn with_session_secret<T: Serialize + DeserializeOwned>(
         &self,
         compute: impl FnOnce(&[u8; 32]) -> Option<T>,
@@ -155,10 +155,10 @@ impl Identity {
     }
 }
 
-/// The results of what a node used its private key for, in order: signatures, and the first messages, answers and
-/// keys of its sessions, but never the key.
+/// The recorded results of a node's private key, in order: signatures, and the first messages, answers and keys of its
+/// sessions. The key itself is never recorded.
 ///
-/// Clones share what they hold. At most 65,536 results wait to be taken; beyond, nothing is noted any more.
+/// Clones share their contents. At most 65,536 results are held; beyond that, recording stops.
 #[derive(Clone, Debug, Default)]
 pub struct KeyUses {
     shared: Arc<Mutex<Noted>>,
@@ -171,7 +171,7 @@ struct Noted {
 }
 
 impl KeyUses {
-    /// Adds a result, to be given again.
+    /// Appends a result.
     pub fn push(&self, result: Vec<u8>) {
         let mut noted = self.lock();
         noted.closed |= noted.results.len() >= USES_MAX;
@@ -180,33 +180,33 @@ impl KeyUses {
         }
     }
 
-    /// Takes the oldest result.
+    /// Removes the oldest result and returns it.
     pub fn pop(&self) -> Option<Vec<u8>> {
         self.lock().results.pop_front()
     }
 
-    /// Returns how many results wait.
+    /// Returns the number of results.
     pub fn len(&self) -> usize {
         self.lock().results.len()
     }
 
-    /// Tells whether no result waits.
+    /// Tells whether there are no results.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Drops what waits, and notes nothing any more.
+    /// Drops all results and stops recording.
     pub fn close(&self) {
         *self.lock() = Noted { results: VecDeque::new(), closed: true };
     }
 
-    /// Tells whether results were dropped, or will be.
+    /// Tells whether recording has stopped.
     pub fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
     fn lock(&self) -> MutexGuard<'_, Noted> {
-        // Whoever panicked while holding the lock cannot have left half a result behind.
+        // A thread that panicked with the lock held cannot have left a partial result.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

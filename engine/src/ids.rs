@@ -1,58 +1,58 @@
-//! Names of things: nodes, tasks, messages, and the handles that tie an output to its later input.
+//! Ids of nodes, tasks and messages, and the handles that connect an output with its later input.
 
 use core::fmt;
 use core::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// A node's name: the first 128 bits of the SHA-256 of its Ed25519 public key.
+/// A node's id: the first 128 bits of the SHA-256 of its Ed25519 public key.
 ///
 /// Printed and parsed as 32 lower-case hexadecimal characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub [u8; 16]);
 
-/// A task's name, printed and parsed as a UUID.
+/// A task's id, printed and parsed as a UUID.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(pub [u8; 16]);
 
-/// A routed message's name, printed and parsed as a UUID.
+/// A routed message's id, printed and parsed as a UUID.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(pub [u8; 16]);
 
-/// The W3C trace id that ties all steps of one piece of work together, printed as 32 hexadecimal characters.
+/// A W3C trace id that connects all steps of a task, printed as 32 hexadecimal characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TraceId(pub [u8; 16]);
 
-/// A model's identity: the first 128 bits of a BLAKE3 hash over all that decides what it computes, which are its
+/// A model's identity: the first 128 bits of a BLAKE3 hash over everything that affects its output. That is its
 /// weights, configuration, tokenizer, pooling, prompts and precision. Two models are the same if and only if their
-/// fingerprints are equal, whatever they are called. Printed as 32 hexadecimal characters.
+/// fingerprints are equal, whatever their names. Printed as 32 hexadecimal characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub [u8; 16]);
 
-/// One authenticated connection, named by the driver; never reused while the process lives.
+/// An authenticated connection. The driver chooses its number and never reuses one while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LinkId(pub u64);
 
-/// One attempt to connect, named by the engine.
+/// An attempt to open a connection, numbered by the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DialId(pub u64);
 
-/// One question from a user, named by the driver.
+/// A user's request, numbered by the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RequestId(pub u64);
 
-/// One atomic group of records to make durable, named by the engine.
+/// An atomic group of records to write, numbered by the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct WriteId(pub u64);
 
-/// One piece of work given to the inference port, named by the engine.
+/// An inference job, numbered by the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct JobId(pub u64);
 
-/// One piece of a file to read, named by the engine.
+/// A read of a piece of a file, numbered by the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ReadId(pub u64);
 
-/// The text is not an id of the expected form.
+/// Text that is not an id of the expected form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdError;
 
@@ -64,7 +64,7 @@ impl fmt::Display for IdError {
 
 impl core::error::Error for IdError {}
 
-/// How an id's 16 bytes are written out.
+/// The text form of an id's 16 bytes.
 enum Form {
     Hex,
     Uuid,
@@ -133,7 +133,7 @@ macro_rules! sixteen_bytes {
             }
         }
 
-        // People's formats get the text, the wire and the disk get the 16 bytes.
+        // Human-readable formats get the text, the wire and the disk get the 16 bytes.
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 if serializer.is_human_readable() {

@@ -1,9 +1,9 @@
-//! Which worker gets a task: the one expected to finish it first.
+//! Which worker gets a task: the one that is expected to finish it first.
 //!
-//! The expectation is what this origin has measured: how long a task took a worker, for each task that it had from
-//! here at the time. A choice among the nearly best is left to chance, so that many origins do not all turn to the
-//! same idle node at once. Of a worker that nothing is known of, no more is expected than of the best that is known;
-//! one that let a lease run out took at least that long, and going away and coming back makes nobody forget it.
+//! The estimate is what this origin has measured: the time a worker took for a task, divided by the number of tasks
+//! that it had from here. The choice among the nearly best workers is random, so that many origins do not all pick the
+//! same idle node. An unknown worker is assumed to be as fast as the best known one. A worker whose lease expired took
+//! at least that long; measurements survive when a worker leaves and comes back.
 
 use crate::ids::{NodeId, TaskId};
 use crate::rng::Rng;
@@ -11,38 +11,38 @@ use crate::time::{Instant, micros};
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// What an origin knows of its workers.
+/// What an origin knows about its workers.
 #[derive(Debug, Default)]
 pub(crate) struct Scheduler {
     workers: BTreeMap<NodeId, Worker>,
-    /// Who has each task that is with a worker.
+    /// The worker of each assigned task.
     holders: BTreeMap<TaskId, NodeId>,
 }
 
-/// A node that could take a task.
+/// A node that could get a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
     /// The node.
     pub(crate) node: NodeId,
-    /// Tasks that it said it has, from whomever.
+    /// Number of tasks that it reported to have, from all origins.
     pub(crate) load: u16,
-    /// Time that a message to it takes, both ways, in microseconds.
+    /// Round trip of a message to it, in microseconds.
     pub(crate) round_trip_micros: u64,
-    /// Whether the model is loaded there.
+    /// Whether it has loaded the model.
     pub(crate) loaded: bool,
 }
 
 #[derive(Debug, Default)]
 struct Worker {
     outstanding: u64,
-    /// Smoothed time per task, in microseconds; 0 before the first.
+    /// Smoothed time per task, in microseconds; 0 before the first measurement.
     service_micros: u64,
-    /// It had no room; until when not to ask again.
+    /// The worker's queue was full: do not choose it before this time.
     full_until: Option<Instant>,
 }
 
 impl Scheduler {
-    /// Chooses a worker; `None` where none has room now.
+    /// Chooses a worker; `None` if all are full now.
     pub(crate) fn choose(
         &self,
         now: Instant,
@@ -57,7 +57,7 @@ impl Scheduler {
             let has_room =
                 worker.outstanding < OUTSTANDING_MAX && worker.full_until.is_none_or(|until| until <= now);
             let service = if worker.service_micros == 0 { guess } else { worker.service_micros };
-            // What others gave it comes on top of what this origin did.
+            // `load` includes the tasks of this origin and those of others.
             let ahead = worker.outstanding.max(u64::from(candidate.load));
             let load = if candidate.loaded { 0 } else { LOAD_GUESS_MICROS };
             let finish = service.saturating_mul(ahead + 1).saturating_add(candidate.round_trip_micros + load);
@@ -71,23 +71,22 @@ impl Scheduler {
         rng.index(near.len()).map(|at| near[at])
     }
 
-    /// Takes note that a worker got a task.
+    /// Records that a worker was assigned a task.
     pub(crate) fn handle_assigned(&mut self, task: TaskId, worker: NodeId) {
         self.handle_ended(task);
         self.holders.insert(task, worker);
         self.workers.entry(worker).or_default().outstanding += 1;
     }
 
-    /// Takes note that a worker no longer has a task; `took` is the time from its assignment where it finished
-    /// it, or had all the time that there was. What it does not have changes nothing: a late outcome may come from one
-    /// from whom the task was taken before.
+    /// Records that a worker no longer has a task. `took` is the time since its assignment, if it finished the task or
+    /// its lease expired. Does nothing if the worker does not have the task, as its outcome may be late.
     pub(crate) fn handle_returned(&mut self, task: TaskId, worker: NodeId, took: Option<Duration>) {
         if self.holders.get(&task) != Some(&worker) {
             return;
         }
         if let Some(took) = took {
             let entry = self.workers.entry(worker).or_default();
-            // The task shared the worker with all others that this origin had there.
+            // The task shared the worker with all others from this origin.
             let sample = (micros(took) / entry.outstanding.max(1)).max(1);
             let smoothed = (entry.service_micros * 3 + sample) / 4;
             entry.service_micros = if entry.service_micros == 0 { sample } else { smoothed };
@@ -95,7 +94,7 @@ impl Scheduler {
         self.handle_ended(task);
     }
 
-    /// Takes note that no worker has a task any more.
+    /// Records that no worker has a task any more.
     pub(crate) fn handle_ended(&mut self, task: TaskId) {
         let holder = self.holders.remove(&task);
         if let Some(entry) = holder.and_then(|holder| self.workers.get_mut(&holder)) {
@@ -103,18 +102,18 @@ impl Scheduler {
         }
     }
 
-    /// Returns how long a worker is expected to need for all that it has from here; `None` before any was measured.
+    /// Returns the expected time until a worker has finished all tasks from here; `None` before the first measurement.
     pub(crate) fn expected(&self, worker: NodeId) -> Option<Duration> {
         let worker = self.workers.get(&worker).filter(|worker| worker.service_micros > 0)?;
         Some(Duration::from_micros(worker.service_micros.saturating_mul(worker.outstanding)))
     }
 
-    /// Takes note that a worker had no room.
+    /// Records that a worker's queue was full.
     pub(crate) fn handle_full(&mut self, now: Instant, worker: NodeId) {
         self.workers.entry(worker).or_default().full_until = Some(now.after(FULL_PAUSE));
     }
 
-    /// Takes note that a worker is gone, and with it all that it had.
+    /// Records that a worker has left, and no longer has any tasks.
     pub(crate) fn handle_gone(&mut self, worker: NodeId) {
         self.holders.retain(|_, holder| *holder != worker);
         if let Some(entry) = self.workers.get_mut(&worker) {
@@ -128,24 +127,25 @@ impl Scheduler {
         }
     }
 
-    /// Returns how many tasks are with workers.
+    /// Returns the number of assigned tasks.
     pub(crate) fn outstanding(&self) -> usize {
         self.holders.len()
     }
 
-    /// Returns when a worker that had no room may be asked again.
+    /// Returns when the next full worker may be chosen again.
     pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         self.workers.values().filter_map(|worker| worker.full_until).filter(|until| *until > now).min()
     }
 }
 
-/// Tasks that one origin leaves with one worker: some batches ahead, the rest is better kept for whoever is free.
+/// Maximum number of tasks that one origin assigns to one worker: a few batches. More are better kept for the next free
+/// worker.
 const OUTSTANDING_MAX: u64 = 64;
-/// Workers remembered; beyond, those that have nothing to do are forgotten once one is gone.
+/// Maximum number of workers to remember. Beyond it, idle ones are evicted when a worker leaves.
 const WORKERS_MAX: usize = 4_096;
-/// The time per task before any was measured.
+/// The assumed time per task before any measurement.
 const SERVICE_GUESS_MICROS: u64 = 10_000;
-/// The time that a model takes to load.
+/// The assumed time to load a model.
 const LOAD_GUESS_MICROS: u64 = 500_000;
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 
