@@ -1,7 +1,7 @@
 //! Bugs put back on purpose, so that tests can show that they are caught.
 //!
-//! Outside of tests [`shows`] is a constant `false`, so a production build has nothing of this. In a test build the node
-//! that is at work says which bug it has; sub-machines need not be told.
+//! Without the feature `testing`, [`shows`] is a constant `false`, so a production build contains none of this. In a
+//! test build the running node sets the bug for its thread, so sub-machines need not be told.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,118 +15,118 @@ macro_rules! mutants {
         }
 
         impl Mutant {
-            /// All of them.
+            /// All mutants.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
         }
     };
 }
 
 mutants! {
-    /// A task that has its outcome takes another.
+    /// A task that has an outcome accepts another.
     AcceptSecondResult,
-    /// A node becomes ACTIVE before its storage took a write.
+    /// A node becomes ACTIVE before a write to its storage succeeded.
     ActiveUnchecked,
-    /// A new attempt has the number of the last one.
+    /// A new attempt has the number of the previous one.
     AttemptNumberKept,
-    /// A worker goes on with what its origin cancelled.
+    /// A worker continues a task that its origin cancelled.
     CancelIgnored,
-    /// A worker is not told that its task is no longer wanted.
+    /// A worker is not told that its task was cancelled.
     CancelNotSent,
-    /// Nodes that somebody else announces are dialled like any.
+    /// Nodes announced by another host are dialled like any other.
     ClaimsTrusted,
-    /// Results are forgotten when the wall clock jumps past the time until which they are kept.
+    /// Results are deleted when the wall clock jumps past their expiry.
     ClockJumpBelieved,
-    /// A task whose attempts die is given to another worker for ever.
+    /// A task whose attempts crash is reassigned without limit.
     CrashesNotCounted,
-    /// A silent peer never counts as dead.
+    /// A silent peer is never declared DEAD.
     DeadNeverDeclared,
-    /// A worker begins what is past its deadline.
+    /// A worker starts a task past its deadline.
     DeadlineIgnored,
-    /// A node that leaves and waits for a last word looks for it without a pause.
+    /// A node that shuts down and waits for acknowledgements polls without a delay.
     DeadlineInThePast,
-    /// A task that was accepted before a restart has no deadline any more.
+    /// A task that was accepted before a restart loses its deadline.
     DeadlineLostOnRestart,
-    /// A message that arrives again is handed on again.
+    /// A duplicate of a message is delivered again.
     DedupDropped,
-    /// A change of the map does not change its digest.
+    /// A change of the membership map does not change its digest.
     DigestNotRecomputed,
-    /// An advert counts whoever signed it.
+    /// An advert is accepted whatever key signed it.
     ForgedAdvertAccepted,
-    /// Who sent a piece that is not part of a file is asked for more of it.
+    /// A node that sent an invalid piece of a file is asked for more of it.
     ForgerAskedAgain,
-    /// A goodbye is not heeded.
+    /// A goodbye is ignored.
     GoodbyeIgnored,
-    /// A worker never says that it still has its tasks.
+    /// A worker does not renew the leases of its tasks.
     LeaseNotRenewed,
-    /// A node that leaves waits for its work for as long as it takes.
+    /// A node that shuts down waits for its tasks without a limit.
     LeavesLate,
-    /// What a member says of its links changes no path.
+    /// The links that a member advertises change no path.
     LinksIgnored,
-    /// A node takes one link too many.
+    /// A node accepts one link too many.
     MaxPeersOffByOne,
-    /// Any node that has a model of the name is assigned the task and runs it, even if its fingerprint differs.
+    /// A task is assigned to, and run by, any node that has a model of the name, even if its fingerprint differs.
     NameIsIdentity,
-    /// A message is sent once and given up.
+    /// A message is not retransmitted.
     NeverRetried,
-    /// A dial that failed is tried again at once.
+    /// A failed dial is retried without a backoff.
     NoBackoff,
-    /// Two messages of a session have the same number.
+    /// Two messages of a session use the same nonce.
     NonceReused,
-    /// An advert counts although a newer one is held.
+    /// An advert older than the current one is accepted.
     OlderAdvertAccepted,
     /// The outcome of a task is acknowledged to its worker before it is durable.
     OutcomeAcknowledgedEarly,
-    /// An outcome that its origin did not acknowledge in time is given up.
+    /// An outcome that its origin did not acknowledge in time is dropped.
     OutcomeForgotten,
-    /// An outcome counts whoever it comes from.
+    /// An outcome is accepted from any node.
     OutcomeFromAnybody,
-    /// A node never says to itself that it still has its own tasks.
+    /// A node does not renew the leases of its own tasks.
     OwnLeaseNotRenewed,
-    /// Peers are judged by a time in which the node did not run itself.
+    /// The failure detector counts time in which the node itself did not run.
     OwnPauseIgnored,
-    /// A piece of a file is kept whatever it is.
+    /// A piece of a file is stored without verification.
     PieceUnchecked,
-    /// The answer to a ping is no sign of life.
+    /// The answer to a ping does not count as a sign of life.
     PongIsNoLife,
-    /// A purge takes a task that has no outcome.
+    /// A purge deletes a task that has no outcome.
     PurgesOpenTask,
     /// A task is accepted although the queue is full.
     QueueBoundIgnored,
-    /// What an ended task took of the queue is not given back.
+    /// An ended task does not release its share of the queue.
     QueueBytesLeak,
-    /// A task that was accepted before a restart is not given to a worker any more.
+    /// A task that was accepted before a restart is not assigned again.
     RecoveredNotQueued,
-    /// Promises go out before the records they rest on are durable.
+    /// Messages go out before the records they rely on are durable.
     ReplyBeforeDurable,
-    /// All pieces of a file are asked for at once.
+    /// All pieces of a file are requested at once.
     RequestsUnbounded,
-    /// An outcome is told before it is durable.
+    /// An outcome is reported before it is durable.
     ResultToldBeforeDurable,
-    /// A peer that does not answer gets new work.
+    /// A SLOW peer is assigned new tasks.
     SlowGetsWork,
-    /// The tasks of a peer that does not answer stay with it.
+    /// The tasks of a SLOW peer stay with it.
     SlowKeepsTasks,
-    /// The return of an old attempt takes the task from whoever has it now.
+    /// A worker that returns an old attempt takes the task from its present worker.
     StaleReturnTakesTask,
-    /// Crossing a link costs a message nothing.
+    /// Crossing a link does not decrement the TTL of a message.
     TtlNotSpent,
     /// A message may cross one link too many.
     TtlOffByOne,
-    /// Both links of two nodes that dialled each other stay.
+    /// Two nodes that dialled each other keep both links.
     TwoLinksKept,
-    /// Those who wait for a task are not told its end.
+    /// Requests that wait for a task are not told its end.
     WaitersForgotten,
-    /// How long a node was away is taken from the wall clock.
+    /// How long a node was away is measured by the wall clock.
     WallClockBelieved,
-    /// A task stays with a worker that is gone.
+    /// A task stays with a worker that has left.
     WorkerLossIgnored,
-    /// A node that leaves begins new work.
+    /// A node that shuts down starts new tasks.
     WorksWhileLeaving,
-    /// A write that failed counts as done.
+    /// A failed write counts as done.
     WriteFailureBelieved,
 }
 
-/// Tells whether a bug is to be shown.
+/// Tells whether a bug is active.
 #[cfg(not(feature = "testing"))]
 pub(crate) const fn shows(_: Mutant) -> bool {
     false
@@ -141,16 +141,16 @@ mod active {
     use core::cell::Cell;
 
     thread_local! {
-        /// The bug of the node that is at work on this thread.
+        /// The bug of the node that runs on this thread.
         static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
     }
 
-    /// Tells whether a bug is to be shown.
+    /// Tells whether a bug is active.
     pub(crate) fn shows(mutant: Mutant) -> bool {
         ACTIVE.get() == Some(mutant)
     }
 
-    /// A node goes to work, with its bug if it has one.
+    /// Activates the bug of the node that runs on this thread from now on.
     pub(crate) fn enter(mutant: Option<Mutant>) {
         ACTIVE.set(mutant);
     }
