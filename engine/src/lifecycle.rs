@@ -1,24 +1,24 @@
-//! A node's life: INITIALIZING, REGISTERING, ACTIVE, SHUTTING_DOWN, STOPPED, and nothing out of turn.
+//! The lifecycle of a node: INITIALIZING, REGISTERING, ACTIVE, SHUTTING_DOWN, STOPPED, in that order only.
 
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
-/// The exit status of a node that cut work off when it left.
+/// The exit status of a node that cut tasks off at its shutdown.
 pub const CUT_OFF: u8 = 130;
 
-/// Where a node is in its life.
+/// The lifecycle state of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum State {
     /// Configuration, storage and keys are being loaded.
     Initializing,
-    /// They are loaded; the self-checks run.
+    /// They are loaded, and the self-checks run.
     Registering,
-    /// Every self-check passed: the node is discoverable and takes work.
+    /// All self-checks passed: the node is discoverable and accepts tasks.
     Active,
-    /// The node takes nothing new and ends what it has.
+    /// The node accepts nothing new, and completes or returns its tasks.
     ShuttingDown,
-    /// Nothing runs any more.
+    /// The node has ended.
     Stopped,
 }
 

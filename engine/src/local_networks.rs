@@ -1,21 +1,20 @@
-//! Which addresses are local, and may be linked to in a network that is open on the local one.
+//! Which addresses are local. In an open network, a node only has links to these.
 //!
-//! Local are the ranges that no router of the internet passes on (RFC 1918, 3927, 4193, 6598), and the subnets that this
-//! host itself is on: the hosts of a campus may have public addresses and be neighbours all the same. A subnet so
-//! large that no single link has it is not believed.
+//! Local are the ranges that internet routers do not forward (RFC 1918, 3927, 4193, 6598), and the subnets of this
+//! host: a campus may use public addresses for its own hosts. A subnet too large for a single link is ignored.
 
 use crate::input::Interface;
 use core::net::IpAddr;
 
-/// The addresses that count as local on this host.
+/// The addresses that are local to this host.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LocalNetworks {
-    /// An address in each subnet, and the length of the subnet's prefix.
+    /// An address in each subnet, and the length of the subnet's prefix in bits.
     subnets: Vec<(IpAddr, u8)>,
 }
 
 impl LocalNetworks {
-    /// Reads them from the interfaces of this host.
+    /// Reads the subnets of this host's interfaces.
     pub(crate) fn of_interfaces(interfaces: &[Interface]) -> Self {
         let subnets = interfaces.iter().map(|interface| (interface.address, interface.prefix_length));
         Self { subnets: subnets.filter(|&(address, length)| is_subnet(address, length)).collect() }
@@ -28,12 +27,12 @@ impl LocalNetworks {
     }
 }
 
-/// Tells whether an address means nothing without the interface that it belongs to.
+/// Tells whether an address is only valid together with its interface.
 pub(crate) fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
-/// Tells whether an address is from a range for local use: loopback, link-local, private, or shared.
+/// Tells whether an address is in a range for local use: loopback, link-local, private, or shared.
 fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {
@@ -46,7 +45,7 @@ fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// Tells whether a prefix may be that of one link with several hosts.
+/// Tells whether a prefix may belong to a single link with several hosts.
 fn is_subnet(address: IpAddr, length: u8) -> bool {
     match address {
         IpAddr::V4(_) => (V4_PREFIX_MIN..32).contains(&length),
@@ -67,7 +66,7 @@ fn shares_prefix(one: IpAddr, other: IpAddr, length: u8) -> bool {
     }
 }
 
-/// The shortest prefixes that are believed: large campuses have 16 bits, and one link of IPv6 has 64.
+/// The shortest prefixes that count. Large campuses use 16 bits; a single IPv6 link has 64.
 const V4_PREFIX_MIN: u8 = 16;
 const V6_PREFIX_MIN: u8 = 56;
 

@@ -1,20 +1,20 @@
-//! What nodes tell each other about models: a name, what it does, and which model it is.
+//! What nodes advertise about models: a name, a kind, and an identity.
 //!
-//! A name is not an identity: two nodes may give it to different models. Everything that must not mix two models (the
-//! tasks of one request, the attempts of one task, cached vectors) goes by the [`Fingerprint`].
+//! A name is not an identity: two nodes may use it for different models. Everything that must not mix two models goes
+//! by the [`Fingerprint`]: the tasks of one request, the attempts at one task, cached vectors.
 
 use crate::ids::{Fingerprint, NodeId};
 use crate::task::TaskKind;
 use serde::{Deserialize, Serialize};
 
-/// A model that a node runs, or is about to load.
+/// A model that a node offers or is about to load.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ModelOffer {
-    /// The name under which tasks ask for it.
+    /// The name under which tasks request it.
     pub name: String,
-    /// What it does.
+    /// The kind of task that it computes.
     pub kind: TaskKind,
-    /// Which model it is; `None` while its files are still being hashed.
+    /// Its identity; `None` while its files are still being hashed.
     pub fingerprint: Option<Fingerprint>,
 }
 
@@ -25,20 +25,20 @@ impl ModelOffer {
     }
 }
 
-/// A name that nodes of one network give to different models.
+/// A name that nodes of one network use for different models.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelConflict {
     /// The name.
     pub name: String,
-    /// The models, by fingerprint, and the nodes that have each, by id.
+    /// The models by fingerprint, each with the nodes that have it by id.
     pub models: Vec<(Fingerprint, Vec<NodeId>)>,
 }
 
-/// Which model a task is for, beyond its name. It is chosen once, so that every attempt is computed by the same model.
+/// The model of a task. It is chosen once, so that all attempts use the same model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelChoice {
     /// The model.
     pub fingerprint: Fingerprint,
-    /// Whether other tasks of the same request rely on the choice: then no other model will do.
+    /// Whether other tasks of the same request rely on the choice. If so, no other model may be used.
     pub required: bool,
 }

@@ -1,29 +1,29 @@
-//! How full everything is that grows with what a node takes in.
+//! How full each of the node's collections is.
 //!
-//! Each queue, map and window has a limit, and a test can see at any time that it keeps to it; and what only work fills
-//! is empty once there is none.
+//! Each queue, map and window has a limit, and tests check it at any time. Collections that only tasks fill are empty
+//! when the node is idle.
 
-/// How full one queue, map or window is.
+/// The fill level of one queue, map or window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Occupancy {
-    /// What it is, with its owner before it: `router.sent`.
+    /// Its name, prefixed with its owner: `router.sent`.
     pub name: &'static str,
-    /// What is in it.
+    /// Number of entries, or bytes.
     pub current: u64,
-    /// The most that may be in it.
+    /// The limit.
     pub limit: u64,
-    /// Whether it is empty when nothing is going on.
+    /// Whether it is empty when the node is idle.
     pub empty_at_rest: bool,
 }
 
 impl Occupancy {
-    /// Describes what may keep things for as long as the node lives.
+    /// Describes a collection that may keep entries for the lifetime of the node.
     pub(crate) fn new(name: &'static str, current: usize, limit: usize) -> Self {
         let wide = |count| u64::try_from(count).unwrap_or(u64::MAX);
         Self { name, current: wide(current), limit: wide(limit), empty_at_rest: false }
     }
 
-    /// Describes what only work fills.
+    /// Describes a collection that only tasks fill.
     pub(crate) fn of_work(name: &'static str, current: usize, limit: usize) -> Self {
         Self { empty_at_rest: true, ..Self::new(name, current, limit) }
     }

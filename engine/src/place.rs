@@ -1,20 +1,20 @@
-//! Where a node may be dialled, and how far to trust who says so.
+//! Addresses at which a node may be dialled, and how far each is trusted.
 //!
-//! Anybody on a local network can announce anything. What costs a node something (an entry in its list, a dial that
-//! waits for an answer) is therefore shared out by trust, so that made-up nodes cannot use up what real ones need.
+//! Any host on a local network can announce anything. Table entries and dials are limited resources, so they are
+//! allocated by trust: made-up nodes cannot exhaust those that real nodes need.
 
 use core::net::{IpAddr, SocketAddr};
 
-/// How far to trust an address, least first.
+/// How far an address is trusted, least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Standing {
-    /// Somebody elsewhere announces it.
+    /// Announced by another host.
     Claimed,
-    /// It is announced from this very address.
+    /// Announced from this address.
     Own,
-    /// So it is, and whoever is there answered more than one question.
+    /// Announced from this address, and the host there answered more than one query.
     Confirmed,
-    /// The user configured it, or a node signed that it is its own.
+    /// Configured by the user, or signed by the node itself.
     Known,
 }
 
@@ -23,12 +23,12 @@ pub(crate) enum Standing {
 pub(crate) struct Place {
     pub(crate) address: SocketAddr,
     pub(crate) standing: Standing,
-    /// Who says so; its own address where that is of no interest.
+    /// The host that announced it; the address itself if that does not matter.
     pub(crate) source: IpAddr,
 }
 
 impl Place {
-    /// Returns a place that is known for sure.
+    /// Returns an address of the highest trust.
     pub(crate) const fn known(address: SocketAddr) -> Self {
         Self { address, standing: Standing::Known, source: address.ip() }
     }

@@ -1,8 +1,8 @@
-//! How much of something may come in how much time: a token bucket in whole numbers.
+//! A token bucket in integer arithmetic, for rate limits.
 
 use crate::time::{Instant, micros};
 
-/// A bucket that holds `burst` tokens and gains `rate` a second.
+/// A bucket that holds at most `burst` tokens and gains `rate` tokens a second.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bucket {
     rate: u64,
@@ -13,13 +13,13 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    /// Makes a full bucket.
+    /// Creates a full bucket.
     pub(crate) const fn new(rate: u64, burst: u64) -> Self {
         let burst_millionths = burst.saturating_mul(MILLION);
         Self { rate, burst_millionths, level: burst_millionths, filled_at: Instant::ZERO }
     }
 
-    /// Tells whether the bucket holds all that it can.
+    /// Tells whether the bucket is full.
     pub(crate) fn is_full(&mut self, now: Instant) -> bool {
         self.fill(now);
         self.level == self.burst_millionths
@@ -31,7 +31,7 @@ impl Bucket {
         self.filled_at = self.filled_at.max(now);
     }
 
-    /// Takes `tokens` out, where there are as many.
+    /// Removes `tokens` and returns `true` if the bucket holds that many; otherwise returns `false`.
     pub(crate) fn take(&mut self, now: Instant, tokens: u64) -> bool {
         self.fill(now);
         let wanted = tokens.saturating_mul(MILLION);

@@ -1,11 +1,11 @@
-//! Which results are kept, and how long.
+//! Which results are stored, and for how long.
 
 use crate::ids::TaskId;
 use crate::task::ResultSummary;
 use crate::time::UnixMillis;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The index of the results on disk.
+/// An index of the results on disk.
 #[derive(Debug)]
 pub(crate) struct Results {
     max: usize,
@@ -15,7 +15,7 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// Makes the index of what storage holds.
+    /// Creates the index of the saved results.
     pub(crate) fn new(max: u32, saved: Vec<ResultSummary>) -> Self {
         let max = usize::try_from(max).unwrap_or(usize::MAX);
         let mut results =
@@ -24,7 +24,7 @@ impl Results {
         results
     }
 
-    /// Adds a result that is durable.
+    /// Adds a durable result.
     pub(crate) fn insert(&mut self, summary: ResultSummary) {
         let id = summary.id;
         self.remove(id);
@@ -33,7 +33,7 @@ impl Results {
         self.by_id.insert(id, summary);
     }
 
-    /// Returns a result.
+    /// Returns the summary of a result.
     pub(crate) fn get(&self, id: TaskId) -> Option<&ResultSummary> {
         self.by_id.get(&id)
     }
@@ -43,12 +43,12 @@ impl Results {
         self.by_submission.iter().rev().filter_map(|(_, id)| self.by_id.get(id))
     }
 
-    /// Returns how many there are.
+    /// Returns the number of results.
     pub(crate) fn len(&self) -> usize {
         self.by_id.len()
     }
 
-    /// Forgets some of those that are expired or too many, oldest first, and returns which.
+    /// Removes some of the results that have expired or exceed the limit, oldest first, and returns their ids.
     pub(crate) fn purge(&mut self, wall: UnixMillis) -> Vec<TaskId> {
         let mut purged = Vec::new();
         while let Some(&(expires, id)) = self.by_expiry.first() {
@@ -62,7 +62,7 @@ impl Results {
         purged
     }
 
-    /// Keeps each result for as long as it was to be kept, although the wall clock that showed `before` shows `now`.
+    /// Keeps the remaining time of each result when the wall clock is set from `before` to `now`.
     pub(crate) fn handle_clock_set(&mut self, before: UnixMillis, now: UnixMillis) {
         let moved =
             |expires: UnixMillis| UnixMillis(now.0.saturating_add(expires.0.saturating_sub(before.0)));
@@ -78,7 +78,7 @@ impl Results {
     }
 }
 
-/// Results forgotten at once: purging goes on beside other work.
+/// Maximum number of results removed in one go, so that a purge does not delay other tasks.
 const PURGE_MAX: usize = 64;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The engine's only source of randomness: one ChaCha12 generator, seeded by its caller.
 //!
-//! ChaCha12 is a named, portable algorithm: the same seed gives the same numbers on every machine and in every
-//! release, which the generators that promise only "good enough" do not.
+//! ChaCha12 is a named, portable algorithm: the same seed gives the same numbers on every machine and in every release.
+//! Generators that only promise good statistics do not guarantee that.
 
 use core::time::Duration;
 use rand_chacha::ChaCha12Rng;
@@ -14,7 +14,7 @@ pub(crate) struct Rng {
 }
 
 impl Rng {
-    /// Makes a generator whose whole output is determined by `seed`.
+    /// Creates a generator whose output is determined by `seed`.
     pub(crate) fn new(seed: [u8; 32]) -> Self {
         Self { inner: ChaCha12Rng::from_seed(seed) }
     }
@@ -33,20 +33,20 @@ impl Rng {
         bytes
     }
 
-    /// Returns a number in `0..bound`, or 0 where `bound` is 0.
+    /// Returns a number in `0..bound`, or 0 if `bound` is 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         // The high half of a 128-bit product: unbiased to within 2^-64 (Lemire 2019) and free of division.
         let product = u128::from(self.inner.next_u64()) * u128::from(bound);
         u64::try_from(product >> 64).unwrap_or_default()
     }
 
-    /// Returns an index into a slice of `len` entries; `None` where it is empty.
+    /// Returns an index into a slice of `len` entries; `None` if it is empty.
     pub(crate) fn index(&mut self, len: usize) -> Option<usize> {
         let bound = u64::try_from(len).ok()?;
         (bound > 0).then(|| usize::try_from(self.below(bound)).unwrap_or_default())
     }
 
-    /// Returns a duration in `from..to`, in whole microseconds; `from` where the range is empty.
+    /// Returns a duration in `from..to`, in whole microseconds; `from` if the range is empty.
     pub(crate) fn between(&mut self, from: Duration, to: Duration) -> Duration {
         let span = crate::time::micros(to.saturating_sub(from));
         from.saturating_add(Duration::from_micros(self.below(span)))

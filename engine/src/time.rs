@@ -1,7 +1,7 @@
-//! Time as the engine sees it: whole microseconds that its caller hands in.
+//! Time as the engine sees it: whole microseconds, passed in by its caller.
 //!
-//! The engine never reads a clock. An [`Instant`] counts from an origin that the driver chose, so it prints,
-//! compares and replays; a [`UnixMillis`] is what people and other machines are shown.
+//! The engine never reads a clock. An [`Instant`] counts from an origin that the driver chose, so it prints, compares
+//! and replays. A [`UnixMillis`] is wall-clock time, shown to people and sent to other machines.
 
 use core::fmt;
 use core::time::Duration;
@@ -15,7 +15,7 @@ impl Instant {
     /// The driver's origin.
     pub const ZERO: Self = Self(0);
 
-    /// Makes the instant that lies `micros` microseconds after the origin.
+    /// Creates the instant `micros` microseconds after the origin.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
@@ -31,7 +31,7 @@ impl Instant {
         Self(self.0.saturating_add(micros(duration)))
     }
 
-    /// Returns how long after `earlier` this instant lies, or zero where it does not.
+    /// Returns the time from `earlier` to this instant, or zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
@@ -75,7 +75,7 @@ impl fmt::Display for UnixMillis {
     }
 }
 
-/// Returns the whole microseconds of `duration`, or `u64::MAX` where it has more.
+/// Returns the whole microseconds of `duration`, or `u64::MAX` if it has more.
 pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

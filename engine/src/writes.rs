@@ -1,26 +1,26 @@
-//! Durable before promised: what a write, once durable, allows the node to say.
+//! Durable before promised: the promises that the node keeps back until a write is durable.
 
 use crate::ids::{RequestId, TaskId, WriteId};
 use crate::record::Record;
 use crate::task::TaskResult;
 use std::collections::BTreeMap;
 
-/// What waits for a write.
+/// What the node does once a write is durable.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Promise {
-    /// The task is accepted, and this request is told so.
+    /// Accepts the task and replies to this request.
     Accept(TaskId, RequestId),
-    /// The task ends with this result.
+    /// Ends the task with this result.
     End(Box<TaskResult>),
-    /// Storage answers.
+    /// Reports to the health check that storage works.
     HealthCheck,
-    /// Nothing: what was forgotten need not be durably so.
+    /// Nothing. A deletion may be lost.
     Nothing,
-    /// Storage takes writes.
+    /// Reports to the self-check that storage works.
     SelfCheck,
 }
 
-/// The writes under way.
+/// The writes in progress.
 #[derive(Debug, Default)]
 pub(crate) struct Writes {
     next: u64,
@@ -28,7 +28,7 @@ pub(crate) struct Writes {
 }
 
 impl Writes {
-    /// Begins a write and returns its name.
+    /// Begins a write and returns its id.
     pub(crate) fn begin(&mut self, promise: Promise) -> WriteId {
         let id = WriteId(self.next);
         self.next += 1;
@@ -36,18 +36,18 @@ impl Writes {
         id
     }
 
-    /// Takes note that a write ended, and returns what waited for it.
+    /// Ends a write and returns its promise.
     pub(crate) fn handle_done(&mut self, id: WriteId) -> Option<Promise> {
         self.promised.remove(&id)
     }
 
-    /// Returns how many writes are under way.
+    /// Returns the number of writes in progress.
     pub(crate) fn len(&self) -> usize {
         self.promised.len()
     }
 }
 
-/// Returns the records that end a task: its result stands in the place of the task.
+/// Returns the records that end a task: its result replaces the task.
 pub(crate) fn ending(result: TaskResult) -> Vec<Record> {
     let task = result.summary.id;
     vec![Record::Result(Box::new(result)), Record::RemoveTask(task)]
