@@ -15,6 +15,8 @@ pub struct Field {
     pub kind: Kind,
     /// Its value where nobody sets it.
     pub default: fn() -> Value,
+    /// The effect of the value, in one or two sentences for people.
+    pub meaning: &'static str,
 }
 
 /// What a field holds.
@@ -85,7 +87,8 @@ impl Kind {
         }
     }
 
-    fn allowed(self) -> String {
+    /// Describes the values that a field of this kind admits.
+    pub(super) fn allowed(self) -> String {
         match self {
             Self::Addresses => format!("allowed: up to {ADDRESSES_MAX} addresses of the form IP:PORT"),
             Self::Interfaces => {
@@ -154,97 +157,160 @@ pub const FIELDS: &[Field] = &[
         variable: "P2P_AI_NODE_PORT",
         kind: Kind::Integer(1024, 65_535),
         default: || json!(9000),
+        meaning: "The port for peers.",
     },
     Field {
         key: "api_port",
         variable: "P2P_AI_API_PORT",
         kind: Kind::Integer(1024, 65_535),
         default: || json!(8080),
+        meaning: "The port of the API, on loopback.",
     },
-    Field { key: "network", variable: "P2P_AI_NETWORK", kind: Kind::Name, default: || json!("local") },
+    Field {
+        key: "network",
+        variable: "P2P_AI_NETWORK",
+        kind: Kind::Name,
+        default: || json!("local"),
+        meaning: "The name of the network. Nodes of other networks are refused.",
+    },
     Field {
         key: "max_peers",
         variable: "P2P_AI_MAX_PEERS",
         kind: Kind::Integer(1, 256),
         default: || json!(32),
+        meaning: "The maximum number of links.",
     },
     Field {
         key: "storage_path",
         variable: "P2P_AI_STORAGE_PATH",
         kind: Kind::Path,
         default: || json!("data"),
+        meaning: "The directory for tasks and results; a relative path starts at the home.",
     },
     Field {
         key: "health_check_interval_secs",
         variable: "P2P_AI_HEALTH_CHECK_INTERVAL_SECS",
         kind: Kind::Integer(1, 3600),
         default: || json!(30),
+        meaning: "The interval between health checks, in seconds.",
     },
     Field {
         key: "max_memory_mb",
         variable: "P2P_AI_MAX_MEMORY_MB",
         kind: Kind::Integer(MEMORY_MB_MIN as u64, 16_384),
         default: || json!(Settings::MAX_MEMORY_MB_DEFAULT),
+        meaning: "The memory for the node and its models, in MiB.",
     },
     Field {
         key: "max_concurrent_tasks",
         variable: "P2P_AI_MAX_CONCURRENT_TASKS",
         kind: Kind::Integer(1, 256),
         default: || json!(4),
+        meaning: "The number of inference jobs that run at the same time.",
     },
-    Field { key: "run_models", variable: "P2P_AI_RUN_MODELS", kind: Kind::Switch, default: || json!(true) },
+    Field {
+        key: "run_models",
+        variable: "P2P_AI_RUN_MODELS",
+        kind: Kind::Switch,
+        default: || json!(true),
+        meaning: "Whether to run models. A node without models relays messages and assigns its tasks to others.",
+    },
     Field {
         key: "models",
         variable: "P2P_AI_MODELS",
         kind: Kind::Models,
         default: || json!(["all-MiniLM-L6-v2"]),
+        meaning: "The models to offer, the primary one first.",
     },
     Field {
         key: "cached_models",
         variable: "P2P_AI_CACHED_MODELS",
         kind: Kind::Switch,
         default: || json!(true),
+        meaning: "Whether to offer the other models of the cache too.",
     },
     Field {
         key: "pull_on_demand",
         variable: "P2P_AI_PULL_ON_DEMAND",
         kind: Kind::Switch,
         default: || json!(false),
+        meaning: "Whether a task that names an unknown model of the hub makes the node fetch it.",
     },
-    Field { key: "offline", variable: "P2P_AI_OFFLINE", kind: Kind::Switch, default: || json!(false) },
-    Field { key: "threads", variable: "P2P_AI_THREADS", kind: Kind::Integer(0, 1024), default: || json!(0) },
+    Field {
+        key: "offline",
+        variable: "P2P_AI_OFFLINE",
+        kind: Kind::Switch,
+        default: || json!(false),
+        meaning: "Whether to fetch nothing from the hub.",
+    },
+    Field {
+        key: "threads",
+        variable: "P2P_AI_THREADS",
+        kind: Kind::Integer(0, 1024),
+        default: || json!(0),
+        meaning: "Threads of each model's process; 0 means as many as `max_cpu_percent` needs.",
+    },
     Field {
         key: "max_cpu_percent",
         variable: "P2P_AI_MAX_CPU_PERCENT",
         kind: Kind::Integer(1, 100),
         default: || json!(100),
+        meaning: "The share of the processor that models may use, in percent.",
     },
-    Field { key: "log_level", variable: "P2P_AI_LOG_LEVEL", kind: Kind::Level, default: || json!("INFO") },
+    Field {
+        key: "log_level",
+        variable: "P2P_AI_LOG_LEVEL",
+        kind: Kind::Level,
+        default: || json!("INFO"),
+        meaning: "The least severe log lines to write.",
+    },
     Field {
         key: "log_file_max_mb",
         variable: "P2P_AI_LOG_FILE_MAX_MB",
         kind: Kind::Integer(1, 10_000),
         default: || json!(100),
+        meaning: "The size at which the log is rotated, in MB.",
     },
     Field {
         key: "log_retention_days",
         variable: "P2P_AI_LOG_RETENTION_DAYS",
         kind: Kind::Integer(1, 365),
         default: || json!(7),
+        meaning: "The age at which rotated logs are deleted, in days.",
     },
-    Field { key: "discovery", variable: "P2P_AI_DISCOVERY", kind: Kind::Switch, default: || json!(true) },
-    Field { key: "interfaces", variable: "P2P_AI_INTERFACES", kind: Kind::Interfaces, default: || json!([]) },
+    Field {
+        key: "discovery",
+        variable: "P2P_AI_DISCOVERY",
+        kind: Kind::Switch,
+        default: || json!(true),
+        meaning: "Whether to announce this node and to discover others by mDNS.",
+    },
+    Field {
+        key: "interfaces",
+        variable: "P2P_AI_INTERFACES",
+        kind: Kind::Interfaces,
+        default: || json!([]),
+        meaning: "The network interfaces for discovery; an empty list means all.",
+    },
     Field {
         key: "bootstrap_peers",
         variable: "P2P_AI_BOOTSTRAP_PEERS",
         kind: Kind::Addresses,
         default: || json!([]),
+        meaning: "Addresses to dial besides discovered ones.",
     },
-    Field { key: "record", variable: "P2P_AI_RECORD", kind: Kind::File, default: || Value::Null },
+    Field {
+        key: "record",
+        variable: "P2P_AI_RECORD",
+        kind: Kind::File,
+        default: || Value::Null,
+        meaning: "The file for a recording of all inputs and outputs.",
+    },
     Field {
         key: "record_max_mb",
         variable: "P2P_AI_RECORD_MAX_MB",
         kind: Kind::Integer(1, 4096),
         default: || json!(64),
+        meaning: "The size at which a recording ends, in MiB.",
     },
 ];

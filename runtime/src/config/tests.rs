@@ -44,6 +44,27 @@ impl Fixture {
     }
 }
 
+/// To write the table anew: `INSTA_UPDATE=always cargo test -p runtime --lib page_of_settings`.
+#[test]
+fn the_page_of_settings_is_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+    let page = fs::read_to_string(path).unwrap();
+    let (before, rest) = page.split_once("<!-- settings: begin -->\n").unwrap();
+    let (_, after) = rest.split_once("<!-- settings: end -->").unwrap();
+    let row = |field: &Field| {
+        let (default, allowed) = ((field.default)(), field.kind.allowed());
+        let allowed = allowed.trim_start_matches("allowed: ");
+        format!("| `{}` | `{default}` | {allowed} | {} | `{}` |\n", field.key, field.meaning, field.variable)
+    };
+    let rows: String = FIELDS.iter().map(row).collect();
+    let head = "| setting | default | allowed | meaning | variable |\n|---|---|---|---|---|\n";
+    let current = format!("{before}<!-- settings: begin -->\n{head}{rows}<!-- settings: end -->{after}");
+    if std::env::var_os("INSTA_UPDATE").is_some_and(|update| update == "always") {
+        fs::write(path, &current).unwrap();
+    }
+    assert!(page == current, "INSTA_UPDATE=always cargo test -p runtime --lib page_of_settings");
+}
+
 #[test]
 fn the_first_start_writes_every_default_and_the_second_reads_them() {
     let fixture = Fixture::new();
