@@ -1,8 +1,8 @@
 //! Announcements of the discovery service as other programs and hostile neighbours make them: nodes join whoever floods
 //! the network, and understand what is said in other words than their own.
 
+use crate::harness::{SetOnDrop, until};
 use crate::mesh::{Mesh, enter, ip};
-use crate::world::{SetOnDrop, until};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,7 +3,7 @@
 //! Each kind is what was found to shut everybody else out, or could: connections that say nothing, say it slowly, are
 //! refused again and again, or never read what they asked for. `scripts/api-overload` measures the same.
 
-use crate::world::{Node, SetOnDrop, World, until};
+use crate::harness::{Node, Sandbox, SetOnDrop, until};
 use runtime::host::raise_open_files_limit;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,8 +35,8 @@ enum Hostility {
 /// Attacks with so many connections, of which the node closes at least `closed_min` by itself.
 #[track_caller]
 fn served_beside(hostility: Hostility, connections: usize, closed_min: usize) {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start_bare();
     let pid = node.pid();
     let token = std::fs::read_to_string(node.home.token_file()).unwrap();
@@ -234,15 +234,15 @@ fn beside_streams_that_nobody_reads() {
 #[test]
 fn a_node_that_does_not_answer_is_given_up_with_a_reason() {
     use nix::sys::signal::Signal;
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start_bare();
     let pid = node.pid().unwrap();
-    crate::world::signal(pid, Signal::SIGSTOP);
+    crate::harness::signal(pid, Signal::SIGSTOP);
     let begun = Instant::now();
     let ready = node.run(&["node", "ready"]);
     let took = begun.elapsed();
-    crate::world::signal(pid, Signal::SIGCONT);
+    crate::harness::signal(pid, Signal::SIGCONT);
     let error = ready.bad(1);
     assert!(error.contains("The node does not answer (pid "), "{error}");
     assert!(error.contains("caused by: no answer within 5 s"), "{error}");

@@ -1,6 +1,6 @@
 //! What users can get wrong: each gets its error, nothing crashes, nothing is lost.
 
-use crate::world::{Node, World, exchange, run, wall, write};
+use crate::harness::{Node, Sandbox, exchange, run, wall, write};
 use engine::task::{
     Outcome, ResultSummary, StoredTask, TaskInput, TaskKind, TaskOutput, TaskResult, TaskSpec, TaskStatus,
 };
@@ -15,8 +15,8 @@ use std::time::Duration;
 
 #[test]
 fn ports_outside_the_range() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     for port in ["80", "0", "65536", "-1", "http"] {
         let said = node.run(&["node", "start", &format!("--port={port}")]).bad(2);
         assert!(said.contains("Invalid port number (must be 1024-65535)"), "{said}");
@@ -30,8 +30,8 @@ fn ports_outside_the_range() {
 
 #[test]
 fn a_port_that_is_taken() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let _taken = TcpListener::bind(("0.0.0.0", node.port)).unwrap();
     let said = node.run(&["node", "start"]).bad(1);
     assert!(said.starts_with(&format!("error: Port {} already in use\n", node.port)), "{said}");
@@ -40,8 +40,8 @@ fn a_port_that_is_taken() {
 
 #[test]
 fn an_identity_that_cannot_be_trusted() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let id = node.start();
     node.run(&["node", "stop"]).good();
     let path = node.home.identity_file();
@@ -63,14 +63,14 @@ fn an_identity_that_cannot_be_trusted() {
 
 #[test]
 fn a_configuration_with_mistakes() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let wrong = r#"{"max_pears": 3, "max_peers": 300, "network_port": 80, "max_memory_mb": 64, "log_level": "LOUD",
         "storage_path": "config/node_config.json", "health_check_interval_secs": 0.5, "models": "all"}"#;
     write(&node.home.config_file(), wrong);
     let mut start = node.command(&["node", "start"]);
     start.env("P2P_AI_API_PORT", "eighty").env("P2P_AI_MAX_CONCURRENT_TASKS", "0");
-    let said = run(start, b"").bad(1).replace(&world.path("").display().to_string(), "HOME/");
+    let said = run(start, b"").bad(1).replace(&sandbox.path("").display().to_string(), "HOME/");
     insta::assert_snapshot!("config_mistakes", said);
     write(&node.home.config_file(), &"x".repeat(1_000_001));
     let said = node.run(&["node", "start"]).bad(1);
@@ -85,8 +85,8 @@ fn a_configuration_with_mistakes() {
 
 #[test]
 fn tasks_that_make_no_sense() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
     let submit = |input: &str| node.run(&["task", "submit", "--type", "embedding", "--input", input]);
     assert_eq!(submit("").bad(1), "error: the input is empty\n  id: input_empty\n");
@@ -112,10 +112,10 @@ fn tasks_that_make_no_sense() {
 
 #[test]
 fn a_file_of_tasks_with_bad_lines() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
-    let file = world.path("tasks.jsonl");
+    let file = sandbox.path("tasks.jsonl");
     write(
         &file,
         "\u{feff}{\"input\": \"one\"}\n\nnot json\n{\"input\": \"two\", \"colour\": 1}\n{\"input\": \"\"}\n{\"input\": \"three\"}\n",
@@ -129,8 +129,8 @@ fn a_file_of_tasks_with_bad_lines() {
 
 #[test]
 fn tasks_that_do_not_exist() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
     for id in ["5f2b0d0e-0000-4000-8000-000000000000", "no-such-task", "../status", ""] {
         for command in ["status", "result", "watch", "cancel"] {
@@ -143,8 +143,8 @@ fn tasks_that_do_not_exist() {
 
 #[test]
 fn an_api_client_without_the_token() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
     let token = fs::read_to_string(node.home.token_file()).unwrap();
     assert_eq!(fs::metadata(node.home.token_file()).unwrap().permissions().mode() & 0o777, 0o600);
@@ -171,12 +171,12 @@ fn an_api_client_without_the_token() {
 
 #[test]
 fn a_scenario_with_a_typo() {
-    let world = World::new();
-    let file = world.path("typo.toml");
+    let sandbox = Sandbox::new();
+    let file = sandbox.path("typo.toml");
     write(&file, "nodes = 2\nduratoin = \"5s\"\n");
-    let said = world.run(&["sim", "run", file.to_str().unwrap()]).bad(1);
+    let said = sandbox.run(&["sim", "run", file.to_str().unwrap()]).bad(1);
     assert!(said.contains("duratoin"), "{said}");
-    let said = world.run(&["sim", "run", "/nowhere.toml"]).bad(1);
+    let said = sandbox.run(&["sim", "run", "/nowhere.toml"]).bad(1);
     assert_eq!(
         said,
         "error: /nowhere.toml: cannot read the file: No such file or directory (os error 2)\n  id: scenario_unreadable\n"
@@ -185,9 +185,9 @@ fn a_scenario_with_a_typo() {
 
 #[test]
 fn configurations_that_are_none() {
-    let world = World::new();
-    let node = world.node("a");
-    let file = |name: &str| world.path(name);
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
+    let file = |name: &str| sandbox.path(name);
     fs::create_dir(file("directory")).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(file("pipe")).status().unwrap().success());
     std::os::unix::fs::symlink(file("loop"), file("loop")).unwrap();
@@ -208,7 +208,7 @@ fn configurations_that_are_none() {
         "gone",
     ] {
         let said = node.run(&["node", "start", "--config", file(name).to_str().unwrap()]).bad(1);
-        let said = said.replace(&world.path("").display().to_string(), "HOME/");
+        let said = said.replace(&sandbox.path("").display().to_string(), "HOME/");
         // The sample that some end with has a snapshot of its own.
         let said = said.split("hint: this is a valid").next().unwrap().to_owned();
         insta::assert_snapshot!(format!("config_{}", name.replace('.', "_")), said);
@@ -217,9 +217,9 @@ fn configurations_that_are_none() {
 
 #[test]
 fn a_home_on_a_disk_that_takes_nothing() {
-    let world = World::new();
-    let node = world.node("a");
-    let place = world.path("disk");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
+    let place = sandbox.path("disk");
     fs::create_dir(&place).unwrap();
     let home = place.join("home");
     let program = env!("CARGO_BIN_EXE_p2p-ai-agents");
@@ -246,15 +246,15 @@ fn a_home_on_a_disk_that_takes_nothing() {
             eprintln!("this machine has no namespaces for this: {ran:?}");
             return;
         }
-        let said = ran.bad(1).replace(&world.path("").display().to_string(), "HOME/");
+        let said = ran.bad(1).replace(&sandbox.path("").display().to_string(), "HOME/");
         insta::assert_snapshot!(format!("home_{name}"), said);
     }
 }
 
 #[test]
 fn what_a_crash_left_in_run_is_no_obstacle() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     write(&node.home.lock_file(), "1");
     write(&node.home.info_file(), "{\"pid\": 1}");
     write(&node.home.ready_file(), "nonsense");
@@ -307,8 +307,8 @@ fn leave_for_tomorrow(node: &Node<'_>, tomorrow: UnixMillis) -> (TaskId, TaskId)
 
 #[test]
 fn a_clock_that_was_set_back_a_day_loses_nothing() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start_bare();
     node.run(&["node", "stop"]).good();
     let tomorrow = UnixMillis(wall().0 + 24 * 3_600_000);
@@ -340,8 +340,8 @@ fn a_clock_that_was_set_back_a_day_loses_nothing() {
 
 #[test]
 fn odd_texts_are_tasks_or_errors() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
     let arguments = ["task", "submit", "--type", "embedding", "--input", "-", "--wait", "--json"];
     let done = node.run_with_input(&arguments, b"nul \0 and bell \x07").good();

@@ -1,7 +1,7 @@
 //! A container's limit of memory: it bounds what the node takes, is shown, and a kill for it is called that.
 
 use crate::doctor::codes;
-use crate::world::{Node, Ran, World, run, until};
+use crate::harness::{Node, Ran, Sandbox, run, until};
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -56,8 +56,8 @@ fn the_limit_bounds_the_default_and_is_shown() {
     let Some(group) = Group::with_memory(300) else {
         return eprintln!("skipped: this host does not let the test make a control group");
     };
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let started = group.run(&node, &["node", "start", "--no-model"]);
     assert!(started.stderr.contains("max_memory_mb is 270; this container may have 300 MB"), "{started:?}");
     started.good();
@@ -76,8 +76,8 @@ fn a_kill_for_want_of_memory_is_called_that() {
     let Some(group) = Group::with_memory(16) else {
         return eprintln!("skipped: this host does not let the test make a control group");
     };
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let started = group.run(&node, &["node", "start"]);
     assert!(started.stderr.contains("the kernel may kill the node or its models"), "{started:?}");
     started.good();

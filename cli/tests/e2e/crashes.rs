@@ -1,13 +1,13 @@
 //! Nodes that die by SIGKILL in the middle of work: nothing that was acknowledged is lost.
 
-use crate::world::{Node, World, signal, task_id, until};
+use crate::harness::{Node, Sandbox, signal, task_id, until};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Submits many tasks that each take a while, and returns their ids.
-fn submit_many(world: &World, node: &Node<'_>, count: u32) -> Vec<String> {
-    let file = world.path("tasks.jsonl");
+fn submit_many(sandbox: &Sandbox, node: &Node<'_>, count: u32) -> Vec<String> {
+    let file = sandbox.path("tasks.jsonl");
     let text = "all work and no play makes a dull mesh ".repeat(40);
     let lines: String = (0..count)
         .map(|number| {
@@ -16,7 +16,7 @@ fn submit_many(world: &World, node: &Node<'_>, count: u32) -> Vec<String> {
             format!("{task}\n")
         })
         .collect();
-    crate::world::write(&file, &lines);
+    crate::harness::write(&file, &lines);
     let said = node.run(&["task", "submit", "--file", file.to_str().unwrap()]).good();
     said.lines().map(|line| task_id(line).to_owned()).collect()
 }
@@ -28,17 +28,17 @@ fn tasks(node: &Node<'_>) -> Vec<Value> {
 
 #[test]
 fn a_task_survives_the_death_of_its_worker() {
-    let world = World::new();
-    let (a, b) = (world.node("a"), world.node("b"));
+    let sandbox = Sandbox::new();
+    let (a, b) = (sandbox.node("a"), sandbox.node("b"));
     let id_a = a.start();
     let id_b = b.start();
     a.await_peers(&[&id_b]);
-    let mut ids = submit_many(&world, &a, 60);
+    let mut ids = submit_many(&sandbox, &a, 60);
     // Now it dies. On a busy machine its model may be ready only when the first tasks are done without it.
     until("the other node works", || {
         let tasks = tasks(&a);
         if tasks.iter().all(|task| task.get("result").is_some()) {
-            ids.extend(submit_many(&world, &a, 60));
+            ids.extend(submit_many(&sandbox, &a, 60));
         }
         tasks.iter().any(|task| task["worker"] == json!(id_b) && task["status"] == "RUNNING").then_some(())
     });
@@ -56,10 +56,10 @@ fn a_task_survives_the_death_of_its_worker() {
 
 #[test]
 fn acknowledged_tasks_survive_the_death_of_their_origin() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
-    let ids = submit_many(&world, &node, 40);
+    let ids = submit_many(&sandbox, &node, 40);
     node.kill();
     let open_before = ids.len();
     node.start();
@@ -74,8 +74,8 @@ fn acknowledged_tasks_survive_the_death_of_their_origin() {
 
 #[test]
 fn results_survive_a_kill() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
     let id = node.submit("keep me");
     node.await_task(&id);
@@ -90,8 +90,8 @@ fn results_survive_a_kill() {
 
 #[test]
 fn a_hanging_model_process_costs_a_task_its_time_and_the_node_nothing() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
     let id = node.submit("works");
     node.await_task(&id);
@@ -121,16 +121,16 @@ pub(crate) fn child_of(parent: u32) -> Option<u32> {
 
 /// Kills a node again and again, at any moment and with tasks under way, and looks after what became of them.
 fn soak(kills: u32) {
-    let world = World::new();
-    let node = world.node("a");
-    let file = world.path("tasks.jsonl");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
+    let file = sandbox.path("tasks.jsonl");
     let lines: String = (0..8)
         .map(|number| {
             let input = format!("task {number} that lives through it all");
             format!("{}\n", json!({"type": "embedding", "input": input, "timeout_seconds": 3600}))
         })
         .collect();
-    crate::world::write(&file, &lines);
+    crate::harness::write(&file, &lines);
     let mut acknowledged = std::collections::BTreeSet::new();
     let mut random = u64::from(std::process::id());
     for _ in 0..kills {

@@ -1,7 +1,7 @@
 //! What the doctor says of real nodes, sound and not.
 
+use crate::harness::{Node, Ran, Sandbox, until};
 use crate::mesh::Mesh;
-use crate::world::{Node, Ran, World, until};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 
@@ -24,8 +24,8 @@ fn read(ran: &Ran) -> (i32, Vec<String>) {
 
 #[test]
 fn a_sound_node_has_nothing_wrong_and_a_stopped_one_does_not_run() {
-    let world = World::new();
-    let (a, b) = (world.node("a"), world.node("b"));
+    let sandbox = Sandbox::new();
+    let (a, b) = (sandbox.node("a"), sandbox.node("b"));
     assert_eq!(codes(&a), (1, vec!["not_running".to_owned()]));
     let (id_a, id_b) = (a.start(), b.start());
     a.await_peers(&[&id_b]);
@@ -39,8 +39,8 @@ fn a_sound_node_has_nothing_wrong_and_a_stopped_one_does_not_run() {
 
 #[test]
 fn an_address_without_a_node_and_a_key_that_others_may_read_are_found() {
-    let world = World::new();
-    let (a, b) = (world.node("a"), world.node("b"));
+    let sandbox = Sandbox::new();
+    let (a, b) = (sandbox.node("a"), sandbox.node("b"));
     let nobody = format!("127.0.0.1:{}", b.port);
     a.run(&["node", "start", "--no-model", "--bootstrap-peer", &nobody]).good();
     until("the dial has failed", || (codes(&a) == (1, vec!["dial_failed".to_owned()])).then_some(()));

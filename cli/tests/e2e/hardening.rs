@@ -1,15 +1,15 @@
 //! What the node's processes keep to themselves: no secrets in a model's process, no core dumps, no new privileges.
 
+use crate::harness::{Sandbox, run, until};
 use crate::mesh::resident;
-use crate::world::{World, run, until};
 use runtime::host::children;
 use std::fs;
 use std::io::ErrorKind;
 
 #[test]
 fn a_models_process_knows_no_secret_of_the_node() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let mut start = node.command(&["node", "start"]);
     start.env("HF_TOKEN", "hf_this_is_secret").env("AWS_SECRET_ACCESS_KEY", "this_too");
     run(start, b"").good();

@@ -1,6 +1,6 @@
 //! A node whose disk answers nothing for a while: before it is ACTIVE, and when it has been for long.
 
-use crate::world::{Node, World, exchange, run, until};
+use crate::harness::{Node, Sandbox, exchange, run, until};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -13,15 +13,15 @@ struct Disk {
 }
 
 impl Disk {
-    fn new(world: &World) -> Self {
-        let library = world.path("libheld_disk.so");
+    fn new(sandbox: &Sandbox) -> Self {
+        let library = sandbox.path("libheld_disk.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/held_disk/shim.rs");
         let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
         let options = ["--edition=2021", "--crate-type=cdylib", "-Copt-level=1", "-Cpanic=abort", "-o"];
         let built = Command::new(compiler).args(options).args([&library, &PathBuf::from(source)]).output();
         let built = built.unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        Self { library, held: world.path("held") }
+        Self { library, held: sandbox.path("held") }
     }
 
     /// Holds up what a thread writes, or whatever is written where none is named.
@@ -61,7 +61,7 @@ fn keys(value: &Value) -> Vec<&str> {
 }
 
 /// Waits for a node to be in a state before ACTIVE, and looks at it from all sides.
-fn assert_early(world: &World, node: &Node<'_>, state: &str) {
+fn assert_early(sandbox: &Sandbox, node: &Node<'_>, state: &str) {
     let status: Value = until("the node says where it is", || {
         let ran = node.run(&["node", "status", "--json"]);
         let status: Value = serde_json::from_str(&ran.stdout).ok()?;
@@ -82,17 +82,17 @@ fn assert_early(world: &World, node: &Node<'_>, state: &str) {
     assert!(said.contains("id: node_not_ready"), "{said}");
     let said = node.run(&["task", "submit", "--type", "embedding", "--input", "early"]).bad(1);
     assert!(said.contains("id: node_not_ready") && said.contains("hint: "), "{said}");
-    let listed = world.run(&["node", "list"]).good();
+    let listed = sandbox.run(&["node", "list"]).good();
     assert!(listed.contains(state), "{listed}");
 }
 
 #[test]
 fn a_node_says_little_of_itself_until_it_is_active() {
-    let world = World::new();
-    let (node, disk) = (world.node("a"), Disk::new(&world));
+    let sandbox = Sandbox::new();
+    let (node, disk) = (sandbox.node("a"), Disk::new(&sandbox));
     disk.hold("");
     let starting = disk.start(&node).spawn().unwrap();
-    assert_early(&world, &node, "INITIALIZING");
+    assert_early(&sandbox, &node, "INITIALIZING");
     disk.release();
     let started = starting.wait_with_output().unwrap();
     assert!(started.status.success(), "{started:?}");
@@ -108,15 +108,15 @@ fn a_node_says_little_of_itself_until_it_is_active() {
     node.run(&["node", "stop"]).good();
     disk.hold("store");
     let starting = disk.start(&node).spawn().unwrap();
-    assert_early(&world, &node, "REGISTERING");
+    assert_early(&sandbox, &node, "REGISTERING");
     disk.release();
     assert!(starting.wait_with_output().unwrap().status.success());
 }
 
 #[test]
 fn a_disk_that_hangs_is_named_by_health() {
-    let world = World::new();
-    let (node, disk) = (world.node("a"), Disk::new(&world));
+    let sandbox = Sandbox::new();
+    let (node, disk) = (sandbox.node("a"), Disk::new(&sandbox));
     run(disk.start(&node), b"").good();
     disk.hold("");
     let ran = node.run(&["node", "health"]);
@@ -134,8 +134,8 @@ fn a_disk_that_hangs_is_named_by_health() {
 
 #[test]
 fn a_node_whose_disk_hangs_while_it_stops_is_named_in_time() {
-    let world = World::new();
-    let (node, disk) = (world.node("a"), Disk::new(&world));
+    let sandbox = Sandbox::new();
+    let (node, disk) = (sandbox.node("a"), Disk::new(&sandbox));
     run(disk.start(&node), b"").good();
     let pid = node.pid().unwrap();
     disk.hold("");

@@ -2,8 +2,8 @@
 //! nothing else happens.
 
 use crate::doctor::codes;
-use crate::stranger::{Stranger, advert, frame};
-use crate::world::{Node, World, exchange, until, wall};
+use crate::harness::{Node, Sandbox, exchange, until, wall};
+use crate::raw_peer::{RawPeer, advert, frame};
 use engine::event::RefuseReason;
 use engine::ids::{MessageId, TraceId};
 use engine::wire::{Beat, Envelope, Message, PROTOCOL_VERSION, Payload, Seal};
@@ -36,8 +36,8 @@ fn await_faults(node: &Node<'_>, pid: Option<u32>, expected: &Value) {
 
 #[test]
 fn bytes_that_are_no_protocol_at_all() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
     let pid = node.pid();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, node.port));
@@ -62,13 +62,13 @@ fn bytes_that_are_no_protocol_at_all() {
 
 #[test]
 fn frames_that_no_node_sends_before_it_is_a_peer() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start_bare();
     let pid = node.pid();
-    let mut silent = Stranger::connect(&node, 1);
+    let mut silent = RawPeer::connect(&node, 1);
     let other = Identity::from_secret(&[99; 32]);
-    type Say = fn(&Stranger, &Identity) -> Vec<u8>;
+    type Say = fn(&RawPeer, &Identity) -> Vec<u8>;
     let says: [Say; 9] = [
         |_, _| frame(&vec![7; 10 << 20]),
         |_, _| vec![0xff; 4],
@@ -76,10 +76,10 @@ fn frames_that_no_node_sends_before_it_is_a_peer() {
         |_, _| frame(&[0xee; 300]),
         |_, _| frame(&Message::Goodbye.encode()),
         |_, _| frame(&Message::Welcome.encode()).repeat(2),
-        |stranger, _| frame(&stranger.hello()).repeat(2),
-        |stranger, other| frame(&stranger.hello_of(other, stranger.network(), wall())),
-        |stranger, _| {
-            let mut hello = stranger.hello();
+        |raw_peer, _| frame(&raw_peer.hello()).repeat(2),
+        |raw_peer, other| frame(&raw_peer.hello_of(other, raw_peer.network(), wall())),
+        |raw_peer, _| {
+            let mut hello = raw_peer.hello();
             // The last byte but the clock's is one of the signature.
             let at = hello.len() - 10;
             hello[at] ^= 1;
@@ -87,17 +87,17 @@ fn frames_that_no_node_sends_before_it_is_a_peer() {
         },
     ];
     for (key, say) in (2..).zip(says) {
-        let mut stranger = Stranger::connect(&node, key);
-        let bytes = say(&stranger, &other);
-        stranger.send(&bytes);
-        stranger.read_to_end();
+        let mut raw_peer = RawPeer::connect(&node, key);
+        let bytes = say(&raw_peer, &other);
+        raw_peer.send(&bytes);
+        raw_peer.read_to_end();
     }
     for cut in [2, 40] {
-        let mut stranger = Stranger::connect(&node, 100);
-        let hello = frame(&stranger.hello());
-        stranger.send(&hello[..cut]);
-        stranger.finish();
-        stranger.read_to_end();
+        let mut raw_peer = RawPeer::connect(&node, 100);
+        let hello = frame(&raw_peer.hello());
+        raw_peer.send(&hello[..cut]);
+        raw_peer.finish();
+        raw_peer.read_to_end();
     }
     silent.read_to_end();
     await_faults(
@@ -115,8 +115,8 @@ fn frames_that_no_node_sends_before_it_is_a_peer() {
 
 #[test]
 fn frames_that_no_node_sends_once_it_is_a_peer() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start_bare();
     let pid = node.pid();
     let other = Identity::from_secret(&[99; 32]);
@@ -126,17 +126,17 @@ fn frames_that_no_node_sends_once_it_is_a_peer() {
     let says = [
         (1 << 20 | 1_u32).to_be_bytes().to_vec(),
         frame(&[0xee; 300]),
-        frame(&Stranger::connect(&node, 50).hello()),
+        frame(&RawPeer::connect(&node, 50).hello()),
         frame(&Message::Adverts(vec![forged]).encode()),
         ping.repeat(20_000),
     ];
     for (key, say) in (2..).zip(&says) {
-        let mut stranger = Stranger::join(&node, key);
-        stranger.send(say);
-        stranger.read_to_end();
+        let mut raw_peer = RawPeer::join(&node, key);
+        raw_peer.send(say);
+        raw_peer.read_to_end();
     }
     // Who speaks for another is not believed, and the link stays: its neighbour may have been deceived as well.
-    let mut liar = Stranger::join(&node, 51);
+    let mut liar = RawPeer::join(&node, 51);
     let me = node.json(&["node", "status", "--json"])["node_id"].as_str().unwrap().parse().unwrap();
     let lie = Message::Routed(Box::new(Envelope {
         ttl: 10,
@@ -168,10 +168,10 @@ fn frames_that_no_node_sends_once_it_is_a_peer() {
 
 #[test]
 fn peers_that_do_not_fit_are_told_why_and_so_is_the_user() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start_bare();
-    let mut future = Stranger::connect(&node, 1);
+    let mut future = RawPeer::connect(&node, 1);
     let mut bytes = future.hello();
     let own = PROTOCOL_VERSION.to_be_bytes();
     let at = bytes.windows(2).position(|pair| pair == own).unwrap();
@@ -184,7 +184,7 @@ fn peers_that_do_not_fit_are_told_why_and_so_is_the_user() {
     let answer = future.read_to_end();
     assert!(answer.ends_with(&refusal(RefuseReason::OtherVersion)), "{answer:?}");
 
-    let mut elsewhere = Stranger::connect(&node, 2);
+    let mut elsewhere = RawPeer::connect(&node, 2);
     let hello = elsewhere.hello_of(&Identity::from_secret(&[2; 32]), "elsewhere", wall());
     elsewhere.send(&frame(&hello));
     let answer = elsewhere.read_to_end();
@@ -202,17 +202,17 @@ fn peers_that_do_not_fit_are_told_why_and_so_is_the_user() {
 
 #[test]
 fn a_peer_whose_clock_is_off_is_a_peer_and_the_doctor_says_so() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start_bare();
-    let mut stranger = Stranger::connect(&node, 7);
+    let mut raw_peer = RawPeer::connect(&node, 7);
     // The hello takes less than a second to arrive.
     let long_ago = UnixMillis(wall().0 + 1000 - 24 * 3_600_000);
-    let hello = stranger.hello_of(&Identity::from_secret(&[7; 32]), node.network(), long_ago);
-    stranger.send(&[frame(&hello), frame(&Message::Welcome.encode())].concat());
+    let hello = raw_peer.hello_of(&Identity::from_secret(&[7; 32]), node.network(), long_ago);
+    raw_peer.send(&[frame(&hello), frame(&Message::Welcome.encode())].concat());
     until("the doctor says so", || (codes(&node) == (1, vec!["clock_differs".to_owned()])).then_some(()));
     let said = node.run(&["doctor"]).stdout;
     assert!(said.contains("is 23h 59m behind this machine's"), "{said}");
-    drop(stranger);
+    drop(raw_peer);
     until("nothing is wrong without it", || (codes(&node).0 == 0).then_some(()));
 }

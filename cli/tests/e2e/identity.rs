@@ -1,16 +1,16 @@
 //! A name is not an identity: two models of one name in a network, and files that are replaced while they are in use.
 
+use crate::harness::{Node, Sandbox, run, started_id, until, write};
 use crate::openai::{ask, post};
-use crate::world::{Node, World, run, started_id, until, write};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Makes a small model of embeddings; its weights have the opposite sign where it is another one.
-fn model(world: &World, name: &str, other: bool) -> PathBuf {
+fn model(sandbox: &Sandbox, name: &str, other: bool) -> PathBuf {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/tests/data/bert");
-    let folder = world.path(name);
+    let folder = sandbox.path(name);
     let config = fs::read_to_string(from.join("config.json")).unwrap();
     write(&folder.join("config.json"), &config.replace("BertForSequenceClassification", "BertModel"));
     fs::copy(from.join("tokenizer.json"), folder.join("tokenizer.json")).unwrap();
@@ -67,10 +67,10 @@ fn fingerprint(node: &Node<'_>, name: &str) -> String {
 
 #[test]
 fn a_request_is_answered_by_one_of_two_models_of_a_name_and_everybody_is_told_of_both() {
-    let world = World::new();
-    let (a, b) = (world.node("a"), world.node("b"));
+    let sandbox = Sandbox::new();
+    let (a, b) = (sandbox.node("a"), sandbox.node("b"));
     let [first, second] =
-        [("first", false), ("second", true)].map(|(name, other)| model(&world, name, other));
+        [("first", false), ("second", true)].map(|(name, other)| model(&sandbox, name, other));
     let id_a = start(&a, &json!([listed(&first, "mine", "f32")]), None);
     let id_b = start(&b, &json!([listed(&second, "mine", "f32")]), Some(&a));
     a.await_peers(&[&id_b]);
@@ -109,9 +109,9 @@ fn a_request_is_answered_by_one_of_two_models_of_a_name_and_everybody_is_told_of
 
 #[test]
 fn one_model_is_one_wherever_it_lies_and_its_precision_is_a_part_of_it() {
-    let world = World::new();
-    let (a, b) = (world.node("a"), world.node("b"));
-    let [here, there] = ["here", "there"].map(|name| model(&world, name, false));
+    let sandbox = Sandbox::new();
+    let (a, b) = (sandbox.node("a"), sandbox.node("b"));
+    let [here, there] = ["here", "there"].map(|name| model(&sandbox, name, false));
     start(&a, &json!([listed(&here, "mine", "f32"), listed(&here, "short", "auto")]), None);
     start(&b, &json!([listed(&there, "mine", "f32"), listed(&there, "short", "int8")]), None);
     let [[whole, short], others] = [&a, &b].map(|node| ["mine", "short"].map(|name| fingerprint(node, name)));
@@ -127,10 +127,10 @@ fn one_model_is_one_wherever_it_lies_and_its_precision_is_a_part_of_it() {
 
 #[test]
 fn files_overwritten_while_they_are_in_use_are_the_old_or_the_new_ones_never_both() {
-    let world = World::new();
-    let node = world.node("a");
-    let [live, before, after] =
-        [("live", false), ("before", false), ("after", true)].map(|(name, other)| model(&world, name, other));
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
+    let [live, before, after] = [("live", false), ("before", false), ("after", true)]
+        .map(|(name, other)| model(&sandbox, name, other));
     let all = [(&live, "live"), (&before, "before"), (&after, "after")];
     let models: Vec<Value> = all.iter().map(|(folder, name)| listed(folder, name, "f32")).collect();
     start(&node, &json!(models), None);

@@ -1,9 +1,9 @@
 //! Networks that are not all there: IPv6 alone, interfaces that come and go, bridges of containers, blocked packets.
 
 use crate::doctor::codes_in;
+use crate::harness::{until, write};
 use crate::mesh::{Mesh, Moment, enter, ip};
-use crate::siege::announcement;
-use crate::world::{until, write};
+use crate::overload::announcement;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Work that takes longer than a lease, for an origin that sleeps when it ends.
 
 use crate::crashes::child_of;
-use crate::world::{Node, World, signal, until};
+use crate::harness::{Node, Sandbox, signal, until};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ fn running(node: &Node<'_>, text: &str) -> String {
 
 #[test]
 fn a_long_job_is_done_once_for_its_own_node_and_for_one_that_slept() {
-    let world = World::new();
-    let (origin, worker) = (world.node("a"), world.node("b"));
+    let sandbox = Sandbox::new();
+    let (origin, worker) = (sandbox.node("a"), sandbox.node("b"));
     let id_origin = origin.start_bare();
     worker.run(&["node", "start", "--log-level", "debug"]).good();
     worker.await_peers(&[&id_origin]);

@@ -1,6 +1,6 @@
 //! Starting, stopping, and who may do it.
 
-use crate::world::{World, run, signal, until};
+use crate::harness::{Sandbox, run, signal, until};
 use nix::sys::signal::Signal;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -8,8 +8,8 @@ use std::time::Instant;
 
 #[test]
 fn a_restart_keeps_the_identity() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let first = node.start();
     node.run(&["node", "stop"]).good();
     assert_eq!(node.start(), first);
@@ -19,8 +19,8 @@ fn a_restart_keeps_the_identity() {
 
 #[test]
 fn a_home_runs_one_node() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
     let pid = node.pid().unwrap();
     let said = node.run(&["node", "start"]).bad(1);
@@ -33,8 +33,8 @@ fn a_home_runs_one_node() {
 
 #[test]
 fn two_starters_at_once_make_one_node() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let ran: Vec<i32> = std::thread::scope(|scope| {
         let starters: Vec<_> = (0..4).map(|_| scope.spawn(|| node.run(&["node", "start"]).code)).collect();
         starters.into_iter().map(|starter| starter.join().unwrap()).collect()
@@ -45,30 +45,30 @@ fn two_starters_at_once_make_one_node() {
 
 #[test]
 fn stopping_everything_stops_only_this_users_own() {
-    let (world, other) = (World::new(), World::new());
-    let (node, stranger) = (world.node("a"), other.node("a"));
+    let (sandbox, other) = (Sandbox::new(), Sandbox::new());
+    let (node, stranger) = (sandbox.node("a"), other.node("a"));
     node.start();
     stranger.start();
-    world.run(&["node", "stop", "--all"]).good();
+    sandbox.run(&["node", "stop", "--all"]).good();
     assert_eq!(node.pid(), None);
     stranger.run(&["node", "status"]).good();
-    assert_eq!(world.run(&["node", "stop", "--all"]).good(), "0 nodes stopped\n");
+    assert_eq!(sandbox.run(&["node", "stop", "--all"]).good(), "0 nodes stopped\n");
 }
 
 #[test]
 fn a_node_that_was_killed_can_be_started_again() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let id = node.start();
     node.kill();
     let said = node.run(&["node", "status"]).bad(1);
     assert!(said.starts_with("error: No node is running"), "{said}");
-    assert_eq!(world.run(&["node", "stop", "--all"]).good(), "0 nodes stopped\n");
+    assert_eq!(sandbox.run(&["node", "stop", "--all"]).good(), "0 nodes stopped\n");
     assert_eq!(node.start(), id);
 }
 
 /// Starts a node in the foreground, waits until it says that it is ACTIVE, and listens no more.
-fn foreground(node: &crate::world::Node<'_>) -> Child {
+fn foreground(node: &crate::harness::Node<'_>) -> Child {
     let mut command = node.command(&["node", "start", "--foreground"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut line = String::new();
@@ -79,9 +79,9 @@ fn foreground(node: &crate::world::Node<'_>) -> Child {
 
 #[test]
 fn signals_stop_a_node_in_the_foreground() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     for (name, how) in [("a", Signal::SIGINT), ("b", Signal::SIGTERM)] {
-        let node = world.node(name);
+        let node = sandbox.node(name);
         let mut child = foreground(&node);
         assert_eq!(node.pid(), Some(child.id()));
         signal(child.id(), how);
@@ -93,8 +93,8 @@ fn signals_stop_a_node_in_the_foreground() {
 
 #[test]
 fn an_idle_node_stops_at_once() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
     let begun = Instant::now();
     node.run(&["node", "stop"]).good();
@@ -103,8 +103,8 @@ fn an_idle_node_stops_at_once() {
 
 #[test]
 fn the_api_port_gives_way_unless_it_was_asked_for() {
-    let world = World::new();
-    let (a, b) = (world.node("a"), world.node("b"));
+    let sandbox = Sandbox::new();
+    let (a, b) = (sandbox.node("a"), sandbox.node("b"));
     a.start();
     let taken = a.api().port().to_string();
     let said = b.run(&["node", "start", "--api-port", &taken]).bad(1);
@@ -114,8 +114,8 @@ fn the_api_port_gives_way_unless_it_was_asked_for() {
 
 #[test]
 fn the_log_is_json_and_tells_the_life_of_the_node() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
     node.run(&["node", "stop"]).good();
     let log = std::fs::read_to_string(node.home.log_file()).unwrap();
@@ -138,8 +138,8 @@ fn the_log_is_json_and_tells_the_life_of_the_node() {
 
 #[test]
 fn a_reader_that_leaves_ends_a_command_quietly() {
-    let world = World::new();
-    let mut child = world
+    let sandbox = Sandbox::new();
+    let mut child = sandbox
         .command(&["completions", "bash"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -152,13 +152,13 @@ fn a_reader_that_leaves_ends_a_command_quietly() {
 
 #[test]
 fn probes_tell_that_a_node_is_ready() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
     let host = node.api();
     let probe = |path: &str| {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        crate::world::exchange(host, request.as_bytes())
+        crate::harness::exchange(host, request.as_bytes())
     };
     assert!(probe("/healthz").starts_with("HTTP/1.1 200"));
     let ready = probe("/readyz");
@@ -168,8 +168,8 @@ fn probes_tell_that_a_node_is_ready() {
 
 #[test]
 fn a_node_whose_files_were_removed_does_not_go_on_out_of_reach() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
     let pid = node.pid().unwrap();
     std::fs::remove_dir_all(node.home.root().join("data")).unwrap();
@@ -189,8 +189,8 @@ fn a_node_whose_files_were_removed_does_not_go_on_out_of_reach() {
 
 #[test]
 fn an_interface_that_is_not_there_is_pointed_out() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let ran = node.run(&["node", "start", "--no-model", "--interface", "lo", "--interface", "nope0"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(
@@ -201,8 +201,8 @@ fn an_interface_that_is_not_there_is_pointed_out() {
 
 #[test]
 fn a_misspelt_variable_is_pointed_out() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let mut command = node.command(&["node", "start"]);
     command.env("P2P_AI_MAX_PEARS", "3");
     let ran = run(command, b"");

@@ -4,7 +4,7 @@
 //! its parent does. However it ends, the kernel then takes away the nodes, the bridges and the rest: nothing is left
 //! to clean up. When something happened is read from the nodes' logs, so that looking does not slow them down.
 
-use crate::world::{Ran, run, signal, until};
+use crate::harness::{Ran, run, signal, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;

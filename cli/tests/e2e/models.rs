@@ -1,21 +1,21 @@
 //! Models by the real program: from a hub on loopback into a cache, shown, used, removed.
 
+use crate::harness::{Node, Ran, Sandbox, run, until};
 use crate::test_hub::{Fault, Special, TestHub, hash};
-use crate::world::{Node, Ran, World, run, until};
 use serde_json::{Value, json};
 use std::process::Stdio;
 
 const MODEL: &str = "owner/model";
 
 struct Scene {
-    world: World,
+    sandbox: Sandbox,
     hub: TestHub,
     weights: Vec<u8>,
 }
 
 impl Scene {
     fn new() -> Self {
-        let scene = Self { world: World::new(), hub: TestHub::start(), weights: vec![7; 2_000_000] };
+        let scene = Self { sandbox: Sandbox::new(), hub: TestHub::start(), weights: vec![7; 2_000_000] };
         let files: [(&str, &[u8]); 3] = [
             ("config.json", br#"{"architectures": ["BertModel"]}"#),
             ("model.safetensors", &scene.weights),
@@ -26,9 +26,9 @@ impl Scene {
     }
 
     fn command(&self, arguments: &[&str]) -> std::process::Command {
-        let mut command = self.world.command(arguments);
+        let mut command = self.sandbox.command(arguments);
         command
-            .env("HF_HOME", self.world.path("hf"))
+            .env("HF_HOME", self.sandbox.path("hf"))
             .env("HF_ENDPOINT", self.hub.endpoint())
             .env("HF_HUB_DOWNLOAD_TIMEOUT", "1");
         command
@@ -42,7 +42,7 @@ impl Scene {
     fn ask(&self, node: &Node<'_>, more: &[(&str, &str)], arguments: &[&str]) -> Ran {
         let mut command = node.command(arguments);
         command
-            .env("HF_HOME", self.world.path("hf"))
+            .env("HF_HOME", self.sandbox.path("hf"))
             .env("HF_ENDPOINT", self.hub.endpoint())
             .envs(more.iter().copied());
         run(command, b"")
@@ -130,7 +130,7 @@ fn a_pull_that_was_killed_goes_on_where_it_was() {
     let mut command = scene.command(&["model", "pull", MODEL]);
     command.env("HF_HUB_DOWNLOAD_TIMEOUT", "60").stdout(Stdio::null()).stderr(Stdio::null());
     let mut pull = command.spawn().unwrap();
-    let blobs = scene.world.path("hf/hub/models--owner--model/blobs");
+    let blobs = scene.sandbox.path("hf/hub/models--owner--model/blobs");
     let incomplete = blobs.join(format!("{}.incomplete", hash("model.safetensors", &scene.weights)));
     until("most of the file has arrived", || {
         (std::fs::metadata(&incomplete).ok()?.len() == 1_500_000).then_some(())
@@ -168,7 +168,7 @@ fn a_node_runs_several_models_and_takes_on_those_that_are_pulled() {
     let files = published();
     let files: Vec<(&str, &[u8])> = files.iter().map(|(name, content)| (*name, content.as_slice())).collect();
     scene.hub.add("owner/tiny", Special::default(), &files);
-    let node = scene.world.node("a");
+    let node = scene.sandbox.node("a");
     let listed = format!("all-MiniLM-L6-v2,{BERT}");
     scene.ask(&node, &[("P2P_AI_MODELS", &listed)], &["node", "start"]).good();
     let on_demand = "(classification, on demand)";
@@ -194,7 +194,7 @@ fn a_node_runs_several_models_and_takes_on_those_that_are_pulled() {
 
     // Another program damages what is loaded next time: it is removed and fetched anew.
     scene.ask(&node, &[], &["node", "stop"]).good();
-    let blobs = scene.world.path("hf/hub/models--owner--tiny/blobs");
+    let blobs = scene.sandbox.path("hf/hub/models--owner--tiny/blobs");
     let weights = blobs.join(hash("model.safetensors", files[1].1));
     std::fs::write(&weights, &files[1].1[..1000]).unwrap();
     scene.hub.requests();
@@ -214,8 +214,8 @@ fn a_node_runs_several_models_and_takes_on_those_that_are_pulled() {
 #[test]
 fn a_model_that_proves_damaged_fails_its_tasks_at_once_and_says_why() {
     let scene = Scene::new();
-    let node = scene.world.node("a");
-    let folder = scene.world.path("short");
+    let node = scene.sandbox.node("a");
+    let folder = scene.sandbox.path("short");
     std::fs::create_dir(&folder).unwrap();
     for (name, content) in published() {
         let end = if name == "model.safetensors" { 160_000 } else { content.len() };
@@ -241,9 +241,9 @@ fn a_node_fetches_what_a_task_names_where_it_may_and_says_what_does_not_fit() {
     let files = published();
     let files: Vec<(&str, &[u8])> = files.iter().map(|(name, content)| (*name, content.as_slice())).collect();
     scene.hub.add("owner/tiny", Special::default(), &files);
-    let node = scene.world.node("a");
+    let node = scene.sandbox.node("a");
     let large = format!(r#"{{"models": [{{"model": "{BERT}", "name": "large", "memory_mb": 9000}}]}}"#);
-    crate::world::write(&node.home.config_file(), &large);
+    crate::harness::write(&node.home.config_file(), &large);
     scene.ask(&node, &[("P2P_AI_PULL_ON_DEMAND", "true")], &["node", "start"]).good();
     let said = classify(&scene, &node, "large").bad(1);
     assert!(said.contains("it needs about 9000 MiB of memory, at most 389 MiB of max_memory_mb"), "{said}");

@@ -1,7 +1,7 @@
 //! What only a real network shows: nodes in namespaces find each other, notice who is gone, and reach around corners.
 
+use crate::harness::until;
 use crate::mesh::{Mesh, Moment, enter, resident};
-use crate::world::until;
 use std::time::Duration;
 
 /// What a run showed.

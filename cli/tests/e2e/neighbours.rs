@@ -1,13 +1,13 @@
 //! A model from a neighbour: in pieces that prove themselves, from several at once, and on after a crash.
 
-use crate::world::{Node, World, run, until};
+use crate::harness::{Node, Sandbox, run, until};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 /// Makes a folder with the files of a model, the same each time.
-fn model(world: &World, name: &str, megabytes: usize) -> PathBuf {
-    let folder = world.path(name);
+fn model(sandbox: &Sandbox, name: &str, megabytes: usize) -> PathBuf {
+    let folder = sandbox.path(name);
     fs::create_dir_all(folder.join("onnx")).unwrap();
     let mut state = 1_u32;
     let mut words = std::iter::repeat_with(|| {
@@ -23,7 +23,7 @@ fn model(world: &World, name: &str, megabytes: usize) -> PathBuf {
 
 fn share(node: &Node<'_>, folder: &Path, list: &Path) -> String {
     let text = node.run(&["model", "share", folder.to_str().unwrap()]).good();
-    crate::world::write(list, &text);
+    crate::harness::write(list, &text);
     text
 }
 
@@ -61,16 +61,16 @@ fn kill_midway(node: &Node<'_>, list: &Path, to: &Path) -> bool {
 
 #[test]
 fn a_model_comes_from_two_neighbours_and_goes_on_after_a_crash() {
-    let world = World::new();
-    let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| world.node(name));
+    let sandbox = Sandbox::new();
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| sandbox.node(name));
     let ids = [a.start_bare(), b.start_bare(), c.start_bare()];
     c.await_peers(&[&ids[0], &ids[1]]);
     let (mine, copy, list) =
-        (model(&world, "tiny", 48), model(&world, "copy/tiny", 48), world.path("model.json"));
+        (model(&sandbox, "tiny", 48), model(&sandbox, "copy/tiny", 48), sandbox.path("model.json"));
     let text = share(&a, &mine, &list);
     assert_eq!(share(&b, &copy, &list), text, "a list says what is in the files, not where they lie");
     assert!(text.contains("\"name\": \"tiny\"") && text.contains("\"path\": \"onnx/weights.bin\""), "{text}");
-    let to = world.path("fetched");
+    let to = sandbox.path("fetched");
     assert!(kill_midway(&c, &list, &to), "it was here before it could be interrupted");
     assert!(!to.join("onnx/weights.bin").exists(), "nothing shows before all of it is there");
     c.start_bare();
@@ -99,12 +99,12 @@ fn a_model_comes_from_two_neighbours_and_goes_on_after_a_crash() {
 
 #[test]
 fn a_model_from_a_neighbour_does_its_work_when_the_neighbour_is_gone() {
-    let world = World::new();
-    let (a, b) = (world.node("a"), world.node("b"));
+    let sandbox = Sandbox::new();
+    let (a, b) = (sandbox.node("a"), sandbox.node("b"));
     let id = a.start_bare();
     b.start_bare();
     b.await_peers(&[&id]);
-    let (list, to) = (world.path("model.json"), world.path("fetched"));
+    let (list, to) = (sandbox.path("model.json"), sandbox.path("fetched"));
     share(&a, Path::new(CROSS_ENCODER), &list);
     let said = b.run(&pull(&list, &to)).good();
     assert!(said.contains(&format!("To run it, add {} to models", to.display())), "{said}");
@@ -127,21 +127,21 @@ const CROSS_ENCODER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/tes
 
 #[test]
 fn what_nobody_has_or_is_no_list_is_told_apart() {
-    let world = World::new();
-    let (a, b) = (world.node("a"), world.node("b"));
-    let (list, to) = (world.path("model.json"), world.path("fetched"));
+    let sandbox = Sandbox::new();
+    let (a, b) = (sandbox.node("a"), sandbox.node("b"));
+    let (list, to) = (sandbox.path("model.json"), sandbox.path("fetched"));
     let said = b.run(&pull(&list, &to)).bad(1);
     assert!(said.contains("is not a model's list of files") && said.contains("hint: make one"), "{said}");
     let id = a.start_bare();
     b.start_bare();
     b.await_peers(&[&id]);
-    let mine = model(&world, "tiny", 1);
+    let mine = model(&sandbox, "tiny", 1);
     share(&a, &mine, &list);
     let text = fs::read_to_string(&list).unwrap();
-    crate::world::write(&list, &text.replace("onnx/weights.bin", "../weights.bin"));
+    crate::harness::write(&list, &text.replace("onnx/weights.bin", "../weights.bin"));
     let said = b.run(&pull(&list, &to)).bad(1);
     assert!(said.contains("\"../weights.bin\" is not a name within one folder"), "{said}");
-    crate::world::write(&list, &text);
+    crate::harness::write(&list, &text);
     // The file is no longer what its name says.
     let mut weights = fs::read(mine.join("onnx/weights.bin")).unwrap();
     weights[300_000] ^= 1;
@@ -155,6 +155,6 @@ fn what_nobody_has_or_is_no_list_is_told_apart() {
     let said = b.run(&pull(&list, &to)).bad(1);
     assert!(said.contains("exists and is another file"), "{said}");
     assert_eq!(fs::read(to.join("onnx/weights.bin")).unwrap(), b"mine");
-    let said = a.run(&["model", "share", world.path("nowhere").to_str().unwrap()]).bad(1);
+    let said = a.run(&["model", "share", sandbox.path("nowhere").to_str().unwrap()]).bad(1);
     assert!(said.contains("cannot share") && said.contains("No such file"), "{said}");
 }

@@ -1,6 +1,6 @@
 //! The interfaces of a node that programs made for other servers speak to, with plain HTTP.
 
-use crate::world::{Node, World, exchange, run, until, write};
+use crate::harness::{Node, Sandbox, exchange, run, until, write};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
@@ -38,8 +38,8 @@ fn dot(one: &[f64], other: &[f64]) -> f64 {
 
 #[test]
 fn embeddings_by_openais_route_are_those_of_tasks() {
-    let world = World::new();
-    let (a, b) = (world.node("a"), world.node("b"));
+    let sandbox = Sandbox::new();
+    let (a, b) = (sandbox.node("a"), sandbox.node("b"));
     let (id_a, id_b) = (a.start(), b.start());
     a.await_peers(&[&id_b]);
     b.await_peers(&[&id_a]);
@@ -82,8 +82,8 @@ fn embeddings_by_openais_route_are_those_of_tasks() {
 
 #[test]
 fn whatever_is_sent_gets_its_status_and_the_next_request_its_answer() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
     let huge = "words ".repeat((10 << 20) / 6);
     let long = "word ".repeat(60_000);
@@ -122,8 +122,8 @@ fn whatever_is_sent_gets_its_status_and_the_next_request_its_answer() {
 
 #[test]
 fn what_is_cut_off_is_told_by_every_route_and_over_neighbours() {
-    let world = World::new();
-    let (origin, worker) = (world.node("a"), world.node("b"));
+    let sandbox = Sandbox::new();
+    let (origin, worker) = (sandbox.node("a"), sandbox.node("b"));
     origin.start_bare();
     let id_worker = worker.start();
     origin.await_peers(&[&id_worker]);
@@ -176,8 +176,8 @@ fn what_is_cut_off_is_told_by_every_route_and_over_neighbours() {
 
 #[test]
 fn a_cross_encoder_ranks_texts_where_there_is_one() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let models = json!([
         "all-MiniLM-L6-v2",
         {"model": data("cross-encoder"), "name": "ranker", "precision": "f32"},
@@ -213,9 +213,9 @@ fn a_cross_encoder_ranks_texts_where_there_is_one() {
 
 #[test]
 fn the_settings_of_a_models_files_are_followed_or_refused_by_name() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     let copy = |name: &str, changes: &[(&str, &str)]| {
-        let folder = world.path(name);
+        let folder = sandbox.path(name);
         fs::create_dir_all(&folder).unwrap();
         for file in ["config.json", "tokenizer.json", "model.safetensors"] {
             fs::copy(Path::new(&data("sentence")).join(file), folder.join(file)).unwrap();
@@ -235,7 +235,7 @@ fn the_settings_of_a_models_files_are_followed_or_refused_by_name() {
         copy("plain", &[("modules.json", modules), mean]),
         copy("odd", &[("modules.json", modules), mean, (settings, r#"{"default_prompt_name":"none"}"#)]),
     ]);
-    let node = world.node("a");
+    let node = sandbox.node("a");
     let mut start = node.command(&["node", "start"]);
     start.env("P2P_AI_MODELS", models.to_string());
     run(start, b"").good();
@@ -261,8 +261,8 @@ fn data(name: &str) -> String {
 
 #[test]
 fn text_embeddings_inferences_routes_and_a_tasks_events() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
     let (status, body) = post(&node, "/embed", &json!({"inputs": ["one", "two"]}));
     assert_eq!((status, body[1].as_array().unwrap().len()), (200, 384), "{body}");

@@ -1,6 +1,6 @@
 //! What somebody does who looks after nodes: looks, restarts, reads logs, gives work by the file.
 
-use crate::world::{World, run, signal, until, write};
+use crate::harness::{Sandbox, run, signal, until, write};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::Signal;
 use nix::sys::termios::tcgetattr;
@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex};
 
 #[test]
 fn a_restart_starts_the_node_as_it_was_started() {
-    let world = World::new();
-    let node = world.node("a");
-    write(&world.path("other.toml"), "max_peers = 5\n");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
+    write(&sandbox.path("other.toml"), "max_peers = 5\n");
     // Relative to where it is said, which is not where it is restarted.
     let mut start = node.command(&["node", "start", "--no-model", "--config", "other.toml"]);
-    start.current_dir(world.path("")).env("P2P_AI_MAX_MEMORY_MB", "300");
+    start.current_dir(sandbox.path("")).env("P2P_AI_MAX_MEMORY_MB", "300");
     run(start, b"").good();
     let (pid, before) = (node.pid(), node.json(&["node", "config", "--json"]));
     let said = node.run(&["node", "restart"]).good();
@@ -37,19 +37,19 @@ fn a_restart_starts_the_node_as_it_was_started() {
         (&json!(false), &json!("flag --no-model"))
     );
 
-    let listed = world.run(&["node", "list", "--json"]).good();
+    let listed = sandbox.run(&["node", "list", "--json"]).good();
     let listed: Value = serde_json::from_str(&listed).unwrap();
     assert_eq!((&listed[0]["pid"], &listed[0]["state"]), (&json!(node.pid()), &json!("ACTIVE")));
-    assert_eq!(world.run(&["node", "restart", "--all", "--quiet"]).good(), "");
+    assert_eq!(sandbox.run(&["node", "restart", "--all", "--quiet"]).good(), "");
     node.run(&["node", "stop", "--quiet"]).good();
-    assert_eq!(world.run(&["node", "list"]).good(), "No running nodes\n");
+    assert_eq!(sandbox.run(&["node", "list"]).good(), "No running nodes\n");
     assert!(node.run(&["node", "restart"]).bad(1).contains("hint: start one with: p2p-ai-agents node start"));
 }
 
 #[test]
 fn the_configuration_is_shown_before_during_and_after() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let said = node.run(&["node", "config"]).good();
     assert!(said.starts_with("SETTING ") && said.contains("No node is running"), "{said}");
     assert!(!node.home.root().exists(), "looking changes nothing");
@@ -74,8 +74,8 @@ fn the_configuration_is_shown_before_during_and_after() {
 
 #[test]
 fn the_log_is_read_and_followed() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let said = node.run(&["node", "logs"]).bad(1);
     assert!(said.starts_with("error: there is no log yet"), "{said}");
     node.start_bare();
@@ -103,10 +103,10 @@ fn the_log_is_read_and_followed() {
 
 #[test]
 fn a_file_of_tasks_is_done_once_however_often_it_is_begun() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
-    let (tasks, results) = (world.path("tasks.jsonl"), world.path("results.jsonl"));
+    let (tasks, results) = (sandbox.path("tasks.jsonl"), sandbox.path("results.jsonl"));
     let lines: String = (0..40).map(|number| format!("{{\"input\": \"text {number}\"}}\n")).collect();
     write(&tasks, &format!("{lines}nonsense\n"));
     let submit = || {
@@ -145,16 +145,16 @@ fn a_file_of_tasks_is_done_once_however_often_it_is_begun() {
 
 #[test]
 fn results_are_never_written_over_another_file() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
-    let tasks = world.path("tasks.jsonl");
+    let tasks = sandbox.path("tasks.jsonl");
     write(&tasks, "{\"input\": \"text\", \"type\": \"embedding\"}\n");
     let submit = |output: &std::path::Path| {
         let (tasks, output) = (tasks.to_str().unwrap(), output.to_str().unwrap());
         node.run(&["task", "submit", "--file", tasks, "--output", output])
     };
-    let results = world.path("results.jsonl");
+    let results = sandbox.path("results.jsonl");
     submit(&results).good();
     let result = std::fs::read_to_string(&results).unwrap();
     let numbers: String = (1..=1000).map(|number| format!("{number}\n")).collect();
@@ -162,7 +162,7 @@ fn results_are_never_written_over_another_file() {
     let log = "{\"line\": 1, \"status\": \"COMPLETED\"}\n".to_owned();
     let texts = [numbers, "one line without an end".to_owned(), "\n".to_owned(), with_foreign_end, log];
     for (text, line) in texts.iter().zip([1, 1, 1, 2, 1]) {
-        let file = world.path("precious");
+        let file = sandbox.path("precious");
         write(&file, text);
         let said = submit(&file).bad(1);
         assert!(said.contains(&format!("is no file of results: line {line} is none")), "{said}");
@@ -170,12 +170,12 @@ fn results_are_never_written_over_another_file() {
         assert_eq!(&std::fs::read_to_string(&file).unwrap(), text);
     }
     // To open a pipe would be to wait for its other end.
-    let pipe = world.path("pipe");
+    let pipe = sandbox.path("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let said = submit(&pipe).bad(1);
     assert!(said.contains("it is not a file"), "{said}");
     // A link to a file of results stays one.
-    let link = world.path("link.jsonl");
+    let link = sandbox.path("link.jsonl");
     write(&results, &result[..result.len() - 10]);
     std::os::unix::fs::symlink(&results, &link).unwrap();
     assert_eq!(submit(&link).good(), "1 completed\n");
@@ -185,28 +185,28 @@ fn results_are_never_written_over_another_file() {
     write(&results, &result[..3]);
     assert_eq!(submit(&results).good(), "1 completed\n");
     assert_eq!(std::fs::read_to_string(&results).unwrap().lines().count(), 1);
-    let names = std::fs::read_dir(world.path("")).unwrap().flatten().map(|entry| entry.file_name());
+    let names = std::fs::read_dir(sandbox.path("")).unwrap().flatten().map(|entry| entry.file_name());
     let drafts: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with(".results.jsonl.")).collect();
     assert!(drafts.is_empty(), "{drafts:?}");
 }
 
 #[test]
 fn manuals_and_units_replace_only_their_own() {
-    let world = World::new();
-    let pages = world.path("man");
+    let sandbox = Sandbox::new();
+    let pages = sandbox.path("man");
     std::fs::create_dir(&pages).unwrap();
     let page = pages.join("p2p-ai-agents.1");
     write(&page, "my notes\n");
-    assert!(world.run(&["man", pages.to_str().unwrap()]).bad(1).contains("exists and is another page"));
+    assert!(sandbox.run(&["man", pages.to_str().unwrap()]).bad(1).contains("exists and is another page"));
     assert_eq!(std::fs::read_to_string(&page).unwrap(), "my notes\n");
 
     let install = || {
-        let mut command = world.command(&["node", "install-service"]);
-        command.env("XDG_CONFIG_HOME", world.path("settings"));
+        let mut command = sandbox.command(&["node", "install-service"]);
+        command.env("XDG_CONFIG_HOME", sandbox.path("settings"));
         run(command, b"")
     };
     install().good();
-    let unit = world.path("settings/systemd/user/p2p-ai-agents.service");
+    let unit = sandbox.path("settings/systemd/user/p2p-ai-agents.service");
     let text = std::fs::read_to_string(&unit).unwrap();
     write(&unit, &format!("{text}Nice=5\n"));
     assert!(install().good().contains("is kept: "));
@@ -223,8 +223,8 @@ fn manuals_and_units_replace_only_their_own() {
 
 #[test]
 fn a_task_is_watched_until_it_ends() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
     let submit = ["task", "submit", "--quiet", "--type", "embedding", "--input", "x"];
     let id = node.run(&submit).good();
@@ -244,22 +244,22 @@ fn a_task_is_watched_until_it_ends() {
 
 #[test]
 fn manuals_and_completions_are_of_this_program() {
-    let world = World::new();
-    let pages = world.path("man");
-    world.run(&["man", pages.to_str().unwrap()]).good();
+    let sandbox = Sandbox::new();
+    let pages = sandbox.path("man");
+    sandbox.run(&["man", pages.to_str().unwrap()]).good();
     let page = std::fs::read_to_string(pages.join("p2p-ai-agents-task-submit.1")).unwrap();
     assert!(page.starts_with(".ie") && page.contains("\\-\\-max\\-tokens"), "{page}");
     assert!(std::fs::read_dir(&pages).unwrap().count() > 20);
-    assert!(world.run(&["man"]).good().contains(".TH p2p-ai-agents 1"));
+    assert!(sandbox.run(&["man"]).good().contains(".TH p2p-ai-agents 1"));
     for shell in ["bash", "zsh", "fish"] {
-        assert!(world.run(&["completions", shell]).good().contains("restart"), "{shell}");
+        assert!(sandbox.run(&["completions", shell]).good().contains("restart"), "{shell}");
     }
 }
 
 #[test]
 fn health_names_what_is_wrong_and_recovers() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let mut start = node.command(&["node", "start", "--no-model"]);
     start.env("P2P_AI_HEALTH_CHECK_INTERVAL_SECS", "1");
     run(start, b"").good();
@@ -275,7 +275,7 @@ fn health_names_what_is_wrong_and_recovers() {
     let host = node.api();
     let probe = || {
         let request = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        crate::world::exchange(host, request.as_bytes())
+        crate::harness::exchange(host, request.as_bytes())
     };
     let said = probe();
     assert!(said.starts_with("HTTP/1.1 200") && said.contains("\"health\":\"FAIL\""), "{said}");
@@ -299,8 +299,8 @@ fn health_names_what_is_wrong_and_recovers() {
 
 #[test]
 fn a_monitor_prints_a_line_each_time() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let id = node.start_bare();
     let said = node.run(&["node", "monitor", "--interval", "1", "--duration", "1"]).good();
     // Besides, what happened meanwhile.
@@ -326,8 +326,8 @@ fn a_monitor_prints_a_line_each_time() {
 
 #[test]
 fn a_monitor_on_a_terminal_is_a_screen_and_leaves_the_terminal_as_it_was() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let id = node.start_bare();
     for (keys, size) in [(&b"q"[..], (40, 120)), (b"\x03", (24, 80))] {
         let size = Winsize { ws_row: size.0, ws_col: size.1, ws_xpixel: 0, ws_ypixel: 0 };
@@ -363,12 +363,13 @@ fn a_monitor_on_a_terminal_is_a_screen_and_leaves_the_terminal_as_it_was() {
 
 #[test]
 fn the_status_of_all_nodes_names_their_homes() {
-    let world = World::new();
-    let (a, b) = (world.node("a"), world.node("b"));
-    assert_eq!(world.run(&["node", "status", "--all"]).good(), "No running nodes\n");
+    let sandbox = Sandbox::new();
+    let (a, b) = (sandbox.node("a"), sandbox.node("b"));
+    assert_eq!(sandbox.run(&["node", "status", "--all"]).good(), "No running nodes\n");
     let ids = [a.start_bare(), b.start_bare()];
-    let said = world.run(&["node", "status", "--all"]).good();
-    let all: Value = serde_json::from_str(&world.run(&["node", "status", "--all", "--json"]).good()).unwrap();
+    let said = sandbox.run(&["node", "status", "--all"]).good();
+    let all: Value =
+        serde_json::from_str(&sandbox.run(&["node", "status", "--all", "--json"]).good()).unwrap();
     assert_eq!(all.as_array().unwrap().len(), 2);
     for (node, id) in [&a, &b].into_iter().zip(&ids) {
         let home = node.home.root().display().to_string();
@@ -381,24 +382,24 @@ fn the_status_of_all_nodes_names_their_homes() {
     // One that does not answer hides none of the others.
     signal(a.pid().unwrap(), Signal::SIGKILL);
     until("it is gone", || a.pid().is_none().then_some(()));
-    let said = world.run(&["node", "status", "--all"]).good();
+    let said = sandbox.run(&["node", "status", "--all"]).good();
     assert!(said.contains(&ids[1]) && !said.contains(&ids[0]), "{said}");
 }
 
 #[test]
 fn the_health_and_the_peers_of_all_nodes_name_their_homes() {
-    let world = World::new();
-    let (a, b) = (world.node("a"), world.node("b"));
+    let sandbox = Sandbox::new();
+    let (a, b) = (sandbox.node("a"), sandbox.node("b"));
     for command in ["health", "peers"] {
-        assert_eq!(world.run(&["node", command, "--all"]).good(), "No running nodes\n");
-        assert_eq!(world.run(&["node", command, "--all", "--json"]).good(), "[]\n");
+        assert_eq!(sandbox.run(&["node", command, "--all"]).good(), "No running nodes\n");
+        assert_eq!(sandbox.run(&["node", command, "--all", "--json"]).good(), "[]\n");
     }
     let ids = [a.start_bare(), b.start_bare()];
     a.await_peers(&[&ids[1]]);
     b.await_peers(&[&ids[0]]);
     let homes = [&a, &b].map(|node| node.home.root().display().to_string());
     let all = |command: &str| -> Value {
-        let ran = world.run(&["node", command, "--all", "--json"]);
+        let ran = sandbox.run(&["node", command, "--all", "--json"]);
         serde_json::from_str(&ran.stdout).unwrap()
     };
     let of = |all: &Value, home: &str| {
@@ -409,13 +410,13 @@ fn the_health_and_the_peers_of_all_nodes_name_their_homes() {
     for (home, peer) in homes.iter().zip(ids.iter().rev()) {
         assert_eq!(of(&peers, home)["peers"][0]["id"], **peer, "{peers}");
     }
-    let said = world.run(&["node", "peers", "--all"]).good();
+    let said = sandbox.run(&["node", "peers", "--all"]).good();
     assert_eq!(said.matches("ID  ").count(), 2, "{said}");
     assert!(ids.iter().chain(&homes).all(|part| said.contains(part.as_str())), "{said}");
 
-    until("both are well", || (world.run(&["node", "health", "--all"]).code == 0).then_some(()));
+    until("both are well", || (sandbox.run(&["node", "health", "--all"]).code == 0).then_some(()));
     write(&a.home.config_file(), "{");
-    let ran = world.run(&["node", "health", "--all"]);
+    let ran = sandbox.run(&["node", "health", "--all"]);
     assert!(ran.code == 1 && ran.stdout.contains("FAIL  config_unreadable"), "one is enough: {ran:?}");
     assert_eq!(ran.stdout.matches("Home:  ").count(), 2, "{ran:?}");
     let health = all("health");
@@ -429,8 +430,8 @@ fn the_health_and_the_peers_of_all_nodes_name_their_homes() {
 
 #[test]
 fn a_model_that_is_listed_and_cannot_be_used_is_named() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let mut start = node.command(&["node", "start"]);
     start.env("P2P_AI_MODELS", r#"["owner/none", {"model": "./nowhere", "name": "mine"}]"#);
     run(start, b"").good();
@@ -444,7 +445,7 @@ fn a_model_that_is_listed_and_cannot_be_used_is_named() {
     let said = node.run(&["doctor"]).stdout;
     assert!(said.contains("The model owner/none cannot be used."), "{said}");
 
-    let mut start = world.node("b").command(&["node", "start"]);
+    let mut start = sandbox.node("b").command(&["node", "start"]);
     start.env("P2P_AI_MODELS", "[all-MiniLM-L6-v2]");
     let said = run(start, b"").bad(1);
     assert!(said.contains("malformed_value: models") && said.contains("P2P_AI_MODELS"), "{said}");

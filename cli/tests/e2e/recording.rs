@@ -1,6 +1,6 @@
 //! Nodes that are recorded, and replayed from what was recorded.
 
-use crate::world::{Node, World, started_id};
+use crate::harness::{Node, Sandbox, started_id};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,8 +10,8 @@ fn start_recorded(node: &Node<'_>, file: &Path) -> String {
     started_id(&node.run(&["node", "start", "--record", file.to_str().unwrap()]).good())
 }
 
-fn replay(world: &World, file: &Path) -> Value {
-    serde_json::from_str(&world.run(&["sim", "replay", file.to_str().unwrap(), "--json"]).good()).unwrap()
+fn replay(sandbox: &Sandbox, file: &Path) -> Value {
+    serde_json::from_str(&sandbox.run(&["sim", "replay", file.to_str().unwrap(), "--json"]).good()).unwrap()
 }
 
 /// Returns the bytes of a node's private key.
@@ -24,9 +24,9 @@ fn secret(node: &Node<'_>) -> Vec<u8> {
 
 #[test]
 fn recorded_nodes_are_replayed_and_damage_is_told() {
-    let world = World::new();
-    let (a, b) = (world.node("a"), world.node("b"));
-    let (file_a, file_b) = (world.path("a.journal"), world.path("b.journal"));
+    let sandbox = Sandbox::new();
+    let (a, b) = (sandbox.node("a"), sandbox.node("b"));
+    let (file_a, file_b) = (sandbox.path("a.journal"), sandbox.path("b.journal"));
     let id_a = start_recorded(&a, &file_a);
     let id_b = start_recorded(&b, &file_b);
     a.await_peers(&[&id_b]);
@@ -39,7 +39,7 @@ fn recorded_nodes_are_replayed_and_damage_is_told() {
     b.run(&["node", "stop"]).good();
 
     for (node, file, id) in [(&a, &file_a, &id_a), (&b, &file_b, &id_b)] {
-        let said = replay(&world, file);
+        let said = replay(&sandbox, file);
         assert_eq!(
             (&said["same"], &said["ended"], &said["node_id"]),
             (&json!(true), &json!("stopped"), &json!(id))
@@ -53,21 +53,21 @@ fn recorded_nodes_are_replayed_and_damage_is_told() {
 
     // What the node was like while it lived, and that it has stopped at its end.
     let path = file_a.to_str().unwrap();
-    let text = world.run(&["sim", "replay", path, "--until", &format!("{uptime}ms"), "--state"]).good();
+    let text = sandbox.run(&["sim", "replay", path, "--until", &format!("{uptime}ms"), "--state"]).good();
     for expected in ["State:       ACTIVE\n", "COMPLETED", "ALIVE", &id_b] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
-    let text = world.run(&["sim", "replay", path, "--state"]).good();
+    let text = sandbox.run(&["sim", "replay", path, "--state"]).good();
     assert!(text.contains("\nthe node has stopped\n"), "{text}");
 
     let mut bytes = fs::read(&file_a).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&file_a, bytes).unwrap();
-    let error = world.run(&["sim", "replay", path]).bad(1);
+    let error = sandbox.run(&["sim", "replay", path]).bad(1);
     assert!(error.contains("a.journal: record ") && error.contains(" is damaged\nhint: "), "{error}");
     fs::write(&file_a, "dear diary").unwrap();
-    let error = world.run(&["sim", "replay", path]).bad(1);
+    let error = sandbox.run(&["sim", "replay", path]).bad(1);
     assert!(error.contains("a.journal: this is not a journal\nhint: "), "{error}");
     let error = a.run(&["node", "start", "--record", path]).bad(1);
     assert!(error.contains("cannot record into") && error.contains("is not a recording"), "{error}");
@@ -75,13 +75,13 @@ fn recorded_nodes_are_replayed_and_damage_is_told() {
 
 #[test]
 fn a_killed_node_is_replayed_to_its_last_record() {
-    let world = World::new();
-    let (node, file) = (world.node("a"), world.path("a.journal"));
+    let sandbox = Sandbox::new();
+    let (node, file) = (sandbox.node("a"), sandbox.path("a.journal"));
     start_recorded(&node, &file);
     let id = node.submit("keep me");
     node.await_task(&id);
     node.kill();
-    let ran = world.run(&["sim", "replay", file.to_str().unwrap(), "--json", "--state"]);
+    let ran = sandbox.run(&["sim", "replay", file.to_str().unwrap(), "--json", "--state"]);
     let said: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((&said["same"], &said["ended"]), (&json!(true), &json!("cut")), "{said}");
     assert_eq!(said["state"]["tasks"][0]["id"], json!(id), "{said}");
@@ -93,21 +93,21 @@ fn a_killed_node_is_replayed_to_its_last_record() {
     // The next start keeps it, and records what it finds on its disk.
     start_recorded(&node, &file);
     node.run(&["node", "stop"]).good();
-    assert_eq!(replay(&world, &file)["ended"], "stopped");
-    let older = world.path("a.journal.1");
-    assert_eq!(world.run(&["sim", "replay", older.to_str().unwrap()]).code, 1);
+    assert_eq!(replay(&sandbox, &file)["ended"], "stopped");
+    let older = sandbox.path("a.journal.1");
+    assert_eq!(sandbox.run(&["sim", "replay", older.to_str().unwrap()]).code, 1);
 }
 
 #[test]
 fn a_simulated_node_is_replayed_as_well() {
-    let world = World::new();
-    let scenario = world.path("story.toml");
-    crate::world::write(&scenario, "nodes = 2\nduration = \"5s\"\n");
-    let (scenario, journals) = (scenario.to_str().unwrap(), world.path("journals"));
+    let sandbox = Sandbox::new();
+    let scenario = sandbox.path("story.toml");
+    crate::harness::write(&scenario, "nodes = 2\nduration = \"5s\"\n");
+    let (scenario, journals) = (scenario.to_str().unwrap(), sandbox.path("journals"));
     let arguments = ["sim", "run", scenario, "--seed", "3", "--record", journals.to_str().unwrap()];
-    world.run(&arguments).good();
-    let said = replay(&world, &journals.join("n1.1.journal"));
+    sandbox.run(&arguments).good();
+    let said = replay(&sandbox, &journals.join("n1.1.journal"));
     assert_eq!((&said["same"], &said["ended"]), (&json!(true), &json!("stopped")), "{said}");
-    let error = world.run(&arguments).bad(1);
+    let error = sandbox.run(&arguments).bad(1);
     assert!(error.contains("cannot record into") && error.contains("the directory is not empty"), "{error}");
 }

@@ -1,7 +1,7 @@
 //! Leaving with work under way, and telling those who look after the process.
 
 use crate::crashes::child_of;
-use crate::world::{Node, World, run, signal, until};
+use crate::harness::{Node, Sandbox, run, signal, until};
 use nix::sys::signal::Signal;
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixDatagram;
@@ -35,8 +35,8 @@ fn endless_task(node: &Node<'_>) -> (String, u32) {
 
 #[test]
 fn work_that_does_not_end_goes_back_to_the_queue() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
     let (id, model) = endless_task(&node);
     let begun = Instant::now();
@@ -60,8 +60,8 @@ fn work_that_does_not_end_goes_back_to_the_queue() {
 
 #[test]
 fn a_node_that_leaves_refuses_work_and_a_second_signal_forces_it() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let mut child = foreground(&node, &[], &[]);
     endless_task(&node);
     signal(child.id(), Signal::SIGTERM);
@@ -79,9 +79,9 @@ fn a_node_that_leaves_refuses_work_and_a_second_signal_forces_it() {
 
 #[test]
 fn a_service_manager_is_told() {
-    let world = World::new();
-    let node = world.node("a");
-    let path = world.path("notify");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
+    let path = sandbox.path("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
     manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let heard = || {
@@ -104,8 +104,8 @@ fn a_service_manager_is_told() {
 
 #[test]
 fn a_start_says_where_its_time_went() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let said = node.run(&["node", "start", "--no-model", "--startup-diagnostics"]).good();
     for part in
         ["configuration", "identity", "transport", "storage", "api", "INITIALIZING", "REGISTERING", "ACTIVE"]
@@ -122,12 +122,12 @@ fn a_start_says_where_its_time_went() {
 
 #[test]
 fn a_unit_for_systemd_is_written() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     let printed = node.run(&["node", "install-service", "--print"]).good();
     let home = node.home.root().display();
     assert!(printed.contains(&format!(" --home {home} node start --foreground\n")), "{printed}");
-    let path = world.path(".config/systemd/user/p2p-ai-agents.service");
+    let path = sandbox.path(".config/systemd/user/p2p-ai-agents.service");
     assert!(!path.exists());
     let said = node.run(&["node", "install-service"]).good();
     assert!(said.starts_with(&format!("Written: {}\n", path.display())), "{said}");

@@ -1,20 +1,20 @@
 //! The simulator's commands: what they print, write and answer.
 
-use crate::world::{Ran, World, run, signal, until, write};
+use crate::harness::{Ran, Sandbox, run, signal, until, write};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::fs;
 use std::process::Stdio;
 
-/// Runs a command in the world's own directory.
-fn sim(world: &World, arguments: &[&str]) -> Ran {
-    let mut command = world.command(&[&["sim"], arguments].concat());
-    command.current_dir(world.path(""));
+/// Runs a command in the sandbox's own directory.
+fn sim(sandbox: &Sandbox, arguments: &[&str]) -> Ran {
+    let mut command = sandbox.command(&[&["sim"], arguments].concat());
+    command.current_dir(sandbox.path(""));
     run(command, b"")
 }
 
-fn json(world: &World, arguments: &[&str]) -> Value {
-    let ran = sim(world, arguments);
+fn json(sandbox: &Sandbox, arguments: &[&str]) -> Value {
+    let ran = sim(sandbox, arguments);
     serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
 }
 
@@ -31,37 +31,37 @@ const NEVER: &str = "# Why: all seeds of this fail.\nnodes = 6\nexecutor = \"eve
 
 #[test]
 fn a_new_scenario_passes_and_is_never_overwritten() {
-    let world = World::new();
-    let said = sim(&world, &["new", "my_story"]).good();
+    let sandbox = Sandbox::new();
+    let said = sim(&sandbox, &["new", "my_story"]).good();
     assert!(said.contains("p2p-ai-agents sim run scenarios/my_story.toml"), "{said}");
-    let said = sim(&world, &["check", "scenarios/my_story.toml"]).good();
+    let said = sim(&sandbox, &["check", "scenarios/my_story.toml"]).good();
     assert!(said.starts_with("scenarios/my_story.toml is valid: nodes 3,"), "{said}");
-    let said = sim(&world, &["run", "scenarios/my_story.toml"]).good();
+    let said = sim(&sandbox, &["run", "scenarios/my_story.toml"]).good();
     assert!(said.contains("\npassed  trace "), "{said}");
-    write(&world.path("scenarios/my_story.toml"), "mine");
-    let said = sim(&world, &["new", "my_story"]).bad(1);
+    write(&sandbox.path("scenarios/my_story.toml"), "mine");
+    let said = sim(&sandbox, &["new", "my_story"]).bad(1);
     assert!(said.starts_with("error: scenarios/my_story.toml exists already\nhint: "), "{said}");
-    assert_eq!(fs::read_to_string(world.path("scenarios/my_story.toml")).unwrap(), "mine");
+    assert_eq!(fs::read_to_string(sandbox.path("scenarios/my_story.toml")).unwrap(), "mine");
     for name in ["", "My story", "../up", "a/b", "é"] {
-        let said = sim(&world, &["new", name]).bad(1);
+        let said = sim(&sandbox, &["new", name]).bad(1);
         assert!(said.contains("is no name for a scenario"), "{said}");
     }
 }
 
 #[test]
 fn a_check_shows_every_place_that_is_wrong() {
-    let world = World::new();
-    write(&world.path("good.toml"), TOO_LATE);
-    write(&world.path("typo.toml"), "nodes = 2\nduratoin = \"5s\"\n");
+    let sandbox = Sandbox::new();
+    write(&sandbox.path("good.toml"), TOO_LATE);
+    write(&sandbox.path("typo.toml"), "nodes = 2\nduratoin = \"5s\"\n");
     let fault = "[[fault]]\nat = \"1s\"\nkind = \"kill\"\nnode = \"n7\"\n";
-    write(&world.path("nobody.toml"), &format!("nodes = 2\nduration = \"5s\"\n{fault}"));
-    let ran = sim(&world, &["check", "typo.toml", "good.toml", "nobody.toml", "none.toml"]);
+    write(&sandbox.path("nobody.toml"), &format!("nodes = 2\nduration = \"5s\"\n{fault}"));
+    let ran = sim(&sandbox, &["check", "typo.toml", "good.toml", "nobody.toml", "none.toml"]);
     insta::assert_snapshot!(format!(
         "exit {}\n--- stdout\n{}--- stderr\n{}",
         ran.code, ran.stdout, ran.stderr
     ));
-    sim(&world, &["check"]).bad(2);
-    let found = json(&world, &["check", "--json", "good.toml", "nobody.toml"]);
+    sim(&sandbox, &["check"]).bad(2);
+    let found = json(&sandbox, &["check", "--json", "good.toml", "nobody.toml"]);
     assert_eq!(found["valid"], false);
     assert_eq!(found["files"][0]["valid"], true);
     assert_eq!((&found["files"][1]["line"], &found["files"][1]["column"]), (&6.into(), &8.into()));
@@ -69,39 +69,39 @@ fn a_check_shows_every_place_that_is_wrong() {
 
 #[test]
 fn a_run_shows_the_same_place_as_a_check() {
-    let world = World::new();
-    write(&world.path("typo.toml"), "nodes = 2\nduratoin = \"5s\"\n");
-    let said = sim(&world, &["run", "typo.toml"]).bad(1);
-    assert_eq!(said, sim(&world, &["check", "typo.toml"]).bad(1));
+    let sandbox = Sandbox::new();
+    write(&sandbox.path("typo.toml"), "nodes = 2\nduratoin = \"5s\"\n");
+    let said = sim(&sandbox, &["run", "typo.toml"]).bad(1);
+    assert_eq!(said, sim(&sandbox, &["check", "typo.toml"]).bad(1));
     assert!(said.ends_with("2 | duratoin = \"5s\"\n  | ^^^^^^^^\n  id: scenario_invalid\n"), "{said}");
 }
 
 #[test]
 fn scenarios_are_listed_and_so_are_bugs() {
-    let world = World::new();
-    let said = sim(&world, &["list"]).bad(1);
+    let sandbox = Sandbox::new();
+    let said = sim(&sandbox, &["list"]).bad(1);
     assert!(
         said.starts_with("error: scenarios cannot be listed\n") && said.contains("hint: --dir DIR"),
         "{said}"
     );
-    write(&world.path("scenarios/late.toml"), TOO_LATE);
-    write(&world.path("scenarios/bugs/never.toml"), NEVER);
-    write(&world.path("scenarios/notes.txt"), "no scenario");
-    insta::assert_snapshot!("sim_list", sim(&world, &["list"]).good());
-    let found = json(&world, &["list", "--json", "--dir", "scenarios"]);
+    write(&sandbox.path("scenarios/late.toml"), TOO_LATE);
+    write(&sandbox.path("scenarios/bugs/never.toml"), NEVER);
+    write(&sandbox.path("scenarios/notes.txt"), "no scenario");
+    insta::assert_snapshot!("sim_list", sim(&sandbox, &["list"]).good());
+    let found = json(&sandbox, &["list", "--json", "--dir", "scenarios"]);
     assert_eq!(found["scenarios"][1]["name"], "bugs/never");
     assert_eq!(found["scenarios"][0]["why"], "some seeds of this fail.");
-    write(&world.path("scenarios/bad.toml"), "nodes = 0\n");
-    let ran = sim(&world, &["list"]);
+    write(&sandbox.path("scenarios/bad.toml"), "nodes = 0\n");
+    let ran = sim(&sandbox, &["list"]);
     assert_eq!((ran.code, ran.stdout.lines().count()), (1, 3), "{ran:?}");
     assert!(ran.stderr.contains("--> scenarios/bad.toml:"), "{ran:?}");
 }
 
 #[test]
 fn the_first_failure_is_told_in_full_and_repeats() {
-    let world = World::new();
-    write(&world.path("never.toml"), NEVER);
-    let ran = sim(&world, &["run", "never.toml", "--seeds", "5..20"]);
+    let sandbox = Sandbox::new();
+    write(&sandbox.path("never.toml"), NEVER);
+    let ran = sim(&sandbox, &["run", "never.toml", "--seeds", "5..20"]);
     assert_eq!((ran.code, ran.stderr.as_str()), (1, ""), "{ran:?}");
     for part in [
         "violated liveness at 0.041000s, step ",
@@ -117,19 +117,19 @@ fn the_first_failure_is_told_in_full_and_repeats() {
     }
     let failed =
         |text: &str| text.lines().find(|line| line.starts_with("FAILED  trace ")).unwrap().to_owned();
-    let again = sim(&world, &["run", "never.toml", "--seed", "5"]);
+    let again = sim(&sandbox, &["run", "never.toml", "--seed", "5"]);
     assert_eq!((again.code, failed(&again.stdout)), (1, failed(&ran.stdout)));
-    let all = json(&world, &["run", "never.toml", "--seeds", "5..20", "--keep-going", "--json"]);
+    let all = json(&sandbox, &["run", "never.toml", "--seeds", "5..20", "--keep-going", "--json"]);
     assert_eq!((&all["runs"], &all["failed"], &all["complete"]), (&15.into(), &15.into(), &true.into()));
 }
 
 #[test]
 fn the_number_of_jobs_changes_nothing() {
-    let world = World::new();
-    write(&world.path("late.toml"), TOO_LATE);
+    let sandbox = Sandbox::new();
+    write(&sandbox.path("late.toml"), TOO_LATE);
     let of = |jobs: &str, more: &[&str]| {
         let arguments = [&["run", "late.toml", "--seeds", "0..64", "--json", "--jobs", jobs], more].concat();
-        let mut found = json(&world, &arguments);
+        let mut found = json(&sandbox, &arguments);
         found["wall_micros"].take();
         for report in found["failures"].as_array_mut().unwrap() {
             report["wall_micros"].take();
@@ -145,25 +145,29 @@ fn the_number_of_jobs_changes_nothing() {
 
 #[test]
 fn a_scenario_may_bring_its_seed() {
-    let world = World::new();
-    write(&world.path("seeded.toml"), "nodes = 2\nseed = 9\nduration = \"1s\"\nexecutor = \"event-queue\"\n");
+    let sandbox = Sandbox::new();
+    write(
+        &sandbox.path("seeded.toml"),
+        "nodes = 2\nseed = 9\nduration = \"1s\"\nexecutor = \"event-queue\"\n",
+    );
     let seed =
-        |more: &[&str]| json(&world, &[&["run", "seeded.toml", "--json"], more].concat())["seed"].clone();
+        |more: &[&str]| json(&sandbox, &[&["run", "seeded.toml", "--json"], more].concat())["seed"].clone();
     assert_eq!((seed(&[]), seed(&["--seed", "4"])), (9.into(), 4.into()));
-    let executor =
-        |name: &str| json(&world, &["run", "seeded.toml", "--json", "--executor", name])["executor"].clone();
+    let executor = |name: &str| {
+        json(&sandbox, &["run", "seeded.toml", "--json", "--executor", name])["executor"].clone()
+    };
     assert_eq!((executor("auto"), executor("event-queue")), ("turmoil".into(), "event-queue".into()));
-    let said = sim(&world, &["run", "seeded.toml", "--executor", "magic"]).bad(2);
+    let said = sim(&sandbox, &["run", "seeded.toml", "--executor", "magic"]).bad(2);
     assert!(said.contains("[possible values: auto, event-queue, turmoil]"), "{said}");
-    sim(&world, &["run", "seeded.toml", "--seeds", "0..3", "--jobs", "0"]).bad(2);
+    sim(&sandbox, &["run", "seeded.toml", "--seeds", "0..3", "--jobs", "0"]).bad(2);
 }
 
 #[test]
 fn ctrl_c_tells_what_there_is_so_far() {
-    let world = World::new();
-    write(&world.path("calm.toml"), "nodes = 2\nduration = \"9s\"\nexecutor = \"event-queue\"\n");
-    let mut command = world.command(&["sim", "run", "calm.toml", "--seeds", "0..1000000000000", "--json"]);
-    command.current_dir(world.path("")).stdout(Stdio::piped());
+    let sandbox = Sandbox::new();
+    write(&sandbox.path("calm.toml"), "nodes = 2\nduration = \"9s\"\nexecutor = \"event-queue\"\n");
+    let mut command = sandbox.command(&["sim", "run", "calm.toml", "--seeds", "0..1000000000000", "--json"]);
+    command.current_dir(sandbox.path("")).stdout(Stdio::piped());
     let child = command.spawn().unwrap();
     let status = format!("/proc/{}/status", child.id());
     until("the command listens to Ctrl-C", || {
@@ -181,9 +185,9 @@ fn ctrl_c_tells_what_there_is_so_far() {
 
 #[test]
 fn a_failure_shrinks_to_a_file_that_fails_in_the_same_way() {
-    let world = World::new();
-    write(&world.path("never.toml"), NEVER);
-    let said = sim(&world, &["shrink", "never.toml", "--seed", "5"]).good();
+    let sandbox = Sandbox::new();
+    write(&sandbox.path("never.toml"), NEVER);
+    let said = sim(&sandbox, &["shrink", "never.toml", "--seed", "5"]).good();
     for part in [
         "violated liveness at ",
         "1 fault, 6 nodes, 9 tasks, 9 s",
@@ -192,28 +196,31 @@ fn a_failure_shrinks_to_a_file_that_fails_in_the_same_way() {
     ] {
         assert!(said.contains(part), "{part:?} is missing: {said}");
     }
-    let text = fs::read_to_string(world.path("scenarios/bugs/never_5.toml")).unwrap();
+    let text = fs::read_to_string(sandbox.path("scenarios/bugs/never_5.toml")).unwrap();
     assert!(text.starts_with("# Why: liveness was violated; shrunk from never.toml, seed 5.\n"), "{text}");
-    let ran = sim(&world, &["run", "scenarios/bugs/never_5.toml"]);
+    let ran = sim(&sandbox, &["run", "scenarios/bugs/never_5.toml"]);
     assert!(ran.code == 1 && ran.stdout.contains("violated liveness at "), "{ran:?}");
-    let said = sim(&world, &["shrink", "never.toml", "--seed", "5"]).bad(1);
+    let said = sim(&sandbox, &["shrink", "never.toml", "--seed", "5"]).bad(1);
     assert!(said.starts_with("error: scenarios/bugs/never_5.toml exists already\n"), "{said}");
-    let found = json(&world, &["shrink", "never.toml", "--seed", "5", "-o", "small.toml", "--json"]);
+    let found = json(&sandbox, &["shrink", "never.toml", "--seed", "5", "-o", "small.toml", "--json"]);
     assert_eq!(
         (&found["complete"], &found["from"]["faults"], &found["to"]["faults"]),
         (&true.into(), &1.into(), &0.into())
     );
-    assert_eq!(fs::read_to_string(world.path("small.toml")).unwrap(), text);
+    assert_eq!(fs::read_to_string(sandbox.path("small.toml")).unwrap(), text);
 }
 
 #[test]
 fn what_does_not_fail_is_not_shrunk() {
-    let world = World::new();
-    write(&world.path("calm.toml"), "nodes = 2\nduration = \"9s\"\nexecutor = \"event-queue\"\n");
-    let said = sim(&world, &["shrink", "calm.toml"]).bad(1);
+    let sandbox = Sandbox::new();
+    write(&sandbox.path("calm.toml"), "nodes = 2\nduration = \"9s\"\nexecutor = \"event-queue\"\n");
+    let said = sim(&sandbox, &["shrink", "calm.toml"]).bad(1);
     assert!(said.starts_with("error: seed 0 passes: there is nothing to shrink\nhint: "), "{said}");
-    write(&world.path("calm.toml"), "nodes = 2\nduration = \"9s\"\n[expect]\nsometimes = [\"peer_dead\"]\n");
-    let said = sim(&world, &["shrink", "calm.toml"]).bad(1);
+    write(
+        &sandbox.path("calm.toml"),
+        "nodes = 2\nduration = \"9s\"\n[expect]\nsometimes = [\"peer_dead\"]\n",
+    );
+    let said = sim(&sandbox, &["shrink", "calm.toml"]).bad(1);
     assert!(said.contains("because the run never reached `peer_dead`"), "{said}");
-    assert!(!world.path("scenarios").exists());
+    assert!(!sandbox.path("scenarios").exists());
 }

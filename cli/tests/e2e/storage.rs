@@ -1,7 +1,7 @@
 //! What a node says of a disk that damages its data, loses them, or is full.
 
 use crate::doctor::codes;
-use crate::world::{Node, Ran, World, exchange, run, until};
+use crate::harness::{Node, Ran, Sandbox, exchange, run, until};
 use engine::record::{Record, RecordKind, find};
 use engine::task::{
     Outcome, ResultSummary, StoredTask, TaskInput, TaskKind, TaskOutput, TaskResult, TaskSpec, TaskStatus,
@@ -98,8 +98,8 @@ fn healthz(node: &Node<'_>) -> String {
 
 #[test]
 fn damaged_records_are_named_and_never_given_out() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     store(&node);
     node.run(&["store", "check"]).good();
     assert_eq!(node.run(&["store", "salvage"]).good(), "All that is stored is sound; nothing was changed.\n");
@@ -157,8 +157,8 @@ fn damaged_records_are_named_and_never_given_out() {
 
 #[test]
 fn one_bad_byte_after_a_kill_costs_one_record() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     store(&node);
     node.start_bare();
     node.kill();
@@ -177,8 +177,8 @@ fn one_bad_byte_after_a_kill_costs_one_record() {
 
 #[test]
 fn data_that_are_gone_are_missed() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     store(&node);
     for empty in [false, true] {
         if empty {
@@ -210,13 +210,13 @@ fn data_that_are_gone_are_missed() {
     node.run(&["node", "stop"]).good();
     // Data that are elsewhere since the setting has changed are no loss, and are named.
     let mut start = node.command(&["node", "start", "--no-model"]);
-    start.env("P2P_AI_STORAGE_PATH", world.path("elsewhere"));
+    start.env("P2P_AI_STORAGE_PATH", sandbox.path("elsewhere"));
     let started = run(start, b"");
     assert!(started.code == 0 && started.stderr.contains("stay in "), "{started:?}");
     let mode = |path: PathBuf| {
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions()) & 0o777
     };
-    assert_eq!((mode(world.path("elsewhere")), mode(world.path("elsewhere/files"))), (0o700, 0o700));
+    assert_eq!((mode(sandbox.path("elsewhere")), mode(sandbox.path("elsewhere/files"))), (0o700, 0o700));
 }
 
 /// Runs a script in which `$home` is an empty directory on a disk of its own.
@@ -248,9 +248,9 @@ fn on_small_disk(node: &Node<'_>, place: &std::path::Path, script: &str) -> Opti
 
 #[test]
 fn a_full_disk_fails_the_health_check_and_the_start_and_is_named() {
-    let world = World::new();
-    let node = world.node("a");
-    let place = world.path("disk");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
+    let place = sandbox.path("disk");
     let script = "node start --no-model || exit 1
         node health >/dev/null || exit 2
         fill
@@ -279,9 +279,9 @@ fn a_full_disk_fails_the_health_check_and_the_start_and_is_named() {
 
 #[test]
 fn a_disk_that_became_read_only_is_named() {
-    let world = World::new();
-    let node = world.node("a");
-    let place = world.path("disk");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
+    let place = sandbox.path("disk");
     let script = "node start --no-model && node stop || exit 1
         mount -o remount,ro small ${home%/home}
         node start --no-model; echo start=$?
@@ -297,8 +297,8 @@ fn a_disk_that_became_read_only_is_named() {
 #[test]
 fn directories_that_others_may_look_into_are_found() {
     use std::os::unix::fs::PermissionsExt;
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     std::fs::create_dir(node.home.root()).unwrap();
     std::fs::set_permissions(node.home.root(), PermissionsExt::from_mode(0o755)).unwrap();
     node.start_bare();

@@ -1,16 +1,16 @@
 //! What people read: help and errors, word for word.
 
-use crate::world::World;
+use crate::harness::Sandbox;
 
-fn said(world: &World, arguments: &[&str]) -> String {
-    let ran = world.run(arguments);
+fn said(sandbox: &Sandbox, arguments: &[&str]) -> String {
+    let ran = sandbox.run(arguments);
     let text = format!("exit {}\n--- stdout\n{}--- stderr\n{}", ran.code, ran.stdout, ran.stderr);
-    text.replace(&world.path("").display().to_string(), "HOME/")
+    text.replace(&sandbox.path("").display().to_string(), "HOME/")
 }
 
 #[test]
 fn help() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     for command in [
         &[][..],
         &["node"],
@@ -43,13 +43,13 @@ fn help() {
         &["doctor"],
     ] {
         let name = [&["help"], command].concat().join("_");
-        insta::assert_snapshot!(name, said(&world, &[command, &["--help"]].concat()));
+        insta::assert_snapshot!(name, said(&sandbox, &[command, &["--help"]].concat()));
     }
 }
 
 #[test]
 fn errors() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     for (name, arguments) in [
         ("nothing", &[][..]),
         ("bad_port", &["node", "start", "--port", "80"]),
@@ -67,21 +67,21 @@ fn errors() {
         ("interval_zero", &["node", "monitor", "--interval", "0"]),
         ("unknown_command", &["nod", "start"]),
     ] {
-        insta::assert_snapshot!(format!("error_{name}"), said(&world, arguments));
+        insta::assert_snapshot!(format!("error_{name}"), said(&sandbox, arguments));
     }
 }
 
 #[test]
 fn the_version() {
     assert_eq!(
-        World::new().run(&["--version"]).good(),
+        Sandbox::new().run(&["--version"]).good(),
         format!("p2p-ai-agents {}\n", env!("CARGO_PKG_VERSION"))
     );
 }
 
 #[test]
 fn the_page_of_errors_is_current() {
-    let page = World::new().run(&["errors", "--markdown"]).good();
+    let page = Sandbox::new().run(&["errors", "--markdown"]).good();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/errors.md");
     if std::env::var_os("INSTA_UPDATE").is_some_and(|update| update == "always") {
         std::fs::write(path, &page).unwrap();
@@ -91,8 +91,8 @@ fn the_page_of_errors_is_current() {
 
 #[test]
 fn an_error_is_explained_by_its_id() {
-    let world = World::new();
-    let said = world.run(&["errors", "queue_full"]).good();
+    let sandbox = Sandbox::new();
+    let said = sandbox.run(&["errors", "queue_full"]).good();
     assert!(said.starts_with("queue_full\n  256 tasks"), "{said}");
-    assert!(world.run(&["errors", "nonsense"]).bad(1).contains("hint: p2p-ai-agents errors lists all"));
+    assert!(sandbox.run(&["errors", "nonsense"]).bad(1).contains("hint: p2p-ai-agents errors lists all"));
 }

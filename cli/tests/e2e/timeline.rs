@@ -1,22 +1,22 @@
 //! The picture of a simulated run: written where it was asked for, complete, and a page that works in a browser.
 
-use crate::world::{World, write};
+use crate::harness::{Sandbox, write};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 #[test]
 fn a_page_and_a_trace_are_written_and_are_the_same_each_time() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     let (first, second, trace) =
-        (world.path("first.html"), world.path("second.html"), world.path("run.json"));
+        (sandbox.path("first.html"), sandbox.path("second.html"), sandbox.path("run.json"));
     for file in [&first, &second, &trace] {
         if *file == second {
             // What was there before, and was longer, goes.
             let older = std::fs::read_to_string(&first).unwrap();
             write(&second, &format!("{older}{}", "x".repeat(5 << 20)));
         }
-        let said = world
+        let said = sandbox
             .run(&["sim", "run", &scenario(), "--seed", "7", "--timeline", file.to_str().unwrap()])
             .good();
         assert!(
@@ -37,34 +37,34 @@ fn a_page_and_a_trace_are_written_and_are_the_same_each_time() {
 
 #[test]
 fn a_path_that_cannot_be_written_is_told_before_the_run() {
-    let world = World::new();
-    let run = |file: &str| world.run(&["sim", "run", &scenario(), "--timeline", file]).bad(1);
+    let sandbox = Sandbox::new();
+    let run = |file: &str| sandbox.run(&["sim", "run", &scenario(), "--timeline", file]).bad(1);
     let said = run("/nowhere/out.html");
     assert_eq!(
         said,
         "error: /nowhere/out.html: cannot write the timeline\n  caused by: No such file or directory (os error 2)\n  id: output_failed\n"
     );
-    let directory = world.path("directory.html");
+    let directory = sandbox.path("directory.html");
     std::fs::create_dir(&directory).unwrap();
     assert!(run(directory.to_str().unwrap()).contains("is a directory"));
     // To open a pipe would be to wait for its other end.
-    let pipe = world.path("pipe.html");
+    let pipe = sandbox.path("pipe.html");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     assert!(run(pipe.to_str().unwrap()).contains("exists and is no timeline"));
     // Not even by mistake is a scenario overwritten.
-    let file = world.path("precious.toml");
+    let file = sandbox.path("precious.toml");
     write(&file, "nodes = 2\n");
     let said = run(file.to_str().unwrap());
     assert!(said.contains("a timeline is either .html or .json") && said.contains("hint:"), "{said}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "nodes = 2\n");
     for name in ["precious.html", "precious.json"] {
-        let file = world.path(name);
+        let file = sandbox.path(name);
         write(&file, "<!doctype html>\n<title>Accounts</title>\n");
         let said = run(file.to_str().unwrap());
         assert!(said.contains("exists and is no timeline") && said.contains("id: file_exists"), "{said}");
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "<!doctype html>\n<title>Accounts</title>\n");
     }
-    let both = world.run(&["sim", "run", &scenario(), "--seeds", "0..3", "--timeline", "x.html"]);
+    let both = sandbox.run(&["sim", "run", &scenario(), "--seeds", "0..3", "--timeline", "x.html"]);
     assert!(both.bad(2).contains("cannot be used with"));
 }
 
@@ -75,11 +75,11 @@ fn the_page_works_in_a_browser() {
         println!("no chromium is installed here: the page was not tried");
         return;
     };
-    let world = World::new();
-    let page = world.path("page.html");
+    let sandbox = Sandbox::new();
+    let page = sandbox.path("page.html");
     let (seed, file) = ("7", page.to_str().unwrap());
-    world.run(&["sim", "run", &scenario(), "--seed", seed, "--timeline", file]).good();
-    let profile = world.path("profile");
+    sandbox.run(&["sim", "run", &scenario(), "--seed", seed, "--timeline", file]).good();
+    let profile = sandbox.path("profile");
     let ran = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic"])
         .args([

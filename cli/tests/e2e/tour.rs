@@ -1,12 +1,12 @@
 //! What the README promises: two nodes find each other, share work, and stop.
 
-use crate::world::{Ran, World, until};
+use crate::harness::{Ran, Sandbox, until};
 use serde_json::json;
 
 #[test]
 fn two_nodes_meet_and_work() {
-    let world = World::new();
-    let (a, b) = (world.node("a"), world.node("b"));
+    let sandbox = Sandbox::new();
+    let (a, b) = (sandbox.node("a"), sandbox.node("b"));
     let (id_a, id_b) = (a.start(), b.start());
     a.await_peers(&[&id_b]);
     b.await_peers(&[&id_a]);
@@ -14,7 +14,7 @@ fn two_nodes_meet_and_work() {
     assert!(table.starts_with("ID ") && table.contains(&id_b) && table.contains("ALIVE"), "{table}");
 
     let said = a.run(&["task", "submit", "--input", "hello world", "--type", "embedding", "--wait"]).good();
-    let id = crate::world::task_id(said.lines().next().unwrap()).to_owned();
+    let id = crate::harness::task_id(said.lines().next().unwrap()).to_owned();
     assert!(said.contains("COMPLETED") && said.contains("384 numbers"), "{said}");
 
     let result = a.json(&["task", "result", &id, "--format", "json"]);
@@ -42,27 +42,27 @@ fn two_nodes_meet_and_work() {
         "tasks are their origin's"
     );
 
-    let Ran { code, stdout, .. } = world.run(&["node", "stop", "--all"]);
+    let Ran { code, stdout, .. } = sandbox.run(&["node", "stop", "--all"]);
     assert_eq!(code, 0);
-    let line = |node: &str| format!("Node stopped gracefully (home: {})\n", world.path(node).display());
+    let line = |node: &str| format!("Node stopped gracefully (home: {})\n", sandbox.path(node).display());
     assert_eq!(stdout, format!("{}{}2 nodes stopped\n", line("a"), line("b")));
     a.run(&["node", "status"]).bad(1);
 }
 
 #[test]
 fn both_nodes_take_part_of_the_work() {
-    let world = World::new();
-    let (a, b) = (world.node("a"), world.node("b"));
+    let sandbox = Sandbox::new();
+    let (a, b) = (sandbox.node("a"), sandbox.node("b"));
     let (id_a, id_b) = (a.start(), b.start());
     a.await_peers(&[&id_b]);
-    let file = world.path("tasks.jsonl");
+    let file = sandbox.path("tasks.jsonl");
     let text = "the quick brown fox jumps over the lazy dog ".repeat(30);
     let lines: String = (0..100)
         .map(|number| format!("{}\n", json!({"type": "embedding", "input": format!("{number} {text}")})))
         .collect();
-    crate::world::write(&file, &lines);
+    crate::harness::write(&file, &lines);
     let said = a.run(&["task", "submit", "--file", file.to_str().unwrap()]).good();
-    assert_eq!(said.lines().map(crate::world::task_id).count(), 100);
+    assert_eq!(said.lines().map(crate::harness::task_id).count(), 100);
     let workers = until("all tasks are complete", || {
         let tasks = a.json(&["task", "list", "--limit", "1000", "--json"]);
         let tasks = tasks["tasks"].as_array()?.clone();
@@ -78,8 +78,8 @@ fn both_nodes_take_part_of_the_work() {
 
 #[test]
 fn a_node_that_leaves_is_no_longer_listed() {
-    let world = World::new();
-    let (a, b) = (world.node("a"), world.node("b"));
+    let sandbox = Sandbox::new();
+    let (a, b) = (sandbox.node("a"), sandbox.node("b"));
     a.start();
     let id_b = b.start();
     a.await_peers(&[&id_b]);
@@ -90,8 +90,8 @@ fn a_node_that_leaves_is_no_longer_listed() {
 
 #[test]
 fn a_route_is_explained() {
-    let world = World::new();
-    let (a, b) = (world.node("a"), world.node("b"));
+    let sandbox = Sandbox::new();
+    let (a, b) = (sandbox.node("a"), sandbox.node("b"));
     let id_a = a.start();
     let id_b = b.start();
     a.await_peers(&[&id_b]);
@@ -108,8 +108,8 @@ fn a_route_is_explained() {
 
 #[test]
 fn messages_to_a_node_are_timed() {
-    let world = World::new();
-    let (a, b) = (world.node("a"), world.node("b"));
+    let sandbox = Sandbox::new();
+    let (a, b) = (sandbox.node("a"), sandbox.node("b"));
     let id_a = a.start();
     let id_b = b.start();
     a.await_peers(&[&id_b]);
@@ -126,8 +126,8 @@ fn messages_to_a_node_are_timed() {
 
 #[test]
 fn nodes_of_other_networks_stay_apart() {
-    let world = World::new();
-    let (a, b, c) = (world.node("a"), world.node("b"), world.node("c"));
+    let sandbox = Sandbox::new();
+    let (a, b, c) = (sandbox.node("a"), sandbox.node("b"), sandbox.node("c"));
     a.start();
     let other = b.run(&["node", "start", "--network", "other"]).good();
     assert!(other.contains("network \"other\""), "{other}");
@@ -138,14 +138,14 @@ fn nodes_of_other_networks_stay_apart() {
 
 #[test]
 fn nodes_meet_without_multicast_through_a_bootstrap_peer() {
-    let world = World::new();
-    let (a, b) = (world.node("a"), world.node("b"));
+    let sandbox = Sandbox::new();
+    let (a, b) = (sandbox.node("a"), sandbox.node("b"));
     let mut start = a.command(&["node", "start"]);
     start.env("P2P_AI_DISCOVERY", "false");
-    crate::world::run(start, b"").good();
+    crate::harness::run(start, b"").good();
     let mut start = b.command(&["node", "start", "--bootstrap-peer", &format!("127.0.0.1:{}", a.port)]);
     start.env("P2P_AI_DISCOVERY", "false");
-    crate::world::run(start, b"").good();
+    crate::harness::run(start, b"").good();
     until("they are linked", || {
         a.json(&["node", "peers", "--json"])["peers"].as_array()?.first().map(|_| ())
     });
@@ -153,8 +153,8 @@ fn nodes_meet_without_multicast_through_a_bootstrap_peer() {
 
 #[test]
 fn text_may_come_from_standard_input() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
     let arguments = ["task", "submit", "--input", "-", "--type", "embedding", "--wait", "--json"];
     let said = node.run_with_input(&arguments, "grüße aus der röhre".as_bytes()).good();
@@ -164,8 +164,8 @@ fn text_may_come_from_standard_input() {
 
 #[test]
 fn a_text_is_classified_against_given_labels() {
-    let world = World::new();
-    let node = world.node("a");
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
     node.start();
     let text = "The keeper saved a penalty in the last minute of the match.";
     let submit = ["task", "submit", "--type", "classification", "--input", text, "--wait"];

@@ -1,6 +1,6 @@
 //! A hand-made peer: it proves a key as every real one does, and then says whatever a test wants.
 
-use crate::world::Node;
+use crate::harness::Node;
 use engine::identity::Domain;
 use engine::wire::{Advert, Hello, Message, SharedBytes, Signature, SignedAdvert};
 use engine::{DialId, Identity, UnixMillis};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-pub(crate) struct Stranger {
+pub(crate) struct RawPeer {
     runtime: Runtime,
     stream: LinkStream,
     /// Closes the connection when it is dropped.
@@ -21,7 +21,7 @@ pub(crate) struct Stranger {
     network: String,
 }
 
-impl Stranger {
+impl RawPeer {
     /// Connects to a node under the key that this number stands for.
     pub(crate) fn connect(node: &Node<'_>, key: u8) -> Self {
         let runtime =
@@ -47,20 +47,20 @@ impl Stranger {
 
     /// Connects to a node and becomes its peer.
     pub(crate) fn join(node: &Node<'_>, key: u8) -> Self {
-        let mut stranger = Self::connect(node, key);
-        let greeting = [frame(&stranger.hello()), frame(&Message::Welcome.encode())].concat();
-        stranger.send(&greeting);
+        let mut raw_peer = Self::connect(node, key);
+        let greeting = [frame(&raw_peer.hello()), frame(&Message::Welcome.encode())].concat();
+        raw_peer.send(&greeting);
         let welcome = frame(&Message::Welcome.encode());
         let mut heard = Vec::new();
         while !heard.ends_with(&welcome) {
-            heard.extend(stranger.read(1).expect("the node takes the hello"));
+            heard.extend(raw_peer.read(1).expect("the node takes the hello"));
         }
-        stranger
+        raw_peer
     }
 
     /// Returns what a sound peer of this key would introduce itself with.
     pub(crate) fn hello(&self) -> Vec<u8> {
-        self.hello_of(&self.identity.clone(), &self.network, crate::world::wall())
+        self.hello_of(&self.identity.clone(), &self.network, crate::harness::wall())
     }
 
     /// Returns a hello with an advert of this identity, which need not be the one that was proved.

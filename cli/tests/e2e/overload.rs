@@ -5,9 +5,9 @@
 //! most, goes on in the same process, and has counted what was done to it.
 
 use crate::doctor::codes;
+use crate::harness::{Ran, Sandbox, SetOnDrop, exchange, run, until};
 use crate::mesh::{Mesh, enter, resident};
-use crate::stranger::{Stranger, frame};
-use crate::world::{Ran, SetOnDrop, World, exchange, run, until};
+use crate::raw_peer::{RawPeer, frame};
 use engine::input::Family;
 use engine::wire::{Beat, Message};
 use runtime::multicast::{MulticastOptions, MulticastSocket};
@@ -66,8 +66,8 @@ fn withstand(pid: u32, explain: impl Fn() -> Ran, attack: impl Fn(&AtomicBool) +
 
 #[test]
 fn noise_on_many_connections() {
-    let world = World::new();
-    let (node, honest) = (world.node("a"), world.node("b"));
+    let sandbox = Sandbox::new();
+    let (node, honest) = (sandbox.node("a"), sandbox.node("b"));
     let id = node.start_bare();
     honest.start_bare();
     let pid = node.pid().unwrap();
@@ -83,9 +83,9 @@ fn noise_on_many_connections() {
                     break;
                 }
                 exchange(address, &noise);
-                let mut stranger = Stranger::connect(&node, key);
-                stranger.send(&frame(&[0xee; 8000]));
-                stranger.read_to_end();
+                let mut raw_peer = RawPeer::connect(&node, key);
+                raw_peer.send(&frame(&[0xee; 8000]));
+                raw_peer.read_to_end();
             }
         },
     );
@@ -98,8 +98,8 @@ fn noise_on_many_connections() {
 
 #[test]
 fn a_thousand_connections_from_one_address() {
-    let world = World::new();
-    let [node, honest, newcomer] = ["a", "b", "c"].map(|name| world.node(name));
+    let sandbox = Sandbox::new();
+    let [node, honest, newcomer] = ["a", "b", "c"].map(|name| sandbox.node(name));
     let id = node.start_bare();
     honest.start_bare();
     let pid = node.pid().unwrap();
@@ -146,8 +146,8 @@ fn crowd(address: SocketAddr, over: impl Fn() -> bool) {
 
 #[test]
 fn peers_that_read_nothing_or_next_to_nothing() {
-    let world = World::new();
-    let (node, honest) = (world.node("a"), world.node("b"));
+    let sandbox = Sandbox::new();
+    let (node, honest) = (sandbox.node("a"), sandbox.node("b"));
     let id = node.start_bare();
     honest.start_bare();
     let pid = node.pid().unwrap();
@@ -156,8 +156,8 @@ fn peers_that_read_nothing_or_next_to_nothing() {
         || honest.run(&["route", "explain", &id, "--json"]),
         |_| {
             // A node that took every answer into memory would do so for ever: these are alive, and ask and ask.
-            let mut deaf = Stranger::join(&node, 1);
-            let mut slow = Stranger::join(&node, 2);
+            let mut deaf = RawPeer::join(&node, 1);
+            let mut slow = RawPeer::join(&node, 2);
             let pings =
                 frame(&Message::Ping(Beat { number: 1, digest: u64::MAX, load: 1 }).encode()).repeat(400);
             let begun = Instant::now();

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The nodes of one test.
-pub(crate) struct World {
+pub(crate) struct Sandbox {
     directory: tempfile::TempDir,
     network: String,
 }
@@ -45,13 +45,13 @@ impl Ran {
 
 /// One node, running or not.
 pub(crate) struct Node<'a> {
-    world: &'a World,
+    sandbox: &'a Sandbox,
     pub(crate) home: Home,
     pub(crate) port: u16,
     api_port: u16,
 }
 
-impl World {
+impl Sandbox {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let network = format!("test-{}-{}", std::process::id(), free_port());
@@ -64,10 +64,10 @@ impl World {
 
     pub(crate) fn node(&self, name: &str) -> Node<'_> {
         let home = Home::new(&self.path(name)).unwrap();
-        Node { world: self, home, port: free_port(), api_port: free_port() }
+        Node { sandbox: self, home, port: free_port(), api_port: free_port() }
     }
 
-    /// A command that touches nothing outside of this world.
+    /// A command that touches nothing outside of this sandbox.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_p2p-ai-agents"));
         command
@@ -89,7 +89,7 @@ impl World {
 
 impl Node<'_> {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.world.command(arguments);
+        let mut command = self.sandbox.command(arguments);
         command
             .env("P2P_AI_HOME", self.home.root())
             .env("P2P_AI_NODE_PORT", self.port.to_string())
@@ -121,7 +121,7 @@ impl Node<'_> {
     }
 
     pub(crate) fn network(&self) -> &str {
-        &self.world.network
+        &self.sandbox.network
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
@@ -189,7 +189,7 @@ impl Node<'_> {
     }
 }
 
-impl Drop for World {
+impl Drop for Sandbox {
     fn drop(&mut self) {
         for entry in std::fs::read_dir(self.directory.path()).into_iter().flatten().flatten() {
             let Ok(home) = Home::new(&entry.path()) else { continue };
