@@ -3,7 +3,7 @@
 //! Each has a time within which it is answered, or fails with a reason.
 
 use crate::error::Failure;
-use crate::output;
+use crate::terminal;
 use engine::TaskId;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -263,7 +263,7 @@ impl Reply {
             return Err(Failure::new(format!("the node answered with status {}", self.status.as_u16()))
                 .id("answer_unreadable"));
         };
-        let failure = Failure::new(output::lines(&error.message)).id(error.code);
+        let failure = Failure::new(terminal::sanitize(&error.message)).id(error.code);
         Err(match error.hint {
             Some(hint) => failure.hint(hint),
             None => failure,

@@ -4,7 +4,7 @@ mod catalogue;
 
 pub(crate) use catalogue::{ENTRIES, Entry};
 
-use crate::output;
+use crate::terminal;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -92,7 +92,7 @@ impl Failure {
     /// Tells the user, and returns the exit status of a failure.
     pub(crate) fn report(self) -> ExitCode {
         // Nobody can be told that standard error does not work.
-        let _ = io::stderr().lock().write_all(self.text(output::stderr_takes_colour()).as_bytes());
+        let _ = io::stderr().lock().write_all(self.text(terminal::stderr_takes_colour()).as_bytes());
         ExitCode::FAILURE
     }
 
@@ -101,18 +101,18 @@ impl Failure {
             return String::new();
         }
         let (red, cyan, plain) = if colour { ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m") } else { ("", "", "") };
-        let mut text = format!("{red}error:{plain} {}\n", output::lines(&self.message));
+        let mut text = format!("{red}error:{plain} {}\n", terminal::sanitize(&self.message));
         if let Some(picture) = &self.picture {
             // Writing to a string does not fail.
-            let _ = writeln!(text, "{}", output::lines(picture));
+            let _ = writeln!(text, "{}", terminal::sanitize(picture));
         }
         for cause in &self.causes {
-            let _ = writeln!(text, "  caused by: {}", output::lines(cause));
+            let _ = writeln!(text, "  caused by: {}", terminal::sanitize(cause));
         }
         if let Some(hint) = &self.hint {
-            let _ = writeln!(text, "{cyan}hint:{plain} {}", output::lines(hint).trim_end());
+            let _ = writeln!(text, "{cyan}hint:{plain} {}", terminal::sanitize(hint).trim_end());
         }
-        let _ = writeln!(text, "  id: {}", output::plain(&self.id));
+        let _ = writeln!(text, "  id: {}", terminal::sanitize_line(&self.id));
         text
     }
 }

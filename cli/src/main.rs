@@ -11,6 +11,7 @@ mod notify;
 mod output;
 mod progress;
 mod scenario;
+mod terminal;
 
 use std::process::ExitCode;
 

@@ -1,9 +1,9 @@
-//! What a command prints. A reader that went away ends the command quietly, like every tool in a pipe, and text
-//! that came from elsewhere cannot steer the terminal.
+//! What a command prints. A reader that went away ends the command quietly, like every tool in a pipe.
 
 use crate::error::Failure;
+use crate::terminal;
 use serde::Serialize;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ pub(crate) fn properties(rows: &[(&str, String)]) -> Result<(), Failure> {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default() + 1;
     let text: String = rows
         .iter()
-        .map(|(name, value)| format!("{:width$}  {}\n", format!("{name}:"), plain(value)))
+        .map(|(name, value)| format!("{:width$}  {}\n", format!("{name}:"), terminal::sanitize_line(value)))
         .collect();
     write(text.as_bytes())
 }
@@ -74,7 +74,7 @@ pub(crate) fn properties(rows: &[(&str, String)]) -> Result<(), Failure> {
 /// Prints rows in columns under their headings.
 pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
     let rows: Vec<[String; N]> = std::iter::once(headings.map(str::to_owned))
-        .chain(rows.iter().map(|row| std::array::from_fn(|column| plain(&row[column]))))
+        .chain(rows.iter().map(|row| std::array::from_fn(|column| terminal::sanitize_line(&row[column]))))
         .collect();
     let widths: [usize; N] = std::array::from_fn(|column| {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
@@ -90,16 +90,6 @@ pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -
     write(text.as_bytes())
 }
 
-/// Replaces what a terminal would take as a command.
-pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
-/// The same, and keeps the ends of lines.
-pub(crate) fn lines(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
-}
-
 /// Shows a duration by its two largest units.
 pub(crate) fn duration(millis: u64) -> String {
     let seconds = Duration::from_millis(millis).as_secs();
@@ -111,17 +101,6 @@ pub(crate) fn duration(millis: u64) -> String {
         (0, hours, minutes) => format!("{hours}h {minutes}m"),
         (days, hours, _) => format!("{days}d {hours}h"),
     }
-}
-
-/// Tells whether somebody looks at standard output on a terminal that can be drawn on, and has keys.
-pub(crate) fn is_screen() -> bool {
-    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    io::stdout().is_terminal() && io::stdin().is_terminal() && !dumb
-}
-
-/// Tells whether colour on standard output helps its reader.
-pub(crate) fn stdout_takes_colour() -> bool {
-    io::stdout().is_terminal() && colour_is_welcome()
 }
 
 /// Shows a number of bytes in the unit that fits.
@@ -136,17 +115,6 @@ pub(crate) fn bytes(count: u64) -> String {
         (size, unit) = (size / 1000.0, larger);
     }
     if unit == "B" { format!("{count} B") } else { format!("{size:.1} {unit}") }
-}
-
-/// Tells whether colour on standard error helps its reader.
-pub(crate) fn stderr_takes_colour() -> bool {
-    io::stderr().is_terminal() && colour_is_welcome()
-}
-
-fn colour_is_welcome() -> bool {
-    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    !set("NO_COLOR") && !dumb
 }
 
 static QUIET: AtomicBool = AtomicBool::new(false);
@@ -166,11 +134,5 @@ mod tests {
     fn sizes_show_one_digit_behind_the_point() {
         let shown = [0, 999, 1000, 90_900_000, 999_949, 999_950, 6_000_000_000_000_000].map(bytes);
         assert_eq!(shown, ["0 B", "999 B", "1.0 kB", "90.9 MB", "999.9 kB", "1.0 MB", "6000.0 TB"]);
-    }
-
-    #[test]
-    fn text_from_elsewhere_is_harmless() {
-        assert_eq!(plain("a\u{1b}[2J\nb"), "a\u{fffd}[2J\u{fffd}b");
-        assert_eq!(lines("a\r\nb\t"), "a\u{fffd}\nb\t");
     }
 }

@@ -1,6 +1,7 @@
 //! How far a long command is, on standard error: on a terminal only, and on none that wants plain text.
 
 use crate::output;
+use crate::terminal;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub(crate) fn spinner() -> ProgressBar {
 }
 
 fn shown(bar: ProgressBar, length: Option<u64>, template: &str) -> ProgressBar {
-    if output::is_quiet() || !output::stderr_takes_colour() {
+    if output::is_quiet() || !terminal::stderr_takes_colour() {
         return bar;
     }
     if let Some(length) = length {

@@ -11,6 +11,7 @@ use crate::args::Format;
 use crate::client::Client;
 use crate::error::{Failure, Outcome};
 use crate::output;
+use crate::terminal;
 use engine::lifecycle::State;
 use finding::{Finding, Report};
 use nix::sys::statvfs::statvfs;
@@ -30,7 +31,7 @@ pub(super) fn run(home: &Home, format: Format) -> Outcome {
     if format.json {
         output::json(&report)?;
     } else {
-        output::write(output::lines(&report.text()).as_bytes())?;
+        output::write(terminal::sanitize(&report.text()).as_bytes())?;
     }
     Ok(if report.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -4,6 +4,7 @@ use crate::args::Format;
 use crate::client::Client;
 use crate::error::Failure;
 use crate::output;
+use crate::terminal;
 use runtime::catalog::{self, Sources};
 use runtime::config::{self, ModelEntry, Overrides};
 use runtime::home::{Holder, Home};
@@ -51,7 +52,7 @@ pub(super) async fn run(home: &Home, hub: Hub, format: Format) -> Result<(), Fai
             .collect();
         let versions = versions.join("; ");
         output::complain(
-            output::lines(&format!(
+            terminal::sanitize(&format!(
                 "warning: nodes have different models under the name {model}: {versions}\n"
             ))
             .as_bytes(),

@@ -2,7 +2,7 @@
 
 use crate::args::Format;
 use crate::error::{Failure, Outcome};
-use crate::{interruption, output, progress};
+use crate::{interruption, output, progress, terminal};
 use runtime::home::Home;
 use runtime::hub::{Hub, ModelId, Progress, PullError, Pulled};
 use serde_json::json;
@@ -17,12 +17,12 @@ pub(super) fn run(home: &Home, hub: &Hub, id: &ModelId, format: Format) -> Outco
         match progress {
             Progress::Begin { bytes, .. } => bar.set_length(bytes),
             Progress::Bytes { done } => bar.set_position(done),
-            Progress::File { file } => bar.set_message(output::plain(file)),
+            Progress::File { file } => bar.set_message(terminal::sanitize_line(file)),
             Progress::Retry { file, reason } => {
-                bar.set_message(output::plain(&format!("{file}: once more, {reason}")));
+                bar.set_message(terminal::sanitize_line(&format!("{file}: once more, {reason}")));
             }
             Progress::Wait { file } => {
-                bar.set_message(output::plain(&format!("{file}: another process is fetching it")));
+                bar.set_message(terminal::sanitize_line(&format!("{file}: another process is fetching it")));
             }
         }
         if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::error::Failure;
 use crate::output;
 use crate::progress;
+use crate::terminal;
 use engine::blob::BlobId;
 use runtime::blobs::{Manifest, ManifestFile, hash_file};
 use runtime::home::Home;
@@ -90,7 +91,7 @@ async fn fetch(
         Some(FetchLine::Fetched { peers, .. }) => Ok(peers),
         Some(FetchLine::Error(error)) => {
             let failure =
-                Failure::new(format!("cannot fetch {}: {}", file.path, output::lines(&error.message)))
+                Failure::new(format!("cannot fetch {}: {}", file.path, terminal::sanitize(&error.message)))
                     .id(error.code);
             Err(failure.hint(error.hint.unwrap_or_else(|| HINT.to_owned())))
         }

@@ -6,6 +6,7 @@
 use crate::args::NodeConfig;
 use crate::error::{Failure, Outcome};
 use crate::output;
+use crate::terminal;
 use runtime::config::{self, Overrides, Shown};
 use runtime::home::{Holder, Home};
 use serde_json::{Value, json};
@@ -43,7 +44,7 @@ pub(super) fn run(home: &Home, arguments: &NodeConfig) -> Outcome {
     match next {
         Ok(next) => {
             for warning in next.warnings {
-                output::complain(format!("warning: {}\n", output::plain(&warning)).as_bytes())?;
+                output::complain(format!("warning: {}\n", terminal::sanitize_line(&warning)).as_bytes())?;
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -5,6 +5,7 @@
 use crate::args::{Level, NodeLogs};
 use crate::error::{Failure, Outcome};
 use crate::output;
+use crate::terminal;
 use runtime::config::LogLevel;
 use runtime::home::Home;
 use runtime::logging::{self, Follower};
@@ -80,7 +81,7 @@ impl Shower {
     fn show(&self, line: &str) -> Option<String> {
         let Some(told) = logging::Told::parse(line) else {
             // Not of this log, and so not to be judged by its level.
-            return self.least.is_none().then(|| output::plain(line));
+            return self.least.is_none().then(|| terminal::sanitize_line(line));
         };
         if self.least.is_some_and(|least| told.level < least) {
             return None;
@@ -94,7 +95,7 @@ impl Shower {
             LogLevel::Warn => "\x1b[33m",
             LogLevel::Trace | LogLevel::Debug | LogLevel::Info => return Some(text),
         };
-        Some(if output::stdout_takes_colour() { format!("{colour}{text}\x1b[0m") } else { text })
+        Some(if terminal::stdout_takes_colour() { format!("{colour}{text}\x1b[0m") } else { text })
     }
 }
 

@@ -7,13 +7,14 @@ use crate::args::NodeMonitor;
 use crate::client::Client;
 use crate::error::Failure;
 use crate::output;
+use crate::terminal;
 use runtime::home::Home;
 use sample::{Observer, Sample};
 use std::time::{Duration, Instant};
 
 pub(super) async fn run(home: &Home, arguments: &NodeMonitor) -> Result<(), Failure> {
     let client = Client::connect(home)?;
-    let on_screen = output::is_screen() && !arguments.format.json;
+    let on_screen = terminal::is_screen() && !arguments.format.json;
     let mut observer = Observer::new(home, client, if on_screen { EVENTS_AT_FIRST } else { 0 });
     let interval = Duration::from_secs(arguments.interval.into());
     let mut next = Instant::now();

@@ -4,6 +4,7 @@ use crate::args::NodeStart;
 use crate::error::{Failure, Outcome};
 use crate::notify::Manager;
 use crate::output;
+use crate::terminal;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, setsid};
 use runtime::cgroup;
@@ -72,7 +73,7 @@ async fn live(home: &Home, start: &NodeStart, refused: &[String]) -> Outcome {
     if start.detached {
         // Whoever starts it reads this; in the foreground the log says so already.
         for warning in service.warnings() {
-            output::complain(format!("warning: {}\n", output::plain(warning)).as_bytes())?;
+            output::complain(format!("warning: {}\n", terminal::sanitize_line(warning)).as_bytes())?;
         }
     }
     let handle = service.handle();

@@ -2,7 +2,7 @@
 
 use crate::args::Format;
 use crate::error::{Failure, Outcome};
-use crate::{output, scenario};
+use crate::{output, scenario, terminal};
 use serde_json::{Value, json};
 use sim::{Scenario, ScenarioError};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub(super) fn run(files: &[PathBuf], format: Format) -> Outcome {
         wrong += usize::from(scenario.is_err());
         match scenario {
             scenario if format.json => rows.push(row(file, &scenario)),
-            Ok(scenario) => output::line(&output::plain(&summary(&scenario)))?,
+            Ok(scenario) => output::line(&terminal::sanitize_line(&summary(&scenario)))?,
             Err(error) => {
                 // How it ends is said when all have been looked at.
                 let _ = scenario::wrong(&error).report();

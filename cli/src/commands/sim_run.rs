@@ -3,7 +3,7 @@
 use super::sim_timeline::Canvas;
 use crate::args::SimRun;
 use crate::error::{Failure, Outcome};
-use crate::{interruption, output, progress, scenario};
+use crate::{interruption, output, progress, scenario, terminal};
 use sim::{Options, Scenario, Sweep, Sweeping};
 use std::num::NonZero;
 use std::ops::Range;
@@ -39,7 +39,7 @@ fn run_one(scenario: &Scenario, arguments: &SimRun) -> Outcome {
     if arguments.format.json {
         output::json(&report.to_json())?;
     } else {
-        output::write(output::lines(&report.to_string()).as_bytes())?;
+        output::write(terminal::sanitize(&report.to_string()).as_bytes())?;
         if let Some(file) = &arguments.timeline {
             output::line(&format!("timeline    {}", file.display()))?;
         }
@@ -70,7 +70,7 @@ fn run_many(scenario: &Scenario, seeds: &Range<u64>, arguments: &SimRun) -> Outc
     if arguments.format.json {
         output::json(&sweep.to_json())?;
     } else {
-        output::write(output::lines(&sweep.to_string()).as_bytes())?;
+        output::write(terminal::sanitize(&sweep.to_string()).as_bytes())?;
     }
     if sweep.passed() {
         Ok(ExitCode::SUCCESS)

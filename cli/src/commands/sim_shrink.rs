@@ -4,7 +4,7 @@ use super::sim_list::BUGS;
 use super::sim_new::{cannot_write, write_new};
 use crate::args::SimShrink;
 use crate::error::{Failure, Outcome};
-use crate::{output, progress, scenario};
+use crate::{output, progress, scenario, terminal};
 use serde_json::json;
 use sim::shrink::{Limits, ShrinkError, Shrunk, shrink};
 use sim::{Options, Scenario};
@@ -69,7 +69,7 @@ fn tell_people(shrunk: &Shrunk, file: &str) -> Result<(), Failure> {
     text += &format!("in          {} runs, {:.1} s", shrunk.runs, shrunk.wall.as_secs_f64());
     text += if shrunk.complete { "\n" } else { "; then the limit was reached: more may go\n" };
     text += &format!("\nwritten:    {file}\nrepeat it:  p2p-ai-agents sim run {file}\n");
-    output::write(output::lines(&text).as_bytes())
+    output::write(terminal::sanitize(&text).as_bytes())
 }
 
 fn tell_programs(shrunk: &Shrunk, file: &str) -> Result<(), Failure> {

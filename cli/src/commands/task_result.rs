@@ -4,6 +4,7 @@ use crate::args::ResultFormat;
 use crate::client::Client;
 use crate::error::Failure;
 use crate::output;
+use crate::terminal;
 use engine::TaskId;
 use engine::task::TaskStatus;
 use hyper::body::Bytes;
@@ -43,7 +44,7 @@ pub(super) fn print(result: &ResultBody, with_text: bool) -> Result<(), Failure>
     output::properties(&properties(result))?;
     match &result.output {
         Some(OutputBody::Generation { text, .. }) if with_text => {
-            output::line(&format!("\n{}", output::lines(text)))
+            output::line(&format!("\n{}", terminal::sanitize(text)))
         }
         Some(_) | None => Ok(()),
     }

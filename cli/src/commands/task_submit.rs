@@ -6,7 +6,7 @@ use super::task_result;
 use crate::args::TaskSubmit;
 use crate::client::Client;
 use crate::error::Failure;
-use crate::{output, progress};
+use crate::{output, progress, terminal};
 use engine::TaskId;
 use engine::task::{TaskKind, TaskStatus};
 use indicatif::ProgressBar;
@@ -202,7 +202,7 @@ async fn tell_of_pull(client: &Client, model: &str, bar: &mut Option<ProgressBar
     static SAID: AtomicBool = AtomicBool::new(false);
     if !SAID.swap(true, Ordering::Relaxed) {
         let text = format!("the model {model} is being fetched; the task follows when it is here");
-        output::complain(format!("{}\n", output::plain(&text)).as_bytes())?;
+        output::complain(format!("{}\n", terminal::sanitize_line(&text)).as_bytes())?;
         *bar = Some(progress::bytes());
     }
     let Some(bar) = bar else { return Ok(()) };

@@ -6,6 +6,7 @@ use crate::args::Format;
 use crate::client::Client;
 use crate::error::Failure;
 use crate::output;
+use crate::terminal;
 use engine::task::TaskStatus;
 use runtime::home::Home;
 use runtime::http::view::{ErrorBody, OutputBody, Task};
@@ -105,7 +106,7 @@ impl Watched {
         if self.json {
             return line(name, data);
         }
-        let more = output::lines(more);
+        let more = terminal::sanitize(more);
         // The same words of another attempt stand apart.
         let apart = if self.within_line && self.text.len() == more.len() { "\n" } else { "" };
         self.within_line = true;
@@ -125,7 +126,7 @@ impl Watched {
             text = format!("{text}: {reason}");
         }
         let end = if std::mem::take(&mut self.within_line) { "\n" } else { "" };
-        output::line(&format!("{end}{}", output::plain(&text)))
+        output::line(&format!("{end}{}", terminal::sanitize_line(&text)))
     }
 }
 
