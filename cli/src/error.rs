@@ -15,7 +15,7 @@ use std::process::ExitCode;
 pub(crate) struct Failure {
     message: String,
     /// The place in a file that it is about, drawn below the message.
-    picture: Option<String>,
+    snippet: Option<String>,
     causes: Vec<String>,
     hint: Option<String>,
     /// Its name in the catalogue; empty where nothing is said.
@@ -27,9 +27,9 @@ pub(crate) struct Failure {
 /// A failure on its way to a name: nothing else can be done with it, so that no failure goes without.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Nameless(Failure);
+pub(crate) struct UnidentifiedFailure(Failure);
 
-impl Nameless {
+impl UnidentifiedFailure {
     /// Names it as the catalogue does.
     pub(crate) fn id(self, id: impl Into<Box<str>>) -> Failure {
         Failure { id: id.into(), ..self.0 }
@@ -40,13 +40,13 @@ pub(crate) type Outcome = Result<ExitCode, Failure>;
 
 impl Failure {
     #[allow(clippy::new_ret_no_self, reason = "it becomes one with its name")]
-    pub(crate) fn new(message: impl Into<String>) -> Nameless {
-        Nameless(Self { message: message.into(), ..Self::default() })
+    pub(crate) fn new(message: impl Into<String>) -> UnidentifiedFailure {
+        UnidentifiedFailure(Self { message: message.into(), ..Self::default() })
     }
 
     /// Describes an error by itself and everything that caused it.
-    pub(crate) fn from_error(error: &dyn Error) -> Nameless {
-        Nameless(Self::new(error.to_string()).0.because(error.source()))
+    pub(crate) fn from_error(error: &dyn Error) -> UnidentifiedFailure {
+        UnidentifiedFailure(Self::new(error.to_string()).0.because(error.source()))
     }
 
     /// A failure about which everything has been said.
@@ -78,8 +78,8 @@ impl Failure {
     }
 
     /// Draws the place in a file that it is about.
-    pub(crate) fn picture(mut self, picture: String) -> Self {
-        self.picture = Some(picture);
+    pub(crate) fn snippet(mut self, snippet: String) -> Self {
+        self.snippet = Some(snippet);
         self
     }
 
@@ -102,9 +102,9 @@ impl Failure {
         }
         let (red, cyan, plain) = if colour { ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m") } else { ("", "", "") };
         let mut text = format!("{red}error:{plain} {}\n", terminal::sanitize(&self.message));
-        if let Some(picture) = &self.picture {
+        if let Some(snippet) = &self.snippet {
             // Writing to a string does not fail.
-            let _ = writeln!(text, "{}", terminal::sanitize(picture));
+            let _ = writeln!(text, "{}", terminal::sanitize(snippet));
         }
         for cause in &self.causes {
             let _ = writeln!(text, "  caused by: {}", terminal::sanitize(cause));

@@ -24,6 +24,6 @@ pub(crate) fn wrong(error: &ScenarioError) -> Failure {
     let id = if unreadable { "scenario_unreadable" } else { "scenario_invalid" };
     match error.picture() {
         None => Failure::from_error(error).id(id),
-        Some(picture) => Failure::new(error.problem.to_string()).id(id).picture(picture),
+        Some(snippet) => Failure::new(error.problem.to_string()).id(id).snippet(snippet),
     }
 }
