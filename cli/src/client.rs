@@ -2,7 +2,7 @@
 //!
 //! Each has a time within which it is answered, or fails with a reason.
 
-use crate::error::Failure;
+use crate::error::{Failure, Outcome};
 use crate::terminal;
 use engine::TaskId;
 use http_body_util::{BodyExt, Full, Limited};
@@ -15,8 +15,10 @@ use runtime::http::view::{ErrorBody, Task};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
+use std::future::Future;
 use std::io::Read;
 use std::ops::ControlFlow;
+use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -269,6 +271,12 @@ impl Reply {
             None => failure,
         })
     }
+}
+
+/// Runs a command that asks a node and waits for the answer.
+pub(crate) fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(command).map(|()| ExitCode::SUCCESS)
 }
 
 fn unreadable(error: &serde_json::Error) -> Failure {

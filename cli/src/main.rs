@@ -6,6 +6,7 @@ mod args;
 mod client;
 mod commands;
 mod error;
+mod homes;
 mod interruption;
 mod notify;
 mod output;

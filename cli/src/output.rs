@@ -103,6 +103,11 @@ pub(crate) fn duration(millis: u64) -> String {
     }
 }
 
+/// Shows microseconds as milliseconds.
+pub(crate) fn micros(micros: u64) -> String {
+    format!("{}.{:02} ms", micros / 1000, micros % 1000 / 10)
+}
+
 /// Shows a number of bytes in the unit that fits.
 pub(crate) fn bytes(count: u64) -> String {
     let units = ["kB", "MB", "GB", "TB"];

@@ -1,0 +1,53 @@
+//! The cache of models as the model commands use it, and the names of the models in it.
+
+use crate::client::{Client, block_on};
+use crate::error::Failure;
+use runtime::catalog;
+use runtime::home::{Holder, Home};
+use runtime::hub::{Hub, ModelId, PresentError};
+use runtime::inference::EMBEDDED_MODEL;
+
+/// The hub and its cache, as the environment says.
+pub(in crate::commands) fn open(offline: bool) -> Result<Hub, Failure> {
+    let hub = Hub::from_environment(|name| std::env::var_os(name));
+    let mut hub = hub.map_err(|error| {
+        Failure::from_error(&error).id("cache_unusable").hint("set HF_HOME to a directory")
+    })?;
+    hub.offline |= offline;
+    hub.architectures = catalog::architectures();
+    Ok(hub)
+}
+
+/// Reads the name of a model that something is to be done with.
+pub(in crate::commands) fn parse_id(text: &str, done: &str) -> Result<ModelId, Failure> {
+    if text == EMBEDDED_MODEL {
+        return Err(Failure::new(format!("{text} is part of this program, and need not be {done}"))
+            .id("model_embedded"));
+    }
+    text.parse().map_err(|error| Failure::from_error(&error).id("model_malformed"))
+}
+
+/// Says why a model is not there.
+pub(super) fn absence(id: &ModelId, error: &PresentError) -> Failure {
+    let failure = Failure::from_error(error).id(error.code());
+    match (id, error) {
+        (ModelId::Hub { .. }, PresentError::NotFetched(_)) => failure.hint(format!(
+            "p2p-ai-agents model list shows what is; fetch it with: p2p-ai-agents model pull {id}"
+        )),
+        (ModelId::Hub { .. }, PresentError::Incomplete { .. }) => {
+            failure.hint(format!("fetch the rest with: p2p-ai-agents model pull {id}"))
+        }
+        _ => failure,
+    }
+}
+
+/// Lets a node that runs know that its models are others now; it would find out by itself a little later.
+pub(super) fn refresh_node(home: &Home) {
+    let told = async {
+        let client = Client::connect(home)?;
+        client.post("/api/v1/models/refresh", &()).await?.accepted()
+    };
+    if home.holder() != Holder::Nobody {
+        drop(block_on(told));
+    }
+}

@@ -1,0 +1,100 @@
+//! `model info`: what is known of one model, of this machine or of its node's list.
+
+use super::{cache, list};
+use crate::args::Format;
+use crate::error::Failure;
+use crate::output;
+use runtime::home::Home;
+use runtime::http::models::Standing;
+use runtime::hub::{Hub, ModelId, Present};
+use serde_json::{Map, Value, json};
+use std::fs;
+use std::path::Path;
+
+pub(in crate::commands) async fn run(
+    home: &Home,
+    hub: Hub,
+    asked: &str,
+    format: Format,
+) -> Result<(), Failure> {
+    let listed = list::standing(home, hub.clone()).await?.into_iter().find(|model| is(model, asked));
+    let present = match &listed {
+        Some(listed) => find_listed(&hub, asked, listed),
+        None => {
+            let id = cache::parse_id(asked, "looked into")?;
+            Some(hub.find(&id).map_err(|error| cache::absence(&id, &error))?)
+        }
+    };
+    if format.json { output::json(&fields(listed.as_ref(), present.as_ref())) } else { show(listed, present) }
+}
+
+/// Tells whether a model of the list is the one that is asked for, by its name or by its place.
+fn is(model: &Standing, asked: &str) -> bool {
+    let place = Path::new(&model.status.place);
+    model.status.name == asked || fs::canonicalize(asked).is_ok_and(|asked| asked == place)
+}
+
+/// Finds the files of a model of the list; none of what is built in, or is not there.
+fn find_listed(hub: &Hub, asked: &str, listed: &Standing) -> Option<Present> {
+    let named = asked.parse::<ModelId>().ok().and_then(|id| hub.find(&id).ok());
+    let place = Path::new(&listed.status.place);
+    named.or_else(|| place.is_absolute().then(|| hub.find(&ModelId::Local(place.to_owned())).ok()).flatten())
+}
+
+fn fields(listed: Option<&Standing>, present: Option<&Present>) -> Value {
+    let mut fields = Map::new();
+    let mut add = |more: Value| {
+        let Value::Object(more) = more else { return };
+        more.into_iter().for_each(|(name, value)| drop(fields.insert(name, value)));
+    };
+    if let Some(present) = present {
+        let files = present.files.iter().map(|file| {
+            let hash = file.hash.map(|hash| hash.to_string());
+            json!({ "name": file.name, "bytes": file.bytes, "hash": hash })
+        });
+        add(json!({
+            "name": present.id.to_string(),
+            "path": present.path,
+            "format": present.format,
+            "architecture": present.architecture,
+            "commit": present.commit,
+            "bytes": present.bytes,
+            "files": files.collect::<Vec<_>>(),
+        }));
+    }
+    // As in the list.
+    add(listed.map_or(Value::Null, |listed| json!(listed)));
+    Value::Object(fields)
+}
+
+fn show(listed: Option<Standing>, present: Option<Present>) -> Result<(), Failure> {
+    let mut rows = Vec::new();
+    let name = listed.as_ref().map(|listed| listed.status.name.clone());
+    let name = name.or_else(|| present.as_ref().map(|present| present.id.to_string()));
+    rows.extend(name.map(|name| ("Name", name)));
+    if let Some(Standing { status, state }) = &listed {
+        let kinds = (!status.kinds.is_empty()).then(|| status.kinds.join(", "));
+        rows.extend(kinds.map(|kinds| ("Type", kinds)));
+        rows.push(("State", state.in_words().to_owned()));
+        rows.extend(status.reason.clone().map(|reason| ("Reason", reason)));
+        rows.extend(status.hint.clone().map(|hint| ("Hint", hint)));
+        rows.extend(status.loaded_at.clone().map(|at| ("Loaded at", at)));
+        rows.extend(status.memory_bytes.map(|bytes| ("Memory", output::bytes(bytes))));
+    }
+    match present {
+        Some(present) => {
+            let unknown = || "-".to_owned();
+            let files =
+                present.files.iter().map(|file| format!("{} ({})", file.name, output::bytes(file.bytes)));
+            rows.push(("Size", output::bytes(present.bytes)));
+            rows.push(("Architecture", present.architecture.clone().unwrap_or_else(unknown)));
+            rows.push(("Commit", present.commit.clone().unwrap_or_else(unknown)));
+            rows.push(("Path", present.path.display().to_string()));
+            rows.push(("Files", files.collect::<Vec<_>>().join(", ")));
+        }
+        None => rows.extend(listed.into_iter().flat_map(|Standing { status, .. }| {
+            [("Size", output::bytes(status.bytes)), ("Path", status.place)]
+        })),
+    }
+    output::properties(&rows)
+}

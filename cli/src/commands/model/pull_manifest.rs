@@ -1,0 +1,119 @@
+//! `model pull --manifest`: fetches the files of a list from other nodes, whatever the internet is like.
+
+use crate::client::Client;
+use crate::error::Failure;
+use crate::output;
+use crate::progress;
+use crate::terminal;
+use engine::blob::BlobId;
+use runtime::blobs::{Manifest, ManifestFile, hash_file};
+use runtime::home::Home;
+use runtime::http::files::{Fetch, FetchLine, NewFetch};
+use runtime::text::without_mark;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+pub(in crate::commands) async fn run(home: &Home, manifest: &Path, to: Option<&Path>) -> Result<(), Failure> {
+    let unusable = |cause: &dyn std::error::Error| {
+        Failure::new(format!("{} is not a model's list of files", manifest.display()))
+            .id("manifest_unusable")
+            .because(Some(cause))
+            .hint("make one on a machine that has the model: p2p-ai-agents model share FOLDER > model.json")
+    };
+    let text = fs::read(manifest).map_err(|error| unusable(&error))?;
+    let manifest = Manifest::read(without_mark(&text)).map_err(|error| unusable(&error))?;
+    let folder = match to {
+        Some(folder) => {
+            std::path::absolute(folder).map_err(|error| Failure::from_error(&error).id("path_unusable"))?
+        }
+        None => home.root().join("models").join(&manifest.name),
+    };
+    let client = Client::connect(home)?;
+    let (begun, mut peers, mut fetched) = (Instant::now(), 0, 0);
+    let bar = progress::bytes();
+    bar.set_length(manifest.bytes());
+    let mut done = 0;
+    for file in &manifest.files {
+        let path = folder.join(&file.path);
+        if !is_here(&path, file)? {
+            let from = fetch(&client, file, path, |fetch| bar.set_position(done + fetch.present)).await?;
+            peers = peers.max(from);
+            fetched += file.bytes;
+        }
+        done += file.bytes;
+        bar.set_position(done);
+    }
+    bar.finish_and_clear();
+    output::line(&summary(fetched, peers, begun, &folder))?;
+    output::line(&format!(
+        "To run it, add {} to models in the settings, or to P2P_AI_MODELS",
+        folder.display()
+    ))
+}
+
+/// Tells whether a file is here already; one that is another is not touched.
+fn is_here(path: &PathBuf, file: &ManifestFile) -> Result<bool, Failure> {
+    let Ok(found) = fs::metadata(path) else { return Ok(false) };
+    let blob = hash_file(path, found.len()).map_err(|error| {
+        Failure::new(format!("cannot read {}", path.display())).id("path_unusable").because(Some(&error))
+    })?;
+    if blob == (BlobId { root: file.blake3, bytes: file.bytes }) {
+        return Ok(true);
+    }
+    Err(Failure::new(format!("{} exists and is another file", path.display()))
+        .id("file_exists")
+        .hint("move it away, or name another folder with --to DIR"))
+}
+
+async fn fetch(
+    client: &Client,
+    file: &ManifestFile,
+    path: PathBuf,
+    mut told: impl FnMut(&Fetch),
+) -> Result<u32, Failure> {
+    let new = NewFetch { blake3: Some(file.blake3), sha256: None, bytes: file.bytes, path };
+    let mut last = None;
+    client
+        .post_lines("/api/v1/fetches", &new, |line: FetchLine| match line {
+            FetchLine::Progress(fetch) => {
+                told(&fetch);
+                ControlFlow::Continue(())
+            }
+            FetchLine::Error(_) | FetchLine::Fetched { .. } => {
+                last = Some(line);
+                ControlFlow::Break(())
+            }
+        })
+        .await?;
+    match last {
+        Some(FetchLine::Fetched { peers, .. }) => Ok(peers),
+        Some(FetchLine::Error(error)) => {
+            let failure =
+                Failure::new(format!("cannot fetch {}: {}", file.path, terminal::sanitize(&error.message)))
+                    .id(error.code);
+            Err(failure.hint(error.hint.unwrap_or_else(|| HINT.to_owned())))
+        }
+        Some(FetchLine::Progress(_)) | None => {
+            Err(Failure::new(format!("the node stopped before {} was here", file.path))
+                .id("fetch_interrupted")
+                .hint("what has come is kept: the same command goes on with it"))
+        }
+    }
+}
+
+fn summary(bytes: u64, peers: u32, begun: Instant, folder: &Path) -> String {
+    if bytes == 0 {
+        return format!("All files are here: {}", folder.display());
+    }
+    let seconds = begun.elapsed().as_secs_f64().max(0.001);
+    let nodes = if peers == 1 { "1 node".to_owned() } else { format!("{peers} nodes") };
+    #[allow(clippy::cast_precision_loss, reason = "it is shown with few digits")]
+    let megabytes = bytes as f64 / 1e6;
+    let rate = megabytes / seconds;
+    format!("Fetched {megabytes:.1} MB from {nodes} in {seconds:.1} s ({rate:.0} MB/s): {}", folder.display())
+}
+
+const HINT: &str = "share the model on a machine of this network with: p2p-ai-agents model share FOLDER; \
+                    what has come is kept, and the same command goes on with it";

@@ -1,0 +1,34 @@
+//! `model quantize`: makes a small 8-bit model file of published weights.
+
+use crate::error::{Failure, Outcome};
+use crate::output;
+use runtime::inference::quantize::{QuantizeError, QuantizeReport, quantize};
+use std::path::Path;
+use std::process::ExitCode;
+
+pub(in crate::commands) fn run(source: &Path, target: &Path) -> Outcome {
+    let report: QuantizeReport = quantize(source, target).map_err(|error| {
+        let hint = match &error {
+            QuantizeError::Foreign(_) | QuantizeError::NotAFile { .. } | QuantizeError::Write { .. } => {
+                "name a new file for the output, in a directory that can be written to"
+            }
+            QuantizeError::Description(_)
+            | QuantizeError::Read { .. }
+            | QuantizeError::Tokenizer { .. }
+            | QuantizeError::TooLarge { .. }
+            | QuantizeError::Weights { .. } => {
+                "the source is a directory with model.safetensors, config.json and tokenizer.json or vocab.txt"
+            }
+        };
+        Failure::new("cannot quantise the model").id(error.code()).because(Some(&error)).hint(hint)
+    })?;
+    output::properties(&[
+        ("Source", format!("{} bytes, SHA-256 {}", report.source_bytes, report.source_sha256)),
+        ("Output", format!("{} bytes, SHA-256 {}", report.output_bytes, report.output_sha256)),
+        (
+            "Left out",
+            if report.left_out.is_empty() { "nothing".to_owned() } else { report.left_out.join(", ") },
+        ),
+    ])
+    .map(|()| ExitCode::SUCCESS)
+}

@@ -1,0 +1,21 @@
+//! `model share`: gives a model's files to whoever can name them, and lists them for those.
+
+use crate::client::Client;
+use crate::error::Failure;
+use crate::output;
+use runtime::blobs::Manifest;
+use runtime::home::Home;
+use runtime::http::files::NewShare;
+use std::path::Path;
+
+pub(in crate::commands) async fn run(home: &Home, path: &Path) -> Result<(), Failure> {
+    let client = Client::connect(home)?;
+    // A link keeps its name: the snapshots of a cache consist of them.
+    let path = std::path::absolute(path).map_err(|error| {
+        Failure::new(format!("cannot share {}", path.display())).id("path_unusable").because(Some(&error))
+    })?;
+    let manifest: Manifest = client.post("/api/v1/files", &NewShare { path }).await?.read()?;
+    let text = serde_json::to_string_pretty(&manifest)
+        .map_err(|error| Failure::from_error(&error).id("internal_error"))?;
+    output::line(&text)
+}

@@ -1,0 +1,100 @@
+//! `node config`: every setting and where its value came from, of the running node or else of the next start.
+//!
+//! A node reads its settings once. So what a running node works with is what it wrote down then, and what a restart
+//! would change is told apart.
+
+use crate::args::NodeConfig;
+use crate::error::{Failure, Outcome};
+use crate::output;
+use crate::terminal;
+use runtime::config::{self, Overrides, Shown};
+use runtime::home::{Holder, Home};
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::Read;
+use std::process::ExitCode;
+
+pub(in crate::commands) fn run(home: &Home, arguments: &NodeConfig) -> Outcome {
+    let overrides = Overrides { config_file: arguments.config.clone(), ..Overrides::of_environment() };
+    let next = config::preview(home, &overrides);
+    let running = if arguments.config.is_some() { None } else { of_running(home) };
+    let (shown, changed) = match (running.as_ref(), next.as_ref()) {
+        (Some(running), Ok(next)) => (running.clone(), changes(running, &next.shown())),
+        (Some(running), Err(_)) => (running.clone(), Vec::new()),
+        (None, Ok(next)) => (next.shown(), Vec::new()),
+        (None, Err(error)) => return Err(explain(error)),
+    };
+    if arguments.format.json {
+        output::json(&json!({
+            "running": running.is_some(),
+            "settings": shown,
+            "after_restart": changed,
+            "warnings": next.as_ref().map(|next| next.warnings.clone()).unwrap_or_default(),
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(&shown)?;
+    if running.is_none() {
+        output::notice("\nNo node is running; these are the settings of the next start")?;
+    }
+    if !changed.is_empty() {
+        output::notice("\nAfter a restart:")?;
+        print(&changed)?;
+    }
+    match next {
+        Ok(next) => {
+            for warning in next.warnings {
+                output::complain(format!("warning: {}\n", terminal::sanitize_line(&warning)).as_bytes())?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        // The node runs on; its next start would not.
+        Err(error) => Err(explain(&error)),
+    }
+}
+
+/// Reads what the running node wrote down; `None` where none runs.
+fn of_running(home: &Home) -> Option<Vec<Shown>> {
+    if home.holder() == Holder::Nobody {
+        return None;
+    }
+    let mut text = String::new();
+    File::open(home.effective_file()).ok()?.take(BYTES_MAX).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// Returns what the next start has that the running node has not. What a flag gave is given again by `node restart`.
+fn changes(running: &[Shown], next: &[Shown]) -> Vec<Shown> {
+    let kept =
+        |before: &Shown| before.source.starts_with("flag ") || before.source.starts_with("environment ");
+    let differs = |after: &&Shown| {
+        let before = running.iter().find(|before| before.key == after.key);
+        before.is_none_or(|before| before.value != after.value && !kept(before))
+    };
+    next.iter().filter(differs).cloned().collect()
+}
+
+fn print(settings: &[Shown]) -> Result<(), Failure> {
+    let rows: Vec<[String; 3]> = settings.iter().map(row).collect();
+    output::table(["SETTING", "VALUE", "SOURCE"], &rows)
+}
+
+fn row(shown: &Shown) -> [String; 3] {
+    let value = match &shown.value {
+        Value::String(text) => text.clone(),
+        value @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            value.to_string()
+        }
+    };
+    [shown.key.clone(), value, shown.source.clone()]
+}
+
+fn explain(error: &config::ConfigError) -> Failure {
+    let failure = Failure::from_error(error).id(error.id());
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+const BYTES_MAX: u64 = 1 << 20;

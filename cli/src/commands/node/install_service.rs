@@ -1,0 +1,169 @@
+//! `node install-service`: writes the unit with which systemd starts the node, watches it and stops it.
+
+use crate::args::InstallService;
+use crate::error::{Failure, Outcome};
+use crate::output;
+use nix::unistd::{User, geteuid};
+use runtime::home::Home;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+pub(in crate::commands) fn run(home: &Home, arguments: &InstallService) -> Outcome {
+    let program = std::env::current_exe()?;
+    let system = arguments.system && !arguments.user;
+    let unit = unit(&program, home.root(), system)?;
+    if arguments.print {
+        output::write(unit.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let path = place(system)?;
+    let older = keep_older(&path, &unit)?;
+    write(&path, &unit).map_err(|error| {
+        // Nothing was replaced, so nothing needs to be kept.
+        older.as_deref().map(fs::remove_file);
+        let failure = Failure::new(format!("cannot write {}", path.display()))
+            .id("output_failed")
+            .because(Some(&error));
+        if system {
+            failure.hint("writing a unit of the system takes root; without --system it is a unit of yours")
+        } else {
+            failure
+        }
+    })?;
+    output::line(&format!("Written: {}", path.display()))?;
+    if let Some(older) = older {
+        output::notice(&format!("The unit that stood there is kept: {}", older.display()))?;
+    }
+    let user = if system { "" } else { " --user" };
+    output::notice(&format!(
+        "Start it now and with {}: systemctl{user} daemon-reload && systemctl{user} enable --now {UNIT}",
+        if system { "the machine" } else { "your sessions" }
+    ))?;
+    if !arguments.system {
+        output::notice("To let it run without a session of yours: loginctl enable-linger")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Gives a unit that differs from the new one a second name, for somebody may have changed it; returns that name. The
+/// unit keeps its own until the new one takes it, and no unit that was kept before is replaced.
+fn keep_older(path: &Path, unit: &str) -> Result<Option<PathBuf>, Failure> {
+    let older = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+        Ok(metadata) if metadata.is_file() => fs::read(path)?,
+        // A unit that is masked leads to `/dev/null`.
+        Ok(_) => return Err(foreign(path)),
+    };
+    if older.is_empty() || older == unit.as_bytes() {
+        return Ok(None);
+    }
+    if !older.starts_with(TEMPLATE.lines().next().unwrap_or_default().as_bytes()) {
+        return Err(foreign(path));
+    }
+    let mut number = 1_u32;
+    loop {
+        let extension = if number == 1 { "old".to_owned() } else { format!("old-{number}") };
+        let kept = path.with_added_extension(extension);
+        match fs::hard_link(path, &kept) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            linked => return Ok(linked.map(|()| Some(kept))?),
+        }
+    }
+}
+
+fn foreign(path: &Path) -> Failure {
+    Failure::new(format!("{} was not written by this command", path.display()))
+        .id("file_exists")
+        .hint("move it away; nothing was changed")
+}
+
+fn place(system: bool) -> Result<PathBuf, Failure> {
+    if system {
+        return Ok(Path::new("/etc/systemd/system").join(UNIT));
+    }
+    let configuration =
+        std::env::var_os("XDG_CONFIG_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let configuration = configuration.or_else(|| Some(std::env::home_dir()?.join(".config")));
+    let configuration =
+        configuration.ok_or_else(|| Failure::new("there is no home directory").id("home_unusable"))?;
+    Ok(configuration.join("systemd/user").join(UNIT))
+}
+
+/// Fills the template in.
+fn unit(program: &Path, home: &Path, system: bool) -> Result<String, Failure> {
+    let (program, home) = (word(program)?, word(home)?);
+    let user = if system {
+        let name =
+            User::from_uid(geteuid()).ok().flatten().map_or_else(|| "root".to_owned(), |user| user.name);
+        format!("User={name}")
+    } else {
+        "# It runs as the user whose unit it is.".to_owned()
+    };
+    let (system_only, wanted_by) =
+        if system { (SYSTEM_ONLY, "multi-user.target") } else { ("", "default.target") };
+    Ok(TEMPLATE
+        .replace("{identity}", &user)
+        .replace("{system_only}", system_only)
+        .replace("{wanted_by}", wanted_by)
+        .replace("{program}", &program)
+        .replace("{home}", &home))
+}
+
+/// Writes a path as one word of a unit.
+fn word(path: &Path) -> Result<String, Failure> {
+    let text = path.to_str().filter(|text| !text.chars().any(char::is_control));
+    let text = text
+        .ok_or_else(|| Failure::new(format!("a unit cannot name {}", path.display())).id("home_unusable"))?;
+    let text = text.replace('%', "%%");
+    if text.contains([' ', '"', '\'', '\\', '$']) {
+        Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "$$")))
+    } else {
+        Ok(text)
+    }
+}
+
+fn write(path: &Path, unit: &str) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    runtime::home::replace_file(path, unit.as_bytes(), 0o644)
+}
+
+/// What only the system's own manager has the right to do.
+const SYSTEM_ONLY: &str = "\
+CapabilityBoundingSet=
+AmbientCapabilities=
+PrivateTmp=yes
+ProtectSystem=strict
+ProtectHome=read-only
+ReadWritePaths={home}
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+";
+const UNIT: &str = "p2p-ai-agents.service";
+const TEMPLATE: &str = include_str!("../../../service/p2p-ai-agents.service");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_one_word_and_nothing_is_left_open() {
+        assert_eq!(word(Path::new("/usr/bin/x")).unwrap(), "/usr/bin/x");
+        assert_eq!(word(Path::new("/a b/100%/\"q\"")).unwrap(), "\"/a b/100%%/\\\"q\\\"\"");
+        assert!(word(Path::new("/a\nb")).is_err());
+        let of_system = unit(Path::new("/x"), Path::new("/h"), true).unwrap();
+        assert!(of_system.contains("\nReadWritePaths=/h\n") && !of_system.contains('{'), "{of_system}");
+        let unit = unit(Path::new("/x"), Path::new("/h"), false).unwrap();
+        assert!(!unit.contains('{'), "{unit}");
+        assert!(!unit.contains("ProtectSystem"), "a user's manager may not");
+        assert!(unit.contains("ExecStart=/x --home /h node start --foreground\n"), "{unit}");
+    }
+}

@@ -1,0 +1,74 @@
+//! `node list`: the running nodes of this user, whichever home each has.
+
+use crate::args::Format;
+use crate::commands::all_nodes;
+use crate::error::Failure;
+use crate::output;
+use engine::lifecycle::State;
+use runtime::home::{Holder, Home};
+use runtime::http::view::StatusAnswer;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// A running node, as far as it can be told.
+#[derive(Serialize)]
+struct Running {
+    home: PathBuf,
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_id: Option<String>,
+    /// Absent where the node does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<State>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network_port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_address: Option<String>,
+}
+
+pub(in crate::commands) async fn run(format: Format) -> Result<(), Failure> {
+    let answers = all_nodes::ask::<StatusAnswer>("/api/v1/status").await?;
+    let nodes: Vec<Running> = answers
+        .into_iter()
+        .map(|(home, said)| running(&home, said.ok().map(|(_, status)| status.state())))
+        .collect();
+    if format.json {
+        return output::json(&nodes);
+    }
+    if nodes.is_empty() {
+        return output::line("No running nodes");
+    }
+    let rows: Vec<[String; 6]> = nodes.iter().map(row).collect();
+    output::table(["ID", "STATE", "PORT", "API", "PID", "HOME"], &rows)
+}
+
+fn running(home: &Home, state: Option<State>) -> Running {
+    let pid = match home.holder() {
+        Holder::Process { pid } => pid,
+        Holder::Nobody => None,
+    };
+    let info = home.info();
+    Running {
+        home: home.root().to_owned(),
+        pid,
+        node_id: info.as_ref().map(|info| info.node_id.to_string()),
+        state,
+        network: info.as_ref().map(|info| info.network.clone()),
+        network_port: info.as_ref().map(|info| info.network_port),
+        api_address: info.as_ref().map(|info| info.api_address.to_string()),
+    }
+}
+
+fn row(node: &Running) -> [String; 6] {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    [
+        or_dash(node.node_id.clone()),
+        node.state.map_or_else(|| "no answer".to_owned(), |state| state.to_string()),
+        or_dash(node.network_port.map(|port| port.to_string())),
+        or_dash(node.api_address.clone()),
+        or_dash(node.pid.map(|pid| pid.to_string())),
+        node.home.display().to_string(),
+    ]
+}

@@ -1,0 +1,116 @@
+//! `node logs`: the newest lines of the log, for people or as they are, and what is added to them.
+//!
+//! The log of a node that has ended, or that does not start, is there as well.
+
+use crate::args::{Level, NodeLogs};
+use crate::error::{Failure, Outcome};
+use crate::output;
+use crate::terminal;
+use runtime::config::LogLevel;
+use runtime::home::Home;
+use runtime::logging::{self, Follower};
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+pub(in crate::commands) fn run(home: &Home, arguments: &NodeLogs) -> Outcome {
+    let path = home.log_file();
+    if !path.exists() && !arguments.follow {
+        return Err(Failure::new(format!("there is no log yet ({})", path.display()))
+            .id("log_missing")
+            .hint("start a node with: p2p-ai-agents node start"));
+    }
+    let unreadable = |error: io::Error| {
+        Failure::new(format!("cannot read {}", path.display())).id("log_unreadable").because(Some(&error))
+    };
+    let shower = Shower { least: arguments.level.map(LogLevel::from), json: arguments.format.json };
+    let mut follower = Follower::at_start(&path);
+    let mut newest = VecDeque::new();
+    let wanted = usize::try_from(arguments.lines).unwrap_or(usize::MAX);
+    if let Some(older) = older_file(&path) {
+        newest_of(&mut Follower::at_start(&older), &shower, wanted, &mut newest).map_err(unreadable)?;
+    }
+    newest_of(&mut follower, &shower, wanted, &mut newest).map_err(unreadable)?;
+    for line in newest {
+        output::line(&line)?;
+    }
+    if !arguments.follow {
+        return Ok(ExitCode::SUCCESS);
+    }
+    loop {
+        std::thread::sleep(POLL);
+        while let Some(line) = follower.next_line().map_err(unreadable)? {
+            if let Some(line) = shower.show(&line) {
+                output::line(&line)?;
+            }
+        }
+    }
+}
+
+/// Returns the file that was set aside last, as the newest lines may lie on both sides of a rotation.
+fn older_file(path: &Path) -> Option<PathBuf> {
+    let older = logging::rotated(path, 1);
+    older.exists().then_some(older)
+}
+
+fn newest_of(
+    follower: &mut Follower,
+    shower: &Shower,
+    wanted: usize,
+    newest: &mut VecDeque<String>,
+) -> io::Result<()> {
+    while let Some(line) = follower.next_line()? {
+        let Some(line) = shower.show(&line) else { continue };
+        newest.push_back(line);
+        if newest.len() > wanted {
+            newest.pop_front();
+        }
+    }
+    Ok(())
+}
+
+struct Shower {
+    least: Option<LogLevel>,
+    json: bool,
+}
+
+impl Shower {
+    /// Returns a line as it is to be shown; `None` where it is not.
+    fn show(&self, line: &str) -> Option<String> {
+        let Some(told) = logging::Told::parse(line) else {
+            // Not of this log, and so not to be judged by its level.
+            return self.least.is_none().then(|| terminal::sanitize_line(line));
+        };
+        if self.least.is_some_and(|least| told.level < least) {
+            return None;
+        }
+        if self.json {
+            return Some(line.to_owned());
+        }
+        let text = told.plain();
+        let colour = match told.level {
+            LogLevel::Error | LogLevel::Fatal => "\x1b[31m",
+            LogLevel::Warn => "\x1b[33m",
+            LogLevel::Trace | LogLevel::Debug | LogLevel::Info => return Some(text),
+        };
+        Some(if terminal::stdout_takes_colour() { format!("{colour}{text}\x1b[0m") } else { text })
+    }
+}
+
+impl From<Level> for LogLevel {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Trace => Self::Trace,
+            Level::Debug => Self::Debug,
+            Level::Info => Self::Info,
+            Level::Warn => Self::Warn,
+            Level::Error => Self::Error,
+            Level::Fatal => Self::Fatal,
+        }
+    }
+}
+
+/// How often a log is looked at for more.
+const POLL: Duration = Duration::from_millis(100);

@@ -1,0 +1,66 @@
+//! `node monitor`: how the node is, again and again: a screen on a terminal, a line each time elsewhere.
+
+mod sample;
+mod screen;
+
+use crate::args::NodeMonitor;
+use crate::client::Client;
+use crate::error::Failure;
+use crate::output;
+use crate::terminal;
+use runtime::home::Home;
+use sample::{Observer, Sample};
+use std::time::{Duration, Instant};
+
+pub(in crate::commands) async fn run(home: &Home, arguments: &NodeMonitor) -> Result<(), Failure> {
+    let client = Client::connect(home)?;
+    let on_screen = terminal::is_screen() && !arguments.format.json;
+    let mut observer = Observer::new(home, client, if on_screen { EVENTS_AT_FIRST } else { 0 });
+    let interval = Duration::from_secs(arguments.interval.into());
+    let mut next = Instant::now();
+    let until = arguments.duration.map(|seconds| next + Duration::from_secs(seconds.into()));
+    if on_screen {
+        return screen::run(observer, interval, until).await;
+    }
+    loop {
+        let sample = observer.look().await?;
+        if arguments.format.json {
+            output::json(&sample)?;
+        } else {
+            for event in &sample.events {
+                output::line(event)?;
+            }
+            output::line(&line(&sample))?;
+        }
+        // A look that took long delays none but itself.
+        next = (next + interval).max(Instant::now());
+        if until.is_some_and(|until| next > until) {
+            return Ok(());
+        }
+        tokio::time::sleep_until(next.into()).await;
+    }
+}
+
+/// Puts a look into one line, the same words in the same places each time.
+fn line(sample: &Sample) -> String {
+    let times = match (sample.latency_ms_median, sample.latency_ms_p99) {
+        (Some(median), Some(p99)) => format!("{median} ms median {p99} ms p99"),
+        _ => "-".to_owned(),
+    };
+    format!(
+        "{}  {}  health {}  peers {}  members {}  queued {}  running {}  {:.1} tasks/s  {times}  {} MB  {:.1} % CPU",
+        sample.timestamp,
+        sample.state,
+        sample.health.as_deref().unwrap_or("-"),
+        sample.peers.len(),
+        sample.members,
+        sample.tasks_queued,
+        sample.tasks_running,
+        sample.tasks_per_second,
+        sample.memory_bytes >> 20,
+        sample.cpu_percent,
+    )
+}
+
+/// Lines of the log that a screen begins with.
+const EVENTS_AT_FIRST: usize = 20;

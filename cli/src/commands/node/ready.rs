@@ -1,0 +1,18 @@
+//! `node ready`: asks `GET /readyz` and ends with 0 where the node is ready; for probes in containers.
+
+use crate::client::Client;
+use crate::error::Failure;
+use crate::output;
+use runtime::home::Home;
+use runtime::http::view::Readiness;
+
+pub(in crate::commands) async fn run(home: &Home) -> Result<(), Failure> {
+    let client = Client::connect(home)?;
+    let reply = client.readiness().await?;
+    if reply.is_unavailable() {
+        return Err(Failure::new(format!("The node is not ready (home: {})", home.root().display()))
+            .id("node_not_ready")
+            .hint("it is still starting, or already stopping; p2p-ai-agents node status says which"));
+    }
+    output::notice(&reply.read::<Readiness>()?.status)
+}

@@ -1,0 +1,37 @@
+//! `node restart`: stops a node and starts it with the words, the directory and the variables of its first start.
+
+use super::{start, stop};
+use crate::client::block_on;
+use crate::error::{Failure, Outcome};
+use crate::{homes, output};
+use runtime::home::{Holder, Home};
+use std::process::ExitCode;
+
+pub(in crate::commands) fn run(home: &Home) -> Outcome {
+    if home.holder() == Holder::Nobody {
+        return Err(Failure::new(format!("No node is running (home: {})", home.root().display()))
+            .id("node_not_running")
+            .hint("start one with: p2p-ai-agents node start"));
+    }
+    // Read first: it goes with the node.
+    let start = start::Command::of_running(home)?;
+    block_on(async { stop::stop(home).await })?;
+    start::in_background(home, &start)
+}
+
+/// Restarts every node of this user, one after the other, so that the mesh stays a mesh.
+pub(in crate::commands) fn run_all() -> Outcome {
+    let (mut restarted, mut failed) = (0, 0);
+    for home in homes::running()? {
+        match run(&home) {
+            Ok(code) if code == ExitCode::SUCCESS => restarted += 1,
+            Ok(_) => failed += 1,
+            Err(failure) => {
+                failed += 1;
+                failure.at(&home.root().display().to_string()).report();
+            }
+        }
+    }
+    output::notice(&format!("{restarted} {} restarted", if restarted == 1 { "node" } else { "nodes" }))?;
+    Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

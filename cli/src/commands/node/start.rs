@@ -1,0 +1,394 @@
+//! `node start`: becomes a node in the foreground, or starts one in the background and waits until it is ACTIVE.
+
+use crate::args::NodeStart;
+use crate::error::{Failure, Outcome};
+use crate::notify::Manager;
+use crate::output;
+use crate::terminal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, setsid};
+use runtime::cgroup;
+use runtime::config::Overrides;
+use runtime::hardening::harden_this_process;
+use runtime::home::{Home, RunInfo};
+use runtime::host::raise_open_files_limit;
+use runtime::service::{Service, StartError};
+use runtime::startup::{Startup, Step, Timeline};
+use runtime::store::{ROOM_BYTES, is_full, room_in};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, ExitCode, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+
+pub(in crate::commands) fn run(home: &Home, start: &NodeStart) -> Outcome {
+    if start.foreground {
+        return become_node(home, start);
+    }
+    let ended = in_background(home, &Command::of_this_process()?)?;
+    if start.startup_diagnostics && ended == ExitCode::SUCCESS {
+        let timeline = home.ready().and_then(|info| info.startup).unwrap_or_default();
+        output::write(diagnostics(&timeline).as_bytes())?;
+    }
+    Ok(ended)
+}
+
+fn become_node(home: &Home, start: &NodeStart) -> Outcome {
+    let mut refused = harden_this_process();
+    if let Err(error) = raise_open_files_limit() {
+        refused.push(format!("the limit of open files stays as it is: {error}"));
+    }
+    if start.detached {
+        // Fails where this process leads its group already, and then there is no session to leave.
+        let _ = setsid();
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    let code = runtime.block_on(live(home, start, &refused));
+    runtime.shutdown_timeout(LEFTOVERS);
+    code
+}
+
+/// Runs a node; logs what the system `refused` this process once there is a log.
+async fn live(home: &Home, start: &NodeStart, refused: &[String]) -> Outcome {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (manager, startup) = (Arc::new(Manager::of_environment()), Startup::default());
+    let started = Service::start(home, &overrides(start)?, !start.detached, &startup);
+    if started.is_err() && start.startup_diagnostics {
+        output::complain(diagnostics(&startup.timeline()).as_bytes())?;
+    }
+    let service = started.map_err(explain)?;
+    refused.iter().for_each(|what| tracing::debug!("{what}"));
+    let command = Command { detached: start.detached, ..Command::of_this_process()? };
+    if let Err(error) = command.save(home) {
+        tracing::warn!(%error, "node restart will not know how this node was started");
+    }
+    if start.detached {
+        // Whoever starts it reads this; in the foreground the log says so already.
+        for warning in service.warnings() {
+            output::complain(format!("warning: {}\n", terminal::sanitize_line(warning)).as_bytes())?;
+        }
+    }
+    let handle = service.handle();
+    let mut ready = service.ready();
+    let info = service.info().clone();
+    let mut living = std::pin::pin!(service.wait());
+    let (mut told, mut stopping) = (false, false);
+    let mut watchdog = manager.watchdog().map(tokio::time::interval);
+    loop {
+        tokio::select! {
+            code = &mut living => return Ok(ExitCode::from(code)),
+            became = ready.wait_for(|ready| *ready), if !told => {
+                told = true;
+                if became.is_ok() {
+                    manager.ready(&announcement(&info));
+                    if !start.detached {
+                        output::mention(&announcement(&info));
+                    }
+                    if start.startup_diagnostics && !start.detached {
+                        output::complain(diagnostics(&startup.timeline()).as_bytes())?;
+                    }
+                }
+                continue;
+            }
+            () = tick(&mut watchdog) => {
+                // A node that does not answer is not alive, whatever its process does.
+                let (handle, manager) = (handle.clone(), Arc::clone(&manager));
+                tokio::spawn(async move {
+                    if handle.ask(engine::Request::Status).await.is_ok() {
+                        manager.alive();
+                    }
+                });
+                continue;
+            }
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        manager.stopping();
+        // The first signal asks, the second insists.
+        if std::mem::replace(&mut stopping, true) {
+            process::exit(FORCED);
+        }
+        let handle = handle.clone();
+        tokio::spawn(async move { drop(handle.ask(engine::Request::Shutdown).await) });
+    }
+}
+
+async fn tick(watchdog: &mut Option<tokio::time::Interval>) {
+    match watchdog {
+        Some(watchdog) => _ = watchdog.tick().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Says how long each part of a start took.
+fn diagnostics(timeline: &Timeline) -> String {
+    let line = |step: &Step| {
+        let (millis, micros) = (step.micros / 1000, step.micros % 1000);
+        format!("  {:14} {millis:>6}.{micros:03} ms\n", step.name)
+    };
+    let components: String = timeline.components.iter().map(line).collect();
+    let states: String = timeline.states.iter().map(line).collect();
+    format!("Components, and how long each took:\n{components}States, and when each was entered:\n{states}")
+}
+
+fn overrides(start: &NodeStart) -> io::Result<Overrides> {
+    let mut flags = Vec::new();
+    flags.extend(start.port.map(|port| ("network_port", json!(port), "--port")));
+    flags.extend(start.api_port.map(|port| ("api_port", json!(port), "--api-port")));
+    flags.extend(start.network.as_ref().map(|name| ("network", json!(name), "--network")));
+    flags.extend(start.max_peers.map(|count| ("max_peers", json!(count), "--max-peers")));
+    flags.extend(
+        start.log_level.as_ref().map(|level| ("log_level", json!(level.to_uppercase()), "--log-level")),
+    );
+    if let Some(file) = &start.record {
+        // As the user sees it from here, not from the home.
+        flags.push(("record", json!(std::path::absolute(file)?), "--record"));
+    }
+    flags.extend(start.record_max_mb.map(|mib| ("record_max_mb", json!(mib), "--record-max-mb")));
+    if !start.bootstrap_peers.is_empty() {
+        flags.push(("bootstrap_peers", json!(start.bootstrap_peers), "--bootstrap-peer"));
+    }
+    if start.no_model {
+        flags.push(("run_models", json!(false), "--no-model"));
+    }
+    if start.offline {
+        flags.push(("offline", json!(true), "--offline"));
+    }
+    if !start.interfaces.is_empty() {
+        flags.push(("interfaces", json!(start.interfaces), "--interface"));
+    }
+    Ok(Overrides {
+        flags,
+        config_file: start.config.clone(),
+        environment: std::env::vars_os().collect(),
+        memory_limit: cgroup::memory_limit(),
+        accept_data_loss: start.accept_data_loss,
+    })
+}
+
+fn explain(error: StartError) -> Failure {
+    let failure = Failure::from_error(&error).id(error.id());
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn announcement(info: &RunInfo) -> String {
+    format!(
+        "Node started (id: {}, port: {})\npid {}, API http://{}, network {:?} (open on this local network)",
+        info.node_id, info.network_port, info.pid, info.api_address, info.network
+    )
+}
+
+/// Starts a node that outlives this process, and waits until it is ACTIVE.
+pub(super) fn in_background(home: &Home, command: &Command) -> Outcome {
+    let said = home.create().and_then(|()| Said::new(home)).map_err(|error| unusable(home, &error))?;
+    let mut child = command
+        .process()?
+        .args(["--foreground", "--detached"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(said.file.try_clone()?)
+        .spawn()
+        .map_err(|error| {
+            Failure::new("cannot start the node's process").id("process_not_started").because(Some(&error))
+        })?;
+    match await_ready(home, &mut child)? {
+        Start::Active(info) => {
+            output::complain(&said.keep(&home.stderr_file()))?;
+            output::notice(&announcement(&info))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Start::Ended(status) => {
+            // The child has explained itself as it would have in the foreground, unless it had no room to.
+            let explanation = said.read();
+            if explanation.is_empty() {
+                want_room(home)?;
+                return Err(unexplained(home, status));
+            }
+            output::complain(&explanation)?;
+            let code = status.code().and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0);
+            Ok(ExitCode::from(code.unwrap_or(1)))
+        }
+        Start::Late => {
+            if let Ok(pid) = i32::try_from(child.id()) {
+                // It may have ended by itself at this moment.
+                let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            }
+            want_room(home)?;
+            Err(Failure::new(format!(
+                "the node was not ACTIVE after {} s and was stopped",
+                READY_LIMIT.as_secs()
+            ))
+            .id("node_start_timeout")
+            .hint(format!("see {}", home.log_file().display())))
+        }
+    }
+}
+
+/// What starts a node: the words, where they were said, and the variables that settings come from.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Command {
+    arguments: Vec<OsString>,
+    directory: PathBuf,
+    environment: Vec<(OsString, OsString)>,
+    /// Whether nobody but the node itself looks after its process.
+    detached: bool,
+}
+
+impl Command {
+    fn of_this_process() -> io::Result<Self> {
+        let is_setting = |(name, _): &(OsString, OsString)| is_setting(name);
+        Ok(Self {
+            arguments: std::env::args_os().skip(1).filter(|word| word != "--detached").collect(),
+            directory: std::env::current_dir()?,
+            environment: std::env::vars_os().filter(is_setting).collect(),
+            detached: true,
+        })
+    }
+
+    /// Reads what started the node that runs in a home.
+    pub(super) fn of_running(home: &Home) -> Result<Self, Failure> {
+        let unknown = "it is not known how the node was started";
+        let text = fs::read(home.command_file()).map_err(|error| {
+            Failure::new(unknown)
+                .id("start_unknown")
+                .because(Some(&error))
+                .hint("stop it, and start it as you want it")
+        })?;
+        let mut command: Self = serde_json::from_slice(&text).map_err(|error| {
+            Failure::new(unknown).id("start_unknown").because(Some(&error)).hint("stop it and start it")
+        })?;
+        if !command.detached {
+            return Err(Failure::new("the node runs in the foreground of another program").id("node_in_foreground").hint(
+                "restart it with what started it, such as: systemctl restart p2p-ai-agents; or stop it and start it",
+            ));
+        }
+        // What was accepted once is not accepted at each restart.
+        command.arguments.retain(|word| word != "--foreground" && word != "--accept-data-loss");
+        Ok(command)
+    }
+
+    fn save(&self, home: &Home) -> io::Result<()> {
+        let text = serde_json::to_vec(self).map_err(io::Error::other)?;
+        runtime::home::replace_file(&home.command_file(), &text, 0o600)
+    }
+
+    fn process(&self) -> io::Result<process::Command> {
+        let mut process = process::Command::new(std::env::current_exe()?);
+        std::env::vars_os().filter(|(name, _)| is_setting(name)).for_each(|(name, _)| {
+            process.env_remove(name);
+        });
+        process.args(&self.arguments).current_dir(&self.directory).envs(self.environment.iter().cloned());
+        Ok(process)
+    }
+}
+
+fn is_setting(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b"P2P_AI_")
+}
+
+/// Says that the home cannot be used, or that its disk is full.
+fn unusable(home: &Home, error: &io::Error) -> Failure {
+    let place = home.root().display();
+    if is_full(error) {
+        return Failure::new(format!("no space is left on the disk of {place}"))
+            .id("disk_full")
+            .because(Some(error))
+            .hint(format!("make room: a node needs {} MiB at least", ROOM_BYTES >> 20));
+    }
+    Failure::new(format!("cannot use the home {place}"))
+        .id("home_unusable")
+        .because(Some(error))
+        .hint("check who may use it, and that its disk is not mounted read-only")
+}
+
+/// Names the disk where that is full, for a node that could not say so.
+fn want_room(home: &Home) -> Result<(), Failure> {
+    match room_in(&home.run_directory()) {
+        Err(error) if is_full(&error) => Err(unusable(home, &error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn unexplained(home: &Home, status: ExitStatus) -> Failure {
+    Failure::new(format!("the node's process ended before it was ACTIVE ({status})"))
+        .id("process_ended")
+        .hint(format!(
+            "check the space on the disk of {}; p2p-ai-agents node start --foreground may say more",
+            home.root().display()
+        ))
+}
+
+enum Start {
+    Active(RunInfo),
+    Ended(ExitStatus),
+    Late,
+}
+
+fn await_ready(home: &Home, child: &mut Child) -> io::Result<Start> {
+    let begun = Instant::now();
+    loop {
+        if let Some(info) = home.ready().filter(|info| info.pid == child.id()) {
+            return Ok(Start::Active(info));
+        }
+        if let Some(status) = child.try_wait()? {
+            return Ok(Start::Ended(status));
+        }
+        if begun.elapsed() > READY_LIMIT {
+            return Ok(Start::Late);
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// What a process in the background says on standard error.
+struct Said {
+    path: PathBuf,
+    file: File,
+}
+
+impl Said {
+    fn new(home: &Home) -> io::Result<Self> {
+        let path = home.root().join(format!("run/start-{}.stderr", process::id()));
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+        file.set_len(0)?;
+        Ok(Self { path, file })
+    }
+
+    /// Leaves the file for later, when a node says nothing there unless it panics; returns what it has said so far.
+    fn keep(self, place: &Path) -> Vec<u8> {
+        let text = fs::read(&self.path).unwrap_or_default();
+        if fs::rename(&self.path, place).is_err() {
+            self.discard();
+        }
+        text
+    }
+
+    fn read(self) -> Vec<u8> {
+        let text = fs::read(&self.path).unwrap_or_default();
+        self.discard();
+        text
+    }
+
+    fn discard(&self) {
+        // One that stays behind takes a little room and nothing else.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+const THREADS_MAX: usize = 4;
+const LEFTOVERS: Duration = Duration::from_millis(500);
+const READY_LIMIT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(2);
+/// The exit status of a node that a second signal ended.
+const FORCED: i32 = 130;

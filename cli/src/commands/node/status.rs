@@ -1,0 +1,91 @@
+//! `node status`: how this machine's node is, or all of this user's.
+
+use super::health::{self, word};
+use crate::args::Format;
+use crate::client::Client;
+use crate::commands::all_nodes;
+use crate::error::{Failure, Outcome};
+use crate::output;
+use runtime::home::Home;
+use runtime::http::models::Availability;
+use runtime::http::view::{Health, Metadata, Model, Status, StatusAnswer};
+
+pub(in crate::commands) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
+    let client = Client::connect(home)?;
+    if format.json {
+        let body = client.get_raw("/api/v1/status").await?;
+        return output::write(&[&body[..], b"\n"].concat());
+    }
+    print(&client, client.get("/api/v1/status").await?, None)
+}
+
+/// Shows every node of this user.
+pub(in crate::commands) fn run_all(format: Format) -> Outcome {
+    let print = |home: &Home, client: &Client, status| print(client, status, Some(home));
+    all_nodes::show::<StatusAnswer>("/api/v1/status", format, |_| true, print)
+}
+
+fn print(client: &Client, status: StatusAnswer, home: Option<&Home>) -> Result<(), Failure> {
+    let home = home.map(|home| ("Home", home.root().display().to_string()));
+    let rows = match status {
+        StatusAnswer::Early(metadata) => early(client, metadata),
+        StatusAnswer::Whole(status) => whole(client, *status),
+    };
+    let rows: Vec<_> = home.into_iter().chain(rows).collect();
+    output::properties(&rows)
+}
+
+fn early(client: &Client, metadata: Metadata) -> Vec<(&'static str, String)> {
+    vec![
+        ("State", metadata.state.to_string()),
+        ("Version", metadata.version),
+        ("API", client.info().api_address.to_string()),
+        ("Process", client.info().pid.to_string()),
+    ]
+}
+
+fn whole(client: &Client, status: Status) -> Vec<(&'static str, String)> {
+    let addresses: Vec<String> = status.addresses.iter().map(|address| address.ip().to_string()).collect();
+    let models = models(&status);
+    vec![
+        ("Node", status.node_id.to_string()),
+        ("State", status.state.to_string()),
+        ("Version", status.version),
+        ("Network", format!("{} (open on this local network)", status.network)),
+        ("Port", status.network_port.to_string()),
+        ("Addresses", if addresses.is_empty() { "none".to_owned() } else { addresses.join(", ") }),
+        ("API", client.info().api_address.to_string()),
+        ("Uptime", status.uptime_ms.map_or_else(|| "-".to_owned(), output::duration)),
+        ("Health", health(status.health.as_ref())),
+        ("Peers", status.peers.to_string()),
+        ("Members", status.members.to_string()),
+        ("Tasks", format!("{} queued, {} running", status.tasks_queued, status.tasks_running)),
+        ("Results", status.results.to_string()),
+        ("Models", models),
+        ("Process", client.info().pid.to_string()),
+    ]
+}
+
+fn health(health: Option<&Health>) -> String {
+    let Some(health) = health else { return "not checked yet".to_owned() };
+    let reasons: Vec<&str> = health.components.iter().filter_map(|found| found.reason).map(word).collect();
+    let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+    format!("{}{reasons}", health::shown(health.status))
+}
+
+/// Names the models that can be used, and those that should be and cannot.
+fn models(status: &Status) -> String {
+    // What cannot be used follows by itself.
+    let usable = status.models.iter().filter(|model| model.state != Availability::Unusable);
+    let models: Vec<String> = usable.map(describe).collect();
+    let models = if models.is_empty() { "none".to_owned() } else { models.join(", ") };
+    if status.models_unusable.is_empty() {
+        return models;
+    }
+    let unusable = status.models_unusable.join(", ");
+    format!("{models}; not usable: {unusable} (p2p-ai-agents model list says why)")
+}
+
+fn describe(model: &Model) -> String {
+    format!("{} ({}, {})", model.name, model.kind, model.state.in_words())
+}

@@ -1,0 +1,106 @@
+//! `node stop`: asks nodes to finish what they can and leave, and waits until they have.
+
+use crate::client::{Client, block_on};
+use crate::error::{Failure, Outcome};
+use crate::{homes, output};
+use engine::lifecycle::CUT_OFF;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use runtime::home::{Holder, Home};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+pub(in crate::commands) fn run(home: &Home) -> Outcome {
+    if home.holder() == Holder::Nobody {
+        return Err(Failure::new(format!("No node is running (home: {})", home.root().display()))
+            .id("node_not_running")
+            .hint("p2p-ai-agents node list shows the nodes that run"));
+    }
+    block_on(async {
+        stop(home).await?;
+        output::notice(farewell(home))
+    })
+}
+
+/// Stops every node of this user; one that resists keeps none of the others running.
+pub(in crate::commands) fn run_all() -> Outcome {
+    let homes = homes::running()?;
+    block_on(async {
+        // All at once: each may take its eight seconds.
+        let stops: Vec<_> =
+            homes.into_iter().map(|home| tokio::spawn(async move { (stop(&home).await, home) })).collect();
+        let (mut stopped, mut failed) = (0, 0);
+        for stop in stops {
+            match stop.await {
+                Ok((Ok(()), home)) => {
+                    stopped += 1;
+                    output::notice(&format!("{} (home: {})", farewell(&home), home.root().display()))?;
+                }
+                Ok((Err(failure), _)) => {
+                    failed += 1;
+                    failure.report();
+                }
+                Err(error) => return Err(Failure::from_error(&error).id("internal_error")),
+            }
+        }
+        output::notice(&format!("{stopped} {} stopped", if stopped == 1 { "node" } else { "nodes" }))?;
+        if failed > 0 { Err(Failure::silent()) } else { Ok(()) }
+    })
+    .map(|_| ExitCode::SUCCESS)
+}
+
+pub(super) async fn stop(home: &Home) -> Result<(), Failure> {
+    let asked = async {
+        Client::connect(home)?.post("/api/v1/shutdown", &()).await.and_then(crate::client::Reply::accepted)
+    };
+    let asked = tokio::time::timeout(ASK_LIMIT, asked).await.is_ok_and(|asked| asked.is_ok());
+    if asked && released(home, GRACE).await {
+        return Ok(());
+    }
+    // It cannot be asked, or does not get there: the signal means the same and needs no API.
+    let Holder::Process { pid: Some(pid) } = home.holder() else { return Ok(()) };
+    let process = i32::try_from(pid)
+        .map(Pid::from_raw)
+        .map_err(|error| Failure::from_error(&error).id("internal_error"))?;
+    kill(process, Signal::SIGTERM).map_err(|error| {
+        Failure::new(format!("cannot stop the node (pid {pid})"))
+            .id("node_not_stopping")
+            .because(Some(&error))
+    })?;
+    let grace = if asked { LAST_GRACE } else { GRACE };
+    if released(home, grace).await {
+        return Ok(());
+    }
+    Err(Failure::new(format!("the node did not stop (pid {pid})"))
+        .id("node_not_stopping")
+        .hint(format!("end it by force, which loses nothing that was acknowledged: kill -9 {pid}")))
+}
+
+/// Says how a node ended that has just done so.
+fn farewell(home: &Home) -> &'static str {
+    let code = std::fs::read_to_string(home.exit_file()).ok().and_then(|text| text.parse().ok());
+    if code == Some(CUT_OFF) {
+        "Node stopped; work that did not end in time goes on after the next start, or on another node"
+    } else {
+        "Node stopped gracefully"
+    }
+}
+
+/// Waits until nobody holds the home.
+async fn released(home: &Home, limit: Duration) -> bool {
+    let begun = Instant::now();
+    while home.holder() != Holder::Nobody {
+        if begun.elapsed() >= limit {
+            return false;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    true
+}
+
+/// A node answers at once, whatever it has to finish.
+const ASK_LIMIT: Duration = Duration::from_secs(2);
+/// A node is out within eight seconds of being asked.
+const GRACE: Duration = Duration::from_secs(8);
+const LAST_GRACE: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(5);

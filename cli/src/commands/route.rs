@@ -1,0 +1,4 @@
+//! `route`: how messages travel through the mesh.
+
+pub(super) mod explain;
+pub(super) mod ping;

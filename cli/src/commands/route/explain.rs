@@ -1,0 +1,43 @@
+//! `route explain ID`: the path to a node, how long each hop takes, and other paths.
+
+use crate::args::Format;
+use crate::client::Client;
+use crate::commands::node_id;
+use crate::error::Failure;
+use crate::output;
+use engine::NodeId;
+use runtime::home::Home;
+use runtime::http::view::Route;
+
+pub(in crate::commands) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Failure> {
+    let client = Client::connect(home)?;
+    let path = format!("/api/v1/routes/{}", node_id::resolve(&client, id).await?);
+    if format.json {
+        let body = client.get_raw(&path).await?;
+        return output::write(&[&body[..], b"\n"].concat());
+    }
+    let route: Route = client.get(&path).await?;
+    if route.hops.is_empty() {
+        return output::line("That is this node itself");
+    }
+    let mut before = Some(0);
+    let rows: Vec<[String; 4]> = (1..)
+        .zip(&route.hops)
+        .map(|(number, hop)| {
+            let took = hop.round_trip_us.zip(before).map(|(after, before)| after.saturating_sub(before));
+            before = hop.round_trip_us;
+            let milliseconds =
+                |micros: Option<u64>| micros.map_or_else(|| "no answer".to_owned(), output::micros);
+            [number.to_string(), hop.id.to_string(), milliseconds(took), milliseconds(hop.round_trip_us)]
+        })
+        .collect();
+    output::table(["HOP", "NODE", "THIS HOP", "ROUND TRIP"], &rows)?;
+    if route.alternatives.is_empty() {
+        return output::line("No other path");
+    }
+    for path in &route.alternatives {
+        let nodes: Vec<String> = path.iter().map(NodeId::to_string).collect();
+        output::line(&format!("Other path: {}", nodes.join(" -> ")))?;
+    }
+    Ok(())
+}

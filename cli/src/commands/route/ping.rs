@@ -1,0 +1,35 @@
+//! `route ping ID`: how long messages take to a node and back, and how many get through in a second.
+
+use crate::args::RoutePing;
+use crate::client::Client;
+use crate::commands::node_id;
+use crate::error::Failure;
+use crate::output;
+use runtime::home::Home;
+use runtime::http::view::Ping;
+
+pub(in crate::commands) async fn run(home: &Home, ping: &RoutePing) -> Result<(), Failure> {
+    let client = Client::connect(home)?;
+    let RoutePing { count, bytes, at_once, format, .. } = ping;
+    let id = node_id::resolve(&client, &ping.id).await?;
+    let path = format!("/api/v1/routes/{id}/ping?count={count}&bytes={bytes}&at_once={at_once}");
+    let told: Ping = client.post(&path, &()).await?.read()?;
+    if format.json {
+        let told =
+            serde_json::to_string(&told).map_err(|error| Failure::from_error(&error).id("internal_error"))?;
+        return output::line(&told);
+    }
+    let hops = if told.hops == 1 { "1 hop".to_owned() } else { format!("{} hops", told.hops) };
+    output::line(&format!(
+        "{} messages of {bytes} bytes to {id}, {hops}: {} answered, {} lost",
+        told.answered + told.lost,
+        told.answered,
+        told.lost
+    ))?;
+    let Some(took) = told.round_trip_us else { return Ok(()) };
+    let [least, median, p99, most] =
+        [took.least, took.median, took.p99, took.most].map(|micros| output::micros(micros.into()));
+    output::line(&format!("Round trip: least {least}, median {median}, p99 {p99}, most {most}"))?;
+    let a_second = u64::from(told.answered) * 1_000_000 / told.elapsed_us.max(1);
+    output::line(&format!("Messages a second: {a_second}"))
+}

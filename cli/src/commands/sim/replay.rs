@@ -1,0 +1,205 @@
+//! `sim replay FILE`: does again what a recorded node did, and checks that it does the same.
+
+use crate::args::SimReplay;
+use crate::commands::{node, task};
+use crate::error::{Failure, Outcome};
+use crate::output;
+use engine::journal::{End, JournalError};
+use engine::{Instant, NodeId};
+use runtime::http::view::{Member, Peer, Status, Task};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sim::replay::{self, Ended, Mismatch, ReplayError, Replayed};
+use std::process::ExitCode;
+use std::time::Duration;
+
+pub(in crate::commands) fn run(arguments: &SimReplay) -> Outcome {
+    let until = arguments.until.map(|until| Instant::ZERO.after(until));
+    let mut replayed = match replay::replay(&arguments.file, until) {
+        Ok(replayed) => replayed,
+        Err(ReplayError::Mismatch(mismatch)) if arguments.format.json => {
+            output::json(&json!({ "same": false, "mismatch": mismatch_json(&mismatch) }))?;
+            return Err(Failure::silent());
+        }
+        Err(error) => {
+            let failure = Failure::from_error(&error).id(id(&error)).hint(error.hint());
+            return Err(failure.at(&arguments.file.display().to_string()));
+        }
+    };
+    // A node that was asked for an earlier time than its start is shown as it was made.
+    let at = until.map_or(replayed.at, |until| until.max(replayed.at));
+    let state = arguments.state.then(|| replayed.state(at).map(State::from));
+    if arguments.format.json {
+        let mut body = replayed_json(&replayed);
+        if let Some(state) = &state {
+            body["state"] = json!(state);
+        }
+        output::json(&body)?;
+    } else {
+        print(arguments, &replayed)?;
+        match &state {
+            None => {}
+            Some(None) => output::line("\nthe node has stopped")?,
+            Some(Some(state)) => state.print()?,
+        }
+    }
+    if replayed.ended == Ended::Cut {
+        let failure = Failure::new(format!(
+            "{}: the journal is cut short after record {}",
+            arguments.file.display(),
+            replayed.records.saturating_sub(1)
+        ))
+        .id("journal_cut");
+        return Err(failure.hint(
+            "all before is replayed and the same; the recording process was killed, or the file was cut later",
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+const fn id(error: &ReplayError) -> &'static str {
+    match error {
+        ReplayError::Empty { .. } => "journal_cut",
+        ReplayError::Io(_) | ReplayError::Journal(JournalError::NotAJournal) => "journal_unreadable",
+        ReplayError::Journal(JournalError::Damaged { .. } | JournalError::Malformed { .. }) => {
+            "journal_damaged"
+        }
+        ReplayError::Journal(JournalError::Format(_) | JournalError::Version(_)) => {
+            "journal_of_another_version"
+        }
+        ReplayError::Mismatch(_) => "replay_differs",
+    }
+}
+
+fn print(arguments: &SimReplay, replayed: &Replayed) -> Result<(), Failure> {
+    let start = &replayed.start;
+    output::properties(&[
+        ("Journal", arguments.file.display().to_string()),
+        ("Node", replayed.id().to_string()),
+        ("Version", start.version.clone()),
+        ("Network", start.config.network.clone()),
+        ("Started", start.wall.to_string()),
+        (
+            "Records",
+            format!("{} ({} inputs, {} outputs)", replayed.records, replayed.inputs, replayed.outputs),
+        ),
+        ("Recorded", seconds(replayed.at.since(start.now))),
+        ("Replayed", format!("in {}, {} inputs/s", seconds(replayed.wall), rate(replayed))),
+        ("Ended", ended(replayed.ended)),
+        ("Same", format!("yes, every output up to record {}", replayed.records.saturating_sub(1))),
+    ])
+}
+
+fn ended(ended: Ended) -> String {
+    match ended {
+        Ended::Cut => "the journal is cut short".to_owned(),
+        Ended::Recorded(end) => end.to_string(),
+        Ended::Until => "at the time asked for".to_owned(),
+    }
+}
+
+fn replayed_json(replayed: &Replayed) -> Value {
+    let ended = match replayed.ended {
+        Ended::Cut => "cut",
+        Ended::Recorded(End::Full) => "full",
+        Ended::Recorded(End::Late) => "late",
+        Ended::Recorded(End::Stopped) => "stopped",
+        Ended::Recorded(End::TooLarge) => "too_large",
+        Ended::Until => "until",
+    };
+    json!({
+        "same": true,
+        "node_id": replayed.id(),
+        "version": replayed.start.version,
+        "network": replayed.start.config.network,
+        "started_at": replayed.start.wall.to_string(),
+        "records": replayed.records,
+        "inputs": replayed.inputs,
+        "outputs": replayed.outputs,
+        "from_us": replayed.start.now,
+        "to_us": replayed.at,
+        "ended": ended,
+        "wall_us": engine::time::micros(replayed.wall),
+        "inputs_per_second": rate(replayed),
+    })
+}
+
+fn mismatch_json(mismatch: &Mismatch) -> Value {
+    json!({
+        "record": mismatch.record,
+        "at_us": mismatch.at,
+        "after": mismatch.input,
+        "expected": mismatch.expected,
+        "got": mismatch.got,
+    })
+}
+
+fn rate(replayed: &Replayed) -> u64 {
+    let micros = engine::time::micros(replayed.wall).max(1);
+    replayed.inputs.saturating_mul(1_000_000) / micros
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.3} s", duration.as_secs_f64())
+}
+
+/// How the node is, in the words of the control API.
+#[derive(Serialize)]
+struct State {
+    at_us: Instant,
+    status: Status,
+    peers: Vec<Peer>,
+    members: Vec<Member>,
+    tasks: Vec<Task>,
+    tasks_total: u32,
+}
+
+impl From<replay::State> for State {
+    fn from(state: replay::State) -> Self {
+        Self {
+            at_us: state.at,
+            status: state.status.into(),
+            peers: state.peers.into_iter().map(Peer::from).collect(),
+            members: state.members.into_iter().map(Member::from).collect(),
+            tasks: state.tasks.into_iter().map(Task::from).collect(),
+            tasks_total: state.tasks_total,
+        }
+    }
+}
+
+impl State {
+    fn print(&self) -> Result<(), Failure> {
+        let status = &self.status;
+        let models: Vec<String> =
+            status.models.iter().map(|model| format!("{} ({})", model.name, model.kind)).collect();
+        output::line(&format!("\nThe node at {}", self.at_us))?;
+        output::properties(&[
+            ("State", status.state.to_string()),
+            ("Wall clock", status.timestamp.clone()),
+            ("Uptime", status.uptime_ms.map_or_else(|| "-".to_owned(), output::duration)),
+            ("Tasks", format!("{} queued, {} running", status.tasks_queued, status.tasks_running)),
+            ("Results", status.results.to_string()),
+            ("Models", if models.is_empty() { "none".to_owned() } else { models.join(", ") }),
+        ])?;
+        output::line("\nPeers")?;
+        node::peers::print(&self.peers)?;
+        output::line("\nMembers")?;
+        let rows: Vec<[String; 4]> = self.members.iter().map(member_row).collect();
+        output::table(["ID", "ADDRESS", "HOPS", "LINKS"], &rows)?;
+        output::line("\nTasks")?;
+        task::list::print(self.tasks_total, &self.tasks)
+    }
+}
+
+fn member_row(member: &Member) -> [String; 4] {
+    let address = member.addresses.first().map_or_else(|| "-".to_owned(), ToString::to_string);
+    let links: Vec<String> = member.links.iter().map(short).collect();
+    [member.id.to_string(), address, member.hops.to_string(), links.join(" ")]
+}
+
+fn short(id: &NodeId) -> String {
+    id.to_string().chars().take(SHORT_CHARS).collect()
+}
+
+/// Enough of an id to find it in the list.
+const SHORT_CHARS: usize = 8;

@@ -1,0 +1,85 @@
+//! `sim shrink FILE --seed N`: the smallest scenario that fails in the same way.
+
+use super::list::BUGS;
+use super::new::{cannot_write, write_new};
+use crate::args::SimShrink;
+use crate::error::{Failure, Outcome};
+use crate::{output, progress, scenario, terminal};
+use serde_json::json;
+use sim::shrink::{Limits, ShrinkError, Shrunk, shrink};
+use sim::{Options, Scenario};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+pub(in crate::commands) fn run(arguments: &SimShrink) -> Outcome {
+    let scenario = scenario::load(&arguments.file, arguments.executor)?;
+    let seed = arguments.seed.or(scenario.seed).unwrap_or_default();
+    let file = arguments.output.clone().unwrap_or_else(|| usual_place(&arguments.file, seed));
+    if file.exists() {
+        return Err(Failure::new(format!("{} exists already", file.display()))
+            .id("file_exists")
+            .hint("-o FILE names another file; nothing was changed"));
+    }
+    let limits = Limits { runs: arguments.max_runs, time: Duration::from_secs(arguments.max_time) };
+    let spinner = progress::spinner();
+    let shrunk = shrink(&scenario, seed, Options::default(), limits, |progress| {
+        spinner.set_message(format!("{} after {} runs", progress.size, progress.runs));
+    });
+    spinner.finish_and_clear();
+    let shrunk = shrunk.map_err(|error| failed(&error, &scenario))?;
+    let shown = file.display().to_string();
+    write_new(&file, &shrunk.text).map_err(|error| cannot_write(&shown, &error))?;
+    if arguments.format.json { tell_programs(&shrunk, &shown) } else { tell_people(&shrunk, &shown) }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn usual_place(file: &Path, seed: u64) -> PathBuf {
+    let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    Path::new("scenarios").join(BUGS).join(format!("{name}_{seed}.toml"))
+}
+
+fn failed(error: &ShrinkError, scenario: &Scenario) -> Failure {
+    let failure = Failure::from_error(error).id(id(error));
+    match error {
+        ShrinkError::Passes { .. } => failure
+            .hint(format!("p2p-ai-agents sim run {} --seeds 0..1000 finds a seed that fails", scenario.path)),
+        ShrinkError::NotAgain
+        | ShrinkError::SeedTooLarge
+        | ShrinkError::Unshrinkable { .. }
+        | ShrinkError::Unwritable { .. } => failure,
+    }
+}
+
+const fn id(error: &ShrinkError) -> &'static str {
+    match error {
+        ShrinkError::NotAgain => "simulator_differs",
+        ShrinkError::Passes { .. } => "seed_passes",
+        ShrinkError::SeedTooLarge => "seed_too_large",
+        ShrinkError::Unshrinkable { .. } | ShrinkError::Unwritable { .. } => "unshrinkable",
+    }
+}
+
+fn tell_people(shrunk: &Shrunk, file: &str) -> Result<(), Failure> {
+    let mut text = String::from("shrunk, and it still fails\n");
+    for failure in &shrunk.report.failures {
+        text += &format!("  {failure}\n");
+    }
+    text += &format!("\nfrom        {}\nto          {}\n", shrunk.from, shrunk.to);
+    text += &format!("in          {} runs, {:.1} s", shrunk.runs, shrunk.wall.as_secs_f64());
+    text += if shrunk.complete { "\n" } else { "; then the limit was reached: more may go\n" };
+    text += &format!("\nwritten:    {file}\nrepeat it:  p2p-ai-agents sim run {file}\n");
+    output::write(terminal::sanitize(&text).as_bytes())
+}
+
+fn tell_programs(shrunk: &Shrunk, file: &str) -> Result<(), Failure> {
+    output::json(&json!({
+        "file": file,
+        "failures": shrunk.report.failures,
+        "from": shrunk.from,
+        "to": shrunk.to,
+        "runs": shrunk.runs,
+        "wall_micros": u64::try_from(shrunk.wall.as_micros()).unwrap_or(u64::MAX),
+        "complete": shrunk.complete,
+    }))
+}

@@ -1,0 +1,15 @@
+//! `task cancel ID`: ends a task that has not ended by itself.
+
+use super::id;
+use crate::client::Client;
+use crate::error::Failure;
+use crate::output;
+use runtime::home::Home;
+use runtime::http::view::Task;
+
+pub(in crate::commands) async fn run(home: &Home, id: &str) -> Result<(), Failure> {
+    let id = id::parse(id)?;
+    let client = Client::connect(home)?;
+    let task: Task = client.delete(&format!("/api/v1/tasks/{id}")).await?.read()?;
+    output::notice(&format!("Task cancelled (id: {})", task.id))
+}

@@ -1,0 +1,13 @@
+//! Task ids as they stand on the command line.
+
+use crate::error::Failure;
+use engine::TaskId;
+
+/// A name that cannot be a task's is the name of no task.
+pub(super) fn parse(text: &str) -> Result<TaskId, Failure> {
+    text.to_ascii_lowercase().parse().map_err(|_| {
+        Failure::new(format!("Task not found (id: {text})"))
+            .id("task_not_found")
+            .hint("p2p-ai-agents task list shows the tasks")
+    })
+}

@@ -1,0 +1,143 @@
+//! `task result ID`: what a finished task produced, where and how fast.
+
+use super::id;
+use crate::args::ResultFormat;
+use crate::client::Client;
+use crate::error::Failure;
+use crate::output;
+use crate::terminal;
+use engine::TaskId;
+use engine::task::TaskStatus;
+use hyper::body::Bytes;
+use runtime::home::Home;
+use runtime::http::view::{Dropped, OutputBody, ResultBody, Summary};
+
+pub(in crate::commands) async fn run(
+    home: &Home,
+    id: &str,
+    format: ResultFormat,
+    json: bool,
+) -> Result<(), Failure> {
+    let id = id::parse(id)?;
+    let client = Client::connect(home)?;
+    show(&client, id, json || format == ResultFormat::Json).await.map(|_| ())
+}
+
+/// Prints the result of a finished task, and returns it.
+pub(super) async fn show(client: &Client, id: TaskId, json: bool) -> Result<ResultBody, Failure> {
+    let (body, result) = fetch(client, id).await?;
+    if json {
+        output::write(&[&body[..], b"\n"].concat())?;
+    } else {
+        print(&result, true)?;
+    }
+    Ok(result)
+}
+
+/// Asks for the result of a finished task, and returns it as it came and as it was read.
+pub(super) async fn fetch(client: &Client, id: TaskId) -> Result<(Bytes, ResultBody), Failure> {
+    let body = client.get_raw(&format!("/api/v1/tasks/{id}/result")).await?;
+    let result: ResultBody = serde_json::from_slice(&body).map_err(|error| {
+        Failure::new("the node gave a result that this version cannot read")
+            .id("answer_unreadable")
+            .because(Some(&error))
+    })?;
+    Ok((body, result))
+}
+
+/// Prints a result for people, perhaps without the text of a generation.
+pub(super) fn print(result: &ResultBody, with_text: bool) -> Result<(), Failure> {
+    output::properties(&properties(result))?;
+    match &result.output {
+        Some(OutputBody::Generation { text, .. }) if with_text => {
+            output::line(&format!("\n{}", terminal::sanitize(text)))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn properties(result: &ResultBody) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
+        ("Task", result.id.to_string()),
+        ("Status", result.status.to_string()),
+        ("Type", result.kind.to_string()),
+        ("Model", result.model.clone()),
+    ];
+    rows.extend(result.worker.map(|worker| ("Worker", worker.to_string())));
+    rows.extend(execution(&result.summary));
+    if result.output.is_none() {
+        rows.push(("Elapsed", output::duration(result.elapsed_ms)));
+    }
+    rows.push(("Completed", result.summary.completed_at.clone()));
+    rows.extend(reason(result.status, &result.summary).map(|reason| ("Reason", reason)));
+    match &result.output {
+        Some(OutputBody::Embedding { vector, tokens, dropped }) => {
+            let first: Vec<String> = vector.iter().take(SHOWN).map(|number| format!("{number:.4}")).collect();
+            let more = if vector.len() > SHOWN { ", …" } else { "" };
+            rows.push(("Tokens", tokens_read(*tokens, dropped)));
+            rows.push(("Output", format!("{} numbers: [{}{more}]", vector.len(), first.join(", "))));
+        }
+        Some(OutputBody::Embeddings { vectors, tokens, dropped }) => {
+            rows.push(("Tokens", tokens_read(*tokens, dropped)));
+            let numbers = vectors.first().map_or(0, Vec::len);
+            rows.push((
+                "Output",
+                format!("{} vectors of {numbers} numbers; --format json shows them", vectors.len()),
+            ));
+        }
+        Some(OutputBody::Classification { scores, dropped, .. }) => {
+            if dropped.dropped_tokens > 0 {
+                rows.push(("Dropped", dropped_tokens(dropped)));
+            }
+            let scores = scores.iter().map(|score| format!("{} {:.3}", score.label, score.score));
+            rows.push(("Output", scores.collect::<Vec<_>>().join(", ")));
+        }
+        Some(OutputBody::Reranking { scores, tokens, dropped }) => {
+            let mut ranked: Vec<(usize, &f32)> = scores.iter().enumerate().collect();
+            ranked.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+            let ranked = ranked.iter().map(|(text, score)| format!("text {text} {score:.3}"));
+            rows.push(("Tokens", tokens_read(*tokens, dropped)));
+            rows.push(("Output", ranked.collect::<Vec<_>>().join(", ")));
+        }
+        Some(OutputBody::Generation { prompt_tokens, tokens, finish_reason, .. }) => {
+            let end = finish_reason.as_str();
+            rows.push(("Tokens", format!("{prompt_tokens} read, {tokens} written (end: {end})")));
+        }
+        None => {}
+    }
+    rows
+}
+
+/// Says how many tokens the model read, and how many it did not.
+fn tokens_read(tokens: u32, dropped: &Dropped) -> String {
+    if dropped.dropped_tokens == 0 {
+        tokens.to_string()
+    } else {
+        format!("{tokens} read, {}", dropped_tokens(dropped))
+    }
+}
+
+fn dropped_tokens(dropped: &Dropped) -> String {
+    let (count, inputs) = (dropped.dropped_tokens, dropped.truncated.len());
+    let of = if inputs == 1 { "1 input".to_owned() } else { format!("{inputs} inputs") };
+    format!("{count} dropped from {of}: the model takes no more of one")
+}
+
+/// Says how long a task was computed; of one that was given up, no worker has told that.
+pub(super) fn execution(summary: &Summary) -> Option<(&'static str, String)> {
+    (summary.execution_ms > 0.0).then(|| ("Execution", format!("{:.1} ms", summary.execution_ms)))
+}
+
+/// Says why a task ended without an output.
+pub(super) fn reason(status: TaskStatus, summary: &Summary) -> Option<String> {
+    match &summary.error {
+        Some(error) => Some(format!("{} ({})", error.message, error.code)),
+        None if status == TaskStatus::Timeout => {
+            Some("it was not done in its time; --timeout SECONDS gives a task more".to_owned())
+        }
+        None => None,
+    }
+}
+
+/// Components of a vector that a person is shown.
+const SHOWN: usize = 6;

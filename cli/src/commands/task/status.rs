@@ -1,0 +1,72 @@
+//! `task status ID`: how a task stands.
+
+use super::{id, result};
+use crate::args::Format;
+use crate::client::Client;
+use crate::error::Failure;
+use crate::output;
+use runtime::home::Home;
+use runtime::http::view::Task;
+
+pub(in crate::commands) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Failure> {
+    let id = id::parse(id)?;
+    let client = Client::connect(home)?;
+    let path = format!("/api/v1/tasks/{id}");
+    if format.json {
+        let body = client.get_raw(&path).await?;
+        return output::write(&[&body[..], b"\n"].concat());
+    }
+    let task: Task = client.get(&path).await?;
+    output::properties(&properties(&task))
+}
+
+fn properties(task: &Task) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
+        ("Task", task.id.to_string()),
+        ("Status", task.status.to_string()),
+        ("Type", task.kind.to_string()),
+        ("Model", task.model.clone()),
+        ("Input", task.preview.clone()),
+        ("Submitted", task.submitted_at.clone()),
+        ("Elapsed", output::duration(task.elapsed_ms)),
+        ("Attempts", task.attempts.to_string()),
+    ];
+    rows.extend(task.worker.map(|worker| ("Worker", worker.to_string())));
+    if let (Some(tokens), Some(most)) = (task.tokens, task.max_tokens) {
+        rows.push(("Tokens", format!("{tokens} of at most {most}")));
+    }
+    rows.extend(task.remaining_ms.map(|millis| ("Remaining", format!("about {}", output::duration(millis)))));
+    if let Some(result) = &task.result {
+        rows.extend(result::execution(result));
+        rows.push(("Completed", result.completed_at.clone()));
+        rows.push(("Expires", result.expires_at.clone()));
+        rows.push(("Size", format!("{} bytes", result.output_bytes)));
+        rows.extend(result::reason(task.status, result).map(|reason| ("Reason", reason)));
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_running_generation_tells_how_far_it_is() {
+        let task = json!({
+            "id": "01010101-0101-0101-0101-010101010101", "type": "generation", "model": "tiny",
+            "status": "RUNNING", "submitted_at": "2026-11-22T14:45:20.973Z", "elapsed_ms": 1500, "attempts": 1,
+            "worker": "07070707070707070707070707070707", "preview": "once", "tokens": 12, "max_tokens": 256,
+            "remaining_ms": 65_000,
+        });
+        let rows = properties(&serde_json::from_value(task).unwrap());
+        let rows: Vec<String> = rows.iter().skip(7).map(|(name, value)| format!("{name}: {value}")).collect();
+        let expected = [
+            "Attempts: 1",
+            "Worker: 07070707070707070707070707070707",
+            "Tokens: 12 of at most 256",
+            "Remaining: about 1m 5s",
+        ];
+        assert_eq!(rows, expected);
+    }
+}

@@ -1,0 +1,262 @@
+//! `task submit`: gives work to the mesh, one task or a file of them.
+
+mod bulk;
+
+use super::result;
+use crate::args::TaskSubmit;
+use crate::client::Client;
+use crate::error::Failure;
+use crate::{output, progress, terminal};
+use engine::TaskId;
+use engine::task::{TaskKind, TaskStatus};
+use indicatif::ProgressBar;
+use runtime::home::Home;
+use runtime::http::models::Models;
+use runtime::http::view::{InputBody, NewTask, NotATask, OneOrMany, Submitted};
+use runtime::text::without_mark;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+pub(in crate::commands) async fn run(home: &Home, arguments: TaskSubmit) -> Result<(), Failure> {
+    let client = Client::connect(home)?;
+    match (&arguments.file, &arguments.output) {
+        (Some(path), Some(output)) => bulk::run(home, path, output, &arguments).await,
+        (Some(path), None) => submit_file(&client, path, &arguments).await,
+        (None, _) => {
+            let task = one_task(&arguments)?;
+            let id = submit(&client, &task).await?;
+            finish(&client, id, &arguments).await
+        }
+    }
+}
+
+fn one_task(arguments: &TaskSubmit) -> Result<NewTask, Failure> {
+    let input = match arguments.input.as_deref() {
+        Some("-") => read_text(io::stdin().lock(), "standard input")?,
+        Some(text) => text.to_owned(),
+        None => String::new(),
+    };
+    let kind =
+        arguments.kind.ok_or_else(|| Failure::new("the task needs a --type").id("task_type_missing"))?;
+    let mut task = NewTask::of_text(kind.into(), input);
+    if let (TaskKind::Reranking, Some(InputBody::Text(lines))) = (task.kind, &task.input) {
+        let texts = lines.lines().filter(|line| !line.trim().is_empty());
+        task.input = Some(InputBody::Texts(texts.map(str::to_owned).collect()));
+    }
+    let task = with_options(task, arguments);
+    // The node would say the same, in the words of its own interface.
+    task.clone().spec().map_err(|NotATask(why)| {
+        Failure::new(why)
+            .id("task_malformed")
+            .hint("p2p-ai-agents task submit --help says which option is for what")
+    })?;
+    Ok(task)
+}
+
+/// Adds what the command line says to a task that leaves it open. In a file of tasks of several kinds, an option goes
+/// to those that it makes sense for; with one task, the node says where it does not.
+fn with_options(mut task: NewTask, arguments: &TaskSubmit) -> NewTask {
+    let given = |texts: &Vec<String>| (!texts.is_empty()).then(|| texts.clone());
+    let takes = |kind| arguments.file.is_none() || task.kind == kind;
+    let (labels, generation) = (takes(TaskKind::Classification), takes(TaskKind::Generation));
+    let query = takes(TaskKind::Reranking);
+    task.model = task.model.or_else(|| arguments.model.clone());
+    task.timeout_seconds = task.timeout_seconds.or(arguments.timeout);
+    // A prompt that is too long is refused anyway.
+    task.truncate = task.truncate.or_else(|| arguments.no_truncate.then_some(false));
+    if labels {
+        task.labels = task.labels.or_else(|| given(&arguments.labels));
+    }
+    if query {
+        task.query = task.query.or_else(|| arguments.query.clone());
+    }
+    if generation {
+        task.max_tokens = task.max_tokens.or(arguments.max_tokens);
+        task.temperature = task.temperature.or(arguments.temperature);
+        task.top_p = task.top_p.or(arguments.top_p);
+        task.top_k = task.top_k.or(arguments.top_k);
+        task.seed = task.seed.or(arguments.seed);
+        task.stop = task.stop.or_else(|| given(&arguments.stop).map(OneOrMany::Many));
+    }
+    task
+}
+
+/// Submits a line after the other, several at a time, and reports in the order of the lines. A line that is
+/// refused keeps none of the others back.
+async fn submit_file(client: &Client, path: &Path, arguments: &TaskSubmit) -> Result<(), Failure> {
+    let cannot_read = |error: &io::Error| {
+        Failure::new(format!("cannot read {}", path.display())).id("input_unreadable").because(Some(error))
+    };
+    let mut lines = open(path).map_err(|error| cannot_read(&error))?;
+    let mut under_way: VecDeque<JoinHandle<Result<TaskId, Failure>>> = VecDeque::new();
+    let (mut number, mut failed, mut accepted, mut at_end) = (0_u64, 0_u64, Vec::new(), false);
+    while !at_end || !under_way.is_empty() {
+        if !at_end && under_way.len() < SUBMISSIONS_MAX {
+            let mut line = Vec::new();
+            let length = lines.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line);
+            if length.map_err(|error| cannot_read(&error))? == 0 {
+                at_end = true;
+                continue;
+            }
+            number += 1;
+            let at = |failure: Failure| failure.at(&format!("{} line {number}", path.display()));
+            if line.len() as u64 > LINE_BYTES_MAX {
+                return Err(at(Failure::new(format!("the line has more than {LINE_BYTES_MAX} bytes"))
+                    .id("input_exceeds_max_length")));
+            }
+            match file_task(&line, arguments) {
+                Ok(None) => {}
+                Ok(Some(task)) => {
+                    let (client, place) = (client.clone(), format!("{} line {number}", path.display()));
+                    under_way.push_back(tokio::spawn(async move {
+                        submit(&client, &task).await.map_err(|failure| failure.at(&place))
+                    }));
+                }
+                Err(failure) => {
+                    failed += 1;
+                    at(failure).report();
+                }
+            }
+        } else if let Some(first) = under_way.pop_front() {
+            match first.await.map_err(|error| Failure::from_error(&error).id("internal_error"))? {
+                Ok(id) => {
+                    accepted.push(id);
+                    announce(id, arguments)?;
+                }
+                Err(failure) => {
+                    failed += 1;
+                    failure.report();
+                }
+            }
+        }
+    }
+    if arguments.wait {
+        for id in accepted {
+            failed += u64::from(await_result(client, id, arguments).await.is_err());
+        }
+    }
+    if failed > 0 { Err(Failure::silent()) } else { Ok(()) }
+}
+
+/// Opens a file of tasks; `-` is standard input.
+fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::IsADirectory));
+    }
+    Ok(Box::new(BufReader::new(file)))
+}
+
+/// Reads one line; what it leaves out comes from the command line. `None` where it is blank.
+fn file_task(line: &[u8], arguments: &TaskSubmit) -> Result<Option<NewTask>, Failure> {
+    let line = without_mark(line);
+    if line.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let malformed = |error: &dyn std::error::Error| {
+        Failure::new("not a task")
+            .id("line_malformed")
+            .because(Some(error))
+            .hint(r#"a line looks like {"type": "embedding", "input": "some text"}"#)
+    };
+    let mut value: serde_json::Value = serde_json::from_slice(line).map_err(|error| malformed(&error))?;
+    if let (Some(fields), Some(kind)) = (value.as_object_mut(), arguments.kind) {
+        let kind = TaskKind::from(kind).to_string();
+        fields.entry("type").or_insert_with(|| kind.into());
+    }
+    let task: NewTask = serde_json::from_value(value).map_err(|error| malformed(&error))?;
+    Ok(Some(with_options(task, arguments)))
+}
+
+/// Submits a task; a node whose queue is full is asked again when it said to, one that is fetching the model when it may
+/// have it.
+async fn submit(client: &Client, task: &NewTask) -> Result<TaskId, Failure> {
+    let (begun, mut bar) = (Instant::now(), None);
+    loop {
+        let reply = client.post("/api/v1/tasks", task).await?;
+        if reply.is_pulling() {
+            tell_of_pull(client, task.model.as_deref().unwrap_or_default(), &mut bar).await?;
+            tokio::time::sleep(PULL_LOOK_EVERY).await;
+            continue;
+        }
+        if let Some(bar) = bar.take() {
+            bar.finish_and_clear();
+        }
+        match reply.retry_after() {
+            Some(pause) if begun.elapsed() + pause < PATIENCE => tokio::time::sleep(pause).await,
+            Some(_) | None => return Ok(reply.read::<Submitted>()?.id),
+        }
+    }
+}
+
+/// Says once that a model is being fetched, and on a terminal how far that is.
+async fn tell_of_pull(client: &Client, model: &str, bar: &mut Option<ProgressBar>) -> Result<(), Failure> {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if !SAID.swap(true, Ordering::Relaxed) {
+        let text = format!("the model {model} is being fetched; the task follows when it is here");
+        output::complain(format!("{}\n", terminal::sanitize_line(&text)).as_bytes())?;
+        *bar = Some(progress::bytes());
+    }
+    let Some(bar) = bar else { return Ok(()) };
+    let models: Models = client.get("/api/v1/models").await?;
+    if let Some(pull) = models.pulls.get(model) {
+        bar.set_length(pull.bytes_total);
+        bar.set_position(pull.bytes_done);
+    }
+    Ok(())
+}
+
+async fn finish(client: &Client, id: TaskId, arguments: &TaskSubmit) -> Result<(), Failure> {
+    announce(id, arguments)?;
+    if arguments.wait { await_result(client, id, arguments).await } else { Ok(()) }
+}
+
+fn announce(id: TaskId, arguments: &TaskSubmit) -> Result<(), Failure> {
+    match (arguments.format.json, arguments.wait) {
+        (true, true) => Ok(()),
+        (true, false) => output::json(&serde_json::json!({ "id": id })),
+        (false, _) if output::is_quiet() => output::line(&id.to_string()),
+        (false, _) => output::line(&format!("Task submitted (id: {id})")),
+    }
+}
+
+async fn await_result(client: &Client, id: TaskId, arguments: &TaskSubmit) -> Result<(), Failure> {
+    // Every task ends: its own timeout sees to that.
+    loop {
+        if client.await_task(id, WAIT).await?.status.is_terminal() {
+            break;
+        }
+    }
+    let result = result::show(client, id, arguments.format.json).await?;
+    if result.status == TaskStatus::Completed { Ok(()) } else { Err(Failure::silent()) }
+}
+
+fn read_text(source: impl Read, name: &str) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    source.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > INPUT_BYTES_MAX {
+        return Err(Failure::new(format!("{name} has more than {INPUT_BYTES_MAX} bytes"))
+            .id("input_exceeds_max_length"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        Failure::new(format!("{name} is not UTF-8 text")).id("input_not_utf8").because(Some(&error))
+    })
+}
+
+/// More than a node takes, so that the node's own limit is the one that users meet.
+const INPUT_BYTES_MAX: u64 = 1 << 20;
+const LINE_BYTES_MAX: u64 = 2 << 20;
+const SUBMISSIONS_MAX: usize = 16;
+/// How often to look whether a model is here.
+const PULL_LOOK_EVERY: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a node is asked to wait for a task at a time.
+const WAIT: Duration = Duration::from_secs(30);

@@ -1,0 +1,166 @@
+//! `task watch ID`: tells every change of a task until it has ended, the text of a generation as it is written, and what
+//! the task produced.
+
+use super::{id, result};
+use crate::args::Format;
+use crate::client::Client;
+use crate::error::Failure;
+use crate::output;
+use crate::terminal;
+use engine::task::TaskStatus;
+use runtime::home::Home;
+use runtime::http::view::{ErrorBody, OutputBody, Task};
+use serde::Deserialize;
+use serde_json::Value;
+use std::ops::ControlFlow;
+
+pub(in crate::commands) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Failure> {
+    let id = id::parse(id)?;
+    let client = Client::connect(home)?;
+    let mut watched = Watched { json: format.json, ..Watched::default() };
+    let ended = loop {
+        // A stream that was cut, for it does not last for ever, begins anew with what is known already.
+        client.events(&format!("/api/v1/tasks/{id}/events"), |name, data| watched.take(name, data)).await?;
+        if let Some(ended) = watched.ended {
+            break ended;
+        }
+    };
+    if !format.json && ended == TaskStatus::Completed {
+        output::line("")?;
+        let (_, result) = result::fetch(&client, id).await?;
+        // It stands on the terminal already.
+        let told =
+            matches!(&result.output, Some(OutputBody::Generation { text, .. }) if *text == watched.text);
+        result::print(&result, !told)?;
+    }
+    if ended == TaskStatus::Completed { Ok(()) } else { Err(Failure::silent()) }
+}
+
+/// What was told of a task.
+#[derive(Default)]
+struct Watched {
+    json: bool,
+    /// The attempt whose text was told, and that text.
+    attempt: u32,
+    text: String,
+    /// Whether the line that is being written has an end.
+    within_line: bool,
+    /// How the task last stood, in words.
+    stands: String,
+    ended: Option<TaskStatus>,
+}
+
+/// More of a task's text.
+#[derive(Deserialize)]
+struct Progress {
+    attempt: u32,
+    offset: usize,
+    text: String,
+}
+
+impl Watched {
+    fn take(&mut self, name: &str, data: &str) -> Result<ControlFlow<()>, Failure> {
+        match name {
+            "progress" => {
+                let progress: Progress = read(data)?;
+                if let Some(more) = self.more(&progress) {
+                    self.tell_text(name, data, &more)?;
+                }
+            }
+            "status" | "end" => self.take_status(name, data)?,
+            "error" => {
+                let ErrorBody { error } = read(data)?;
+                return Err(Failure::new(error.message).id(error.code));
+            }
+            _ => {}
+        }
+        Ok(if self.ended.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    /// Takes in a piece of text, and returns what of it is new. Another attempt begins anew.
+    fn more(&mut self, progress: &Progress) -> Option<String> {
+        if progress.attempt != self.attempt {
+            self.attempt = progress.attempt;
+            self.text.clear();
+        }
+        let known = self.text.len().checked_sub(progress.offset)?;
+        let more = progress.text.get(known..).filter(|more| !more.is_empty())?.to_owned();
+        self.text.push_str(&more);
+        Some(more)
+    }
+
+    fn take_status(&mut self, name: &str, data: &str) -> Result<(), Failure> {
+        let task: Task = read(data)?;
+        if task.status.is_terminal() {
+            self.ended = Some(task.status);
+        }
+        let stands = format!("{:?}", (task.status, task.attempts, task.worker));
+        if self.stands == stands {
+            return Ok(());
+        }
+        self.stands = stands;
+        if self.json { line(name, data) } else { self.tell_status(&task) }
+    }
+
+    fn tell_text(&mut self, name: &str, data: &str, more: &str) -> Result<(), Failure> {
+        if self.json {
+            return line(name, data);
+        }
+        let more = terminal::sanitize(more);
+        // The same words of another attempt stand apart.
+        let apart = if self.within_line && self.text.len() == more.len() { "\n" } else { "" };
+        self.within_line = true;
+        output::write(format!("{apart}{more}").as_bytes())
+    }
+
+    fn tell_status(&mut self, task: &Task) -> Result<(), Failure> {
+        let mut text = format!("{:>8}  {}", output::duration(task.elapsed_ms), task.status);
+        if let Some(worker) = task.worker {
+            text = format!("{text}  on {worker}");
+        }
+        if task.attempts > 1 {
+            text = format!("{text}  (attempt {})", task.attempts);
+        }
+        let reason = task.result.as_ref().and_then(|result| result::reason(task.status, result));
+        if let Some(reason) = reason {
+            text = format!("{text}: {reason}");
+        }
+        let end = if std::mem::take(&mut self.within_line) { "\n" } else { "" };
+        output::line(&format!("{end}{}", terminal::sanitize_line(&text)))
+    }
+}
+
+fn read<'d, T: Deserialize<'d>>(data: &'d str) -> Result<T, Failure> {
+    serde_json::from_str(data).map_err(|error| {
+        Failure::new("the node told something that this version cannot read")
+            .id("answer_unreadable")
+            .because(Some(&error))
+    })
+}
+
+/// Prints an event as a line: its data, and its name beside them.
+fn line(name: &str, data: &str) -> Result<(), Failure> {
+    let mut value: Value = read(data)?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("event".to_owned(), name.into());
+    }
+    output::json(&value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_told_once_however_often_it_comes() {
+        let mut watched = Watched::default();
+        let mut more =
+            |attempt, offset, text: &str| watched.more(&Progress { attempt, offset, text: text.to_owned() });
+        assert_eq!(more(1, 0, "once"), Some("once".to_owned()));
+        assert_eq!(more(1, 4, " upon"), Some(" upon".to_owned()));
+        assert_eq!(more(1, 0, "once upon a"), Some(" a".to_owned()), "a new stream tells it all again");
+        assert_eq!(more(1, 2, "ce"), None);
+        assert_eq!(more(1, 99, "gap"), None);
+        assert_eq!(more(2, 0, "there"), Some("there".to_owned()), "another attempt begins anew");
+    }
+}

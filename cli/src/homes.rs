@@ -1,0 +1,26 @@
+//! The homes of this user's nodes: the one that a command is for, and those whose nodes run.
+
+use crate::error::Failure;
+use runtime::home::Home;
+use runtime::registry::Registry;
+use std::path::PathBuf;
+
+/// Opens the home named on the command line or in the environment, or else the default one.
+pub(crate) fn open(named: Option<PathBuf>) -> Result<Home, Failure> {
+    let root = named.or_else(|| Some(std::env::home_dir()?.join(".p2p-ai-agents"))).ok_or_else(|| {
+        Failure::new("there is no home directory")
+            .id("home_unusable")
+            .hint("name the node's directory with --home DIR")
+    })?;
+    Home::new(&root)
+        .map_err(|error| Failure::new("the home cannot be used").id("home_unusable").because(Some(&error)))
+}
+
+/// Returns the homes of this user whose nodes run.
+pub(crate) fn running() -> Result<Vec<Home>, Failure> {
+    Registry::open(std::env::var_os("XDG_RUNTIME_DIR").as_deref())
+        .and_then(|registry| registry.running())
+        .map_err(|error| {
+            Failure::new("cannot tell which nodes run").id("registry_unusable").because(Some(&error))
+        })
+}
