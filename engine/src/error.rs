@@ -33,6 +33,17 @@ impl fmt::Display for DecodeError {
 
 impl core::error::Error for DecodeError {}
 
+/// Why a dial failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum DialError {
+    /// The other end authenticated with another key than expected, or not at all.
+    Authentication,
+    /// Nothing listens there, or it is unreachable.
+    Refused,
+    /// No answer within the timeout.
+    Timeout,
+}
+
 /// Why a file could not be fetched from other nodes. Pieces that have arrived are kept for the next try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

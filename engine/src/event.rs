@@ -3,10 +3,9 @@
 //! All observers read this one stream, so nothing is measured in two ways. Observers feed nothing back.
 
 use crate::blob::Hash;
-use crate::error::{FetchError, PeerFault, StrangerFault, WriteError};
+use crate::error::{DialError, FetchError, PeerFault, StrangerFault, WriteError};
 use crate::health::{HealthReason, Verdict};
 use crate::ids::{Fingerprint, LinkId, MessageId, NodeId, TaskId, WriteId};
-use crate::input::DialError;
 use crate::lifecycle::State;
 use crate::task::{TaskKind, TaskStatus};
 use core::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! The inputs of a node.
 
 use crate::blob::BlobReport;
-use crate::error::{InferenceError, StrangerFault, WriteError};
+use crate::error::{DialError, InferenceError, StrangerFault, WriteError};
 use crate::health::HostFacts;
 use crate::identity::PublicKey;
 use crate::ids::{DialId, Fingerprint, JobId, LinkId, RequestId, WriteId};
@@ -216,15 +216,4 @@ impl Family {
             IpAddr::V6(_) => Self::V6,
         }
     }
-}
-
-/// Why a dial failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum DialError {
-    /// The other end authenticated with another key than expected, or not at all.
-    Authentication,
-    /// Nothing listens there, or it is unreachable.
-    Refused,
-    /// No answer within the timeout.
-    Timeout,
 }

@@ -11,11 +11,10 @@ mod link;
 mod lives;
 mod quarantine;
 
-use crate::error::PeerFault;
+use crate::error::{DialError, PeerFault};
 use crate::event::{LinkDownReason, RefuseReason};
 use crate::identity::PublicKey;
 use crate::ids::{DialId, LinkId, NodeId};
-use crate::input::DialError;
 use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
 use crate::place::Place;

@@ -5,11 +5,12 @@
 
 use crate::adverts::GoodAdverts;
 use crate::config::Config;
+use crate::error::DialError;
 use crate::event::Event;
 use crate::health::HostFacts;
 use crate::identity::Identity;
 use crate::ids::{Fingerprint, JobId, LinkId, NodeId, RequestId, TaskId, TraceId};
-use crate::input::{DialError, Input, Interface, ModelState};
+use crate::input::{Input, Interface, ModelState};
 use crate::model::ModelOffer;
 use crate::node::Node;
 use crate::output::{Output, Priority, Work};

@@ -3,10 +3,9 @@
 //! An observer of events: it keeps the latest of each kind and party for as long as it may still be true, within a
 //! fixed bound, and forgets what has been made good. Nothing in the node rests on it.
 
-use crate::error::{PeerFault, StrangerFault};
+use crate::error::{DialError, PeerFault, StrangerFault};
 use crate::event::{Event, RefuseReason};
 use crate::ids::NodeId;
-use crate::input::DialError;
 use crate::occupancy::Occupancy;
 use crate::time::Instant;
 use core::net::{IpAddr, SocketAddr};

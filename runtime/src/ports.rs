@@ -4,9 +4,10 @@
 //! seeded stand-ins in the simulated one. All `next` futures are cancel-safe: dropping one loses nothing.
 
 use engine::blob::{BlobOrder, BlobReport};
+use engine::error::DialError;
 use engine::health::HostFacts;
 use engine::ids::{DialId, JobId, WriteId};
-use engine::input::{DialError, Family, Input, Interface, ModelState};
+use engine::input::{Family, Input, Interface, ModelState};
 use engine::output::{Output, Work};
 use engine::record::Record;
 use engine::task::{TaskKind, TaskOutput};

@@ -122,7 +122,7 @@ const TARGET_LINKS: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::DialError;
+    use crate::error::DialError;
     use core::net::{IpAddr, SocketAddr};
 
     fn id(n: u16) -> NodeId {

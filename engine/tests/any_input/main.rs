@@ -10,8 +10,8 @@ mod world;
 
 use core::time::Duration;
 use engine::blob::{BlobError, BlobReport, Hash, Piece, Pieces, Pin};
-use engine::error::{InferenceError, WriteError};
-use engine::input::{DialError, Interface, ModelState};
+use engine::error::{DialError, InferenceError, WriteError};
+use engine::input::{Interface, ModelState};
 
 use engine::request::{FetchSpec, Seen, Which};
 use engine::task::{

@@ -1,9 +1,9 @@
 //! A few nodes, what is on its way to them, and what must hold after every input.
 
 use engine::blob::{BlobId, BlobOrder, BlobReport, Hash, PIECE_BYTES, Piece, Pieces, SharedBlob, Tree, leaf};
-use engine::error::WriteError;
+use engine::error::{DialError, WriteError};
 use engine::health::HostFacts;
-use engine::input::{DialError, Interface, ModelState};
+use engine::input::{Interface, ModelState};
 use engine::model::ModelOffer;
 use engine::output::Work;
 use engine::task::{ResultSummary, StoredTask, TaskKind, TaskOutput};

@@ -9,7 +9,7 @@ use super::multiplexer::Yamux;
 use super::stream::LinkStream;
 use super::tcp::{BindError, Tcp, multiaddress, socket_address};
 use crate::ports::{Transport, TransportEvent};
-use engine::input::DialError;
+use engine::error::DialError;
 use engine::{DialId, NodeId, StrangerFault};
 use futures::StreamExt;
 use libp2p::connection_limits::ConnectionLimits;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ports::{Transport, TransportEvent};
-use engine::input::DialError;
+use engine::error::DialError;
 use engine::{DialId, Identity, NodeId, PublicKey, StrangerFault};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -92,7 +92,7 @@ const FAILURES_WITHIN: Duration = Duration::from_secs(30);
 mod tests {
     use super::super::testing::at;
     use super::*;
-    use engine::input::DialError;
+    use engine::error::DialError;
 
     #[test]
     fn failing_again_and_again_is_wrong() {

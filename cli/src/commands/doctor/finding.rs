@@ -1,9 +1,9 @@
 //! What the doctor can find, in words: what is so, why it matters, what to do.
 
 use crate::output;
+use engine::error::DialError;
 use engine::error::{PeerFault, StrangerFault};
 use engine::event::RefuseReason;
-use engine::input::DialError;
 use engine::lifecycle::State;
 use engine::troubles::Trouble;
 use runtime::cgroup::MemoryLimit;

@@ -11,7 +11,7 @@ use crate::scenario::Disturbance;
 use core::mem;
 use core::net::SocketAddr;
 use core::time::Duration;
-use engine::input::DialError;
+use engine::error::DialError;
 use engine::time::micros;
 use engine::wire::{FRAME_BYTES_MAX, Message};
 use engine::{DialId, Input, LinkId, NodeId};

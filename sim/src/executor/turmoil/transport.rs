@@ -6,7 +6,7 @@ use super::Machine;
 use crate::cluster::{self, Cluster, NodeIndex, PORT};
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
-use engine::input::DialError;
+use engine::error::DialError;
 use engine::{DialId, NodeId, PublicKey};
 use libp2p::core::upgrade::{InboundConnectionUpgrade as _, OutboundConnectionUpgrade as _};
 use libp2p::identity::{self, Keypair};
