@@ -23,7 +23,6 @@ use crate::deliveries::Deliveries;
 use crate::discovery::Discovery;
 use crate::error::{PeerFault, WriteError};
 use crate::event::Event;
-use crate::faults::Faults;
 use crate::health::Health;
 use crate::heartbeat::Heartbeat;
 use crate::identity::{Domain, Identity};
@@ -34,6 +33,8 @@ use crate::local_networks::{LocalNetworks, is_link_local};
 use crate::membership::Membership;
 use crate::model::ModelOffer;
 use crate::mutants::{Mutant, shows};
+use crate::observers::diagnostics::Diagnostics;
+use crate::observers::fault_counters::FaultCounters;
 use crate::output::{Output, Priority};
 use crate::peers::Peers;
 use crate::record::{Record, Saved};
@@ -46,7 +47,6 @@ use crate::shares::Shares;
 use crate::tasks::{Limits, Tasks};
 use crate::time::{Instant, UnixMillis, micros};
 use crate::transfers::Transfers;
-use crate::troubles::Troubles;
 use crate::wire::{Advert, Message};
 use crate::work::{Model, Work};
 use crate::writes::{Promise, Writes};
@@ -156,8 +156,8 @@ pub struct Node {
     pings: Pings,
     purge_at: Option<Instant>,
     leaving: Option<Leaving>,
-    troubles: Troubles,
-    faults: Faults,
+    diagnostics: Diagnostics,
+    fault_counters: FaultCounters,
     outputs: VecDeque<Output>,
 }
 
@@ -231,8 +231,8 @@ impl Node {
             pings: Pings::default(),
             purge_at: Some(now.after(PURGE_EVERY)),
             leaving: None,
-            troubles: Troubles::default(),
-            faults: Faults::default(),
+            diagnostics: Diagnostics::default(),
+            fault_counters: FaultCounters::default(),
             outputs: VecDeque::new(),
             config,
             identity,
@@ -378,8 +378,8 @@ impl Node {
     }
 
     fn event(&mut self, event: Event) {
-        self.troubles.handle_event(self.now, &event);
-        self.faults.handle_event(&event);
+        self.diagnostics.handle_event(self.now, &event);
+        self.fault_counters.handle_event(&event);
         self.outputs.push_back(Output::Event(event));
     }
 

@@ -2,15 +2,15 @@
 
 use crate::blob::{BlobId, Pin};
 use crate::error::Rejection;
-use crate::faults::Faults;
 use crate::health::HealthReport;
 use crate::heartbeat::Liveness;
 use crate::ids::{Fingerprint, NodeId, TaskId};
 use crate::lifecycle::State;
 use crate::model::{ModelConflict, ModelOffer};
+use crate::observers::diagnostics::Issue;
+use crate::observers::fault_counters::FaultCounters;
 use crate::task::{ResultSummary, TaskKind, TaskSpec, TaskStatus};
 use crate::time::UnixMillis;
-use crate::troubles::Trouble;
 use core::net::SocketAddr;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -235,7 +235,7 @@ pub struct StatusView {
     /// The status of mDNS discovery.
     pub discovery: DiscoveryView,
     /// Violations of the protocol by other nodes.
-    pub faults: Faults,
+    pub faults: FaultCounters,
     /// The report of the last health check; `None` before the first.
     pub health: Option<HealthReport>,
     /// The node's wall-clock time.
@@ -248,7 +248,7 @@ pub struct DiagnosisView {
     /// Number of nodes of its network that it hears by mDNS.
     pub heard: u32,
     /// Recent problems, each with the time since it was last seen, in milliseconds.
-    pub troubles: Vec<(u64, Trouble)>,
+    pub issues: Vec<(u64, Issue)>,
     /// Names that nodes use for different models.
     pub conflicts: Vec<ModelConflict>,
 }

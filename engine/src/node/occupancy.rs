@@ -14,7 +14,7 @@ impl Node {
         let all = all.chain(self.membership.occupancy()).chain(self.peers.occupancy());
         let all = all.chain(self.transfers.occupancy()).chain(self.shares.occupancy());
         let all = all.chain(self.deliveries.occupancy());
-        let all = all.chain(self.discovery.occupancy()).chain([self.troubles.occupancy()]);
+        let all = all.chain(self.discovery.occupancy()).chain([self.diagnostics.occupancy()]);
         all.chain(self.own_occupancy())
     }
 

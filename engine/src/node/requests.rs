@@ -8,6 +8,7 @@ use crate::input::ModelState;
 use crate::lifecycle::State;
 use crate::model::ModelChoice;
 use crate::mutants::{Mutant, shows};
+use crate::observers::diagnostics::Issue;
 use crate::output::Output;
 use crate::record::Record;
 use crate::request::{
@@ -21,7 +22,6 @@ use crate::task::{
 };
 use crate::tasks::Open;
 use crate::time::{Instant, micros};
-use crate::troubles::Trouble;
 use crate::work::Model;
 use crate::writes::Promise;
 use core::net::SocketAddr;
@@ -376,7 +376,7 @@ impl Node {
             results: count(self.results.len()),
             models: models.collect(),
             discovery: self.discovery.view(),
-            faults: self.faults.clone(),
+            faults: self.fault_counters.clone(),
             health: self.health.last().cloned(),
             timestamp: self.wall(),
         }
@@ -388,17 +388,17 @@ impl Node {
             Some(node) => self.membership.hops(node).is_none(),
             None => self.config.bootstrap_peers.contains(address),
         };
-        let troubles = self.troubles.recent(self.now).filter(|(_, trouble)| match trouble {
-            Trouble::DialFailed { address, .. } => is_missed(address),
-            Trouble::ClockDiffers { .. }
-            | Trouble::IdentityCopied { .. }
-            | Trouble::LinkRefused { .. }
-            | Trouble::PeerFault { .. }
-            | Trouble::StrangerFault { .. } => true,
+        let issues = self.diagnostics.recent(self.now).filter(|(_, issue)| match issue {
+            Issue::DialFailed { address, .. } => is_missed(address),
+            Issue::ClockDiffers { .. }
+            | Issue::IdentityCopied { .. }
+            | Issue::LinkRefused { .. }
+            | Issue::PeerFault { .. }
+            | Issue::StrangerFault { .. } => true,
         });
         DiagnosisView {
             heard: u32::try_from(self.discovery.len()).unwrap_or(u32::MAX),
-            troubles: troubles.map(|(age, trouble)| (micros(age) / 1000, *trouble)).collect(),
+            issues: issues.map(|(age, issue)| (micros(age) / 1000, *issue)).collect(),
             conflicts: self.model_conflicts(),
         }
     }

@@ -85,8 +85,8 @@ impl Stage {
             Request::Diagnosis => {
                 let models = vec![(FINGERPRINT, vec![NodeId([7; 16])]), (OTHER, vec![NodeId([8; 16])])];
                 let conflict = ModelConflict { name: "org/large".to_owned(), models };
-                let (heard, troubles) = (0, Vec::new());
-                Ok(Response::Diagnosis(DiagnosisView { heard, troubles, conflicts: vec![conflict] }))
+                let (heard, issues) = (0, Vec::new());
+                Ok(Response::Diagnosis(DiagnosisView { heard, issues, conflicts: vec![conflict] }))
             }
             Request::Submit(TaskSpec { model: Some(model), .. })
                 if model.ends_with("nobody") || model.starts_with("sentence-transformers/") =>

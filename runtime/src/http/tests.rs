@@ -30,8 +30,7 @@ fn answer(request: &Request) -> Option<Answer> {
         Request::Members => Ok(Response::Members(Vec::new())),
         Request::Health => Err(Rejection::TooManyWaiting),
         Request::Diagnosis => {
-            let view =
-                engine::request::DiagnosisView { heard: 0, troubles: Vec::new(), conflicts: Vec::new() };
+            let view = engine::request::DiagnosisView { heard: 0, issues: Vec::new(), conflicts: Vec::new() };
             Ok(Response::Diagnosis(view))
         }
         Request::Ping(spec) => {
@@ -94,7 +93,7 @@ pub(super) fn status_view() -> StatusView {
             packets_unusable: 0,
         },
         health: None,
-        faults: engine::faults::Faults::default(),
+        faults: engine::observers::fault_counters::FaultCounters::default(),
         timestamp: UnixMillis(0),
     }
 }

@@ -8,18 +8,18 @@ pub use super::new_task::{InputBody, Message, NewTask, NotATask, OneOrMany};
 use super::models::Availability;
 use crate::clock;
 use crate::inference::ModelStatus;
-use engine::faults::Faults;
 use engine::health::{Finding, HealthReport, Verdict};
 use engine::heartbeat;
 use engine::lifecycle::State;
 use engine::model::ModelConflict;
+use engine::observers::diagnostics::Issue;
+use engine::observers::fault_counters::FaultCounters;
 use engine::record::RecordKind;
 use engine::request::{
     DiagnosisView, DiscoveryView, HopView, MemberView, ModelView, PeerView, PingView, RoundTrips, RouteView,
     StatusView,
 };
 use engine::task::{TaskKind, TaskStatus};
-use engine::troubles::Trouble;
 use engine::{Fingerprint, NodeId, TaskId};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -118,7 +118,7 @@ pub struct Status {
     /// How it finds others on the local network.
     pub discovery: DiscoveryView,
     /// How often others did what they should not since it started, by kind.
-    pub faults: Faults,
+    pub faults: FaultCounters,
     /// What the last check of its own health found; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -225,7 +225,7 @@ pub struct RecentTrouble {
     pub age_ms: u64,
     /// What it is.
     #[serde(flatten)]
-    pub trouble: Trouble,
+    pub trouble: Issue,
 }
 
 /// The nodes that this node has links to.
@@ -410,7 +410,7 @@ impl Model {
 impl From<DiagnosisView> for Diagnosis {
     fn from(view: DiagnosisView) -> Self {
         let recent = |(age_ms, trouble)| RecentTrouble { age_ms, trouble };
-        let troubles = view.troubles.into_iter().map(recent).collect();
+        let troubles = view.issues.into_iter().map(recent).collect();
         let model_conflicts = view.conflicts.into_iter().map(Conflict::from).collect();
         Self { heard: view.heard, troubles, records_damaged: 0, damaged: Vec::new(), model_conflicts }
     }

@@ -5,7 +5,7 @@ use engine::error::DialError;
 use engine::error::{PeerFault, StrangerFault};
 use engine::event::RefuseReason;
 use engine::lifecycle::State;
-use engine::troubles::Trouble;
+use engine::observers::diagnostics::Issue;
 use runtime::cgroup::MemoryLimit;
 use runtime::config::{ConfigError, Settings};
 use runtime::home::Home;
@@ -263,17 +263,17 @@ impl Finding {
     pub(super) fn of(recent: &RecentTrouble) -> Self {
         let ago = output::duration(recent.age_ms);
         match recent.trouble {
-            Trouble::ClockDiffers { peer, ahead_millis } => {
+            Issue::ClockDiffers { peer, ahead_millis } => {
                 Self::clock_differs(&peer.to_string(), ahead_millis)
             }
-            Trouble::DialFailed { address, error } => Self::dial_failed(address, error, &ago),
-            Trouble::IdentityCopied { address, aside } => Self::identity_copied(address, aside),
-            Trouble::LinkRefused { peer, reason: RefuseReason::IdentityCopied, by_us: true } => {
+            Issue::DialFailed { address, error } => Self::dial_failed(address, error, &ago),
+            Issue::IdentityCopied { address, aside } => Self::identity_copied(address, aside),
+            Issue::LinkRefused { peer, reason: RefuseReason::IdentityCopied, by_us: true } => {
                 Self::peer_copied(&peer.to_string())
             }
-            Trouble::LinkRefused { peer, reason, .. } => Self::link_refused(&peer.to_string(), reason, &ago),
-            Trouble::PeerFault { peer, fault } => Self::peer_fault(&peer.to_string(), fault, &ago),
-            Trouble::StrangerFault { address, fault } => Self::stranger_fault(address, fault, &ago),
+            Issue::LinkRefused { peer, reason, .. } => Self::link_refused(&peer.to_string(), reason, &ago),
+            Issue::PeerFault { peer, fault } => Self::peer_fault(&peer.to_string(), fault, &ago),
+            Issue::StrangerFault { address, fault } => Self::stranger_fault(address, fault, &ago),
         }
     }
 
@@ -435,20 +435,20 @@ mod tests {
     #[test]
     fn what_may_be_wrong_between_nodes() {
         let (peer, address) = (NodeId([7; 16]), SocketAddr::from(([192, 168, 1, 7], 9000)));
-        let refused = |reason| Trouble::LinkRefused { peer, reason, by_us: true };
+        let refused = |reason| Issue::LinkRefused { peer, reason, by_us: true };
         let troubles = [
-            Trouble::ClockDiffers { peer, ahead_millis: -90_000 },
-            Trouble::DialFailed { address, error: DialError::Authentication },
-            Trouble::DialFailed { address, error: DialError::Refused },
-            Trouble::DialFailed { address, error: DialError::Timeout },
-            Trouble::IdentityCopied { address: Some(address), aside: false },
-            Trouble::IdentityCopied { address: None, aside: true },
+            Issue::ClockDiffers { peer, ahead_millis: -90_000 },
+            Issue::DialFailed { address, error: DialError::Authentication },
+            Issue::DialFailed { address, error: DialError::Refused },
+            Issue::DialFailed { address, error: DialError::Timeout },
+            Issue::IdentityCopied { address: Some(address), aside: false },
+            Issue::IdentityCopied { address: None, aside: true },
             refused(RefuseReason::OtherVersion),
             refused(RefuseReason::OtherNetwork),
             refused(RefuseReason::NotLocal),
             refused(RefuseReason::IdentityCopied),
-            Trouble::PeerFault { peer, fault: PeerFault::NotReading },
-            Trouble::StrangerFault { address: address.ip(), fault: StrangerFault::HandshakeBroken },
+            Issue::PeerFault { peer, fault: PeerFault::NotReading },
+            Issue::StrangerFault { address: address.ip(), fault: StrangerFault::HandshakeBroken },
         ];
         let findings = troubles.map(|trouble| Finding::of(&RecentTrouble { age_ms: 12_000, trouble }));
         insta::assert_snapshot!(Report::new(findings.to_vec(), None).text());

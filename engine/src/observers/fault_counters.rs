@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// The counts; a kind that never occurred is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Faults {
+pub struct FaultCounters {
     /// Links that broke the protocol.
     pub peers: BTreeMap<PeerFault, u64>,
     /// Links that this node turned down.
@@ -20,7 +20,7 @@ pub struct Faults {
     pub strangers: BTreeMap<StrangerFault, u64>,
 }
 
-impl Faults {
+impl FaultCounters {
     /// Takes in what happened.
     pub(crate) fn handle_event(&mut self, event: &Event) {
         #[allow(clippy::wildcard_enum_match_arm, reason = "most events are nobody's fault")]
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn each_kind_is_counted() {
-        let mut faults = Faults::default();
+        let mut counters = FaultCounters::default();
         let (peer, remote) = (NodeId([1; 16]), ([10, 0, 0, 1], 5).into());
         let refused = |by_us| Event::LinkRefused { peer, reason: RefuseReason::Full, by_us };
         for event in [
@@ -58,14 +58,14 @@ mod tests {
             refused(false),
             Event::DiscoveryAvailable,
         ] {
-            faults.handle_event(&event);
+            counters.handle_event(&event);
         }
-        let expected = Faults {
+        let expected = FaultCounters {
             peers: BTreeMap::from([(PeerFault::NotReading, 2)]),
             refused: BTreeMap::from([(RefuseReason::Full, 1)]),
             dropped: BTreeMap::from([(DropReason::Unauthentic, 1)]),
             strangers: BTreeMap::from([(StrangerFault::TooMany, 1)]),
         };
-        assert_eq!(faults, expected);
+        assert_eq!(counters, expected);
     }
 }

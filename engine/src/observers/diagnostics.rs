@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 /// One thing that went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "trouble", rename_all = "snake_case")]
-pub enum Trouble {
+pub enum Issue {
     /// The clock of a peer and this node's differ greatly.
     ClockDiffers {
         /// The peer.
@@ -62,11 +62,11 @@ pub enum Trouble {
     },
 }
 
-impl Trouble {
+impl Issue {
     fn of(event: &Event) -> Option<Self> {
         #[allow(
             clippy::wildcard_enum_match_arm,
-            reason = "most events are no trouble, and new ones mostly neither"
+            reason = "most events are no issue, and new ones mostly neither"
         )]
         match *event {
             Event::ClockDiffers { peer, ahead_millis } => Some(Self::ClockDiffers { peer, ahead_millis }),
@@ -102,55 +102,55 @@ impl Trouble {
     }
 }
 
-/// The troubles of one node.
+/// The diagnostics of one node.
 #[derive(Debug, Default)]
-pub(crate) struct Troubles {
+pub(crate) struct Diagnostics {
     /// The latest last.
-    entries: Vec<(Instant, Trouble)>,
+    entries: Vec<(Instant, Issue)>,
 }
 
-impl Troubles {
+impl Diagnostics {
     /// Takes in what happened.
     pub(crate) fn handle_event(&mut self, now: Instant, event: &Event) {
-        if let Some(trouble) = Trouble::of(event) {
-            self.entries.retain(|(_, older)| !trouble.succeeds(older));
-            if self.entries.len() >= TROUBLES_MAX {
+        if let Some(issue) = Issue::of(event) {
+            self.entries.retain(|(_, older)| !issue.succeeds(older));
+            if self.entries.len() >= ISSUES_MAX {
                 self.entries.remove(0);
             }
-            self.entries.push((now, trouble));
+            self.entries.push((now, issue));
         }
         if let Event::LinkUp { peer, address, .. } = *event {
-            self.entries.retain(|(_, trouble)| match *trouble {
-                Trouble::DialFailed { address: failed, .. } => failed != address,
-                Trouble::LinkRefused { peer: refused, .. } => refused != peer,
-                Trouble::ClockDiffers { .. }
-                | Trouble::IdentityCopied { .. }
-                | Trouble::PeerFault { .. }
-                | Trouble::StrangerFault { .. } => true,
+            self.entries.retain(|(_, issue)| match *issue {
+                Issue::DialFailed { address: failed, .. } => failed != address,
+                Issue::LinkRefused { peer: refused, .. } => refused != peer,
+                Issue::ClockDiffers { .. }
+                | Issue::IdentityCopied { .. }
+                | Issue::PeerFault { .. }
+                | Issue::StrangerFault { .. } => true,
             });
         }
         if let Event::LinkDown { peer, .. } = *event {
-            self.entries.retain(|(_, trouble)| {
-                !matches!(*trouble, Trouble::ClockDiffers { peer: differing, .. } if differing == peer)
+            self.entries.retain(|(_, issue)| {
+                !matches!(*issue, Issue::ClockDiffers { peer: differing, .. } if differing == peer)
             });
         }
     }
 
     /// Says how full it is.
     pub(crate) fn occupancy(&self) -> Occupancy {
-        Occupancy::new("troubles.entries", self.entries.len(), TROUBLES_MAX)
+        Occupancy::new("diagnostics.issues", self.entries.len(), ISSUES_MAX)
     }
 
     /// Returns what may still be so, and how long ago it was last seen.
-    pub(crate) fn recent(&self, now: Instant) -> impl Iterator<Item = (Duration, &Trouble)> {
+    pub(crate) fn recent(&self, now: Instant) -> impl Iterator<Item = (Duration, &Issue)> {
         // What lasts until a restart, or for as long as a link does, is not seen again meanwhile.
-        let lasting = |trouble: &Trouble| {
-            matches!(trouble, Trouble::ClockDiffers { .. } | Trouble::IdentityCopied { aside: true, .. })
+        let lasting = |issue: &Issue| {
+            matches!(issue, Issue::ClockDiffers { .. } | Issue::IdentityCopied { aside: true, .. })
         };
         self.entries
             .iter()
-            .map(move |(then, trouble)| (now.since(*then), trouble))
-            .filter(move |(age, trouble)| *age < RECENT || lasting(trouble))
+            .map(move |(then, issue)| (now.since(*then), issue))
+            .filter(move |(age, issue)| *age < RECENT || lasting(issue))
     }
 }
 
@@ -170,8 +170,8 @@ fn lasts(reason: RefuseReason) -> bool {
     }
 }
 
-/// Troubles kept; beyond, the one seen longest ago goes.
-const TROUBLES_MAX: usize = 64;
+/// Diagnostics kept; beyond, the one seen longest ago goes.
+const ISSUES_MAX: usize = 64;
 /// How long ago something may have been seen to be told still: longer than any pause between two tries.
 const RECENT: Duration = Duration::from_secs(600);
 
@@ -190,31 +190,31 @@ mod tests {
         Event::DialFailed { address: address(port), error: DialError::Timeout }
     }
 
-    fn recent(troubles: &Troubles, seconds: u64) -> Vec<Trouble> {
-        troubles.recent(Instant::from_micros(seconds * 1_000_000)).map(|(_, trouble)| *trouble).collect()
+    fn recent(diagnostics: &Diagnostics, seconds: u64) -> Vec<Issue> {
+        diagnostics.recent(Instant::from_micros(seconds * 1_000_000)).map(|(_, issue)| *issue).collect()
     }
 
     #[test]
     fn what_was_made_good_or_is_long_ago_is_forgotten() {
-        let mut troubles = Troubles::default();
+        let mut diagnostics = Diagnostics::default();
         for port in [1, 2, 1] {
-            troubles.handle_event(Instant::ZERO, &failed(port));
+            diagnostics.handle_event(Instant::ZERO, &failed(port));
         }
-        let trouble = |port| Trouble::DialFailed { address: address(port), error: DialError::Timeout };
-        assert_eq!(recent(&troubles, 1), vec![trouble(2), trouble(1)]);
+        let issue = |port| Issue::DialFailed { address: address(port), error: DialError::Timeout };
+        assert_eq!(recent(&diagnostics, 1), vec![issue(2), issue(1)]);
         let up = Event::LinkUp { link: LinkId(1), peer: PEER, address: address(2), dialled: true };
-        troubles.handle_event(Instant::ZERO, &up);
-        assert_eq!(recent(&troubles, 1), vec![trouble(1)]);
-        assert_eq!(recent(&troubles, 601), vec![]);
-        troubles.handle_event(Instant::ZERO, &Event::IdentityCopied { address: None, aside: true });
-        troubles.handle_event(Instant::ZERO, &Event::IdentityCopied { address: None, aside: false });
-        assert!(recent(&troubles, 9999).contains(&Trouble::IdentityCopied { address: None, aside: true }));
+        diagnostics.handle_event(Instant::ZERO, &up);
+        assert_eq!(recent(&diagnostics, 1), vec![issue(1)]);
+        assert_eq!(recent(&diagnostics, 601), vec![]);
+        diagnostics.handle_event(Instant::ZERO, &Event::IdentityCopied { address: None, aside: true });
+        diagnostics.handle_event(Instant::ZERO, &Event::IdentityCopied { address: None, aside: false });
+        assert!(recent(&diagnostics, 9999).contains(&Issue::IdentityCopied { address: None, aside: true }));
     }
 
     #[test]
     fn there_is_an_end_to_troubles() {
-        let mut troubles = Troubles::default();
-        (0..1000).for_each(|port| troubles.handle_event(Instant::ZERO, &failed(port)));
-        assert_eq!(recent(&troubles, 0).len(), TROUBLES_MAX);
+        let mut diagnostics = Diagnostics::default();
+        (0..1000).for_each(|port| diagnostics.handle_event(Instant::ZERO, &failed(port)));
+        assert_eq!(recent(&diagnostics, 0).len(), ISSUES_MAX);
     }
 }
