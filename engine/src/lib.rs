@@ -33,7 +33,6 @@
 #![warn(missing_docs)]
 #![warn(clippy::disallowed_types, clippy::disallowed_methods, clippy::print_stdout)]
 
-pub mod adverts;
 pub mod blob;
 pub mod config;
 mod deliveries;
@@ -85,6 +84,7 @@ pub use ids::{
     DialId, Fingerprint, JobId, LinkId, MessageId, NodeId, ReadId, RequestId, TaskId, TraceId, WriteId,
 };
 pub use input::Input;
+pub use membership::AdvertCache;
 pub use node::{Deadline, Node, Reason};
 pub use output::Output;
 pub use record::{Record, Saved};

@@ -5,13 +5,13 @@
 //! is there while a path of such edges leads to it. So a node that died vanishes everywhere as soon as its neighbours
 //! notice: nobody can advertise for another, and no list anywhere needs its own idea of who is alive.
 
+mod advert_cache;
+mod flooding;
 mod graph;
 mod model_names;
-mod outbox;
 #[cfg(test)]
 mod tests;
 
-use crate::adverts::{Forged, GoodAdvert, GoodAdverts};
 use crate::identity::Identity;
 use crate::ids::{Fingerprint, NodeId};
 use crate::model::ModelOffer;
@@ -19,12 +19,15 @@ use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
 use crate::time::Instant;
 use crate::wire::{Advert, SignedAdvert};
+use advert_cache::{Forged, VerifiedAdvert};
 use core::time::Duration;
+use flooding::{FLUSH_DELAY, Outbox};
 use graph::Graph;
 use model_names::ModelNames;
-use outbox::{FLUSH_DELAY, Outbox};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+pub use advert_cache::AdvertCache;
 
 /// What was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,10 +58,10 @@ pub(crate) enum Transmit {
 pub(crate) struct Membership {
     me: NodeId,
     identity: Identity,
-    good: GoodAdverts,
+    cache: AdvertCache,
     own: Advert,
     /// As it was last signed.
-    own_signed: Arc<GoodAdvert>,
+    own_signed: Arc<VerifiedAdvert>,
     /// When the node's own advert must be signed anew.
     own_due: Option<Instant>,
     own_signed_at: Instant,
@@ -87,7 +90,7 @@ pub(crate) struct Membership {
 
 #[derive(Debug)]
 struct Held {
-    good: Arc<GoodAdvert>,
+    good: Arc<VerifiedAdvert>,
     /// The advert's, kept here too: most adverts that arrive are known, and this is all that tells.
     sequence: u64,
     /// The incarnation whose place that of the advert took.
@@ -99,7 +102,7 @@ struct Held {
 /// What an advert turned out to be; it is its member's own in either case, or changes nothing.
 enum Checked {
     /// It is newer than what is held, and signed by its member.
-    Fresh(Arc<GoodAdvert>),
+    Fresh(Arc<VerifiedAdvert>),
     /// It is of this member and of this version, which is not newer than the one held.
     Known { member: NodeId, sequence: u64, held: u64 },
     /// It is newer than what is held, and was not looked at.
@@ -109,15 +112,15 @@ enum Checked {
 impl Membership {
     /// Makes the map of a node that knows only itself. `own.sequence` must exceed that of all earlier starts.
     pub(crate) fn new(now: Instant, identity: Identity, own: Advert) -> Self {
-        let good = GoodAdverts::default();
-        let own_signed = good.sign(&identity, own.clone());
+        let cache = AdvertCache::default();
+        let own_signed = cache.sign(&identity, own.clone());
         let me = own_signed.member;
         let mut model_names = ModelNames::default();
         model_names.add(&own.models);
         Self {
             me,
             identity,
-            good,
+            cache,
             digest: mix(me, own.sequence),
             own,
             own_signed,
@@ -138,8 +141,8 @@ impl Membership {
     }
 
     /// Shares what is known of good adverts with other nodes of this process.
-    pub(crate) fn share_adverts(&mut self, good: GoodAdverts) {
-        self.good = good;
+    pub(crate) fn share_adverts(&mut self, cache: AdvertCache) {
+        self.cache = cache;
     }
 
     /// Returns this node's own signed advert.
@@ -264,7 +267,7 @@ impl Membership {
                 mix(self.me, self.own_signed.advert.sequence) ^ mix(self.me, self.own.sequence),
             );
             let before =
-                core::mem::replace(&mut self.own_signed, self.good.sign(&self.identity, self.own.clone()));
+                core::mem::replace(&mut self.own_signed, self.cache.sign(&self.identity, self.own.clone()));
             let now_signed = Arc::clone(&self.own_signed);
             self.recount_models(&before.advert.models, &now_signed.advert.models);
             self.own_signed_at = now;
@@ -409,20 +412,20 @@ impl Membership {
         if !may_check() {
             return Ok(Checked::Unchecked);
         }
-        self.good.check(signed).map(Checked::Fresh)
+        self.cache.check(signed).map(Checked::Fresh)
     }
 
     /// Takes in an advert of this node that is not newer than its own.
     fn handle_own(&mut self, now: Instant, sequence: u64, signed: &SignedAdvert) -> Result<(), Forged> {
         if sequence == self.own.sequence && signed.body != self.own_signed.signed.body {
-            let good = self.good.check(signed)?;
+            let good = self.cache.check(signed)?;
             self.handle_rival(now, good.advert.incarnation, sequence);
         }
         Ok(())
     }
 
     /// Holds an advert that is newer than what is held.
-    fn accept(&mut self, now: Instant, good: Arc<GoodAdvert>, from: NodeId) {
+    fn accept(&mut self, now: Instant, good: Arc<VerifiedAdvert>, from: NodeId) {
         let (member, sequence) = (good.member, good.advert.sequence);
         let members = u32::try_from(self.adverts.len()).unwrap_or(u32::MAX);
         let links_changed = if let Some(held) = self.adverts.get_mut(&member) {

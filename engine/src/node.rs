@@ -17,7 +17,6 @@ mod requests;
 mod routes;
 mod shutdown;
 
-use crate::adverts::GoodAdverts;
 use crate::config::Config;
 use crate::deliveries::Deliveries;
 use crate::discovery::Discovery;
@@ -30,6 +29,7 @@ use crate::ids::{LinkId, MessageId, NodeId, RequestId, TaskId, TraceId, WriteId}
 use crate::input::{Input, Interface, ModelState};
 use crate::lifecycle::State;
 use crate::local_networks::{LocalNetworks, is_link_local};
+use crate::membership::AdvertCache;
 use crate::membership::Membership;
 use crate::model::ModelOffer;
 use crate::mutants::{Mutant, shows};
@@ -260,8 +260,8 @@ impl Node {
     }
 
     /// Shares with other nodes of this process what is known of good adverts; the outcome of no check changes.
-    pub fn share_adverts(&mut self, good: GoodAdverts) {
-        self.membership.share_adverts(good);
+    pub fn share_adverts(&mut self, cache: AdvertCache) {
+        self.membership.share_adverts(cache);
     }
 
     /// Takes in what happened. Never fails: what makes no sense is ignored.

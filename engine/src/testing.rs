@@ -3,7 +3,6 @@
 //!
 //! The simulator is the place for faults and seeds; this is for asking how a few nodes behave.
 
-use crate::adverts::GoodAdverts;
 use crate::config::Config;
 use crate::error::DialError;
 use crate::event::Event;
@@ -11,6 +10,7 @@ use crate::health::HostFacts;
 use crate::identity::Identity;
 use crate::ids::{Fingerprint, JobId, LinkId, NodeId, RequestId, TaskId, TraceId};
 use crate::input::{Input, Interface, ModelState};
+use crate::membership::AdvertCache;
 use crate::model::ModelOffer;
 use crate::node::Node;
 use crate::output::{Output, Priority, Work};
@@ -70,7 +70,7 @@ pub struct Network {
     connections: BTreeMap<(usize, LinkId), (usize, LinkId)>,
     /// Jobs that were begun and not cancelled.
     jobs: BTreeMap<(usize, JobId), ()>,
-    good: GoodAdverts,
+    good: AdvertCache,
     /// Frames that strangers received.
     received: Vec<(LinkId, Vec<u8>)>,
     /// The only places that hear and reach each other, where not all do.

@@ -8,7 +8,7 @@ fn at(millis: u64) -> Instant {
 }
 
 fn signed(identity: &Identity, advert: &Advert) -> SignedAdvert {
-    GoodAdverts::default().sign(identity, advert.clone()).signed.clone()
+    AdvertCache::default().sign(identity, advert.clone()).signed.clone()
 }
 
 fn member(secret: u8) -> Membership {

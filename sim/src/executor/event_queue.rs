@@ -30,7 +30,7 @@ use crate::users::{self, ASK_AGAIN_AFTER};
 use calendar::Calendar;
 use core::mem;
 use core::time::Duration;
-use engine::adverts::GoodAdverts;
+use engine::AdvertCache;
 use engine::blob::BlobOrder;
 use engine::input::{Interface, ModelState};
 use engine::output::{Output, Work};
@@ -77,7 +77,7 @@ pub struct EventQueue {
     /// What waits for a stall to end, in its order.
     stalled: Vec<(NodeIndex, NodeIndex, Happening)>,
     /// Shared by all nodes: each advert is checked, decoded and held once.
-    adverts: GoodAdverts,
+    adverts: AdvertCache,
 }
 
 /// One node's machine.
@@ -191,7 +191,7 @@ impl EventQueue {
             next,
             changes,
             stalled: Vec::new(),
-            adverts: GoodAdverts::shared(),
+            adverts: AdvertCache::shared(),
         }
     }
 

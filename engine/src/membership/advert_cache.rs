@@ -1,7 +1,7 @@
 //! Adverts that are known to be good: signed by their members, and decoded.
 //!
 //! Checking a signature costs some thirty microseconds and an advert some hundreds of bytes. Clones of
-//! [`GoodAdverts`] share what they know, so that the nodes of one simulated mesh check, decode and hold each advert
+//! [`AdvertCache`] share what they know, so that the nodes of one simulated mesh check, decode and hold each advert
 //! once between them, instead of once for each node. No outcome of a check depends on it: what is remembered is an
 //! advert's every byte, and its member's signature over them.
 
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// An advert that its member signed.
 #[derive(Debug)]
-pub(crate) struct GoodAdvert {
+pub(crate) struct VerifiedAdvert {
     /// Whose advert it is.
     pub(crate) member: NodeId,
     /// What it says.
@@ -25,7 +25,7 @@ pub(crate) struct GoodAdvert {
     pub(crate) links: Arc<[NodeId]>,
 }
 
-impl GoodAdvert {
+impl VerifiedAdvert {
     fn new(advert: Advert, signed: SignedAdvert) -> Self {
         Self { member: advert.key.node_id(), links: advert.links.as_slice().into(), advert, signed }
     }
@@ -38,29 +38,29 @@ pub(crate) struct Forged;
 /// What several nodes know of good adverts; a lone node remembers nothing here, for it holds the newest of each
 /// member and checks nothing older.
 #[derive(Clone, Debug, Default)]
-pub struct GoodAdverts {
+pub struct AdvertCache {
     shared: Option<Arc<Mutex<BySignature>>>,
 }
 
 /// By the first half of the signature, which differs from advert to advert.
-type BySignature = BTreeMap<[u8; 32], Arc<GoodAdvert>>;
+type BySignature = BTreeMap<[u8; 32], Arc<VerifiedAdvert>>;
 
-impl GoodAdverts {
+impl AdvertCache {
     /// Makes a memory that clones share.
     pub fn shared() -> Self {
         Self { shared: Some(Arc::default()) }
     }
 
     /// Signs an advert as its member.
-    pub(crate) fn sign(&self, identity: &Identity, advert: Advert) -> Arc<GoodAdvert> {
+    pub(crate) fn sign(&self, identity: &Identity, advert: Advert) -> Arc<VerifiedAdvert> {
         let body = advert.encode();
         let signature = Signature(identity.sign(Domain::Advert, &body));
         let signed = SignedAdvert { body: SharedBytes(body.into()), signature };
-        self.remember(GoodAdvert::new(advert, signed))
+        self.remember(VerifiedAdvert::new(advert, signed))
     }
 
     /// Decodes an advert and checks that its member signed it, now or before.
-    pub(crate) fn check(&self, signed: &SignedAdvert) -> Result<Arc<GoodAdvert>, Forged> {
+    pub(crate) fn check(&self, signed: &SignedAdvert) -> Result<Arc<VerifiedAdvert>, Forged> {
         if let Some(known) = self.recall(signed) {
             return Ok(known);
         }
@@ -69,20 +69,20 @@ impl GoodAdverts {
         if !forged_counts && !advert.key.verifies(Domain::Advert, &signed.body.0, &signed.signature.0) {
             return Err(Forged);
         }
-        Ok(self.remember(GoodAdvert::new(advert, signed.clone())))
+        Ok(self.remember(VerifiedAdvert::new(advert, signed.clone())))
     }
 
-    fn recall(&self, signed: &SignedAdvert) -> Option<Arc<GoodAdvert>> {
+    fn recall(&self, signed: &SignedAdvert) -> Option<Arc<VerifiedAdvert>> {
         // Whoever panicked while holding the lock cannot have left half an entry behind.
         let known = self.shared.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(&half(&signed.signature)).filter(|known| known.signed == *signed).cloned()
     }
 
-    fn remember(&self, good: GoodAdvert) -> Arc<GoodAdvert> {
+    fn remember(&self, good: VerifiedAdvert) -> Arc<VerifiedAdvert> {
         let good = Arc::new(good);
         if let Some(shared) = &self.shared {
             let mut known = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.len() >= GOOD_MAX {
+            if known.len() >= ADVERTS_MAX {
                 known.clear();
             }
             known.insert(half(&good.signed.signature), Arc::clone(&good));
@@ -96,7 +96,7 @@ fn half(signature: &Signature) -> [u8; 32] {
 }
 
 /// Good adverts remembered; beyond, remembering begins anew.
-const GOOD_MAX: usize = 65_536;
+const ADVERTS_MAX: usize = 65_536;
 
 #[cfg(test)]
 mod tests {
@@ -118,10 +118,10 @@ mod tests {
             session_key: [0; 32],
         };
         let other = Advert { sequence: 2, ..advert.clone() };
-        for good in [GoodAdverts::shared(), GoodAdverts::default()] {
+        for good in [AdvertCache::shared(), AdvertCache::default()] {
             let signed = good.sign(&identity, advert.clone()).signed.clone();
             assert_eq!(good.clone().check(&signed).unwrap().advert, advert);
-            assert_eq!(GoodAdverts::default().check(&signed).unwrap().member, identity.node_id());
+            assert_eq!(AdvertCache::default().check(&signed).unwrap().member, identity.node_id());
             let body = SharedBytes(other.encode().into());
             assert_eq!(good.check(&SignedAdvert { body, ..signed.clone() }).unwrap_err(), Forged);
             let mut signature = signed.signature;
