@@ -8,10 +8,10 @@
 
 mod gather;
 mod hearing;
+mod interface;
 mod packet;
 mod reader;
 mod table;
-mod wire;
 
 use crate::ids::NodeId;
 use crate::input::{Family, Interface};
@@ -25,10 +25,10 @@ use crate::time::Instant;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use gather::{Gathering, PARTIAL_MAX};
+use interface::{InterfaceState, Population};
 use packet::{ADDRESSES_MAX, Announcement, KNOWN_MAX};
 use std::collections::BTreeMap;
 use table::{ENTRIES_MAX, FORMER_MAX, Table};
-use wire::{Company, Wire};
 
 /// What was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,10 +69,10 @@ pub(crate) struct Discovery {
     slots: u16,
     port: u16,
     active: bool,
-    /// `None` before the first report.
-    interfaces: Option<Vec<Interface>>,
-    /// By interface.
-    wires: BTreeMap<u32, Wire>,
+    /// As last reported; `None` before the first report.
+    reported: Option<Vec<Interface>>,
+    /// By the operating system's number.
+    interfaces: BTreeMap<u32, InterfaceState>,
     /// `None` until it is known.
     available: Option<bool>,
     table: Table,
@@ -83,7 +83,7 @@ pub(crate) struct Discovery {
     questions: u32,
     asked_at: Option<Instant>,
     /// Nodes to ask for by name, and when.
-    doubts: BTreeMap<NodeId, Instant>,
+    lookups: BTreeMap<NodeId, Instant>,
     /// When this node's own id was last reported to be announced from elsewhere.
     copied_at: Option<Instant>,
     packets: Vec<(u32, Destination, Vec<u8>)>,
@@ -105,15 +105,15 @@ impl Discovery {
             slots,
             port: 0,
             active: false,
-            interfaces: None,
-            wires: BTreeMap::new(),
+            reported: None,
+            interfaces: BTreeMap::new(),
             available: None,
             table: Table::default(),
             gathering: Gathering::new(me),
             replies: Bucket::new(REPLIES_PER_SECOND, REPLIES_BURST),
             questions: 0,
             asked_at: None,
-            doubts: BTreeMap::new(),
+            lookups: BTreeMap::new(),
             copied_at: None,
             packets: Vec::new(),
             packets_own: 0,
@@ -128,32 +128,32 @@ impl Discovery {
     pub(crate) fn handle_active(&mut self, now: Instant, port: u16, rng: &mut Rng) {
         self.port = port;
         self.active = true;
-        self.wires.values_mut().for_each(|wire| wire.start(now, rng));
+        self.interfaces.values_mut().for_each(|state| state.start(now, rng));
         self.report_availability();
     }
 
     /// Takes note of the host's interfaces, best first. One that came up is announced on at once; on the others
     /// there is news only where the addresses to announce changed.
     pub(crate) fn handle_interfaces(&mut self, now: Instant, interfaces: &[Interface], rng: &mut Rng) {
-        if self.interfaces.as_deref() == Some(interfaces) {
+        if self.reported.as_deref() == Some(interfaces) {
             return;
         }
-        self.interfaces = Some(interfaces.to_vec());
-        let mut before = core::mem::take(&mut self.wires);
+        self.reported = Some(interfaces.to_vec());
+        let mut before = core::mem::take(&mut self.interfaces);
         for interface in interfaces {
-            if self.wires.contains_key(&interface.index) || self.wires.len() < INTERFACES_MAX {
-                self.wires.entry(interface.index).or_insert_with(Wire::new).add(interface);
+            if self.interfaces.contains_key(&interface.index) || self.interfaces.len() < INTERFACES_MAX {
+                self.interfaces.entry(interface.index).or_insert_with(InterfaceState::new).add(interface);
             }
         }
-        for (index, wire) in &mut self.wires {
+        for (index, state) in &mut self.interfaces {
             let old = before.remove(index);
             let addresses = old.as_ref().map(|old| old.addresses.clone());
-            let reaches_more = old.is_none_or(|old| wire.resume(old));
-            wire.addresses = announced_addresses(interfaces, wire);
+            let reaches_more = old.is_none_or(|old| state.resume(old));
+            state.addresses = announced_addresses(interfaces, state);
             if self.active && reaches_more {
-                wire.start(now, rng);
-            } else if self.active && addresses.as_ref() != Some(&wire.addresses) {
-                wire.announce_soon(now, rng);
+                state.start(now, rng);
+            } else if self.active && addresses.as_ref() != Some(&state.addresses) {
+                state.announce_soon(now, rng);
             }
         }
         self.report_availability();
@@ -162,8 +162,9 @@ impl Discovery {
     /// Says goodbye and falls silent.
     pub(crate) fn handle_leave(&mut self) {
         if core::mem::take(&mut self.active) {
-            for index in self.wires.keys().copied().collect::<Vec<_>>() {
-                let families = self.wires.get(&index).map(Wire::all_families).unwrap_or_default();
+            for index in self.interfaces.keys().copied().collect::<Vec<_>>() {
+                let families =
+                    self.interfaces.get(&index).map(InterfaceState::all_families).unwrap_or_default();
                 self.announce(index, &families, Duration::ZERO);
             }
             self.fall_silent();
@@ -177,8 +178,8 @@ impl Discovery {
     }
 
     fn fall_silent(&mut self) {
-        self.wires.values_mut().for_each(Wire::stop);
-        self.doubts.clear();
+        self.interfaces.values_mut().for_each(InterfaceState::stop);
+        self.lookups.clear();
         self.gathering.clear();
     }
 
@@ -188,8 +189,8 @@ impl Discovery {
         if let Some(fact) = self.table.handle_gone(node) {
             let said_so = matches!(fact, Fact::Left(_));
             self.facts.push(fact);
-            if !said_so && self.active && self.doubts.len() < DOUBTS_MAX {
-                self.doubts.insert(node, now.after(rng.between(ASK_AFTER, ASK_AFTER * 2)));
+            if !said_so && self.active && self.lookups.len() < LOOKUPS_MAX {
+                self.lookups.insert(node, now.after(rng.between(ASK_AFTER, ASK_AFTER * 2)));
             }
         }
     }
@@ -207,12 +208,12 @@ impl Discovery {
     /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Instant, rng: &mut Rng) {
         let due: Vec<u32> =
-            self.wires.iter().filter(|(_, wire)| is_due(wire, now)).map(|(&index, _)| index).collect();
-        let company = if due.is_empty() { Company::Alone } else { self.company() };
+            self.interfaces.iter().filter(|(_, state)| is_due(state, now)).map(|(&index, _)| index).collect();
+        let population = if due.is_empty() { Population::Alone } else { self.population() };
         for index in due {
-            let Some(wire) = self.wires.get_mut(&index) else { continue };
-            let due = wire.handle_timeout(now, company, rng);
-            let families = wire.all_families();
+            let Some(state) = self.interfaces.get_mut(&index) else { continue };
+            let due = state.handle_timeout(now, population, rng);
+            let families = state.all_families();
             self.announce(index, &due.announce, LIFETIME);
             if due.enumerate {
                 let bytes = packet::enumeration();
@@ -224,8 +225,8 @@ impl Discovery {
             }
         }
         self.ask_for_missing(now, rng);
-        if self.doubts.values().any(|&due| due <= now) {
-            self.ask_for_doubted(now);
+        if self.lookups.values().any(|&due| due <= now) {
+            self.send_lookups(now);
         }
         let gone = self.table.expire(now);
         self.facts.extend(gone);
@@ -233,9 +234,9 @@ impl Discovery {
 
     /// Returns when something will be due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let wires = self.wires.values().filter_map(Wire::poll_timeout);
+        let interfaces = self.interfaces.values().filter_map(InterfaceState::poll_timeout);
         let others = [self.table.poll_timeout(), self.gathering.poll_timeout()].into_iter().flatten();
-        wires.chain(self.doubts.values().copied()).chain(others).min()
+        interfaces.chain(self.lookups.values().copied()).chain(others).min()
     }
 
     /// Returns the packets to send, each with its interface and destination.
@@ -254,7 +255,7 @@ impl Discovery {
             Occupancy::new("discovery.entries", self.table.len(), ENTRIES_MAX),
             Occupancy::new("discovery.partial", self.gathering.len(), PARTIAL_MAX),
             Occupancy::new("discovery.former", self.table.former(), FORMER_MAX),
-            Occupancy::new("discovery.doubts", self.doubts.len(), DOUBTS_MAX),
+            Occupancy::new("discovery.lookups", self.lookups.len(), LOOKUPS_MAX),
         ]
     }
 
@@ -287,12 +288,12 @@ impl Discovery {
 
     /// Loopback alone is enough only for a host that has nothing else.
     fn report_availability(&mut self) {
-        if !self.active || self.interfaces.is_none() {
+        if !self.active || self.reported.is_none() {
             return;
         }
-        let alone = self.wires.values().all(Wire::is_loopback);
+        let alone = self.interfaces.values().all(InterfaceState::is_loopback);
         let available =
-            self.wires.values().any(|wire| wire.takes_multicast() && (alone || !wire.is_loopback()));
+            self.interfaces.values().any(|state| state.takes_multicast() && (alone || !state.is_loopback()));
         let before = self.available.replace(available);
         if available && before == Some(false) {
             self.facts.push(Fact::Available);
@@ -301,11 +302,11 @@ impl Discovery {
         }
     }
 
-    fn company(&self) -> Company {
-        match self.table.company() {
-            0 => Company::Alone,
-            1..KNOWN_MAX => Company::Few,
-            KNOWN_MAX.. => Company::Many,
+    fn population(&self) -> Population {
+        match self.table.population() {
+            0 => Population::Alone,
+            1..KNOWN_MAX => Population::Few,
+            KNOWN_MAX.. => Population::Many,
         }
     }
 
@@ -314,8 +315,8 @@ impl Discovery {
         self.questions = self.questions.wrapping_add(1);
         self.asked_at = Some(now);
         let query = packet::browse(&self.table.known(now));
-        if let Some(wire) = self.wires.get_mut(&index) {
-            wire.expect_echo(now, &families, &query);
+        if let Some(state) = self.interfaces.get_mut(&index) {
+            state.expect_echo(now, &families, &query);
         }
         let packet = |family| (index, Destination::Group(family), query.clone());
         self.packets.extend(families.into_iter().map(packet));
@@ -330,9 +331,9 @@ impl Discovery {
         self.packets.extend(families.iter().map(packet));
     }
 
-    /// Returns what this node says of itself on a wire.
+    /// Returns what this node says of itself on an interface.
     fn announcement(&self, index: u32, ttl: Duration) -> Option<Announcement> {
-        let addresses = self.wires.get(&index)?.addresses.clone();
+        let addresses = self.interfaces.get(&index)?.addresses.clone();
         Some(Announcement {
             node: self.me,
             network: self.network.clone(),
@@ -356,14 +357,14 @@ impl Discovery {
         }
     }
 
-    fn ask_for_doubted(&mut self, now: Instant) {
+    fn send_lookups(&mut self, now: Instant) {
         let due: Vec<NodeId> =
-            self.doubts.iter().filter(|(_, due)| **due <= now).map(|(&node, _)| node).collect();
+            self.lookups.iter().filter(|(_, due)| **due <= now).map(|(&node, _)| node).collect();
         for node in due {
-            self.doubts.remove(&node);
+            self.lookups.remove(&node);
             let query = packet::resolve(node);
-            for (&index, wire) in &self.wires {
-                let families = wire.all_families().into_iter();
+            for (&index, state) in &self.interfaces {
+                let families = state.all_families().into_iter();
                 let packet = |family| (index, Destination::Group(family), query.clone());
                 self.packets.extend(families.map(packet));
             }
@@ -371,23 +372,23 @@ impl Discovery {
     }
 }
 
-fn is_due(wire: &Wire, now: Instant) -> bool {
-    wire.poll_timeout().is_some_and(|due| due <= now)
+fn is_due(state: &InterfaceState, now: Instant) -> bool {
+    state.poll_timeout().is_some_and(|due| due <= now)
 }
 
-/// Returns the addresses to announce on a wire, best first: its own before those of other interfaces, those of
-/// container bridges after all others, and those that mean something on this wire only at the end.
-fn announced_addresses(interfaces: &[Interface], wire: &Wire) -> Vec<IpAddr> {
-    if wire.is_loopback() {
-        return wire.own.clone();
+/// Returns the addresses to announce on an interface, best first: its own before those of other interfaces, those of
+/// container bridges after all others, and those that mean something on this interface only at the end.
+fn announced_addresses(interfaces: &[Interface], state: &InterfaceState) -> Vec<IpAddr> {
+    if state.is_loopback() {
+        return state.own.clone();
     }
     let mut routable: Vec<&Interface> = interfaces
         .iter()
         .filter(|interface| !interface.address.is_loopback() && !is_link_local(interface.address))
         .collect();
-    routable.sort_by_key(|interface| (interface.bridge, !wire.own.contains(&interface.address)));
+    routable.sort_by_key(|interface| (interface.bridge, !state.own.contains(&interface.address)));
     let mut addresses: Vec<IpAddr> = Vec::new();
-    let link_local = wire.own.iter().copied().filter(|&address| is_link_local(address)).take(1);
+    let link_local = state.own.iter().copied().filter(|&address| is_link_local(address)).take(1);
     let room = ADDRESSES_MAX - link_local.clone().count();
     for interface in routable {
         if addresses.len() < room && !addresses.contains(&interface.address) {
@@ -401,7 +402,7 @@ fn announced_addresses(interfaces: &[Interface], wire: &Wire) -> Vec<IpAddr> {
 /// Interfaces spoken on; beyond, the least useful ones are left out.
 const INTERFACES_MAX: usize = 32;
 /// Nodes asked for by name; beyond, one that is missed is found by its next refresh.
-const DOUBTS_MAX: usize = 64;
+const LOOKUPS_MAX: usize = 64;
 /// How long others may believe an announcement: two refreshes in each family, and some.
 const LIFETIME: Duration = Duration::from_secs(300);
 /// Nodes asked for in one packet, which an Ethernet network carries whole.

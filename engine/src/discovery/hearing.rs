@@ -22,13 +22,13 @@ impl Discovery {
         bytes: &[u8],
         rng: &mut Rng,
     ) {
-        let Some(wire) = self.wires.get_mut(&interface).filter(|_| self.active) else { return };
+        let Some(state) = self.interfaces.get_mut(&interface).filter(|_| self.active) else { return };
         // Addresses come in packets that need not name the service.
         let awaited = || packet::is_answer(bytes) && self.gathering.awaits_addresses();
         if !packet::concerns(bytes, &self.host_label) && !awaited() {
             return;
         }
-        if !wire.admit(now, from.ip()) {
+        if !state.admit(now, from.ip()) {
             self.packets_dropped = self.packets_dropped.saturating_add(1);
             return;
         }
@@ -40,7 +40,7 @@ impl Discovery {
         if packet.is_response {
             self.hear_answer(now, (interface, from), &packet, rng);
         } else if packet.questions.iter().any(|question| question.name.is_service())
-            && wire.is_echo(now, from, bytes)
+            && state.is_echo(now, from, bytes)
         {
             // What this node asked.
         } else if from.port() != PORT {
@@ -87,23 +87,23 @@ impl Discovery {
             let lasts = record.name.is_enumeration() && record.ttl >= ENUMERATION_TTL;
             lasts && matches!(&record.data, Data::Pointer(name) if name.is_service())
         };
-        if let Some(wire) =
-            self.wires.get_mut(&interface).filter(|_| packet.records.iter().any(is_enumeration))
+        if let Some(state) =
+            self.interfaces.get_mut(&interface).filter(|_| packet.records.iter().any(is_enumeration))
         {
-            wire.handle_enumerated();
+            state.handle_enumerated();
         }
     }
 
     /// Says that this node is there where somebody else says that it soon is not (RFC 6762, section 6.6).
     fn object(&mut self, now: Instant, interface: u32, ttl: Duration, rng: &mut Rng) {
-        if let Some(wire) = self.wires.get_mut(&interface).filter(|_| ttl < KNOWN_FOR) {
-            wire.announce_soon(now, rng);
+        if let Some(state) = self.interfaces.get_mut(&interface).filter(|_| ttl < KNOWN_FOR) {
+            state.announce_soon(now, rng);
         }
     }
 
     /// Tells the echo of this node's own announcement from that of another node with its key.
     fn handle_own_announcement(&mut self, now: Instant, heard: &Announcement) {
-        let own = |at: &IpAddr| self.wires.values().any(|wire| wire.own.contains(at));
+        let own = |at: &IpAddr| self.interfaces.values().any(|state| state.own.contains(at));
         let elsewhere = heard.addresses.iter().find(|&at| heard.port != self.port || !own(at));
         let lately = self.copied_at.is_some_and(|then| now.since(then) < COPIED_PAUSE);
         if let Some(&address) = elsewhere.filter(|_| !lately) {
@@ -119,7 +119,7 @@ impl Discovery {
         heard: &Announcement,
         rng: &mut Rng,
     ) {
-        self.doubts.remove(&heard.node);
+        self.lookups.remove(&heard.node);
         let heard_at = |&address: &IpAddr| socket_address(address, heard.port, interface);
         let lately = self.asked_at.is_some_and(|asked| now.since(asked) < ANSWER_WITHIN);
         let claim = Claim {
@@ -134,29 +134,29 @@ impl Discovery {
 
     fn hear_questions(&mut self, now: Instant, interface: u32, packet: &Packet, rng: &mut Rng) {
         let known = known_to_asker(packet);
-        let Some(wire) = self.wires.get_mut(&interface) else { return };
+        let Some(state) = self.interfaces.get_mut(&interface) else { return };
         let host = packet::host(self.me);
         for question in &packet.questions {
             if question.name.is_service() && question.asks_for(KIND_PTR) {
                 // Where this node knows all whom the asker names, it would learn nothing more.
-                if known.iter().all(|node| self.table.contains(*node)) && wire.handle_same_query(now, rng) {
+                if known.iter().all(|node| self.table.contains(*node)) && state.handle_same_query(now, rng) {
                     self.questions = self.questions.wrapping_add(1);
                     self.asked_at = Some(now);
                 }
                 if !known.contains(&self.me) {
-                    wire.announce_soon(now, rng);
+                    state.announce_soon(now, rng);
                 }
             } else if question.name.is_enumeration() && question.asks_for(KIND_PTR) {
                 if !knows_enumeration(packet) {
-                    wire.enumerate_soon(now, rng);
+                    state.enumerate_soon(now, rng);
                 }
             } else if let Some(node) = question.name.instance() {
-                self.doubts.remove(&node);
+                self.lookups.remove(&node);
                 if node == self.me && (question.asks_for(KIND_SRV) || question.asks_for(KIND_TXT)) {
-                    wire.announce_soon(now, rng);
+                    state.announce_soon(now, rng);
                 }
-            } else if question.name == host && asks_for_any(question, &wire.addresses) {
-                wire.announce_soon(now, rng);
+            } else if question.name == host && asks_for_any(question, &state.addresses) {
+                state.announce_soon(now, rng);
             }
             self.gathering.handle_question(now, question, rng);
         }

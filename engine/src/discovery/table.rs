@@ -191,7 +191,7 @@ impl Table {
     }
 
     /// Returns how many nodes seem to be there.
-    pub(super) fn company(&self) -> usize {
+    pub(super) fn population(&self) -> usize {
         self.believed().count()
     }
 
@@ -353,7 +353,7 @@ impl Account {
     }
 
     /// Tells whether another account is the same node's: from the same source, or from another address of it. Such a one
-    /// names the source of this one, so nobody else can take that away; a link-local one is named on its own wire only.
+    /// names the source of this one, so nobody else can take that away; a link-local one is named on its own interface only.
     fn is_continued_by(&self, other: &Self) -> bool {
         self.source == other.source
             || other.lists(self.source)

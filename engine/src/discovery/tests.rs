@@ -1,4 +1,4 @@
-//! Several services on one or more wires, in exact time.
+//! Several services on one or more interfaces, in exact time.
 
 use super::hearing::socket_address;
 use super::packet::KNOWN_FOR;
@@ -27,7 +27,7 @@ fn id(place: u8) -> NodeId {
     NodeId([place; 16])
 }
 
-/// Nodes on one wire, and what was said on it.
+/// Nodes on one interface, and what was said on it.
 struct Lan {
     nodes: Vec<Discovery>,
     /// The families that each node speaks.
@@ -502,14 +502,14 @@ fn an_interface_that_comes_up_is_announced_on_at_once_and_the_others_stay_quiet(
 }
 
 #[test]
-fn bridges_of_containers_come_last_and_link_local_addresses_stay_on_their_wire() {
+fn bridges_of_containers_come_last_and_link_local_addresses_stay_on_their_interface() {
     let mut rng = Rng::new([1; 32]);
     let docker = Interface { bridge: true, ..Interface::new(4, v4(200)) };
     let (eth, wlan) = (Interface::new(2, v4(1)), Interface::new(3, v4(2)));
     let (local, lo) = (Interface::new(2, link_local(1)), Interface::new(1, Ipv4Addr::LOCALHOST.into()));
     let mut node = Discovery::new(id(1), "local".to_owned(), "1".to_owned(), 4);
     node.handle_interfaces(at(0), &[docker, eth, local, wlan, lo], &mut rng);
-    let announced = |index: u32| node.wires[&index].addresses.clone();
+    let announced = |index: u32| node.interfaces[&index].addresses.clone();
     assert_eq!(announced(2), [v4(1), v4(2), v4(200), link_local(1)]);
     assert_eq!(announced(3), [v4(2), v4(1), v4(200)]);
     assert_eq!(announced(4), [v4(1), v4(2), v4(200)]);

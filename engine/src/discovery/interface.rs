@@ -1,9 +1,9 @@
 //! One interface, and when to say what on it.
 //!
-//! Each wire has its own schedule, so that one that comes up is announced on at once while the others stay quiet,
+//! Each interface has its own schedule, so that one that comes up is announced on at once while the others stay quiet,
 //! and its own allowance of packets, so that a flood on one leaves the others their hearing; each sender on it has a
 //! smaller one, so that a flood from one leaves room for the others. Nothing is said more often than once a second on
-//! one wire (RFC 6762, section 6), however often it is asked for.
+//! one interface (RFC 6762, section 6), however often it is asked for.
 
 use crate::input::{Family, Interface};
 use crate::rate::Bucket;
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 /// One interface of the host.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct InterfaceState {
     /// The host's addresses on it, best first.
     pub(super) own: Vec<IpAddr>,
     /// Whether it leads to containers of this host only.
@@ -47,7 +47,7 @@ pub(super) struct Wire {
 
 /// How many others a node knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Company {
+pub(super) enum Population {
     /// Nobody: it goes on asking, ever more rarely.
     Alone,
     /// Some, whom a question can name, so that only the others answer.
@@ -56,7 +56,7 @@ pub(super) enum Company {
     Many,
 }
 
-/// What is due on a wire.
+/// What is due on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Due {
     /// The families to announce to.
@@ -67,8 +67,8 @@ pub(super) struct Due {
     pub(super) query: bool,
 }
 
-impl Wire {
-    /// Makes a silent wire without addresses.
+impl InterfaceState {
+    /// Makes a silent interface without addresses.
     pub(super) fn new() -> Self {
         Self {
             own: Vec::new(),
@@ -91,7 +91,7 @@ impl Wire {
         }
     }
 
-    /// Adds one of the host's addresses on the wire.
+    /// Adds one of the host's addresses on the interface.
     pub(super) fn add(&mut self, interface: &Interface) {
         self.own.push(interface.address);
         self.bridge |= interface.bridge;
@@ -102,7 +102,7 @@ impl Wire {
         }
     }
 
-    /// Goes on from what was said before on the same wire; tells whether anybody new can be reached.
+    /// Goes on from what was said before on the same interface; tells whether anybody new can be reached.
     pub(super) fn resume(&mut self, before: Self) -> bool {
         let same = self.families.iter().all(|family| before.families.contains(family));
         let (own, bridge, addresses) = (core::mem::take(&mut self.own), self.bridge, Vec::new());
@@ -116,12 +116,12 @@ impl Wire {
         !self.families.is_empty()
     }
 
-    /// Tells whether the wire never leaves this host.
+    /// Tells whether the interface never leaves this host.
     pub(super) fn is_loopback(&self) -> bool {
         self.own.iter().all(IpAddr::is_loopback)
     }
 
-    /// Returns the families of the host's addresses on the wire, those without multicast too: it may come back.
+    /// Returns the families of the host's addresses on the interface, those without multicast too: it may come back.
     pub(super) fn all_families(&self) -> Vec<Family> {
         let mut all = self.families.clone();
         all.extend(self.mute.iter().filter(|family| !self.families.contains(family)));
@@ -166,7 +166,7 @@ impl Wire {
     /// Takes note that somebody just asked what this node was about to ask; tells whether it was.
     pub(super) fn handle_same_query(&mut self, now: Instant, rng: &mut Rng) -> bool {
         let about_to = self.next_query.is_some_and(|next| next.since(now) < SAME_QUERY_WITHIN);
-        // With two families on the wire, who asked may not have been heard by all.
+        // With two families on the interface, who asked may not have been heard by all.
         let spares = about_to && self.families.len() == 1;
         if spares {
             self.queried(now, rng);
@@ -191,7 +191,7 @@ impl Wire {
     }
 
     /// Returns what is due and plans what comes after it.
-    pub(super) fn handle_timeout(&mut self, now: Instant, company: Company, rng: &mut Rng) -> Due {
+    pub(super) fn handle_timeout(&mut self, now: Instant, population: Population, rng: &mut Rng) -> Due {
         let mut due = Due { announce: Vec::new(), enumerate: false, query: false };
         if self.next_enumeration.is_some_and(|next| next <= now) {
             due.enumerate = true;
@@ -212,13 +212,13 @@ impl Wire {
             self.next_announcement = Some(now.after(rng.between(pause, pause + pause / 10)));
         }
         if self.next_query.is_some_and(|next| next <= now) {
-            due.query = match company {
-                Company::Alone => true,
-                Company::Few => self.queries < QUERIES_FIRST,
-                Company::Many => self.queries == 0,
+            due.query = match population {
+                Population::Alone => true,
+                Population::Few => self.queries < QUERIES_FIRST,
+                Population::Many => self.queries == 0,
             };
             self.queried(now, rng);
-            if company != Company::Alone && self.queries >= QUERIES_FIRST {
+            if population != Population::Alone && self.queries >= QUERIES_FIRST {
                 self.next_query = None;
             }
         }
@@ -276,9 +276,9 @@ const QUERY_PACE_MAX: u32 = 60;
 const SAME_QUERY_WITHIN: Duration = Duration::from_millis(120);
 const ANSWER_DELAY: Duration = Duration::from_millis(20);
 const ANSWER_SPREAD: Duration = Duration::from_millis(100);
-/// The shortest pause between two announcements on one wire.
+/// The shortest pause between two announcements on one interface.
 const ANSWER_PAUSE: Duration = Duration::from_secs(1);
-/// Packets of this service read on one wire; those beyond are dropped unread.
+/// Packets of this service read on one interface; those beyond are dropped unread.
 const PACKETS_PER_SECOND: u64 = 200;
 /// Packets that may come at once after a quiet time: what a few hundred nodes say that start together.
 const BURST: u64 = 2000;
@@ -289,7 +289,7 @@ const SENDER_BURST: u64 = 500;
 const SENDERS_MAX: usize = 256;
 /// A packet comes back to its sender at once, or never.
 const ECHO_WITHIN: Duration = Duration::from_secs(1);
-/// Questions awaited back: more than one wire can have under way.
+/// Questions awaited back: more than one interface can have under way.
 const ECHOES_MAX: usize = 8;
 
 #[cfg(test)]
@@ -298,27 +298,28 @@ mod tests {
 
     #[test]
     fn the_bucket_lets_a_burst_through_and_then_the_rate() {
-        let mut wire = Wire::new();
+        let mut state = InterfaceState::new();
         let sender = |n: u32| IpAddr::from([10, 0, 0, u8::try_from(n % 10).unwrap()]);
-        let admitted = |wire: &mut Wire, now| (0..10_000).filter(|&n| wire.admit(now, sender(n))).count();
-        assert_eq!(admitted(&mut wire, Instant::ZERO), 2000);
-        assert_eq!(admitted(&mut wire, Instant::from_micros(500_000)), 100);
-        assert_eq!(admitted(&mut wire, Instant::from_micros(400_000)), 0);
-        assert_eq!(admitted(&mut wire, Instant::from_micros(u64::MAX)), 2000);
+        let admitted =
+            |state: &mut InterfaceState, now| (0..10_000).filter(|&n| state.admit(now, sender(n))).count();
+        assert_eq!(admitted(&mut state, Instant::ZERO), 2000);
+        assert_eq!(admitted(&mut state, Instant::from_micros(500_000)), 100);
+        assert_eq!(admitted(&mut state, Instant::from_micros(400_000)), 0);
+        assert_eq!(admitted(&mut state, Instant::from_micros(u64::MAX)), 2000);
     }
 
     #[test]
     fn a_flood_from_one_sender_leaves_room_for_the_others() {
-        let mut wire = Wire::new();
+        let mut state = InterfaceState::new();
         let one = IpAddr::from([10, 0, 0, 1]);
         let mut admitted = (0, 0);
         for millis in 0..60_000 {
             let now = Instant::from_micros(millis * 1000);
-            admitted.0 += usize::from(wire.admit(now, one));
+            admitted.0 += usize::from(state.admit(now, one));
             // Somebody new each time.
             let other = IpAddr::from(u32::try_from(millis).unwrap().to_be_bytes());
-            admitted.1 += usize::from(millis % 100 == 0 && wire.admit(now, other));
-            assert!(wire.senders.len() <= SENDERS_MAX);
+            admitted.1 += usize::from(millis % 100 == 0 && state.admit(now, other));
+            assert!(state.senders.len() <= SENDERS_MAX);
         }
         assert_eq!(admitted, (500 + 60 * 50 - 1, 600));
     }
@@ -326,14 +327,14 @@ mod tests {
     #[test]
     fn refreshes_take_turns_where_there_are_two_families() {
         let mut rng = Rng::new([1; 32]);
-        let mut wire = Wire::new();
-        wire.add(&Interface::new(1, "10.0.0.1".parse().unwrap()));
-        wire.add(&Interface::new(1, "fe80::1".parse().unwrap()));
-        wire.start(Instant::ZERO, &mut rng);
+        let mut state = InterfaceState::new();
+        state.add(&Interface::new(1, "10.0.0.1".parse().unwrap()));
+        state.add(&Interface::new(1, "fe80::1".parse().unwrap()));
+        state.start(Instant::ZERO, &mut rng);
         let mut said = Vec::new();
         for _ in 0..5 {
-            let now = wire.next_announcement.unwrap();
-            said.push(wire.handle_timeout(now, Company::Few, &mut rng).announce);
+            let now = state.next_announcement.unwrap();
+            said.push(state.handle_timeout(now, Population::Few, &mut rng).announce);
         }
         let both = vec![Family::V4, Family::V6];
         assert_eq!(said, [both.clone(), both, vec![Family::V4], vec![Family::V6], vec![Family::V4]]);
