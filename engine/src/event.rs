@@ -71,7 +71,8 @@ pub enum Event {
         /// The address that it announces, if known.
         address: Option<SocketAddr>,
         /// Whether this node has isolated itself from the mesh until it is restarted.
-        aside: bool,
+        #[serde(rename = "aside")]
+        fenced: bool,
     },
     /// Multicast works again on at least one network of this host.
     DiscoveryAvailable,

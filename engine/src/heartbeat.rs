@@ -61,7 +61,7 @@ struct Watch {
     /// When the oldest ping that no sign of life followed was sent.
     unanswered_since: Option<Instant>,
     /// Whether the link is suspected to be dead but not closed. Then 2 s of silence are enough.
-    doubted: bool,
+    probed: bool,
     next_ping: Instant,
     last_ping: Option<(u32, Instant)>,
     next_number: u32,
@@ -77,7 +77,7 @@ impl Heartbeat {
             liveness: Liveness::Alive,
             heard_at: now,
             unanswered_since: None,
-            doubted: false,
+            probed: false,
             next_ping,
             last_ping: None,
             next_number: 0,
@@ -99,7 +99,7 @@ impl Heartbeat {
         watch.heard_at = now;
         self.changed |= watch.unanswered_since.is_some() || watch.liveness == Liveness::Slow;
         watch.unanswered_since = None;
-        watch.doubted = false;
+        watch.probed = false;
         if watch.liveness == Liveness::Slow {
             watch.liveness = Liveness::Alive;
             watch.next_ping = now.after(INTERVAL + TURN);
@@ -130,9 +130,9 @@ impl Heartbeat {
 
     /// Pings a peer at once, with the short timeout. Another link to it was just refused in favour of this one, which
     /// may be dead but not closed.
-    pub(crate) fn handle_doubt(&mut self, now: Instant, link: LinkId) {
+    pub(crate) fn handle_probe(&mut self, now: Instant, link: LinkId) {
         if let Some(watch) = self.links.get_mut(&link) {
-            watch.doubted = true;
+            watch.probed = true;
             watch.next_ping = now;
             self.changed = true;
         }
@@ -231,7 +231,7 @@ impl Watch {
         if shows(Mutant::DeadNeverDeclared) {
             return Duration::from_secs(86_400);
         }
-        if self.doubted {
+        if self.probed {
             return SLOW_AFTER;
         }
         let usual = self.round_trip.unwrap_or_default() * 4;
@@ -341,7 +341,7 @@ mod tests {
     fn a_doubted_link_has_two_seconds() {
         let mut heartbeat = Heartbeat::default();
         heartbeat.handle_up(at(0), LINK, &mut Rng::new([0; 32]));
-        heartbeat.handle_doubt(at(50), LINK);
+        heartbeat.handle_probe(at(50), LINK);
         assert_eq!(heartbeat.poll_facts(), vec![Fact::Ping(LINK, 0)]);
         assert_eq!(heartbeat.poll_timeout(), Some(at(2050)));
         heartbeat.handle_timeout(at(2050));

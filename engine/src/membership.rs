@@ -35,7 +35,7 @@ pub(crate) enum Fact {
     /// A name stands for more than one model from now on, and for which.
     Ambiguous { model: String, fingerprints: Vec<Fingerprint> },
     /// Another living node signs adverts with this node's key; whether it is this one that gives way.
-    Copied { aside: bool },
+    Copied { fenced: bool },
     /// Two living nodes sign adverts with one member's key; the one that started later is `copy`.
     Doubled { member: NodeId, copy: u64 },
     /// A member became reachable.
@@ -69,7 +69,7 @@ pub(crate) struct Membership {
     /// can have signed.
     rival: Option<(u64, u64)>,
     /// This node gives way to that incarnation.
-    aside: bool,
+    fenced: bool,
     /// The pause after the last advert of this node; it grows while changes go on.
     own_pause: Duration,
     /// Everybody else's, reachable or not.
@@ -127,7 +127,7 @@ impl Membership {
             own_due: None,
             own_signed_at: now,
             rival: None,
-            aside: false,
+            fenced: false,
             own_pause: OWN_PAUSE_MIN,
             adverts: BTreeMap::new(),
             unreachable: BTreeSet::new(),
@@ -491,14 +491,14 @@ impl Membership {
     /// above the leap comes from another living node with the same key. Of these two the one that started earlier, by
     /// their clocks, stays, and the other falls silent: both decide alike.
     fn handle_rival(&mut self, now: Instant, incarnation: u64, sequence: u64) {
-        if self.aside {
+        if self.fenced {
             return;
         }
         match self.rival {
             Some((rival, above)) if rival == incarnation && sequence > above => {
-                self.aside = incarnation < self.own.incarnation;
-                self.facts.push(Fact::Copied { aside: self.aside });
-                if !self.aside {
+                self.fenced = incarnation < self.own.incarnation;
+                self.facts.push(Fact::Copied { fenced: self.fenced });
+                if !self.fenced {
                     self.own.sequence = sequence;
                     self.touch_own(now);
                 }

@@ -4,11 +4,11 @@
 //! Two nodes that dial each other at the same time keep exactly one link: the one dialled by the smaller id. Where
 //! an older link may be a dead one that nobody closed, it is put in doubt rather than trusted.
 
-mod candidates;
-mod contests;
+mod address_book;
 mod dialling;
+mod identity_conflicts;
+mod incarnations;
 mod link;
-mod lives;
 mod quarantine;
 
 use crate::error::{DialError, PeerFault};
@@ -21,12 +21,12 @@ use crate::place::Place;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::SignedAdvert;
-use candidates::{Candidates, Target};
-use contests::Contest;
+use address_book::{AddressBook, Target};
 use core::net::SocketAddr;
 use core::time::Duration;
+use identity_conflicts::IdentityConflict;
+use incarnations::Incarnations;
 use link::LinkState;
-use lives::Lives;
 use quarantine::Quarantine;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -44,7 +44,7 @@ pub(crate) enum Fact {
     /// Close the link.
     Disconnect(LinkId),
     /// The link may be dead: ask for a sign of life.
-    Doubt(LinkId),
+    Probe(LinkId),
     /// The link is no longer one to a peer.
     Down(LinkId, NodeId, LinkDownReason),
     /// The other end broke the protocol.
@@ -89,17 +89,17 @@ pub(crate) struct Peers {
     max_peers: usize,
     accepting: bool,
     /// Another node holds this node's key, and this one gives way.
-    aside: bool,
-    lives: Lives,
+    fenced: bool,
+    incarnations: Incarnations,
     /// Links that wait for what is heard of an older one; each is new.
-    contests: Vec<Contest>,
+    identity_conflicts: Vec<IdentityConflict>,
     quarantine: Quarantine,
     links: BTreeMap<LinkId, Link>,
     /// The one link to each node that was accepted or is up.
     by_node: BTreeMap<NodeId, LinkId>,
     /// When the hello of each new link is late, in this order; some of these may be new no longer.
     hellos: VecDeque<(Instant, LinkId)>,
-    candidates: Candidates,
+    address_book: AddressBook,
     dials: BTreeMap<DialId, (Target, Place)>,
     next_dial: u64,
     /// When the next place may be dialled that somebody else announces.
@@ -118,14 +118,14 @@ impl Peers {
             network,
             max_peers: usize::from(max_peers),
             accepting: false,
-            aside: false,
-            lives: Lives::default(),
-            contests: Vec::new(),
+            fenced: false,
+            incarnations: Incarnations::default(),
+            identity_conflicts: Vec::new(),
             quarantine: Quarantine::default(),
             links: BTreeMap::new(),
             by_node: BTreeMap::new(),
             hellos: VecDeque::new(),
-            candidates: Candidates::new(me, bootstrap),
+            address_book: AddressBook::new(me, bootstrap),
             dials: BTreeMap::new(),
             next_dial: 0,
             claimed_due: Instant::ZERO,
@@ -149,7 +149,7 @@ impl Peers {
     /// Leaves the mesh to another node with the same key: closes every link, and takes and makes none.
     pub(crate) fn handle_copied(&mut self) {
         self.accepting = false;
-        self.aside = true;
+        self.fenced = true;
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             self.refuse(link, RefuseReason::StandsAside);
         }
@@ -158,23 +158,23 @@ impl Peers {
     /// Takes note that an incarnation of a node lives beside one that started earlier. A link to it stays for now: over
     /// it, the copy hears of the other and gives way.
     pub(crate) fn handle_copy(&mut self, now: Instant, node: NodeId, copy: u64) {
-        self.lives.handle_copy(now, node, copy);
+        self.incarnations.handle_copy(now, node, copy);
     }
 
     /// Takes note of where a node is announced.
     pub(crate) fn handle_found(&mut self, now: Instant, node: NodeId, places: &[Place], rng: &mut Rng) {
-        self.candidates.announce(now, node, places, rng);
+        self.address_book.announce(now, node, places, rng);
         self.stale = true;
     }
 
     /// Takes note that a node is no longer announced.
     pub(crate) fn handle_unannounced(&mut self, node: NodeId) {
-        self.candidates.handle_unannounced(node);
+        self.address_book.handle_unannounced(node);
     }
 
     /// Takes note that a node said goodbye: there is nothing to dial.
     pub(crate) fn handle_left(&mut self, node: NodeId) {
-        self.candidates.remove(node);
+        self.address_book.remove(node);
     }
 
     /// Takes in a new connection.
@@ -200,7 +200,7 @@ impl Peers {
         } else if !self.accepting {
             self.refuse(link, self.why_closed());
         } else if let Some(until) = self.quarantine.holds(now, node) {
-            self.candidates.postpone(node, dialled.map(|(target, _)| target), until);
+            self.address_book.postpone(node, dialled.map(|(target, _)| target), until);
             self.refuse(link, RefuseReason::Quarantined);
         } else if new > NEW_MAX {
             self.refuse(link, RefuseReason::Full);
@@ -240,26 +240,26 @@ impl Peers {
         let max_peers = self.max_peers + usize::from(shows(Mutant::MaxPeersOffByOne));
         let older = self.by_node.get(&node).copied().filter(|_| !shows(Mutant::TwoLinksKept));
         let held = older.and_then(|older| self.links.get(&older)).map(|older| older.incarnation);
-        if self.lives.handle_hello(now, node, held, hello.incarnation) {
-            self.candidates.handle_unneeded(now, node, target, rng);
+        if self.incarnations.handle_hello(now, node, held, hello.incarnation) {
+            self.address_book.handle_unneeded(now, node, target, rng);
             return self.refuse(link, RefuseReason::IdentityCopied);
         }
         let mut replaces = None;
         let other = held.filter(|held| *held != hello.incarnation);
         if let Some(older) = older {
             if other.is_none() && !self.replaces(older, link) {
-                self.candidates.handle_unneeded(now, node, target, rng);
+                self.address_book.handle_unneeded(now, node, target, rng);
                 self.refuse(link, RefuseReason::Duplicate);
-                return self.facts.push(Fact::Doubt(older));
+                return self.facts.push(Fact::Probe(older));
             }
-            if self.is_contested(older, hello.incarnation) {
-                self.candidates.handle_unneeded(now, node, target, rng);
+            if self.is_in_conflict(older, hello.incarnation) {
+                self.address_book.handle_unneeded(now, node, target, rng);
                 return self.refuse(link, RefuseReason::Duplicate);
             }
             let reason = if other.is_some() { LinkDownReason::Restarted } else { LinkDownReason::Duplicate };
             replaces = Some((older, reason));
         } else if self.by_node.len() >= max_peers && !self.make_room(hello, spare) {
-            self.candidates.handle_unneeded(now, node, target, rng);
+            self.address_book.handle_unneeded(now, node, target, rng);
             return self.refuse(link, RefuseReason::Full);
         }
         let Some(entry) = self.links.get_mut(&link) else { return };
@@ -269,12 +269,12 @@ impl Peers {
         hello.version.clone_into(&mut entry.version);
         entry.network_port = hello.addresses.first().map_or(0, SocketAddr::port);
         match (older.and_then(|older| self.peer_of(older).map(|_| older)), other) {
-            (Some(older), Some(other)) if !self.lives.is_copy(now, node, other) => {
-                return self.contest(now, link, older);
+            (Some(older), Some(other)) if !self.incarnations.is_copy(now, node, other) => {
+                return self.open_conflict(now, link, older);
             }
             (Some(_) | None, _) => {}
         }
-        self.candidates.add(now, node, hello.addresses, rng);
+        self.address_book.add(now, node, hello.addresses, rng);
         self.accept(now, link, rng);
     }
 
@@ -316,7 +316,7 @@ impl Peers {
         entry.since = now;
         let (node, remote, copy) = (entry.node, entry.remote, entry.copy.take());
         let up = Fact::Up(link, node, remote, entry.target.is_some());
-        self.candidates.handle_success(now, node, (entry.target, remote), rng);
+        self.address_book.handle_success(now, node, (entry.target, remote), rng);
         if let Some((older, reason)) = entry.replaces.take() {
             self.close(older, reason);
         }
@@ -334,7 +334,7 @@ impl Peers {
         let (node, target) = (entry.node, entry.target);
         self.facts.push(Fact::Refuse(link, node, reason));
         if is_lasting(reason) {
-            self.candidates.handle_refused(node, target);
+            self.address_book.handle_refused(node, target);
         }
         self.unlink(link, node, before, LinkDownReason::Closed);
     }
@@ -345,9 +345,9 @@ impl Peers {
         let (node, target) = (entry.node, entry.target);
         self.facts.push(Fact::Refused(node, reason));
         if is_lasting(reason) {
-            self.candidates.handle_refused(node, target);
+            self.address_book.handle_refused(node, target);
         } else {
-            self.candidates.handle_failure(now, target.unwrap_or(Target::Node(node)), None, rng);
+            self.address_book.handle_failure(now, target.unwrap_or(Target::Node(node)), None, rng);
         }
         self.close(link, LinkDownReason::Closed);
     }
@@ -358,7 +358,7 @@ impl Peers {
             let (node, target) = (entry.node, entry.target);
             self.facts.push(Fact::Fault(node, fault));
             if let Some(until) = self.quarantine.handle_fault(now, node, fault) {
-                self.candidates.postpone(node, target, until);
+                self.address_book.postpone(node, target, until);
             }
             self.close(link, LinkDownReason::Fault);
         }
@@ -383,7 +383,7 @@ impl Peers {
         self.facts.push(Fact::Disconnect(link));
         self.unlink(link, node, before, reason);
         if reason == LinkDownReason::Goodbye {
-            self.candidates.remove(node);
+            self.address_book.remove(node);
         }
         self.stale = true;
     }
@@ -395,9 +395,9 @@ impl Peers {
         self.stale = true;
         self.unlink(link, entry.node, entry.state, LinkDownReason::Closed);
         match entry.state {
-            LinkState::Greeting | LinkState::Contested | LinkState::Accepted => {
+            LinkState::Greeting | LinkState::InConflict | LinkState::Accepted => {
                 let target = entry.target.unwrap_or(Target::Node(entry.node));
-                self.candidates.handle_failure(now, target, Some(entry.remote), rng);
+                self.address_book.handle_failure(now, target, Some(entry.remote), rng);
             }
             LinkState::Closing | LinkState::Up => {}
         }
@@ -428,9 +428,9 @@ impl Peers {
         };
         self.facts.push(Fact::DialFailed(place.address, error, node));
         if error == DialError::Authentication {
-            self.candidates.handle_wrong(target, place.address);
+            self.address_book.handle_wrong(target, place.address);
         }
-        self.candidates.handle_failure(now, target, Some(place.address), rng);
+        self.address_book.handle_failure(now, target, Some(place.address), rng);
         self.stale = true;
     }
 
@@ -456,7 +456,7 @@ impl Peers {
                 self.handle_fault(now, link, PeerFault::HelloLate);
             }
         }
-        self.settle_contests(now, rng);
+        self.settle_conflicts(now, rng);
         if self.accepting && (self.stale || self.dial_due.is_some_and(|due| due <= now)) {
             self.stale = false;
             self.dial(now, rng, has_room, members);
@@ -466,7 +466,7 @@ impl Peers {
     /// Returns when something will be due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let hello = self.hellos.iter().find(|(_, link)| self.is_new(*link)).map(|(due, _)| *due);
-        [hello, self.contests_due(), self.dial_due.filter(|_| self.accepting)].into_iter().flatten().min()
+        [hello, self.conflicts_due(), self.dial_due.filter(|_| self.accepting)].into_iter().flatten().min()
     }
 
     /// Returns what is wanted or was found out, in order.
@@ -513,21 +513,21 @@ impl Peers {
 
     /// Says how full everything is.
     pub(crate) fn occupancy(&self) -> [Occupancy; 8] {
-        let (replaced, copies) = self.lives.len();
+        let (replaced, copies) = self.incarnations.len();
         [
             Occupancy::new("peers.by_node", self.by_node.len(), self.max_peers),
             Occupancy::new("peers.new", self.links.values().filter(|link| link.is_new()).count(), NEW_MAX),
             Occupancy::new("peers.dials", self.dials.len(), dialling::DIALS_MAX),
-            Occupancy::new("peers.replaced", replaced, lives::LIVES_MAX),
-            Occupancy::new("peers.copies", copies, lives::LIVES_MAX),
-            Occupancy::new("peers.contests", self.contests.len(), NEW_MAX),
+            Occupancy::new("peers.replaced", replaced, incarnations::INCARNATIONS_MAX),
+            Occupancy::new("peers.copies", copies, incarnations::INCARNATIONS_MAX),
+            Occupancy::new("peers.identity_conflicts", self.identity_conflicts.len(), NEW_MAX),
             Occupancy::new("peers.quarantine", self.quarantine.len(), quarantine::OFFENDERS_MAX),
-            Occupancy::new("peers.candidates", self.candidates.len(), candidates::CANDIDATES_MAX),
+            Occupancy::new("peers.address_book", self.address_book.len(), address_book::ENTRIES_MAX),
         ]
     }
 
     fn why_closed(&self) -> RefuseReason {
-        if self.aside { RefuseReason::StandsAside } else { RefuseReason::ShuttingDown }
+        if self.fenced { RefuseReason::StandsAside } else { RefuseReason::ShuttingDown }
     }
 
     /// Decides between two links to the same node.

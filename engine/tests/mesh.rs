@@ -499,9 +499,9 @@ fn a_classification_without_labels_is_for_a_model_that_has_some() {
 /// Returns how often a node was told that another holds its key, and whether it gave way.
 fn copies(network: &Network, place: usize) -> (usize, bool) {
     let told = network.events(place).iter().filter_map(|event| {
-        if let Event::IdentityCopied { aside, .. } = event { Some(*aside) } else { None }
+        if let Event::IdentityCopied { fenced, .. } = event { Some(*fenced) } else { None }
     });
-    told.fold((0, false), |(times, any), aside| (times + 1, any | aside))
+    told.fold((0, false), |(times, any), fenced| (times + 1, any | fenced))
 }
 
 /// Returns how often a node saw a link go, and a member.

@@ -140,7 +140,7 @@ impl Node {
                 self.event(Event::DialFailed { address, error });
             }
             peers::Fact::Disconnect(link) => self.outputs.push_back(Output::Disconnect { link }),
-            peers::Fact::Doubt(link) => self.heartbeat.handle_doubt(self.now, link),
+            peers::Fact::Probe(link) => self.heartbeat.handle_probe(self.now, link),
             peers::Fact::Down(link, peer, reason) => self.handle_peer_down(link, peer, reason),
             peers::Fact::Fault(peer, fault) => self.event(Event::PeerFault { peer, fault }),
             peers::Fact::Refuse(link, peer, reason) => {
@@ -237,9 +237,9 @@ impl Node {
             membership::Fact::Ambiguous { model, fingerprints } => {
                 self.event(Event::ModelConflict { model, fingerprints });
             }
-            membership::Fact::Copied { aside } => {
-                self.event(Event::IdentityCopied { address: None, aside });
-                if aside {
+            membership::Fact::Copied { fenced } => {
+                self.event(Event::IdentityCopied { address: None, fenced });
+                if fenced {
                     self.discovery.handle_copied();
                     self.peers.handle_copied();
                 }

@@ -139,7 +139,7 @@ impl Node {
                 let told =
                     self.peers.link_mut(link).map(|entry| core::mem::replace(&mut entry.copy_told, true));
                 if told == Some(false) {
-                    self.event(Event::IdentityCopied { address: Some(address), aside: false });
+                    self.event(Event::IdentityCopied { address: Some(address), fenced: false });
                 }
             }
             Message::Goodbye if shows(Mutant::GoodbyeIgnored) => {}

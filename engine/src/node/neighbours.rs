@@ -38,7 +38,7 @@ impl Node {
                 }
             }
             discovery::Fact::Copied(address) => {
-                self.event(Event::IdentityCopied { address: Some(address), aside: false });
+                self.event(Event::IdentityCopied { address: Some(address), fenced: false });
             }
             discovery::Fact::Left(node) => {
                 self.peers.handle_left(node);

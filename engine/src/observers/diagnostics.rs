@@ -35,7 +35,8 @@ pub enum Issue {
         /// Where it announces itself, where that was heard.
         address: Option<SocketAddr>,
         /// Whether this node has cut itself off from the mesh for it, until it is restarted.
-        aside: bool,
+        #[serde(rename = "aside")]
+        fenced: bool,
     },
     /// A link was turned down for a reason that lasts.
     LinkRefused {
@@ -71,7 +72,7 @@ impl Issue {
         match *event {
             Event::ClockDiffers { peer, ahead_millis } => Some(Self::ClockDiffers { peer, ahead_millis }),
             Event::DialFailed { address, error } => Some(Self::DialFailed { address, error }),
-            Event::IdentityCopied { address, aside } => Some(Self::IdentityCopied { address, aside }),
+            Event::IdentityCopied { address, fenced } => Some(Self::IdentityCopied { address, fenced }),
             Event::LinkRefused { peer, reason, by_us } => {
                 lasts(reason).then_some(Self::LinkRefused { peer, reason, by_us })
             }
@@ -92,8 +93,8 @@ impl Issue {
             | (Self::LinkRefused { peer, .. }, Self::LinkRefused { peer: before, .. }) => peer == before,
             (Self::DialFailed { address, .. }, Self::DialFailed { address: before, .. }) => address == before,
             // One that gave way has more to say than that there is another.
-            (Self::IdentityCopied { aside, .. }, Self::IdentityCopied { aside: before, .. }) => {
-                *aside || !before
+            (Self::IdentityCopied { fenced, .. }, Self::IdentityCopied { fenced: before, .. }) => {
+                *fenced || !before
             }
             (Self::PeerFault { .. }, Self::PeerFault { .. })
             | (Self::StrangerFault { .. }, Self::StrangerFault { .. }) => self == older,
@@ -145,7 +146,7 @@ impl Diagnostics {
     pub(crate) fn recent(&self, now: Instant) -> impl Iterator<Item = (Duration, &Issue)> {
         // What lasts until a restart, or for as long as a link does, is not seen again meanwhile.
         let lasting = |issue: &Issue| {
-            matches!(issue, Issue::ClockDiffers { .. } | Issue::IdentityCopied { aside: true, .. })
+            matches!(issue, Issue::ClockDiffers { .. } | Issue::IdentityCopied { fenced: true, .. })
         };
         self.entries
             .iter()
@@ -206,9 +207,9 @@ mod tests {
         diagnostics.handle_event(Instant::ZERO, &up);
         assert_eq!(recent(&diagnostics, 1), vec![issue(1)]);
         assert_eq!(recent(&diagnostics, 601), vec![]);
-        diagnostics.handle_event(Instant::ZERO, &Event::IdentityCopied { address: None, aside: true });
-        diagnostics.handle_event(Instant::ZERO, &Event::IdentityCopied { address: None, aside: false });
-        assert!(recent(&diagnostics, 9999).contains(&Issue::IdentityCopied { address: None, aside: true }));
+        diagnostics.handle_event(Instant::ZERO, &Event::IdentityCopied { address: None, fenced: true });
+        diagnostics.handle_event(Instant::ZERO, &Event::IdentityCopied { address: None, fenced: false });
+        assert!(recent(&diagnostics, 9999).contains(&Issue::IdentityCopied { address: None, fenced: true }));
     }
 
     #[test]

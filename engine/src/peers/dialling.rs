@@ -7,7 +7,7 @@
 //! The few dials under way are shared out by trust: made-up nodes at addresses where nobody answers hold up each other,
 //! and not those that are there.
 
-use super::candidates::{Choice, Target};
+use super::address_book::{Choice, Target};
 use super::{Fact, Link, LinkState, Member, Peers};
 use crate::ids::{DialId, NodeId};
 use crate::mutants::{Mutant, shows};
@@ -55,7 +55,7 @@ impl Peers {
                 };
                 worth && !busy(target, node, standing)
             };
-            match self.candidates.choose(now, rng, wanted, |place| self.has_slot(now, place)) {
+            match self.address_book.choose(now, rng, wanted, |place| self.has_slot(now, place)) {
                 Ok(Choice { target, place, expect }) => {
                     let dial = DialId(self.next_dial);
                     self.next_dial += 1;
@@ -66,7 +66,7 @@ impl Peers {
                     self.facts.push(Fact::Dial(dial, place.address, expect));
                 }
                 Err(next_due) => {
-                    let unknown = |node: NodeId| node != self.me && !self.candidates.contains(node);
+                    let unknown = |node: NodeId| node != self.me && !self.address_book.contains(node);
                     let useful = |member: &Member<'_>| {
                         unknown(member.node) && member.has_room && !member.addresses.is_empty()
                     };
@@ -77,7 +77,7 @@ impl Peers {
                         self.dial_due = [next_due, claimed_due].into_iter().flatten().min();
                         return;
                     };
-                    self.candidates.add(now, others[at].node, others[at].addresses, rng);
+                    self.address_book.add(now, others[at].node, others[at].addresses, rng);
                 }
             }
         }

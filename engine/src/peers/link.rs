@@ -1,6 +1,6 @@
 //! One connection, from its handshake until it is closed, and what its other end may send.
 
-use super::candidates::Target;
+use super::address_book::Target;
 use crate::event::LinkDownReason;
 use crate::ids::{LinkId, NodeId};
 use crate::rate::Bucket;
@@ -51,7 +51,7 @@ pub(super) enum LinkState {
     /// Waits for the other end's hello.
     Greeting,
     /// The other end's hello says that it took the place of one to which there is a link.
-    Contested,
+    InConflict,
     /// This node took the other end's hello, and waits to hear the same of its own.
     Accepted,
     /// Both took each other's hello.
@@ -86,11 +86,11 @@ impl Link {
     }
 
     pub(super) fn is_new(&self) -> bool {
-        matches!(self.state, LinkState::Greeting | LinkState::Contested | LinkState::Accepted)
+        matches!(self.state, LinkState::Greeting | LinkState::InConflict | LinkState::Accepted)
     }
 
-    pub(super) fn is_contested(&self, incarnation: u64) -> bool {
-        self.state == LinkState::Contested && self.incarnation == incarnation
+    pub(super) fn is_in_conflict(&self, incarnation: u64) -> bool {
+        self.state == LinkState::InConflict && self.incarnation == incarnation
     }
 }
 

@@ -48,10 +48,10 @@ impl CopiesSettle {
         }
     }
 
-    fn told(&mut self, node: NodeIndex, aside: bool) -> Result<(), String> {
+    fn told(&mut self, node: NodeIndex, fenced: bool) -> Result<(), String> {
         self.checks += 1;
         self.told.insert(node);
-        if aside && self.cluster.standing(node) != Standing::Copy {
+        if fenced && self.cluster.standing(node) != Standing::Copy {
             return Err("it gives way to a node with its key that started later".to_owned());
         }
         Ok(())
@@ -110,7 +110,7 @@ impl Invariant for CopiesSettle {
                 self.links.retain(|_, other| *other != node);
             }
             Fact::Output(Output::Event(event)) => match event {
-                Event::IdentityCopied { aside, .. } => self.told(node, *aside)?,
+                Event::IdentityCopied { fenced, .. } => self.told(node, *fenced)?,
                 // All others tell it, before its own account of the mesh could.
                 Event::LinkRefused { reason: RefuseReason::IdentityCopied, by_us: false, .. } => {
                     self.told(node, false)?;
@@ -174,8 +174,8 @@ mod tests {
         invariant
     }
 
-    fn told(invariant: &mut CopiesSettle, node: NodeIndex, aside: bool) -> Result<(), String> {
-        let told = Output::Event(Event::IdentityCopied { address: None, aside });
+    fn told(invariant: &mut CopiesSettle, node: NodeIndex, fenced: bool) -> Result<(), String> {
+        let told = Output::Event(Event::IdentityCopied { address: None, fenced });
         invariant.see(at(6), node, Fact::Output(&told))
     }
 

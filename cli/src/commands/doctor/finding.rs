@@ -267,7 +267,7 @@ impl Finding {
                 Self::clock_differs(&peer.to_string(), ahead_millis)
             }
             Issue::DialFailed { address, error } => Self::dial_failed(address, error, &ago),
-            Issue::IdentityCopied { address, aside } => Self::identity_copied(address, aside),
+            Issue::IdentityCopied { address, fenced } => Self::identity_copied(address, fenced),
             Issue::LinkRefused { peer, reason: RefuseReason::IdentityCopied, by_us: true } => {
                 Self::peer_copied(&peer.to_string())
             }
@@ -360,9 +360,9 @@ impl Finding {
         Self::problem("dial_failed", what, why, fix)
     }
 
-    fn identity_copied(address: Option<SocketAddr>, aside: bool) -> Self {
+    fn identity_copied(address: Option<SocketAddr>, fenced: bool) -> Self {
         let place = address.map_or_else(String::new, |address| format!(" at {address}"));
-        let (why, fix) = if aside {
+        let (why, fix) = if fenced {
             (
                 "two nodes cannot be one: the one that started earlier stays, and this one has left the mesh",
                 "stop this node, move config/node_identity.json away, and start it: it gets an identity of its own",
@@ -441,8 +441,8 @@ mod tests {
             Issue::DialFailed { address, error: DialError::Authentication },
             Issue::DialFailed { address, error: DialError::Refused },
             Issue::DialFailed { address, error: DialError::Timeout },
-            Issue::IdentityCopied { address: Some(address), aside: false },
-            Issue::IdentityCopied { address: None, aside: true },
+            Issue::IdentityCopied { address: Some(address), fenced: false },
+            Issue::IdentityCopied { address: None, fenced: true },
             refused(RefuseReason::OtherVersion),
             refused(RefuseReason::OtherNetwork),
             refused(RefuseReason::NotLocal),

@@ -14,7 +14,7 @@ use core::time::Duration;
 
 /// A link that waits for what is heard of an older one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Contest {
+pub(super) struct IdentityConflict {
     newer: LinkId,
     older: LinkId,
     due: Instant,
@@ -22,76 +22,85 @@ pub(super) struct Contest {
 
 impl Peers {
     /// Has a link whose hello was taken in wait until more is known of an older one.
-    pub(super) fn contest(&mut self, now: Instant, newer: LinkId, older: LinkId) {
+    pub(super) fn open_conflict(&mut self, now: Instant, newer: LinkId, older: LinkId) {
         let Some(entry) = self.links.get_mut(&newer) else { return };
-        entry.state = LinkState::Contested;
-        self.contests.push(Contest { newer, older, due: now.after(ANSWER_WITHIN) });
-        self.facts.push(Fact::Doubt(older));
+        entry.state = LinkState::InConflict;
+        self.identity_conflicts.push(IdentityConflict { newer, older, due: now.after(ANSWER_WITHIN) });
+        self.facts.push(Fact::Probe(older));
     }
 
     /// Tells whether an incarnation, of whom another link says hello, waits already.
-    pub(super) fn is_contested(&self, older: LinkId, incarnation: u64) -> bool {
-        let waits = |contest: &Contest| {
-            let newer = self.links.get(&contest.newer);
-            contest.older == older && newer.is_some_and(|newer| newer.is_contested(incarnation))
+    pub(super) fn is_in_conflict(&self, older: LinkId, incarnation: u64) -> bool {
+        let waits = |conflict: &IdentityConflict| {
+            let newer = self.links.get(&conflict.newer);
+            conflict.older == older && newer.is_some_and(|newer| newer.is_in_conflict(incarnation))
         };
-        self.contests.iter().any(waits)
+        self.identity_conflicts.iter().any(waits)
     }
 
     /// Takes note that the other end of a link answered the last question: it lives, and did so after each hello that
     /// made a question of it.
     pub(crate) fn handle_answer(&mut self, now: Instant, older: LinkId, rng: &mut Rng) {
-        let (over, rest) = self.contests.iter().copied().partition(|contest| contest.older == older);
-        self.contests = rest;
-        for contest in over {
-            self.settle_copies(now, contest, rng);
+        let (over, rest) =
+            self.identity_conflicts.iter().copied().partition(|conflict| conflict.older == older);
+        self.identity_conflicts = rest;
+        for conflict in over {
+            self.settle_copies(now, conflict, rng);
         }
     }
 
     /// Lets the one that waits for what is heard of a link take its place before it is gone, where both its ends are
     /// ready: so nobody sees the node go and come back.
     pub(super) fn hand_over(&mut self, now: Instant, older: LinkId, rng: &mut Rng) {
-        let is_ready = |contest: &&Contest| {
-            let newer = self.links.get(&contest.newer);
-            contest.older == older
-                && newer.is_some_and(|entry| entry.welcome && entry.state == LinkState::Contested)
+        let is_ready = |conflict: &&IdentityConflict| {
+            let newer = self.links.get(&conflict.newer);
+            conflict.older == older
+                && newer.is_some_and(|entry| entry.welcome && entry.state == LinkState::InConflict)
         };
-        let Some(newer) = self.contests.iter().find(is_ready).map(|contest| contest.newer) else { return };
-        self.contests.retain(|contest| contest.newer != newer);
+        let Some(newer) = self.identity_conflicts.iter().find(is_ready).map(|conflict| conflict.newer) else {
+            return;
+        };
+        self.identity_conflicts.retain(|conflict| conflict.newer != newer);
         self.accept(now, newer, rng);
     }
 
     /// Decides between two that live.
-    fn settle_copies(&mut self, now: Instant, Contest { newer, older, .. }: Contest, rng: &mut Rng) {
+    fn settle_copies(
+        &mut self,
+        now: Instant,
+        IdentityConflict { newer, older, .. }: IdentityConflict,
+        rng: &mut Rng,
+    ) {
         let Some(first) = self.links.get(&older).map(|entry| (entry.incarnation, entry.remote)) else {
             return;
         };
-        let Some(entry) = self.links.get_mut(&newer).filter(|entry| entry.state == LinkState::Contested)
+        let Some(entry) = self.links.get_mut(&newer).filter(|entry| entry.state == LinkState::InConflict)
         else {
             return;
         };
         let (node, target) = (entry.node, entry.target);
         if first.0 < entry.incarnation {
             let (copy, at) = (entry.incarnation, entry.remote);
-            self.lives.handle_copy(now, node, copy);
-            self.candidates.handle_unneeded(now, node, target, rng);
+            self.incarnations.handle_copy(now, node, copy);
+            self.address_book.handle_unneeded(now, node, target, rng);
             self.refuse(newer, RefuseReason::IdentityCopied);
             self.facts.push(Fact::Copied(older, at));
         } else {
             entry.copy = Some(first.1);
-            self.lives.handle_copy(now, node, first.0);
+            self.incarnations.handle_copy(now, node, first.0);
             self.refuse(older, RefuseReason::IdentityCopied);
             self.accept(now, newer, rng);
         }
     }
 
     /// Lets those take the older one's place of which that has gone or says nothing.
-    pub(super) fn settle_contests(&mut self, now: Instant, rng: &mut Rng) {
-        let is_over = |contest: &Contest| contest.due <= now || self.peer_of(contest.older).is_none();
-        let (over, rest) = self.contests.iter().copied().partition(is_over);
-        self.contests = rest;
-        for Contest { newer, .. } in over {
-            let Some(entry) = self.links.get_mut(&newer).filter(|entry| entry.state == LinkState::Contested)
+    pub(super) fn settle_conflicts(&mut self, now: Instant, rng: &mut Rng) {
+        let is_over =
+            |conflict: &IdentityConflict| conflict.due <= now || self.peer_of(conflict.older).is_none();
+        let (over, rest) = self.identity_conflicts.iter().copied().partition(is_over);
+        self.identity_conflicts = rest;
+        for IdentityConflict { newer, .. } in over {
+            let Some(entry) = self.links.get_mut(&newer).filter(|entry| entry.state == LinkState::InConflict)
             else {
                 continue;
             };
@@ -103,8 +112,8 @@ impl Peers {
     }
 
     /// Returns when the first of those that wait has waited for long enough.
-    pub(super) fn contests_due(&self) -> Option<Instant> {
-        self.contests.iter().map(|contest| contest.due).min()
+    pub(super) fn conflicts_due(&self) -> Option<Instant> {
+        self.identity_conflicts.iter().map(|conflict| conflict.due).min()
     }
 }
 

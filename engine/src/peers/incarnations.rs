@@ -11,14 +11,14 @@ use std::collections::BTreeMap;
 
 /// What a node knows of the lives of others.
 #[derive(Debug, Default)]
-pub(super) struct Lives {
+pub(super) struct Incarnations {
     /// The incarnation of each node that another took the place of.
     replaced: BTreeMap<NodeId, u64>,
     /// Incarnations that live beside one that started earlier, with when that was last seen.
     copies: BTreeMap<(NodeId, u64), Instant>,
 }
 
-impl Lives {
+impl Incarnations {
     /// Takes in the incarnation that a node says it is, while a link to incarnation `held` of it is there; tells
     /// whether it is a copy, to be turned down.
     pub(super) fn handle_hello(&mut self, now: Instant, node: NodeId, held: Option<u64>, new: u64) -> bool {
@@ -40,7 +40,7 @@ impl Lives {
             }
         }
         self.replaced.insert(node, held);
-        if self.replaced.len() > LIVES_MAX {
+        if self.replaced.len() > INCARNATIONS_MAX {
             self.replaced.pop_first();
         }
         false
@@ -54,7 +54,7 @@ impl Lives {
     /// Takes note that an incarnation of a node lives beside one that started earlier.
     pub(super) fn handle_copy(&mut self, now: Instant, node: NodeId, copy: u64) {
         self.copies.insert((node, copy), now);
-        if self.copies.len() > LIVES_MAX {
+        if self.copies.len() > INCARNATIONS_MAX {
             let oldest = self.copies.iter().min_by_key(|(_, seen_at)| **seen_at).map(|(&copy, _)| copy);
             oldest.map(|oldest| self.copies.remove(&oldest));
         }
@@ -68,7 +68,7 @@ impl Lives {
 
 /// Earlier lives, and copies, remembered; beyond, any of those goes, and the oldest of these: it costs one more change
 /// of links.
-pub(super) const LIVES_MAX: usize = 256;
+pub(super) const INCARNATIONS_MAX: usize = 256;
 /// How long a copy is remembered that was not seen beside the first: should that be gone, the other may take its place.
 const COPY_REMEMBERED: Duration = Duration::from_secs(600);
 
@@ -84,48 +84,48 @@ mod tests {
 
     #[test]
     fn a_restart_takes_the_place_of_the_life_before() {
-        let mut lives = Lives::default();
-        assert!(!lives.handle_hello(at(0), NODE, None, 10));
-        assert!(!lives.handle_hello(at(1), NODE, Some(10), 20));
-        assert!(!lives.handle_hello(at(2), NODE, Some(20), 30));
+        let mut incarnations = Incarnations::default();
+        assert!(!incarnations.handle_hello(at(0), NODE, None, 10));
+        assert!(!incarnations.handle_hello(at(1), NODE, Some(10), 20));
+        assert!(!incarnations.handle_hello(at(2), NODE, Some(20), 30));
         // Its clock was set back meanwhile.
-        assert!(!lives.handle_hello(at(3), NODE, Some(30), 5));
-        assert_eq!(lives.len(), (1, 0));
+        assert!(!incarnations.handle_hello(at(3), NODE, Some(30), 5));
+        assert_eq!(incarnations.len(), (1, 0));
     }
 
     #[test]
     fn of_two_that_take_turns_the_later_is_turned_down_from_then_on() {
         for [first, second] in [[10, 20], [20, 10]] {
-            let mut lives = Lives::default();
-            assert!(!lives.handle_hello(at(1), NODE, Some(first), second));
-            assert_eq!(lives.handle_hello(at(2), NODE, Some(second), first), first == 20);
-            assert!(lives.handle_hello(at(3), NODE, Some(10), 20));
-            assert!(lives.handle_hello(at(4), NODE, None, 20), "the first has no link for the moment");
-            assert!(!lives.handle_hello(at(5), NODE, None, 10));
+            let mut incarnations = Incarnations::default();
+            assert!(!incarnations.handle_hello(at(1), NODE, Some(first), second));
+            assert_eq!(incarnations.handle_hello(at(2), NODE, Some(second), first), first == 20);
+            assert!(incarnations.handle_hello(at(3), NODE, Some(10), 20));
+            assert!(incarnations.handle_hello(at(4), NODE, None, 20), "the first has no link for the moment");
+            assert!(!incarnations.handle_hello(at(5), NODE, None, 10));
         }
     }
 
     #[test]
     fn a_copy_that_others_found_out_is_turned_down_until_the_first_is_long_gone() {
-        let mut lives = Lives::default();
-        lives.handle_copy(at(0), NODE, 20);
-        assert!(lives.handle_hello(at(500), NODE, Some(10), 20));
-        assert!(lives.handle_hello(at(1_000), NODE, None, 20));
-        assert!(!lives.handle_hello(at(1_100), NODE, None, 20));
-        assert!(!lives.handle_hello(at(1_101), NODE, None, 20));
+        let mut incarnations = Incarnations::default();
+        incarnations.handle_copy(at(0), NODE, 20);
+        assert!(incarnations.handle_hello(at(500), NODE, Some(10), 20));
+        assert!(incarnations.handle_hello(at(1_000), NODE, None, 20));
+        assert!(!incarnations.handle_hello(at(1_100), NODE, None, 20));
+        assert!(!incarnations.handle_hello(at(1_101), NODE, None, 20));
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let mut lives = Lives::default();
+        let mut incarnations = Incarnations::default();
         for copy in 0..1_000 {
-            lives.handle_copy(at(copy), NODE, copy);
+            incarnations.handle_copy(at(copy), NODE, copy);
             let mut other = [0; 16];
             other[..8].copy_from_slice(&copy.to_be_bytes());
-            lives.handle_hello(at(copy), NodeId(other), Some(1), 2);
+            incarnations.handle_hello(at(copy), NodeId(other), Some(1), 2);
         }
-        assert_eq!(lives.len(), (LIVES_MAX, LIVES_MAX));
-        assert!(!lives.handle_hello(at(1_000), NODE, Some(1), 743));
-        assert!(lives.handle_hello(at(1_000), NODE, Some(1), 744));
+        assert_eq!(incarnations.len(), (INCARNATIONS_MAX, INCARNATIONS_MAX));
+        assert!(!incarnations.handle_hello(at(1_000), NODE, Some(1), 743));
+        assert!(incarnations.handle_hello(at(1_000), NODE, Some(1), 744));
     }
 }

@@ -20,7 +20,7 @@ pub(crate) enum Target {
 
 /// Whom a node may dial.
 #[derive(Debug)]
-pub(super) struct Candidates {
+pub(super) struct AddressBook {
     me: NodeId,
     entries: BTreeMap<Target, Candidate>,
 }
@@ -55,7 +55,7 @@ struct Tried {
     failures: u32,
 }
 
-impl Candidates {
+impl AddressBook {
     pub(super) fn new(me: NodeId, bootstrap: &[SocketAddr]) -> Self {
         let entry = |&address: &SocketAddr| {
             let candidate = Candidate {
@@ -68,7 +68,7 @@ impl Candidates {
             };
             (Target::Address(address), candidate)
         };
-        Self { me, entries: bootstrap.iter().take(CANDIDATES_MAX / 2).map(entry).collect() }
+        Self { me, entries: bootstrap.iter().take(ENTRIES_MAX / 2).map(entry).collect() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -139,7 +139,7 @@ impl Candidates {
                 }
             }
             entry.known_at = now;
-        } else if self.entries.len() < CANDIDATES_MAX {
+        } else if self.entries.len() < ENTRIES_MAX {
             let places = places.into_iter().map(|place| Tried { place, failures: 0 }).collect();
             let candidate =
                 Candidate { places, node: Some(node), failures: 0, due, refused: false, known_at: now };
@@ -287,7 +287,7 @@ impl Candidates {
 
     /// Makes room: a node that was not heard of for long is no longer dialled.
     fn forget_old(&mut self, now: Instant) {
-        if self.entries.len() >= CANDIDATES_MAX / 2 {
+        if self.entries.len() >= ENTRIES_MAX / 2 {
             self.entries.retain(|target, entry| {
                 matches!(target, Target::Address(_)) || now.since(entry.known_at) < FORGET_AFTER
             });
@@ -314,7 +314,7 @@ fn is_dialable(address: &SocketAddr) -> bool {
 }
 
 /// Nodes and addresses remembered; beyond, new ones are ignored until one goes.
-pub(super) const CANDIDATES_MAX: usize = 2048;
+pub(super) const ENTRIES_MAX: usize = 2048;
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 const LARGER_WAITS: Duration = Duration::from_millis(500);
 const DIAL_SPREAD: Duration = Duration::from_millis(50);
@@ -332,16 +332,16 @@ mod tests {
         let addresses: Vec<SocketAddr> =
             ["10.0.0.1:9", "10.0.0.2:9"].map(|text| text.parse().unwrap()).into();
         let [reached, other] = [addresses[0], addresses[1]];
-        let mut candidates = Candidates::new(me, &[]);
-        candidates.add(Instant::ZERO, node, &addresses, rng);
+        let mut address_book = AddressBook::new(me, &[]);
+        address_book.add(Instant::ZERO, node, &addresses, rng);
         let target = Target::Node(node);
         for address in [reached, other, reached] {
-            candidates.handle_failure(Instant::ZERO, target, Some(address), rng);
+            address_book.handle_failure(Instant::ZERO, target, Some(address), rng);
         }
         let next =
-            |candidates: &Candidates| candidates.entries[&target].next_place(|_| true).unwrap().address;
-        assert_eq!(next(&candidates), other);
-        candidates.handle_success(Instant::ZERO, node, (Some(target), reached), rng);
-        assert_eq!(next(&candidates), reached);
+            |address_book: &AddressBook| address_book.entries[&target].next_place(|_| true).unwrap().address;
+        assert_eq!(next(&address_book), other);
+        address_book.handle_success(Instant::ZERO, node, (Some(target), reached), rng);
+        assert_eq!(next(&address_book), reached);
     }
 }
