@@ -2,6 +2,8 @@
 
 use crate::harness::{Ran, Sandbox, until};
 use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::Path;
 
 #[test]
 fn two_nodes_meet_and_work() {
@@ -180,4 +182,126 @@ fn a_text_is_classified_against_given_labels() {
     let refused = node.run(&submit);
     assert!(refused.stdout.contains("the model has no labels of its own"), "{refused:?}");
     assert_eq!(node.json(&[&with_labels[..], &["--json"]].concat())["output"]["label"], "sport");
+}
+
+#[test]
+fn the_readme_is_true() {
+    take_tour("README.md");
+}
+
+#[test]
+fn getting_started_is_true() {
+    take_tour("docs/getting-started.md");
+}
+
+/// Runs the commands of a page's `console` blocks in turn, and compares what they print with the page: all but
+/// numbers, ids, paths and names must be the same.
+fn take_tour(page: &str) {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let text = std::fs::read_to_string(root.join(page)).unwrap();
+    let sandbox = Sandbox::new();
+    let ports: BTreeMap<&str, String> =
+        ["9000", "9001"].into_iter().map(|port| (port, sandbox.node(port).port.to_string())).collect();
+    // The ids of tasks as the page has them, and as they are here.
+    let mut tasks: BTreeMap<String, String> = BTreeMap::new();
+    let steps = steps(&text);
+    assert!(steps.len() > 4, "{page} has {} commands", steps.len());
+    for (command, expected) in steps {
+        let words = command.split_whitespace().map(|word| {
+            let word = word.trim_matches('"');
+            let id = tasks.get(word).or_else(|| ports.get(word)).map_or(word, String::as_str);
+            id.replace("/tmp/", &format!("{}/", sandbox.path("").display()))
+        });
+        // A quoted text is one word of the command.
+        let quoted = command.split('"').nth(1);
+        let mut arguments: Vec<String> = words.collect();
+        if let Some(quoted) = quoted.filter(|quoted| quoted.contains(' ')) {
+            let parts: Vec<&str> = quoted.split_whitespace().collect();
+            let at = arguments.windows(parts.len()).position(|window| window == parts).unwrap();
+            arguments.splice(at..at + parts.len(), [quoted.to_owned()]);
+        }
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let run = || {
+            let mut run = sandbox.command(&arguments);
+            run.env("P2P_AI_NODE_PORT", &ports["9000"]).current_dir(root);
+            crate::harness::run(run, b"").good()
+        };
+        if expected.is_empty() {
+            run();
+            continue;
+        }
+        // What has to come to pass first, such as a link, may take a moment.
+        let printed = match arguments[..] {
+            ["node", "peers"] => until("the node has peers", || {
+                let printed = run();
+                (printed.lines().count() == expected.lines().count()).then_some(printed)
+            }),
+            _ => run(),
+        };
+        assert_eq!(shape(&printed), shape(&expected), "{page}: {command}\n{printed}");
+        tasks.extend(ids(&expected).into_iter().zip(ids(&printed)));
+    }
+}
+
+/// Returns the commands of a page's `console` blocks, without the one that builds the program, and what each prints.
+fn steps(page: &str) -> Vec<(String, String)> {
+    let blocks = page.split("```console\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut steps: Vec<(String, String)> = Vec::new();
+    for line in blocks.flat_map(str::lines) {
+        if let Some(command) = line.strip_prefix("$ ") {
+            steps.push((command.to_owned(), String::new()));
+        } else if let Some((_, expected)) = steps.last_mut() {
+            expected.push_str(line);
+            expected.push('\n');
+        }
+    }
+    let of_program = |(command, expected): (String, String)| {
+        Some((command.strip_prefix("p2p-ai-agents ")?.to_owned(), expected))
+    };
+    steps.into_iter().filter_map(of_program).collect()
+}
+
+/// Returns the ids of tasks in a text.
+fn ids(text: &str) -> Vec<String> {
+    let words = text.split(|c: char| !c.is_ascii_hexdigit() && c != '-');
+    words.filter(|word| word.len() == 36).map(str::to_owned).collect()
+}
+
+/// Returns a text in which every id, number, path and quoted name stands for any other.
+fn shape(text: &str) -> Vec<String> {
+    let of_line = |line: &str| {
+        let words = line.split_whitespace().map(|word| {
+            let (before, rest) =
+                word.split_at(word.find(|c: char| c.is_alphanumeric() || c == '/').unwrap_or(0));
+            let end = rest.trim_end_matches([')', ',', ']']).len();
+            let (core, after) = rest.split_at(end);
+            let is_id = core.len() >= 32 && core.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+            let core = if is_id {
+                "ID".to_owned()
+            } else if core.starts_with('/') {
+                "PATH".to_owned()
+            } else if before.ends_with('"') {
+                "NAME".to_owned()
+            } else {
+                numbers(core)
+            };
+            format!("{}{core}{after}", before.trim_end_matches('-'))
+        });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    text.lines().map(of_line).collect()
+}
+
+/// Returns a word with `N` for each number.
+fn numbers(word: &str) -> String {
+    let mut shape = String::new();
+    for c in word.chars() {
+        let in_number = c.is_ascii_digit() || (c == '.' && shape.ends_with('N'));
+        if !in_number {
+            shape.push(c);
+        } else if !shape.ends_with('N') {
+            shape.push('N');
+        }
+    }
+    shape
 }
