@@ -1,4 +1,4 @@
-"""What scripts/api-figures measures; the node's address and token come from the environment."""
+"""What scripts/bench-api measures; the node's address and token come from the environment."""
 
 import http.client
 import json
