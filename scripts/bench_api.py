@@ -1,4 +1,4 @@
-"""What scripts/bench-api measures; the node's address and token come from the environment."""
+"""The measurements of scripts/bench-api. The environment names the node's address and token."""
 
 import http.client
 import json
@@ -14,10 +14,10 @@ import urllib.parse
 
 BASE = urllib.parse.urlsplit(os.environ["OPENAI_BASE_URL"])
 HEADERS = {"Authorization": "Bearer " + os.environ["OPENAI_API_KEY"], "Content-Type": "application/json"}
-# Lengths in tokens as sentences and paragraphs have them: the mixture of benches/peers/encoder.py, 50 on average.
+# Lengths in tokens, as of sentences and paragraphs: the same mixture as in benches/peers/encoder.py, 50 on average.
 SOURCE = random.Random(1)
 LENGTHS = [min(256, max(5, int(SOURCE.lognormvariate(3.6, 0.8)))) for _ in range(1920)]
-# Each is one token.
+# Each word is one token.
 WORDS = "the of and to in is was for on as with by he at from his it an were are which be or had first one new after".split()
 TEXTS = [" ".join(SOURCE.choice(WORDS) for _ in range(length - 2)) for length in LENGTHS]
 MODEL = pathlib.Path("target/models/all-MiniLM-L6-v2")
@@ -120,7 +120,7 @@ if sys.argv[1:] == ["rate"]:
     print(tasks_a_second())
     sys.exit(0)
 if sys.argv[1:2] == ["turns"]:
-    # Memory has room for one of the models, so that each turn loads one and lets the other go.
+    # Only one of the models fits into memory, so each turn loads one and unloads the other.
     client = Client()
     for turn in range(110):
         if turn == 10:
@@ -144,7 +144,7 @@ status = [lambda client: client.ask("GET", "/api/v1/status")] * 10_000
 total, took = at_once(8, status)
 report("10,000 status queries, 8 at a time", f"{10_000 / total:.0f}/s, p99 {took[9_899] * 1000:.2f} ms")
 
-# As many results as are kept, then as many again.
+# First as many results as a node keeps, then as many again.
 for _ in range(2):
     before = resident()
     ids = []
@@ -154,7 +154,7 @@ for _ in range(2):
 grown = [(after - before) / 1e6 for before, after in zip(before, resident())]
 report("10,000 tasks after 10,000, memory grown by", ", ".join(f"{part:.2f} MB" for part in grown) + " (node, model)")
 store = pathlib.Path(os.environ["P2P_AI_HOME"], "data", "node.redb")
-# One at a time: threads of one Python wait for each other longer than for the node.
+# One request at a time: the threads of one Python process wait for each other longer than for the node.
 _, took = at_once(1, [lambda client, id_=id_: client.ask("GET", f"/api/v1/tasks/{id_}/result") for id_ in ids])
 report("10,000 results kept, read one by one", f"p99 {took[9_899] * 1000:.2f} ms; file {store.stat().st_size / 1e6:.0f} MB")
 _, took = at_once(1, [submit(f"one more, number {number}") for number in range(1_000)])
@@ -204,7 +204,7 @@ except ImportError:
     pass
 if (MODEL / "config.json").exists():
     ways["bare kernels, no node"] = Kernels().texts_a_second
-# In turns, so that what else the machine does meets all of them.
+# In turns, so that other load on the machine affects all of them equally.
 rounds = [[measure() for measure in ways.values()] for _ in range(5)]
 for way, figures in zip(ways, zip(*rounds)):
     ratio = statistics.median(figure / round[-1] for figure, round in zip(figures, rounds))

