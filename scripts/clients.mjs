@@ -1,4 +1,4 @@
-// What scripts/clients tries with the JavaScript client; the node's address and token come from the environment.
+// The checks of scripts/clients with the JavaScript client. The environment names the node's address and token.
 
 import assert from "node:assert/strict";
 import OpenAI from "openai";
@@ -22,7 +22,7 @@ assert(packed.usage.total_tokens > 200);
 
 await assert.rejects(client.embeddings.create({ model: "nobody/nothing", input: "a" }), OpenAI.NotFoundError);
 await assert.rejects(client.embeddings.create({ model, input: "" }), OpenAI.BadRequestError);
-// A text that is cut within a character, as a program that counts UTF-16 cuts it.
+// A text that is cut within a character, as programs that count UTF-16 units do.
 const half = await client.embeddings.create({ model, input: ["whole", "half \ud83d"] }).catch((error) => error);
 assert(half instanceof OpenAI.BadRequestError && half.param === "input[1]", half);
 const stranger = new OpenAI({ apiKey: "wrong", maxRetries: 0 });

@@ -1,4 +1,4 @@
-"""What scripts/clients tries with the Python clients; the node's address and token come from the environment."""
+"""The checks of scripts/clients with the Python clients. The environment names the node's address and token."""
 
 import math
 
@@ -27,7 +27,7 @@ def refused(error, status, what):
 assert MODEL in [model.id for model in client.models.list()]
 assert client.models.retrieve(MODEL).id == MODEL
 
-# The client asks for base64 unless it is told otherwise.
+# The client requests base64 by default.
 texts = ["a cat on a mat", "a kitten on a rug", "quarterly interest rates"] + [f"text {n}" for n in range(97)]
 packed = client.embeddings.create(model=MODEL, input=texts)
 plain = client.embeddings.create(model=MODEL, input=texts, encoding_format="float")
@@ -82,7 +82,7 @@ for field in ({"guided_json": {}}, {"ignore_eos": True}, {"chat_template_kwargs"
 error = refused(openai.NotFoundError, 404, lambda: client.chat.completions.create(**{**ask, "model": "none"}))
 assert error.code == "model_not_found", error
 
-# Its own tokens are those of OpenAI's models, so it is told to send text.
+# By default it sends tokens of OpenAI's models, so this option makes it send text.
 chain = OpenAIEmbeddings(model=MODEL, check_embedding_ctx_length=False)
 documents = chain.embed_documents(texts[:3])
 assert cosine(documents[0], packed.data[0].embedding) > 0.9999

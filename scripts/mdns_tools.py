@@ -1,4 +1,6 @@
-"""What avahi (with its reflector), python-zeroconf and mdns-sd see of nodes, and nodes of them; called by scripts/mdns-tools.
+"""Checks what avahi (with its reflector), python-zeroconf and mdns-sd see of nodes, and nodes of them.
+
+scripts/mdns-tools calls it.
 
 Two networks, one0 and two0, are joined by a router that runs avahi as a reflector. Each check prints a line.
 """
@@ -99,7 +101,7 @@ def avahi(name, reflector):
             )
         subprocess.Popen(inside(name, "dbus-daemon", "--nofork", f"--config-file={WORK}/bus.conf"))
         until(lambda: os.path.exists(f"{WORK}/bus"), 5)
-    # The daemons of both places would share one file of their number otherwise.
+    # Otherwise the daemons of both namespaces would share one PID file.
     script = f"mkdir -p {WORK}/run-{name} && mount --bind {WORK}/run-{name} /run && exec avahi-daemon " \
              f"--no-drop-root --no-chroot --no-rlimits -f {configuration}"
     environment = {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={WORK}/bus"}
@@ -190,7 +192,7 @@ def main():
     node("b")
     took, met = until(lambda: status("b")["members"] == 2, 60)
     check("two nodes on both sides of a reflector meet", met and took < 2, f"{took:.2f} s")
-    # What the reflector remembers, it says in parts.
+    # The reflector answers from its cache, in parts.
     time.sleep(5)
     node("c")
     took, met = until(lambda: status("c")["members"] == 3, 60)
@@ -216,7 +218,7 @@ def main():
 
     avahi("tool", reflector=False)
     until(lambda: output("tool", "avahi-resolve", "-4", "-n", "tool.local"), 20)
-    # Before it has heard of the node in any other way.
+    # It has not heard of the node in any other way yet.
     found = output("tool", "avahi-resolve", "-4", "-n", f"{identity[:12]}.local")
     check("avahi-resolve finds the host of a node", "10.1.0.2" in found)
     found = output("tool", "avahi-browse", "-rtp", "_p2p-ai-agents._tcp", timeout=20)

@@ -1,9 +1,9 @@
-"""Says what Jinja2 makes of the templates here, set up as transformers sets it up for conversations.
+"""Renders the templates below with Jinja2, configured as transformers configures it for chats.
 
-    python scripts/templates.py FILE            compares FILE with what the Jinja2 installed here writes
-    python scripts/templates.py --write FILE    writes FILE anew
+    python scripts/templates.py FILE            compares FILE with the output of the installed Jinja2
+    python scripts/templates.py --write FILE    writes FILE again
 
-FILE is runtime/tests/data/templates.json, which the program's own templates are held to. Needs Jinja2 3.1.6 alone.
+FILE is runtime/tests/data/templates.json, which tests compare the program's own templates with. Needs Jinja2 3.1.6 only.
 """
 
 import json
@@ -50,7 +50,7 @@ TOOLS = CHAT | {
     ],
 }
 
-# What whole templates are made of, in our own words: turns with marks, a system text of its own, tools, thinking.
+# Whole templates in our own words: turns with markers, a system message, tools, thinking.
 WHOLE = {
     "marked turns": """{%- for message in messages %}
     {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}
@@ -245,7 +245,7 @@ SMALL = """
 {{ ([3, 'a', 1] * 50) | sort }} {{ {2: 1, 'a': 2} | tojson(sort_keys=true) }} {{ ['b1', 'a1', 'b2', 'a2', 'c'] | sort(attribute=0) }} {{ ['b1', 'a1', 'b2', 'a2', 'c'] | sort(reverse=true, attribute=0) }} {{ [5, 3, 1, 4, 2, 3.5, true] | sort }} {{ {'b': 1, 'c': 2, 'a': 3} | tojson(sort_keys=true) }}
 """.strip("\n").split("\n")
 
-# White space around tags, where lines matter.
+# White space around tags, with significant line breaks.
 SPACED = [
     "a\n{% if true %}\nb\n{% endif %}\nc\n",
     "a\n  {% if true %}\n  b\n  {% endif %}\n  c\n\n",
@@ -273,7 +273,7 @@ SPACED = [
     "\u00a0 {% if true %}a{% endif %}\n\u3000{%- if true %} b{% endif %}",
 ]
 
-# What is wrong as a whole, so that it is refused when it is read.
+# Templates that are invalid as a whole, and rejected when they are parsed.
 REFUSED = [
     "{% for",
     "{% if true %}",
@@ -330,7 +330,7 @@ def rows():
     it = environment()
     templates = [(template, [CHAT, TOOLS]) for template in WHOLE.values()]
     templates += [(template, [CHAT]) for template in SMALL + SPACED + REFUSED]
-    # What stands between others in a line is also looked at alone, so that none hides behind another's failure.
+    # Each construct of a line is also rendered alone, so that none hides behind another's failure.
     for line in SMALL:
         parts = [part for part in line.replace("}} {{", "}}\0{{").split("\0") if part.startswith("{{")]
         templates += [(part, [CHAT]) for part in parts if len(parts) > 1]

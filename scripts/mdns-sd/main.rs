@@ -1,5 +1,7 @@
-//! Does by the library mdns-sd what standard input says, a command a line, and answers each with `True` or `False`:
-//! `find ID` and `lost ID` (a node's service), `host NAME` (a host's address), `register ID` and `unregister ID`.
+//! Runs commands from standard input, one a line, with the library mdns-sd, and answers each with `True` or `False`.
+//!
+//! The commands are `find ID` and `lost ID` (a node's service), `host NAME` (a host's address), `register ID` and
+//! `unregister ID`.
 
 use mdns_sd::{HostnameResolutionEvent, Receiver, ServiceDaemon, ServiceEvent, ServiceInfo};
 use std::error::Error;
@@ -7,14 +9,14 @@ use std::io::stdin;
 use std::time::{Duration, Instant};
 
 const SERVICE: &str = "_p2p-ai-agents._tcp.local.";
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let daemon = ServiceDaemon::new()?;
     let services = daemon.browse(SERVICE)?;
     for line in stdin().lines() {
         let line = line?;
-        let (command, name) = line.split_once(' ').ok_or("a command and a name, please")?;
+        let (command, name) = line.split_once(' ').ok_or("expected a command and a name")?;
         let full_name = format!("{name}.{SERVICE}");
         let good = match command {
             "find" => awaits(&services, |event| match event {
@@ -35,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 daemon.register(ServiceInfo::new(SERVICE, name, host, "10.1.0.9", 9000, properties)?)?;
                 true
             }
-            "unregister" => daemon.unregister(&full_name)?.recv_timeout(PATIENCE).is_ok(),
+            "unregister" => daemon.unregister(&full_name)?.recv_timeout(TIMEOUT).is_ok(),
             _ => return Err(format!("no such command: {command}").into()),
         };
         println!("{}", if good { "True" } else { "False" });
@@ -45,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Waits until an event is the one that is looked for.
 fn awaits<T>(events: &Receiver<T>, is_it: impl Fn(&T) -> bool) -> bool {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     while let Ok(event) = events.recv_timeout(until.saturating_duration_since(Instant::now())) {
         if is_it(&event) {
             return true;
