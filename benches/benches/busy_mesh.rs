@@ -1,5 +1,7 @@
-//! How much does a whole mesh carry? Fifty nodes, each a process, at most eight links each, on loopback; ten of them
-//! at a time send 256-byte messages to ten others, most of which are several links away.
+//! How many messages a second does a mesh carry?
+//!
+//! Fifty nodes run on loopback, each a process with at most eight links. Ten at a time send 256-byte messages to ten
+//! others, which are mostly several links away.
 
 use benches::nodes::{Node, World};
 use std::time::Instant;

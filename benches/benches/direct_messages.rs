@@ -1,5 +1,7 @@
-//! What does a message to a neighbour cost, against plain TCP? Two nodes in two processes on loopback, 256 bytes a
-//! message, each acknowledged end to end; and two processes with nothing but tokio's TCP between them.
+//! How much does a message to a peer cost, compared with plain TCP?
+//!
+//! Two nodes in two processes on loopback exchange messages of 256 bytes, each acknowledged end to end. For comparison,
+//! two processes use tokio's TCP alone.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on should say where")]
 
@@ -35,7 +37,7 @@ fn main() {
     });
 }
 
-/// Returns how many messages get there in a second.
+/// Returns the messages a second that arrive.
 async fn flood(near: &mut Node, far: &Node) -> f64 {
     let view = near.ping(far.id, COUNT, BYTES, AT_ONCE).await;
     f64::from(view.answered) * 1e6 / view.elapsed_micros as f64
@@ -44,5 +46,5 @@ async fn flood(near: &mut Node, far: &Node) -> f64 {
 const ROUNDS: usize = 5;
 const COUNT: u32 = 300_000;
 const BYTES: u32 = 256;
-/// Messages on their way at the same time.
+/// Messages in flight at a time.
 const AT_ONCE: u32 = 1024;

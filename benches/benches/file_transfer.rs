@@ -1,5 +1,7 @@
-//! How fast does a file come from a neighbour, and what do other messages notice of it? Two nodes in two processes on
-//! loopback, a file in pieces that are encrypted, checked and written to disk; and plain TCP between two processes.
+//! How fast is a file fetched from a peer, and how much are other messages delayed meanwhile?
+//!
+//! Two nodes in two processes on loopback transfer a file in pieces, which are encrypted, verified and written to disk.
+//! For comparison, two processes use plain TCP.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on should say where")]
 
@@ -33,7 +35,7 @@ fn main() {
     });
 }
 
-/// Gives a node a file to share that it has not had before.
+/// Has a node share a new file.
 async fn share(node: &mut Node, world: &World, round: u32) -> BlobId {
     let mut state = round.wrapping_add(1);
     let words = std::iter::repeat_with(|| {
@@ -47,7 +49,7 @@ async fn share(node: &mut Node, world: &World, round: u32) -> BlobId {
     BlobId::of(&content)
 }
 
-/// Fetches a file; returns how many MB came in a second, and how messages fared meanwhile.
+/// Fetches a file; returns the MB a second, and the round trips of messages meanwhile.
 async fn fetch(near: &mut Node, far: &mut Node, blob: BlobId) -> (f64, RoundTrips) {
     let spec = FetchSpec { pin: Pin::Blake3(blob.root), bytes: blob.bytes };
     let to = near.id;
@@ -69,5 +71,5 @@ async fn pinged(from: &mut Node, to: &Node, count: u32) -> RoundTrips {
 const ROUNDS: u32 = 5;
 const BYTES: usize = 256 << 20;
 const FRAME_BYTES: usize = 32 << 10;
-/// Messages one after the other, which take about as long as the file.
+/// Messages sent one at a time; together they take about as long as the file.
 const PINGS: u32 = 300;

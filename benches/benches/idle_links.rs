@@ -1,5 +1,6 @@
-//! What does a node cost that has 32 links and nothing to do? A node in a process of its own, and 32 others, each in
-//! one, that have a link to it and to nobody else.
+//! How much processor time and memory does a node with 32 idle links use?
+//!
+//! One node runs in a process of its own. 32 others, each a process too, have a link to it only.
 
 use benches::nodes::World;
 use std::time::Duration;
@@ -13,7 +14,7 @@ fn main() {
             others.push(world.start(1, Some(&hub)).await);
         }
         hub.await_members(usize::from(LINKS) + 1).await;
-        // The first pings and the spreading of adverts are over by then.
+        // By then the first pings and the flooding of adverts are over.
         tokio::time::sleep(Duration::from_secs(5)).await;
         let before = hub.processor_time();
         tokio::time::sleep(WINDOW).await;

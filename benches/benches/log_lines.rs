@@ -1,7 +1,7 @@
-//! What does a log of 10,000 lines a second cost, and how long does it hold up whoever writes?
+//! How much do 10,000 log lines a second cost, and how long is a caller blocked?
 //!
-//! Lines as a node writes them at its usual level go into a file on this disk for some seconds, ten each millisecond.
-//! Processor time is that of the whole process, the thread that writes to the disk included.
+//! Lines as a node writes them at its default level go to a file on this disk for some seconds, ten per millisecond.
+//! The processor time is that of the whole process, including the thread that writes to the disk.
 
 use runtime::config::LogLevel;
 use runtime::logging::{Line, Log, LogOptions};
@@ -58,5 +58,5 @@ fn ticks() -> u64 {
 }
 
 const SECONDS: u64 = 5;
-/// Of every Linux that there is (`getconf CLK_TCK`).
+/// The same on every Linux (`getconf CLK_TCK`).
 const TICKS_PER_SECOND: f64 = 100.0;

@@ -1,5 +1,7 @@
-//! What does a message cost that three relays pass on? A line of five nodes, each a process, on loopback; 256 bytes a
-//! message, sealed end to end, acknowledged end to end.
+//! How much does a message over three relays cost?
+//!
+//! Five nodes in a line run on loopback, each a process. Messages have 256 bytes, and are sealed and acknowledged end
+//! to end.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on should say where")]
 
@@ -43,5 +45,5 @@ fn main() {
 const ROUNDS: usize = 5;
 const COUNT: u32 = 200_000;
 const BYTES: u32 = 256;
-/// Messages on their way at the same time.
+/// Messages in flight at a time.
 const AT_ONCE: u32 = 1024;

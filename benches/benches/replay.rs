@@ -1,9 +1,11 @@
-//! How fast is a journal replayed, in inputs a second? Read, checked, decoded, given to the node, and every output
-//! encoded and compared with the recorded one.
+//! How many inputs a second of a journal are replayed?
 //!
-//! It depends on what the inputs are, so there are two journals, each of one node of a simulated mesh of ten: one of
-//! twelve idle hours (heartbeats, and what the clock brings), and one of a minute in which the node takes, hands out and
-//! ends tasks (sessions, frames with texts and vectors, writes, answers to users).
+//! Each input is read, checked, decoded and given to the node. Each output is encoded and compared with the recorded
+//! one.
+//!
+//! The speed depends on the inputs, so there are two journals, each of one node of a simulated mesh of ten. One has
+//! twelve idle hours: heartbeats and deadlines. The other has one minute in which the node accepts, assigns and ends
+//! tasks: sessions, frames with texts and vectors, writes, replies to users.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sim::replay;

@@ -1,8 +1,7 @@
-//! How much faster than real is the simulated time of a hundred nodes that do nothing, on one core? And of ten, so
-//! that one sees what grows with the mesh.
+//! How much faster than real time is the simulation of a hundred idle nodes, on one core?
 //!
-//! Once everybody in the one mesh knows everybody, an hour of heartbeats is measured: with announcements by multicast,
-//! as every node makes them on a local network, and without.
+//! Ten nodes are measured too, which shows what grows with the mesh. Once all nodes know each other, the benchmark
+//! measures an hour of heartbeats: with multicast announcements, as on a local network, and without.
 
 use benches::figures::{Cost, Figure};
 use core::time::Duration;
@@ -41,6 +40,6 @@ fn formed(nodes: u32, multicast: bool) -> EventQueue {
     mesh
 }
 
-/// When the mesh must be whole.
+/// The time by which the mesh must be complete.
 const FORMED_BY: Instant = Instant::from_micros(60_000_000);
 const HOUR: Duration = Duration::from_secs(3_600);

@@ -1,10 +1,12 @@
-//! What do a thousand nodes cost, and ten thousand, from nothing to a minute later, in time of one core and in memory?
+//! How much processor time and memory do a thousand or ten thousand nodes need for their first simulated minute?
 //!
-//! Arguments: how many nodes a mesh has, for how many simulated seconds, and how many such meshes there are; one of a
-//! thousand for a minute where there are none. In a mesh everybody knows everybody in the end: a thousand nodes hold
-//! a million entries, and what forming costs grows faster than with their square. So ten thousand nodes are a hundred
-//! meshes of a hundred, in as many worlds that run side by side: `100 60 100`. One mesh of ten thousand is another
-//! matter: a hundred million entries, which neither the time nor the memory of this figure holds.
+//! Arguments: nodes in a mesh, simulated seconds, and number of meshes. The default is one mesh of a thousand nodes
+//! for a minute.
+//!
+//! In the end all nodes of a mesh know each other. A thousand nodes therefore hold a million entries, and the cost of
+//! forming the mesh grows faster than the square of its size. Ten thousand nodes are a hundred meshes of a hundred,
+//! in as many simulations side by side: `100 60 100`. One mesh of ten thousand would need a hundred million entries,
+//! which is beyond the time and memory of this benchmark.
 
 use benches::figures::{Cost, Figure, peak_memory_mib};
 use core::time::Duration;
@@ -48,5 +50,5 @@ fn main() {
     assert!(whole, "not everybody knows everybody");
 }
 
-/// A simulated second that takes longer is told of.
+/// A simulated second that takes longer is reported.
 const TELLING: Duration = Duration::from_secs(5);

@@ -1,8 +1,8 @@
-//! How many seeds does the simulator get through in a second, on one core?
+//! How many seeds a second does the simulator run on one core?
 //!
-//! Three scenarios: five nodes with work and faults for a simulated minute, and two nodes that meet and share work,
-//! of which a night is to see a million, both on the event queue with every invariant; and ten nodes with work on
-//! turmoil's network. An argument chooses those whose name contains it.
+//! There are three scenarios. Two use the event queue with every invariant: five nodes with tasks and faults for a
+//! minute, and two nodes that meet and share tasks; a night should run a million seeds of the latter. The third has
+//! ten nodes with tasks on turmoil's network. An argument selects the scenarios whose name contains it.
 
 use benches::figures::{Cost, Figure};
 use sim::Scenario;

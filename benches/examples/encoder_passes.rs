@@ -1,10 +1,11 @@
-//! Times passes of an encoder over given token numbers, for `benches/peers/encoder.py`, which drives other engines
-//! over the same.
+//! Measures passes of an encoder over given tokens, for `benches/peers/encoder.py`, which runs other engines on the
+//! same.
 //!
-//! `encoder_passes FOLDER PRECISION THREADS`: FOLDER has a BERT or DistilBERT as Hugging Face lays it out. A line of
-//! standard input is a request, `{"passes": 3, "together": false, "sequences": [[101, 102]]}`; a line of standard
-//! output is the answer, `{"micros": [5, 4, 4], "first": [0.1]}`: how long each pass took, and the mean over the first
-//! sequence's hidden states. `together` lets all threads work on one pass; otherwise each has passes of its own.
+//! `encoder_passes FOLDER PRECISION THREADS`: FOLDER has a BERT or DistilBERT in the layout of Hugging Face. A line
+//! of standard input is a request, `{"passes": 3, "together": false, "sequences": [[101, 102]]}`. A line of standard
+//! output is the response, `{"micros": [5, 4, 4], "first": [0.1]}`: the time of each pass, and the mean over the
+//! first sequence's hidden states. With `together`, all threads share one pass; otherwise each thread has its own
+//! passes.
 
 #![allow(clippy::print_stdout, reason = "this is its output")]
 
@@ -53,7 +54,7 @@ struct Bench<'a> {
     lanes: Vec<Lane>,
 }
 
-/// What one thread has for itself.
+/// The data of one thread.
 struct Lane {
     team: Team,
     scratch: Scratch,
@@ -82,7 +83,7 @@ impl<'a> Bench<'a> {
         Ok(json!({ "micros": micros, "first": self.lanes[0].mean }))
     }
 
-    /// All threads on one pass.
+    /// All threads share one pass.
     fn together(&mut self, sequences: &[Vec<u32>]) -> Outcome<()> {
         let sequences: Vec<Sequence<'_>> = sequences.iter().map(|tokens| tokens.as_slice().into()).collect();
         let Lane { scratch, mean, .. } = &mut self.lanes[0];
@@ -93,7 +94,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// Each thread has passes of its own, about equally many tokens altogether.
+    /// Each thread has its own passes, with about the same number of tokens in total.
     fn apart(&mut self, sequences: &[Vec<u32>]) {
         let mut order: Vec<&Vec<u32>> = sequences.iter().collect();
         order.sort_by_key(|tokens| std::cmp::Reverse(tokens.len()));
@@ -175,5 +176,5 @@ fn read<'a>(file: &SafeTensors<'a>, config: &Value) -> Outcome<EncoderWeights<'a
     Ok(EncoderWeights { tables, layers })
 }
 
-/// Tokens of one pass of one thread, as a worker has them.
+/// Tokens in one pass of one thread, as in a worker process.
 const PASS_TOKENS_MAX: usize = 384;

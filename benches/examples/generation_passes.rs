@@ -1,9 +1,10 @@
-//! Times a Llama's passes over given token numbers, for `benches/peers/llama.py`, which drives llama.cpp over the same.
+//! Measures a Llama's passes over given tokens, for `benches/peers/llama.py`, which runs llama.cpp on the same.
 //!
-//! `generation_passes MODEL THREADS PACKED_FOLDER`: a GGUF file or a folder. A line of standard input is a request,
-//! `{"prompt": [5, 6], "tokens": 48}`; a line of standard output is the answer, `{"read": [0.9, 1.7], "written": [1, 2]}`:
-//! seconds by the clock and on processors for the prompt, up to its first token, and for so many tokens more. The first
-//! line of output says how long loading took, the last one, after the end of input, the memory that was held at most.
+//! `generation_passes MODEL THREADS PACKED_FOLDER`: MODEL is a GGUF file or a folder. A line of standard input is a
+//! request, `{"prompt": [5, 6], "tokens": 48}`. A line of standard output is the response,
+//! `{"read": [0.9, 1.7], "written": [1, 2]}`: wall-clock and processor seconds for the prompt up to its first token,
+//! and for the further tokens. The first line of output has the load time; the last line, after the end of input, has
+//! the peak memory.
 
 #![allow(clippy::print_stdout, reason = "this is its output")]
 
@@ -61,7 +62,7 @@ fn answer(generator: &mut Generator, request: &Value) -> Outcome<Value> {
     Ok(json!({ "read": read, "written": written }))
 }
 
-/// How long this process's threads have been on processors.
+/// Returns the processor time of this process's threads.
 fn busy_seconds() -> Outcome<f64> {
     let mut nanos = 0;
     for thread in fs::read_dir("/proc/self/task")? {
@@ -71,7 +72,7 @@ fn busy_seconds() -> Outcome<f64> {
     Ok(nanos as f64 / 1e9)
 }
 
-/// What the system says of this process's memory.
+/// Returns a field of this process's memory status.
 fn memory_mib(name: &str) -> Outcome<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line")?;

@@ -1,22 +1,21 @@
-//! How much a thing cost, beside what it may cost.
+//! Measurements, printed next to their floor and goal.
 
 use core::fmt;
 use core::time::Duration;
 use std::fs;
 use std::time::Instant;
 
-/// What something cost this thread.
+/// The cost of a computation on this thread.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
-    /// Time on a core: what other programs take away from this one is not in it. Where the system does not tell, the
-    /// time that passed.
+    /// Processor time, which excludes other programs; wall-clock time where the system does not report it.
     pub on_core: Duration,
-    /// Time that passed.
+    /// Wall-clock time.
     pub elapsed: Duration,
 }
 
 impl Cost {
-    /// Does something and measures it.
+    /// Runs a function and measures it.
     pub fn of<T>(work: impl FnOnce() -> T) -> (T, Self) {
         let (began, before) = (Instant::now(), time_on_core());
         let made = work();
@@ -25,7 +24,7 @@ impl Cost {
         (made, Self { on_core, elapsed })
     }
 
-    /// Returns the seconds on a core.
+    /// Returns the processor time in seconds.
     pub fn seconds(&self) -> f64 {
         self.on_core.as_secs_f64()
     }
@@ -37,25 +36,25 @@ impl fmt::Display for Cost {
     }
 }
 
-/// A figure beside what it must be and what it should be.
+/// A figure with its floor and its goal.
 #[derive(Clone, Copy, Debug)]
 pub struct Figure {
-    /// What was measured.
+    /// The question that it answers.
     pub what: &'static str,
-    /// How much it is.
+    /// The measured value.
     pub value: f64,
-    /// The unit of all three.
+    /// The unit of the value, the floor and the goal.
     pub unit: &'static str,
-    /// What it must be.
+    /// The value that it must reach.
     pub floor: f64,
-    /// What it should be.
+    /// The value that it should reach.
     pub goal: f64,
 }
 
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, value, unit, floor, goal } = *self;
-        // Where the goal is above the floor, more is better.
+        // If the goal is above the floor, more is better.
         let reaches = |bound: f64| if goal >= floor { value >= bound } else { value <= bound };
         let verdict = match (reaches(goal), reaches(floor)) {
             (true, _) => "goal reached",
@@ -66,7 +65,7 @@ impl fmt::Display for Figure {
     }
 }
 
-/// Returns the most memory that this process ever had at once, in MiB, where the system tells.
+/// Returns the peak memory of this process in MiB, if the system reports it.
 pub fn peak_memory_mib() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

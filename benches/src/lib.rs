@@ -1,8 +1,8 @@
-//! What the benchmarks share: figures beside their goals, real nodes in processes of their own, and plain TCP to hold
-//! them against.
+//! Shared parts of the benchmarks: figures with goals, real nodes in processes of their own, and plain TCP to compare
+//! with.
 //!
-//! A benchmark starts itself again for each process that it needs, so [`run`] comes first in its `main`. What is
-//! compared is measured in turns, so that what else the machine does hits all alike; of each, the median counts.
+//! A benchmark starts itself again for each process that it needs, so [`run`] comes first in its `main`. Measurements
+//! that are compared are made in turns, so that other load affects all of them equally; the median of each counts.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on should say where")]
@@ -14,13 +14,13 @@ pub mod tcp;
 
 use std::pin::Pin;
 
-/// Runs `benchmark`, or plays the part for which a benchmark started this process.
+/// Runs `benchmark`, or the role for which a benchmark started this process.
 pub fn run(benchmark: impl Future<Output = ()>) {
     play(Box::pin(benchmark));
 }
 
 fn play(benchmark: Pin<Box<dyn Future<Output = ()> + '_>>) {
-    // As many as a node has.
+    // As many threads as a node has.
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
@@ -33,7 +33,7 @@ fn play(benchmark: Pin<Box<dyn Future<Output = ()> + '_>>) {
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
 }
 
-/// Returns the middle one.
+/// Returns the median.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]

@@ -1,6 +1,6 @@
 //! Nodes in processes of their own, exactly as `p2p-ai-agents node start --no-model` makes them, on loopback.
 //!
-//! They take questions as lines of JSON on their standard input and end with it.
+//! They read requests as lines of JSON from their standard input, and end when it ends.
 
 use engine::NodeId;
 use engine::request::{Answer, PingSpec, PingView, Request, Response};
@@ -19,7 +19,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 pub(crate) const PART: &str = "--node";
 
-/// Where the nodes of one benchmark live.
+/// The directory of the nodes of one benchmark.
 #[derive(Debug)]
 pub struct World {
     directory: tempfile::TempDir,
@@ -27,13 +27,13 @@ pub struct World {
     nodes: u32,
 }
 
-/// One node.
+/// A node.
 #[derive(Debug)]
 pub struct Node {
     child: Child,
     questions: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
-    /// Where it takes connections.
+    /// The address at which it accepts connections.
     pub port: u16,
     /// Its id.
     pub id: NodeId,
@@ -48,7 +48,7 @@ impl Default for World {
 }
 
 impl World {
-    /// Returns a path that is gone with the world.
+    /// Returns a path in the temporary directory of the benchmark.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -86,14 +86,14 @@ impl World {
 }
 
 impl Node {
-    /// Asks the node.
+    /// Sends a request to the node.
     pub async fn ask(&mut self, request: &Request) -> Answer {
         let question = serde_json::to_string(request).unwrap() + "\n";
         self.questions.write_all(question.as_bytes()).await.unwrap();
         serde_json::from_str(&self.answers.next_line().await.unwrap().unwrap()).unwrap()
     }
 
-    /// Sends messages to another node; all must get there.
+    /// Sends messages to another node; all must arrive.
     pub async fn ping(&mut self, destination: NodeId, count: u32, bytes: u32, at_once: u32) -> PingView {
         let spec = PingSpec { destination, count, bytes, at_once };
         match self.ask(&Request::Ping(spec)).await {
@@ -121,7 +121,7 @@ impl Node {
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
-    /// Waits until the node knows so many members, itself included.
+    /// Waits until the node knows this many members, itself included.
     pub async fn await_members(&mut self, count: usize) {
         let begun = Instant::now();
         loop {
@@ -142,7 +142,7 @@ impl Node {
         Duration::from_millis(ticks * 10)
     }
 
-    /// Returns the memory that the node takes, in bytes.
+    /// Returns the resident memory of the node in bytes.
     pub fn resident_bytes(&self) -> u64 {
         let status = self.read_proc("status");
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -177,5 +177,5 @@ pub(crate) async fn be_node(settings: &str) {
     living.await.unwrap();
 }
 
-/// How long a mesh may take to form.
+/// The time within which a mesh must form.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,7 +1,7 @@
-//! Frames over plain tokio TCP between two processes: the least that any link between them costs.
+//! Frames over plain tokio TCP between two processes: the minimum cost of any link.
 //!
-//! The frames are those of a link, a length and a payload, many to a write and a read; the other end takes each out
-//! into memory of its own, as a node does. No encryption, no acknowledgements, nothing else.
+//! The frames are those of a link, a length and a payload, with many frames in a write and a read. The receiver copies
+//! each frame into memory of its own, as a node does. There is no encryption and no acknowledgement.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ impl Server {
         Self { _child: child, address }
     }
 
-    /// Sends frames one after the other, each once the one before came back, and returns the median round trip.
+    /// Sends frames one at a time, each when the previous one has come back, and returns the median round trip.
     pub async fn round_trip(&self, count: u32, bytes: usize) -> Duration {
         let address = self.address.clone();
         tokio::spawn(async move {
@@ -55,7 +55,7 @@ impl Server {
         .unwrap()
     }
 
-    /// Sends frames as fast as they are taken, and returns how many got there in a second.
+    /// Sends frames as fast as they are accepted, and returns the frames a second that arrive.
     pub async fn frames_per_second(&self, count: u32, bytes: usize) -> f64 {
         let address = self.address.clone();
         tokio::spawn(async move {
@@ -129,7 +129,7 @@ async fn sink(mut stream: TcpStream) {
     }
 }
 
-/// Makes frames as they go over a link.
+/// Encodes frames as a link does.
 pub fn frames(count: usize, bytes: usize) -> Vec<u8> {
     let mut frame = u32::try_from(bytes).unwrap().to_be_bytes().to_vec();
     frame.resize(4 + bytes, 7);
