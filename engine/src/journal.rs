@@ -1,18 +1,18 @@
-//! A journal: all that went into one start of a node and all that came out, so that it can be done again.
+//! A journal records all inputs and outputs of a node from its start, so that the run can be replayed.
 //!
-//! A node is a function of how it was made and of its inputs, so a journal that begins with its start suffices to
-//! replay it, and comparing outputs proves that the replay is true. It can only begin there: a node's state cannot be
-//! taken down midway. The node's private key is not in it; [`KeyUses`] are. What is in it nevertheless deserves
-//! care: the texts and results of tasks, the keys of the sessions that carried them, and the seed of the node's
-//! random draws.
+//! A node is a function of its start and its inputs, so a journal that begins with the start suffices for a replay.
+//! Comparing the outputs proves that the replay is exact. A journal cannot begin later, as a node's state cannot be
+//! saved while it runs. The node's private key is not recorded; the results of its uses ([`KeyUses`]) are. A journal is
+//! still sensitive: it contains the inputs and results of tasks, the keys of the sessions that carried them, and the
+//! seed of the node's random number generator.
 //!
 //! ```text
 //! journal = magic (8 bytes), format (1), start, what storage held, step 0, steps, perhaps an end
 //! step    = input (but for step 0), uses of the key, outputs
 //! ```
 //!
-//! Records are numbered from 0, the start. A journal without an end was cut short, by the death of its process for
-//! one; all before the cut is good. Reading is total: any bytes give records or an error that names one.
+//! Records are numbered from 0, the start. A journal without an end was truncated, for example by a crash; all records
+//! before that point are valid. Reading is total: any bytes give records, or an error with the number of a record.
 
 mod frame;
 
@@ -29,33 +29,33 @@ use core::fmt;
 use frame::{Reader, Writer};
 use serde::{Deserialize, Serialize};
 
-/// How a node was made, but for its private key and what storage held.
+/// How a node was created, except for its private key and the contents of its storage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
-    /// The product's version. First, so that it can be read whatever follows.
+    /// The product's version. It is the first field, so that it can be read in any format.
     pub version: String,
-    /// Who the node is.
+    /// The node's public key.
     pub key: PublicKey,
-    /// What it was told.
+    /// Its settings.
     pub config: Config,
-    /// The seed of its random draws.
+    /// The seed of its random number generator.
     pub seed: [u8; 32],
-    /// When it was made.
+    /// The time of its start.
     pub now: Instant,
-    /// The wall clock at that moment.
+    /// The wall-clock time of its start.
     pub wall: UnixMillis,
 }
 
-/// Why a recording ended in good order.
+/// Why a recording ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
-    /// It has reached its largest size.
+    /// The recording reached its maximum size.
     Full,
-    /// The disk did not keep up.
+    /// The disk was too slow.
     Late,
     /// The node stopped.
     Stopped,
-    /// An input or output was too large for a record.
+    /// An input or output was larger than a record may be.
     TooLarge,
 }
 
@@ -70,7 +70,7 @@ impl fmt::Display for End {
     }
 }
 
-/// Encodes the journal of one node. After an end nothing more is encoded.
+/// Encodes the journal of one node. Nothing is encoded after the end.
 #[derive(Debug)]
 pub struct Recorder {
     writer: Writer,
@@ -79,7 +79,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Begins the journal of a node that is about to be made; `uses` is where its identity notes what the key did.
+    /// Begins the journal of a node that is about to be created. `uses` are the [`KeyUses`] of its identity.
     pub fn begin(start: &Start, saved: &Saved, uses: KeyUses, out: &mut Vec<u8>) -> Self {
         let mut recorder = Self { writer: Writer::default(), uses, ended: false };
         out.extend_from_slice(&MAGIC);
@@ -94,19 +94,19 @@ impl Recorder {
         recorder
     }
 
-    /// Takes down an input that is about to be handled.
+    /// Records an input that is about to be handled.
     pub fn input(&mut self, now: Instant, input: &Input, out: &mut Vec<u8>) {
         self.key_uses(out);
         self.record(Kind::Input, &(now, input), out);
     }
 
-    /// Takes down an output that came out.
+    /// Records an output.
     pub fn output(&mut self, output: &Output, out: &mut Vec<u8>) {
         self.key_uses(out);
         self.record(Kind::Output, output, out);
     }
 
-    /// Ends the journal, after what the last input led to.
+    /// Ends the journal, after the outputs of the last input.
     pub fn end(&mut self, end: End, out: &mut Vec<u8>) {
         self.key_uses(out);
         self.record(Kind::End, &end, out);
@@ -121,7 +121,7 @@ impl Recorder {
 
     fn key_uses(&mut self, out: &mut Vec<u8>) {
         if self.uses.is_closed() && !self.ended {
-            // Without them what follows could not be replayed.
+            // Without these results, later records could not be replayed.
             self.ended = true;
         }
         while let Some(result) = self.uses.pop() {
@@ -140,41 +140,39 @@ impl Recorder {
     }
 }
 
-/// Appends the encoding of an input, an output or a part of one, as records hold it.
+/// Appends the encoding of an input, an output or a part of one to `out`, in the form that records use.
 pub fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     let buffer = core::mem::take(out);
-    // Serialising plain data into a vector has no failure but memory, which aborts.
+    // Serialising plain data into a vector fails only when memory runs out, and that aborts.
     *out = postcard::to_extend(value, buffer).unwrap_or_default();
 }
 
 /// One record of a journal.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record<'a> {
-    /// The recording ended in good order; nothing follows.
+    /// The recording ended here; no record follows.
     End(End),
     /// An input was handled.
     Input(Instant, Input),
-    /// The key was used.
+    /// The private key was used.
     KeyUse(&'a [u8]),
-    /// An output came out; [`decode_output`] reads it.
+    /// An output; [`decode_output`] decodes it.
     Output(&'a [u8]),
-    /// Storage held a result.
+    /// Storage contained a result.
     SavedResult(Box<ResultSummary>),
-    /// Storage held a task.
+    /// Storage contained a task.
     SavedTask(Box<StoredTask>),
-    /// The node was made.
+    /// The node was created.
     Start(Box<Start>),
 }
 
-/// Decodes the body of an output's record.
-///
-/// # Errors
-/// `None` where it is no output of this version, or one whose encoding says too little to be read back.
+/// Decodes the body of an output's record. Returns `None` if it is not an output of this version, or if its encoding
+/// cannot be decoded.
 pub fn decode_output(body: &[u8]) -> Option<Output> {
     exactly(body)
 }
 
-/// Decodes a journal piece by piece.
+/// Decodes a journal incrementally.
 #[derive(Debug, Default)]
 pub struct Decoder {
     reader: Reader,
@@ -183,11 +181,12 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Decodes the record at the beginning of `bytes`, which go on where the last one ended, and returns it with its
-    /// length; `None` where it takes more bytes, of which no record has more than [`FRAME_BYTES_MAX`] and some.
+    /// Decodes the record at the beginning of `bytes`, which continue where the previous record ended. Returns the
+    /// record and its length, or `None` if more bytes are needed. No record is longer than [`FRAME_BYTES_MAX`], except
+    /// the first, which the preamble precedes.
     ///
     /// # Errors
-    /// [`JournalError`], after which nothing more can be read.
+    /// [`JournalError`]. Nothing can be decoded after an error.
     pub fn decode<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(Record<'a>, usize)>, JournalError> {
         let preamble = if self.begun { 0 } else { MAGIC.len() + 1 };
         let Some((head, rest)) = bytes.split_at_checked(preamble) else {
@@ -213,7 +212,7 @@ impl Decoder {
         Ok(Some((record, preamble + frame.bytes)))
     }
 
-    /// Tells whether `bytes` end before the next record does, as far as can be told without decoding it.
+    /// Tells whether `bytes` end before the next record does, without decoding it.
     pub fn wants_more(&self, bytes: &[u8]) -> bool {
         let preamble = if self.begun { 0 } else { MAGIC.len() + 1 };
         match bytes.split_at_checked(preamble) {
@@ -242,7 +241,7 @@ fn record(number: u64, kind: u8, body: &[u8]) -> Result<Record<'_>, JournalError
         Kind::SavedResult => exactly(body).map(Record::SavedResult),
         Kind::SavedTask => exactly(body).map(Record::SavedTask),
         Kind::Start => {
-            // Another version may have made something else of the rest.
+            // The rest may differ in another version.
             let version = postcard::take_from_bytes::<String>(body).map(|(version, _)| version);
             match version {
                 Ok(version) if version != VERSION => return Err(JournalError::Version(version)),
@@ -261,24 +260,24 @@ fn exactly<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
     }
 }
 
-/// Why a journal cannot be read, or not on.
+/// Why a journal, or the rest of it, cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JournalError {
-    /// A record is not what was written.
+    /// A record was changed, or its frame is out of order.
     Damaged {
         /// The record's number.
         record: u64,
     },
-    /// The journal has a form that this program does not know.
+    /// The journal has an unknown format.
     Format(u8),
-    /// A record is whole but makes no sense.
+    /// A record is intact but invalid.
     Malformed {
         /// The record's number.
         record: u64,
     },
-    /// The file is no journal at all.
+    /// The file is not a journal.
     NotAJournal,
-    /// Another version of the product wrote it, whose nodes may well do other things.
+    /// The journal was written by another version of the product, whose nodes may behave differently.
     Version(String),
 }
 
@@ -327,10 +326,10 @@ impl Kind {
     }
 }
 
-/// The version of the product that this program's journals name.
+/// The version that this program writes into its journals.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// How every journal begins.
+/// The first bytes of every journal.
 pub const MAGIC: [u8; 8] = *b"p2pajrnl";
 
 const FORMAT: u8 = 1;

@@ -1,8 +1,8 @@
-//! What a node keeps on disk, and what it gets back from there when it starts.
+//! The records that a node stores on disk and reads back at its start.
 //!
-//! A record on disk says what it is: a mark, its kind, the id of its task, its length, and a checksum over all of that
-//! and the value. So a record that was changed on the disk is never taken for another one, and whole records can be
-//! found in a file whose own structure is lost.
+//! A record on disk has a header: a magic number, its kind, its task's id, its length, and a checksum over all of this
+//! and the value. A changed record is therefore never mistaken for another one, and intact records can be recovered
+//! from a file whose own structure is lost.
 
 mod v1;
 
@@ -13,31 +13,31 @@ use core::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// One change to what is kept. The records of one [`crate::Output::Write`] become durable together or not at all.
+/// One change to the stored records. The records of one [`crate::Output::Write`] become durable together or not at all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Record {
-    /// Writes nothing that is read back: asks whether storage still takes writes.
+    /// Stores nothing that is read back. Tests whether storage completes writes.
     Probe,
-    /// Forgets a result.
+    /// Deletes a result.
     RemoveResult(TaskId),
-    /// Forgets a task that is no longer open.
+    /// Deletes a task that is no longer open.
     RemoveTask(TaskId),
-    /// Keeps a result, or replaces the one of the same task.
+    /// Stores a result, replacing the earlier one of the same task.
     Result(Box<TaskResult>),
-    /// Keeps an open task, or replaces it.
+    /// Stores an open task, replacing its earlier version.
     Task(Box<StoredTask>),
 }
 
-/// What storage held when the node started.
+/// What storage contained when the node started.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Saved {
-    /// Tasks that were accepted and have no outcome yet.
+    /// Accepted tasks without an outcome.
     pub tasks: Vec<StoredTask>,
-    /// Results, without their outputs, oldest first.
+    /// Results without their outputs, oldest first.
     pub results: Vec<ResultSummary>,
 }
 
-/// What a record on disk holds.
+/// The type of the value in a record on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordKind {
@@ -50,7 +50,7 @@ pub enum RecordKind {
 }
 
 impl RecordKind {
-    /// Returns the number that stands for it on disk.
+    /// Returns the byte that encodes the kind on disk.
     pub const fn byte(self) -> u8 {
         match self {
             Self::Result => 1,
@@ -59,7 +59,7 @@ impl RecordKind {
         }
     }
 
-    /// Returns the kind that a number on disk stands for.
+    /// Decodes a byte on disk.
     pub const fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             1 => Some(Self::Result),
@@ -80,12 +80,12 @@ impl fmt::Display for RecordKind {
     }
 }
 
-/// A value that is kept on disk.
+/// A value that can be stored on disk.
 pub trait Stored: DeserializeOwned {
-    /// Decodes what the first version of the program wrote, without what stood before it.
+    /// Decodes a value that the first version of the program wrote, without its header.
     ///
     /// # Errors
-    /// [`DecodeError`] where the bytes are cut short, or followed by more.
+    /// [`DecodeError`] if the bytes are truncated or too long.
     fn from_v1(body: &[u8]) -> Result<Self, DecodeError> {
         whole(body)
     }
@@ -105,23 +105,23 @@ impl Stored for TaskResult {
     }
 }
 
-/// Encodes a value for storage: postcard, after a header with a checksum.
+/// Encodes a value for storage: a header with a checksum, then the value in postcard.
 pub fn encode<T: Serialize>(kind: RecordKind, id: TaskId, value: &T) -> Vec<u8> {
     let mut bytes = vec![VERSION];
     bytes.extend_from_slice(&MARK);
     bytes.extend_from_slice(&[LAYOUT, kind.byte()]);
     bytes.extend_from_slice(&id.0);
     bytes.extend_from_slice(&[0; LENGTH_BYTES + CHECKSUM_BYTES]);
-    // Serialising plain data into a vector has no failure but memory, which aborts.
+    // Serialising plain data into a vector fails only when memory runs out, and that aborts.
     seal(postcard::to_extend(value, bytes).unwrap_or_default())
 }
 
-/// Decodes what [`encode`] made of a value of this kind and task.
+/// Decodes a record that [`encode`] made for this kind and task.
 ///
 /// # Errors
-/// [`DecodeError::Damaged`] where the bytes are not those that were written for this record, or have no checksum,
-/// [`DecodeError::Version`] where another version of the program wrote them, [`DecodeError::Malformed`] where they are
-/// no such value.
+/// [`DecodeError::Damaged`] if the checksum is wrong or missing, or the record is for another kind or task;
+/// [`DecodeError::Version`] if another version of the program wrote it; [`DecodeError::Malformed`] if its value does
+/// not decode.
 pub fn decode<T: Stored>(kind: RecordKind, id: TaskId, bytes: &[u8]) -> Result<T, DecodeError> {
     let Some(found) = Found::at(bytes).filter(|found| found.bytes.len() == bytes.len()) else {
         return Err(DecodeError::Damaged);
@@ -136,7 +136,8 @@ pub fn decode<T: Stored>(kind: RecordKind, id: TaskId, bytes: &[u8]) -> Result<T
     }
 }
 
-/// Puts a header before a record of the first version of the program, which had no checksum; `None` where it is none.
+/// Adds a header to a record of the first version of the program, which had no checksum. Returns `None` for other
+/// records.
 pub fn upgrade(kind: RecordKind, id: TaskId, bytes: &[u8]) -> Option<Vec<u8>> {
     let (&VERSION_UNCHECKED, body) = bytes.split_first()? else { return None };
     let mut upgraded = encode(kind, id, &());
@@ -145,19 +146,19 @@ pub fn upgrade(kind: RecordKind, id: TaskId, bytes: &[u8]) -> Option<Vec<u8>> {
     Some(seal(upgraded))
 }
 
-/// A whole record, wherever it was found.
+/// An intact record, at any position in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found<'a> {
-    /// What it holds.
+    /// Its kind.
     pub kind: RecordKind,
-    /// Whose.
+    /// Its task.
     pub id: TaskId,
-    /// All of it, as [`decode`] takes it.
+    /// All of its bytes, as [`decode`] expects them.
     pub bytes: &'a [u8],
 }
 
 impl<'a> Found<'a> {
-    /// Reads the record at the beginning of `bytes`, if one is there and whole.
+    /// Reads the record at the beginning of `bytes`; `None` if it is not intact.
     fn at(bytes: &'a [u8]) -> Option<Self> {
         let header = bytes.get(..HEADER_BYTES)?;
         if header[0] != VERSION || header[1..LAYOUT_AT] != MARK {
@@ -172,7 +173,7 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Finds the whole records in any bytes, such as a file that cannot be opened any more.
+/// Finds the intact records in any bytes, such as a file that can no longer be opened.
 pub fn find(bytes: &[u8]) -> impl Iterator<Item = Found<'_>> {
     let mut at = 0;
     core::iter::from_fn(move || {
@@ -193,9 +194,9 @@ fn is_start(window: &[u8]) -> bool {
     window[0] == VERSION && window[1..] == MARK
 }
 
-/// Fills in the length and the checksum of a record.
+/// Writes the length and the checksum into a record's header.
 fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
-    // No record is that long: one with a wrong length does not decode.
+    // No record is that long; one with a wrong length does not decode.
     let length = u32::try_from(bytes.len().saturating_sub(HEADER_BYTES)).unwrap_or(u32::MAX);
     if bytes.len() >= HEADER_BYTES {
         bytes[LENGTH_AT..CHECKSUM_AT].copy_from_slice(&length.to_le_bytes());
@@ -205,7 +206,7 @@ fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// Returns the checksum of a record, which covers everything but itself.
+/// Returns the checksum of a record. It covers everything except itself.
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
     let mut hash = blake3::Hasher::new();
     hash.update(&bytes[..CHECKSUM_AT]).update(&bytes[HEADER_BYTES..]);
@@ -223,13 +224,13 @@ fn whole<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
 
 /// The version of the header.
 const VERSION: u8 = 2;
-/// The version that had no header but itself.
+/// The version without a header: only this byte precedes the value.
 const VERSION_UNCHECKED: u8 = 1;
-/// The version of what comes after the header.
+/// The version of the value after the header.
 const LAYOUT: u8 = 2;
-/// That of the first version of the program.
+/// The first version of the value.
 const LAYOUT_1: u8 = 1;
-/// By which records are found in a file that cannot be opened any more.
+/// The magic number by which records are found in a file that can no longer be opened.
 const MARK: [u8; 3] = *b"p2r";
 const LAYOUT_AT: usize = 1 + MARK.len();
 const KIND_AT: usize = LAYOUT_AT + 1;
@@ -328,7 +329,7 @@ mod tests {
         let result = TaskResult { summary, outcome: Outcome::Cancelled, fingerprint: None };
         let mut old_task = postcard::to_extend(&task, vec![VERSION_UNCHECKED]).unwrap();
         let mut old_result = postcard::to_extend(&result, vec![VERSION_UNCHECKED]).unwrap();
-        // They end where the byte would be that says that there is none.
+        // The old records end before the byte that encodes `None`.
         assert_eq!((old_task.pop(), old_result.pop()), (Some(0), Some(0)));
         let upgraded = upgrade(RecordKind::Task, ID, &old_task).unwrap();
         assert_eq!(decode::<StoredTask>(RecordKind::Task, ID, &upgraded), Ok(task.clone()));

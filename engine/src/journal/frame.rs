@@ -1,16 +1,16 @@
-//! The frames of a journal: each says how long it is, and carries a checksum that goes on from the one before.
+//! The frames of a journal. Each has a length and a checksum that is chained to the previous frame.
 //!
 //! ```text
 //! frame = length (3 bytes, little-endian), guard (1), checksum (4, little-endian), kind (1), body (length - 1)
 //! ```
 //!
-//! The guard tells a damaged length from a file that ends early. The checksum is CRC-32 (ISO 3309) over kind and
-//! body, begun with the checksum of the frame before, so a frame that was changed, taken out, doubled or moved is
-//! found where it stands.
+//! The guard distinguishes a damaged length from a truncated file. The checksum is CRC-32 (ISO 3309) over kind and
+//! body, with the previous frame's checksum as its initial value. A frame that was changed, removed, duplicated or
+//! moved is therefore detected at its position.
 
 use super::JournalError;
 
-/// The longest frame, in bytes; what is longer cannot be recorded.
+/// Maximum length of a frame in bytes, including its header. Longer records cannot be written.
 pub const FRAME_BYTES_MAX: usize = (1 << 24) - 1 + HEADER_BYTES;
 
 /// One frame of a journal.
@@ -18,7 +18,7 @@ pub const FRAME_BYTES_MAX: usize = (1 << 24) - 1 + HEADER_BYTES;
 pub(super) struct Frame<'a> {
     pub(super) kind: u8,
     pub(super) body: &'a [u8],
-    /// The frame's whole length.
+    /// The length of the frame, including its header.
     pub(super) bytes: usize,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Appends a frame whose body `fill` appends; `false`, and nothing appended, where it is too long.
+    /// Appends a frame with the body that `fill` appends. Returns `false` and appends nothing if the frame is too long.
     pub(super) fn frame(&mut self, kind: u8, out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) -> bool {
         let start = out.len();
         out.extend_from_slice(&[0; HEADER_BYTES]);
@@ -51,16 +51,16 @@ impl Writer {
     }
 }
 
-/// Reads frames, one after the other.
+/// Reads consecutive frames.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     checksum: u32,
-    /// Frames read so far.
+    /// Number of frames read.
     pub(super) read: u64,
 }
 
 impl Reader {
-    /// Tells whether `bytes` end before their first frame does; a damaged one ends at once.
+    /// Tells whether `bytes` end before their first frame does. Returns `false` for a damaged length.
     pub(super) fn wants_more(bytes: &[u8]) -> bool {
         let Some((&[low, middle, high, told, ..], rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
             return true;
@@ -68,7 +68,7 @@ impl Reader {
         told == guard(low, middle, high) && rest.len() < length(low, middle, high)
     }
 
-    /// Reads the frame at the beginning of `bytes`; `None` where more bytes are needed for it.
+    /// Reads the frame at the beginning of `bytes`; `None` if more bytes are needed.
     pub(super) fn frame<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<Frame<'a>>, JournalError> {
         let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
         let [low, middle, high, told, a, b, c, d] = *header;
@@ -96,12 +96,12 @@ const fn length(low: u8, middle: u8, high: u8) -> usize {
     low as usize | (middle as usize) << 8 | (high as usize) << 16
 }
 
-/// Changes with every single bit of the length.
+/// Returns a byte that changes with every single bit of the length.
 const fn guard(low: u8, middle: u8, high: u8) -> u8 {
     !(low ^ middle.rotate_left(3) ^ high.rotate_left(5))
 }
 
-/// Goes on with a CRC-32, eight bytes at a time ("slicing by 8", Kounavis and Berry 2005).
+/// Continues a CRC-32, eight bytes at a time ("slicing by 8", Kounavis and Berry 2005).
 fn crc32(begun: u32, bytes: &[u8]) -> u32 {
     let mut crc = !begun;
     let (chunks, rest) = bytes.as_chunks::<8>();
@@ -163,7 +163,7 @@ mod tests {
         out
     }
 
-    /// Returns the bodies that are read before the end or an error.
+    /// Returns the bodies of the frames before the end or the first error.
     fn read(mut bytes: &[u8]) -> (Vec<Vec<u8>>, Option<JournalError>) {
         let (mut reader, mut bodies) = (Reader::default(), Vec::new());
         loop {

@@ -42,7 +42,7 @@ fn decode(mut bytes: &[u8]) -> (Vec<Record<'_>>, Option<JournalError>) {
     }
 }
 
-/// The journal of a node that is told of a port and of the end of its first write.
+/// Returns the journal of a node that handles its port and the end of its first write.
 fn journal() -> (Vec<u8>, Vec<Output>) {
     let (start, identity, uses) = start(VERSION);
     let (mut out, mut outputs) = (Vec::new(), Vec::new());
@@ -148,7 +148,7 @@ fn whole_records_without_sense_are_told_by_their_number() {
         writer.frame(kind, &mut bytes, |out| out.extend_from_slice(body));
         assert_eq!(decode(&bytes).1, Some(JournalError::Malformed { record: 1 }), "{kind}");
     }
-    // Nothing comes before the start, and nothing after the end.
+    // No record may precede the start or follow the end.
     let mut bytes = [MAGIC.as_slice(), &[FORMAT]].concat();
     Writer::default().frame(Kind::End as u8, &mut bytes, |out| encode(&End::Full, out));
     assert_eq!(decode(&bytes).1, Some(JournalError::Malformed { record: 0 }));

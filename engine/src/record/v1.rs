@@ -1,4 +1,4 @@
-//! Records as version 1 wrote them: before tasks said whether a long text is cut, and outputs which were.
+//! Decodes records of version 1, in which inputs had no `truncate` flag and outputs no list of truncations.
 
 use crate::error::DecodeError;
 use crate::ids::{TaskId, TraceId};
@@ -25,7 +25,7 @@ pub(super) fn task(body: &[u8]) -> Result<task::StoredTask, DecodeError> {
     Ok(task::StoredTask { id, spec, submitted_at, trace, attempts, choice: None })
 }
 
-/// Decodes a result. What outputs say since then is at the very end of a record, where nothing stood before.
+/// Decodes a result. Version 1 lacks the list of truncations, which is the last field of a record.
 pub(super) fn result(body: &[u8]) -> Result<task::TaskResult, DecodeError> {
     super::whole(body).or_else(|_| super::whole(&[body, &[NO_TRUNCATIONS]].concat()))
 }
@@ -57,7 +57,7 @@ enum TaskInput {
     Reranking { query: String, texts: Vec<String> },
 }
 
-/// The length of an empty list.
+/// The encoding of an empty list.
 const NO_TRUNCATIONS: u8 = 0;
 
 #[cfg(test)]
