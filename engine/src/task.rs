@@ -1,4 +1,4 @@
-//! The words of a task: what is asked, how it stands, how it ended.
+//! Tasks: their specification, status, output and outcome.
 
 mod input;
 
@@ -16,17 +16,17 @@ use core::fmt::{self, Write as _};
 use core::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// The kind of work.
+/// The kind of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TaskKind {
-    /// Text to a label with scores.
+    /// From a text to a label, with scores.
     Classification,
-    /// Text to a vector.
+    /// From a text to a vector.
     Embedding,
-    /// Prompt to text, token by token.
+    /// From a prompt to a text, token by token.
     Generation,
-    /// A query and texts to how well each of them answers it.
+    /// From a query and texts to a relevance score for each text.
     Reranking,
 }
 
@@ -41,44 +41,44 @@ impl fmt::Display for TaskKind {
     }
 }
 
-/// What a user asks for.
+/// The specification of a task, as submitted by a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSpec {
-    /// What to work on, and so the kind of work.
+    /// The input, which determines the kind.
     pub input: TaskInput,
-    /// The model's name; `None` lets the node choose its primary model for the kind.
+    /// The model's name; `None` for the node's default model of the kind.
     pub model: Option<String>,
-    /// How long the task may take from acceptance to outcome.
+    /// Maximum time from acceptance to outcome.
     pub timeout: Duration,
 }
 
 impl TaskSpec {
-    /// Returns the kind of work.
+    /// Returns the kind of task.
     pub const fn kind(&self) -> TaskKind {
         self.input.kind()
     }
 }
 
-/// How a task stands.
+/// The status of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum TaskStatus {
     /// Accepted and durable; waits for a worker.
     Queued,
-    /// A worker has begun it.
+    /// A worker has started an attempt.
     Running,
     /// Ended with an output.
     Completed,
-    /// Ended with a reason.
+    /// Ended with an error.
     Failed,
-    /// Ended because its time was over.
+    /// Ended because its timeout expired.
     Timeout,
-    /// Ended because its user said so.
+    /// Ended because its user cancelled it.
     Cancelled,
 }
 
 impl TaskStatus {
-    /// Tells whether nothing can follow this status.
+    /// Tells whether the status is final.
     pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Timeout | Self::Cancelled)
     }
@@ -97,72 +97,72 @@ impl fmt::Display for TaskStatus {
     }
 }
 
-/// What a completed task produced.
+/// The output of a completed task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskOutput {
-    /// The chosen label, and every label with its probability.
+    /// The chosen label, and the probability of every label.
     Classification {
         /// The most probable label.
         label: String,
-        /// All labels, most probable first.
+        /// All labels with their probabilities, most probable first.
         scores: Vec<(String, f32)>,
-        /// What the model did not read: of the text as number 0, of the labels asked for from 1 on.
+        /// What the model did not read. Number 0 is the text; the requested labels count from 1.
         truncated: Vec<Truncation>,
     },
-    /// A vector for each input; the model fixes their dimension.
+    /// A vector for each input. The model determines the dimension.
     Embedding {
         /// The vectors, in the order of the inputs.
         vectors: Vec<Vec<f32>>,
-        /// Tokens of all inputs together that the model saw.
+        /// Number of tokens that the model read, over all inputs.
         tokens: u32,
-        /// Which inputs the model did not read to their end, in their order.
+        /// The truncated inputs, in ascending order.
         truncated: Vec<Truncation>,
     },
     /// Generated text.
     Generation {
         /// The text, without the prompt.
         text: String,
-        /// Tokens of the prompt.
+        /// Number of tokens of the prompt.
         prompt_tokens: u32,
-        /// Tokens produced.
+        /// Number of generated tokens.
         tokens: u32,
-        /// Why there is no more.
+        /// Why the generation ended.
         finish: FinishReason,
     },
-    /// How well each text answers the query, by scores alone.
+    /// A relevance score for each text. Written by earlier versions; it has no logits.
     Reranking {
-        /// A score for each text, in their order; the higher the better.
+        /// A score for each text, in the order of the texts; higher is more relevant.
         scores: Vec<f32>,
-        /// Tokens of all pairs together that the model saw.
+        /// Number of tokens that the model read, over all pairs.
         tokens: u32,
-        /// Which texts the model did not read to their end, together with the query, in their order.
+        /// The texts that were truncated, together with the query, in ascending order.
         truncated: Vec<Truncation>,
     },
-    /// How well each text answers the query.
+    /// A relevance score for each text.
     Ranking {
-        /// What the model computed for each text, in their order; the higher the better.
+        /// The model's logit for each text, in the order of the texts; higher is more relevant.
         logits: Vec<f32>,
-        /// The score that its activation makes of each; far from zero many become equal.
+        /// The activation of each logit. Logits far from zero give equal scores.
         scores: Vec<f32>,
-        /// Tokens of all pairs together that the model saw.
+        /// Number of tokens that the model read, over all pairs.
         tokens: u32,
-        /// Which texts the model did not read to their end, together with the query, in their order.
+        /// The texts that were truncated, together with the query, in ascending order.
         truncated: Vec<Truncation>,
     },
 }
 
-/// An input that has more tokens than its model takes, and was cut.
+/// An input with more tokens than the model's maximum, which was truncated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Truncation {
-    /// Its number among the task's inputs, counted from 0.
+    /// Its index among the task's inputs, from 0.
     pub input: u32,
-    /// Tokens of it that the model did not see.
+    /// Number of tokens that the model did not read.
     pub dropped: u32,
 }
 
 impl TaskOutput {
-    /// Returns the first characters of the output, for people.
+    /// Returns the beginning of the output, for display.
     pub fn preview(&self) -> String {
         match self {
             Self::Classification { label, .. } => preview(label),
@@ -172,24 +172,24 @@ impl TaskOutput {
         }
     }
 
-    /// Returns which inputs the model did not read to their end.
+    /// Returns the inputs that were truncated.
     pub fn truncated(&self) -> &[Truncation] {
         match self {
             Self::Classification { truncated, .. }
             | Self::Embedding { truncated, .. }
             | Self::Ranking { truncated, .. }
             | Self::Reranking { truncated, .. } => truncated,
-            // A prompt that is too long is refused.
+            // A prompt that is too long is rejected.
             Self::Generation { .. } => &[],
         }
     }
 
-    /// Returns how many tokens of its inputs the model did not see.
+    /// Returns the number of input tokens that the model did not read.
     pub fn dropped_tokens(&self) -> u64 {
         self.truncated().iter().map(|truncation| u64::from(truncation.dropped)).sum()
     }
 
-    /// Returns about how many bytes the output takes, on its way and on disk.
+    /// Returns the approximate size of the output in bytes, on the wire and on disk.
     pub fn bytes(&self) -> usize {
         size_of_val(self.truncated()) + self.body_bytes()
     }
@@ -218,7 +218,7 @@ fn preview_numbers<'n>(numbers: impl Iterator<Item = &'n f32>) -> String {
     preview(&text)
 }
 
-/// Writes a number with four decimals, rounded half to even, as `{:.4}` does in a tenth of the time.
+/// Formats a number with four decimals, rounded half to even, like `{:.4}` but ten times as fast.
 fn push_number(text: &mut String, number: f32) {
     if number.is_nan() || number.abs() >= 1e6 {
         let _ = write!(text, "{number:.4}");
@@ -231,21 +231,21 @@ fn push_number(text: &mut String, number: f32) {
     let _ = write!(text, "{sign}{}.{:04}", parts / 10_000, parts % 10_000);
 }
 
-/// More numbers than fit a preview.
+/// More numbers than fit into a preview.
 const PREVIEW_NUMBERS: usize = 16;
 
-/// Why a generation came to its end.
+/// Why a generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// As many tokens as were asked for, or as the model has room for.
+    /// The maximum number of tokens, or the model's context length, was reached.
     Length,
-    /// The model ended its text, or a stop text came up.
+    /// The model ended its text, or generated a stop text.
     Stop,
 }
 
 impl FinishReason {
-    /// Returns the reason's stable name.
+    /// Returns the stable name of the reason.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Length => "length",
@@ -257,25 +257,25 @@ impl FinishReason {
 /// Why a task failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TaskFailure {
-    /// The model refused this input; the text says why.
+    /// The model rejected the input, for this reason.
     InputRejected(String),
-    /// The model could not be loaded or run; the text says why.
+    /// The model could not be loaded or run, for this reason.
     ModelFailed(String),
-    /// Three attempts each ended with the death of whatever ran it.
+    /// Three attempts each ended with a crash.
     Poison,
-    /// The model refused one of several inputs.
+    /// The model rejected one of several inputs.
     PartRejected {
-        /// Its number, counted from 0.
+        /// The index of the input, from 0.
         part: u32,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The model that the request began with is no longer in the network.
+    /// The model with which the request began has left the network.
     ModelChanged,
 }
 
 impl TaskFailure {
-    /// Returns the reason's stable name.
+    /// Returns the stable name of the reason.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::InputRejected(_) | Self::PartRejected { .. } => "input_rejected",
@@ -302,7 +302,7 @@ impl fmt::Display for TaskFailure {
     }
 }
 
-/// How a task ended.
+/// The outcome of a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
     /// Its user cancelled it.
@@ -311,12 +311,12 @@ pub enum Outcome {
     Completed(TaskOutput),
     /// It failed.
     Failed(TaskFailure),
-    /// Its time was over.
+    /// Its timeout expired.
     Timeout,
 }
 
 impl Outcome {
-    /// Returns the status that this outcome gives its task.
+    /// Returns the status of a task with this outcome.
     pub const fn status(&self) -> TaskStatus {
         match self {
             Self::Cancelled => TaskStatus::Cancelled,
@@ -327,73 +327,73 @@ impl Outcome {
     }
 }
 
-/// A task that was accepted and has no outcome yet, as it is kept on disk.
+/// An accepted task without an outcome, as stored on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredTask {
-    /// Its name.
+    /// Its id.
     pub id: TaskId,
-    /// What was asked; `model` is always filled in.
+    /// Its specification; `model` is never `None`.
     pub spec: TaskSpec,
-    /// When it was accepted.
+    /// The time at which it was accepted.
     pub submitted_at: UnixMillis,
-    /// Ties the steps of the task together across nodes.
+    /// Connects the steps of the task across nodes.
     pub trace: TraceId,
-    /// Attempts begun so far.
+    /// Number of attempts begun.
     pub attempts: u32,
-    /// Which model it is for; `None` while that is not known, and in records of earlier versions, which end here.
+    /// The model for all attempts; `None` while it is unknown, and in records of earlier versions, which end here.
     #[serde(default, deserialize_with = "trailing")]
     pub choice: Option<ModelChoice>,
 }
 
-/// Reads the last field of a record, which is absent in those of earlier versions.
+/// Reads the last field of a record; `None` in records of earlier versions, which lack the field.
 fn trailing<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     Ok(Option::deserialize(deserializer).unwrap_or_default())
 }
 
-/// A task's one terminal outcome, as it is kept on disk and shown to users.
+/// The outcome of a task, as stored on disk and shown to users.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskResult {
-    /// Everything but the outcome's body.
+    /// Everything except the outcome's body.
     pub summary: ResultSummary,
     /// The outcome.
     pub outcome: Outcome,
-    /// The model that computed it; `None` where none did, and in records of earlier versions, which end here.
+    /// The model that computed it; `None` if none did, and in records of earlier versions, which end here.
     #[serde(default, deserialize_with = "trailing")]
     pub fingerprint: Option<Fingerprint>,
 }
 
-/// What is known of a finished task without reading its output.
+/// The data of a finished task, without its output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResultSummary {
-    /// The task's name.
+    /// The task's id.
     pub id: TaskId,
-    /// The kind of work.
+    /// The task's kind.
     pub kind: TaskKind,
     /// The model's name.
     pub model: String,
-    /// The terminal status.
+    /// The final status.
     pub status: TaskStatus,
-    /// Why it failed, if it did.
+    /// The error, if it failed.
     pub failure: Option<TaskFailure>,
-    /// The node that produced the outcome; `None` where no worker had a part in it.
+    /// The node that produced the outcome; `None` if no worker was involved.
     pub worker: Option<NodeId>,
-    /// Time spent computing, in microseconds.
+    /// Compute time, in microseconds.
     pub execution_micros: u64,
-    /// Attempts made.
+    /// Number of attempts.
     pub attempts: u32,
-    /// When the task was accepted.
+    /// The time at which the task was accepted.
     pub submitted_at: UnixMillis,
-    /// When it ended.
+    /// The time at which it ended.
     pub completed_at: UnixMillis,
-    /// When it will be forgotten.
+    /// The time at which the result will be deleted.
     pub expires_at: UnixMillis,
-    /// Size of the output in bytes, as stored.
+    /// Size of the stored output, in bytes.
     pub output_bytes: u64,
     /// The first 100 characters of the input.
     pub preview: String,
-    /// The first 100 characters of the output; empty where there is none.
+    /// The first 100 characters of the output; empty if there is none.
     pub output_preview: String,
-    /// Ties the steps of the task together across nodes.
+    /// Connects the steps of the task across nodes.
     pub trace: TraceId,
 }
 
@@ -405,7 +405,7 @@ mod tests {
     proptest! {
         #[test]
         fn numbers_are_written_as_the_library_writes_them(bits in any::<u32>(), near in -2_000_000_i32..2_000_000) {
-            // Any number, and such as lie between two of four decimals.
+            // Any number, and numbers halfway between two of four decimals.
             for number in [f32::from_bits(bits), near as f32 / 65_536.0, near as f32 * 0.5] {
                 let mut text = String::new();
                 push_number(&mut text, number);
