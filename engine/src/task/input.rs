@@ -1,100 +1,101 @@
-//! What a task works on, by kind, and what of it is acceptable.
+//! The inputs of tasks by kind, and their limits.
 //!
-//! Numbers are integers, so that equal inputs are equal bytes and a second attempt computes what the first did. Every
-//! list and text has its limit, and [`TaskInput::check`] is the one place that knows them all.
+//! Numbers are integers, so equal inputs have equal bytes and a second attempt computes the same output. Every list and
+//! text is limited, and [`TaskInput::check`] is the only place that checks the limits.
 
 use super::TaskKind;
 use serde::{Deserialize, Serialize};
 
-/// What a task works on.
+/// The input of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TaskInput {
     /// Choose a label for a text.
     Classification(Classification),
-    /// Make a vector of each input.
+    /// Compute the embeddings of the inputs.
     Embedding {
         /// 1 to [`EMBEDDING_INPUTS_MAX`] inputs.
         inputs: Vec<EmbeddingInput>,
     },
     /// Continue a prompt.
     Generation(Box<Generation>),
-    /// Say how well texts answer a query.
+    /// Score how well texts match a query.
     Reranking(Reranking),
 }
 
-/// A text, and the labels that it may get.
+/// A text, and the labels to choose from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Classification {
     /// The text.
     pub text: String,
-    /// The labels to choose from, at most [`LABELS_MAX`]; none for those that the model was trained on.
+    /// The labels, at most [`LABELS_MAX`]; empty for the labels that the model was trained on.
     pub labels: Vec<String>,
-    /// Whether a text with more tokens than the model takes is cut; else it is refused.
+    /// Whether a text that exceeds the model's maximum length is truncated. If not, it is rejected.
     pub truncate: bool,
 }
 
-/// Something to make a vector of.
+/// An input of an embedding task.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum EmbeddingInput {
     /// A text.
     Text(String),
-    /// The numbers of the model's own tokens, its special ones left out; at most [`EMBEDDING_TOKENS_MAX`].
+    /// Token ids of the model, without its special tokens; at most [`EMBEDDING_TOKENS_MAX`].
     Tokens(Vec<u32>),
-    /// A text that is refused, not cut, where it has more tokens than the model takes.
+    /// A text that is rejected, not truncated, if it exceeds the model's maximum length.
     WholeText(String),
-    /// Tokens that are refused, not cut, where they are more than the model takes.
+    /// Tokens that are rejected, not truncated, if they exceed the model's maximum length.
     WholeTokens(Vec<u32>),
 }
 
-/// A query, and texts that may answer it.
+/// A query, and the texts to score.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Reranking {
-    /// What is asked.
+    /// The query.
     pub query: String,
-    /// 1 to [`RERANKING_TEXTS_MAX`] texts; each is read together with the query.
+    /// 1 to [`RERANKING_TEXTS_MAX`] texts. The model reads each one together with the query.
     pub texts: Vec<String>,
-    /// Whether a query and a text with more tokens than the model takes are cut; else they are refused.
+    /// Whether a query and a text that exceed the model's maximum length are truncated. If not, they are rejected.
     pub truncate: bool,
 }
 
-/// A prompt, and how to continue it.
+/// A prompt, and the sampling parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {
-    /// What to continue.
+    /// The prompt.
     pub prompt: Prompt,
-    /// The most tokens to produce, 1 to [`MAX_TOKENS_MAX`].
+    /// Maximum number of tokens to generate, 1 to [`MAX_TOKENS_MAX`].
     pub max_tokens: u32,
-    /// The sampling temperature in thousandths, at most [`TEMPERATURE_MAX`]; 0 always takes the likeliest token.
+    /// The sampling temperature in thousandths, at most [`TEMPERATURE_MAX`]; 0 always takes the most probable token.
     pub temperature_thousandths: u32,
-    /// Only the likeliest tokens that have so many thousandths of the probability together are drawn from, 1 to 1000.
+    /// Nucleus sampling (top-p), in thousandths from 1 to 1000. Tokens are sampled from the most probable ones that
+    /// together have this probability.
     pub top_p_thousandths: u32,
-    /// Only so many of the likeliest tokens are drawn from; 0 for any number.
+    /// Tokens are sampled from this many of the most probable ones; 0 for no limit.
     pub top_k: u32,
-    /// What the draws are made from. The origin fills it in, so that every attempt gives the same text.
+    /// The seed for sampling. The origin sets it, so that every attempt generates the same text.
     pub seed: Option<u64>,
-    /// Texts that end the generation and do not become part of it, at most [`STOPS_MAX`].
+    /// Texts that end the generation and are not part of its output, at most [`STOPS_MAX`].
     pub stop: Vec<String>,
 }
 
-/// What a generation continues.
+/// The prompt of a generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Prompt {
-    /// A conversation of 1 to [`CHAT_MESSAGES_MAX`] messages, put into the form that the model was trained on.
+    /// A conversation of 1 to [`CHAT_MESSAGES_MAX`] messages, formatted with the model's chat template.
     Chat(Vec<ChatMessage>),
-    /// A text as it is.
+    /// A text, without a template.
     Text(String),
 }
 
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChatMessage {
-    /// Whose it is.
+    /// The author of the message.
     pub role: ChatRole,
-    /// What it says.
+    /// The text of the message.
     pub content: String,
 }
 
-/// Whose message it is.
+/// The author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChatRole {
@@ -106,41 +107,41 @@ pub enum ChatRole {
     User,
 }
 
-/// Why an input is not acceptable.
+/// Why an input is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum InputFault {
-    /// A conversation without messages, or with more than allowed.
+    /// A conversation is empty or has too many messages.
     ChatLength(usize),
-    /// A text without a character, or a list of no tokens.
+    /// A text or a list of tokens is empty.
     Empty,
-    /// No input, or more than one task takes.
+    /// There are no inputs, or more than one task may have.
     Inputs(usize),
-    /// An empty label, or one that is too long.
+    /// A label is empty or too long.
     LabelLength(usize),
-    /// More labels than allowed.
+    /// There are too many labels.
     Labels(usize),
-    /// One label only, or the same one twice.
+    /// There is only one label, or two are equal.
     LabelsAlike,
-    /// No tokens to produce, or more than allowed.
+    /// The maximum number of tokens is zero or too large.
     MaxTokens(u32),
-    /// An empty stop text, or one that is too long.
+    /// A stop text is empty or too long.
     StopLength(usize),
-    /// More stop texts than allowed.
+    /// There are too many stop texts.
     Stops(usize),
-    /// A temperature, in thousandths, above the highest.
+    /// The temperature, in thousandths, is too high.
     Temperature(u32),
-    /// More tokens in one input than allowed.
+    /// An input has too many tokens.
     Tokens(usize),
-    /// A share of the probability, in thousandths, that is none.
+    /// The top-p value, in thousandths, is out of range.
     TopP(u32),
-    /// No text to compare with a query, or more than one task takes.
+    /// There are no texts, or more than one task may have.
     Texts(usize),
-    /// The same as [`Self::Empty`], of the one with this number among several, counted from 0.
+    /// The same as [`Self::Empty`], for the input with this index, from 0, among several.
     EmptyPart(usize),
 }
 
 impl TaskInput {
-    /// Makes an input of each kind from a text alone.
+    /// Creates an input of a kind from a text alone.
     pub fn of_text(kind: TaskKind, text: String) -> Self {
         match kind {
             TaskKind::Classification => {
@@ -154,7 +155,7 @@ impl TaskInput {
         }
     }
 
-    /// Returns the kind of work.
+    /// Returns the kind of task.
     pub const fn kind(&self) -> TaskKind {
         match self {
             Self::Classification(_) => TaskKind::Classification,
@@ -164,7 +165,7 @@ impl TaskInput {
         }
     }
 
-    /// Returns how many bytes the input has, a token counting four.
+    /// Returns the size of the input in bytes; a token counts four.
     pub fn bytes(&self) -> u64 {
         let bytes = match self {
             Self::Classification(input) => input.bytes(),
@@ -175,7 +176,7 @@ impl TaskInput {
         u64::try_from(bytes).unwrap_or(u64::MAX)
     }
 
-    /// Returns how many pieces of work the input is.
+    /// Returns the number of parts that the model processes one by one.
     pub const fn parts(&self) -> usize {
         match self {
             Self::Classification(_) | Self::Generation(_) => 1,
@@ -184,7 +185,7 @@ impl TaskInput {
         }
     }
 
-    /// Returns the texts to work on; none for tokens.
+    /// Returns the texts of the input; empty for tokens.
     pub fn texts(&self) -> Vec<&str> {
         match self {
             Self::Classification(input) => vec![&input.text],
@@ -194,7 +195,7 @@ impl TaskInput {
         }
     }
 
-    /// Returns the first characters of the input, for people: of a conversation, those of its last message.
+    /// Returns the first characters of the input, for display; of a conversation, those of its last message.
     pub fn preview(&self) -> String {
         match self {
             Self::Classification(input) => preview(&input.text),
@@ -204,7 +205,7 @@ impl TaskInput {
         }
     }
 
-    /// Checks everything but the whole size, which is the node's to limit.
+    /// Checks all limits except the total size, which each node limits itself.
     ///
     /// # Errors
     /// The first [`InputFault`] found.
@@ -243,7 +244,7 @@ impl Classification {
 }
 
 impl EmbeddingInput {
-    /// Returns how many bytes the input has, a token counting four.
+    /// Returns the size of the input in bytes; a token counts four.
     pub const fn bytes(&self) -> usize {
         match self {
             Self::Text(text) | Self::WholeText(text) => text.len(),
@@ -259,7 +260,7 @@ impl EmbeddingInput {
         }
     }
 
-    /// Returns the input as one that is refused, not cut, where the model does not take all of it.
+    /// Returns the input in the form that is rejected, not truncated, if it exceeds the model's maximum length.
     #[must_use]
     pub fn whole(self) -> Self {
         match self {
@@ -268,12 +269,12 @@ impl EmbeddingInput {
         }
     }
 
-    /// Tells whether it is refused, not cut, where the model does not take all of it.
+    /// Tells whether the input is rejected, not truncated, if it exceeds the model's maximum length.
     pub const fn is_whole(&self) -> bool {
         matches!(self, Self::WholeText(_) | Self::WholeTokens(_))
     }
 
-    /// Tells whether there is nothing in it: models read such a text, and some interfaces take none.
+    /// Tells whether the input is empty. Models accept an empty text, but some APIs do not.
     pub const fn is_empty(&self) -> bool {
         match self {
             Self::Text(text) | Self::WholeText(text) => text.is_empty(),
@@ -303,7 +304,7 @@ impl EmbeddingInput {
 }
 
 impl Generation {
-    /// Makes a generation with the usual settings: 256 tokens, drawn at temperature 1.
+    /// Creates a generation with the default parameters: 256 tokens, sampled at temperature 1.
     pub const fn of(prompt: Prompt) -> Self {
         Self {
             prompt,
@@ -346,7 +347,7 @@ impl Generation {
 }
 
 impl Reranking {
-    /// Returns the query and then each text.
+    /// Returns the query, then each text.
     pub fn all(&self) -> impl Iterator<Item = &str> {
         core::iter::once(self.query.as_str()).chain(self.texts.iter().map(String::as_str))
     }
@@ -372,7 +373,7 @@ impl Prompt {
 }
 
 impl ChatRole {
-    /// Returns the role's name, as chat templates know it.
+    /// Returns the role's name in chat templates.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Assistant => "assistant",
@@ -383,19 +384,19 @@ impl ChatRole {
 }
 
 impl InputFault {
-    /// Returns the fault as that of one of several inputs, counted from 0.
+    /// Assigns the fault to one of `of` inputs, with an index from 0.
     #[must_use]
     pub const fn of_part(self, number: usize, of: usize) -> Self {
         if of > 1 && matches!(self, Self::Empty) { Self::EmptyPart(number) } else { self }
     }
 
-    /// Returns the fault as it is where so many inputs stand before those that it counts.
+    /// Adds `before` to the index of the fault, for an input that other inputs precede.
     #[must_use]
     pub const fn after(self, before: usize) -> Self {
         if let Self::EmptyPart(number) = self { Self::EmptyPart(number.saturating_add(before)) } else { self }
     }
 
-    /// Returns the fault's stable name.
+    /// Returns the stable name of the fault.
     pub const fn code(self) -> &'static str {
         match self {
             Self::ChatLength(_) => "messages_out_of_range",
@@ -454,12 +455,12 @@ impl core::fmt::Display for InputFault {
     }
 }
 
-/// Returns the first characters of a text, for people.
+/// Returns the first characters of a text, for display.
 pub(crate) fn preview(text: &str) -> String {
     text.chars().take(PREVIEW_CHARS).collect()
 }
 
-/// White space is text: models have tokens for it, or read it as they read an empty text.
+/// White space is valid: models have tokens for it, or read it like an empty text.
 fn not_empty(text: &str) -> Result<(), InputFault> {
     if text.is_empty() { Err(InputFault::Empty) } else { Ok(()) }
 }
@@ -468,27 +469,27 @@ fn within(found: usize, least: usize, most: usize, fault: fn(usize) -> InputFaul
     if (least..=most).contains(&found) { Ok(()) } else { Err(fault(found)) }
 }
 
-/// The most messages of a conversation.
+/// Maximum number of messages of a conversation.
 pub const CHAT_MESSAGES_MAX: usize = 512;
-/// The most inputs of one embedding task: vectors of 4,096 numbers for all of them fill half a frame.
+/// Maximum number of inputs of one embedding task. Vectors of 4,096 numbers for all of them fill half a frame.
 pub const EMBEDDING_INPUTS_MAX: usize = 32;
-/// The most tokens of one input.
+/// Maximum number of tokens of one input.
 pub const EMBEDDING_TOKENS_MAX: usize = 8_192;
-/// The longest label, in bytes.
+/// Maximum length of a label, in bytes.
 pub const LABEL_BYTES_MAX: usize = 256;
-/// The most labels to choose from.
+/// Maximum number of labels.
 pub const LABELS_MAX: usize = 64;
-/// Tokens to produce where nobody said how many.
+/// Maximum number of tokens to generate by default.
 pub const MAX_TOKENS_DEFAULT: u32 = 256;
-/// The most tokens that a task may ask for.
+/// Maximum number of tokens that a task may request.
 pub const MAX_TOKENS_MAX: u32 = 32_768;
-/// The most texts of one reranking: a few passes through the model.
+/// Maximum number of texts of one reranking task: a few forward passes of the model.
 pub const RERANKING_TEXTS_MAX: usize = 32;
-/// The longest stop text, in bytes.
+/// Maximum length of a stop text, in bytes.
 pub const STOP_BYTES_MAX: usize = 256;
-/// The most stop texts.
+/// Maximum number of stop texts.
 pub const STOPS_MAX: usize = 16;
-/// The highest temperature, in thousandths.
+/// Maximum temperature, in thousandths.
 pub const TEMPERATURE_MAX: u32 = 2_000;
 const PREVIEW_CHARS: usize = 100;
 
@@ -568,7 +569,7 @@ mod tests {
             classification("a", &labels),
             chat(&["a"; CHAT_MESSAGES_MAX]),
             chat(&["", "a"]),
-            // White space is text, and beside other texts so is nothing.
+            // White space is valid, and beside other texts an empty text is too.
             embedding([" \n\u{2003}", ""].map(|text| EmbeddingInput::Text(text.to_owned())).into()),
             classification(" ", &[]),
             chat(&["\n"]),
