@@ -1,9 +1,9 @@
-//! A task's life at its origin: queue, lease, attempts, one terminal outcome.
+//! The life of a task at its origin: queue, attempts under leases, one outcome.
 //!
-//! A task is accepted once it is durable here. It is given to a worker under a lease; when the lease runs out, or the
-//! worker dies, leaves or declines, the task waits again and another attempt begins. The first valid outcome, of
-//! whichever attempt, ends the task; all later ones change nothing. A task ends exactly once, because the step into
-//! [`Phase::Ending`] happens in one place and nothing leads back from it.
+//! A task is accepted once it is durable here. It is assigned to a worker under a lease. If the lease expires, or the
+//! worker dies, leaves or declines, the task waits for the next attempt. The first valid outcome, of any attempt, ends
+//! the task; later ones are ignored. A task ends exactly once: only one function sets [`Phase::Ending`], and no
+//! transition leads back from it.
 
 mod progress;
 #[cfg(test)]
@@ -26,40 +26,40 @@ use crate::work::OUTPUT_BYTES_MAX;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// What is wanted or was found out.
+/// What the origin wants done, or has found.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Fact {
-    /// Nothing was heard of these for a while: ask their worker whether it has them.
+    /// Ask a worker that has been silent whether it still has these attempts.
     Check(NodeId, Vec<Attempt>),
-    /// A task has its outcome; it ends once this is durable.
+    /// A task has an outcome; it ends once this is durable.
     Ending(Box<TaskResult>),
-    /// There is more of a task's text, or its status changed.
+    /// A task has more text or a new status.
     Progressed(TaskId),
-    /// A task was taken from its worker and waits again.
+    /// A task was taken from its worker and waits for the next attempt.
     Reassigned(Attempt, NodeId, ReassignReason),
-    /// The worker need not go on with the task.
+    /// The worker may stop this attempt.
     Release(Attempt, NodeId),
 }
 
-/// What came of an attempt.
+/// The result of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Computed {
     /// The model that computed it.
     pub(crate) fingerprint: Fingerprint,
-    /// Time spent computing, in microseconds.
+    /// Compute time, in microseconds.
     pub(crate) micros: u64,
-    /// The output, or why there is none.
+    /// The output, or the error.
     pub(crate) result: Result<TaskOutput, InferenceError>,
 }
 
-/// What an outcome from a worker changes.
+/// The effect of a worker's outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It ends the task: acknowledge it once that is durable.
+    /// The task ends: acknowledge the outcome once the end is durable.
     Ends,
-    /// The task had its outcome already, or its worker was never asked: nothing.
+    /// None: the task already has an outcome, or was never assigned to this worker.
     Nothing,
-    /// Another attempt follows.
+    /// The task waits for another attempt.
     Retries,
 }
 
@@ -71,73 +71,73 @@ pub(crate) struct Tasks {
     waiting: VecDeque<TaskId>,
     timers: BTreeSet<(Instant, TaskId)>,
     bytes: u64,
-    /// Bytes of text of all running generations together.
+    /// Total size of the text of all running generations, in bytes.
     progress_bytes: usize,
     facts: Vec<Fact>,
 }
 
-/// How much an origin takes on.
+/// The limits of an origin.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Open tasks.
+    /// Maximum number of open tasks.
     pub(crate) tasks: usize,
-    /// Bytes of input of open tasks.
+    /// Maximum total size of the inputs of open tasks, in bytes.
     pub(crate) bytes: u64,
-    /// How long a result is kept.
+    /// How long a result is stored.
     pub(crate) retention: Duration,
 }
 
 /// One open task.
 #[derive(Debug)]
 pub(crate) struct Open {
-    /// The task as it is stored.
+    /// The task, as stored on disk.
     pub(crate) stored: StoredTask,
-    /// When it was accepted, or recovered.
+    /// The time at which it was accepted or recovered.
     pub(crate) accepted_at: Instant,
-    /// Requests that wait for the outcome.
+    /// The requests that wait for the outcome.
     pub(crate) waiters: Vec<RequestId>,
-    /// Outcomes to acknowledge once the end is durable: the message and its sender.
+    /// The outcomes to acknowledge once the end is durable, each with its sender.
     pub(crate) acks: Vec<(MessageId, NodeId)>,
-    /// Requests that wait for more text or another status than they have seen.
+    /// The requests that wait for more text or another status than they have seen.
     pub(crate) watchers: Vec<(RequestId, Seen)>,
-    /// When it was last given to a worker.
+    /// The time of the last assignment.
     pub(crate) assigned_at: Instant,
-    /// When its worker was first heard to have begun it, if it has.
+    /// The time of the first report that the attempt has started.
     begun_at: Instant,
-    /// What the attempt has written so far.
+    /// The text that the attempt has generated so far.
     progress: Option<Progress>,
     phase: Phase,
     deadline: Instant,
     timer: Instant,
-    /// Every worker that was given the task, for nobody else's outcome counts.
+    /// All workers that the task was assigned to. Outcomes of other nodes are ignored.
     asked: BTreeSet<NodeId>,
     deaths: u32,
     failures: u32,
-    /// Whether somebody was told a part of what an attempt wrote.
+    /// Whether a user was shown a part of the attempt's text.
     told: bool,
-    /// What the last worker said for whom the model failed.
+    /// The error of the last worker whose model failed.
     pub(crate) failure: Option<String>,
-    /// Whether this node has chosen its model, and may choose another one.
+    /// Whether this node chose the model, and may choose another one.
     pub(crate) model_chosen: bool,
 }
 
 #[derive(Debug)]
 enum Phase {
-    /// Not accepted yet: waits to become durable.
+    /// Not accepted yet: the task is being stored.
     Storing,
-    /// Accepted; waits for a worker.
+    /// Accepted; waits for an assignment.
     Waiting,
-    /// With a worker.
+    /// Assigned to a worker.
     Assigned { worker: NodeId, started: bool, lease: Lease },
-    /// Has its outcome; waits for that to become durable.
+    /// Has an outcome, which is being stored.
     Ending { status: TaskStatus, worker: Option<NodeId> },
 }
 
-/// How long a worker has a task without a word.
+/// How long a worker may have a task without news.
 #[derive(Clone, Copy, Debug)]
 struct Lease {
     until: Instant,
-    /// When the worker is asked whether it has the task.
+    /// When to ask the worker whether it has the task.
     check_at: Instant,
 }
 
@@ -146,14 +146,14 @@ impl Lease {
         Self { until: now.after(LEASE), check_at: now.after(CHECK_AFTER) }
     }
 
-    /// Returns when something is to be done about it.
+    /// Returns the next deadline of the lease.
     fn due(self) -> Instant {
         self.until.min(self.check_at)
     }
 }
 
 impl Tasks {
-    /// Makes an origin without tasks.
+    /// Creates an origin without tasks.
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -166,11 +166,10 @@ impl Tasks {
         }
     }
 
-    /// Takes on a task, to be stored.
-    /// `model_chosen` says whether this node has chosen the task's model.
+    /// Admits a task, which is to be stored next. `model_chosen` tells whether this node chose the task's model.
     ///
     /// # Errors
-    /// [`Rejection::QueueFull`] where that would be more than the limits allow.
+    /// [`Rejection::QueueFull`] if the task would exceed a limit.
     pub(crate) fn admit(
         &mut self,
         now: Instant,
@@ -190,8 +189,8 @@ impl Tasks {
         Ok(())
     }
 
-    /// Takes on a task that was accepted before a restart. Its time starts anew: how long the node was away is known
-    /// to no clock that could be relied upon.
+    /// Admits a task that was accepted before a restart. Its timeout starts again, since no reliable clock has measured
+    /// how long the node was away.
     pub(crate) fn recover(&mut self, now: Instant, stored: StoredTask) {
         let id = stored.id;
         self.insert(now, stored, Phase::Waiting);
@@ -204,7 +203,7 @@ impl Tasks {
         }
     }
 
-    /// Takes note that a task is durable: it is accepted.
+    /// Accepts a task that has become durable.
     pub(crate) fn handle_stored(&mut self, id: TaskId) {
         if let Some(open) = self.open.get_mut(&id).filter(|open| matches!(open.phase, Phase::Storing)) {
             open.phase = Phase::Waiting;
@@ -212,17 +211,17 @@ impl Tasks {
         }
     }
 
-    /// Forgets a task that could not be stored.
+    /// Removes a task that could not be stored.
     pub(crate) fn handle_store_failed(&mut self, id: TaskId) {
         self.remove(id);
     }
 
-    /// Returns the tasks that wait for a worker, oldest first.
+    /// Returns the tasks that wait for an assignment, oldest first.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = &StoredTask> {
         self.waiting.iter().filter_map(|id| Some(&self.open.get(id)?.stored))
     }
 
-    /// Gives a waiting task to a worker, and returns what the worker must know.
+    /// Assigns a waiting task to a worker, and returns the assignment to send.
     pub(crate) fn assign(&mut self, now: Instant, id: TaskId, worker: NodeId) -> Option<Assignment> {
         let open = self.open.get_mut(&id).filter(|open| matches!(open.phase, Phase::Waiting))?;
         let fingerprint = open.stored.choice?.fingerprint;
@@ -248,7 +247,7 @@ impl Tasks {
         Some(assignment)
     }
 
-    /// Takes note that a worker still has an attempt, or has begun it.
+    /// Renews the lease of an attempt that its worker still has. `begun` tells whether it has started.
     pub(crate) fn handle_renewed(&mut self, now: Instant, from: NodeId, attempt: Attempt, begun: bool) {
         let Some(open) = self.open.get_mut(&attempt.task) else {
             self.facts.push(Fact::Release(attempt, from));
@@ -256,7 +255,7 @@ impl Tasks {
         };
         let number = open.stored.attempts;
         if !open.asked.contains(&from) {
-            // It was asked before this node started again: its outcome will not count.
+            // It was assigned before this node restarted: its outcome would be ignored.
             self.facts.push(Fact::Release(attempt, from));
             return;
         }
@@ -270,13 +269,13 @@ impl Tasks {
                 }
                 self.arm(attempt.task);
             }
-            // It works on what another worker has by now; whoever is first wins.
+            // The task was reassigned, but the first outcome of any attempt counts.
             Phase::Assigned { .. } | Phase::Storing | Phase::Waiting => {}
             Phase::Ending { .. } => self.facts.push(Fact::Release(attempt, from)),
         }
     }
 
-    /// Takes in what an attempt has written meanwhile.
+    /// Handles a piece of the text that an attempt generates.
     pub(crate) fn handle_progress(&mut self, now: Instant, from: NodeId, piece: Passage) {
         let task = piece.attempt.task;
         let Some(open) = self.open.get_mut(&task) else { return };
@@ -299,7 +298,7 @@ impl Tasks {
         self.handle_renewed(now, from, attempt, true);
     }
 
-    /// Takes in what came of an attempt.
+    /// Handles the result of an attempt.
     pub(crate) fn handle_outcome(
         &mut self,
         now: Instant,
@@ -311,7 +310,7 @@ impl Tasks {
         let Computed { fingerprint, micros, result } = computed;
         let Some(open) = self.open.get_mut(&attempt.task) else { return Verdict::Nothing };
         let asked = open.asked.contains(&from) || shows(Mutant::OutcomeFromAnybody);
-        // What another model computed is no outcome of this task, though it was asked for earlier.
+        // The output of another model does not count, even if the task was assigned for that model earlier.
         let of_model = open.stored.choice.is_some_and(|choice| choice.fingerprint == fingerprint);
         if matches!(open.phase, Phase::Ending { .. }) || !asked || !of_model {
             return Verdict::Nothing;
@@ -325,7 +324,7 @@ impl Tasks {
             Err(InferenceError::PartRejected { part, reason }) => {
                 Outcome::Failed(TaskFailure::PartRejected { part, reason })
             }
-            // Only the attempt that counts may call for another.
+            // Only an error of the current attempt causes a retry.
             Err(_) if !current => return Verdict::Nothing,
             Err(InferenceError::Cancelled) => {
                 self.wait_again(attempt.task, ReassignReason::HandedBack);
@@ -357,7 +356,7 @@ impl Tasks {
         Verdict::Ends
     }
 
-    /// Takes back an attempt that its worker declined or handed back, or that did not reach it.
+    /// Takes back an attempt that its worker declined or returned, or that did not reach it.
     pub(crate) fn handle_returned(&mut self, from: NodeId, attempt: Attempt, reason: ReassignReason) {
         let Some(open) = self.open.get(&attempt.task) else { return };
         let current = matches!(open.phase, Phase::Assigned { worker, .. } if worker == from);
@@ -366,8 +365,8 @@ impl Tasks {
         }
     }
 
-    /// Takes back all that a worker has: it is dead, gone, or does not answer. `died` tells whether it is known to
-    /// have died: a task that it had begun may be the cause.
+    /// Takes back all attempts of a worker that is dead, gone, or does not answer. If it `died`, an attempt that it had
+    /// started may be the cause and counts as a crash.
     pub(crate) fn handle_worker_lost(&mut self, now: Instant, wall: UnixMillis, lost: NodeId, died: bool) {
         let with_it = |(&id, open): (&TaskId, &Open)| match open.phase {
             Phase::Assigned { worker, started, .. } if worker == lost => Some((id, started)),
@@ -385,7 +384,7 @@ impl Tasks {
         }
     }
 
-    /// Ends a task as its user wishes. Returns whether it was open and had no outcome yet.
+    /// Cancels a task. Returns whether it was open and had no outcome.
     pub(crate) fn cancel(&mut self, now: Instant, wall: UnixMillis, id: TaskId) -> bool {
         let cancellable = |open: &Open| matches!(open.phase, Phase::Waiting | Phase::Assigned { .. });
         if !self.open.get(&id).is_some_and(cancellable) {
@@ -395,7 +394,7 @@ impl Tasks {
         true
     }
 
-    /// Gives a task another model. What is stored keeps the first one: after a restart the task has that again.
+    /// Changes the model of a task. The stored task keeps the first model, which it has again after a restart.
     pub(crate) fn change_model(&mut self, id: TaskId, model: String) {
         if let Some(open) = self.open.get_mut(&id) {
             open.stored.spec.model = Some(model);
@@ -404,25 +403,25 @@ impl Tasks {
         }
     }
 
-    /// Sets which model of the task's name it is for. Only for a task of which nothing was told yet. What is stored
-    /// keeps an earlier choice: after a restart it is made again.
+    /// Sets the fingerprint of a task's model. Only for a task whose text nobody has seen. The stored task keeps its
+    /// earlier choice: after a restart, the choice is made again.
     pub(crate) fn choose_fingerprint(&mut self, id: TaskId, fingerprint: Fingerprint) {
         if let Some(open) = self.open.get_mut(&id) {
             open.stored.choice = Some(ModelChoice { fingerprint, required: false });
         }
     }
 
-    /// Ends a task that nobody can do.
+    /// Ends a task that no node can compute.
     pub(crate) fn fail(&mut self, now: Instant, wall: UnixMillis, id: TaskId, failure: TaskFailure) {
         self.end(now, wall, id, Outcome::Failed(failure), None, 0);
     }
 
-    /// Takes note that a task's end is durable, and forgets the task.
+    /// Removes a task whose end is durable.
     pub(crate) fn handle_ended(&mut self, id: TaskId) -> Option<Open> {
         self.remove(id)
     }
 
-    /// Returns what a worker has, as far as is known here.
+    /// Returns the attempts that a worker has, as known here.
     pub(crate) fn with(&self, holder: NodeId) -> impl Iterator<Item = Attempt> {
         self.open.iter().filter_map(move |(&task, open)| {
             let with_it = matches!(open.phase, Phase::Assigned { worker, .. } if worker == holder);
@@ -430,9 +429,9 @@ impl Tasks {
         })
     }
 
-    /// Does what is due.
+    /// Handles the deadlines and leases that are due.
     pub(crate) fn handle_timeout(&mut self, now: Instant, wall: UnixMillis) {
-        // A node that did not run itself has not heard what its workers said meanwhile.
+        // A node that was suspended has not read what its workers sent meanwhile.
         let late = self.timers.first().is_some_and(|(due, _)| now > due.after(LATE));
         let mut checks: BTreeMap<NodeId, Vec<Attempt>> = BTreeMap::new();
         while let Some(&(due, id)) = self.timers.first().filter(|(due, _)| *due <= now) {
@@ -460,12 +459,12 @@ impl Tasks {
         self.facts.extend(checks.into_iter().map(|(worker, attempts)| Fact::Check(worker, attempts)));
     }
 
-    /// Returns when something will be due.
+    /// Returns the next deadline.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.timers.first().map(|(due, _)| *due)
     }
 
-    /// Returns what is wanted or was found out, in order.
+    /// Returns what the origin wants done or has found, in order.
     pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
         core::mem::take(&mut self.facts)
     }
@@ -475,7 +474,7 @@ impl Tasks {
         self.open.get(&id)
     }
 
-    /// Returns an open task, to be changed.
+    /// Returns an open task, mutably.
     pub(crate) fn get_mut(&mut self, id: TaskId) -> Option<&mut Open> {
         self.open.get_mut(&id)
     }
@@ -485,7 +484,7 @@ impl Tasks {
         self.open.values()
     }
 
-    /// Says how full everything is.
+    /// Returns how full each collection is.
     pub(crate) fn occupancy(&self) -> [Occupancy; 3] {
         [
             Occupancy::of_work("tasks.open", self.open.len(), self.limits.tasks),
@@ -536,7 +535,7 @@ impl Tasks {
         Some(open)
     }
 
-    /// Sets the one timer of a task: its lease or its deadline, whichever is first.
+    /// Sets the timer of a task to its lease or deadline, whichever is earlier.
     fn arm(&mut self, id: TaskId) {
         let Some(open) = self.open.get_mut(&id) else { return };
         self.timers.remove(&(open.timer, id));
@@ -552,7 +551,7 @@ impl Tasks {
         let Some(open) = self.open.get_mut(&id) else { return };
         let Phase::Assigned { worker, .. } = open.phase else { return };
         open.phase = Phase::Waiting;
-        // It has waited before: it goes first.
+        // It has waited before, so it goes first.
         self.waiting.push_front(id);
         let attempt = Attempt { task: id, number: open.stored.attempts };
         self.facts.push(Fact::Reassigned(attempt, worker, reason));
@@ -572,7 +571,7 @@ impl Tasks {
         let Some(open) = self.open.get_mut(&id) else { return };
         let phase = Phase::Ending { status: outcome.status(), worker };
         match core::mem::replace(&mut open.phase, phase) {
-            // A task that is not durable yet has no outcome; its time goes on.
+            // A task that is not durable yet cannot end. Its deadline is deferred.
             before @ Phase::Storing => {
                 open.phase = before;
                 open.deadline = now.after(RETRY_AFTER);
@@ -593,19 +592,19 @@ impl Tasks {
 }
 
 impl Open {
-    /// Returns how the task stands and who has it.
+    /// Returns the status of the task, and its worker.
     pub(crate) fn status(&self) -> (TaskStatus, Option<NodeId>) {
         match self.phase {
             Phase::Storing | Phase::Waiting => (TaskStatus::Queued, None),
             Phase::Assigned { worker, started: true, .. } => (TaskStatus::Running, Some(worker)),
             Phase::Assigned { worker, started: false, .. } => (TaskStatus::Queued, Some(worker)),
-            // Not visible as ended before it is durable.
+            // The end is not visible before it is durable.
             Phase::Ending { status: TaskStatus::Completed, worker } => (TaskStatus::Running, worker),
             Phase::Ending { .. } => (TaskStatus::Queued, None),
         }
     }
 
-    /// Returns what there is beyond what somebody has seen; `None` where that is nothing.
+    /// Returns the text and status that a user has not seen; `None` if there is nothing new.
     pub(crate) fn news(&mut self, seen: Seen) -> Option<News> {
         let has_seen = usize::try_from(seen.bytes).unwrap_or(usize::MAX);
         let (attempt, text, from) = match &self.progress {
@@ -625,15 +624,15 @@ impl Open {
         Some(news)
     }
 
-    /// Returns how many tokens there are of how many; `None` where the task makes none.
+    /// Returns the progress in tokens; `None` if the task generates none.
     pub(crate) fn tokens(&self) -> Option<TokenCount> {
         let TaskInput::Generation(generation) = &self.stored.spec.input else { return None };
         let produced = self.progress.as_ref().map_or(0, |progress| progress.tokens);
         Some(TokenCount { produced, most: generation.max_tokens })
     }
 
-    /// Returns how much longer the task will take, where it runs: by what it has done so far, or else by what its
-    /// worker is expected to need for all that it was given.
+    /// Returns the estimated remaining time of a running task. For a generation it is extrapolated from its progress,
+    /// and otherwise it is the expected time of its worker for all its tasks.
     pub(crate) fn remaining(
         &self,
         now: Instant,
@@ -652,8 +651,8 @@ impl Open {
         }
     }
 
-    /// Tells whether another model of the same name may take the place of the one that the task was for: no other task
-    /// relies on that, and nobody was told a part of what it writes.
+    /// Tells whether another model of the same name may replace the task's model: no other task relies on it, and no
+    /// user has seen a part of the text.
     pub(crate) fn may_change_model(&self) -> bool {
         let required = self.stored.choice.is_some_and(|choice| choice.required);
         !required && !self.told
@@ -664,7 +663,7 @@ impl Open {
         matches!(self.phase, Phase::Ending { worker, .. } if worker == Some(from))
     }
 
-    /// Tells whether the task was accepted: it is durable.
+    /// Tells whether the task is accepted, which means durable.
     pub(crate) fn is_accepted(&self) -> bool {
         !matches!(self.phase, Phase::Storing)
     }
@@ -709,7 +708,7 @@ fn result(
     TaskResult { summary, outcome, fingerprint }
 }
 
-/// Checks an output that came from elsewhere: it must be what was asked for, and usable.
+/// Checks an output that came from a worker: it must match the input and have finite numbers.
 fn check(input: &TaskInput, output: TaskOutput) -> Result<TaskOutput, InferenceError> {
     let usable = match (input, &output) {
         (TaskInput::Classification(_), TaskOutput::Classification { scores, .. }) => {
@@ -743,7 +742,7 @@ fn check(input: &TaskInput, output: TaskOutput) -> Result<TaskOutput, InferenceE
             | TaskOutput::Reranking { .. },
         ) => false,
     };
-    // A list in the order of the inputs has no more of them than there are.
+    // The list has at most one entry for each input, in ascending order.
     let numbers = || output.truncated().iter().map(|truncation| truncation.input as usize);
     let parts = input.parts() + labels(input);
     let usable =
@@ -752,7 +751,7 @@ fn check(input: &TaskInput, output: TaskOutput) -> Result<TaskOutput, InferenceE
     usable.then_some(output).ok_or_else(complaint)
 }
 
-/// Returns how many labels an input has beside its text.
+/// Returns the number of labels of an input.
 const fn labels(input: &TaskInput) -> usize {
     match input {
         TaskInput::Classification(classification) => classification.labels.len(),
@@ -760,17 +759,17 @@ const fn labels(input: &TaskInput) -> usize {
     }
 }
 
-/// As much as is kept of what a worker says why it failed.
+/// Maximum number of characters kept of a worker's error.
 const REASON_CHARS_MAX: usize = 1000;
-/// How long a worker has a task without a word.
+/// How long a worker may have a task without news.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
-/// How long a worker may say nothing of a task before it is asked: longer than its pause between two words of it.
+/// How long a worker may be silent before it is asked: longer than its interval between two renewals.
 const CHECK_AFTER: Duration = Duration::from_secs(14);
-/// How late a lease is looked at by a node that did not run.
+/// How late a lease may be handled before the node counts as having been suspended.
 const LATE: Duration = Duration::from_millis(500);
-/// Bytes of text of all running generations together; beyond, they are not streamed.
+/// Maximum total size of the text of all running generations, in bytes. Text beyond it is not streamed.
 const PROGRESS_BYTES_MAX: usize = 32 << 20;
-/// Attempts that may end with a death, or with a failing model, before the task fails.
+/// Number of attempts that may crash, or fail because of the model, before the task fails.
 const ATTEMPTS_MAX: u32 = 3;
-/// When a rejected user should try again.
+/// The delay after which a rejected user should try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

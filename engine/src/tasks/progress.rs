@@ -1,38 +1,37 @@
-//! What an attempt has written so far, put together from the pieces that its worker sends.
+//! The text that an attempt has generated so far, assembled from the pieces that its worker sends.
 //!
-//! The text here is always the beginning of what the attempt will have written: a piece that comes too early waits for
-//! those before it, and a piece that would leave a gap or take too much room is dropped. That harms nobody, since the
-//! outcome carries the whole text.
+//! The text is always a prefix of the attempt's final text. A piece that arrives early waits for its predecessors; a
+//! piece that would exceed the limits is dropped. This loses nothing, since the outcome carries the whole text.
 
 use crate::wire::Passage;
 use core::ops::Bound;
 use std::collections::BTreeMap;
 
-/// What one attempt has written so far.
+/// The text that one attempt has generated so far.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    /// Which attempt.
+    /// The number of the attempt.
     pub(crate) attempt: u32,
-    /// Its text.
+    /// The text.
     pub(crate) text: String,
-    /// Tokens that it has produced.
+    /// Number of tokens generated.
     pub(crate) tokens: u32,
-    /// Pieces that wait for those before them, by their offset.
+    /// Pieces that wait for their predecessors, by offset.
     early: BTreeMap<usize, String>,
 }
 
 impl Progress {
-    /// Begins with nothing.
+    /// Creates an empty text.
     pub(crate) const fn new(attempt: u32) -> Self {
         Self { attempt, text: String::new(), tokens: 0, early: BTreeMap::new() }
     }
 
-    /// Returns how many bytes it holds.
+    /// Returns the size of all pieces, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.text.len() + self.early.values().map(String::len).sum::<usize>()
     }
 
-    /// Takes in a piece where there is room for so many more bytes, and tells whether there is more text than before.
+    /// Adds a piece, unless it is larger than `room` bytes. Returns whether there is more text than before.
     pub(crate) fn add(&mut self, piece: Passage, room: usize) -> bool {
         let before = self.text.len();
         let offset = usize::try_from(piece.offset).unwrap_or(usize::MAX);
@@ -43,7 +42,7 @@ impl Progress {
         self.early.insert(offset, piece.text);
         while let Some(offset) = self.next_early() {
             let Some(text) = self.early.remove(&offset) else { break };
-            // What is known already of a piece that came twice is left out.
+            // Text that is known already, from a piece that came twice, is skipped.
             if self.text.is_char_boundary(offset)
                 && let Some(rest) = text.get(self.text.len() - offset..)
             {
@@ -60,7 +59,7 @@ impl Progress {
     }
 }
 
-/// Pieces that may wait for those before them: as many as are sent while one is sent again.
+/// Maximum number of pieces that wait for their predecessors: as many as are sent during one retransmission.
 const EARLY_MAX: usize = 64;
 
 #[cfg(test)]

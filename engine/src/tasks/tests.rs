@@ -1,4 +1,4 @@
-//! One origin and its workers, by hand.
+//! Tests of one origin with simulated workers.
 
 use super::*;
 use crate::ids::TraceId;
@@ -59,7 +59,7 @@ fn endings(tasks: &mut Tasks) -> Vec<TaskStatus> {
         .collect()
 }
 
-/// Lets time pass, each deadline on time.
+/// Lets time pass, with each deadline on time.
 fn run_until(tasks: &mut Tasks, seconds: u64) {
     while let Some(due) = tasks.poll_timeout().filter(|due| *due <= at(seconds)) {
         tasks.handle_timeout(due, WALL);
