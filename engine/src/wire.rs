@@ -1,9 +1,9 @@
-//! Messages between nodes and their codec.
+//! The messages between nodes, and their encoding.
 //!
-//! A frame is one kind byte and a postcard body. Decoding is total and bounded: any bytes give a message whose
-//! every list and text is within its limit, or an error, and never more memory than a small multiple of the frame.
-//! A hello carries the protocol version in a fixed place before its body, so that nodes of any two versions can
-//! tell each other apart.
+//! A frame is one kind byte and a postcard body. Decoding is total and bounded: any bytes give a message whose lists
+//! and texts are within their limits, or an error. It never uses more memory than a small multiple of the frame. A
+//! hello has the protocol version at a fixed position before its body, so nodes of any two versions can
+//! detect the mismatch.
 
 mod envelope;
 
@@ -22,37 +22,37 @@ use core::net::SocketAddr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::Arc;
 
-/// The largest frame, in bytes.
+/// Maximum size of a frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 
-/// The largest frame that a peer may send before its hello was taken, in bytes.
+/// Maximum size of a frame before the peer's hello is accepted, in bytes.
 pub const HELLO_BYTES_MAX: usize = 8 << 10;
 
-/// The version of the protocol; nodes of different versions refuse each other.
+/// The version of the protocol. Nodes of different versions refuse links with each other.
 pub const PROTOCOL_VERSION: u16 = 2;
 
-/// One message between two neighbours.
+/// A message on one link.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
-    /// What members say of themselves, each signed by its member.
+    /// Adverts of members, each signed by its member.
     Adverts(Vec<SignedAdvert>),
-    /// Another living node holds the receiver's key, and connected to the sender from this address.
+    /// Another running node uses the receiver's key, and connected to the sender from this address.
     Copied(SocketAddr),
-    /// The sender leaves.
+    /// The sender shuts down.
     Goodbye,
-    /// The first message on a link, from both ends.
+    /// The first message on a link, in both directions.
     Hello(Box<Hello>),
-    /// Asks for a sign of life.
+    /// A heartbeat; the receiver answers with [`Message::Pong`].
     Ping(Beat),
-    /// Answers a ping with its number.
+    /// The answer to a ping, with its number.
     Pong(Beat),
-    /// The sender closes the link, and why.
+    /// The sender refuses the link, for this reason.
     Refuse(RefuseReason),
-    /// Something on its way to a node that may be many links away.
+    /// An end-to-end message, which may cross several links.
     Routed(Box<Envelope>),
-    /// The newest advert of each member that the sender holds; asks for newer ones.
+    /// The sequence number of each member's newest advert that the sender has. Requests newer ones.
     Versions(Vec<(NodeId, u64)>),
-    /// The sender took the other end's hello: the link is up once both have said so.
+    /// The sender accepted the receiver's hello. The link is up once both ends have sent this.
     Welcome,
 }
 
@@ -61,51 +61,51 @@ pub enum Message {
 pub struct Hello {
     /// The sender's network.
     pub network: String,
-    /// Differs each time that the sender starts.
+    /// Identifies this start of the sender; differs after each restart.
     pub incarnation: u64,
     /// The sender's own advert.
     pub advert: SignedAdvert,
-    /// The sender's wall clock. Nothing rests on it; a great difference is reported.
+    /// The sender's wall-clock time. It is not relied on; a large difference is reported.
     pub sent_at: UnixMillis,
 }
 
-/// What a heartbeat carries: at most 18 bytes.
+/// The contents of a heartbeat, at most 18 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beat {
-    /// Numbers the pings of one link.
+    /// The number of the ping on its link.
     pub number: u32,
-    /// A digest of the members that the sender sees, and of their adverts' versions.
+    /// A digest of the members that the sender knows, and of the versions of their adverts.
     pub digest: u64,
-    /// Tasks that the sender has to run.
+    /// Number of tasks that the sender has to run.
     pub load: u16,
 }
 
-/// What a member says of itself.
+/// A member's statement about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Advert {
-    /// Whose advert this is, and the key that signs it.
+    /// The key of the member, which signs the advert.
     pub key: PublicKey,
-    /// Grows with each advert of the member, across its restarts too.
+    /// Increases with each advert of the member, also across restarts.
     pub sequence: u64,
-    /// Differs each time that the member starts, and grows as its clock does.
+    /// Identifies this start of the member. It differs after each restart, and increases with the member's clock.
     pub incarnation: u64,
-    /// Where the member takes connections.
+    /// The addresses at which the member accepts links.
     pub addresses: Vec<SocketAddr>,
     /// The product's version.
     pub version: String,
-    /// The most links that the member keeps.
+    /// Maximum number of links of the member.
     pub max_links: u16,
-    /// Jobs that the member runs at the same time.
+    /// Maximum number of inference jobs that the member runs at the same time.
     pub slots: u16,
-    /// Models that the member runs, or is about to load.
+    /// The models that the member offers or is about to load.
     pub models: Vec<ModelOffer>,
-    /// Nodes that the member has a link to, in ascending order.
+    /// The nodes that the member has links with, in ascending order.
     pub links: Vec<NodeId>,
-    /// The static X25519 key of its end-to-end sessions.
+    /// The static X25519 key of the member's end-to-end sessions.
     pub session_key: [u8; 32],
 }
 
-/// An encoded [`Advert`] with its member's signature over exactly these bytes.
+/// An encoded [`Advert`], with its member's signature over exactly these bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedAdvert {
     /// The encoded advert.
@@ -114,133 +114,132 @@ pub struct SignedAdvert {
     pub signature: Signature,
 }
 
-/// What an envelope holds.
+/// The payload of an envelope.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Payload {
-    /// The messages arrived, and what their sender needs to hear of them is durable.
+    /// Acknowledges messages: they arrived, and the records that their sender relies on are durable.
     Ack(Vec<MessageId>),
-    /// Run this.
+    /// Assigns an attempt to the receiver.
     Assign(Assignment),
-    /// No longer run this, nor an earlier attempt at it.
+    /// Cancels this attempt, and all earlier attempts at its task.
     Cancel(Attempt),
-    /// The worker has no room, or no such model.
+    /// Declines an attempt: the worker's queue is full, or it does not have the model.
     Decline(Attempt),
-    /// Answers [`Payload::Look`] with its number: what the file is, where the sender has it.
+    /// Answers [`Payload::Look`]: the file, if the sender has it.
     Held {
-        /// The number.
+        /// The number of the query.
         query: u64,
         /// The file.
         blob: Option<BlobId>,
     },
-    /// The worker leaves before it could finish this.
+    /// Returns an attempt, since the worker shuts down before it could finish.
     HandBack(Attempt),
     /// Asks whether the receiver has a file.
     Look {
-        /// Comes back with the answer.
+        /// The number of the query, repeated in the answer.
         query: u64,
         /// The file.
         pin: Pin,
     },
-    /// What came of it.
+    /// The outcome of an attempt.
     Outcome {
-        /// Which attempt.
+        /// The attempt.
         attempt: Attempt,
         /// The model that computed it.
         fingerprint: Fingerprint,
-        /// Time spent computing, in microseconds.
+        /// Compute time, in microseconds.
         micros: u64,
-        /// The output, or why there is none.
+        /// The output, or the error.
         result: Result<TaskOutput, InferenceError>,
     },
-    /// What an attempt has written meanwhile.
+    /// The text that an attempt generated since the last report.
     Progress(Passage),
-    /// A piece of a file that was asked for. Neither this nor what asks for it is acknowledged: whoever misses it asks
-    /// again.
+    /// A piece of a file, as requested. Neither this nor [`Payload::PieceWanted`] is acknowledged: a receiver that
+    /// misses a piece requests it again.
     Piece {
         /// The file.
         root: Hash,
-        /// Which piece.
+        /// The index of the piece.
         number: u32,
         /// The piece.
         piece: Piece,
     },
-    /// The sender does not give a piece.
+    /// Rejects the request for a piece.
     PieceRefused {
         /// The file.
         root: Hash,
-        /// Which piece.
+        /// The index of the piece.
         number: u32,
-        /// Whether it has not got the file; else it has too much to do.
+        /// Whether the sender does not have the file. Otherwise it is too busy.
         gone: bool,
     },
-    /// Asks for a piece of a file.
+    /// Requests a piece of a file.
     PieceWanted {
         /// The file.
         root: Hash,
-        /// Which piece.
+        /// The index of the piece.
         number: u32,
     },
-    /// Asks for a sign of life of a node that need not be a neighbour; answered with an acknowledgement. The bytes are
-    /// there for their weight only.
+    /// Pings a node that need not be a peer; it answers with an acknowledgement. The bytes only add size.
     Probe(Bytes),
-    /// All that the worker still has of the receiver's.
+    /// Renews the leases of all attempts that the worker still has from the receiver.
     Renew(Vec<Attempt>),
-    /// The worker has begun this.
+    /// The worker has started this attempt.
     Started(Attempt),
-    /// A relay could not pass the message on.
+    /// A relay could not forward the message.
     Undeliverable {
         /// The message.
         message: MessageId,
-        /// Why.
+        /// The reason.
         reason: DropReason,
     },
-    /// Asks a worker which of these attempts of the sender's it still has; answered with [`Payload::Here`] and
+    /// Asks a worker which of these attempts of the sender it still has. The answers are [`Payload::Here`] and
     /// [`Payload::Missing`].
     Check(Vec<Attempt>),
-    /// The worker has none of these, and will send no outcome of them.
+    /// The worker does not have these attempts, and will send no outcome for them.
     Missing(Vec<Attempt>),
-    /// Of those that it was asked about, the worker still has these.
+    /// The worker still has these attempts, of those that it was asked about.
     Here(Vec<Attempt>),
 }
 
-/// One attempt at one task.
+/// An attempt at a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Attempt {
     /// The task.
     pub task: TaskId,
-    /// Counts from 1.
+    /// The number of the attempt, from 1.
     pub number: u32,
 }
 
-/// A part of the text that an attempt writes.
+/// A piece of the text that an attempt generates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passage {
-    /// Which attempt.
+    /// The attempt.
     pub attempt: Attempt,
-    /// How many bytes of text come before it.
+    /// Bytes of the text before this piece.
     pub offset: u32,
-    /// The part.
+    /// The piece.
     pub text: String,
-    /// Tokens that the attempt has produced so far.
+    /// Number of tokens that the attempt has generated so far.
     pub tokens: u32,
 }
 
-/// A task as its worker gets it.
+/// The assignment of a task to a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
-    /// Which attempt.
+    /// The attempt.
     pub attempt: Attempt,
     /// The model's name.
     pub model: String,
-    /// Which model that is: a worker that has another one under the name declines.
+    /// The model's fingerprint. A worker whose model of that name has another fingerprint declines.
     pub fingerprint: Fingerprint,
-    /// What to work on.
+    /// The input of the task.
     pub input: TaskInput,
-    /// Time left. No clock of another machine is relied upon.
+    /// Time until the deadline, in milliseconds. No clock of another machine is relied on.
     pub remaining_millis: u64,
-    /// The work that it belongs to.
+    /// The trace of the task.
     pub trace: TraceId,
-    /// Whether it runs in a job of its own: the model died or failed with it before.
+    /// Whether the attempt must run in a job of its own, since the model crashed or failed with it before.
     pub alone: bool,
 }
 
@@ -275,8 +274,8 @@ impl Message {
     /// Decodes a frame.
     ///
     /// # Errors
-    /// [`DecodeError::Version`] for the hello of another protocol version, [`DecodeError::TooLarge`] above a limit,
-    /// [`DecodeError::Malformed`] for all else that [`Message::encode`] does not make.
+    /// [`DecodeError::Version`] for the hello of another protocol version, [`DecodeError::TooLarge`] if a limit is
+    /// exceeded, [`DecodeError::Malformed`] for all other bytes that [`Message::encode`] does not produce.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         if bytes.len() > FRAME_BYTES_MAX {
             return Err(DecodeError::TooLarge);
@@ -309,24 +308,24 @@ impl Advert {
         postcard::to_extend(self, Vec::new()).unwrap_or_default()
     }
 
-    /// Tells whether the member would take one more link.
+    /// Tells whether the member would accept another link.
     pub fn has_room(&self) -> bool {
         self.links.len() < usize::from(self.max_links)
     }
 
-    /// Reads whose advert it is and its sequence number, and no more.
+    /// Reads only the id of the member and the sequence number.
     ///
     /// # Errors
-    /// [`DecodeError`] where the bytes do not begin like an advert.
+    /// [`DecodeError`] if the bytes do not begin like an advert.
     pub fn peek(bytes: &[u8]) -> Result<(NodeId, u64), DecodeError> {
         let head = postcard::take_from_bytes::<(PublicKey, u64)>(bytes);
         head.map(|((key, sequence), _)| (key.node_id(), sequence)).map_err(|_| DecodeError::Malformed)
     }
 
-    /// Decodes an advert and checks its limits; its signature is the caller's to check.
+    /// Decodes an advert and checks its limits. The caller checks its signature.
     ///
     /// # Errors
-    /// [`DecodeError`] where the bytes are not an advert or a part of it is over its limit.
+    /// [`DecodeError`] if the bytes are not an advert, or exceed a limit.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         if bytes.len() > ADVERT_BYTES_MAX {
             return Err(DecodeError::TooLarge);
@@ -340,7 +339,7 @@ impl Advert {
         if !bounded {
             return Err(DecodeError::TooLarge);
         }
-        // Ascending and without repeats, so that a lookup is a binary search and a list has one form only.
+        // Links are in ascending order and unique, so that a lookup is a binary search and the encoding is canonical.
         let ordered = advert.links.windows(2).all(|pair| pair[0] < pair[1]);
         if ordered { Ok(advert) } else { Err(DecodeError::Malformed) }
     }
@@ -355,7 +354,7 @@ impl Payload {
     /// Decodes a payload.
     ///
     /// # Errors
-    /// [`DecodeError`] where the bytes are not one.
+    /// [`DecodeError`] if the bytes are not a payload.
     pub fn decode(bytes: &Bytes) -> Result<Self, DecodeError> {
         whole(&bytes.0)
     }
@@ -378,7 +377,7 @@ impl<'de> Deserialize<'de> for Signature {
     }
 }
 
-/// Bytes that are copied whole by the codec, and whose clones share them.
+/// Bytes that are encoded as one block. Clones share them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedBytes(pub Arc<[u8]>);
 
@@ -394,7 +393,7 @@ impl<'de> Deserialize<'de> for SharedBytes {
     }
 }
 
-/// Bytes that are copied whole by the codec.
+/// Bytes that are encoded as one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bytes(pub Vec<u8>);
 
@@ -410,7 +409,7 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// Takes bytes as a whole, and makes something of them where they are of the right form.
+/// Reads a block of bytes, and converts it if it has the right form.
 struct Whole<F>(F);
 
 impl<'de, T, F: FnOnce(&[u8]) -> Option<T>> serde::de::Visitor<'de> for Whole<F> {
@@ -424,7 +423,7 @@ impl<'de, T, F: FnOnce(&[u8]) -> Option<T>> serde::de::Visitor<'de> for Whole<F>
         (self.0)(bytes).ok_or_else(|| E::invalid_length(bytes.len(), &"another length"))
     }
 
-    // Formats for people know no bytes, but lists of numbers.
+    // Human-readable formats have lists of numbers instead of bytes.
     fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut numbers: A) -> Result<T, A::Error> {
         let mut bytes = Vec::new();
         while let Some(byte) = numbers.next_element()? {
@@ -434,7 +433,7 @@ impl<'de, T, F: FnOnce(&[u8]) -> Option<T>> serde::de::Visitor<'de> for Whole<F>
     }
 }
 
-/// Has the codec copy a list of bytes whole, in the same form as one by one.
+/// Encodes a list of bytes as one block, in the same form as one by one.
 pub(crate) mod octets {
     use super::Bytes;
     use serde::{Deserialize as _, Deserializer, Serializer};
@@ -481,17 +480,17 @@ impl Kind {
     }
 }
 
-/// Tells whether a frame is one that carries an [`Envelope`].
+/// Tells whether a frame carries an [`Envelope`].
 pub(crate) fn is_routed(frame: &[u8]) -> bool {
     frame.first() == Some(&(Kind::Routed as u8))
 }
 
 fn frame<T: Serialize>(kind: Kind, body: &T) -> Vec<u8> {
-    // Plain data into a vector: nothing here can fail.
+    // Serialising plain data into a vector cannot fail.
     postcard::to_extend(body, vec![kind as u8]).unwrap_or_default()
 }
 
-/// Decodes a body that must end where the value does.
+/// Decodes a body that must end with the value.
 fn whole<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, DecodeError> {
     match postcard::take_from_bytes(body) {
         Ok((value, [])) => Ok(value),
@@ -499,7 +498,7 @@ fn whole<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, DecodeError> {
     }
 }
 
-/// Returns where the hello in a frame says which version of the protocol it is of; `None` where it is no hello.
+/// Returns the protocol version in a hello's frame, mutably; `None` for other frames.
 pub fn hello_version(frame: &mut [u8]) -> Option<&mut [u8; 2]> {
     let (&mut kind, body) = frame.split_first_mut()?;
     let (magic, rest) = body.split_first_chunk_mut::<4>()?;
@@ -521,13 +520,13 @@ fn versioned(body: &[u8]) -> Result<&[u8], DecodeError> {
 const MAGIC: [u8; 4] = *b"p2pa";
 const ADDRESSES_MAX: usize = 8;
 const ADVERT_BYTES_MAX: usize = 8 << 10;
-/// A kind and a length.
+/// A kind byte and a length.
 const LENGTH_BYTES_MAX: usize = 6;
 const LINKS_MAX: usize = 256;
 const MODELS_MAX: usize = 16;
 const MODEL_NAME_BYTES_MAX: usize = 96;
 const NETWORK_BYTES_MAX: usize = 64;
-/// A signature and the lengths of both parts.
+/// A signature, and the lengths of both parts.
 const SIGNED_BYTES_MAX: usize = 70;
 const VERSION_BYTES_MAX: usize = 32;
 

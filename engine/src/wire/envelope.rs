@@ -1,8 +1,8 @@
-//! What crosses more than one link, and its codec.
+//! End-to-end messages, which may cross several links, and their encoding.
 //!
-//! What a relay looks at and changes comes first and has its place fixed, so that a relay passes the frame on as it
-//! came but for one byte for each of two counts. It checks the form of the whole all the same: nothing malformed
-//! gets further than one link.
+//! The fields that a relay reads and changes come first, at fixed positions. A relay forwards the received frame and
+//! only changes the two bytes of its counters. It still checks that the whole frame is well-formed, so malformed
+//! messages get no further than one link.
 
 use super::{Bytes, Kind, is_routed, whole};
 use crate::error::DecodeError;
@@ -10,60 +10,60 @@ use crate::ids::{MessageId, NodeId, TraceId};
 use crate::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 
-/// Something on its way between two nodes that need not be neighbours.
+/// An end-to-end message between two nodes that need not be peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// Links that it may still cross.
+    /// Number of links that it may still cross.
     pub ttl: u8,
-    /// Links that it has crossed.
+    /// Number of links that it has crossed.
     pub hops: u8,
-    /// Its name; a retry has the same.
+    /// Its id, which a retry keeps.
     pub message: MessageId,
-    /// Who sent it.
+    /// The node that sent it.
     pub origin: NodeId,
-    /// Who it is for.
+    /// The node that it is addressed to.
     pub destination: NodeId,
-    /// The work that it belongs to.
+    /// The trace of the task that it belongs to.
     pub trace: TraceId,
-    /// When it was sent.
+    /// The time at which it was sent.
     pub sent_at: UnixMillis,
-    /// How the payload is sealed; all but `ttl` and `hops` is under the seal.
+    /// How the payload is sealed. The seal also covers all fields except `ttl` and `hops`.
     pub seal: Seal,
     /// An encoded [`super::Payload`], opaque to relays.
     pub payload: Bytes,
 }
 
-/// How a payload is sealed against those who carry it.
+/// How a payload is sealed against relays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Seal {
-    /// In a session whose initiator may not know yet that it was answered.
+    /// In a session, with the answer to the handshake, as the initiator may not have received it yet.
     Answer {
-        /// The session's name.
+        /// The session's id.
         session: u64,
         /// The second message of the handshake.
         handshake: Bytes,
         /// The message's number in its direction.
         nonce: u64,
     },
-    /// To the destination's static key: there is no session yet.
+    /// To the destination's static key, as there is no session yet.
     First {
         /// The first message of the handshake.
         handshake: Bytes,
-        /// The message's number among those under this handshake.
+        /// The message's number among those sealed under this handshake.
         nonce: u64,
     },
-    /// Not at all: its origin is at the other end of the link, or it is a mere hint.
+    /// Not sealed: the origin is at the other end of the link, or the message is only a hint.
     None,
     /// In a session that both ends know.
     Session {
-        /// The session's name.
+        /// The session's id.
         session: u64,
         /// The message's number in its direction.
         nonce: u64,
     },
 }
 
-/// What a relay must know of a frame that carries an [`Envelope`].
+/// The fields of an [`Envelope`]'s frame that a relay reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) ttl: u8,
@@ -73,7 +73,7 @@ pub(crate) struct Head {
     pub(crate) destination: NodeId,
 }
 
-/// What follows the head.
+/// The fields after the head.
 #[derive(Deserialize)]
 struct Rest<'frame> {
     trace: TraceId,
@@ -83,7 +83,7 @@ struct Rest<'frame> {
     payload: &'frame [u8],
 }
 
-/// A [`Seal`] whose bytes are still in the frame.
+/// A [`Seal`] that borrows from the frame.
 #[derive(Deserialize)]
 enum SealView<'frame> {
     Answer { session: u64, handshake: &'frame [u8], nonce: u64 },
@@ -100,14 +100,14 @@ impl Envelope {
         for id in [self.message.0, self.origin.0, self.destination.0, self.trace.0] {
             frame.extend_from_slice(&id);
         }
-        // Plain data into a vector: nothing here can fail.
+        // Serialising plain data into a vector cannot fail.
         postcard::to_extend(&(self.sent_at, &self.seal, &self.payload), frame).unwrap_or_default()
     }
 
     /// Decodes a frame.
     ///
     /// # Errors
-    /// [`DecodeError::Malformed`] where it is none that carries an envelope.
+    /// [`DecodeError::Malformed`] if the frame does not carry an envelope.
     pub(crate) fn decode_frame(frame: &[u8]) -> Result<Self, DecodeError> {
         let (head, rest) = parts(frame)?;
         let seal = match rest.seal {
@@ -135,15 +135,15 @@ impl Envelope {
 }
 
 impl Head {
-    /// Reads the head of a frame, and checks the form of the rest.
+    /// Reads the head of a frame, and checks that the rest is well-formed.
     ///
     /// # Errors
-    /// As [`Envelope::decode_frame`].
+    /// The same as [`Envelope::decode_frame`].
     pub(crate) fn of(frame: &[u8]) -> Result<Self, DecodeError> {
         parts(frame).map(|(head, _)| head)
     }
 
-    /// Writes the two counts back into the frame that this is the head of.
+    /// Writes the two counters back into the frame that this head was read from.
     pub(crate) fn write_counts(&self, frame: &mut [u8]) {
         if let Some([_, ttl, hops]) = frame.first_chunk_mut() {
             (*ttl, *hops) = (self.ttl, self.hops);
@@ -165,9 +165,9 @@ fn parts(frame: &[u8]) -> Result<(Head, Rest<'_>), DecodeError> {
     Ok((head, whole(rest)?))
 }
 
-/// The kind of the frame, the two counts, and the ids up to the trace's.
+/// The kind byte, the two counters, and the ids up to the trace.
 const HEAD_BYTES: usize = 3 + 4 * 16;
-/// What the rest of most envelopes takes besides the payload.
+/// The size of the rest of most envelopes, without the payload.
 const REST_BYTES: usize = 40;
 
 #[cfg(test)]
