@@ -1,19 +1,19 @@
-//! End-to-end sessions between members that relays carry messages for: Noise IK, so that a relay can neither read,
-//! change, replay nor forge.
+//! End-to-end sessions between members, over relays: Noise IK. A relay can neither read, change, replay nor forge a
+//! message.
 //!
-//! There are no messages of the handshake's own. Whoever has no session seals to the static key in the other's advert
-//! and attaches the handshake's first message to all that it sends, until an answer comes; the other end attaches its
-//! answer to all that *it* sends, until a message shows that the answer arrived. So the loss of either costs nothing
-//! but the retry of the message that carried it. Either end may begin, both at once too: they end up with the session
-//! that the smaller id began.
+//! The handshake has no messages of its own. A node without a session seals to the static key in the other's advert,
+//! and attaches the first handshake message to everything it sends until an answer arrives. The responder attaches its
+//! answer to everything *it* sends until a message shows that the answer arrived. The loss of either therefore costs
+//! only the retry of the message that carried it. Either end may begin, even both at once; both then use the session
+//! that the node with the smaller id began.
 //!
-//! A message is opened once. Within a session a sliding window of numbers sees to that. A first message is good for
-//! one start of its initiator and one start of its responder only, as both name theirs in their adverts, and each
-//! handshake of an initiator has a greater number than all before.
+//! A message is opened once. Within a session, a sliding window of message numbers ensures this. A first message is
+//! valid only for one start of its initiator and one of its responder, as their adverts name both starts. Each
+//! handshake of an initiator has a greater number than all earlier ones.
 //!
-//! Limits: what is sent before the first answer is sealed to the responder's static key alone, as in all of IK, so
-//! whoever gets hold of that key later can read it. A first message could be replayed once this node has heard
-//! handshakes of [`HEARD_MAX`] other members since; the router's memory of messages then stands in.
+//! Limits: messages before the first answer are sealed to the responder's static key alone, as in all of IK, so a later
+//! thief of that key can read them. A first message could be replayed after handshakes from [`HEARD_MAX`] other
+//! members; the router's memory of delivered messages then detects the replay.
 
 mod handshake;
 mod sealing;
@@ -31,18 +31,18 @@ use handshake::{Begun, End, Keys, Offer};
 use sealing::{Opening, Sealing};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A member as its advert describes it.
+/// A member, as its advert describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Contact {
-    /// Who it is.
+    /// The id of the member.
     pub(crate) node: NodeId,
-    /// Which of its starts this is.
+    /// Its incarnation, which identifies its start.
     pub(crate) incarnation: u64,
     /// Its static X25519 key.
     pub(crate) key: [u8; 32],
 }
 
-/// No session with the member can be made: its key is no key.
+/// The member's key is invalid, so no session with it is possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unsealable;
 
@@ -50,12 +50,12 @@ pub(crate) struct Unsealable;
 #[derive(Debug)]
 pub(crate) struct Sessions {
     me: End,
-    /// Holds this node's static X25519 key.
+    /// Performs operations with this node's static X25519 key.
     identity: Identity,
-    /// Handshakes begun since the start.
+    /// Number of handshakes begun since the start.
     begun: u64,
     peers: BTreeMap<NodeId, Peer>,
-    /// The same peers, least recently used first.
+    /// The same peers by last use, oldest first.
     used: BTreeSet<(Instant, NodeId)>,
     heard: Heard,
     allowance: Allowance,
@@ -65,11 +65,11 @@ pub(crate) struct Sessions {
 struct Peer {
     contact: Contact,
     used_at: Instant,
-    /// Since when a handshake of ours waits for its answer.
+    /// This node's handshake that waits for its answer.
     pending: Option<Pending>,
-    /// The one to send with first.
+    /// The sessions, the one to send with first.
     sessions: Vec<Session>,
-    /// When a handshake was last begun because the peer used a session that is not known here.
+    /// When a handshake was last begun because the peer used an unknown session.
     renewed_at: Option<Instant>,
 }
 
@@ -77,9 +77,9 @@ struct Peer {
 struct Pending {
     id: u64,
     since: Instant,
-    /// The first message.
+    /// The first handshake message.
     first: Vec<u8>,
-    /// What becomes of the answer; `None` in a replay.
+    /// The state that handles the answer; `None` in a replay.
     handshake: Option<Begun>,
     early: Sealing,
 }
@@ -88,7 +88,7 @@ struct Pending {
 struct Session {
     id: u64,
     since: Instant,
-    /// What the responder keeps of the handshake; `None` at the initiator.
+    /// The responder's state of the handshake; `None` at the initiator.
     answered: Option<Box<Answered>>,
     sealing: Sealing,
     opening: Opening,
@@ -99,12 +99,12 @@ struct Answered {
     first: Vec<u8>,
     answer: Vec<u8>,
     early: Opening,
-    /// Whether a message showed that the answer arrived.
+    /// Whether a message has shown that the answer arrived.
     confirmed: bool,
 }
 
 impl Sessions {
-    /// Makes a node without sessions. `identity` holds its static X25519 key.
+    /// Creates a node without sessions. `identity` has its static X25519 key.
     pub(crate) fn new(me: NodeId, incarnation: u64, identity: Identity) -> Self {
         Self {
             me: End { node: me, incarnation },
@@ -117,15 +117,15 @@ impl Sessions {
         }
     }
 
-    /// Returns the static key that belongs into this node's advert.
+    /// Returns the static key for this node's advert.
     pub(crate) fn public_key(&self) -> [u8; 32] {
         self.identity.with_session_secret(|secret| Some(handshake::public_key(secret))).unwrap_or_default()
     }
 
-    /// Seals the payload of an envelope for `to`.
+    /// Seals the payload of an envelope to `to`.
     ///
     /// # Errors
-    /// [`Unsealable`] where the key in its advert is none; the envelope is as it was.
+    /// [`Unsealable`] if the key in its advert is invalid. The envelope is unchanged then.
     pub(crate) fn seal(
         &mut self,
         now: Instant,
@@ -157,9 +157,9 @@ impl Sessions {
     /// Opens the payload of an envelope from `from`.
     ///
     /// # Errors
-    /// [`DropReason::SessionLost`] where it belongs to a session that is not known here (any more),
-    /// [`DropReason::Replayed`] where it was opened before, [`DropReason::Unauthentic`] where it is not what `from`
-    /// sealed. The payload is of no use then.
+    /// [`DropReason::SessionLost`] if its session is unknown or no longer known, [`DropReason::Replayed`] if it was
+    /// opened before, [`DropReason::Unauthentic`] if `from` did not seal it, [`DropReason::Overload`] if too many
+    /// handshakes were begun within this second. The payload is unusable after an error.
     pub(crate) fn open(
         &mut self,
         now: Instant,
@@ -192,8 +192,8 @@ impl Sessions {
         Ok(())
     }
 
-    /// Begins a handshake with a member that used a session that is not known here, so that the next message to it
-    /// brings a new one. Returns whether such a message is wanted: at most once in a while for each member.
+    /// Begins a handshake with a member that used an unknown session, so that the next message to it establishes a new
+    /// one. Returns whether to send such a message: at most one a second for each member.
     pub(crate) fn handle_lost(&mut self, now: Instant, from: &Contact, rng: &mut Rng) -> bool {
         let known = self.peers.get(&from.node).filter(|peer| peer.contact == *from);
         let lately = known.and_then(|peer| peer.renewed_at).is_some_and(|then| now.since(then) < RENEW_PAUSE);
@@ -209,7 +209,7 @@ impl Sessions {
         true
     }
 
-    /// Forgets sessions that nobody has used for long.
+    /// Removes sessions that have been idle for too long.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         while let Some(&(at, node)) = self.used.first().filter(|(at, _)| at.after(IDLE_FOR) <= now) {
             self.used.remove(&(at, node));
@@ -217,12 +217,12 @@ impl Sessions {
         }
     }
 
-    /// Returns when something will be due.
+    /// Returns the next deadline.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.used.first().map(|(at, _)| at.after(IDLE_FOR))
     }
 
-    /// Says how full everything is.
+    /// Returns how full each collection is.
     pub(crate) fn occupancy(&self) -> [Occupancy; 3] {
         [
             Occupancy::new("sessions.peers", self.peers.len(), PEERS_MAX),
@@ -272,13 +272,13 @@ impl Sessions {
         Ok(())
     }
 
-    /// Returns what is held of a member, as long as it is still the one that its advert describes.
+    /// Returns the state of a member, if its advert still describes the same key and start.
     fn known(&mut self, contact: &Contact) -> Result<&mut Peer, DropReason> {
         let peer = self.peers.get_mut(&contact.node).filter(|peer| peer.contact == *contact);
         peer.ok_or(DropReason::SessionLost)
     }
 
-    /// Takes note that a member is in use; the least recently used one makes room where there is none.
+    /// Records that a member is in use. Evicts the least recently used one if there is no room.
     fn touch(&mut self, now: Instant, contact: &Contact) {
         if let Some(peer) = self.peers.get_mut(&contact.node) {
             if now.since(peer.used_at) < TOUCH_PAUSE && peer.contact == *contact {
@@ -310,7 +310,7 @@ impl Peer {
         self.sessions.iter_mut().find(|session| session.id == id).ok_or(DropReason::SessionLost)
     }
 
-    /// Takes in the answer to a handshake of ours; one that was answered before stays as it is.
+    /// Handles the answer to a handshake of this node. A repeated answer changes nothing.
     fn finish(&mut self, me: NodeId, identity: &Identity, id: u64, answer: &[u8]) -> Result<(), DropReason> {
         if self.session(id).is_ok() {
             return Ok(());
@@ -323,7 +323,7 @@ impl Peer {
         let keys = keys.ok_or(DropReason::Unauthentic)?;
         let since = pending.since;
         self.pending = None;
-        // Where both ends began at once, both send with the session of the smaller id.
+        // If both ends began at once, both send with the session of the smaller id.
         let crossed = |other: &Session| other.answered.is_some() && other.since >= since;
         let yields = self.contact.node < me && self.sessions.first().is_some_and(crossed);
         self.add(usize::from(yields), Session::new(id, since, &keys, None));
@@ -366,7 +366,7 @@ impl Session {
         Self { id, since, answered, sealing: Sealing::new(sealing), opening: Opening::new(opening) }
     }
 
-    /// Tells whether it is time for a new one. The initiator comes first, so that the two do not begin at once.
+    /// Tells whether a new session is due. It is due earlier for the initiator, so that only one end begins.
     fn is_due(&self, now: Instant) -> bool {
         let parts = if self.answered.is_some() { 5 } else { 4 };
         now.since(self.since) >= REKEY_AFTER / 4 * parts
@@ -385,7 +385,7 @@ impl Session {
     }
 }
 
-/// The greatest handshake number of each member, so that no first message makes a session twice.
+/// The greatest handshake number of each member, so that no first message begins a session twice.
 #[derive(Debug, Default)]
 struct Heard {
     turns: u64,
@@ -421,7 +421,7 @@ impl Heard {
     }
 }
 
-/// How many handshakes strangers to a session may still cause in this second.
+/// The number of handshakes that other nodes may still cause within this second.
 #[derive(Debug, Default)]
 struct Allowance {
     second: u64,
@@ -439,32 +439,34 @@ impl Allowance {
     }
 }
 
-/// Names a session by its initiator's ephemeral key, with which a first message begins.
+/// Returns the id of a session: the start of its initiator's ephemeral key, with which a first message begins.
 fn id_of(first: &[u8]) -> u64 {
     first.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
-/// Members with sessions; beyond, those of the least recently used one go.
+/// Maximum number of members with sessions. Beyond it, the least recently used one is evicted.
 const PEERS_MAX: usize = 1_024;
-/// Sessions with one member: the one in use and two on their way in or out.
+/// Maximum number of sessions with one member: the current one, its predecessor and its successor.
 const SESSIONS_MAX: usize = 3;
-/// Members whose handshake numbers are remembered: as many as there may be; beyond, the oldest go.
+/// Maximum number of members whose handshake numbers are remembered: as many as there may be. Beyond it, the oldest are
+/// evicted.
 const HEARD_MAX: usize = 16_384;
-/// Handshakes computed in a second on behalf of others, each of some 0.2 milliseconds; beyond, they go unanswered.
+/// Maximum number of handshakes computed for other nodes within a second, about 0.2 ms each. Beyond it, they are
+/// dropped.
 const HANDSHAKES_PER_SECOND: u32 = 512;
-/// When a session gives way to a new one.
+/// The age at which a session is replaced.
 const REKEY_AFTER: Duration = Duration::from_secs(900);
-/// Messages in one direction after which a session gives way to a new one.
+/// The number of messages in one direction after which a session is replaced.
 const REKEY_MESSAGES: u64 = 1 << 20;
-/// How long a session opens messages: longer than it seals any, for those that are late.
+/// How long a session opens messages: longer than it seals any, to allow for late messages.
 const SESSION_FOR: Duration = Duration::from_secs(1_800);
-/// How long a session may be without use.
+/// How long a session may be idle.
 const IDLE_FOR: Duration = Duration::from_secs(600);
-/// How old a note of the last use may be.
+/// How often the time of last use is updated, at most.
 const TOUCH_PAUSE: Duration = Duration::from_secs(1);
-/// How long messages are sealed under a handshake that nobody answers, before another is begun.
+/// How long messages are sealed under an unanswered handshake before another one is begun.
 const PENDING_FOR: Duration = Duration::from_secs(60);
-/// The pause between two handshakes that a member causes by using a session that is not known here.
+/// The minimum interval between handshakes that a member causes by using an unknown session.
 const RENEW_PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

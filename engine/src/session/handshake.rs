@@ -1,8 +1,8 @@
 //! The handshake of a session: Noise IK, `Noise_IK_25519_ChaChaPoly_SHA256`.
 //!
-//! The initiator knows the responder's static key from its advert, and the responder holds the one that it is shown
-//! against the initiator's advert. Both ends' ids and incarnations are in the prologue, so a first message is good
-//! for this start of the one and this start of the other, and for nobody else.
+//! The initiator knows the responder's static key from its advert. The responder compares the key in the first message
+//! with the initiator's advert. The prologue contains both ends' ids and incarnations, so a first message is valid only
+//! for this start of both nodes.
 
 use crate::ids::NodeId;
 use core::fmt;
@@ -15,19 +15,19 @@ use snow::{Builder, HandshakeState};
 /// A 32-byte key.
 pub(super) type Key = [u8; 32];
 
-/// One end of a session: a node, and which of its starts.
+/// One end of a session: a node, and the incarnation that identifies its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct End {
     pub(super) node: NodeId,
     pub(super) incarnation: u64,
 }
 
-/// What the first message tells the responder, sealed to its static key.
+/// The payload of the first message, sealed to the responder's static key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Offer {
-    /// Seals what goes with the first message, for as long as there is no answer.
+    /// The key that seals the messages sent with the first handshake message, until there is an answer.
     pub(super) early: Key,
-    /// Counts the initiator's handshakes since it started.
+    /// The number of the initiator's handshakes since it started.
     pub(super) number: u64,
 }
 
@@ -38,18 +38,18 @@ pub(super) struct Keys {
     pub(super) from_responder: Key,
 }
 
-/// The message is not of this handshake, or not of who it says.
+/// The message does not belong to this handshake, or its sender is not authentic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Failed;
 
-/// A handshake that was begun here and waits for its answer.
+/// A handshake begun by this node, which waits for its answer.
 pub(super) struct Begun {
     state: Box<HandshakeState>,
     pub(super) first: Vec<u8>,
 }
 
 impl Begun {
-    /// Begins a handshake with the holder of `their_key`; `drawn` is fresh randomness.
+    /// Begins a handshake with the holder of `their_key`. `drawn` is fresh randomness.
     pub(super) fn new(
         (me, them): (End, End),
         secret: &Key,
@@ -72,7 +72,7 @@ impl Begun {
         Ok(Self { state: Box::new(state), first })
     }
 
-    /// Takes in the answer. A wrong one changes nothing.
+    /// Handles the answer. An invalid answer changes nothing.
     pub(super) fn finish(&mut self, answer: &[u8]) -> Result<Keys, Failed> {
         let mut nothing = [0; ANSWER_BYTES];
         if self.state.read_message(answer, &mut nothing) != Ok(0) {
@@ -88,7 +88,7 @@ impl fmt::Debug for Begun {
     }
 }
 
-/// Answers a first message that the holder of `their_key` sent; `drawn` is fresh randomness.
+/// Answers a first message from the holder of `their_key`. `drawn` is fresh randomness.
 pub(super) fn respond(
     (them, me): (End, End),
     secret: &Key,
@@ -118,7 +118,7 @@ pub(super) fn respond(
     Ok((offer, keys(&mut state), answer))
 }
 
-/// Returns the public half of a static secret.
+/// Returns the public key of a static secret.
 pub(super) fn public_key(secret: &Key) -> Key {
     let mut public = [0; 32];
     if let Some(mut dh) = DefaultResolver.resolve_dh(&DHChoice::Curve25519) {
@@ -129,7 +129,7 @@ pub(super) fn public_key(secret: &Key) -> Key {
 }
 
 fn keys(state: &mut HandshakeState) -> Keys {
-    // The messages of a session have associated data and up to a megabyte, which snow's own transport does not take.
+    // Messages have associated data and up to 1 MiB; snow's own transport supports neither.
     let (from_initiator, from_responder) = state.dangerously_get_raw_split();
     Keys { from_initiator, from_responder }
 }
@@ -148,7 +148,7 @@ fn prologue(initiator: End, responder: End) -> Vec<u8> {
     prologue
 }
 
-/// The usual primitives, with randomness that was drawn beforehand: a handshake needs one ephemeral key.
+/// The default primitives, with randomness drawn beforehand. A handshake needs one ephemeral key.
 struct Drawing(Key);
 
 impl CryptoResolver for Drawing {
@@ -169,7 +169,7 @@ impl CryptoResolver for Drawing {
     }
 }
 
-/// Randomness for one key; a second one would be the first again, so there is none.
+/// Randomness for one key. A second key would equal the first, so there is none.
 struct Drawn(Option<Key>);
 
 impl Random for Drawn {

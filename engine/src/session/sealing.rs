@@ -1,4 +1,4 @@
-//! Sealing and opening the messages of one direction: ChaCha20-Poly1305 with a number in each nonce (RFC 8439).
+//! Sealing and opening of the messages in one direction: ChaCha20-Poly1305 with the message number as nonce (RFC 8439).
 
 use super::handshake::Key;
 use super::window::Window;
@@ -8,7 +8,7 @@ use crate::wire::{Envelope, Seal};
 use chacha20poly1305::{AeadInPlace, ChaCha20Poly1305, KeyInit, Nonce, Tag};
 use core::fmt;
 
-/// The sending half of a direction.
+/// The sender's state of one direction.
 pub(super) struct Sealing {
     cipher: ChaCha20Poly1305,
     /// The number of the next message.
@@ -20,14 +20,14 @@ impl Sealing {
         Self { cipher: ChaCha20Poly1305::new(key.into()), next: 0 }
     }
 
-    /// Seals the payload of an envelope in place, under the seal that `with` makes of the message's number.
+    /// Seals the payload of an envelope in place. `with` makes the seal from the message's number.
     pub(super) fn seal(&mut self, envelope: &mut Envelope, with: impl FnOnce(u64) -> Seal) {
         let number = self.next;
         self.next += u64::from(!shows(Mutant::NonceReused));
         envelope.seal = with(number);
         let bound = bound(envelope);
         let bytes = &mut envelope.payload.0;
-        // It fails only above 256 GiB.
+        // Encryption fails only above 256 GiB.
         if let Ok(tag) = self.cipher.encrypt_in_place_detached(&nonce(number), &bound, bytes) {
             bytes.extend_from_slice(&tag);
         } else {
@@ -36,7 +36,7 @@ impl Sealing {
     }
 }
 
-/// The receiving half of a direction.
+/// The receiver's state of one direction.
 pub(super) struct Opening {
     cipher: ChaCha20Poly1305,
     seen: Window,
@@ -47,7 +47,7 @@ impl Opening {
         Self { cipher: ChaCha20Poly1305::new(key.into()), seen: Window::new() }
     }
 
-    /// Opens the payload of an envelope in place, once. After an error the payload is of no use.
+    /// Opens the payload of an envelope in place, once. The payload is unusable after an error.
     pub(super) fn open(&mut self, envelope: &mut Envelope, number: u64) -> Result<(), DropReason> {
         if !self.seen.is_new(number) {
             return Err(DropReason::Replayed);
@@ -77,7 +77,7 @@ impl fmt::Debug for Opening {
     }
 }
 
-/// Returns what a seal covers besides the payload: all of the envelope that relays do not change.
+/// Returns the associated data of a seal: all fields of the envelope that relays do not change.
 fn bound(envelope: &Envelope) -> Vec<u8> {
     let (kind, handshake): (u8, &[u8]) = match &envelope.seal {
         Seal::None => (0, &[]),

@@ -4,7 +4,7 @@ use crate::rng::Rng;
 use crate::time::UnixMillis;
 use proptest::prelude::*;
 
-/// One node with its sessions.
+/// A node with its sessions.
 struct Side {
     sessions: Sessions,
     rng: Rng,
@@ -65,7 +65,7 @@ fn at(seconds: u64) -> Instant {
     Instant::from_micros(seconds * 1_000_000)
 }
 
-/// Sends a message and checks that it arrives; returns it as it travelled.
+/// Sends a message, checks that it arrives, and returns its sealed form.
 fn pass(now: Instant, from: &mut Side, to: &mut Side) -> Envelope {
     let envelope = from.seal(now, to.contact(), b"hello");
     assert_eq!(to.open(now, from.contact(), &envelope), Ok(b"hello".to_vec()));
@@ -81,7 +81,7 @@ fn kind(envelope: &Envelope) -> &'static str {
     }
 }
 
-/// Returns two nodes, and their next message of one of the three kinds, from the first to the second.
+/// Returns two nodes, and a message of the `wanted` kind of seal from the first to the second.
 fn on_its_way(wanted: &str, payload: &[u8]) -> (Side, Side, Envelope) {
     let (mut a, mut b) = (Side::new(1), Side::new(2));
     match wanted {
@@ -111,7 +111,7 @@ fn a_conversation_goes_from_first_over_answer_to_session() {
     assert_eq!(kinds, ["first", "first", "answer", "answer", "session", "session"]);
 }
 
-/// Returns all envelopes that differ from one in a single bit of what a relay could change, but for `ttl` and `hops`.
+/// Returns all envelopes that differ in one bit of a field that a relay could change, except `ttl` and `hops`.
 fn changes(envelope: &Envelope) -> Vec<Envelope> {
     let mut changed = Vec::new();
     let mut change = |len: usize, flip: &dyn Fn(&mut Envelope, usize, u8)| {
@@ -145,7 +145,7 @@ fn changes(envelope: &Envelope) -> Vec<Envelope> {
         Seal::Answer { session, .. } | Seal::Session { session, .. } => {
             *session ^= u64::from(bit) << (8 * at);
         }
-        // It has no such field; another change stands in.
+        // These seals lack the field, so another one is changed.
         Seal::First { .. } | Seal::None => e.message.0[at] ^= bit,
     });
     changed
@@ -161,7 +161,7 @@ proptest! {
     ) {
         let (a, mut b, envelope) = on_its_way(wanted, &payload);
         for (at_bit, changed) in changes(&envelope).iter().enumerate() {
-            // Each in a second of its own, so that the limit on handshakes is not what rejects it.
+            // Each attempt is in a second of its own, so that the limit on handshakes does not reject it.
             let now = at(u64::try_from(at_bit).unwrap() / 100);
             prop_assert!(b.open(now, a.contact(), changed).is_err(), "{wanted}: {changed:?}");
         }
@@ -175,7 +175,7 @@ proptest! {
         order in prop::collection::vec((0_usize..40, any::<bool>()), 1..120),
     ) {
         let (mut a, mut b) = (Side::new(1), Side::new(2));
-        // Under the handshake at first, in the session once the answer came.
+        // Sealed under the handshake at first, and in the session after the answer.
         let mut sealed: Vec<Envelope> = (0..20).map(|_| a.seal(at(0), b.contact(), b"x")).collect();
         prop_assert!(b.open(at(0), a.contact(), &sealed[0]).is_ok());
         pass(at(0), &mut b, &mut a);

@@ -1,14 +1,14 @@
-//! Which numbers of a sequence were seen: a sliding window over the newest, as in RFC 6479.
+//! A sliding window over the newest message numbers, which detects replays, as in RFC 6479.
 //!
-//! Messages overtake each other, so a number may come late; it may come once. What is older than the window counts
-//! as seen.
+//! Messages overtake each other, so a number may arrive late, but only once. Numbers older than the window count as
+//! seen.
 
-/// The numbers seen of late.
+/// The message numbers seen recently.
 #[derive(Debug)]
 pub(super) struct Window {
-    /// One more than the greatest number seen.
+    /// The greatest number seen, plus one.
     next: u64,
-    /// A bit for each of the last numbers, at its remainder.
+    /// One bit for each of the last numbers, at its position modulo the window's size.
     bits: [u64; WORDS],
 }
 
@@ -17,13 +17,13 @@ impl Window {
         Self { next: 0, bits: [0; WORDS] }
     }
 
-    /// Tells whether a number was not seen yet and is not too old to tell.
+    /// Tells whether a number has not been seen and is within the window.
     pub(super) fn is_new(&self, number: u64) -> bool {
         let (word, bit) = place(number);
         number >= self.next || (self.next - number <= WINDOW && self.bits[word] & bit == 0)
     }
 
-    /// Takes note of a number; only of one whose message proved genuine.
+    /// Records a number. Only for a message that was authenticated.
     pub(super) fn handle_seen(&mut self, number: u64) {
         if number >= self.next {
             let skipped = number - self.next;
@@ -48,7 +48,7 @@ fn place(number: u64) -> (usize, u64) {
 }
 
 const WORDS: usize = 32;
-/// Numbers remembered behind the greatest one.
+/// The size of the window, in numbers.
 const WINDOW: u64 = 64 * 32;
 
 #[cfg(test)]
