@@ -1,7 +1,7 @@
-//! An in-memory network for tests: every node on one wire, one millisecond apart, with perfect disks and a model
-//! that takes ten milliseconds.
+//! An in-memory network for tests. All nodes share one network with a latency of 1 ms, disks never fail, and inference
+//! takes 10 ms.
 //!
-//! The simulator is the place for faults and seeds; this is for asking how a few nodes behave.
+//! The simulator covers faults and seeds; this module shows how a few nodes behave.
 
 use crate::config::Config;
 use crate::error::DialError;
@@ -24,18 +24,18 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The name of the model that every node here runs.
+/// The name of the model that every node offers.
 pub const MODEL: &str = "test-model";
 
-/// Which model every name here stands for, unless a test says otherwise.
+/// The fingerprint of every model, unless a test chooses another.
 pub const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
 
-/// Returns the offer of a model.
+/// Returns an offer of a model.
 pub fn offer(name: &str, kind: TaskKind) -> ModelOffer {
     ModelOffer { name: name.to_owned(), kind, fingerprint: Some(FINGERPRINT) }
 }
 
-/// Returns what is known of a task that was submitted and completed at one time, and is kept until another.
+/// Returns the summary of a task that was submitted and completed at one time, and expires at another.
 pub fn completed(id: TaskId, at: UnixMillis, expires_at: UnixMillis) -> ResultSummary {
     ResultSummary {
         id,
@@ -56,45 +56,45 @@ pub fn completed(id: TaskId, at: UnixMillis, expires_at: UnixMillis) -> ResultSu
     }
 }
 
-/// Some nodes and what is on its way between them.
+/// Several nodes, and the inputs in transit between them.
 #[derive(Debug, Default)]
 pub struct Network {
     now: Instant,
     places: Vec<Place>,
     queue: BTreeMap<(Instant, u64), (usize, Input)>,
-    /// When each node next wants a tick.
+    /// When each node needs its next tick.
     timers: BTreeSet<(Instant, usize)>,
     sequence: u64,
     next_link: u64,
-    /// Both ends of each connection; an end of a place that has no node is a stranger's.
+    /// Both ends of each connection. An end at an index without a node belongs to a stranger.
     connections: BTreeMap<(usize, LinkId), (usize, LinkId)>,
     /// Jobs that were begun and not cancelled.
     jobs: BTreeMap<(usize, JobId), ()>,
     good: AdvertCache,
-    /// Frames that strangers received.
+    /// The frames that strangers received.
     received: Vec<(LinkId, Vec<u8>)>,
-    /// The only places that hear and reach each other, where not all do.
+    /// The pairs of nodes that can reach each other; `None` for all.
     lines: Option<BTreeSet<(usize, usize)>>,
-    /// Bulk frames for which a place will have no room.
+    /// The number of bulk frames to drop, for each node that sends them.
     shed: BTreeMap<usize, usize>,
-    /// Frames that places sent to each other, where they are kept.
+    /// The recorded frames; `None` if they are not recorded.
     passed: Option<Vec<Passed>>,
-    /// How long each job takes, where that is not [`COMPUTE`].
+    /// The duration of each job, if it is not [`COMPUTE`].
     compute: Option<Duration>,
 }
 
-/// A frame that one place sent to another.
+/// A frame that one node sent to another.
 #[derive(Clone, Debug)]
 pub struct Passed {
-    /// Where it came from.
+    /// The index of the sender.
     pub from: usize,
-    /// Where it went.
+    /// The index of the receiver.
     pub to: usize,
-    /// What it was.
+    /// The payload of the frame.
     pub bytes: Vec<u8>,
 }
 
-/// Where a node lives, or lived.
+/// A node with its disk and its observed outputs. It survives restarts of the node.
 #[derive(Debug)]
 struct Place {
     config: Config,
@@ -109,28 +109,28 @@ struct Place {
 }
 
 impl Network {
-    /// Makes a network in which only these pairs of places hear and reach each other.
+    /// Creates a network in which only these pairs of nodes can reach each other.
     pub fn with_lines(pairs: impl IntoIterator<Item = (usize, usize)>) -> Self {
         let both = pairs.into_iter().flat_map(|(one, other)| [(one, other), (other, one)]);
         Self { lines: Some(both.collect()), ..Self::default() }
     }
 
-    /// Keeps the frames that places send to each other from now on.
+    /// Records the frames that nodes send to each other from now on.
     pub fn keep_frames(&mut self) {
         self.passed = Some(Vec::new());
     }
 
-    /// Returns the frames that were kept, in the order in which they were sent.
+    /// Returns the recorded frames, in the order in which they were sent.
     pub fn frames(&self) -> &[Passed] {
         self.passed.as_deref().unwrap_or_default()
     }
 
-    /// Has each job that begins from now on take so long.
+    /// Sets the duration of all jobs that begin from now on.
     pub const fn set_compute(&mut self, time: Duration) {
         self.compute = Some(time);
     }
 
-    /// Adds a node and starts it. Places count from 0.
+    /// Adds a node, starts it and returns its index, from 0.
     pub fn add(&mut self, change: impl FnOnce(&mut Config)) -> usize {
         let place = self.places.len();
         let models = vec![offer(MODEL, TaskKind::Embedding)];
@@ -154,7 +154,7 @@ impl Network {
         place
     }
 
-    /// Adds a node that holds the key of another one, and starts it.
+    /// Adds a node that uses the key of another one, and starts it.
     pub fn add_copy(&mut self, original: usize, change: impl FnOnce(&mut Config)) -> usize {
         let place = self.add(change);
         let secret = self.places[original].secret;
@@ -167,7 +167,7 @@ impl Network {
         place
     }
 
-    /// Starts a node with what its disk holds.
+    /// Starts a node with the contents of its disk.
     pub fn start(&mut self, place: usize) {
         let now = self.now;
         let entry = &mut self.places[place];
@@ -189,18 +189,18 @@ impl Network {
         self.carry_out(place);
     }
 
-    /// Tells a node how a model of its own stands.
+    /// Changes the state of a node's model.
     pub fn set_model(&mut self, place: usize, name: &str, kind: TaskKind, state: ModelState) {
         self.set_offer(place, offer(name, kind), state);
     }
 
-    /// Tells a node which model a name of its own stands for, and how it stands.
+    /// Changes the fingerprint and state of a node's model.
     pub fn set_offer(&mut self, place: usize, offer: ModelOffer, state: ModelState) {
         let ModelOffer { name, kind, fingerprint } = offer;
         self.later(place, Duration::ZERO, Input::Model { name, kind, fingerprint, state });
     }
 
-    /// Kills a node: it says nothing more, and its connections close.
+    /// Kills a node: it sends nothing more, and its connections close.
     pub fn kill(&mut self, place: usize) {
         self.places[place].node = None;
         self.carry_out(place);
@@ -214,7 +214,7 @@ impl Network {
         }
     }
 
-    /// Takes the power from a node: it says nothing more, and nobody is told that its connections are gone.
+    /// Cuts the power of a node: it sends nothing more, and its peers are not told that its connections are gone.
     pub fn lose_power(&mut self, place: usize) {
         self.places[place].node = None;
         self.carry_out(place);
@@ -223,7 +223,7 @@ impl Network {
         self.connections.retain(|(at, _), _| *at != place);
     }
 
-    /// Connects a stranger, who holds `secret`, to a node, and returns the node's name for the link.
+    /// Connects a stranger with the key `secret` to a node, and returns the node's id of the link.
     pub fn connect_stranger(&mut self, place: usize, secret: [u8; 32]) -> LinkId {
         let stranger = self.places.len();
         let (near, far) = (self.new_link(), self.new_link());
@@ -233,22 +233,22 @@ impl Network {
         near
     }
 
-    /// Delivers a frame to a node as if it had come over the link.
+    /// Delivers a frame to a node as if it had arrived on the link.
     pub fn frame_from_stranger(&mut self, place: usize, link: LinkId, bytes: Vec<u8>) {
         self.later(place, LATENCY, Input::Frame { link, bytes });
     }
 
-    /// Delivers frames to a node as if they had come over the link together.
+    /// Delivers several frames to a node at once, as if they had arrived on the link.
     pub fn frames_from_stranger(&mut self, place: usize, link: LinkId, frames: Vec<Vec<u8>>) {
         self.later(place, LATENCY, Input::Frames { link, frames });
     }
 
-    /// Has no room for the next so many bulk frames that a place sends.
+    /// Drops the next `frames` bulk frames that a node sends, as if its link's queue were full.
     pub fn shed(&mut self, place: usize, frames: usize) {
         self.shed.insert(place, frames);
     }
 
-    /// Delivers a frame as if one place had sent it to the other, over a link that there is between them.
+    /// Delivers a frame as if one node had sent it to the other, on an existing link between them.
     pub fn inject(&mut self, from: usize, to: usize, bytes: Vec<u8>) {
         let ends = self.connections.iter().find(|((at, _), (end, _))| (*at, *end) == (from, to));
         if let Some((_, &(_, link))) = ends {
@@ -256,12 +256,12 @@ impl Network {
         }
     }
 
-    /// Returns the frames that a node has sent over a stranger's link.
+    /// Returns the frames that a node has sent on a stranger's link.
     pub fn frames_to_stranger(&self, link: LinkId) -> Vec<&[u8]> {
         self.received.iter().filter(|(to, _)| *to == link).map(|(_, bytes)| bytes.as_slice()).collect()
     }
 
-    /// Asks a node, and returns the question's name.
+    /// Sends a request to a node, and returns the request's id.
     pub fn ask(&mut self, place: usize, request: Request) -> RequestId {
         self.sequence += 1;
         let id = RequestId(self.sequence);
@@ -269,7 +269,7 @@ impl Network {
         id
     }
 
-    /// Returns the answer to a question, once there is one.
+    /// Returns the reply to a request; `None` if there is none yet.
     pub fn answer(&self, place: usize, id: RequestId) -> Option<&Answer> {
         self.places[place].answers.get(&id)
     }
@@ -302,7 +302,7 @@ impl Network {
         Identity::from_secret(&self.places[place].secret).node_id()
     }
 
-    /// Returns what happened at a node, in all of its lives.
+    /// Returns the events of a node, over all of its starts.
     pub fn events(&self, place: usize) -> &[Event] {
         &self.places[place].events
     }
@@ -392,14 +392,14 @@ impl Network {
                 self.later(place, compute, Input::InferenceDone { job, micros, result });
             }
             Output::Multicast { bytes, .. } => {
-                // Nodes speak from the port of multicast DNS; who asks from another one is told by unicast.
+                // Nodes send from the port of multicast DNS; queries from other ports are answered by unicast.
                 let from = SocketAddr::new(address(place).ip(), 5353);
                 for to in (0..self.places.len()).filter(|&to| self.reaches(place, to)).collect::<Vec<_>>() {
                     let input = Input::Datagram { interface: INTERFACE, from, bytes: bytes.clone() };
                     self.later(to, LATENCY, input);
                 }
             }
-            // Nobody asks from outside of the mesh.
+            // No host outside the mesh sends queries.
             Output::Unicast { .. } => {}
             Output::Reply { id, answer } => {
                 self.places[place].answers.insert(id, answer);
@@ -462,7 +462,7 @@ impl Network {
     }
 }
 
-/// Returns where the node at a place takes connections.
+/// Returns the address at which a node accepts links.
 fn address(place: usize) -> SocketAddr {
     let [high, low] = halves(place);
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, high, low)), 9000)
@@ -472,7 +472,7 @@ fn halves(place: usize) -> [u8; 2] {
     u16::try_from(place).unwrap_or(u16::MAX).to_be_bytes()
 }
 
-/// Returns what a job writes, piece by piece.
+/// Returns the text that a job generates, in pieces.
 const fn written(work: &Work) -> &'static [&'static str] {
     match work {
         Work::Generate(_) => &STORY,
@@ -481,7 +481,7 @@ const fn written(work: &Work) -> &'static [&'static str] {
 }
 
 fn run_model(work: &Work) -> Vec<TaskOutput> {
-    // As many numbers as a text has bytes, but the same for all texts of a task.
+    // As many numbers as the longest text of the task has bytes.
     let vector = |input: &EmbeddingInput, length: usize| {
         let mut vector: Vec<f32> = input.text().unwrap_or_default().bytes().map(f32::from).collect();
         vector.resize(length, 0.0);
@@ -507,12 +507,12 @@ fn run_model(work: &Work) -> Vec<TaskOutput> {
     }
 }
 
-/// Copies count their starts from here, so that no two lives of one key have the same randomness.
+/// The starts of copies count from here, so that no two starts with one key have the same randomness.
 const COPY_STARTS: u8 = 128;
 const INTERFACE: u32 = 1;
 const LATENCY: Duration = Duration::from_millis(1);
 const WRITE: Duration = Duration::from_millis(2);
-/// What every generation writes.
+/// The text of every generation.
 const STORY: [&str; 4] = ["once ", "upon ", "a ", "time"];
 const PIECES: u32 = 4;
 const COMPUTE: Duration = Duration::from_millis(10);
