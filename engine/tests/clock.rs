@@ -1,4 +1,4 @@
-//! A wall clock that is set while the node runs: it is believed in what is shown, and in nothing that lasts.
+//! When the wall clock is set while the node runs, only displayed times change; no timeout does.
 
 #![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -15,7 +15,7 @@ const WALL: UnixMillis = UnixMillis(1_700_000_000_000);
 const HOUR: Duration = Duration::from_secs(3_600);
 const RESULT: TaskId = TaskId([7; 16]);
 
-/// A node that keeps one result for an hour.
+/// Creates a node with one result that expires in an hour.
 fn node() -> Node {
     let result = completed(RESULT, WALL, WALL.after(HOUR));
     let saved = Saved { tasks: Vec::new(), results: vec![result] };
@@ -27,7 +27,7 @@ fn drain(node: &mut Node) -> Vec<Output> {
     core::iter::from_fn(|| node.poll_output()).collect()
 }
 
-/// Returns when the node gives up the result.
+/// Returns the time until the node deletes the result.
 fn result_goes(node: &mut Node) -> Duration {
     loop {
         let due = node.poll_timeout().unwrap().at;

@@ -1,4 +1,4 @@
-//! A day of a node that looks after itself, in no time at all.
+//! A simulated day of a node that checks its own health.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "all but a few outputs have nothing to do with it")]
 
@@ -8,11 +8,11 @@ use engine::{Config, Event, Identity, Input, Instant, Node, Output, Saved, UnixM
 
 const HOUR: u64 = 3_600_000_000;
 
-/// A change of a node's health: the hour, and how it is now.
+/// A change of a node's health: the hour, and the new verdict and reasons.
 type Change = (u64, Verdict, Vec<HealthReason>);
 
-/// Runs a lone node for some hours. Of every write that it makes in the hour `bad`, storage says that it failed.
-/// Returns the checks that it made, how its health changed, and the most that it ever kept in one place.
+/// Runs a lone node for some hours. All writes that it begins in the hour `bad` fail. Returns the number of checks, the
+/// changes of its health, and the highest fill level of any collection.
 fn run(hours: u64, bad: Option<u64>) -> (u64, Vec<Change>, u64) {
     let config = Config { discovery: false, ..Config::default() };
     let (now, wall) = (Instant::ZERO, UnixMillis(1_700_000_000_000));

@@ -1,4 +1,4 @@
-//! What two nodes that compare what each has for the other say, and what comes of it.
+//! Two nodes compare what they owe each other: the messages that they exchange, and the result.
 
 #![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A node without models gives tasks to a second one, which is at work on them for a minute each.
+/// Starts a node without models, which assigns tasks to a second node that takes a minute for each.
 fn at_work(tasks: usize) -> Network {
     let mut network = Network::default();
     network.add(|config| config.models.clear());
@@ -32,7 +32,7 @@ fn begun(network: &Network) -> Vec<TaskId> {
     network.events(1).iter().filter_map(task).collect()
 }
 
-/// A message of the first node to the second one.
+/// Encodes a message from the first node to the second.
 fn message(network: &Network, number: u8, payload: &Payload) -> Vec<u8> {
     let (origin, destination): (NodeId, NodeId) = (network.id(0), network.id(1));
     let (message, trace, sent_at) = (MessageId([number; 16]), TraceId([0; 16]), UnixMillis(0));
@@ -41,7 +41,7 @@ fn message(network: &Network, number: u8, payload: &Payload) -> Vec<u8> {
     Message::Routed(Box::new(envelope)).encode()
 }
 
-/// The payloads that one place has sent to the other.
+/// Returns the payloads that one node has sent to the other.
 fn said(network: &Network, from: usize) -> Vec<Payload> {
     let payload = |bytes: &[u8]| match Message::decode(bytes) {
         Ok(Message::Routed(envelope)) => Payload::decode(&Bytes(envelope.payload.0)).ok(),

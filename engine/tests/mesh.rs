@@ -1,4 +1,4 @@
-//! A few nodes on one wire: they meet, share work, survive each other, and leave.
+//! A few nodes on one network: they find each other, share tasks, survive failures, and leave.
 
 #![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -139,7 +139,7 @@ fn an_origin_that_dies_after_it_accepted_a_task_completes_it_when_it_is_back() {
     assert!(network.events(origin).contains(&Event::TaskRecovered { task }));
 }
 
-/// Whoever kills a node blames no task of it: models run in processes of their own, and only their deaths count.
+/// A task is not blamed when a node is killed. Models run in processes of their own, and only crashes of these count.
 #[test]
 fn a_node_may_be_killed_more_often_than_a_task_may_kill_models() {
     let mut network = Network::default();
@@ -289,7 +289,7 @@ fn strangers_that_break_the_protocol_are_told_or_closed_and_nobody_else_notices(
     assert_eq!(peers.iter().map(|peer| peer.node_id).collect::<Vec<_>>(), vec![network.id(other)]);
 }
 
-/// What a stranger says that keeps to the protocol.
+/// Returns a valid hello of a stranger.
 fn hello(identity: &engine::Identity, incarnation: u64) -> Message {
     let advert = Advert {
         key: identity.public_key(),
@@ -390,7 +390,7 @@ fn the_model_of_the_tests_is_advertised() {
     assert_eq!(finished(&network, asker).len(), 1);
 }
 
-/// Makes a model unusable at a place.
+/// Makes the model of a node unusable.
 fn spoil(network: &mut Network, place: usize) {
     network.set_model(place, MODEL, TaskKind::Embedding, ModelState::Unusable("it is cut short".to_owned()));
 }
@@ -496,7 +496,7 @@ fn a_classification_without_labels_is_for_a_model_that_has_some() {
     assert_eq!(chosen(&mut network, &["a", "b"]), "embeds");
 }
 
-/// Returns how often a node was told that another holds its key, and whether it gave way.
+/// Returns how often a node reported that another one uses its key, and whether it isolated itself.
 fn copies(network: &Network, place: usize) -> (usize, bool) {
     let told = network.events(place).iter().filter_map(|event| {
         if let Event::IdentityCopied { fenced, .. } = event { Some(*fenced) } else { None }
@@ -504,7 +504,7 @@ fn copies(network: &Network, place: usize) -> (usize, bool) {
     told.fold((0, false), |(times, any), fenced| (times + 1, any | fenced))
 }
 
-/// Returns how often a node saw a link go, and a member.
+/// Returns the number of links and of members that a node has lost.
 fn departures(network: &Network, place: usize) -> (usize, usize) {
     let count = |is: fn(&&Event) -> bool| network.events(place).iter().filter(is).count();
     (
@@ -601,7 +601,7 @@ fn two_nodes_with_one_key_that_no_peer_sees_both_of_settle_it_by_their_adverts()
     assert_eq!(network.answer(copy, peers), Some(&Ok(Response::Peers(Vec::new()))));
 }
 
-/// Returns what a node answers to a watcher that has seen so much, once it does.
+/// Returns what a node replies to a watcher that has seen this much; `None` if there is no reply yet.
 fn watch(network: &mut Network, place: usize, task: TaskId, seen: Seen) -> Option<(TaskStatus, News)> {
     let request = network.ask(place, Request::Watch { task, seen });
     for _ in 0..200 {
@@ -636,7 +636,7 @@ fn what_a_generation_writes_is_told_while_it_does_wherever_it_runs() {
             seen = Seen { status, attempt: news.attempt, bytes: u32::try_from(text.len()).unwrap() };
         }
         assert_eq!(seen.status, TaskStatus::Completed);
-        // From elsewhere there is a piece at once, and the next after a pause, by when all is over.
+        // A remote worker sends one piece at once and the next after an interval, when the task has ended.
         assert!(
             if elsewhere { pieces == 1 && text == "once " } else { text == "once upon a time" },
             "{text:?}"

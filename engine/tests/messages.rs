@@ -1,4 +1,4 @@
-//! Messages as users send them to see how messages fare: acknowledged, and sent again where they did not get there.
+//! Pings over several links: messages are acknowledged, and retransmitted if they are lost.
 
 #![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -37,7 +37,7 @@ fn messages_over_three_relays_are_all_acknowledged() {
     let view = ping(&mut network, 4, 100, 10, SECOND);
     assert_eq!((view.hops, view.answered, view.lost), (4, 100, 0));
     let took = view.round_trips.unwrap();
-    // Eight links of a millisecond each.
+    // Eight links with a latency of 1 ms each.
     assert_eq!((took.least, took.median, took.p99, took.most), (8_000, 8_000, 8_000, 8_000));
     assert_eq!(view.elapsed_micros, 80_000);
 }

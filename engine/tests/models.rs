@@ -1,4 +1,4 @@
-//! A name is not an identity: what becomes of requests where nodes give one name to different models.
+//! A name is not an identity: requests when nodes use one name for different models.
 
 #![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -26,7 +26,7 @@ fn spec(text: &str) -> TaskSpec {
     TaskSpec { input, model: Some(MODEL.to_owned()), timeout: Duration::from_secs(30) }
 }
 
-/// Submits tasks and returns who finished them, and the ends that were not good.
+/// Submits tasks, and returns the nodes that completed them and the results of those that failed.
 fn workers(
     network: &mut Network,
     origin: usize,
@@ -107,12 +107,12 @@ fn a_request_that_needs_one_model_for_all_tasks_gets_it_or_fails() {
     let for_other = |text: &str| Request::SubmitFor(spec(text), OTHER);
     let (found, bad) = workers(&mut network, asker, (0..9).map(|n| for_other(&n.to_string())).collect());
     assert_eq!((found, bad), (BTreeSet::from([network.id(other)]), vec![]));
-    // Its files are replaced: the next task of the request must not be computed by what is there instead.
+    // Its files are replaced: the new model must not compute the next task of the request.
     network.set_offer(other, of(ONE)[0].clone(), ModelState::Ready);
     network.run(SECOND * 2);
     let (found, bad) = workers(&mut network, asker, vec![for_other("late")]);
     assert_eq!((found, bad), (BTreeSet::new(), vec![TaskStatus::Failed]));
-    // One that nobody relies on goes to what there is.
+    // A task that no other relies on goes to the new model.
     let (found, bad) = workers(&mut network, asker, many(30));
     assert_eq!((found, bad), ([one, other].map(|place| network.id(place)).into(), vec![]));
 }

@@ -1,4 +1,4 @@
-//! The engine stays pure: nothing that it is made of knows a clock, a socket, a thread or a file.
+//! The engine is pure: its source names no clock, socket, thread or file.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -1,4 +1,4 @@
-//! Lines of nodes, in which relays carry what is for others: they pass it on and learn nothing.
+//! Lines of nodes, with relays in the middle: they forward messages and learn nothing about their contents.
 
 #![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A line of nodes of which only the last one has a model.
+/// Starts a line of nodes of which only the last one has a model.
 fn line(nodes: usize) -> Network {
     let mut network = Network::with_lines((1..nodes).map(|at| (at - 1, at)));
     for at in 0..nodes {
@@ -53,7 +53,7 @@ fn dropped(network: &Network, place: usize, wanted: DropReason) -> usize {
     network.events(place).iter().filter(is).count()
 }
 
-/// Runs until a place has completed so many tasks, and returns for how long that took.
+/// Runs until a node has completed this many tasks, and returns how long that took.
 fn run_until(network: &mut Network, place: usize, tasks: usize) -> Duration {
     let step = Duration::from_millis(10);
     let mut passed = Duration::ZERO;
@@ -88,7 +88,7 @@ fn what_passes_a_relay_shows_nothing_of_the_work_and_its_outcome() {
     run_until(&mut network, 0, 1);
     network.run(SECOND);
     let shows = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
-    // The output of the tests' model is made of the input's bytes, as numbers.
+    // The output of the test model consists of the input's bytes, as numbers.
     let output: Vec<u8> = SECRET.bytes().take(4).flat_map(|byte| f32::from(byte).to_le_bytes()).collect();
     let mut kinds = [0; 3];
     for frame in network.frames() {
@@ -102,7 +102,7 @@ fn what_passes_a_relay_shows_nothing_of_the_work_and_its_outcome() {
         }
     }
     assert!(kinds.iter().all(|count| *count >= 2), "each kind went over two links: {kinds:?}");
-    // The same words go in the clear, over the link's own encryption, where nobody is in between.
+    // Without a relay, the same text is sent in the clear, inside the link's own encryption.
     let mut pair = line(2);
     pair.keep_frames();
     submit(&mut pair, 0, SECRET);
@@ -137,7 +137,7 @@ fn idle_sessions_end_and_begin_again() {
     }
 }
 
-/// A message that its origin never sent.
+/// Encodes a message that its origin never sent.
 fn forged(origin: NodeId, destination: NodeId, seal: Seal, payload: &Payload) -> Vec<u8> {
     let (message, trace, sent_at) = (FORGED, TraceId([0; 16]), UnixMillis(0));
     let payload = payload.encode();

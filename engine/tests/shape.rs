@@ -1,4 +1,4 @@
-//! The shape of large meshes: one piece, few hops across, nobody over the limit, whoever comes and goes.
+//! The topology of large meshes: connected, with few hops across, and no node above its limit, while nodes come and go.
 
 #![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -20,7 +20,7 @@ fn members(network: &mut Network, place: usize) -> Vec<MemberView> {
     }
 }
 
-/// Returns the greatest distance between any two members, and the most links of one.
+/// Returns the diameter of the mesh, and the largest number of links of a member.
 fn shape(members: &[MemberView]) -> (u32, usize) {
     let links: BTreeMap<NodeId, &[NodeId]> =
         members.iter().map(|member| (member.node_id, member.links.as_slice())).collect();
@@ -51,7 +51,7 @@ fn assert_shape(network: &mut Network, places: &[usize], max_peers: u16, diamete
     assert!(diameter <= diameter_max, "{diameter} hops across");
 }
 
-/// Two hundred nodes, of which forty die and forty others come.
+/// Starts 200 nodes, kills 40 of them and adds 40 others.
 fn assert_small_world(max_peers: u16, diameter_max: u32) {
     let mut network = Network::default();
     let mut places: Vec<usize> =
@@ -80,7 +80,7 @@ fn two_hundred_nodes_with_8_links_are_6_hops_across_and_stay_so() {
 #[test]
 fn a_late_node_finds_a_place_where_everybody_is_full() {
     let mut network = Network::default();
-    // Each has two links and wants no more: a ring without room.
+    // Each node has two links and accepts no more: a ring without room.
     let mut places: Vec<usize> = (0..12).map(|_| network.add(|config| config.max_peers = 2)).collect();
     network.run(SECOND * 60);
     places.push(network.add(|config| config.max_peers = 2));

@@ -1,8 +1,8 @@
-//! Whatever goes into a node, in whatever order, it neither panics nor spins, and keeps its bounds.
+//! For any inputs in any order, a node neither panics nor loops, and keeps its limits.
 //!
-//! A few nodes live in a world in which a random list of steps decides what happens next: what is on its way arrives,
-//! twice, damaged, in another order or never; writes and jobs fail; time jumps; strangers link up and say anything;
-//! and inputs that make no sense at all arrive. What a node wants is carried out as far as the steps go along with it.
+//! A random list of steps drives a few nodes. Messages arrive, twice, damaged, out of order or never; writes and jobs
+//! fail; time jumps; strangers connect and send anything; and nonsensical inputs arrive. The orders of a node are
+//! executed as far as the steps allow.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -67,7 +67,7 @@ fn request() -> impl Strategy<Value = Request> {
     ]
 }
 
-/// Files of which the world has some, and others.
+/// Files, some of which exist in the world.
 fn fetch() -> impl Strategy<Value = FetchSpec> {
     let pin = (0u8..6)
         .prop_map(|n| if n < 3 { Pin::Blake3(world::file(n).root) } else { Pin::Sha256(Hash([n; 32])) });
@@ -75,7 +75,7 @@ fn fetch() -> impl Strategy<Value = FetchSpec> {
     (pin, bytes).prop_map(|(pin, bytes)| FetchSpec { pin, bytes })
 }
 
-/// What becomes of files, where nobody asked for it.
+/// Unsolicited reports about files.
 fn report() -> impl Strategy<Value = BlobReport> {
     let root = || (0u8..4).prop_map(|n| world::file(n).root);
     let result = || prop_oneof![2 => Just(Ok(())), 1 => Just(Err(BlobError::WrongHash)), 1 => Just(Err(BlobError::Full))];
@@ -136,7 +136,7 @@ fn input() -> impl Strategy<Value = TaskInput> {
     ]
 }
 
-/// Inputs that nothing in the world led to. Their names are small numbers, so that many of them are taken.
+/// Inputs without a cause. Their ids are small numbers, so that many of them match an existing object.
 fn nonsense() -> impl Strategy<Value = Input> {
     let bytes = || proptest::collection::vec(any::<u8>(), 0..80);
     let link = || (0u64..24).prop_map(LinkId);
@@ -192,7 +192,7 @@ fn nonsense() -> impl Strategy<Value = Input> {
 }
 
 proptest! {
-    // `PROPTEST_CASES` asks for more.
+    // Set `PROPTEST_CASES` to run more.
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 2, max_shrink_iters: 4_000, ..Default::default() })]
 
     #[test]

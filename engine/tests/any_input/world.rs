@@ -1,4 +1,4 @@
-//! A few nodes, what is on its way to them, and what must hold after every input.
+//! A few nodes, the inputs in transit to them, and the conditions that must hold after every input.
 
 use engine::blob::{BlobId, BlobOrder, BlobReport, Hash, PIECE_BYTES, Piece, Pieces, SharedBlob, Tree, leaf};
 use engine::error::{DialError, WriteError};
@@ -14,10 +14,10 @@ use engine::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// The model that every node has.
+/// The model that every node offers.
 pub(crate) const MODEL: &str = "test-model";
 
-/// What happens next. Numbers are taken modulo how many there are to choose from.
+/// One step of a test. Numbers are taken modulo the number of choices.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Arrive(u16),
@@ -34,17 +34,17 @@ pub(crate) enum Step {
     Wait(u64),
 }
 
-/// All there is.
+/// The nodes and everything around them.
 pub(crate) struct World {
     now: Instant,
     hosts: Vec<Host>,
-    /// What is on its way, to which node, in which of its lives.
+    /// The inputs in transit, each with its node and that node's start.
     pending: Vec<(usize, u32, Input)>,
     /// Both ends of each connection.
     ends: BTreeMap<(usize, LinkId), (usize, LinkId)>,
     next_link: u64,
     next_request: u64,
-    /// The latest answers.
+    /// The latest replies.
     answered: Vec<Answer>,
 }
 
@@ -55,7 +55,7 @@ struct Host {
     results: BTreeMap<TaskId, ResultSummary>,
     writes: BTreeMap<WriteId, Vec<Record>>,
     unanswered: BTreeSet<RequestId>,
-    /// Nobody waits for these any more, but their answers may have been under way.
+    /// Requests that were dropped, although their replies may have been in transit.
     dropped: BTreeSet<RequestId>,
     submitted: Vec<TaskId>,
 }
@@ -130,7 +130,7 @@ impl World {
                 }
             }
             Step::Lose(which) => {
-                // Worlds lose what travels; what a node's own disk and models owe it, they answer.
+                // Only network traffic may be lost. A node's own disk and models always answer.
                 let travels = |input: &Input| matches!(input, Input::Frame { .. } | Input::Datagram { .. });
                 if let Some(at) = self.choose(which).filter(|&at| travels(&self.pending[at].2)) {
                     self.pending.remove(at);
@@ -149,8 +149,8 @@ impl World {
         }
     }
 
-    /// Lets everything arrive for longer than any task may take: then nobody waits for an answer any more, and what
-    /// nodes say of themselves is within their bounds.
+    /// Delivers everything for longer than any task may take. After that, no request waits for a reply, and the
+    /// occupancy of each node is within its limits.
     pub(crate) fn come_to_rest(&mut self) {
         for _ in 0..REST_S {
             self.take(Step::ArriveAll);
@@ -171,7 +171,7 @@ impl World {
         }
     }
 
-    /// Asks something that is answered at once.
+    /// Sends a request that is replied to at once.
     fn answer(&mut self, host: usize, request: Request) -> Answer {
         self.answered.clear();
         self.ask(host, request);
@@ -249,7 +249,7 @@ impl World {
         self.send(to, up(far, from, None));
     }
 
-    /// One end of a connection is gone; the other hears of it some time.
+    /// Closes one end of a connection; the other end learns of it later.
     fn hang_up(&mut self, host: usize, link: LinkId) {
         if let Some((other, far)) = self.ends.remove(&(host, link)) {
             self.ends.remove(&(other, far));
@@ -307,7 +307,7 @@ impl World {
                     memory_bytes: 0,
                     records_damaged: 0,
                 };
-                // Asked again before it answered, a machine still answers once.
+                // If asked again before it answered, the host still answers once.
                 let asked =
                     |(of, _, input): &(usize, u32, Input)| *of == host && matches!(input, Input::Examined(_));
                 if !self.pending.iter().any(asked) {
@@ -354,7 +354,7 @@ impl World {
             }
             Output::Unicast { .. } => {}
             Output::Multicast { bytes, .. } => {
-                // Datagrams of millennia in which nothing arrives: a full network loses them.
+                // A full network drops datagrams, so that long pauses do not fill it.
                 let room = self.pending.len() < DATAGRAMS_MAX;
                 for other in (0..self.hosts.len()).filter(|_| room) {
                     let from = SocketAddr::new(ip(host), 5353);
@@ -483,17 +483,17 @@ fn ip(host: usize) -> IpAddr {
 }
 
 const PORT: u16 = 9000;
-/// Of each file: two pieces, the second a short one.
+/// The size of each file: two pieces, the second a short one.
 pub(crate) const FILE_BYTES: u64 = PIECE_BYTES + 7;
-/// Longer than the longest task of these tests, and than it takes until all peers that are gone count as dead.
+/// Longer than the longest task of these tests, and than the time until all dead peers are detected.
 const REST_S: u64 = 200;
-/// Outputs that one input may bring.
+/// Maximum number of outputs for one input.
 const OUTPUTS_MAX: usize = 2_000;
-/// What may be on its way at the same time, however long nothing arrives.
+/// Maximum number of inputs in transit, however long none arrives.
 const PENDING_MAX: usize = 10_000;
-/// With as much on its way, nothing that may be lost sets out.
+/// Above this number of inputs in transit, datagrams are dropped.
 const DATAGRAMS_MAX: usize = 2_000;
-/// Deadlines that may be met in one wait.
+/// Maximum number of deadlines in one wait.
 const TICKS_MAX: usize = 10_000;
-/// No test lives longer than some thirty thousand years.
+/// No test lasts longer than about 30,000 years.
 const END_MICROS: u64 = 1 << 60;
