@@ -4,6 +4,7 @@
 
 use crate::error::{Failure, Outcome};
 use crate::terminal;
+use api::{ErrorBody, Task};
 use engine::TaskId;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -11,7 +12,6 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use runtime::home::{Holder, Home, RunInfo};
-use runtime::http::view::{ErrorBody, Task};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;

@@ -11,14 +11,14 @@ use crate::config::{MODEL_NAME_BYTES_MAX, ModelEntry};
 use crate::hub::{Format, Hub, ModelId, Present, Progress, PullError};
 use crate::inference::llama::{inspect, is_gguf};
 use crate::inference::{
-    EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, FileHashes, FleetHandle, ModelSpec, ModelStatus, Outline,
-    Precision, embedded_fingerprint, hashes_folder,
+    EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, FileHashes, FleetHandle, ModelSpec, Outline, Precision,
+    embedded_fingerprint, hashes_folder,
 };
+use api::{ModelStatus, Pull, PullState};
 use engine::task::TaskKind;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
@@ -57,6 +57,8 @@ struct Shared {
     fleet: Option<FleetHandle>,
     found: Mutex<Found>,
     pulls: watch::Sender<BTreeMap<String, Pull>>,
+    /// When each of the pulls that have failed did.
+    failures: Mutex<BTreeMap<String, Instant>>,
 }
 
 /// What there is at one moment.
@@ -66,26 +68,6 @@ pub struct Found {
     pub models: Vec<ModelSpec>,
     /// What is listed and cannot, with the reason.
     pub unusable: Vec<ModelStatus>,
-}
-
-/// A model that is being fetched, or was.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pull {
-    /// How it stands.
-    pub state: PullState,
-    /// Bytes of it that are on this machine.
-    pub bytes_done: u64,
-    /// Its size; 0 until that is known.
-    pub bytes_total: u64,
-    /// What goes wrong, or went.
-    pub reason: Option<String>,
-    /// The stable name of what went wrong.
-    pub code: Option<String>,
-    /// What to do about it.
-    pub hint: Option<String>,
-    /// When it failed, if it did.
-    #[serde(skip)]
-    failed_at: Option<Instant>,
 }
 
 /// What becomes of a model that a task names and nobody has.
@@ -99,18 +81,6 @@ pub enum OnDemand {
     No,
 }
 
-/// How a pull stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PullState {
-    /// The model is here.
-    Done,
-    /// It is not, and nobody is fetching it.
-    Failed,
-    /// It is being fetched.
-    Running,
-}
-
 /// Too many models are being fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{PULLS_RUNNING_MAX} models are being fetched already")]
@@ -120,7 +90,8 @@ impl Catalog {
     /// Makes the catalog of a node; `fleet` runs its models, which were `found`.
     pub fn new(sources: Sources, fleet: Option<FleetHandle>, found: Found) -> Self {
         let (pulls, found) = (watch::Sender::default(), Mutex::new(found));
-        Self { shared: Arc::new(Shared { sources, fleet, found, pulls }) }
+        let failures = Mutex::default();
+        Self { shared: Arc::new(Shared { sources, fleet, found, pulls, failures }) }
     }
 
     /// Fetches a model that a task names and nobody has, where the user wants that.
@@ -133,8 +104,10 @@ impl Catalog {
         if !self.shared.sources.pull_on_demand || self.shared.sources.hub.is_none() {
             return OnDemand::No;
         }
-        let lately = |pull: &&Pull| pull.failed_at.is_some_and(|at| at.elapsed() < PULL_AGAIN_AFTER);
-        if let Some(pull) = self.shared.pulls.borrow().get(&id.to_string()).filter(lately) {
+        let failed_at = self.shared.failures().get(&id.to_string()).copied();
+        if failed_at.is_some_and(|at| at.elapsed() < PULL_AGAIN_AFTER)
+            && let Some(pull) = self.shared.pulls.borrow().get(&id.to_string())
+        {
             return OnDemand::Failed(pull.clone());
         }
         // One for which there is no room yet is fetched when it is asked for again.
@@ -218,7 +191,14 @@ impl Catalog {
         let Some(hub) = self.shared.sources.hub.clone() else { return Ok(()) };
         let name = id.to_string();
         let mut outcome = Ok(true);
-        self.shared.pulls.send_modify(|pulls| outcome = take_on(pulls, &name));
+        self.shared.pulls.send_modify(|pulls| {
+            outcome = take_on(pulls, &name);
+            let mut failures = self.shared.failures();
+            failures.retain(|failed, _| pulls.contains_key(failed));
+            if outcome == Ok(true) {
+                failures.remove(&name);
+            }
+        });
         if outcome? {
             let (shared, id) = (Arc::clone(&self.shared), id.clone());
             let (end, ended) = oneshot::channel::<()>();
@@ -343,7 +323,14 @@ impl Shared {
             }
             Err(error) => tracing::warn!(component = "models", model = name, %error, "not pulled"),
         }
-        self.note(&name, |pull| pull.end(ended.map(|pulled| pulled.present.bytes)));
+        if ended.is_err() {
+            self.failures().insert(name.clone(), Instant::now());
+        }
+        self.note(&name, |pull| end(pull, ended.map(|pulled| pulled.present.bytes)));
+    }
+
+    fn failures(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, name: &str, change: impl FnOnce(&mut Pull)) {
@@ -355,29 +342,19 @@ impl Shared {
     }
 }
 
-impl Pull {
-    const fn begun() -> Self {
-        Self {
-            state: PullState::Running,
-            bytes_done: 0,
-            bytes_total: 0,
-            reason: None,
-            code: None,
-            hint: None,
-            failed_at: None,
-        }
-    }
+const fn begun() -> Pull {
+    Pull { state: PullState::Running, bytes_done: 0, bytes_total: 0, reason: None, code: None, hint: None }
+}
 
-    fn end(&mut self, ended: Result<u64, PullError>) {
-        (self.state, self.reason) = (PullState::Done, None);
-        match ended {
-            Ok(bytes) => (self.bytes_done, self.bytes_total) = (bytes, bytes),
-            Err(error) => {
-                (self.state, self.failed_at) = (PullState::Failed, Some(Instant::now()));
-                self.code = Some(error.code().to_owned());
-                self.hint = error.hint().map(str::to_owned);
-                self.reason = Some(chain(&error));
-            }
+fn end(pull: &mut Pull, ended: Result<u64, PullError>) {
+    (pull.state, pull.reason) = (PullState::Done, None);
+    match ended {
+        Ok(bytes) => (pull.bytes_done, pull.bytes_total) = (bytes, bytes),
+        Err(error) => {
+            pull.state = PullState::Failed;
+            pull.code = Some(error.code().to_owned());
+            pull.hint = error.hint().map(str::to_owned);
+            pull.reason = Some(chain(&error));
         }
     }
 }
@@ -545,7 +522,7 @@ fn take_on(pulls: &mut BTreeMap<String, Pull>, name: &str) -> Result<bool, Pulls
         let ended = pulls.iter().find(|(_, pull)| !running(pull)).map(|(name, _)| name.clone());
         ended.and_then(|name| pulls.remove(&name));
     }
-    pulls.insert(name.to_owned(), Pull::begun());
+    pulls.insert(name.to_owned(), begun());
     Ok(true)
 }
 

@@ -2,8 +2,8 @@
 
 use crate::client::Client;
 use crate::error::Failure;
+use api::Members;
 use engine::NodeId;
-use runtime::http::view::Members;
 
 /// Finds the one member whose id begins like this.
 pub(super) async fn resolve(client: &Client, start: &str) -> Result<NodeId, Failure> {

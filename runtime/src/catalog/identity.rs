@@ -2,7 +2,8 @@
 
 use super::Found;
 use crate::hub::{Format, Present};
-use crate::inference::{FileHashes, FingerprintError, ModelFile, ModelSpec, ModelStatus, Precision};
+use crate::inference::{FileHashes, FingerprintError, ModelFile, ModelSpec, Precision};
+use api::ModelStatus;
 use engine::task::TaskKind;
 use std::io;
 

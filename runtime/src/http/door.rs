@@ -4,9 +4,9 @@
 //! that was answered before the node was there is closed, so the next request finds the node.
 
 use super::error::ApiError;
-use super::view::{Liveness, Metadata, Readiness, StatusAnswer};
-use super::{Api, Token, api, auth, text_embeddings};
+use super::{Api, Token, auth, routes, text_embeddings};
 use crate::clock;
+use api::{Liveness, Metadata, Readiness, StatusAnswer};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -41,7 +41,7 @@ impl Door {
 
     /// Lets everybody in.
     pub fn open(&self, api: Api) {
-        self.whole.get_or_init(|| api::router(api));
+        self.whole.get_or_init(|| routes::router(api));
     }
 
     /// Tells whether a request shows the token.
@@ -81,5 +81,5 @@ async fn readyz() -> (StatusCode, Json<Readiness>) {
 
 async fn status(State(token): State<Arc<Token>>, headers: HeaderMap) -> Result<Json<StatusAnswer>, ApiError> {
     auth::check_token(&headers, &token)?;
-    Ok(Json(StatusAnswer::Early(Metadata::initializing())))
+    Ok(Json(StatusAnswer::Early(Metadata::initializing(clock::wall()))))
 }

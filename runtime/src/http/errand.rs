@@ -9,9 +9,9 @@
 
 use super::Api;
 use super::ResultReadError;
-use super::api::{internal, unexpected};
 use super::error::ApiError;
 use super::models;
+use super::routes::{internal, unexpected};
 use crate::inference::EMBEDDED_MODEL;
 use axum::http::StatusCode;
 use engine::record::RecordKind;

@@ -1,7 +1,7 @@
 //! What a client is told when it does not get what it asked for.
 
-use super::view::{ErrorBody, ErrorDetail};
 use crate::driver::Stopped;
+use api::{ErrorBody, ErrorDetail};
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};

@@ -5,7 +5,7 @@
 
 use super::Api;
 use super::errand;
-use super::view::Task;
+use api::Task;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use engine::request::{News, Seen, TaskView};
 use engine::{NodeId, TaskId};

@@ -10,9 +10,9 @@
 
 use super::Api;
 use super::error::ApiError;
-use super::view::ErrorDetail;
 use crate::blobs::{Manifest, ShareError, Shared, Shelf};
 use crate::home;
+use api::{Fetch, FetchLine, Fetches, NewFetch, NewShare};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -27,79 +27,16 @@ use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// A file to fetch from other nodes, known by one of its hashes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewFetch {
-    /// Its BLAKE3 hash.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub blake3: Option<Hash>,
-    /// Its SHA-256 hash.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<Hash>,
-    /// Its size.
-    pub bytes: u64,
-    /// Where to put it, an absolute path; nothing may be there.
-    pub path: PathBuf,
-}
-
-/// A line of the answer to a fetch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FetchLine {
-    /// The last: it did not succeed.
-    Error(ErrorDetail),
-    /// The last: the file lies where it was to.
-    Fetched {
-        /// Its BLAKE3 hash.
-        blake3: Hash,
-        /// Nodes that gave pieces of it; none where it was here.
-        peers: u32,
-        /// How long it took.
-        elapsed_ms: u64,
-    },
-    /// How far it is.
-    Progress(Fetch),
-}
-
-/// How far a fetch is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fetch {
-    /// The hash by which the file is known.
-    pub hash: Hash,
-    /// Its size.
-    pub bytes: u64,
-    /// Bytes that are here, about.
-    pub present: u64,
-    /// Nodes that are known to have it.
-    pub holders: u32,
-}
-
-/// What is fetched at the moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fetches {
-    /// Each of them.
-    pub fetches: Vec<Fetch>,
-}
-
-/// A file or folder to share.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewShare {
-    /// Where it lies, an absolute path.
-    pub path: PathBuf,
-}
-
 /// What is shared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Files {
+struct Files {
     /// Each of the files.
-    pub files: Vec<Shared>,
+    files: Vec<Shared>,
 }
 
 /// Returns the routes.
@@ -283,14 +220,6 @@ fn not_placed(path: &Path, error: &io::Error) -> ApiError {
 fn internal(error: &dyn std::fmt::Display) -> ApiError {
     tracing::error!(%error, "the control API failed");
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the node could not do that")
-}
-
-impl From<FetchView> for Fetch {
-    fn from(view: FetchView) -> Self {
-        let FetchView { spec, present, holders } = view;
-        let (Pin::Blake3(hash) | Pin::Sha256(hash)) = spec.pin;
-        Self { hash, bytes: spec.bytes, present, holders }
-    }
 }
 
 /// How often it is told how far a fetch is.

@@ -6,7 +6,6 @@
 //! the probes wants the node's token, time, size and number are bounded for each connection, and where places are
 //! short, a connection without the token gives way.
 
-mod api;
 mod auth;
 mod body;
 mod client_stream;
@@ -16,13 +15,14 @@ mod errand;
 mod error;
 mod events;
 mod fields;
-pub mod files;
+mod files;
 mod framing;
-pub mod models;
-mod new_task;
+mod input;
+mod models;
 mod openai;
 mod peer_owner;
 mod ranks;
+mod routes;
 mod server;
 #[cfg(test)]
 mod story;
@@ -33,7 +33,6 @@ mod tracked;
 mod truncated;
 mod undated;
 mod vectors;
-pub mod view;
 
 pub use auth::Token;
 pub use door::Door;

@@ -1,12 +1,11 @@
 //! The routes about models: which there are, how they stand, fetching one and hearing how that goes.
 
 use super::Api;
-use super::api::ask;
 use super::error::ApiError;
-use super::view::Conflict;
-use crate::catalog::{OnDemand, Pull};
+use super::routes::ask;
+use crate::catalog::OnDemand;
 use crate::hub::ModelId;
-use crate::inference::ModelStatus;
+use api::{Availability, Conflict, ModelStatus, Models, NewPull, Pull, Standing};
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
@@ -14,105 +13,28 @@ use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use engine::request::{Request as Ask, Response as Reply};
 use futures::stream::{self, Stream};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
-/// The models of a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Models {
-    /// Those that are here, by their names.
-    pub models: Vec<Standing>,
-    /// Those that are being fetched or were lately.
-    pub pulls: BTreeMap<String, Pull>,
-    /// Names that nodes of the network give to different models.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub conflicts: Vec<Conflict>,
-}
-
-/// How a model stands, and what that means for whoever has a task for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
-    /// How it stands.
-    #[serde(flatten)]
-    pub status: ModelStatus,
-    /// What that means.
-    pub state: Availability,
-}
-
-/// Whether a model can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Availability {
-    /// It is loaded.
-    Loaded,
-    /// It is being loaded.
-    Loading,
-    /// Its next task loads it.
-    OnDemand,
-    /// It cannot be used.
-    Unusable,
-}
-
-impl Availability {
-    /// Tells how a model stands that is offered to tasks, or not.
-    pub const fn of(status: &ModelStatus, offered: bool) -> Self {
-        match (&status.reason, status.ready, offered) {
-            (Some(_), _, _) => Self::Unusable,
-            (None, true, _) => Self::Loaded,
-            (None, false, true) => Self::OnDemand,
-            (None, false, false) => Self::Loading,
+/// Returns how the models stand. Asks the node as well: it knows what it offers.
+async fn models(api: &Api) -> Models {
+    let offered = match ask(api, Ask::Status).await {
+        Ok(Reply::Status(status)) => {
+            let offered = status.models.into_iter().filter(|model| model.ready);
+            Some(offered.map(|model| model.name).collect::<BTreeSet<_>>())
         }
-    }
-
-    /// Returns the state in words.
-    pub const fn in_words(self) -> &'static str {
-        match self {
-            Self::Loaded => "ready",
-            Self::Loading => "loading",
-            Self::OnDemand => "on demand",
-            Self::Unusable => "not usable",
-        }
-    }
-}
-
-impl From<ModelStatus> for Standing {
-    /// Tells how a model stands that nothing runs yet.
-    fn from(status: ModelStatus) -> Self {
-        let state = Availability::of(&status, true);
-        Self { status, state }
-    }
-}
-
-/// A model to fetch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewPull {
-    /// Its name on the hub.
-    pub model: String,
-}
-
-impl Models {
-    /// Asks the node as well: it knows what it offers.
-    async fn of(api: &Api) -> Self {
-        let offered = match ask(api, Ask::Status).await {
-            Ok(Reply::Status(status)) => {
-                let offered = status.models.into_iter().filter(|model| model.ready);
-                Some(offered.map(|model| model.name).collect::<BTreeSet<_>>())
-            }
-            Ok(_) | Err(_) => None,
-        };
-        let standing = |status: ModelStatus| {
-            let offered = offered.as_ref().is_none_or(|offered| offered.contains(&status.name));
-            Standing { state: Availability::of(&status, offered), status }
-        };
-        let conflicts = conflicts(api).await;
-        Self {
-            models: api.models.models().into_iter().map(standing).collect(),
-            pulls: api.models.pulls().borrow().clone(),
-            conflicts,
-        }
+        Ok(_) | Err(_) => None,
+    };
+    let standing = |status: ModelStatus| {
+        let offered = offered.as_ref().is_none_or(|offered| offered.contains(&status.name));
+        Standing { state: Availability::of(&status, offered), status }
+    };
+    let conflicts = conflicts(api).await;
+    Models {
+        models: api.models.models().into_iter().map(standing).collect(),
+        pulls: api.models.pulls().borrow().clone(),
+        conflicts,
     }
 }
 
@@ -125,13 +47,13 @@ pub(super) async fn conflicts(api: &Api) -> Vec<Conflict> {
 }
 
 pub(super) async fn list(State(api): State<Api>) -> Json<Models> {
-    Json(Models::of(&api).await)
+    Json(models(&api).await)
 }
 
 /// Looks anew, for whoever has changed something.
 pub(super) async fn refresh(State(api): State<Api>) -> Json<Models> {
     api.models.refresh().await;
-    Json(Models::of(&api).await)
+    Json(models(&api).await)
 }
 
 /// Says more about a model that no node offers: that it is being fetched, why this node cannot run it, or how to get it.
@@ -194,7 +116,7 @@ pub(super) async fn pull(
     api.models
         .pull(&id)
         .map_err(|error| ApiError::new(StatusCode::TOO_MANY_REQUESTS, "pulls_full", error.to_string()))?;
-    Ok((StatusCode::ACCEPTED, Json(Models::of(&api).await)))
+    Ok((StatusCode::ACCEPTED, Json(models(&api).await)))
 }
 
 /// Tells of every change of a pull, beginning with how all stand.

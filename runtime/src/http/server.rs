@@ -5,7 +5,7 @@ pub(super) use super::connections::CONNECTIONS_MAX;
 use super::connections::{Connection, ConnectionTable, Limits, Place};
 use super::peer_owner::OwnerLookup;
 use super::tracked::{self, RequestBody};
-use super::{Door, api, undated};
+use super::{Door, routes, undated};
 use crate::clock;
 use axum::Router;
 use axum::body::Body;
@@ -136,7 +136,7 @@ async fn converse(stream: TcpStream, place: &Place, door: Door, mut stopped: wat
         None => {
             connection.as_mut().graceful_shutdown();
             // What streams for longer than any generation takes has come to nothing.
-            tokio::time::timeout(api::SLOW_REQUEST_TIMEOUT, connection).await.ok()
+            tokio::time::timeout(routes::SLOW_REQUEST_TIMEOUT, connection).await.ok()
         }
     };
     if let Some(Err(error)) = finished {

@@ -441,7 +441,7 @@ async fn waiting_ends_with_the_task_or_with_the_time() {
 async fn bad_tasks_are_refused_with_the_reason() {
     let server = Server::start().await;
     let long = format!(r#"{{"type": "embedding", "input": "{}"}}"#, "a".repeat(100_001));
-    let huge = vec![b' '; api::BODY_BYTES_MAX + 1];
+    let huge = vec![b' '; routes::BODY_BYTES_MAX + 1];
     let cases: [(&[u8], u16, &str); 10] = [
         (b"", 400, "body_malformed"),
         (b"{", 400, "body_malformed"),
@@ -468,7 +468,7 @@ async fn no_body_is_awaited_from_whom_it_is_not_wanted() {
     let server = Server::start().await;
     let port = server.address.port();
     for (authorization, bytes, expected) in
-        [("", 1 << 20, "HTTP/1.1 401"), (AUTHORIZED, api::BODY_BYTES_MAX + 1, "HTTP/1.1 413")]
+        [("", 1 << 20, "HTTP/1.1 401"), (AUTHORIZED, routes::BODY_BYTES_MAX + 1, "HTTP/1.1 413")]
     {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         let head = format!(

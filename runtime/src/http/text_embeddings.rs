@@ -7,13 +7,14 @@
 //!
 //! Shapes: <https://huggingface.github.io/text-embeddings-inference>.
 
-use super::api::{ask, internal, unexpected, unexpected_output};
 use super::error::ApiError;
 use super::fields::{Truncate, Whole};
-use super::new_task::{InputBody, refuse_empty};
+use super::input::refuse_empty;
+use super::routes::{ask, internal, unexpected, unexpected_output};
 use super::truncated::Truncated;
 use super::{Api, auth, body, errand, fields, ranks, vectors};
 use crate::inference::{Outline, OutlineOutput};
+use api::InputBody;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};

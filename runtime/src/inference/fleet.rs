@@ -12,12 +12,12 @@ use super::limits::{self, CpuShare, PERIOD};
 use super::process::{ProcessInference, WorkerOptions};
 use crate::clock;
 use crate::ports::{Inference, InferenceEvent};
+use api::ModelStatus;
 use engine::ids::JobId;
 use engine::input::ModelState;
 use engine::output::Work;
 use engine::task::TaskKind;
 use engine::{Fingerprint, InferenceError};
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::future::Future;
@@ -63,34 +63,6 @@ pub struct FleetOptions {
     pub memory_bytes_max: u64,
     /// What they may use of the processor.
     pub cpu: CpuShare,
-}
-
-/// How a model stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModelStatus {
-    /// Its name.
-    pub name: String,
-    /// What it can do.
-    pub kinds: Vec<String>,
-    /// Which model it is; `None` while its files are being hashed, and where it cannot be used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fingerprint: Option<Fingerprint>,
-    /// The size of its files.
-    pub bytes: u64,
-    /// Where it is.
-    #[serde(rename = "where")]
-    pub place: String,
-    /// Whether it is loaded.
-    pub ready: bool,
-    /// When it was loaded, ISO 8601.
-    pub loaded_at: Option<String>,
-    /// What its worker occupies.
-    pub memory_bytes: Option<u64>,
-    /// Why it cannot be used, if that is so.
-    pub reason: Option<String>,
-    /// What to do about that, where it is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
 }
 
 /// The inference port, backed by a worker process for each loaded model. Dropping it kills them.
@@ -160,24 +132,6 @@ impl FleetOptions {
     /// Tells whether a model can ever be loaded.
     pub const fn fits(&self, model: &ModelSpec) -> bool {
         model.memory_bytes <= self.memory_bytes_max
-    }
-}
-
-impl ModelStatus {
-    /// What is known of a model that is nothing but a name.
-    pub fn of_name(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            kinds: Vec::new(),
-            fingerprint: None,
-            bytes: 0,
-            place: "-".to_owned(),
-            ready: false,
-            loaded_at: None,
-            memory_bytes: None,
-            reason: None,
-            hint: None,
-        }
     }
 }
 

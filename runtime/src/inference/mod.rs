@@ -47,7 +47,7 @@ pub use encoder::{EncodeError, EncoderError, Precision, Room};
 pub use fields::FieldError;
 pub(crate) use fingerprint::hashes_folder;
 pub use fingerprint::{FileHashes, FingerprintError, ModelFile};
-pub use fleet::{Fleet, FleetHandle, FleetOptions, MODELS_MAX, ModelSpec, ModelStatus};
+pub use fleet::{Fleet, FleetHandle, FleetOptions, MODELS_MAX, ModelSpec};
 pub use folder::FolderError;
 pub use header::{HEADER_BYTES_MAX, HeaderError};
 pub use inspect::inspect;

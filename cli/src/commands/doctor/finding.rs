@@ -1,6 +1,7 @@
 //! What the doctor can find, in words: what is so, why it matters, what to do.
 
 use crate::output;
+use api::{Conflict, ModelVersion, RecentTrouble, Status};
 use engine::error::DialError;
 use engine::error::{PeerFault, StrangerFault};
 use engine::event::RefuseReason;
@@ -9,7 +10,6 @@ use engine::observers::diagnostics::Issue;
 use runtime::cgroup::MemoryLimit;
 use runtime::config::{ConfigError, Settings};
 use runtime::home::Home;
-use runtime::http::view::{Conflict, ModelVersion, RecentTrouble, Status};
 use runtime::identity::IdentityError;
 use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};

@@ -1,10 +1,10 @@
 //! What is wrong with what a node has stored, or with who else may look at it.
 
 use super::finding::Finding;
+use api::{DamagedRecord, Diagnosis, Status};
 use engine::health::{Component, HealthReason};
 use runtime::config::Settings;
 use runtime::home::Home;
-use runtime::http::view::{DamagedRecord, Diagnosis, Status};
 use runtime::service::STORE_FILE;
 use runtime::store::{Checked, Missing, check, kept_files, missing_data};
 use std::fs;

@@ -5,13 +5,14 @@ use crate::client::Client;
 use crate::error::Failure;
 use crate::output;
 use crate::terminal;
+use api::Conflict;
+use api::ModelStatus;
+use api::{Availability, Models, Standing};
 use runtime::catalog::{self, Sources};
 use runtime::config::{self, ModelEntry, Overrides};
 use runtime::home::{Holder, Home};
-use runtime::http::models::{Availability, Models, Standing};
-use runtime::http::view::Conflict;
 use runtime::hub::Hub;
-use runtime::inference::{EMBEDDED_MODEL, ModelSpec, ModelStatus};
+use runtime::inference::{EMBEDDED_MODEL, ModelSpec};
 use std::collections::BTreeMap;
 
 pub(in crate::commands) async fn run(home: &Home, hub: Hub, format: Format) -> Result<(), Failure> {

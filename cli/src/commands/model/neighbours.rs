@@ -1,9 +1,9 @@
 //! The running node as a place to get a model's files from, before the hub is asked: other nodes may have them.
 
 use crate::client::Client;
+use api::{FetchLine, NewFetch};
 use engine::blob::Hash;
 use runtime::home::Home;
-use runtime::http::files::{FetchLine, NewFetch};
 use runtime::hub::Neighbours;
 use std::ops::ControlFlow;
 use std::path::Path;

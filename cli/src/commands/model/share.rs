@@ -3,9 +3,9 @@
 use crate::client::Client;
 use crate::error::Failure;
 use crate::output;
+use api::NewShare;
 use runtime::blobs::Manifest;
 use runtime::home::Home;
-use runtime::http::files::NewShare;
 use std::path::Path;
 
 pub(in crate::commands) async fn run(home: &Home, path: &Path) -> Result<(), Failure> {

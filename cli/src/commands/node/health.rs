@@ -5,9 +5,9 @@ use crate::client::Client;
 use crate::commands::all_nodes;
 use crate::error::{Failure, Outcome};
 use crate::output;
+use api::Health;
 use engine::health::{Component, HealthReason, Verdict};
 use runtime::home::Home;
-use runtime::http::view::Health;
 use std::process::ExitCode;
 
 pub(in crate::commands) fn run(home: &Home, format: Format) -> Outcome {

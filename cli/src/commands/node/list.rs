@@ -4,9 +4,9 @@ use crate::args::Format;
 use crate::commands::all_nodes;
 use crate::error::Failure;
 use crate::output;
+use api::StatusAnswer;
 use engine::lifecycle::State;
 use runtime::home::{Holder, Home};
-use runtime::http::view::StatusAnswer;
 use serde::Serialize;
 use std::path::PathBuf;
 

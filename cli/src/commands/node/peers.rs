@@ -5,9 +5,9 @@ use crate::client::Client;
 use crate::commands::all_nodes;
 use crate::error::{Failure, Outcome};
 use crate::output;
+use api::{Peer, Peers};
 use engine::heartbeat::Liveness;
 use runtime::home::Home;
-use runtime::http::view::{Peer, Peers};
 
 pub(in crate::commands) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
     let client = Client::connect(home)?;

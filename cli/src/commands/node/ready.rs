@@ -3,8 +3,8 @@
 use crate::client::Client;
 use crate::error::Failure;
 use crate::output;
+use api::Readiness;
 use runtime::home::Home;
-use runtime::http::view::Readiness;
 
 pub(in crate::commands) async fn run(home: &Home) -> Result<(), Failure> {
     let client = Client::connect(home)?;

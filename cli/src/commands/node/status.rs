@@ -6,9 +6,9 @@ use crate::client::Client;
 use crate::commands::all_nodes;
 use crate::error::{Failure, Outcome};
 use crate::output;
+use api::Availability;
+use api::{Health, Metadata, Model, Status, StatusAnswer};
 use runtime::home::Home;
-use runtime::http::models::Availability;
-use runtime::http::view::{Health, Metadata, Model, Status, StatusAnswer};
 
 pub(in crate::commands) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
     let client = Client::connect(home)?;

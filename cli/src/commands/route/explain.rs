@@ -5,9 +5,9 @@ use crate::client::Client;
 use crate::commands::node_id;
 use crate::error::Failure;
 use crate::output;
+use api::Route;
 use engine::NodeId;
 use runtime::home::Home;
-use runtime::http::view::Route;
 
 pub(in crate::commands) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Failure> {
     let client = Client::connect(home)?;

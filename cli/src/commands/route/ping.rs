@@ -5,8 +5,8 @@ use crate::client::Client;
 use crate::commands::node_id;
 use crate::error::Failure;
 use crate::output;
+use api::Ping;
 use runtime::home::Home;
-use runtime::http::view::Ping;
 
 pub(in crate::commands) async fn run(home: &Home, ping: &RoutePing) -> Result<(), Failure> {
     let client = Client::connect(home)?;

@@ -3,11 +3,11 @@
 use crate::args::Format;
 use crate::error::{Failure, Outcome};
 use crate::output;
+use api::DamagedRecord;
 use engine::TaskId;
 use engine::record::RecordKind;
 use runtime::config::{self, Overrides};
 use runtime::home::{Home, Lock, LockError};
-use runtime::http::view::DamagedRecord;
 use runtime::service::STORE_FILE;
 use runtime::store::{Checked, OpenError, check};
 use serde_json::json;

@@ -4,8 +4,8 @@ use super::id;
 use crate::client::Client;
 use crate::error::Failure;
 use crate::output;
+use api::Task;
 use runtime::home::Home;
-use runtime::http::view::Task;
 
 pub(in crate::commands) async fn run(home: &Home, id: &str) -> Result<(), Failure> {
     let id = id::parse(id)?;

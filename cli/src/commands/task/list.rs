@@ -5,10 +5,10 @@ use crate::client::Client;
 use crate::commands::node_id;
 use crate::error::Failure;
 use crate::output;
+use api::{Task, Tasks};
 use engine::NodeId;
 use engine::task::TaskStatus;
 use runtime::home::Home;
-use runtime::http::view::{Task, Tasks};
 
 /// Which tasks.
 pub(in crate::commands) struct Wanted {

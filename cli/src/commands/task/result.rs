@@ -6,11 +6,11 @@ use crate::client::Client;
 use crate::error::Failure;
 use crate::output;
 use crate::terminal;
+use api::{Dropped, OutputBody, ResultBody, Summary};
 use engine::TaskId;
 use engine::task::TaskStatus;
 use hyper::body::Bytes;
 use runtime::home::Home;
-use runtime::http::view::{Dropped, OutputBody, ResultBody, Summary};
 
 pub(in crate::commands) async fn run(
     home: &Home,

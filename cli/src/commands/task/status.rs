@@ -5,8 +5,8 @@ use crate::args::Format;
 use crate::client::Client;
 use crate::error::Failure;
 use crate::output;
+use api::Task;
 use runtime::home::Home;
-use runtime::http::view::Task;
 
 pub(in crate::commands) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Failure> {
     let id = id::parse(id)?;

@@ -6,8 +6,8 @@ mod stream;
 
 use self::asked::{Asked, Settings};
 use super::error::OpenAiError;
-use crate::http::api::{internal, unexpected_output};
 use crate::http::errand::{self, Part};
+use crate::http::routes::{internal, unexpected_output};
 use crate::http::{Api, ApiError, fields};
 use axum::Json;
 use axum::body::Bytes;

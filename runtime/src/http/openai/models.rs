@@ -2,11 +2,11 @@
 
 use super::error::OpenAiError;
 use crate::http::Api;
-use crate::http::api::{ask, unexpected};
 use crate::http::errand::EMBEDDED_MODEL_ON_HUB;
 use crate::http::models::conflicts;
-use crate::http::view::{Conflict, ModelVersion};
+use crate::http::routes::{ask, unexpected};
 use crate::inference::EMBEDDED_MODEL;
+use api::{Conflict, ModelVersion};
 use axum::Json;
 use axum::extract::{Path, State};
 use engine::Rejection;

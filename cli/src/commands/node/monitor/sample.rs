@@ -3,11 +3,11 @@
 use crate::client::Client;
 use crate::commands::node::health;
 use crate::error::Failure;
+use api::{Metadata, Peer, Peers, StatusAnswer, Tasks};
 use engine::lifecycle::State;
 use engine::task::TaskStatus;
 use runtime::home::Home;
 use runtime::host;
-use runtime::http::view::{Metadata, Peer, Peers, StatusAnswer, Tasks};
 use runtime::logging::{Follower, Told};
 use serde::Serialize;
 use std::collections::VecDeque;

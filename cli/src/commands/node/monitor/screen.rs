@@ -278,9 +278,9 @@ const PEERS_SHOWN_MAX: u16 = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use api::Peer;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
-    use runtime::http::view::Peer;
 
     fn sample() -> Sample {
         Sample {

@@ -2,7 +2,7 @@
 
 use super::super::error::OpenAiError;
 use crate::http::fields::Whole;
-use crate::http::new_task::{NotATask, OneOrMany, thousandths};
+use api::{NotATask, OneOrMany, thousandths};
 use engine::task::{ChatMessage, ChatRole, MAX_TOKENS_MAX, Prompt};
 use serde::Deserialize;
 

@@ -3,8 +3,7 @@
 //! A field that does not belong to the kind of task is a mistake that its client should hear of, not one to pass over.
 
 use engine::task::{
-    ChatMessage, Classification, EmbeddingInput, Generation, InputFault, Prompt, Reranking, TaskInput,
-    TaskKind, TaskSpec,
+    ChatMessage, Classification, EmbeddingInput, Generation, Prompt, Reranking, TaskInput, TaskKind, TaskSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -199,35 +198,21 @@ impl InputBody {
 }
 
 /// Returns a number as thousandths, 1000 where it is not given; what is not zero does not become less than `least`.
+///
+/// # Errors
+/// Where the number is negative or far above what is allowed.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "the number is in a range that a u32 holds"
 )]
-pub(super) fn thousandths(name: &str, number: Option<f64>, least: u32) -> Result<u32, NotATask> {
+pub fn thousandths(name: &str, number: Option<f64>, least: u32) -> Result<u32, NotATask> {
     let number = number.unwrap_or(1.0);
     if !(0.0..=THOUSANDTHS_OF_MAX).contains(&number) {
         return Err(NotATask(format!("{name} is {number}, which is out of range")));
     }
     let rounded = (number * 1000.0).round() as u32;
     Ok(if number > 0.0 { rounded.max(least) } else { rounded })
-}
-
-/// Refuses an empty text or list of tokens among the inputs of an embedding, as OpenAI's API does. Models would read it, but
-/// who sends one has mostly lost something.
-pub(super) fn refuse_empty(inputs: &[EmbeddingInput]) -> Result<(), InputFault> {
-    match inputs.iter().position(EmbeddingInput::is_empty) {
-        Some(number) => Err(InputFault::Empty.of_part(number, inputs.len())),
-        None => Ok(()),
-    }
-}
-
-/// The same for the input of a task.
-pub(super) fn refuse_empty_input(input: &TaskInput) -> Result<(), InputFault> {
-    match input {
-        TaskInput::Embedding { inputs } => refuse_empty(inputs),
-        TaskInput::Classification(_) | TaskInput::Generation(_) | TaskInput::Reranking(_) => Ok(()),
-    }
 }
 
 fn embedding_inputs(input: Option<InputBody>, truncate: bool) -> Result<Vec<EmbeddingInput>, NotATask> {

@@ -1,6 +1,7 @@
 //! A task and what came of it, as the control API writes them.
 
-use super::{ErrorDetail, millis};
+use crate::error::ErrorDetail;
+use crate::millis;
 use engine::request::TaskView;
 use engine::task::{
     FinishReason, Outcome, ResultSummary, TaskKind, TaskOutput, TaskResult, TaskStatus, Truncation,
@@ -15,6 +16,15 @@ pub struct Tasks {
     pub total: u32,
     /// The part asked for.
     pub tasks: Vec<Task>,
+}
+
+/// The name of an accepted task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitted {
+    /// The task's name.
+    pub id: TaskId,
+    /// How it stands.
+    pub status: TaskStatus,
 }
 
 /// How a task stands.

@@ -7,14 +7,14 @@
 
 use super::error::{ApiError, LIST_TASKS};
 use super::files;
+use super::input::refuse_empty_input;
 use super::models;
-use super::new_task::{NotATask, refuse_empty_input};
-use super::view::{
-    DamagedRecord, Diagnosis, Health, Liveness, Members, NewTask, Peers, Ping, Readiness, ResultBody, Route,
-    StatusAnswer, Submitted, Task, Tasks,
-};
 use super::{Api, auth, body, errand, events, openai, text_embeddings};
 use crate::clock;
+use api::{
+    DamagedRecord, Diagnosis, Health, Liveness, Members, NewTask, NotATask, Peers, Ping, Readiness,
+    ResultBody, Route, StatusAnswer, Submitted, Task, Tasks,
+};
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};

@@ -1,0 +1,76 @@
+//! JSON types of the control API.
+//!
+//! A node serves its control API over HTTP/1 on loopback, below `/api/v1`. This crate has the body of every request and
+//! answer, and nothing else: no server, no client, no I/O. The server serialises what the command line, the dashboard and
+//! any other client deserialise, so both ends share one definition.
+//!
+//! | route | request | answer |
+//! |---|---|---|
+//! | `GET /api/v1/status` | | [`StatusAnswer`] |
+//! | `GET /api/v1/health` | | [`Health`] |
+//! | `GET /api/v1/diagnosis` | | [`Diagnosis`] |
+//! | `GET /api/v1/peers` | | [`Peers`] |
+//! | `GET /api/v1/members` | | [`Members`] |
+//! | `GET /api/v1/routes/{id}` | | [`Route`] |
+//! | `POST /api/v1/routes/{id}/ping` | | [`Ping`] |
+//! | `POST /api/v1/tasks` | [`NewTask`] | [`Submitted`] |
+//! | `GET /api/v1/tasks` | | [`Tasks`] |
+//! | `GET`, `DELETE /api/v1/tasks/{id}` | | [`Task`] |
+//! | `GET /api/v1/tasks/{id}/result` | | [`ResultBody`] |
+//! | `GET /api/v1/models`, `POST /api/v1/models/refresh` | | [`Models`] |
+//! | `POST /api/v1/models` | [`NewPull`] | [`Models`] |
+//! | `POST /api/v1/fetches` | [`NewFetch`] | one [`FetchLine`] a line |
+//! | `GET /api/v1/fetches` | | [`Fetches`] |
+//! | `POST /api/v1/files` | [`NewShare`] | |
+//! | `GET /healthz` | | [`Liveness`] |
+//! | `GET /readyz` | | [`Readiness`] |
+//!
+//! Every failure of these routes has the body [`ErrorBody`] and a 4xx or 5xx status. Its `code` is stable; its `message`
+//! may change.
+//!
+//! # Conventions
+//! - Times are ISO 8601 strings in UTC. Durations are numbers whose names end in their unit: `_ms`, `_us`.
+//! - Ids and hashes are lower-case hexadecimal strings.
+//! - Optional fields are left out where they have no value, unless their documentation says otherwise.
+//! - Requests with unknown fields are rejected. Answers may gain fields, so clients must ignore unknown ones.
+//!
+//! # Example
+//! ```
+//! use api::{NewTask, Submitted};
+//! use engine::task::TaskKind;
+//!
+//! let task = NewTask::of_text(TaskKind::Embedding, "some text".to_owned());
+//! assert_eq!(serde_json::to_string(&task)?, r#"{"type":"embedding","input":"some text"}"#);
+//!
+//! let answer = r#"{"id":"0123456789abcdef0123456789abcdef","status":"QUEUED"}"#;
+//! let Submitted { id, .. } = serde_json::from_str(answer)?;
+//! assert_eq!(id.to_string(), "0123456789abcdef0123456789abcdef");
+//! # Ok::<(), serde_json::Error>(())
+//! ```
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+#![warn(clippy::print_stdout)]
+
+mod diagnosis;
+mod error;
+mod files;
+mod models;
+mod network;
+mod new_task;
+mod status;
+mod tasks;
+
+pub use diagnosis::{Conflict, DamagedRecord, Diagnosis, ModelVersion, RecentTrouble};
+pub use error::{ErrorBody, ErrorDetail};
+pub use files::{Fetch, FetchLine, Fetches, NewFetch, NewShare};
+pub use models::{Availability, ModelStatus, Models, NewPull, Pull, PullState, Standing};
+pub use network::{Hop, Member, Members, Peer, Peers, Ping, Route};
+pub use new_task::{InputBody, Message, NewTask, NotATask, OneOrMany, thousandths};
+pub use status::{Health, Liveness, Metadata, Model, Readiness, Status, StatusAnswer};
+pub use tasks::{Dropped, OutputBody, ResultBody, Score, Submitted, Summary, Task, Tasks, TruncatedInput};
+
+/// Converts microseconds to milliseconds; exact up to 2^53 microseconds.
+fn millis(micros: u64) -> f64 {
+    micros as f64 / 1000.0
+}
