@@ -1,6 +1,6 @@
 //! Bodies of requests: taken in as a whole, within limits of size and time, and read as JSON.
 
-mod place;
+mod json_path;
 
 use super::error::ApiError;
 use crate::text::without_mark;
@@ -60,12 +60,12 @@ pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8], what: 
     serde_json::from_str(text).map_err(|error| {
         let why = in_words(&error.to_string());
         let missing = why.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
-        let mut end = place::offset(text.as_bytes(), error.line(), error.column());
+        let mut end = json_path::offset(text.as_bytes(), error.line(), error.column());
         // The reader finds some values wrong at the end of the whole object only, right after the value.
         if missing.is_none() && text.get(end..).is_some_and(|rest| rest.trim().is_empty()) {
             end = end.saturating_sub(1);
         }
-        let place = place::path_at(text.as_bytes(), end);
+        let place = json_path::path_at(text.as_bytes(), end);
         match missing {
             _ if !place.is_empty() => malformed(&format!("{place}: {why}")).about(&place),
             Some((name, _)) => malformed(&why).about(name),

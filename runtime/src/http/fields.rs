@@ -4,13 +4,13 @@
 //! that would change the answer. A field that no table has is passed over, so that clients newer than this program
 //! still work.
 
+mod integer;
 mod known;
 mod truncate;
-mod whole;
 
+pub(super) use integer::Whole;
 pub(super) use known::{CHAT, COMPLETION, EMBEDDINGS, RERANK, TEI_EMBED, TEI_PREDICT, TEI_RERANK};
 pub(super) use truncate::Truncate;
-pub(super) use whole::Whole;
 
 use super::body;
 use super::error::ApiError;

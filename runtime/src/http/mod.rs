@@ -9,9 +9,11 @@
 mod auth;
 mod body;
 mod client_stream;
+mod clock_unset;
+#[cfg(test)]
+mod compat_tests;
 mod connections;
-mod door;
-mod errand;
+mod embedding_batch;
 mod error;
 mod events;
 mod fields;
@@ -21,23 +23,21 @@ mod input;
 mod models;
 mod openai;
 mod peer_owner;
-mod ranks;
+mod rerank;
 mod routes;
 mod server;
-#[cfg(test)]
-mod story;
+mod startup;
+mod task_runner;
+mod tei;
 #[cfg(test)]
 mod tests;
-mod text_embeddings;
-mod tracked;
+mod tracked_body;
 mod truncated;
-mod undated;
-mod vectors;
 
 pub use auth::Token;
-pub use door::Door;
 pub use error::ApiError;
 pub use server::{listen, serve};
+pub use startup::Door;
 
 use crate::blobs::Shelf;
 use crate::catalog::Catalog;

@@ -6,9 +6,9 @@
 //!
 //! Shapes: <https://platform.openai.com/docs/api-reference>.
 
+mod completions;
 mod embeddings;
 mod error;
-mod generations;
 mod models;
 mod rerank;
 
@@ -28,8 +28,8 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         .route("/models", get(models::list))
         .route("/models/{*name}", get(models::one))
         .route("/embeddings", post(embeddings::create))
-        .route("/chat/completions", post(generations::chat))
-        .route("/completions", post(generations::text))
+        .route("/chat/completions", post(completions::chat))
+        .route("/completions", post(completions::text))
         .route("/rerank", post(rerank::create));
     guarded(api, "/v1", routes)
 }

@@ -9,7 +9,7 @@ use super::error::{ApiError, LIST_TASKS};
 use super::files;
 use super::input::refuse_empty_input;
 use super::models;
-use super::{Api, auth, body, errand, events, openai, text_embeddings};
+use super::{Api, auth, body, events, openai, task_runner, tei};
 use crate::clock;
 use api::{
     DamagedRecord, Diagnosis, Health, Liveness, Members, NewTask, NotATask, Peers, Ping, Readiness,
@@ -57,7 +57,7 @@ pub(super) fn router(api: Api) -> Router {
         .nest("/api/v1", protected)
         .nest("/v1", openai::router(&api))
         .nest("/v2", openai::router_v2(&api))
-        .merge(text_embeddings::router(&api))
+        .merge(tei::router(&api))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
         // Every body is taken in within limits of its own.
@@ -224,7 +224,7 @@ async fn submit(
         not_a_task(ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", message))
     })?;
     refuse_empty_input(&spec.input).map_err(Rejection::Input)?;
-    match errand::submit(&api, &spec, None).await? {
+    match task_runner::submit(&api, &spec, None).await? {
         Ok(id) => Ok((StatusCode::ACCEPTED, Json(Submitted { id, status: TaskStatus::Queued }))),
         Err(rejection) => Err(models::explain(&api, spec.model, rejection.into()).await),
     }
@@ -318,7 +318,7 @@ async fn result(State(api): State<Api>, id: TaskPath) -> Answered<ResultBody> {
             .hint(format!("p2p-ai-agents task watch {id} waits for it")));
     }
     // It may have expired between the two questions.
-    let result = errand::result(&api, id).await?.ok_or(Rejection::TaskNotFound(id))?;
+    let result = task_runner::result(&api, id).await?.ok_or(Rejection::TaskNotFound(id))?;
     Ok(Json(ResultBody::from(result)))
 }
 

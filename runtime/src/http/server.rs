@@ -4,8 +4,8 @@ use super::client_stream::ClientStream;
 pub(super) use super::connections::CONNECTIONS_MAX;
 use super::connections::{Connection, ConnectionTable, Limits, Place};
 use super::peer_owner::OwnerLookup;
-use super::tracked::{self, RequestBody};
-use super::{Door, routes, undated};
+use super::tracked_body::{self, RequestBody};
+use super::{Door, clock_unset, routes};
 use crate::clock;
 use axum::Router;
 use axum::body::Body;
@@ -102,7 +102,7 @@ async fn serve_connection(stream: TcpStream, place: Place, door: Door, stopped: 
     // Answers are small and wanted at once.
     let _ = stream.set_nodelay(true);
     if !clock::has_date() {
-        return undated::refuse(stream).await;
+        return clock_unset::refuse(stream).await;
     }
     let connection = Arc::clone(&place.connection);
     tokio::select! {
@@ -159,13 +159,20 @@ async fn answer(
     }
     let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
     if chunked && connection.is_ambiguous() {
-        return tracked::finish(tracked::ambiguous_length(), place, false, Vec::new());
+        return tracked_body::finish(tracked_body::ambiguous_length(), place, false, Vec::new());
     }
     let request = request.map(|body| Body::new(RequestBody::new(body, Arc::clone(connection))));
     let permit = if authenticated {
         match place.table().begin_request() {
             Some(permit) => Some(permit),
-            None => return tracked::finish(tracked::too_many_requests(), place, authenticated, Vec::new()),
+            None => {
+                return tracked_body::finish(
+                    tracked_body::too_many_requests(),
+                    place,
+                    authenticated,
+                    Vec::new(),
+                );
+            }
         }
     } else {
         None
@@ -179,7 +186,7 @@ async fn answer(
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         connection.discard_rest();
     }
-    tracked::finish(response, place, authenticated, permit.into_iter().collect())
+    tracked_body::finish(response, place, authenticated, permit.into_iter().collect())
 }
 
 /// Returns how many files this process may have open.

@@ -6,7 +6,7 @@ use crate::http::error::ApiError;
 use crate::http::fields::{Truncate, Whole};
 use crate::http::input::refuse_empty;
 use crate::http::truncated::Truncated;
-use crate::http::{Api, fields, vectors};
+use crate::http::{Api, embedding_batch, fields};
 use api::InputBody;
 use axum::Json;
 use axum::body::Bytes;
@@ -82,8 +82,8 @@ pub(super) async fn create(
     drop(bytes);
     let options = Options::of(&asked)?;
     let inputs = asked.input.into_inputs();
-    if !(1..=vectors::INPUTS_MAX).contains(&inputs.len()) {
-        let message = format!("{} inputs; 1 to {} are allowed", inputs.len(), vectors::INPUTS_MAX);
+    if !(1..=embedding_batch::INPUTS_MAX).contains(&inputs.len()) {
+        let message = format!("{} inputs; 1 to {} are allowed", inputs.len(), embedding_batch::INPUTS_MAX);
         return Err(OpenAiError::bad_request("input", message));
     }
     // As OpenAI has it; white space is text to it as well.
@@ -91,7 +91,7 @@ pub(super) async fn create(
     refuse_empty(&inputs).map_err(|fault| about_input(Rejection::Input(fault).into()))?;
     let inputs =
         if options.truncate { inputs } else { inputs.into_iter().map(EmbeddingInput::whole).collect() };
-    let mut made = vectors::make(&api, asked.model, inputs).await.map_err(about_input)?;
+    let mut made = embedding_batch::make(&api, asked.model, inputs).await.map_err(about_input)?;
     if let Some((name, dimensions)) = options.dimensions {
         made.shorten(dimensions).map_err(|error| OpenAiError::bad_request(name, error.to_string()))?;
     }

@@ -2,9 +2,9 @@
 
 use super::error::OpenAiError;
 use crate::http::Api;
-use crate::http::errand::EMBEDDED_MODEL_ON_HUB;
 use crate::http::models::conflicts;
 use crate::http::routes::{ask, unexpected};
+use crate::http::task_runner::EMBEDDED_MODEL_ON_HUB;
 use crate::inference::EMBEDDED_MODEL;
 use api::{Conflict, ModelVersion};
 use axum::Json;

@@ -8,7 +8,7 @@ use super::error::OpenAiError;
 use crate::http::error::ApiError;
 use crate::http::fields::{Truncate, Whole};
 use crate::http::truncated::Truncated;
-use crate::http::{Api, fields, ranks, vectors};
+use crate::http::{Api, embedding_batch, fields, rerank};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -78,8 +78,8 @@ pub(super) async fn create(
     };
     let as_voyage = asked.truncation.is_some() || asked.top_k.is_some();
     let texts: Vec<String> = asked.documents.into_iter().map(Document::into_text).collect();
-    if !(1..=vectors::INPUTS_MAX).contains(&texts.len()) {
-        let message = format!("{} documents; 1 to {} are allowed", texts.len(), vectors::INPUTS_MAX);
+    if !(1..=embedding_batch::INPUTS_MAX).contains(&texts.len()) {
+        let message = format!("{} documents; 1 to {} are allowed", texts.len(), embedding_batch::INPUTS_MAX);
         return Err(OpenAiError::bad_request("documents", message));
     }
     if asked.query.is_empty() {
@@ -88,7 +88,7 @@ pub(super) async fn create(
     let mut shown = if asked.return_documents == Some(true) { texts.clone() } else { Vec::new() };
     let about_documents =
         |error: ApiError| if error.is_of_input() { error.about("documents") } else { error };
-    let ranks = ranks::make(&api, asked.model, asked.query, texts, truncate).await;
+    let ranks = rerank::make(&api, asked.model, asked.query, texts, truncate).await;
     let mut ranks = ranks.map_err(about_documents)?;
     if asked.raw_scores == Some(true) {
         ranks.set_raw(true);

@@ -1,13 +1,13 @@
 //! `/v1/chat/completions` and `/v1/completions`: a generation for each answer to each prompt, whole or piece by piece as
 //! they are written.
 
-mod asked;
+mod request;
 mod stream;
 
-use self::asked::{Asked, Settings};
+use self::request::{Asked, Settings};
 use super::error::OpenAiError;
-use crate::http::errand::{self, Part};
 use crate::http::routes::{internal, unexpected_output};
+use crate::http::task_runner::{self, Part};
 use crate::http::{Api, ApiError, fields};
 use axum::Json;
 use axum::body::Bytes;
@@ -50,13 +50,13 @@ async fn create(
     let specs = specs(prompts, &settings);
     if settings.stream {
         // Before the first of them costs anything.
-        let parts = errand::parts(&specs);
+        let parts = task_runner::parts(&specs);
         let check = |(spec, part): (&TaskSpec, Part)| part.check(&spec.input);
         specs.iter().zip(parts).try_for_each(check).map_err(|error| shape.about_input(error))?;
         let stream = stream::begin(api, shape, specs, settings.answers, settings.include_usage).await?;
         return Ok(stream.into_response());
     }
-    let results = errand::run_all(&api, specs, TASKS_AT_ONCE).await;
+    let results = task_runner::run_all(&api, specs, TASKS_AT_ONCE).await;
     let results = results.map_err(|error| shape.about_input(error))?;
     let head = results.first().map(|(_, result)| Head {
         shape,
@@ -66,7 +66,7 @@ async fn create(
     });
     let head = head.ok_or_else(|| internal("internal_error", unexpected_output()))?;
     let written = results.into_iter().map(|(part, result)| {
-        Written::of(errand::output(part, result).map_err(|error| shape.about_input(error))?)
+        Written::of(task_runner::output(part, result).map_err(|error| shape.about_input(error))?)
     });
     let written: Vec<Written> = written.collect::<Result<_, OpenAiError>>()?;
     Ok(Json(head.whole(&written, settings.answers)).into_response())

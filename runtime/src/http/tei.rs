@@ -12,7 +12,7 @@ use super::fields::{Truncate, Whole};
 use super::input::refuse_empty;
 use super::routes::{ask, internal, unexpected, unexpected_output};
 use super::truncated::Truncated;
-use super::{Api, auth, body, errand, fields, ranks, vectors};
+use super::{Api, auth, body, embedding_batch, fields, rerank, task_runner};
 use crate::inference::{Outline, OutlineOutput};
 use api::InputBody;
 use axum::body::Bytes;
@@ -72,7 +72,7 @@ async fn embed(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Resu
     refuse_empty(&inputs).map_err(|fault| TeiError::invalid(&fault.to_string()))?;
     let inputs = if truncate { inputs } else { inputs.into_iter().map(EmbeddingInput::whole).collect() };
     let mut made =
-        vectors::make(&api, asked.model, inputs).await.map_err(|error| too_long(error, truncate))?;
+        embedding_batch::make(&api, asked.model, inputs).await.map_err(|error| too_long(error, truncate))?;
     match asked.dimensions {
         // A number below 0 is no more in range than 0 is.
         Some(dimensions) => made
@@ -161,8 +161,8 @@ async fn predictions(
     };
     let specs = texts.into_iter().map(spec).collect();
     let (mut made, mut all_truncated) = (Vec::new(), Truncated::default());
-    for (part, result) in errand::run_all(api, specs, TASKS_AT_ONCE).await? {
-        match errand::output(part, result)? {
+    for (part, result) in task_runner::run_all(api, specs, TASKS_AT_ONCE).await? {
+        match task_runner::output(part, result)? {
             TaskOutput::Classification { scores, truncated, .. } => {
                 all_truncated.add(part.first, &truncated);
                 made.push(scores.into_iter().map(|(label, score)| Prediction { label, score }).collect());
@@ -206,7 +206,7 @@ async fn rerank(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Res
     }
     let truncate = truncates(asked.truncate.as_ref())?;
     let mut texts = if asked.return_text == Some(true) { asked.texts.clone() } else { Vec::new() };
-    let ranks = ranks::make(&api, asked.model, asked.query, asked.texts, truncate).await;
+    let ranks = rerank::make(&api, asked.model, asked.query, asked.texts, truncate).await;
     let mut ranks = ranks.map_err(|error| too_long(error, truncate))?;
     ranks.set_raw(asked.raw_scores == Some(true));
     let rank = |(index, score)| Rank { index, score, text: texts.get_mut(index).map(std::mem::take) };
@@ -229,7 +229,7 @@ async fn info(State(api): State<Api>) -> Result<Json<Value>, TeiError> {
         "max_input_length": outline.map(|outline| outline.tokens_max),
         "max_batch_tokens": outline.map(|outline| outline.pass_tokens_max),
         "max_batch_requests": null,
-        "max_client_batch_size": vectors::INPUTS_MAX,
+        "max_client_batch_size": embedding_batch::INPUTS_MAX,
         "auto_truncate": true,
         "tokenization_workers": api.threads,
         "version": status.version,
@@ -316,10 +316,10 @@ impl IntoResponse for TeiError {
 }
 
 fn check_count(inputs: usize) -> Result<(), TeiError> {
-    if (1..=vectors::INPUTS_MAX).contains(&inputs) {
+    if (1..=embedding_batch::INPUTS_MAX).contains(&inputs) {
         return Ok(());
     }
-    Err(TeiError::invalid(&format!("{inputs} inputs; 1 to {} are allowed", vectors::INPUTS_MAX)))
+    Err(TeiError::invalid(&format!("{inputs} inputs; 1 to {} are allowed", embedding_batch::INPUTS_MAX)))
 }
 
 /// Texts of one request that are classified at the same time.

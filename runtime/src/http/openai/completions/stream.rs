@@ -7,9 +7,9 @@ use super::super::error::OpenAiError;
 use super::{Head, Shape, TASKS_AT_ONCE, Usage, Written};
 use crate::clock;
 use crate::http::Api;
-use crate::http::errand::{self, Errand, Part};
 use crate::http::error::ApiError;
 use crate::http::routes::{internal, unexpected_output};
+use crate::http::task_runner::{self, Errand, Part};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use engine::request::{News, Seen};
@@ -33,7 +33,7 @@ pub(super) async fn begin(
     let mut required = None;
     if !to_come.is_empty() {
         // All answers are of one model.
-        let (name, fingerprint) = errand::choose(&api, errand::wish(&first)).await?;
+        let (name, fingerprint) = task_runner::choose(&api, task_runner::wish(&first)).await?;
         required = Some(fingerprint);
         for spec in std::iter::once(&mut first).chain(&mut to_come) {
             spec.model = Some(name.clone());
@@ -135,7 +135,7 @@ impl Writer {
             }
             return Ok(());
         }
-        let written = Written::of(errand::output(Part::WHOLE, self.errand.result(task).await?)?)?;
+        let written = Written::of(task_runner::output(Part::WHOLE, self.errand.result(task).await?)?)?;
         let rest = self.current.told.rest(&written.text)?;
         self.current.told.is_all(&written.text)?;
         self.tell(rest.as_deref());

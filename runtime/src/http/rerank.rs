@@ -3,7 +3,7 @@
 
 use super::error::ApiError;
 use super::truncated::Truncated;
-use super::{Api, errand, vectors};
+use super::{Api, embedding_batch, task_runner};
 use crate::inference::cosine;
 use engine::TaskId;
 use engine::task::{EmbeddingInput, Reranking, TaskInput, TaskOutput, TaskSpec};
@@ -75,15 +75,15 @@ async fn by_cross_encoder(
     let spec = |texts| TaskSpec {
         input: TaskInput::Reranking(Reranking { query: query.to_owned(), texts, truncate }),
         model: model.clone(),
-        timeout: vectors::TASK_TIMEOUT,
+        timeout: embedding_batch::TASK_TIMEOUT,
     };
-    let lists = vectors::split(texts, |text| query.len() + text.len());
+    let lists = embedding_batch::split(texts, |text| query.len() + text.len());
     let specs: Vec<TaskSpec> = lists.into_iter().map(spec).collect();
     let mut ranks = Ranks::default();
-    for (part, result) in errand::run_all(api, specs, vectors::TASKS_AT_ONCE).await? {
+    for (part, result) in task_runner::run_all(api, specs, embedding_batch::TASKS_AT_ONCE).await? {
         ranks.model.clone_from(&result.summary.model);
         ranks.task.get_or_insert(result.summary.id);
-        let (scores, logits, tokens, truncated) = match errand::output(part, result)? {
+        let (scores, logits, tokens, truncated) = match task_runner::output(part, result)? {
             TaskOutput::Ranking { logits, scores, tokens, truncated } => (scores, logits, tokens, truncated),
             TaskOutput::Reranking { scores, tokens, truncated } => (scores, Vec::new(), tokens, truncated),
             TaskOutput::Classification { .. }
@@ -116,7 +116,7 @@ async fn by_similarity(
         if truncate { text } else { text.whole() }
     };
     let all = texts.into_iter().chain([query]).map(input).collect();
-    let made = vectors::make(api, model, all).await?;
+    let made = embedding_batch::make(api, model, all).await?;
     let scores = made.vectors.split_last().map(|(query, texts)| {
         let cosines = texts.iter().map(|text| cosine(query, text));
         cosines.collect()

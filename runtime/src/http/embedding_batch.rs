@@ -1,8 +1,8 @@
 //! Many inputs to vectors: split into tasks, so that several nodes can share them, and put together again in order.
 
 use super::Api;
-use super::errand;
 use super::error::ApiError;
+use super::task_runner;
 use super::truncated::Truncated;
 use engine::TaskId;
 use engine::task::{EMBEDDING_INPUTS_MAX, EmbeddingInput, TaskInput, TaskOutput, TaskSpec};
@@ -66,10 +66,10 @@ pub(super) async fn make(
         })
         .collect();
     let mut made = Vectors::default();
-    for (part, result) in errand::run_all(api, specs, TASKS_AT_ONCE).await? {
+    for (part, result) in task_runner::run_all(api, specs, TASKS_AT_ONCE).await? {
         made.model.clone_from(&result.summary.model);
         made.task.get_or_insert(result.summary.id);
-        if let TaskOutput::Embedding { vectors, tokens, truncated } = errand::output(part, result)? {
+        if let TaskOutput::Embedding { vectors, tokens, truncated } = task_runner::output(part, result)? {
             made.vectors.extend(vectors);
             made.tokens += u64::from(tokens);
             made.truncated.add(part.first, &truncated);

@@ -4,7 +4,7 @@
 //! that was answered before the node was there is closed, so the next request finds the node.
 
 use super::error::ApiError;
-use super::{Api, Token, auth, routes, text_embeddings};
+use super::{Api, Token, auth, routes, tei};
 use crate::clock;
 use api::{Liveness, Metadata, Readiness, StatusAnswer};
 use axum::extract::{Request, State};
@@ -31,7 +31,7 @@ impl Door {
         let early = Router::new()
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
-            .route("/health", get(async || text_embeddings::unhealthy()))
+            .route("/health", get(async || tei::unhealthy()))
             .route("/api/v1/status", get(status))
             .fallback(async || ApiError::from(Rejection::NodeNotReady))
             .layer(from_fn_with_state(address, admit))
