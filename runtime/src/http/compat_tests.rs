@@ -6,18 +6,19 @@ mod clients;
 
 use super::tests::{AUTHORIZED, Server, status_view};
 use super::*;
+use crate::store::Damage;
 use engine::model::{ModelConflict, ModelOffer};
 use engine::request::{
     Answer, DiagnosisView, MemberView, ModelWish, News, Request, Response, Seen, TaskView,
 };
 use engine::task::{
     EmbeddingInput, FinishReason, Outcome, Prompt, ResultSummary, TaskFailure, TaskInput, TaskKind,
-    TaskOutput, TaskSpec, TaskStatus, Truncation,
+    TaskOutput, TaskResult, TaskSpec, TaskStatus, Truncation,
 };
-use engine::{Fingerprint, NodeId, Rejection, TraceId, UnixMillis};
+use engine::{Fingerprint, NodeId, Rejection, TaskId, TraceId, UnixMillis};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

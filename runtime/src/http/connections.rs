@@ -7,6 +7,7 @@
 //!
 //! Invariant: fewer requests are computed at a time than there are places, so some place can always be freed.
 
+use super::limits::CONNECTIONS_MAX;
 use super::peer_owner::Owner;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -303,8 +304,6 @@ impl Connection {
 const NEVER: u64 = u64::MAX;
 /// Requests sent in a row, of all connections, that are computed at a time.
 const PIPELINED_AT_ONCE: usize = 2;
-/// The most connections at a time.
-pub(super) const CONNECTIONS_MAX: usize = 1024;
 /// The least, on a system that allows next to no open files.
 const CONNECTIONS_MIN: usize = 64;
 /// An answer must make progress within this time.

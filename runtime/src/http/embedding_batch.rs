@@ -1,7 +1,7 @@
 //! Many inputs to vectors: split into tasks, so that several nodes can share them, and put together again in order.
 
-use super::Api;
 use super::error::ApiError;
+use super::state::Api;
 use super::task_runner;
 use super::truncated::Truncated;
 use engine::TaskId;

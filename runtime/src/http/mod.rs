@@ -13,20 +13,23 @@ mod clock_unset;
 #[cfg(test)]
 mod compat_tests;
 mod connections;
+mod control;
 mod embedding_batch;
 mod error;
-mod events;
 mod fields;
-mod files;
 mod framing;
 mod input;
-mod models;
+mod limits;
+mod model_rejection;
+mod node_client;
 mod openai;
 mod peer_owner;
+mod probes;
 mod rerank;
 mod routes;
 mod server;
 mod startup;
+mod state;
 mod task_runner;
 mod tei;
 #[cfg(test)]
@@ -38,57 +41,4 @@ pub use auth::Token;
 pub use error::ApiError;
 pub use server::{listen, serve};
 pub use startup::Door;
-
-use crate::blobs::Shelf;
-use crate::catalog::Catalog;
-use crate::driver::Handle;
-use crate::store::Damage;
-use engine::TaskId;
-use engine::task::TaskResult;
-use std::net::SocketAddr;
-use std::sync::Arc;
-
-/// The largest body where many texts come together.
-const LARGE_BODY_BYTES_MAX: usize = 8 << 20;
-
-/// What the API needs of its node.
-#[derive(Clone)]
-pub struct Api {
-    /// The way to ask the node.
-    pub handle: Handle,
-    /// The way to whole results, past the node.
-    pub results: Arc<dyn ResultSource>,
-    /// The models, past the node.
-    pub models: Catalog,
-    /// What the node shares.
-    pub shelf: Arc<Shelf>,
-    /// Threads that each model computes and tokenises on.
-    pub threads: u16,
-    /// What a client must show.
-    pub token: Arc<Token>,
-    /// Where the API answers; other names for it in `Host` are refused.
-    pub address: SocketAddr,
-}
-
-/// Reads stored results. Called outside the async runtime, so it may block.
-pub trait ResultSource: Send + Sync + 'static {
-    /// Reads one result with its output; `None` where there is none.
-    ///
-    /// # Errors
-    /// [`ResultReadError`] where storage cannot tell.
-    fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ResultReadError>;
-
-    /// Returns what is known to be damaged; what is found damaged later is noted there.
-    fn damage(&self) -> Damage;
-}
-
-/// Storage did not give a result back.
-#[derive(Debug, thiserror::Error)]
-pub enum ResultReadError {
-    /// Its record is damaged.
-    #[error("the stored result is damaged")]
-    Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Storage does not answer.
-    #[error("the result cannot be read from storage")]
-    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
+pub use state::{Api, ResultReadError, ResultSource};

@@ -13,7 +13,10 @@ mod models;
 mod rerank;
 
 use self::error::OpenAiError;
-use super::{Api, ApiError, auth, body};
+use super::error::ApiError;
+use super::limits::LARGE_BODY_BYTES_MAX;
+use super::state::Api;
+use super::{auth, body};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, Uri};
@@ -62,9 +65,6 @@ impl ReadTokens {
     }
 }
 
-/// The longest that a generation may take, in seconds.
-pub(super) const GENERATION_SECS_MAX: u64 = 600;
-
 fn unknown_route(path: &str, method: &Method, uri: &Uri) -> OpenAiError {
     let message = format!("there is no {method} {path}{}", uri.path());
     ApiError::new(StatusCode::NOT_FOUND, "route_unknown", message).into()
@@ -78,5 +78,5 @@ fn unknown_method(path: &str, method: &Method, uri: &Uri) -> OpenAiError {
 /// Wants the token, and then takes in the body.
 async fn gate(State(api): State<Api>, request: Request, next: Next) -> Result<Response, OpenAiError> {
     auth::check_token(request.headers(), &api.token)?;
-    Ok(next.run(body::whole(request, super::LARGE_BODY_BYTES_MAX).await?).await)
+    Ok(next.run(body::whole(request, LARGE_BODY_BYTES_MAX).await?).await)
 }

@@ -2,8 +2,9 @@
 //! similarity of embeddings.
 
 use super::error::ApiError;
+use super::state::Api;
 use super::truncated::Truncated;
-use super::{Api, embedding_batch, task_runner};
+use super::{embedding_batch, task_runner};
 use crate::inference::cosine;
 use engine::TaskId;
 use engine::task::{EmbeddingInput, Reranking, TaskInput, TaskOutput, TaskSpec};

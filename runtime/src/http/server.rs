@@ -1,11 +1,12 @@
 //! The accept loop. axum's own has no timers: a client that sends a byte a minute would hold a place for ever.
 
 use super::client_stream::ClientStream;
-pub(super) use super::connections::CONNECTIONS_MAX;
+use super::clock_unset;
 use super::connections::{Connection, ConnectionTable, Limits, Place};
+use super::limits::SLOW_REQUEST_TIMEOUT;
 use super::peer_owner::OwnerLookup;
+use super::startup::Door;
 use super::tracked_body::{self, RequestBody};
-use super::{Door, clock_unset, routes};
 use crate::clock;
 use axum::Router;
 use axum::body::Body;
@@ -136,7 +137,7 @@ async fn converse(stream: TcpStream, place: &Place, door: Door, mut stopped: wat
         None => {
             connection.as_mut().graceful_shutdown();
             // What streams for longer than any generation takes has come to nothing.
-            tokio::time::timeout(routes::SLOW_REQUEST_TIMEOUT, connection).await.ok()
+            tokio::time::timeout(SLOW_REQUEST_TIMEOUT, connection).await.ok()
         }
     };
     if let Some(Err(error)) = finished {

@@ -3,8 +3,10 @@
 //! Storage may take a while to open, and who asks meanwhile is told so instead of being left outside. A connection
 //! that was answered before the node was there is closed, so the next request finds the node.
 
+use super::auth::{self, Token};
 use super::error::ApiError;
-use super::{Api, Token, auth, routes, tei};
+use super::state::Api;
+use super::{routes, tei};
 use crate::clock;
 use api::{Liveness, Metadata, Readiness, StatusAnswer};
 use axum::extract::{Request, State};

@@ -7,14 +7,11 @@
     reason = "each question has one answer; whatever else comes is the same mistake"
 )]
 
-use super::Api;
-use super::ResultReadError;
 use super::error::ApiError;
-use super::models;
-use super::routes::{internal, unexpected};
-use crate::inference::EMBEDDED_MODEL;
+use super::model_rejection;
+use super::node_client::{other_name, result, submit, unexpected, watch};
+use super::state::Api;
 use axum::http::StatusCode;
-use engine::record::RecordKind;
 use engine::request::{ModelWish, News, Request as Ask, Response as Reply, Seen, TaskView};
 use engine::task::{InputFault, Outcome, TaskFailure, TaskInput, TaskOutput, TaskResult, TaskSpec};
 use engine::{Fingerprint, Rejection, TaskId};
@@ -27,38 +24,6 @@ use tokio::time::Instant;
 pub(super) struct Errand {
     api: Api,
     open: BTreeSet<TaskId>,
-}
-
-/// Submits a task. A model that nobody has under the name that is given may be in the cache under another form of it.
-/// Where `required` says which model that must be, the task is for no other one.
-pub(super) async fn submit(
-    api: &Api,
-    spec: &TaskSpec,
-    required: Option<Fingerprint>,
-) -> Result<Result<TaskId, Rejection>, ApiError> {
-    let ask = |spec| match required {
-        Some(fingerprint) => Ask::SubmitFor(spec, fingerprint),
-        None => Ask::Submit(spec),
-    };
-    let mut answer = api.handle.ask(ask(spec.clone())).await?;
-    if let (Err(Rejection::ModelUnknown(_)), Some(asked)) = (&answer, &spec.model)
-        && let Some(known) = other_name(api, asked).await
-    {
-        answer = api.handle.ask(ask(TaskSpec { model: Some(known), ..spec.clone() })).await?;
-    }
-    match answer {
-        Ok(Reply::Submitted(task)) => Ok(Ok(task)),
-        Ok(other) => Err(unexpected(&other)),
-        Err(rejection) => Ok(Err(rejection)),
-    }
-}
-
-/// Returns the name under which a model is known here that nobody knows by the name that is asked for.
-async fn other_name(api: &Api, asked: &str) -> Option<String> {
-    match api.models.listed(asked).await {
-        None if asked.eq_ignore_ascii_case(EMBEDDED_MODEL_ON_HUB) => Some(EMBEDDED_MODEL.to_owned()),
-        listed => listed,
-    }
 }
 
 /// Runs one task from its submission to its outcome.
@@ -186,7 +151,7 @@ pub(super) async fn choose(api: &Api, mut wish: ModelWish) -> Result<(String, Fi
                     .retry_after(HASH_RETRY));
             }
             Ok(other) => return Err(unexpected(&other)),
-            Err(rejection) => return Err(models::explain(api, asked, rejection.into()).await),
+            Err(rejection) => return Err(model_rejection::explain(api, asked, rejection.into()).await),
         }
     }
 }
@@ -254,7 +219,9 @@ impl Errand {
                     tokio::time::sleep(ROOM_PAUSE).await;
                 }
                 Err(rejection) => {
-                    return Err(models::explain(&self.api, spec.model.clone(), rejection.into()).await);
+                    return Err(
+                        model_rejection::explain(&self.api, spec.model.clone(), rejection.into()).await
+                    );
                 }
             }
         }
@@ -288,40 +255,6 @@ impl Drop for Errand {
             let handle = self.api.handle.clone();
             // Whether it had ended by then is all the same.
             runtime.spawn(async move { drop(handle.ask(Ask::Cancel(task)).await) });
-        }
-    }
-}
-
-/// Waits until there is more of a task than was seen.
-pub(super) async fn watch(api: &Api, task: TaskId, seen: Seen) -> Result<(TaskView, News), ApiError> {
-    match api.handle.ask(Ask::Watch { task, seen }).await?? {
-        Reply::News(view, news) => Ok((*view, news)),
-        other => Err(unexpected(&other)),
-    }
-}
-
-/// Reads a result from storage; `None` where there is none any more.
-pub(super) async fn result(api: &Api, task: TaskId) -> Result<Option<TaskResult>, ApiError> {
-    let results = api.results.clone();
-    match tokio::task::spawn_blocking(move || results.result(task)).await {
-        Ok(Ok(Some(result))) => Ok(Some(result)),
-        // The node forgets a result before storage does, and learns of one after it: what it still knows is damaged.
-        Ok(Ok(None)) => match api.handle.ask(Ask::Task(task)).await? {
-            Ok(Reply::Task(view)) if view.result.is_some() => {
-                api.results.damage().note(RecordKind::Result, task);
-                Err(ApiError::record_damaged(task))
-            }
-            Ok(_) | Err(_) => Ok(None),
-        },
-        // It was logged when it was found.
-        Ok(Err(ResultReadError::Damaged(_))) => Err(ApiError::record_damaged(task)),
-        Ok(Err(error)) => {
-            tracing::error!(%task, error = &error as &dyn std::error::Error, "cannot read a result");
-            Err(internal("storage_failed", error.to_string()))
-        }
-        Err(error) => {
-            tracing::error!(%task, %error, "reading a result failed");
-            Err(internal("internal_error", "the result could not be read".to_owned()))
         }
     }
 }
@@ -363,8 +296,6 @@ fn refusal(reason: &str) -> String {
     format!("the model refused the input: {reason}")
 }
 
-/// What the model that every node has is called where it is published.
-pub(super) const EMBEDDED_MODEL_ON_HUB: &str = "sentence-transformers/all-MiniLM-L6-v2";
 /// How long a request waits for room in the queue before it is told that there is none.
 const ROOM_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 10_000 });
 /// How many models a request tries, one after the other.

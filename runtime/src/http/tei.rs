@@ -10,9 +10,11 @@
 use super::error::ApiError;
 use super::fields::{Truncate, Whole};
 use super::input::refuse_empty;
-use super::routes::{ask, internal, unexpected, unexpected_output};
+use super::limits::{CONNECTIONS_MAX, LARGE_BODY_BYTES_MAX};
+use super::node_client::{ask, internal, unexpected, unexpected_output};
+use super::state::Api;
 use super::truncated::Truncated;
-use super::{Api, auth, body, embedding_batch, fields, rerank, task_runner};
+use super::{auth, body, embedding_batch, fields, rerank, task_runner};
 use crate::inference::{Outline, OutlineOutput};
 use api::InputBody;
 use axum::body::Bytes;
@@ -50,7 +52,7 @@ struct TeiError(ApiError);
 
 async fn gate(State(api): State<Api>, request: Request, next: Next) -> Result<Response, TeiError> {
     auth::check_token(request.headers(), &api.token)?;
-    Ok(next.run(body::whole(request, super::LARGE_BODY_BYTES_MAX).await?).await)
+    Ok(next.run(body::whole(request, LARGE_BODY_BYTES_MAX).await?).await)
 }
 
 #[derive(Deserialize)]
@@ -225,7 +227,7 @@ async fn info(State(api): State<Api>) -> Result<Json<Value>, TeiError> {
         "model_sha": null,
         "model_dtype": outline.map(|outline| outline.number_type),
         "model_type": model_type(outline.map(|outline| &outline.output)),
-        "max_concurrent_requests": super::server::CONNECTIONS_MAX,
+        "max_concurrent_requests": CONNECTIONS_MAX,
         "max_input_length": outline.map(|outline| outline.tokens_max),
         "max_batch_tokens": outline.map(|outline| outline.pass_tokens_max),
         "max_batch_requests": null,

@@ -1,15 +1,22 @@
 //! The API over real sockets, in front of a stand-in for the node.
 
 use super::*;
+use crate::blobs::Shelf;
 use crate::catalog::{self, Catalog, Found, Sources};
 use crate::config::ModelEntry;
+use crate::driver::Handle;
 use crate::inference::EMBEDDED_MODEL;
+use crate::store::Damage;
 use engine::lifecycle::State;
 use engine::request::{Answer, DiscoveryState, DiscoveryView, Request, Response, StatusView, TaskView};
-use engine::task::{InputFault, Outcome, ResultSummary, TaskKind, TaskOutput, TaskSpec, TaskStatus};
-use engine::{NodeId, Rejection, TraceId, UnixMillis};
+use engine::task::{
+    InputFault, Outcome, ResultSummary, TaskKind, TaskOutput, TaskResult, TaskSpec, TaskStatus,
+};
+use engine::{NodeId, Rejection, TaskId, TraceId, UnixMillis};
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -441,7 +448,7 @@ async fn waiting_ends_with_the_task_or_with_the_time() {
 async fn bad_tasks_are_refused_with_the_reason() {
     let server = Server::start().await;
     let long = format!(r#"{{"type": "embedding", "input": "{}"}}"#, "a".repeat(100_001));
-    let huge = vec![b' '; routes::BODY_BYTES_MAX + 1];
+    let huge = vec![b' '; limits::BODY_BYTES_MAX + 1];
     let cases: [(&[u8], u16, &str); 10] = [
         (b"", 400, "body_malformed"),
         (b"{", 400, "body_malformed"),
@@ -468,7 +475,7 @@ async fn no_body_is_awaited_from_whom_it_is_not_wanted() {
     let server = Server::start().await;
     let port = server.address.port();
     for (authorization, bytes, expected) in
-        [("", 1 << 20, "HTTP/1.1 401"), (AUTHORIZED, routes::BODY_BYTES_MAX + 1, "HTTP/1.1 413")]
+        [("", 1 << 20, "HTTP/1.1 401"), (AUTHORIZED, limits::BODY_BYTES_MAX + 1, "HTTP/1.1 413")]
     {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         let head = format!(

@@ -6,9 +6,12 @@ mod stream;
 
 use self::request::{Asked, Settings};
 use super::error::OpenAiError;
-use crate::http::routes::{internal, unexpected_output};
+use crate::http::error::ApiError;
+use crate::http::fields;
+use crate::http::limits::GENERATION_SECS_MAX;
+use crate::http::node_client::{internal, unexpected_output};
+use crate::http::state::Api;
 use crate::http::task_runner::{self, Part};
-use crate::http::{Api, ApiError, fields};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -253,4 +256,4 @@ impl Head {
 /// Generations of one request that wait or run at the same time: one client leaves room for others.
 const TASKS_AT_ONCE: usize = 8;
 /// How long a generation may take.
-const TASK_TIMEOUT: Duration = Duration::from_secs(super::GENERATION_SECS_MAX);
+const TASK_TIMEOUT: Duration = Duration::from_secs(GENERATION_SECS_MAX);

@@ -1,10 +1,9 @@
 //! `/v1/models`: the models of all nodes that this one can reach.
 
 use super::error::OpenAiError;
-use crate::http::Api;
-use crate::http::models::conflicts;
-use crate::http::routes::{ask, unexpected};
-use crate::http::task_runner::EMBEDDED_MODEL_ON_HUB;
+use crate::http::error::ApiError;
+use crate::http::node_client::{EMBEDDED_MODEL_ON_HUB, ask, conflicts, unexpected};
+use crate::http::state::Api;
 use crate::inference::EMBEDDED_MODEL;
 use api::{Conflict, ModelVersion};
 use axum::Json;
@@ -50,7 +49,7 @@ pub(super) async fn one(
         is_embedded.then(|| names.take(EMBEDDED_MODEL)).flatten()
     });
     let shown = || name.chars().take(NAME_CHARS_SHOWN).collect();
-    let model = found.ok_or_else(|| crate::http::ApiError::from(Rejection::ModelUnknown(shown())))?;
+    let model = found.ok_or_else(|| ApiError::from(Rejection::ModelUnknown(shown())))?;
     Ok(Json(Model::of(model, &mut conflicts(&api).await)))
 }
 

@@ -6,9 +6,9 @@
 use super::super::error::OpenAiError;
 use super::{Head, Shape, TASKS_AT_ONCE, Usage, Written};
 use crate::clock;
-use crate::http::Api;
 use crate::http::error::ApiError;
-use crate::http::routes::{internal, unexpected_output};
+use crate::http::node_client::{internal, unexpected_output};
+use crate::http::state::Api;
 use crate::http::task_runner::{self, Errand, Part};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};

@@ -1,11 +1,10 @@
 //! The routes about models: which there are, how they stand, fetching one and hearing how that goes.
 
-use super::Api;
-use super::error::ApiError;
-use super::routes::ask;
-use crate::catalog::OnDemand;
+use crate::http::error::ApiError;
+use crate::http::node_client::{ask, conflicts};
+use crate::http::state::Api;
 use crate::hub::ModelId;
-use api::{Availability, Conflict, ModelStatus, Models, NewPull, Pull, Standing};
+use api::{Availability, ModelStatus, Models, NewPull, Standing};
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
@@ -15,7 +14,6 @@ use engine::request::{Request as Ask, Response as Reply};
 use futures::stream::{self, Stream};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::time::Duration;
 
 /// Returns how the models stand. Asks the node as well: it knows what it offers.
 async fn models(api: &Api) -> Models {
@@ -38,14 +36,6 @@ async fn models(api: &Api) -> Models {
     }
 }
 
-/// Returns the names that nodes of the network give to different models.
-pub(super) async fn conflicts(api: &Api) -> Vec<Conflict> {
-    match ask(api, Ask::Diagnosis).await {
-        Ok(Reply::Diagnosis(view)) => view.conflicts.into_iter().map(Conflict::from).collect(),
-        Ok(_) | Err(_) => Vec::new(),
-    }
-}
-
 pub(super) async fn list(State(api): State<Api>) -> Json<Models> {
     Json(models(&api).await)
 }
@@ -54,46 +44,6 @@ pub(super) async fn list(State(api): State<Api>) -> Json<Models> {
 pub(super) async fn refresh(State(api): State<Api>) -> Json<Models> {
     api.models.refresh().await;
     Json(models(&api).await)
-}
-
-/// Says more about a model that no node offers: that it is being fetched, why this node cannot run it, or how to get it.
-pub(super) async fn explain(api: &Api, asked: Option<String>, error: ApiError) -> ApiError {
-    if error.code() == "task_type_unsupported" {
-        return error.hint(NO_MODEL_FOR_IT.to_owned());
-    }
-    let Some(asked) = asked.filter(|_| error.code() == "model_unknown") else { return error };
-    let name = api.models.listed(&asked).await.unwrap_or(asked);
-    let here = api.models.models().into_iter().find(|model| model.name == name);
-    match here.map(|model| (model.reason, model.kinds, model.hint)) {
-        Some((Some(reason), _, hint)) => {
-            let message = format!("the model {name} cannot be used here: {reason}");
-            return ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "model_unusable", message).hint(
-                hint.unwrap_or_else(|| "p2p-ai-agents model list shows how the models stand".to_owned()),
-            );
-        }
-        Some((None, kinds, _)) => return error.hint(format!("this node has it for: {}", kinds.join(", "))),
-        None => {}
-    }
-    match api.models.pull_for_task(&name) {
-        OnDemand::Coming => {
-            let message = format!("the model {name} is being fetched");
-            return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "model_pulling", message)
-                .hint("p2p-ai-agents model list shows when it is here; submit the task again then".to_owned())
-                .retry_after(PULL_RETRY);
-        }
-        OnDemand::Failed(Pull { reason, hint, .. }) => {
-            let message = format!("the model {name} cannot be fetched: {}", reason.unwrap_or_default());
-            return ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "model_not_pulled", message)
-                .hint(hint.unwrap_or_else(|| format!("try again with: p2p-ai-agents model pull {name}")));
-        }
-        OnDemand::No => {}
-    }
-    match name.parse::<ModelId>() {
-        Ok(ModelId::Hub { .. }) if name.contains('/') => {
-            error.hint(format!("fetch it with: p2p-ai-agents model pull {name}"))
-        }
-        Ok(ModelId::Hub { .. } | ModelId::Local(_)) | Err(_) => error,
-    }
 }
 
 /// Begins to fetch a model.
@@ -130,9 +80,3 @@ pub(super) async fn events(State(api): State<Api>) -> Sse<impl Stream<Item = Res
     });
     Sse::new(told).keep_alive(KeepAlive::default())
 }
-
-/// What to do where no node has a model for some kind of work.
-const NO_MODEL_FOR_IT: &str = "fetch one: p2p-ai-agents model pull OWNER/NAME; for generation a small one is \
-                               HuggingFaceTB/SmolLM2-135M-Instruct";
-/// When to submit a task again whose model is being fetched.
-const PULL_RETRY: Duration = Duration::from_secs(5);

@@ -8,17 +8,16 @@
     reason = "each question has one answer; whatever else comes is the same mistake"
 )]
 
-use super::Api;
-use super::error::ApiError;
 use crate::blobs::{Manifest, ShareError, Shared, Shelf};
 use crate::home;
+use crate::http::error::ApiError;
+use crate::http::state::Api;
 use api::{Fetch, FetchLine, Fetches, NewFetch, NewShare};
+use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use engine::blob::{Hash, Pin};
 use engine::request::{FetchSpec, FetchView, Request as Ask, Response as Reply};
 use futures::stream;
@@ -34,25 +33,24 @@ use tokio::sync::mpsc;
 
 /// What is shared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Files {
+pub(super) struct Files {
     /// Each of the files.
     files: Vec<Shared>,
 }
 
-/// Returns the routes.
-pub(super) fn routes() -> Router<Api> {
-    Router::new().route("/fetches", post(fetch).get(fetches)).route("/files", get(files).post(share))
-}
-
-async fn fetches(State(api): State<Api>) -> Result<Json<Fetches>, ApiError> {
+pub(super) async fn fetches(State(api): State<Api>) -> Result<Json<Fetches>, ApiError> {
     Ok(Json(Fetches { fetches: views(&api).await?.into_iter().map(Fetch::from).collect() }))
 }
 
-async fn files(State(api): State<Api>) -> Json<Files> {
+pub(super) async fn files(State(api): State<Api>) -> Json<Files> {
     Json(Files { files: api.shelf.list() })
 }
 
-async fn share(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Result<Json<Manifest>, ApiError> {
+pub(super) async fn share(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Manifest>, ApiError> {
     let NewShare { path } = read(&headers, &body, r#"{"path": "/models/mine"}"#)?;
     absolute(&path)?;
     let shelf = Arc::clone(&api.shelf);
@@ -64,7 +62,11 @@ async fn share(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Resul
     }
 }
 
-async fn fetch(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn fetch(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     let new: NewFetch = read(&headers, &body, r#"{"blake3": "…", "bytes": 5, "path": "/models/mine/x"}"#)?;
     absolute(&new.path)?;
     if new.path.exists() {

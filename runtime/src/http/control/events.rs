@@ -3,8 +3,8 @@
 //!
 //! A second attempt begins its text anew: its first piece has offset 0.
 
-use super::Api;
-use super::task_runner;
+use crate::http::node_client;
+use crate::http::state::Api;
 use api::Task;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use engine::request::{News, Seen, TaskView};
@@ -64,7 +64,7 @@ impl Watcher {
             if self.ended {
                 return None;
             }
-            match task_runner::watch(&self.api, self.task, self.seen).await {
+            match node_client::watch(&self.api, self.task, self.seen).await {
                 Ok((view, news)) => self.take(view, &news),
                 Err(error) => {
                     self.waiting.push_back(event("error", &error.body()));

@@ -1,0 +1,55 @@
+//! The control API, below `/api/v1`: for the command line and other programs of the node's user.
+//!
+//! Each handler turns a request into a question to the node and its answer into JSON, in the types of the crate `api`.
+
+mod answer;
+mod events;
+mod files;
+mod models;
+mod network;
+mod status;
+mod tasks;
+
+use super::error::ApiError;
+use super::limits::BODY_BYTES_MAX;
+use super::state::Api;
+use super::{auth, body};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
+
+/// Returns the routes below `/api/v1`.
+pub(super) fn router(api: &Api) -> Router<Api> {
+    Router::new()
+        .route("/status", get(status::status))
+        .route("/peers", get(network::peers))
+        .route("/members", get(network::members))
+        .route("/routes/{id}", get(network::route))
+        .route("/routes/{id}/ping", post(network::ping))
+        .route("/diagnosis", get(status::diagnosis))
+        .route("/health", get(status::health))
+        .route("/tasks", post(tasks::submit).get(tasks::tasks))
+        .route("/tasks/{id}", get(tasks::task).delete(tasks::cancel))
+        .route("/tasks/{id}/events", get(tasks::events))
+        .route("/tasks/{id}/result", get(tasks::result))
+        .route("/models", get(models::list).post(models::pull))
+        .route("/models/refresh", post(models::refresh))
+        .route("/models/events", get(models::events))
+        .route("/shutdown", post(status::shutdown))
+        .route("/fetches", post(files::fetch).get(files::fetches))
+        .route("/files", get(files::files).post(files::share))
+        .layer(from_fn(take_body))
+        .layer(from_fn_with_state(api.clone(), want_token))
+}
+
+/// Comes after [`want_token`]: whoever has no token has no claim on this node's memory.
+async fn take_body(request: Request, next: Next) -> Result<Response, ApiError> {
+    Ok(next.run(body::whole(request, BODY_BYTES_MAX).await?).await)
+}
+
+async fn want_token(State(api): State<Api>, request: Request, next: Next) -> Result<Response, ApiError> {
+    auth::check_token(request.headers(), &api.token)?;
+    Ok(next.run(request).await)
+}

@@ -1,0 +1,15 @@
+//! What the handlers of the control API have in common: the form of their answers and of queries.
+
+use crate::http::error::ApiError;
+use axum::Json;
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
+use axum::http::StatusCode;
+
+pub(super) type Answered<T> = Result<Json<T>, ApiError>;
+
+pub(super) type QueryOf<T> = Result<Query<T>, QueryRejection>;
+
+pub(super) fn query_malformed(rejection: QueryRejection) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "query_malformed", rejection.body_text())
+}

@@ -1,0 +1,67 @@
+//! The routes about other nodes: peers, members, and the paths to them.
+
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "each question has one answer; whatever else comes is the same mistake"
+)]
+
+use super::answer::{Answered, QueryOf, query_malformed};
+use crate::http::error::ApiError;
+use crate::http::node_client::{ask, unexpected};
+use crate::http::state::Api;
+use api::{Members, Peers, Ping, Route};
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use engine::NodeId;
+use engine::request::{PingSpec, Request as Ask, Response as Reply};
+use serde::Deserialize;
+
+pub(super) async fn peers(State(api): State<Api>) -> Answered<Peers> {
+    match ask(&api, Ask::Peers).await? {
+        Reply::Peers(peers) => Ok(Json(Peers { peers: peers.into_iter().map(Into::into).collect() })),
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) async fn members(State(api): State<Api>) -> Answered<Members> {
+    match ask(&api, Ask::Members).await? {
+        Reply::Members(members) => {
+            Ok(Json(Members { members: members.into_iter().map(Into::into).collect() }))
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) async fn route(State(api): State<Api>, Path(id): Path<String>) -> Answered<Route> {
+    match ask(&api, Ask::Route(node_id(&id)?)).await? {
+        Reply::Route(route) => Ok(Json((*route).into())),
+        other => Err(unexpected(&other)),
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct PingOptions {
+    count: u32,
+    bytes: u32,
+    at_once: u32,
+}
+
+pub(super) async fn ping(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    options: QueryOf<PingOptions>,
+) -> Answered<Ping> {
+    let Query(PingOptions { count, bytes, at_once }) = options.map_err(query_malformed)?;
+    let spec = PingSpec { destination: node_id(&id)?, count, bytes, at_once };
+    match ask(&api, Ask::Ping(spec)).await? {
+        Reply::Ping(ping) => Ok(Json((*ping).into())),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn node_id(id: &str) -> Result<NodeId, ApiError> {
+    id.parse().map_err(|_| {
+        ApiError::new(StatusCode::NOT_FOUND, "node_unknown", format!("Node not found (id: {id})"))
+    })
+}

@@ -1,0 +1,65 @@
+//! The routes about the node itself: its status, its health, what goes wrong, and its shutdown.
+
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "each question has one answer; whatever else comes is the same mistake"
+)]
+
+use super::answer::Answered;
+use crate::http::error::ApiError;
+use crate::http::node_client::{ask, unexpected};
+use crate::http::state::Api;
+use api::{DamagedRecord, Diagnosis, Health, StatusAnswer};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use engine::request::{Request as Ask, Response as Reply};
+
+pub(super) async fn status(State(api): State<Api>) -> Answered<StatusAnswer> {
+    match ask(&api, Ask::Status).await? {
+        Reply::Status(view) => {
+            let mut answer = StatusAnswer::from(*view);
+            if let StatusAnswer::Whole(status) = &mut answer {
+                status.models_unusable = api.models.unusable();
+                let known = api.models.models();
+                for model in &mut status.models {
+                    if let Some(known) = known.iter().find(|known| known.name == model.name) {
+                        model.refine(known);
+                    }
+                }
+            }
+            Ok(Json(answer))
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) async fn health(State(api): State<Api>) -> Answered<Health> {
+    match ask(&api, Ask::Health).await? {
+        Reply::Health(report) => Ok(Json(Health::from(*report))),
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) async fn diagnosis(State(api): State<Api>) -> Answered<Diagnosis> {
+    match ask(&api, Ask::Diagnosis).await? {
+        Reply::Diagnosis(view) => {
+            let damage = api.results.damage();
+            let records_damaged = damage.count();
+            let record = |(kind, task)| DamagedRecord { kind, task };
+            let damaged = damage.list().into_iter().map(record).take(DAMAGED_SHOWN).collect();
+            Ok(Json(Diagnosis { records_damaged, damaged, ..Diagnosis::from(view) }))
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) async fn shutdown(State(api): State<Api>) -> Result<StatusCode, ApiError> {
+    match ask(&api, Ask::Shutdown).await? {
+        Reply::ShuttingDown => Ok(StatusCode::ACCEPTED),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Damaged records that are listed by name.
+const DAMAGED_SHOWN: usize = 100;

@@ -1,0 +1,55 @@
+//! Why no node took a task for the model that it names, and what its user can do about it.
+
+use super::error::ApiError;
+use super::state::Api;
+use crate::catalog::OnDemand;
+use crate::hub::ModelId;
+use api::Pull;
+use axum::http::StatusCode;
+use std::time::Duration;
+
+/// Says more about a model that no node offers: that it is being fetched, why this node cannot run it, or how to get it.
+pub(super) async fn explain(api: &Api, asked: Option<String>, error: ApiError) -> ApiError {
+    if error.code() == "task_type_unsupported" {
+        return error.hint(NO_MODEL_FOR_IT.to_owned());
+    }
+    let Some(asked) = asked.filter(|_| error.code() == "model_unknown") else { return error };
+    let name = api.models.listed(&asked).await.unwrap_or(asked);
+    let here = api.models.models().into_iter().find(|model| model.name == name);
+    match here.map(|model| (model.reason, model.kinds, model.hint)) {
+        Some((Some(reason), _, hint)) => {
+            let message = format!("the model {name} cannot be used here: {reason}");
+            return ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "model_unusable", message).hint(
+                hint.unwrap_or_else(|| "p2p-ai-agents model list shows how the models stand".to_owned()),
+            );
+        }
+        Some((None, kinds, _)) => return error.hint(format!("this node has it for: {}", kinds.join(", "))),
+        None => {}
+    }
+    match api.models.pull_for_task(&name) {
+        OnDemand::Coming => {
+            let message = format!("the model {name} is being fetched");
+            return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "model_pulling", message)
+                .hint("p2p-ai-agents model list shows when it is here; submit the task again then".to_owned())
+                .retry_after(PULL_RETRY);
+        }
+        OnDemand::Failed(Pull { reason, hint, .. }) => {
+            let message = format!("the model {name} cannot be fetched: {}", reason.unwrap_or_default());
+            return ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "model_not_pulled", message)
+                .hint(hint.unwrap_or_else(|| format!("try again with: p2p-ai-agents model pull {name}")));
+        }
+        OnDemand::No => {}
+    }
+    match name.parse::<ModelId>() {
+        Ok(ModelId::Hub { .. }) if name.contains('/') => {
+            error.hint(format!("fetch it with: p2p-ai-agents model pull {name}"))
+        }
+        Ok(ModelId::Hub { .. } | ModelId::Local(_)) | Err(_) => error,
+    }
+}
+
+/// What to do where no node has a model for some kind of work.
+const NO_MODEL_FOR_IT: &str = "fetch one: p2p-ai-agents model pull OWNER/NAME; for generation a small one is \
+                               HuggingFaceTB/SmolLM2-135M-Instruct";
+/// When to submit a task again whose model is being fetched.
+const PULL_RETRY: Duration = Duration::from_secs(5);

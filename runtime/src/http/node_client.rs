@@ -1,0 +1,123 @@
+//! Questions to the node, and its answers or the errors that stand for them.
+//!
+//! All handlers ask through this module, and it knows none of them.
+
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "each question has one answer; whatever else comes is the same mistake"
+)]
+
+use super::error::ApiError;
+use super::state::{Api, ResultReadError};
+use crate::inference::EMBEDDED_MODEL;
+use api::Conflict;
+use axum::http::StatusCode;
+use engine::record::RecordKind;
+use engine::request::{News, Request as Ask, Response as Reply, Seen, TaskView};
+use engine::task::{TaskResult, TaskSpec};
+use engine::{Fingerprint, Rejection, TaskId};
+
+pub(super) async fn ask(api: &Api, request: Ask) -> Result<Reply, ApiError> {
+    match api.handle.ask(request).await? {
+        // What was damaged on the disk is not known to the node, and was not forgotten in good order.
+        Err(Rejection::TaskNotFound(task)) if api.results.damage().of(task).is_some() => {
+            Err(ApiError::record_damaged(task))
+        }
+        Err(rejection @ Rejection::TaskNotFound(_)) if api.results.damage().lost() > 0 => {
+            Err(ApiError::from(rejection).hint(RECORDS_LOST.to_owned()))
+        }
+        answer => Ok(answer?),
+    }
+}
+
+/// Submits a task. A model that nobody has under the name that is given may be in the cache under another form of it.
+/// Where `required` says which model that must be, the task is for no other one.
+pub(super) async fn submit(
+    api: &Api,
+    spec: &TaskSpec,
+    required: Option<Fingerprint>,
+) -> Result<Result<TaskId, Rejection>, ApiError> {
+    let ask = |spec| match required {
+        Some(fingerprint) => Ask::SubmitFor(spec, fingerprint),
+        None => Ask::Submit(spec),
+    };
+    let mut answer = api.handle.ask(ask(spec.clone())).await?;
+    if let (Err(Rejection::ModelUnknown(_)), Some(asked)) = (&answer, &spec.model)
+        && let Some(known) = other_name(api, asked).await
+    {
+        answer = api.handle.ask(ask(TaskSpec { model: Some(known), ..spec.clone() })).await?;
+    }
+    match answer {
+        Ok(Reply::Submitted(task)) => Ok(Ok(task)),
+        Ok(other) => Err(unexpected(&other)),
+        Err(rejection) => Ok(Err(rejection)),
+    }
+}
+
+/// Returns the name under which a model is known here that nobody knows by the name that is asked for.
+pub(super) async fn other_name(api: &Api, asked: &str) -> Option<String> {
+    match api.models.listed(asked).await {
+        None if asked.eq_ignore_ascii_case(EMBEDDED_MODEL_ON_HUB) => Some(EMBEDDED_MODEL.to_owned()),
+        listed => listed,
+    }
+}
+
+/// Waits until there is more of a task than was seen.
+pub(super) async fn watch(api: &Api, task: TaskId, seen: Seen) -> Result<(TaskView, News), ApiError> {
+    match api.handle.ask(Ask::Watch { task, seen }).await?? {
+        Reply::News(view, news) => Ok((*view, news)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Reads a result from storage; `None` where there is none any more.
+pub(super) async fn result(api: &Api, task: TaskId) -> Result<Option<TaskResult>, ApiError> {
+    let results = api.results.clone();
+    match tokio::task::spawn_blocking(move || results.result(task)).await {
+        Ok(Ok(Some(result))) => Ok(Some(result)),
+        // The node forgets a result before storage does, and learns of one after it: what it still knows is damaged.
+        Ok(Ok(None)) => match api.handle.ask(Ask::Task(task)).await? {
+            Ok(Reply::Task(view)) if view.result.is_some() => {
+                api.results.damage().note(RecordKind::Result, task);
+                Err(ApiError::record_damaged(task))
+            }
+            Ok(_) | Err(_) => Ok(None),
+        },
+        // It was logged when it was found.
+        Ok(Err(ResultReadError::Damaged(_))) => Err(ApiError::record_damaged(task)),
+        Ok(Err(error)) => {
+            tracing::error!(%task, error = &error as &dyn std::error::Error, "cannot read a result");
+            Err(internal("storage_failed", error.to_string()))
+        }
+        Err(error) => {
+            tracing::error!(%task, %error, "reading a result failed");
+            Err(internal("internal_error", "the result could not be read".to_owned()))
+        }
+    }
+}
+
+/// Returns the names that nodes of the network give to different models.
+pub(super) async fn conflicts(api: &Api) -> Vec<Conflict> {
+    match ask(api, Ask::Diagnosis).await {
+        Ok(Reply::Diagnosis(view)) => view.conflicts.into_iter().map(Conflict::from).collect(),
+        Ok(_) | Err(_) => Vec::new(),
+    }
+}
+
+pub(super) fn unexpected(reply: &Reply) -> ApiError {
+    tracing::error!(?reply, "the node answered another question");
+    internal("internal_error", "the node gave an answer of the wrong kind".to_owned())
+}
+
+pub(super) fn internal(code: &str, message: String) -> ApiError {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code, message)
+}
+
+pub(super) fn unexpected_output() -> String {
+    "the task has an output of the wrong kind".to_owned()
+}
+
+/// What the model that every node has is called where it is published.
+pub(super) const EMBEDDED_MODEL_ON_HUB: &str = "sentence-transformers/all-MiniLM-L6-v2";
+/// What to think of a task that is not there after records were lost.
+const RECORDS_LOST: &str = "its record may be one of those that were lost when the data file was damaged: p2p-ai-agents doctor says more";
