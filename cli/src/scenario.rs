@@ -2,7 +2,7 @@
 
 use crate::args::ExecutorChoice;
 use crate::error::Failure;
-use sim::scenario::Problem;
+use sim::scenario_file::Problem;
 use sim::{Executor, Scenario, ScenarioError};
 use std::path::Path;
 

@@ -28,6 +28,7 @@ mod reference;
 pub mod replay;
 pub mod report;
 pub mod scenario;
+pub mod scenario_file;
 pub mod sentences;
 pub mod shrink;
 mod sweep;
@@ -35,12 +36,12 @@ mod timeline;
 mod trace;
 mod users;
 
-pub use executor::Executor;
 pub use journals::{Difference, first_difference};
 pub use observer::Line;
 pub use recent::LastEvents;
 pub use report::{Failure, Report};
-pub use scenario::{Scenario, ScenarioError};
+pub use scenario::{Executor, Scenario};
+pub use scenario_file::ScenarioError;
 pub use sweep::{Sweep, Sweeping};
 pub use timeline::Timeline;
 pub use trace::TraceSummary;
@@ -112,6 +113,6 @@ fn observe(
     let cluster = Arc::new(Cluster::new(scenario, seed, options.adjust));
     let mut observer = Observer::new(scenario, Arc::clone(&cluster));
     prepare(&mut observer, &cluster);
-    let observer = scenario.executor.run(scenario, &cluster, observer);
+    let observer = executor::run(scenario, &cluster, observer);
     (began.elapsed(), observer)
 }

@@ -1,9 +1,9 @@
 //! What a run came to, for people and for programs.
 
-use crate::executor::Executor;
 use crate::invariants::Violation;
 use crate::observer::{Line, Observer};
 use crate::recent::LastEvents;
+use crate::scenario::Executor;
 use crate::scenario::{Fault, OutcomeKind, Scenario};
 use crate::sentences;
 use crate::shrink::Symptom;

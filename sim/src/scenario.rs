@@ -1,35 +1,31 @@
-//! What to simulate: nodes, network, work, faults, and what must hold. Read from a TOML file.
+//! What to simulate: nodes, network, work, faults, and what must hold, as plain data.
 //!
 //! A [`Scenario`] that exists is valid: every name in it is known, every number within its limit, and the
-//! executor it names can model all of it.
+//! executor it names can model all of it. [`crate::scenario_file`] reads it from a TOML file and checks it.
 
 mod ailment;
-mod check;
-mod error;
+mod executor;
 mod fault;
-mod file;
 mod host;
+mod range;
 mod shared_file;
-mod text;
+mod target;
 mod workload;
-mod write;
 
 pub use ailment::Ailment;
-pub use error::{Place, Problem, ScenarioError};
+pub use executor::{Executor, UnknownExecutor};
 pub use fault::{Disturbance, Fault, FaultKind};
 pub(crate) use host::Standing;
 pub use host::{Host, Hostility};
+pub use range::Range;
 pub use shared_file::{Fetch, FetchedBy, SharedFile};
+pub use target::Target;
 pub use workload::{Submission, Submissions, Workload};
 
-use crate::executor::Executor;
 use core::time::Duration;
 use engine::task::TaskStatus;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
 
 /// One story to simulate, valid throughout.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,60 +71,37 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Reads a scenario from a file.
-    ///
-    /// # Errors
-    /// [`ScenarioError`] where the file cannot be read or is not a valid scenario; it names file, line and fix.
-    pub fn load(path: &Path) -> Result<Self, ScenarioError> {
-        let name = path.display().to_string();
-        let unreadable = |error| ScenarioError::of_file(&name, Problem::Unreadable(error));
-        let file = File::open(path).map_err(unreadable)?;
-        let mut text = Vec::new();
-        // One byte more than allowed tells a file of the largest size from a larger one.
-        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(unreadable)?;
-        if u64::try_from(text.len()).is_ok_and(|len| len > FILE_BYTES_MAX) {
-            return Err(ScenarioError::of_file(&name, Problem::FileTooLarge { limit: FILE_BYTES_MAX }));
+    /// Returns what is special about a node; `None` where nothing is.
+    pub fn host(&self, node: u32) -> Option<&Host> {
+        self.hosts.iter().find(|host| host.node == node)
+    }
+
+    pub(crate) fn standing(&self, node: u32) -> Standing {
+        match self.host(node) {
+            Some(host) if !host.hostile.is_empty() => Standing::Hostile,
+            Some(Host { identity: Some(_), .. }) => Standing::Copy,
+            Some(_) | None => Standing::Member,
         }
-        let text = String::from_utf8(text).map_err(|_| ScenarioError::of_file(&name, Problem::NotUtf8))?;
-        Self::parse(&name, &text)
     }
 
-    /// Reads a scenario from a text; `name` stands for the file in messages.
-    ///
-    /// # Errors
-    /// [`ScenarioError`] where the text is not a valid scenario.
-    pub fn parse(name: &str, text: &str) -> Result<Self, ScenarioError> {
-        if u64::try_from(text.len()).is_ok_and(|len| len > FILE_BYTES_MAX) {
-            return Err(ScenarioError::of_file(name, Problem::FileTooLarge { limit: FILE_BYTES_MAX }));
-        }
-        check::scenario(name, text)
+    /// Tells whether a fault may stop a node: one that has a copy would give way to it when it came back.
+    pub(crate) fn may_stop(&self, node: u32) -> bool {
+        self.standing(node) == Standing::Member && self.hosts.iter().all(|host| host.identity != Some(node))
     }
 
-    /// Returns the same scenario for another executor.
-    ///
-    /// # Errors
-    /// [`ScenarioError`] where that executor cannot model it.
-    pub fn on(&self, executor: Executor) -> Result<Self, ScenarioError> {
-        executor
-            .refuses(self)
-            .map_or(Ok(()), |refusal| Err(ScenarioError::of_file(&self.path, Problem::Refused(refusal))))?;
-        Ok(Self { executor, ..self.clone() })
+    /// Returns when a node starts.
+    pub(crate) fn start_of(&self, node: u32) -> Range {
+        self.host(node).and_then(|host| host.start).unwrap_or(self.start)
     }
-}
 
-/// From the shortest to the longest, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
-    /// The shortest.
-    pub from: Duration,
-    /// The longest.
-    pub to: Duration,
-}
-
-impl Range {
-    /// Returns both ends.
-    pub const fn ends(self) -> (Duration, Duration) {
-        (self.from, self.to)
+    /// Returns the moments between `after` and `after + within` at which to look whether all is well; the last is the
+    /// one that counts.
+    pub(crate) fn moments_of_life(&self) -> Vec<Duration> {
+        let Some(liveness) = self.liveness else { return Vec::new() };
+        let looks = u32::try_from(liveness.within.as_millis() / LOOK_EVERY_MS)
+            .unwrap_or(LOOKS_MAX)
+            .clamp(1, LOOKS_MAX);
+        (0..=looks).map(|look| liveness.after + liveness.within * look / looks).collect()
     }
 }
 
@@ -178,15 +151,6 @@ pub struct NodeSettings {
     pub max_concurrent_tasks: u16,
     /// Accepted tasks that may wait or run at the same time.
     pub queue_tasks_max: u32,
-}
-
-/// One node of a scenario.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// One that runs at the time, chosen by the seed.
-    Any,
-    /// This one.
-    Node(u32),
 }
 
 /// When all must be well again.
@@ -291,3 +255,6 @@ pub const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The longest input of a task, in bytes, before its number is added.
 pub const INPUT_BYTES_MAX: usize = 64 << 10;
+
+const LOOK_EVERY_MS: u128 = 100;
+const LOOKS_MAX: u32 = 1_000;

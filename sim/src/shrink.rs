@@ -8,9 +8,10 @@
 mod ddmin;
 mod plan;
 
-use crate::executor::Executor;
 use crate::report::{Failure, Report};
-use crate::scenario::{OutcomeKind, Scenario, ScenarioError, Submission, Submissions};
+use crate::scenario::Executor;
+use crate::scenario::{OutcomeKind, Scenario, Submission, Submissions};
+use crate::scenario_file::ScenarioError;
 use crate::sweep::counted;
 use crate::{Options, run_with, sentences};
 use core::fmt;

@@ -4,9 +4,9 @@
 //! reaches it, and too little if none does. What a sweep comes to depends on its seeds alone, not on how many of
 //! them ran at a time: reports come in the order of the seeds, and the first failure is the one of the smallest.
 
-use crate::executor::Executor;
 use crate::parallel::Runs;
 use crate::report::{Failure, Report, as_micros};
+use crate::scenario::Executor;
 use crate::scenario::Scenario;
 use crate::{Options, run_with};
 use core::fmt;

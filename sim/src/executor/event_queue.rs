@@ -15,7 +15,6 @@ mod machine;
 mod mask;
 mod network;
 
-use super::moments_of_life;
 use crate::ailing::{self, Draw};
 use crate::blobs::BlobDisk;
 use crate::cluster::{self, Cluster, NodeIndex};
@@ -174,7 +173,7 @@ impl EventQueue {
         for (number, fetch) in scenario.fetches.iter().enumerate() {
             next.push(micros(fetch.at), Happening::Fetch(number));
         }
-        let moments = moments_of_life(scenario);
+        let moments = scenario.moments_of_life();
         for (index, at) in moments.iter().enumerate() {
             next.push(micros(*at), Happening::LookForLife { last: index + 1 == moments.len() });
         }

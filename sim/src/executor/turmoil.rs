@@ -10,7 +10,6 @@ mod multicast;
 mod store;
 mod transport;
 
-use super::moments_of_life;
 use crate::ailing;
 use crate::blobs::{BlobDisk, Fetcher};
 use crate::cluster::{self, Cluster, NodeIndex};
@@ -124,7 +123,7 @@ impl<'a> Stage<'a> {
             faults: Faults::new(scenario, random),
             passages: BTreeMap::new(),
             changes: Faults::changes(scenario, random),
-            looks: moments_of_life(scenario),
+            looks: scenario.moments_of_life(),
             submitted: 0,
         }
     }

@@ -1,7 +1,7 @@
 //! What can be wrong with one node's machine: its clock, its disk, its models, its processor.
 
-use super::Range;
-use super::fault::LATE_MAX;
+use super::range::Range;
+use core::time::Duration;
 
 /// What is wrong with one node's machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,3 +97,6 @@ impl Ailment {
         matches!(self, Self::ClockDrift { .. } | Self::ClockJump { .. })
     }
 }
+
+/// How late what is sent may be without anybody's counting as dead.
+pub(super) const LATE_MAX: Duration = Duration::from_secs(1);

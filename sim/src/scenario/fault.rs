@@ -1,6 +1,8 @@
 //! What goes wrong in a scenario: kinds of faults, and when they strike.
 
-use super::{Ailment, Range, Target};
+use super::ailment::{Ailment, LATE_MAX};
+use super::range::Range;
+use super::target::Target;
 use core::time::Duration;
 
 /// Something that goes wrong.
@@ -285,6 +287,3 @@ impl FaultKind {
         }
     }
 }
-
-/// How late what is sent may be without anybody's counting as dead.
-pub(super) const LATE_MAX: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! Nodes that are not like the others: what a scenario says of each, as plain data.
 
-use super::{Range, Scenario};
+use super::range::Range;
 use core::time::Duration;
 
 /// A node that is not like the others.
@@ -85,29 +85,4 @@ pub(crate) enum Standing {
     Hostile,
     /// One that all is asked of.
     Member,
-}
-
-impl Scenario {
-    /// Returns what is special about a node; `None` where nothing is.
-    pub fn host(&self, node: u32) -> Option<&Host> {
-        self.hosts.iter().find(|host| host.node == node)
-    }
-
-    pub(crate) fn standing(&self, node: u32) -> Standing {
-        match self.host(node) {
-            Some(host) if !host.hostile.is_empty() => Standing::Hostile,
-            Some(Host { identity: Some(_), .. }) => Standing::Copy,
-            Some(_) | None => Standing::Member,
-        }
-    }
-
-    /// Tells whether a fault may stop a node: one that has a copy would give way to it when it came back.
-    pub(crate) fn may_stop(&self, node: u32) -> bool {
-        self.standing(node) == Standing::Member && self.hosts.iter().all(|host| host.identity != Some(node))
-    }
-
-    /// Returns when a node starts.
-    pub(crate) fn start_of(&self, node: u32) -> Range {
-        self.host(node).and_then(|host| host.start).unwrap_or(self.start)
-    }
 }

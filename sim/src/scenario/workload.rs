@@ -1,6 +1,7 @@
 //! What users ask for in a scenario: which tasks, when and where.
 
-use super::{Range, Target};
+use super::range::Range;
+use super::target::Target;
 use core::time::Duration;
 use engine::task::TaskKind;
 

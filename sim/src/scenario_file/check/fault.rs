@@ -1,11 +1,12 @@
 //! What goes wrong, as a scenario file says it: each kind of fault takes its own keys and no others.
 
-use super::{Source, file};
-use crate::scenario::error::ScenarioError;
-use crate::scenario::text::Period;
+use super::Source;
 use crate::scenario::{
     Ailment, Disturbance, FAULTS_MAX, Fault, FaultKind, Range, STRIKES_MAX, Scenario, Target,
 };
+use crate::scenario_file::error::ScenarioError;
+use crate::scenario_file::format as file;
+use crate::scenario_file::units::Period;
 use core::time::Duration;
 use std::collections::BTreeSet;
 use toml::Spanned;

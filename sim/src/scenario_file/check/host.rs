@@ -1,8 +1,9 @@
 //! Nodes that are not like the others, as a scenario file says it.
 
-use super::{Source, file};
-use crate::scenario::error::ScenarioError;
+use super::Source;
 use crate::scenario::{Host, Range};
+use crate::scenario_file::error::ScenarioError;
+use crate::scenario_file::format as file;
 use core::time::Duration;
 use engine::wire::PROTOCOL_VERSION;
 use std::collections::BTreeSet;

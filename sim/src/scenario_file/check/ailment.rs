@@ -1,10 +1,11 @@
 //! What is wrong with one node's machine, what its users do to it, and which faults a seed draws, as a scenario file
 //! says it.
 
-use super::{Source, file};
-use crate::scenario::error::ScenarioError;
-use crate::scenario::text::Counts;
+use super::Source;
 use crate::scenario::{BURST_MAX, DRIFT_PPM_MAX};
+use crate::scenario_file::error::ScenarioError;
+use crate::scenario_file::format as file;
+use crate::scenario_file::units::Counts;
 use toml::Spanned;
 
 impl Source<'_> {

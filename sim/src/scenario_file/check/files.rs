@@ -1,8 +1,9 @@
 //! Files that nodes give each other, as a scenario file says it.
 
-use super::{Source, file};
-use crate::scenario::error::ScenarioError;
+use super::Source;
 use crate::scenario::{FILE_CONTENT_BYTES_MAX, FILES_MAX, Fetch, SharedFile};
+use crate::scenario_file::error::ScenarioError;
+use crate::scenario_file::format as file;
 use core::time::Duration;
 use toml::Spanned;
 

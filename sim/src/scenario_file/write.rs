@@ -3,13 +3,12 @@
 //! What is written reads as the same scenario. Every field of every section is named here, so that a new one cannot
 //! be forgotten.
 
-use super::check::work::{INPUT, TIMEOUT, WORK_AT};
-use super::check::{DISK_LATENCY, LATENCY, START, TICK};
-use super::{
+use super::defaults::{DISK_LATENCY, INPUT, LATENCY, START, TICK, TIMEOUT, WORK_AT};
+use crate::invariants;
+use crate::scenario::{
     Ailment, Expect, Fault, FaultKind, Fetch, FetchedBy, Host, Liveness, Loss, Network, NodeSettings, Range,
     Scenario, SharedFile, Submission, Submissions, Target, Topology, Workload,
 };
-use crate::invariants;
 use core::fmt::{self, Display, Write};
 use core::time::Duration;
 use engine::task::TaskKind;

@@ -1,7 +1,7 @@
 //! The scenario file as it is written, before its values are checked against each other.
 
-use super::Topology;
-use super::text::{Counts, Offset, Period, Periods, Share};
+use super::units::{Counts, Offset, Period, Periods, Share};
+use crate::scenario::Topology;
 use engine::task::TaskKind;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -112,7 +112,7 @@ pub(super) struct Host {
     #[serde(default)]
     pub(super) unreachable_address: bool,
     #[serde(default)]
-    pub(super) hostile: Vec<super::Hostility>,
+    pub(super) hostile: Vec<crate::scenario::Hostility>,
     #[serde(default)]
     pub(super) hostile_at: Option<Spanned<Period>>,
 }
@@ -132,7 +132,7 @@ pub(super) struct Fetch {
     #[serde(default)]
     pub(super) file: Option<Spanned<u32>>,
     #[serde(default)]
-    pub(super) by: Option<super::FetchedBy>,
+    pub(super) by: Option<crate::scenario::FetchedBy>,
 }
 
 /// Which of the faults each seed draws.
@@ -243,5 +243,5 @@ pub(super) struct Expect {
     #[serde(default)]
     pub(super) sometimes: Vec<Spanned<String>>,
     #[serde(default)]
-    pub(super) outcomes: BTreeMap<super::OutcomeKind, u32>,
+    pub(super) outcomes: BTreeMap<crate::scenario::OutcomeKind, u32>,
 }

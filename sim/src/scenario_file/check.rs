@@ -4,16 +4,17 @@ mod ailment;
 mod fault;
 mod files;
 mod host;
-pub(super) mod work;
+mod workload;
 
+use super::defaults::{DISK_LATENCY, LATENCY, START, TICK};
 use super::error::{Place, Problem, ScenarioError, nearest};
-use super::file::{self, File};
-use super::text::Periods;
-use super::{
+use super::format::{self as file, File};
+use super::units::Periods;
+use crate::scenario::Executor;
+use crate::scenario::{
     DURATION_MAX, Expect, LOSS_PER_MILLION_MAX, Liveness, Loss, NODES_MAX, Network, NodeSettings, Range,
     Scenario, TASKS_MAX, Target, Topology,
 };
-use crate::executor::Executor;
 use crate::{invariants, marks};
 use core::fmt::Display;
 use core::ops::RangeInclusive;
@@ -272,8 +273,4 @@ fn shortened(name: &str) -> String {
 }
 
 const ANY: &str = "any";
-pub(super) const START: Range = Range { from: Duration::ZERO, to: Duration::from_millis(50) };
-pub(super) const LATENCY: Range = Range { from: Duration::from_millis(1), to: Duration::from_millis(5) };
-pub(super) const DISK_LATENCY: Range = Range { from: Duration::from_millis(1), to: Duration::from_millis(8) };
-pub(super) const TICK: Duration = Duration::from_millis(1);
 const TICKS: RangeInclusive<Duration> = TICK..=Duration::from_millis(100);

@@ -1,6 +1,6 @@
 //! Durations, shares, offsets and counts as people write them: `200ms`, `1ms..5ms` for a range, `2.5%`, `-3h`, `1..4`.
 
-use super::{DURATION_MAX, Range};
+use crate::scenario::{DURATION_MAX, Range};
 use core::fmt;
 use core::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};

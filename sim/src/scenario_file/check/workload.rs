@@ -1,8 +1,10 @@
 //! What users ask for, as a scenario file says it: a series of tasks, or a list of them.
 
-use super::{Source, file};
-use crate::scenario::error::ScenarioError;
+use super::Source;
 use crate::scenario::{INPUT_BYTES_MAX, Submission, Submissions, TASKS_MAX, Workload};
+use crate::scenario_file::defaults::{INPUT, TIMEOUT, WORK_AT};
+use crate::scenario_file::error::ScenarioError;
+use crate::scenario_file::format as file;
 use core::time::Duration;
 use engine::request::TIMEOUT_RANGE;
 use engine::task::TaskKind;
@@ -95,7 +97,3 @@ impl Source<'_> {
         Ok(input.as_ref().clone())
     }
 }
-
-pub(in crate::scenario) const INPUT: &str = "hello";
-pub(in crate::scenario) const TIMEOUT: Duration = Duration::from_secs(30);
-pub(in crate::scenario) const WORK_AT: Duration = Duration::from_secs(2);

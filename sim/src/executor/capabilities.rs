@@ -1,0 +1,114 @@
+//! Which scenarios an executor can model, and which executor suits a scenario.
+
+use crate::scenario::{Ailment, Executor, FaultKind, Scenario};
+use core::time::Duration;
+
+impl Executor {
+    /// Returns the executor to take where a scenario does not say: the closest to a real node that is fast
+    /// enough for it.
+    pub fn suited_to(scenario: &Scenario) -> Self {
+        let small = scenario.nodes <= TURMOIL_NODES_UNASKED && scenario.duration <= TURMOIL_TIME_UNASKED;
+        if small && Self::Turmoil.refuses(scenario).is_none() { Self::Turmoil } else { Self::EventQueue }
+    }
+
+    /// Says what of a scenario this executor cannot model; `None` where it can model all.
+    pub fn refuses(self, scenario: &Scenario) -> Option<Refusal> {
+        match self {
+            Self::EventQueue => None,
+            Self::Turmoil => {
+                let nodes = scenario.nodes;
+                if nodes > TURMOIL_NODES_MAX {
+                    return Some(Refusal::TooManyNodes { nodes, limit: TURMOIL_NODES_MAX });
+                }
+                if scenario.network.loss.is_some() {
+                    return Some(Refusal::NotModelled { what: "loss" });
+                }
+                if !scenario.hosts.is_empty() {
+                    return Some(Refusal::NotModelled { what: "host" });
+                }
+                let unknown = |kind: &FaultKind| match kind {
+                    FaultKind::Ailment { what, .. } => match what {
+                        Ailment::ClockDrift { .. }
+                        | Ailment::MachineAsleep
+                        | Ailment::ModelReplaced
+                        | Ailment::ModelUnready
+                        | Ailment::ProcessStopped => Some(what.name()),
+                        Ailment::ClockJump { .. }
+                        | Ailment::DiskError { .. }
+                        | Ailment::DiskFull
+                        | Ailment::DiskSlow { .. }
+                        | Ailment::InferenceCrash { .. }
+                        | Ailment::InferenceError { .. }
+                        | Ailment::InferenceSlow { .. } => None,
+                    },
+                    FaultKind::Asymmetry { .. }
+                    | FaultKind::Churn { .. }
+                    | FaultKind::ConnectionReset { .. }
+                    | FaultKind::Disturbance { .. }
+                    | FaultKind::LatencyStep { .. }
+                    | FaultKind::Leave { .. }
+                    | FaultKind::OneWayLoss { .. }
+                    | FaultKind::RollingRestart { .. } => Some(kind.name()),
+                    FaultKind::Burst { .. }
+                    | FaultKind::Flap { .. }
+                    | FaultKind::IsolateOne { .. }
+                    | FaultKind::Kill { .. }
+                    | FaultKind::Partition { .. }
+                    | FaultKind::PoisonInput { .. }
+                    | FaultKind::PowerLoss { .. }
+                    | FaultKind::Stall { .. }
+                    | FaultKind::SwizzleClog { .. }
+                    | FaultKind::TornWrite { .. } => None,
+                };
+                if let Some(what) = scenario.faults.iter().find_map(|fault| unknown(&fault.kind)) {
+                    return Some(Refusal::NotModelled { what });
+                }
+                let stalls = |kind: &FaultKind| {
+                    matches!(kind, FaultKind::Stall { .. } | FaultKind::SwizzleClog { .. })
+                };
+                let cuts = |kind: &FaultKind| {
+                    matches!(
+                        kind,
+                        FaultKind::Flap { .. }
+                            | FaultKind::IsolateOne { .. }
+                            | FaultKind::Partition { .. }
+                            | FaultKind::PowerLoss { .. }
+                            | FaultKind::TornWrite { .. }
+                    )
+                };
+                let any = |which: &dyn Fn(&FaultKind) -> bool| {
+                    scenario.faults.iter().any(|fault| which(&fault.kind))
+                };
+                (any(&stalls) && any(&cuts)).then_some(Refusal::StallAndCut)
+            }
+        }
+    }
+}
+
+/// Why an executor cannot run a scenario.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// turmoil's network does not do what real ones do.
+    #[error("the turmoil executor does not model `{what}`; use executor = \"event-queue\"")]
+    NotModelled {
+        /// What the scenario asks for.
+        what: &'static str,
+    },
+    /// turmoil cannot hold back and drop what the same two nodes send.
+    #[error(
+        "the turmoil executor cannot model `stall` together with `partition` or `power_loss`; use executor = \"event-queue\""
+    )]
+    StallAndCut,
+    /// Its cost grows with the cube of the nodes.
+    #[error("the turmoil executor runs at most {limit} nodes, not {nodes}; use executor = \"event-queue\"")]
+    TooManyNodes {
+        /// The nodes of the scenario.
+        nodes: u32,
+        /// The most that it runs.
+        limit: u32,
+    },
+}
+
+const TURMOIL_NODES_MAX: u32 = 50;
+const TURMOIL_NODES_UNASKED: u32 = 10;
+const TURMOIL_TIME_UNASKED: Duration = Duration::from_secs(600);
