@@ -4,7 +4,7 @@
 //! and where they are not, the first record that differs says where the runs part.
 
 use crate::cluster::NodeIndex;
-use crate::invariants::Fact;
+use crate::invariant::Fact;
 use crate::replay::{self, Records, ReplayError};
 use core::fmt;
 use engine::journal::{End, Record, Recorder, Start};

@@ -4,7 +4,7 @@
 //! A task whose origin never starts again is nobody's to finish, and not asked for.
 
 use crate::cluster::{Cluster, NodeIndex};
-use crate::invariants::Fact;
+use crate::invariant::Fact;
 use crate::members::Members;
 use engine::record::Record;
 use engine::request::Response;

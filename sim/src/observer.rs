@@ -4,14 +4,14 @@
 use crate::blobs;
 use crate::cluster::{Cluster, NodeIndex};
 use crate::faults::{Faults, Step};
-use crate::invariants::links::Links;
-use crate::invariants::{self, Fact, Invariant, Violation, Wants, Word};
+use crate::invariant::{Fact, Invariant, NO_PANIC, Violation, Wants, Word};
+use crate::invariants;
 use crate::journals::Journals;
+use crate::links::Links;
 use crate::liveness::{self, Liveness};
 use crate::marks;
 use crate::recent::{self, LastEvents, Recent};
 use crate::scenario::{Fault, Scenario, Standing};
-use crate::sentences;
 use crate::timeline::Recorder;
 use crate::trace::Trace;
 use crate::users::Users;
@@ -282,7 +282,7 @@ impl Observer {
     pub(crate) fn panicked(&mut self, now: Instant, panic: &(dyn Any + Send)) {
         let words = panic.downcast_ref::<String>().map(String::as_str);
         let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
-        self.violate(now, self.at_work, sentences::NO_PANIC, format!("a panic: {words}"));
+        self.violate(now, self.at_work, NO_PANIC, format!("a panic: {words}"));
     }
 
     fn violate(&mut self, at: Instant, node: Option<NodeIndex>, invariant: &'static str, words: String) {

@@ -3,7 +3,7 @@
 //! Bounded: of each node the last [`EVENTS_MAX`] are kept, the oldest goes first.
 
 use crate::cluster::{Cluster, NodeIndex};
-use crate::invariants::Fact;
+use crate::invariant::Fact;
 use crate::observer::{Line, Story};
 use core::fmt::Write;
 use engine::{Event, Instant, NodeId, Output, TaskId};

@@ -1,6 +1,6 @@
 //! What a run came to, for people and for programs.
 
-use crate::invariants::Violation;
+use crate::invariant::Violation;
 use crate::observer::{Line, Observer};
 use crate::recent::LastEvents;
 use crate::scenario::Executor;

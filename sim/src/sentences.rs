@@ -1,5 +1,6 @@
 //! What each property demands, in a sentence: the one that its file opens with.
 
+use crate::invariant::NO_PANIC;
 use crate::liveness;
 use crate::reference::{origin, store};
 
@@ -57,9 +58,6 @@ const FILES: &[(&str, &str)] = &[
     ("nodes_do_not_fail", "//! The loop around the engine ends only when it is told to."),
     (NO_PANIC, "//! Nothing that happens makes a node panic."),
 ];
-
-/// The property that a panic violates.
-pub(crate) const NO_PANIC: &str = "no_panic";
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@
 //! meshes say gigabytes to each other.
 
 use crate::cluster::NodeIndex;
-use crate::invariants::Fact;
+use crate::invariant::Fact;
 use core::fmt;
 use engine::Instant;
 use serde::Serialize;

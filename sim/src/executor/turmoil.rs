@@ -15,7 +15,7 @@ use crate::blobs::{BlobDisk, Fetcher};
 use crate::cluster::{self, Cluster, NodeIndex};
 use crate::disk::Disk;
 use crate::faults::{Change, Effect, Faults, Passage, Stop};
-use crate::invariants::Fact;
+use crate::invariant::Fact;
 use crate::model;
 use crate::observer::Observer;
 use crate::random::Purpose;

@@ -1,8 +1,8 @@
 //! A task that is durable at its origin is there until it has its outcome, and the outcome for as long as it is to be
 //! kept: neither goes from the disk before, nor does the node say that it knows no such task.
 
-use super::{Fact, Invariant};
 use crate::cluster::{self, NodeIndex};
+use crate::invariant::{Fact, Invariant};
 use engine::record::Record;
 use engine::{Instant, Output, Rejection, TaskId, UnixMillis};
 use std::collections::BTreeMap;
@@ -94,8 +94,8 @@ impl Invariant for AcceptedExists {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{at, result_record, task_record};
     use super::*;
+    use crate::invariants::testing::{at, result_record, task_record};
     use engine::RequestId;
 
     const TASK: TaskId = TaskId([1; 16]);

@@ -2,8 +2,8 @@
 //!
 //! Reading every advert costs more than all other properties together, so large meshes are left out.
 
-use super::{Fact, Invariant, Wants};
 use crate::cluster::NodeIndex;
+use crate::invariant::{Fact, Invariant, Wants};
 use engine::wire::{Advert, Message};
 use engine::{Instant, NodeId, Output};
 use std::collections::BTreeMap;
@@ -73,8 +73,8 @@ const NODES_MAX: usize = 32;
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::at;
     use super::*;
+    use crate::invariants::testing::at;
 
     #[test]
     fn an_older_advert_after_a_newer_one_is_wrong() {

@@ -1,7 +1,7 @@
 //! A node whose process did not run for a while does not call a peer slow or dead in the moment in which it runs again.
 
-use super::{Fact, Invariant, Wants};
 use crate::cluster::NodeIndex;
+use crate::invariant::{Fact, Invariant, Wants};
 use core::time::Duration;
 use engine::{Event, Instant, Output};
 
@@ -73,8 +73,8 @@ const PAUSE: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::at;
     use super::*;
+    use crate::invariants::testing::at;
     use engine::NodeId;
 
     #[test]

@@ -1,7 +1,7 @@
 //! A task whose attempts kill what runs them is given up after three: no fourth begins.
 
-use super::{Fact, Invariant};
 use crate::cluster::NodeIndex;
+use crate::invariant::{Fact, Invariant};
 use engine::event::ReassignReason;
 use engine::{Event, Instant, Output, TaskId};
 use std::collections::BTreeMap;
@@ -56,8 +56,8 @@ const ATTEMPTS_MAX: u32 = 3;
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::at;
     use super::*;
+    use crate::invariants::testing::at;
     use engine::NodeId;
 
     #[test]

@@ -4,8 +4,8 @@
 //! The time for that runs while both run, and anew whenever the network changes: who sleeps, is stopped or is cut off
 //! hears of nobody, and nobody of it.
 
-use super::{Fact, Invariant};
 use crate::cluster::{self, Cluster, NodeIndex};
+use crate::invariant::{Fact, Invariant};
 use crate::members::Members;
 use crate::scenario::Standing;
 use core::time::Duration;
@@ -160,8 +160,8 @@ const ASIDE_WITHIN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::at;
     use super::*;
+    use crate::invariants::testing::at;
     use crate::scenario::Scenario;
 
     fn invariant() -> CopiesSettle {
@@ -206,7 +206,7 @@ mod tests {
         let mut one = invariant();
         told(&mut one, 0, false).unwrap();
         told(&mut one, 2, true).unwrap();
-        let link = super::super::testing::up(&one.cluster, 1, 1);
+        let link = crate::invariants::testing::up(&one.cluster, 1, 1);
         one.see(at(7), 2, Fact::Output(&link)).unwrap();
         assert_eq!(one.see(at(65), 1, Fact::Stopped), Ok(()));
         assert!(one.see(at(66), 1, Fact::Stopped).unwrap_err().contains("has not given way"));

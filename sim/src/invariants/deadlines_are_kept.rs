@@ -3,8 +3,8 @@
 //!
 //! While an origin's process does not run, nothing ends there; what is over by then ends soon after.
 
-use super::{Fact, Invariant};
 use crate::cluster::NodeIndex;
+use crate::invariant::{Fact, Invariant};
 use crate::members::Members;
 use crate::scenario::Scenario;
 use core::time::Duration;
@@ -158,8 +158,8 @@ const WRITES_BEFORE: u32 = 64;
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{at, finished, task_record};
     use super::*;
+    use crate::invariants::testing::{at, finished, task_record};
 
     const TASK: TaskId = TaskId([1; 16]);
 

@@ -1,8 +1,8 @@
 //! A node never has more links than it may.
 
-use super::links::{Change, Links};
-use super::{Fact, Invariant};
 use crate::cluster::{Cluster, NodeIndex};
+use crate::invariant::{Fact, Invariant};
+use crate::links::{Change, Links};
 use engine::Instant;
 use std::sync::Arc;
 
@@ -45,8 +45,8 @@ impl Invariant for DegreeAtMostMaxPeers {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{cluster, down, up};
     use super::*;
+    use crate::invariants::testing::{cluster, down, up};
 
     #[test]
     fn one_link_too_many_is_wrong() {

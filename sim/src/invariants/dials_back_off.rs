@@ -1,7 +1,7 @@
 //! A node has at most four dials under way, and an address at which nobody answers is dialled ever more rarely.
 
-use super::{Fact, Invariant, Wants};
 use crate::cluster::NodeIndex;
+use crate::invariant::{Fact, Invariant, Wants};
 use core::net::SocketAddr;
 use core::time::Duration;
 use engine::{DialId, Input, Instant, Output};
@@ -90,8 +90,8 @@ const FAILURES_WITHIN: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::at;
     use super::*;
+    use crate::invariants::testing::at;
     use engine::error::DialError;
 
     #[test]

@@ -4,9 +4,9 @@
 //! Where a file is asked for by a name that only the whole can be checked against, it may be another until then, which
 //! nobody sees.
 
-use super::{Fact, Invariant, Wants, Word};
 use crate::blobs::StandIn;
 use crate::cluster::{Cluster, NodeIndex};
+use crate::invariant::{Fact, Invariant, Wants, Word};
 use engine::blob::{BlobOrder, Hash, Pin};
 use engine::request::{FetchSpec, Request, Response};
 use engine::wire::Payload;
@@ -116,8 +116,8 @@ impl Invariant for FetchedFilesAreTrue {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::at;
     use super::*;
+    use crate::invariants::testing::at;
     use crate::scenario::Scenario;
     use engine::MessageId;
     use engine::request::Fetched;

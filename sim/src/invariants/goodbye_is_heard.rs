@@ -1,7 +1,7 @@
 //! Where nothing is lost on the way, a node that says goodbye to a peer has left in that peer's eyes, and not crashed.
 
-use super::{Fact, Invariant, is_clean};
 use crate::cluster::{Cluster, NodeIndex};
+use crate::invariant::{Fact, Invariant, is_clean};
 use crate::scenario::Scenario;
 use engine::event::LinkDownReason;
 use engine::wire::Message;
@@ -83,8 +83,8 @@ impl Invariant for GoodbyeIsHeard {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{at, cluster, down, up};
     use super::*;
+    use crate::invariants::testing::{at, cluster, down, up};
     use engine::output::Priority;
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! A hello may be late where the network is at fault.
 
-use super::{Fact, Invariant};
 use crate::cluster::{Cluster, NodeIndex};
+use crate::invariant::{Fact, Invariant};
 use crate::scenario::Standing;
 use engine::event::DropReason;
 use engine::{Event, Instant, Output, PeerFault};
@@ -67,8 +67,8 @@ impl Invariant for HonestPeersMakeNoFaults {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{at, cluster};
     use super::*;
+    use crate::invariants::testing::{at, cluster};
     use engine::{MessageId, NodeId};
 
     #[test]

@@ -1,8 +1,8 @@
 //! A node's life goes along its arrows only: INITIALIZING, REGISTERING, ACTIVE, SHUTTING_DOWN, STOPPED. It is ACTIVE
 //! only after its storage took a write, dials nobody before, begins no work once it leaves, and leaves within 8 s.
 
-use super::{Fact, Invariant};
 use crate::cluster::NodeIndex;
+use crate::invariant::{Fact, Invariant};
 use core::time::Duration;
 use engine::lifecycle::State;
 use engine::record::Record;
@@ -107,8 +107,8 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(8);
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::at;
     use super::*;
+    use crate::invariants::testing::at;
 
     fn becomes(from: State, to: State) -> Output {
         Output::Event(Event::StateChanged { from, to })

@@ -1,7 +1,7 @@
 //! A message is given up only after its origin sent it four times, or once no path leads to its destination.
 
-use super::{Fact, Invariant};
 use crate::cluster::NodeIndex;
+use crate::invariant::{Fact, Invariant};
 use engine::{Event, Instant, MessageId, NodeId, Output};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,8 +78,8 @@ const MESSAGES_MAX: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::at;
     use super::*;
+    use crate::invariants::testing::at;
 
     #[test]
     fn giving_up_early_is_wrong_while_there_is_a_path() {

@@ -1,9 +1,9 @@
 //! Where nothing has changed for half a minute, neighbours agree on who there is: the digests in their heartbeats are
 //! the same.
 
-use super::links::Links;
-use super::{Fact, Invariant};
 use crate::cluster::{Cluster, NodeIndex};
+use crate::invariant::{Fact, Invariant};
+use crate::links::Links;
 use core::time::Duration;
 use engine::wire::Message;
 use engine::{Event, Instant, LinkId, Output};
@@ -106,8 +106,8 @@ const HEARTBEAT_BYTES_MAX: usize = 24;
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{at, cluster, up};
     use super::*;
+    use crate::invariants::testing::{at, cluster, up};
     use engine::output::Priority;
     use engine::wire::Beat;
 

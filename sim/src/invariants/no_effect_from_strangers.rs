@@ -1,8 +1,8 @@
 //! Only members have an effect: a link, a member or a worker is a node of this network, a task is run for whoever gave
 //! it, and an outcome counts only from a node that its origin asked since it started.
 
-use super::{Fact, Invariant};
 use crate::cluster::{Cluster, NodeIndex};
+use crate::invariant::{Fact, Invariant};
 use engine::{Event, Instant, NodeId, Output, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -112,8 +112,8 @@ impl Invariant for NoEffectFromStrangers {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{at, cluster, finished};
     use super::*;
+    use crate::invariants::testing::{at, cluster, finished};
     use engine::task::TaskStatus;
 
     const TASK: TaskId = TaskId([1; 16]);

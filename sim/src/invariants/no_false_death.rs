@@ -5,9 +5,9 @@
 //!
 //! A death is true where the process that the link led to is gone, also if another runs there by now.
 
-use super::links::Links;
-use super::{Fact, Invariant, is_clean};
 use crate::cluster::{Cluster, NodeIndex};
+use crate::invariant::{Fact, Invariant, is_clean};
+use crate::links::Links;
 use crate::scenario::Scenario;
 use engine::{Event, Instant, Output};
 use std::sync::Arc;
@@ -76,8 +76,8 @@ const LOSS_PER_MILLION_MAX: u32 = 50_000;
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{cluster, up};
     use super::*;
+    use crate::invariants::testing::{cluster, up};
 
     fn see(more: &str, restarts: bool, deaths: u32) -> Result<(), String> {
         let cluster = cluster(2);

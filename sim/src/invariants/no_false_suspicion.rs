@@ -1,9 +1,9 @@
 //! Where nothing is lost and nothing held back on the way, no live peer counts as slow, and no lease of a live worker
 //! runs out.
 
-use super::links::Links;
-use super::{Fact, Invariant, is_clean};
 use crate::cluster::{Cluster, NodeIndex};
+use crate::invariant::{Fact, Invariant, is_clean};
+use crate::links::Links;
 use crate::scenario::{FaultKind, Scenario};
 use engine::event::ReassignReason;
 use engine::{Event, Instant, Output};
@@ -72,8 +72,8 @@ impl Invariant for NoFalseSuspicion {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{at, cluster, up};
     use super::*;
+    use crate::invariants::testing::{at, cluster, up};
 
     #[test]
     fn a_live_peer_is_not_slow_unless_something_is_in_the_way() {

@@ -1,7 +1,7 @@
 //! Nobody takes for a member, or tells others of, what no node with that key has signed.
 
-use super::{Fact, Invariant};
 use crate::cluster::{Cluster, NodeIndex};
+use crate::invariant::{Fact, Invariant};
 use engine::identity::Domain;
 use engine::wire::{Advert, Message, SharedBytes, SignedAdvert};
 use engine::{Event, Instant, Output};
@@ -82,8 +82,8 @@ impl Invariant for NoForgedMember {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::cluster;
     use super::*;
+    use crate::invariants::testing::cluster;
     use engine::output::Priority;
     use engine::wire::{SharedBytes, Signature};
     use engine::{Identity, LinkId, NodeId};

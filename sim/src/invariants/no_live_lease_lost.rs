@@ -3,8 +3,8 @@
 //! A worker is live and in reach where, for longer than a lease, no process was started, ended or held up, and the
 //! network was not changed: any node may be a relay. What a node does for itself needs no network and has no excuse.
 
-use super::{Fact, Invariant, Wants};
 use crate::cluster::{Cluster, NodeIndex};
+use crate::invariant::{Fact, Invariant, Wants};
 use crate::scenario::Scenario;
 use core::time::Duration;
 use engine::event::ReassignReason;
@@ -78,8 +78,8 @@ const EXCUSED: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::at;
     use super::*;
+    use crate::invariants::testing::at;
     use engine::TaskId;
 
     #[test]

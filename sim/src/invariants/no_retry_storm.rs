@@ -1,8 +1,8 @@
 //! Whoever turned a node down for a reason that lasts, or was turned down, is left alone for a while: two that cannot
 //! be peers do not go on trying.
 
-use super::{Fact, Invariant};
 use crate::cluster::NodeIndex;
+use crate::invariant::{Fact, Invariant};
 use core::time::Duration;
 use engine::event::RefuseReason;
 use engine::{Event, Instant, NodeId, Output};
@@ -68,8 +68,8 @@ const WITHIN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::at;
     use super::*;
+    use crate::invariants::testing::at;
 
     #[test]
     fn a_fifth_refusal_in_a_minute_is_one_too_many() {

@@ -1,7 +1,7 @@
 //! A peer that left a heartbeat unanswered gets no new work until it gives a sign of life.
 
-use super::{Fact, Invariant};
 use crate::cluster::NodeIndex;
+use crate::invariant::{Fact, Invariant};
 use engine::{Event, Instant, NodeId, Output};
 use std::collections::BTreeSet;
 
@@ -57,8 +57,8 @@ impl Invariant for NoWorkForTheSlow {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::at;
     use super::*;
+    use crate::invariants::testing::at;
     use engine::TaskId;
 
     #[test]

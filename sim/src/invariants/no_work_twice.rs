@@ -3,8 +3,8 @@
 //!
 //! What goes over a relay is sealed and cannot be looked at; of it nothing is said.
 
-use super::{Fact, Invariant, Wants, Word};
 use crate::cluster::{Cluster, NodeIndex};
+use crate::invariant::{Fact, Invariant, Wants, Word};
 use engine::wire::Payload;
 use engine::{Event, Fingerprint, Instant, NodeId, Output, TaskId};
 use std::collections::BTreeMap;
@@ -87,8 +87,8 @@ impl Invariant for NoWorkTwice {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{at, cluster};
     use super::*;
+    use crate::invariants::testing::{at, cluster};
     use engine::InferenceError;
     use engine::MessageId;
     use engine::task::TaskOutput;

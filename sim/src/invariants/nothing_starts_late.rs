@@ -3,8 +3,8 @@
 //! The time counts from when the attempt came, for no clock of another machine is relied upon. What came over a relay
 //! is sealed and cannot be looked at; of it nothing is said.
 
-use super::{Fact, Invariant, Wants, Word};
 use crate::cluster::{Cluster, NodeIndex};
+use crate::invariant::{Fact, Invariant, Wants, Word};
 use core::time::Duration;
 use engine::wire::{Attempt, Payload};
 use engine::{Event, Instant, MessageId, NodeId, Output, TaskId};
@@ -99,8 +99,8 @@ impl Invariant for NothingStartsLate {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{assignment, at, cluster};
     use super::*;
+    use crate::invariants::testing::{assignment, at, cluster};
 
     const TASK: TaskId = TaskId([1; 16]);
     const ORIGIN: NodeId = NodeId([2; 16]);

@@ -1,8 +1,8 @@
 //! A node has at most one link to each other node, also where both dialled at once.
 
-use super::links::{Change, Links};
-use super::{Fact, Invariant};
 use crate::cluster::{Cluster, NodeIndex};
+use crate::invariant::{Fact, Invariant};
+use crate::links::{Change, Links};
 use engine::Instant;
 use std::sync::Arc;
 
@@ -43,8 +43,8 @@ impl Invariant for OneLinkPerPair {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{cluster, down, up};
     use super::*;
+    use crate::invariants::testing::{cluster, down, up};
 
     #[test]
     fn a_second_link_is_wrong_unless_the_first_went_before() {

@@ -1,8 +1,8 @@
 //! How a task ended never changes: whatever the record says, an event tells or a user is shown is the same ever after,
 //! and no ended task is shown as if it had not.
 
-use super::{Fact, Invariant};
 use crate::cluster::NodeIndex;
+use crate::invariant::{Fact, Invariant};
 use engine::record::Record;
 use engine::request::{Response, TaskView};
 use engine::task::TaskStatus;
@@ -80,8 +80,8 @@ impl Invariant for TerminalNeverChanges {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{at, finished, result_record};
     use super::*;
+    use crate::invariants::testing::{at, finished, result_record};
 
     const TASK: TaskId = TaskId([1; 16]);
 

@@ -5,9 +5,9 @@
 //! or has not noticed that the other is gone, the views may differ, but no longer than detection takes; nor are they
 //! compared for as long after the network itself changed, when both ends of a link may believe in one that is cut.
 
-use super::links::Links;
-use super::{Fact, Invariant};
 use crate::cluster::{Cluster, NodeIndex};
+use crate::invariant::{Fact, Invariant};
+use crate::links::Links;
 use crate::members::Members;
 use crate::scenario::Standing;
 use core::time::Duration;
@@ -177,8 +177,8 @@ const NOTICED_WITHIN: Duration = Duration::from_secs(24);
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{at, cluster, down, up};
     use super::*;
+    use crate::invariants::testing::{at, cluster, down, up};
 
     struct Two {
         cluster: Arc<Cluster>,

@@ -2,8 +2,8 @@
 //!
 //! Where the real driver has the node, nobody can look into it: there, nothing is said.
 
-use super::{Fact, Invariant, Wants};
 use crate::cluster::NodeIndex;
+use crate::invariant::{Fact, Invariant, Wants};
 use engine::{Instant, Node};
 
 /// Looks into the nodes.
@@ -44,8 +44,8 @@ impl Invariant for WithinBounds {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{at, cluster};
     use super::*;
+    use crate::invariants::testing::{at, cluster};
     use engine::record::Saved;
     use engine::{Config, UnixMillis};
 
@@ -54,7 +54,7 @@ mod tests {
         let cluster = cluster(1);
         for (links, good) in [(1, true), (0, false)] {
             let config = Config { results_max: links, ..cluster.config(0) };
-            let saved = Saved { results: vec![super::super::testing::summary()], ..Saved::default() };
+            let saved = Saved { results: vec![crate::invariants::testing::summary()], ..Saved::default() };
             let node = Node::new(config, cluster.identity(0), [1; 32], at(0), UnixMillis(0), saved);
             assert_eq!(WithinBounds::default().look(at(0), 0, &node).is_ok(), good);
         }

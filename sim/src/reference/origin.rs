@@ -5,7 +5,7 @@
 //! The model of an origin is a map from tasks to where they are.
 
 use crate::cluster::{Cluster, NodeIndex};
-use crate::invariants::{Fact, Invariant, Wants};
+use crate::invariant::{Fact, Invariant, Wants};
 use core::time::Duration;
 use engine::event::{LinkDownReason, ReassignReason};
 use engine::lifecycle::State;

@@ -4,7 +4,7 @@
 //! The model of a disk is two maps.
 
 use crate::cluster::NodeIndex;
-use crate::invariants::{Fact, Invariant};
+use crate::invariant::{Fact, Invariant};
 use engine::record::{Record, Saved};
 use engine::request::{Response, TaskView};
 use engine::task::{ResultSummary, StoredTask};

@@ -7,7 +7,7 @@ use super::wires::{Packet, Wires};
 use super::words::{self, Texts};
 use crate::cluster::{self, Cluster, NodeIndex};
 use crate::faults::Step;
-use crate::invariants::Fact;
+use crate::invariant::Fact;
 use crate::marks;
 use crate::report::Report;
 use engine::lifecycle::State;

@@ -1,7 +1,7 @@
 //! What the nodes say of their links, put together: no property of its own, but what several are about.
 
 use crate::cluster::{Cluster, NodeIndex};
-use crate::invariants::Fact;
+use crate::invariant::Fact;
 use engine::{Event, LinkId, Output};
 use std::collections::BTreeMap;
 

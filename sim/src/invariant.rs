@@ -1,0 +1,159 @@
+//! A property that must hold at every moment, and what it is shown of a run.
+//!
+//! An invariant sees everything that happens to every node, in order, and keeps as much of it as it needs.
+
+use crate::cluster::NodeIndex;
+use crate::scenario::{Scenario, Standing};
+use core::fmt;
+use core::ops::BitOr;
+use engine::record::{Record, Saved};
+use engine::wire::Payload;
+use engine::{Input, Instant, MessageId, Node, NodeId, Output};
+use serde::Serialize;
+
+/// Something that happened to a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fact<'a> {
+    /// A record became durable.
+    Durable(&'a Record),
+    /// An input is about to be handled.
+    Input(&'a Input),
+    /// An output came out.
+    Output(&'a Output),
+    /// A process began.
+    Started,
+    /// The process is gone.
+    Stopped,
+}
+
+/// What two neighbours say to each other end to end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Word<'a> {
+    /// Whether the node says it; else it hears it.
+    pub(crate) sent: bool,
+    pub(crate) message: MessageId,
+    pub(crate) origin: NodeId,
+    pub(crate) destination: NodeId,
+    pub(crate) payload: &'a Payload,
+}
+
+/// What a property is about, so that nobody is shown what is of no interest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wants(u8);
+
+impl Wants {
+    /// Events of the nodes.
+    pub(crate) const EVENTS: Self = Self(1);
+    /// What goes into nodes.
+    pub(crate) const INPUTS: Self = Self(2);
+    /// The nodes themselves, after each input.
+    pub(crate) const NODES: Self = Self(4);
+    /// What comes out of nodes, besides events.
+    pub(crate) const OUTPUTS: Self = Self(8);
+    /// What neighbours say to each other.
+    pub(crate) const WORDS: Self = Self(16);
+
+    pub(crate) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+impl BitOr for Wants {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// Tells whether a scenario leaves the network alone, so that all that is sent arrives, if late.
+pub(crate) fn is_clean(scenario: &Scenario) -> bool {
+    !scenario.faults.iter().any(|fault| fault.kind.hides_the_living())
+}
+
+/// A property that must hold at every moment.
+pub(crate) trait Invariant: fmt::Debug + Send {
+    /// Returns the property's name in scenario files.
+    fn name(&self) -> &'static str;
+
+    /// Tells whether the property is about nodes of this standing.
+    fn is_about(&self, standing: Standing) -> bool {
+        standing == Standing::Member
+    }
+
+    /// Returns what the property is about. It sees that, and what becomes of processes and disks.
+    fn wants(&self) -> Wants {
+        Wants::EVENTS | Wants::OUTPUTS
+    }
+
+    /// Takes note of what happened to a node.
+    ///
+    /// # Errors
+    /// What is wrong, in words, where the property does not hold any more.
+    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String>;
+
+    /// Takes note of what one node says to another, or hears from it, without a relay in between. What is heard comes
+    /// before the input that brings it.
+    ///
+    /// # Errors
+    /// As above.
+    fn hear(&mut self, _: Instant, _: NodeIndex, _: &Word<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Looks into a node that has handled an input.
+    ///
+    /// # Errors
+    /// As above.
+    fn look(&mut self, _: Instant, _: NodeIndex, _: &Node) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Takes note of what a node that starts reads from its disk.
+    ///
+    /// # Errors
+    /// As above.
+    fn reopened(&mut self, _: NodeIndex, _: &Saved) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Takes note that other nodes are cut off from each other, or stalled, than before.
+    fn network_changed(&mut self, _: Instant) {}
+
+    /// Takes note that a machine's clock of elapsed time stands still from now on, or goes on.
+    fn clock_stands(&mut self, _now: Instant, _node: NodeIndex, _stands: bool) {}
+
+    /// Takes note that a node's process does not run at the moment, or does again.
+    fn held(&mut self, _now: Instant, _node: NodeIndex, _held: bool) {}
+
+    /// Returns how many times the property was put to the test.
+    fn checks(&self) -> u64;
+}
+
+/// A property that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// The property.
+    pub invariant: &'static str,
+    /// When.
+    pub at: Instant,
+    /// At which step: how many inputs all nodes had taken by then.
+    pub step: u64,
+    /// On which node; `None` where it is about all of them.
+    pub node: Option<u32>,
+    /// What is wrong.
+    pub words: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}, step {}", self.invariant, self.at, self.step)?;
+        if let Some(node) = self.node {
+            write!(f, " on n{node}")?;
+        }
+        write!(f, ": {}", self.words)
+    }
+}
+
+/// The property that a panic violates.
+pub(crate) const NO_PANIC: &str = "no_panic";
