@@ -1,7 +1,7 @@
 //! What the ailments of a node's machine do to its writes and jobs. Both executors ask here, so that the same seed
 //! means the same in both.
 
-use crate::cluster::NodeIndex;
+use crate::node_set::NodeIndex;
 use crate::random::{Purpose, Random};
 use crate::scenario::{Ailment, Range};
 use core::time::Duration;

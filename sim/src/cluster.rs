@@ -1,17 +1,15 @@
 //! Who there is in a simulated world: names, addresses, keys, configurations, and who can reach whom.
 
-use crate::blobs::{self, StandIn};
-use crate::model;
+use crate::inference;
+use crate::node_set::NodeIndex;
 use crate::random::{Purpose, Random};
 use crate::scenario::{Scenario, Standing, Topology};
+use crate::simulated_file::{self, SimulatedFile};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use engine::journal::{self, Start};
 use engine::wire::PROTOCOL_VERSION;
 use engine::{Config, Identity, Instant, NodeId, PublicKey, UnixMillis};
 use std::collections::BTreeMap;
-
-/// One of the nodes of a scenario, by number.
-pub(crate) type NodeIndex = u32;
 
 /// The nodes of one run.
 #[derive(Debug)]
@@ -31,7 +29,7 @@ pub(crate) struct Cluster {
     by_id: BTreeMap<NodeId, NodeIndex>,
     config: Config,
     /// The files that there are.
-    pub(crate) files: Vec<StandIn>,
+    pub(crate) files: Vec<SimulatedFile>,
     /// Whom each node is told of at its start, where there is no multicast.
     told: Vec<Vec<NodeIndex>>,
 }
@@ -47,7 +45,7 @@ impl Cluster {
         let ids: Vec<NodeId> = keys.iter().map(|&key| identities[key as usize].node_id()).collect();
         let standings: Vec<Standing> = all().map(|node| scenario.standing(node)).collect();
         let protocol = |node| scenario.host(node).and_then(|host| host.protocol).unwrap_or(PROTOCOL_VERSION);
-        let model = |node| scenario.host(node).and_then(|host| host.model).unwrap_or(model::USUAL);
+        let model = |node| scenario.host(node).and_then(|host| host.model).unwrap_or(inference::USUAL);
         // An id is that of the node whose key it is, not of one that has a copy.
         let by_id = keys.iter().map(|&key| (ids[key as usize], key)).collect();
         let topology = scenario.network.topology;
@@ -63,7 +61,7 @@ impl Cluster {
             max_peers: scenario.node.max_peers,
             max_concurrent_tasks: scenario.node.max_concurrent_tasks,
             queue_tasks_max: scenario.node.queue_tasks_max,
-            models: model::all(model::USUAL, false),
+            models: inference::all(inference::USUAL, false),
             ..Config::default()
         };
         if let Some(adjust) = adjust {
@@ -80,7 +78,7 @@ impl Cluster {
             keys,
             by_id,
             config,
-            files: blobs::of(scenario, random),
+            files: simulated_file::of(scenario, random),
             told,
         }
     }
@@ -181,7 +179,7 @@ impl Cluster {
         let bootstrap_peers = told.iter().map(|&other| address(other)).collect();
         let mut config = Config { bootstrap_peers, ..self.config.clone() };
         for offer in &mut config.models {
-            offer.fingerprint = Some(model::fingerprint(self.model(node), false));
+            offer.fingerprint = Some(inference::fingerprint(self.model(node), false));
         }
         config
     }

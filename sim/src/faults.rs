@@ -3,8 +3,7 @@
 
 mod plan;
 
-use crate::cluster::NodeIndex;
-use crate::members::Members;
+use crate::node_set::{NodeIndex, NodeSet};
 use crate::random::{Purpose, Random};
 use crate::scenario::{Ailment, Disturbance, Fault, FaultKind, Range, Scenario, Standing, Target};
 use core::time::Duration;
@@ -79,8 +78,8 @@ pub(crate) struct Faults {
     plan: Vec<Strike>,
     stopped: Vec<Option<Stop>>,
     /// Nodes that users turn to, and nodes that may be stopped, where any will do.
-    asked: Members,
-    stoppable: Members,
+    asked: NodeSet,
+    stoppable: NodeSet,
     /// Whom each fault that stops a node has struck.
     struck: BTreeMap<usize, NodeIndex>,
     /// Each fault of the network that lasts, with the group of each node.

@@ -2,7 +2,7 @@
 //!
 //! An invariant sees everything that happens to every node, in order, and keeps as much of it as it needs.
 
-use crate::cluster::NodeIndex;
+use crate::node_set::NodeIndex;
 use crate::scenario::{Scenario, Standing};
 use core::fmt;
 use core::ops::BitOr;

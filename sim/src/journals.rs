@@ -3,8 +3,8 @@
 //! They have the form of a real node's, so each can be replayed alone. Two runs are the same when their journals are,
 //! and where they are not, the first record that differs says where the runs part.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::Fact;
+use crate::node_set::NodeIndex;
 use crate::replay::{self, Records, ReplayError};
 use core::fmt;
 use engine::journal::{End, Record, Recorder, Start};

@@ -9,19 +9,20 @@
 #![warn(clippy::print_stdout, clippy::disallowed_types, clippy::disallowed_methods)]
 
 mod ailing;
-mod blobs;
+mod blob_disk;
+mod clients;
 mod cluster;
 mod disk;
 pub mod executor;
 mod faults;
+mod inference;
 pub mod invariant;
 pub mod invariants;
 mod journals;
 mod links;
 mod liveness;
 pub mod marks;
-mod members;
-mod model;
+mod node_set;
 mod observer;
 mod parallel;
 mod random;
@@ -33,10 +34,10 @@ pub mod scenario;
 pub mod scenario_file;
 pub mod sentences;
 pub mod shrink;
+mod simulated_file;
 mod sweep;
 mod timeline;
 mod trace;
-mod users;
 
 pub use journals::{Difference, first_difference};
 pub use observer::Line;

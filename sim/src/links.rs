@@ -1,7 +1,8 @@
 //! What the nodes say of their links, put together: no property of its own, but what several are about.
 
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
 use crate::invariant::Fact;
+use crate::node_set::NodeIndex;
 use engine::{Event, LinkId, Output};
 use std::collections::BTreeMap;
 

@@ -3,9 +3,9 @@
 //!
 //! A task whose origin never starts again is nobody's to finish, and not asked for.
 
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
 use crate::invariant::Fact;
-use crate::members::Members;
+use crate::node_set::{NodeIndex, NodeSet};
 use engine::record::Record;
 use engine::request::Response;
 use engine::{Event, Output, TaskId};
@@ -25,7 +25,7 @@ pub(crate) struct Liveness {
 #[derive(Clone, Debug, Default)]
 struct View {
     running: bool,
-    members: Members,
+    members: NodeSet,
 }
 
 pub(crate) const NAME: &str = "liveness";
@@ -41,7 +41,7 @@ impl Liveness {
         let view = &mut self.nodes[node as usize];
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these events tell of tasks and members")]
         match fact {
-            Fact::Started => *view = View { running: true, members: Members::default() },
+            Fact::Started => *view = View { running: true, members: NodeSet::default() },
             Fact::Stopped => view.running = false,
             Fact::Output(Output::Reply { answer: Ok(Response::Submitted(task)), .. }) => {
                 self.accepted(*task, node);
@@ -93,7 +93,7 @@ impl Liveness {
     fn wrong_view(&self) -> Option<String> {
         let running = || (0_u32..).zip(&self.nodes).filter(|(_, view)| view.running);
         let protocol = |node: NodeIndex| self.protocols[node as usize];
-        let mut meshes: BTreeMap<u16, Members> = BTreeMap::new();
+        let mut meshes: BTreeMap<u16, NodeSet> = BTreeMap::new();
         running().for_each(|(node, _)| meshes.entry(protocol(node)).or_default().set(node, true));
         running().find_map(|(node, view)| {
             let all = meshes.get(&protocol(node))?;

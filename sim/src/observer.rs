@@ -1,8 +1,8 @@
 //! What sees everything that happens in a simulated world, and says what it amounts to: the trace, the
 //! invariants, whether all ends well, and the story for people to read. It feeds nothing back.
 
-use crate::blobs;
-use crate::cluster::{Cluster, NodeIndex};
+use crate::clients::{self, Clients};
+use crate::cluster::Cluster;
 use crate::faults::{Faults, Step};
 use crate::invariant::{Fact, Invariant, NO_PANIC, Violation, Wants, Word};
 use crate::invariants;
@@ -10,11 +10,11 @@ use crate::journals::Journals;
 use crate::links::Links;
 use crate::liveness::{self, Liveness};
 use crate::marks;
+use crate::node_set::NodeIndex;
 use crate::recent::{self, LastEvents, Recent};
 use crate::scenario::{Fault, Scenario, Standing};
 use crate::timeline::Recorder;
 use crate::trace::Trace;
-use crate::users::Users;
 use core::any::Any;
 use engine::journal::Start;
 use engine::record::Saved;
@@ -46,7 +46,7 @@ pub(crate) struct Observer {
     pub(crate) links: Links,
     pub(crate) marks: BTreeMap<&'static str, u64>,
     pub(crate) story: Story,
-    pub(crate) users: Users,
+    pub(crate) clients: Clients,
     pub(crate) violation: Option<Violation>,
     /// Draws the run, where somebody wants to look at it.
     pub(crate) recorder: Option<Recorder>,
@@ -60,7 +60,7 @@ impl Observer {
     pub(crate) fn new(scenario: &Scenario, cluster: Arc<Cluster>) -> Self {
         let nodes = cluster.len();
         let invariants = invariants::of(scenario, &cluster);
-        let fetchers = blobs::fetchers(scenario, &cluster);
+        let fetchers = clients::fetchers(scenario, &cluster);
         Self {
             trace: Trace::default(),
             journals: None,
@@ -74,7 +74,7 @@ impl Observer {
             links: Links::new(nodes),
             marks: BTreeMap::new(),
             story: Story::default(),
-            users: Users::new(scenario.workload.clone(), fetchers),
+            clients: Clients::new(scenario.workload.clone(), fetchers),
             violation: None,
             recorder: None,
             well_at: None,
@@ -266,10 +266,10 @@ impl Observer {
 
     /// Names a task that is over, and whose user was not told, or somebody who waits for a file.
     fn uninformed(&self) -> Option<String> {
-        if let Some(fetcher) = self.users.unserved(|node| self.links.runs(node)) {
+        if let Some(fetcher) = self.clients.unserved(|node| self.links.runs(node)) {
             return Some(format!("n{} has not got the file {:?}", fetcher.node, fetcher.spec.pin));
         }
-        let (task, node) = self.users.uninformed(|node| self.links.runs(node))?;
+        let (task, node) = self.clients.uninformed(|node| self.links.runs(node))?;
         Some(format!("the user of task {task} at n{node} does not know how it ended"))
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Bounded: of each node the last [`EVENTS_MAX`] are kept, the oldest goes first.
 
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
 use crate::invariant::Fact;
+use crate::node_set::NodeIndex;
 use crate::observer::{Line, Story};
 use core::fmt::Write;
 use engine::{Event, Instant, NodeId, Output, TaskId};

@@ -98,7 +98,7 @@ impl fmt::Display for Failure {
 
 impl Report {
     pub(crate) fn new(scenario: &Scenario, seed: u64, wall: Duration, observer: Observer) -> Self {
-        let outcomes = observer.users.outcomes();
+        let outcomes = observer.clients.outcomes();
         let last_events = observer.last_events();
         let mut faults = BTreeMap::new();
         for fault in &observer.struck {
@@ -127,7 +127,7 @@ impl Report {
             simulated: violation.map_or(scenario.duration, |violation| violation.at.since(Instant::ZERO)),
             wall,
             outcomes,
-            rejections: observer.users.rejections(),
+            rejections: observer.clients.rejections(),
             story: observer.story.lines,
             story_left_out: observer.story.left_out,
             invariants: observer.invariants.iter().map(|one| (one.name(), one.checks())).collect(),
@@ -138,7 +138,7 @@ impl Report {
             failures,
             last_events,
             struck: observer.struck,
-            asked: observer.users.asked,
+            asked: observer.clients.asked,
             repeat,
         }
     }

@@ -5,8 +5,8 @@
 //! the same once in 2^64, as they would with any. It reads ten bytes in the time in which SHA-256 reads one, and large
 //! meshes say gigabytes to each other.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::Fact;
+use crate::node_set::NodeIndex;
 use core::fmt;
 use engine::Instant;
 use serde::Serialize;

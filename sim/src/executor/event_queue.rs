@@ -16,16 +16,17 @@ mod mask;
 mod network;
 
 use crate::ailing::{self, Draw};
-use crate::blobs::BlobDisk;
-use crate::cluster::{self, Cluster, NodeIndex};
+use crate::blob_disk::BlobDisk;
+use crate::clients::{self, ASK_AGAIN_AFTER};
+use crate::cluster::{self, Cluster};
 use crate::disk::Disk;
 use crate::faults::{Change, Effect, Faults, Step, Stop};
+use crate::inference;
 use crate::invariant::Fact;
-use crate::model;
+use crate::node_set::NodeIndex;
 use crate::observer::Observer;
 use crate::random::Purpose;
 use crate::scenario::Scenario;
-use crate::users::{self, ASK_AGAIN_AFTER};
 use calendar::Calendar;
 use core::mem;
 use core::time::Duration;
@@ -292,7 +293,7 @@ impl EventQueue {
             Happening::Timer(node) => self.timer(node),
             Happening::Examined { node, life } => {
                 if self.lives(node, life) {
-                    self.handle(node, Input::Examined(model::host_facts()));
+                    self.handle(node, Input::Examined(inference::host_facts()));
                 }
             }
             Happening::WriteDone { node, life } => self.write_done(node, life),
@@ -332,7 +333,7 @@ impl EventQueue {
         self.handle(node, Input::Listening { port: cluster::PORT });
         self.after(MODEL_LOAD, Happening::ModelsReady { node, life });
         self.begin_with_files(node);
-        for (number, task) in self.observer.users.waiting_at(node) {
+        for (number, task) in self.observer.clients.waiting_at(node) {
             self.after(ASK_AGAIN_AFTER, Happening::AskOutcome { node, life, number, task });
         }
     }
@@ -518,8 +519,9 @@ impl EventQueue {
 
     fn infer(&mut self, node: NodeIndex, job: JobId, wanted: Fingerprint, work: Work) {
         let compute = self.scenario.workload.as_ref().map(|workload| workload.compute);
-        let time =
-            compute.map(|range| model::compute_time(self.cluster.random, range, &work)).unwrap_or_default();
+        let time = compute
+            .map(|range| inference::compute_time(self.cluster.random, range, &work))
+            .unwrap_or_default();
         let delay = ailing::job_delay(self.faults.ailments(node), self.job_draw(node, job));
         if !delay.is_zero() {
             self.observer.mark("inference_slow");
@@ -527,7 +529,7 @@ impl EventQueue {
         let time = time + delay;
         let host = &mut self.hosts[node as usize];
         let life = host.life;
-        let pieces = model::pieces(wanted, &work);
+        let pieces = inference::pieces(wanted, &work);
         host.jobs.insert(job, (wanted, work, time));
         let shares = u32::try_from(pieces.len() + 1).unwrap_or(u32::MAX);
         for (tokens, text) in (1..).zip(pieces) {
@@ -546,13 +548,13 @@ impl EventQueue {
             // The files were replaced before the job began; those of jobs that had begun are ended by that.
             _ if wanted != self.model_of(node) => Err(InferenceError::ModelChanged),
             Some(error) => Err(error),
-            None => Ok(model::outputs(wanted, &work)),
+            None => Ok(inference::outputs(wanted, &work)),
         };
         self.handle(node, Input::InferenceDone { job, micros: micros(time), result });
     }
 
     fn job_error(&mut self, node: NodeIndex, job: JobId, work: &Work) -> Option<InferenceError> {
-        if self.observer.users.have_input_of(self.faults.poison(), &work.texts()) {
+        if self.observer.clients.have_input_of(self.faults.poison(), &work.texts()) {
             self.observer.mark("poison_taken");
             return Some(InferenceError::Crashed);
         }
@@ -577,7 +579,7 @@ impl EventQueue {
         let Some(workload) = &self.scenario.workload else { return };
         let Some((_, origin)) = workload.submissions.when_and_where(number) else { return };
         let Some(node) = self.faults.pick(origin, Purpose::Origin, u64::from(number)) else { return };
-        if let Some(request) = self.observer.users.submission(number, node) {
+        if let Some(request) = self.observer.clients.submission(number, node) {
             self.ask(node, Ask::Submission(number), request);
         }
     }
@@ -612,7 +614,7 @@ impl EventQueue {
                 if matches!(answer, Err(Rejection::QueueFull { .. })) {
                     self.observer.mark("queue_full");
                 }
-                if let Some(task) = self.observer.users.submitted(number, node, answer) {
+                if let Some(task) = self.observer.clients.submitted(number, node, answer) {
                     if self.scenario.workload.as_ref().is_some_and(|work| work.kind == TaskKind::Generation) {
                         self.watch(node, task, Seen { status: TaskStatus::Queued, attempt: 0, bytes: 0 });
                     }
@@ -626,11 +628,11 @@ impl EventQueue {
                     if !news.text.is_empty() {
                         self.observer.mark("text_streamed");
                     }
-                    self.watch(node, task, users::read_on(seen, view.status, news));
+                    self.watch(node, task, clients::read_on(seen, view.status, news));
                 }
             }
             Some(Ask::Outcome(number)) => {
-                if let Some(task) = self.observer.users.awaited(number, answer) {
+                if let Some(task) = self.observer.clients.awaited(number, answer) {
                     self.after(ASK_AGAIN_AFTER, Happening::AskOutcome { node, life, number, task });
                 }
             }
@@ -648,8 +650,8 @@ impl EventQueue {
             }
             Effect::Burst(node, count) => {
                 for _ in 0..count {
-                    let Some(number) = self.observer.users.add() else { break };
-                    let Some(request) = self.observer.users.submission(number, node) else { break };
+                    let Some(number) = self.observer.clients.add() else { break };
+                    let Some(request) = self.observer.clients.submission(number, node) else { break };
                     self.ask(node, Ask::Submission(number), request);
                 }
             }

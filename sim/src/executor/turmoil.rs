@@ -11,16 +11,17 @@ mod store;
 mod transport;
 
 use crate::ailing;
-use crate::blobs::{BlobDisk, Fetcher};
-use crate::cluster::{self, Cluster, NodeIndex};
+use crate::blob_disk::BlobDisk;
+use crate::clients::ASK_AGAIN_AFTER;
+use crate::clients::Fetcher;
+use crate::cluster::{self, Cluster};
 use crate::disk::Disk;
 use crate::faults::{Change, Effect, Faults, Passage, Stop};
 use crate::invariant::Fact;
-use crate::model;
+use crate::node_set::NodeIndex;
 use crate::observer::Observer;
 use crate::random::Purpose;
 use crate::scenario::{Ailment, Scenario};
-use crate::users::ASK_AGAIN_AFTER;
 use core::future;
 use core::time::Duration;
 use engine::health::HostFacts;
@@ -217,7 +218,7 @@ impl<'a> Stage<'a> {
         let process = lock(&self.machines[node as usize].process);
         let Some(submissions) = &process.submissions else { return };
         for _ in 0..count {
-            let Some(number) = lock(&self.observer).users.add() else { return };
+            let Some(number) = lock(&self.observer).clients.add() else { return };
             // Where a node takes no more at once, its user gets no answer.
             let _ = submissions.try_send(number);
         }
@@ -342,13 +343,13 @@ impl Host for SimHost {
         if !core::mem::take(&mut self.asked) {
             future::pending::<()>().await;
         }
-        model::host_facts()
+        crate::inference::host_facts()
     }
 }
 
 /// The people at one node.
 async fn users(machine: Arc<Machine>, handle: Handle, mut numbers: mpsc::Receiver<u32>) {
-    let waiting = lock(&machine.observer).users.waiting_at(machine.node);
+    let waiting = lock(&machine.observer).clients.waiting_at(machine.node);
     for (number, task) in waiting {
         let (machine, handle) = (Arc::clone(&machine), handle.clone());
         tokio::spawn(async move {
@@ -357,14 +358,16 @@ async fn users(machine: Arc<Machine>, handle: Handle, mut numbers: mpsc::Receive
         });
     }
     while let Some(number) = numbers.recv().await {
-        let Some(request) = lock(&machine.observer).users.submission(number, machine.node) else { continue };
+        let Some(request) = lock(&machine.observer).clients.submission(number, machine.node) else {
+            continue;
+        };
         let (machine, handle) = (Arc::clone(&machine), handle.clone());
         tokio::spawn(async move {
             let Ok(answer) = handle.ask(request).await else { return };
             if matches!(answer, Err(Rejection::QueueFull { .. })) {
                 lock(&machine.observer).mark("queue_full");
             }
-            let task = lock(&machine.observer).users.submitted(number, machine.node, &answer);
+            let task = lock(&machine.observer).clients.submitted(number, machine.node, &answer);
             if let Some(task) = task {
                 outcome(&machine, &handle, number, task).await;
             }
@@ -374,7 +377,7 @@ async fn users(machine: Arc<Machine>, handle: Handle, mut numbers: mpsc::Receive
 
 /// Has the people at one node ask for the files that they want.
 fn fetchers(machine: &Arc<Machine>, handle: &Handle) {
-    let fetchers = lock(&machine.observer).users.fetchers.clone();
+    let fetchers = lock(&machine.observer).clients.fetchers.clone();
     for (number, (fetcher, fetch)) in fetchers.into_iter().zip(&machine.scenario.fetches).enumerate() {
         if fetcher.node == machine.node && !fetcher.done {
             let pause = fetch.at.saturating_sub(turmoil::sim_elapsed().unwrap_or_default());
@@ -388,7 +391,7 @@ async fn fetch_file(machine: Arc<Machine>, handle: Handle, number: usize, fetche
     tokio::time::sleep(pause.max(ASK_AGAIN_AFTER)).await;
     while let Ok(answer) = handle.ask(fetcher.request()).await {
         if answer.is_ok() {
-            if let Some(fetcher) = lock(&machine.observer).users.fetchers.get_mut(number) {
+            if let Some(fetcher) = lock(&machine.observer).clients.fetchers.get_mut(number) {
                 fetcher.done = true;
             }
             return;
@@ -400,7 +403,7 @@ async fn fetch_file(machine: Arc<Machine>, handle: Handle, number: usize, fetche
 /// Waits for the outcome of a task for as long as the node lives.
 async fn outcome(machine: &Machine, handle: &Handle, number: u32, task: TaskId) {
     while let Ok(answer) = handle.ask(Request::AwaitTask(task)).await {
-        if lock(&machine.observer).users.awaited(number, &answer).is_none() {
+        if lock(&machine.observer).clients.awaited(number, &answer).is_none() {
             return;
         }
         tokio::time::sleep(ASK_AGAIN_AFTER).await;

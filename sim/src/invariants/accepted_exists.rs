@@ -1,8 +1,9 @@
 //! A task that is durable at its origin is there until it has its outcome, and the outcome for as long as it is to be
 //! kept: neither goes from the disk before, nor does the node say that it knows no such task.
 
-use crate::cluster::{self, NodeIndex};
+use crate::cluster;
 use crate::invariant::{Fact, Invariant};
+use crate::node_set::NodeIndex;
 use engine::record::Record;
 use engine::{Instant, Output, Rejection, TaskId, UnixMillis};
 use std::collections::BTreeMap;

@@ -2,8 +2,8 @@
 //!
 //! Reading every advert costs more than all other properties together, so large meshes are left out.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::{Fact, Invariant, Wants};
+use crate::node_set::NodeIndex;
 use engine::wire::{Advert, Message};
 use engine::{Instant, NodeId, Output};
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! A node whose process did not run for a while does not call a peer slow or dead in the moment in which it runs again.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::{Fact, Invariant, Wants};
+use crate::node_set::NodeIndex;
 use core::time::Duration;
 use engine::{Event, Instant, Output};
 

@@ -1,7 +1,7 @@
 //! A task whose attempts kill what runs them is given up after three: no fourth begins.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::{Fact, Invariant};
+use crate::node_set::NodeIndex;
 use engine::event::ReassignReason;
 use engine::{Event, Instant, Output, TaskId};
 use std::collections::BTreeMap;

@@ -4,9 +4,9 @@
 //! The time for that runs while both run, and anew whenever the network changes: who sleeps, is stopped or is cut off
 //! hears of nobody, and nobody of it.
 
-use crate::cluster::{self, Cluster, NodeIndex};
+use crate::cluster::{self, Cluster};
 use crate::invariant::{Fact, Invariant};
-use crate::members::Members;
+use crate::node_set::{NodeIndex, NodeSet};
 use crate::scenario::Standing;
 use core::time::Duration;
 use engine::event::RefuseReason;
@@ -24,9 +24,9 @@ pub(super) struct CopiesSettle {
     told: BTreeSet<NodeIndex>,
     /// Links of copies.
     links: BTreeMap<LinkId, NodeIndex>,
-    running: Members,
+    running: NodeSet,
     /// Whose process is held up.
-    held: Members,
+    held: NodeSet,
     /// When something last stood between nodes, or no longer did.
     troubled_at: Instant,
     checks: u64,
@@ -41,8 +41,8 @@ impl CopiesSettle {
             copies: BTreeMap::new(),
             told: BTreeSet::new(),
             links: BTreeMap::new(),
-            running: Members::default(),
-            held: Members::default(),
+            running: NodeSet::default(),
+            held: NodeSet::default(),
             troubled_at: Instant::ZERO,
             checks: 0,
         }

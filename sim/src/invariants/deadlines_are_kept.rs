@@ -3,9 +3,8 @@
 //!
 //! While an origin's process does not run, nothing ends there; what is over by then ends soon after.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::{Fact, Invariant};
-use crate::members::Members;
+use crate::node_set::{NodeIndex, NodeSet};
 use crate::scenario::Scenario;
 use core::time::Duration;
 use engine::record::Record;
@@ -22,7 +21,7 @@ pub(super) struct DeadlinesAreKept {
     open: BTreeMap<(NodeIndex, TaskId), (Instant, Instant)>,
     due: BTreeSet<(Instant, NodeIndex, TaskId)>,
     /// Origins that do not run at the moment.
-    held: Members,
+    held: NodeSet,
     /// Since when each clock that stands still does.
     stands: BTreeMap<NodeIndex, Instant>,
     /// How long a write may take, and those before it.
@@ -41,7 +40,7 @@ impl DeadlinesAreKept {
             timeouts: BTreeMap::new(),
             open: BTreeMap::new(),
             due: BTreeSet::new(),
-            held: Members::default(),
+            held: NodeSet::default(),
             stands: BTreeMap::new(),
             write,
             slack: SLACK + write,

@@ -1,8 +1,9 @@
 //! A node never has more links than it may.
 
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
 use crate::invariant::{Fact, Invariant};
 use crate::links::{Change, Links};
+use crate::node_set::NodeIndex;
 use engine::Instant;
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! A node has at most four dials under way, and an address at which nobody answers is dialled ever more rarely.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::{Fact, Invariant, Wants};
+use crate::node_set::NodeIndex;
 use core::net::SocketAddr;
 use core::time::Duration;
 use engine::{DialId, Input, Instant, Output};

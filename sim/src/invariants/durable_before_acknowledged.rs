@@ -1,8 +1,8 @@
 //! Nobody is told that a task is accepted, or how it ended, before that is durable on the disk of the node that says
 //! so; and no worker may forget an outcome before its origin cannot.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::{Fact, Invariant, Wants, Word};
+use crate::node_set::NodeIndex;
 use engine::record::Record;
 use engine::request::{Response, TaskView};
 use engine::wire::Payload;

@@ -4,9 +4,10 @@
 //! Where a file is asked for by a name that only the whole can be checked against, it may be another until then, which
 //! nobody sees.
 
-use crate::blobs::StandIn;
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
 use crate::invariant::{Fact, Invariant, Wants, Word};
+use crate::node_set::NodeIndex;
+use crate::simulated_file::SimulatedFile;
 use engine::blob::{BlobOrder, Hash, Pin};
 use engine::request::{FetchSpec, Request, Response};
 use engine::wire::Payload;
@@ -38,7 +39,7 @@ impl FetchedFilesAreTrue {
         Self { cluster, nodes, checks: 0 }
     }
 
-    fn file(&self, root: Hash) -> Option<&StandIn> {
+    fn file(&self, root: Hash) -> Option<&SimulatedFile> {
         self.cluster.files.iter().find(|file| file.blob.root == root)
     }
 

@@ -1,7 +1,8 @@
 //! Where nothing is lost on the way, a node that says goodbye to a peer has left in that peer's eyes, and not crashed.
 
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
 use crate::invariant::{Fact, Invariant, is_clean};
+use crate::node_set::NodeIndex;
 use crate::scenario::Scenario;
 use engine::event::LinkDownReason;
 use engine::wire::Message;

@@ -2,8 +2,9 @@
 //!
 //! A hello may be late where the network is at fault.
 
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
 use crate::invariant::{Fact, Invariant};
+use crate::node_set::NodeIndex;
 use crate::scenario::Standing;
 use engine::event::DropReason;
 use engine::{Event, Instant, Output, PeerFault};

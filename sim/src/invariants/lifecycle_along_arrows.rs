@@ -1,8 +1,8 @@
 //! A node's life goes along its arrows only: INITIALIZING, REGISTERING, ACTIVE, SHUTTING_DOWN, STOPPED. It is ACTIVE
 //! only after its storage took a write, dials nobody before, begins no work once it leaves, and leaves within 8 s.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::{Fact, Invariant};
+use crate::node_set::NodeIndex;
 use core::time::Duration;
 use engine::lifecycle::State;
 use engine::record::Record;

@@ -1,7 +1,7 @@
 //! A message is given up only after its origin sent it four times, or once no path leads to its destination.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::{Fact, Invariant};
+use crate::node_set::NodeIndex;
 use engine::{Event, Instant, MessageId, NodeId, Output};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,9 +1,10 @@
 //! Where nothing has changed for half a minute, neighbours agree on who there is: the digests in their heartbeats are
 //! the same.
 
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
 use crate::invariant::{Fact, Invariant};
 use crate::links::Links;
+use crate::node_set::NodeIndex;
 use core::time::Duration;
 use engine::wire::Message;
 use engine::{Event, Instant, LinkId, Output};

@@ -1,8 +1,8 @@
 //! A node hands each message on at most once in its life. A node that starts again has forgotten which ones
 //! it had, and what is sent to it then is new to it.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::{Fact, Invariant};
+use crate::node_set::NodeIndex;
 use engine::{Event, MessageId, Output};
 use std::collections::BTreeSet;
 

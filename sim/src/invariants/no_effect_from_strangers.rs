@@ -1,8 +1,9 @@
 //! Only members have an effect: a link, a member or a worker is a node of this network, a task is run for whoever gave
 //! it, and an outcome counts only from a node that its origin asked since it started.
 
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
 use crate::invariant::{Fact, Invariant};
+use crate::node_set::NodeIndex;
 use engine::{Event, Instant, NodeId, Output, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ pub(super) struct NoEffectFromStrangers {
     asked: Vec<BTreeMap<TaskId, BTreeSet<NodeId>>>,
     /// All that were ever given a task, by whom, across restarts.
     given: BTreeSet<(NodeId, TaskId, NodeId)>,
-    /// Members of each node's view.
+    /// NodeSet of each node's view.
     members: Vec<BTreeSet<NodeId>>,
     checks: u64,
 }

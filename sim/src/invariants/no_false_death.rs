@@ -5,9 +5,10 @@
 //!
 //! A death is true where the process that the link led to is gone, also if another runs there by now.
 
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
 use crate::invariant::{Fact, Invariant, is_clean};
 use crate::links::Links;
+use crate::node_set::NodeIndex;
 use crate::scenario::Scenario;
 use engine::{Event, Instant, Output};
 use std::sync::Arc;

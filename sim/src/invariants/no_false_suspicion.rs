@@ -1,9 +1,10 @@
 //! Where nothing is lost and nothing held back on the way, no live peer counts as slow, and no lease of a live worker
 //! runs out.
 
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
 use crate::invariant::{Fact, Invariant, is_clean};
 use crate::links::Links;
+use crate::node_set::NodeIndex;
 use crate::scenario::{FaultKind, Scenario};
 use engine::event::ReassignReason;
 use engine::{Event, Instant, Output};

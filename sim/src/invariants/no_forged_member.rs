@@ -1,7 +1,8 @@
 //! Nobody takes for a member, or tells others of, what no node with that key has signed.
 
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
 use crate::invariant::{Fact, Invariant};
+use crate::node_set::NodeIndex;
 use engine::identity::Domain;
 use engine::wire::{Advert, Message, SharedBytes, SignedAdvert};
 use engine::{Event, Instant, Output};

@@ -3,8 +3,9 @@
 //! A worker is live and in reach where, for longer than a lease, no process was started, ended or held up, and the
 //! network was not changed: any node may be a relay. What a node does for itself needs no network and has no excuse.
 
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
 use crate::invariant::{Fact, Invariant, Wants};
+use crate::node_set::NodeIndex;
 use crate::scenario::Scenario;
 use core::time::Duration;
 use engine::event::ReassignReason;

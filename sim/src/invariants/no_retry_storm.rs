@@ -1,8 +1,8 @@
 //! Whoever turned a node down for a reason that lasts, or was turned down, is left alone for a while: two that cannot
 //! be peers do not go on trying.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::{Fact, Invariant};
+use crate::node_set::NodeIndex;
 use core::time::Duration;
 use engine::event::RefuseReason;
 use engine::{Event, Instant, NodeId, Output};

@@ -1,7 +1,7 @@
 //! A peer that left a heartbeat unanswered gets no new work until it gives a sign of life.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::{Fact, Invariant};
+use crate::node_set::NodeIndex;
 use engine::{Event, Instant, NodeId, Output};
 use std::collections::BTreeSet;
 

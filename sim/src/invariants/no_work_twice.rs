@@ -3,8 +3,9 @@
 //!
 //! What goes over a relay is sealed and cannot be looked at; of it nothing is said.
 
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
 use crate::invariant::{Fact, Invariant, Wants, Word};
+use crate::node_set::NodeIndex;
 use engine::wire::Payload;
 use engine::{Event, Fingerprint, Instant, NodeId, Output, TaskId};
 use std::collections::BTreeMap;

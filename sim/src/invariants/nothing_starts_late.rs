@@ -3,8 +3,9 @@
 //! The time counts from when the attempt came, for no clock of another machine is relied upon. What came over a relay
 //! is sealed and cannot be looked at; of it nothing is said.
 
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
 use crate::invariant::{Fact, Invariant, Wants, Word};
+use crate::node_set::NodeIndex;
 use core::time::Duration;
 use engine::wire::{Attempt, Payload};
 use engine::{Event, Instant, MessageId, NodeId, Output, TaskId};

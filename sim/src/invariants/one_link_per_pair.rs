@@ -1,8 +1,9 @@
 //! A node has at most one link to each other node, also where both dialled at once.
 
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
 use crate::invariant::{Fact, Invariant};
 use crate::links::{Change, Links};
+use crate::node_set::NodeIndex;
 use engine::Instant;
 use std::sync::Arc;
 

@@ -3,8 +3,8 @@
 //!
 //! A name is not an identity. Which models a node has is what the world last told it, not what the node says.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::{Fact, Invariant, Wants};
+use crate::node_set::NodeIndex;
 use engine::record::Record;
 use engine::request::Response;
 use engine::task::Outcome;

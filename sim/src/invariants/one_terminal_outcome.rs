@@ -1,8 +1,8 @@
 //! A task has at most one terminal outcome, across all restarts of its origin: one record, and one event. That it has
 //! one at all in the end is for [`crate::liveness`] to see.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::{Fact, Invariant};
+use crate::node_set::NodeIndex;
 use engine::record::Record;
 use engine::{Event, Output, TaskId};
 use std::collections::BTreeSet;

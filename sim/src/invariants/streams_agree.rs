@@ -1,8 +1,8 @@
 //! What a user is shown of an attempt while it writes is the beginning of what the task is said to have written: no
 //! piece is lost, doubled or another attempt's.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::{Fact, Invariant};
+use crate::node_set::NodeIndex;
 use engine::record::Record;
 use engine::request::{News, Response};
 use engine::task::{Outcome, TaskOutput};

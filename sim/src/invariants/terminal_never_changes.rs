@@ -1,8 +1,8 @@
 //! How a task ended never changes: whatever the record says, an event tells or a user is shown is the same ever after,
 //! and no ended task is shown as if it had not.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::{Fact, Invariant};
+use crate::node_set::NodeIndex;
 use engine::record::Record;
 use engine::request::{Response, TaskView};
 use engine::task::TaskStatus;

@@ -1,6 +1,7 @@
 //! What tests of several invariants need.
 
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
+use crate::node_set::NodeIndex;
 use crate::scenario::Scenario;
 use core::time::Duration;
 use engine::event::LinkDownReason;
@@ -87,7 +88,7 @@ pub(crate) fn assignment(task: TaskId) -> Assignment {
     Assignment {
         attempt: Attempt { task, number: 1 },
         model: String::new(),
-        fingerprint: crate::model::fingerprint(crate::model::USUAL, false),
+        fingerprint: crate::inference::fingerprint(crate::inference::USUAL, false),
         input: TaskInput::of_text(TaskKind::Embedding, String::new()),
         remaining_millis: 10_000,
         trace: TraceId([0; 16]),

@@ -1,7 +1,7 @@
 //! A message makes at most as many hops as its origin allowed, and each hop leaves it fewer.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::{Fact, Invariant};
+use crate::node_set::NodeIndex;
 use engine::{Event, MessageId, Output};
 use std::collections::{BTreeMap, VecDeque};
 

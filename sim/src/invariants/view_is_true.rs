@@ -5,10 +5,10 @@
 //! or has not noticed that the other is gone, the views may differ, but no longer than detection takes; nor are they
 //! compared for as long after the network itself changed, when both ends of a link may believe in one that is cut.
 
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
 use crate::invariant::{Fact, Invariant};
 use crate::links::Links;
-use crate::members::Members;
+use crate::node_set::{NodeIndex, NodeSet};
 use crate::scenario::Standing;
 use core::time::Duration;
 use engine::{Event, Instant, Output};
@@ -20,11 +20,11 @@ use std::sync::Arc;
 pub(super) struct ViewIsTrue {
     cluster: Arc<Cluster>,
     links: Links,
-    views: Vec<Members>,
+    views: Vec<NodeSet>,
     /// Links that are up at one end only, by that end and the other, and since when.
     half: BTreeMap<(NodeIndex, NodeIndex), Instant>,
     /// Nodes whose process does not run at the moment: they notice nothing.
-    held: Members,
+    held: NodeSet,
     changed_at: Instant,
     /// From when on links that are up can be used.
     usable_at: Instant,
@@ -41,9 +41,9 @@ impl ViewIsTrue {
         Self {
             links: Links::new(nodes),
             cluster,
-            views: vec![Members::default(); nodes],
+            views: vec![NodeSet::default(); nodes],
             half: BTreeMap::new(),
-            held: Members::default(),
+            held: NodeSet::default(),
             changed_at: Instant::ZERO,
             usable_at: Instant::ZERO,
             compared: true,
@@ -87,7 +87,7 @@ impl ViewIsTrue {
         }
         self.compared = true;
         self.checks += 1;
-        let mut placed = Members::default();
+        let mut placed = NodeSet::default();
         for node in (0..).take(self.links.len()) {
             if !self.links.runs(node) || placed.contains(node) {
                 continue;
@@ -106,8 +106,8 @@ impl ViewIsTrue {
     }
 
     /// Returns the nodes that links lead to from a node, and the node itself.
-    fn piece(&self, node: NodeIndex) -> (Members, Vec<NodeIndex>) {
-        let (mut piece, mut nodes, mut next) = (Members::default(), vec![node], 0);
+    fn piece(&self, node: NodeIndex) -> (NodeSet, Vec<NodeIndex>) {
+        let (mut piece, mut nodes, mut next) = (NodeSet::default(), vec![node], 0);
         piece.set(node, true);
         while let Some(&node) = nodes.get(next) {
             next += 1;
@@ -134,7 +134,7 @@ impl Invariant for ViewIsTrue {
         }
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of members")]
         match fact {
-            Fact::Started => self.views[node as usize] = Members::default(),
+            Fact::Started => self.views[node as usize] = NodeSet::default(),
             Fact::Output(Output::Event(event)) => match event {
                 Event::MemberJoined { member } => self.view(node, *member, true),
                 Event::MemberLeft { member } => self.view(node, *member, false),

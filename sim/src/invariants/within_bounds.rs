@@ -2,8 +2,8 @@
 //!
 //! Where the real driver has the node, nobody can look into it: there, nothing is said.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::{Fact, Invariant, Wants};
+use crate::node_set::NodeIndex;
 use engine::{Instant, Node};
 
 /// Looks into the nodes.

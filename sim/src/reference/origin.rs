@@ -4,8 +4,9 @@
 //!
 //! The model of an origin is a map from tasks to where they are.
 
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
 use crate::invariant::{Fact, Invariant, Wants};
+use crate::node_set::NodeIndex;
 use core::time::Duration;
 use engine::event::{LinkDownReason, ReassignReason};
 use engine::lifecycle::State;

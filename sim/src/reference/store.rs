@@ -3,8 +3,8 @@
 //!
 //! The model of a disk is two maps.
 
-use crate::cluster::NodeIndex;
 use crate::invariant::{Fact, Invariant};
+use crate::node_set::NodeIndex;
 use engine::record::{Record, Saved};
 use engine::request::{Response, TaskView};
 use engine::task::{ResultSummary, StoredTask};

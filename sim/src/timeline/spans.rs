@@ -1,7 +1,7 @@
 //! What lasts: the lives of nodes, tasks and the attempts at them, doubts about peers, faults.
 
-use crate::cluster::NodeIndex;
 use crate::faults::Step;
+use crate::node_set::NodeIndex;
 use engine::task::TaskStatus;
 use engine::{JobId, TaskId};
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! What happened, in rows, and never more than a limit: when it is reached, the kind that explains least goes as a
 //! whole, so that what is left has no holes.
 
-use crate::cluster::NodeIndex;
+use crate::node_set::NodeIndex;
 use std::collections::BTreeMap;
 
 /// What a row is about. What explains least comes first, and is left out first.

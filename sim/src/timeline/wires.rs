@@ -2,7 +2,7 @@
 //! for one that is sent a second time was most often lost the first time. That needs no help of an executor, so it is
 //! the same for all.
 
-use crate::cluster::NodeIndex;
+use crate::node_set::NodeIndex;
 use engine::LinkId;
 use std::collections::{BTreeMap, VecDeque};
 

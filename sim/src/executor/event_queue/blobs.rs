@@ -2,8 +2,8 @@
 
 use super::{Ask, EventQueue, Happening};
 use crate::ailing::{self, Draw};
-use crate::cluster::NodeIndex;
 use crate::marks;
+use crate::node_set::NodeIndex;
 use crate::random::Purpose;
 use crate::scenario::{Host, Hostility};
 use core::time::Duration;
@@ -20,7 +20,7 @@ impl EventQueue {
         if !self.cluster.files.is_empty() {
             self.handle(node, Input::Blob(BlobReport::Shared(shared)));
         }
-        let waiting = self.observer.users.fetchers.iter().zip(&self.scenario.fetches);
+        let waiting = self.observer.clients.fetchers.iter().zip(&self.scenario.fetches);
         let now = self.now;
         let begun = |at: Duration| engine::time::micros(at) <= now;
         let again: Vec<usize> = (0..)
@@ -35,7 +35,7 @@ impl EventQueue {
 
     /// Somebody asks for a file.
     pub(super) fn fetch(&mut self, number: usize) {
-        let Some(fetcher) = self.observer.users.fetchers.get(number).filter(|fetcher| !fetcher.done) else {
+        let Some(fetcher) = self.observer.clients.fetchers.get(number).filter(|fetcher| !fetcher.done) else {
             return;
         };
         let (node, request) = (fetcher.node, fetcher.request());
@@ -49,7 +49,7 @@ impl EventQueue {
         if answer.is_err() {
             return self.after(FETCH_AGAIN_AFTER, Happening::Fetch(number));
         }
-        if let Some(fetcher) = self.observer.users.fetchers.get_mut(number) {
+        if let Some(fetcher) = self.observer.clients.fetchers.get_mut(number) {
             fetcher.done = true;
         }
     }

@@ -5,7 +5,7 @@
 
 use super::network::{end_of, link_of};
 use super::{EventQueue, Happening};
-use crate::cluster::NodeIndex;
+use crate::node_set::NodeIndex;
 use crate::random::Purpose;
 use crate::scenario::Disturbance;
 use core::time::Duration;

@@ -5,8 +5,9 @@
 //! others, nor open what is sealed for them.
 
 use super::announcements::announcement;
-use crate::cluster::{self, Cluster, NodeIndex};
-use crate::model;
+use crate::cluster::{self, Cluster};
+use crate::inference;
+use crate::node_set::NodeIndex;
 use crate::random::{Purpose, Random};
 use crate::scenario::{Host, Hostility};
 use engine::error::InferenceError;
@@ -218,7 +219,7 @@ impl Hostile {
         let (sender, message) = self.messages.get(self.draws.index(self.messages.len())).copied().unzip();
         let message = message.unwrap_or(MessageId([1; 16]));
         let result = Err(InferenceError::InputRejected("forged".to_owned()));
-        let fingerprint = model::fingerprint(model::USUAL, false);
+        let fingerprint = inference::fingerprint(inference::USUAL, false);
         let frame = match self.draws.index(FORGERIES) {
             // Only one in many is an advert: each of them is the end of the link.
             0 => self.advert_of(victim)?,

@@ -5,9 +5,10 @@
 //! a sleeping machine had begun to compute or to write is done by the time at which it wakes.
 
 use super::EventQueue;
-use crate::cluster::{self, NodeIndex};
+use crate::cluster;
 use crate::faults::Stop;
-use crate::model;
+use crate::inference;
+use crate::node_set::NodeIndex;
 use crate::scenario::Ailment;
 use core::mem;
 use engine::input::ModelState;
@@ -169,13 +170,13 @@ impl EventQueue {
 
     /// Returns which models a node has at the moment.
     pub(super) fn model_of(&self, node: NodeIndex) -> Fingerprint {
-        model::fingerprint(self.cluster.model(node), self.hosts[node as usize].machine.replaced)
+        inference::fingerprint(self.cluster.model(node), self.hosts[node as usize].machine.replaced)
     }
 
     /// Tells a node which models it has and how they stand.
     pub(super) fn tell_models(&mut self, node: NodeIndex, state: &ModelState) {
         let replaced = self.hosts[node as usize].machine.replaced;
-        for ModelOffer { name, kind, fingerprint } in model::all(self.cluster.model(node), replaced) {
+        for ModelOffer { name, kind, fingerprint } in inference::all(self.cluster.model(node), replaced) {
             self.handle(node, Input::Model { name, kind, fingerprint, state: state.clone() });
         }
     }

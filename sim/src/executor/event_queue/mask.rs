@@ -3,8 +3,9 @@
 
 use super::hostile::{Act, Hostile};
 use super::{EventQueue, Happening};
-use crate::cluster::{Cluster, NodeIndex};
+use crate::cluster::Cluster;
 use crate::marks;
+use crate::node_set::NodeIndex;
 use crate::scenario::{Hostility, Scenario};
 use core::time::Duration;
 use engine::wire::{self, PROTOCOL_VERSION};

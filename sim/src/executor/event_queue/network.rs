@@ -4,8 +4,9 @@
 //! smallest timeout), and what follows waits for it. A new connection's first two packets wait for a second.
 
 use super::{EventQueue, Happening};
-use crate::cluster::{self, NodeIndex};
+use crate::cluster;
 use crate::faults::{Passage, Stop};
+use crate::node_set::NodeIndex;
 use crate::random::Purpose;
 use crate::scenario::Disturbance;
 use core::mem;

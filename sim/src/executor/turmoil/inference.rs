@@ -2,7 +2,7 @@
 
 use super::{Machine, ailments, lock};
 use crate::ailing::{self, Draw};
-use crate::model;
+use crate::inference;
 use core::time::Duration;
 use engine::input::ModelState;
 use engine::model::ModelOffer;
@@ -34,7 +34,7 @@ struct Job {
 impl SimInference {
     pub(super) fn new(machine: Arc<Machine>) -> Self {
         let life = lock(&machine.process).life;
-        let mut loading = model::all(model::USUAL, false);
+        let mut loading = inference::all(inference::USUAL, false);
         loading.reverse();
         Self { life, machine, loading, loaded_at: Instant::now() + MODEL_LOAD, jobs: Vec::new() }
     }
@@ -43,7 +43,7 @@ impl SimInference {
 impl SimInference {
     fn error(&self, job: &Job) -> Option<InferenceError> {
         let mut observer = lock(&self.machine.observer);
-        if observer.users.have_input_of(&lock(&self.machine.poison), &job.work.texts()) {
+        if observer.clients.have_input_of(&lock(&self.machine.poison), &job.work.texts()) {
             observer.mark("poison_taken");
             return Some(InferenceError::Crashed);
         }
@@ -64,7 +64,7 @@ impl Inference for SimInference {
     fn start(&mut self, id: JobId, _: String, _: Fingerprint, work: Work) {
         let random = self.machine.cluster.random;
         let range = self.machine.scenario.workload.as_ref().map(|workload| workload.compute);
-        let time = range.map(|range| model::compute_time(random, range, &work)).unwrap_or_default();
+        let time = range.map(|range| inference::compute_time(random, range, &work)).unwrap_or_default();
         let delay = ailing::job_delay(ailments(&lock(&self.machine.ailments)), self.draw(id));
         if !delay.is_zero() {
             lock(&self.machine.observer).mark("inference_slow");
@@ -96,7 +96,7 @@ impl Inference for SimInference {
         let result = match self.error(&job) {
             _ if job.cancelled => Err(InferenceError::Cancelled),
             Some(error) => Err(error),
-            None => Ok(model::outputs(model::fingerprint(model::USUAL, false), &job.work)),
+            None => Ok(inference::outputs(inference::fingerprint(inference::USUAL, false), &job.work)),
         };
         InferenceEvent::Done { job: job.id, micros: micros(job.time), result }
     }

@@ -1,7 +1,8 @@
 //! The multicast port: one packet to each node that the topology lets hear it.
 
 use super::Machine;
-use crate::cluster::{self, INTERFACE, MULTICAST_PORT, NodeIndex};
+use crate::cluster::{self, INTERFACE, MULTICAST_PORT};
+use crate::node_set::NodeIndex;
 use core::future;
 use core::net::{Ipv4Addr, SocketAddr};
 use engine::input::{Family, Interface};

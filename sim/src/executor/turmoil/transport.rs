@@ -3,7 +3,8 @@
 //! A connection attempt can hang for ever in a simulated network as in a real one, so each has its time.
 
 use super::Machine;
-use crate::cluster::{self, Cluster, NodeIndex, PORT};
+use crate::cluster::{self, Cluster, PORT};
+use crate::node_set::NodeIndex;
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use engine::error::DialError;

@@ -1,17 +1,18 @@
 //! The people of a simulated world: they submit tasks, wait for the outcomes, and ask again when the node
 //! that they had asked was away.
 
-use crate::blobs::Fetcher;
-use crate::cluster::NodeIndex;
-use crate::scenario::{OutcomeKind, Workload};
-use engine::request::{Answer, News, Request, Response, Seen};
+use crate::cluster::Cluster;
+use crate::node_set::NodeIndex;
+use crate::scenario::{Fetch, FetchedBy, OutcomeKind, Scenario, Workload};
+use engine::blob::Pin;
+use engine::request::{Answer, FetchSpec, News, Request, Response, Seen};
 use engine::task::{TaskInput, TaskSpec, TaskStatus};
 use engine::{Rejection, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What each user knows of the own task.
 #[derive(Debug)]
-pub(crate) struct Users {
+pub(crate) struct Clients {
     workload: Option<Workload>,
     tasks: Vec<Known>,
     /// Which node each task was submitted to; those that found none running are missing.
@@ -28,7 +29,7 @@ enum Known {
     Rejected(Rejection),
 }
 
-impl Users {
+impl Clients {
     pub(crate) fn new(workload: Option<Workload>, fetchers: Vec<Fetcher>) -> Self {
         let tasks = workload.as_ref().map_or(0, |workload| workload.submissions.tasks() as usize);
         Self { workload, tasks: vec![Known::Nothing; tasks], asked: BTreeMap::new(), fetchers }
@@ -136,6 +137,33 @@ impl Users {
             }
         }
         counts
+    }
+}
+
+/// Somebody who wants a file, and asks for it until it is there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fetcher {
+    pub(crate) node: NodeIndex,
+    pub(crate) spec: FetchSpec,
+    pub(crate) done: bool,
+}
+
+/// Returns who wants what under a scenario.
+pub(crate) fn fetchers(scenario: &Scenario, cluster: &Cluster) -> Vec<Fetcher> {
+    let fetcher = |fetch: &Fetch| {
+        let file = cluster.files.get(fetch.file as usize)?;
+        let pin = match fetch.by {
+            FetchedBy::Blake3 => Pin::Blake3(file.blob.root),
+            FetchedBy::Sha256 => Pin::Sha256(file.sha256),
+        };
+        Some(Fetcher { node: fetch.node, spec: FetchSpec { pin, bytes: file.blob.bytes }, done: false })
+    };
+    scenario.fetches.iter().filter_map(fetcher).collect()
+}
+
+impl Fetcher {
+    pub(crate) const fn request(&self) -> Request {
+        Request::Fetch(self.spec)
     }
 }
 

@@ -1,14 +1,15 @@
-//! A set of a scenario's nodes, one bit for each.
+//! The nodes of a scenario by number, and a set of them with one bit for each.
 
-use crate::cluster::NodeIndex;
+/// One of the nodes of a scenario, by number.
+pub(crate) type NodeIndex = u32;
 
 /// Some of the nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Members {
+pub(crate) struct NodeSet {
     words: Vec<u64>,
 }
 
-impl Members {
+impl NodeSet {
     pub(crate) fn set(&mut self, node: NodeIndex, present: bool) {
         let (word, bit) = (node as usize / 64, 1 << (node % 64));
         if self.words.len() <= word {
@@ -36,11 +37,11 @@ impl Members {
     }
 }
 
-impl FromIterator<NodeIndex> for Members {
+impl FromIterator<NodeIndex> for NodeSet {
     fn from_iter<I: IntoIterator<Item = NodeIndex>>(nodes: I) -> Self {
-        let mut members = Self::default();
-        nodes.into_iter().for_each(|node| members.set(node, true));
-        members
+        let mut set = Self::default();
+        nodes.into_iter().for_each(|node| set.set(node, true));
+        set
     }
 }
 
@@ -48,7 +49,7 @@ impl FromIterator<NodeIndex> for Members {
 mod tests {
     use super::*;
 
-    fn of(nodes: &[NodeIndex]) -> Members {
+    fn of(nodes: &[NodeIndex]) -> NodeSet {
         nodes.iter().copied().collect()
     }
 
