@@ -7,6 +7,7 @@ mod attempts_within_limit;
 mod copies_settle;
 mod deadlines_are_kept;
 mod degree_at_most_max_peers;
+pub mod descriptions;
 mod dials_back_off;
 mod durable_before_acknowledged;
 mod fetched_files_are_true;

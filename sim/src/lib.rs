@@ -18,45 +18,39 @@ mod faults;
 mod inference;
 pub mod invariant;
 pub mod invariants;
-mod journals;
 mod links;
-mod liveness;
-pub mod marks;
 mod node_set;
-mod observer;
+pub mod observer;
 mod parallel;
 mod random;
-mod recent;
 mod reference;
 pub mod replay;
 pub mod report;
 pub mod scenario;
 pub mod scenario_file;
-pub mod sentences;
 pub mod shrink;
 mod simulated_file;
 mod sweep;
 mod timeline;
-mod trace;
 
-pub use journals::{Difference, first_difference};
-pub use observer::Line;
-pub use recent::LastEvents;
+pub use observer::flight_recorder::LastEvents;
+pub use observer::journals::{Difference, first_difference};
+pub use observer::narrative::Line;
+pub use observer::trace::TraceSummary;
 pub use report::{Failure, Report};
 pub use scenario::{Executor, Scenario};
 pub use scenario_file::ScenarioError;
 pub use sweep::{Sweep, Sweeping};
 pub use timeline::Timeline;
-pub use trace::TraceSummary;
 
 use cluster::Cluster;
-use journals::Journals;
 use observer::Observer;
+use observer::journals::Journals;
+use observer::recorder::Recorder;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use timeline::Recorder;
 
 /// What a run may have besides its scenario and seed.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,31 +1,35 @@
 //! What sees everything that happens in a simulated world, and says what it amounts to: the trace, the
 //! invariants, whether all ends well, and the story for people to read. It feeds nothing back.
 
+pub mod coverage_marks;
+pub(crate) mod flight_recorder;
+pub(crate) mod journals;
+pub(crate) mod liveness;
+pub(crate) mod narrative;
+pub(crate) mod recorder;
+pub(crate) mod trace;
+
 use crate::clients::{self, Clients};
 use crate::cluster::Cluster;
 use crate::faults::{Faults, Step};
 use crate::invariant::{Fact, Invariant, NO_PANIC, Violation, Wants, Word};
 use crate::invariants;
-use crate::journals::Journals;
 use crate::links::Links;
-use crate::liveness::{self, Liveness};
-use crate::marks;
 use crate::node_set::NodeIndex;
-use crate::recent::{self, LastEvents, Recent};
 use crate::scenario::{Fault, Scenario, Standing};
-use crate::timeline::Recorder;
-use crate::trace::Trace;
 use core::any::Any;
 use engine::journal::Start;
 use engine::record::Saved;
-use engine::task::TaskStatus;
 use engine::wire::{Envelope, Message, Payload, Seal};
-use engine::{
-    Event, Identity, Input, Instant, MessageId, Node, NodeId, Output, PeerFault, TaskId, TraceId, UnixMillis,
-};
-use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use engine::{Event, Identity, Input, Instant, MessageId, Node, NodeId, Output, TraceId, UnixMillis};
+use flight_recorder::{LastEvents, Recent};
+use journals::Journals;
+use liveness::Liveness;
+use narrative::Story;
+use recorder::Recorder;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use trace::Trace;
 
 /// Watches one run.
 #[derive(Debug)]
@@ -128,7 +132,7 @@ impl Observer {
         }
         self.ask(now, Some(node), kind, |invariant| invariant.see(now, node, fact));
         if let Fact::Output(Output::Event(event)) = fact {
-            self.mark(marks::name(event));
+            self.mark(coverage_marks::name(event));
             if matches!(event, Event::FetchBegun { present, .. } if *present > 0) {
                 self.mark("fetch_resumed");
             }
@@ -293,7 +297,7 @@ impl Observer {
     /// Returns the last events of the nodes that the violation is about.
     pub(crate) fn last_events(&self) -> Vec<LastEvents> {
         let Some(Violation { node, words, .. }) = &self.violation else { return Vec::new() };
-        let mut nodes = recent::named_in(words, self.cluster.len());
+        let mut nodes = flight_recorder::named_in(words, self.cluster.len());
         nodes.retain(|one| Some(*one) != *node);
         node.iter().for_each(|node| nodes.insert(0, *node));
         self.recent.of(&nodes, &self.cluster, &self.story)
@@ -315,93 +319,3 @@ fn first_byte_of_routed() -> u8 {
     };
     Message::Routed(Box::new(envelope)).encode().first().copied().unwrap_or_default()
 }
-
-/// What people want to read of a run, in order.
-#[derive(Debug, Default)]
-pub(crate) struct Story {
-    pub(crate) lines: Vec<Line>,
-    pub(crate) left_out: u64,
-    names: BTreeMap<TaskId, usize>,
-    gone: BTreeSet<NodeId>,
-}
-
-/// One line of a story.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Line {
-    /// When.
-    pub at: Instant,
-    /// What.
-    pub words: String,
-}
-
-impl Story {
-    fn push(&mut self, at: Instant, words: String) {
-        if self.lines.len() < STORY_LINES_MAX {
-            self.lines.push(Line { at, words });
-        } else {
-            self.left_out += 1;
-        }
-    }
-
-    /// Returns by which number a task is called.
-    pub(crate) fn number(&self, task: TaskId) -> Option<usize> {
-        self.names.get(&task).copied()
-    }
-
-    /// Tasks are called by the order in which they were accepted: an id says nothing to people.
-    fn task(&mut self, task: TaskId) -> String {
-        let next = self.names.len() + 1;
-        format!("task {}", self.names.entry(task).or_insert(next))
-    }
-
-    fn event(&mut self, cluster: &Cluster, now: Instant, node: NodeIndex, event: &Event) {
-        #[allow(clippy::wildcard_enum_match_arm, reason = "the rest is no news to people")]
-        let words = match event {
-            Event::BlobFetched { bytes, peers, .. } => {
-                format!("n{node} has fetched a file of {bytes} bytes, from {peers} nodes")
-            }
-            Event::FetchFailed { error } => format!("n{node} cannot fetch a file: {error}"),
-            Event::PeerFault { peer, fault: PeerFault::PieceForged } => {
-                format!("n{node} finds that {} gives what is not of the file", cluster.name(*peer))
-            }
-            Event::MemberJoined { member } => {
-                if !self.gone.remove(member) {
-                    return;
-                }
-                format!("n{node} is the first to have {} back", cluster.name(*member))
-            }
-            Event::MemberLeft { member } => {
-                if !self.gone.insert(*member) {
-                    return;
-                }
-                format!("n{node} is the first to miss {}", cluster.name(*member))
-            }
-            Event::ResultDuplicate { task, from } => {
-                let task = self.task(*task);
-                format!("n{node} turns down a second outcome of {task} from {}", cluster.name(*from))
-            }
-            Event::TaskAccepted { task, .. } => {
-                self.task(*task);
-                return;
-            }
-            Event::TaskFinished { task, status, .. } if *status != TaskStatus::Completed => {
-                let task = self.task(*task);
-                format!("{task} of n{node} ends as {status}")
-            }
-            Event::TaskReassigned { task, worker, reason } => {
-                let task = self.task(*task);
-                let reason = format!("{reason:?}").to_lowercase();
-                format!("n{node} takes {task} back from {}: {reason}", cluster.name(*worker))
-            }
-            Event::TaskRecovered { task } => {
-                let task = self.task(*task);
-                format!("n{node} finds {task} on its disk and goes on with it")
-            }
-            Event::WriteFailed { error, .. } => format!("a write of n{node} failed: {error:?}"),
-            _ => return,
-        };
-        self.push(now, words);
-    }
-}
-
-const STORY_LINES_MAX: usize = 60;

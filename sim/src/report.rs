@@ -1,13 +1,14 @@
 //! What a run came to, for people and for programs.
 
 use crate::invariant::Violation;
-use crate::observer::{Line, Observer};
-use crate::recent::LastEvents;
+use crate::invariants::descriptions;
+use crate::observer::Observer;
+use crate::observer::flight_recorder::LastEvents;
+use crate::observer::narrative::Line;
+use crate::observer::trace::TraceSummary;
 use crate::scenario::Executor;
 use crate::scenario::{Fault, OutcomeKind, Scenario};
-use crate::sentences;
 use crate::shrink::Symptom;
-use crate::trace::TraceSummary;
 use core::fmt;
 use core::time::Duration;
 use engine::Instant;
@@ -237,7 +238,7 @@ impl Failure {
     fn sentence(&self) -> Option<String> {
         match self {
             Self::NotReached(_) | Self::Outcomes { .. } => None,
-            Self::Violated(violation) => sentences::of(violation.invariant),
+            Self::Violated(violation) => descriptions::of(violation.invariant),
         }
     }
 }

@@ -8,12 +8,13 @@
 mod ddmin;
 mod plan;
 
+use crate::invariants::descriptions;
 use crate::report::{Failure, Report};
 use crate::scenario::Executor;
 use crate::scenario::{OutcomeKind, Scenario, Submission, Submissions};
 use crate::scenario_file::ScenarioError;
 use crate::sweep::counted;
-use crate::{Options, run_with, sentences};
+use crate::{Options, run_with};
 use core::fmt;
 use core::time::Duration;
 use ddmin::minimize;
@@ -343,7 +344,7 @@ impl<F: FnMut(Progress)> Search<F> {
         let guards = match symptom {
             Symptom::Outcomes(_) => None,
             Symptom::Violated(invariant) => {
-                sentences::of(invariant).map(|words| format!("Demanded: {words}"))
+                descriptions::of(invariant).map(|words| format!("Demanded: {words}"))
             }
         };
         let notes: Vec<String> = guards.into_iter().chain([format!("It was: {from}.")]).collect();

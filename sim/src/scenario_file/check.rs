@@ -10,12 +10,13 @@ use super::defaults::{DISK_LATENCY, LATENCY, START, TICK};
 use super::error::{Place, Problem, ScenarioError, nearest};
 use super::format::{self as file, File};
 use super::units::Periods;
+use crate::invariants;
+use crate::observer::coverage_marks;
 use crate::scenario::Executor;
 use crate::scenario::{
     DURATION_MAX, Expect, LOSS_PER_MILLION_MAX, Liveness, Loss, NODES_MAX, Network, NodeSettings, Range,
     Scenario, TASKS_MAX, Target, Topology,
 };
-use crate::{invariants, marks};
 use core::fmt::Display;
 use core::ops::RangeInclusive;
 use core::time::Duration;
@@ -246,7 +247,7 @@ impl Source<'_> {
                 None => invariants::NAMES.to_vec(),
                 Some(names) => known("invariant", names, invariants::NAMES)?,
             },
-            sometimes: known("event", &section.sometimes, marks::NAMES)?,
+            sometimes: known("event", &section.sometimes, coverage_marks::NAMES)?,
             outcomes: section.outcomes.clone(),
         })
     }

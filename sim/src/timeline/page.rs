@@ -3,17 +3,19 @@
 //! Whatever a scenario or a message says is data to the page: no text of it can end the element that it is in, and
 //! the script puts it on the page as text only.
 
-use super::Timeline;
-use super::tape::{Kind, Row};
+use crate::observer::recorder::Recording;
+use crate::observer::recorder::tape::{Kind, Row};
+use crate::report::Report;
+use engine::Instant;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Returns the page.
-pub(super) fn html(timeline: &Timeline) -> String {
+pub(super) fn html(report: &Report, end: Instant, recording: &Recording) -> String {
     let (head, rest) = PAGE.split_once(STYLE_HERE).unwrap_or((PAGE, ""));
     let (body, rest) = rest.split_once(DATA_HERE).unwrap_or((rest, ""));
     let (between, foot) = rest.split_once(SCRIPT_HERE).unwrap_or((rest, ""));
-    [head, STYLE, body, &embedded(&data(timeline)), between, SCRIPT, foot].concat()
+    [head, STYLE, body, &embedded(&data(report, end, recording)), between, SCRIPT, foot].concat()
 }
 
 /// Returns a value as JSON that can stand inside a script element.
@@ -21,16 +23,15 @@ fn embedded(value: &Value) -> String {
     value.to_string().replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
 }
 
-fn data(timeline: &Timeline) -> Value {
-    let report = &timeline.report;
+fn data(report: &Report, end: Instant, recording: &Recording) -> Value {
     let violation = report.failures.iter().find_map(|failure| match failure {
-        crate::Failure::Violated(violation) => Some(json!({
+        crate::report::Failure::Violated(violation) => Some(json!({
             "invariant": violation.invariant, "at": violation.at.as_micros(), "node": violation.node, "words": violation.words,
         })),
-        crate::Failure::NotReached(_) | crate::Failure::Outcomes { .. } => None,
+        crate::report::Failure::NotReached(_) | crate::report::Failure::Outcomes { .. } => None,
     });
     let left_out: Vec<Value> =
-        timeline.left_out.iter().map(|(kind, count)| json!([*kind as u8, count])).collect();
+        recording.left_out.iter().map(|(kind, count)| json!([*kind as u8, count])).collect();
     let outcomes: BTreeMap<String, u32> =
         report.outcome_counts().iter().map(|(outcome, count)| (outcome.to_string(), *count)).collect();
     json!({
@@ -38,7 +39,7 @@ fn data(timeline: &Timeline) -> Value {
         "why": report.why,
         "executor": report.executor.to_string(),
         "seed": report.seed.to_string(),
-        "end": timeline.end.as_micros(),
+        "end": end.as_micros(),
         "hash": report.trace.hash,
         "inputs": report.trace.inputs,
         "outputs": report.trace.outputs,
@@ -49,25 +50,25 @@ fn data(timeline: &Timeline) -> Value {
         "outcomes": outcomes,
         "story": report.story.iter().map(|line| json!([line.at.as_micros(), line.words])).collect::<Vec<_>>(),
         "storyLeftOut": report.story_left_out,
-        "well": report.liveness.map(|at| at.map(engine::Instant::as_micros)),
+        "well": report.liveness.map(|at| at.map(Instant::as_micros)),
         "leftOut": left_out,
-        "textsLeftOut": timeline.texts_left_out,
-        "nodes": timeline.node_ids,
+        "textsLeftOut": recording.texts_left_out,
+        "nodes": recording.node_ids,
         "kinds": Kind::ALL.map(Kind::name),
-        "texts": timeline.texts,
-        "rows": rows(&timeline.rows),
-        "lives": timeline.lives.iter().map(|life| json!([life.node, life.from, life.to, life.state])).collect::<Vec<_>>(),
-        "moods": timeline.moods.iter()
+        "texts": recording.texts,
+        "rows": rows(&recording.rows),
+        "lives": recording.lives.iter().map(|life| json!([life.node, life.from, life.to, life.state])).collect::<Vec<_>>(),
+        "moods": recording.moods.iter()
             .map(|mood| json!([mood.node, mood.peer, mood.from, mood.to, u8::from(mood.dead)])).collect::<Vec<_>>(),
-        "tasks": timeline.tasks.iter().map(task).collect::<Vec<_>>(),
-        "runs": timeline.runs.iter()
+        "tasks": recording.tasks.iter().map(task).collect::<Vec<_>>(),
+        "runs": recording.runs.iter()
             .map(|run| json!([run.node, run.task, run.attempt, run.from, run.to, run.end])).collect::<Vec<_>>(),
-        "bands": timeline.bands.iter()
+        "bands": recording.bands.iter()
             .map(|band| json!([band.from, band.to, band.words, band.groups, u8::from(band.stops)])).collect::<Vec<_>>(),
     })
 }
 
-fn task(task: &super::Task) -> Value {
+fn task(task: &crate::observer::recorder::spans::Task) -> Value {
     let attempts: Vec<Value> = task
         .attempts
         .iter()

@@ -1,7 +1,7 @@
 //! What the timeline of a run holds.
 
-use super::tape::Kind;
-use super::{Row, Timeline};
+use super::Timeline;
+use crate::observer::recorder::tape::{Kind, Row};
 use crate::{Executor, Failure, Options, Report, Scenario, run, run_drawn};
 use engine::Config;
 use engine::mutants::Mutant;
@@ -19,11 +19,15 @@ fn scenario(name: &str, executor: Executor) -> Scenario {
 fn worker_dies(executor: Executor) -> (Report, Timeline) {
     let scenario = scenario("worker_dies.toml", executor);
     let mut runs = (7..27).map(|seed| run_drawn(&scenario, seed, Options::default()));
-    runs.find(|(_, timeline)| timeline.runs.iter().any(|run| run.end == "lost")).unwrap()
+    runs.find(|(_, timeline)| timeline.recording.runs.iter().any(|run| run.end == "lost")).unwrap()
 }
 
 fn messages<'a>(timeline: &'a Timeline, name: &'a str) -> impl Iterator<Item = &'a Row> {
-    timeline.rows.iter().filter(move |row| row.name == name && row.way.is_some_and(|way| way.to != row.node))
+    timeline
+        .recording
+        .rows
+        .iter()
+        .filter(move |row| row.name == name && row.way.is_some_and(|way| way.to != row.node))
 }
 
 #[test]
@@ -31,14 +35,14 @@ fn a_power_loss_is_a_band_and_the_node_has_two_lives() {
     for executor in [Executor::EventQueue, Executor::Turmoil] {
         let (_, timeline) = worker_dies(executor);
         let bands: Vec<_> =
-            timeline.bands.iter().map(|band| (band.words.as_str(), band.from, band.to)).collect();
+            timeline.recording.bands.iter().map(|band| (band.words.as_str(), band.from, band.to)).collect();
         assert_eq!(bands, [("n1 loses power", 5_000_000, Some(15_000_000))], "{executor}");
         assert_eq!(
-            (timeline.bands[0].groups.as_slice(), timeline.bands[0].stops),
+            (timeline.recording.bands[0].groups.as_slice(), timeline.recording.bands[0].stops),
             ([(1, 0)].as_slice(), true)
         );
         let lives: Vec<_> =
-            timeline.lives.iter().filter(|life| life.node == 1 && life.state == "ACTIVE").collect();
+            timeline.recording.lives.iter().filter(|life| life.node == 1 && life.state == "ACTIVE").collect();
         let [first, second] = lives.as_slice() else { panic!("{executor}: {lives:?}") };
         assert_eq!((first.to, second.to), (Some(5_000_000), None), "{executor}");
         assert!(second.from >= 15_000_000, "{executor}: {second:?}");
@@ -49,16 +53,17 @@ fn a_power_loss_is_a_band_and_the_node_has_two_lives() {
 fn a_task_that_moves_is_seen_at_both_of_its_workers() {
     for executor in [Executor::EventQueue, Executor::Turmoil] {
         let (_, timeline) = worker_dies(executor);
-        assert_eq!(timeline.tasks.len(), 20, "{executor}");
-        let lost = timeline.runs.iter().find(|run| run.end == "lost").unwrap();
+        assert_eq!(timeline.recording.tasks.len(), 20, "{executor}");
+        let lost = timeline.recording.runs.iter().find(|run| run.end == "lost").unwrap();
         assert_eq!((lost.node, lost.to), (1, Some(5_000_000)), "{executor}");
         let again = timeline
+            .recording
             .runs
             .iter()
             .find(|run| run.task == lost.task && run.attempt > lost.attempt && run.end == "done");
         let again = again.unwrap();
         assert!(again.node != 1 && again.from > 5_000_000, "{executor}: {again:?}");
-        let task = &timeline.tasks[lost.task as usize - 1];
+        let task = &timeline.recording.tasks[lost.task as usize - 1];
         assert_eq!((task.status, task.worker), (Some(TaskStatus::Completed), Some(again.node)), "{executor}");
         let first = task.attempts.iter().find(|attempt| attempt.worker == 1).unwrap();
         assert!(first.from < 5_000_000 && first.to > Some(5_000_000) && !first.end.is_empty(), "{first:?}");
@@ -79,7 +84,7 @@ fn messages_arrive_after_the_latency_or_not_at_all() {
                 "{executor}: {row:?}"
             );
         }
-        let to_the_dead = timeline.rows.iter().filter(|row| {
+        let to_the_dead = timeline.recording.rows.iter().filter(|row| {
             row.at > 5_000_000
                 && row.at < 14_900_000
                 && row.way.is_some_and(|way| way.to == 1 && row.node != 1)
@@ -90,7 +95,7 @@ fn messages_arrive_after_the_latency_or_not_at_all() {
         // A receipt is about the task of what it is the receipt of.
         assert!(messages(&timeline, "ack").any(|row| row.task > 0), "{executor}");
         assert!(
-            timeline.texts.iter().any(|text| text.contains("Outcome") && text.contains("(task ")),
+            timeline.recording.texts.iter().any(|text| text.contains("Outcome") && text.contains("(task ")),
             "{executor}"
         );
     }
@@ -100,7 +105,7 @@ fn messages_arrive_after_the_latency_or_not_at_all() {
 fn partitions_name_their_groups_and_end_when_they_are_healed() {
     let (_, timeline) =
         run_drawn(&scenario("partition_heals.toml", Executor::EventQueue), 1, Options::default());
-    let band = timeline.bands.first().unwrap();
+    let band = timeline.recording.bands.first().unwrap();
     assert!(
         band.words.starts_with("partition between") && !band.stops && band.to > Some(band.from),
         "{band:?}"
@@ -155,9 +160,9 @@ fn the_columns_of_the_page_are_of_one_length_and_in_order() {
     let lengths: BTreeMap<_, _> =
         rows.iter().map(|(name, column)| (name, column.as_array().unwrap().len())).collect();
     for (name, length) in lengths {
-        assert!(name == "names" || length == timeline.rows.len(), "{name}: {length}");
+        assert!(name == "names" || length == timeline.recording.rows.len(), "{name}: {length}");
     }
-    assert!(timeline.rows.is_sorted_by_key(|row| row.at));
+    assert!(timeline.recording.rows.is_sorted_by_key(|row| row.at));
     assert_eq!(data["hash"], report.trace.hash.as_str());
     assert_eq!(data["repeat"], report.repeat.as_str());
     assert_eq!(data["leftOut"].as_array().unwrap().len(), 0);

@@ -2,22 +2,23 @@
 //! states, one for its jobs and one for its messages; flows from a message's sender to its receiver; instants for
 //! faults and events.
 
-use super::Timeline;
-use super::tape::Row;
+use crate::observer::recorder::Recording;
+use crate::observer::recorder::tape::Row;
+use crate::report::Report;
+use engine::Instant;
 use serde_json::{Value, json};
 
 /// Returns the whole file.
-pub(super) fn json(timeline: &Timeline) -> String {
+pub(super) fn json(report: &Report, end: Instant, recording: &Recording) -> String {
     let mut events = Vec::new();
-    tracks(timeline, &mut events);
-    spans(timeline, &mut events);
-    instants(timeline, &mut events);
-    for (number, row) in timeline.rows.iter().enumerate() {
-        rows(timeline, number, row, &mut events);
+    tracks(recording, &mut events);
+    spans(end, recording, &mut events);
+    instants(report, recording, &mut events);
+    for (number, row) in recording.rows.iter().enumerate() {
+        rows(recording, number, row, &mut events);
     }
-    let report = &timeline.report;
     let left_out: Vec<String> =
-        timeline.left_out.iter().map(|(kind, count)| format!("{count} of {}", kind.name())).collect();
+        recording.left_out.iter().map(|(kind, count)| format!("{count} of {}", kind.name())).collect();
     let about = json!({
         "scenario": report.scenario, "why": report.why, "seed": report.seed.to_string(), "trace": report.trace.hash,
         "passed": report.passed(), "repeat": report.repeat, "left_out": left_out,
@@ -30,18 +31,18 @@ pub(super) fn json(timeline: &Timeline) -> String {
     )
 }
 
-fn tracks(timeline: &Timeline, events: &mut Vec<Value>) {
+fn tracks(recording: &Recording, events: &mut Vec<Value>) {
     let mut name = |node: usize, track: u32, name: &str| {
         events.push(
             json!({ "ph": "M", "pid": node, "tid": track, "name": "thread_name", "args": { "name": name } }),
         );
     };
-    for node in 1..=timeline.node_ids.len() {
+    for node in 1..=recording.node_ids.len() {
         name(node, STATES, "state");
         name(node, MESSAGES, "messages");
         name(node, EVENTS, "events");
     }
-    for (node, id) in (1..).zip(&timeline.node_ids) {
+    for (node, id) in (1..).zip(&recording.node_ids) {
         let name = format!("n{} {}", node - 1, id.get(..8).unwrap_or_default());
         events.push(
             json!({ "ph": "M", "pid": node, "tid": 0, "name": "process_name", "args": { "name": name } }),
@@ -50,9 +51,9 @@ fn tracks(timeline: &Timeline, events: &mut Vec<Value>) {
     }
 }
 
-fn spans(timeline: &Timeline, events: &mut Vec<Value>) {
-    let end = timeline.end.as_micros();
-    for life in &timeline.lives {
+fn spans(end: Instant, recording: &Recording, events: &mut Vec<Value>) {
+    let end = end.as_micros();
+    for life in &recording.lives {
         let lasts = life.to.unwrap_or(end) - life.from;
         events.push(json!({ "ph": "X", "pid": life.node + 1, "tid": STATES, "ts": life.from, "dur": lasts, "name": life.state, "cat": "state" }));
     }
@@ -61,7 +62,7 @@ fn spans(timeline: &Timeline, events: &mut Vec<Value>) {
         next += 1;
         lasting(events, json!(next), pid, from, to.unwrap_or(end), category, &name, &arguments);
     };
-    for (number, task) in (1..).zip(&timeline.tasks) {
+    for (number, task) in (1..).zip(&recording.tasks) {
         let arguments = json!({ "id": task.id, "status": task.status, "worker": task.worker.map(|worker| format!("n{worker}")) });
         span(task.origin + 1, task.from, task.to, "task", format!("task {number}"), arguments);
         for attempt in &task.attempts {
@@ -76,15 +77,15 @@ fn spans(timeline: &Timeline, events: &mut Vec<Value>) {
             );
         }
     }
-    for run in &timeline.runs {
+    for run in &recording.runs {
         let arguments = json!({ "attempt": run.attempt, "end": run.end });
         span(run.node + 1, run.from, run.to, "job", format!("run task {}", run.task), arguments);
     }
-    for mood in &timeline.moods {
+    for mood in &recording.moods {
         let name = format!("n{} is SLOW", mood.peer);
         span(mood.node + 1, mood.from, mood.to, "peer", name, json!({ "then_dead": mood.dead }));
     }
-    for band in &timeline.bands {
+    for band in &recording.bands {
         let mut nodes: Vec<u32> = band.groups.iter().map(|(node, _)| node + 1).collect();
         nodes.dedup();
         for &pid in &nodes {
@@ -93,13 +94,13 @@ fn spans(timeline: &Timeline, events: &mut Vec<Value>) {
     }
 }
 
-fn instants(timeline: &Timeline, events: &mut Vec<Value>) {
-    for band in &timeline.bands {
+fn instants(report: &Report, recording: &Recording, events: &mut Vec<Value>) {
+    for band in &recording.bands {
         let pid = band.groups.first().map_or(1, |(node, _)| node + 1);
         events.push(json!({ "ph": "i", "pid": pid, "tid": EVENTS, "ts": band.from, "s": "g", "cat": "fault", "name": band.words }));
     }
-    for failure in &timeline.report.failures {
-        if let crate::Failure::Violated(violation) = failure {
+    for failure in &report.failures {
+        if let crate::report::Failure::Violated(violation) = failure {
             let (pid, at) = (violation.node.unwrap_or_default() + 1, violation.at.as_micros());
             let arguments = json!({ "words": violation.words });
             events.push(json!({ "ph": "i", "pid": pid, "tid": EVENTS, "ts": at, "s": "g", "cat": "violation", "name": violation.invariant, "args": arguments }));
@@ -107,8 +108,8 @@ fn instants(timeline: &Timeline, events: &mut Vec<Value>) {
     }
 }
 
-fn rows(timeline: &Timeline, number: usize, row: &Row, events: &mut Vec<Value>) {
-    let text = timeline.texts.get(row.text as usize).map(String::as_str).unwrap_or_default();
+fn rows(recording: &Recording, number: usize, row: &Row, events: &mut Vec<Value>) {
+    let text = recording.texts.get(row.text as usize).map(String::as_str).unwrap_or_default();
     let (pid, kind) = (row.node + 1, row.kind.name());
     let arguments = json!({ "says": text });
     let Some(way) = row.way else {

@@ -4,8 +4,8 @@
 use super::hostile::{Act, Hostile};
 use super::{EventQueue, Happening};
 use crate::cluster::Cluster;
-use crate::marks;
 use crate::node_set::NodeIndex;
+use crate::observer::coverage_marks;
 use crate::scenario::{Hostility, Scenario};
 use core::time::Duration;
 use engine::wire::{self, PROTOCOL_VERSION};
@@ -60,11 +60,11 @@ impl EventQueue {
         let Some(mask) = &mut self.hosts[node as usize].mask else { return Some(frame) };
         match mask.sends(self.now, &mut frame) {
             Ok(kind) => {
-                kind.into_iter().for_each(|kind| self.observer.mark(marks::of_hostility(kind)));
+                kind.into_iter().for_each(|kind| self.observer.mark(coverage_marks::of_hostility(kind)));
                 Some(frame)
             }
             Err(kind) => {
-                self.observer.mark(marks::of_hostility(kind));
+                self.observer.mark(coverage_marks::of_hostility(kind));
                 None
             }
         }
@@ -80,7 +80,7 @@ impl EventQueue {
             return;
         }
         for (kind, act) in hostile.acts(&links) {
-            self.observer.mark(marks::of_hostility(kind));
+            self.observer.mark(coverage_marks::of_hostility(kind));
             match act {
                 Act::Frame { link, bytes, times } => {
                     (0..times).for_each(|_| self.send_unmasked(node, link, bytes.clone()));

@@ -5,7 +5,7 @@
 use crate::cluster::Cluster;
 use crate::invariant::Fact;
 use crate::node_set::NodeIndex;
-use crate::observer::{Line, Story};
+use crate::observer::narrative::{Line, Story};
 use core::fmt::Write;
 use engine::{Event, Instant, NodeId, Output, TaskId};
 use serde::Serialize;

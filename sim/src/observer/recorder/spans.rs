@@ -8,79 +8,79 @@ use std::collections::BTreeMap;
 
 /// A node in one state for a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Life {
-    pub(super) node: NodeIndex,
-    pub(super) from: u64,
-    pub(super) to: Option<u64>,
-    pub(super) state: &'static str,
+pub(crate) struct Life {
+    pub(crate) node: NodeIndex,
+    pub(crate) from: u64,
+    pub(crate) to: Option<u64>,
+    pub(crate) state: &'static str,
 }
 
 /// What one node thinks of another for a time, if that is not well.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mood {
-    pub(super) node: NodeIndex,
-    pub(super) peer: NodeIndex,
-    pub(super) from: u64,
-    pub(super) to: Option<u64>,
+pub(crate) struct Mood {
+    pub(crate) node: NodeIndex,
+    pub(crate) peer: NodeIndex,
+    pub(crate) from: u64,
+    pub(crate) to: Option<u64>,
     /// It ended with the peer being given up.
-    pub(super) dead: bool,
+    pub(crate) dead: bool,
 }
 
 /// A task from its acceptance to its outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Task {
-    pub(super) id: TaskId,
-    pub(super) origin: NodeIndex,
-    pub(super) from: u64,
-    pub(super) to: Option<u64>,
-    pub(super) status: Option<TaskStatus>,
-    pub(super) worker: Option<NodeIndex>,
+pub(crate) struct Task {
+    pub(crate) id: TaskId,
+    pub(crate) origin: NodeIndex,
+    pub(crate) from: u64,
+    pub(crate) to: Option<u64>,
+    pub(crate) status: Option<TaskStatus>,
+    pub(crate) worker: Option<NodeIndex>,
     /// To whom it was given, when, and when it was taken back and why.
-    pub(super) attempts: Vec<Attempt>,
+    pub(crate) attempts: Vec<Attempt>,
 }
 
 /// One attempt, as the task's origin sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Attempt {
-    pub(super) worker: NodeIndex,
-    pub(super) number: u32,
-    pub(super) from: u64,
-    pub(super) to: Option<u64>,
-    pub(super) end: String,
+pub(crate) struct Attempt {
+    pub(crate) worker: NodeIndex,
+    pub(crate) number: u32,
+    pub(crate) from: u64,
+    pub(crate) to: Option<u64>,
+    pub(crate) end: String,
 }
 
 /// A worker at one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Run {
-    pub(super) node: NodeIndex,
-    pub(super) task: u32,
-    pub(super) attempt: u32,
-    pub(super) from: u64,
-    pub(super) to: Option<u64>,
-    pub(super) end: &'static str,
+pub(crate) struct Run {
+    pub(crate) node: NodeIndex,
+    pub(crate) task: u32,
+    pub(crate) attempt: u32,
+    pub(crate) from: u64,
+    pub(crate) to: Option<u64>,
+    pub(crate) end: &'static str,
     job: Option<JobId>,
 }
 
 /// A fault, as long as it lasts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Band {
-    pub(super) fault: usize,
-    pub(super) words: String,
-    pub(super) from: u64,
-    pub(super) to: Option<u64>,
+pub(crate) struct Band {
+    pub(crate) fault: usize,
+    pub(crate) words: String,
+    pub(crate) from: u64,
+    pub(crate) to: Option<u64>,
     /// Whom it concerns, by group; all where there is none.
-    pub(super) groups: Vec<(NodeIndex, usize)>,
-    pub(super) stops: bool,
+    pub(crate) groups: Vec<(NodeIndex, usize)>,
+    pub(crate) stops: bool,
 }
 
 /// Spans that grow.
 #[derive(Debug, Default)]
-pub(super) struct Spans {
-    pub(super) lives: Vec<Life>,
-    pub(super) moods: Vec<Mood>,
-    pub(super) tasks: Vec<Task>,
-    pub(super) runs: Vec<Run>,
-    pub(super) bands: Vec<Band>,
+pub(crate) struct Spans {
+    pub(crate) lives: Vec<Life>,
+    pub(crate) moods: Vec<Mood>,
+    pub(crate) tasks: Vec<Task>,
+    pub(crate) runs: Vec<Run>,
+    pub(crate) bands: Vec<Band>,
     numbers: BTreeMap<TaskId, u32>,
     open_lives: BTreeMap<NodeIndex, usize>,
     open_moods: BTreeMap<(NodeIndex, NodeIndex), usize>,
@@ -89,11 +89,11 @@ pub(super) struct Spans {
 
 impl Spans {
     /// Returns a task's number, by the order of acceptance from 1; 0 where it was not accepted, or too late.
-    pub(super) fn number(&self, task: TaskId) -> u32 {
+    pub(crate) fn number(&self, task: TaskId) -> u32 {
         self.numbers.get(&task).copied().unwrap_or_default()
     }
 
-    pub(super) fn life(&mut self, at: u64, node: NodeIndex, state: Option<&'static str>) {
+    pub(crate) fn life(&mut self, at: u64, node: NodeIndex, state: Option<&'static str>) {
         if let Some(open) = self.open_lives.remove(&node) {
             self.lives[open].to = Some(at);
         }
@@ -106,7 +106,7 @@ impl Spans {
     }
 
     /// A process is gone, and with it what it thought and computed.
-    pub(super) fn stopped(&mut self, at: u64, node: NodeIndex) {
+    pub(crate) fn stopped(&mut self, at: u64, node: NodeIndex) {
         self.life(at, node, None);
         self.end_runs(at, node, "lost", |_| true);
         let open: Vec<_> =
@@ -116,7 +116,7 @@ impl Spans {
         }
     }
 
-    pub(super) fn doubt(&mut self, at: u64, node: NodeIndex, peer: NodeIndex) {
+    pub(crate) fn doubt(&mut self, at: u64, node: NodeIndex, peer: NodeIndex) {
         self.settle(at, node, peer, false);
         if self.moods.len() < SPANS_MAX {
             self.open_moods.insert((node, peer), self.moods.len());
@@ -124,14 +124,14 @@ impl Spans {
         }
     }
 
-    pub(super) fn settle(&mut self, at: u64, node: NodeIndex, peer: NodeIndex, dead: bool) {
+    pub(crate) fn settle(&mut self, at: u64, node: NodeIndex, peer: NodeIndex, dead: bool) {
         if let Some(open) = self.open_moods.remove(&(node, peer)) {
             let mood = &mut self.moods[open];
             (mood.to, mood.dead) = (Some(at), dead);
         }
     }
 
-    pub(super) fn accepted(&mut self, at: u64, node: NodeIndex, task: TaskId) {
+    pub(crate) fn accepted(&mut self, at: u64, node: NodeIndex, task: TaskId) {
         if self.tasks.len() < SPANS_MAX && !self.numbers.contains_key(&task) {
             let attempts = Vec::new();
             let task =
@@ -142,7 +142,7 @@ impl Spans {
         }
     }
 
-    pub(super) fn assigned(&mut self, at: u64, task: TaskId, worker: NodeIndex, number: u32) {
+    pub(crate) fn assigned(&mut self, at: u64, task: TaskId, worker: NodeIndex, number: u32) {
         if let Some(task) = self.task(task) {
             task.end_attempts(at, "given to another", |_| true);
             if task.attempts.len() < ATTEMPTS_MAX {
@@ -151,20 +151,20 @@ impl Spans {
         }
     }
 
-    pub(super) fn taken_back(&mut self, at: u64, task: TaskId, worker: NodeIndex, why: &str) {
+    pub(crate) fn taken_back(&mut self, at: u64, task: TaskId, worker: NodeIndex, why: &str) {
         if let Some(task) = self.task(task) {
             task.end_attempts(at, why, |attempt| attempt.worker == worker);
         }
     }
 
-    pub(super) fn finished(&mut self, at: u64, task: TaskId, status: TaskStatus, worker: Option<NodeIndex>) {
+    pub(crate) fn finished(&mut self, at: u64, task: TaskId, status: TaskStatus, worker: Option<NodeIndex>) {
         if let Some(task) = self.task(task) {
             task.end_attempts(at, "finished", |_| true);
             (task.to, task.status, task.worker) = (Some(at), Some(status), worker);
         }
     }
 
-    pub(super) fn begun(&mut self, at: u64, node: NodeIndex, task: TaskId, attempt: u32) {
+    pub(crate) fn begun(&mut self, at: u64, node: NodeIndex, task: TaskId, attempt: u32) {
         let task = self.number(task);
         self.end_runs(at, node, "superseded", |run| run.task == task);
         if self.runs.len() < SPANS_MAX {
@@ -174,18 +174,18 @@ impl Spans {
     }
 
     /// A job takes the attempts that were begun last, one for each of its items.
-    pub(super) fn job(&mut self, node: NodeIndex, job: JobId, items: usize) {
+    pub(crate) fn job(&mut self, node: NodeIndex, job: JobId, items: usize) {
         let open = self.open_runs.entry(node).or_default();
         for &run in open.iter().rev().take(items) {
             self.runs[run].job.get_or_insert(job);
         }
     }
 
-    pub(super) fn job_done(&mut self, at: u64, node: NodeIndex, job: JobId, end: &'static str) {
+    pub(crate) fn job_done(&mut self, at: u64, node: NodeIndex, job: JobId, end: &'static str) {
         self.end_runs(at, node, end, |run| run.job == Some(job));
     }
 
-    pub(super) fn fault(
+    pub(crate) fn fault(
         &mut self,
         at: u64,
         step: Step,

@@ -20,7 +20,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Heartbeat,
         Self::Discovery,
         Self::Routing,
@@ -34,7 +34,7 @@ impl Kind {
     ];
 
     /// Returns its name for people.
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Heartbeat => "heartbeats",
             Self::Discovery => "mDNS",
@@ -52,31 +52,31 @@ impl Kind {
 
 /// One thing that happened: at one node, or on the way from one to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Row {
-    pub(super) id: u64,
-    pub(super) at: u64,
-    pub(super) node: NodeIndex,
-    pub(super) kind: Kind,
-    pub(super) name: &'static str,
+pub(crate) struct Row {
+    pub(crate) id: u64,
+    pub(crate) at: u64,
+    pub(crate) node: NodeIndex,
+    pub(crate) kind: Kind,
+    pub(crate) name: &'static str,
     /// Which of the texts says more; 0 where none does.
-    pub(super) text: u32,
+    pub(crate) text: u32,
     /// The number of the task that it is about; 0 where it is about none.
-    pub(super) task: u32,
-    pub(super) way: Option<Way>,
+    pub(crate) task: u32,
+    pub(crate) way: Option<Way>,
 }
 
 /// Where a message went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Way {
-    pub(super) to: NodeIndex,
+pub(crate) struct Way {
+    pub(crate) to: NodeIndex,
     /// `None` where it was lost, or was still on its way when the run ended.
-    pub(super) arrives: Option<u64>,
-    pub(super) bytes: u32,
+    pub(crate) arrives: Option<u64>,
+    pub(crate) bytes: u32,
 }
 
 /// The rows of a run.
 #[derive(Debug)]
-pub(super) struct Tape {
+pub(crate) struct Tape {
     rows: Vec<Row>,
     rows_max: usize,
     next: u64,
@@ -84,17 +84,17 @@ pub(super) struct Tape {
 }
 
 impl Tape {
-    pub(super) fn new(rows_max: usize) -> Self {
+    pub(crate) fn new(rows_max: usize) -> Self {
         Self { rows: Vec::new(), rows_max, next: 0, left_out: BTreeMap::new() }
     }
 
     /// Tells whether rows of a kind are still taken.
-    pub(super) fn takes(&self, kind: Kind) -> bool {
+    pub(crate) fn takes(&self, kind: Kind) -> bool {
         !self.left_out.contains_key(&kind)
     }
 
     /// Adds a row and returns its name; `None` where its kind is left out.
-    pub(super) fn push(&mut self, row: Row) -> Option<u64> {
+    pub(crate) fn push(&mut self, row: Row) -> Option<u64> {
         let kind = row.kind;
         if self.takes(kind) && self.rows.len() >= self.rows_max {
             self.make_room(kind);
@@ -110,7 +110,7 @@ impl Tape {
     }
 
     /// Notes when a message arrived.
-    pub(super) fn arrived(&mut self, id: u64, at: u64) {
+    pub(crate) fn arrived(&mut self, id: u64, at: u64) {
         if let Ok(index) = self.rows.binary_search_by_key(&id, |row| row.id)
             && let Some(way) = &mut self.rows[index].way
         {
@@ -119,7 +119,7 @@ impl Tape {
     }
 
     /// Returns all rows by time, and how many of which kind are left out.
-    pub(super) fn finish(mut self) -> (Vec<Row>, Vec<(Kind, u64)>) {
+    pub(crate) fn finish(mut self) -> (Vec<Row>, Vec<(Kind, u64)>) {
         self.rows.sort_by_key(|row| (row.at, row.id));
         (self.rows, self.left_out.into_iter().collect())
     }

@@ -1,20 +1,38 @@
 //! What sees a run for its timeline. It takes the facts that the invariants see and feeds nothing back.
 
-use super::Timeline;
-use super::spans::Spans;
-use super::tape::{Kind, Row, Tape, Way};
-use super::wires::{Packet, Wires};
-use super::words::{self, Texts};
+mod descriptions;
+pub(crate) mod spans;
+pub(crate) mod tape;
+mod wires;
+
 use crate::cluster::{self, Cluster};
 use crate::faults::Step;
 use crate::invariant::Fact;
-use crate::marks;
 use crate::node_set::NodeIndex;
-use crate::report::Report;
+use crate::observer::coverage_marks;
+use descriptions::Texts;
 use engine::lifecycle::State;
 use engine::{Event, Input, Instant, LinkId, MessageId, NodeId, Output, TaskId, WriteId};
+use spans::{Band, Life, Mood, Run, Spans, Task};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tape::{Kind, Row, Tape, Way};
+use wires::{Packet, Wires};
+
+/// What was recorded of a run.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    pub(crate) node_ids: Vec<String>,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) left_out: Vec<(Kind, u64)>,
+    pub(crate) texts: Vec<String>,
+    pub(crate) texts_left_out: u64,
+    pub(crate) lives: Vec<Life>,
+    pub(crate) moods: Vec<Mood>,
+    pub(crate) tasks: Vec<Task>,
+    pub(crate) runs: Vec<Run>,
+    pub(crate) bands: Vec<Band>,
+}
 
 /// Records one run.
 #[derive(Debug)]
@@ -73,12 +91,10 @@ impl Recorder {
         self.spans.fault(now.as_micros(), step, words, groups, stops);
     }
 
-    pub(super) fn finish(self, report: Report) -> Timeline {
+    pub(crate) fn finish(self) -> Recording {
         let (rows, left_out) = self.tape.finish();
         let nodes = u32::try_from(self.cluster.len()).unwrap_or(u32::MAX);
-        Timeline {
-            end: Instant::ZERO.after(report.simulated),
-            report,
+        Recording {
             node_ids: (0..nodes).map(|node| self.cluster.id(node).to_string()).collect(),
             rows,
             left_out,
@@ -98,7 +114,7 @@ impl Recorder {
     }
 
     fn parts(&self, value: &impl core::fmt::Debug) -> String {
-        words::parts(&self.cluster, &self.spans, value)
+        descriptions::parts(&self.cluster, &self.spans, value)
     }
 
     fn input(&mut self, at: u64, node: NodeIndex, input: &Input) {
@@ -189,7 +205,7 @@ impl Recorder {
 
     fn send(&mut self, at: u64, node: NodeIndex, link: LinkId, frame: &[u8]) {
         let Some(to) = self.wires.peer(node, link) else { return };
-        let said = words::message(&self.cluster, &self.spans, frame);
+        let said = descriptions::message(&self.cluster, &self.spans, frame);
         if !self.tape.takes(said.kind) {
             return;
         }
@@ -231,7 +247,7 @@ impl Recorder {
         if let Some(row) = row {
             return self.tape.arrived(row, at);
         }
-        let said = words::message(&self.cluster, &self.spans, bytes);
+        let said = descriptions::message(&self.cluster, &self.spans, bytes);
         if self.tape.takes(said.kind) {
             let task = self.task_of(bytes, said.task);
             self.note(at, node, said.kind, said.name, said.text, task);
@@ -256,7 +272,7 @@ impl Recorder {
         if self.tape.takes(kind) {
             let text = self.parts(event);
             let number = task.map(|task| self.spans.number(task)).unwrap_or_default();
-            self.note(at, node, kind, marks::name(event), text, number);
+            self.note(at, node, kind, coverage_marks::name(event), text, number);
         }
     }
 
@@ -350,7 +366,7 @@ const fn kind(event: &Event) -> Kind {
 }
 
 /// Rows of a timeline.
-pub(super) const ROWS_MAX: usize = 250_000;
+pub(crate) const ROWS_MAX: usize = 250_000;
 
 /// Messages whose task is remembered for the sake of their receipts.
 const ABOUT_MAX: usize = 100_000;

@@ -1,0 +1,98 @@
+//! The story of a run for people to read: what happened to tasks and members, in order.
+
+use crate::cluster::Cluster;
+use crate::node_set::NodeIndex;
+use engine::task::TaskStatus;
+use engine::{Event, Instant, NodeId, PeerFault, TaskId};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What people want to read of a run, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Story {
+    pub(crate) lines: Vec<Line>,
+    pub(crate) left_out: u64,
+    names: BTreeMap<TaskId, usize>,
+    gone: BTreeSet<NodeId>,
+}
+
+/// One line of a story.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// When.
+    pub at: Instant,
+    /// What.
+    pub words: String,
+}
+
+impl Story {
+    pub(super) fn push(&mut self, at: Instant, words: String) {
+        if self.lines.len() < STORY_LINES_MAX {
+            self.lines.push(Line { at, words });
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// Returns by which number a task is called.
+    pub(crate) fn number(&self, task: TaskId) -> Option<usize> {
+        self.names.get(&task).copied()
+    }
+
+    /// Tasks are called by the order in which they were accepted: an id says nothing to people.
+    fn task(&mut self, task: TaskId) -> String {
+        let next = self.names.len() + 1;
+        format!("task {}", self.names.entry(task).or_insert(next))
+    }
+
+    pub(super) fn event(&mut self, cluster: &Cluster, now: Instant, node: NodeIndex, event: &Event) {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "the rest is no news to people")]
+        let words = match event {
+            Event::BlobFetched { bytes, peers, .. } => {
+                format!("n{node} has fetched a file of {bytes} bytes, from {peers} nodes")
+            }
+            Event::FetchFailed { error } => format!("n{node} cannot fetch a file: {error}"),
+            Event::PeerFault { peer, fault: PeerFault::PieceForged } => {
+                format!("n{node} finds that {} gives what is not of the file", cluster.name(*peer))
+            }
+            Event::MemberJoined { member } => {
+                if !self.gone.remove(member) {
+                    return;
+                }
+                format!("n{node} is the first to have {} back", cluster.name(*member))
+            }
+            Event::MemberLeft { member } => {
+                if !self.gone.insert(*member) {
+                    return;
+                }
+                format!("n{node} is the first to miss {}", cluster.name(*member))
+            }
+            Event::ResultDuplicate { task, from } => {
+                let task = self.task(*task);
+                format!("n{node} turns down a second outcome of {task} from {}", cluster.name(*from))
+            }
+            Event::TaskAccepted { task, .. } => {
+                self.task(*task);
+                return;
+            }
+            Event::TaskFinished { task, status, .. } if *status != TaskStatus::Completed => {
+                let task = self.task(*task);
+                format!("{task} of n{node} ends as {status}")
+            }
+            Event::TaskReassigned { task, worker, reason } => {
+                let task = self.task(*task);
+                let reason = format!("{reason:?}").to_lowercase();
+                format!("n{node} takes {task} back from {}: {reason}", cluster.name(*worker))
+            }
+            Event::TaskRecovered { task } => {
+                let task = self.task(*task);
+                format!("n{node} finds {task} on its disk and goes on with it")
+            }
+            Event::WriteFailed { error, .. } => format!("a write of n{node} failed: {error:?}"),
+            _ => return,
+        };
+        self.push(now, words);
+    }
+}
+
+const STORY_LINES_MAX: usize = 60;
