@@ -1,11 +1,12 @@
 //! What goes wrong when, and what is wrong at the moment. Both executors ask here, so that the same seed means
 //! the same faults in both.
 
+pub(crate) mod machine;
 mod plan;
 
 use crate::node_set::{NodeIndex, NodeSet};
 use crate::random::{Purpose, Random};
-use crate::scenario::{Ailment, Disturbance, Fault, FaultKind, Range, Scenario, Standing, Target};
+use crate::scenario::{Disturbance, Fault, FaultKind, MachineFault, Range, Scenario, Standing, Target};
 use core::time::Duration;
 use plan::Strike;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +33,7 @@ pub(crate) enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// Something else than before is wrong with a node's machine.
-    Ailing(NodeIndex),
+    Machine(NodeIndex),
     /// Submit that many tasks to a node at once.
     Burst(NodeIndex, u32),
     /// Tell a node to stop.
@@ -89,7 +90,7 @@ pub(crate) struct Faults {
     /// Each fault that struck so far, with its exact time and target.
     past: Vec<Fault>,
     /// Each fault of one node's machine that lasts, with the node.
-    ailing: BTreeMap<usize, NodeIndex>,
+    machine: BTreeMap<usize, NodeIndex>,
     /// The tasks whose inputs kill what runs them.
     poison: BTreeSet<u32>,
 }
@@ -107,7 +108,7 @@ impl Faults {
             walls: BTreeMap::new(),
             distortions: BTreeSet::new(),
             past: Vec::new(),
-            ailing: BTreeMap::new(),
+            machine: BTreeMap::new(),
             poison: BTreeSet::new(),
         }
     }
@@ -141,8 +142,8 @@ impl Faults {
                 self.walls.clear();
                 self.distortions.clear();
                 let plan = &self.plan;
-                let for_good = |fault: &usize| matches!(&plan[*fault].kind, FaultKind::Ailment { what, .. } if what.is_for_good());
-                self.ailing.retain(|fault, _| for_good(fault));
+                let for_good = |fault: &usize| matches!(&plan[*fault].kind, FaultKind::Machine { what, .. } if what.is_for_good());
+                self.machine.retain(|fault, _| for_good(fault));
                 Some((Effect::Network, "the network is healed for good".to_owned()))
             }
             Step::Lift(fault) => {
@@ -150,9 +151,9 @@ impl Faults {
                     let words = format!("the {} is over", self.plan[fault].kind.name());
                     return Some((Effect::Network, words));
                 }
-                if let Some(node) = self.ailing.remove(&fault) {
+                if let Some(node) = self.machine.remove(&fault) {
                     let words = format!("the {} of n{node} is over", self.plan[fault].kind.name());
-                    return Some((Effect::Ailing(node), words));
+                    return Some((Effect::Machine(node), words));
                 }
                 let node = self.struck.remove(&fault)?;
                 self.stopped[node as usize] = None;
@@ -210,11 +211,11 @@ impl Faults {
                 self.walls.insert(fault, walls);
                 return Some((Effect::Network, format!("n{node} is cut off from all others")));
             }
-            FaultKind::Ailment { node, what, .. } => {
+            FaultKind::Machine { node, what, .. } => {
                 let words = what.name();
                 let node = self.pick(*node, Purpose::FaultNode, *who)?;
-                self.ailing.insert(fault, node);
-                return Some((Effect::Ailing(node), format!("{words} on n{node}")));
+                self.machine.insert(fault, node);
+                return Some((Effect::Machine(node), format!("{words} on n{node}")));
             }
             FaultKind::Burst { node, count } => {
                 let count = *count;
@@ -257,7 +258,7 @@ impl Faults {
         let Step::Strike(fault) = step else { return Vec::new() };
         let groups = self.walls.get(&fault).map(Vec::as_slice).unwrap_or_default();
         let in_groups = (0..).zip(groups).filter_map(|(node, group)| group.map(|group| (node, group)));
-        let struck = self.struck.get(&fault).or_else(|| self.ailing.get(&fault));
+        let struck = self.struck.get(&fault).or_else(|| self.machine.get(&fault));
         in_groups.chain(struck.map(|&node| (node, 0))).collect()
     }
 
@@ -266,7 +267,7 @@ impl Faults {
         self.walls.contains_key(&fault)
             || self.struck.contains_key(&fault)
             || self.distortions.contains(&fault)
-            || self.ailing.contains_key(&fault)
+            || self.machine.contains_key(&fault)
     }
 
     /// Tells whether a step is about a node that stops, and not about what lies between nodes.
@@ -277,23 +278,24 @@ impl Faults {
     /// Ends what held up a process that is gone, or a machine that is.
     fn revive(&mut self, node: NodeIndex, stop: Option<Stop>) {
         let plan = &self.plan;
-        self.ailing.retain(|fault, of| {
-            let FaultKind::Ailment { what, .. } = &plan[*fault].kind else { return true };
-            let holds_up = matches!(what, Ailment::MachineAsleep | Ailment::ProcessStopped);
+        self.machine.retain(|fault, of| {
+            let FaultKind::Machine { what, .. } = &plan[*fault].kind else { return true };
+            let holds_up = matches!(what, MachineFault::MachineAsleep | MachineFault::ProcessStopped);
             *of != node || !holds_up || stop.is_none()
         });
     }
 
     /// Returns what is wrong with a node's machine, by fault.
-    pub(crate) fn ailments(&self, node: NodeIndex) -> impl Iterator<Item = (usize, &Ailment)> {
-        self.ailing.iter().filter(move |(_, of)| **of == node).filter_map(|(&fault, _)| {
-            let FaultKind::Ailment { what, .. } = &self.plan[fault].kind else { return None };
+    pub(crate) fn machine_faults(&self, node: NodeIndex) -> impl Iterator<Item = (usize, &MachineFault)> {
+        self.machine.iter().filter(move |(_, of)| **of == node).filter_map(|(&fault, _)| {
+            let FaultKind::Machine { what, .. } = &self.plan[fault].kind else { return None };
             Some((fault, what))
         })
     }
 
     fn sleeps(&self, node: NodeIndex) -> bool {
-        !self.ailing.is_empty() && self.ailments(node).any(|(_, what)| *what == Ailment::MachineAsleep)
+        !self.machine.is_empty()
+            && self.machine_faults(node).any(|(_, what)| *what == MachineFault::MachineAsleep)
     }
 
     /// Returns the tasks whose inputs kill what runs them.

@@ -8,7 +8,6 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::disallowed_types, clippy::disallowed_methods)]
 
-mod ailing;
 mod blob_disk;
 mod clients;
 mod cluster;

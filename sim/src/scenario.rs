@@ -3,20 +3,20 @@
 //! A [`Scenario`] that exists is valid: every name in it is known, every number within its limit, and the
 //! executor it names can model all of it. [`crate::scenario_file`] reads it from a TOML file and checks it.
 
-mod ailment;
 mod executor;
 mod fault;
 mod host;
+mod machine_fault;
 mod range;
 mod shared_file;
 mod target;
 mod workload;
 
-pub use ailment::Ailment;
 pub use executor::{Executor, UnknownExecutor};
 pub use fault::{Disturbance, Fault, FaultKind};
 pub(crate) use host::Standing;
 pub use host::{Host, Hostility};
+pub use machine_fault::MachineFault;
 pub use range::Range;
 pub use shared_file::{Fetch, FetchedBy, SharedFile};
 pub use target::Target;

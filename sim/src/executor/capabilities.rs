@@ -1,6 +1,6 @@
 //! Which scenarios an executor can model, and which executor suits a scenario.
 
-use crate::scenario::{Ailment, Executor, FaultKind, Scenario};
+use crate::scenario::{Executor, FaultKind, MachineFault, Scenario};
 use core::time::Duration;
 
 impl Executor {
@@ -27,19 +27,19 @@ impl Executor {
                     return Some(Refusal::NotModelled { what: "host" });
                 }
                 let unknown = |kind: &FaultKind| match kind {
-                    FaultKind::Ailment { what, .. } => match what {
-                        Ailment::ClockDrift { .. }
-                        | Ailment::MachineAsleep
-                        | Ailment::ModelReplaced
-                        | Ailment::ModelUnready
-                        | Ailment::ProcessStopped => Some(what.name()),
-                        Ailment::ClockJump { .. }
-                        | Ailment::DiskError { .. }
-                        | Ailment::DiskFull
-                        | Ailment::DiskSlow { .. }
-                        | Ailment::InferenceCrash { .. }
-                        | Ailment::InferenceError { .. }
-                        | Ailment::InferenceSlow { .. } => None,
+                    FaultKind::Machine { what, .. } => match what {
+                        MachineFault::ClockDrift { .. }
+                        | MachineFault::MachineAsleep
+                        | MachineFault::ModelReplaced
+                        | MachineFault::ModelUnready
+                        | MachineFault::ProcessStopped => Some(what.name()),
+                        MachineFault::ClockJump { .. }
+                        | MachineFault::DiskError { .. }
+                        | MachineFault::DiskFull
+                        | MachineFault::DiskSlow { .. }
+                        | MachineFault::InferenceCrash { .. }
+                        | MachineFault::InferenceError { .. }
+                        | MachineFault::InferenceSlow { .. } => None,
                     },
                     FaultKind::Asymmetry { .. }
                     | FaultKind::Churn { .. }

@@ -15,11 +15,11 @@ mod machine;
 mod mask;
 mod network;
 
-use crate::ailing::{self, Draw};
 use crate::blob_disk::BlobDisk;
 use crate::clients::{self, ASK_AGAIN_AFTER};
 use crate::cluster::{self, Cluster};
 use crate::disk::Disk;
+use crate::faults::machine::{Draw, job_delay, job_error, write_delay, write_error};
 use crate::faults::{Change, Effect, Faults, Step, Stop};
 use crate::inference;
 use crate::invariant::Fact;
@@ -477,7 +477,7 @@ impl EventQueue {
         let host = &mut self.hosts[node as usize];
         let (life, n) = (host.life, host.disk.begun);
         let latency = random.between(range.ends(), Purpose::DiskLatency, u64::from(node), n);
-        let delay = ailing::write_delay(self.faults.ailments(node), Draw { random, node, n });
+        let delay = write_delay(self.faults.machine_faults(node), Draw { random, node, n });
         if !delay.is_zero() {
             self.observer.mark("disk_slow");
         }
@@ -497,7 +497,7 @@ impl EventQueue {
         }
         let (random, disk) = (self.cluster.random, &mut self.hosts[node as usize].disk);
         let draw = Draw { random, node, n: disk.oldest() };
-        let ended = match ailing::write_error(self.faults.ailments(node), draw) {
+        let ended = match write_error(self.faults.machine_faults(node), draw) {
             None => self.complete_write(node).map(|id| (id, Ok(()))),
             Some(error) => disk.fail().map(|id| (id, Err(error))),
         };
@@ -522,7 +522,7 @@ impl EventQueue {
         let time = compute
             .map(|range| inference::compute_time(self.cluster.random, range, &work))
             .unwrap_or_default();
-        let delay = ailing::job_delay(self.faults.ailments(node), self.job_draw(node, job));
+        let delay = job_delay(self.faults.machine_faults(node), self.job_draw(node, job));
         if !delay.is_zero() {
             self.observer.mark("inference_slow");
         }
@@ -558,7 +558,7 @@ impl EventQueue {
             self.observer.mark("poison_taken");
             return Some(InferenceError::Crashed);
         }
-        let error = ailing::job_error(self.faults.ailments(node), self.job_draw(node, job))?;
+        let error = job_error(self.faults.machine_faults(node), self.job_draw(node, job))?;
         let crashed = error == InferenceError::Crashed;
         self.observer.mark(if crashed { "inference_crashed" } else { "inference_failed" });
         Some(error)
@@ -644,8 +644,8 @@ impl EventQueue {
         let Some((effect, words)) = self.faults.take(step) else { return };
         self.observer.tell(self.now(), step, &self.faults, words);
         match effect {
-            Effect::Ailing(node) => {
-                self.ail(node);
+            Effect::Machine(node) => {
+                self.apply_machine_faults(node);
                 self.release();
             }
             Effect::Burst(node, count) => {
@@ -661,7 +661,7 @@ impl EventQueue {
                 self.observer.network_changed(self.now());
                 self.release();
                 if self.changes[index].step == Step::HealAll {
-                    (0..self.scenario.nodes).for_each(|node| self.ail(node));
+                    (0..self.scenario.nodes).for_each(|node| self.apply_machine_faults(node));
                 }
             }
             Effect::Reset(node) => self.reset_all(node),
@@ -675,7 +675,7 @@ impl EventQueue {
                     Stop::Kill | Stop::PowerLoss => self.stop(node, how),
                     Stop::TornWrite => self.tear_write(node),
                 }
-                self.ail(node);
+                self.apply_machine_faults(node);
             }
         }
     }

@@ -10,18 +10,18 @@ mod multicast;
 mod store;
 mod transport;
 
-use crate::ailing;
 use crate::blob_disk::BlobDisk;
 use crate::clients::ASK_AGAIN_AFTER;
 use crate::clients::Fetcher;
 use crate::cluster::{self, Cluster};
 use crate::disk::Disk;
+use crate::faults::machine::clock_ahead;
 use crate::faults::{Change, Effect, Faults, Passage, Stop};
 use crate::invariant::Fact;
 use crate::node_set::NodeIndex;
 use crate::observer::Observer;
 use crate::random::Purpose;
-use crate::scenario::{Ailment, Scenario};
+use crate::scenario::{MachineFault, Scenario};
 use core::future;
 use core::time::Duration;
 use engine::health::HostFacts;
@@ -70,7 +70,7 @@ struct Machine {
     disk: Mutex<Disk>,
     blobs: Mutex<BlobDisk>,
     /// What is wrong with it at the moment, by fault.
-    ailments: Mutex<Vec<(usize, Ailment)>>,
+    machine_faults: Mutex<Vec<(usize, MachineFault)>>,
     /// Tasks whose inputs kill what runs them.
     poison: Mutex<BTreeSet<u32>>,
     process: Mutex<Process>,
@@ -105,7 +105,7 @@ impl<'a> Stage<'a> {
                 observer: Arc::clone(observer),
                 disk: Mutex::default(),
                 blobs: Mutex::default(),
-                ailments: Mutex::default(),
+                machine_faults: Mutex::default(),
                 poison: Mutex::default(),
                 process: Mutex::new(Process { runs: true, life: 1, submissions: None }),
             })
@@ -184,7 +184,7 @@ impl<'a> Stage<'a> {
         lock(&self.observer).tell(self.now(), change.step, &self.faults, words);
         self.route();
         match effect {
-            Effect::Ailing(node) => self.ail(node),
+            Effect::Machine(node) => self.apply_machine_faults(node),
             Effect::Burst(node, count) => self.burst(node, count),
             Effect::Poison => {
                 for machine in &self.machines {
@@ -195,7 +195,7 @@ impl<'a> Stage<'a> {
             Effect::Leave(_) | Effect::Reset(_) => {}
             Effect::Network => {
                 lock(&self.observer).network_changed(self.now());
-                (0..self.scenario.nodes).for_each(|node| self.ail(node));
+                (0..self.scenario.nodes).for_each(|node| self.apply_machine_faults(node));
             }
             Effect::Start(node) => {
                 let mut process = lock(&self.machines[node as usize].process);
@@ -209,9 +209,10 @@ impl<'a> Stage<'a> {
     }
 
     /// Tells a machine what is wrong with it.
-    fn ail(&self, node: NodeIndex) {
-        let ailments = self.faults.ailments(node).map(|(fault, what)| (fault, what.clone())).collect();
-        *lock(&self.machines[node as usize].ailments) = ailments;
+    fn apply_machine_faults(&self, node: NodeIndex) {
+        let machine_faults =
+            self.faults.machine_faults(node).map(|(fault, what)| (fault, what.clone())).collect();
+        *lock(&self.machines[node as usize].machine_faults) = machine_faults;
     }
 
     fn burst(&self, node: NodeIndex, count: u32) {
@@ -432,7 +433,7 @@ impl Clock for WallClock {
     }
 
     fn wall(&self) -> UnixMillis {
-        let ahead = ailing::clock_ahead(ailments(&lock(&self.machine.ailments)));
+        let ahead = clock_ahead(machine_faults(&lock(&self.machine.machine_faults)));
         UnixMillis(cluster::wall(self.now().as_micros()).0.saturating_add_signed(ahead))
     }
 }
@@ -451,7 +452,7 @@ impl Journal for SimJournal {
     }
 }
 
-fn ailments(of: &[(usize, Ailment)]) -> impl Iterator<Item = (usize, &Ailment)> {
+fn machine_faults(of: &[(usize, MachineFault)]) -> impl Iterator<Item = (usize, &MachineFault)> {
     of.iter().map(|(fault, what)| (*fault, what))
 }
 

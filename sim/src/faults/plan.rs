@@ -74,7 +74,7 @@ fn of_fault(number: u64, fault: &Fault, scenario: &Scenario, random: Random) -> 
             .into_iter()
             .map(|(n, kind)| strike(n, begins + *every * n, kind))
             .collect(),
-        FaultKind::Ailment { .. }
+        FaultKind::Machine { .. }
         | FaultKind::Asymmetry { .. }
         | FaultKind::Burst { .. }
         | FaultKind::ConnectionReset { .. }

@@ -1,6 +1,6 @@
 //! What goes wrong in a scenario: kinds of faults, and when they strike.
 
-use super::ailment::{Ailment, LATE_MAX};
+use super::machine_fault::{LATE_MAX, MachineFault};
 use super::range::Range;
 use super::target::Target;
 use core::time::Duration;
@@ -20,11 +20,11 @@ pub struct Fault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultKind {
     /// Something is wrong with one node's machine.
-    Ailment {
+    Machine {
         /// Whose.
         node: Target,
         /// What.
-        what: Ailment,
+        what: MachineFault,
         /// How long it lasts, if not until everything is healed.
         heal_after: Option<Duration>,
     },
@@ -185,7 +185,7 @@ impl FaultKind {
     /// Tells whether, under this fault, nodes may take one for dead that lives.
     pub(crate) fn hides_the_living(&self) -> bool {
         match self {
-            Self::Ailment { what, .. } => what.hides_the_living(),
+            Self::Machine { what, .. } => what.hides_the_living(),
             Self::Asymmetry { add, .. } | Self::LatencyStep { add, .. } => add.to > LATE_MAX,
             Self::Flap { .. }
             | Self::IsolateOne { .. }
@@ -209,7 +209,7 @@ impl FaultKind {
     /// Returns the kind's name in a scenario file.
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Ailment { what, .. } => what.name(),
+            Self::Machine { what, .. } => what.name(),
             Self::Asymmetry { .. } => "asymmetry",
             Self::Burst { .. } => "burst",
             Self::Churn { .. } => "churn",
@@ -241,7 +241,7 @@ impl FaultKind {
     pub fn at(&self, node: u32) -> Self {
         let mut kind = self.clone();
         match &mut kind {
-            Self::Ailment { node: target, .. }
+            Self::Machine { node: target, .. }
             | Self::Burst { node: target, .. }
             | Self::ConnectionReset { node: target }
             | Self::IsolateOne { node: target, .. }
@@ -268,7 +268,7 @@ impl FaultKind {
     pub const fn lasts(&self) -> Option<Duration> {
         match self {
             Self::Burst { .. } | Self::ConnectionReset { .. } | Self::PoisonInput { .. } => None,
-            Self::Ailment { heal_after: lasts, .. }
+            Self::Machine { heal_after: lasts, .. }
             | Self::Asymmetry { heal_after: lasts, .. }
             | Self::Disturbance { heal_after: lasts, .. }
             | Self::IsolateOne { heal_after: lasts, .. }

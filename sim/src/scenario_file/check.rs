@@ -1,9 +1,9 @@
 //! From what is written in a scenario file to what it means, or to what is wrong with it and where.
 
-mod ailment;
 mod fault;
 mod files;
 mod host;
+mod machine_fault;
 mod workload;
 
 use super::defaults::{DISK_LATENCY, LATENCY, START, TICK};

@@ -6,8 +6,8 @@
 use super::defaults::{DISK_LATENCY, INPUT, LATENCY, START, TICK, TIMEOUT, WORK_AT};
 use crate::invariants;
 use crate::scenario::{
-    Ailment, Expect, Fault, FaultKind, Fetch, FetchedBy, Host, Liveness, Loss, Network, NodeSettings, Range,
-    Scenario, SharedFile, Submission, Submissions, Target, Topology, Workload,
+    Expect, Fault, FaultKind, Fetch, FetchedBy, Host, Liveness, Loss, MachineFault, Network, NodeSettings,
+    Range, Scenario, SharedFile, Submission, Submissions, Target, Topology, Workload,
 };
 use core::fmt::{self, Display, Write};
 use core::time::Duration;
@@ -180,9 +180,9 @@ fn write_fault(out: &mut String, fault: &Fault) -> fmt::Result {
         pair(out, "probability", share(*per_million))?;
     }
     match kind {
-        FaultKind::Ailment { node, what, heal_after } => {
+        FaultKind::Machine { node, what, heal_after } => {
             write_target(out, "node", *node)?;
-            write_ailment(out, what)?;
+            write_machine_fault(out, what)?;
             write_end(out, "heal_after", *heal_after)
         }
         FaultKind::Burst { node, count } => {
@@ -248,22 +248,24 @@ fn write_fault(out: &mut String, fault: &Fault) -> fmt::Result {
     }
 }
 
-fn write_ailment(out: &mut String, ailment: &Ailment) -> fmt::Result {
-    match ailment {
-        Ailment::ClockDrift { ppm } => pair(out, "ppm", ppm),
-        Ailment::ClockJump { millis } => {
+fn write_machine_fault(out: &mut String, fault: &MachineFault) -> fmt::Result {
+    match fault {
+        MachineFault::ClockDrift { ppm } => pair(out, "ppm", ppm),
+        MachineFault::ClockJump { millis } => {
             let sign = if *millis < 0 { '-' } else { '+' };
             pair(out, "offset", quoted(&format!("{sign}{}ms", millis.unsigned_abs())))
         }
-        Ailment::DiskError { per_million }
-        | Ailment::InferenceCrash { per_million }
-        | Ailment::InferenceError { per_million } => pair(out, "share", share(*per_million)),
-        Ailment::DiskSlow { add } | Ailment::InferenceSlow { add } => pair(out, "add", periods(*add)),
-        Ailment::DiskFull
-        | Ailment::MachineAsleep
-        | Ailment::ModelReplaced
-        | Ailment::ModelUnready
-        | Ailment::ProcessStopped => Ok(()),
+        MachineFault::DiskError { per_million }
+        | MachineFault::InferenceCrash { per_million }
+        | MachineFault::InferenceError { per_million } => pair(out, "share", share(*per_million)),
+        MachineFault::DiskSlow { add } | MachineFault::InferenceSlow { add } => {
+            pair(out, "add", periods(*add))
+        }
+        MachineFault::DiskFull
+        | MachineFault::MachineAsleep
+        | MachineFault::ModelReplaced
+        | MachineFault::ModelUnready
+        | MachineFault::ProcessStopped => Ok(()),
     }
 }
 

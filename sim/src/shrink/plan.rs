@@ -142,7 +142,7 @@ fn renumbered(kind: &FaultKind, nodes: u32, called: &dyn Fn(u32) -> Option<u32>)
                 return None;
             }
         }
-        FaultKind::Ailment { node, .. }
+        FaultKind::Machine { node, .. }
         | FaultKind::Burst { node, .. }
         | FaultKind::ConnectionReset { node }
         | FaultKind::IsolateOne { node, .. }
@@ -225,7 +225,7 @@ pub(super) fn round_fault(fault: &mut Fault, unit: u64) -> bool {
 
 fn end_of(kind: &mut FaultKind) -> Option<&mut Duration> {
     match kind {
-        FaultKind::Ailment { heal_after: end, .. }
+        FaultKind::Machine { heal_after: end, .. }
         | FaultKind::Asymmetry { heal_after: end, .. }
         | FaultKind::Disturbance { heal_after: end, .. }
         | FaultKind::IsolateOne { heal_after: end, .. }

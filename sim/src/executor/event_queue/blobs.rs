@@ -1,7 +1,7 @@
 //! What nodes do with files: each order takes a disk's time, beside the others.
 
 use super::{Ask, EventQueue, Happening};
-use crate::ailing::{self, Draw};
+use crate::faults::machine::{Draw, write_delay, write_error};
 use crate::node_set::NodeIndex;
 use crate::observer::coverage_marks;
 use crate::random::Purpose;
@@ -60,7 +60,7 @@ impl EventQueue {
         let (life, n) = (host.life, host.blobs.begun);
         host.blobs.begun = n.wrapping_add(1);
         let latency = random.between(range.ends(), Purpose::BlobLatency, u64::from(node), n);
-        let delay = ailing::write_delay(self.faults.ailments(node), Draw { random, node, n });
+        let delay = write_delay(self.faults.machine_faults(node), Draw { random, node, n });
         let done = Happening::BlobDone { node, life, n, order: Box::new(order) };
         self.after(latency + delay, done);
     }
@@ -70,7 +70,7 @@ impl EventQueue {
             return;
         }
         let draw = Draw { random: self.cluster.random, node, n };
-        let error = ailing::write_error(self.faults.ailments(node), draw);
+        let error = write_error(self.faults.machine_faults(node), draw);
         if error == Some(WriteError::Full) {
             self.observer.mark("disk_full");
         }

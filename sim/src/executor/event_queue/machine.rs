@@ -9,7 +9,7 @@ use crate::cluster;
 use crate::faults::Stop;
 use crate::inference;
 use crate::node_set::NodeIndex;
-use crate::scenario::Ailment;
+use crate::scenario::MachineFault;
 use core::mem;
 use engine::input::ModelState;
 use engine::model::ModelOffer;
@@ -130,23 +130,23 @@ impl Machine {
 
 impl EventQueue {
     /// Makes a node's machine what the faults say.
-    pub(super) fn ail(&mut self, node: NodeIndex) {
+    pub(super) fn apply_machine_faults(&mut self, node: NodeIndex) {
         let (mut ppm, mut ahead, mut asleep, mut stopped) = (0, 0, false, false);
         let (mut unready, mut replaced) = (false, false);
-        for (_, what) in self.faults.ailments(node) {
+        for (_, what) in self.faults.machine_faults(node) {
             match what {
-                Ailment::ClockDrift { ppm: more } => ppm += more,
-                Ailment::ClockJump { millis } => ahead += millis,
-                Ailment::MachineAsleep => asleep = true,
-                Ailment::ModelReplaced => replaced = true,
-                Ailment::ModelUnready => unready = true,
-                Ailment::ProcessStopped => stopped = true,
-                Ailment::DiskError { .. }
-                | Ailment::DiskFull
-                | Ailment::DiskSlow { .. }
-                | Ailment::InferenceCrash { .. }
-                | Ailment::InferenceError { .. }
-                | Ailment::InferenceSlow { .. } => {}
+                MachineFault::ClockDrift { ppm: more } => ppm += more,
+                MachineFault::ClockJump { millis } => ahead += millis,
+                MachineFault::MachineAsleep => asleep = true,
+                MachineFault::ModelReplaced => replaced = true,
+                MachineFault::ModelUnready => unready = true,
+                MachineFault::ProcessStopped => stopped = true,
+                MachineFault::DiskError { .. }
+                | MachineFault::DiskFull
+                | MachineFault::DiskSlow { .. }
+                | MachineFault::InferenceCrash { .. }
+                | MachineFault::InferenceError { .. }
+                | MachineFault::InferenceSlow { .. } => {}
             }
         }
         self.set_clock(node, ppm.clamp(-RATE_MAX, RATE_MAX), ahead, asleep);
@@ -250,7 +250,7 @@ impl EventQueue {
         if self.lives(node, life) && self.hosts[node as usize].machine.doomed {
             self.faults.tear(node);
             self.stop(node, Stop::TornWrite);
-            self.ail(node);
+            self.apply_machine_faults(node);
         }
     }
 

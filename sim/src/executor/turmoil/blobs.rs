@@ -1,7 +1,7 @@
 //! The port for files over a simulated disk.
 
-use super::{Machine, ailments, lock};
-use crate::ailing::{self, Draw};
+use super::{Machine, lock, machine_faults};
+use crate::faults::machine::{Draw, write_delay, write_error};
 use crate::random::Purpose;
 use core::future;
 use engine::WriteError;
@@ -32,7 +32,7 @@ impl SimBlobs {
     fn end(&self, n: u32, order: BlobOrder) -> Vec<BlobReport> {
         let Machine { node, cluster, .. } = &*self.machine;
         let draw = Draw { random: cluster.random, node: *node, n };
-        let error = ailing::write_error(ailments(&lock(&self.machine.ailments)), draw);
+        let error = write_error(machine_faults(&lock(&self.machine.machine_faults)), draw);
         if error == Some(WriteError::Full) {
             lock(&self.machine.observer).mark("disk_full");
         }
@@ -49,7 +49,7 @@ impl Blobs for SimBlobs {
         let range = scenario.disk_latency.ends();
         let latency = cluster.random.between(range, Purpose::BlobLatency, u64::from(*node), n);
         let draw = Draw { random: cluster.random, node: *node, n };
-        let delay = ailing::write_delay(ailments(&lock(&self.machine.ailments)), draw);
+        let delay = write_delay(machine_faults(&lock(&self.machine.machine_faults)), draw);
         self.due.insert((Instant::now() + latency + delay, n), order);
     }
 

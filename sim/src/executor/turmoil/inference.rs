@@ -1,7 +1,7 @@
 //! The inference port over simulated models.
 
-use super::{Machine, ailments, lock};
-use crate::ailing::{self, Draw};
+use super::{Machine, lock, machine_faults};
+use crate::faults::machine::{Draw, job_delay, job_error};
 use crate::inference;
 use core::time::Duration;
 use engine::input::ModelState;
@@ -47,7 +47,7 @@ impl SimInference {
             observer.mark("poison_taken");
             return Some(InferenceError::Crashed);
         }
-        let error = ailing::job_error(ailments(&lock(&self.machine.ailments)), self.draw(job.id))?;
+        let error = job_error(machine_faults(&lock(&self.machine.machine_faults)), self.draw(job.id))?;
         let crashed = error == InferenceError::Crashed;
         observer.mark(if crashed { "inference_crashed" } else { "inference_failed" });
         Some(error)
@@ -65,7 +65,7 @@ impl Inference for SimInference {
         let random = self.machine.cluster.random;
         let range = self.machine.scenario.workload.as_ref().map(|workload| workload.compute);
         let time = range.map(|range| inference::compute_time(random, range, &work)).unwrap_or_default();
-        let delay = ailing::job_delay(ailments(&lock(&self.machine.ailments)), self.draw(id));
+        let delay = job_delay(machine_faults(&lock(&self.machine.machine_faults)), self.draw(id));
         if !delay.is_zero() {
             lock(&self.machine.observer).mark("inference_slow");
         }

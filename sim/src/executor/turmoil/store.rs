@@ -1,7 +1,7 @@
 //! The store port over a simulated disk.
 
-use super::{Machine, SimClock, ailments, lock};
-use crate::ailing::{self, Draw};
+use super::{Machine, SimClock, lock, machine_faults};
+use crate::faults::machine::{Draw, write_delay, write_error};
 use crate::random::Purpose;
 use core::future;
 use engine::record::Record;
@@ -29,7 +29,7 @@ impl SimStore {
         let machine = &self.machine;
         let n = lock(&machine.disk).oldest();
         let draw = Draw { random: machine.cluster.random, node: machine.node, n };
-        let error = ailing::write_error(ailments(&lock(&machine.ailments)), draw);
+        let error = write_error(machine_faults(&lock(&machine.machine_faults)), draw);
         let Some(error) = error else {
             return machine.complete_write(SimClock.now()).map(|id| (id, Ok(())));
         };
@@ -48,7 +48,7 @@ impl Store for SimStore {
         let who = u64::from(self.machine.node);
         let latency = random.between(range.ends(), Purpose::DiskLatency, who, disk.begun);
         let draw = Draw { random, node: self.machine.node, n: disk.begun };
-        let delay = ailing::write_delay(ailments(&lock(&self.machine.ailments)), draw);
+        let delay = write_delay(machine_faults(&lock(&self.machine.machine_faults)), draw);
         if !delay.is_zero() {
             lock(&self.machine.observer).mark("disk_slow");
         }

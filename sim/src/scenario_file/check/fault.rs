@@ -2,7 +2,7 @@
 
 use super::Source;
 use crate::scenario::{
-    Ailment, Disturbance, FAULTS_MAX, Fault, FaultKind, Range, STRIKES_MAX, Scenario, Target,
+    Disturbance, FAULTS_MAX, Fault, FaultKind, MachineFault, Range, STRIKES_MAX, Scenario, Target,
 };
 use crate::scenario_file::error::ScenarioError;
 use crate::scenario_file::format as file;
@@ -84,24 +84,28 @@ impl Source<'_> {
         let (restart_after, heal_after) = (period(&fault.restart_after), period(&fault.heal_after));
         let node = self.target(fault.node.as_ref(), nodes)?;
         let groups = || self.groups(section, nodes);
-        let ailing = |what| FaultKind::Ailment { node, what, heal_after };
+        let machine = |what| FaultKind::Machine { node, what, heal_after };
         Ok(match fault.kind {
-            file::FaultKind::ClockDrift => ailing(Ailment::ClockDrift { ppm: self.ppm(section)? }),
-            file::FaultKind::ClockJump => ailing(Ailment::ClockJump { millis: self.offset(section)? }),
-            file::FaultKind::DiskError => ailing(Ailment::DiskError { per_million: self.share(section)? }),
-            file::FaultKind::DiskFull => ailing(Ailment::DiskFull),
-            file::FaultKind::DiskSlow => ailing(Ailment::DiskSlow { add: self.add(section)? }),
+            file::FaultKind::ClockDrift => machine(MachineFault::ClockDrift { ppm: self.ppm(section)? }),
+            file::FaultKind::ClockJump => machine(MachineFault::ClockJump { millis: self.offset(section)? }),
+            file::FaultKind::DiskError => {
+                machine(MachineFault::DiskError { per_million: self.share(section)? })
+            }
+            file::FaultKind::DiskFull => machine(MachineFault::DiskFull),
+            file::FaultKind::DiskSlow => machine(MachineFault::DiskSlow { add: self.add(section)? }),
             file::FaultKind::InferenceCrash => {
-                ailing(Ailment::InferenceCrash { per_million: self.share(section)? })
+                machine(MachineFault::InferenceCrash { per_million: self.share(section)? })
             }
             file::FaultKind::InferenceError => {
-                ailing(Ailment::InferenceError { per_million: self.share(section)? })
+                machine(MachineFault::InferenceError { per_million: self.share(section)? })
             }
-            file::FaultKind::InferenceSlow => ailing(Ailment::InferenceSlow { add: self.add(section)? }),
-            file::FaultKind::MachineAsleep => ailing(Ailment::MachineAsleep),
-            file::FaultKind::ModelReplaced => ailing(Ailment::ModelReplaced),
-            file::FaultKind::ModelUnready => ailing(Ailment::ModelUnready),
-            file::FaultKind::ProcessStopped => ailing(Ailment::ProcessStopped),
+            file::FaultKind::InferenceSlow => {
+                machine(MachineFault::InferenceSlow { add: self.add(section)? })
+            }
+            file::FaultKind::MachineAsleep => machine(MachineFault::MachineAsleep),
+            file::FaultKind::ModelReplaced => machine(MachineFault::ModelReplaced),
+            file::FaultKind::ModelUnready => machine(MachineFault::ModelUnready),
+            file::FaultKind::ProcessStopped => machine(MachineFault::ProcessStopped),
             file::FaultKind::Burst => FaultKind::Burst { node, count: self.burst(section, tasks)? },
             file::FaultKind::PoisonInput => FaultKind::PoisonInput { tasks: self.poison(section, tasks)? },
             file::FaultKind::TornWrite => FaultKind::TornWrite { node, restart_after },

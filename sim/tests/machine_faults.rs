@@ -17,7 +17,7 @@ fn run_seed(executor: Executor, faults: &str, seed: u64) -> Report {
          compute = \"100ms..200ms\"\ntimeout = \"40s\"\n[node]\nqueue_tasks_max = 20\n{faults}\
          [liveness]\nafter = \"20s\"\nwithin = \"39s\"\n"
     );
-    let scenario = Scenario::parse("ailments.toml", &text).unwrap().on(executor).unwrap();
+    let scenario = Scenario::parse("machine_faults.toml", &text).unwrap().on(executor).unwrap();
     let report = sim::run(&scenario, seed);
     assert!(report.passed(), "{faults}: {report}");
     report

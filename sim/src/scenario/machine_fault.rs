@@ -5,7 +5,7 @@ use core::time::Duration;
 
 /// What is wrong with one node's machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ailment {
+pub enum MachineFault {
     /// Its clocks run at another rate than others'.
     ClockDrift {
         /// By how many parts in a million they run fast; slow where negative.
@@ -55,7 +55,7 @@ pub enum Ailment {
     ProcessStopped,
 }
 
-impl Ailment {
+impl MachineFault {
     /// Returns the name of the fault in a scenario file.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -92,7 +92,7 @@ impl Ailment {
         }
     }
 
-    /// Tells whether the ailment outlasts the healing of all: nobody can say which clock is right.
+    /// Tells whether the fault outlasts the healing of all: nobody can say which clock is right.
     pub(crate) const fn is_for_good(&self) -> bool {
         matches!(self, Self::ClockDrift { .. } | Self::ClockJump { .. })
     }

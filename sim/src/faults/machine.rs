@@ -1,9 +1,9 @@
-//! What the ailments of a node's machine do to its writes and jobs. Both executors ask here, so that the same seed
+//! What the faults of a node's machine do to its writes and jobs. Both executors ask here, so that the same seed
 //! means the same in both.
 
 use crate::node_set::NodeIndex;
 use crate::random::{Purpose, Random};
-use crate::scenario::{Ailment, Range};
+use crate::scenario::{MachineFault, Range};
 use core::time::Duration;
 use engine::{InferenceError, WriteError};
 
@@ -30,61 +30,64 @@ impl Draw {
 }
 
 /// Returns by how many milliseconds a wall clock is ahead of the true time.
-pub(crate) fn clock_ahead<'a>(ailments: impl Iterator<Item = (usize, &'a Ailment)>) -> i64 {
+pub(crate) fn clock_ahead<'a>(faults: impl Iterator<Item = (usize, &'a MachineFault)>) -> i64 {
     #[allow(clippy::wildcard_enum_match_arm, reason = "the others set no clock")]
-    let one = |(_, what): (usize, &Ailment)| match what {
-        Ailment::ClockJump { millis } => *millis,
+    let one = |(_, what): (usize, &MachineFault)| match what {
+        MachineFault::ClockJump { millis } => *millis,
         _ => 0,
     };
-    ailments.map(one).fold(0, i64::saturating_add)
+    faults.map(one).fold(0, i64::saturating_add)
 }
 
 /// Returns how much longer a write takes.
-pub(crate) fn write_delay<'a>(ailments: impl Iterator<Item = (usize, &'a Ailment)>, draw: Draw) -> Duration {
+pub(crate) fn write_delay<'a>(
+    faults: impl Iterator<Item = (usize, &'a MachineFault)>,
+    draw: Draw,
+) -> Duration {
     #[allow(clippy::wildcard_enum_match_arm, reason = "the others slow no write")]
-    let one = |(fault, what): (usize, &Ailment)| match what {
-        Ailment::DiskSlow { add } => draw.span(*add, Purpose::DiskFault, fault),
+    let one = |(fault, what): (usize, &MachineFault)| match what {
+        MachineFault::DiskSlow { add } => draw.span(*add, Purpose::DiskFault, fault),
         _ => Duration::ZERO,
     };
-    ailments.map(one).sum()
+    faults.map(one).sum()
 }
 
 /// Returns why a write fails; `None` where it does not.
 pub(crate) fn write_error<'a>(
-    mut ailments: impl Iterator<Item = (usize, &'a Ailment)>,
+    mut faults: impl Iterator<Item = (usize, &'a MachineFault)>,
     draw: Draw,
 ) -> Option<WriteError> {
     #[allow(clippy::wildcard_enum_match_arm, reason = "the others fail no write")]
-    ailments.find_map(|(fault, what)| match what {
-        Ailment::DiskError { per_million } => {
+    faults.find_map(|(fault, what)| match what {
+        MachineFault::DiskError { per_million } => {
             draw.hits(*per_million, Purpose::DiskFault, fault).then_some(WriteError::Io)
         }
-        Ailment::DiskFull => Some(WriteError::Full),
+        MachineFault::DiskFull => Some(WriteError::Full),
         _ => None,
     })
 }
 
 /// Returns how much longer a job takes.
-pub(crate) fn job_delay<'a>(ailments: impl Iterator<Item = (usize, &'a Ailment)>, draw: Draw) -> Duration {
+pub(crate) fn job_delay<'a>(faults: impl Iterator<Item = (usize, &'a MachineFault)>, draw: Draw) -> Duration {
     #[allow(clippy::wildcard_enum_match_arm, reason = "the others slow no job")]
-    let one = |(fault, what): (usize, &Ailment)| match what {
-        Ailment::InferenceSlow { add } => draw.span(*add, Purpose::InferenceFault, fault),
+    let one = |(fault, what): (usize, &MachineFault)| match what {
+        MachineFault::InferenceSlow { add } => draw.span(*add, Purpose::InferenceFault, fault),
         _ => Duration::ZERO,
     };
-    ailments.map(one).sum()
+    faults.map(one).sum()
 }
 
 /// Returns why a job fails; `None` where it does not.
 pub(crate) fn job_error<'a>(
-    mut ailments: impl Iterator<Item = (usize, &'a Ailment)>,
+    mut faults: impl Iterator<Item = (usize, &'a MachineFault)>,
     draw: Draw,
 ) -> Option<InferenceError> {
     #[allow(clippy::wildcard_enum_match_arm, reason = "the others fail no job")]
-    ailments.find_map(|(fault, what)| match what {
-        Ailment::InferenceCrash { per_million } => {
+    faults.find_map(|(fault, what)| match what {
+        MachineFault::InferenceCrash { per_million } => {
             draw.hits(*per_million, Purpose::InferenceFault, fault).then_some(InferenceError::Crashed)
         }
-        Ailment::InferenceError { per_million } => {
+        MachineFault::InferenceError { per_million } => {
             let error = || InferenceError::ModelFailed("simulated".to_owned());
             draw.hits(*per_million, Purpose::InferenceFault, fault).then(error)
         }
@@ -102,24 +105,24 @@ mod tests {
 
     #[test]
     fn writes_fail_and_are_slow_by_their_share() {
-        let failing = Ailment::DiskError { per_million: 300_000 };
+        let failing = MachineFault::DiskError { per_million: 300_000 };
         let add = Range { from: Duration::from_secs(1), to: Duration::from_secs(2) };
-        let slow = Ailment::DiskSlow { add };
+        let slow = MachineFault::DiskSlow { add };
         let all = || [(4, &failing), (5, &slow)].into_iter();
         let failed = (0..300).filter(|&n| write_error(all(), draw(n)) == Some(WriteError::Io)).count();
         assert!((60..120).contains(&failed), "{failed}");
         assert!((0..50).all(|n| (add.from..=add.to).contains(&write_delay(all(), draw(n)))));
-        assert_eq!(write_error([(0, &Ailment::DiskFull)].into_iter(), draw(0)), Some(WriteError::Full));
+        assert_eq!(write_error([(0, &MachineFault::DiskFull)].into_iter(), draw(0)), Some(WriteError::Full));
         assert_eq!(write_error([(0, &slow)].into_iter(), draw(0)), None);
         assert_eq!(write_delay([(0, &failing)].into_iter(), draw(0)), Duration::ZERO);
     }
 
     #[test]
     fn jobs_fail_crash_and_are_slow_by_their_share() {
-        let crashing = Ailment::InferenceCrash { per_million: 500_000 };
-        let failing = Ailment::InferenceError { per_million: 1_000_000 };
+        let crashing = MachineFault::InferenceCrash { per_million: 500_000 };
+        let failing = MachineFault::InferenceError { per_million: 1_000_000 };
         let add = Range { from: Duration::from_secs(1), to: Duration::from_secs(2) };
-        let slow = Ailment::InferenceSlow { add };
+        let slow = MachineFault::InferenceSlow { add };
         let all = || [(0, &slow), (1, &crashing), (2, &failing)].into_iter();
         let crashed =
             (0..300).filter(|&n| job_error(all(), draw(n)) == Some(InferenceError::Crashed)).count();
