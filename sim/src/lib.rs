@@ -25,6 +25,7 @@ mod random;
 mod reference;
 pub mod replay;
 pub mod report;
+mod run;
 pub mod scenario;
 pub mod scenario_file;
 pub mod shrink;
@@ -37,78 +38,8 @@ pub use observer::journals::{Difference, first_difference};
 pub use observer::narrative::Line;
 pub use observer::trace::TraceSummary;
 pub use report::{Failure, Report};
+pub use run::{Options, run, run_drawn, run_recorded, run_with};
 pub use scenario::{Executor, Scenario};
 pub use scenario_file::ScenarioError;
 pub use sweep::{Sweep, Sweeping};
 pub use timeline::Timeline;
-
-use cluster::Cluster;
-use observer::Observer;
-use observer::journals::Journals;
-use observer::recorder::Recorder;
-use std::io;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// What a run may have besides its scenario and seed.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
-    /// Changes what every node is told, after the scenario has: so a test can put a known bug back.
-    pub adjust: Option<fn(&mut engine::Config)>,
-}
-
-/// Runs a scenario under a seed.
-pub fn run(scenario: &Scenario, seed: u64) -> Report {
-    run_with(scenario, seed, Options::default())
-}
-
-/// Runs a scenario under a seed, with something changed.
-pub fn run_with(scenario: &Scenario, seed: u64, options: Options) -> Report {
-    let (wall, observer) = observe(scenario, seed, options, |_, _| {});
-    Report::new(scenario, seed, wall, observer)
-}
-
-/// Runs a scenario under a seed, and writes the journal of each start of each node into a directory, which is made
-/// where there is none.
-///
-/// # Errors
-/// Where a journal cannot be written, or something is in the directory already.
-pub fn run_recorded(
-    scenario: &Scenario,
-    seed: u64,
-    options: Options,
-    directory: &Path,
-) -> io::Result<Report> {
-    let journals = Journals::into(directory)?;
-    let (wall, mut observer) =
-        observe(scenario, seed, options, |observer, _| observer.journals = Some(journals));
-    observer.journals.take().map_or(Ok(()), Journals::finish)?;
-    Ok(Report::new(scenario, seed, wall, observer))
-}
-
-/// Runs a scenario under a seed, with something changed, and draws what happens.
-pub fn run_drawn(scenario: &Scenario, seed: u64, options: Options) -> (Report, Timeline) {
-    let (wall, mut observer) = observe(scenario, seed, options, |observer, cluster| {
-        observer.recorder = Some(Recorder::new(Arc::clone(cluster)));
-    });
-    // An executor gives back the observer that it got.
-    let recorder = observer.recorder.take().expect("it was put there above");
-    let report = Report::new(scenario, seed, wall, observer);
-    (report.clone(), Timeline::new(recorder, report))
-}
-
-/// Runs a scenario before the eyes of an observer; `prepare` gives it what it needs besides.
-fn observe(
-    scenario: &Scenario,
-    seed: u64,
-    options: Options,
-    prepare: impl FnOnce(&mut Observer, &Arc<Cluster>),
-) -> (Duration, Observer) {
-    let began = Instant::now();
-    let cluster = Arc::new(Cluster::new(scenario, seed, options.adjust));
-    let mut observer = Observer::new(scenario, Arc::clone(&cluster));
-    prepare(&mut observer, &cluster);
-    let observer = executor::run(scenario, &cluster, observer);
-    (began.elapsed(), observer)
-}

@@ -4,8 +4,8 @@
 //! ahead of a slow seed: at most a window of reports waits to be handed on.
 
 use crate::report::Report;
+use crate::run::{Options, run_with};
 use crate::scenario::Scenario;
-use crate::{Options, run_with};
 use core::num::NonZero;
 use core::ops::RangeInclusive;
 use core::sync::atomic::{AtomicBool, Ordering};

@@ -8,7 +8,6 @@ use crate::observer::narrative::Line;
 use crate::observer::trace::TraceSummary;
 use crate::scenario::Executor;
 use crate::scenario::{Fault, OutcomeKind, Scenario};
-use crate::shrink::Symptom;
 use core::fmt;
 use core::time::Duration;
 use engine::Instant;
@@ -97,6 +96,24 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What identifies a failure: what must still fail when its scenario is made smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Symptom {
+    /// Not all tasks end as they all should.
+    Outcomes(OutcomeKind),
+    /// A property does not hold.
+    Violated(&'static str),
+}
+
+impl fmt::Display for Symptom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Outcomes(outcome) => write!(f, "not all tasks end as {outcome}"),
+            Self::Violated(invariant) => f.write_str(invariant),
+        }
+    }
+}
+
 impl Report {
     pub(crate) fn new(scenario: &Scenario, seed: u64, wall: Duration, observer: Observer) -> Self {
         let outcomes = observer.clients.outcomes();
@@ -142,6 +159,18 @@ impl Report {
             asked: observer.clients.asked,
             repeat,
         }
+    }
+
+    /// Returns what is to be kept of a failure; `None` where there is none, or none that can be made smaller.
+    pub fn symptom(&self) -> Option<Symptom> {
+        self.failures.iter().find_map(|failure| match failure {
+            Failure::NotReached(_) => None,
+            // Of some tasks that should end in one way and some in another, none can go.
+            Failure::Outcomes { outcome, expected, .. } => {
+                (*expected as usize == self.outcomes.len()).then_some(Symptom::Outcomes(*outcome))
+            }
+            Failure::Violated(violation) => Some(Symptom::Violated(violation.invariant)),
+        })
     }
 
     /// Tells whether all was as it should be.
@@ -246,7 +275,7 @@ impl Failure {
 impl Report {
     /// Returns the command that makes a small scenario of this failure; `None` where none can be made.
     pub fn shrink(&self) -> Option<String> {
-        Symptom::of(self)?;
+        self.symptom()?;
         Some(self.repeat.replacen("sim run", "sim shrink", 1))
     }
 

@@ -9,26 +9,16 @@ mod ddmin;
 mod plan;
 
 use crate::invariants::descriptions;
-use crate::report::{Failure, Report};
-use crate::scenario::Executor;
-use crate::scenario::{OutcomeKind, Scenario, Submission, Submissions};
+use crate::report::{Report, Symptom};
+use crate::run::{Options, run_with};
+use crate::scenario::{Executor, Scenario, Submission, Submissions};
 use crate::scenario_file::ScenarioError;
 use crate::sweep::counted;
-use crate::{Options, run_with};
 use core::fmt;
 use core::time::Duration;
 use ddmin::minimize;
 use serde::Serialize;
 use std::time::Instant;
-
-/// What must still fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Symptom {
-    /// Not all tasks end as they all should.
-    Outcomes(OutcomeKind),
-    /// A property does not hold.
-    Violated(&'static str),
-}
 
 /// How much may be spent.
 #[derive(Clone, Copy, Debug)]
@@ -116,29 +106,6 @@ pub enum ShrinkError {
     NotAgain,
 }
 
-impl Symptom {
-    /// Returns what is to be kept of a failure; `None` where there is none, or none that can be made smaller.
-    pub fn of(report: &Report) -> Option<Self> {
-        report.failures.iter().find_map(|failure| match failure {
-            Failure::NotReached(_) => None,
-            // Of some tasks that should end in one way and some in another, none can go.
-            Failure::Outcomes { outcome, expected, .. } => {
-                (*expected as usize == report.outcomes.len()).then_some(Self::Outcomes(*outcome))
-            }
-            Failure::Violated(violation) => Some(Self::Violated(violation.invariant)),
-        })
-    }
-}
-
-impl fmt::Display for Symptom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Outcomes(outcome) => write!(f, "not all tasks end as {outcome}"),
-            Self::Violated(invariant) => f.write_str(invariant),
-        }
-    }
-}
-
 impl Size {
     fn of(scenario: &Scenario) -> Self {
         Self {
@@ -176,7 +143,7 @@ pub fn shrink(
     }
     let began = Instant::now();
     let first = run_with(scenario, seed, options);
-    let Some(symptom) = Symptom::of(&first) else {
+    let Some(symptom) = first.symptom() else {
         return Err(first.failures.first().map_or(ShrinkError::Passes { seed }, |failure| {
             ShrinkError::Unshrinkable { seed, why: failure.to_string() }
         }));
@@ -223,7 +190,7 @@ impl<F: FnMut(Progress)> Search<F> {
 
     fn fails(&mut self, scenario: &Scenario, seed: u64) -> bool {
         let symptom = self.symptom;
-        self.run(scenario, seed).is_some_and(|report| Symptom::of(&report) == Some(symptom))
+        self.run(scenario, seed).is_some_and(|report| report.symptom() == Some(symptom))
     }
 
     /// Takes a scenario for the best where it fails too.
@@ -241,7 +208,7 @@ impl<F: FnMut(Progress)> Search<F> {
         let fast = scenario.on(Executor::EventQueue).ok().filter(|fast| fast.executor != scenario.executor);
         if let Some(fast) = fast
             && let Some(report) = self.run(&fast, self.seed)
-            && Symptom::of(&report) == Some(self.symptom)
+            && report.symptom() == Some(self.symptom)
             && self.try_out(plan::explicit(&fast, self.seed, &report, self.symptom))
         {
             return;
@@ -352,7 +319,7 @@ impl<F: FnMut(Progress)> Search<F> {
         let unwritable = |error| ShrinkError::Unwritable { runs: self.runs, error: Box::new(error) };
         let read = Scenario::parse(&scenario.path, &text).map_err(unwritable)?;
         let report = run_with(&read, self.seed, self.options);
-        if Symptom::of(&report) != Some(symptom) {
+        if report.symptom() != Some(symptom) {
             return Err(ShrinkError::NotAgain);
         }
         let (runs, complete) = (self.runs + 1, !self.exhausted);

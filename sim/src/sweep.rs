@@ -6,9 +6,9 @@
 
 use crate::parallel::Runs;
 use crate::report::{Failure, Report, as_micros};
+use crate::run::{Options, run_with};
 use crate::scenario::Executor;
 use crate::scenario::Scenario;
-use crate::{Options, run_with};
 use core::fmt;
 use core::num::NonZero;
 use core::ops::RangeInclusive;

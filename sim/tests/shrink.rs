@@ -5,7 +5,8 @@
 use core::time::Duration;
 use engine::Config;
 use engine::mutants::Mutant;
-use sim::shrink::{Limits, ShrinkError, Shrunk, Symptom, shrink};
+use sim::report::Symptom;
+use sim::shrink::{Limits, ShrinkError, Shrunk, shrink};
 use sim::{Executor, Options, Scenario};
 use std::path::Path;
 
@@ -29,7 +30,7 @@ fn the_bug_on_file_would_be_caught_again() {
     let scenario = load("bugs/second_outcome_accepted");
     let mutant = |config: &mut Config| config.mutant = Some(Mutant::AcceptSecondResult);
     let report = sim::run_with(&scenario, scenario.seed.unwrap(), Options { adjust: Some(mutant) });
-    assert_eq!(Symptom::of(&report), Some(Symptom::Violated("one_terminal_outcome")), "{report}");
+    assert_eq!(report.symptom(), Some(Symptom::Violated("one_terminal_outcome")), "{report}");
 }
 
 #[test]
@@ -55,7 +56,7 @@ fn tasks_that_do_not_all_end_as_they_should_shrink_to_one_that_does_not() {
         [[fault]]\nat = \"5s\"\nkind = \"kill\"\nnode = \"n2\"\nrestart_after = \"1s\"\n\
         [liveness]\nafter = \"30s\"\nwithin = \"20s\"\n[expect]\noutcomes = { completed = 12 }\n";
     let scenario = Scenario::parse("open.toml", text).unwrap();
-    let failing = (1..20).find(|&seed| Symptom::of(&sim::run(&scenario, seed)).is_some()).unwrap();
+    let failing = (1..20).find(|&seed| sim::run(&scenario, seed).symptom().is_some()).unwrap();
     let shrunk = shrink(&scenario, failing, Options::default(), LIMITS, |_| {}).unwrap();
     assert_eq!((shrunk.to.faults, shrunk.to.tasks), (1, 1), "{}", shrunk.text);
     assert!(shrunk.to.nodes <= 2, "{}", shrunk.text);
@@ -76,13 +77,13 @@ fn shrinks(name: &str, mutant: fn(&mut Config), invariant: &'static str) -> Shru
     let options = Options { adjust: Some(mutant) };
     let scenario = load(name);
     let symptom = Some(Symptom::Violated(invariant));
-    let fails = |seed: &u64| Symptom::of(&sim::run_with(&scenario, *seed, options)) == symptom;
+    let fails = |seed: &u64| sim::run_with(&scenario, *seed, options).symptom() == symptom;
     let seed = (1..100).find(fails).unwrap();
     let shrunk = shrink(&scenario, seed, options, LIMITS, |_| {}).unwrap();
     println!("seed {seed}: {} -> {} in {} runs, {:?}", shrunk.from, shrunk.to, shrunk.runs, shrunk.wall);
     let again = Scenario::parse("again.toml", &shrunk.text).unwrap();
     let seed = again.seed.unwrap_or_default();
-    assert_eq!(Symptom::of(&sim::run_with(&again, seed, options)), symptom, "{}", shrunk.text);
+    assert_eq!(sim::run_with(&again, seed, options).symptom(), symptom, "{}", shrunk.text);
     let right = sim::run(&again, seed);
     assert!(right.passed(), "{}\n{right}", shrunk.text);
     assert!(shrunk.text.lines().next().unwrap().contains(invariant), "{}", shrunk.text);

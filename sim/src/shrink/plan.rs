@@ -1,8 +1,7 @@
 //! The explicit plan of a run, and what can be taken out of one.
 
-use super::Symptom;
 use crate::observer::liveness;
-use crate::report::{Failure, Report};
+use crate::report::{Failure, Report, Symptom};
 use crate::scenario::{Fault, FaultKind, Host, Range, Scenario, Submission, Submissions, Target};
 use core::time::Duration;
 use engine::time::micros;
