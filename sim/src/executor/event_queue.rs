@@ -1,4 +1,4 @@
-//! Many nodes in one thread, straight over the engine: every happening has a time, and the one that comes
+//! Many nodes in one thread, straight over the engine: every scheduled has a time, and the one that comes
 //! next is taken, in the total order of (time, order of insertion).
 //!
 //! What lies between two nodes is modelled as whole frames on connections that keep their order. A cut loses
@@ -6,14 +6,12 @@
 //! retransmission; a process that dies closes its connections, a machine without power does not. A lossy network
 //! delays frames by the timeouts after which TCP would send them again.
 
-mod announcements;
+mod adversary;
 mod blobs;
 mod calendar;
-mod distortions;
-mod hostile;
 mod machine;
-mod mask;
 mod network;
+mod network_faults;
 
 use crate::blob_disk::BlobDisk;
 use crate::clients::{self, ASK_AGAIN_AFTER};
@@ -27,6 +25,7 @@ use crate::node_set::NodeIndex;
 use crate::observer::Observer;
 use crate::random::Purpose;
 use crate::scenario::Scenario;
+use adversary::frames::FrameFilter;
 use calendar::Calendar;
 use core::mem;
 use core::time::Duration;
@@ -43,7 +42,6 @@ use engine::{
     WriteError,
 };
 use machine::Machine;
-use mask::Mask;
 use network::{Connection, Dial, Segment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{self, AssertUnwindSafe};
@@ -69,13 +67,13 @@ pub struct EventQueue {
     cluster: Arc<Cluster>,
     observer: Observer,
     now: u64,
-    next: Calendar<Happening>,
+    next: Calendar<Scheduled>,
     hosts: Vec<Host>,
     connections: Vec<Connection>,
     faults: Faults,
     changes: Vec<Change>,
     /// What waits for a stall to end, in its order.
-    stalled: Vec<(NodeIndex, NodeIndex, Happening)>,
+    stalled: Vec<(NodeIndex, NodeIndex, Scheduled)>,
     /// Shared by all nodes: each advert is checked, decoded and held once.
     adverts: AdvertCache,
 }
@@ -104,7 +102,7 @@ struct Host {
     jobs: BTreeMap<JobId, (Fingerprint, Work, Duration)>,
     dialled: u16,
     /// What stands between its process and the network, where it is not like the others.
-    mask: Option<Mask>,
+    filter: Option<FrameFilter>,
 }
 
 /// What a user waits for.
@@ -119,7 +117,7 @@ enum Ask {
 
 /// Something that will happen.
 #[derive(Debug)]
-enum Happening {
+enum Scheduled {
     Act(NodeIndex),
     Arrival { connection: u32, side: u8, segment: Segment },
     BlobDone { node: NodeIndex, life: u32, n: u32, order: Box<BlobOrder> },
@@ -155,34 +153,34 @@ impl EventQueue {
         let mut next = Calendar::new();
         let changes = Faults::changes(scenario, random);
         for (index, change) in changes.iter().enumerate() {
-            next.push(micros(change.at), Happening::Change(index));
+            next.push(micros(change.at), Scheduled::Change(index));
         }
         for node in 0..scenario.nodes {
             let at = random.between(scenario.start_of(node).ends(), Purpose::Start, u64::from(node), 0);
-            next.push(micros(at), Happening::Start(node));
+            next.push(micros(at), Scheduled::Start(node));
         }
         for host in scenario.hosts.iter().filter(|host| !host.hostile.is_empty()) {
-            next.push(micros(host.hostile_at), Happening::Act(host.node));
+            next.push(micros(host.hostile_at), Scheduled::Act(host.node));
         }
         if let Some(workload) = &scenario.workload {
             for number in 0..workload.submissions.tasks() {
                 if let Some((at, _)) = workload.submissions.when_and_where(number) {
-                    next.push(micros(at), Happening::Submission(number));
+                    next.push(micros(at), Scheduled::Submission(number));
                 }
             }
         }
         for (number, fetch) in scenario.fetches.iter().enumerate() {
-            next.push(micros(fetch.at), Happening::Fetch(number));
+            next.push(micros(fetch.at), Scheduled::Fetch(number));
         }
         let moments = scenario.moments_of_life();
         for (index, at) in moments.iter().enumerate() {
-            next.push(micros(*at), Happening::LookForLife { last: index + 1 == moments.len() });
+            next.push(micros(*at), Scheduled::LookForLife { last: index + 1 == moments.len() });
         }
         Self {
             scenario: scenario.clone(),
             faults: Faults::new(scenario, random),
             hosts: (0..scenario.nodes)
-                .map(|node| Host { mask: Mask::of(scenario, &cluster, node), ..Host::default() })
+                .map(|node| Host { filter: FrameFilter::of(scenario, &cluster, node), ..Host::default() })
                 .collect(),
             connections: Vec::new(),
             cluster,
@@ -198,12 +196,12 @@ impl EventQueue {
     /// Simulates up to a moment, or to the first violation.
     pub fn run_until(&mut self, end: Instant) {
         while self.observer.violation.is_none() {
-            let Some((at, happening)) = self.next.pop_until(end.as_micros()) else {
+            let Some((at, scheduled)) = self.next.pop_until(end.as_micros()) else {
                 self.now = self.now.max(end.as_micros());
                 return;
             };
             self.now = at;
-            self.happen(happening);
+            self.happen(scheduled);
         }
     }
 
@@ -246,57 +244,57 @@ impl EventQueue {
         self.stop(node, Stop::PowerLoss);
     }
 
-    fn happen(&mut self, happening: Happening) {
-        match happening {
-            Happening::Act(node) => self.act(node),
-            Happening::Arrival { connection, side, segment } => self.arrive(connection, side, segment),
-            Happening::AskOutcome { node, life, number, task } => {
+    fn happen(&mut self, scheduled: Scheduled) {
+        match scheduled {
+            Scheduled::Act(node) => self.act(node),
+            Scheduled::Arrival { connection, side, segment } => self.arrive(connection, side, segment),
+            Scheduled::AskOutcome { node, life, number, task } => {
                 if self.lives(node, life) {
                     self.ask(node, Ask::Outcome(number), Request::AwaitTask(task));
                 }
             }
-            Happening::BlobDone { node, life, n, order } => self.blob_done(node, life, n, *order),
-            Happening::Change(index) => self.change(index),
-            Happening::Datagram { from, to, bytes } => self.datagram(from, to, bytes),
-            Happening::Dialled(dial) => self.dialled(&dial),
-            Happening::Fetch(number) => self.fetch(number),
-            Happening::JobEnd { node, life, job, cancelled } => self.job_end(node, life, job, cancelled),
-            Happening::JobProgress { node, life, job, text, tokens } => {
+            Scheduled::BlobDone { node, life, n, order } => self.blob_done(node, life, n, *order),
+            Scheduled::Change(index) => self.change(index),
+            Scheduled::Datagram { from, to, bytes } => self.datagram(from, to, bytes),
+            Scheduled::Dialled(dial) => self.dialled(&dial),
+            Scheduled::Fetch(number) => self.fetch(number),
+            Scheduled::JobEnd { node, life, job, cancelled } => self.job_end(node, life, job, cancelled),
+            Scheduled::JobProgress { node, life, job, text, tokens } => {
                 if self.lives(node, life) && self.hosts[node as usize].jobs.contains_key(&job) {
                     self.handle(node, Input::InferenceProgress { job, text, tokens });
                 }
             }
-            Happening::LinkDown { node, life, link } => {
+            Scheduled::LinkDown { node, life, link } => {
                 if self.lives(node, life) {
                     self.handle(node, Input::LinkDown { link });
                 }
             }
-            Happening::LookForLife { last } => {
+            Scheduled::LookForLife { last } => {
                 let (now, hosts) = (self.now(), &self.hosts);
                 // Where a liar goes on, so does the work that it makes.
                 let rests = !self.cluster.has_hostile();
                 self.observer.look_for_life(now, last, || if rests { leftover(hosts) } else { None });
             }
-            Happening::ModelsReady { node, life } => self.models_ready(node, life),
-            Happening::PowerGoes { node, life } => self.power_goes(node, life),
-            Happening::Start(node) => {
+            Scheduled::ModelsReady { node, life } => self.models_ready(node, life),
+            Scheduled::PowerGoes { node, life } => self.power_goes(node, life),
+            Scheduled::Start(node) => {
                 if self.faults.runs(node) && self.hosts[node as usize].node.is_none() {
                     self.start(node);
                 }
             }
-            Happening::ReadOn { node, life, task, seen } => {
+            Scheduled::ReadOn { node, life, task, seen } => {
                 if self.lives(node, life) {
                     self.ask(node, Ask::News(task, seen), Request::Watch { task, seen });
                 }
             }
-            Happening::Submission(number) => self.submission(number),
-            Happening::Timer(node) => self.timer(node),
-            Happening::Examined { node, life } => {
+            Scheduled::Submission(number) => self.submission(number),
+            Scheduled::Timer(node) => self.timer(node),
+            Scheduled::Examined { node, life } => {
                 if self.lives(node, life) {
                     self.handle(node, Input::Examined(inference::host_facts()));
                 }
             }
-            Happening::WriteDone { node, life } => self.write_done(node, life),
+            Scheduled::WriteDone { node, life } => self.write_done(node, life),
         }
     }
 
@@ -305,8 +303,8 @@ impl EventQueue {
         host.life == life && host.node.is_some()
     }
 
-    fn after(&mut self, delay: Duration, happening: Happening) {
-        self.next.push(self.now + micros(delay), happening);
+    fn after(&mut self, delay: Duration, scheduled: Scheduled) {
+        self.next.push(self.now + micros(delay), scheduled);
     }
 
     fn start(&mut self, node: NodeIndex) {
@@ -331,10 +329,10 @@ impl EventQueue {
         let interfaces = addresses.map(|address| Interface::new(cluster::INTERFACE, address)).collect();
         self.handle(node, Input::Interfaces(interfaces));
         self.handle(node, Input::Listening { port: cluster::PORT });
-        self.after(MODEL_LOAD, Happening::ModelsReady { node, life });
+        self.after(MODEL_LOAD, Scheduled::ModelsReady { node, life });
         self.begin_with_files(node);
         for (number, task) in self.observer.clients.waiting_at(node) {
-            self.after(ASK_AGAIN_AFTER, Happening::AskOutcome { node, life, number, task });
+            self.after(ASK_AGAIN_AFTER, Scheduled::AskOutcome { node, life, number, task });
         }
     }
 
@@ -420,7 +418,7 @@ impl EventQueue {
             && host.armed.is_none_or(|armed| at < armed)
         {
             host.armed = Some(at);
-            self.next.push(at, Happening::Timer(node));
+            self.next.push(at, Scheduled::Timer(node));
         }
     }
 
@@ -452,14 +450,14 @@ impl EventQueue {
             Output::Blob(order) => self.order(node, order),
             Output::Cancel { job } => {
                 let life = self.hosts[node as usize].life;
-                self.after(Duration::ZERO, Happening::JobEnd { node, life, job, cancelled: true });
+                self.after(Duration::ZERO, Scheduled::JobEnd { node, life, job, cancelled: true });
             }
             Output::Dial { dial, address, expect } => self.dial(node, dial, address, expect),
             Output::Disconnect { link } => self.disconnect(node, link),
             Output::Event(_) => {}
             Output::Examine => {
                 let life = self.hosts[node as usize].life;
-                self.after(Duration::ZERO, Happening::Examined { node, life });
+                self.after(Duration::ZERO, Scheduled::Examined { node, life });
             }
             Output::Exit { .. } => self.stop(node, Stop::Kill),
             Output::Infer { job, fingerprint, work, .. } => self.infer(node, job, fingerprint, work),
@@ -486,9 +484,9 @@ impl EventQueue {
         if host.machine.doomed {
             let while_writing = (Duration::ZERO, Duration::from_micros(host.disk_busy_until - self.now));
             let at = self.now + micros(random.between(while_writing, Purpose::PowerGoes, u64::from(node), n));
-            self.next.push(at, Happening::PowerGoes { node, life });
+            self.next.push(at, Scheduled::PowerGoes { node, life });
         }
-        self.next.push(host.disk_busy_until, Happening::WriteDone { node, life });
+        self.next.push(host.disk_busy_until, Scheduled::WriteDone { node, life });
     }
 
     fn write_done(&mut self, node: NodeIndex, life: u32) {
@@ -533,9 +531,9 @@ impl EventQueue {
         host.jobs.insert(job, (wanted, work, time));
         let shares = u32::try_from(pieces.len() + 1).unwrap_or(u32::MAX);
         for (tokens, text) in (1..).zip(pieces) {
-            self.after(time / shares * tokens, Happening::JobProgress { node, life, job, text, tokens });
+            self.after(time / shares * tokens, Scheduled::JobProgress { node, life, job, text, tokens });
         }
-        self.after(time, Happening::JobEnd { node, life, job, cancelled: false });
+        self.after(time, Scheduled::JobEnd { node, life, job, cancelled: false });
     }
 
     fn job_end(&mut self, node: NodeIndex, life: u32, job: JobId, cancelled: bool) {
@@ -597,7 +595,7 @@ impl EventQueue {
     /// Has a user wait for more of a task than was seen, as soon as the node has said all that it has to say.
     fn watch(&mut self, node: NodeIndex, task: TaskId, seen: Seen) {
         let life = self.hosts[node as usize].life;
-        self.after(Duration::ZERO, Happening::ReadOn { node, life, task, seen });
+        self.after(Duration::ZERO, Scheduled::ReadOn { node, life, task, seen });
     }
 
     fn reply(&mut self, node: NodeIndex, id: RequestId, answer: &Answer) {
@@ -618,7 +616,7 @@ impl EventQueue {
                     if self.scenario.workload.as_ref().is_some_and(|work| work.kind == TaskKind::Generation) {
                         self.watch(node, task, Seen { status: TaskStatus::Queued, attempt: 0, bytes: 0 });
                     }
-                    self.after(Duration::ZERO, Happening::AskOutcome { node, life, number, task });
+                    self.after(Duration::ZERO, Scheduled::AskOutcome { node, life, number, task });
                 }
             }
             Some(Ask::News(task, seen)) => {
@@ -633,7 +631,7 @@ impl EventQueue {
             }
             Some(Ask::Outcome(number)) => {
                 if let Some(task) = self.observer.clients.awaited(number, answer) {
-                    self.after(ASK_AGAIN_AFTER, Happening::AskOutcome { node, life, number, task });
+                    self.after(ASK_AGAIN_AFTER, Scheduled::AskOutcome { node, life, number, task });
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! What nodes do with files: each order takes a disk's time, beside the others.
 
-use super::{Ask, EventQueue, Happening};
+use super::{Ask, EventQueue, Scheduled};
 use crate::faults::machine::{Draw, write_delay, write_error};
 use crate::node_set::NodeIndex;
 use crate::observer::coverage_marks;
@@ -29,7 +29,7 @@ impl EventQueue {
             .map(|(number, _)| number)
             .collect();
         for number in again {
-            self.after(FETCH_AGAIN_AFTER, Happening::Fetch(number));
+            self.after(FETCH_AGAIN_AFTER, Scheduled::Fetch(number));
         }
     }
 
@@ -47,7 +47,7 @@ impl EventQueue {
 
     pub(super) fn fetched(&mut self, number: usize, answer: &Answer) {
         if answer.is_err() {
-            return self.after(FETCH_AGAIN_AFTER, Happening::Fetch(number));
+            return self.after(FETCH_AGAIN_AFTER, Scheduled::Fetch(number));
         }
         if let Some(fetcher) = self.observer.clients.fetchers.get_mut(number) {
             fetcher.done = true;
@@ -61,7 +61,7 @@ impl EventQueue {
         host.blobs.begun = n.wrapping_add(1);
         let latency = random.between(range.ends(), Purpose::BlobLatency, u64::from(node), n);
         let delay = write_delay(self.faults.machine_faults(node), Draw { random, node, n });
-        let done = Happening::BlobDone { node, life, n, order: Box::new(order) };
+        let done = Scheduled::BlobDone { node, life, n, order: Box::new(order) };
         self.after(latency + delay, done);
     }
 

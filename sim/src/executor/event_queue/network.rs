@@ -3,7 +3,7 @@
 //! What a lossy network loses of a connection is sent again after 200 ms, 400 ms and so on (RFC 6298, with Linux's
 //! smallest timeout), and what follows waits for it. A new connection's first two packets wait for a second.
 
-use super::{EventQueue, Happening};
+use super::{EventQueue, Scheduled};
 use crate::cluster;
 use crate::faults::{Passage, Stop};
 use crate::node_set::NodeIndex;
@@ -93,7 +93,7 @@ impl EventQueue {
         let hopeless = resent > DIAL_TIMEOUT || cluster::is_nowhere(address.ip());
         let resent = if hopeless { DIAL_TIMEOUT } else { resent };
         let dial = Dial { node, life, dial, address, expect, hopeless };
-        self.after((trips + resent).min(DIAL_TIMEOUT), Happening::Dialled(Box::new(dial)));
+        self.after((trips + resent).min(DIAL_TIMEOUT), Scheduled::Dialled(Box::new(dial)));
     }
 
     pub(super) fn dialled(&mut self, dial: &Dial) {
@@ -112,7 +112,7 @@ impl EventQueue {
         let deaf = self.hosts[target as usize].machine.is_held();
         if deaf || ways.iter().any(|&(from, to)| self.faults.passage(from, to) != Passage::Open) {
             let dial = Dial { node, life, dial: id, address, expect, hopeless: true };
-            return self.after(DIAL_TIMEOUT, Happening::Dialled(Box::new(dial)));
+            return self.after(DIAL_TIMEOUT, Scheduled::Dialled(Box::new(dial)));
         }
         if self.hosts[target as usize].node.is_none() {
             return self.handle(node, fail(DialError::Refused));
@@ -141,11 +141,11 @@ impl EventQueue {
     }
 
     pub(super) fn send(&mut self, node: NodeIndex, link: LinkId, frame: Vec<u8>) {
-        let Some(frame) = self.masked(node, frame) else { return };
-        self.send_unmasked(node, link, frame);
+        let Some(frame) = self.filtered(node, frame) else { return };
+        self.send_unfiltered(node, link, frame);
     }
 
-    pub(super) fn send_unmasked(&mut self, node: NodeIndex, link: LinkId, frame: Vec<u8>) {
+    pub(super) fn send_unfiltered(&mut self, node: NodeIndex, link: LinkId, frame: Vec<u8>) {
         if let Some((connection, side)) = self.open_end(node, link) {
             self.transmit(connection, 1 - side, Segment::Frame(frame));
         }
@@ -156,7 +156,7 @@ impl EventQueue {
             self.close_end(connection, side);
             self.transmit(connection, 1 - side, Segment::Close);
             let life = self.hosts[node as usize].life;
-            self.after(Duration::ZERO, Happening::LinkDown { node, life, link });
+            self.after(Duration::ZERO, Scheduled::LinkDown { node, life, link });
         }
     }
 
@@ -209,7 +209,7 @@ impl EventQueue {
         let end = &mut self.connections[connection as usize].ends[usize::from(side)];
         end.last_arrival = end.last_arrival.max(self.now + latency);
         let at = end.last_arrival;
-        self.next.push(at, Happening::Arrival { connection, side, segment });
+        self.next.push(at, Scheduled::Arrival { connection, side, segment });
     }
 
     /// Returns how long TCP takes until something that may get lost again and again gets through; `None` where it
@@ -259,7 +259,7 @@ impl EventQueue {
             Passage::Open => {}
             Passage::Stalled => {
                 self.observer.mark("frame_stalled");
-                return self.stalled.push((from, to, Happening::Arrival { connection, side, segment }));
+                return self.stalled.push((from, to, Scheduled::Arrival { connection, side, segment }));
             }
         }
         let end = &self.connections[connection as usize].ends[usize::from(side)];
@@ -285,8 +285,8 @@ impl EventQueue {
     }
 
     fn frame(&mut self, to: NodeIndex, link: LinkId, mut bytes: Vec<u8>) {
-        if let Some(mask) = &mut self.hosts[to as usize].mask {
-            mask.receives(&mut bytes);
+        if let Some(filter) = &mut self.hosts[to as usize].filter {
+            filter.receives(&mut bytes);
         }
         if bytes.len() > FRAME_BYTES_MAX {
             self.handle(to, Input::FrameTooLarge { link });
@@ -328,16 +328,16 @@ impl EventQueue {
                     Input::Datagram { interface: cluster::INTERFACE, from, bytes: bytes.to_vec() },
                 );
             }
-            Passage::Stalled => self.stalled.push((from, to, Happening::Datagram { from, to, bytes })),
+            Passage::Stalled => self.stalled.push((from, to, Scheduled::Datagram { from, to, bytes })),
         }
     }
 
     /// Lets go on what no longer has to wait, in the order in which it came.
     pub(super) fn release(&mut self) {
-        for (from, to, happening) in mem::take(&mut self.stalled) {
+        for (from, to, scheduled) in mem::take(&mut self.stalled) {
             match self.faults.passage(from, to) {
-                Passage::Stalled => self.stalled.push((from, to, happening)),
-                Passage::Cut | Passage::Open => self.next.push(self.now, happening),
+                Passage::Stalled => self.stalled.push((from, to, scheduled)),
+                Passage::Cut | Passage::Open => self.next.push(self.now, scheduled),
             }
         }
     }

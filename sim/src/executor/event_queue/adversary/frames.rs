@@ -1,9 +1,9 @@
 //! What stands between the process of a node that is not like the others and the network: it speaks another version
 //! of the protocol, or means others ill. The process itself is a node like any.
 
-use super::hostile::{Act, Hostile};
-use super::{EventQueue, Happening};
+use super::{Act, Adversary};
 use crate::cluster::Cluster;
+use crate::executor::event_queue::{EventQueue, Scheduled};
 use crate::node_set::NodeIndex;
 use crate::observer::coverage_marks;
 use crate::scenario::{Hostility, Scenario};
@@ -12,22 +12,26 @@ use engine::wire::{self, PROTOCOL_VERSION};
 
 /// What becomes of frames on their way into and out of a process.
 #[derive(Debug)]
-pub(super) struct Mask {
+pub(in crate::executor::event_queue) struct FrameFilter {
     /// The version of the protocol that the world hears.
     protocol: u16,
-    hostile: Option<Hostile>,
+    hostile: Option<Adversary>,
 }
 
-impl Mask {
-    /// Returns the mask of a node; `None` for one that needs none.
-    pub(super) fn of(scenario: &Scenario, cluster: &Cluster, node: NodeIndex) -> Option<Self> {
+impl FrameFilter {
+    /// Returns the filter of a node; `None` for one that needs none.
+    pub(in crate::executor::event_queue) fn of(
+        scenario: &Scenario,
+        cluster: &Cluster,
+        node: NodeIndex,
+    ) -> Option<Self> {
         let host = scenario.host(node)?;
-        let hostile = (!host.hostile.is_empty()).then(|| Hostile::new(cluster, host));
+        let hostile = (!host.hostile.is_empty()).then(|| Adversary::new(cluster, host));
         Some(Self { protocol: cluster.protocol(node), hostile })
     }
 
     /// Changes a frame on its way in.
-    pub(super) fn receives(&mut self, frame: &mut [u8]) {
+    pub(in crate::executor::event_queue) fn receives(&mut self, frame: &mut [u8]) {
         self.translate(frame);
         if let Some(hostile) = &mut self.hostile {
             hostile.receives(frame);
@@ -56,9 +60,13 @@ impl Mask {
 
 impl EventQueue {
     /// Returns what goes out where a process sends a frame; `None` where nothing does.
-    pub(super) fn masked(&mut self, node: NodeIndex, mut frame: Vec<u8>) -> Option<Vec<u8>> {
-        let Some(mask) = &mut self.hosts[node as usize].mask else { return Some(frame) };
-        match mask.sends(self.now, &mut frame) {
+    pub(in crate::executor::event_queue) fn filtered(
+        &mut self,
+        node: NodeIndex,
+        mut frame: Vec<u8>,
+    ) -> Option<Vec<u8>> {
+        let Some(filter) = &mut self.hosts[node as usize].filter else { return Some(frame) };
+        match filter.sends(self.now, &mut frame) {
             Ok(kind) => {
                 kind.into_iter().for_each(|kind| self.observer.mark(coverage_marks::of_hostility(kind)));
                 Some(frame)
@@ -71,11 +79,11 @@ impl EventQueue {
     }
 
     /// Lets a hostile node do some harm, and again after a while.
-    pub(super) fn act(&mut self, node: NodeIndex) {
-        self.after(ACT_EVERY, Happening::Act(node));
+    pub(in crate::executor::event_queue) fn act(&mut self, node: NodeIndex) {
+        self.after(ACT_EVERY, Scheduled::Act(node));
         let host = &mut self.hosts[node as usize];
         let links: Vec<_> = host.links.iter().copied().collect();
-        let Some(hostile) = host.mask.as_mut().and_then(|mask| mask.hostile.as_mut()) else { return };
+        let Some(hostile) = host.filter.as_mut().and_then(|filter| filter.hostile.as_mut()) else { return };
         if host.node.is_none() {
             return;
         }
@@ -83,7 +91,7 @@ impl EventQueue {
             self.observer.mark(coverage_marks::of_hostility(kind));
             match act {
                 Act::Frame { link, bytes, times } => {
-                    (0..times).for_each(|_| self.send_unmasked(node, link, bytes.clone()));
+                    (0..times).for_each(|_| self.send_unfiltered(node, link, bytes.clone()));
                 }
                 Act::Packet(bytes) => self.multicast(node, bytes.into()),
             }
@@ -106,7 +114,7 @@ mod tests {
         let advert = SignedAdvert { body: SharedBytes([1].into()), signature: Signature([4; 64]) };
         let hello = Hello { network: String::new(), incarnation: 7, advert, sent_at: UnixMillis(6) };
         let hello = Message::Hello(Box::new(hello));
-        let mut other = Mask { protocol: 9, hostile: None };
+        let mut other = FrameFilter { protocol: 9, hostile: None };
         let mut spoken = hello.encode();
         other.sends(0, &mut spoken).unwrap();
         assert_eq!(Message::decode(&spoken), Err(DecodeError::Version(9)), "to the usual one");

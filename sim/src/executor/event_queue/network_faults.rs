@@ -4,7 +4,7 @@
 //! duplicates, overtakers and replays are packets to all, and an altered frame is the end of its connection.
 
 use super::network::{end_of, link_of};
-use super::{EventQueue, Happening};
+use super::{EventQueue, Scheduled};
 use crate::node_set::NodeIndex;
 use crate::random::Purpose;
 use crate::scenario::Disturbance;
@@ -64,10 +64,10 @@ impl EventQueue {
         {
             if self.is_disturbed(from, to, kind) {
                 let bytes = Rc::clone(&packet);
-                self.after(latency + later, Happening::Datagram { from, to, bytes });
+                self.after(latency + later, Scheduled::Datagram { from, to, bytes });
             }
         }
-        self.after(latency, Happening::Datagram { from, to, bytes: packet });
+        self.after(latency, Scheduled::Datagram { from, to, bytes: packet });
     }
 
     /// Breaks every connection of a node.
@@ -93,7 +93,7 @@ impl EventQueue {
         let end = &self.connections[connection as usize].ends[usize::from(side)];
         let (node, life) = (end.node, end.life);
         self.close_end(connection, side);
-        self.after(Duration::ZERO, Happening::LinkDown { node, life, link: link_of(connection, side) });
+        self.after(Duration::ZERO, Scheduled::LinkDown { node, life, link: link_of(connection, side) });
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "the time only tells draws apart")]

@@ -4,12 +4,15 @@
 //! All that it sends is made of what it knows: its key, keys that it made up, and what it has heard. It cannot sign for
 //! others, nor open what is sealed for them.
 
-use super::announcements::announcement;
+mod announcements;
+pub(super) mod frames;
+
 use crate::cluster::{self, Cluster};
 use crate::inference;
 use crate::node_set::NodeIndex;
 use crate::random::{Purpose, Random};
 use crate::scenario::{Host, Hostility};
+use announcements::announcement;
 use engine::error::InferenceError;
 use engine::event::DropReason;
 use engine::identity::Domain;
@@ -30,7 +33,7 @@ pub(super) enum Act {
 
 /// The ill will of one node.
 #[derive(Debug)]
-pub(super) struct Hostile {
+pub(super) struct Adversary {
     node: NodeIndex,
     me: NodeId,
     network: String,
@@ -52,7 +55,7 @@ pub(super) struct Hostile {
     messages: VecDeque<(NodeId, MessageId)>,
 }
 
-impl Hostile {
+impl Adversary {
     pub(super) fn new(cluster: &Cluster, host: &Host) -> Self {
         Self {
             node: host.node,
