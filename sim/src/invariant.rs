@@ -13,7 +13,7 @@ use serde::Serialize;
 
 /// Something that happened to a node.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Fact<'a> {
+pub(crate) enum Observation<'a> {
     /// A record became durable.
     Durable(&'a Record),
     /// An input is about to be handled.
@@ -28,7 +28,7 @@ pub(crate) enum Fact<'a> {
 
 /// What two neighbours say to each other end to end.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Word<'a> {
+pub(crate) struct DirectMessage<'a> {
     /// Whether the node says it; else it hears it.
     pub(crate) sent: bool,
     pub(crate) message: MessageId,
@@ -39,9 +39,9 @@ pub(crate) struct Word<'a> {
 
 /// What a property is about, so that nobody is shown what is of no interest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wants(u8);
+pub(crate) struct Interests(u8);
 
-impl Wants {
+impl Interests {
     /// Events of the nodes.
     pub(crate) const EVENTS: Self = Self(1);
     /// What goes into nodes.
@@ -51,14 +51,14 @@ impl Wants {
     /// What comes out of nodes, besides events.
     pub(crate) const OUTPUTS: Self = Self(8);
     /// What neighbours say to each other.
-    pub(crate) const WORDS: Self = Self(16);
+    pub(crate) const MESSAGES: Self = Self(16);
 
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 }
 
-impl BitOr for Wants {
+impl BitOr for Interests {
     type Output = Self;
 
     fn bitor(self, other: Self) -> Self {
@@ -77,27 +77,27 @@ pub(crate) trait Invariant: fmt::Debug + Send {
     fn name(&self) -> &'static str;
 
     /// Tells whether the property is about nodes of this standing.
-    fn is_about(&self, standing: Standing) -> bool {
+    fn applies_to(&self, standing: Standing) -> bool {
         standing == Standing::Member
     }
 
     /// Returns what the property is about. It sees that, and what becomes of processes and disks.
-    fn wants(&self) -> Wants {
-        Wants::EVENTS | Wants::OUTPUTS
+    fn interests(&self) -> Interests {
+        Interests::EVENTS | Interests::OUTPUTS
     }
 
     /// Takes note of what happened to a node.
     ///
     /// # Errors
     /// What is wrong, in words, where the property does not hold any more.
-    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String>;
+    fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String>;
 
     /// Takes note of what one node says to another, or hears from it, without a relay in between. What is heard comes
     /// before the input that brings it.
     ///
     /// # Errors
     /// As above.
-    fn hear(&mut self, _: Instant, _: NodeIndex, _: &Word<'_>) -> Result<(), String> {
+    fn observe_message(&mut self, _: Instant, _: NodeIndex, _: &DirectMessage<'_>) -> Result<(), String> {
         Ok(())
     }
 
@@ -105,7 +105,7 @@ pub(crate) trait Invariant: fmt::Debug + Send {
     ///
     /// # Errors
     /// As above.
-    fn look(&mut self, _: Instant, _: NodeIndex, _: &Node) -> Result<(), String> {
+    fn inspect(&mut self, _: Instant, _: NodeIndex, _: &Node) -> Result<(), String> {
         Ok(())
     }
 
@@ -113,7 +113,7 @@ pub(crate) trait Invariant: fmt::Debug + Send {
     ///
     /// # Errors
     /// As above.
-    fn reopened(&mut self, _: NodeIndex, _: &Saved) -> Result<(), String> {
+    fn state_loaded(&mut self, _: NodeIndex, _: &Saved) -> Result<(), String> {
         Ok(())
     }
 
@@ -121,7 +121,7 @@ pub(crate) trait Invariant: fmt::Debug + Send {
     fn network_changed(&mut self, _: Instant) {}
 
     /// Takes note that a machine's clock of elapsed time stands still from now on, or goes on.
-    fn clock_stands(&mut self, _now: Instant, _node: NodeIndex, _stands: bool) {}
+    fn clock_stopped(&mut self, _now: Instant, _node: NodeIndex, _stands: bool) {}
 
     /// Takes note that a node's process does not run at the moment, or does again.
     fn held(&mut self, _now: Instant, _node: NodeIndex, _held: bool) {}
@@ -142,7 +142,8 @@ pub struct Violation {
     /// On which node; `None` where it is about all of them.
     pub node: Option<u32>,
     /// What is wrong.
-    pub words: String,
+    #[serde(rename = "words")]
+    pub description: String,
 }
 
 impl fmt::Display for Violation {
@@ -151,7 +152,7 @@ impl fmt::Display for Violation {
         if let Some(node) = self.node {
             write!(f, " on n{node}")?;
         }
-        write!(f, ": {}", self.words)
+        write!(f, ": {}", self.description)
     }
 }
 

@@ -83,7 +83,7 @@ pub const NAMES: &[&str] = &[
 ];
 
 /// Returns the invariants that a scenario asks for.
-pub(crate) fn of(scenario: &Scenario, cluster: &Arc<Cluster>) -> Vec<Box<dyn Invariant>> {
+pub(crate) fn for_scenario(scenario: &Scenario, cluster: &Arc<Cluster>) -> Vec<Box<dyn Invariant>> {
     let (names, nodes) = (&scenario.expect.always, cluster.len());
     let shared = || Arc::clone(cluster);
     let all: [Box<dyn Invariant>; NAMES.len()] = [

@@ -1,7 +1,7 @@
 //! What the nodes say of their links, put together: no property of its own, but what several are about.
 
 use crate::cluster::Cluster;
-use crate::invariant::Fact;
+use crate::invariant::Observation;
 use crate::node_set::NodeIndex;
 use engine::{Event, LinkId, Output};
 use std::collections::BTreeMap;
@@ -35,28 +35,33 @@ impl Links {
     }
 
     /// Takes note of what happened to a node; `None` where it is nothing about links.
-    pub(crate) fn see(&mut self, cluster: &Cluster, node: NodeIndex, fact: Fact<'_>) -> Option<Change> {
+    pub(crate) fn observe(
+        &mut self,
+        cluster: &Cluster,
+        node: NodeIndex,
+        observation: Observation<'_>,
+    ) -> Option<Change> {
         let state = &mut self.nodes[node as usize];
-        match fact {
-            Fact::Started => {
+        match observation {
+            Observation::Started => {
                 *state = Node { running: true, life: state.life + 1, links: BTreeMap::new() };
                 Some(Change::Process)
             }
-            Fact::Stopped => {
+            Observation::Stopped => {
                 state.running = false;
                 state.links.clear();
                 Some(Change::Process)
             }
-            Fact::Output(Output::Event(Event::LinkUp { link, peer, .. })) => {
+            Observation::Output(Output::Event(Event::LinkUp { link, peer, .. })) => {
                 let peer = cluster.find(*peer)?;
                 let life = self.nodes[peer as usize].life;
                 self.nodes[node as usize].links.insert(*link, (peer, life));
                 Some(Change::Up(peer))
             }
-            Fact::Output(Output::Event(Event::LinkDown { link, .. })) => {
+            Observation::Output(Output::Event(Event::LinkDown { link, .. })) => {
                 state.links.remove(link).map(|_| Change::Down)
             }
-            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) => None,
+            Observation::Durable(_) | Observation::Input(_) | Observation::Output(_) => None,
         }
     }
 

@@ -1,5 +1,5 @@
 //! What sees everything that happens in a simulated world, and says what it amounts to: the trace, the
-//! invariants, whether all ends well, and the story for people to read. It feeds nothing back.
+//! invariants, whether all ends well, and the narrative for people to read. It feeds nothing back.
 
 pub mod coverage_marks;
 pub(crate) mod flight_recorder;
@@ -12,7 +12,7 @@ pub(crate) mod trace;
 use crate::clients::{self, Clients};
 use crate::cluster::Cluster;
 use crate::faults::{Faults, Step};
-use crate::invariant::{Fact, Invariant, NO_PANIC, Violation, Wants, Word};
+use crate::invariant::{DirectMessage, Interests, Invariant, NO_PANIC, Observation, Violation};
 use crate::invariants;
 use crate::links::Links;
 use crate::node_set::NodeIndex;
@@ -22,10 +22,10 @@ use engine::journal::Start;
 use engine::record::Saved;
 use engine::wire::{Envelope, Message, Payload, Seal};
 use engine::{Event, Identity, Input, Instant, MessageId, Node, NodeId, Output, TraceId, UnixMillis};
-use flight_recorder::{LastEvents, Recent};
+use flight_recorder::{FlightRecorder, LastEvents};
 use journals::Journals;
 use liveness::Liveness;
-use narrative::Story;
+use narrative::Narrative;
 use recorder::Recorder;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,22 +40,22 @@ pub(crate) struct Observer {
     pub(crate) journals: Option<Journals>,
     pub(crate) invariants: Vec<Box<dyn Invariant>>,
     /// What each of them is about.
-    wants: Vec<Wants>,
+    interests: Vec<Interests>,
     /// What a frame begins with that carries what is said end to end.
     routed: u8,
     liveness: Liveness,
-    recent: Recent,
+    flight_recorder: FlightRecorder,
     /// Which node did something last.
-    at_work: Option<NodeIndex>,
+    active_node: Option<NodeIndex>,
     pub(crate) links: Links,
     pub(crate) marks: BTreeMap<&'static str, u64>,
-    pub(crate) story: Story,
+    pub(crate) narrative: Narrative,
     pub(crate) clients: Clients,
     pub(crate) violation: Option<Violation>,
-    /// Draws the run, where somebody wants to look at it.
+    /// Draws the run, where somebody interests to look at it.
     pub(crate) recorder: Option<Recorder>,
     /// When all was well again, if it was asked for.
-    pub(crate) well_at: Option<Instant>,
+    pub(crate) recovered_at: Option<Instant>,
     /// What went wrong, with its exact times and targets; known at the end.
     pub(crate) struck: Vec<Fault>,
 }
@@ -63,25 +63,25 @@ pub(crate) struct Observer {
 impl Observer {
     pub(crate) fn new(scenario: &Scenario, cluster: Arc<Cluster>) -> Self {
         let nodes = cluster.len();
-        let invariants = invariants::of(scenario, &cluster);
+        let invariants = invariants::for_scenario(scenario, &cluster);
         let fetchers = clients::fetchers(scenario, &cluster);
         Self {
             trace: Trace::default(),
             journals: None,
-            wants: invariants.iter().map(|invariant| invariant.wants()).collect(),
+            interests: invariants.iter().map(|invariant| invariant.interests()).collect(),
             invariants,
             routed: first_byte_of_routed(),
             liveness: Liveness::new(&cluster),
             cluster,
-            recent: Recent::new(nodes),
-            at_work: None,
+            flight_recorder: FlightRecorder::new(nodes),
+            active_node: None,
             links: Links::new(nodes),
             marks: BTreeMap::new(),
-            story: Story::default(),
+            narrative: Narrative::default(),
             clients: Clients::new(scenario.workload.clone(), fetchers),
             violation: None,
             recorder: None,
-            well_at: None,
+            recovered_at: None,
             struck: Vec::new(),
         }
     }
@@ -102,82 +102,82 @@ impl Observer {
     }
 
     /// Takes note of what happened to a node.
-    pub(crate) fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) {
-        self.trace.push(now, node, fact);
+    pub(crate) fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) {
+        self.trace.push(now, node, observation);
         if let Some(journals) = &mut self.journals {
-            journals.see(now, node, fact);
+            journals.observe(now, node, observation);
         }
-        self.at_work = Some(node);
+        self.active_node = Some(node);
         if let Some(recorder) = &mut self.recorder {
-            recorder.see(now, node, fact);
+            recorder.observe(now, node, observation);
         }
         let standing = self.cluster.standing(node);
         if standing == Standing::Hostile {
             // What a liar says of itself is nobody's concern.
             return;
         }
-        self.hear(now, node, fact);
-        let kind = match fact {
-            Fact::Input(_) => Some(Wants::INPUTS),
-            Fact::Output(Output::Event(_)) => Some(Wants::EVENTS),
-            Fact::Output(_) => Some(Wants::OUTPUTS),
-            Fact::Durable(_) | Fact::Started | Fact::Stopped => None,
+        self.observe_messages(now, node, observation);
+        let kind = match observation {
+            Observation::Input(_) => Some(Interests::INPUTS),
+            Observation::Output(Output::Event(_)) => Some(Interests::EVENTS),
+            Observation::Output(_) => Some(Interests::OUTPUTS),
+            Observation::Durable(_) | Observation::Started | Observation::Stopped => None,
         };
-        if kind != Some(Wants::INPUTS) {
-            self.recent.see(now, node, fact);
+        if kind != Some(Interests::INPUTS) {
+            self.flight_recorder.observe(now, node, observation);
             if standing == Standing::Member {
-                self.liveness.see(&self.cluster, node, fact);
-                self.links.see(&self.cluster, node, fact);
+                self.liveness.observe(&self.cluster, node, observation);
+                self.links.observe(&self.cluster, node, observation);
             }
         }
-        self.ask(now, Some(node), kind, |invariant| invariant.see(now, node, fact));
-        if let Fact::Output(Output::Event(event)) = fact {
+        self.check_invariants(now, Some(node), kind, |invariant| invariant.observe(now, node, observation));
+        if let Observation::Output(Output::Event(event)) = observation {
             self.mark(coverage_marks::name(event));
             if matches!(event, Event::FetchBegun { present, .. } if *present > 0) {
                 self.mark("fetch_resumed");
             }
-            self.story.event(&self.cluster, now, node, event);
+            self.narrative.event(&self.cluster, now, node, event);
         }
     }
 
     /// Has invariants look at something: those that want its kind, or all.
-    fn ask(
+    fn check_invariants(
         &mut self,
         now: Instant,
         node: Option<NodeIndex>,
-        kind: Option<Wants>,
-        mut look: impl FnMut(&mut dyn Invariant) -> Result<(), String>,
+        kind: Option<Interests>,
+        mut check: impl FnMut(&mut dyn Invariant) -> Result<(), String>,
     ) {
         let standing = node.map(|node| self.cluster.standing(node));
         if standing == Some(Standing::Hostile) {
             return;
         }
-        for (invariant, wants) in self.invariants.iter_mut().zip(&self.wants) {
-            if kind.is_none_or(|kind| wants.has(kind))
-                && standing.is_none_or(|standing| invariant.is_about(standing))
-                && let Err(words) = look(invariant.as_mut())
+        for (invariant, interests) in self.invariants.iter_mut().zip(&self.interests) {
+            if kind.is_none_or(|kind| interests.has(kind))
+                && standing.is_none_or(|standing| invariant.applies_to(standing))
+                && let Err(description) = check(invariant.as_mut())
             {
                 let (invariant, step) = (invariant.name(), self.trace.inputs);
-                let violation = Violation { invariant, at: now, step, node, words };
+                let violation = Violation { invariant, at: now, step, node, description };
                 self.violation.get_or_insert(violation);
             }
         }
     }
 
     /// Reads what neighbours say to each other end to end, once for all that want to know.
-    fn hear(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) {
+    fn observe_messages(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) {
         #[allow(clippy::wildcard_enum_match_arm, reason = "only frames carry words")]
-        match fact {
-            Fact::Input(Input::Frame { bytes, .. }) => self.hear_frame(now, node, bytes, false),
-            Fact::Input(Input::Frames { frames, .. }) => {
-                frames.iter().for_each(|frame| self.hear_frame(now, node, frame, false));
+        match observation {
+            Observation::Input(Input::Frame { bytes, .. }) => self.observe_frame(now, node, bytes, false),
+            Observation::Input(Input::Frames { frames, .. }) => {
+                frames.iter().for_each(|frame| self.observe_frame(now, node, frame, false));
             }
-            Fact::Output(Output::Send { frame, .. }) => self.hear_frame(now, node, frame, true),
+            Observation::Output(Output::Send { frame, .. }) => self.observe_frame(now, node, frame, true),
             _ => {}
         }
     }
 
-    fn hear_frame(&mut self, now: Instant, node: NodeIndex, frame: &[u8], sent: bool) {
+    fn observe_frame(&mut self, now: Instant, node: NodeIndex, frame: &[u8], sent: bool) {
         if frame.first() != Some(&self.routed) {
             return;
         }
@@ -188,18 +188,22 @@ impl Observer {
         }
         let Ok(payload) = Payload::decode(&envelope.payload) else { return };
         let Envelope { message, origin, destination, .. } = *envelope;
-        let word = Word { sent, message, origin, destination, payload: &payload };
-        self.ask(now, Some(node), Some(Wants::WORDS), |invariant| invariant.hear(now, node, &word));
+        let message = DirectMessage { sent, message, origin, destination, payload: &payload };
+        self.check_invariants(now, Some(node), Some(Interests::MESSAGES), |invariant| {
+            invariant.observe_message(now, node, &message)
+        });
     }
 
     /// Looks into a node that has handled an input.
-    pub(crate) fn look(&mut self, now: Instant, node: NodeIndex, engine: &Node) {
-        self.ask(now, Some(node), Some(Wants::NODES), |invariant| invariant.look(now, node, engine));
+    pub(crate) fn inspect(&mut self, now: Instant, node: NodeIndex, engine: &Node) {
+        self.check_invariants(now, Some(node), Some(Interests::NODES), |invariant| {
+            invariant.inspect(now, node, engine)
+        });
     }
 
     /// Takes note of what a node that starts reads from its disk.
-    pub(crate) fn reopened(&mut self, now: Instant, node: NodeIndex, saved: &Saved) {
-        self.ask(now, Some(node), None, |invariant| invariant.reopened(node, saved));
+    pub(crate) fn state_loaded(&mut self, now: Instant, node: NodeIndex, saved: &Saved) {
+        self.check_invariants(now, Some(node), None, |invariant| invariant.state_loaded(node, saved));
     }
 
     /// Takes note that other nodes are cut off from each other, or stalled, than before.
@@ -208,8 +212,8 @@ impl Observer {
     }
 
     /// Takes note that a machine's clock of elapsed time stands still from now on, or goes on.
-    pub(crate) fn clock_stands(&mut self, now: Instant, node: NodeIndex, stands: bool) {
-        self.invariants.iter_mut().for_each(|invariant| invariant.clock_stands(now, node, stands));
+    pub(crate) fn clock_stopped(&mut self, now: Instant, node: NodeIndex, stands: bool) {
+        self.invariants.iter_mut().for_each(|invariant| invariant.clock_stopped(now, node, stands));
     }
 
     /// Takes note that a node's process does not run at the moment, or does again.
@@ -224,16 +228,16 @@ impl Observer {
     }
 
     /// Takes note of what happened to the world, and by which step of the faults.
-    pub(crate) fn tell(&mut self, now: Instant, step: Step, faults: &Faults, words: String) {
+    pub(crate) fn narrate(&mut self, now: Instant, step: Step, faults: &Faults, text: String) {
         if let Some(recorder) = &mut self.recorder {
-            recorder.fault(now, step, &words, faults.scope(step), faults.stops(step));
+            recorder.fault(now, step, &text, faults.scope(step), faults.stops(step));
             if let Step::Strike(fault) = step
                 && !faults.lasts(fault)
             {
-                recorder.fault(now, Step::Lift(fault), &words, Vec::new(), false);
+                recorder.fault(now, Step::Lift(fault), &text, Vec::new(), false);
             }
         }
-        self.story.push(now, words);
+        self.narrative.push(now, text);
     }
 
     /// Tells whether a node that runs knows another.
@@ -248,7 +252,7 @@ impl Observer {
 
     /// Looks whether all is well, some time after the network was healed; at the last time of asking it must. `leftover`
     /// says what the nodes still hold of work that is over.
-    pub(crate) fn look_for_life(
+    pub(crate) fn check_liveness(
         &mut self,
         now: Instant,
         last: bool,
@@ -257,12 +261,12 @@ impl Observer {
         let unmet = self.liveness.unmet().or_else(|| self.uninformed()).or_else(leftover);
         match unmet {
             None => {
-                self.well_at.get_or_insert(now);
+                self.recovered_at.get_or_insert(now);
             }
-            Some(words) => {
-                self.well_at = None;
+            Some(unmet) => {
+                self.recovered_at = None;
                 if last {
-                    self.violate(now, None, liveness::NAME, words);
+                    self.violate(now, None, liveness::NAME, unmet);
                 }
             }
         }
@@ -278,29 +282,41 @@ impl Observer {
     }
 
     /// Takes note of something that no node may do.
-    pub(crate) fn violated(&mut self, now: Instant, node: NodeIndex, invariant: &'static str, words: String) {
-        self.violate(now, Some(node), invariant, words);
+    pub(crate) fn violated(
+        &mut self,
+        now: Instant,
+        node: NodeIndex,
+        invariant: &'static str,
+        description: String,
+    ) {
+        self.violate(now, Some(node), invariant, description);
     }
 
     /// Takes note of a panic of the node that was at work.
     pub(crate) fn panicked(&mut self, now: Instant, panic: &(dyn Any + Send)) {
         let words = panic.downcast_ref::<String>().map(String::as_str);
         let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
-        self.violate(now, self.at_work, NO_PANIC, format!("a panic: {words}"));
+        self.violate(now, self.active_node, NO_PANIC, format!("a panic: {words}"));
     }
 
-    fn violate(&mut self, at: Instant, node: Option<NodeIndex>, invariant: &'static str, words: String) {
+    fn violate(
+        &mut self,
+        at: Instant,
+        node: Option<NodeIndex>,
+        invariant: &'static str,
+        description: String,
+    ) {
         let step = self.trace.inputs;
-        self.violation.get_or_insert(Violation { invariant, at, step, node, words });
+        self.violation.get_or_insert(Violation { invariant, at, step, node, description });
     }
 
     /// Returns the last events of the nodes that the violation is about.
     pub(crate) fn last_events(&self) -> Vec<LastEvents> {
-        let Some(Violation { node, words, .. }) = &self.violation else { return Vec::new() };
-        let mut nodes = flight_recorder::named_in(words, self.cluster.len());
+        let Some(Violation { node, description, .. }) = &self.violation else { return Vec::new() };
+        let mut nodes = flight_recorder::nodes_named_in(description, self.cluster.len());
         nodes.retain(|one| Some(*one) != *node);
         node.iter().for_each(|node| nodes.insert(0, *node));
-        self.recent.of(&nodes, &self.cluster, &self.story)
+        self.flight_recorder.last_events(&nodes, &self.cluster, &self.narrative)
     }
 }
 

@@ -125,7 +125,7 @@ impl Report {
         let violation = observer.violation;
         let failures = match violation.clone() {
             Some(violation) => vec![Failure::Violated(violation)],
-            None => disappointments(scenario, &outcomes, &observer.marks),
+            None => missed_expectations(scenario, &outcomes, &observer.marks),
         };
         let repeat = format!(
             "p2p-ai-agents sim run {} --seed {seed}{}",
@@ -146,11 +146,11 @@ impl Report {
             wall,
             outcomes,
             rejections: observer.clients.rejections(),
-            story: observer.story.lines,
-            story_left_out: observer.story.left_out,
+            story: observer.narrative.lines,
+            story_left_out: observer.narrative.left_out,
             invariants: observer.invariants.iter().map(|one| (one.name(), one.checks())).collect(),
             events: observer.marks,
-            liveness: scenario.liveness.map(|_| observer.well_at),
+            liveness: scenario.liveness.map(|_| observer.recovered_at),
             trace: observer.trace.finish(),
             faults,
             failures,
@@ -204,7 +204,7 @@ pub(crate) fn as_micros<S: Serializer>(duration: &Duration, serializer: S) -> Re
 }
 
 /// Returns what a run without violations failed to do.
-fn disappointments(
+fn missed_expectations(
     scenario: &Scenario,
     outcomes: &[OutcomeKind],
     marks: &BTreeMap<&'static str, u64>,
@@ -237,7 +237,7 @@ impl fmt::Display for Report {
             writeln!(f, "\nstory")?;
         }
         for line in &self.story {
-            writeln!(f, "  {:>10.3} s  {}", line.at.since(Instant::ZERO).as_secs_f64(), line.words)?;
+            writeln!(f, "  {:>10.3} s  {}", line.at.since(Instant::ZERO).as_secs_f64(), line.text)?;
         }
         if self.story_left_out > 0 {
             writeln!(f, "              and {} lines more", self.story_left_out)?;
@@ -249,7 +249,7 @@ impl fmt::Display for Report {
                 writeln!(f, "\nFAILED  trace {}", self.trace.hash)?;
                 for failure in failures {
                     writeln!(f, "  {failure}")?;
-                    failure.sentence().map_or(Ok(()), |sentence| writeln!(f, "    {sentence}"))?;
+                    failure.description().map_or(Ok(()), |description| writeln!(f, "    {description}"))?;
                 }
                 self.write_last_events(f)?;
                 writeln!(f, "\nrepeat it:  {}", self.repeat)?;
@@ -264,10 +264,10 @@ impl fmt::Display for Report {
 
 impl Failure {
     /// Returns what the violated property demands.
-    fn sentence(&self) -> Option<String> {
+    fn description(&self) -> Option<String> {
         match self {
             Self::NotReached(_) | Self::Outcomes { .. } => None,
-            Self::Violated(violation) => descriptions::of(violation.invariant),
+            Self::Violated(violation) => descriptions::for_invariant(violation.invariant),
         }
     }
 }
@@ -282,8 +282,8 @@ impl Report {
     fn write_last_events(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for LastEvents { node, events } in &self.last_events {
             writeln!(f, "\nlast events of n{node}")?;
-            for Line { at, words } in events {
-                writeln!(f, "  {:>10.3} s  {words}", at.since(Instant::ZERO).as_secs_f64())?;
+            for Line { at, text } in events {
+                writeln!(f, "  {:>10.3} s  {text}", at.since(Instant::ZERO).as_secs_f64())?;
             }
         }
         Ok(())
@@ -336,7 +336,7 @@ mod tests {
             wall: Duration::from_millis(12),
             outcomes: vec![OutcomeKind::Completed, OutcomeKind::Completed, OutcomeKind::Rejected],
             rejections: BTreeMap::from([("queue_full", 1)]),
-            story: vec![Line { at: Instant::from_micros(5_000_000), words: "n1 loses power".to_owned() }],
+            story: vec![Line { at: Instant::from_micros(5_000_000), text: "n1 loses power".to_owned() }],
             story_left_out: 2,
             invariants: BTreeMap::from([("one_terminal_outcome", 4)]),
             events: BTreeMap::from([("link_up", 6)]),
@@ -346,7 +346,7 @@ mod tests {
             failures,
             last_events: vec![LastEvents {
                 node: 1,
-                events: vec![Line { at: Instant::from_micros(8_999_000), words: "task_started".to_owned() }],
+                events: vec![Line { at: Instant::from_micros(8_999_000), text: "task_started".to_owned() }],
             }],
             struck: Vec::new(),
             asked: BTreeMap::new(),
@@ -366,7 +366,7 @@ mod tests {
             at: Instant::from_micros(9_000_000),
             step: 1_234,
             node: Some(1),
-            words: "task x finished a second time".to_owned(),
+            description: "task x finished a second time".to_owned(),
         };
         insta::assert_snapshot!(report(vec![
             Failure::Violated(violation),

@@ -27,7 +27,7 @@ pub fn run(scenario: &Scenario, seed: u64) -> Report {
 
 /// Runs a scenario under a seed, with something changed.
 pub fn run_with(scenario: &Scenario, seed: u64, options: Options) -> Report {
-    let (wall, observer) = observe(scenario, seed, options, |_, _| {});
+    let (wall, observer) = simulate(scenario, seed, options, |_, _| {});
     Report::new(scenario, seed, wall, observer)
 }
 
@@ -44,14 +44,14 @@ pub fn run_recorded(
 ) -> io::Result<Report> {
     let journals = Journals::into(directory)?;
     let (wall, mut observer) =
-        observe(scenario, seed, options, |observer, _| observer.journals = Some(journals));
+        simulate(scenario, seed, options, |observer, _| observer.journals = Some(journals));
     observer.journals.take().map_or(Ok(()), Journals::finish)?;
     Ok(Report::new(scenario, seed, wall, observer))
 }
 
 /// Runs a scenario under a seed, with something changed, and draws what happens.
 pub fn run_drawn(scenario: &Scenario, seed: u64, options: Options) -> (Report, Timeline) {
-    let (wall, mut observer) = observe(scenario, seed, options, |observer, cluster| {
+    let (wall, mut observer) = simulate(scenario, seed, options, |observer, cluster| {
         observer.recorder = Some(Recorder::new(Arc::clone(cluster)));
     });
     // An executor gives back the observer that it got.
@@ -61,7 +61,7 @@ pub fn run_drawn(scenario: &Scenario, seed: u64, options: Options) -> (Report, T
 }
 
 /// Runs a scenario before the eyes of an observer; `prepare` gives it what it needs besides.
-fn observe(
+fn simulate(
     scenario: &Scenario,
     seed: u64,
     options: Options,

@@ -96,11 +96,11 @@ impl Scenario {
 
     /// Returns the moments between `after` and `after + within` at which to look whether all is well; the last is the
     /// one that counts.
-    pub(crate) fn moments_of_life(&self) -> Vec<Duration> {
+    pub(crate) fn liveness_checks(&self) -> Vec<Duration> {
         let Some(liveness) = self.liveness else { return Vec::new() };
-        let looks = u32::try_from(liveness.within.as_millis() / LOOK_EVERY_MS)
-            .unwrap_or(LOOKS_MAX)
-            .clamp(1, LOOKS_MAX);
+        let looks = u32::try_from(liveness.within.as_millis() / LIVENESS_CHECK_INTERVAL_MS)
+            .unwrap_or(LIVENESS_CHECKS_MAX)
+            .clamp(1, LIVENESS_CHECKS_MAX);
         (0..=looks).map(|look| liveness.after + liveness.within * look / looks).collect()
     }
 }
@@ -256,5 +256,5 @@ pub const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The longest input of a task, in bytes, before its number is added.
 pub const INPUT_BYTES_MAX: usize = 64 << 10;
 
-const LOOK_EVERY_MS: u128 = 100;
-const LOOKS_MAX: u32 = 1_000;
+const LIVENESS_CHECK_INTERVAL_MS: u128 = 100;
+const LIVENESS_CHECKS_MAX: u32 = 1_000;

@@ -311,7 +311,7 @@ impl<F: FnMut(Progress)> Search<F> {
         let guards = match symptom {
             Symptom::Outcomes(_) => None,
             Symptom::Violated(invariant) => {
-                descriptions::of(invariant).map(|words| format!("Demanded: {words}"))
+                descriptions::for_invariant(invariant).map(|words| format!("Demanded: {words}"))
             }
         };
         let notes: Vec<String> = guards.into_iter().chain([format!("It was: {from}.")]).collect();

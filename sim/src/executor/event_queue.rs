@@ -20,7 +20,7 @@ use crate::disk::Disk;
 use crate::faults::machine::{Draw, job_delay, job_error, write_delay, write_error};
 use crate::faults::{Change, Effect, Faults, Step, Stop};
 use crate::inference;
-use crate::invariant::Fact;
+use crate::invariant::Observation;
 use crate::node_set::NodeIndex;
 use crate::observer::Observer;
 use crate::random::Purpose;
@@ -130,7 +130,7 @@ enum Scheduled {
     JobEnd { node: NodeIndex, life: u32, job: JobId, cancelled: bool },
     JobProgress { node: NodeIndex, life: u32, job: JobId, text: String, tokens: u32 },
     LinkDown { node: NodeIndex, life: u32, link: LinkId },
-    LookForLife { last: bool },
+    CheckLiveness { last: bool },
     ModelsReady { node: NodeIndex, life: u32 },
     PowerGoes { node: NodeIndex, life: u32 },
     ReadOn { node: NodeIndex, life: u32, task: TaskId, seen: Seen },
@@ -172,9 +172,9 @@ impl EventQueue {
         for (number, fetch) in scenario.fetches.iter().enumerate() {
             next.push(micros(fetch.at), Scheduled::Fetch(number));
         }
-        let moments = scenario.moments_of_life();
+        let moments = scenario.liveness_checks();
         for (index, at) in moments.iter().enumerate() {
-            next.push(micros(*at), Scheduled::LookForLife { last: index + 1 == moments.len() });
+            next.push(micros(*at), Scheduled::CheckLiveness { last: index + 1 == moments.len() });
         }
         Self {
             scenario: scenario.clone(),
@@ -269,11 +269,11 @@ impl EventQueue {
                     self.handle(node, Input::LinkDown { link });
                 }
             }
-            Scheduled::LookForLife { last } => {
+            Scheduled::CheckLiveness { last } => {
                 let (now, hosts) = (self.now(), &self.hosts);
                 // Where a liar goes on, so does the work that it makes.
                 let rests = !self.cluster.has_hostile();
-                self.observer.look_for_life(now, last, || if rests { leftover(hosts) } else { None });
+                self.observer.check_liveness(now, last, || if rests { leftover(hosts) } else { None });
             }
             Scheduled::ModelsReady { node, life } => self.models_ready(node, life),
             Scheduled::PowerGoes { node, life } => self.power_goes(node, life),
@@ -316,13 +316,13 @@ impl EventQueue {
         let (shown, wall) = (Instant::from_micros(clock.shows(self.now)), clock.wall(self.now));
         let (start, identity) = self.cluster.start(node, life, shown, wall);
         let saved = host.disk.saved();
-        self.observer.reopened(now, node, &saved);
+        self.observer.state_loaded(now, node, &saved);
         let identity = self.observer.begin(node, life, &start, &saved, identity);
         let mut engine = Node::new(start.config, identity, start.seed, start.now, start.wall, saved);
         engine.share_adverts(self.adverts.clone());
         host.node = Some(engine);
         self.clock_read(node);
-        self.observer.see(now, node, Fact::Started);
+        self.observer.observe(now, node, Observation::Started);
         self.drain(node);
         let nowhere = self.scenario.host(node).filter(|host| host.unreachable_address);
         let addresses = nowhere.map(|_| cluster::nowhere(node)).into_iter().chain([cluster::ip(node)]);
@@ -362,7 +362,7 @@ impl EventQueue {
         let host = &mut self.hosts[node as usize];
         host.disk.lose_in_flight();
         let links = mem::take(&mut host.links);
-        self.observer.see(now, node, Fact::Stopped);
+        self.observer.observe(now, node, Observation::Stopped);
         for link in links {
             self.abandon(link, how);
         }
@@ -378,7 +378,7 @@ impl EventQueue {
         );
         let Some(engine) = &mut host.node else { return };
         let Some(input) = host.machine.hold(input) else { return };
-        self.observer.see(now, node, Fact::Input(&input));
+        self.observer.observe(now, node, Observation::Input(&input));
         engine.handle_input(Instant::from_micros(host.machine.clock.shows(self.now)), input);
         self.drain(node);
     }
@@ -388,12 +388,12 @@ impl EventQueue {
         self.hosts[node as usize].draining = true;
         while let Some(engine) = &mut self.hosts[node as usize].node {
             let Some(output) = engine.poll_output() else { break };
-            self.observer.see(now, node, Fact::Output(&output));
+            self.observer.observe(now, node, Observation::Output(&output));
             self.carry_out(node, output);
         }
         self.hosts[node as usize].draining = false;
         if let Some(engine) = &self.hosts[node as usize].node {
-            self.observer.look(now, node, engine);
+            self.observer.inspect(now, node, engine);
         }
         self.arm(node);
     }
@@ -510,7 +510,7 @@ impl EventQueue {
     fn complete_write(&mut self, node: NodeIndex) -> Option<engine::WriteId> {
         let (id, records) = self.hosts[node as usize].disk.complete()?;
         for record in &records {
-            self.observer.see(self.now(), node, Fact::Durable(record));
+            self.observer.observe(self.now(), node, Observation::Durable(record));
         }
         Some(id)
     }
@@ -640,7 +640,7 @@ impl EventQueue {
     fn change(&mut self, index: usize) {
         let step = self.changes[index].step;
         let Some((effect, words)) = self.faults.take(step) else { return };
-        self.observer.tell(self.now(), step, &self.faults, words);
+        self.observer.narrate(self.now(), step, &self.faults, words);
         match effect {
             Effect::Machine(node) => {
                 self.apply_machine_faults(node);

@@ -17,7 +17,7 @@ use crate::cluster::{self, Cluster};
 use crate::disk::Disk;
 use crate::faults::machine::clock_ahead;
 use crate::faults::{Change, Effect, Faults, Passage, Stop};
-use crate::invariant::Fact;
+use crate::invariant::Observation;
 use crate::node_set::NodeIndex;
 use crate::observer::Observer;
 use crate::random::Purpose;
@@ -124,7 +124,7 @@ impl<'a> Stage<'a> {
             faults: Faults::new(scenario, random),
             passages: BTreeMap::new(),
             changes: Faults::changes(scenario, random),
-            looks: scenario.moments_of_life(),
+            looks: scenario.liveness_checks(),
             submitted: 0,
         }
     }
@@ -147,7 +147,7 @@ impl<'a> Stage<'a> {
             }
             self.submit(now);
             while self.looks.pop_if(|at| *at <= now).is_some() {
-                lock(&self.observer).look_for_life(self.now(), self.looks.is_empty(), || None);
+                lock(&self.observer).check_liveness(self.now(), self.looks.is_empty(), || None);
             }
             if now >= self.scenario.duration {
                 return;
@@ -181,7 +181,7 @@ impl<'a> Stage<'a> {
 
     fn change(&mut self, change: Change) {
         let Some((effect, words)) = self.faults.take(change.step) else { return };
-        lock(&self.observer).tell(self.now(), change.step, &self.faults, words);
+        lock(&self.observer).narrate(self.now(), change.step, &self.faults, words);
         self.route();
         match effect {
             Effect::Machine(node) => self.apply_machine_faults(node),
@@ -245,7 +245,7 @@ impl<'a> Stage<'a> {
             });
         }
         lock(&machine.disk).lose_in_flight();
-        lock(&self.observer).see(self.now(), node, Fact::Stopped);
+        lock(&self.observer).observe(self.now(), node, Observation::Stopped);
         if how == Stop::Kill {
             self.sim.bounce(cluster::ip(node));
         }
@@ -275,14 +275,14 @@ impl<'a> Stage<'a> {
 }
 
 impl Machine {
-    fn see(&self, now: Instant, fact: Fact<'_>) {
-        lock(&self.observer).see(now, self.node, fact);
+    fn observe(&self, now: Instant, observation: Observation<'_>) {
+        lock(&self.observer).observe(now, self.node, observation);
     }
 
     fn complete_write(&self, now: Instant) -> Option<engine::WriteId> {
         let (id, records) = lock(&self.disk).complete()?;
         for record in &records {
-            self.see(now, Fact::Durable(record));
+            self.observe(now, Observation::Durable(record));
         }
         Some(id)
     }
@@ -308,10 +308,10 @@ async fn process(machine: Arc<Machine>) -> turmoil::Result {
     let clock = WallClock { machine: Arc::clone(&machine) };
     let (start, identity) = cluster.start(node, life, clock.now(), clock.wall());
     let saved = lock(&machine.disk).saved();
-    lock(&machine.observer).reopened(clock.now(), node, &saved);
+    lock(&machine.observer).state_loaded(clock.now(), node, &saved);
     let identity = lock(&machine.observer).begin(node, life, &start, &saved, identity);
     let engine = Node::new(start.config, identity, start.seed, start.now, start.wall, saved);
-    machine.see(clock.now(), Fact::Started);
+    machine.observe(clock.now(), Observation::Started);
     fetchers(&machine, &handle);
     tokio::spawn(users(Arc::clone(&machine), handle, numbers));
     let world = World {
@@ -325,7 +325,7 @@ async fn process(machine: Arc<Machine>) -> turmoil::Result {
         journal: SimJournal { machine: Arc::clone(&machine) },
     };
     driver::run(engine, world, asks).await;
-    machine.see(SimClock.now(), Fact::Stopped);
+    machine.observe(SimClock.now(), Observation::Stopped);
     future::pending().await
 }
 
@@ -444,11 +444,11 @@ struct SimJournal {
 
 impl Journal for SimJournal {
     fn input(&mut self, now: Instant, input: &Input) {
-        self.machine.see(now, Fact::Input(input));
+        self.machine.observe(now, Observation::Input(input));
     }
 
     fn output(&mut self, now: Instant, output: &Output) {
-        self.machine.see(now, Fact::Output(output));
+        self.machine.observe(now, Observation::Output(output));
     }
 }
 

@@ -2,7 +2,7 @@
 //! kept: neither goes from the disk before, nor does the node say that it knows no such task.
 
 use crate::cluster;
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::record::Record;
 use engine::{Instant, Output, Rejection, TaskId, UnixMillis};
@@ -69,10 +69,10 @@ impl Invariant for AcceptedExists {
         NAME
     }
 
-    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
-        match fact {
-            Fact::Durable(record) => self.durable(now, node, record),
-            Fact::Output(Output::Reply { answer: Err(Rejection::TaskNotFound(task)), .. }) => {
+    fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
+        match observation {
+            Observation::Durable(record) => self.durable(now, node, record),
+            Observation::Output(Output::Reply { answer: Err(Rejection::TaskNotFound(task)), .. }) => {
                 self.checks += 1;
                 let kept = &self.nodes[node as usize];
                 let until = kept.tasks.get(task);
@@ -84,7 +84,9 @@ impl Invariant for AcceptedExists {
                 }
                 Err(format!("a user was told that there is no task {task}"))
             }
-            Fact::Input(_) | Fact::Output(_) | Fact::Started | Fact::Stopped => Ok(()),
+            Observation::Input(_) | Observation::Output(_) | Observation::Started | Observation::Stopped => {
+                Ok(())
+            }
         }
     }
 
@@ -105,10 +107,10 @@ mod tests {
     fn an_open_task_stays_on_the_disk_and_is_known() {
         let mut invariant = AcceptedExists::new(1, 10);
         let unknown = Output::Reply { id: RequestId(1), answer: Err(Rejection::TaskNotFound(TASK)) };
-        assert_eq!(invariant.see(at(1), 0, Fact::Output(&unknown)), Ok(()));
-        assert_eq!(invariant.see(at(1), 0, Fact::Durable(&task_record(TASK))), Ok(()));
-        assert!(invariant.see(at(1), 0, Fact::Output(&unknown)).is_err());
-        assert!(invariant.see(at(2), 0, Fact::Durable(&Record::RemoveTask(TASK))).is_err());
+        assert_eq!(invariant.observe(at(1), 0, Observation::Output(&unknown)), Ok(()));
+        assert_eq!(invariant.observe(at(1), 0, Observation::Durable(&task_record(TASK))), Ok(()));
+        assert!(invariant.observe(at(1), 0, Observation::Output(&unknown)).is_err());
+        assert!(invariant.observe(at(2), 0, Observation::Durable(&Record::RemoveTask(TASK))).is_err());
     }
 
     #[test]
@@ -116,9 +118,9 @@ mod tests {
         let mut invariant = AcceptedExists::new(1, 10);
         for (removed, good) in [(9, false), (11, true)] {
             let keep = result_record(TASK, 10);
-            assert_eq!(invariant.see(at(1), 0, Fact::Durable(&keep)), Ok(()));
-            assert_eq!(invariant.see(at(1), 0, Fact::Durable(&Record::RemoveTask(TASK))), Ok(()));
-            let gone = invariant.see(at(removed), 0, Fact::Durable(&Record::RemoveResult(TASK)));
+            assert_eq!(invariant.observe(at(1), 0, Observation::Durable(&keep)), Ok(()));
+            assert_eq!(invariant.observe(at(1), 0, Observation::Durable(&Record::RemoveTask(TASK))), Ok(()));
+            let gone = invariant.observe(at(removed), 0, Observation::Durable(&Record::RemoveResult(TASK)));
             assert_eq!(gone.is_ok(), good, "removed after {removed} s");
         }
     }

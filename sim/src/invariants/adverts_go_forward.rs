@@ -2,7 +2,7 @@
 //!
 //! Reading every advert costs more than all other properties together, so large meshes are left out.
 
-use crate::invariant::{Fact, Invariant, Wants};
+use crate::invariant::{Interests, Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::wire::{Advert, Message};
 use engine::{Instant, NodeId, Output};
@@ -38,14 +38,14 @@ impl Invariant for AdvertsGoForward {
         NAME
     }
 
-    fn wants(&self) -> Wants {
-        Wants::OUTPUTS
+    fn interests(&self) -> Interests {
+        Interests::OUTPUTS
     }
 
-    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
-        match fact {
-            Fact::Started => self.newest[node as usize].clear(),
-            Fact::Output(Output::Send { frame, .. })
+    fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
+        match observation {
+            Observation::Started => self.newest[node as usize].clear(),
+            Observation::Output(Output::Send { frame, .. })
                 if frame.len() > ADVERT_BYTES_MIN && self.newest.len() <= NODES_MAX =>
             {
                 let Ok(Message::Adverts(adverts)) = Message::decode(frame) else { return Ok(()) };
@@ -55,7 +55,10 @@ impl Invariant for AdvertsGoForward {
                     }
                 }
             }
-            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Stopped => {}
+            Observation::Durable(_)
+            | Observation::Input(_)
+            | Observation::Output(_)
+            | Observation::Stopped => {}
         }
         Ok(())
     }
@@ -83,7 +86,7 @@ mod tests {
         assert_eq!(invariant.sent(0, member, 5), Ok(()));
         assert_eq!(invariant.sent(0, member, 5), Ok(()));
         assert!(invariant.sent(0, member, 4).is_err());
-        assert_eq!(invariant.see(at(1), 0, Fact::Started), Ok(()));
+        assert_eq!(invariant.observe(at(1), 0, Observation::Started), Ok(()));
         assert_eq!(invariant.sent(0, member, 4), Ok(()));
     }
 }

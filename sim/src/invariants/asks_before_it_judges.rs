@@ -1,6 +1,6 @@
 //! A node whose process did not run for a while does not call a peer slow or dead in the moment in which it runs again.
 
-use crate::invariant::{Fact, Invariant, Wants};
+use crate::invariant::{Interests, Invariant, Observation};
 use crate::node_set::NodeIndex;
 use core::time::Duration;
 use engine::{Event, Instant, Output};
@@ -31,19 +31,19 @@ impl Invariant for AsksBeforeItJudges {
         NAME
     }
 
-    fn wants(&self) -> Wants {
-        Wants::EVENTS
+    fn interests(&self) -> Interests {
+        Interests::EVENTS
     }
 
-    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         let pause = &mut self.pauses[node as usize];
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these judge")]
-        let peer = match fact {
-            Fact::Started => {
+        let peer = match observation {
+            Observation::Started => {
                 *pause = Pause::default();
                 return Ok(());
             }
-            Fact::Output(Output::Event(Event::PeerDead { peer } | Event::PeerSlow { peer })) => peer,
+            Observation::Output(Output::Event(Event::PeerDead { peer } | Event::PeerSlow { peer })) => peer,
             _ => return Ok(()),
         };
         let Some(ended_at) = pause.ended_at else { return Ok(()) };
@@ -85,7 +85,7 @@ mod tests {
             invariant.held(at(10), 0, true);
             invariant.held(at(10 + pause), 0, false);
             let slow = Output::Event(Event::PeerSlow { peer: NodeId([1; 16]) });
-            let seen = invariant.see(at(10 + pause + after), 0, Fact::Output(&slow));
+            let seen = invariant.observe(at(10 + pause + after), 0, Observation::Output(&slow));
             assert_eq!(seen.is_ok(), good, "{pause} s, {after} s");
         }
     }

@@ -1,6 +1,6 @@
 //! A task whose attempts kill what runs them is given up after three: no fourth begins.
 
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::event::ReassignReason;
 use engine::{Event, Instant, Output, TaskId};
@@ -26,12 +26,12 @@ impl Invariant for AttemptsWithinLimit {
         NAME
     }
 
-    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         let deaths = &mut self.nodes[node as usize];
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of attempts")]
-        match fact {
-            Fact::Started => deaths.clear(),
-            Fact::Output(Output::Event(Event::TaskReassigned { task, reason, .. })) => {
+        match observation {
+            Observation::Started => deaths.clear(),
+            Observation::Output(Output::Event(Event::TaskReassigned { task, reason, .. })) => {
                 self.checks += 1;
                 if *reason == ReassignReason::Crashed {
                     let count = deaths.entry(*task).or_default();
@@ -66,7 +66,7 @@ mod tests {
         let mut died = || {
             let (task, worker, reason) = (TaskId([1; 16]), NodeId([1; 16]), ReassignReason::Crashed);
             let event = Output::Event(Event::TaskReassigned { task, worker, reason });
-            invariant.see(at(1), 0, Fact::Output(&event)).is_ok()
+            invariant.observe(at(1), 0, Observation::Output(&event)).is_ok()
         };
         assert_eq!([died(), died(), died()], [true, true, false]);
     }

@@ -5,7 +5,7 @@
 //! hears of nobody, and nobody of it.
 
 use crate::cluster::{self, Cluster};
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::node_set::{NodeIndex, NodeSet};
 use crate::scenario::Standing;
 use core::time::Duration;
@@ -92,24 +92,24 @@ impl Invariant for CopiesSettle {
         NAME
     }
 
-    fn is_about(&self, standing: Standing) -> bool {
+    fn applies_to(&self, standing: Standing) -> bool {
         standing != Standing::Hostile
     }
 
-    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
-        if matches!(fact, Fact::Started | Fact::Stopped) {
-            self.running.set(node, matches!(fact, Fact::Started));
+    fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
+        if matches!(observation, Observation::Started | Observation::Stopped) {
+            self.running.set(node, matches!(observation, Observation::Started));
             if self.cluster.is_copied(node) || self.cluster.standing(node) == Standing::Copy {
                 self.troubled_at = now;
             }
         }
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of copies and members")]
-        match fact {
-            Fact::Started if self.cluster.standing(node) == Standing::Copy => {
+        match observation {
+            Observation::Started if self.cluster.standing(node) == Standing::Copy => {
                 self.copies.insert(node, (now, self.cluster.key_of(node)));
                 self.links.retain(|_, other| *other != node);
             }
-            Fact::Output(Output::Event(event)) => match event {
+            Observation::Output(Output::Event(event)) => match event {
                 Event::IdentityCopied { fenced, .. } => self.told(node, *fenced)?,
                 // All others tell it, before its own account of the mesh could.
                 Event::LinkRefused { reason: RefuseReason::IdentityCopied, by_us: false, .. } => {
@@ -169,14 +169,14 @@ mod tests {
             "nodes = 3\nduration = \"60s\"\n[[host]]\nnode = \"n2\"\nidentity = \"n0\"\nstart = \"5s\"\n";
         let scenario = Scenario::parse("copy", text).unwrap();
         let mut invariant = CopiesSettle::new(Arc::new(Cluster::new(&scenario, 1, None)));
-        invariant.see(at(0), 0, Fact::Started).unwrap();
-        invariant.see(at(5), 2, Fact::Started).unwrap();
+        invariant.observe(at(0), 0, Observation::Started).unwrap();
+        invariant.observe(at(5), 2, Observation::Started).unwrap();
         invariant
     }
 
     fn told(invariant: &mut CopiesSettle, node: NodeIndex, fenced: bool) -> Result<(), String> {
         let told = Output::Event(Event::IdentityCopied { address: None, fenced });
-        invariant.see(at(6), node, Fact::Output(&told))
+        invariant.observe(at(6), node, Observation::Output(&told))
     }
 
     #[test]
@@ -184,9 +184,9 @@ mod tests {
         let mut one = invariant();
         assert_eq!(told(&mut one, 2, true), Ok(()));
         assert_eq!(told(&mut one, 0, false), Ok(()));
-        assert_eq!(one.see(at(20), 1, Fact::Stopped), Ok(()));
+        assert_eq!(one.observe(at(20), 1, Observation::Stopped), Ok(()));
         let left = Output::Event(Event::MemberLeft { member: one.cluster.id(2) });
-        assert!(one.see(at(21), 1, Fact::Output(&left)).unwrap_err().contains("comes or goes"));
+        assert!(one.observe(at(21), 1, Observation::Output(&left)).unwrap_err().contains("comes or goes"));
         assert!(told(&mut invariant(), 0, true).unwrap_err().contains("gives way"));
     }
 
@@ -194,11 +194,11 @@ mod tests {
     fn one_that_is_not_told_in_time_is_wrong() {
         let mut one = invariant();
         assert_eq!(told(&mut one, 2, true), Ok(()));
-        assert_eq!(one.see(at(15), 1, Fact::Stopped), Ok(()));
-        assert!(one.see(at(16), 1, Fact::Stopped).unwrap_err().contains("was not told"));
+        assert_eq!(one.observe(at(15), 1, Observation::Stopped), Ok(()));
+        assert!(one.observe(at(16), 1, Observation::Stopped).unwrap_err().contains("was not told"));
         let mut one = invariant();
         assert_eq!(told(&mut one, 0, false), Ok(()));
-        assert!(one.see(at(16), 1, Fact::Stopped).unwrap_err().contains("n2 was not told"));
+        assert!(one.observe(at(16), 1, Observation::Stopped).unwrap_err().contains("n2 was not told"));
     }
 
     #[test]
@@ -207,8 +207,8 @@ mod tests {
         told(&mut one, 0, false).unwrap();
         told(&mut one, 2, true).unwrap();
         let link = crate::invariants::testing::up(&one.cluster, 1, 1);
-        one.see(at(7), 2, Fact::Output(&link)).unwrap();
-        assert_eq!(one.see(at(65), 1, Fact::Stopped), Ok(()));
-        assert!(one.see(at(66), 1, Fact::Stopped).unwrap_err().contains("has not given way"));
+        one.observe(at(7), 2, Observation::Output(&link)).unwrap();
+        assert_eq!(one.observe(at(65), 1, Observation::Stopped), Ok(()));
+        assert!(one.observe(at(66), 1, Observation::Stopped).unwrap_err().contains("has not given way"));
     }
 }

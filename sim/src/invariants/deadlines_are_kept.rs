@@ -3,7 +3,7 @@
 //!
 //! While an origin's process does not run, nothing ends there; what is over by then ends soon after.
 
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::node_set::{NodeIndex, NodeSet};
 use crate::scenario::Scenario;
 use core::time::Duration;
@@ -104,20 +104,20 @@ impl Invariant for DeadlinesAreKept {
         NAME
     }
 
-    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         if let Some((by, origin, task)) = self.late(now) {
             return Err(format!("task {task} of n{origin} should have ended by {by}"));
         }
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of tasks' times")]
-        match fact {
-            Fact::Stopped => {
+        match observation {
+            Observation::Stopped => {
                 self.open.retain(|(origin, _), _| *origin != node);
                 self.due.retain(|(_, origin, _)| *origin != node);
             }
-            Fact::Durable(Record::Task(task)) => {
+            Observation::Durable(Record::Task(task)) => {
                 self.timeouts.insert(task.id, task.spec.timeout);
             }
-            Fact::Output(Output::Event(event)) => match event {
+            Observation::Output(Output::Event(event)) => match event {
                 Event::TaskAccepted { task, .. } | Event::TaskRecovered { task } => {
                     self.begins(now, node, *task);
                 }
@@ -129,7 +129,7 @@ impl Invariant for DeadlinesAreKept {
         Ok(())
     }
 
-    fn clock_stands(&mut self, now: Instant, node: NodeIndex, stands: bool) {
+    fn clock_stopped(&mut self, now: Instant, node: NodeIndex, stands: bool) {
         if stands {
             self.stands.insert(node, now);
         } else if let Some(then) = self.stands.remove(&node) {
@@ -165,9 +165,9 @@ mod tests {
     fn accepted() -> DeadlinesAreKept {
         let text = "nodes = 1\nduration = \"60s\"\n[disk]\nlatency = \"0s\"\n";
         let mut invariant = DeadlinesAreKept::new(&Scenario::parse("deadlines.toml", text).unwrap());
-        invariant.see(at(1), 0, Fact::Durable(&task_record(TASK))).unwrap();
+        invariant.observe(at(1), 0, Observation::Durable(&task_record(TASK))).unwrap();
         let recovered = Output::Event(Event::TaskRecovered { task: TASK });
-        invariant.see(at(1), 0, Fact::Output(&recovered)).unwrap();
+        invariant.observe(at(1), 0, Observation::Output(&recovered)).unwrap();
         invariant
     }
 
@@ -175,26 +175,26 @@ mod tests {
     fn an_end_too_early_or_too_late_is_wrong() {
         // The task of the record has 10 s.
         let timeout = finished(TASK, TaskStatus::Timeout, None);
-        assert!(accepted().see(at(10), 0, Fact::Output(&timeout)).is_err());
-        assert_eq!(accepted().see(at(11), 0, Fact::Output(&timeout)), Ok(()));
-        assert!(accepted().see(at(14), 0, Fact::Output(&timeout)).is_err());
+        assert!(accepted().observe(at(10), 0, Observation::Output(&timeout)).is_err());
+        assert_eq!(accepted().observe(at(11), 0, Observation::Output(&timeout)), Ok(()));
+        assert!(accepted().observe(at(14), 0, Observation::Output(&timeout)).is_err());
         let mut slept = accepted();
-        slept.clock_stands(at(2), 0, true);
-        assert_eq!(slept.see(at(60), 1, Fact::Started), Ok(()));
-        slept.clock_stands(at(62), 0, false);
-        assert!(slept.see(at(70), 0, Fact::Output(&timeout)).is_err(), "its time was not over");
+        slept.clock_stopped(at(2), 0, true);
+        assert_eq!(slept.observe(at(60), 1, Observation::Started), Ok(()));
+        slept.clock_stopped(at(62), 0, false);
+        assert!(slept.observe(at(70), 0, Observation::Output(&timeout)).is_err(), "its time was not over");
         let mut slept = accepted();
-        slept.clock_stands(at(2), 0, true);
-        slept.clock_stands(at(62), 0, false);
-        assert_eq!(slept.see(at(73), 1, Fact::Started), Ok(()));
-        assert!(slept.see(at(74), 1, Fact::Started).is_err());
+        slept.clock_stopped(at(2), 0, true);
+        slept.clock_stopped(at(62), 0, false);
+        assert_eq!(slept.observe(at(73), 1, Observation::Started), Ok(()));
+        assert!(slept.observe(at(74), 1, Observation::Started).is_err());
         let mut held = accepted();
         held.held(at(2), 0, true);
-        assert_eq!(held.see(at(60), 1, Fact::Started), Ok(()));
+        assert_eq!(held.observe(at(60), 1, Observation::Started), Ok(()));
         held.held(at(60), 0, false);
-        assert_eq!(held.see(at(62), 0, Fact::Output(&timeout)), Ok(()));
+        assert_eq!(held.observe(at(62), 0, Observation::Output(&timeout)), Ok(()));
         let mut stopped = accepted();
-        assert_eq!(stopped.see(at(5), 0, Fact::Stopped), Ok(()));
-        assert_eq!(stopped.see(at(14), 0, Fact::Started), Ok(()));
+        assert_eq!(stopped.observe(at(5), 0, Observation::Stopped), Ok(()));
+        assert_eq!(stopped.observe(at(14), 0, Observation::Started), Ok(()));
     }
 }

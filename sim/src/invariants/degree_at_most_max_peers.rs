@@ -1,7 +1,7 @@
 //! A node never has more links than it may.
 
 use crate::cluster::Cluster;
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::links::{Change, Links};
 use crate::node_set::NodeIndex;
 use engine::Instant;
@@ -29,8 +29,8 @@ impl Invariant for DegreeAtMostMaxPeers {
         NAME
     }
 
-    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
-        let Some(Change::Up(_)) = self.links.see(&self.cluster, node, fact) else { return Ok(()) };
+    fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
+        let Some(Change::Up(_)) = self.links.observe(&self.cluster, node, observation) else { return Ok(()) };
         self.checks += 1;
         let degree = self.links.degree(node);
         if degree <= self.limit {
@@ -53,11 +53,11 @@ mod tests {
     fn one_link_too_many_is_wrong() {
         let cluster = cluster(4);
         let mut invariant = DegreeAtMostMaxPeers::new(Arc::clone(&cluster), 2);
-        let mut see = |output| invariant.see(Instant::ZERO, 0, Fact::Output(&output));
-        assert_eq!(see(up(&cluster, 1, 1)), Ok(()));
-        assert_eq!(see(up(&cluster, 2, 2)), Ok(()));
-        assert_eq!(see(down(&cluster, 2, 2)), Ok(()));
-        assert_eq!(see(up(&cluster, 3, 3)), Ok(()));
-        assert!(see(up(&cluster, 4, 2)).is_err());
+        let mut observe = |output| invariant.observe(Instant::ZERO, 0, Observation::Output(&output));
+        assert_eq!(observe(up(&cluster, 1, 1)), Ok(()));
+        assert_eq!(observe(up(&cluster, 2, 2)), Ok(()));
+        assert_eq!(observe(down(&cluster, 2, 2)), Ok(()));
+        assert_eq!(observe(up(&cluster, 3, 3)), Ok(()));
+        assert!(observe(up(&cluster, 4, 2)).is_err());
     }
 }

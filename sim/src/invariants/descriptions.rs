@@ -4,7 +4,7 @@ use crate::invariant::NO_PANIC;
 use crate::reference::{origin, store};
 
 /// Returns the sentence that a property guards; `None` where no such property is known.
-pub fn of(invariant: &str) -> Option<String> {
+pub fn for_invariant(invariant: &str) -> Option<String> {
     let (_, text) = FILES.iter().find(|(name, _)| *name == invariant)?;
     let opening = text.lines().map_while(|line| line.strip_prefix("//! "));
     let sentence = opening.collect::<Vec<_>>().join(" ");
@@ -66,9 +66,9 @@ mod tests {
     #[test]
     fn every_invariant_has_a_sentence() {
         for name in invariants::NAMES.iter().chain([&crate::observer::liveness::NAME]) {
-            let sentence = of(name).unwrap_or_else(|| panic!("{name} is missing here"));
+            let sentence = for_invariant(name).unwrap_or_else(|| panic!("{name} is missing here"));
             assert!(sentence.ends_with('.') && sentence.len() > 20, "{name}: {sentence}");
         }
-        assert_eq!(of("nothing"), None);
+        assert_eq!(for_invariant("nothing"), None);
     }
 }

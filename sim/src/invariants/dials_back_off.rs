@@ -1,6 +1,6 @@
 //! A node has at most four dials under way, and an address at which nobody answers is dialled ever more rarely.
 
-use crate::invariant::{Fact, Invariant, Wants};
+use crate::invariant::{Interests, Invariant, Observation};
 use crate::node_set::NodeIndex;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -49,28 +49,31 @@ impl Invariant for DialsBackOff {
         NAME
     }
 
-    fn wants(&self) -> Wants {
-        Wants::INPUTS | Wants::OUTPUTS
+    fn interests(&self) -> Interests {
+        Interests::INPUTS | Interests::OUTPUTS
     }
 
-    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         let dials = &mut self.nodes[node as usize];
-        match fact {
-            Fact::Started => *dials = Dials::default(),
-            Fact::Output(Output::Dial { dial, address, .. }) => {
+        match observation {
+            Observation::Started => *dials = Dials::default(),
+            Observation::Output(Output::Dial { dial, address, .. }) => {
                 self.checks += 1;
                 dials.under_way.insert(*dial, *address);
                 if dials.under_way.len() > DIALS_MAX {
                     return Err(format!("{} dials are under way", dials.under_way.len()));
                 }
             }
-            Fact::Input(Input::DialFailed { dial, .. }) => return dials.failed(now, *dial),
-            Fact::Input(Input::LinkUp { dial: Some(dial), .. }) => {
+            Observation::Input(Input::DialFailed { dial, .. }) => return dials.failed(now, *dial),
+            Observation::Input(Input::LinkUp { dial: Some(dial), .. }) => {
                 if let Some(address) = dials.under_way.remove(dial) {
                     dials.failed.remove(&address);
                 }
             }
-            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Stopped => {}
+            Observation::Durable(_)
+            | Observation::Input(_)
+            | Observation::Output(_)
+            | Observation::Stopped => {}
         }
         Ok(())
     }
@@ -103,9 +106,9 @@ mod tests {
             for dial in 0..20 {
                 let (now, dial) = (at(dial * pause), DialId(dial));
                 let output = Output::Dial { dial, address, expect: None };
-                assert_eq!(invariant.see(now, 0, Fact::Output(&output)), Ok(()));
+                assert_eq!(invariant.observe(now, 0, Observation::Output(&output)), Ok(()));
                 let input = Input::DialFailed { dial, error: DialError::Refused };
-                fine &= invariant.see(now, 0, Fact::Input(&input)).is_ok();
+                fine &= invariant.observe(now, 0, Observation::Input(&input)).is_ok();
             }
             assert_eq!(fine, good, "a dial every {pause} s");
         }
@@ -117,7 +120,7 @@ mod tests {
         let dialled = (0..5).map(|dial| {
             let output =
                 Output::Dial { dial: DialId(dial), address: crate::cluster::address(1), expect: None };
-            invariant.see(at(1), 0, Fact::Output(&output)).is_ok()
+            invariant.observe(at(1), 0, Observation::Output(&output)).is_ok()
         });
         assert_eq!(dialled.collect::<Vec<_>>(), [true, true, true, true, false]);
     }

@@ -1,7 +1,7 @@
 //! Nobody is told that a task is accepted, or how it ended, before that is durable on the disk of the node that says
 //! so; and no worker may forget an outcome before its origin cannot.
 
-use crate::invariant::{Fact, Invariant, Wants, Word};
+use crate::invariant::{DirectMessage, Interests, Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::record::Record;
 use engine::request::{Response, TaskView};
@@ -64,11 +64,16 @@ impl Invariant for DurableBeforeAcknowledged {
         NAME
     }
 
-    fn wants(&self) -> Wants {
-        Wants::EVENTS | Wants::OUTPUTS | Wants::WORDS
+    fn interests(&self) -> Interests {
+        Interests::EVENTS | Interests::OUTPUTS | Interests::MESSAGES
     }
 
-    fn hear(&mut self, _: engine::Instant, node: NodeIndex, word: &Word<'_>) -> Result<(), String> {
+    fn observe_message(
+        &mut self,
+        _: engine::Instant,
+        node: NodeIndex,
+        word: &DirectMessage<'_>,
+    ) -> Result<(), String> {
         let durable = &mut self.nodes[node as usize];
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of outcomes and their receipt")]
         match (word.sent, word.payload) {
@@ -93,28 +98,33 @@ impl Invariant for DurableBeforeAcknowledged {
         Ok(())
     }
 
-    fn see(&mut self, _: engine::Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
-        match fact {
-            Fact::Started => {
+    fn observe(
+        &mut self,
+        _: engine::Instant,
+        node: NodeIndex,
+        observation: Observation<'_>,
+    ) -> Result<(), String> {
+        match observation {
+            Observation::Started => {
                 let durable = &mut self.nodes[node as usize];
                 durable.outcomes.clear();
                 durable.acknowledged.clear();
                 durable.duplicates.clear();
                 Ok(())
             }
-            Fact::Output(Output::Event(Event::ResultDuplicate { task, .. })) => {
+            Observation::Output(Output::Event(Event::ResultDuplicate { task, .. })) => {
                 self.nodes[node as usize].duplicates.insert(*task);
                 Ok(())
             }
-            Fact::Durable(Record::Task(task)) => {
+            Observation::Durable(Record::Task(task)) => {
                 self.nodes[node as usize].tasks.insert(task.id);
                 Ok(())
             }
-            Fact::Durable(Record::Result(result)) => {
+            Observation::Durable(Record::Result(result)) => {
                 self.nodes[node as usize].results.insert(result.summary.id);
                 Ok(())
             }
-            Fact::Output(Output::Reply { answer: Ok(response), .. }) => match response {
+            Observation::Output(Output::Reply { answer: Ok(response), .. }) => match response {
                 Response::Submitted(task) => self.accepted(node, *task, "a user was told the acceptance"),
                 Response::News(view, _) | Response::Task(view) => self.shown(node, view),
                 Response::Tasks { tasks, .. } => tasks.iter().try_for_each(|view| self.shown(node, view)),
@@ -130,13 +140,16 @@ impl Invariant for DurableBeforeAcknowledged {
                 | Response::ShuttingDown
                 | Response::Status(_) => Ok(()),
             },
-            Fact::Output(Output::Event(Event::TaskAccepted { task, .. })) => {
+            Observation::Output(Output::Event(Event::TaskAccepted { task, .. })) => {
                 self.accepted(node, *task, "an event told the acceptance")
             }
-            Fact::Output(Output::Event(Event::TaskFinished { task, .. })) => {
+            Observation::Output(Output::Event(Event::TaskFinished { task, .. })) => {
                 self.ended(node, *task, "an event told the outcome")
             }
-            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Stopped => Ok(()),
+            Observation::Durable(_)
+            | Observation::Input(_)
+            | Observation::Output(_)
+            | Observation::Stopped => Ok(()),
         }
     }
 
@@ -175,23 +188,23 @@ mod tests {
     fn a_promise_rests_on_the_disk_of_the_node_that_makes_it() {
         let mut invariant = DurableBeforeAcknowledged::new(2);
         let reply = Output::Reply { id: RequestId(0), answer: Ok(Response::Submitted(TASK)) };
-        assert!(invariant.see(engine::Instant::ZERO, 0, Fact::Output(&reply)).is_err());
-        assert_eq!(invariant.see(engine::Instant::ZERO, 0, Fact::Durable(&record())), Ok(()));
-        assert_eq!(invariant.see(engine::Instant::ZERO, 0, Fact::Output(&reply)), Ok(()));
-        assert!(invariant.see(engine::Instant::ZERO, 1, Fact::Output(&reply)).is_err());
+        assert!(invariant.observe(engine::Instant::ZERO, 0, Observation::Output(&reply)).is_err());
+        assert_eq!(invariant.observe(engine::Instant::ZERO, 0, Observation::Durable(&record())), Ok(()));
+        assert_eq!(invariant.observe(engine::Instant::ZERO, 0, Observation::Output(&reply)), Ok(()));
+        assert!(invariant.observe(engine::Instant::ZERO, 1, Observation::Output(&reply)).is_err());
     }
 
     #[test]
     fn an_outcome_rests_on_its_result() {
         let mut invariant = DurableBeforeAcknowledged::new(1);
-        assert_eq!(invariant.see(engine::Instant::ZERO, 0, Fact::Durable(&record())), Ok(()));
+        assert_eq!(invariant.observe(engine::Instant::ZERO, 0, Observation::Durable(&record())), Ok(()));
         let finished = Output::Event(Event::TaskFinished {
             task: TASK,
             status: TaskStatus::Completed,
             worker: None,
             elapsed_micros: 0,
         });
-        assert!(invariant.see(engine::Instant::ZERO, 0, Fact::Output(&finished)).is_err());
+        assert!(invariant.observe(engine::Instant::ZERO, 0, Observation::Output(&finished)).is_err());
         assert_eq!(invariant.checks(), 1);
     }
 
@@ -215,12 +228,16 @@ mod tests {
             let (origin, destination) = (engine::NodeId([1; 16]), engine::NodeId([2; 16]));
             let now = engine::Instant::ZERO;
             let hear = |invariant: &mut DurableBeforeAcknowledged, sent, payload: &Payload| {
-                invariant.hear(now, 0, &Word { sent, message, origin, destination, payload })
+                invariant.observe_message(
+                    now,
+                    0,
+                    &DirectMessage { sent, message, origin, destination, payload },
+                )
             };
             assert_eq!(hear(&mut invariant, false, &outcome), Ok(()));
             if changed_nothing {
                 let duplicate = Output::Event(Event::ResultDuplicate { task: TASK, from: origin });
-                assert_eq!(invariant.see(now, 0, Fact::Output(&duplicate)), Ok(()));
+                assert_eq!(invariant.observe(now, 0, Observation::Output(&duplicate)), Ok(()));
             }
             assert_eq!(hear(&mut invariant, true, &ack).is_ok(), good);
             assert_eq!(hear(&mut invariant, false, &outcome), Ok(()));

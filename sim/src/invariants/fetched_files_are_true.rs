@@ -5,7 +5,7 @@
 //! nobody sees.
 
 use crate::cluster::Cluster;
-use crate::invariant::{Fact, Invariant, Wants, Word};
+use crate::invariant::{DirectMessage, Interests, Invariant, Observation};
 use crate::node_set::NodeIndex;
 use crate::simulated_file::SimulatedFile;
 use engine::blob::{BlobOrder, Hash, Pin};
@@ -61,18 +61,18 @@ impl Invariant for FetchedFilesAreTrue {
         NAME
     }
 
-    fn wants(&self) -> Wants {
-        Wants::EVENTS | Wants::INPUTS | Wants::OUTPUTS | Wants::WORDS
+    fn interests(&self) -> Interests {
+        Interests::EVENTS | Interests::INPUTS | Interests::OUTPUTS | Interests::MESSAGES
     }
 
-    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these are about files")]
-        match fact {
-            Fact::Started => self.nodes[node as usize] = Fetches::default(),
-            Fact::Input(Input::Request { id, request: Request::Fetch(spec) }) => {
+        match observation {
+            Observation::Started => self.nodes[node as usize] = Fetches::default(),
+            Observation::Input(Input::Request { id, request: Request::Fetch(spec) }) => {
                 self.nodes[node as usize].wanted.insert(*id, *spec);
             }
-            Fact::Output(Output::Blob(BlobOrder::Write { root, piece, bytes, .. })) => {
+            Observation::Output(Output::Blob(BlobOrder::Write { root, piece, bytes, .. })) => {
                 self.checks += 1;
                 let right = self.file(*root).and_then(|file| file.part(*piece));
                 if right != Some(bytes) {
@@ -81,10 +81,10 @@ impl Invariant for FetchedFilesAreTrue {
                     ));
                 }
             }
-            Fact::Output(Output::Event(Event::PeerFault { peer, fault: PeerFault::PieceForged })) => {
+            Observation::Output(Output::Event(Event::PeerFault { peer, fault: PeerFault::PieceForged })) => {
                 self.nodes[node as usize].forgers.insert(*peer);
             }
-            Fact::Output(Output::Reply { id, answer: Ok(Response::Fetched(fetched)) }) => {
+            Observation::Output(Output::Reply { id, answer: Ok(Response::Fetched(fetched)) }) => {
                 self.checks += 1;
                 let spec = self.nodes[node as usize].wanted.remove(id);
                 if !spec.is_some_and(|spec| self.is_meant(spec, fetched.blob.root)) {
@@ -99,7 +99,12 @@ impl Invariant for FetchedFilesAreTrue {
         Ok(())
     }
 
-    fn hear(&mut self, _: Instant, node: NodeIndex, word: &Word<'_>) -> Result<(), String> {
+    fn observe_message(
+        &mut self,
+        _: Instant,
+        node: NodeIndex,
+        word: &DirectMessage<'_>,
+    ) -> Result<(), String> {
         if word.sent && matches!(word.payload, Payload::PieceWanted { .. }) {
             self.checks += 1;
             if self.nodes[node as usize].forgers.contains(&word.destination) {
@@ -138,9 +143,9 @@ mod tests {
         let write = |bytes: &[u8]| {
             Output::Blob(BlobOrder::Write { root, piece: 1, bytes: bytes.to_vec(), leaf: Hash([0; 32]) })
         };
-        assert_eq!(invariant.see(at(1), 1, Fact::Output(&write(&bytes))), Ok(()));
+        assert_eq!(invariant.observe(at(1), 1, Observation::Output(&write(&bytes))), Ok(()));
         bytes[7] ^= 1;
-        assert!(invariant.see(at(1), 1, Fact::Output(&write(&bytes))).is_err());
+        assert!(invariant.observe(at(1), 1, Observation::Output(&write(&bytes))).is_err());
     }
 
     #[test]
@@ -155,10 +160,10 @@ mod tests {
             (Pin::Sha256(name), wrong, false),
         ] {
             let (id, request) = (RequestId(1), Request::Fetch(FetchSpec { pin, bytes: right.bytes }));
-            invariant.see(at(1), 1, Fact::Input(&Input::Request { id, request })).unwrap();
+            invariant.observe(at(1), 1, Observation::Input(&Input::Request { id, request })).unwrap();
             let answer = Ok(Response::Fetched(Fetched { blob: given, peers: 1, elapsed_micros: 1 }));
             let reply = Output::Reply { id, answer };
-            assert_eq!(invariant.see(at(1), 1, Fact::Output(&reply)).is_ok(), good, "{pin:?}");
+            assert_eq!(invariant.observe(at(1), 1, Observation::Output(&reply)).is_ok(), good, "{pin:?}");
         }
     }
 
@@ -168,12 +173,12 @@ mod tests {
         let peer = invariant.cluster.id(0);
         let payload = Payload::PieceWanted { root: Hash([1; 32]), number: 0 };
         let (message, origin) = (MessageId([1; 16]), invariant.cluster.id(1));
-        let word = Word { sent: true, message, origin, destination: peer, payload: &payload };
-        assert_eq!(invariant.hear(at(1), 1, &word), Ok(()));
+        let word = DirectMessage { sent: true, message, origin, destination: peer, payload: &payload };
+        assert_eq!(invariant.observe_message(at(1), 1, &word), Ok(()));
         let found_out = Output::Event(Event::PeerFault { peer, fault: PeerFault::PieceForged });
-        invariant.see(at(1), 1, Fact::Output(&found_out)).unwrap();
-        assert!(invariant.hear(at(1), 1, &word).is_err());
-        invariant.see(at(2), 1, Fact::Started).unwrap();
-        assert_eq!(invariant.hear(at(2), 1, &word), Ok(()), "it has forgotten");
+        invariant.observe(at(1), 1, Observation::Output(&found_out)).unwrap();
+        assert!(invariant.observe_message(at(1), 1, &word).is_err());
+        invariant.observe(at(2), 1, Observation::Started).unwrap();
+        assert_eq!(invariant.observe_message(at(2), 1, &word), Ok(()), "it has forgotten");
     }
 }

@@ -1,7 +1,7 @@
 //! Where nothing is lost on the way, a node that says goodbye to a peer has left in that peer's eyes, and not crashed.
 
 use crate::cluster::Cluster;
-use crate::invariant::{Fact, Invariant, is_clean};
+use crate::invariant::{Invariant, Observation, is_clean};
 use crate::node_set::NodeIndex;
 use crate::scenario::Scenario;
 use engine::event::LinkDownReason;
@@ -53,23 +53,23 @@ impl Invariant for GoodbyeIsHeard {
         NAME
     }
 
-    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         if !self.applies {
             return Ok(());
         }
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of partings")]
-        match fact {
-            Fact::Started => {
+        match observation {
+            Observation::Started => {
                 self.peers.retain(|(of, _), _| *of != node);
                 self.said.retain(|(by, to)| *by != node && *to != node);
             }
-            Fact::Output(Output::Event(Event::LinkUp { link, peer, .. })) => {
+            Observation::Output(Output::Event(Event::LinkUp { link, peer, .. })) => {
                 self.cluster.find(*peer).map(|peer| self.peers.insert((node, *link), peer));
             }
-            Fact::Output(Output::Event(Event::LinkDown { peer, reason, .. })) => {
+            Observation::Output(Output::Event(Event::LinkDown { peer, reason, .. })) => {
                 return self.cluster.find(*peer).map_or(Ok(()), |peer| self.down(node, peer, *reason));
             }
-            Fact::Output(Output::Send { link, frame, .. }) if *frame == self.goodbye => {
+            Observation::Output(Output::Send { link, frame, .. }) if *frame == self.goodbye => {
                 self.peers.get(&(node, *link)).map(|&peer| self.said.insert((node, peer)));
             }
             _ => {}
@@ -93,14 +93,14 @@ mod tests {
         let cluster = cluster(2);
         let scenario = Scenario::parse("goodbye.toml", "nodes = 2\nduration = \"60s\"\n").unwrap();
         let mut invariant = GoodbyeIsHeard::new(Arc::clone(&cluster), &scenario);
-        let mut see = |node, output: Output| invariant.see(at(1), node, Fact::Output(&output));
-        assert_eq!(see(0, up(&cluster, 1, 1)), Ok(()));
-        assert_eq!(see(1, up(&cluster, 2, 0)), Ok(()));
+        let mut observe = |node, output: Output| invariant.observe(at(1), node, Observation::Output(&output));
+        assert_eq!(observe(0, up(&cluster, 1, 1)), Ok(()));
+        assert_eq!(observe(1, up(&cluster, 2, 0)), Ok(()));
         let frame = Message::Goodbye.encode();
         let goodbye = Output::Send { link: LinkId(2), frame, priority: Priority::Control };
-        assert_eq!(see(0, goodbye.clone()), Ok(()), "no link of this node");
-        assert_eq!(see(1, goodbye), Ok(()));
-        assert_eq!(see(1, down(&cluster, 2, 0)), Ok(()));
-        assert!(see(0, down(&cluster, 1, 1)).is_err());
+        assert_eq!(observe(0, goodbye.clone()), Ok(()), "no link of this node");
+        assert_eq!(observe(1, goodbye), Ok(()));
+        assert_eq!(observe(1, down(&cluster, 2, 0)), Ok(()));
+        assert!(observe(0, down(&cluster, 1, 1)).is_err());
     }
 }

@@ -3,7 +3,7 @@
 //! A hello may be late where the network is at fault.
 
 use crate::cluster::Cluster;
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use crate::scenario::Standing;
 use engine::event::DropReason;
@@ -33,10 +33,10 @@ impl Invariant for HonestPeersMakeNoFaults {
         NAME
     }
 
-    fn see(&mut self, _: Instant, _: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn observe(&mut self, _: Instant, _: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these accuse somebody")]
-        match fact {
-            Fact::Output(Output::Event(Event::PeerFault { peer, fault })) => {
+        match observation {
+            Observation::Output(Output::Event(Event::PeerFault { peer, fault })) => {
                 self.checks += 1;
                 match self.cluster.find(*peer) {
                     Some(peer)
@@ -48,12 +48,11 @@ impl Invariant for HonestPeersMakeNoFaults {
                     Some(_) | None => Ok(()),
                 }
             }
-            Fact::Output(Output::Event(Event::MessageDropped { message, reason: DropReason::Replayed }))
-                if !self.hostile =>
-            {
-                Err(format!("message {message} is taken for one that was opened before"))
-            }
-            Fact::Output(Output::Event(Event::MessageDelivered { .. })) => {
+            Observation::Output(Output::Event(Event::MessageDropped {
+                message,
+                reason: DropReason::Replayed,
+            })) if !self.hostile => Err(format!("message {message} is taken for one that was opened before")),
+            Observation::Output(Output::Event(Event::MessageDelivered { .. })) => {
                 self.checks += 1;
                 Ok(())
             }
@@ -76,12 +75,12 @@ mod tests {
     fn only_strangers_and_late_hellos_may_be_accused() {
         let cluster = cluster(2);
         let mut invariant = HonestPeersMakeNoFaults::new(Arc::clone(&cluster));
-        let mut see = |event| invariant.see(at(1), 0, Fact::Output(&Output::Event(event)));
+        let mut observe = |event| invariant.observe(at(1), 0, Observation::Output(&Output::Event(event)));
         let (peer, stranger) = (cluster.id(1), NodeId([9; 16]));
-        assert_eq!(see(Event::PeerFault { peer: stranger, fault: PeerFault::AdvertForged }), Ok(()));
-        assert_eq!(see(Event::PeerFault { peer, fault: PeerFault::HelloLate }), Ok(()));
-        assert!(see(Event::PeerFault { peer, fault: PeerFault::AdvertForged }).is_err());
+        assert_eq!(observe(Event::PeerFault { peer: stranger, fault: PeerFault::AdvertForged }), Ok(()));
+        assert_eq!(observe(Event::PeerFault { peer, fault: PeerFault::HelloLate }), Ok(()));
+        assert!(observe(Event::PeerFault { peer, fault: PeerFault::AdvertForged }).is_err());
         let message = MessageId([1; 16]);
-        assert!(see(Event::MessageDropped { message, reason: DropReason::Replayed }).is_err());
+        assert!(observe(Event::MessageDropped { message, reason: DropReason::Replayed }).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! A node's life goes along its arrows only: INITIALIZING, REGISTERING, ACTIVE, SHUTTING_DOWN, STOPPED. It is ACTIVE
 //! only after its storage took a write, dials nobody before, begins no work once it leaves, and leaves within 8 s.
 
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use core::time::Duration;
 use engine::lifecycle::State;
@@ -71,25 +71,25 @@ impl Invariant for LifecycleAlongArrows {
         NAME
     }
 
-    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         let life = &mut self.lives[node as usize];
         if life.leaves_by.is_some_and(|by| now > by) && life.state == State::ShuttingDown {
             return Err("it has not left within 8 s".to_owned());
         }
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of a node's life")]
-        match fact {
-            Fact::Started => *life = Life::new(),
-            Fact::Stopped => life.leaves_by = None,
-            Fact::Durable(Record::Probe) => life.storage_works = true,
-            Fact::Output(Output::Event(Event::StateChanged { from, to })) => {
+        match observation {
+            Observation::Started => *life = Life::new(),
+            Observation::Stopped => life.leaves_by = None,
+            Observation::Durable(Record::Probe) => life.storage_works = true,
+            Observation::Output(Output::Event(Event::StateChanged { from, to })) => {
                 self.checks += 1;
                 return life.becomes(now, *from, *to);
             }
-            Fact::Output(Output::Event(Event::TaskStarted { task, origin, .. })) => {
+            Observation::Output(Output::Event(Event::TaskStarted { task, origin, .. })) => {
                 self.checks += 1;
                 return life.begins((*origin, *task));
             }
-            Fact::Output(Output::Dial { .. }) if life.state != State::Active => {
+            Observation::Output(Output::Dial { .. }) if life.state != State::Active => {
                 return Err(format!("it dials while it is {}", life.state));
             }
             _ => {}
@@ -118,16 +118,17 @@ mod tests {
     fn a_life_out_of_order_is_wrong() {
         use State::{Active, Initializing, Registering, ShuttingDown};
         let mut invariant = LifecycleAlongArrows::new(1);
-        let mut see = |seconds, fact: Fact<'_>| invariant.see(at(seconds), 0, fact);
-        assert_eq!(see(0, Fact::Output(&becomes(Initializing, Registering))), Ok(()));
-        assert!(see(0, Fact::Output(&becomes(Registering, Active))).is_err(), "without storage");
-        assert_eq!(see(0, Fact::Durable(&Record::Probe)), Ok(()));
-        assert!(see(0, Fact::Output(&becomes(Initializing, Active))).is_err());
-        assert_eq!(see(0, Fact::Output(&becomes(Registering, Active))), Ok(()));
-        assert_eq!(see(1, Fact::Output(&becomes(Active, ShuttingDown))), Ok(()));
+        let mut observe =
+            |seconds, observation: Observation<'_>| invariant.observe(at(seconds), 0, observation);
+        assert_eq!(observe(0, Observation::Output(&becomes(Initializing, Registering))), Ok(()));
+        assert!(observe(0, Observation::Output(&becomes(Registering, Active))).is_err(), "without storage");
+        assert_eq!(observe(0, Observation::Durable(&Record::Probe)), Ok(()));
+        assert!(observe(0, Observation::Output(&becomes(Initializing, Active))).is_err());
+        assert_eq!(observe(0, Observation::Output(&becomes(Registering, Active))), Ok(()));
+        assert_eq!(observe(1, Observation::Output(&becomes(Active, ShuttingDown))), Ok(()));
         let started = Event::TaskStarted { task: TaskId([1; 16]), origin: NodeId([0; 16]), attempt: 1 };
-        assert!(see(2, Fact::Output(&Output::Event(started))).is_err());
-        assert_eq!(see(9, Fact::Durable(&Record::Probe)), Ok(()));
-        assert!(see(10, Fact::Durable(&Record::Probe)).is_err());
+        assert!(observe(2, Observation::Output(&Output::Event(started))).is_err());
+        assert_eq!(observe(9, Observation::Durable(&Record::Probe)), Ok(()));
+        assert!(observe(10, Observation::Durable(&Record::Probe)).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! A message is given up only after its origin sent it four times, or once no path leads to its destination.
 
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::{Event, Instant, MessageId, NodeId, Output};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,12 +32,12 @@ impl Invariant for MessagesAreRetried {
         NAME
     }
 
-    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         let known = &mut self.nodes[node as usize];
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of messages and whom they reach")]
-        match fact {
-            Fact::Started => *known = Known::default(),
-            Fact::Output(Output::Event(event)) => match event {
+        match observation {
+            Observation::Started => *known = Known::default(),
+            Observation::Output(Output::Event(event)) => match event {
                 Event::MemberJoined { member } => {
                     known.members.insert(*member);
                 }
@@ -85,18 +85,18 @@ mod tests {
     fn giving_up_early_is_wrong_while_there_is_a_path() {
         let mut invariant = MessagesAreRetried::new(1);
         let (message, destination) = (MessageId([1; 16]), NodeId([2; 16]));
-        let mut see = |event| invariant.see(at(1), 0, Fact::Output(&Output::Event(event)));
+        let mut observe = |event| invariant.observe(at(1), 0, Observation::Output(&Output::Event(event)));
         let mut fails_after = |retries: u8, reachable: bool| {
             let change = if reachable {
                 Event::MemberJoined { member: destination }
             } else {
                 Event::MemberLeft { member: destination }
             };
-            see(change).unwrap();
+            observe(change).unwrap();
             for retry in 0..=retries {
-                see(Event::MessageSent { message, destination, ttl: 10, retry }).unwrap();
+                observe(Event::MessageSent { message, destination, ttl: 10, retry }).unwrap();
             }
-            see(Event::MessageUnacknowledged { message, destination }).is_err()
+            observe(Event::MessageUnacknowledged { message, destination }).is_err()
         };
         assert!(fails_after(2, true));
         assert!(!fails_after(3, true));

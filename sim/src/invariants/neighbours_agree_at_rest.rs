@@ -2,7 +2,7 @@
 //! the same.
 
 use crate::cluster::Cluster;
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::links::Links;
 use crate::node_set::NodeIndex;
 use core::time::Duration;
@@ -64,14 +64,14 @@ impl Invariant for NeighboursAgreeAtRest {
         NAME
     }
 
-    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
-        if self.links.see(&self.cluster, node, fact).is_some() {
+    fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
+        if self.links.observe(&self.cluster, node, observation).is_some() {
             self.changed_at = now;
         }
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of what members say")]
-        match fact {
-            Fact::Started => self.peers.retain(|(of, _), _| *of != node),
-            Fact::Output(Output::Event(event)) => match event {
+        match observation {
+            Observation::Started => self.peers.retain(|(of, _), _| *of != node),
+            Observation::Output(Output::Event(event)) => match event {
                 Event::LinkUp { link, peer, .. } => {
                     self.cluster.find(*peer).map(|peer| self.peers.insert((node, *link), peer));
                 }
@@ -80,7 +80,7 @@ impl Invariant for NeighboursAgreeAtRest {
                 }
                 _ => {}
             },
-            Fact::Output(Output::Send { link, frame, .. }) if frame.len() <= HEARTBEAT_BYTES_MAX => {
+            Observation::Output(Output::Send { link, frame, .. }) if frame.len() <= HEARTBEAT_BYTES_MAX => {
                 if let Ok(Message::Ping(beat) | Message::Pong(beat)) = Message::decode(frame) {
                     return self.says(now, node, *link, beat.digest);
                 }
@@ -117,20 +117,22 @@ mod tests {
         for (digest, good) in [(1, true), (2, false)] {
             let cluster = cluster(2);
             let mut invariant = NeighboursAgreeAtRest::new(Arc::clone(&cluster));
-            let mut see = |seconds, node, fact: Fact<'_>| invariant.see(at(seconds), node, fact);
+            let mut observe = |seconds, node, observation: Observation<'_>| {
+                invariant.observe(at(seconds), node, observation)
+            };
             for node in [0, 1] {
-                see(0, node, Fact::Started).unwrap();
+                observe(0, node, Observation::Started).unwrap();
                 let link = up(&cluster, u64::from(node), 1 - node);
-                see(1, node, Fact::Output(&link)).unwrap();
+                observe(1, node, Observation::Output(&link)).unwrap();
             }
             let ping = |link, digest| {
                 let frame = Message::Ping(Beat { number: 1, digest, load: 0 }).encode();
                 Output::Send { link: LinkId(link), frame, priority: Priority::Control }
             };
-            assert_eq!(see(20, 0, Fact::Output(&ping(0, 7))), Ok(()));
-            assert_eq!(see(20, 1, Fact::Output(&ping(1, 8))), Ok(()), "too early to tell");
-            assert_eq!(see(40, 0, Fact::Output(&ping(0, 1))), Ok(()));
-            assert_eq!(see(41, 1, Fact::Output(&ping(1, digest))).is_ok(), good);
+            assert_eq!(observe(20, 0, Observation::Output(&ping(0, 7))), Ok(()));
+            assert_eq!(observe(20, 1, Observation::Output(&ping(1, 8))), Ok(()), "too early to tell");
+            assert_eq!(observe(40, 0, Observation::Output(&ping(0, 1))), Ok(()));
+            assert_eq!(observe(41, 1, Observation::Output(&ping(1, digest))).is_ok(), good);
         }
     }
 }

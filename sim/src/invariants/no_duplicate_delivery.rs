@@ -1,7 +1,7 @@
 //! A node hands each message on at most once in its life. A node that starts again has forgotten which ones
 //! it had, and what is sent to it then is new to it.
 
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::{Event, MessageId, Output};
 use std::collections::BTreeSet;
@@ -26,16 +26,24 @@ impl Invariant for NoDuplicateDelivery {
         NAME
     }
 
-    fn see(&mut self, _: engine::Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
-        match fact {
-            Fact::Started => self.nodes[node as usize].clear(),
-            Fact::Output(Output::Event(Event::MessageDelivered { message, .. })) => {
+    fn observe(
+        &mut self,
+        _: engine::Instant,
+        node: NodeIndex,
+        observation: Observation<'_>,
+    ) -> Result<(), String> {
+        match observation {
+            Observation::Started => self.nodes[node as usize].clear(),
+            Observation::Output(Output::Event(Event::MessageDelivered { message, .. })) => {
                 self.checks += 1;
                 if !self.nodes[node as usize].insert(*message) {
                     return Err(format!("message {message} was handed on a second time"));
                 }
             }
-            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Stopped => {}
+            Observation::Durable(_)
+            | Observation::Input(_)
+            | Observation::Output(_)
+            | Observation::Stopped => {}
         }
         Ok(())
     }
@@ -58,10 +66,10 @@ mod tests {
             origin: NodeId([0; 16]),
             hops: 1,
         });
-        assert_eq!(invariant.see(engine::Instant::ZERO, 0, Fact::Output(&output)), Ok(()));
-        assert_eq!(invariant.see(engine::Instant::ZERO, 1, Fact::Output(&output)), Ok(()));
-        assert!(invariant.see(engine::Instant::ZERO, 0, Fact::Output(&output)).is_err());
-        assert_eq!(invariant.see(engine::Instant::ZERO, 1, Fact::Started), Ok(()));
-        assert_eq!(invariant.see(engine::Instant::ZERO, 1, Fact::Output(&output)), Ok(()));
+        assert_eq!(invariant.observe(engine::Instant::ZERO, 0, Observation::Output(&output)), Ok(()));
+        assert_eq!(invariant.observe(engine::Instant::ZERO, 1, Observation::Output(&output)), Ok(()));
+        assert!(invariant.observe(engine::Instant::ZERO, 0, Observation::Output(&output)).is_err());
+        assert_eq!(invariant.observe(engine::Instant::ZERO, 1, Observation::Started), Ok(()));
+        assert_eq!(invariant.observe(engine::Instant::ZERO, 1, Observation::Output(&output)), Ok(()));
     }
 }

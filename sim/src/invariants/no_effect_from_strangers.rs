@@ -2,7 +2,7 @@
 //! it, and an outcome counts only from a node that its origin asked since it started.
 
 use crate::cluster::Cluster;
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::{Event, Instant, NodeId, Output, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,15 +94,18 @@ impl Invariant for NoEffectFromStrangers {
         NAME
     }
 
-    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
-        match fact {
-            Fact::Started => {
+    fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
+        match observation {
+            Observation::Started => {
                 self.asked[node as usize].clear();
                 self.members[node as usize].clear();
                 Ok(())
             }
-            Fact::Output(Output::Event(event)) => self.event(node, event),
-            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Stopped => Ok(()),
+            Observation::Output(Output::Event(event)) => self.event(node, event),
+            Observation::Durable(_)
+            | Observation::Input(_)
+            | Observation::Output(_)
+            | Observation::Stopped => Ok(()),
         }
     }
 
@@ -123,18 +126,19 @@ mod tests {
     fn strangers_and_those_who_were_not_asked_have_no_effect() {
         let cluster = cluster(2);
         let mut invariant = NoEffectFromStrangers::new(Arc::clone(&cluster));
-        let mut see = |node, event| invariant.see(at(1), node, Fact::Output(&Output::Event(event)));
-        assert!(see(0, Event::MemberJoined { member: NodeId([9; 16]) }).is_err());
+        let mut observe =
+            |node, event| invariant.observe(at(1), node, Observation::Output(&Output::Event(event)));
+        assert!(observe(0, Event::MemberJoined { member: NodeId([9; 16]) }).is_err());
         let worker = cluster.id(1);
         let assigned = Event::TaskAssigned { task: TASK, worker, attempt: 1 };
-        assert!(see(0, assigned.clone()).is_err(), "no member yet");
+        assert!(observe(0, assigned.clone()).is_err(), "no member yet");
         let started = Event::TaskStarted { task: TASK, origin: cluster.id(0), attempt: 1 };
-        assert!(see(1, started.clone()).is_err());
-        assert_eq!(see(0, Event::MemberJoined { member: worker }), Ok(()));
-        assert_eq!(see(0, assigned), Ok(()));
-        assert_eq!(see(1, started), Ok(()));
+        assert!(observe(1, started.clone()).is_err());
+        assert_eq!(observe(0, Event::MemberJoined { member: worker }), Ok(()));
+        assert_eq!(observe(0, assigned), Ok(()));
+        assert_eq!(observe(1, started), Ok(()));
         let done = |by| finished(TASK, TaskStatus::Completed, Some(by));
-        assert_eq!(invariant.see(at(2), 0, Fact::Output(&done(worker))), Ok(()));
-        assert!(invariant.see(at(2), 0, Fact::Output(&done(worker))).is_err(), "not asked again");
+        assert_eq!(invariant.observe(at(2), 0, Observation::Output(&done(worker))), Ok(()));
+        assert!(invariant.observe(at(2), 0, Observation::Output(&done(worker))).is_err(), "not asked again");
     }
 }

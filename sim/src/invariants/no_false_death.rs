@@ -6,7 +6,7 @@
 //! A death is true where the process that the link led to is gone, also if another runs there by now.
 
 use crate::cluster::Cluster;
-use crate::invariant::{Fact, Invariant, is_clean};
+use crate::invariant::{Invariant, Observation, is_clean};
 use crate::links::Links;
 use crate::node_set::NodeIndex;
 use crate::scenario::Scenario;
@@ -48,11 +48,11 @@ impl Invariant for NoFalseDeath {
         NAME
     }
 
-    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         if !self.applies {
             return Ok(());
         }
-        if let Fact::Output(Output::Event(Event::PeerDead { peer })) = fact
+        if let Observation::Output(Output::Event(Event::PeerDead { peer })) = observation
             && let Some(peer) = self.cluster.find(*peer)
         {
             self.checks += 1;
@@ -63,7 +63,7 @@ impl Invariant for NoFalseDeath {
                 self.excused = excused;
             }
         }
-        self.links.see(&self.cluster, node, fact);
+        self.links.observe(&self.cluster, node, observation);
         Ok(())
     }
 
@@ -80,38 +80,39 @@ mod tests {
     use super::*;
     use crate::invariants::testing::{cluster, up};
 
-    fn see(more: &str, restarts: bool, deaths: u32) -> Result<(), String> {
+    fn watch_deaths(more: &str, restarts: bool, deaths: u32) -> Result<(), String> {
         let cluster = cluster(2);
         let scenario = Scenario::parse("two", &format!("nodes = 2\nduration = \"60s\"\n{more}")).unwrap();
         let mut invariant = NoFalseDeath::new(Arc::clone(&cluster), &scenario);
-        let mut see = |node, fact: Fact<'_>| invariant.see(Instant::ZERO, node, fact);
-        see(0, Fact::Started)?;
-        see(1, Fact::Started)?;
-        see(0, Fact::Output(&up(&cluster, 1, 1)))?;
+        let mut observe =
+            |node, observation: Observation<'_>| invariant.observe(Instant::ZERO, node, observation);
+        observe(0, Observation::Started)?;
+        observe(1, Observation::Started)?;
+        observe(0, Observation::Output(&up(&cluster, 1, 1)))?;
         if restarts {
-            see(1, Fact::Stopped)?;
-            see(1, Fact::Started)?;
+            observe(1, Observation::Stopped)?;
+            observe(1, Observation::Started)?;
         }
         let dead = Output::Event(Event::PeerDead { peer: cluster.id(1) });
-        (0..deaths).try_for_each(|_| see(0, Fact::Output(&dead)))
+        (0..deaths).try_for_each(|_| observe(0, Observation::Output(&dead)))
     }
 
     #[test]
     fn a_live_peer_is_not_dead_and_one_that_started_again_was() {
-        assert!(see("", false, 1).is_err());
-        assert_eq!(see("", true, 1), Ok(()));
+        assert!(watch_deaths("", false, 1).is_err());
+        assert_eq!(watch_deaths("", true, 1), Ok(()));
     }
 
     #[test]
     fn a_lossy_network_excuses_one_death() {
         let loss = "[network]\nloss = \"5%\"\n";
-        assert_eq!(see(loss, false, 1), Ok(()));
-        assert!(see(loss, false, 2).is_err());
+        assert_eq!(watch_deaths(loss, false, 1), Ok(()));
+        assert!(watch_deaths(loss, false, 2).is_err());
     }
 
     #[test]
     fn behind_a_wall_nobody_can_know() {
         let wall = "[[fault]]\nat = \"1s\"\nkind = \"partition\"\ngroups = [[\"n0\"], [\"n1\"]]\n";
-        assert_eq!(see(wall, false, 1), Ok(()));
+        assert_eq!(watch_deaths(wall, false, 1), Ok(()));
     }
 }

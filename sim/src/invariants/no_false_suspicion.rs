@@ -2,7 +2,7 @@
 //! runs out.
 
 use crate::cluster::Cluster;
-use crate::invariant::{Fact, Invariant, is_clean};
+use crate::invariant::{Invariant, Observation, is_clean};
 use crate::links::Links;
 use crate::node_set::NodeIndex;
 use crate::scenario::{FaultKind, Scenario};
@@ -42,15 +42,15 @@ impl Invariant for NoFalseSuspicion {
         NAME
     }
 
-    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         if !self.applies {
             return Ok(());
         }
-        self.links.see(&self.cluster, node, fact);
+        self.links.observe(&self.cluster, node, observation);
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of suspicion")]
-        let suspect = match fact {
-            Fact::Output(Output::Event(Event::PeerSlow { peer })) => peer,
-            Fact::Output(Output::Event(Event::TaskReassigned { worker, reason, .. }))
+        let suspect = match observation {
+            Observation::Output(Output::Event(Event::PeerSlow { peer })) => peer,
+            Observation::Output(Output::Event(Event::TaskReassigned { worker, reason, .. }))
                 if *reason == ReassignReason::LeaseExpired && self.all_is_heard =>
             {
                 worker
@@ -86,11 +86,11 @@ mod tests {
             let scenario = Scenario::parse("suspicion.toml", &text).unwrap();
             let mut invariant = NoFalseSuspicion::new(Arc::clone(&cluster), &scenario);
             for node in [0, 1] {
-                invariant.see(at(0), node, Fact::Started).unwrap();
+                invariant.observe(at(0), node, Observation::Started).unwrap();
             }
-            invariant.see(at(1), 0, Fact::Output(&up(&cluster, 1, 1))).unwrap();
+            invariant.observe(at(1), 0, Observation::Output(&up(&cluster, 1, 1))).unwrap();
             let slow = Output::Event(Event::PeerSlow { peer: cluster.id(1) });
-            assert_eq!(invariant.see(at(2), 0, Fact::Output(&slow)).is_ok(), good);
+            assert_eq!(invariant.observe(at(2), 0, Observation::Output(&slow)).is_ok(), good);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Nobody takes for a member, or tells others of, what no node with that key has signed.
 
 use crate::cluster::Cluster;
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::identity::Domain;
 use engine::wire::{Advert, Message, SharedBytes, SignedAdvert};
@@ -52,14 +52,14 @@ impl Invariant for NoForgedMember {
         NAME
     }
 
-    fn see(&mut self, _: Instant, _: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
-        match fact {
-            Fact::Output(Output::Event(Event::MemberJoined { member })) => {
+    fn observe(&mut self, _: Instant, _: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
+        match observation {
+            Observation::Output(Output::Event(Event::MemberJoined { member })) => {
                 self.checks += 1;
                 let known = self.cluster.find(*member).is_some();
                 return if known { Ok(()) } else { Err(format!("{member} is a member, and does not exist")) };
             }
-            Fact::Output(Output::Send { frame, .. }) if self.applies => {
+            Observation::Output(Output::Send { frame, .. }) if self.applies => {
                 let Ok(Message::Adverts(adverts)) = Message::decode(frame) else { return Ok(()) };
                 self.checks += 1;
                 if let Some(Ok((member, _))) = adverts
@@ -71,7 +71,11 @@ impl Invariant for NoForgedMember {
                     return Err(format!("an advert goes out that {name} did not sign"));
                 }
             }
-            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Started | Fact::Stopped => {}
+            Observation::Durable(_)
+            | Observation::Input(_)
+            | Observation::Output(_)
+            | Observation::Started
+            | Observation::Stopped => {}
         }
         Ok(())
     }
@@ -94,19 +98,19 @@ mod tests {
         let cluster = cluster(2);
         let member = cluster.id(1);
         let mut invariant = NoForgedMember::new(cluster);
-        let mut see = |member| {
+        let mut observe = |member| {
             let joined = Output::Event(Event::MemberJoined { member });
-            invariant.see(Instant::ZERO, 0, Fact::Output(&joined))
+            invariant.observe(Instant::ZERO, 0, Observation::Output(&joined))
         };
-        assert_eq!(see(member), Ok(()));
-        assert!(see(NodeId([7; 16])).is_err());
+        assert_eq!(observe(member), Ok(()));
+        assert!(observe(NodeId([7; 16])).is_err());
     }
 
     #[test]
     fn an_advert_that_its_member_did_not_sign_does_not_go_out() {
         let (cluster, signer) = (cluster(2), Identity::from_secret(&[1; 32]));
         let mut invariant = NoForgedMember { applies: true, ..NoForgedMember::new(cluster) };
-        let mut see = |key| {
+        let mut observe = |key| {
             let advert = Advert {
                 key,
                 sequence: 1,
@@ -124,9 +128,9 @@ mod tests {
             let signed = SignedAdvert { body: SharedBytes(body.into()), signature };
             let frame = Message::Adverts(vec![signed]).encode();
             let sent = Output::Send { link: LinkId(1), frame, priority: Priority::Control };
-            invariant.see(Instant::ZERO, 0, Fact::Output(&sent))
+            invariant.observe(Instant::ZERO, 0, Observation::Output(&sent))
         };
-        assert_eq!(see(signer.public_key()), Ok(()));
-        assert!(see(Identity::from_secret(&[2; 32]).public_key()).is_err());
+        assert_eq!(observe(signer.public_key()), Ok(()));
+        assert!(observe(Identity::from_secret(&[2; 32]).public_key()).is_err());
     }
 }

@@ -4,7 +4,7 @@
 //! network was not changed: any node may be a relay. What a node does for itself needs no network and has no excuse.
 
 use crate::cluster::Cluster;
-use crate::invariant::{Fact, Invariant, Wants};
+use crate::invariant::{Interests, Invariant, Observation};
 use crate::node_set::NodeIndex;
 use crate::scenario::Scenario;
 use core::time::Duration;
@@ -37,16 +37,16 @@ impl Invariant for NoLiveLeaseLost {
         NAME
     }
 
-    fn wants(&self) -> Wants {
-        Wants::EVENTS
+    fn interests(&self) -> Interests {
+        Interests::EVENTS
     }
 
-    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of processes and leases")]
-        match fact {
-            Fact::Started | Fact::Stopped => self.troubled_at = Some(now),
-            Fact::Output(Output::Event(Event::TaskAssigned { .. })) => self.checks += 1,
-            Fact::Output(Output::Event(Event::TaskReassigned { task, worker, reason }))
+        match observation {
+            Observation::Started | Observation::Stopped => self.troubled_at = Some(now),
+            Observation::Output(Output::Event(Event::TaskAssigned { .. })) => self.checks += 1,
+            Observation::Output(Output::Event(Event::TaskReassigned { task, worker, reason }))
                 if *reason == ReassignReason::LeaseExpired =>
             {
                 let own = *worker == self.cluster.id(node);
@@ -93,9 +93,12 @@ mod tests {
             let taken = |reason| Output::Event(Event::TaskReassigned { task, worker, reason });
             invariant.network_changed(at(10));
             let expired = taken(ReassignReason::LeaseExpired);
-            assert_eq!(invariant.see(at(70), 0, Fact::Output(&expired)).is_ok(), excused);
-            assert!(invariant.see(at(71), 0, Fact::Output(&expired)).is_err());
-            assert_eq!(invariant.see(at(71), 0, Fact::Output(&taken(ReassignReason::Refused))), Ok(()));
+            assert_eq!(invariant.observe(at(70), 0, Observation::Output(&expired)).is_ok(), excused);
+            assert!(invariant.observe(at(71), 0, Observation::Output(&expired)).is_err());
+            assert_eq!(
+                invariant.observe(at(71), 0, Observation::Output(&taken(ReassignReason::Refused))),
+                Ok(())
+            );
         }
     }
 }

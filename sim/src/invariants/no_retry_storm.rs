@@ -1,7 +1,7 @@
 //! Whoever turned a node down for a reason that lasts, or was turned down, is left alone for a while: two that cannot
 //! be peers do not go on trying.
 
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use core::time::Duration;
 use engine::event::RefuseReason;
@@ -22,14 +22,14 @@ impl Invariant for NoRetryStorm {
         NAME
     }
 
-    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
-        match fact {
+    fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
+        match observation {
             // A node that starts has forgotten whom not to try.
-            Fact::Started => {
+            Observation::Started => {
                 self.refused.clear();
                 Ok(())
             }
-            Fact::Output(Output::Event(Event::LinkRefused { peer, reason, .. })) if lasts(*reason) => {
+            Observation::Output(Output::Event(Event::LinkRefused { peer, reason, .. })) if lasts(*reason) => {
                 self.checks += 1;
                 let times = self.refused.entry((node, *peer)).or_default();
                 times.push_back(now);
@@ -42,7 +42,10 @@ impl Invariant for NoRetryStorm {
                 }
                 Ok(())
             }
-            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Stopped => Ok(()),
+            Observation::Durable(_)
+            | Observation::Input(_)
+            | Observation::Output(_)
+            | Observation::Stopped => Ok(()),
         }
     }
 
@@ -74,17 +77,17 @@ mod tests {
     #[test]
     fn a_fifth_refusal_in_a_minute_is_one_too_many() {
         let mut invariant = NoRetryStorm::default();
-        let mut see = |seconds, peer, reason| {
+        let mut observe = |seconds, peer, reason| {
             let peer = NodeId([peer; 16]);
             let refused = Output::Event(Event::LinkRefused { peer, reason, by_us: true });
-            invariant.see(at(seconds), 0, Fact::Output(&refused))
+            invariant.observe(at(seconds), 0, Observation::Output(&refused))
         };
         for seconds in [1, 2, 3, 4] {
-            assert_eq!(see(seconds, 1, RefuseReason::OtherVersion), Ok(()));
-            assert_eq!(see(seconds, 2, RefuseReason::Full), Ok(()));
+            assert_eq!(observe(seconds, 1, RefuseReason::OtherVersion), Ok(()));
+            assert_eq!(observe(seconds, 2, RefuseReason::Full), Ok(()));
         }
-        assert_eq!(see(60, 2, RefuseReason::Full), Ok(()));
-        assert_eq!(see(61, 1, RefuseReason::OtherVersion), Ok(()));
-        assert!(see(61, 1, RefuseReason::OtherVersion).is_err());
+        assert_eq!(observe(60, 2, RefuseReason::Full), Ok(()));
+        assert_eq!(observe(61, 1, RefuseReason::OtherVersion), Ok(()));
+        assert!(observe(61, 1, RefuseReason::OtherVersion).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! A peer that left a heartbeat unanswered gets no new work until it gives a sign of life.
 
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::{Event, Instant, NodeId, Output};
 use std::collections::BTreeSet;
@@ -25,12 +25,12 @@ impl Invariant for NoWorkForTheSlow {
         NAME
     }
 
-    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         let slow = &mut self.slow[node as usize];
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of slow peers and of work")]
-        match fact {
-            Fact::Started => slow.clear(),
-            Fact::Output(Output::Event(event)) => match event {
+        match observation {
+            Observation::Started => slow.clear(),
+            Observation::Output(Output::Event(event)) => match event {
                 Event::PeerSlow { peer } => {
                     slow.insert(*peer);
                 }
@@ -65,12 +65,12 @@ mod tests {
     fn work_for_a_slow_peer_is_wrong_until_it_recovers() {
         let mut invariant = NoWorkForTheSlow::new(1);
         let peer = NodeId([1; 16]);
-        let mut see = |event| invariant.see(at(1), 0, Fact::Output(&Output::Event(event)));
+        let mut observe = |event| invariant.observe(at(1), 0, Observation::Output(&Output::Event(event)));
         let assigned = Event::TaskAssigned { task: TaskId([1; 16]), worker: peer, attempt: 1 };
-        assert_eq!(see(assigned.clone()), Ok(()));
-        assert_eq!(see(Event::PeerSlow { peer }), Ok(()));
-        assert!(see(assigned.clone()).is_err());
-        assert_eq!(see(Event::PeerRecovered { peer }), Ok(()));
-        assert_eq!(see(assigned), Ok(()));
+        assert_eq!(observe(assigned.clone()), Ok(()));
+        assert_eq!(observe(Event::PeerSlow { peer }), Ok(()));
+        assert!(observe(assigned.clone()).is_err());
+        assert_eq!(observe(Event::PeerRecovered { peer }), Ok(()));
+        assert_eq!(observe(assigned), Ok(()));
     }
 }

@@ -4,7 +4,7 @@
 //! What goes over a relay is sealed and cannot be looked at; of it nothing is said.
 
 use crate::cluster::Cluster;
-use crate::invariant::{Fact, Invariant, Wants, Word};
+use crate::invariant::{DirectMessage, Interests, Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::wire::Payload;
 use engine::{Event, Fingerprint, Instant, NodeId, Output, TaskId};
@@ -36,11 +36,16 @@ impl Invariant for NoWorkTwice {
         NAME
     }
 
-    fn wants(&self) -> Wants {
-        Wants::EVENTS | Wants::WORDS
+    fn interests(&self) -> Interests {
+        Interests::EVENTS | Interests::MESSAGES
     }
 
-    fn hear(&mut self, _: Instant, node: NodeIndex, word: &Word<'_>) -> Result<(), String> {
+    fn observe_message(
+        &mut self,
+        _: Instant,
+        node: NodeIndex,
+        word: &DirectMessage<'_>,
+    ) -> Result<(), String> {
         let told = &mut self.told[node as usize];
         #[allow(
             clippy::wildcard_enum_match_arm,
@@ -62,15 +67,15 @@ impl Invariant for NoWorkTwice {
         Ok(())
     }
 
-    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell that work begins")]
-        match fact {
-            Fact::Started => {
+        match observation {
+            Observation::Started => {
                 self.told[node as usize].clear();
                 let id = self.cluster.id(node);
                 self.told.iter_mut().for_each(|told| told.retain(|(origin, _), _| *origin != id));
             }
-            Fact::Output(Output::Event(Event::TaskStarted { task, origin, .. })) if self.applies => {
+            Observation::Output(Output::Event(Event::TaskStarted { task, origin, .. })) if self.applies => {
                 self.checks += 1;
                 if self.told[node as usize].contains_key(&(*origin, *task)) {
                     return Err(format!("task {task} begins again, and its outcome was told already"));
@@ -102,15 +107,16 @@ mod tests {
         let [destination, origin] = [0, 1].map(|node| invariant.cluster.id(node));
         let (attempt, fingerprint) = (Attempt { task: TASK, number: 1 }, Fingerprint([1; 16]));
         let payload = Payload::Outcome { attempt, fingerprint, micros: 1, result };
-        let word = Word { sent: true, message: MessageId([1; 16]), origin, destination, payload: &payload };
-        invariant.hear(at(1), 1, &word).unwrap();
+        let word =
+            DirectMessage { sent: true, message: MessageId([1; 16]), origin, destination, payload: &payload };
+        invariant.observe_message(at(1), 1, &word).unwrap();
         invariant
     }
 
     fn starts(invariant: &mut NoWorkTwice) -> Result<(), String> {
         let origin = invariant.cluster.id(0);
         let started = Output::Event(Event::TaskStarted { task: TASK, origin, attempt: 2 });
-        invariant.see(at(2), 1, Fact::Output(&started))
+        invariant.observe(at(2), 1, Observation::Output(&started))
     }
 
     #[test]
@@ -121,7 +127,7 @@ mod tests {
         assert_eq!(starts(&mut after(Err(InferenceError::Crashed))), Ok(()));
         for node in [0, 1] {
             let mut invariant = after(output());
-            invariant.see(at(2), node, Fact::Started).unwrap();
+            invariant.observe(at(2), node, Observation::Started).unwrap();
             assert_eq!(starts(&mut invariant), Ok(()));
         }
     }

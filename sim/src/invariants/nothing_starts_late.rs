@@ -4,7 +4,7 @@
 //! is sealed and cannot be looked at; of it nothing is said.
 
 use crate::cluster::Cluster;
-use crate::invariant::{Fact, Invariant, Wants, Word};
+use crate::invariant::{DirectMessage, Interests, Invariant, Observation};
 use crate::node_set::NodeIndex;
 use core::time::Duration;
 use engine::wire::{Attempt, Payload};
@@ -42,11 +42,16 @@ impl Invariant for NothingStartsLate {
         NAME
     }
 
-    fn wants(&self) -> Wants {
-        Wants::EVENTS | Wants::WORDS
+    fn interests(&self) -> Interests {
+        Interests::EVENTS | Interests::MESSAGES
     }
 
-    fn hear(&mut self, now: Instant, node: NodeIndex, word: &Word<'_>) -> Result<(), String> {
+    fn observe_message(
+        &mut self,
+        now: Instant,
+        node: NodeIndex,
+        word: &DirectMessage<'_>,
+    ) -> Result<(), String> {
         let told = &mut self.nodes[node as usize];
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell a worker what to do")]
         match word.payload {
@@ -65,10 +70,10 @@ impl Invariant for NothingStartsLate {
         Ok(())
     }
 
-    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell that work begins")]
-        match fact {
-            Fact::Started => {
+        match observation {
+            Observation::Started => {
                 self.nodes[node as usize] = Told::default();
                 // An origin that starts again counts its attempts anew.
                 let id = self.cluster.id(node);
@@ -77,7 +82,7 @@ impl Invariant for NothingStartsLate {
                     told.cancelled.retain(|(origin, ..)| *origin != id);
                 }
             }
-            Fact::Output(Output::Event(Event::TaskStarted { task, origin, attempt })) => {
+            Observation::Output(Output::Event(Event::TaskStarted { task, origin, attempt })) => {
                 self.checks += 1;
                 let told = &self.nodes[node as usize];
                 if told.cancelled.contains(&(*origin, *task, *attempt)) {
@@ -108,13 +113,13 @@ mod tests {
 
     fn hears(invariant: &mut NothingStartsLate, seconds: u64, message: u8, payload: &Payload) {
         let (message, destination) = (MessageId([message; 16]), NodeId([9; 16]));
-        let word = Word { sent: false, message, origin: ORIGIN, destination, payload };
-        invariant.hear(at(seconds), 0, &word).unwrap();
+        let word = DirectMessage { sent: false, message, origin: ORIGIN, destination, payload };
+        invariant.observe_message(at(seconds), 0, &word).unwrap();
     }
 
     fn starts(invariant: &mut NothingStartsLate, seconds: u64, attempt: u32) -> bool {
         let started = Output::Event(Event::TaskStarted { task: TASK, origin: ORIGIN, attempt });
-        invariant.see(at(seconds), 0, Fact::Output(&started)).is_ok()
+        invariant.observe(at(seconds), 0, Observation::Output(&started)).is_ok()
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A node has at most one link to each other node, also where both dialled at once.
 
 use crate::cluster::Cluster;
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::links::{Change, Links};
 use crate::node_set::NodeIndex;
 use engine::Instant;
@@ -28,8 +28,10 @@ impl Invariant for OneLinkPerPair {
         NAME
     }
 
-    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
-        let Some(Change::Up(peer)) = self.links.see(&self.cluster, node, fact) else { return Ok(()) };
+    fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
+        let Some(Change::Up(peer)) = self.links.observe(&self.cluster, node, observation) else {
+            return Ok(());
+        };
         self.checks += 1;
         match self.links.between(node, peer) {
             0 | 1 => Ok(()),
@@ -51,12 +53,12 @@ mod tests {
     fn a_second_link_is_wrong_unless_the_first_went_before() {
         let cluster = cluster(3);
         let mut invariant = OneLinkPerPair::new(Arc::clone(&cluster));
-        let mut see = |output| invariant.see(Instant::ZERO, 0, Fact::Output(&output));
-        assert_eq!(see(up(&cluster, 1, 1)), Ok(()));
-        assert_eq!(see(up(&cluster, 2, 2)), Ok(()));
-        assert!(see(up(&cluster, 3, 1)).is_err());
-        assert_eq!(see(down(&cluster, 1, 1)), Ok(()));
-        assert_eq!(see(down(&cluster, 2, 2)), Ok(()));
-        assert_eq!(see(up(&cluster, 4, 2)), Ok(()));
+        let mut observe = |output| invariant.observe(Instant::ZERO, 0, Observation::Output(&output));
+        assert_eq!(observe(up(&cluster, 1, 1)), Ok(()));
+        assert_eq!(observe(up(&cluster, 2, 2)), Ok(()));
+        assert!(observe(up(&cluster, 3, 1)).is_err());
+        assert_eq!(observe(down(&cluster, 1, 1)), Ok(()));
+        assert_eq!(observe(down(&cluster, 2, 2)), Ok(()));
+        assert_eq!(observe(up(&cluster, 4, 2)), Ok(()));
     }
 }

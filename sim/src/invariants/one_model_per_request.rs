@@ -3,7 +3,7 @@
 //!
 //! A name is not an identity. Which models a node has is what the world last told it, not what the node says.
 
-use crate::invariant::{Fact, Invariant, Wants};
+use crate::invariant::{Interests, Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::record::Record;
 use engine::request::Response;
@@ -81,31 +81,31 @@ impl Invariant for OneModelPerRequest {
         NAME
     }
 
-    fn wants(&self) -> Wants {
-        Wants::EVENTS | Wants::INPUTS | Wants::OUTPUTS
+    fn interests(&self) -> Interests {
+        Interests::EVENTS | Interests::INPUTS | Interests::OUTPUTS
     }
 
-    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of models")]
-        match fact {
-            Fact::Started => self.nodes[node as usize] = Worker::default(),
-            Fact::Input(Input::Model { name, fingerprint, .. }) => {
+        match observation {
+            Observation::Started => self.nodes[node as usize] = Worker::default(),
+            Observation::Input(Input::Model { name, fingerprint, .. }) => {
                 self.nodes[node as usize].models.insert(name.clone(), *fingerprint);
             }
             // What was begun again under another number is part of an earlier job.
-            Fact::Input(_) => self.nodes[node as usize].begun.clear(),
-            Fact::Output(Output::Event(Event::TaskStarted { task, attempt, .. })) => {
+            Observation::Input(_) => self.nodes[node as usize].begun.clear(),
+            Observation::Output(Output::Event(Event::TaskStarted { task, attempt, .. })) => {
                 self.nodes[node as usize].begun.push((*task, *attempt));
             }
-            Fact::Output(Output::Infer { model, fingerprint, .. }) => {
+            Observation::Output(Output::Infer { model, fingerprint, .. }) => {
                 return self.infer(node, model, *fingerprint);
             }
-            Fact::Output(Output::Reply { answer: Ok(Response::News(view, news)), .. })
+            Observation::Output(Output::Reply { answer: Ok(Response::News(view, news)), .. })
                 if !news.text.is_empty() =>
             {
                 return self.shown(view.id, news.attempt);
             }
-            Fact::Durable(Record::Result(result)) => {
+            Observation::Durable(Record::Result(result)) => {
                 if matches!(result.outcome, Outcome::Completed(_)) {
                     return self.ended(result.summary.id, result.fingerprint);
                 }

@@ -1,7 +1,7 @@
 //! A task has at most one terminal outcome, across all restarts of its origin: one record, and one event. That it has
 //! one at all in the end is for [`crate::liveness`] to see.
 
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::record::Record;
 use engine::{Event, Output, TaskId};
@@ -40,11 +40,20 @@ impl Invariant for OneTerminalOutcome {
         NAME
     }
 
-    fn see(&mut self, _: engine::Instant, _: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
-        match fact {
-            Fact::Durable(Record::Result(result)) => self.recorded(result.summary.id),
-            Fact::Output(Output::Event(Event::TaskFinished { task, .. })) => self.finished(*task),
-            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Started | Fact::Stopped => Ok(()),
+    fn observe(
+        &mut self,
+        _: engine::Instant,
+        _: NodeIndex,
+        observation: Observation<'_>,
+    ) -> Result<(), String> {
+        match observation {
+            Observation::Durable(Record::Result(result)) => self.recorded(result.summary.id),
+            Observation::Output(Output::Event(Event::TaskFinished { task, .. })) => self.finished(*task),
+            Observation::Durable(_)
+            | Observation::Input(_)
+            | Observation::Output(_)
+            | Observation::Started
+            | Observation::Stopped => Ok(()),
         }
     }
 
@@ -69,9 +78,9 @@ mod tests {
                 elapsed_micros: 1,
             })
         };
-        assert_eq!(invariant.see(engine::Instant::ZERO, 0, Fact::Output(&finished(1))), Ok(()));
-        assert_eq!(invariant.see(engine::Instant::ZERO, 0, Fact::Output(&finished(2))), Ok(()));
-        assert!(invariant.see(engine::Instant::ZERO, 1, Fact::Output(&finished(1))).is_err());
+        assert_eq!(invariant.observe(engine::Instant::ZERO, 0, Observation::Output(&finished(1))), Ok(()));
+        assert_eq!(invariant.observe(engine::Instant::ZERO, 0, Observation::Output(&finished(2))), Ok(()));
+        assert!(invariant.observe(engine::Instant::ZERO, 1, Observation::Output(&finished(1))).is_err());
         assert_eq!(invariant.checks(), 3);
     }
 }

@@ -1,7 +1,7 @@
 //! What a user is shown of an attempt while it writes is the beginning of what the task is said to have written: no
 //! piece is lost, doubled or another attempt's.
 
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::record::Record;
 use engine::request::{News, Response};
@@ -54,18 +54,22 @@ impl Invariant for StreamsAgree {
         NAME
     }
 
-    fn see(&mut self, _: Instant, _: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
-        match fact {
-            Fact::Output(Output::Reply { answer: Ok(Response::News(view, news)), .. }) => {
+    fn observe(&mut self, _: Instant, _: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
+        match observation {
+            Observation::Output(Output::Reply { answer: Ok(Response::News(view, news)), .. }) => {
                 self.piece(view.id, news)
             }
-            Fact::Durable(Record::Result(result)) => match &result.outcome {
+            Observation::Durable(Record::Result(result)) => match &result.outcome {
                 Outcome::Completed(TaskOutput::Generation { text, .. }) => {
                     self.written(result.summary.id, text)
                 }
                 Outcome::Cancelled | Outcome::Completed(_) | Outcome::Failed(_) | Outcome::Timeout => Ok(()),
             },
-            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Started | Fact::Stopped => Ok(()),
+            Observation::Durable(_)
+            | Observation::Input(_)
+            | Observation::Output(_)
+            | Observation::Started
+            | Observation::Stopped => Ok(()),
         }
     }
 

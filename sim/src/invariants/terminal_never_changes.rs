@@ -1,7 +1,7 @@
 //! How a task ended never changes: whatever the record says, an event tells or a user is shown is the same ever after,
 //! and no ended task is shown as if it had not.
 
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::record::Record;
 use engine::request::{Response, TaskView};
@@ -53,23 +53,29 @@ impl Invariant for TerminalNeverChanges {
         NAME
     }
 
-    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
-        match fact {
-            Fact::Durable(Record::Result(result)) => {
+    fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
+        match observation {
+            Observation::Durable(Record::Result(result)) => {
                 let summary = &result.summary;
                 if result.outcome.status() != summary.status {
                     return Err(format!("the record of task {} contradicts itself", summary.id));
                 }
                 self.ended(node, summary.id, summary.status, summary.worker)
             }
-            Fact::Output(Output::Event(Event::TaskFinished { task, status, worker, .. })) => {
+            Observation::Output(Output::Event(Event::TaskFinished { task, status, worker, .. })) => {
                 self.ended(node, *task, *status, *worker)
             }
-            Fact::Output(Output::Reply { answer: Ok(Response::Task(view)), .. }) => self.shown(node, view),
-            Fact::Output(Output::Reply { answer: Ok(Response::Tasks { tasks, .. }), .. }) => {
+            Observation::Output(Output::Reply { answer: Ok(Response::Task(view)), .. }) => {
+                self.shown(node, view)
+            }
+            Observation::Output(Output::Reply { answer: Ok(Response::Tasks { tasks, .. }), .. }) => {
                 tasks.iter().try_for_each(|view| self.shown(node, view))
             }
-            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) | Fact::Started | Fact::Stopped => Ok(()),
+            Observation::Durable(_)
+            | Observation::Input(_)
+            | Observation::Output(_)
+            | Observation::Started
+            | Observation::Stopped => Ok(()),
         }
     }
 
@@ -88,12 +94,12 @@ mod tests {
     #[test]
     fn another_end_is_wrong() {
         let mut invariant = TerminalNeverChanges::default();
-        assert_eq!(invariant.see(at(1), 0, Fact::Durable(&result_record(TASK, 9))), Ok(()));
+        assert_eq!(invariant.observe(at(1), 0, Observation::Durable(&result_record(TASK, 9))), Ok(()));
         let same = finished(TASK, TaskStatus::Completed, None);
-        assert_eq!(invariant.see(at(1), 0, Fact::Output(&same)), Ok(()));
+        assert_eq!(invariant.observe(at(1), 0, Observation::Output(&same)), Ok(()));
         let other = finished(TASK, TaskStatus::Timeout, None);
-        assert!(invariant.see(at(2), 0, Fact::Output(&other)).is_err());
+        assert!(invariant.observe(at(2), 0, Observation::Output(&other)).is_err());
         let by_another = finished(TASK, TaskStatus::Completed, Some(NodeId([2; 16])));
-        assert!(invariant.see(at(2), 0, Fact::Output(&by_another)).is_err());
+        assert!(invariant.observe(at(2), 0, Observation::Output(&by_another)).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! A message makes at most as many hops as its origin allowed, and each hop leaves it fewer.
 
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::{Event, MessageId, Output};
 use std::collections::{BTreeMap, VecDeque};
@@ -33,8 +33,13 @@ impl Invariant for TtlNeverExceeded {
         NAME
     }
 
-    fn see(&mut self, _: engine::Instant, _: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
-        let Fact::Output(Output::Event(event)) = fact else { return Ok(()) };
+    fn observe(
+        &mut self,
+        _: engine::Instant,
+        _: NodeIndex,
+        observation: Observation<'_>,
+    ) -> Result<(), String> {
+        let Observation::Output(Output::Event(event)) = observation else { return Ok(()) };
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these events tell of hops")]
         match event {
             Event::MessageSent { message, ttl, .. } => self.sent(*message, *ttl),
@@ -74,11 +79,12 @@ mod tests {
     fn too_many_hops_are_wrong() {
         let mut invariant = TtlNeverExceeded::default();
         let (message, node) = (MessageId([1; 16]), NodeId([2; 16]));
-        let mut see = |event| invariant.see(engine::Instant::ZERO, 0, Fact::Output(&Output::Event(event)));
-        assert_eq!(see(Event::MessageSent { message, destination: node, ttl: 3, retry: 0 }), Ok(()));
-        assert_eq!(see(Event::MessageForwarded { message, next: node, ttl: 2 }), Ok(()));
-        assert!(see(Event::MessageForwarded { message, next: node, ttl: 3 }).is_err());
-        assert_eq!(see(Event::MessageDelivered { message, origin: node, hops: 3 }), Ok(()));
-        assert!(see(Event::MessageDelivered { message, origin: node, hops: 4 }).is_err());
+        let mut observe =
+            |event| invariant.observe(engine::Instant::ZERO, 0, Observation::Output(&Output::Event(event)));
+        assert_eq!(observe(Event::MessageSent { message, destination: node, ttl: 3, retry: 0 }), Ok(()));
+        assert_eq!(observe(Event::MessageForwarded { message, next: node, ttl: 2 }), Ok(()));
+        assert!(observe(Event::MessageForwarded { message, next: node, ttl: 3 }).is_err());
+        assert_eq!(observe(Event::MessageDelivered { message, origin: node, hops: 3 }), Ok(()));
+        assert!(observe(Event::MessageDelivered { message, origin: node, hops: 4 }).is_err());
     }
 }

@@ -6,7 +6,7 @@
 //! compared for as long after the network itself changed, when both ends of a link may believe in one that is cut.
 
 use crate::cluster::Cluster;
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::links::Links;
 use crate::node_set::{NodeIndex, NodeSet};
 use crate::scenario::Standing;
@@ -127,15 +127,15 @@ impl Invariant for ViewIsTrue {
         NAME
     }
 
-    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         self.check(now)?;
-        if self.links.see(&self.cluster, node, fact).is_some() {
+        if self.links.observe(&self.cluster, node, observation).is_some() {
             self.changed(now, node);
         }
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of members")]
-        match fact {
-            Fact::Started => self.views[node as usize] = NodeSet::default(),
-            Fact::Output(Output::Event(event)) => match event {
+        match observation {
+            Observation::Started => self.views[node as usize] = NodeSet::default(),
+            Observation::Output(Output::Event(event)) => match event {
                 Event::MemberJoined { member } => self.view(node, *member, true),
                 Event::MemberLeft { member } => self.view(node, *member, false),
                 _ => {}
@@ -190,22 +190,27 @@ mod tests {
         fn new() -> Self {
             let cluster = cluster(2);
             let mut two = Self { invariant: ViewIsTrue::new(Arc::clone(&cluster)), cluster };
-            two.see(0, 0, Fact::Started).unwrap();
-            two.see(0, 1, Fact::Started).unwrap();
+            two.observe(0, 0, Observation::Started).unwrap();
+            two.observe(0, 1, Observation::Started).unwrap();
             let (there, back) = (up(&two.cluster, 1, 1), up(&two.cluster, 2, 0));
-            two.see(1, 0, Fact::Output(&there)).unwrap();
-            two.see(1, 1, Fact::Output(&back)).unwrap();
+            two.observe(1, 0, Observation::Output(&there)).unwrap();
+            two.observe(1, 1, Observation::Output(&back)).unwrap();
             two.joined(1, 0, 1);
             two
         }
 
-        fn see(&mut self, seconds: u64, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
-            self.invariant.see(at(seconds), node, fact)
+        fn observe(
+            &mut self,
+            seconds: u64,
+            node: NodeIndex,
+            observation: Observation<'_>,
+        ) -> Result<(), String> {
+            self.invariant.observe(at(seconds), node, observation)
         }
 
         fn joined(&mut self, seconds: u64, node: NodeIndex, member: NodeIndex) {
             let event = Output::Event(Event::MemberJoined { member: self.cluster.id(member) });
-            self.see(seconds, node, Fact::Output(&event)).unwrap();
+            self.observe(seconds, node, Observation::Output(&event)).unwrap();
         }
     }
 
@@ -214,22 +219,22 @@ mod tests {
         let mut two = Two::new();
         let gone = down(&two.cluster, 2, 0);
         two.invariant.held(at(2), 0, true);
-        two.see(3, 1, Fact::Output(&gone)).unwrap();
-        two.see(60, 1, Fact::Durable(&engine::record::Record::Probe)).unwrap();
+        two.observe(3, 1, Observation::Output(&gone)).unwrap();
+        two.observe(60, 1, Observation::Durable(&engine::record::Record::Probe)).unwrap();
         two.invariant.held(at(61), 0, false);
-        two.see(80, 1, Fact::Durable(&engine::record::Record::Probe)).unwrap();
-        two.see(90, 1, Fact::Durable(&engine::record::Record::Probe)).unwrap_err();
+        two.observe(80, 1, Observation::Durable(&engine::record::Record::Probe)).unwrap();
+        two.observe(90, 1, Observation::Durable(&engine::record::Record::Probe)).unwrap_err();
     }
 
     #[test]
     fn who_does_not_know_a_neighbour_is_wrong_after_five_seconds() {
         let mut two = Two::new();
-        assert_eq!(two.see(5, 0, Fact::Started), Ok(()));
+        assert_eq!(two.observe(5, 0, Observation::Started), Ok(()));
         let mut two = Two::new();
-        assert!(two.see(7, 0, Fact::Started).unwrap_err().contains("n1 does not know n0"));
+        assert!(two.observe(7, 0, Observation::Started).unwrap_err().contains("n1 does not know n0"));
         let mut two = Two::new();
         two.joined(3, 1, 0);
-        assert_eq!(two.see(7, 0, Fact::Started), Ok(()));
+        assert_eq!(two.observe(7, 0, Observation::Started), Ok(()));
         assert_eq!(two.invariant.checks(), 1);
     }
 
@@ -238,16 +243,18 @@ mod tests {
         let mut two = Two::new();
         two.joined(2, 1, 0);
         let (there, back) = (down(&two.cluster, 1, 1), down(&two.cluster, 2, 0));
-        two.see(3, 0, Fact::Output(&there)).unwrap();
-        two.see(4, 1, Fact::Output(&back)).unwrap();
-        assert!(two.see(10, 0, Fact::Started).unwrap_err().contains("still lists"));
+        two.observe(3, 0, Observation::Output(&there)).unwrap();
+        two.observe(4, 1, Observation::Output(&back)).unwrap();
+        assert!(two.observe(10, 0, Observation::Started).unwrap_err().contains("still lists"));
     }
 
     #[test]
     fn a_link_that_only_one_end_believes_in_is_wrong_after_detection() {
         let mut two = Two::new();
-        two.see(2, 1, Fact::Stopped).unwrap();
-        assert_eq!(two.see(26, 0, Fact::Input(&engine::Input::Tick)), Ok(()));
-        assert!(two.see(27, 0, Fact::Input(&engine::Input::Tick)).unwrap_err().contains("has none"));
+        two.observe(2, 1, Observation::Stopped).unwrap();
+        assert_eq!(two.observe(26, 0, Observation::Input(&engine::Input::Tick)), Ok(()));
+        assert!(
+            two.observe(27, 0, Observation::Input(&engine::Input::Tick)).unwrap_err().contains("has none")
+        );
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Where the real driver has the node, nobody can look into it: there, nothing is said.
 
-use crate::invariant::{Fact, Invariant, Wants};
+use crate::invariant::{Interests, Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::{Instant, Node};
 
@@ -19,11 +19,11 @@ impl Invariant for WithinBounds {
         NAME
     }
 
-    fn wants(&self) -> Wants {
-        Wants::NODES
+    fn interests(&self) -> Interests {
+        Interests::NODES
     }
 
-    fn look(&mut self, _: Instant, _: NodeIndex, node: &Node) -> Result<(), String> {
+    fn inspect(&mut self, _: Instant, _: NodeIndex, node: &Node) -> Result<(), String> {
         self.checks += 1;
         match node.occupancy().find(|place| place.current > place.limit) {
             None => Ok(()),
@@ -33,7 +33,7 @@ impl Invariant for WithinBounds {
         }
     }
 
-    fn see(&mut self, _: Instant, _: NodeIndex, _: Fact<'_>) -> Result<(), String> {
+    fn observe(&mut self, _: Instant, _: NodeIndex, _: Observation<'_>) -> Result<(), String> {
         Ok(())
     }
 
@@ -56,7 +56,7 @@ mod tests {
             let config = Config { results_max: links, ..cluster.config(0) };
             let saved = Saved { results: vec![crate::invariants::testing::summary()], ..Saved::default() };
             let node = Node::new(config, cluster.identity(0), [1; 32], at(0), UnixMillis(0), saved);
-            assert_eq!(WithinBounds::default().look(at(0), 0, &node).is_ok(), good);
+            assert_eq!(WithinBounds::default().inspect(at(0), 0, &node).is_ok(), good);
         }
     }
 }

@@ -94,7 +94,7 @@ marks! {
 }
 
 /// Returns the name for what a hostile node does.
-pub(crate) const fn of_hostility(kind: Hostility) -> &'static str {
+pub(crate) const fn for_hostility(kind: Hostility) -> &'static str {
     match kind {
         Hostility::Announce => "hostile_announce",
         Hostility::BlackHole => "hostile_black_hole",

@@ -3,23 +3,23 @@
 //! Bounded: of each node the last [`EVENTS_MAX`] are kept, the oldest goes first.
 
 use crate::cluster::Cluster;
-use crate::invariant::Fact;
+use crate::invariant::Observation;
 use crate::node_set::NodeIndex;
-use crate::observer::narrative::{Line, Story};
+use crate::observer::narrative::{Line, Narrative};
 use core::fmt::Write;
 use engine::{Event, Instant, NodeId, Output, TaskId};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::VecDeque;
 
-/// What happened last, by node.
+/// Entry happened last, by node.
 #[derive(Debug, Default)]
-pub(crate) struct Recent {
-    nodes: Vec<VecDeque<(Instant, What)>>,
+pub(crate) struct FlightRecorder {
+    nodes: Vec<VecDeque<(Instant, Entry)>>,
 }
 
 #[derive(Clone, Debug)]
-enum What {
+enum Entry {
     Event(Event),
     Started,
     Stopped,
@@ -34,29 +34,35 @@ pub struct LastEvents {
     pub events: Vec<Line>,
 }
 
-impl Recent {
+impl FlightRecorder {
     pub(crate) fn new(nodes: usize) -> Self {
         Self { nodes: vec![VecDeque::new(); nodes] }
     }
 
     /// Takes note of what happened to a node.
-    pub(crate) fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) {
-        let what = match fact {
-            Fact::Output(Output::Event(event)) => What::Event(event.clone()),
-            Fact::Started => What::Started,
-            Fact::Stopped => What::Stopped,
-            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) => return,
+    pub(crate) fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) {
+        let entry = match observation {
+            Observation::Output(Output::Event(event)) => Entry::Event(event.clone()),
+            Observation::Started => Entry::Started,
+            Observation::Stopped => Entry::Stopped,
+            Observation::Durable(_) | Observation::Input(_) | Observation::Output(_) => return,
         };
         let ring = &mut self.nodes[node as usize];
         if ring.len() == EVENTS_MAX {
             ring.pop_front();
         }
-        ring.push_back((now, what));
+        ring.push_back((now, entry));
     }
 
     /// Returns the last events of some nodes, in words.
-    pub(crate) fn of(&self, nodes: &[NodeIndex], cluster: &Cluster, story: &Story) -> Vec<LastEvents> {
-        let line = |(at, what): &(Instant, What)| Line { at: *at, words: what.words(cluster, story) };
+    pub(crate) fn last_events(
+        &self,
+        nodes: &[NodeIndex],
+        cluster: &Cluster,
+        narrative: &Narrative,
+    ) -> Vec<LastEvents> {
+        let line =
+            |(at, entry): &(Instant, Entry)| Line { at: *at, text: entry.describe(cluster, narrative) };
         let of = |&node: &NodeIndex| {
             let ring = self.nodes.get(node as usize)?;
             Some(LastEvents { node, events: ring.iter().map(line).collect() })
@@ -65,15 +71,15 @@ impl Recent {
     }
 }
 
-impl What {
-    fn words(&self, cluster: &Cluster, story: &Story) -> String {
+impl Entry {
+    fn describe(&self, cluster: &Cluster, narrative: &Narrative) -> String {
         match self {
             Self::Started => "the process starts".to_owned(),
             Self::Stopped => "the process is gone".to_owned(),
             // An event is its name, or a map from its name to its fields: the log has it in the same way.
             Self::Event(event) => match serde_json::to_value(event) {
                 Ok(Value::Object(named)) => match named.iter().next() {
-                    Some((name, Value::Object(fields))) => in_words(name, fields, cluster, story),
+                    Some((name, Value::Object(fields))) => describe_event(name, fields, cluster, narrative),
                     Some(_) | None => format!("{event:?}"),
                 },
                 Ok(Value::String(name)) => name,
@@ -83,12 +89,17 @@ impl What {
     }
 }
 
-/// Returns `name: field value, field value`, with nodes and tasks called as in the story.
-fn in_words(name: &str, fields: &serde_json::Map<String, Value>, cluster: &Cluster, story: &Story) -> String {
+/// Returns `name: field value, field value`, with nodes and tasks called as in the narrative.
+fn describe_event(
+    name: &str,
+    fields: &serde_json::Map<String, Value>,
+    cluster: &Cluster,
+    narrative: &Narrative,
+) -> String {
     let mut words = name.to_owned();
     for (position, (key, value)) in fields.iter().filter(|(_, value)| !value.is_null()).enumerate() {
         let shown = match value {
-            Value::String(text) => called(text, cluster, story).unwrap_or_else(|| text.clone()),
+            Value::String(text) => short_name(text, cluster, narrative).unwrap_or_else(|| text.clone()),
             Value::Array(_) | Value::Bool(_) | Value::Null | Value::Number(_) | Value::Object(_) => {
                 value.to_string()
             }
@@ -99,13 +110,13 @@ fn in_words(name: &str, fields: &serde_json::Map<String, Value>, cluster: &Clust
     words
 }
 
-fn called(text: &str, cluster: &Cluster, story: &Story) -> Option<String> {
+fn short_name(text: &str, cluster: &Cluster, narrative: &Narrative) -> Option<String> {
     let node = text.parse::<NodeId>().ok().and_then(|id| cluster.find(id)).map(|node| format!("n{node}"));
-    node.or_else(|| story.number(text.parse::<TaskId>().ok()?).map(|number| number.to_string()))
+    node.or_else(|| narrative.number(text.parse::<TaskId>().ok()?).map(|number| number.to_string()))
 }
 
 /// Returns the numbers of the nodes that a text names, in their order, at most [`INVOLVED_MAX`].
-pub(crate) fn named_in(words: &str, nodes: usize) -> Vec<NodeIndex> {
+pub(crate) fn nodes_named_in(words: &str, nodes: usize) -> Vec<NodeIndex> {
     let mut named: Vec<NodeIndex> = words
         .split(|c: char| !c.is_ascii_alphanumeric())
         .filter_map(|word| word.strip_prefix('n')?.parse().ok())
@@ -132,21 +143,21 @@ mod tests {
     fn the_oldest_goes_first_and_nodes_have_names() {
         let scenario = Scenario::parse("two", "nodes = 2\nduration = \"60s\"\n").unwrap();
         let cluster = Cluster::new(&scenario, 1, None);
-        let mut recent = Recent::new(2);
-        recent.see(Instant::ZERO, 1, Fact::Started);
+        let mut recorder = FlightRecorder::new(2);
+        recorder.observe(Instant::ZERO, 1, Observation::Started);
         for at in 0..EVENTS_MAX as u64 {
             let event = Output::Event(Event::PeerSlow { peer: cluster.id(0) });
-            recent.see(Instant::from_micros(at), 1, Fact::Output(&event));
+            recorder.observe(Instant::from_micros(at), 1, Observation::Output(&event));
         }
-        let told = recent.of(&[1], &cluster, &Story::default());
-        let expected = |at| Line { at: Instant::from_micros(at), words: "peer_slow: peer n0".to_owned() };
+        let told = recorder.last_events(&[1], &cluster, &Narrative::default());
+        let expected = |at| Line { at: Instant::from_micros(at), text: "peer_slow: peer n0".to_owned() };
         let events = (0..EVENTS_MAX as u64).map(expected).collect();
         assert_eq!(told, [LastEvents { node: 1, events }]);
     }
 
     #[test]
     fn words_name_the_nodes_involved() {
-        assert_eq!(named_in("n3 does not know n0, which runs (n3)", 4), [0, 3]);
-        assert_eq!(named_in("n4 and n are none; nor is note n1x", 4), Vec::<NodeIndex>::new());
+        assert_eq!(nodes_named_in("n3 does not know n0, which runs (n3)", 4), [0, 3]);
+        assert_eq!(nodes_named_in("n4 and n are none; nor is note n1x", 4), Vec::<NodeIndex>::new());
     }
 }

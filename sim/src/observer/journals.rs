@@ -3,7 +3,7 @@
 //! They have the form of a real node's, so each can be replayed alone. Two runs are the same when their journals are,
 //! and where they are not, the first record that differs says where the runs part.
 
-use crate::invariant::Fact;
+use crate::invariant::Observation;
 use crate::node_set::NodeIndex;
 use crate::replay::{self, Records, ReplayError};
 use core::fmt;
@@ -58,13 +58,13 @@ impl Journals {
     }
 
     /// Takes down what happened to a node.
-    pub(crate) fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) {
+    pub(crate) fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) {
         let Some(journal) = self.open.get_mut(&node) else { return };
-        match fact {
-            Fact::Input(input) => journal.recorder.input(now, input, &mut journal.unwritten),
-            Fact::Output(output) => journal.recorder.output(output, &mut journal.unwritten),
-            Fact::Durable(_) | Fact::Started => {}
-            Fact::Stopped => self.end(node),
+        match observation {
+            Observation::Input(input) => journal.recorder.input(now, input, &mut journal.unwritten),
+            Observation::Output(output) => journal.recorder.output(output, &mut journal.unwritten),
+            Observation::Durable(_) | Observation::Started => {}
+            Observation::Stopped => self.end(node),
         }
         if let Some(journal) =
             self.open.get_mut(&node).filter(|journal| journal.unwritten.len() >= WRITE_BYTES)

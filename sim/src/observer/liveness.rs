@@ -4,7 +4,7 @@
 //! A task whose origin never starts again is nobody's to finish, and not asked for.
 
 use crate::cluster::Cluster;
-use crate::invariant::Fact;
+use crate::invariant::Observation;
 use crate::node_set::{NodeIndex, NodeSet};
 use engine::record::Record;
 use engine::request::Response;
@@ -37,24 +37,24 @@ impl Liveness {
         Self { open: BTreeMap::new(), ended: BTreeSet::new(), nodes, protocols }
     }
 
-    pub(crate) fn see(&mut self, cluster: &Cluster, node: NodeIndex, fact: Fact<'_>) {
+    pub(crate) fn observe(&mut self, cluster: &Cluster, node: NodeIndex, observation: Observation<'_>) {
         let view = &mut self.nodes[node as usize];
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these events tell of tasks and members")]
-        match fact {
-            Fact::Started => *view = View { running: true, members: NodeSet::default() },
-            Fact::Stopped => view.running = false,
-            Fact::Output(Output::Reply { answer: Ok(Response::Submitted(task)), .. }) => {
+        match observation {
+            Observation::Started => *view = View { running: true, members: NodeSet::default() },
+            Observation::Stopped => view.running = false,
+            Observation::Output(Output::Reply { answer: Ok(Response::Submitted(task)), .. }) => {
                 self.accepted(*task, node);
             }
-            Fact::Durable(Record::Result(result)) => self.ended(result.summary.id),
-            Fact::Output(Output::Event(event)) => match event {
+            Observation::Durable(Record::Result(result)) => self.ended(result.summary.id),
+            Observation::Output(Output::Event(event)) => match event {
                 Event::MemberJoined { member } => view.set(cluster.find_member(*member), true),
                 Event::MemberLeft { member } => view.set(cluster.find_member(*member), false),
                 Event::TaskAccepted { task, .. } => self.accepted(*task, node),
                 Event::TaskFinished { task, .. } => self.ended(*task),
                 _ => {}
             },
-            Fact::Durable(_) | Fact::Input(_) | Fact::Output(_) => {}
+            Observation::Durable(_) | Observation::Input(_) | Observation::Output(_) => {}
         }
     }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What people want to read of a run, in order.
 #[derive(Debug, Default)]
-pub(crate) struct Story {
+pub(crate) struct Narrative {
     pub(crate) lines: Vec<Line>,
     pub(crate) left_out: u64,
     names: BTreeMap<TaskId, usize>,
@@ -22,13 +22,14 @@ pub struct Line {
     /// When.
     pub at: Instant,
     /// What.
-    pub words: String,
+    #[serde(rename = "words")]
+    pub text: String,
 }
 
-impl Story {
-    pub(super) fn push(&mut self, at: Instant, words: String) {
-        if self.lines.len() < STORY_LINES_MAX {
-            self.lines.push(Line { at, words });
+impl Narrative {
+    pub(super) fn push(&mut self, at: Instant, text: String) {
+        if self.lines.len() < LINES_MAX {
+            self.lines.push(Line { at, text });
         } else {
             self.left_out += 1;
         }
@@ -47,7 +48,7 @@ impl Story {
 
     pub(super) fn event(&mut self, cluster: &Cluster, now: Instant, node: NodeIndex, event: &Event) {
         #[allow(clippy::wildcard_enum_match_arm, reason = "the rest is no news to people")]
-        let words = match event {
+        let text = match event {
             Event::BlobFetched { bytes, peers, .. } => {
                 format!("n{node} has fetched a file of {bytes} bytes, from {peers} nodes")
             }
@@ -91,8 +92,8 @@ impl Story {
             Event::WriteFailed { error, .. } => format!("a write of n{node} failed: {error:?}"),
             _ => return,
         };
-        self.push(now, words);
+        self.push(now, text);
     }
 }
 
-const STORY_LINES_MAX: usize = 60;
+const LINES_MAX: usize = 60;

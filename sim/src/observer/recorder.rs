@@ -7,7 +7,7 @@ mod wires;
 
 use crate::cluster::{self, Cluster};
 use crate::faults::Step;
-use crate::invariant::Fact;
+use crate::invariant::Observation;
 use crate::node_set::NodeIndex;
 use crate::observer::coverage_marks;
 use descriptions::Texts;
@@ -61,17 +61,17 @@ impl Recorder {
     }
 
     /// Takes note of what happened to a node.
-    pub(crate) fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) {
+    pub(crate) fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) {
         let at = now.as_micros();
-        match fact {
-            Fact::Durable(_) => {}
-            Fact::Input(input) => self.input(at, node, input),
-            Fact::Output(output) => self.output(at, node, output),
-            Fact::Started => {
+        match observation {
+            Observation::Durable(_) => {}
+            Observation::Input(input) => self.input(at, node, input),
+            Observation::Output(output) => self.output(at, node, output),
+            Observation::Started => {
                 self.spans.life(at, node, Some("INITIALIZING"));
                 self.note(at, node, Kind::Peer, "process starts", String::new(), 0);
             }
-            Fact::Stopped => {
+            Observation::Stopped => {
                 self.spans.stopped(at, node);
                 self.wires.stopped(node);
                 self.note(at, node, Kind::Peer, "process is gone", String::new(), 0);

@@ -5,7 +5,7 @@
 //! the same once in 2^64, as they would with any. It reads ten bytes in the time in which SHA-256 reads one, and large
 //! meshes say gigabytes to each other.
 
-use crate::invariant::Fact;
+use crate::invariant::Observation;
 use crate::node_set::NodeIndex;
 use core::fmt;
 use engine::Instant;
@@ -41,19 +41,19 @@ pub struct TraceSummary {
 
 impl Trace {
     /// Adds what happened to a node.
-    pub(crate) fn push(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) {
-        match fact {
-            Fact::Input(input) => {
+    pub(crate) fn push(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) {
+        match observation {
+            Observation::Input(input) => {
                 self.inputs += 1;
                 self.encode(&(now, node, 0_u8, input));
             }
-            Fact::Output(output) => {
+            Observation::Output(output) => {
                 self.outputs += 1;
                 self.encode(&(now, node, 1_u8, output));
             }
-            Fact::Durable(record) => self.encode(&(now, node, 2_u8, record)),
-            Fact::Started => self.encode(&(now, node, 3_u8)),
-            Fact::Stopped => self.encode(&(now, node, 4_u8)),
+            Observation::Durable(record) => self.encode(&(now, node, 2_u8, record)),
+            Observation::Started => self.encode(&(now, node, 3_u8)),
+            Observation::Stopped => self.encode(&(now, node, 4_u8)),
         }
         if self.buffer.len() >= BUFFER_BYTES {
             self.flush();
@@ -90,7 +90,7 @@ mod tests {
         let hash = |records: &[(u64, NodeIndex, Input)]| {
             let mut trace = Trace::default();
             for (at, node, input) in records {
-                trace.push(Instant::from_micros(*at), *node, Fact::Input(input));
+                trace.push(Instant::from_micros(*at), *node, Observation::Input(input));
             }
             trace.finish().hash
         };
@@ -108,7 +108,7 @@ mod tests {
     fn tagged_events_encode() {
         let mut trace = Trace::default();
         let event = Output::Event(Event::TaskRecovered { task: TaskId([1; 16]) });
-        trace.push(Instant::ZERO, 0, Fact::Output(&event));
+        trace.push(Instant::ZERO, 0, Observation::Output(&event));
         assert_eq!(trace.finish().outputs, 1);
     }
 }

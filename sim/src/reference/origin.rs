@@ -5,7 +5,7 @@
 //! The model of an origin is a map from tasks to where they are.
 
 use crate::cluster::Cluster;
-use crate::invariant::{Fact, Invariant, Wants};
+use crate::invariant::{Interests, Invariant, Observation};
 use crate::node_set::NodeIndex;
 use core::time::Duration;
 use engine::event::{LinkDownReason, ReassignReason};
@@ -237,23 +237,23 @@ impl Invariant for Origins {
         NAME
     }
 
-    fn wants(&self) -> Wants {
-        Wants::EVENTS | Wants::INPUTS | Wants::OUTPUTS
+    fn interests(&self) -> Interests {
+        Interests::EVENTS | Interests::INPUTS | Interests::OUTPUTS
     }
 
-    fn see(&mut self, now: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
-        match fact {
-            Fact::Input(_) => self.step_ends(node),
-            Fact::Started => {
+    fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
+        match observation {
+            Observation::Input(_) => self.step_ends(node),
+            Observation::Started => {
                 self.origins[node as usize] = Origin::default();
                 Ok(())
             }
-            Fact::Durable(Record::Result(result)) => {
+            Observation::Durable(Record::Result(result)) => {
                 let summary = &result.summary;
                 self.origins[node as usize].ended(summary.id, summary.status, summary.attempts)
             }
-            Fact::Output(Output::Event(event)) => self.event(now, node, event),
-            Fact::Output(Output::Write { records, .. }) => {
+            Observation::Output(Output::Event(event)) => self.event(now, node, event),
+            Observation::Output(Output::Write { records, .. }) => {
                 for record in records {
                     if let Record::Result(result) = record
                         && let Some(known) = self.origins[node as usize].tasks.get_mut(&result.summary.id)
@@ -264,10 +264,10 @@ impl Invariant for Origins {
                 }
                 Ok(())
             }
-            Fact::Output(Output::Reply { answer: Ok(Response::Task(view)), .. }) => {
+            Observation::Output(Output::Reply { answer: Ok(Response::Task(view)), .. }) => {
                 self.origins[node as usize].shown(view)
             }
-            Fact::Durable(_) | Fact::Output(_) | Fact::Stopped => Ok(()),
+            Observation::Durable(_) | Observation::Output(_) | Observation::Stopped => Ok(()),
         }
     }
 
@@ -298,26 +298,26 @@ mod tests {
         fn new() -> Self {
             let cluster = cluster(2);
             let mut one = Self { worker: cluster.id(1), origins: Origins::new(cluster, 1) };
-            one.see(Event::MemberJoined { member: one.worker }).unwrap();
-            one.see(Event::TaskAccepted { task: TASK, kind: TaskKind::Embedding }).unwrap();
+            one.observe(Event::MemberJoined { member: one.worker }).unwrap();
+            one.observe(Event::TaskAccepted { task: TASK, kind: TaskKind::Embedding }).unwrap();
             one.assign(1).unwrap();
             one
         }
 
-        fn see(&mut self, event: Event) -> Result<(), String> {
-            self.origins.see(at(1), 0, Fact::Output(&Output::Event(event)))
+        fn observe(&mut self, event: Event) -> Result<(), String> {
+            self.origins.observe(at(1), 0, Observation::Output(&Output::Event(event)))
         }
 
         fn assign(&mut self, attempt: u32) -> Result<(), String> {
-            self.see(Event::TaskAssigned { task: TASK, worker: self.worker, attempt })
+            self.observe(Event::TaskAssigned { task: TASK, worker: self.worker, attempt })
         }
 
         fn comes_back(&mut self, reason: ReassignReason) -> Result<(), String> {
-            self.see(Event::TaskReassigned { task: TASK, worker: self.worker, reason })
+            self.observe(Event::TaskReassigned { task: TASK, worker: self.worker, reason })
         }
 
         fn step(&mut self) -> Result<(), String> {
-            self.origins.see(at(1), 0, Fact::Input(&Input::Tick))
+            self.origins.observe(at(1), 0, Observation::Input(&Input::Tick))
         }
     }
 
@@ -337,17 +337,17 @@ mod tests {
             assert!(One::new().comes_back(reason).is_err(), "{reason:?}");
         }
         let mut one = One::new();
-        one.see(Event::PeerSlow { peer: one.worker }).unwrap();
+        one.observe(Event::PeerSlow { peer: one.worker }).unwrap();
         assert_eq!(one.comes_back(ReassignReason::Unreachable), Ok(()));
         let (message, destination) = (engine::MessageId([1; 16]), one.worker);
-        one.see(Event::MessageSent { message, destination, ttl: 10, retry: 0 }).unwrap();
+        one.observe(Event::MessageSent { message, destination, ttl: 10, retry: 0 }).unwrap();
         assert_eq!(one.step(), Ok(()));
     }
 
     #[test]
     fn a_worker_that_may_go_on_is_told_not_to() {
         let mut one = One::new();
-        one.see(Event::PeerSlow { peer: one.worker }).unwrap();
+        one.observe(Event::PeerSlow { peer: one.worker }).unwrap();
         one.comes_back(ReassignReason::Unreachable).unwrap();
         assert!(one.step().is_err());
     }
@@ -355,7 +355,7 @@ mod tests {
     #[test]
     fn a_task_does_not_stay_with_who_is_gone() {
         let mut one = One::new();
-        one.see(Event::MemberLeft { member: one.worker }).unwrap();
+        one.observe(Event::MemberLeft { member: one.worker }).unwrap();
         assert!(one.step().is_err());
     }
 
@@ -363,10 +363,10 @@ mod tests {
     fn no_more_are_open_than_may_be() {
         let mut one = One::new();
         let second = Event::TaskAccepted { task: TaskId([2; 16]), kind: TaskKind::Embedding };
-        assert!(one.see(second.clone()).is_err());
+        assert!(one.observe(second.clone()).is_err());
         let mut one = One::new();
-        one.origins.see(at(1), 0, Fact::Durable(&task_record(TASK))).unwrap();
-        one.origins.see(at(1), 0, Fact::Durable(&result_record(TASK, 9))).unwrap();
-        assert_eq!(one.see(second), Ok(()));
+        one.origins.observe(at(1), 0, Observation::Durable(&task_record(TASK))).unwrap();
+        one.origins.observe(at(1), 0, Observation::Durable(&result_record(TASK, 9))).unwrap();
+        assert_eq!(one.observe(second), Ok(()));
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! The model of a disk is two maps.
 
-use crate::invariant::{Fact, Invariant};
+use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::record::{Record, Saved};
 use engine::request::{Response, TaskView};
@@ -88,22 +88,22 @@ impl Invariant for Store {
         NAME
     }
 
-    fn reopened(&mut self, node: NodeIndex, saved: &Saved) -> Result<(), String> {
+    fn state_loaded(&mut self, node: NodeIndex, saved: &Saved) -> Result<(), String> {
         self.checks += 1;
         self.disks[node as usize].compare(saved)
     }
 
-    fn see(&mut self, _: Instant, node: NodeIndex, fact: Fact<'_>) -> Result<(), String> {
+    fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         let disk = &mut self.disks[node as usize];
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of what is stored")]
-        match fact {
-            Fact::Started => disk.found = Some(BTreeSet::new()),
-            Fact::Durable(record) => return disk.apply(record),
-            Fact::Output(Output::Event(Event::TaskRecovered { task })) => {
+        match observation {
+            Observation::Started => disk.found = Some(BTreeSet::new()),
+            Observation::Durable(record) => return disk.apply(record),
+            Observation::Output(Output::Event(Event::TaskRecovered { task })) => {
                 disk.found.as_mut().map(|found| found.insert(*task));
             }
             // With its first write, a node has read all that there was.
-            Fact::Output(Output::Write { .. }) => {
+            Observation::Output(Output::Write { .. }) => {
                 if let Some(found) = disk.found.take() {
                     self.checks += 1;
                     if !found.iter().eq(disk.tasks.keys()) {
@@ -112,11 +112,11 @@ impl Invariant for Store {
                     }
                 }
             }
-            Fact::Output(Output::Reply { answer: Ok(Response::Task(view)), .. }) => {
+            Observation::Output(Output::Reply { answer: Ok(Response::Task(view)), .. }) => {
                 self.checks += 1;
                 return disk.shown(view);
             }
-            Fact::Output(Output::Reply { answer: Ok(Response::Tasks { tasks, .. }), .. }) => {
+            Observation::Output(Output::Reply { answer: Ok(Response::Tasks { tasks, .. }), .. }) => {
                 return tasks.iter().try_for_each(|view| disk.shown(view));
             }
             _ => {}
@@ -143,25 +143,28 @@ mod tests {
         let recovered = Output::Event(Event::TaskRecovered { task: TASK });
         for (found, good) in [(true, true), (false, false)] {
             let mut store = Store::new(1);
-            let mut see = |fact: Fact<'_>| store.see(at(1), 0, fact);
-            assert_eq!(see(Fact::Durable(&task_record(TASK))), Ok(()));
-            assert_eq!(see(Fact::Started), Ok(()));
+            let mut observe = |observation: Observation<'_>| store.observe(at(1), 0, observation);
+            assert_eq!(observe(Observation::Durable(&task_record(TASK))), Ok(()));
+            assert_eq!(observe(Observation::Started), Ok(()));
             if found {
-                assert_eq!(see(Fact::Output(&recovered)), Ok(()));
+                assert_eq!(observe(Observation::Output(&recovered)), Ok(()));
             }
-            assert_eq!(see(Fact::Output(&first_write)).is_ok(), good);
+            assert_eq!(observe(Observation::Output(&first_write)).is_ok(), good);
         }
     }
 
     #[test]
     fn a_disk_that_differs_is_wrong() {
         let mut store = Store::new(1);
-        assert_eq!(store.reopened(0, &Saved::default()), Ok(()));
-        store.see(at(1), 0, Fact::Durable(&task_record(TASK))).unwrap();
-        assert!(store.reopened(0, &Saved::default()).is_err());
-        store.see(at(1), 0, Fact::Durable(&result_record(TASK, 9))).unwrap();
-        store.see(at(1), 0, Fact::Durable(&Record::RemoveTask(TASK))).unwrap();
-        assert!(store.reopened(0, &Saved::default()).is_err());
-        assert!(store.see(at(1), 0, Fact::Durable(&task_record(TASK))).is_err(), "it has its outcome");
+        assert_eq!(store.state_loaded(0, &Saved::default()), Ok(()));
+        store.observe(at(1), 0, Observation::Durable(&task_record(TASK))).unwrap();
+        assert!(store.state_loaded(0, &Saved::default()).is_err());
+        store.observe(at(1), 0, Observation::Durable(&result_record(TASK, 9))).unwrap();
+        store.observe(at(1), 0, Observation::Durable(&Record::RemoveTask(TASK))).unwrap();
+        assert!(store.state_loaded(0, &Saved::default()).is_err());
+        assert!(
+            store.observe(at(1), 0, Observation::Durable(&task_record(TASK))).is_err(),
+            "it has its outcome"
+        );
     }
 }

@@ -26,7 +26,7 @@ fn embedded(value: &Value) -> String {
 fn data(report: &Report, end: Instant, recording: &Recording) -> Value {
     let violation = report.failures.iter().find_map(|failure| match failure {
         crate::report::Failure::Violated(violation) => Some(json!({
-            "invariant": violation.invariant, "at": violation.at.as_micros(), "node": violation.node, "words": violation.words,
+            "invariant": violation.invariant, "at": violation.at.as_micros(), "node": violation.node, "words": violation.description,
         })),
         crate::report::Failure::NotReached(_) | crate::report::Failure::Outcomes { .. } => None,
     });
@@ -48,7 +48,7 @@ fn data(report: &Report, end: Instant, recording: &Recording) -> Value {
         "violation": violation,
         "repeat": report.repeat,
         "outcomes": outcomes,
-        "story": report.story.iter().map(|line| json!([line.at.as_micros(), line.words])).collect::<Vec<_>>(),
+        "story": report.story.iter().map(|line| json!([line.at.as_micros(), line.text])).collect::<Vec<_>>(),
         "storyLeftOut": report.story_left_out,
         "well": report.liveness.map(|at| at.map(Instant::as_micros)),
         "leftOut": left_out,

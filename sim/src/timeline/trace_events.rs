@@ -102,7 +102,7 @@ fn instants(report: &Report, recording: &Recording, events: &mut Vec<Value>) {
     for failure in &report.failures {
         if let crate::report::Failure::Violated(violation) = failure {
             let (pid, at) = (violation.node.unwrap_or_default() + 1, violation.at.as_micros());
-            let arguments = json!({ "words": violation.words });
+            let arguments = json!({ "words": violation.description });
             events.push(json!({ "ph": "i", "pid": pid, "tid": EVENTS, "ts": at, "s": "g", "cat": "violation", "name": violation.invariant, "args": arguments }));
         }
     }

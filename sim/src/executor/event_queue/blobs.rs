@@ -76,7 +76,7 @@ impl EventQueue {
         }
         let lies = |host: &Host| host.hostile.contains(&Hostility::WrongFiles);
         if matches!(order, BlobOrder::Read { .. }) && self.scenario.host(node).is_some_and(lies) {
-            self.observer.mark(coverage_marks::of_hostility(Hostility::WrongFiles));
+            self.observer.mark(coverage_marks::for_hostility(Hostility::WrongFiles));
         }
         for report in self.hosts[node as usize].blobs.carry_out(&self.cluster, node, order, error) {
             self.handle(node, Input::Blob(report));

@@ -193,7 +193,7 @@ impl EventQueue {
                 self.observer.mark("clock_drifts");
             }
             if clock.stands != stands {
-                self.observer.clock_stands(Instant::from_micros(now), node, stands);
+                self.observer.clock_stopped(Instant::from_micros(now), node, stands);
             }
             clock.change(now, ppm, stands);
             host.armed = None;

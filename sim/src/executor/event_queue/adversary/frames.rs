@@ -68,11 +68,11 @@ impl EventQueue {
         let Some(filter) = &mut self.hosts[node as usize].filter else { return Some(frame) };
         match filter.sends(self.now, &mut frame) {
             Ok(kind) => {
-                kind.into_iter().for_each(|kind| self.observer.mark(coverage_marks::of_hostility(kind)));
+                kind.into_iter().for_each(|kind| self.observer.mark(coverage_marks::for_hostility(kind)));
                 Some(frame)
             }
             Err(kind) => {
-                self.observer.mark(coverage_marks::of_hostility(kind));
+                self.observer.mark(coverage_marks::for_hostility(kind));
                 None
             }
         }
@@ -88,7 +88,7 @@ impl EventQueue {
             return;
         }
         for (kind, act) in hostile.acts(&links) {
-            self.observer.mark(coverage_marks::of_hostility(kind));
+            self.observer.mark(coverage_marks::for_hostility(kind));
             match act {
                 Act::Frame { link, bytes, times } => {
                     (0..times).for_each(|_| self.send_unfiltered(node, link, bytes.clone()));
