@@ -83,7 +83,7 @@ impl Clients {
     pub(crate) fn awaited(&mut self, number: u32, answer: &Answer) -> Option<TaskId> {
         let known = self.tasks.get_mut(number as usize)?;
         if let Ok(Response::Task(view)) = answer
-            && let Some(outcome) = OutcomeKind::of(view.status)
+            && let Some(outcome) = OutcomeKind::from_status(view.status)
         {
             *known = Known::Ended(outcome);
         }

@@ -3,7 +3,7 @@
 use crate::inference;
 use crate::node_set::NodeIndex;
 use crate::random::{Purpose, Random};
-use crate::scenario::{Scenario, Standing, Topology};
+use crate::scenario::{NodeRole, Scenario, Topology};
 use crate::simulated_file::{self, SimulatedFile};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use engine::journal::{self, Start};
@@ -19,7 +19,7 @@ pub(crate) struct Cluster {
     identities: Vec<Identity>,
     ids: Vec<NodeId>,
     /// What the account of each is worth.
-    standings: Vec<Standing>,
+    roles: Vec<NodeRole>,
     /// The version of the protocol that each speaks.
     protocols: Vec<u16>,
     /// Which models each has.
@@ -43,7 +43,7 @@ impl Cluster {
         let identities: Vec<Identity> =
             all().map(|node| Identity::from_secret(&secret(random, node))).collect();
         let ids: Vec<NodeId> = keys.iter().map(|&key| identities[key as usize].node_id()).collect();
-        let standings: Vec<Standing> = all().map(|node| scenario.standing(node)).collect();
+        let roles: Vec<NodeRole> = all().map(|node| scenario.role(node)).collect();
         let protocol = |node| scenario.host(node).and_then(|host| host.protocol).unwrap_or(PROTOCOL_VERSION);
         let model = |node| scenario.host(node).and_then(|host| host.model).unwrap_or(inference::USUAL);
         // An id is that of the node whose key it is, not of one that has a copy.
@@ -72,13 +72,13 @@ impl Cluster {
             topology,
             identities,
             ids,
-            standings,
+            roles,
             protocols: all().map(protocol).collect(),
             models: all().map(model).collect(),
             keys,
             by_id,
             config,
-            files: simulated_file::of(scenario, random),
+            files: simulated_file::for_scenario(scenario, random),
             told,
         }
     }
@@ -98,21 +98,21 @@ impl Cluster {
 
     /// Returns the node of an id whose account counts.
     pub(crate) fn find_member(&self, id: NodeId) -> Option<NodeIndex> {
-        self.find(id).filter(|&node| self.standing(node) == Standing::Member)
+        self.find(id).filter(|&node| self.role(node) == NodeRole::Member)
     }
 
-    pub(crate) fn standing(&self, node: NodeIndex) -> Standing {
-        self.standings[node as usize]
+    pub(crate) fn role(&self, node: NodeIndex) -> NodeRole {
+        self.roles[node as usize]
     }
 
     /// Tells whether every node is a member that does what it should.
     pub(crate) fn all_are_members(&self) -> bool {
-        self.standings.iter().all(|standing| *standing == Standing::Member)
+        self.roles.iter().all(|role| *role == NodeRole::Member)
     }
 
     /// Tells whether any node means others ill.
     pub(crate) fn has_hostile(&self) -> bool {
-        self.standings.contains(&Standing::Hostile)
+        self.roles.contains(&NodeRole::Hostile)
     }
 
     /// Returns the version of the protocol that a node speaks.

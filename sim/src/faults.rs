@@ -6,9 +6,9 @@ mod plan;
 
 use crate::node_set::{NodeIndex, NodeSet};
 use crate::random::{Purpose, Random};
-use crate::scenario::{Disturbance, Fault, FaultKind, MachineFault, Range, Scenario, Standing, Target};
+use crate::scenario::{Disturbance, Fault, FaultKind, MachineFault, NodeRole, Range, Scenario, Target};
 use core::time::Duration;
-use plan::Strike;
+use plan::Injection;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A moment at which something changes.
@@ -22,9 +22,9 @@ pub(crate) struct Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Step {
     /// A fault is over.
-    Lift(usize),
+    Clear(usize),
     /// A fault strikes.
-    Strike(usize),
+    Inject(usize),
     /// The network is healed for good.
     HealAll,
 }
@@ -63,7 +63,7 @@ pub(crate) enum Stop {
 
 /// How two nodes are connected at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Passage {
+pub(crate) enum LinkCondition {
     /// What is sent is lost.
     Cut,
     /// What is sent arrives.
@@ -76,19 +76,19 @@ pub(crate) enum Passage {
 #[derive(Debug)]
 pub(crate) struct Faults {
     random: Random,
-    plan: Vec<Strike>,
+    plan: Vec<Injection>,
     stopped: Vec<Option<Stop>>,
     /// Nodes that users turn to, and nodes that may be stopped, where any will do.
-    asked: NodeSet,
+    origins: NodeSet,
     stoppable: NodeSet,
     /// Whom each fault that stops a node has struck.
-    struck: BTreeMap<usize, NodeIndex>,
+    victims: BTreeMap<usize, NodeIndex>,
     /// Each fault of the network that lasts, with the group of each node.
-    walls: BTreeMap<usize, Vec<Option<usize>>>,
+    partitions: BTreeMap<usize, Vec<Option<usize>>>,
     /// Each fault that lasts and lets everything through, but late or not as it was.
-    distortions: BTreeSet<usize>,
+    impairments: BTreeSet<usize>,
     /// Each fault that struck so far, with its exact time and target.
-    past: Vec<Fault>,
+    injected: Vec<Fault>,
     /// Each fault of one node's machine that lasts, with the node.
     machine: BTreeMap<usize, NodeIndex>,
     /// The tasks whose inputs kill what runs them.
@@ -100,31 +100,31 @@ impl Faults {
         let all = 0..scenario.nodes;
         Self {
             random,
-            asked: all.clone().filter(|&node| scenario.standing(node) == Standing::Member).collect(),
-            stoppable: all.filter(|&node| scenario.may_stop(node)).collect(),
-            plan: plan::strikes(scenario, random),
+            origins: all.clone().filter(|&node| scenario.role(node) == NodeRole::Member).collect(),
+            stoppable: all.filter(|&node| scenario.may_be_stopped(node)).collect(),
+            plan: plan::injections(scenario, random),
             stopped: vec![None; scenario.nodes as usize],
-            struck: BTreeMap::new(),
-            walls: BTreeMap::new(),
-            distortions: BTreeSet::new(),
-            past: Vec::new(),
+            victims: BTreeMap::new(),
+            partitions: BTreeMap::new(),
+            impairments: BTreeSet::new(),
+            injected: Vec::new(),
             machine: BTreeMap::new(),
             poison: BTreeSet::new(),
         }
     }
 
     /// Returns each fault that struck, in its order, with its exact time and target.
-    pub(crate) fn into_struck(self) -> Vec<Fault> {
-        self.past
+    pub(crate) fn into_injected(self) -> Vec<Fault> {
+        self.injected
     }
 
     /// Returns all changes of a scenario in their order.
     pub(crate) fn changes(scenario: &Scenario, random: Random) -> Vec<Change> {
         let mut changes = Vec::new();
-        for (fault, strike) in plan::strikes(scenario, random).into_iter().enumerate() {
-            changes.push(Change { at: strike.at, step: Step::Strike(fault) });
-            if let Some(lasts) = strike.kind.lasts() {
-                changes.push(Change { at: strike.at + lasts, step: Step::Lift(fault) });
+        for (fault, injection) in plan::injections(scenario, random).into_iter().enumerate() {
+            changes.push(Change { at: injection.at, step: Step::Inject(fault) });
+            if let Some(lasts) = injection.kind.lasts() {
+                changes.push(Change { at: injection.at + lasts, step: Step::Clear(fault) });
             }
         }
         if let Some(liveness) = scenario.liveness {
@@ -136,18 +136,18 @@ impl Faults {
 
     /// Carries a change out, and says in words what it is; `None` where it means nothing, as a second stop of
     /// the same node.
-    pub(crate) fn take(&mut self, step: Step) -> Option<(Effect, String)> {
+    pub(crate) fn apply(&mut self, step: Step) -> Option<(Effect, String)> {
         match step {
             Step::HealAll => {
-                self.walls.clear();
-                self.distortions.clear();
+                self.partitions.clear();
+                self.impairments.clear();
                 let plan = &self.plan;
-                let for_good = |fault: &usize| matches!(&plan[*fault].kind, FaultKind::Machine { what, .. } if what.is_for_good());
+                let for_good = |fault: &usize| matches!(&plan[*fault].kind, FaultKind::Machine { what, .. } if what.is_permanent());
                 self.machine.retain(|fault, _| for_good(fault));
                 Some((Effect::Network, "the network is healed for good".to_owned()))
             }
-            Step::Lift(fault) => {
-                if self.walls.remove(&fault).is_some() || self.distortions.remove(&fault) {
+            Step::Clear(fault) => {
+                if self.partitions.remove(&fault).is_some() || self.impairments.remove(&fault) {
                     let words = format!("the {} is over", self.plan[fault].kind.name());
                     return Some((Effect::Network, words));
                 }
@@ -155,30 +155,30 @@ impl Faults {
                     let words = format!("the {} of n{node} is over", self.plan[fault].kind.name());
                     return Some((Effect::Machine(node), words));
                 }
-                let node = self.struck.remove(&fault)?;
+                let node = self.victims.remove(&fault)?;
                 self.stopped[node as usize] = None;
                 Some((Effect::Start(node), format!("n{node} starts again")))
             }
-            Step::Strike(fault) => {
-                let effect = self.strike(fault)?;
-                let Strike { at, kind, .. } = &self.plan[fault];
-                let kind = self.struck.get(&fault).map_or_else(|| kind.clone(), |&node| kind.at(node));
+            Step::Inject(fault) => {
+                let effect = self.inject(fault)?;
+                let Injection { at, kind, .. } = &self.plan[fault];
+                let kind = self.victims.get(&fault).map_or_else(|| kind.clone(), |&node| kind.at(node));
                 let at = Range { from: *at, to: *at };
-                self.past.push(Fault { at, per_million: 1_000_000, kind });
+                self.injected.push(Fault { at, per_million: 1_000_000, kind });
                 Some(effect)
             }
         }
     }
 
-    fn strike(&mut self, fault: usize) -> Option<(Effect, String)> {
-        let Strike { kind, who, .. } = &self.plan[fault];
+    fn inject(&mut self, fault: usize) -> Option<(Effect, String)> {
+        let Injection { kind, who, .. } = &self.plan[fault];
         let (target, stop) = match kind {
             FaultKind::OneWayLoss { from, to, .. } => {
                 let words = format!("{} from {} to {}", kind.name(), name(from), name(to));
                 let mut of_node = vec![None; self.stopped.len()];
                 from.iter().for_each(|&node| of_node[node as usize] = Some(FROM));
                 to.iter().for_each(|&node| of_node[node as usize] = Some(TO));
-                self.walls.insert(fault, of_node);
+                self.partitions.insert(fault, of_node);
                 return Some((Effect::Network, words));
             }
             FaultKind::Partition { groups, .. } | FaultKind::Stall { groups, .. } => {
@@ -187,17 +187,17 @@ impl Faults {
                     members.iter().for_each(|&node| of_node[node as usize] = Some(group));
                 }
                 let words = format!("{} between {}", kind.name(), names(groups));
-                self.walls.insert(fault, of_node);
+                self.partitions.insert(fault, of_node);
                 return Some((Effect::Network, words));
             }
             FaultKind::Asymmetry { from, to, .. } => {
                 let words = format!("{} from {} to {}", kind.name(), name(from), name(to));
-                self.distortions.insert(fault);
+                self.impairments.insert(fault);
                 return Some((Effect::Network, words));
             }
             FaultKind::Disturbance { .. } | FaultKind::LatencyStep { .. } => {
                 let words = format!("{} for all", kind.name());
-                self.distortions.insert(fault);
+                self.impairments.insert(fault);
                 return Some((Effect::Network, words));
             }
             FaultKind::ConnectionReset { node } => {
@@ -207,8 +207,8 @@ impl Faults {
             FaultKind::IsolateOne { node, .. } => {
                 let node = self.pick(*node, Purpose::FaultNode, *who)?;
                 let alone = |other| Some(if other == node { FROM } else { TO });
-                let walls = (0..).take(self.stopped.len()).map(alone).collect();
-                self.walls.insert(fault, walls);
+                let groups = (0..).take(self.stopped.len()).map(alone).collect();
+                self.partitions.insert(fault, groups);
                 return Some((Effect::Network, format!("n{node} is cut off from all others")));
             }
             FaultKind::Machine { node, what, .. } => {
@@ -241,7 +241,7 @@ impl Faults {
         };
         let node = self.pick(target, Purpose::FaultNode, *who)?;
         self.stopped[node as usize] = Some(stop.unwrap_or(Stop::Kill));
-        self.struck.insert(fault, node);
+        self.victims.insert(fault, node);
         self.revive(node, stop);
         Some(match stop {
             None => (Effect::Leave(node), format!("n{node} is told to stop")),
@@ -255,24 +255,24 @@ impl Faults {
 
     /// Returns whom a step concerns that was just carried out, by group; none where that is everybody, or over.
     pub(crate) fn scope(&self, step: Step) -> Vec<(NodeIndex, usize)> {
-        let Step::Strike(fault) = step else { return Vec::new() };
-        let groups = self.walls.get(&fault).map(Vec::as_slice).unwrap_or_default();
+        let Step::Inject(fault) = step else { return Vec::new() };
+        let groups = self.partitions.get(&fault).map(Vec::as_slice).unwrap_or_default();
         let in_groups = (0..).zip(groups).filter_map(|(node, group)| group.map(|group| (node, group)));
-        let struck = self.struck.get(&fault).or_else(|| self.machine.get(&fault));
-        in_groups.chain(struck.map(|&node| (node, 0))).collect()
+        let victim = self.victims.get(&fault).or_else(|| self.machine.get(&fault));
+        in_groups.chain(victim.map(|&node| (node, 0))).collect()
     }
 
     /// Tells whether a fault that struck still lasts.
     pub(crate) fn lasts(&self, fault: usize) -> bool {
-        self.walls.contains_key(&fault)
-            || self.struck.contains_key(&fault)
-            || self.distortions.contains(&fault)
+        self.partitions.contains_key(&fault)
+            || self.victims.contains_key(&fault)
+            || self.impairments.contains(&fault)
             || self.machine.contains_key(&fault)
     }
 
     /// Tells whether a step is about a node that stops, and not about what lies between nodes.
     pub(crate) fn stops(&self, step: Step) -> bool {
-        matches!(step, Step::Strike(fault) if self.struck.contains_key(&fault))
+        matches!(step, Step::Inject(fault) if self.victims.contains_key(&fault))
     }
 
     /// Ends what held up a process that is gone, or a machine that is.
@@ -308,7 +308,7 @@ impl Faults {
         match target {
             Target::Node(node) => self.runs(node).then_some(node),
             Target::Any => {
-                let eligible = if purpose == Purpose::Origin { &self.asked } else { &self.stoppable };
+                let eligible = if purpose == Purpose::Origin { &self.origins } else { &self.stoppable };
                 let all = (0..).take(self.stopped.len());
                 let running: Vec<NodeIndex> =
                     all.filter(|&node| self.runs(node) && eligible.contains(node)).collect();
@@ -342,29 +342,29 @@ impl Faults {
     }
 
     /// Returns what becomes of what one node sends to another.
-    pub(crate) fn passage(&self, from: NodeIndex, to: NodeIndex) -> Passage {
+    pub(crate) fn link_condition(&self, from: NodeIndex, to: NodeIndex) -> LinkCondition {
         if !self.powered(from) || !self.powered(to) || self.sleeps(from) || self.sleeps(to) {
-            return Passage::Cut;
+            return LinkCondition::Cut;
         }
-        let mut passage = Passage::Open;
-        for (&fault, groups) in &self.walls {
+        let mut condition = LinkCondition::Open;
+        for (&fault, groups) in &self.partitions {
             let (Some(from), Some(to)) = (groups[from as usize], groups[to as usize]) else { continue };
             let kind = &self.plan[fault].kind;
             if from == to {
                 continue;
             } else if matches!(kind, FaultKind::Stall { .. }) {
-                passage = Passage::Stalled;
+                condition = LinkCondition::Stalled;
             } else if !matches!(kind, FaultKind::OneWayLoss { .. }) || from == FROM {
-                return Passage::Cut;
+                return LinkCondition::Cut;
             }
         }
-        passage
+        condition
     }
 
     /// Returns by how much what one node sends to another is late, by fault.
     pub(crate) fn delays(&self, from: NodeIndex, to: NodeIndex) -> impl Iterator<Item = (usize, Range)> {
         #[allow(clippy::wildcard_enum_match_arm, reason = "the others let all through as it is")]
-        self.distortions.iter().filter_map(move |&fault| match &self.plan[fault].kind {
+        self.impairments.iter().filter_map(move |&fault| match &self.plan[fault].kind {
             FaultKind::LatencyStep { add, .. } => Some((fault, *add)),
             FaultKind::Asymmetry { from: senders, to: receivers, add, .. } => {
                 (senders.contains(&from) && receivers.contains(&to)).then_some((fault, *add))
@@ -376,7 +376,7 @@ impl Faults {
     /// Returns what becomes of how many of a million that are sent, by fault.
     pub(crate) fn disturbances(&self) -> impl Iterator<Item = (usize, Disturbance, u32)> {
         #[allow(clippy::wildcard_enum_match_arm, reason = "the others let all through as it is")]
-        self.distortions.iter().filter_map(|&fault| match self.plan[fault].kind {
+        self.impairments.iter().filter_map(|&fault| match self.plan[fault].kind {
             FaultKind::Disturbance { how, per_million, .. } => Some((fault, how, per_million)),
             _ => None,
         })
@@ -404,25 +404,26 @@ mod tests {
         Scenario::parse("faults.toml", &text).unwrap()
     }
 
-    const WALLS: &str = "[[fault]]\nat = \"1s\"\nkind = \"partition\"\n\
+    const PARTITIONS: &str = "[[fault]]\nat = \"1s\"\nkind = \"partition\"\n\
         groups = [[\"n0\"], [\"n1\", \"n2\"]]\nheal_after = \"2s\"\n\
         [[fault]]\nat = \"2s\"\nkind = \"stall\"\ngroups = [[\"n1\"], [\"n0\", \"n2\"]]\n\
         [liveness]\nafter = \"9s\"\nwithin = \"9s\"\n";
 
     #[test]
-    fn walls_stand_between_groups_until_they_are_lifted() {
-        let scenario = scenario(WALLS);
+    fn partitions_divide_groups_until_they_are_cleared() {
+        let scenario = scenario(PARTITIONS);
         let random = Random::new(1);
         let mut faults = Faults::new(&scenario, random);
-        let passages = |faults: &Faults| [(0, 1), (1, 2), (0, 3), (2, 1)].map(|(a, b)| faults.passage(a, b));
+        let conditions =
+            |faults: &Faults| [(0, 1), (1, 2), (0, 3), (2, 1)].map(|(a, b)| faults.link_condition(a, b));
         let seen: Vec<_> = Faults::changes(&scenario, random)
             .iter()
             .map(|change| {
-                faults.take(change.step).unwrap();
-                (change.at.as_secs(), passages(&faults))
+                faults.apply(change.step).unwrap();
+                (change.at.as_secs(), conditions(&faults))
             })
             .collect();
-        let (cut, open, stalled) = (Passage::Cut, Passage::Open, Passage::Stalled);
+        let (cut, open, stalled) = (LinkCondition::Cut, LinkCondition::Open, LinkCondition::Stalled);
         let expected = [
             (1, [cut, open, open, open]),
             (2, [cut, stalled, open, stalled]),
@@ -437,10 +438,11 @@ mod tests {
         let text =
             "[[fault]]\nat = \"1s\"\nkind = \"one_way_loss\"\nfrom = [\"n0\"]\nto = [\"n1\", \"n2\"]\n";
         let mut faults = Faults::new(&scenario(text), Random::new(1));
-        faults.take(Step::Strike(0)).unwrap();
-        let passages = [(0, 1), (0, 2), (1, 0), (1, 2), (0, 3)].map(|(from, to)| faults.passage(from, to));
-        let (cut, open) = (Passage::Cut, Passage::Open);
-        assert_eq!(passages, [cut, cut, open, open, open]);
+        faults.apply(Step::Inject(0)).unwrap();
+        let conditions =
+            [(0, 1), (0, 2), (1, 0), (1, 2), (0, 3)].map(|(from, to)| faults.link_condition(from, to));
+        let (cut, open) = (LinkCondition::Cut, LinkCondition::Open);
+        assert_eq!(conditions, [cut, cut, open, open, open]);
     }
 
     #[test]
@@ -449,15 +451,18 @@ mod tests {
         let mut alone = BTreeSet::new();
         for seed in 0..20 {
             let mut faults = Faults::new(&scenario(text), Random::new(seed));
-            faults.take(Step::Strike(0)).unwrap();
-            let cut =
-                |node| (0..4).filter(|&to| to != node && faults.passage(node, to) == Passage::Cut).count();
+            faults.apply(Step::Inject(0)).unwrap();
+            let cut = |node| {
+                (0..4)
+                    .filter(|&to| to != node && faults.link_condition(node, to) == LinkCondition::Cut)
+                    .count()
+            };
             let counts: Vec<usize> = (0..4).map(cut).collect();
             let node = counts.iter().position(|&count| count == 3).unwrap();
             assert_eq!(counts.iter().sum::<usize>(), 6, "{counts:?}");
             alone.insert(node);
-            faults.take(Step::Lift(0)).unwrap();
-            assert_eq!(faults.passage(0, 1), Passage::Open);
+            faults.apply(Step::Clear(0)).unwrap();
+            assert_eq!(faults.link_condition(0, 1), LinkCondition::Open);
         }
         assert_eq!(alone.len(), 4);
     }
@@ -471,13 +476,13 @@ mod tests {
         let late =
             |faults: &Faults, from, to| faults.delays(from, to).map(|(_, add)| add.to.as_secs()).sum::<u64>();
         assert_eq!(late(&faults, 0, 1), 0);
-        (0..3).for_each(|fault| drop(faults.take(Step::Strike(fault)).unwrap()));
+        (0..3).for_each(|fault| drop(faults.apply(Step::Inject(fault)).unwrap()));
         assert_eq!([late(&faults, 0, 1), late(&faults, 1, 0), late(&faults, 2, 3)], [3, 1, 1]);
         let disturbed: Vec<_> = faults.disturbances().collect();
         assert_eq!(disturbed, [(2, Disturbance::Duplicate, 50_000)]);
-        faults.take(Step::Lift(1)).unwrap();
+        faults.apply(Step::Clear(1)).unwrap();
         assert_eq!([late(&faults, 0, 1), late(&faults, 1, 0)], [2, 0]);
-        faults.take(Step::HealAll).unwrap();
+        faults.apply(Step::HealAll).unwrap();
         assert_eq!((late(&faults, 0, 1), faults.disturbances().count()), (0, 0));
     }
 
@@ -490,14 +495,14 @@ mod tests {
         let mut faults = Faults::new(&scenario, Random::new(1));
         let mut effects = Vec::new();
         for change in Faults::changes(&scenario, Random::new(1)) {
-            effects.extend(faults.take(change.step).map(|(effect, _)| effect));
+            effects.extend(faults.apply(change.step).map(|(effect, _)| effect));
         }
         let [first, any, last] = effects.as_slice() else { panic!("{effects:?}") };
         assert_eq!((first, last), (&Effect::Stop(1, Stop::Kill), &Effect::Start(1)));
         let Effect::Stop(victim, Stop::PowerLoss) = any else { panic!("{any:?}") };
         assert_ne!(*victim, 1);
         assert!(!faults.powered(*victim) && !faults.runs(*victim) && faults.runs(1));
-        assert_eq!(faults.passage(*victim, 1), Passage::Cut);
+        assert_eq!(faults.link_condition(*victim, 1), LinkCondition::Cut);
     }
 
     #[test]
@@ -507,7 +512,7 @@ mod tests {
         let both = Faults::changes(&scenario(&(fault("n0") + &fault("n1"))), random);
         let first = Faults::changes(&scenario(&fault("n0")), random);
         let of_first = |changes: &[Change]| {
-            changes.iter().find(|change| change.step == Step::Strike(0)).map(|change| change.at)
+            changes.iter().find(|change| change.step == Step::Inject(0)).map(|change| change.at)
         };
         assert_eq!(of_first(&both), of_first(&first));
     }

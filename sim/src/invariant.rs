@@ -3,7 +3,7 @@
 //! An invariant sees everything that happens to every node, in order, and keeps as much of it as it needs.
 
 use crate::node_set::NodeIndex;
-use crate::scenario::{Scenario, Standing};
+use crate::scenario::{NodeRole, Scenario};
 use core::fmt;
 use core::ops::BitOr;
 use engine::record::{Record, Saved};
@@ -67,8 +67,8 @@ impl BitOr for Interests {
 }
 
 /// Tells whether a scenario leaves the network alone, so that all that is sent arrives, if late.
-pub(crate) fn is_clean(scenario: &Scenario) -> bool {
-    !scenario.faults.iter().any(|fault| fault.kind.hides_the_living())
+pub(crate) fn is_network_reliable(scenario: &Scenario) -> bool {
+    !scenario.faults.iter().any(|fault| fault.kind.may_hide_live_nodes())
 }
 
 /// A property that must hold at every moment.
@@ -76,9 +76,9 @@ pub(crate) trait Invariant: fmt::Debug + Send {
     /// Returns the property's name in scenario files.
     fn name(&self) -> &'static str;
 
-    /// Tells whether the property is about nodes of this standing.
-    fn applies_to(&self, standing: Standing) -> bool {
-        standing == Standing::Member
+    /// Tells whether the property is about nodes of this role.
+    fn applies_to(&self, role: NodeRole) -> bool {
+        role == NodeRole::Member
     }
 
     /// Returns what the property is about. It sees that, and what becomes of processes and disks.

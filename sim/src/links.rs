@@ -89,7 +89,7 @@ impl Links {
     }
 
     /// Tells whether a node's link to a peer is one to the process that runs there now.
-    pub(crate) fn is_to_the_living(&self, node: NodeIndex, peer: NodeIndex) -> bool {
+    pub(crate) fn is_to_running_process(&self, node: NodeIndex, peer: NodeIndex) -> bool {
         let of_peer = &self.nodes[peer as usize];
         let mut links = self.nodes[node as usize].links.values();
         of_peer.running && links.any(|&(other, life)| other == peer && life == of_peer.life)

@@ -16,7 +16,7 @@ use crate::invariant::{DirectMessage, Interests, Invariant, NO_PANIC, Observatio
 use crate::invariants;
 use crate::links::Links;
 use crate::node_set::NodeIndex;
-use crate::scenario::{Fault, Scenario, Standing};
+use crate::scenario::{Fault, NodeRole, Scenario};
 use core::any::Any;
 use engine::journal::Start;
 use engine::record::Saved;
@@ -57,7 +57,7 @@ pub(crate) struct Observer {
     /// When all was well again, if it was asked for.
     pub(crate) recovered_at: Option<Instant>,
     /// What went wrong, with its exact times and targets; known at the end.
-    pub(crate) struck: Vec<Fault>,
+    pub(crate) injected: Vec<Fault>,
 }
 
 impl Observer {
@@ -82,7 +82,7 @@ impl Observer {
             violation: None,
             recorder: None,
             recovered_at: None,
-            struck: Vec::new(),
+            injected: Vec::new(),
         }
     }
 
@@ -111,8 +111,8 @@ impl Observer {
         if let Some(recorder) = &mut self.recorder {
             recorder.observe(now, node, observation);
         }
-        let standing = self.cluster.standing(node);
-        if standing == Standing::Hostile {
+        let role = self.cluster.role(node);
+        if role == NodeRole::Hostile {
             // What a liar says of itself is nobody's concern.
             return;
         }
@@ -125,7 +125,7 @@ impl Observer {
         };
         if kind != Some(Interests::INPUTS) {
             self.flight_recorder.observe(now, node, observation);
-            if standing == Standing::Member {
+            if role == NodeRole::Member {
                 self.liveness.observe(&self.cluster, node, observation);
                 self.links.observe(&self.cluster, node, observation);
             }
@@ -148,13 +148,13 @@ impl Observer {
         kind: Option<Interests>,
         mut check: impl FnMut(&mut dyn Invariant) -> Result<(), String>,
     ) {
-        let standing = node.map(|node| self.cluster.standing(node));
-        if standing == Some(Standing::Hostile) {
+        let role = node.map(|node| self.cluster.role(node));
+        if role == Some(NodeRole::Hostile) {
             return;
         }
         for (invariant, interests) in self.invariants.iter_mut().zip(&self.interests) {
             if kind.is_none_or(|kind| interests.has(kind))
-                && standing.is_none_or(|standing| invariant.applies_to(standing))
+                && role.is_none_or(|role| invariant.applies_to(role))
                 && let Err(description) = check(invariant.as_mut())
             {
                 let (invariant, step) = (invariant.name(), self.trace.inputs);
@@ -231,10 +231,10 @@ impl Observer {
     pub(crate) fn narrate(&mut self, now: Instant, step: Step, faults: &Faults, text: String) {
         if let Some(recorder) = &mut self.recorder {
             recorder.fault(now, step, &text, faults.scope(step), faults.stops(step));
-            if let Step::Strike(fault) = step
+            if let Step::Inject(fault) = step
                 && !faults.lasts(fault)
             {
-                recorder.fault(now, Step::Lift(fault), &text, Vec::new(), false);
+                recorder.fault(now, Step::Clear(fault), &text, Vec::new(), false);
             }
         }
         self.narrative.push(now, text);

@@ -57,7 +57,7 @@ pub struct Report {
     pub last_events: Vec<LastEvents>,
     /// Each fault that struck, with its exact time and target.
     #[serde(skip)]
-    pub struck: Vec<Fault>,
+    pub injected: Vec<Fault>,
     /// Which node each task was submitted to; those that found none running are missing.
     #[serde(skip)]
     pub asked: BTreeMap<u32, u32>,
@@ -119,7 +119,7 @@ impl Report {
         let outcomes = observer.clients.outcomes();
         let last_events = observer.last_events();
         let mut faults = BTreeMap::new();
-        for fault in &observer.struck {
+        for fault in &observer.injected {
             *faults.entry(fault.kind.name()).or_default() += 1;
         }
         let violation = observer.violation;
@@ -155,7 +155,7 @@ impl Report {
             faults,
             failures,
             last_events,
-            struck: observer.struck,
+            injected: observer.injected,
             asked: observer.clients.asked,
             repeat,
         }
@@ -348,7 +348,7 @@ mod tests {
                 node: 1,
                 events: vec![Line { at: Instant::from_micros(8_999_000), text: "task_started".to_owned() }],
             }],
-            struck: Vec::new(),
+            injected: Vec::new(),
             asked: BTreeMap::new(),
             repeat: "p2p-ai-agents sim run scenarios/worker_dies.toml --seed 7".to_owned(),
         }

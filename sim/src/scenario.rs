@@ -14,7 +14,7 @@ mod workload;
 
 pub use executor::{Executor, UnknownExecutor};
 pub use fault::{Disturbance, Fault, FaultKind};
-pub(crate) use host::Standing;
+pub(crate) use host::NodeRole;
 pub use host::{Host, Hostility};
 pub use machine_fault::MachineFault;
 pub use range::Range;
@@ -76,21 +76,21 @@ impl Scenario {
         self.hosts.iter().find(|host| host.node == node)
     }
 
-    pub(crate) fn standing(&self, node: u32) -> Standing {
+    pub(crate) fn role(&self, node: u32) -> NodeRole {
         match self.host(node) {
-            Some(host) if !host.hostile.is_empty() => Standing::Hostile,
-            Some(Host { identity: Some(_), .. }) => Standing::Copy,
-            Some(_) | None => Standing::Member,
+            Some(host) if !host.hostile.is_empty() => NodeRole::Hostile,
+            Some(Host { identity: Some(_), .. }) => NodeRole::Copy,
+            Some(_) | None => NodeRole::Member,
         }
     }
 
     /// Tells whether a fault may stop a node: one that has a copy would give way to it when it came back.
-    pub(crate) fn may_stop(&self, node: u32) -> bool {
-        self.standing(node) == Standing::Member && self.hosts.iter().all(|host| host.identity != Some(node))
+    pub(crate) fn may_be_stopped(&self, node: u32) -> bool {
+        self.role(node) == NodeRole::Member && self.hosts.iter().all(|host| host.identity != Some(node))
     }
 
     /// Returns when a node starts.
-    pub(crate) fn start_of(&self, node: u32) -> Range {
+    pub(crate) fn start_range(&self, node: u32) -> Range {
         self.host(node).and_then(|host| host.start).unwrap_or(self.start)
     }
 
@@ -195,7 +195,7 @@ pub enum OutcomeKind {
 
 impl OutcomeKind {
     /// Returns the kind of a terminal status; `None` for the others.
-    pub const fn of(status: TaskStatus) -> Option<Self> {
+    pub const fn from_status(status: TaskStatus) -> Option<Self> {
         match status {
             TaskStatus::Cancelled => Some(Self::Cancelled),
             TaskStatus::Completed => Some(Self::Completed),
@@ -245,7 +245,7 @@ pub const BURST_MAX: u32 = 10_000;
 pub const DRIFT_PPM_MAX: i32 = 1_000;
 
 /// The most times that one fault strikes.
-pub const STRIKES_MAX: u32 = 10_000;
+pub const INJECTIONS_MAX: u32 = 10_000;
 
 /// The most of a million frames that a network loses.
 pub const LOSS_PER_MILLION_MAX: u32 = 500_000;

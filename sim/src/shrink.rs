@@ -107,7 +107,7 @@ pub enum ShrinkError {
 }
 
 impl Size {
-    fn of(scenario: &Scenario) -> Self {
+    fn of_scenario(scenario: &Scenario) -> Self {
         Self {
             faults: scenario.faults.len(),
             nodes: scenario.nodes,
@@ -153,7 +153,7 @@ pub fn shrink(
     let (runs, exhausted) = (1, false);
     let mut search = Search { symptom, options, limits, began, runs, exhausted, best, seed, grace, tell };
     search.choose_plan(scenario, &first);
-    let from = Size::of(&search.best);
+    let from = Size::of_scenario(&search.best);
     search.until_nothing_more_can_go();
     search.round();
     search.drop_seed();
@@ -184,7 +184,7 @@ impl<F: FnMut(Progress)> Search<F> {
         }
         self.runs += 1;
         let report = run_with(scenario, seed, self.options);
-        (self.tell)(Progress { runs: self.runs, size: Size::of(&self.best) });
+        (self.tell)(Progress { runs: self.runs, size: Size::of_scenario(&self.best) });
         Some(report)
     }
 
@@ -221,13 +221,13 @@ impl<F: FnMut(Progress)> Search<F> {
 
     fn until_nothing_more_can_go(&mut self) {
         loop {
-            let before = Size::of(&self.best);
+            let before = Size::of_scenario(&self.best);
             self.cut_end();
             self.faults();
             self.nodes();
             self.tasks();
             self.cut_end();
-            if Size::of(&self.best) == before || self.exhausted {
+            if Size::of_scenario(&self.best) == before || self.exhausted {
                 return;
             }
         }
@@ -303,7 +303,7 @@ impl<F: FnMut(Progress)> Search<F> {
 
     /// Writes the best scenario, reads it again, and sees it fail.
     fn finish(mut self, scenario: &Scenario, seed: u64, from: Size) -> Result<Shrunk, ShrinkError> {
-        let (symptom, to) = (self.symptom, Size::of(&self.best));
+        let (symptom, to) = (self.symptom, Size::of_scenario(&self.best));
         self.best.why = format!("{symptom} was violated; shrunk from {}, seed {seed}.", scenario.path);
         if let Symptom::Outcomes(_) = symptom {
             self.best.why = format!("{symptom}; shrunk from {}, seed {seed}.", scenario.path);

@@ -17,7 +17,7 @@ pub(crate) struct SimulatedFile {
 }
 
 /// Returns the files of a scenario, and after them those that liars give in their place.
-pub(crate) fn of(scenario: &Scenario, random: Random) -> Vec<SimulatedFile> {
+pub(crate) fn for_scenario(scenario: &Scenario, random: Random) -> Vec<SimulatedFile> {
     let lies = |node: &NodeIndex| {
         scenario.host(*node).is_some_and(|host| host.hostile.contains(&Hostility::WrongFiles))
     };

@@ -73,7 +73,7 @@ impl Sweep {
     /// Runs a scenario under each of the seeds, one after the other; `each` sees every report as it comes.
     pub fn run(scenario: &Scenario, seeds: RangeInclusive<u64>, each: impl FnMut(&Report)) -> Self {
         let reports = seeds.clone().map(|seed| run_with(scenario, seed, Options::default()));
-        Self::of(scenario, &seeds, true, reports, each)
+        Self::collect(scenario, &seeds, true, reports, each)
     }
 
     /// Runs a scenario under many seeds, several at a time; `each` sees every report, in the order of the seeds.
@@ -85,10 +85,10 @@ impl Sweep {
     ) -> Self {
         let mut runs = Runs::start(scenario, seeds.clone(), how.jobs, how.options);
         let reports = core::iter::from_fn(|| runs.next(how.stop));
-        Self::of(scenario, &seeds, how.keep_going, reports, each)
+        Self::collect(scenario, &seeds, how.keep_going, reports, each)
     }
 
-    fn of(
+    fn collect(
         scenario: &Scenario,
         seeds: &RangeInclusive<u64>,
         keep_going: bool,

@@ -56,7 +56,7 @@ pub(super) fn run(scenario: &Scenario, cluster: &Arc<Cluster>, observer: Observe
     if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| world.run_until(end))) {
         world.observer.panicked(world.now(), &*panic);
     }
-    world.observer.struck = world.faults.into_struck();
+    world.observer.injected = world.faults.into_injected();
     world.observer
 }
 
@@ -156,7 +156,7 @@ impl EventQueue {
             next.push(micros(change.at), Scheduled::Change(index));
         }
         for node in 0..scenario.nodes {
-            let at = random.between(scenario.start_of(node).ends(), Purpose::Start, u64::from(node), 0);
+            let at = random.between(scenario.start_range(node).ends(), Purpose::Start, u64::from(node), 0);
             next.push(micros(at), Scheduled::Start(node));
         }
         for host in scenario.hosts.iter().filter(|host| !host.hostile.is_empty()) {
@@ -180,7 +180,10 @@ impl EventQueue {
             scenario: scenario.clone(),
             faults: Faults::new(scenario, random),
             hosts: (0..scenario.nodes)
-                .map(|node| Host { filter: FrameFilter::of(scenario, &cluster, node), ..Host::default() })
+                .map(|node| Host {
+                    filter: FrameFilter::for_node(scenario, &cluster, node),
+                    ..Host::default()
+                })
                 .collect(),
             connections: Vec::new(),
             cluster,
@@ -639,7 +642,7 @@ impl EventQueue {
 
     fn change(&mut self, index: usize) {
         let step = self.changes[index].step;
-        let Some((effect, words)) = self.faults.take(step) else { return };
+        let Some((effect, words)) = self.faults.apply(step) else { return };
         self.observer.narrate(self.now(), step, &self.faults, words);
         match effect {
             Effect::Machine(node) => {

@@ -16,7 +16,7 @@ use crate::clients::Fetcher;
 use crate::cluster::{self, Cluster};
 use crate::disk::Disk;
 use crate::faults::machine::clock_ahead;
-use crate::faults::{Change, Effect, Faults, Passage, Stop};
+use crate::faults::{Change, Effect, Faults, LinkCondition, Stop};
 use crate::invariant::Observation;
 use crate::node_set::NodeIndex;
 use crate::observer::Observer;
@@ -55,7 +55,7 @@ struct Stage<'a> {
     sim: Sim<'a>,
     machines: Vec<Arc<Machine>>,
     faults: Faults,
-    passages: BTreeMap<(NodeIndex, NodeIndex), Passage>,
+    conditions: BTreeMap<(NodeIndex, NodeIndex), LinkCondition>,
     changes: Vec<Change>,
     looks: Vec<Duration>,
     submitted: u32,
@@ -122,7 +122,7 @@ impl<'a> Stage<'a> {
             sim,
             machines,
             faults: Faults::new(scenario, random),
-            passages: BTreeMap::new(),
+            conditions: BTreeMap::new(),
             changes: Faults::changes(scenario, random),
             looks: scenario.liveness_checks(),
             submitted: 0,
@@ -134,7 +134,7 @@ impl<'a> Stage<'a> {
         if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| self.perform())) {
             lock(&self.observer).panicked(self.now(), &*panic);
         }
-        lock(&self.observer).struck = self.faults.into_struck();
+        lock(&self.observer).injected = self.faults.into_injected();
     }
 
     fn perform(&mut self) {
@@ -180,7 +180,7 @@ impl<'a> Stage<'a> {
     }
 
     fn change(&mut self, change: Change) {
-        let Some((effect, words)) = self.faults.take(change.step) else { return };
+        let Some((effect, words)) = self.faults.apply(change.step) else { return };
         lock(&self.observer).narrate(self.now(), change.step, &self.faults, words);
         self.route();
         match effect {
@@ -255,19 +255,20 @@ impl<'a> Stage<'a> {
     fn route(&mut self) {
         for a in 0..self.scenario.nodes {
             for b in a + 1..self.scenario.nodes {
-                let wanted = self.faults.passage(a, b);
-                let before = self.passages.insert((a, b), wanted).unwrap_or(Passage::Open);
+                let wanted = self.faults.link_condition(a, b);
+                let before = self.conditions.insert((a, b), wanted).unwrap_or(LinkCondition::Open);
                 let (a, b) = (cluster::ip(a), cluster::ip(b));
                 match (before, wanted) {
-                    (Passage::Open, Passage::Cut) => self.sim.partition(a, b),
-                    (Passage::Cut, Passage::Open) => self.sim.repair(a, b),
-                    (Passage::Open, Passage::Stalled) => self.sim.hold(a, b),
-                    (Passage::Stalled, Passage::Open) => self.sim.release(a, b),
+                    (LinkCondition::Open, LinkCondition::Cut) => self.sim.partition(a, b),
+                    (LinkCondition::Cut, LinkCondition::Open) => self.sim.repair(a, b),
+                    (LinkCondition::Open, LinkCondition::Stalled) => self.sim.hold(a, b),
+                    (LinkCondition::Stalled, LinkCondition::Open) => self.sim.release(a, b),
                     // A scenario with both cuts and stalls is refused.
-                    (Passage::Cut, Passage::Stalled) | (Passage::Stalled, Passage::Cut) => {}
-                    (Passage::Cut, Passage::Cut)
-                    | (Passage::Open, Passage::Open)
-                    | (Passage::Stalled, Passage::Stalled) => {}
+                    (LinkCondition::Cut, LinkCondition::Stalled)
+                    | (LinkCondition::Stalled, LinkCondition::Cut) => {}
+                    (LinkCondition::Cut, LinkCondition::Cut)
+                    | (LinkCondition::Open, LinkCondition::Open)
+                    | (LinkCondition::Stalled, LinkCondition::Stalled) => {}
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 /// One thing that goes wrong at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Strike {
+pub(super) struct Injection {
     pub(super) at: Duration,
     /// Never one of those that consist of others.
     pub(super) kind: FaultKind,
@@ -16,10 +16,10 @@ pub(super) struct Strike {
 }
 
 /// Returns all strikes of those of a scenario's faults that the seed draws.
-pub(super) fn strikes(scenario: &Scenario, random: Random) -> Vec<Strike> {
+pub(super) fn injections(scenario: &Scenario, random: Random) -> Vec<Injection> {
     let drawn = drawn(scenario, random);
     let faults = (0_u64..).zip(&scenario.faults).filter(|(number, _)| drawn.contains(number));
-    faults.flat_map(|(number, fault)| of_fault(number, fault, scenario, random)).collect()
+    faults.flat_map(|(number, fault)| expand(number, fault, scenario, random)).collect()
 }
 
 /// Returns the numbers of the faults that a seed draws: each by its own chance, and of those a swarm's share, by lot.
@@ -39,9 +39,9 @@ fn drawn(scenario: &Scenario, random: Random) -> BTreeSet<u64> {
     drawn.into_iter().collect()
 }
 
-fn of_fault(number: u64, fault: &Fault, scenario: &Scenario, random: Random) -> Vec<Strike> {
+fn expand(number: u64, fault: &Fault, scenario: &Scenario, random: Random) -> Vec<Injection> {
     let begins = random.between(fault.at.ends(), Purpose::FaultTime, number, 0);
-    let strike = |n: u32, at: Duration, kind| Strike { at, kind, who: number | u64::from(n) << 32 };
+    let injection = |n: u32, at: Duration, kind| Injection { at, kind, who: number | u64::from(n) << 32 };
     match &fault.kind {
         FaultKind::Churn { every, away, lasts } => (0..times(*lasts, *every))
             .map(|n| {
@@ -53,26 +53,26 @@ fn of_fault(number: u64, fault: &Fault, scenario: &Scenario, random: Random) -> 
                     _ => FaultKind::PowerLoss { node, restart_after },
                 };
                 let within = random.between((Duration::ZERO, *every), Purpose::ChurnTime, number, n);
-                strike(n, begins + *every * n + within, kind)
+                injection(n, begins + *every * n + within, kind)
             })
             .collect(),
         FaultKind::Flap { groups, every, lasts } => (0..times(*lasts, *every))
             .map(|n| {
                 let kind = FaultKind::Partition { groups: groups.clone(), heal_after: Some(*every / 2) };
-                strike(n, begins + *every * n, kind)
+                injection(n, begins + *every * n, kind)
             })
             .collect(),
         FaultKind::RollingRestart { every, away, .. } => (0..scenario.nodes)
-            .filter(|&node| scenario.may_stop(node))
+            .filter(|&node| scenario.may_be_stopped(node))
             .map(|n| {
                 let restart_after = Some(random.between(away.ends(), Purpose::ChurnAway, number, n));
                 let kind = FaultKind::Leave { node: Target::Node(n), restart_after };
-                strike(n, begins + *every * n, kind)
+                injection(n, begins + *every * n, kind)
             })
             .collect(),
         FaultKind::SwizzleClog { every, .. } => swizzle(number, *every, scenario.nodes, random)
             .into_iter()
-            .map(|(n, kind)| strike(n, begins + *every * n, kind))
+            .map(|(n, kind)| injection(n, begins + *every * n, kind))
             .collect(),
         FaultKind::Machine { .. }
         | FaultKind::Asymmetry { .. }
@@ -88,7 +88,7 @@ fn of_fault(number: u64, fault: &Fault, scenario: &Scenario, random: Random) -> 
         | FaultKind::PoisonInput { .. }
         | FaultKind::PowerLoss { .. }
         | FaultKind::Stall { .. }
-        | FaultKind::TornWrite { .. } => vec![strike(0, begins, fault.kind.clone())],
+        | FaultKind::TornWrite { .. } => vec![injection(0, begins, fault.kind.clone())],
     }
 }
 
@@ -110,7 +110,7 @@ fn swizzle(number: u64, every: Duration, nodes: u32, random: Random) -> Vec<(u32
         .collect()
 }
 
-/// Returns how many whole periods fit; a scenario that exists has at most `STRIKES_MAX`.
+/// Returns how many whole periods fit; a scenario that exists has at most `INJECTIONS_MAX`.
 fn times(lasts: Duration, every: Duration) -> u32 {
     u32::try_from(lasts.as_micros() / every.as_micros().max(1)).unwrap_or(u32::MAX)
 }
@@ -119,20 +119,20 @@ fn times(lasts: Duration, every: Duration) -> u32 {
 mod tests {
     use super::*;
 
-    fn strikes_of(fault: &str) -> Vec<Strike> {
+    fn injections_of(fault: &str) -> Vec<Injection> {
         let text = format!("nodes = 3\nduration = \"60s\"\n[[fault]]\nat = \"5s\"\n{fault}");
-        strikes(&Scenario::parse("plan.toml", &text).unwrap(), Random::new(1))
+        injections(&Scenario::parse("plan.toml", &text).unwrap(), Random::new(1))
     }
 
     const SWARM: &str = "nodes = 3\nduration = \"60s\"\n[swarm]\nfaults = \"1..2\"\n";
 
     fn nodes_killed(text: &str, seed: u64) -> Vec<u32> {
         let scenario = Scenario::parse("plan.toml", text).unwrap();
-        let node = |strike: &Strike| {
-            let FaultKind::Kill { node: Target::Node(node), .. } = strike.kind else { return None };
+        let node = |injection: &Injection| {
+            let FaultKind::Kill { node: Target::Node(node), .. } = injection.kind else { return None };
             Some(node)
         };
-        strikes(&scenario, Random::new(seed)).iter().filter_map(node).collect()
+        injections(&scenario, Random::new(seed)).iter().filter_map(node).collect()
     }
 
     fn kill(node: u32, more: &str) -> String {
@@ -161,11 +161,13 @@ mod tests {
 
     #[test]
     fn a_flapping_link_is_down_for_half_the_time() {
-        let strikes =
-            strikes_of("kind = \"flap\"\ngroups = [[\"n0\"], [\"n1\"]]\nevery = \"4s\"\nlasts = \"11s\"\n");
+        let injections = injections_of(
+            "kind = \"flap\"\ngroups = [[\"n0\"], [\"n1\"]]\nevery = \"4s\"\nlasts = \"11s\"\n",
+        );
         let cut =
             FaultKind::Partition { groups: vec![vec![0], vec![1]], heal_after: Some(Duration::from_secs(2)) };
-        let seen: Vec<_> = strikes.iter().map(|strike| (strike.at.as_secs(), strike.kind.clone())).collect();
+        let seen: Vec<_> =
+            injections.iter().map(|injection| (injection.at.as_secs(), injection.kind.clone())).collect();
         assert_eq!(seen, [(5, cut.clone()), (9, cut)]);
     }
 
@@ -175,37 +177,39 @@ mod tests {
         let scenario = Scenario::parse("plan.toml", text).unwrap();
         let (mut sizes, mut reordered) = (Vec::new(), false);
         for seed in 0..40 {
-            let strikes = strikes(&scenario, Random::new(seed));
-            let last = strikes.last().unwrap().at;
-            let released: Vec<_> = strikes.iter().map(|one| one.at + one.kind.lasts().unwrap()).collect();
-            assert!(released.iter().all(|at| *at > last && at.as_secs() <= 29), "{strikes:?}");
+            let injections = injections(&scenario, Random::new(seed));
+            let last = injections.last().unwrap().at;
+            let released: Vec<_> = injections.iter().map(|one| one.at + one.kind.lasts().unwrap()).collect();
+            assert!(released.iter().all(|at| *at > last && at.as_secs() <= 29), "{injections:?}");
             let mut sorted = released.clone();
             sorted.sort_unstable();
             reordered |= sorted != released;
             sorted.dedup();
-            assert_eq!(sorted.len(), released.len(), "one by one: {strikes:?}");
-            sizes.push(strikes.len());
+            assert_eq!(sorted.len(), released.len(), "one by one: {injections:?}");
+            sizes.push(injections.len());
         }
         assert!(reordered && sizes.contains(&1) && sizes.contains(&6), "{sizes:?}");
     }
 
     #[test]
     fn a_rolling_restart_comes_to_each_node_once() {
-        let strikes = strikes_of("kind = \"rolling_restart\"\nevery = \"3s\"\naway = \"1s\"\n");
+        let injections = injections_of("kind = \"rolling_restart\"\nevery = \"3s\"\naway = \"1s\"\n");
         let leave =
             |node| FaultKind::Leave { node: Target::Node(node), restart_after: Some(Duration::from_secs(1)) };
-        let seen: Vec<_> = strikes.iter().map(|strike| (strike.at.as_secs(), strike.kind.clone())).collect();
+        let seen: Vec<_> =
+            injections.iter().map(|injection| (injection.at.as_secs(), injection.kind.clone())).collect();
         assert_eq!(seen, [(5, leave(0)), (8, leave(1)), (11, leave(2))]);
     }
 
     #[test]
     fn churn_goes_on_as_long_as_it_is_told_and_in_every_way() {
-        let strikes = strikes_of("kind = \"churn\"\nevery = \"1s\"\naway = \"1s..2s\"\nlasts = \"30s\"\n");
-        assert_eq!(strikes.len(), 30);
-        let within = |strike: &Strike| (5..=35).contains(&strike.at.as_secs());
-        assert!(strikes.iter().all(within), "{strikes:?}");
+        let injections =
+            injections_of("kind = \"churn\"\nevery = \"1s\"\naway = \"1s..2s\"\nlasts = \"30s\"\n");
+        assert_eq!(injections.len(), 30);
+        let within = |injection: &Injection| (5..=35).contains(&injection.at.as_secs());
+        assert!(injections.iter().all(within), "{injections:?}");
         for name in ["kill", "leave", "power_loss"] {
-            assert!(strikes.iter().any(|strike| strike.kind.name() == name), "{name}");
+            assert!(injections.iter().any(|injection| injection.kind.name() == name), "{name}");
         }
     }
 }

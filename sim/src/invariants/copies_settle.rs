@@ -7,7 +7,7 @@
 use crate::cluster::{self, Cluster};
 use crate::invariant::{Invariant, Observation};
 use crate::node_set::{NodeIndex, NodeSet};
-use crate::scenario::Standing;
+use crate::scenario::NodeRole;
 use core::time::Duration;
 use engine::event::RefuseReason;
 use engine::{Event, Instant, LinkId, NodeId, Output};
@@ -51,7 +51,7 @@ impl CopiesSettle {
     fn told(&mut self, node: NodeIndex, fenced: bool) -> Result<(), String> {
         self.checks += 1;
         self.told.insert(node);
-        if fenced && self.cluster.standing(node) != Standing::Copy {
+        if fenced && self.cluster.role(node) != NodeRole::Copy {
             return Err("it gives way to a node with its key that started later".to_owned());
         }
         Ok(())
@@ -92,20 +92,20 @@ impl Invariant for CopiesSettle {
         NAME
     }
 
-    fn applies_to(&self, standing: Standing) -> bool {
-        standing != Standing::Hostile
+    fn applies_to(&self, role: NodeRole) -> bool {
+        role != NodeRole::Hostile
     }
 
     fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         if matches!(observation, Observation::Started | Observation::Stopped) {
             self.running.set(node, matches!(observation, Observation::Started));
-            if self.cluster.is_copied(node) || self.cluster.standing(node) == Standing::Copy {
+            if self.cluster.is_copied(node) || self.cluster.role(node) == NodeRole::Copy {
                 self.troubled_at = now;
             }
         }
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of copies and members")]
         match observation {
-            Observation::Started if self.cluster.standing(node) == Standing::Copy => {
+            Observation::Started if self.cluster.role(node) == NodeRole::Copy => {
                 self.copies.insert(node, (now, self.cluster.key_of(node)));
                 self.links.retain(|_, other| *other != node);
             }
@@ -118,7 +118,7 @@ impl Invariant for CopiesSettle {
                 Event::LinkUp { link, address, .. } if self.copies.contains_key(&node) => {
                     // Two that nobody takes may keep each other company.
                     let peer = cluster::node_at(address.ip(), self.cluster.len());
-                    if peer.is_none_or(|peer| self.cluster.standing(peer) != Standing::Copy) {
+                    if peer.is_none_or(|peer| self.cluster.role(peer) != NodeRole::Copy) {
                         self.links.insert(*link, node);
                     }
                 }
@@ -126,7 +126,7 @@ impl Invariant for CopiesSettle {
                     self.links.remove(link);
                 }
                 Event::MemberJoined { member } | Event::MemberLeft { member }
-                    if self.cluster.standing(node) == Standing::Member =>
+                    if self.cluster.role(node) == NodeRole::Member =>
                 {
                     self.flapped(now, *member)?;
                 }

@@ -1,7 +1,7 @@
 //! Where nothing is lost on the way, a node that says goodbye to a peer has left in that peer's eyes, and not crashed.
 
 use crate::cluster::Cluster;
-use crate::invariant::{Invariant, Observation, is_clean};
+use crate::invariant::{Invariant, Observation, is_network_reliable};
 use crate::node_set::NodeIndex;
 use crate::scenario::Scenario;
 use engine::event::LinkDownReason;
@@ -31,7 +31,7 @@ impl GoodbyeIsHeard {
             goodbye: Message::Goodbye.encode(),
             peers: BTreeMap::new(),
             said: BTreeSet::new(),
-            applies: is_clean(scenario),
+            applies: is_network_reliable(scenario),
             checks: 0,
         }
     }

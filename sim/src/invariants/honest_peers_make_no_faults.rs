@@ -5,7 +5,7 @@
 use crate::cluster::Cluster;
 use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
-use crate::scenario::Standing;
+use crate::scenario::NodeRole;
 use engine::event::DropReason;
 use engine::{Event, Instant, Output, PeerFault};
 use std::sync::Arc;
@@ -40,8 +40,7 @@ impl Invariant for HonestPeersMakeNoFaults {
                 self.checks += 1;
                 match self.cluster.find(*peer) {
                     Some(peer)
-                        if *fault != PeerFault::HelloLate
-                            && self.cluster.standing(peer) != Standing::Hostile =>
+                        if *fault != PeerFault::HelloLate && self.cluster.role(peer) != NodeRole::Hostile =>
                     {
                         Err(format!("n{peer} is said to have broken the protocol: {fault:?}"))
                     }

@@ -46,7 +46,7 @@ impl NeighboursAgreeAtRest {
         self.said[node as usize] = Some((now, digest));
         let Some(&peer) = self.peers.get(&(node, link)) else { return Ok(()) };
         match self.said[peer as usize] {
-            Some((then, other)) if then >= quiet_at && self.links.is_to_the_living(node, peer) => {
+            Some((then, other)) if then >= quiet_at && self.links.is_to_running_process(node, peer) => {
                 self.checks += 1;
                 if other == digest {
                     return Ok(());

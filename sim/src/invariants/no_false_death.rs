@@ -6,7 +6,7 @@
 //! A death is true where the process that the link led to is gone, also if another runs there by now.
 
 use crate::cluster::Cluster;
-use crate::invariant::{Invariant, Observation, is_clean};
+use crate::invariant::{Invariant, Observation, is_network_reliable};
 use crate::links::Links;
 use crate::node_set::NodeIndex;
 use crate::scenario::Scenario;
@@ -36,7 +36,7 @@ impl NoFalseDeath {
         Self {
             links: Links::new(cluster.len()),
             cluster,
-            applies: is_clean(scenario) && lossless,
+            applies: is_network_reliable(scenario) && lossless,
             excused: u32::from(scenario.network.loss.is_some()),
             checks: 0,
         }
@@ -56,7 +56,7 @@ impl Invariant for NoFalseDeath {
             && let Some(peer) = self.cluster.find(*peer)
         {
             self.checks += 1;
-            if self.links.is_to_the_living(node, peer) {
+            if self.links.is_to_running_process(node, peer) {
                 let Some(excused) = self.excused.checked_sub(1) else {
                     return Err(format!("n{peer} counts as dead, and is alive and in reach"));
                 };
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn behind_a_wall_nobody_can_know() {
-        let wall = "[[fault]]\nat = \"1s\"\nkind = \"partition\"\ngroups = [[\"n0\"], [\"n1\"]]\n";
-        assert_eq!(watch_deaths(wall, false, 1), Ok(()));
+        let partition = "[[fault]]\nat = \"1s\"\nkind = \"partition\"\ngroups = [[\"n0\"], [\"n1\"]]\n";
+        assert_eq!(watch_deaths(partition, false, 1), Ok(()));
     }
 }

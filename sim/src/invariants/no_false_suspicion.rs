@@ -2,7 +2,7 @@
 //! runs out.
 
 use crate::cluster::Cluster;
-use crate::invariant::{Invariant, Observation, is_clean};
+use crate::invariant::{Invariant, Observation, is_network_reliable};
 use crate::links::Links;
 use crate::node_set::NodeIndex;
 use crate::scenario::{FaultKind, Scenario};
@@ -31,7 +31,9 @@ impl NoFalseSuspicion {
             cluster,
             all_is_heard: !scenario.faults.iter().any(|fault| silent(&fault.kind)),
             // What is meant for a node may reach its copy, and what a liar passes on may reach nobody.
-            applies: is_clean(scenario) && scenario.network.loss.is_none() && scenario.hosts.is_empty(),
+            applies: is_network_reliable(scenario)
+                && scenario.network.loss.is_none()
+                && scenario.hosts.is_empty(),
             checks: 0,
         }
     }
@@ -59,7 +61,7 @@ impl Invariant for NoFalseSuspicion {
         };
         self.checks += 1;
         match self.cluster.find(*suspect) {
-            Some(suspect) if self.links.is_to_the_living(node, suspect) => {
+            Some(suspect) if self.links.is_to_running_process(node, suspect) => {
                 Err(format!("n{suspect} is suspected, and is alive and in reach"))
             }
             Some(_) | None => Ok(()),

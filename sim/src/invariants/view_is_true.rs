@@ -9,7 +9,7 @@ use crate::cluster::Cluster;
 use crate::invariant::{Invariant, Observation};
 use crate::links::Links;
 use crate::node_set::{NodeIndex, NodeSet};
-use crate::scenario::Standing;
+use crate::scenario::NodeRole;
 use core::time::Duration;
 use engine::{Event, Instant, Output};
 use std::collections::BTreeMap;
@@ -61,7 +61,7 @@ impl ViewIsTrue {
         let cluster = Arc::clone(&self.cluster);
         let all = (0..).take(self.links.len());
         // Whoever has a link to a node with a copy may have one to the copy.
-        let counts = |node| cluster.standing(node) == Standing::Member && !cluster.is_copied(node);
+        let counts = |node| cluster.role(node) == NodeRole::Member && !cluster.is_copied(node);
         let all = all.filter(|&other| counts(node) && counts(other));
         let pairs = all.filter(|&other| other != node).flat_map(|other| [(node, other), (other, node)]);
         for pair in pairs {
@@ -112,7 +112,7 @@ impl ViewIsTrue {
         while let Some(&node) = nodes.get(next) {
             next += 1;
             for peer in self.links.peers(node) {
-                if self.cluster.standing(peer) == Standing::Member && !piece.contains(peer) {
+                if self.cluster.role(peer) == NodeRole::Member && !piece.contains(peer) {
                     piece.set(peer, true);
                     nodes.push(peer);
                 }

@@ -1,6 +1,6 @@
 //! What goes wrong in a scenario: kinds of faults, and when they strike.
 
-use super::machine_fault::{LATE_MAX, MachineFault};
+use super::machine_fault::{DELAY_MAX, MachineFault};
 use super::range::Range;
 use super::target::Target;
 use core::time::Duration;
@@ -183,10 +183,10 @@ pub enum Disturbance {
 
 impl FaultKind {
     /// Tells whether, under this fault, nodes may take one for dead that lives.
-    pub(crate) fn hides_the_living(&self) -> bool {
+    pub(crate) fn may_hide_live_nodes(&self) -> bool {
         match self {
-            Self::Machine { what, .. } => what.hides_the_living(),
-            Self::Asymmetry { add, .. } | Self::LatencyStep { add, .. } => add.to > LATE_MAX,
+            Self::Machine { what, .. } => what.may_hide_live_nodes(),
+            Self::Asymmetry { add, .. } | Self::LatencyStep { add, .. } => add.to > DELAY_MAX,
             Self::Flap { .. }
             | Self::IsolateOne { .. }
             | Self::OneWayLoss { .. }

@@ -78,7 +78,7 @@ impl Hostility {
 
 /// What a node's own account is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum NodeRole {
     /// It holds the key of another node, and is to give way to it.
     Copy,
     /// It means others ill: nothing is asked of it, and nothing that it says counts.

@@ -75,7 +75,7 @@ impl MachineFault {
     }
 
     /// Tells whether others may take such a node for dead.
-    pub(crate) fn hides_the_living(&self) -> bool {
+    pub(crate) fn may_hide_live_nodes(&self) -> bool {
         match self {
             Self::MachineAsleep | Self::ProcessStopped => true,
             Self::ClockDrift { .. }
@@ -88,15 +88,15 @@ impl MachineFault {
             | Self::ModelReplaced
             | Self::ModelUnready => false,
             // A node that cannot write for long does not get to know anybody.
-            Self::DiskSlow { add } => add.to > LATE_MAX,
+            Self::DiskSlow { add } => add.to > DELAY_MAX,
         }
     }
 
     /// Tells whether the fault outlasts the healing of all: nobody can say which clock is right.
-    pub(crate) const fn is_for_good(&self) -> bool {
+    pub(crate) const fn is_permanent(&self) -> bool {
         matches!(self, Self::ClockDrift { .. } | Self::ClockJump { .. })
     }
 }
 
 /// How late what is sent may be without anybody's counting as dead.
-pub(super) const LATE_MAX: Duration = Duration::from_secs(1);
+pub(super) const DELAY_MAX: Duration = Duration::from_secs(1);

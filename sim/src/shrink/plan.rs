@@ -12,7 +12,7 @@ pub(super) fn explicit(scenario: &Scenario, seed: u64, report: &Report, symptom:
     let mut plan = named(scenario, seed, report);
     // What a seed drew of a swarm is what struck.
     plan.swarm = None;
-    plan.faults = report.struck.clone();
+    plan.faults = report.injected.clone();
     if let Some(workload) = &mut plan.workload {
         let submissions = &workload.submissions;
         let one = |number| {

@@ -5,7 +5,7 @@
 
 use super::{EventQueue, Scheduled};
 use crate::cluster;
-use crate::faults::{Passage, Stop};
+use crate::faults::{LinkCondition, Stop};
 use crate::node_set::NodeIndex;
 use crate::random::Purpose;
 use crate::scenario::Disturbance;
@@ -110,7 +110,8 @@ impl EventQueue {
         let Some(target) = target else { return self.handle(node, fail(DialError::Refused)) };
         let ways = [(node, target), (target, node)];
         let deaf = self.hosts[target as usize].machine.is_held();
-        if deaf || ways.iter().any(|&(from, to)| self.faults.passage(from, to) != Passage::Open) {
+        if deaf || ways.iter().any(|&(from, to)| self.faults.link_condition(from, to) != LinkCondition::Open)
+        {
             let dial = Dial { node, life, dial: id, address, expect, hopeless: true };
             return self.after(DIAL_TIMEOUT, Scheduled::Dialled(Box::new(dial)));
         }
@@ -186,7 +187,7 @@ impl EventQueue {
 
     fn transmit(&mut self, connection: u32, side: u8, segment: Segment) {
         let (from, to) = self.ends(connection, side);
-        if self.faults.passage(from, to) == Passage::Cut {
+        if self.faults.link_condition(from, to) == LinkCondition::Cut {
             self.observer.mark("frame_cut");
             self.connections[connection as usize].ends[usize::from(side)].wedged = true;
             return;
@@ -251,13 +252,13 @@ impl EventQueue {
 
     pub(super) fn arrive(&mut self, connection: u32, side: u8, segment: Segment) {
         let (from, to) = self.ends(connection, side);
-        match self.faults.passage(from, to) {
-            Passage::Cut => {
+        match self.faults.link_condition(from, to) {
+            LinkCondition::Cut => {
                 self.connections[connection as usize].ends[usize::from(side)].wedged = true;
                 return;
             }
-            Passage::Open => {}
-            Passage::Stalled => {
+            LinkCondition::Open => {}
+            LinkCondition::Stalled => {
                 self.observer.mark("frame_stalled");
                 return self.stalled.push((from, to, Scheduled::Arrival { connection, side, segment }));
             }
@@ -306,7 +307,8 @@ impl EventQueue {
 
     pub(super) fn multicast(&mut self, from: NodeIndex, bytes: Rc<[u8]>) {
         for to in 0..self.scenario.nodes {
-            let reached = self.cluster.reaches(from, to) && self.faults.passage(from, to) != Passage::Cut;
+            let reached =
+                self.cluster.reaches(from, to) && self.faults.link_condition(from, to) != LinkCondition::Cut;
             let lost = self.scenario.network.loss.is_some_and(|loss| {
                 let pair = PACKET | u64::from(from) << 32 | u64::from(to);
                 self.is_lost(loss.per_million, pair, self.now)
@@ -319,25 +321,25 @@ impl EventQueue {
     }
 
     pub(super) fn datagram(&mut self, from: NodeIndex, to: NodeIndex, bytes: Rc<[u8]>) {
-        match self.faults.passage(from, to) {
-            Passage::Cut => {}
-            Passage::Open => {
+        match self.faults.link_condition(from, to) {
+            LinkCondition::Cut => {}
+            LinkCondition::Open => {
                 let from = SocketAddr::new(cluster::ip(from), cluster::MULTICAST_PORT);
                 self.handle(
                     to,
                     Input::Datagram { interface: cluster::INTERFACE, from, bytes: bytes.to_vec() },
                 );
             }
-            Passage::Stalled => self.stalled.push((from, to, Scheduled::Datagram { from, to, bytes })),
+            LinkCondition::Stalled => self.stalled.push((from, to, Scheduled::Datagram { from, to, bytes })),
         }
     }
 
     /// Lets go on what no longer has to wait, in the order in which it came.
     pub(super) fn release(&mut self) {
         for (from, to, scheduled) in mem::take(&mut self.stalled) {
-            match self.faults.passage(from, to) {
-                Passage::Stalled => self.stalled.push((from, to, scheduled)),
-                Passage::Cut | Passage::Open => self.next.push(self.now, scheduled),
+            match self.faults.link_condition(from, to) {
+                LinkCondition::Stalled => self.stalled.push((from, to, scheduled)),
+                LinkCondition::Cut | LinkCondition::Open => self.next.push(self.now, scheduled),
             }
         }
     }

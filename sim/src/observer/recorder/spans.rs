@@ -200,9 +200,9 @@ impl Spans {
                 .for_each(|band| band.to = Some(at));
         };
         match step {
-            Step::Lift(fault) => close(&|band| band.fault == fault),
+            Step::Clear(fault) => close(&|band| band.fault == fault),
             Step::HealAll => close(&|band| !band.stops),
-            Step::Strike(fault) => {
+            Step::Inject(fault) => {
                 if self.bands.len() < SPANS_MAX {
                     let words = words.to_owned();
                     self.bands.push(Band { fault, words, from: at, to: None, groups, stops });

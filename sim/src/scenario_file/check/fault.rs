@@ -2,7 +2,7 @@
 
 use super::Source;
 use crate::scenario::{
-    Disturbance, FAULTS_MAX, Fault, FaultKind, MachineFault, Range, STRIKES_MAX, Scenario, Target,
+    Disturbance, FAULTS_MAX, Fault, FaultKind, INJECTIONS_MAX, MachineFault, Range, Scenario, Target,
 };
 use crate::scenario_file::error::ScenarioError;
 use crate::scenario_file::format as file;
@@ -40,7 +40,7 @@ impl Source<'_> {
                 continue;
             };
             if let (Target::Node(node), Some(name)) = (node, &section.as_ref().node)
-                && !scenario.may_stop(node)
+                && !scenario.may_be_stopped(node)
             {
                 let words = format!("n{node} is hostile, a copy or copied; no fault may stop it");
                 return Err(self.inconsistent(name, words));
@@ -201,8 +201,8 @@ impl Source<'_> {
             return Err(self.inconsistent(section, words));
         };
         let pause = every.as_ref().0;
-        if pause.is_zero() || lasts.as_micros() / pause.as_micros() > u128::from(STRIKES_MAX) {
-            let words = format!("the fault would strike more than {STRIKES_MAX} times");
+        if pause.is_zero() || lasts.as_micros() / pause.as_micros() > u128::from(INJECTIONS_MAX) {
+            let words = format!("the fault would strike more than {INJECTIONS_MAX} times");
             return Err(self.inconsistent(every, words));
         }
         Ok((pause, lasts))

@@ -20,7 +20,7 @@ pub(in crate::executor::event_queue) struct FrameFilter {
 
 impl FrameFilter {
     /// Returns the filter of a node; `None` for one that needs none.
-    pub(in crate::executor::event_queue) fn of(
+    pub(in crate::executor::event_queue) fn for_node(
         scenario: &Scenario,
         cluster: &Cluster,
         node: NodeIndex,
