@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug)]
 pub(crate) struct Clients {
     workload: Option<Workload>,
-    tasks: Vec<Known>,
+    tasks: Vec<TaskState>,
     /// Which node each task was submitted to; those that found none running are missing.
     pub(crate) asked: BTreeMap<u32, NodeIndex>,
     /// Who wants which file.
@@ -22,17 +22,17 @@ pub(crate) struct Clients {
 }
 
 #[derive(Clone, Debug)]
-enum Known {
+enum TaskState {
     Accepted { task: TaskId, at: NodeIndex },
     Ended(OutcomeKind),
-    Nothing,
+    NotSubmitted,
     Rejected(Rejection),
 }
 
 impl Clients {
     pub(crate) fn new(workload: Option<Workload>, fetchers: Vec<Fetcher>) -> Self {
         let tasks = workload.as_ref().map_or(0, |workload| workload.submissions.tasks() as usize);
-        Self { workload, tasks: vec![Known::Nothing; tasks], asked: BTreeMap::new(), fetchers }
+        Self { workload, tasks: vec![TaskState::NotSubmitted; tasks], asked: BTreeMap::new(), fetchers }
     }
 
     /// Returns the request that submits a task to a node; `None` where there is no such task.
@@ -50,12 +50,12 @@ impl Clients {
     /// Takes on another task like the others, and returns its number; `None` where there is no workload to be like.
     pub(crate) fn add(&mut self) -> Option<u32> {
         self.workload.as_ref()?;
-        self.tasks.push(Known::Nothing);
+        self.tasks.push(TaskState::NotSubmitted);
         u32::try_from(self.tasks.len() - 1).ok()
     }
 
     /// Tells whether one of some texts is the input of one of some tasks.
-    pub(crate) fn have_input_of(&self, tasks: &BTreeSet<u32>, texts: &[&str]) -> bool {
+    pub(crate) fn any_task_has_input(&self, tasks: &BTreeSet<u32>, texts: &[&str]) -> bool {
         let Some(workload) = self.workload.as_ref().filter(|_| !tasks.is_empty()) else { return false };
         tasks
             .iter()
@@ -68,12 +68,12 @@ impl Clients {
         let known = self.tasks.get_mut(number as usize)?;
         match answer {
             Ok(Response::Submitted(task)) => {
-                *known = Known::Accepted { task: *task, at };
+                *known = TaskState::Accepted { task: *task, at };
                 Some(*task)
             }
             Ok(_) => None,
             Err(rejection) => {
-                *known = Known::Rejected(rejection.clone());
+                *known = TaskState::Rejected(rejection.clone());
                 None
             }
         }
@@ -85,11 +85,11 @@ impl Clients {
         if let Ok(Response::Task(view)) = answer
             && let Some(outcome) = OutcomeKind::from_status(view.status)
         {
-            *known = Known::Ended(outcome);
+            *known = TaskState::Ended(outcome);
         }
         match known {
-            Known::Accepted { task, .. } => Some(*task),
-            Known::Ended(_) | Known::Nothing | Known::Rejected(_) => None,
+            TaskState::Accepted { task, .. } => Some(*task),
+            TaskState::Ended(_) | TaskState::NotSubmitted | TaskState::Rejected(_) => None,
         }
     }
 
@@ -98,8 +98,11 @@ impl Clients {
         let numbered = (0_u32..).zip(&self.tasks);
         numbered
             .filter_map(|(number, known)| match known {
-                Known::Accepted { task, at } if *at == node => Some((number, *task)),
-                Known::Accepted { .. } | Known::Ended(_) | Known::Nothing | Known::Rejected(_) => None,
+                TaskState::Accepted { task, at } if *at == node => Some((number, *task)),
+                TaskState::Accepted { .. }
+                | TaskState::Ended(_)
+                | TaskState::NotSubmitted
+                | TaskState::Rejected(_) => None,
             })
             .collect()
     }
@@ -107,8 +110,11 @@ impl Clients {
     /// Returns a task whose user does not know its outcome, and the node that took it, where that one runs.
     pub(crate) fn uninformed(&self, runs: impl Fn(NodeIndex) -> bool) -> Option<(TaskId, NodeIndex)> {
         self.tasks.iter().find_map(|known| match known {
-            Known::Accepted { task, at } if runs(*at) => Some((*task, *at)),
-            Known::Accepted { .. } | Known::Ended(_) | Known::Nothing | Known::Rejected(_) => None,
+            TaskState::Accepted { task, at } if runs(*at) => Some((*task, *at)),
+            TaskState::Accepted { .. }
+            | TaskState::Ended(_)
+            | TaskState::NotSubmitted
+            | TaskState::Rejected(_) => None,
         })
     }
 
@@ -119,11 +125,11 @@ impl Clients {
 
     /// Returns how each task ended for its user.
     pub(crate) fn outcomes(&self) -> Vec<OutcomeKind> {
-        let outcome = |known: &Known| match known {
-            Known::Accepted { .. } => OutcomeKind::Open,
-            Known::Ended(outcome) => *outcome,
-            Known::Nothing => OutcomeKind::Unanswered,
-            Known::Rejected(_) => OutcomeKind::Rejected,
+        let outcome = |known: &TaskState| match known {
+            TaskState::Accepted { .. } => OutcomeKind::Open,
+            TaskState::Ended(outcome) => *outcome,
+            TaskState::NotSubmitted => OutcomeKind::Unanswered,
+            TaskState::Rejected(_) => OutcomeKind::Rejected,
         };
         self.tasks.iter().map(outcome).collect()
     }
@@ -132,7 +138,7 @@ impl Clients {
     pub(crate) fn rejections(&self) -> BTreeMap<&'static str, u32> {
         let mut counts = BTreeMap::new();
         for known in &self.tasks {
-            if let Known::Rejected(rejection) = known {
+            if let TaskState::Rejected(rejection) = known {
                 *counts.entry(rejection.code()).or_default() += 1;
             }
         }
@@ -168,7 +174,7 @@ impl Fetcher {
 }
 
 /// How long a user who got no outcome waits before asking again.
-pub(crate) const ASK_AGAIN_AFTER: core::time::Duration = core::time::Duration::from_secs(1);
+pub(crate) const RETRY_INTERVAL: core::time::Duration = core::time::Duration::from_secs(1);
 /// Returns the input of a task, which may be one of a burst beside the workload.
 fn input(workload: &Workload, number: u32) -> Option<String> {
     let submissions = &workload.submissions;
@@ -176,7 +182,7 @@ fn input(workload: &Workload, number: u32) -> Option<String> {
 }
 
 /// Returns what a user has seen who reads on.
-pub(crate) const fn read_on(seen: Seen, status: TaskStatus, news: &News) -> Seen {
+pub(crate) const fn advance_cursor(seen: Seen, status: TaskStatus, news: &News) -> Seen {
     #[allow(clippy::cast_possible_truncation, reason = "a text is far shorter than 4 GiB")]
     let length = news.text.len() as u32;
     if news.text.is_empty() {

@@ -30,8 +30,8 @@ pub(crate) struct Cluster {
     config: Config,
     /// The files that there are.
     pub(crate) files: Vec<SimulatedFile>,
-    /// Whom each node is told of at its start, where there is no multicast.
-    told: Vec<Vec<NodeIndex>>,
+    /// Whom each node is bootstrap of at its start, where there is no multicast.
+    bootstrap: Vec<Vec<NodeIndex>>,
 }
 
 impl Cluster {
@@ -45,11 +45,12 @@ impl Cluster {
         let ids: Vec<NodeId> = keys.iter().map(|&key| identities[key as usize].node_id()).collect();
         let roles: Vec<NodeRole> = all().map(|node| scenario.role(node)).collect();
         let protocol = |node| scenario.host(node).and_then(|host| host.protocol).unwrap_or(PROTOCOL_VERSION);
-        let model = |node| scenario.host(node).and_then(|host| host.model).unwrap_or(inference::USUAL);
+        let model =
+            |node| scenario.host(node).and_then(|host| host.model).unwrap_or(inference::DEFAULT_MODEL);
         // An id is that of the node whose key it is, not of one that has a copy.
         let by_id = keys.iter().map(|&key| (ids[key as usize], key)).collect();
         let topology = scenario.network.topology;
-        let told = match (scenario.network.multicast, topology) {
+        let bootstrap = match (scenario.network.multicast, topology) {
             (true, _) => Vec::new(),
             (false, Topology::Full) => random_regular(random, scenario.nodes),
             (false, Topology::Line | Topology::Ring) => {
@@ -61,7 +62,7 @@ impl Cluster {
             max_peers: scenario.node.max_peers,
             max_concurrent_tasks: scenario.node.max_concurrent_tasks,
             queue_tasks_max: scenario.node.queue_tasks_max,
-            models: inference::all(inference::USUAL, false),
+            models: inference::all(inference::DEFAULT_MODEL, false),
             ..Config::default()
         };
         if let Some(adjust) = adjust {
@@ -79,7 +80,7 @@ impl Cluster {
             by_id,
             config,
             files: simulated_file::for_scenario(scenario, random),
-            told,
+            bootstrap,
         }
     }
 
@@ -154,11 +155,11 @@ impl Cluster {
         secret(self.random, self.key_of(node))
     }
 
-    /// Returns how a node is made in its n-th life.
+    /// Returns how a node is made in its n-th incarnation.
     pub(crate) fn start(
         &self,
         node: NodeIndex,
-        life: u32,
+        incarnation: u32,
         now: Instant,
         wall: UnixMillis,
     ) -> (Start, Identity) {
@@ -167,7 +168,7 @@ impl Cluster {
             version: journal::VERSION.to_owned(),
             key: identity.public_key(),
             config: self.config(node),
-            seed: self.random.bytes(Purpose::NodeSeed, u64::from(node), life),
+            seed: self.random.bytes(Purpose::NodeSeed, u64::from(node), incarnation),
             now,
             wall,
         };
@@ -175,8 +176,8 @@ impl Cluster {
     }
 
     pub(crate) fn config(&self, node: NodeIndex) -> Config {
-        let told = self.told.get(node as usize).map(Vec::as_slice).unwrap_or_default();
-        let bootstrap_peers = told.iter().map(|&other| address(other)).collect();
+        let bootstrap = self.bootstrap.get(node as usize).map(Vec::as_slice).unwrap_or_default();
+        let bootstrap_peers = bootstrap.iter().map(|&other| address(other)).collect();
         let mut config = Config { bootstrap_peers, ..self.config.clone() };
         for offer in &mut config.models {
             offer.fingerprint = Some(inference::fingerprint(self.model(node), false));
@@ -185,7 +186,7 @@ impl Cluster {
     }
 
     /// Tells whether there is any way from one node to another, faults aside.
-    pub(crate) fn reaches(&self, from: NodeIndex, to: NodeIndex) -> bool {
+    pub(crate) fn can_reach(&self, from: NodeIndex, to: NodeIndex) -> bool {
         let (low, high) = (from.min(to), from.max(to));
         match self.topology {
             Topology::Full => true,
@@ -195,7 +196,7 @@ impl Cluster {
     }
 
     /// Returns the other nodes that a node reaches, faults aside, in their order.
-    pub(crate) fn reached_from(&self, node: NodeIndex) -> Vec<NodeIndex> {
+    pub(crate) fn reachable_from(&self, node: NodeIndex) -> Vec<NodeIndex> {
         let all = 0..u32::try_from(self.ids.len()).unwrap_or(u32::MAX);
         match self.topology {
             Topology::Full => all.filter(|&other| other != node).collect(),
@@ -210,13 +211,13 @@ pub(crate) fn address(node: NodeIndex) -> SocketAddr {
 }
 
 /// Returns an address that a node has and at which nobody reaches it.
-pub(crate) fn nowhere(node: NodeIndex) -> IpAddr {
-    Ipv4Addr::from(NOWHERE + (node & 0xffff)).into()
+pub(crate) fn unreachable_address(node: NodeIndex) -> IpAddr {
+    Ipv4Addr::from(UNREACHABLE_NETWORK + (node & 0xffff)).into()
 }
 
 /// Tells whether nothing answers at an address.
-pub(crate) fn is_nowhere(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V4(address) if u32::from(address) >> 16 == NOWHERE >> 16)
+pub(crate) fn is_unreachable_address(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V4(address) if u32::from(address) >> 16 == UNREACHABLE_NETWORK >> 16)
 }
 
 /// Returns a node's address, in a private network.
@@ -250,7 +251,7 @@ fn neighbours(topology: Topology, nodes: u32, node: NodeIndex) -> Vec<NodeIndex>
 /// Gives each node the successors that it has on a few random rings through all: a random regular graph, and
 /// in one piece whatever the seed.
 fn random_regular(random: Random, nodes: u32) -> Vec<Vec<NodeIndex>> {
-    let mut told: Vec<Vec<NodeIndex>> = vec![Vec::new(); nodes as usize];
+    let mut bootstrap: Vec<Vec<NodeIndex>> = vec![Vec::new(); nodes as usize];
     for round in 0..RINGS {
         let mut ring: Vec<NodeIndex> = (0..nodes).collect();
         for last in (1..ring.len()).rev() {
@@ -259,13 +260,13 @@ fn random_regular(random: Random, nodes: u32) -> Vec<Vec<NodeIndex>> {
         }
         for (position, &node) in ring.iter().enumerate() {
             let next = ring[(position + 1) % ring.len()];
-            let known = &mut told[node as usize];
+            let known = &mut bootstrap[node as usize];
             if next != node && !known.contains(&next) {
                 known.push(next);
             }
         }
     }
-    told
+    bootstrap
 }
 
 /// The wall-clock time at which every simulated world begins: 2026-01-01T00:00:00Z.
@@ -289,7 +290,7 @@ pub(crate) const INTERFACE: u32 = 1;
 const NETWORK: u32 = 10 << 24;
 
 /// 172.31.0.0: addresses as container bridges have them.
-const NOWHERE: u32 = 172 << 24 | 31 << 16;
+const UNREACHABLE_NETWORK: u32 = 172 << 24 | 31 << 16;
 
 /// Each gives a node two links.
 const RINGS: u64 = 4;
@@ -310,9 +311,9 @@ mod tests {
 
     #[test]
     fn a_random_graph_is_regular_and_in_one_piece() {
-        let told = random_regular(Random::new(3), 1000);
+        let bootstrap = random_regular(Random::new(3), 1000);
         let mut degrees = vec![0; 1000];
-        for (node, others) in told.iter().enumerate() {
+        for (node, others) in bootstrap.iter().enumerate() {
             degrees[node] += others.len();
             others.iter().for_each(|&other| degrees[other as usize] += 1);
         }
@@ -321,7 +322,7 @@ mod tests {
         let mut stack = vec![0_u32];
         while let Some(node) = stack.pop() {
             if !core::mem::replace(&mut seen[node as usize], true) {
-                stack.extend(&told[node as usize]);
+                stack.extend(&bootstrap[node as usize]);
             }
         }
         assert!(seen.iter().all(|&seen| seen));

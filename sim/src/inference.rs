@@ -19,7 +19,7 @@ pub(crate) const fn host_facts() -> HostFacts {
 }
 
 /// The models that nodes have unless a scenario says otherwise.
-pub(crate) const USUAL: u16 = 1;
+pub(crate) const DEFAULT_MODEL: u16 = 1;
 
 /// Returns the models of a simulated node. Under the same names, nodes have the same models where they have the same
 /// number, and those of none of them are replaced by others.
@@ -68,7 +68,7 @@ pub(crate) fn compute_time(random: Random, range: Range, work: &Work) -> Duratio
 
 /// What a model makes of a text: something else than any other model does.
 fn digest(model: Fingerprint, text: &str) -> [u8; 32] {
-    if model == fingerprint(USUAL, false) {
+    if model == fingerprint(DEFAULT_MODEL, false) {
         plain_digest(text)
     } else {
         plain_digest(&format!("{model} {text}"))
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
     use engine::task::Prompt;
 
-    const MODEL: Fingerprint = fingerprint(USUAL, false);
+    const MODEL: Fingerprint = fingerprint(DEFAULT_MODEL, false);
 
     #[test]
     fn the_same_text_gives_the_same_output_and_time() {
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(outputs(MODEL, &work("a")), outputs(MODEL, &work("a")));
         assert_ne!(outputs(MODEL, &work("a")), outputs(MODEL, &work("b")));
         assert_ne!(outputs(MODEL, &work("a")), outputs(fingerprint(2, false), &work("a")));
-        assert_ne!(outputs(MODEL, &work("a")), outputs(fingerprint(USUAL, true), &work("a")));
+        assert_ne!(outputs(MODEL, &work("a")), outputs(fingerprint(DEFAULT_MODEL, true), &work("a")));
         assert_eq!(compute_time(random, range, &work("a")), compute_time(random, range, &work("a")));
         assert_ne!(compute_time(random, range, &work("a")), compute_time(random, range, &work("b")));
     }

@@ -16,8 +16,8 @@ pub(crate) struct Links {
 struct Node {
     running: bool,
     /// Counts its starts.
-    life: u32,
-    /// Each link with the peer at its other end, and that one's life when the link came up.
+    incarnation: u32,
+    /// Each link with the peer at its other end, and that one's incarnation when the link came up.
     links: BTreeMap<LinkId, (NodeIndex, u32)>,
 }
 
@@ -44,7 +44,7 @@ impl Links {
         let state = &mut self.nodes[node as usize];
         match observation {
             Observation::Started => {
-                *state = Node { running: true, life: state.life + 1, links: BTreeMap::new() };
+                *state = Node { running: true, incarnation: state.incarnation + 1, links: BTreeMap::new() };
                 Some(Change::Process)
             }
             Observation::Stopped => {
@@ -54,8 +54,8 @@ impl Links {
             }
             Observation::Output(Output::Event(Event::LinkUp { link, peer, .. })) => {
                 let peer = cluster.find(*peer)?;
-                let life = self.nodes[peer as usize].life;
-                self.nodes[node as usize].links.insert(*link, (peer, life));
+                let incarnation = self.nodes[peer as usize].incarnation;
+                self.nodes[node as usize].links.insert(*link, (peer, incarnation));
                 Some(Change::Up(peer))
             }
             Observation::Output(Output::Event(Event::LinkDown { link, .. })) => {
@@ -92,6 +92,7 @@ impl Links {
     pub(crate) fn is_to_running_process(&self, node: NodeIndex, peer: NodeIndex) -> bool {
         let of_peer = &self.nodes[peer as usize];
         let mut links = self.nodes[node as usize].links.values();
-        of_peer.running && links.any(|&(other, life)| other == peer && life == of_peer.life)
+        of_peer.running
+            && links.any(|&(other, incarnation)| other == peer && incarnation == of_peer.incarnation)
     }
 }

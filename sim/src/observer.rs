@@ -90,13 +90,13 @@ impl Observer {
     pub(crate) fn begin(
         &mut self,
         node: NodeIndex,
-        life: u32,
+        incarnation: u32,
         start: &Start,
         saved: &Saved,
         identity: Identity,
     ) -> Identity {
         match &mut self.journals {
-            Some(journals) => journals.begin((node, life), start, saved, identity),
+            Some(journals) => journals.begin((node, incarnation), start, saved, identity),
             None => identity,
         }
     }

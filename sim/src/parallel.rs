@@ -60,7 +60,7 @@ impl Runs {
         });
         let spawn = |job: usize| {
             let shared = Arc::clone(&shared);
-            thread::Builder::new().name(format!("sim-{job}")).spawn(move || shared.work()).is_ok()
+            thread::Builder::new().name(format!("sim-{job}")).spawn(move || shared.run_seeds()).is_ok()
         };
         // Where the machine gives no thread at all, the caller's own does the work.
         let threads = (0..jobs.get()).map_while(|job| spawn(job).then_some(())).count();
@@ -85,7 +85,7 @@ impl Runs {
                 drop(progress);
                 return Some(run_with(&self.shared.scenario, awaited, self.shared.options));
             }
-            drop(self.shared.changed.wait_timeout(progress, LOOK_EVERY));
+            drop(self.shared.changed.wait_timeout(progress, POLL_INTERVAL));
         }
     }
 }
@@ -112,7 +112,7 @@ impl Drop for Ended<'_> {
 }
 
 impl Shared {
-    fn work(&self) {
+    fn run_seeds(&self) {
         let _guard = Ended(self);
         while let Some(seed) = self.begin() {
             let report = run_with(&self.scenario, seed, self.options);
@@ -150,7 +150,7 @@ impl Shared {
 const WINDOW_PER_JOB: u64 = 16;
 
 /// How soon somebody who wants to stop is heard.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {

@@ -311,7 +311,7 @@ impl Report {
         let checks: u64 = self.invariants.values().sum();
         writeln!(f, "invariants  {} looked at {checks} times", self.invariants.len())?;
         let idle = self.invariants.iter().filter(|(_, checks)| **checks == 0);
-        for names in idle.map(|(name, _)| *name).collect::<Vec<_>>().chunks(NAMES_A_LINE) {
+        for names in idle.map(|(name, _)| *name).collect::<Vec<_>>().chunks(NAMES_PER_LINE) {
             writeln!(f, "            without a case here: {}", names.join(", "))?;
         }
         writeln!(f, "trace       {} inputs, {} outputs", self.trace.inputs, self.trace.outputs)
@@ -319,7 +319,7 @@ impl Report {
 }
 
 /// Names of properties in one line, for people.
-const NAMES_A_LINE: usize = 4;
+const NAMES_PER_LINE: usize = 4;
 
 #[cfg(test)]
 mod tests {

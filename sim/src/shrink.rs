@@ -13,7 +13,7 @@ use crate::report::{Report, Symptom};
 use crate::run::{Options, run_with};
 use crate::scenario::{Executor, Scenario, Submission, Submissions};
 use crate::scenario_file::ScenarioError;
-use crate::sweep::counted;
+use crate::sweep::pluralize;
 use core::fmt;
 use core::time::Duration;
 use ddmin::minimize;
@@ -122,7 +122,7 @@ impl fmt::Display for Size {
         let Self { faults, nodes, tasks, millis } = self;
         let seconds = Duration::from_millis(*millis).as_secs_f64();
         let counts = [(*faults as u64, "fault"), (u64::from(*nodes), "node"), (u64::from(*tasks), "task")];
-        counts.iter().try_for_each(|(count, what)| write!(f, "{}, ", counted(*count, what)))?;
+        counts.iter().try_for_each(|(count, what)| write!(f, "{}, ", pluralize(*count, what)))?;
         write!(f, "{seconds} s")
     }
 }
@@ -248,7 +248,7 @@ impl<F: FnMut(Progress)> Search<F> {
         let whole = self.best.clone();
         minimize(&all, |left| {
             let Some(fewer) = plan::with_nodes(&whole, left) else { return false };
-            let seeds = [self.seed].into_iter().chain(0..OTHER_SEEDS);
+            let seeds = [self.seed].into_iter().chain(0..EXTRA_SEEDS);
             for seed in seeds {
                 if self.fails(&fewer, seed) {
                     self.seed = seed;
@@ -280,7 +280,7 @@ impl<F: FnMut(Progress)> Search<F> {
     /// Makes times round where it does not matter.
     fn round(&mut self) {
         for index in 0..self.best.faults.len() {
-            for unit in UNITS {
+            for unit in ROUNDING_UNITS {
                 let mut rounder = self.best.clone();
                 if plan::round_fault(&mut rounder.faults[index], unit) && self.try_out(rounder) {
                     break;
@@ -293,7 +293,7 @@ impl<F: FnMut(Progress)> Search<F> {
     /// Does without a seed where any will do.
     fn drop_seed(&mut self) {
         let best = Scenario { seed: None, ..self.best.clone() };
-        if (0..OTHER_SEEDS).all(|seed| self.fails(&best, seed)) {
+        if (0..EXTRA_SEEDS).all(|seed| self.fails(&best, seed)) {
             self.best = best;
             self.seed = 0;
         } else {
@@ -328,7 +328,7 @@ impl<F: FnMut(Progress)> Search<F> {
 }
 
 /// Seeds tried besides the own where nodes are left out, and those that must fail for a scenario to need none.
-const OTHER_SEEDS: u64 = 4;
+const EXTRA_SEEDS: u64 = 4;
 
 /// To which times are rounded, in microseconds, the coarsest first.
-const UNITS: [u64; 3] = [1_000_000, 100_000, 1_000];
+const ROUNDING_UNITS: [u64; 3] = [1_000_000, 100_000, 1_000];

@@ -190,7 +190,7 @@ impl fmt::Display for Sweep {
             "  {} nodes on the {} executor, seeds {} to {}\n",
             self.nodes, self.executor, self.first_seed, self.last_seed
         )?;
-        writeln!(f, "seeds       {}, {} failed", counted(self.runs, "run"), self.failed)?;
+        writeln!(f, "seeds       {}, {} failed", pluralize(self.runs, "run"), self.failed)?;
         let (seeds, ratio) = self.speed();
         writeln!(
             f,
@@ -206,7 +206,7 @@ impl fmt::Display for Sweep {
         }
         for (position, (mark, runs)) in self.reached.iter().enumerate() {
             let title = if position == 0 { "reached" } else { "" };
-            writeln!(f, "{title:<10}  {mark} in {}", counted(*runs, "run"))?;
+            writeln!(f, "{title:<10}  {mark} in {}", pluralize(*runs, "run"))?;
         }
         writeln!(f, "trace       {}", self.trace)?;
         self.write_end(f)
@@ -234,7 +234,7 @@ impl Sweep {
 }
 
 /// Returns a number of things in words.
-pub(crate) fn counted(count: u64, what: &str) -> String {
+pub(crate) fn pluralize(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 

@@ -7,7 +7,8 @@ impl Executor {
     /// Returns the executor to take where a scenario does not say: the closest to a real node that is fast
     /// enough for it.
     pub fn suited_to(scenario: &Scenario) -> Self {
-        let small = scenario.nodes <= TURMOIL_NODES_UNASKED && scenario.duration <= TURMOIL_TIME_UNASKED;
+        let small =
+            scenario.nodes <= TURMOIL_NODES_AUTO_MAX && scenario.duration <= TURMOIL_DURATION_AUTO_MAX;
         if small && Self::Turmoil.refuses(scenario).is_none() { Self::Turmoil } else { Self::EventQueue }
     }
 
@@ -110,5 +111,5 @@ pub enum Refusal {
 }
 
 const TURMOIL_NODES_MAX: u32 = 50;
-const TURMOIL_NODES_UNASKED: u32 = 10;
-const TURMOIL_TIME_UNASKED: Duration = Duration::from_secs(600);
+const TURMOIL_NODES_AUTO_MAX: u32 = 10;
+const TURMOIL_DURATION_AUTO_MAX: Duration = Duration::from_secs(600);

@@ -14,7 +14,7 @@ mod network;
 mod network_faults;
 
 use crate::blob_disk::BlobDisk;
-use crate::clients::{self, ASK_AGAIN_AFTER};
+use crate::clients::{self, RETRY_INTERVAL};
 use crate::cluster::{self, Cluster};
 use crate::disk::Disk;
 use crate::faults::machine::{Draw, job_delay, job_error, write_delay, write_error};
@@ -84,8 +84,8 @@ struct Host {
     node: Option<Node>,
     /// Whether its outputs are being carried out: until all are, it may not be given an input.
     draining: bool,
-    /// Counts the times that the process was started; what was begun in another life is void.
-    life: u32,
+    /// Counts the times that the process was started; what was begun in another incarnation is void.
+    incarnation: u32,
     disk: Disk,
     blobs: BlobDisk,
     machine: Machine,
@@ -96,8 +96,8 @@ struct Host {
     /// How many times on end the node wanted to be woken at once, which an engine says as one microsecond.
     spins: u32,
     links: BTreeSet<LinkId>,
-    asks: BTreeMap<RequestId, Ask>,
-    asked: u64,
+    pending: BTreeMap<RequestId, PendingRequest>,
+    requests: u64,
     /// What is computed, of which model, and how long that takes.
     jobs: BTreeMap<JobId, (Fingerprint, Work, Duration)>,
     dialled: u16,
@@ -107,7 +107,7 @@ struct Host {
 
 /// What a user waits for.
 #[derive(Clone, Copy, Debug)]
-enum Ask {
+enum PendingRequest {
     Fetch(usize),
     Leave,
     News(TaskId, Seen),
@@ -118,26 +118,26 @@ enum Ask {
 /// Something that will happen.
 #[derive(Debug)]
 enum Scheduled {
-    Act(NodeIndex),
+    Attack(NodeIndex),
     Arrival { connection: u32, side: u8, segment: Segment },
-    BlobDone { node: NodeIndex, life: u32, n: u32, order: Box<BlobOrder> },
-    AskOutcome { node: NodeIndex, life: u32, number: u32, task: TaskId },
+    BlobDone { node: NodeIndex, incarnation: u32, n: u32, order: Box<BlobOrder> },
+    AwaitOutcome { node: NodeIndex, incarnation: u32, number: u32, task: TaskId },
     Change(usize),
     Datagram { from: NodeIndex, to: NodeIndex, bytes: Rc<[u8]> },
     Dialled(Box<Dial>),
     Fetch(usize),
-    Examined { node: NodeIndex, life: u32 },
-    JobEnd { node: NodeIndex, life: u32, job: JobId, cancelled: bool },
-    JobProgress { node: NodeIndex, life: u32, job: JobId, text: String, tokens: u32 },
-    LinkDown { node: NodeIndex, life: u32, link: LinkId },
+    Examined { node: NodeIndex, incarnation: u32 },
+    JobEnd { node: NodeIndex, incarnation: u32, job: JobId, cancelled: bool },
+    JobProgress { node: NodeIndex, incarnation: u32, job: JobId, text: String, tokens: u32 },
+    LinkDown { node: NodeIndex, incarnation: u32, link: LinkId },
     CheckLiveness { last: bool },
-    ModelsReady { node: NodeIndex, life: u32 },
-    PowerGoes { node: NodeIndex, life: u32 },
-    ReadOn { node: NodeIndex, life: u32, task: TaskId, seen: Seen },
+    ModelsReady { node: NodeIndex, incarnation: u32 },
+    PowerFails { node: NodeIndex, incarnation: u32 },
+    WatchOn { node: NodeIndex, incarnation: u32, task: TaskId, seen: Seen },
     Start(NodeIndex),
     Submission(u32),
     Timer(NodeIndex),
-    WriteDone { node: NodeIndex, life: u32 },
+    WriteDone { node: NodeIndex, incarnation: u32 },
 }
 
 impl EventQueue {
@@ -160,7 +160,7 @@ impl EventQueue {
             next.push(micros(at), Scheduled::Start(node));
         }
         for host in scenario.hosts.iter().filter(|host| !host.hostile.is_empty()) {
-            next.push(micros(host.hostile_at), Scheduled::Act(host.node));
+            next.push(micros(host.hostile_at), Scheduled::Attack(host.node));
         }
         if let Some(workload) = &scenario.workload {
             for number in 0..workload.submissions.tasks() {
@@ -204,7 +204,7 @@ impl EventQueue {
                 return;
             };
             self.now = at;
-            self.happen(scheduled);
+            self.dispatch(scheduled);
         }
     }
 
@@ -247,28 +247,32 @@ impl EventQueue {
         self.stop(node, Stop::PowerLoss);
     }
 
-    fn happen(&mut self, scheduled: Scheduled) {
+    fn dispatch(&mut self, scheduled: Scheduled) {
         match scheduled {
-            Scheduled::Act(node) => self.act(node),
+            Scheduled::Attack(node) => self.attack(node),
             Scheduled::Arrival { connection, side, segment } => self.arrive(connection, side, segment),
-            Scheduled::AskOutcome { node, life, number, task } => {
-                if self.lives(node, life) {
-                    self.ask(node, Ask::Outcome(number), Request::AwaitTask(task));
+            Scheduled::AwaitOutcome { node, incarnation, number, task } => {
+                if self.is_running(node, incarnation) {
+                    self.ask(node, PendingRequest::Outcome(number), Request::AwaitTask(task));
                 }
             }
-            Scheduled::BlobDone { node, life, n, order } => self.blob_done(node, life, n, *order),
+            Scheduled::BlobDone { node, incarnation, n, order } => {
+                self.blob_done(node, incarnation, n, *order)
+            }
             Scheduled::Change(index) => self.change(index),
             Scheduled::Datagram { from, to, bytes } => self.datagram(from, to, bytes),
             Scheduled::Dialled(dial) => self.dialled(&dial),
             Scheduled::Fetch(number) => self.fetch(number),
-            Scheduled::JobEnd { node, life, job, cancelled } => self.job_end(node, life, job, cancelled),
-            Scheduled::JobProgress { node, life, job, text, tokens } => {
-                if self.lives(node, life) && self.hosts[node as usize].jobs.contains_key(&job) {
+            Scheduled::JobEnd { node, incarnation, job, cancelled } => {
+                self.job_end(node, incarnation, job, cancelled)
+            }
+            Scheduled::JobProgress { node, incarnation, job, text, tokens } => {
+                if self.is_running(node, incarnation) && self.hosts[node as usize].jobs.contains_key(&job) {
                     self.handle(node, Input::InferenceProgress { job, text, tokens });
                 }
             }
-            Scheduled::LinkDown { node, life, link } => {
-                if self.lives(node, life) {
+            Scheduled::LinkDown { node, incarnation, link } => {
+                if self.is_running(node, incarnation) {
                     self.handle(node, Input::LinkDown { link });
                 }
             }
@@ -278,32 +282,32 @@ impl EventQueue {
                 let rests = !self.cluster.has_hostile();
                 self.observer.check_liveness(now, last, || if rests { leftover(hosts) } else { None });
             }
-            Scheduled::ModelsReady { node, life } => self.models_ready(node, life),
-            Scheduled::PowerGoes { node, life } => self.power_goes(node, life),
+            Scheduled::ModelsReady { node, incarnation } => self.models_ready(node, incarnation),
+            Scheduled::PowerFails { node, incarnation } => self.power_fails(node, incarnation),
             Scheduled::Start(node) => {
                 if self.faults.runs(node) && self.hosts[node as usize].node.is_none() {
                     self.start(node);
                 }
             }
-            Scheduled::ReadOn { node, life, task, seen } => {
-                if self.lives(node, life) {
-                    self.ask(node, Ask::News(task, seen), Request::Watch { task, seen });
+            Scheduled::WatchOn { node, incarnation, task, seen } => {
+                if self.is_running(node, incarnation) {
+                    self.ask(node, PendingRequest::News(task, seen), Request::Watch { task, seen });
                 }
             }
             Scheduled::Submission(number) => self.submission(number),
             Scheduled::Timer(node) => self.timer(node),
-            Scheduled::Examined { node, life } => {
-                if self.lives(node, life) {
+            Scheduled::Examined { node, incarnation } => {
+                if self.is_running(node, incarnation) {
                     self.handle(node, Input::Examined(inference::host_facts()));
                 }
             }
-            Scheduled::WriteDone { node, life } => self.write_done(node, life),
+            Scheduled::WriteDone { node, incarnation } => self.write_done(node, incarnation),
         }
     }
 
-    fn lives(&self, node: NodeIndex, life: u32) -> bool {
+    fn is_running(&self, node: NodeIndex, incarnation: u32) -> bool {
         let host = &self.hosts[node as usize];
-        host.life == life && host.node.is_some()
+        host.incarnation == incarnation && host.node.is_some()
     }
 
     fn after(&mut self, delay: Duration, scheduled: Scheduled) {
@@ -313,29 +317,30 @@ impl EventQueue {
     fn start(&mut self, node: NodeIndex) {
         let now = self.now();
         let host = &mut self.hosts[node as usize];
-        host.life += 1;
-        let life = host.life;
+        host.incarnation += 1;
+        let incarnation = host.incarnation;
         let clock = host.machine.clock;
         let (shown, wall) = (Instant::from_micros(clock.shows(self.now)), clock.wall(self.now));
-        let (start, identity) = self.cluster.start(node, life, shown, wall);
+        let (start, identity) = self.cluster.start(node, incarnation, shown, wall);
         let saved = host.disk.saved();
         self.observer.state_loaded(now, node, &saved);
-        let identity = self.observer.begin(node, life, &start, &saved, identity);
+        let identity = self.observer.begin(node, incarnation, &start, &saved, identity);
         let mut engine = Node::new(start.config, identity, start.seed, start.now, start.wall, saved);
         engine.share_adverts(self.adverts.clone());
         host.node = Some(engine);
-        self.clock_read(node);
+        self.note_clock_read(node);
         self.observer.observe(now, node, Observation::Started);
         self.drain(node);
         let nowhere = self.scenario.host(node).filter(|host| host.unreachable_address);
-        let addresses = nowhere.map(|_| cluster::nowhere(node)).into_iter().chain([cluster::ip(node)]);
+        let addresses =
+            nowhere.map(|_| cluster::unreachable_address(node)).into_iter().chain([cluster::ip(node)]);
         let interfaces = addresses.map(|address| Interface::new(cluster::INTERFACE, address)).collect();
         self.handle(node, Input::Interfaces(interfaces));
         self.handle(node, Input::Listening { port: cluster::PORT });
-        self.after(MODEL_LOAD, Scheduled::ModelsReady { node, life });
-        self.begin_with_files(node);
+        self.after(MODEL_LOAD, Scheduled::ModelsReady { node, incarnation });
+        self.announce_files(node);
         for (number, task) in self.observer.clients.waiting_at(node) {
-            self.after(ASK_AGAIN_AFTER, Scheduled::AskOutcome { node, life, number, task });
+            self.after(RETRY_INTERVAL, Scheduled::AwaitOutcome { node, incarnation, number, task });
         }
     }
 
@@ -347,12 +352,12 @@ impl EventQueue {
         }
         host.armed = None;
         host.machine.drop_held();
-        host.machine.doomed = false;
-        host.asks.clear();
+        host.machine.loses_power_on_write = false;
+        host.pending.clear();
         host.jobs.clear();
         host.disk_busy_until = 0;
         if how != Stop::PowerLoss {
-            let (who, n) = (u64::from(node), host.life);
+            let (who, n) = (u64::from(node), host.incarnation);
             let in_flight = host.disk.in_flight();
             let survive = self.cluster.random.index(in_flight + 1, Purpose::WritesSurvive, who, n);
             if how == Stop::TornWrite && survive > 0 {
@@ -435,8 +440,8 @@ impl EventQueue {
         if host.machine.is_held() {
             return;
         }
-        if host.machine.clock.is_odd() {
-            self.tell_clock(node);
+        if host.machine.clock.drifts() {
+            self.notify_clock(node);
         }
         let host = &mut self.hosts[node as usize];
         let shown = host.machine.clock.shows(now);
@@ -452,22 +457,22 @@ impl EventQueue {
         match output {
             Output::Blob(order) => self.order(node, order),
             Output::Cancel { job } => {
-                let life = self.hosts[node as usize].life;
-                self.after(Duration::ZERO, Scheduled::JobEnd { node, life, job, cancelled: true });
+                let incarnation = self.hosts[node as usize].incarnation;
+                self.after(Duration::ZERO, Scheduled::JobEnd { node, incarnation, job, cancelled: true });
             }
             Output::Dial { dial, address, expect } => self.dial(node, dial, address, expect),
             Output::Disconnect { link } => self.disconnect(node, link),
             Output::Event(_) => {}
             Output::Examine => {
-                let life = self.hosts[node as usize].life;
-                self.after(Duration::ZERO, Scheduled::Examined { node, life });
+                let incarnation = self.hosts[node as usize].incarnation;
+                self.after(Duration::ZERO, Scheduled::Examined { node, incarnation });
             }
             Output::Exit { .. } => self.stop(node, Stop::Kill),
             Output::Infer { job, fingerprint, work, .. } => self.infer(node, job, fingerprint, work),
             Output::Multicast { bytes, .. } => self.multicast(node, bytes.into()),
             Output::Reply { id, answer } => self.reply(node, id, &answer),
             Output::Send { link, frame, .. } => self.send(node, link, frame),
-            // Nobody asks who is no node.
+            // Nobody pending who is no node.
             Output::Unicast { .. } => {}
             Output::Write { id, records } => self.write(node, id, records),
         }
@@ -476,7 +481,7 @@ impl EventQueue {
     fn write(&mut self, node: NodeIndex, id: engine::WriteId, records: Vec<Record>) {
         let (random, range) = (self.cluster.random, self.scenario.disk_latency);
         let host = &mut self.hosts[node as usize];
-        let (life, n) = (host.life, host.disk.begun);
+        let (incarnation, n) = (host.incarnation, host.disk.begun);
         let latency = random.between(range.ends(), Purpose::DiskLatency, u64::from(node), n);
         let delay = write_delay(self.faults.machine_faults(node), Draw { random, node, n });
         if !delay.is_zero() {
@@ -484,16 +489,16 @@ impl EventQueue {
         }
         host.disk.begin(id, records);
         host.disk_busy_until = host.disk_busy_until.max(self.now + micros(latency + delay));
-        if host.machine.doomed {
+        if host.machine.loses_power_on_write {
             let while_writing = (Duration::ZERO, Duration::from_micros(host.disk_busy_until - self.now));
             let at = self.now + micros(random.between(while_writing, Purpose::PowerGoes, u64::from(node), n));
-            self.next.push(at, Scheduled::PowerGoes { node, life });
+            self.next.push(at, Scheduled::PowerFails { node, incarnation });
         }
-        self.next.push(host.disk_busy_until, Scheduled::WriteDone { node, life });
+        self.next.push(host.disk_busy_until, Scheduled::WriteDone { node, incarnation });
     }
 
-    fn write_done(&mut self, node: NodeIndex, life: u32) {
-        if !self.lives(node, life) {
+    fn write_done(&mut self, node: NodeIndex, incarnation: u32) {
+        if !self.is_running(node, incarnation) {
             return;
         }
         let (random, disk) = (self.cluster.random, &mut self.hosts[node as usize].disk);
@@ -529,18 +534,21 @@ impl EventQueue {
         }
         let time = time + delay;
         let host = &mut self.hosts[node as usize];
-        let life = host.life;
+        let incarnation = host.incarnation;
         let pieces = inference::pieces(wanted, &work);
         host.jobs.insert(job, (wanted, work, time));
         let shares = u32::try_from(pieces.len() + 1).unwrap_or(u32::MAX);
         for (tokens, text) in (1..).zip(pieces) {
-            self.after(time / shares * tokens, Scheduled::JobProgress { node, life, job, text, tokens });
+            self.after(
+                time / shares * tokens,
+                Scheduled::JobProgress { node, incarnation, job, text, tokens },
+            );
         }
-        self.after(time, Scheduled::JobEnd { node, life, job, cancelled: false });
+        self.after(time, Scheduled::JobEnd { node, incarnation, job, cancelled: false });
     }
 
-    fn job_end(&mut self, node: NodeIndex, life: u32, job: JobId, cancelled: bool) {
-        if !self.lives(node, life) {
+    fn job_end(&mut self, node: NodeIndex, incarnation: u32, job: JobId, cancelled: bool) {
+        if !self.is_running(node, incarnation) {
             return;
         }
         let Some((wanted, work, time)) = self.hosts[node as usize].jobs.remove(&job) else { return };
@@ -555,7 +563,7 @@ impl EventQueue {
     }
 
     fn job_error(&mut self, node: NodeIndex, job: JobId, work: &Work) -> Option<InferenceError> {
-        if self.observer.clients.have_input_of(self.faults.poison(), &work.texts()) {
+        if self.observer.clients.any_task_has_input(self.faults.poison(), &work.texts()) {
             self.observer.mark("poison_taken");
             return Some(InferenceError::Crashed);
         }
@@ -567,12 +575,16 @@ impl EventQueue {
 
     #[allow(clippy::cast_possible_truncation, reason = "it only tells the jobs of a run apart")]
     fn job_draw(&self, node: NodeIndex, job: JobId) -> Draw {
-        Draw { random: self.cluster.random, node, n: (job.0 as u32) ^ self.hosts[node as usize].life << 20 }
+        Draw {
+            random: self.cluster.random,
+            node,
+            n: (job.0 as u32) ^ self.hosts[node as usize].incarnation << 20,
+        }
     }
 
-    fn models_ready(&mut self, node: NodeIndex, life: u32) {
-        if self.lives(node, life) && !self.hosts[node as usize].machine.is_unready() {
-            self.tell_models(node, &ModelState::Ready);
+    fn models_ready(&mut self, node: NodeIndex, incarnation: u32) {
+        if self.is_running(node, incarnation) && !self.hosts[node as usize].machine.is_unready() {
+            self.notify_models(node, &ModelState::Ready);
         }
     }
 
@@ -581,37 +593,37 @@ impl EventQueue {
         let Some((_, origin)) = workload.submissions.when_and_where(number) else { return };
         let Some(node) = self.faults.pick(origin, Purpose::Origin, u64::from(number)) else { return };
         if let Some(request) = self.observer.clients.submission(number, node) {
-            self.ask(node, Ask::Submission(number), request);
+            self.ask(node, PendingRequest::Submission(number), request);
         }
     }
 
-    fn ask(&mut self, node: NodeIndex, ask: Ask, request: Request) {
+    fn ask(&mut self, node: NodeIndex, pending: PendingRequest, request: Request) {
         let host = &mut self.hosts[node as usize];
         if host.node.is_some() {
-            let id = RequestId(host.asked);
-            host.asked += 1;
-            host.asks.insert(id, ask);
+            let id = RequestId(host.requests);
+            host.requests += 1;
+            host.pending.insert(id, pending);
             self.handle(node, Input::Request { id, request });
         }
     }
 
     /// Has a user wait for more of a task than was seen, as soon as the node has said all that it has to say.
     fn watch(&mut self, node: NodeIndex, task: TaskId, seen: Seen) {
-        let life = self.hosts[node as usize].life;
-        self.after(Duration::ZERO, Scheduled::ReadOn { node, life, task, seen });
+        let incarnation = self.hosts[node as usize].incarnation;
+        self.after(Duration::ZERO, Scheduled::WatchOn { node, incarnation, task, seen });
     }
 
     fn reply(&mut self, node: NodeIndex, id: RequestId, answer: &Answer) {
         let host = &mut self.hosts[node as usize];
-        let life = host.life;
-        match host.asks.remove(&id) {
+        let incarnation = host.incarnation;
+        match host.pending.remove(&id) {
             None => {
                 let words = format!("an answer to a question that nobody waits for: {answer:?}");
                 self.observer.violated(self.now(), node, "one_answer_per_request", words);
             }
-            Some(Ask::Fetch(number)) => self.fetched(number, answer),
-            Some(Ask::Leave) => {}
-            Some(Ask::Submission(number)) => {
+            Some(PendingRequest::Fetch(number)) => self.fetched(number, answer),
+            Some(PendingRequest::Leave) => {}
+            Some(PendingRequest::Submission(number)) => {
                 if matches!(answer, Err(Rejection::QueueFull { .. })) {
                     self.observer.mark("queue_full");
                 }
@@ -619,22 +631,22 @@ impl EventQueue {
                     if self.scenario.workload.as_ref().is_some_and(|work| work.kind == TaskKind::Generation) {
                         self.watch(node, task, Seen { status: TaskStatus::Queued, attempt: 0, bytes: 0 });
                     }
-                    self.after(Duration::ZERO, Scheduled::AskOutcome { node, life, number, task });
+                    self.after(Duration::ZERO, Scheduled::AwaitOutcome { node, incarnation, number, task });
                 }
             }
-            Some(Ask::News(task, seen)) => {
+            Some(PendingRequest::News(task, seen)) => {
                 if let Ok(Response::News(view, news)) = answer
                     && !view.status.is_terminal()
                 {
                     if !news.text.is_empty() {
                         self.observer.mark("text_streamed");
                     }
-                    self.watch(node, task, clients::read_on(seen, view.status, news));
+                    self.watch(node, task, clients::advance_cursor(seen, view.status, news));
                 }
             }
-            Some(Ask::Outcome(number)) => {
+            Some(PendingRequest::Outcome(number)) => {
                 if let Some(task) = self.observer.clients.awaited(number, answer) {
-                    self.after(ASK_AGAIN_AFTER, Scheduled::AskOutcome { node, life, number, task });
+                    self.after(RETRY_INTERVAL, Scheduled::AwaitOutcome { node, incarnation, number, task });
                 }
             }
         }
@@ -653,11 +665,11 @@ impl EventQueue {
                 for _ in 0..count {
                     let Some(number) = self.observer.clients.add() else { break };
                     let Some(request) = self.observer.clients.submission(number, node) else { break };
-                    self.ask(node, Ask::Submission(number), request);
+                    self.ask(node, PendingRequest::Submission(number), request);
                 }
             }
             Effect::Poison => {}
-            Effect::Leave(node) => self.ask(node, Ask::Leave, Request::Shutdown),
+            Effect::Leave(node) => self.ask(node, PendingRequest::Leave, Request::Shutdown),
             Effect::Network => {
                 self.observer.network_changed(self.now());
                 self.release();

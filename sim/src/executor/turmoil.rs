@@ -11,8 +11,8 @@ mod store;
 mod transport;
 
 use crate::blob_disk::BlobDisk;
-use crate::clients::ASK_AGAIN_AFTER;
 use crate::clients::Fetcher;
+use crate::clients::RETRY_INTERVAL;
 use crate::cluster::{self, Cluster};
 use crate::disk::Disk;
 use crate::faults::machine::clock_ahead;
@@ -38,8 +38,8 @@ use turmoil::Sim;
 /// Runs a scenario to its end, or to the first violation.
 pub(super) fn run(scenario: &Scenario, cluster: &Arc<Cluster>, observer: Observer) -> Observer {
     let observer = Arc::new(Mutex::new(observer));
-    let stage = Stage::new(scenario, cluster, &observer);
-    stage.play();
+    let stage = Simulation::new(scenario, cluster, &observer);
+    stage.run();
     Arc::into_inner(observer)
         // All hosts went with the simulation, and nothing else has a share.
         .expect("nobody watches any more")
@@ -48,7 +48,7 @@ pub(super) fn run(scenario: &Scenario, cluster: &Arc<Cluster>, observer: Observe
 }
 
 /// A simulation under way, and what is still to come.
-struct Stage<'a> {
+struct Simulation<'a> {
     scenario: &'a Scenario,
     cluster: Arc<Cluster>,
     observer: Arc<Mutex<Observer>>,
@@ -79,12 +79,12 @@ struct Machine {
 #[derive(Default)]
 struct Process {
     runs: bool,
-    life: u32,
+    incarnation: u32,
     /// Where the numbers of tasks to submit go.
     submissions: Option<mpsc::Sender<u32>>,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> Simulation<'a> {
     fn new(scenario: &'a Scenario, cluster: &Arc<Cluster>, observer: &Arc<Mutex<Observer>>) -> Self {
         let random = cluster.random;
         let mut sim = turmoil::Builder::new()
@@ -107,7 +107,7 @@ impl<'a> Stage<'a> {
                 blobs: Mutex::default(),
                 machine_faults: Mutex::default(),
                 poison: Mutex::default(),
-                process: Mutex::new(Process { runs: true, life: 1, submissions: None }),
+                process: Mutex::new(Process { runs: true, incarnation: 1, submissions: None }),
             })
         };
         let machines: Vec<_> = (0..scenario.nodes).map(machine).collect();
@@ -129,15 +129,15 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn play(mut self) {
+    fn run(mut self) {
         // Of a world in which something panicked nothing is asked but what was seen of it.
-        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| self.perform())) {
+        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| self.run_steps())) {
             lock(&self.observer).panicked(self.now(), &*panic);
         }
         lock(&self.observer).injected = self.faults.into_injected();
     }
 
-    fn perform(&mut self) {
+    fn run_steps(&mut self) {
         self.changes.reverse();
         self.looks.reverse();
         while lock(&self.observer).violation.is_none() {
@@ -200,7 +200,7 @@ impl<'a> Stage<'a> {
             Effect::Start(node) => {
                 let mut process = lock(&self.machines[node as usize].process);
                 process.runs = true;
-                process.life += 1;
+                process.incarnation += 1;
                 drop(process);
                 self.sim.bounce(cluster::ip(node));
             }
@@ -231,12 +231,12 @@ impl<'a> Stage<'a> {
         let mut process = lock(&machine.process);
         process.runs = false;
         process.submissions = None;
-        let life = process.life;
+        let incarnation = process.incarnation;
         drop(process);
         if how != Stop::PowerLoss {
             let in_flight = lock(&machine.disk).in_flight();
             let random = self.cluster.random;
-            let survive = random.index(in_flight + 1, Purpose::WritesSurvive, u64::from(node), life);
+            let survive = random.index(in_flight + 1, Purpose::WritesSurvive, u64::from(node), incarnation);
             if how == Stop::TornWrite && survive > 0 {
                 lock(&self.observer).mark("write_torn");
             }
@@ -291,15 +291,15 @@ impl Machine {
 
 /// What runs on a host: a node, or nothing where its process was killed.
 async fn process(machine: Arc<Machine>) -> turmoil::Result {
-    let (runs, life) = {
+    let (runs, incarnation) = {
         let process = lock(&machine.process);
-        (process.runs, process.life)
+        (process.runs, process.incarnation)
     };
     if !runs {
         return future::pending().await;
     }
     let (node, cluster) = (machine.node, &machine.cluster);
-    if life == 1 {
+    if incarnation == 1 {
         let start = machine.scenario.start.ends();
         tokio::time::sleep(cluster.random.between(start, Purpose::Start, u64::from(node), 0)).await;
     }
@@ -307,10 +307,10 @@ async fn process(machine: Arc<Machine>) -> turmoil::Result {
     let (submissions, numbers) = mpsc::channel(SUBMISSIONS_MAX);
     lock(&machine.process).submissions = Some(submissions);
     let clock = WallClock { machine: Arc::clone(&machine) };
-    let (start, identity) = cluster.start(node, life, clock.now(), clock.wall());
+    let (start, identity) = cluster.start(node, incarnation, clock.now(), clock.wall());
     let saved = lock(&machine.disk).saved();
     lock(&machine.observer).state_loaded(clock.now(), node, &saved);
-    let identity = lock(&machine.observer).begin(node, life, &start, &saved, identity);
+    let identity = lock(&machine.observer).begin(node, incarnation, &start, &saved, identity);
     let engine = Node::new(start.config, identity, start.seed, start.now, start.wall, saved);
     machine.observe(clock.now(), Observation::Started);
     fetchers(&machine, &handle);
@@ -355,7 +355,7 @@ async fn users(machine: Arc<Machine>, handle: Handle, mut numbers: mpsc::Receive
     for (number, task) in waiting {
         let (machine, handle) = (Arc::clone(&machine), handle.clone());
         tokio::spawn(async move {
-            tokio::time::sleep(ASK_AGAIN_AFTER).await;
+            tokio::time::sleep(RETRY_INTERVAL).await;
             outcome(&machine, &handle, number, task).await;
         });
     }
@@ -390,7 +390,7 @@ fn fetchers(machine: &Arc<Machine>, handle: &Handle) {
 
 /// Asks for a file until it is there, for as long as the node lives.
 async fn fetch_file(machine: Arc<Machine>, handle: Handle, number: usize, fetcher: Fetcher, pause: Duration) {
-    tokio::time::sleep(pause.max(ASK_AGAIN_AFTER)).await;
+    tokio::time::sleep(pause.max(RETRY_INTERVAL)).await;
     while let Ok(answer) = handle.ask(fetcher.request()).await {
         if answer.is_ok() {
             if let Some(fetcher) = lock(&machine.observer).clients.fetchers.get_mut(number) {
@@ -398,7 +398,7 @@ async fn fetch_file(machine: Arc<Machine>, handle: Handle, number: usize, fetche
             }
             return;
         }
-        tokio::time::sleep(ASK_AGAIN_AFTER).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 
@@ -408,7 +408,7 @@ async fn outcome(machine: &Machine, handle: &Handle, number: u32, task: TaskId) 
         if lock(&machine.observer).clients.awaited(number, &answer).is_none() {
             return;
         }
-        tokio::time::sleep(ASK_AGAIN_AFTER).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 

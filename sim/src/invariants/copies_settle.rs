@@ -60,7 +60,7 @@ impl CopiesSettle {
     fn flapped(&mut self, now: Instant, member: NodeId) -> Result<(), String> {
         let Some(member) = self.cluster.find(member) else { return Ok(()) };
         let of_it = |(since, key): &&(Instant, NodeIndex)| {
-            *key == member && now.since(self.troubled_at.max(*since)) > SETTLED_WITHIN
+            *key == member && now.since(self.troubled_at.max(*since)) > SETTLING_TIMEOUT
         };
         match self.copies.values().find(of_it) {
             None => Ok(()),
@@ -73,10 +73,10 @@ impl CopiesSettle {
         for (&copy, &(since, original)) in &self.copies {
             let runs = |node: NodeIndex| self.running.contains(node) && !self.held.contains(node);
             let quiet = now.since(self.troubled_at.max(since));
-            if quiet <= SETTLED_WITHIN || !runs(copy) || !runs(original) {
+            if quiet <= SETTLING_TIMEOUT || !runs(copy) || !runs(original) {
                 continue;
             }
-            if quiet > ASIDE_WITHIN && self.links.values().any(|&node| node == copy) {
+            if quiet > FENCING_TIMEOUT && self.links.values().any(|&node| node == copy) {
                 return Err(format!("n{copy}, a copy of n{original} since {since}, has not given way"));
             }
             if let Some(untold) = [copy, original].into_iter().find(|node| !self.told.contains(node)) {
@@ -152,11 +152,11 @@ impl Invariant for CopiesSettle {
 }
 
 /// How long two nodes with one key may take to hear of each other, and others to see one of them only.
-const SETTLED_WITHIN: Duration = Duration::from_secs(10);
+const SETTLING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the later one may still find somebody who knows the other by hearsay only and takes a link from it, until it
 /// hears from there that it is to give way.
-const ASIDE_WITHIN: Duration = Duration::from_secs(60);
+const FENCING_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {

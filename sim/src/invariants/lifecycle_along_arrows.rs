@@ -52,7 +52,7 @@ impl Life {
             return Err("it is ACTIVE, and its storage has taken no write".to_owned());
         }
         if to == State::ShuttingDown {
-            self.leaves_by = Some(now.after(LEAVES_WITHIN));
+            self.leaves_by = Some(now.after(LEAVE_TIMEOUT));
         }
         self.state = to;
         Ok(())
@@ -103,7 +103,7 @@ impl Invariant for LifecycleAlongArrows {
 }
 
 /// How long a node may take to leave.
-const LEAVES_WITHIN: Duration = Duration::from_secs(8);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(8);
 
 #[cfg(test)]
 mod tests {

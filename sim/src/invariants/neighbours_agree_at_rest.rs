@@ -39,7 +39,7 @@ impl NeighboursAgreeAtRest {
     }
 
     fn says(&mut self, now: Instant, node: NodeIndex, link: LinkId, digest: u64) -> Result<(), String> {
-        let quiet_at = self.changed_at.after(AGREED_WITHIN);
+        let quiet_at = self.changed_at.after(AGREEMENT_TIMEOUT);
         if now < quiet_at {
             return Ok(());
         }
@@ -100,7 +100,7 @@ impl Invariant for NeighboursAgreeAtRest {
 }
 
 /// How long neighbours may differ: until one hears the other's heartbeat, and asks.
-const AGREED_WITHIN: Duration = Duration::from_secs(30);
+const AGREEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The largest heartbeat, as a frame.
 const HEARTBEAT_BYTES_MAX: usize = 24;

@@ -88,7 +88,7 @@ pub(crate) fn assignment(task: TaskId) -> Assignment {
     Assignment {
         attempt: Attempt { task, number: 1 },
         model: String::new(),
-        fingerprint: crate::inference::fingerprint(crate::inference::USUAL, false),
+        fingerprint: crate::inference::fingerprint(crate::inference::DEFAULT_MODEL, false),
         input: TaskInput::of_text(TaskKind::Embedding, String::new()),
         remaining_millis: 10_000,
         trace: TraceId([0; 16]),

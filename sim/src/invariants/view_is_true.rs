@@ -77,11 +77,11 @@ impl ViewIsTrue {
 
     fn check(&mut self, now: Instant) -> Result<(), String> {
         let mut noticing = self.half.iter().filter(|((one, _), _)| !self.held.contains(*one));
-        let late = noticing.find(|(_, since)| now.since(**since) > NOTICED_WITHIN);
+        let late = noticing.find(|(_, since)| now.since(**since) > DETECTION_TIMEOUT);
         if let Some(((one, other), since)) = late {
             return Err(format!("n{one} has had a link to n{other} since {since}, which has none to n{one}"));
         }
-        let quiet_at = self.changed_at.max(self.usable_at).after(TRUE_WITHIN);
+        let quiet_at = self.changed_at.max(self.usable_at).after(CONVERGENCE_TIMEOUT);
         if self.compared || !self.half.is_empty() || now < quiet_at {
             return Ok(());
         }
@@ -146,7 +146,7 @@ impl Invariant for ViewIsTrue {
     }
 
     fn network_changed(&mut self, now: Instant) {
-        self.usable_at = now.after(NOTICED_WITHIN);
+        self.usable_at = now.after(DETECTION_TIMEOUT);
         self.compared = false;
     }
 
@@ -170,10 +170,10 @@ impl ViewIsTrue {
 }
 
 /// How long after the last change the views may differ from the truth.
-const TRUE_WITHIN: Duration = Duration::from_secs(5);
+const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long one end of a link may not notice that the other is gone: until it counts as dead, and a little.
-const NOTICED_WITHIN: Duration = Duration::from_secs(24);
+const DETECTION_TIMEOUT: Duration = Duration::from_secs(24);
 
 #[cfg(test)]
 mod tests {

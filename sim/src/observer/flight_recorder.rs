@@ -115,7 +115,7 @@ fn short_name(text: &str, cluster: &Cluster, narrative: &Narrative) -> Option<St
     node.or_else(|| narrative.number(text.parse::<TaskId>().ok()?).map(|number| number.to_string()))
 }
 
-/// Returns the numbers of the nodes that a text names, in their order, at most [`INVOLVED_MAX`].
+/// Returns the numbers of the nodes that a text names, in their order, at most [`NODES_SHOWN_MAX`].
 pub(crate) fn nodes_named_in(words: &str, nodes: usize) -> Vec<NodeIndex> {
     let mut named: Vec<NodeIndex> = words
         .split(|c: char| !c.is_ascii_alphanumeric())
@@ -124,7 +124,7 @@ pub(crate) fn nodes_named_in(words: &str, nodes: usize) -> Vec<NodeIndex> {
         .collect();
     named.sort_unstable();
     named.dedup();
-    named.truncate(INVOLVED_MAX);
+    named.truncate(NODES_SHOWN_MAX);
     named
 }
 
@@ -132,7 +132,7 @@ pub(crate) fn nodes_named_in(words: &str, nodes: usize) -> Vec<NodeIndex> {
 const EVENTS_MAX: usize = 20;
 
 /// Nodes whose last events are told.
-const INVOLVED_MAX: usize = 4;
+const NODES_SHOWN_MAX: usize = 4;
 
 #[cfg(test)]
 mod tests {

@@ -40,10 +40,10 @@ impl Journals {
         Ok(Self { directory: directory.to_owned(), open: BTreeMap::new(), failed: None })
     }
 
-    /// Begins the journal of a node's next life; returns the identity to make the node with.
+    /// Begins the journal of a node's next incarnation; returns the identity to make the node with.
     pub(crate) fn begin(
         &mut self,
-        (node, life): (NodeIndex, u32),
+        (node, incarnation): (NodeIndex, u32),
         start: &Start,
         saved: &Saved,
         identity: Identity,
@@ -52,7 +52,7 @@ impl Journals {
         let (identity, uses) = identity.noted();
         let mut unwritten = Vec::new();
         let recorder = Recorder::begin(start, saved, uses, &mut unwritten);
-        let path = self.directory.join(format!("n{node}.{life}.journal"));
+        let path = self.directory.join(format!("n{node}.{incarnation}.journal"));
         self.open.insert(node, Journal { path, recorder, unwritten });
         identity
     }

@@ -1,9 +1,9 @@
 //! What sees a run for its timeline. It takes the facts that the invariants see and feeds nothing back.
 
 mod descriptions;
+mod in_flight;
+pub(crate) mod rows;
 pub(crate) mod spans;
-pub(crate) mod tape;
-mod wires;
 
 use crate::cluster::{self, Cluster};
 use crate::faults::Step;
@@ -13,11 +13,11 @@ use crate::observer::coverage_marks;
 use descriptions::Texts;
 use engine::lifecycle::State;
 use engine::{Event, Input, Instant, LinkId, MessageId, NodeId, Output, TaskId, WriteId};
-use spans::{Band, Life, Mood, Run, Spans, Task};
+use in_flight::{InFlight, Packet};
+use rows::{Kind, Row, RowLog, Transfer};
+use spans::{FaultSpan, Run, Spans, StateSpan, SuspicionSpan, Task};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tape::{Kind, Row, Tape, Way};
-use wires::{Packet, Wires};
 
 /// What was recorded of a run.
 #[derive(Debug)]
@@ -27,19 +27,19 @@ pub(crate) struct Recording {
     pub(crate) left_out: Vec<(Kind, u64)>,
     pub(crate) texts: Vec<String>,
     pub(crate) texts_left_out: u64,
-    pub(crate) lives: Vec<Life>,
-    pub(crate) moods: Vec<Mood>,
+    pub(crate) lives: Vec<StateSpan>,
+    pub(crate) moods: Vec<SuspicionSpan>,
     pub(crate) tasks: Vec<Task>,
     pub(crate) runs: Vec<Run>,
-    pub(crate) bands: Vec<Band>,
+    pub(crate) bands: Vec<FaultSpan>,
 }
 
 /// Records one run.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     cluster: Arc<Cluster>,
-    tape: Tape,
-    wires: Wires,
+    rows: RowLog,
+    in_flight: InFlight,
     spans: Spans,
     texts: Texts,
     /// The task that each message of late is about: its receipt is about the same.
@@ -51,8 +51,8 @@ impl Recorder {
     pub(crate) fn new(cluster: Arc<Cluster>) -> Self {
         Self {
             cluster,
-            tape: Tape::new(ROWS_MAX),
-            wires: Wires::default(),
+            rows: RowLog::new(ROWS_MAX),
+            in_flight: InFlight::default(),
             spans: Spans::default(),
             texts: Texts::new(),
             about: BTreeMap::new(),
@@ -73,7 +73,7 @@ impl Recorder {
             }
             Observation::Stopped => {
                 self.spans.stopped(at, node);
-                self.wires.stopped(node);
+                self.in_flight.stopped(node);
                 self.note(at, node, Kind::Peer, "process is gone", String::new(), 0);
             }
         }
@@ -92,7 +92,7 @@ impl Recorder {
     }
 
     pub(crate) fn finish(self) -> Recording {
-        let (rows, left_out) = self.tape.finish();
+        let (rows, left_out) = self.rows.finish();
         let nodes = u32::try_from(self.cluster.len()).unwrap_or(u32::MAX);
         Recording {
             node_ids: (0..nodes).map(|node| self.cluster.id(node).to_string()).collect(),
@@ -109,8 +109,8 @@ impl Recorder {
     }
 
     fn note(&mut self, at: u64, node: NodeIndex, kind: Kind, name: &'static str, text: String, task: u32) {
-        let text = if self.tape.takes(kind) { self.texts.index(text) } else { 0 };
-        self.tape.push(Row { id: 0, at, node, kind, name, text, task, way: None });
+        let text = if self.rows.takes(kind) { self.texts.index(text) } else { 0 };
+        self.rows.push(Row { id: 0, at, node, kind, name, text, task, transfer: None });
     }
 
     fn parts(&self, value: &impl core::fmt::Debug) -> String {
@@ -136,17 +136,18 @@ impl Recorder {
             }
             Input::LinkUp { link, peer, .. } => {
                 if let Some(peer) = self.cluster.find(peer.node_id()) {
-                    self.wires.up(node, *link, peer);
+                    self.in_flight.up(node, *link, peer);
                 }
                 return;
             }
-            Input::LinkDown { link } => return self.wires.down(node, *link),
+            Input::LinkDown { link } => return self.in_flight.down(node, *link),
             Input::WriteDone { id, result } => {
                 if let Some((began, text)) = self.writes.remove(&(node, *id)) {
                     let name = if result.is_ok() { "write" } else { "write fails" };
-                    let way = Some(Way { to: node, arrives: Some(at), bytes: 0 });
-                    let row = Row { id: 0, at: began, node, kind: Kind::World, name, text, task: 0, way };
-                    self.tape.push(row);
+                    let transfer = Some(Transfer { to: node, arrives: Some(at), bytes: 0 });
+                    let row =
+                        Row { id: 0, at: began, node, kind: Kind::World, name, text, task: 0, transfer };
+                    self.rows.push(row);
                 }
                 return;
             }
@@ -158,7 +159,7 @@ impl Recorder {
             Input::Request { .. } => "request",
             _ => "input",
         };
-        if self.tape.takes(Kind::World) {
+        if self.rows.takes(Kind::World) {
             let text = self.parts(input);
             self.note(at, node, Kind::World, name, text, 0);
         }
@@ -171,16 +172,16 @@ impl Recorder {
             Output::Examine => return,
             Output::Send { link, frame, .. } => return self.send(at, node, *link, frame),
             Output::Multicast { bytes, .. } => {
-                if self.tape.takes(Kind::Discovery) {
+                if self.rows.takes(Kind::Discovery) {
                     let answer = bytes.get(2).is_some_and(|flags| flags & 0x80 != 0);
                     let what = if answer { "an announcement" } else { "a question" };
                     let text = self.texts.index(format!("packet: {what}\nbytes: {}\n", bytes.len()));
-                    self.wires.sent_to_all(node, bytes, Packet { sent: at, text });
+                    self.in_flight.sent_to_all(node, bytes, Packet { sent: at, text });
                 }
                 return;
             }
             Output::Write { id, .. } => {
-                if self.tape.takes(Kind::World) && self.writes.len() < WRITES_MAX {
+                if self.rows.takes(Kind::World) && self.writes.len() < WRITES_MAX {
                     let text = self.parts(output);
                     let text = self.texts.index(text);
                     self.writes.insert((node, *id), (at, text));
@@ -197,26 +198,33 @@ impl Recorder {
             Output::Reply { .. } => "reply",
             _ => "output",
         };
-        if self.tape.takes(Kind::World) {
+        if self.rows.takes(Kind::World) {
             let text = self.parts(output);
             self.note(at, node, Kind::World, name, text, 0);
         }
     }
 
     fn send(&mut self, at: u64, node: NodeIndex, link: LinkId, frame: &[u8]) {
-        let Some(to) = self.wires.peer(node, link) else { return };
-        let said = descriptions::message(&self.cluster, &self.spans, frame);
-        if !self.tape.takes(said.kind) {
+        let Some(to) = self.in_flight.peer(node, link) else { return };
+        let description = descriptions::message(&self.cluster, &self.spans, frame);
+        if !self.rows.takes(description.kind) {
             return;
         }
-        let task = self.task_of(frame, said.task);
+        let task = self.task_of(frame, description.task);
         let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-        let text = self.texts.index(said.text);
-        let way = Some(Way { to, arrives: None, bytes });
-        if let Some(row) =
-            self.tape.push(Row { id: 0, at, node, kind: said.kind, name: said.name, text, task, way })
-        {
-            self.wires.sent(node, to, frame, row);
+        let text = self.texts.index(description.text);
+        let transfer = Some(Transfer { to, arrives: None, bytes });
+        if let Some(row) = self.rows.push(Row {
+            id: 0,
+            at,
+            node,
+            kind: description.kind,
+            name: description.name,
+            text,
+            task,
+            transfer,
+        }) {
+            self.in_flight.sent(node, to, frame, row);
         }
     }
 
@@ -243,33 +251,33 @@ impl Recorder {
     }
 
     fn frame(&mut self, at: u64, node: NodeIndex, link: LinkId, bytes: &[u8]) {
-        let row = self.wires.peer(node, link).and_then(|from| self.wires.arrived(from, node, bytes));
+        let row = self.in_flight.peer(node, link).and_then(|from| self.in_flight.arrived(from, node, bytes));
         if let Some(row) = row {
-            return self.tape.arrived(row, at);
+            return self.rows.arrived(row, at);
         }
-        let said = descriptions::message(&self.cluster, &self.spans, bytes);
-        if self.tape.takes(said.kind) {
-            let task = self.task_of(bytes, said.task);
-            self.note(at, node, said.kind, said.name, said.text, task);
+        let description = descriptions::message(&self.cluster, &self.spans, bytes);
+        if self.rows.takes(description.kind) {
+            let task = self.task_of(bytes, description.task);
+            self.note(at, node, description.kind, description.name, description.text, task);
         }
     }
 
     fn packet(&mut self, at: u64, from: NodeIndex, to: NodeIndex, bytes: &[u8]) {
         if from != to
-            && self.tape.takes(Kind::Discovery)
-            && let Some(packet) = self.wires.packet(from, bytes)
+            && self.rows.takes(Kind::Discovery)
+            && let Some(packet) = self.in_flight.packet(from, bytes)
         {
             let bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            let way = Some(Way { to, arrives: Some(at), bytes });
+            let transfer = Some(Transfer { to, arrives: Some(at), bytes });
             let (kind, name, text) = (Kind::Discovery, "mDNS packet", packet.text);
-            self.tape.push(Row { id: 0, at: packet.sent, node: from, kind, name, text, task: 0, way });
+            self.rows.push(Row { id: 0, at: packet.sent, node: from, kind, name, text, task: 0, transfer });
         }
     }
 
     fn event(&mut self, at: u64, node: NodeIndex, event: &Event) {
         let task = self.span(at, node, event);
         let kind = kind(event);
-        if self.tape.takes(kind) {
+        if self.rows.takes(kind) {
             let text = self.parts(event);
             let number = task.map(|task| self.spans.number(task)).unwrap_or_default();
             self.note(at, node, kind, coverage_marks::name(event), text, number);
@@ -284,13 +292,13 @@ impl Recorder {
         match event {
             Event::StateChanged { to, .. } => spans.life(at, node, Some(state(*to))),
             Event::PeerSlow { peer } => {
-                find(peer).into_iter().for_each(|peer| spans.doubt(at, node, peer));
+                find(peer).into_iter().for_each(|peer| spans.suspected(at, node, peer));
             }
             Event::PeerDead { peer } => {
-                find(peer).into_iter().for_each(|peer| spans.settle(at, node, peer, true));
+                find(peer).into_iter().for_each(|peer| spans.suspicion_ended(at, node, peer, true));
             }
             Event::PeerRecovered { peer } | Event::LinkDown { peer, .. } => {
-                find(peer).into_iter().for_each(|peer| spans.settle(at, node, peer, false));
+                find(peer).into_iter().for_each(|peer| spans.suspicion_ended(at, node, peer, false));
             }
             Event::InputTruncated { task, .. }
             | Event::ResultDuplicate { task, .. }
@@ -371,5 +379,5 @@ pub(crate) const ROWS_MAX: usize = 250_000;
 /// Messages whose task is remembered for the sake of their receipts.
 const ABOUT_MAX: usize = 100_000;
 
-/// Writes under way that are remembered.
+/// Writes under transfer that are remembered.
 const WRITES_MAX: usize = 100_000;

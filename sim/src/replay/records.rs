@@ -112,7 +112,7 @@ fn named(what: &str, value: &impl Debug) -> String {
 }
 
 fn shorten(text: &str) -> String {
-    match text.char_indices().nth(WORDS_CHARS_MAX) {
+    match text.char_indices().nth(DESCRIPTION_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
@@ -120,4 +120,4 @@ fn shorten(text: &str) -> String {
 
 const CHUNK_BYTES: u64 = 256 << 10;
 /// The longest description of a record, in characters.
-const WORDS_CHARS_MAX: usize = 1_000;
+const DESCRIPTION_CHARS_MAX: usize = 1_000;

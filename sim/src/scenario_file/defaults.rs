@@ -10,4 +10,4 @@ pub(super) const TICK: Duration = Duration::from_millis(1);
 
 pub(super) const INPUT: &str = "hello";
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
-pub(super) const WORK_AT: Duration = Duration::from_secs(2);
+pub(super) const WORKLOAD_START: Duration = Duration::from_secs(2);

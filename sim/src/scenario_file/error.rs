@@ -40,11 +40,11 @@ impl ScenarioError {
         let place = self.place.as_deref()?;
         let Place { line, column, width, text } = place;
         // A line can be as long as the file: only what is around the place is shown.
-        let from = column.saturating_sub(PICTURE_WIDTH / 2);
-        let shown: String = text.chars().skip(from).take(PICTURE_WIDTH).map(blank).collect();
+        let from = column.saturating_sub(SNIPPET_WIDTH / 2);
+        let shown: String = text.chars().skip(from).take(SNIPPET_WIDTH).map(blank).collect();
         let shown = shown.trim_end();
         let before = column - 1 - from;
-        let carets = "^".repeat((*width).min(PICTURE_WIDTH.saturating_sub(before)).max(1));
+        let carets = "^".repeat((*width).min(SNIPPET_WIDTH.saturating_sub(before)).max(1));
         let number = line.to_string();
         let margin = " ".repeat(number.len());
         Some(format!(
@@ -152,7 +152,7 @@ pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
 }
 
 /// Characters of a line that are shown.
-const PICTURE_WIDTH: usize = 100;
+const SNIPPET_WIDTH: usize = 100;
 
 #[cfg(test)]
 mod tests {
@@ -188,7 +188,7 @@ mod tests {
                     let drawn = picture(text, start..end);
                     assert_eq!(drawn.lines().count(), 4, "{drawn}");
                     let caret = drawn.lines().last().unwrap().chars().count();
-                    assert!(caret <= PICTURE_WIDTH + 10, "{drawn}");
+                    assert!(caret <= SNIPPET_WIDTH + 10, "{drawn}");
                 }
             }
         }

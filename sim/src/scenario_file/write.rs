@@ -3,7 +3,7 @@
 //! What is written reads as the same scenario. Every field of every section is named here, so that a new one cannot
 //! be forgotten.
 
-use super::defaults::{DISK_LATENCY, INPUT, LATENCY, START, TICK, TIMEOUT, WORK_AT};
+use super::defaults::{DISK_LATENCY, INPUT, LATENCY, START, TICK, TIMEOUT, WORKLOAD_START};
 use crate::invariants;
 use crate::scenario::{
     Expect, Fault, FaultKind, Fetch, FetchedBy, Host, Liveness, Loss, MachineFault, Network, NodeSettings,
@@ -105,7 +105,7 @@ fn write_workload(out: &mut String, workload: &Workload) -> fmt::Result {
     writeln!(out, "\n[workload]")?;
     if let Submissions::Series { tasks, at, every, origin, input } = submissions {
         pair(out, "tasks", tasks)?;
-        if *at != WORK_AT {
+        if *at != WORKLOAD_START {
             pair(out, "at", period(*at))?;
         }
         pair(out, "every", period(*every))?;

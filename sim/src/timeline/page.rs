@@ -4,7 +4,7 @@
 //! the script puts it on the page as text only.
 
 use crate::observer::recorder::Recording;
-use crate::observer::recorder::tape::{Kind, Row};
+use crate::observer::recorder::rows::{Kind, Row};
 use crate::report::Report;
 use engine::Instant;
 use serde_json::{Value, json};
@@ -92,10 +92,10 @@ fn rows(rows: &[Row]) -> Value {
         "name": column(&|row| names.get(row.name).map_or(0, |&index| i64::try_from(index).unwrap_or_default())),
         "text": column(&|row| i64::from(row.text)),
         "task": column(&|row| i64::from(row.task)),
-        "to": column(&|row| row.way.map_or(-1, |way| i64::from(way.to))),
-        "took": column(&|row| row.way.and_then(|way| way.arrives)
+        "to": column(&|row| row.transfer.map_or(-1, |transfer| i64::from(transfer.to))),
+        "took": column(&|row| row.transfer.and_then(|transfer| transfer.arrives)
             .map_or(-1, |arrives| i64::try_from(arrives.saturating_sub(row.at)).unwrap_or(-1))),
-        "bytes": column(&|row| row.way.map_or(0, |way| i64::from(way.bytes))),
+        "bytes": column(&|row| row.transfer.map_or(0, |transfer| i64::from(transfer.bytes))),
     })
 }
 

@@ -1,7 +1,7 @@
 //! What the timeline of a run holds.
 
 use super::Timeline;
-use crate::observer::recorder::tape::{Kind, Row};
+use crate::observer::recorder::rows::{Kind, Row};
 use crate::{Executor, Failure, Options, Report, Scenario, run, run_drawn};
 use engine::Config;
 use engine::mutants::Mutant;
@@ -27,7 +27,7 @@ fn messages<'a>(timeline: &'a Timeline, name: &'a str) -> impl Iterator<Item = &
         .recording
         .rows
         .iter()
-        .filter(move |row| row.name == name && row.way.is_some_and(|way| way.to != row.node))
+        .filter(move |row| row.name == name && row.transfer.is_some_and(|transfer| transfer.to != row.node))
 }
 
 #[test]
@@ -77,21 +77,24 @@ fn messages_arrive_after_the_latency_or_not_at_all() {
         let outcomes: Vec<_> = messages(&timeline, "outcome").collect();
         assert!(outcomes.len() > 5, "{executor}: {outcomes:?}");
         for row in &outcomes {
-            let took = row.way.and_then(|way| way.arrives).unwrap() - row.at;
+            let took = row.transfer.and_then(|transfer| transfer.arrives).unwrap() - row.at;
             assert!((1_000..=8_000).contains(&took), "{executor}: {row:?}");
             assert!(
-                row.node != 0 && row.way.is_some_and(|way| way.to == 0) && row.task > 0,
+                row.node != 0 && row.transfer.is_some_and(|transfer| transfer.to == 0) && row.task > 0,
                 "{executor}: {row:?}"
             );
         }
         let to_the_dead = timeline.recording.rows.iter().filter(|row| {
             row.at > 5_000_000
                 && row.at < 14_900_000
-                && row.way.is_some_and(|way| way.to == 1 && row.node != 1)
+                && row.transfer.is_some_and(|transfer| transfer.to == 1 && row.node != 1)
         });
         let to_the_dead: Vec<_> = to_the_dead.filter(|row| row.kind != Kind::Discovery).collect();
         assert!(!to_the_dead.is_empty(), "{executor}");
-        assert!(to_the_dead.iter().all(|row| row.way.is_some_and(|way| way.arrives.is_none())), "{executor}");
+        assert!(
+            to_the_dead.iter().all(|row| row.transfer.is_some_and(|transfer| transfer.arrives.is_none())),
+            "{executor}"
+        );
         // A receipt is about the task of what it is the receipt of.
         assert!(messages(&timeline, "ack").any(|row| row.task > 0), "{executor}");
         assert!(

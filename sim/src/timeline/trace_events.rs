@@ -3,7 +3,7 @@
 //! faults and events.
 
 use crate::observer::recorder::Recording;
-use crate::observer::recorder::tape::Row;
+use crate::observer::recorder::rows::Row;
 use crate::report::Report;
 use engine::Instant;
 use serde_json::{Value, json};
@@ -112,21 +112,21 @@ fn rows(recording: &Recording, number: usize, row: &Row, events: &mut Vec<Value>
     let text = recording.texts.get(row.text as usize).map(String::as_str).unwrap_or_default();
     let (pid, kind) = (row.node + 1, row.kind.name());
     let arguments = json!({ "says": text });
-    let Some(way) = row.way else {
+    let Some(transfer) = row.transfer else {
         events.push(json!({ "ph": "i", "pid": pid, "tid": EVENTS, "ts": row.at, "s": "t", "cat": kind, "name": row.name, "args": arguments }));
         return;
     };
-    if way.to == row.node {
-        let (id, to) = (json!(format!("w{number}")), way.arrives.unwrap_or(row.at));
+    if transfer.to == row.node {
+        let (id, to) = (json!(format!("w{number}")), transfer.arrives.unwrap_or(row.at));
         lasting(events, id, pid, row.at, to, "disk", row.name, &arguments);
         return;
     }
     events.push(json!({ "ph": "X", "pid": pid, "tid": MESSAGES, "ts": row.at, "dur": 1, "cat": kind, "name": row.name, "args": arguments }));
-    if let Some(arrives) = way.arrives {
+    if let Some(arrives) = transfer.arrives {
         // A flow binds to the slice that it begins or ends in.
         events.push(json!({ "ph": "s", "id": number, "pid": pid, "tid": MESSAGES, "ts": row.at, "cat": kind, "name": row.name }));
-        events.push(json!({ "ph": "X", "pid": way.to + 1, "tid": MESSAGES, "ts": arrives, "dur": 1, "cat": kind, "name": row.name }));
-        events.push(json!({ "ph": "f", "bp": "e", "id": number, "pid": way.to + 1, "tid": MESSAGES, "ts": arrives, "cat": kind, "name": row.name }));
+        events.push(json!({ "ph": "X", "pid": transfer.to + 1, "tid": MESSAGES, "ts": arrives, "dur": 1, "cat": kind, "name": row.name }));
+        events.push(json!({ "ph": "f", "bp": "e", "id": number, "pid": transfer.to + 1, "tid": MESSAGES, "ts": arrives, "cat": kind, "name": row.name }));
     }
 }
 

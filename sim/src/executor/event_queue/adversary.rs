@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Something that a hostile node does.
 #[derive(Debug)]
-pub(super) enum Act {
+pub(super) enum Attack {
     /// It sends a frame, once or many times.
     Frame { link: LinkId, bytes: Vec<u8>, times: u32 },
     /// It sends a packet to all.
@@ -42,7 +42,7 @@ pub(super) struct Adversary {
     kinds: Vec<Hostility>,
     begins_at: u64,
     /// Counts what it did, and whom it made up.
-    acts: u32,
+    attacks: u32,
     invented: u32,
     /// What it heard, the oldest first.
     heard: VecDeque<Vec<u8>>,
@@ -65,7 +65,7 @@ impl Adversary {
             draws: Draws { random: cluster.random, node: host.node, count: 0 },
             kinds: host.hostile.clone(),
             begins_at: engine::time::micros(host.hostile_at),
-            acts: 0,
+            attacks: 0,
             invented: 0,
             heard: VecDeque::new(),
             adverts: BTreeMap::new(),
@@ -76,7 +76,7 @@ impl Adversary {
     }
 
     /// Takes note of a frame that came in.
-    pub(super) fn receives(&mut self, frame: &[u8]) {
+    pub(super) fn observe_frame(&mut self, frame: &[u8]) {
         remember(&mut self.heard, frame.to_vec());
         match Message::decode(frame) {
             Ok(Message::Hello(hello)) => self.learn(&hello.advert),
@@ -104,18 +104,22 @@ impl Adversary {
 
     /// Decides about a frame of its process; returns the ill will that changed it. An error is the ill will that keeps it
     /// from going out.
-    pub(super) fn sends(&mut self, now: u64, frame: &mut Vec<u8>) -> Result<Option<Hostility>, Hostility> {
+    pub(super) fn alter_frame(
+        &mut self,
+        now: u64,
+        frame: &mut Vec<u8>,
+    ) -> Result<Option<Hostility>, Hostility> {
         match Message::decode(frame) {
             Ok(Message::Hello(hello)) => self.learn(&hello.advert),
             Ok(Message::Adverts(adverts)) => adverts.iter().for_each(|advert| self.learn(advert)),
-            Ok(Message::Routed(envelope)) if now >= self.begins_at && self.is(Hostility::BlackHole) => {
+            Ok(Message::Routed(envelope)) if now >= self.begins_at && self.does(Hostility::BlackHole) => {
                 // That it got the work it says: so its origin waits for it.
                 let says_it_has_it = envelope.origin == self.me
                     && envelope.seal == Seal::None
                     && matches!(Payload::decode(&envelope.payload), Ok(Payload::Ack(_)));
                 return if says_it_has_it { Ok(None) } else { Err(Hostility::BlackHole) };
             }
-            Ok(Message::Routed(envelope)) if self.is(Hostility::WrongPieces) => {
+            Ok(Message::Routed(envelope)) if self.does(Hostility::WrongPieces) => {
                 if let Some(wrong) = self.wrong_piece(*envelope) {
                     *frame = wrong;
                     return Ok(Some(Hostility::WrongPieces));
@@ -144,9 +148,9 @@ impl Adversary {
     }
 
     /// Returns what it does now, over the links that it has.
-    pub(super) fn acts(&mut self, links: &[LinkId]) -> Vec<(Hostility, Act)> {
-        self.acts += 1;
-        let mut acts = Vec::new();
+    pub(super) fn attacks(&mut self, links: &[LinkId]) -> Vec<(Hostility, Attack)> {
+        self.attacks += 1;
+        let mut attacks = Vec::new();
         for kind in self.kinds.clone() {
             let link = links.get(self.draws.index(links.len())).copied();
             let frame = match (kind, link) {
@@ -164,16 +168,16 @@ impl Adversary {
                 | (_, None) => None,
             };
             if let (Some((bytes, times)), Some(link)) = (frame, link) {
-                acts.push((kind, Act::Frame { link, bytes, times }));
+                attacks.push((kind, Attack::Frame { link, bytes, times }));
             }
             if kind == Hostility::Announce {
-                acts.extend((0..ANNOUNCEMENTS).map(|_| (kind, Act::Packet(self.announce()))));
+                attacks.extend((0..ANNOUNCEMENTS).map(|_| (kind, Attack::Packet(self.announce()))));
             }
             if kind == Hostility::Garbage {
-                acts.push((kind, Act::Packet(self.draws.bytes(PACKET_BYTES_MAX))));
+                attacks.push((kind, Attack::Packet(self.draws.bytes(PACKET_BYTES_MAX))));
             }
         }
-        acts
+        attacks
     }
 
     /// A packet in which a node that it made up is at an address where nobody answers, or another node is there, or
@@ -181,13 +185,13 @@ impl Adversary {
     fn announce(&mut self) -> Vec<u8> {
         let others: Vec<NodeId> = self.adverts.keys().copied().filter(|&node| node != self.me).collect();
         let victim = others.get(self.draws.index(others.len())).map(NodeId::to_string);
-        let nowhere = cluster::nowhere(u32::try_from(self.draws.index(250)).unwrap_or_default());
+        let nowhere = cluster::unreachable_address(u32::try_from(self.draws.index(250)).unwrap_or_default());
         let (node, ttl) = match (self.draws.index(10), victim) {
-            (0, Some(victim)) => (victim, LIFETIME),
+            (0, Some(victim)) => (victim, ANNOUNCED_TTL),
             (1..3, Some(victim)) => (victim, 0),
             _ => {
                 let made_up = self.draws.bytes(32);
-                (made_up[..16].iter().map(|byte| format!("{byte:02x}")).collect(), LIFETIME)
+                (made_up[..16].iter().map(|byte| format!("{byte:02x}")).collect(), ANNOUNCED_TTL)
             }
         };
         announcement(&node, &self.network, nowhere, ttl)
@@ -196,10 +200,10 @@ impl Adversary {
     /// A new advert of its own, or of a node that it made up; now and then far more frames than a peer may send.
     fn flood(&mut self) -> Option<(Vec<u8>, u32)> {
         let mut advert = self.adverts.get(&self.me)?.clone();
-        if self.acts.is_multiple_of(BURST_EVERY) {
+        if self.attacks.is_multiple_of(BURST_EVERY) {
             return Some((self.signed(&advert, &self.identity.clone()), BURST));
         }
-        let identity = if self.acts.is_multiple_of(2) {
+        let identity = if self.attacks.is_multiple_of(2) {
             self.invented += 1;
             let secret = self.draws.random.bytes(Purpose::Invented, u64::from(self.node), self.invented);
             Identity::from_secret(&secret)
@@ -222,7 +226,7 @@ impl Adversary {
         let (sender, message) = self.messages.get(self.draws.index(self.messages.len())).copied().unzip();
         let message = message.unwrap_or(MessageId([1; 16]));
         let result = Err(InferenceError::InputRejected("forged".to_owned()));
-        let fingerprint = inference::fingerprint(inference::USUAL, false);
+        let fingerprint = inference::fingerprint(inference::DEFAULT_MODEL, false);
         let frame = match self.draws.index(FORGERIES) {
             // Only one in many is an advert: each of them is the end of the link.
             0 => self.advert_of(victim)?,
@@ -273,7 +277,7 @@ impl Adversary {
 
     /// Random bytes, a frame cut short, one that is too large, or one that has no place on a link that is up.
     fn garbage(&mut self) -> Option<(Vec<u8>, u32)> {
-        if !self.acts.is_multiple_of(GARBAGE_EVERY) {
+        if !self.attacks.is_multiple_of(GARBAGE_EVERY) {
             return None;
         }
         let frame = match self.draws.index(5) {
@@ -317,7 +321,7 @@ impl Adversary {
         Message::Adverts(vec![SignedAdvert { body: SharedBytes(body.into()), signature }]).encode()
     }
 
-    fn is(&self, kind: Hostility) -> bool {
+    fn does(&self, kind: Hostility) -> bool {
         self.kinds.contains(&kind)
     }
 }
@@ -363,7 +367,7 @@ const KEPT_MAX: usize = 512;
 /// Packets in one act: 200 a second.
 const ANNOUNCEMENTS: usize = 10;
 /// How long others are to believe them, in seconds.
-const LIFETIME: u32 = 300;
+const ANNOUNCED_TTL: u32 = 300;
 
 /// One act in this many is a burst of so many frames: more than any link allows.
 const BURST_EVERY: u32 = 500;

@@ -1,6 +1,6 @@
 //! What nodes do with files: each order takes a disk's time, beside the others.
 
-use super::{Ask, EventQueue, Scheduled};
+use super::{EventQueue, PendingRequest, Scheduled};
 use crate::faults::machine::{Draw, write_delay, write_error};
 use crate::node_set::NodeIndex;
 use crate::observer::coverage_marks;
@@ -13,7 +13,7 @@ use engine::{Input, WriteError};
 
 impl EventQueue {
     /// Tells a node that starts which files it shares, and asks it again for those that somebody there waits for.
-    pub(super) fn begin_with_files(&mut self, node: NodeIndex) {
+    pub(super) fn announce_files(&mut self, node: NodeIndex) {
         let host = &mut self.hosts[node as usize];
         host.blobs.reopen();
         let shared = host.blobs.shared(&self.cluster, node);
@@ -29,7 +29,7 @@ impl EventQueue {
             .map(|(number, _)| number)
             .collect();
         for number in again {
-            self.after(FETCH_AGAIN_AFTER, Scheduled::Fetch(number));
+            self.after(FETCH_RETRY_INTERVAL, Scheduled::Fetch(number));
         }
     }
 
@@ -39,15 +39,16 @@ impl EventQueue {
             return;
         };
         let (node, request) = (fetcher.node, fetcher.request());
-        let asked = |ask: &Ask| matches!(ask, Ask::Fetch(other) if *other == number);
-        if !self.hosts[node as usize].asks.values().any(asked) {
-            self.ask(node, Ask::Fetch(number), request);
+        let asked =
+            |pending: &PendingRequest| matches!(pending, PendingRequest::Fetch(other) if *other == number);
+        if !self.hosts[node as usize].pending.values().any(asked) {
+            self.ask(node, PendingRequest::Fetch(number), request);
         }
     }
 
     pub(super) fn fetched(&mut self, number: usize, answer: &Answer) {
         if answer.is_err() {
-            return self.after(FETCH_AGAIN_AFTER, Scheduled::Fetch(number));
+            return self.after(FETCH_RETRY_INTERVAL, Scheduled::Fetch(number));
         }
         if let Some(fetcher) = self.observer.clients.fetchers.get_mut(number) {
             fetcher.done = true;
@@ -57,16 +58,16 @@ impl EventQueue {
     pub(super) fn order(&mut self, node: NodeIndex, order: BlobOrder) {
         let (random, range) = (self.cluster.random, self.scenario.disk_latency);
         let host = &mut self.hosts[node as usize];
-        let (life, n) = (host.life, host.blobs.begun);
+        let (incarnation, n) = (host.incarnation, host.blobs.begun);
         host.blobs.begun = n.wrapping_add(1);
         let latency = random.between(range.ends(), Purpose::BlobLatency, u64::from(node), n);
         let delay = write_delay(self.faults.machine_faults(node), Draw { random, node, n });
-        let done = Scheduled::BlobDone { node, life, n, order: Box::new(order) };
+        let done = Scheduled::BlobDone { node, incarnation, n, order: Box::new(order) };
         self.after(latency + delay, done);
     }
 
-    pub(super) fn blob_done(&mut self, node: NodeIndex, life: u32, n: u32, order: BlobOrder) {
-        if !self.lives(node, life) {
+    pub(super) fn blob_done(&mut self, node: NodeIndex, incarnation: u32, n: u32, order: BlobOrder) {
+        if !self.is_running(node, incarnation) {
             return;
         }
         let draw = Draw { random: self.cluster.random, node, n };
@@ -85,4 +86,4 @@ impl EventQueue {
 }
 
 /// How long somebody who got no file waits before asking again.
-const FETCH_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const FETCH_RETRY_INTERVAL: Duration = Duration::from_secs(1);

@@ -25,9 +25,9 @@ pub(super) struct Machine {
     /// Whether its models are other ones than it began with.
     replaced: bool,
     /// By how many milliseconds the wall clock was ahead of the other when the node last heard of it.
-    told_ahead: i64,
+    reported_ahead: i64,
     /// Whether its power goes as soon as it writes.
-    pub(super) doomed: bool,
+    pub(super) loses_power_on_write: bool,
 }
 
 /// What waits for a process that does not run at the moment.
@@ -73,7 +73,7 @@ impl Clock {
     }
 
     /// Tells whether it drifts away from the wall clock.
-    pub(super) const fn is_odd(&self) -> bool {
+    pub(super) const fn drifts(&self) -> bool {
         self.ppm != 0
     }
 
@@ -151,12 +151,12 @@ impl EventQueue {
         }
         self.set_clock(node, ppm.clamp(-RATE_MAX, RATE_MAX), ahead, asleep);
         self.set_held(node, asleep, stopped);
-        self.tell_clock(node);
+        self.notify_clock(node);
         let machine = &mut self.hosts[node as usize].machine;
         let before =
             (mem::replace(&mut machine.unready, unready), mem::replace(&mut machine.replaced, replaced));
         if before != (unready, replaced) {
-            self.tell_models(node, &ModelState::of(!unready));
+            self.notify_models(node, &ModelState::of(!unready));
         }
         if before.1 != replaced {
             self.observer.mark("model_replaced");
@@ -174,7 +174,7 @@ impl EventQueue {
     }
 
     /// Tells a node which models it has and how they stand.
-    pub(super) fn tell_models(&mut self, node: NodeIndex, state: &ModelState) {
+    pub(super) fn notify_models(&mut self, node: NodeIndex, state: &ModelState) {
         let replaced = self.hosts[node as usize].machine.replaced;
         for ModelOffer { name, kind, fingerprint } in inference::all(self.cluster.model(node), replaced) {
             self.handle(node, Input::Model { name, kind, fingerprint, state: state.clone() });
@@ -202,21 +202,21 @@ impl EventQueue {
     }
 
     /// Takes note that a node starts, which reads its wall clock.
-    pub(super) fn clock_read(&mut self, node: NodeIndex) {
+    pub(super) fn note_clock_read(&mut self, node: NodeIndex) {
         let now = self.now;
         let machine = &mut self.hosts[node as usize].machine;
-        machine.told_ahead = machine.clock.wall_ahead(now);
+        machine.reported_ahead = machine.clock.wall_ahead(now);
     }
 
     /// Tells a node what its wall clock shows, as the driver does, where that and the clock of elapsed time part.
-    pub(super) fn tell_clock(&mut self, node: NodeIndex) {
+    pub(super) fn notify_clock(&mut self, node: NodeIndex) {
         let now = self.now;
         let host = &mut self.hosts[node as usize];
         let (ahead, machine) = (host.machine.clock.wall_ahead(now), &mut host.machine);
-        if host.node.is_none() || machine.is_held() || !driver::parts(machine.told_ahead, ahead) {
+        if host.node.is_none() || machine.is_held() || !driver::parts(machine.reported_ahead, ahead) {
             return;
         }
-        machine.told_ahead = ahead;
+        machine.reported_ahead = ahead;
         let wall = machine.clock.wall(now);
         self.handle(node, Input::ClockSet(wall));
     }
@@ -241,13 +241,13 @@ impl EventQueue {
         if host.node.is_none() || host.disk.in_flight() > 0 {
             return self.stop(node, Stop::TornWrite);
         }
-        host.machine.doomed = true;
+        host.machine.loses_power_on_write = true;
         self.faults.postpone(node);
     }
 
     /// Takes the power from a machine that was to lose it while it writes.
-    pub(super) fn power_goes(&mut self, node: NodeIndex, life: u32) {
-        if self.lives(node, life) && self.hosts[node as usize].machine.doomed {
+    pub(super) fn power_fails(&mut self, node: NodeIndex, incarnation: u32) {
+        if self.is_running(node, incarnation) && self.hosts[node as usize].machine.loses_power_on_write {
             self.faults.tear(node);
             self.stop(node, Stop::TornWrite);
             self.apply_machine_faults(node);

@@ -27,14 +27,14 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) struct End {
     pub(super) node: NodeIndex,
-    pub(super) life: u32,
+    pub(super) incarnation: u32,
     pub(super) open: bool,
     /// When the last of what is on its way here arrives.
     last_arrival: u64,
     /// Counts what was sent here.
     sent: u32,
     /// Something on its way here was lost, so nothing after it can be delivered.
-    pub(super) wedged: bool,
+    pub(super) broken: bool,
 }
 
 /// What travels over a connection.
@@ -55,12 +55,12 @@ pub(super) enum Segment {
 #[derive(Debug)]
 pub(super) struct Dial {
     node: NodeIndex,
-    life: u32,
+    incarnation: u32,
     dial: DialId,
     address: SocketAddr,
     expect: Option<NodeId>,
     /// It has found no answer and only waits for its time to be over.
-    hopeless: bool,
+    unanswered: bool,
 }
 
 impl EventQueue {
@@ -80,39 +80,40 @@ impl EventQueue {
         address: SocketAddr,
         expect: Option<NodeId>,
     ) {
-        let life = self.hosts[node as usize].life;
+        let incarnation = self.hosts[node as usize].incarnation;
         // There and back for the connection, and again for the handshake.
         let trips = 4 * self.latency(node, node);
-        let flights = [SYN_TIMEOUT, SYN_TIMEOUT, RESEND_AFTER, RESEND_AFTER];
+        let flights = [SYN_TIMEOUT, SYN_TIMEOUT, RETRANSMISSION_TIMEOUT, RETRANSMISSION_TIMEOUT];
         let resent: Duration = (0_u64..)
             .zip(flights)
             .map(|(flight, first)| {
                 self.resending(first, DIAL_FLIGHT | flight << 32 | u64::from(node), dial.0).unwrap_or(first)
             })
             .sum();
-        let hopeless = resent > DIAL_TIMEOUT || cluster::is_nowhere(address.ip());
-        let resent = if hopeless { DIAL_TIMEOUT } else { resent };
-        let dial = Dial { node, life, dial, address, expect, hopeless };
+        let unanswered = resent > DIAL_TIMEOUT || cluster::is_unreachable_address(address.ip());
+        let resent = if unanswered { DIAL_TIMEOUT } else { resent };
+        let dial = Dial { node, incarnation, dial, address, expect, unanswered };
         self.after((trips + resent).min(DIAL_TIMEOUT), Scheduled::Dialled(Box::new(dial)));
     }
 
     pub(super) fn dialled(&mut self, dial: &Dial) {
-        let &Dial { node, life, dial: id, address, expect, hopeless } = dial;
-        if !self.lives(node, life) {
+        let &Dial { node, incarnation, dial: id, address, expect, unanswered } = dial;
+        if !self.is_running(node, incarnation) {
             return;
         }
         let fail = |error| Input::DialFailed { dial: id, error };
-        if hopeless {
+        if unanswered {
             return self.handle(node, fail(DialError::Timeout));
         }
         let target = cluster::node_at(address.ip(), self.hosts.len())
-            .filter(|&target| address.port() == cluster::PORT && self.cluster.reaches(node, target));
+            .filter(|&target| address.port() == cluster::PORT && self.cluster.can_reach(node, target));
         let Some(target) = target else { return self.handle(node, fail(DialError::Refused)) };
         let ways = [(node, target), (target, node)];
-        let deaf = self.hosts[target as usize].machine.is_held();
-        if deaf || ways.iter().any(|&(from, to)| self.faults.link_condition(from, to) != LinkCondition::Open)
+        let paused = self.hosts[target as usize].machine.is_held();
+        if paused
+            || ways.iter().any(|&(from, to)| self.faults.link_condition(from, to) != LinkCondition::Open)
         {
-            let dial = Dial { node, life, dial: id, address, expect, hopeless: true };
+            let dial = Dial { node, incarnation, dial: id, address, expect, unanswered: true };
             return self.after(DIAL_TIMEOUT, Scheduled::Dialled(Box::new(dial)));
         }
         if self.hosts[target as usize].node.is_none() {
@@ -127,22 +128,28 @@ impl EventQueue {
     }
 
     fn connect(&mut self, from: NodeIndex, to: NodeIndex) -> LinkId {
-        let end =
-            |node: NodeIndex, life, open| End { node, life, open, last_arrival: 0, sent: 0, wedged: false };
+        let end = |node: NodeIndex, incarnation, open| End {
+            node,
+            incarnation,
+            open,
+            last_arrival: 0,
+            sent: 0,
+            broken: false,
+        };
         let number = u32::try_from(self.connections.len()).unwrap_or(u32::MAX);
         let host = &mut self.hosts[from as usize];
         let remote = SocketAddr::new(cluster::ip(from), FIRST_EPHEMERAL_PORT + host.dialled);
         host.dialled = (host.dialled + 1) % (u16::MAX - FIRST_EPHEMERAL_PORT);
         let link = link_of(number, 0);
         host.links.insert(link);
-        let ends = [end(from, host.life, true), end(to, self.hosts[to as usize].life, false)];
+        let ends = [end(from, host.incarnation, true), end(to, self.hosts[to as usize].incarnation, false)];
         self.connections.push(Connection { ends });
         self.transmit(number, 1, Segment::Open { remote });
         link
     }
 
     pub(super) fn send(&mut self, node: NodeIndex, link: LinkId, frame: Vec<u8>) {
-        let Some(frame) = self.filtered(node, frame) else { return };
+        let Some(frame) = self.filter_frame(node, frame) else { return };
         self.send_unfiltered(node, link, frame);
     }
 
@@ -156,8 +163,8 @@ impl EventQueue {
         if let Some((connection, side)) = self.open_end(node, link) {
             self.close_end(connection, side);
             self.transmit(connection, 1 - side, Segment::Close);
-            let life = self.hosts[node as usize].life;
-            self.after(Duration::ZERO, Scheduled::LinkDown { node, life, link });
+            let incarnation = self.hosts[node as usize].incarnation;
+            self.after(Duration::ZERO, Scheduled::LinkDown { node, incarnation, link });
         }
     }
 
@@ -189,7 +196,7 @@ impl EventQueue {
         let (from, to) = self.ends(connection, side);
         if self.faults.link_condition(from, to) == LinkCondition::Cut {
             self.observer.mark("frame_cut");
-            self.connections[connection as usize].ends[usize::from(side)].wedged = true;
+            self.connections[connection as usize].ends[usize::from(side)].broken = true;
             return;
         }
         if matches!(segment, Segment::Frame(_)) && self.is_disturbed(from, to, Disturbance::Corrupt) {
@@ -199,11 +206,11 @@ impl EventQueue {
         let number = end.sent;
         end.sent = number.wrapping_add(1);
         let way = u64::from(connection) << 1 | u64::from(side);
-        if self.is_gone(&segment, way, number) {
+        if self.is_lost_heartbeat(&segment, way, number) {
             return;
         }
-        let Some(resent) = self.resending(RESEND_AFTER, way, u64::from(number)) else {
-            self.connections[connection as usize].ends[usize::from(side)].wedged = true;
+        let Some(resent) = self.resending(RETRANSMISSION_TIMEOUT, way, u64::from(number)) else {
+            self.connections[connection as usize].ends[usize::from(side)].broken = true;
             return;
         };
         let latency = micros(self.latency(from, to) + resent);
@@ -218,19 +225,20 @@ impl EventQueue {
     fn resending(&self, first: Duration, who: u64, number: u64) -> Option<Duration> {
         let Some(loss) = self.scenario.network.loss else { return Some(Duration::ZERO) };
         let (mut pause, mut total) = (first, Duration::ZERO);
-        for attempt in 0..SENDINGS_MAX {
-            let of_attempt = number.wrapping_mul(u64::from(SENDINGS_MAX)).wrapping_add(u64::from(attempt));
+        for attempt in 0..TRANSMISSIONS_MAX {
+            let of_attempt =
+                number.wrapping_mul(u64::from(TRANSMISSIONS_MAX)).wrapping_add(u64::from(attempt));
             if !self.is_lost(loss.per_million, who, of_attempt) {
                 return Some(total);
             }
             total += pause;
-            pause = (pause * 2).min(RESEND_AFTER_MAX);
+            pause = (pause * 2).min(RETRANSMISSION_TIMEOUT_MAX);
         }
         None
     }
 
     /// Tells whether this is a heartbeat that gets lost and is not sent again.
-    fn is_gone(&self, segment: &Segment, way: u64, number: u32) -> bool {
+    fn is_lost_heartbeat(&self, segment: &Segment, way: u64, number: u32) -> bool {
         let Some(loss) = self.scenario.network.loss.filter(|loss| !loss.retransmission) else { return false };
         let Segment::Frame(bytes) = segment else { return false };
         bytes.len() <= HEARTBEAT_BYTES_MAX
@@ -254,7 +262,7 @@ impl EventQueue {
         let (from, to) = self.ends(connection, side);
         match self.faults.link_condition(from, to) {
             LinkCondition::Cut => {
-                self.connections[connection as usize].ends[usize::from(side)].wedged = true;
+                self.connections[connection as usize].ends[usize::from(side)].broken = true;
                 return;
             }
             LinkCondition::Open => {}
@@ -264,18 +272,18 @@ impl EventQueue {
             }
         }
         let end = &self.connections[connection as usize].ends[usize::from(side)];
-        let (link, wedged, open) = (link_of(connection, side), end.wedged, end.open);
-        let lives = self.lives(to, end.life);
+        let (link, broken, open) = (link_of(connection, side), end.broken, end.open);
+        let lives = self.is_running(to, end.incarnation);
         match segment {
             Segment::Reset if open => self.down(connection, side),
-            Segment::Close if open && !wedged => self.down(connection, side),
+            Segment::Close if open && !broken => self.down(connection, side),
             Segment::Close | Segment::Reset => {}
             Segment::Frame(bytes) if open && lives => {
-                if !wedged {
+                if !broken {
                     self.frame(to, link, bytes);
                 }
             }
-            Segment::Open { remote } if lives && !wedged => {
+            Segment::Open { remote } if lives && !broken => {
                 self.connections[connection as usize].ends[usize::from(side)].open = true;
                 self.hosts[to as usize].links.insert(link);
                 let peer = self.cluster.key(from);
@@ -287,7 +295,7 @@ impl EventQueue {
 
     fn frame(&mut self, to: NodeIndex, link: LinkId, mut bytes: Vec<u8>) {
         if let Some(filter) = &mut self.hosts[to as usize].filter {
-            filter.receives(&mut bytes);
+            filter.filter_incoming(&mut bytes);
         }
         if bytes.len() > FRAME_BYTES_MAX {
             self.handle(to, Input::FrameTooLarge { link });
@@ -298,17 +306,17 @@ impl EventQueue {
 
     fn down(&mut self, connection: u32, side: u8) {
         let end = &self.connections[connection as usize].ends[usize::from(side)];
-        let (node, life) = (end.node, end.life);
+        let (node, incarnation) = (end.node, end.incarnation);
         self.close_end(connection, side);
-        if self.lives(node, life) {
+        if self.is_running(node, incarnation) {
             self.handle(node, Input::LinkDown { link: link_of(connection, side) });
         }
     }
 
     pub(super) fn multicast(&mut self, from: NodeIndex, bytes: Rc<[u8]>) {
         for to in 0..self.scenario.nodes {
-            let reached =
-                self.cluster.reaches(from, to) && self.faults.link_condition(from, to) != LinkCondition::Cut;
+            let reached = self.cluster.can_reach(from, to)
+                && self.faults.link_condition(from, to) != LinkCondition::Cut;
             let lost = self.scenario.network.loss.is_some_and(|loss| {
                 let pair = PACKET | u64::from(from) << 32 | u64::from(to);
                 self.is_lost(loss.per_million, pair, self.now)
@@ -357,14 +365,14 @@ pub(super) fn end_of(link: LinkId) -> (u32, u8) {
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long TCP waits before it first sends something again, and how long at most.
-const RESEND_AFTER: Duration = Duration::from_millis(200);
-const RESEND_AFTER_MAX: Duration = Duration::from_secs(120);
+const RETRANSMISSION_TIMEOUT: Duration = Duration::from_millis(200);
+const RETRANSMISSION_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 
 /// How long it waits where a connection is new.
 const SYN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many times it sends something before it gives up.
-const SENDINGS_MAX: u32 = 16;
+const TRANSMISSIONS_MAX: u32 = 16;
 
 /// The largest heartbeat, as a frame.
 const HEARTBEAT_BYTES_MAX: usize = 24;

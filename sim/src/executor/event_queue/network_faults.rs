@@ -17,7 +17,7 @@ impl EventQueue {
         let n = self.moment();
         let (random, pair) = (self.cluster.random, pair(from, to));
         let late = |(fault, add): (usize, crate::scenario::Range)| {
-            random.between(add.ends(), Purpose::Slowness, pair ^ of_fault(fault), n)
+            random.between(add.ends(), Purpose::Slowness, pair ^ fault_key(fault), n)
         };
         let total: Duration = self.faults.delays(from, to).map(late).sum();
         if !total.is_zero() {
@@ -30,7 +30,7 @@ impl EventQueue {
     pub(super) fn is_disturbed(&mut self, from: NodeIndex, to: NodeIndex, kind: Disturbance) -> bool {
         let (n, random) = (self.moment(), self.cluster.random);
         let disturbed = self.faults.disturbances().any(|(fault, how, per_million)| {
-            let who = pair(from, to) ^ of_fault(fault);
+            let who = pair(from, to) ^ fault_key(fault);
             how == kind && random.below(1_000_000, Purpose::Disturbance, who, n) < u64::from(per_million)
         });
         if disturbed {
@@ -58,10 +58,9 @@ impl EventQueue {
             packet = altered.into();
         }
         if self.is_disturbed(from, to, Disturbance::Reorder) {
-            latency += OVERTAKEN_BY;
+            latency += REORDER_DELAY;
         }
-        for (kind, later) in [(Disturbance::Duplicate, Duration::ZERO), (Disturbance::Replay, REPLAYED_AFTER)]
-        {
+        for (kind, later) in [(Disturbance::Duplicate, Duration::ZERO), (Disturbance::Replay, REPLAY_DELAY)] {
             if self.is_disturbed(from, to, kind) {
                 let bytes = Rc::clone(&packet);
                 self.after(latency + later, Scheduled::Datagram { from, to, bytes });
@@ -81,7 +80,7 @@ impl EventQueue {
         self.observer.mark("connection_broken");
         for side in [0, 1] {
             let end = &mut self.connections[connection as usize].ends[usize::from(side)];
-            end.wedged = true;
+            end.broken = true;
             if end.open {
                 self.later_down(connection, side);
             }
@@ -91,9 +90,12 @@ impl EventQueue {
     /// Closes an end whose process learns of it as soon as it has done what it is at.
     fn later_down(&mut self, connection: u32, side: u8) {
         let end = &self.connections[connection as usize].ends[usize::from(side)];
-        let (node, life) = (end.node, end.life);
+        let (node, incarnation) = (end.node, end.incarnation);
         self.close_end(connection, side);
-        self.after(Duration::ZERO, Scheduled::LinkDown { node, life, link: link_of(connection, side) });
+        self.after(
+            Duration::ZERO,
+            Scheduled::LinkDown { node, incarnation, link: link_of(connection, side) },
+        );
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "the time only tells draws apart")]
@@ -107,12 +109,12 @@ fn pair(from: NodeIndex, to: NodeIndex) -> u64 {
 }
 
 /// Tells the draws of one fault from those of another.
-fn of_fault(fault: usize) -> u64 {
+fn fault_key(fault: usize) -> u64 {
     u64::try_from(fault + 1).unwrap_or(u64::MAX) << 48
 }
 
 /// How much later than usual a packet comes that others overtake.
-const OVERTAKEN_BY: Duration = Duration::from_secs(2);
+const REORDER_DELAY: Duration = Duration::from_secs(2);
 
 /// How much later a packet comes once more.
-const REPLAYED_AFTER: Duration = Duration::from_secs(30);
+const REPLAY_DELAY: Duration = Duration::from_secs(30);

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 /// Each job takes its time, beside the others.
 pub(super) struct SimInference {
     machine: Arc<Machine>,
-    life: u32,
+    incarnation: u32,
     /// Models that are not loaded yet, the next one last.
     loading: Vec<ModelOffer>,
     loaded_at: Instant,
@@ -33,17 +33,17 @@ struct Job {
 
 impl SimInference {
     pub(super) fn new(machine: Arc<Machine>) -> Self {
-        let life = lock(&machine.process).life;
-        let mut loading = inference::all(inference::USUAL, false);
+        let incarnation = lock(&machine.process).incarnation;
+        let mut loading = inference::all(inference::DEFAULT_MODEL, false);
         loading.reverse();
-        Self { life, machine, loading, loaded_at: Instant::now() + MODEL_LOAD, jobs: Vec::new() }
+        Self { incarnation, machine, loading, loaded_at: Instant::now() + MODEL_LOAD, jobs: Vec::new() }
     }
 }
 
 impl SimInference {
     fn error(&self, job: &Job) -> Option<InferenceError> {
         let mut observer = lock(&self.machine.observer);
-        if observer.clients.have_input_of(&lock(&self.machine.poison), &job.work.texts()) {
+        if observer.clients.any_task_has_input(&lock(&self.machine.poison), &job.work.texts()) {
             observer.mark("poison_taken");
             return Some(InferenceError::Crashed);
         }
@@ -56,7 +56,7 @@ impl SimInference {
     #[allow(clippy::cast_possible_truncation, reason = "it only tells the jobs of a run apart")]
     fn draw(&self, job: JobId) -> Draw {
         let (random, node) = (self.machine.cluster.random, self.machine.node);
-        Draw { random, node, n: (job.0 as u32) ^ self.life << 20 }
+        Draw { random, node, n: (job.0 as u32) ^ self.incarnation << 20 }
     }
 }
 
@@ -96,7 +96,9 @@ impl Inference for SimInference {
         let result = match self.error(&job) {
             _ if job.cancelled => Err(InferenceError::Cancelled),
             Some(error) => Err(error),
-            None => Ok(inference::outputs(inference::fingerprint(inference::USUAL, false), &job.work)),
+            None => {
+                Ok(inference::outputs(inference::fingerprint(inference::DEFAULT_MODEL, false), &job.work))
+            }
         };
         InferenceEvent::Done { job: job.id, micros: micros(job.time), result }
     }

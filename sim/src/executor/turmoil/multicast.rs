@@ -33,7 +33,7 @@ impl SimMulticast {
         };
         Ok(Self {
             node: machine.node,
-            hearers: machine.cluster.reached_from(machine.node),
+            hearers: machine.cluster.reachable_from(machine.node),
             socket,
             announced: false,
             own: VecDeque::new(),

@@ -74,7 +74,7 @@ impl Transport for SimTransport {
     fn dial(&mut self, dial: DialId, address: SocketAddr, expect: Option<NodeId>) {
         let target = cluster::node_at(address.ip(), self.cluster.len());
         let reachable =
-            target.is_some_and(|target| target != self.node && self.cluster.reaches(self.node, target));
+            target.is_some_and(|target| target != self.node && self.cluster.can_reach(self.node, target));
         let (noise, reports) = (self.noise.clone(), self.reports.clone());
         tokio::spawn(async move {
             let attempt = async {

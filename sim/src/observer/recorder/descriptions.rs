@@ -1,8 +1,8 @@
 //! What a message, an input or an output says, for people: one line for each part of it, `name: value`, with nodes
 //! and tasks by their short names.
 
+use super::rows::Kind;
 use super::spans::Spans;
-use super::tape::Kind;
 use crate::cluster::Cluster;
 use core::fmt::Debug;
 use engine::wire::{Advert, Envelope, Message, Payload, SignedAdvert};
@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 
 /// What a frame is: its kind, its name, the task and the message that it is about, and all that it says.
 #[derive(Debug)]
-pub(super) struct Said {
+pub(super) struct FrameDescription {
     pub(super) kind: Kind,
     pub(super) name: &'static str,
     pub(super) task: Option<TaskId>,
@@ -57,8 +57,8 @@ impl Texts {
 }
 
 /// Says what a frame is.
-pub(super) fn message(cluster: &Cluster, spans: &Spans, bytes: &[u8]) -> Said {
-    let said = |kind, name, text| Said { kind, name, task: None, text };
+pub(super) fn message(cluster: &Cluster, spans: &Spans, bytes: &[u8]) -> FrameDescription {
+    let said = |kind, name, text| FrameDescription { kind, name, task: None, text };
     match Message::decode(bytes) {
         Err(error) => said(Kind::Link, "not a message", format!("error: {error:?}\n")),
         Ok(Message::Adverts(adverts)) => {
@@ -103,7 +103,7 @@ pub(super) fn message(cluster: &Cluster, spans: &Spans, bytes: &[u8]) -> Said {
     }
 }
 
-fn routed(cluster: &Cluster, spans: &Spans, envelope: &Envelope) -> Said {
+fn routed(cluster: &Cluster, spans: &Spans, envelope: &Envelope) -> FrameDescription {
     let payload = Payload::decode(&envelope.payload).ok();
     let (kind, name, task) = match &payload {
         None => (Kind::Task, "sealed", None),
@@ -142,7 +142,7 @@ fn routed(cluster: &Cluster, spans: &Spans, envelope: &Envelope) -> Said {
             let _ = writeln!(text, "payload: {} bytes, sealed end to end", envelope.payload.0.len());
         }
     }
-    Said { kind, name, task, text }
+    FrameDescription { kind, name, task, text }
 }
 
 fn advert(cluster: &Cluster, signed: &SignedAdvert) -> String {

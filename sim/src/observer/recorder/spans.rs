@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// A node in one state for a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Life {
+pub(crate) struct StateSpan {
     pub(crate) node: NodeIndex,
     pub(crate) from: u64,
     pub(crate) to: Option<u64>,
@@ -17,7 +17,7 @@ pub(crate) struct Life {
 
 /// What one node thinks of another for a time, if that is not well.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mood {
+pub(crate) struct SuspicionSpan {
     pub(crate) node: NodeIndex,
     pub(crate) peer: NodeIndex,
     pub(crate) from: u64,
@@ -63,7 +63,7 @@ pub(crate) struct Run {
 
 /// A fault, as long as it lasts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Band {
+pub(crate) struct FaultSpan {
     pub(crate) fault: usize,
     pub(crate) words: String,
     pub(crate) from: u64,
@@ -76,11 +76,11 @@ pub(crate) struct Band {
 /// Spans that grow.
 #[derive(Debug, Default)]
 pub(crate) struct Spans {
-    pub(crate) lives: Vec<Life>,
-    pub(crate) moods: Vec<Mood>,
+    pub(crate) lives: Vec<StateSpan>,
+    pub(crate) moods: Vec<SuspicionSpan>,
     pub(crate) tasks: Vec<Task>,
     pub(crate) runs: Vec<Run>,
-    pub(crate) bands: Vec<Band>,
+    pub(crate) bands: Vec<FaultSpan>,
     numbers: BTreeMap<TaskId, u32>,
     open_lives: BTreeMap<NodeIndex, usize>,
     open_moods: BTreeMap<(NodeIndex, NodeIndex), usize>,
@@ -101,7 +101,7 @@ impl Spans {
             && self.lives.len() < SPANS_MAX
         {
             self.open_lives.insert(node, self.lives.len());
-            self.lives.push(Life { node, from: at, to: None, state });
+            self.lives.push(StateSpan { node, from: at, to: None, state });
         }
     }
 
@@ -112,19 +112,19 @@ impl Spans {
         let open: Vec<_> =
             self.open_moods.range((node, 0)..=(node, NodeIndex::MAX)).map(|(&key, _)| key).collect();
         for (_, peer) in open {
-            self.settle(at, node, peer, false);
+            self.suspicion_ended(at, node, peer, false);
         }
     }
 
-    pub(crate) fn doubt(&mut self, at: u64, node: NodeIndex, peer: NodeIndex) {
-        self.settle(at, node, peer, false);
+    pub(crate) fn suspected(&mut self, at: u64, node: NodeIndex, peer: NodeIndex) {
+        self.suspicion_ended(at, node, peer, false);
         if self.moods.len() < SPANS_MAX {
             self.open_moods.insert((node, peer), self.moods.len());
-            self.moods.push(Mood { node, peer, from: at, to: None, dead: false });
+            self.moods.push(SuspicionSpan { node, peer, from: at, to: None, dead: false });
         }
     }
 
-    pub(crate) fn settle(&mut self, at: u64, node: NodeIndex, peer: NodeIndex, dead: bool) {
+    pub(crate) fn suspicion_ended(&mut self, at: u64, node: NodeIndex, peer: NodeIndex, dead: bool) {
         if let Some(open) = self.open_moods.remove(&(node, peer)) {
             let mood = &mut self.moods[open];
             (mood.to, mood.dead) = (Some(at), dead);
@@ -193,7 +193,7 @@ impl Spans {
         groups: Vec<(NodeIndex, usize)>,
         stops: bool,
     ) {
-        let mut close = |which: &dyn Fn(&Band) -> bool| {
+        let mut close = |which: &dyn Fn(&FaultSpan) -> bool| {
             self.bands
                 .iter_mut()
                 .filter(|band| band.to.is_none() && which(band))
@@ -205,7 +205,7 @@ impl Spans {
             Step::Inject(fault) => {
                 if self.bands.len() < SPANS_MAX {
                     let words = words.to_owned();
-                    self.bands.push(Band { fault, words, from: at, to: None, groups, stops });
+                    self.bands.push(FaultSpan { fault, words, from: at, to: None, groups, stops });
                 }
             }
         }

@@ -84,7 +84,7 @@ impl Source<'_> {
             identity,
             unreachable_address: host.unreachable_address,
             hostile: hostile.into_iter().collect(),
-            hostile_at: host.hostile_at.as_ref().map_or(HOSTILE_AT, |at| at.as_ref().0),
+            hostile_at: host.hostile_at.as_ref().map_or(HOSTILE_START, |at| at.as_ref().0),
         })
     }
 
@@ -117,4 +117,4 @@ impl Source<'_> {
 }
 
 /// When a hostile host begins to do harm: the mesh is whole by then.
-const HOSTILE_AT: Duration = Duration::from_secs(2);
+const HOSTILE_START: Duration = Duration::from_secs(2);

@@ -2,7 +2,7 @@
 
 use super::Source;
 use crate::scenario::{INPUT_BYTES_MAX, Submission, Submissions, TASKS_MAX, Workload};
-use crate::scenario_file::defaults::{INPUT, TIMEOUT, WORK_AT};
+use crate::scenario_file::defaults::{INPUT, TIMEOUT, WORKLOAD_START};
 use crate::scenario_file::error::ScenarioError;
 use crate::scenario_file::format as file;
 use core::time::Duration;
@@ -44,7 +44,7 @@ impl Source<'_> {
         };
         let series = Submissions::Series {
             tasks: self.within("tasks", tasks, 1..=TASKS_MAX)?,
-            at: written.at.as_ref().map_or(WORK_AT, |at| at.as_ref().0),
+            at: written.at.as_ref().map_or(WORKLOAD_START, |at| at.as_ref().0),
             every: every.as_ref().0,
             origin: self.target(written.origin.as_ref(), nodes)?,
             input: written.input.as_ref().map_or_else(|| Ok(INPUT.to_owned()), |input| self.input(input))?,

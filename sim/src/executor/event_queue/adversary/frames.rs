@@ -1,7 +1,7 @@
 //! What stands between the process of a node that is not like the others and the network: it speaks another version
 //! of the protocol, or means others ill. The process itself is a node like any.
 
-use super::{Act, Adversary};
+use super::{Adversary, Attack};
 use crate::cluster::Cluster;
 use crate::executor::event_queue::{EventQueue, Scheduled};
 use crate::node_set::NodeIndex;
@@ -15,7 +15,7 @@ use engine::wire::{self, PROTOCOL_VERSION};
 pub(in crate::executor::event_queue) struct FrameFilter {
     /// The version of the protocol that the world hears.
     protocol: u16,
-    hostile: Option<Adversary>,
+    adversary: Option<Adversary>,
 }
 
 impl FrameFilter {
@@ -26,22 +26,22 @@ impl FrameFilter {
         node: NodeIndex,
     ) -> Option<Self> {
         let host = scenario.host(node)?;
-        let hostile = (!host.hostile.is_empty()).then(|| Adversary::new(cluster, host));
-        Some(Self { protocol: cluster.protocol(node), hostile })
+        let adversary = (!host.hostile.is_empty()).then(|| Adversary::new(cluster, host));
+        Some(Self { protocol: cluster.protocol(node), adversary })
     }
 
     /// Changes a frame on its way in.
-    pub(in crate::executor::event_queue) fn receives(&mut self, frame: &mut [u8]) {
+    pub(in crate::executor::event_queue) fn filter_incoming(&mut self, frame: &mut [u8]) {
         self.translate(frame);
-        if let Some(hostile) = &mut self.hostile {
-            hostile.receives(frame);
+        if let Some(adversary) = &mut self.adversary {
+            adversary.observe_frame(frame);
         }
     }
 
     /// Changes a frame on its way out; says which ill will changed it, or keeps it from going.
-    fn sends(&mut self, now: u64, frame: &mut Vec<u8>) -> Result<Option<Hostility>, Hostility> {
+    fn filter_outgoing(&mut self, now: u64, frame: &mut Vec<u8>) -> Result<Option<Hostility>, Hostility> {
         self.translate(frame);
-        self.hostile.as_mut().map_or(Ok(None), |hostile| hostile.sends(now, frame))
+        self.adversary.as_mut().map_or(Ok(None), |adversary| adversary.alter_frame(now, frame))
     }
 
     /// Gives the two versions each other's number, in either direction: so the process takes its own for the usual
@@ -60,13 +60,13 @@ impl FrameFilter {
 
 impl EventQueue {
     /// Returns what goes out where a process sends a frame; `None` where nothing does.
-    pub(in crate::executor::event_queue) fn filtered(
+    pub(in crate::executor::event_queue) fn filter_frame(
         &mut self,
         node: NodeIndex,
         mut frame: Vec<u8>,
     ) -> Option<Vec<u8>> {
         let Some(filter) = &mut self.hosts[node as usize].filter else { return Some(frame) };
-        match filter.sends(self.now, &mut frame) {
+        match filter.filter_outgoing(self.now, &mut frame) {
             Ok(kind) => {
                 kind.into_iter().for_each(|kind| self.observer.mark(coverage_marks::for_hostility(kind)));
                 Some(frame)
@@ -79,28 +79,30 @@ impl EventQueue {
     }
 
     /// Lets a hostile node do some harm, and again after a while.
-    pub(in crate::executor::event_queue) fn act(&mut self, node: NodeIndex) {
-        self.after(ACT_EVERY, Scheduled::Act(node));
+    pub(in crate::executor::event_queue) fn attack(&mut self, node: NodeIndex) {
+        self.after(ATTACK_INTERVAL, Scheduled::Attack(node));
         let host = &mut self.hosts[node as usize];
         let links: Vec<_> = host.links.iter().copied().collect();
-        let Some(hostile) = host.filter.as_mut().and_then(|filter| filter.hostile.as_mut()) else { return };
+        let Some(adversary) = host.filter.as_mut().and_then(|filter| filter.adversary.as_mut()) else {
+            return;
+        };
         if host.node.is_none() {
             return;
         }
-        for (kind, act) in hostile.acts(&links) {
+        for (kind, attack) in adversary.attacks(&links) {
             self.observer.mark(coverage_marks::for_hostility(kind));
-            match act {
-                Act::Frame { link, bytes, times } => {
+            match attack {
+                Attack::Frame { link, bytes, times } => {
                     (0..times).for_each(|_| self.send_unfiltered(node, link, bytes.clone()));
                 }
-                Act::Packet(bytes) => self.multicast(node, bytes.into()),
+                Attack::Packet(bytes) => self.multicast(node, bytes.into()),
             }
         }
     }
 }
 
 /// The pause between two acts of a hostile node.
-const ACT_EVERY: Duration = Duration::from_millis(50);
+const ATTACK_INTERVAL: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
@@ -114,14 +116,14 @@ mod tests {
         let advert = SignedAdvert { body: SharedBytes([1].into()), signature: Signature([4; 64]) };
         let hello = Hello { network: String::new(), incarnation: 7, advert, sent_at: UnixMillis(6) };
         let hello = Message::Hello(Box::new(hello));
-        let mut other = FrameFilter { protocol: 9, hostile: None };
+        let mut other = FrameFilter { protocol: 9, adversary: None };
         let mut spoken = hello.encode();
-        other.sends(0, &mut spoken).unwrap();
+        other.filter_outgoing(0, &mut spoken).unwrap();
         assert_eq!(Message::decode(&spoken), Err(DecodeError::Version(9)), "to the usual one");
-        other.receives(&mut spoken);
+        other.filter_incoming(&mut spoken);
         assert_eq!(Message::decode(&spoken), Ok(hello.clone()), "to one of its own");
         let mut heard = hello.encode();
-        other.receives(&mut heard);
+        other.filter_incoming(&mut heard);
         assert_eq!(Message::decode(&heard), Err(DecodeError::Version(9)), "from the usual one");
     }
 }

@@ -50,7 +50,7 @@ impl Kind {
     }
 }
 
-/// One thing that happened: at one node, or on the way from one to another.
+/// One thing that happened: at one node, or on the transfer from one to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) id: u64,
@@ -62,28 +62,28 @@ pub(crate) struct Row {
     pub(crate) text: u32,
     /// The number of the task that it is about; 0 where it is about none.
     pub(crate) task: u32,
-    pub(crate) way: Option<Way>,
+    pub(crate) transfer: Option<Transfer>,
 }
 
 /// Where a message went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Way {
+pub(crate) struct Transfer {
     pub(crate) to: NodeIndex,
-    /// `None` where it was lost, or was still on its way when the run ended.
+    /// `None` where it was lost, or was still on its transfer when the run ended.
     pub(crate) arrives: Option<u64>,
     pub(crate) bytes: u32,
 }
 
 /// The rows of a run.
 #[derive(Debug)]
-pub(crate) struct Tape {
+pub(crate) struct RowLog {
     rows: Vec<Row>,
     rows_max: usize,
     next: u64,
     left_out: BTreeMap<Kind, u64>,
 }
 
-impl Tape {
+impl RowLog {
     pub(crate) fn new(rows_max: usize) -> Self {
         Self { rows: Vec::new(), rows_max, next: 0, left_out: BTreeMap::new() }
     }
@@ -112,9 +112,9 @@ impl Tape {
     /// Notes when a message arrived.
     pub(crate) fn arrived(&mut self, id: u64, at: u64) {
         if let Ok(index) = self.rows.binary_search_by_key(&id, |row| row.id)
-            && let Some(way) = &mut self.rows[index].way
+            && let Some(transfer) = &mut self.rows[index].transfer
         {
-            way.arrives = Some(at);
+            transfer.arrives = Some(at);
         }
     }
 
@@ -141,40 +141,40 @@ mod tests {
     use super::*;
 
     fn row(at: u64, kind: Kind) -> Row {
-        Row { id: 0, at, node: 0, kind, name: "x", text: 0, task: 0, way: None }
+        Row { id: 0, at, node: 0, kind, name: "x", text: 0, task: 0, transfer: None }
     }
 
     #[test]
     fn what_explains_least_goes_first_and_as_a_whole() {
-        let mut tape = Tape::new(4);
+        let mut rows = RowLog::new(4);
         for at in 0..3 {
-            assert!(tape.push(row(at, Kind::Heartbeat)).is_some());
+            assert!(rows.push(row(at, Kind::Heartbeat)).is_some());
         }
-        assert!(tape.push(row(3, Kind::Map)).is_some());
-        assert!(tape.push(row(4, Kind::Task)).is_some());
-        assert_eq!(tape.push(row(5, Kind::Heartbeat)), None);
-        assert!(tape.push(row(6, Kind::Task)).is_some());
-        assert!(tape.push(row(7, Kind::Task)).is_some());
-        assert_eq!(tape.push(row(8, Kind::Map)), None);
+        assert!(rows.push(row(3, Kind::Map)).is_some());
+        assert!(rows.push(row(4, Kind::Task)).is_some());
+        assert_eq!(rows.push(row(5, Kind::Heartbeat)), None);
+        assert!(rows.push(row(6, Kind::Task)).is_some());
+        assert!(rows.push(row(7, Kind::Task)).is_some());
+        assert_eq!(rows.push(row(8, Kind::Map)), None);
         for at in 9..20 {
-            tape.push(row(at, Kind::Task));
+            rows.push(row(at, Kind::Task));
         }
-        let (rows, left_out) = tape.finish();
+        let (rows, left_out) = rows.finish();
         assert_eq!(rows.iter().map(|row| row.at).collect::<Vec<_>>(), [4, 6, 7, 9]);
         assert_eq!(left_out, [(Kind::Heartbeat, 4), (Kind::Map, 2), (Kind::Task, 10)]);
     }
 
     #[test]
     fn an_arrival_finds_its_row_after_others_went() {
-        let mut tape = Tape::new(2);
-        tape.push(row(0, Kind::Heartbeat));
-        let way = Some(Way { to: 1, arrives: None, bytes: 9 });
-        let id = tape.push(Row { way, ..row(1, Kind::Link) }).unwrap();
-        tape.push(row(2, Kind::Link));
-        tape.arrived(id, 5);
-        tape.arrived(0, 5);
-        let (rows, _) = tape.finish();
-        assert_eq!(rows[0].way, Some(Way { to: 1, arrives: Some(5), bytes: 9 }));
-        assert_eq!(rows[1].way, None);
+        let mut rows = RowLog::new(2);
+        rows.push(row(0, Kind::Heartbeat));
+        let transfer = Some(Transfer { to: 1, arrives: None, bytes: 9 });
+        let id = rows.push(Row { transfer, ..row(1, Kind::Link) }).unwrap();
+        rows.push(row(2, Kind::Link));
+        rows.arrived(id, 5);
+        rows.arrived(0, 5);
+        let (rows, _) = rows.finish();
+        assert_eq!(rows[0].transfer, Some(Transfer { to: 1, arrives: Some(5), bytes: 9 }));
+        assert_eq!(rows[1].transfer, None);
     }
 }

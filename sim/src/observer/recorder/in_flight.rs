@@ -1,4 +1,4 @@
-//! Which frame that arrives is which one that was sent: the last on its way between the two nodes with the same bytes,
+//! Which frame that arrives is which one that was sent: the last on its transfer between the two nodes with the same bytes,
 //! for one that is sent a second time was most often lost the first time. That needs no help of an executor, so it is
 //! the same for all.
 
@@ -6,9 +6,9 @@ use crate::node_set::NodeIndex;
 use engine::LinkId;
 use std::collections::{BTreeMap, VecDeque};
 
-/// What is on its way.
+/// What is on its transfer.
 #[derive(Debug, Default)]
-pub(super) struct Wires {
+pub(super) struct InFlight {
     peers: BTreeMap<(NodeIndex, LinkId), NodeIndex>,
     frames: BTreeMap<(NodeIndex, NodeIndex), VecDeque<(u64, u64)>>,
     packets: BTreeMap<NodeIndex, VecDeque<(u64, Packet)>>,
@@ -21,7 +21,7 @@ pub(super) struct Packet {
     pub(super) text: u32,
 }
 
-impl Wires {
+impl InFlight {
     pub(super) fn up(&mut self, node: NodeIndex, link: LinkId, peer: NodeIndex) {
         self.peers.insert((node, link), peer);
     }
@@ -41,7 +41,7 @@ impl Wires {
 
     pub(super) fn sent(&mut self, from: NodeIndex, to: NodeIndex, bytes: &[u8], row: u64) {
         let queue = self.frames.entry((from, to)).or_default();
-        if queue.len() >= ON_THEIR_WAY_MAX {
+        if queue.len() >= FRAMES_IN_FLIGHT_MAX {
             queue.pop_front();
         }
         queue.push_back((digest(bytes), row));
@@ -57,7 +57,7 @@ impl Wires {
 
     pub(super) fn sent_to_all(&mut self, from: NodeIndex, bytes: &[u8], packet: Packet) {
         let queue = self.packets.entry(from).or_default();
-        if queue.len() >= PACKETS_MAX {
+        if queue.len() >= PACKETS_IN_FLIGHT_MAX {
             queue.pop_front();
         }
         queue.push_back((digest(bytes), packet));
@@ -79,10 +79,10 @@ fn digest(bytes: &[u8]) -> u64 {
 }
 
 /// Frames between two nodes that may yet arrive; the oldest of more count as lost.
-const ON_THEIR_WAY_MAX: usize = 1_024;
+const FRAMES_IN_FLIGHT_MAX: usize = 1_024;
 
 /// Packets of one node that may yet arrive.
-const PACKETS_MAX: usize = 64;
+const PACKETS_IN_FLIGHT_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -90,24 +90,24 @@ mod tests {
 
     #[test]
     fn frames_are_told_apart_by_what_they_are_and_where_they_go() {
-        let mut wires = Wires::default();
-        wires.sent(0, 1, b"ping", 1);
-        wires.sent(0, 1, b"ping", 2);
-        wires.sent(1, 0, b"ping", 3);
-        wires.sent(0, 1, b"pong", 4);
-        assert_eq!(wires.arrived(0, 1, b"pong"), Some(4));
-        assert_eq!(wires.arrived(0, 1, b"ping"), Some(2));
-        assert_eq!(wires.arrived(0, 1, b"ping"), Some(1));
-        assert_eq!(wires.arrived(0, 1, b"ping"), None);
-        assert_eq!(wires.arrived(1, 0, b"ping"), Some(3));
+        let mut in_flight = InFlight::default();
+        in_flight.sent(0, 1, b"ping", 1);
+        in_flight.sent(0, 1, b"ping", 2);
+        in_flight.sent(1, 0, b"ping", 3);
+        in_flight.sent(0, 1, b"pong", 4);
+        assert_eq!(in_flight.arrived(0, 1, b"pong"), Some(4));
+        assert_eq!(in_flight.arrived(0, 1, b"ping"), Some(2));
+        assert_eq!(in_flight.arrived(0, 1, b"ping"), Some(1));
+        assert_eq!(in_flight.arrived(0, 1, b"ping"), None);
+        assert_eq!(in_flight.arrived(1, 0, b"ping"), Some(3));
     }
 
     #[test]
     fn a_node_that_stops_has_no_links() {
-        let mut wires = Wires::default();
-        wires.up(0, LinkId(1), 2);
-        wires.up(1, LinkId(1), 3);
-        wires.stopped(0);
-        assert_eq!((wires.peer(0, LinkId(1)), wires.peer(1, LinkId(1))), (None, Some(3)));
+        let mut in_flight = InFlight::default();
+        in_flight.up(0, LinkId(1), 2);
+        in_flight.up(1, LinkId(1), 3);
+        in_flight.stopped(0);
+        assert_eq!((in_flight.peer(0, LinkId(1)), in_flight.peer(1, LinkId(1))), (None, Some(3)));
     }
 }
