@@ -1,6 +1,6 @@
-//! A property that must hold at every moment, and what it is shown of a run.
+//! The invariant trait, what an invariant observes of a run, and what a violation is.
 //!
-//! An invariant sees everything that happens to every node, in order, and keeps as much of it as it needs.
+//! An invariant observes everything that happens to every node, in order, and keeps what it needs to decide.
 
 use crate::node_set::NodeIndex;
 use crate::scenario::{NodeRole, Scenario};
@@ -16,20 +16,20 @@ use serde::Serialize;
 pub(crate) enum Observation<'a> {
     /// A record became durable.
     Durable(&'a Record),
-    /// An input is about to be handled.
+    /// The node is about to handle an input.
     Input(&'a Input),
-    /// An output came out.
+    /// The node returned an output.
     Output(&'a Output),
-    /// A process began.
+    /// A process started.
     Started,
-    /// The process is gone.
+    /// The process ended.
     Stopped,
 }
 
-/// What two neighbours say to each other end to end.
+/// A message between two nodes that are directly linked, unsealed at its end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DirectMessage<'a> {
-    /// Whether the node says it; else it hears it.
+    /// Whether the observed node sends it; otherwise it receives it.
     pub(crate) sent: bool,
     pub(crate) message: MessageId,
     pub(crate) origin: NodeId,
@@ -37,20 +37,20 @@ pub(crate) struct DirectMessage<'a> {
     pub(crate) payload: &'a Payload,
 }
 
-/// What a property is about, so that nobody is shown what is of no interest.
+/// The kinds of observations that an invariant needs; it is shown no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Interests(u8);
 
 impl Interests {
     /// Events of the nodes.
     pub(crate) const EVENTS: Self = Self(1);
-    /// What goes into nodes.
+    /// Inputs of the nodes.
     pub(crate) const INPUTS: Self = Self(2);
     /// The nodes themselves, after each input.
     pub(crate) const NODES: Self = Self(4);
-    /// What comes out of nodes, besides events.
+    /// Outputs of the nodes except events.
     pub(crate) const OUTPUTS: Self = Self(8);
-    /// What neighbours say to each other.
+    /// Messages between linked nodes.
     pub(crate) const MESSAGES: Self = Self(16);
 
     pub(crate) const fn has(self, other: Self) -> bool {
@@ -66,7 +66,7 @@ impl BitOr for Interests {
     }
 }
 
-/// Tells whether a scenario leaves the network alone, so that all that is sent arrives, if late.
+/// Returns whether every frame arrives eventually: the scenario has no fault under which live nodes may seem dead.
 pub(crate) fn is_network_reliable(scenario: &Scenario) -> bool {
     !scenario.faults.iter().any(|fault| fault.kind.may_hide_live_nodes())
 }
@@ -76,70 +76,70 @@ pub(crate) trait Invariant: fmt::Debug + Send {
     /// Returns the property's name in scenario files.
     fn name(&self) -> &'static str;
 
-    /// Tells whether the property is about nodes of this role.
+    /// Returns whether the property must hold for nodes of this role.
     fn applies_to(&self, role: NodeRole) -> bool {
         role == NodeRole::Member
     }
 
-    /// Returns what the property is about. It sees that, and what becomes of processes and disks.
+    /// Returns the kinds of observations that it needs. Process starts and stops and durable records are always shown.
     fn interests(&self) -> Interests {
         Interests::EVENTS | Interests::OUTPUTS
     }
 
-    /// Takes note of what happened to a node.
+    /// Observes what happened to a node.
     ///
     /// # Errors
-    /// What is wrong, in words, where the property does not hold any more.
+    /// What is wrong, if the property no longer holds.
     fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String>;
 
-    /// Takes note of what one node says to another, or hears from it, without a relay in between. What is heard comes
-    /// before the input that brings it.
+    /// Observes a message that one node sends to another, or receives from it, without a relay. A received message is
+    /// shown before the input that carries it.
     ///
     /// # Errors
-    /// As above.
+    /// As for [`observe`](Self::observe).
     fn observe_message(&mut self, _: Instant, _: NodeIndex, _: &DirectMessage<'_>) -> Result<(), String> {
         Ok(())
     }
 
-    /// Looks into a node that has handled an input.
+    /// Inspects a node that has handled an input.
     ///
     /// # Errors
-    /// As above.
+    /// As for [`observe`](Self::observe).
     fn inspect(&mut self, _: Instant, _: NodeIndex, _: &Node) -> Result<(), String> {
         Ok(())
     }
 
-    /// Takes note of what a node that starts reads from its disk.
+    /// Observes what a starting node reads from its disk.
     ///
     /// # Errors
-    /// As above.
+    /// As for [`observe`](Self::observe).
     fn state_loaded(&mut self, _: NodeIndex, _: &Saved) -> Result<(), String> {
         Ok(())
     }
 
-    /// Takes note that other nodes are cut off from each other, or stalled, than before.
+    /// Observes that partitions or stalls between nodes changed.
     fn network_changed(&mut self, _: Instant) {}
 
-    /// Takes note that a machine's clock of elapsed time stands still from now on, or goes on.
+    /// Observes that a machine's monotonic clock stops, or runs again.
     fn clock_stopped(&mut self, _now: Instant, _node: NodeIndex, _stands: bool) {}
 
-    /// Takes note that a node's process does not run at the moment, or does again.
+    /// Observes that a node's process is suspended, or resumes.
     fn held(&mut self, _now: Instant, _node: NodeIndex, _held: bool) {}
 
-    /// Returns how many times the property was put to the test.
+    /// Returns how many times the property was checked.
     fn checks(&self) -> u64;
 }
 
-/// A property that did not hold.
+/// An invariant that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// The property.
+    /// The invariant's name.
     pub invariant: &'static str,
-    /// When.
+    /// When it was violated.
     pub at: Instant,
-    /// At which step: how many inputs all nodes had taken by then.
+    /// The number of inputs that all nodes together had handled by then.
     pub step: u64,
-    /// On which node; `None` where it is about all of them.
+    /// The node that violated it; `None` if it is about all nodes.
     pub node: Option<u32>,
     /// What is wrong.
     #[serde(rename = "words")]
@@ -156,5 +156,5 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The property that a panic violates.
+/// The invariant that a panic violates.
 pub(crate) const NO_PANIC: &str = "no_panic";

@@ -1,4 +1,4 @@
-//! What must hold at every moment, whatever goes wrong. One property a file.
+//! What must hold at every moment, whatever faults are injected. One property per file.
 
 mod accepted_exists;
 mod adverts_go_forward;
@@ -82,7 +82,7 @@ pub const NAMES: &[&str] = &[
     store::NAME,
 ];
 
-/// Returns the invariants that a scenario asks for.
+/// Returns the invariants that a scenario checks.
 pub(crate) fn for_scenario(scenario: &Scenario, cluster: &Arc<Cluster>) -> Vec<Box<dyn Invariant>> {
     let (names, nodes) = (&scenario.expect.always, cluster.len());
     let shared = || Arc::clone(cluster);

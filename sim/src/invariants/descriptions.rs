@@ -1,14 +1,14 @@
-//! What each property demands, in a sentence: the one that its file opens with.
+//! What each invariant demands, as a sentence: the first paragraph of its file.
 
 use crate::invariant::NO_PANIC;
 use crate::reference::{origin, store};
 
-/// Returns the sentence that a property guards; `None` where no such property is known.
+/// Returns what an invariant demands; `None` for an unknown name.
 pub fn for_invariant(invariant: &str) -> Option<String> {
     let (_, text) = FILES.iter().find(|(name, _)| *name == invariant)?;
     let opening = text.lines().map_while(|line| line.strip_prefix("//! "));
     let sentence = opening.collect::<Vec<_>>().join(" ");
-    // What is a link in documentation is a plain word to whoever reads a report.
+    // A report shows plain text, so the markup of documentation links is removed.
     Some(sentence.replace("crate::", "").replace(['[', ']', '`'], ""))
 }
 
