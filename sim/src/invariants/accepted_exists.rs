@@ -1,5 +1,5 @@
-//! A task that is durable at its origin is there until it has its outcome, and the outcome for as long as it is to be
-//! kept: neither goes from the disk before, nor does the node say that it knows no such task.
+//! A task that is durable at its origin stays there until it has an outcome, and the outcome stays for its retention
+//! time. Until then the disk keeps it and the node never answers that the task is unknown.
 
 use crate::cluster;
 use crate::invariant::{Invariant, Observation};
@@ -8,7 +8,7 @@ use engine::record::Record;
 use engine::{Instant, Output, Rejection, TaskId, UnixMillis};
 use std::collections::BTreeMap;
 
-/// Remembers what each node must have.
+/// Tracks what each node must still have.
 #[derive(Debug)]
 pub(super) struct AcceptedExists {
     nodes: Vec<Kept>,
@@ -18,7 +18,7 @@ pub(super) struct AcceptedExists {
 
 #[derive(Clone, Debug, Default)]
 struct Kept {
-    /// Each task, and until when its outcome is kept where it has one.
+    /// Each task, with the end of its retention time once it has an outcome.
     tasks: BTreeMap<TaskId, Option<UnixMillis>>,
     results: usize,
 }

@@ -1,4 +1,4 @@
-//! A task whose attempts kill what runs them is given up after three: no fourth begins.
+//! A task is given up after three attempts that killed their model process; no fourth attempt starts.
 
 use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
@@ -6,7 +6,7 @@ use engine::event::ReassignReason;
 use engine::{Event, Instant, Output, TaskId};
 use std::collections::BTreeMap;
 
-/// Counts the deaths of each task's attempts since its origin started.
+/// Counts the crashed attempts of each task since its origin started.
 #[derive(Debug)]
 pub(super) struct AttemptsWithinLimit {
     nodes: Vec<BTreeMap<TaskId, u32>>,
@@ -51,7 +51,7 @@ impl Invariant for AttemptsWithinLimit {
     }
 }
 
-/// Attempts that may die.
+/// The most attempts that may crash.
 const ATTEMPTS_MAX: u32 = 3;
 
 #[cfg(test)]

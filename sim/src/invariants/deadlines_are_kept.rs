@@ -1,7 +1,7 @@
-//! A task ends when its time is over, and not for that reason before: its time runs from when it was submitted, and anew
-//! from each start of its origin, and by its origin's clock, which stands still while that machine sleeps.
+//! A task times out when its timeout has elapsed, and never earlier. The timeout counts from submission, and again
+//! from each start of its origin, on the origin's clock, which stops while that machine sleeps.
 //!
-//! While an origin's process does not run, nothing ends there; what is over by then ends soon after.
+//! While an origin's process is suspended, no task of it ends. A task whose timeout elapses meanwhile ends soon after.
 
 use crate::invariant::{Invariant, Observation};
 use crate::node_set::{NodeIndex, NodeSet};
@@ -13,20 +13,20 @@ use engine::time::micros;
 use engine::{Event, Instant, Output, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Remembers until when each open task must have ended.
+/// Tracks the deadline of each open task.
 #[derive(Debug)]
 pub(super) struct DeadlinesAreKept {
     timeouts: BTreeMap<TaskId, Duration>,
-    /// By origin and task, since when its time runs, and by when it must have ended.
+    /// When the timeout of each task began to count and when the task must have ended, by origin and task.
     open: BTreeMap<(NodeIndex, TaskId), (Instant, Instant)>,
     due: BTreeSet<(Instant, NodeIndex, TaskId)>,
-    /// Origins that do not run at the moment.
+    /// Origins that are suspended.
     held: NodeSet,
-    /// Since when each clock that stands still does.
+    /// When each stopped clock stopped.
     stands: BTreeMap<NodeIndex, Instant>,
-    /// How long a write may take, and those before it.
+    /// The longest time for a write and the writes queued before it.
     write: Duration,
-    /// How long an end may take.
+    /// The longest time that ending a task may take.
     slack: Duration,
     checks: u64,
 }
@@ -63,7 +63,7 @@ impl DeadlinesAreKept {
         Some(since)
     }
 
-    /// Changes the times of all tasks of an origin.
+    /// Changes the deadlines of all tasks of an origin.
     fn change(&mut self, node: NodeIndex, change: impl Fn(Instant, Instant) -> (Instant, Instant)) {
         let all = (node, TaskId([0; 16]))..=(node, TaskId([0xff; 16]));
         for (&(_, task), (since, by)) in self.open.range_mut(all) {
@@ -73,7 +73,7 @@ impl DeadlinesAreKept {
         }
     }
 
-    /// Names a task that should have ended.
+    /// Returns a task that should have ended.
     fn late(&self, now: Instant) -> Option<(Instant, NodeIndex, TaskId)> {
         let over = self.due.iter().take_while(|(by, ..)| *by < now);
         over.copied().find(|(_, origin, _)| !self.held.contains(*origin) && !self.stands.contains_key(origin))
@@ -90,7 +90,7 @@ impl DeadlinesAreKept {
         let Some(since) = self.forget(node, task) else { return Ok(()) };
         let timeout = self.timeouts.get(&task).copied().unwrap_or_default();
         let elapsed = now.since(since);
-        // It was submitted a write before it was accepted.
+        // The task was submitted one write before it was accepted.
         if status == TaskStatus::Timeout && elapsed + self.write < timeout {
             let (elapsed, timeout) = (micros(elapsed), micros(timeout));
             return Err(format!("task {task} ran out of time after {elapsed} of {timeout} us"));
@@ -149,10 +149,10 @@ impl Invariant for DeadlinesAreKept {
     }
 }
 
-/// How long an end may take besides its write.
+/// The longest time that ending a task may take, besides the write.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// Writes that the one of a task's end may have to wait for.
+/// The most writes that may be queued before the write that ends a task.
 const WRITES_BEFORE: u32 = 64;
 
 #[cfg(test)]
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn an_end_too_early_or_too_late_is_wrong() {
-        // The task of the record has 10 s.
+        // The task of the record has a timeout of 10 s.
         let timeout = finished(TASK, TaskStatus::Timeout, None);
         assert!(accepted().observe(at(10), 0, Observation::Output(&timeout)).is_err());
         assert_eq!(accepted().observe(at(11), 0, Observation::Output(&timeout)), Ok(()));

@@ -1,5 +1,5 @@
-//! Nobody is told that a task is accepted, or how it ended, before that is durable on the disk of the node that says
-//! so; and no worker may forget an outcome before its origin cannot.
+//! A node reports that a task is accepted, or how it ended, only after that is durable on its own disk; a worker
+//! forgets an outcome only once it is durable at the origin.
 
 use crate::invariant::{DirectMessage, Interests, Invariant, Observation};
 use crate::node_set::NodeIndex;
@@ -9,7 +9,7 @@ use engine::wire::Payload;
 use engine::{Event, MessageId, Output, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Remembers what was ever durable where.
+/// Tracks everything that was ever durable on each node.
 #[derive(Debug)]
 pub(super) struct DurableBeforeAcknowledged {
     nodes: Vec<Durable>,
@@ -20,11 +20,11 @@ pub(super) struct DurableBeforeAcknowledged {
 struct Durable {
     tasks: BTreeSet<TaskId>,
     results: BTreeSet<TaskId>,
-    /// The messages that brought outcomes which end their tasks, as far as is known, since the node started.
+    /// The messages that carried outcomes which end their tasks, as far as known, since the node started.
     outcomes: BTreeMap<MessageId, TaskId>,
-    /// Those that were acknowledged: one that comes again is acknowledged again.
+    /// Acknowledged messages: a message that arrives again is acknowledged again.
     acknowledged: BTreeSet<MessageId>,
-    /// The task whose outcome changed nothing just now.
+    /// Tasks that have just received a duplicate outcome.
     duplicates: BTreeSet<TaskId>,
 }
 
