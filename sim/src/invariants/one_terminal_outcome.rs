@@ -1,5 +1,5 @@
-//! A task has at most one terminal outcome, across all restarts of its origin: one record, and one event. That it has
-//! one at all in the end is for [`crate::liveness`] to see.
+//! A task has at most one terminal outcome, across all restarts of its origin: one record and one event. The liveness
+//! check verifies that it has one in the end.
 
 use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
@@ -7,7 +7,7 @@ use engine::record::Record;
 use engine::{Event, Output, TaskId};
 use std::collections::BTreeSet;
 
-/// Remembers each task's outcome.
+/// Tracks the outcome of each task.
 #[derive(Debug, Default)]
 pub(super) struct OneTerminalOutcome {
     recorded: BTreeSet<TaskId>,

@@ -1,5 +1,5 @@
-//! What a user is shown of an attempt while it writes is the beginning of what the task is said to have written: no
-//! piece is lost, doubled or another attempt's.
+//! The text streamed during an attempt is a prefix of the attempt's final output: no piece is lost, repeated or taken
+//! from another attempt.
 
 use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
@@ -9,7 +9,7 @@ use engine::task::{Outcome, TaskOutput};
 use engine::{Instant, Output, TaskId};
 use std::collections::BTreeMap;
 
-/// Remembers what was shown of each attempt.
+/// Tracks the streamed text of each attempt.
 #[derive(Debug, Default)]
 pub(super) struct StreamsAgree {
     shown: BTreeMap<(TaskId, u32), String>,

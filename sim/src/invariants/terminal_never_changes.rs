@@ -1,5 +1,5 @@
-//! How a task ended never changes: whatever the record says, an event tells or a user is shown is the same ever after,
-//! and no ended task is shown as if it had not.
+//! The outcome of a task never changes: records, events and answers to users always agree on it, and a task that has
+//! ended is never shown as open.
 
 use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
@@ -9,7 +9,7 @@ use engine::task::TaskStatus;
 use engine::{Event, Instant, NodeId, Output, TaskId};
 use std::collections::BTreeMap;
 
-/// Remembers each task's end as it was first seen, and at which node.
+/// Tracks the first observed outcome of each task, and its node.
 #[derive(Debug, Default)]
 pub(super) struct TerminalNeverChanges {
     ends: BTreeMap<TaskId, (NodeIndex, TaskStatus, Option<NodeId>)>,
@@ -39,7 +39,7 @@ impl TerminalNeverChanges {
             return self.ended(node, view.id, view.status, view.worker);
         }
         match self.ends.get(&view.id) {
-            // Before the node knows that its record is durable, it shows the task as it was.
+            // Until the node knows that its record is durable, it shows the task as open.
             Some((origin, first, _)) if *origin != node => {
                 Err(format!("task {} is {first} at n{origin}, and {} here", view.id, view.status))
             }
