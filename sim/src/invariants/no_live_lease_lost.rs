@@ -1,7 +1,8 @@
-//! No attempt of a live worker that its origin can reach is taken back by its lease.
+//! No attempt loses its lease while its worker is alive and its origin can reach it.
 //!
-//! A worker is live and in reach where, for longer than a lease, no process was started, ended or held up, and the
-//! network was not changed: any node may be a relay. What a node does for itself needs no network and has no excuse.
+//! A worker counts as alive and reachable if, for longer than a lease, no process started, ended or was suspended and
+//! the network did not change: any node may be a relay. An attempt that an origin runs itself needs no network and has
+//! no excuse.
 
 use crate::cluster::Cluster;
 use crate::invariant::{Interests, Invariant, Observation};
@@ -12,12 +13,12 @@ use engine::event::ReassignReason;
 use engine::{Event, Instant, Output};
 use std::sync::Arc;
 
-/// Remembers when something last stood between nodes.
+/// Tracks when processes or the network last changed.
 #[derive(Debug)]
 pub(super) struct NoLiveLeaseLost {
     cluster: Arc<Cluster>,
     troubled_at: Option<Instant>,
-    /// Whether all that is sent reaches the node that it is meant for.
+    /// Whether every message reaches the node that it is addressed to.
     others_apply: bool,
     checks: u64,
 }
@@ -26,7 +27,7 @@ pub(super) const NAME: &str = "no_live_lease_lost";
 
 impl NoLiveLeaseLost {
     pub(super) fn new(cluster: Arc<Cluster>, scenario: &Scenario) -> Self {
-        // Frames that are lost hold up a connection for minutes.
+        // With loss, retransmission holds up a connection for minutes.
         let others_apply = cluster.all_are_members() && scenario.network.loss.is_none();
         Self { cluster, troubled_at: None, others_apply, checks: 0 }
     }
@@ -74,7 +75,7 @@ impl Invariant for NoLiveLeaseLost {
     }
 }
 
-/// How long what stood between nodes excuses a lease that runs out: a lease, and the time to notice.
+/// How long after a change an expired lease is excused: one lease plus the time to notice.
 const EXCUSED: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

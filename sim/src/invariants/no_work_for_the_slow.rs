@@ -1,11 +1,11 @@
-//! A peer that left a heartbeat unanswered gets no new work until it gives a sign of life.
+//! A peer that missed a heartbeat is assigned no task until it responds again.
 
 use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::{Event, Instant, NodeId, Output};
 use std::collections::BTreeSet;
 
-/// Remembers whom each node takes for slow.
+/// Tracks which peers each node considers slow.
 #[derive(Debug)]
 pub(super) struct NoWorkForTheSlow {
     slow: Vec<BTreeSet<NodeId>>,

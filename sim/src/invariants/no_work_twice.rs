@@ -1,7 +1,7 @@
-//! A worker does not begin again what it has finished and told its origin, for as long as neither starts again: an outcome
-//! that was not heard is sent once more, not computed once more.
+//! A worker does not repeat an attempt that it has finished and reported to its origin, as long as neither restarts:
+//! an outcome that was lost is sent again, not computed again.
 //!
-//! What goes over a relay is sealed and cannot be looked at; of it nothing is said.
+//! Relayed messages are sealed and cannot be inspected, so they are not checked.
 
 use crate::cluster::Cluster;
 use crate::invariant::{DirectMessage, Interests, Invariant, Observation};
@@ -11,13 +11,13 @@ use engine::{Event, Fingerprint, Instant, NodeId, Output, TaskId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Remembers what each worker has told.
+/// Tracks the outcomes that each worker reported.
 #[derive(Debug)]
 pub(super) struct NoWorkTwice {
     cluster: Arc<Cluster>,
-    /// By worker, whose task and which, and the model that computed it.
+    /// The reported tasks of each worker, by origin and task, with the model that computed them.
     told: Vec<BTreeMap<(NodeId, TaskId), Fingerprint>>,
-    /// Whether all that is sent reaches the node that it is meant for.
+    /// Whether every message reaches the node that it is addressed to.
     applies: bool,
     checks: u64,
 }

@@ -1,7 +1,7 @@
-//! A worker begins no attempt after the time that it was given for it, nor after its origin told it to leave that one.
+//! A worker starts no attempt after the attempt's time limit, nor after its origin cancelled it.
 //!
-//! The time counts from when the attempt came, for no clock of another machine is relied upon. What came over a relay
-//! is sealed and cannot be looked at; of it nothing is said.
+//! The limit counts from the arrival of the assignment, because no other machine's clock is trusted. Relayed messages
+//! are sealed and cannot be inspected, so they are not checked.
 
 use crate::cluster::Cluster;
 use crate::invariant::{DirectMessage, Interests, Invariant, Observation};
@@ -12,7 +12,7 @@ use engine::{Event, Instant, MessageId, NodeId, Output, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Remembers what each worker was told.
+/// Tracks what each worker was assigned.
 #[derive(Debug)]
 pub(super) struct NothingStartsLate {
     cluster: Arc<Cluster>,
@@ -23,9 +23,10 @@ pub(super) struct NothingStartsLate {
 #[derive(Clone, Debug, Default)]
 struct Told {
     heard: BTreeSet<MessageId>,
-    /// By origin, task and number, until when an attempt may begin.
+    /// The time until which each attempt may start, by origin, task and attempt number.
     given: BTreeMap<(NodeId, TaskId, u32), Instant>,
-    /// Attempts that were cancelled after they had come. Of one that comes after that its worker cannot know.
+    /// Attempts that were cancelled after they had arrived. A worker cannot know of a cancellation that arrives before
+    /// its assignment.
     cancelled: BTreeSet<(NodeId, TaskId, u32)>,
 }
 
@@ -75,7 +76,7 @@ impl Invariant for NothingStartsLate {
         match observation {
             Observation::Started => {
                 self.nodes[node as usize] = Told::default();
-                // An origin that starts again counts its attempts anew.
+                // A restarted origin numbers its attempts anew.
                 let id = self.cluster.id(node);
                 for told in &mut self.nodes {
                     told.given.retain(|(origin, ..), _| *origin != id);
@@ -125,7 +126,7 @@ mod tests {
     #[test]
     fn what_is_late_or_cancelled_must_not_begin() {
         let mut invariant = NothingStartsLate::new(cluster(1));
-        // It has 10 s.
+        // The task has a timeout of 10 s.
         let assign = Payload::Assign(assignment(TASK));
         hears(&mut invariant, 1, 1, &assign);
         assert!(starts(&mut invariant, 11, 1) && !starts(&mut invariant, 12, 1));

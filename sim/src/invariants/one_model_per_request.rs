@@ -1,7 +1,8 @@
-//! Every output of one request comes from one model: a worker computes a task with the very model that the task is for,
-//! and what was shown of a text while it was written is of the model that the result names.
+//! One model computes all outputs of a request: a worker runs a task only with the model that the task names, and text
+//! that was streamed comes from the model that the result names.
 //!
-//! A name is not an identity. Which models a node has is what the world last told it, not what the node says.
+//! A model name does not identify a model. Which models a node has is taken from what the simulation last told it, not
+//! from what the node reports.
 
 use crate::invariant::{Interests, Invariant, Observation};
 use crate::node_set::NodeIndex;
@@ -11,22 +12,22 @@ use engine::task::Outcome;
 use engine::{Event, Fingerprint, Input, Instant, Output, TaskId};
 use std::collections::BTreeMap;
 
-/// Remembers which model computed each attempt.
+/// Tracks which model computed each attempt.
 #[derive(Debug)]
 pub(super) struct OneModelPerRequest {
     nodes: Vec<Worker>,
-    /// By task and attempt.
+    /// The model of each attempt, by task and attempt number.
     computed_by: BTreeMap<(TaskId, u32), Fingerprint>,
-    /// The models of which a part was shown, by task.
+    /// The models whose text was streamed, by task.
     shown_of: BTreeMap<TaskId, Fingerprint>,
     checks: u64,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Worker {
-    /// What it has under each name.
+    /// The model that the node has under each name.
     models: BTreeMap<String, Option<Fingerprint>>,
-    /// Attempts that it has begun and that are part of the next job.
+    /// Attempts that it has started and that are part of its next job.
     begun: Vec<(TaskId, u32)>,
 }
 
@@ -92,7 +93,7 @@ impl Invariant for OneModelPerRequest {
             Observation::Input(Input::Model { name, fingerprint, .. }) => {
                 self.nodes[node as usize].models.insert(name.clone(), *fingerprint);
             }
-            // What was begun again under another number is part of an earlier job.
+            // An attempt that started again under another number is part of an earlier job.
             Observation::Input(_) => self.nodes[node as usize].begun.clear(),
             Observation::Output(Output::Event(Event::TaskStarted { task, attempt, .. })) => {
                 self.nodes[node as usize].begun.push((*task, *attempt));
@@ -128,7 +129,7 @@ mod tests {
     const ONE: Fingerprint = Fingerprint([1; 16]);
     const OTHER: Fingerprint = Fingerprint([2; 16]);
 
-    /// A task whose first attempt one model computed and the second another.
+    /// Returns the state after a task whose first attempt used one model and the second another.
     fn mixed() -> OneModelPerRequest {
         let mut invariant = OneModelPerRequest::new(2);
         for (node, model) in [(0, ONE), (1, OTHER)] {
