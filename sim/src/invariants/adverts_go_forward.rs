@@ -1,6 +1,6 @@
-//! What a node passes on of a member never becomes older: an advert gives way to newer ones only.
+//! A node never forwards an older advert of a member after a newer one.
 //!
-//! Reading every advert costs more than all other properties together, so large meshes are left out.
+//! Decoding every advert costs more than all other invariants together, so large meshes are not checked.
 
 use crate::invariant::{Interests, Invariant, Observation};
 use crate::node_set::NodeIndex;
@@ -8,7 +8,7 @@ use engine::wire::{Advert, Message};
 use engine::{Instant, NodeId, Output};
 use std::collections::BTreeMap;
 
-/// Remembers the newest advert of each member that each node passed on since it started.
+/// Tracks the newest advert of each member that each node forwarded since it started.
 #[derive(Debug)]
 pub(super) struct AdvertsGoForward {
     newest: Vec<BTreeMap<NodeId, u64>>,
@@ -68,10 +68,10 @@ impl Invariant for AdvertsGoForward {
     }
 }
 
-/// No advert is smaller: it has a key and a signature.
+/// The smallest possible advert: it contains a key and a signature.
 const ADVERT_BYTES_MIN: usize = 96;
 
-/// Nodes of the largest mesh that is looked at.
+/// The largest mesh that is checked, in nodes.
 const NODES_MAX: usize = 32;
 
 #[cfg(test)]

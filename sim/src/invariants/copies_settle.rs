@@ -1,8 +1,8 @@
-//! Of two running nodes with one key, the one that started earlier stays: soon both know of each other and nobody sees
-//! either come and go any more, and in the end the later one has no links to others.
+//! Of two running nodes with the same key, the one that started earlier stays. Soon both know of the duplicate and
+//! other nodes see one stable member; in the end the later one has no links to other nodes.
 //!
-//! The time for that runs while both run, and anew whenever the network changes: who sleeps, is stopped or is cut off
-//! hears of nobody, and nobody of it.
+//! The time limit counts only while both run, and restarts whenever the network changes: a node that sleeps, is
+//! stopped or is partitioned learns of nobody, and nobody learns of it.
 
 use crate::cluster::{self, Cluster};
 use crate::invariant::{Invariant, Observation};
@@ -14,20 +14,20 @@ use engine::{Event, Instant, LinkId, NodeId, Output};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Watches nodes that have copies, and the copies.
+/// Watches nodes whose key was copied, and the copies.
 #[derive(Debug)]
 pub(super) struct CopiesSettle {
     cluster: Arc<Cluster>,
-    /// When each copy started, with whose key it has.
+    /// When each copy started, and whose key it has.
     copies: BTreeMap<NodeIndex, (Instant, NodeIndex)>,
-    /// Who was told of another with its key.
+    /// Nodes that were told of another node with their key.
     told: BTreeSet<NodeIndex>,
     /// Links of copies.
     links: BTreeMap<LinkId, NodeIndex>,
     running: NodeSet,
-    /// Whose process is held up.
+    /// Nodes whose process is suspended.
     held: NodeSet,
-    /// When something last stood between nodes, or no longer did.
+    /// When the network last changed.
     troubled_at: Instant,
     checks: u64,
 }
@@ -68,7 +68,7 @@ impl CopiesSettle {
         }
     }
 
-    /// Checks that all copies that had the time for it have settled.
+    /// Checks that all copies that had enough time have settled.
     fn settled(&mut self, now: Instant) -> Result<(), String> {
         for (&copy, &(since, original)) in &self.copies {
             let runs = |node: NodeIndex| self.running.contains(node) && !self.held.contains(node);
@@ -111,12 +111,12 @@ impl Invariant for CopiesSettle {
             }
             Observation::Output(Output::Event(event)) => match event {
                 Event::IdentityCopied { fenced, .. } => self.told(node, *fenced)?,
-                // All others tell it, before its own account of the mesh could.
+                // Every other node tells it so, before its own view of the mesh could.
                 Event::LinkRefused { reason: RefuseReason::IdentityCopied, by_us: false, .. } => {
                     self.told(node, false)?;
                 }
                 Event::LinkUp { link, address, .. } if self.copies.contains_key(&node) => {
-                    // Two that nobody takes may keep each other company.
+                    // Two copies that no other node accepts may stay linked to each other.
                     let peer = cluster::node_at(address.ip(), self.cluster.len());
                     if peer.is_none_or(|peer| self.cluster.role(peer) != NodeRole::Copy) {
                         self.links.insert(*link, node);
@@ -151,11 +151,11 @@ impl Invariant for CopiesSettle {
     }
 }
 
-/// How long two nodes with one key may take to hear of each other, and others to see one of them only.
+/// The most time until both nodes with one key know of each other and others see only one of them.
 const SETTLING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the later one may still find somebody who knows the other by hearsay only and takes a link from it, until it
-/// hears from there that it is to give way.
+/// The most time during which the later node may still find peers that know the earlier one only by gossip and accept
+/// a link, until such a peer tells it to yield.
 const FENCING_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

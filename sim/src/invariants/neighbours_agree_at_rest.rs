@@ -1,5 +1,5 @@
-//! Where nothing has changed for half a minute, neighbours agree on who there is: the digests in their heartbeats are
-//! the same.
+//! When nothing has changed for half a minute, linked nodes agree on the members: the digests in their heartbeats are
+//! equal.
 
 use crate::cluster::Cluster;
 use crate::invariant::{Invariant, Observation};
@@ -11,13 +11,13 @@ use engine::{Event, Instant, LinkId, Output};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Compares what neighbours say at rest.
+/// Compares the digests of linked nodes at rest.
 #[derive(Debug)]
 pub(super) struct NeighboursAgreeAtRest {
     cluster: Arc<Cluster>,
     links: Links,
     changed_at: Instant,
-    /// What each node last said, and when.
+    /// The last digest that each node sent, and when.
     said: Vec<Option<(Instant, u64)>>,
     peers: BTreeMap<(NodeIndex, LinkId), NodeIndex>,
     checks: u64,
@@ -99,10 +99,10 @@ impl Invariant for NeighboursAgreeAtRest {
     }
 }
 
-/// How long neighbours may differ: until one hears the other's heartbeat, and asks.
+/// How long linked nodes may differ: until one receives the other's heartbeat and asks for what it lacks.
 const AGREEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The largest heartbeat, as a frame.
+/// The largest heartbeat frame, in bytes.
 const HEARTBEAT_BYTES_MAX: usize = 24;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Nobody takes for a member, or tells others of, what no node with that key has signed.
+//! No node lists or forwards a member whose advert was not signed with that member's key.
 
 use crate::cluster::Cluster;
 use crate::invariant::{Invariant, Observation};
@@ -9,18 +9,18 @@ use engine::{Event, Instant, Output};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Watches whom nodes list, and what they pass on of others.
+/// Watches which members nodes list and which adverts they forward.
 #[derive(Debug)]
 pub(super) struct NoForgedMember {
     cluster: Arc<Cluster>,
-    /// Whether there is anybody who might forge.
+    /// Whether the scenario has a node that may forge.
     applies: bool,
-    /// Adverts known to be good, by their signatures.
+    /// Adverts with a verified signature, by signature.
     good: BTreeMap<[u8; 64], SharedBytes>,
     checks: u64,
 }
 
-/// Good adverts remembered; beyond, remembering begins anew.
+/// The most verified adverts to remember; beyond that, the cache is cleared.
 const GOOD_MAX: usize = 65_536;
 
 pub(super) const NAME: &str = "no_forged_member";

@@ -1,9 +1,9 @@
-//! Soon after the last change every node knows exactly the nodes that links lead to, and a link never stays up at
-//! one end only: nobody lists a ghost, misses a live one, or sees who does not see it.
+//! Soon after the last change every node lists exactly the nodes that it can reach over links, and no link stays up at
+//! one end only: no node lists a dead member, misses a live one, or has a one-sided link.
 //!
-//! The truth is put together from both ends of every link. While one end has not yet noticed what the other has,
-//! or has not noticed that the other is gone, the views may differ, but no longer than detection takes; nor are they
-//! compared for as long after the network itself changed, when both ends of a link may believe in one that is cut.
+//! The true graph is built from both ends of every link. Views may differ while one end has not yet noticed a change,
+//! but no longer than detection takes. They are also not compared for that long after a change of the network, when
+//! both ends may believe in a link that is cut.
 
 use crate::cluster::Cluster;
 use crate::invariant::{Invariant, Observation};
@@ -15,20 +15,20 @@ use engine::{Event, Instant, Output};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Compares what the nodes know with what is.
+/// Compares the members that nodes list with the true graph.
 #[derive(Debug)]
 pub(super) struct ViewIsTrue {
     cluster: Arc<Cluster>,
     links: Links,
     views: Vec<NodeSet>,
-    /// Links that are up at one end only, by that end and the other, and since when.
+    /// Links that are up at one end only, as (that end, the other end), with the time since when.
     half: BTreeMap<(NodeIndex, NodeIndex), Instant>,
-    /// Nodes whose process does not run at the moment: they notice nothing.
+    /// Nodes whose process is suspended and that therefore notice nothing.
     held: NodeSet,
     changed_at: Instant,
-    /// From when on links that are up can be used.
+    /// The time from which links that are up can be used.
     usable_at: Instant,
-    /// Whether the views were compared since.
+    /// Whether the views were compared since then.
     compared: bool,
     checks: u64,
 }
@@ -55,12 +55,12 @@ impl ViewIsTrue {
         self.changed_at = now;
         self.compared = false;
         let before = core::mem::take(&mut self.half);
-        // Only links of this node can have become, or no longer be, up at one end only.
+        // Only this node's links can have changed.
         let untouched = |&(one, other): &(NodeIndex, NodeIndex)| one != node && other != node;
         self.half.extend(before.iter().filter(|(pair, _)| untouched(pair)));
         let cluster = Arc::clone(&self.cluster);
         let all = (0..).take(self.links.len());
-        // Whoever has a link to a node with a copy may have one to the copy.
+        // A node with a link to a copied node may have a link to the copy.
         let counts = |node| cluster.role(node) == NodeRole::Member && !cluster.is_copied(node);
         let all = all.filter(|&other| counts(node) && counts(other));
         let pairs = all.filter(|&other| other != node).flat_map(|other| [(node, other), (other, node)]);
@@ -105,7 +105,7 @@ impl ViewIsTrue {
         Ok(())
     }
 
-    /// Returns the nodes that links lead to from a node, and the node itself.
+    /// Returns the nodes that a node can reach over links, including itself.
     fn piece(&self, node: NodeIndex) -> (NodeSet, Vec<NodeIndex>) {
         let (mut piece, mut nodes, mut next) = (NodeSet::default(), vec![node], 0);
         piece.set(node, true);
@@ -152,7 +152,7 @@ impl Invariant for ViewIsTrue {
 
     fn held(&mut self, now: Instant, node: NodeIndex, held: bool) {
         self.held.set(node, held);
-        // It can have noticed nothing before now.
+        // The node could notice nothing before now.
         self.half.iter_mut().filter(|((one, _), _)| *one == node).for_each(|(_, since)| *since = now);
     }
 
@@ -169,10 +169,10 @@ impl ViewIsTrue {
     }
 }
 
-/// How long after the last change the views may differ from the truth.
+/// How long after the last change views may differ from the true graph.
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long one end of a link may not notice that the other is gone: until it counts as dead, and a little.
+/// How long one end of a link may miss that the other end is gone: the failure detector's limit plus slack.
 const DETECTION_TIMEOUT: Duration = Duration::from_secs(24);
 
 #[cfg(test)]
@@ -186,7 +186,7 @@ mod tests {
     }
 
     impl Two {
-        /// Two nodes with a link, of which the first knows the second, but not the other way round.
+        /// Two linked nodes, where the first knows the second but not the other way round.
         fn new() -> Self {
             let cluster = cluster(2);
             let mut two = Self { invariant: ViewIsTrue::new(Arc::clone(&cluster)), cluster };
