@@ -1,11 +1,11 @@
-//! A node whose process did not run for a while does not call a peer slow or dead in the moment in which it runs again.
+//! A node whose process was suspended does not declare a peer slow or dead at the moment it resumes.
 
 use crate::invariant::{Interests, Invariant, Observation};
 use crate::node_set::NodeIndex;
 use core::time::Duration;
 use engine::{Event, Instant, Output};
 
-/// Remembers since when each node's process does not run, and since when it does again.
+/// Tracks when each node's process was suspended, and when it resumed.
 #[derive(Debug)]
 pub(super) struct AsksBeforeItJudges {
     pauses: Vec<Pause>,
@@ -68,7 +68,7 @@ impl Invariant for AsksBeforeItJudges {
     }
 }
 
-/// The shortest pause that is told from a busy machine, with a heartbeat that was due in its middle.
+/// The shortest suspension that differs from a busy machine, with a heartbeat due in the middle of it.
 const PAUSE: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn after_a_long_pause_nobody_is_judged_at_once() {
-        // The pause in seconds, the verdict so long after it, and whether that is right.
+        // The suspension in seconds, the delay of the verdict after it, and whether that verdict is allowed.
         for (pause, after, good) in [(8, 0, false), (8, 1, true), (2, 0, true)] {
             let mut invariant = AsksBeforeItJudges::new(1);
             invariant.held(at(10), 0, true);

@@ -1,4 +1,4 @@
-//! Where nothing is lost on the way, a node that says goodbye to a peer has left in that peer's eyes, and not crashed.
+//! If the network loses nothing, a peer that receives a goodbye records a departure, not a crash.
 
 use crate::cluster::Cluster;
 use crate::invariant::{Invariant, Observation, is_network_reliable};
@@ -10,13 +10,13 @@ use engine::{Event, Instant, LinkId, Output};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Remembers who said goodbye to whom.
+/// Tracks who said goodbye to whom.
 #[derive(Debug)]
 pub(super) struct GoodbyeIsHeard {
     cluster: Arc<Cluster>,
     goodbye: Vec<u8>,
     peers: BTreeMap<(NodeIndex, LinkId), NodeIndex>,
-    /// Who said it, and to whom, until the one who said it starts again.
+    /// Who said goodbye, and to whom, until the sender starts again.
     said: BTreeSet<(NodeIndex, NodeIndex)>,
     applies: bool,
     checks: u64,

@@ -1,9 +1,9 @@
-//! Where nothing is lost and nothing held back on the way, no live peer counts as dead.
+//! If the network neither loses nor stalls frames, no live peer is declared dead.
 //!
-//! Where TCP sends again what is lost, a heartbeat is now and then sent so many times that it comes too late: at 5 % one
-//! in some 100,000. One such death is excused in a run, which has about 1,000 heartbeats.
+//! With TCP retransmission, a heartbeat is sometimes retransmitted so often that it arrives too late: with 5 % loss,
+//! about one in 100,000. A run has about 1,000 heartbeats; one such false death per run is excused.
 //!
-//! A death is true where the process that the link led to is gone, also if another runs there by now.
+//! A death is true if the process at the other end of the link is gone, even if a new process runs there by now.
 
 use crate::cluster::Cluster;
 use crate::invariant::{Invariant, Observation, is_network_reliable};
@@ -13,13 +13,13 @@ use crate::scenario::Scenario;
 use engine::{Event, Instant, Output};
 use std::sync::Arc;
 
-/// Watches who is declared dead.
+/// Watches which peers are declared dead.
 #[derive(Debug)]
 pub(super) struct NoFalseDeath {
     cluster: Arc<Cluster>,
     links: Links,
     applies: bool,
-    /// False deaths that may still come.
+    /// How many more false deaths are excused.
     excused: u32,
     checks: u64,
 }
@@ -28,7 +28,7 @@ pub(super) const NAME: &str = "no_false_death";
 
 impl NoFalseDeath {
     pub(super) fn new(cluster: Arc<Cluster>, scenario: &Scenario) -> Self {
-        // A heartbeat that is gone for good may be the last.
+        // Without retransmission a lost heartbeat may be the last one before the deadline.
         let lossless = scenario
             .network
             .loss
@@ -72,7 +72,7 @@ impl Invariant for NoFalseDeath {
     }
 }
 
-/// The share of frames sent again up to which a live peer must not count as dead.
+/// The highest loss, with retransmission, under which a live peer must not be declared dead.
 const LOSS_PER_MILLION_MAX: u32 = 50_000;
 
 #[cfg(test)]

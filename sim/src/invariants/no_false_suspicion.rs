@@ -1,5 +1,5 @@
-//! Where nothing is lost and nothing held back on the way, no live peer counts as slow, and no lease of a live worker
-//! runs out.
+//! If the network neither loses nor stalls frames, no live peer is declared slow, and no lease of a live worker
+//! expires.
 
 use crate::cluster::Cluster;
 use crate::invariant::{Invariant, Observation, is_network_reliable};
@@ -10,12 +10,12 @@ use engine::event::ReassignReason;
 use engine::{Event, Instant, Output};
 use std::sync::Arc;
 
-/// Watches who is suspected.
+/// Watches which peers are suspected.
 #[derive(Debug)]
 pub(super) struct NoFalseSuspicion {
     cluster: Arc<Cluster>,
     links: Links,
-    /// Whether no way of more than one link can lead over a machine that is silently gone.
+    /// Whether no path of several links can lead over a machine that has silently lost power.
     all_is_heard: bool,
     applies: bool,
     checks: u64,
@@ -30,7 +30,7 @@ impl NoFalseSuspicion {
             links: Links::new(cluster.len()),
             cluster,
             all_is_heard: !scenario.faults.iter().any(|fault| silent(&fault.kind)),
-            // What is meant for a node may reach its copy, and what a liar passes on may reach nobody.
+            // Messages for a node may reach its copy instead, and a hostile relay may drop them.
             applies: is_network_reliable(scenario)
                 && scenario.network.loss.is_none()
                 && scenario.hosts.is_empty(),
