@@ -1,4 +1,4 @@
-//! A node never has more links than it may.
+//! A node never has more links than `max_peers`.
 
 use crate::cluster::Cluster;
 use crate::invariant::{Invariant, Observation};
@@ -7,7 +7,7 @@ use crate::node_set::NodeIndex;
 use engine::Instant;
 use std::sync::Arc;
 
-/// Watches how many links each node has.
+/// Counts the links of each node.
 #[derive(Debug)]
 pub(super) struct DegreeAtMostMaxPeers {
     cluster: Arc<Cluster>,

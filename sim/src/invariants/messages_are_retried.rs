@@ -1,11 +1,11 @@
-//! A message is given up only after its origin sent it four times, or once no path leads to its destination.
+//! An origin gives a message up only after sending it four times, or once no path leads to the destination.
 
 use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::{Event, Instant, MessageId, NodeId, Output};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Remembers what each node sent and whom it can reach.
+/// Tracks what each node sent and which nodes it can reach.
 #[derive(Debug)]
 pub(super) struct MessagesAreRetried {
     nodes: Vec<Known>,
@@ -14,7 +14,7 @@ pub(super) struct MessagesAreRetried {
 
 #[derive(Clone, Debug, Default)]
 struct Known {
-    /// How often each message was sent that may not have arrived.
+    /// How many times each unacknowledged message was sent.
     sent: BTreeMap<MessageId, u8>,
     members: BTreeSet<NodeId>,
 }
@@ -52,7 +52,7 @@ impl Invariant for MessagesAreRetried {
                 }
                 Event::MessageUnacknowledged { message, destination } => {
                     self.checks += 1;
-                    // What was never sent found the queue full.
+                    // A message that was never sent found the queue full.
                     let times = known.sent.remove(message).unwrap_or(SENDINGS);
                     if times < SENDINGS && known.members.contains(destination) {
                         return Err(format!("message {message} was given up after {times} attempts"));
@@ -70,10 +70,10 @@ impl Invariant for MessagesAreRetried {
     }
 }
 
-/// How often a message is sent before it is given up.
+/// How many times a message is sent before it is given up.
 const SENDINGS: u8 = 4;
 
-/// Messages of one node remembered; of the others, nothing is said.
+/// The most messages tracked per node; further ones are not checked.
 const MESSAGES_MAX: usize = 4_096;
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! A node hands each message on at most once in its life. A node that starts again has forgotten which ones
-//! it had, and what is sent to it then is new to it.
+//! A node delivers each message at most once per process. A restarted node has forgotten which messages it delivered,
+//! so a message that is sent to it again is new to it.
 
 use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::{Event, MessageId, Output};
 use std::collections::BTreeSet;
 
-/// Remembers which messages each node has handed on since it started.
+/// Tracks which messages each node has delivered since it started.
 #[derive(Debug)]
 pub(super) struct NoDuplicateDelivery {
     nodes: Vec<BTreeSet<MessageId>>,

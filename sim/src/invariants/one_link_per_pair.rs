@@ -1,4 +1,4 @@
-//! A node has at most one link to each other node, also where both dialled at once.
+//! A node has at most one link to each other node, even if both dialled at the same time.
 
 use crate::cluster::Cluster;
 use crate::invariant::{Invariant, Observation};

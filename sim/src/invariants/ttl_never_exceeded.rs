@@ -1,11 +1,11 @@
-//! A message makes at most as many hops as its origin allowed, and each hop leaves it fewer.
+//! A message makes at most as many hops as its origin allowed, and its TTL decreases with every hop.
 
 use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::{Event, MessageId, Output};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Remembers how many hops the newest messages may make.
+/// Tracks the remaining hops of recent messages.
 #[derive(Debug, Default)]
 pub(super) struct TtlNeverExceeded {
     sent: BTreeMap<MessageId, u8>,
@@ -67,7 +67,7 @@ impl Invariant for TtlNeverExceeded {
     }
 }
 
-/// Messages remembered; older ones have long arrived.
+/// The most messages tracked; older ones have long arrived.
 const MESSAGES_MAX: usize = 1 << 20;
 
 #[cfg(test)]
