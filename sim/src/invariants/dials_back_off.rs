@@ -1,4 +1,4 @@
-//! A node has at most four dials under way, and an address at which nobody answers is dialled ever more rarely.
+//! A node has at most four dials in progress, and retries an address that does not answer with growing backoff.
 
 use crate::invariant::{Interests, Invariant, Observation};
 use crate::node_set::NodeIndex;
@@ -7,7 +7,7 @@ use core::time::Duration;
 use engine::{DialId, Input, Instant, Output};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Remembers each node's dials, and those that failed lately.
+/// Tracks each node's dials and their recent failures.
 #[derive(Debug)]
 pub(super) struct DialsBackOff {
     nodes: Vec<Dials>,
@@ -83,11 +83,11 @@ impl Invariant for DialsBackOff {
     }
 }
 
-/// Dials under way at the same time.
+/// The most dials in progress at the same time.
 const DIALS_MAX: usize = 4;
 
-/// Dials to one address that may fail within half a minute: six, with pauses of 1, 2, 4, 8 and 16 s, each for the
-/// address as it was configured and for the node that was found there.
+/// The most failed dials to one address within half a minute: six, with backoffs of 1, 2, 4, 8 and 16 s, both for the
+/// address as configured and for the node discovered there.
 const FAILURES_MAX: usize = 12;
 const FAILURES_WITHIN: Duration = Duration::from_secs(30);
 

@@ -1,6 +1,6 @@
-//! Among honest nodes nobody breaks the protocol, and no sealed message has a number that another had.
+//! An honest node never violates the protocol, and no sealed message reuses a message number.
 //!
-//! A hello may be late where the network is at fault.
+//! A hello may be late if the network delays it.
 
 use crate::cluster::Cluster;
 use crate::invariant::{Invariant, Observation};
@@ -10,11 +10,11 @@ use engine::event::DropReason;
 use engine::{Event, Instant, Output, PeerFault};
 use std::sync::Arc;
 
-/// Watches who is accused.
+/// Watches which nodes are accused of a violation.
 #[derive(Debug)]
 pub(super) struct HonestPeersMakeNoFaults {
     cluster: Arc<Cluster>,
-    /// Whether somebody may replay what others said.
+    /// Whether a hostile node may replay messages of others.
     hostile: bool,
     checks: u64,
 }

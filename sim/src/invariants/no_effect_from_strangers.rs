@@ -1,5 +1,6 @@
-//! Only members have an effect: a link, a member or a worker is a node of this network, a task is run for whoever gave
-//! it, and an outcome counts only from a node that its origin asked since it started.
+//! Only members of the network have an effect: every link, member and worker is a node of this network, a task runs
+//! only for the node that assigned it, and an outcome counts only from a node that the origin assigned the task to
+//! since it started.
 
 use crate::cluster::Cluster;
 use crate::invariant::{Invariant, Observation};
@@ -8,15 +9,15 @@ use engine::{Event, Instant, NodeId, Output, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Remembers whom each origin asked.
+/// Tracks which nodes each origin assigned tasks to.
 #[derive(Debug)]
 pub(super) struct NoEffectFromStrangers {
     cluster: Arc<Cluster>,
-    /// By origin.
+    /// The nodes that each task was assigned to since its origin started, by origin.
     asked: Vec<BTreeMap<TaskId, BTreeSet<NodeId>>>,
-    /// All that were ever given a task, by whom, across restarts.
+    /// Every assignment ever made (origin, task, worker), across restarts.
     given: BTreeSet<(NodeId, TaskId, NodeId)>,
-    /// NodeSet of each node's view.
+    /// The members that each node knows.
     members: Vec<BTreeSet<NodeId>>,
     checks: u64,
 }

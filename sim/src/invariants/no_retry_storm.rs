@@ -1,5 +1,5 @@
-//! Whoever turned a node down for a reason that lasts, or was turned down, is left alone for a while: two that cannot
-//! be peers do not go on trying.
+//! After a refusal for a lasting reason, both nodes stop trying to link for a while: two nodes that cannot be peers do
+//! not keep dialling.
 
 use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
@@ -8,7 +8,7 @@ use engine::event::RefuseReason;
 use engine::{Event, Instant, NodeId, Output};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Remembers the last lasting refusals between each two.
+/// Tracks recent lasting refusals between each pair of nodes.
 #[derive(Debug, Default)]
 pub(super) struct NoRetryStorm {
     refused: BTreeMap<(NodeIndex, NodeId), VecDeque<Instant>>,
@@ -24,7 +24,7 @@ impl Invariant for NoRetryStorm {
 
     fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         match observation {
-            // A node that starts has forgotten whom not to try.
+            // A restarted node has forgotten which nodes not to dial.
             Observation::Started => {
                 self.refused.clear();
                 Ok(())
@@ -64,8 +64,8 @@ const fn lasts(reason: RefuseReason) -> bool {
     )
 }
 
-/// Refusals between two nodes in so much time, seen from one of them: each may dial the other once, and both ends of a
-/// connection may refuse.
+/// The most refusals between two nodes in that time, seen from one of them: each may dial the other once, and both
+/// ends of a connection may refuse.
 const REFUSALS_MAX: usize = 4;
 const WITHIN: Duration = Duration::from_secs(60);
 
