@@ -1,8 +1,8 @@
-//! Of a file that a node fetches, only pieces that belong to it get to the disk; it counts as fetched only where it is
-//! the file that was asked for; and who sent another piece is not asked for more of it.
+//! A node writes only valid pieces of a file that it fetches, reports the file as fetched only if it is the requested
+//! one, and asks no peer again that sent an invalid piece.
 //!
-//! Where a file is asked for by a name that only the whole can be checked against, it may be another until then, which
-//! nobody sees.
+//! A SHA-256 hash can only be checked against the whole file. Until then the pieces may be those of another file,
+//! which nobody gets to see.
 
 use crate::cluster::Cluster;
 use crate::invariant::{DirectMessage, Interests, Invariant, Observation};
@@ -15,7 +15,7 @@ use engine::{Event, Input, Instant, NodeId, Output, PeerFault, RequestId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Knows the files.
+/// Knows the true content of the files.
 #[derive(Debug)]
 pub(super) struct FetchedFilesAreTrue {
     cluster: Arc<Cluster>,
@@ -23,11 +23,11 @@ pub(super) struct FetchedFilesAreTrue {
     checks: u64,
 }
 
-/// What one process has asked for.
+/// What one process has requested.
 #[derive(Debug, Default)]
 struct Fetches {
     wanted: BTreeMap<RequestId, FetchSpec>,
-    /// Who was found out.
+    /// Peers that sent an invalid piece.
     forgers: BTreeSet<NodeId>,
 }
 
@@ -43,11 +43,11 @@ impl FetchedFilesAreTrue {
         self.cluster.files.iter().find(|file| file.blob.root == root)
     }
 
-    /// Tells whether a file is the one that is meant.
+    /// Returns whether a file is the requested one.
     fn is_meant(&self, spec: FetchSpec, root: Hash) -> bool {
         match spec.pin {
             Pin::Blake3(wanted) => wanted == root,
-            // The first of the name is the true one.
+            // The first file with this name is the true one.
             Pin::Sha256(name) => {
                 let true_one = self.cluster.files.iter().find(|file| file.sha256 == name);
                 true_one.is_some_and(|file| file.blob.root == root)

@@ -1,5 +1,6 @@
-//! A node's life goes along its arrows only: INITIALIZING, REGISTERING, ACTIVE, SHUTTING_DOWN, STOPPED. It is ACTIVE
-//! only after its storage took a write, dials nobody before, begins no work once it leaves, and leaves within 8 s.
+//! A node's state changes only along its lifecycle: INITIALIZING, REGISTERING, ACTIVE, SHUTTING_DOWN, STOPPED. It
+//! becomes ACTIVE only after its storage completed a write, dials nobody before that, starts no attempt once it shuts
+//! down, and shuts down within 8 s.
 
 use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
@@ -9,7 +10,7 @@ use engine::record::Record;
 use engine::{Event, Instant, NodeId, Output, TaskId};
 use std::collections::BTreeSet;
 
-/// Remembers where in its life each node is.
+/// Tracks the lifecycle state of each node.
 #[derive(Debug)]
 pub(super) struct LifecycleAlongArrows {
     lives: Vec<Life>,
@@ -102,7 +103,7 @@ impl Invariant for LifecycleAlongArrows {
     }
 }
 
-/// How long a node may take to leave.
+/// The longest time that a shutdown may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(8);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What tests of several invariants need.
+//! Helpers for the tests of several invariants.
 
 use crate::cluster::Cluster;
 use crate::node_set::NodeIndex;
@@ -32,7 +32,7 @@ pub(crate) fn down(cluster: &Cluster, link: u64, peer: NodeIndex) -> Output {
     Output::Event(Event::LinkDown { link: LinkId(link), peer, reason: LinkDownReason::Closed })
 }
 
-/// A task that has 10 s.
+/// A task with a timeout of 10 s.
 pub(crate) fn task_record(id: TaskId) -> Record {
     let spec = TaskSpec {
         input: TaskInput::of_text(TaskKind::Embedding, String::new()),
@@ -50,7 +50,7 @@ pub(crate) fn task_record(id: TaskId) -> Record {
     }))
 }
 
-/// The result of a task that was completed by nobody, and is kept for some seconds from the start of the world.
+/// The result of a completed task without a worker, kept for some seconds from the start of the simulation.
 pub(crate) fn result_record(id: TaskId, kept_seconds: u64) -> Record {
     let expires_at = crate::cluster::wall(kept_seconds * 1_000_000);
     let summary = ResultSummary { id, expires_at, ..summary() };
@@ -83,7 +83,7 @@ pub(crate) fn finished(task: TaskId, status: TaskStatus, worker: Option<NodeId>)
     Output::Event(Event::TaskFinished { task, status, worker, elapsed_micros: 0 })
 }
 
-/// An assignment of a task that has 10 s.
+/// An assignment of a task with a timeout of 10 s.
 pub(crate) fn assignment(task: TaskId) -> Assignment {
     Assignment {
         attempt: Attempt { task, number: 1 },

@@ -1,12 +1,12 @@
-//! Every queue, map and window of a node keeps to its limit, after every input.
+//! Every queue, map and window of a node stays within its limit after every input.
 //!
-//! Where the real driver has the node, nobody can look into it: there, nothing is said.
+//! The turmoil executor runs the node inside the real driver, where it cannot be inspected; nothing is checked there.
 
 use crate::invariant::{Interests, Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::{Instant, Node};
 
-/// Looks into the nodes.
+/// Inspects the nodes.
 #[derive(Debug, Default)]
 pub(super) struct WithinBounds {
     checks: u64,
