@@ -1,8 +1,8 @@
-//! What an origin does with its tasks is what it must: a task waits, goes to one worker under the next number, comes
-//! back from that worker for a reason that is true, and ends once; none stays with a worker that does not answer or is
-//! gone; no more are open than may be.
+//! An origin handles its tasks as its model does: a task waits, is assigned to one worker with the next attempt
+//! number, is taken back from it only for a true reason, and ends once; no task stays with a worker that is
+//! unresponsive or gone; and the number of open tasks stays within its limit.
 //!
-//! The model of an origin is a map from tasks to where they are.
+//! The model of an origin is a map from each task to its place.
 
 use crate::cluster::Cluster;
 use crate::invariant::{Interests, Invariant, Observation};
@@ -17,12 +17,12 @@ use engine::{Event, Instant, NodeId, Output, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The model of every origin.
+/// The models of all origins.
 #[derive(Debug)]
 pub(crate) struct Origins {
     cluster: Arc<Cluster>,
     origins: Vec<Origin>,
-    /// Who has left in good order so far.
+    /// Nodes that have left gracefully so far.
     left: BTreeSet<NodeId>,
     open_max: usize,
     checks: u64,
@@ -34,11 +34,11 @@ struct Origin {
     open: usize,
     members: BTreeSet<NodeId>,
     slow: BTreeSet<NodeId>,
-    /// Who, in this step, turned out not to be reached, or to have started again.
+    /// Nodes that in this step turned out to be unreachable or restarted.
     lost: BTreeSet<NodeId>,
-    /// Whom, in this step, a task was taken from that is to be told so.
+    /// Nodes that in this step lost a task and must be told so.
     untold: BTreeSet<NodeId>,
-    /// Whether somebody was lost in this step, so that nobody may have a task of its when it is over.
+    /// Whether a node was lost in this step, so that no task may remain assigned to it after the step.
     check_due: bool,
 }
 
@@ -51,7 +51,7 @@ struct Task {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Ended(TaskStatus),
-    /// Its outcome is being written.
+    /// The outcome is being written.
     Ending,
     Waiting,
     With(NodeId, Instant),
@@ -276,7 +276,7 @@ impl Invariant for Origins {
     }
 }
 
-/// How long a worker has a task without a word.
+/// How long a worker keeps a task without any news.
 const LEASE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
@@ -294,7 +294,7 @@ mod tests {
     }
 
     impl One {
-        /// An origin with one task, which its one peer has.
+        /// An origin with one task, which is assigned to its only peer.
         fn new() -> Self {
             let cluster = cluster(2);
             let mut one = Self { worker: cluster.id(1), origins: Origins::new(cluster, 1) };

@@ -1,5 +1,5 @@
-//! What a disk holds is what became durable on it, no more and no less: a node that starts again finds exactly that,
-//! and shows its users exactly that.
+//! A disk contains exactly what became durable on it: a node that restarts loads exactly that, and reports exactly
+//! that to users.
 //!
 //! The model of a disk is two maps.
 
@@ -11,7 +11,7 @@ use engine::task::{ResultSummary, StoredTask};
 use engine::{Event, Instant, Output, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The model of every node's disk.
+/// The models of all disks.
 #[derive(Debug)]
 pub(crate) struct Store {
     disks: Vec<Disk>,
@@ -22,7 +22,7 @@ pub(crate) struct Store {
 struct Disk {
     tasks: BTreeMap<TaskId, StoredTask>,
     results: BTreeMap<TaskId, ResultSummary>,
-    /// What the node has found since it started, until it has found all.
+    /// What the node has loaded since it started, until loading is complete.
     found: Option<BTreeSet<TaskId>>,
 }
 
@@ -102,7 +102,7 @@ impl Invariant for Store {
             Observation::Output(Output::Event(Event::TaskRecovered { task })) => {
                 disk.found.as_mut().map(|found| found.insert(*task));
             }
-            // With its first write, a node has read all that there was.
+            // A node's first write comes after it has loaded everything.
             Observation::Output(Output::Write { .. }) => {
                 if let Some(found) = disk.found.take() {
                     self.checks += 1;
