@@ -5,7 +5,7 @@
 //! there is none now waits until another has ended.
 
 use super::llama::{BeginError, Generator, Session, Step};
-use super::protocol::{FromWorker, JobResult};
+use super::pool::protocol::{FromWorker, JobResult};
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::task::{Generation, TaskOutput};

@@ -2,7 +2,6 @@
 //! that crashes or hangs takes a worker with it and never the node.
 
 mod architectures;
-mod child;
 mod config;
 mod description;
 #[cfg(feature = "embedded-model")]
@@ -11,23 +10,20 @@ mod encoder;
 mod fast;
 mod fields;
 mod fingerprint;
-mod fleet;
 mod folder;
 mod generations;
 mod head;
 mod header;
 mod inspect;
 mod label_vectors;
-mod limits;
 pub mod llama;
 mod model;
 mod modules;
 #[cfg(feature = "embedded-model")]
 mod outline;
 mod parameters;
+mod pool;
 mod pooling;
-mod process;
-mod protocol;
 pub mod quantize;
 mod queue;
 mod reference;
@@ -47,15 +43,15 @@ pub use encoder::{EncodeError, EncoderError, Precision, Room};
 pub use fields::FieldError;
 pub(crate) use fingerprint::hashes_folder;
 pub use fingerprint::{FileHashes, FingerprintError, ModelFile};
-pub use fleet::{Fleet, FleetHandle, FleetOptions, MODELS_MAX, ModelSpec};
 pub use folder::FolderError;
 pub use header::{HEADER_BYTES_MAX, HeaderError};
 pub use inspect::inspect;
-pub use limits::{CpuShare, bound_own_memory, memory_of_workers};
 pub use model::{Backend, LoadError, Model, SINGLE_FILE_TOKENS_MAX};
 #[cfg(feature = "embedded-model")]
 pub use outline::{Outline, OutlineOutput};
-pub use process::{ProcessInference, WORKER_COMMAND, WorkerOptions};
+pub use pool::limits::{CpuShare, bound_own_memory, memory_of_workers};
+pub use pool::supervisor::{ProcessInference, WORKER_COMMAND, WorkerOptions};
+pub use pool::{Fleet, FleetHandle, FleetOptions, MODELS_MAX, ModelSpec};
 pub(crate) use similarity::cosine;
 pub use tokens::Pair;
 pub use weights::WeightsError;

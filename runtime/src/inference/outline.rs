@@ -2,9 +2,9 @@
 
 use super::embedded;
 use super::encoder::Precision;
-use super::fleet::ModelSpec;
 use super::inspect::describe;
 use super::model::single;
+use super::pool::ModelSpec;
 use super::weights::Weights;
 use super::worker::PASS_TOKENS_MAX;
 use super::{EMBEDDED_MODEL, pooling::Mode};

@@ -5,7 +5,7 @@
 //! computed are thrown away, and a pass through the model that nobody wants any more is told to stop.
 
 use super::config::Scores;
-use super::protocol::JobResult;
+use super::pool::protocol::JobResult;
 use super::similarity;
 use engine::InferenceError;
 use engine::ids::JobId;

@@ -4,8 +4,8 @@
 //! shape never changes; everything after it is of one version. A message above [`MESSAGE_BYTES_MAX`] ends the
 //! conversation before a byte of it is read, on either side: neither trusts the other's sanity.
 
-use super::encoder::Precision;
-use super::fingerprint::ModelFile;
+use crate::inference::encoder::Precision;
+use crate::inference::fingerprint::ModelFile;
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::output::Work;
@@ -17,16 +17,16 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The first message of either side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Hello {
+pub(crate) struct Hello {
     /// Always [`MAGIC`]: whoever starts another program as a worker should be told so.
-    pub(super) magic: [u8; 8],
+    pub(crate) magic: [u8; 8],
     /// The version of all later messages.
-    pub(super) version: u16,
+    pub(crate) version: u16,
 }
 
 /// What a node tells its worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) enum ToWorker {
+pub(crate) enum ToWorker {
     /// Stop a job; it still ends once.
     Cancel { job: JobId },
     /// Load the model from these files as they are, and use so many cores. Once, before any job.
@@ -37,7 +37,7 @@ pub(super) enum ToWorker {
 
 /// What a worker tells its node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) enum FromWorker {
+pub(crate) enum FromWorker {
     /// A job ended.
     Done { job: JobId, micros: u64, result: JobResult },
     /// The model cannot be loaded, and why; the worker exits.
@@ -51,18 +51,18 @@ pub(super) enum FromWorker {
 }
 
 /// How a job ends: one item per task in it, or one reason for all.
-pub(super) type JobResult = Result<Vec<Result<TaskOutput, InferenceError>>, InferenceError>;
+pub(crate) type JobResult = Result<Vec<Result<TaskOutput, InferenceError>>, InferenceError>;
 
 impl Hello {
     /// The greeting of this program.
-    pub(super) const OWN: Self = Self { magic: MAGIC, version: VERSION };
+    pub(crate) const OWN: Self = Self { magic: MAGIC, version: VERSION };
 }
 
 /// Returns a message as it goes over the pipe.
 ///
 /// # Errors
 /// `InvalidData` where it is longer than a message may be.
-pub(super) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
+pub(crate) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let body = postcard::to_stdvec(message).map_err(io::Error::other)?;
     let mut bytes = length_prefix(body.len())?.to_vec();
     bytes.extend_from_slice(&body);
@@ -73,7 +73,7 @@ pub(super) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// `InvalidData` for bytes that are no such message, and whatever the reader says.
-pub(super) fn read<M: DeserializeOwned>(reader: &mut impl Read) -> io::Result<Option<M>> {
+pub(crate) fn read<M: DeserializeOwned>(reader: &mut impl Read) -> io::Result<Option<M>> {
     let mut length = [0; 4];
     if let Err(error) = reader.read_exact(&mut length) {
         return ended(error);
@@ -84,7 +84,7 @@ pub(super) fn read<M: DeserializeOwned>(reader: &mut impl Read) -> io::Result<Op
 }
 
 /// Reads the next message like [`read`]; not cancel-safe.
-pub(super) async fn receive<M: DeserializeOwned>(
+pub(crate) async fn receive<M: DeserializeOwned>(
     reader: &mut (impl AsyncRead + Unpin),
 ) -> io::Result<Option<M>> {
     let mut length = [0; 4];
@@ -121,7 +121,7 @@ fn decode<M: DeserializeOwned>(body: &[u8]) -> io::Result<Option<M>> {
 }
 
 /// The longest message.
-pub(super) const MESSAGE_BYTES_MAX: usize = 32 << 20;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 32 << 20;
 /// The version of this program's messages.
 const VERSION: u16 = 2;
 const MAGIC: [u8; 8] = *b"p2pworkr";

@@ -6,10 +6,13 @@
 //! invariants: each job that was started ends exactly once; the workers that run, each counted with what it is
 //! expected to need or does occupy, whichever is more, were within the limit when the last of them was started.
 
+mod child;
+pub(super) mod limits;
+pub(super) mod protocol;
+pub(super) mod supervisor;
+
 use super::encoder::Precision;
 use super::fingerprint::ModelFile;
-use super::limits::{self, CpuShare, PERIOD};
-use super::process::{ProcessInference, WorkerOptions};
 use crate::clock;
 use crate::ports::{Inference, InferenceEvent};
 use api::ModelStatus;
@@ -18,12 +21,14 @@ use engine::input::ModelState;
 use engine::output::Work;
 use engine::task::TaskKind;
 use engine::{Fingerprint, InferenceError};
+use limits::{CpuShare, PERIOD};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::future::Future;
 use std::path::PathBuf;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use supervisor::{ProcessInference, WorkerOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, Sleep, interval, sleep};
 

@@ -34,7 +34,7 @@ impl CpuShare {
     }
 
     /// Returns for how much of each period so many busy workers may run; `None` where they need no pauses.
-    pub(super) fn running(self, busy: usize) -> Option<Duration> {
+    pub(crate) fn running(self, busy: usize) -> Option<Duration> {
         let wanted = u32::from(self.threads).saturating_mul(u32::try_from(busy).unwrap_or(u32::MAX)) * 1000;
         (wanted > self.permille).then(|| PERIOD.mul_f64(f64::from(self.permille) / f64::from(wanted)))
     }
@@ -47,7 +47,7 @@ pub const fn memory_of_workers(node_bytes_max: u64) -> u64 {
 }
 
 /// Returns the least MiB that a node has to be allowed for its workers to occupy this much.
-pub(super) const fn node_mib_for(worker_bytes: u64) -> u64 {
+pub(crate) const fn node_mib_for(worker_bytes: u64) -> u64 {
     memory_bytes_wanted(worker_bytes.saturating_add(NODE_BYTES)).div_ceil(1 << 20)
 }
 
@@ -61,7 +61,7 @@ pub fn bound_own_memory() {
 }
 
 /// Lets a worker stand still, or go on.
-pub(super) fn hold(pid: u32, still: bool) {
+pub(crate) fn hold(pid: u32, still: bool) {
     if let Ok(pid) = i32::try_from(pid) {
         // It may have gone by itself.
         let _ = kill(Pid::from_raw(pid), if still { Signal::SIGSTOP } else { Signal::SIGCONT });
@@ -69,7 +69,7 @@ pub(super) fn hold(pid: u32, still: bool) {
 }
 
 /// Returns the memory that a process occupies; `None` where it is gone.
-pub(super) fn resident_bytes(pid: u32) -> Option<u64> {
+pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
     let mut text = String::new();
     File::open(format!("/proc/{pid}/status")).ok()?.take(STATUS_BYTES_MAX).read_to_string(&mut text).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -80,9 +80,9 @@ pub(super) fn resident_bytes(pid: u32) -> Option<u64> {
 /// What a node holds besides its models, with as many results as it keeps.
 const NODE_BYTES: u64 = 20 << 20;
 /// Pauses are shares of this.
-pub(super) const PERIOD: Duration = Duration::from_millis(100);
+pub(crate) const PERIOD: Duration = Duration::from_millis(100);
 /// What tells a worker how many bytes of memory it may have.
-pub(super) const MEMORY_VARIABLE: &str = "P2P_AI_WORKER_MEMORY_BYTES";
+pub(crate) const MEMORY_VARIABLE: &str = "P2P_AI_WORKER_MEMORY_BYTES";
 const STATUS_BYTES_MAX: u64 = 16 << 10;
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! waits is bounded by what the supervisor hands out. The process is killed when this is dropped.
 
 use super::limits;
-use super::process::{WORKER_JOBS_MAX, WorkerOptions};
 use super::protocol::{self, FromWorker, Hello, ToWorker};
+use super::supervisor::{WORKER_JOBS_MAX, WorkerOptions};
 use std::io;
 use std::process::{ExitStatus, Stdio};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};

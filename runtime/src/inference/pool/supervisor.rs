@@ -5,10 +5,10 @@
 //! bounded; a worker that died, was killed or hangs is replaced, after a pause that grows while it fails to load.
 
 use super::child::{Child, Report};
-use super::encoder::Precision;
-use super::fingerprint::ModelFile;
 use super::protocol::{FromWorker, JobResult, ToWorker};
 use crate::cgroup;
+use crate::inference::encoder::Precision;
+use crate::inference::fingerprint::ModelFile;
 use crate::ports::{Inference, InferenceEvent};
 use engine::ids::JobId;
 use engine::input::ModelState;
@@ -31,7 +31,7 @@ use tokio::time::{Instant, sleep_until};
 pub struct WorkerOptions {
     /// The program.
     pub program: PathBuf,
-    /// Its arguments; it must end up in [`super::worker_main`].
+    /// Its arguments; it must end up in [`crate::inference::worker_main`].
     pub arguments: Vec<OsString>,
     /// The name under which jobs ask for the worker's model.
     pub model: String,
