@@ -5,24 +5,28 @@
 //! node itself is never at stake. So does the end of standard input, even while the model computes: a node that was
 //! killed leaves no worker behind.
 
+mod batcher;
+mod generations;
+mod label_cache;
+mod watched_files;
+
 use super::config::Scores;
 use super::encoder::{EncodeError, Precision, Room};
-use super::generations::Generations;
-use super::label_vectors::LabelVectors;
 use super::llama::{self, Generator};
 use super::model::{Backend, Model};
 use super::pool::limits;
 use super::pool::protocol::{self, FromWorker, Hello, ToWorker};
-use super::queue::{Ended, Input, Made, Place, Purpose, Queue, Request, Text};
 use super::tokens::Pair;
-use super::watched::Watched;
 use crate::containment::is_contained;
 use crate::hardening::harden_this_process;
+use batcher::{Ended, Input, Made, Place, Purpose, Queue, Request, Text};
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::output::Work;
 use engine::task::{Classification, EmbeddingInput, Reranking, TaskKind};
+use generations::Generations;
 use kernels::Sequence;
+use label_cache::LabelVectors;
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -31,6 +35,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Instant;
+use watched_files::Watched;
 
 /// Runs a worker until its standard input ends. `model` is [`super::EMBEDDED_MODEL`], the path of a folder as it is
 /// published, or of a file that [`super::quantize::quantize`] wrote. To be called first thing in a process of its own.

@@ -4,9 +4,9 @@
 //! the model; a job ends when its last text does. Cancelling a job drops its waiting texts; texts that are being
 //! computed are thrown away, and a pass through the model that nobody wants any more is told to stop.
 
-use super::config::Scores;
-use super::pool::protocol::JobResult;
-use super::similarity;
+use crate::inference::config::Scores;
+use crate::inference::pool::protocol::JobResult;
+use crate::inference::similarity;
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::task::{EmbeddingInput, TaskOutput, Truncation};

@@ -4,8 +4,8 @@
 //! others run beside it; however many jobs there are, the memory of a few texts is all that they take, and one for which
 //! there is none now waits until another has ended.
 
-use super::llama::{BeginError, Generator, Session, Step};
-use super::pool::protocol::{FromWorker, JobResult};
+use crate::inference::llama::{BeginError, Generator, Session, Step};
+use crate::inference::pool::protocol::{FromWorker, JobResult};
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::task::{Generation, TaskOutput};
