@@ -8,7 +8,7 @@ pub(super) mod bert;
 pub(super) mod distilbert;
 
 use super::config::ConfigError;
-use super::fields::{self, FieldError, Object};
+use super::files::json_fields::{self, FieldError, Object};
 use kernels::Activation;
 
 /// One architecture.
@@ -96,7 +96,7 @@ pub(super) fn number(
     name: &'static str,
     default: Option<usize>,
 ) -> Result<Field, ConfigError> {
-    let value = fields::count(config, name)?.not_null(name, "a number")?;
+    let value = json_fields::count(config, name)?.not_null(name, "a number")?;
     Ok(Field { name, value: value.or(default).ok_or(ConfigError::Missing(name))? })
 }
 
@@ -121,7 +121,7 @@ pub(super) fn number_of(
 
 /// Reads what is added to a variance before its root is taken.
 pub(super) fn epsilon(config: &Object, name: &'static str, default: f64) -> Result<f64, ConfigError> {
-    let value = fields::number(config, name)?.not_null(name, "a number")?.unwrap_or(default);
+    let value = json_fields::number(config, name)?.not_null(name, "a number")?.unwrap_or(default);
     if (0.0..=1.0).contains(&value) {
         return Ok(value);
     }

@@ -4,7 +4,7 @@
 //! them not to overflow, and an arithmetic that the encoder here really does.
 
 use super::architectures::{self, Architecture, Field, Fields, Names};
-use super::fields::{self, FieldError, Neutral, Object};
+use super::files::json_fields::{self, FieldError, Neutral, Object};
 use kernels::Activation;
 use std::collections::BTreeMap;
 
@@ -126,7 +126,7 @@ impl Config {
     pub(super) fn parse(json: &[u8]) -> Result<Self, ConfigError> {
         let fields: Object = serde_json::from_slice(json)?;
         let architecture = architecture(&fields)?;
-        fields::check_neutral(&fields, &NEUTRAL)?;
+        json_fields::check_neutral(&fields, &NEUTRAL)?;
         let read = (architecture.fields)(&fields)?;
         check(&read)?;
         let (hidden, heads) = (read.hidden.value, read.heads.value);
@@ -260,12 +260,12 @@ fn check(fields: &Fields) -> Result<(), ConfigError> {
 
 /// What the head gives, where the model's class has one.
 fn classifier(config: &Object, architecture: &Architecture) -> Result<Option<Classifier>, ConfigError> {
-    let classes = fields::texts(config, "architectures")?.or(Vec::new());
+    let classes = json_fields::texts(config, "architectures")?.or(Vec::new());
     if classes.first() != Some(&architecture.classifier_class) {
         return Ok(None);
     }
     let labels = labels(config)?;
-    let scores = match fields::text(config, PROBLEM)?.value() {
+    let scores = match json_fields::text(config, PROBLEM)?.value() {
         Some("regression") => Scores::Plain,
         Some("multi_label_classification") => Scores::Independent,
         Some("single_label_classification") | None if labels.len() > 1 => Scores::OneOfAll,
@@ -281,18 +281,18 @@ fn classifier(config: &Object, architecture: &Architecture) -> Result<Option<Cla
 
 /// What sentence-transformers makes of the one output of a cross-encoder; its sigmoid, where nothing is said.
 fn ranking(config: &Object) -> Result<Scores, ConfigError> {
-    let newer = fields::object(config, "sentence_transformers")?.value();
+    let newer = json_fields::object(config, "sentence_transformers")?.value();
     if let Some(newer) = newer.filter(|newer| newer.contains_key(ACTIVATION)) {
-        let class = fields::text(newer, ACTIVATION)?.value();
+        let class = json_fields::text(newer, ACTIVATION)?.value();
         return Ok(class.map_or(Ok(Scores::Independent), |class| Scores::parse(ACTIVATION, class))?);
     }
-    let class = fields::text(config, OLDER_ACTIVATION)?.value();
+    let class = json_fields::text(config, OLDER_ACTIVATION)?.value();
     Ok(class.map_or(Ok(Scores::Independent), |class| Scores::parse(OLDER_ACTIVATION, class))?)
 }
 
 fn labels(config: &Object) -> Result<Vec<String>, ConfigError> {
-    let Some(names) = fields::object(config, "id2label")?.value() else {
-        let count = fields::count(config, "num_labels")?.or(2);
+    let Some(names) = json_fields::object(config, "id2label")?.value() else {
+        let count = json_fields::count(config, "num_labels")?.or(2);
         if !(1..=LABELS_MAX).contains(&count) {
             return Err(ConfigError::Labels);
         }

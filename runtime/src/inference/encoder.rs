@@ -2,7 +2,7 @@
 //!
 //! The invariant: a text's hidden states do not depend on what else is in its batch beyond rounding.
 
-use super::weights::WeightsError;
+use super::files::weights::WeightsError;
 use kernels::Sequence;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::AtomicBool;

@@ -6,10 +6,10 @@
 
 use super::config::Config;
 use super::encoder::{EncodeError, Encoder, EncoderError, Room, TakeRows};
+use super::files::quantize::quantize_rows;
+use super::files::weights::{Float, RowsOnDisk};
 use super::parameters::{Form, LayerParameters, Linear, Parameters, Stored};
-use super::quantize::quantize_rows;
 use super::steps::Norm;
-use super::weights::{Float, RowsOnDisk};
 use kernels::{
     Dense, EncoderTables, ForwardError, Isa, LayerWeights, Matrix, MatrixError, Outlier, Sequence, TakeLayer,
     Words,
@@ -154,9 +154,9 @@ fn of_norm(norm: &Norm) -> kernels::Norm {
 mod tests {
     use super::*;
     use crate::inference::cosine;
+    use crate::inference::files::weights::Weights;
     use crate::inference::model::single;
     use crate::inference::pooling::Pooling;
-    use crate::inference::weights::Weights;
 
     /// A node of any processor may compute a text that another one is compared with.
     #[test]

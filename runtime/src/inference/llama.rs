@@ -121,7 +121,7 @@ pub fn is_llama(path: &Path) -> bool {
     if path.is_file() {
         return is_gguf(path) || path.extension().is_some_and(|extension| extension == "gguf");
     }
-    let Ok(Some(json)) = super::folder::Folder::at(path).read("config.json") else { return false };
+    let Ok(Some(json)) = super::files::folder::Folder::at(path).read("config.json") else { return false };
     config::is_llama(&json)
 }
 

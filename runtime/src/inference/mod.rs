@@ -3,45 +3,37 @@
 
 mod architectures;
 mod config;
-mod description;
 #[cfg(feature = "embedded-model")]
 mod embedded;
 mod encoder;
 mod fast;
-mod fields;
-mod fingerprint;
-mod folder;
+mod files;
 mod head;
-mod header;
-mod inspect;
 pub mod llama;
 mod model;
-mod modules;
 #[cfg(feature = "embedded-model")]
 mod outline;
 mod parameters;
 mod pool;
 mod pooling;
-pub mod quantize;
 mod reference;
 mod similarity;
 mod steps;
 mod tokenizer;
-mod tokenizer_file;
-mod tokenizer_settings;
 mod tokens;
-mod weights;
 mod worker;
 
 pub use config::ConfigError;
-pub use description::DescriptionError;
 pub use encoder::{EncodeError, EncoderError, Precision, Room};
-pub use fields::FieldError;
-pub(crate) use fingerprint::hashes_folder;
-pub use fingerprint::{FileHashes, FingerprintError, ModelFile};
-pub use folder::FolderError;
-pub use header::{HEADER_BYTES_MAX, HeaderError};
-pub use inspect::inspect;
+pub(crate) use files::fingerprint::hashes_folder;
+pub use files::fingerprint::{FileHashes, FingerprintError, ModelFile};
+pub use files::folder::FolderError;
+pub use files::inspect::inspect;
+pub use files::json_fields::FieldError;
+pub use files::metadata::DescriptionError;
+pub use files::quantize;
+pub use files::safetensors::{HEADER_BYTES_MAX, HeaderError};
+pub use files::weights::WeightsError;
 pub use model::{Backend, LoadError, Model, SINGLE_FILE_TOKENS_MAX};
 #[cfg(feature = "embedded-model")]
 pub use outline::{Outline, OutlineOutput};
@@ -50,7 +42,6 @@ pub use pool::supervisor::{ProcessInference, WORKER_COMMAND, WorkerOptions};
 pub use pool::{Fleet, FleetHandle, FleetOptions, MODELS_MAX, ModelSpec};
 pub(crate) use similarity::cosine;
 pub use tokens::Pair;
-pub use weights::WeightsError;
 pub use worker::worker_main;
 
 pub use kernels::Sequence;
@@ -63,7 +54,7 @@ pub const EMBEDDED_MODEL: &str = "all-MiniLM-L6-v2";
 #[cfg(feature = "embedded-model")]
 pub fn embedded_fingerprint(precision: &str) -> engine::Fingerprint {
     let file = ("model.safetensors", engine::blob::Hash(embedded::FILE_HASH));
-    fingerprint::fingerprint([file].into_iter(), precision)
+    files::fingerprint::fingerprint([file].into_iter(), precision)
 }
 
 /// The size of the model that is compiled into the program.

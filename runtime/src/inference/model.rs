@@ -2,17 +2,17 @@
 
 use super::config::ConfigError;
 use super::config::Scores;
-use super::description::{CONFIG, Description, DescriptionError, TOKENS_MAX};
 use super::encoder::{EncodeError, Encoder, EncoderError, Precision, Room};
 use super::fast::Fast;
-use super::folder::{Folder, FolderError, TOKENIZER, VOCABULARY, WEIGHTS};
+use super::files::folder::{Folder, FolderError, TOKENIZER, VOCABULARY, WEIGHTS};
+use super::files::metadata::{CONFIG, Description, DescriptionError, TOKENS_MAX};
+use super::files::tokenizer_json::TokenizerFile;
+use super::files::weights::{Weights, WeightsError};
 use super::head::Head;
 use super::parameters::Parameters;
 use super::pooling::{self, Pooling};
 use super::reference::Reference;
-use super::tokenizer_file::TokenizerFile;
 use super::tokens::{Pair, Tokens, TokensOptions};
-use super::weights::{Weights, WeightsError};
 use engine::task::{EmbeddingInput, TaskKind};
 use kernels::Sequence;
 use std::path::Path;
@@ -87,7 +87,7 @@ impl From<ConfigError> for LoadError {
 }
 
 impl Model<'static> {
-    /// Loads a folder as it is published, or a file that [`super::quantize::quantize`] wrote.
+    /// Loads a folder as it is published, or a file that [`super::files::quantize::quantize`] wrote.
     ///
     /// # Errors
     /// [`LoadError`] where it is something else, damaged, or not supported.
@@ -109,7 +109,7 @@ impl Model<'static> {
 }
 
 impl<'a> Model<'a> {
-    /// Loads a file that [`super::quantize::quantize`] wrote.
+    /// Loads a file that [`super::files::quantize::quantize`] wrote.
     ///
     /// # Errors
     /// [`LoadError`] where the file is something else or damaged.

@@ -2,10 +2,10 @@
 
 use super::embedded;
 use super::encoder::Precision;
-use super::inspect::describe;
+use super::files::inspect::describe;
+use super::files::weights::Weights;
 use super::model::single;
 use super::pool::ModelSpec;
-use super::weights::Weights;
 use super::worker::PASS_TOKENS_MAX;
 use super::{EMBEDDED_MODEL, pooling::Mode};
 use std::path::Path;

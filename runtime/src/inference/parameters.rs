@@ -4,9 +4,9 @@
 
 use super::architectures::HeadNames;
 use super::config::{Config, bias, weight};
-use super::quantize::{outliers_of, places_of, scale_of};
+use super::files::quantize::{outliers_of, places_of, scale_of};
+use super::files::weights::{Float, RowsOnDisk, Weights, WeightsError};
 use super::steps::Norm;
-use super::weights::{Float, RowsOnDisk, Weights, WeightsError};
 use std::borrow::Cow;
 
 /// An encoder's numbers, still in their files.

@@ -12,7 +12,7 @@ pub(super) mod protocol;
 pub(super) mod supervisor;
 
 use super::encoder::Precision;
-use super::fingerprint::ModelFile;
+use super::files::fingerprint::ModelFile;
 use crate::clock;
 use crate::ports::{Inference, InferenceEvent};
 use api::ModelStatus;

@@ -1,6 +1,6 @@
 //! From a hidden state for each token to one vector for the text, in the way that the model's own files say.
 
-use super::fields::{self, FieldError, Object};
+use super::files::json_fields::{self, FieldError, Object};
 use serde_json::Value;
 
 /// How the hidden states of a text become one vector.
@@ -40,22 +40,22 @@ impl Pooling {
     /// # Errors
     /// Says what is not supported.
     pub(super) fn parse(json: &[u8]) -> Result<Self, String> {
-        let config = fields::parse(json)?;
+        let config = json_fields::parse(json)?;
         Self::of(&config).map_err(|error| error.to_string())
     }
 
     fn of(config: &Object) -> Result<Self, FieldError> {
-        fields::check_known(config, &OTHERS, &FLAGS)?;
+        json_fields::check_known(config, &OTHERS, &FLAGS)?;
         for (flag, _) in FLAGS {
-            fields::flag(config, flag)?;
+            json_fields::flag(config, flag)?;
         }
         let modes = match config.get(MODE) {
             None => flagged(config)?,
-            Some(Value::String(_)) => vec![fields::text(config, MODE)?.or("")],
-            Some(_) => fields::texts(config, MODE)?.or(Vec::new()),
+            Some(Value::String(_)) => vec![json_fields::text(config, MODE)?.or("")],
+            Some(_) => json_fields::texts(config, MODE)?.or(Vec::new()),
         };
         let modes: Option<Vec<Mode>> = modes.into_iter().map(Mode::parse).collect();
-        let prompt = fields::flag(config, "include_prompt")?.or_null(true, false);
+        let prompt = json_fields::flag(config, "include_prompt")?.or_null(true, false);
         match modes {
             Some(modes) if (1..=MODES.len()).contains(&modes.len()) => Ok(Self { modes, prompt }),
             Some(_) | None => {
@@ -148,7 +148,7 @@ impl Mode {
 fn flagged(config: &Object) -> Result<Vec<&'static str>, FieldError> {
     let mut modes = Vec::new();
     for (flag, mode) in FLAGS {
-        if fields::flag(config, flag)?.or(false) {
+        if json_fields::flag(config, flag)?.or(false) {
             modes.push(mode);
         }
     }

@@ -1,8 +1,8 @@
 //! A tokenizer of the library, made of a model's files as transformers makes it.
 
-use super::fields::Given;
-use super::tokenizer_file::TokenizerFile;
-use super::tokenizer_settings::{BertSettings, TokenizerSettings};
+use super::files::json_fields::Given;
+use super::files::tokenizer_config::{BertSettings, TokenizerSettings};
+use super::files::tokenizer_json::TokenizerFile;
 use super::tokens::guarded;
 use std::collections::HashSet;
 use tokenizers::models::wordpiece::WordPiece;

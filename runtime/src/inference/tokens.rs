@@ -5,9 +5,9 @@
 //! included. Up to [`WHOLE_BYTES_MAX`] bytes it is read in one piece; of a longer one no more than [`LOOKED_BYTES_MAX`] bytes
 //! are read, so that its cost is bounded.
 
+use super::files::tokenizer_config::TokenizerSettings;
+use super::files::tokenizer_json::TokenizerFile;
 use super::tokenizer::assemble;
-use super::tokenizer_file::TokenizerFile;
-use super::tokenizer_settings::TokenizerSettings;
 use crate::containment::contain;
 use kernels::Sequence;
 use std::borrow::Cow;

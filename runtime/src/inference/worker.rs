@@ -38,7 +38,7 @@ use std::time::Instant;
 use watched_files::Watched;
 
 /// Runs a worker until its standard input ends. `model` is [`super::EMBEDDED_MODEL`], the path of a folder as it is
-/// published, or of a file that [`super::quantize::quantize`] wrote. To be called first thing in a process of its own.
+/// published, or of a file that [`super::files::quantize::quantize`] wrote. To be called first thing in a process of its own.
 pub fn worker_main(model: &OsStr) -> ExitCode {
     // Its node has said what the system refuses: this process is under the same rules.
     harden_this_process();

@@ -2,7 +2,7 @@
 
 use super::{Architecture, Between, Fields, HeadNames, Names, activation, epsilon, number};
 use crate::inference::config::ConfigError;
-use crate::inference::fields::{Neutral, Object, check_neutral};
+use crate::inference::files::json_fields::{Neutral, Object, check_neutral};
 
 pub(in crate::inference) static BERT: Architecture = Architecture {
     model_type: "bert",

@@ -2,7 +2,7 @@
 
 use super::{Architecture, Between, Fields, HeadNames, Names, activation, number, number_of};
 use crate::inference::config::ConfigError;
-use crate::inference::fields::Object;
+use crate::inference::files::json_fields::Object;
 
 pub(in crate::inference) static DISTILBERT: Architecture = Architecture {
     model_type: "distilbert",

@@ -2,7 +2,7 @@
 //!
 //! A field that is `null` is as one that is not there: that is how the libraries write what is not set.
 
-use crate::inference::fields::{self, FieldError, Given, Object};
+use crate::inference::files::json_fields::{self, FieldError, Given, Object};
 use serde_json::Value;
 
 /// The fields of a JSON object in a file.
@@ -15,7 +15,7 @@ pub(super) struct Fields {
 impl Fields {
     /// Parses a file.
     pub(super) fn parse(file: &'static str, json: &[u8]) -> Result<Self, String> {
-        let fields = fields::parse(json).map_err(|error| format!("{file} is damaged: {error}"))?;
+        let fields = json_fields::parse(json).map_err(|error| format!("{file} is damaged: {error}"))?;
         Ok(Self { file, fields })
     }
 
@@ -36,32 +36,32 @@ impl Fields {
 
     /// The fields of an object within.
     pub(super) fn object(&self, name: &str) -> Result<Option<Self>, String> {
-        let within = self.told(fields::object(&self.fields, name))?;
+        let within = self.told(json_fields::object(&self.fields, name))?;
         Ok(within.map(|fields| Self { file: self.file, fields: fields.clone() }))
     }
 
     /// A whole number that is not negative.
     pub(super) fn number(&self, name: &str) -> Result<Option<usize>, String> {
-        self.told(fields::count(&self.fields, name))
+        self.told(json_fields::count(&self.fields, name))
     }
 
     /// Any number.
     pub(super) fn float(&self, name: &str) -> Result<Option<f64>, String> {
-        self.told(fields::number(&self.fields, name))
+        self.told(json_fields::number(&self.fields, name))
     }
 
     pub(super) fn truth(&self, name: &str) -> Result<Option<bool>, String> {
-        self.told(fields::flag(&self.fields, name))
+        self.told(json_fields::flag(&self.fields, name))
     }
 
     pub(super) fn text(&self, name: &str) -> Result<Option<&str>, String> {
-        self.told(fields::text(&self.fields, name))
+        self.told(json_fields::text(&self.fields, name))
     }
 
     /// One token's number, or several.
     pub(super) fn ids(&self, name: &str) -> Result<Vec<u32>, String> {
         let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-        let ids = fields::read(&self.fields, name, "a token's number or a list of them", |value| {
+        let ids = json_fields::read(&self.fields, name, "a token's number or a list of them", |value| {
             let several = value.as_array().map(|values| values.iter().map(id).collect());
             several.unwrap_or_else(|| id(value).map(|id| vec![id]))
         });
@@ -72,7 +72,7 @@ impl Fields {
     pub(super) fn token(&self, name: &str) -> Result<Option<String>, String> {
         let text =
             |value: &Value| value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_owned);
-        self.told(fields::read(&self.fields, name, "the text of a token", text))
+        self.told(json_fields::read(&self.fields, name, "the text of a token", text))
     }
 
     /// Refuses a field that is there with another value than those that change nothing.

@@ -14,7 +14,7 @@ use super::text::Text;
 use super::tokenizer_config::TokenizerConfig;
 use super::vocabulary::{self, Vocabulary};
 use super::{LlamaError, Options};
-use crate::inference::folder::{Folder, TOKENIZER, WEIGHTS};
+use crate::inference::files::folder::{Folder, TOKENIZER, WEIGHTS};
 use crate::text::without_mark;
 use engine::task::{FinishReason, Generation, Prompt};
 use kernels::llama::{Cache, Kernel, Llama, PASS_TOKENS_MAX};

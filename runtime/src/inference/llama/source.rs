@@ -6,7 +6,7 @@ use super::LlamaError;
 use super::gguf::{Gguf, Kind, Tensor};
 use super::known;
 use crate::inference::encoder::Precision;
-use crate::inference::header::{Entry, Header, HeaderError};
+use crate::inference::files::safetensors::{Entry, Header, HeaderError};
 use crate::regular_file;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device};

@@ -5,7 +5,7 @@
 //! conversation before a byte of it is read, on either side: neither trusts the other's sanity.
 
 use crate::inference::encoder::Precision;
-use crate::inference::fingerprint::ModelFile;
+use crate::inference::files::fingerprint::ModelFile;
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::output::Work;

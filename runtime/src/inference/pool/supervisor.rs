@@ -8,7 +8,7 @@ use super::child::{Child, Report};
 use super::protocol::{FromWorker, JobResult, ToWorker};
 use crate::cgroup;
 use crate::inference::encoder::Precision;
-use crate::inference::fingerprint::ModelFile;
+use crate::inference::files::fingerprint::ModelFile;
 use crate::ports::{Inference, InferenceEvent};
 use engine::ids::JobId;
 use engine::input::ModelState;

@@ -4,7 +4,7 @@
 //! mix two models in one answer. A write changes a file's times before its content, so a pass that saw any of the new
 //! content finds other times when it looks afterwards.
 
-use crate::inference::fingerprint::ModelFile;
+use crate::inference::files::fingerprint::ModelFile;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 

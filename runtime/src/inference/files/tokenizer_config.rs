@@ -3,49 +3,49 @@
 //! transformers builds the normaliser of a BERT tokenizer from these settings, whatever `tokenizer.json` says of case,
 //! accents and Chinese characters. Fields that it does not look at are passed over here too.
 
-use super::fields::{self, FieldError, Given, Neutral, Object, TRUE_OR_FALSE};
+use super::json_fields::{self, FieldError, Given, Neutral, Object, TRUE_OR_FALSE};
 use serde_json::Value;
 use tokenizers::AddedToken;
 
 /// The settings of a tokenizer.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct TokenizerSettings {
+pub(crate) struct TokenizerSettings {
     /// What a tokenizer of BERT's own class does to a text; none where `tokenizer.json` alone says that.
-    pub(super) bert: Option<BertSettings>,
+    pub(crate) bert: Option<BertSettings>,
     /// The most tokens of a text.
-    pub(super) limit: Option<usize>,
+    pub(crate) limit: Option<usize>,
     /// Whether a text that is too long loses its beginning; none where `tokenizer.json` says.
-    pub(super) cuts_beginning: Option<bool>,
+    pub(crate) cuts_beginning: Option<bool>,
     /// Whether special tokens that stand in a text are text.
-    pub(super) splits_special: bool,
+    pub(crate) splits_special: bool,
     /// Whether the model is told which of two texts a token is of.
-    pub(super) has_types: bool,
+    pub(crate) has_types: bool,
     /// Tokens that are never taken apart, besides those of `tokenizer.json`.
-    pub(super) added: Vec<AddedToken>,
+    pub(crate) added: Vec<AddedToken>,
     /// The special tokens that these settings name, by their roles.
-    pub(super) roles: Vec<(&'static str, String)>,
+    pub(crate) roles: Vec<(&'static str, String)>,
 }
 
 /// What a tokenizer of BERT's class is made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BertSettings {
-    pub(super) lower_case: Given<bool>,
+pub(crate) struct BertSettings {
+    pub(crate) lower_case: Given<bool>,
     /// None: as with capitals.
-    pub(super) strip_accents: Option<bool>,
-    pub(super) chinese_chars: bool,
+    pub(crate) strip_accents: Option<bool>,
+    pub(crate) chinese_chars: bool,
 }
 
 /// Why settings are of no use, and which file says so.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
-pub(super) struct SettingsError {
-    pub(super) origin: Origin,
-    pub(super) error: FieldError,
+pub(crate) struct SettingsError {
+    pub(crate) origin: Origin,
+    pub(crate) error: FieldError,
 }
 
 /// A file that settings are read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     /// `config.json`
     Config,
     /// `tokenizer_config.json`
@@ -68,7 +68,7 @@ impl From<FieldError> for SettingsError {
 
 impl BertSettings {
     /// Tells whether capitals are made small, which they are where nothing is said.
-    pub(super) fn lower_case(&self) -> bool {
+    pub(crate) fn lower_case(&self) -> bool {
         self.lower_case.or(true)
     }
 }
@@ -78,13 +78,13 @@ impl TokenizerSettings {
     ///
     /// # Errors
     /// The file, and the field that is of the wrong type or not supported.
-    pub(super) fn read(
+    pub(crate) fn read(
         config: &Object,
         special: Option<&Object>,
         class: Option<&str>,
     ) -> Result<Self, SettingsError> {
-        fields::check_neutral(config, &NEUTRAL)?;
-        let own = fields::text(config, "tokenizer_class")?.value();
+        json_fields::check_neutral(config, &NEUTRAL)?;
+        let own = json_fields::text(config, "tokenizer_class")?.value();
         let origin = if own.is_some() { Origin::Settings } else { Origin::Config };
         let class = own.or(class).map(|class| class.strip_suffix("Fast").unwrap_or(class));
         if let Some(class) = class.filter(|class| ELSEWHERE.contains(class)) {
@@ -93,7 +93,8 @@ impl TokenizerSettings {
         }
         let is_bert = class.is_none_or(|class| BERT.contains(&class));
         let bert = is_bert.then(|| bert_settings(config)).transpose()?;
-        let inputs = fields::texts(config, "model_input_names")?.not_null("model_input_names", "a list")?;
+        let inputs =
+            json_fields::texts(config, "model_input_names")?.not_null("model_input_names", "a list")?;
         let of_class = is_bert && class != Some(BERT[1]);
         let has_types = inputs.map_or(of_class, |inputs| inputs.contains(&"token_type_ids"));
         let (added, roles) = special_tokens(config, special, is_bert)?;
@@ -110,30 +111,30 @@ impl TokenizerSettings {
     }
 
     /// Returns the token that has a role, as these settings name it.
-    pub(super) fn role(&self, role: &str) -> Option<&str> {
+    pub(crate) fn role(&self, role: &str) -> Option<&str> {
         self.roles.iter().find(|(known, _)| *known == role).map(|(_, token)| token.as_str())
     }
 }
 
 fn bert_settings(config: &Object) -> Result<BertSettings, FieldError> {
-    let lower_case = fields::flag(config, LOWER_CASE)?;
+    let lower_case = json_fields::flag(config, LOWER_CASE)?;
     lower_case.not_null(LOWER_CASE, TRUE_OR_FALSE)?;
     Ok(BertSettings {
         lower_case,
-        strip_accents: fields::flag(config, "strip_accents")?.value(),
+        strip_accents: json_fields::flag(config, "strip_accents")?.value(),
         chinese_chars: flag(config, "tokenize_chinese_chars", true)?,
     })
 }
 
 /// A flag for which null is no value.
 fn flag(config: &Object, name: &str, default: bool) -> Result<bool, FieldError> {
-    Ok(fields::flag(config, name)?.not_null(name, TRUE_OR_FALSE)?.unwrap_or(default))
+    Ok(json_fields::flag(config, name)?.not_null(name, TRUE_OR_FALSE)?.unwrap_or(default))
 }
 
 /// Reads whether a side is the left one.
 fn side(config: &Object, name: &str) -> Result<Option<bool>, FieldError> {
     const EXPECTED: &str = "left or right";
-    match fields::text(config, name)?.not_null(name, EXPECTED)? {
+    match json_fields::text(config, name)?.not_null(name, EXPECTED)? {
         None => Ok(None),
         Some("left") => Ok(Some(true)),
         Some("right") => Ok(Some(false)),
@@ -152,8 +153,8 @@ fn limit(config: &Object) -> Result<Option<usize>, FieldError> {
 }
 
 /// Reads a number of tokens, if a field states one; it may be larger than any machine's words.
-pub(super) fn tokens(config: &Object, name: &str) -> Result<Option<usize>, FieldError> {
-    let Some(tokens) = fields::number(config, name)?.value() else { return Ok(None) };
+pub(crate) fn tokens(config: &Object, name: &str) -> Result<Option<usize>, FieldError> {
+    let Some(tokens) = json_fields::number(config, name)?.value() else { return Ok(None) };
     if tokens >= TOKENS_MIN && tokens.fract() == 0.0 {
         return Ok(Some(tokens.min(f64::from(u32::MAX)) as usize));
     }
@@ -165,7 +166,7 @@ type Special = (Vec<AddedToken>, Vec<(&'static str, String)>);
 /// Gathers the special tokens, in the order in which the library adds those that are new.
 fn special_tokens(config: &Object, map: Option<&Object>, is_bert: bool) -> Result<Special, SettingsError> {
     let mut added = Vec::new();
-    let decoder = fields::object(config, "added_tokens_decoder")?;
+    let decoder = json_fields::object(config, "added_tokens_decoder")?;
     if let Given::Value(decoder) = decoder {
         let mut numbered = Vec::new();
         for (id, token) in decoder {
@@ -224,8 +225,9 @@ fn added_token(name: &str, value: &Value) -> Result<AddedToken, FieldError> {
     match value {
         Value::String(text) => Ok(AddedToken::from(text.as_str(), true)),
         Value::Object(token) => {
-            let content = fields::text(token, "content")?.value().ok_or_else(|| not_a_token(name, value))?;
-            let flag = |flag: &str, absent| fields::flag(token, flag).map(|given| given.or(absent));
+            let content =
+                json_fields::text(token, "content")?.value().ok_or_else(|| not_a_token(name, value))?;
+            let flag = |flag: &str, absent| json_fields::flag(token, flag).map(|given| given.or(absent));
             let special = flag("special", !name.starts_with("added"))?;
             Ok(AddedToken::from(content, special)
                 .single_word(flag("single_word", false)?)
@@ -242,7 +244,7 @@ fn not_a_token(name: &str, value: &Value) -> FieldError {
 }
 
 /// Whether capitals are made small, in this file and in that of sentence-transformers.
-pub(super) const LOWER_CASE: &str = "do_lower_case";
+pub(crate) const LOWER_CASE: &str = "do_lower_case";
 /// The classes that build their normaliser of these settings.
 const BERT: [&str; 5] =
     ["BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "RetriBertTokenizer"];
@@ -270,7 +272,7 @@ mod tests {
     use super::*;
 
     fn read(config: &str, special: &str) -> Result<TokenizerSettings, String> {
-        let object = |json: &str| fields::parse(json.as_bytes()).unwrap();
+        let object = |json: &str| json_fields::parse(json.as_bytes()).unwrap();
         let special = (!special.is_empty()).then(|| object(special));
         TokenizerSettings::read(&object(config), special.as_ref(), None).map_err(|error| error.to_string())
     }

@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 use std::path::Path;
 
 /// The fields of one JSON object.
-pub(super) type Object = Map<String, Value>;
+pub(crate) type Object = Map<String, Value>;
 
 /// What a file says in an optional field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Given<T> {
+pub(crate) enum Given<T> {
     /// The field is not there.
     Absent,
     /// It is there and says null.
@@ -31,7 +31,7 @@ pub struct FieldError {
 
 /// What a field that nothing here reads may say without changing what the model computes.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Neutral {
+pub(crate) enum Neutral {
     /// Nothing: absent, null, false, or an empty list, object or text.
     Nothing,
     /// Nothing, or one of these texts.
@@ -40,12 +40,12 @@ pub(super) enum Neutral {
 
 impl<T> Given<T> {
     /// Returns the value, or the default where the field is absent or null.
-    pub(super) fn or(self, default: T) -> T {
+    pub(crate) fn or(self, default: T) -> T {
         self.value().unwrap_or(default)
     }
 
     /// Returns the value, or one default where the field is absent and another where it is null.
-    pub(super) fn or_null(self, absent: T, null: T) -> T {
+    pub(crate) fn or_null(self, absent: T, null: T) -> T {
         match self {
             Self::Absent => absent,
             Self::Null => null,
@@ -54,7 +54,7 @@ impl<T> Given<T> {
     }
 
     /// Returns the value, if the field has one.
-    pub(super) fn value(self) -> Option<T> {
+    pub(crate) fn value(self) -> Option<T> {
         match self {
             Self::Absent | Self::Null => None,
             Self::Value(value) => Some(value),
@@ -62,7 +62,7 @@ impl<T> Given<T> {
     }
 
     /// Refuses null.
-    pub(super) fn not_null(self, name: &str, expected: &str) -> Result<Option<T>, FieldError> {
+    pub(crate) fn not_null(self, name: &str, expected: &str) -> Result<Option<T>, FieldError> {
         match self {
             Self::Absent => Ok(None),
             Self::Null => Err(FieldError::new(name, &Value::Null, &format!("expected {expected}"))),
@@ -73,44 +73,44 @@ impl<T> Given<T> {
 
 impl FieldError {
     /// Says what a field is, and what it should be: "expected a number", "only x is supported".
-    pub(super) fn new(name: &str, value: &Value, expected: &str) -> Self {
+    pub(crate) fn new(name: &str, value: &Value, expected: &str) -> Self {
         let shown = value.to_string().chars().take(SHOWN_CHARS).collect();
         Self { name: name.to_owned(), value: shown, expected: expected.to_owned() }
     }
 }
 
 /// Reads a field that is true or false.
-pub(super) fn flag(object: &Object, name: &str) -> Result<Given<bool>, FieldError> {
+pub(crate) fn flag(object: &Object, name: &str) -> Result<Given<bool>, FieldError> {
     read(object, name, TRUE_OR_FALSE, Value::as_bool)
 }
 
 /// Reads a whole number that is not negative.
-pub(super) fn count(object: &Object, name: &str) -> Result<Given<usize>, FieldError> {
+pub(crate) fn count(object: &Object, name: &str) -> Result<Given<usize>, FieldError> {
     read(object, name, "a number", |value| value.as_u64().and_then(|count| usize::try_from(count).ok()))
 }
 
 /// Reads a number.
-pub(super) fn number(object: &Object, name: &str) -> Result<Given<f64>, FieldError> {
+pub(crate) fn number(object: &Object, name: &str) -> Result<Given<f64>, FieldError> {
     read(object, name, "a number", Value::as_f64)
 }
 
 /// Reads a text.
-pub(super) fn text<'o>(object: &'o Object, name: &str) -> Result<Given<&'o str>, FieldError> {
+pub(crate) fn text<'o>(object: &'o Object, name: &str) -> Result<Given<&'o str>, FieldError> {
     read(object, name, "a text", Value::as_str)
 }
 
 /// Reads a list of texts.
-pub(super) fn texts<'o>(object: &'o Object, name: &str) -> Result<Given<Vec<&'o str>>, FieldError> {
+pub(crate) fn texts<'o>(object: &'o Object, name: &str) -> Result<Given<Vec<&'o str>>, FieldError> {
     read(object, name, "a list of texts", |value| value.as_array()?.iter().map(Value::as_str).collect())
 }
 
 /// Reads an object.
-pub(super) fn object<'o>(object: &'o Object, name: &str) -> Result<Given<&'o Object>, FieldError> {
+pub(crate) fn object<'o>(object: &'o Object, name: &str) -> Result<Given<&'o Object>, FieldError> {
     read(object, name, "an object", Value::as_object)
 }
 
 /// Reads a field of any type.
-pub(super) fn read<'o, T>(
+pub(crate) fn read<'o, T>(
     object: &'o Object,
     name: &str,
     expected: &str,
@@ -127,7 +127,7 @@ pub(super) fn read<'o, T>(
 }
 
 /// Refuses the first of these fields that says something which would change what the model computes.
-pub(super) fn check_neutral(object: &Object, fields: &[(&str, Neutral)]) -> Result<(), FieldError> {
+pub(crate) fn check_neutral(object: &Object, fields: &[(&str, Neutral)]) -> Result<(), FieldError> {
     for (name, neutral) in fields {
         let Some(value) = object.get(*name) else { continue };
         if says_nothing(value) {
@@ -144,7 +144,7 @@ pub(super) fn check_neutral(object: &Object, fields: &[(&str, Neutral)]) -> Resu
 }
 
 /// Refuses the first field that is in none of these lists: of fields that are read, and of those that are neutral.
-pub(super) fn check_known<T>(object: &Object, read: &[&str], others: &[(&str, T)]) -> Result<(), FieldError> {
+pub(crate) fn check_known<T>(object: &Object, read: &[&str], others: &[(&str, T)]) -> Result<(), FieldError> {
     let is_known = |name: &str| read.contains(&name) || others.iter().any(|(other, _)| *other == name);
     match object.iter().find(|(name, _)| !is_known(name)) {
         Some((name, value)) => Err(FieldError::new(name, value, "and no field of this name is supported")),
@@ -166,17 +166,17 @@ fn says_nothing(value: &Value) -> bool {
 ///
 /// # Errors
 /// Says what is wrong with the text.
-pub(super) fn parse(json: &[u8]) -> Result<Object, String> {
+pub(crate) fn parse(json: &[u8]) -> Result<Object, String> {
     serde_json::from_slice(json).map_err(|error| error.to_string())
 }
 
 /// Returns the name of a file in a folder of the model, or in the model itself.
-pub(super) fn within(folder: &str, file: &str) -> String {
+pub(crate) fn within(folder: &str, file: &str) -> String {
     Path::new(folder).join(file).to_string_lossy().into_owned()
 }
 
 /// What a flag is to be.
-pub(super) const TRUE_OR_FALSE: &str = "true or false";
+pub(crate) const TRUE_OR_FALSE: &str = "true or false";
 /// As much of a wrong value as is repeated.
 const SHOWN_CHARS: usize = 60;
 

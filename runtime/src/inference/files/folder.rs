@@ -3,11 +3,11 @@
 //! The invariants: nothing outside the folder is read because a file in it says so (what the folder itself links to,
 //! as Hugging Face's cache does, is), and no file is read that is larger than any of its kind should be.
 
-use super::config::{CONFIG_BYTES_MAX, TOKENIZER_BYTES_MAX};
-use super::description::{DescriptionError, is_plain, refusal};
-use super::fields::within;
-use super::tokenizer_file::TokenizerFile;
+use super::json_fields::within;
+use super::metadata::{DescriptionError, is_plain, refusal};
+use super::tokenizer_json::TokenizerFile;
 use super::weights::{Weights, WeightsError};
+use crate::inference::config::{CONFIG_BYTES_MAX, TOKENIZER_BYTES_MAX};
 use crate::regular_file;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// A folder of a model.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(crate) struct Folder {
     root: PathBuf,
 }
 
@@ -41,12 +41,12 @@ pub enum FolderError {
 
 impl Folder {
     /// Names a folder; nothing is read yet.
-    pub(super) fn at(root: &Path) -> Self {
+    pub(crate) fn at(root: &Path) -> Self {
         Self { root: root.to_owned() }
     }
 
     /// Returns the content of a small file, if it is there.
-    pub(super) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, DescriptionError> {
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, DescriptionError> {
         let large = [TOKENIZER, VOCABULARY].iter().any(|file| name.rsplit('/').next() == Some(file));
         let max = if large { TOKENIZER_BYTES_MAX } else { CONFIG_BYTES_MAX };
         read_bounded(&self.root.join(name), max)
@@ -54,12 +54,12 @@ impl Folder {
     }
 
     /// Tells whether there is a file of this name.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.root.join(name).exists()
     }
 
     /// Returns what the tokenizer of a transformer in the folder `root` is made of.
-    pub(super) fn tokenizer(&self, root: &str) -> Result<TokenizerFile<'static>, DescriptionError> {
+    pub(crate) fn tokenizer(&self, root: &str) -> Result<TokenizerFile<'static>, DescriptionError> {
         if let Some(json) = self.read(&within(root, TOKENIZER))? {
             return Ok(TokenizerFile::Json(json.into()));
         }
@@ -70,12 +70,12 @@ impl Folder {
     }
 
     /// Names a folder within this one.
-    pub(super) fn within(&self, root: &str) -> Self {
+    pub(crate) fn within(&self, root: &str) -> Self {
         Self { root: self.root.join(root) }
     }
 
     /// Opens the weights, in one file or in several with an index.
-    pub(super) fn weights(&self) -> Result<Weights<'static>, FolderError> {
+    pub(crate) fn weights(&self) -> Result<Weights<'static>, FolderError> {
         if self.has(WEIGHTS) {
             return Weights::open(&self.root.join(WEIGHTS)).map_err(in_file(WEIGHTS));
         }
@@ -146,11 +146,11 @@ struct Index {
 }
 
 /// The tokenizer, as the library of that name writes it.
-pub(super) const TOKENIZER: &str = "tokenizer.json";
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
 /// The words of BERT's tokenizer, one a line, in older layouts.
-pub(super) const VOCABULARY: &str = "vocab.txt";
+pub(crate) const VOCABULARY: &str = "vocab.txt";
 /// The weights, where they are in one file.
-pub(super) const WEIGHTS: &str = "model.safetensors";
+pub(crate) const WEIGHTS: &str = "model.safetensors";
 /// Which tensor is in which file, where there are several.
 const INDEX: &str = "model.safetensors.index.json";
 /// Weights in other formats, to say why they are not used.

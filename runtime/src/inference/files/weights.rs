@@ -5,7 +5,7 @@
 //! takes little more memory than what is made of them, or a few rows; one that changes meanwhile is an error, not a
 //! crash.
 
-use super::header::{Entry, Header, HeaderError, LENGTH_BYTES};
+use super::safetensors::{Entry, Header, HeaderError, LENGTH_BYTES};
 use crate::regular_file;
 use half::{bf16, f16};
 use kernels::ReadRows;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 /// The tensors of a model, by name.
 #[derive(Debug)]
-pub(super) struct Weights<'a> {
+pub(crate) struct Weights<'a> {
     tensors: BTreeMap<String, (usize, Entry)>,
     files: Vec<Source<'a>>,
 }
@@ -33,13 +33,13 @@ enum Source<'a> {
 
 /// A matrix of floating-point numbers in a file on disk, of which rows are read when they are wanted.
 #[derive(Debug)]
-pub(super) struct RowsOnDisk {
+pub(crate) struct RowsOnDisk {
     name: String,
     file: Arc<File>,
     start: u64,
-    pub(super) float: Float,
-    pub(super) rows: usize,
-    pub(super) columns: usize,
+    pub(crate) float: Float,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
 }
 
 /// Why weights are not what was expected.
@@ -93,21 +93,21 @@ pub enum WeightsError {
 
 impl<'a> Weights<'a> {
     /// Checks the header of `file`; the tensors' contents are not read.
-    pub(super) fn parse(file: &'a [u8]) -> Result<Self, WeightsError> {
+    pub(crate) fn parse(file: &'a [u8]) -> Result<Self, WeightsError> {
         let mut weights = Self { tensors: BTreeMap::new(), files: Vec::new() };
         weights.add(Header::parse(file, file.len() as u64)?, Source::Memory(file))?;
         Ok(weights)
     }
 
     /// Opens a file and checks its header.
-    pub(super) fn open(path: &Path) -> Result<Self, WeightsError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, WeightsError> {
         let mut weights = Self { tensors: BTreeMap::new(), files: Vec::new() };
         weights.open_another(path)?;
         Ok(weights)
     }
 
     /// Opens one more file of the same model.
-    pub(super) fn open_another(&mut self, path: &Path) -> Result<(), WeightsError> {
+    pub(crate) fn open_another(&mut self, path: &Path) -> Result<(), WeightsError> {
         let file = regular_file::open(path)?;
         let found = file.metadata()?.len();
         if found > FILE_BYTES_MAX {
@@ -132,23 +132,23 @@ impl<'a> Weights<'a> {
     }
 
     /// Returns the names of all tensors, sorted.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
 
     /// Tells whether there is a tensor of this name.
-    pub(super) fn contains(&self, name: &str) -> bool {
+    pub(crate) fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }
 
     /// Returns the numbers of a floating-point tensor of exactly this shape, all of them finite.
-    pub(super) fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
+    pub(crate) fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
         let (float, bytes) = self.float_bytes(name, shape)?;
         Ok(float.widen(&bytes))
     }
 
     /// Returns a floating-point tensor of exactly this shape as it is stored; all of its numbers are finite.
-    pub(super) fn float_bytes(
+    pub(crate) fn float_bytes(
         &self,
         name: &str,
         shape: &[usize],
@@ -164,7 +164,7 @@ impl<'a> Weights<'a> {
     }
 
     /// Returns a floating-point matrix of exactly this shape that lies on disk; its numbers are not looked at yet.
-    pub(super) fn rows_on_disk(
+    pub(crate) fn rows_on_disk(
         &self,
         name: &str,
         rows: usize,
@@ -177,18 +177,18 @@ impl<'a> Weights<'a> {
     }
 
     /// Tells whether a tensor holds signed bytes, as [`super::quantize`] writes them.
-    pub(super) fn is_signed(&self, name: &str) -> bool {
+    pub(crate) fn is_signed(&self, name: &str) -> bool {
         self.tensors.get(name).is_some_and(|(_, entry)| entry.dtype == Dtype::I8)
     }
 
     /// Returns the bytes of an I8 tensor of exactly this shape.
-    pub(super) fn signed(&self, name: &str, shape: &[usize]) -> Result<Cow<'a, [u8]>, WeightsError> {
+    pub(crate) fn signed(&self, name: &str, shape: &[usize]) -> Result<Cow<'a, [u8]>, WeightsError> {
         self.expect(name, Dtype::I8)?;
         self.bytes(name, Some(shape))
     }
 
     /// Returns the rows and columns in a U32 tensor of places, all of them inside a matrix of this shape.
-    pub(super) fn places(
+    pub(crate) fn places(
         &self,
         name: &str,
         rows: usize,
@@ -208,7 +208,7 @@ impl<'a> Weights<'a> {
     }
 
     /// Returns the bytes of a U8 tensor of one dimension: a file inside the file.
-    pub(super) fn blob(&self, name: &str) -> Result<Cow<'a, [u8]>, WeightsError> {
+    pub(crate) fn blob(&self, name: &str) -> Result<Cow<'a, [u8]>, WeightsError> {
         self.expect(name, Dtype::U8)?;
         self.bytes(name, None)
     }
@@ -258,7 +258,7 @@ impl<'a> Weights<'a> {
 
 impl RowsOnDisk {
     /// Reads all rows, some at a time, in order.
-    pub(super) fn each(&self, mut take: impl FnMut(&[u8])) -> Result<(), WeightsError> {
+    pub(crate) fn each(&self, mut take: impl FnMut(&[u8])) -> Result<(), WeightsError> {
         let row_bytes = self.columns * self.float.bytes();
         let mut bytes = Vec::new();
         for first in (0..self.rows).step_by(ROWS_TOGETHER) {
@@ -305,7 +305,7 @@ fn wrong_dtype(name: &str, entry: &Entry, expected: &str) -> WeightsError {
 
 /// How floating-point numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Float {
+pub(crate) enum Float {
     Bf16,
     F16,
     F32,
@@ -318,7 +318,7 @@ impl Float {
     }
 
     /// The bytes of a number.
-    pub(super) const fn bytes(self) -> usize {
+    pub(crate) const fn bytes(self) -> usize {
         match self {
             Self::Bf16 | Self::F16 => 2,
             Self::F32 => 4,
@@ -326,7 +326,7 @@ impl Float {
     }
 
     /// Reads little-endian numbers, which need no alignment this way.
-    pub(super) fn widen(self, bytes: &[u8]) -> Vec<f32> {
+    pub(crate) fn widen(self, bytes: &[u8]) -> Vec<f32> {
         let mut numbers = vec![0.0; bytes.len() / self.bytes()];
         self.widen_to(bytes, &mut numbers);
         numbers
@@ -367,7 +367,7 @@ impl Float {
 const ROWS_TOGETHER: usize = 256;
 
 /// The largest file of a model.
-pub(super) const FILE_BYTES_MAX: u64 = 64 << 30;
+pub(crate) const FILE_BYTES_MAX: u64 = 64 << 30;
 
 #[cfg(test)]
 mod tests {

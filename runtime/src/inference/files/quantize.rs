@@ -13,13 +13,13 @@
 //!
 //! The invariants: the same source gives the same bytes, and the output appears whole or not at all.
 
-use super::config::Config;
-use super::description::{Description, DescriptionError};
 use super::folder::{Folder, WEIGHTS};
-use super::header::HEADER_BYTES_MAX;
-use super::parameters::{as_stored, prefix};
+use super::metadata::{Description, DescriptionError};
+use super::safetensors::HEADER_BYTES_MAX;
 use super::weights::{Weights, WeightsError};
 use crate::home;
+use crate::inference::config::Config;
+use crate::inference::parameters::{as_stored, prefix};
 use crate::regular_file;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -235,7 +235,7 @@ fn take_outliers(numbers: &mut [f32], columns: usize) -> (Vec<f32>, Vec<[u32; 2]
 }
 
 /// Symmetric quantisation: the largest weight of a row becomes ±127.
-pub(super) fn quantize_rows(numbers: &[f32], columns: usize) -> (Vec<u8>, Vec<f32>) {
+pub(crate) fn quantize_rows(numbers: &[f32], columns: usize) -> (Vec<u8>, Vec<f32>) {
     let mut bytes = Vec::with_capacity(numbers.len());
     let mut scales = Vec::with_capacity(numbers.len() / columns);
     for row in numbers.chunks_exact(columns) {
@@ -341,17 +341,17 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 /// Returns the name of the tensor with the scales of the matrix `name`.
-pub(super) fn scale_of(name: &str) -> String {
+pub(crate) fn scale_of(name: &str) -> String {
     format!("{name}.scale")
 }
 
 /// Returns the name of the tensor with the outliers of the matrix `name`.
-pub(super) fn outliers_of(name: &str) -> String {
+pub(crate) fn outliers_of(name: &str) -> String {
     format!("{name}.outliers")
 }
 
 /// Returns the name of the tensor with the places of the outliers of the matrix `name`.
-pub(super) fn places_of(name: &str) -> String {
+pub(crate) fn places_of(name: &str) -> String {
     format!("{name}.places")
 }
 

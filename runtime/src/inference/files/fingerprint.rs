@@ -34,7 +34,7 @@ pub struct ModelFile {
 
 /// What the system says of a file, which changes when its content does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Stat {
+pub(crate) struct Stat {
     device: u64,
     inode: u64,
     bytes: u64,
@@ -128,7 +128,7 @@ impl ModelFile {
 
 impl Stat {
     /// Looks at a file, if it is there.
-    pub(super) fn at(path: &Path) -> Option<Self> {
+    pub(crate) fn at(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
     }
 
@@ -207,7 +207,7 @@ impl FileHashes {
 }
 
 /// Returns the fingerprint of a model of these files and contents, computed in this precision.
-pub(super) fn fingerprint<'n>(files: impl Iterator<Item = (&'n str, Hash)>, precision: &str) -> Fingerprint {
+pub(crate) fn fingerprint<'n>(files: impl Iterator<Item = (&'n str, Hash)>, precision: &str) -> Fingerprint {
     let mut files: Vec<(&str, Hash)> = files.collect();
     files.sort_unstable();
     let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
@@ -292,7 +292,7 @@ fn file_name(key: &[u8; 32]) -> String {
 
 /// Returns the folder in which hashes are kept: beside what else programs keep to save themselves work.
 pub(crate) fn hashes_folder() -> Option<PathBuf> {
-    super::llama::cache_folder().map(|cache| cache.join("hashes"))
+    crate::inference::llama::cache_folder().map(|cache| cache.join("hashes"))
 }
 
 /// Sets these hashes apart from all others. The number grows when the same files come to compute something else.

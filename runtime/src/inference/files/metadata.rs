@@ -1,36 +1,36 @@
 //! What the small files of a model say about it: its dimensions, where texts are cut, how vectors are made.
 //!
 //! The files are those of Hugging Face's libraries: `config.json`, `tokenizer_config.json` and `special_tokens_map.json`
-//! from transformers, and from sentence-transformers those that [`super::modules`] reads. The invariant: a field that
+//! from transformers, and from sentence-transformers those that [`super::sentence_transformers`] reads. The invariant: a field that
 //! either library reads is read here, or says nothing, or is refused by its name. Where the files are silent, a text is
 //! cut to the model's positions, and its vector is the mean of unit length.
 
-use super::config::{Config, ConfigError};
-use super::fields::{self, FieldError, Object, within};
-use super::modules::{Modules, Settings};
-use super::pooling::Pooling;
-use super::tokenizer_settings::{Origin, SettingsError, TokenizerSettings};
+use super::json_fields::{self, FieldError, Object, within};
+use super::sentence_transformers::{Modules, Settings};
+use super::tokenizer_config::{Origin, SettingsError, TokenizerSettings};
+use crate::inference::config::{Config, ConfigError};
+use crate::inference::pooling::Pooling;
 use std::cell::RefCell;
 use std::path::{Component, Path};
 
 /// A model as its files describe it.
 #[derive(Debug)]
-pub(super) struct Description {
-    pub(super) config: Config,
+pub(crate) struct Description {
+    pub(crate) config: Config,
     /// The folder within the model where its transformer's files are; empty where that is the model's own.
-    pub(super) root: String,
+    pub(crate) root: String,
     /// The most tokens of a text, the special ones included.
-    pub(super) tokens_max: usize,
+    pub(crate) tokens_max: usize,
     /// Whether capitals are made small, whatever the tokenizer does.
-    pub(super) lower_case: bool,
-    pub(super) tokenizer: TokenizerSettings,
-    pub(super) pooling: Pooling,
+    pub(crate) lower_case: bool,
+    pub(crate) tokenizer: TokenizerSettings,
+    pub(crate) pooling: Pooling,
     /// Whether vectors are scaled to unit length.
-    pub(super) normalize: bool,
+    pub(crate) normalize: bool,
     /// What is put before each text.
-    pub(super) prompt: String,
+    pub(crate) prompt: String,
     /// As many numbers of a vector are kept.
-    pub(super) dimensions: usize,
+    pub(crate) dimensions: usize,
 }
 
 /// Why a description is of no use.
@@ -50,11 +50,11 @@ pub enum DescriptionError {
 }
 
 /// Gives the content of a file of the model by its name; none where there is no such file.
-pub(super) type ReadFile<'r> = &'r dyn Fn(&str) -> Result<Option<Vec<u8>>, DescriptionError>;
+pub(crate) type ReadFile<'r> = &'r dyn Fn(&str) -> Result<Option<Vec<u8>>, DescriptionError>;
 
 impl Description {
     /// Reads the files; `tokens_max` is where texts are cut if they do not say.
-    pub(super) fn read(read: ReadFile<'_>, tokens_max: Option<usize>) -> Result<Self, DescriptionError> {
+    pub(crate) fn read(read: ReadFile<'_>, tokens_max: Option<usize>) -> Result<Self, DescriptionError> {
         let modules = Modules::read(read)?;
         let bare = modules.is_none();
         let Modules { root, pooling, normalize, limit, lower_case, settings } = modules.unwrap_or_default();
@@ -87,7 +87,7 @@ impl Description {
     }
 
     /// Reads the files and returns them too, as far as they are there, by their names.
-    pub(super) fn read_with_files(read: ReadFile<'_>) -> Result<(Self, Files), DescriptionError> {
+    pub(crate) fn read_with_files(read: ReadFile<'_>) -> Result<(Self, Files), DescriptionError> {
         let files = RefCell::new(Files::new());
         let recording = |name: &str| {
             let content = read(name)?;
@@ -105,7 +105,7 @@ impl Description {
 }
 
 /// Files by their names.
-pub(super) type Files = Vec<(String, Vec<u8>)>;
+pub(crate) type Files = Vec<(String, Vec<u8>)>;
 
 /// Decides between the head of a model and its pooling, as its modules say.
 fn pair_up(config: &mut Config, settings: &Settings, pooled: bool) -> Result<(), DescriptionError> {
@@ -127,8 +127,8 @@ fn tokenizer_settings(
     config: &[u8],
 ) -> Result<TokenizerSettings, DescriptionError> {
     let config_name = within(root, CONFIG);
-    let config: Object = fields::parse(config).map_err(|reason| refusal(&config_name, &reason))?;
-    let class = fields::text(&config, "tokenizer_class").map_err(in_file(&config_name))?.value();
+    let config: Object = json_fields::parse(config).map_err(|reason| refusal(&config_name, &reason))?;
+    let class = json_fields::text(&config, "tokenizer_class").map_err(in_file(&config_name))?.value();
     let (settings_name, special_name) = (within(root, TOKENIZER), within(root, SPECIAL));
     let special = object(read, &special_name)?;
     let settings = object(read, &settings_name)?.unwrap_or_default();
@@ -143,28 +143,28 @@ fn tokenizer_settings(
 }
 
 /// Reads a file that holds an object, if it is there.
-pub(super) fn object(read: ReadFile<'_>, name: &str) -> Result<Option<Object>, DescriptionError> {
+pub(crate) fn object(read: ReadFile<'_>, name: &str) -> Result<Option<Object>, DescriptionError> {
     let json = read(name)?;
-    json.map(|json| fields::parse(&json).map_err(|reason| refusal(name, &reason))).transpose()
+    json.map(|json| json_fields::parse(&json).map_err(|reason| refusal(name, &reason))).transpose()
 }
 
 /// Says which file a field is in.
-pub(super) fn in_file(file: &str) -> impl Fn(FieldError) -> DescriptionError {
+pub(crate) fn in_file(file: &str) -> impl Fn(FieldError) -> DescriptionError {
     move |error| refusal(file, &error.to_string())
 }
 
 /// Tells whether a path stays where it begins.
-pub(super) fn is_plain(path: &str) -> bool {
+pub(crate) fn is_plain(path: &str) -> bool {
     !path.contains(['\\', '\0'])
         && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-pub(super) fn refusal(file: &str, reason: &str) -> DescriptionError {
+pub(crate) fn refusal(file: &str, reason: &str) -> DescriptionError {
     DescriptionError::File { file: file.to_owned(), reason: reason.to_owned() }
 }
 
 /// The dimensions and the kind of a model.
-pub(super) const CONFIG: &str = "config.json";
+pub(crate) const CONFIG: &str = "config.json";
 /// What the tokenizer's class was made with.
 const TOKENIZER: &str = "tokenizer_config.json";
 /// The special tokens, in an older layout.
@@ -172,7 +172,7 @@ const SPECIAL: &str = "special_tokens_map.json";
 /// The list of modules.
 const MODULES: &str = "modules.json";
 /// The most tokens of a text in any model: the scores of attention grow with their square.
-pub(super) const TOKENS_MAX: usize = 8192;
+pub(crate) const TOKENS_MAX: usize = 8192;
 
 #[cfg(test)]
 mod tests {

@@ -3,15 +3,15 @@
 //! The invariant: a file that was accepted has a bounded number of tokens, and no word costs more than its length squared
 //! for a small length. Tokens may be without a row in the model's table: that is said of the texts that have them.
 
-use super::config::VOCABULARY_MAX;
 use super::folder::{TOKENIZER, VOCABULARY};
+use crate::inference::config::VOCABULARY_MAX;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
 
 /// What a tokenizer is made of.
-pub(super) enum TokenizerFile<'f> {
+pub(crate) enum TokenizerFile<'f> {
     /// A `tokenizer.json`.
     Json(Cow<'f, [u8]>),
     /// The `vocab.txt` of an older layout: BERT's words, one a line.
@@ -20,7 +20,7 @@ pub(super) enum TokenizerFile<'f> {
 
 impl<'f> TokenizerFile<'f> {
     /// Returns the file's name, and its content.
-    pub(super) fn parts(&self) -> (&'static str, &Cow<'f, [u8]>) {
+    pub(crate) fn parts(&self) -> (&'static str, &Cow<'f, [u8]>) {
         match self {
             Self::Json(content) => (TOKENIZER, content),
             Self::Vocabulary(content) => (VOCABULARY, content),
@@ -31,7 +31,7 @@ impl<'f> TokenizerFile<'f> {
     ///
     /// # Errors
     /// Says what is wrong with it.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         match self {
             Self::Json(json) => check(json),
             Self::Vocabulary(words) => {

@@ -3,11 +3,11 @@
 //! `modules.json` lists them in the order in which they run. `config_sentence_transformers.json` says what is put before
 //! texts; the library reads it beside `modules.json` only, and so does this.
 
-use super::config::{ACTIVATION, Scores};
-use super::description::{CONFIG, DescriptionError, ReadFile, in_file, is_plain, object, refusal};
-use super::fields::{self, FieldError, Given, Neutral, Object, within};
-use super::pooling::Pooling;
-use super::tokenizer_settings::{LOWER_CASE, tokens};
+use super::json_fields::{self, FieldError, Given, Neutral, Object, within};
+use super::metadata::{CONFIG, DescriptionError, ReadFile, in_file, is_plain, object, refusal};
+use super::tokenizer_config::{LOWER_CASE, tokens};
+use crate::inference::config::{ACTIVATION, Scores};
+use crate::inference::pooling::Pooling;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -64,7 +64,7 @@ impl Modules {
                 "Normalize" if modules.pooling.is_some() => {
                     let name = within(path, CONFIG);
                     if let Some(config) = object(read, &name)? {
-                        fields::check_neutral(&config, &SENTENCE).map_err(in_file(&name))?;
+                        json_fields::check_neutral(&config, &SENTENCE).map_err(in_file(&name))?;
                     }
                     modules.normalize = true;
                 }
@@ -97,12 +97,12 @@ impl Modules {
     }
 
     fn take_transformer(&mut self, config: &Object) -> Result<(), FieldError> {
-        fields::check_known(config, &READ, &NEUTRAL)?;
-        fields::check_neutral(config, &NEUTRAL)?;
+        json_fields::check_known(config, &READ, &NEUTRAL)?;
+        json_fields::check_neutral(config, &NEUTRAL)?;
         self.limit = tokens(config, "max_seq_length")?;
-        self.lower_case = fields::flag(config, LOWER_CASE)?.or(false);
+        self.lower_case = json_fields::flag(config, LOWER_CASE)?.or(false);
         let (task, output) = if self.pooling.is_some() { OF_POOLED } else { OF_HEAD };
-        match fields::text(config, "transformer_task")? {
+        match json_fields::text(config, "transformer_task")? {
             Given::Absent => {}
             Given::Value(given) if given == task => {}
             Given::Null | Given::Value(_) => {
@@ -110,14 +110,14 @@ impl Modules {
                 return Err(FieldError::new("transformer_task", &config["transformer_task"], &expected));
             }
         }
-        let modes = fields::object(config, "modality_config")?.value();
-        let text = modes.map(|modes| fields::object(modes, "text")).transpose()?.and_then(Given::value);
+        let modes = json_fields::object(config, "modality_config")?.value();
+        let text = modes.map(|modes| json_fields::object(modes, "text")).transpose()?.and_then(Given::value);
         if let (Some(modes), None) = (modes, text) {
             return Err(FieldError::new("modality_config", &Value::Object(modes.clone()), "expected text"));
         }
         if let Some(text) = text {
-            fields::check_neutral(text, &[("method", Neutral::OneOf(&["forward"]))])?;
-            fields::check_neutral(text, &[("method_output_name", output)])?;
+            json_fields::check_neutral(text, &[("method", Neutral::OneOf(&["forward"]))])?;
+            json_fields::check_neutral(text, &[("method_output_name", output)])?;
         }
         Ok(())
     }
@@ -125,14 +125,14 @@ impl Modules {
 
 impl Settings {
     fn of(config: &Object) -> Result<Self, FieldError> {
-        let kind = fields::text(config, "model_type")?.or(KINDS[0]);
+        let kind = json_fields::text(config, "model_type")?.or(KINDS[0]);
         if !KINDS.contains(&kind) {
             let expected = format!("only {} is supported", KINDS.join(" or "));
             return Err(FieldError::new("model_type", &kind.into(), &expected));
         }
-        let activation = fields::text(config, ACTIVATION)?.value();
+        let activation = json_fields::text(config, ACTIVATION)?.value();
         let ranking = activation.filter(|_| kind == KINDS[1]);
-        let dimensions = fields::count(config, "truncate_dim")?.value();
+        let dimensions = json_fields::count(config, "truncate_dim")?.value();
         if dimensions == Some(0) {
             return Err(FieldError::new("truncate_dim", &0.into(), "expected 1 or more"));
         }
@@ -147,14 +147,14 @@ impl Settings {
 
 /// Returns the prompt that is put before texts where none is asked for.
 fn prompt(config: &Object) -> Result<String, FieldError> {
-    let prompts = fields::object(config, "prompts")?.value();
+    let prompts = json_fields::object(config, "prompts")?.value();
     for (name, prompt) in prompts.into_iter().flatten() {
         if !(prompt.is_string() || prompt.is_null()) {
             return Err(FieldError::new(&format!("prompts.{name}"), prompt, "expected a text"));
         }
     }
     // An empty name is none.
-    let Some(name) = fields::text(config, DEFAULT)?.value().filter(|name| !name.is_empty()) else {
+    let Some(name) = json_fields::text(config, DEFAULT)?.value().filter(|name| !name.is_empty()) else {
         return Ok(String::new());
     };
     match prompts.and_then(|prompts| prompts.get(name)) {

@@ -13,18 +13,18 @@ use std::fmt;
 
 /// The tensors of one file, by name.
 #[derive(Debug, Default)]
-pub(super) struct Header {
-    pub(super) tensors: BTreeMap<String, Entry>,
+pub(crate) struct Header {
+    pub(crate) tensors: BTreeMap<String, Entry>,
 }
 
 /// Where one tensor lies, and what it holds.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
-    pub(super) dtype: Dtype,
-    pub(super) shape: Vec<usize>,
+pub(crate) struct Entry {
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
     /// Of its first byte, from the beginning of the file.
-    pub(super) start: u64,
-    pub(super) bytes: u64,
+    pub(crate) start: u64,
+    pub(crate) bytes: u64,
 }
 
 /// Why the header of a file is refused.
@@ -112,7 +112,7 @@ impl Header {
     ///
     /// # Errors
     /// Where that is more than a header may have, or more than there is.
-    pub(super) fn end(first_bytes: &[u8], file_bytes: u64) -> Result<u64, HeaderError> {
+    pub(crate) fn end(first_bytes: &[u8], file_bytes: u64) -> Result<u64, HeaderError> {
         let length = first_bytes.first_chunk().ok_or(HeaderError::TooShort(file_bytes))?;
         let found = u64::from_le_bytes(*length);
         if found > HEADER_BYTES_MAX {
@@ -126,7 +126,7 @@ impl Header {
     }
 
     /// Checks a header; `beginning` is the file up to [`Self::end`].
-    pub(super) fn parse(beginning: &[u8], file_bytes: u64) -> Result<Self, HeaderError> {
+    pub(crate) fn parse(beginning: &[u8], file_bytes: u64) -> Result<Self, HeaderError> {
         let data_start = Self::end(beginning, file_bytes)?;
         let json = usize::try_from(data_start)
             .ok()
@@ -237,7 +237,7 @@ impl<'de> Visitor<'de> for WrittenVisitor {
 /// The longest header that is parsed; that of a BERT with 24 layers has 45 kB.
 pub const HEADER_BYTES_MAX: u64 = 1 << 20;
 /// The header begins with its own length as a little-endian u64.
-pub(super) const LENGTH_BYTES: u64 = 8;
+pub(crate) const LENGTH_BYTES: u64 = 8;
 /// The key beside the tensors' names.
 const METADATA: &str = "__metadata__";
 /// More than any model has.

@@ -1,13 +1,13 @@
 //! What a model is by its small files alone: whether it can run here and what it does, known without loading it and by the
 //! same reading that loads it.
 
-use super::config::Config;
-use super::description::{CONFIG, Description};
 use super::fingerprint::Stat;
 use super::folder::{Folder, TOKENIZER, VOCABULARY, WEIGHTS};
-use super::model::{LoadError, single};
-use super::tokenizer_file::TokenizerFile;
+use super::metadata::{CONFIG, Description};
+use super::tokenizer_json::TokenizerFile;
 use super::weights::Weights;
+use crate::inference::config::Config;
+use crate::inference::model::{LoadError, single};
 use engine::task::TaskKind;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 impl Config {
     /// Returns what a model of this configuration can do. One that makes embeddings also classifies, by their
     /// similarity; one with a single score for a text also ranks texts by a query, as cross-encoders do.
-    pub(super) fn kinds(&self) -> &'static [TaskKind] {
+    pub(crate) fn kinds(&self) -> &'static [TaskKind] {
         match &self.classifier {
             None => &[TaskKind::Embedding, TaskKind::Classification],
             Some(classifier) if classifier.labels.len() == 1 => {
@@ -58,7 +58,7 @@ fn check_tokenizer(path: &Path) -> Result<(), LoadError> {
 }
 
 /// Reads the description of a folder, or of one file.
-pub(super) fn describe(path: &Path) -> Result<Description, LoadError> {
+pub(crate) fn describe(path: &Path) -> Result<Description, LoadError> {
     if path.is_file() {
         return single(&Weights::open(path)?);
     }
