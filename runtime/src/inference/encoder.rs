@@ -2,6 +2,19 @@
 //!
 //! The invariant: a text's hidden states do not depend on what else is in its batch beyond rounding.
 
+mod architectures;
+mod candle_backend;
+mod candle_ops;
+mod classifier_head;
+pub(super) mod config;
+mod kernel_backend;
+pub(super) mod model;
+pub(super) mod parameters;
+pub(super) mod pooling;
+mod tokenizer;
+pub(super) mod tokens;
+pub(super) mod zero_shot;
+
 use super::files::weights::WeightsError;
 use kernels::Sequence;
 use serde::{Deserialize, Serialize};

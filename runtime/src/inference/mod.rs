@@ -1,30 +1,23 @@
 //! Models behind the inference port: a worker process per model, started from the node's own program, so that a model
 //! that crashes or hangs takes a worker with it and never the node.
 
-mod architectures;
-mod config;
 #[cfg(feature = "embedded-model")]
 mod embedded;
 mod encoder;
-mod fast;
-mod files;
-mod head;
-pub mod llama;
-mod model;
 #[cfg(feature = "embedded-model")]
-mod outline;
-mod parameters;
+mod encoder_info;
+mod files;
+pub mod llama;
 mod pool;
-mod pooling;
-mod reference;
-mod similarity;
-mod steps;
-mod tokenizer;
-mod tokens;
 mod worker;
 
-pub use config::ConfigError;
+pub use encoder::config::ConfigError;
+pub use encoder::model::{Backend, LoadError, Model, SINGLE_FILE_TOKENS_MAX};
+pub use encoder::tokens::Pair;
+pub(crate) use encoder::zero_shot::cosine;
 pub use encoder::{EncodeError, EncoderError, Precision, Room};
+#[cfg(feature = "embedded-model")]
+pub use encoder_info::{Outline, OutlineOutput};
 pub(crate) use files::fingerprint::hashes_folder;
 pub use files::fingerprint::{FileHashes, FingerprintError, ModelFile};
 pub use files::folder::FolderError;
@@ -34,14 +27,9 @@ pub use files::metadata::DescriptionError;
 pub use files::quantize;
 pub use files::safetensors::{HEADER_BYTES_MAX, HeaderError};
 pub use files::weights::WeightsError;
-pub use model::{Backend, LoadError, Model, SINGLE_FILE_TOKENS_MAX};
-#[cfg(feature = "embedded-model")]
-pub use outline::{Outline, OutlineOutput};
 pub use pool::limits::{CpuShare, bound_own_memory, memory_of_workers};
 pub use pool::supervisor::{ProcessInference, WORKER_COMMAND, WorkerOptions};
 pub use pool::{Fleet, FleetHandle, FleetOptions, MODELS_MAX, ModelSpec};
-pub(crate) use similarity::cosine;
-pub use tokens::Pair;
 pub use worker::worker_main;
 
 pub use kernels::Sequence;

@@ -10,13 +10,13 @@ mod generations;
 mod label_cache;
 mod watched_files;
 
-use super::config::Scores;
+use super::encoder::config::Scores;
+use super::encoder::model::{Backend, Model};
+use super::encoder::tokens::Pair;
 use super::encoder::{EncodeError, Precision, Room};
 use super::llama::{self, Generator};
-use super::model::{Backend, Model};
 use super::pool::limits;
 use super::pool::protocol::{self, FromWorker, Hello, ToWorker};
-use super::tokens::Pair;
 use crate::containment::is_contained;
 use crate::hardening::harden_this_process;
 use batcher::{Ended, Input, Made, Place, Purpose, Queue, Request, Text};

@@ -7,7 +7,7 @@ use super::json_fields::within;
 use super::metadata::{DescriptionError, is_plain, refusal};
 use super::tokenizer_json::TokenizerFile;
 use super::weights::{Weights, WeightsError};
-use crate::inference::config::{CONFIG_BYTES_MAX, TOKENIZER_BYTES_MAX};
+use crate::inference::encoder::config::{CONFIG_BYTES_MAX, TOKENIZER_BYTES_MAX};
 use crate::regular_file;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};

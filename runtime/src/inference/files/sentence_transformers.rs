@@ -6,8 +6,8 @@
 use super::json_fields::{self, FieldError, Given, Neutral, Object, within};
 use super::metadata::{CONFIG, DescriptionError, ReadFile, in_file, is_plain, object, refusal};
 use super::tokenizer_config::{LOWER_CASE, tokens};
-use crate::inference::config::{ACTIVATION, Scores};
-use crate::inference::pooling::Pooling;
+use crate::inference::encoder::config::{ACTIVATION, Scores};
+use crate::inference::encoder::pooling::Pooling;
 use serde::Deserialize;
 use serde_json::Value;
 

@@ -4,7 +4,7 @@
 //! for a small length. Tokens may be without a row in the model's table: that is said of the texts that have them.
 
 use super::folder::{TOKENIZER, VOCABULARY};
-use crate::inference::config::VOCABULARY_MAX;
+use crate::inference::encoder::config::VOCABULARY_MAX;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;

@@ -9,7 +9,7 @@ use super::ends::{is_end, is_file_mark};
 use super::gguf::Gguf;
 use super::splits::{self, Rule};
 use super::text::Decode;
-use crate::inference::tokens::guarded;
+use crate::inference::encoder::tokens::guarded;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};

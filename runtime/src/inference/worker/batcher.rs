@@ -4,9 +4,9 @@
 //! the model; a job ends when its last text does. Cancelling a job drops its waiting texts; texts that are being
 //! computed are thrown away, and a pass through the model that nobody wants any more is told to stop.
 
-use crate::inference::config::Scores;
+use crate::inference::encoder::config::Scores;
+use crate::inference::encoder::zero_shot;
 use crate::inference::pool::protocol::JobResult;
-use crate::inference::similarity;
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::task::{EmbeddingInput, TaskOutput, Truncation};
@@ -299,7 +299,7 @@ impl Task {
                 if labels.is_empty() {
                     return Err(InferenceError::InputRejected(NO_LABELS.to_owned()));
                 }
-                let scores = vectors.split_first().map(|(text, others)| similarity::scores(text, others));
+                let scores = vectors.split_first().map(|(text, others)| zero_shot::scores(text, others));
                 classified(labels.into_iter().zip(scores.unwrap_or_default()), truncated)
             }
         }

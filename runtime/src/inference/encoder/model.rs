@@ -1,18 +1,18 @@
 //! One loaded model: its tokenizer, its encoder, and what becomes of hidden states, from a folder or from one file.
 
+use super::candle_backend::Reference;
+use super::classifier_head::Head;
 use super::config::ConfigError;
 use super::config::Scores;
-use super::encoder::{EncodeError, Encoder, EncoderError, Precision, Room};
-use super::fast::Fast;
-use super::files::folder::{Folder, FolderError, TOKENIZER, VOCABULARY, WEIGHTS};
-use super::files::metadata::{CONFIG, Description, DescriptionError, TOKENS_MAX};
-use super::files::tokenizer_json::TokenizerFile;
-use super::files::weights::{Weights, WeightsError};
-use super::head::Head;
+use super::kernel_backend::Fast;
 use super::parameters::Parameters;
 use super::pooling::{self, Pooling};
-use super::reference::Reference;
 use super::tokens::{Pair, Tokens, TokensOptions};
+use super::{EncodeError, Encoder, EncoderError, Precision, Room};
+use crate::inference::files::folder::{Folder, FolderError, TOKENIZER, VOCABULARY, WEIGHTS};
+use crate::inference::files::metadata::{CONFIG, Description, DescriptionError, TOKENS_MAX};
+use crate::inference::files::tokenizer_json::TokenizerFile;
+use crate::inference::files::weights::{Weights, WeightsError};
 use engine::task::{EmbeddingInput, TaskKind};
 use kernels::Sequence;
 use std::path::Path;
@@ -87,7 +87,7 @@ impl From<ConfigError> for LoadError {
 }
 
 impl Model<'static> {
-    /// Loads a folder as it is published, or a file that [`super::files::quantize::quantize`] wrote.
+    /// Loads a folder as it is published, or a file that [`crate::inference::files::quantize::quantize`] wrote.
     ///
     /// # Errors
     /// [`LoadError`] where it is something else, damaged, or not supported.
@@ -109,7 +109,7 @@ impl Model<'static> {
 }
 
 impl<'a> Model<'a> {
-    /// Loads a file that [`super::files::quantize::quantize`] wrote.
+    /// Loads a file that [`crate::inference::files::quantize::quantize`] wrote.
     ///
     /// # Errors
     /// [`LoadError`] where the file is something else or damaged.
@@ -199,7 +199,7 @@ impl<'a> Model<'a> {
     }
 
     /// Says what becomes of the outputs for one text, and for two that are read together, where the model has labels.
-    pub(super) const fn scores(&self) -> Option<(Scores, Scores)> {
+    pub(crate) const fn scores(&self) -> Option<(Scores, Scores)> {
         match &self.purpose {
             Purpose::Classify(head) => Some((head.scores(), head.ranking())),
             Purpose::Embed { .. } => None,
@@ -329,7 +329,7 @@ impl<'a> Model<'a> {
 }
 
 /// Reads the description that one file holds beside its weights.
-pub(super) fn single(weights: &Weights<'_>) -> Result<Description, LoadError> {
+pub(crate) fn single(weights: &Weights<'_>) -> Result<Description, LoadError> {
     if !weights.contains(CONFIG) {
         return Err(FolderError::Absent(NO_CONFIG.to_owned()).into());
     }

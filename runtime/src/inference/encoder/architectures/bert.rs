@@ -1,10 +1,10 @@
 //! BERT (Devlin et al., 2019), and MiniLM (Wang et al., 2020), which is a small BERT.
 
 use super::{Architecture, Between, Fields, HeadNames, Names, activation, epsilon, number};
-use crate::inference::config::ConfigError;
+use crate::inference::encoder::config::ConfigError;
 use crate::inference::files::json_fields::{Neutral, Object, check_neutral};
 
-pub(in crate::inference) static BERT: Architecture = Architecture {
+pub(crate) static BERT: Architecture = Architecture {
     model_type: "bert",
     fields,
     names: Names {

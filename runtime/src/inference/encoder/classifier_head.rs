@@ -2,8 +2,8 @@
 
 use super::architectures::Between;
 use super::config::{Classifier, Config, Scores};
-use super::files::weights::WeightsError;
 use super::parameters::Parameters;
+use crate::inference::files::weights::WeightsError;
 use std::sync::Arc;
 
 /// A loaded head.

@@ -4,41 +4,41 @@
 //! them not to overflow, and an arithmetic that the encoder here really does.
 
 use super::architectures::{self, Architecture, Field, Fields, Names};
-use super::files::json_fields::{self, FieldError, Neutral, Object};
+use crate::inference::files::json_fields::{self, FieldError, Neutral, Object};
 use kernels::Activation;
 use std::collections::BTreeMap;
 
 /// The checked dimensions of an encoder, and its head.
 #[derive(Clone, Debug)]
-pub(super) struct Config {
-    pub(super) architecture: &'static Architecture,
-    pub(super) vocabulary: usize,
-    pub(super) hidden: usize,
-    pub(super) intermediate: usize,
-    pub(super) heads: usize,
-    pub(super) layers: usize,
-    pub(super) positions: usize,
+pub(crate) struct Config {
+    pub(crate) architecture: &'static Architecture,
+    pub(crate) vocabulary: usize,
+    pub(crate) hidden: usize,
+    pub(crate) intermediate: usize,
+    pub(crate) heads: usize,
+    pub(crate) layers: usize,
+    pub(crate) positions: usize,
     /// 0 where the architecture has no types of tokens.
-    pub(super) token_types: usize,
-    pub(super) norm_epsilon: f32,
-    pub(super) activation: Activation,
+    pub(crate) token_types: usize,
+    pub(crate) norm_epsilon: f32,
+    pub(crate) activation: Activation,
     /// How the model classifies, where it has a head that does.
-    pub(super) classifier: Option<Classifier>,
+    pub(crate) classifier: Option<Classifier>,
 }
 
 /// What a head that classifies gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Classifier {
+pub(crate) struct Classifier {
     /// One name for each output.
-    pub(super) labels: Vec<String>,
-    pub(super) scores: Scores,
+    pub(crate) labels: Vec<String>,
+    pub(crate) scores: Scores,
     /// What becomes of the one output for two texts that are read together.
-    pub(super) ranking: Scores,
+    pub(crate) ranking: Scores,
 }
 
 /// What becomes of a head's outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scores {
+pub(crate) enum Scores {
     /// Each for itself: its sigmoid.
     Independent,
     /// One of the labels is right: their softmax.
@@ -49,7 +49,7 @@ pub(super) enum Scores {
 
 impl Scores {
     /// Turns a head's outputs into scores.
-    pub(super) fn of(self, logits: &[f32]) -> Vec<f32> {
+    pub(crate) fn of(self, logits: &[f32]) -> Vec<f32> {
         match self {
             Self::Independent => logits.iter().map(|logit| (1.0 + (-logit).exp()).recip()).collect(),
             Self::OneOfAll => softmax(logits),
@@ -61,7 +61,7 @@ impl Scores {
     ///
     /// # Errors
     /// Where it is another one than can be computed here.
-    pub(super) fn parse(name: &str, class: &str) -> Result<Self, FieldError> {
+    pub(crate) fn parse(name: &str, class: &str) -> Result<Self, FieldError> {
         let known = |known: &&(&str, Self)| {
             class.strip_prefix("torch.nn.").is_some_and(|class| {
                 class == known.0
@@ -77,7 +77,7 @@ impl Scores {
 }
 
 /// Turns numbers into shares of one that are the larger the larger they are.
-pub(super) fn softmax(numbers: &[f32]) -> Vec<f32> {
+pub(crate) fn softmax(numbers: &[f32]) -> Vec<f32> {
     let largest = numbers.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let shares: Vec<f32> = numbers.iter().map(|number| (number - largest).exp()).collect();
     let sum: f32 = shares.iter().sum();
@@ -123,7 +123,7 @@ pub enum ConfigError {
 
 impl Config {
     /// Reads and checks a `config.json`.
-    pub(super) fn parse(json: &[u8]) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, ConfigError> {
         let fields: Object = serde_json::from_slice(json)?;
         let architecture = architecture(&fields)?;
         json_fields::check_neutral(&fields, &NEUTRAL)?;
@@ -149,7 +149,7 @@ impl Config {
     }
 
     /// Lists the encoder's weight matrices, each row an output channel, with their shapes.
-    pub(super) fn matrices(&self) -> Vec<(String, [usize; 2])> {
+    pub(crate) fn matrices(&self) -> Vec<(String, [usize; 2])> {
         let names = &self.architecture.names;
         let mut matrices = vec![
             (weight(names.words), [self.vocabulary, self.hidden]),
@@ -165,7 +165,7 @@ impl Config {
     }
 
     /// Lists the encoder's biases and the norms' parameters, with their lengths.
-    pub(super) fn vectors(&self) -> Vec<(String, usize)> {
+    pub(crate) fn vectors(&self) -> Vec<(String, usize)> {
         let names = &self.architecture.names;
         let mut vectors = Vec::new();
         let mut norm = |name: &str| {
@@ -186,7 +186,7 @@ impl Config {
     }
 
     /// Lists the tensors of the head that classifies, if there is one, with their full names and shapes.
-    pub(super) fn head(&self) -> Vec<(String, Vec<usize>)> {
+    pub(crate) fn head(&self) -> Vec<(String, Vec<usize>)> {
         let Some(classifier) = &self.classifier else { return Vec::new() };
         let names = &self.architecture.names.head;
         let (hidden, outputs) = (self.hidden, classifier.labels.len());
@@ -214,18 +214,18 @@ impl Config {
 
 impl Names {
     /// Returns the name of a part of a layer.
-    pub(super) fn in_layer(&self, layer: usize, part: &str) -> String {
+    pub(crate) fn in_layer(&self, layer: usize, part: &str) -> String {
         format!("{}.{layer}.{part}", self.layer)
     }
 }
 
 /// Returns the name of a map's or norm's weight.
-pub(super) fn weight(name: &str) -> String {
+pub(crate) fn weight(name: &str) -> String {
     format!("{name}.weight")
 }
 
 /// Returns the name of a map's or norm's bias.
-pub(super) fn bias(name: &str) -> String {
+pub(crate) fn bias(name: &str) -> String {
     format!("{name}.bias")
 }
 
@@ -323,16 +323,16 @@ const NEUTRAL: [(&str, Neutral); 5] = [
 /// What kind of answer a head gives.
 const PROBLEM: &str = "problem_type";
 /// What sentence-transformers computes of the output of a cross-encoder.
-pub(super) const ACTIVATION: &str = "activation_fn";
+pub(crate) const ACTIVATION: &str = "activation_fn";
 /// The same before version 4.
 const OLDER_ACTIVATION: &str = "sbert_ce_default_activation_function";
 const ACTIVATIONS: [(&str, Scores); 2] = [("Identity", Scores::Plain), ("Sigmoid", Scores::Independent)];
 /// The largest file of a model that configures something.
-pub(super) const CONFIG_BYTES_MAX: u64 = 1 << 20;
+pub(crate) const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// The largest `tokenizer.json`; published ones of encoders have 0.5 to 17 MB.
-pub(super) const TOKENIZER_BYTES_MAX: u64 = 32 << 20;
+pub(crate) const TOKENIZER_BYTES_MAX: u64 = 32 << 20;
 /// The most tokens of a vocabulary.
-pub(super) const VOCABULARY_MAX: usize = 1 << 20;
+pub(crate) const VOCABULARY_MAX: usize = 1 << 20;
 /// The most labels of a head: their scores fit a message to another node.
 const LABELS_MAX: usize = 4096;
 /// The longest label.

@@ -1,10 +1,10 @@
 //! DistilBERT (Sanh et al., 2019): a BERT without types of tokens and without a pooler, and with names of its own.
 
 use super::{Architecture, Between, Fields, HeadNames, Names, activation, number, number_of};
-use crate::inference::config::ConfigError;
+use crate::inference::encoder::config::ConfigError;
 use crate::inference::files::json_fields::Object;
 
-pub(in crate::inference) static DISTILBERT: Architecture = Architecture {
+pub(crate) static DISTILBERT: Architecture = Architecture {
     model_type: "distilbert",
     fields,
     names: Names {

@@ -1,20 +1,20 @@
 //! From a hidden state for each token to one vector for the text, in the way that the model's own files say.
 
-use super::files::json_fields::{self, FieldError, Object};
+use crate::inference::files::json_fields::{self, FieldError, Object};
 use serde_json::Value;
 
 /// How the hidden states of a text become one vector.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pooling {
+pub(crate) struct Pooling {
     /// One or more; their vectors are put one after the other.
-    pub(super) modes: Vec<Mode>,
+    pub(crate) modes: Vec<Mode>,
     /// Whether the tokens of a prompt count.
-    pub(super) prompt: bool,
+    pub(crate) prompt: bool,
 }
 
 /// One way to make a vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     /// That of the first token, which is the special one.
     Cls,
     /// That of the last token.
@@ -31,7 +31,7 @@ pub(super) enum Mode {
 
 impl Pooling {
     /// The mean over all tokens, as where no file says more.
-    pub(super) fn mean() -> Self {
+    pub(crate) fn mean() -> Self {
         Self { modes: vec![Mode::Mean], prompt: true }
     }
 
@@ -39,7 +39,7 @@ impl Pooling {
     ///
     /// # Errors
     /// Says what is not supported.
-    pub(super) fn parse(json: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, String> {
         let config = json_fields::parse(json)?;
         Self::of(&config).map_err(|error| error.to_string())
     }
@@ -67,13 +67,13 @@ impl Pooling {
     }
 
     /// Says the length of a vector, where hidden states have so many numbers.
-    pub(super) fn width(&self, hidden: usize) -> usize {
+    pub(crate) fn width(&self, hidden: usize) -> usize {
         self.modes.len() * hidden
     }
 
     /// Returns the vector of a text from the hidden states of its tokens, `width` numbers each; the first `skipped` are
     /// those of a prompt that does not count.
-    pub(super) fn pool(
+    pub(crate) fn pool(
         &self,
         rows: &mut dyn Iterator<Item = &[f32]>,
         width: usize,
@@ -111,7 +111,7 @@ impl Mode {
     }
 
     /// Returns the mode's name, as the library spells it.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         MODES.iter().find(|(_, mode)| *mode == self).map_or("", |(name, _)| *name)
     }
 
@@ -176,7 +176,7 @@ fn scale(vector: &mut [f32], factor: f32) {
 }
 
 /// Scales a vector to unit length; zeros stay zeros.
-pub(super) fn normalize(vector: &mut [f32]) {
+pub(crate) fn normalize(vector: &mut [f32]) {
     let length = vector.iter().map(|number| number * number).sum::<f32>().sqrt();
     scale(vector, if length > 0.0 { length.recip() } else { 0.0 });
 }

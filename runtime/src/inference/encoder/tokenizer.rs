@@ -1,9 +1,9 @@
 //! A tokenizer of the library, made of a model's files as transformers makes it.
 
-use super::files::json_fields::Given;
-use super::files::tokenizer_config::{BertSettings, TokenizerSettings};
-use super::files::tokenizer_json::TokenizerFile;
 use super::tokens::guarded;
+use crate::inference::files::json_fields::Given;
+use crate::inference::files::tokenizer_config::{BertSettings, TokenizerSettings};
+use crate::inference::files::tokenizer_json::TokenizerFile;
 use std::collections::HashSet;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::{BertNormalizer, Lowercase, NormalizerWrapper, Sequence};

@@ -8,90 +8,90 @@ pub(super) mod bert;
 pub(super) mod distilbert;
 
 use super::config::ConfigError;
-use super::files::json_fields::{self, FieldError, Object};
+use crate::inference::files::json_fields::{self, FieldError, Object};
 use kernels::Activation;
 
 /// One architecture.
 #[derive(Debug)]
-pub(super) struct Architecture {
+pub(crate) struct Architecture {
     /// What a `config.json` calls it under `model_type`.
     pub(super) model_type: &'static str,
     /// Reads the fields that only this architecture has.
-    pub(super) fields: fn(&Object) -> Result<Fields, ConfigError>,
+    pub(crate) fields: fn(&Object) -> Result<Fields, ConfigError>,
     /// What its tensors are called.
-    pub(super) names: Names,
+    pub(crate) names: Names,
     /// The class of its models with a head that classifies, as a `config.json` names it under `architectures`.
-    pub(super) classifier_class: &'static str,
+    pub(crate) classifier_class: &'static str,
 }
 
 /// The dimensions as a configuration gives them, in the order in which they are checked.
 #[derive(Debug)]
-pub(super) struct Fields {
-    pub(super) vocabulary: Field,
-    pub(super) hidden: Field,
-    pub(super) intermediate: Field,
-    pub(super) heads: Field,
-    pub(super) layers: Field,
-    pub(super) positions: Field,
+pub(crate) struct Fields {
+    pub(crate) vocabulary: Field,
+    pub(crate) hidden: Field,
+    pub(crate) intermediate: Field,
+    pub(crate) heads: Field,
+    pub(crate) layers: Field,
+    pub(crate) positions: Field,
     /// Not all architectures have types of tokens.
-    pub(super) token_types: Option<Field>,
-    pub(super) norm_epsilon: f64,
-    pub(super) activation: Activation,
+    pub(crate) token_types: Option<Field>,
+    pub(crate) norm_epsilon: f64,
+    pub(crate) activation: Activation,
 }
 
 /// A number, and what the configuration calls it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Field {
-    pub(super) name: &'static str,
-    pub(super) value: usize,
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) value: usize,
 }
 
 /// The names of an architecture's tensors, without `.weight` and `.bias`.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(crate) struct Names {
     /// What stands before the names of the encoder's tensors where the model has a head.
-    pub(super) prefix: &'static str,
-    pub(super) words: &'static str,
-    pub(super) positions: &'static str,
-    pub(super) token_types: Option<&'static str>,
-    pub(super) embeddings_norm: &'static str,
+    pub(crate) prefix: &'static str,
+    pub(crate) words: &'static str,
+    pub(crate) positions: &'static str,
+    pub(crate) token_types: Option<&'static str>,
+    pub(crate) embeddings_norm: &'static str,
     /// Followed by a dot and the number of the layer.
-    pub(super) layer: &'static str,
-    pub(super) query: &'static str,
-    pub(super) key: &'static str,
-    pub(super) value: &'static str,
-    pub(super) attended: &'static str,
-    pub(super) attended_norm: &'static str,
-    pub(super) widen: &'static str,
-    pub(super) narrow: &'static str,
-    pub(super) narrowed_norm: &'static str,
-    pub(super) head: HeadNames,
+    pub(crate) layer: &'static str,
+    pub(crate) query: &'static str,
+    pub(crate) key: &'static str,
+    pub(crate) value: &'static str,
+    pub(crate) attended: &'static str,
+    pub(crate) attended_norm: &'static str,
+    pub(crate) widen: &'static str,
+    pub(crate) narrow: &'static str,
+    pub(crate) narrowed_norm: &'static str,
+    pub(crate) head: HeadNames,
 }
 
 /// The head that classifies: two linear maps on the first token's hidden state, and what is between them.
 #[derive(Debug)]
-pub(super) struct HeadNames {
+pub(crate) struct HeadNames {
     /// The full name of the first map.
-    pub(super) first: &'static str,
-    pub(super) between: Between,
+    pub(crate) first: &'static str,
+    pub(crate) between: Between,
     /// The full name of the second map.
-    pub(super) second: &'static str,
+    pub(crate) second: &'static str,
 }
 
 /// What is computed between the two maps of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Between {
+pub(crate) enum Between {
     Relu,
     Tanh,
 }
 
 /// Returns the architecture of this `model_type`.
-pub(super) fn of(model_type: &str) -> Option<&'static Architecture> {
+pub(crate) fn of(model_type: &str) -> Option<&'static Architecture> {
     ALL.iter().copied().find(|architecture| architecture.model_type == model_type)
 }
 
 /// Reads a number of a configuration, or takes a default where it is absent.
-pub(super) fn number(
+pub(crate) fn number(
     config: &Object,
     name: &'static str,
     default: Option<usize>,
@@ -101,7 +101,7 @@ pub(super) fn number(
 }
 
 /// Reads a number that goes by two names, as transformers takes either.
-pub(super) fn number_of(
+pub(crate) fn number_of(
     config: &Object,
     name: &'static str,
     other: &'static str,
@@ -120,7 +120,7 @@ pub(super) fn number_of(
 }
 
 /// Reads what is added to a variance before its root is taken.
-pub(super) fn epsilon(config: &Object, name: &'static str, default: f64) -> Result<f64, ConfigError> {
+pub(crate) fn epsilon(config: &Object, name: &'static str, default: f64) -> Result<f64, ConfigError> {
     let value = json_fields::number(config, name)?.not_null(name, "a number")?.unwrap_or(default);
     if (0.0..=1.0).contains(&value) {
         return Ok(value);
@@ -129,7 +129,7 @@ pub(super) fn epsilon(config: &Object, name: &'static str, default: f64) -> Resu
 }
 
 /// Reads which activation a model was trained with, exact GELU where it does not say.
-pub(super) fn activation(config: &Object, name: &'static str) -> Result<Activation, ConfigError> {
+pub(crate) fn activation(config: &Object, name: &'static str) -> Result<Activation, ConfigError> {
     let Some(value) = config.get(name) else { return Ok(Activation::Gelu) };
     let known = ACTIVATIONS.iter().find(|(known, _)| value.as_str() == Some(known));
     known.map(|(_, activation)| *activation).ok_or_else(|| {
@@ -148,4 +148,4 @@ const ACTIVATIONS: [(&str, Activation); 6] = [
     ("relu", Activation::Relu),
 ];
 /// All architectures.
-pub(super) const ALL: [&Architecture; 2] = [&bert::BERT, &distilbert::DISTILBERT];
+pub(crate) const ALL: [&Architecture; 2] = [&bert::BERT, &distilbert::DISTILBERT];

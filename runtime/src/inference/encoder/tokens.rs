@@ -5,10 +5,10 @@
 //! included. Up to [`WHOLE_BYTES_MAX`] bytes it is read in one piece; of a longer one no more than [`LOOKED_BYTES_MAX`] bytes
 //! are read, so that its cost is bounded.
 
-use super::files::tokenizer_config::TokenizerSettings;
-use super::files::tokenizer_json::TokenizerFile;
 use super::tokenizer::assemble;
 use crate::containment::contain;
+use crate::inference::files::tokenizer_config::TokenizerSettings;
+use crate::inference::files::tokenizer_json::TokenizerFile;
 use kernels::Sequence;
 use std::borrow::Cow;
 use tokenizers::{Encoding, PostProcessor, Token, Tokenizer};
@@ -32,7 +32,7 @@ impl Pair {
 }
 
 /// A tokenizer that cuts and never pads, whatever its file says.
-pub(super) struct Tokens {
+pub(crate) struct Tokens {
     tokenizer: Tokenizer,
     max: usize,
     /// Whether what does not fit is a text's beginning.
@@ -47,13 +47,13 @@ pub(super) struct Tokens {
 
 /// What a model wants of its tokens.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TokensOptions<'o> {
+pub(crate) struct TokensOptions<'o> {
     /// The most tokens of a text.
-    pub(super) max: usize,
+    pub(crate) max: usize,
     /// Whether capitals are made small, whatever the tokenizer does.
-    pub(super) lower_case: bool,
+    pub(crate) lower_case: bool,
     /// What is put before each text.
-    pub(super) prompt: &'o str,
+    pub(crate) prompt: &'o str,
 }
 
 /// The tokens of one text, without special ones.
@@ -69,7 +69,7 @@ impl Tokens {
     ///
     /// # Errors
     /// Says what is wrong with the files.
-    pub(super) fn load(
+    pub(crate) fn load(
         file: &TokenizerFile<'_>,
         settings: &TokenizerSettings,
         options: TokensOptions<'_>,
@@ -98,12 +98,12 @@ impl Tokens {
     }
 
     /// Says how many tokens at the beginning of each text are those of the prompt.
-    pub(super) const fn prompt_length(&self) -> usize {
+    pub(crate) const fn prompt_length(&self) -> usize {
         self.prompt_length
     }
 
     /// Returns a token's text, if the tokenizer has one of this number.
-    pub(super) fn name(&self, id: u32) -> Option<String> {
+    pub(crate) fn name(&self, id: u32) -> Option<String> {
         self.tokenizer.id_to_token(id)
     }
 
@@ -111,7 +111,7 @@ impl Tokens {
     ///
     /// # Errors
     /// Says why the text cannot be tokenised.
-    pub(super) fn encode(&self, text: &str) -> Result<Pair, String> {
+    pub(crate) fn encode(&self, text: &str) -> Result<Pair, String> {
         let budget = self.budget(false);
         let looked = self.look(&self.prompted(text), budget)?;
         let pair = self.finish(&looked, budget, None)?;
@@ -125,7 +125,7 @@ impl Tokens {
     ///
     /// # Errors
     /// Says why they cannot be tokenised.
-    pub(super) fn encode_pair(&self, first: &str, second: &str) -> Result<Pair, String> {
+    pub(crate) fn encode_pair(&self, first: &str, second: &str) -> Result<Pair, String> {
         let budget = self.budget(true);
         let (first, second) = (self.look(&self.prompted(first), budget)?, self.look(second, budget)?);
         let (of_first, of_second) = kept(first.count, second.count, budget);
@@ -136,7 +136,7 @@ impl Tokens {
     ///
     /// # Errors
     /// Says which of them the model does not have.
-    pub(super) fn wrap(&self, ids: &[u32]) -> Result<Pair, String> {
+    pub(crate) fn wrap(&self, ids: &[u32]) -> Result<Pair, String> {
         let begin = ids.iter().position(|id| !self.is_special(*id)).unwrap_or(ids.len());
         let end = ids.iter().rposition(|id| !self.is_special(*id)).map_or(begin, |last| last + 1);
         let own = &ids[begin..end];
@@ -227,7 +227,7 @@ fn kept(first: usize, second: usize, max: usize) -> (usize, usize) {
 }
 
 /// Does something with the tokenizer library, which reports some of what it does not like by a panic.
-pub(super) fn guarded<T>(what: &str, act: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+pub(crate) fn guarded<T>(what: &str, act: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     match contain(act) {
         Ok(done) => done.map_err(|error| format!("{what}: {error}")),
         Err(panicked) => Err(format!("{what}: the tokenizer panics: {panicked}")),

@@ -4,12 +4,12 @@
 //! for good are borrowed as they are. Of those on disk that of the words, often half of a model, is quantised while it is
 //! read; with more bits it stays on disk, and a word is read when a text has it.
 
+use super::candle_ops::Norm;
 use super::config::Config;
-use super::encoder::{EncodeError, Encoder, EncoderError, Room, TakeRows};
-use super::files::quantize::quantize_rows;
-use super::files::weights::{Float, RowsOnDisk};
 use super::parameters::{Form, LayerParameters, Linear, Parameters, Stored};
-use super::steps::Norm;
+use super::{EncodeError, Encoder, EncoderError, Room, TakeRows};
+use crate::inference::files::quantize::quantize_rows;
+use crate::inference::files::weights::{Float, RowsOnDisk};
 use kernels::{
     Dense, EncoderTables, ForwardError, Isa, LayerWeights, Matrix, MatrixError, Outlier, Sequence, TakeLayer,
     Words,
@@ -154,9 +154,9 @@ fn of_norm(norm: &Norm) -> kernels::Norm {
 mod tests {
     use super::*;
     use crate::inference::cosine;
+    use crate::inference::encoder::model::single;
+    use crate::inference::encoder::pooling::Pooling;
     use crate::inference::files::weights::Weights;
-    use crate::inference::model::single;
-    use crate::inference::pooling::Pooling;
 
     /// A node of any processor may compute a text that another one is compared with.
     #[test]

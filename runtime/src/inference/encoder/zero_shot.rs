@@ -6,7 +6,7 @@
 use super::config::softmax;
 
 /// Returns a score for each label; all of them together are one.
-pub(super) fn scores(text: &[f32], labels: &[Vec<f32>]) -> Vec<f32> {
+pub(crate) fn scores(text: &[f32], labels: &[Vec<f32>]) -> Vec<f32> {
     let similarities: Vec<f32> = labels.iter().map(|label| SCALE * cosine(text, label)).collect();
     softmax(&similarities)
 }

@@ -4,10 +4,10 @@
 //! attention looks at sequences, those of equal length together. All element-wise steps run in place on the calling
 //! thread.
 
+use super::candle_ops::{Bias, BiasActivation, Norm, Softmax};
 use super::config::Config;
-use super::encoder::{EncodeError, Encoder, EncoderError, Room, TakeRows};
 use super::parameters::{LayerParameters, Linear, Parameters};
-use super::steps::{Bias, BiasActivation, Norm, Softmax};
+use super::{EncodeError, Encoder, EncoderError, Room, TakeRows};
 use candle_core::{Device, Tensor};
 use kernels::{Activation, Sequence};
 use std::sync::atomic::{AtomicBool, Ordering};

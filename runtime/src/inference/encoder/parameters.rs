@@ -3,29 +3,29 @@
 //! The invariant: whatever is returned has the dimensions of the configuration.
 
 use super::architectures::HeadNames;
+use super::candle_ops::Norm;
 use super::config::{Config, bias, weight};
-use super::files::quantize::{outliers_of, places_of, scale_of};
-use super::files::weights::{Float, RowsOnDisk, Weights, WeightsError};
-use super::steps::Norm;
+use crate::inference::files::quantize::{outliers_of, places_of, scale_of};
+use crate::inference::files::weights::{Float, RowsOnDisk, Weights, WeightsError};
 use std::borrow::Cow;
 
 /// An encoder's numbers, still in their files.
-pub(super) struct Parameters<'w, 'a> {
+pub(crate) struct Parameters<'w, 'a> {
     weights: &'w Weights<'a>,
     config: &'w Config,
     prefix: &'static str,
 }
 
 /// A matrix as it is stored, row by row.
-pub(super) struct Stored<'a> {
-    pub(super) rows: usize,
-    pub(super) columns: usize,
-    pub(super) bytes: Cow<'a, [u8]>,
-    pub(super) form: Form,
+pub(crate) struct Stored<'a> {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) bytes: Cow<'a, [u8]>,
+    pub(crate) form: Form,
 }
 
 /// What the bytes of a matrix are.
-pub(super) enum Form {
+pub(crate) enum Form {
     Float(Float),
     /// Signed bytes: the scale of each row, and the weights that stand beside it with their rows and columns.
     Signed {
@@ -35,58 +35,58 @@ pub(super) enum Form {
 }
 
 /// A linear map as it is published: a row of weights for each output.
-pub(super) struct Linear<'a> {
-    pub(super) weight: Stored<'a>,
-    pub(super) bias: Vec<f32>,
+pub(crate) struct Linear<'a> {
+    pub(crate) weight: Stored<'a>,
+    pub(crate) bias: Vec<f32>,
 }
 
 /// The numbers of one layer.
-pub(super) struct LayerParameters<'a> {
-    pub(super) query: Linear<'a>,
-    pub(super) key: Linear<'a>,
-    pub(super) value: Linear<'a>,
-    pub(super) attended: Linear<'a>,
-    pub(super) attended_norm: Norm,
-    pub(super) widen: Linear<'a>,
-    pub(super) narrow: Linear<'a>,
-    pub(super) narrowed_norm: Norm,
+pub(crate) struct LayerParameters<'a> {
+    pub(crate) query: Linear<'a>,
+    pub(crate) key: Linear<'a>,
+    pub(crate) value: Linear<'a>,
+    pub(crate) attended: Linear<'a>,
+    pub(crate) attended_norm: Norm,
+    pub(crate) widen: Linear<'a>,
+    pub(crate) narrow: Linear<'a>,
+    pub(crate) narrowed_norm: Norm,
 }
 
 impl<'w, 'a> Parameters<'w, 'a> {
     /// Finds out under which names the encoder's tensors are there.
-    pub(super) fn of(weights: &'w Weights<'a>, config: &'w Config) -> Self {
+    pub(crate) fn of(weights: &'w Weights<'a>, config: &'w Config) -> Self {
         Self { weights, config, prefix: prefix(weights, config) }
     }
 
     /// The embeddings of the words.
-    pub(super) fn words(&self) -> Result<Stored<'a>, WeightsError> {
+    pub(crate) fn words(&self) -> Result<Stored<'a>, WeightsError> {
         self.table(self.config.architecture.names.words, self.config.vocabulary)
     }
 
     /// The same where they lie, if that is on disk in floating-point numbers.
-    pub(super) fn words_on_disk(&self) -> Result<Option<RowsOnDisk>, WeightsError> {
+    pub(crate) fn words_on_disk(&self) -> Result<Option<RowsOnDisk>, WeightsError> {
         let name = self.table_name(self.config.architecture.names.words);
         self.weights.rows_on_disk(&name, self.config.vocabulary, self.config.hidden)
     }
 
     /// The embeddings of the positions.
-    pub(super) fn positions(&self) -> Result<Stored<'a>, WeightsError> {
+    pub(crate) fn positions(&self) -> Result<Stored<'a>, WeightsError> {
         self.table(self.config.architecture.names.positions, self.config.positions)
     }
 
     /// The embeddings of the types of tokens, where there are types.
-    pub(super) fn token_types(&self) -> Result<Option<Stored<'a>>, WeightsError> {
+    pub(crate) fn token_types(&self) -> Result<Option<Stored<'a>>, WeightsError> {
         let name = self.config.architecture.names.token_types;
         name.map(|name| self.table(name, self.config.token_types)).transpose()
     }
 
     /// The normalisation of the embeddings.
-    pub(super) fn embeddings_norm(&self) -> Result<Norm, WeightsError> {
+    pub(crate) fn embeddings_norm(&self) -> Result<Norm, WeightsError> {
         self.norm(self.config.architecture.names.embeddings_norm)
     }
 
     /// One layer.
-    pub(super) fn layer(&self, layer: usize) -> Result<LayerParameters<'a>, WeightsError> {
+    pub(crate) fn layer(&self, layer: usize) -> Result<LayerParameters<'a>, WeightsError> {
         let names = &self.config.architecture.names;
         let (hidden, intermediate) = (self.config.hidden, self.config.intermediate);
         let linear = |part, outputs, inputs| {
@@ -106,7 +106,7 @@ impl<'w, 'a> Parameters<'w, 'a> {
     }
 
     /// The two maps of a head with so many outputs.
-    pub(super) fn head(&self, outputs: usize) -> Result<(Linear<'a>, Linear<'a>), WeightsError> {
+    pub(crate) fn head(&self, outputs: usize) -> Result<(Linear<'a>, Linear<'a>), WeightsError> {
         let HeadNames { first, second, .. } = self.config.architecture.names.head;
         let hidden = self.config.hidden;
         let first = read_linear(self.weights, first, hidden, hidden)?;
@@ -135,7 +135,7 @@ impl<'w, 'a> Parameters<'w, 'a> {
 
 impl Stored<'_> {
     /// Returns all numbers.
-    pub(super) fn widen(&self) -> Vec<f32> {
+    pub(crate) fn widen(&self) -> Vec<f32> {
         match &self.form {
             Form::Float(float) => float.widen(&self.bytes),
             Form::Signed { scales, outliers } => {
@@ -157,14 +157,14 @@ fn signed(byte: u8) -> f32 {
 }
 
 /// Returns what stands before the names of the encoder's tensors in these weights.
-pub(super) fn prefix(weights: &Weights<'_>, config: &Config) -> &'static str {
+pub(crate) fn prefix(weights: &Weights<'_>, config: &Config) -> &'static str {
     let names = &config.architecture.names;
     let bare = weights.contains(&weight(names.words));
     if bare { "" } else { names.prefix }
 }
 
 /// Returns the name under which a vector is stored: older files call a norm's weight and bias gamma and beta.
-pub(super) fn as_stored(weights: &Weights<'_>, name: String) -> String {
+pub(crate) fn as_stored(weights: &Weights<'_>, name: String) -> String {
     let older = match name.rsplit_once('.') {
         Some((norm, "weight")) => format!("{norm}.gamma"),
         Some((norm, "bias")) => format!("{norm}.beta"),

@@ -1,13 +1,14 @@
 //! What a model is by its small files alone: known without loading it, and by the same reading that loads it.
 
+use super::EMBEDDED_MODEL;
 use super::embedded;
 use super::encoder::Precision;
+use super::encoder::model::single;
+use super::encoder::pooling::Mode;
 use super::files::inspect::describe;
 use super::files::weights::Weights;
-use super::model::single;
 use super::pool::ModelSpec;
 use super::worker::PASS_TOKENS_MAX;
-use super::{EMBEDDED_MODEL, pooling::Mode};
 use std::path::Path;
 
 /// An encoder, from outside.
