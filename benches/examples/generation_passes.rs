@@ -9,7 +9,7 @@
 #![allow(clippy::print_stdout, reason = "this is its output")]
 
 use engine::task::{Generation, Prompt};
-use runtime::inference::llama::{Generator, Options, Step};
+use runtime::inference::decoder::{Generator, Options, Step};
 use serde_json::{Value, json};
 use std::error::Error;
 use std::io::{BufRead, Write};

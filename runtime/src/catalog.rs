@@ -9,7 +9,7 @@ mod identity;
 use self::identity::{files, is_pending, precision_name};
 use crate::config::{MODEL_NAME_BYTES_MAX, ModelEntry};
 use crate::hub::{Format, Hub, ModelId, Present, Progress, PullError};
-use crate::inference::llama::{inspect, is_gguf};
+use crate::inference::decoder::{inspect, is_gguf};
 use crate::inference::{
     EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, FileHashes, FleetHandle, ModelSpec, Outline, Precision,
     embedded_fingerprint, hashes_folder,

@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor, safetensors};
 use candle_transformers::models::quantized_llama::ModelWeights;
 use engine::task::{ChatMessage, ChatRole, FinishReason, Generation, Prompt};
 use runtime::inference::Precision;
-use runtime::inference::llama::{Generator, Options, Step};
+use runtime::inference::decoder::{Generator, Options, Step};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::fs;

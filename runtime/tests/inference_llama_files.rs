@@ -7,7 +7,7 @@ use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor, safetensors};
 use engine::task::{ChatMessage, ChatRole, FinishReason, Generation, Prompt};
-use runtime::inference::llama::{Generator, Options, Step, inspect};
+use runtime::inference::decoder::{Generator, Options, Step, inspect};
 use serde_json::{Map, json};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;

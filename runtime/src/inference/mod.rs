@@ -1,13 +1,13 @@
 //! Models behind the inference port: a worker process per model, started from the node's own program, so that a model
 //! that crashes or hangs takes a worker with it and never the node.
 
+pub mod decoder;
 #[cfg(feature = "embedded-model")]
 mod embedded;
 mod encoder;
 #[cfg(feature = "embedded-model")]
 mod encoder_info;
 mod files;
-pub mod llama;
 mod pool;
 mod worker;
 

@@ -10,11 +10,11 @@ mod generations;
 mod label_cache;
 mod watched_files;
 
+use super::decoder::{self, Generator};
 use super::encoder::config::Scores;
 use super::encoder::model::{Backend, Model};
 use super::encoder::tokens::Pair;
 use super::encoder::{EncodeError, Precision, Room};
-use super::llama::{self, Generator};
 use super::pool::limits;
 use super::pool::protocol::{self, FromWorker, Hello, ToWorker};
 use crate::containment::is_contained;
@@ -126,7 +126,7 @@ impl Worker {
     /// Loads the model and starts to compute.
     fn load(self: &Arc<Self>, model: &OsStr, threads: u16, precision: Precision) {
         self.leave_if_changed_at_all();
-        if Path::new(model).exists() && llama::is_llama(Path::new(model)) {
+        if Path::new(model).exists() && decoder::is_llama(Path::new(model)) {
             return self.generate(Path::new(model), threads, precision);
         }
         let model = match read_model(model, precision) {
@@ -153,11 +153,11 @@ impl Worker {
 
     /// Loads a model that continues texts, and does so for ever.
     fn generate(&self, path: &Path, threads: u16, precision: Precision) {
-        let options = llama::Options {
+        let options = decoder::Options {
             threads: usize::from(threads.max(1)),
             precision,
-            packed_folder: llama::packed_folder(),
-            ..llama::Options::default()
+            packed_folder: decoder::packed_folder(),
+            ..decoder::Options::default()
         };
         let mut generator = match Generator::load(path, &options) {
             Ok(generator) => generator,

@@ -292,7 +292,7 @@ fn file_name(key: &[u8; 32]) -> String {
 
 /// Returns the folder in which hashes are kept: beside what else programs keep to save themselves work.
 pub(crate) fn hashes_folder() -> Option<PathBuf> {
-    crate::inference::llama::cache_folder().map(|cache| cache.join("hashes"))
+    crate::inference::decoder::cache_folder().map(|cache| cache.join("hashes"))
 }
 
 /// Sets these hashes apart from all others. The number grows when the same files come to compute something else.

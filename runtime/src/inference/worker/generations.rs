@@ -4,7 +4,7 @@
 //! others run beside it; however many jobs there are, the memory of a few texts is all that they take, and one for which
 //! there is none now waits until another has ended.
 
-use crate::inference::llama::{BeginError, Generator, Session, Step};
+use crate::inference::decoder::{BeginError, Generator, Session, Step};
 use crate::inference::pool::protocol::{FromWorker, JobResult};
 use engine::InferenceError;
 use engine::ids::JobId;

@@ -3,9 +3,9 @@
 //! Said when models are listed, so that none is offered whose first task would fail. Files that are damaged are left to
 //! whoever loads them, which has them fetched again. Files are looked at again when they change.
 
-use super::config::Config;
+use super::architectures::llama::Config;
 use super::generator::check_folder;
-use super::source::Source;
+use super::tensor_source::Source;
 use super::vocabulary;
 use super::{GgufError, LlamaError};
 use crate::inference::files::fingerprint::Stat;

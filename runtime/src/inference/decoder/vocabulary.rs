@@ -5,10 +5,10 @@
 //! is refused.
 
 use super::LlamaError;
-use super::ends::{is_end, is_file_mark};
+use super::detokenizer::Decode;
+use super::end_tokens::{is_end, is_file_mark};
 use super::gguf::Gguf;
-use super::splits::{self, Rule};
-use super::text::Decode;
+use super::pre_tokenizer::{self, Rule};
 use crate::inference::encoder::tokens::guarded;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -322,7 +322,7 @@ fn by_merges(gguf: &Gguf, vocab: serde_json::Map<String, Value>) -> Result<Parts
     let rule = rule(gguf)?;
     let model = json!({"type": "BPE", "vocab": vocab, "merges": merges, "ignore_merges": rule.ignores_merges,
         "byte_fallback": false, "fuse_unk": false});
-    Ok((Value::Null, rule.described(), splits::bytes(), model))
+    Ok((Value::Null, rule.described(), pre_tokenizer::bytes(), model))
 }
 
 /// The rule by which a file's vocabulary of merges splits a text.
@@ -408,7 +408,7 @@ const SHOWN_CHARS: usize = 40;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inference::llama::gguf::Value as Field;
+    use crate::inference::decoder::gguf::Value as Field;
     use std::collections::BTreeMap;
 
     fn gguf(fields: Vec<(&str, Field)>) -> Gguf {

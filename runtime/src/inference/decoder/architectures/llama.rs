@@ -1,8 +1,10 @@
 //! What a Llama is made of, as its `config.json` or the metadata of its GGUF file says.
 
-use super::LlamaError;
-use super::fields::Fields;
-use super::gguf::Gguf;
+pub(in crate::inference::decoder) mod gguf_schema;
+
+use crate::inference::decoder::LlamaError;
+use crate::inference::decoder::gguf::Gguf;
+use crate::inference::decoder::json_fields::Fields;
 use kernels::llama::Shape;
 use serde::Deserialize;
 use serde_json::json;
@@ -10,21 +12,21 @@ use std::f32::consts::PI;
 
 /// A Llama as its files describe it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Config {
-    pub(super) shape: Shape,
-    pub(super) layers: usize,
+pub(crate) struct Config {
+    pub(crate) shape: Shape,
+    pub(crate) layers: usize,
     /// Whether the last matrix is the table of the tokens' vectors.
-    pub(super) tied: bool,
+    pub(crate) tied: bool,
     /// What texts begin with, where they do; there may be no row for it.
-    pub(super) bos: Option<u32>,
+    pub(crate) bos: Option<u32>,
     /// Tokens that the files name as ends; some may be none that the model can write.
-    pub(super) eos: Vec<u32>,
+    pub(crate) eos: Vec<u32>,
 }
 
 impl Config {
     /// Reads `config.json`, and `generation_config.json` where there is one. What transformers' classes for these
     /// models do not read changes nothing; what they read and nothing here computes is refused by its name.
-    pub(super) fn parse(json: &[u8], generation: Option<&[u8]>) -> Result<Self, LlamaError> {
+    pub(crate) fn parse(json: &[u8], generation: Option<&[u8]>) -> Result<Self, LlamaError> {
         Self::parsed(json, generation).map_err(LlamaError::Config)?.checked()
     }
 
@@ -83,9 +85,9 @@ impl Config {
         })
     }
 
-    /// Reads the metadata of a GGUF file that [`super::known::check`] let pass; `factors` are those that its frequencies
+    /// Reads the metadata of a GGUF file that [`gguf_schema::check`] let pass; `factors` are those that its frequencies
     /// are divided by.
-    pub(super) fn of_gguf(gguf: &Gguf, factors: Option<&[f32]>) -> Result<Self, LlamaError> {
+    pub(crate) fn of_gguf(gguf: &Gguf, factors: Option<&[f32]>) -> Result<Self, LlamaError> {
         Self::described(gguf, factors).map_err(LlamaError::Config)?.checked()
     }
 
@@ -183,7 +185,7 @@ impl Config {
 }
 
 /// Tells whether a `config.json` is that of a Llama, sound or not.
-pub(super) fn is_llama(json: &[u8]) -> bool {
+pub(crate) fn is_llama(json: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Kind {
         model_type: String,
@@ -363,7 +365,7 @@ mod tests {
 
     #[test]
     fn frequencies_of_a_gguf_file_are_scaled_by_either_key() {
-        use super::super::gguf::Value;
+        use crate::inference::decoder::gguf::Value;
         let frequencies = |more: &[(&str, Value)]| {
             let number = |name: &str, number| (format!("llama.{name}"), Value::Integer(number));
             let mut metadata: std::collections::BTreeMap<String, Value> = [

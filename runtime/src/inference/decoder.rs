@@ -4,27 +4,26 @@
 //! it is checked before memory is taken for it. The arithmetic is that of the crate `kernels`; candle reads the
 //! formats for which that has no counterpart.
 
+mod architectures;
 mod chat;
-mod config;
-mod ends;
-mod fields;
+mod chunked_prefill;
+mod detokenizer;
+mod end_tokens;
 mod generator;
 mod gguf;
-mod inspection;
+mod inspect;
 mod jinja;
-mod known;
-mod pace;
+mod json_fields;
 mod packing;
+mod pre_tokenizer;
 mod sampler;
-mod source;
-mod splits;
-mod text;
+mod tensor_source;
 mod tokenizer_config;
 mod vocabulary;
 
 pub use generator::{BeginError, Generator, Session, Step};
 pub use gguf::GgufError;
-pub use inspection::inspect;
+pub use inspect::inspect;
 
 use super::encoder::Precision;
 use std::io;
@@ -122,7 +121,7 @@ pub fn is_llama(path: &Path) -> bool {
         return is_gguf(path) || path.extension().is_some_and(|extension| extension == "gguf");
     }
     let Ok(Some(json)) = super::files::folder::Folder::at(path).read("config.json") else { return false };
-    config::is_llama(&json)
+    architectures::llama::is_llama(&json)
 }
 
 /// Tells whether a file begins as a GGUF file does that has a tensor.

@@ -3,8 +3,8 @@
 //! Rows are read where they are needed, into memory that is used again: the files are never in memory as a whole.
 
 use super::LlamaError;
+use super::architectures::llama::gguf_schema;
 use super::gguf::{Gguf, Kind, Tensor};
-use super::known;
 use crate::inference::encoder::Precision;
 use crate::inference::files::safetensors::{Entry, Header, HeaderError};
 use crate::regular_file;
@@ -49,7 +49,7 @@ impl Source {
         let reader = io::BufReader::new(&opened.file);
         let gguf = Gguf::read(reader, opened.bytes)
             .map_err(|source| LlamaError::Gguf { path: path.to_owned(), source })?;
-        known::check(&gguf).map_err(LlamaError::Config)?;
+        gguf_schema::check(&gguf).map_err(LlamaError::Config)?;
         let tensors = gguf.tensors.iter().map(|(name, tensor)| (name.clone(), (0, tensor.clone()))).collect();
         Ok((Self { files: vec![opened], tensors }, gguf))
     }

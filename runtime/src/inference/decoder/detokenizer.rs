@@ -126,7 +126,7 @@ const PROMPT_TOKENS_MAX: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inference::llama::vocabulary::Vocabulary;
+    use crate::inference::decoder::vocabulary::Vocabulary;
     use proptest::prelude::*;
     use serde_json::{Map, Value, json};
 

@@ -3,8 +3,8 @@
 //! What would change a list or a dict is refused, as transformers' environment refuses it.
 
 use super::evaluation::{Evaluation, Given, next_of};
+use super::formatting::date;
 use super::strings;
-use super::text::date;
 use super::value::{Cycler, Dict, Value, missing};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

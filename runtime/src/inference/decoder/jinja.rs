@@ -17,14 +17,14 @@ mod checks;
 mod evaluation;
 mod expressions;
 mod filters;
+mod formatting;
 mod json;
 mod lexer;
 mod methods;
 mod numbers;
-mod order;
 mod parser;
+mod sorting;
 mod strings;
-mod text;
 mod value;
 
 use crate::containment::contain;

@@ -1,7 +1,7 @@
 //! Values as JSON, as Python's `json.dumps` writes it.
 
-use super::order::sorted;
-use super::text::check;
+use super::formatting::check;
+use super::sorting::sorted;
 use super::value::{Value, float};
 use std::fmt::Write;
 

@@ -2,9 +2,9 @@
 
 use super::checks::has_case;
 use super::evaluation::{Evaluation, Given};
+use super::formatting::{format, padded};
 use super::lexer::is_space;
 use super::methods;
-use super::text::{format, padded};
 use super::value::{Dict, Value};
 
 /// Calls a method of a text.

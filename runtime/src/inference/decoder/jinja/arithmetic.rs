@@ -1,7 +1,7 @@
 //! Arithmetic as Python has it, with numbers, texts and lists.
 
 use super::evaluation::Evaluation;
-use super::text::percent;
+use super::formatting::percent;
 use super::value::{Value, missing};
 
 /// Joins two values by an operator.

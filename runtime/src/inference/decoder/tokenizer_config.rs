@@ -4,7 +4,7 @@
 //! Of what transformers reads there, these change nothing here: how classes build a tokenizer anew (`tokenizer.json` is
 //! followed as it is), padding and cutting, and the cleaning of spaces, which is for whole texts alone.
 
-use super::fields::Fields;
+use super::json_fields::Fields;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 

@@ -2,12 +2,12 @@
 
 use super::checks;
 use super::evaluation::{Evaluation, Given};
+use super::formatting::{padded, percent};
 use super::json::Json;
 use super::methods;
 use super::numbers;
-use super::order;
+use super::sorting;
 use super::strings::{capitalized, centered, joined, lines, replaced, stripped};
-use super::text::{padded, percent};
 use super::value::{Dict, Value};
 
 /// Tells whether there is a filter of this name.
@@ -27,7 +27,9 @@ pub(super) fn filter(it: &mut Evaluation, name: &str, value: Value, given: Given
     match name {
         "abs" | "float" | "int" | "round" | "sum" => numbers::filter(it, name, value, given),
         "batch" | "slice" => grouped(it, name, &value, given),
-        "dictsort" | "groupby" | "max" | "min" | "sort" | "unique" => order::filter(it, name, &value, given),
+        "dictsort" | "groupby" | "max" | "min" | "sort" | "unique" => {
+            sorting::filter(it, name, &value, given)
+        }
         "map" | "reject" | "rejectattr" | "select" | "selectattr" => picked(it, name, &value, given),
         "tojson" => json(it, &value, given),
         name if TEXT_FILTERS.contains(&name) => {

@@ -3,14 +3,14 @@
 //! A text is a session, which advances by one pass of the model at a time: so whoever runs several of them can take
 //! turns, and stop any of them soon. The invariant: the same request gives the same text, whatever else runs.
 
+use super::architectures::llama::Config;
 use super::chat::Chat;
-use super::config::Config;
+use super::chunked_prefill::Pace;
+use super::detokenizer::Text;
 use super::gguf::Gguf;
-use super::pace::Pace;
 use super::packing::{self, GGUF, Names, SAFETENSORS};
 use super::sampler::Sampler;
-use super::source::Source;
-use super::text::Text;
+use super::tensor_source::Source;
 use super::tokenizer_config::TokenizerConfig;
 use super::vocabulary::{self, Vocabulary};
 use super::{LlamaError, Options};

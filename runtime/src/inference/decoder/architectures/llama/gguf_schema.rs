@@ -1,14 +1,14 @@
 //! What a GGUF file of the Llama family may hold: every key and every tensor is read, changes nothing, or is refused by
 //! its name. Nothing that a file says is passed over in silence.
 
-use super::gguf::{Gguf, Value};
+use crate::inference::decoder::gguf::{Gguf, Value};
 use std::f64::consts::SQRT_2;
 
 /// Checks the names of keys and tensors, the types of values, and values that nothing here computes with.
 ///
 /// # Errors
 /// Names what is not supported.
-pub(super) fn check(gguf: &Gguf) -> Result<(), String> {
+pub(crate) fn check(gguf: &Gguf) -> Result<(), String> {
     if let Some(parts) = gguf.number("split.count").filter(|parts| *parts > 1) {
         let part = gguf.number("split.no").map_or(0, |part| part + 1);
         return Err(format!(
@@ -262,7 +262,7 @@ const SHOWN_CHARS: usize = 80;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inference::llama::gguf::{Kind, Tensor};
+    use crate::inference::decoder::gguf::{Kind, Tensor};
     use std::collections::BTreeMap;
 
     fn sound() -> Gguf {

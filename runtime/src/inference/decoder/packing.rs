@@ -4,8 +4,8 @@
 //! was made from these very files in this very arrangement, and its sum is right; a disk that is full costs nothing
 //! but the packing next time.
 
-use super::config::Config;
-use super::source::{Room, Rows, Source};
+use super::architectures::llama::Config;
+use super::tensor_source::{Room, Rows, Source};
 use super::{LlamaError, Options};
 use crate::home;
 use kernels::llama::{Arena, Layer, Matrix, TILE_ROWS};

@@ -1,0 +1,3 @@
+//! The decoder architectures that this program can run, one file each.
+
+pub(super) mod llama;
