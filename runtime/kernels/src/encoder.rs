@@ -8,25 +8,30 @@
 //! token or position that the model has not is an error before anything is computed; once [`Scratch`] has grown to
 //! the largest batch, nothing is allocated.
 
+mod attention;
+mod linear;
 mod load;
-mod scratch;
-mod words;
+mod matrix;
+mod tile;
+mod token_embeddings;
+mod workspace;
 
+pub use linear::Precision;
 pub use load::{Dense, EncoderError, EncoderTables, EncoderWeights, LayerWeights, Norm, TakeLayer};
-pub use scratch::{Hidden, Scratch};
-pub use words::{ReadRows, Words};
+pub use matrix::{Matrix, MatrixError, Outlier};
+pub use token_embeddings::{ReadRows, Words};
+pub use workspace::{Hidden, Scratch};
 
 use crate::aligned::Aligned;
-use crate::attention::{Attend, Heads, Projected};
-use crate::elements::{self, Activation};
-use crate::isa::{Isa, Kernel};
-use crate::linear::{Linear, Multiply, Output, Precision};
-use crate::matrix::Matrix;
 use crate::simd::Simd;
-use crate::team::Team;
-use scratch::Member;
+use crate::simd::elements::{self, Activation};
+use crate::simd::isa::{Isa, Kernel};
+use crate::thread_team::Team;
+use attention::{Attend, Heads, Projected};
+use linear::{Linear, Multiply, Output};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use workspace::Member;
 
 /// An encoder, ready to run. It borrows the tables that it looks tokens up in.
 pub struct Encoder<'a> {

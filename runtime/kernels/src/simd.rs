@@ -5,16 +5,21 @@
 //!
 //! The invariant: a value of a type that implements [`Simd`] exists only where the processor has its instructions.
 
+pub(crate) mod arithmetic;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+pub(crate) mod elements;
+pub(crate) mod isa;
+pub(crate) mod lanes;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod portable;
+mod reductions;
 
 use crate::aligned::Plain;
-use crate::format::{Format, SelfFormat};
+use arithmetic::{Format, SelfFormat};
 
 /// One instruction set.
 pub(crate) trait Simd: Copy + 'static {

@@ -112,7 +112,7 @@ pub enum LlamaError {
     Tokenizer(String),
     /// Its parts do not fit each other.
     #[error(transparent)]
-    Weights(#[from] kernels::llama::ShapeError),
+    Weights(#[from] kernels::decoder::ShapeError),
 }
 
 /// Tells whether a path looks like a model of this family: a GGUF file, or a folder whose configuration says so.

@@ -1,12 +1,12 @@
 //! An encoder from the numbers of a file.
 
+use super::attention::Heads;
+use super::linear::{Pack, Part, Precision};
+use super::matrix::Matrix;
 use super::{Encoder, Layer, LayerNorm, Words, stride};
 use crate::aligned::Aligned;
-use crate::attention::Heads;
-use crate::elements::Activation;
-use crate::isa::Isa;
-use crate::linear::{Pack, Part, Precision};
-use crate::matrix::Matrix;
+use crate::simd::elements::Activation;
+use crate::simd::isa::Isa;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;

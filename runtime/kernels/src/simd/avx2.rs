@@ -1,7 +1,7 @@
 //! AVX2 with FMA, and with VNNI beside.
 
 use super::Simd;
-use crate::format::{Single, WidenedHalf};
+use super::arithmetic::{Single, WidenedHalf};
 use std::arch::x86_64::*;
 
 /// AVX2 and FMA: Intel since Haswell, AMD since Zen.

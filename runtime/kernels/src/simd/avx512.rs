@@ -1,7 +1,7 @@
 //! AVX-512 with VNNI, and with bf16 beside.
 
+use super::arithmetic::{DotHalf, Single, WidenedHalf};
 use super::{LANES_MAX, Simd};
-use crate::format::{DotHalf, Single, WidenedHalf};
 use std::arch::x86_64::*;
 
 /// AVX-512 F, BW, DQ, VL and VNNI: Intel since Cascade Lake, AMD since Zen 4.

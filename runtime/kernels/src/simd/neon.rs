@@ -1,7 +1,7 @@
 //! NEON, which every 64-bit ARM has. Bytes are multiplied as 16 bits: no faster than f32, but half the memory.
 
 use super::Simd;
-use crate::format::{Single, WidenedHalf};
+use super::arithmetic::{Single, WidenedHalf};
 use std::arch::aarch64::*;
 
 /// NEON without the later dot products.

@@ -1,8 +1,8 @@
 //! Plain Rust: for processors without kernels of their own, and what all others are checked against.
 
 use super::Simd;
-use crate::elements;
-use crate::format::{Single, WidenedHalf};
+use super::arithmetic::{Single, WidenedHalf};
+use super::elements;
 
 /// No instructions beyond those that every processor of its kind has.
 #[derive(Clone, Copy)]

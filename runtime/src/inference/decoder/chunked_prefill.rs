@@ -3,7 +3,7 @@
 //! The quickest pass counts. Those that took longer shared the machine with other programs, and to take fewer tokens
 //! would only cost more of it: every pass reads all weights.
 
-use kernels::llama::PASS_TOKENS_MAX;
+use kernels::decoder::PASS_TOKENS_MAX;
 use std::time::Duration;
 
 /// How fast a model reads.

@@ -17,7 +17,7 @@ use super::{LlamaError, Options};
 use crate::inference::files::folder::{Folder, TOKENIZER, WEIGHTS};
 use crate::text::without_mark;
 use engine::task::{FinishReason, Generation, Prompt};
-use kernels::llama::{Cache, Kernel, Llama, PASS_TOKENS_MAX};
+use kernels::decoder::{Cache, Kernel, Llama, PASS_TOKENS_MAX};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

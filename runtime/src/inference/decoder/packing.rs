@@ -8,7 +8,7 @@ use super::architectures::llama::Config;
 use super::tensor_source::{Room, Rows, Source};
 use super::{LlamaError, Options};
 use crate::home;
-use kernels::llama::{Arena, Layer, Matrix, TILE_ROWS};
+use kernels::decoder::{Arena, Layer, Matrix, TILE_ROWS};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -10,7 +10,7 @@ use crate::inference::files::safetensors::{Entry, Header, HeaderError};
 use crate::regular_file;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device};
-use kernels::llama::Format;
+use kernels::decoder::Format;
 use safetensors::Dtype;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -213,7 +213,7 @@ impl Rows<'_> {
             self.raw(rows.start, &mut room.raw)?;
             for (raw, out) in room.raw.chunks_exact(raw_bytes).zip(out.chunks_exact_mut(bytes)) {
                 self.decode_raw(raw, &mut room.numbers)?;
-                kernels::llama::encode_q8_0(&room.numbers, out);
+                kernels::decoder::encode_q8_0(&room.numbers, out);
             }
         }
         match rows.zip(out.chunks_exact(bytes)).find(|(_, row)| !format.is_finite(row)) {

@@ -5,7 +5,7 @@ pub(in crate::inference::decoder) mod gguf_schema;
 use crate::inference::decoder::LlamaError;
 use crate::inference::decoder::gguf::Gguf;
 use crate::inference::decoder::json_fields::Fields;
-use kernels::llama::Shape;
+use kernels::decoder::Shape;
 use serde::Deserialize;
 use serde_json::json;
 use std::f32::consts::PI;

@@ -4,9 +4,9 @@
 //! *group*), and how a tile's sums become f32. Weights are laid out in panels: for each group of inputs, the group's
 //! weights of one output channel after another.
 
+use super::Simd;
+use super::elements::{self, Quantization};
 use crate::aligned::Plain;
-use crate::elements::{self, Quantization};
-use crate::simd::Simd;
 
 /// One arithmetic.
 pub(crate) trait Format<S: Simd>: 'static {
@@ -168,10 +168,9 @@ pub(crate) struct DotHalf;
 
 #[cfg(target_arch = "x86_64")]
 mod dot_half {
-    use super::{DotHalf, Format, SelfFormat, Stored, elements};
-    use crate::elements::Quantization;
-    use crate::simd::Simd;
+    use super::{DotHalf, Format, SelfFormat, Simd, Stored, elements};
     use crate::simd::avx512::Avx512Bf16;
+    use crate::simd::elements::Quantization;
     use std::arch::x86_64::{__m512, __m512i};
 
     impl Format<Avx512Bf16> for DotHalf {

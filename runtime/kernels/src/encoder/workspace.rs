@@ -1,9 +1,9 @@
 //! The memory that a forward pass works in, kept for the next one, and what it leaves there.
 
+use super::attention::{Projected, Room};
 use super::{BLOCK_ROWS, Encoder, Sequence, stride};
 use crate::aligned::Aligned;
-use crate::attention::{Projected, Room};
-use crate::elements::Quantization;
+use crate::simd::elements::Quantization;
 use std::ops::Range;
 
 /// Memory for forward passes; grows to what the largest batch needs.

@@ -1,9 +1,9 @@
 //! The steps in each set of instructions, behind one safe face; which one is settled when the program runs.
 
 use super::format::Format;
-use super::lanes::Portable;
-use super::steps::{self, Attention};
+use super::layer_ops::{self, Attention};
 use super::tile::{self, Block, Rows};
+use crate::simd::lanes::Portable;
 use std::sync::LazyLock;
 
 /// The steps of a forward pass, in one set of instructions that this processor has.
@@ -99,7 +99,7 @@ macro_rules! kernel {
                 $(#[target_feature(enable = $features)])?
                 unsafe fn inner(row: &[f32], blocks: &mut [Block]) {
                     // SAFETY: as the caller promises.
-                    unsafe { steps::quantise::<$lanes>(row, blocks) }
+                    unsafe { layer_ops::quantise::<$lanes>(row, blocks) }
                 }
                 // SAFETY: this kernel is reached only on a processor that has its instructions.
                 unsafe { inner(row, blocks) }
@@ -109,7 +109,7 @@ macro_rules! kernel {
                 $(#[target_feature(enable = $features)])?
                 unsafe fn inner(row: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
                     // SAFETY: as the caller promises.
-                    unsafe { steps::normalise::<$lanes>(row, weight, epsilon, out) }
+                    unsafe { layer_ops::normalise::<$lanes>(row, weight, epsilon, out) }
                 }
                 // SAFETY: this kernel is reached only on a processor that has its instructions.
                 unsafe { inner(row, weight, epsilon, out) }
@@ -119,7 +119,7 @@ macro_rules! kernel {
                 $(#[target_feature(enable = $features)])?
                 unsafe fn inner(gate: &mut [[f32; 16]], up: &[[f32; 16]]) {
                     // SAFETY: as the caller promises.
-                    unsafe { steps::gate::<$lanes>(gate, up) }
+                    unsafe { layer_ops::gate::<$lanes>(gate, up) }
                 }
                 // SAFETY: this kernel is reached only on a processor that has its instructions.
                 unsafe { inner(gate, up) }
@@ -129,7 +129,7 @@ macro_rules! kernel {
                 $(#[target_feature(enable = $features)])?
                 unsafe fn inner(it: &Attention<'_>, scratch: &mut [f32], out: &mut [f32]) {
                     // SAFETY: as the caller promises.
-                    unsafe { steps::attend::<$lanes>(it, scratch, out) }
+                    unsafe { layer_ops::attend::<$lanes>(it, scratch, out) }
                 }
                 // SAFETY: this kernel is reached only on a processor that has its instructions.
                 unsafe { inner(it, scratch, out) }
@@ -141,14 +141,14 @@ macro_rules! kernel {
 #[cfg(target_arch = "x86_64")]
 kernel!(
     avx512,
-    crate::llama::avx512::Avx512,
+    crate::simd::lanes::avx512::Avx512,
     "avx512",
     "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"
 );
 #[cfg(target_arch = "x86_64")]
-kernel!(avx2, crate::llama::avx2::Avx2, "avx2", "avx2,fma,f16c");
+kernel!(avx2, crate::simd::lanes::avx2::Avx2, "avx2", "avx2,fma,f16c");
 #[cfg(target_arch = "aarch64")]
-kernel!(neon, crate::llama::neon::Neon, "neon", "neon");
+kernel!(neon, crate::simd::lanes::neon::Neon, "neon", "neon");
 kernel!(portable, Portable, "portable",);
 
 #[cfg(test)]

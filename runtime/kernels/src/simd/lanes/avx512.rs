@@ -1,10 +1,10 @@
 //! AVX-512 with its vector neural network instructions (VNNI).
 
-use super::lanes::{Lanes, inverse_of};
+use super::{Lanes, inverse_of};
 use core::arch::x86_64::*;
 
 /// AVX-512 F, BW, DQ, VL and VNNI.
-pub(super) struct Avx512;
+pub(crate) struct Avx512;
 
 #[allow(
     unsafe_op_in_unsafe_fn,

@@ -6,16 +6,16 @@
 //!
 //! The invariant: a `Linear` is used with the instruction set and format that it was packed for; padding is zero.
 
-mod finish;
+mod epilogue;
 
+use super::matrix::{Matrix, Outlier};
+use super::tile::{multiply_tile, panel_width, tiles};
 use crate::aligned::{Aligned, Plain, numbers_mut};
-use crate::elements::{self, Activation, Quantization};
-use crate::format::{Bytes, Format, Single};
-use crate::isa::{Isa, Kernel};
-use crate::matrix::{Matrix, Outlier};
+use crate::simd::arithmetic::{Bytes, Format, Single};
+use crate::simd::elements::{self, Activation, Quantization};
+use crate::simd::isa::{Isa, Kernel};
 use crate::simd::{PANEL_MAX, Simd, TILE_ROWS_MAX};
-use crate::tile::{multiply_tile, panel_width, tiles};
-use finish::{Tile, finish};
+use epilogue::{Tile, finish};
 
 /// How exactly an encoder computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

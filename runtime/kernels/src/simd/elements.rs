@@ -3,9 +3,9 @@
 //!
 //! The invariant: results differ between instruction sets by rounding only, and what is quantised not at all.
 
-use crate::format::SelfFormat;
-use crate::simd::Simd;
-use crate::vectors;
+use super::Simd;
+use super::arithmetic::SelfFormat;
+use super::reductions;
 
 /// What stands between the two linear maps of a feed-forward network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub(crate) struct Quantization {
 /// Quantises a row to 0 to 255, zero exactly; beyond the row, `bytes` keep what they are.
 #[inline(always)]
 pub(crate) fn quantize<S: Simd>(simd: S, row: &[f32], bytes: &mut [S::Byte]) -> Quantization {
-    let low = vectors::smallest_negative(simd, row);
-    let high = larger(vectors::largest(simd, row), 0.0);
+    let low = reductions::smallest_negative(simd, row);
+    let high = larger(reductions::largest(simd, row), 0.0);
     let scale = larger((high - low) / STEPS, SCALE_MIN);
     let inverse = scale.recip();
     // A number that is added to and whose mantissa then ends at the integers rounds as the processor does, half to
@@ -99,12 +99,12 @@ pub(crate) fn softmax<S: Simd, M: SelfFormat<S>>(
 ) -> f32 {
     let scores = &mut scores[..length.next_multiple_of(S::LANES)];
     scores[length..].fill(f32::MIN);
-    let largest = vectors::largest(simd, scores);
+    let largest = reductions::largest(simd, scores);
     for score in scores.iter_mut() {
         *score = exp2::<S>(*score - largest);
     }
-    vectors::store::<S, M>(simd, scores, &mut weights[..scores.len()]);
-    vectors::sum(simd, scores).recip()
+    reductions::store::<S, M>(simd, scores, &mut weights[..scores.len()]);
+    reductions::sum(simd, scores).recip()
 }
 
 /// x Φ(x), off by less than 3e-7: Abramowitz and Stegun, 7.1.26.
@@ -285,7 +285,7 @@ mod tests {
         let mut scores = [500.0; 16];
         scores[..3].copy_from_slice(&[1.0, 3.0, -2.0]);
         let mut weights = [7.0; 16];
-        let factor = softmax::<_, crate::format::Single>(Portable, &mut scores, 3, &mut weights);
+        let factor = softmax::<_, crate::simd::arithmetic::Single>(Portable, &mut scores, 3, &mut weights);
         let sum = 2.0 + 8.0 + 0.25;
         for (weight, expected) in weights.iter().zip([2.0, 8.0, 0.25, 0.0, 0.0, 0.0, 0.0, 0.0]) {
             assert!((weight * factor - expected / sum).abs() < 1e-6);

@@ -5,13 +5,13 @@
 //!
 //! The invariant: an [`Isa`] that exists is one that this processor has.
 
-use crate::format::Stored;
-use crate::simd::Simd;
+use super::Simd;
+use super::arithmetic::Stored;
 #[cfg(target_arch = "aarch64")]
-use crate::simd::neon::Neon;
-use crate::simd::portable::Portable;
+use super::neon::Neon;
+use super::portable::Portable;
 #[cfg(target_arch = "x86_64")]
-use crate::simd::{
+use super::{
     avx2::{Avx2, Avx2Vnni},
     avx512::{Avx512, Avx512Bf16},
 };

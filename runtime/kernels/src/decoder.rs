@@ -4,24 +4,17 @@
 //! in which it is read, packed once into one arena. Nothing is allocated for a token.
 
 mod arena;
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
-mod cache;
-mod format;
+pub(crate) mod format;
+mod forward;
 mod kernel;
-mod lanes;
+mod kv_cache;
+mod layer_ops;
 mod model;
-#[cfg(target_arch = "aarch64")]
-mod neon;
-mod pass;
 mod shared;
-mod steps;
 mod tile;
 
 pub use arena::Arena;
-pub use cache::Cache;
 pub use format::{Format, TILE_ROWS, encode_q8_0};
 pub use kernel::{Kernel, names as kernel_names};
+pub use kv_cache::Cache;
 pub use model::{Layer, Llama, Matrix, PASS_TOKENS_MAX, Shape, ShapeError};

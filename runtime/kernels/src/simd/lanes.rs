@@ -3,7 +3,14 @@
 //! The steps are written once over [`Lanes`]; each set of instructions says how it does a lane's work. Sums are the
 //! same in all of them up to the order of additions; products of integers are the same to the bit.
 
-use super::format::{bf16, f16};
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+
+use crate::decoder::format::{bf16, f16};
 use core::array::from_fn;
 
 /// A set of instructions.
@@ -11,7 +18,7 @@ use core::array::from_fn;
 /// # Safety
 /// Its functions may be called only on a processor that has them.
 #[allow(clippy::missing_safety_doc, reason = "the trait's own section is the one for all its functions")]
-pub(super) unsafe trait Lanes {
+pub(crate) unsafe trait Lanes {
     /// Sixteen f32.
     type Floats: Copy;
     /// Sixteen i32.
@@ -61,7 +68,7 @@ pub(super) unsafe trait Lanes {
 }
 
 /// Plain Rust, for any processor.
-pub(super) struct Portable;
+pub(crate) struct Portable;
 
 // SAFETY: no function of it uses any special instruction.
 unsafe impl Lanes for Portable {
@@ -219,7 +226,7 @@ unsafe impl Lanes for Portable {
 
 /// What numbers up to `largest` are multiplied with to become 8-bit numbers.
 #[inline(always)]
-pub(super) fn inverse_of(largest: f32) -> f32 {
+pub(crate) fn inverse_of(largest: f32) -> f32 {
     // Below, the inverse would not be finite.
     if largest > 1e-30 { 127.0 / largest } else { 0.0 }
 }

@@ -6,12 +6,12 @@
 //!
 //! The invariant: a token sees the tokens of its own sequence, all of them and nothing else.
 
+use super::tile::{multiply_tile, panel_width, tiles};
 use crate::aligned::{Aligned, Plain, numbers, numbers_mut};
-use crate::elements;
-use crate::format::{SelfFormat, Single};
-use crate::isa::Kernel;
+use crate::simd::arithmetic::{SelfFormat, Single};
+use crate::simd::elements;
+use crate::simd::isa::Kernel;
 use crate::simd::{LANES_MAX, PANEL_MAX, Simd, TILE_ROWS_MAX};
-use crate::tile::{multiply_tile, panel_width, tiles};
 use std::ops::Range;
 
 /// Query, key and value of some neighbouring tokens side by side, as attention stores them.

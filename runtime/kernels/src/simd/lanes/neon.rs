@@ -1,10 +1,10 @@
 //! NEON, which every 64-bit ARM processor has: products of bytes; the rest of the portable form compiles to it.
 
-use super::lanes::{Lanes, Portable};
+use super::{Lanes, Portable};
 use core::arch::aarch64::*;
 
 /// NEON.
-pub(super) struct Neon;
+pub(crate) struct Neon;
 
 #[allow(
     unsafe_op_in_unsafe_fn,

@@ -1,7 +1,7 @@
 //! Every kernel of this processor does what the portable one does, and that one what its formulas say.
 
 use super::*;
-use crate::llama::format::TILE_ROWS;
+use crate::decoder::format::TILE_ROWS;
 use proptest::prelude::*;
 
 const PORTABLE: Kernel = portable::KERNEL;

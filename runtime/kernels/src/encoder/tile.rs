@@ -1,6 +1,6 @@
 //! The innermost product: a few rows of activations with one panel of output channels, all sums in registers.
 
-use crate::format::Format;
+use crate::simd::arithmetic::Format;
 use crate::simd::{PANEL_VECTORS, Simd};
 
 /// The output channels of a panel.

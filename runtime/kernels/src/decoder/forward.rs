@@ -4,13 +4,13 @@
 //! both only while it has a share: a member that is late may find that the others are phases ahead. A pass of one token
 //! has fewer phases: what is cheap, every member computes for itself.
 
-use super::cache::Cache;
 use super::kernel::Kernel;
+use super::kv_cache::Cache;
+use super::layer_ops::{Attention, rotate};
 use super::model::{Layer, Matrix, PASS_TOKENS_MAX, Shape};
 use super::shared::Shared;
-use super::steps::{Attention, rotate};
 use super::tile::{Block, Rows};
-use crate::team::Member;
+use crate::thread_team::Member;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 

@@ -1,7 +1,7 @@
 //! The steps between matrix products: normalisation, rotation, attention and the gate.
 
-use super::lanes::Lanes;
 use super::tile::Block;
+use crate::simd::lanes::Lanes;
 
 /// Rounds a row to blocks of 8-bit numbers.
 ///

@@ -1,9 +1,9 @@
 //! Rows of numbers, a vector at a time: for the loops that the compiler would leave scalar, because what they write
 //! might be what they read, or because it folds them in another order.
 
-use crate::elements::{larger, smaller};
-use crate::format::SelfFormat;
-use crate::simd::{LANES_MAX, Simd};
+use super::arithmetic::SelfFormat;
+use super::elements::{larger, smaller};
+use super::{LANES_MAX, Simd};
 
 /// Returns the largest number of a row, at least `f32::MIN`.
 #[inline(always)]
@@ -90,7 +90,7 @@ const TURNS: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isa::{Isa, Kernel};
+    use crate::simd::isa::{Isa, Kernel};
 
     struct Check;
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
-use kernels::llama::{
+use kernels::decoder::{
     Arena, Format, Kernel, Layer, Llama, Matrix, PASS_TOKENS_MAX, Shape, ShapeError, TILE_ROWS, encode_q8_0,
     kernel_names,
 };

@@ -3,11 +3,11 @@
 
 use super::{Multiply, Output};
 use crate::aligned::numbers_mut;
-use crate::elements::{self, Activation, Quantization};
-use crate::format::{SelfFormat, Single, Stored};
-use crate::matrix::Outlier;
+use crate::encoder::matrix::Outlier;
+use crate::encoder::tile::panel_width;
+use crate::simd::arithmetic::{SelfFormat, Single, Stored};
+use crate::simd::elements::{self, Activation, Quantization};
 use crate::simd::{PANEL_MAX, Simd, TILE_ROWS_MAX};
-use crate::tile::panel_width;
 use std::marker::PhantomData;
 
 /// Some rows of a product, in one panel of output channels.

@@ -23,9 +23,9 @@ pub enum Format {
 /// Rows in a tile.
 pub const TILE_ROWS: usize = 16;
 /// Numbers that share a scale in activations, and in most formats.
-pub(super) const BLOCK: usize = 32;
+pub(crate) const BLOCK: usize = 32;
 /// Blocks in a superblock of [`Format::Q4K`].
-pub(super) const SUPER: usize = 8;
+pub(crate) const SUPER: usize = 8;
 
 impl Format {
     /// All formats.
@@ -219,11 +219,11 @@ fn q4_k_scale(bytes: &[u8], index: usize) -> (u8, u8) {
     }
 }
 
-pub(super) fn bf16(bytes: [u8; 2]) -> f32 {
+pub(crate) fn bf16(bytes: [u8; 2]) -> f32 {
     f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }
 
-pub(super) fn f16(bytes: [u8; 2]) -> f32 {
+pub(crate) fn f16(bytes: [u8; 2]) -> f32 {
     let half = u32::from(u16::from_le_bytes(bytes));
     let sign = (half & 0x8000) << 16;
     let (exponent, mantissa) = (half >> 10 & 31, half & 0x3ff);

@@ -1,10 +1,10 @@
 //! AVX2 with FMA and F16C: two registers for sixteen lanes.
 
-use super::lanes::{Lanes, inverse_of};
+use super::{Lanes, inverse_of};
 use core::arch::x86_64::*;
 
 /// AVX2, FMA and F16C.
-pub(super) struct Avx2;
+pub(crate) struct Avx2;
 
 #[allow(
     unsafe_op_in_unsafe_fn,

@@ -1,11 +1,11 @@
 //! A Llama's shape and weights, checked against each other before anything is computed with them.
 
 use super::arena::Arena;
-use super::cache::Cache;
 use super::format::{Format, TILE_ROWS};
+use super::forward::{Pass, Scratch};
 use super::kernel::Kernel;
-use super::pass::{Pass, Scratch};
-use crate::team::Team;
+use super::kv_cache::Cache;
+use crate::thread_team::Team;
 use std::ops::Range;
 
 /// What numbers a Llama is made of.

@@ -1,6 +1,6 @@
 //! The table of words, which is most of a small model: in memory, or row by row from where it lies.
 
-use crate::matrix::Matrix;
+use super::matrix::Matrix;
 use std::io;
 
 /// A row for each token.

@@ -4,7 +4,7 @@
 //! scales each block's sum. With `M` rows of activations a tile is read once for all of them.
 
 use super::format::{BLOCK, Format, SUPER};
-use super::lanes::Lanes;
+use crate::simd::lanes::Lanes;
 
 /// 32 activations as 8-bit numbers, four in each integer.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
