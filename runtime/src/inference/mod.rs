@@ -28,7 +28,8 @@ pub use files::quantize;
 pub use files::safetensors::{HEADER_BYTES_MAX, HeaderError};
 pub use files::weights::WeightsError;
 pub use pool::limits::{CpuShare, bound_own_memory, memory_of_workers};
-pub use pool::supervisor::{ProcessInference, WORKER_COMMAND, WorkerOptions};
+pub use pool::supervisor::ProcessInference;
+pub use pool::worker_options::{WORKER_COMMAND, WorkerOptions};
 pub use pool::{Fleet, FleetHandle, FleetOptions, MODELS_MAX, ModelSpec};
 pub use worker::worker_main;
 

@@ -10,6 +10,7 @@ mod child;
 pub(super) mod limits;
 pub(super) mod protocol;
 pub(super) mod supervisor;
+pub(super) mod worker_options;
 
 use super::encoder::Precision;
 use super::files::fingerprint::ModelFile;
@@ -28,7 +29,8 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use supervisor::{ProcessInference, WorkerOptions};
+use supervisor::ProcessInference;
+use worker_options::WorkerOptions;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, Sleep, interval, sleep};
 

@@ -5,7 +5,7 @@
 
 use super::limits;
 use super::protocol::{self, FromWorker, Hello, ToWorker};
-use super::supervisor::{WORKER_JOBS_MAX, WorkerOptions};
+use super::worker_options::{WORKER_JOBS_MAX, WorkerOptions};
 use std::io;
 use std::process::{ExitStatus, Stdio};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
