@@ -6,6 +6,7 @@
 pub(super) mod fingerprint;
 pub(super) mod folder;
 pub(super) mod inspect;
+pub(super) mod int8_layout;
 pub(super) mod json_fields;
 pub(super) mod metadata;
 pub mod quantize;

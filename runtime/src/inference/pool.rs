@@ -30,9 +30,9 @@ use std::path::PathBuf;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use supervisor::ProcessInference;
-use worker_options::WorkerOptions;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, Sleep, interval, sleep};
+use worker_options::WorkerOptions;
 
 /// A model that a node can run.
 #[derive(Clone, Debug, PartialEq, Eq)]

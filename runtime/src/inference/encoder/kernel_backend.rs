@@ -8,7 +8,7 @@ use super::candle_ops::Norm;
 use super::config::Config;
 use super::parameters::{Form, LayerParameters, Linear, Parameters, Stored};
 use super::{EncodeError, Encoder, EncoderError, Room, TakeRows};
-use crate::inference::files::quantize::quantize_rows;
+use crate::inference::files::int8_layout::quantize_rows;
 use crate::inference::files::weights::{Float, RowsOnDisk};
 use kernels::{
     Dense, EncoderTables, ForwardError, Isa, LayerWeights, Matrix, MatrixError, Outlier, Sequence, TakeLayer,

@@ -5,7 +5,7 @@
 use super::architectures::HeadNames;
 use super::candle_ops::Norm;
 use super::config::{Config, bias, weight};
-use crate::inference::files::quantize::{outliers_of, places_of, scale_of};
+use crate::inference::files::int8_layout::{outliers_of, places_of, scale_of};
 use crate::inference::files::weights::{Float, RowsOnDisk, Weights, WeightsError};
 use std::borrow::Cow;
 

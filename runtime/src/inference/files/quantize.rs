@@ -14,6 +14,7 @@
 //! The invariants: the same source gives the same bytes, and the output appears whole or not at all.
 
 use super::folder::{Folder, WEIGHTS};
+use super::int8_layout::{outliers_of, places_of, quantize_rows, scale_of};
 use super::metadata::{Description, DescriptionError};
 use super::safetensors::HEADER_BYTES_MAX;
 use super::weights::{Weights, WeightsError};
@@ -234,20 +235,6 @@ fn take_outliers(numbers: &mut [f32], columns: usize) -> (Vec<f32>, Vec<[u32; 2]
     (outliers, places)
 }
 
-/// Symmetric quantisation: the largest weight of a row becomes ±127.
-pub(crate) fn quantize_rows(numbers: &[f32], columns: usize) -> (Vec<u8>, Vec<f32>) {
-    let mut bytes = Vec::with_capacity(numbers.len());
-    let mut scales = Vec::with_capacity(numbers.len() / columns);
-    for row in numbers.chunks_exact(columns) {
-        let scale = row.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs())) / 127.0;
-        // A row of zeros has the scale zero, and stays one.
-        let steps = |weight: &f32| if scale > 0.0 { (weight / scale).round_ties_even() } else { 0.0 };
-        bytes.extend(row.iter().map(|weight| (steps(weight) as i8).cast_unsigned()));
-        scales.push(scale);
-    }
-    (bytes, scales)
-}
-
 /// Lays tensors out as a safetensors file, in a fixed order: U32, F32, I8, U8, so that all are aligned.
 fn serialize(tensors: &Tensors) -> Vec<u8> {
     let mut ordered: Vec<(&String, &Tensor)> = tensors.iter().collect();
@@ -338,21 +325,6 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Returns the name of the tensor with the scales of the matrix `name`.
-pub(crate) fn scale_of(name: &str) -> String {
-    format!("{name}.scale")
-}
-
-/// Returns the name of the tensor with the outliers of the matrix `name`.
-pub(crate) fn outliers_of(name: &str) -> String {
-    format!("{name}.outliers")
-}
-
-/// Returns the name of the tensor with the places of the outliers of the matrix `name`.
-pub(crate) fn places_of(name: &str) -> String {
-    format!("{name}.places")
 }
 
 /// A weight so many times larger than its row's root mean square is kept apart.
