@@ -7,6 +7,7 @@ mod candle_backend;
 mod candle_ops;
 mod classifier_head;
 pub(super) mod config;
+pub(super) mod config_error;
 mod kernel_backend;
 pub(super) mod model;
 pub(super) mod parameters;

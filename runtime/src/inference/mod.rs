@@ -11,7 +11,7 @@ mod files;
 mod pool;
 mod worker;
 
-pub use encoder::config::ConfigError;
+pub use encoder::config_error::ConfigError;
 pub use encoder::model::{Backend, LoadError, Model, SINGLE_FILE_TOKENS_MAX};
 pub use encoder::tokens::Pair;
 pub(crate) use encoder::zero_shot::cosine;

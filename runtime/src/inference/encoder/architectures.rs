@@ -7,7 +7,7 @@
 pub(super) mod bert;
 pub(super) mod distilbert;
 
-use super::config::ConfigError;
+use super::config_error::ConfigError;
 use crate::inference::files::json_fields::{self, FieldError, Object};
 use kernels::Activation;
 

@@ -4,6 +4,7 @@
 //! them not to overflow, and an arithmetic that the encoder here really does.
 
 use super::architectures::{self, Architecture, Field, Fields, Names};
+use super::config_error::{ConfigError, LABEL_BYTES_MAX, LABELS_MAX};
 use crate::inference::files::json_fields::{self, FieldError, Neutral, Object};
 use kernels::Activation;
 use std::collections::BTreeMap;
@@ -82,43 +83,6 @@ pub(crate) fn softmax(numbers: &[f32]) -> Vec<f32> {
     let shares: Vec<f32> = numbers.iter().map(|number| (number - largest).exp()).collect();
     let sum: f32 = shares.iter().sum();
     shares.into_iter().map(|share| share / sum).collect()
-}
-
-/// Why a `config.json` does not describe an encoder that can run here.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A field is of the wrong type, or asks for something that is not supported.
-    #[error(transparent)]
-    Field(#[from] FieldError),
-    /// The hidden size cannot be split over the heads.
-    #[error("the hidden size {hidden} is not a multiple of the {heads} attention heads")]
-    Heads {
-        /// The hidden size.
-        hidden: usize,
-        /// The heads.
-        heads: usize,
-    },
-    /// The labels are not numbered 0, 1, 2 and so on, or too many.
-    #[error(
-        "id2label does not name outputs 0 to n, at most {LABELS_MAX} with at most {LABEL_BYTES_MAX} bytes"
-    )]
-    Labels,
-    /// The text is not the JSON object that it should be.
-    #[error("config.json is damaged: {0}")]
-    Malformed(#[from] serde_json::Error),
-    /// A field is not there.
-    #[error("config.json does not say {0}")]
-    Missing(&'static str),
-    /// A dimension is zero or absurdly large.
-    #[error("{name} is {value}, expected 1 to {max}")]
-    Range {
-        /// The field.
-        name: &'static str,
-        /// What it says.
-        value: usize,
-        /// The largest accepted value.
-        max: usize,
-    },
 }
 
 impl Config {
@@ -333,10 +297,6 @@ pub(crate) const CONFIG_BYTES_MAX: u64 = 1 << 20;
 pub(crate) const TOKENIZER_BYTES_MAX: u64 = 32 << 20;
 /// The most tokens of a vocabulary.
 pub(crate) const VOCABULARY_MAX: usize = 1 << 20;
-/// The most labels of a head: their scores fit a message to another node.
-const LABELS_MAX: usize = 4096;
-/// The longest label.
-const LABEL_BYTES_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -2,8 +2,8 @@
 
 use super::candle_backend::Reference;
 use super::classifier_head::Head;
-use super::config::ConfigError;
 use super::config::Scores;
+use super::config_error::ConfigError;
 use super::kernel_backend::Fast;
 use super::parameters::Parameters;
 use super::pooling::{self, Pooling};

@@ -8,7 +8,8 @@
 use super::json_fields::{self, FieldError, Object, within};
 use super::sentence_transformers::{Modules, Settings};
 use super::tokenizer_config::{Origin, SettingsError, TokenizerSettings};
-use crate::inference::encoder::config::{Config, ConfigError};
+use crate::inference::encoder::config::Config;
+use crate::inference::encoder::config_error::ConfigError;
 use crate::inference::encoder::pooling::Pooling;
 use std::cell::RefCell;
 use std::path::{Component, Path};

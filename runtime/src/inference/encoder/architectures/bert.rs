@@ -1,7 +1,7 @@
 //! BERT (Devlin et al., 2019), and MiniLM (Wang et al., 2020), which is a small BERT.
 
 use super::{Architecture, Between, Fields, HeadNames, Names, activation, epsilon, number};
-use crate::inference::encoder::config::ConfigError;
+use crate::inference::encoder::config_error::ConfigError;
 use crate::inference::files::json_fields::{Neutral, Object, check_neutral};
 
 pub(crate) static BERT: Architecture = Architecture {

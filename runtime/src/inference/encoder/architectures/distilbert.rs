@@ -1,7 +1,7 @@
 //! DistilBERT (Sanh et al., 2019): a BERT without types of tokens and without a pooler, and with names of its own.
 
 use super::{Architecture, Between, Fields, HeadNames, Names, activation, number, number_of};
-use crate::inference::encoder::config::ConfigError;
+use crate::inference::encoder::config_error::ConfigError;
 use crate::inference::files::json_fields::Object;
 
 pub(crate) static DISTILBERT: Architecture = Architecture {
