@@ -4,9 +4,9 @@
 //! attention looks at sequences, those of equal length together. All element-wise steps run in place on the calling
 //! thread.
 
-use super::candle_ops::{Bias, BiasActivation, Norm, Softmax};
+use super::candle_ops::{Bias, BiasActivation, Softmax};
 use super::config::Config;
-use super::parameters::{LayerParameters, Linear, Parameters};
+use super::parameters::{LayerParameters, Linear, Norm, Parameters};
 use super::{EncodeError, Encoder, EncoderError, Room, TakeRows};
 use candle_core::{Device, Tensor};
 use kernels::{Activation, Sequence};

@@ -2,6 +2,7 @@
 //!
 //! Candle's own versions allocate and spread over a thread pool; the worker already runs one forward pass per core.
 
+use super::parameters::Norm;
 use candle_core::cpu::erf::erf_f32;
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result};
 use kernels::Activation;
@@ -79,13 +80,6 @@ impl InplaceOp1 for Softmax {
         }
         Ok(())
     }
-}
-
-/// Layer normalisation (Ba et al., 2016).
-pub(super) struct Norm {
-    pub(super) weight: Vec<f32>,
-    pub(super) bias: Vec<f32>,
-    pub(super) epsilon: f32,
 }
 
 impl Norm {

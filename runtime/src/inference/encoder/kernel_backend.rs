@@ -4,9 +4,8 @@
 //! for good are borrowed as they are. Of those on disk that of the words, often half of a model, is quantised while it is
 //! read; with more bits it stays on disk, and a word is read when a text has it.
 
-use super::candle_ops::Norm;
 use super::config::Config;
-use super::parameters::{Form, LayerParameters, Linear, Parameters, Stored};
+use super::parameters::{Form, LayerParameters, Linear, Norm, Parameters, Stored};
 use super::{EncodeError, Encoder, EncoderError, Room, TakeRows};
 use crate::inference::files::int8_layout::quantize_rows;
 use crate::inference::files::weights::{Float, RowsOnDisk};

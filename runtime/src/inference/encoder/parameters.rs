@@ -3,7 +3,6 @@
 //! The invariant: whatever is returned has the dimensions of the configuration.
 
 use super::architectures::HeadNames;
-use super::candle_ops::Norm;
 use super::config::{Config, bias, weight};
 use crate::inference::files::int8_layout::{outliers_of, places_of, scale_of};
 use crate::inference::files::weights::{Float, RowsOnDisk, Weights, WeightsError};
@@ -50,6 +49,13 @@ pub(crate) struct LayerParameters<'a> {
     pub(crate) widen: Linear<'a>,
     pub(crate) narrow: Linear<'a>,
     pub(crate) narrowed_norm: Norm,
+}
+
+/// The parameters of a layer normalisation (Ba et al., 2016).
+pub(crate) struct Norm {
+    pub(crate) weight: Vec<f32>,
+    pub(crate) bias: Vec<f32>,
+    pub(crate) epsilon: f32,
 }
 
 impl<'w, 'a> Parameters<'w, 'a> {
