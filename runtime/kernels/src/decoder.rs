@@ -10,11 +10,15 @@ mod kernel;
 mod kv_cache;
 mod layer_ops;
 mod model;
+mod shape;
 mod shared;
 mod tile;
+mod weights;
 
 pub use arena::Arena;
 pub use format::{Format, TILE_ROWS, encode_q8_0};
 pub use kernel::{Kernel, names as kernel_names};
 pub use kv_cache::Cache;
-pub use model::{Layer, Llama, Matrix, PASS_TOKENS_MAX, Shape, ShapeError};
+pub use model::Llama;
+pub use shape::{PASS_TOKENS_MAX, Shape, ShapeError};
+pub use weights::{Layer, Matrix};

@@ -7,9 +7,10 @@
 use super::kernel::Kernel;
 use super::kv_cache::Cache;
 use super::layer_ops::{Attention, rotate};
-use super::model::{Layer, Matrix, PASS_TOKENS_MAX, Shape};
+use super::shape::{PASS_TOKENS_MAX, Shape};
 use super::shared::Shared;
 use super::tile::{Block, Rows};
+use super::weights::{Layer, Matrix};
 use crate::thread_team::Member;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};

@@ -3,7 +3,7 @@
 //! Keys of 16 positions lie side by side, number by number, so that 16 products are one instruction; values lie in the
 //! order of positions. Memory that no position has reached costs nothing yet.
 
-use super::model::Shape;
+use super::shape::Shape;
 use super::shared::Shared;
 
 /// What a text's tokens left behind, for one [`super::Llama`].
