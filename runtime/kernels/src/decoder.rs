@@ -4,7 +4,7 @@
 //! in which it is read, packed once into one arena. Nothing is allocated for a token.
 
 mod arena;
-pub(crate) mod format;
+mod format;
 mod forward;
 mod kernel;
 mod kv_cache;

@@ -11,6 +11,7 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 pub(crate) mod elements;
+pub(crate) mod half;
 pub(crate) mod isa;
 pub(crate) mod lanes;
 #[cfg(target_arch = "aarch64")]

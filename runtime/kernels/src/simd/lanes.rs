@@ -10,7 +10,7 @@ pub(crate) mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 
-use crate::decoder::format::{bf16, f16};
+use super::half::{bf16, f16};
 use core::array::from_fn;
 
 /// A set of instructions.
