@@ -10,6 +10,8 @@ pub(crate) mod arithmetic;
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+pub(crate) mod cpu;
 pub(crate) mod elements;
 pub(crate) mod half;
 pub(crate) mod isa;

@@ -3,6 +3,8 @@
 use super::format::Format;
 use super::layer_ops::{self, Attention};
 use super::tile::{self, Block, Rows};
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+use crate::simd::cpu::CpuFeatures;
 use crate::simd::lanes::Portable;
 use std::sync::LazyLock;
 
@@ -48,27 +50,14 @@ static AVAILABLE: LazyLock<Vec<Kernel>> = LazyLock::new(|| {
 /// The kernels that this processor can run, but for the portable one, the best first.
 #[cfg(target_arch = "x86_64")]
 fn faster() -> Vec<Kernel> {
-    let mut kernels = Vec::new();
-    if is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512vl")
-        && is_x86_feature_detected!("avx512vnni")
-        && is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("fma")
-    {
-        kernels.push(avx512::KERNEL);
-    }
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
-    {
-        kernels.push(avx2::KERNEL);
-    }
-    kernels
+    let cpu = CpuFeatures::get();
+    let kernels = [(cpu.avx512, avx512::KERNEL), (cpu.avx2_f16c, avx2::KERNEL)];
+    kernels.into_iter().filter(|(is_available, _)| *is_available).map(|(_, kernel)| kernel).collect()
 }
 
 #[cfg(target_arch = "aarch64")]
 fn faster() -> Vec<Kernel> {
-    vec![neon::KERNEL]
+    if CpuFeatures::get().neon { vec![neon::KERNEL] } else { Vec::new() }
 }
 
 #[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]

@@ -7,6 +7,8 @@
 
 use super::Simd;
 use super::arithmetic::Stored;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+use super::cpu::CpuFeatures;
 #[cfg(target_arch = "aarch64")]
 use super::neon::Neon;
 use super::portable::Portable;
@@ -140,20 +142,12 @@ impl Kind {
     const ALL: [Self; 5] = [Self::Avx512Bf16, Self::Avx512, Self::Avx2Vnni, Self::Avx2, Self::Portable];
 
     fn is_available(self) -> bool {
-        let avx2 = || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-        let avx512 = || {
-            avx2()
-                && is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512vnni")
-        };
+        let cpu = CpuFeatures::get();
         match self {
-            Self::Avx512Bf16 => avx512() && is_x86_feature_detected!("avx512bf16"),
-            Self::Avx512 => avx512(),
-            Self::Avx2Vnni => avx2() && is_x86_feature_detected!("avxvnni"),
-            Self::Avx2 => avx2(),
+            Self::Avx512Bf16 => cpu.avx512_bf16,
+            Self::Avx512 => cpu.avx512,
+            Self::Avx2Vnni => cpu.avx2_vnni,
+            Self::Avx2 => cpu.avx2,
             Self::Portable => true,
         }
     }
@@ -165,7 +159,7 @@ impl Kind {
 
     fn is_available(self) -> bool {
         match self {
-            Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            Self::Neon => CpuFeatures::get().neon,
             Self::Portable => true,
         }
     }
