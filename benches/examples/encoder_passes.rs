@@ -11,7 +11,7 @@
 
 use kernels::{
     Activation, Dense, Encoder, EncoderTables, EncoderWeights, Isa, LayerWeights, Matrix, Norm, Precision,
-    Scratch, Sequence, Team,
+    Sequence, ThreadTeam, Workspace,
 };
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
@@ -50,22 +50,25 @@ fn main() -> Outcome<()> {
 
 struct Bench<'a> {
     encoder: &'a Encoder<'a>,
-    team: Team,
+    team: ThreadTeam,
     lanes: Vec<Lane>,
 }
 
 /// The data of one thread.
 struct Lane {
-    team: Team,
-    scratch: Scratch,
+    team: ThreadTeam,
+    workspace: Workspace,
     mean: Vec<f32>,
 }
 
 impl<'a> Bench<'a> {
     fn new(encoder: &'a Encoder<'a>, threads: usize) -> Self {
-        let lane =
-            || Lane { team: Team::alone(), scratch: Scratch::default(), mean: vec![0.0; encoder.hidden()] };
-        Self { encoder, team: Team::new(threads), lanes: (0..threads).map(|_| lane()).collect() }
+        let lane = || Lane {
+            team: ThreadTeam::alone(),
+            workspace: Workspace::default(),
+            mean: vec![0.0; encoder.hidden()],
+        };
+        Self { encoder, team: ThreadTeam::new(threads), lanes: (0..threads).map(|_| lane()).collect() }
     }
 
     fn answer(&mut self, request: &Value) -> Outcome<Value> {
@@ -86,8 +89,8 @@ impl<'a> Bench<'a> {
     /// All threads share one pass.
     fn together(&mut self, sequences: &[Vec<u32>]) -> Outcome<()> {
         let sequences: Vec<Sequence<'_>> = sequences.iter().map(|tokens| tokens.as_slice().into()).collect();
-        let Lane { scratch, mean, .. } = &mut self.lanes[0];
-        let hidden = self.encoder.forward(&mut self.team, scratch, &sequences, &AtomicBool::new(false))?;
+        let Lane { workspace, mean, .. } = &mut self.lanes[0];
+        let hidden = self.encoder.forward(&mut self.team, workspace, &sequences, &AtomicBool::new(false))?;
         for index in (0..sequences.len()).rev() {
             hidden.mean(index, mean);
         }
@@ -106,7 +109,7 @@ impl<'a> Bench<'a> {
             }
         }
         let encoder = self.encoder;
-        self.team.each(&mut self.lanes, &mut shares, |Lane { team, scratch, mean }, (_, share)| {
+        self.team.each(&mut self.lanes, &mut shares, |Lane { team, workspace, mean }, (_, share)| {
             let mut rest = share.as_slice();
             while !rest.is_empty() {
                 let mut tokens = 0;
@@ -116,7 +119,7 @@ impl<'a> Bench<'a> {
                 };
                 let (pass, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
                 let stop = AtomicBool::new(false);
-                if let Ok(hidden) = encoder.forward(team, scratch, pass, &stop) {
+                if let Ok(hidden) = encoder.forward(team, workspace, pass, &stop) {
                     for index in (0..pass.len()).rev() {
                         hidden.mean(index, mean);
                     }
@@ -155,11 +158,11 @@ fn read<'a>(file: &SafeTensors<'a>, config: &Value) -> Outcome<EncoderWeights<'a
                 query: dense(name("attention.self.query", "attention.q_lin"))?,
                 key: dense(name("attention.self.key", "attention.k_lin"))?,
                 value: dense(name("attention.self.value", "attention.v_lin"))?,
-                attended: dense(name("attention.output.dense", "attention.out_lin"))?,
-                attended_norm: norm(name("attention.output.LayerNorm", "sa_layer_norm"))?,
-                widen: dense(name("intermediate.dense", "ffn.lin1"))?,
-                narrow: dense(name("output.dense", "ffn.lin2"))?,
-                narrowed_norm: norm(name("output.LayerNorm", "output_layer_norm"))?,
+                attention_output: dense(name("attention.output.dense", "attention.out_lin"))?,
+                attention_output_norm: norm(name("attention.output.LayerNorm", "sa_layer_norm"))?,
+                intermediate: dense(name("intermediate.dense", "ffn.lin1"))?,
+                output: dense(name("output.dense", "ffn.lin2"))?,
+                output_norm: norm(name("output.LayerNorm", "output_layer_norm"))?,
             })
         })
         .collect::<Outcome<_>>()?;
@@ -167,7 +170,7 @@ fn read<'a>(file: &SafeTensors<'a>, config: &Value) -> Outcome<EncoderWeights<'a
         heads: number(["num_attention_heads", "n_heads"]),
         activation: Activation::Gelu,
         norm_epsilon: 1e-12,
-        words: matrix("embeddings.word_embeddings.weight")?.into(),
+        token_embeddings: matrix("embeddings.word_embeddings.weight")?.into(),
         positions: matrix("embeddings.position_embeddings.weight")?,
         types: (!distil).then(|| matrix("embeddings.token_type_embeddings.weight")).transpose()?,
         norm: norm("embeddings.LayerNorm".to_owned())?,

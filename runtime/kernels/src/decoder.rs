@@ -18,7 +18,7 @@ mod weights;
 pub use arena::Arena;
 pub use format::{Format, TILE_ROWS, encode_q8_0};
 pub use kernel::{Kernel, names as kernel_names};
-pub use kv_cache::Cache;
+pub use kv_cache::KvCache;
 pub use model::Llama;
 pub use shape::{PASS_TOKENS_MAX, Shape, ShapeError};
 pub use weights::{Layer, Matrix};

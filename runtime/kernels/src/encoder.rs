@@ -1,11 +1,11 @@
 //! The encoder of BERT (Devlin et al., 2019) and DistilBERT (Sanh et al., 2019), of any size.
 //!
 //! Sequences lie end to end: every linear map sees the rows of all tokens, and only attention looks at sequences. A
-//! team shares the rows, not the layers: a member takes its rows through a whole layer, a block that fits the cache at
+//! team shares the rows, not the layers: a thread takes its rows through a whole layer, a block that fits the cache at
 //! a time, and all meet once a layer because attention needs the keys and values of others.
 //!
 //! The invariants: a hidden state does not depend on what else is in its batch nor on the team, beyond rounding; a
-//! token or position that the model has not is an error before anything is computed; once [`Scratch`] has grown to
+//! token or position that the model has not is an error before anything is computed; once [`Workspace`] has grown to
 //! the largest batch, nothing is allocated.
 
 mod attention;
@@ -19,19 +19,19 @@ mod workspace;
 pub use linear::Precision;
 pub use load::{Dense, EncoderError, EncoderTables, EncoderWeights, LayerWeights, Norm, TakeLayer};
 pub use matrix::{Matrix, MatrixError, Outlier};
-pub use token_embeddings::{ReadRows, Words};
-pub use workspace::{Hidden, Scratch};
+pub use token_embeddings::{ReadRows, TokenEmbeddings};
+pub use workspace::{Hidden, Workspace};
 
 use crate::aligned::Aligned;
 use crate::simd::Simd;
 use crate::simd::elements::{self, Activation};
-use crate::simd::isa::{Isa, Kernel};
-use crate::thread_team::Team;
+use crate::simd::isa::{Isa, WithSimd};
+use crate::thread_team::ThreadTeam;
 use attention::{Attend, Heads, Projected};
 use linear::{Linear, Multiply, Output};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use workspace::Member;
+use workspace::ThreadWorkspace;
 
 /// An encoder, ready to run. It borrows the tables that it looks tokens up in.
 pub struct Encoder<'a> {
@@ -42,7 +42,7 @@ pub struct Encoder<'a> {
     heads: Heads,
     activation: Activation,
     epsilon: f32,
-    words: Words<'a>,
+    token_embeddings: TokenEmbeddings<'a>,
     positions: Matrix<'a>,
     types: Option<Matrix<'a>>,
     norm: LayerNorm,
@@ -118,12 +118,12 @@ struct LayerNorm {
 
 struct Layer {
     /// Query, key and value side by side.
-    attend: Linear,
-    attended: Linear,
-    attended_norm: LayerNorm,
-    widen: Linear,
-    narrow: Linear,
-    narrowed_norm: LayerNorm,
+    query_key_value: Linear,
+    attention_output: Linear,
+    attention_output_norm: LayerNorm,
+    intermediate: Linear,
+    output: Linear,
+    output_norm: LayerNorm,
 }
 
 impl<'a> From<&'a [u32]> for Sequence<'a> {
@@ -157,44 +157,44 @@ impl Encoder<'_> {
     /// [`ForwardError`] where a sequence is not one that the model takes, or `stop` was set.
     pub fn forward<'s>(
         &self,
-        team: &mut Team,
-        scratch: &'s mut Scratch,
+        team: &mut ThreadTeam,
+        workspace: &'s mut Workspace,
         sequences: &[Sequence<'_>],
         stop: &AtomicBool,
     ) -> Result<Hidden<'s>, ForwardError> {
         self.check(sequences)?;
-        let members = scratch.begin(self, sequences, team.members());
-        let Scratch { members: all, projected: [even, odd], starts } = &mut *scratch;
-        let all = &mut all[..members];
-        let (mut current, mut next) = (&mut even[..members], &mut odd[..members]);
-        if members > 0 {
-            team.each(all, current, |member, own| {
-                member.unread = self.embed(member, sequences, starts).is_err();
+        let threads = workspace.begin(self, sequences, team.threads());
+        let Workspace { threads: all, projected: [even, odd], starts } = &mut *workspace;
+        let all = &mut all[..threads];
+        let (mut current, mut next) = (&mut even[..threads], &mut odd[..threads]);
+        if threads > 0 {
+            team.each(all, current, |thread, own| {
+                thread.unreadable = self.embed(thread, sequences, starts).is_err();
                 if let Some(first) = self.layers.first() {
-                    self.project(first, member, own);
+                    self.project(first, thread, own);
                 }
             });
-            if all.iter().any(|member| member.unread) {
+            if all.iter().any(|thread| thread.unreadable) {
                 return Err(ForwardError::Unreadable);
             }
         }
         for (index, layer) in self.layers.iter().enumerate() {
-            if members == 0 {
+            if threads == 0 {
                 break;
             }
             if stop.load(Ordering::Relaxed) {
                 return Err(ForwardError::Stopped);
             }
-            team.each(all, next, |member, own| {
-                self.attend(member, current, starts);
-                self.feed_forward(layer, member);
+            team.each(all, next, |thread, own| {
+                self.attend(thread, current, starts);
+                self.feed_forward(layer, thread);
                 if let Some(following) = self.layers.get(index + 1) {
-                    self.project(following, member, own);
+                    self.project(following, thread, own);
                 }
             });
             std::mem::swap(&mut current, &mut next);
         }
-        Ok(scratch.hidden(self.hidden, members))
+        Ok(workspace.hidden(self.hidden, threads))
     }
 
     fn check(&self, sequences: &[Sequence<'_>]) -> Result<(), ForwardError> {
@@ -209,7 +209,7 @@ impl Encoder<'_> {
             if !types.is_empty() && types.len() != tokens.len() {
                 return Err(ForwardError::Types { sequence, tokens: tokens.len(), types: types.len() });
             }
-            let vocabulary = self.words.rows();
+            let vocabulary = self.token_embeddings.rows();
             if let Some(&token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
                 return Err(ForwardError::UnknownToken { token, vocabulary });
             }
@@ -222,18 +222,23 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    /// Looks up a member's rows.
-    fn embed(&self, member: &mut Member, sequences: &[Sequence<'_>], starts: &[usize]) -> io::Result<()> {
+    /// Looks up a thread's rows.
+    fn embed(
+        &self,
+        thread: &mut ThreadWorkspace,
+        sequences: &[Sequence<'_>],
+        starts: &[usize],
+    ) -> io::Result<()> {
         for (sequence, range) in sequences.iter().zip(starts.windows(2)) {
-            let start = range[0].max(member.tokens.start);
-            for token in start..range[1].min(member.tokens.end) {
+            let start = range[0].max(thread.tokens.start);
+            for token in start..range[1].min(thread.tokens.end) {
                 let position = token - range[0];
                 let stride = stride(self.hidden);
-                let row = &mut member.rows[(token - member.tokens.start) * stride..][..stride];
+                let row = &mut thread.rows[(token - thread.tokens.start) * stride..][..stride];
                 row.fill(0.0);
                 let row = &mut row[..self.hidden];
-                if let Words::Read(words) = &self.words {
-                    words.read(sequence.tokens[position] as usize, &mut member.word, row)?;
+                if let TokenEmbeddings::Read(token_embeddings) = &self.token_embeddings {
+                    token_embeddings.read(sequence.tokens[position] as usize, &mut thread.row_bytes, row)?;
                 }
                 self.isa.run(Embed { encoder: self, sequence, position, row });
             }
@@ -241,52 +246,52 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    /// Computes query, key and value of a member's rows.
-    fn project(&self, layer: &Layer, member: &mut Member, own: &mut Projected) {
-        own.tokens = member.tokens.clone();
+    /// Computes query, key and value of a thread's rows.
+    fn project(&self, layer: &Layer, thread: &mut ThreadWorkspace, own: &mut Projected) {
+        own.tokens = thread.tokens.clone();
         let (input_stride, output_stride) = (stride(self.hidden), self.heads.stride);
         let row_bytes = output_stride * self.number_bytes();
         let rows_of = |block: usize| block * BLOCK_ROWS;
-        for block in 0..member.tokens.len().div_ceil(BLOCK_ROWS) {
-            let rows = BLOCK_ROWS.min(member.tokens.len() - rows_of(block));
+        for block in 0..thread.tokens.len().div_ceil(BLOCK_ROWS) {
+            let rows = BLOCK_ROWS.min(thread.tokens.len() - rows_of(block));
             self.isa.run(Multiply {
-                linear: &layer.attend,
+                linear: &layer.query_key_value,
                 rows,
-                input: &member.rows[rows_of(block) * input_stride..],
+                input: &thread.rows[rows_of(block) * input_stride..],
                 input_stride,
-                prepared: &mut member.prepared,
-                quantizations: &mut member.quantizations,
+                prepared: &mut thread.prepared,
+                quantizations: &mut thread.quantizations,
                 output: Output::Attention(&mut own.rows[rows_of(block) * row_bytes..], self.heads.exact),
                 output_stride,
             });
         }
     }
 
-    /// Attention of a member's rows, into its context.
-    fn attend(&self, member: &mut Member, projected: &[Projected], starts: &[usize]) {
+    /// Attention of a thread's rows, into its context.
+    fn attend(&self, thread: &mut ThreadWorkspace, projected: &[Projected], starts: &[usize]) {
         let context_stride = stride(self.hidden);
         for range in starts.windows(2) {
-            let wanted = range[0].max(member.tokens.start)..range[1].min(member.tokens.end);
+            let wanted = range[0].max(thread.tokens.start)..range[1].min(thread.tokens.end);
             if wanted.is_empty() {
                 continue;
             }
-            let first = wanted.start - member.tokens.start;
+            let first = wanted.start - thread.tokens.start;
             self.isa.run(Attend {
                 heads: self.heads,
                 projected,
                 sequence: range[0]..range[1],
                 wanted,
-                room: &mut member.room,
-                context: &mut member.context[first * context_stride..],
+                workspace: &mut thread.attention,
+                context: &mut thread.context[first * context_stride..],
                 context_stride,
             });
         }
     }
 
     /// What follows attention, a block of rows at a time.
-    fn feed_forward(&self, layer: &Layer, member: &mut Member) {
+    fn feed_forward(&self, layer: &Layer, thread: &mut ThreadWorkspace) {
         let (narrow_stride, wide_stride) = (stride(self.hidden), stride(self.intermediate));
-        let Member { tokens, rows, context, wide, prepared, quantizations, .. } = member;
+        let ThreadWorkspace { tokens, rows, context, intermediate, prepared, quantizations, .. } = thread;
         let (all, isa) = (tokens.len(), self.isa);
         let mut first = 0;
         while first < all {
@@ -294,7 +299,7 @@ impl Encoder<'_> {
             let block = first * narrow_stride..(first + count) * narrow_stride;
             let rows = &mut rows[block.clone()];
             isa.run(Multiply {
-                linear: &layer.attended,
+                linear: &layer.attention_output,
                 rows: count,
                 input: &context[block],
                 input_stride: narrow_stride,
@@ -303,28 +308,28 @@ impl Encoder<'_> {
                 output: Output::Added(&mut *rows),
                 output_stride: narrow_stride,
             });
-            isa.run(Normalize { encoder: self, norm: &layer.attended_norm, rows: &mut *rows });
+            isa.run(Normalize { encoder: self, norm: &layer.attention_output_norm, rows: &mut *rows });
             isa.run(Multiply {
-                linear: &layer.widen,
+                linear: &layer.intermediate,
                 rows: count,
                 input: &*rows,
                 input_stride: narrow_stride,
                 prepared: &mut *prepared,
                 quantizations: &mut *quantizations,
-                output: Output::Activated(&mut *wide, self.activation),
+                output: Output::Activated(&mut *intermediate, self.activation),
                 output_stride: wide_stride,
             });
             isa.run(Multiply {
-                linear: &layer.narrow,
+                linear: &layer.output,
                 rows: count,
-                input: &*wide,
+                input: &*intermediate,
                 input_stride: wide_stride,
                 prepared: &mut *prepared,
                 quantizations: &mut *quantizations,
                 output: Output::Added(&mut *rows),
                 output_stride: narrow_stride,
             });
-            isa.run(Normalize { encoder: self, norm: &layer.narrowed_norm, rows });
+            isa.run(Normalize { encoder: self, norm: &layer.output_norm, rows });
             first += count;
         }
     }
@@ -348,14 +353,14 @@ struct Embed<'a> {
     row: &'a mut [f32],
 }
 
-impl Kernel for Embed<'_> {
+impl WithSimd for Embed<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { encoder, sequence, position, row } = self;
-        if let Words::InMemory(words) = &encoder.words {
-            words.add_row(sequence.tokens[position] as usize, row);
+        if let TokenEmbeddings::InMemory(token_embeddings) = &encoder.token_embeddings {
+            token_embeddings.add_row(sequence.tokens[position] as usize, row);
         }
         encoder.positions.add_row(position, row);
         if let Some(types) = &encoder.types {
@@ -373,7 +378,7 @@ struct Normalize<'a> {
     rows: &'a mut [f32],
 }
 
-impl Kernel for Normalize<'_> {
+impl WithSimd for Normalize<'_> {
     type Output = ();
 
     #[inline(always)]

@@ -17,8 +17,8 @@ mod thread_team;
 
 pub use encoder::{
     Dense, Encoder, EncoderError, EncoderTables, EncoderWeights, ForwardError, Hidden, LayerWeights, Matrix,
-    MatrixError, Norm, Outlier, Precision, ReadRows, Scratch, Sequence, TakeLayer, Words,
+    MatrixError, Norm, Outlier, Precision, ReadRows, Sequence, TakeLayer, TokenEmbeddings, Workspace,
 };
 pub use simd::elements::Activation;
 pub use simd::isa::Isa;
-pub use thread_team::{MEMBERS_MAX, Team};
+pub use thread_team::{TEAM_THREADS_MAX, ThreadTeam};

@@ -22,7 +22,7 @@ pub(crate) mod portable;
 mod reductions;
 
 use crate::aligned::Plain;
-use arithmetic::{Format, SelfFormat};
+use arithmetic::{Arithmetic, SymmetricArithmetic};
 
 /// One instruction set.
 pub(crate) trait Simd: Copy + 'static {
@@ -33,9 +33,9 @@ pub(crate) trait Simd: Copy + 'static {
     /// How an activation of 0 to 255 is stored for products of bytes.
     type Byte: Plain;
     /// The arithmetic of weights in bf16.
-    type Half: Format<Self, Weight = u16>;
+    type Half: Arithmetic<Self, Weight = u16>;
     /// The fastest arithmetic that attention may use when it need not be exact.
-    type Attention: SelfFormat<Self>;
+    type Attention: SymmetricArithmetic<Self>;
 
     /// Numbers in a vector.
     const LANES: usize;

@@ -5,8 +5,8 @@
 //! has a share, and finds its phases over when it comes back. Whoever waits looks again for a moment, because what
 //! comes next usually follows at once, then sleeps.
 //!
-//! The invariants: every share is done once, and what was written in a phase is seen in the later ones; while a member
-//! has a share its phase lasts; when [`Team::run`] returns, nobody touches what it was given any more. A share that
+//! The invariants: every share is done once, and what was written in a phase is seen in the later ones; while a thread
+//! has a share its phase lasts; when [`ThreadTeam::run`] returns, nobody touches what it was given any more. A share that
 //! panics counts as done, and the caller panics in the end.
 
 use std::cell::Cell;
@@ -17,7 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 /// The calling thread and its helpers.
-pub struct Team {
+pub struct ThreadTeam {
     state: Arc<State>,
     helpers: Vec<JoinHandle<()>>,
 }
@@ -48,8 +48,8 @@ struct Call {
     over: bool,
 }
 
-/// What the members do, for the time of one call.
-type Work = &'static (dyn Fn(&Member<'_>) + Sync);
+/// What the threads do, for the time of one call.
+type Work = &'static (dyn Fn(&TeamThread<'_>) + Sync);
 
 /// The phase that a call is in. Its two counters lie apart, so that those who wait slow down nobody who works.
 #[derive(Default)]
@@ -73,20 +73,20 @@ struct Taken(AtomicU64);
 struct Done(AtomicUsize);
 
 /// One thread's place in a call.
-pub(crate) struct Member<'a> {
+pub(crate) struct TeamThread<'a> {
     state: &'a State,
     /// Its number, below the team's size.
     pub(crate) index: usize,
     phase: Cell<u32>,
 }
 
-impl Team {
-    /// Starts a team of so many threads, the caller's included; at most [`MEMBERS_MAX`], and fewer where the system has
+impl ThreadTeam {
+    /// Starts a team of so many threads, the caller's included; at most [`TEAM_THREADS_MAX`], and fewer where the system has
     /// none to give.
     #[must_use]
-    pub fn new(members: usize) -> Self {
+    pub fn new(threads: usize) -> Self {
         let mut team = Self::alone();
-        for index in 1..members.clamp(1, MEMBERS_MAX) {
+        for index in 1..threads.clamp(1, TEAM_THREADS_MAX) {
             let state = Arc::clone(&team.state);
             let helper = thread::Builder::new().name(format!("kernels-{index}"));
             team.helpers.extend(helper.spawn(move || state.help(index)));
@@ -102,7 +102,7 @@ impl Team {
 
     /// Returns how many threads it has.
     #[must_use]
-    pub fn members(&self) -> usize {
+    pub fn threads(&self) -> usize {
         self.helpers.len() + 1
     }
 
@@ -119,8 +119,8 @@ impl Team {
         assert!(ones.len() == others.len(), "slices of different lengths");
         let count = ones.len();
         let (ones, others) = (Elements(ones.as_mut_ptr()), Elements(others.as_mut_ptr()));
-        self.run(&|member| {
-            member.share(count, 1, |elements| {
+        self.run(&|thread| {
+            thread.share(count, 1, |elements| {
                 for index in elements {
                     // SAFETY: each index below the slices' lengths is in one share, so that no two calls have the same
                     // elements, and `run` returns after all calls; the borrows outlive it.
@@ -130,19 +130,19 @@ impl Team {
         });
     }
 
-    /// Has the members do this, all that come in time, and returns when it is done.
+    /// Has the threads do this, all that come in time, and returns when it is done.
     ///
     /// # Panics
     /// Panics where `work` did, on whichever thread.
-    pub(crate) fn run(&mut self, work: &(dyn Fn(&Member<'_>) + Sync)) {
+    pub(crate) fn run(&mut self, work: &(dyn Fn(&TeamThread<'_>) + Sync)) {
         let state = &*self.state;
         state.phases.restart();
         if !self.helpers.is_empty() {
             // SAFETY: only the lifetime is forgotten. Helpers have it between `begin` and `close`, which returns when
             // none does any more, and is called below even where the caller's own part panics.
-            state.begin(unsafe { std::mem::transmute::<&(dyn Fn(&Member<'_>) + Sync), Work>(work) });
+            state.begin(unsafe { std::mem::transmute::<&(dyn Fn(&TeamThread<'_>) + Sync), Work>(work) });
         }
-        let own = catch_unwind(AssertUnwindSafe(|| work(&Member::new(state, 0))));
+        let own = catch_unwind(AssertUnwindSafe(|| work(&TeamThread::new(state, 0))));
         if !self.helpers.is_empty() {
             state.close();
         }
@@ -150,11 +150,11 @@ impl Team {
         if let Err(panic) = own {
             resume_unwind(panic);
         }
-        assert!(!failed, "a member of the team panicked");
+        assert!(!failed, "a thread of the team panicked");
     }
 }
 
-impl Drop for Team {
+impl Drop for ThreadTeam {
     fn drop(&mut self) {
         self.state.lock().over = true;
         self.state.called.fetch_add(1, Ordering::Release);
@@ -186,7 +186,7 @@ impl State {
     /// Takes the work back once no helper has it; those that have not come yet are not waited for.
     fn close(&self) {
         self.lock().work = None;
-        if look(|| self.inside.load(Ordering::Acquire) == 0) {
+        if spin_until(|| self.inside.load(Ordering::Acquire) == 0) {
             return;
         }
         let mut call = self.lock();
@@ -201,7 +201,7 @@ impl State {
     fn help(&self, index: usize) {
         let mut seen = 0;
         loop {
-            look(|| self.called.load(Ordering::Acquire) != seen);
+            spin_until(|| self.called.load(Ordering::Acquire) != seen);
             let mut call = self.lock();
             while self.called.load(Ordering::Acquire) == seen && !call.over {
                 call.sleeping += 1;
@@ -215,7 +215,7 @@ impl State {
             let Some(work) = call.work else { continue };
             self.inside.fetch_add(1, Ordering::Relaxed);
             drop(call);
-            if catch_unwind(AssertUnwindSafe(|| work(&Member::new(self, index)))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| work(&TeamThread::new(self, index)))).is_err() {
                 self.failed.store(true, Ordering::Relaxed);
             }
             let call = self.lock();
@@ -268,7 +268,7 @@ impl Phases {
     /// Waits until a phase is over.
     fn wait(&self, phase: u32) {
         let is_over = || self.taken.0.load(Ordering::SeqCst) >> PHASE_SHIFT > u64::from(phase);
-        if look(is_over) {
+        if spin_until(is_over) {
             return;
         }
         self.sleeping.fetch_add(1, Ordering::SeqCst);
@@ -284,13 +284,13 @@ impl Phases {
     }
 }
 
-impl<'a> Member<'a> {
+impl<'a> TeamThread<'a> {
     fn new(state: &'a State, index: usize) -> Self {
         Self { state, index, phase: Cell::new(0) }
     }
 
     /// Goes through a phase: does its shares, so many items each, until none is left, and returns when all are done, by
-    /// whomever. All members go through the same phases in the same order. What others write in later phases may be
+    /// whomever. All threads go through the same phases in the same order. What others write in later phases may be
     /// read in `work` only: outside, they may be there already.
     pub(crate) fn share(&self, total: usize, size: usize, mut work: impl FnMut(Range<usize>)) {
         if total == 0 {
@@ -314,8 +314,8 @@ impl<'a> Member<'a> {
 }
 
 /// Looks for a moment whether something has come true.
-fn look(is_so: impl Fn() -> bool) -> bool {
-    for _ in 0..LOOKS {
+fn spin_until(is_so: impl Fn() -> bool) -> bool {
+    for _ in 0..SPINS_MAX {
         if is_so() {
             return true;
         }
@@ -337,9 +337,9 @@ impl<T> Elements<T> {
 unsafe impl<T: Send> Sync for Elements<T> {}
 
 /// The most threads of a team; beyond, parts get too small.
-pub const MEMBERS_MAX: usize = 64;
-/// How often a member looks before it sleeps: some hundred microseconds.
-const LOOKS: u32 = 4_000;
+pub const TEAM_THREADS_MAX: usize = 64;
+/// How often a thread looks before it sleeps: some hundred microseconds.
+const SPINS_MAX: u32 = 4_000;
 /// Where the number of a phase begins, above that of an item.
 const PHASE_SHIFT: u32 = 32;
 const ITEMS: u64 = (1 << PHASE_SHIFT) - 1;
@@ -351,9 +351,9 @@ mod tests {
 
     #[test]
     fn every_element_is_worked_on_once_however_often() {
-        for members in [1, 2, 3] {
-            let mut team = Team::new(members);
-            assert_eq!(team.members(), members);
+        for threads in [1, 2, 3] {
+            let mut team = ThreadTeam::new(threads);
+            assert_eq!(team.threads(), threads);
             let (mut ones, mut others) = (vec![0_u64; 5], vec![0_u64; 5]);
             for round in 0..500_u64 {
                 team.each(&mut ones, &mut others, |one, other| {
@@ -370,14 +370,14 @@ mod tests {
     #[test]
     fn every_share_is_done_once_before_the_next_phase() {
         // More threads than any machine has cores, so that some are held up.
-        for members in [1, 2, 3, MEMBERS_MAX] {
-            let mut team = Team::new(members);
+        for threads in [1, 2, 3, TEAM_THREADS_MAX] {
+            let mut team = ThreadTeam::new(threads);
             for _ in 0..50 {
                 let phases: Vec<Vec<AtomicUsize>> =
                     (0..4).map(|_| (0..37).map(|_| AtomicUsize::new(0)).collect()).collect();
-                team.run(&|member| {
+                team.run(&|thread| {
                     for (index, phase) in phases.iter().enumerate() {
-                        member.share(37, 4, |share| {
+                        thread.share(37, 4, |share| {
                             assert!(
                                 phases[..index]
                                     .iter()
@@ -397,7 +397,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_is_held_up_keeps_nobody_waiting_and_finds_its_phases_over() {
-        let mut team = Team::new(2);
+        let mut team = ThreadTeam::new(2);
         let [ahead, caught_up] = [const { AtomicBool::new(false) }; 2];
         let phases: Vec<Vec<AtomicUsize>> =
             (0..10).map(|_| (0..8).map(|_| AtomicUsize::new(0)).collect()).collect();
@@ -406,19 +406,19 @@ mod tests {
                 thread::yield_now();
             }
         };
-        team.run(&|member| {
-            if member.index == 1 {
+        team.run(&|thread| {
+            if thread.index == 1 {
                 wait_for(&ahead);
             }
             for (index, phase) in phases.iter().enumerate() {
-                member.share(8, 1, |share| {
+                thread.share(8, 1, |share| {
                     phase[share.start].fetch_add(1, Ordering::Relaxed);
-                    if member.index == 0 && index == 5 {
+                    if thread.index == 0 && index == 5 {
                         ahead.store(true, Ordering::Release);
                         wait_for(&caught_up);
                     }
                 });
-                if member.index == 1 && index == 4 {
+                if thread.index == 1 && index == 4 {
                     caught_up.store(true, Ordering::Release);
                 }
             }
@@ -428,7 +428,7 @@ mod tests {
 
     #[test]
     fn a_panic_reaches_the_caller_and_the_team_goes_on() {
-        let mut team = Team::new(2);
+        let mut team = ThreadTeam::new(2);
         for bad in [0, 1] {
             let (mut indices, after) = ([0, 1], AtomicUsize::new(0));
             let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -436,12 +436,12 @@ mod tests {
             }));
             assert!(outcome.is_err());
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                team.run(&|member| {
-                    member.share(2, 1, |share| assert!(!share.contains(&bad)));
-                    member.share(2, 1, |share| {
+                team.run(&|thread| {
+                    thread.share(2, 1, |share| assert!(!share.contains(&bad)));
+                    thread.share(2, 1, |share| {
                         after.fetch_add(share.len(), Ordering::Relaxed);
                     });
-                    assert_ne!(member.index, bad);
+                    assert_ne!(thread.index, bad);
                 });
             }));
             assert!(outcome.is_err() && after.into_inner() == 2);

@@ -15,7 +15,7 @@ fn shape() -> Shape {
         heads: 6,
         kv_heads: 2,
         head_len: 10,
-        inner: 72,
+        intermediate: 72,
         vocabulary: 35,
         epsilon: 1e-5,
         frequencies,
@@ -59,15 +59,16 @@ struct Weights {
 
 fn weights(shape: &Shape) -> Weights {
     let mut random = Random(7);
-    let (hidden, query, kv, inner) = (shape.hidden, shape.query_len(), shape.kv_len(), shape.inner);
+    let (hidden, query, kv, intermediate) =
+        (shape.hidden, shape.query_len(), shape.kv_len(), shape.intermediate);
     let sizes = [
         (query, hidden),
         (kv, hidden),
         (kv, hidden),
         (hidden, query),
-        (inner, hidden),
-        (inner, hidden),
-        (hidden, inner),
+        (intermediate, hidden),
+        (intermediate, hidden),
+        (hidden, intermediate),
     ];
     let layers = (0..LAYERS)
         .map(|_| {

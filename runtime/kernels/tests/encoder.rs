@@ -5,7 +5,7 @@
 
 use kernels::{
     Activation, Dense, Encoder, EncoderError, EncoderTables, EncoderWeights, ForwardError, Isa, LayerWeights,
-    Matrix, Norm, Outlier, Precision, ReadRows, Scratch, Sequence, TakeLayer, Team, Words,
+    Matrix, Norm, Outlier, Precision, ReadRows, Sequence, TakeLayer, ThreadTeam, TokenEmbeddings, Workspace,
 };
 use proptest::prelude::*;
 use std::io;
@@ -55,7 +55,7 @@ fn batches() -> impl Strategy<Value = Vec<Vec<u32>>> {
 /// The numbers of a model, as f32 in the bytes of a file.
 struct Numbers {
     shape: Shape,
-    words: Vec<u8>,
+    token_embeddings: Vec<u8>,
     positions: Vec<u8>,
     types: Vec<u8>,
     /// Six matrices for each layer, in the order of `maps`.
@@ -82,7 +82,7 @@ impl Numbers {
         let mut matrix = |rows: usize, columns: usize, spread: f32| -> Vec<u8> {
             (0..rows * columns).flat_map(|_| (next() * spread).to_le_bytes()).collect()
         };
-        let words = matrix(VOCABULARY, hidden, 1.0);
+        let token_embeddings = matrix(VOCABULARY, hidden, 1.0);
         let positions = matrix(POSITIONS, hidden, 0.5);
         let types = matrix(shape.types, hidden, 0.5);
         let mut matrices = Vec::new();
@@ -94,7 +94,7 @@ impl Numbers {
             }
             vectors.push(floats(&matrix(4, hidden, 0.5)));
         }
-        Self { shape: shape.clone(), words, positions, types, matrices, vectors }
+        Self { shape: shape.clone(), token_embeddings, positions, types, matrices, vectors }
     }
 
     fn weights(&self) -> EncoderWeights<'_, '_> {
@@ -112,18 +112,28 @@ impl Numbers {
                     weight: Matrix::f32(matrices.next().unwrap(), rows, columns).unwrap(),
                     bias: vectors.next().unwrap().clone(),
                 });
-                let [query, key, value, attended, widen, narrow] = [(); 6].map(|()| dense.next().unwrap());
+                let [query, key, value, attention_output, intermediate, output] =
+                    [(); 6].map(|()| dense.next().unwrap());
                 let norms = vectors.next().unwrap();
-                let attended_norm = norm(&norms[..2 * hidden]);
-                let narrowed_norm = norm(&norms[2 * hidden..]);
-                LayerWeights { query, key, value, attended, attended_norm, widen, narrow, narrowed_norm }
+                let attention_output_norm = norm(&norms[..2 * hidden]);
+                let output_norm = norm(&norms[2 * hidden..]);
+                LayerWeights {
+                    query,
+                    key,
+                    value,
+                    attention_output,
+                    attention_output_norm,
+                    intermediate,
+                    output,
+                    output_norm,
+                }
             })
             .collect();
         let tables = EncoderTables {
             heads: self.shape.heads,
             activation: self.shape.activation,
             norm_epsilon: EPSILON,
-            words: Matrix::f32(&self.words, VOCABULARY, hidden).unwrap().into(),
+            token_embeddings: Matrix::f32(&self.token_embeddings, VOCABULARY, hidden).unwrap().into(),
             positions: Matrix::f32(&self.positions, POSITIONS, hidden).unwrap(),
             types: (self.shape.types > 0)
                 .then(|| Matrix::f32(&self.types, self.shape.types, hidden).unwrap()),
@@ -146,7 +156,7 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 
 /// The formulas as they are in the papers.
 mod textbook {
-    use super::{Activation, Dense, EPSILON, EncoderWeights, Matrix, Norm, Sequence, Words};
+    use super::{Activation, Dense, EPSILON, EncoderWeights, Matrix, Norm, Sequence, TokenEmbeddings};
 
     type Rows = Vec<Vec<f64>>;
 
@@ -154,8 +164,10 @@ mod textbook {
         let EncoderWeights { tables, layers } = weights;
         let mut rows: Rows = (0..sequence.tokens.len())
             .map(|position| {
-                let Words::InMemory(words) = &tables.words else { panic!("the tests' words are in memory") };
-                let mut row = row_of(words, sequence.tokens[position] as usize);
+                let TokenEmbeddings::InMemory(token_embeddings) = &tables.token_embeddings else {
+                    panic!("the tests' embeddings are in memory")
+                };
+                let mut row = row_of(token_embeddings, sequence.tokens[position] as usize);
                 add(&mut row, &row_of(&tables.positions, position));
                 if let Some(types) = &tables.types {
                     add(&mut row, &row_of(types, sequence.types.get(position).map_or(0, |t| *t as usize)));
@@ -171,16 +183,16 @@ mod textbook {
                 .iter()
                 .zip(contexts)
                 .map(|(row, context)| {
-                    let mut attended = linear(&layer.attended, &context);
-                    add(&mut attended, row);
-                    let attended = normalize(&attended, &layer.attended_norm);
-                    let mut wide = linear(&layer.widen, &attended);
+                    let mut attention_output = linear(&layer.attention_output, &context);
+                    add(&mut attention_output, row);
+                    let attention_output = normalize(&attention_output, &layer.attention_output_norm);
+                    let mut wide = linear(&layer.intermediate, &attention_output);
                     for number in &mut wide {
                         *number = activate(tables.activation, *number);
                     }
-                    let mut narrow = linear(&layer.narrow, &wide);
-                    add(&mut narrow, &attended);
-                    normalize(&narrow, &layer.narrowed_norm)
+                    let mut output = linear(&layer.output, &wide);
+                    add(&mut output, &attention_output);
+                    normalize(&output, &layer.output_norm)
                 })
                 .collect();
         }
@@ -271,9 +283,10 @@ mod textbook {
 /// All hidden states of a batch, one after another.
 fn forward(encoder: &Encoder<'_>, team: usize, batch: &[Vec<u32>]) -> Vec<f32> {
     let sequences: Vec<Sequence<'_>> = batch.iter().map(|tokens| Sequence::from(tokens.as_slice())).collect();
-    let mut scratch = Scratch::default();
-    let hidden =
-        encoder.forward(&mut Team::new(team), &mut scratch, &sequences, &AtomicBool::new(false)).unwrap();
+    let mut workspace = Workspace::default();
+    let hidden = encoder
+        .forward(&mut ThreadTeam::new(team), &mut workspace, &sequences, &AtomicBool::new(false))
+        .unwrap();
     (0..sequences.len()).flat_map(|index| hidden.rows(index)).flatten().copied().collect()
 }
 
@@ -360,16 +373,17 @@ fn token_types_count() {
     let sequence = Sequence { tokens: &[1, 2, 3, 4, 5], types: &[0, 0, 1, 1, 1] };
     let exact: Vec<f64> = textbook::forward(&weights, &sequence).into_iter().flatten().collect();
     let encoder = Encoder::new(weights, Precision::F32, Isa::best()).unwrap();
-    let mut scratch = Scratch::default();
-    let hidden =
-        encoder.forward(&mut Team::alone(), &mut scratch, &[sequence], &AtomicBool::new(false)).unwrap();
+    let mut workspace = Workspace::default();
+    let hidden = encoder
+        .forward(&mut ThreadTeam::alone(), &mut workspace, &[sequence], &AtomicBool::new(false))
+        .unwrap();
     let ours: Vec<f32> = hidden.rows(0).flatten().copied().collect();
     assert!(distance(&ours, &exact) < 1e-4);
 }
 
 /// The words of a model, of which the first ones can be read.
 struct Readable<'a> {
-    words: &'a [u8],
+    token_embeddings: &'a [u8],
     columns: usize,
     rows: usize,
 }
@@ -388,7 +402,7 @@ impl ReadRows for Readable<'_> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         room.resize(4 * self.columns, 0);
-        room.copy_from_slice(&self.words[row * 4 * self.columns..][..4 * self.columns]);
+        room.copy_from_slice(&self.token_embeddings[row * 4 * self.columns..][..4 * self.columns]);
         out.copy_from_slice(&floats(room));
         Ok(())
     }
@@ -398,20 +412,23 @@ impl ReadRows for Readable<'_> {
 fn words_that_are_read_are_those_in_memory_or_an_error() {
     let numbers = Numbers::new(&small());
     let mut weights = numbers.weights();
-    weights.tables.words =
-        Words::Read(Box::new(Readable { words: &numbers.words, columns: numbers.shape.hidden(), rows: 20 }));
+    weights.tables.token_embeddings = TokenEmbeddings::Read(Box::new(Readable {
+        token_embeddings: &numbers.token_embeddings,
+        columns: numbers.shape.hidden(),
+        rows: 20,
+    }));
     let reading = Encoder::new(weights, Precision::F32, Isa::best()).unwrap();
     let in_memory = Encoder::new(numbers.weights(), Precision::F32, Isa::best()).unwrap();
     let batch = vec![(0..20).collect(), vec![7; 30]];
     assert_eq!(forward(&reading, 2, &batch), forward(&in_memory, 2, &batch));
 
-    let mut scratch = Scratch::default();
+    let mut workspace = Workspace::default();
     let stop = AtomicBool::new(false);
     let tokens: Vec<u32> = (0..40).map(|at| u32::from(at == 39) * 20).collect();
-    let answer = reading.forward(&mut Team::new(2), &mut scratch, &[tokens.as_slice().into()], &stop);
+    let answer = reading.forward(&mut ThreadTeam::new(2), &mut workspace, &[tokens.as_slice().into()], &stop);
     assert_eq!(answer.err(), Some(ForwardError::Unreadable));
     // The same memory serves the next batch.
-    let answer = reading.forward(&mut Team::new(2), &mut scratch, &[tokens[..39].into()], &stop);
+    let answer = reading.forward(&mut ThreadTeam::new(2), &mut workspace, &[tokens[..39].into()], &stop);
     assert!(answer.is_ok());
 }
 
@@ -429,7 +446,7 @@ fn what_is_quantised_already_is_taken_as_it_is() {
     let weights = || {
         let mut weights = numbers.weights();
         let matrix = Matrix::int8(&values, scales.clone(), outliers.clone(), rows, columns);
-        weights.layers[1].narrow.weight = matrix.unwrap();
+        weights.layers[1].output.weight = matrix.unwrap();
         weights
     };
     let batch = vec![(1..16).collect(), vec![4, 4]];
@@ -455,9 +472,10 @@ fn pooling_takes_the_mean_or_the_first() {
     let encoder = Encoder::new(numbers.weights(), Precision::F32, Isa::best()).unwrap();
     let tokens: Vec<u32> = (0..40).collect();
     let sequences = [Sequence::from(&tokens[..3]), Sequence::from(&tokens[..])];
-    let mut scratch = Scratch::default();
-    let hidden =
-        encoder.forward(&mut Team::new(2), &mut scratch, &sequences, &AtomicBool::new(false)).unwrap();
+    let mut workspace = Workspace::default();
+    let hidden = encoder
+        .forward(&mut ThreadTeam::new(2), &mut workspace, &sequences, &AtomicBool::new(false))
+        .unwrap();
     assert_eq!(hidden.sequences(), 2);
     let rows: Vec<&[f32]> = hidden.rows(1).collect();
     assert_eq!(rows.len(), 40);
@@ -477,11 +495,11 @@ fn what_the_model_has_not_is_refused_before_anything_is_computed() {
     let numbers = Numbers::new(&small());
     let encoder = Encoder::new(numbers.weights(), Precision::F32, Isa::best()).unwrap();
     let long = vec![0; POSITIONS + 1];
-    let mut scratch = Scratch::default();
+    let mut workspace = Workspace::default();
     let mut refusal = |sequence: Sequence<'_>| {
         let sequences = [Sequence::from([1].as_slice()), sequence];
         let stop = AtomicBool::new(false);
-        encoder.forward(&mut Team::alone(), &mut scratch, &sequences, &stop).err()
+        encoder.forward(&mut ThreadTeam::alone(), &mut workspace, &sequences, &stop).err()
     };
     let sequence = 1;
     assert_eq!(refusal(Sequence::default()), Some(ForwardError::Empty { sequence }));
@@ -495,9 +513,11 @@ fn what_the_model_has_not_is_refused_before_anything_is_computed() {
     assert_eq!(refusal(Sequence { tokens: &[1], types: &[2] }), Some(unknown));
 
     let stop = AtomicBool::new(true);
-    let stopped = encoder.forward(&mut Team::new(2), &mut scratch, &[Sequence::from([1].as_slice())], &stop);
+    let stopped =
+        encoder.forward(&mut ThreadTeam::new(2), &mut workspace, &[Sequence::from([1].as_slice())], &stop);
     assert_eq!(stopped.err(), Some(ForwardError::Stopped));
-    let none = encoder.forward(&mut Team::alone(), &mut scratch, &[], &AtomicBool::new(false)).unwrap();
+    let none =
+        encoder.forward(&mut ThreadTeam::alone(), &mut workspace, &[], &AtomicBool::new(false)).unwrap();
     assert_eq!(none.sequences(), 0);
 }
 
@@ -518,7 +538,7 @@ fn parts_that_do_not_fit_each_other_are_refused() {
         Some("a key has the dimensions [31, 1], expected [32, 1]".to_owned())
     );
     assert!(refusal(&|weights| weights.tables.norm.bias.push(1.0)).is_some());
-    let swap = |layer: &mut LayerWeights<'_>| std::mem::swap(&mut layer.widen, &mut layer.narrow);
+    let swap = |layer: &mut LayerWeights<'_>| std::mem::swap(&mut layer.intermediate, &mut layer.output);
     assert!(refusal(&|weights| swap(&mut weights.layers[1])).is_some());
     let EncoderWeights { tables, .. } = numbers.weights();
     let nothing = |_: usize, _: TakeLayer<'_>| Ok::<(), EncoderError>(());

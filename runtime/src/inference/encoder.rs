@@ -42,25 +42,25 @@ pub(super) type TakeRows<'t> = &'t mut dyn FnMut(&mut dyn Iterator<Item = &[f32]
 
 /// The threads that a batch is computed on, and the memory that they work in, which is kept for the next batch.
 pub struct Room {
-    pub(super) team: kernels::Team,
-    pub(super) scratch: kernels::Scratch,
+    pub(super) team: kernels::ThreadTeam,
+    pub(super) scratch: kernels::Workspace,
 }
 
 impl Room {
     /// Makes room for so many threads, the caller's included.
     pub fn new(threads: usize) -> Self {
-        Self { team: kernels::Team::new(threads), scratch: kernels::Scratch::default() }
+        Self { team: kernels::ThreadTeam::new(threads), scratch: kernels::Workspace::default() }
     }
 
     /// Makes room for the calling thread.
     pub fn alone() -> Self {
-        Self { team: kernels::Team::alone(), scratch: kernels::Scratch::default() }
+        Self { team: kernels::ThreadTeam::alone(), scratch: kernels::Workspace::default() }
     }
 }
 
 impl std::fmt::Debug for Room {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Room").field("threads", &self.team.members()).finish_non_exhaustive()
+        f.debug_struct("Room").field("threads", &self.team.threads()).finish_non_exhaustive()
     }
 }
 

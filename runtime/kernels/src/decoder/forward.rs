@@ -1,43 +1,43 @@
-//! One pass of some tokens through all layers, by all members of a team at once.
+//! One pass of some tokens through all layers, by all threads of a team at once.
 //!
-//! In a phase each member writes what belongs to the shares that it took, and reads what was written in phases before,
-//! both only while it has a share: a member that is late may find that the others are phases ahead. A pass of one token
-//! has fewer phases: what is cheap, every member computes for itself.
+//! In a phase each thread writes what belongs to the shares that it took, and reads what was written in phases before,
+//! both only while it has a share: a thread that is late may find that the others are phases ahead. A pass of one token
+//! has fewer phases: what is cheap, every thread computes for itself.
 
 use super::kernel::Kernel;
-use super::kv_cache::Cache;
+use super::kv_cache::KvCache;
 use super::layer_ops::{Attention, rotate};
 use super::shape::{PASS_TOKENS_MAX, Shape};
 use super::shared::Shared;
 use super::tile::{Block, Rows};
 use super::weights::{Layer, Matrix};
-use crate::thread_team::Member;
+use crate::thread_team::TeamThread;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 /// The numbers of a pass, shared by a team.
-pub(super) struct Scratch {
+pub(super) struct Workspace {
     /// `[tokens][hidden]`: what goes from layer to layer.
     stream: Shared<f32>,
     /// `[tokens][query_len + 2 kv_len]`
     heads: Shared<f32>,
     /// `[tokens][query_len]`
-    attended: Shared<f32>,
-    /// `[tokens][inner_padded]`
+    attention_output: Shared<f32>,
+    /// `[tokens][intermediate_padded]`
     gated: Shared<f32>,
-    /// What the next products take, where all members prepare it together.
+    /// What the next products take, where all threads prepare it together.
     floats: Shared<f32>,
     blocks: Shared<Block>,
     logits: Shared<f32>,
     /// `[tokens][head_len / 2]`
     cosines: Vec<f32>,
     sines: Vec<f32>,
-    members: Vec<Mutex<Own>>,
+    threads: Vec<Mutex<ThreadBuffers>>,
 }
 
-/// The numbers of one member.
-struct Own {
-    /// What the next products take, where each member prepares it.
+/// The numbers of one thread.
+struct ThreadBuffers {
+    /// What the next products take, where each thread prepares it.
     floats: Vec<f32>,
     blocks: Vec<Block>,
     products: Vec<[f32; 16]>,
@@ -45,28 +45,28 @@ struct Own {
     scores: Vec<f32>,
 }
 
-impl Scratch {
-    pub(super) fn new(shape: &Shape, members: usize) -> Self {
-        let widest = shape.hidden.max(shape.query_len()).max(inner_padded(shape));
+impl Workspace {
+    pub(super) fn new(shape: &Shape, threads: usize) -> Self {
+        let widest = shape.hidden.max(shape.query_len()).max(intermediate_padded(shape));
         let rows = PASS_TOKENS_MAX;
-        let own = || Own {
+        let buffers = || ThreadBuffers {
             floats: vec![0.0; shape.hidden],
             blocks: vec![Block::default(); widest.div_ceil(32)],
             products: vec![[0.0; 16]; rows],
             ups: vec![[0.0; 16]; rows],
-            scores: vec![0.0; Attention::scratch_len(shape.context)],
+            scores: vec![0.0; Attention::workspace_len(shape.context)],
         };
         Self {
             stream: Shared::new(rows * shape.hidden),
             heads: Shared::new(rows * (shape.query_len() + 2 * shape.kv_len())),
-            attended: Shared::new(rows * shape.query_len()),
-            gated: Shared::new(rows * inner_padded(shape)),
+            attention_output: Shared::new(rows * shape.query_len()),
+            gated: Shared::new(rows * intermediate_padded(shape)),
             floats: Shared::new(rows * shape.hidden),
             blocks: Shared::new(rows * widest.div_ceil(32)),
             logits: Shared::new(shape.vocabulary),
             cosines: vec![0.0; rows * shape.head_len / 2],
             sines: vec![0.0; rows * shape.head_len / 2],
-            members: std::iter::repeat_with(|| Mutex::new(own())).take(members).collect(),
+            threads: std::iter::repeat_with(|| Mutex::new(buffers())).take(threads).collect(),
         }
     }
 
@@ -96,8 +96,8 @@ pub(super) struct Pass<'a> {
     pub(super) norm: &'a [f32],
     pub(super) head: &'a Matrix,
     pub(super) weights: &'a [u8],
-    pub(super) scratch: &'a Scratch,
-    pub(super) cache: &'a Cache,
+    pub(super) workspace: &'a Workspace,
+    pub(super) cache: &'a KvCache,
     /// Tokens.
     pub(super) count: usize,
 }
@@ -121,7 +121,7 @@ struct Products<'a> {
 }
 
 /// Where products are made.
-struct Room<'a> {
+struct TileBuffers<'a> {
     products: &'a mut [[f32; 16]],
     ups: &'a mut [[f32; 16]],
 }
@@ -139,29 +139,29 @@ struct Target<'a> {
 }
 
 impl Pass<'_> {
-    /// A member's part in the pass.
-    pub(super) fn run(&self, member: &Member<'_>) {
-        // No two members have the same index, so that this never waits.
-        let mut own = self.scratch.members[member.index].lock().unwrap_or_else(PoisonError::into_inner);
-        let own = &mut *own;
+    /// A thread's part in the pass.
+    pub(super) fn run(&self, thread: &TeamThread<'_>) {
+        // No two threads have the same index, so that this never waits.
+        let mut buffers = self.workspace.threads[thread.index].lock().unwrap_or_else(PoisonError::into_inner);
+        let buffers = &mut *buffers;
         for (index, layer) in self.layers.iter().enumerate() {
-            self.project(member, own, layer);
-            self.attend(member, own, index);
-            self.collect(member, own, layer);
-            self.feed_forward(member, own, layer);
+            self.project(thread, buffers, layer);
+            self.attend(thread, buffers, index);
+            self.project_attention(thread, buffers, layer);
+            self.feed_forward(thread, buffers, layer);
         }
-        self.conclude(member, own);
+        self.compute_logits(thread, buffers);
     }
 
     /// Queries, keys and values.
-    fn project(&self, member: &Member<'_>, own: &mut Own, layer: &Layer) {
+    fn project(&self, thread: &TeamThread<'_>, buffers: &mut ThreadBuffers, layer: &Layer) {
         let matrices = [&layer.query, &layer.key, &layer.value];
         let input = Input::Normal(0, &layer.attention_norm);
         let stride = self.heads_stride();
         let [first, second] = [layer.query.tiles(), layer.query.tiles() + layer.key.tiles()];
         let tiles = second + layer.value.tiles();
         let products = Products { input, count: self.count, matrices: &matrices, tiles };
-        self.multiply_all(member, own, &products, |tile, rows, room| {
+        self.multiply_all(thread, buffers, &products, |tile, rows, tile_buffers| {
             let (matrix, tile, offset) = if tile < first {
                 (matrices[0], tile, 0)
             } else if tile < second {
@@ -169,37 +169,37 @@ impl Pass<'_> {
             } else {
                 (matrices[2], tile - second, self.shape.query_len() + self.shape.kv_len())
             };
-            let target = Target { numbers: &self.scratch.heads, stride, offset, add: false };
-            self.multiply(matrix, tile, rows, room.products, target);
+            let target = Target { numbers: &self.workspace.heads, stride, offset, add: false };
+            self.multiply(matrix, tile, rows, tile_buffers.products, target);
         });
     }
 
     /// Rotation, the cache, and attention itself.
-    fn attend(&self, member: &Member<'_>, own: &mut Own, layer: usize) {
+    fn attend(&self, thread: &TeamThread<'_>, buffers: &mut ThreadBuffers, layer: usize) {
         let heads = self.shape.kv_heads;
         if self.count == 1 {
-            return member.share(heads, 1, |share| {
+            return thread.share(heads, 1, |share| {
                 for head in share {
-                    self.remember(layer, head, 0..1);
-                    self.attend_row(own, layer, head, 0);
+                    self.store_keys_and_values(layer, head, 0..1);
+                    self.attend_row(buffers, layer, head, 0);
                 }
             });
         }
-        member.share(heads, 1, |share| {
+        thread.share(heads, 1, |share| {
             for head in share {
-                self.remember(layer, head, 0..self.count);
+                self.store_keys_and_values(layer, head, 0..self.count);
             }
         });
         // Later rows see more: they come first, so that the last shares are small ones.
-        member.share(heads * self.count, 4, |share| {
+        thread.share(heads * self.count, 4, |share| {
             for item in share {
-                self.attend_row(own, layer, item % heads, self.count - 1 - item / heads);
+                self.attend_row(buffers, layer, item % heads, self.count - 1 - item / heads);
             }
         });
     }
 
     /// Turns a head's queries and keys to their positions, and puts keys and values into the cache.
-    fn remember(&self, layer: usize, head: usize, rows: Range<usize>) {
+    fn store_keys_and_values(&self, layer: usize, head: usize, rows: Range<usize>) {
         let (shape, cache) = (self.shape, self.cache);
         let (len, half) = (shape.head_len, shape.head_len / 2);
         let lanes = len.div_ceil(16);
@@ -212,13 +212,13 @@ impl Pass<'_> {
         for row in rows {
             let start = row * self.heads_stride();
             let [cosines, sines] =
-                [&self.scratch.cosines, &self.scratch.sines].map(|all| &all[row * half..][..half]);
+                [&self.workspace.cosines, &self.workspace.sines].map(|all| &all[row * half..][..half]);
             let queries = start + head * group * len;
             let key = start + shape.query_len() + head * len;
             let value = key + shape.kv_len();
             // SAFETY: as above; the three parts do not touch.
             let (queries, key, value) = unsafe {
-                let heads = &self.scratch.heads;
+                let heads = &self.workspace.heads;
                 let queries = heads.part_mut(queries..queries + group * len);
                 (queries, heads.part_mut(key..key + len), heads.part(value..value + len))
             };
@@ -238,40 +238,41 @@ impl Pass<'_> {
     }
 
     /// What one token's queries of one head of keys attend to.
-    fn attend_row(&self, own: &mut Own, layer: usize, head: usize, row: usize) {
+    fn attend_row(&self, buffers: &mut ThreadBuffers, layer: usize, head: usize, row: usize) {
         let (shape, cache) = (self.shape, self.cache);
         let len = shape.heads / shape.kv_heads * shape.head_len;
         let queries = row * self.heads_stride() + head * len;
         let out = row * shape.query_len() + head * len;
-        // SAFETY: queries, keys and values were written in phases before, or by this very member; the part of the output
+        // SAFETY: queries, keys and values were written in phases before, or by this very thread; the part of the output
         // belongs to whoever took its share.
         let (queries, keys, values, out) = unsafe {
             (
-                self.scratch.heads.part(queries..queries + len),
+                self.workspace.heads.part(queries..queries + len),
                 cache.keys.part(cache.keys_at(layer, head)),
                 cache.values.part(cache.values_at(layer, head)),
-                self.scratch.attended.part_mut(out..out + len),
+                self.workspace.attention_output.part_mut(out..out + len),
             )
         };
         let positions = cache.len + row + 1;
         let attention = Attention { queries, keys, values, head_len: shape.head_len, positions };
-        (self.kernel.attend)(&attention, &mut own.scores, out);
+        (self.kernel.attend)(&attention, &mut buffers.scores, out);
     }
 
     /// From the heads back to the stream.
-    fn collect(&self, member: &Member<'_>, own: &mut Own, layer: &Layer) {
-        let input = Input::Plain(&self.scratch.attended, self.shape.query_len());
-        self.add_to_stream(member, own, &layer.output, input);
+    fn project_attention(&self, thread: &TeamThread<'_>, buffers: &mut ThreadBuffers, layer: &Layer) {
+        let input = Input::Plain(&self.workspace.attention_output, self.shape.query_len());
+        self.add_to_stream(thread, buffers, &layer.output, input);
     }
 
     /// The gated layer.
-    fn feed_forward(&self, member: &Member<'_>, own: &mut Own, layer: &Layer) {
+    fn feed_forward(&self, thread: &TeamThread<'_>, buffers: &mut ThreadBuffers, layer: &Layer) {
         let input = Input::Normal(0, &layer.gate_norm);
-        let stride = inner_padded(self.shape);
+        let stride = intermediate_padded(self.shape);
         let matrices = [&layer.gate, &layer.up];
         let products = Products { input, count: self.count, matrices: &matrices, tiles: layer.gate.tiles() };
-        self.multiply_all(member, own, &products, |tile, rows, room| {
-            let (gates, ups) = (&mut room.products[..self.count], &mut room.ups[..self.count]);
+        self.multiply_all(thread, buffers, &products, |tile, rows, tile_buffers| {
+            let (gates, ups) =
+                (&mut tile_buffers.products[..self.count], &mut tile_buffers.ups[..self.count]);
             for (matrix, out) in [(&layer.gate, &mut *gates), (&layer.up, &mut *ups)] {
                 (self.kernel.product)(matrix.format, &self.weights[matrix.tile(tile)], rows, out);
             }
@@ -279,39 +280,45 @@ impl Pass<'_> {
             for (row, gate) in gates.iter().enumerate() {
                 let start = row * stride + tile * 16;
                 // SAFETY: these 16 numbers belong to whoever took the tile's share.
-                unsafe { self.scratch.gated.part_mut(start..start + 16) }.copy_from_slice(gate);
+                unsafe { self.workspace.gated.part_mut(start..start + 16) }.copy_from_slice(gate);
             }
         });
-        self.add_to_stream(member, own, &layer.down, Input::Plain(&self.scratch.gated, stride));
+        self.add_to_stream(thread, buffers, &layer.down, Input::Plain(&self.workspace.gated, stride));
     }
 
     /// The products that tell which token comes next.
-    fn conclude(&self, member: &Member<'_>, own: &mut Own) {
+    fn compute_logits(&self, thread: &TeamThread<'_>, buffers: &mut ThreadBuffers) {
         let input = Input::Normal(self.count - 1, self.norm);
-        let target = Target { numbers: &self.scratch.logits, stride: 0, offset: 0, add: false };
+        let target = Target { numbers: &self.workspace.logits, stride: 0, offset: 0, add: false };
         let products = Products { input, count: 1, matrices: &[self.head], tiles: self.head.tiles() };
-        self.multiply_all(member, own, &products, |tile, rows, room| {
-            self.multiply(self.head, tile, rows, &mut room.products[..1], target);
+        self.multiply_all(thread, buffers, &products, |tile, rows, tile_buffers| {
+            self.multiply(self.head, tile, rows, &mut tile_buffers.products[..1], target);
         });
     }
 
     /// A product that is added to the stream.
-    fn add_to_stream(&self, member: &Member<'_>, own: &mut Own, matrix: &Matrix, input: Input<'_>) {
+    fn add_to_stream(
+        &self,
+        thread: &TeamThread<'_>,
+        buffers: &mut ThreadBuffers,
+        matrix: &Matrix,
+        input: Input<'_>,
+    ) {
         let products = Products { input, count: self.count, matrices: &[matrix], tiles: matrix.tiles() };
         let target =
-            Target { numbers: &self.scratch.stream, stride: self.shape.hidden, offset: 0, add: true };
-        self.multiply_all(member, own, &products, |tile, rows, room| {
-            self.multiply(matrix, tile, rows, room.products, target);
+            Target { numbers: &self.workspace.stream, stride: self.shape.hidden, offset: 0, add: true };
+        self.multiply_all(thread, buffers, &products, |tile, rows, tile_buffers| {
+            self.multiply(matrix, tile, rows, tile_buffers.products, target);
         });
     }
 
     /// Brings the input into the forms that the matrices take, and has `each` make all tiles of products with it.
     fn multiply_all(
         &self,
-        member: &Member<'_>,
-        own: &mut Own,
+        thread: &TeamThread<'_>,
+        buffers: &mut ThreadBuffers,
         products: &Products<'_>,
-        each: impl Fn(usize, Rows<'_>, Room<'_>),
+        each: impl Fn(usize, Rows<'_>, TileBuffers<'_>),
     ) {
         let Products { input, count, matrices, tiles } = products;
         let (count, tiles) = (*count, *tiles);
@@ -320,20 +327,20 @@ impl Pass<'_> {
         let quantised = matrices.iter().any(|matrix| matrix.format.is_quantised());
         let mut ready = count > 1;
         if ready {
-            member.share(count, SHARE_ROWS, |share| {
+            thread.share(count, SHARE_ROWS, |share| {
                 for row in share {
                     let floats = row * self.shape.hidden..(row + 1) * self.shape.hidden;
                     // SAFETY: a row's parts belong to whoever took its share.
                     let (floats, blocks) = unsafe {
-                        let blocks = self.scratch.blocks.part_mut(row * width..(row + 1) * width);
-                        (self.scratch.floats.part_mut(floats), blocks)
+                        let blocks = self.workspace.blocks.part_mut(row * width..(row + 1) * width);
+                        (self.workspace.floats.part_mut(floats), blocks)
                     };
                     self.prepare(input, row, columns, quantised, floats, blocks);
                 }
             });
         }
-        member.share(tiles, SHARE_TILES, |share| {
-            let Own { floats, blocks, products, ups, .. } = &mut *own;
+        thread.share(tiles, SHARE_TILES, |share| {
+            let ThreadBuffers { floats, blocks, products, ups, .. } = &mut *buffers;
             // Not before there is a share: only then is the input sure to be what it was when the phase began.
             if !ready {
                 self.prepare(input, 0, columns, quantised, floats, &mut blocks[..width]);
@@ -341,7 +348,7 @@ impl Pass<'_> {
             }
             let rows = self.rows(floats, blocks, input, count, columns);
             for tile in share {
-                each(tile, rows, Room { products, ups });
+                each(tile, rows, TileBuffers { products, ups });
             }
         });
     }
@@ -362,7 +369,7 @@ impl Pass<'_> {
             Input::Normal(first, weight) => {
                 let start = (first + row) * columns;
                 // SAFETY: as above.
-                let stream = unsafe { self.scratch.stream.part(start..start + columns) };
+                let stream = unsafe { self.workspace.stream.part(start..start + columns) };
                 (self.kernel.normalise)(stream, weight, self.shape.epsilon, floats);
                 &*floats
             }
@@ -387,14 +394,14 @@ impl Pass<'_> {
             let (floats, stride) = match input {
                 Input::Plain(numbers, stride) => (numbers.part(0..count * stride), *stride),
                 Input::Normal(..) if count == 1 => (floats, columns),
-                Input::Normal(..) => (self.scratch.floats.part(0..count * columns), columns),
+                Input::Normal(..) => (self.workspace.floats.part(0..count * columns), columns),
             };
-            let blocks = if count == 1 { blocks } else { self.scratch.blocks.part(0..count * width) };
+            let blocks = if count == 1 { blocks } else { self.workspace.blocks.part(0..count * width) };
             Rows { floats, stride, blocks, columns }
         }
     }
 
-    /// One tile's products, which go to the target; this member took its share.
+    /// One tile's products, which go to the target; this thread took its share.
     fn multiply(
         &self,
         matrix: &Matrix,
@@ -422,8 +429,8 @@ impl Pass<'_> {
 }
 
 /// The gated layer's width in whole lanes.
-fn inner_padded(shape: &Shape) -> usize {
-    shape.inner.next_multiple_of(16)
+fn intermediate_padded(shape: &Shape) -> usize {
+    shape.intermediate.next_multiple_of(16)
 }
 
 /// Rows in a share of what is prepared together.

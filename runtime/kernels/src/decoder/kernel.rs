@@ -114,14 +114,14 @@ macro_rules! kernel {
                 unsafe { inner(gate, up) }
             }
 
-            fn attend(it: &Attention<'_>, scratch: &mut [f32], out: &mut [f32]) {
+            fn attend(attention: &Attention<'_>, scores: &mut [f32], out: &mut [f32]) {
                 $(#[target_feature(enable = $features)])?
-                unsafe fn inner(it: &Attention<'_>, scratch: &mut [f32], out: &mut [f32]) {
+                unsafe fn inner(attention: &Attention<'_>, scores: &mut [f32], out: &mut [f32]) {
                     // SAFETY: as the caller promises.
-                    unsafe { layer_ops::attend::<$lanes>(it, scratch, out) }
+                    unsafe { layer_ops::attend::<$lanes>(attention, scores, out) }
                 }
                 // SAFETY: this kernel is reached only on a processor that has its instructions.
-                unsafe { inner(it, scratch, out) }
+                unsafe { inner(attention, scores, out) }
             }
         }
     };

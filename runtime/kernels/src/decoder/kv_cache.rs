@@ -7,7 +7,7 @@ use super::shape::Shape;
 use super::shared::Shared;
 
 /// What a text's tokens left behind, for one [`super::Llama`].
-pub struct Cache {
+pub struct KvCache {
     /// `[layers][kv_heads][positions / 16][head_len][16]`
     pub(super) keys: Shared<f32>,
     /// `[layers][kv_heads][positions][value_lanes]`
@@ -20,7 +20,7 @@ pub struct Cache {
     kv_heads: usize,
 }
 
-impl Cache {
+impl KvCache {
     /// Room for so many positions; `None` where the memory is not to be had.
     pub(super) fn new(shape: &Shape, layers: usize, positions: usize) -> Option<Self> {
         let positions_max = positions.checked_next_multiple_of(16)?;

@@ -85,7 +85,7 @@ pub(super) const HEADS: usize = 4;
 
 impl Attention<'_> {
     /// The numbers that [`attend`] needs for itself.
-    pub(super) const fn scratch_len(positions_max: usize) -> usize {
+    pub(super) const fn workspace_len(positions_max: usize) -> usize {
         HEADS * positions_max.next_multiple_of(16)
     }
 }
@@ -95,18 +95,18 @@ impl Attention<'_> {
 /// # Safety
 /// The processor has the instructions of `L`.
 #[inline(always)]
-pub(super) unsafe fn attend<L: Lanes>(it: &Attention<'_>, scratch: &mut [f32], out: &mut [f32]) {
-    let heads = it.queries.len() / it.head_len;
+pub(super) unsafe fn attend<L: Lanes>(attention: &Attention<'_>, scores: &mut [f32], out: &mut [f32]) {
+    let heads = attention.queries.len() / attention.head_len;
     let mut first = 0;
     while first < heads {
-        let at = first * it.head_len;
+        let at = first * attention.head_len;
         // SAFETY: as the caller promises.
         unsafe {
             if heads - first >= HEADS {
-                attend_heads::<L, HEADS>(it, &it.queries[at..], scratch, &mut out[at..]);
+                attend_heads::<L, HEADS>(attention, &attention.queries[at..], scores, &mut out[at..]);
                 first += HEADS;
             } else {
-                attend_heads::<L, 1>(it, &it.queries[at..], scratch, &mut out[at..]);
+                attend_heads::<L, 1>(attention, &attention.queries[at..], scores, &mut out[at..]);
                 first += 1;
             }
         }
@@ -117,16 +117,16 @@ pub(super) unsafe fn attend<L: Lanes>(it: &Attention<'_>, scratch: &mut [f32], o
 /// The processor has the instructions of `L`.
 #[inline(always)]
 unsafe fn attend_heads<L: Lanes, const N: usize>(
-    it: &Attention<'_>,
+    attention: &Attention<'_>,
     queries: &[f32],
-    scratch: &mut [f32],
+    scores: &mut [f32],
     out: &mut [f32],
 ) {
-    let padded = it.positions.next_multiple_of(16);
-    let width = it.head_len;
+    let padded = attention.positions.next_multiple_of(16);
+    let width = attention.head_len;
     let queries: [&[f32]; N] = core::array::from_fn(|head| &queries[head * width..][..width]);
     let scale = (width as f32).sqrt().recip();
-    let mut rest = scratch;
+    let mut rest = scores;
     let scores: [&mut [[f32; 16]]; N] = core::array::from_fn(|_| {
         let (own, others) = std::mem::take(&mut rest).split_at_mut(padded);
         rest = others;
@@ -134,7 +134,7 @@ unsafe fn attend_heads<L: Lanes, const N: usize>(
     });
     // SAFETY: as the caller promises.
     unsafe {
-        for (block, keys) in it.keys.chunks_exact(width * 16).take(padded / 16).enumerate() {
+        for (block, keys) in attention.keys.chunks_exact(width * 16).take(padded / 16).enumerate() {
             let mut sums = [L::splat(0.0); N];
             for (at, keys) in keys.as_chunks::<16>().0.iter().enumerate() {
                 let keys = L::load(keys);
@@ -148,12 +148,12 @@ unsafe fn attend_heads<L: Lanes, const N: usize>(
         }
         let mut inverses = [0.0; N];
         for head in 0..N {
-            inverses[head] = softmax::<L>(scores[head], it.positions);
+            inverses[head] = softmax::<L>(scores[head], attention.positions);
         }
         let lanes = width.div_ceil(16);
         for lane in 0..lanes {
             let mut sums = [L::splat(0.0); N];
-            let values = it.values.iter().skip(lane).step_by(lanes).take(it.positions);
+            let values = attention.values.iter().skip(lane).step_by(lanes).take(attention.positions);
             for (position, value) in values.enumerate() {
                 let value = L::load(value);
                 for head in 0..N {

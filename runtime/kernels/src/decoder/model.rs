@@ -1,12 +1,12 @@
 //! A Llama's shape and weights, checked against each other before anything is computed with them.
 
 use super::arena::Arena;
-use super::forward::{Pass, Scratch};
+use super::forward::{Pass, Workspace};
 use super::kernel::Kernel;
-use super::kv_cache::Cache;
+use super::kv_cache::KvCache;
 use super::shape::{PASS_TOKENS_MAX, Shape, ShapeError};
 use super::weights::{Layer, Matrix, check_vector};
-use crate::thread_team::Team;
+use crate::thread_team::ThreadTeam;
 
 /// A Llama that is ready to run.
 pub struct Llama {
@@ -16,8 +16,8 @@ pub struct Llama {
     pub(super) norm: Vec<f32>,
     pub(super) head: Matrix,
     pub(super) arena: Arena,
-    team: Team,
-    scratch: Scratch,
+    team: ThreadTeam,
+    workspace: Workspace,
 }
 
 impl Llama {
@@ -35,7 +35,7 @@ impl Llama {
         threads: usize,
     ) -> Result<Self, ShapeError> {
         shape.check()?;
-        let (hidden, inner) = (shape.hidden, shape.inner);
+        let (hidden, intermediate) = (shape.hidden, shape.intermediate);
         let (query, kv) = (shape.query_len(), shape.kv_len());
         for (index, layer) in layers.iter().enumerate() {
             let vectors = [
@@ -50,9 +50,9 @@ impl Llama {
                 ("the key matrix", &layer.key, (kv, hidden)),
                 ("the value matrix", &layer.value, (kv, hidden)),
                 ("the output matrix", &layer.output, (hidden, query)),
-                ("the gate matrix", &layer.gate, (inner, hidden)),
-                ("the up matrix", &layer.up, (inner, hidden)),
-                ("the down matrix", &layer.down, (hidden, inner)),
+                ("the gate matrix", &layer.gate, (intermediate, hidden)),
+                ("the up matrix", &layer.up, (intermediate, hidden)),
+                ("the down matrix", &layer.down, (hidden, intermediate)),
             ];
             for (what, matrix, expected) in matrices {
                 matrix.check(what, index, expected, &arena)?;
@@ -60,9 +60,9 @@ impl Llama {
         }
         check_vector("the last norm", layers.len(), &norm, hidden)?;
         head.check("the last matrix", layers.len(), (shape.vocabulary, hidden), &arena)?;
-        let team = Team::new(threads);
-        let scratch = Scratch::new(&shape, team.members());
-        Ok(Self { kernel, shape, layers, norm, head, arena, team, scratch })
+        let team = ThreadTeam::new(threads);
+        let workspace = Workspace::new(&shape, team.threads());
+        Ok(Self { kernel, shape, layers, norm, head, arena, team, workspace })
     }
 
     /// Its shape.
@@ -71,8 +71,8 @@ impl Llama {
     }
 
     /// An empty cache for one text of at most so many positions; `None` where there is no memory for it.
-    pub fn cache(&self, positions: usize) -> Option<Cache> {
-        Cache::new(&self.shape, self.layers.len(), positions.min(self.shape.context))
+    pub fn cache(&self, positions: usize) -> Option<KvCache> {
+        KvCache::new(&self.shape, self.layers.len(), positions.min(self.shape.context))
     }
 
     /// Computes what follows: takes the vectors of the next tokens, `hidden` numbers each and at most
@@ -82,14 +82,14 @@ impl Llama {
     /// # Panics
     /// Where that is no such cache, no whole number of vectors, none, or more than fit into a pass, the context or the
     /// cache.
-    pub fn forward(&mut self, cache: &mut Cache, vectors: &[f32]) -> &[f32] {
+    pub fn forward(&mut self, cache: &mut KvCache, vectors: &[f32]) -> &[f32] {
         let count = vectors.len() / self.shape.hidden;
         assert!(vectors.len().is_multiple_of(self.shape.hidden), "{} numbers", vectors.len());
         assert!((1..=PASS_TOKENS_MAX).contains(&count), "{count} tokens in a pass");
         assert!(cache.fits(&self.shape, self.layers.len()), "a cache of another model");
         let positions_max = self.shape.context.min(cache.positions_max);
         assert!(count <= positions_max - cache.len, "{count} tokens after {}", cache.len);
-        self.scratch.begin(vectors, cache.len, &self.shape);
+        self.workspace.begin(vectors, cache.len, &self.shape);
         let (kernel, layers, norm) = (self.kernel, &self.layers, &self.norm);
         let pass = Pass {
             kernel,
@@ -98,12 +98,12 @@ impl Llama {
             norm,
             head: &self.head,
             weights: self.arena.bytes(),
-            scratch: &self.scratch,
+            workspace: &self.workspace,
             cache,
             count,
         };
-        self.team.run(&|member| pass.run(member));
+        self.team.run(&|thread| pass.run(thread));
         cache.len += count;
-        self.scratch.logits(self.shape.vocabulary)
+        self.workspace.logits(self.shape.vocabulary)
     }
 }

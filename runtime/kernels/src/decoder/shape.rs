@@ -12,7 +12,7 @@ pub struct Shape {
     /// The length of a head; even.
     pub head_len: usize,
     /// The width of the gated layer.
-    pub inner: usize,
+    pub intermediate: usize,
     /// Tokens that there are.
     pub vocabulary: usize,
     /// Added to a mean square before its root is taken.
@@ -74,7 +74,7 @@ impl Shape {
             ("the number of heads of keys", self.kv_heads, self.kv_heads),
             ("the length of a head", self.head_len, self.head_len / 2 * 2),
             ("the number of frequencies", self.frequencies.len(), self.head_len / 2),
-            ("the width of the gated layer", self.inner, self.inner),
+            ("the width of the gated layer", self.intermediate, self.intermediate),
             ("the size of the vocabulary", self.vocabulary, self.vocabulary),
             ("the length of the context", self.context, self.context),
         ];

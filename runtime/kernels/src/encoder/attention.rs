@@ -8,9 +8,9 @@
 
 use super::tile::{multiply_tile, panel_width, tiles};
 use crate::aligned::{Aligned, Plain, numbers, numbers_mut};
-use crate::simd::arithmetic::{SelfFormat, Single};
+use crate::simd::arithmetic::{F32, SymmetricArithmetic};
 use crate::simd::elements;
-use crate::simd::isa::Kernel;
+use crate::simd::isa::WithSimd;
 use crate::simd::{LANES_MAX, PANEL_MAX, Simd, TILE_ROWS_MAX};
 use std::ops::Range;
 
@@ -38,14 +38,14 @@ pub(crate) struct Heads {
 
 /// What attention needs while it computes.
 #[derive(Default)]
-pub(crate) struct Room {
+pub(crate) struct AttentionWorkspace {
     keys: Aligned<u8>,
     values: Aligned<u8>,
     scores: Aligned<f32>,
     weights: Aligned<u8>,
 }
 
-impl Room {
+impl AttentionWorkspace {
     /// Makes room for sequences of up to `length` tokens.
     pub(crate) fn ensure(&mut self, heads: Heads, length: usize) {
         let length = length.next_multiple_of(PANEL_MAX);
@@ -66,19 +66,19 @@ pub(crate) struct Attend<'a> {
     pub(crate) sequence: Range<usize>,
     /// Those of them to compute; all in one element of `projected`.
     pub(crate) wanted: Range<usize>,
-    pub(crate) room: &'a mut Room,
+    pub(crate) workspace: &'a mut AttentionWorkspace,
     /// A row for each wanted token, `context_stride` apart.
     pub(crate) context: &'a mut [f32],
     pub(crate) context_stride: usize,
 }
 
-impl Kernel for Attend<'_> {
+impl WithSimd for Attend<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         if self.heads.exact {
-            attend::<S, Single>(simd, self);
+            attend::<S, F32>(simd, self);
         } else {
             attend::<S, S::Attention>(simd, self);
         }
@@ -86,7 +86,7 @@ impl Kernel for Attend<'_> {
 }
 
 #[inline(always)]
-fn attend<S: Simd, M: SelfFormat<S>>(simd: S, mut job: Attend<'_>) {
+fn attend<S: Simd, M: SymmetricArithmetic<S>>(simd: S, mut job: Attend<'_>) {
     let Some(own) = job
         .projected
         .iter()
@@ -107,13 +107,14 @@ fn attend<S: Simd, M: SelfFormat<S>>(simd: S, mut job: Attend<'_>) {
 
 /// Packs the sequence's keys and values of one head.
 #[inline(always)]
-fn pack<S: Simd, M: SelfFormat<S>>(simd: S, job: &mut Attend<'_>, head: usize) {
+fn pack<S: Simd, M: SymmetricArithmetic<S>>(simd: S, job: &mut Attend<'_>, head: usize) {
     let Heads { count, width, .. } = job.heads;
     let panel = panel_width::<S>();
     let tokens = job.sequence.len();
     let key_groups = width.div_ceil(M::GROUP);
     let panel_length = key_groups * panel * M::GROUP;
-    let keys = &mut numbers_mut::<M::Number>(&mut job.room.keys)[..tokens.div_ceil(panel) * panel_length];
+    let keys =
+        &mut numbers_mut::<M::Number>(&mut job.workspace.keys)[..tokens.div_ceil(panel) * panel_length];
     let key = (count + head) * width;
     let parts = Parts { projected: job.projected, sequence: &job.sequence, heads: job.heads };
     for (index, keys) in keys.chunks_exact_mut(panel_length).enumerate() {
@@ -125,7 +126,8 @@ fn pack<S: Simd, M: SelfFormat<S>>(simd: S, job: &mut Attend<'_>, head: usize) {
     }
     let value_groups = tokens.div_ceil(M::GROUP);
     let panel_length = value_groups * panel * M::GROUP;
-    let values = &mut numbers_mut::<M::Number>(&mut job.room.values)[..width.div_ceil(panel) * panel_length];
+    let values =
+        &mut numbers_mut::<M::Number>(&mut job.workspace.values)[..width.div_ceil(panel) * panel_length];
     let value = (2 * count + head) * width;
     for group in 0..value_groups {
         let first = job.sequence.start + group * M::GROUP;
@@ -170,7 +172,7 @@ impl<'a> Parts<'a> {
 /// Packs the keys of the vector of tokens from `first` on, whose channels begin with `key`; `keys` begins at the first
 /// one's place.
 #[inline(always)]
-fn pack_keys<S: Simd, M: SelfFormat<S>>(
+fn pack_keys<S: Simd, M: SymmetricArithmetic<S>>(
     simd: S,
     parts: &Parts<'_>,
     first: usize,
@@ -211,7 +213,10 @@ fn pack_keys<S: Simd, M: SelfFormat<S>>(
 
 /// Packs some channels of the values of a group of tokens, and zeros where there are none.
 #[inline(always)]
-fn pack_values<S: Simd, M: SelfFormat<S>>(rows: [&[M::Number]; GROUP_MAX], values: &mut [M::Number]) {
+fn pack_values<S: Simd, M: SymmetricArithmetic<S>>(
+    rows: [&[M::Number]; GROUP_MAX],
+    values: &mut [M::Number],
+) {
     let [one, other] = rows;
     let channels = one.len();
     values[channels * M::GROUP..].fill(M::Number::default());
@@ -230,7 +235,7 @@ fn pack_values<S: Simd, M: SelfFormat<S>>(rows: [&[M::Number]; GROUP_MAX], value
 
 /// Attention of up to a tile of tokens in one head.
 #[inline(always)]
-fn attend_rows<S: Simd, M: SelfFormat<S>>(
+fn attend_rows<S: Simd, M: SymmetricArithmetic<S>>(
     simd: S,
     job: &mut Attend<'_>,
     head: usize,
@@ -244,20 +249,20 @@ fn attend_rows<S: Simd, M: SelfFormat<S>>(
     let padded = length.next_multiple_of(panel);
     let key_groups = width.div_ceil(M::GROUP);
     let value_groups = length.div_ceil(M::GROUP);
-    let keys = numbers::<M::Number>(&job.room.keys);
-    let scores = &mut job.room.scores[..rows * padded];
+    let keys = numbers::<M::Number>(&job.workspace.keys);
+    let scores = &mut job.workspace.scores[..rows * padded];
     for (index, keys) in keys.chunks_exact(key_groups * panel * M::GROUP).take(padded / panel).enumerate() {
         let scores = &mut scores[index * panel..];
         multiply_tile::<S, M>(simd, rows, queries, stride, keys, key_groups, scores, padded);
     }
-    let weights = numbers_mut::<M::Number>(&mut job.room.weights);
+    let weights = numbers_mut::<M::Number>(&mut job.workspace.weights);
     let mut factors = [0.0; TILE_ROWS_MAX];
     for ((scores, weights), factor) in
         scores.chunks_exact_mut(padded).zip(weights.chunks_exact_mut(padded)).zip(&mut factors)
     {
         *factor = elements::softmax::<S, M>(simd, scores, length, weights);
     }
-    let values = numbers::<M::Number>(&job.room.values);
+    let values = numbers::<M::Number>(&job.workspace.values);
     let mut sums = Sums([0.0; TILE_ROWS_MAX * PANEL_MAX]);
     for (index, values) in
         values.chunks_exact(value_groups * panel * M::GROUP).take(width.div_ceil(panel)).enumerate()

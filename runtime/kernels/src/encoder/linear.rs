@@ -11,9 +11,9 @@ mod epilogue;
 use super::matrix::{Matrix, Outlier};
 use super::tile::{multiply_tile, panel_width, tiles};
 use crate::aligned::{Aligned, Plain, numbers_mut};
-use crate::simd::arithmetic::{Bytes, Format, Single};
+use crate::simd::arithmetic::{Arithmetic, F32, Int8};
 use crate::simd::elements::{self, Activation, Quantization};
-use crate::simd::isa::{Isa, Kernel};
+use crate::simd::isa::{Isa, WithSimd};
 use crate::simd::{PANEL_MAX, Simd, TILE_ROWS_MAX};
 use epilogue::{Tile, finish};
 
@@ -68,7 +68,7 @@ pub(crate) struct Pack<'a> {
     pub(crate) precision: Precision,
 }
 
-impl Kernel for Pack<'_> {
+impl WithSimd for Pack<'_> {
     type Output = Linear;
 
     #[inline(always)]
@@ -87,7 +87,7 @@ impl Kernel for Pack<'_> {
         let mut outliers = Vec::new();
         let (groups, weights) = match self.precision {
             Precision::Bf16 => {
-                let group = <S::Half as Format<S>>::GROUP;
+                let group = <S::Half as Arithmetic<S>>::GROUP;
                 let groups = inputs.div_ceil(group);
                 let mut packed = Aligned::zeroed(panels * panel_width::<S>() * groups * group);
                 pack_floats::<S, _>(self.parts, group, &mut packed, elements::bf16);
@@ -236,23 +236,23 @@ pub(crate) struct Multiply<'a> {
     pub(crate) output_stride: usize,
 }
 
-impl Kernel for Multiply<'_> {
+impl WithSimd for Multiply<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         match &self.linear.weights {
             Packed::Bf16(weights) => multiply::<S, S::Half>(simd, self, weights, None),
-            Packed::F32(weights) => multiply::<S, Single>(simd, self, weights, None),
+            Packed::F32(weights) => multiply::<S, F32>(simd, self, weights, None),
             Packed::Int8 { values, scales, sums } => {
-                multiply::<S, Bytes>(simd, self, values, Some((scales, sums)));
+                multiply::<S, Int8>(simd, self, values, Some((scales, sums)));
             }
         }
     }
 }
 
 #[inline(always)]
-fn multiply<S: Simd, M: Format<S>>(
+fn multiply<S: Simd, M: Arithmetic<S>>(
     simd: S,
     mut job: Multiply<'_>,
     weights: &[M::Weight],
@@ -306,7 +306,7 @@ struct Sums([f32; TILE_ROWS_MAX * PANEL_MAX]);
 
 /// Activations of a format that takes them as they are.
 #[inline(always)]
-fn as_stored<S: Simd, M: Format<S>>(input: &[f32]) -> &[M::Activation] {
+fn as_stored<S: Simd, M: Arithmetic<S>>(input: &[f32]) -> &[M::Activation] {
     assert!(M::AS_IS && size_of::<M::Activation>() == size_of::<f32>());
     // SAFETY: both are plain numbers of the same size and hence alignment.
     unsafe { std::slice::from_raw_parts(input.as_ptr().cast(), input.len()) }
@@ -325,7 +325,7 @@ impl Linear {
     }
 }
 
-/// The largest [`Format::GROUP`].
+/// The largest [`Arithmetic::GROUP`].
 const GROUP_MAX: usize = 4;
 /// A weight so many times larger than its row's root mean square is kept apart.
 const OUTLIER_RATIO: f32 = 16.0;

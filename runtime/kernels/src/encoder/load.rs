@@ -3,7 +3,7 @@
 use super::attention::Heads;
 use super::linear::{Pack, Part, Precision};
 use super::matrix::Matrix;
-use super::{Encoder, Layer, LayerNorm, Words, stride};
+use super::{Encoder, Layer, LayerNorm, TokenEmbeddings, stride};
 use crate::aligned::Aligned;
 use crate::simd::elements::Activation;
 use crate::simd::isa::Isa;
@@ -28,7 +28,7 @@ pub struct EncoderTables<'a> {
     /// What layer normalisation adds to a variance.
     pub norm_epsilon: f32,
     /// A row for each token.
-    pub words: Words<'a>,
+    pub token_embeddings: TokenEmbeddings<'a>,
     /// A row for each position.
     pub positions: Matrix<'a>,
     /// A row for each token type, where the model has types.
@@ -51,15 +51,15 @@ pub struct LayerWeights<'a> {
     /// From the layer's input to values.
     pub value: Dense<'a>,
     /// From what attention found to what is added to the input.
-    pub attended: Dense<'a>,
+    pub attention_output: Dense<'a>,
     /// After that.
-    pub attended_norm: Norm,
+    pub attention_output_norm: Norm,
     /// To the intermediate size.
-    pub widen: Dense<'a>,
+    pub intermediate: Dense<'a>,
     /// And back.
-    pub narrow: Dense<'a>,
+    pub output: Dense<'a>,
     /// After that.
-    pub narrowed_norm: Norm,
+    pub output_norm: Norm,
 }
 
 /// A linear map; a row of the matrix is an output channel.
@@ -143,7 +143,7 @@ impl<'a> Encoder<'a> {
         layers: usize,
         read: impl Fn(usize, TakeLayer<'_>) -> Result<(), E> + Sync,
     ) -> Result<Self, E> {
-        let hidden = tables.words.columns();
+        let hidden = tables.token_embeddings.columns();
         check(&tables, layers)?;
         let width = hidden / tables.heads;
         let pack = |index| -> Result<Layer, E> {
@@ -167,7 +167,7 @@ impl<'a> Encoder<'a> {
             heads,
             activation: tables.activation,
             epsilon: tables.norm_epsilon,
-            words: tables.words,
+            token_embeddings: tables.token_embeddings,
             positions: tables.positions,
             types: tables.types,
             norm: LayerNorm::new(&tables.norm),
@@ -210,15 +210,15 @@ impl Layer {
         let scale = std::f32::consts::LOG2_E / (head_width as f32).sqrt();
         let one = |dense| isa.run(Pack { parts: &[part(dense, 1.0)], precision });
         Self {
-            attend: isa.run(Pack {
+            query_key_value: isa.run(Pack {
                 parts: &[part(&layer.query, scale), part(&layer.key, 1.0), part(&layer.value, 1.0)],
                 precision,
             }),
-            attended: one(&layer.attended),
-            attended_norm: LayerNorm::new(&layer.attended_norm),
-            widen: one(&layer.widen),
-            narrow: one(&layer.narrow),
-            narrowed_norm: LayerNorm::new(&layer.narrowed_norm),
+            attention_output: one(&layer.attention_output),
+            attention_output_norm: LayerNorm::new(&layer.attention_output_norm),
+            intermediate: one(&layer.intermediate),
+            output: one(&layer.output),
+            output_norm: LayerNorm::new(&layer.output_norm),
         }
     }
 }
@@ -237,9 +237,9 @@ impl LayerNorm {
 
 /// Checks that the tables fit each other.
 fn check(tables: &EncoderTables<'_>, layers: usize) -> Result<(), EncoderError> {
-    let (heads, hidden) = (tables.heads, tables.words.columns());
+    let (heads, hidden) = (tables.heads, tables.token_embeddings.columns());
     for (part, found) in [
-        ("the table of words", tables.words.rows()),
+        ("the table of words", tables.token_embeddings.rows()),
         ("the table of words", hidden),
         ("the table of positions", tables.positions.rows()),
         ("an intermediate layer", tables.intermediate),
@@ -269,11 +269,11 @@ fn check_layer(layer: &LayerWeights<'_>, hidden: usize, intermediate: usize) -> 
     dense("a query", &layer.query, [hidden; 2])?;
     dense("a key", &layer.key, [hidden; 2])?;
     dense("a value", &layer.value, [hidden; 2])?;
-    dense("the map after attention", &layer.attended, [hidden; 2])?;
-    expect_norm("the norm after attention", &layer.attended_norm, hidden)?;
-    dense("the map to the intermediate size", &layer.widen, [intermediate, hidden])?;
-    dense("the map from the intermediate size", &layer.narrow, [hidden, intermediate])?;
-    expect_norm("the norm after a layer", &layer.narrowed_norm, hidden)
+    dense("the map after attention", &layer.attention_output, [hidden; 2])?;
+    expect_norm("the norm after attention", &layer.attention_output_norm, hidden)?;
+    dense("the map to the intermediate size", &layer.intermediate, [intermediate, hidden])?;
+    dense("the map from the intermediate size", &layer.output, [hidden, intermediate])?;
+    expect_norm("the norm after a layer", &layer.output_norm, hidden)
 }
 
 fn expect_matrix(part: &'static str, matrix: &Matrix<'_>, expected: [usize; 2]) -> Result<(), EncoderError> {

@@ -1,6 +1,6 @@
 //! The innermost product: a few rows of activations with one panel of output channels, all sums in registers.
 
-use crate::simd::arithmetic::Format;
+use crate::simd::arithmetic::Arithmetic;
 use crate::simd::{PANEL_VECTORS, Simd};
 
 /// The output channels of a panel.
@@ -27,7 +27,7 @@ pub(crate) fn tiles<S: Simd>(rows: usize) -> impl Iterator<Item = (usize, usize)
 /// Panics where a slice is too short or `rows` is not from 1 to [`Simd::TILE_ROWS`].
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "two matrices and where the third one goes")]
-pub(crate) fn multiply_tile<S: Simd, M: Format<S>>(
+pub(crate) fn multiply_tile<S: Simd, M: Arithmetic<S>>(
     simd: S,
     rows: usize,
     input: &[M::Activation],
@@ -62,7 +62,7 @@ pub(crate) fn multiply_tile<S: Simd, M: Format<S>>(
 /// `input` has `ROWS` rows of `groups` groups, `panel` a group for each lane and group, and `out` has room for
 /// [`panel_width`] numbers in `ROWS` rows.
 #[inline(always)]
-unsafe fn tile<S: Simd, M: Format<S>, const ROWS: usize>(
+unsafe fn tile<S: Simd, M: Arithmetic<S>, const ROWS: usize>(
     simd: S,
     input: *const M::Activation,
     stride: usize,

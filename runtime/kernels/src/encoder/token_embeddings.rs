@@ -4,7 +4,7 @@ use super::matrix::Matrix;
 use std::io;
 
 /// A row for each token.
-pub enum Words<'a> {
+pub enum TokenEmbeddings<'a> {
     /// All of it.
     InMemory(Matrix<'a>),
     /// A row is read when a token asks for it.
@@ -27,7 +27,7 @@ pub trait ReadRows: Send + Sync {
     fn read(&self, row: usize, room: &mut Vec<u8>, out: &mut [f32]) -> io::Result<()>;
 }
 
-impl Words<'_> {
+impl TokenEmbeddings<'_> {
     pub(super) fn rows(&self) -> usize {
         match self {
             Self::InMemory(matrix) => matrix.rows(),
@@ -43,7 +43,7 @@ impl Words<'_> {
     }
 }
 
-impl<'a> From<Matrix<'a>> for Words<'a> {
+impl<'a> From<Matrix<'a>> for TokenEmbeddings<'a> {
     fn from(matrix: Matrix<'a>) -> Self {
         Self::InMemory(matrix)
     }

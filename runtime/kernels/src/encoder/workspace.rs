@@ -1,6 +1,6 @@
 //! The memory that a forward pass works in, kept for the next one, and what it leaves there.
 
-use super::attention::{Projected, Room};
+use super::attention::{AttentionWorkspace, Projected};
 use super::{BLOCK_ROWS, Encoder, Sequence, stride};
 use crate::aligned::Aligned;
 use crate::simd::elements::Quantization;
@@ -8,17 +8,17 @@ use std::ops::Range;
 
 /// Memory for forward passes; grows to what the largest batch needs.
 #[derive(Default)]
-pub struct Scratch {
-    pub(super) members: Vec<Member>,
-    /// By member; layers take turns, so that a member may write while others still read.
+pub struct Workspace {
+    pub(super) threads: Vec<ThreadWorkspace>,
+    /// By thread; layers take turns, so that a thread may write while others still read.
     pub(super) projected: [Vec<Projected>; 2],
     /// The first token of each sequence, and the end of the last one.
     pub(super) starts: Vec<usize>,
 }
 
-/// What one member of a team works on.
+/// What one thread of a team works on.
 #[derive(Default)]
-pub(super) struct Member {
+pub(super) struct ThreadWorkspace {
     /// Its tokens of the batch.
     pub(super) tokens: Range<usize>,
     /// Their hidden states.
@@ -26,32 +26,32 @@ pub(super) struct Member {
     /// What attention found.
     pub(super) context: Aligned<f32>,
     /// A block at the intermediate size.
-    pub(super) wide: Aligned<f32>,
+    pub(super) intermediate: Aligned<f32>,
     /// A block of activations as the format stores them.
     pub(super) prepared: Aligned<u8>,
     pub(super) quantizations: Vec<Quantization>,
-    pub(super) room: Room,
+    pub(super) attention: AttentionWorkspace,
     /// A word as it is read from where it lies.
-    pub(super) word: Vec<u8>,
+    pub(super) row_bytes: Vec<u8>,
     /// A word of its tokens could not be read.
-    pub(super) unread: bool,
+    pub(super) unreadable: bool,
 }
 
 /// The hidden states that a forward pass computed.
 #[derive(Clone, Copy)]
 pub struct Hidden<'a> {
-    members: &'a [Member],
+    threads: &'a [ThreadWorkspace],
     starts: &'a [usize],
     width: usize,
 }
 
-impl Scratch {
-    /// Shares the tokens among members and makes room; returns how many members have any.
+impl Workspace {
+    /// Shares the tokens among threads and makes room; returns how many threads have any.
     pub(super) fn begin(
         &mut self,
         encoder: &Encoder<'_>,
         sequences: &[Sequence<'_>],
-        members_max: usize,
+        threads_max: usize,
     ) -> usize {
         self.starts.clear();
         self.starts.push(0);
@@ -62,45 +62,47 @@ impl Scratch {
             longest = longest.max(tokens.len());
             self.starts.push(total);
         }
-        let members = members_max.min(total.div_ceil(MEMBER_ROWS_MIN));
-        if self.members.len() < members {
-            self.members.resize_with(members, Member::default);
+        let threads = threads_max.min(total.div_ceil(THREAD_ROWS_MIN));
+        if self.threads.len() < threads {
+            self.threads.resize_with(threads, ThreadWorkspace::default);
             for projected in &mut self.projected {
-                projected.resize_with(members, Projected::default);
+                projected.resize_with(threads, Projected::default);
             }
         }
-        for (index, member) in self.members[..members].iter_mut().enumerate() {
-            member.tokens = total * index / members..total * (index + 1) / members;
-            member.ensure(encoder, longest);
+        for (index, thread) in self.threads[..threads].iter_mut().enumerate() {
+            thread.tokens = total * index / threads..total * (index + 1) / threads;
+            thread.ensure(encoder, longest);
             for projected in &mut self.projected {
-                let numbers = member.tokens.len() * encoder.heads.stride;
+                let numbers = thread.tokens.len() * encoder.heads.stride;
                 projected[index].rows.ensure(numbers * encoder.number_bytes());
             }
         }
-        members
+        threads
     }
 
-    pub(super) fn hidden(&self, width: usize, members: usize) -> Hidden<'_> {
-        Hidden { members: &self.members[..members], starts: &self.starts, width }
+    pub(super) fn hidden(&self, width: usize, threads: usize) -> Hidden<'_> {
+        Hidden { threads: &self.threads[..threads], starts: &self.starts, width }
     }
 }
 
-impl Member {
+impl ThreadWorkspace {
     fn ensure(&mut self, encoder: &Encoder<'_>, longest: usize) {
         let rows = self.tokens.len() * stride(encoder.hidden);
         self.rows.ensure(rows);
         self.context.ensure(rows);
-        self.wide.ensure(BLOCK_ROWS * stride(encoder.intermediate));
+        self.intermediate.ensure(BLOCK_ROWS * stride(encoder.intermediate));
         let row_bytes = encoder
             .layers
             .iter()
-            .flat_map(|layer| [&layer.attend, &layer.attended, &layer.widen, &layer.narrow])
+            .flat_map(|layer| {
+                [&layer.query_key_value, &layer.attention_output, &layer.intermediate, &layer.output]
+            })
             .map(|linear| linear.prepared_bytes())
             .max()
             .unwrap_or(0);
         self.prepared.ensure(BLOCK_ROWS * row_bytes);
         self.quantizations.resize(BLOCK_ROWS, Quantization::default());
-        self.room.ensure(encoder.heads, longest);
+        self.attention.ensure(encoder.heads, longest);
     }
 }
 
@@ -116,13 +118,13 @@ impl<'a> Hidden<'a> {
     /// # Panics
     /// Panics where there was no such sequence.
     pub fn rows(&self, sequence: usize) -> impl Iterator<Item = &'a [f32]> + use<'a> {
-        let Self { members, width, .. } = *self;
+        let Self { threads, width, .. } = *self;
         let range = self.starts[sequence]..self.starts[sequence + 1];
-        members.iter().flat_map(move |member| {
-            let start = range.start.max(member.tokens.start);
-            let end = range.end.min(member.tokens.end);
+        threads.iter().flat_map(move |thread| {
+            let start = range.start.max(thread.tokens.start);
+            let end = range.end.min(thread.tokens.end);
             (start..end)
-                .map(move |token| &member.rows[(token - member.tokens.start) * stride(width)..][..width])
+                .map(move |token| &thread.rows[(token - thread.tokens.start) * stride(width)..][..width])
         })
     }
 
@@ -156,5 +158,5 @@ impl<'a> Hidden<'a> {
     }
 }
 
-/// Fewer tokens than this are not worth a member of a team.
-const MEMBER_ROWS_MIN: usize = 4;
+/// Fewer tokens than this are not worth a thread of a team.
+const THREAD_ROWS_MIN: usize = 4;

@@ -9,7 +9,7 @@ use super::elements::{self, Quantization};
 use crate::aligned::Plain;
 
 /// One arithmetic.
-pub(crate) trait Format<S: Simd>: 'static {
+pub(crate) trait Arithmetic<S: Simd>: 'static {
     /// A stored activation.
     type Activation: Plain;
     /// A stored weight.
@@ -43,26 +43,26 @@ pub(crate) trait Format<S: Simd>: 'static {
 }
 
 /// A format whose activations and weights are stored alike, so that activations can be multiplied with each other.
-pub(crate) trait Stored {
+pub(crate) trait StoredAs {
     /// How both are stored.
     type Number: Plain;
 }
 
 /// The formats for products of activations with activations.
-pub(crate) trait SelfFormat<S: Simd>:
-    Stored + Format<S, Activation = <Self as Stored>::Number, Weight = <Self as Stored>::Number>
+pub(crate) trait SymmetricArithmetic<S: Simd>:
+    StoredAs + Arithmetic<S, Activation = <Self as StoredAs>::Number, Weight = <Self as StoredAs>::Number>
 {
     /// Stores a vector of numbers.
     ///
     /// # Safety
     /// [`Simd::LANES`] numbers can be written.
-    unsafe fn store(simd: S, to: *mut <Self as Stored>::Number, numbers: S::Floats);
+    unsafe fn store(simd: S, to: *mut <Self as StoredAs>::Number, numbers: S::Floats);
 }
 
 /// f32 throughout.
-pub(crate) struct Single;
+pub(crate) struct F32;
 
-impl<S: Simd> Format<S> for Single {
+impl<S: Simd> Arithmetic<S> for F32 {
     type Activation = f32;
     type Weight = f32;
     type Factor = S::Floats;
@@ -105,11 +105,11 @@ impl<S: Simd> Format<S> for Single {
     }
 }
 
-impl Stored for Single {
+impl StoredAs for F32 {
     type Number = f32;
 }
 
-impl<S: Simd> SelfFormat<S> for Single {
+impl<S: Simd> SymmetricArithmetic<S> for F32 {
     #[inline(always)]
     unsafe fn store(simd: S, to: *mut f32, numbers: S::Floats) {
         // SAFETY: the caller vouches for the room.
@@ -118,9 +118,9 @@ impl<S: Simd> SelfFormat<S> for Single {
 }
 
 /// Weights in bf16, widened to multiply them with activations in f32.
-pub(crate) struct WidenedHalf;
+pub(crate) struct Bf16Weights;
 
-impl<S: Simd> Format<S> for WidenedHalf {
+impl<S: Simd> Arithmetic<S> for Bf16Weights {
     type Activation = f32;
     type Weight = u16;
     type Factor = S::Floats;
@@ -131,7 +131,7 @@ impl<S: Simd> Format<S> for WidenedHalf {
 
     #[inline(always)]
     fn prepare(simd: S, row: &[f32], prepared: &mut [f32]) -> Quantization {
-        <Single as Format<S>>::prepare(simd, row, prepared)
+        <F32 as Arithmetic<S>>::prepare(simd, row, prepared)
     }
 
     #[inline(always)]
@@ -164,16 +164,16 @@ impl<S: Simd> Format<S> for WidenedHalf {
 
 /// bf16 on both sides, with instructions for it.
 #[cfg(target_arch = "x86_64")]
-pub(crate) struct DotHalf;
+pub(crate) struct Bf16Dot;
 
 #[cfg(target_arch = "x86_64")]
 mod dot_half {
-    use super::{DotHalf, Format, SelfFormat, Simd, Stored, elements};
+    use super::{Arithmetic, Bf16Dot, Simd, StoredAs, SymmetricArithmetic, elements};
     use crate::simd::avx512::Avx512Bf16;
     use crate::simd::elements::Quantization;
     use std::arch::x86_64::{__m512, __m512i};
 
-    impl Format<Avx512Bf16> for DotHalf {
+    impl Arithmetic<Avx512Bf16> for Bf16Dot {
         type Activation = u16;
         type Weight = u16;
         type Factor = __m512i;
@@ -218,11 +218,11 @@ mod dot_half {
         }
     }
 
-    impl Stored for DotHalf {
+    impl StoredAs for Bf16Dot {
         type Number = u16;
     }
 
-    impl SelfFormat<Avx512Bf16> for DotHalf {
+    impl SymmetricArithmetic<Avx512Bf16> for Bf16Dot {
         #[inline(always)]
         unsafe fn store(simd: Avx512Bf16, to: *mut u16, numbers: __m512) {
             // SAFETY: the caller vouches for the room.
@@ -232,9 +232,9 @@ mod dot_half {
 }
 
 /// Weights of -127 to 127 and activations of 0 to 255, each row of both with its scale.
-pub(crate) struct Bytes;
+pub(crate) struct Int8;
 
-impl<S: Simd> Format<S> for Bytes {
+impl<S: Simd> Arithmetic<S> for Int8 {
     type Activation = S::Byte;
     type Weight = i8;
     type Factor = S::Integers;

@@ -1,7 +1,7 @@
 //! AVX2 with FMA, and with VNNI beside.
 
 use super::Simd;
-use super::arithmetic::{Single, WidenedHalf};
+use super::arithmetic::{Bf16Weights, F32};
 use std::arch::x86_64::*;
 
 /// AVX2 and FMA: Intel since Haswell, AMD since Zen.
@@ -33,8 +33,8 @@ macro_rules! common {
     () => {
         type Floats = __m256;
         type Integers = __m256i;
-        type Half = WidenedHalf;
-        type Attention = Single;
+        type Half = Bf16Weights;
+        type Attention = F32;
 
         const LANES: usize = 8;
         const TILE_ROWS: usize = 6;

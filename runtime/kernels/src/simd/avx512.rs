@@ -1,6 +1,6 @@
 //! AVX-512 with VNNI, and with bf16 beside.
 
-use super::arithmetic::{DotHalf, Single, WidenedHalf};
+use super::arithmetic::{Bf16Dot, Bf16Weights, F32};
 use super::{LANES_MAX, Simd};
 use std::arch::x86_64::*;
 
@@ -177,15 +177,15 @@ macro_rules! common {
 }
 
 impl Simd for Avx512 {
-    type Half = WidenedHalf;
-    type Attention = Single;
+    type Half = Bf16Weights;
+    type Attention = F32;
 
     common!();
 }
 
 impl Simd for Avx512Bf16 {
-    type Half = DotHalf;
-    type Attention = DotHalf;
+    type Half = Bf16Dot;
+    type Attention = Bf16Dot;
 
     common!();
 }

@@ -4,7 +4,7 @@
 //! The invariant: results differ between instruction sets by rounding only, and what is quantised not at all.
 
 use super::Simd;
-use super::arithmetic::SelfFormat;
+use super::arithmetic::SymmetricArithmetic;
 use super::reductions;
 
 /// What stands between the two linear maps of a feed-forward network.
@@ -91,7 +91,7 @@ pub(crate) fn normalize<S: Simd>(row: &mut [f32], weight: &[f32], bias: &[f32], 
 /// to add up to one. Scores from `length` on are ignored; the weights of those in its last vector are as good as zero,
 /// the others stay as they are.
 #[inline(always)]
-pub(crate) fn softmax<S: Simd, M: SelfFormat<S>>(
+pub(crate) fn softmax<S: Simd, M: SymmetricArithmetic<S>>(
     simd: S,
     scores: &mut [f32],
     length: usize,
@@ -285,7 +285,7 @@ mod tests {
         let mut scores = [500.0; 16];
         scores[..3].copy_from_slice(&[1.0, 3.0, -2.0]);
         let mut weights = [7.0; 16];
-        let factor = softmax::<_, crate::simd::arithmetic::Single>(Portable, &mut scores, 3, &mut weights);
+        let factor = softmax::<_, crate::simd::arithmetic::F32>(Portable, &mut scores, 3, &mut weights);
         let sum = 2.0 + 8.0 + 0.25;
         for (weight, expected) in weights.iter().zip([2.0, 8.0, 0.25, 0.0, 0.0, 0.0, 0.0, 0.0]) {
             assert!((weight * factor - expected / sum).abs() < 1e-6);

@@ -6,7 +6,7 @@
 //! The invariant: an [`Isa`] that exists is one that this processor has.
 
 use super::Simd;
-use super::arithmetic::Stored;
+use super::arithmetic::StoredAs;
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 use super::cpu::CpuFeatures;
 #[cfg(target_arch = "aarch64")]
@@ -39,7 +39,7 @@ enum Kind {
 }
 
 /// Work that is compiled for every instruction set.
-pub(crate) trait Kernel {
+pub(crate) trait WithSimd {
     /// What it returns.
     type Output;
 
@@ -49,12 +49,12 @@ pub(crate) trait Kernel {
 
 struct AttentionBytes;
 
-impl Kernel for AttentionBytes {
+impl WithSimd for AttentionBytes {
     type Output = usize;
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> usize {
-        size_of::<<S::Attention as Stored>::Number>()
+        size_of::<<S::Attention as StoredAs>::Number>()
     }
 }
 
@@ -97,7 +97,7 @@ impl Isa {
     }
 
     /// Runs a kernel with these instructions.
-    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+    pub(crate) fn run<K: WithSimd>(self, kernel: K) -> K::Output {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: an `Isa` exists only where `is_available` said so.
@@ -183,7 +183,7 @@ macro_rules! entry {
         /// # Safety
         /// The processor has these features.
         #[target_feature(enable = $features)]
-        unsafe fn $name<K: Kernel>(kernel: K) -> K::Output {
+        unsafe fn $name<K: WithSimd>(kernel: K) -> K::Output {
             // SAFETY: the caller made sure of the features.
             kernel.run(unsafe { $simd::new() })
         }

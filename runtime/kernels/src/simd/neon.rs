@@ -1,7 +1,7 @@
 //! NEON, which every 64-bit ARM has. Bytes are multiplied as 16 bits: no faster than f32, but half the memory.
 
 use super::Simd;
-use super::arithmetic::{Single, WidenedHalf};
+use super::arithmetic::{Bf16Weights, F32};
 use std::arch::aarch64::*;
 
 /// NEON without the later dot products.
@@ -21,8 +21,8 @@ impl Simd for Neon {
     /// Sums, or pairs of 16 bits.
     type Integers = int32x4_t;
     type Byte = i16;
-    type Half = WidenedHalf;
-    type Attention = Single;
+    type Half = Bf16Weights;
+    type Attention = F32;
 
     const LANES: usize = 4;
     const TILE_ROWS: usize = 8;

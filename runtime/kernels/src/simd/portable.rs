@@ -1,7 +1,7 @@
 //! Plain Rust: for processors without kernels of their own, and what all others are checked against.
 
 use super::Simd;
-use super::arithmetic::{Single, WidenedHalf};
+use super::arithmetic::{Bf16Weights, F32};
 use super::elements;
 
 /// No instructions beyond those that every processor of its kind has.
@@ -12,8 +12,8 @@ impl Simd for Portable {
     type Floats = [f32; 8];
     type Integers = [i32; 8];
     type Byte = i16;
-    type Half = WidenedHalf;
-    type Attention = Single;
+    type Half = Bf16Weights;
+    type Attention = F32;
 
     const LANES: usize = 8;
     const TILE_ROWS: usize = 4;

@@ -1,7 +1,7 @@
 //! Rows of numbers, a vector at a time: for the loops that the compiler would leave scalar, because what they write
 //! might be what they read, or because it folds them in another order.
 
-use super::arithmetic::SelfFormat;
+use super::arithmetic::SymmetricArithmetic;
 use super::elements::{larger, smaller};
 use super::{LANES_MAX, Simd};
 
@@ -33,7 +33,7 @@ fn add(one: f32, other: f32) -> f32 {
 
 /// Stores a row of whole vectors in a format.
 #[inline(always)]
-pub(crate) fn store<S: Simd, M: SelfFormat<S>>(simd: S, row: &[f32], to: &mut [M::Number]) {
+pub(crate) fn store<S: Simd, M: SymmetricArithmetic<S>>(simd: S, row: &[f32], to: &mut [M::Number]) {
     assert!(row.len() == to.len() && row.len().is_multiple_of(S::LANES), "rows that do not fit");
     for first in (0..row.len()).step_by(S::LANES) {
         // SAFETY: both rows have a whole vector there.
@@ -90,11 +90,11 @@ const TURNS: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::isa::{Isa, Kernel};
+    use crate::simd::isa::{Isa, WithSimd};
 
     struct Check;
 
-    impl Kernel for Check {
+    impl WithSimd for Check {
         type Output = ();
 
         fn run<S: Simd>(self, simd: S) {

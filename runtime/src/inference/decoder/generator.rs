@@ -17,7 +17,7 @@ use super::{LlamaError, Options};
 use crate::inference::files::folder::{Folder, TOKENIZER, WEIGHTS};
 use crate::text::without_mark;
 use engine::task::{FinishReason, Generation, Prompt};
-use kernels::decoder::{Cache, Kernel, Llama, PASS_TOKENS_MAX};
+use kernels::decoder::{Kernel, KvCache, Llama, PASS_TOKENS_MAX};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -38,13 +38,13 @@ pub struct Generator {
     vectors: Vec<f32>,
     raw: Vec<u8>,
     /// The memory of a text that ended, for the next one.
-    spare: Option<Cache>,
+    spare: Option<KvCache>,
     pace: Pace,
 }
 
 /// A text that is being continued.
 pub struct Session {
-    cache: Cache,
+    cache: KvCache,
     /// Tokens that the model has not seen.
     ahead: Vec<u32>,
     seen: usize,
@@ -300,7 +300,7 @@ impl Generator {
     }
 
     /// An empty cache for a text of so many tokens: that of one that ended where it is large enough.
-    fn cache(&mut self, tokens: usize) -> Result<Cache, BeginError> {
+    fn cache(&mut self, tokens: usize) -> Result<KvCache, BeginError> {
         if let Some(mut spare) = self.spare.take().filter(|spare| spare.positions_max() >= tokens) {
             spare.truncate(0);
             return Ok(spare);

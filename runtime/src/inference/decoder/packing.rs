@@ -97,7 +97,7 @@ pub(super) fn pack(
 ) -> Result<Packed, LlamaError> {
     let mut plan = Plan { matrices: Vec::new(), bytes: HEADER_BYTES };
     let shape = &config.shape;
-    let (hidden, inner) = (shape.hidden, shape.inner);
+    let (hidden, intermediate) = (shape.hidden, shape.intermediate);
     let (query, kv) = (shape.query_len(), shape.kv_len());
     let mut layers = Vec::new();
     for index in 0..config.layers {
@@ -111,9 +111,9 @@ pub(super) fn pack(
             key: add(1, kv, hidden, turned)?,
             value: add(2, kv, hidden, None)?,
             output: add(3, hidden, query, None)?,
-            gate: add(4, inner, hidden, None)?,
-            up: add(5, inner, hidden, None)?,
-            down: add(6, hidden, inner, None)?,
+            gate: add(4, intermediate, hidden, None)?,
+            up: add(5, intermediate, hidden, None)?,
+            down: add(6, hidden, intermediate, None)?,
             attention_norm: source.vector(&name(7), hidden)?,
             gate_norm: source.vector(&name(8), hidden)?,
         });

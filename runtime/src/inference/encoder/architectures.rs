@@ -51,7 +51,7 @@ pub(crate) struct Field {
 pub(crate) struct Names {
     /// What stands before the names of the encoder's tensors where the model has a head.
     pub(crate) prefix: &'static str,
-    pub(crate) words: &'static str,
+    pub(crate) token_embeddings: &'static str,
     pub(crate) positions: &'static str,
     pub(crate) token_types: Option<&'static str>,
     pub(crate) embeddings_norm: &'static str,
@@ -60,11 +60,11 @@ pub(crate) struct Names {
     pub(crate) query: &'static str,
     pub(crate) key: &'static str,
     pub(crate) value: &'static str,
-    pub(crate) attended: &'static str,
-    pub(crate) attended_norm: &'static str,
-    pub(crate) widen: &'static str,
-    pub(crate) narrow: &'static str,
-    pub(crate) narrowed_norm: &'static str,
+    pub(crate) attention_output: &'static str,
+    pub(crate) attention_output_norm: &'static str,
+    pub(crate) intermediate: &'static str,
+    pub(crate) output: &'static str,
+    pub(crate) output_norm: &'static str,
     pub(crate) head: HeadNames,
 }
 

@@ -17,7 +17,7 @@ use std::thread;
 pub(super) struct Reference {
     hidden: usize,
     heads: usize,
-    words: Vec<f32>,
+    token_embeddings: Vec<f32>,
     positions: Vec<f32>,
     /// At least the first type, which is zero where the architecture has none.
     types: Vec<f32>,
@@ -46,7 +46,7 @@ impl Reference {
         Ok(Self {
             hidden: config.hidden,
             heads: config.heads,
-            words: parameters.words()?.widen(),
+            token_embeddings: parameters.token_embeddings()?.widen(),
             positions: parameters.positions()?.widen(),
             types,
             norm: parameters.embeddings_norm()?,
@@ -61,7 +61,7 @@ impl Reference {
         for sequence in sequences {
             for (position, &token) in sequence.tokens.iter().enumerate() {
                 let start = hidden.len();
-                let word = row(&self.words, token as usize, self.hidden);
+                let word = row(&self.token_embeddings, token as usize, self.hidden);
                 let place = row(&self.positions, position, self.hidden);
                 let of_type = sequence.types.get(position).map_or(0, |found| *found as usize);
                 let (Some(word), Some(place), Some(of_type)) =
@@ -139,41 +139,50 @@ struct Run {
 
 struct Layer {
     /// Query, key and value side by side.
-    attend: Map,
-    attended: Map,
-    attended_norm: Norm,
-    widen: Map,
+    query_key_value: Map,
+    attention_output: Map,
+    attention_output_norm: Norm,
+    intermediate: Map,
     activation: Activation,
-    narrow: Map,
-    narrowed_norm: Norm,
+    output: Map,
+    output_norm: Norm,
 }
 
 impl Layer {
     fn of(parameters: LayerParameters<'_>, config: &Config) -> Result<Self, EncoderError> {
-        let LayerParameters { query, key, value, attended, attended_norm, widen, narrow, narrowed_norm } =
-            parameters;
+        let LayerParameters {
+            query,
+            key,
+            value,
+            attention_output,
+            attention_output_norm,
+            intermediate,
+            output,
+            output_norm,
+        } = parameters;
         Ok(Self {
-            attend: Map::of(&[query, key, value], config.hidden)?,
-            attended: Map::of(&[attended], config.hidden)?,
-            attended_norm,
-            widen: Map::of(&[widen], config.hidden)?,
+            query_key_value: Map::of(&[query, key, value], config.hidden)?,
+            attention_output: Map::of(&[attention_output], config.hidden)?,
+            attention_output_norm,
+            intermediate: Map::of(&[intermediate], config.hidden)?,
             activation: config.activation,
-            narrow: Map::of(&[narrow], config.intermediate)?,
-            narrowed_norm,
+            output: Map::of(&[output], config.intermediate)?,
+            output_norm,
         })
     }
 
     fn forward(&self, hidden: Tensor, runs: &[Run], heads: usize) -> candle_core::Result<Tensor> {
-        let attend = hidden.matmul(&self.attend.weight)?;
-        attend.inplace_op1(&Bias(&self.attend.bias))?;
+        let attend = hidden.matmul(&self.query_key_value.weight)?;
+        attend.inplace_op1(&Bias(&self.query_key_value.bias))?;
         let context = attention(&attend, runs, heads)?;
-        let attended = context.matmul(&self.attended.weight)?;
-        attended.inplace_op2(&hidden, &self.attended_norm.after(&self.attended.bias))?;
-        let wide = attended.matmul(&self.widen.weight)?;
-        wide.inplace_op1(&BiasActivation(&self.widen.bias, self.activation))?;
-        let narrow = wide.matmul(&self.narrow.weight)?;
-        narrow.inplace_op2(&attended, &self.narrowed_norm.after(&self.narrow.bias))?;
-        Ok(narrow)
+        let attention_output = context.matmul(&self.attention_output.weight)?;
+        attention_output
+            .inplace_op2(&hidden, &self.attention_output_norm.after(&self.attention_output.bias))?;
+        let wide = attention_output.matmul(&self.intermediate.weight)?;
+        wide.inplace_op1(&BiasActivation(&self.intermediate.bias, self.activation))?;
+        let output = wide.matmul(&self.output.weight)?;
+        output.inplace_op2(&attention_output, &self.output_norm.after(&self.output.bias))?;
+        Ok(output)
     }
 }
 

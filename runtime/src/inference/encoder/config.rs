@@ -116,7 +116,7 @@ impl Config {
     pub(crate) fn matrices(&self) -> Vec<(String, [usize; 2])> {
         let names = &self.architecture.names;
         let mut matrices = vec![
-            (weight(names.words), [self.vocabulary, self.hidden]),
+            (weight(names.token_embeddings), [self.vocabulary, self.hidden]),
             (weight(names.positions), [self.positions, self.hidden]),
         ];
         matrices.extend(names.token_types.map(|name| (weight(name), [self.token_types, self.hidden])));
@@ -138,8 +138,8 @@ impl Config {
         };
         norm(names.embeddings_norm);
         for layer in 0..self.layers {
-            norm(&names.in_layer(layer, names.attended_norm));
-            norm(&names.in_layer(layer, names.narrowed_norm));
+            norm(&names.in_layer(layer, names.attention_output_norm));
+            norm(&names.in_layer(layer, names.output_norm));
         }
         for layer in 0..self.layers {
             for (name, rows, _) in self.linears() {
@@ -169,9 +169,9 @@ impl Config {
             (names.query, self.hidden, self.hidden),
             (names.key, self.hidden, self.hidden),
             (names.value, self.hidden, self.hidden),
-            (names.attended, self.hidden, self.hidden),
-            (names.widen, self.intermediate, self.hidden),
-            (names.narrow, self.hidden, self.intermediate),
+            (names.attention_output, self.hidden, self.hidden),
+            (names.intermediate, self.intermediate, self.hidden),
+            (names.output, self.hidden, self.intermediate),
         ]
     }
 }

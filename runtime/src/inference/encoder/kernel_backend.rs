@@ -11,7 +11,7 @@ use crate::inference::files::int8_layout::quantize_rows;
 use crate::inference::files::weights::{Float, RowsOnDisk};
 use kernels::{
     Dense, EncoderTables, ForwardError, Isa, LayerWeights, Matrix, MatrixError, Outlier, Sequence, TakeLayer,
-    Words,
+    TokenEmbeddings,
 };
 use std::borrow::Cow;
 use std::sync::atomic::AtomicBool;
@@ -37,9 +37,9 @@ impl<'a> Fast<'a> {
         precision: kernels::Precision,
         isa: Isa,
     ) -> Result<Self, EncoderError> {
-        let words = match parameters.words_on_disk()? {
-            Some(rows) => words(rows, precision)?,
-            None => table(parameters.words()?)?.into(),
+        let token_embeddings = match parameters.token_embeddings_on_disk()? {
+            Some(rows) => token_embeddings(rows, precision)?,
+            None => table(parameters.token_embeddings()?)?.into(),
         };
         let positions = table(parameters.positions()?)?;
         let types = parameters.token_types()?.map(table).transpose()?;
@@ -47,7 +47,7 @@ impl<'a> Fast<'a> {
             heads: config.heads,
             activation: config.activation,
             norm_epsilon: config.norm_epsilon,
-            words,
+            token_embeddings,
             positions,
             types,
             norm: of_norm(&parameters.embeddings_norm()?),
@@ -93,31 +93,34 @@ fn of_layer<'p>(layer: &'p LayerParameters<'_>) -> Result<LayerWeights<'p>, Matr
         query: dense(&layer.query)?,
         key: dense(&layer.key)?,
         value: dense(&layer.value)?,
-        attended: dense(&layer.attended)?,
-        attended_norm: of_norm(&layer.attended_norm),
-        widen: dense(&layer.widen)?,
-        narrow: dense(&layer.narrow)?,
-        narrowed_norm: of_norm(&layer.narrowed_norm),
+        attention_output: dense(&layer.attention_output)?,
+        attention_output_norm: of_norm(&layer.attention_output_norm),
+        intermediate: dense(&layer.intermediate)?,
+        output: dense(&layer.output)?,
+        output_norm: of_norm(&layer.output_norm),
     })
 }
 
 /// The words of a file on disk.
-fn words(rows: RowsOnDisk, precision: kernels::Precision) -> Result<Words<'static>, EncoderError> {
+fn token_embeddings(
+    rows: RowsOnDisk,
+    precision: kernels::Precision,
+) -> Result<TokenEmbeddings<'static>, EncoderError> {
     let (count, columns) = (rows.rows, rows.columns);
     match precision {
         kernels::Precision::Int8 => {
-            let (mut narrow, mut scales) = (Vec::with_capacity(count * columns), Vec::with_capacity(count));
+            let (mut output, mut scales) = (Vec::with_capacity(count * columns), Vec::with_capacity(count));
             rows.each(|bytes| {
                 let (values, more) = quantize_rows(&rows.float.widen(bytes), columns);
-                narrow.extend(values);
+                output.extend(values);
                 scales.extend(more);
             })?;
-            Ok(Matrix::int8(narrow.leak(), scales, Vec::new(), count, columns)?.into())
+            Ok(Matrix::int8(output.leak(), scales, Vec::new(), count, columns)?.into())
         }
         kernels::Precision::Bf16 | kernels::Precision::F32 => {
             // All of it is looked at once, so that a number that is none is found now.
             rows.each(|_| ())?;
-            Ok(Words::Read(Box::new(rows)))
+            Ok(TokenEmbeddings::Read(Box::new(rows)))
         }
     }
 }

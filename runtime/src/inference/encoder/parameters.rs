@@ -44,11 +44,11 @@ pub(crate) struct LayerParameters<'a> {
     pub(crate) query: Linear<'a>,
     pub(crate) key: Linear<'a>,
     pub(crate) value: Linear<'a>,
-    pub(crate) attended: Linear<'a>,
-    pub(crate) attended_norm: Norm,
-    pub(crate) widen: Linear<'a>,
-    pub(crate) narrow: Linear<'a>,
-    pub(crate) narrowed_norm: Norm,
+    pub(crate) attention_output: Linear<'a>,
+    pub(crate) attention_output_norm: Norm,
+    pub(crate) intermediate: Linear<'a>,
+    pub(crate) output: Linear<'a>,
+    pub(crate) output_norm: Norm,
 }
 
 /// The parameters of a layer normalisation (Ba et al., 2016).
@@ -65,13 +65,13 @@ impl<'w, 'a> Parameters<'w, 'a> {
     }
 
     /// The embeddings of the words.
-    pub(crate) fn words(&self) -> Result<Stored<'a>, WeightsError> {
-        self.table(self.config.architecture.names.words, self.config.vocabulary)
+    pub(crate) fn token_embeddings(&self) -> Result<Stored<'a>, WeightsError> {
+        self.table(self.config.architecture.names.token_embeddings, self.config.vocabulary)
     }
 
     /// The same where they lie, if that is on disk in floating-point numbers.
-    pub(crate) fn words_on_disk(&self) -> Result<Option<RowsOnDisk>, WeightsError> {
-        let name = self.table_name(self.config.architecture.names.words);
+    pub(crate) fn token_embeddings_on_disk(&self) -> Result<Option<RowsOnDisk>, WeightsError> {
+        let name = self.table_name(self.config.architecture.names.token_embeddings);
         self.weights.rows_on_disk(&name, self.config.vocabulary, self.config.hidden)
     }
 
@@ -103,11 +103,11 @@ impl<'w, 'a> Parameters<'w, 'a> {
             query: linear(names.query, hidden, hidden)?,
             key: linear(names.key, hidden, hidden)?,
             value: linear(names.value, hidden, hidden)?,
-            attended: linear(names.attended, hidden, hidden)?,
-            attended_norm: self.norm(&names.in_layer(layer, names.attended_norm))?,
-            widen: linear(names.widen, intermediate, hidden)?,
-            narrow: linear(names.narrow, hidden, intermediate)?,
-            narrowed_norm: self.norm(&names.in_layer(layer, names.narrowed_norm))?,
+            attention_output: linear(names.attention_output, hidden, hidden)?,
+            attention_output_norm: self.norm(&names.in_layer(layer, names.attention_output_norm))?,
+            intermediate: linear(names.intermediate, intermediate, hidden)?,
+            output: linear(names.output, hidden, intermediate)?,
+            output_norm: self.norm(&names.in_layer(layer, names.output_norm))?,
         })
     }
 
@@ -165,7 +165,7 @@ fn signed(byte: u8) -> f32 {
 /// Returns what stands before the names of the encoder's tensors in these weights.
 pub(crate) fn prefix(weights: &Weights<'_>, config: &Config) -> &'static str {
     let names = &config.architecture.names;
-    let bare = weights.contains(&weight(names.words));
+    let bare = weights.contains(&weight(names.token_embeddings));
     if bare { "" } else { names.prefix }
 }
 

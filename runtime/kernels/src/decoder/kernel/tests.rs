@@ -204,8 +204,8 @@ proptest! {
         let it = Attention { queries: &queries, keys: &keys, values: &values, head_len: len, positions };
         for kernel in others() {
             let mut out = vec![f32::NAN; heads * len];
-            let mut scratch = vec![f32::NAN; Attention::scratch_len(room)];
-            (kernel.attend)(&it, &mut scratch, &mut out);
+            let mut scores = vec![f32::NAN; Attention::workspace_len(room)];
+            (kernel.attend)(&it, &mut scores, &mut out);
             for head in 0..heads {
                 let query = &queries[head * len..][..len];
                 let score = |position| (0..len).map(|at| f64::from(query[at]) * key(position, at)).sum::<f64>();

@@ -5,7 +5,7 @@ use super::{Multiply, Output};
 use crate::aligned::numbers_mut;
 use crate::encoder::matrix::Outlier;
 use crate::encoder::tile::panel_width;
-use crate::simd::arithmetic::{SelfFormat, Single, Stored};
+use crate::simd::arithmetic::{F32, StoredAs, SymmetricArithmetic};
 use crate::simd::elements::{self, Activation, Quantization};
 use crate::simd::{PANEL_MAX, Simd, TILE_ROWS_MAX};
 use std::marker::PhantomData;
@@ -53,7 +53,7 @@ pub(super) fn finish<S: Simd>(
     }
     let mut completed = [0.0; TILE_ROWS_MAX * PANEL_MAX];
     let completed = &mut completed[..sums.len()];
-    each::<S, _, _, As<Single>>(simd, sums, &scaled, completed, width);
+    each::<S, _, _, As<F32>>(simd, sums, &scaled, completed, width);
     for outlier in outliers {
         for (row, numbers) in (tile.first..).zip(completed.chunks_exact_mut(width)) {
             numbers[outlier.row - column] +=
@@ -89,7 +89,7 @@ fn put<S: Simd>(
             match activation {
                 Activation::Gelu if !exact => each::<S, _, _, Gelu>(simd, sums, completion, out, stride),
                 Activation::Gelu | Activation::GeluTanh | Activation::Relu => {
-                    each::<S, _, _, As<Single>>(simd, sums, completion, out, stride);
+                    each::<S, _, _, As<F32>>(simd, sums, completion, out, stride);
                     activate::<S>(out, stride, sums.len() / panel_width::<S>(), *activation);
                 }
             }
@@ -97,10 +97,10 @@ fn put<S: Simd>(
         Output::Added(out) => each::<S, _, _, Added>(simd, sums, completion, &mut out[start..], stride),
         Output::Attention(out, true) => {
             let out = &mut numbers_mut::<f32>(out)[start..];
-            each::<S, _, _, As<Single>>(simd, sums, completion, out, stride);
+            each::<S, _, _, As<F32>>(simd, sums, completion, out, stride);
         }
         Output::Attention(out, false) => {
-            let out = &mut numbers_mut::<<S::Attention as Stored>::Number>(out)[start..];
+            let out = &mut numbers_mut::<<S::Attention as StoredAs>::Number>(out)[start..];
             each::<S, _, _, As<S::Attention>>(simd, sums, completion, out, stride);
         }
     }
@@ -178,7 +178,7 @@ impl<S: Simd> Put<S, f32> for Added {
 /// In a format.
 struct As<M>(PhantomData<M>);
 
-impl<S: Simd, M: SelfFormat<S>> Put<S, M::Number> for As<M> {
+impl<S: Simd, M: SymmetricArithmetic<S>> Put<S, M::Number> for As<M> {
     #[inline(always)]
     unsafe fn put(simd: S, to: *mut M::Number, numbers: S::Floats) {
         // SAFETY: the caller vouches for the vector.
