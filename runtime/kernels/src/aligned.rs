@@ -1,6 +1,6 @@
-//! Numbers in memory that begins at a cache line.
+//! Numbers in memory that is aligned to a cache line.
 //!
-//! The invariant: what is not yet written is zero, so that padding never holds leftovers of another allocation.
+//! The invariant: memory that is not written yet is zero, so that padding never holds data of another allocation.
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};

@@ -1,7 +1,14 @@
-//! The vector instructions that products of matrices are made of, behind one trait.
+//! Instruction sets: what each offers, which of them this processor has, and code that is generic over them.
 //!
-//! Only products use it. What goes over elements one by one is plain Rust in loops that the compiler turns into vector
-//! instructions by itself, once it is inlined where they are enabled.
+//! There are two traits, because the two models need different operations. The encoder multiplies f32, bf16 or unsigned
+//! bytes in vectors of any length: [`Simd`]. The decoder reads blocks of quantised weights in tiles of 16 rows:
+//! [`Lanes`](lanes::Lanes), with 16 lanes whatever the register width. CPU detection is common to both: [`cpu`].
+//!
+//! Products, reductions and stores use [`Simd`]. Element-wise operations are plain Rust loops, which the compiler
+//! vectorises by itself once they are inlined into a function with the instructions enabled.
+//!
+//! The modules `arithmetic`, `avx512`, `elements` and `reductions` import each other and this one. The cycle is
+//! intrinsic: an arithmetic is generic over an instruction set, and an instruction set names its fastest arithmetics.
 //!
 //! The invariant: a value of a type that implements [`Simd`] exists only where the processor has its instructions.
 
@@ -41,7 +48,7 @@ pub(crate) trait Simd: Copy + 'static {
     const LANES: usize;
     /// The most rows of a tile: as many as leave the sums of [`PANEL_VECTORS`] vectors each in registers.
     const TILE_ROWS: usize;
-    /// Neighbouring products of bytes that one instruction adds up.
+    /// Adjacent products of bytes that one instruction adds up.
     const BYTE_GROUP: usize;
     /// Whether `f32::mul_add` is one instruction.
     const FUSED: bool;
@@ -52,9 +59,9 @@ pub(crate) trait Simd: Copy + 'static {
     fn multiply_add(self, one: Self::Floats, other: Self::Floats, sum: Self::Floats) -> Self::Floats;
     fn multiply(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
     fn add(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
-    /// The larger numbers; where one of two is no number, either.
+    /// The larger numbers; if one of a pair is NaN, either.
     fn larger(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
-    /// The smaller numbers; where one of two is no number, either.
+    /// The smaller numbers; if one of a pair is NaN, either.
     fn smaller(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
     fn zero_integers(self) -> Self::Integers;
     /// Adds to each sum the products of its group.
@@ -99,8 +106,8 @@ pub(crate) trait Simd: Copy + 'static {
             }
         }
     }
-    /// Has the line of memory at an address brought into the first cache, where there is an instruction for it. Any
-    /// address will do: nothing is read.
+    /// Prefetches the cache line at an address into the first-level cache, if there is an instruction for it. Any address
+    /// is valid, since nothing is read.
     #[inline(always)]
     fn prefetch(self, _address: *const u8) {}
     /// Stores a number from 0 to 255.

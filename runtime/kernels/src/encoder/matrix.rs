@@ -1,9 +1,8 @@
-//! Weights as they lie in a file, before they are packed.
+//! A weight matrix as it is stored in a file, before it is packed.
 //!
-//! The invariant: a [`Matrix`] that exists has as many bytes as its dimensions say, and whatever they are, reading
-//! them is safe.
+//! The invariant: a [`Matrix`] that exists has as many bytes as its dimensions say. Any bytes are safe to read.
 
-/// A matrix whose rows are output channels or table entries; it borrows its numbers.
+/// A matrix whose rows are output channels or table entries. It borrows its numbers.
 #[derive(Clone, Debug)]
 pub struct Matrix<'a> {
     rows: usize,
@@ -19,18 +18,18 @@ enum Values<'a> {
     Int8 { values: &'a [u8], scales: Vec<f32>, outliers: Vec<Outlier> },
 }
 
-/// A weight that is kept apart because it dwarfs its row.
+/// A weight that is stored apart, because it is far larger than the rest of its row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outlier {
     /// Its row.
     pub row: usize,
     /// Its column.
     pub column: usize,
-    /// It; what the matrix has in its place must be zero.
+    /// The weight. The matrix must be zero at this place.
     pub weight: f32,
 }
 
-/// Why numbers are not the matrix that they should be.
+/// Why bytes do not form a matrix of the given dimensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found} {what} for a matrix of {rows} rows and {columns} columns, expected {expected}")]
 pub struct MatrixError {
@@ -42,7 +41,7 @@ pub struct MatrixError {
 }
 
 impl<'a> Matrix<'a> {
-    /// Little-endian f32, row by row.
+    /// Makes a matrix of little-endian f32 numbers, row by row.
     ///
     /// # Errors
     /// [`MatrixError`] where the bytes do not fit the dimensions.
@@ -51,7 +50,7 @@ impl<'a> Matrix<'a> {
         Ok(Self { rows, columns, values: Values::F32(bytes) })
     }
 
-    /// Little-endian IEEE half precision, row by row.
+    /// Makes a matrix of little-endian IEEE half-precision numbers, row by row.
     ///
     /// # Errors
     /// [`MatrixError`] where the bytes do not fit the dimensions.
@@ -60,7 +59,7 @@ impl<'a> Matrix<'a> {
         Ok(Self { rows, columns, values: Values::F16(bytes) })
     }
 
-    /// Little-endian bf16, row by row.
+    /// Makes a matrix of little-endian bf16 numbers, row by row.
     ///
     /// # Errors
     /// [`MatrixError`] where the bytes do not fit the dimensions.
@@ -69,7 +68,7 @@ impl<'a> Matrix<'a> {
         Ok(Self { rows, columns, values: Values::Bf16(bytes) })
     }
 
-    /// Signed bytes, row by row, each row to be multiplied with its scale; `outliers` stand where the bytes are zero.
+    /// Makes a matrix of signed bytes, row by row, with a scale for each row. `outliers` replace bytes that are zero.
     ///
     /// # Errors
     /// [`MatrixError`] where the bytes, the scales or the outliers do not fit the dimensions.
@@ -91,13 +90,13 @@ impl<'a> Matrix<'a> {
         Ok(Self { rows, columns, values: Values::Int8 { values, scales, outliers } })
     }
 
-    /// Returns the rows.
+    /// Returns the number of rows.
     #[must_use]
     pub const fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Returns the columns.
+    /// Returns the number of columns.
     #[must_use]
     pub const fn columns(&self) -> usize {
         self.columns
@@ -147,7 +146,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Returns what the matrix is made of where it is quantised already.
+    /// Returns the bytes, scales and outliers of a matrix that is quantised already.
     pub(crate) fn quantized(&self) -> Option<(&'a [u8], &[f32], &[Outlier])> {
         match &self.values {
             Values::Int8 { values, scales, outliers } => Some((values, scales, outliers)),
@@ -156,7 +155,7 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// The numbers of `N` bytes each of a row that begins with number `start`.
+/// Returns the numbers, of `N` bytes each, of the row that begins with number `start`.
 #[inline(always)]
 fn row_of<const N: usize>(bytes: &[u8], start: usize, columns: usize) -> &[[u8; N]] {
     &bytes.as_chunks().0[start..start + columns]

@@ -1,29 +1,28 @@
-//! The table of words, which is most of a small model: in memory, or row by row from where it lies.
+//! The token embedding table, which is most of a small model: in memory, or read row by row from its file.
 
 use super::matrix::Matrix;
 use std::io;
 
-/// A row for each token.
+/// The token embeddings: one row for each token of the vocabulary.
 pub enum TokenEmbeddings<'a> {
-    /// All of it.
+    /// The whole table is in memory.
     InMemory(Matrix<'a>),
-    /// A row is read when a token asks for it.
+    /// A row is read when a token needs it.
     Read(Box<dyn ReadRows + 'a>),
 }
 
-/// A table whose rows are read when they are wanted.
+/// A table whose rows are read on demand.
 pub trait ReadRows: Send + Sync {
-    /// Returns the rows.
+    /// Returns the number of rows.
     fn rows(&self) -> usize;
 
-    /// Returns the columns.
+    /// Returns the number of columns.
     fn columns(&self) -> usize;
 
-    /// Writes a row's numbers to `out`, which has a place for each. `room` is this call's to use; what it has grown to
-    /// is there at the next.
+    /// Reads a row into `out`, which has one element for each column. `room` is a buffer that is kept between calls.
     ///
     /// # Errors
-    /// Whatever reading says.
+    /// Returns the error of the underlying read.
     fn read(&self, row: usize, room: &mut Vec<u8>, out: &mut [f32]) -> io::Result<()>;
 }
 

@@ -1,14 +1,14 @@
-//! The arithmetics that a product of matrices can be done in.
+//! The arithmetics of matrix products: f32, bf16 and 8-bit integers.
 //!
-//! A format says how activations and weights are stored, how many neighbouring products one instruction adds up (a
-//! *group*), and how a tile's sums become f32. Weights are laid out in panels: for each group of inputs, the group's
+//! An [`Arithmetic`] defines how activations and weights are stored, how many adjacent products one instruction adds up
+//! (a *group*), and how a tile's sums become f32. Weights are laid out in panels: for each group of inputs, the group's
 //! weights of one output channel after another.
 
 use super::Simd;
 use super::elements::{self, Quantization};
 use crate::aligned::Plain;
 
-/// One arithmetic.
+/// An arithmetic that instruction set `S` can compute in.
 pub(crate) trait Arithmetic<S: Simd>: 'static {
     /// A stored activation.
     type Activation: Plain;
@@ -19,9 +19,9 @@ pub(crate) trait Arithmetic<S: Simd>: 'static {
     /// A vector of sums.
     type Sum: Copy;
 
-    /// Neighbouring products that are added up at once.
+    /// Adjacent products that are added up at once.
     const GROUP: usize;
-    /// Whether activations are the f32 that they are computed as.
+    /// Whether activations are used as plain f32, without being converted first.
     const AS_IS: bool;
 
     /// Stores a row of activations.
@@ -42,13 +42,13 @@ pub(crate) trait Arithmetic<S: Simd>: 'static {
     unsafe fn load(simd: S, from: *const Self::Weight) -> Self::Factor;
 }
 
-/// A format whose activations and weights are stored alike, so that activations can be multiplied with each other.
+/// An arithmetic whose activations and weights have the same type, so that activations can be multiplied with each other.
 pub(crate) trait StoredAs {
     /// How both are stored.
     type Number: Plain;
 }
 
-/// The formats for products of activations with activations.
+/// The arithmetics for products of activations with activations, as in attention.
 pub(crate) trait SymmetricArithmetic<S: Simd>:
     StoredAs + Arithmetic<S, Activation = <Self as StoredAs>::Number, Weight = <Self as StoredAs>::Number>
 {

@@ -1,4 +1,4 @@
-//! AVX2 with FMA, and with VNNI beside.
+//! AVX2 with FMA, and the same with VNNI.
 
 use super::Simd;
 use super::arithmetic::{Bf16Weights, F32};

@@ -1,4 +1,4 @@
-//! AVX-512 with VNNI, and with bf16 beside.
+//! AVX-512 with VNNI, and the same with BF16.
 
 use super::arithmetic::{Bf16Dot, Bf16Weights, F32};
 use super::{LANES_MAX, Simd};

@@ -1,39 +1,40 @@
-//! What happens to the elements of rows between products, in plain Rust that the compiler turns into vector
-//! instructions: no branches, no calls, no conversions that saturate.
+//! Element-wise operations between matrix products: activations, layer normalisation, softmax, quantisation.
 //!
-//! The invariant: results differ between instruction sets by rounding only, and what is quantised not at all.
+//! They are plain Rust that the compiler vectorises: no branches, no calls, no saturating conversions.
+//!
+//! The invariant: results differ between instruction sets by rounding only; quantised values do not differ at all.
 
 use super::Simd;
 use super::arithmetic::SymmetricArithmetic;
 use super::reductions;
 
-/// What stands between the two linear maps of a feed-forward network.
+/// The activation between the two linear maps of a feed-forward network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// x Φ(x), the exact one.
+    /// x Φ(x), exactly (Hendrycks and Gimpel, 2016).
     Gelu,
-    /// The approximation of it by tanh.
+    /// GELU approximated with tanh.
     GeluTanh,
-    /// What is positive.
+    /// max(x, 0).
     Relu,
 }
 
-/// How a row of activations was quantised: `number = scale * byte + shift`.
+/// The quantisation of a row of activations: `number = scale * byte + shift`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Quantization {
     pub(crate) scale: f32,
     pub(crate) shift: f32,
 }
 
-/// Quantises a row to 0 to 255, zero exactly; beyond the row, `bytes` keep what they are.
+/// Quantises a row to 0 to 255, with zero represented exactly. Leaves `bytes` beyond the row as they are.
 #[inline(always)]
 pub(crate) fn quantize<S: Simd>(simd: S, row: &[f32], bytes: &mut [S::Byte]) -> Quantization {
     let low = reductions::smallest_negative(simd, row);
     let high = larger(reductions::largest(simd, row), 0.0);
     let scale = larger((high - low) / STEPS, SCALE_MIN);
     let inverse = scale.recip();
-    // A number that is added to and whose mantissa then ends at the integers rounds as the processor does, half to
-    // even, and leaves the integer in its lowest bits.
+    // Adding 1.5 × 2^23 rounds to an integer as the processor does, half to even, and leaves the integer in the lowest
+    // bits of the mantissa.
     let zero = (ROUNDER - low * inverse) - ROUNDER;
     let zero = smaller(larger(zero, 0.0), STEPS);
     let offset = ROUNDER + zero;
@@ -44,7 +45,7 @@ pub(crate) fn quantize<S: Simd>(simd: S, row: &[f32], bytes: &mut [S::Byte]) -> 
     Quantization { scale, shift: -zero * scale }
 }
 
-/// Folds a row in stripes, then the stripes in halves, so that whole vectors are folded at once.
+/// Folds a row in stripes, then halves the stripes, so that the compiler folds whole vectors at once.
 macro_rules! striped {
     ($row:expr, $start:expr, |$sum:ident, $number:ident| $step:expr, $join:expr) => {{
         let mut stripes = [$start; STRIPES];
@@ -87,9 +88,8 @@ pub(crate) fn normalize<S: Simd>(row: &mut [f32], weight: &[f32], bias: &[f32], 
     }
 }
 
-/// Turns scores, which are logarithms to the base two, into weights that are to be multiplied with what is returned
-/// to add up to one. Scores from `length` on are ignored; the weights of those in its last vector are as good as zero,
-/// the others stay as they are.
+/// Turns scores (logarithms to base 2) into weights, and returns the factor that makes the weights add up to one. Ignores
+/// scores from `length` on: their weights in the last vector are as good as zero, and those beyond stay as they are.
 #[inline(always)]
 pub(crate) fn softmax<S: Simd, M: SymmetricArithmetic<S>>(
     simd: S,
@@ -107,7 +107,7 @@ pub(crate) fn softmax<S: Simd, M: SymmetricArithmetic<S>>(
     reductions::sum(simd, scores).recip()
 }
 
-/// x Φ(x), off by less than 3e-7: Abramowitz and Stegun, 7.1.26.
+/// Returns x Φ(x) with an error below 3e-7 (Abramowitz and Stegun, 7.1.26).
 #[inline(always)]
 pub(crate) fn gelu<S: Simd>(x: f32) -> f32 {
     let z = (x * std::f32::consts::FRAC_1_SQRT_2).abs();
@@ -117,7 +117,7 @@ pub(crate) fn gelu<S: Simd>(x: f32) -> f32 {
     x * if x < 0.0 { half_complement } else { 1.0 - half_complement }
 }
 
-/// x Φ(x), off by less than 1e-4: a polynomial for Φ between -4.5 and 4.5.
+/// Returns x Φ(x) with an error below 1e-4: a polynomial for Φ between -4.5 and 4.5.
 #[inline(always)]
 pub(crate) fn gelu_close<S: Simd>(simd: S, x: S::Floats) -> S::Floats {
     let y = simd.smaller(simd.larger(x, simd.splat(-4.5)), simd.splat(4.5));
@@ -138,7 +138,7 @@ pub(crate) fn gelu_close<S: Simd>(simd: S, x: S::Floats) -> S::Floats {
     simd.multiply(x, simd.multiply_add(y, p, simd.splat(0.5)))
 }
 
-/// 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))).
+/// Returns 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))).
 #[inline(always)]
 pub(crate) fn gelu_tanh<S: Simd>(x: f32) -> f32 {
     // -2 √(2/π) log2(e)
@@ -146,7 +146,7 @@ pub(crate) fn gelu_tanh<S: Simd>(x: f32) -> f32 {
     x / (1.0 + exp2::<S>(FACTOR * x * fused::<S>(0.044_715 * x, x, 1.0)))
 }
 
-/// 2 to the power of x, off by less than two units in the last place; beyond 126, as at 126.
+/// Returns 2 to the power of x, to within two units in the last place. Clamps x to ±126.
 #[inline(always)]
 pub(crate) fn exp2<S: Simd>(x: f32) -> f32 {
     let x = smaller(larger(x, -126.0), 126.0);
@@ -159,7 +159,7 @@ pub(crate) fn exp2<S: Simd>(x: f32) -> f32 {
     p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(ONE_BITS))
 }
 
-/// A polynomial, the highest power first.
+/// Evaluates a polynomial by Horner's rule, the highest power first.
 #[inline(always)]
 fn horner<S: Simd, const N: usize>(coefficients: [f32; N], x: f32) -> f32 {
     let mut value = coefficients[0];
@@ -169,19 +169,19 @@ fn horner<S: Simd, const N: usize>(coefficients: [f32; N], x: f32) -> f32 {
     value
 }
 
-/// The product and the sum, rounded once where that is one instruction.
+/// Returns the product plus the sum, rounded once if that is one instruction.
 #[inline(always)]
 pub(crate) fn fused<S: Simd>(one: f32, other: f32, sum: f32) -> f32 {
     if S::FUSED { one.mul_add(other, sum) } else { one * other + sum }
 }
 
-/// The larger number; the second where they do not compare. One instruction, unlike [`f32::max`].
+/// Returns the larger number, or the second if they do not compare. One instruction, unlike [`f32::max`].
 #[inline(always)]
 pub(crate) fn larger(one: f32, other: f32) -> f32 {
     if one > other { one } else { other }
 }
 
-/// The smaller number; the second where they do not compare.
+/// Returns the smaller number, or the second if they do not compare.
 #[inline(always)]
 pub(crate) fn smaller(one: f32, other: f32) -> f32 {
     if one < other { one } else { other }
@@ -200,15 +200,15 @@ pub(crate) fn bf16(number: f32) -> u16 {
     (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16
 }
 
-/// Sums that are kept side by side, as many as the widest vector holds.
+/// Partial sums that are kept side by side: the lanes of the widest vector.
 const STRIPES: usize = 16;
-/// The mantissa of a number near it ends at the integers: 1.5 × 2^23.
+/// 1.5 × 2^23: numbers near it have no fractional bits.
 const ROUNDER: f32 = 12_582_912.0;
 /// The bits of 1.0.
 const ONE_BITS: u32 = 127 << 23;
-/// Steps from the smallest to the largest activation of a row.
+/// Quantisation steps from the smallest to the largest activation of a row.
 const STEPS: f32 = 255.0;
-/// The scale of a row that is all zero.
+/// The scale of a row of zeros.
 const SCALE_MIN: f32 = 1e-12;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Numbers of 16 bits, in plain Rust: what instructions for them are compared with.
+//! Conversions of 16-bit floating-point numbers in plain Rust.
 
 /// Widens bf16.
 pub(crate) fn bf16(bytes: [u8; 2]) -> f32 {

@@ -1,7 +1,7 @@
-//! What the processor at hand can do, found out when the program runs.
+//! The encoder's instruction sets, and the dispatch to the one that this processor has.
 //!
-//! A kernel is written once over [`Simd`] and compiled for each instruction set; [`Isa::run`] picks. Everything that a
-//! kernel does must be inlined into the function that enables the instructions, hence `#[inline(always)]` on all of it.
+//! A kernel is written once over [`Simd`] and compiled for each instruction set; [`Isa::run`] dispatches at run time.
+//! All code of a kernel must be inlined into the function that enables the instructions, hence `#[inline(always)]`.
 //!
 //! The invariant: an [`Isa`] that exists is one that this processor has.
 
@@ -38,12 +38,12 @@ enum Kind {
     Portable,
 }
 
-/// Work that is compiled for every instruction set.
+/// A function that is compiled for every instruction set.
 pub(crate) trait WithSimd {
-    /// What it returns.
+    /// The return type.
     type Output;
 
-    /// Does it; to be marked `#[inline(always)]`.
+    /// Runs it. Implementations must be marked `#[inline(always)]`.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
@@ -59,25 +59,25 @@ impl WithSimd for AttentionBytes {
 }
 
 impl Isa {
-    /// Returns the fastest instruction set of this processor.
+    /// Returns the fastest instruction set that this processor has.
     #[must_use]
     pub fn best() -> Self {
         Self::available().into_iter().next().unwrap_or(Self(Kind::Portable))
     }
 
-    /// Returns all instruction sets of this processor that there are kernels for, the fastest first.
+    /// Returns all instruction sets that this processor has and this crate supports, fastest first.
     #[must_use]
     pub fn available() -> Vec<Self> {
         Kind::ALL.into_iter().filter(|kind| kind.is_available()).map(Self).collect()
     }
 
-    /// Returns the one that every processor has: plain Rust.
+    /// Returns the portable instruction set: plain Rust, which runs on every processor.
     #[must_use]
     pub const fn portable() -> Self {
         Self(Kind::Portable)
     }
 
-    /// Tells whether products of bytes are several times faster than those of f32.
+    /// Tells whether 8-bit products are several times faster than those of f32.
     #[must_use]
     pub const fn has_fast_bytes(self) -> bool {
         match self.0 {
@@ -91,7 +91,7 @@ impl Isa {
         }
     }
 
-    /// Returns the bytes of a number in attention that need not be exact.
+    /// Returns the size in bytes of a number in attention that need not be exact.
     pub(crate) fn attention_bytes(self) -> usize {
         self.run(AttentionBytes)
     }

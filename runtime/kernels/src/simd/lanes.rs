@@ -1,7 +1,7 @@
-//! Sixteen numbers at a time: what the steps of a forward pass are written in, and its portable form.
+//! The decoder's vectors: 16 lanes whatever the register width, and their portable form.
 //!
-//! The steps are written once over [`Lanes`]; each set of instructions says how it does a lane's work. Sums are the
-//! same in all of them up to the order of additions; products of integers are the same to the bit.
+//! The operations of a forward pass are written once over [`Lanes`]; each instruction set implements it. Floating-point
+//! sums are the same in all of them up to the order of additions; integer products are the same to the bit.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -13,7 +13,7 @@ pub(crate) mod neon;
 use super::half::{bf16, f16};
 use core::array::from_fn;
 
-/// A set of instructions.
+/// An instruction set, as operations on 16 lanes.
 ///
 /// # Safety
 /// Its functions may be called only on a processor that has them.
@@ -25,7 +25,7 @@ pub(crate) unsafe trait Lanes {
     type Ints: Copy;
     /// Four small integers for each of sixteen lanes.
     type Bytes: Copy;
-    /// Rows of activations that a product takes at a time.
+    /// Rows of activations that a product handles at a time.
     const ROWS: usize;
 
     unsafe fn splat(x: f32) -> Self::Floats;
@@ -40,30 +40,30 @@ pub(crate) unsafe trait Lanes {
     unsafe fn mul(a: Self::Floats, b: Self::Floats) -> Self::Floats;
     unsafe fn div(a: Self::Floats, b: Self::Floats) -> Self::Floats;
     unsafe fn max(a: Self::Floats, b: Self::Floats) -> Self::Floats;
-    /// a b + c.
+    /// Returns a b + c.
     unsafe fn mul_add(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
-    /// To the nearest whole number, ties to even; |x| < 2^22.
+    /// Rounds to the nearest integer, ties to even; |x| < 2^22.
     unsafe fn round(x: Self::Floats) -> Self::Floats;
-    /// x 2^n for whole n from -126 to 127.
+    /// Returns x 2^n for integers n from -126 to 127.
     unsafe fn scale(x: Self::Floats, n: Self::Floats) -> Self::Floats;
     unsafe fn sum(x: Self::Floats) -> f32;
     unsafe fn largest(x: Self::Floats) -> f32;
 
     unsafe fn splat_ints(x: i32) -> Self::Ints;
     unsafe fn add_ints(a: Self::Ints, b: Self::Ints) -> Self::Ints;
-    /// The lower and the upper half of each byte.
+    /// Returns the lower and the upper half of each byte.
     unsafe fn nibbles(x: &[u8; 64]) -> (Self::Bytes, Self::Bytes);
-    /// Signed bytes, ready for [`Self::dot_bytes`].
+    /// Loads signed bytes for [`Self::dot_bytes`].
     unsafe fn bytes(x: &[u8; 64]) -> Self::Bytes;
     /// Adds the products of four nibbles a lane and the four signed bytes of `x`.
     unsafe fn dot_nibbles(sum: Self::Ints, w: Self::Bytes, x: i32) -> Self::Ints;
     /// Adds the products of four signed bytes a lane and the four signed bytes of `x`, none of which is -128.
     unsafe fn dot_bytes(sum: Self::Ints, w: Self::Bytes, x: i32) -> Self::Ints;
-    /// What sums of [`Self::dot_bytes`] over all of a block begin with, where the bytes of `x` add up to this.
+    /// Returns the start value of the [`Self::dot_bytes`] sums over a block whose bytes of `x` add up to this.
     unsafe fn start_bytes(sum_of_x: i32) -> Self::Ints;
     /// Rounds 32 numbers to 8 bits; returns their scale and their sum.
     unsafe fn quantise(x: &[f32; 32], to: &mut [i32; 8]) -> (f32, i32);
-    /// Fetches what lies so many bytes ahead of a slice's beginning.
+    /// Prefetches the cache line that is `ahead` bytes after the start of a slice.
     unsafe fn prefetch(from: &[u8], ahead: usize);
 }
 
@@ -224,12 +224,12 @@ unsafe impl Lanes for Portable {
     unsafe fn prefetch(_from: &[u8], _ahead: usize) {}
 }
 
-/// What numbers up to `largest` are multiplied with to become 8-bit numbers.
+/// Returns the factor that maps numbers up to `largest` to 8-bit integers.
 #[inline(always)]
 pub(crate) fn inverse_of(largest: f32) -> f32 {
     // Below, the inverse would not be finite.
     if largest > 1e-30 { 127.0 / largest } else { 0.0 }
 }
 
-/// Adding it leaves no bits for a fraction: 1.5 × 2^23.
+/// 1.5 × 2^23: adding it leaves no fractional bits.
 const ROUNDER: f32 = 12_582_912.0;

@@ -1,4 +1,4 @@
-//! NEON, which every 64-bit ARM has. Bytes are multiplied as 16 bits: no faster than f32, but half the memory.
+//! NEON, which every 64-bit ARM has. Bytes are multiplied as 16-bit numbers: no faster than f32, at half the memory.
 
 use super::Simd;
 use super::arithmetic::{Bf16Weights, F32};

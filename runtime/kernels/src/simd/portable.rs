@@ -1,4 +1,4 @@
-//! Plain Rust: for processors without kernels of their own, and what all others are checked against.
+//! Plain Rust: for processors without kernels of their own, and the reference for all other instruction sets.
 
 use super::Simd;
 use super::arithmetic::{Bf16Weights, F32};

@@ -1,5 +1,7 @@
-//! Rows of numbers, a vector at a time: for the loops that the compiler would leave scalar, because what they write
-//! might be what they read, or because it folds them in another order.
+//! Reductions of a row (sum, largest, smallest), and stores, written with explicit vectors.
+//!
+//! The compiler would leave these loops scalar: it may not reorder a reduction, and cannot rule out that a store
+//! overlaps what is read.
 
 use super::arithmetic::SymmetricArithmetic;
 use super::elements::{larger, smaller};
@@ -41,8 +43,8 @@ pub(crate) fn store<S: Simd, M: SymmetricArithmetic<S>>(simd: S, row: &[f32], to
     }
 }
 
-/// Folds the whole vectors of a row, in turns so that one step need not wait for the one before, and returns what is
-/// left over. Steps are functions that are always inlined, which a closure is not.
+/// Folds the whole vectors of a row into [`TURNS`] accumulators, so that no step waits for the one before. Also returns the
+/// rest of the row. Steps are functions that are always inlined, which closures are not.
 #[inline(always)]
 fn fold<S: Simd>(
     simd: S,
@@ -68,7 +70,7 @@ fn fold<S: Simd>(
     (step(simd, step(simd, one, two), step(simd, three, four)), rest)
 }
 
-/// Folds the lanes of a vector, halves upon halves.
+/// Folds the lanes of a vector by halving.
 #[inline(always)]
 fn across<S: Simd>(simd: S, vector: S::Floats, step: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES_MAX];
@@ -84,7 +86,7 @@ fn across<S: Simd>(simd: S, vector: S::Floats, step: impl Fn(f32, f32) -> f32) -
     lanes[0]
 }
 
-/// Vectors that are folded side by side.
+/// Independent accumulators of a fold.
 const TURNS: usize = 4;
 
 #[cfg(test)]
