@@ -11,7 +11,7 @@ use crate::config::{MODEL_NAME_BYTES_MAX, ModelEntry};
 use crate::hub::{Format, Hub, ModelId, Present, Progress, PullError};
 use crate::inference::decoder::{inspect, is_gguf};
 use crate::inference::{
-    EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, FileHashes, FleetHandle, ModelSpec, Outline, Precision,
+    EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, EncoderInfo, FileHashes, ModelSpec, Precision, WorkerPoolHandle,
     embedded_fingerprint, hashes_folder,
 };
 use api::{ModelStatus, Pull, PullState};
@@ -54,7 +54,7 @@ impl Sources {
 struct Shared {
     sources: Sources,
     /// Without one this node runs no models.
-    fleet: Option<FleetHandle>,
+    pool: Option<WorkerPoolHandle>,
     found: Mutex<Found>,
     pulls: watch::Sender<BTreeMap<String, Pull>>,
     /// When each of the pulls that have failed did.
@@ -87,11 +87,11 @@ pub enum OnDemand {
 pub struct PullsFull;
 
 impl Catalog {
-    /// Makes the catalog of a node; `fleet` runs its models, which were `found`.
-    pub fn new(sources: Sources, fleet: Option<FleetHandle>, found: Found) -> Self {
+    /// Makes the catalog of a node; `pool` runs its models, which were `found`.
+    pub fn new(sources: Sources, pool: Option<WorkerPoolHandle>, found: Found) -> Self {
         let (pulls, found) = (watch::Sender::default(), Mutex::new(found));
         let failures = Mutex::default();
-        Self { shared: Arc::new(Shared { sources, fleet, found, pulls, failures }) }
+        Self { shared: Arc::new(Shared { sources, pool, found, pulls, failures }) }
     }
 
     /// Fetches a model that a task names and nobody has, where the user wants that.
@@ -126,7 +126,7 @@ impl Catalog {
 
     /// Returns how all models stand, by their names.
     pub fn models(&self) -> Vec<ModelStatus> {
-        let mut models = self.shared.fleet.as_ref().map(FleetHandle::status).unwrap_or_default();
+        let mut models = self.shared.pool.as_ref().map(WorkerPoolHandle::status).unwrap_or_default();
         let found = self.shared.found.lock().unwrap_or_else(PoisonError::into_inner);
         models.extend(found.unusable.iter().cloned());
         models.sort_by(|one, other| one.name.cmp(&other.name));
@@ -135,7 +135,7 @@ impl Catalog {
 
     /// Returns the name of the model that tasks of a kind get here, the first of the list that can be used, and what is
     /// known of it without loading it.
-    pub async fn first(&self, kind: TaskKind) -> Option<(String, Option<Outline>)> {
+    pub async fn first(&self, kind: TaskKind) -> Option<(String, Option<EncoderInfo>)> {
         let unusable: Vec<String> = self
             .models()
             .into_iter()
@@ -148,7 +148,7 @@ impl Catalog {
             found.models.iter().find(usable).cloned()?
         };
         let name = spec.name.clone();
-        let outline = tokio::task::spawn_blocking(move || Outline::of(&spec)).await;
+        let outline = tokio::task::spawn_blocking(move || EncoderInfo::for_model(&spec)).await;
         Some((name, outline.ok().flatten()))
     }
 
@@ -168,7 +168,7 @@ impl Catalog {
     /// Looks anew which models there are, and offers them.
     pub async fn refresh(&self) {
         let shared = Arc::clone(&self.shared);
-        let Some(fleet) = &self.shared.fleet else { return };
+        let Some(pool) = &self.shared.pool else { return };
         let looked = tokio::task::spawn_blocking(move || shared.look());
         let Ok(found) = looked.await else { return };
         let news = {
@@ -178,8 +178,8 @@ impl Catalog {
             news
         };
         // A model whose files were replaced is listed again even where they are as they were by now.
-        if news || is_pending(&fleet.status()) {
-            fleet.list(found.models).await;
+        if news || is_pending(&pool.status()) {
+            pool.list(found.models).await;
         }
     }
 
@@ -226,22 +226,22 @@ impl Catalog {
         let (stop, mut stopped) = oneshot::channel();
         let catalog = self.clone();
         tokio::spawn(async move {
-            let Some(mut fleet) = catalog.shared.fleet.clone() else { return };
+            let Some(mut pool) = catalog.shared.pool.clone() else { return };
             let mut checked: BTreeMap<String, String> = BTreeMap::new();
             let mut refresh = tokio::time::interval(REFRESH_EVERY);
             let mut pause = Duration::ZERO;
             loop {
-                let pending = is_pending(&fleet.status());
+                let pending = is_pending(&pool.status());
                 if !pending {
                     pause = Duration::ZERO;
                 }
                 tokio::select! {
                     _ = &mut stopped => return,
-                    changed = fleet.changed() => {
+                    changed = pool.changed() => {
                         if !changed {
                             return;
                         }
-                        catalog.check_unusable(&fleet.status(), &mut checked).await;
+                        catalog.check_unusable(&pool.status(), &mut checked).await;
                     }
                     _ = refresh.tick() => catalog.refresh().await,
                     () = tokio::time::sleep(pause), if pending => {

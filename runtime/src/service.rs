@@ -18,7 +18,9 @@ use crate::host::ThisProcess;
 use crate::http::{self, Api, Door, ResultReadError, ResultSource, Token};
 use crate::hub::Hub;
 use crate::identity::{self, NodeKey};
-use crate::inference::{CpuShare, Fleet, FleetOptions, ModelSpec, WORKER_COMMAND, memory_of_workers};
+use crate::inference::{
+    CpuShare, ModelSpec, WORKER_COMMAND, WorkerPool, WorkerPoolOptions, memory_of_workers,
+};
 use crate::logging::{self, EventLog, Line, Log, LogOptions};
 use crate::multicast::{MulticastOptions, MulticastSocket};
 use crate::node_thread::NodeThread;
@@ -98,7 +100,7 @@ impl Service {
         let (handle, asks) = Handle::new();
         let (state, states) = watch::channel(State::Initializing);
         let node = Node::new(start.config, identity, start.seed, start.now, start.wall, saved);
-        let (inference, fleet) = Fleet::start(options, found.models.clone());
+        let (inference, pool) = WorkerPool::start(options, found.models.clone());
         let Entrance { info, door, token, api, stop_api, registration, transport, thread } = entrance;
         let multicast = multicast(&thread, settings);
         let events = EventLog::new(ground.log.clone());
@@ -107,7 +109,7 @@ impl Service {
         let world = World { transport, multicast, store, inference, blobs, host, clock, journal };
         startup.done("discovery");
         let driver = thread.spawn(driver::run(node, world, asks));
-        let models = Catalog::new(sources, settings.run_models.then_some(fleet), found);
+        let models = Catalog::new(sources, settings.run_models.then_some(pool), found);
         let stop_catalog = models.watch();
         let address = info.api_address;
         door.open(Api { handle: handle.clone(), models, results, shelf, threads, token, address });
@@ -384,7 +386,7 @@ impl Journal for Observer {
 }
 
 /// What a node has to do with models: where to look for them, and what they may use.
-fn models(settings: &Settings) -> io::Result<(Sources, FleetOptions)> {
+fn models(settings: &Settings) -> io::Result<(Sources, WorkerPoolOptions)> {
     let mut hub = Hub::from_environment(|name| std::env::var_os(name)).ok();
     if let Some(hub) = &mut hub {
         hub.offline |= settings.offline;
@@ -398,11 +400,11 @@ fn models(settings: &Settings) -> io::Result<(Sources, FleetOptions)> {
         hub,
         hashes: Sources::kept_hashes(),
     };
-    let options = FleetOptions {
+    let options = WorkerPoolOptions {
         program: std::env::current_exe()?,
         arguments: vec![WORKER_COMMAND.into()],
         memory_bytes_max: memory_of_workers(u64::from(settings.max_memory_mb) << 20),
-        cpu: CpuShare::of(
+        cpu: CpuShare::new(
             u16::try_from(cores).unwrap_or(u16::MAX),
             settings.threads,
             settings.max_cpu_percent,
@@ -413,7 +415,7 @@ fn models(settings: &Settings) -> io::Result<(Sources, FleetOptions)> {
 
 /// Returns what a node tells others that it can do. What merely is in the cache may go again, and is announced as
 /// long as it is there.
-fn offers(sources: &Sources, options: &FleetOptions, found: &Found) -> Vec<ModelOffer> {
+fn offers(sources: &Sources, options: &WorkerPoolOptions, found: &Found) -> Vec<ModelOffer> {
     let listed = |name: &str| sources.entries.iter().any(|entry| entry.name() == name);
     let offered = found.models.iter().filter(|model| options.fits(model) && listed(&model.name));
     let mut offers = Vec::new();

@@ -6,7 +6,7 @@ mod published;
 
 use engine::task::TaskKind;
 use proptest::prelude::*;
-use runtime::inference::{Backend, Model, Pair, Precision, Room, Sequence};
+use runtime::inference::{Backend, Model, Pair, Precision, Sequence, Workspace};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -201,7 +201,7 @@ fn outputs_of_pairs(model: &Model<'_>, golden: &[GoldenPair]) -> Vec<Vec<f32>> {
         assert_eq!((&pair.tokens, &pair.types), (&row.ids, &row.types), "{:?}", row.text);
     }
     let batch: Vec<Sequence<'_>> = pairs.iter().map(Pair::as_sequence).collect();
-    model.compute(&mut Room::alone(), &batch, &AtomicBool::new(false)).unwrap()
+    model.compute(&mut Workspace::alone(), &batch, &AtomicBool::new(false)).unwrap()
 }
 
 fn golden_pairs(folder: &Path, name: &str) -> Vec<GoldenPair> {

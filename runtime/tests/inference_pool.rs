@@ -13,8 +13,8 @@ use engine::output::Work;
 use engine::task::{Classification, EmbeddingInput, TaskKind};
 use engine::{Fingerprint, InferenceError};
 use runtime::inference::{
-    CpuShare, EMBEDDED_MODEL, Fleet, FleetHandle, FleetOptions, ModelFile, ModelSpec, Precision,
-    WORKER_COMMAND, bound_own_memory, worker_main,
+    CpuShare, EMBEDDED_MODEL, ModelFile, ModelSpec, Precision, WORKER_COMMAND, WorkerPool, WorkerPoolHandle,
+    WorkerPoolOptions, bound_own_memory, worker_main,
 };
 use runtime::ports::{Inference, InferenceEvent};
 use std::collections::BTreeSet;
@@ -66,12 +66,12 @@ const TESTS: [(&str, own_main::Test); 9] = [
 const PATIENCE: Duration = Duration::from_secs(60);
 const MIB: u64 = 1 << 20;
 
-fn options() -> FleetOptions {
-    FleetOptions {
+fn options() -> WorkerPoolOptions {
+    WorkerPoolOptions {
         program: std::env::current_exe().unwrap(),
         arguments: vec![WORKER_COMMAND.into()],
         memory_bytes_max: 250 * MIB,
-        cpu: CpuShare::of(2, 1, 100),
+        cpu: CpuShare::new(2, 1, 100),
     }
 }
 
@@ -106,30 +106,30 @@ fn long_work() -> Work {
     Work::Embed { inputs: vec![vec![EmbeddingInput::Text(text)]; 1000] }
 }
 
-async fn next(fleet: &mut Fleet) -> InferenceEvent {
-    timeout(PATIENCE, fleet.next()).await.expect("the fleet says nothing")
+async fn next(pool: &mut WorkerPool) -> InferenceEvent {
+    timeout(PATIENCE, pool.next()).await.expect("the pool says nothing")
 }
 
 /// Waits for the end of a job, whatever is said of models meanwhile.
-async fn end(fleet: &mut Fleet, wanted: u64) -> Result<usize, InferenceError> {
+async fn end(pool: &mut WorkerPool, wanted: u64) -> Result<usize, InferenceError> {
     loop {
-        if let InferenceEvent::Done { job, result, .. } = next(fleet).await {
+        if let InferenceEvent::Done { job, result, .. } = next(pool).await {
             assert_eq!(job, JobId(wanted));
             return result.map(|outputs| outputs.len());
         }
     }
 }
 
-async fn run(fleet: &mut Fleet, job: u64, model: &str) -> Result<usize, InferenceError> {
-    Inference::start(fleet, JobId(job), model.to_owned(), FINGERPRINT, embed("a text"));
-    end(fleet, job).await
+async fn run(pool: &mut WorkerPool, job: u64, model: &str) -> Result<usize, InferenceError> {
+    Inference::start(pool, JobId(job), model.to_owned(), FINGERPRINT, embed("a text"));
+    end(pool, job).await
 }
 
 /// Takes what is said of models until it is this of all kinds of one.
-async fn announced(fleet: &mut Fleet, model: &str, wanted: bool) {
+async fn announced(pool: &mut WorkerPool, model: &str, wanted: bool) {
     let mut left: BTreeSet<TaskKind> = KINDS.into();
     while !left.is_empty() {
-        if let InferenceEvent::Model { name, kind, state, .. } = next(fleet).await
+        if let InferenceEvent::Model { name, kind, state, .. } = next(pool).await
             && name == model
             && (state == ModelState::Ready) == wanted
         {
@@ -138,8 +138,8 @@ async fn announced(fleet: &mut Fleet, model: &str, wanted: bool) {
     }
 }
 
-fn loaded(fleet: &Fleet) -> Vec<&'static str> {
-    ["one", "two", "three"].into_iter().filter(|name| fleet.worker_pid(name).is_some()).collect()
+fn loaded(pool: &WorkerPool) -> Vec<&'static str> {
+    ["one", "two", "three"].into_iter().filter(|name| pool.worker_pid(name).is_some()).collect()
 }
 
 fn kill(pid: u32, signal: &str) {
@@ -148,12 +148,12 @@ fn kill(pid: u32, signal: &str) {
 }
 
 /// Waits until a process has used some processor time: its job has begun.
-async fn wait_until_busy(fleet: &mut Fleet, pid: u32) {
+async fn wait_until_busy(pool: &mut WorkerPool, pid: u32) {
     let (deadline, before) = (Instant::now() + PATIENCE, ticks(pid));
     while ticks(pid) < before + 3 {
         assert!(Instant::now() < deadline);
-        // The fleet wants to be asked.
-        let _ = timeout(Duration::from_millis(5), fleet.next()).await;
+        // The pool wants to be asked.
+        let _ = timeout(Duration::from_millis(5), pool.next()).await;
     }
 }
 
@@ -173,22 +173,22 @@ fn reason(result: Result<usize, InferenceError>) -> String {
 
 async fn a_model_is_loaded_when_its_first_job_comes() {
     let eager = ModelSpec { eager: true, ..model("one") };
-    let (mut fleet, handle) = Fleet::start(options(), vec![eager, model("two")]);
-    announced(&mut fleet, "one", true).await;
-    assert_eq!(loaded(&fleet), ["one"]);
-    assert_eq!(run(&mut fleet, 1, "two").await, Ok(1));
-    assert_eq!(loaded(&fleet), ["one", "two"]);
-    assert_ne!(fleet.worker_pid("one"), fleet.worker_pid("two"));
+    let (mut pool, handle) = WorkerPool::start(options(), vec![eager, model("two")]);
+    announced(&mut pool, "one", true).await;
+    assert_eq!(loaded(&pool), ["one"]);
+    assert_eq!(run(&mut pool, 1, "two").await, Ok(1));
+    assert_eq!(loaded(&pool), ["one", "two"]);
+    assert_ne!(pool.worker_pid("one"), pool.worker_pid("two"));
     let status = handle.status();
     let ready: Vec<(&str, bool, bool)> =
         status.iter().map(|model| (model.name.as_str(), model.ready, model.loaded_at.is_some())).collect();
     assert_eq!(ready, [("one", true, true), ("two", true, true)]);
-    let said = reason(run(&mut fleet, 2, "llama").await);
+    let said = reason(run(&mut pool, 2, "llama").await);
     assert_eq!(said, r#"no model named "llama" here; this node runs one, two"#);
 }
 
 async fn the_least_recently_used_model_makes_room() {
-    let (mut fleet, _handle) = Fleet::start(options(), ["one", "two", "three"].map(model).to_vec());
+    let (mut pool, _handle) = WorkerPool::start(options(), ["one", "two", "three"].map(model).to_vec());
     for (job, (name, then)) in [
         ("one", vec!["one"]),
         ("two", vec!["one", "two"]),
@@ -199,64 +199,64 @@ async fn the_least_recently_used_model_makes_room() {
     .into_iter()
     .enumerate()
     {
-        assert_eq!(run(&mut fleet, job as u64, name).await, Ok(1));
-        assert_eq!(loaded(&fleet), then, "after {name}");
+        assert_eq!(run(&mut pool, job as u64, name).await, Ok(1));
+        assert_eq!(loaded(&pool), then, "after {name}");
     }
 }
 
 async fn what_cannot_be_used_is_not_offered_again_when_others_need_room() {
     let broken = ModelSpec { source: vec!["/nowhere".into()], ..model("broken") };
-    let (mut fleet, handle) =
-        Fleet::start(options(), vec![broken, model("one"), model("two"), model("three")]);
-    announced(&mut fleet, "broken", true).await;
-    run(&mut fleet, 1, "broken").await.unwrap_err();
+    let (mut pool, handle) =
+        WorkerPool::start(options(), vec![broken, model("one"), model("two"), model("three")]);
+    announced(&mut pool, "broken", true).await;
+    run(&mut pool, 1, "broken").await.unwrap_err();
     for (job, name) in (2..).zip(["one", "two", "three"]) {
-        assert_eq!(run(&mut fleet, job, name).await, Ok(1));
+        assert_eq!(run(&mut pool, job, name).await, Ok(1));
     }
-    assert_eq!(loaded(&fleet), ["two", "three"], "what is broken takes no room");
+    assert_eq!(loaded(&pool), ["two", "three"], "what is broken takes no room");
     let status = handle.status().into_iter().find(|model| model.name == "broken").unwrap();
     assert!(status.reason.unwrap().contains("/nowhere"), "it is known why");
-    let refused = run(&mut fleet, 5, "broken").await.unwrap_err();
+    let refused = run(&mut pool, 5, "broken").await.unwrap_err();
     assert!(matches!(refused, InferenceError::ModelFailed(_)), "{refused:?}");
 }
 
 async fn a_busy_model_stays_and_the_next_one_waits() {
-    let options = FleetOptions { memory_bytes_max: 150 * MIB, ..options() };
-    let (mut fleet, _handle) = Fleet::start(options, ["one", "two"].map(model).to_vec());
-    assert_eq!(run(&mut fleet, 1, "one").await, Ok(1));
-    Inference::start(&mut fleet, JobId(2), "one".to_owned(), FINGERPRINT, long_work());
-    Inference::start(&mut fleet, JobId(3), "two".to_owned(), FINGERPRINT, embed("a text"));
-    Inference::start(&mut fleet, JobId(4), "two".to_owned(), FINGERPRINT, embed("a text"));
-    assert_eq!(loaded(&fleet), ["one"]);
-    fleet.cancel(JobId(3));
-    assert_eq!(end(&mut fleet, 3).await, Err(InferenceError::Cancelled));
-    fleet.cancel(JobId(2));
-    assert_eq!(end(&mut fleet, 2).await, Err(InferenceError::Cancelled));
-    assert_eq!(end(&mut fleet, 4).await, Ok(1));
-    assert_eq!(loaded(&fleet), ["two"]);
+    let options = WorkerPoolOptions { memory_bytes_max: 150 * MIB, ..options() };
+    let (mut pool, _handle) = WorkerPool::start(options, ["one", "two"].map(model).to_vec());
+    assert_eq!(run(&mut pool, 1, "one").await, Ok(1));
+    Inference::start(&mut pool, JobId(2), "one".to_owned(), FINGERPRINT, long_work());
+    Inference::start(&mut pool, JobId(3), "two".to_owned(), FINGERPRINT, embed("a text"));
+    Inference::start(&mut pool, JobId(4), "two".to_owned(), FINGERPRINT, embed("a text"));
+    assert_eq!(loaded(&pool), ["one"]);
+    pool.cancel(JobId(3));
+    assert_eq!(end(&mut pool, 3).await, Err(InferenceError::Cancelled));
+    pool.cancel(JobId(2));
+    assert_eq!(end(&mut pool, 2).await, Err(InferenceError::Cancelled));
+    assert_eq!(end(&mut pool, 4).await, Ok(1));
+    assert_eq!(loaded(&pool), ["two"]);
 }
 
 async fn what_does_not_fit_is_refused_with_the_figure() {
     let large = ModelSpec { memory_bytes: 2000 * MIB, ..model("two") };
-    let (mut fleet, handle) = Fleet::start(options(), vec![model("one"), large.clone()]);
+    let (mut pool, handle) = WorkerPool::start(options(), vec![model("one"), large.clone()]);
     assert!(!options().fits(&large));
-    announced(&mut fleet, "two", false).await;
-    let said = reason(run(&mut fleet, 1, "two").await);
+    announced(&mut pool, "two", false).await;
+    let said = reason(run(&mut pool, 1, "two").await);
     assert_eq!(said, "it needs about 2000 MiB of memory, at most 250 MiB of max_memory_mb are for models");
     let status = &handle.status()[1];
     assert_eq!(status.reason.as_ref(), Some(&said));
     assert!(status.hint.as_ref().unwrap().starts_with("raise max_memory_mb to 2526, "), "{status:?}");
-    assert_eq!(run(&mut fleet, 2, "one").await, Ok(1));
+    assert_eq!(run(&mut pool, 2, "one").await, Ok(1));
 }
 
 async fn a_worker_has_no_more_memory_than_it_may() {
     let greedy = ModelSpec { source: vec![GREEDY.into()], kinds: vec![TaskKind::Embedding], ..model("one") };
-    let (mut fleet, _handle) = Fleet::start(options(), vec![greedy, model("two")]);
-    let said = reason(run(&mut fleet, 1, "one").await);
+    let (mut pool, _handle) = WorkerPool::start(options(), vec![greedy, model("two")]);
+    let said = reason(run(&mut pool, 1, "one").await);
     assert!(said.contains("its worker ends while it loads"), "{said}");
-    assert_eq!(run(&mut fleet, 2, "two").await, Ok(1), "the others go on");
+    assert_eq!(run(&mut pool, 2, "two").await, Ok(1), "the others go on");
     let limits =
-        std::fs::read_to_string(format!("/proc/{}/limits", fleet.worker_pid("two").unwrap())).unwrap();
+        std::fs::read_to_string(format!("/proc/{}/limits", pool.worker_pid("two").unwrap())).unwrap();
     let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
     assert!(data.contains(&(314 * MIB).to_string()), "{data}");
 }
@@ -283,57 +283,57 @@ fn be_greedy() -> ExitCode {
 const GREEDY: &str = "greedy";
 
 async fn a_killed_worker_is_back_within_two_seconds_and_alone() {
-    let (mut fleet, _handle) = Fleet::start(options(), ["one", "two"].map(model).to_vec());
-    assert_eq!(run(&mut fleet, 1, "one").await, Ok(1));
-    assert_eq!(run(&mut fleet, 2, "two").await, Ok(1));
-    let [first, other] = ["one", "two"].map(|name| fleet.worker_pid(name).unwrap());
-    Inference::start(&mut fleet, JobId(3), "one".to_owned(), FINGERPRINT, long_work());
-    wait_until_busy(&mut fleet, first).await;
+    let (mut pool, _handle) = WorkerPool::start(options(), ["one", "two"].map(model).to_vec());
+    assert_eq!(run(&mut pool, 1, "one").await, Ok(1));
+    assert_eq!(run(&mut pool, 2, "two").await, Ok(1));
+    let [first, other] = ["one", "two"].map(|name| pool.worker_pid(name).unwrap());
+    Inference::start(&mut pool, JobId(3), "one".to_owned(), FINGERPRINT, long_work());
+    wait_until_busy(&mut pool, first).await;
     kill(first, "KILL");
-    assert_eq!(end(&mut fleet, 3).await, Err(InferenceError::Crashed));
+    assert_eq!(end(&mut pool, 3).await, Err(InferenceError::Crashed));
     let deadline = Instant::now() + PATIENCE;
-    while fleet.worker_pid("one").is_none_or(|pid| pid == first) {
+    while pool.worker_pid("one").is_none_or(|pid| pid == first) {
         assert!(Instant::now() < deadline);
-        let _ = timeout(Duration::from_millis(5), fleet.next()).await;
+        let _ = timeout(Duration::from_millis(5), pool.next()).await;
     }
-    assert_eq!(run(&mut fleet, 4, "one").await, Ok(1));
-    assert_eq!(fleet.worker_pid("two"), Some(other));
+    assert_eq!(run(&mut pool, 4, "one").await, Ok(1));
+    assert_eq!(pool.worker_pid("two"), Some(other));
 }
 
 async fn models_come_and_go_and_keep_to_their_share() {
-    let (mut fleet, handle) = start_with_a_quarter_of_a_core();
-    announced(&mut fleet, "one", true).await;
+    let (mut pool, handle) = start_with_a_quarter_of_a_core();
+    announced(&mut pool, "one", true).await;
     handle.list(vec![model("one"), model("two")]).await;
-    announced(&mut fleet, "two", true).await;
-    assert_eq!(run(&mut fleet, 1, "two").await, Ok(1));
+    announced(&mut pool, "two", true).await;
+    assert_eq!(run(&mut pool, 1, "two").await, Ok(1));
     handle.list(vec![model("two")]).await;
-    announced(&mut fleet, "one", false).await;
-    assert!(reason(run(&mut fleet, 2, "one").await).contains("this node runs two"));
+    announced(&mut pool, "one", false).await;
+    assert!(reason(run(&mut pool, 2, "one").await).contains("this node runs two"));
 
-    Inference::start(&mut fleet, JobId(3), "two".to_owned(), FINGERPRINT, long_work());
-    let pid = fleet.worker_pid("two").unwrap();
-    wait_until_busy(&mut fleet, pid).await;
+    Inference::start(&mut pool, JobId(3), "two".to_owned(), FINGERPRINT, long_work());
+    let pid = pool.worker_pid("two").unwrap();
+    wait_until_busy(&mut pool, pid).await;
     let (begun, before) = (Instant::now(), ticks(pid));
     while begun.elapsed() < Duration::from_millis(1500) {
-        let _ = timeout(Duration::from_millis(50), fleet.next()).await;
+        let _ = timeout(Duration::from_millis(50), pool.next()).await;
     }
     let used = Duration::from_millis(10 * (ticks(pid) - before));
     assert!(used < begun.elapsed() / 2, "{used:?} of {:?}", begun.elapsed());
-    fleet.cancel(JobId(3));
-    assert_eq!(end(&mut fleet, 3).await, Err(InferenceError::Cancelled));
-    drop(fleet);
+    pool.cancel(JobId(3));
+    assert_eq!(end(&mut pool, 3).await, Err(InferenceError::Cancelled));
+    drop(pool);
     let deadline = Instant::now() + PATIENCE;
     let exists =
         || Command::new("kill").args(["-0", &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
     while exists().success() {
-        assert!(Instant::now() < deadline, "the worker outlives its fleet");
+        assert!(Instant::now() < deadline, "the worker outlives its pool");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-fn start_with_a_quarter_of_a_core() -> (Fleet, FleetHandle) {
-    let options = FleetOptions { cpu: CpuShare::of(1, 1, 25), ..options() };
-    Fleet::start(options, vec![model("one")])
+fn start_with_a_quarter_of_a_core() -> (WorkerPool, WorkerPoolHandle) {
+    let options = WorkerPoolOptions { cpu: CpuShare::new(1, 1, 25), ..options() };
+    WorkerPool::start(options, vec![model("one")])
 }
 
 async fn files_that_are_replaced_end_what_runs_and_are_another_model() {
@@ -352,29 +352,29 @@ async fn files_that_are_replaced_end_what_runs_and_are_another_model() {
         ..model("mine")
     };
     let other = Fingerprint([8; 16]);
-    let (mut fleet, handle) = Fleet::start(options(), vec![spec(FINGERPRINT)]);
-    let classify = |fleet: &mut Fleet, job, which| {
+    let (mut pool, handle) = WorkerPool::start(options(), vec![spec(FINGERPRINT)]);
+    let classify = |pool: &mut WorkerPool, job, which| {
         let input = Classification { text: "a text".to_owned(), labels: Vec::new(), truncate: true };
         let work = Work::Classify { inputs: vec![input] };
-        Inference::start(fleet, JobId(job), "mine".to_owned(), which, work);
+        Inference::start(pool, JobId(job), "mine".to_owned(), which, work);
     };
-    classify(&mut fleet, 1, FINGERPRINT);
-    assert_eq!(end(&mut fleet, 1).await, Ok(1));
+    classify(&mut pool, 1, FINGERPRINT);
+    assert_eq!(end(&mut pool, 1).await, Ok(1));
 
     std::fs::write(&weights, std::fs::read(&weights).unwrap()).unwrap();
-    classify(&mut fleet, 2, FINGERPRINT);
+    classify(&mut pool, 2, FINGERPRINT);
     // First that the model is gone, so that nobody tries it again, then that the job is over.
     let (name, kind) = ("mine".to_owned(), TaskKind::Classification);
     let away = InferenceEvent::Model { name, kind, fingerprint: None, state: ModelState::Away };
-    assert_eq!(next(&mut fleet).await, away);
-    assert_eq!(end(&mut fleet, 2).await, Err(InferenceError::ModelChanged));
+    assert_eq!(next(&mut pool).await, away);
+    assert_eq!(end(&mut pool, 2).await, Err(InferenceError::ModelChanged));
     assert_eq!(handle.status()[0].fingerprint, None);
 
     handle.list(vec![spec(other)]).await;
     let (name, state) = ("mine".to_owned(), ModelState::Ready);
-    assert_eq!(next(&mut fleet).await, InferenceEvent::Model { name, kind, fingerprint: Some(other), state });
-    classify(&mut fleet, 3, FINGERPRINT);
-    assert_eq!(end(&mut fleet, 3).await, Err(InferenceError::ModelChanged));
-    classify(&mut fleet, 4, other);
-    assert_eq!(end(&mut fleet, 4).await, Ok(1));
+    assert_eq!(next(&mut pool).await, InferenceEvent::Model { name, kind, fingerprint: Some(other), state });
+    classify(&mut pool, 3, FINGERPRINT);
+    assert_eq!(end(&mut pool, 3).await, Err(InferenceError::ModelChanged));
+    classify(&mut pool, 4, other);
+    assert_eq!(end(&mut pool, 4).await, Ok(1));
 }

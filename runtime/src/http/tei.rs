@@ -15,7 +15,7 @@ use super::node_client::{ask, internal, unexpected, unexpected_output};
 use super::state::Api;
 use super::truncated::Truncated;
 use super::{auth, body, embedding_batch, fields, rerank, task_runner};
-use crate::inference::{Outline, OutlineOutput};
+use crate::inference::{EncoderInfo, EncoderOutput};
 use api::InputBody;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
@@ -242,7 +242,7 @@ async fn info(State(api): State<Api>) -> Result<Json<Value>, TeiError> {
 
 /// Returns the model that is told of: this node's first for embeddings, else another node's, else this node's first
 /// for ranking or classifying. What is known of it, where it is this node's.
-async fn described(api: &Api) -> Result<Option<(String, Option<Outline>)>, TeiError> {
+async fn described(api: &Api) -> Result<Option<(String, Option<EncoderInfo>)>, TeiError> {
     if let Some(own) = api.models.first(TaskKind::Embedding).await {
         return Ok(Some(own));
     }
@@ -258,11 +258,11 @@ async fn described(api: &Api) -> Result<Option<(String, Option<Outline>)>, TeiEr
     }
 }
 
-fn model_type(output: Option<&OutlineOutput>) -> Value {
+fn model_type(output: Option<&EncoderOutput>) -> Value {
     match output {
         None => json!({"embedding": {"pooling": null}}),
-        Some(OutlineOutput::Vector(pooling)) => json!({"embedding": {"pooling": pooling}}),
-        Some(OutlineOutput::Scores(labels)) => {
+        Some(EncoderOutput::Vector(pooling)) => json!({"embedding": {"pooling": pooling}}),
+        Some(EncoderOutput::Scores(labels)) => {
             let names: BTreeMap<String, &String> =
                 labels.iter().enumerate().map(|(at, label)| (at.to_string(), label)).collect();
             let places: BTreeMap<&String, usize> =

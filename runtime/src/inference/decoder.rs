@@ -52,7 +52,7 @@ impl Default for Options {
 
 /// Why a Llama cannot be loaded.
 #[derive(Debug, thiserror::Error)]
-pub enum LlamaError {
+pub enum DecoderError {
     /// Candle does not read some of its numbers.
     #[error("its numbers cannot be read: {0}")]
     Candle(String),

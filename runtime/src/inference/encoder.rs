@@ -30,7 +30,7 @@ pub(super) trait Encoder: Send + Sync {
     /// `stop` is looked at between layers.
     fn encode(
         &self,
-        room: &mut Room,
+        workspace: &mut Workspace,
         sequences: &[Sequence<'_>],
         stop: &AtomicBool,
         take: TakeRows<'_>,
@@ -41,26 +41,26 @@ pub(super) trait Encoder: Send + Sync {
 pub(super) type TakeRows<'t> = &'t mut dyn FnMut(&mut dyn Iterator<Item = &[f32]>);
 
 /// The threads that a batch is computed on, and the memory that they work in, which is kept for the next batch.
-pub struct Room {
+pub struct Workspace {
     pub(super) team: kernels::ThreadTeam,
-    pub(super) scratch: kernels::Workspace,
+    pub(super) buffers: kernels::Workspace,
 }
 
-impl Room {
+impl Workspace {
     /// Makes room for so many threads, the caller's included.
     pub fn new(threads: usize) -> Self {
-        Self { team: kernels::ThreadTeam::new(threads), scratch: kernels::Workspace::default() }
+        Self { team: kernels::ThreadTeam::new(threads), buffers: kernels::Workspace::default() }
     }
 
     /// Makes room for the calling thread.
     pub fn alone() -> Self {
-        Self { team: kernels::ThreadTeam::alone(), scratch: kernels::Workspace::default() }
+        Self { team: kernels::ThreadTeam::alone(), buffers: kernels::Workspace::default() }
     }
 }
 
-impl std::fmt::Debug for Room {
+impl std::fmt::Debug for Workspace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Room").field("threads", &self.team.threads()).finish_non_exhaustive()
+        f.debug_struct("Workspace").field("threads", &self.team.threads()).finish_non_exhaustive()
     }
 }
 
@@ -81,7 +81,7 @@ pub enum Precision {
 
 impl Precision {
     /// Returns what the kernels are to do.
-    pub(super) fn of_kernels(self) -> kernels::Precision {
+    pub(super) fn for_kernels(self) -> kernels::Precision {
         match self {
             Self::Bf16 => kernels::Precision::Bf16,
             Self::F32 => kernels::Precision::F32,
@@ -92,7 +92,7 @@ impl Precision {
 
     /// Names the arithmetic, for a model's fingerprint.
     pub(crate) fn name(self) -> &'static str {
-        match self.of_kernels() {
+        match self.for_kernels() {
             kernels::Precision::Bf16 => "bf16",
             kernels::Precision::F32 => "f32",
             kernels::Precision::Int8 => "int8",

@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// An encoder, from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outline {
+pub struct EncoderInfo {
     /// The most tokens of a text; the rest is cut off.
     pub tokens_max: usize,
     /// The most tokens of one pass through it.
@@ -21,22 +21,22 @@ pub struct Outline {
     /// How its numbers are written while it computes, as Hugging Face's tools call that.
     pub number_type: &'static str,
     /// What it makes of a text.
-    pub output: OutlineOutput,
+    pub output: EncoderOutput,
 }
 
 /// What a model makes of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OutlineOutput {
+pub enum EncoderOutput {
     /// A score for each of these labels.
     Scores(Vec<String>),
     /// A vector, by this pooling of the tokens' vectors, as sentence-transformers names it: `cls`, `mean` and so on.
     Vector(String),
 }
 
-impl Outline {
+impl EncoderInfo {
     /// Outlines a model; `None` where it is no encoder, or its files make no sense. Blocks for as long as it takes to
     /// read a few small files.
-    pub fn of(spec: &ModelSpec) -> Option<Self> {
+    pub fn for_model(spec: &ModelSpec) -> Option<Self> {
         let source = spec.source.first()?;
         let description = if source.as_os_str() == EMBEDDED_MODEL {
             single(&Weights::parse(embedded::FILE).ok()?).ok()?
@@ -44,11 +44,11 @@ impl Outline {
             describe(Path::new(source)).ok()?
         };
         let output = match description.config.classifier {
-            Some(classifier) => OutlineOutput::Scores(classifier.labels),
+            Some(classifier) => EncoderOutput::Scores(classifier.labels),
             None => {
                 let modes: Vec<&str> =
                     description.pooling.modes.iter().map(|mode| Mode::name(*mode)).collect();
-                OutlineOutput::Vector(modes.join("+"))
+                EncoderOutput::Vector(modes.join("+"))
             }
         };
         Some(Self {
@@ -62,7 +62,7 @@ impl Outline {
 }
 
 fn number_type(precision: Precision) -> &'static str {
-    match precision.of_kernels() {
+    match precision.for_kernels() {
         kernels::Precision::Bf16 => "bfloat16",
         kernels::Precision::F32 => "float32",
         kernels::Precision::Int8 => "int8",

@@ -15,22 +15,22 @@ pub use encoder::config_error::ConfigError;
 pub use encoder::model::{Backend, LoadError, Model, SINGLE_FILE_TOKENS_MAX};
 pub use encoder::tokens::Pair;
 pub(crate) use encoder::zero_shot::cosine;
-pub use encoder::{EncodeError, EncoderError, Precision, Room};
+pub use encoder::{EncodeError, EncoderError, Precision, Workspace};
 #[cfg(feature = "embedded-model")]
-pub use encoder_info::{Outline, OutlineOutput};
+pub use encoder_info::{EncoderInfo, EncoderOutput};
 pub(crate) use files::fingerprint::hashes_folder;
 pub use files::fingerprint::{FileHashes, FingerprintError, ModelFile};
 pub use files::folder::FolderError;
 pub use files::inspect::inspect;
 pub use files::json_fields::FieldError;
-pub use files::metadata::DescriptionError;
+pub use files::metadata::MetadataError;
 pub use files::quantize;
 pub use files::safetensors::{HEADER_BYTES_MAX, HeaderError};
 pub use files::weights::WeightsError;
 pub use pool::limits::{CpuShare, bound_own_memory, memory_of_workers};
 pub use pool::supervisor::ProcessInference;
 pub use pool::worker_options::{WORKER_COMMAND, WorkerOptions};
-pub use pool::{Fleet, FleetHandle, FleetOptions, MODELS_MAX, ModelSpec};
+pub use pool::{MODELS_MAX, ModelSpec, WorkerPool, WorkerPoolHandle, WorkerPoolOptions};
 pub use worker::worker_main;
 
 pub use kernels::Sequence;

@@ -59,9 +59,9 @@ pub struct ModelSpec {
     pub place: String,
 }
 
-/// What a fleet has to work with.
+/// What a pool has to work with.
 #[derive(Clone, Debug)]
-pub struct FleetOptions {
+pub struct WorkerPoolOptions {
     /// The program of a worker.
     pub program: PathBuf,
     /// Its first arguments; those of the model follow.
@@ -74,8 +74,8 @@ pub struct FleetOptions {
 
 /// The inference port, backed by a worker process for each loaded model. Dropping it kills them.
 #[derive(Debug)]
-pub struct Fleet {
-    options: FleetOptions,
+pub struct WorkerPool {
+    options: WorkerPoolOptions,
     /// What workers are looked after by, whichever thread asks for them.
     runtime: tokio::runtime::Handle,
     models: BTreeMap<String, Slot>,
@@ -91,9 +91,9 @@ pub struct Fleet {
     uses: u64,
 }
 
-/// The other end of a fleet, for whoever knows which models there are.
+/// The other end of a pool, for whoever knows which models there are.
 #[derive(Clone, Debug)]
-pub struct FleetHandle {
+pub struct WorkerPoolHandle {
     lists: mpsc::Sender<Vec<ModelSpec>>,
     status: watch::Receiver<Vec<ModelStatus>>,
 }
@@ -135,17 +135,17 @@ impl ModelSpec {
     }
 }
 
-impl FleetOptions {
+impl WorkerPoolOptions {
     /// Tells whether a model can ever be loaded.
     pub const fn fits(&self, model: &ModelSpec) -> bool {
         model.memory_bytes <= self.memory_bytes_max
     }
 }
 
-impl FleetHandle {
+impl WorkerPoolHandle {
     /// Says which models there are from now on.
     pub async fn list(&self, models: Vec<ModelSpec>) {
-        // Without a fleet nobody needs to know.
+        // Without a pool nobody needs to know.
         let _ = self.lists.send(models).await;
     }
 
@@ -160,15 +160,15 @@ impl FleetHandle {
     }
 }
 
-impl Fleet {
+impl WorkerPool {
     /// Starts the workers of the models that are to be loaded at once. Call it inside a tokio runtime.
-    pub fn start(options: FleetOptions, models: Vec<ModelSpec>) -> (Self, FleetHandle) {
-        let (to_fleet, lists) = mpsc::channel(LISTS_MAX);
+    pub fn start(options: WorkerPoolOptions, models: Vec<ModelSpec>) -> (Self, WorkerPoolHandle) {
+        let (to_pool, lists) = mpsc::channel(LISTS_MAX);
         let status = watch::Sender::new(Vec::new());
-        let handle = FleetHandle { lists: to_fleet, status: status.subscribe() };
+        let handle = WorkerPoolHandle { lists: to_pool, status: status.subscribe() };
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut fleet = Self {
+        let mut pool = Self {
             options,
             runtime: tokio::runtime::Handle::current(),
             models: BTreeMap::new(),
@@ -181,8 +181,8 @@ impl Fleet {
             pause: None,
             uses: 0,
         };
-        fleet.take_list(models);
-        (fleet, handle)
+        pool.take_list(models);
+        (pool, handle)
     }
 
     /// Returns the process id of a model's worker, while one runs.
@@ -205,7 +205,7 @@ impl Fleet {
                     slot.stale = slot.worker.is_some();
                 }
                 None => {
-                    self.models.insert(name, Slot::of(spec));
+                    self.models.insert(name, Slot::new(spec));
                 }
             }
         }
@@ -267,8 +267,8 @@ impl Fleet {
     /// Starts a model's worker if there is room for it, or can be made; tells whether it runs.
     fn load(&mut self, name: &str) -> bool {
         let Some(needed) = self.models.get(name).map(|slot| slot.spec.memory_bytes) else { return false };
-        let others = |fleet: &Self| {
-            let others = fleet.models.iter().filter(|(of, _)| *of != name);
+        let others = |pool: &Self| {
+            let others = pool.models.iter().filter(|(of, _)| *of != name);
             others.map(|(_, slot)| slot.occupied()).fold(0, u64::saturating_add)
         };
         while others(self).saturating_add(needed) > self.options.memory_bytes_max {
@@ -386,9 +386,9 @@ impl Fleet {
             let pid = slot.worker.as_ref().and_then(ProcessInference::worker_pid);
             slot.memory_bytes = pid.and_then(limits::resident_bytes);
         }
-        let loaded = |fleet: &Self| fleet.models.values().filter(|slot| slot.worker.is_some()).count();
-        let occupied = |fleet: &Self| {
-            fleet.models.values().filter_map(|slot| slot.memory_bytes).fold(0, u64::saturating_add)
+        let loaded = |pool: &Self| pool.models.values().filter(|slot| slot.worker.is_some()).count();
+        let occupied = |pool: &Self| {
+            pool.models.values().filter_map(|slot| slot.memory_bytes).fold(0, u64::saturating_add)
         };
         while loaded(self) > 1 && occupied(self) > self.options.memory_bytes_max {
             if !self.unload_one("") {
@@ -477,7 +477,7 @@ impl Fleet {
     }
 }
 
-impl Inference for Fleet {
+impl Inference for WorkerPool {
     fn start(&mut self, job: JobId, model: String, fingerprint: Fingerprint, work: Work) {
         if self.jobs.contains_key(&job) {
             tracing::error!(component = "inference", ?job, "a job was started twice");
@@ -518,7 +518,7 @@ impl Inference for Fleet {
 }
 
 impl Slot {
-    const fn of(spec: ModelSpec) -> Self {
+    const fn new(spec: ModelSpec) -> Self {
         Self {
             spec,
             worker: None,
@@ -580,7 +580,7 @@ impl Slot {
 
 /// Models of one node; further ones are not looked at.
 pub const MODELS_MAX: usize = 64;
-/// Lists of models on their way to a fleet.
+/// Lists of models on their way to a pool.
 const LISTS_MAX: usize = 4;
 /// Jobs that wait for room for their model.
 const WAITING_MAX: usize = 1024;

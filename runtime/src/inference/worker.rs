@@ -14,19 +14,19 @@ use super::decoder::{self, Generator};
 use super::encoder::config::Scores;
 use super::encoder::model::{Backend, Model};
 use super::encoder::tokens::Pair;
-use super::encoder::{EncodeError, Precision, Room};
+use super::encoder::{EncodeError, Precision, Workspace};
 use super::pool::limits;
 use super::pool::protocol::{self, FromWorker, Hello, ToWorker};
 use crate::containment::is_contained;
 use crate::hardening::harden_this_process;
-use batcher::{Ended, Input, Made, Place, Purpose, Queue, Request, Text};
+use batcher::{Batcher, Ended, Input, Made, Place, Purpose, Request, Text};
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::output::Work;
 use engine::task::{Classification, EmbeddingInput, Reranking, TaskKind};
 use generations::Generations;
 use kernels::Sequence;
-use label_cache::LabelVectors;
+use label_cache::LabelCache;
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -35,7 +35,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Instant;
-use watched_files::Watched;
+use watched_files::WatchedFiles;
 
 /// Runs a worker until its standard input ends. `model` is [`super::EMBEDDED_MODEL`], the path of a folder as it is
 /// published, or of a file that [`super::files::quantize::quantize`] wrote. To be called first thing in a process of its own.
@@ -70,7 +70,7 @@ fn serve(model: &OsStr, input: &mut impl Read) -> io::Result<()> {
     let ToWorker::Load { threads, precision, files } = first else {
         return Err(io::Error::other("the node began with something else than Load"));
     };
-    let worker = Arc::new(Worker::of(Watched::new(files)));
+    let worker = Arc::new(Worker::new(WatchedFiles::new(files)));
     let loader = Arc::clone(&worker);
     let model = model.to_owned();
     // Reading goes on meanwhile, to see the end of the node.
@@ -90,16 +90,16 @@ fn serve(model: &OsStr, input: &mut impl Read) -> io::Result<()> {
 
 /// What the threads of a worker share.
 struct Worker {
-    watched: Watched,
+    watched: WatchedFiles,
     model: OnceLock<Model<'static>>,
-    queue: Mutex<Queue>,
+    queue: Mutex<Batcher>,
     /// Told when the queue has more texts.
     more: Condvar,
     /// The threads that compute something.
     busy: AtomicUsize,
     /// A room with all cores, for a thread that is alone with its work.
-    whole: OnceLock<Mutex<Room>>,
-    labels: LabelVectors,
+    whole: OnceLock<Mutex<Workspace>>,
+    labels: LabelCache,
     /// Whether the model continues texts, which have a queue of their own.
     generates: OnceLock<()>,
     generations: Generations,
@@ -108,7 +108,7 @@ struct Worker {
 
 impl Worker {
     /// Makes a worker without a model, whose files are watched from now on.
-    fn of(watched: Watched) -> Self {
+    fn new(watched: WatchedFiles) -> Self {
         Self {
             watched,
             model: OnceLock::new(),
@@ -116,7 +116,7 @@ impl Worker {
             more: Condvar::new(),
             busy: AtomicUsize::new(0),
             whole: OnceLock::new(),
-            labels: LabelVectors::default(),
+            labels: LabelCache::default(),
             generates: OnceLock::new(),
             generations: Generations::default(),
             output: Mutex::new(()),
@@ -140,7 +140,7 @@ impl Worker {
         self.leave_if_changed_at_all();
         self.say(&FromWorker::Ready { kinds: model.kinds().to_vec() });
         let threads = usize::from(threads.max(1));
-        self.whole.get_or_init(|| Mutex::new(Room::new(threads)));
+        self.whole.get_or_init(|| Mutex::new(Workspace::new(threads)));
         for _ in 0..threads {
             let worker = Arc::clone(self);
             thread::spawn(move || {
@@ -228,7 +228,7 @@ impl Worker {
 
     /// Computes batches for ever.
     fn compute(&self, model: &Model<'_>, threads: usize) {
-        let mut room = Room::alone();
+        let mut workspace = Workspace::alone();
         loop {
             let mut queue = self.queue();
             let batch = loop {
@@ -244,13 +244,13 @@ impl Worker {
             let whole = self.whole.get().filter(|_| alone).and_then(|whole| whole.try_lock().ok());
             match whole {
                 Some(mut whole) => self.run(model, &mut whole, batch),
-                None => self.run(model, &mut room, batch),
+                None => self.run(model, &mut workspace, batch),
             }
             self.busy.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    fn run(&self, model: &Model<'_>, room: &mut Room, batch: Vec<Text>) {
+    fn run(&self, model: &Model<'_>, workspace: &mut Workspace, batch: Vec<Text>) {
         let mut tokenized = Vec::with_capacity(batch.len());
         for Text { job, place, input, is_label } in batch {
             let started = Instant::now();
@@ -280,13 +280,13 @@ impl Worker {
         let mut rest = tokenized.as_slice();
         while !rest.is_empty() {
             let (pass, later) = rest.split_at(pass_len(rest));
-            self.pass(model, room, pass);
+            self.pass(model, workspace, pass);
             rest = later;
         }
     }
 
     /// One pass through the model.
-    fn pass(&self, model: &Model<'_>, room: &mut Room, texts: &[Tokenized]) {
+    fn pass(&self, model: &Model<'_>, workspace: &mut Workspace, texts: &[Tokenized]) {
         let (pass, wanted): (_, Vec<bool>) = {
             let mut queue = self.queue();
             let pass = queue.begin_pass(texts.iter().map(|text| text.job));
@@ -299,7 +299,7 @@ impl Worker {
             .map(|(text, _)| text.tokens.as_sequence())
             .collect();
         let started = Instant::now();
-        let result = model.compute(room, &sequences, &pass.stop);
+        let result = model.compute(workspace, &sequences, &pass.stop);
         let micros = micros_since(started);
         self.leave_if_changed();
         self.queue().end_pass(pass);
@@ -327,14 +327,14 @@ impl Worker {
     }
 
     /// Changes the queue, and reports the job that ended by it, if any.
-    fn end(&self, change: impl FnOnce(&mut Queue) -> Option<Ended>) {
+    fn end(&self, change: impl FnOnce(&mut Batcher) -> Option<Ended>) {
         let ended = change(&mut self.queue());
         if let Some(Ended { job, micros, result }) = ended {
             self.say(&FromWorker::Done { job, micros, result });
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, Batcher> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -12,7 +12,7 @@ pub(in crate::commands) fn run(source: &Path, target: &Path) -> Outcome {
             QuantizeError::Foreign(_) | QuantizeError::NotAFile { .. } | QuantizeError::Write { .. } => {
                 "name a new file for the output, in a directory that can be written to"
             }
-            QuantizeError::Description(_)
+            QuantizeError::Metadata(_)
             | QuantizeError::Read { .. }
             | QuantizeError::Tokenizer { .. }
             | QuantizeError::TooLarge { .. }

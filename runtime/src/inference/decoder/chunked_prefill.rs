@@ -8,14 +8,14 @@ use std::time::Duration;
 
 /// How fast a model reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Pace {
+pub(super) struct PrefillPace {
     /// For the next pass.
     tokens: usize,
     /// The least time that a token of any pass took.
     quickest: Duration,
 }
 
-impl Pace {
+impl PrefillPace {
     /// Returns the most tokens that the next pass should take.
     pub(super) const fn tokens(&self) -> usize {
         self.tokens
@@ -30,7 +30,7 @@ impl Pace {
     }
 }
 
-impl Default for Pace {
+impl Default for PrefillPace {
     fn default() -> Self {
         Self { tokens: TOKENS_FIRST, quickest: Duration::MAX }
     }
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn a_pass_takes_what_fits_and_other_programs_make_it_no_smaller() {
-        let mut pace = Pace::default();
+        let mut pace = PrefillPace::default();
         // Milliseconds that a token takes, and tokens of the next pass.
         for (each, tokens) in [(100, 8), (10, 50), (40, 50), (5, 100), (1, 128), (300, 128)] {
             pace.handle_pass(Duration::from_millis(each) * u32::try_from(pace.tokens()).unwrap());

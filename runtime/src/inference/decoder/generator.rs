@@ -3,17 +3,17 @@
 //! A text is a session, which advances by one pass of the model at a time: so whoever runs several of them can take
 //! turns, and stop any of them soon. The invariant: the same request gives the same text, whatever else runs.
 
-use super::architectures::llama::Config;
+use super::architectures::llama::LlamaConfig;
 use super::chat::Chat;
-use super::chunked_prefill::Pace;
+use super::chunked_prefill::PrefillPace;
 use super::detokenizer::Text;
 use super::gguf::Gguf;
 use super::packing::{self, GGUF, Names, SAFETENSORS};
 use super::sampler::Sampler;
-use super::tensor_source::Source;
+use super::tensor_source::TensorSource;
 use super::tokenizer_config::TokenizerConfig;
 use super::vocabulary::{self, Vocabulary};
-use super::{LlamaError, Options};
+use super::{DecoderError, Options};
 use crate::inference::files::folder::{Folder, TOKENIZER, WEIGHTS};
 use crate::text::without_mark;
 use engine::task::{FinishReason, Generation, Prompt};
@@ -26,7 +26,7 @@ use std::time::Instant;
 /// A Llama, ready to continue texts.
 pub struct Generator {
     llama: Llama,
-    source: Source,
+    source: TensorSource,
     /// The table of the tokens' vectors, which stays in its file: a token needs one row of it.
     embedding: &'static str,
     vocabulary: Vocabulary,
@@ -39,7 +39,7 @@ pub struct Generator {
     raw: Vec<u8>,
     /// The memory of a text that ended, for the next one.
     spare: Option<KvCache>,
-    pace: Pace,
+    pace: PrefillPace,
 }
 
 /// A text that is being continued.
@@ -108,7 +108,7 @@ struct Framing {
 
 /// What the small files of a model, or the header of its GGUF file, say of it.
 struct Described {
-    config: Config,
+    config: LlamaConfig,
     vocabulary: Vocabulary,
     chat: Option<Result<Chat, String>>,
     framing: Framing,
@@ -120,29 +120,29 @@ impl Generator {
     /// Loads a folder or a GGUF file.
     ///
     /// # Errors
-    /// [`LlamaError`] where it is something else, damaged, or not supported.
-    pub fn load(path: &Path, options: &Options) -> Result<Self, LlamaError> {
+    /// [`DecoderError`] where it is something else, damaged, or not supported.
+    pub fn load(path: &Path, options: &Options) -> Result<Self, DecoderError> {
         if path.is_dir() {
             let folder = Folder::at(path);
-            let described = Described::of_folder(&folder)?;
-            let source = Source::of_safetensors(&weights(&folder, path)?)?;
-            return Self::of(source, &SAFETENSORS, described, options);
+            let described = Described::from_folder(&folder)?;
+            let source = TensorSource::from_safetensors(&weights(&folder, path)?)?;
+            return Self::from_parts(source, &SAFETENSORS, described, options);
         }
-        let (source, gguf) = Source::of_gguf(path)?;
+        let (source, gguf) = TensorSource::from_gguf(path)?;
         let pairs = gguf.tensors.get("rope_freqs.weight").map(|tensor| tensor.columns);
         let factors = pairs.map(|pairs| source.vector("rope_freqs.weight", pairs)).transpose()?;
-        let config = Config::of_gguf(&gguf, factors.as_deref())?;
+        let config = LlamaConfig::from_gguf(&gguf, factors.as_deref())?;
         let beside = Folder::at(path.parent().unwrap_or_else(|| Path::new(".")));
-        let described = Described::of_gguf(&gguf, config, &beside)?;
-        Self::of(source, &GGUF, described, options)
+        let described = Described::from_gguf(&gguf, config, &beside)?;
+        Self::from_parts(source, &GGUF, described, options)
     }
 
-    fn of(
-        source: Source,
+    fn from_parts(
+        source: TensorSource,
         names: &Names,
         described: Described,
         options: &Options,
-    ) -> Result<Self, LlamaError> {
+    ) -> Result<Self, DecoderError> {
         let Described { mut config, vocabulary, chat, framing, mut ends } = described;
         ends.extend(vocabulary.ends());
         ends.extend(&config.eos);
@@ -172,7 +172,7 @@ impl Generator {
             vectors: vec![0.0; PASS_TOKENS_MAX * hidden],
             raw: Vec::new(),
             spare: None,
-            pace: Pace::default(),
+            pace: PrefillPace::default(),
         })
     }
 
@@ -367,7 +367,7 @@ impl Session {
 }
 
 impl Described {
-    fn of_folder(folder: &Folder) -> Result<Self, LlamaError> {
+    fn from_folder(folder: &Folder) -> Result<Self, DecoderError> {
         let config = folder_config(folder)?;
         let tokenizer = tokenizer_config(folder)?;
         let template = match small_file(folder, "chat_template.jinja")? {
@@ -376,7 +376,7 @@ impl Described {
         };
         let vocabulary = small_file(folder, TOKENIZER)?;
         let vocabulary =
-            vocabulary.ok_or_else(|| LlamaError::Tokenizer(format!("{TOKENIZER} is missing")))?;
+            vocabulary.ok_or_else(|| DecoderError::Tokenizer(format!("{TOKENIZER} is missing")))?;
         let vocabulary = Vocabulary::load(&vocabulary)?;
         let special = tokenizer.special;
         let id = |name: &str| special.get(name).and_then(|token| vocabulary.id(token));
@@ -397,10 +397,10 @@ impl Described {
     }
 
     /// Reads a GGUF file's header; a `tokenizer.json` beside it is used instead of its own vocabulary.
-    fn of_gguf(gguf: &Gguf, config: Config, beside: &Folder) -> Result<Self, LlamaError> {
+    fn from_gguf(gguf: &Gguf, config: LlamaConfig, beside: &Folder) -> Result<Self, DecoderError> {
         let vocabulary = match small_file(beside, TOKENIZER)? {
             Some(json) => Vocabulary::load(&json)?,
-            None => Vocabulary::of_gguf(gguf)?,
+            None => Vocabulary::from_gguf(gguf)?,
         };
         let eos = config.eos.first().copied();
         let truth = |name: &str| gguf.truth(&format!("tokenizer.ggml.{name}"));
@@ -422,43 +422,43 @@ impl Described {
 }
 
 /// Checks what can be said of a folder without loading anything large.
-pub(super) fn check_folder(folder: &Folder) -> Result<(), LlamaError> {
+pub(super) fn check_folder(folder: &Folder) -> Result<(), DecoderError> {
     folder_config(folder)?;
     tokenizer_config(folder)?;
     match small_file(folder, TOKENIZER)? {
-        Some(json) => vocabulary::check_kind(&json).map_err(LlamaError::Tokenizer),
-        None => Err(LlamaError::Tokenizer(format!("{TOKENIZER} is missing"))),
+        Some(json) => vocabulary::check_kind(&json).map_err(DecoderError::Tokenizer),
+        None => Err(DecoderError::Tokenizer(format!("{TOKENIZER} is missing"))),
     }
 }
 
-fn folder_config(folder: &Folder) -> Result<Config, LlamaError> {
+fn folder_config(folder: &Folder) -> Result<LlamaConfig, DecoderError> {
     let json = small_file(folder, "config.json")?;
-    let json = json.ok_or_else(|| LlamaError::Config("config.json is missing".to_owned()))?;
-    Config::parse(&json, small_file(folder, "generation_config.json")?.as_deref())
+    let json = json.ok_or_else(|| DecoderError::Config("config.json is missing".to_owned()))?;
+    LlamaConfig::parse(&json, small_file(folder, "generation_config.json")?.as_deref())
 }
 
-fn tokenizer_config(folder: &Folder) -> Result<TokenizerConfig, LlamaError> {
+fn tokenizer_config(folder: &Folder) -> Result<TokenizerConfig, DecoderError> {
     let file = |name: &str| small_file(folder, name);
     TokenizerConfig::parse(
         file("tokenizer_config.json")?.as_deref(),
         file("special_tokens_map.json")?.as_deref(),
     )
-    .map_err(LlamaError::Tokenizer)
+    .map_err(DecoderError::Tokenizer)
 }
 
-fn small_file(folder: &Folder, name: &str) -> Result<Option<Vec<u8>>, LlamaError> {
-    let file = folder.read(name).map_err(|error| LlamaError::Config(error.to_string()))?;
+fn small_file(folder: &Folder, name: &str) -> Result<Option<Vec<u8>>, DecoderError> {
+    let file = folder.read(name).map_err(|error| DecoderError::Config(error.to_string()))?;
     Ok(file.map(|bytes| without_mark(&bytes).to_vec()))
 }
 
 /// The safetensors files of a folder, by their index where there are several.
-fn weights(folder: &Folder, root: &Path) -> Result<Vec<PathBuf>, LlamaError> {
+fn weights(folder: &Folder, root: &Path) -> Result<Vec<PathBuf>, DecoderError> {
     if folder.has(WEIGHTS) {
         return Ok(vec![root.join(WEIGHTS)]);
     }
-    let damaged = |reason: String| LlamaError::Damaged { path: root.join(INDEX), reason };
+    let damaged = |reason: String| DecoderError::Damaged { path: root.join(INDEX), reason };
     let Some(json) = small_file(folder, INDEX)? else {
-        return Err(LlamaError::Config(format!("{WEIGHTS} is missing")));
+        return Err(DecoderError::Config(format!("{WEIGHTS} is missing")));
     };
     let index: Index = serde_json::from_slice(&json).map_err(|error| damaged(error.to_string()))?;
     let files: BTreeSet<&String> = index.weight_map.values().collect();

@@ -321,7 +321,7 @@ impl<R: Read> Header<R> {
         }
         let kind = u32::from_le_bytes(self.bytes()?);
         let offset = u64::from_le_bytes(self.bytes()?);
-        let Some(kind) = Kind::of(kind) else { return Err(GgufError::TypeOfTensor { name, kind }) };
+        let Some(kind) = Kind::from_number(kind) else { return Err(GgufError::TypeOfTensor { name, kind }) };
         match shape(kind, &dimensions) {
             Some((rows, columns, bytes)) => Ok(Written { name, kind, rows, columns, offset, bytes }),
             None => Err(GgufError::Shape { name, dimensions }),
@@ -331,7 +331,7 @@ impl<R: Read> Header<R> {
 
 impl Kind {
     /// A type by its number in a file.
-    pub(super) fn of(number: u32) -> Option<Self> {
+    pub(super) fn from_number(number: u32) -> Option<Self> {
         let (dtype, block, bytes) = match number {
             0 => (GgmlDType::F32, 1, 4),
             1 => (GgmlDType::F16, 1, 2),

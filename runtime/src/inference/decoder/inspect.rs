@@ -3,11 +3,11 @@
 //! Said when models are listed, so that none is offered whose first task would fail. Files that are damaged are left to
 //! whoever loads them, which has them fetched again. Files are looked at again when they change.
 
-use super::architectures::llama::Config;
+use super::architectures::llama::LlamaConfig;
 use super::generator::check_folder;
-use super::tensor_source::Source;
+use super::tensor_source::TensorSource;
 use super::vocabulary;
-use super::{GgufError, LlamaError};
+use super::{DecoderError, GgufError};
 use crate::inference::files::fingerprint::Stat;
 use crate::inference::files::folder::{Folder, TOKENIZER};
 use std::collections::BTreeMap;
@@ -25,8 +25,8 @@ pub fn inspect(path: &Path) -> Result<(), String> {
     }
     let found = if path.is_dir() { check_folder(&Folder::at(path)) } else { check_gguf(path) };
     let verdict = match found {
-        Err(error @ (LlamaError::Config(_) | LlamaError::Tokenizer(_))) => Err(error.to_string()),
-        Err(LlamaError::Gguf { source, .. }) if is_unsupported(&source) => Err(source.to_string()),
+        Err(error @ (DecoderError::Config(_) | DecoderError::Tokenizer(_))) => Err(error.to_string()),
+        Err(DecoderError::Gguf { source, .. }) if is_unsupported(&source) => Err(source.to_string()),
         Ok(()) | Err(_) => Ok(()),
     };
     let mut seen = seen();
@@ -37,14 +37,14 @@ pub fn inspect(path: &Path) -> Result<(), String> {
     verdict
 }
 
-fn check_gguf(path: &Path) -> Result<(), LlamaError> {
-    let (_, gguf) = Source::of_gguf(path)?;
-    Config::of_gguf(&gguf, None)?;
+fn check_gguf(path: &Path) -> Result<(), DecoderError> {
+    let (_, gguf) = TensorSource::from_gguf(path)?;
+    LlamaConfig::from_gguf(&gguf, None)?;
     let beside = path.with_file_name(TOKENIZER);
     if beside.exists() {
         return Ok(());
     }
-    vocabulary::check_kind_of_gguf(&gguf).map_err(LlamaError::Tokenizer)
+    vocabulary::check_kind_of_gguf(&gguf).map_err(DecoderError::Tokenizer)
 }
 
 const fn is_unsupported(error: &GgufError) -> bool {

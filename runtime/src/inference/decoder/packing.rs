@@ -4,9 +4,9 @@
 //! was made from these very files in this very arrangement, and its sum is right; a disk that is full costs nothing
 //! but the packing next time.
 
-use super::architectures::llama::Config;
-use super::tensor_source::{Room, Rows, Source};
-use super::{LlamaError, Options};
+use super::architectures::llama::LlamaConfig;
+use super::tensor_source::{ReadBuffers, Rows, TensorSource};
+use super::{DecoderError, Options};
 use crate::home;
 use kernels::decoder::{Arena, Layer, Matrix, TILE_ROWS};
 use sha2::{Digest, Sha256};
@@ -90,11 +90,11 @@ struct Plan<'a> {
 
 /// Packs a model's weights, or maps the file in which they are packed already.
 pub(super) fn pack(
-    source: &Source,
+    source: &TensorSource,
     names: &Names,
-    config: &Config,
+    config: &LlamaConfig,
     options: &Options,
-) -> Result<Packed, LlamaError> {
+) -> Result<Packed, DecoderError> {
     let mut plan = Plan { matrices: Vec::new(), bytes: HEADER_BYTES };
     let shape = &config.shape;
     let (hidden, intermediate) = (shape.hidden, shape.intermediate);
@@ -127,7 +127,7 @@ pub(super) fn pack(
         None => plan.packed(options.threads)?,
         Some(folder) => {
             let key =
-                plan.key(source).map_err(|source| LlamaError::Io { path: folder.to_owned(), source })?;
+                plan.key(source).map_err(|source| DecoderError::Io { path: folder.to_owned(), source })?;
             match opened(folder, &key, plan.bytes) {
                 Some(arena) => arena,
                 None => kept(folder, &key, plan.packed(options.threads)?),
@@ -145,18 +145,19 @@ impl<'a> Plan<'a> {
         columns: usize,
         head_len: Option<usize>,
         options: &Options,
-    ) -> Result<Matrix, LlamaError> {
+    ) -> Result<Matrix, DecoderError> {
         let matrix = Matrix { format: from.format(options.precision), rows, columns, offset: self.bytes };
         let end = matrix.bytes().and_then(|bytes| self.bytes.checked_add(bytes));
-        let end = end
-            .ok_or_else(|| LlamaError::Config(format!("rows of {columns} numbers in {:?}", matrix.format)))?;
+        let end = end.ok_or_else(|| {
+            DecoderError::Config(format!("rows of {columns} numbers in {:?}", matrix.format))
+        })?;
         self.bytes = end;
         self.matrices.push(Planned { rows: from, matrix: matrix.clone(), head_len });
         Ok(matrix)
     }
 
     /// Names everything that the packed bytes depend on.
-    fn key(&self, source: &Source) -> io::Result<[u8; 32]> {
+    fn key(&self, source: &TensorSource) -> io::Result<[u8; 32]> {
         let mut hash = Sha256::new();
         hash.update([PACKING]);
         hash.update(source.identity()?);
@@ -167,8 +168,8 @@ impl<'a> Plan<'a> {
     }
 
     /// Packs everything into memory.
-    fn packed(&self, threads: usize) -> Result<Arena, LlamaError> {
-        let failed = |source| LlamaError::Memory { bytes: self.bytes, source };
+    fn packed(&self, threads: usize) -> Result<Arena, DecoderError> {
+        let failed = |source| DecoderError::Memory { bytes: self.bytes, source };
         let mut arena = Arena::anonymous(self.bytes).map_err(failed)?;
         let bytes = arena.bytes_mut().ok_or_else(|| failed(io::Error::other("not writable")))?;
         for planned in &self.matrices {
@@ -181,7 +182,7 @@ impl<'a> Plan<'a> {
 
 impl Planned<'_> {
     /// Packs all tiles, each thread a part of them.
-    fn pack(&self, bytes: &mut [u8], threads: usize) -> Result<(), LlamaError> {
+    fn pack(&self, bytes: &mut [u8], threads: usize) -> Result<(), DecoderError> {
         let tile_bytes = self.matrix.format.tile_bytes(self.matrix.columns).unwrap_or(1);
         let part = self.matrix.tiles().div_ceil(threads.max(1)).next_multiple_of(self.unit());
         std::thread::scope(|scope| {
@@ -195,11 +196,11 @@ impl Planned<'_> {
         })
     }
 
-    fn pack_part(&self, mut first: usize, bytes: &mut [u8]) -> Result<(), LlamaError> {
+    fn pack_part(&self, mut first: usize, bytes: &mut [u8]) -> Result<(), DecoderError> {
         let Matrix { format, rows, columns, .. } = self.matrix;
         let tile_bytes = format.tile_bytes(columns).unwrap_or(1);
         let row_bytes = format.row_bytes(columns).unwrap_or(1);
-        let (mut room, mut read) = (Room::default(), Vec::new());
+        let (mut room, mut read) = (ReadBuffers::default(), Vec::new());
         let tiles = (READ_BYTES / tile_bytes).max(1).next_multiple_of(self.unit());
         for bytes in bytes.chunks_mut(tiles * tile_bytes) {
             let start = first * TILE_ROWS;

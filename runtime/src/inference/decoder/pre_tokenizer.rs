@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// A rule.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rule {
+pub(super) struct PreTokenizerRule {
     patterns: &'static [&'static str],
     /// Whether a word that is a token is not made of merges.
     pub(super) ignores_merges: bool,
@@ -15,9 +15,9 @@ pub(super) struct Rule {
     pub(super) adds_bos: bool,
 }
 
-impl Rule {
+impl PreTokenizerRule {
     /// Finds a rule by its name in a file.
-    pub(super) fn of(name: &str) -> Option<Self> {
+    pub(super) fn by_name(name: &str) -> Option<Self> {
         let plain = |patterns| Self { patterns, ignores_merges: false, adds_bos: false };
         Some(match name {
             // A file without a name is one of before there were names; the vocabularies of these are GPT-2's kin.
@@ -106,7 +106,7 @@ mod tests {
 
     /// The words of a text, each byte as its visible character.
     fn words(rule: &str, text: &str) -> Vec<String> {
-        let rule = Rule::of(rule).unwrap_or_else(|| panic!("no rule {rule}"));
+        let rule = PreTokenizerRule::by_name(rule).unwrap_or_else(|| panic!("no rule {rule}"));
         let it: PreTokenizerWrapper = serde_json::from_value(rule.described()).unwrap();
         let mut split = PreTokenizedString::from(text);
         it.pre_tokenize(&mut split).unwrap();
@@ -164,6 +164,6 @@ mod tests {
         for name in names {
             assert_eq!(words(name, text).concat(), text, "{name}");
         }
-        assert!(Rule::of("kimi-k2").is_none() && Rule::of("").is_none());
+        assert!(PreTokenizerRule::by_name("kimi-k2").is_none() && PreTokenizerRule::by_name("").is_none());
     }
 }

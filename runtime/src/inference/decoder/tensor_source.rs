@@ -2,7 +2,7 @@
 //!
 //! Rows are read where they are needed, into memory that is used again: the files are never in memory as a whole.
 
-use super::LlamaError;
+use super::DecoderError;
 use super::architectures::llama::gguf_schema;
 use super::gguf::{Gguf, Kind, Tensor};
 use crate::inference::encoder::Precision;
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 /// The tensors of a model, by name.
 #[derive(Debug, Default)]
-pub(super) struct Source {
+pub(super) struct TensorSource {
     files: Vec<Opened>,
     tensors: BTreeMap<String, (usize, Tensor)>,
 }
@@ -42,20 +42,20 @@ pub(super) struct Rows<'a> {
     tensor: &'a Tensor,
 }
 
-impl Source {
+impl TensorSource {
     /// The tensors of a GGUF file, and what it says of itself, all of which is supported.
-    pub(super) fn of_gguf(path: &Path) -> Result<(Self, Gguf), LlamaError> {
+    pub(super) fn from_gguf(path: &Path) -> Result<(Self, Gguf), DecoderError> {
         let opened = Opened::open(path)?;
         let reader = io::BufReader::new(&opened.file);
         let gguf = Gguf::read(reader, opened.bytes)
-            .map_err(|source| LlamaError::Gguf { path: path.to_owned(), source })?;
-        gguf_schema::check(&gguf).map_err(LlamaError::Config)?;
+            .map_err(|source| DecoderError::Gguf { path: path.to_owned(), source })?;
+        gguf_schema::check(&gguf).map_err(DecoderError::Config)?;
         let tensors = gguf.tensors.iter().map(|(name, tensor)| (name.clone(), (0, tensor.clone()))).collect();
         Ok((Self { files: vec![opened], tensors }, gguf))
     }
 
     /// The tensors of these safetensors files.
-    pub(super) fn of_safetensors(paths: &[PathBuf]) -> Result<Self, LlamaError> {
+    pub(super) fn from_safetensors(paths: &[PathBuf]) -> Result<Self, DecoderError> {
         let mut source = Self::default();
         for path in paths {
             let opened = Opened::open(path)?;
@@ -75,12 +75,12 @@ impl Source {
     }
 
     /// A matrix of this size.
-    pub(super) fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Rows<'_>, LlamaError> {
+    pub(super) fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Rows<'_>, DecoderError> {
         let Some((file, tensor)) = self.tensors.get(name) else {
-            return Err(LlamaError::Missing(name.to_owned()));
+            return Err(DecoderError::Missing(name.to_owned()));
         };
         if (tensor.rows, tensor.columns) != (rows, columns) {
-            return Err(LlamaError::Shape {
+            return Err(DecoderError::Shape {
                 name: name.to_owned(),
                 found: (tensor.rows, tensor.columns),
                 expected: (rows, columns),
@@ -90,14 +90,14 @@ impl Source {
     }
 
     /// A vector of this length, as plain numbers, all of them finite.
-    pub(super) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LlamaError> {
+    pub(super) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, DecoderError> {
         let rows = self.matrix(name, 1, len)?;
         let mut numbers = vec![0.0; len];
         rows.decode(0, &mut Vec::new(), &mut numbers)?;
         if numbers.iter().all(|number| number.is_finite()) {
             Ok(numbers)
         } else {
-            Err(LlamaError::NotFinite(name.to_owned()))
+            Err(DecoderError::NotFinite(name.to_owned()))
         }
     }
 
@@ -119,20 +119,20 @@ impl Source {
 }
 
 impl Opened {
-    fn open(path: &Path) -> Result<Self, LlamaError> {
-        let failed = |source| LlamaError::Io { path: path.to_owned(), source };
+    fn open(path: &Path) -> Result<Self, DecoderError> {
+        let failed = |source| DecoderError::Io { path: path.to_owned(), source };
         let file = regular_file::open(path).map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
         Ok(Self { file, path: path.to_owned(), bytes })
     }
 
-    fn damaged(&self, reason: &str) -> LlamaError {
-        LlamaError::Damaged { path: self.path.clone(), reason: reason.to_owned() }
+    fn damaged(&self, reason: &str) -> DecoderError {
+        DecoderError::Damaged { path: self.path.clone(), reason: reason.to_owned() }
     }
 
     /// The tensors of a safetensors file, of the types that a Llama has.
-    fn safetensors(&self) -> Result<Vec<(String, Tensor)>, LlamaError> {
-        let failed = |source| LlamaError::Io { path: self.path.clone(), source };
+    fn safetensors(&self) -> Result<Vec<(String, Tensor)>, DecoderError> {
+        let failed = |source| DecoderError::Io { path: self.path.clone(), source };
         let damaged = |error: HeaderError| self.damaged(&error.to_string());
         let mut beginning = Vec::new();
         (&self.file).take(8).read_to_end(&mut beginning).map_err(failed)?;
@@ -143,9 +143,9 @@ impl Opened {
         for (name, Entry { dtype, shape, start, bytes }) in header.tensors {
             #[allow(clippy::wildcard_enum_match_arm, reason = "the list of types grows")]
             let kind = match dtype {
-                Dtype::F32 => Kind::of(0),
-                Dtype::F16 => Kind::of(1),
-                Dtype::BF16 => Kind::of(30),
+                Dtype::F32 => Kind::from_number(0),
+                Dtype::F16 => Kind::from_number(1),
+                Dtype::BF16 => Kind::from_number(30),
                 // Tables that some exporters add; whatever is needed and is not there is missed by name.
                 _ => None,
             };
@@ -198,9 +198,9 @@ impl Rows<'_> {
         &self,
         rows: Range<usize>,
         format: Format,
-        room: &mut Room,
+        room: &mut ReadBuffers,
         out: &mut Vec<u8>,
-    ) -> Result<(), LlamaError> {
+    ) -> Result<(), DecoderError> {
         let columns = self.tensor.columns;
         let bytes = format.row_bytes(columns).unwrap_or(0);
         out.resize(rows.len() * bytes, 0);
@@ -218,7 +218,9 @@ impl Rows<'_> {
         }
         match rows.zip(out.chunks_exact(bytes)).find(|(_, row)| !format.is_finite(row)) {
             None => Ok(()),
-            Some((row, _)) => Err(LlamaError::NotFinite(format!("{} (row {row})", self.file.path.display()))),
+            Some((row, _)) => {
+                Err(DecoderError::NotFinite(format!("{} (row {row})", self.file.path.display())))
+            }
         }
     }
 
@@ -228,26 +230,26 @@ impl Rows<'_> {
         row: usize,
         raw: &mut Vec<u8>,
         numbers: &mut [f32],
-    ) -> Result<(), LlamaError> {
+    ) -> Result<(), DecoderError> {
         raw.resize(self.row_bytes(), 0);
         self.raw(row, raw)?;
         self.decode_raw(raw, numbers)
     }
 
-    fn decode_raw(&self, raw: &[u8], numbers: &mut [f32]) -> Result<(), LlamaError> {
+    fn decode_raw(&self, raw: &[u8], numbers: &mut [f32]) -> Result<(), DecoderError> {
         let Some(format) = self.own_format() else {
             let read = dequantise(raw, self.tensor.kind.dtype, numbers);
-            return read.map_err(|error| LlamaError::Candle(error.to_string()));
+            return read.map_err(|error| DecoderError::Candle(error.to_string()));
         };
         format.decode(raw, numbers);
         Ok(())
     }
 
     /// Reads whole rows as they are, from this one on.
-    fn raw(&self, row: usize, bytes: &mut [u8]) -> Result<(), LlamaError> {
+    fn raw(&self, row: usize, bytes: &mut [u8]) -> Result<(), DecoderError> {
         let start = self.tensor.start + row as u64 * self.row_bytes() as u64;
         let read = self.file.file.read_exact_at(bytes, start);
-        read.map_err(|source| LlamaError::Io { path: self.file.path.clone(), source })
+        read.map_err(|source| DecoderError::Io { path: self.file.path.clone(), source })
     }
 
     /// The bytes of a row in its file.
@@ -256,9 +258,9 @@ impl Rows<'_> {
     }
 }
 
-/// Room to work in, kept from rows to rows.
+/// Buffers to work in, kept from rows to rows.
 #[derive(Default)]
-pub(super) struct Room {
+pub(super) struct ReadBuffers {
     raw: Vec<u8>,
     numbers: Vec<f32>,
 }

@@ -4,11 +4,11 @@
 //! panics nevertheless is an error. A token may have a number that the model has no row for: only a text that has it
 //! is refused.
 
-use super::LlamaError;
+use super::DecoderError;
 use super::detokenizer::Decode;
 use super::end_tokens::{is_end, is_file_mark};
 use super::gguf::Gguf;
-use super::pre_tokenizer::{self, Rule};
+use super::pre_tokenizer::{self, PreTokenizerRule};
 use crate::inference::encoder::tokens::guarded;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -31,23 +31,23 @@ pub(super) struct Vocabulary {
 
 impl Vocabulary {
     /// Loads a `tokenizer.json`.
-    pub(super) fn load(json: &[u8]) -> Result<Self, LlamaError> {
-        let Checked { bytes, special, ends } = check(json).map_err(LlamaError::Tokenizer)?;
+    pub(super) fn load(json: &[u8]) -> Result<Self, DecoderError> {
+        let Checked { bytes, special, ends } = check(json).map_err(DecoderError::Tokenizer)?;
         let load = || {
             let mut tokenizer = Tokenizer::from_bytes(json)?;
             tokenizer.with_padding(None).with_truncation(None)?;
             Ok(tokenizer)
         };
-        let tokenizer = guarded("it cannot be used", load).map_err(LlamaError::Tokenizer)?;
+        let tokenizer = guarded("it cannot be used", load).map_err(DecoderError::Tokenizer)?;
         let it = Self { tokenizer, bytes, special, ends };
         // What panics on any text should do so now, and not when there is work.
-        it.encode("a", true).map_err(LlamaError::Tokenizer)?;
+        it.encode("a", true).map_err(DecoderError::Tokenizer)?;
         Ok(it)
     }
 
     /// Makes one of what a GGUF file holds.
-    pub(super) fn of_gguf(gguf: &Gguf) -> Result<Self, LlamaError> {
-        let json = described(gguf).map_err(LlamaError::Tokenizer)?;
+    pub(super) fn from_gguf(gguf: &Gguf) -> Result<Self, DecoderError> {
+        let json = described(gguf).map_err(DecoderError::Tokenizer)?;
         let mut it = Self::load(json.to_string().as_bytes())?;
         // Unknown ones and those that fill the table up have no text either.
         let types = gguf.integers("tokenizer.ggml.token_type").unwrap_or_default();
@@ -326,9 +326,9 @@ fn by_merges(gguf: &Gguf, vocab: serde_json::Map<String, Value>) -> Result<Parts
 }
 
 /// The rule by which a file's vocabulary of merges splits a text.
-fn rule(gguf: &Gguf) -> Result<Rule, String> {
+fn rule(gguf: &Gguf) -> Result<PreTokenizerRule, String> {
     let name = gguf.text("tokenizer.ggml.pre").unwrap_or("default");
-    Rule::of(name).ok_or_else(|| {
+    PreTokenizerRule::by_name(name).ok_or_else(|| {
         let name: String = name.chars().take(SHOWN_CHARS).collect();
         format!("tokenizer.ggml.pre: it splits text as {name:?} does, which is not supported; {BESIDE}")
     })
@@ -432,7 +432,7 @@ mod tests {
             ("scores", Field::Floats(scores)),
             ("token_type", Field::Integers(types)),
         ]);
-        let it = Vocabulary::of_gguf(&gguf).unwrap();
+        let it = Vocabulary::from_gguf(&gguf).unwrap();
         assert_eq!(it.encode("ab", false).unwrap(), [10]);
         assert_eq!(it.encode("ba", false).unwrap(), [5, 7, 6]);
         assert_eq!(it.encode("é</s>", false).unwrap(), [5, 3, 4, 2]);
@@ -453,13 +453,13 @@ mod tests {
             ])
         };
         for pre in ["default", "llama-bpe"] {
-            let it = Vocabulary::of_gguf(&fields(pre, &["h i", "Ġ hi"])).unwrap();
+            let it = Vocabulary::from_gguf(&fields(pre, &["h i", "Ġ hi"])).unwrap();
             assert_eq!(it.encode("hi hi<|e|>", false).unwrap(), [4, 5, 0]);
             assert_eq!(it.decode(&[4, 5, 0]).unwrap(), "hi hi");
         }
-        let error = Vocabulary::of_gguf(&fields("odd", &[])).unwrap_err().to_string();
+        let error = Vocabulary::from_gguf(&fields("odd", &[])).unwrap_err().to_string();
         assert!(error.contains("odd") && error.contains("hint: "), "{error}");
-        let error = Vocabulary::of_gguf(&fields("default", &["hi hi"])).unwrap_err().to_string();
+        let error = Vocabulary::from_gguf(&fields("default", &["hi hi"])).unwrap_err().to_string();
         assert!(error.contains("\"hihi\""), "{error}");
     }
 
@@ -486,7 +486,9 @@ mod tests {
             assert!(error.contains(reason), "{error} for {json}");
         }
         let unsupported = gguf(vec![("model", Field::Text("t5".to_owned())), ("tokens", texts(&["a"]))]);
-        assert!(Vocabulary::of_gguf(&unsupported).unwrap_err().to_string().contains("t5"));
-        assert!(Vocabulary::of_gguf(&gguf(Vec::new())).unwrap_err().to_string().contains("not in the file"));
+        assert!(Vocabulary::from_gguf(&unsupported).unwrap_err().to_string().contains("t5"));
+        assert!(
+            Vocabulary::from_gguf(&gguf(Vec::new())).unwrap_err().to_string().contains("not in the file")
+        );
     }
 }

@@ -86,7 +86,7 @@ pub(crate) enum Between {
 }
 
 /// Returns the architecture of this `model_type`.
-pub(crate) fn of(model_type: &str) -> Option<&'static Architecture> {
+pub(crate) fn by_model_type(model_type: &str) -> Option<&'static Architecture> {
     ALL.iter().copied().find(|architecture| architecture.model_type == model_type)
 }
 

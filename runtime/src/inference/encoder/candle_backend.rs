@@ -5,16 +5,16 @@
 //! thread.
 
 use super::candle_ops::{Bias, BiasActivation, Softmax};
-use super::config::Config;
+use super::config::EncoderConfig;
 use super::parameters::{LayerParameters, Linear, Norm, Parameters};
-use super::{EncodeError, Encoder, EncoderError, Room, TakeRows};
+use super::{EncodeError, Encoder, EncoderError, TakeRows, Workspace};
 use candle_core::{Device, Tensor};
 use kernels::{Activation, Sequence};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 /// A loaded encoder.
-pub(super) struct Reference {
+pub(super) struct CandleBackend {
     hidden: usize,
     heads: usize,
     token_embeddings: Vec<f32>,
@@ -25,15 +25,18 @@ pub(super) struct Reference {
     layers: Vec<Layer>,
 }
 
-impl Reference {
+impl CandleBackend {
     /// Loads an encoder of these dimensions.
-    pub(super) fn load(parameters: &Parameters<'_, '_>, config: &Config) -> Result<Self, EncoderError> {
+    pub(super) fn load(
+        parameters: &Parameters<'_, '_>,
+        config: &EncoderConfig,
+    ) -> Result<Self, EncoderError> {
         // Layers do not depend on each other; a few at a time bound what is in memory twice.
         let mut layers = Vec::with_capacity(config.layers);
         let numbers: Vec<usize> = (0..config.layers).collect();
         for some in numbers.chunks(LOADERS) {
             let loaded: Result<Vec<Layer>, EncoderError> = thread::scope(|scope| {
-                let load = |layer| move || Layer::of(parameters.layer(layer)?, config);
+                let load = |layer| move || Layer::new(parameters.layer(layer)?, config);
                 let loaders: Vec<_> = some.iter().map(|&layer| scope.spawn(load(layer))).collect();
                 let join = |loader: thread::ScopedJoinHandle<'_, _>| {
                     loader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -78,10 +81,10 @@ impl Reference {
     }
 }
 
-impl Encoder for Reference {
+impl Encoder for CandleBackend {
     fn encode(
         &self,
-        _: &mut Room,
+        _: &mut Workspace,
         sequences: &[Sequence<'_>],
         stop: &AtomicBool,
         take: TakeRows<'_>,
@@ -149,7 +152,7 @@ struct Layer {
 }
 
 impl Layer {
-    fn of(parameters: LayerParameters<'_>, config: &Config) -> Result<Self, EncoderError> {
+    fn new(parameters: LayerParameters<'_>, config: &EncoderConfig) -> Result<Self, EncoderError> {
         let LayerParameters {
             query,
             key,
@@ -161,12 +164,12 @@ impl Layer {
             output_norm,
         } = parameters;
         Ok(Self {
-            query_key_value: Map::of(&[query, key, value], config.hidden)?,
-            attention_output: Map::of(&[attention_output], config.hidden)?,
+            query_key_value: Map::stack(&[query, key, value], config.hidden)?,
+            attention_output: Map::stack(&[attention_output], config.hidden)?,
             attention_output_norm,
-            intermediate: Map::of(&[intermediate], config.hidden)?,
+            intermediate: Map::stack(&[intermediate], config.hidden)?,
             activation: config.activation,
-            output: Map::of(&[output], config.intermediate)?,
+            output: Map::stack(&[output], config.intermediate)?,
             output_norm,
         })
     }
@@ -221,7 +224,7 @@ struct Map {
 
 impl Map {
     /// Puts maps with the same inputs side by side.
-    fn of(maps: &[Linear<'_>], inputs: usize) -> candle_core::Result<Self> {
+    fn stack(maps: &[Linear<'_>], inputs: usize) -> candle_core::Result<Self> {
         let outputs: usize = maps.iter().map(|map| map.bias.len()).sum();
         let mut wide = vec![0.0; inputs * outputs];
         let mut first = 0;

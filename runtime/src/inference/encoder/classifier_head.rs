@@ -1,13 +1,13 @@
 //! The head that classifies: from the first token's hidden state to a score for each label.
 
 use super::architectures::Between;
-use super::config::{Classifier, Config, Scores};
+use super::config::{Classifier, EncoderConfig, Scores};
 use super::parameters::Parameters;
 use crate::inference::files::weights::WeightsError;
 use std::sync::Arc;
 
 /// A loaded head.
-pub(super) struct Head {
+pub(super) struct ClassifierHead {
     first: Map,
     between: Between,
     second: Map,
@@ -22,11 +22,11 @@ struct Map {
     bias: Vec<f32>,
 }
 
-impl Head {
+impl ClassifierHead {
     /// Loads the head that belongs to these labels.
     pub(super) fn load(
         parameters: &Parameters<'_, '_>,
-        config: &Config,
+        config: &EncoderConfig,
         classifier: &Classifier,
     ) -> Result<Self, WeightsError> {
         let (first, second) = parameters.head(classifier.labels.len())?;

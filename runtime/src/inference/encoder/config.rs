@@ -1,6 +1,6 @@
 //! The dimensions of an encoder and what it is for, as its `config.json` states them.
 //!
-//! The invariant: a `Config` that exists has dimensions that fit together and that are small enough for products of
+//! The invariant: a `EncoderConfig` that exists has dimensions that fit together and that are small enough for products of
 //! them not to overflow, and an arithmetic that the encoder here really does.
 
 use super::architectures::{self, Architecture, Field, Fields, Names};
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// The checked dimensions of an encoder, and its head.
 #[derive(Clone, Debug)]
-pub(crate) struct Config {
+pub(crate) struct EncoderConfig {
     pub(crate) architecture: &'static Architecture,
     pub(crate) vocabulary: usize,
     pub(crate) hidden: usize,
@@ -50,7 +50,7 @@ pub(crate) enum Scores {
 
 impl Scores {
     /// Turns a head's outputs into scores.
-    pub(crate) fn of(self, logits: &[f32]) -> Vec<f32> {
+    pub(crate) fn apply(self, logits: &[f32]) -> Vec<f32> {
         match self {
             Self::Independent => logits.iter().map(|logit| (1.0 + (-logit).exp()).recip()).collect(),
             Self::OneOfAll => softmax(logits),
@@ -85,7 +85,7 @@ pub(crate) fn softmax(numbers: &[f32]) -> Vec<f32> {
     shares.into_iter().map(|share| share / sum).collect()
 }
 
-impl Config {
+impl EncoderConfig {
     /// Reads and checks a `config.json`.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, ConfigError> {
         let fields: Object = serde_json::from_slice(json)?;
@@ -195,7 +195,7 @@ pub(crate) fn bias(name: &str) -> String {
 
 fn architecture(config: &Object) -> Result<&'static Architecture, ConfigError> {
     let model_type = config.get("model_type").ok_or(ConfigError::Missing("model_type"))?;
-    model_type.as_str().and_then(architectures::of).ok_or_else(|| {
+    model_type.as_str().and_then(architectures::by_model_type).ok_or_else(|| {
         let known: Vec<String> =
             architectures::ALL.iter().map(|known| format!("{:?}", known.model_type)).collect();
         let supported = format!("only {} is supported", known.join(" or "));
@@ -309,7 +309,7 @@ mod tests {
         "id2label":{"1":"good","0":"bad"}}"#;
 
     fn told(json: &str) -> String {
-        match Config::parse(json.as_bytes()) {
+        match EncoderConfig::parse(json.as_bytes()) {
             Ok(config) => format!(
                 "{}, {} matrices, {} vectors, {:?}",
                 config.architecture.model_type,
@@ -327,9 +327,9 @@ mod tests {
         let close = |one: Vec<f32>, other: [f32; 3]| {
             one.iter().zip(other).all(|(one, other)| (one - other).abs() < 1e-6)
         };
-        assert!(close(Scores::OneOfAll.of(&logits), [0.25, 0.25, 0.5]));
-        assert!(close(Scores::Independent.of(&logits), [0.5, 0.5, 2.0 / 3.0]));
-        assert_eq!(Scores::Plain.of(&logits), logits);
+        assert!(close(Scores::OneOfAll.apply(&logits), [0.25, 0.25, 0.5]));
+        assert!(close(Scores::Independent.apply(&logits), [0.5, 0.5, 2.0 / 3.0]));
+        assert_eq!(Scores::Plain.apply(&logits), logits);
         assert_eq!(softmax(&[-1e30, 1e30]), [0.0, 1.0]);
     }
 

@@ -4,9 +4,9 @@
 //! for good are borrowed as they are. Of those on disk that of the words, often half of a model, is quantised while it is
 //! read; with more bits it stays on disk, and a word is read when a text has it.
 
-use super::config::Config;
+use super::config::EncoderConfig;
 use super::parameters::{Form, LayerParameters, Linear, Norm, Parameters, Stored};
-use super::{EncodeError, Encoder, EncoderError, Room, TakeRows};
+use super::{EncodeError, Encoder, EncoderError, TakeRows, Workspace};
 use crate::inference::files::int8_layout::quantize_rows;
 use crate::inference::files::weights::{Float, RowsOnDisk};
 use kernels::{
@@ -17,15 +17,15 @@ use std::borrow::Cow;
 use std::sync::atomic::AtomicBool;
 
 /// A loaded encoder.
-pub(super) struct Fast<'a> {
+pub(super) struct KernelBackend<'a> {
     encoder: kernels::Encoder<'a>,
 }
 
-impl<'a> Fast<'a> {
+impl<'a> KernelBackend<'a> {
     /// Loads an encoder of these dimensions, to compute as exactly as is said.
     pub(super) fn load(
         parameters: &Parameters<'_, 'a>,
-        config: &Config,
+        config: &EncoderConfig,
         precision: kernels::Precision,
     ) -> Result<Self, EncoderError> {
         Self::load_for(parameters, config, precision, Isa::best())
@@ -33,7 +33,7 @@ impl<'a> Fast<'a> {
 
     fn load_for(
         parameters: &Parameters<'_, 'a>,
-        config: &Config,
+        config: &EncoderConfig,
         precision: kernels::Precision,
         isa: Isa,
     ) -> Result<Self, EncoderError> {
@@ -50,7 +50,7 @@ impl<'a> Fast<'a> {
             token_embeddings,
             positions,
             types,
-            norm: of_norm(&parameters.embeddings_norm()?),
+            norm: norm(&parameters.embeddings_norm()?),
             intermediate: config.intermediate,
         };
         let read = |index, take: TakeLayer<'_>| -> Result<(), EncoderError> {
@@ -62,15 +62,15 @@ impl<'a> Fast<'a> {
     }
 }
 
-impl Encoder for Fast<'_> {
+impl Encoder for KernelBackend<'_> {
     fn encode(
         &self,
-        room: &mut Room,
+        workspace: &mut Workspace,
         sequences: &[Sequence<'_>],
         stop: &AtomicBool,
         take: TakeRows<'_>,
     ) -> Result<(), EncodeError> {
-        let hidden = self.encoder.forward(&mut room.team, &mut room.scratch, sequences, stop);
+        let hidden = self.encoder.forward(&mut workspace.team, &mut workspace.buffers, sequences, stop);
         let hidden = hidden.map_err(|error| {
             if error == ForwardError::Stopped {
                 EncodeError::Stopped
@@ -94,10 +94,10 @@ fn of_layer<'p>(layer: &'p LayerParameters<'_>) -> Result<LayerWeights<'p>, Matr
         key: dense(&layer.key)?,
         value: dense(&layer.value)?,
         attention_output: dense(&layer.attention_output)?,
-        attention_output_norm: of_norm(&layer.attention_output_norm),
+        attention_output_norm: norm(&layer.attention_output_norm),
         intermediate: dense(&layer.intermediate)?,
         output: dense(&layer.output)?,
-        output_norm: of_norm(&layer.output_norm),
+        output_norm: norm(&layer.output_norm),
     })
 }
 
@@ -148,7 +148,7 @@ fn matrix<'b>(stored: &Stored<'_>, bytes: &'b [u8]) -> Result<Matrix<'b>, Matrix
     }
 }
 
-fn of_norm(norm: &Norm) -> kernels::Norm {
+fn norm(norm: &Norm) -> kernels::Norm {
     kernels::Norm { weight: norm.weight.clone(), bias: norm.bias.clone() }
 }
 
@@ -166,16 +166,17 @@ mod tests {
         let weights = Weights::parse(crate::inference::embedded::FILE).unwrap();
         let description = single(&weights).unwrap();
         let config = &description.config;
-        let parameters = Parameters::of(&weights, config);
+        let parameters = Parameters::new(&weights, config);
         // "machines on one network find each other and share small pieces of work", in this model's tokens.
         let tokens = [101, 6681, 2006, 2028, 2897, 2424, 2169, 2060, 1998, 3745, 2235, 4109, 1997, 2147, 102];
         let vector = |isa| {
-            let encoder = Fast::load_for(&parameters, config, kernels::Precision::Int8, isa).unwrap();
+            let encoder =
+                KernelBackend::load_for(&parameters, config, kernels::Precision::Int8, isa).unwrap();
             let mut vector = Vec::new();
             let sequences = [Sequence::from(tokens.as_slice())];
             let stop = AtomicBool::new(false);
             let take: TakeRows<'_> = &mut |rows| vector = Pooling::mean().pool(rows, config.hidden, 0);
-            encoder.encode(&mut Room::alone(), &sequences, &stop, take).unwrap();
+            encoder.encode(&mut Workspace::alone(), &sequences, &stop, take).unwrap();
             vector
         };
         let plain = vector(Isa::portable());

@@ -1,16 +1,16 @@
 //! One loaded model: its tokenizer, its encoder, and what becomes of hidden states, from a folder or from one file.
 
-use super::candle_backend::Reference;
-use super::classifier_head::Head;
+use super::candle_backend::CandleBackend;
+use super::classifier_head::ClassifierHead;
 use super::config::Scores;
 use super::config_error::ConfigError;
-use super::kernel_backend::Fast;
+use super::kernel_backend::KernelBackend;
 use super::parameters::Parameters;
 use super::pooling::{self, Pooling};
 use super::tokens::{Pair, Tokens, TokensOptions};
-use super::{EncodeError, Encoder, EncoderError, Precision, Room};
+use super::{EncodeError, Encoder, EncoderError, Precision, Workspace};
 use crate::inference::files::folder::{Folder, FolderError, TOKENIZER, VOCABULARY, WEIGHTS};
-use crate::inference::files::metadata::{CONFIG, Description, DescriptionError, TOKENS_MAX};
+use crate::inference::files::metadata::{CONFIG, MetadataError, ModelMetadata, TOKENS_MAX};
 use crate::inference::files::tokenizer_json::TokenizerFile;
 use crate::inference::files::weights::{Weights, WeightsError};
 use engine::task::{EmbeddingInput, TaskKind};
@@ -44,7 +44,7 @@ pub enum Backend {
 
 /// What becomes of hidden states.
 enum Purpose {
-    Classify(Head),
+    Classify(ClassifierHead),
     Embed {
         pooling: Pooling,
         /// Tokens at the beginning of a text that do not count.
@@ -60,7 +60,7 @@ enum Purpose {
 pub enum LoadError {
     /// Its small files describe no model that can run here.
     #[error(transparent)]
-    Description(#[from] DescriptionError),
+    Metadata(#[from] MetadataError),
     /// Its weights are not what its configuration says.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
@@ -82,7 +82,7 @@ pub enum LoadError {
 
 impl From<ConfigError> for LoadError {
     fn from(error: ConfigError) -> Self {
-        Self::Description(error.into())
+        Self::Metadata(error.into())
     }
 }
 
@@ -102,9 +102,9 @@ impl Model<'static> {
                 return Self::from_single(&weights, backend);
             }
         }
-        let description = Description::read(&|name| folder.read(name), None)?;
+        let description = ModelMetadata::read(&|name| folder.read(name), None)?;
         let tokenizer = folder.tokenizer(&description.root)?;
-        Self::of(&description, &tokenizer, &folder.within(&description.root).weights()?, backend)
+        Self::from_parts(&description, &tokenizer, &folder.within(&description.root).weights()?, backend)
     }
 }
 
@@ -125,23 +125,23 @@ impl<'a> Model<'a> {
         } else {
             TokenizerFile::Vocabulary(weights.blob(VOCABULARY)?)
         };
-        Self::of(&description, &tokenizer, weights, backend)
+        Self::from_parts(&description, &tokenizer, weights, backend)
     }
 
-    fn of(
-        description: &Description,
+    fn from_parts(
+        description: &ModelMetadata,
         tokenizer: &TokenizerFile<'_>,
         weights: &Weights<'a>,
         backend: Backend,
     ) -> Result<Self, LoadError> {
-        let Description { config, tokens_max, lower_case, normalize, prompt, .. } = description;
+        let ModelMetadata { config, tokens_max, lower_case, normalize, prompt, .. } = description;
         let (file, _) = tokenizer.parts();
         let useless = |reason| LoadError::Tokenizer { file, reason };
         tokenizer.check().map_err(useless)?;
-        let parameters = Parameters::of(weights, config);
+        let parameters = Parameters::new(weights, config);
         let head = match &config.classifier {
             Some(classifier) => {
-                Some(Head::load(&parameters, config, classifier).map_err(EncoderError::from)?)
+                Some(ClassifierHead::load(&parameters, config, classifier).map_err(EncoderError::from)?)
             }
             None => None,
         };
@@ -149,9 +149,9 @@ impl<'a> Model<'a> {
         let (tokens, encoder) = thread::scope(|scope| {
             let tokens = scope.spawn(|| Tokens::load(tokenizer, &description.tokenizer, options));
             let encoder: Box<dyn Encoder + 'a> = match backend {
-                Backend::Candle => Box::new(Reference::load(&parameters, config)?),
+                Backend::Candle => Box::new(CandleBackend::load(&parameters, config)?),
                 Backend::Kernels(precision) => {
-                    Box::new(Fast::load(&parameters, config, precision.of_kernels())?)
+                    Box::new(KernelBackend::load(&parameters, config, precision.for_kernels())?)
                 }
             };
             let tokens = tokens.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -260,10 +260,10 @@ impl<'a> Model<'a> {
     pub fn embed(&self, sequences: &[&[u32]]) -> Result<Vec<Vec<f32>>, String> {
         let sequences: Vec<Sequence<'_>> = sequences.iter().map(|&tokens| tokens.into()).collect();
         let outputs = self
-            .compute(&mut Room::alone(), &sequences, &AtomicBool::new(false))
+            .compute(&mut Workspace::alone(), &sequences, &AtomicBool::new(false))
             .map_err(|error| error.to_string())?;
         let scored = |output: Vec<f32>| match self.scores() {
-            Some((scores, _)) => scores.of(&output),
+            Some((scores, _)) => scores.apply(&output),
             None => output,
         };
         Ok(outputs.into_iter().map(scored).collect())
@@ -276,13 +276,13 @@ impl<'a> Model<'a> {
     /// [`EncodeError::Stopped`] where it was to stop, [`EncodeError::Failed`] with the reason else.
     pub fn compute(
         &self,
-        room: &mut Room,
+        workspace: &mut Workspace,
         sequences: &[Sequence<'_>],
         stop: &AtomicBool,
     ) -> Result<Vec<Vec<f32>>, EncodeError> {
         self.check(sequences).map_err(EncodeError::Failed)?;
         let mut vectors = Vec::with_capacity(sequences.len());
-        self.encoder.encode(room, sequences, stop, &mut |rows| vectors.push(self.vector(rows)))?;
+        self.encoder.encode(workspace, sequences, stop, &mut |rows| vectors.push(self.vector(rows)))?;
         if vectors.iter().flatten().all(|number| number.is_finite()) {
             Ok(vectors)
         } else {
@@ -329,7 +329,7 @@ impl<'a> Model<'a> {
 }
 
 /// Reads the description that one file holds beside its weights.
-pub(crate) fn single(weights: &Weights<'_>) -> Result<Description, LoadError> {
+pub(crate) fn single(weights: &Weights<'_>) -> Result<ModelMetadata, LoadError> {
     if !weights.contains(CONFIG) {
         return Err(FolderError::Absent(NO_CONFIG.to_owned()).into());
     }
@@ -337,9 +337,9 @@ pub(crate) fn single(weights: &Weights<'_>) -> Result<Description, LoadError> {
         let tensor = weights.contains(name).then(|| weights.blob(name)).transpose();
         tensor
             .map(|bytes| bytes.map(std::borrow::Cow::into_owned))
-            .map_err(|error| DescriptionError::File { file: name.to_owned(), reason: error.to_string() })
+            .map_err(|error| MetadataError::File { file: name.to_owned(), reason: error.to_string() })
     };
-    Ok(Description::read(&read, Some(SINGLE_FILE_TOKENS_MAX))?)
+    Ok(ModelMetadata::read(&read, Some(SINGLE_FILE_TOKENS_MAX))?)
 }
 
 /// What is said of weights without a description.

@@ -3,15 +3,15 @@
 //! The invariant: whatever is returned has the dimensions of the configuration.
 
 use super::architectures::HeadNames;
-use super::config::{Config, bias, weight};
-use crate::inference::files::int8_layout::{outliers_of, places_of, scale_of};
+use super::config::{EncoderConfig, bias, weight};
+use crate::inference::files::int8_layout::{outliers_name, places_name, scales_name};
 use crate::inference::files::weights::{Float, RowsOnDisk, Weights, WeightsError};
 use std::borrow::Cow;
 
 /// An encoder's numbers, still in their files.
 pub(crate) struct Parameters<'w, 'a> {
     weights: &'w Weights<'a>,
-    config: &'w Config,
+    config: &'w EncoderConfig,
     prefix: &'static str,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Norm {
 
 impl<'w, 'a> Parameters<'w, 'a> {
     /// Finds out under which names the encoder's tensors are there.
-    pub(crate) fn of(weights: &'w Weights<'a>, config: &'w Config) -> Self {
+    pub(crate) fn new(weights: &'w Weights<'a>, config: &'w EncoderConfig) -> Self {
         Self { weights, config, prefix: prefix(weights, config) }
     }
 
@@ -163,7 +163,7 @@ fn signed(byte: u8) -> f32 {
 }
 
 /// Returns what stands before the names of the encoder's tensors in these weights.
-pub(crate) fn prefix(weights: &Weights<'_>, config: &Config) -> &'static str {
+pub(crate) fn prefix(weights: &Weights<'_>, config: &EncoderConfig) -> &'static str {
     let names = &config.architecture.names;
     let bare = weights.contains(&weight(names.token_embeddings));
     if bare { "" } else { names.prefix }
@@ -202,11 +202,11 @@ fn read_matrix<'a>(
         return Ok(Stored { rows, columns, bytes, form: Form::Float(float) });
     }
     let bytes = weights.signed(name, &[rows, columns])?;
-    let scales = weights.floats(&scale_of(name), &[rows])?;
+    let scales = weights.floats(&scales_name(name), &[rows])?;
     let mut outliers = Vec::new();
-    if weights.contains(&outliers_of(name)) {
-        let places = weights.places(&places_of(name), rows, columns)?;
-        let numbers = weights.floats(&outliers_of(name), &[places.len()])?;
+    if weights.contains(&outliers_name(name)) {
+        let places = weights.places(&places_name(name), rows, columns)?;
+        let numbers = weights.floats(&outliers_name(name), &[places.len()])?;
         outliers = places.into_iter().zip(numbers).collect();
     }
     Ok(Stored { rows, columns, bytes, form: Form::Signed { scales, outliers } })

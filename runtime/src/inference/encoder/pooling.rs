@@ -41,10 +41,10 @@ impl Pooling {
     /// Says what is not supported.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, String> {
         let config = json_fields::parse(json)?;
-        Self::of(&config).map_err(|error| error.to_string())
+        Self::from_fields(&config).map_err(|error| error.to_string())
     }
 
-    fn of(config: &Object) -> Result<Self, FieldError> {
+    fn from_fields(config: &Object) -> Result<Self, FieldError> {
         json_fields::check_known(config, &OTHERS, &FLAGS)?;
         for (flag, _) in FLAGS {
             json_fields::flag(config, flag)?;

@@ -2,7 +2,7 @@
 
 use super::tokens::guarded;
 use crate::inference::files::json_fields::Given;
-use crate::inference::files::tokenizer_config::{BertSettings, TokenizerSettings};
+use crate::inference::files::tokenizer_config::{BertTokenizerConfig, TokenizerConfig};
 use crate::inference::files::tokenizer_json::TokenizerFile;
 use std::collections::HashSet;
 use tokenizers::models::wordpiece::WordPiece;
@@ -18,12 +18,12 @@ use tokenizers::{AddedToken, ModelWrapper, Tokenizer, TruncationDirection};
 /// Says what is wrong with the files.
 pub(super) fn assemble(
     file: &TokenizerFile<'_>,
-    settings: &TokenizerSettings,
+    settings: &TokenizerConfig,
     lower_case: bool,
 ) -> Result<(Tokenizer, bool), String> {
     let mut tokenizer = match file {
         TokenizerFile::Json(json) => guarded(UNUSABLE, || Tokenizer::from_bytes(json))?,
-        TokenizerFile::Vocabulary(words) => guarded(UNUSABLE, || of_words(words, settings))?,
+        TokenizerFile::Vocabulary(words) => guarded(UNUSABLE, || from_vocabulary(words, settings))?,
     };
     let in_file = tokenizer.get_truncation().map(|cut| cut.direction == TruncationDirection::Left);
     guarded(UNUSABLE, || tokenizer.with_padding(None).with_truncation(None).map(drop))?;
@@ -47,7 +47,7 @@ pub(super) fn assemble(
 }
 
 /// A tokenizer of BERT's words, without what stands around a text.
-fn of_words(words: &[u8], settings: &TokenizerSettings) -> tokenizers::Result<Tokenizer> {
+fn from_vocabulary(words: &[u8], settings: &TokenizerConfig) -> tokenizers::Result<Tokenizer> {
     if settings.bert.is_none() {
         return Err("its class needs a tokenizer.json".into());
     }
@@ -58,13 +58,13 @@ fn of_words(words: &[u8], settings: &TokenizerSettings) -> tokenizers::Result<To
 }
 
 /// Lets the settings decide about case, accents and Chinese characters.
-fn as_bert(tokenizer: &mut Tokenizer, settings: BertSettings) -> Result<(), String> {
+fn as_bert(tokenizer: &mut Tokenizer, settings: BertTokenizerConfig) -> Result<(), String> {
     let clean_text = match tokenizer.get_normalizer() {
         None => true,
         Some(NormalizerWrapper::BertNormalizer(normalizer)) => normalizer.clean_text,
         Some(other) => return check_case(other, settings),
     };
-    let BertSettings { strip_accents, chinese_chars, .. } = settings;
+    let BertTokenizerConfig { strip_accents, chinese_chars, .. } = settings;
     let normalizer = BertNormalizer::new(clean_text, chinese_chars, strip_accents, settings.lower_case());
     guarded(UNUSABLE, || tokenizer.with_normalizer(Some(normalizer)).map(drop))?;
     if tokenizer.get_pre_tokenizer().is_none() {
@@ -74,7 +74,7 @@ fn as_bert(tokenizer: &mut Tokenizer, settings: BertSettings) -> Result<(), Stri
 }
 
 /// Refuses settings that contradict a normaliser of another kind, which stays as it is.
-fn check_case(normalizer: &NormalizerWrapper, settings: BertSettings) -> Result<(), String> {
+fn check_case(normalizer: &NormalizerWrapper, settings: BertTokenizerConfig) -> Result<(), String> {
     match settings.lower_case {
         Given::Value(lower_case) if lower_case != makes_small(normalizer) => {
             let does = if lower_case { "keeps capitals" } else { "makes capitals small" };
@@ -128,7 +128,7 @@ fn add_tokens(tokenizer: &mut Tokenizer, tokens: &[AddedToken]) -> Result<(), St
 }
 
 /// Puts the tokens around a text that BERT's class puts there.
-fn wrap_as_bert(tokenizer: &mut Tokenizer, settings: &TokenizerSettings) -> Result<(), String> {
+fn wrap_as_bert(tokenizer: &mut Tokenizer, settings: &TokenizerConfig) -> Result<(), String> {
     let token = |role, usual: &str| {
         let token = settings.role(role).unwrap_or(usual).to_owned();
         let id = tokenizer.token_to_id(&token);
@@ -149,7 +149,7 @@ fn wrap_as_bert(tokenizer: &mut Tokenizer, settings: &TokenizerSettings) -> Resu
 }
 
 /// Refuses another token for what is unknown than the model's own.
-fn check_unknown(tokenizer: &Tokenizer, settings: &TokenizerSettings) -> Result<(), String> {
+fn check_unknown(tokenizer: &Tokenizer, settings: &TokenizerConfig) -> Result<(), String> {
     match (tokenizer.get_model(), settings.role("unk_token")) {
         (ModelWrapper::WordPiece(model), Some(unknown)) if model.unk_token != unknown => {
             Err(format!("unk_token is {unknown:?}, but its words have {:?} for that", model.unk_token))
@@ -159,7 +159,7 @@ fn check_unknown(tokenizer: &Tokenizer, settings: &TokenizerSettings) -> Result<
 }
 
 /// Refuses other tokens around a text than the settings name for BERT's class.
-fn check_ends(tokenizer: &Tokenizer, settings: &TokenizerSettings) -> Result<(), String> {
+fn check_ends(tokenizer: &Tokenizer, settings: &TokenizerConfig) -> Result<(), String> {
     let around = guarded(UNUSABLE, || tokenizer.encode_fast("", true))?;
     let ids = around.get_ids();
     for (role, found) in [("cls_token", ids.first()), ("sep_token", ids.last())] {

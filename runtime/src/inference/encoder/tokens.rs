@@ -7,7 +7,7 @@
 
 use super::tokenizer::assemble;
 use crate::containment::contain;
-use crate::inference::files::tokenizer_config::TokenizerSettings;
+use crate::inference::files::tokenizer_config::TokenizerConfig;
 use crate::inference::files::tokenizer_json::TokenizerFile;
 use kernels::Sequence;
 use std::borrow::Cow;
@@ -71,7 +71,7 @@ impl Tokens {
     /// Says what is wrong with the files.
     pub(crate) fn load(
         file: &TokenizerFile<'_>,
-        settings: &TokenizerSettings,
+        settings: &TokenizerConfig,
         options: TokensOptions<'_>,
     ) -> Result<Self, String> {
         let (tokenizer, cuts_beginning) = assemble(file, settings, options.lower_case)?;

@@ -80,7 +80,7 @@ impl ModelFile {
     /// # Errors
     /// What the system says where it is not there.
     pub fn at(name: String, path: PathBuf) -> io::Result<Self> {
-        let stat = Stat::of(&fs::metadata(&path)?);
+        let stat = Stat::from_metadata(&fs::metadata(&path)?);
         Ok(Self { name, path, stat })
     }
 
@@ -114,7 +114,7 @@ impl ModelFile {
     fn hash(&self) -> Result<Hash, FingerprintError> {
         let failed = |source| FingerprintError::Read { path: self.path.clone(), source };
         let check = |found: io::Result<Metadata>| {
-            let same = Stat::of(&found.map_err(failed)?) == self.stat;
+            let same = Stat::from_metadata(&found.map_err(failed)?) == self.stat;
             if same { Ok(()) } else { Err(FingerprintError::Changed(self.path.clone())) }
         };
         check(fs::metadata(&self.path))?;
@@ -129,10 +129,10 @@ impl ModelFile {
 impl Stat {
     /// Looks at a file, if it is there.
     pub(crate) fn at(path: &Path) -> Option<Self> {
-        fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
+        fs::metadata(path).ok().map(|metadata| Self::from_metadata(&metadata))
     }
 
-    fn of(metadata: &Metadata) -> Self {
+    fn from_metadata(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),

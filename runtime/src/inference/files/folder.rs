@@ -4,7 +4,7 @@
 //! as Hugging Face's cache does, is), and no file is read that is larger than any of its kind should be.
 
 use super::json_fields::within;
-use super::metadata::{DescriptionError, is_plain, refusal};
+use super::metadata::{MetadataError, is_plain, refusal};
 use super::tokenizer_json::TokenizerFile;
 use super::weights::{Weights, WeightsError};
 use crate::inference::encoder::config::{CONFIG_BYTES_MAX, TOKENIZER_BYTES_MAX};
@@ -46,11 +46,11 @@ impl Folder {
     }
 
     /// Returns the content of a small file, if it is there.
-    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, DescriptionError> {
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, MetadataError> {
         let large = [TOKENIZER, VOCABULARY].iter().any(|file| name.rsplit('/').next() == Some(file));
         let max = if large { TOKENIZER_BYTES_MAX } else { CONFIG_BYTES_MAX };
         read_bounded(&self.root.join(name), max)
-            .map_err(|reason| DescriptionError::File { file: name.to_owned(), reason })
+            .map_err(|reason| MetadataError::File { file: name.to_owned(), reason })
     }
 
     /// Tells whether there is a file of this name.
@@ -59,7 +59,7 @@ impl Folder {
     }
 
     /// Returns what the tokenizer of a transformer in the folder `root` is made of.
-    pub(crate) fn tokenizer(&self, root: &str) -> Result<TokenizerFile<'static>, DescriptionError> {
+    pub(crate) fn tokenizer(&self, root: &str) -> Result<TokenizerFile<'static>, MetadataError> {
         if let Some(json) = self.read(&within(root, TOKENIZER))? {
             return Ok(TokenizerFile::Json(json.into()));
         }

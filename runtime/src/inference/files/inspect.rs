@@ -3,17 +3,17 @@
 
 use super::fingerprint::Stat;
 use super::folder::{Folder, TOKENIZER, VOCABULARY, WEIGHTS};
-use super::metadata::{CONFIG, Description};
+use super::metadata::{CONFIG, ModelMetadata};
 use super::tokenizer_json::TokenizerFile;
 use super::weights::Weights;
-use crate::inference::encoder::config::Config;
+use crate::inference::encoder::config::EncoderConfig;
 use crate::inference::encoder::model::{LoadError, single};
 use engine::task::TaskKind;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-impl Config {
+impl EncoderConfig {
     /// Returns what a model of this configuration can do. One that makes embeddings also classifies, by their
     /// similarity; one with a single score for a text also ranks texts by a query, as cross-encoders do.
     pub(crate) fn kinds(&self) -> &'static [TaskKind] {
@@ -58,7 +58,7 @@ fn check_tokenizer(path: &Path) -> Result<(), LoadError> {
 }
 
 /// Reads the description of a folder, or of one file.
-pub(crate) fn describe(path: &Path) -> Result<Description, LoadError> {
+pub(crate) fn describe(path: &Path) -> Result<ModelMetadata, LoadError> {
     if path.is_file() {
         return single(&Weights::open(path)?);
     }
@@ -66,7 +66,7 @@ pub(crate) fn describe(path: &Path) -> Result<Description, LoadError> {
     if !folder.has(CONFIG) && folder.has(WEIGHTS) {
         return single(&folder.weights()?);
     }
-    Ok(Description::read(&|name| folder.read(name), None)?)
+    Ok(ModelMetadata::read(&|name| folder.read(name), None)?)
 }
 
 /// The tokenizers that were sound when they were last looked at, as their files were.

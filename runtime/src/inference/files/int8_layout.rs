@@ -1,17 +1,17 @@
 //! How an 8-bit matrix is stored in a quantised file: the names of its tensors, and how its rows are rounded.
 
 /// Returns the name of the tensor with the scales of the matrix `name`.
-pub(crate) fn scale_of(name: &str) -> String {
+pub(crate) fn scales_name(name: &str) -> String {
     format!("{name}.scale")
 }
 
 /// Returns the name of the tensor with the outliers of the matrix `name`.
-pub(crate) fn outliers_of(name: &str) -> String {
+pub(crate) fn outliers_name(name: &str) -> String {
     format!("{name}.outliers")
 }
 
 /// Returns the name of the tensor with the places of the outliers of the matrix `name`.
-pub(crate) fn places_of(name: &str) -> String {
+pub(crate) fn places_name(name: &str) -> String {
     format!("{name}.places")
 }
 

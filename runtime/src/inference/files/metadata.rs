@@ -7,8 +7,8 @@
 
 use super::json_fields::{self, FieldError, Object, within};
 use super::sentence_transformers::{Modules, Settings};
-use super::tokenizer_config::{Origin, SettingsError, TokenizerSettings};
-use crate::inference::encoder::config::Config;
+use super::tokenizer_config::{Origin, TokenizerConfig, TokenizerConfigError};
+use crate::inference::encoder::config::EncoderConfig;
 use crate::inference::encoder::config_error::ConfigError;
 use crate::inference::encoder::pooling::Pooling;
 use std::cell::RefCell;
@@ -16,15 +16,15 @@ use std::path::{Component, Path};
 
 /// A model as its files describe it.
 #[derive(Debug)]
-pub(crate) struct Description {
-    pub(crate) config: Config,
+pub(crate) struct ModelMetadata {
+    pub(crate) config: EncoderConfig,
     /// The folder within the model where its transformer's files are; empty where that is the model's own.
     pub(crate) root: String,
     /// The most tokens of a text, the special ones included.
     pub(crate) tokens_max: usize,
     /// Whether capitals are made small, whatever the tokenizer does.
     pub(crate) lower_case: bool,
-    pub(crate) tokenizer: TokenizerSettings,
+    pub(crate) tokenizer: TokenizerConfig,
     pub(crate) pooling: Pooling,
     /// Whether vectors are scaled to unit length.
     pub(crate) normalize: bool,
@@ -36,7 +36,7 @@ pub(crate) struct Description {
 
 /// Why a description is of no use.
 #[derive(Debug, thiserror::Error)]
-pub enum DescriptionError {
+pub enum MetadataError {
     /// The model is none that can run here.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -51,17 +51,17 @@ pub enum DescriptionError {
 }
 
 /// Gives the content of a file of the model by its name; none where there is no such file.
-pub(crate) type ReadFile<'r> = &'r dyn Fn(&str) -> Result<Option<Vec<u8>>, DescriptionError>;
+pub(crate) type ReadFile<'r> = &'r dyn Fn(&str) -> Result<Option<Vec<u8>>, MetadataError>;
 
-impl Description {
+impl ModelMetadata {
     /// Reads the files; `tokens_max` is where texts are cut if they do not say.
-    pub(crate) fn read(read: ReadFile<'_>, tokens_max: Option<usize>) -> Result<Self, DescriptionError> {
+    pub(crate) fn read(read: ReadFile<'_>, tokens_max: Option<usize>) -> Result<Self, MetadataError> {
         let modules = Modules::read(read)?;
         let bare = modules.is_none();
         let Modules { root, pooling, normalize, limit, lower_case, settings } = modules.unwrap_or_default();
         let name = within(&root, CONFIG);
         let json = read(&name)?.ok_or_else(|| refusal(&name, "is missing"))?;
-        let mut config = Config::parse(&json)?;
+        let mut config = EncoderConfig::parse(&json)?;
         if !bare {
             pair_up(&mut config, &settings, pooling.is_some())?;
         }
@@ -88,7 +88,7 @@ impl Description {
     }
 
     /// Reads the files and returns them too, as far as they are there, by their names.
-    pub(crate) fn read_with_files(read: ReadFile<'_>) -> Result<(Self, Files), DescriptionError> {
+    pub(crate) fn read_with_files(read: ReadFile<'_>) -> Result<(Self, Files), MetadataError> {
         let files = RefCell::new(Files::new());
         let recording = |name: &str| {
             let content = read(name)?;
@@ -109,7 +109,7 @@ impl Description {
 pub(crate) type Files = Vec<(String, Vec<u8>)>;
 
 /// Decides between the head of a model and its pooling, as its modules say.
-fn pair_up(config: &mut Config, settings: &Settings, pooled: bool) -> Result<(), DescriptionError> {
+fn pair_up(config: &mut EncoderConfig, settings: &Settings, pooled: bool) -> Result<(), MetadataError> {
     match &mut config.classifier {
         // The library loads the encoder alone.
         Some(_) if pooled && !settings.is_cross_encoder => config.classifier = None,
@@ -126,31 +126,33 @@ fn tokenizer_settings(
     read: ReadFile<'_>,
     root: &str,
     config: &[u8],
-) -> Result<TokenizerSettings, DescriptionError> {
+) -> Result<TokenizerConfig, MetadataError> {
     let config_name = within(root, CONFIG);
     let config: Object = json_fields::parse(config).map_err(|reason| refusal(&config_name, &reason))?;
     let class = json_fields::text(&config, "tokenizer_class").map_err(in_file(&config_name))?.value();
     let (settings_name, special_name) = (within(root, TOKENIZER), within(root, SPECIAL));
     let special = object(read, &special_name)?;
     let settings = object(read, &settings_name)?.unwrap_or_default();
-    TokenizerSettings::read(&settings, special.as_ref(), class).map_err(|SettingsError { origin, error }| {
-        let file = match origin {
-            Origin::Config => config_name,
-            Origin::Settings => settings_name,
-            Origin::Special => special_name,
-        };
-        refusal(&file, &error.to_string())
-    })
+    TokenizerConfig::read(&settings, special.as_ref(), class).map_err(
+        |TokenizerConfigError { origin, error }| {
+            let file = match origin {
+                Origin::Config => config_name,
+                Origin::Settings => settings_name,
+                Origin::Special => special_name,
+            };
+            refusal(&file, &error.to_string())
+        },
+    )
 }
 
 /// Reads a file that holds an object, if it is there.
-pub(crate) fn object(read: ReadFile<'_>, name: &str) -> Result<Option<Object>, DescriptionError> {
+pub(crate) fn object(read: ReadFile<'_>, name: &str) -> Result<Option<Object>, MetadataError> {
     let json = read(name)?;
     json.map(|json| json_fields::parse(&json).map_err(|reason| refusal(name, &reason))).transpose()
 }
 
 /// Says which file a field is in.
-pub(crate) fn in_file(file: &str) -> impl Fn(FieldError) -> DescriptionError {
+pub(crate) fn in_file(file: &str) -> impl Fn(FieldError) -> MetadataError {
     move |error| refusal(file, &error.to_string())
 }
 
@@ -160,8 +162,8 @@ pub(crate) fn is_plain(path: &str) -> bool {
         && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-pub(crate) fn refusal(file: &str, reason: &str) -> DescriptionError {
-    DescriptionError::File { file: file.to_owned(), reason: reason.to_owned() }
+pub(crate) fn refusal(file: &str, reason: &str) -> MetadataError {
+    MetadataError::File { file: file.to_owned(), reason: reason.to_owned() }
 }
 
 /// The dimensions and the kind of a model.
@@ -189,7 +191,7 @@ mod tests {
         let read = |name: &str| {
             Ok(files.iter().find(|(file, _)| *file == name).map(|(_, text)| text.as_bytes().to_vec()))
         };
-        match Description::read(&read, None) {
+        match ModelMetadata::read(&read, None) {
             Ok(it) => {
                 let lower_case = if it.lower_case { ", lower case" } else { "" };
                 let unit = if it.normalize { ", unit length" } else { "" };

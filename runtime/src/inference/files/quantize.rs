@@ -14,12 +14,12 @@
 //! The invariants: the same source gives the same bytes, and the output appears whole or not at all.
 
 use super::folder::{Folder, WEIGHTS};
-use super::int8_layout::{outliers_of, places_of, quantize_rows, scale_of};
-use super::metadata::{Description, DescriptionError};
+use super::int8_layout::{outliers_name, places_name, quantize_rows, scales_name};
+use super::metadata::{MetadataError, ModelMetadata};
 use super::safetensors::HEADER_BYTES_MAX;
 use super::weights::{Weights, WeightsError};
 use crate::home;
-use crate::inference::encoder::config::Config;
+use crate::inference::encoder::config::EncoderConfig;
 use crate::inference::encoder::parameters::{as_stored, prefix};
 use crate::regular_file;
 use sha2::{Digest, Sha256};
@@ -59,7 +59,7 @@ pub enum QuantizeError {
     },
     /// The source describes no model that can run here.
     #[error(transparent)]
-    Description(#[from] DescriptionError),
+    Metadata(#[from] MetadataError),
     /// The source's weights cannot be read.
     #[error("cannot read {path}: {source}", path = path.display())]
     Read {
@@ -106,7 +106,7 @@ impl QuantizeError {
     /// Returns the error's stable name.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Description(_) | Self::Tokenizer { .. } | Self::Weights { .. } => "model_unsupported",
+            Self::Metadata(_) | Self::Tokenizer { .. } | Self::Weights { .. } => "model_unsupported",
             Self::Foreign(_) => "file_exists",
             Self::NotAFile { .. } | Self::Read { .. } => "path_unusable",
             Self::TooLarge { .. } => "model_too_large",
@@ -124,11 +124,11 @@ pub fn quantize(source: &Path, output: &Path) -> Result<QuantizeReport, Quantize
     check_place(output)?;
     let folder = Folder::at(source);
     let read = |name: &str| folder.read(name);
-    let (Description { config, root, .. }, files) = Description::read_with_files(&read)?;
+    let (ModelMetadata { config, root, .. }, files) = ModelMetadata::read_with_files(&read)?;
     if !root.is_empty() {
         let reason =
             format!("the transformer is in {root:?}; only one in the model's own folder is quantised");
-        return Err(DescriptionError::File { file: "modules.json".to_owned(), reason }.into());
+        return Err(MetadataError::File { file: "modules.json".to_owned(), reason }.into());
     }
     let tokenizer = folder.tokenizer(&root)?;
     let (file, content) = tokenizer.parts();
@@ -186,7 +186,7 @@ impl Tensor {
 type Tensors = BTreeMap<String, Tensor>;
 
 /// Quantises all that the encoder needs; a head stays as it is. Also returns the names of what is not needed.
-fn quantized(weights: &Weights<'_>, config: &Config) -> Result<(Tensors, Vec<String>), WeightsError> {
+fn quantized(weights: &Weights<'_>, config: &EncoderConfig) -> Result<(Tensors, Vec<String>), WeightsError> {
     let prefix = prefix(weights, config);
     let mut tensors = Tensors::new();
     let mut used = BTreeSet::new();
@@ -197,12 +197,12 @@ fn quantized(weights: &Weights<'_>, config: &Config) -> Result<(Tensors, Vec<Str
         if !name.starts_with("embeddings.") {
             let (outliers, places) = take_outliers(&mut numbers, shape[1]);
             if !outliers.is_empty() {
-                tensors.insert(outliers_of(&name), Tensor::floats(&outliers));
-                tensors.insert(places_of(&name), Tensor::places(&places));
+                tensors.insert(outliers_name(&name), Tensor::floats(&outliers));
+                tensors.insert(places_name(&name), Tensor::places(&places));
             }
         }
         let (bytes, scales) = quantize_rows(&numbers, shape[1]);
-        tensors.insert(scale_of(&name), Tensor::floats(&scales));
+        tensors.insert(scales_name(&name), Tensor::floats(&scales));
         tensors.insert(name, Tensor { dtype: "I8", shape: shape.to_vec(), bytes });
     }
     for (name, length) in config.vectors() {

@@ -4,7 +4,7 @@
 //! texts; the library reads it beside `modules.json` only, and so does this.
 
 use super::json_fields::{self, FieldError, Given, Neutral, Object, within};
-use super::metadata::{CONFIG, DescriptionError, ReadFile, in_file, is_plain, object, refusal};
+use super::metadata::{CONFIG, MetadataError, ReadFile, in_file, is_plain, object, refusal};
 use super::tokenizer_config::{LOWER_CASE, tokens};
 use crate::inference::encoder::config::{ACTIVATION, Scores};
 use crate::inference::encoder::pooling::Pooling;
@@ -42,10 +42,10 @@ pub(super) struct Settings {
 
 impl Modules {
     /// Reads the modules; none where a model has no list of them.
-    pub(super) fn read(read: ReadFile<'_>) -> Result<Option<Self>, DescriptionError> {
+    pub(super) fn read(read: ReadFile<'_>) -> Result<Option<Self>, MetadataError> {
         let Some(listed) = listed(read)? else { return Ok(None) };
         let settings = match object(read, SETTINGS)? {
-            Some(config) => Settings::of(&config).map_err(in_file(SETTINGS))?,
+            Some(config) => Settings::from_fields(&config).map_err(in_file(SETTINGS))?,
             None => Settings::default(),
         };
         let mut modules = Self { settings, ..Self::default() };
@@ -86,7 +86,7 @@ impl Modules {
     }
 
     /// Reads the configuration of the transformer's own module, under the first of its names that is there.
-    fn read_transformer(&mut self, read: ReadFile<'_>) -> Result<(), DescriptionError> {
+    fn read_transformer(&mut self, read: ReadFile<'_>) -> Result<(), MetadataError> {
         for file in TRANSFORMER {
             let name = within(&self.root, file);
             if let Some(config) = object(read, &name)?.filter(|config| !config.is_empty()) {
@@ -124,7 +124,7 @@ impl Modules {
 }
 
 impl Settings {
-    fn of(config: &Object) -> Result<Self, FieldError> {
+    fn from_fields(config: &Object) -> Result<Self, FieldError> {
         let kind = json_fields::text(config, "model_type")?.or(KINDS[0]);
         if !KINDS.contains(&kind) {
             let expected = format!("only {} is supported", KINDS.join(" or "));
@@ -165,7 +165,7 @@ fn prompt(config: &Object) -> Result<String, FieldError> {
     }
 }
 
-fn listed(read: ReadFile<'_>) -> Result<Option<Vec<Module>>, DescriptionError> {
+fn listed(read: ReadFile<'_>) -> Result<Option<Vec<Module>>, MetadataError> {
     let Some(json) = read(MODULES)? else { return Ok(None) };
     let listed: Vec<Module> =
         serde_json::from_slice(&json).map_err(|error| refusal(MODULES, &error.to_string()))?;

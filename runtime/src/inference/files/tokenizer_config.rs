@@ -9,9 +9,9 @@ use tokenizers::AddedToken;
 
 /// The settings of a tokenizer.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct TokenizerSettings {
+pub(crate) struct TokenizerConfig {
     /// What a tokenizer of BERT's own class does to a text; none where `tokenizer.json` alone says that.
-    pub(crate) bert: Option<BertSettings>,
+    pub(crate) bert: Option<BertTokenizerConfig>,
     /// The most tokens of a text.
     pub(crate) limit: Option<usize>,
     /// Whether a text that is too long loses its beginning; none where `tokenizer.json` says.
@@ -28,7 +28,7 @@ pub(crate) struct TokenizerSettings {
 
 /// What a tokenizer of BERT's class is made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BertSettings {
+pub(crate) struct BertTokenizerConfig {
     pub(crate) lower_case: Given<bool>,
     /// None: as with capitals.
     pub(crate) strip_accents: Option<bool>,
@@ -38,7 +38,7 @@ pub(crate) struct BertSettings {
 /// Why settings are of no use, and which file says so.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
-pub(crate) struct SettingsError {
+pub(crate) struct TokenizerConfigError {
     pub(crate) origin: Origin,
     pub(crate) error: FieldError,
 }
@@ -55,25 +55,25 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    fn of(self, error: FieldError) -> SettingsError {
-        SettingsError { origin: self, error }
+    fn with(self, error: FieldError) -> TokenizerConfigError {
+        TokenizerConfigError { origin: self, error }
     }
 }
 
-impl From<FieldError> for SettingsError {
+impl From<FieldError> for TokenizerConfigError {
     fn from(error: FieldError) -> Self {
-        Origin::Settings.of(error)
+        Origin::Settings.with(error)
     }
 }
 
-impl BertSettings {
+impl BertTokenizerConfig {
     /// Tells whether capitals are made small, which they are where nothing is said.
     pub(crate) fn lower_case(&self) -> bool {
         self.lower_case.or(true)
     }
 }
 
-impl TokenizerSettings {
+impl TokenizerConfig {
     /// Reads the settings of a model whose `config.json` names this class of tokenizers, if it names one.
     ///
     /// # Errors
@@ -82,14 +82,14 @@ impl TokenizerSettings {
         config: &Object,
         special: Option<&Object>,
         class: Option<&str>,
-    ) -> Result<Self, SettingsError> {
+    ) -> Result<Self, TokenizerConfigError> {
         json_fields::check_neutral(config, &NEUTRAL)?;
         let own = json_fields::text(config, "tokenizer_class")?.value();
         let origin = if own.is_some() { Origin::Settings } else { Origin::Config };
         let class = own.or(class).map(|class| class.strip_suffix("Fast").unwrap_or(class));
         if let Some(class) = class.filter(|class| ELSEWHERE.contains(class)) {
             let error = FieldError::new("tokenizer_class", &class.into(), "which is not supported");
-            return Err(origin.of(error));
+            return Err(origin.with(error));
         }
         let is_bert = class.is_none_or(|class| BERT.contains(&class));
         let bert = is_bert.then(|| bert_settings(config)).transpose()?;
@@ -116,10 +116,10 @@ impl TokenizerSettings {
     }
 }
 
-fn bert_settings(config: &Object) -> Result<BertSettings, FieldError> {
+fn bert_settings(config: &Object) -> Result<BertTokenizerConfig, FieldError> {
     let lower_case = json_fields::flag(config, LOWER_CASE)?;
     lower_case.not_null(LOWER_CASE, TRUE_OR_FALSE)?;
-    Ok(BertSettings {
+    Ok(BertTokenizerConfig {
         lower_case,
         strip_accents: json_fields::flag(config, "strip_accents")?.value(),
         chinese_chars: flag(config, "tokenize_chinese_chars", true)?,
@@ -164,7 +164,11 @@ pub(crate) fn tokens(config: &Object, name: &str) -> Result<Option<usize>, Field
 type Special = (Vec<AddedToken>, Vec<(&'static str, String)>);
 
 /// Gathers the special tokens, in the order in which the library adds those that are new.
-fn special_tokens(config: &Object, map: Option<&Object>, is_bert: bool) -> Result<Special, SettingsError> {
+fn special_tokens(
+    config: &Object,
+    map: Option<&Object>,
+    is_bert: bool,
+) -> Result<Special, TokenizerConfigError> {
     let mut added = Vec::new();
     let decoder = json_fields::object(config, "added_tokens_decoder")?;
     if let Given::Value(decoder) = decoder {
@@ -187,7 +191,7 @@ fn special_tokens(config: &Object, map: Option<&Object>, is_bert: bool) -> Resul
         let token = match said(role) {
             Some((_, Value::Null)) => continue,
             Some((origin, value)) => {
-                let token = added_token(role, &value).map_err(|error| origin.of(error))?;
+                let token = added_token(role, &value).map_err(|error| origin.with(error))?;
                 roles.push((role, token.content.clone()));
                 token
             }
@@ -204,11 +208,11 @@ fn special_tokens(config: &Object, map: Option<&Object>, is_bert: bool) -> Resul
                     Value::Array(tokens) => tokens.iter().collect(),
                     Value::Object(tokens) => tokens.values().collect(),
                     Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-                        return Err(origin.of(FieldError::new(name, &value, "expected a list of tokens")));
+                        return Err(origin.with(FieldError::new(name, &value, "expected a list of tokens")));
                     }
                 };
                 for token in tokens {
-                    added.push(added_token(name, token).map_err(|error| origin.of(error))?);
+                    added.push(added_token(name, token).map_err(|error| origin.with(error))?);
                 }
             }
         }
@@ -271,23 +275,23 @@ const ADDED_MAX: usize = 10_000;
 mod tests {
     use super::*;
 
-    fn read(config: &str, special: &str) -> Result<TokenizerSettings, String> {
+    fn read(config: &str, special: &str) -> Result<TokenizerConfig, String> {
         let object = |json: &str| json_fields::parse(json.as_bytes()).unwrap();
         let special = (!special.is_empty()).then(|| object(special));
-        TokenizerSettings::read(&object(config), special.as_ref(), None).map_err(|error| error.to_string())
+        TokenizerConfig::read(&object(config), special.as_ref(), None).map_err(|error| error.to_string())
     }
 
-    fn bert(config: &str) -> Option<BertSettings> {
+    fn bert(config: &str) -> Option<BertTokenizerConfig> {
         read(config, "").unwrap().bert
     }
 
-    fn contents(settings: &TokenizerSettings) -> Vec<&str> {
+    fn contents(settings: &TokenizerConfig) -> Vec<&str> {
         settings.added.iter().map(|token| token.content.as_str()).collect()
     }
 
     #[test]
     fn the_class_decides_whether_the_settings_count() {
-        let small = |settings: Option<BertSettings>| settings.map(|settings| settings.lower_case());
+        let small = |settings: Option<BertTokenizerConfig>| settings.map(|settings| settings.lower_case());
         assert_eq!(small(bert("{}")), Some(true));
         assert_eq!(small(bert(r#"{"do_lower_case":false}"#)), Some(false));
         assert_eq!(small(bert(r#"{"tokenizer_class":"DistilBertTokenizerFast"}"#)), Some(true));

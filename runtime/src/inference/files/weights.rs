@@ -154,7 +154,8 @@ impl<'a> Weights<'a> {
         shape: &[usize],
     ) -> Result<(Float, Cow<'a, [u8]>), WeightsError> {
         let entry = self.entry(name)?;
-        let float = Float::of(entry.dtype).ok_or_else(|| wrong_dtype(name, entry, "F32, F16 or BF16"))?;
+        let float =
+            Float::from_dtype(entry.dtype).ok_or_else(|| wrong_dtype(name, entry, "F32, F16 or BF16"))?;
         let bytes = self.bytes(name, Some(shape))?;
         if float.all_finite(&bytes) {
             Ok((float, bytes))
@@ -171,7 +172,9 @@ impl<'a> Weights<'a> {
         columns: usize,
     ) -> Result<Option<RowsOnDisk>, WeightsError> {
         let (file, entry) = self.place(name, &[rows, columns])?;
-        let (Some(float), Source::Disk(file)) = (Float::of(entry.dtype), file) else { return Ok(None) };
+        let (Some(float), Source::Disk(file)) = (Float::from_dtype(entry.dtype), file) else {
+            return Ok(None);
+        };
         let (name, file) = (name.to_owned(), Arc::clone(file));
         Ok(Some(RowsOnDisk { name, file, start: entry.start, float, rows, columns }))
     }
@@ -312,7 +315,7 @@ pub(crate) enum Float {
 }
 
 impl Float {
-    fn of(dtype: Dtype) -> Option<Self> {
+    fn from_dtype(dtype: Dtype) -> Option<Self> {
         let known = [(Dtype::BF16, Self::Bf16), (Dtype::F16, Self::F16), (Dtype::F32, Self::F32)];
         known.into_iter().find(|(known, _)| *known == dtype).map(|(_, float)| float)
     }

@@ -25,7 +25,7 @@ pub struct CpuShare {
 
 impl CpuShare {
     /// Divides this many cores; `threads` of 0 means as many as the share needs.
-    pub fn of(cores: u16, threads: u16, percent: u8) -> Self {
+    pub fn new(cores: u16, threads: u16, percent: u8) -> Self {
         let cores = cores.max(1);
         let permille = (u32::from(cores) * u32::from(percent.clamp(1, 100)) * 10).max(1);
         let needed = u16::try_from(permille.div_ceil(1000)).unwrap_or(u16::MAX);
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn a_share_is_threads_first_and_pauses_for_the_rest() {
         let share = |cores, threads, percent| {
-            let share = CpuShare::of(cores, threads, percent);
+            let share = CpuShare::new(cores, threads, percent);
             (share.threads, share.running(1).map(|running| running.as_millis()), share.running(2).is_some())
         };
         assert_eq!(share(2, 0, 100), (2, None, true));

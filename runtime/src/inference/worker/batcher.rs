@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is known of the jobs of one worker.
 #[derive(Default)]
-pub(super) struct Queue {
+pub(super) struct Batcher {
     jobs: BTreeMap<JobId, Job>,
     /// Texts that nobody computes yet, in the order of their arrival.
     waiting: VecDeque<Text>,
@@ -125,7 +125,7 @@ impl Input {
     }
 }
 
-impl Queue {
+impl Batcher {
     /// Adds a job's tasks; a job without any text ends at once.
     pub(super) fn start(&mut self, id: JobId, requests: Vec<Request>) -> Option<Ended> {
         let mut job = Job { tasks: Vec::with_capacity(requests.len()), open: 0, micros: 0, cancelled: false };
@@ -281,7 +281,7 @@ impl Task {
             Purpose::Embed => Ok(TaskOutput::Embedding { vectors, tokens, truncated }),
             Purpose::Rank { scores } => {
                 let logits: Vec<f32> = vectors.iter().flatten().copied().collect();
-                let scores = logits.iter().flat_map(|logit| scores.of(&[*logit])).collect();
+                let scores = logits.iter().flat_map(|logit| scores.apply(&[*logit])).collect();
                 Ok(TaskOutput::Ranking { logits, scores, tokens, truncated })
             }
             Purpose::Scores { labels, asked, scores } => {
@@ -291,7 +291,7 @@ impl Task {
                     return Err(InferenceError::InputRejected(why));
                 }
                 let logits = vectors.into_iter().next().unwrap_or_default();
-                let scores = labels.iter().cloned().zip(scores.of(&logits));
+                let scores = labels.iter().cloned().zip(scores.apply(&logits));
                 let asked_for = |(label, _): &(String, f32)| asked.is_empty() || asked.contains(label);
                 classified(scores.filter(asked_for), truncated)
             }
@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn jobs_share_a_batch_and_end_with_their_own_outputs_in_order() {
-        let mut queue = Queue::default();
+        let mut queue = Batcher::default();
         assert_eq!(queue.start(JobId(1), texts(2)), None);
         assert_eq!(queue.start(JobId(2), texts(1)), None);
         let batch = queue.take(1);
@@ -392,7 +392,7 @@ mod tests {
 
     #[test]
     fn a_cancelled_job_ends_once_and_takes_no_text_of_others_with_it() {
-        let mut queue = Queue::default();
+        let mut queue = Batcher::default();
         queue.start(JobId(1), texts(40));
         queue.start(JobId(2), texts(1));
         let batch = queue.take(1);
@@ -409,7 +409,7 @@ mod tests {
 
     #[test]
     fn a_waiting_job_ends_when_it_is_cancelled_and_an_empty_one_when_it_starts() {
-        let mut queue = Queue::default();
+        let mut queue = Batcher::default();
         queue.start(JobId(1), texts(3));
         let ended = queue.cancel(JobId(1));
         assert_eq!(ended, Some(Ended { job: JobId(1), micros: 0, result: Err(InferenceError::Cancelled) }));
@@ -419,14 +419,14 @@ mod tests {
 
     #[test]
     fn takers_share_what_waits() {
-        let mut queue = Queue::default();
+        let mut queue = Batcher::default();
         queue.start(JobId(1), texts(5));
         assert_eq!([queue.take(2).len(), queue.take(2).len(), queue.take(2).len()], [3, 1, 1]);
     }
 
     #[test]
     fn a_long_text_has_a_batch_of_its_own() {
-        let mut queue = Queue::default();
+        let mut queue = Batcher::default();
         queue.start(JobId(1), vec![embed(vec![text(&"a".repeat(BATCH_BYTES_MAX * 2)), text("b")])]);
         assert_eq!(queue.take(1).len(), 1);
         assert_eq!(queue.take(1).len(), 1);
@@ -434,7 +434,7 @@ mod tests {
 
     #[test]
     fn the_texts_of_a_task_succeed_together_or_not_at_all() {
-        let mut queue = Queue::default();
+        let mut queue = Batcher::default();
         queue.start(JobId(1), vec![embed(vec![text("a"), text("b")]), embed(vec![text("c"), text("d")])]);
         let batch = queue.take(1);
         let refused = || Err(InferenceError::InputRejected("too odd".to_owned()));
@@ -449,7 +449,7 @@ mod tests {
 
     #[test]
     fn a_task_names_the_texts_that_were_cut_in_their_order() {
-        let mut queue = Queue::default();
+        let mut queue = Batcher::default();
         queue.start(JobId(1), vec![embed(vec![text("a"), text("b"), text("c")])]);
         let batch = queue.take(1);
         let cut = |tokens, dropped| Ok(Made { vector: vec![0.5], tokens, dropped });
@@ -463,7 +463,7 @@ mod tests {
 
     #[test]
     fn the_first_of_several_refused_texts_is_named_whichever_was_computed_first() {
-        let mut queue = Queue::default();
+        let mut queue = Batcher::default();
         queue.start(JobId(1), vec![embed(vec![text("a"), text("b"), text("c")])]);
         let batch = queue.take(1);
         let refused = |why: &str| Err(InferenceError::InputRejected(why.to_owned()));
@@ -476,7 +476,7 @@ mod tests {
 
     #[test]
     fn labels_are_sorted_by_their_scores() {
-        let mut queue = Queue::default();
+        let mut queue = Batcher::default();
         let labels: Arc<[String]> = ["no", "maybe", "yes"].map(str::to_owned).into();
         let request = |asked: &[&str]| Request {
             inputs: vec![text("sure?")],
@@ -505,7 +505,7 @@ mod tests {
 
     #[test]
     fn a_text_gets_the_label_that_is_most_like_it() {
-        let mut queue = Queue::default();
+        let mut queue = Batcher::default();
         let labels = vec!["sport".to_owned(), "food".to_owned()];
         let inputs = vec![text("soup"), text("sport"), text("food")];
         queue.start(JobId(1), vec![Request { inputs, purpose: Purpose::Similarity { labels } }]);
@@ -524,7 +524,7 @@ mod tests {
 
     #[test]
     fn a_pass_stops_when_the_last_who_wants_it_is_gone() {
-        let mut queue = Queue::default();
+        let mut queue = Batcher::default();
         queue.start(JobId(1), texts(1));
         queue.start(JobId(2), texts(1));
         let batch = queue.take(1);

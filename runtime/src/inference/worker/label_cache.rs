@@ -8,11 +8,11 @@ use std::sync::{Mutex, PoisonError};
 
 /// The vectors of the labels that were lately asked for.
 #[derive(Default)]
-pub(super) struct LabelVectors {
+pub(super) struct LabelCache {
     known: Mutex<BTreeMap<String, Vec<f32>>>,
 }
 
-impl LabelVectors {
+impl LabelCache {
     /// Returns a label's vector, if it is known.
     pub(super) fn find(&self, label: &str) -> Option<Vec<f32>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(label).cloned()
@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn no_more_are_kept_than_the_limit() {
-        let vectors = LabelVectors::default();
+        let vectors = LabelCache::default();
         for label in 0..=LABELS_MAX {
             vectors.keep(&label.to_string(), &[label as f32]);
         }

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 /// The files of a model, and when all of them were last looked at.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct WatchedFiles {
     weights: Vec<ModelFile>,
     others: Vec<ModelFile>,
     looked_at: Mutex<Option<Instant>>,
 }
 
-impl Watched {
+impl WatchedFiles {
     /// Watches files that are to stay as they were when they were hashed.
     pub(super) fn new(files: Vec<ModelFile>) -> Self {
         let is_weights = |file: &ModelFile| WEIGHTS.iter().any(|end| file.name.ends_with(end));
@@ -62,7 +62,7 @@ mod tests {
         let watched = |content: &str| {
             fs::write(&path, content).unwrap();
             let file = ModelFile::at("model.safetensors".to_owned(), path.clone()).unwrap();
-            Watched::new(vec![file])
+            WatchedFiles::new(vec![file])
         };
         let before = watched("one");
         assert!(!before.have_changed() && !before.have_changed_at_all());

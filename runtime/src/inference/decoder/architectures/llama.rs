@@ -2,7 +2,7 @@
 
 pub(in crate::inference::decoder) mod gguf_schema;
 
-use crate::inference::decoder::LlamaError;
+use crate::inference::decoder::DecoderError;
 use crate::inference::decoder::gguf::Gguf;
 use crate::inference::decoder::json_fields::Fields;
 use kernels::decoder::Shape;
@@ -12,7 +12,7 @@ use std::f32::consts::PI;
 
 /// A Llama as its files describe it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Config {
+pub(crate) struct LlamaConfig {
     pub(crate) shape: Shape,
     pub(crate) layers: usize,
     /// Whether the last matrix is the table of the tokens' vectors.
@@ -23,11 +23,11 @@ pub(crate) struct Config {
     pub(crate) eos: Vec<u32>,
 }
 
-impl Config {
+impl LlamaConfig {
     /// Reads `config.json`, and `generation_config.json` where there is one. What transformers' classes for these
     /// models do not read changes nothing; what they read and nothing here computes is refused by its name.
-    pub(crate) fn parse(json: &[u8], generation: Option<&[u8]>) -> Result<Self, LlamaError> {
-        Self::parsed(json, generation).map_err(LlamaError::Config)?.checked()
+    pub(crate) fn parse(json: &[u8], generation: Option<&[u8]>) -> Result<Self, DecoderError> {
+        Self::parsed(json, generation).map_err(DecoderError::Config)?.checked()
     }
 
     fn parsed(json: &[u8], generation: Option<&[u8]>) -> Result<Self, String> {
@@ -87,8 +87,8 @@ impl Config {
 
     /// Reads the metadata of a GGUF file that [`gguf_schema::check`] let pass; `factors` are those that its frequencies
     /// are divided by.
-    pub(crate) fn of_gguf(gguf: &Gguf, factors: Option<&[f32]>) -> Result<Self, LlamaError> {
-        Self::described(gguf, factors).map_err(LlamaError::Config)?.checked()
+    pub(crate) fn from_gguf(gguf: &Gguf, factors: Option<&[f32]>) -> Result<Self, DecoderError> {
+        Self::described(gguf, factors).map_err(DecoderError::Config)?.checked()
     }
 
     fn described(gguf: &Gguf, factors: Option<&[f32]>) -> Result<Self, String> {
@@ -157,7 +157,7 @@ impl Config {
     }
 
     /// Refuses numbers that no Llama has before memory is taken for them.
-    fn checked(self) -> Result<Self, LlamaError> {
+    fn checked(self) -> Result<Self, DecoderError> {
         let shape = &self.shape;
         let numbers = [
             ("the length of a vector", shape.hidden, WIDTH_MAX),
@@ -193,8 +193,8 @@ pub(crate) fn is_llama(json: &[u8]) -> bool {
     serde_json::from_slice::<Kind>(json).is_ok_and(|kind| TYPES.contains(&kind.model_type.as_str()))
 }
 
-fn refusal(reason: String) -> LlamaError {
-    LlamaError::Config(reason)
+fn refusal(reason: String) -> DecoderError {
+    DecoderError::Config(reason)
 }
 
 /// Refuses what transformers computes for these models and nothing here does.
@@ -312,8 +312,8 @@ mod tests {
     const TINY: &str = r#"{"model_type":"llama","hidden_size":64,"intermediate_size":128,"num_attention_heads":4,
         "num_hidden_layers":3,"vocab_size":400,"max_position_embeddings":128,"rms_norm_eps":1e-5,"eos_token_id":[1,2]"#;
 
-    fn with(more: &str) -> Result<Config, LlamaError> {
-        Config::parse(format!("{TINY}{more}}}").as_bytes(), None)
+    fn with(more: &str) -> Result<LlamaConfig, DecoderError> {
+        LlamaConfig::parse(format!("{TINY}{more}}}").as_bytes(), None)
     }
 
     #[test]
@@ -348,14 +348,14 @@ mod tests {
         let mistral = |more: &str| {
             let json =
                 format!("{TINY}{more}}}").replace("llama", "mistral").replace(":128,\"rms", ":9999,\"rms");
-            Config::parse(json.as_bytes(), None).unwrap().shape
+            LlamaConfig::parse(json.as_bytes(), None).unwrap().shape
         };
         let of = |shape: Shape| (shape.kv_heads, shape.context);
         assert_eq!(of(mistral(r#","num_key_value_heads":2"#)), (2, 4096));
         assert_eq!(of(mistral(r#","num_key_value_heads":null,"sliding_window":null"#)), (4, 9999));
         assert_eq!(of(mistral(r#","num_key_value_heads":1,"sliding_window":16"#)), (1, 16));
         // Ends of both files count, and a list, and none that the model has no row for is any harm.
-        let both = Config::parse(
+        let both = LlamaConfig::parse(
             format!("{TINY}}}").as_bytes(),
             Some(br#"{"eos_token_id":[7,999],"bos_token_id":3}"#),
         );
@@ -380,7 +380,7 @@ mod tests {
             .into();
             metadata.extend(more.iter().map(|(name, value)| (format!("llama.{name}"), value.clone())));
             let gguf = Gguf { metadata, tensors: std::collections::BTreeMap::new() };
-            Config::of_gguf(&gguf, None).unwrap().shape.frequencies
+            LlamaConfig::from_gguf(&gguf, None).unwrap().shape.frequencies
         };
         let plain = frequencies(&[]);
         let old = frequencies(&[("rope.scale_linear", Value::Float(4.0))]);
@@ -423,13 +423,14 @@ mod tests {
             (r#"{"suppress_tokens":[1]}"#, "suppress_tokens"),
             ("[", "generation_config.json is damaged"),
         ] {
-            let error = Config::parse(generation.as_bytes(), Some(json.as_bytes())).unwrap_err().to_string();
+            let error =
+                LlamaConfig::parse(generation.as_bytes(), Some(json.as_bytes())).unwrap_err().to_string();
             assert!(error.contains(reason), "{error} for {json}");
         }
         let other = format!("{TINY}}}").replace("llama", "gpt_neox");
-        assert!(Config::parse(other.as_bytes(), None).unwrap_err().to_string().contains("gpt_neox"));
-        assert!(Config::parse(b"{}", None).is_err());
+        assert!(LlamaConfig::parse(other.as_bytes(), None).unwrap_err().to_string().contains("gpt_neox"));
+        assert!(LlamaConfig::parse(b"{}", None).is_err());
         let huge = format!("{TINY}}}").replace(":64,", ":640000000000,");
-        assert!(Config::parse(huge.as_bytes(), None).unwrap_err().to_string().contains("length"));
+        assert!(LlamaConfig::parse(huge.as_bytes(), None).unwrap_err().to_string().contains("length"));
     }
 }

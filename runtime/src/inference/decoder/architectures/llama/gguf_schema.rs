@@ -279,8 +279,11 @@ mod tests {
             ("tokenizer.ggml.model", text("gpt2")),
             ("tokenizer.chat_template.tool_use", text("x")),
         ];
-        let tensor =
-            || Kind::of(0).map(|kind| Tensor { kind, rows: 1, columns: 4, start: 0, bytes: 16 }).unwrap();
+        let tensor = || {
+            Kind::from_number(0)
+                .map(|kind| Tensor { kind, rows: 1, columns: 4, start: 0, bytes: 16 })
+                .unwrap()
+        };
         let tensors = ["token_embd.weight", "blk.0.attn_q.weight", "blk.11.ffn_up.weight"];
         Gguf {
             metadata: metadata.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
