@@ -1,7 +1,7 @@
-//! What to simulate: nodes, network, work, faults, and what must hold, as plain data.
+//! What to simulate, as plain data: nodes, network, workload, faults, and what must hold.
 //!
-//! A [`Scenario`] that exists is valid: every name in it is known, every number within its limit, and the
-//! executor it names can model all of it. [`crate::scenario_file`] reads it from a TOML file and checks it.
+//! A [`Scenario`] that exists is valid: every name in it is known, every number is within its limit, and its executor
+//! can model all of it. [`crate::scenario_file`] reads it from a TOML file and checks it.
 
 mod executor;
 mod fault;
@@ -27,51 +27,51 @@ use engine::task::TaskStatus;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// One story to simulate, valid throughout.
+/// A valid scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scenario {
-    /// Where it was read from, as the user wrote it.
+    /// The file that it was read from, as the user wrote it.
     pub path: String,
-    /// Why it exists: its first line, if that is a comment.
+    /// Why it exists: the first line of the file if that is a comment.
     pub why: String,
-    /// How many nodes there are, called `n0`, `n1` and so on.
+    /// The number of nodes. They are called `n0`, `n1` and so on.
     pub nodes: u32,
-    /// What runs it.
+    /// The executor that runs it.
     pub executor: Executor,
-    /// What would run it if nobody had asked for another executor.
+    /// The executor that would run it if the user had not asked for another one.
     pub chosen: Executor,
-    /// The seed to take where nobody asks for another one.
+    /// The default seed.
     pub seed: Option<u64>,
-    /// How much time is simulated.
+    /// The simulated time.
     pub duration: Duration,
     /// When nodes start.
     pub start: Range,
-    /// What lies between the nodes.
+    /// The network between the nodes.
     pub network: Network,
     /// How long a write takes to become durable.
     pub disk_latency: Range,
-    /// What every node is told.
+    /// The configuration of every node.
     pub node: NodeSettings,
-    /// Nodes that are not like the others.
+    /// Nodes that differ from the others.
     pub hosts: Vec<Host>,
-    /// What users ask for.
+    /// The tasks that users submit.
     pub workload: Option<Workload>,
-    /// Files that nodes give each other.
+    /// The files that nodes share.
     pub files: Vec<SharedFile>,
-    /// Who wants which of them.
+    /// The files that nodes fetch.
     pub fetches: Vec<Fetch>,
-    /// What goes wrong.
+    /// The faults to inject.
     pub faults: Vec<Fault>,
-    /// How many of the faults each seed draws, from the fewest to the most; all where it is not said.
+    /// The fewest and the most faults that a seed draws; `None` for all of them.
     pub swarm: Option<(u32, u32)>,
-    /// When all must be well again.
+    /// When the system must have recovered.
     pub liveness: Option<Liveness>,
     /// What must hold, and what must be reached.
     pub expect: Expect,
 }
 
 impl Scenario {
-    /// Returns what is special about a node; `None` where nothing is.
+    /// Returns how a node differs from the others; `None` if it does not.
     pub fn host(&self, node: u32) -> Option<&Host> {
         self.hosts.iter().find(|host| host.node == node)
     }
@@ -84,7 +84,7 @@ impl Scenario {
         }
     }
 
-    /// Tells whether a fault may stop a node: one that has a copy would give way to it when it came back.
+    /// Returns whether a fault may stop a node. A node that has a copy would yield to it when it restarts.
     pub(crate) fn may_be_stopped(&self, node: u32) -> bool {
         self.role(node) == NodeRole::Member && self.hosts.iter().all(|host| host.identity != Some(node))
     }
@@ -94,8 +94,7 @@ impl Scenario {
         self.host(node).and_then(|host| host.start).unwrap_or(self.start)
     }
 
-    /// Returns the moments between `after` and `after + within` at which to look whether all is well; the last is the
-    /// one that counts.
+    /// Returns the times between `after` and `after + within` at which liveness is checked; only the last one decides.
     pub(crate) fn liveness_checks(&self) -> Vec<Duration> {
         let Some(liveness) = self.liveness else { return Vec::new() };
         let looks = u32::try_from(liveness.within.as_millis() / LIVENESS_CHECK_INTERVAL_MS)
@@ -105,91 +104,92 @@ impl Scenario {
     }
 }
 
-/// What lies between the nodes.
+/// The network between the nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// How long a frame or packet travels.
+    /// The latency of a frame or packet.
     pub latency: Range,
-    /// Who can reach whom.
+    /// Which nodes can reach each other.
     pub topology: Topology,
-    /// Whether nodes find each other by multicast; else each is told its neighbours' addresses.
+    /// Whether nodes discover each other by multicast; otherwise each is configured with its neighbours' addresses.
     pub multicast: bool,
-    /// What gets lost on the way, faults aside.
+    /// The loss of the network, apart from faults.
     pub loss: Option<Loss>,
-    /// The step of simulated time, where time goes in steps: with turmoil. What happens within one is simultaneous.
+    /// The step of simulated time, for an executor that advances in steps (turmoil). Events within one step are
+    /// simultaneous.
     pub tick: Duration,
 }
 
-/// What gets lost on the way.
+/// The loss of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// How many of a million frames and packets.
+    /// The lost frames and packets per million.
     pub per_million: u32,
-    /// Whether a heartbeat that was lost is sent again, as TCP does with all that it carries; else it is gone, as
-    /// it would be in a datagram. Whatever is no heartbeat is always sent again.
+    /// Whether a lost heartbeat is retransmitted, as TCP does with everything; otherwise it is gone, as in a datagram
+    /// protocol. All other frames are always retransmitted.
     pub retransmission: bool,
 }
 
-/// Who can reach whom.
+/// Which nodes can reach each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Topology {
-    /// Everybody everybody; without multicast, each is told the addresses of eight others.
+    /// Every node reaches every other. Without multicast, each is configured with the addresses of eight others.
     Full,
-    /// Each node the one before and the one after it.
+    /// Each node reaches the one before and the one after it.
     Line,
-    /// As in a line, and the last the first.
+    /// As a line, with the last node next to the first.
     Ring,
 }
 
-/// What every node is told.
+/// The configuration of every node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeSettings {
-    /// The most links that a node keeps.
+    /// The most links of a node.
     pub max_peers: u16,
-    /// Jobs that run at the same time.
+    /// The most inference jobs that run at the same time.
     pub max_concurrent_tasks: u16,
-    /// Accepted tasks that may wait or run at the same time.
+    /// The most accepted tasks that are waiting or running.
     pub queue_tasks_max: u32,
 }
 
-/// When all must be well again.
+/// When the system must have recovered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Liveness {
     /// When the network is healed for good.
     pub after: Duration,
-    /// How long after that every task must have its outcome and the mesh be whole.
+    /// The time after that until every task must have its outcome and the mesh must be whole.
     pub within: Duration,
 }
 
 /// What must hold, and what must be reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expect {
-    /// Invariants to check after every step.
+    /// The invariants to check after every step.
     pub always: Vec<&'static str>,
     /// Events that the run must reach at least once.
     pub sometimes: Vec<&'static str>,
-    /// How many tasks must end how; those not named may be any number.
+    /// How many tasks must end with each outcome; an outcome that is not listed may have any number.
     pub outcomes: BTreeMap<OutcomeKind, u32>,
 }
 
-/// How a submitted task can end, as its user sees it.
+/// The outcome of a submitted task, as its user sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutcomeKind {
-    /// Cancelled by a user.
+    /// A user cancelled it.
     Cancelled,
-    /// Ended with an output.
+    /// It ended with an output.
     Completed,
-    /// Ended with a reason.
+    /// It ended with an error.
     Failed,
-    /// Accepted, and without an outcome when the run ended.
+    /// It was accepted and had no outcome when the run ended.
     Open,
-    /// Not accepted.
+    /// It was not accepted.
     Rejected,
-    /// Its time was over.
+    /// Its timeout elapsed.
     Timeout,
-    /// Its node went away before it answered, or none was there to ask.
+    /// Its node stopped before it answered, or no node was there to ask.
     Unanswered,
 }
 
@@ -232,7 +232,7 @@ pub const TASKS_MAX: u32 = 100_000;
 /// The most files of a scenario.
 pub const FILES_MAX: usize = 16;
 
-/// The most bytes of a file.
+/// The largest shared file, in bytes.
 pub const FILE_CONTENT_BYTES_MAX: u32 = 32 << 20;
 
 /// The most faults of a scenario.
@@ -241,19 +241,19 @@ pub const FAULTS_MAX: usize = 1_000;
 /// The most tasks of one burst.
 pub const BURST_MAX: u32 = 10_000;
 
-/// The most by which clocks drift, in parts of a million: ten times what a bad quartz does.
+/// The largest clock drift, in parts per million: ten times that of a bad quartz.
 pub const DRIFT_PPM_MAX: i32 = 1_000;
 
-/// The most times that one fault strikes.
+/// The most injections of one fault.
 pub const INJECTIONS_MAX: u32 = 10_000;
 
-/// The most of a million frames that a network loses.
+/// The largest loss, in frames per million.
 pub const LOSS_PER_MILLION_MAX: u32 = 500_000;
 
-/// The longest time that a scenario simulates, and the longest of any duration in it.
+/// The longest simulated time, and the longest of any duration in a scenario.
 pub const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The longest input of a task, in bytes, before its number is added.
+/// The longest input of a task, in bytes, before its number is appended.
 pub const INPUT_BYTES_MAX: usize = 64 << 10;
 
 const LIVENESS_CHECK_INTERVAL_MS: u128 = 100;

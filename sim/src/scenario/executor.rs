@@ -1,4 +1,4 @@
-//! The two ways to run a scenario, by name. What each can model stands in `crate::executor`.
+//! The names of the two executors. What each can model is defined in `crate::executor`.
 
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Executor {
-    /// Straight over the engine: thousands of nodes, many seeds.
+    /// Runs the engine directly: thousands of nodes, many seeds.
     EventQueue,
-    /// The real driver, framing and handshake over turmoil's network: a few dozen nodes.
+    /// Runs the real driver, framing and handshake over turmoil's network: a few dozen nodes.
     Turmoil,
 }
 

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-/// From the shortest to the longest, both included.
+/// A range of durations, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
     /// The shortest.

@@ -1,10 +1,10 @@
-//! Which node something happens to.
+//! The node that something happens to.
 
-/// One node of a scenario.
+/// A node of a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// One that runs at the time, chosen by the seed.
+    /// A running node, drawn by the seed.
     Any,
-    /// This one.
+    /// The node with this number.
     Node(u32),
 }
