@@ -1,188 +1,188 @@
-//! What goes wrong in a scenario: kinds of faults, and when they strike.
+//! The faults of a scenario: their kinds, and when they are injected.
 
 use super::machine_fault::{DELAY_MAX, MachineFault};
 use super::range::Range;
 use super::target::Target;
 use core::time::Duration;
 
-/// Something that goes wrong.
+/// A fault to inject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// When; the seed chooses the moment.
+    /// When it is injected; the seed draws the moment.
     pub at: Range,
-    /// Under how many of a million seeds.
+    /// The share of seeds that inject it, per million.
     pub per_million: u32,
-    /// What.
+    /// What happens.
     pub kind: FaultKind,
 }
 
-/// What goes wrong.
+/// The kind of a fault, with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// Something is wrong with one node's machine.
+    /// One node's machine is faulty.
     Machine {
-        /// Whose.
+        /// The node.
         node: Target,
-        /// What.
+        /// The fault of its machine.
         what: MachineFault,
-        /// How long it lasts, if not until everything is healed.
+        /// How long it lasts; `None` until everything is healed.
         heal_after: Option<Duration>,
     },
-    /// Many tasks are submitted at once, beside the workload and like it.
+    /// Many tasks are submitted at once, in addition to the workload and like it.
     Burst {
-        /// Where.
+        /// The node that gets them.
         node: Target,
-        /// How many.
+        /// The number of tasks.
         count: u32,
     },
-    /// Nodes go and come back all the time: one each `every`, chosen by the seed, and so is how it goes.
+    /// Nodes stop and start again continually: one per `every`; the seed draws the node and how it stops.
     Churn {
         /// The time between two departures.
         every: Duration,
-        /// How long each stays away.
+        /// How long each node stays away.
         away: Range,
-        /// How long it goes on.
+        /// How long the churn lasts.
         lasts: Duration,
     },
-    /// A link goes down and up again: nothing gets from one group to another during the first half of each `every`.
+    /// A link goes down and up repeatedly: groups cannot reach each other during the first half of each `every`.
     Flap {
-        /// The groups; nodes of none reach all.
+        /// The groups; nodes in none of them reach all.
         groups: Vec<Vec<u32>>,
-        /// From one time that it goes down to the next.
+        /// The period.
         every: Duration,
-        /// How long it goes on.
+        /// How long the flapping lasts.
         lasts: Duration,
     },
-    /// Every connection of a node breaks, at both ends at once.
+    /// All connections of a node break, at both ends at once.
     ConnectionReset {
-        /// Whose.
+        /// The node.
         node: Target,
     },
-    /// What one part of the nodes sends to another takes longer, and no longer in the other direction.
+    /// Frames from one set of nodes to another are delayed; the opposite direction is not.
     Asymmetry {
-        /// Whose frames are late.
+        /// The senders.
         from: Vec<u32>,
-        /// On the way to whom.
+        /// The receivers.
         to: Vec<u32>,
-        /// How much longer each takes.
+        /// The additional delay of each frame.
         add: Range,
-        /// How long it lasts, if not until everything is healed.
+        /// How long it lasts; `None` until everything is healed.
         heal_after: Option<Duration>,
     },
-    /// Some of what is sent does not arrive as it was sent, or not once.
+    /// Some frames or packets are altered, duplicated or reordered.
     Disturbance {
-        /// In which way.
+        /// What happens to them.
         how: Disturbance,
-        /// How many of a million.
+        /// The affected share, per million.
         per_million: u32,
-        /// How long it lasts, if not until everything is healed.
+        /// How long it lasts; `None` until everything is healed.
         heal_after: Option<Duration>,
     },
-    /// Nothing gets to one node or from it.
+    /// One node is partitioned from all others.
     IsolateOne {
-        /// Which.
+        /// The node.
         node: Target,
-        /// How long it lasts, if not until everything is healed.
+        /// How long it lasts; `None` until everything is healed.
         heal_after: Option<Duration>,
     },
-    /// A process dies; its sockets close, and some of its unfinished writes get through.
+    /// A process is killed: its sockets close, and some of its unfinished writes complete.
     Kill {
-        /// Whose.
+        /// The node.
         node: Target,
-        /// How long after it starts again, if ever.
+        /// The time until it starts again; `None` for never.
         restart_after: Option<Duration>,
     },
-    /// A node is told to stop, and does so in good order.
+    /// A node is asked to stop and shuts down gracefully.
     Leave {
-        /// Which.
+        /// The node.
         node: Target,
-        /// How long after it starts again, if ever.
+        /// The time until it starts again; `None` for never.
         restart_after: Option<Duration>,
     },
-    /// Everything that is sent takes longer.
+    /// Everything that is sent is delayed.
     LatencyStep {
-        /// How much longer.
+        /// The additional delay.
         add: Range,
-        /// How long it lasts, if not until everything is healed.
+        /// How long it lasts; `None` until everything is healed.
         heal_after: Option<Duration>,
     },
-    /// Nothing gets from some nodes to some others, which still reach them.
+    /// Frames from some nodes to others are lost; the opposite direction works.
     OneWayLoss {
-        /// Whose frames are lost.
+        /// The senders.
         from: Vec<u32>,
-        /// On the way to whom.
+        /// The receivers.
         to: Vec<u32>,
-        /// How long it lasts, if not until everything is healed.
+        /// How long it lasts; `None` until everything is healed.
         heal_after: Option<Duration>,
     },
-    /// Nothing gets from one group to another, and what is sent is lost.
+    /// Groups cannot reach each other, and what they send is lost.
     Partition {
-        /// The groups; nodes of none reach all.
+        /// The groups; nodes in none of them reach all.
         groups: Vec<Vec<u32>>,
-        /// How long it lasts, if not until everything is healed.
+        /// How long it lasts; `None` until everything is healed.
         heal_after: Option<Duration>,
     },
-    /// Some of the workload's inputs kill every process that runs a model on them.
+    /// Some inputs of the workload crash every process that runs a model on them.
     PoisonInput {
         /// The numbers of the tasks.
         tasks: Vec<u32>,
     },
-    /// A node vanishes without a word, and all of its unfinished writes are lost.
+    /// A machine loses power: its peers get no notice, and all of its unfinished writes are lost.
     PowerLoss {
-        /// Which.
+        /// The node.
         node: Target,
-        /// How long after it starts again, if ever.
+        /// The time until it starts again; `None` for never.
         restart_after: Option<Duration>,
     },
-    /// One node after another is told to stop and started again.
+    /// Every node, one after another, is asked to stop and is started again.
     RollingRestart {
-        /// From one to the next.
+        /// The time between two restarts.
         every: Duration,
-        /// How long each stays away.
+        /// How long each node stays away.
         away: Range,
-        /// How long it takes for all.
+        /// How long all restarts together take.
         lasts: Duration,
     },
-    /// What one group sends to another waits, and arrives when it is over.
+    /// Frames between groups are held back, and arrive when the stall is over.
     Stall {
-        /// The groups; nodes of none reach all.
+        /// The groups; nodes in none of them reach all.
         groups: Vec<Vec<u32>>,
-        /// How long it lasts, if not until everything is healed.
+        /// How long it lasts; `None` until everything is healed.
         heal_after: Option<Duration>,
     },
-    /// Some nodes, chosen by the seed, are stalled one after the other, and then let go in another order.
+    /// Some nodes, drawn by the seed, are stalled one after another and then released in another order.
     SwizzleClog {
-        /// From one to the next.
+        /// The time between two steps.
         every: Duration,
         /// How long it takes at most.
         lasts: Duration,
     },
-    /// A node vanishes without a word in the middle of its writes: the first few of those under way got through, each
-    /// whole, and nobody was told.
+    /// A machine loses power during its writes: the first few unfinished writes complete, each as a whole, and the
+    /// process never learns of it.
     TornWrite {
-        /// Which.
+        /// The node.
         node: Target,
-        /// How long after it starts again, if ever.
+        /// The time until it starts again; `None` for never.
         restart_after: Option<Duration>,
     },
 }
 
-/// What becomes of some of what is sent. A stream keeps its order and its bytes whatever the network does, so all but
-/// the last are about packets to all.
+/// What happens to some frames or packets. A stream keeps its order and its bytes whatever the network does, so all
+/// but the last affect multicast packets only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Disturbance {
     /// It arrives twice.
     Duplicate,
     /// Later ones overtake it.
     Reorder,
-    /// It arrives once more, long after.
+    /// It arrives once more, much later.
     Replay,
-    /// A bit of it is flipped. A connection on which that happens fails its integrity check and breaks.
+    /// One bit is flipped. On a connection the integrity check fails and the connection breaks.
     Corrupt,
 }
 
 impl FaultKind {
-    /// Tells whether, under this fault, nodes may take one for dead that lives.
+    /// Returns whether nodes may declare a live node dead under this fault.
     pub(crate) fn may_hide_live_nodes(&self) -> bool {
         match self {
             Self::Machine { what, .. } => what.may_hide_live_nodes(),
@@ -206,7 +206,7 @@ impl FaultKind {
         }
     }
 
-    /// Returns the kind's name in a scenario file.
+    /// Returns the kind's name in scenario files.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Machine { what, .. } => what.name(),
@@ -236,7 +236,7 @@ impl FaultKind {
         }
     }
 
-    /// Returns the same fault for one node, where it is about a single one.
+    /// Returns the same fault for the given node, if it concerns a single node.
     #[must_use]
     pub fn at(&self, node: u32) -> Self {
         let mut kind = self.clone();
@@ -264,7 +264,7 @@ impl FaultKind {
         kind
     }
 
-    /// Returns how long the fault lasts, if not until everything is healed, or for ever.
+    /// Returns how long the fault lasts; `None` if until everything is healed, or for ever.
     pub const fn lasts(&self) -> Option<Duration> {
         match self {
             Self::Burst { .. } | Self::ConnectionReset { .. } | Self::PoisonInput { .. } => None,

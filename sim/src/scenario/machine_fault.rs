@@ -1,62 +1,62 @@
-//! What can be wrong with one node's machine: its clock, its disk, its models, its processor.
+//! Faults of one node's machine: its clocks, its disk, its models, its processor.
 
 use super::range::Range;
 use core::time::Duration;
 
-/// What is wrong with one node's machine.
+/// A fault of one node's machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MachineFault {
-    /// Its clocks run at another rate than others'.
+    /// Its clocks run at another rate.
     ClockDrift {
-        /// By how many parts in a million they run fast; slow where negative.
+        /// How fast they run, in parts per million; negative for slow.
         ppm: i32,
     },
     /// Its wall clock is set to another time.
     ClockJump {
-        /// By how many milliseconds forward; back where negative.
+        /// The change in milliseconds; negative for back.
         millis: i64,
     },
     /// Some writes fail.
     DiskError {
-        /// How many of a million.
+        /// The failing writes per million.
         per_million: u32,
     },
-    /// No write finds any space.
+    /// Every write fails because the disk is full.
     DiskFull,
     /// Writes take longer.
     DiskSlow {
-        /// How much longer each takes.
+        /// The additional time of each write.
         add: Range,
     },
-    /// Some jobs end with the death of the process that runs the model.
+    /// Some inference jobs crash the process that runs the model.
     InferenceCrash {
-        /// How many of a million.
+        /// The crashing jobs per million.
         per_million: u32,
     },
-    /// Some jobs end with an error.
+    /// Some inference jobs fail with an error.
     InferenceError {
-        /// How many of a million.
+        /// The failing jobs per million.
         per_million: u32,
     },
-    /// Jobs take longer.
+    /// Inference jobs take longer.
     InferenceSlow {
-        /// How much longer each takes.
+        /// The additional time of each job.
         add: Range,
     },
-    /// The machine sleeps, as a laptop does that is closed: its clock of elapsed time stands still, nothing reaches it,
-    /// and what others send is lost.
+    /// The machine sleeps, like a closed laptop: its monotonic clock stops, nothing reaches it, and what others send
+    /// to it is lost.
     MachineAsleep,
-    /// The files of its models are those of other models: what runs ends without an outcome.
+    /// Its model files are replaced by other models: running jobs end without an outcome.
     ModelReplaced,
     /// Its models are not loaded.
     ModelUnready,
-    /// Its process is stopped: time goes on, what arrives waits for it, and it takes all of that in at once when it
-    /// goes on.
+    /// Its process is suspended: time passes, and what arrives waits and is processed all at once when the process
+    /// resumes.
     ProcessStopped,
 }
 
 impl MachineFault {
-    /// Returns the name of the fault in a scenario file.
+    /// Returns the fault's name in scenario files.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::ClockDrift { .. } => "clock_drift",
@@ -74,7 +74,7 @@ impl MachineFault {
         }
     }
 
-    /// Tells whether others may take such a node for dead.
+    /// Returns whether others may declare such a node dead.
     pub(crate) fn may_hide_live_nodes(&self) -> bool {
         match self {
             Self::MachineAsleep | Self::ProcessStopped => true,
@@ -87,16 +87,16 @@ impl MachineFault {
             | Self::InferenceSlow { .. }
             | Self::ModelReplaced
             | Self::ModelUnready => false,
-            // A node that cannot write for long does not get to know anybody.
+            // A node whose writes take long does not become active in time.
             Self::DiskSlow { add } => add.to > DELAY_MAX,
         }
     }
 
-    /// Tells whether the fault outlasts the healing of all: nobody can say which clock is right.
+    /// Returns whether the fault outlasts the healing of everything: nobody can say which clock is right.
     pub(crate) const fn is_permanent(&self) -> bool {
         matches!(self, Self::ClockDrift { .. } | Self::ClockJump { .. })
     }
 }
 
-/// How late what is sent may be without anybody's counting as dead.
+/// The longest additional delay under which no live node is declared dead.
 pub(super) const DELAY_MAX: Duration = Duration::from_secs(1);
