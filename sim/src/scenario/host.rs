@@ -1,50 +1,49 @@
-//! Nodes that are not like the others: what a scenario says of each, as plain data.
+//! Nodes that differ from the others: what a scenario says of each, as plain data.
 
 use super::range::Range;
 use core::time::Duration;
 
-/// A node that is not like the others.
+/// A node that differs from the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// Which.
+    /// The node.
     pub node: u32,
-    /// When it starts, if not with the others.
+    /// When it starts, if at another time than the others.
     pub start: Option<Range>,
-    /// The version of the protocol that it speaks, if another.
+    /// The protocol version that it speaks, if another one.
     pub protocol: Option<u16>,
-    /// Which models it has under the names that all nodes give theirs, if others than most.
+    /// The number of its models, if they are others than usual under the same names.
     pub model: Option<u16>,
     /// The node whose key it has a copy of.
     pub identity: Option<u32>,
-    /// Whether the address that it names first is one at which nobody can reach it.
+    /// Whether the first address that it announces is unreachable.
     pub unreachable_address: bool,
-    /// What it does to others, if it means them ill.
+    /// How it attacks others, if it is hostile.
     pub hostile: Vec<Hostility>,
-    /// When it begins to do so.
+    /// When the attack starts.
     pub hostile_at: Duration,
 }
 
-/// What a hostile node does. It is a member like any other, with a key of its own, and does all else as it should.
+/// An attack of a hostile node. The node is an authenticated member with its own key and otherwise behaves correctly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hostility {
-    /// It announces nodes that it made up at addresses where nobody answers, and others there or as leaving, 200 times a
-    /// second in all.
+    /// Announces invented nodes at unreachable addresses, and other nodes there or as leaving, 200 times a second in
+    /// total.
     Announce,
-    /// It passes nothing on, and takes work that it never answers.
+    /// Forwards nothing, and accepts tasks that it never answers.
     BlackHole,
-    /// It sends adverts, now and then so many of them that no link may carry them: new ones of its own, and some of
-    /// nodes that it made up.
+    /// Sends adverts, at times far more than a link allows: new ones of its own, and some of invented nodes.
     Flood,
-    /// It sends adverts, messages and outcomes in the name of others.
+    /// Sends adverts, messages and outcomes in the name of others.
     Forge,
-    /// It sends random bytes, and frames that have no place where they come.
+    /// Sends random bytes, and frames that are not allowed where they arrive.
     Garbage,
-    /// It sends again what it once received, to anybody.
+    /// Sends received frames again, to any peer.
     Replay,
-    /// It gives another file under the name of each that it has.
+    /// Serves another file under the name of each of its files.
     WrongFiles,
-    /// It gives pieces of files that are not part of them.
+    /// Serves invalid pieces of files.
     WrongPieces,
 }
 
@@ -61,7 +60,7 @@ impl Hostility {
         Self::WrongPieces,
     ];
 
-    /// Returns the kind's name in a scenario file.
+    /// Returns the kind's name in scenario files.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Announce => "announce",
@@ -76,13 +75,13 @@ impl Hostility {
     }
 }
 
-/// What a node's own account is worth.
+/// What the invariants demand of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NodeRole {
-    /// It holds the key of another node, and is to give way to it.
+    /// It has the key of another node and must yield to it.
     Copy,
-    /// It means others ill: nothing is asked of it, and nothing that it says counts.
+    /// It attacks others: nothing is demanded of it, and its reports do not count.
     Hostile,
-    /// One that all is asked of.
+    /// Everything is demanded of it.
     Member,
 }

@@ -1,36 +1,36 @@
-//! Files that nodes give each other, and who wants which of them.
+//! Files that nodes share, and which nodes fetch them.
 
 use core::time::Duration;
 
 /// A file that some nodes have from the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedFile {
-    /// Its size.
+    /// Its size, in bytes.
     pub bytes: u32,
-    /// Who has it.
+    /// The nodes that have it.
     pub holders: Vec<u32>,
 }
 
-/// A node that wants a file.
+/// A fetch of a file by a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fetch {
-    /// When it is asked for.
+    /// When it starts.
     pub at: Duration,
-    /// Which node.
+    /// The node.
     pub node: u32,
-    /// Which file.
+    /// The number of the file.
     pub file: u32,
-    /// What is known of it.
+    /// The hash by which the file is requested.
     pub by: FetchedBy,
 }
 
-/// What is known of a file that is asked for.
+/// The hash by which a file is requested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FetchedBy {
-    /// The hash against which each piece can be checked.
+    /// BLAKE3, against which each piece can be verified.
     #[default]
     Blake3,
-    /// One against which only the whole can be.
+    /// SHA-256, against which only the whole file can be verified.
     Sha256,
 }

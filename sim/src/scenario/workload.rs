@@ -1,56 +1,56 @@
-//! What users ask for in a scenario: which tasks, when and where.
+//! The workload of a scenario: which tasks are submitted, when and where.
 
 use super::range::Range;
 use super::target::Target;
 use core::time::Duration;
 use engine::task::TaskKind;
 
-/// What users ask for.
+/// The tasks that users submit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
     /// The tasks.
     pub submissions: Submissions,
     /// How long one takes to compute.
     pub compute: Range,
-    /// The kind of work.
+    /// The kind of the tasks.
     pub kind: TaskKind,
-    /// How long a task may take.
+    /// The timeout of each task.
     pub timeout: Duration,
 }
 
-/// The tasks that users submit.
+/// The submitted tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Submissions {
-    /// Each by itself, in the order of time.
+    /// An explicit list, ordered by time.
     Listed(Vec<Submission>),
-    /// One after the other.
+    /// A series at a fixed interval.
     Series {
-        /// How many.
+        /// The number of tasks.
         tasks: u32,
         /// When the first one is submitted.
         at: Duration,
-        /// The time between two.
+        /// The interval.
         every: Duration,
-        /// Where they are submitted.
+        /// The node that they are submitted to.
         origin: Target,
-        /// The input, to which the task's number is added.
+        /// The input, to which the task's number is appended.
         input: String,
     },
 }
 
-/// A task that a user submits.
+/// One submitted task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
-    /// When.
+    /// When it is submitted.
     pub at: Duration,
-    /// Where.
+    /// The node that it is submitted to.
     pub origin: Target,
-    /// The text to work on.
+    /// The input text.
     pub input: String,
 }
 
 impl Submissions {
-    /// Returns how many tasks there are.
+    /// Returns the number of tasks.
     pub fn tasks(&self) -> u32 {
         match self {
             Self::Listed(listed) => u32::try_from(listed.len()).unwrap_or(u32::MAX),
@@ -58,7 +58,7 @@ impl Submissions {
         }
     }
 
-    /// Returns when the task of this number is submitted, and where; `None` where there is none.
+    /// Returns when and where a task is submitted; `None` if there is no such task.
     pub fn when_and_where(&self, number: u32) -> Option<(Duration, Target)> {
         match self {
             Self::Listed(listed) => listed.get(number as usize).map(|one| (one.at, one.origin)),
@@ -68,7 +68,7 @@ impl Submissions {
         }
     }
 
-    /// Returns the input of the task of this number; `None` where there is none.
+    /// Returns the input of a task; `None` if there is no such task.
     pub fn input(&self, number: u32) -> Option<String> {
         match self {
             Self::Listed(listed) => listed.get(number as usize).map(|one| one.input.clone()),
@@ -76,7 +76,7 @@ impl Submissions {
         }
     }
 
-    /// Returns the input of a task beside these and like them; `None` where there is none to be like.
+    /// Returns the input of an additional task like these; `None` if there is none to imitate.
     pub fn input_like_these(&self, number: u32) -> Option<String> {
         match self {
             Self::Listed(listed) => listed.last().map(|one| format!("{} {number}", one.input)),
@@ -84,7 +84,7 @@ impl Submissions {
         }
     }
 
-    /// Returns when the last task is submitted; `None` where there is none.
+    /// Returns when the last task is submitted; `None` if there is none.
     pub fn last_at(&self) -> Option<Duration> {
         self.when_and_where(self.tasks().checked_sub(1)?).map(|(at, _)| at)
     }
