@@ -1,4 +1,4 @@
-//! Scenario files: TOML that is read and checked into a [`Scenario`], and written again.
+//! Scenario files: TOML that is read and checked into a [`Scenario`], and written back.
 
 mod check;
 mod defaults;
@@ -18,13 +18,14 @@ impl Scenario {
     /// Reads a scenario from a file.
     ///
     /// # Errors
-    /// [`ScenarioError`] where the file cannot be read or is not a valid scenario; it names file, line and fix.
+    /// [`ScenarioError`] if the file cannot be read or is not a valid scenario; it names the file, the line and the
+    /// fix.
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
         let name = path.display().to_string();
         let unreadable = |error| ScenarioError::of_file(&name, Problem::Unreadable(error));
         let file = File::open(path).map_err(unreadable)?;
         let mut text = Vec::new();
-        // One byte more than allowed tells a file of the largest size from a larger one.
+        // One byte more than allowed distinguishes a file of the largest size from a larger one.
         file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(unreadable)?;
         if u64::try_from(text.len()).is_ok_and(|len| len > FILE_BYTES_MAX) {
             return Err(ScenarioError::of_file(&name, Problem::FileTooLarge { limit: FILE_BYTES_MAX }));
@@ -36,7 +37,7 @@ impl Scenario {
     /// Reads a scenario from a text; `name` stands for the file in messages.
     ///
     /// # Errors
-    /// [`ScenarioError`] where the text is not a valid scenario.
+    /// [`ScenarioError`] if the text is not a valid scenario.
     pub fn parse(name: &str, text: &str) -> Result<Self, ScenarioError> {
         if u64::try_from(text.len()).is_ok_and(|len| len > FILE_BYTES_MAX) {
             return Err(ScenarioError::of_file(name, Problem::FileTooLarge { limit: FILE_BYTES_MAX }));
@@ -47,7 +48,7 @@ impl Scenario {
     /// Returns the same scenario for another executor.
     ///
     /// # Errors
-    /// [`ScenarioError`] where that executor cannot model it.
+    /// [`ScenarioError`] if that executor cannot model it.
     pub fn on(&self, executor: Executor) -> Result<Self, ScenarioError> {
         executor
             .refuses(self)

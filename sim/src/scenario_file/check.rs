@@ -1,4 +1,4 @@
-//! From what is written in a scenario file to what it means, or to what is wrong with it and where.
+//! Turns a scenario file into a valid scenario, or into an error that names the place and the problem.
 
 mod fault;
 mod files;
@@ -33,7 +33,7 @@ pub(super) fn scenario(path: &str, text: &str) -> Result<Scenario, ScenarioError
         return Err(source.out_of_range("duration", &file.duration, "0", allowed));
     }
     let liveness = file.liveness.as_ref().map(|section| source.liveness(section, duration)).transpose()?;
-    // What happens after this moment could not be waited for.
+    // Effects of anything later would come after the end.
     let quiet = liveness.map_or(duration, |liveness| liveness.after);
     let workload =
         file.workload.as_ref().map(|section| source.workload(section, nodes, quiet)).transpose()?;
@@ -95,7 +95,7 @@ impl Source<'_> {
         }
     }
 
-    /// Turns what the TOML reader says into a message with the nearest known name, where there is one.
+    /// Turns an error of the TOML reader into one with the nearest known name, if there is one.
     fn syntax(&self, error: &toml::de::Error) -> ScenarioError {
         let message = error.message();
         // serde's wording: unknown field `x`, expected one of `y`, `z`
@@ -150,7 +150,7 @@ impl Source<'_> {
         self.at(name.span(), Problem::Unknown { what, name: name_text, nearest })
     }
 
-    /// Reads a node's name, `n` and its number.
+    /// Reads a node's name: `n` and its number.
     fn member(&self, name: &Spanned<String>, nodes: u32) -> Result<u32, ScenarioError> {
         let number = name.as_ref().strip_prefix('n').and_then(|digits| digits.parse().ok());
         match number {
@@ -257,14 +257,14 @@ fn range(written: Option<&Spanned<Periods>>, default: Range) -> Range {
     written.map_or(default, |written| written.as_ref().0)
 }
 
-/// Returns the comment that a file begins with.
+/// Returns the comment that a file starts with.
 fn why(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     let words = line.strip_prefix('#').unwrap_or_default().trim();
     words.strip_prefix("Why:").unwrap_or(words).trim().to_owned()
 }
 
-/// Returns as much of a name from outside as fits into a message.
+/// Shortens a name so that it fits into a message.
 fn shortened(name: &str) -> String {
     let mut text: String = name.chars().take(64).collect();
     if text.len() < name.len() {

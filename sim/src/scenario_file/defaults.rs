@@ -1,4 +1,4 @@
-//! What holds where a scenario file does not say: left out when it is written.
+//! The defaults of scenario files. A value that equals its default is not written.
 
 use crate::scenario::Range;
 use core::time::Duration;

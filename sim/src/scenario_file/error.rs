@@ -1,16 +1,16 @@
-//! What can be wrong with a scenario file, said so that its author can put it right.
+//! Errors in scenario files, worded so that an author can fix them.
 
 use crate::executor::Refusal;
 use core::fmt;
 use core::ops::Range;
 use std::io;
 
-/// A scenario file that cannot be used: which, where in it, and why.
+/// A scenario file that cannot be used: which file, where in it, and why.
 #[derive(Debug, thiserror::Error)]
 pub struct ScenarioError {
     /// The file, as the user wrote it.
     pub path: String,
-    /// Where in it; `None` where it is about the whole file.
+    /// The place in the file; `None` if the error is about the whole file.
     pub place: Option<Box<Place>>,
     /// What is wrong.
     #[source]
@@ -24,9 +24,9 @@ pub struct Place {
     pub line: usize,
     /// The column, in characters from 1.
     pub column: usize,
-    /// How many characters of the line it is about; at least 1.
+    /// The width in characters; at least 1.
     pub width: usize,
-    /// The line itself.
+    /// The text of the line.
     pub text: String,
 }
 
@@ -35,11 +35,11 @@ impl ScenarioError {
         Self { path: path.to_owned(), place: None, problem }
     }
 
-    /// Draws the place, as compilers do; `None` where it is about the whole file.
+    /// Draws the place as compilers do; `None` if the error is about the whole file.
     pub fn picture(&self) -> Option<String> {
         let place = self.place.as_deref()?;
         let Place { line, column, width, text } = place;
-        // A line can be as long as the file: only what is around the place is shown.
+        // A line can be as long as the file, so only the surroundings of the place are shown.
         let from = column.saturating_sub(SNIPPET_WIDTH / 2);
         let shown: String = text.chars().skip(from).take(SNIPPET_WIDTH).map(blank).collect();
         let shown = shown.trim_end();
@@ -56,7 +56,7 @@ impl ScenarioError {
 }
 
 impl Place {
-    /// Finds a range of bytes in a text.
+    /// Returns the place of a byte range in a text.
     pub(super) fn find(text: &str, range: Range<usize>) -> Self {
         let start = text.floor_char_boundary(range.start);
         let begin = text[..start].rfind('\n').map_or(0, |at| at + 1);
@@ -71,7 +71,7 @@ impl Place {
     }
 }
 
-/// A tab would be as wide as the terminal likes, and the carets would stand elsewhere.
+/// Replaces a tab, whose width depends on the terminal, so that the carets stay aligned.
 fn blank(c: char) -> char {
     if c == '\t' { ' ' } else { c }
 }
@@ -90,45 +90,45 @@ impl fmt::Display for ScenarioError {
 /// What is wrong with a scenario file.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// Larger than allowed.
+    /// The file is too large.
     #[error("the file is larger than the {limit} bytes allowed")]
     FileTooLarge {
-        /// The most bytes.
+        /// The limit, in bytes.
         limit: u64,
     },
-    /// Two values that cannot both be.
+    /// Two values contradict each other.
     #[error("{0}")]
     Inconsistent(String),
-    /// Not text.
+    /// The file is not UTF-8.
     #[error("the file is not UTF-8 text")]
     NotUtf8,
-    /// A number outside its range.
+    /// A number is outside its range.
     #[error("`{key}` is {value}, but must be {allowed}")]
     OutOfRange {
-        /// Which.
+        /// The key.
         key: &'static str,
-        /// What it is.
+        /// The value.
         value: String,
-        /// What it may be.
+        /// The allowed values.
         allowed: String,
     },
-    /// The executor cannot model it.
+    /// The executor cannot model the scenario.
     #[error(transparent)]
     Refused(Refusal),
-    /// Not TOML, or a value of the wrong type.
+    /// The file is not TOML, or a value has the wrong type.
     #[error("{0}")]
     Syntax(String),
-    /// A name that means nothing here.
+    /// A name is unknown.
     #[error("unknown {what} `{name}`{}", did_you_mean(.nearest.as_deref()))]
     Unknown {
-        /// What the name should name.
+        /// What the name should refer to.
         what: &'static str,
         /// The name.
         name: String,
-        /// The known name that is most like it.
+        /// The most similar known name.
         nearest: Option<String>,
     },
-    /// Cannot be read.
+    /// The file cannot be read.
     #[error("cannot read the file: {0}")]
     Unreadable(#[source] io::Error),
 }
@@ -137,9 +137,9 @@ fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }
 
-/// Returns the candidate most like `name`, unless none is at all like it.
+/// Returns the candidate most similar to `name`, unless none is similar.
 pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    // A name is user input of up to a mebibyte, and comparing is quadratic.
+    // A name is user input of up to a mebibyte, and the comparison is quadratic.
     if name.len() > 64 {
         return None;
     }
@@ -151,7 +151,7 @@ pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
         .map(|(_, candidate)| candidate.to_owned())
 }
 
-/// Characters of a line that are shown.
+/// The most characters of a line that are shown.
 const SNIPPET_WIDTH: usize = 100;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The scenario file as it is written, before its values are checked against each other.
+//! The TOML format of a scenario file, before its values are checked against each other.
 
 use super::units::{Counts, Offset, Period, Periods, Share};
 use crate::scenario::Topology;
@@ -135,7 +135,7 @@ pub(super) struct Fetch {
     pub(super) by: Option<crate::scenario::FetchedBy>,
 }
 
-/// Which of the faults each seed draws.
+/// How many of the faults each seed draws.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Swarm {

@@ -13,7 +13,7 @@ pub(super) struct Period(pub(super) Duration);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Periods(pub(super) Range);
 
-/// A duration forward or back in a scenario file, in whole milliseconds.
+/// A signed duration in a scenario file, in whole milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Offset(pub(super) i64);
 
@@ -123,7 +123,7 @@ impl<'de> Deserialize<'de> for Periods {
     }
 }
 
-/// Reads a percentage with at most four decimals as millionths; `None` where it is not one, or over 100 %.
+/// Parses a percentage with at most four decimals as millionths; `None` if it is malformed or over 100 %.
 fn share(text: &str) -> Option<u32> {
     let (whole, decimals) = {
         let number = text.trim().strip_suffix('%')?.trim_end();
@@ -138,7 +138,7 @@ fn share(text: &str) -> Option<u32> {
     (millionths <= 1_000_000).then_some(millionths)
 }
 
-/// Reads a signed duration of whole milliseconds; `None` where it is not one, or zero.
+/// Parses a signed duration of whole milliseconds; `None` if it is malformed or zero.
 fn offset(text: &str) -> Option<i64> {
     let text = text.trim();
     let (sign, rest) =
@@ -148,14 +148,14 @@ fn offset(text: &str) -> Option<i64> {
     whole.then(|| i64::try_from(span.as_millis()).ok()).flatten().map(|millis| sign * millis)
 }
 
-/// Reads a count or a range of counts; `None` where it is not one.
+/// Parses a count or a range of counts; `None` if it is malformed.
 fn counts(text: &str) -> Option<Counts> {
     let (from, to) = text.split_once("..").unwrap_or((text, text));
     let (from, to) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
     (from <= to).then_some(Counts { from, to })
 }
 
-/// Reads a whole number with a unit; `None` where it is not one, or longer than allowed.
+/// Parses a whole number with a unit; `None` if it is malformed or longer than allowed.
 fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

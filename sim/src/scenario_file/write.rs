@@ -1,6 +1,6 @@
-//! A scenario as a file that people can read: what is as usual is left out.
+//! Writes a scenario as a file for people. Defaults are left out.
 //!
-//! What is written reads as the same scenario. Every field of every section is named here, so that a new one cannot
+//! The written file reads as the same scenario. Every field of every section is named here, so that a new one cannot
 //! be forgotten.
 
 use super::defaults::{DISK_LATENCY, INPUT, LATENCY, START, TICK, TIMEOUT, WORKLOAD_START};
@@ -14,7 +14,7 @@ use core::time::Duration;
 use engine::task::TaskKind;
 
 impl Scenario {
-    /// Returns the scenario as a file. Beneath its first line, which says why it exists, stand the `notes`.
+    /// Returns the scenario as a file, with the `notes` below its first line, which says why it exists.
     pub fn to_toml(&self, notes: &[String]) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
@@ -23,7 +23,7 @@ impl Scenario {
     }
 
     fn write(&self, out: &mut String, notes: &[String]) -> fmt::Result {
-        // Who would have run it is the same as who runs it, in a file that says so.
+        // In the written file the executor is explicit, so the chosen one is the same.
         let Self { path: _, why, nodes, executor, chosen: _, seed, duration, start, network, .. } = self;
         let Self { disk_latency, node, workload, hosts, files, fetches, .. } = self;
         let Self { faults, swarm, liveness, expect, .. } = self;
@@ -222,7 +222,7 @@ fn write_fault(out: &mut String, fault: &Fault) -> fmt::Result {
             pair(out, "add", periods(*add))?;
             write_end(out, "heal_after", *heal_after)
         }
-        // How long it takes follows from the number of nodes.
+        // The duration follows from the number of nodes.
         FaultKind::SwizzleClog { every, lasts: _ } => pair(out, "every", period(*every)),
         FaultKind::Kill { node, restart_after }
         | FaultKind::Leave { node, restart_after }
@@ -240,7 +240,7 @@ fn write_fault(out: &mut String, fault: &Fault) -> fmt::Result {
             pair(out, "groups", group_list(groups))?;
             write_end(out, "heal_after", *heal_after)
         }
-        // How long it takes follows from the number of nodes.
+        // The duration follows from the number of nodes.
         FaultKind::RollingRestart { every, away, lasts: _ } => {
             pair(out, "every", period(*every))?;
             pair(out, "away", periods(*away))
@@ -330,7 +330,7 @@ fn periods(Range { from, to }: Range) -> String {
     if from == to { period(from) } else { quoted(&format!("{}..{}", span(from), span(to))) }
 }
 
-/// Writes a duration in the largest of the usual units that is exact.
+/// Formats a duration in the largest unit that is exact.
 fn span(duration: Duration) -> String {
     let micros = engine::time::micros(duration);
     if micros.is_multiple_of(1_000_000) {
@@ -348,7 +348,7 @@ fn share(millionths: u32) -> String {
     quoted(&format!("{}%", text.trim_end_matches('0').trim_end_matches('.')))
 }
 
-/// Writes a string as TOML has it.
+/// Formats a string for TOML.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
@@ -361,7 +361,7 @@ fn quoted(text: &str) -> String {
     quoted + "\""
 }
 
-/// Returns a text as it can stand behind `#`, on one line.
+/// Replaces control characters so that a text fits on one comment line.
 fn comment(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -372,7 +372,7 @@ mod tests {
     use proptest::prelude::*;
     use std::path::Path;
 
-    /// Reads what was written.
+    /// Writes a scenario and reads it again.
     fn again(scenario: &Scenario) -> Scenario {
         let text = scenario.to_toml(&["a note".to_owned()]);
         let mut again =
