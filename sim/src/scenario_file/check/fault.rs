@@ -1,4 +1,4 @@
-//! What goes wrong, as a scenario file says it: each kind of fault takes its own keys and no others.
+//! Checks the faults of a scenario file: each kind has its own keys and takes no others.
 
 use super::Source;
 use crate::scenario::{
@@ -25,7 +25,7 @@ impl Source<'_> {
         sections.iter().map(|section| self.fault(section, nodes, tasks, quiet)).collect()
     }
 
-    /// Checks that no fault stops a node that another one or its own ill will takes out of the account.
+    /// Checks that no fault stops a node that is hostile, a copy or copied.
     pub(super) fn stops(
         &self,
         sections: &[Spanned<file::Fault>],
@@ -121,7 +121,7 @@ impl Source<'_> {
             file::FaultKind::IsolateOne => FaultKind::IsolateOne { node, heal_after },
             file::FaultKind::LatencyStep => FaultKind::LatencyStep { add: self.add(section)?, heal_after },
             file::FaultKind::SwizzleClog => {
-                // Each is stalled, and each let go.
+                // Each node is stalled and released once.
                 let all = period(&fault.every).map(|every| every.saturating_mul(nodes.saturating_mul(2)));
                 let (every, lasts) = self.pace(section, all)?;
                 FaultKind::SwizzleClog { every, lasts }
@@ -151,7 +151,7 @@ impl Source<'_> {
         })
     }
 
-    /// Reads whose frames a fault is about, and on the way to whom.
+    /// Reads the senders and the receivers that a fault affects.
     fn ways(
         &self,
         section: &Spanned<file::Fault>,
@@ -189,7 +189,7 @@ impl Source<'_> {
         Ok(FaultKind::Disturbance { how, per_million, heal_after })
     }
 
-    /// Reads how often a fault strikes, and for how long it goes on doing so.
+    /// Reads the interval and the duration of a fault that is injected repeatedly.
     fn pace(
         &self,
         section: &Spanned<file::Fault>,
@@ -226,7 +226,7 @@ impl Source<'_> {
         written.as_ref().iter().map(|names| self.group("groups", names, nodes, &mut seen)).collect()
     }
 
-    /// Reads the names of some nodes, none of which may be among those seen before.
+    /// Reads the names of some nodes, none of which may be in `seen`.
     fn group(
         &self,
         key: &str,
@@ -283,7 +283,7 @@ const fn keys(kind: file::FaultKind) -> &'static [&'static str] {
     }
 }
 
-/// Returns each key that some kind of fault takes, and whether this one has it.
+/// Returns each key that some kind of fault takes, and whether it is present here.
 fn written(fault: &file::Fault) -> [(&'static str, bool); 15] {
     [
         ("count", fault.count.is_some()),

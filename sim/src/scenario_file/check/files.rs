@@ -1,4 +1,4 @@
-//! Files that nodes give each other, as a scenario file says it.
+//! Checks the shared files and fetches of a scenario file.
 
 use super::Source;
 use crate::scenario::{FILE_CONTENT_BYTES_MAX, FILES_MAX, Fetch, SharedFile};

@@ -1,4 +1,4 @@
-//! Nodes that are not like the others, as a scenario file says it.
+//! Checks the hosts of a scenario file: nodes that differ from the others.
 
 use super::Source;
 use crate::scenario::{Host, Range};
@@ -88,7 +88,7 @@ impl Source<'_> {
         })
     }
 
-    /// Checks that a copy is one of a node that is none, and comes after it.
+    /// Checks that a copy has an original with its own key and starts after it.
     fn copy(
         &self,
         section: &Spanned<file::Host>,
@@ -116,5 +116,5 @@ impl Source<'_> {
     }
 }
 
-/// When a hostile host begins to do harm: the mesh is whole by then.
+/// When a hostile host starts its attack by default: the mesh is whole by then.
 const HOSTILE_START: Duration = Duration::from_secs(2);

@@ -1,5 +1,4 @@
-//! What is wrong with one node's machine, what its users do to it, and which faults a seed draws, as a scenario file
-//! says it.
+//! Checks the parameters of machine faults, bursts, poisoned inputs and swarms in a scenario file.
 
 use super::Source;
 use crate::scenario::{BURST_MAX, DRIFT_PPM_MAX};
@@ -9,7 +8,7 @@ use crate::scenario_file::units::Counts;
 use toml::Spanned;
 
 impl Source<'_> {
-    /// Reads how many of a million are hit: all where it is not said.
+    /// Reads the affected share, in millionths; the default is all.
     pub(super) fn share(&self, section: &Spanned<file::Fault>) -> Result<u32, ScenarioError> {
         match &section.as_ref().share {
             None => Ok(1_000_000),
@@ -33,7 +32,7 @@ impl Source<'_> {
         written.map(|offset| offset.as_ref().0).ok_or_else(|| self.inconsistent(section, words()))
     }
 
-    /// Reads how many tasks a burst has.
+    /// Reads the number of tasks of a burst.
     pub(super) fn burst(
         &self,
         section: &Spanned<file::Fault>,
@@ -67,7 +66,7 @@ impl Source<'_> {
         written.as_ref().iter().map(one).collect()
     }
 
-    /// Reads how many of its faults each seed draws.
+    /// Reads how many of the faults each seed draws.
     pub(super) fn swarm(
         &self,
         section: &file::Swarm,

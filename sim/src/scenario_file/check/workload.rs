@@ -1,4 +1,4 @@
-//! What users ask for, as a scenario file says it: a series of tasks, or a list of them.
+//! Checks the workload of a scenario file: a series of tasks, or a list of them.
 
 use super::Source;
 use crate::scenario::{INPUT_BYTES_MAX, Submission, Submissions, TASKS_MAX, Workload};
