@@ -1,4 +1,4 @@
-//! What goes wrong when, and what is wrong at the moment. Both executors ask here, so that the same seed means
+//! Fault injection: the plan of a run's faults, and the faults in effect. Both executors use it, so that a seed means
 //! the same faults in both.
 
 pub(crate) mod machine;
@@ -18,12 +18,12 @@ pub(crate) struct Change {
     pub(crate) step: Step,
 }
 
-/// What changes. The order is the one in which changes of the same moment happen.
+/// What changes. The order is that of changes at the same moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Step {
-    /// A fault is over.
+    /// A fault is cleared.
     Clear(usize),
-    /// A fault strikes.
+    /// A fault is injected.
     Inject(usize),
     /// The network is healed for good.
     HealAll,
@@ -32,15 +32,15 @@ pub(crate) enum Step {
 /// What an executor has to do about a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Something else than before is wrong with a node's machine.
+    /// The faults of a node's machine changed.
     Machine(NodeIndex),
     /// Submit that many tasks to a node at once.
     Burst(NodeIndex, u32),
-    /// Tell a node to stop.
+    /// Ask a node to stop.
     Leave(NodeIndex),
-    /// Inputs of some more tasks kill the processes that run models on them.
+    /// More inputs crash the processes that run models on them.
     Poison,
-    /// Other pairs of nodes are cut off or stalled than before.
+    /// Partitions or stalls changed.
     Network,
     /// Break every connection of a node.
     Reset(NodeIndex),
@@ -53,45 +53,45 @@ pub(crate) enum Effect {
 /// How a node stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// The process dies; its machine lives on.
+    /// The process is killed; its machine keeps running.
     Kill,
-    /// The machine is gone.
+    /// The machine loses power.
     PowerLoss,
-    /// The machine is gone, and some of what it was writing got through.
+    /// The machine loses power, and some of its unfinished writes complete.
     TornWrite,
 }
 
-/// How two nodes are connected at the moment.
+/// The condition of the link from one node to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkCondition {
     /// What is sent is lost.
     Cut,
     /// What is sent arrives.
     Open,
-    /// What is sent waits.
+    /// What is sent is held back.
     Stalled,
 }
 
-/// What is wrong at the moment.
+/// The faults in effect.
 #[derive(Debug)]
 pub(crate) struct Faults {
     random: Random,
     plan: Vec<Injection>,
     stopped: Vec<Option<Stop>>,
-    /// Nodes that users turn to, and nodes that may be stopped, where any will do.
+    /// Nodes that users submit tasks to, and nodes that may be stopped, if any node will do.
     origins: NodeSet,
     stoppable: NodeSet,
-    /// Whom each fault that stops a node has struck.
+    /// The node that each fault has stopped.
     victims: BTreeMap<usize, NodeIndex>,
-    /// Each fault of the network that lasts, with the group of each node.
+    /// Each network fault in effect that divides nodes, with the group of each node.
     partitions: BTreeMap<usize, Vec<Option<usize>>>,
-    /// Each fault that lasts and lets everything through, but late or not as it was.
+    /// Each network fault in effect that delays or alters what is sent.
     impairments: BTreeSet<usize>,
-    /// Each fault that struck so far, with its exact time and target.
+    /// Each injected fault so far, with its exact time and target.
     injected: Vec<Fault>,
-    /// Each fault of one node's machine that lasts, with the node.
+    /// Each machine fault in effect, with its node.
     machine: BTreeMap<usize, NodeIndex>,
-    /// The tasks whose inputs kill what runs them.
+    /// The tasks whose inputs crash the processes that run them.
     poison: BTreeSet<u32>,
 }
 
@@ -113,12 +113,12 @@ impl Faults {
         }
     }
 
-    /// Returns each fault that struck, in its order, with its exact time and target.
+    /// Returns the injected faults in order, with their exact times and targets.
     pub(crate) fn into_injected(self) -> Vec<Fault> {
         self.injected
     }
 
-    /// Returns all changes of a scenario in their order.
+    /// Returns all changes of a scenario in order.
     pub(crate) fn changes(scenario: &Scenario, random: Random) -> Vec<Change> {
         let mut changes = Vec::new();
         for (fault, injection) in plan::injections(scenario, random).into_iter().enumerate() {
@@ -134,8 +134,7 @@ impl Faults {
         changes
     }
 
-    /// Carries a change out, and says in words what it is; `None` where it means nothing, as a second stop of
-    /// the same node.
+    /// Applies a change and describes it; `None` if it has no effect, such as a second stop of the same node.
     pub(crate) fn apply(&mut self, step: Step) -> Option<(Effect, String)> {
         match step {
             Step::HealAll => {
@@ -231,7 +230,7 @@ impl Faults {
             FaultKind::Leave { node, .. } => (*node, None),
             FaultKind::PowerLoss { node, .. } => (*node, Some(Stop::PowerLoss)),
             FaultKind::TornWrite { node, .. } => (*node, Some(Stop::TornWrite)),
-            // The plan has each of their strikes as one of the others.
+            // The plan contains each of their injections as one of the other kinds.
             FaultKind::Churn { .. }
             | FaultKind::Flap { .. }
             | FaultKind::RollingRestart { .. }
@@ -253,7 +252,7 @@ impl Faults {
         })
     }
 
-    /// Returns whom a step concerns that was just carried out, by group; none where that is everybody, or over.
+    /// Returns the nodes that an applied step affects, by group; empty if it affects all or is over.
     pub(crate) fn scope(&self, step: Step) -> Vec<(NodeIndex, usize)> {
         let Step::Inject(fault) = step else { return Vec::new() };
         let groups = self.partitions.get(&fault).map(Vec::as_slice).unwrap_or_default();
@@ -262,7 +261,7 @@ impl Faults {
         in_groups.chain(victim.map(|&node| (node, 0))).collect()
     }
 
-    /// Tells whether a fault that struck still lasts.
+    /// Returns whether an injected fault is still in effect.
     pub(crate) fn lasts(&self, fault: usize) -> bool {
         self.partitions.contains_key(&fault)
             || self.victims.contains_key(&fault)
@@ -270,12 +269,12 @@ impl Faults {
             || self.machine.contains_key(&fault)
     }
 
-    /// Tells whether a step is about a node that stops, and not about what lies between nodes.
+    /// Returns whether a step stops a node, rather than changing the network.
     pub(crate) fn stops(&self, step: Step) -> bool {
         matches!(step, Step::Inject(fault) if self.victims.contains_key(&fault))
     }
 
-    /// Ends what held up a process that is gone, or a machine that is.
+    /// Clears the faults that suspended a process or machine which is gone.
     fn revive(&mut self, node: NodeIndex, stop: Option<Stop>) {
         let plan = &self.plan;
         self.machine.retain(|fault, of| {
@@ -285,7 +284,7 @@ impl Faults {
         });
     }
 
-    /// Returns what is wrong with a node's machine, by fault.
+    /// Returns the faults of a node's machine, by number.
     pub(crate) fn machine_faults(&self, node: NodeIndex) -> impl Iterator<Item = (usize, &MachineFault)> {
         self.machine.iter().filter(move |(_, of)| **of == node).filter_map(|(&fault, _)| {
             let FaultKind::Machine { what, .. } = &self.plan[fault].kind else { return None };
@@ -298,12 +297,12 @@ impl Faults {
             && self.machine_faults(node).any(|(_, what)| *what == MachineFault::MachineAsleep)
     }
 
-    /// Returns the tasks whose inputs kill what runs them.
+    /// Returns the tasks whose inputs crash the processes that run them.
     pub(crate) fn poison(&self) -> &BTreeSet<u32> {
         &self.poison
     }
 
-    /// Returns the node that a target means now; `None` where it does not run.
+    /// Resolves a target to a node; `None` if it does not run.
     pub(crate) fn pick(&self, target: Target, purpose: Purpose, who: u64) -> Option<NodeIndex> {
         match target {
             Target::Node(node) => self.runs(node).then_some(node),
@@ -317,17 +316,17 @@ impl Faults {
         }
     }
 
-    /// Takes the power from a node for good.
+    /// Cuts the power of a node for good.
     pub(crate) fn cut_power(&mut self, node: NodeIndex) {
         self.stopped[node as usize] = Some(Stop::PowerLoss);
     }
 
-    /// Gives a node its power back, which it is to lose later.
+    /// Restores the power of a node that is to lose it later.
     pub(crate) fn postpone(&mut self, node: NodeIndex) {
         self.stopped[node as usize] = None;
     }
 
-    /// Takes the power from a node that was to lose it while it writes.
+    /// Cuts the power of a node that was to lose it during a write.
     pub(crate) fn tear(&mut self, node: NodeIndex) {
         self.stopped[node as usize] = Some(Stop::TornWrite);
     }
@@ -336,12 +335,12 @@ impl Faults {
         self.stopped[node as usize].is_none()
     }
 
-    /// Tells whether a node's machine has power, whether or not its process runs.
+    /// Returns whether a node's machine has power, whether or not its process runs.
     pub(crate) fn powered(&self, node: NodeIndex) -> bool {
         !matches!(self.stopped[node as usize], Some(Stop::PowerLoss | Stop::TornWrite))
     }
 
-    /// Returns what becomes of what one node sends to another.
+    /// Returns the condition of the link from one node to another.
     pub(crate) fn link_condition(&self, from: NodeIndex, to: NodeIndex) -> LinkCondition {
         if !self.powered(from) || !self.powered(to) || self.sleeps(from) || self.sleeps(to) {
             return LinkCondition::Cut;
@@ -361,7 +360,7 @@ impl Faults {
         condition
     }
 
-    /// Returns by how much what one node sends to another is late, by fault.
+    /// Returns the additional delays from one node to another, by fault.
     pub(crate) fn delays(&self, from: NodeIndex, to: NodeIndex) -> impl Iterator<Item = (usize, Range)> {
         #[allow(clippy::wildcard_enum_match_arm, reason = "the others let all through as it is")]
         self.impairments.iter().filter_map(move |&fault| match &self.plan[fault].kind {
@@ -373,7 +372,7 @@ impl Faults {
         })
     }
 
-    /// Returns what becomes of how many of a million that are sent, by fault.
+    /// Returns the disturbances in effect with their shares per million, by fault.
     pub(crate) fn disturbances(&self) -> impl Iterator<Item = (usize, Disturbance, u32)> {
         #[allow(clippy::wildcard_enum_match_arm, reason = "the others let all through as it is")]
         self.impairments.iter().filter_map(|&fault| match self.plan[fault].kind {
@@ -391,7 +390,7 @@ fn name(group: &[u32]) -> String {
     group.iter().map(|node| format!("n{node}")).collect::<Vec<_>>().join(" ")
 }
 
-/// The groups of a loss in one direction.
+/// The groups of a one-way loss.
 const FROM: usize = 0;
 const TO: usize = 1;
 

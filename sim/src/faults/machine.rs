@@ -1,5 +1,5 @@
-//! What the faults of a node's machine do to its writes and jobs. Both executors ask here, so that the same seed
-//! means the same in both.
+//! How machine faults affect a node's clock, writes and jobs. Both executors use it, so that a seed means the same in
+//! both.
 
 use crate::node_set::NodeIndex;
 use crate::random::{Purpose, Random};
@@ -7,7 +7,7 @@ use crate::scenario::{MachineFault, Range};
 use core::time::Duration;
 use engine::{InferenceError, WriteError};
 
-/// Which write or job of which node is asked about.
+/// The write or job that is being decided.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Draw {
     pub(crate) random: Random,
@@ -29,7 +29,7 @@ impl Draw {
     }
 }
 
-/// Returns by how many milliseconds a wall clock is ahead of the true time.
+/// Returns how many milliseconds a wall clock is ahead of the true time.
 pub(crate) fn clock_ahead<'a>(faults: impl Iterator<Item = (usize, &'a MachineFault)>) -> i64 {
     #[allow(clippy::wildcard_enum_match_arm, reason = "the others set no clock")]
     let one = |(_, what): (usize, &MachineFault)| match what {
@@ -39,7 +39,7 @@ pub(crate) fn clock_ahead<'a>(faults: impl Iterator<Item = (usize, &'a MachineFa
     faults.map(one).fold(0, i64::saturating_add)
 }
 
-/// Returns how much longer a write takes.
+/// Returns the additional time of a write.
 pub(crate) fn write_delay<'a>(
     faults: impl Iterator<Item = (usize, &'a MachineFault)>,
     draw: Draw,
@@ -52,7 +52,7 @@ pub(crate) fn write_delay<'a>(
     faults.map(one).sum()
 }
 
-/// Returns why a write fails; `None` where it does not.
+/// Returns why a write fails; `None` if it does not.
 pub(crate) fn write_error<'a>(
     mut faults: impl Iterator<Item = (usize, &'a MachineFault)>,
     draw: Draw,
@@ -67,7 +67,7 @@ pub(crate) fn write_error<'a>(
     })
 }
 
-/// Returns how much longer a job takes.
+/// Returns the additional time of a job.
 pub(crate) fn job_delay<'a>(faults: impl Iterator<Item = (usize, &'a MachineFault)>, draw: Draw) -> Duration {
     #[allow(clippy::wildcard_enum_match_arm, reason = "the others slow no job")]
     let one = |(fault, what): (usize, &MachineFault)| match what {
@@ -77,7 +77,7 @@ pub(crate) fn job_delay<'a>(faults: impl Iterator<Item = (usize, &'a MachineFaul
     faults.map(one).sum()
 }
 
-/// Returns why a job fails; `None` where it does not.
+/// Returns why a job fails; `None` if it does not.
 pub(crate) fn job_error<'a>(
     mut faults: impl Iterator<Item = (usize, &'a MachineFault)>,
     draw: Draw,

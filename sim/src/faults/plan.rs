@@ -1,29 +1,29 @@
-//! From the faults of a scenario to the single strikes that they consist of.
+//! Expands the faults of a scenario into single injections.
 
 use crate::random::{Purpose, Random};
 use crate::scenario::{Fault, FaultKind, Scenario, Target};
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-/// One thing that goes wrong at one moment.
+/// One fault at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Injection {
     pub(super) at: Duration,
-    /// Never one of those that consist of others.
+    /// Never a kind that consists of other faults.
     pub(super) kind: FaultKind,
-    /// By which its draws are told from others'.
+    /// Distinguishes its draws from those of others.
     pub(super) who: u64,
 }
 
-/// Returns all strikes of those of a scenario's faults that the seed draws.
+/// Returns all injections of the faults that the seed draws.
 pub(super) fn injections(scenario: &Scenario, random: Random) -> Vec<Injection> {
     let drawn = drawn(scenario, random);
     let faults = (0_u64..).zip(&scenario.faults).filter(|(number, _)| drawn.contains(number));
     faults.flat_map(|(number, fault)| expand(number, fault, scenario, random)).collect()
 }
 
-/// Returns the numbers of the faults that a seed draws: each by its own chance, and of those a swarm's share, by lot.
-/// No fault's chance or lot depends on what others there are.
+/// Returns the numbers of the faults that a seed draws: each by its own probability, and then a swarm's share of those
+/// by lot. No fault's draw depends on which others there are.
 fn drawn(scenario: &Scenario, random: Random) -> BTreeSet<u64> {
     let numbered = (0_u64..).zip(&scenario.faults);
     let by_chance = numbered.filter(|(number, fault)| {
@@ -92,7 +92,7 @@ fn expand(number: u64, fault: &Fault, scenario: &Scenario, random: Random) -> Ve
     }
 }
 
-/// Stalls some nodes one after the other, each towards all others, and lets them go in another order.
+/// Stalls some nodes one after another, each towards all others, and releases them in another order.
 fn swizzle(number: u64, every: Duration, nodes: u32, random: Random) -> Vec<(u32, FaultKind)> {
     let mut clogged: Vec<u32> = (0..nodes).collect();
     random.shuffle(&mut clogged, Purpose::Swizzle, number);
@@ -110,7 +110,7 @@ fn swizzle(number: u64, every: Duration, nodes: u32, random: Random) -> Vec<(u32
         .collect()
 }
 
-/// Returns how many whole periods fit; a scenario that exists has at most `INJECTIONS_MAX`.
+/// Returns how many whole periods fit; a valid scenario has at most `INJECTIONS_MAX`.
 fn times(lasts: Duration, every: Duration) -> u32 {
     u32::try_from(lasts.as_micros() / every.as_micros().max(1)).unwrap_or(u32::MAX)
 }
