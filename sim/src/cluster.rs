@@ -1,4 +1,4 @@
-//! Who there is in a simulated world: names, addresses, keys, configurations, and who can reach whom.
+//! The nodes of a simulation: names, addresses, keys, configurations, and who can reach whom.
 
 use crate::inference;
 use crate::node_set::NodeIndex;
@@ -18,19 +18,19 @@ pub(crate) struct Cluster {
     topology: Topology,
     identities: Vec<Identity>,
     ids: Vec<NodeId>,
-    /// What the account of each is worth.
+    /// What is demanded of each node.
     roles: Vec<NodeRole>,
-    /// The version of the protocol that each speaks.
+    /// The protocol version of each node.
     protocols: Vec<u16>,
-    /// Which models each has.
+    /// The number of each node's models.
     models: Vec<u16>,
-    /// Whose key each has.
+    /// The node whose key each node has.
     keys: Vec<NodeIndex>,
     by_id: BTreeMap<NodeId, NodeIndex>,
     config: Config,
-    /// The files that there are.
+    /// The shared files.
     pub(crate) files: Vec<SimulatedFile>,
-    /// Whom each node is bootstrap of at its start, where there is no multicast.
+    /// The bootstrap peers of each node, if there is no multicast.
     bootstrap: Vec<Vec<NodeIndex>>,
 }
 
@@ -47,7 +47,7 @@ impl Cluster {
         let protocol = |node| scenario.host(node).and_then(|host| host.protocol).unwrap_or(PROTOCOL_VERSION);
         let model =
             |node| scenario.host(node).and_then(|host| host.model).unwrap_or(inference::DEFAULT_MODEL);
-        // An id is that of the node whose key it is, not of one that has a copy.
+        // An id belongs to the original, not to its copies.
         let by_id = keys.iter().map(|&key| (ids[key as usize], key)).collect();
         let topology = scenario.network.topology;
         let bootstrap = match (scenario.network.multicast, topology) {
@@ -84,7 +84,7 @@ impl Cluster {
         }
     }
 
-    /// Returns how many nodes there are.
+    /// Returns the number of nodes.
     pub(crate) fn len(&self) -> usize {
         self.ids.len()
     }
@@ -97,7 +97,7 @@ impl Cluster {
         self.by_id.get(&id).copied()
     }
 
-    /// Returns the node of an id whose account counts.
+    /// Returns the node with an id, if its role is that of a member.
     pub(crate) fn find_member(&self, id: NodeId) -> Option<NodeIndex> {
         self.find(id).filter(|&node| self.role(node) == NodeRole::Member)
     }
@@ -106,27 +106,27 @@ impl Cluster {
         self.roles[node as usize]
     }
 
-    /// Tells whether every node is a member that does what it should.
+    /// Returns whether every node has the role of a member.
     pub(crate) fn all_are_members(&self) -> bool {
         self.roles.iter().all(|role| *role == NodeRole::Member)
     }
 
-    /// Tells whether any node means others ill.
+    /// Returns whether any node is hostile.
     pub(crate) fn has_hostile(&self) -> bool {
         self.roles.contains(&NodeRole::Hostile)
     }
 
-    /// Returns the version of the protocol that a node speaks.
+    /// Returns the protocol version of a node.
     pub(crate) fn protocol(&self, node: NodeIndex) -> u16 {
         self.protocols[node as usize]
     }
 
-    /// Returns which models a node has, unless they are replaced.
+    /// Returns the number of a node's models, unless they are replaced.
     pub(crate) fn model(&self, node: NodeIndex) -> u16 {
         self.models[node as usize]
     }
 
-    /// Tells whether another node has a copy of a node's key.
+    /// Returns whether another node has a copy of a node's key.
     pub(crate) fn is_copied(&self, node: NodeIndex) -> bool {
         (0..).zip(&self.keys).any(|(other, &key)| key == node && other != node)
     }
@@ -136,7 +136,7 @@ impl Cluster {
         self.keys[node as usize]
     }
 
-    /// Returns the name of a node, or its id where it is none of the cluster.
+    /// Returns the name of a node, or its id if it is not in the cluster.
     pub(crate) fn name(&self, id: NodeId) -> String {
         self.find(id).map_or_else(|| id.to_string(), |node| format!("n{node}"))
     }
@@ -155,7 +155,7 @@ impl Cluster {
         secret(self.random, self.key_of(node))
     }
 
-    /// Returns how a node is made in its n-th incarnation.
+    /// Returns how to construct a node in its n-th incarnation.
     pub(crate) fn start(
         &self,
         node: NodeIndex,
@@ -185,7 +185,7 @@ impl Cluster {
         config
     }
 
-    /// Tells whether there is any way from one node to another, faults aside.
+    /// Returns whether the topology connects two nodes, apart from faults.
     pub(crate) fn can_reach(&self, from: NodeIndex, to: NodeIndex) -> bool {
         let (low, high) = (from.min(to), from.max(to));
         match self.topology {
@@ -195,7 +195,7 @@ impl Cluster {
         }
     }
 
-    /// Returns the other nodes that a node reaches, faults aside, in their order.
+    /// Returns the other nodes that the topology connects to a node, in order.
     pub(crate) fn reachable_from(&self, node: NodeIndex) -> Vec<NodeIndex> {
         let all = 0..u32::try_from(self.ids.len()).unwrap_or(u32::MAX);
         match self.topology {
@@ -205,17 +205,17 @@ impl Cluster {
     }
 }
 
-/// Returns where a node takes connections.
+/// Returns the address at which a node accepts connections.
 pub(crate) fn address(node: NodeIndex) -> SocketAddr {
     SocketAddr::new(ip(node), PORT)
 }
 
-/// Returns an address that a node has and at which nobody reaches it.
+/// Returns an address that a node announces but at which nobody reaches it.
 pub(crate) fn unreachable_address(node: NodeIndex) -> IpAddr {
     Ipv4Addr::from(UNREACHABLE_NETWORK + (node & 0xffff)).into()
 }
 
-/// Tells whether nothing answers at an address.
+/// Returns whether nothing answers at an address.
 pub(crate) fn is_unreachable_address(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(address) if u32::from(address) >> 16 == UNREACHABLE_NETWORK >> 16)
 }
@@ -225,7 +225,7 @@ pub(crate) fn ip(node: NodeIndex) -> IpAddr {
     IpAddr::V4(Ipv4Addr::from(NETWORK + 1 + node))
 }
 
-/// Returns the node that has an address; `None` where none of `nodes` has it.
+/// Returns the node with an address; `None` if none of `nodes` has it.
 pub(crate) fn node_at(address: IpAddr, nodes: usize) -> Option<NodeIndex> {
     let IpAddr::V4(address) = address else { return None };
     let node = u32::from(address).checked_sub(NETWORK + 1)?;
@@ -248,8 +248,8 @@ fn neighbours(topology: Topology, nodes: u32, node: NodeIndex) -> Vec<NodeIndex>
     around
 }
 
-/// Gives each node the successors that it has on a few random rings through all: a random regular graph, and
-/// in one piece whatever the seed.
+/// Gives each node its successors on a few random rings through all nodes: a random regular graph, connected for every
+/// seed.
 fn random_regular(random: Random, nodes: u32) -> Vec<Vec<NodeIndex>> {
     let mut bootstrap: Vec<Vec<NodeIndex>> = vec![Vec::new(); nodes as usize];
     for round in 0..RINGS {
@@ -269,30 +269,30 @@ fn random_regular(random: Random, nodes: u32) -> Vec<Vec<NodeIndex>> {
     bootstrap
 }
 
-/// The wall-clock time at which every simulated world begins: 2026-01-01T00:00:00Z.
+/// The wall-clock time at which every simulation starts: 2026-01-01T00:00:00Z.
 pub(crate) const EPOCH: UnixMillis = UnixMillis(1_767_225_600_000);
 
-/// The wall-clock time after some microseconds of simulation.
+/// Returns the wall-clock time after some microseconds of simulation.
 pub(crate) const fn wall(micros: u64) -> UnixMillis {
     UnixMillis(EPOCH.0 + micros / 1000)
 }
 
-/// Where every node takes connections.
+/// The port at which every node accepts connections.
 pub(crate) const PORT: u16 = 9000;
 
-/// The port of the discovery service.
+/// The port of mDNS.
 pub(crate) const MULTICAST_PORT: u16 = 5353;
 
-/// The number of the one network interface that every node has.
+/// The number of the only network interface of every node.
 pub(crate) const INTERFACE: u32 = 1;
 
 /// 10.0.0.0
 const NETWORK: u32 = 10 << 24;
 
-/// 172.31.0.0: addresses as container bridges have them.
+/// 172.31.0.0: addresses like those of container bridges.
 const UNREACHABLE_NETWORK: u32 = 172 << 24 | 31 << 16;
 
-/// Each gives a node two links.
+/// Each ring gives a node two links.
 const RINGS: u64 = 4;
 
 #[cfg(test)]

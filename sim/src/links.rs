@@ -1,4 +1,4 @@
-//! What the nodes say of their links, put together: no property of its own, but what several are about.
+//! The links that nodes report, combined: shared by several invariants.
 
 use crate::cluster::Cluster;
 use crate::invariant::Observation;
@@ -15,9 +15,9 @@ pub(crate) struct Links {
 #[derive(Clone, Debug, Default)]
 struct Node {
     running: bool,
-    /// Counts its starts.
+    /// The number of its starts.
     incarnation: u32,
-    /// Each link with the peer at its other end, and that one's incarnation when the link came up.
+    /// Each link with the peer at its other end, and that peer's incarnation when the link came up.
     links: BTreeMap<LinkId, (NodeIndex, u32)>,
 }
 
@@ -34,7 +34,7 @@ impl Links {
         Self { nodes: vec![Node::default(); nodes] }
     }
 
-    /// Takes note of what happened to a node; `None` where it is nothing about links.
+    /// Observes what happened to a node; returns `None` if it did not change any link.
     pub(crate) fn observe(
         &mut self,
         cluster: &Cluster,
@@ -73,22 +73,22 @@ impl Links {
         self.nodes[node as usize].running
     }
 
-    /// Returns how many links a node has.
+    /// Returns the number of links of a node.
     pub(crate) fn degree(&self, node: NodeIndex) -> usize {
         self.nodes[node as usize].links.len()
     }
 
-    /// Returns how many links a node has to a peer.
+    /// Returns the number of links from a node to a peer.
     pub(crate) fn between(&self, node: NodeIndex, peer: NodeIndex) -> usize {
         self.peers(node).filter(|&other| other == peer).count()
     }
 
-    /// Returns the peers of a node, by its own account.
+    /// Returns the peers that a node reports.
     pub(crate) fn peers(&self, node: NodeIndex) -> impl Iterator<Item = NodeIndex> {
         self.nodes[node as usize].links.values().map(|&(peer, _)| peer)
     }
 
-    /// Tells whether a node's link to a peer is one to the process that runs there now.
+    /// Returns whether a node has a link to the process that runs at a peer now.
     pub(crate) fn is_to_running_process(&self, node: NodeIndex, peer: NodeIndex) -> bool {
         let of_peer = &self.nodes[peer as usize];
         let mut links = self.nodes[node as usize].links.values();

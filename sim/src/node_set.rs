@@ -1,9 +1,9 @@
-//! The nodes of a scenario by number, and a set of them with one bit for each.
+//! The nodes of a scenario by number, and a set of nodes with one bit each.
 
-/// One of the nodes of a scenario, by number.
+/// A node of a scenario, by number.
 pub(crate) type NodeIndex = u32;
 
-/// Some of the nodes.
+/// A set of nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NodeSet {
     words: Vec<u64>,
@@ -26,7 +26,7 @@ impl NodeSet {
         self.words.get(node as usize / 64).is_some_and(|word| word & 1 << (node % 64) != 0)
     }
 
-    /// Returns a node other than `except` that is in one of two sets only.
+    /// Returns a node other than `except` that is in only one of two sets.
     pub(crate) fn difference(&self, other: &Self, except: NodeIndex) -> Option<NodeIndex> {
         let words = |of: &Self, at: usize| of.words.get(at).copied().unwrap_or_default();
         (0..self.words.len().max(other.words.len())).find_map(|at| {
