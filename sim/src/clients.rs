@@ -1,5 +1,4 @@
-//! The people of a simulated world: they submit tasks, wait for the outcomes, and ask again when the node
-//! that they had asked was away.
+//! The users of a simulation: they submit tasks, await outcomes and fetch files, and retry when a node was down.
 
 use crate::cluster::Cluster;
 use crate::node_set::NodeIndex;
@@ -10,14 +9,14 @@ use engine::task::{TaskInput, TaskSpec, TaskStatus};
 use engine::{Rejection, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What each user knows of the own task.
+/// What each user knows about their task.
 #[derive(Debug)]
 pub(crate) struct Clients {
     workload: Option<Workload>,
     tasks: Vec<TaskState>,
-    /// Which node each task was submitted to; those that found none running are missing.
+    /// The node that each task was submitted to. Tasks that found no running node are missing.
     pub(crate) asked: BTreeMap<u32, NodeIndex>,
-    /// Who wants which file.
+    /// The pending fetches.
     pub(crate) fetchers: Vec<Fetcher>,
 }
 
@@ -35,7 +34,7 @@ impl Clients {
         Self { workload, tasks: vec![TaskState::NotSubmitted; tasks], asked: BTreeMap::new(), fetchers }
     }
 
-    /// Returns the request that submits a task to a node; `None` where there is no such task.
+    /// Returns the request that submits a task to a node; `None` if there is no such task.
     pub(crate) fn submission(&mut self, number: u32, at: NodeIndex) -> Option<Request> {
         let workload = self.workload.as_ref()?;
         let input = input(workload, number)?;
@@ -47,14 +46,14 @@ impl Clients {
         }))
     }
 
-    /// Takes on another task like the others, and returns its number; `None` where there is no workload to be like.
+    /// Adds a task like the others and returns its number; `None` if there is no workload to imitate.
     pub(crate) fn add(&mut self) -> Option<u32> {
         self.workload.as_ref()?;
         self.tasks.push(TaskState::NotSubmitted);
         u32::try_from(self.tasks.len() - 1).ok()
     }
 
-    /// Tells whether one of some texts is the input of one of some tasks.
+    /// Returns whether one of the texts is the input of one of the tasks.
     pub(crate) fn any_task_has_input(&self, tasks: &BTreeSet<u32>, texts: &[&str]) -> bool {
         let Some(workload) = self.workload.as_ref().filter(|_| !tasks.is_empty()) else { return false };
         tasks
@@ -63,7 +62,7 @@ impl Clients {
             .any(|input| texts.contains(&input.as_str()))
     }
 
-    /// Takes the answer to a submission; returns the task to wait for, if it was accepted.
+    /// Handles the answer to a submission; returns the task to await, if it was accepted.
     pub(crate) fn submitted(&mut self, number: u32, at: NodeIndex, answer: &Answer) -> Option<TaskId> {
         let known = self.tasks.get_mut(number as usize)?;
         match answer {
@@ -79,7 +78,7 @@ impl Clients {
         }
     }
 
-    /// Takes the answer to a wait; returns the task where it makes sense to ask again later.
+    /// Handles the answer to a wait; returns the task if it makes sense to retry.
     pub(crate) fn awaited(&mut self, number: u32, answer: &Answer) -> Option<TaskId> {
         let known = self.tasks.get_mut(number as usize)?;
         if let Ok(Response::Task(view)) = answer
@@ -93,7 +92,7 @@ impl Clients {
         }
     }
 
-    /// Returns the tasks that users still wait for at a node.
+    /// Returns the tasks that users still await at a node.
     pub(crate) fn waiting_at(&self, node: NodeIndex) -> Vec<(u32, TaskId)> {
         let numbered = (0_u32..).zip(&self.tasks);
         numbered
@@ -107,7 +106,7 @@ impl Clients {
             .collect()
     }
 
-    /// Returns a task whose user does not know its outcome, and the node that took it, where that one runs.
+    /// Returns a task whose user does not know its outcome, and its origin, if that node runs.
     pub(crate) fn uninformed(&self, runs: impl Fn(NodeIndex) -> bool) -> Option<(TaskId, NodeIndex)> {
         self.tasks.iter().find_map(|known| match known {
             TaskState::Accepted { task, at } if runs(*at) => Some((*task, *at)),
@@ -118,12 +117,12 @@ impl Clients {
         })
     }
 
-    /// Returns somebody who has not got the file that was asked for, and at which node, where that one runs.
+    /// Returns a fetch that has not completed, if its node runs.
     pub(crate) fn unserved(&self, runs: impl Fn(NodeIndex) -> bool) -> Option<&Fetcher> {
         self.fetchers.iter().find(|fetcher| !fetcher.done && runs(fetcher.node))
     }
 
-    /// Returns how each task ended for its user.
+    /// Returns the outcome of each task for its user.
     pub(crate) fn outcomes(&self) -> Vec<OutcomeKind> {
         let outcome = |known: &TaskState| match known {
             TaskState::Accepted { .. } => OutcomeKind::Open,
@@ -134,7 +133,7 @@ impl Clients {
         self.tasks.iter().map(outcome).collect()
     }
 
-    /// Returns how many tasks were rejected for what reason.
+    /// Returns the number of rejected tasks by reason.
     pub(crate) fn rejections(&self) -> BTreeMap<&'static str, u32> {
         let mut counts = BTreeMap::new();
         for known in &self.tasks {
@@ -146,7 +145,7 @@ impl Clients {
     }
 }
 
-/// Somebody who wants a file, and asks for it until it is there.
+/// A user who fetches a file and retries until it is complete.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fetcher {
     pub(crate) node: NodeIndex,
@@ -154,7 +153,7 @@ pub(crate) struct Fetcher {
     pub(crate) done: bool,
 }
 
-/// Returns who wants what under a scenario.
+/// Returns the fetches of a scenario.
 pub(crate) fn fetchers(scenario: &Scenario, cluster: &Cluster) -> Vec<Fetcher> {
     let fetcher = |fetch: &Fetch| {
         let file = cluster.files.get(fetch.file as usize)?;
@@ -173,15 +172,15 @@ impl Fetcher {
     }
 }
 
-/// How long a user who got no outcome waits before asking again.
+/// How long a user without an outcome waits before retrying.
 pub(crate) const RETRY_INTERVAL: core::time::Duration = core::time::Duration::from_secs(1);
-/// Returns the input of a task, which may be one of a burst beside the workload.
+/// Returns the input of a task, which may belong to a burst rather than the workload.
 fn input(workload: &Workload, number: u32) -> Option<String> {
     let submissions = &workload.submissions;
     submissions.input(number).or_else(|| submissions.input_like_these(number))
 }
 
-/// Returns what a user has seen who reads on.
+/// Returns the cursor of a user after reading an update.
 pub(crate) const fn advance_cursor(seen: Seen, status: TaskStatus, news: &News) -> Seen {
     #[allow(clippy::cast_possible_truncation, reason = "a text is far shorter than 4 GiB")]
     let length = news.text.len() as u32;

@@ -1,5 +1,5 @@
-//! Simulated inference: takes as long as the scenario says, and gives an output that is a plain function of
-//! the input. It stands in for a model; nothing that it says means anything.
+//! Simulated inference: takes as long as the scenario says and returns a pure function of the input. Its outputs mean
+//! nothing.
 
 use crate::random::{Purpose, Random};
 use crate::scenario::Range;
@@ -13,16 +13,16 @@ use engine::task::{
 use engine::{Fingerprint, InferenceError};
 use sha2::{Digest, Sha256};
 
-/// Returns what is found out about the process of every simulated node: it is well.
+/// Returns the health check of every simulated node: healthy.
 pub(crate) const fn host_facts() -> HostFacts {
     HostFacts { config_readable: true, crypto_micros: 50, memory_bytes: 20 << 20, records_damaged: 0 }
 }
 
-/// The models that nodes have unless a scenario says otherwise.
+/// The number of the models that nodes have by default.
 pub(crate) const DEFAULT_MODEL: u16 = 1;
 
-/// Returns the models of a simulated node. Under the same names, nodes have the same models where they have the same
-/// number, and those of none of them are replaced by others.
+/// Returns the models of a simulated node. Nodes with the same number have the same models under the same names;
+/// replaced models equal no others.
 pub(crate) fn all(number: u16, replaced: bool) -> Vec<ModelOffer> {
     let fingerprint = Some(fingerprint(number, replaced));
     [TaskKind::Embedding, TaskKind::Classification, TaskKind::Generation, TaskKind::Reranking]
@@ -30,7 +30,7 @@ pub(crate) fn all(number: u16, replaced: bool) -> Vec<ModelOffer> {
         .into()
 }
 
-/// Returns which models these are.
+/// Returns the fingerprint of models.
 pub(crate) const fn fingerprint(number: u16, replaced: bool) -> Fingerprint {
     let [high, low] = number.to_be_bytes();
     let mut bytes = [0; 16];
@@ -38,7 +38,7 @@ pub(crate) const fn fingerprint(number: u16, replaced: bool) -> Fingerprint {
     Fingerprint(bytes)
 }
 
-/// Returns the outputs of a piece of work, computed by a model.
+/// Returns the outputs of a job, computed by a model.
 pub(crate) fn outputs(model: Fingerprint, work: &Work) -> Vec<Result<TaskOutput, InferenceError>> {
     match work {
         Work::Classify { inputs } => inputs.iter().map(|input| Ok(label(model, input))).collect(),
@@ -48,7 +48,7 @@ pub(crate) fn outputs(model: Fingerprint, work: &Work) -> Vec<Result<TaskOutput,
     }
 }
 
-/// Returns what a piece of work writes while it is computed, piece by piece.
+/// Returns the text that a job streams, in pieces.
 pub(crate) fn pieces(model: Fingerprint, work: &Work) -> Vec<String> {
     let Work::Generate(generation) = work else { return Vec::new() };
     let TaskOutput::Generation { text, .. } = continuation(model, generation) else { return Vec::new() };
@@ -56,8 +56,8 @@ pub(crate) fn pieces(model: Fingerprint, work: &Work) -> Vec<String> {
     chars.chunks(PIECE_CHARS).map(|piece| piece.iter().collect()).collect()
 }
 
-/// Returns how long a piece of work takes: each text has its own time, wherever it is computed, and the texts
-/// of one job are computed side by side.
+/// Returns how long a job takes: each text has its own time on every node, and the texts of one job are computed in
+/// parallel.
 pub(crate) fn compute_time(random: Random, range: Range, work: &Work) -> Duration {
     let one = |text: &str| {
         let who = u64::from_le_bytes(first_bytes(&plain_digest(text)));
@@ -66,7 +66,7 @@ pub(crate) fn compute_time(random: Random, range: Range, work: &Work) -> Duratio
     work.texts().into_iter().map(one).max().unwrap_or_default()
 }
 
-/// What a model makes of a text: something else than any other model does.
+/// Hashes a text under a model: every model gives another result.
 fn digest(model: Fingerprint, text: &str) -> [u8; 32] {
     if model == fingerprint(DEFAULT_MODEL, false) {
         plain_digest(text)
@@ -132,9 +132,9 @@ fn words(text: &str) -> u32 {
     u32::try_from(text.split_whitespace().count()).unwrap_or(u32::MAX)
 }
 
-/// Characters of what is written at a time: one of the stand-in's tokens.
+/// Characters per streamed piece: one token of the simulated model.
 const PIECE_CHARS: usize = 3;
-/// A digest has no more bytes to show.
+/// The most generated tokens: a digest has no more bytes.
 const GENERATED_TOKENS_MAX: u32 = 32;
 
 #[cfg(test)]
