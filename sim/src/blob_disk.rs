@@ -1,7 +1,7 @@
-//! What each machine's disk holds of the files that came from others.
+//! The files on each machine's disk that were fetched from others.
 //!
-//! A disk outlives the processes that write to it: a piece is there from the
-//! moment in which its write ended, and a file counts as here once all of it is, and is what its name says.
+//! A disk outlives the processes that write to it. A piece is present once its write has ended; a file is complete
+//! once all pieces are present and its hash is right.
 
 use crate::cluster::Cluster;
 use crate::node_set::NodeIndex;
@@ -10,31 +10,31 @@ use engine::WriteError;
 use engine::blob::{BlobError, BlobId, BlobOrder, BlobReport, Hash, Piece, Pieces, SharedBlob};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a disk holds of files that came from others.
+/// The fetched files on one disk.
 #[derive(Debug, Default)]
 pub(crate) struct BlobDisk {
     parts: BTreeMap<Hash, BTreeMap<u32, Vec<u8>>>,
     whole: BTreeSet<Hash>,
-    /// What is open: what it is, and the name that it must have in the end.
+    /// The open files, with the SHA-256 hash that each must have in the end.
     open: BTreeMap<Hash, (BlobId, Option<Hash>)>,
-    /// Orders begun over the disk's whole life.
+    /// The number of orders so far, over the disk's lifetime.
     pub(crate) begun: u32,
 }
 
 impl BlobDisk {
-    /// Forgets what the process had open.
+    /// Forgets which files the process had open.
     pub(crate) fn reopen(&mut self) {
         self.open.clear();
     }
 
-    /// Returns all that a node shares.
+    /// Returns all files that a node shares.
     pub(crate) fn shared(&self, cluster: &Cluster, node: NodeIndex) -> Vec<SharedBlob> {
         let has =
             |file: &&SimulatedFile| file.holders.contains(&node) || self.whole.contains(&file.blob.root);
         cluster.files.iter().filter(has).map(SimulatedFile::shared).collect()
     }
 
-    /// Does what is asked, or fails to write; returns what is to be told of it, in order.
+    /// Carries an order out, or fails its write; returns the reports in order.
     pub(crate) fn carry_out(
         &mut self,
         cluster: &Cluster,
@@ -81,7 +81,7 @@ impl BlobDisk {
     fn finish(&mut self, cluster: &Cluster, root: Hash) -> Result<(), BlobError> {
         let (blob, wanted) = self.open.get(&root).copied().ok_or(BlobError::Gone)?;
         let content: Vec<u8> = self.parts.remove(&root).unwrap_or_default().into_values().flatten().collect();
-        // Only of the files of the world is it known how they are called.
+        // A SHA-256 name is known only for the files of the simulation.
         let known =
             cluster.files.iter().any(|file| file.blob == blob && file.is_called(&cluster.files, wanted));
         if BlobId::of(&content) != blob || !known {

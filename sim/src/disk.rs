@@ -1,9 +1,8 @@
-//! A simulated disk: writes in flight, and what is durable. It outlives the process that writes to it.
+//! A simulated disk: writes in flight, and durable records. It outlives the process that writes to it.
 //!
-//! A write is durable from the moment in which it completes, and writes complete in the order in which they
-//! were begun. What had not completed when the power went is lost; of what a killed process had under way,
-//! or a machine whose power went in the middle of it, the first few writes may have got through. A write is all of its
-//! records or none of them: that is what a store promises.
+//! A write is durable once it completes, and writes complete in the order in which they were started. A power loss
+//! loses all writes in flight. If a process is killed, or power fails during a write, the first few writes in flight
+//! may complete. A write is atomic, as a store promises: all of its records or none.
 
 use engine::record::{Record, Saved};
 use engine::task::{StoredTask, TaskResult};
@@ -14,22 +13,22 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     tasks: BTreeMap<TaskId, StoredTask>,
-    /// With the number of the write that first made each durable, which gives their age.
+    /// Each result with the number of the write that first made it durable, which gives its age.
     results: BTreeMap<TaskId, (u64, TaskResult)>,
     in_flight: VecDeque<(WriteId, Vec<Record>)>,
-    /// Writes begun over the disk's whole life.
+    /// The number of writes started over the disk's lifetime.
     pub(crate) begun: u32,
     completed: u64,
 }
 
 impl Disk {
-    /// Begins a write.
+    /// Starts a write.
     pub(crate) fn begin(&mut self, id: WriteId, records: Vec<Record>) {
         self.begun = self.begun.wrapping_add(1);
         self.in_flight.push_back((id, records));
     }
 
-    /// Completes the oldest write in flight and returns it; `None` where there is none.
+    /// Completes the oldest write in flight and returns it; `None` if there is none.
     pub(crate) fn complete(&mut self) -> Option<(WriteId, Vec<Record>)> {
         let (id, records) = self.in_flight.pop_front()?;
         self.completed += 1;
@@ -39,22 +38,22 @@ impl Disk {
         Some((id, records))
     }
 
-    /// Gives the oldest write in flight up: nothing of it is durable. Returns it; `None` where there is none.
+    /// Fails the oldest write in flight, so that nothing of it is durable, and returns it; `None` if there is none.
     pub(crate) fn fail(&mut self) -> Option<WriteId> {
         self.in_flight.pop_front().map(|(id, _)| id)
     }
 
-    /// Returns the number of the oldest write in flight, over the disk's whole life.
+    /// Returns the number of the oldest write in flight, over the disk's lifetime.
     pub(crate) fn oldest(&self) -> u32 {
         self.begun.wrapping_sub(u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX))
     }
 
-    /// Returns how many writes have not completed.
+    /// Returns the number of writes in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
 
-    /// Forgets every write that has not completed.
+    /// Discards every write in flight.
     pub(crate) fn lose_in_flight(&mut self) {
         self.in_flight.clear();
     }

@@ -1,4 +1,4 @@
-//! The files of a simulated world: pseudo-random content, by the seed.
+//! The files of a simulation: pseudo-random content, by the seed.
 
 use crate::node_set::NodeIndex;
 use crate::random::{Purpose, Random};
@@ -9,14 +9,14 @@ use engine::blob::{BlobId, Hash, SharedBlob, Tree, leaf};
 #[derive(Debug)]
 pub(crate) struct SimulatedFile {
     pub(crate) blob: BlobId,
-    /// A name like a SHA-256 hash.
+    /// Its simulated SHA-256 hash.
     pub(crate) sha256: Hash,
     content: Vec<u8>,
     pub(crate) tree: Tree,
     pub(crate) holders: Vec<NodeIndex>,
 }
 
-/// Returns the files of a scenario, and after them those that liars give in their place.
+/// Returns the files of a scenario, followed by the wrong files that hostile nodes serve in their place.
 pub(crate) fn for_scenario(scenario: &Scenario, random: Random) -> Vec<SimulatedFile> {
     let lies = |node: &NodeIndex| {
         scenario.host(*node).is_some_and(|host| host.hostile.contains(&Hostility::WrongFiles))
@@ -28,7 +28,7 @@ pub(crate) fn for_scenario(scenario: &Scenario, random: Random) -> Vec<Simulated
         if of_liars && holders.is_empty() {
             return None;
         }
-        // A liar gives another file under the same name.
+        // A hostile node serves another file under the same name.
         let sha256 = Hash(random.bytes(Purpose::Content, number | NAME, 0));
         Some(SimulatedFile::new(content(random, who, file.bytes), sha256, holders))
     };
@@ -61,7 +61,7 @@ impl SimulatedFile {
         SharedBlob { blob: self.blob, sha256: Some(self.sha256) }
     }
 
-    /// Tells whether the file truly has a name like a SHA-256 hash: the liars' have none.
+    /// Returns whether the file truly has a SHA-256 name; the wrong files of hostile nodes do not.
     pub(crate) fn is_called(&self, files: &[Self], name: Option<Hash>) -> bool {
         let first = files.iter().find(|file| file.sha256 == self.sha256);
         name.is_none_or(|name| name == self.sha256 && first.is_some_and(|first| first.blob == self.blob))
@@ -74,5 +74,5 @@ fn part(content: &[u8], blob: BlobId, piece: u32) -> Option<&[u8]> {
     content.get(begin..begin + usize::try_from(bytes).ok()?)
 }
 
-/// Tells names from contents.
+/// Distinguishes draws of names from draws of content.
 const NAME: u64 = 1 << 33;
