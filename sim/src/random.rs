@@ -1,12 +1,12 @@
-//! Randomness by counter: every number is a function of (seed, purpose, who, n) and of nothing else.
+//! Counter-based randomness: every number is a function of (seed, purpose, who, n) and of nothing else.
 //!
-//! No draw has a history, so removing one fault or one node leaves all other draws as they were, which is what
-//! makes shrinking work. The function is Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel Random Numbers:
-//! As Easy as 1, 2, 3", SC 2011), which is exact on every machine.
+//! No draw has a history. Removing one fault or one node leaves all other draws unchanged, which makes shrinking work.
+//! The function is Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011),
+//! which is exact on every machine.
 
 use core::time::Duration;
 
-/// What a number is for. The discriminants are part of what a seed means and never change.
+/// What a number is used for. The discriminants are part of the meaning of a seed and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Purpose {
@@ -16,63 +16,63 @@ pub(crate) enum Purpose {
     NodeSeed = 2,
     /// When a node starts; who is the node.
     Start = 3,
-    /// Which nodes a random topology links; who is the round.
+    /// The links of a random topology; who is the round.
     Topology = 4,
-    /// How long a packet or frame travels; who is the pair, n the time.
+    /// The latency of a packet or frame; who is the pair, n the time.
     Latency = 5,
-    /// How long a write takes; who is the node, n counts its writes.
+    /// The duration of a write; who is the node, n counts its writes.
     DiskLatency = 6,
-    /// How many unfinished writes a killed process still got through; who is the node, n the fault.
+    /// How many unfinished writes of a killed process complete; who is the node, n its incarnation.
     WritesSurvive = 7,
-    /// How long a text takes to compute; who is the text.
+    /// The compute time of a text; who is the text.
     Compute = 8,
-    /// Which node a task is submitted to; who is the task.
+    /// The node that a task is submitted to; who is the task.
     Origin = 9,
-    /// When a fault strikes; who is the fault.
+    /// When a fault is injected; who is the fault.
     FaultTime = 10,
-    /// Whom a fault strikes; who is the fault.
+    /// The node that a fault affects; who is the fault.
     FaultNode = 11,
     /// The seed of turmoil's own generator.
     Turmoil = 12,
-    /// Whether something is lost on its way; who is the connection or pair, n counts what it carries.
+    /// Whether something is lost; who is the connection or pair, n counts what it carries.
     Loss = 13,
-    /// How a node goes where nodes come and go; who is the fault, n counts the departures.
+    /// How a node stops during churn; who is the fault, n counts the departures.
     ChurnKind = 14,
-    /// When it goes.
+    /// When it stops.
     ChurnTime = 15,
     /// How long it stays away.
     ChurnAway = 16,
-    /// What a hostile node does; who is the node, n counts its draws.
+    /// The actions of a hostile node; who is the node, n counts its draws.
     Hostile = 17,
-    /// The key of a node that a hostile one makes up; who is the hostile one, n counts those.
+    /// The key of a node that a hostile node invents; who is the hostile node, n counts the invented ones.
     Invented = 18,
-    /// Whom a swizzle stalls, and in which order; who is the fault.
+    /// The nodes that a swizzle stalls, and their order; who is the fault.
     Swizzle = 19,
-    /// In which order it lets them go.
+    /// The order in which it releases them.
     Unswizzle = 20,
-    /// How much longer something travels; who is the pair and the fault, n the time.
+    /// An additional delay; who is the pair and the fault, n the time.
     Slowness = 21,
-    /// Whether something is disturbed on its way, and how; who is the pair and the fault, n the time.
+    /// Whether something is disturbed, and how; who is the pair and the fault, n the time.
     Disturbance = 22,
-    /// Whether a fault strikes at all; who is the fault.
+    /// Whether a fault is injected at all; who is the fault.
     FaultDrawn = 23,
     /// How many faults a swarm draws.
     SwarmSize = 24,
-    /// In which order a swarm draws them; who is the fault.
+    /// The order in which a swarm draws them; who is the fault.
     SwarmLot = 25,
-    /// Whether a write fails, or how much longer it takes; who is the node and the fault, n counts its writes.
+    /// Whether a write fails, or its additional time; who is the node and the fault, n counts its writes.
     DiskFault = 26,
-    /// Whether a job fails, or how much longer it takes; who is the node and the fault, n is the job.
+    /// Whether a job fails, or its additional time; who is the node and the fault, n is the job.
     InferenceFault = 27,
-    /// When, while a machine writes, its power goes; who is the node, n counts its writes.
+    /// When power fails during a write; who is the node, n counts its writes.
     PowerGoes = 28,
-    /// What is in a file; who is the file, n the 32 bytes.
+    /// The content of a file; who is the file, n the 32 bytes.
     Content = 29,
-    /// How long something with a file takes; who is the node, n counts those.
+    /// The duration of an operation on a file; who is the node, n counts the operations.
     BlobLatency = 30,
 }
 
-/// One run's source of numbers.
+/// One run's source of random numbers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Random {
     key: [u32; 2],
@@ -83,20 +83,20 @@ impl Random {
         Self { key: split(seed) }
     }
 
-    /// Returns 64 bits.
+    /// Returns 64 random bits.
     pub(crate) fn draw(self, purpose: Purpose, who: u64, n: u32) -> u64 {
         let [low, high, ..] = self.block(purpose, who, n);
         u64::from(high) << 32 | u64::from(low)
     }
 
-    /// Returns a number below `bound`, or 0 where `bound` is 0.
+    /// Returns a number below `bound`, or 0 if `bound` is 0.
     pub(crate) fn below(self, bound: u64, purpose: Purpose, who: u64, n: u32) -> u64 {
         // The high half of a 128-bit product (Lemire 2019).
         let product = u128::from(self.draw(purpose, who, n)) * u128::from(bound);
         u64::try_from(product >> 64).unwrap_or_default()
     }
 
-    /// Returns an index into `len` entries, or 0 where there are none.
+    /// Returns an index into `len` entries, or 0 if there are none.
     pub(crate) fn index(self, len: usize, purpose: Purpose, who: u64, n: u32) -> usize {
         let bound = u64::try_from(len).unwrap_or_default();
         usize::try_from(self.below(bound, purpose, who, n)).unwrap_or_default()
@@ -108,7 +108,7 @@ impl Random {
         range.0 + Duration::from_micros(self.below(span.saturating_add(1), purpose, who, n))
     }
 
-    /// Puts entries into a random order.
+    /// Shuffles entries.
     pub(crate) fn shuffle<T>(self, entries: &mut [T], purpose: Purpose, who: u64) {
         for last in (1..entries.len()).rev() {
             let n = u32::try_from(last).unwrap_or(u32::MAX);
@@ -116,7 +116,7 @@ impl Random {
         }
     }
 
-    /// Returns 32 bytes. Takes the draws `2n` and `2n + 1` of its purpose.
+    /// Returns 32 random bytes. Uses the draws `2n` and `2n + 1` of its purpose.
     pub(crate) fn bytes(self, purpose: Purpose, who: u64, n: u32) -> [u8; 32] {
         let mut bytes = [0; 32];
         let halves = [n.wrapping_mul(2), n.wrapping_mul(2).wrapping_add(1)];
