@@ -1,5 +1,5 @@
-//! What sees everything that happens in a simulated world, and says what it amounts to: the trace, the
-//! invariants, whether all ends well, and the narrative for people to read. It feeds nothing back.
+//! Observes everything that happens in a simulation and evaluates it: the trace, the invariants, the liveness check,
+//! and the narrative for people. It never influences the run.
 
 pub mod coverage_marks;
 pub(crate) mod flight_recorder;
@@ -31,32 +31,32 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use trace::Trace;
 
-/// Watches one run.
+/// Observes one run.
 #[derive(Debug)]
 pub(crate) struct Observer {
     cluster: Arc<Cluster>,
     pub(crate) trace: Trace,
-    /// Takes down what each node does, where that is asked for.
+    /// Records what each node does, if requested.
     pub(crate) journals: Option<Journals>,
     pub(crate) invariants: Vec<Box<dyn Invariant>>,
-    /// What each of them is about.
+    /// The interests of each invariant.
     interests: Vec<Interests>,
-    /// What a frame begins with that carries what is said end to end.
+    /// The first byte of a frame that carries an end-to-end message.
     routed: u8,
     liveness: Liveness,
     flight_recorder: FlightRecorder,
-    /// Which node did something last.
+    /// The node that acted last.
     active_node: Option<NodeIndex>,
     pub(crate) links: Links,
     pub(crate) marks: BTreeMap<&'static str, u64>,
     pub(crate) narrative: Narrative,
     pub(crate) clients: Clients,
     pub(crate) violation: Option<Violation>,
-    /// Draws the run, where somebody interests to look at it.
+    /// Records the run for a timeline, if requested.
     pub(crate) recorder: Option<Recorder>,
-    /// When all was well again, if it was asked for.
+    /// Since when the liveness conditions hold, if they were checked.
     pub(crate) recovered_at: Option<Instant>,
-    /// What went wrong, with its exact times and targets; known at the end.
+    /// The injected faults with their exact times and targets; known at the end.
     pub(crate) injected: Vec<Fault>,
 }
 
@@ -86,7 +86,7 @@ impl Observer {
         }
     }
 
-    /// Takes note that a node is about to be made, in which of its lives; returns the identity to make it with.
+    /// Observes that a node is about to be constructed; returns the identity to construct it with.
     pub(crate) fn begin(
         &mut self,
         node: NodeIndex,
@@ -101,7 +101,7 @@ impl Observer {
         }
     }
 
-    /// Takes note of what happened to a node.
+    /// Observes what happened to a node.
     pub(crate) fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) {
         self.trace.push(now, node, observation);
         if let Some(journals) = &mut self.journals {
@@ -113,7 +113,7 @@ impl Observer {
         }
         let role = self.cluster.role(node);
         if role == NodeRole::Hostile {
-            // What a liar says of itself is nobody's concern.
+            // Reports of a hostile node do not count.
             return;
         }
         self.observe_messages(now, node, observation);
@@ -140,7 +140,7 @@ impl Observer {
         }
     }
 
-    /// Has invariants look at something: those that want its kind, or all.
+    /// Lets invariants check something: those interested in its kind, or all.
     fn check_invariants(
         &mut self,
         now: Instant,
@@ -164,7 +164,7 @@ impl Observer {
         }
     }
 
-    /// Reads what neighbours say to each other end to end, once for all that want to know.
+    /// Decodes unsealed end-to-end messages once for all interested invariants.
     fn observe_messages(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) {
         #[allow(clippy::wildcard_enum_match_arm, reason = "only frames carry words")]
         match observation {
@@ -194,40 +194,40 @@ impl Observer {
         });
     }
 
-    /// Looks into a node that has handled an input.
+    /// Lets invariants inspect a node that has handled an input.
     pub(crate) fn inspect(&mut self, now: Instant, node: NodeIndex, engine: &Node) {
         self.check_invariants(now, Some(node), Some(Interests::NODES), |invariant| {
             invariant.inspect(now, node, engine)
         });
     }
 
-    /// Takes note of what a node that starts reads from its disk.
+    /// Observes what a starting node reads from its disk.
     pub(crate) fn state_loaded(&mut self, now: Instant, node: NodeIndex, saved: &Saved) {
         self.check_invariants(now, Some(node), None, |invariant| invariant.state_loaded(node, saved));
     }
 
-    /// Takes note that other nodes are cut off from each other, or stalled, than before.
+    /// Observes that partitions or stalls between nodes changed.
     pub(crate) fn network_changed(&mut self, now: Instant) {
         self.invariants.iter_mut().for_each(|invariant| invariant.network_changed(now));
     }
 
-    /// Takes note that a machine's clock of elapsed time stands still from now on, or goes on.
+    /// Observes that a machine's monotonic clock stops, or runs again.
     pub(crate) fn clock_stopped(&mut self, now: Instant, node: NodeIndex, stands: bool) {
         self.invariants.iter_mut().for_each(|invariant| invariant.clock_stopped(now, node, stands));
     }
 
-    /// Takes note that a node's process does not run at the moment, or does again.
+    /// Observes that a node's process is suspended, or resumes.
     pub(crate) fn held(&mut self, now: Instant, node: NodeIndex, held: bool) {
         self.invariants.iter_mut().for_each(|invariant| invariant.held(now, node, held));
         self.network_changed(now);
     }
 
-    /// Takes note of something that the world did to nodes, by its name in scenario files.
+    /// Counts a coverage mark: something that the simulation did to nodes, by its name in scenario files.
     pub(crate) fn mark(&mut self, name: &'static str) {
         *self.marks.entry(name).or_default() += 1;
     }
 
-    /// Takes note of what happened to the world, and by which step of the faults.
+    /// Adds a step of the faults to the narrative and the timeline.
     pub(crate) fn narrate(&mut self, now: Instant, step: Step, faults: &Faults, text: String) {
         if let Some(recorder) = &mut self.recorder {
             recorder.fault(now, step, &text, faults.scope(step), faults.stops(step));
@@ -240,18 +240,18 @@ impl Observer {
         self.narrative.push(now, text);
     }
 
-    /// Tells whether a node that runs knows another.
+    /// Returns whether a running node knows another.
     pub(crate) fn knows(&self, node: NodeIndex, other: NodeIndex) -> bool {
         self.liveness.knows(node, other)
     }
 
-    /// Says what is not well; `None` where all is.
+    /// Describes an unmet liveness condition; `None` if all are met.
     pub(crate) fn unmet(&self) -> Option<String> {
         self.liveness.unmet()
     }
 
-    /// Looks whether all is well, some time after the network was healed; at the last time of asking it must. `leftover`
-    /// says what the nodes still hold of work that is over.
+    /// Checks liveness some time after the network was healed; at the last check all conditions must be met.
+    /// `leftover` describes resources that nodes still hold for work that has ended.
     pub(crate) fn check_liveness(
         &mut self,
         now: Instant,
@@ -272,7 +272,7 @@ impl Observer {
         }
     }
 
-    /// Names a task that is over, and whose user was not told, or somebody who waits for a file.
+    /// Describes an ended task whose user was not told, or a fetch that has not completed.
     fn uninformed(&self) -> Option<String> {
         if let Some(fetcher) = self.clients.unserved(|node| self.links.runs(node)) {
             return Some(format!("n{} has not got the file {:?}", fetcher.node, fetcher.spec.pin));
@@ -281,7 +281,7 @@ impl Observer {
         Some(format!("the user of task {task} at n{node} does not know how it ended"))
     }
 
-    /// Takes note of something that no node may do.
+    /// Records a violation of something that no node may do.
     pub(crate) fn violated(
         &mut self,
         now: Instant,
@@ -292,7 +292,7 @@ impl Observer {
         self.violate(now, Some(node), invariant, description);
     }
 
-    /// Takes note of a panic of the node that was at work.
+    /// Records a panic of the node that acted last.
     pub(crate) fn panicked(&mut self, now: Instant, panic: &(dyn Any + Send)) {
         let words = panic.downcast_ref::<String>().map(String::as_str);
         let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");

@@ -1,7 +1,7 @@
-//! The journals of a run: a file for each start of each node, `n2.1.journal` being the first of node 2.
+//! The journals of a run: one file per start of each node. `n2.1.journal` is the first of node 2.
 //!
-//! They have the form of a real node's, so each can be replayed alone. Two runs are the same when their journals are,
-//! and where they are not, the first record that differs says where the runs part.
+//! They have the format of a real node's journal, so each can be replayed alone. Two runs are equal if their journals
+//! are. If not, the first differing record shows where the runs diverge.
 
 use crate::invariant::Observation;
 use crate::node_set::NodeIndex;
@@ -15,7 +15,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Writes the journals of one run. What happens is the same with it and without.
+/// Writes the journals of one run, without influencing it.
 #[derive(Debug)]
 pub(crate) struct Journals {
     directory: PathBuf,
@@ -31,7 +31,7 @@ struct Journal {
 }
 
 impl Journals {
-    /// Writes into a directory, which is made; one that has something in it is refused.
+    /// Writes into a directory, which is created; a directory that is not empty is refused.
     pub(crate) fn into(directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         if fs::read_dir(directory)?.next().is_some() {
@@ -40,7 +40,7 @@ impl Journals {
         Ok(Self { directory: directory.to_owned(), open: BTreeMap::new(), failed: None })
     }
 
-    /// Begins the journal of a node's next incarnation; returns the identity to make the node with.
+    /// Starts the journal of a node's next incarnation; returns the identity to construct the node with.
     pub(crate) fn begin(
         &mut self,
         (node, incarnation): (NodeIndex, u32),
@@ -57,7 +57,7 @@ impl Journals {
         identity
     }
 
-    /// Takes down what happened to a node.
+    /// Records what happened to a node.
     pub(crate) fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) {
         let Some(journal) = self.open.get_mut(&node) else { return };
         match observation {
@@ -77,7 +77,7 @@ impl Journals {
     /// Ends all journals.
     ///
     /// # Errors
-    /// The first that there was in writing any of them.
+    /// The first error of writing any of them.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         while let Some((&node, _)) = self.open.first_key_value() {
             self.end(node);
@@ -105,18 +105,18 @@ impl Journal {
     }
 }
 
-/// Where two runs part.
+/// The point at which two runs diverge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The name of the journal in which they do.
+    /// The name of the first journal that differs.
     pub journal: String,
     /// The number of the record.
     pub record: u64,
-    /// When.
+    /// The time of the record.
     pub at: Instant,
-    /// What the first run says there; `None` where it has ended.
+    /// The record of the first run; `None` if its journal has ended.
     pub first: Option<String>,
-    /// What the second run says there.
+    /// The record of the second run; `None` if its journal has ended.
     pub second: Option<String>,
 }
 
@@ -132,7 +132,7 @@ impl fmt::Display for Difference {
 /// Compares the journals in two directories record by record; returns the earliest difference.
 ///
 /// # Errors
-/// [`ReplayError`] where a journal cannot be read.
+/// [`ReplayError`] if a journal cannot be read.
 pub fn first_difference(first: &Path, second: &Path) -> Result<Option<Difference>, ReplayError> {
     let mut names: BTreeSet<String> = journals(first)?;
     names.extend(journals(second)?);
@@ -183,5 +183,5 @@ fn difference(name: &str, first: &Path, second: &Path) -> Result<Option<Differen
     Ok(None)
 }
 
-/// What a journal gathers before it is written.
+/// The bytes that a journal buffers before it is written.
 const WRITE_BYTES: usize = 32 << 10;

@@ -1,9 +1,8 @@
 //! The trace of a run: every input and output of every node, in order, as one hash.
 //!
-//! Two runs with the same hash did the same things at the same times. The hash is XXH3, 64 bits wide, over the
-//! records' postcard encodings: nobody tries to find two runs with the same one, and two that differ by accident have
-//! the same once in 2^64, as they would with any. It reads ten bytes in the time in which SHA-256 reads one, and large
-//! meshes say gigabytes to each other.
+//! Two runs with the same hash did the same things at the same times. The hash is 64-bit XXH3 over the postcard
+//! encoding of the records. Nobody tries to construct a collision, and an accidental one has probability 2^-64. It
+//! hashes ten bytes in the time that SHA-256 needs for one, and large meshes exchange gigabytes.
 
 use crate::invariant::Observation;
 use crate::node_set::NodeIndex;
@@ -12,7 +11,7 @@ use engine::Instant;
 use serde::Serialize;
 use xxhash_rust::xxh3::Xxh3Default;
 
-/// A trace that grows.
+/// A growing trace.
 #[derive(Default)]
 pub(crate) struct Trace {
     hash: Xxh3Default,
@@ -28,14 +27,14 @@ impl fmt::Debug for Trace {
     }
 }
 
-/// What is left of a trace at its end.
+/// The summary of a complete trace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TraceSummary {
-    /// 16 hexadecimal characters.
+    /// The hash, as 16 hexadecimal characters.
     pub hash: String,
-    /// Inputs seen.
+    /// The number of inputs.
     pub inputs: u64,
-    /// Outputs seen.
+    /// The number of outputs.
     pub outputs: u64,
 }
 
@@ -68,7 +67,7 @@ impl Trace {
 
     fn encode<T: Serialize>(&mut self, record: &T) {
         let buffer = core::mem::take(&mut self.buffer);
-        // Plain data of known lengths into a vector: there is nothing that could fail.
+        // Encoding plain data of known lengths into a vector cannot fail.
         self.buffer = postcard::to_extend(record, buffer).expect("a record is plain data");
     }
 
