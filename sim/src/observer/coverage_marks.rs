@@ -1,5 +1,5 @@
-//! The names of events, and of what the simulated world does to the nodes, by which a scenario says what a run must
-//! reach.
+//! Coverage marks: the names of events, and of what the simulation does to nodes. A scenario lists those that a run
+//! must reach.
 
 use crate::scenario::Hostility;
 use engine::Event;
@@ -93,7 +93,7 @@ marks! {
     "write_torn",
 }
 
-/// Returns the name for what a hostile node does.
+/// Returns the name of an attack.
 pub(crate) const fn for_hostility(kind: Hostility) -> &'static str {
     match kind {
         Hostility::Announce => "hostile_announce",

@@ -1,6 +1,6 @@
-//! The last things that happened at each node, kept in case that something goes wrong.
+//! The last events of each node, for the report of a violation.
 //!
-//! Bounded: of each node the last [`EVENTS_MAX`] are kept, the oldest goes first.
+//! Bounded: the last [`EVENTS_MAX`] of each node are kept, and the oldest is evicted first.
 
 use crate::cluster::Cluster;
 use crate::invariant::Observation;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::VecDeque;
 
-/// Entry happened last, by node.
+/// The last events, by node.
 #[derive(Debug, Default)]
 pub(crate) struct FlightRecorder {
     nodes: Vec<VecDeque<(Instant, Entry)>>,
@@ -30,7 +30,7 @@ enum Entry {
 pub struct LastEvents {
     /// The node's number.
     pub node: u32,
-    /// Its last events, in their order.
+    /// Its last events, in order.
     pub events: Vec<Line>,
 }
 
@@ -39,7 +39,7 @@ impl FlightRecorder {
         Self { nodes: vec![VecDeque::new(); nodes] }
     }
 
-    /// Takes note of what happened to a node.
+    /// Observes what happened to a node.
     pub(crate) fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) {
         let entry = match observation {
             Observation::Output(Output::Event(event)) => Entry::Event(event.clone()),
@@ -54,7 +54,7 @@ impl FlightRecorder {
         ring.push_back((now, entry));
     }
 
-    /// Returns the last events of some nodes, in words.
+    /// Returns the described last events of some nodes.
     pub(crate) fn last_events(
         &self,
         nodes: &[NodeIndex],
@@ -76,7 +76,7 @@ impl Entry {
         match self {
             Self::Started => "the process starts".to_owned(),
             Self::Stopped => "the process is gone".to_owned(),
-            // An event is its name, or a map from its name to its fields: the log has it in the same way.
+            // An event serializes as its name, or as a map from its name to its fields, as in the log.
             Self::Event(event) => match serde_json::to_value(event) {
                 Ok(Value::Object(named)) => match named.iter().next() {
                     Some((name, Value::Object(fields))) => describe_event(name, fields, cluster, narrative),
@@ -89,7 +89,7 @@ impl Entry {
     }
 }
 
-/// Returns `name: field value, field value`, with nodes and tasks called as in the narrative.
+/// Returns `name: field value, field value`, with the short names of nodes and tasks.
 fn describe_event(
     name: &str,
     fields: &serde_json::Map<String, Value>,
@@ -115,7 +115,7 @@ fn short_name(text: &str, cluster: &Cluster, narrative: &Narrative) -> Option<St
     node.or_else(|| narrative.number(text.parse::<TaskId>().ok()?).map(|number| number.to_string()))
 }
 
-/// Returns the numbers of the nodes that a text names, in their order, at most [`NODES_SHOWN_MAX`].
+/// Returns the numbers of the nodes that a text names, in order, at most [`NODES_SHOWN_MAX`].
 pub(crate) fn nodes_named_in(words: &str, nodes: usize) -> Vec<NodeIndex> {
     let mut named: Vec<NodeIndex> = words
         .split(|c: char| !c.is_ascii_alphanumeric())
@@ -128,10 +128,10 @@ pub(crate) fn nodes_named_in(words: &str, nodes: usize) -> Vec<NodeIndex> {
     named
 }
 
-/// Events kept of each node.
+/// The events kept per node.
 const EVENTS_MAX: usize = 20;
 
-/// Nodes whose last events are told.
+/// The most nodes whose last events are shown.
 const NODES_SHOWN_MAX: usize = 4;
 
 #[cfg(test)]

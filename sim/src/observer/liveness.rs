@@ -1,7 +1,7 @@
-//! That all ends well: some time after the last fault, every accepted task has its outcome and its user knows it, every
-//! node that runs knows every other, and nobody else, and no node holds anything of work that is over.
+//! Some time after the last fault, every accepted task has its outcome and its user knows it, every running node knows
+//! exactly the other running nodes, and no node holds resources for work that has ended.
 //!
-//! A task whose origin never starts again is nobody's to finish, and not asked for.
+//! A task whose origin never starts again is not required to end.
 
 use crate::cluster::Cluster;
 use crate::invariant::Observation;
@@ -11,17 +11,17 @@ use engine::request::Response;
 use engine::{Event, Output, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is not yet well.
+/// The liveness conditions that are not met.
 #[derive(Debug)]
 pub(crate) struct Liveness {
     open: BTreeMap<TaskId, NodeIndex>,
     ended: BTreeSet<TaskId>,
     nodes: Vec<View>,
-    /// The version of the protocol that each node speaks: those of each are a mesh of their own.
+    /// The protocol version of each node: the nodes of each version form a mesh of their own.
     protocols: Vec<u16>,
 }
 
-/// Whom a node knows.
+/// The members that a node knows.
 #[derive(Clone, Debug, Default)]
 struct View {
     running: bool,
@@ -69,12 +69,12 @@ impl Liveness {
         self.ended.insert(task);
     }
 
-    /// Says what is not well now; `None` where all is.
+    /// Describes an unmet condition; `None` if all are met.
     pub(crate) fn unmet(&self) -> Option<String> {
         self.open_task().or_else(|| self.wrong_view())
     }
 
-    /// Tells whether a node that runs knows another.
+    /// Returns whether a running node knows another.
     pub(crate) fn knows(&self, node: NodeIndex, other: NodeIndex) -> bool {
         let view = &self.nodes[node as usize];
         view.running && view.members.contains(other)

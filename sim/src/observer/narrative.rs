@@ -1,4 +1,4 @@
-//! The story of a run for people to read: what happened to tasks and members, in order.
+//! The narrative of a run for people: what happened to tasks and members, in order.
 
 use crate::cluster::Cluster;
 use crate::node_set::NodeIndex;
@@ -7,7 +7,7 @@ use engine::{Event, Instant, NodeId, PeerFault, TaskId};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What people want to read of a run, in order.
+/// The lines that people read about a run, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Narrative {
     pub(crate) lines: Vec<Line>,
@@ -16,12 +16,12 @@ pub(crate) struct Narrative {
     gone: BTreeSet<NodeId>,
 }
 
-/// One line of a story.
+/// One line of a narrative.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line {
-    /// When.
+    /// When it happened.
     pub at: Instant,
-    /// What.
+    /// What happened.
     #[serde(rename = "words")]
     pub text: String,
 }
@@ -35,12 +35,12 @@ impl Narrative {
         }
     }
 
-    /// Returns by which number a task is called.
+    /// Returns the number by which a task is called.
     pub(crate) fn number(&self, task: TaskId) -> Option<usize> {
         self.names.get(&task).copied()
     }
 
-    /// Tasks are called by the order in which they were accepted: an id says nothing to people.
+    /// Tasks are numbered in the order of acceptance, because an id means nothing to people.
     fn task(&mut self, task: TaskId) -> String {
         let next = self.names.len() + 1;
         format!("task {}", self.names.entry(task).or_insert(next))
