@@ -1,4 +1,4 @@
-//! What sees a run for its timeline. It takes the facts that the invariants see and feeds nothing back.
+//! Records a run for its timeline. It observes what the invariants observe and never influences the run.
 
 mod descriptions;
 mod in_flight;
@@ -19,7 +19,7 @@ use spans::{FaultSpan, Run, Spans, StateSpan, SuspicionSpan, Task};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What was recorded of a run.
+/// A recorded run.
 #[derive(Debug)]
 pub(crate) struct Recording {
     pub(crate) node_ids: Vec<String>,
@@ -42,7 +42,7 @@ pub(crate) struct Recorder {
     in_flight: InFlight,
     spans: Spans,
     texts: Texts,
-    /// The task that each message of late is about: its receipt is about the same.
+    /// The task of each recent message; an acknowledgement of the message is about the same task.
     about: BTreeMap<MessageId, u32>,
     writes: BTreeMap<(NodeIndex, WriteId), (u64, u32)>,
 }
@@ -60,7 +60,7 @@ impl Recorder {
         }
     }
 
-    /// Takes note of what happened to a node.
+    /// Observes what happened to a node.
     pub(crate) fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) {
         let at = now.as_micros();
         match observation {
@@ -79,7 +79,7 @@ impl Recorder {
         }
     }
 
-    /// Takes note of a fault that strikes or is over.
+    /// Records that a fault is injected or cleared.
     pub(crate) fn fault(
         &mut self,
         now: Instant,
@@ -151,7 +151,7 @@ impl Recorder {
                 }
                 return;
             }
-            // Time passes, and an event tells of each of the others.
+            // An event describes each of these, except the passing of time.
             Input::DialFailed { .. } | Input::Examined(_) | Input::Model { .. } | Input::Tick => return,
             Input::InferenceProgress { .. } => "inference goes on",
             Input::Interfaces(_) => "interfaces",
@@ -228,7 +228,7 @@ impl Recorder {
         }
     }
 
-    /// Returns the number of the task that a frame is about, if only as the receipt of one that was.
+    /// Returns the number of the task that a frame is about, including acknowledgements of earlier messages.
     fn task_of(&mut self, frame: &[u8], task: Option<TaskId>) -> u32 {
         use engine::wire::{Message, Payload};
         let Ok(Message::Routed(envelope)) = Message::decode(frame) else { return 0 };
@@ -284,7 +284,7 @@ impl Recorder {
         }
     }
 
-    /// Takes note of what an event says about what lasts; returns the task that it is about.
+    /// Updates the spans that an event starts or ends; returns the task that it is about.
     fn span(&mut self, at: u64, node: NodeIndex, event: &Event) -> Option<TaskId> {
         let find = |id: &NodeId| self.cluster.find(*id);
         let spans = &mut self.spans;
@@ -373,11 +373,11 @@ const fn kind(event: &Event) -> Kind {
     }
 }
 
-/// Rows of a timeline.
+/// The most rows of a timeline.
 pub(crate) const ROWS_MAX: usize = 250_000;
 
-/// Messages whose task is remembered for the sake of their receipts.
+/// The most messages whose task is remembered for their acknowledgements.
 const ABOUT_MAX: usize = 100_000;
 
-/// Writes under transfer that are remembered.
+/// The most writes in flight that are remembered.
 const WRITES_MAX: usize = 100_000;

@@ -1,5 +1,5 @@
-//! What a message, an input or an output says, for people: one line for each part of it, `name: value`, with nodes
-//! and tasks by their short names.
+//! Describes messages, inputs and outputs for people: one line per field, `name: value`, with the short names of nodes
+//! and tasks.
 
 use super::rows::Kind;
 use super::spans::Spans;
@@ -10,7 +10,7 @@ use engine::{NodeId, TaskId};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// What a frame is: its kind, its name, the task and the message that it is about, and all that it says.
+/// A described frame: its kind, its name, the task that it is about, and its content.
 #[derive(Debug)]
 pub(super) struct FrameDescription {
     pub(super) kind: Kind,
@@ -19,7 +19,7 @@ pub(super) struct FrameDescription {
     pub(super) text: String,
 }
 
-/// Texts, each kept once.
+/// Interned texts.
 #[derive(Debug)]
 pub(super) struct Texts {
     indices: BTreeMap<String, u32>,
@@ -32,7 +32,7 @@ impl Texts {
         Self { indices: BTreeMap::from([(String::new(), 0)]), bytes: 0, left_out: 0 }
     }
 
-    /// Returns the index of a text; that of the empty one where there is no room for more.
+    /// Returns the index of a text, or that of the empty text if there is no room for more.
     pub(super) fn index(&mut self, text: String) -> u32 {
         if let Some(index) = self.indices.get(&text) {
             return *index;
@@ -56,7 +56,7 @@ impl Texts {
     }
 }
 
-/// Says what a frame is.
+/// Describes a frame.
 pub(super) fn message(cluster: &Cluster, spans: &Spans, bytes: &[u8]) -> FrameDescription {
     let said = |kind, name, text| FrameDescription { kind, name, task: None, text };
     match Message::decode(bytes) {
@@ -137,7 +137,7 @@ fn routed(cluster: &Cluster, spans: &Spans, envelope: &Envelope) -> FrameDescrip
     );
     match payload {
         Some(payload) => text.push_str(&parts(cluster, spans, &payload)),
-        // A relay sees as little.
+        // A relay cannot read it either.
         None => {
             let _ = writeln!(text, "payload: {} bytes, sealed end to end", envelope.payload.0.len());
         }
@@ -160,15 +160,15 @@ fn advert(cluster: &Cluster, signed: &SignedAdvert) -> String {
     )
 }
 
-/// Says all of a value, with nodes and tasks by their short names.
+/// Describes all fields of a value, with the short names of nodes and tasks.
 pub(super) fn parts(cluster: &Cluster, spans: &Spans, value: &impl Debug) -> String {
     let mut text = String::new();
-    // Only as much is written as is shown: a value may hold megabytes.
+    // Only the shown part is formatted, because a value may hold megabytes.
     let _ = write!(Cut { text: &mut text }, "{value:?}");
     readable(cluster, spans, &text)
 }
 
-/// Takes the beginning of what is written to it.
+/// A writer that keeps only the beginning.
 struct Cut<'a> {
     text: &'a mut String,
 }
@@ -186,7 +186,7 @@ impl std::fmt::Write for Cut<'_> {
     }
 }
 
-/// Replaces the ids of nodes and adds the numbers of tasks.
+/// Replaces the ids of nodes by their names and adds the numbers of tasks.
 fn readable(cluster: &Cluster, spans: &Spans, text: &str) -> String {
     let is_id = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
     let mut readable = String::with_capacity(text.len());
@@ -212,12 +212,12 @@ fn readable(cluster: &Cluster, spans: &Spans, text: &str) -> String {
     readable
 }
 
-/// The longest text about one value, in bytes.
+/// The longest description of one value, in bytes.
 const TEXT_BYTES_MAX: usize = 1_200;
 
-/// All texts of a run together, in bytes.
+/// The most bytes of all texts of a run.
 const TEXTS_BYTES_MAX: usize = 12 << 20;
 
-/// Adverts and versions of one message that are shown.
+/// The most adverts and versions of one message that are shown.
 const ADVERTS_SHOWN: usize = 4;
 const VERSIONS_SHOWN: usize = 16;

@@ -1,12 +1,11 @@
-//! Which frame that arrives is which one that was sent: the last on its transfer between the two nodes with the same bytes,
-//! for one that is sent a second time was most often lost the first time. That needs no help of an executor, so it is
-//! the same for all.
+//! Matches each arriving frame with the sent one: the last frame in flight between the two nodes with the same bytes,
+//! because an earlier copy was most likely lost. This needs no help from an executor, so it works the same for all.
 
 use crate::node_set::NodeIndex;
 use engine::LinkId;
 use std::collections::{BTreeMap, VecDeque};
 
-/// What is on its transfer.
+/// Frames and packets in flight.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     peers: BTreeMap<(NodeIndex, LinkId), NodeIndex>,
@@ -14,7 +13,7 @@ pub(super) struct InFlight {
     packets: BTreeMap<NodeIndex, VecDeque<(u64, Packet)>>,
 }
 
-/// A packet to all.
+/// A multicast packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Packet {
     pub(super) sent: u64,
@@ -30,7 +29,7 @@ impl InFlight {
         self.peers.remove(&(node, link));
     }
 
-    /// A process is gone, and all its links.
+    /// Removes all links of a process that is gone.
     pub(super) fn stopped(&mut self, node: NodeIndex) {
         self.peers.retain(|(of, _), _| *of != node);
     }
@@ -47,7 +46,7 @@ impl InFlight {
         queue.push_back((digest(bytes), row));
     }
 
-    /// Returns the row of the frame that arrives here.
+    /// Returns the row of the sent frame that arrives here.
     pub(super) fn arrived(&mut self, from: NodeIndex, to: NodeIndex, bytes: &[u8]) -> Option<u64> {
         let queue = self.frames.get_mut(&(from, to))?;
         let digest = digest(bytes);
@@ -63,7 +62,7 @@ impl InFlight {
         queue.push_back((digest(bytes), packet));
     }
 
-    /// Returns the last packet of these bytes; each arrives at many.
+    /// Returns the last packet with these bytes; each packet arrives at many nodes.
     pub(super) fn packet(&self, from: NodeIndex, bytes: &[u8]) -> Option<Packet> {
         let digest = digest(bytes);
         let mut newest_first = self.packets.get(&from)?.iter().rev();
@@ -71,17 +70,17 @@ impl InFlight {
     }
 }
 
-/// 64 bits of FNV-1a: a mistaken arrow once in many ages is no harm.
+/// 64 bits of FNV-1a: a rare wrong arrow in a picture does no harm.
 fn digest(bytes: &[u8]) -> u64 {
     bytes
         .iter()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// Frames between two nodes that may yet arrive; the oldest of more count as lost.
+/// The most frames in flight between two nodes; the oldest beyond that count as lost.
 const FRAMES_IN_FLIGHT_MAX: usize = 1_024;
 
-/// Packets of one node that may yet arrive.
+/// The most packets in flight per node.
 const PACKETS_IN_FLIGHT_MAX: usize = 64;
 
 #[cfg(test)]

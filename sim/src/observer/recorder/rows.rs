@@ -1,10 +1,10 @@
-//! What happened, in rows, and never more than a limit: when it is reached, the kind that explains least goes as a
-//! whole, so that what is left has no holes.
+//! The rows of a timeline, up to a limit. At the limit, all rows of the least informative kind are dropped, so that
+//! the rest has no gaps.
 
 use crate::node_set::NodeIndex;
 use std::collections::BTreeMap;
 
-/// What a row is about. What explains least comes first, and is left out first.
+/// The kind of a row, the least informative first, which is dropped first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Heartbeat,
@@ -33,7 +33,7 @@ impl Kind {
         Self::Result,
     ];
 
-    /// Returns its name for people.
+    /// Returns the kind's name for people.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Heartbeat => "heartbeats",
@@ -50,7 +50,7 @@ impl Kind {
     }
 }
 
-/// One thing that happened: at one node, or on the transfer from one to another.
+/// Something that happened at one node, or a transfer between two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) id: u64,
@@ -58,18 +58,18 @@ pub(crate) struct Row {
     pub(crate) node: NodeIndex,
     pub(crate) kind: Kind,
     pub(crate) name: &'static str,
-    /// Which of the texts says more; 0 where none does.
+    /// The index of the text that describes it; 0 for none.
     pub(crate) text: u32,
-    /// The number of the task that it is about; 0 where it is about none.
+    /// The number of the task that it is about; 0 for none.
     pub(crate) task: u32,
     pub(crate) transfer: Option<Transfer>,
 }
 
-/// Where a message went.
+/// The transfer of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Transfer {
     pub(crate) to: NodeIndex,
-    /// `None` where it was lost, or was still on its transfer when the run ended.
+    /// When it arrived; `None` if it was lost, or still in flight when the run ended.
     pub(crate) arrives: Option<u64>,
     pub(crate) bytes: u32,
 }
@@ -88,12 +88,12 @@ impl RowLog {
         Self { rows: Vec::new(), rows_max, next: 0, left_out: BTreeMap::new() }
     }
 
-    /// Tells whether rows of a kind are still taken.
+    /// Returns whether rows of a kind are still kept.
     pub(crate) fn takes(&self, kind: Kind) -> bool {
         !self.left_out.contains_key(&kind)
     }
 
-    /// Adds a row and returns its name; `None` where its kind is left out.
+    /// Adds a row and returns its id; `None` if its kind is dropped.
     pub(crate) fn push(&mut self, row: Row) -> Option<u64> {
         let kind = row.kind;
         if self.takes(kind) && self.rows.len() >= self.rows_max {
@@ -109,7 +109,7 @@ impl RowLog {
         Some(id)
     }
 
-    /// Notes when a message arrived.
+    /// Records when a message arrived.
     pub(crate) fn arrived(&mut self, id: u64, at: u64) {
         if let Ok(index) = self.rows.binary_search_by_key(&id, |row| row.id)
             && let Some(transfer) = &mut self.rows[index].transfer
@@ -118,7 +118,7 @@ impl RowLog {
         }
     }
 
-    /// Returns all rows by time, and how many of which kind are left out.
+    /// Returns all rows by time, and the number of dropped rows of each kind.
     pub(crate) fn finish(mut self) -> (Vec<Row>, Vec<(Kind, u64)>) {
         self.rows.sort_by_key(|row| (row.at, row.id));
         (self.rows, self.left_out.into_iter().collect())
@@ -127,7 +127,7 @@ impl RowLog {
     fn make_room(&mut self, for_kind: Kind) {
         let least = self.rows.iter().map(|row| row.kind).min().unwrap_or(for_kind).min(for_kind);
         let before = self.rows.len();
-        // The beginning of what explains most is worth more than nothing.
+        // A part of the most informative kind is better than nothing.
         if self.rows.iter().any(|row| row.kind != least) || for_kind != least {
             self.rows.retain(|row| row.kind != least);
         }

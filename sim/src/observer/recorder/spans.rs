@@ -1,4 +1,4 @@
-//! What lasts: the lives of nodes, tasks and the attempts at them, doubts about peers, faults.
+//! Spans of time: the states of nodes, tasks and their attempts, suspicions of peers, and faults.
 
 use crate::faults::Step;
 use crate::node_set::NodeIndex;
@@ -6,7 +6,7 @@ use engine::task::TaskStatus;
 use engine::{JobId, TaskId};
 use std::collections::BTreeMap;
 
-/// A node in one state for a time.
+/// A node in one state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StateSpan {
     pub(crate) node: NodeIndex,
@@ -15,14 +15,14 @@ pub(crate) struct StateSpan {
     pub(crate) state: &'static str,
 }
 
-/// What one node thinks of another for a time, if that is not well.
+/// A suspicion of one node against another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SuspicionSpan {
     pub(crate) node: NodeIndex,
     pub(crate) peer: NodeIndex,
     pub(crate) from: u64,
     pub(crate) to: Option<u64>,
-    /// It ended with the peer being given up.
+    /// Whether it ended with the peer being declared dead.
     pub(crate) dead: bool,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Task {
     pub(crate) to: Option<u64>,
     pub(crate) status: Option<TaskStatus>,
     pub(crate) worker: Option<NodeIndex>,
-    /// To whom it was given, when, and when it was taken back and why.
+    /// The attempts of the task.
     pub(crate) attempts: Vec<Attempt>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Attempt {
     pub(crate) end: String,
 }
 
-/// A worker at one attempt.
+/// One attempt, as its worker sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) node: NodeIndex,
@@ -61,19 +61,19 @@ pub(crate) struct Run {
     job: Option<JobId>,
 }
 
-/// A fault, as long as it lasts.
+/// A fault in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FaultSpan {
     pub(crate) fault: usize,
     pub(crate) words: String,
     pub(crate) from: u64,
     pub(crate) to: Option<u64>,
-    /// Whom it concerns, by group; all where there is none.
+    /// The affected nodes, by group; empty for all.
     pub(crate) groups: Vec<(NodeIndex, usize)>,
     pub(crate) stops: bool,
 }
 
-/// Spans that grow.
+/// Growing spans.
 #[derive(Debug, Default)]
 pub(crate) struct Spans {
     pub(crate) lives: Vec<StateSpan>,
@@ -88,7 +88,7 @@ pub(crate) struct Spans {
 }
 
 impl Spans {
-    /// Returns a task's number, by the order of acceptance from 1; 0 where it was not accepted, or too late.
+    /// Returns a task's number in the order of acceptance, from 1; 0 if it was not accepted or is beyond the limit.
     pub(crate) fn number(&self, task: TaskId) -> u32 {
         self.numbers.get(&task).copied().unwrap_or_default()
     }
@@ -105,7 +105,7 @@ impl Spans {
         }
     }
 
-    /// A process is gone, and with it what it thought and computed.
+    /// Ends the state, the attempts and the suspicions of a process that is gone.
     pub(crate) fn stopped(&mut self, at: u64, node: NodeIndex) {
         self.life(at, node, None);
         self.end_runs(at, node, "lost", |_| true);
@@ -173,7 +173,7 @@ impl Spans {
         }
     }
 
-    /// A job takes the attempts that were begun last, one for each of its items.
+    /// Assigns the most recently started attempts to a job, one for each of its items.
     pub(crate) fn job(&mut self, node: NodeIndex, job: JobId, items: usize) {
         let open = self.open_runs.entry(node).or_default();
         for &run in open.iter().rev().take(items) {
@@ -240,8 +240,8 @@ impl Task {
     }
 }
 
-/// Spans of one kind; what would be more is not shown.
+/// The most spans of one kind; further ones are not shown.
 const SPANS_MAX: usize = 100_000;
 
-/// Attempts at one task that are shown.
+/// The most attempts of one task that are shown.
 const ATTEMPTS_MAX: usize = 64;
