@@ -1,4 +1,4 @@
-//! The two ways to run a scenario. Both run the same engine; they differ in what they model besides.
+//! The two executors. Both run the same engine; they differ in what they model around it.
 
 mod capabilities;
 pub mod event_queue;

@@ -4,15 +4,14 @@ use crate::scenario::{Executor, FaultKind, MachineFault, Scenario};
 use core::time::Duration;
 
 impl Executor {
-    /// Returns the executor to take where a scenario does not say: the closest to a real node that is fast
-    /// enough for it.
+    /// Returns the default executor of a scenario: the one closest to a real node that is fast enough.
     pub fn suited_to(scenario: &Scenario) -> Self {
         let small =
             scenario.nodes <= TURMOIL_NODES_AUTO_MAX && scenario.duration <= TURMOIL_DURATION_AUTO_MAX;
         if small && Self::Turmoil.refuses(scenario).is_none() { Self::Turmoil } else { Self::EventQueue }
     }
 
-    /// Says what of a scenario this executor cannot model; `None` where it can model all.
+    /// Returns why this executor cannot model a scenario; `None` if it can.
     pub fn refuses(self, scenario: &Scenario) -> Option<Refusal> {
         match self {
             Self::EventQueue => None,
@@ -89,23 +88,23 @@ impl Executor {
 /// Why an executor cannot run a scenario.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// turmoil's network does not do what real ones do.
+    /// turmoil's network does not model it.
     #[error("the turmoil executor does not model `{what}`; use executor = \"event-queue\"")]
     NotModelled {
-        /// What the scenario asks for.
+        /// The part of the scenario.
         what: &'static str,
     },
-    /// turmoil cannot hold back and drop what the same two nodes send.
+    /// turmoil cannot both hold back and drop messages between the same two nodes.
     #[error(
         "the turmoil executor cannot model `stall` together with `partition` or `power_loss`; use executor = \"event-queue\""
     )]
     StallAndCut,
-    /// Its cost grows with the cube of the nodes.
+    /// The cost grows with the cube of the number of nodes.
     #[error("the turmoil executor runs at most {limit} nodes, not {nodes}; use executor = \"event-queue\"")]
     TooManyNodes {
         /// The nodes of the scenario.
         nodes: u32,
-        /// The most that it runs.
+        /// The most nodes that it runs.
         limit: u32,
     },
 }
