@@ -1,10 +1,10 @@
-//! Many nodes in one thread, straight over the engine: every scheduled has a time, and the one that comes
-//! next is taken, in the total order of (time, order of insertion).
+//! Runs many nodes in one thread, directly on the engine: everything scheduled has a time, and the next is taken in
+//! the total order of (time, order of insertion).
 //!
-//! What lies between two nodes is modelled as whole frames on connections that keep their order. A cut loses
-//! frames without a word, and a connection that has lost one delivers none any more, as TCP would not without
-//! retransmission; a process that dies closes its connections, a machine without power does not. A lossy network
-//! delays frames by the timeouts after which TCP would send them again.
+//! The network between two nodes is modelled as whole frames on connections that keep their order. A partition loses
+//! frames silently. A connection that has lost a frame delivers no more, as TCP would without retransmission. A killed
+//! process closes its connections; a machine that loses power does not. A lossy network delays frames by TCP's
+//! retransmission timeouts.
 
 mod adversary;
 mod blobs;
@@ -52,7 +52,7 @@ use std::sync::Arc;
 pub(super) fn run(scenario: &Scenario, cluster: &Arc<Cluster>, observer: Observer) -> Observer {
     let mut world = EventQueue::with(scenario, Arc::clone(cluster), observer);
     let end = Instant::ZERO.after(scenario.duration);
-    // Of a world in which something panicked nothing is asked but what was seen of it.
+    // After a panic only the observations are used.
     if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| world.run_until(end))) {
         world.observer.panicked(world.now(), &*panic);
     }
@@ -60,7 +60,7 @@ pub(super) fn run(scenario: &Scenario, cluster: &Arc<Cluster>, observer: Observe
     world.observer
 }
 
-/// A simulated world.
+/// A simulation on the event queue.
 #[derive(Debug)]
 pub struct EventQueue {
     scenario: Scenario,
@@ -72,9 +72,9 @@ pub struct EventQueue {
     connections: Vec<Connection>,
     faults: Faults,
     changes: Vec<Change>,
-    /// What waits for a stall to end, in its order.
+    /// Arrivals that are held back by a stall, in order.
     stalled: Vec<(NodeIndex, NodeIndex, Scheduled)>,
-    /// Shared by all nodes: each advert is checked, decoded and held once.
+    /// Shared by all nodes: each advert is verified, decoded and stored once.
     adverts: AdvertCache,
 }
 
@@ -82,9 +82,9 @@ pub struct EventQueue {
 #[derive(Debug, Default)]
 struct Host {
     node: Option<Node>,
-    /// Whether its outputs are being carried out: until all are, it may not be given an input.
+    /// Whether its outputs are being carried out; until then it must not get an input.
     draining: bool,
-    /// Counts the times that the process was started; what was begun in another incarnation is void.
+    /// The number of process starts. Anything scheduled in an earlier incarnation is void.
     incarnation: u32,
     disk: Disk,
     blobs: BlobDisk,
@@ -93,19 +93,19 @@ struct Host {
     disk_busy_until: u64,
     /// When the earliest pending timer fires.
     armed: Option<u64>,
-    /// How many times on end the node wanted to be woken at once, which an engine says as one microsecond.
+    /// How many consecutive times the node asked for a wake-up at once, which an engine expresses as one microsecond.
     spins: u32,
     links: BTreeSet<LinkId>,
     pending: BTreeMap<RequestId, PendingRequest>,
     requests: u64,
-    /// What is computed, of which model, and how long that takes.
+    /// The running jobs, with their model and duration.
     jobs: BTreeMap<JobId, (Fingerprint, Work, Duration)>,
     dialled: u16,
-    /// What stands between its process and the network, where it is not like the others.
+    /// What alters frames between its process and the network, if the node differs from the others.
     filter: Option<FrameFilter>,
 }
 
-/// What a user waits for.
+/// A request that a user awaits an answer to.
 #[derive(Clone, Copy, Debug)]
 enum PendingRequest {
     Fetch(usize),
@@ -115,7 +115,7 @@ enum PendingRequest {
     Submission(u32),
 }
 
-/// Something that will happen.
+/// Something scheduled.
 #[derive(Debug)]
 enum Scheduled {
     Attack(NodeIndex),
@@ -141,7 +141,7 @@ enum Scheduled {
 }
 
 impl EventQueue {
-    /// Makes the world of a scenario, at time zero.
+    /// Creates the simulation of a scenario, at time zero.
     pub fn new(scenario: &Scenario, seed: u64) -> Self {
         let cluster = Arc::new(Cluster::new(scenario, seed, None));
         let observer = Observer::new(scenario, Arc::clone(&cluster));
@@ -213,12 +213,12 @@ impl EventQueue {
         Instant::from_micros(self.now)
     }
 
-    /// Returns how many inputs and outputs there were so far.
+    /// Returns the number of inputs and outputs so far.
     pub fn records(&self) -> u64 {
         self.observer.trace.inputs + self.observer.trace.outputs
     }
 
-    /// Says what keeps the mesh from being whole; `None` where every node runs and knows every other.
+    /// Describes why the mesh is not whole; `None` if every node runs and knows every other.
     pub fn not_whole(&self) -> Option<String> {
         match self.hosts.iter().position(|host| host.node.is_none()) {
             Some(node) => Some(format!("n{node} does not run")),
@@ -226,12 +226,12 @@ impl EventQueue {
         }
     }
 
-    /// Returns the peers of a node, by its own account.
+    /// Returns the peers that a node reports.
     pub fn peers(&self, node: u32) -> Vec<u32> {
         self.observer.links.peers(node).collect()
     }
 
-    /// Tells whether a node that runs has another among its members.
+    /// Returns whether a running node lists another as a member.
     pub fn knows(&self, node: u32, other: u32) -> bool {
         self.observer.knows(node, other)
     }
@@ -241,7 +241,7 @@ impl EventQueue {
         self.observer.marks.get(event).copied().unwrap_or_default()
     }
 
-    /// Takes the power from a node: nobody hears its sockets close.
+    /// Cuts the power of a node: its peers do not see its sockets close.
     pub fn cut_power(&mut self, node: u32) {
         self.faults.cut_power(node);
         self.stop(node, Stop::PowerLoss);
@@ -278,7 +278,7 @@ impl EventQueue {
             }
             Scheduled::CheckLiveness { last } => {
                 let (now, hosts) = (self.now(), &self.hosts);
-                // Where a liar goes on, so does the work that it makes.
+                // A hostile node never rests, so nodes always hold something because of it.
                 let rests = !self.cluster.has_hostile();
                 self.observer.check_liveness(now, last, || if rests { leftover(hosts) } else { None });
             }
@@ -376,7 +376,7 @@ impl EventQueue {
         }
     }
 
-    /// Gives a node an input and carries out what comes of it.
+    /// Gives a node an input and carries out its outputs.
     fn handle(&mut self, node: NodeIndex, input: Input) {
         let now = self.now();
         let host = &mut self.hosts[node as usize];
@@ -406,8 +406,7 @@ impl EventQueue {
         self.arm(node);
     }
 
-    /// Sees to it that a timer fires no later than the node wants. One that fires too early is cheaper than
-    /// finding and moving it.
+    /// Schedules a timer no later than the node's deadline. A timer that fires too early is cheaper than moving one.
     fn arm(&mut self, node: NodeIndex) {
         let host = &mut self.hosts[node as usize];
         if host.machine.is_held() {
@@ -472,7 +471,7 @@ impl EventQueue {
             Output::Multicast { bytes, .. } => self.multicast(node, bytes.into()),
             Output::Reply { id, answer } => self.reply(node, id, &answer),
             Output::Send { link, frame, .. } => self.send(node, link, frame),
-            // Nobody pending who is no node.
+            // Only nodes ask mDNS questions in a simulation.
             Output::Unicast { .. } => {}
             Output::Write { id, records } => self.write(node, id, records),
         }
@@ -554,7 +553,7 @@ impl EventQueue {
         let Some((wanted, work, time)) = self.hosts[node as usize].jobs.remove(&job) else { return };
         let result = match self.job_error(node, job, &work) {
             _ if cancelled => Err(InferenceError::Cancelled),
-            // The files were replaced before the job began; those of jobs that had begun are ended by that.
+            // The files were replaced before the job started; running jobs were ended by the replacement.
             _ if wanted != self.model_of(node) => Err(InferenceError::ModelChanged),
             Some(error) => Err(error),
             None => Ok(inference::outputs(wanted, &work)),
@@ -607,7 +606,7 @@ impl EventQueue {
         }
     }
 
-    /// Has a user wait for more of a task than was seen, as soon as the node has said all that it has to say.
+    /// Schedules a user's next request for streamed text, once the node has returned all its outputs.
     fn watch(&mut self, node: NodeIndex, task: TaskId, seen: Seen) {
         let incarnation = self.hosts[node as usize].incarnation;
         self.after(Duration::ZERO, Scheduled::WatchOn { node, incarnation, task, seen });
@@ -679,7 +678,7 @@ impl EventQueue {
             }
             Effect::Reset(node) => self.reset_all(node),
             Effect::Start(node) => {
-                // Whoever starts a node again does not wait for ever for the last one to end.
+                // A supervisor does not wait for ever for the old process to exit.
                 self.stop(node, Stop::Kill);
                 self.start(node);
             }
@@ -694,7 +693,7 @@ impl EventQueue {
     }
 }
 
-/// Names something that is not empty although there is nothing to do.
+/// Describes a resource that a node still holds although it has nothing to do.
 fn leftover(hosts: &[Host]) -> Option<String> {
     let mut nodes =
         (0..).zip(hosts).filter_map(|(number, host): (u32, &Host)| Some((number, host.node.as_ref()?)));
@@ -707,5 +706,5 @@ fn leftover(hosts: &[Host]) -> Option<String> {
 /// How long a node takes to load its models.
 const MODEL_LOAD: Duration = Duration::from_millis(20);
 
-/// How many times on end a node may want to be woken at once.
+/// How many consecutive times a node may ask for a wake-up at once.
 const SPINS_MAX: u32 = 100;

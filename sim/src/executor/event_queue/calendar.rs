@@ -1,25 +1,25 @@
-//! A calendar queue: what happens next, in the total order of (time, order of insertion).
+//! A calendar queue: yields what happens next, in the total order of (time, order of insertion).
 //!
-//! Most of what a simulated world puts off lies within a few seconds, so the near future is a wheel of short
-//! buckets, into which insertion is a push; only the bucket that is being read is sorted, as a heap. What lies
-//! further off waits in a heap of its own. (Brown: "Calendar Queues", CACM 1988.)
+//! Most entries lie within a few seconds, so the near future is a wheel of short buckets, into which insertion is a
+//! push. Only the current bucket is sorted, as a heap. Entries further away wait in a heap of their own. (Brown:
+//! "Calendar Queues", CACM 1988.)
 
 use core::cmp::Ordering;
 use core::mem;
 use std::collections::BinaryHeap;
 
-/// Things by the time, in microseconds, at which they happen.
+/// Entries by the time, in microseconds, at which they happen.
 #[derive(Debug)]
 pub(super) struct Calendar<T> {
-    /// The bucket that is being read, and whatever was put before its end since.
+    /// The current bucket, and whatever was inserted before its end since.
     current: BinaryHeap<Entry<T>>,
-    /// The number of the bucket that is being read.
+    /// The number of the current bucket.
     cursor: u64,
-    /// The buckets after it, each at its number modulo their count.
+    /// The later buckets, each at its number modulo their count.
     wheel: Vec<Vec<Entry<T>>>,
-    /// One bit for each bucket that holds something.
+    /// One bit for each bucket that is not empty.
     occupied: Vec<u64>,
-    /// What lies beyond the wheel.
+    /// Entries beyond the wheel.
     far: BinaryHeap<Entry<T>>,
     inserted: u64,
 }
@@ -43,14 +43,14 @@ impl<T> Calendar<T> {
         }
     }
 
-    /// Adds something that happens at `at`, after all that was added for that time before.
+    /// Adds an entry at `at`, after all entries that were added for that time before.
     pub(super) fn push(&mut self, at: u64, item: T) {
         let entry = Entry { at, order: self.inserted, item };
         self.inserted += 1;
         self.put(entry);
     }
 
-    /// Takes what happens next, unless that is later than `limit`.
+    /// Takes the next entry, unless it is later than `limit`.
     pub(super) fn pop_until(&mut self, limit: u64) -> Option<(u64, T)> {
         while self.current.is_empty() {
             self.advance()?;
@@ -74,7 +74,7 @@ impl<T> Calendar<T> {
         }
     }
 
-    /// Goes on to the next bucket that holds something; `None` where there is none.
+    /// Advances to the next bucket that is not empty; `None` if there is none.
     fn advance(&mut self) -> Option<()> {
         let near = self.next_occupied();
         let far = self.far.peek().map(|entry| entry.at >> BUCKET_BITS);
@@ -95,11 +95,11 @@ impl<T> Calendar<T> {
         Some(())
     }
 
-    /// Returns the number of the first bucket after the cursor that holds something.
+    /// Returns the number of the first bucket after the cursor that is not empty.
     fn next_occupied(&self) -> Option<u64> {
         let first = slot(self.cursor + 1);
         let words = self.occupied.len();
-        // The word in which the wheel begins is looked at twice: its upper part first, its lower part last.
+        // The word in which the wheel starts is read twice: its upper part first, its lower part last.
         (0..=words).find_map(|step| {
             let index = (first / 64 + step) % words;
             let mask = match step {
@@ -133,17 +133,17 @@ impl<T> PartialOrd for Entry<T> {
     }
 }
 
-/// The earliest is the greatest, as the standard heap gives the greatest first.
+/// The earliest is the greatest, because the standard heap yields the greatest first.
 impl<T> Ord for Entry<T> {
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.order).cmp(&(self.at, self.order))
     }
 }
 
-/// A bucket holds 1.024 ms.
+/// A bucket covers 1.024 ms.
 const BUCKET_BITS: u32 = 10;
 
-/// The wheel holds 16.8 s, more than the longest timer that runs all the time. A multiple of 64.
+/// The wheel covers 16.8 s, more than the longest recurring timer. A multiple of 64.
 const BUCKETS: usize = 1 << 14;
 
 #[cfg(test)]
