@@ -1,7 +1,8 @@
-//! What lies between the nodes: dials, connections that keep their order, and packets to all.
+//! The network between the nodes: dials, connections that keep their order, and multicast packets.
 //!
-//! What a lossy network loses of a connection is sent again after 200 ms, 400 ms and so on (RFC 6298, with Linux's
-//! smallest timeout), and what follows waits for it. A new connection's first two packets wait for a second.
+//! What a lossy network loses on a connection is retransmitted after 200 ms, 400 ms and so on (RFC 6298, with Linux's
+//! smallest timeout), and everything behind it waits. The first two packets of a new connection are retransmitted
+//! after a second.
 
 use super::{EventQueue, Scheduled};
 use crate::cluster;
@@ -29,21 +30,21 @@ pub(super) struct End {
     pub(super) node: NodeIndex,
     pub(super) incarnation: u32,
     pub(super) open: bool,
-    /// When the last of what is on its way here arrives.
+    /// When the last segment in flight to this end arrives.
     last_arrival: u64,
-    /// Counts what was sent here.
+    /// The number of segments sent to this end.
     sent: u32,
-    /// Something on its way here was lost, so nothing after it can be delivered.
+    /// Whether a segment to this end was lost, so that nothing after it can be delivered.
     pub(super) broken: bool,
 }
 
-/// What travels over a connection.
+/// A unit of transfer on a connection.
 #[derive(Debug)]
 pub(super) enum Segment {
-    /// The other end is closed, in order.
+    /// The other end closed the connection in order.
     Close,
     Frame(Vec<u8>),
-    /// The connection is up, for the side that was dialled.
+    /// The connection is established, for the side that was dialled.
     Open {
         remote: SocketAddr,
     },
@@ -51,7 +52,7 @@ pub(super) enum Segment {
     Reset,
 }
 
-/// A dial under way.
+/// A dial in progress.
 #[derive(Debug)]
 pub(super) struct Dial {
     node: NodeIndex,
@@ -59,7 +60,7 @@ pub(super) struct Dial {
     dial: DialId,
     address: SocketAddr,
     expect: Option<NodeId>,
-    /// It has found no answer and only waits for its time to be over.
+    /// Whether it can get no answer and only waits for its timeout.
     unanswered: bool,
 }
 
@@ -81,7 +82,7 @@ impl EventQueue {
         expect: Option<NodeId>,
     ) {
         let incarnation = self.hosts[node as usize].incarnation;
-        // There and back for the connection, and again for the handshake.
+        // One round trip for the connection and one for the handshake.
         let trips = 4 * self.latency(node, node);
         let flights = [SYN_TIMEOUT, SYN_TIMEOUT, RETRANSMISSION_TIMEOUT, RETRANSMISSION_TIMEOUT];
         let resent: Duration = (0_u64..)
@@ -220,8 +221,7 @@ impl EventQueue {
         self.next.push(at, Scheduled::Arrival { connection, side, segment });
     }
 
-    /// Returns how long TCP takes until something that may get lost again and again gets through; `None` where it
-    /// gives up.
+    /// Returns the delay of retransmissions until something gets through a lossy network; `None` if TCP gives up.
     fn resending(&self, first: Duration, who: u64, number: u64) -> Option<Duration> {
         let Some(loss) = self.scenario.network.loss else { return Some(Duration::ZERO) };
         let (mut pause, mut total) = (first, Duration::ZERO);
@@ -237,7 +237,7 @@ impl EventQueue {
         None
     }
 
-    /// Tells whether this is a heartbeat that gets lost and is not sent again.
+    /// Returns whether this is a heartbeat that is lost and not retransmitted.
     fn is_lost_heartbeat(&self, segment: &Segment, way: u64, number: u32) -> bool {
         let Some(loss) = self.scenario.network.loss.filter(|loss| !loss.retransmission) else { return false };
         let Segment::Frame(bytes) = segment else { return false };
@@ -252,7 +252,7 @@ impl EventQueue {
         self.cluster.random.below(1_000_000, Purpose::Loss, who, n) < u64::from(per_million)
     }
 
-    /// Returns the node opposite a side of a connection, and the one there.
+    /// Returns the node opposite a side of a connection, and the node at that side.
     fn ends(&self, connection: u32, side: u8) -> (NodeIndex, NodeIndex) {
         let ends = &self.connections[connection as usize].ends;
         (ends[usize::from(1 - side)].node, ends[usize::from(side)].node)
@@ -342,7 +342,7 @@ impl EventQueue {
         }
     }
 
-    /// Lets go on what no longer has to wait, in the order in which it came.
+    /// Releases what is no longer stalled, in order.
     pub(super) fn release(&mut self) {
         for (from, to, scheduled) in mem::take(&mut self.stalled) {
             match self.faults.link_condition(from, to) {
@@ -361,23 +361,23 @@ pub(super) fn end_of(link: LinkId) -> (u32, u8) {
     (u32::try_from(link.0 >> 1).unwrap_or(u32::MAX), u8::from(link.0 & 1 == 1))
 }
 
-/// How long a dial waits for an answer.
+/// The timeout of a dial.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long TCP waits before it first sends something again, and how long at most.
+/// TCP's first retransmission timeout, and the longest one.
 const RETRANSMISSION_TIMEOUT: Duration = Duration::from_millis(200);
 const RETRANSMISSION_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 
-/// How long it waits where a connection is new.
+/// TCP's retransmission timeout for a new connection.
 const SYN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many times it sends something before it gives up.
+/// How many times TCP sends a segment before it gives up.
 const TRANSMISSIONS_MAX: u32 = 16;
 
-/// The largest heartbeat, as a frame.
+/// The largest heartbeat frame, in bytes.
 const HEARTBEAT_BYTES_MAX: usize = 24;
 
-/// What may get lost, so that each kind has its own draws.
+/// The kinds of loss, each with its own draws.
 const DIAL_FLIGHT: u64 = 1 << 62;
 const HEARTBEAT: u64 = 2 << 62;
 const PACKET: u64 = 3 << 62;

@@ -1,7 +1,7 @@
-//! Faults that let everything through, but late, twice, overtaken or altered, and connections that break.
+//! Faults that delay, duplicate, reorder or alter what is sent, and faults that break connections.
 //!
-//! A stream delivers each byte once and in order, and what was altered on its way does not pass its authentication: so
-//! duplicates, overtakers and replays are packets to all, and an altered frame is the end of its connection.
+//! A stream delivers each byte once and in order, and altered bytes fail its authentication. So duplicates, reordering
+//! and replays affect multicast packets only, and an altered frame ends its connection.
 
 use super::network::{end_of, link_of};
 use super::{EventQueue, Scheduled};
@@ -12,7 +12,7 @@ use core::time::Duration;
 use std::rc::Rc;
 
 impl EventQueue {
-    /// Returns by how much something that is sent now is late.
+    /// Returns the additional delay of something that is sent now.
     pub(super) fn lateness(&mut self, from: NodeIndex, to: NodeIndex) -> Duration {
         let n = self.moment();
         let (random, pair) = (self.cluster.random, pair(from, to));
@@ -26,7 +26,7 @@ impl EventQueue {
         total
     }
 
-    /// Tells whether something that is sent now is disturbed in one way.
+    /// Returns whether something that is sent now is disturbed in one way.
     pub(super) fn is_disturbed(&mut self, from: NodeIndex, to: NodeIndex, kind: Disturbance) -> bool {
         let (n, random) = (self.moment(), self.cluster.random);
         let disturbed = self.faults.disturbances().any(|(fault, how, per_million)| {
@@ -44,7 +44,7 @@ impl EventQueue {
         disturbed
     }
 
-    /// Sends a packet on its way, and whatever else becomes of it.
+    /// Sends a packet, with whatever disturbs it.
     pub(super) fn pass(&mut self, from: NodeIndex, to: NodeIndex, latency: Duration, bytes: Rc<[u8]>) {
         let mut latency = latency;
         let mut packet = Rc::clone(&bytes);
@@ -75,7 +75,7 @@ impl EventQueue {
         links.into_iter().for_each(|link| self.reset(end_of(link).0));
     }
 
-    /// Breaks a connection; what is on its way is lost.
+    /// Breaks a connection; everything in flight on it is lost.
     pub(super) fn reset(&mut self, connection: u32) {
         self.observer.mark("connection_broken");
         for side in [0, 1] {
@@ -87,7 +87,7 @@ impl EventQueue {
         }
     }
 
-    /// Closes an end whose process learns of it as soon as it has done what it is at.
+    /// Closes an end; its process learns of it once it has handled its current input.
     fn later_down(&mut self, connection: u32, side: u8) {
         let end = &self.connections[connection as usize].ends[usize::from(side)];
         let (node, incarnation) = (end.node, end.incarnation);
@@ -108,13 +108,13 @@ fn pair(from: NodeIndex, to: NodeIndex) -> u64 {
     u64::from(from) << 32 | u64::from(to)
 }
 
-/// Tells the draws of one fault from those of another.
+/// Distinguishes the draws of one fault from those of another.
 fn fault_key(fault: usize) -> u64 {
     u64::try_from(fault + 1).unwrap_or(u64::MAX) << 48
 }
 
-/// How much later than usual a packet comes that others overtake.
+/// The additional delay of a packet that others overtake.
 const REORDER_DELAY: Duration = Duration::from_secs(2);
 
-/// How much later a packet comes once more.
+/// The delay after which a packet is replayed.
 const REPLAY_DELAY: Duration = Duration::from_secs(30);
