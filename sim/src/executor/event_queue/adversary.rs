@@ -1,8 +1,8 @@
-//! What a hostile node does: it is an authenticated member with a key of its own, and does to others what the protocol
-//! lets such a one try.
+//! A hostile node: an authenticated member with its own key that attacks others within what the protocol lets a member
+//! try.
 //!
-//! All that it sends is made of what it knows: its key, keys that it made up, and what it has heard. It cannot sign for
-//! others, nor open what is sealed for them.
+//! Everything it sends is made from what it knows: its key, invented keys, and what it received. It cannot sign for
+//! others or open what is sealed for them.
 
 mod announcements;
 pub(super) mod frames;
@@ -22,16 +22,16 @@ use engine::wire::{
 use engine::{Identity, LinkId, MessageId, NodeId, TraceId, UnixMillis};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Something that a hostile node does.
+/// One attack.
 #[derive(Debug)]
 pub(super) enum Attack {
-    /// It sends a frame, once or many times.
+    /// Sends a frame, once or many times.
     Frame { link: LinkId, bytes: Vec<u8>, times: u32 },
-    /// It sends a packet to all.
+    /// Sends a multicast packet.
     Packet(Vec<u8>),
 }
 
-/// The ill will of one node.
+/// The state of one hostile node.
 #[derive(Debug)]
 pub(super) struct Adversary {
     node: NodeIndex,
@@ -41,16 +41,16 @@ pub(super) struct Adversary {
     draws: Draws,
     kinds: Vec<Hostility>,
     begins_at: u64,
-    /// Counts what it did, and whom it made up.
+    /// The number of attacks, and of invented nodes.
     attacks: u32,
     invented: u32,
-    /// What it heard, the oldest first.
+    /// Received frames, the oldest first.
     heard: VecDeque<Vec<u8>>,
-    /// The newest advert of each member that it heard of, its own among them.
+    /// The newest advert of each known member, including its own.
     adverts: BTreeMap<NodeId, Advert>,
-    /// Signatures of others that it heard.
+    /// A signature of another node.
     signature: Signature,
-    /// Work that it, or somebody through it, was given, with who gave it.
+    /// Received attempts, with their origins.
     attempts: VecDeque<(NodeId, Attempt)>,
     messages: VecDeque<(NodeId, MessageId)>,
 }
@@ -75,7 +75,7 @@ impl Adversary {
         }
     }
 
-    /// Takes note of a frame that came in.
+    /// Observes a received frame.
     pub(super) fn observe_frame(&mut self, frame: &[u8]) {
         remember(&mut self.heard, frame.to_vec());
         match Message::decode(frame) {
@@ -102,8 +102,8 @@ impl Adversary {
         }
     }
 
-    /// Decides about a frame of its process; returns the ill will that changed it. An error is the ill will that keeps it
-    /// from going out.
+    /// Decides about a frame that its process sends. Returns the attack that altered it, or as an error the attack
+    /// that drops it.
     pub(super) fn alter_frame(
         &mut self,
         now: u64,
@@ -113,7 +113,7 @@ impl Adversary {
             Ok(Message::Hello(hello)) => self.learn(&hello.advert),
             Ok(Message::Adverts(adverts)) => adverts.iter().for_each(|advert| self.learn(advert)),
             Ok(Message::Routed(envelope)) if now >= self.begins_at && self.does(Hostility::BlackHole) => {
-                // That it got the work it says: so its origin waits for it.
+                // It acknowledges the task, so the origin waits for it.
                 let says_it_has_it = envelope.origin == self.me
                     && envelope.seal == Seal::None
                     && matches!(Payload::decode(&envelope.payload), Ok(Payload::Ack(_)));
@@ -130,7 +130,7 @@ impl Adversary {
         Ok(None)
     }
 
-    /// Returns a piece of a file with something else in it, or in its proof.
+    /// Returns a piece with an altered byte, in its content or in its proof.
     fn wrong_piece(&mut self, mut envelope: Envelope) -> Option<Vec<u8>> {
         if envelope.seal != Seal::None {
             return None;
@@ -147,7 +147,7 @@ impl Adversary {
         Some(Message::Routed(Box::new(envelope)).encode())
     }
 
-    /// Returns what it does now, over the links that it has.
+    /// Returns its next attacks over its links.
     pub(super) fn attacks(&mut self, links: &[LinkId]) -> Vec<(Hostility, Attack)> {
         self.attacks += 1;
         let mut attacks = Vec::new();
@@ -180,8 +180,8 @@ impl Adversary {
         attacks
     }
 
-    /// A packet in which a node that it made up is at an address where nobody answers, or another node is there, or
-    /// leaves.
+    /// Returns an mDNS packet: an invented node at an unreachable address, another node at one, or another node
+    /// leaving.
     fn announce(&mut self) -> Vec<u8> {
         let others: Vec<NodeId> = self.adverts.keys().copied().filter(|&node| node != self.me).collect();
         let victim = others.get(self.draws.index(others.len())).map(NodeId::to_string);
@@ -197,7 +197,7 @@ impl Adversary {
         announcement(&node, &self.network, nowhere, ttl)
     }
 
-    /// A new advert of its own, or of a node that it made up; now and then far more frames than a peer may send.
+    /// Returns a new advert, its own or of an invented node; at times far more frames than a peer may send.
     fn flood(&mut self) -> Option<(Vec<u8>, u32)> {
         let mut advert = self.adverts.get(&self.me)?.clone();
         if self.attacks.is_multiple_of(BURST_EVERY) {
@@ -218,7 +218,7 @@ impl Adversary {
         Some((self.signed(&advert, &identity), 1))
     }
 
-    /// Something in the name of another.
+    /// Returns a message in the name of another node.
     fn forge(&mut self) -> Option<(Vec<u8>, u32)> {
         let others: Vec<NodeId> = self.adverts.keys().copied().filter(|&node| node != self.me).collect();
         let victim = *others.get(self.draws.index(others.len()))?;
@@ -228,7 +228,7 @@ impl Adversary {
         let result = Err(InferenceError::InputRejected("forged".to_owned()));
         let fingerprint = inference::fingerprint(inference::DEFAULT_MODEL, false);
         let frame = match self.draws.index(FORGERIES) {
-            // Only one in many is an advert: each of them is the end of the link.
+            // Only a small share are adverts, because each of them ends the link.
             0 => self.advert_of(victim)?,
             1..9 => self.routed(
                 victim,
@@ -246,7 +246,7 @@ impl Adversary {
         Some((frame, 1))
     }
 
-    /// An advert that takes all links from another, signed by the wrong key or with an old signature.
+    /// Returns an advert that removes all links of another node, with a signature by the wrong key or an old one.
     fn advert_of(&mut self, victim: NodeId) -> Option<Vec<u8>> {
         let mut advert = self.adverts.get(&victim)?.clone();
         advert.sequence = advert.sequence.saturating_add(1_000);
@@ -275,7 +275,7 @@ impl Adversary {
         Message::Routed(Box::new(envelope)).encode()
     }
 
-    /// Random bytes, a frame cut short, one that is too large, or one that has no place on a link that is up.
+    /// Returns random bytes, a truncated frame, an oversized one, or one that is not allowed on an established link.
     fn garbage(&mut self) -> Option<(Vec<u8>, u32)> {
         if !self.attacks.is_multiple_of(GARBAGE_EVERY) {
             return None;
@@ -326,7 +326,7 @@ impl Adversary {
     }
 }
 
-/// The numbers that a hostile node draws, in their order.
+/// The numbers that a hostile node draws, in order.
 #[derive(Debug)]
 struct Draws {
     random: Random,
@@ -353,7 +353,7 @@ impl Draws {
     }
 }
 
-/// Keeps the newest of what was heard.
+/// Keeps the newest entries.
 fn remember<T>(kept: &mut VecDeque<T>, new: T) {
     if kept.len() >= KEPT_MAX {
         kept.pop_front();
@@ -361,25 +361,25 @@ fn remember<T>(kept: &mut VecDeque<T>, new: T) {
     kept.push_back(new);
 }
 
-/// What a hostile node remembers of each kind.
+/// The most entries of each kind that a hostile node remembers.
 const KEPT_MAX: usize = 512;
 
-/// Packets in one act: 200 a second.
+/// Packets per attack, which makes 200 a second.
 const ANNOUNCEMENTS: usize = 10;
-/// How long others are to believe them, in seconds.
+/// The TTL of its announcements, in seconds.
 const ANNOUNCED_TTL: u32 = 300;
 
-/// One act in this many is a burst of so many frames: more than any link allows.
+/// One attack in this many is a burst of this many frames: more than any link allows.
 const BURST_EVERY: u32 = 500;
 const BURST: u32 = 12_000;
 
-/// One act in this many is garbage; each may be the end of a link.
+/// One attack in this many is garbage; each may end a link.
 const GARBAGE_EVERY: u32 = 10;
 
-/// Draws among forgeries.
+/// The number of draws among forgeries.
 const FORGERIES: usize = 40;
 
 const PACKET_BYTES_MAX: usize = 1_400;
 
-/// Tells draws of bytes from draws of numbers.
+/// Distinguishes draws of bytes from draws of numbers.
 const BYTES: u64 = 1 << 32;

@@ -1,10 +1,10 @@
-//! Packets of the discovery service as anybody on the network may make them up (RFC 6762, RFC 6763).
+//! mDNS packets as anybody on the network may forge them (RFC 6762, RFC 6763).
 
 use crate::cluster;
 use core::net::IpAddr;
 
-/// Returns a packet that says of a node of `network` that it is at an address for so many seconds, or no longer there
-/// where that is none.
+/// Returns a packet that announces a node of `network` at an address for `ttl` seconds; a TTL of 0 says that the node
+/// has left.
 pub(super) fn announcement(node: &str, network: &str, address: IpAddr, ttl: u32) -> Vec<u8> {
     let instance = [&[node][..], &SERVICE].concat();
     let host = [&node[..12.min(node.len())], "local"];
@@ -51,6 +51,6 @@ const PTR: u8 = 12;
 const TXT: u8 = 16;
 const AAAA: u8 = 28;
 const SRV: u8 = 33;
-/// The class of a record of which there may be several, and of one of which there is one.
+/// The class of a shared record, and that of a unique one.
 const SHARED: [u8; 2] = [0, 1];
 const UNIQUE: [u8; 2] = [0x80, 1];

@@ -1,5 +1,5 @@
-//! What stands between the process of a node that is not like the others and the network: it speaks another version
-//! of the protocol, or means others ill. The process itself is a node like any.
+//! Alters frames between the network and the process of a node that speaks another protocol version or is hostile. The
+//! process itself is an ordinary node.
 
 use super::{Adversary, Attack};
 use crate::cluster::Cluster;
@@ -10,16 +10,16 @@ use crate::scenario::{Hostility, Scenario};
 use core::time::Duration;
 use engine::wire::{self, PROTOCOL_VERSION};
 
-/// What becomes of frames on their way into and out of a process.
+/// Alters frames on their way into and out of a process.
 #[derive(Debug)]
 pub(in crate::executor::event_queue) struct FrameFilter {
-    /// The version of the protocol that the world hears.
+    /// The protocol version that others see.
     protocol: u16,
     adversary: Option<Adversary>,
 }
 
 impl FrameFilter {
-    /// Returns the filter of a node; `None` for one that needs none.
+    /// Returns the filter of a node; `None` if it needs none.
     pub(in crate::executor::event_queue) fn for_node(
         scenario: &Scenario,
         cluster: &Cluster,
@@ -30,7 +30,7 @@ impl FrameFilter {
         Some(Self { protocol: cluster.protocol(node), adversary })
     }
 
-    /// Changes a frame on its way in.
+    /// Alters an incoming frame.
     pub(in crate::executor::event_queue) fn filter_incoming(&mut self, frame: &mut [u8]) {
         self.translate(frame);
         if let Some(adversary) = &mut self.adversary {
@@ -38,14 +38,14 @@ impl FrameFilter {
         }
     }
 
-    /// Changes a frame on its way out; says which ill will changed it, or keeps it from going.
+    /// Alters an outgoing frame; returns the attack that altered it, or as an error the attack that drops it.
     fn filter_outgoing(&mut self, now: u64, frame: &mut Vec<u8>) -> Result<Option<Hostility>, Hostility> {
         self.translate(frame);
         self.adversary.as_mut().map_or(Ok(None), |adversary| adversary.alter_frame(now, frame))
     }
 
-    /// Gives the two versions each other's number, in either direction: so the process takes its own for the usual
-    /// one, and the usual one for a stranger's.
+    /// Swaps the two version numbers in either direction: the process takes its own version for the usual one, and the
+    /// usual one for a foreign one.
     fn translate(&self, frame: &mut [u8]) {
         if let Some(version) = wire::hello_version(frame) {
             let (usual, other) = (PROTOCOL_VERSION.to_be_bytes(), self.protocol.to_be_bytes());
@@ -59,7 +59,7 @@ impl FrameFilter {
 }
 
 impl EventQueue {
-    /// Returns what goes out where a process sends a frame; `None` where nothing does.
+    /// Returns the frame that leaves the node when its process sends one; `None` if it is dropped.
     pub(in crate::executor::event_queue) fn filter_frame(
         &mut self,
         node: NodeIndex,
@@ -78,7 +78,7 @@ impl EventQueue {
         }
     }
 
-    /// Lets a hostile node do some harm, and again after a while.
+    /// Lets a hostile node attack, and schedules the next attack.
     pub(in crate::executor::event_queue) fn attack(&mut self, node: NodeIndex) {
         self.after(ATTACK_INTERVAL, Scheduled::Attack(node));
         let host = &mut self.hosts[node as usize];
@@ -101,7 +101,7 @@ impl EventQueue {
     }
 }
 
-/// The pause between two acts of a hostile node.
+/// The interval between the attacks of a hostile node.
 const ATTACK_INTERVAL: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
