@@ -1,4 +1,4 @@
-//! What nodes do with files: each order takes a disk's time, beside the others.
+//! File operations of nodes: each order takes the disk's time, independent of others.
 
 use super::{EventQueue, PendingRequest, Scheduled};
 use crate::faults::machine::{Draw, write_delay, write_error};
@@ -12,7 +12,7 @@ use engine::request::Answer;
 use engine::{Input, WriteError};
 
 impl EventQueue {
-    /// Tells a node that starts which files it shares, and asks it again for those that somebody there waits for.
+    /// Announces the shared files to a starting node, and retries the fetches that users there still await.
     pub(super) fn announce_files(&mut self, node: NodeIndex) {
         let host = &mut self.hosts[node as usize];
         host.blobs.reopen();
@@ -33,7 +33,7 @@ impl EventQueue {
         }
     }
 
-    /// Somebody asks for a file.
+    /// Starts a fetch.
     pub(super) fn fetch(&mut self, number: usize) {
         let Some(fetcher) = self.observer.clients.fetchers.get(number).filter(|fetcher| !fetcher.done) else {
             return;
@@ -85,5 +85,5 @@ impl EventQueue {
     }
 }
 
-/// How long somebody who got no file waits before asking again.
+/// How long a user whose fetch failed waits before retrying.
 const FETCH_RETRY_INTERVAL: Duration = Duration::from_secs(1);

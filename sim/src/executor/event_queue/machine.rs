@@ -1,8 +1,8 @@
-//! One node's machine when something is wrong with it: clocks of its own, a process that is stopped, a sleep.
+//! One node's machine under faults: its own clocks, a suspended process, sleep.
 //!
-//! A node is told the time by its own clock. While its process is stopped, what the node would hear of waits and comes
-//! all at once when it goes on; while the machine sleeps, that clock stands still besides, and the network is cut. What
-//! a sleeping machine had begun to compute or to write is done by the time at which it wakes.
+//! A node reads the time from its own clock. While its process is suspended, inputs wait and are handled all at once
+//! when it resumes. While the machine sleeps, its monotonic clock also stops and the network is cut. Jobs and writes
+//! that were running before a sleep are done when the machine wakes.
 
 use super::EventQueue;
 use crate::cluster;
@@ -16,21 +16,21 @@ use engine::model::ModelOffer;
 use engine::{Fingerprint, InferenceError, Input, Instant, UnixMillis};
 use runtime::driver;
 
-/// What is wrong with a machine.
+/// The faults of a machine in effect.
 #[derive(Debug, Default)]
 pub(super) struct Machine {
     pub(super) clock: Clock,
     held: Option<Held>,
     unready: bool,
-    /// Whether its models are other ones than it began with.
+    /// Whether its models were replaced since it started.
     replaced: bool,
-    /// By how many milliseconds the wall clock was ahead of the other when the node last heard of it.
+    /// How many milliseconds the wall clock was ahead of the monotonic one when the node was last told.
     reported_ahead: i64,
-    /// Whether its power goes as soon as it writes.
+    /// Whether it loses power at its next write.
     pub(super) loses_power_on_write: bool,
 }
 
-/// What waits for a process that does not run at the moment.
+/// The inputs that wait for a suspended process.
 #[derive(Debug, Default)]
 struct Held {
     asleep: bool,
@@ -41,13 +41,13 @@ struct Held {
 /// A machine's clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Clock {
-    /// What it showed at a moment of simulated time.
+    /// The time that it showed at a moment of simulated time.
     showed: u64,
     at: u64,
-    /// By how many parts in a million it runs fast.
+    /// How fast it runs, in parts per million.
     ppm: i32,
     stands: bool,
-    /// By how many milliseconds the wall clock is ahead of the true time.
+    /// How many milliseconds the wall clock is ahead of the true time.
     ahead: i64,
 }
 
@@ -62,7 +62,7 @@ impl Clock {
         }
     }
 
-    /// Returns the first moment of simulated time at which it will show a time; `None` where it stands still.
+    /// Returns the first moment of simulated time at which it shows a time; `None` if it is stopped.
     pub(super) fn will_show(&self, time: u64) -> Option<u64> {
         let missing = time.saturating_sub(self.showed);
         match (self.stands, self.ppm) {
@@ -72,7 +72,7 @@ impl Clock {
         }
     }
 
-    /// Tells whether it drifts away from the wall clock.
+    /// Returns whether it drifts from the wall clock.
     pub(super) const fn drifts(&self) -> bool {
         self.ppm != 0
     }
@@ -82,7 +82,7 @@ impl Clock {
         UnixMillis(cluster::wall(now).0.saturating_add_signed(self.ahead))
     }
 
-    /// Returns by how many milliseconds the wall clock is ahead of the time that this clock shows.
+    /// Returns how many milliseconds the wall clock is ahead of the time that this clock shows.
     fn wall_ahead(&self, now: u64) -> i64 {
         driver::ahead(Instant::from_micros(self.shows(now)), self.wall(now))
     }
@@ -103,7 +103,7 @@ fn scaled(value: u64, by: u64, over: u64, plus: u64) -> u64 {
 }
 
 impl Machine {
-    /// Takes an input that the process cannot take now; gives it back where it can.
+    /// Holds back an input for a suspended process, or returns it.
     pub(super) fn hold(&mut self, input: Input) -> Option<Input> {
         let Some(held) = &mut self.held else { return Some(input) };
         let packet = matches!(input, Input::Datagram { .. });
@@ -114,7 +114,7 @@ impl Machine {
         None
     }
 
-    /// Forgets what waits for a process that is gone.
+    /// Discards the inputs that wait for a process that is gone.
     pub(super) fn drop_held(&mut self) {
         self.held = None;
     }
@@ -129,7 +129,7 @@ impl Machine {
 }
 
 impl EventQueue {
-    /// Makes a node's machine what the faults say.
+    /// Applies the faults of a node's machine.
     pub(super) fn apply_machine_faults(&mut self, node: NodeIndex) {
         let (mut ppm, mut ahead, mut asleep, mut stopped) = (0, 0, false, false);
         let (mut unready, mut replaced) = (false, false);
@@ -160,7 +160,7 @@ impl EventQueue {
         }
         if before.1 != replaced {
             self.observer.mark("model_replaced");
-            // What ran may have read of both.
+            // Running jobs may have read both old and new files.
             for job in mem::take(&mut self.hosts[node as usize].jobs).into_keys() {
                 let result = Err(InferenceError::ModelChanged);
                 self.handle(node, Input::InferenceDone { job, micros: 0, result });
@@ -173,7 +173,7 @@ impl EventQueue {
         inference::fingerprint(self.cluster.model(node), self.hosts[node as usize].machine.replaced)
     }
 
-    /// Tells a node which models it has and how they stand.
+    /// Tells a node which models it has and whether they are ready.
     pub(super) fn notify_models(&mut self, node: NodeIndex, state: &ModelState) {
         let replaced = self.hosts[node as usize].machine.replaced;
         for ModelOffer { name, kind, fingerprint } in inference::all(self.cluster.model(node), replaced) {
@@ -201,14 +201,14 @@ impl EventQueue {
         }
     }
 
-    /// Takes note that a node starts, which reads its wall clock.
+    /// Records that a starting node reads its wall clock.
     pub(super) fn note_clock_read(&mut self, node: NodeIndex) {
         let now = self.now;
         let machine = &mut self.hosts[node as usize].machine;
         machine.reported_ahead = machine.clock.wall_ahead(now);
     }
 
-    /// Tells a node what its wall clock shows, as the driver does, where that and the clock of elapsed time part.
+    /// Tells a node its wall-clock time if it diverges from the monotonic clock, as the driver does.
     pub(super) fn notify_clock(&mut self, node: NodeIndex) {
         let now = self.now;
         let host = &mut self.hosts[node as usize];
@@ -235,7 +235,7 @@ impl EventQueue {
         }
     }
 
-    /// Takes the power from a machine while it writes; one that does not write now, as soon as it does.
+    /// Cuts a machine's power during a write: now if it is writing, otherwise at its next write.
     pub(super) fn tear_write(&mut self, node: NodeIndex) {
         let host = &mut self.hosts[node as usize];
         if host.node.is_none() || host.disk.in_flight() > 0 {
@@ -245,7 +245,7 @@ impl EventQueue {
         self.faults.postpone(node);
     }
 
-    /// Takes the power from a machine that was to lose it while it writes.
+    /// Cuts the power of a machine that was to lose it during a write.
     pub(super) fn power_fails(&mut self, node: NodeIndex, incarnation: u32) {
         if self.is_running(node, incarnation) && self.hosts[node as usize].machine.loses_power_on_write {
             self.faults.tear(node);
@@ -254,7 +254,7 @@ impl EventQueue {
         }
     }
 
-    /// Lets a process go on: it hears of all that waited for it.
+    /// Resumes a process: it handles all inputs that waited for it.
     fn wake(&mut self, node: NodeIndex) {
         let Some(held) = self.hosts[node as usize].machine.held.take() else { return };
         self.observer.mark(if held.asleep { "machine_woke" } else { "process_continued" });
@@ -268,10 +268,10 @@ impl EventQueue {
 
 const MILLION: u64 = 1_000_000;
 
-/// The most by which the drifts of one clock add up, in parts of a million.
+/// The largest sum of the drifts of one clock, in parts per million.
 const RATE_MAX: i32 = 100_000;
 
-/// Packets that wait for a process that does not take them; more are lost, as in a socket's buffer.
+/// The most packets that wait for a suspended process; further ones are lost, as in a socket's buffer.
 const PACKETS_MAX: usize = 256;
 
 #[cfg(test)]
