@@ -1,8 +1,8 @@
-//! The real driver, framing and handshake over turmoil's network, one node a host.
+//! Runs the real driver, framing and handshake over turmoil's network, one node per host.
 //!
-//! Everything runs on one thread in steps of a millisecond, or as long as the scenario says, so the same seed gives the same run. Losing power
-//! is to be cut off from everybody first, so that nobody hears the sockets close, and to crash then. A killed
-//! process is replaced by one that does nothing, so that its machine still turns connections down.
+//! Everything runs on one thread in steps of a millisecond, or of the scenario's tick, so a seed determines the run. A
+//! machine that loses power is first partitioned from all others, so that nobody sees its sockets close, and then
+//! crashed. A killed process is replaced by one that does nothing, so that its machine still refuses connections.
 
 mod blobs;
 mod inference;
@@ -41,13 +41,13 @@ pub(super) fn run(scenario: &Scenario, cluster: &Arc<Cluster>, observer: Observe
     let stage = Simulation::new(scenario, cluster, &observer);
     stage.run();
     Arc::into_inner(observer)
-        // All hosts went with the simulation, and nothing else has a share.
+        // The simulation owned all hosts and is gone, so nothing else shares the observer.
         .expect("nobody watches any more")
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A simulation under way, and what is still to come.
+/// A running simulation, and what is still scheduled.
 struct Simulation<'a> {
     scenario: &'a Scenario,
     cluster: Arc<Cluster>,
@@ -61,7 +61,7 @@ struct Simulation<'a> {
     submitted: u32,
 }
 
-/// What of a node outlives its process.
+/// The state of a node that outlives its process.
 struct Machine {
     node: NodeIndex,
     cluster: Arc<Cluster>,
@@ -69,9 +69,9 @@ struct Machine {
     observer: Arc<Mutex<Observer>>,
     disk: Mutex<Disk>,
     blobs: Mutex<BlobDisk>,
-    /// What is wrong with it at the moment, by fault.
+    /// The faults in effect, by number.
     machine_faults: Mutex<Vec<(usize, MachineFault)>>,
-    /// Tasks whose inputs kill what runs them.
+    /// Tasks whose inputs crash the process that runs them.
     poison: Mutex<BTreeSet<u32>>,
     process: Mutex<Process>,
 }
@@ -80,7 +80,7 @@ struct Machine {
 struct Process {
     runs: bool,
     incarnation: u32,
-    /// Where the numbers of tasks to submit go.
+    /// The channel for the numbers of tasks to submit.
     submissions: Option<mpsc::Sender<u32>>,
 }
 
@@ -130,7 +130,7 @@ impl<'a> Simulation<'a> {
     }
 
     fn run(mut self) {
-        // Of a world in which something panicked nothing is asked but what was seen of it.
+        // After a panic only the observations are used.
         if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| self.run_steps())) {
             lock(&self.observer).panicked(self.now(), &*panic);
         }
@@ -173,7 +173,7 @@ impl<'a> Simulation<'a> {
             if let Some(node) = origin
                 && let Some(submissions) = &lock(&self.machines[node as usize].process).submissions
             {
-                // Where a node takes no more at once, its user gets no answer.
+                // If the queue of a node is full, the user gets no answer.
                 let _ = submissions.try_send(number);
             }
         }
@@ -191,7 +191,7 @@ impl<'a> Simulation<'a> {
                     lock(&machine.poison).clone_from(self.faults.poison());
                 }
             }
-            // Asked for by no fault that this executor models.
+            // No fault that this executor models has these effects.
             Effect::Leave(_) | Effect::Reset(_) => {}
             Effect::Network => {
                 lock(&self.observer).network_changed(self.now());
@@ -208,7 +208,7 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// Tells a machine what is wrong with it.
+    /// Updates the faults of a machine.
     fn apply_machine_faults(&self, node: NodeIndex) {
         let machine_faults =
             self.faults.machine_faults(node).map(|(fault, what)| (fault, what.clone())).collect();
@@ -220,7 +220,7 @@ impl<'a> Simulation<'a> {
         let Some(submissions) = &process.submissions else { return };
         for _ in 0..count {
             let Some(number) = lock(&self.observer).clients.add() else { return };
-            // Where a node takes no more at once, its user gets no answer.
+            // If the queue of a node is full, the user gets no answer.
             let _ = submissions.try_send(number);
         }
     }
@@ -251,7 +251,7 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// Makes turmoil's links what the faults say.
+    /// Applies the link conditions to turmoil's network.
     fn route(&mut self) {
         for a in 0..self.scenario.nodes {
             for b in a + 1..self.scenario.nodes {
@@ -289,7 +289,7 @@ impl Machine {
     }
 }
 
-/// What runs on a host: a node, or nothing where its process was killed.
+/// The process of a host: a node, or nothing after it was killed.
 async fn process(machine: Arc<Machine>) -> turmoil::Result {
     let (runs, incarnation) = {
         let process = lock(&machine.process);
@@ -330,7 +330,7 @@ async fn process(machine: Arc<Machine>) -> turmoil::Result {
     future::pending().await
 }
 
-/// A process that is well, and says so at once.
+/// A health check that always reports a healthy process.
 #[derive(Default)]
 struct SimHost {
     asked: bool,
@@ -349,7 +349,7 @@ impl Host for SimHost {
     }
 }
 
-/// The people at one node.
+/// The users at one node.
 async fn users(machine: Arc<Machine>, handle: Handle, mut numbers: mpsc::Receiver<u32>) {
     let waiting = lock(&machine.observer).clients.waiting_at(machine.node);
     for (number, task) in waiting {
@@ -377,7 +377,7 @@ async fn users(machine: Arc<Machine>, handle: Handle, mut numbers: mpsc::Receive
     }
 }
 
-/// Has the people at one node ask for the files that they want.
+/// Starts the pending fetches of a node.
 fn fetchers(machine: &Arc<Machine>, handle: &Handle) {
     let fetchers = lock(&machine.observer).clients.fetchers.clone();
     for (number, (fetcher, fetch)) in fetchers.into_iter().zip(&machine.scenario.fetches).enumerate() {
@@ -388,7 +388,7 @@ fn fetchers(machine: &Arc<Machine>, handle: &Handle) {
     }
 }
 
-/// Asks for a file until it is there, for as long as the node lives.
+/// Requests a file until it is complete, for as long as the node runs.
 async fn fetch_file(machine: Arc<Machine>, handle: Handle, number: usize, fetcher: Fetcher, pause: Duration) {
     tokio::time::sleep(pause.max(RETRY_INTERVAL)).await;
     while let Ok(answer) = handle.ask(fetcher.request()).await {
@@ -402,7 +402,7 @@ async fn fetch_file(machine: Arc<Machine>, handle: Handle, number: usize, fetche
     }
 }
 
-/// Waits for the outcome of a task for as long as the node lives.
+/// Awaits the outcome of a task for as long as the node runs.
 async fn outcome(machine: &Machine, handle: &Handle, number: u32, task: TaskId) {
     while let Ok(answer) = handle.ask(Request::AwaitTask(task)).await {
         if lock(&machine.observer).clients.awaited(number, &answer).is_none() {
@@ -412,18 +412,18 @@ async fn outcome(machine: &Machine, handle: &Handle, number: u32, task: TaskId) 
     }
 }
 
-/// The time of the simulation, the same on all hosts.
+/// The simulated time, the same on all hosts.
 #[derive(Clone, Copy, Debug)]
 struct SimClock;
 
 impl SimClock {
     fn now(self) -> Instant {
-        // Hosts run, and ask, within the simulation only.
+        // Hosts only run within the simulation.
         Instant::ZERO.after(turmoil::sim_elapsed().unwrap_or_default())
     }
 }
 
-/// The clocks of one host: of these, only the wall clock may be set.
+/// The clocks of one host. Only its wall clock may be set.
 struct WallClock {
     machine: Arc<Machine>,
 }
@@ -457,14 +457,13 @@ fn machine_faults(of: &[(usize, MachineFault)]) -> impl Iterator<Item = (usize, 
     of.iter().map(|(fault, what)| (*fault, what))
 }
 
-/// One thread takes turns: a lock is never contended, and what a panic left behind is only looked at.
+/// Everything runs on one thread, so a lock is never contended; state left behind by a panic is only read.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Segments and packets that may wait for one socket. turmoil panics when more connections wait for one
-/// listener.
+/// The most segments and packets queued per socket. turmoil panics if more connections wait for one listener.
 const SEGMENTS_MAX: usize = 4_096;
 
-/// Tasks that users may submit to one node in one step.
+/// The most tasks that users may submit to one node in one step.
 const SUBMISSIONS_MAX: usize = 1_024;

@@ -1,4 +1,4 @@
-//! The port for files over a simulated disk.
+//! The port for files, over a simulated disk.
 
 use super::{Machine, lock, machine_faults};
 use crate::faults::machine::{Draw, write_delay, write_error};
@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Each order takes its time, beside the others.
+/// Carries out each order in its own time, independent of others.
 pub(super) struct SimBlobs {
     machine: Arc<Machine>,
-    /// What is under way, by when it ends.
+    /// The orders in progress, by the time at which they end.
     due: BTreeMap<(Instant, u32), BlobOrder>,
     reports: VecDeque<BlobReport>,
 }

@@ -1,4 +1,4 @@
-//! The inference port over simulated models.
+//! The inference port, over simulated models.
 
 use super::{Machine, lock, machine_faults};
 use crate::faults::machine::{Draw, job_delay, job_error};
@@ -13,7 +13,7 @@ use runtime::ports::{Inference, InferenceEvent};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Each job takes its time, beside the others.
+/// Runs each job in its own time, independent of others.
 pub(super) struct SimInference {
     machine: Arc<Machine>,
     incarnation: u32,

@@ -1,4 +1,4 @@
-//! The multicast port: one packet to each node that the topology lets hear it.
+//! The multicast port: one packet to each node that the topology can reach.
 
 use super::Machine;
 use crate::cluster::{self, INTERFACE, MULTICAST_PORT};
@@ -12,14 +12,14 @@ use std::io;
 use std::sync::Arc;
 use turmoil::net::UdpSocket;
 
-/// Packets on the one interface of a host.
+/// Multicast on a host's only interface.
 pub(super) struct SimMulticast {
     node: NodeIndex,
     hearers: Vec<NodeIndex>,
-    /// `None` where the scenario has no multicast.
+    /// The socket; `None` if the scenario has no multicast.
     socket: Option<UdpSocket>,
     announced: bool,
-    /// Own packets, which a host hears too.
+    /// A host's own packets, which it also receives.
     own: VecDeque<Vec<u8>>,
     buffer: Vec<u8>,
 }

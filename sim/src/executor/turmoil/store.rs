@@ -1,4 +1,4 @@
-//! The store port over a simulated disk.
+//! The store port, over a simulated disk.
 
 use super::{Machine, SimClock, lock, machine_faults};
 use crate::faults::machine::{Draw, write_delay, write_error};
@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Each write takes its time, and they complete in their order.
+/// Completes each write after its own time, in order.
 pub(super) struct SimStore {
     machine: Arc<Machine>,
     /// When each write in flight completes.

@@ -1,6 +1,6 @@
-//! The transport port: turmoil's TCP, and the same Noise handshake as in the real world.
+//! The transport port: turmoil's TCP with the Noise handshake of a real node.
 //!
-//! A connection attempt can hang for ever in a simulated network as in a real one, so each has its time.
+//! A connection attempt can hang for ever in a simulated network as in a real one, so each has a timeout.
 
 use super::Machine;
 use crate::cluster::{self, Cluster, PORT};
@@ -31,7 +31,7 @@ pub(super) struct SimTransport {
     announced: bool,
     reports: mpsc::Sender<TransportEvent<Stream>>,
     reported: mpsc::Receiver<TransportEvent<Stream>>,
-    /// One permit for each connection that others have begun and not yet proved themselves on.
+    /// One permit for each incoming connection that is not authenticated yet.
     unproved: Arc<Semaphore>,
 }
 
@@ -60,7 +60,7 @@ impl SimTransport {
             if let Ok(Ok((peer, stream))) = timeout(CONNECT_TIMEOUT, handshake).await
                 && let Some(peer) = key_of(&peer)
             {
-                // Where nobody takes reports any more, the node is gone.
+                // If nobody receives reports any more, the node is gone.
                 let _ = reports.send(TransportEvent::Up { peer, remote, dial: None, stream }).await;
             }
             drop(permit);
@@ -119,7 +119,7 @@ async fn connect(
     }
 }
 
-/// Returns the Ed25519 key that a libp2p peer id of such a key contains.
+/// Returns the Ed25519 key inside a libp2p peer id.
 fn key_of(peer: &PeerId) -> Option<PublicKey> {
     let key = identity::PublicKey::try_decode_protobuf(peer.as_ref().digest()).ok()?;
     Some(PublicKey(key.try_into_ed25519().ok()?.to_bytes()))
@@ -127,10 +127,10 @@ fn key_of(peer: &PeerId) -> Option<PublicKey> {
 
 const NOISE: &str = "/noise";
 
-/// How long a connection and its handshake may take.
+/// The timeout of a connection and its handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections begun by others whose handshake has not ended.
+/// The most incoming connections whose handshake has not ended.
 const UNPROVED_MAX: usize = 64;
 
 const REPORTS_MAX: usize = 64;
