@@ -1,11 +1,47 @@
-//! The engine in a reproducible world: scenarios, faults, invariants, seeds.
+//! Runs the engine in a deterministic simulation: scenarios, fault injection, invariants, seeds.
 //!
-//! A [`Scenario`] says what happens; [`run`] makes it happen under a seed and reports what came of it. The same
-//! scenario and seed give the same run, to the last byte of its trace. Two executors run the same engine: one
-//! straight over it, for thousands of nodes and many seeds, and one with the real driver, framing and
-//! handshake over a simulated network.
+//! A [`Scenario`] describes nodes, a network, a workload, faults and expectations. [`run`] executes it under a seed and
+//! returns a [`Report`]. The same scenario and seed give the same run, to the last byte of its trace:
+//!
+//! ```
+//! use sim::Scenario;
+//!
+//! let text = "nodes = 2\nexecutor = \"event-queue\"\nduration = \"3s\"\n[expect]\nsometimes = [\"link_up\"]\n";
+//! let scenario = Scenario::parse("two.toml", text).unwrap();
+//! let report = sim::run(&scenario, 3);
+//! assert!(report.passed(), "{report}");
+//! assert_eq!(report.trace, sim::run(&scenario, 3).trace);
+//! ```
+//!
+//! # Executors
+//! Two executors run the same engine. The [event queue](executor::event_queue) calls the engine directly, with
+//! thousands of nodes and many seeds. The turmoil executor runs the real driver, framing and handshake over turmoil's
+//! simulated network, with a few dozen nodes. A scenario names its executor, or gets the one that suits it.
+//!
+//! # Seeds and faults
+//! Every random number is a function of the seed, a purpose and a counter, so removing one fault or node leaves all
+//! other draws unchanged. The seed also draws which faults are injected, when, and into which node.
+//!
+//! # Invariants
+//! After every step the observer checks properties that must always hold ([`invariants`]), among them two reference
+//! models. At the end of a scenario the liveness check demands that every task has its outcome and the mesh is whole. A
+//! failed report names the violated invariant, the seed, and the command that repeats the run.
+//!
+//! # Working with failures
+//! - [`run_recorded`] writes a journal for each node; [`replay`] runs one node again from its journal alone, and
+//!   [`first_difference`] locates where two runs diverge.
+//! - [`shrink`](mod@shrink) turns a failing seed into a small scenario that fails in the same way.
+//! - [`run_drawn`] records a [`Timeline`] for a browser.
+//! - [`Sweep`] runs many seeds in parallel and reports the first failure.
+//! - Mutants are known bugs that a test puts back through [`Options::adjust`], to prove that an invariant catches them.
+//!
+//! # Where to start reading
+//! [`scenario`] is the data that everything else uses, and [`scenario_file`] its TOML format. `faults.rs` plans and
+//! applies faults. `executor/event_queue.rs` is the main loop. `observer.rs` sees everything and never influences the
+//! run. One file of `invariants/` shows how a property is checked.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 #![warn(clippy::print_stdout, clippy::disallowed_types, clippy::disallowed_methods)]
 
 mod blob_disk;
