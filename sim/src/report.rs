@@ -1,4 +1,4 @@
-//! What a run came to, for people and for programs.
+//! The report of a run, for people and for programs.
 
 use crate::invariant::Violation;
 use crate::invariants::descriptions;
@@ -14,73 +14,73 @@ use engine::Instant;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
-/// What one run came to.
+/// The report of one run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The scenario's file.
     pub scenario: String,
     /// Why the scenario exists.
     pub why: String,
-    /// What ran it.
+    /// The executor.
     pub executor: Executor,
     /// The seed.
     pub seed: u64,
-    /// The nodes.
+    /// The number of nodes.
     pub nodes: u32,
-    /// How much time was simulated; microseconds for programs.
+    /// The simulated time; microseconds for programs.
     #[serde(rename = "simulated_micros", serialize_with = "as_micros")]
     pub simulated: Duration,
-    /// How long that took. The only part that differs from run to run.
+    /// The wall-clock time of the run. The only field that differs from run to run.
     #[serde(rename = "wall_micros", serialize_with = "as_micros")]
     pub wall: Duration,
-    /// How each submitted task ended, in the order of submission.
+    /// The outcome of each submitted task, in the order of submission.
     pub outcomes: Vec<OutcomeKind>,
-    /// How many tasks were rejected for what reason.
+    /// The number of rejected tasks by reason.
     pub rejections: BTreeMap<&'static str, u32>,
-    /// What is worth telling.
+    /// The narrative of the run.
     pub story: Vec<Line>,
-    /// Lines beyond the longest story.
+    /// The number of lines beyond the longest narrative.
     pub story_left_out: u64,
-    /// How often each invariant was put to the test.
+    /// How many times each invariant was checked.
     pub invariants: BTreeMap<&'static str, u64>,
-    /// How often each kind of event happened.
+    /// How many times each event happened.
     pub events: BTreeMap<&'static str, u64>,
-    /// Whether all had to be well again, and since when it was.
+    /// `None` if the scenario does not check liveness; otherwise since when its conditions held, if they did.
     pub liveness: Option<Option<Instant>>,
     /// The trace.
     pub trace: TraceSummary,
-    /// How many faults of each kind struck.
+    /// The number of injected faults by kind.
     pub faults: BTreeMap<&'static str, u64>,
-    /// What was not as it should be; empty where all was.
+    /// The failures; empty if the run passed.
     pub failures: Vec<Failure>,
     /// The last events of the nodes that a violation is about.
     pub last_events: Vec<LastEvents>,
-    /// Each fault that struck, with its exact time and target.
+    /// Each injected fault, with its exact time and target.
     #[serde(skip)]
     pub injected: Vec<Fault>,
-    /// Which node each task was submitted to; those that found none running are missing.
+    /// The node that each task was submitted to. Tasks that found no running node are missing.
     #[serde(skip)]
     pub asked: BTreeMap<u32, u32>,
-    /// The command that does it all again.
+    /// The command that repeats the run.
     pub repeat: String,
 }
 
-/// Something that was not as it should be.
+/// Why a run failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Failure {
-    /// The run never came to an event that the scenario is about.
+    /// The run never reached an event that the scenario expects.
     NotReached(&'static str),
-    /// Another number of tasks than expected ended in one way.
+    /// The number of tasks with an outcome differs from the expected one.
     Outcomes {
-        /// The way.
+        /// The outcome.
         outcome: OutcomeKind,
-        /// How many should have.
+        /// The expected number.
         expected: u32,
-        /// How many did.
+        /// The actual number.
         actual: u32,
     },
-    /// A property did not hold.
+    /// An invariant was violated.
     Violated(Violation),
 }
 
@@ -96,12 +96,12 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What identifies a failure: what must still fail when its scenario is made smaller.
+/// Identifies a failure: a smaller scenario shows the same failure if it has the same symptom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Symptom {
-    /// Not all tasks end as they all should.
+    /// Not all tasks end with the expected outcome.
     Outcomes(OutcomeKind),
-    /// A property does not hold.
+    /// An invariant is violated.
     Violated(&'static str),
 }
 
@@ -161,11 +161,11 @@ impl Report {
         }
     }
 
-    /// Returns what is to be kept of a failure; `None` where there is none, or none that can be made smaller.
+    /// Returns the symptom of the failure; `None` if there is none, or none that can be shrunk.
     pub fn symptom(&self) -> Option<Symptom> {
         self.failures.iter().find_map(|failure| match failure {
             Failure::NotReached(_) => None,
-            // Of some tasks that should end in one way and some in another, none can go.
+            // If some tasks should end in one way and some in another, none can be removed.
             Failure::Outcomes { outcome, expected, .. } => {
                 (*expected as usize == self.outcomes.len()).then_some(Symptom::Outcomes(*outcome))
             }
@@ -173,17 +173,18 @@ impl Report {
         })
     }
 
-    /// Tells whether all was as it should be.
+    /// Returns whether the run passed.
     pub fn passed(&self) -> bool {
         self.failures.is_empty()
     }
 
-    /// Tells whether anything was wrong; a run that only never came to something may be one of many.
+    /// Returns whether the run failed. One that only missed an expected event does not count: one of many runs may
+    /// reach it.
     pub fn failed(&self) -> bool {
         self.failures.iter().any(|failure| !matches!(failure, Failure::NotReached(_)))
     }
 
-    /// Returns how many tasks ended in each way.
+    /// Returns the number of tasks with each outcome.
     pub fn outcome_counts(&self) -> BTreeMap<OutcomeKind, u32> {
         let mut counts = BTreeMap::new();
         for outcome in &self.outcomes {
@@ -192,9 +193,9 @@ impl Report {
         counts
     }
 
-    /// Returns the report for programs.
+    /// Returns the report as JSON.
     pub fn to_json(&self) -> serde_json::Value {
-        // Maps with names for keys, numbers and texts: there is nothing that JSON could not say.
+        // Maps with string keys, numbers and strings always serialize.
         serde_json::to_value(self).expect("a report is plain data")
     }
 }
@@ -203,7 +204,7 @@ pub(crate) fn as_micros<S: Serializer>(duration: &Duration, serializer: S) -> Re
     serializer.serialize_u64(engine::time::micros(*duration))
 }
 
-/// Returns what a run without violations failed to do.
+/// Returns the expectations that a run without violations did not meet.
 fn missed_expectations(
     scenario: &Scenario,
     outcomes: &[OutcomeKind],
@@ -263,7 +264,7 @@ impl fmt::Display for Report {
 }
 
 impl Failure {
-    /// Returns what the violated property demands.
+    /// Returns what the violated invariant demands.
     fn description(&self) -> Option<String> {
         match self {
             Self::NotReached(_) | Self::Outcomes { .. } => None,
@@ -273,7 +274,7 @@ impl Failure {
 }
 
 impl Report {
-    /// Returns the command that makes a small scenario of this failure; `None` where none can be made.
+    /// Returns the command that shrinks this failure; `None` if it cannot be shrunk.
     pub fn shrink(&self) -> Option<String> {
         self.symptom()?;
         Some(self.repeat.replacen("sim run", "sim shrink", 1))
@@ -318,7 +319,7 @@ impl Report {
     }
 }
 
-/// Names of properties in one line, for people.
+/// The most names of invariants per line.
 const NAMES_PER_LINE: usize = 4;
 
 #[cfg(test)]

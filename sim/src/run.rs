@@ -1,4 +1,4 @@
-//! Runs a scenario under a seed: with an observer, and with journals or a drawing where they are asked for.
+//! Runs a scenario under a seed, optionally recording journals or a timeline.
 
 use crate::cluster::Cluster;
 use crate::executor;
@@ -13,10 +13,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What a run may have besides its scenario and seed.
+/// Options of a run besides its scenario and seed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Changes what every node is told, after the scenario has: so a test can put a known bug back.
+    /// Changes the configuration of every node after the scenario has set it, so that a test can put a known bug back.
     pub adjust: Option<fn(&mut engine::Config)>,
 }
 
@@ -25,17 +25,17 @@ pub fn run(scenario: &Scenario, seed: u64) -> Report {
     run_with(scenario, seed, Options::default())
 }
 
-/// Runs a scenario under a seed, with something changed.
+/// Runs a scenario under a seed with options.
 pub fn run_with(scenario: &Scenario, seed: u64, options: Options) -> Report {
     let (wall, observer) = simulate(scenario, seed, options, |_, _| {});
     Report::new(scenario, seed, wall, observer)
 }
 
-/// Runs a scenario under a seed, and writes the journal of each start of each node into a directory, which is made
-/// where there is none.
+/// Runs a scenario under a seed, and writes one journal for each start of each node into a directory, which is
+/// created.
 ///
 /// # Errors
-/// Where a journal cannot be written, or something is in the directory already.
+/// If a journal cannot be written, or the directory is not empty.
 pub fn run_recorded(
     scenario: &Scenario,
     seed: u64,
@@ -49,18 +49,18 @@ pub fn run_recorded(
     Ok(Report::new(scenario, seed, wall, observer))
 }
 
-/// Runs a scenario under a seed, with something changed, and draws what happens.
+/// Runs a scenario under a seed with options, and records its timeline.
 pub fn run_drawn(scenario: &Scenario, seed: u64, options: Options) -> (Report, Timeline) {
     let (wall, mut observer) = simulate(scenario, seed, options, |observer, cluster| {
         observer.recorder = Some(Recorder::new(Arc::clone(cluster)));
     });
-    // An executor gives back the observer that it got.
+    // An executor returns the observer that it was given.
     let recorder = observer.recorder.take().expect("it was put there above");
     let report = Report::new(scenario, seed, wall, observer);
     (report.clone(), Timeline::new(recorder, report))
 }
 
-/// Runs a scenario before the eyes of an observer; `prepare` gives it what it needs besides.
+/// Runs a scenario with an observer, which `prepare` completes first.
 fn simulate(
     scenario: &Scenario,
     seed: u64,
