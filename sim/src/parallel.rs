@@ -1,7 +1,7 @@
-//! Runs of many seeds at the same time, handed on in the order of the seeds.
+//! Runs many seeds in parallel and returns the reports in the order of the seeds.
 //!
-//! Each world stays on one thread, so how many there are changes nothing but the time it takes. Nobody runs far
-//! ahead of a slow seed: at most a window of reports waits to be handed on.
+//! Each simulation stays on one thread, so the number of threads changes nothing but the duration. A bounded window of
+//! reports limits how far other threads may run ahead of a slow seed.
 
 use crate::report::Report;
 use crate::run::{Options, run_with};
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Runs under way. When it is dropped no other begins; one that has begun ends by itself.
+/// Runs in progress. When it is dropped no further run starts; those in progress end by themselves.
 pub(crate) struct Runs {
     shared: Arc<Shared>,
     threads: usize,
@@ -24,16 +24,16 @@ struct Shared {
     scenario: Scenario,
     options: Options,
     last: u64,
-    /// How far ahead of the seed that is waited for others may begin.
+    /// How far ahead of the awaited seed other runs may start.
     window: u64,
     progress: Mutex<Progress>,
     changed: Condvar,
 }
 
 struct Progress {
-    /// The next seed to begin; `None` after the last.
+    /// The next seed to start; `None` after the last.
     next: Option<u64>,
-    /// The next seed to hand on; `None` after the last.
+    /// The next seed to return; `None` after the last.
     awaited: Option<u64>,
     ended: BTreeMap<u64, Report>,
     abandoned: bool,
@@ -62,7 +62,7 @@ impl Runs {
             let shared = Arc::clone(&shared);
             thread::Builder::new().name(format!("sim-{job}")).spawn(move || shared.run_seeds()).is_ok()
         };
-        // Where the machine gives no thread at all, the caller's own does the work.
+        // If no thread can be spawned, the caller's own runs the seeds.
         let threads = (0..jobs.get()).map_while(|job| spawn(job).then_some(())).count();
         Self { shared, threads }
     }
@@ -97,7 +97,7 @@ impl Drop for Runs {
     }
 }
 
-/// Sees to it that nobody waits for what a thread that panicked was to bring.
+/// Ensures that nobody waits for the report of a thread that panicked.
 struct Ended<'a>(&'a Shared);
 
 impl Drop for Ended<'_> {
@@ -121,7 +121,7 @@ impl Shared {
         }
     }
 
-    /// Waits for a seed to run; `None` where there is none left.
+    /// Waits until another seed may start and returns it; `None` if there is none left.
     fn begin(&self) -> Option<u64> {
         let mut progress = self.lock();
         loop {
@@ -141,7 +141,7 @@ impl Shared {
         (seed < self.last).then(|| seed + 1)
     }
 
-    /// What is locked is left as it should be at every moment, so that a panic elsewhere does no harm.
+    /// Locks the progress. It is consistent at every moment, so a panic elsewhere does no harm.
     fn lock(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -149,7 +149,7 @@ impl Shared {
 
 const WINDOW_PER_JOB: u64 = 16;
 
-/// How soon somebody who wants to stop is heard.
+/// How often a waiting caller checks `stop`.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 #[cfg(test)]

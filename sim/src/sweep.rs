@@ -1,8 +1,8 @@
-//! Many seeds of one scenario, and what they came to together.
+//! A sweep: one scenario under many seeds, and the combined result.
 //!
-//! A single run must reach all that its scenario says it `sometimes` does; of many it is enough that one of them
-//! reaches it, and too little if none does. What a sweep comes to depends on its seeds alone, not on how many of
-//! them ran at a time: reports come in the order of the seeds, and the first failure is the one of the smallest.
+//! A single run must reach every event that its scenario lists under `sometimes`; of many runs, at least one must. The
+//! result depends on the seeds alone, not on how many run at a time: reports come in the order of the seeds, and the
+//! first failure is that of the smallest seed.
 
 use crate::parallel::Runs;
 use crate::report::{Failure, Report, as_micros};
@@ -19,64 +19,64 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// What many runs came to.
+/// The result of many runs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Sweep {
     /// The scenario's file.
     pub scenario: String,
     /// Why the scenario exists.
     pub why: String,
-    /// What ran it.
+    /// The executor.
     pub executor: Executor,
-    /// The nodes.
+    /// The number of nodes.
     pub nodes: u32,
     /// The first seed.
     pub first_seed: u64,
-    /// The last seed that was asked for.
+    /// The last requested seed.
     pub last_seed: u64,
-    /// How many runs there were.
+    /// The number of runs.
     pub runs: u64,
-    /// How many of them failed.
+    /// The number of failed runs.
     pub failed: u64,
-    /// The first of those, in full.
+    /// The reports of the first failed runs.
     pub failures: Vec<Report>,
-    /// Whether all seeds ran: nobody stopped it, and no failure did.
+    /// Whether all seeds ran, without being stopped by a user or a failure.
     pub complete: bool,
-    /// In how many runs each event that the scenario is about was reached.
+    /// The number of runs that reached each expected event.
     pub reached: BTreeMap<&'static str, u64>,
-    /// How many faults of each kind struck.
+    /// The number of injected faults by kind.
     pub faults: BTreeMap<&'static str, u64>,
-    /// How much time was simulated in all; microseconds for programs.
+    /// The total simulated time; microseconds for programs.
     #[serde(rename = "simulated_micros", serialize_with = "as_micros")]
     pub simulated: Duration,
-    /// How long that took. The only part that differs from sweep to sweep.
+    /// The wall-clock time of the sweep. The only field that differs from sweep to sweep.
     #[serde(rename = "wall_micros", serialize_with = "as_micros")]
     pub wall: Duration,
-    /// One hash over the traces of all runs, in the order of their seeds.
+    /// A hash of the traces of all runs, in the order of their seeds.
     pub trace: String,
 }
 
-/// How to run many seeds.
+/// Options of a parallel sweep.
 #[derive(Clone, Copy, Debug)]
 pub struct Sweeping<'a> {
-    /// How many run at a time.
+    /// How many runs are executed at a time.
     pub jobs: NonZero<usize>,
-    /// Whether to go on after a failure.
+    /// Whether to continue after a failure.
     pub keep_going: bool,
-    /// What the runs have besides.
+    /// The options of each run.
     pub options: Options,
-    /// No other run is waited for once this is set.
+    /// Once it is set, no further run is awaited.
     pub stop: &'a AtomicBool,
 }
 
 impl Sweep {
-    /// Runs a scenario under each of the seeds, one after the other; `each` sees every report as it comes.
+    /// Runs a scenario under each of the seeds, one after another; `each` gets every report.
     pub fn run(scenario: &Scenario, seeds: RangeInclusive<u64>, each: impl FnMut(&Report)) -> Self {
         let reports = seeds.clone().map(|seed| run_with(scenario, seed, Options::default()));
         Self::collect(scenario, &seeds, true, reports, each)
     }
 
-    /// Runs a scenario under many seeds, several at a time; `each` sees every report, in the order of the seeds.
+    /// Runs a scenario under many seeds in parallel; `each` gets every report, in the order of the seeds.
     pub fn run_parallel(
         scenario: &Scenario,
         seeds: RangeInclusive<u64>,
@@ -151,23 +151,23 @@ impl Sweep {
         }
     }
 
-    /// Returns the events that no run reached, where all have run.
+    /// Returns the expected events that no run reached, if all seeds have run.
     pub fn never_reached(&self) -> impl Iterator<Item = &'static str> {
         self.reached.iter().filter(|(_, runs)| self.complete && **runs == 0).map(|(mark, _)| *mark)
     }
 
-    /// Tells whether all ran and was as it should be.
+    /// Returns whether all seeds ran and passed.
     pub fn passed(&self) -> bool {
         self.complete && self.failed == 0 && self.never_reached().next().is_none()
     }
 
-    /// Returns the outcome for programs.
+    /// Returns the result as JSON.
     pub fn to_json(&self) -> serde_json::Value {
-        // Names, numbers and texts: there is nothing that JSON could not say.
+        // Names, numbers and strings always serialize.
         serde_json::to_value(self).expect("a sweep is plain data")
     }
 
-    /// Returns how many runs there were in a second, and how many seconds were simulated in one.
+    /// Returns the runs per second, and the simulated seconds per second.
     fn speed(&self) -> (f64, f64) {
         let wall = self.wall.as_secs_f64().max(1e-6);
         #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
@@ -233,7 +233,7 @@ impl Sweep {
     }
 }
 
-/// Returns a number of things in words.
+/// Formats a number with its noun, in the plural if needed.
 pub(crate) fn pluralize(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
@@ -243,7 +243,7 @@ fn hours(time: Duration) -> String {
     if seconds < 360.0 { format!("{seconds:.1} s") } else { format!("{:.1} h", seconds / 3600.0) }
 }
 
-/// Reports of failed runs kept in full.
+/// The most reports of failed runs that are kept.
 const FAILURES_MAX: usize = 8;
 
 #[cfg(test)]
@@ -272,7 +272,8 @@ mod tests {
         assert!(missed.to_string().contains("no run ever reached `task_reassigned`"), "{missed}");
     }
 
-    /// Fails under some seeds: whether both links are made depends on when the nodes start.
+    /// Returns a scenario that fails under some seeds: whether both links come up in time depends on when the nodes
+    /// start.
     fn at_times_too_late() -> Scenario {
         two("start = \"0s..200ms\"\n[liveness]\nafter = \"0s\"\nwithin = \"500ms\"\n")
     }
