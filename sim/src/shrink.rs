@@ -1,9 +1,9 @@
-//! From a seed that fails to a scenario that fails in the same way, and is as small as can be.
+//! Shrinks a failing seed to a scenario that fails in the same way and is as small as possible.
 //!
 //! The faults and tasks of the failing run become explicit, each with its exact time and node. Then faults, nodes,
-//! tasks and time are taken away in that order, as long as what is left violates the same property, until nothing
-//! more can go (delta debugging; Zeller and Hildebrandt: "Simplifying and Isolating Failure-Inducing Input", IEEE TSE
-//! 2002). Time that the scenario grants for recovery is never taken away, so that a right engine passes the result.
+//! tasks and time are removed in that order while the rest still violates the same invariant, until nothing more can
+//! be removed (delta debugging; Zeller and Hildebrandt: "Simplifying and Isolating Failure-Inducing Input", IEEE TSE
+//! 2002). The time that the scenario grants for recovery is never removed, so a correct engine passes the result.
 
 mod ddmin;
 mod plan;
@@ -20,16 +20,16 @@ use ddmin::minimize;
 use serde::Serialize;
 use std::time::Instant;
 
-/// How much may be spent.
+/// The limits of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The most runs.
     pub runs: u32,
-    /// The longest time after which another run begins.
+    /// The time after which no further run starts.
     pub time: Duration,
 }
 
-/// How large a scenario is.
+/// The size of a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Size {
     /// Single faults.
@@ -38,70 +38,70 @@ pub struct Size {
     pub nodes: u32,
     /// Tasks.
     pub tasks: u32,
-    /// Time simulated, in milliseconds.
+    /// Simulated time, in milliseconds.
     pub millis: u64,
 }
 
-/// How far it is.
+/// The progress of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// Runs so far.
+    /// The number of runs so far.
     pub runs: u32,
-    /// The smallest scenario that fails so far.
+    /// The size of the smallest failing scenario so far.
     pub size: Size,
 }
 
-/// What came of it.
+/// The result of a search.
 #[derive(Clone, Debug)]
 pub struct Shrunk {
-    /// The small scenario; its seed is in it, unless it fails with any.
+    /// The small scenario. It contains its seed, unless it fails with any.
     pub scenario: Scenario,
     /// The scenario as a file.
     pub text: String,
-    /// How it fails.
+    /// The report of its failure.
     pub report: Report,
     /// The size of the explicit plan.
     pub from: Size,
     /// The size of the small scenario.
     pub to: Size,
-    /// How many runs it took.
+    /// The number of runs.
     pub runs: u32,
-    /// How long it took.
+    /// The duration of the search.
     pub wall: Duration,
-    /// Whether nothing more can go; else the limits were reached.
+    /// Whether nothing more can be removed; otherwise a limit was reached.
     pub complete: bool,
 }
 
 /// Why there is no small scenario.
 #[derive(Debug, thiserror::Error)]
 pub enum ShrinkError {
-    /// There is no failure.
+    /// The run passes.
     #[error("seed {seed} passes: there is nothing to shrink")]
     Passes {
         /// The seed.
         seed: u64,
     },
-    /// What is left cannot be written as a file that reads as the same scenario.
+    /// The result cannot be written as a file that reads as the same scenario.
     #[error("what is left after {runs} runs is no scenario: {error}")]
     Unwritable {
-        /// How many runs there were.
+        /// The number of runs.
         runs: u32,
         /// What is wrong with it.
         #[source]
         error: Box<ScenarioError>,
     },
-    /// The run only failed to do something.
+    /// The run only missed an expectation.
     #[error("seed {seed} fails because {why}, and of what a run did not do no part can be left out")]
     Unshrinkable {
         /// The seed.
         seed: u64,
-        /// What it did not do.
+        /// The missed expectation.
         why: String,
     },
-    /// The result must fail as a file, and TOML has no larger numbers.
+    /// The seed must be written into a file, and TOML has no larger numbers.
     #[error("seeds above {} cannot stand in a file", i64::MAX)]
     SeedTooLarge,
-    /// The result fails in another way than what it was made from.
+    /// The result fails in another way than its origin.
     #[error("the small scenario does not fail again: the simulator is not deterministic")]
     NotAgain,
 }
@@ -127,10 +127,10 @@ impl fmt::Display for Size {
     }
 }
 
-/// Shrinks the failure of a scenario under a seed; `tell` sees every step.
+/// Shrinks the failure of a scenario under a seed; `tell` gets the progress of every step.
 ///
 /// # Errors
-/// [`ShrinkError`] where the seed does not fail, or there is nothing to make smaller.
+/// [`ShrinkError`] if the seed does not fail, or its failure cannot be shrunk.
 pub fn shrink(
     scenario: &Scenario,
     seed: u64,
@@ -160,7 +160,7 @@ pub fn shrink(
     search.finish(scenario, seed, from)
 }
 
-/// A search under way. The best scenario always fails with the symptom under its seed.
+/// A search in progress. The best scenario always fails with the symptom under its seed.
 struct Search<F> {
     symptom: Symptom,
     options: Options,
@@ -170,13 +170,13 @@ struct Search<F> {
     exhausted: bool,
     best: Scenario,
     seed: u64,
-    /// What the scenario granted between its last change and the moment from which all must be quiet.
+    /// The time that the scenario granted between its last change and the end of all activity.
     grace: Duration,
     tell: F,
 }
 
 impl<F: FnMut(Progress)> Search<F> {
-    /// Runs a scenario; `None` where the limits do not allow it.
+    /// Runs a scenario; `None` if the limits do not allow it.
     fn run(&mut self, scenario: &Scenario, seed: u64) -> Option<Report> {
         if self.runs >= self.limits.runs || self.began.elapsed() >= self.limits.time {
             self.exhausted = true;
@@ -193,7 +193,7 @@ impl<F: FnMut(Progress)> Search<F> {
         self.run(scenario, seed).is_some_and(|report| report.symptom() == Some(symptom))
     }
 
-    /// Takes a scenario for the best where it fails too.
+    /// Makes a scenario the best one if it also fails.
     fn try_out(&mut self, scenario: Scenario) -> bool {
         let fails = self.fails(&scenario, self.seed);
         if fails {
@@ -202,7 +202,7 @@ impl<F: FnMut(Progress)> Search<F> {
         fails
     }
 
-    /// Begins with the explicit plan, on the faster executor where it fails on that one too.
+    /// Starts with the explicit plan, on the faster executor if it fails there too.
     fn choose_plan(&mut self, scenario: &Scenario, first: &Report) {
         let explicit = self.best.clone();
         let fast = scenario.on(Executor::EventQueue).ok().filter(|fast| fast.executor != scenario.executor);
@@ -214,7 +214,7 @@ impl<F: FnMut(Progress)> Search<F> {
             return;
         }
         if !self.try_out(explicit) {
-            // Something in it is not explicit enough; the original can still be made smaller.
+            // Something in it is not explicit enough; the original can still be shrunk.
             self.best = plan::named(scenario, self.seed, first);
         }
     }
@@ -241,8 +241,8 @@ impl<F: FnMut(Progress)> Search<F> {
         });
     }
 
-    /// Leaves nodes out. The others are renumbered, so they have other keys than before and other luck: some more
-    /// seeds are tried.
+    /// Removes nodes. The others are renumbered and so have other keys and other draws, which is why some more seeds
+    /// are tried.
     fn nodes(&mut self) {
         let all: Vec<u32> = (0..self.best.nodes).collect();
         let whole = self.best.clone();
@@ -269,7 +269,7 @@ impl<F: FnMut(Progress)> Search<F> {
         });
     }
 
-    /// Leaves out the time after the last thing that matters.
+    /// Removes the time after the last relevant moment.
     fn cut_end(&mut self) {
         let Some(report) = self.run(&self.best.clone(), self.seed) else { return };
         if let Some(shorter) = plan::shorter(&self.best, &report, self.symptom, self.grace) {
@@ -277,7 +277,7 @@ impl<F: FnMut(Progress)> Search<F> {
         }
     }
 
-    /// Makes times round where it does not matter.
+    /// Rounds times whose exact value does not matter.
     fn round(&mut self) {
         for index in 0..self.best.faults.len() {
             for unit in ROUNDING_UNITS {
@@ -290,7 +290,7 @@ impl<F: FnMut(Progress)> Search<F> {
         self.cut_end();
     }
 
-    /// Does without a seed where any will do.
+    /// Removes the seed if any seed fails.
     fn drop_seed(&mut self) {
         let best = Scenario { seed: None, ..self.best.clone() };
         if (0..EXTRA_SEEDS).all(|seed| self.fails(&best, seed)) {
@@ -301,7 +301,7 @@ impl<F: FnMut(Progress)> Search<F> {
         }
     }
 
-    /// Writes the best scenario, reads it again, and sees it fail.
+    /// Writes the best scenario, reads it back, and checks that it still fails.
     fn finish(mut self, scenario: &Scenario, seed: u64, from: Size) -> Result<Shrunk, ShrinkError> {
         let (symptom, to) = (self.symptom, Size::of_scenario(&self.best));
         self.best.why = format!("{symptom} was violated; shrunk from {}, seed {seed}.", scenario.path);
@@ -327,8 +327,9 @@ impl<F: FnMut(Progress)> Search<F> {
     }
 }
 
-/// Seeds tried besides the own where nodes are left out, and those that must fail for a scenario to need none.
+/// The seeds tried besides the own one when nodes are removed, and the seeds that must all fail for a scenario to need
+/// none.
 const EXTRA_SEEDS: u64 = 4;
 
-/// To which times are rounded, in microseconds, the coarsest first.
+/// The units to which times are rounded, in microseconds, the coarsest first.
 const ROUNDING_UNITS: [u64; 3] = [1_000_000, 100_000, 1_000];

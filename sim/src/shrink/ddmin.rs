@@ -1,8 +1,8 @@
-//! Delta debugging: which of some things are needed for something to happen.
+//! Delta debugging: finds a minimal subset of items for which a condition holds.
 
-/// Returns a small part of `items` for which `happens` still holds, and for which it would not if any single one was
-/// taken away. It is taken for granted that it holds for all of them. Asks for parts of what held last only, so
-/// whoever keeps the last part that held has the result.
+/// Returns a small subset of `items` for which `happens` still holds, but not if any single item were removed. It must
+/// hold for all of them. Only subsets of the last one that held are tried, so a caller that keeps the last subset that
+/// held has the result.
 pub(super) fn minimize<T: Clone>(items: &[T], mut happens: impl FnMut(&[T]) -> bool) -> Vec<T> {
     let mut left = items.to_vec();
     if left.is_empty() || happens(&[]) {
@@ -15,7 +15,7 @@ pub(super) fn minimize<T: Clone>(items: &[T], mut happens: impl FnMut(&[T]) -> b
             let rest = left.iter().enumerate().filter(|(at, _)| !(from..from + size).contains(at));
             rest.map(|(_, item)| item.clone()).collect::<Vec<T>>()
         };
-        // The last are tried first: what comes late depends on what comes early.
+        // The last parts are tried first, because late items depend on early ones.
         match (0..left.len()).step_by(size).rev().map(without).find(|rest| happens(rest)) {
             Some(rest) => {
                 left = rest;

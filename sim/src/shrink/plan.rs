@@ -1,4 +1,4 @@
-//! The explicit plan of a run, and what can be taken out of one.
+//! The explicit plan of a run, and the ways to make a plan smaller.
 
 use crate::observer::liveness;
 use crate::report::{Failure, Report, Symptom};
@@ -6,11 +6,11 @@ use crate::scenario::{Fault, FaultKind, Host, Range, Scenario, Submission, Submi
 use core::time::Duration;
 use engine::time::micros;
 
-/// Returns the scenario that does what a run did: each fault that struck, and each task that found a node, at its
-/// exact time and node. What its scenario hoped to reach is not its concern.
+/// Returns a scenario that repeats a run: each injected fault and each task that found a node, at its exact time and
+/// node. It expects no events.
 pub(super) fn explicit(scenario: &Scenario, seed: u64, report: &Report, symptom: Symptom) -> Scenario {
     let mut plan = named(scenario, seed, report);
-    // What a seed drew of a swarm is what struck.
+    // The injected faults are what the seed drew of the swarm.
     plan.swarm = None;
     plan.faults = report.injected.clone();
     if let Some(workload) = &mut plan.workload {
@@ -19,7 +19,7 @@ pub(super) fn explicit(scenario: &Scenario, seed: u64, report: &Report, symptom:
             let (at, target) = submissions.when_and_where(number)?;
             let origin = match report.asked.get(&number) {
                 Some(node) => Target::Node(*node),
-                // Not asked yet when it failed.
+                // The task was not submitted before the failure.
                 None => target,
             };
             Some(Submission { at, origin, input: submissions.input(number)? })
@@ -27,7 +27,7 @@ pub(super) fn explicit(scenario: &Scenario, seed: u64, report: &Report, symptom:
         workload.submissions = Submissions::Listed((0..submissions.tasks()).filter_map(one).collect());
     }
     if let Symptom::Violated(_) = symptom {
-        // Those that found no node running, or were not reached any more, had no part in it.
+        // Tasks that found no running node, or came after the failure, did not matter.
         let asked = |(number, _): &(u32, Submission)| report.asked.contains_key(number);
         let listed = listed(&plan);
         let taken: Vec<_> = (0..).zip(listed).filter(asked).map(|(_, one)| one).collect();
@@ -36,7 +36,7 @@ pub(super) fn explicit(scenario: &Scenario, seed: u64, report: &Report, symptom:
     plan
 }
 
-/// Returns the scenario with the run's seed and executor, and without what it hoped to reach.
+/// Returns the scenario with the run's seed and executor, without expected events.
 pub(super) fn named(scenario: &Scenario, seed: u64, report: &Report) -> Scenario {
     let mut plan = scenario.clone();
     plan.seed = Some(seed);
@@ -58,12 +58,12 @@ fn listed(plan: &Scenario) -> Vec<Submission> {
     }
 }
 
-/// Returns the plan with these tasks only; those that are to end in one way become fewer with them.
+/// Returns the plan with these tasks only. Expected outcomes become fewer with them.
 pub(super) fn with_tasks(plan: &Scenario, tasks: Vec<Submission>) -> Scenario {
     let mut plan = plan.clone();
     let count = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
     plan.expect.outcomes.values_mut().for_each(|expected| *expected = count);
-    // Faults of tasks that are gone go with them, and so do bursts where there are none to be like.
+    // Faults of removed tasks are removed, and so are bursts that have no task to imitate.
     plan.faults.retain_mut(|fault| {
         if let FaultKind::PoisonInput { tasks } = &mut fault.kind {
             tasks.retain(|number| *number < count);
@@ -78,7 +78,7 @@ pub(super) fn with_tasks(plan: &Scenario, tasks: Vec<Submission>) -> Scenario {
     plan
 }
 
-/// Returns the plan with these nodes only, called by their position; `None` where none is left.
+/// Returns the plan with these nodes only, renumbered by position; `None` if none is left.
 pub(super) fn with_nodes(plan: &Scenario, left: &[u32]) -> Option<Scenario> {
     let nodes = u32::try_from(left.len()).ok().filter(|&nodes| nodes > 0)?;
     let called = |node: u32| left.iter().position(|&one| one == node).and_then(|at| u32::try_from(at).ok());
@@ -114,7 +114,7 @@ fn at(target: Target, called: &dyn Fn(u32) -> Option<u32>) -> Option<Target> {
     }
 }
 
-/// Returns what is special about a node that has another number now; `None` where it, or whose key it copied, is gone.
+/// Returns the host of a renumbered node; `None` if the node, or the one whose key it copied, was removed.
 fn moved_host(host: &Host, called: &dyn Fn(u32) -> Option<u32>) -> Option<Host> {
     let identity = match host.identity {
         Some(original) => Some(called(original)?),
@@ -123,7 +123,7 @@ fn moved_host(host: &Host, called: &dyn Fn(u32) -> Option<u32>) -> Option<Host> 
     Some(Host { node: called(host.node)?, identity, ..host.clone() })
 }
 
-/// Returns a fault for nodes with other numbers; `None` where it is about nodes that are gone.
+/// Returns a fault for renumbered nodes; `None` if it concerns removed ones.
 fn renumbered(kind: &FaultKind, nodes: u32, called: &dyn Fn(u32) -> Option<u32>) -> Option<FaultKind> {
     let mut kind = kind.clone();
     let group = |group: &mut Vec<u32>| *group = group.iter().filter_map(|&node| called(node)).collect();
@@ -164,7 +164,7 @@ fn renumbered(kind: &FaultKind, nodes: u32, called: &dyn Fn(u32) -> Option<u32>)
     Some(kind)
 }
 
-/// Returns the plan without the time after the last thing that matters; `None` where all of it does.
+/// Returns the plan without the time after the last relevant moment; `None` if all of it is relevant.
 pub(super) fn shorter(
     plan: &Scenario,
     report: &Report,
@@ -177,7 +177,7 @@ pub(super) fn shorter(
         Symptom::Violated(invariant) => invariant == liveness::NAME,
     };
     if at_end {
-        // What is granted for recovery after the last fault and task stays as it is.
+        // The time granted for recovery after the last fault and task stays.
         let early = self::grace(plan).saturating_sub(grace).as_secs();
         let early = Duration::from_secs(early);
         if let Some(liveness) = &mut shorter.liveness {
@@ -195,7 +195,7 @@ pub(super) fn shorter(
     (shorter != *plan).then_some(shorter)
 }
 
-/// Returns how much time is granted between the last change and the moment from which all must be quiet.
+/// Returns the time granted between the last change and the end of all activity.
 pub(super) fn grace(plan: &Scenario) -> Duration {
     let quiet = plan.liveness.map_or(plan.duration, |liveness| liveness.after);
     quiet.saturating_sub(last_change(plan))
@@ -209,14 +209,14 @@ fn last_change(plan: &Scenario) -> Duration {
     faults.chain(tasks).chain([plan.start.to]).max().unwrap_or_default()
 }
 
-/// Rounds the times of a fault down; `false` where they are round.
+/// Rounds the times of a fault down; `false` if they are round already.
 pub(super) fn round_fault(fault: &mut Fault, unit: u64) -> bool {
     let before = fault.clone();
     let rounded = |time: Duration| Duration::from_micros(micros(time) / unit * unit);
     let Range { from, to } = &mut fault.at;
     (*from, *to) = (rounded(*from), rounded(*to));
     if let Some(lasts) = end_of(&mut fault.kind) {
-        // What lasts no time at all is another fault.
+        // A fault without duration would be another fault.
         *lasts = Some(rounded(*lasts)).filter(|lasts| !lasts.is_zero()).unwrap_or(*lasts);
     }
     *fault != before
