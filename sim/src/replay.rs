@@ -1,8 +1,8 @@
-//! Does again what a journal tells of: makes the same node, gives it the same inputs, and holds every output against
-//! the one that was recorded.
+//! Replays a journal: constructs the same node, gives it the same inputs, and compares every output with the recorded
+//! one.
 //!
-//! The first difference ends a replay: from there on the node's state is another one. Reading and decoding go on in a
-//! thread of their own, ahead of the node by a bounded number of batches.
+//! A replay ends at the first difference, because the node's state differs from there on. Reading and decoding run in
+//! a thread of their own, ahead of the node by a bounded number of batches.
 
 mod records;
 mod state;
@@ -20,22 +20,22 @@ use std::io;
 use std::path::Path;
 use steps::{Batch, Follower, Item, Step};
 
-/// A node that was replayed, as it was at the end.
+/// A replayed node, in its final state.
 #[derive(Debug)]
 pub struct Replayed {
-    /// How the node was made.
+    /// How the node was constructed.
     pub start: Start,
-    /// How many records were read.
+    /// The number of records read.
     pub records: u64,
-    /// How many inputs were given.
+    /// The number of inputs.
     pub inputs: u64,
-    /// How many outputs were compared. All were the same.
+    /// The number of outputs compared. All were equal.
     pub outputs: u64,
     /// The time of the last input.
     pub at: Instant,
     /// Why the replay ended there.
     pub ended: Ended,
-    /// How long it took.
+    /// The duration of the replay.
     pub wall: Duration,
     node: Node,
 }
@@ -43,36 +43,36 @@ pub struct Replayed {
 /// Why a replay ended without a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The journal ends early, as that of a process that was killed.
+    /// The journal ends early, as that of a killed process does.
     Cut,
-    /// The recording ended in good order.
+    /// The recording ended in order.
     Recorded(End),
-    /// At the time that was asked for.
+    /// The requested time was reached.
     Until,
 }
 
-/// Why a replay did not come to its end.
+/// Why a replay failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// The journal ends before the node had done anything.
     #[error("the journal ends after record {records}, before the node's first step is complete")]
     Empty {
-        /// Whole records in it.
+        /// The number of complete records.
         records: u64,
     },
     /// The file cannot be read.
     #[error("cannot read the journal")]
     Io(#[from] io::Error),
-    /// The file is not, or not only, what a recording wrote.
+    /// The file is not a journal, or is damaged.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The node did something else than before.
+    /// The node behaved differently from the recording.
     #[error("{0}")]
     Mismatch(Box<Mismatch>),
 }
 
 impl ReplayError {
-    /// Says what to do about it.
+    /// Returns what the user can do about it.
     pub fn hint(&self) -> String {
         match self {
             Self::Empty { .. } => "nothing can be replayed: record the node anew".to_owned(),
@@ -103,15 +103,15 @@ impl ReplayError {
 /// The first difference between a node and its journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mismatch {
-    /// The number of the record that the node does not agree with.
+    /// The number of the record that differs.
     pub record: u64,
-    /// When.
+    /// The time of the last input.
     pub at: Instant,
-    /// What the node was told last; `None` where it was just made.
+    /// The last input; `None` if the node was just constructed.
     pub input: Option<String>,
-    /// What was recorded; `None` where nothing more was.
+    /// The recorded output; `None` if there was none.
     pub expected: Option<String>,
-    /// What came; `None` where nothing more did.
+    /// The actual output; `None` if there was none.
     pub got: Option<String>,
 }
 
@@ -125,18 +125,18 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// Replays a journal, up to a time where one is given.
+/// Replays a journal, up to a time if one is given.
 ///
 /// # Errors
-/// [`ReplayError`], with the number of the record where that is known.
+/// [`ReplayError`], with the number of the record if that is known.
 pub fn replay(path: &Path, until: Option<Instant>) -> Result<Replayed, ReplayError> {
     replay_with(path, until, |_| {})
 }
 
-/// Replays a journal on a node that is told something else than the recorded one was: to see where that shows.
+/// Replays a journal on a node with a changed configuration, to see where the change shows.
 ///
 /// # Errors
-/// [`ReplayError`], with the number of the record where that is known.
+/// [`ReplayError`], with the number of the record if that is known.
 pub fn replay_with(
     path: &Path,
     until: Option<Instant>,
@@ -156,20 +156,20 @@ pub fn replay_with(
         adjust(&mut config);
         let mut player = Player::new(start, config, saved);
         let ended = player.play(&received, until);
-        // The reader stops when nobody listens any more.
+        // The reader stops once nobody receives any more.
         drop(received);
         player.finish(ended.map_err(|error| explain(path, error))?, began.elapsed())
     })
 }
 
-/// A node being replayed.
+/// A node during its replay.
 struct Player {
     start: Start,
     config: engine::Config,
     saved: engine::Saved,
     identity: Identity,
     uses: KeyUses,
-    /// Made with the first step, which says what the key was used for in it.
+    /// Constructed with the first step, which contains the uses of the key.
     node: Option<Node>,
     scratch: Vec<u8>,
     records: u64,
@@ -205,7 +205,7 @@ impl Player {
                 }
                 let follower = step.follower;
                 if follower == Follower::Nothing && step.outputs.is_empty() {
-                    // What the key was used for may be missing in part.
+                    // The uses of the key may be incomplete.
                     self.records = step.next_record();
                     return Ok(Ended::Cut);
                 }
@@ -252,7 +252,7 @@ impl Player {
             }
             self.outputs += 1;
         }
-        // After an exit nobody carries out the rest, and a recording may end in the middle of a step.
+        // After an exit nobody carries out the remaining outputs, and a recording may end in the middle of a step.
         let complete = match step.follower {
             Follower::Input => true,
             Follower::End(end) => end == End::Stopped && !self.exited,
@@ -280,8 +280,8 @@ impl Replayed {
         self.node.id()
     }
 
-    /// Asks the node how it is, `at` a time that has not passed it; `None` where it has stopped. The answers are
-    /// its own, as users get them.
+    /// Queries the node's state `at` a time that is not before its current one; `None` if it has stopped. The answers
+    /// are those that users get.
     pub fn state(&mut self, at: Instant) -> Option<State> {
         State::of(&mut self.node, self.at.max(at))
     }
@@ -293,7 +293,7 @@ fn mismatch(step: &Step, index: usize, expected: Option<String>, got: Option<&Ou
     ReplayError::Mismatch(Box::new(Mismatch { record, at: step.at, input: None, expected, got }))
 }
 
-/// Puts what a node was told before its first difference into words.
+/// Adds a description of the last input to a mismatch.
 fn explain(path: &Path, error: ReplayError) -> ReplayError {
     let ReplayError::Mismatch(mut mismatch) = error else { return error };
     if let Ok(mut records) = Records::open(path) {
@@ -309,7 +309,7 @@ fn explain(path: &Path, error: ReplayError) -> ReplayError {
     ReplayError::Mismatch(mismatch)
 }
 
-/// Batches that may wait for the node.
+/// The most batches that may wait for the node.
 const BATCHES_AHEAD: usize = 4;
 
 #[cfg(test)]

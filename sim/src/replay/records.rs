@@ -1,4 +1,4 @@
-//! The records of a journal file, one after the other, and what they say in words.
+//! Reads the records of a journal file, and describes them.
 
 use super::ReplayError;
 use engine::journal::{Decoder, Record, decode_output};
@@ -15,7 +15,7 @@ pub struct Records {
     file: File,
     decoder: Decoder,
     buffer: Vec<u8>,
-    /// How much of the buffer was decoded.
+    /// The decoded part of the buffer.
     used: usize,
     at_end: bool,
 }
@@ -24,7 +24,7 @@ impl Records {
     /// Opens a journal.
     ///
     /// # Errors
-    /// Where the file cannot be opened, or is not a plain one.
+    /// If the file cannot be opened, or is not a regular file.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         if !file.metadata()?.is_file() {
@@ -33,7 +33,7 @@ impl Records {
         Ok(Self { file, decoder: Decoder::default(), buffer: Vec::new(), used: 0, at_end: false })
     }
 
-    /// Reads the next record; `None` where the file ends, or ends early.
+    /// Reads the next record; `None` at the end of the file, also in the middle of a record.
     ///
     /// # Errors
     /// [`ReplayError::Io`] and [`ReplayError::Journal`].
@@ -47,7 +47,7 @@ impl Records {
         Ok(Some(record))
     }
 
-    /// Returns how many records were read.
+    /// Returns the number of records read.
     pub fn read(&self) -> u64 {
         self.decoder.next_record()
     }
@@ -61,7 +61,7 @@ impl Records {
     }
 }
 
-/// Puts a record into words.
+/// Describes a record.
 pub fn describe(record: &Record<'_>) -> String {
     match record {
         Record::Input(now, Input::Frame { link, bytes }) => match Message::decode(bytes) {
@@ -87,7 +87,7 @@ pub fn describe(record: &Record<'_>) -> String {
     }
 }
 
-/// Puts a recorded output into words.
+/// Describes a recorded output.
 pub(super) fn describe_output(body: &[u8]) -> String {
     match decode_output(body) {
         Some(output) => describe_decoded(&output),
@@ -95,7 +95,7 @@ pub(super) fn describe_output(body: &[u8]) -> String {
     }
 }
 
-/// Puts an output into words.
+/// Describes an output.
 pub(super) fn describe_decoded(output: &Output) -> String {
     #[allow(clippy::wildcard_enum_match_arm, reason = "only a frame hides what it says")]
     match output {

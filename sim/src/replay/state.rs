@@ -1,23 +1,23 @@
-//! How a replayed node is, by its own account.
+//! The state of a replayed node, as the node itself reports it.
 
 use engine::lifecycle::State as Lifecycle;
 use engine::request::{LIST_MAX, MemberView, PeerView, Request, Response, StatusView, TaskView, Which};
 use engine::{Input, Instant, Node, Output, RequestId};
 
-/// What a node answers when it is asked how it is.
+/// What a node reports about itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
-    /// When.
+    /// The time of the report.
     pub at: Instant,
-    /// The node itself.
+    /// The node's status.
     pub status: StatusView,
-    /// Nodes that it has links to.
+    /// The nodes that it has links to.
     pub peers: Vec<PeerView>,
-    /// Nodes that it knows to exist, itself included.
+    /// The members that it knows, including itself.
     pub members: Vec<MemberView>,
     /// Its newest tasks, at most a thousand.
     pub tasks: Vec<TaskView>,
-    /// How many there are in all.
+    /// The total number of its tasks.
     pub tasks_total: u32,
 }
 

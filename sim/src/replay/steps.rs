@@ -1,4 +1,4 @@
-//! A journal cut into steps: one input each, what the key was used for in it, and what came out.
+//! Splits a journal into steps: one input each, with the uses of the key and the outputs.
 
 use super::{Records, ReplayError};
 use core::ops::Range;
@@ -6,14 +6,14 @@ use engine::journal::{End, JournalError, Record, Start};
 use engine::{Input, Instant, Saved};
 use std::sync::mpsc::SyncSender;
 
-/// What the reading thread hands over.
+/// An item from the reading thread.
 #[derive(Debug)]
 pub(super) enum Item {
-    /// How the node was made. The first.
+    /// How the node was constructed; always the first item.
     Open(Box<(Start, Saved)>),
     /// Some steps.
     Steps(Batch),
-    /// Nothing more can be read.
+    /// Reading failed.
     Failed(ReplayError),
 }
 
@@ -26,24 +26,24 @@ pub(super) struct Batch {
     pub(super) outputs: Vec<Range<usize>>,
 }
 
-/// One input and what it led to.
+/// One input and its outputs.
 #[derive(Debug)]
 pub(super) struct Step {
     /// The number of its first record.
     pub(super) record: u64,
     pub(super) at: Instant,
-    /// Records that the input takes: none in the first step, in which the node is made.
+    /// The number of records of the input: none in the first step, in which the node is constructed.
     told: u64,
-    /// Taken out when it is given.
+    /// Taken out when the node gets it.
     pub(super) input: Option<Input>,
-    /// Of the batch's uses.
+    /// A range of the batch's uses.
     pub(super) uses: Range<usize>,
-    /// Of the batch's outputs.
+    /// A range of the batch's outputs.
     pub(super) outputs: Range<usize>,
     pub(super) follower: Follower,
 }
 
-/// What follows a step: it is complete where anything does.
+/// What follows a step. A step is complete if anything follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Follower {
     End(End),
@@ -52,7 +52,7 @@ pub(super) enum Follower {
 }
 
 impl Step {
-    /// Returns the number of an output's record, or of the one after the last.
+    /// Returns the number of an output's record, or of the record after the last output.
     pub(super) fn output_record(&self, index: usize) -> u64 {
         self.record + self.told + u64::try_from(self.uses.len() + index).unwrap_or_default()
     }
@@ -63,7 +63,7 @@ impl Step {
     }
 }
 
-/// Reads a journal to its end, or for as long as somebody listens.
+/// Reads a journal to its end, or as long as the receiver exists.
 pub(super) fn read(mut records: Records, items: SyncSender<Item>) {
     let mut cutter = Cutter { items, opening: None, step: None, batch: Batch::default() };
     let read = cutter.cut_all(&mut records).and_then(|()| {
@@ -75,7 +75,7 @@ pub(super) fn read(mut records: Records, items: SyncSender<Item>) {
             Ok(())
         }
     });
-    // What is complete comes before what is wrong. Whoever does not listen any more does not want to know either.
+    // Complete steps come before the error. If the receiver is gone, nobody needs the error.
     let _ = cutter.flush();
     if let Err(Stop::Failed(error)) = read {
         let _ = cutter.items.send(Item::Failed(error));
@@ -84,13 +84,13 @@ pub(super) fn read(mut records: Records, items: SyncSender<Item>) {
 
 struct Cutter {
     items: SyncSender<Item>,
-    /// How the node was made, until its first step begins.
+    /// How the node is constructed, until its first step starts.
     opening: Option<Box<(Start, Saved)>>,
     step: Option<Step>,
     batch: Batch,
 }
 
-/// Why nothing more is read.
+/// Why reading stops.
 enum Stop {
     Failed(ReplayError),
     Unheard,
@@ -146,7 +146,7 @@ impl Cutter {
         Ok(())
     }
 
-    /// Begins the step in which the node is made, where that has not begun.
+    /// Starts the step in which the node is constructed, if it has not started.
     fn open(&mut self, number: u64) -> Result<(), Stop> {
         if let Some(opening) = self.opening.take() {
             let now = opening.0.now;
@@ -186,7 +186,7 @@ fn append(bytes: &mut Vec<u8>, body: &[u8]) -> Range<usize> {
     start..bytes.len()
 }
 
-/// Steps in a batch, at most.
+/// The most steps in a batch.
 const BATCH_STEPS: usize = 256;
-/// Bytes after which a batch takes no further step.
+/// The bytes after which a batch takes no further step.
 const BATCH_BYTES: usize = 256 << 10;

@@ -4,13 +4,13 @@ use engine::journal::Decoder;
 use std::fs;
 use std::path::PathBuf;
 
-/// A directory that goes when it is dropped.
+/// A directory that is removed when it is dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("sim-replay-{name}-{}", std::process::id()));
-        // One that a test left behind when it was killed.
+        // A killed test may have left one behind.
         let _ = fs::remove_dir_all(&path);
         Self(path)
     }
@@ -22,7 +22,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Records a run and returns where its journals are.
+/// Records a run and returns the directory of its journals.
 fn record(name: &str, executor: &str, seed: u64) -> Scratch {
     let scratch = Scratch::new(name);
     let text = format!("executor = \"{executor}\"\n{SCENARIO}");
@@ -49,7 +49,7 @@ node = "n1"
 restart_after = "3s"
 "#;
 
-/// Returns where each record of a journal begins, and where the last ends.
+/// Returns where each record of a journal starts, and where the last ends.
 fn boundaries(bytes: &[u8]) -> Vec<usize> {
     let (mut decoder, mut at) = (Decoder::default(), vec![0]);
     while let Some((_, used)) = decoder.decode(&bytes[at[at.len() - 1]..]).unwrap() {
@@ -123,14 +123,14 @@ fn a_node_that_does_something_else_is_told_by_the_first_record() {
 fn an_output_that_is_missing_or_too_many_is_told() {
     let scratch = record("missing", "event-queue", 3);
     let path = scratch.0.join("n0.1.journal");
-    // The numbers of outputs that an input follows: each is the last of its step.
+    // The numbers of outputs that precede an input: each is the last of its step.
     let (mut records, mut last, mut output) = (Records::open(&path).unwrap(), Vec::new(), None);
     while let Some(record) = records.next().unwrap() {
         let (follows, is_output) = (matches!(record, Record::Input(..)), matches!(record, Record::Output(_)));
         last.extend(output.filter(|_| follows));
         output = is_output.then(|| records.read() - 1);
     }
-    // Taken down anew, with one output left out or put in.
+    // Writes the journal again, with one output left out or duplicated.
     let rewrite = |leave_out: Option<u64>, double: Option<u64>| {
         let (identity, uses) = Identity::replayed(engine::PublicKey([0; 32]));
         drop(identity);
@@ -175,7 +175,8 @@ fn a_flipped_bit_is_an_error_that_names_the_record() {
     let boundaries = boundaries(&whole);
     for record in [0, 1, 40, 200] {
         let mut bytes = whole.clone();
-        // In its body, which begins after eight bytes and, in the first, nine more; some are only a byte long.
+        // A byte in the record's body, which starts after eight bytes and, in the first record, nine more; some bodies
+        // have one byte.
         let body = if record == 0 { 8 + 9 } else { 8 };
         bytes[boundaries[record] + body] ^= 4;
         let changed = scratch.0.join("changed");
@@ -209,7 +210,7 @@ fn a_journal_that_is_cut_anywhere_is_replayed_up_to_there() {
         }
     }
     assert!(ends > 10, "{ends}");
-    // Between an input and its first output the key may have been used for more than is there: that step is not done.
+    // Between an input and its first output a use of the key may be missing: that step is not replayed.
     let (mut records, mut kinds) = (Records::open(&path).unwrap(), Vec::new());
     while let Some(record) = records.next().unwrap() {
         kinds.push((matches!(record, Record::Input(..)), matches!(record, Record::Output(_))));
