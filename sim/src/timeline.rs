@@ -1,8 +1,8 @@
-//! A run as a picture: what every node did and said, when, and what went wrong meanwhile.
+//! The timeline of a run: what every node did and sent, when, and which faults were in effect.
 //!
-//! A recorder sees what the invariants see and keeps it within limits: where a run is larger, what explains least is
-//! left out first, heartbeats before all, and the picture says so. It is shown as one page that needs no network, or
-//! in the trace event format that ui.perfetto.dev reads. The same run gives the same file, byte for byte.
+//! The recorder observes what the invariants observe, within limits: in a larger run the least informative rows are
+//! dropped first, heartbeats before all, and the timeline says so. It is rendered as one page that needs no network,
+//! or in the trace event format that ui.perfetto.dev reads. The same run gives the same file, byte for byte.
 
 mod page;
 #[cfg(test)]
@@ -13,7 +13,7 @@ use crate::observer::recorder::{Recorder, Recording};
 use crate::report::Report;
 use engine::Instant;
 
-/// Everything that the picture of a run shows.
+/// A complete timeline.
 #[derive(Debug)]
 pub struct Timeline {
     report: Report,
@@ -26,12 +26,12 @@ impl Timeline {
         Self { end: Instant::ZERO.after(report.simulated), report, recording: recorder.finish() }
     }
 
-    /// Returns the picture as one page for a browser.
+    /// Renders the timeline as one HTML page.
     pub fn to_html(&self) -> String {
         page::html(&self.report, self.end, &self.recording)
     }
 
-    /// Returns the picture in the trace event format.
+    /// Renders the timeline in the trace event format.
     pub fn to_trace_events(&self) -> String {
         trace_events::json(&self.report, self.end, &self.recording)
     }

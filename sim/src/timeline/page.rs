@@ -1,7 +1,7 @@
-//! The page: markup, style and script of this folder, and the run as one compact JSON text in the midst.
+//! The HTML page: the markup, style and script of this folder, with the run as one compact JSON text.
 //!
-//! Whatever a scenario or a message says is data to the page: no text of it can end the element that it is in, and
-//! the script puts it on the page as text only.
+//! Texts of scenarios and messages are data to the page: no text can end the element that contains it, and the script
+//! inserts it as text only.
 
 use crate::observer::recorder::Recording;
 use crate::observer::recorder::rows::{Kind, Row};
@@ -10,7 +10,7 @@ use engine::Instant;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Returns the page.
+/// Renders the page.
 pub(super) fn html(report: &Report, end: Instant, recording: &Recording) -> String {
     let (head, rest) = PAGE.split_once(STYLE_HERE).unwrap_or((PAGE, ""));
     let (body, rest) = rest.split_once(DATA_HERE).unwrap_or((rest, ""));
@@ -18,7 +18,7 @@ pub(super) fn html(report: &Report, end: Instant, recording: &Recording) -> Stri
     [head, STYLE, body, &embedded(&data(report, end, recording)), between, SCRIPT, foot].concat()
 }
 
-/// Returns a value as JSON that can stand inside a script element.
+/// Formats a value as JSON that is safe inside a script element.
 fn embedded(value: &Value) -> String {
     value.to_string().replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
 }
@@ -77,7 +77,7 @@ fn task(task: &crate::observer::recorder::spans::Task) -> Value {
     json!([task.id, task.origin, task.from, task.to, task.status, task.worker, attempts])
 }
 
-/// Returns rows by column, times as differences: half the size of objects, and quick to read in.
+/// Returns rows by column, with times as differences: half the size of objects, and fast to parse.
 fn rows(rows: &[Row]) -> Value {
     let mut names: BTreeMap<&'static str, usize> = rows.iter().map(|row| (row.name, 0)).collect();
     names.values_mut().zip(0..).for_each(|(index, next)| *index = next);
@@ -108,7 +108,7 @@ const SCRIPT: &str = concat!(
     include_str!("selftest.js"),
 );
 
-/// Where the page takes in its parts.
+/// The markers at which the parts are inserted.
 const STYLE_HERE: &str = "/* style */";
 const DATA_HERE: &str = "/* data */";
 const SCRIPT_HERE: &str = "/* script */";

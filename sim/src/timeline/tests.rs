@@ -1,4 +1,4 @@
-//! What the timeline of a run holds.
+//! Tests of what a timeline contains.
 
 use super::Timeline;
 use crate::observer::recorder::rows::{Kind, Row};
@@ -15,7 +15,7 @@ fn scenario(name: &str, executor: Executor) -> Scenario {
     Scenario::load(&file).unwrap().on(executor).unwrap()
 }
 
-/// The first of some runs in which the node that dies was at work.
+/// The first of some runs in which the node that dies was running a task.
 fn worker_dies(executor: Executor) -> (Report, Timeline) {
     let scenario = scenario("worker_dies.toml", executor);
     let mut runs = (7..27).map(|seed| run_drawn(&scenario, seed, Options::default()));
@@ -95,7 +95,7 @@ fn messages_arrive_after_the_latency_or_not_at_all() {
             to_the_dead.iter().all(|row| row.transfer.is_some_and(|transfer| transfer.arrives.is_none())),
             "{executor}"
         );
-        // A receipt is about the task of what it is the receipt of.
+        // An acknowledgement is about the task of the acknowledged message.
         assert!(messages(&timeline, "ack").any(|row| row.task > 0), "{executor}");
         assert!(
             timeline.recording.texts.iter().any(|text| text.contains("Outcome") && text.contains("(task ")),

@@ -1,6 +1,5 @@
-//! The trace event format of Chromium, as ui.perfetto.dev reads it: a process for each node, in it a track for its
-//! states, one for its jobs and one for its messages; flows from a message's sender to its receiver; instants for
-//! faults and events.
+//! Chromium's trace event format, as ui.perfetto.dev reads it: one process per node with tracks for its states, jobs
+//! and messages; flows from the sender of a message to its receiver; instants for faults and events.
 
 use crate::observer::recorder::Recording;
 use crate::observer::recorder::rows::Row;
@@ -8,7 +7,7 @@ use crate::report::Report;
 use engine::Instant;
 use serde_json::{Value, json};
 
-/// Returns the whole file.
+/// Renders the file.
 pub(super) fn json(report: &Report, end: Instant, recording: &Recording) -> String {
     let mut events = Vec::new();
     tracks(recording, &mut events);
@@ -23,7 +22,7 @@ pub(super) fn json(report: &Report, end: Instant, recording: &Recording) -> Stri
         "scenario": report.scenario, "why": report.why, "seed": report.seed.to_string(), "trace": report.trace.hash,
         "passed": report.passed(), "repeat": report.repeat, "left_out": left_out,
     });
-    // One event a line: a run can be looked through with the tools for text, too.
+    // One event per line, so that text tools can search a run.
     let lines: Vec<String> = events.iter().map(Value::to_string).collect();
     format!(
         "{{\"displayTimeUnit\":\"ms\",\"otherData\":{about},\"traceEvents\":[\n{}\n]}}\n",
@@ -123,14 +122,15 @@ fn rows(recording: &Recording, number: usize, row: &Row, events: &mut Vec<Value>
     }
     events.push(json!({ "ph": "X", "pid": pid, "tid": MESSAGES, "ts": row.at, "dur": 1, "cat": kind, "name": row.name, "args": arguments }));
     if let Some(arrives) = transfer.arrives {
-        // A flow binds to the slice that it begins or ends in.
+        // A flow binds to the slice in which it starts or ends.
         events.push(json!({ "ph": "s", "id": number, "pid": pid, "tid": MESSAGES, "ts": row.at, "cat": kind, "name": row.name }));
         events.push(json!({ "ph": "X", "pid": transfer.to + 1, "tid": MESSAGES, "ts": arrives, "dur": 1, "cat": kind, "name": row.name }));
         events.push(json!({ "ph": "f", "bp": "e", "id": number, "pid": transfer.to + 1, "tid": MESSAGES, "ts": arrives, "cat": kind, "name": row.name }));
     }
 }
 
-/// What overlaps on one track has to be asynchronous: each with a beginning, an end and an id of its own.
+/// Adds an asynchronous event. Events that overlap on one track must be asynchronous, each with a start, an end and an
+/// id.
 #[allow(clippy::too_many_arguments, reason = "the fields of the format")]
 fn lasting(
     events: &mut Vec<Value>,
