@@ -1,6 +1,7 @@
-//! Hunts every planted bug under up to a thousand seeds, and prints what caught it where, after how many.
+//! Tests every planted bug under up to a thousand seeds, and prints which invariant caught it, where, and after how
+//! many seeds.
 //!
-//! `cargo run --release -p sim --example mutants`, or with the names of some of them: `… mutants dedup_dropped`.
+//! `cargo run --release -p sim --example mutants`, or with the names of some bugs: `… mutants dedup_dropped`.
 
 #![allow(clippy::print_stdout, reason = "a program for people")]
 
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     if escaped == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Returns a bug's name as it is written elsewhere.
+/// Returns a bug's name in snake case.
 fn name(mutant: engine::mutants::Mutant) -> String {
     let mut name = String::new();
     for letter in format!("{mutant:?}").chars() {

@@ -1,6 +1,6 @@
-//! The measurements as a figure: two panels over the rate of loss, one line for each way in which loss is modelled.
+//! Draws the measurements: two panels over the loss rate, one line per loss model.
 //!
-//! Plain SVG with its own background, so that it can be read on light and dark pages alike.
+//! Plain SVG with its own background, so that it is readable on light and dark pages.
 
 use super::Row;
 use std::fmt::Write as _;
@@ -56,7 +56,7 @@ pub(crate) fn svg(rows: &[Row], seeds: u64) -> String {
 struct Panel {
     left: f64,
     title: &'static str,
-    /// The value at the upper edge, and that between two lines of the grid.
+    /// The value at the upper edge, and the distance between grid lines.
     top: f64,
     step: f64,
     goal: f64,

@@ -1,11 +1,11 @@
-//! How fast is a silent death noticed, and how often is a live peer taken for dead, at which rate of loss?
+//! Measures how fast a silent death is detected, and how often a live peer is declared dead, by loss rate.
 //!
-//! Prints a table, and draws it: `cargo run --release -p sim --example failure_detection -- [SEEDS [FILE.svg]]`; more
-//! seeds, finer figures.
+//! Prints a table, and draws it: `cargo run --release -p sim --example failure_detection -- [SEEDS [FILE.svg]]`. More
+//! seeds give finer figures.
 //!
-//! Loss is modelled twice. Heartbeats that stay lost are what a datagram would suffer; all other frames are sent
-//! again, or there would be no mesh to watch. Heartbeats that are sent again after 0.2, 0.4, 0.8 s and so on are what
-//! TCP makes of it: late, and everything after them too.
+//! Loss is modelled in two ways. Heartbeats that stay lost are what a datagram protocol would suffer; all other frames
+//! are retransmitted, or there would be no mesh to observe. Heartbeats that are retransmitted after 0.2, 0.4, 0.8 s
+//! and so on are what TCP does: they arrive late, and so does everything behind them.
 
 use engine::Instant;
 use sim::Scenario;
@@ -33,7 +33,7 @@ fn main() {
     }
 }
 
-/// What was measured at one rate of loss.
+/// The measurements at one loss rate.
 struct Row {
     percent: u32,
     retransmission: bool,
@@ -87,7 +87,7 @@ impl Measured {
         let mut mesh = EventQueue::new(&scenario, seed);
         mesh.run_until(Instant::ZERO.after(FORMED_BY));
         let deaths = mesh.count("peer_dead");
-        // The moment of death falls anywhere between two heartbeats.
+        // The death happens at any point between two heartbeats.
         let dies_at = mesh.now().after(WATCHED + Duration::from_millis(seed * 2_741 % 20_000));
         mesh.run_until(dies_at);
         let links: u64 = (0..NODES).map(|node| mesh.peers(node).len() as u64).sum();
@@ -107,7 +107,7 @@ impl Measured {
 const SEEDS: u64 = 40;
 const NODES: u32 = 10;
 const FORMED_BY: Duration = Duration::from_secs(60);
-/// How long each mesh is watched for false deaths.
+/// How long each mesh is observed for false deaths.
 const WATCHED: Duration = Duration::from_secs(600);
 const STEP: Duration = Duration::from_millis(50);
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(300);
