@@ -1,10 +1,10 @@
-//! A scenario that is wrong is refused, with the line and what to do about it.
+//! An invalid scenario is rejected, with the line and a fix.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use sim::{Executor, Scenario};
 
-/// A line that replaces another, and what is said about it.
+/// Replaces a line of a valid scenario, and returns the error.
 fn said(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "{from}");
     match Scenario::parse("bad.toml", &GOOD.replacen(from, to, 1)) {
@@ -262,7 +262,7 @@ sometimes = ["task_reassigned"]
 outcomes = { completed = 20 }
 "#;
 
-/// Returns an error without the column, which other tests are about.
+/// Returns an error without the column, which other tests check.
 fn without_column(error: &str) -> String {
     let mut parts = error.splitn(4, ':');
     let mut part = || parts.next().unwrap();

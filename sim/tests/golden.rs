@@ -1,6 +1,6 @@
-//! Five runs whose traces are known by heart: the same on every machine and in every build.
+//! Five runs with recorded trace hashes: the same on every machine and in every build.
 //!
-//! Every change to what nodes do changes them. Where that is meant to be, write them anew, and read the difference:
+//! Every change in the behaviour of nodes changes them. If that is intended, write them again and read the difference:
 //!
 //! ```text
 //! INSTA_UPDATE=always cargo test --release --workspace --test golden

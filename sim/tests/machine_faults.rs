@@ -1,4 +1,4 @@
-//! Each thing that can be wrong with a machine has its effect, and none without it.
+//! Each machine fault has its effect, and nothing else has it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -6,7 +6,7 @@ use sim::report::Report;
 use sim::scenario::OutcomeKind;
 use sim::{Executor, Scenario};
 
-/// Runs three nodes, of which the first takes in ten tasks, with some faults.
+/// Runs three nodes with some faults; the first gets ten tasks.
 fn run(executor: Executor, faults: &str) -> Report {
     run_seed(executor, faults, 3)
 }
@@ -65,7 +65,7 @@ fn a_torn_write_leaves_whole_writes_or_none() {
     let reports: Vec<Report> = (1..=20).map(|seed| run_seed(Executor::EventQueue, &torn, seed)).collect();
     let survived = reports.iter().filter(|report| count(report, "write_torn") > 0).count();
     assert!((3..=17).contains(&survived), "{survived}");
-    // What got through was accepted, and nobody was told: it is done all the same.
+    // A write that completed was accepted but never acknowledged: the task runs all the same.
     let untold = |report: &&Report| {
         report.outcomes.first() == Some(&OutcomeKind::Unanswered) && count(report, "task_recovered") > 0
     };

@@ -1,4 +1,4 @@
-//! A mesh with nothing to do comes to rest: once everybody knows everybody, no link is made and none given up.
+//! An idle mesh comes to rest: once all nodes know each other, no link comes up or goes down.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 

@@ -1,5 +1,5 @@
-//! The same seed gives the same run: twice in one process, in two processes, and on both executors; another
-//! seed gives another. Two processes compare their journals record by record, so that where they part is told.
+//! The same seed gives the same run: twice in one process, in two processes, and on both executors; another seed gives
+//! another run. Two processes compare their journals record by record, so a difference is located.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What every run of the checks repeats in a second process.
+/// The runs that are repeated in a second process.
 const REPEATED: &[(&str, Executor, u64)] = &[
     ("worker_dies", Executor::EventQueue, 7),
     ("worker_dies", Executor::EventQueue, 8),
@@ -50,13 +50,13 @@ fn in_two_processes() {
             difference.map(|difference| difference.to_string()).unwrap_or_default()
         );
     }
-    // What each node did is the same; the hashes say that the order between nodes is, too.
+    // Each node did the same; equal hashes prove that the order between nodes is also the same.
     let text = String::from_utf8(other.stdout).unwrap();
     let after_mark = |line: &str| line.split_once(HASH).map(|(_, hash)| hash.trim().to_owned());
     assert_eq!(hashes, text.lines().filter_map(after_mark).collect::<Vec<_>>());
 }
 
-/// The other process: this test, asked to record.
+/// The other process: this test, started to record.
 #[test]
 fn be_the_other_process() {
     if let Some(directory) = std::env::var_os(ASKED) {
@@ -95,7 +95,7 @@ fn where_runs_part_is_told() {
     assert_eq!((fewer.journal.as_str(), fewer.record, fewer.first.is_none()), ("n2.1.journal", 0, true));
 }
 
-/// Records every repeated run into a directory of its own, and returns the hashes of the runs' traces.
+/// Records every repeated run into a directory of its own, and returns the trace hashes.
 fn record_all(directory: &Path) -> Vec<String> {
     let record = |(number, (name, executor, seed)): (usize, &(&str, Executor, u64))| {
         let place = directory.join(number.to_string());
@@ -111,13 +111,13 @@ fn scenario(name: &str, executor: Executor) -> Scenario {
     Scenario::load(&file).unwrap().on(executor).unwrap()
 }
 
-/// A directory that goes when it is dropped.
+/// A directory that is removed when it is dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("sim-same-seed-{name}-{}", std::process::id()));
-        // One that a test left behind when it was killed.
+        // A killed test may have left one behind.
         let _ = fs::remove_dir_all(&path);
         Self(path)
     }

@@ -1,5 +1,5 @@
-//! Every scenario of the repository passes, on every executor that can model it, under several seeds, and ends
-//! the same way on both.
+//! Every scenario of the repository passes under several seeds on every executor that can model it, with the same
+//! outcomes on both.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -236,14 +236,14 @@ fn every_scenario_is_tested_here_and_says_why_it_exists() {
     }
 }
 
-/// Runs a scenario that no other executor can model, or not in a reasonable time.
+/// Runs a scenario that only the event queue can model, or in a reasonable time.
 fn passes_on_the_event_queue(name: &str, seeds: std::ops::RangeInclusive<u64>) {
     let scenario = load(name).on(Executor::EventQueue).unwrap();
     let sweep = Sweep::run(&scenario, seeds, |_| {});
     assert!(sweep.passed(), "{sweep}");
 }
 
-/// Runs a scenario under many seeds on the event queue, and under the first few of them on turmoil too.
+/// Runs a scenario under many seeds on the event queue, and under the first few of them on turmoil.
 fn passes(name: &str, seeds: std::ops::RangeInclusive<u64>) {
     let scenario = load(name);
     let events = scenario.on(Executor::EventQueue).unwrap();

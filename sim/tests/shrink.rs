@@ -1,4 +1,4 @@
-//! A seed that fails becomes a small file that fails in the same way, and that a right engine passes.
+//! A failing seed becomes a small file that fails in the same way, and that a correct engine passes.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -72,7 +72,7 @@ fn limits_are_kept_and_said() {
     assert!(!shrunk.complete && shrunk.runs <= 6, "{}", shrunk.runs);
 }
 
-/// Shrinks the first seed that fails, and sees that the file fails again, and without the bug does not.
+/// Shrinks the first failing seed, and checks that the file fails again and passes without the bug.
 fn shrinks(name: &str, mutant: fn(&mut Config), invariant: &'static str) -> Shrunk {
     let options = Options { adjust: Some(mutant) };
     let scenario = load(name);
