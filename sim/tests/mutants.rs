@@ -1,6 +1,7 @@
-//! Known bugs, put back, are caught: every one by the property that is there for it.
+//! Known bugs, put back, are caught, each by the invariant that is meant to catch it.
 //!
-//! A few seeds of each are enough here; `cargo run --release -p sim --example mutants` looks at all of them in a table.
+//! A few seeds of each are enough here; `cargo run --release -p sim --example mutants` tests all of them and prints a
+//! table.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -50,7 +51,7 @@ fn what_was_promised_too_early_is_missed_in_the_end() {
     for executor in [Executor::EventQueue, Executor::Turmoil] {
         let scenario = load("power_lost_while_writing", executor);
         assert_eq!(violated(&scenario, mutant), ["durable_before_acknowledged"; SEEDS], "{executor}");
-        // Nobody who looks at the disk is needed: what was promised is missed in the end.
+        // The reference model of the disk is not needed: in the end the lost promise is missed.
         let mut blind = scenario;
         let sees = ["accepted_exists", "durable_before_acknowledged"];
         blind.expect.always.retain(|name| !sees.contains(name));
@@ -67,7 +68,7 @@ fn a_second_result_is_caught_on_both_executors() {
     }
 }
 
-/// Returns what a few workers find among the plans, in their order.
+/// Returns what a few threads find among the plans, in their order.
 fn in_parallel(look: impl Fn(&Plan) -> Option<String> + Sync) -> Vec<String> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -78,7 +79,7 @@ fn in_parallel(look: impl Fn(&Plan) -> Option<String> + Sync) -> Vec<String> {
     })
 }
 
-/// Returns what each of a few seeds found wrong.
+/// Returns what each of a few seeds violated.
 fn violated(scenario: &Scenario, adjust: fn(&mut Config)) -> Vec<&'static str> {
     let found = (1..=SEEDS as u64).map(|seed| {
         let report = sim::run_with(scenario, seed, Options { adjust: Some(adjust) });
@@ -99,7 +100,7 @@ fn load(name: &str, executor: Executor) -> Scenario {
 }
 
 const SEEDS: usize = 3;
-/// Seeds within which each bug is caught.
+/// The seeds within which each bug must be caught.
 const HUNTS: u64 = 10;
-/// Seeds that the engine without bugs passes, of each story.
+/// The seeds of each scenario that the engine without bugs must pass.
 const CLEAN: u64 = 5;

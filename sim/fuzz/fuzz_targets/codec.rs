@@ -1,4 +1,4 @@
-//! Whatever bytes a peer sends: they decode or they do not, and what decodes is encoded as it came.
+//! Whatever bytes a peer sends, they decode or are rejected, and a decoded message encodes to the same bytes.
 #![no_main]
 
 use engine::wire::{Advert, Message};

@@ -1,4 +1,4 @@
-//! Whatever a configuration file holds, in either format: settings, or an error that can be printed.
+//! Whatever a configuration file contains, in either format, it yields settings or an error that can be printed.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Whatever packet arrives from the discovery service's group: a node goes on, and says little in answer.
+//! Whatever mDNS packet arrives, a node keeps running and sends few bytes in answer.
 #![no_main]
 
 use engine::input::Interface;

@@ -1,4 +1,4 @@
-//! Whatever a scenario file holds: a scenario, or an error that can be printed.
+//! Whatever a scenario file contains, it yields a scenario or an error that can be printed.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Where each planted bug is caught: the story that brings it out, and the properties that it breaks.
+//! How each planted bug is caught: the scenario that triggers it, and the invariants that it violates.
 
 use engine::config::Config;
 use engine::mutants::Mutant;
@@ -6,14 +6,14 @@ use sim::report::Report;
 use sim::{Executor, Failure, Options, Scenario};
 use std::path::Path;
 
-/// One planted bug and its hunter.
+/// A planted bug, its scenario and the invariants that catch it.
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) mutant: Mutant,
     adjust: fn(&mut Config),
-    /// A scenario of the repository, or the text of one made for the purpose.
+    /// A scenario of the repository, or the text of one made for this bug.
     pub(crate) story: Story,
-    /// The properties that may be the first to break.
+    /// The invariants that may be violated first.
     pub(crate) caught_by: &'static [&'static str],
 }
 
@@ -24,7 +24,7 @@ pub(crate) enum Story {
     Text(&'static str, &'static str),
 }
 
-/// A catch.
+/// A caught bug.
 pub(crate) struct Catch {
     pub(crate) seed: u64,
     pub(crate) invariant: &'static str,
@@ -51,7 +51,7 @@ impl Story {
 }
 
 impl Plan {
-    /// Runs the bug under the seeds until one catches it.
+    /// Runs the bug under the seeds until one violates an invariant.
     pub(crate) fn hunt(&self, scenario: &Scenario, seeds: core::ops::RangeInclusive<u64>) -> Option<Catch> {
         let mut seeds = seeds;
         seeds.find_map(|seed| {
@@ -61,7 +61,7 @@ impl Plan {
     }
 }
 
-/// Returns the property that a run broke.
+/// Returns the invariant that a run violated.
 pub(crate) fn violation(report: &Report) -> Option<&'static str> {
     report.failures.iter().find_map(|failure| match failure {
         Failure::Violated(violation) => Some(violation.invariant),
@@ -135,8 +135,8 @@ plans! {
     WriteFailureBelieved: Story::File("disk_fills_up") => ["durable_before_acknowledged"];
 }
 
-/// A worker that cannot be heard for a while has much to do when it can again, all of it no longer wanted. The latency
-/// makes the time long in which a peer is slow and not yet dead.
+/// A worker that is partitioned for a while has many cancelled attempts when it is reachable again. The latency
+/// lengthens the time in which a peer is slow but not yet dead.
 const STALLED_WORKER: Story = Story::Text(
     "stalled_worker",
     r#"
@@ -165,7 +165,7 @@ within = "165s"
 "#,
 );
 
-/// Processes that are stopped, over links so long that most of them just asked a peer for a sign of life.
+/// Processes are suspended while most of them have just probed a peer, because the links are long.
 const STOPPED_WHILE_ASKING: Story = Story::Text(
     "stopped_while_asking",
     r#"
@@ -186,7 +186,7 @@ heal_after = "6s"
 "#,
 );
 
-/// As [`STALLED_WORKER`], and the time of what the worker has runs out meanwhile.
+/// As [`STALLED_WORKER`], and the deadlines of the worker's attempts elapse meanwhile.
 const STALLED_DEADLINES: Story = Story::Text(
     "stalled_deadlines",
     r#"
@@ -215,7 +215,7 @@ within = "55s"
 "#,
 );
 
-/// A machine vanishes for good, and another's process ends for good.
+/// One machine loses power for good, and another node's process ends for good.
 const SILENT_DEATH: Story = Story::Text(
     "silent_death",
     r#"
@@ -235,7 +235,7 @@ within = "35s"
 "#,
 );
 
-/// An origin is away for most of its tasks' time.
+/// An origin is down for most of its tasks' timeout.
 const AWAY_FOR_LONG: Story = Story::Text(
     "away_for_long",
     r#"
@@ -260,7 +260,7 @@ within = "55s"
 "#,
 );
 
-/// The clock of a node with results goes two days ahead.
+/// The clock of a node with results jumps two days ahead.
 const CLOCK_SET_AHEAD: Story = Story::Text(
     "clock_set_ahead",
     r#"
@@ -283,7 +283,7 @@ offset = "+48h"
 /// Nothing happens.
 const QUIET: Story = Story::Text("quiet", "nodes = 4\nduration = \"120s\"\n");
 
-/// A node leaves with more to do than it can finish.
+/// A node shuts down with more attempts than it can finish.
 const LEAVING: Story = Story::Text(
     "leaving",
     r#"
@@ -309,7 +309,7 @@ within = "85s"
 "#,
 );
 
-/// A node that cannot be heard for a while leaves meanwhile: what it gives back arrives when others have it already.
+/// A partitioned node shuts down: others already run the attempts that it hands back.
 const LEAVING_UNHEARD: Story = Story::Text(
     "leaving_unheard",
     r#"
@@ -368,7 +368,7 @@ within = "185s"
 const FULL_HOUSE: Story =
     Story::Text("full_house", "nodes = 10\nduration = \"20s\"\n[node]\nmax_peers = 3\n");
 
-/// Neighbours know each other's addresses and dial each other at once.
+/// Neighbours know each other's addresses and dial each other at the same time.
 const CROSSED_DIALS: Story = Story::Text(
     "crossed_dials",
     r#"
@@ -382,7 +382,7 @@ multicast = false
 "#,
 );
 
-/// An origin vanishes and comes back while the outcomes of its tasks are on their way.
+/// An origin loses power and restarts while outcomes of its tasks are in flight.
 const ORIGIN_LOSES_POWER: Story = Story::Text(
     "origin_loses_power",
     r#"
@@ -409,7 +409,7 @@ within = "80s"
 "#,
 );
 
-/// More tasks come than there is room for.
+/// More tasks are submitted than the queue holds.
 const FULL_QUEUE: Story = Story::Text(
     "full_queue",
     r#"
@@ -430,7 +430,7 @@ within = "35s"
 "#,
 );
 
-/// A message may cross ten links, and the far end is eleven away.
+/// A message may make ten hops, and the far end is eleven hops away.
 const LONG_LINE: Story = Story::Text(
     "long_line",
     r#"
@@ -451,7 +451,7 @@ timeout = "30s"
 "#,
 );
 
-/// A process that has work is killed.
+/// The process of a busy worker is killed.
 const WORKER_KILLED: Story = Story::Text(
     "worker_killed",
     r#"
