@@ -241,7 +241,7 @@ impl fmt::Display for Report {
             writeln!(f, "  {:>10.3} s  {}", line.at.since(Instant::ZERO).as_secs_f64(), line.text)?;
         }
         if self.story_left_out > 0 {
-            writeln!(f, "              and {} lines more", self.story_left_out)?;
+            writeln!(f, "              and {} more lines", self.story_left_out)?;
         }
         self.write_figures(f)?;
         match self.failures.as_slice() {
@@ -301,8 +301,8 @@ impl Report {
         }
         match self.liveness {
             None => {}
-            Some(Some(at)) => writeln!(f, "liveness    all well since {at}")?,
-            Some(None) => writeln!(f, "liveness    not all well")?,
+            Some(Some(at)) => writeln!(f, "liveness    met since {at}")?,
+            Some(None) => writeln!(f, "liveness    not met")?,
         }
         if !self.faults.is_empty() {
             let faults: Vec<String> =
@@ -310,10 +310,10 @@ impl Report {
             writeln!(f, "faults      {}", faults.join(", "))?;
         }
         let checks: u64 = self.invariants.values().sum();
-        writeln!(f, "invariants  {} looked at {checks} times", self.invariants.len())?;
+        writeln!(f, "invariants  {} checked {checks} times", self.invariants.len())?;
         let idle = self.invariants.iter().filter(|(_, checks)| **checks == 0);
         for names in idle.map(|(name, _)| *name).collect::<Vec<_>>().chunks(NAMES_PER_LINE) {
-            writeln!(f, "            without a case here: {}", names.join(", "))?;
+            writeln!(f, "            not exercised: {}", names.join(", "))?;
         }
         writeln!(f, "trace       {} inputs, {} outputs", self.trace.inputs, self.trace.outputs)
     }
