@@ -1,5 +1,5 @@
 "use strict";
-// The run, read in: columns of rows by time, what lasts, and the ways to look things up in them.
+// The parsed run: columns of rows by time, spans, and lookups in them.
 
 const D = JSON.parse(document.getElementById("data").textContent);
 const END = Math.max(D.end, 1);
@@ -29,7 +29,7 @@ const bands = D.bands.map(([from, to, words, groups, stops], i) => ({
 const violation = D.violation && { type: "violation", ...D.violation, from: D.violation.at, to: D.violation.at };
 const downs = downtimes();
 
-/** When each node had no process, from its first life on. */
+/** Returns the times without a process of each node, from its first start on. */
 function downtimes() {
   const found = [];
   const last = new Array(NODES).fill(null);
@@ -47,7 +47,7 @@ function downtimes() {
   return found;
 }
 
-/** Puts spans into as few rows as they need; rows beyond the limit share the last one. */
+/** Packs spans into as few rows as possible; rows beyond the limit share the last one. */
 function pack(spans, rowsMax) {
   const ends = [];
   for (const span of spans) {
@@ -71,8 +71,8 @@ const runRows = runsOf.map((list) => pack(list, 6));
 const taskRows = tasksOf.map((list) => pack(list, 16));
 const bandRows = pack(bands, 6);
 
-// A row may end long after it began. For each block of rows the latest end is known, so that a search in time skips
-// what is over.
+// A row may end long after it started. The latest end of each block of rows is stored, so that a search in time skips
+// blocks that have ended.
 const BLOCK = 512;
 const blockEnd = new Float64Array(Math.ceil(COUNT / BLOCK) || 1);
 for (let i = 0; i < COUNT; i++) {
@@ -91,7 +91,7 @@ function rowAt(time) {
   return low;
 }
 
-/** Calls back for each row that touches a range of time. */
+/** Calls back for each row that overlaps a time range. */
 function rowsIn(from, to, call) {
   const last = rowAt(to + 1);
   for (let block = 0; block * BLOCK < last; block++) {
@@ -108,7 +108,7 @@ const isWrite = (i) => R.to[i] === R.node[i];
 const nameOf = (i) => D.rows.names[R.name[i]].replaceAll("_", " ");
 const nodeName = (node) => "n" + node;
 
-/** Says a time, as precisely as a step on the axis needs it. */
+/** Formats a time, as precisely as a step on the axis needs it. */
 function clock(micros, step = 1000) {
   const digits = step >= 1e6 ? 0 : step >= 1e5 ? 1 : step >= 1e4 ? 2 : step >= 1e3 ? 3 : step >= 1e2 ? 4 : step >= 10 ? 5 : 6;
   const seconds = micros / 1e6;

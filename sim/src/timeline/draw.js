@@ -1,5 +1,4 @@
-// What is on the canvas. Everything is drawn anew for the range of time in view; where there is more than can be told
-// apart, what falls on the same pixels is drawn once.
+// Draws the canvas. Everything is redrawn for the visible time range; items that fall on the same pixels are drawn once.
 
 const GUTTER = 78, AXIS = 28, BAND = 17;
 const PALETTES = {
@@ -40,7 +39,7 @@ function fit(canvas) {
   return [c, width, height];
 }
 
-/** Gives each node its height: what it has to show, stretched or squeezed to what there is. */
+/** Sets the height of each node's lane: its content, scaled to the available height. */
 function layOut(height) {
   top0 = AXIS + (bandRows > 0 ? bandRows * BAND + 7 : 0);
   const room = Math.max(60, height - top0 - 8);
@@ -112,7 +111,7 @@ function drawLanes(c) {
 }
 
 const hatches = new Map();
-/** Slanted stripes: faults are told from the rest without colour, too, and groups by the slant. */
+/** Slanted stripes: distinguish faults without colour, and groups by the slant. */
 function hatch(c, colour, alpha, slant) {
   const key = `${colour} ${alpha} ${slant}`;
   if (!hatches.has(key)) {
@@ -158,7 +157,7 @@ function drawFaultsBehind(c) {
   }
 }
 
-/** Returns the distance of the lines on the axis: 1, 2 or 5 of some power of ten. */
+/** Returns the distance of the grid lines: 1, 2 or 5 times a power of ten. */
 function gridStep() {
   const least = ((view.to - view.from) / (size.width - GUTTER)) * 96;
   const power = 10 ** Math.floor(Math.log10(Math.max(1, least)));
@@ -292,14 +291,14 @@ function drawMessages(c) {
 }
 
 const seen = new Uint32Array(1 << 17);
-/** Returns about one message for each pair of nodes, kind and pixel, and not too many of those. */
+/** Returns about one message per pair of nodes, kind and pixel, up to a limit. */
 function thinned(rows) {
   seen.fill(0);
   const one = [];
   for (const i of rows) {
     let hash = Math.imul(Math.round(xOf(R.at[i])), 0x9e3779b1) ^ Math.imul(R.node[i] * NODES + R.to[i], 0x85ebca6b) ^ Math.imul(R.kind[i] + 1, 0xc2b2ae35);
     hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d) >>> 0;
-    // Where two share a slot, one more or less is drawn: nobody sees it.
+    // If two share a slot, one may be missing or doubled, which is invisible.
     if (seen[hash >>> 15] === hash) continue;
     seen[hash >>> 15] = hash;
     one.push(i);
@@ -311,7 +310,7 @@ function thinned(rows) {
 function ends(i) {
   const x0 = xOf(R.at[i]), y0 = wireY(R.node[i]), y1 = wireY(R.to[i]);
   if (R.took[i] < 0) {
-    // Lost: it does not get there.
+    // A lost message ends before its receiver.
     return [x0, y0, x0 + Math.min(14, Math.abs(y1 - y0) / 3), y0 + (y1 - y0) * 0.45];
   }
   return [x0, y0, xOf(R.at[i] + R.took[i]), y1];
@@ -380,7 +379,7 @@ function drawMoods(c) {
   }
 }
 
-/** Connects the parts of the task in focus, and frames what is selected or under the pointer. */
+/** Connects the parts of the focused task, and frames the selected and the hovered item. */
 function drawSelection(c) {
   const task = tasks[taskInFocus() - 1];
   if (task) {
@@ -524,7 +523,7 @@ function drawGutter(c) {
 }
 
 let density = null;
-/** Counts, once for each width, what happens in each column of the map. */
+/** Counts the events in each column of the map, once per width. */
 function densityOf(width) {
   if (density?.width === width) return density;
   const messages = new Float64Array(width), work = new Float64Array(width);

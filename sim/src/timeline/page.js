@@ -1,4 +1,4 @@
-// What a user does with the page: look around, point, click, search. Whatever the run says becomes text, never markup.
+// User input: scroll, point, click, search. Content of a run is inserted as text, never as markup.
 
 const byId = (id) => document.getElementById(id);
 const details = byId("details"), tip = byId("tip"), search = byId("search"), found = byId("found");
@@ -21,7 +21,7 @@ function redraw() {
   requestAnimationFrame(() => { drawing = false; draw(); });
 }
 
-// Where to look.
+// The visible range.
 
 let written = 0;
 function look(from, to) {
@@ -38,7 +38,7 @@ function zoom(factor, time = (view.from + view.to) / 2) {
   look(time - (time - view.from) * factor, time + (view.to - time) * factor);
 }
 
-/** Returns the time by which nearly all has happened: what a run begins to be looked at with. */
+/** Returns the time by which nearly all events have happened: the end of the initial view. */
 function eventful() {
   const ends = bands.map((band) => band.to).concat(tasks.map((task) => task.to), moods.map((mood) => mood.to)).filter((end) => end < END);
   if (violation) return END * 1.01;
@@ -51,7 +51,7 @@ function eventful() {
 const eventfulEnd = eventful();
 const pan = (share) => look(view.from + (view.to - view.from) * share, view.to + (view.to - view.from) * share);
 
-/** Brings a time into view, near enough that what happens there can be told apart. */
+/** Scrolls a time into view, zoomed in enough to distinguish its events. */
 function goTo(from, to, span) {
   const width = Math.min(view.to - view.from, span ?? Math.max((to - from) * 3, 40000));
   look((from + to) / 2 - width / 2, (from + to) / 2 + width / 2);
@@ -95,7 +95,7 @@ function writeHash() {
   try { history.replaceState(null, "", "#" + words.join("&")); } catch { /* Some browsers forbid it for files. */ }
 }
 
-// What is selected, in words.
+// The details of the selection.
 
 function select(what, move = true) {
   selected = what;
@@ -160,7 +160,7 @@ function describeRow({ row }) {
   return [head(nameOf(row), P.kinds[R.kind[row]]), table(about), ...says(D.texts[R.text[row]]), turn()];
 }
 
-/** Shows a text of the recorder: lines of `name: value` as a table, a value of the program laid out. */
+/** Shows a text of the recorder: lines of `name: value` as a table, and a formatted debug value. */
 function says(text) {
   if (!text) return [];
   const parts = [], pairs = [];
@@ -172,7 +172,7 @@ function says(text) {
   return [pairs.length ? table(pairs) : null, ...parts];
 }
 
-/** Breaks a value of the program into lines by its brackets; short ones stay on one line. */
+/** Breaks a debug value into lines by its brackets; short ones stay on one line. */
 function laidOut(text) {
   let lines = "", depth = 0, quoted = false;
   for (let i = 0; i < text.length; i++) {
@@ -238,8 +238,8 @@ function describeBand(band) {
   make("button", { onclick: () => goTo(band.from, band.to, Math.max((band.to - band.from) * 1.4, 1e5)) }, "zoom to it")];
 }
 
-const describeMood = (mood) => [head(`${nodeName(mood.node)} holds ${nodeName(mood.peer)} for SLOW`, P.slow),
-  table([["from", [timeLink(mood.from)]], ["for", lasting(mood.to - mood.from)], ["then", mood.dead ? "DEAD: given up" : "well, or gone"]])];
+const describeMood = (mood) => [head(`${nodeName(mood.node)} considers ${nodeName(mood.peer)} SLOW`, P.slow),
+  table([["from", [timeLink(mood.from)]], ["for", lasting(mood.to - mood.from)], ["then", mood.dead ? "declared DEAD" : "recovered, or link closed"]])];
 
 const describeLife = (life) => [head(`${nodeName(life.node)}: ${life.state}`, P.life),
   table([["node", [nodeLink(life.node)]], ["from", [timeLink(life.from)]], ["for", lasting(life.to - life.from)]])];
@@ -255,7 +255,7 @@ function describeNode({ node }) {
     ["tasks", `${tasksOf[node].length} accepted, ${runsOf[node].length} attempts run`]])];
 }
 
-// One event after the other.
+// Stepping through events.
 
 const steppable = (i) => shown[R.kind[i]] && (selected?.type !== "node" || R.node[i] === selected.node || R.to[i] === selected.node);
 
@@ -266,7 +266,7 @@ function step(direction) {
   if (i >= 0 && i < COUNT) select({ type: "row", row: i });
 }
 
-// Pointing at things.
+// Pointer input.
 
 function distance(px, py, x0, y0, x1, y1) {
   const length = (x1 - x0) ** 2 + (y1 - y0) ** 2;
@@ -302,7 +302,7 @@ function tipFor(what) {
   if (what.type === "task") return [`task ${what.number}: ${what.open ? "open" : what.status}`, `accepted by ${nodeName(what.origin)} · ${lasting(what.to - what.from)}`];
   if (what.type === "run") return [`task ${what.task}, attempt ${what.attempt}: ${what.end}`, `at ${nodeName(what.node)} · ${lasting(what.to - what.from)}`];
   if (what.type === "band") return [what.words, `${clock(what.from)} for ${lasting(what.to - what.from)}`];
-  if (what.type === "mood") return [`${nodeName(what.node)} holds ${nodeName(what.peer)} for SLOW${what.dead ? ", then DEAD" : ""}`, `for ${lasting(what.to - what.from)}`];
+  if (what.type === "mood") return [`${nodeName(what.node)} considers ${nodeName(what.peer)} SLOW${what.dead ? ", then DEAD" : ""}`, `for ${lasting(what.to - what.from)}`];
   if (what.type === "life") return [`${nodeName(what.node)}: ${what.state}`, `for ${lasting(what.to - what.from)}`];
   if (what.type === "violation") return ["violated: " + violation.invariant.replaceAll("_", " "), violation.words];
   return [nodeName(what.node), D.nodes[what.node]];
@@ -481,7 +481,7 @@ function header() {
   byId("facts").append(...[fact(D.seed, "seed"), fact(String(NODES), "nodes"), ended ? fact(ended, "tasks") : null, fact(D.executor, "executor", "extra"),
     fact(D.hash, "trace", "mono"), make("div", { class: "verdict " + (D.passed ? "good" : "bad") }, D.passed ? "PASSED" : "FAILED")].filter(Boolean));
   const gone = D.leftOut.map(([kind, count]) => `${count.toLocaleString("en")} of “${D.kinds[kind]}”`);
-  if (D.textsLeftOut) gone.push(`the words of ${D.textsLeftOut.toLocaleString("en")} events`);
+  if (D.textsLeftOut) gone.push(`the texts of ${D.textsLeftOut.toLocaleString("en")} events`);
   if (gone.length) { byId("notice").hidden = false; byId("notice").textContent = "This run is larger than a page holds. Left out: " + gone.join(", ") + "."; }
 }
 
@@ -491,15 +491,15 @@ function story() {
     const task = tasks[(/\btask (\d+)\b/.exec(words)?.[1] ?? 0) - 1];
     return make("li", { class: band ? "fault" : "", onclick: () => { select(band ?? task ?? null, false); goTo(at, at, Math.min(END, 4e6)); } }, make("time", {}, clock(at)), make("span", {}, words));
   });
-  if (D.storyLeftOut) lines.push(make("li", {}, make("time"), `and ${D.storyLeftOut} lines more`));
+  if (D.storyLeftOut) lines.push(make("li", {}, make("time"), `and ${D.storyLeftOut} more lines`));
   const copy = make("button", { onclick: () => { navigator.clipboard?.writeText(D.repeat).then(() => { copy.textContent = "copied"; }, () => {}); } }, "copy");
   byId("story").append(...[
     D.failures.length ? make("h2", {}, "What is wrong") : null,
     D.failures.length ? make("ul", { class: "failures" }, ...D.failures.map((words) => make("li", {}, words))) : null,
     lines.length ? make("h2", {}, "Story") : null, make("ol", {}, ...lines),
-    make("h2", {}, "Once more"), make("div", { class: "repeat" }, make("code", { class: "mono" }, D.repeat), copy),
+    make("h2", {}, "Repeat"), make("div", { class: "repeat" }, make("code", { class: "mono" }, D.repeat), copy),
     table([["scenario", D.scenario], ["simulated", clock(END, 1e5)], ["inputs", D.inputs.toLocaleString("en")], ["outputs", D.outputs.toLocaleString("en")],
-      ["all well", D.well === null || D.well === undefined ? null : "since " + clock(D.well)]])].filter(Boolean));
+      ["liveness met", D.well === null || D.well === undefined ? null : "since " + clock(D.well)]])].filter(Boolean));
 }
 
 const FOUND_MAX = 500;

@@ -1,4 +1,4 @@
-// The page tries itself: opened at #selftest, it is used as a person would, and what came of it is written down.
+// A self-test: opened at #selftest, the page simulates user input and prints the results.
 
 function selfTest() {
   const said = [];
