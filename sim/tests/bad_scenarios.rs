@@ -89,7 +89,7 @@ fn hosts_that_make_no_sense_are_refused() {
     };
     let host = "[[host]]\nnode = \"n1\"\n";
     let cases = [
-        ("", "bad.toml:6: this host is like the others"),
+        ("", "bad.toml:6: this host does not differ from the others"),
         ("hostle = [\"flood\"]\n", "bad.toml:8: unknown key `hostle`; did you mean `hostile`?"),
         ("hostile = [\"floods\"]\n", "bad.toml:8: unknown value `floods`; did you mean `flood`?"),
         ("hostile_at = \"1s\"\nstart = \"1s\"\n", "bad.toml:8: `hostile_at` needs `hostile`"),
@@ -97,7 +97,7 @@ fn hosts_that_make_no_sense_are_refused() {
         ("start = \"1s..31s\"\n", "bad.toml:8: 31s is after 30s"),
         ("protocol = 70000\n", "bad.toml:8:"),
         ("identity = \"n4\"\n", "bad.toml:8: no node is called `n4`"),
-        ("identity = \"n1\"\nstart = \"5s\"\n", "bad.toml:8: n1 is no node to copy"),
+        ("identity = \"n1\"\nstart = \"5s\"\n", "bad.toml:8: n1 cannot be copied"),
         ("identity = \"n0\"\n", "bad.toml:8: a copy must start after its original"),
         ("identity = \"n0\"\nhostile = [\"flood\"]\n", "bad.toml:6: a host with the key of another"),
         (
@@ -141,7 +141,7 @@ fn faults_that_lack_something_are_refused() {
         ("kind = \"swizzle_clog\"\nevery = \"7s\"\n", "bad.toml:4: the fault would last until 61s"),
         (
             "kind = \"connection_reset\"\nheal_after = \"1s\"\n",
-            "bad.toml:3: this kind of fault takes no `heal_after`",
+            "bad.toml:3: this kind of fault does not take `heal_after`",
         ),
     ];
     for (fault, words) in cases {
@@ -174,8 +174,8 @@ fn ailments_and_swarms_that_make_no_sense_are_refused() {
         ("kind = \"clock_jump\"\n", "bad.toml:7: this kind of fault needs `offset`"),
         ("kind = \"clock_jump\"\noffset = \"3h\"\n", "bad.toml:10: invalid value"),
         ("kind = \"disk_slow\"\n", "bad.toml:7: this kind of fault needs `add`"),
-        ("kind = \"disk_full\"\nshare = \"5%\"\n", "bad.toml:7: this kind of fault takes no `share`"),
-        ("kind = \"disk_error\"\nshare = \"0%\"\n", "bad.toml:10: a `share` of 0% is no fault"),
+        ("kind = \"disk_full\"\nshare = \"5%\"\n", "bad.toml:7: this kind of fault does not take `share`"),
+        ("kind = \"disk_error\"\nshare = \"0%\"\n", "bad.toml:10: a `share` of 0% has no effect"),
         ("kind = \"disk_ful\"\n", "bad.toml:9: unknown value `disk_ful`; did you mean `disk_full`?"),
         ("kind = \"inference_crash\"\nnode = \"n4\"\n", "bad.toml:10: no node is called `n4`"),
         ("kind = \"process_stopped\"\nheal_after = \"56s\"\n", "bad.toml:8: the fault would last until 61s"),
@@ -185,7 +185,7 @@ fn ailments_and_swarms_that_make_no_sense_are_refused() {
         ("kind = \"poison_input\"\ntasks = [4, 5]\n", "bad.toml:10: there is no task 5: the workload has 5"),
         (
             "kind = \"torn_write\"\nheal_after = \"1s\"\n",
-            "bad.toml:7: this kind of fault takes no `heal_after`",
+            "bad.toml:7: this kind of fault does not take `heal_after`",
         ),
         ("kind = \"kill\"\nprobability = \"101%\"\n", "bad.toml:10: invalid value"),
         ("kind = \"kill\"\n[swarm]\nfaults = \"1..2\"\n", "bad.toml:11: a seed cannot draw 2 of 1 faults"),

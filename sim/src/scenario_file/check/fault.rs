@@ -60,13 +60,14 @@ impl Source<'_> {
         let at = fault.at.as_ref().0;
         let taken = keys(fault.kind);
         if let Some((key, _)) = written(fault).into_iter().find(|(key, used)| *used && !taken.contains(key)) {
-            return Err(self.inconsistent(section, format!("this kind of fault takes no `{key}`")));
+            return Err(self.inconsistent(section, format!("this kind of fault does not take `{key}`")));
         }
         let kind = self.kind(section, nodes, tasks)?;
         let ends = at.to.saturating_add(kind.lasts().unwrap_or_default());
         if ends > quiet {
-            let words =
-                format!("the fault would last until {ends:?}, after {quiet:?}, when all must be quiet");
+            let words = format!(
+                "the fault would last until {ends:?}, after {quiet:?}, when all activity must have ended"
+            );
             return Err(self.inconsistent(&fault.at, words));
         }
         let per_million = fault.probability.as_ref().map_or(1_000_000, |share| share.as_ref().0);
@@ -202,7 +203,7 @@ impl Source<'_> {
         };
         let pause = every.as_ref().0;
         if pause.is_zero() || lasts.as_micros() / pause.as_micros() > u128::from(INJECTIONS_MAX) {
-            let words = format!("the fault would strike more than {INJECTIONS_MAX} times");
+            let words = format!("the fault would be injected more than {INJECTIONS_MAX} times");
             return Err(self.inconsistent(every, words));
         }
         Ok((pause, lasts))

@@ -38,7 +38,8 @@ impl Source<'_> {
             let fetch = section.as_ref();
             let at = fetch.at.as_ref().0;
             if at > quiet {
-                let words = format!("the file would be asked for after {quiet:?}, when all must be quiet");
+                let words =
+                    format!("the fetch would start after {quiet:?}, when all activity must have ended");
                 return Err(self.inconsistent(&fetch.at, words));
             }
             let number = fetch.file.as_ref().map_or(0, |file| *file.as_ref());

@@ -52,7 +52,7 @@ impl Source<'_> {
         let unlike_others =
             host.start.is_some() || protocol.is_some() || model.is_some() || identity.is_some();
         if !unlike_others && !host.unreachable_address && hostile.is_empty() {
-            let words = "this host is like the others; give it `start`, `protocol`, `model`, \
+            let words = "this host does not differ from the others; give it `start`, `protocol`, `model`, \
                          `identity`, `unreachable_address` or `hostile`";
             return Err(self.inconsistent(section, words.to_owned()));
         }
@@ -61,7 +61,7 @@ impl Source<'_> {
             return Err(self.inconsistent(at, words));
         }
         if let (Some(_), false) = (&host.identity, hostile.is_empty() && protocol.is_none()) {
-            let words = "a host with the key of another takes neither `hostile` nor `protocol`".to_owned();
+            let words = "a host with the key of another cannot have `hostile` or `protocol`".to_owned();
             return Err(self.inconsistent(section, words));
         }
         let start = host.start.as_ref().map(|start| start.as_ref().0);
@@ -72,7 +72,7 @@ impl Source<'_> {
             if let (Some(place), Some(latest)) = (place, latest)
                 && latest > quiet
             {
-                let words = format!("{latest:?} is after {quiet:?}, when all must be quiet");
+                let words = format!("{latest:?} is after {quiet:?}, when all activity must have ended");
                 return Err(self.at(place, super::Problem::Inconsistent(words)));
             }
         }
@@ -102,7 +102,7 @@ impl Source<'_> {
         if original == host.node
             || of_original.is_some_and(|other| other.identity.is_some() || !other.hostile.is_empty())
         {
-            let words = format!("n{original} is no node to copy; name one that has its own key");
+            let words = format!("n{original} cannot be copied; name a node that has its own key");
             return Err(self.inconsistent(name, words));
         }
         let latest = of_original.and_then(|other| other.start).unwrap_or(start).to;

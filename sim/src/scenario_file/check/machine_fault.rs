@@ -13,7 +13,7 @@ impl Source<'_> {
         match &section.as_ref().share {
             None => Ok(1_000_000),
             Some(share) if share.as_ref().0 == 0 => {
-                Err(self.inconsistent(share, "a `share` of 0% is no fault".to_owned()))
+                Err(self.inconsistent(share, "a `share` of 0% has no effect".to_owned()))
             }
             Some(share) => Ok(share.as_ref().0),
         }
@@ -39,7 +39,7 @@ impl Source<'_> {
         tasks: Option<u32>,
     ) -> Result<u32, ScenarioError> {
         let Some(count) = section.as_ref().count.as_ref().filter(|_| tasks.is_some()) else {
-            let words = "this kind of fault needs `count`, and a [workload] to be like".to_owned();
+            let words = "this kind of fault needs `count`, and a [workload] to imitate".to_owned();
             return Err(self.inconsistent(section, words));
         };
         self.within("count", count, 1..=BURST_MAX)

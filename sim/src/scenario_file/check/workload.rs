@@ -50,7 +50,9 @@ impl Source<'_> {
             input: written.input.as_ref().map_or_else(|| Ok(INPUT.to_owned()), |input| self.input(input))?,
         };
         if series.last_at().is_none_or(|last| last > quiet) {
-            let words = format!("the last task would be submitted after {quiet:?}, when all must be quiet");
+            let words = format!(
+                "the last task would be submitted after {quiet:?}, when all activity must have ended"
+            );
             return Err(self.inconsistent(tasks, words));
         }
         Ok(series)
@@ -65,8 +67,8 @@ impl Source<'_> {
     ) -> Result<Submissions, ScenarioError> {
         let of_series = written.tasks.is_some() || written.every.is_some() || written.at.is_some();
         if of_series || written.origin.is_some() || written.input.is_some() {
-            let words = "a list of [[workload.task]] takes no `tasks`, `every`, `at`, `origin` or `input` \
-                         beside it: each task has its own"
+            let words = "a list of [[workload.task]] cannot be combined with `tasks`, `every`, `at`, `origin` or `input`: \
+                         each task has its own"
                 .to_owned();
             return Err(self.inconsistent(&listed[0], words));
         }
@@ -78,7 +80,8 @@ impl Source<'_> {
             let task = task.as_ref();
             let at = task.at.as_ref().0;
             if at > quiet {
-                let words = format!("the task would be submitted after {quiet:?}, when all must be quiet");
+                let words =
+                    format!("the task would be submitted after {quiet:?}, when all activity must have ended");
                 return Err(self.inconsistent(&task.at, words));
             }
             let (origin, input) = (self.target(task.origin.as_ref(), nodes)?, self.input(&task.input)?);
