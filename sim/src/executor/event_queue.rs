@@ -617,7 +617,7 @@ impl EventQueue {
         let incarnation = host.incarnation;
         match host.pending.remove(&id) {
             None => {
-                let words = format!("an answer to a question that nobody waits for: {answer:?}");
+                let words = format!("an answer to a request that nobody awaits: {answer:?}");
                 self.observer.violated(self.now(), node, "one_answer_per_request", words);
             }
             Some(PendingRequest::Fetch(number)) => self.fetched(number, answer),

@@ -26,7 +26,7 @@ impl AdvertsGoForward {
         self.checks += 1;
         let newest = self.newest[node as usize].entry(member).or_insert(sequence);
         if sequence < *newest {
-            return Err(format!("it passes on advert {sequence} of {member}, and passed on {newest} before"));
+            return Err(format!("it forwards advert {sequence} of {member} after {newest}"));
         }
         *newest = sequence;
         Ok(())

@@ -49,7 +49,7 @@ impl Invariant for AsksBeforeItJudges {
         let Some(ended_at) = pause.ended_at else { return Ok(()) };
         self.checks += 1;
         if now == ended_at {
-            return Err(format!("{peer} is judged by a time in which this node did not run"));
+            return Err(format!("{peer} was judged by a time in which this node was suspended"));
         }
         Ok(())
     }

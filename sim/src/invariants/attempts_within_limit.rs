@@ -37,7 +37,7 @@ impl Invariant for AttemptsWithinLimit {
                     let count = deaths.entry(*task).or_default();
                     *count += 1;
                     if *count >= ATTEMPTS_MAX {
-                        return Err(format!("task {task} goes on after {count} attempts died"));
+                        return Err(format!("task {task} continues after {count} crashed attempts"));
                     }
                 }
             }

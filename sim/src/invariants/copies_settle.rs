@@ -52,7 +52,7 @@ impl CopiesSettle {
         self.checks += 1;
         self.told.insert(node);
         if fenced && self.cluster.role(node) != NodeRole::Copy {
-            return Err("it gives way to a node with its key that started later".to_owned());
+            return Err("it yields to a node with its key that started later".to_owned());
         }
         Ok(())
     }

@@ -93,7 +93,7 @@ impl DeadlinesAreKept {
         // The task was submitted one write before it was accepted.
         if status == TaskStatus::Timeout && elapsed + self.write < timeout {
             let (elapsed, timeout) = (micros(elapsed), micros(timeout));
-            return Err(format!("task {task} ran out of time after {elapsed} of {timeout} us"));
+            return Err(format!("task {task} timed out after {elapsed} of {timeout} us"));
         }
         Ok(())
     }

@@ -61,7 +61,7 @@ impl Invariant for DialsBackOff {
                 self.checks += 1;
                 dials.under_way.insert(*dial, *address);
                 if dials.under_way.len() > DIALS_MAX {
-                    return Err(format!("{} dials are under way", dials.under_way.len()));
+                    return Err(format!("{} dials are in progress", dials.under_way.len()));
                 }
             }
             Observation::Input(Input::DialFailed { dial, .. }) => return dials.failed(now, *dial),

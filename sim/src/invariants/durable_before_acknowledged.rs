@@ -53,7 +53,7 @@ impl DurableBeforeAcknowledged {
 
     fn shown(&mut self, node: NodeIndex, view: &TaskView) -> Result<(), String> {
         if view.status.is_terminal() {
-            return self.ended(node, view.id, "a user was told the outcome");
+            return self.ended(node, view.id, "a user was told of the outcome");
         }
         Ok(())
     }
@@ -125,7 +125,7 @@ impl Invariant for DurableBeforeAcknowledged {
                 Ok(())
             }
             Observation::Output(Output::Reply { answer: Ok(response), .. }) => match response {
-                Response::Submitted(task) => self.accepted(node, *task, "a user was told the acceptance"),
+                Response::Submitted(task) => self.accepted(node, *task, "a user was told of the acceptance"),
                 Response::News(view, _) | Response::Task(view) => self.shown(node, view),
                 Response::Tasks { tasks, .. } => tasks.iter().try_for_each(|view| self.shown(node, view)),
                 Response::Chosen(..)
@@ -141,10 +141,10 @@ impl Invariant for DurableBeforeAcknowledged {
                 | Response::Status(_) => Ok(()),
             },
             Observation::Output(Output::Event(Event::TaskAccepted { task, .. })) => {
-                self.accepted(node, *task, "an event told the acceptance")
+                self.accepted(node, *task, "an event reported the acceptance")
             }
             Observation::Output(Output::Event(Event::TaskFinished { task, .. })) => {
-                self.ended(node, *task, "an event told the outcome")
+                self.ended(node, *task, "an event reported the outcome")
             }
             Observation::Durable(_)
             | Observation::Input(_)

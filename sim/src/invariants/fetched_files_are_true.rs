@@ -76,9 +76,7 @@ impl Invariant for FetchedFilesAreTrue {
                 self.checks += 1;
                 let right = self.file(*root).and_then(|file| file.part(*piece));
                 if right != Some(bytes) {
-                    return Err(format!(
-                        "piece {piece} of {root} that goes to the disk is not what it should be"
-                    ));
+                    return Err(format!("piece {piece} of {root} is written to the disk but is invalid"));
                 }
             }
             Observation::Output(Output::Event(Event::PeerFault { peer, fault: PeerFault::PieceForged })) => {
@@ -88,10 +86,7 @@ impl Invariant for FetchedFilesAreTrue {
                 self.checks += 1;
                 let spec = self.nodes[node as usize].wanted.remove(id);
                 if !spec.is_some_and(|spec| self.is_meant(spec, fetched.blob.root)) {
-                    return Err(format!(
-                        "{} was fetched, where another file was asked for",
-                        fetched.blob.root
-                    ));
+                    return Err(format!("{} was fetched, but another file was requested", fetched.blob.root));
                 }
             }
             _ => {}
@@ -109,7 +104,7 @@ impl Invariant for FetchedFilesAreTrue {
             self.checks += 1;
             if self.nodes[node as usize].forgers.contains(&word.destination) {
                 let forger = self.cluster.name(word.destination);
-                return Err(format!("{forger} is asked for a piece again, and had sent a wrong one"));
+                return Err(format!("{forger} was asked for a piece again after sending an invalid one"));
             }
         }
         Ok(())

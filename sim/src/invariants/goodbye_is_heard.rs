@@ -42,7 +42,7 @@ impl GoodbyeIsHeard {
         }
         self.checks += 1;
         if reason == LinkDownReason::Closed {
-            return Err(format!("n{peer} said goodbye, and its link is taken for one that broke"));
+            return Err(format!("n{peer} said goodbye, but its link was recorded as broken"));
         }
         Ok(())
     }

@@ -42,7 +42,7 @@ impl Invariant for HonestPeersMakeNoFaults {
                     Some(peer)
                         if *fault != PeerFault::HelloLate && self.cluster.role(peer) != NodeRole::Hostile =>
                     {
-                        Err(format!("n{peer} is said to have broken the protocol: {fault:?}"))
+                        Err(format!("n{peer} was accused of a protocol violation: {fault:?}"))
                     }
                     Some(_) | None => Ok(()),
                 }
@@ -50,7 +50,7 @@ impl Invariant for HonestPeersMakeNoFaults {
             Observation::Output(Output::Event(Event::MessageDropped {
                 message,
                 reason: DropReason::Replayed,
-            })) if !self.hostile => Err(format!("message {message} is taken for one that was opened before")),
+            })) if !self.hostile => Err(format!("message {message} was rejected as a replay")),
             Observation::Output(Output::Event(Event::MessageDelivered { .. })) => {
                 self.checks += 1;
                 Ok(())

@@ -47,10 +47,10 @@ impl Life {
                 | (State::ShuttingDown, State::Stopped)
         );
         if from != self.state || !arrow {
-            return Err(format!("from {} it went from {from} to {to}", self.state));
+            return Err(format!("in state {} it went from {from} to {to}", self.state));
         }
         if to == State::Active && !self.storage_works {
-            return Err("it is ACTIVE, and its storage has taken no write".to_owned());
+            return Err("it is ACTIVE before its storage completed a write".to_owned());
         }
         if to == State::ShuttingDown {
             self.leaves_by = Some(now.after(LEAVE_TIMEOUT));
@@ -61,7 +61,7 @@ impl Life {
 
     fn begins(&mut self, task: (NodeId, TaskId)) -> Result<(), String> {
         if self.begun.insert(task) && self.state != State::Active {
-            return Err(format!("it begins task {} while it is {}", task.1, self.state));
+            return Err(format!("it starts task {} in state {}", task.1, self.state));
         }
         Ok(())
     }
@@ -75,7 +75,7 @@ impl Invariant for LifecycleAlongArrows {
     fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         let life = &mut self.lives[node as usize];
         if life.leaves_by.is_some_and(|by| now > by) && life.state == State::ShuttingDown {
-            return Err("it has not left within 8 s".to_owned());
+            return Err("it has not shut down within 8 s".to_owned());
         }
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of a node's life")]
         match observation {
@@ -91,7 +91,7 @@ impl Invariant for LifecycleAlongArrows {
                 return life.begins((*origin, *task));
             }
             Observation::Output(Output::Dial { .. }) if life.state != State::Active => {
-                return Err(format!("it dials while it is {}", life.state));
+                return Err(format!("it dials in state {}", life.state));
             }
             _ => {}
         }

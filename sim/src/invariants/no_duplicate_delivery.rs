@@ -37,7 +37,7 @@ impl Invariant for NoDuplicateDelivery {
             Observation::Output(Output::Event(Event::MessageDelivered { message, .. })) => {
                 self.checks += 1;
                 if !self.nodes[node as usize].insert(*message) {
-                    return Err(format!("message {message} was handed on a second time"));
+                    return Err(format!("message {message} was delivered a second time"));
                 }
             }
             Observation::Durable(_)

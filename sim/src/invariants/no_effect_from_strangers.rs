@@ -38,13 +38,13 @@ impl NoEffectFromStrangers {
 
     fn known(&self, node: NodeId, what: &str) -> Result<(), String> {
         let known = self.cluster.find(node).is_some();
-        if known { Ok(()) } else { Err(format!("{what} is {node}, a node of no part of this network")) }
+        if known { Ok(()) } else { Err(format!("{what} is {node}, which is not part of this network")) }
     }
 
     fn assigned(&mut self, node: NodeIndex, task: TaskId, worker: NodeId) -> Result<(), String> {
         let me = self.cluster.id(node);
         if worker != me && !self.members[node as usize].contains(&worker) {
-            return Err(format!("task {task} is given to {worker}, which is no member"));
+            return Err(format!("task {task} is assigned to {worker}, which is not a member"));
         }
         self.asked[node as usize].entry(task).or_default().insert(worker);
         self.given.insert((me, task, worker));
@@ -73,14 +73,14 @@ impl NoEffectFromStrangers {
                 if self.given.contains(&(*origin, *task, me)) {
                     return Ok(());
                 }
-                Err(format!("task {task} is begun for {origin}, which did not give it"))
+                Err(format!("task {task} is started for {origin}, which did not assign it"))
             }
             Event::TaskFinished { task, worker, .. } => {
                 self.checks += 1;
                 let asked = self.asked[node as usize].remove(task).unwrap_or_default();
                 match worker {
                     Some(worker) if !asked.contains(worker) => {
-                        Err(format!("task {task} was ended by {worker}, which was not asked"))
+                        Err(format!("task {task} was ended by {worker}, which it was not assigned to"))
                     }
                     Some(_) | None => Ok(()),
                 }

@@ -58,7 +58,7 @@ impl Invariant for NoFalseDeath {
             self.checks += 1;
             if self.links.is_to_running_process(node, peer) {
                 let Some(excused) = self.excused.checked_sub(1) else {
-                    return Err(format!("n{peer} counts as dead, and is alive and in reach"));
+                    return Err(format!("n{peer} was declared dead, but is alive and reachable"));
                 };
                 self.excused = excused;
             }

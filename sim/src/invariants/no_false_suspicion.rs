@@ -62,7 +62,7 @@ impl Invariant for NoFalseSuspicion {
         self.checks += 1;
         match self.cluster.find(*suspect) {
             Some(suspect) if self.links.is_to_running_process(node, suspect) => {
-                Err(format!("n{suspect} is suspected, and is alive and in reach"))
+                Err(format!("n{suspect} was declared slow, but is alive and reachable"))
             }
             Some(_) | None => Ok(()),
         }

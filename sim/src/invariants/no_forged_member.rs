@@ -57,7 +57,11 @@ impl Invariant for NoForgedMember {
             Observation::Output(Output::Event(Event::MemberJoined { member })) => {
                 self.checks += 1;
                 let known = self.cluster.find(*member).is_some();
-                return if known { Ok(()) } else { Err(format!("{member} is a member, and does not exist")) };
+                return if known {
+                    Ok(())
+                } else {
+                    Err(format!("{member} is listed as a member, but does not exist"))
+                };
             }
             Observation::Output(Output::Send { frame, .. }) if self.applies => {
                 let Ok(Message::Adverts(adverts)) = Message::decode(frame) else { return Ok(()) };
@@ -68,7 +72,7 @@ impl Invariant for NoForgedMember {
                     .map(|advert| Advert::peek(&advert.body.0))
                 {
                     let name = self.cluster.name(member);
-                    return Err(format!("an advert goes out that {name} did not sign"));
+                    return Err(format!("an advert is sent that {name} did not sign"));
                 }
             }
             Observation::Durable(_)

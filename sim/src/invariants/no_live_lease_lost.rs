@@ -54,7 +54,7 @@ impl Invariant for NoLiveLeaseLost {
                 let quiet = self.troubled_at.is_none_or(|then| now.since(then) > EXCUSED);
                 if own || self.others_apply && quiet {
                     let worker = self.cluster.name(*worker);
-                    return Err(format!("task {task} is taken from {worker}, which is alive and in reach"));
+                    return Err(format!("task {task} is taken from {worker}, which is alive and reachable"));
                 }
             }
             _ => {}

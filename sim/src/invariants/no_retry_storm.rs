@@ -38,7 +38,7 @@ impl Invariant for NoRetryStorm {
                 }
                 let first = times.pop_front().unwrap_or(now);
                 if now.since(first) < WITHIN {
-                    return Err(format!("{reason:?}, {REFUSALS_MAX} times since {first}, and once more"));
+                    return Err(format!("{reason:?}, more than {REFUSALS_MAX} times since {first}"));
                 }
                 Ok(())
             }

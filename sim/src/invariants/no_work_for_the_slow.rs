@@ -40,7 +40,7 @@ impl Invariant for NoWorkForTheSlow {
                 Event::TaskAssigned { task, worker, .. } => {
                     self.checks += 1;
                     if slow.contains(worker) {
-                        return Err(format!("task {task} was given to {worker}, which does not answer"));
+                        return Err(format!("task {task} was assigned to {worker}, which does not respond"));
                     }
                 }
                 _ => {}

@@ -47,14 +47,16 @@ impl Invariant for TtlNeverExceeded {
                 self.checks += 1;
                 let allowed = self.sent.get(message).copied();
                 if allowed.is_some_and(|allowed| *ttl >= allowed) {
-                    return Err(format!("message {message} went on with as many hops left as it began with"));
+                    return Err(format!("message {message} was forwarded without decreasing its TTL"));
                 }
             }
             Event::MessageDelivered { message, hops, .. } => {
                 self.checks += 1;
                 let allowed = self.sent.get(message).copied();
                 if let Some(allowed) = allowed.filter(|allowed| hops > allowed) {
-                    return Err(format!("message {message} made {hops} hops, and might make {allowed}"));
+                    return Err(format!(
+                        "message {message} made {hops} hops, but only {allowed} were allowed"
+                    ));
                 }
             }
             _ => {}

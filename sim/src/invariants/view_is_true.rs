@@ -79,7 +79,9 @@ impl ViewIsTrue {
         let mut noticing = self.half.iter().filter(|((one, _), _)| !self.held.contains(*one));
         let late = noticing.find(|(_, since)| now.since(**since) > DETECTION_TIMEOUT);
         if let Some(((one, other), since)) = late {
-            return Err(format!("n{one} has had a link to n{other} since {since}, which has none to n{one}"));
+            return Err(format!(
+                "n{one} has had a link to n{other} since {since}, but n{other} has none to n{one}"
+            ));
         }
         let quiet_at = self.changed_at.max(self.usable_at).after(CONVERGENCE_TIMEOUT);
         if self.compared || !self.half.is_empty() || now < quiet_at {

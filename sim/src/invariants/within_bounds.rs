@@ -28,7 +28,7 @@ impl Invariant for WithinBounds {
         match node.occupancy().find(|place| place.current > place.limit) {
             None => Ok(()),
             Some(place) => {
-                Err(format!("{} holds {}, and may hold {}", place.name, place.current, place.limit))
+                Err(format!("{} holds {}, but its limit is {}", place.name, place.current, place.limit))
             }
         }
     }

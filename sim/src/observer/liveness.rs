@@ -101,7 +101,7 @@ impl Liveness {
             Some(if all.contains(other) {
                 format!("n{node} does not know n{other}, which runs")
             } else {
-                format!("n{node} still takes n{other}, which is none, for a member")
+                format!("n{node} still lists n{other}, which does not run, as a member")
             })
         })
     }
