@@ -219,11 +219,14 @@ impl Faults {
             FaultKind::Burst { node, count } => {
                 let count = *count;
                 let node = self.pick(*node, Purpose::FaultNode, *who)?;
-                return Some((Effect::Burst(node, count), format!("{count} tasks at once for n{node}")));
+                return Some((
+                    Effect::Burst(node, count),
+                    format!("{count} tasks are submitted to n{node} at once"),
+                ));
             }
             FaultKind::PoisonInput { tasks } => {
                 self.poison.extend(tasks);
-                let words = format!("the inputs of tasks {tasks:?} kill what runs them");
+                let words = format!("the inputs of tasks {tasks:?} crash the processes that run them");
                 return Some((Effect::Poison, words));
             }
             FaultKind::Kill { node, .. } => (*node, Some(Stop::Kill)),
@@ -243,11 +246,11 @@ impl Faults {
         self.victims.insert(fault, node);
         self.revive(node, stop);
         Some(match stop {
-            None => (Effect::Leave(node), format!("n{node} is told to stop")),
+            None => (Effect::Leave(node), format!("n{node} is asked to stop")),
             Some(Stop::Kill) => (Effect::Stop(node, Stop::Kill), format!("n{node} is killed")),
             Some(Stop::PowerLoss) => (Effect::Stop(node, Stop::PowerLoss), format!("n{node} loses power")),
             Some(Stop::TornWrite) => {
-                (Effect::Stop(node, Stop::TornWrite), format!("n{node} loses power while it writes"))
+                (Effect::Stop(node, Stop::TornWrite), format!("n{node} loses power during a write"))
             }
         })
     }

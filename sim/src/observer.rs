@@ -275,7 +275,7 @@ impl Observer {
     /// Describes an ended task whose user was not told, or a fetch that has not completed.
     fn uninformed(&self) -> Option<String> {
         if let Some(fetcher) = self.clients.unserved(|node| self.links.runs(node)) {
-            return Some(format!("n{} has not got the file {:?}", fetcher.node, fetcher.spec.pin));
+            return Some(format!("n{} has not fetched the file {:?}", fetcher.node, fetcher.spec.pin));
         }
         let (task, node) = self.clients.uninformed(|node| self.links.runs(node))?;
         Some(format!("the user of task {task} at n{node} does not know how it ended"))

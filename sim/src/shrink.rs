@@ -82,7 +82,7 @@ pub enum ShrinkError {
         seed: u64,
     },
     /// The result cannot be written as a file that reads as the same scenario.
-    #[error("what is left after {runs} runs is no scenario: {error}")]
+    #[error("the result of {runs} runs is not a valid scenario: {error}")]
     Unwritable {
         /// The number of runs.
         runs: u32,
@@ -91,7 +91,7 @@ pub enum ShrinkError {
         error: Box<ScenarioError>,
     },
     /// The run only missed an expectation.
-    #[error("seed {seed} fails because {why}, and of what a run did not do no part can be left out")]
+    #[error("seed {seed} fails because {why}; a missed expectation cannot be shrunk")]
     Unshrinkable {
         /// The seed.
         seed: u64,
@@ -99,7 +99,7 @@ pub enum ShrinkError {
         why: String,
     },
     /// The seed must be written into a file, and TOML has no larger numbers.
-    #[error("seeds above {} cannot stand in a file", i64::MAX)]
+    #[error("seeds above {} cannot be written to a file", i64::MAX)]
     SeedTooLarge,
     /// The result fails in another way than its origin.
     #[error("the small scenario does not fail again: the simulator is not deterministic")]

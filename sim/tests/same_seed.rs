@@ -86,7 +86,7 @@ fn where_runs_part_is_told() {
     assert!(later.record > 20, "{words}");
     assert!((5_000_000..6_100_000).contains(&later.at.as_micros()), "{words}");
     assert_ne!(later.first, later.second, "{words}");
-    assert!(words.starts_with(&format!("the runs part at record {} of n", later.record)), "{words}");
+    assert!(words.starts_with(&format!("the runs diverge at record {} of n", later.record)), "{words}");
 
     let other = sim::first_difference(&base, &run("other", 5, 2)).unwrap().unwrap();
     assert_eq!(other.record, 0, "{other}");

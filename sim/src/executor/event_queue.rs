@@ -382,7 +382,7 @@ impl EventQueue {
         let host = &mut self.hosts[node as usize];
         assert!(
             !host.draining,
-            "n{node} is given an input before all that came of the last one is carried out"
+            "n{node} is given an input before all outputs of the last one are carried out"
         );
         let Some(engine) = &mut host.node else { return };
         let Some(input) = host.machine.hold(input) else { return };
@@ -419,7 +419,7 @@ impl EventQueue {
         host.spins = if at == shown + 1 { host.spins + 1 } else { 0 };
         if at <= shown || host.spins > SPINS_MAX {
             host.spins = 0;
-            let words = format!("after a drain, a deadline is due at once: {deadline:?}");
+            let words = format!("after all outputs, a deadline is due at once: {deadline:?}");
             self.observer.violated(Instant::from_micros(self.now), node, "deadlines_lie_ahead", words);
         } else if let Some(at) = clock.will_show(at)
             && host.armed.is_none_or(|armed| at < armed)
@@ -699,7 +699,7 @@ fn leftover(hosts: &[Host]) -> Option<String> {
         (0..).zip(hosts).filter_map(|(number, host): (u32, &Host)| Some((number, host.node.as_ref()?)));
     nodes.find_map(|(number, node)| {
         let place = node.occupancy().find(|place| place.empty_at_rest && place.current > 0)?;
-        Some(format!("{} of n{number} still holds {} with nothing to do", place.name, place.current))
+        Some(format!("{} of n{number} still holds {} although idle", place.name, place.current))
     })
 }
 

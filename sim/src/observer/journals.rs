@@ -122,8 +122,8 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "the runs part at record {} of {}, at {}", self.record, self.journal, self.at)?;
-        let show = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing any more".to_owned());
+        writeln!(f, "the runs diverge at record {} of {}, at {}", self.record, self.journal, self.at)?;
+        let show = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing more".to_owned());
         writeln!(f, "  first:  {}", show(&self.first))?;
         write!(f, "  second: {}", show(&self.second))
     }

@@ -85,7 +85,7 @@ impl Liveness {
         let (task, origin) = open.next()?;
         let more = match open.count() {
             0 => String::new(),
-            more => format!(", nor have {more} others"),
+            more => format!(", and neither have {more} others"),
         };
         Some(format!("task {task}, accepted by n{origin}, has no outcome{more}"))
     }

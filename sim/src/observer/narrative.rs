@@ -54,23 +54,23 @@ impl Narrative {
             }
             Event::FetchFailed { error } => format!("n{node} cannot fetch a file: {error}"),
             Event::PeerFault { peer, fault: PeerFault::PieceForged } => {
-                format!("n{node} finds that {} gives what is not of the file", cluster.name(*peer))
+                format!("n{node} got an invalid piece of a file from {}", cluster.name(*peer))
             }
             Event::MemberJoined { member } => {
                 if !self.gone.remove(member) {
                     return;
                 }
-                format!("n{node} is the first to have {} back", cluster.name(*member))
+                format!("n{node} is the first to list {} again", cluster.name(*member))
             }
             Event::MemberLeft { member } => {
                 if !self.gone.insert(*member) {
                     return;
                 }
-                format!("n{node} is the first to miss {}", cluster.name(*member))
+                format!("n{node} is the first to drop {} from its members", cluster.name(*member))
             }
             Event::ResultDuplicate { task, from } => {
                 let task = self.task(*task);
-                format!("n{node} turns down a second outcome of {task} from {}", cluster.name(*from))
+                format!("n{node} rejects a second outcome of {task} from {}", cluster.name(*from))
             }
             Event::TaskAccepted { task, .. } => {
                 self.task(*task);
@@ -87,7 +87,7 @@ impl Narrative {
             }
             Event::TaskRecovered { task } => {
                 let task = self.task(*task);
-                format!("n{node} finds {task} on its disk and goes on with it")
+                format!("n{node} recovers {task} from its disk")
             }
             Event::WriteFailed { error, .. } => format!("a write of n{node} failed: {error:?}"),
             _ => return,

@@ -75,7 +75,10 @@ impl Origins {
                 self.checks += 1;
                 origin.begins(*task)?;
                 if origin.open > self.open_max {
-                    return Err(format!("{} tasks are open, and {} may be", origin.open, self.open_max));
+                    return Err(format!(
+                        "{} tasks are open, but the limit is {}",
+                        origin.open, self.open_max
+                    ));
                 }
             }
             Event::TaskRecovered { task } => origin.begins(*task)?,
@@ -99,7 +102,7 @@ impl Origins {
                 self.checks += 1;
                 let place = origin.tasks.get(task).map(|task| task.place);
                 if place != Some(Place::Ended(*status)) {
-                    return Err(format!("task {task} finished as {status}, and was {place:?}"));
+                    return Err(format!("task {task} finished as {status} in place {place:?}"));
                 }
             }
             Event::MemberJoined { member } => {
@@ -141,7 +144,7 @@ impl Origins {
             origin.lost.clear();
         }
         if let Some(worker) = origin.untold.pop_first() {
-            return Err(format!("a task was taken from {worker}, which is not told"));
+            return Err(format!("a task was taken from {worker}, which was not told"));
         }
         if !core::mem::take(&mut origin.check_due) {
             return Ok(());
@@ -150,7 +153,7 @@ impl Origins {
             let Place::With(worker, _) = *place else { continue };
             let answers = origin.members.contains(&worker) && !origin.slow.contains(&worker);
             if worker != me && !answers {
-                return Err(format!("task {task} stays with {worker}, which does not answer"));
+                return Err(format!("task {task} stays with {worker}, which does not respond"));
             }
         }
         Ok(())
@@ -162,7 +165,7 @@ impl Origin {
         self.open += 1;
         match self.tasks.insert(task, Task { place: Place::Waiting, attempts: 0 }) {
             None => Ok(()),
-            Some(_) => Err(format!("task {task} begins a second time")),
+            Some(_) => Err(format!("task {task} starts a second time")),
         }
     }
 
@@ -172,7 +175,7 @@ impl Origin {
                 *known = Task { place: Place::With(worker, now), attempts: attempt };
                 Ok(())
             }
-            known => Err(format!("attempt {attempt} of task {task} begins, and it was {known:?}")),
+            known => Err(format!("attempt {attempt} of task {task} starts in state {known:?}")),
         }
     }
 
@@ -186,10 +189,10 @@ impl Origin {
         left: bool,
     ) -> Result<(), String> {
         let Some(known) = self.tasks.get_mut(&task) else {
-            return Err(format!("task {task} comes back, and is unknown"));
+            return Err(format!("task {task} is taken back but unknown"));
         };
         let Place::With(holder, since) = known.place else {
-            return Err(format!("task {task} comes back, and was {known:?}"));
+            return Err(format!("task {task} is taken back in state {known:?}"));
         };
         let reached = self.members.contains(&worker) || worker == me;
         let is_true = match reason {
@@ -204,7 +207,7 @@ impl Origin {
             }
         };
         if holder != worker || !is_true {
-            return Err(format!("task {task} is taken from {worker} ({reason:?}), which is not so"));
+            return Err(format!("task {task} is taken from {worker} for an untrue reason ({reason:?})"));
         }
         known.place = Place::Waiting;
         Ok(())
@@ -219,7 +222,7 @@ impl Origin {
         if known.attempts == attempts {
             return Ok(());
         }
-        Err(format!("task {task} ended after {attempts} attempts, and there were {}", known.attempts))
+        Err(format!("task {task} ended after {attempts} attempts, but there were {}", known.attempts))
     }
 
     fn shown(&self, view: &TaskView) -> Result<(), String> {

@@ -41,7 +41,7 @@ impl Disk {
             Record::Task(task) => {
                 self.tasks.insert(task.id, (**task).clone());
                 if self.results.contains_key(&task.id) {
-                    return Err(format!("task {} is stored as open, and has its outcome", task.id));
+                    return Err(format!("task {} is stored as open but has an outcome", task.id));
                 }
             }
             Record::RemoveTask(task) => {
@@ -62,7 +62,7 @@ impl Disk {
         let results: BTreeMap<TaskId, &ResultSummary> =
             saved.results.iter().map(|result| (result.id, result)).collect();
         if tasks.len() != saved.tasks.len() || results.len() != saved.results.len() {
-            return Err("the disk holds something twice".to_owned());
+            return Err("the disk contains a record twice".to_owned());
         }
         if !tasks.into_iter().eq(self.tasks.iter().map(|(id, task)| (*id, task))) {
             return Err("the open tasks on the disk are not those that became durable".to_owned());
@@ -76,7 +76,7 @@ impl Disk {
     fn shown(&self, view: &TaskView) -> Result<(), String> {
         match &view.result {
             Some(result) if self.results.get(&view.id) != Some(result) => {
-                Err(format!("a user is shown another result of task {} than is on the disk", view.id))
+                Err(format!("the result of task {} shown to a user differs from the disk", view.id))
             }
             Some(_) | None => Ok(()),
         }
@@ -108,7 +108,7 @@ impl Invariant for Store {
                     self.checks += 1;
                     if !found.iter().eq(disk.tasks.keys()) {
                         let (found, kept) = (found.len(), disk.tasks.len());
-                        return Err(format!("it goes on with {found} tasks, and its disk has {kept}"));
+                        return Err(format!("it recovers {found} tasks, but its disk has {kept}"));
                     }
                 }
             }
