@@ -22,17 +22,17 @@ fn main() -> ExitCode {
             continue;
         }
         let began = Instant::now();
-        let scenario = plan.story.scenario();
-        let catch = plan.hunt(&scenario, 1..=SEEDS_MAX);
+        let scenario = plan.source.scenario();
+        let catch = plan.find_catch(&scenario, 1..=SEEDS_MAX);
         let without = sim::run(&scenario, catch.as_ref().map_or(1, |catch| catch.seed));
         let clean = without.failures.iter().find(|failure| matches!(failure, sim::Failure::Violated(_)));
         let (by, seeds) = catch.map_or(("nothing", SEEDS_MAX), |catch| (catch.invariant, catch.seed));
         let good = plan.caught_by.contains(&by) && clean.is_none();
         escaped += u32::from(!good);
         let seconds = began.elapsed().as_secs_f64();
-        let story = plan.story.name();
+        let source = plan.source.name();
         println!(
-            "{name:26} {by:30} {story:22} {seeds:>5} {seconds:>7.2}{}",
+            "{name:26} {by:30} {source:22} {seeds:>5} {seconds:>7.2}{}",
             if good { "" } else { "  WRONG" }
         );
         if let Some(by) = clean {

@@ -121,10 +121,10 @@ pub(crate) trait Invariant: fmt::Debug + Send {
     fn network_changed(&mut self, _: Instant) {}
 
     /// Observes that a machine's monotonic clock stops, or runs again.
-    fn clock_stopped(&mut self, _now: Instant, _node: NodeIndex, _stands: bool) {}
+    fn clock_stopped(&mut self, _now: Instant, _node: NodeIndex, _stopped: bool) {}
 
     /// Observes that a node's process is suspended, or resumes.
-    fn held(&mut self, _now: Instant, _node: NodeIndex, _held: bool) {}
+    fn process_suspended(&mut self, _now: Instant, _node: NodeIndex, _suspended: bool) {}
 
     /// Returns how many times the property was checked.
     fn checks(&self) -> u64;

@@ -212,13 +212,13 @@ impl Observer {
     }
 
     /// Observes that a machine's monotonic clock stops, or runs again.
-    pub(crate) fn clock_stopped(&mut self, now: Instant, node: NodeIndex, stands: bool) {
-        self.invariants.iter_mut().for_each(|invariant| invariant.clock_stopped(now, node, stands));
+    pub(crate) fn clock_stopped(&mut self, now: Instant, node: NodeIndex, stopped: bool) {
+        self.invariants.iter_mut().for_each(|invariant| invariant.clock_stopped(now, node, stopped));
     }
 
     /// Observes that a node's process is suspended, or resumes.
-    pub(crate) fn held(&mut self, now: Instant, node: NodeIndex, held: bool) {
-        self.invariants.iter_mut().for_each(|invariant| invariant.held(now, node, held));
+    pub(crate) fn process_suspended(&mut self, now: Instant, node: NodeIndex, suspended: bool) {
+        self.invariants.iter_mut().for_each(|invariant| invariant.process_suspended(now, node, suspended));
         self.network_changed(now);
     }
 

@@ -283,7 +283,7 @@ impl Replayed {
     /// Queries the node's state `at` a time that is not before its current one; `None` if it has stopped. The answers
     /// are those that users get.
     pub fn state(&mut self, at: Instant) -> Option<State> {
-        State::of(&mut self.node, self.at.max(at))
+        State::query(&mut self.node, self.at.max(at))
     }
 }
 

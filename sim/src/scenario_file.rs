@@ -22,15 +22,15 @@ impl Scenario {
     /// fix.
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
         let name = path.display().to_string();
-        let unreadable = |error| ScenarioError::of_file(&name, Problem::Unreadable(error));
+        let unreadable = |error| ScenarioError::for_file(&name, Problem::Unreadable(error));
         let file = File::open(path).map_err(unreadable)?;
         let mut text = Vec::new();
         // One byte more than allowed distinguishes a file of the largest size from a larger one.
         file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(unreadable)?;
         if u64::try_from(text.len()).is_ok_and(|len| len > FILE_BYTES_MAX) {
-            return Err(ScenarioError::of_file(&name, Problem::FileTooLarge { limit: FILE_BYTES_MAX }));
+            return Err(ScenarioError::for_file(&name, Problem::FileTooLarge { limit: FILE_BYTES_MAX }));
         }
-        let text = String::from_utf8(text).map_err(|_| ScenarioError::of_file(&name, Problem::NotUtf8))?;
+        let text = String::from_utf8(text).map_err(|_| ScenarioError::for_file(&name, Problem::NotUtf8))?;
         Self::parse(&name, &text)
     }
 
@@ -40,7 +40,7 @@ impl Scenario {
     /// [`ScenarioError`] if the text is not a valid scenario.
     pub fn parse(name: &str, text: &str) -> Result<Self, ScenarioError> {
         if u64::try_from(text.len()).is_ok_and(|len| len > FILE_BYTES_MAX) {
-            return Err(ScenarioError::of_file(name, Problem::FileTooLarge { limit: FILE_BYTES_MAX }));
+            return Err(ScenarioError::for_file(name, Problem::FileTooLarge { limit: FILE_BYTES_MAX }));
         }
         check::scenario(name, text)
     }
@@ -52,7 +52,7 @@ impl Scenario {
     pub fn on(&self, executor: Executor) -> Result<Self, ScenarioError> {
         executor
             .refuses(self)
-            .map_or(Ok(()), |refusal| Err(ScenarioError::of_file(&self.path, Problem::Refused(refusal))))?;
+            .map_or(Ok(()), |refusal| Err(ScenarioError::for_file(&self.path, Problem::Refused(refusal))))?;
         Ok(Self { executor, ..self.clone() })
     }
 }

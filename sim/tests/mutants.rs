@@ -23,7 +23,7 @@ fn every_planted_bug_has_a_plan() {
 #[test]
 fn every_planted_bug_is_caught() {
     let escaped = in_parallel(|plan: &Plan| {
-        let catch = plan.hunt(&plan.story.scenario(), 1..=HUNTS);
+        let catch = plan.find_catch(&plan.source.scenario(), 1..=SEEDS_MAX);
         match catch {
             Some(catch) if plan.caught_by.contains(&catch.invariant) => None,
             Some(catch) => {
@@ -38,8 +38,8 @@ fn every_planted_bug_is_caught() {
 #[test]
 fn the_engine_without_bugs_passes_the_same_seeds() {
     let wrong = in_parallel(|plan: &Plan| {
-        let scenario = plan.story.scenario();
-        let report = (1..=CLEAN).map(|seed| sim::run(&scenario, seed));
+        let scenario = plan.source.scenario();
+        let report = (1..=CLEAN_SEEDS).map(|seed| sim::run(&scenario, seed));
         report.filter(|report| violation(report).is_some()).map(|report| report.to_string()).next()
     });
     assert_eq!(wrong, Vec::<String>::new());
@@ -101,6 +101,6 @@ fn load(name: &str, executor: Executor) -> Scenario {
 
 const SEEDS: usize = 3;
 /// The seeds within which each bug must be caught.
-const HUNTS: u64 = 10;
+const SEEDS_MAX: u64 = 10;
 /// The seeds of each scenario that the engine without bugs must pass.
-const CLEAN: u64 = 5;
+const CLEAN_SEEDS: u64 = 5;

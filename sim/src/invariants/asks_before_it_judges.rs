@@ -54,9 +54,9 @@ impl Invariant for AsksBeforeItJudges {
         Ok(())
     }
 
-    fn held(&mut self, now: Instant, node: NodeIndex, held: bool) {
+    fn process_suspended(&mut self, now: Instant, node: NodeIndex, suspended: bool) {
         let pause = &mut self.pauses[node as usize];
-        if held {
+        if suspended {
             pause.began_at = Some(now);
         } else if pause.began_at.take().is_some_and(|began_at| now >= began_at.after(PAUSE)) {
             pause.ended_at = Some(now);
@@ -82,8 +82,8 @@ mod tests {
         // The suspension in seconds, the delay of the verdict after it, and whether that verdict is allowed.
         for (pause, after, good) in [(8, 0, false), (8, 1, true), (2, 0, true)] {
             let mut invariant = AsksBeforeItJudges::new(1);
-            invariant.held(at(10), 0, true);
-            invariant.held(at(10 + pause), 0, false);
+            invariant.process_suspended(at(10), 0, true);
+            invariant.process_suspended(at(10 + pause), 0, false);
             let slow = Output::Event(Event::PeerSlow { peer: NodeId([1; 16]) });
             let seen = invariant.observe(at(10 + pause + after), 0, Observation::Output(&slow));
             assert_eq!(seen.is_ok(), good, "{pause} s, {after} s");

@@ -26,7 +26,7 @@ pub(super) struct CopiesSettle {
     links: BTreeMap<LinkId, NodeIndex>,
     running: NodeSet,
     /// Nodes whose process is suspended.
-    held: NodeSet,
+    suspended: NodeSet,
     /// When the network last changed.
     troubled_at: Instant,
     checks: u64,
@@ -42,7 +42,7 @@ impl CopiesSettle {
             told: BTreeSet::new(),
             links: BTreeMap::new(),
             running: NodeSet::default(),
-            held: NodeSet::default(),
+            suspended: NodeSet::default(),
             troubled_at: Instant::ZERO,
             checks: 0,
         }
@@ -71,7 +71,7 @@ impl CopiesSettle {
     /// Checks that all copies that had enough time have settled.
     fn settled(&mut self, now: Instant) -> Result<(), String> {
         for (&copy, &(since, original)) in &self.copies {
-            let runs = |node: NodeIndex| self.running.contains(node) && !self.held.contains(node);
+            let runs = |node: NodeIndex| self.running.contains(node) && !self.suspended.contains(node);
             let quiet = now.since(self.troubled_at.max(since));
             if quiet <= SETTLING_TIMEOUT || !runs(copy) || !runs(original) {
                 continue;
@@ -141,8 +141,8 @@ impl Invariant for CopiesSettle {
         self.troubled_at = now;
     }
 
-    fn held(&mut self, now: Instant, node: NodeIndex, held: bool) {
-        self.held.set(node, held);
+    fn process_suspended(&mut self, now: Instant, node: NodeIndex, suspended: bool) {
+        self.suspended.set(node, suspended);
         self.troubled_at = now;
     }
 

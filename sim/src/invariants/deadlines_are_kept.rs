@@ -21,9 +21,9 @@ pub(super) struct DeadlinesAreKept {
     open: BTreeMap<(NodeIndex, TaskId), (Instant, Instant)>,
     due: BTreeSet<(Instant, NodeIndex, TaskId)>,
     /// Origins that are suspended.
-    held: NodeSet,
+    suspended: NodeSet,
     /// When each stopped clock stopped.
-    stands: BTreeMap<NodeIndex, Instant>,
+    stopped_clocks: BTreeMap<NodeIndex, Instant>,
     /// The longest time for a write and the writes queued before it.
     write: Duration,
     /// The longest time that ending a task may take.
@@ -40,8 +40,8 @@ impl DeadlinesAreKept {
             timeouts: BTreeMap::new(),
             open: BTreeMap::new(),
             due: BTreeSet::new(),
-            held: NodeSet::default(),
-            stands: BTreeMap::new(),
+            suspended: NodeSet::default(),
+            stopped_clocks: BTreeMap::new(),
             write,
             slack: SLACK + write,
             checks: 0,
@@ -76,7 +76,9 @@ impl DeadlinesAreKept {
     /// Returns a task that should have ended.
     fn late(&self, now: Instant) -> Option<(Instant, NodeIndex, TaskId)> {
         let over = self.due.iter().take_while(|(by, ..)| *by < now);
-        over.copied().find(|(_, origin, _)| !self.held.contains(*origin) && !self.stands.contains_key(origin))
+        over.copied().find(|(_, origin, _)| {
+            !self.suspended.contains(*origin) && !self.stopped_clocks.contains_key(origin)
+        })
     }
 
     fn finished(
@@ -129,17 +131,17 @@ impl Invariant for DeadlinesAreKept {
         Ok(())
     }
 
-    fn clock_stopped(&mut self, now: Instant, node: NodeIndex, stands: bool) {
-        if stands {
-            self.stands.insert(node, now);
-        } else if let Some(then) = self.stands.remove(&node) {
+    fn clock_stopped(&mut self, now: Instant, node: NodeIndex, stopped: bool) {
+        if stopped {
+            self.stopped_clocks.insert(node, now);
+        } else if let Some(then) = self.stopped_clocks.remove(&node) {
             let pause = now.since(then);
             self.change(node, |since, by| (since.after(pause), by.after(pause)));
         }
     }
 
-    fn held(&mut self, now: Instant, node: NodeIndex, held: bool) {
-        self.held.set(node, held);
+    fn process_suspended(&mut self, now: Instant, node: NodeIndex, suspended: bool) {
+        self.suspended.set(node, suspended);
         let soon = now.after(self.slack);
         self.change(node, |since, by| (since, by.max(soon)));
     }
@@ -188,11 +190,11 @@ mod tests {
         slept.clock_stopped(at(62), 0, false);
         assert_eq!(slept.observe(at(73), 1, Observation::Started), Ok(()));
         assert!(slept.observe(at(74), 1, Observation::Started).is_err());
-        let mut held = accepted();
-        held.held(at(2), 0, true);
-        assert_eq!(held.observe(at(60), 1, Observation::Started), Ok(()));
-        held.held(at(60), 0, false);
-        assert_eq!(held.observe(at(62), 0, Observation::Output(&timeout)), Ok(()));
+        let mut suspended = accepted();
+        suspended.process_suspended(at(2), 0, true);
+        assert_eq!(suspended.observe(at(60), 1, Observation::Started), Ok(()));
+        suspended.process_suspended(at(60), 0, false);
+        assert_eq!(suspended.observe(at(62), 0, Observation::Output(&timeout)), Ok(()));
         let mut stopped = accepted();
         assert_eq!(stopped.observe(at(5), 0, Observation::Stopped), Ok(()));
         assert_eq!(stopped.observe(at(14), 0, Observation::Started), Ok(()));

@@ -66,7 +66,7 @@ impl Invariant for NoLiveLeaseLost {
         self.troubled_at = Some(now);
     }
 
-    fn held(&mut self, now: Instant, _: NodeIndex, _: bool) {
+    fn process_suspended(&mut self, now: Instant, _: NodeIndex, _: bool) {
         self.troubled_at = Some(now);
     }
 

@@ -24,7 +24,7 @@ pub(super) struct ViewIsTrue {
     /// Links that are up at one end only, as (that end, the other end), with the time since when.
     half: BTreeMap<(NodeIndex, NodeIndex), Instant>,
     /// Nodes whose process is suspended and that therefore notice nothing.
-    held: NodeSet,
+    suspended: NodeSet,
     changed_at: Instant,
     /// The time from which links that are up can be used.
     usable_at: Instant,
@@ -43,7 +43,7 @@ impl ViewIsTrue {
             cluster,
             views: vec![NodeSet::default(); nodes],
             half: BTreeMap::new(),
-            held: NodeSet::default(),
+            suspended: NodeSet::default(),
             changed_at: Instant::ZERO,
             usable_at: Instant::ZERO,
             compared: true,
@@ -76,7 +76,7 @@ impl ViewIsTrue {
     }
 
     fn check(&mut self, now: Instant) -> Result<(), String> {
-        let mut noticing = self.half.iter().filter(|((one, _), _)| !self.held.contains(*one));
+        let mut noticing = self.half.iter().filter(|((one, _), _)| !self.suspended.contains(*one));
         let late = noticing.find(|(_, since)| now.since(**since) > DETECTION_TIMEOUT);
         if let Some(((one, other), since)) = late {
             return Err(format!(
@@ -152,8 +152,8 @@ impl Invariant for ViewIsTrue {
         self.compared = false;
     }
 
-    fn held(&mut self, now: Instant, node: NodeIndex, held: bool) {
-        self.held.set(node, held);
+    fn process_suspended(&mut self, now: Instant, node: NodeIndex, suspended: bool) {
+        self.suspended.set(node, suspended);
         // The node could notice nothing before now.
         self.half.iter_mut().filter(|((one, _), _)| *one == node).for_each(|(_, since)| *since = now);
     }
@@ -220,10 +220,10 @@ mod tests {
     fn a_process_that_does_not_run_cannot_notice() {
         let mut two = Two::new();
         let gone = down(&two.cluster, 2, 0);
-        two.invariant.held(at(2), 0, true);
+        two.invariant.process_suspended(at(2), 0, true);
         two.observe(3, 1, Observation::Output(&gone)).unwrap();
         two.observe(60, 1, Observation::Durable(&engine::record::Record::Probe)).unwrap();
-        two.invariant.held(at(61), 0, false);
+        two.invariant.process_suspended(at(61), 0, false);
         two.observe(80, 1, Observation::Durable(&engine::record::Record::Probe)).unwrap();
         two.observe(90, 1, Observation::Durable(&engine::record::Record::Probe)).unwrap_err();
     }

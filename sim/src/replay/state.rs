@@ -22,7 +22,7 @@ pub struct State {
 }
 
 impl State {
-    pub(super) fn of(node: &mut Node, at: Instant) -> Option<Self> {
+    pub(super) fn query(node: &mut Node, at: Instant) -> Option<Self> {
         if node.state() == Lifecycle::Stopped {
             return None;
         }

@@ -31,7 +31,7 @@ pub struct Place {
 }
 
 impl ScenarioError {
-    pub(crate) fn of_file(path: &str, problem: Problem) -> Self {
+    pub(crate) fn for_file(path: &str, problem: Problem) -> Self {
         Self { path: path.to_owned(), place: None, problem }
     }
 

@@ -12,14 +12,14 @@ pub(crate) struct Plan {
     pub(crate) mutant: Mutant,
     adjust: fn(&mut Config),
     /// A scenario of the repository, or the text of one made for this bug.
-    pub(crate) story: Story,
+    pub(crate) source: Source,
     /// The invariants that may be violated first.
     pub(crate) caught_by: &'static [&'static str],
 }
 
 /// A scenario.
 #[derive(Clone, Copy)]
-pub(crate) enum Story {
+pub(crate) enum Source {
     File(&'static str),
     Text(&'static str, &'static str),
 }
@@ -30,7 +30,7 @@ pub(crate) struct Catch {
     pub(crate) invariant: &'static str,
 }
 
-impl Story {
+impl Source {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::File(name) | Self::Text(name, _) => name,
@@ -52,7 +52,11 @@ impl Story {
 
 impl Plan {
     /// Runs the bug under the seeds until one violates an invariant.
-    pub(crate) fn hunt(&self, scenario: &Scenario, seeds: core::ops::RangeInclusive<u64>) -> Option<Catch> {
+    pub(crate) fn find_catch(
+        &self,
+        scenario: &Scenario,
+        seeds: core::ops::RangeInclusive<u64>,
+    ) -> Option<Catch> {
         let mut seeds = seeds;
         seeds.find_map(|seed| {
             let report = sim::run_with(scenario, seed, Options { adjust: Some(self.adjust) });
@@ -70,74 +74,74 @@ pub(crate) fn violation(report: &Report) -> Option<&'static str> {
 }
 
 macro_rules! plans {
-    ($($mutant:ident: $story:expr => [$($invariant:literal),+];)*) => {
+    ($($mutant:ident: $source:expr => [$($invariant:literal),+];)*) => {
         /// One plan for each planted bug.
         pub(crate) const PLANS: &[Plan] = &[$(Plan {
             mutant: Mutant::$mutant,
             adjust: |config| config.mutant = Some(Mutant::$mutant),
-            story: $story,
+            source: $source,
             caught_by: &[$($invariant),+],
         }),*];
     };
 }
 
 plans! {
-    AcceptSecondResult: Story::File("two_workers_finish") => ["one_terminal_outcome"];
-    ActiveUnchecked: Story::File("two_nodes_meet") => ["lifecycle_along_arrows"];
-    AttemptNumberKept: Story::File("worker_dies") => ["origin_follows_its_model"];
+    AcceptSecondResult: Source::File("two_workers_finish") => ["one_terminal_outcome"];
+    ActiveUnchecked: Source::File("two_nodes_meet") => ["lifecycle_along_arrows"];
+    AttemptNumberKept: Source::File("worker_dies") => ["origin_follows_its_model"];
     CancelIgnored: STALLED_WORKER => ["nothing_starts_late"];
     CancelNotSent: STALLED_WORKER => ["origin_follows_its_model"];
-    ClaimsTrusted: Story::File("announcement_flood") => ["liveness"];
+    ClaimsTrusted: Source::File("announcement_flood") => ["liveness"];
     ClockJumpBelieved: CLOCK_SET_AHEAD => ["accepted_exists"];
-    CrashesNotCounted: Story::File("model_crashes") => ["attempts_within_limit"];
+    CrashesNotCounted: Source::File("model_crashes") => ["attempts_within_limit"];
     DeadNeverDeclared: SILENT_DEATH => ["view_is_true", "liveness"];
     DeadlineIgnored: STALLED_DEADLINES => ["nothing_starts_late"];
     DeadlineInThePast: LEAVING_UNHEARD => ["deadlines_lie_ahead"];
     DeadlineLostOnRestart: AWAY_FOR_LONG => ["deadlines_are_kept"];
-    DedupDropped: Story::File("two_workers_finish") => ["no_duplicate_delivery"];
+    DedupDropped: Source::File("two_workers_finish") => ["no_duplicate_delivery"];
     DigestNotRecomputed: QUIET => ["neighbours_agree_at_rest"];
-    ForgedAdvertAccepted: Story::File("hostile_peer") => ["no_forged_member"];
-    ForgerAskedAgain: Story::File("model_from_neighbours") => ["fetched_files_are_true"];
+    ForgedAdvertAccepted: Source::File("hostile_peer") => ["no_forged_member"];
+    ForgerAskedAgain: Source::File("model_from_neighbours") => ["fetched_files_are_true"];
     GoodbyeIgnored: LEAVING => ["goodbye_is_heard"];
     LeaseNotRenewed: LONG_TASKS => ["no_false_suspicion", "no_live_lease_lost"];
     LeavesLate: LEAVING => ["lifecycle_along_arrows"];
-    LinksIgnored: Story::File("line_of_five") => ["view_is_true", "liveness"];
+    LinksIgnored: Source::File("line_of_five") => ["view_is_true", "liveness"];
     MaxPeersOffByOne: FULL_HOUSE => ["degree_at_most_max_peers", "within_bounds"];
-    NameIsIdentity: Story::File("same_name_two_models") => ["one_model_per_request"];
-    NeverRetried: Story::File("partition_heals") => ["messages_are_retried"];
+    NameIsIdentity: Source::File("same_name_two_models") => ["one_model_per_request"];
+    NeverRetried: Source::File("partition_heals") => ["messages_are_retried"];
     NoBackoff: SILENT_DEATH => ["dials_back_off"];
-    NonceReused: Story::File("line_of_five") => ["honest_peers_make_no_faults"];
-    OlderAdvertAccepted: Story::File("everything_goes_wrong") => ["adverts_go_forward", "view_is_true"];
-    OutcomeAcknowledgedEarly: Story::File("worker_dies") => ["durable_before_acknowledged"];
-    OutcomeForgotten: Story::File("origin_sleeps") => ["no_work_twice"];
+    NonceReused: Source::File("line_of_five") => ["honest_peers_make_no_faults"];
+    OlderAdvertAccepted: Source::File("everything_goes_wrong") => ["adverts_go_forward", "view_is_true"];
+    OutcomeAcknowledgedEarly: Source::File("worker_dies") => ["durable_before_acknowledged"];
+    OutcomeForgotten: Source::File("origin_sleeps") => ["no_work_twice"];
     OutcomeFromAnybody: ORIGIN_LOSES_POWER => ["no_effect_from_strangers"];
-    OwnLeaseNotRenewed: Story::File("jobs_longer_than_a_lease") => ["no_live_lease_lost"];
+    OwnLeaseNotRenewed: Source::File("jobs_longer_than_a_lease") => ["no_live_lease_lost"];
     OwnPauseIgnored: STOPPED_WHILE_ASKING => ["asks_before_it_judges"];
-    PieceUnchecked: Story::File("model_from_neighbours") => ["fetched_files_are_true"];
+    PieceUnchecked: Source::File("model_from_neighbours") => ["fetched_files_are_true"];
     PongIsNoLife: QUIET => ["no_false_suspicion"];
     PurgesOpenTask: LONG_TASKS => ["accepted_exists", "within_bounds"];
     QueueBoundIgnored: FULL_QUEUE => ["within_bounds", "origin_follows_its_model"];
-    QueueBytesLeak: Story::File("worker_dies") => ["liveness"];
-    RecoveredNotQueued: Story::File("origin_restarts") => ["liveness"];
-    ReplyBeforeDurable: Story::File("power_lost_while_writing") => ["durable_before_acknowledged"];
-    RequestsUnbounded: Story::File("model_from_neighbours") => ["within_bounds"];
-    ResultToldBeforeDurable: Story::File("worker_dies") => ["durable_before_acknowledged"];
+    QueueBytesLeak: Source::File("worker_dies") => ["liveness"];
+    RecoveredNotQueued: Source::File("origin_restarts") => ["liveness"];
+    ReplyBeforeDurable: Source::File("power_lost_while_writing") => ["durable_before_acknowledged"];
+    RequestsUnbounded: Source::File("model_from_neighbours") => ["within_bounds"];
+    ResultToldBeforeDurable: Source::File("worker_dies") => ["durable_before_acknowledged"];
     SlowGetsWork: STALLED_WORKER => ["no_work_for_the_slow"];
     SlowKeepsTasks: STALLED_WORKER => ["origin_follows_its_model"];
     StaleReturnTakesTask: LEAVING_UNHEARD => ["origin_follows_its_model"];
-    TtlNotSpent: Story::File("line_of_five") => ["ttl_never_exceeded"];
+    TtlNotSpent: Source::File("line_of_five") => ["ttl_never_exceeded"];
     TtlOffByOne: LONG_LINE => ["ttl_never_exceeded"];
     TwoLinksKept: CROSSED_DIALS => ["one_link_per_pair"];
-    WaitersForgotten: Story::File("worker_dies") => ["liveness"];
+    WaitersForgotten: Source::File("worker_dies") => ["liveness"];
     WallClockBelieved: AWAY_FOR_LONG => ["deadlines_are_kept"];
     WorkerLossIgnored: WORKER_KILLED => ["origin_follows_its_model"];
     WorksWhileLeaving: LEAVING => ["lifecycle_along_arrows"];
-    WriteFailureBelieved: Story::File("disk_fills_up") => ["durable_before_acknowledged"];
+    WriteFailureBelieved: Source::File("disk_fills_up") => ["durable_before_acknowledged"];
 }
 
 /// A worker that is partitioned for a while has many cancelled attempts when it is reachable again. The latency
 /// lengthens the time in which a peer is slow but not yet dead.
-const STALLED_WORKER: Story = Story::Text(
+const STALLED_WORKER: Source = Source::Text(
     "stalled_worker",
     r#"
 nodes = 3
@@ -166,7 +170,7 @@ within = "165s"
 );
 
 /// Processes are suspended while most of them have just probed a peer, because the links are long.
-const STOPPED_WHILE_ASKING: Story = Story::Text(
+const STOPPED_WHILE_ASKING: Source = Source::Text(
     "stopped_while_asking",
     r#"
 nodes = 4
@@ -187,7 +191,7 @@ heal_after = "6s"
 );
 
 /// As [`STALLED_WORKER`], and the deadlines of the worker's attempts elapse meanwhile.
-const STALLED_DEADLINES: Story = Story::Text(
+const STALLED_DEADLINES: Source = Source::Text(
     "stalled_deadlines",
     r#"
 nodes = 2
@@ -216,7 +220,7 @@ within = "55s"
 );
 
 /// One machine loses power for good, and another node's process ends for good.
-const SILENT_DEATH: Story = Story::Text(
+const SILENT_DEATH: Source = Source::Text(
     "silent_death",
     r#"
 nodes = 4
@@ -236,7 +240,7 @@ within = "35s"
 );
 
 /// An origin is down for most of its tasks' timeout.
-const AWAY_FOR_LONG: Story = Story::Text(
+const AWAY_FOR_LONG: Source = Source::Text(
     "away_for_long",
     r#"
 nodes = 2
@@ -261,7 +265,7 @@ within = "55s"
 );
 
 /// The clock of a node with results jumps two days ahead.
-const CLOCK_SET_AHEAD: Story = Story::Text(
+const CLOCK_SET_AHEAD: Source = Source::Text(
     "clock_set_ahead",
     r#"
 nodes = 2
@@ -281,10 +285,10 @@ offset = "+48h"
 );
 
 /// Nothing happens.
-const QUIET: Story = Story::Text("quiet", "nodes = 4\nduration = \"120s\"\n");
+const QUIET: Source = Source::Text("quiet", "nodes = 4\nduration = \"120s\"\n");
 
 /// A node shuts down with more attempts than it can finish.
-const LEAVING: Story = Story::Text(
+const LEAVING: Source = Source::Text(
     "leaving",
     r#"
 nodes = 3
@@ -310,7 +314,7 @@ within = "85s"
 );
 
 /// A partitioned node shuts down: others already run the attempts that it hands back.
-const LEAVING_UNHEARD: Story = Story::Text(
+const LEAVING_UNHEARD: Source = Source::Text(
     "leaving_unheard",
     r#"
 nodes = 3
@@ -343,7 +347,7 @@ within = "85s"
 );
 
 /// Tasks take longer than a lease, and some are open when results are purged.
-const LONG_TASKS: Story = Story::Text(
+const LONG_TASKS: Source = Source::Text(
     "long_tasks",
     r#"
 nodes = 2
@@ -365,11 +369,11 @@ within = "185s"
 );
 
 /// More nodes want a link than may have one.
-const FULL_HOUSE: Story =
-    Story::Text("full_house", "nodes = 10\nduration = \"20s\"\n[node]\nmax_peers = 3\n");
+const FULL_HOUSE: Source =
+    Source::Text("full_house", "nodes = 10\nduration = \"20s\"\n[node]\nmax_peers = 3\n");
 
 /// Neighbours know each other's addresses and dial each other at the same time.
-const CROSSED_DIALS: Story = Story::Text(
+const CROSSED_DIALS: Source = Source::Text(
     "crossed_dials",
     r#"
 nodes = 4
@@ -383,7 +387,7 @@ multicast = false
 );
 
 /// An origin loses power and restarts while outcomes of its tasks are in flight.
-const ORIGIN_LOSES_POWER: Story = Story::Text(
+const ORIGIN_LOSES_POWER: Source = Source::Text(
     "origin_loses_power",
     r#"
 nodes = 4
@@ -410,7 +414,7 @@ within = "80s"
 );
 
 /// More tasks are submitted than the queue holds.
-const FULL_QUEUE: Story = Story::Text(
+const FULL_QUEUE: Source = Source::Text(
     "full_queue",
     r#"
 nodes = 2
@@ -431,7 +435,7 @@ within = "35s"
 );
 
 /// A message may make ten hops, and the far end is eleven hops away.
-const LONG_LINE: Story = Story::Text(
+const LONG_LINE: Source = Source::Text(
     "long_line",
     r#"
 nodes = 12
@@ -452,7 +456,7 @@ timeout = "30s"
 );
 
 /// The process of a busy worker is killed.
-const WORKER_KILLED: Story = Story::Text(
+const WORKER_KILLED: Source = Source::Text(
     "worker_killed",
     r#"
 nodes = 3

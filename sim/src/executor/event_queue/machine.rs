@@ -227,7 +227,7 @@ impl EventQueue {
         match &mut host.machine.held {
             None if runs && (asleep || stopped) => {
                 host.machine.held = Some(Held { asleep, ..Held::default() });
-                self.observer.held(Instant::from_micros(self.now), node, true);
+                self.observer.process_suspended(Instant::from_micros(self.now), node, true);
             }
             Some(held) if asleep || stopped => held.asleep |= asleep,
             Some(_) => self.wake(node),
@@ -258,7 +258,7 @@ impl EventQueue {
     fn wake(&mut self, node: NodeIndex) {
         let Some(held) = self.hosts[node as usize].machine.held.take() else { return };
         self.observer.mark(if held.asleep { "machine_woke" } else { "process_continued" });
-        self.observer.held(self.now(), node, false);
+        self.observer.process_suspended(self.now(), node, false);
         for input in held.inputs {
             self.handle(node, input);
         }
