@@ -1,6 +1,6 @@
 //! Runs the engine in a deterministic simulation: scenarios, fault injection, invariants, seeds.
 //!
-//! A [`Scenario`] describes nodes, a network, a workload, faults and expectations. [`run`] executes it under a seed and
+//! A [`Scenario`] describes nodes, a network, a workload, faults and expectations. [`run()`] executes it under a seed and
 //! returns a [`Report`]. The same scenario and seed give the same run, to the last byte of its trace:
 //!
 //! ```
