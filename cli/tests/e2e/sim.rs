@@ -105,7 +105,7 @@ fn the_first_failure_is_told_in_full_and_repeats() {
     assert_eq!((ran.code, ran.stderr.as_str()), (1, ""), "{ran:?}");
     for part in [
         "violated liveness at 0.041000s, step ",
-        "\n    That all ends well: ",
+        "\n    Some time after the last fault, every accepted task has its outcome",
         "\nlast events of n",
         "the process starts\n",
         "\nrepeat it:  p2p-ai-agents sim run never.toml --seed 5\n",
