@@ -31,7 +31,7 @@ pub(crate) enum Observation<'a> {
 pub(crate) struct DirectMessage<'a> {
     /// Whether the observed node sends it; otherwise it receives it.
     pub(crate) sent: bool,
-    pub(crate) message: MessageId,
+    pub(crate) id: MessageId,
     pub(crate) origin: NodeId,
     pub(crate) destination: NodeId,
     pub(crate) payload: &'a Payload,

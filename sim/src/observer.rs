@@ -188,7 +188,7 @@ impl Observer {
         }
         let Ok(payload) = Payload::decode(&envelope.payload) else { return };
         let Envelope { message, origin, destination, .. } = *envelope;
-        let message = DirectMessage { sent, message, origin, destination, payload: &payload };
+        let message = DirectMessage { sent, id: message, origin, destination, payload: &payload };
         self.check_invariants(now, Some(node), Some(Interests::MESSAGES), |invariant| {
             invariant.observe_message(now, node, &message)
         });

@@ -21,7 +21,7 @@ pub(super) struct CopiesSettle {
     /// When each copy started, and whose key it has.
     copies: BTreeMap<NodeIndex, (Instant, NodeIndex)>,
     /// Nodes that were told of another node with their key.
-    told: BTreeSet<NodeIndex>,
+    notified: BTreeSet<NodeIndex>,
     /// Links of copies.
     links: BTreeMap<LinkId, NodeIndex>,
     running: NodeSet,
@@ -39,7 +39,7 @@ impl CopiesSettle {
         Self {
             cluster,
             copies: BTreeMap::new(),
-            told: BTreeSet::new(),
+            notified: BTreeSet::new(),
             links: BTreeMap::new(),
             running: NodeSet::default(),
             suspended: NodeSet::default(),
@@ -48,9 +48,9 @@ impl CopiesSettle {
         }
     }
 
-    fn told(&mut self, node: NodeIndex, fenced: bool) -> Result<(), String> {
+    fn notified(&mut self, node: NodeIndex, fenced: bool) -> Result<(), String> {
         self.checks += 1;
-        self.told.insert(node);
+        self.notified.insert(node);
         if fenced && self.cluster.role(node) != NodeRole::Copy {
             return Err("it yields to a node with its key that started later".to_owned());
         }
@@ -79,7 +79,7 @@ impl CopiesSettle {
             if quiet > FENCING_TIMEOUT && self.links.values().any(|&node| node == copy) {
                 return Err(format!("n{copy}, a copy of n{original} since {since}, has not given way"));
             }
-            if let Some(untold) = [copy, original].into_iter().find(|node| !self.told.contains(node)) {
+            if let Some(untold) = [copy, original].into_iter().find(|node| !self.notified.contains(node)) {
                 return Err(format!("n{untold} was not told that n{copy} has had its key since {since}"));
             }
         }
@@ -110,10 +110,10 @@ impl Invariant for CopiesSettle {
                 self.links.retain(|_, other| *other != node);
             }
             Observation::Output(Output::Event(event)) => match event {
-                Event::IdentityCopied { fenced, .. } => self.told(node, *fenced)?,
+                Event::IdentityCopied { fenced, .. } => self.notified(node, *fenced)?,
                 // Every other node tells it so, before its own view of the mesh could.
                 Event::LinkRefused { reason: RefuseReason::IdentityCopied, by_us: false, .. } => {
-                    self.told(node, false)?;
+                    self.notified(node, false)?;
                 }
                 Event::LinkUp { link, address, .. } if self.copies.contains_key(&node) => {
                     // Two copies that no other node accepts may stay linked to each other.
@@ -174,38 +174,38 @@ mod tests {
         invariant
     }
 
-    fn told(invariant: &mut CopiesSettle, node: NodeIndex, fenced: bool) -> Result<(), String> {
-        let told = Output::Event(Event::IdentityCopied { address: None, fenced });
-        invariant.observe(at(6), node, Observation::Output(&told))
+    fn notified(invariant: &mut CopiesSettle, node: NodeIndex, fenced: bool) -> Result<(), String> {
+        let notified = Output::Event(Event::IdentityCopied { address: None, fenced });
+        invariant.observe(at(6), node, Observation::Output(&notified))
     }
 
     #[test]
     fn the_later_one_gives_way_and_both_are_told() {
         let mut one = invariant();
-        assert_eq!(told(&mut one, 2, true), Ok(()));
-        assert_eq!(told(&mut one, 0, false), Ok(()));
+        assert_eq!(notified(&mut one, 2, true), Ok(()));
+        assert_eq!(notified(&mut one, 0, false), Ok(()));
         assert_eq!(one.observe(at(20), 1, Observation::Stopped), Ok(()));
         let left = Output::Event(Event::MemberLeft { member: one.cluster.id(2) });
         assert!(one.observe(at(21), 1, Observation::Output(&left)).unwrap_err().contains("comes or goes"));
-        assert!(told(&mut invariant(), 0, true).unwrap_err().contains("gives way"));
+        assert!(notified(&mut invariant(), 0, true).unwrap_err().contains("yields"));
     }
 
     #[test]
     fn one_that_is_not_told_in_time_is_wrong() {
         let mut one = invariant();
-        assert_eq!(told(&mut one, 2, true), Ok(()));
+        assert_eq!(notified(&mut one, 2, true), Ok(()));
         assert_eq!(one.observe(at(15), 1, Observation::Stopped), Ok(()));
         assert!(one.observe(at(16), 1, Observation::Stopped).unwrap_err().contains("was not told"));
         let mut one = invariant();
-        assert_eq!(told(&mut one, 0, false), Ok(()));
+        assert_eq!(notified(&mut one, 0, false), Ok(()));
         assert!(one.observe(at(16), 1, Observation::Stopped).unwrap_err().contains("n2 was not told"));
     }
 
     #[test]
     fn one_that_keeps_a_link_has_not_given_way() {
         let mut one = invariant();
-        told(&mut one, 0, false).unwrap();
-        told(&mut one, 2, true).unwrap();
+        notified(&mut one, 0, false).unwrap();
+        notified(&mut one, 2, true).unwrap();
         let link = crate::invariants::testing::up(&one.cluster, 1, 1);
         one.observe(at(7), 2, Observation::Output(&link)).unwrap();
         assert_eq!(one.observe(at(65), 1, Observation::Stopped), Ok(()));

@@ -72,16 +72,16 @@ impl Invariant for DurableBeforeAcknowledged {
         &mut self,
         _: engine::Instant,
         node: NodeIndex,
-        word: &DirectMessage<'_>,
+        message: &DirectMessage<'_>,
     ) -> Result<(), String> {
         let durable = &mut self.nodes[node as usize];
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of outcomes and their receipt")]
-        match (word.sent, word.payload) {
+        match (message.sent, message.payload) {
             (false, Payload::Outcome { attempt, result: Ok(_), .. })
-                if !durable.acknowledged.contains(&word.message) =>
+                if !durable.acknowledged.contains(&message.id) =>
             {
                 durable.duplicates.remove(&attempt.task);
-                durable.outcomes.insert(word.message, attempt.task);
+                durable.outcomes.insert(message.id, attempt.task);
             }
             (true, Payload::Ack(messages)) => {
                 let tasks: Vec<_> =
@@ -231,7 +231,7 @@ mod tests {
                 invariant.observe_message(
                     now,
                     0,
-                    &DirectMessage { sent, message, origin, destination, payload },
+                    &DirectMessage { sent, id: message, origin, destination, payload },
                 )
             };
             assert_eq!(hear(&mut invariant, false, &outcome), Ok(()));

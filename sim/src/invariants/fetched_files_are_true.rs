@@ -98,12 +98,12 @@ impl Invariant for FetchedFilesAreTrue {
         &mut self,
         _: Instant,
         node: NodeIndex,
-        word: &DirectMessage<'_>,
+        message: &DirectMessage<'_>,
     ) -> Result<(), String> {
-        if word.sent && matches!(word.payload, Payload::PieceWanted { .. }) {
+        if message.sent && matches!(message.payload, Payload::PieceWanted { .. }) {
             self.checks += 1;
-            if self.nodes[node as usize].forgers.contains(&word.destination) {
-                let forger = self.cluster.name(word.destination);
+            if self.nodes[node as usize].forgers.contains(&message.destination) {
+                let forger = self.cluster.name(message.destination);
                 return Err(format!("{forger} was asked for a piece again after sending an invalid one"));
             }
         }
@@ -168,12 +168,12 @@ mod tests {
         let peer = invariant.cluster.id(0);
         let payload = Payload::PieceWanted { root: Hash([1; 32]), number: 0 };
         let (message, origin) = (MessageId([1; 16]), invariant.cluster.id(1));
-        let word = DirectMessage { sent: true, message, origin, destination: peer, payload: &payload };
-        assert_eq!(invariant.observe_message(at(1), 1, &word), Ok(()));
+        let message = DirectMessage { sent: true, id: message, origin, destination: peer, payload: &payload };
+        assert_eq!(invariant.observe_message(at(1), 1, &message), Ok(()));
         let found_out = Output::Event(Event::PeerFault { peer, fault: PeerFault::PieceForged });
         invariant.observe(at(1), 1, Observation::Output(&found_out)).unwrap();
-        assert!(invariant.observe_message(at(1), 1, &word).is_err());
+        assert!(invariant.observe_message(at(1), 1, &message).is_err());
         invariant.observe(at(2), 1, Observation::Started).unwrap();
-        assert_eq!(invariant.observe_message(at(2), 1, &word), Ok(()), "it has forgotten");
+        assert_eq!(invariant.observe_message(at(2), 1, &message), Ok(()), "it has forgotten");
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct GoodbyeIsHeard {
     goodbye: Vec<u8>,
     peers: BTreeMap<(NodeIndex, LinkId), NodeIndex>,
     /// Who said goodbye, and to whom, until the sender starts again.
-    said: BTreeSet<(NodeIndex, NodeIndex)>,
+    goodbyes: BTreeSet<(NodeIndex, NodeIndex)>,
     applies: bool,
     checks: u64,
 }
@@ -30,14 +30,14 @@ impl GoodbyeIsHeard {
             cluster,
             goodbye: Message::Goodbye.encode(),
             peers: BTreeMap::new(),
-            said: BTreeSet::new(),
+            goodbyes: BTreeSet::new(),
             applies: is_network_reliable(scenario),
             checks: 0,
         }
     }
 
     fn down(&mut self, node: NodeIndex, peer: NodeIndex, reason: LinkDownReason) -> Result<(), String> {
-        if !self.said.contains(&(peer, node)) {
+        if !self.goodbyes.contains(&(peer, node)) {
             return Ok(());
         }
         self.checks += 1;
@@ -61,7 +61,7 @@ impl Invariant for GoodbyeIsHeard {
         match observation {
             Observation::Started => {
                 self.peers.retain(|(of, _), _| *of != node);
-                self.said.retain(|(by, to)| *by != node && *to != node);
+                self.goodbyes.retain(|(by, to)| *by != node && *to != node);
             }
             Observation::Output(Output::Event(Event::LinkUp { link, peer, .. })) => {
                 self.cluster.find(*peer).map(|peer| self.peers.insert((node, *link), peer));
@@ -70,7 +70,7 @@ impl Invariant for GoodbyeIsHeard {
                 return self.cluster.find(*peer).map_or(Ok(()), |peer| self.down(node, peer, *reason));
             }
             Observation::Output(Output::Send { link, frame, .. }) if *frame == self.goodbye => {
-                self.peers.get(&(node, *link)).map(|&peer| self.said.insert((node, peer)));
+                self.peers.get(&(node, *link)).map(|&peer| self.goodbyes.insert((node, peer)));
             }
             _ => {}
         }

@@ -18,7 +18,7 @@ pub(super) struct NeighboursAgreeAtRest {
     links: Links,
     changed_at: Instant,
     /// The last digest that each node sent, and when.
-    said: Vec<Option<(Instant, u64)>>,
+    digests: Vec<Option<(Instant, u64)>>,
     peers: BTreeMap<(NodeIndex, LinkId), NodeIndex>,
     checks: u64,
 }
@@ -32,7 +32,7 @@ impl NeighboursAgreeAtRest {
             links: Links::new(nodes),
             cluster,
             changed_at: Instant::ZERO,
-            said: vec![None; nodes],
+            digests: vec![None; nodes],
             peers: BTreeMap::new(),
             checks: 0,
         }
@@ -43,9 +43,9 @@ impl NeighboursAgreeAtRest {
         if now < quiet_at {
             return Ok(());
         }
-        self.said[node as usize] = Some((now, digest));
+        self.digests[node as usize] = Some((now, digest));
         let Some(&peer) = self.peers.get(&(node, link)) else { return Ok(()) };
-        match self.said[peer as usize] {
+        match self.digests[peer as usize] {
             Some((then, other)) if then >= quiet_at && self.links.is_to_running_process(node, peer) => {
                 self.checks += 1;
                 if other == digest {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub(super) struct NoWorkTwice {
     cluster: Arc<Cluster>,
     /// The reported tasks of each worker, by origin and task, with the model that computed them.
-    told: Vec<BTreeMap<(NodeId, TaskId), Fingerprint>>,
+    reported: Vec<BTreeMap<(NodeId, TaskId), Fingerprint>>,
     /// Whether every message reaches the node that it is addressed to.
     applies: bool,
     checks: u64,
@@ -27,7 +27,7 @@ pub(super) const NAME: &str = "no_work_twice";
 impl NoWorkTwice {
     pub(super) fn new(cluster: Arc<Cluster>) -> Self {
         let applies = cluster.all_are_members();
-        Self { told: vec![BTreeMap::new(); cluster.len()], cluster, applies, checks: 0 }
+        Self { reported: vec![BTreeMap::new(); cluster.len()], cluster, applies, checks: 0 }
     }
 }
 
@@ -44,22 +44,22 @@ impl Invariant for NoWorkTwice {
         &mut self,
         _: Instant,
         node: NodeIndex,
-        word: &DirectMessage<'_>,
+        message: &DirectMessage<'_>,
     ) -> Result<(), String> {
-        let told = &mut self.told[node as usize];
+        let reported = &mut self.reported[node as usize];
         #[allow(
             clippy::wildcard_enum_match_arm,
             reason = "only these tell of outcomes, and of what makes them void"
         )]
-        match word.payload {
-            Payload::Outcome { attempt, fingerprint, result: Ok(_), .. } if word.sent => {
-                told.insert((word.destination, attempt.task), *fingerprint);
+        match message.payload {
+            Payload::Outcome { attempt, fingerprint, result: Ok(_), .. } if message.sent => {
+                reported.insert((message.destination, attempt.task), *fingerprint);
             }
             // The origin cannot use the output of another model.
-            Payload::Assign(assignment) if !word.sent => {
-                let key = (word.origin, assignment.attempt.task);
-                if told.get(&key).is_some_and(|of| *of != assignment.fingerprint) {
-                    told.remove(&key);
+            Payload::Assign(assignment) if !message.sent => {
+                let key = (message.origin, assignment.attempt.task);
+                if reported.get(&key).is_some_and(|of| *of != assignment.fingerprint) {
+                    reported.remove(&key);
                 }
             }
             _ => {}
@@ -71,14 +71,14 @@ impl Invariant for NoWorkTwice {
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell that work begins")]
         match observation {
             Observation::Started => {
-                self.told[node as usize].clear();
+                self.reported[node as usize].clear();
                 let id = self.cluster.id(node);
-                self.told.iter_mut().for_each(|told| told.retain(|(origin, _), _| *origin != id));
+                self.reported.iter_mut().for_each(|reported| reported.retain(|(origin, _), _| *origin != id));
             }
             Observation::Output(Output::Event(Event::TaskStarted { task, origin, .. })) if self.applies => {
                 self.checks += 1;
-                if self.told[node as usize].contains_key(&(*origin, *task)) {
-                    return Err(format!("task {task} begins again, and its outcome was told already"));
+                if self.reported[node as usize].contains_key(&(*origin, *task)) {
+                    return Err(format!("task {task} begins again, and its outcome was reported already"));
                 }
             }
             _ => {}
@@ -107,9 +107,9 @@ mod tests {
         let [destination, origin] = [0, 1].map(|node| invariant.cluster.id(node));
         let (attempt, fingerprint) = (Attempt { task: TASK, number: 1 }, Fingerprint([1; 16]));
         let payload = Payload::Outcome { attempt, fingerprint, micros: 1, result };
-        let word =
-            DirectMessage { sent: true, message: MessageId([1; 16]), origin, destination, payload: &payload };
-        invariant.observe_message(at(1), 1, &word).unwrap();
+        let message =
+            DirectMessage { sent: true, id: MessageId([1; 16]), origin, destination, payload: &payload };
+        invariant.observe_message(at(1), 1, &message).unwrap();
         invariant
     }
 

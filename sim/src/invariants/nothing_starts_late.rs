@@ -16,15 +16,15 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct NothingStartsLate {
     cluster: Arc<Cluster>,
-    nodes: Vec<Told>,
+    nodes: Vec<NodeState>,
     checks: u64,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Told {
-    heard: BTreeSet<MessageId>,
+struct NodeState {
+    received: BTreeSet<MessageId>,
     /// The time until which each attempt may start, by origin, task and attempt number.
-    given: BTreeMap<(NodeId, TaskId, u32), Instant>,
+    assigned: BTreeMap<(NodeId, TaskId, u32), Instant>,
     /// Attempts that were cancelled after they had arrived. A worker cannot know of a cancellation that arrives before
     /// its assignment.
     cancelled: BTreeSet<(NodeId, TaskId, u32)>,
@@ -34,7 +34,7 @@ pub(super) const NAME: &str = "nothing_starts_late";
 
 impl NothingStartsLate {
     pub(super) fn new(cluster: Arc<Cluster>) -> Self {
-        Self { nodes: vec![Told::default(); cluster.len()], cluster, checks: 0 }
+        Self { nodes: vec![NodeState::default(); cluster.len()], cluster, checks: 0 }
     }
 }
 
@@ -51,20 +51,20 @@ impl Invariant for NothingStartsLate {
         &mut self,
         now: Instant,
         node: NodeIndex,
-        word: &DirectMessage<'_>,
+        message: &DirectMessage<'_>,
     ) -> Result<(), String> {
-        let told = &mut self.nodes[node as usize];
+        let state = &mut self.nodes[node as usize];
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell a worker what to do")]
-        match word.payload {
-            Payload::Assign(assignment) if !word.sent && told.heard.insert(word.message) => {
+        match message.payload {
+            Payload::Assign(assignment) if !message.sent && state.received.insert(message.id) => {
                 let until = now.after(Duration::from_millis(assignment.remaining_millis));
                 let Attempt { task, number } = assignment.attempt;
-                told.given.insert((word.origin, task, number), until);
+                state.assigned.insert((message.origin, task, number), until);
             }
-            Payload::Cancel(attempt) if !word.sent && told.heard.insert(word.message) => {
-                let (origin, task) = (word.origin, attempt.task);
-                let given = told.given.range((origin, task, 0)..=(origin, task, attempt.number));
-                told.cancelled.extend(given.map(|(key, _)| *key));
+            Payload::Cancel(attempt) if !message.sent && state.received.insert(message.id) => {
+                let (origin, task) = (message.origin, attempt.task);
+                let assigned = state.assigned.range((origin, task, 0)..=(origin, task, attempt.number));
+                state.cancelled.extend(assigned.map(|(key, _)| *key));
             }
             _ => {}
         }
@@ -75,21 +75,21 @@ impl Invariant for NothingStartsLate {
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell that work begins")]
         match observation {
             Observation::Started => {
-                self.nodes[node as usize] = Told::default();
+                self.nodes[node as usize] = NodeState::default();
                 // A restarted origin numbers its attempts anew.
                 let id = self.cluster.id(node);
-                for told in &mut self.nodes {
-                    told.given.retain(|(origin, ..), _| *origin != id);
-                    told.cancelled.retain(|(origin, ..)| *origin != id);
+                for state in &mut self.nodes {
+                    state.assigned.retain(|(origin, ..), _| *origin != id);
+                    state.cancelled.retain(|(origin, ..)| *origin != id);
                 }
             }
             Observation::Output(Output::Event(Event::TaskStarted { task, origin, attempt })) => {
                 self.checks += 1;
-                let told = &self.nodes[node as usize];
-                if told.cancelled.contains(&(*origin, *task, *attempt)) {
+                let state = &self.nodes[node as usize];
+                if state.cancelled.contains(&(*origin, *task, *attempt)) {
                     return Err(format!("attempt {attempt} of task {task} began after it was cancelled"));
                 }
-                let until = told.given.get(&(*origin, *task, *attempt));
+                let until = state.assigned.get(&(*origin, *task, *attempt));
                 if let Some(until) = until.filter(|until| now > **until) {
                     return Err(format!("task {task} began although its time was over at {until}"));
                 }
@@ -114,8 +114,8 @@ mod tests {
 
     fn hears(invariant: &mut NothingStartsLate, seconds: u64, message: u8, payload: &Payload) {
         let (message, destination) = (MessageId([message; 16]), NodeId([9; 16]));
-        let word = DirectMessage { sent: false, message, origin: ORIGIN, destination, payload };
-        invariant.observe_message(at(seconds), 0, &word).unwrap();
+        let message = DirectMessage { sent: false, id: message, origin: ORIGIN, destination, payload };
+        invariant.observe_message(at(seconds), 0, &message).unwrap();
     }
 
     fn starts(invariant: &mut NothingStartsLate, seconds: u64, attempt: u32) -> bool {

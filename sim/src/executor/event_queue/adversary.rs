@@ -45,7 +45,7 @@ pub(super) struct Adversary {
     attacks: u32,
     invented: u32,
     /// Received frames, the oldest first.
-    heard: VecDeque<Vec<u8>>,
+    received: VecDeque<Vec<u8>>,
     /// The newest advert of each known member, including its own.
     adverts: BTreeMap<NodeId, Advert>,
     /// A signature of another node.
@@ -67,7 +67,7 @@ impl Adversary {
             begins_at: engine::time::micros(host.hostile_at),
             attacks: 0,
             invented: 0,
-            heard: VecDeque::new(),
+            received: VecDeque::new(),
             adverts: BTreeMap::new(),
             signature: Signature([0; 64]),
             attempts: VecDeque::new(),
@@ -77,7 +77,7 @@ impl Adversary {
 
     /// Observes a received frame.
     pub(super) fn observe_frame(&mut self, frame: &[u8]) {
-        remember(&mut self.heard, frame.to_vec());
+        remember(&mut self.received, frame.to_vec());
         match Message::decode(frame) {
             Ok(Message::Hello(hello)) => self.learn(&hello.advert),
             Ok(Message::Adverts(adverts)) => adverts.iter().for_each(|advert| self.learn(advert)),
@@ -283,14 +283,14 @@ impl Adversary {
         let frame = match self.draws.index(5) {
             0 => self.draws.bytes(2_000),
             1 => {
-                let mut frame = self.heard.get(self.draws.index(self.heard.len()))?.clone();
+                let mut frame = self.received.get(self.draws.index(self.received.len()))?.clone();
                 frame.truncate(self.draws.index(frame.len()));
                 frame
             }
             2 => vec![0; FRAME_BYTES_MAX + 1],
             3 => Message::Welcome.encode(),
             _ => self
-                .heard
+                .received
                 .iter()
                 .find(|frame| matches!(Message::decode(frame), Ok(Message::Hello(_))))?
                 .clone(),
@@ -299,7 +299,7 @@ impl Adversary {
     }
 
     fn replay(&mut self) -> Option<(Vec<u8>, u32)> {
-        let frame = self.heard.get(self.draws.index(self.heard.len()))?.clone();
+        let frame = self.received.get(self.draws.index(self.received.len()))?.clone();
         Some((frame, 1))
     }
 
