@@ -1,22 +1,22 @@
 //! Files that nodes give each other, on this machine's disk.
 //!
 //! Two threads do what the node orders: one reads pieces for others, the other keeps pieces that come in, so that
-//! nobody waits for the check of a whole file. What is shared stands on the [`Shelf`], found by its hash; what comes in
-//! lies in [`Incoming`] until all of it is there. Orders and reports are as bounded as the node's own windows are.
+//! nobody waits for the check of a whole file. What is shared stands on the [`SharedFiles`], found by its hash; what comes in
+//! lies in [`PartialFiles`] until all of it is there. Orders and reports are as bounded as the node's own windows are.
 
-mod incoming;
-mod leaves;
 mod manifest;
-mod shelf;
+mod partial;
+mod piece_hashes;
+mod shared_files;
 #[cfg(test)]
 mod tests;
 
 pub use manifest::{Manifest, ManifestError, ManifestFile};
-pub use shelf::{ShareError, Shared, Shelf, hash_file};
+pub use shared_files::{ShareError, SharedFile, SharedFiles, hash_file};
 
 use crate::ports;
 use engine::blob::{BlobError, BlobOrder, BlobReport, Hash};
-use incoming::Incoming;
+use partial::PartialFiles;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct FileBlobs {
     reads: Sender<BlobOrder>,
     writes: Sender<BlobOrder>,
     reports: UnboundedReceiver<BlobReport>,
-    shelf: Arc<Shelf>,
+    shared_files: Arc<SharedFiles>,
 }
 
 impl FileBlobs {
@@ -41,23 +41,23 @@ impl FileBlobs {
     pub fn open(directory: &Path) -> io::Result<Self> {
         crate::home::create_directory(directory)?;
         let (reporter, reports) = unbounded_channel();
-        let shelf = Arc::new(Shelf::open(directory, reporter.clone()));
-        let incoming = Incoming::new(directory);
+        let shared_files = Arc::new(SharedFiles::open(directory, reporter.clone()));
+        let partial = PartialFiles::new(directory);
         let reads = {
-            let (shelf, reporter) = (Arc::clone(&shelf), reporter.clone());
-            worker("blobs-out", move |order| read(&shelf, order, &reporter))?
+            let (shared_files, reporter) = (Arc::clone(&shared_files), reporter.clone());
+            spawn_worker("blobs-out", move |order| read(&shared_files, order, &reporter))?
         };
         let writes = {
-            let shelf = Arc::clone(&shelf);
-            let mut keeper = Keeper { incoming, shelf, reporter };
-            worker("blobs-in", move |order| keeper.carry_out(order))?
+            let shared_files = Arc::clone(&shared_files);
+            let mut writer = PartialFileWriter { partial, shared_files, reporter };
+            spawn_worker("blobs-in", move |order| writer.carry_out(order))?
         };
-        Ok(Self { reads, writes, reports, shelf })
+        Ok(Self { reads, writes, reports, shared_files })
     }
 
     /// Returns what this node shares, to be looked at and added to.
-    pub fn shelf(&self) -> Arc<Shelf> {
-        Arc::clone(&self.shelf)
+    pub fn shared_files(&self) -> Arc<SharedFiles> {
+        Arc::clone(&self.shared_files)
     }
 }
 
@@ -77,38 +77,41 @@ impl ports::Blobs for FileBlobs {
 }
 
 /// Starts a thread that does one thing after the other.
-fn worker(name: &str, mut job: impl FnMut(BlobOrder) + Send + 'static) -> io::Result<Sender<BlobOrder>> {
+fn spawn_worker(
+    name: &str,
+    mut job: impl FnMut(BlobOrder) + Send + 'static,
+) -> io::Result<Sender<BlobOrder>> {
     let (orders, inbox): (_, Receiver<BlobOrder>) = channel();
     thread::Builder::new().name(name.to_owned()).spawn(move || inbox.into_iter().for_each(&mut job))?;
     Ok(orders)
 }
 
-fn read(shelf: &Shelf, order: BlobOrder, reporter: &UnboundedSender<BlobReport>) {
+fn read(shared_files: &SharedFiles, order: BlobOrder, reporter: &UnboundedSender<BlobReport>) {
     if let BlobOrder::Read { read, root, piece } = order {
-        let result = shelf.read(root, piece);
+        let result = shared_files.read(root, piece);
         let _ = reporter.send(BlobReport::Read { read, result });
     }
 }
 
 /// Keeps what comes in.
-struct Keeper {
-    incoming: Incoming,
-    shelf: Arc<Shelf>,
+struct PartialFileWriter {
+    partial: PartialFiles,
+    shared_files: Arc<SharedFiles>,
     reporter: UnboundedSender<BlobReport>,
 }
 
-impl Keeper {
+impl PartialFileWriter {
     fn carry_out(&mut self, order: BlobOrder) {
         let report = match order {
-            BlobOrder::Close(root) => return self.incoming.close(root),
+            BlobOrder::Close(root) => return self.partial.close(root),
             BlobOrder::Finish(root) => BlobReport::Finished { root, result: self.finish(root) },
             BlobOrder::Open { blob, sha256 } => {
-                let result = self.incoming.open(blob, sha256).map_err(|error| reason(&error, blob.root));
+                let result = self.partial.open(blob, sha256).map_err(|error| reason(&error, blob.root));
                 BlobReport::Opened { root: blob.root, result }
             }
             BlobOrder::Read { .. } => return,
             BlobOrder::Write { root, piece, bytes, leaf } => {
-                let result = self.incoming.write(root, piece, &bytes, leaf);
+                let result = self.partial.write(root, piece, &bytes, leaf);
                 BlobReport::Written { root, piece, result: result.map_err(|error| reason(&error, root)) }
             }
         };
@@ -116,9 +119,9 @@ impl Keeper {
     }
 
     fn finish(&mut self, root: Hash) -> Result<(), BlobError> {
-        match self.incoming.finish(root) {
+        match self.partial.finish(root) {
             Ok(Some(done)) => {
-                self.shelf.add_fetched(done);
+                self.shared_files.add_fetched(done);
                 Ok(())
             }
             Ok(None) => Err(BlobError::WrongHash),

@@ -105,14 +105,14 @@ impl Service {
         let multicast = multicast(&thread, settings);
         let events = EventLog::new(ground.log.clone());
         let journal = Observer { events, state, startup: startup.clone(), recording };
-        let shelf = blobs.shelf();
+        let shared_files = blobs.shared_files();
         let world = World { transport, multicast, store, inference, blobs, host, clock, journal };
         startup.done("discovery");
         let driver = thread.spawn(driver::run(node, world, asks));
         let models = Catalog::new(sources, settings.run_models.then_some(pool), found);
         let stop_catalog = models.watch();
         let address = info.api_address;
-        door.open(Api { handle: handle.clone(), models, results, shelf, threads, token, address });
+        door.open(Api { handle: handle.clone(), models, results, shared_files, threads, token, address });
         Ok(Self {
             home: home.clone(),
             info,

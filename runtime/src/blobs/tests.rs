@@ -87,7 +87,7 @@ async fn what_was_written_is_found_after_a_restart_and_what_was_damaged_is_not()
         write(&mut blobs, blob, &content, piece).await;
     }
     assert_eq!(finish(&mut blobs, blob).await, Ok(()));
-    let path = blobs.shelf().path(blob.root).unwrap();
+    let path = blobs.shared_files().path(blob.root).unwrap();
     assert!(fs::read(path).unwrap() == content);
     let piece = read(&mut blobs, blob.root, 3).await.unwrap();
     assert!(blob.check(3, &piece).is_some(), "it is shared at once, with proofs");
@@ -131,7 +131,7 @@ async fn a_folder_is_shared_until_what_is_in_it_changes() {
     fs::write(models.path().join(".hidden"), b"x").unwrap();
     std::os::unix::fs::symlink("onnx/model.bin", models.path().join("link.bin")).unwrap();
     let mut blobs = FileBlobs::open(folder.path()).unwrap();
-    let manifest = blobs.shelf().share(models.path()).unwrap();
+    let manifest = blobs.shared_files().share(models.path()).unwrap();
     let names: Vec<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(names, ["empty.txt", "link.bin", "onnx/model.bin"]);
     let (file, blob) = (&manifest.files[2], BlobId::of(&content));
@@ -150,15 +150,15 @@ async fn a_folder_is_shared_until_what_is_in_it_changes() {
     assert!(read(&mut blobs, blob.root, 1).await.is_ok());
     bin.write_all_at(b"changed", PIECE_BYTES + 3).unwrap();
     assert_eq!(read(&mut blobs, blob.root, 1).await, Err(BlobError::Gone), "not what it was");
-    assert!(!blobs.shelf().list().iter().any(|shared| shared.blake3 == blob.root));
+    assert!(!blobs.shared_files().list().iter().any(|shared| shared.blake3 == blob.root));
 }
 
 #[test]
 fn what_is_not_there_is_not_shared() {
     let folder = tempfile::tempdir().unwrap();
     let blobs = FileBlobs::open(folder.path()).unwrap();
-    let shelf = blobs.shelf();
-    assert!(matches!(shelf.share(&folder.path().join("no")), Err(ShareError::Io { .. })));
+    let shared_files = blobs.shared_files();
+    assert!(matches!(shared_files.share(&folder.path().join("no")), Err(ShareError::Io { .. })));
     fs::create_dir(folder.path().join("empty")).unwrap();
-    assert!(matches!(shelf.share(&folder.path().join("empty")), Err(ShareError::Nothing(_))));
+    assert!(matches!(shared_files.share(&folder.path().join("empty")), Err(ShareError::Nothing(_))));
 }

@@ -1,7 +1,7 @@
 //! What the handlers of requests share: the way to the node, to its results, models and files, and the token.
 
 use super::auth::Token;
-use crate::blobs::Shelf;
+use crate::blobs::SharedFiles;
 use crate::catalog::Catalog;
 use crate::driver::Handle;
 use crate::store::Damage;
@@ -20,7 +20,7 @@ pub struct Api {
     /// The models, past the node.
     pub models: Catalog,
     /// What the node shares.
-    pub shelf: Arc<Shelf>,
+    pub shared_files: Arc<SharedFiles>,
     /// Threads that each model computes and tokenises on.
     pub threads: u16,
     /// What a client must show.

@@ -1,7 +1,7 @@
 //! The API over real sockets, in front of a stand-in for the node.
 
 use super::*;
-use crate::blobs::Shelf;
+use crate::blobs::SharedFiles;
 use crate::catalog::{self, Catalog, Found, Sources};
 use crate::config::ModelEntry;
 use crate::driver::Handle;
@@ -194,12 +194,12 @@ impl Server {
         });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shelf = Shelf::open(Path::new("/nowhere"), mpsc::unbounded_channel().0);
+        let shared_files = SharedFiles::open(Path::new("/nowhere"), mpsc::unbounded_channel().0);
         let api = Api {
             handle,
             models: Catalog::new(Sources::default(), None, built_in()),
             results,
-            shelf: Arc::new(shelf),
+            shared_files: Arc::new(shared_files),
             threads: 3,
             token: Arc::new(Token::from_text(TOKEN)),
             address,

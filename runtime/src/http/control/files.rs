@@ -8,7 +8,7 @@
     reason = "each question has one answer; whatever else comes is the same mistake"
 )]
 
-use crate::blobs::{Manifest, ShareError, Shared, Shelf};
+use crate::blobs::{Manifest, ShareError, SharedFile, SharedFiles};
 use crate::home;
 use crate::http::error::ApiError;
 use crate::http::state::Api;
@@ -35,7 +35,7 @@ use tokio::sync::mpsc;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Files {
     /// Each of the files.
-    files: Vec<Shared>,
+    files: Vec<SharedFile>,
 }
 
 pub(super) async fn fetches(State(api): State<Api>) -> Result<Json<Fetches>, ApiError> {
@@ -43,7 +43,7 @@ pub(super) async fn fetches(State(api): State<Api>) -> Result<Json<Fetches>, Api
 }
 
 pub(super) async fn files(State(api): State<Api>) -> Json<Files> {
-    Json(Files { files: api.shelf.list() })
+    Json(Files { files: api.shared_files.list() })
 }
 
 pub(super) async fn share(
@@ -53,8 +53,8 @@ pub(super) async fn share(
 ) -> Result<Json<Manifest>, ApiError> {
     let NewShare { path } = read(&headers, &body, r#"{"path": "/models/mine"}"#)?;
     absolute(&path)?;
-    let shelf = Arc::clone(&api.shelf);
-    let shared = tokio::task::spawn_blocking(move || shelf.share(&path)).await;
+    let shared_files = Arc::clone(&api.shared_files);
+    let shared = tokio::task::spawn_blocking(move || shared_files.share(&path)).await;
     match shared {
         Ok(Ok(manifest)) => Ok(Json(manifest)),
         Ok(Err(error)) => Err(not_shared(&error)),
@@ -129,9 +129,9 @@ async fn follow(
         Ok(Err(rejection)) => return Some(FetchLine::Error(ApiError::from(rejection).detail())),
         Err(stopped) => return Some(FetchLine::Error(ApiError::from(stopped).detail())),
     };
-    let (shelf, root, to) = (Arc::clone(&api.shelf), fetched.blob.root, path.to_owned());
+    let (shared_files, root, to) = (Arc::clone(&api.shared_files), fetched.blob.root, path.to_owned());
     let placed =
-        tokio::task::spawn_blocking(move || place(&shelf, root, &to)).await.map_err(io::Error::other);
+        tokio::task::spawn_blocking(move || place(&shared_files, root, &to)).await.map_err(io::Error::other);
     Some(match placed.and_then(|placed| placed) {
         Ok(()) => FetchLine::Fetched {
             blake3: root,
@@ -144,19 +144,19 @@ async fn follow(
 
 /// Puts a file that was fetched, or was here, where it is wanted; it is shared from there on, if from the node's own
 /// place before.
-fn place(shelf: &Shelf, root: Hash, to: &Path) -> io::Result<()> {
-    let from = shelf.path(root).ok_or(io::ErrorKind::NotFound)?;
+fn place(shared_files: &SharedFiles, root: Hash, to: &Path) -> io::Result<()> {
+    let from = shared_files.path(root).ok_or(io::ErrorKind::NotFound)?;
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent)?;
     }
     // A file of the user's own stays where it is, and so does what has been fetched before for another place.
-    if !shelf.is_own(&from) {
+    if !shared_files.is_own(&from) {
         return copy(&from, to);
     }
     if fs::hard_link(&from, to).is_err() {
         copy(&from, to)?;
     }
-    shelf.moved(root, to)?;
+    shared_files.moved(root, to)?;
     fs::remove_file(&from)
 }
 

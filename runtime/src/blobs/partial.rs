@@ -4,7 +4,7 @@
 //! every piece that is noted is read and hashed anew, so what a lost power made of it does not count. The file gets its
 //! final name once every piece is there and the tree over their hashes has the root that was asked for.
 
-use super::leaves;
+use super::piece_hashes;
 use engine::blob::{BlobId, Hash, PIECE_BYTES, Pieces, Tree, leaf};
 use nix::sys::statvfs::statvfs;
 use sha2::{Digest as _, Sha256};
@@ -17,21 +17,21 @@ use std::time::Duration;
 
 /// The files on their way here.
 #[derive(Debug)]
-pub(super) struct Incoming {
+pub(super) struct PartialFiles {
     directory: PathBuf,
-    open: BTreeMap<Hash, Part>,
+    open: BTreeMap<Hash, PartialFile>,
 }
 
 /// A file that is here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Done {
+pub(super) struct CompleteFile {
     pub(super) blob: BlobId,
     pub(super) sha256: Option<Hash>,
     pub(super) path: PathBuf,
 }
 
 #[derive(Debug)]
-struct Part {
+struct PartialFile {
     blob: BlobId,
     sha256: Option<Hash>,
     bytes: File,
@@ -39,7 +39,7 @@ struct Part {
     leaves: Vec<Hash>,
 }
 
-impl Incoming {
+impl PartialFiles {
     pub(super) fn new(directory: &Path) -> Self {
         if let Err(error) = forget_old(directory) {
             tracing::warn!(%error, "what was begun and not ended long ago is still there");
@@ -61,22 +61,22 @@ impl Incoming {
         if bytes.metadata()?.len() > blob.bytes {
             bytes.set_len(0)?;
         }
-        let mut noted = leaves::read(&self.path(blob.root, "leaves"), blob)?;
+        let mut noted = piece_hashes::read(&self.path(blob.root, "leaves"), blob)?;
         let mut pieces = Pieces::none(blob.pieces());
-        for (piece, noted) in (0..).zip(&mut noted).filter(|(_, noted)| **noted != leaves::MISSING) {
+        for (piece, noted) in (0..).zip(&mut noted).filter(|(_, noted)| **noted != piece_hashes::MISSING) {
             let right =
                 read_piece(&bytes, blob, piece).is_ok_and(|bytes| leaf(blob, piece, &bytes) == *noted);
             if right {
                 pieces.insert(piece);
             } else {
-                *noted = leaves::MISSING;
+                *noted = piece_hashes::MISSING;
             }
         }
         let missing = blob.bytes.saturating_sub(u64::from(pieces.count()).saturating_mul(PIECE_BYTES));
         if free_bytes(&self.directory)? < missing.saturating_add(SPARE_BYTES) && missing > 0 {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.open.insert(blob.root, Part { blob, sha256, bytes, hashes, leaves: noted });
+        self.open.insert(blob.root, PartialFile { blob, sha256, bytes, hashes, leaves: noted });
         Ok(pieces)
     }
 
@@ -89,18 +89,18 @@ impl Incoming {
         let part = self.part(root)?;
         let (begin, _) = part.blob.place(piece).ok_or(io::ErrorKind::InvalidInput)?;
         part.bytes.write_all_at(bytes, begin)?;
-        leaves::set(&part.hashes, piece, leaf)?;
+        piece_hashes::set(&part.hashes, piece, leaf)?;
         let slot = part.leaves.get_mut(piece as usize).ok_or(io::ErrorKind::InvalidInput)?;
         *slot = leaf;
         Ok(())
     }
 
     /// Checks a whole file and gives it its name; `None`, and nothing of it is left, where it is another.
-    pub(super) fn finish(&mut self, root: Hash) -> io::Result<Option<Done>> {
+    pub(super) fn finish(&mut self, root: Hash) -> io::Result<Option<CompleteFile>> {
         let (part_path, path) = (self.path(root, "part"), self.path(root, ""));
         let part = self.part(root)?;
         let (blob, sha256) = (part.blob, part.sha256);
-        let complete = !part.leaves.contains(&leaves::MISSING);
+        let complete = !part.leaves.contains(&piece_hashes::MISSING);
         let tree = Tree::over(part.leaves.clone());
         let named = match sha256 {
             Some(wanted) => sha256_of(&part_path)? == wanted,
@@ -116,10 +116,10 @@ impl Incoming {
         part.hashes.sync_all()?;
         fs::rename(&part_path, &path)?;
         File::open(&self.directory)?.sync_all()?;
-        Ok(Some(Done { blob, sha256, path }))
+        Ok(Some(CompleteFile { blob, sha256, path }))
     }
 
-    fn part(&mut self, root: Hash) -> io::Result<&mut Part> {
+    fn part(&mut self, root: Hash) -> io::Result<&mut PartialFile> {
         self.open.get_mut(&root).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 

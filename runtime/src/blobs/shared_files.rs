@@ -4,9 +4,9 @@
 //! read, so a file that was changed in place is no longer shared rather than given wrong. The list outlives the node, in
 //! `shared.json`.
 
-use super::incoming::{Done, read_piece, sha256_of};
-use super::leaves;
 use super::manifest::{Manifest, ManifestFile};
+use super::partial::{CompleteFile, read_piece, sha256_of};
+use super::piece_hashes;
 use engine::blob::{
     BLOB_BYTES_MAX, BlobError, BlobId, BlobReport, Hash, Piece, SHARED_MAX, SharedBlob, Tree, leaf,
 };
@@ -21,7 +21,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 /// The files that a node shares.
 #[derive(Debug)]
-pub struct Shelf {
+pub struct SharedFiles {
     directory: PathBuf,
     reporter: UnboundedSender<BlobReport>,
     inner: Mutex<Inner>,
@@ -29,7 +29,7 @@ pub struct Shelf {
 
 /// A file that is shared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shared {
+pub struct SharedFile {
     /// Where it lies.
     pub path: PathBuf,
     /// What is in it.
@@ -66,7 +66,7 @@ pub enum ShareError {
 
 #[derive(Debug, Default)]
 struct Inner {
-    files: BTreeMap<Hash, Shared>,
+    files: BTreeMap<Hash, SharedFile>,
     /// What was lately read from, the latest last.
     open: VecDeque<Arc<Open>>,
 }
@@ -80,21 +80,21 @@ struct Open {
     tree: Tree,
 }
 
-impl Shelf {
+impl SharedFiles {
     /// Reads what was shared before; what is no longer as it was is left out.
     pub(crate) fn open(directory: &Path, reporter: UnboundedSender<BlobReport>) -> Self {
         let text = fs::read(directory.join(LIST)).unwrap_or_default();
-        let list: Vec<Shared> = serde_json::from_slice(&text).unwrap_or_default();
-        let shelf = Self { directory: directory.to_owned(), reporter, inner: Mutex::default() };
-        let same = |shared: &Shared| fs::metadata(&shared.path).is_ok_and(|found| shared.is(&found));
-        shelf.lock().files =
+        let list: Vec<SharedFile> = serde_json::from_slice(&text).unwrap_or_default();
+        let shared_files = Self { directory: directory.to_owned(), reporter, inner: Mutex::default() };
+        let same = |shared: &SharedFile| fs::metadata(&shared.path).is_ok_and(|found| shared.is(&found));
+        shared_files.lock().files =
             list.into_iter().filter(same).take(SHARED_MAX).map(|shared| (shared.blake3, shared)).collect();
-        shelf.report();
-        shelf
+        shared_files.report();
+        shared_files
     }
 
     /// Returns what is shared.
-    pub fn list(&self) -> Vec<Shared> {
+    pub fn list(&self) -> Vec<SharedFile> {
         self.lock().files.values().cloned().collect()
     }
 
@@ -125,7 +125,7 @@ impl Shelf {
         let file = |found: &PathBuf| {
             let name = folder.and_then(|folder| found.strip_prefix(folder).ok()?.to_str());
             let path = name.ok_or_else(|| failed(io::ErrorKind::InvalidFilename.into()))?.to_owned();
-            let Shared { blake3, sha256, bytes, .. } = self.share_file(found)?;
+            let SharedFile { blake3, sha256, bytes, .. } = self.share_file(found)?;
             Ok(ManifestFile { path, bytes, blake3, sha256 })
         };
         let files: Result<_, ShareError> = found.iter().map(file).collect();
@@ -135,12 +135,12 @@ impl Shelf {
     }
 
     /// Shares a file that has just been fetched.
-    pub(super) fn add_fetched(&self, done: Done) {
-        let Done { blob, sha256, path } = done;
+    pub(super) fn add_fetched(&self, done: CompleteFile) {
+        let CompleteFile { blob, sha256, path } = done;
         let note = || {
             let sha256 = sha256.map_or_else(|| sha256_of(&path), Ok)?;
             let found = fs::metadata(&path)?;
-            Ok::<_, io::Error>(Shared {
+            Ok::<_, io::Error>(SharedFile {
                 changed: changed(&found),
                 blake3: blob.root,
                 sha256,
@@ -205,7 +205,7 @@ impl Shelf {
         let file = File::open(&shared.path).ok()?;
         let blob = shared.blob();
         let same = file.metadata().is_ok_and(|found| shared.is(&found));
-        let (leaves, tree) = leaves::tree(&self.leaves_path(root), blob).filter(|_| same)?;
+        let (leaves, tree) = piece_hashes::tree(&self.piece_hashes_path(root), blob).filter(|_| same)?;
         let open = Arc::new(Open { blob, file, leaves, tree });
         let mut inner = self.lock();
         if inner.open.len() >= OPEN_MAX {
@@ -227,7 +227,7 @@ impl Shelf {
         }
     }
 
-    fn share_file(&self, path: &Path) -> Result<Shared, ShareError> {
+    fn share_file(&self, path: &Path) -> Result<SharedFile, ShareError> {
         let failed = |source| ShareError::Io { path: path.to_owned(), source };
         // Where links lead to is what is read.
         let path = path.canonicalize().map_err(failed)?;
@@ -243,9 +243,10 @@ impl Shelf {
             return Err(ShareError::TooMany);
         }
         let (blob, leaves) = hash_pieces(&path, found.len()).map_err(failed)?;
-        leaves::write(&self.leaves_path(blob.root), &leaves).map_err(failed)?;
+        piece_hashes::write(&self.piece_hashes_path(blob.root), &leaves).map_err(failed)?;
         let sha256 = sha256_of(&path).map_err(failed)?;
-        let shared = Shared { changed: changed(&found), blake3: blob.root, sha256, bytes: blob.bytes, path };
+        let shared =
+            SharedFile { changed: changed(&found), blake3: blob.root, sha256, bytes: blob.bytes, path };
         self.lock().files.insert(shared.blake3, shared.clone());
         Ok(shared)
     }
@@ -262,12 +263,12 @@ impl Shelf {
     }
 
     fn report(&self) {
-        let one = |shared: &Shared| SharedBlob { blob: shared.blob(), sha256: Some(shared.sha256) };
+        let one = |shared: &SharedFile| SharedBlob { blob: shared.blob(), sha256: Some(shared.sha256) };
         let shared = self.lock().files.values().map(one).collect();
         let _ = self.reporter.send(BlobReport::Shared(shared));
     }
 
-    fn leaves_path(&self, root: Hash) -> PathBuf {
+    fn piece_hashes_path(&self, root: Hash) -> PathBuf {
         self.directory.join(root.to_string()).with_extension("leaves")
     }
 
@@ -276,7 +277,7 @@ impl Shelf {
     }
 }
 
-impl Shared {
+impl SharedFile {
     /// Returns by what it is known.
     pub const fn blob(&self) -> BlobId {
         BlobId { root: self.blake3, bytes: self.bytes }
@@ -298,7 +299,7 @@ pub fn hash_file(path: &Path, bytes: u64) -> io::Result<BlobId> {
 /// Hashes a file, piece by piece.
 fn hash_pieces(path: &Path, bytes: u64) -> io::Result<(BlobId, Vec<Hash>)> {
     let file = File::open(path)?;
-    let unnamed = BlobId { root: leaves::MISSING, bytes };
+    let unnamed = BlobId { root: piece_hashes::MISSING, bytes };
     let hash = |piece| Ok::<_, io::Error>(leaf(unnamed, piece, &read_piece(&file, unnamed, piece)?));
     let leaves = (0..unnamed.pieces()).map(hash).collect::<io::Result<Vec<Hash>>>()?;
     let root = Tree::over(leaves.clone()).root().ok_or(io::ErrorKind::InvalidData)?;
