@@ -186,17 +186,17 @@ pub struct Lock {
 
 /// A file that must stay where it is while its node runs.
 #[derive(Clone, Debug)]
-pub struct Landmark {
+pub struct WatchedFile {
     path: PathBuf,
     device_and_inode: (u64, u64),
 }
 
-impl Landmark {
+impl WatchedFile {
     /// Notes the file that is there now.
     ///
     /// # Errors
     /// Whatever the file system says.
-    pub fn at(path: &Path) -> io::Result<Self> {
+    pub fn new(path: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(path)?;
         Ok(Self { path: path.to_owned(), device_and_inode: (metadata.dev(), metadata.ino()) })
     }
@@ -207,7 +207,7 @@ impl Landmark {
     }
 
     /// Tells whether the file was removed, or another one put in its place. One that cannot be looked at still stands.
-    pub fn is_gone(&self) -> bool {
+    pub fn is_removed(&self) -> bool {
         match fs::metadata(&self.path) {
             Ok(metadata) => (metadata.dev(), metadata.ino()) != self.device_and_inode,
             Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),

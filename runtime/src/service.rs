@@ -13,7 +13,7 @@ use crate::catalog::{self, Catalog, Found, Sources};
 use crate::clock::{self, SystemClock};
 use crate::config::{self, Effective, LogLevel, Overrides, Settings, Shown};
 use crate::driver::{self, Handle, World};
-use crate::home::{self, Home, Landmark, Lock, RunInfo};
+use crate::home::{self, Home, Lock, RunInfo, WatchedFile};
 use crate::host::ThisProcess;
 use crate::http::{self, Api, Door, ResultReadError, ResultSource, Token};
 use crate::hub::Hub;
@@ -41,7 +41,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use storage::{Storage, unusable, want_room};
+use storage::{Storage, require_free_space, unusable};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -61,7 +61,7 @@ pub struct Service {
     stop_api: oneshot::Sender<()>,
     stop_catalog: oneshot::Sender<()>,
     /// Without these nobody finds this node, or what it accepts is not durable.
-    landmarks: [Landmark; 2],
+    watched_files: [WatchedFile; 2],
     warnings: Vec<String>,
     written: Option<Written>,
     // The last three are held for what their drop does.
@@ -81,29 +81,30 @@ impl Service {
         terminal: bool,
         startup: &Startup,
     ) -> Result<Self, StartError> {
-        let ground = Ground::take(home, overrides, terminal, startup)?;
-        let settings = &ground.effective.settings;
-        let entrance = Entrance::open(home, &ground, startup)?;
+        let preflight = Preflight::run(home, overrides, terminal, startup)?;
+        let settings = &preflight.effective.settings;
+        let listeners = Listeners::open(home, &preflight, startup)?;
         let storage = Storage::open(home, settings, overrides.accept_data_loss)?;
-        let Storage { store, saved, results, blobs, landmarks, warnings } = storage;
+        let Storage { store, saved, results, blobs, watched_files, warnings } = storage;
         startup.done("storage");
-        let (sources, options) = models(settings).map_err(StartError::Program)?;
+        let (sources, options) = model_sources(settings).map_err(StartError::Program)?;
         let found = catalog::find(&sources);
         let threads = options.cpu.threads;
         let clock = SystemClock::start();
-        let start = beginning(&ground, &clock, offers(&sources, &options, &found))?;
+        let start = engine_start(&preflight, &clock, model_offers(&sources, &options, &found))?;
         let config_file = overrides.config_file.clone().unwrap_or_else(|| home.config_file());
-        let host = ThisProcess::new(config_file, ground.key.identity.clone(), results.damage().clone());
-        let (identity, recording, written) = record(settings, &start, &saved, ground.key.identity)?;
+        let host = ThisProcess::new(config_file, preflight.key.identity.clone(), results.damage().clone());
+        let (identity, recording, written) =
+            start_recording(settings, &start, &saved, preflight.key.identity)?;
 
         // From here on nothing fails.
         let (handle, asks) = Handle::new();
         let (state, states) = watch::channel(State::Initializing);
         let node = Node::new(start.config, identity, start.seed, start.now, start.wall, saved);
         let (inference, pool) = WorkerPool::start(options, found.models.clone());
-        let Entrance { info, door, token, api, stop_api, registration, transport, thread } = entrance;
+        let Listeners { info, door, token, api, stop_api, registration, transport, thread } = listeners;
         let multicast = multicast(&thread, settings);
-        let events = EventLog::new(ground.log.clone());
+        let events = EventLog::new(preflight.log.clone());
         let journal = Observer { events, state, startup: startup.clone(), recording };
         let shared_files = blobs.shared_files();
         let world = World { transport, multicast, store, inference, blobs, host, clock, journal };
@@ -117,7 +118,7 @@ impl Service {
             home: home.clone(),
             info,
             startup: startup.clone(),
-            log: ground.log,
+            log: preflight.log,
             handle,
             states,
             ready: watch::Sender::new(false),
@@ -125,12 +126,12 @@ impl Service {
             api,
             stop_api,
             stop_catalog,
-            landmarks,
-            warnings: [ground.effective.warnings, warnings].concat(),
+            watched_files,
+            warnings: [preflight.effective.warnings, warnings].concat(),
             written,
             thread,
             registration,
-            lock: ground.lock,
+            lock: preflight.lock,
         })
     }
 
@@ -156,33 +157,33 @@ impl Service {
 
     /// Lives until the node has stopped; returns the exit status that it asks for.
     pub async fn wait(mut self) -> u8 {
-        let (mut uprooted, mut hidden) = (false, false);
-        let mut look = tokio::time::interval(LOOK_EVERY);
+        let (mut files_removed, mut readiness_failed) = (false, false);
+        let mut look = tokio::time::interval(FILE_CHECK_INTERVAL);
         let ended = loop {
             tokio::select! {
                 biased;
                 ended = &mut self.driver => break ended,
                 // Its sender lives as long as the driver, which has just not ended.
                 Ok(()) = self.states.changed() => {}
-                _ = look.tick(), if !uprooted => {
-                    uprooted = self.leave_if_uprooted();
+                _ = look.tick(), if !files_removed => {
+                    files_removed = self.stop_if_files_removed();
                     continue;
                 }
             }
             let state = *self.states.borrow_and_update();
-            if !self.show(state) && state == State::Active && !hidden {
+            if !self.update_ready_file(state) && state == State::Active && !readiness_failed {
                 // Whoever started it waits for the file in vain.
-                hidden = true;
-                self.leave();
+                readiness_failed = true;
+                self.request_shutdown();
             }
         };
         let code = ended.unwrap_or_else(|error| {
             let fields = [("error".to_owned(), Value::from(error.to_string()))].into_iter().collect();
             let message = "the node failed";
             self.log.write(&Line { level: LogLevel::Fatal, component: "service", message, fields });
-            FAILED
+            EXIT_FAILED
         });
-        let code = if uprooted || hidden { code.max(1) } else { code };
+        let code = if files_removed || readiness_failed { code.max(1) } else { code };
         if let Some(written) = self.written.take() {
             written.wait().await;
         }
@@ -209,21 +210,23 @@ impl Service {
     }
 
     /// Asks the node to stop where its files were taken away; returns whether that is so.
-    fn leave_if_uprooted(&self) -> bool {
-        let Some(gone) = self.landmarks.iter().find(|landmark| landmark.is_gone()) else { return false };
-        tracing::error!(file = %gone.path().display(), "a file of this node was removed; stopping");
-        self.leave();
+    fn stop_if_files_removed(&self) -> bool {
+        let Some(removed) = self.watched_files.iter().find(|watched_file| watched_file.is_removed()) else {
+            return false;
+        };
+        tracing::error!(file = %removed.path().display(), "a file of this node was removed; stopping");
+        self.request_shutdown();
         true
     }
 
     /// Lets the node stop in good order.
-    fn leave(&self) {
+    fn request_shutdown(&self) {
         let handle = self.handle.clone();
         tokio::spawn(async move { drop(handle.ask(engine::Request::Shutdown).await) });
     }
 
     /// Lets the readiness file be there while the node is ACTIVE, and only then; returns whether that is so.
-    fn show(&self, state: State) -> bool {
+    fn update_ready_file(&self, state: State) -> bool {
         let path = self.home.ready_file();
         let shown = match state {
             State::Active => {
@@ -251,7 +254,7 @@ impl Service {
 }
 
 /// What a node stands on before it touches the network: its home, its settings, its key.
-struct Ground {
+struct Preflight {
     key: NodeKey,
     effective: Effective,
     log: Log,
@@ -259,8 +262,8 @@ struct Ground {
     lock: Lock,
 }
 
-impl Ground {
-    fn take(
+impl Preflight {
+    fn run(
         home: &Home,
         overrides: &Overrides,
         terminal: bool,
@@ -268,12 +271,12 @@ impl Ground {
     ) -> Result<Self, StartError> {
         home.create().map_err(unusable(home.root()))?;
         let run = home.run_directory();
-        want_room(&run)?;
+        require_free_space(&run)?;
         let lock = home.lock()?;
         home.clear_run().map_err(unusable(home.root()))?;
         startup.done("home");
         let effective = config::load(home, overrides)?;
-        want_room(&effective.settings.storage_path)?;
+        require_free_space(&effective.settings.storage_path)?;
         let options = LogOptions {
             level: effective.settings.log_level,
             terminal,
@@ -283,7 +286,7 @@ impl Ground {
         let log = Log::open(&home.log_file(), options).map_err(unusable(&home.log_file()))?;
         log.take_tracing();
         logging::report_panics(&log, &home.log_file());
-        report(&log, &effective);
+        log_configuration(&log, &effective);
         let shown = serde_json::to_vec(&effective.shown()).map_err(io::Error::other);
         shown
             .and_then(|shown| home::replace_file(&home.effective_file(), &shown, 0o600))
@@ -296,7 +299,7 @@ impl Ground {
 }
 
 /// Where others come in: peers, and whoever asks while storage opens, who is told so.
-struct Entrance {
+struct Listeners {
     info: RunInfo,
     door: Door,
     token: Arc<Token>,
@@ -308,9 +311,9 @@ struct Entrance {
     thread: NodeThread,
 }
 
-impl Entrance {
-    fn open(home: &Home, ground: &Ground, startup: &Startup) -> Result<Self, StartError> {
-        let Ground { key, effective, .. } = ground;
+impl Listeners {
+    fn open(home: &Home, preflight: &Preflight, startup: &Startup) -> Result<Self, StartError> {
+        let Preflight { key, effective, .. } = preflight;
         let settings = &effective.settings;
         let thread = NodeThread::start().map_err(StartError::Thread)?;
         let transport = {
@@ -386,7 +389,7 @@ impl Journal for Observer {
 }
 
 /// What a node has to do with models: where to look for them, and what they may use.
-fn models(settings: &Settings) -> io::Result<(Sources, WorkerPoolOptions)> {
+fn model_sources(settings: &Settings) -> io::Result<(Sources, WorkerPoolOptions)> {
     let mut hub = Hub::from_environment(|name| std::env::var_os(name)).ok();
     if let Some(hub) = &mut hub {
         hub.offline |= settings.offline;
@@ -415,7 +418,7 @@ fn models(settings: &Settings) -> io::Result<(Sources, WorkerPoolOptions)> {
 
 /// Returns what a node tells others that it can do. What merely is in the cache may go again, and is announced as
 /// long as it is there.
-fn offers(sources: &Sources, options: &WorkerPoolOptions, found: &Found) -> Vec<ModelOffer> {
+fn model_offers(sources: &Sources, options: &WorkerPoolOptions, found: &Found) -> Vec<ModelOffer> {
     let listed = |name: &str| sources.entries.iter().any(|entry| entry.name() == name);
     let offered = found.models.iter().filter(|model| options.fits(model) && listed(&model.name));
     let mut offers = Vec::new();
@@ -427,13 +430,17 @@ fn offers(sources: &Sources, options: &WorkerPoolOptions, found: &Found) -> Vec<
 }
 
 /// Returns what the engine begins with, beside what is stored.
-fn beginning(ground: &Ground, clock: &SystemClock, models: Vec<ModelOffer>) -> Result<Start, StartError> {
+fn engine_start(
+    preflight: &Preflight,
+    clock: &SystemClock,
+    models: Vec<ModelOffer>,
+) -> Result<Start, StartError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(io::Error::other(error)))?;
     Ok(Start {
         version: journal::VERSION.to_owned(),
-        key: ground.key.identity.public_key(),
-        config: engine::Config { models, ..ground.effective.settings.engine_config() },
+        key: preflight.key.identity.public_key(),
+        config: engine::Config { models, ..preflight.effective.settings.engine_config() },
         seed,
         now: clock.now(),
         wall: clock.wall(),
@@ -461,7 +468,7 @@ fn bind_api(effective: &Effective) -> Result<TcpListener, StartError> {
 }
 
 /// Begins the recording of a node where one is asked for; returns the identity to make the node with.
-fn record(
+fn start_recording(
     settings: &Settings,
     start: &Start,
     saved: &Saved,
@@ -489,7 +496,7 @@ fn register(home: &Home) -> Option<Registration> {
         .ok()
 }
 
-fn report(log: &Log, effective: &Effective) {
+fn log_configuration(log: &Log, effective: &Effective) {
     for warning in &effective.warnings {
         tracing::warn!("{warning}");
     }
@@ -506,7 +513,7 @@ fn report(log: &Log, effective: &Effective) {
 }
 
 /// How often a node looks whether its files are still there.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// The exit status of a node that did not end as it meant to.
-const FAILED: u8 = 1;
+const EXIT_FAILED: u8 = 1;
 const API_PORT_TRIES: usize = 100;

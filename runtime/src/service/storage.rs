@@ -3,7 +3,7 @@
 use super::StartError;
 use crate::blobs::FileBlobs;
 use crate::config::Settings;
-use crate::home::{Home, Landmark};
+use crate::home::{Home, WatchedFile};
 use crate::store::{
     Missing, OpenError, RedbStore, ResultReader, Salvaged, is_full, missing_data, note_data, room_in,
     set_aside,
@@ -20,7 +20,7 @@ pub(super) struct Storage {
     pub(super) results: Arc<ResultReader>,
     pub(super) blobs: FileBlobs,
     /// Without these nobody finds the node, or what it accepts is not durable.
-    pub(super) landmarks: [Landmark; 2],
+    pub(super) watched_files: [WatchedFile; 2],
     /// What the user should know about it.
     pub(super) warnings: Vec<String>,
 }
@@ -59,19 +59,19 @@ impl Storage {
                 StartError::Store(error)
             }
         })?;
-        warnings.extend(results.salvaged().map(saved_of));
+        warnings.extend(results.salvaged().map(describe_salvage));
         note_data(home, &file).map_err(unusable(&home.data_note_file()))?;
-        let landmark = |path: PathBuf| Landmark::at(&path).map_err(unusable(&path));
-        let landmarks = [landmark(home.lock_file())?, landmark(file)?];
+        let watched_file = |path: PathBuf| WatchedFile::new(&path).map_err(unusable(&path));
+        let watched_files = [watched_file(home.lock_file())?, watched_file(file)?];
         let files = settings.storage_path.join(FILES);
         let blobs = FileBlobs::open(&files).map_err(unusable(&files))?;
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        Ok(Self { store, saved, results: Arc::new(results), blobs, landmarks, warnings })
+        Ok(Self { store, saved, results: Arc::new(results), blobs, watched_files, warnings })
     }
 }
 
 /// Makes sure of room on the disk of a directory before anything is begun that needs it.
-pub(super) fn want_room(directory: &Path) -> Result<(), StartError> {
+pub(super) fn require_free_space(directory: &Path) -> Result<(), StartError> {
     room_in(directory).map_err(unusable(directory))
 }
 
@@ -89,7 +89,7 @@ pub(super) fn unusable(path: &Path) -> impl Fn(io::Error) -> StartError + use<> 
 }
 
 /// Says what was saved of a damaged file.
-fn saved_of(salvaged: &Salvaged) -> String {
+fn describe_salvage(salvaged: &Salvaged) -> String {
     let Salvaged { tasks, results, damaged, lost, kept } = salvaged;
     let named = damaged.len();
     let gone = match lost {
