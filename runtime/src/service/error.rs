@@ -3,7 +3,7 @@
 use crate::config::ConfigError;
 use crate::home::LockError;
 use crate::identity::IdentityError;
-use crate::store::{OpenError, ROOM_BYTES, is_full};
+use crate::store::{FREE_BYTES_MIN, OpenError, is_full};
 use crate::transport::BindError;
 use std::io;
 use std::path::PathBuf;
@@ -109,7 +109,7 @@ impl StartError {
                     .to_owned()
             }
             Self::DiskFull { .. } => {
-                format!("make room: a node needs {} MiB at least, and more for tasks and results", ROOM_BYTES >> 20)
+                format!("make room: a node needs {} MiB at least, and more for tasks and results", FREE_BYTES_MIN >> 20)
             }
             Self::Store(OpenError::Damaged { .. }) => {
                 "restore it from a backup; p2p-ai-agents store check says more; to keep it beside and start without \

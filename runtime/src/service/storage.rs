@@ -5,8 +5,8 @@ use crate::blobs::FileBlobs;
 use crate::config::Settings;
 use crate::home::{Home, WatchedFile};
 use crate::store::{
-    Missing, OpenError, RedbStore, ResultReader, Salvaged, is_full, missing_data, note_data, room_in,
-    set_aside,
+    Missing, OpenError, RedbStore, ResultReader, Salvaged, check_free_space, is_full, missing_data,
+    note_data, set_aside,
 };
 use engine::Saved;
 use std::io;
@@ -72,7 +72,7 @@ impl Storage {
 
 /// Makes sure of room on the disk of a directory before anything is begun that needs it.
 pub(super) fn require_free_space(directory: &Path) -> Result<(), StartError> {
-    room_in(directory).map_err(unusable(directory))
+    check_free_space(directory).map_err(unusable(directory))
 }
 
 /// Says that a place cannot be used, or that its disk is full.

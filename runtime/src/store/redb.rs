@@ -18,8 +18,8 @@ mod table;
 pub use salvage::{Checked, Salvaged, check, kept_files};
 
 use super::damage::Damage;
+use super::free_space::check_free_space;
 use super::path::is_full;
-use super::room::room_in;
 use crate::containment::{Panicked, contain};
 use crate::ports::Store;
 use ::redb::{Database, DatabaseError, Durability, ReadableDatabase, TableError};
@@ -383,7 +383,7 @@ impl File {
     /// Asks the disk for room, which a write that replaces a row would not need.
     fn has_room(&self) -> Result<(), WriteError> {
         let Some(directory) = &self.directory else { return Ok(()) };
-        room_in(directory).map_err(|error| {
+        check_free_space(directory).map_err(|error| {
             tracing::warn!(%error, directory = %directory.display(), "the disk gives no room");
             if is_full(&error) { WriteError::Full } else { WriteError::Io }
         })

@@ -14,7 +14,7 @@ use runtime::home::{Home, RunInfo};
 use runtime::host::raise_open_files_limit;
 use runtime::service::{Service, StartError};
 use runtime::startup::{Startup, Step, Timeline};
-use runtime::store::{ROOM_BYTES, is_full, room_in};
+use runtime::store::{FREE_BYTES_MIN, check_free_space, is_full};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::ffi::{OsStr, OsString};
@@ -212,7 +212,7 @@ pub(super) fn in_background(home: &Home, command: &Command) -> Outcome {
             // The child has explained itself as it would have in the foreground, unless it had no room to.
             let explanation = said.read();
             if explanation.is_empty() {
-                want_room(home)?;
+                require_free_space(home)?;
                 return Err(unexplained(home, status));
             }
             output::complain(&explanation)?;
@@ -224,7 +224,7 @@ pub(super) fn in_background(home: &Home, command: &Command) -> Outcome {
                 // It may have ended by itself at this moment.
                 let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
             }
-            want_room(home)?;
+            require_free_space(home)?;
             Err(Failure::new(format!(
                 "the node was not ACTIVE after {} s and was stopped",
                 READY_LIMIT.as_secs()
@@ -304,7 +304,7 @@ fn unusable(home: &Home, error: &io::Error) -> Failure {
         return Failure::new(format!("no space is left on the disk of {place}"))
             .id("disk_full")
             .because(Some(error))
-            .hint(format!("make room: a node needs {} MiB at least", ROOM_BYTES >> 20));
+            .hint(format!("make room: a node needs {} MiB at least", FREE_BYTES_MIN >> 20));
     }
     Failure::new(format!("cannot use the home {place}"))
         .id("home_unusable")
@@ -313,8 +313,8 @@ fn unusable(home: &Home, error: &io::Error) -> Failure {
 }
 
 /// Names the disk where that is full, for a node that could not say so.
-fn want_room(home: &Home) -> Result<(), Failure> {
-    match room_in(&home.run_directory()) {
+fn require_free_space(home: &Home) -> Result<(), Failure> {
+    match check_free_space(&home.run_directory()) {
         Err(error) if is_full(&error) => Err(unusable(home, &error)),
         Ok(()) | Err(_) => Ok(()),
     }

@@ -6,16 +6,16 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-/// Takes [`ROOM_BYTES`] of a directory's disk and gives them back at once.
+/// Takes [`FREE_BYTES_MIN`] of a directory's disk and gives them back at once.
 ///
 /// # Errors
 /// What the operating system says: [`io::ErrorKind::StorageFull`] where there is no such room.
-pub fn room_in(directory: &Path) -> io::Result<()> {
+pub fn check_free_space(directory: &Path) -> io::Result<()> {
     let path = directory.join(format!(".room-{}", std::process::id()));
     let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
     // Without its name, it goes with this process however that ends.
     fs::remove_file(&path)?;
-    match fallocate(&file, FallocateFlags::empty(), 0, i64::from(ROOM_BYTES)) {
+    match fallocate(&file, FallocateFlags::empty(), 0, i64::from(FREE_BYTES_MIN)) {
         Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => fill(file),
         taken => Ok(taken?),
     }
@@ -24,7 +24,7 @@ pub fn room_in(directory: &Path) -> io::Result<()> {
 /// Takes the room by writing, where a file system has no other way.
 fn fill(mut file: File) -> io::Result<()> {
     let block = [0; 1 << 16];
-    let mut left = usize::try_from(ROOM_BYTES).unwrap_or_default();
+    let mut left = usize::try_from(FREE_BYTES_MIN).unwrap_or_default();
     while left > 0 {
         let part = left.min(block.len());
         file.write_all(&block[..part])?;
@@ -34,7 +34,7 @@ fn fill(mut file: File) -> io::Result<()> {
 }
 
 /// With less than this left, a disk is full: a node cannot count on storing a task and its result.
-pub const ROOM_BYTES: u32 = 1 << 20;
+pub const FREE_BYTES_MIN: u32 = 1 << 20;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -42,12 +42,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_is_taken_and_given_back() {
+    fn space_is_taken_and_given_back() {
         let directory = tempfile::tempdir().unwrap();
-        room_in(directory.path()).unwrap();
+        check_free_space(directory.path()).unwrap();
         fill(File::create(directory.path().join("filled")).unwrap()).unwrap();
-        assert_eq!(fs::metadata(directory.path().join("filled")).unwrap().len(), u64::from(ROOM_BYTES));
+        assert_eq!(fs::metadata(directory.path().join("filled")).unwrap().len(), u64::from(FREE_BYTES_MIN));
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-        assert!(room_in(&directory.path().join("none")).is_err());
+        assert!(check_free_space(&directory.path().join("none")).is_err());
     }
 }
