@@ -29,8 +29,8 @@ pub mod logging;
 pub mod multicast;
 #[cfg(all(feature = "http", feature = "libp2p", feature = "redb", feature = "embedded-model"))]
 mod node_thread;
+pub mod observers;
 pub mod ports;
-pub mod recording;
 #[cfg(feature = "http")]
 pub mod registry;
 #[cfg(any(feature = "candle", feature = "hub"))]

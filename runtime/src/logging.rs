@@ -1,18 +1,16 @@
 //! JSON lines for machines, plain lines for people, written by a thread of their own.
 //!
 //! Two sources meet in one [`Log`]: `tracing` events of this process, and the engine's own event stream, which
-//! [`EventLog`] reads. Whoever writes a line only puts it into a bounded queue: a disk that stalls or is full costs
+//! [`EventLog`](crate::observers::EventLog) reads. Whoever writes a line only puts it into a bounded queue: a disk that stalls or is full costs
 //! lines, which are counted and owned up to later, and never stops a node.
 
 mod crash;
-mod events;
 mod file;
 mod follow;
 mod line;
 mod queue;
 
 pub use crash::report_panics;
-pub use events::EventLog;
 pub use file::rotated;
 pub use follow::Follower;
 pub use line::{Line, Told};
@@ -212,6 +210,7 @@ const OWN_CRATES: [&str; 2] = ["runtime", "engine"];
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observers::EventLog;
     use crate::ports::Journal;
     use engine::lifecycle::State;
     use engine::{Event, Instant, MessageId, NodeId, Output};

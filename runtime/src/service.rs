@@ -21,11 +21,12 @@ use crate::identity::{self, NodeKey};
 use crate::inference::{
     CpuShare, ModelSpec, WORKER_COMMAND, WorkerPool, WorkerPoolOptions, memory_of_workers,
 };
-use crate::logging::{self, EventLog, Line, Log, LogOptions};
+use crate::logging::{self, Line, Log, LogOptions};
 use crate::multicast::{MulticastOptions, MulticastSocket};
 use crate::node_thread::NodeThread;
+use crate::observers::EventLog;
+use crate::observers::recording::{self, Recording, Written};
 use crate::ports::{Clock, Journal};
-use crate::recording::{self, Recording, Written};
 use crate::registry::{Registration, Registry};
 use crate::startup::Startup;
 use crate::store::{Damage, ReadError, ResultReader};

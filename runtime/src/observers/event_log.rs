@@ -1,7 +1,7 @@
 //! The engine's event stream as log lines.
 
-use super::{Line, Log};
 use crate::config::LogLevel;
+use crate::logging::{Line, Log};
 use crate::ports::Journal;
 use engine::health::Verdict;
 use engine::{Event, Input, Instant, Output};

@@ -101,7 +101,7 @@ impl Recording {
         } else if ended || full || late {
             let end = [(ended, End::TooLarge), (full, End::Full)].into_iter().find(|(is, _)| *is);
             let end = end.map_or(End::Late, |(_, end)| end);
-            tracing::warn!("the recording of this node ends here: {end}");
+            tracing::warn!(component = "recording", "the recording of this node ends here: {end}");
             self.end(end);
         }
     }
@@ -153,7 +153,10 @@ impl Written {
     /// Waits until all is written, but not for ever: a disk that hangs keeps no node from stopping.
     pub async fn wait(self) {
         if tokio::time::timeout(WRITTEN_WITHIN, self.0).await.is_err() {
-            tracing::warn!("the end of the recording is not written yet and is given up");
+            tracing::warn!(
+                component = "recording",
+                "the end of the recording is not written yet and is given up"
+            );
         }
     }
 }
@@ -180,7 +183,7 @@ impl Pipe {
             waiting.taken = bytes.len();
             drop(waiting);
             if let Err(error) = file.write_all(&bytes).and_then(|()| file.flush()) {
-                tracing::warn!(%error, "the recording of this node ends here: it cannot be written");
+                tracing::warn!(component = "recording", %error, "the recording of this node ends here: it cannot be written");
                 let mut waiting = self.lock();
                 waiting.broken = true;
                 waiting.bytes = Vec::new();
