@@ -210,10 +210,9 @@ const OWN_CRATES: [&str; 2] = ["runtime", "engine"];
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observers::EventLog;
-    use crate::ports::Journal;
+    use crate::observers::{EventLog, EventObserver};
     use engine::lifecycle::State;
-    use engine::{Event, Instant, MessageId, NodeId, Output};
+    use engine::{Event, Instant, MessageId, NodeId};
     use serde_json::json;
 
     fn lines(path: &Path) -> Vec<Value> {
@@ -277,9 +276,9 @@ mod tests {
         let mut events = EventLog::new(log.clone());
         let now = Instant::ZERO;
         let (from, to) = (State::Registering, State::Active);
-        events.output(now, &Output::Event(Event::StateChanged { from, to }));
-        events.output(now, &Output::Event(Event::PeerSlow { peer: NodeId([1; 16]) }));
-        events.output(now, &Output::Event(Event::MessageDuplicate { message: MessageId([2; 16]) }));
+        events.event(now, &Event::StateChanged { from, to });
+        events.event(now, &Event::PeerSlow { peer: NodeId([1; 16]) });
+        events.event(now, &Event::MessageDuplicate { message: MessageId([2; 16]) });
         assert!(log.flush());
         let found = lines(&path);
         assert_eq!(found.len(), 2, "{found:?}");

@@ -1,6 +1,93 @@
-//! Observers of a running node: each sees what goes in and comes out, and feeds nothing back.
+//! Observers of a running node: they see its inputs, outputs and events, in order, and feed nothing back.
+//!
+//! [`Observers`] is the journal that the driver writes to. It hands everything to the recording, which needs all of
+//! it, and each event to every [`EventObserver`]: the log, and whatever else follows the life of a node.
 
 mod event_log;
 pub mod recording;
 
 pub use event_log::EventLog;
+
+use crate::ports::Journal;
+use engine::{Event, Input, Instant, Output};
+use recording::Recording;
+use std::fmt;
+
+/// Follows the events of a node. It runs on the node's thread and must not block.
+pub trait EventObserver: Send {
+    /// Handles one event.
+    fn event(&mut self, now: Instant, event: &Event);
+}
+
+/// Everything that observes one node.
+#[derive(Default)]
+pub struct Observers {
+    recording: Option<Recording>,
+    events: Vec<Box<dyn EventObserver>>,
+}
+
+impl Observers {
+    /// Returns observers that record the node, where there is a recording.
+    pub fn new(recording: Option<Recording>) -> Self {
+        Self { recording, events: Vec::new() }
+    }
+
+    /// Adds an observer of events. Observers see each event in the order in which they were added.
+    #[must_use]
+    pub fn with(mut self, observer: impl EventObserver + 'static) -> Self {
+        self.events.push(Box::new(observer));
+        self
+    }
+}
+
+impl Journal for Observers {
+    fn input(&mut self, now: Instant, input: &Input) {
+        if let Some(recording) = &mut self.recording {
+            recording.input(now, input);
+        }
+    }
+
+    fn output(&mut self, now: Instant, output: &Output) {
+        if let Output::Event(event) = output {
+            self.events.iter_mut().for_each(|observer| observer.event(now, event));
+        }
+        if let Some(recording) = &mut self.recording {
+            recording.output(now, output);
+        }
+    }
+}
+
+impl fmt::Debug for Observers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let events = format_args!("{} observers of events", self.events.len());
+        f.debug_struct("Observers").field("recording", &self.recording).field("events", &events).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::lifecycle::State;
+    use std::sync::{Arc, Mutex};
+
+    struct Names(&'static str, Arc<Mutex<Vec<(&'static str, Event)>>>);
+
+    impl EventObserver for Names {
+        fn event(&mut self, _now: Instant, event: &Event) {
+            self.1.lock().unwrap().push((self.0, event.clone()));
+        }
+    }
+
+    #[test]
+    fn every_observer_sees_every_event_and_nothing_else() {
+        let seen = Arc::default();
+        let observers = Observers::new(None);
+        let mut observers =
+            observers.with(Names("first", Arc::clone(&seen))).with(Names("second", Arc::clone(&seen)));
+        let event = Event::StateChanged { from: State::Registering, to: State::Active };
+        observers.input(Instant::ZERO, &Input::Tick);
+        observers.output(Instant::ZERO, &Output::Examine);
+        observers.output(Instant::ZERO, &Output::Event(event.clone()));
+        assert_eq!(*seen.lock().unwrap(), [("first", event.clone()), ("second", event)]);
+    }
+}

@@ -24,9 +24,9 @@ use crate::inference::{
 use crate::logging::{self, Line, Log, LogOptions};
 use crate::multicast::{MulticastOptions, MulticastSocket};
 use crate::node_thread::NodeThread;
-use crate::observers::EventLog;
 use crate::observers::recording::{self, Recording, Written};
-use crate::ports::{Clock, Journal};
+use crate::observers::{EventLog, EventObserver, Observers};
+use crate::ports::Clock;
 use crate::registry::{Registration, Registry};
 use crate::startup::Startup;
 use crate::store::{Damage, ReadError, ResultReader};
@@ -35,7 +35,7 @@ use engine::journal::{self, Start};
 use engine::lifecycle::{CUT_OFF, State};
 use engine::model::ModelOffer;
 use engine::task::TaskResult;
-use engine::{Event, Identity, Input, Instant, Node, Output, Saved, TaskId};
+use engine::{Event, Identity, Instant, Node, Saved, TaskId};
 use serde_json::Value;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -105,8 +105,9 @@ impl Service {
         let (inference, pool) = WorkerPool::start(options, found.models.clone());
         let Listeners { info, door, token, api, stop_api, registration, transport, thread } = listeners;
         let multicast = multicast(&thread, settings);
-        let events = EventLog::new(preflight.log.clone());
-        let journal = Observer { events, state, startup: startup.clone(), recording };
+        let journal = Observers::new(recording)
+            .with(EventLog::new(preflight.log.clone()))
+            .with(StateObserver { state, startup: startup.clone() });
         let shared_files = blobs.shared_files();
         let world = World { transport, multicast, store, inference, blobs, host, clock, journal };
         startup.done("discovery");
@@ -361,28 +362,15 @@ impl ResultSource for ResultReader {
     }
 }
 
-/// The node's life as others in this process see it.
-struct Observer {
-    events: EventLog,
+/// Publishes the node's state to this process, and the time at which it was entered.
+struct StateObserver {
     state: watch::Sender<State>,
     startup: Startup,
-    recording: Option<Recording>,
 }
 
-impl Journal for Observer {
-    fn input(&mut self, now: Instant, input: &Input) {
-        self.events.input(now, input);
-        if let Some(recording) = &mut self.recording {
-            recording.input(now, input);
-        }
-    }
-
-    fn output(&mut self, now: Instant, output: &Output) {
-        self.events.output(now, output);
-        if let Some(recording) = &mut self.recording {
-            recording.output(now, output);
-        }
-        if let Output::Event(Event::StateChanged { to, .. }) = output {
+impl EventObserver for StateObserver {
+    fn event(&mut self, _now: Instant, event: &Event) {
+        if let Event::StateChanged { to, .. } = event {
             self.startup.entered(*to);
             self.state.send_replace(*to);
         }

@@ -1,43 +1,39 @@
 //! The engine's event stream as log lines.
 
+use super::EventObserver;
 use crate::config::LogLevel;
 use crate::logging::{Line, Log};
-use crate::ports::Journal;
 use engine::health::Verdict;
-use engine::{Event, Input, Instant, Output};
+use engine::{Event, Instant};
 use serde_json::{Map, Value};
 
-/// A journal that writes every event of the engine to a log.
+/// Writes every event of the engine to a log.
 #[derive(Debug)]
 pub struct EventLog {
     log: Log,
 }
 
 impl EventLog {
-    /// Makes the journal that writes to `log`.
+    /// Returns the observer that writes to `log`.
     pub fn new(log: Log) -> Self {
         Self { log }
     }
 }
 
-impl Journal for EventLog {
-    fn input(&mut self, _now: Instant, _input: &Input) {}
-
-    fn output(&mut self, _now: Instant, output: &Output) {
-        if let Output::Event(event) = output {
-            let (level, component) = rank(event);
-            // Most events are of messages and below the level: those must cost nothing.
-            if self.log.takes(level) {
-                let (message, fields) = words(event);
-                self.log.write(&Line { level, component, message: &message, fields });
-            }
+impl EventObserver for EventLog {
+    fn event(&mut self, _now: Instant, event: &Event) {
+        let (level, component) = severity(event);
+        // Most events are of messages and below the level: those must cost nothing.
+        if self.log.takes(level) {
+            let (message, fields) = message(event);
+            self.log.write(&Line { level, component, message: &message, fields });
         }
     }
 }
 
 /// Says how severe an event is and which part of the node it belongs to. What happens for every message is
 /// TRACE, for every task DEBUG, in the life of the node INFO; WARN is what somebody should look at.
-const fn rank(event: &Event) -> (LogLevel, &'static str) {
+const fn severity(event: &Event) -> (LogLevel, &'static str) {
     match event {
         Event::ClockSet { .. } | Event::StateChanged { .. } => (LogLevel::Info, "lifecycle"),
         Event::MemberJoined { .. } | Event::MemberLeft { .. } => (LogLevel::Info, "membership"),
@@ -76,7 +72,7 @@ const fn rank(event: &Event) -> (LogLevel, &'static str) {
 }
 
 /// Splits an event into its name in words and its fields.
-fn words(event: &Event) -> (String, Map<String, Value>) {
+fn message(event: &Event) -> (String, Map<String, Value>) {
     let (name, mut fields) = match serde_json::to_value(event) {
         Ok(Value::String(name)) => (name, Map::new()),
         Ok(Value::Object(variant)) => match variant.into_iter().next() {
