@@ -4,6 +4,8 @@
 //! configuration, key, ports, storage. The readiness file appears when the node is ACTIVE and goes first.
 
 mod error;
+mod listeners;
+mod preflight;
 mod storage;
 
 pub use error::StartError;
@@ -11,39 +13,35 @@ pub use storage::STORE_FILE;
 
 use crate::catalog::{self, Catalog, Found, Sources};
 use crate::clock::{self, SystemClock};
-use crate::config::{self, Effective, LogLevel, Overrides, Settings, Shown};
+use crate::config::{LogLevel, Overrides, Settings};
 use crate::driver::{self, Handle, World};
 use crate::home::{self, Home, Lock, RunInfo, WatchedFile};
 use crate::host::ThisProcess;
-use crate::http::{self, Api, Door, ResultReadError, ResultSource, Token};
+use crate::http::{Api, ResultReadError, ResultSource};
 use crate::hub::Hub;
-use crate::identity::{self, NodeKey};
 use crate::inference::{
     CpuShare, ModelSpec, WORKER_COMMAND, WorkerPool, WorkerPoolOptions, memory_of_workers,
 };
-use crate::logging::{self, Line, Log, LogOptions};
+use crate::logging::{Line, Log};
 use crate::multicast::{MulticastOptions, MulticastSocket};
 use crate::node_thread::NodeThread;
 use crate::observers::recording::{self, Recording, Written};
 use crate::observers::{EventLog, EventObserver, Observers};
 use crate::ports::Clock;
-use crate::registry::{Registration, Registry};
+use crate::registry::Registration;
 use crate::startup::Startup;
 use crate::store::{Damage, ReadError, ResultReader};
-use crate::transport::{Libp2pTransport, Limits, all_addresses};
 use engine::journal::{self, Start};
 use engine::lifecycle::{CUT_OFF, State};
 use engine::model::ModelOffer;
 use engine::task::TaskResult;
 use engine::{Event, Identity, Instant, Node, Saved, TaskId};
+use listeners::{Listeners, write_info};
+use preflight::Preflight;
 use serde_json::Value;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
-use storage::{Storage, require_free_space, unusable};
-use tokio::net::TcpListener;
+use storage::{Storage, unusable};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -255,100 +253,6 @@ impl Service {
     }
 }
 
-/// What a node stands on before it touches the network: its home, its settings, its key.
-struct Preflight {
-    key: NodeKey,
-    effective: Effective,
-    log: Log,
-    // The last one is held until nothing of this is left.
-    lock: Lock,
-}
-
-impl Preflight {
-    fn run(
-        home: &Home,
-        overrides: &Overrides,
-        terminal: bool,
-        startup: &Startup,
-    ) -> Result<Self, StartError> {
-        home.create().map_err(unusable(home.root()))?;
-        let run = home.run_directory();
-        require_free_space(&run)?;
-        let lock = home.lock()?;
-        home.clear_run().map_err(unusable(home.root()))?;
-        startup.done("home");
-        let effective = config::load(home, overrides)?;
-        require_free_space(&effective.settings.storage_path)?;
-        let options = LogOptions {
-            level: effective.settings.log_level,
-            terminal,
-            file_bytes_max: u64::from(effective.settings.log_file_max_mb) * 1_000_000,
-            retention: Duration::from_secs(u64::from(effective.settings.log_retention_days) * 24 * 3600),
-        };
-        let log = Log::open(&home.log_file(), options).map_err(unusable(&home.log_file()))?;
-        log.take_tracing();
-        logging::report_panics(&log, &home.log_file());
-        log_configuration(&log, &effective);
-        let shown = serde_json::to_vec(&effective.shown()).map_err(io::Error::other);
-        shown
-            .and_then(|shown| home::replace_file(&home.effective_file(), &shown, 0o600))
-            .map_err(unusable(&home.effective_file()))?;
-        startup.done("configuration");
-        let key = identity::load_or_create(home)?;
-        startup.done("identity");
-        Ok(Self { key, effective, log, lock })
-    }
-}
-
-/// Where others come in: peers, and whoever asks while storage opens, who is told so.
-struct Listeners {
-    info: RunInfo,
-    door: Door,
-    token: Arc<Token>,
-    api: JoinHandle<()>,
-    stop_api: oneshot::Sender<()>,
-    registration: Option<Registration>,
-    transport: Libp2pTransport,
-    // The last one is held for what runs on it.
-    thread: NodeThread,
-}
-
-impl Listeners {
-    fn open(home: &Home, preflight: &Preflight, startup: &Startup) -> Result<Self, StartError> {
-        let Preflight { key, effective, .. } = preflight;
-        let settings = &effective.settings;
-        let thread = NodeThread::start().map_err(StartError::Thread)?;
-        let transport = {
-            let _here = thread.enter();
-            let addresses = all_addresses(settings.network_port);
-            Libp2pTransport::bind(&key.secret, &addresses, Limits::for_peers(settings.max_peers))?
-        };
-        startup.done("transport");
-        let listener = bind_api(effective)?;
-        let api_address =
-            listener.local_addr().map_err(|source| StartError::Api { port: settings.api_port, source })?;
-        let info = RunInfo {
-            pid: std::process::id(),
-            node_id: key.identity.node_id(),
-            api_address,
-            network_port: transport.port(),
-            network: settings.network.clone(),
-            version: engine::Config::default().version,
-            timestamp: clock::wall().to_string(),
-            startup: None,
-        };
-        let token = Token::create(&home.token_file()).map_err(unusable(&home.token_file()))?;
-        let token = Arc::new(token);
-        let door = Door::new(api_address, Arc::clone(&token));
-        let (stop_api, stopped) = oneshot::channel();
-        let api = tokio::spawn(http::serve(listener, door.clone(), async { drop(stopped.await) }));
-        write_info(&home.info_file(), &info)?;
-        let registration = register(home);
-        startup.done("api");
-        Ok(Self { info, door, token, api, stop_api, registration, transport, thread })
-    }
-}
-
 impl ResultSource for ResultReader {
     fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ResultReadError> {
         Self::result(self, id).map_err(|error| match error {
@@ -442,20 +346,6 @@ fn multicast(thread: &NodeThread, settings: &Settings) -> MulticastSocket {
     MulticastSocket::open(MulticastOptions { interfaces, ..MulticastOptions::default() })
 }
 
-/// Binds the port of the control API, or the next free one where the user does not insist.
-fn bind_api(effective: &Effective) -> Result<TcpListener, StartError> {
-    let wanted = effective.settings.api_port;
-    let tries = if effective.asked_for("api_port") { 1 } else { API_PORT_TRIES };
-    let mut refusal = io::Error::from(io::ErrorKind::AddrInUse);
-    for port in (wanted..=u16::MAX).take(tries) {
-        match http::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => refusal = error,
-        }
-    }
-    Err(StartError::Api { port: wanted, source: refusal })
-}
-
 /// Begins the recording of a node where one is asked for; returns the identity to make the node with.
 fn start_recording(
     settings: &Settings,
@@ -472,37 +362,7 @@ fn start_recording(
     Ok((identity, Some(recording), Some(written)))
 }
 
-fn write_info(path: &Path, info: &RunInfo) -> Result<(), StartError> {
-    let text = serde_json::to_vec(info).map_err(io::Error::other);
-    text.and_then(|text| home::replace_file(path, &text, 0o600)).map_err(unusable(path))
-}
-
-/// Without its note a node works all the same; only `node stop --all` does not find it.
-fn register(home: &Home) -> Option<Registration> {
-    Registry::open(std::env::var_os("XDG_RUNTIME_DIR").as_deref())
-        .and_then(|registry| registry.add(home))
-        .inspect_err(|error| tracing::warn!(%error, "node stop --all will not find this node"))
-        .ok()
-}
-
-fn log_configuration(log: &Log, effective: &Effective) {
-    for warning in &effective.warnings {
-        tracing::warn!("{warning}");
-    }
-    let fields = effective.shown().into_iter().map(|shown| {
-        let Shown { key, value, source } = shown;
-        (key, Value::from(format!("{value} ({source})")))
-    });
-    log.write(&Line {
-        level: LogLevel::Info,
-        component: "config",
-        message: "effective configuration",
-        fields: fields.collect(),
-    });
-}
-
 /// How often a node looks whether its files are still there.
 const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// The exit status of a node that did not end as it meant to.
 const EXIT_FAILED: u8 = 1;
-const API_PORT_TRIES: usize = 100;

@@ -1,6 +1,6 @@
 //! What a node keeps, opened; and what is said where some of it is gone.
 
-use super::StartError;
+use super::error::StartError;
 use crate::blobs::FileBlobs;
 use crate::config::Settings;
 use crate::home::{Home, WatchedFile};

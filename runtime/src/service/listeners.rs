@@ -1,0 +1,101 @@
+//! The sockets of a node: the links of its peers and the control API.
+//!
+//! The API is up before the storage is open, and says meanwhile that the node starts.
+
+use super::error::StartError;
+use super::preflight::Preflight;
+use super::storage::unusable;
+use crate::clock;
+use crate::config::Effective;
+use crate::home::{self, Home, RunInfo};
+use crate::http::{self, Door, Token};
+use crate::node_thread::NodeThread;
+use crate::registry::{Registration, Registry};
+use crate::startup::Startup;
+use crate::transport::{Libp2pTransport, Limits, all_addresses};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Where others come in: peers, and whoever asks while storage opens, who is told so.
+pub(super) struct Listeners {
+    pub(super) info: RunInfo,
+    pub(super) door: Door,
+    pub(super) token: Arc<Token>,
+    pub(super) api: JoinHandle<()>,
+    pub(super) stop_api: oneshot::Sender<()>,
+    pub(super) registration: Option<Registration>,
+    pub(super) transport: Libp2pTransport,
+    // The last one is held for what runs on it.
+    pub(super) thread: NodeThread,
+}
+
+impl Listeners {
+    pub(super) fn open(home: &Home, preflight: &Preflight, startup: &Startup) -> Result<Self, StartError> {
+        let Preflight { key, effective, .. } = preflight;
+        let settings = &effective.settings;
+        let thread = NodeThread::start().map_err(StartError::Thread)?;
+        let transport = {
+            let _here = thread.enter();
+            let addresses = all_addresses(settings.network_port);
+            Libp2pTransport::bind(&key.secret, &addresses, Limits::for_peers(settings.max_peers))?
+        };
+        startup.done("transport");
+        let listener = bind_api(effective)?;
+        let api_address =
+            listener.local_addr().map_err(|source| StartError::Api { port: settings.api_port, source })?;
+        let info = RunInfo {
+            pid: std::process::id(),
+            node_id: key.identity.node_id(),
+            api_address,
+            network_port: transport.port(),
+            network: settings.network.clone(),
+            version: engine::Config::default().version,
+            timestamp: clock::wall().to_string(),
+            startup: None,
+        };
+        let token = Token::create(&home.token_file()).map_err(unusable(&home.token_file()))?;
+        let token = Arc::new(token);
+        let door = Door::new(api_address, Arc::clone(&token));
+        let (stop_api, stopped) = oneshot::channel();
+        let api = tokio::spawn(http::serve(listener, door.clone(), async { drop(stopped.await) }));
+        write_info(&home.info_file(), &info)?;
+        let registration = register(home);
+        startup.done("api");
+        Ok(Self { info, door, token, api, stop_api, registration, transport, thread })
+    }
+}
+
+/// Binds the port of the control API, or the next free one where the user does not insist.
+fn bind_api(effective: &Effective) -> Result<TcpListener, StartError> {
+    let wanted = effective.settings.api_port;
+    let tries = if effective.asked_for("api_port") { 1 } else { API_PORT_TRIES };
+    let mut refusal = io::Error::from(io::ErrorKind::AddrInUse);
+    for port in (wanted..=u16::MAX).take(tries) {
+        match http::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => refusal = error,
+        }
+    }
+    Err(StartError::Api { port: wanted, source: refusal })
+}
+
+/// Writes what the node tells the other programs of its user.
+pub(super) fn write_info(path: &Path, info: &RunInfo) -> Result<(), StartError> {
+    let text = serde_json::to_vec(info).map_err(io::Error::other);
+    text.and_then(|text| home::replace_file(path, &text, 0o600)).map_err(unusable(path))
+}
+
+/// Without its note a node works all the same; only `node stop --all` does not find it.
+fn register(home: &Home) -> Option<Registration> {
+    Registry::open(std::env::var_os("XDG_RUNTIME_DIR").as_deref())
+        .and_then(|registry| registry.add(home))
+        .inspect_err(|error| tracing::warn!(%error, "node stop --all will not find this node"))
+        .ok()
+}
+
+const API_PORT_TRIES: usize = 100;
