@@ -142,7 +142,7 @@ impl NetworkBehaviour for Links {
         remote: &Multiaddr,
     ) -> Result<LinkHandler, ConnectionDenied> {
         self.limits.handle_established_inbound_connection(id, peer, local, remote)?;
-        LinkHandler::new(&peer, remote, Side::Listener, Instant::now() + super::libp2p::OPEN_TIMEOUT)
+        LinkHandler::new(&peer, remote, Side::Listener, Instant::now() + OPEN_TIMEOUT)
             .map_err(ConnectionDenied::new)
     }
 
@@ -376,6 +376,9 @@ const PROTOCOL: StreamProtocol = StreamProtocol::new("/p2p-ai-agents/link/1");
 
 /// The multihash code of a digest that is the value itself.
 const MULTIHASH_IDENTITY: u64 = 0;
+
+/// How long the dialler may take to open the stream of a connection that it made.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the other end may take to read on after this end dropped the stream.
 const LINGER: Duration = Duration::from_secs(1);

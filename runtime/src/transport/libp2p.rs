@@ -359,9 +359,6 @@ fn transport_failure(error: &TransportError<io::Error>) -> Failure {
 /// How long a dial may take, from the call to an open stream.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the dialler may take to open the stream of a connection that it made.
-pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// How long connections whose streams are dropped may take to end by themselves once the transport is dropped.
 const LINGER_TIMEOUT: Duration = Duration::from_millis(300);
 
