@@ -210,9 +210,6 @@ const OWN_CRATES: [&str; 2] = ["runtime", "engine"];
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observers::{EventLog, EventObserver};
-    use engine::lifecycle::State;
-    use engine::{Event, Instant, MessageId, NodeId};
     use serde_json::json;
 
     fn lines(path: &Path) -> Vec<Value> {
@@ -266,25 +263,5 @@ mod tests {
             ]
         );
         assert!(!std::fs::read_to_string(&path).unwrap().contains("component_"));
-    }
-
-    #[test]
-    fn engine_events_are_lines_and_messages_are_trace() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("node.log");
-        let log = Log::open(&path, LogOptions::default()).unwrap();
-        let mut events = EventLog::new(log.clone());
-        let now = Instant::ZERO;
-        let (from, to) = (State::Registering, State::Active);
-        events.event(now, &Event::StateChanged { from, to });
-        events.event(now, &Event::PeerSlow { peer: NodeId([1; 16]) });
-        events.event(now, &Event::MessageDuplicate { message: MessageId([2; 16]) });
-        assert!(log.flush());
-        let found = lines(&path);
-        assert_eq!(found.len(), 2, "{found:?}");
-        assert_eq!(found[0]["component"], "lifecycle");
-        assert_eq!(found[0]["message"], "state changed");
-        assert_eq!(found[0]["to"], "ACTIVE");
-        assert_eq!((&found[1]["level"], &found[1]["peer"]), (&json!("WARN"), &json!("01".repeat(16))));
     }
 }

@@ -86,3 +86,33 @@ fn message(event: &Event) -> (String, Map<String, Value>) {
     }
     (name.replace('_', " "), fields)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logging::LogOptions;
+    use engine::lifecycle::State;
+    use engine::{MessageId, NodeId};
+    use serde_json::json;
+
+    #[test]
+    fn engine_events_are_lines_and_messages_are_trace() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("node.log");
+        let log = Log::open(&path, LogOptions::default()).unwrap();
+        let mut events = EventLog::new(log.clone());
+        let now = Instant::ZERO;
+        let (from, to) = (State::Registering, State::Active);
+        events.event(now, &Event::StateChanged { from, to });
+        events.event(now, &Event::PeerSlow { peer: NodeId([1; 16]) });
+        events.event(now, &Event::MessageDuplicate { message: MessageId([2; 16]) });
+        assert!(log.flush());
+        let text = std::fs::read_to_string(&path).unwrap();
+        let found: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(found[0]["component"], "lifecycle");
+        assert_eq!(found[0]["message"], "state changed");
+        assert_eq!(found[0]["to"], "ACTIVE");
+        assert_eq!((&found[1]["level"], &found[1]["peer"]), (&json!("WARN"), &json!("01".repeat(16))));
+    }
+}
