@@ -105,7 +105,7 @@ impl Catalog {
             return OnDemand::No;
         }
         let failed_at = self.shared.failures().get(&id.to_string()).copied();
-        if failed_at.is_some_and(|at| at.elapsed() < PULL_AGAIN_AFTER)
+        if failed_at.is_some_and(|at| at.elapsed() < PULL_RETRY_BACKOFF)
             && let Some(pull) = self.shared.pulls.borrow().get(&id.to_string())
         {
             return OnDemand::Failed(pull.clone());
@@ -228,7 +228,7 @@ impl Catalog {
         tokio::spawn(async move {
             let Some(mut pool) = catalog.shared.pool.clone() else { return };
             let mut checked: BTreeMap<String, String> = BTreeMap::new();
-            let mut refresh = tokio::time::interval(REFRESH_EVERY);
+            let mut refresh = tokio::time::interval(REFRESH_INTERVAL);
             let mut pause = Duration::ZERO;
             loop {
                 let pending = is_pending(&pool.status());
@@ -249,7 +249,7 @@ impl Catalog {
                         catalog.refresh().await;
                         // Files that are still being written are looked at again a little later.
                         let on = 1..before;
-                        pause = if on.contains(&catalog.pending()) { Duration::ZERO } else { PENDING_PAUSE };
+                        pause = if on.contains(&catalog.pending()) { Duration::ZERO } else { PENDING_POLL_INTERVAL };
                     }
                 }
             }
@@ -306,7 +306,7 @@ impl Shared {
         let ended = hub.pull(id, |progress| {
             match progress {
                 Progress::Begin { bytes, .. } => self.note(&name, |pull| pull.bytes_total = bytes),
-                Progress::Bytes { done } if told.elapsed() >= TELL_EVERY => {
+                Progress::Bytes { done } if told.elapsed() >= PROGRESS_INTERVAL => {
                     told = Instant::now();
                     self.note(&name, |pull| (pull.bytes_done, pull.reason) = (done, None));
                 }
@@ -568,7 +568,7 @@ const ENCODERS: [&str; 16] = [
 /// The same of models that continue texts.
 const GENERATORS: [&str; 4] = ["LlamaForCausalLM", "MistralForCausalLM", "llama", "mistral"];
 /// How soon to look again at files that are being written.
-const PENDING_PAUSE: Duration = Duration::from_millis(200);
+const PENDING_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// What says what a model is.
 const CONFIG: &str = "config.json";
 /// What a model that makes embeddings can do: it also classifies, by their similarity.
@@ -577,13 +577,13 @@ const PROGRAM_BYTES: u64 = 48 << 20;
 /// Models that are fetched at the same time.
 const PULLS_RUNNING_MAX: usize = 4;
 /// How soon after a pull that failed a task begins another one.
-const PULL_AGAIN_AFTER: Duration = Duration::from_secs(60);
+const PULL_RETRY_BACKOFF: Duration = Duration::from_secs(60);
 /// Pulls that are remembered.
 const PULLS_KEPT_MAX: usize = 64;
 /// How often a pull says how far it is.
-const TELL_EVERY: Duration = Duration::from_millis(100);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 /// How often to look whether other programs have changed what there is.
-const REFRESH_EVERY: Duration = Duration::from_secs(15);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {

@@ -57,9 +57,9 @@ where
     let (dropped, drops) = mpsc::unbounded_channel();
     let requests = Requests { next: 0, replies: BTreeMap::new(), dropped };
     let now = world.clock.now();
-    let wall = WallClock { ahead: ahead(now, world.clock.wall()), look_at: now };
+    let wall = WallClock { offset: clock_offset(now, world.clock.wall()), check_at: now };
     let mut driver = Driver { node, world, links, requests, shed: VecDeque::new(), wall };
-    driver.drive(Incoming { arrivals, asks, drops }).await
+    driver.drive(Inbox { arrivals, asks, drops }).await
 }
 
 /// A question on its way to the node.
@@ -85,7 +85,7 @@ pub struct Stopped;
 impl Handle {
     /// Makes a handle, and the end of it that [`run`] takes.
     pub fn new() -> (Self, mpsc::Receiver<Ask>) {
-        let (asks, receiver) = mpsc::channel(ASKS_MAX);
+        let (asks, receiver) = mpsc::channel(REQUESTS_MAX);
         (Self { asks }, receiver)
     }
 
@@ -114,24 +114,24 @@ struct Driver<T, M, S, I, B, H, C, J> {
 #[derive(Clone, Copy, Debug)]
 struct WallClock {
     /// By how many milliseconds it is ahead of the clock that the node is driven by.
-    ahead: i64,
+    offset: i64,
     /// When to look at it again.
-    look_at: Instant,
+    check_at: Instant,
 }
 
 /// Returns by how many milliseconds a wall clock is ahead of the time since a driver's origin.
-pub fn ahead(now: Instant, wall: UnixMillis) -> i64 {
+pub fn clock_offset(now: Instant, wall: UnixMillis) -> i64 {
     let millis = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
     millis(wall.0).saturating_sub(millis(now.as_micros() / 1000))
 }
 
 /// Tells whether the two clocks have parted since the node last heard of it: somebody set one, or the machine slept.
-pub fn parts(before: i64, ahead: i64) -> bool {
-    before.abs_diff(ahead) > CLOCKS_PART_MILLIS
+pub fn clocks_diverge(before: i64, offset: i64) -> bool {
+    before.abs_diff(offset) > CLOCK_OFFSET_CHANGE_MAX_MILLIS
 }
 
 /// What reaches the driver besides its ports.
-struct Incoming {
+struct Inbox {
     arrivals: mpsc::Receiver<Arrival>,
     asks: mpsc::Receiver<Ask>,
     drops: mpsc::UnboundedReceiver<RequestId>,
@@ -157,14 +157,14 @@ where
     C: Clock,
     J: Journal,
 {
-    async fn drive(&mut self, mut incoming: Incoming) -> u8 {
+    async fn drive(&mut self, mut inbox: Inbox) -> u8 {
         let mut armed: Option<Instant> = None;
         let timer = sleep(Duration::ZERO);
         tokio::pin!(timer);
         loop {
             if let Some(code) = self.carry_out() {
                 let links = std::mem::replace(&mut self.links, Links::new().0);
-                links.close_all(incoming.arrivals).await;
+                links.close_all(inbox.arrivals).await;
                 // The last answers are passed on before a disk that hangs can hold up the end.
                 tokio::task::yield_now().await;
                 return code;
@@ -175,7 +175,7 @@ where
             }
             let due = self.node.poll_timeout().map(|deadline| deadline.at);
             if due != armed {
-                let wait = due.map_or(IDLE, |due| due.since(self.world.clock.now()));
+                let wait = due.map_or(IDLE_TIMEOUT, |due| due.since(self.world.clock.now()));
                 timer.as_mut().reset(tokio::time::Instant::now() + wait);
                 armed = due;
             }
@@ -187,10 +187,10 @@ where
                 event = self.world.inference.next() => inference_input(event),
                 facts = self.world.host.next() => Input::Examined(facts),
                 event = self.world.transport.next() => self.transport_input(event),
-                Some(ask) = incoming.asks.recv() => self.requests.input(ask),
-                Some(id) = incoming.drops.recv() => Input::RequestDropped { id },
+                Some(ask) = inbox.asks.recv() => self.requests.input(ask),
+                Some(id) = inbox.drops.recv() => Input::RequestDropped { id },
                 report = self.world.blobs.next() => Input::Blob(report),
-                Some(arrival) = incoming.arrivals.recv() => {
+                Some(arrival) = inbox.arrivals.recv() => {
                     turn = arrival.turn;
                     arrival.input
                 }
@@ -208,20 +208,20 @@ where
 
     fn handle(&mut self, input: Input) {
         let now = self.world.clock.now();
-        if now >= self.wall.look_at {
-            self.look_at_clock(now);
+        if now >= self.wall.check_at {
+            self.check_clock(now);
         }
         self.world.journal.input(now, &input);
         self.node.handle_input(now, input);
     }
 
     /// Tells the node of the wall clock before anything else that it hears, where that has parted from its own.
-    fn look_at_clock(&mut self, now: Instant) {
+    fn check_clock(&mut self, now: Instant) {
         let wall = self.world.clock.wall();
-        let ahead = ahead(now, wall);
-        self.wall.look_at = now.after(LOOK_AT_CLOCK_EVERY);
-        if parts(self.wall.ahead, ahead) {
-            self.wall.ahead = ahead;
+        let offset = clock_offset(now, wall);
+        self.wall.check_at = now.after(CLOCK_CHECK_INTERVAL);
+        if clocks_diverge(self.wall.offset, offset) {
+            self.wall.offset = offset;
             let input = Input::ClockSet(wall);
             self.world.journal.input(now, &input);
             self.node.handle_input(now, input);
@@ -327,10 +327,10 @@ fn multicast_input(event: MulticastEvent) -> Input {
 }
 
 /// Questions that may be on their way at the same time.
-const ASKS_MAX: usize = 1024;
+const REQUESTS_MAX: usize = 1024;
 /// How often the wall clock is looked at, at most: whenever something happens after this time.
-const LOOK_AT_CLOCK_EVERY: Duration = Duration::from_secs(1);
+const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// By how much the clocks may part before the node is told: more than adjustments that keep the clock steady.
-const CLOCKS_PART_MILLIS: u64 = 1_000;
+const CLOCK_OFFSET_CHANGE_MAX_MILLIS: u64 = 1_000;
 /// How long a node that wants nothing is left alone.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);

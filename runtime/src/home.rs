@@ -121,13 +121,13 @@ impl Home {
             .open(self.lock_file())
             .map_err(LockError::Io)?;
         // Whoever only looks holds the lock for a moment, so one refusal proves nothing.
-        let mut tries_left = LOCK_TRIES;
+        let mut tries_left = LOCK_ATTEMPTS_MAX;
         loop {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) if tries_left > 0 => {
                     tries_left -= 1;
-                    std::thread::sleep(LOCK_RETRY);
+                    std::thread::sleep(LOCK_RETRY_INTERVAL);
                 }
                 Err(TryLockError::WouldBlock) => return Err(LockError::Held { pid: read_pid(&mut file) }),
                 Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
@@ -356,8 +356,8 @@ fn read_pid(file: &mut File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-const LOCK_TRIES: u32 = 10;
-const LOCK_RETRY: Duration = Duration::from_millis(5);
+const LOCK_ATTEMPTS_MAX: u32 = 10;
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(5);
 const INFO_BYTES_MAX: u64 = 16 << 10;
 
 #[cfg(test)]

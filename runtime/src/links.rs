@@ -140,7 +140,7 @@ async fn carry<S: AsyncRead + AsyncWrite>(
         _ = ended => Some(Input::LinkStalled { link }),
         result = write => match result {
             // Closing a socket with unread data would take back what was just sent.
-            Ok(()) => timeout(LINGER, &mut read).await.unwrap_or_default(),
+            Ok(()) => timeout(LINGER_TIMEOUT, &mut read).await.unwrap_or_default(),
             Err(error) => (error.kind() == io::ErrorKind::TimedOut).then_some(Input::LinkStalled { link }),
         },
         fault = &mut read => fault,
@@ -221,7 +221,7 @@ const BATCH_BYTES: usize = 64 << 10;
 /// How long the other end may take nothing.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a closed link may go on reading.
-const LINGER: Duration = Duration::from_millis(500);
+const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long closing may take.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 

@@ -108,7 +108,7 @@ impl Log {
 
     /// Waits until what was written is durable, for a moment at most; `false` where it is not by then.
     pub fn flush(&self) -> bool {
-        self.queue.flush(FLUSH_LIMIT)
+        self.queue.flush(FLUSH_TIMEOUT)
     }
 }
 
@@ -204,7 +204,7 @@ const fn tracing_level(level: LogLevel) -> LevelFilter {
 }
 
 /// How long whoever leaves waits for a disk.
-const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 const OWN_CRATES: [&str; 2] = ["runtime", "engine"];
 
 #[cfg(test)]

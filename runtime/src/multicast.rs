@@ -22,7 +22,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::task::{Context, Poll};
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
-use watch::Watch;
+use watch::InterfaceWatcher;
 
 /// Where and on which interfaces to listen and send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub struct MulticastSocket {
     blocked: BTreeSet<Wire>,
     /// Who was heard last; the others go first.
     heard: Wire,
-    watch: Watch,
+    watch: InterfaceWatcher,
     buffer: Box<[u8]>,
 }
 
@@ -89,7 +89,7 @@ impl MulticastSocket {
             taken: BTreeSet::new(),
             blocked: BTreeSet::new(),
             heard: (0, Family::V4),
-            watch: Watch::new(),
+            watch: InterfaceWatcher::new(),
             buffer: vec![0; PACKET_BYTES_MAX + 1].into_boxed_slice(),
         }
     }

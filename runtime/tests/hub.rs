@@ -59,7 +59,7 @@ impl Scene {
             given.or_else(|| own.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
         })
         .unwrap();
-        hub.retry_pause = Duration::from_millis(1);
+        hub.retry_backoff = Duration::from_millis(1);
         hub.stall_timeout = Duration::from_millis(300);
         hub
     }

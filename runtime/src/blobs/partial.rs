@@ -41,7 +41,7 @@ struct PartialFile {
 
 impl PartialFiles {
     pub(super) fn new(directory: &Path) -> Self {
-        if let Err(error) = forget_old(directory) {
+        if let Err(error) = remove_old(directory) {
             tracing::warn!(%error, "what was begun and not ended long ago is still there");
         }
         Self { directory: directory.to_owned(), open: BTreeMap::new() }
@@ -73,7 +73,7 @@ impl PartialFiles {
             }
         }
         let missing = blob.bytes.saturating_sub(u64::from(pieces.count()).saturating_mul(PIECE_BYTES));
-        if free_bytes(&self.directory)? < missing.saturating_add(SPARE_BYTES) && missing > 0 {
+        if free_bytes(&self.directory)? < missing.saturating_add(FREE_BYTES_MIN) && missing > 0 {
             return Err(io::ErrorKind::StorageFull.into());
         }
         self.open.insert(blob.root, PartialFile { blob, sha256, bytes, hashes, leaves: noted });
@@ -129,12 +129,12 @@ impl PartialFiles {
 }
 
 /// Removes what nobody has gone on with for long.
-fn forget_old(directory: &Path) -> io::Result<()> {
+fn remove_old(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         let part = path.extension().is_some_and(|extension| extension == "part");
         let age = fs::metadata(&path)?.modified()?.elapsed().unwrap_or_default();
-        if part && age > KEPT {
+        if part && age > PARTIAL_FILE_RETENTION {
             fs::remove_file(&path)?;
             crate::home::remove_file(&path.with_extension("leaves"))?;
         }
@@ -167,6 +167,6 @@ pub(super) fn sha256_of(path: &Path) -> io::Result<Hash> {
 }
 
 /// How long a file that has not come whole is kept for another try.
-const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+const PARTIAL_FILE_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Space that a fetch leaves free.
-const SPARE_BYTES: u64 = 64 << 20;
+const FREE_BYTES_MIN: u64 = 64 << 20;

@@ -208,7 +208,7 @@ impl SharedFiles {
         let (leaves, tree) = piece_hashes::tree(&self.piece_hashes_path(root), blob).filter(|_| same)?;
         let open = Arc::new(Open { blob, file, leaves, tree });
         let mut inner = self.lock();
-        if inner.open.len() >= OPEN_MAX {
+        if inner.open.len() >= OPEN_FILES_MAX {
             inner.open.pop_front();
         }
         inner.open.push_back(Arc::clone(&open));
@@ -312,7 +312,7 @@ fn changed(found: &Metadata) -> i64 {
 
 /// Finds the files of a folder, in the order of their names; what begins with a dot is left out.
 fn collect(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
-    if found.len() > SHARED_MAX || depth > DEPTH_MAX {
+    if found.len() > SHARED_MAX || depth > FOLDER_DEPTH_MAX {
         return Ok(());
     }
     let metadata = fs::metadata(path)?;
@@ -331,6 +331,6 @@ fn collect(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()
 
 const LIST: &str = "shared.json";
 /// Files that are read from at the same time.
-const OPEN_MAX: usize = 16;
+const OPEN_FILES_MAX: usize = 16;
 /// How deep folders are looked into.
-const DEPTH_MAX: usize = 8;
+const FOLDER_DEPTH_MAX: usize = 8;

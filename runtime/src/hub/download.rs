@@ -38,7 +38,7 @@ pub(super) fn fetch(
     listener: &mut Listener<'_>,
 ) -> Result<(), PullError> {
     let mut arrived = Arrived::open(&hub.cache.incomplete(&wanted.repository, wanted.hash), wanted)?;
-    let (mut tries_left, mut pause) = (TRIES, hub.retry_pause);
+    let (mut retries_left, mut backoff) = (RETRIES_MAX, hub.retry_backoff);
     loop {
         let before = arrived.bytes;
         let ended = transfer(hub, client, wanted, &mut arrived, done, listener);
@@ -50,16 +50,16 @@ pub(super) fn fetch(
             Err(error) if !error.is_passing() => return Err(error),
             Err(error) => {
                 let asked = error.retry_after().unwrap_or_default();
-                (error, asked.max(pause))
+                (error, asked.max(backoff))
             }
         };
         if arrived.bytes > before {
-            (tries_left, pause) = (TRIES, hub.retry_pause);
-        } else if tries_left == 0 {
+            (retries_left, backoff) = (RETRIES_MAX, hub.retry_backoff);
+        } else if retries_left == 0 {
             return Err(error);
         } else {
-            tries_left -= 1;
-            pause = pause.saturating_mul(2).min(PAUSE_MAX);
+            retries_left -= 1;
+            backoff = backoff.saturating_mul(2).min(BACKOFF_MAX);
         }
         let reason = error.to_string();
         wait_for(wait, &mut || listener(Progress::Retry { file: &wanted.name, reason: &reason }))?;
@@ -131,7 +131,7 @@ struct Arrived {
 
 impl Arrived {
     fn open(path: &Path, wanted: &Wanted) -> Result<Self, PullError> {
-        let fault = |source| PullError::of_disk(path, source, wanted.bytes);
+        let fault = |source| PullError::from_disk_error(path, source, wanted.bytes);
         fs::create_dir_all(path.parent().unwrap_or(path)).map_err(fault)?;
         let mut file = OpenOptions::new()
             .read(true)
@@ -154,7 +154,7 @@ impl Arrived {
     fn add(&mut self, bytes: &[u8], wanted: &Wanted) -> Result<(), PullError> {
         self.file
             .write_all(bytes)
-            .map_err(|source| PullError::of_disk(&self.path, source, wanted.bytes - self.bytes))?;
+            .map_err(|source| PullError::from_disk_error(&self.path, source, wanted.bytes - self.bytes))?;
         self.hasher.update(bytes);
         self.bytes += bytes.len() as u64;
         Ok(())
@@ -162,7 +162,7 @@ impl Arrived {
 
     fn clear(&mut self) -> Result<(), PullError> {
         let cleared = self.file.set_len(0).and_then(|()| self.file.rewind());
-        cleared.map_err(|source| PullError::of_disk(&self.path, source, 0))?;
+        cleared.map_err(|source| PullError::from_disk_error(&self.path, source, 0))?;
         (self.bytes, self.hasher, self.resumed) = (0, self.fresh.clone(), false);
         Ok(())
     }
@@ -186,14 +186,14 @@ impl Arrived {
         self.file
             .sync_all()
             .and_then(|()| fs::rename(&self.path, &blob))
-            .map_err(|source| PullError::of_disk(&blob, source, wanted.bytes))?;
+            .map_err(|source| PullError::from_disk_error(&blob, source, wanted.bytes))?;
         Ok(None)
     }
 }
 
 /// Waits, and looks meanwhile whether anybody still wants it.
-fn wait_for(pause: Duration, go_on: &mut dyn FnMut() -> ControlFlow<()>) -> Result<(), PullError> {
-    let until = Instant::now() + pause;
+fn wait_for(backoff: Duration, go_on: &mut dyn FnMut() -> ControlFlow<()>) -> Result<(), PullError> {
+    let until = Instant::now() + backoff;
     loop {
         if go_on().is_break() {
             return Err(PullError::Cancelled);
@@ -202,7 +202,7 @@ fn wait_for(pause: Duration, go_on: &mut dyn FnMut() -> ControlFlow<()>) -> Resu
         if left.is_zero() {
             return Ok(());
         }
-        std::thread::sleep(left.min(LOOK_EVERY));
+        std::thread::sleep(left.min(POLL_INTERVAL));
     }
 }
 
@@ -224,7 +224,7 @@ fn plain(error: io::Error, hub: &Hub) -> io::Error {
 
 impl PullError {
     /// Describes a failure of the disk; a full one by what it lacks.
-    pub(super) fn of_disk(path: &Path, source: io::Error, bytes_needed: u64) -> Self {
+    pub(super) fn from_disk_error(path: &Path, source: io::Error, bytes_needed: u64) -> Self {
         if source.kind() == io::ErrorKind::StorageFull || source.kind() == io::ErrorKind::QuotaExceeded {
             return Self::InsufficientDiskSpace { path: path.to_owned(), bytes_needed, bytes_free: 0 };
         }
@@ -259,8 +259,8 @@ impl PullError {
 
 const PIECE_BYTES: usize = 64 << 10;
 /// Attempts in a row that may bring nothing, after the first.
-const TRIES: u32 = 4;
+const RETRIES_MAX: u32 = 4;
 /// The longest pause between two attempts, unless the hub asks for a longer one.
-const PAUSE_MAX: Duration = Duration::from_secs(8);
+const BACKOFF_MAX: Duration = Duration::from_secs(8);
 /// How often a pause looks whether it is still wanted.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);

@@ -42,7 +42,7 @@ pub struct Hub {
     /// How long nothing may arrive before a transfer counts as stalled.
     pub stall_timeout: Duration,
     /// How long to wait before the first retry; each further one waits twice as long.
-    pub retry_pause: Duration,
+    pub retry_backoff: Duration,
     /// Who is asked for a blob before the hub is.
     pub neighbours: Option<Neighbours>,
     /// What models of a repository must be for anything but their configuration to be fetched; any where it is empty.
@@ -104,7 +104,7 @@ impl Hub {
             offline: text("HF_HUB_OFFLINE").is_some_and(|value| is_true(&value)),
             stall_timeout: stall_seconds
                 .map_or(STALL_TIMEOUT, |seconds| Duration::from_secs(seconds.clamp(1, STALL_SECONDS_MAX))),
-            retry_pause: RETRY_PAUSE,
+            retry_backoff: RETRY_BACKOFF,
             neighbours: None,
             architectures: Vec::new(),
         })
@@ -124,7 +124,7 @@ fn is_true(value: &str) -> bool {
 const ENDPOINT: &str = "https://huggingface.co";
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 const STALL_SECONDS_MAX: u64 = 3600;
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
+const RETRY_BACKOFF: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {

@@ -397,7 +397,7 @@ impl Hub {
         };
         let bytes_needed: u64 = missing.iter().map(needed).sum();
         let root = self.cache.root();
-        fs::create_dir_all(root).map_err(|source| PullError::of_disk(root, source, bytes_needed))?;
+        fs::create_dir_all(root).map_err(|source| PullError::from_disk_error(root, source, bytes_needed))?;
         let room = nix::sys::statvfs::statvfs(root)
             .map_err(|error| CacheError { path: root.to_owned(), source: error.into() })?;
         let bytes_free = room.blocks_available().saturating_mul(room.fragment_size());
@@ -409,12 +409,12 @@ impl Hub {
 
     /// Asks again where the hub is in trouble for a moment.
     fn patiently<T>(&self, ask: impl Fn() -> Result<T, RequestError>) -> Result<T, RequestError> {
-        let mut tries_left = LOOK_UP_TRIES;
+        let mut retries_left = LOOKUP_RETRIES_MAX;
         loop {
             match ask() {
-                Err(error) if tries_left > 0 && error.is_passing() => {
-                    tries_left -= 1;
-                    std::thread::sleep(error.retry_after().unwrap_or(self.retry_pause));
+                Err(error) if retries_left > 0 && error.is_passing() => {
+                    retries_left -= 1;
+                    std::thread::sleep(error.retry_after().unwrap_or(self.retry_backoff));
                 }
                 answered => return answered,
             }
@@ -438,4 +438,4 @@ const BYTES_MAX: u64 = 4 << 40;
 const ROOM_LEFT_BYTES: u64 = 32 << 20;
 const LISTING_BYTES_MAX: u64 = 16 << 20;
 /// Further questions to a hub that does not answer one.
-const LOOK_UP_TRIES: u32 = 2;
+const LOOKUP_RETRIES_MAX: u32 = 2;

@@ -141,7 +141,7 @@ fn next(shared: &Shared) -> Option<Batch> {
         if state.flush_to <= state.settled && !state.closed {
             drop(state);
             // What comes together is written together.
-            thread::sleep(GATHER);
+            thread::sleep(BATCH_DELAY);
             state = shared.state();
         }
     }
@@ -183,7 +183,7 @@ fn own_up(lost: u64) -> String {
 /// Lines that wait may have this many bytes together; beyond, a line is dropped and counted.
 const QUEUE_BYTES_MAX: usize = 4 << 20;
 /// How long the thread lets lines gather.
-const GATHER: Duration = Duration::from_millis(2);
+const BATCH_DELAY: Duration = Duration::from_millis(2);
 
 #[cfg(test)]
 mod tests {

@@ -19,34 +19,34 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// Tells when the interfaces may have changed.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct InterfaceWatcher {
     /// `None` where the host has no such thing.
     netlink: Option<AsyncFd<OwnedFd>>,
     /// The next look.
-    look: Pin<Box<Sleep>>,
-    looked: Option<Instant>,
+    next_read: Pin<Box<Sleep>>,
+    last_read: Option<Instant>,
 }
 
-impl Watch {
+impl InterfaceWatcher {
     /// Begins to watch. Must be called inside a tokio runtime.
     pub(super) fn new() -> Self {
         let netlink = netlink().inspect_err(|error| tracing::debug!(%error, "no netlink")).ok();
-        Self { netlink, look: Box::pin(sleep(Duration::ZERO)), looked: None }
+        Self { netlink, next_read: Box::pin(sleep(Duration::ZERO)), last_read: None }
     }
 
     /// Waits until the interfaces should be read: at first, soon after a change, and now and then.
     pub(super) fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.poll_netlink(cx) {
             // Changes come in groups; the first of one is answered at once.
-            let soon = self.looked.map_or_else(Instant::now, |looked| looked + LOOK_PAUSE);
-            if soon < self.look.deadline() {
-                self.look.as_mut().reset(soon);
+            let soon = self.last_read.map_or_else(Instant::now, |read| read + READ_INTERVAL_MIN);
+            if soon < self.next_read.deadline() {
+                self.next_read.as_mut().reset(soon);
             }
         }
-        std::task::ready!(self.look.as_mut().poll(cx));
+        std::task::ready!(self.next_read.as_mut().poll(cx));
         let now = Instant::now();
-        self.looked = Some(now);
-        self.look.as_mut().reset(now + LOOK_AGAIN);
+        self.last_read = Some(now);
+        self.next_read.as_mut().reset(now + READ_INTERVAL);
         Poll::Ready(())
     }
 
@@ -80,6 +80,6 @@ fn netlink() -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 /// The shortest pause between two looks.
-const LOOK_PAUSE: Duration = Duration::from_millis(50);
+const READ_INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// The longest.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
+const READ_INTERVAL: Duration = Duration::from_secs(10);

@@ -152,7 +152,7 @@ impl Drop for Recording {
 impl Written {
     /// Waits until all is written, but not for ever: a disk that hangs keeps no node from stopping.
     pub async fn wait(self) {
-        if tokio::time::timeout(WRITTEN_WITHIN, self.0).await.is_err() {
+        if tokio::time::timeout(FLUSH_TIMEOUT, self.0).await.is_err() {
             tracing::warn!(
                 component = "recording",
                 "the end of the recording is not written yet and is given up"
@@ -238,7 +238,7 @@ fn is_recording(path: &Path) -> io::Result<bool> {
 /// Bytes that may wait for the disk; beyond, the recording ends.
 const WAITING_BYTES_MAX: usize = 16 << 20;
 /// How long the end of a recording may take to be written.
-const WRITTEN_WITHIN: Duration = Duration::from_secs(2);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests;

@@ -75,11 +75,11 @@ impl Damage {
 }
 
 fn is_recent(at: UnixMillis) -> bool {
-    clock::wall().0.saturating_sub(at.0) < REMEMBERED_MILLIS
+    clock::wall().0.saturating_sub(at.0) < RETENTION_MILLIS
 }
 
 /// How long a damaged record is remembered: as long as results are kept.
-pub(super) const REMEMBERED_MILLIS: u64 = 24 * 3600 * 1000;
+pub(super) const RETENTION_MILLIS: u64 = 24 * 3600 * 1000;
 /// Damaged records that are remembered by name; beyond, the log has them.
 const RECORDS_MAX: usize = 100_000;
 

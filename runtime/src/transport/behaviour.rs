@@ -340,7 +340,7 @@ impl ConnectionHandler for LinkHandler {
                 }
                 State::Open { dropped } => match ready!(Pin::new(dropped).poll(cx)) {
                     Ok(Dropped::First) => {
-                        let deadline = Box::pin(tokio::time::sleep(LINGER));
+                        let deadline = Box::pin(tokio::time::sleep(LINGER_TIMEOUT));
                         self.state = State::Lingering { deadline };
                     }
                     Ok(Dropped::Last) | Err(_) => break HandlerEvent::Dropped,
@@ -381,4 +381,4 @@ const MULTIHASH_IDENTITY: u64 = 0;
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the other end may take to read on after this end dropped the stream.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);

@@ -45,7 +45,7 @@ pub(super) struct Tcp {
     /// The listener to ask first, so that a flood on one does not silence another.
     first: usize,
     /// Set while the process has no descriptor left for another connection.
-    pause: Option<Pin<Box<Sleep>>>,
+    backoff: Option<Pin<Box<Sleep>>>,
 }
 
 impl Tcp {
@@ -72,17 +72,17 @@ impl Tcp {
             }
         }
         let port = port.ok_or(BindError::NoAddress)?;
-        Ok((Self { listeners, first: 0, pause: None }, port))
+        Ok((Self { listeners, first: 0, backoff: None }, port))
     }
 
     pub(super) fn listeners(&self) -> Vec<ListenerId> {
         self.listeners.iter().map(|(id, _)| *id).collect()
     }
 
-    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(pause) = &mut self.pause {
-            std::task::ready!(pause.as_mut().poll(cx));
-            self.pause = None;
+    fn poll_backoff(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(sleep) = &mut self.backoff {
+            std::task::ready!(sleep.as_mut().poll(cx));
+            self.backoff = None;
         }
         Poll::Ready(())
     }
@@ -124,7 +124,7 @@ impl libp2p::Transport for Tcp {
         let this = &mut *self;
         let (mut asked, count) = (0, this.listeners.len());
         while asked < count {
-            if this.poll_pause(cx).is_pending() {
+            if this.poll_backoff(cx).is_pending() {
                 return Poll::Pending;
             }
             let (id, listener) = &this.listeners[(this.first + asked) % count];
@@ -142,7 +142,7 @@ impl libp2p::Transport for Tcp {
                 }
                 Poll::Ready(Err(error)) => {
                     tracing::warn!(%error, "a connection could not be accepted");
-                    this.pause = Some(Box::pin(tokio::time::sleep(ACCEPT_PAUSE)));
+                    this.backoff = Some(Box::pin(tokio::time::sleep(ACCEPT_BACKOFF)));
                 }
                 Poll::Pending => asked += 1,
             }
@@ -207,7 +207,7 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     // Without it a peer that stops reading could hold a closing connection open for ever.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
+    SockRef::from(stream).set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
     Ok(())
 }
 
@@ -215,11 +215,11 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 const BACKLOG: i32 = 1024;
 
 /// The wait after an accept that failed, which is nearly always a lack of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// How long sent bytes may stay unacknowledged. Longer than the failure detector takes to call a peer DEAD, so
 /// that it, and not the operating system, decides about a peer that is merely slow.
-const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]

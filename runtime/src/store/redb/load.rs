@@ -3,7 +3,7 @@
 use super::table::Table;
 use super::{OpenError, damaged};
 use crate::clock;
-use crate::store::damage::{Damage, REMEMBERED_MILLIS};
+use crate::store::damage::{Damage, RETENTION_MILLIS};
 use ::redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError,
     WriteTransaction,
@@ -75,7 +75,7 @@ fn load_damage(path: &Path, database: &Database, damage: &Damage) -> Result<(), 
             damage.note_lost(count, at);
             continue;
         }
-        let recent = |(_, at): &(RecordKind, UnixMillis)| now.0.saturating_sub(at.0) < REMEMBERED_MILLIS;
+        let recent = |(_, at): &(RecordKind, UnixMillis)| now.0.saturating_sub(at.0) < RETENTION_MILLIS;
         let mut records = damage_of(value.value()).filter(recent).peekable();
         if records.peek().is_none() {
             old.push(id);

@@ -84,7 +84,7 @@ impl Clock {
 
     /// Returns how many milliseconds the wall clock is ahead of the time that this clock shows.
     fn wall_ahead(&self, now: u64) -> i64 {
-        driver::ahead(Instant::from_micros(self.shows(now)), self.wall(now))
+        driver::clock_offset(Instant::from_micros(self.shows(now)), self.wall(now))
     }
 
     fn change(&mut self, now: u64, ppm: i32, stands: bool) {
@@ -213,7 +213,8 @@ impl EventQueue {
         let now = self.now;
         let host = &mut self.hosts[node as usize];
         let (ahead, machine) = (host.machine.clock.wall_ahead(now), &mut host.machine);
-        if host.node.is_none() || machine.is_held() || !driver::parts(machine.reported_ahead, ahead) {
+        if host.node.is_none() || machine.is_held() || !driver::clocks_diverge(machine.reported_ahead, ahead)
+        {
             return;
         }
         machine.reported_ahead = ahead;
