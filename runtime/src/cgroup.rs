@@ -18,12 +18,12 @@ pub struct MemoryLimit {
 
 /// Returns the least memory limit of this process's control group and those above; `None` where there is none.
 pub fn memory_limit() -> Option<MemoryLimit> {
-    Group::of_this_process()?.memory_limit()
+    Group::for_this_process()?.memory_limit()
 }
 
 /// Returns how many processes of this process's control group the kernel has killed for want of memory.
 pub fn oom_kills() -> Option<u64> {
-    Group::of_this_process()?.oom_kills()
+    Group::for_this_process()?.oom_kills()
 }
 
 /// The group that accounts for memory.
@@ -43,7 +43,7 @@ enum Version {
 }
 
 impl Group {
-    fn of_this_process() -> Option<Self> {
+    fn for_this_process() -> Option<Self> {
         Self::find(
             &fs::read_to_string("/proc/self/cgroup").ok()?,
             &fs::read_to_string("/proc/self/mountinfo").ok()?,
@@ -53,11 +53,11 @@ impl Group {
     /// Finds the group by the texts of the two files.
     fn find(groups: &str, mounts: &str) -> Option<Self> {
         // Where version 1 has a hierarchy for memory, version 2 has none.
-        let first = Self::of_version(Version::One, groups, mounts);
-        first.or_else(|| Self::of_version(Version::Two, groups, mounts))
+        let first = Self::for_version(Version::One, groups, mounts);
+        first.or_else(|| Self::for_version(Version::Two, groups, mounts))
     }
 
-    fn of_version(version: Version, groups: &str, mounts: &str) -> Option<Self> {
+    fn for_version(version: Version, groups: &str, mounts: &str) -> Option<Self> {
         let path = groups.lines().find_map(|line| {
             let mut parts = line.splitn(3, ':');
             let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);

@@ -158,7 +158,7 @@ pub struct Effective {
 impl Effective {
     /// Tells whether the user asked for this value, rather than for whatever works. The file that the first
     /// start wrote holds every default, so there only a value other than the default counts.
-    pub fn asked_for(&self, key: &str) -> bool {
+    pub fn is_explicit(&self, key: &str) -> bool {
         match self.sources.get(key) {
             None | Some(Source::Default | Source::MemoryLimit(_)) => false,
             Some(Source::HomeFile(_)) => self.values().get(key) != defaults().get(key),
@@ -172,7 +172,7 @@ impl Effective {
         let limit_mb = limit.bytes >> 20;
         // Beside what the node and its models hold, the kernel counts pages of files and its own.
         let room = u32::try_from(limit_mb * 9 / 10).unwrap_or(u32::MAX).max(MEMORY_MB_MIN);
-        let bounded = room < self.settings.max_memory_mb && !self.asked_for("max_memory_mb");
+        let bounded = room < self.settings.max_memory_mb && !self.is_explicit("max_memory_mb");
         if bounded {
             self.settings.max_memory_mb = room;
             self.sources.insert("max_memory_mb", Source::MemoryLimit(limit.clone()));
@@ -237,7 +237,7 @@ pub struct Overrides {
 
 impl Overrides {
     /// Takes in what this process was started with.
-    pub fn of_environment() -> Self {
+    pub fn from_environment() -> Self {
         let environment = std::env::vars_os().collect();
         Self { environment, memory_limit: cgroup::memory_limit(), ..Self::default() }
     }

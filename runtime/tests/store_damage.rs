@@ -196,7 +196,7 @@ async fn every_kind_of_record_is_saved_or_named() {
     let (saved, _, damaged) = damage(&[&encoded]);
     assert_eq!((saved.tasks.len() as u64, damaged), (TASKS - 1, vec![(RecordKind::Task, id(7))]));
     let (store, _, reader) = RedbStore::open(&path).unwrap();
-    assert_eq!((reader.damage().of(id(7)), reader.salvaged()), (Some(RecordKind::Task), None));
+    assert_eq!((reader.damage().damaged_record(id(7)), reader.salvaged()), (Some(RecordKind::Task), None));
     drop(store);
     // A summary is made again of its result.
     let number = results().start + 3;
@@ -207,7 +207,7 @@ async fn every_kind_of_record_is_saved_or_named() {
     let encoded = encode(RecordKind::Result, id(number), &result(number));
     let (saved, reader, damaged) = damage(&[&encoded]);
     assert_eq!((saved.results.len() as u64, damaged), (RESULTS, vec![(RecordKind::Result, id(number))]));
-    assert_eq!(reader.damage().of(id(number)), Some(RecordKind::Result));
+    assert_eq!(reader.damage().damaged_record(id(number)), Some(RecordKind::Result));
     // Two records of one task are two.
     let both = vec![(RecordKind::Result, id(number)), (RecordKind::Summary, id(number))];
     let (saved, reader, damaged) = damage(&[&encoded, &summary]);

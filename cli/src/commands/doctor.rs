@@ -108,7 +108,7 @@ fn examine_files(home: &Home, findings: &mut Vec<Finding>) -> Option<Settings> {
     if !home.config_file().exists() {
         return None;
     }
-    let overrides = Overrides::of_environment();
+    let overrides = Overrides::from_environment();
     match config::load(home, &overrides) {
         Ok(effective) => Some(effective.settings),
         Err(error) => {

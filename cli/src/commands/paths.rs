@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub(super) fn run(home: &Home, format: Format) -> Outcome {
-    let overrides = Overrides::of_environment();
+    let overrides = Overrides::from_environment();
     let settings = config::preview(home, &overrides).map(|effective| effective.settings);
     // With a configuration that cannot be used the other places still stand.
     let storage = settings.map_or_else(|_| home.root().join("data"), |settings| settings.storage_path);

@@ -75,7 +75,7 @@ fn the_first_start_writes_every_default_and_the_second_reads_them() {
     assert_eq!(first.settings.network_port, 9000);
     assert_eq!(first.settings.storage_path, fixture.home.root().join("data"));
     assert_eq!(second.sources["max_peers"], Source::HomeFile(fixture.home.config_file()));
-    assert!(!first.asked_for("api_port") && !second.asked_for("api_port"), "a default is not a wish");
+    assert!(!first.is_explicit("api_port") && !second.is_explicit("api_port"), "a default is not a wish");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn flag_beats_environment_beats_file_beats_default() {
     assert_eq!(effective.sources["network_port"], Source::Flag("--flag"));
     assert_eq!(effective.sources["max_peers"], Source::Environment("P2P_AI_MAX_PEERS"));
     assert_eq!(effective.sources["network"], Source::Default);
-    assert!(effective.asked_for("api_port"), "another value than the default is a wish");
+    assert!(effective.is_explicit("api_port"), "another value than the default is a wish");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use engine::{Fingerprint, Rejection, TaskId};
 pub(super) async fn ask(api: &Api, request: Ask) -> Result<Reply, ApiError> {
     match api.handle.ask(request).await? {
         // What was damaged on the disk is not known to the node, and was not forgotten in good order.
-        Err(Rejection::TaskNotFound(task)) if api.results.damage().of(task).is_some() => {
+        Err(Rejection::TaskNotFound(task)) if api.results.damage().damaged_record(task).is_some() => {
             Err(ApiError::record_damaged(task))
         }
         Err(rejection @ Rejection::TaskNotFound(_)) if api.results.damage().lost() > 0 => {

@@ -207,7 +207,7 @@ fn find_local(path: &Path) -> Result<Present, PresentError> {
         let name = place.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let format = if name.ends_with(GGUF) { Format::Gguf } else { Format::Safetensors };
         let file = Cached { name, path: place.clone(), bytes: metadata.len(), hash: None };
-        Present::of(place, format, vec![file], None)
+        Present::from_files(place, format, vec![file], None)
     } else {
         return Err(fault(io::Error::new(io::ErrorKind::InvalidInput, "it is neither a folder nor a file")));
     };
@@ -236,7 +236,7 @@ fn whole(place: &Path, files: Vec<Cached>, part: &Part) -> Result<Present, Prese
     if *part != Part::All {
         let file: Vec<Cached> = files.into_iter().filter(|file| wanted.contains(&file.name)).collect();
         let path = file.first().map_or_else(|| place.to_owned(), |file| file.path.clone());
-        return Ok(Present::of(path, Format::Gguf, file, None));
+        return Ok(Present::from_files(path, Format::Gguf, file, None));
     }
     let of_transformer = |file: &str| format!("{}{file}", root(&names));
     if !wanted.contains(&of_transformer(WEIGHTS)) {
@@ -250,11 +250,11 @@ fn whole(place: &Path, files: Vec<Cached>, part: &Part) -> Result<Present, Prese
     }
     let configuration = read_json::<Configuration>(&place.join(of_transformer(CONFIG))).unwrap_or_default();
     let files = files.into_iter().filter(|file| wanted.contains(&file.name)).collect();
-    Ok(Present::of(place.to_owned(), Format::Safetensors, files, configuration.name()))
+    Ok(Present::from_files(place.to_owned(), Format::Safetensors, files, configuration.name()))
 }
 
 impl Present {
-    fn of(path: PathBuf, format: Format, files: Vec<Cached>, architecture: Option<String>) -> Self {
+    fn from_files(path: PathBuf, format: Format, files: Vec<Cached>, architecture: Option<String>) -> Self {
         let bytes = files.iter().map(|file| file.bytes).fold(0, u64::saturating_add);
         let id = ModelId::Local(path.clone());
         Self { id, path, format, bytes, commit: None, files, architecture }

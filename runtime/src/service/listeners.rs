@@ -73,7 +73,7 @@ impl Listeners {
 /// Binds the port of the control API, or the next free one where the user does not insist.
 fn bind_api(effective: &Effective) -> Result<TcpListener, StartError> {
     let wanted = effective.settings.api_port;
-    let tries = if effective.asked_for("api_port") { 1 } else { API_PORT_TRIES };
+    let tries = if effective.is_explicit("api_port") { 1 } else { API_PORT_TRIES };
     let mut refusal = io::Error::from(io::ErrorKind::AddrInUse);
     for port in (wanted..=u16::MAX).take(tries) {
         match http::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))) {

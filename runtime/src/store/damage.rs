@@ -50,7 +50,7 @@ impl Damage {
     }
 
     /// Returns what of a task is damaged.
-    pub fn of(&self, id: TaskId) -> Option<RecordKind> {
+    pub fn damaged_record(&self, id: TaskId) -> Option<RecordKind> {
         self.lock()
             .range((id, RecordKind::Result)..=(id, RecordKind::Task))
             .map(|((_, kind), _)| *kind)
@@ -90,17 +90,17 @@ mod tests {
     #[test]
     fn what_is_damaged_is_known_by_its_task_until_it_is_replaced_or_old() {
         let (damage, id) = (Damage::default(), TaskId([5; 16]));
-        assert_eq!((damage.of(id), damage.count()), (None, 0));
+        assert_eq!((damage.damaged_record(id), damage.count()), (None, 0));
         damage.note(RecordKind::Task, id);
         damage.note(RecordKind::Task, id);
         damage.note_at(RecordKind::Result, TaskId([4; 16]), UnixMillis(0));
-        assert_eq!((damage.of(id), damage.count()), (Some(RecordKind::Task), 1));
-        assert_eq!(damage.of(TaskId([6; 16])), None);
+        assert_eq!((damage.damaged_record(id), damage.count()), (Some(RecordKind::Task), 1));
+        assert_eq!(damage.damaged_record(TaskId([6; 16])), None);
         assert_eq!(damage.list(), [(RecordKind::Task, id)]);
         damage.forget(RecordKind::Result, id);
-        assert_eq!(damage.of(id), Some(RecordKind::Task));
+        assert_eq!(damage.damaged_record(id), Some(RecordKind::Task));
         damage.forget(RecordKind::Task, id);
-        assert_eq!((damage.of(id), damage.count()), (None, 0));
+        assert_eq!((damage.damaged_record(id), damage.count()), (None, 0));
         damage.note_lost(3, clock::wall());
         assert_eq!((damage.lost(), damage.count()), (3, 3));
         damage.note_lost(3, UnixMillis(0));

@@ -71,7 +71,7 @@ async fn listing(home: &Home, hub: Hub) -> Result<Models, Failure> {
     if home.holder() != Holder::Nobody {
         return Client::connect(home)?.get::<Models>("/api/v1/models").await;
     }
-    let overrides = Overrides::of_environment();
+    let overrides = Overrides::from_environment();
     // Settings with a mistake in them are complained of where they are used.
     let listed = config::preview(home, &overrides).map(|next| next.settings.models);
     let entries = listed.unwrap_or_else(|_| vec![ModelEntry::Name(EMBEDDED_MODEL.to_owned())]);

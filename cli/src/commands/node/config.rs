@@ -15,7 +15,7 @@ use std::io::Read;
 use std::process::ExitCode;
 
 pub(in crate::commands) fn run(home: &Home, arguments: &NodeConfig) -> Outcome {
-    let overrides = Overrides { config_file: arguments.config.clone(), ..Overrides::of_environment() };
+    let overrides = Overrides { config_file: arguments.config.clone(), ..Overrides::from_environment() };
     let next = config::preview(home, &overrides);
     let running = if arguments.config.is_some() { None } else { of_running(home) };
     let (shown, changed) = match (running.as_ref(), next.as_ref()) {

@@ -71,7 +71,7 @@ pub(super) fn records(damaged: &[(RecordKind, TaskId)]) -> Vec<DamagedRecord> {
 
 /// Returns a stopped node's data file, and holds its home so that the node does not start meanwhile.
 pub(super) fn data_file(home: &Home) -> Result<(PathBuf, Lock), Failure> {
-    let overrides = Overrides::of_environment();
+    let overrides = Overrides::from_environment();
     let effective = config::preview(home, &overrides).map_err(|error| {
         Failure::from_error(&error)
             .id(error.id())

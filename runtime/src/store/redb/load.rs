@@ -33,7 +33,7 @@ fn load_table<T: Stored>(
     kind: RecordKind,
     damage: &Damage,
 ) -> Result<Vec<T>, OpenError> {
-    let rows = match transaction.open_table(Table::of(kind).definition()) {
+    let rows = match transaction.open_table(Table::for_kind(kind).definition()) {
         Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
         rows => rows.map_err(|error| damaged(path, &error))?,
     };

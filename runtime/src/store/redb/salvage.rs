@@ -128,7 +128,7 @@ impl Contents {
     ) -> Result<u64, Fault> {
         self.has_checksums |= load::format(database).map_err(Fault::Storage)?.is_some();
         let transaction = database.begin_read().map_err(|error| Fault::Storage(error.into()))?;
-        let rows = match transaction.open_table(Table::of(kind).definition()) {
+        let rows = match transaction.open_table(Table::for_kind(kind).definition()) {
             // Only a file of the first version may be without one.
             Err(TableError::TableDoesNotExist(_)) if self.takes_unchecked && !self.has_checksums => {
                 self.counted.insert(kind, 0);
@@ -354,7 +354,7 @@ fn write_draft(path: &Path, contents: &Contents) -> Result<(), OpenError> {
         let batch = rows.by_ref().take(BATCH_RECORDS);
         let written = load::write(&database, |transaction| {
             for ((kind, id), bytes) in batch {
-                let mut table = transaction.open_table(Table::of(*kind).definition())?;
+                let mut table = transaction.open_table(Table::for_kind(*kind).definition())?;
                 table.insert(&id.0, bytes.as_slice())?;
             }
             Ok(())

@@ -27,7 +27,7 @@ impl Table {
         (Self::Tasks, RecordKind::Task),
     ];
 
-    pub(super) const fn of(kind: RecordKind) -> Self {
+    pub(super) const fn for_kind(kind: RecordKind) -> Self {
         match kind {
             RecordKind::Result => Self::Results,
             RecordKind::Summary => Self::Summaries,
