@@ -500,7 +500,7 @@ impl Gathered {
         if !self.problems.is_empty() {
             return Err(ConfigError::Invalid(self.problems));
         }
-        #[cfg(feature = "libp2p")]
+        #[cfg(feature = "node")]
         for name in settings.interfaces.iter().filter(|name| !crate::multicast::has_interface(name)) {
             self.warnings.push(format!(
                 "this machine has no network interface named {name}; the node uses it once there is one"

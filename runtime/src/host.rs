@@ -75,7 +75,6 @@ fn look(config_file: &Path, identity: &Identity) -> HostFacts {
 ///
 /// # Errors
 /// What the operating system says; the limit is then as it was.
-#[cfg(feature = "candle")]
 pub fn raise_open_files_limit() -> std::io::Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
@@ -109,7 +108,6 @@ pub fn children(process: u32) -> impl Iterator<Item = u32> {
 }
 
 /// Connections to the API and to peers, files, and some.
-#[cfg(feature = "candle")]
 const OPEN_FILES_WANTED: u64 = 4096;
 /// Children of one process that are looked at.
 const CHILDREN_MAX: usize = 64;

@@ -3,42 +3,49 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout)]
 
-#[cfg(feature = "http")]
-pub mod blobs;
-#[cfg(all(feature = "hub", feature = "embedded-model"))]
-pub mod catalog;
 pub mod cgroup;
 pub mod clock;
 pub mod config;
-pub mod containment;
 pub mod driver;
-#[cfg(feature = "candle")]
-pub mod hardening;
 pub mod home;
-pub mod host;
-#[cfg(feature = "http")]
-pub mod http;
-#[cfg(feature = "hub")]
-pub mod hub;
-pub mod identity;
-#[cfg(feature = "candle")]
-pub mod inference;
 mod links;
-pub mod logging;
-#[cfg(feature = "libp2p")]
-pub mod multicast;
-#[cfg(all(feature = "http", feature = "libp2p", feature = "redb", feature = "embedded-model"))]
-mod node_thread;
-pub mod observers;
 pub mod ports;
-#[cfg(feature = "http")]
-pub mod registry;
-#[cfg(any(feature = "candle", feature = "hub"))]
-mod regular_file;
-#[cfg(all(feature = "http", feature = "libp2p", feature = "redb", feature = "embedded-model"))]
-pub mod service;
 pub mod startup;
-pub mod store;
 pub mod text;
-#[cfg(feature = "libp2p")]
+
+#[cfg(feature = "node")]
+pub mod blobs;
+#[cfg(feature = "node")]
+pub mod catalog;
+#[cfg(feature = "node")]
+pub mod containment;
+#[cfg(feature = "node")]
+pub mod hardening;
+#[cfg(feature = "node")]
+pub mod host;
+#[cfg(feature = "node")]
+pub mod http;
+#[cfg(feature = "node")]
+pub mod hub;
+#[cfg(feature = "node")]
+pub mod identity;
+#[cfg(feature = "node")]
+pub mod inference;
+#[cfg(feature = "node")]
+pub mod logging;
+#[cfg(feature = "node")]
+pub mod multicast;
+#[cfg(feature = "node")]
+mod node_thread;
+#[cfg(feature = "node")]
+pub mod observers;
+#[cfg(feature = "node")]
+pub mod registry;
+#[cfg(feature = "node")]
+mod regular_file;
+#[cfg(feature = "node")]
+pub mod service;
+#[cfg(feature = "node")]
+pub mod store;
+#[cfg(feature = "node")]
 pub mod transport;

@@ -1,5 +1,5 @@
 //! Models from a hub, as it should be and with all that goes wrong on the way, against a hub on loopback.
-#![cfg(feature = "hub")]
+#![cfg(feature = "node")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 #[path = "support/test_hub.rs"]

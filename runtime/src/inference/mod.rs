@@ -2,10 +2,8 @@
 //! that crashes or hangs takes a worker with it and never the node.
 
 pub mod decoder;
-#[cfg(feature = "embedded-model")]
 mod embedded;
 mod encoder;
-#[cfg(feature = "embedded-model")]
 mod encoder_info;
 mod files;
 mod pool;
@@ -16,7 +14,6 @@ pub use encoder::model::{Backend, LoadError, Model, SINGLE_FILE_TOKENS_MAX};
 pub use encoder::tokens::Pair;
 pub(crate) use encoder::zero_shot::cosine;
 pub use encoder::{EncodeError, EncoderError, Precision, Workspace};
-#[cfg(feature = "embedded-model")]
 pub use encoder_info::{EncoderInfo, EncoderOutput};
 pub(crate) use files::fingerprint::hashes_folder;
 pub use files::fingerprint::{FileHashes, FingerprintError, ModelFile};
@@ -36,16 +33,13 @@ pub use worker::worker_main;
 pub use kernels::Sequence;
 
 /// The name of the model that is compiled into the program; its kind is embedding.
-#[cfg(feature = "embedded-model")]
 pub const EMBEDDED_MODEL: &str = "all-MiniLM-L6-v2";
 
 /// Returns the fingerprint of the model that is compiled into the program, computed in this precision.
-#[cfg(feature = "embedded-model")]
 pub fn embedded_fingerprint(precision: &str) -> engine::Fingerprint {
     let file = ("model.safetensors", engine::blob::Hash(embedded::FILE_HASH));
     files::fingerprint::fingerprint([file].into_iter(), precision)
 }
 
 /// The size of the model that is compiled into the program.
-#[cfg(feature = "embedded-model")]
 pub const EMBEDDED_MODEL_BYTES: u64 = embedded::FILE_BYTES;

@@ -449,7 +449,6 @@ fn pass_len(texts: &[Tokenized]) -> usize {
 
 fn read_model(model: &OsStr, precision: Precision) -> Result<Model<'static>, String> {
     let backend = Backend::Kernels(precision);
-    #[cfg(feature = "embedded-model")]
     if model == super::EMBEDDED_MODEL {
         return Model::load(super::embedded::FILE, backend).map_err(|error| error.to_string());
     }

@@ -1,21 +1,17 @@
 //! Durable records: what a node must still know after a crash.
 
 mod damage;
-#[cfg(feature = "redb")]
 mod free_space;
 mod memory;
 mod note;
 mod path;
-#[cfg(feature = "redb")]
 mod redb;
 
 pub use self::damage::Damage;
-#[cfg(feature = "redb")]
 pub use self::free_space::{FREE_BYTES_MIN, check_free_space};
 pub use self::memory::MemoryStore;
 pub use self::note::{Missing, missing_data, note_data};
 pub use self::path::{PathError, check_directory, is_full};
-#[cfg(feature = "redb")]
 pub use self::redb::{
     Checked, OpenError, ReadError, RedbStore, ResultReader, Salvaged, check, kept_files, salvage, set_aside,
 };

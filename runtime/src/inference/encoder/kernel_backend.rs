@@ -152,7 +152,7 @@ fn norm(norm: &Norm) -> kernels::Norm {
     kernels::Norm { weight: norm.weight.clone(), bias: norm.bias.clone() }
 }
 
-#[cfg(all(test, feature = "embedded-model"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::inference::cosine;
