@@ -8,7 +8,7 @@
 use benches::median;
 use benches::nodes::{Node, World};
 use benches::tcp::Server;
-use engine::blob::{BlobId, Pin};
+use engine::blobs::{BlobId, Pin};
 use engine::request::{FetchSpec, Request, Response, RoundTrips};
 
 fn main() {

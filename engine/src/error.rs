@@ -1,6 +1,6 @@
 //! Errors, one enum per operation, split by who is to blame: the user, a peer, the disk, the model.
 
-use crate::blob::BlobError;
+use crate::blobs::BlobError;
 use crate::ids::{NodeId, TaskId};
 use crate::task::{InputFault, TaskKind};
 use core::fmt;

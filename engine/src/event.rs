@@ -2,7 +2,7 @@
 //!
 //! All observers read this one stream, so nothing is measured in two ways. Observers feed nothing back.
 
-use crate::blob::Hash;
+use crate::blobs::Hash;
 use crate::error::{DialError, FetchError, PeerFault, StrangerFault, WriteError};
 use crate::health::{HealthReason, Verdict};
 use crate::ids::{Fingerprint, LinkId, MessageId, NodeId, TaskId, WriteId};

@@ -1,6 +1,6 @@
 //! The inputs of a node.
 
-use crate::blob::BlobReport;
+use crate::blobs::BlobReport;
 use crate::error::{DialError, InferenceError, StrangerFault, WriteError};
 use crate::health::HostFacts;
 use crate::identity::PublicKey;

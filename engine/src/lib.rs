@@ -33,7 +33,7 @@
 #![warn(missing_docs)]
 #![warn(clippy::disallowed_types, clippy::disallowed_methods, clippy::print_stdout)]
 
-pub mod blob;
+pub mod blobs;
 pub mod config;
 mod deliveries;
 mod discovery;
@@ -64,18 +64,16 @@ mod rng;
 mod router;
 mod scheduler;
 mod session;
-mod shares;
 pub mod task;
 mod tasks;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;
-mod transfers;
 pub mod wire;
 mod work;
 mod writes;
 
-pub use blob::{BlobId, BlobOrder, BlobReport};
+pub use blobs::{BlobId, BlobOrder, BlobReport};
 pub use config::Config;
 pub use error::{DecodeError, FetchError, InferenceError, PeerFault, Rejection, StrangerFault, WriteError};
 pub use event::Event;

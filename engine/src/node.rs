@@ -17,6 +17,8 @@ mod requests;
 mod routes;
 mod shutdown;
 
+use crate::blobs::downloader::Downloader;
+use crate::blobs::provider::Provider;
 use crate::config::Config;
 use crate::deliveries::Deliveries;
 use crate::discovery::Discovery;
@@ -43,10 +45,8 @@ use crate::rng::Rng;
 use crate::router::Router;
 use crate::scheduler::Scheduler;
 use crate::session::Sessions;
-use crate::shares::Shares;
 use crate::tasks::{Limits, Tasks};
 use crate::time::{Instant, UnixMillis, micros};
-use crate::transfers::Transfers;
 use crate::wire::{Advert, Message};
 use crate::work::{Model, Work};
 use crate::writes::{Promise, Writes};
@@ -130,9 +130,9 @@ pub struct Node {
     router: Router,
     scheduler: Scheduler,
     sessions: Sessions,
-    shares: Shares,
+    provider: Provider,
     tasks: Tasks,
-    transfers: Transfers,
+    downloader: Downloader,
     work: Work,
     deliveries: Deliveries,
     results: Results,
@@ -212,9 +212,9 @@ impl Node {
             router: Router::default(),
             scheduler: Scheduler::default(),
             sessions,
-            shares: Shares::default(),
+            provider: Provider::default(),
             tasks: Tasks::new(limits),
-            transfers: Transfers::default(),
+            downloader: Downloader::default(),
             work: Work::new(me, slots, &config.models),
             deliveries: Deliveries::default(),
             results: Results::new(config.results_max, saved.results),
@@ -259,7 +259,7 @@ impl Node {
         node
     }
 
-    /// Shares with other nodes of this process what is known of good adverts; the outcome of no check changes.
+    /// Provider with other nodes of this process what is known of good adverts; the outcome of no check changes.
     pub fn share_adverts(&mut self, cache: AdvertCache) {
         self.membership.share_adverts(cache);
     }
@@ -343,7 +343,7 @@ impl Node {
             (self.sessions.poll_timeout(), Reason::Sessions),
             (self.leaving.as_ref().map(|leaving| leaving.deadline(self.now)), Reason::Shutdown),
             (self.tasks.poll_timeout(), Reason::Tasks),
-            (self.transfers.poll_timeout(self.now), Reason::Transfers),
+            (self.downloader.poll_timeout(self.now), Reason::Transfers),
             (self.work.poll_timeout(), Reason::Work),
             (self.rewrite_at, Reason::Writes),
         ];

@@ -1,6 +1,6 @@
 //! The outputs of a node.
 
-use crate::blob::BlobOrder;
+use crate::blobs::BlobOrder;
 use crate::event::Event;
 use crate::ids::{DialId, Fingerprint, JobId, LinkId, NodeId, RequestId, WriteId};
 use crate::input::Family;

@@ -1,6 +1,6 @@
 //! The requests that users send to their own node, and its replies.
 
-use crate::blob::{BlobId, Pin};
+use crate::blobs::{BlobId, Pin};
 use crate::error::Rejection;
 use crate::health::HealthReport;
 use crate::heartbeat::Liveness;

@@ -10,7 +10,7 @@ mod envelope;
 pub(crate) use envelope::Head;
 pub use envelope::{Envelope, Seal};
 
-use crate::blob::{BlobId, Hash, Piece, Pin};
+use crate::blobs::{BlobId, Hash, Piece, Pin};
 use crate::error::{DecodeError, InferenceError};
 use crate::event::{DropReason, RefuseReason};
 use crate::identity::PublicKey;

@@ -15,7 +15,7 @@ pub use manifest::{Manifest, ManifestError, ManifestFile};
 pub use shared_files::{ShareError, SharedFile, SharedFiles, hash_file};
 
 use crate::ports;
-use engine::blob::{BlobError, BlobOrder, BlobReport, Hash};
+use engine::blobs::{BlobError, BlobOrder, BlobReport, Hash};
 use partial::PartialFiles;
 use std::io;
 use std::path::Path;

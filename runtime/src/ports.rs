@@ -3,7 +3,7 @@
 //! Each world implements them once: sockets, disk and model processes in the real one, turmoil's network and
 //! seeded stand-ins in the simulated one. All `next` futures are cancel-safe: dropping one loses nothing.
 
-use engine::blob::{BlobOrder, BlobReport};
+use engine::blobs::{BlobOrder, BlobReport};
 use engine::error::DialError;
 use engine::health::HostFacts;
 use engine::ids::{DialId, JobId, WriteId};

@@ -7,7 +7,7 @@ use crate::cluster::Cluster;
 use crate::node_set::NodeIndex;
 use crate::simulated_file::SimulatedFile;
 use engine::WriteError;
-use engine::blob::{BlobError, BlobId, BlobOrder, BlobReport, Hash, Piece, Pieces, SharedBlob};
+use engine::blobs::{BlobError, BlobId, BlobOrder, BlobReport, Hash, Piece, Pieces, SharedBlob};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The fetched files on one disk.

@@ -3,7 +3,7 @@
 use crate::cluster::Cluster;
 use crate::node_set::NodeIndex;
 use crate::scenario::{Fetch, FetchedBy, OutcomeKind, Scenario, Workload};
-use engine::blob::Pin;
+use engine::blobs::Pin;
 use engine::request::{Answer, FetchSpec, News, Request, Response, Seen};
 use engine::task::{TaskInput, TaskSpec, TaskStatus};
 use engine::{Rejection, TaskId};

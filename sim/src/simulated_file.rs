@@ -3,7 +3,7 @@
 use crate::node_set::NodeIndex;
 use crate::random::{Purpose, Random};
 use crate::scenario::{Hostility, Scenario, SharedFile};
-use engine::blob::{BlobId, Hash, SharedBlob, Tree, leaf};
+use engine::blobs::{BlobId, Hash, SharedBlob, Tree, leaf};
 
 /// A file that some nodes have from the start.
 #[derive(Debug)]

@@ -1,7 +1,8 @@
 //! Files that nodes give each other: fetched, and shared.
 
 use super::Node;
-use crate::blob::{BlobOrder, BlobReport};
+use crate::blobs::{BlobOrder, BlobReport};
+use crate::blobs::{downloader, provider};
 use crate::error::{FetchError, PeerFault, Rejection};
 use crate::event::Event;
 use crate::ids::{NodeId, RequestId, TraceId};
@@ -9,17 +10,16 @@ use crate::lifecycle::State;
 use crate::output::Output;
 use crate::request::{FetchSpec, Fetched, Response};
 use crate::wire::Payload;
-use crate::{shares, transfers};
 
 impl Node {
     pub(super) fn fetch(&mut self, request: RequestId, spec: FetchSpec) {
-        let here = self.shares.find(spec.pin).filter(|blob| blob.bytes == spec.bytes);
+        let here = self.provider.find(spec.pin).filter(|blob| blob.bytes == spec.bytes);
         let begun = match (self.state, here) {
             (State::Active, Some(blob)) => {
                 let fetched = Fetched { blob, peers: 0, elapsed_micros: 0 };
                 return self.reply(request, Ok(Response::Fetched(fetched)));
             }
-            (State::Active, None) => self.transfers.fetch(self.now, spec, request).map_err(Rejection::Fetch),
+            (State::Active, None) => self.downloader.fetch(self.now, spec, request).map_err(Rejection::Fetch),
             (State::Initializing | State::Registering, _) => Err(Rejection::NodeNotReady),
             (State::ShuttingDown | State::Stopped, _) => Err(Rejection::NodeShuttingDown),
         };
@@ -30,12 +30,12 @@ impl Node {
 
     pub(super) fn handle_blob(&mut self, report: BlobReport) {
         match report {
-            BlobReport::Read { read, result } => self.shares.handle_read(read, result),
-            BlobReport::Shared(shared) => self.shares.handle_shared(shared),
+            BlobReport::Read { read, result } => self.provider.handle_read(read, result),
+            BlobReport::Shared(shared) => self.provider.handle_shared(shared),
             report @ (BlobReport::Finished { .. }
             | BlobReport::Opened { .. }
             | BlobReport::Written { .. }) => {
-                self.transfers.handle_report(self.now, report);
+                self.downloader.handle_report(self.now, report);
             }
         }
     }
@@ -45,18 +45,18 @@ impl Node {
         let now = self.now;
         #[allow(clippy::wildcard_enum_match_arm, reason = "the caller brings what is about files")]
         match payload {
-            Payload::Held { query, blob } => self.transfers.handle_held(origin, query, blob),
+            Payload::Held { query, blob } => self.downloader.handle_held(origin, query, blob),
             Payload::Look { query, pin } => {
-                let blob = self.shares.find(pin);
+                let blob = self.provider.find(pin);
                 self.send_once(origin, &Payload::Held { query, blob }, TraceId([0; 16]));
             }
             Payload::Piece { root, number, piece } => {
-                self.transfers.handle_piece(now, origin, root, number, piece);
+                self.downloader.handle_piece(now, origin, root, number, piece);
             }
             Payload::PieceRefused { root, number, gone } => {
-                self.transfers.handle_refused(now, origin, root, number, gone);
+                self.downloader.handle_refused(now, origin, root, number, gone);
             }
-            Payload::PieceWanted { root, number } => self.shares.handle_wanted(origin, root, number),
+            Payload::PieceWanted { root, number } => self.provider.handle_wanted(origin, root, number),
             _ => {}
         }
     }
@@ -70,36 +70,36 @@ impl Node {
             near.sort_unstable();
             near.into_iter().map(|(_, node)| node).collect()
         };
-        self.transfers.handle_timeout(self.now, |node| membership.hops(node), members);
+        self.downloader.handle_timeout(self.now, |node| membership.hops(node), members);
         let mut busy = false;
-        for fact in self.transfers.poll_facts() {
+        for fact in self.downloader.poll_facts() {
             busy = true;
-            self.handle_transfers(fact);
+            self.handle_downloader(fact);
         }
-        for fact in self.shares.poll_facts() {
+        for fact in self.provider.poll_facts() {
             busy = true;
-            self.handle_shares(fact);
+            self.handle_provider(fact);
         }
         busy
     }
 
-    fn handle_transfers(&mut self, fact: transfers::Fact) {
+    fn handle_downloader(&mut self, fact: downloader::Fact) {
         let nothing = TraceId([0; 16]);
         match fact {
-            transfers::Fact::Ask(peer, root, number) => {
+            downloader::Fact::Ask(peer, root, number) => {
                 self.send_once(peer, &Payload::PieceWanted { root, number }, nothing);
             }
-            transfers::Fact::Begun(blob, present) => {
+            downloader::Fact::Begun(blob, present) => {
                 self.event(Event::FetchBegun { blob: blob.root, bytes: blob.bytes, present });
             }
-            transfers::Fact::Ended(waiters, result) => self.end_fetch(waiters, result),
-            transfers::Fact::Forged(peer) => {
+            downloader::Fact::Ended(waiters, result) => self.end_fetch(waiters, result),
+            downloader::Fact::Forged(peer) => {
                 self.event(Event::PeerFault { peer, fault: PeerFault::PieceForged });
             }
-            transfers::Fact::Look(peer, query, pin) => {
+            downloader::Fact::Look(peer, query, pin) => {
                 self.send_once(peer, &Payload::Look { query, pin }, nothing);
             }
-            transfers::Fact::Order(order) => self.outputs.push_back(Output::Blob(order)),
+            downloader::Fact::Order(order) => self.outputs.push_back(Output::Blob(order)),
         }
     }
 
@@ -116,15 +116,15 @@ impl Node {
         }
     }
 
-    fn handle_shares(&mut self, fact: shares::Fact) {
+    fn handle_provider(&mut self, fact: provider::Fact) {
         match fact {
-            shares::Fact::Give(peer, root, number, piece) => {
+            provider::Fact::Give(peer, root, number, piece) => {
                 self.send_in_background(peer, &Payload::Piece { root, number, piece });
             }
-            shares::Fact::Read(read, root, piece) => {
+            provider::Fact::Read(read, root, piece) => {
                 self.outputs.push_back(Output::Blob(BlobOrder::Read { read, root, piece }));
             }
-            shares::Fact::Refuse(peer, root, number, gone) => {
+            provider::Fact::Refuse(peer, root, number, gone) => {
                 self.send_once(peer, &Payload::PieceRefused { root, number, gone }, TraceId([0; 16]));
             }
         }

@@ -170,7 +170,7 @@ impl Node {
             // So it does here, but what the peer had to do as a worker is lost.
             LinkDownReason::Restarted => {
                 self.tasks.handle_worker_lost(self.now, wall, peer, true);
-                self.transfers.handle_gone(peer);
+                self.downloader.handle_gone(peer);
                 return self.router.handle_neighbour_lost(self.now, peer);
             }
             LinkDownReason::Closed => {
@@ -259,7 +259,7 @@ impl Node {
                 }
                 self.scheduler.handle_gone(member);
                 self.work.handle_origin_lost(self.now, member);
-                self.transfers.handle_gone(member);
+                self.downloader.handle_gone(member);
                 self.router.handle_destination_lost(member);
                 self.discovery.handle_gone(self.now, member, &mut self.rng);
             }

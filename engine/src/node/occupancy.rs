@@ -12,7 +12,7 @@ impl Node {
         let all = self.tasks.occupancy().into_iter().chain(self.work.occupancy());
         let all = all.chain(self.router.occupancy()).chain(self.sessions.occupancy());
         let all = all.chain(self.membership.occupancy()).chain(self.peers.occupancy());
-        let all = all.chain(self.transfers.occupancy()).chain(self.shares.occupancy());
+        let all = all.chain(self.downloader.occupancy()).chain(self.provider.occupancy());
         let all = all.chain(self.deliveries.occupancy());
         let all = all.chain(self.discovery.occupancy()).chain([self.diagnostics.occupancy()]);
         all.chain(self.own_occupancy())

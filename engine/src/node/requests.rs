@@ -39,7 +39,7 @@ impl Node {
             },
             Request::Diagnosis => Ok(Response::Diagnosis(self.diagnosis_view())),
             Request::Fetch(spec) => return self.fetch(id, spec),
-            Request::Fetches => Ok(Response::Fetches(self.transfers.views())),
+            Request::Fetches => Ok(Response::Fetches(self.downloader.views())),
             Request::Health => {
                 if self.state != State::ShuttingDown && self.health.handle_request(self.now, id) {
                     return;
@@ -82,7 +82,7 @@ impl Node {
         self.explanations.forget(id);
         self.health.forget(id);
         self.pings.forget(id);
-        self.transfers.forget(id);
+        self.downloader.forget(id);
         if let Some(task) = self.waiting.remove(&id)
             && let Some(open) = self.tasks.get_mut(task)
         {

@@ -43,7 +43,7 @@ impl Node {
         self.discovery.handle_leave();
         self.peers.handle_leave();
         self.work.handle_leave();
-        self.transfers.handle_leave();
+        self.downloader.handle_leave();
     }
 
     /// Takes the next step of a shutdown where its time has come.

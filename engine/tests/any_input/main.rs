@@ -9,7 +9,7 @@
 mod world;
 
 use core::time::Duration;
-use engine::blob::{BlobError, BlobReport, Hash, Piece, Pieces, Pin};
+use engine::blobs::{BlobError, BlobReport, Hash, Piece, Pieces, Pin};
 use engine::error::{DialError, InferenceError, WriteError};
 use engine::input::{Interface, ModelState};
 

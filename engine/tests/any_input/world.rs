@@ -1,6 +1,8 @@
 //! A few nodes, the inputs in transit to them, and the conditions that must hold after every input.
 
-use engine::blob::{BlobId, BlobOrder, BlobReport, Hash, PIECE_BYTES, Piece, Pieces, SharedBlob, Tree, leaf};
+use engine::blobs::{
+    BlobId, BlobOrder, BlobReport, Hash, PIECE_BYTES, Piece, Pieces, SharedBlob, Tree, leaf,
+};
 use engine::error::{DialError, WriteError};
 use engine::health::HostFacts;
 use engine::input::{Interface, ModelState};

@@ -1,7 +1,7 @@
 //! Files that nodes fetch from each other.
 
 use crate::error::ErrorDetail;
-use engine::blob::{Hash, Pin};
+use engine::blobs::{Hash, Pin};
 use engine::request::FetchView;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! What a model consists of, written down: the files with their sizes and hashes. Whoever trusts the list can take the
 //! files themselves from anybody.
 
-use engine::blob::{BLOB_BYTES_MAX, Hash, SHARED_MAX};
+use engine::blobs::{BLOB_BYTES_MAX, Hash, SHARED_MAX};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::{Component, Path};

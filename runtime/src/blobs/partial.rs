@@ -5,7 +5,7 @@
 //! final name once every piece is there and the tree over their hashes has the root that was asked for.
 
 use super::piece_hashes;
-use engine::blob::{BlobId, Hash, PIECE_BYTES, Pieces, Tree, leaf};
+use engine::blobs::{BlobId, Hash, PIECE_BYTES, Pieces, Tree, leaf};
 use nix::sys::statvfs::statvfs;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! The hashes of a file's pieces, in a file beside it: 32 bytes for each, zeros where the piece is not there.
 
-use engine::blob::{BlobId, Hash, Tree};
+use engine::blobs::{BlobId, Hash, Tree};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;

@@ -7,7 +7,7 @@
 use super::manifest::{Manifest, ManifestFile};
 use super::partial::{CompleteFile, read_piece, sha256_of};
 use super::piece_hashes;
-use engine::blob::{
+use engine::blobs::{
     BLOB_BYTES_MAX, BlobError, BlobId, BlobReport, Hash, Piece, SHARED_MAX, SharedBlob, Tree, leaf,
 };
 use serde::{Deserialize, Serialize};

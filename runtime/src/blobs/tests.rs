@@ -8,7 +8,7 @@
 use super::*;
 use crate::ports::Blobs as _;
 use engine::ReadId;
-use engine::blob::{BlobId, PIECE_BYTES, Piece, Pieces, SharedBlob, leaf};
+use engine::blobs::{BlobId, PIECE_BYTES, Piece, Pieces, SharedBlob, leaf};
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 

@@ -37,7 +37,7 @@ pub const EMBEDDED_MODEL: &str = "all-MiniLM-L6-v2";
 
 /// Returns the fingerprint of the model that is compiled into the program, computed in this precision.
 pub fn embedded_fingerprint(precision: &str) -> engine::Fingerprint {
-    let file = ("model.safetensors", engine::blob::Hash(embedded::FILE_HASH));
+    let file = ("model.safetensors", engine::blobs::Hash(embedded::FILE_HASH));
     files::fingerprint::fingerprint([file].into_iter(), precision)
 }
 

@@ -30,7 +30,7 @@ use calendar::Calendar;
 use core::mem;
 use core::time::Duration;
 use engine::AdvertCache;
-use engine::blob::BlobOrder;
+use engine::blobs::BlobOrder;
 use engine::input::{Interface, ModelState};
 use engine::output::{Output, Work};
 use engine::record::Record;

@@ -8,7 +8,7 @@ use crate::cluster::Cluster;
 use crate::invariant::{DirectMessage, Interests, Invariant, Observation};
 use crate::node_set::NodeIndex;
 use crate::simulated_file::SimulatedFile;
-use engine::blob::{BlobOrder, Hash, Pin};
+use engine::blobs::{BlobOrder, Hash, Pin};
 use engine::request::{FetchSpec, Request, Response};
 use engine::wire::Payload;
 use engine::{Event, Input, Instant, NodeId, Output, PeerFault, RequestId};

@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use api::{FetchLine, NewFetch};
-use engine::blob::Hash;
+use engine::blobs::Hash;
 use runtime::home::Home;
 use runtime::hub::Neighbours;
 use std::ops::ControlFlow;

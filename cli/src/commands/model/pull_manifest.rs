@@ -6,7 +6,7 @@ use crate::output;
 use crate::progress;
 use crate::terminal;
 use api::{Fetch, FetchLine, NewFetch};
-use engine::blob::BlobId;
+use engine::blobs::BlobId;
 use runtime::blobs::{Manifest, ManifestFile, hash_file};
 use runtime::home::Home;
 use runtime::text::without_mark;

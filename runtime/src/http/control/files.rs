@@ -18,7 +18,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use engine::blob::{Hash, Pin};
+use engine::blobs::{Hash, Pin};
 use engine::request::{FetchSpec, FetchView, Request as Ask, Response as Reply};
 use futures::stream;
 use serde::de::DeserializeOwned;

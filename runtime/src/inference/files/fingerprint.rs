@@ -11,7 +11,7 @@
 use crate::home;
 use crate::regular_file;
 use engine::Fingerprint;
-use engine::blob::{BlobId, Hash, PIECE_BYTES, Tree, leaf};
+use engine::blobs::{BlobId, Hash, PIECE_BYTES, Tree, leaf};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};

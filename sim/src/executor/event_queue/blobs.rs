@@ -7,7 +7,7 @@ use crate::observer::coverage_marks;
 use crate::random::Purpose;
 use crate::scenario::{Host, Hostility};
 use core::time::Duration;
-use engine::blob::{BlobOrder, BlobReport};
+use engine::blobs::{BlobOrder, BlobReport};
 use engine::request::Answer;
 use engine::{Input, WriteError};
 

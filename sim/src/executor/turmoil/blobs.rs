@@ -5,7 +5,7 @@ use crate::faults::machine::{Draw, write_delay, write_error};
 use crate::random::Purpose;
 use core::future;
 use engine::WriteError;
-use engine::blob::{BlobOrder, BlobReport};
+use engine::blobs::{BlobOrder, BlobReport};
 use runtime::ports::Blobs;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

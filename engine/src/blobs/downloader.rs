@@ -7,12 +7,14 @@
 //! what is lost again. A fetch lives as long as somebody waits for it; what is on the disk then stays, for the next one
 //! to go on with. The idea of verified pieces from whoever has them is BitTorrent's (BEP 3, BEP 52).
 
-mod lane;
 #[cfg(test)]
 mod tests;
-mod transfer;
 
-use crate::blob::{BLOB_BYTES_MAX, BlobError, BlobId, BlobOrder, BlobReport, Hash, Piece, Pieces, Pin, leaf};
+use super::congestion::Window;
+use super::download::{Download, Stage};
+use crate::blobs::{
+    BLOB_BYTES_MAX, BlobError, BlobId, BlobOrder, BlobReport, Hash, Piece, Pieces, Pin, leaf,
+};
 use crate::error::FetchError;
 use crate::ids::{NodeId, RequestId};
 use crate::mutants::{Mutant, shows};
@@ -20,9 +22,7 @@ use crate::occupancy::Occupancy;
 use crate::request::{FetchSpec, FetchView, Fetched};
 use crate::time::{Instant, micros};
 use core::time::Duration;
-use lane::Lane;
 use std::collections::{BTreeMap, BTreeSet};
-use transfer::{Stage, Transfer};
 
 /// What is wanted or was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,15 +43,15 @@ pub(crate) enum Fact {
 
 /// All files on their way here.
 #[derive(Debug, Default)]
-pub(crate) struct Transfers {
-    open: BTreeMap<Pin, Transfer>,
+pub(crate) struct Downloader {
+    open: BTreeMap<Pin, Download>,
     /// One for each peer that was asked for a piece.
-    lanes: BTreeMap<NodeId, Lane>,
+    windows: BTreeMap<NodeId, Window>,
     queries: u64,
     facts: Vec<Fact>,
 }
 
-impl Transfers {
+impl Downloader {
     /// Begins to fetch a file, or joins those who wait for it.
     ///
     /// # Errors
@@ -65,27 +65,27 @@ impl Transfers {
         if spec.bytes > BLOB_BYTES_MAX {
             return Err(FetchError::TooLarge);
         }
-        if let Some(transfer) = self.open.get_mut(&spec.pin) {
-            if transfer.spec != spec || transfer.waiters.len() >= WAITERS_MAX {
+        if let Some(download) = self.open.get_mut(&spec.pin) {
+            if download.spec != spec || download.waiters.len() >= WAITERS_MAX {
                 return Err(FetchError::TooMany);
             }
-            transfer.waiters.push(waiter);
+            download.waiters.push(waiter);
             return Ok(());
         }
-        if self.open.len() >= TRANSFERS_MAX {
+        if self.open.len() >= DOWNLOADS_MAX {
             return Err(FetchError::TooMany);
         }
-        self.open.insert(spec.pin, Transfer::new(now, spec, waiter));
+        self.open.insert(spec.pin, Download::new(now, spec, waiter));
         Ok(())
     }
 
     /// No longer fetches what nobody waits for any more.
     pub(crate) fn forget(&mut self, waiter: RequestId) {
-        for transfer in self.open.values_mut() {
-            transfer.waiters.retain(|other| *other != waiter);
+        for download in self.open.values_mut() {
+            download.waiters.retain(|other| *other != waiter);
         }
-        let unwanted = |transfer: &&Transfer| transfer.waiters.is_empty();
-        let pins: Vec<Pin> = self.open.values().filter(unwanted).map(|transfer| transfer.spec.pin).collect();
+        let unwanted = |download: &&Download| download.waiters.is_empty();
+        let pins: Vec<Pin> = self.open.values().filter(unwanted).map(|download| download.spec.pin).collect();
         for pin in pins {
             self.remove(pin);
         }
@@ -100,30 +100,30 @@ impl Transfers {
 
     /// Takes in what a member says of a file that it was asked about.
     pub(crate) fn handle_held(&mut self, peer: NodeId, query: u64, blob: Option<BlobId>) {
-        let Some(transfer) = self.open.values_mut().find(|transfer| transfer.query == query) else { return };
-        if transfer.unanswered.remove(&peer)
-            && let Some(blob) = blob.filter(|blob| transfer.could_be(*blob))
-            && transfer.holders.len() < HOLDERS_MAX
+        let Some(download) = self.open.values_mut().find(|download| download.query == query) else { return };
+        if download.unanswered.remove(&peer)
+            && let Some(blob) = blob.filter(|blob| download.could_be(*blob))
+            && download.holders.len() < HOLDERS_MAX
         {
-            transfer.holders.insert(peer, blob);
-            transfer.alone_since = None;
+            download.holders.insert(peer, blob);
+            download.alone_since = None;
         }
     }
 
     /// Takes in a piece. Whatever was not asked for is ignored.
     pub(crate) fn handle_piece(&mut self, now: Instant, peer: NodeId, root: Hash, number: u32, piece: Piece) {
-        let Some((transfer, blob)) = running(&mut self.open, root) else { return };
-        let Some(asked) = transfer.take_back(peer, number) else { return };
-        let lane = self.lanes.entry(peer).or_default();
-        lane.handle_over();
+        let Some((download, blob)) = running(&mut self.open, root) else { return };
+        let Some(asked) = download.take_back(peer, number) else { return };
+        let window = self.windows.entry(peer).or_default();
+        window.handle_over();
         let checked = blob.check(number, &piece);
         let unchecked = || shows(Mutant::PieceUnchecked).then(|| leaf(blob, number, &piece.bytes));
         let Some(leaf) = checked.or_else(unchecked) else {
             return self.ban(peer, root);
         };
-        lane.handle_piece(now, now.since(asked.at));
-        *transfer.gave.entry(peer).or_default() += 1;
-        if !transfer.have.contains(number) && transfer.writing.insert(number) {
+        window.handle_piece(now, now.since(asked.at));
+        *download.gave.entry(peer).or_default() += 1;
+        if !download.have.contains(number) && download.writing.insert(number) {
             let bytes = piece.bytes;
             self.facts.push(Fact::Order(BlobOrder::Write { root, piece: number, bytes, leaf }));
         }
@@ -131,13 +131,13 @@ impl Transfers {
 
     /// Takes in that a peer does not give a piece: it has not got the file, or too much to do.
     pub(crate) fn handle_refused(&mut self, now: Instant, peer: NodeId, root: Hash, number: u32, gone: bool) {
-        let Some((transfer, _)) = running(&mut self.open, root) else { return };
-        if transfer.take_back(peer, number).is_none() {
+        let Some((download, _)) = running(&mut self.open, root) else { return };
+        if download.take_back(peer, number).is_none() {
             return;
         }
-        let lane = self.lanes.entry(peer).or_default();
-        lane.handle_over();
-        if lane.handle_refused(now) || gone {
+        let window = self.windows.entry(peer).or_default();
+        window.handle_over();
+        if window.handle_refused(now) || gone {
             self.shun(peer, root);
         }
     }
@@ -154,11 +154,11 @@ impl Transfers {
 
     /// Takes note that a member cannot be reached any more, or has forgotten what it was asked for.
     pub(crate) fn handle_gone(&mut self, peer: NodeId) {
-        for transfer in self.open.values_mut() {
-            transfer.unanswered.remove(&peer);
+        for download in self.open.values_mut() {
+            download.unanswered.remove(&peer);
         }
         self.drop_holder(peer, None);
-        self.lanes.remove(&peer);
+        self.windows.remove(&peer);
     }
 
     /// Does what is due, and asks for as much as there is room for. `members` are those that can be reached, the nearest
@@ -170,12 +170,12 @@ impl Transfers {
         members: impl Fn() -> Vec<NodeId>,
     ) {
         if self.open.is_empty() {
-            self.lanes.clear();
+            self.windows.clear();
             return;
         }
-        if self.lanes.len() > LANES_IDLE_MAX {
+        if self.windows.len() > WINDOWS_IDLE_MAX {
             let open = &self.open;
-            self.lanes.retain(|peer, _| open.values().any(|transfer| transfer.holders.contains_key(peer)));
+            self.windows.retain(|peer, _| open.values().any(|download| download.holders.contains_key(peer)));
         }
         for pin in self.open.keys().copied().collect::<Vec<_>>() {
             self.look(now, pin, &members);
@@ -187,18 +187,19 @@ impl Transfers {
 
     /// Returns when something will be due.
     pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let of_transfer = |transfer: &Transfer| {
-            let stage = transfer.stage;
+        let of_download = |download: &Download| {
+            let stage = download.stage;
             let looks = stage == Stage::Looking || stage == Stage::Running;
-            let late =
-                |asked: transfer::Asked| asked.at.after(if asked.late { HOPELESS_AFTER } else { LATE_AFTER });
-            let asked = transfer.asked().map(|(_, _, asked)| late(asked)).min();
-            let alone = transfer.alone_since.map(|since| since.after(ALONE_MAX));
-            let look = [Some(transfer.look_again_at), transfer.look_until, alone].into_iter().flatten();
+            let late = |asked: super::download::Asked| {
+                asked.at.after(if asked.late { HOPELESS_AFTER } else { LATE_AFTER })
+            };
+            let asked = download.asked().map(|(_, _, asked)| late(asked)).min();
+            let alone = download.alone_since.map(|since| since.after(ALONE_MAX));
+            let look = [Some(download.look_again_at), download.look_until, alone].into_iter().flatten();
             look.filter(|_| looks).chain(asked).min()
         };
-        let lanes = self.lanes.values().filter_map(|lane| lane.poll_timeout(now));
-        self.open.values().filter_map(of_transfer).chain(lanes).min()
+        let windows = self.windows.values().filter_map(|window| window.poll_timeout(now));
+        self.open.values().filter_map(of_download).chain(windows).min()
     }
 
     /// Returns what is wanted or was found out, in order.
@@ -208,62 +209,62 @@ impl Transfers {
 
     /// Says how far each fetch is.
     pub(crate) fn views(&self) -> Vec<FetchView> {
-        let view = |transfer: &Transfer| {
-            let present = transfer.blob.map_or(0, |blob| present_bytes(blob, transfer));
-            let holders = u32::try_from(transfer.holders.len()).unwrap_or(u32::MAX);
-            FetchView { spec: transfer.spec, present, holders }
+        let view = |download: &Download| {
+            let present = download.blob.map_or(0, |blob| present_bytes(blob, download));
+            let holders = u32::try_from(download.holders.len()).unwrap_or(u32::MAX);
+            FetchView { spec: download.spec, present, holders }
         };
         self.open.values().map(view).collect()
     }
 
     /// Says how full everything is.
     pub(crate) fn occupancy(&self) -> [Occupancy; 4] {
-        let most = |count: fn(&Transfer) -> usize| self.open.values().map(count).max().unwrap_or_default();
+        let most = |count: fn(&Download) -> usize| self.open.values().map(count).max().unwrap_or_default();
         [
-            Occupancy::of_work("transfers", self.open.len(), TRANSFERS_MAX),
-            Occupancy::of_work("transfers.in_flight", self.in_flight(), IN_FLIGHT_MAX),
-            Occupancy::of_work("transfers.holders", most(|transfer| transfer.holders.len()), HOLDERS_MAX),
-            Occupancy::of_work("transfers.lanes", self.lanes.len(), LANES_MAX),
+            Occupancy::of_work("downloader.downloads", self.open.len(), DOWNLOADS_MAX),
+            Occupancy::of_work("downloader.in_flight", self.in_flight(), IN_FLIGHT_MAX),
+            Occupancy::of_work("downloader.holders", most(|download| download.holders.len()), HOLDERS_MAX),
+            Occupancy::of_work("downloader.windows", self.windows.len(), WINDOWS_MAX),
         ]
     }
 
     /// Asks who has a file, where that is due.
     fn look(&mut self, now: Instant, pin: Pin, members: &impl Fn() -> Vec<NodeId>) {
-        let Some(transfer) = self.open.get_mut(&pin) else { return };
-        if transfer.look_until.is_some_and(|until| until <= now) {
-            transfer.unanswered.clear();
+        let Some(download) = self.open.get_mut(&pin) else { return };
+        if download.look_until.is_some_and(|until| until <= now) {
+            download.unanswered.clear();
         }
-        if transfer.unanswered.is_empty() {
-            let looked = transfer.look_until.take().is_some();
+        if download.unanswered.is_empty() {
+            let looked = download.look_until.take().is_some();
             // All have answered, and nobody has it.
-            if looked && transfer.stage == Stage::Looking && transfer.holders.is_empty() {
+            if looked && download.stage == Stage::Looking && download.holders.is_empty() {
                 return self.end_unfound(pin);
             }
         }
-        if transfer.holders.is_empty() && transfer.stage == Stage::Running {
-            let since = *transfer.alone_since.get_or_insert(now);
+        if download.holders.is_empty() && download.stage == Stage::Running {
+            let since = *download.alone_since.get_or_insert(now);
             if since.after(ALONE_MAX) <= now {
                 return self.end(pin, Err(FetchError::SourcesLost));
             }
-            transfer.look_again_at = transfer.look_again_at.min(now.after(LOOK_ALONE_EVERY));
+            download.look_again_at = download.look_again_at.min(now.after(LOOK_ALONE_EVERY));
         }
-        let looks = matches!(transfer.stage, Stage::Looking | Stage::Running);
-        if !looks || transfer.look_again_at > now {
+        let looks = matches!(download.stage, Stage::Looking | Stage::Running);
+        if !looks || download.look_again_at > now {
             return;
         }
         self.queries += 1;
-        let alone = transfer.holders.is_empty();
-        transfer.query = self.queries;
-        transfer.look_until = Some(now.after(LOOK_TIME));
-        transfer.look_again_at = now.after(if alone { LOOK_ALONE_EVERY } else { LOOK_EVERY });
-        let new = |peer: &NodeId| !transfer.banned.contains(peer) && !transfer.holders.contains_key(peer);
-        transfer.unanswered = members().into_iter().filter(new).take(LOOK_MAX).collect();
-        let looks = transfer.unanswered.iter().map(|peer| Fact::Look(*peer, transfer.query, pin));
+        let alone = download.holders.is_empty();
+        download.query = self.queries;
+        download.look_until = Some(now.after(LOOK_TIME));
+        download.look_again_at = now.after(if alone { LOOK_ALONE_EVERY } else { LOOK_EVERY });
+        let new = |peer: &NodeId| !download.banned.contains(peer) && !download.holders.contains_key(peer);
+        download.unanswered = members().into_iter().filter(new).take(LOOK_MAX).collect();
+        let looks = download.unanswered.iter().map(|peer| Fact::Look(*peer, download.query, pin));
         self.facts.extend(looks);
-        if transfer.unanswered.is_empty() {
+        if download.unanswered.is_empty() {
             // Nobody is there to ask: that is seen at once, not when answers would be late.
-            transfer.look_until = None;
-            if transfer.stage == Stage::Looking && alone {
+            download.look_until = None;
+            if download.stage == Stage::Looking && alone {
                 self.end_unfound(pin);
             }
         }
@@ -276,30 +277,30 @@ impl Transfers {
                 .values()
                 .any(|other| other.spec.pin != pin && other.blob.is_some_and(|b| b.root == blob.root))
         };
-        let Some(transfer) = self.open.get(&pin).filter(|transfer| transfer.stage == Stage::Looking) else {
+        let Some(download) = self.open.get(&pin).filter(|download| download.stage == Stage::Looking) else {
             return;
         };
-        let Some(blob) = transfer.holders.values().find(|blob| !in_use(blob)).copied() else { return };
+        let Some(blob) = download.holders.values().find(|blob| !in_use(blob)).copied() else { return };
         let sha256 = match pin {
             Pin::Blake3(_) => None,
             Pin::Sha256(sha256) => Some(sha256),
         };
-        let Some(transfer) = self.open.get_mut(&pin) else { return };
-        transfer.blob = Some(blob);
-        transfer.stage = Stage::Opening;
+        let Some(download) = self.open.get_mut(&pin) else { return };
+        download.blob = Some(blob);
+        download.stage = Stage::Opening;
         self.facts.push(Fact::Order(BlobOrder::Open { blob, sha256 }));
     }
 
     fn give_up_late(&mut self, now: Instant, pin: Pin) {
-        let Some(transfer) = self.open.get_mut(&pin) else { return };
-        let asked: Vec<_> = transfer.asked().collect();
+        let Some(download) = self.open.get_mut(&pin) else { return };
+        let asked: Vec<_> = download.asked().collect();
         let mut hopeless = BTreeSet::new();
         for (piece, peer, asked) in asked {
             if asked.at.after(HOPELESS_AFTER) <= now {
                 hopeless.insert(peer);
             } else if !asked.late && asked.at.after(LATE_AFTER) <= now {
-                transfer.handle_late(peer, piece);
-                self.lanes.entry(peer).or_default().handle_late();
+                download.handle_late(peer, piece);
+                self.windows.entry(peer).or_default().handle_late();
             }
         }
         for peer in hopeless {
@@ -309,11 +310,11 @@ impl Transfers {
 
     /// Takes back what a peer was asked for in vain; it is asked once more, but not for ever.
     fn give_up(&mut self, peer: NodeId, pin: Pin) {
-        let Some(transfer) = self.open.get_mut(&pin) else { return };
-        let lane = self.lanes.entry(peer).or_default();
-        transfer.take_all_back(Some(peer)).iter().for_each(|_| lane.handle_over());
-        if lane.handle_silent()
-            && let Some(blob) = transfer.blob
+        let Some(download) = self.open.get_mut(&pin) else { return };
+        let window = self.windows.entry(peer).or_default();
+        download.take_all_back(Some(peer)).iter().for_each(|_| window.handle_over());
+        if window.handle_silent()
+            && let Some(blob) = download.blob
         {
             self.shun(peer, blob.root);
         }
@@ -322,26 +323,26 @@ impl Transfers {
     /// Asks for pieces, one of each peer in turn, while there is room.
     fn fill(&mut self, now: Instant, hops: impl Fn(NodeId) -> Option<u32>) {
         let mut in_flight = self.in_flight();
-        let mut open: Vec<(&mut Transfer, BlobId, Vec<NodeId>)> = Vec::new();
-        for transfer in self.open.values_mut().filter(|transfer| transfer.stage == Stage::Running) {
-            if let Some(blob) = transfer.blob {
-                let sources = transfer.sources(&hops);
-                open.push((transfer, blob, sources));
+        let mut open: Vec<(&mut Download, BlobId, Vec<NodeId>)> = Vec::new();
+        for download in self.open.values_mut().filter(|download| download.stage == Stage::Running) {
+            if let Some(blob) = download.blob {
+                let sources = download.sources(&hops);
+                open.push((download, blob, sources));
             }
         }
         let mut asked = true;
         while asked {
             asked = false;
-            for (transfer, blob, sources) in &mut open {
+            for (download, blob, sources) in &mut open {
                 for &peer in sources.iter() {
-                    let lane = self.lanes.entry(peer).or_default();
-                    let room = in_flight < IN_FLIGHT_MAX && lane.has_room(now);
+                    let window = self.windows.entry(peer).or_default();
+                    let room = in_flight < IN_FLIGHT_MAX && window.has_room(now);
                     if !room && !shows(Mutant::RequestsUnbounded) {
                         continue;
                     }
-                    let Some(piece) = transfer.next_for(peer) else { continue };
-                    transfer.handle_asked(now, peer, piece);
-                    lane.handle_asked();
+                    let Some(piece) = download.next_for(peer) else { continue };
+                    download.handle_asked(now, peer, piece);
+                    window.handle_asked();
                     self.facts.push(Fact::Ask(peer, blob.root, piece));
                     in_flight += 1;
                     asked = true;
@@ -351,15 +352,15 @@ impl Transfers {
     }
 
     fn handle_opened(&mut self, root: Hash, result: Result<Pieces, BlobError>) {
-        let opening = |transfer: &&mut Transfer| {
-            transfer.stage == Stage::Opening && transfer.blob.is_some_and(|blob| blob.root == root)
+        let opening = |download: &&mut Download| {
+            download.stage == Stage::Opening && download.blob.is_some_and(|blob| blob.root == root)
         };
-        let Some(transfer) = self.open.values_mut().find(opening) else { return };
-        let (pin, Some(blob)) = (transfer.spec.pin, transfer.blob) else { return };
+        let Some(download) = self.open.values_mut().find(opening) else { return };
+        let (pin, Some(blob)) = (download.spec.pin, download.blob) else { return };
         match result {
             Ok(have) => {
-                transfer.begin(blob, have);
-                self.facts.push(Fact::Begun(blob, present_bytes(blob, transfer)));
+                download.begin(blob, have);
+                self.facts.push(Fact::Begun(blob, present_bytes(blob, download)));
                 self.finish_if_whole(root);
             }
             Err(error) => self.end(pin, Err(FetchError::Storage(error))),
@@ -367,59 +368,59 @@ impl Transfers {
     }
 
     fn handle_written(&mut self, root: Hash, piece: u32, result: Result<(), BlobError>) {
-        let Some((transfer, _)) = running(&mut self.open, root) else { return };
-        if !transfer.writing.remove(&piece) {
+        let Some((download, _)) = running(&mut self.open, root) else { return };
+        if !download.writing.remove(&piece) {
             return;
         }
         match result {
             Ok(()) => {
-                transfer.have.insert(piece);
-                transfer.missing = transfer.missing.saturating_sub(1);
+                download.have.insert(piece);
+                download.missing = download.missing.saturating_sub(1);
                 self.finish_if_whole(root);
             }
             Err(error) => {
-                let pin = transfer.spec.pin;
+                let pin = download.spec.pin;
                 self.end(pin, Err(FetchError::Storage(error)));
             }
         }
     }
 
     fn finish_if_whole(&mut self, root: Hash) {
-        let Some((transfer, _)) = running(&mut self.open, root) else { return };
-        if transfer.missing > 0 {
+        let Some((download, _)) = running(&mut self.open, root) else { return };
+        if download.missing > 0 {
             return;
         }
-        transfer.stage = Stage::Finishing;
-        for peer in transfer.take_all_back(None) {
-            self.lanes.entry(peer).or_default().handle_over();
+        download.stage = Stage::Finishing;
+        for peer in download.take_all_back(None) {
+            self.windows.entry(peer).or_default().handle_over();
         }
         self.facts.push(Fact::Order(BlobOrder::Finish(root)));
     }
 
     fn handle_finished(&mut self, now: Instant, root: Hash, result: Result<(), BlobError>) {
-        let finishing = |transfer: &&mut Transfer| {
-            transfer.stage == Stage::Finishing && transfer.blob.is_some_and(|blob| blob.root == root)
+        let finishing = |download: &&mut Download| {
+            download.stage == Stage::Finishing && download.blob.is_some_and(|blob| blob.root == root)
         };
-        let Some(transfer) = self.open.values_mut().find(finishing) else { return };
-        let (pin, Some(blob)) = (transfer.spec.pin, transfer.blob) else { return };
+        let Some(download) = self.open.values_mut().find(finishing) else { return };
+        let (pin, Some(blob)) = (download.spec.pin, download.blob) else { return };
         match (result, pin) {
             (Ok(()), _) => {
-                let peers = u32::try_from(transfer.gave.len()).unwrap_or(u32::MAX);
-                let elapsed_micros = micros(now.since(transfer.begun));
+                let peers = u32::try_from(download.gave.len()).unwrap_or(u32::MAX);
+                let elapsed_micros = micros(now.since(download.begun));
                 self.end(pin, Ok(Fetched { blob, peers, elapsed_micros }));
             }
             // Each piece was what its holders said that it is, and the whole is another file: they all lied.
             (Err(BlobError::WrongHash), Pin::Sha256(_)) => {
-                transfer.stage = Stage::Looking;
-                transfer.blob = None;
-                transfer.look_again_at = now;
-                transfer.gave.clear();
-                let liars = transfer.holders.iter().filter(|(_, said)| **said == blob);
+                download.stage = Stage::Looking;
+                download.blob = None;
+                download.look_again_at = now;
+                download.gave.clear();
+                let liars = download.holders.iter().filter(|(_, said)| **said == blob);
                 let liars: Vec<NodeId> = liars.map(|(peer, _)| *peer).collect();
-                transfer.forged = true;
+                download.forged = true;
                 for peer in liars {
-                    transfer.holders.remove(&peer);
-                    transfer.banned.insert(peer);
+                    download.holders.remove(&peer);
+                    download.banned.insert(peer);
                     self.facts.push(Fact::Forged(peer));
                 }
             }
@@ -433,78 +434,78 @@ impl Transfers {
         if shows(Mutant::ForgerAskedAgain) {
             return;
         }
-        if let Some((transfer, _)) = running(&mut self.open, root) {
-            transfer.forged = true;
+        if let Some((download, _)) = running(&mut self.open, root) {
+            download.forged = true;
         }
         self.shun(peer, root);
     }
 
     /// No longer asks a peer for a file.
     fn shun(&mut self, peer: NodeId, root: Hash) {
-        if let Some((transfer, _)) = running(&mut self.open, root) {
-            transfer.banned.insert(peer);
+        if let Some((download, _)) = running(&mut self.open, root) {
+            download.banned.insert(peer);
         }
         self.drop_holder(peer, Some(root));
     }
 
     /// No longer counts a peer among those who have a file, or any.
     fn drop_holder(&mut self, peer: NodeId, root: Option<Hash>) {
-        let meant = |transfer: &&mut Transfer| {
-            root.is_none_or(|root| transfer.blob.is_some_and(|blob| blob.root == root))
+        let meant = |download: &&mut Download| {
+            root.is_none_or(|root| download.blob.is_some_and(|blob| blob.root == root))
         };
-        for transfer in self.open.values_mut().filter(meant) {
-            transfer.holders.remove(&peer);
-            for peer in transfer.take_all_back(Some(peer)) {
-                self.lanes.entry(peer).or_default().handle_over();
+        for download in self.open.values_mut().filter(meant) {
+            download.holders.remove(&peer);
+            for peer in download.take_all_back(Some(peer)) {
+                self.windows.entry(peer).or_default().handle_over();
             }
         }
     }
 
     /// Ends a fetch of what nobody has, or nobody but those who lied.
     fn end_unfound(&mut self, pin: Pin) {
-        let forged = self.open.get(&pin).is_some_and(|transfer| transfer.forged);
+        let forged = self.open.get(&pin).is_some_and(|download| download.forged);
         self.end(pin, Err(if forged { FetchError::Forged } else { FetchError::NotFound }));
     }
 
     fn end(&mut self, pin: Pin, result: Result<Fetched, FetchError>) {
-        if let Some(transfer) = self.remove(pin) {
-            self.facts.push(Fact::Ended(transfer.waiters, result));
+        if let Some(download) = self.remove(pin) {
+            self.facts.push(Fact::Ended(download.waiters, result));
         }
     }
 
-    fn remove(&mut self, pin: Pin) -> Option<Transfer> {
-        let mut transfer = self.open.remove(&pin)?;
-        for peer in transfer.take_all_back(None) {
-            self.lanes.entry(peer).or_default().handle_over();
+    fn remove(&mut self, pin: Pin) -> Option<Download> {
+        let mut download = self.open.remove(&pin)?;
+        for peer in download.take_all_back(None) {
+            self.windows.entry(peer).or_default().handle_over();
         }
-        if let Some(blob) = transfer.blob {
+        if let Some(blob) = download.blob {
             self.facts.push(Fact::Order(BlobOrder::Close(blob.root)));
         }
-        Some(transfer)
+        Some(download)
     }
 
     fn in_flight(&self) -> usize {
-        self.open.values().map(Transfer::in_flight).sum()
+        self.open.values().map(Download::in_flight).sum()
     }
 }
 
-/// Returns the transfer of a file whose pieces come in.
-fn running(open: &mut BTreeMap<Pin, Transfer>, root: Hash) -> Option<(&mut Transfer, BlobId)> {
-    open.values_mut().filter(|transfer| transfer.stage == Stage::Running).find_map(|transfer| {
-        let blob = transfer.blob.filter(|blob| blob.root == root)?;
-        Some((transfer, blob))
+/// Returns the download of a file whose pieces come in.
+fn running(open: &mut BTreeMap<Pin, Download>, root: Hash) -> Option<(&mut Download, BlobId)> {
+    open.values_mut().filter(|download| download.stage == Stage::Running).find_map(|download| {
+        let blob = download.blob.filter(|blob| blob.root == root)?;
+        Some((download, blob))
     })
 }
 
 /// Returns about how many bytes of a file are here.
-fn present_bytes(blob: BlobId, transfer: &Transfer) -> u64 {
-    let missing = u64::from(transfer.missing) * crate::blob::PIECE_BYTES;
-    let begun = matches!(transfer.stage, Stage::Running | Stage::Finishing);
+fn present_bytes(blob: BlobId, download: &Download) -> u64 {
+    let missing = u64::from(download.missing) * crate::blobs::PIECE_BYTES;
+    let begun = matches!(download.stage, Stage::Running | Stage::Finishing);
     if begun { blob.bytes.saturating_sub(missing) } else { 0 }
 }
 
 /// Files that are fetched at the same time; beyond, fetching is refused.
-const TRANSFERS_MAX: usize = 16;
+const DOWNLOADS_MAX: usize = 16;
 /// Requests that may wait for one file.
 const WAITERS_MAX: usize = 64;
 /// Pieces that are asked for or being written, of all files: 16 MiB.
@@ -512,8 +513,8 @@ const IN_FLIGHT_MAX: usize = 64;
 /// Peers that one file is fetched from; more are not counted.
 const HOLDERS_MAX: usize = 32;
 /// Peers whose windows are remembered: those that files are fetched from, and a few more.
-const LANES_MAX: usize = HOLDERS_MAX * TRANSFERS_MAX + LANES_IDLE_MAX;
-const LANES_IDLE_MAX: usize = 64;
+const WINDOWS_MAX: usize = HOLDERS_MAX * DOWNLOADS_MAX + WINDOWS_IDLE_MAX;
+const WINDOWS_IDLE_MAX: usize = 64;
 /// Members that are asked at a time whether they have a file, the nearest.
 const LOOK_MAX: usize = 64;
 /// How long an answer may take.

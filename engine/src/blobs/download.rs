@@ -1,12 +1,12 @@
 //! One file on its way here: who has it, which pieces are here, and who was asked for which.
 
-use crate::blob::{BlobId, Pieces, Pin};
+use crate::blobs::{BlobId, Pieces, Pin};
 use crate::ids::{NodeId, RequestId};
 use crate::request::FetchSpec;
 use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How far a transfer is.
+/// How far a download is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// It is not known yet who has the file.
@@ -21,7 +21,7 @@ pub(super) enum Stage {
 
 /// One file on its way here.
 #[derive(Debug)]
-pub(super) struct Transfer {
+pub(super) struct Download {
     pub(super) spec: FetchSpec,
     pub(super) waiters: Vec<RequestId>,
     pub(super) begun: Instant,
@@ -60,7 +60,7 @@ pub(super) struct Asked {
     pub(super) late: bool,
 }
 
-impl Transfer {
+impl Download {
     pub(super) fn new(now: Instant, spec: FetchSpec, waiter: RequestId) -> Self {
         Self {
             spec,

@@ -5,6 +5,11 @@
 //! hashes of the subtrees beside the way from the piece up to the root come with it. The tree is that of
 //! <https://github.com/BLAKE3-team/BLAKE3-specs>, section 2.1; the idea of such proofs is Bao's.
 
+mod congestion;
+mod download;
+pub(crate) mod downloader;
+pub(crate) mod provider;
+
 use blake3::hazmat::{HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
 use core::fmt;
 use core::str::FromStr;

@@ -9,8 +9,9 @@ use core::time::Duration;
 
 /// The state of the requests to one peer.
 #[derive(Debug)]
-pub(super) struct Lane {
-    window: u32,
+pub(super) struct Window {
+    /// Requests that may be under way at the same time.
+    size: u32,
     in_flight: u32,
     /// How long the fastest piece took.
     fastest: Duration,
@@ -23,10 +24,10 @@ pub(super) struct Lane {
     silences: u32,
 }
 
-impl Default for Lane {
+impl Default for Window {
     fn default() -> Self {
         Self {
-            window: 2,
+            size: 2,
             in_flight: 0,
             fastest: Duration::MAX,
             shrunk_at: Instant::ZERO,
@@ -37,9 +38,9 @@ impl Default for Lane {
     }
 }
 
-impl Lane {
+impl Window {
     pub(super) fn has_room(&self, now: Instant) -> bool {
-        self.in_flight < self.window && self.rests_until <= now
+        self.in_flight < self.size && self.rests_until <= now
     }
 
     pub(super) fn handle_asked(&mut self) {
@@ -56,19 +57,19 @@ impl Lane {
         (self.refusals, self.silences) = (0, 0);
         self.fastest = self.fastest.min(took);
         if took <= self.fastest.saturating_mul(2).saturating_add(QUEUE_FREE) {
-            self.window = (self.window + 1).min(WINDOW_MAX);
+            self.size = (self.size + 1).min(SIZE_MAX);
         } else if took > self.fastest.saturating_mul(4).saturating_add(QUEUE_LONG)
             // Once for all that was on its way together.
             && now.since(self.shrunk_at) > took
         {
             self.shrunk_at = now;
-            self.window = (self.window / 2).max(1);
+            self.size = (self.size / 2).max(1);
         }
     }
 
     /// Takes note that a piece is late.
     pub(super) fn handle_late(&mut self) {
-        self.window = 1;
+        self.size = 1;
     }
 
     /// Takes note that the peer has too much to do; tells whether it has said so too often.
@@ -91,7 +92,7 @@ impl Lane {
 }
 
 /// Pieces of one peer that may be on their way at the same time.
-pub(super) const WINDOW_MAX: u32 = 16;
+pub(super) const SIZE_MAX: u32 = 16;
 /// How much longer than twice the fastest a piece may take where nothing queues.
 const QUEUE_FREE: Duration = Duration::from_millis(4);
 /// How much longer than four times the fastest a piece takes where too much queues.
@@ -113,27 +114,27 @@ mod tests {
 
     #[test]
     fn the_window_grows_until_pieces_queue_and_shrinks_once_when_they_queue_long() {
-        let mut lane = Lane::default();
+        let mut window = Window::default();
         let at = |millis: u64| Instant::from_micros(1_000 * millis);
-        (0..100).for_each(|_| lane.handle_piece(at(1_000), millis(10)));
-        assert_eq!(lane.window, WINDOW_MAX);
-        lane.handle_piece(at(1_000), millis(25));
-        assert_eq!(lane.window, WINDOW_MAX, "between the two it stays");
-        (0..5).for_each(|_| lane.handle_piece(at(1_000), millis(81)));
-        assert_eq!(lane.window, WINDOW_MAX / 2);
-        lane.handle_piece(at(1_082), millis(81));
-        assert_eq!(lane.window, WINDOW_MAX / 4);
+        (0..100).for_each(|_| window.handle_piece(at(1_000), millis(10)));
+        assert_eq!(window.size, SIZE_MAX);
+        window.handle_piece(at(1_000), millis(25));
+        assert_eq!(window.size, SIZE_MAX, "between the two it stays");
+        (0..5).for_each(|_| window.handle_piece(at(1_000), millis(81)));
+        assert_eq!(window.size, SIZE_MAX / 2);
+        window.handle_piece(at(1_082), millis(81));
+        assert_eq!(window.size, SIZE_MAX / 4);
     }
 
     #[test]
     fn a_peer_that_has_too_much_to_do_is_left_alone_for_a_while_and_given_up_in_the_end() {
-        let mut lane = Lane::default();
+        let mut window = Window::default();
         let start = Instant::from_micros(1);
-        assert!(!lane.handle_refused(start));
-        assert!(!lane.has_room(start));
-        assert!(lane.has_room(lane.poll_timeout(start).unwrap()));
-        assert_eq!((1..REFUSALS_MAX).filter(|_| lane.handle_refused(start)).count(), 1);
-        lane.handle_piece(start, millis(1));
-        assert!(!lane.handle_refused(start));
+        assert!(!window.handle_refused(start));
+        assert!(!window.has_room(start));
+        assert!(window.has_room(window.poll_timeout(start).unwrap()));
+        assert_eq!((1..REFUSALS_MAX).filter(|_| window.handle_refused(start)).count(), 1);
+        window.handle_piece(start, millis(1));
+        assert!(!window.handle_refused(start));
     }
 }

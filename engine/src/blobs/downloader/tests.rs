@@ -1,5 +1,5 @@
 use super::*;
-use crate::blob::{PIECE_BYTES, Tree};
+use crate::blobs::{PIECE_BYTES, Tree};
 
 const NEAR: NodeId = NodeId([1; 16]);
 const OTHER: NodeId = NodeId([2; 16]);
@@ -7,7 +7,7 @@ const WAITER: RequestId = RequestId(7);
 
 /// A file, a node that fetches it, and who is where.
 struct Play {
-    transfers: Transfers,
+    downloader: Downloader,
     blob: BlobId,
     content: Vec<u8>,
     tree: Tree,
@@ -25,7 +25,7 @@ impl Play {
         let part =
             |at: u32| &content[at as usize * PIECE_BYTES as usize..][..blob.place(at).unwrap().1 as usize];
         let tree = Tree::over((0..blob.pieces()).map(|at| leaf(blob, at, part(at))).collect());
-        Self { transfers: Transfers::default(), blob, tree, members: members.to_vec(), content }
+        Self { downloader: Downloader::default(), blob, tree, members: members.to_vec(), content }
     }
 
     fn piece(&self, number: u32) -> Piece {
@@ -38,34 +38,34 @@ impl Play {
         let members = self.members.clone();
         let hops = |node| members.iter().find(|(other, _)| *other == node).map(|(_, hops)| *hops);
         let all = || members.iter().map(|(node, _)| *node).collect();
-        self.transfers.handle_timeout(at(millis), hops, all);
-        self.transfers.poll_facts()
+        self.downloader.handle_timeout(at(millis), hops, all);
+        self.downloader.poll_facts()
     }
 
     /// Begins the fetch, and has these say that they have the file.
     fn begin(&mut self, pin: Pin, holders: &[NodeId], have: &[u32]) -> Vec<Fact> {
         let spec = FetchSpec { pin, bytes: self.blob.bytes };
-        self.transfers.fetch(at(0), spec, WAITER).unwrap();
+        self.downloader.fetch(at(0), spec, WAITER).unwrap();
         let mut facts = self.settle(0);
         for &holder in holders {
-            self.transfers.handle_held(holder, 1, Some(self.blob));
+            self.downloader.handle_held(holder, 1, Some(self.blob));
         }
         facts.extend(self.settle(1));
         let mut pieces = Pieces::none(self.blob.pieces());
         have.iter().for_each(|piece| pieces.insert(*piece));
-        self.transfers.handle_report(at(1), BlobReport::Opened { root: self.blob.root, result: Ok(pieces) });
+        self.downloader.handle_report(at(1), BlobReport::Opened { root: self.blob.root, result: Ok(pieces) });
         facts.extend(self.settle(2));
         facts
     }
 
     fn give(&mut self, millis: u64, peer: NodeId, number: u32) {
         let piece = self.piece(number);
-        self.transfers.handle_piece(at(millis), peer, self.blob.root, number, piece);
+        self.downloader.handle_piece(at(millis), peer, self.blob.root, number, piece);
     }
 
     fn write(&mut self, millis: u64, piece: u32) {
         let (root, result) = (self.blob.root, Ok(()));
-        self.transfers.handle_report(at(millis), BlobReport::Written { root, piece, result });
+        self.downloader.handle_report(at(millis), BlobReport::Written { root, piece, result });
     }
 
     fn keep(&self, number: u32) -> Fact {
@@ -104,11 +104,11 @@ fn a_file_is_looked_for_opened_asked_for_kept_and_finished() {
     assert_eq!(play.settle(4), vec![play.keep(0)]);
     play.write(5, 0);
     assert_eq!(play.settle(5), vec![Fact::Order(BlobOrder::Finish(blob.root))]);
-    play.transfers.handle_report(at(9), BlobReport::Finished { root: blob.root, result: Ok(()) });
+    play.downloader.handle_report(at(9), BlobReport::Finished { root: blob.root, result: Ok(()) });
     let fetched = Fetched { blob, peers: 1, elapsed_micros: 9_000 };
     let expected = vec![Fact::Order(BlobOrder::Close(blob.root)), Fact::Ended(vec![WAITER], Ok(fetched))];
     assert_eq!(play.settle(9), expected);
-    assert_eq!(play.transfers.poll_timeout(at(9)), None);
+    assert_eq!(play.downloader.poll_timeout(at(9)), None);
 }
 
 #[test]
@@ -129,12 +129,12 @@ fn who_sends_what_is_not_of_the_file_is_not_asked_again_and_others_are() {
     play.members.pop();
     let mut piece = play.piece(0);
     piece.bytes[9] ^= 1;
-    play.transfers.handle_piece(at(3), NEAR, play.blob.root, 0, piece);
+    play.downloader.handle_piece(at(3), NEAR, play.blob.root, 0, piece);
     play.give(3, NEAR, 1);
     assert_eq!(play.settle(3), vec![Fact::Forged(NEAR)], "nor is anything else taken from it");
     play.members.push((OTHER, 1));
     assert_eq!(play.settle(3_100), vec![Fact::Look(OTHER, 2, play.pin())], "it is not even looked at");
-    play.transfers.handle_held(OTHER, 2, Some(play.blob));
+    play.downloader.handle_held(OTHER, 2, Some(play.blob));
     assert_eq!(play.settle(3_101), vec![play.ask(OTHER, 0), play.ask(OTHER, 1)]);
 }
 
@@ -146,7 +146,7 @@ fn the_nearest_give_and_the_others_only_where_there_are_none() {
         facts.iter().filter(|fact| matches!(fact, Fact::Ask(of, ..) if *of == peer)).count()
     };
     assert_eq!((asked(&facts, NEAR), asked(&facts, OTHER)), (2, 0));
-    play.transfers.handle_gone(NEAR);
+    play.downloader.handle_gone(NEAR);
     assert_eq!(
         play.settle(5),
         vec![play.ask(OTHER, 0), play.ask(OTHER, 1)],
@@ -163,7 +163,7 @@ fn a_late_piece_is_asked_of_another_and_counts_from_whoever_is_first() {
     play.write(3, 1);
     assert_eq!(play.settle(3), vec![play.keep(1)]);
     assert_eq!(play.settle(2_001), vec![]);
-    assert_eq!(play.transfers.poll_timeout(at(2_001)), Some(at(2_002)));
+    assert_eq!(play.downloader.poll_timeout(at(2_001)), Some(at(2_002)));
     assert_eq!(play.settle(2_002), vec![play.ask(OTHER, 0), play.ask(OTHER, 2)]);
     play.give(2_003, NEAR, 0);
     play.give(2_004, OTHER, 0);
@@ -199,9 +199,9 @@ fn what_is_asked_for_and_written_is_bounded() {
             }
         }
         facts = play.settle(3 + round);
-        assert!(play.transfers.occupancy().iter().all(|place| place.current <= place.limit));
+        assert!(play.downloader.occupancy().iter().all(|place| place.current <= place.limit));
     }
-    assert_eq!(play.transfers.in_flight(), IN_FLIGHT_MAX, "nothing was written yet");
+    assert_eq!(play.downloader.in_flight(), IN_FLIGHT_MAX, "nothing was written yet");
     assert!(!facts.iter().any(|fact| matches!(fact, Fact::Ask(..))));
 }
 
@@ -210,17 +210,17 @@ fn nobody_has_it() {
     let mut play = Play::new(1, &[(NEAR, 1)]);
     let spec = FetchSpec { pin: play.pin(), bytes: play.blob.bytes };
     let ended = vec![Fact::Ended(vec![WAITER], Err(FetchError::NotFound))];
-    play.transfers.fetch(at(0), spec, WAITER).unwrap();
+    play.downloader.fetch(at(0), spec, WAITER).unwrap();
     assert_eq!(play.settle(0), vec![Fact::Look(NEAR, 1, spec.pin)]);
     let other = BlobId { bytes: 1, ..play.blob };
-    play.transfers.handle_held(NEAR, 1, Some(other));
+    play.downloader.handle_held(NEAR, 1, Some(other));
     assert_eq!(play.settle(1), ended, "another size is another file");
-    play.transfers.fetch(at(2), spec, WAITER).unwrap();
+    play.downloader.fetch(at(2), spec, WAITER).unwrap();
     play.settle(2);
     assert_eq!(play.settle(2_001), vec![]);
     assert_eq!(play.settle(2_002), ended, "no answer in time");
     play.members.clear();
-    play.transfers.fetch(at(3_000), spec, WAITER).unwrap();
+    play.downloader.fetch(at(3_000), spec, WAITER).unwrap();
     assert_eq!(play.settle(3_000), ended, "nobody to ask");
 }
 
@@ -228,14 +228,14 @@ fn nobody_has_it() {
 fn all_who_had_it_are_lost_for_a_while_or_for_good() {
     let mut play = Play::new(3, &[(NEAR, 1)]);
     play.begin(play.pin(), &[NEAR], &[]);
-    play.transfers.handle_gone(NEAR);
+    play.downloader.handle_gone(NEAR);
     play.members.clear();
     assert_eq!(play.settle(1_000), vec![]);
     play.members.push((NEAR, 1));
     assert_eq!(play.settle(4_000), vec![Fact::Look(NEAR, 2, play.pin())]);
-    play.transfers.handle_held(NEAR, 2, Some(play.blob));
+    play.downloader.handle_held(NEAR, 2, Some(play.blob));
     assert_eq!(play.settle(4_001), vec![play.ask(NEAR, 0), play.ask(NEAR, 1)]);
-    play.transfers.handle_gone(NEAR);
+    play.downloader.handle_gone(NEAR);
     play.members.clear();
     play.settle(5_000);
     assert_eq!(play.settle(24_999), vec![]);
@@ -250,14 +250,14 @@ fn where_only_sha_256_is_known_all_who_said_what_was_wrong_lied() {
     let truth = BlobId { root: Hash([6; 32]), ..lie };
     let facts = play.begin(pin, &[NEAR], &[]);
     assert_eq!(facts[2], Fact::Order(BlobOrder::Open { blob: lie, sha256: Some(Hash([5; 32])) }));
-    play.transfers.handle_held(OTHER, 1, Some(truth));
+    play.downloader.handle_held(OTHER, 1, Some(truth));
     assert_eq!(facts.last(), Some(&play.ask(NEAR, 0)));
     play.give(3, NEAR, 0);
     play.settle(3);
     play.write(4, 0);
     play.settle(4);
     let result = Err(BlobError::WrongHash);
-    play.transfers.handle_report(at(5), BlobReport::Finished { root: lie.root, result });
+    play.downloader.handle_report(at(5), BlobReport::Finished { root: lie.root, result });
     let open = Fact::Order(BlobOrder::Open { blob: truth, sha256: Some(Hash([5; 32])) });
     assert_eq!(play.settle(5), vec![Fact::Forged(NEAR), open], "the other may have told the truth");
 }
@@ -267,14 +267,14 @@ fn a_fetch_that_nobody_waits_for_any_more_stops() {
     let mut play = Play::new(3, &[(NEAR, 1)]);
     play.begin(play.pin(), &[NEAR], &[]);
     let spec = FetchSpec { pin: play.pin(), bytes: play.blob.bytes };
-    play.transfers.fetch(at(3), spec, RequestId(8)).unwrap();
-    play.transfers.forget(WAITER);
+    play.downloader.fetch(at(3), spec, RequestId(8)).unwrap();
+    play.downloader.forget(WAITER);
     assert_eq!(play.settle(3), vec![]);
-    play.transfers.forget(RequestId(8));
+    play.downloader.forget(RequestId(8));
     assert_eq!(play.settle(3), vec![Fact::Order(BlobOrder::Close(play.blob.root))]);
     play.give(4, NEAR, 0);
     assert_eq!(play.settle(4), vec![]);
-    assert!(play.transfers.occupancy().iter().all(|place| place.current == 0));
+    assert!(play.downloader.occupancy().iter().all(|place| place.current == 0));
 }
 
 #[test]
@@ -284,22 +284,22 @@ fn a_disk_that_takes_no_more_ends_the_fetch() {
     play.give(3, NEAR, 0);
     play.settle(3);
     let (root, result) = (play.blob.root, Err(BlobError::Full));
-    play.transfers.handle_report(at(4), BlobReport::Written { root, piece: 0, result });
+    play.downloader.handle_report(at(4), BlobReport::Written { root, piece: 0, result });
     let ended = Fact::Ended(vec![WAITER], Err(FetchError::Storage(BlobError::Full)));
     assert_eq!(play.settle(4), vec![Fact::Order(BlobOrder::Close(root)), ended]);
 }
 
 #[test]
 fn too_much_is_refused() {
-    let mut transfers = Transfers::default();
+    let mut downloader = Downloader::default();
     let spec = |n: u8, bytes| FetchSpec { pin: Pin::Blake3(Hash([n; 32])), bytes };
-    assert_eq!(transfers.fetch(at(0), spec(0, BLOB_BYTES_MAX + 1), WAITER), Err(FetchError::TooLarge));
+    assert_eq!(downloader.fetch(at(0), spec(0, BLOB_BYTES_MAX + 1), WAITER), Err(FetchError::TooLarge));
     for n in 0..16 {
-        assert_eq!(transfers.fetch(at(0), spec(n, 5), WAITER), Ok(()));
+        assert_eq!(downloader.fetch(at(0), spec(n, 5), WAITER), Ok(()));
     }
-    assert_eq!(transfers.fetch(at(0), spec(16, 5), WAITER), Err(FetchError::TooMany));
-    assert_eq!(transfers.fetch(at(0), spec(3, 6), WAITER), Err(FetchError::TooMany), "another size");
-    transfers.handle_leave();
+    assert_eq!(downloader.fetch(at(0), spec(16, 5), WAITER), Err(FetchError::TooMany));
+    assert_eq!(downloader.fetch(at(0), spec(3, 6), WAITER), Err(FetchError::TooMany), "another size");
+    downloader.handle_leave();
     let left = |fact: &Fact| *fact == Fact::Ended(vec![WAITER], Err(FetchError::Left));
-    assert!(transfers.poll_facts().iter().all(left));
+    assert!(downloader.poll_facts().iter().all(left));
 }

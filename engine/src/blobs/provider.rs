@@ -4,7 +4,7 @@
 //! for all together, is bounded, and whoever asks for more is told to come again later. No path ever comes from a peer:
 //! a file is found by its hash among those that the world says are shared.
 
-use crate::blob::{BlobError, BlobId, Hash, Piece, Pin, SHARED_MAX, SharedBlob};
+use crate::blobs::{BlobError, BlobId, Hash, Piece, Pin, SHARED_MAX, SharedBlob};
 use crate::ids::{NodeId, ReadId};
 use crate::occupancy::Occupancy;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ pub(crate) enum Fact {
 
 /// The files that a node shares, and what it reads of them.
 #[derive(Debug, Default)]
-pub(crate) struct Shares {
+pub(crate) struct Provider {
     files: BTreeMap<Hash, BlobId>,
     by_sha256: BTreeMap<Hash, BlobId>,
     reads: BTreeMap<ReadId, (NodeId, Hash, u32)>,
@@ -30,7 +30,7 @@ pub(crate) struct Shares {
     facts: Vec<Fact>,
 }
 
-impl Shares {
+impl Provider {
     /// Takes note of all that is shared from now on; of too many, the first.
     pub(crate) fn handle_shared(&mut self, shared: Vec<SharedBlob>) {
         self.files.clear();
@@ -82,8 +82,8 @@ impl Shares {
     /// Says how full everything is.
     pub(crate) fn occupancy(&self) -> [Occupancy; 2] {
         [
-            Occupancy::new("shares.files", self.files.len(), SHARED_MAX),
-            Occupancy::of_work("shares.reads", self.reads.len(), READS_MAX),
+            Occupancy::new("provider.files", self.files.len(), SHARED_MAX),
+            Occupancy::of_work("provider.reads", self.reads.len(), READS_MAX),
         ]
     }
 }
@@ -99,52 +99,52 @@ mod tests {
 
     const PEER: NodeId = NodeId([1; 16]);
 
-    fn shares(content: &[u8]) -> (Shares, BlobId) {
-        let (mut shares, blob) = (Shares::default(), BlobId::of(content));
-        shares.handle_shared(vec![SharedBlob { blob, sha256: Some(Hash([9; 32])) }]);
-        (shares, blob)
+    fn provider(content: &[u8]) -> (Provider, BlobId) {
+        let (mut provider, blob) = (Provider::default(), BlobId::of(content));
+        provider.handle_shared(vec![SharedBlob { blob, sha256: Some(Hash([9; 32])) }]);
+        (provider, blob)
     }
 
     #[test]
     fn a_file_is_found_by_either_hash_and_no_longer_once_it_is_not_shared() {
-        let (mut shares, blob) = shares(b"x");
-        assert_eq!(shares.find(Pin::Blake3(blob.root)), Some(blob));
-        assert_eq!(shares.find(Pin::Sha256(Hash([9; 32]))), Some(blob));
-        assert_eq!(shares.find(Pin::Sha256(blob.root)), None);
-        shares.handle_shared(Vec::new());
-        assert_eq!(shares.find(Pin::Blake3(blob.root)), None);
+        let (mut provider, blob) = provider(b"x");
+        assert_eq!(provider.find(Pin::Blake3(blob.root)), Some(blob));
+        assert_eq!(provider.find(Pin::Sha256(Hash([9; 32]))), Some(blob));
+        assert_eq!(provider.find(Pin::Sha256(blob.root)), None);
+        provider.handle_shared(Vec::new());
+        assert_eq!(provider.find(Pin::Blake3(blob.root)), None);
     }
 
     #[test]
     fn what_is_asked_for_is_read_and_given_once() {
-        let (mut shares, blob) = shares(b"x");
-        shares.handle_wanted(PEER, blob.root, 0);
-        shares.handle_wanted(PEER, blob.root, 1);
-        shares.handle_wanted(PEER, Hash([7; 32]), 0);
+        let (mut provider, blob) = provider(b"x");
+        provider.handle_wanted(PEER, blob.root, 0);
+        provider.handle_wanted(PEER, blob.root, 1);
+        provider.handle_wanted(PEER, Hash([7; 32]), 0);
         let piece = Piece { bytes: b"x".to_vec(), proof: Vec::new() };
-        shares.handle_read(ReadId(0), Ok(piece.clone()));
-        shares.handle_read(ReadId(0), Ok(piece.clone()));
+        provider.handle_read(ReadId(0), Ok(piece.clone()));
+        provider.handle_read(ReadId(0), Ok(piece.clone()));
         let expected = vec![
             Fact::Read(ReadId(0), blob.root, 0),
             Fact::Refuse(PEER, blob.root, 1, true),
             Fact::Refuse(PEER, Hash([7; 32]), 0, true),
             Fact::Give(PEER, blob.root, 0, piece),
         ];
-        assert_eq!(shares.poll_facts(), expected);
+        assert_eq!(provider.poll_facts(), expected);
     }
 
     #[test]
     fn one_peer_gets_its_share_of_the_reads_and_all_together_theirs() {
-        let (mut shares, blob) = shares(b"x");
+        let (mut provider, blob) = provider(b"x");
         for peer in 0..6 {
-            (0..20).for_each(|_| shares.handle_wanted(NodeId([peer; 16]), blob.root, 0));
+            (0..20).for_each(|_| provider.handle_wanted(NodeId([peer; 16]), blob.root, 0));
         }
-        let facts = shares.poll_facts();
+        let facts = provider.poll_facts();
         let reads = facts.iter().filter(|fact| matches!(fact, Fact::Read(..))).count();
         let later = facts.iter().filter(|fact| matches!(fact, Fact::Refuse(.., false))).count();
         assert_eq!((reads, later), (64, 56));
-        assert!(shares.occupancy().iter().all(|place| place.current <= place.limit));
-        shares.handle_read(ReadId(3), Err(BlobError::Io));
-        assert_eq!(shares.poll_facts(), vec![Fact::Refuse(NodeId([0; 16]), blob.root, 0, false)]);
+        assert!(provider.occupancy().iter().all(|place| place.current <= place.limit));
+        provider.handle_read(ReadId(3), Err(BlobError::Io));
+        assert_eq!(provider.poll_facts(), vec![Fact::Refuse(NodeId([0; 16]), blob.root, 0, false)]);
     }
 }
