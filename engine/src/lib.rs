@@ -70,7 +70,7 @@ mod tasks;
 pub mod testing;
 pub mod time;
 pub mod wire;
-mod work;
+mod worker;
 mod writes;
 
 pub use blobs::{BlobId, BlobOrder, BlobReport};

@@ -48,7 +48,7 @@ use crate::session::Sessions;
 use crate::tasks::{Limits, Tasks};
 use crate::time::{Instant, UnixMillis, micros};
 use crate::wire::{Advert, Message};
-use crate::work::{Model, Work};
+use crate::worker::{Model, Worker};
 use crate::writes::{Promise, Writes};
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -133,7 +133,7 @@ pub struct Node {
     provider: Provider,
     tasks: Tasks,
     downloader: Downloader,
-    work: Work,
+    worker: Worker,
     deliveries: Deliveries,
     results: Results,
     writes: Writes,
@@ -215,7 +215,7 @@ impl Node {
             provider: Provider::default(),
             tasks: Tasks::new(limits),
             downloader: Downloader::default(),
-            work: Work::new(me, slots, &config.models),
+            worker: Worker::new(me, slots, &config.models),
             deliveries: Deliveries::default(),
             results: Results::new(config.results_max, saved.results),
             writes: Writes::default(),
@@ -289,8 +289,8 @@ impl Node {
                 self.peers.handle_fault(self.now, link, PeerFault::FrameTooLarge);
             }
             Input::FrameTruncated { link } => self.peers.handle_truncated(link),
-            Input::InferenceDone { job, micros, result } => self.work.handle_done(job, micros, result),
-            Input::InferenceProgress { job, text, tokens } => self.work.handle_progress(job, &text, tokens),
+            Input::InferenceDone { job, micros, result } => self.worker.handle_done(job, micros, result),
+            Input::InferenceProgress { job, text, tokens } => self.worker.handle_progress(job, &text, tokens),
             Input::Interfaces(interfaces) => self.handle_interfaces(interfaces),
             Input::LinkDown { link } => self.peers.handle_link_down(now, link, &mut self.rng),
             Input::LinkStalled { link } => self.peers.handle_fault(self.now, link, PeerFault::NotReading),
@@ -344,7 +344,7 @@ impl Node {
             (self.leaving.as_ref().map(|leaving| leaving.deadline(self.now)), Reason::Shutdown),
             (self.tasks.poll_timeout(), Reason::Tasks),
             (self.downloader.poll_timeout(self.now), Reason::Transfers),
-            (self.work.poll_timeout(), Reason::Work),
+            (self.worker.poll_timeout(), Reason::Work),
             (self.rewrite_at, Reason::Writes),
         ];
         let earliest = due.into_iter().filter_map(|(at, reason)| Some(Deadline { at: at?, reason })).min()?;
@@ -463,7 +463,7 @@ impl Node {
         let is_offered = ready || state == ModelState::Away && fingerprint.is_none();
         self.event(Event::ModelChanged { model: name.clone(), kind, ready });
         let listed = self.config.models.iter().any(|model| model.is(kind, name));
-        self.work.handle_model(kind, name.clone(), Model { fingerprint, state }, listed);
+        self.worker.handle_model(kind, name.clone(), Model { fingerprint, state }, listed);
         let models = &mut self.membership.own_mut(self.now).models;
         models.retain(|known| !known.is(kind, name));
         if is_offered && models.len() < MODELS_MAX {

@@ -397,6 +397,9 @@ pub struct ResultSummary {
     pub trace: TraceId,
 }
 
+/// The largest output, in bytes: a frame holds it with room to spare.
+pub(crate) const OUTPUT_BYTES_MAX: usize = 768 << 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,11 +18,11 @@ use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
 use crate::request::{News, Seen, TokenCount};
 use crate::task::{
-    Outcome, ResultSummary, StoredTask, TaskFailure, TaskInput, TaskKind, TaskOutput, TaskResult, TaskStatus,
+    OUTPUT_BYTES_MAX, Outcome, ResultSummary, StoredTask, TaskFailure, TaskInput, TaskKind, TaskOutput,
+    TaskResult, TaskStatus,
 };
 use crate::time::{Instant, UnixMillis, micros};
 use crate::wire::{Assignment, Attempt, Passage};
-use crate::work::OUTPUT_BYTES_MAX;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -16,7 +16,7 @@ use crate::task::{TaskKind, TaskResult};
 use crate::tasks::Computed;
 use crate::wire::{Advert, Assignment, Attempt, Beat, Bytes, Envelope, Message, Payload, Seal};
 use crate::writes::{Promise, ending};
-use crate::{health, membership, peers, tasks, work};
+use crate::{health, membership, peers, tasks, worker};
 
 impl Node {
     /// Does all that is due, and carries facts about until nobody has any more.
@@ -113,10 +113,10 @@ impl Node {
         busy |= self.settle_blobs();
         busy |= self.settle_deliveries();
         busy |= self.dispatch();
-        self.work.handle_timeout(now);
-        for fact in self.work.poll_facts() {
+        self.worker.handle_timeout(now);
+        for fact in self.worker.poll_facts() {
             busy = true;
-            self.handle_work(fact);
+            self.handle_worker(fact);
         }
         if self.purge_at.is_some_and(|due| due <= now) {
             self.purge();
@@ -258,7 +258,7 @@ impl Node {
                     self.tasks.handle_worker_lost(self.now, wall, member, died);
                 }
                 self.scheduler.handle_gone(member);
-                self.work.handle_origin_lost(self.now, member);
+                self.worker.handle_origin_lost(self.now, member);
                 self.downloader.handle_gone(member);
                 self.router.handle_destination_lost(member);
                 self.discovery.handle_gone(self.now, member, &mut self.rng);
@@ -320,7 +320,7 @@ impl Node {
 
     fn release(&mut self, attempt: Attempt, worker: NodeId) {
         if worker == self.me {
-            self.work.handle_release(self.me, attempt);
+            self.worker.handle_release(self.me, attempt);
         } else if self.membership.hops(worker).is_some() && !shows(Mutant::CancelNotSent) {
             self.send_payload(worker, &Payload::Cancel(attempt), TraceId([0; 16]));
         }
@@ -343,9 +343,9 @@ impl Node {
         self.write(ending(result.clone()), Promise::End(Box::new(result)));
     }
 
-    fn handle_work(&mut self, fact: work::Fact) {
+    fn handle_worker(&mut self, fact: worker::Fact) {
         match fact {
-            work::Fact::Begun(origin, attempt) => {
+            worker::Fact::Begun(origin, attempt) => {
                 let (task, number) = (attempt.task, attempt.number);
                 self.event(Event::TaskStarted { task, origin, attempt: number });
                 if origin == self.me {
@@ -354,25 +354,25 @@ impl Node {
                     self.send_payload(origin, &Payload::Started(attempt), TraceId([0; 16]));
                 }
             }
-            work::Fact::Cancel(job) => self.outputs.push_back(Output::Cancel { job }),
-            work::Fact::Declined(origin, attempt) => {
+            worker::Fact::Cancel(job) => self.outputs.push_back(Output::Cancel { job }),
+            worker::Fact::Declined(origin, attempt) => {
                 if origin == self.me {
                     self.tasks.handle_returned(self.me, attempt, ReassignReason::Refused);
                 } else {
                     self.send_payload(origin, &Payload::Decline(attempt), TraceId([0; 16]));
                 }
             }
-            work::Fact::HandedBack(origin, attempt) => {
+            worker::Fact::HandedBack(origin, attempt) => {
                 if origin == self.me {
                     self.tasks.handle_returned(self.me, attempt, ReassignReason::HandedBack);
                 } else if self.membership.hops(origin).is_some() {
                     self.send_payload(origin, &Payload::HandBack(attempt), TraceId([0; 16]));
                 }
             }
-            work::Fact::Infer(job, model, fingerprint, work) => {
+            worker::Fact::Infer(job, model, fingerprint, work) => {
                 self.outputs.push_back(Output::Infer { job, model, fingerprint, work });
             }
-            work::Fact::Outcome(origin, attempt, fingerprint, micros, result) => {
+            worker::Fact::Outcome(origin, attempt, fingerprint, micros, result) => {
                 if origin == self.me {
                     let computed = Computed { fingerprint, micros, result };
                     self.handle_outcome(self.me, attempt, computed, None);
@@ -382,17 +382,17 @@ impl Node {
                     self.send_outcome(Outcome { origin, task, output, payload });
                 }
             }
-            work::Fact::Progress(origin, piece) => {
+            worker::Fact::Progress(origin, piece) => {
                 if origin == self.me {
                     self.tasks.handle_progress(self.now, self.me, piece);
                 } else {
                     self.send_payload(origin, &Payload::Progress(piece), TraceId([0; 16]));
                 }
             }
-            work::Fact::Renew(origin, attempts) if origin == self.me => {
+            worker::Fact::Renew(origin, attempts) if origin == self.me => {
                 self.handle_all_here(origin, attempts);
             }
-            work::Fact::Renew(origin, attempts) => {
+            worker::Fact::Renew(origin, attempts) => {
                 self.send_payload(origin, &Payload::Renew(attempts), TraceId([0; 16]));
             }
         }
@@ -437,7 +437,7 @@ impl Node {
 
     fn assign(&mut self, worker: NodeId, assignment: Assignment, trace: TraceId) {
         if worker == self.me {
-            self.work.handle_assignment(self.now, self.me, assignment);
+            self.worker.handle_assignment(self.now, self.me, assignment);
         } else {
             let task = assignment.attempt.task;
             let message = self.send_payload(worker, &Payload::Assign(assignment), trace);
@@ -528,7 +528,7 @@ impl Node {
     }
 
     pub(super) fn beat(&self, number: u32) -> Beat {
-        let load = u16::try_from(self.work.len()).unwrap_or(u16::MAX);
+        let load = u16::try_from(self.worker.len()).unwrap_or(u16::MAX);
         Beat { number, digest: self.membership.digest(), load }
     }
 }

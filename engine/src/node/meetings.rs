@@ -16,7 +16,7 @@ impl Node {
     pub(super) fn meet(&mut self, peer: NodeId) {
         // One that started again still has its tasks, and takes an outcome of its earlier life for them: it may have
         // assigned the same attempt here before it was seen again, which to forget would cost a lease.
-        self.work.handle_origin_met(peer);
+        self.worker.handle_origin_met(peer);
         self.deliveries.handle_met(self.now, peer);
         let all: Vec<Attempt> = self.tasks.with(peer).collect();
         self.check(peer, all);
@@ -24,7 +24,7 @@ impl Node {
 
     /// Drops what there is for a node that does not know of it any more: it leaves for good.
     pub(super) fn forget_origin(&mut self, peer: NodeId) {
-        self.work.handle_origin_gone(peer);
+        self.worker.handle_origin_gone(peer);
         self.deliveries.handle_gone(peer);
     }
 
@@ -36,7 +36,7 @@ impl Node {
         }
         if worker == self.me {
             // What was just finished here is not missing.
-            if !self.work.has_facts() {
+            if !self.worker.has_facts() {
                 self.handle_check(worker, attempts);
             }
         } else if self.membership.hops(worker).is_some() {
@@ -47,7 +47,7 @@ impl Node {
     /// Answers an origin that asks which of its attempts are here.
     pub(super) fn handle_check(&mut self, origin: NodeId, mut attempts: Vec<Attempt>) {
         attempts.truncate(CHECKED_MAX);
-        let (mut here, missing) = self.work.handle_check(origin, attempts);
+        let (mut here, missing) = self.worker.handle_check(origin, attempts);
         let owes = |attempt: &Attempt| self.deliveries.owes(origin, attempt.task);
         let (owed, missing): (Vec<Attempt>, Vec<Attempt>) = missing.into_iter().partition(owes);
         if !owed.is_empty() {

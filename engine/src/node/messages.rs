@@ -340,7 +340,7 @@ impl Node {
             {
                 self.deliveries.handle_met(now, origin);
             }
-            Payload::Assign(assignment) => self.work.handle_assignment(now, origin, assignment),
+            Payload::Assign(assignment) => self.worker.handle_assignment(now, origin, assignment),
             // A file's pieces come and go without acknowledgements.
             Payload::Held { .. }
             | Payload::Look { .. }
@@ -348,7 +348,7 @@ impl Node {
             | Payload::PieceRefused { .. }
             | Payload::PieceWanted { .. } => return self.handle_blob_payload(origin, payload),
             Payload::Cancel(_) if shows(Mutant::CancelIgnored) => {}
-            Payload::Cancel(attempt) => self.work.handle_release(origin, attempt),
+            Payload::Cancel(attempt) => self.worker.handle_release(origin, attempt),
             Payload::Decline(attempt) => {
                 self.tasks.handle_returned(origin, attempt, ReassignReason::Refused);
             }

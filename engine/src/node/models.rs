@@ -42,8 +42,8 @@ impl Node {
     }
 
     /// Returns this node's model of a name, unless it cannot be used.
-    fn own_model(&self, kind: TaskKind, name: &str) -> Option<&crate::work::Model> {
-        self.work.model(kind, name).filter(|model| !matches!(model.state, ModelState::Unusable(_)))
+    fn own_model(&self, kind: TaskKind, name: &str) -> Option<&crate::worker::Model> {
+        self.worker.model(kind, name).filter(|model| !matches!(model.state, ModelState::Unusable(_)))
     }
 
     /// Finds out what becomes of a waiting task that no node can take at the moment: another choice where the first one
@@ -60,7 +60,7 @@ impl Node {
             return false;
         }
         if !open.may_change_model() {
-            let why = self.work.unusable(kind, name).map(str::to_owned).or_else(|| open.failure.clone());
+            let why = self.worker.unusable(kind, name).map(str::to_owned).or_else(|| open.failure.clone());
             let (wall, failure) =
                 (self.wall(), why.map_or(TaskFailure::ModelChanged, TaskFailure::ModelFailed));
             self.tasks.fail(self.now, wall, task, failure);
@@ -110,7 +110,7 @@ impl Node {
         if others.chain(self.membership.lately_reachable(self.now)).any(advertised) {
             return None;
         }
-        match self.work.model(kind, model).map(|model| &model.state) {
+        match self.worker.model(kind, model).map(|model| &model.state) {
             Some(ModelState::Unusable(why)) => Some(why.clone()),
             Some(ModelState::Away | ModelState::Ready) => None,
             None => open.failure.clone(),
@@ -131,7 +131,7 @@ impl Node {
         let mut candidates = Vec::new();
         if let Some(own) = self.own_model(kind, name).filter(|own| is_it(own.fingerprint)) {
             let loaded = own.state == ModelState::Ready;
-            let load = u16::try_from(self.work.len()).unwrap_or(u16::MAX);
+            let load = u16::try_from(self.worker.len()).unwrap_or(u16::MAX);
             candidates.push(Candidate { node: self.me, load, round_trip_micros: 0, loaded });
         }
         for (node, advert) in self.others() {

@@ -9,7 +9,7 @@ use crate::occupancy::Occupancy;
 impl Node {
     /// Says how full each queue, map and window of the node is. After every input, each keeps to its limit.
     pub fn occupancy(&self) -> impl Iterator<Item = Occupancy> {
-        let all = self.tasks.occupancy().into_iter().chain(self.work.occupancy());
+        let all = self.tasks.occupancy().into_iter().chain(self.worker.occupancy());
         let all = all.chain(self.router.occupancy()).chain(self.sessions.occupancy());
         let all = all.chain(self.membership.occupancy()).chain(self.peers.occupancy());
         let all = all.chain(self.downloader.occupancy()).chain(self.provider.occupancy());

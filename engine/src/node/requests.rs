@@ -22,7 +22,7 @@ use crate::task::{
 };
 use crate::tasks::Open;
 use crate::time::{Instant, micros};
-use crate::work::Model;
+use crate::worker::Model;
 use crate::writes::Promise;
 use core::net::SocketAddr;
 
@@ -180,9 +180,9 @@ impl Node {
     /// Returns the models that tasks can be for, this node's first.
     fn known_models(&self) -> impl Iterator<Item = (TaskKind, &str)> {
         let listed = self.config.models.iter().map(|model| (model.kind, model.name.as_str()));
-        let own = listed.filter(|(kind, name)| self.work.unusable(*kind, name).is_none());
+        let own = listed.filter(|(kind, name)| self.worker.unusable(*kind, name).is_none());
         // Models may come while the node runs.
-        let later = self.work.models().filter(|(_, _, model)| model.state == ModelState::Ready);
+        let later = self.worker.models().filter(|(_, _, model)| model.state == ModelState::Ready);
         let later = later.map(|(kind, name, _)| (kind, name));
         let others = self.membership.reachable().map(|(_, advert)| advert);
         let others = others.chain(self.membership.lately_reachable(self.now));
@@ -354,7 +354,7 @@ impl Node {
 
     fn status_view(&self) -> StatusView {
         let usable = |model: &Model| !matches!(model.state, ModelState::Unusable(_));
-        let models = self.work.models().filter(|(_, _, model)| usable(model)).map(|(kind, name, model)| {
+        let models = self.worker.models().filter(|(_, _, model)| usable(model)).map(|(kind, name, model)| {
             let ready = model.state == ModelState::Ready;
             ModelView { name: name.to_owned(), kind, fingerprint: model.fingerprint, ready }
         });

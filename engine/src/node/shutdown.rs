@@ -42,7 +42,7 @@ impl Node {
         }
         self.discovery.handle_leave();
         self.peers.handle_leave();
-        self.work.handle_leave();
+        self.worker.handle_leave();
         self.downloader.handle_leave();
     }
 
@@ -50,13 +50,13 @@ impl Node {
     pub(super) fn settle_shutdown(&mut self) {
         let promises = self.promises();
         let Some(leaving) = &mut self.leaving else { return };
-        if self.work.len() > 0 && self.now < leaving.work_until {
+        if self.worker.len() > 0 && self.now < leaving.work_until {
             return;
         }
-        if self.work.len() > 0 {
+        if self.worker.len() > 0 {
             leaving.cut_off = true;
             leaving.words_until = self.now.after(WORDS_TIME);
-            self.work.handle_cut_off();
+            self.worker.handle_cut_off();
             // What is handed back now is carried to its origins before the next look.
             return;
         }

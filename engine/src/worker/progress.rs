@@ -9,7 +9,7 @@ use core::time::Duration;
 
 /// The text of one job.
 #[derive(Debug, Default)]
-pub(crate) struct Stream {
+pub(crate) struct ProgressBuffer {
     text: String,
     tokens: u32,
     /// Bytes that the origin was sent.
@@ -18,11 +18,11 @@ pub(crate) struct Stream {
     not_before: Instant,
 }
 
-impl Stream {
+impl ProgressBuffer {
     /// Adds what was produced; beyond the limit nothing is added, and the outcome says the rest.
     pub(crate) fn push(&mut self, text: &str, tokens: u32) {
         self.tokens = self.tokens.max(tokens);
-        if self.text.len() + text.len() <= super::OUTPUT_BYTES_MAX {
+        if self.text.len() + text.len() <= crate::task::OUTPUT_BYTES_MAX {
             self.text.push_str(text);
         }
     }
@@ -43,7 +43,7 @@ impl Stream {
             return None;
         }
         let rest = self.text.get(self.sent..)?;
-        let end = rest.floor_char_boundary(PIECE_BYTES_MAX);
+        let end = rest.floor_char_boundary(CHUNK_BYTES_MAX);
         let (text, offset) = (rest.get(..end)?.to_owned(), u32::try_from(self.sent).ok()?);
         self.sent += end;
         self.not_before = now.after(pause);
@@ -52,9 +52,9 @@ impl Stream {
 }
 
 /// The pause between two pieces for another node; this one's own come as they are.
-pub(crate) const PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const CHUNK_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest piece.
-const PIECE_BYTES_MAX: usize = 64 << 10;
+const CHUNK_BYTES_MAX: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -65,33 +65,36 @@ mod tests {
     fn pieces_gather_during_a_pause_and_begin_anew_where_asked() {
         let at = Instant::from_micros;
         let attempt = Attempt { task: TaskId([1; 16]), number: 1 };
-        let mut stream = Stream::default();
-        assert_eq!(stream.take(at(0), attempt, PAUSE), None);
-        stream.push("a", 1);
+        let mut buffer = ProgressBuffer::default();
+        assert_eq!(buffer.take(at(0), attempt, CHUNK_INTERVAL), None);
+        buffer.push("a", 1);
         let piece = |offset, text: &str, tokens| Passage { attempt, offset, text: text.to_owned(), tokens };
-        assert_eq!(stream.take(at(0), attempt, PAUSE), Some(piece(0, "a", 1)));
-        stream.push("b", 2);
-        stream.push("c", 3);
-        assert_eq!((stream.take(at(99_999), attempt, PAUSE), stream.due()), (None, Some(at(100_000))));
-        assert_eq!(stream.take(at(100_000), attempt, PAUSE), Some(piece(1, "bc", 3)));
-        assert_eq!(stream.due(), None);
-        stream.restart();
-        assert_eq!(stream.take(at(200_000), attempt, PAUSE), Some(piece(0, "abc", 3)));
+        assert_eq!(buffer.take(at(0), attempt, CHUNK_INTERVAL), Some(piece(0, "a", 1)));
+        buffer.push("b", 2);
+        buffer.push("c", 3);
+        assert_eq!(
+            (buffer.take(at(99_999), attempt, CHUNK_INTERVAL), buffer.due()),
+            (None, Some(at(100_000)))
+        );
+        assert_eq!(buffer.take(at(100_000), attempt, CHUNK_INTERVAL), Some(piece(1, "bc", 3)));
+        assert_eq!(buffer.due(), None);
+        buffer.restart();
+        assert_eq!(buffer.take(at(200_000), attempt, CHUNK_INTERVAL), Some(piece(0, "abc", 3)));
     }
 
     #[test]
     fn a_piece_is_short_and_ends_where_a_character_does() {
         let attempt = Attempt { task: TaskId([1; 16]), number: 1 };
-        let mut stream = Stream::default();
+        let mut buffer = ProgressBuffer::default();
         let text = format!("x{}", "é".repeat(40_000));
-        stream.push(&text, 1);
+        buffer.push(&text, 1);
         let mut seen = String::new();
-        while let Some(piece) = stream.take(Instant::ZERO, attempt, Duration::ZERO) {
-            assert!(piece.text.len() <= PIECE_BYTES_MAX && piece.offset as usize == seen.len());
+        while let Some(piece) = buffer.take(Instant::ZERO, attempt, Duration::ZERO) {
+            assert!(piece.text.len() <= CHUNK_BYTES_MAX && piece.offset as usize == seen.len());
             seen.push_str(&piece.text);
         }
         assert_eq!(seen, text);
-        stream.push(&"y".repeat(super::super::OUTPUT_BYTES_MAX), 2);
-        assert_eq!(stream.due(), None, "more than fits is left to the outcome");
+        buffer.push(&"y".repeat(crate::task::OUTPUT_BYTES_MAX), 2);
+        assert_eq!(buffer.due(), None, "more than fits is left to the outcome");
     }
 }

@@ -6,19 +6,19 @@
 //! While an attempt waits or runs, its origin hears so every ten seconds, and so does this node of its own: only what
 //! is not heard of loses its lease.
 
-mod stream;
+mod progress;
 #[cfg(test)]
 mod tests;
 
-use self::stream::Stream;
+use self::progress::ProgressBuffer;
 use crate::error::InferenceError;
 use crate::ids::{Fingerprint, JobId, NodeId, TaskId};
 use crate::input::ModelState;
 use crate::model::ModelOffer;
 use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
-use crate::output::Work as Job;
-use crate::task::{TaskInput, TaskKind, TaskOutput};
+use crate::output::Work as InferenceJob;
+use crate::task::{OUTPUT_BYTES_MAX, TaskInput, TaskKind, TaskOutput};
 use crate::time::Instant;
 use crate::wire::{Assignment, Attempt, Passage};
 use core::time::Duration;
@@ -36,7 +36,7 @@ pub(crate) enum Fact {
     /// The origin's attempt will not be finished here.
     HandedBack(NodeId, Attempt),
     /// Run a job.
-    Infer(JobId, String, Fingerprint, Job),
+    Infer(JobId, String, Fingerprint, InferenceJob),
     /// What came of the origin's attempt.
     Outcome(NodeId, Attempt, Fingerprint, u64, Result<TaskOutput, InferenceError>),
     /// What the origin's attempt has written meanwhile.
@@ -47,13 +47,13 @@ pub(crate) enum Fact {
 
 /// What a worker has to do.
 #[derive(Debug)]
-pub(crate) struct Work {
+pub(crate) struct Worker {
     me: NodeId,
     slots: usize,
     accepting: bool,
     /// The models that this node runs, and how each stands.
     models: BTreeMap<(TaskKind, String), Model>,
-    items: BTreeMap<Key, Item>,
+    attempts: BTreeMap<Key, QueuedAttempt>,
     queue: VecDeque<Key>,
     jobs: BTreeMap<JobId, Vec<Key>>,
     next_job: u64,
@@ -61,7 +61,7 @@ pub(crate) struct Work {
     /// Origins of work that cannot be reached, and until when what runs for them goes on; `None` once nothing is left.
     lost: BTreeMap<NodeId, Option<Instant>>,
     /// What running generations have written, and is not told yet or not all of it.
-    streams: BTreeMap<Key, Stream>,
+    progress: BTreeMap<Key, ProgressBuffer>,
     renew_at: Option<Instant>,
     facts: Vec<Fact>,
 }
@@ -79,13 +79,13 @@ pub(crate) struct Model {
 }
 
 #[derive(Debug)]
-struct Item {
+struct QueuedAttempt {
     assignment: Assignment,
     deadline: Instant,
     job: Option<JobId>,
 }
 
-impl Work {
+impl Worker {
     /// Makes a worker with nothing to do.
     pub(crate) fn new(me: NodeId, slots: u16, models: &[ModelOffer]) -> Self {
         let listed = |model: &ModelOffer| {
@@ -97,13 +97,13 @@ impl Work {
             slots: usize::from(slots),
             accepting: true,
             models: models.iter().map(listed).collect(),
-            items: BTreeMap::new(),
+            attempts: BTreeMap::new(),
             queue: VecDeque::new(),
             jobs: BTreeMap::new(),
             next_job: 0,
             deadlines: BTreeSet::new(),
             lost: BTreeMap::new(),
-            streams: BTreeMap::new(),
+            progress: BTreeMap::new(),
             renew_at: None,
             facts: Vec::new(),
         }
@@ -115,34 +115,34 @@ impl Work {
         if self.lost.contains_key(&origin) {
             self.handle_origin_met(origin);
         }
-        let other = |item: &Item| {
-            item.assignment.fingerprint != assignment.fingerprint
-                && item.assignment.attempt.number <= assignment.attempt.number
+        let other = |entry: &QueuedAttempt| {
+            entry.assignment.fingerprint != assignment.fingerprint
+                && entry.assignment.attempt.number <= assignment.attempt.number
         };
-        if self.items.get(&key).is_some_and(other) {
+        if self.attempts.get(&key).is_some_and(other) {
             // The task is for another model by now: what was computed of it does not count.
-            self.drop_item(key);
+            self.drop_attempt(key);
         }
-        if let Some(item) = self.items.get_mut(&key) {
+        if let Some(entry) = self.attempts.get_mut(&key) {
             // The origin lost track and assigns it again: the work continues under the newer number, or the same one
             // where the origin started again. Its time begins again.
-            if assignment.attempt.number >= item.assignment.attempt.number {
-                self.deadlines.remove(&(item.deadline, key));
-                item.deadline = now.after(Duration::from_millis(assignment.remaining_millis));
-                self.deadlines.insert((item.deadline, key));
-                item.assignment.attempt = assignment.attempt;
-                if let Some(stream) = self.streams.get_mut(&key) {
-                    stream.restart();
+            if assignment.attempt.number >= entry.assignment.attempt.number {
+                self.deadlines.remove(&(entry.deadline, key));
+                entry.deadline = now.after(Duration::from_millis(assignment.remaining_millis));
+                self.deadlines.insert((entry.deadline, key));
+                entry.assignment.attempt = assignment.attempt;
+                if let Some(buffer) = self.progress.get_mut(&key) {
+                    buffer.restart();
                 }
-                if item.job.is_some() {
+                if entry.job.is_some() {
                     self.facts.push(Fact::Begun(origin, assignment.attempt));
                 }
             }
             return;
         }
-        let of_origin = self.of(origin).count();
+        let of_origin = self.attempts_of(origin).count();
         // No other node may hold more than a quarter of the queue.
-        let share = if origin == self.me { ITEMS_MAX } else { ITEMS_MAX / 4 };
+        let share = if origin == self.me { ATTEMPTS_MAX } else { ATTEMPTS_MAX / 4 };
         let known = self.models.get(&(assignment.input.kind(), assignment.model.clone()));
         let known = known.filter(|known| {
             known.fingerprint == Some(assignment.fingerprint) || shows(Mutant::NameIsIdentity)
@@ -152,13 +152,13 @@ impl Work {
             self.facts.push(Fact::Outcome(origin, assignment.attempt, assignment.fingerprint, 0, Err(error)));
             return;
         }
-        if !self.accepting || known.is_none() || of_origin >= share || self.items.len() >= ITEMS_MAX {
+        if !self.accepting || known.is_none() || of_origin >= share || self.attempts.len() >= ATTEMPTS_MAX {
             self.facts.push(Fact::Declined(origin, assignment.attempt));
             return;
         }
         let deadline = now.after(Duration::from_millis(assignment.remaining_millis));
         self.deadlines.insert((deadline, key));
-        self.items.insert(key, Item { assignment, deadline, job: None });
+        self.attempts.insert(key, QueuedAttempt { assignment, deadline, job: None });
         self.queue.push_back(key);
         self.renew_at.get_or_insert_with(|| now.after(RENEW_EVERY));
     }
@@ -166,8 +166,8 @@ impl Work {
     /// No longer runs an attempt of the origin. Word of an attempt that was taken back may come after the next one has.
     pub(crate) fn handle_release(&mut self, origin: NodeId, attempt: Attempt) {
         let key = (origin, attempt.task);
-        if self.items.get(&key).is_some_and(|item| item.assignment.attempt.number <= attempt.number) {
-            self.drop_item(key);
+        if self.attempts.get(&key).is_some_and(|entry| entry.assignment.attempt.number <= attempt.number) {
+            self.drop_attempt(key);
         }
     }
 
@@ -175,7 +175,7 @@ impl Work {
     /// origin may be back by then.
     pub(crate) fn handle_origin_lost(&mut self, now: Instant, origin: NodeId) {
         let of_origin: Vec<(Key, bool)> =
-            self.of(origin).map(|(key, item)| (*key, item.job.is_some())).collect();
+            self.attempts_of(origin).map(|(key, entry)| (*key, entry.job.is_some())).collect();
         if of_origin.is_empty() {
             return;
         }
@@ -186,19 +186,20 @@ impl Work {
         }
         self.lost.insert(origin, Some(now.after(LOST_PATIENCE)));
         for (key, _) in of_origin.into_iter().filter(|(_, runs)| !runs) {
-            self.drop_item(key);
+            self.drop_attempt(key);
         }
     }
 
     /// Takes note that an origin is there again, and says what is left of what it asked for.
     pub(crate) fn handle_origin_met(&mut self, origin: NodeId) {
-        let attempts: Vec<Attempt> = self.of(origin).map(|(_, item)| item.assignment.attempt).collect();
+        let attempts: Vec<Attempt> =
+            self.attempts_of(origin).map(|(_, entry)| entry.assignment.attempt).collect();
         if self.lost.remove(&origin).is_none() && attempts.is_empty() {
             return;
         }
-        for (_, stream) in self.streams.iter_mut().filter(|((of, _), _)| *of == origin) {
+        for (_, buffer) in self.progress.iter_mut().filter(|((of, _), _)| *of == origin) {
             // Pieces may have been lost.
-            stream.restart();
+            buffer.restart();
         }
         if !shows(Mutant::LeaseNotRenewed) {
             self.facts.push(Fact::Renew(origin, attempts));
@@ -208,9 +209,9 @@ impl Work {
     /// Drops what an origin asked for that has left for good.
     pub(crate) fn handle_origin_gone(&mut self, origin: NodeId) {
         self.lost.remove(&origin);
-        let all: Vec<Key> = self.of(origin).map(|(key, _)| *key).collect();
+        let all: Vec<Key> = self.attempts_of(origin).map(|(key, _)| *key).collect();
         for key in all {
-            self.drop_item(key);
+            self.drop_attempt(key);
         }
     }
 
@@ -222,10 +223,10 @@ impl Work {
     ) -> (Vec<Attempt>, Vec<Attempt>) {
         let here = |attempt: &Attempt| {
             let key = (origin, attempt.task);
-            let Some(item) = self.items.get_mut(&key) else { return false };
-            let before = core::mem::replace(&mut item.assignment.attempt, *attempt);
-            if let Some(stream) = self.streams.get_mut(&key).filter(|_| before != *attempt) {
-                stream.restart();
+            let Some(entry) = self.attempts.get_mut(&key) else { return false };
+            let before = core::mem::replace(&mut entry.assignment.attempt, *attempt);
+            if let Some(buffer) = self.progress.get_mut(&key).filter(|_| before != *attempt) {
+                buffer.restart();
             }
             true
         };
@@ -236,13 +237,15 @@ impl Work {
     /// failed; what waits for another model of that name is handed back. A model that is not `listed` came while the
     /// node ran, and may go.
     pub(crate) fn handle_model(&mut self, kind: TaskKind, name: String, model: Model, listed: bool) {
-        let waits = |(_, item): &(&Key, &Item)| {
-            let Assignment { input, model, .. } = &item.assignment;
-            item.job.is_none() && input.kind() == kind && *model == name
+        let waits = |(_, entry): &(&Key, &QueuedAttempt)| {
+            let Assignment { input, model, .. } = &entry.assignment;
+            entry.job.is_none() && input.kind() == kind && *model == name
         };
-        let waiting: Vec<Key> = self.items.iter().filter(waits).map(|(key, _)| *key).collect();
+        let waiting: Vec<Key> = self.attempts.iter().filter(waits).map(|(key, _)| *key).collect();
         for key in waiting {
-            let Some(wanted) = self.items.get(&key).map(|item| item.assignment.fingerprint) else { continue };
+            let Some(wanted) = self.attempts.get(&key).map(|entry| entry.assignment.fingerprint) else {
+                continue;
+            };
             let other = model.fingerprint != Some(wanted) && !shows(Mutant::NameIsIdentity);
             let error = if other {
                 InferenceError::ModelChanged
@@ -251,8 +254,8 @@ impl Work {
             } else {
                 continue;
             };
-            if let Some(item) = self.drop_item(key) {
-                self.facts.push(Fact::Outcome(key.0, item.assignment.attempt, wanted, 0, Err(error)));
+            if let Some(entry) = self.drop_attempt(key) {
+                self.facts.push(Fact::Outcome(key.0, entry.assignment.attempt, wanted, 0, Err(error)));
             }
         }
         if model.state == ModelState::Away && !listed {
@@ -265,10 +268,11 @@ impl Work {
     /// Takes in what a job has written meanwhile.
     pub(crate) fn handle_progress(&mut self, job: JobId, text: &str, tokens: u32) {
         let Some(&[key]) = self.jobs.get(&job).map(Vec::as_slice) else { return };
-        let generates =
-            |item: &&Item| item.job == Some(job) && item.assignment.input.kind() == TaskKind::Generation;
-        if self.items.get(&key).filter(generates).is_some() {
-            self.streams.entry(key).or_default().push(text, tokens);
+        let generates = |entry: &&QueuedAttempt| {
+            entry.job == Some(job) && entry.assignment.input.kind() == TaskKind::Generation
+        };
+        if self.attempts.get(&key).filter(generates).is_some() {
+            self.progress.entry(key).or_default().push(text, tokens);
         }
     }
 
@@ -289,11 +293,11 @@ impl Work {
         let each = micros / u64::try_from(count).unwrap_or(1).max(1);
         for (key, result) in keys.into_iter().zip(results) {
             // What was released meanwhile, and perhaps asked for anew, is not this job's any more.
-            if self.items.get(&key).is_some_and(|item| item.job == Some(job))
-                && let Some(item) = self.remove(key)
+            if self.attempts.get(&key).is_some_and(|entry| entry.job == Some(job))
+                && let Some(entry) = self.remove(key)
             {
                 let result = result.and_then(bounded);
-                let Assignment { attempt, fingerprint, .. } = item.assignment;
+                let Assignment { attempt, fingerprint, .. } = entry.assignment;
                 self.facts.push(Fact::Outcome(key.0, attempt, fingerprint, each, result));
             }
         }
@@ -306,18 +310,18 @@ impl Work {
         }
         self.accepting = false;
         for key in core::mem::take(&mut self.queue) {
-            if let Some(item) = self.remove(key) {
-                self.facts.push(Fact::HandedBack(key.0, item.assignment.attempt));
+            if let Some(entry) = self.remove(key) {
+                self.facts.push(Fact::HandedBack(key.0, entry.assignment.attempt));
             }
         }
     }
 
     /// Stops all that runs and hands it back. Returns how many attempts that were.
     pub(crate) fn handle_cut_off(&mut self) -> usize {
-        let running: Vec<Key> = self.items.keys().copied().collect();
+        let running: Vec<Key> = self.attempts.keys().copied().collect();
         for &key in &running {
-            if let Some(item) = self.drop_item(key) {
-                self.facts.push(Fact::HandedBack(key.0, item.assignment.attempt));
+            if let Some(entry) = self.drop_attempt(key) {
+                self.facts.push(Fact::HandedBack(key.0, entry.assignment.attempt));
             }
         }
         running.len()
@@ -329,22 +333,22 @@ impl Work {
             self.deadlines.remove(&(due, key));
             // The origin ends the task by its own clock.
             if !shows(Mutant::DeadlineIgnored) {
-                self.drop_item(key);
+                self.drop_attempt(key);
             }
         }
         self.drop_lost(now);
         if self.renew_at.is_some_and(|due| due <= now) {
             self.renew(now);
         }
-        self.tell_progress(now);
+        self.send_progress(now);
         while self.jobs.len() < self.slots && self.begin_job() {}
     }
 
     /// Returns when something will be due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let in_reach = |key: &&Key| !self.lost.contains_key(&key.0);
-        let streams = self.streams.iter().filter(|(key, _)| in_reach(key));
-        let told_at = streams.filter_map(|(_, stream)| stream.due()).min();
+        let buffers = self.progress.iter().filter(|(key, _)| in_reach(key));
+        let told_at = buffers.filter_map(|(_, buffer)| buffer.due()).min();
         let lost_at = self.lost.values().copied().flatten().min();
         [self.deadlines.first().map(|(due, _)| *due), self.renew_at, told_at, lost_at]
             .into_iter()
@@ -364,7 +368,7 @@ impl Work {
 
     /// Returns how many attempts wait or run.
     pub(crate) fn len(&self) -> usize {
-        self.items.len()
+        self.attempts.len()
     }
 
     /// Returns the models that this node runs, and how each stands.
@@ -388,34 +392,36 @@ impl Work {
     /// Says how full everything is.
     pub(crate) fn occupancy(&self) -> [Occupancy; 5] {
         [
-            Occupancy::of_work("work.items", self.items.len(), ITEMS_MAX),
-            Occupancy::of_work("work.deadlines", self.deadlines.len(), ITEMS_MAX),
-            Occupancy::of_work("work.jobs", self.jobs.len(), self.slots),
-            Occupancy::of_work("work.streams", self.streams.len(), self.slots),
-            Occupancy::new("work.lost", self.lost.len(), LOST_MAX),
+            Occupancy::of_work("worker.attempts", self.attempts.len(), ATTEMPTS_MAX),
+            Occupancy::of_work("worker.deadlines", self.deadlines.len(), ATTEMPTS_MAX),
+            Occupancy::of_work("worker.jobs", self.jobs.len(), self.slots),
+            Occupancy::of_work("worker.progress", self.progress.len(), self.slots),
+            Occupancy::new("worker.lost", self.lost.len(), LOST_MAX),
         ]
     }
 
     /// Begins one job with the oldest attempt that can run, and others like it.
     fn begin_job(&mut self) -> bool {
         let generates = |key: &Key| {
-            self.items.get(key).is_some_and(|item| item.assignment.input.kind() == TaskKind::Generation)
+            self.attempts.get(key).is_some_and(|entry| entry.assignment.input.kind() == TaskKind::Generation)
         };
         // What takes long leaves a place to what does not.
         let generations = self.jobs.values().filter(|keys| keys.first().is_some_and(generates)).count();
         let others = self.models.keys().any(|(kind, _)| *kind != TaskKind::Generation);
         let full = self.slots > 1 && others && generations + 1 >= self.slots;
         let can_run = |key: &Key| {
-            let item = self.items.get(key);
-            item.is_some_and(|item| {
-                let model = (item.assignment.input.kind(), item.assignment.model.clone());
+            let entry = self.attempts.get(key);
+            entry.is_some_and(|entry| {
+                let model = (entry.assignment.input.kind(), entry.assignment.model.clone());
                 let ready = self.models.get(&model).is_some_and(|model| model.state == ModelState::Ready);
                 ready && !(full && generates(key))
             })
         };
         let Some(at) = self.queue.iter().position(can_run) else { return false };
         let Some(first) = self.queue.remove(at) else { return false };
-        let Some(lead) = self.items.get(&first).map(|item| item.assignment.clone()) else { return false };
+        let Some(lead) = self.attempts.get(&first).map(|entry| entry.assignment.clone()) else {
+            return false;
+        };
         let mut keys = vec![first];
         if lead.input.kind() != TaskKind::Generation && !lead.alone {
             let others = self.others_like(&lead);
@@ -426,10 +432,10 @@ impl Work {
         self.next_job += 1;
         let mut inputs = Vec::new();
         for key in &keys {
-            let Some(item) = self.items.get_mut(key) else { continue };
-            item.job = Some(job);
-            inputs.push(item.assignment.input.clone());
-            self.facts.push(Fact::Begun(key.0, item.assignment.attempt));
+            let Some(entry) = self.attempts.get_mut(key) else { continue };
+            entry.job = Some(job);
+            inputs.push(entry.assignment.input.clone());
+            self.facts.push(Fact::Begun(key.0, entry.assignment.attempt));
         }
         self.jobs.insert(job, keys);
         self.facts.push(Fact::Infer(job, lead.model, lead.fingerprint, as_job(inputs, lead.input)));
@@ -441,7 +447,7 @@ impl Work {
         let mut parts = lead.input.parts();
         let mut others = Vec::new();
         for key in &self.queue {
-            let Some(other) = self.items.get(key).map(|item| &item.assignment) else { continue };
+            let Some(other) = self.attempts.get(key).map(|entry| &entry.assignment) else { continue };
             let alike = other.input.kind() == lead.input.kind()
                 && other.model == lead.model
                 && other.fingerprint == lead.fingerprint
@@ -461,8 +467,8 @@ impl Work {
     /// Says to each origin in reach, and to this node, what of theirs is still here.
     fn renew(&mut self, now: Instant) {
         let mut by_origin: BTreeMap<NodeId, Vec<Attempt>> = BTreeMap::new();
-        for (&(origin, _), item) in &self.items {
-            by_origin.entry(origin).or_default().push(item.assignment.attempt);
+        for (&(origin, _), entry) in &self.attempts {
+            by_origin.entry(origin).or_default().push(entry.assignment.attempt);
         }
         self.renew_at = (!by_origin.is_empty()).then(|| now.after(RENEW_EVERY));
         if shows(Mutant::LeaseNotRenewed) {
@@ -490,43 +496,43 @@ impl Work {
     }
 
     /// Tells origins what their generations have written since the last time.
-    fn tell_progress(&mut self, now: Instant) {
-        for (key, stream) in &mut self.streams {
+    fn send_progress(&mut self, now: Instant) {
+        for (key, buffer) in &mut self.progress {
             if self.lost.contains_key(&key.0) {
                 continue;
             }
-            let Some(item) = self.items.get(key) else { continue };
-            let pause = if key.0 == self.me { Duration::ZERO } else { stream::PAUSE };
-            while let Some(piece) = stream.take(now, item.assignment.attempt, pause) {
+            let Some(entry) = self.attempts.get(key) else { continue };
+            let pause = if key.0 == self.me { Duration::ZERO } else { progress::CHUNK_INTERVAL };
+            while let Some(piece) = buffer.take(now, entry.assignment.attempt, pause) {
                 self.facts.push(Fact::Progress(key.0, piece));
             }
         }
     }
 
-    fn of(&self, origin: NodeId) -> impl Iterator<Item = (&Key, &Item)> {
-        self.items.range((origin, TaskId([0; 16]))..=(origin, TaskId([0xff; 16])))
+    fn attempts_of(&self, origin: NodeId) -> impl Iterator<Item = (&Key, &QueuedAttempt)> {
+        self.attempts.range((origin, TaskId([0; 16]))..=(origin, TaskId([0xff; 16])))
     }
 
-    fn remove(&mut self, key: Key) -> Option<Item> {
-        let item = self.items.remove(&key)?;
-        self.streams.remove(&key);
-        self.deadlines.remove(&(item.deadline, key));
-        Some(item)
+    fn remove(&mut self, key: Key) -> Option<QueuedAttempt> {
+        let entry = self.attempts.remove(&key)?;
+        self.progress.remove(&key);
+        self.deadlines.remove(&(entry.deadline, key));
+        Some(entry)
     }
 
     /// Forgets an attempt; a job of which nothing is left stops.
-    fn drop_item(&mut self, key: Key) -> Option<Item> {
-        let item = self.remove(key)?;
-        match item.job {
+    fn drop_attempt(&mut self, key: Key) -> Option<QueuedAttempt> {
+        let entry = self.remove(key)?;
+        match entry.job {
             None => self.queue.retain(|queued| *queued != key),
             Some(job) => {
-                let wanted = |key: &Key| self.items.get(key).is_some_and(|item| item.job == Some(job));
+                let wanted = |key: &Key| self.attempts.get(key).is_some_and(|entry| entry.job == Some(job));
                 if !self.jobs.get(&job).is_some_and(|keys| keys.iter().any(wanted)) {
                     self.facts.push(Fact::Cancel(job));
                 }
             }
         }
-        Some(item)
+        Some(entry)
     }
 }
 
@@ -541,7 +547,7 @@ fn bounded(output: TaskOutput) -> Result<TaskOutput, InferenceError> {
 }
 
 /// Returns inputs of one kind as a job; `lead` is the first of them.
-fn as_job(inputs: Vec<TaskInput>, lead: TaskInput) -> Job {
+fn as_job(inputs: Vec<TaskInput>, lead: TaskInput) -> InferenceJob {
     let (mut texts, mut lists, mut queries) = (Vec::new(), Vec::new(), Vec::new());
     for input in inputs {
         match input {
@@ -552,21 +558,19 @@ fn as_job(inputs: Vec<TaskInput>, lead: TaskInput) -> Job {
         }
     }
     match lead {
-        TaskInput::Classification(_) => Job::Classify { inputs: texts },
-        TaskInput::Embedding { .. } => Job::Embed { inputs: lists },
-        TaskInput::Generation(generation) => Job::Generate(generation),
-        TaskInput::Reranking(_) => Job::Rerank { inputs: queries },
+        TaskInput::Classification(_) => InferenceJob::Classify { inputs: texts },
+        TaskInput::Embedding { .. } => InferenceJob::Embed { inputs: lists },
+        TaskInput::Generation(generation) => InferenceJob::Generate(generation),
+        TaskInput::Reranking(_) => InferenceJob::Rerank { inputs: queries },
     }
 }
 
 /// Attempts that may wait or run.
-const ITEMS_MAX: usize = 256;
+const ATTEMPTS_MAX: usize = 256;
 /// Attempts in one job.
 const BATCH_MAX: usize = 16;
 /// Texts in one job that has more than one attempt.
 const BATCH_PARTS_MAX: usize = 64;
-/// The largest output, in bytes: a frame holds it with room to spare.
-pub(crate) const OUTPUT_BYTES_MAX: usize = 768 << 10;
 /// How long what runs for an origin goes on that cannot be reached: as long as a worker has a task without a word.
 const LOST_PATIENCE: Duration = Duration::from_secs(30);
 /// Origins remembered that were lost while they had work here.
