@@ -52,7 +52,7 @@ pub enum Output {
         /// The fingerprint that the model must have.
         fingerprint: Fingerprint,
         /// The inputs of the job.
-        work: Work,
+        work: InferenceJob,
     },
     /// Send a packet to the discovery service's multicast group.
     Multicast {
@@ -115,7 +115,7 @@ pub enum Priority {
 
 /// The inputs of an inference job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Work {
+pub enum InferenceJob {
     /// Choose a label for each text.
     Classify {
         /// The texts, one per output.
@@ -135,7 +135,7 @@ pub enum Work {
     },
 }
 
-impl Work {
+impl InferenceJob {
     /// Returns the kind of task that the job serves.
     pub const fn kind(&self) -> TaskKind {
         match self {

@@ -13,7 +13,7 @@ use crate::input::{Input, Interface, ModelState};
 use crate::membership::AdvertCache;
 use crate::model::ModelOffer;
 use crate::node::Node;
-use crate::output::{Output, Priority, Work};
+use crate::output::{InferenceJob, Output, Priority};
 use crate::record::{Record, Saved};
 use crate::request::{Answer, Request};
 use crate::task::{
@@ -473,14 +473,14 @@ fn halves(place: usize) -> [u8; 2] {
 }
 
 /// Returns the text that a job generates, in pieces.
-const fn written(work: &Work) -> &'static [&'static str] {
+const fn written(work: &InferenceJob) -> &'static [&'static str] {
     match work {
-        Work::Generate(_) => &STORY,
-        Work::Classify { .. } | Work::Embed { .. } | Work::Rerank { .. } => &[],
+        InferenceJob::Generate(_) => &STORY,
+        InferenceJob::Classify { .. } | InferenceJob::Embed { .. } | InferenceJob::Rerank { .. } => &[],
     }
 }
 
-fn run_model(work: &Work) -> Vec<TaskOutput> {
+fn run_model(work: &InferenceJob) -> Vec<TaskOutput> {
     // As many numbers as the longest text of the task has bytes.
     let vector = |input: &EmbeddingInput, length: usize| {
         let mut vector: Vec<f32> = input.text().unwrap_or_default().bytes().map(f32::from).collect();
@@ -496,14 +496,14 @@ fn run_model(work: &Work) -> Vec<TaskOutput> {
         }
     };
     match work {
-        Work::Classify { .. } | Work::Rerank { .. } => Vec::new(),
-        Work::Generate(_) => vec![TaskOutput::Generation {
+        InferenceJob::Classify { .. } | InferenceJob::Rerank { .. } => Vec::new(),
+        InferenceJob::Generate(_) => vec![TaskOutput::Generation {
             text: STORY.concat(),
             prompt_tokens: 1,
             tokens: PIECES,
             finish: FinishReason::Stop,
         }],
-        Work::Embed { inputs } => inputs.iter().map(embed).collect(),
+        InferenceJob::Embed { inputs } => inputs.iter().map(embed).collect(),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::input::ModelState;
 use crate::model::ModelOffer;
 use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
-use crate::output::Work as InferenceJob;
+use crate::output::InferenceJob;
 use crate::task::{OUTPUT_BYTES_MAX, TaskInput, TaskKind, TaskOutput};
 use crate::time::Instant;
 use crate::wire::{Assignment, Attempt, Passage};

@@ -8,7 +8,7 @@ use engine::error::DialError;
 use engine::health::HostFacts;
 use engine::ids::{DialId, JobId, WriteId};
 use engine::input::{Family, Input, Interface, ModelState};
-use engine::output::{Output, Work};
+use engine::output::{InferenceJob, Output};
 use engine::record::Record;
 use engine::task::{TaskKind, TaskOutput};
 use engine::{
@@ -106,7 +106,7 @@ pub trait Store: Send + 'static {
 pub trait Inference: Send + 'static {
     /// Begins a job; [`Inference::next`] reports its progress and its end, exactly once. Where the name stands for
     /// another model by now, that is [`InferenceError::ModelChanged`].
-    fn start(&mut self, job: JobId, model: String, fingerprint: Fingerprint, work: Work);
+    fn start(&mut self, job: JobId, model: String, fingerprint: Fingerprint, work: InferenceJob);
 
     /// Asks a job to stop; it still ends once. An unknown job is ignored.
     fn cancel(&mut self, job: JobId);

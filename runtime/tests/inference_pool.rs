@@ -9,7 +9,7 @@ mod own_main;
 
 use engine::ids::JobId;
 use engine::input::ModelState;
-use engine::output::Work;
+use engine::output::InferenceJob;
 use engine::task::{Classification, EmbeddingInput, TaskKind};
 use engine::{Fingerprint, InferenceError};
 use runtime::inference::{
@@ -96,14 +96,14 @@ const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
 /// What the built-in model can do.
 const KINDS: [TaskKind; 2] = [TaskKind::Embedding, TaskKind::Classification];
 
-fn embed(text: &str) -> Work {
-    Work::Embed { inputs: vec![vec![EmbeddingInput::Text(text.to_owned())]] }
+fn embed(text: &str) -> InferenceJob {
+    InferenceJob::Embed { inputs: vec![vec![EmbeddingInput::Text(text.to_owned())]] }
 }
 
 /// Several seconds of work for one core.
-fn long_work() -> Work {
+fn long_work() -> InferenceJob {
     let text = "a ".repeat(300);
-    Work::Embed { inputs: vec![vec![EmbeddingInput::Text(text)]; 1000] }
+    InferenceJob::Embed { inputs: vec![vec![EmbeddingInput::Text(text)]; 1000] }
 }
 
 async fn next(pool: &mut WorkerPool) -> InferenceEvent {
@@ -355,7 +355,7 @@ async fn files_that_are_replaced_end_what_runs_and_are_another_model() {
     let (mut pool, handle) = WorkerPool::start(options(), vec![spec(FINGERPRINT)]);
     let classify = |pool: &mut WorkerPool, job, which| {
         let input = Classification { text: "a text".to_owned(), labels: Vec::new(), truncate: true };
-        let work = Work::Classify { inputs: vec![input] };
+        let work = InferenceJob::Classify { inputs: vec![input] };
         Inference::start(pool, JobId(job), "mine".to_owned(), which, work);
     };
     classify(&mut pool, 1, FINGERPRINT);

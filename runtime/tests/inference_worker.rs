@@ -9,7 +9,7 @@ mod own_main;
 
 use engine::ids::JobId;
 use engine::input::ModelState;
-use engine::output::Work;
+use engine::output::InferenceJob;
 use engine::task::{Classification, EmbeddingInput, Generation, Prompt, TaskKind, TaskOutput};
 use engine::{Fingerprint, InferenceError};
 use runtime::inference::{
@@ -78,8 +78,10 @@ fn options() -> WorkerOptions {
     WorkerOptions::own_program(EMBEDDED_MODEL).unwrap()
 }
 
-fn embed(texts: &[&str]) -> Work {
-    Work::Embed { inputs: texts.iter().map(|&text| vec![EmbeddingInput::Text(text.to_owned())]).collect() }
+fn embed(texts: &[&str]) -> InferenceJob {
+    InferenceJob::Embed {
+        inputs: texts.iter().map(|&text| vec![EmbeddingInput::Text(text.to_owned())]).collect(),
+    }
 }
 
 /// A worker with the small Llama, which is ready.
@@ -100,7 +102,7 @@ fn generate(port: &mut ProcessInference, job: u64, seed: u64, max_tokens: u32) {
     let prompt = Prompt::Text("A heartbeat that is".to_owned());
     let generation = Generation { seed: Some(seed), max_tokens, ..Generation::of(prompt) };
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/llama").to_owned();
-    Inference::start(port, JobId(job), model, FINGERPRINT, Work::Generate(Box::new(generation)));
+    Inference::start(port, JobId(job), model, FINGERPRINT, InferenceJob::Generate(Box::new(generation)));
 }
 
 async fn a_llama_continues_texts() {
@@ -132,7 +134,7 @@ async fn a_llama_continues_texts() {
     Inference::start(&mut port, JobId(4), model.clone(), FINGERPRINT, embed(&["a"]));
     assert_eq!(reason(next_done(&mut port).await.1), "the model does generation, not embedding");
     let long = Generation::of(Prompt::Text("word ".repeat(1000)));
-    Inference::start(&mut port, JobId(5), model, FINGERPRINT, Work::Generate(Box::new(long)));
+    Inference::start(&mut port, JobId(5), model, FINGERPRINT, InferenceJob::Generate(Box::new(long)));
     let refused = next_done(&mut port).await.1.unwrap().remove(0).unwrap_err();
     assert!(matches!(&refused, InferenceError::InputRejected(why) if why.contains("tokens")), "{refused:?}");
 }
@@ -241,7 +243,13 @@ async fn texts_for_which_there_is_no_memory_wait_or_are_refused() {
     let generate = |port: &mut ProcessInference, job, max_tokens| {
         let prompt = Prompt::Text("A heartbeat that is".to_owned());
         let generation = Generation { temperature_thousandths: 0, max_tokens, ..Generation::of(prompt) };
-        Inference::start(port, JobId(job), model.clone(), FINGERPRINT, Work::Generate(Box::new(generation)));
+        Inference::start(
+            port,
+            JobId(job),
+            model.clone(),
+            FINGERPRINT,
+            InferenceJob::Generate(Box::new(generation)),
+        );
     };
     // There is room for two texts of 94 MiB.
     for job in 1..=3 {
@@ -283,9 +291,9 @@ async fn texts_for_which_there_is_no_memory_wait_or_are_refused() {
 }
 
 /// About ten seconds of work for one core.
-fn long_work() -> Work {
+fn long_work() -> InferenceJob {
     let text = |index| EmbeddingInput::Text(format!("{index} ").repeat(300));
-    Work::Embed { inputs: (0..300).map(|index| vec![text(index)]).collect() }
+    InferenceJob::Embed { inputs: (0..300).map(|index| vec![text(index)]).collect() }
 }
 
 async fn next(port: &mut ProcessInference) -> InferenceEvent {
@@ -294,7 +302,7 @@ async fn next(port: &mut ProcessInference) -> InferenceEvent {
 
 /// Waits until the model is said to be ready, or not to be, for each kind of work that it does.
 /// Begins a job of the embedded model.
-fn begin(port: &mut ProcessInference, job: u64, work: Work) {
+fn begin(port: &mut ProcessInference, job: u64, work: InferenceJob) {
     Inference::start(port, JobId(job), EMBEDDED_MODEL.to_owned(), FINGERPRINT, work);
 }
 
@@ -398,14 +406,15 @@ async fn what_the_worker_cannot_do_is_said() {
                 .to_owned()
         ))]
     );
-    let generate = Work::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned()))));
+    let generate = InferenceJob::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned()))));
     begin(&mut port, 3, generate);
     let said = reason(next_done(&mut port).await.1);
     assert_eq!(said, "the model does embedding and classification, not generation");
 
     // One text that is refused fails alone.
     let unknown = EmbeddingInput::Tokens(vec![99_999_999]);
-    let work = Work::Embed { inputs: vec![vec![unknown], vec![EmbeddingInput::Text("b".to_owned())]] };
+    let work =
+        InferenceJob::Embed { inputs: vec![vec![unknown], vec![EmbeddingInput::Text("b".to_owned())]] };
     begin(&mut port, 4, work);
     let outputs = next_done(&mut port).await.1.unwrap();
     assert!(matches!(&outputs[0], Err(InferenceError::InputRejected(reason)) if reason.contains("99999999")));
@@ -419,7 +428,13 @@ async fn what_the_worker_cannot_do_is_said() {
         vec![long(1), long(300).whole()],
         vec![EmbeddingInput::WholeTokens(vec![7; 300])],
     ];
-    Inference::start(&mut port, JobId(6), EMBEDDED_MODEL.to_owned(), FINGERPRINT, Work::Embed { inputs });
+    Inference::start(
+        &mut port,
+        JobId(6),
+        EMBEDDED_MODEL.to_owned(),
+        FINGERPRINT,
+        InferenceJob::Embed { inputs },
+    );
     let outputs = next_done(&mut port).await.1.unwrap();
     let told = |output: &Result<TaskOutput, InferenceError>| match output {
         Ok(TaskOutput::Embedding { tokens, truncated, .. }) => {
@@ -437,14 +452,14 @@ async fn what_the_worker_cannot_do_is_said() {
     ];
     assert_eq!(outputs.iter().map(told).collect::<Vec<_>>(), expected);
 
-    let too_many = Work::Embed { inputs: vec![vec![EmbeddingInput::Text(String::new()); 50]; 100] };
+    let too_many = InferenceJob::Embed { inputs: vec![vec![EmbeddingInput::Text(String::new()); 50]; 100] };
     begin(&mut port, 5, too_many);
     assert!(reason(next_done(&mut port).await.1).contains("at most 1024 texts"));
 }
 
-fn classify(text: &str, labels: &[&str]) -> Work {
+fn classify(text: &str, labels: &[&str]) -> InferenceJob {
     let labels = labels.iter().map(|&label| label.to_owned()).collect();
-    Work::Classify { inputs: vec![Classification { text: text.to_owned(), labels, truncate: true }] }
+    InferenceJob::Classify { inputs: vec![Classification { text: text.to_owned(), labels, truncate: true }] }
 }
 
 async fn a_text_gets_the_label_that_fits() {
@@ -492,7 +507,7 @@ async fn a_folder_with_a_head_classifies() {
     begin(&mut port, 91, classify("a", &["positive", "neutral"]));
     let output = next_done(&mut port).await.1.unwrap().remove(0).unwrap();
     assert!(matches!(&output, TaskOutput::Classification { scores, .. } if scores.len() == 2), "{output:?}");
-    let other = Work::Classify {
+    let other = InferenceJob::Classify {
         inputs: vec![Classification {
             text: "a".to_owned(),
             labels: vec!["neutral".to_owned(), "blue".to_owned()],

@@ -6,7 +6,7 @@ use crate::scenario::Range;
 use core::time::Duration;
 use engine::health::HostFacts;
 use engine::model::ModelOffer;
-use engine::output::Work;
+use engine::output::InferenceJob;
 use engine::task::{
     Classification, EmbeddingInput, FinishReason, Generation, Reranking, TaskKind, TaskOutput,
 };
@@ -39,18 +39,18 @@ pub(crate) const fn fingerprint(number: u16, replaced: bool) -> Fingerprint {
 }
 
 /// Returns the outputs of a job, computed by a model.
-pub(crate) fn outputs(model: Fingerprint, work: &Work) -> Vec<Result<TaskOutput, InferenceError>> {
+pub(crate) fn outputs(model: Fingerprint, work: &InferenceJob) -> Vec<Result<TaskOutput, InferenceError>> {
     match work {
-        Work::Classify { inputs } => inputs.iter().map(|input| Ok(label(model, input))).collect(),
-        Work::Embed { inputs } => inputs.iter().map(|inputs| Ok(vectors(model, inputs))).collect(),
-        Work::Generate(generation) => vec![Ok(continuation(model, generation))],
-        Work::Rerank { inputs } => inputs.iter().map(|input| Ok(scores(model, input))).collect(),
+        InferenceJob::Classify { inputs } => inputs.iter().map(|input| Ok(label(model, input))).collect(),
+        InferenceJob::Embed { inputs } => inputs.iter().map(|inputs| Ok(vectors(model, inputs))).collect(),
+        InferenceJob::Generate(generation) => vec![Ok(continuation(model, generation))],
+        InferenceJob::Rerank { inputs } => inputs.iter().map(|input| Ok(scores(model, input))).collect(),
     }
 }
 
 /// Returns the text that a job streams, in pieces.
-pub(crate) fn pieces(model: Fingerprint, work: &Work) -> Vec<String> {
-    let Work::Generate(generation) = work else { return Vec::new() };
+pub(crate) fn pieces(model: Fingerprint, work: &InferenceJob) -> Vec<String> {
+    let InferenceJob::Generate(generation) = work else { return Vec::new() };
     let TaskOutput::Generation { text, .. } = continuation(model, generation) else { return Vec::new() };
     let chars: Vec<char> = text.chars().collect();
     chars.chunks(PIECE_CHARS).map(|piece| piece.iter().collect()).collect()
@@ -58,7 +58,7 @@ pub(crate) fn pieces(model: Fingerprint, work: &Work) -> Vec<String> {
 
 /// Returns how long a job takes: each text has its own time on every node, and the texts of one job are computed in
 /// parallel.
-pub(crate) fn compute_time(random: Random, range: Range, work: &Work) -> Duration {
+pub(crate) fn compute_time(random: Random, range: Range, work: &InferenceJob) -> Duration {
     let one = |text: &str| {
         let who = u64::from_le_bytes(first_bytes(&plain_digest(text)));
         random.between(range.ends(), Purpose::Compute, who, 0)
@@ -148,7 +148,8 @@ mod tests {
     fn the_same_text_gives_the_same_output_and_time() {
         let random = Random::new(1);
         let range = Range { from: Duration::from_millis(1), to: Duration::from_secs(1) };
-        let work = |text: &str| Work::Embed { inputs: vec![vec![EmbeddingInput::Text(text.to_owned())]] };
+        let work =
+            |text: &str| InferenceJob::Embed { inputs: vec![vec![EmbeddingInput::Text(text.to_owned())]] };
         assert_eq!(outputs(MODEL, &work("a")), outputs(MODEL, &work("a")));
         assert_ne!(outputs(MODEL, &work("a")), outputs(MODEL, &work("b")));
         assert_ne!(outputs(MODEL, &work("a")), outputs(fingerprint(2, false), &work("a")));
@@ -159,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_pieces_of_a_text_are_the_text() {
-        let work = Work::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned()))));
+        let work = InferenceJob::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned()))));
         let outputs = outputs(MODEL, &work);
         let Ok(TaskOutput::Generation { text, tokens, .. }) = &outputs[0] else { panic!("{outputs:?}") };
         let pieces = pieces(MODEL, &work);
@@ -170,10 +171,10 @@ mod tests {
     fn every_kind_of_work_has_one_output_per_input() {
         let text = |text: &str| Classification { text: text.to_owned(), labels: Vec::new(), truncate: true };
         for work in [
-            Work::Classify { inputs: vec![text("a"), text("b")] },
-            Work::Embed { inputs: vec![vec![EmbeddingInput::Text("a".to_owned()); 3]; 2] },
-            Work::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned())))),
-            Work::Rerank {
+            InferenceJob::Classify { inputs: vec![text("a"), text("b")] },
+            InferenceJob::Embed { inputs: vec![vec![EmbeddingInput::Text("a".to_owned()); 3]; 2] },
+            InferenceJob::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned())))),
+            InferenceJob::Rerank {
                 inputs: vec![Reranking {
                     query: "a".to_owned(),
                     texts: vec!["b".to_owned(); 3],

@@ -7,7 +7,7 @@ use engine::error::{DialError, WriteError};
 use engine::health::HostFacts;
 use engine::input::{Interface, ModelState};
 use engine::model::ModelOffer;
-use engine::output::Work;
+use engine::output::InferenceJob;
 use engine::task::{ResultSummary, StoredTask, TaskKind, TaskOutput};
 use engine::{
     Answer, Config, Fingerprint, Identity, InferenceError, Input, Instant, LinkId, Node, Output, Record,
@@ -335,7 +335,7 @@ impl World {
             Output::Event(_) => {}
             Output::Exit { .. } => self.hosts[host].node = None,
             Output::Infer { job, work, .. } => {
-                if let Work::Generate(_) = &work {
+                if let InferenceJob::Generate(_) = &work {
                     self.send(host, Input::InferenceProgress { job, text: "once".to_owned(), tokens: 1 });
                     self.send(host, Input::InferenceProgress { job, text: " upon".to_owned(), tokens: 2 });
                 }
@@ -347,10 +347,12 @@ impl World {
                     })
                 };
                 let result = match work {
-                    Work::Embed { inputs } => Ok(inputs.iter().map(|inputs| one(inputs.len())).collect()),
-                    Work::Classify { .. } | Work::Generate(_) | Work::Rerank { .. } => {
-                        Ok(vec![one(1); work.len()])
+                    InferenceJob::Embed { inputs } => {
+                        Ok(inputs.iter().map(|inputs| one(inputs.len())).collect())
                     }
+                    InferenceJob::Classify { .. }
+                    | InferenceJob::Generate(_)
+                    | InferenceJob::Rerank { .. } => Ok(vec![one(1); work.len()]),
                 };
                 self.send(host, Input::InferenceDone { job, micros: 1_000, result });
             }

@@ -19,7 +19,7 @@ use crate::ports::{Inference, InferenceEvent};
 use api::ModelStatus;
 use engine::ids::JobId;
 use engine::input::ModelState;
-use engine::output::Work;
+use engine::output::InferenceJob;
 use engine::task::TaskKind;
 use engine::{Fingerprint, InferenceError};
 use limits::{CpuShare, PERIOD};
@@ -82,7 +82,7 @@ pub struct WorkerPool {
     /// The model of each job that has not ended.
     jobs: BTreeMap<JobId, String>,
     /// Jobs that wait for room for their model, oldest first.
-    waiting: VecDeque<(JobId, Fingerprint, Work)>,
+    waiting: VecDeque<(JobId, Fingerprint, InferenceJob)>,
     events: VecDeque<InferenceEvent>,
     lists: mpsc::Receiver<Vec<ModelSpec>>,
     status: watch::Sender<Vec<ModelStatus>>,
@@ -478,7 +478,7 @@ impl WorkerPool {
 }
 
 impl Inference for WorkerPool {
-    fn start(&mut self, job: JobId, model: String, fingerprint: Fingerprint, work: Work) {
+    fn start(&mut self, job: JobId, model: String, fingerprint: Fingerprint, work: InferenceJob) {
         if self.jobs.contains_key(&job) {
             tracing::error!(component = "inference", ?job, "a job was started twice");
             return;

@@ -22,7 +22,7 @@ use crate::hardening::harden_this_process;
 use batcher::{Batcher, Ended, Input, Made, Place, Purpose, Request, Text};
 use engine::InferenceError;
 use engine::ids::JobId;
-use engine::output::Work;
+use engine::output::InferenceJob;
 use engine::task::{Classification, EmbeddingInput, Reranking, TaskKind};
 use generations::Generations;
 use kernels::Sequence;
@@ -200,9 +200,9 @@ impl Worker {
         std::process::exit(EXIT_CHANGED);
     }
 
-    fn start(&self, job: JobId, work: Work) {
+    fn start(&self, job: JobId, work: InferenceJob) {
         let work = match (work, self.generates.get()) {
-            (Work::Generate(generation), Some(())) => return self.generations.start(job, generation),
+            (InferenceJob::Generate(generation), Some(())) => return self.generations.start(job, generation),
             (work, Some(())) => {
                 let reason = format!("the model does {}, not {}", TaskKind::Generation, work.kind());
                 let result = Err(InferenceError::ModelFailed(reason));
@@ -372,25 +372,26 @@ impl Tokenized {
 ///
 /// # Errors
 /// Where the model does not do this kind of work.
-fn requests(model: &Model<'_>, work: Work) -> Result<Vec<Request>, String> {
+fn requests(model: &Model<'_>, work: InferenceJob) -> Result<Vec<Request>, String> {
     let kind = work.kind();
     let labels = model.labels().zip(model.scores());
     match (work, labels) {
-        (Work::Embed { inputs }, None) => {
+        (InferenceJob::Embed { inputs }, None) => {
             let one = |inputs: Vec<_>| inputs.into_iter().map(Input::One).collect();
             Ok(inputs
                 .into_iter()
                 .map(|inputs| Request { inputs: one(inputs), purpose: Purpose::Embed })
                 .collect())
         }
-        (Work::Rerank { inputs }, Some((labels, (_, scores)))) if labels.len() == 1 => {
+        (InferenceJob::Rerank { inputs }, Some((labels, (_, scores)))) if labels.len() == 1 => {
             Ok(inputs.into_iter().map(|input| reranking(input, scores)).collect())
         }
-        (Work::Classify { inputs }, labels) => {
+        (InferenceJob::Classify { inputs }, labels) => {
             let own = labels.map(|(labels, (scores, _))| (labels, scores));
             Ok(inputs.into_iter().map(|input| classification(input, own)).collect())
         }
-        (Work::Embed { .. }, Some(_)) | (Work::Generate(_) | Work::Rerank { .. }, _) => {
+        (InferenceJob::Embed { .. }, Some(_))
+        | (InferenceJob::Generate(_) | InferenceJob::Rerank { .. }, _) => {
             let kinds: Vec<String> = model.kinds().iter().map(TaskKind::to_string).collect();
             Err(format!("the model does {}, not {kind}", kinds.join(" and ")))
         }

@@ -32,7 +32,7 @@ use core::time::Duration;
 use engine::AdvertCache;
 use engine::blobs::BlobOrder;
 use engine::input::{Interface, ModelState};
-use engine::output::{Output, Work};
+use engine::output::{InferenceJob, Output};
 use engine::record::Record;
 use engine::request::{Answer, Request, Response, Seen};
 use engine::task::{TaskKind, TaskStatus};
@@ -99,7 +99,7 @@ struct Host {
     pending: BTreeMap<RequestId, PendingRequest>,
     requests: u64,
     /// The running jobs, with their model and duration.
-    jobs: BTreeMap<JobId, (Fingerprint, Work, Duration)>,
+    jobs: BTreeMap<JobId, (Fingerprint, InferenceJob, Duration)>,
     dialled: u16,
     /// What alters frames between its process and the network, if the node differs from the others.
     filter: Option<FrameFilter>,
@@ -522,7 +522,7 @@ impl EventQueue {
         Some(id)
     }
 
-    fn infer(&mut self, node: NodeIndex, job: JobId, wanted: Fingerprint, work: Work) {
+    fn infer(&mut self, node: NodeIndex, job: JobId, wanted: Fingerprint, work: InferenceJob) {
         let compute = self.scenario.workload.as_ref().map(|workload| workload.compute);
         let time = compute
             .map(|range| inference::compute_time(self.cluster.random, range, &work))
@@ -561,7 +561,7 @@ impl EventQueue {
         self.handle(node, Input::InferenceDone { job, micros: micros(time), result });
     }
 
-    fn job_error(&mut self, node: NodeIndex, job: JobId, work: &Work) -> Option<InferenceError> {
+    fn job_error(&mut self, node: NodeIndex, job: JobId, work: &InferenceJob) -> Option<InferenceError> {
         if self.observer.clients.any_task_has_input(self.faults.poison(), &work.texts()) {
             self.observer.mark("poison_taken");
             return Some(InferenceError::Crashed);

@@ -8,7 +8,7 @@ use crate::inference::encoder::Precision;
 use crate::inference::files::fingerprint::ModelFile;
 use engine::InferenceError;
 use engine::ids::JobId;
-use engine::output::Work;
+use engine::output::InferenceJob;
 use engine::task::{TaskKind, TaskOutput};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,7 @@ pub(crate) enum ToWorker {
     /// Load the model from these files as they are, and use so many cores. Once, before any job.
     Load { threads: u16, precision: Precision, files: Vec<ModelFile> },
     /// Run a job.
-    Start { job: JobId, work: Work },
+    Start { job: JobId, work: InferenceJob },
 }
 
 /// What a worker tells its node.
@@ -137,11 +137,13 @@ mod tests {
             ToWorker::Load { threads: 2, precision: Precision::Auto, files: Vec::new() },
             ToWorker::Start {
                 job: JobId(7),
-                work: Work::Embed { inputs: vec![vec![EmbeddingInput::Text("é".to_owned())], Vec::new()] },
+                work: InferenceJob::Embed {
+                    inputs: vec![vec![EmbeddingInput::Text("é".to_owned())], Vec::new()],
+                },
             },
             ToWorker::Start {
                 job: JobId(8),
-                work: Work::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned())))),
+                work: InferenceJob::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned())))),
             },
             ToWorker::Cancel { job: JobId(8) },
         ];

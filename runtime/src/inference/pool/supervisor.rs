@@ -11,7 +11,7 @@ use crate::cgroup;
 use crate::ports::{Inference, InferenceEvent};
 use engine::ids::JobId;
 use engine::input::ModelState;
-use engine::output::Work;
+use engine::output::InferenceJob;
 use engine::task::{EmbeddingInput, Reranking, TaskKind};
 use engine::{Fingerprint, InferenceError};
 use nix::sys::signal::Signal;
@@ -48,7 +48,7 @@ struct WorkerState {
 #[derive(Debug)]
 enum Command {
     Cancel(JobId),
-    Start(JobId, Work),
+    Start(JobId, InferenceJob),
 }
 
 impl ProcessInference {
@@ -128,7 +128,7 @@ impl ProcessInference {
 }
 
 impl Inference for ProcessInference {
-    fn start(&mut self, job: JobId, model: String, _: Fingerprint, work: Work) {
+    fn start(&mut self, job: JobId, model: String, _: Fingerprint, work: InferenceJob) {
         if self.open.contains_key(&job) {
             tracing::error!(component = "inference", ?job, "a job was started twice");
             return;
@@ -171,7 +171,7 @@ struct Supervisor {
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<InferenceEvent>,
     worker_is: watch::Sender<WorkerState>,
-    waiting: VecDeque<(JobId, Work)>,
+    waiting: VecDeque<(JobId, InferenceJob)>,
     /// What the worker has been given.
     running: BTreeMap<JobId, Running>,
     /// What was last said of the model.
@@ -479,12 +479,12 @@ async fn wait_until(at: Option<Instant>) {
     }
 }
 
-fn bytes_of(work: &Work) -> usize {
+fn bytes_of(work: &InferenceJob) -> usize {
     match work {
-        Work::Classify { inputs } => inputs.iter().map(|input| input.text.len()).sum(),
-        Work::Embed { inputs } => inputs.iter().flatten().map(EmbeddingInput::bytes).sum(),
-        Work::Generate(generation) => generation.prompt.texts().iter().map(|text| text.len()).sum(),
-        Work::Rerank { inputs } => inputs.iter().flat_map(Reranking::all).map(str::len).sum(),
+        InferenceJob::Classify { inputs } => inputs.iter().map(|input| input.text.len()).sum(),
+        InferenceJob::Embed { inputs } => inputs.iter().flatten().map(EmbeddingInput::bytes).sum(),
+        InferenceJob::Generate(generation) => generation.prompt.texts().iter().map(|text| text.len()).sum(),
+        InferenceJob::Rerank { inputs } => inputs.iter().flat_map(Reranking::all).map(str::len).sum(),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::inference;
 use core::time::Duration;
 use engine::input::ModelState;
 use engine::model::ModelOffer;
-use engine::output::Work;
+use engine::output::InferenceJob;
 use engine::time::micros;
 use engine::{Fingerprint, InferenceError, JobId};
 use runtime::ports::{Inference, InferenceEvent};
@@ -25,7 +25,7 @@ pub(super) struct SimInference {
 
 struct Job {
     id: JobId,
-    work: Work,
+    work: InferenceJob,
     time: Duration,
     due: Instant,
     cancelled: bool,
@@ -61,7 +61,7 @@ impl SimInference {
 }
 
 impl Inference for SimInference {
-    fn start(&mut self, id: JobId, _: String, _: Fingerprint, work: Work) {
+    fn start(&mut self, id: JobId, _: String, _: Fingerprint, work: InferenceJob) {
         let random = self.machine.cluster.random;
         let range = self.machine.scenario.workload.as_ref().map(|workload| workload.compute);
         let time = range.map(|range| inference::compute_time(random, range, &work)).unwrap_or_default();
