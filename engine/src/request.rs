@@ -49,7 +49,7 @@ pub enum Request {
     /// Replies with [`Response::Tasks`], newest first.
     Tasks {
         /// The filter.
-        which: Which,
+        filter: TaskFilter,
         /// Maximum number of tasks to return, at most [`LIST_MAX`].
         limit: u32,
         /// Number of the newest matching tasks to skip.
@@ -60,12 +60,12 @@ pub enum Request {
     /// Accepts one of several tasks that must be computed by the same model. Replies with [`Response::Submitted`] once
     /// it is durable.
     SubmitFor(TaskSpec, Fingerprint),
-    /// Replies with [`Response::News`] once a task has more text than was seen, or another status.
+    /// Replies with [`Response::TaskUpdate`] once a task has more text than was seen, or another status.
     Watch {
         /// The task.
         task: TaskId,
         /// What the user has seen so far.
-        seen: Seen,
+        seen: Cursor,
     },
 }
 
@@ -82,16 +82,16 @@ pub struct ModelWish {
 
 /// A filter for tasks. A task matches if all the given fields match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Which {
+pub struct TaskFilter {
     /// The status.
     pub status: Option<TaskStatus>,
     /// The node that runs the task or produced its outcome.
     pub worker: Option<NodeId>,
 }
 
-impl Which {
+impl TaskFilter {
     /// Tells whether a task matches.
-    pub fn holds(self, status: TaskStatus, worker: Option<NodeId>) -> bool {
+    pub fn matches(self, status: TaskStatus, worker: Option<NodeId>) -> bool {
         self.status.is_none_or(|wanted| wanted == status)
             && self.worker.is_none_or(|wanted| Some(wanted) == worker)
     }
@@ -99,7 +99,7 @@ impl Which {
 
 /// How much of a task the user has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct Cursor {
     /// The last status seen.
     pub status: TaskStatus,
     /// The attempt whose text was seen; 0 for none.
@@ -110,7 +110,7 @@ pub struct Seen {
 
 /// A piece of the text that an attempt at a task generates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct News {
+pub struct TaskUpdate {
     /// The attempt. A new attempt starts its text from the beginning.
     pub attempt: u32,
     /// Bytes of the attempt's text before this piece.
@@ -148,7 +148,7 @@ pub enum Response {
     Members(Vec<MemberView>),
     /// The status of a task, and more of its text. The text is empty once the task has ended, as its outcome has all of
     /// it.
-    News(Box<TaskView>, News),
+    TaskUpdate(Box<TaskView>, TaskUpdate),
     /// The nodes that this node has a link with, by id.
     Peers(Vec<PeerView>),
     /// The results of the ping.

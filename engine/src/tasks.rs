@@ -16,13 +16,13 @@ use crate::ids::{Fingerprint, MessageId, NodeId, RequestId, TaskId};
 use crate::model::ModelChoice;
 use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
-use crate::request::{News, Seen, TokenCount};
+use crate::request::{Cursor, TaskUpdate, TokenCount};
 use crate::task::{
     OUTPUT_BYTES_MAX, Outcome, ResultSummary, StoredTask, TaskFailure, TaskInput, TaskKind, TaskOutput,
     TaskResult, TaskStatus,
 };
 use crate::time::{Instant, UnixMillis, micros};
-use crate::wire::{Assignment, Attempt, Passage};
+use crate::wire::{Assignment, Attempt, ProgressChunk};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -67,7 +67,7 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub(crate) struct Tasks {
     limits: Limits,
-    open: BTreeMap<TaskId, Open>,
+    open: BTreeMap<TaskId, OpenTask>,
     waiting: VecDeque<TaskId>,
     timers: BTreeSet<(Instant, TaskId)>,
     bytes: u64,
@@ -89,7 +89,7 @@ pub(crate) struct Limits {
 
 /// One open task.
 #[derive(Debug)]
-pub(crate) struct Open {
+pub(crate) struct OpenTask {
     /// The task, as stored on disk.
     pub(crate) stored: StoredTask,
     /// The time at which it was accepted or recovered.
@@ -99,7 +99,7 @@ pub(crate) struct Open {
     /// The outcomes to acknowledge once the end is durable, each with its sender.
     pub(crate) acks: Vec<(MessageId, NodeId)>,
     /// The requests that wait for more text or another status than they have seen.
-    pub(crate) watchers: Vec<(RequestId, Seen)>,
+    pub(crate) watchers: Vec<(RequestId, Cursor)>,
     /// The time of the last assignment.
     pub(crate) assigned_at: Instant,
     /// The time of the first report that the attempt has started.
@@ -276,7 +276,7 @@ impl Tasks {
     }
 
     /// Handles a piece of the text that an attempt generates.
-    pub(crate) fn handle_progress(&mut self, now: Instant, from: NodeId, piece: Passage) {
+    pub(crate) fn handle_progress(&mut self, now: Instant, from: NodeId, piece: ProgressChunk) {
         let task = piece.attempt.task;
         let Some(open) = self.open.get_mut(&task) else { return };
         let current = matches!(open.phase, Phase::Assigned { worker, .. } if worker == from)
@@ -368,7 +368,7 @@ impl Tasks {
     /// Takes back all attempts of a worker that is dead, gone, or does not answer. If it `died`, an attempt that it had
     /// started may be the cause and counts as a crash.
     pub(crate) fn handle_worker_lost(&mut self, now: Instant, wall: UnixMillis, lost: NodeId, died: bool) {
-        let with_it = |(&id, open): (&TaskId, &Open)| match open.phase {
+        let with_it = |(&id, open): (&TaskId, &OpenTask)| match open.phase {
             Phase::Assigned { worker, started, .. } if worker == lost => Some((id, started)),
             Phase::Assigned { .. } | Phase::Ending { .. } | Phase::Storing | Phase::Waiting => None,
         };
@@ -386,7 +386,7 @@ impl Tasks {
 
     /// Cancels a task. Returns whether it was open and had no outcome.
     pub(crate) fn cancel(&mut self, now: Instant, wall: UnixMillis, id: TaskId) -> bool {
-        let cancellable = |open: &Open| matches!(open.phase, Phase::Waiting | Phase::Assigned { .. });
+        let cancellable = |open: &OpenTask| matches!(open.phase, Phase::Waiting | Phase::Assigned { .. });
         if !self.open.get(&id).is_some_and(cancellable) {
             return false;
         }
@@ -417,7 +417,7 @@ impl Tasks {
     }
 
     /// Removes a task whose end is durable.
-    pub(crate) fn handle_ended(&mut self, id: TaskId) -> Option<Open> {
+    pub(crate) fn handle_ended(&mut self, id: TaskId) -> Option<OpenTask> {
         self.remove(id)
     }
 
@@ -470,17 +470,17 @@ impl Tasks {
     }
 
     /// Returns an open task.
-    pub(crate) fn get(&self, id: TaskId) -> Option<&Open> {
+    pub(crate) fn get(&self, id: TaskId) -> Option<&OpenTask> {
         self.open.get(&id)
     }
 
     /// Returns an open task, mutably.
-    pub(crate) fn get_mut(&mut self, id: TaskId) -> Option<&mut Open> {
+    pub(crate) fn get_mut(&mut self, id: TaskId) -> Option<&mut OpenTask> {
         self.open.get_mut(&id)
     }
 
     /// Returns the open tasks.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Open> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &OpenTask> {
         self.open.values()
     }
 
@@ -501,7 +501,7 @@ impl Tasks {
         let id = stored.id;
         let deadline = now.after(stored.spec.timeout);
         self.bytes = self.bytes.saturating_add(stored.spec.input.bytes());
-        let open = Open {
+        let open = OpenTask {
             stored,
             accepted_at: now,
             waiters: Vec::new(),
@@ -524,7 +524,7 @@ impl Tasks {
         self.timers.insert((deadline, id));
     }
 
-    fn remove(&mut self, id: TaskId) -> Option<Open> {
+    fn remove(&mut self, id: TaskId) -> Option<OpenTask> {
         let open = self.open.remove(&id)?;
         self.timers.remove(&(open.timer, id));
         self.waiting.retain(|waiting| *waiting != id);
@@ -591,7 +591,7 @@ impl Tasks {
     }
 }
 
-impl Open {
+impl OpenTask {
     /// Returns the status of the task, and its worker.
     pub(crate) fn status(&self) -> (TaskStatus, Option<NodeId>) {
         match self.phase {
@@ -605,7 +605,7 @@ impl Open {
     }
 
     /// Returns the text and status that a user has not seen; `None` if there is nothing new.
-    pub(crate) fn news(&mut self, seen: Seen) -> Option<News> {
+    pub(crate) fn update_since(&mut self, seen: Cursor) -> Option<TaskUpdate> {
         let has_seen = usize::try_from(seen.bytes).unwrap_or(usize::MAX);
         let (attempt, text, from) = match &self.progress {
             Some(progress) if progress.attempt == seen.attempt => {
@@ -619,9 +619,9 @@ impl Open {
             return None;
         }
         let offset = u32::try_from(from).unwrap_or(u32::MAX);
-        let news = News { attempt, offset, text: text.to_owned() };
-        self.told |= !news.text.is_empty();
-        Some(news)
+        let update = TaskUpdate { attempt, offset, text: text.to_owned() };
+        self.told |= !update.text.is_empty();
+        Some(update)
     }
 
     /// Returns the progress in tokens; `None` if the task generates none.

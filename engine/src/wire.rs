@@ -153,7 +153,7 @@ pub enum Payload {
         result: Result<TaskOutput, InferenceError>,
     },
     /// The text that an attempt generated since the last report.
-    Progress(Passage),
+    Progress(ProgressChunk),
     /// A piece of a file, as requested. Neither this nor [`Payload::PieceWanted`] is acknowledged: a receiver that
     /// misses a piece requests it again.
     Piece {
@@ -213,7 +213,7 @@ pub struct Attempt {
 
 /// A piece of the text that an attempt generates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Passage {
+pub struct ProgressChunk {
     /// The attempt.
     pub attempt: Attempt,
     /// Bytes of the text before this piece.

@@ -20,7 +20,7 @@ use crate::occupancy::Occupancy;
 use crate::output::InferenceJob;
 use crate::task::{OUTPUT_BYTES_MAX, TaskInput, TaskKind, TaskOutput};
 use crate::time::Instant;
-use crate::wire::{Assignment, Attempt, Passage};
+use crate::wire::{Assignment, Attempt, ProgressChunk};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -40,7 +40,7 @@ pub(crate) enum Fact {
     /// What came of the origin's attempt.
     Outcome(NodeId, Attempt, Fingerprint, u64, Result<TaskOutput, InferenceError>),
     /// What the origin's attempt has written meanwhile.
-    Progress(NodeId, Passage),
+    Progress(NodeId, ProgressChunk),
     /// The origin's attempts are still here.
     Renew(NodeId, Vec<Attempt>),
 }

@@ -8,7 +8,7 @@ use engine::event::{Event, LinkDownReason, ReassignReason, RefuseReason};
 use engine::identity::Domain;
 use engine::input::ModelState;
 use engine::request::HopView;
-use engine::request::{News, Seen, Which};
+use engine::request::{Cursor, TaskFilter, TaskUpdate};
 use engine::task::{Classification, InputFault, TaskFailure, TaskInput, TaskKind, TaskSpec, TaskStatus};
 use engine::testing::{MODEL, Network, offer};
 use engine::wire::{Advert, Beat, Hello, Message, SharedBytes, Signature, SignedAdvert};
@@ -86,18 +86,18 @@ fn work_is_shared_and_ends_once() {
     assert_eq!(done.iter().map(|(task, ..)| *task).collect::<Vec<_>>(), expected);
     assert!(done.iter().all(|(_, status, _)| *status == TaskStatus::Completed));
     let (here, none) = (network.id(origin), NodeId([9; 16]));
-    let mut list = |which, limit, offset| {
-        let listed = network.ask(origin, Request::Tasks { which, limit, offset });
+    let mut list = |filter, limit, offset| {
+        let listed = network.ask(origin, Request::Tasks { filter, limit, offset });
         network.run(Duration::ZERO);
         let Some(Ok(Response::Tasks { total, tasks })) = network.answer(origin, listed) else {
             panic!("not listed")
         };
         (*total, tasks.clone())
     };
-    let (total, listed) = list(Which::default(), 3, 1);
+    let (total, listed) = list(TaskFilter::default(), 3, 1);
     let ids: Vec<TaskId> = listed.iter().map(|view| view.id).collect();
     assert_eq!((total, ids), (20, vec![tasks[18], tasks[17], tasks[16]]));
-    let by = |worker, status| Which { worker: Some(worker), status: Some(status) };
+    let by = |worker, status| TaskFilter { worker: Some(worker), status: Some(status) };
     let (total, all) = list(by(here, TaskStatus::Completed), 100, 0);
     assert_eq!((total as usize, all.len()), (20 - elsewhere, 20 - elsewhere));
     assert!(all.iter().all(|view| view.worker == Some(here)));
@@ -602,13 +602,18 @@ fn two_nodes_with_one_key_that_no_peer_sees_both_of_settle_it_by_their_adverts()
 }
 
 /// Returns what a node replies to a watcher that has seen this much; `None` if there is no reply yet.
-fn watch(network: &mut Network, place: usize, task: TaskId, seen: Seen) -> Option<(TaskStatus, News)> {
+fn watch(
+    network: &mut Network,
+    place: usize,
+    task: TaskId,
+    seen: Cursor,
+) -> Option<(TaskStatus, TaskUpdate)> {
     let request = network.ask(place, Request::Watch { task, seen });
     for _ in 0..200 {
         network.run(Duration::from_millis(1));
         match network.answer(place, request) {
             None => {}
-            Some(Ok(Response::News(view, news))) => return Some((view.status, news.clone())),
+            Some(Ok(Response::TaskUpdate(view, news))) => return Some((view.status, news.clone())),
             Some(other) => panic!("no news: {other:?}"),
         }
     }
@@ -625,7 +630,7 @@ fn what_a_generation_writes_is_told_while_it_does_wherever_it_runs() {
         network.run(SECOND);
         let input = TaskInput::of_text(TaskKind::Generation, "tell".to_owned());
         let task = submit_input(&mut network, origin, input);
-        let mut seen = Seen { status: TaskStatus::Queued, attempt: 0, bytes: 0 };
+        let mut seen = Cursor { status: TaskStatus::Queued, attempt: 0, bytes: 0 };
         let (mut text, mut pieces) = (String::new(), 0);
         while !seen.status.is_terminal() {
             let (status, news) = watch(&mut network, origin, task, seen).expect("there is more");
@@ -633,7 +638,7 @@ fn what_a_generation_writes_is_told_while_it_does_wherever_it_runs() {
             text.push_str(&news.text);
             pieces += usize::from(!news.text.is_empty());
             assert!("once upon a time".starts_with(&text), "{text:?}");
-            seen = Seen { status, attempt: news.attempt, bytes: u32::try_from(text.len()).unwrap() };
+            seen = Cursor { status, attempt: news.attempt, bytes: u32::try_from(text.len()).unwrap() };
         }
         assert_eq!(seen.status, TaskStatus::Completed);
         // A remote worker sends one piece at once and the next after an interval, when the task has ended.
@@ -641,7 +646,7 @@ fn what_a_generation_writes_is_told_while_it_does_wherever_it_runs() {
             if elsewhere { pieces == 1 && text == "once " } else { text == "once upon a time" },
             "{text:?}"
         );
-        let last = watch(&mut network, origin, task, Seen { status: TaskStatus::Running, ..seen });
+        let last = watch(&mut network, origin, task, Cursor { status: TaskStatus::Running, ..seen });
         assert_eq!(
             last.map(|(status, news)| (status, news.text)),
             Some((TaskStatus::Completed, String::new()))
@@ -656,11 +661,13 @@ fn a_watcher_hears_of_nothing_but_news_and_of_a_cancellation() {
     network.run(SECOND);
     let input = TaskInput::of_text(TaskKind::Generation, "tell".to_owned());
     let task = submit_input(&mut network, place, input);
-    let all = Seen { status: TaskStatus::Running, attempt: 1, bytes: 99 };
+    let all = Cursor { status: TaskStatus::Running, attempt: 1, bytes: 99 };
     let request = network.ask(place, Request::Watch { task, seen: all });
     network.ask(place, Request::Cancel(task));
     network.run(Duration::from_millis(5));
-    let Some(Ok(Response::News(view, news))) = network.answer(place, request) else { panic!("not told") };
+    let Some(Ok(Response::TaskUpdate(view, news))) = network.answer(place, request) else {
+        panic!("not told")
+    };
     assert_eq!((view.status, news.text.as_str()), (TaskStatus::Cancelled, ""));
     let unknown = network.ask(place, Request::Watch { task: TaskId([9; 16]), seen: all });
     network.run(Duration::ZERO);

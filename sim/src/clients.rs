@@ -4,7 +4,7 @@ use crate::cluster::Cluster;
 use crate::node_set::NodeIndex;
 use crate::scenario::{Fetch, FetchedBy, OutcomeKind, Scenario, Workload};
 use engine::blobs::Pin;
-use engine::request::{Answer, FetchSpec, News, Request, Response, Seen};
+use engine::request::{Answer, Cursor, FetchSpec, Request, Response, TaskUpdate};
 use engine::task::{TaskInput, TaskSpec, TaskStatus};
 use engine::{Rejection, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -181,11 +181,11 @@ fn input(workload: &Workload, number: u32) -> Option<String> {
 }
 
 /// Returns the cursor of a user after reading an update.
-pub(crate) const fn advance_cursor(seen: Seen, status: TaskStatus, news: &News) -> Seen {
+pub(crate) const fn advance_cursor(seen: Cursor, status: TaskStatus, news: &TaskUpdate) -> Cursor {
     #[allow(clippy::cast_possible_truncation, reason = "a text is far shorter than 4 GiB")]
     let length = news.text.len() as u32;
     if news.text.is_empty() {
-        return Seen { status, ..seen };
+        return Cursor { status, ..seen };
     }
-    Seen { status, attempt: news.attempt, bytes: news.offset.saturating_add(length) }
+    Cursor { status, attempt: news.attempt, bytes: news.offset.saturating_add(length) }
 }

@@ -296,7 +296,7 @@ impl Node {
         match fact {
             tasks::Fact::Check(worker, attempts) => self.check(worker, attempts),
             tasks::Fact::Ending(result) => self.end(*result),
-            tasks::Fact::Progressed(task) => self.tell_watchers(task),
+            tasks::Fact::Progressed(task) => self.answer_watchers(task),
             tasks::Fact::Reassigned(attempt, worker, reason) => {
                 let took = (reason == ReassignReason::LeaseExpired).then_some(tasks::LEASE);
                 self.scheduler.handle_returned(attempt.task, worker, took);

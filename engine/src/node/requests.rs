@@ -12,15 +12,15 @@ use crate::observers::diagnostics::Issue;
 use crate::output::Output;
 use crate::record::Record;
 use crate::request::{
-    Answer, DiagnosisView, LIST_MAX, MemberView, ModelView, ModelWish, News, PeerView, Request, Response,
-    Seen, StatusView, TIMEOUT_RANGE, TaskView, Which,
+    Answer, Cursor, DiagnosisView, LIST_MAX, MemberView, ModelView, ModelWish, PeerView, Request, Response,
+    StatusView, TIMEOUT_RANGE, TaskFilter, TaskUpdate, TaskView,
 };
 use crate::scheduler::Scheduler;
 use crate::task::{
     Classification, Outcome, ResultSummary, StoredTask, TaskInput, TaskKind, TaskResult, TaskSpec,
     TaskStatus, preview,
 };
-use crate::tasks::Open;
+use crate::tasks::OpenTask;
 use crate::time::{Instant, micros};
 use crate::worker::Model;
 use crate::writes::Promise;
@@ -68,7 +68,7 @@ impl Node {
                 Err(rejection) => Err(rejection),
             },
             Request::Task(task) => self.find_task(task),
-            Request::Tasks { which, limit, offset } => Ok(self.list_tasks(which, limit, offset)),
+            Request::Tasks { filter, limit, offset } => Ok(self.list_tasks(filter, limit, offset)),
             Request::Watch { task, seen } => match self.watch_task(id, task, seen) {
                 Some(answer) => answer,
                 None => return,
@@ -243,7 +243,7 @@ impl Node {
         }
         for (watcher, seen) in open.watchers {
             self.waiting.remove(&watcher);
-            let answer = self.last_news(task, seen);
+            let answer = self.last_update(task, seen);
             self.reply(watcher, answer);
         }
     }
@@ -273,40 +273,40 @@ impl Node {
         answer
     }
 
-    fn watch_task(&mut self, request: RequestId, task: TaskId, seen: Seen) -> Option<Answer> {
+    fn watch_task(&mut self, request: RequestId, task: TaskId, seen: Cursor) -> Option<Answer> {
         if self.waiting.len() >= WAITING_MAX {
             return Some(Err(Rejection::TooManyWaiting));
         }
         let Some(open) = self.tasks.get_mut(task).filter(|open| open.is_accepted()) else {
-            return Some(self.last_news(task, seen));
+            return Some(self.last_update(task, seen));
         };
         open.watchers.push((request, seen));
         self.waiting.insert(request, task);
-        self.tell_watchers(task);
+        self.answer_watchers(task);
         None
     }
 
     /// Answers those who have not seen all that there is of an open task.
-    pub(super) fn tell_watchers(&mut self, task: TaskId) {
+    pub(super) fn answer_watchers(&mut self, task: TaskId) {
         let Some(open) = self.tasks.get_mut(task).filter(|open| !open.watchers.is_empty()) else { return };
         let watchers = core::mem::take(&mut open.watchers);
         for (watcher, seen) in watchers {
             let Some(open) = self.tasks.get_mut(task) else { return };
-            let Some(news) = open.news(seen) else {
+            let Some(update) = open.update_since(seen) else {
                 open.watchers.push((watcher, seen));
                 continue;
             };
             self.waiting.remove(&watcher);
-            let answer = self.view_task(task).map(|view| Response::News(Box::new(view), news));
+            let answer = self.view_task(task).map(|view| Response::TaskUpdate(Box::new(view), update));
             self.reply(watcher, answer);
         }
     }
 
     /// Says how a task ended, to somebody who has seen so much of it.
-    fn last_news(&self, task: TaskId, seen: Seen) -> Answer {
+    fn last_update(&self, task: TaskId, seen: Cursor) -> Answer {
         let summary = self.results.get(task).ok_or(Rejection::TaskNotFound(task))?;
-        let news = News { attempt: seen.attempt, offset: seen.bytes, text: String::new() };
-        Ok(Response::News(Box::new(finished_view(summary)), news))
+        let update = TaskUpdate { attempt: seen.attempt, offset: seen.bytes, text: String::new() };
+        Ok(Response::TaskUpdate(Box::new(finished_view(summary)), update))
     }
 
     fn find_task(&mut self, task: TaskId) -> Answer {
@@ -322,17 +322,17 @@ impl Node {
         open.map(|open| open_view(now, open, scheduler)).ok_or(Rejection::TaskNotFound(task))
     }
 
-    fn list_tasks(&self, which: Which, limit: u32, offset: u32) -> Response {
+    fn list_tasks(&self, filter: TaskFilter, limit: u32, offset: u32) -> Response {
         let limit = usize::try_from(limit.min(LIST_MAX)).unwrap_or_default();
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        let is_wanted = |open: &&Open| {
+        let is_wanted = |open: &&OpenTask| {
             let (status, worker) = open.status();
-            open.is_accepted() && which.holds(status, worker)
+            open.is_accepted() && filter.matches(status, worker)
         };
-        let finished = || self.results.newest_first().filter(|done| which.holds(done.status, done.worker));
-        let mut open: Vec<&Open> = self.tasks.iter().filter(is_wanted).collect();
+        let finished = || self.results.newest_first().filter(|done| filter.matches(done.status, done.worker));
+        let mut open: Vec<&OpenTask> = self.tasks.iter().filter(is_wanted).collect();
         open.sort_by_key(|open| core::cmp::Reverse((open.stored.submitted_at, open.stored.id)));
-        let done = if which == Which::default() { self.results.len() } else { finished().count() };
+        let done = if filter == TaskFilter::default() { self.results.len() } else { finished().count() };
         let total = u32::try_from(open.len() + done).unwrap_or(u32::MAX);
         let mut open = open.into_iter().peekable();
         let mut finished = finished().peekable();
@@ -437,7 +437,7 @@ impl Node {
     }
 }
 
-fn open_view(now: Instant, open: &Open, scheduler: &Scheduler) -> TaskView {
+fn open_view(now: Instant, open: &OpenTask, scheduler: &Scheduler) -> TaskView {
     let (status, worker) = open.status();
     let remaining = open.remaining(now, |worker| scheduler.expected(worker));
     TaskView {

@@ -3,7 +3,7 @@
 //! The text is always a prefix of the attempt's final text. A piece that arrives early waits for its predecessors; a
 //! piece that would exceed the limits is dropped. This loses nothing, since the outcome carries the whole text.
 
-use crate::wire::Passage;
+use crate::wire::ProgressChunk;
 use core::ops::Bound;
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ impl Progress {
     }
 
     /// Adds a piece, unless it is larger than `room` bytes. Returns whether there is more text than before.
-    pub(crate) fn add(&mut self, piece: Passage, room: usize) -> bool {
+    pub(crate) fn add(&mut self, piece: ProgressChunk, room: usize) -> bool {
         let before = self.text.len();
         let offset = usize::try_from(piece.offset).unwrap_or(usize::MAX);
         if piece.text.len() > room || (offset > before && self.early.len() >= EARLY_MAX) {
@@ -68,9 +68,9 @@ mod tests {
     use crate::ids::TaskId;
     use crate::wire::Attempt;
 
-    fn piece(offset: u32, text: &str) -> Passage {
+    fn piece(offset: u32, text: &str) -> ProgressChunk {
         let attempt = Attempt { task: TaskId([1; 16]), number: 1 };
-        Passage { attempt, offset, text: text.to_owned(), tokens: offset + 1 }
+        ProgressChunk { attempt, offset, text: text.to_owned(), tokens: offset + 1 }
     }
 
     #[test]

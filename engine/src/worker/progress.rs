@@ -4,7 +4,7 @@
 //! under a new number gets the text anew from its beginning.
 
 use crate::time::Instant;
-use crate::wire::{Attempt, Passage};
+use crate::wire::{Attempt, ProgressChunk};
 use core::time::Duration;
 
 /// The text of one job.
@@ -38,7 +38,7 @@ impl ProgressBuffer {
     }
 
     /// Returns what is to be sent now, and waits for the pause before there is more.
-    pub(crate) fn take(&mut self, now: Instant, attempt: Attempt, pause: Duration) -> Option<Passage> {
+    pub(crate) fn take(&mut self, now: Instant, attempt: Attempt, pause: Duration) -> Option<ProgressChunk> {
         if self.due()? > now {
             return None;
         }
@@ -47,7 +47,7 @@ impl ProgressBuffer {
         let (text, offset) = (rest.get(..end)?.to_owned(), u32::try_from(self.sent).ok()?);
         self.sent += end;
         self.not_before = now.after(pause);
-        Some(Passage { attempt, offset, text, tokens: self.tokens })
+        Some(ProgressChunk { attempt, offset, text, tokens: self.tokens })
     }
 }
 
@@ -68,7 +68,8 @@ mod tests {
         let mut buffer = ProgressBuffer::default();
         assert_eq!(buffer.take(at(0), attempt, CHUNK_INTERVAL), None);
         buffer.push("a", 1);
-        let piece = |offset, text: &str, tokens| Passage { attempt, offset, text: text.to_owned(), tokens };
+        let piece =
+            |offset, text: &str, tokens| ProgressChunk { attempt, offset, text: text.to_owned(), tokens };
         assert_eq!(buffer.take(at(0), attempt, CHUNK_INTERVAL), Some(piece(0, "a", 1)));
         buffer.push("b", 2);
         buffer.push("c", 3);

@@ -13,7 +13,7 @@ use engine::blobs::{BlobError, BlobReport, Hash, Piece, Pieces, Pin};
 use engine::error::{DialError, InferenceError, WriteError};
 use engine::input::{Interface, ModelState};
 
-use engine::request::{FetchSpec, Seen, Which};
+use engine::request::{Cursor, FetchSpec, TaskFilter};
 use engine::task::{
     ChatMessage, ChatRole, Classification, EmbeddingInput, Generation, Prompt, Reranking, TaskInput,
     TaskKind, TaskOutput, TaskSpec, TaskStatus, Truncation,
@@ -50,11 +50,11 @@ fn request() -> impl Strategy<Value = Request> {
         1 => task().prop_map(Request::Task),
         1 => (task(), 0u32..4, any::<u32>()).prop_map(|(task, attempt, bytes)| Request::Watch {
             task,
-            seen: Seen { status: TaskStatus::Queued, attempt, bytes }
+            seen: Cursor { status: TaskStatus::Queued, attempt, bytes }
         }),
         1 => node.clone().prop_map(Request::Route),
         1 => (any::<u32>(), any::<u32>(), proptest::option::of(node)).prop_map(|(limit, offset, worker)| {
-            Request::Tasks { which: Which { status: None, worker }, limit, offset }
+            Request::Tasks { filter: TaskFilter { status: None, worker }, limit, offset }
         }),
         1 => Just(Request::Diagnosis),
         4 => fetch().prop_map(Request::Fetch),

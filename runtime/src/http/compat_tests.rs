@@ -9,7 +9,7 @@ use super::*;
 use crate::store::Damage;
 use engine::model::{ModelConflict, ModelOffer};
 use engine::request::{
-    Answer, DiagnosisView, MemberView, ModelWish, News, Request, Response, Seen, TaskView,
+    Answer, Cursor, DiagnosisView, MemberView, ModelWish, Request, Response, TaskUpdate, TaskView,
 };
 use engine::task::{
     EmbeddingInput, FinishReason, Outcome, Prompt, ResultSummary, TaskFailure, TaskInput, TaskKind,
@@ -129,10 +129,10 @@ impl Stage {
 }
 
 /// Tells the story piece by piece. Its first worker dies on the way, and the next one begins anew.
-fn news(task: TaskId, seen: Seen, prompt: &str) -> Option<Answer> {
+fn news(task: TaskId, seen: Cursor, prompt: &str) -> Option<Answer> {
     if prompt.starts_with(ECHO) {
-        let news = News { attempt: 1, offset: seen.bytes, text: String::new() };
-        return Some(Ok(Response::News(Box::new(view(task, TaskStatus::Completed)), news)));
+        let news = TaskUpdate { attempt: 1, offset: seen.bytes, text: String::new() };
+        return Some(Ok(Response::TaskUpdate(Box::new(view(task, TaskStatus::Completed)), news)));
     }
     let begun = if prompt == "two minds" { "once there" } else { "once" };
     let (status, news) = match (seen.attempt, seen.bytes) {
@@ -142,8 +142,8 @@ fn news(task: TaskId, seen: Seen, prompt: &str) -> Option<Answer> {
         _ => (TaskStatus::Completed, (2, seen.bytes, "")),
     };
     let (attempt, offset, text) = news;
-    let news = News { attempt, offset, text: text.to_owned() };
-    Some(Ok(Response::News(Box::new(view(task, status)), news)))
+    let news = TaskUpdate { attempt, offset, text: text.to_owned() };
+    Some(Ok(Response::TaskUpdate(Box::new(view(task, status)), news)))
 }
 
 impl ResultSource for Stage {

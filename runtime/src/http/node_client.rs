@@ -13,7 +13,7 @@ use crate::inference::EMBEDDED_MODEL;
 use api::Conflict;
 use axum::http::StatusCode;
 use engine::record::RecordKind;
-use engine::request::{News, Request as Ask, Response as Reply, Seen, TaskView};
+use engine::request::{Cursor, Request as Ask, Response as Reply, TaskUpdate, TaskView};
 use engine::task::{TaskResult, TaskSpec};
 use engine::{Fingerprint, Rejection, TaskId};
 
@@ -63,9 +63,9 @@ pub(super) async fn other_name(api: &Api, asked: &str) -> Option<String> {
 }
 
 /// Waits until there is more of a task than was seen.
-pub(super) async fn watch(api: &Api, task: TaskId, seen: Seen) -> Result<(TaskView, News), ApiError> {
+pub(super) async fn watch(api: &Api, task: TaskId, seen: Cursor) -> Result<(TaskView, TaskUpdate), ApiError> {
     match api.handle.ask(Ask::Watch { task, seen }).await?? {
-        Reply::News(view, news) => Ok((*view, news)),
+        Reply::TaskUpdate(view, news) => Ok((*view, news)),
         other => Err(unexpected(&other)),
     }
 }

@@ -12,7 +12,7 @@ use super::model_rejection;
 use super::node_client::{other_name, result, submit, unexpected, watch};
 use super::state::Api;
 use axum::http::StatusCode;
-use engine::request::{ModelWish, News, Request as Ask, Response as Reply, Seen, TaskView};
+use engine::request::{Cursor, ModelWish, Request as Ask, Response as Reply, TaskUpdate, TaskView};
 use engine::task::{InputFault, Outcome, TaskFailure, TaskInput, TaskOutput, TaskResult, TaskSpec};
 use engine::{Fingerprint, Rejection, TaskId};
 use futures::{StreamExt, TryStreamExt};
@@ -236,7 +236,7 @@ impl Errand {
     }
 
     /// Waits until there is more of a task than was seen.
-    pub(super) async fn watch(&self, task: TaskId, seen: Seen) -> Result<(TaskView, News), ApiError> {
+    pub(super) async fn watch(&self, task: TaskId, seen: Cursor) -> Result<(TaskView, TaskUpdate), ApiError> {
         watch(&self.api, task, seen).await
     }
 

@@ -53,11 +53,11 @@ fn answer(request: &Request) -> Option<Answer> {
         Request::AwaitTask(id) if *id == OPEN => return None,
         Request::Task(id) | Request::Cancel(id) | Request::AwaitTask(id) => Err(Rejection::TaskNotFound(*id)),
         Request::Watch { .. } => return None,
-        Request::Tasks { which, limit, offset } => {
+        Request::Tasks { filter: which, limit, offset } => {
             assert_eq!((*limit, *offset), (3, 1));
             let views = [DONE, OPEN].map(task_view);
             let tasks: Vec<TaskView> =
-                views.into_iter().filter(|view| which.holds(view.status, view.worker)).collect();
+                views.into_iter().filter(|view| which.matches(view.status, view.worker)).collect();
             Ok(Response::Tasks { total: u32::try_from(tasks.len()).unwrap(), tasks })
         }
         Request::Submit(TaskSpec { input, .. }) if input.texts() == ["full"] => {

@@ -34,7 +34,7 @@ use engine::blobs::BlobOrder;
 use engine::input::{Interface, ModelState};
 use engine::output::{InferenceJob, Output};
 use engine::record::Record;
-use engine::request::{Answer, Request, Response, Seen};
+use engine::request::{Answer, Cursor, Request, Response};
 use engine::task::{TaskKind, TaskStatus};
 use engine::time::micros;
 use engine::{
@@ -110,7 +110,7 @@ struct Host {
 enum PendingRequest {
     Fetch(usize),
     Leave,
-    News(TaskId, Seen),
+    News(TaskId, Cursor),
     Outcome(u32),
     Submission(u32),
 }
@@ -133,7 +133,7 @@ enum Scheduled {
     CheckLiveness { last: bool },
     ModelsReady { node: NodeIndex, incarnation: u32 },
     PowerFails { node: NodeIndex, incarnation: u32 },
-    WatchOn { node: NodeIndex, incarnation: u32, task: TaskId, seen: Seen },
+    WatchOn { node: NodeIndex, incarnation: u32, task: TaskId, seen: Cursor },
     Start(NodeIndex),
     Submission(u32),
     Timer(NodeIndex),
@@ -607,7 +607,7 @@ impl EventQueue {
     }
 
     /// Schedules a user's next request for streamed text, once the node has returned all its outputs.
-    fn watch(&mut self, node: NodeIndex, task: TaskId, seen: Seen) {
+    fn watch(&mut self, node: NodeIndex, task: TaskId, seen: Cursor) {
         let incarnation = self.hosts[node as usize].incarnation;
         self.after(Duration::ZERO, Scheduled::WatchOn { node, incarnation, task, seen });
     }
@@ -628,13 +628,13 @@ impl EventQueue {
                 }
                 if let Some(task) = self.observer.clients.submitted(number, node, answer) {
                     if self.scenario.workload.as_ref().is_some_and(|work| work.kind == TaskKind::Generation) {
-                        self.watch(node, task, Seen { status: TaskStatus::Queued, attempt: 0, bytes: 0 });
+                        self.watch(node, task, Cursor { status: TaskStatus::Queued, attempt: 0, bytes: 0 });
                     }
                     self.after(Duration::ZERO, Scheduled::AwaitOutcome { node, incarnation, number, task });
                 }
             }
             Some(PendingRequest::News(task, seen)) => {
-                if let Ok(Response::News(view, news)) = answer
+                if let Ok(Response::TaskUpdate(view, news)) = answer
                     && !view.status.is_terminal()
                 {
                     if !news.text.is_empty() {

@@ -126,7 +126,7 @@ impl Invariant for DurableBeforeAcknowledged {
             }
             Observation::Output(Output::Reply { answer: Ok(response), .. }) => match response {
                 Response::Submitted(task) => self.accepted(node, *task, "a user was told of the acceptance"),
-                Response::News(view, _) | Response::Task(view) => self.shown(node, view),
+                Response::TaskUpdate(view, _) | Response::Task(view) => self.shown(node, view),
                 Response::Tasks { tasks, .. } => tasks.iter().try_for_each(|view| self.shown(node, view)),
                 Response::Chosen(..)
                 | Response::Diagnosis(_)

@@ -101,7 +101,7 @@ impl Invariant for OneModelPerRequest {
             Observation::Output(Output::Infer { model, fingerprint, .. }) => {
                 return self.infer(node, model, *fingerprint);
             }
-            Observation::Output(Output::Reply { answer: Ok(Response::News(view, news)), .. })
+            Observation::Output(Output::Reply { answer: Ok(Response::TaskUpdate(view, news)), .. })
                 if !news.text.is_empty() =>
             {
                 return self.shown(view.id, news.attempt);

@@ -4,7 +4,7 @@
 use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
 use engine::record::Record;
-use engine::request::{News, Response};
+use engine::request::{Response, TaskUpdate};
 use engine::task::{Outcome, TaskOutput};
 use engine::{Instant, Output, TaskId};
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ pub(super) struct StreamsAgree {
 pub(super) const NAME: &str = "streams_agree";
 
 impl StreamsAgree {
-    fn piece(&mut self, task: TaskId, news: &News) -> Result<(), String> {
+    fn piece(&mut self, task: TaskId, news: &TaskUpdate) -> Result<(), String> {
         if news.text.is_empty() {
             return Ok(());
         }
@@ -56,7 +56,7 @@ impl Invariant for StreamsAgree {
 
     fn observe(&mut self, _: Instant, _: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         match observation {
-            Observation::Output(Output::Reply { answer: Ok(Response::News(view, news)), .. }) => {
+            Observation::Output(Output::Reply { answer: Ok(Response::TaskUpdate(view, news)), .. }) => {
                 self.piece(view.id, news)
             }
             Observation::Durable(Record::Result(result)) => match &result.outcome {
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn gaps_and_other_words_are_wrong() {
         let mut invariant = StreamsAgree::default();
-        let news = |attempt, offset, text: &str| News { attempt, offset, text: text.to_owned() };
+        let news = |attempt, offset, text: &str| TaskUpdate { attempt, offset, text: text.to_owned() };
         assert_eq!(invariant.piece(TASK, &news(1, 0, "once ")), Ok(()));
         assert_eq!(invariant.piece(TASK, &news(1, 5, "upon")), Ok(()));
         assert_eq!(invariant.piece(TASK, &news(1, 5, "upon a")), Ok(()), "asked again");

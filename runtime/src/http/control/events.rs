@@ -7,7 +7,7 @@ use crate::http::node_client;
 use crate::http::state::Api;
 use api::Task;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use engine::request::{News, Seen, TaskView};
+use engine::request::{Cursor, TaskUpdate, TaskView};
 use engine::{NodeId, TaskId};
 use futures::Stream;
 use serde::Serialize;
@@ -19,7 +19,7 @@ pub(super) fn of_task(api: Api, now: TaskView) -> Sse<impl Stream<Item = Result<
     let mut watcher = Watcher {
         api,
         task: now.id,
-        seen: Seen { status: now.status, attempt: 0, bytes: 0 },
+        seen: Cursor { status: now.status, attempt: 0, bytes: 0 },
         with: None,
         waiting: VecDeque::new(),
         ended: false,
@@ -35,7 +35,7 @@ pub(super) fn of_task(api: Api, now: TaskView) -> Sse<impl Stream<Item = Result<
 struct Watcher {
     api: Api,
     task: TaskId,
-    seen: Seen,
+    seen: Cursor,
     /// The attempt that was told of, and its worker.
     with: Option<(u32, Option<NodeId>)>,
     /// Events that the client has not got yet.
@@ -74,7 +74,7 @@ impl Watcher {
         }
     }
 
-    fn take(&mut self, view: TaskView, news: &News) {
+    fn take(&mut self, view: TaskView, news: &TaskUpdate) {
         // A status that came and went between two looks shows by this.
         let changed = view.status != self.seen.status || Some((view.attempts, view.worker)) != self.with;
         let ended = view.status.is_terminal();

@@ -20,7 +20,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use engine::request::{Request as Ask, Response as Reply, Which};
+use engine::request::{Request as Ask, Response as Reply, TaskFilter};
 use engine::task::TaskStatus;
 use engine::{NodeId, Rejection, TaskId};
 use serde::Deserialize;
@@ -58,7 +58,7 @@ pub(super) struct Page {
 
 impl Page {
     /// Returns which tasks are asked for.
-    fn which(&self) -> Result<Which, ApiError> {
+    fn which(&self) -> Result<TaskFilter, ApiError> {
         let status = self.status.as_deref().map(|text| {
             STATUSES.into_iter().find(|status| status.to_string().eq_ignore_ascii_case(text)).ok_or_else(
                 || {
@@ -75,7 +75,7 @@ impl Page {
                 ApiError::new(StatusCode::BAD_REQUEST, "query_malformed", format!("worker: {error}"))
             })
         });
-        Ok(Which { status: status.transpose()?, worker: worker.transpose()? })
+        Ok(TaskFilter { status: status.transpose()?, worker: worker.transpose()? })
     }
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn tasks(State(api): State<Api>, page: QueryOf<Page>) -> Answer
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "limit_out_of_range", message));
     }
     let which = page.which()?;
-    match ask(&api, Ask::Tasks { which, limit, offset: page.offset.unwrap_or(0) }).await? {
+    match ask(&api, Ask::Tasks { filter: which, limit, offset: page.offset.unwrap_or(0) }).await? {
         Reply::Tasks { total, tasks } => {
             Ok(Json(Tasks { total, tasks: tasks.into_iter().map(Task::from).collect() }))
         }

@@ -12,7 +12,7 @@ use crate::http::state::Api;
 use crate::http::task_runner::{self, Errand, Part};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use engine::request::{News, Seen};
+use engine::request::{Cursor, TaskUpdate};
 use engine::task::{TaskSpec, TaskStatus};
 use engine::{Fingerprint, TaskId};
 use futures::Stream;
@@ -86,13 +86,17 @@ struct Writer {
 /// One answer, and what is known of it.
 struct Current {
     task: TaskId,
-    seen: Seen,
+    seen: Cursor,
     told: Told,
 }
 
 impl Current {
     fn of(task: TaskId) -> Self {
-        Self { task, seen: Seen { status: TaskStatus::Queued, attempt: 0, bytes: 0 }, told: Told::default() }
+        Self {
+            task,
+            seen: Cursor { status: TaskStatus::Queued, attempt: 0, bytes: 0 },
+            told: Told::default(),
+        }
     }
 }
 
@@ -179,7 +183,7 @@ struct Told {
 
 impl Told {
     /// Takes in what an attempt writes, and returns what of it is new to the client.
-    fn take(&mut self, news: &News) -> Result<Option<String>, ApiError> {
+    fn take(&mut self, news: &TaskUpdate) -> Result<Option<String>, ApiError> {
         if news.attempt != self.attempt || news.offset == 0 {
             self.attempt = news.attempt;
             self.text.clear();
@@ -220,8 +224,8 @@ fn differs() -> ApiError {
 mod tests {
     use super::*;
 
-    fn news(attempt: u32, offset: u32, text: &str) -> News {
-        News { attempt, offset, text: text.to_owned() }
+    fn news(attempt: u32, offset: u32, text: &str) -> TaskUpdate {
+        TaskUpdate { attempt, offset, text: text.to_owned() }
     }
 
     #[test]
