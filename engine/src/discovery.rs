@@ -30,9 +30,9 @@ use packet::{ADDRESSES_MAX, Announcement, KNOWN_MAX};
 use std::collections::BTreeMap;
 use table::{ENTRIES_MAX, FORMER_MAX, Table};
 
-/// What was found out.
+/// A command to the parent or a report to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fact {
+pub(crate) enum Action {
     /// Multicast works again.
     Available,
     /// A node answered more than once, and is most likely there.
@@ -91,7 +91,7 @@ pub(crate) struct Discovery {
     packets_heard: u64,
     packets_dropped: u64,
     packets_unusable: u64,
-    facts: Vec<Fact>,
+    actions: Vec<Action>,
 }
 
 impl Discovery {
@@ -120,7 +120,7 @@ impl Discovery {
             packets_heard: 0,
             packets_dropped: 0,
             packets_unusable: 0,
-            facts: Vec::new(),
+            actions: Vec::new(),
         }
     }
 
@@ -186,9 +186,9 @@ impl Discovery {
     /// Takes note that a node is no longer there, whatever its announcement promised, and asks for it soon in case
     /// that it is.
     pub(crate) fn handle_gone(&mut self, now: Instant, node: NodeId, rng: &mut Rng) {
-        if let Some(fact) = self.table.handle_gone(node) {
-            let said_so = matches!(fact, Fact::Left(_));
-            self.facts.push(fact);
+        if let Some(action) = self.table.handle_gone(node) {
+            let said_so = matches!(action, Action::Left(_));
+            self.actions.push(action);
             if !said_so && self.active && self.lookups.len() < LOOKUPS_MAX {
                 self.lookups.insert(node, now.after(rng.between(ASK_AFTER, ASK_AFTER * 2)));
             }
@@ -229,7 +229,7 @@ impl Discovery {
             self.send_lookups(now);
         }
         let gone = self.table.expire(now);
-        self.facts.extend(gone);
+        self.actions.extend(gone);
     }
 
     /// Returns when something will be due.
@@ -245,8 +245,8 @@ impl Discovery {
     }
 
     /// Returns what was found out, in order.
-    pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
-        core::mem::take(&mut self.facts)
+    pub(crate) fn poll_actions(&mut self) -> Vec<Action> {
+        core::mem::take(&mut self.actions)
     }
 
     /// Says how full everything is.
@@ -296,9 +296,9 @@ impl Discovery {
             self.interfaces.values().any(|state| state.takes_multicast() && (alone || !state.is_loopback()));
         let before = self.available.replace(available);
         if available && before == Some(false) {
-            self.facts.push(Fact::Available);
+            self.actions.push(Action::Available);
         } else if !available && before != Some(false) {
-            self.facts.push(Fact::Unavailable);
+            self.actions.push(Action::Unavailable);
         }
     }
 

@@ -96,7 +96,7 @@ pub struct Finding {
 
 /// What the health check wants done, or has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fact {
+pub(crate) enum Action {
     /// A check begins: ask for host facts, and for a write unless an earlier one is still in progress.
     Begun {
         /// Whether to write.
@@ -123,7 +123,7 @@ pub(crate) struct Health {
     /// Whether a write is in progress.
     writing: bool,
     last: Option<HealthReport>,
-    facts: Vec<Fact>,
+    actions: Vec<Action>,
 }
 
 #[derive(Debug)]
@@ -138,7 +138,7 @@ impl Health {
     /// Creates the checks of a node that has not been checked yet.
     pub(crate) fn new(interval: Duration, memory_bytes_max: u64) -> Self {
         let (next_at, check, writing, last) = (None, None, false, None);
-        Self { interval, memory_bytes_max, next_at, check, writing, last, facts: Vec::new() }
+        Self { interval, memory_bytes_max, next_at, check, writing, last, actions: Vec::new() }
     }
 
     /// Starts a check now, and one every interval from now on.
@@ -208,8 +208,8 @@ impl Health {
     }
 
     /// Returns what the checks want done or have found, in order.
-    pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
-        core::mem::take(&mut self.facts)
+    pub(crate) fn poll_actions(&mut self) -> Vec<Action> {
+        core::mem::take(&mut self.actions)
     }
 
     /// Returns the report of the last check.
@@ -235,7 +235,7 @@ impl Health {
             *at = now.after(self.interval);
         }
         self.check = Some(Check { begun: now, host: None, storage: None, waiters: Vec::new() });
-        self.facts.push(Fact::Begun { write: !self.writing });
+        self.actions.push(Action::Begun { write: !self.writing });
         self.writing = true;
     }
 
@@ -249,7 +249,7 @@ impl Health {
         let after = (report.verdict, reasons(&report));
         let changed = (before != after).then_some(after.1);
         self.last = Some(report.clone());
-        self.facts.push(Fact::Over { report, waiters: check.waiters, changed });
+        self.actions.push(Action::Over { report, waiters: check.waiters, changed });
     }
 }
 
@@ -363,7 +363,7 @@ mod tests {
         storage: Option<Result<(), WriteError>>,
     ) -> (HealthReport, Option<Vec<HealthReason>>) {
         health.handle_timeout(at(begin));
-        assert!(matches!(health.poll_facts()[..], [Fact::Begun { .. }]));
+        assert!(matches!(health.poll_actions()[..], [Action::Begun { .. }]));
         if let Some(host) = host {
             health.handle_host(host);
         }
@@ -372,8 +372,8 @@ mod tests {
         }
         let over = health.poll_timeout().unwrap();
         health.handle_timeout(over);
-        let facts = health.poll_facts();
-        let [Fact::Over { report, changed, .. }] = &facts[..] else { panic!("{facts:?}") };
+        let actions = health.poll_actions();
+        let [Action::Over { report, changed, .. }] = &actions[..] else { panic!("{actions:?}") };
         (report.clone(), changed.clone())
     }
 
@@ -464,12 +464,12 @@ mod tests {
         let first = check(&mut health, 0, Some(WELL), None).0;
         assert_eq!(first.took_micros, 500_000);
         health.handle_timeout(at(30_000));
-        assert_eq!(health.poll_facts(), [Fact::Begun { write: false }]);
+        assert_eq!(health.poll_actions(), [Action::Begun { write: false }]);
         health.handle_written(at(30_001), Ok(()));
         health.handle_host(WELL);
         health.handle_timeout(at(30_001));
         assert!(
-            matches!(&health.poll_facts()[..], [Fact::Over { report, .. }] if report.verdict == Verdict::Pass)
+            matches!(&health.poll_actions()[..], [Action::Over { report, .. }] if report.verdict == Verdict::Pass)
         );
     }
 
@@ -482,8 +482,8 @@ mod tests {
         health.handle_host(WELL);
         health.handle_timeout(at(700));
         assert!(matches!(
-            &health.poll_facts()[..],
-            [Fact::Begun { .. }, Fact::Over { changed: Some(reasons), .. }] if *reasons == [HealthReason::StorageTimeout]
+            &health.poll_actions()[..],
+            [Action::Begun { .. }, Action::Over { changed: Some(reasons), .. }] if *reasons == [HealthReason::StorageTimeout]
         ));
     }
 
@@ -493,13 +493,13 @@ mod tests {
         check(&mut health, 0, Some(WELL), Some(Ok(())));
         assert!(health.handle_request(at(10_000), RequestId(1)));
         assert!(health.handle_request(at(10_001), RequestId(2)));
-        assert_eq!(health.poll_facts(), [Fact::Begun { write: true }]);
+        assert_eq!(health.poll_actions(), [Action::Begun { write: true }]);
         health.forget(RequestId(1));
         health.handle_host(WELL);
         health.handle_written(at(10_002), Ok(()));
         health.handle_timeout(at(10_002));
         assert!(
-            matches!(&health.poll_facts()[..], [Fact::Over { waiters, .. }] if *waiters == [RequestId(2)])
+            matches!(&health.poll_actions()[..], [Action::Over { waiters, .. }] if *waiters == [RequestId(2)])
         );
         assert_eq!(health.poll_timeout(), Some(at(40_000)));
         health.handle_request(at(10_003), RequestId(3));

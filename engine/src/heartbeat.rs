@@ -32,7 +32,7 @@ pub enum Liveness {
 
 /// What the detector wants done, or has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fact {
+pub(crate) enum Action {
     /// Send a ping with this number.
     Ping(LinkId, u32),
     /// The peer of the link is DEAD; the detector no longer watches the link.
@@ -51,7 +51,7 @@ pub(crate) struct Heartbeat {
     due: Option<Instant>,
     /// Whether `due` is out of date.
     changed: bool,
-    facts: Vec<Fact>,
+    actions: Vec<Action>,
 }
 
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl Heartbeat {
         if watch.liveness == Liveness::Slow {
             watch.liveness = Liveness::Alive;
             watch.next_ping = now.after(INTERVAL + TURN);
-            self.facts.push(Fact::Recovered(link));
+            self.actions.push(Action::Recovered(link));
         }
     }
 
@@ -160,7 +160,7 @@ impl Heartbeat {
                 if watch.liveness == Liveness::Alive && now >= since.after(SLOW_AFTER) {
                     watch.liveness = Liveness::Slow;
                     watch.next_ping = now;
-                    self.facts.push(Fact::Slow(link));
+                    self.actions.push(Action::Slow(link));
                 }
             }
             if now >= watch.next_ping {
@@ -170,12 +170,12 @@ impl Heartbeat {
                 watch.unanswered_since.get_or_insert(now);
                 let pause = if watch.liveness == Liveness::Slow { PROBE_INTERVAL } else { INTERVAL + TURN };
                 watch.next_ping = now.after(pause);
-                self.facts.push(Fact::Ping(link, number));
+                self.actions.push(Action::Ping(link, number));
             }
         }
         for link in dead {
             self.links.remove(&link);
-            self.facts.push(Fact::Dead(link));
+            self.actions.push(Action::Dead(link));
         }
         self.due = self.earliest();
     }
@@ -197,8 +197,8 @@ impl Heartbeat {
     }
 
     /// Returns what the detector wants done or has found, in order.
-    pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
-        core::mem::take(&mut self.facts)
+    pub(crate) fn poll_actions(&mut self) -> Vec<Action> {
+        core::mem::take(&mut self.actions)
     }
 
     /// Returns the verdict on the peer of a link; DEAD if the link is not watched.
@@ -268,30 +268,30 @@ mod tests {
 
     /// Runs the detector until `end`. The peer answers when `answers` says so. Returns each fact with its time in
     /// seconds.
-    fn run(end: u64, answers: impl Fn(u64) -> bool) -> Vec<(u64, Fact)> {
+    fn run(end: u64, answers: impl Fn(u64) -> bool) -> Vec<(u64, Action)> {
         let mut heartbeat = Heartbeat::default();
         heartbeat.handle_up(at(0), LINK, &mut Rng::new([0; 32]));
         let mut seen = Vec::new();
         while let Some(due) = heartbeat.poll_timeout().filter(|&due| due <= at(end * 1000)) {
             heartbeat.handle_timeout(due);
             let seconds = due.as_micros() / 1_000_000;
-            for fact in heartbeat.poll_facts() {
-                if matches!(fact, Fact::Ping(..)) && answers(seconds) {
+            for action in heartbeat.poll_actions() {
+                if matches!(action, Action::Ping(..)) && answers(seconds) {
                     heartbeat.handle_heard(due.after(Duration::from_millis(1)), LINK);
                 }
-                seen.push((seconds, fact));
+                seen.push((seconds, action));
             }
-            seen.extend(heartbeat.poll_facts().into_iter().map(|fact| (seconds, fact)));
+            seen.extend(heartbeat.poll_actions().into_iter().map(|action| (seconds, action)));
         }
         seen
     }
 
     /// Runs a detector up to and including `end`, each deadline on time, and returns what it found.
-    fn run_until(heartbeat: &mut Heartbeat, end: Instant) -> Vec<Fact> {
+    fn run_until(heartbeat: &mut Heartbeat, end: Instant) -> Vec<Action> {
         while let Some(due) = heartbeat.poll_timeout().filter(|&due| due <= end) {
             heartbeat.handle_timeout(due);
         }
-        heartbeat.poll_facts()
+        heartbeat.poll_actions()
     }
 
     #[test]
@@ -299,28 +299,29 @@ mod tests {
         assert_eq!(
             run(35, |_| true),
             vec![
-                (0, Fact::Ping(LINK, 0)),
-                (10, Fact::Ping(LINK, 1)),
-                (20, Fact::Ping(LINK, 2)),
-                (31, Fact::Ping(LINK, 3))
+                (0, Action::Ping(LINK, 0)),
+                (10, Action::Ping(LINK, 1)),
+                (20, Action::Ping(LINK, 2)),
+                (31, Action::Ping(LINK, 3))
             ]
         );
     }
 
     #[test]
     fn a_silent_peer_is_slow_after_two_seconds_and_dead_after_five_probes() {
-        let facts = run(60, |seconds| seconds < 5);
-        let slow = facts.iter().find(|(_, fact)| matches!(fact, Fact::Slow(_))).map(|(at, _)| *at);
-        assert_eq!((slow, facts.last()), (Some(12), Some(&(14, Fact::Dead(LINK)))));
-        let silent = facts.iter().skip_while(|(at, _)| *at < 5);
-        assert_eq!(silent.filter(|(_, fact)| matches!(fact, Fact::Ping(..))).count(), 6);
+        let actions = run(60, |seconds| seconds < 5);
+        let slow = actions.iter().find(|(_, action)| matches!(action, Action::Slow(_))).map(|(at, _)| *at);
+        assert_eq!((slow, actions.last()), (Some(12), Some(&(14, Action::Dead(LINK)))));
+        let silent = actions.iter().skip_while(|(at, _)| *at < 5);
+        assert_eq!(silent.filter(|(_, action)| matches!(action, Action::Ping(..))).count(), 6);
     }
 
     #[test]
     fn a_slow_peer_that_answers_is_alive_again() {
-        let facts = run(40, |seconds| !(5..14).contains(&seconds));
-        let changes: Vec<_> = facts.iter().filter(|(_, fact)| !matches!(fact, Fact::Ping(..))).collect();
-        assert_eq!(changes, vec![&(12, Fact::Slow(LINK)), &(14, Fact::Recovered(LINK))]);
+        let actions = run(40, |seconds| !(5..14).contains(&seconds));
+        let changes: Vec<_> =
+            actions.iter().filter(|(_, action)| !matches!(action, Action::Ping(..))).collect();
+        assert_eq!(changes, vec![&(12, Action::Slow(LINK)), &(14, Action::Recovered(LINK))]);
     }
 
     #[test]
@@ -328,13 +329,13 @@ mod tests {
         let mut heartbeat = Heartbeat::default();
         heartbeat.handle_up(at(0), LINK, &mut Rng::new([0; 32]));
         heartbeat.handle_timeout(at(1000));
-        assert_eq!(heartbeat.poll_facts(), vec![Fact::Ping(LINK, 0)]);
+        assert_eq!(heartbeat.poll_actions(), vec![Action::Ping(LINK, 0)]);
         // The verdict was due at 3 s. Neither an input that comes first nor the tick may pass it now.
         heartbeat.handle_up(at(9000), LinkId(2), &mut Rng::new([0; 32]));
         heartbeat.handle_timeout(at(9000));
-        assert_eq!(heartbeat.poll_facts(), vec![Fact::Ping(LINK, 1)]);
-        assert!(!run_until(&mut heartbeat, at(10_999)).contains(&Fact::Slow(LINK)));
-        assert!(run_until(&mut heartbeat, at(11_000)).contains(&Fact::Slow(LINK)));
+        assert_eq!(heartbeat.poll_actions(), vec![Action::Ping(LINK, 1)]);
+        assert!(!run_until(&mut heartbeat, at(10_999)).contains(&Action::Slow(LINK)));
+        assert!(run_until(&mut heartbeat, at(11_000)).contains(&Action::Slow(LINK)));
     }
 
     #[test]
@@ -342,10 +343,10 @@ mod tests {
         let mut heartbeat = Heartbeat::default();
         heartbeat.handle_up(at(0), LINK, &mut Rng::new([0; 32]));
         heartbeat.handle_probe(at(50), LINK);
-        assert_eq!(heartbeat.poll_facts(), vec![Fact::Ping(LINK, 0)]);
+        assert_eq!(heartbeat.poll_actions(), vec![Action::Ping(LINK, 0)]);
         assert_eq!(heartbeat.poll_timeout(), Some(at(2050)));
         heartbeat.handle_timeout(at(2050));
-        assert_eq!(heartbeat.poll_facts(), vec![Fact::Dead(LINK)]);
+        assert_eq!(heartbeat.poll_actions(), vec![Action::Dead(LINK)]);
     }
 
     #[test]
@@ -358,8 +359,8 @@ mod tests {
             watch.round_trip = Some(Duration::from_millis(round_trip));
             watch.next_ping = at(1000);
             heartbeat.handle_timeout(at(1000));
-            assert!(!run_until(&mut heartbeat, at(1000 + patience - 1)).contains(&Fact::Dead(LINK)));
-            assert_eq!(run_until(&mut heartbeat, at(1000 + patience)), vec![Fact::Dead(LINK)]);
+            assert!(!run_until(&mut heartbeat, at(1000 + patience - 1)).contains(&Action::Dead(LINK)));
+            assert_eq!(run_until(&mut heartbeat, at(1000 + patience)), vec![Action::Dead(LINK)]);
         }
     }
 
@@ -374,8 +375,8 @@ mod tests {
         {
             for one in 0..2 {
                 ends[one].handle_timeout(due);
-                for fact in ends[one].poll_facts() {
-                    let Fact::Ping(link, number) = fact else { panic!("{fact:?}") };
+                for action in ends[one].poll_actions() {
+                    let Action::Ping(link, number) = action else { panic!("{action:?}") };
                     sent.iter_mut().for_each(|sent| *sent += 1);
                     ends[1 - one].handle_heard(due, link);
                     ends[1 - one].handle_pinged(due.after(Duration::from_millis(2)), link);

@@ -29,9 +29,9 @@ use std::sync::Arc;
 
 pub use advert_cache::AdvertCache;
 
-/// What was found out.
+/// A command to the parent or a report to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fact {
+pub(crate) enum Action {
     /// A name stands for more than one model from now on, and for which.
     Ambiguous { model: String, fingerprints: Vec<Fingerprint> },
     /// Another living node signs adverts with this node's key; whether it is this one that gives way.
@@ -85,7 +85,7 @@ pub(crate) struct Membership {
     digest: u64,
     model_names: ModelNames,
     outbox: Outbox,
-    facts: Vec<Fact>,
+    actions: Vec<Action>,
 }
 
 #[derive(Debug)]
@@ -136,7 +136,7 @@ impl Membership {
             routes_found_at: now,
             model_names,
             outbox: Outbox::default(),
-            facts: Vec::new(),
+            actions: Vec::new(),
         }
     }
 
@@ -315,8 +315,8 @@ impl Membership {
     }
 
     /// Returns what was found out, in order.
-    pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
-        core::mem::take(&mut self.facts)
+    pub(crate) fn poll_actions(&mut self) -> Vec<Action> {
+        core::mem::take(&mut self.actions)
     }
 
     /// Returns the digest of this node's map.
@@ -437,7 +437,7 @@ impl Membership {
                 self.outbox.tell(now, member, member);
                 if held.former.replace(was) == Some(is) {
                     // It has signed above what took its place, so it was no life before a restart.
-                    self.facts.push(Fact::Doubled { member, copy: was.max(is) });
+                    self.actions.push(Action::Doubled { member, copy: was.max(is) });
                 }
             }
             // What nothing leads to is held but not passed on, until something does: strangers fill no maps.
@@ -497,7 +497,7 @@ impl Membership {
         match self.rival {
             Some((rival, above)) if rival == incarnation && sequence > above => {
                 self.fenced = incarnation < self.own.incarnation;
-                self.facts.push(Fact::Copied { fenced: self.fenced });
+                self.actions.push(Action::Copied { fenced: self.fenced });
                 if !self.fenced {
                     self.own.sequence = sequence;
                     self.touch_own(now);
@@ -519,7 +519,7 @@ impl Membership {
         }
         self.model_names.remove(before);
         let ambiguous = self.model_names.add(after).into_iter();
-        self.facts.extend(ambiguous.map(|(model, fingerprints)| Fact::Ambiguous { model, fingerprints }));
+        self.actions.extend(ambiguous.map(|(model, fingerprints)| Action::Ambiguous { model, fingerprints }));
     }
 
     fn touch_own(&mut self, now: Instant) {
@@ -539,7 +539,7 @@ impl Membership {
                 self.change_digest(mix(member, sequence));
                 self.model_names.remove(&good.advert.models);
             }
-            self.facts.push(Fact::Left(member));
+            self.actions.push(Action::Left(member));
         }
         for member in joined {
             if let Some(held) = self.adverts.get_mut(&member) {
@@ -549,7 +549,7 @@ impl Membership {
                 self.change_digest(mix(member, sequence));
                 self.recount_models(&[], &good.advert.models);
             }
-            self.facts.push(Fact::Joined(member));
+            self.actions.push(Action::Joined(member));
             // These have waited for company already.
             self.outbox.spread_now(now, member);
         }

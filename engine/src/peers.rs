@@ -32,9 +32,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 pub(crate) use link::Link;
 
-/// What is wanted or was found out.
+/// A command to the parent or a report to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fact {
+pub(crate) enum Action {
     /// Tell the other end that another living node holds its key, and where that connected from.
     Copied(LinkId, SocketAddr),
     /// Connect.
@@ -107,7 +107,7 @@ pub(crate) struct Peers {
     /// Whether anything changed since the last look for somebody to dial.
     stale: bool,
     dial_due: Option<Instant>,
-    facts: Vec<Fact>,
+    actions: Vec<Action>,
 }
 
 impl Peers {
@@ -131,7 +131,7 @@ impl Peers {
             claimed_due: Instant::ZERO,
             stale: true,
             dial_due: None,
-            facts: Vec::new(),
+            actions: Vec::new(),
         }
     }
 
@@ -210,7 +210,7 @@ impl Peers {
                 self.hellos.retain(|(_, link)| links.get(link).is_some_and(Link::is_new));
             }
             self.hellos.push_back((now.after(HELLO_TIMEOUT), link));
-            self.facts.push(Fact::SayHello(link));
+            self.actions.push(Action::SayHello(link));
         }
     }
 
@@ -250,7 +250,7 @@ impl Peers {
             if other.is_none() && !self.replaces(older, link) {
                 self.address_book.handle_unneeded(now, node, target, rng);
                 self.refuse(link, RefuseReason::Duplicate);
-                return self.facts.push(Fact::Probe(older));
+                return self.actions.push(Action::Probe(older));
             }
             if self.is_in_conflict(older, hello.incarnation) {
                 self.address_book.handle_unneeded(now, node, target, rng);
@@ -283,7 +283,7 @@ impl Peers {
         let Some(entry) = self.links.get_mut(&link) else { return };
         entry.state = LinkState::Accepted;
         self.by_node.entry(entry.node).or_insert(link);
-        self.facts.push(Fact::SayWelcome(link));
+        self.actions.push(Action::SayWelcome(link));
         self.establish(now, link, rng);
     }
 
@@ -315,14 +315,14 @@ impl Peers {
         entry.state = LinkState::Up;
         entry.since = now;
         let (node, remote, copy) = (entry.node, entry.remote, entry.copy.take());
-        let up = Fact::Up(link, node, remote, entry.target.is_some());
+        let up = Action::Up(link, node, remote, entry.target.is_some());
         self.address_book.handle_success(now, node, (entry.target, remote), rng);
         if let Some((older, reason)) = entry.replaces.take() {
             self.close(older, reason);
         }
         self.by_node.insert(node, link);
-        self.facts.push(up);
-        self.facts.extend(copy.map(|at| Fact::Copied(link, at)));
+        self.actions.push(up);
+        self.actions.extend(copy.map(|at| Action::Copied(link, at)));
     }
 
     /// Turns a link down: tells the other end why, and closes.
@@ -332,7 +332,7 @@ impl Peers {
         };
         let before = core::mem::replace(&mut entry.state, LinkState::Closing);
         let (node, target) = (entry.node, entry.target);
-        self.facts.push(Fact::Refuse(link, node, reason));
+        self.actions.push(Action::Refuse(link, node, reason));
         if is_lasting(reason) {
             self.address_book.handle_refused(node, target);
         }
@@ -343,7 +343,7 @@ impl Peers {
     pub(crate) fn handle_refused(&mut self, now: Instant, link: LinkId, reason: RefuseReason, rng: &mut Rng) {
         let Some(entry) = self.links.get(&link) else { return };
         let (node, target) = (entry.node, entry.target);
-        self.facts.push(Fact::Refused(node, reason));
+        self.actions.push(Action::Refused(node, reason));
         if is_lasting(reason) {
             self.address_book.handle_refused(node, target);
         } else {
@@ -356,7 +356,7 @@ impl Peers {
     pub(crate) fn handle_fault(&mut self, now: Instant, link: LinkId, fault: PeerFault) {
         if let Some(entry) = self.links.get(&link).filter(|entry| entry.state != LinkState::Closing) {
             let (node, target) = (entry.node, entry.target);
-            self.facts.push(Fact::Fault(node, fault));
+            self.actions.push(Action::Fault(node, fault));
             if let Some(until) = self.quarantine.handle_fault(now, node, fault) {
                 self.address_book.postpone(node, target, until);
             }
@@ -368,7 +368,7 @@ impl Peers {
     /// end of the other node.
     pub(crate) fn handle_truncated(&mut self, link: LinkId) {
         if let Some(entry) = self.links.get(&link).filter(|entry| entry.state != LinkState::Closing) {
-            self.facts.push(Fact::Fault(entry.node, PeerFault::FrameTruncated));
+            self.actions.push(Action::Fault(entry.node, PeerFault::FrameTruncated));
         }
     }
 
@@ -380,7 +380,7 @@ impl Peers {
         if before == LinkState::Closing {
             return;
         }
-        self.facts.push(Fact::Disconnect(link));
+        self.actions.push(Action::Disconnect(link));
         self.unlink(link, node, before, reason);
         if reason == LinkDownReason::Goodbye {
             self.address_book.remove(node);
@@ -415,7 +415,7 @@ impl Peers {
             };
         }
         if state == LinkState::Up {
-            self.facts.push(Fact::Down(link, node, reason));
+            self.actions.push(Action::Down(link, node, reason));
         }
     }
 
@@ -426,7 +426,7 @@ impl Peers {
             Target::Address(_) => None,
             Target::Node(node) => Some(node),
         };
-        self.facts.push(Fact::DialFailed(place.address, error, node));
+        self.actions.push(Action::DialFailed(place.address, error, node));
         if error == DialError::Authentication {
             self.address_book.handle_wrong(target, place.address);
         }
@@ -470,8 +470,8 @@ impl Peers {
     }
 
     /// Returns what is wanted or was found out, in order.
-    pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
-        core::mem::take(&mut self.facts)
+    pub(crate) fn poll_actions(&mut self) -> Vec<Action> {
+        core::mem::take(&mut self.actions)
     }
 
     /// Returns the link to a peer.

@@ -31,7 +31,7 @@ pub(crate) enum Arrival {
 
 /// What the router wants done, or has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fact {
+pub(crate) enum Action {
     /// Send an envelope, if possible on a path that does not begin with `avoid`.
     Transmit {
         /// The envelope.
@@ -53,7 +53,7 @@ pub(crate) struct Router {
     seen: BTreeMap<MessageId, Seen>,
     /// The same messages, oldest first.
     seen_order: VecDeque<(Instant, MessageId)>,
-    facts: Vec<Fact>,
+    actions: Vec<Action>,
 }
 
 #[derive(Debug)]
@@ -77,12 +77,12 @@ impl Router {
     /// Sends an envelope, and retransmits it until it is acknowledged. `waiter` waits for that.
     pub(crate) fn send(&mut self, now: Instant, envelope: Envelope, waiter: Option<RequestId>) {
         if self.sent.len() >= SENT_MAX {
-            self.facts.push(Fact::Failed(envelope, waiter));
+            self.actions.push(Action::Failed(envelope, waiter));
             return;
         }
         let due = now.after(ACK_TIMEOUT);
         let give_up_at = now.after(ACK_TIMEOUT * u32::from(RETRIES_MAX + 1));
-        self.facts.push(Fact::Transmit { envelope: envelope.clone(), avoid: None, retry: 0 });
+        self.actions.push(Action::Transmit { envelope: envelope.clone(), avoid: None, retry: 0 });
         self.timers.insert((due, envelope.message));
         let sent = Sent { retry: 0, due, begun: now, waiter, give_up_at, first_hop: None, envelope };
         self.sent.insert(sent.envelope.message, sent);
@@ -199,7 +199,7 @@ impl Router {
             sent.due = now.after(ACK_TIMEOUT);
             self.timers.insert((sent.due, message));
             let (envelope, avoid) = (sent.envelope.clone(), sent.first_hop.take());
-            self.facts.push(Fact::Transmit { envelope, avoid, retry: sent.retry });
+            self.actions.push(Action::Transmit { envelope, avoid, retry: sent.retry });
         }
     }
 
@@ -209,8 +209,8 @@ impl Router {
     }
 
     /// Returns what the router wants done or has found, in order.
-    pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
-        core::mem::take(&mut self.facts)
+    pub(crate) fn poll_actions(&mut self) -> Vec<Action> {
+        core::mem::take(&mut self.actions)
     }
 
     /// Returns the number of unacknowledged messages.
@@ -244,7 +244,7 @@ impl Router {
 
     fn fail(&mut self, message: MessageId) {
         if let Some(Sent { envelope, waiter, .. }) = self.forget(message) {
-            self.facts.push(Fact::Failed(envelope, waiter));
+            self.actions.push(Action::Failed(envelope, waiter));
         }
     }
 
@@ -305,12 +305,12 @@ mod tests {
         }
     }
 
-    fn retries(facts: &[Fact]) -> Vec<Option<(u8, Option<NodeId>)>> {
-        facts
+    fn retries(actions: &[Action]) -> Vec<Option<(u8, Option<NodeId>)>> {
+        actions
             .iter()
-            .map(|fact| match fact {
-                Fact::Transmit { retry, avoid, .. } => Some((*retry, *avoid)),
-                Fact::Failed(..) => None,
+            .map(|action| match action {
+                Action::Transmit { retry, avoid, .. } => Some((*retry, *avoid)),
+                Action::Failed(..) => None,
             })
             .collect()
     }
@@ -320,14 +320,14 @@ mod tests {
         let mut router = Router::default();
         router.send(at(0), envelope(OTHER, TTL), None);
         router.handle_transmitted(MessageId([7; 16]), NodeId([3; 16]));
-        let mut facts = router.poll_facts();
+        let mut actions = router.poll_actions();
         while let Some(due) = router.poll_timeout() {
             router.handle_timeout(due);
-            facts.extend(router.poll_facts());
+            actions.extend(router.poll_actions());
         }
         let expected =
             vec![Some((0, None)), Some((1, Some(NodeId([3; 16])))), Some((2, None)), Some((3, None)), None];
-        assert_eq!(retries(&facts), expected);
+        assert_eq!(retries(&actions), expected);
     }
 
     #[test]
@@ -345,11 +345,11 @@ mod tests {
     fn a_message_that_is_withdrawn_is_not_sent_again() {
         let mut router = Router::default();
         router.send(at(0), envelope(OTHER, TTL), None);
-        router.poll_facts();
+        router.poll_actions();
         router.withdraw(MessageId([7; 16]));
         assert_eq!((router.poll_timeout(), router.len()), (None, 0));
         router.handle_timeout(at(60));
-        assert_eq!(router.poll_facts(), vec![]);
+        assert_eq!(router.poll_actions(), vec![]);
     }
 
     #[test]
@@ -362,9 +362,9 @@ mod tests {
             router.handle_undeliverable(at(second), MessageId([7; 16]), &mut rng);
             router.handle_timeout(at(second).after(RETRY_PAUSE * 2));
         }
-        assert_eq!(retries(&router.poll_facts()).len(), 4);
+        assert_eq!(retries(&router.poll_actions()).len(), 4);
         router.handle_timeout(at(20));
-        assert_eq!(retries(&router.poll_facts()), vec![None]);
+        assert_eq!(retries(&router.poll_actions()), vec![None]);
     }
 
     #[test]
@@ -372,30 +372,30 @@ mod tests {
         let mut router = Router::default();
         router.send(at(0), envelope(OTHER, TTL), None);
         router.handle_transmitted(MessageId([7; 16]), NodeId([3; 16]));
-        router.poll_facts();
+        router.poll_actions();
         router.handle_neighbour_lost(at(1), NodeId([4; 16]));
-        assert_eq!(router.poll_facts(), vec![]);
+        assert_eq!(router.poll_actions(), vec![]);
         router.handle_neighbour_lost(at(1), NodeId([3; 16]));
-        assert_eq!(retries(&router.poll_facts()), vec![Some((1, Some(NodeId([3; 16]))))]);
+        assert_eq!(retries(&router.poll_actions()), vec![Some((1, Some(NodeId([3; 16]))))]);
         router.handle_destination_lost(OTHER);
-        assert_eq!(retries(&router.poll_facts()), vec![None]);
+        assert_eq!(retries(&router.poll_actions()), vec![None]);
     }
 
     #[test]
     fn a_message_for_which_there_was_no_path_goes_as_soon_as_there_is_one() {
         let mut router = Router::default();
         router.send(at(0), envelope(OTHER, TTL), None);
-        router.poll_facts();
+        router.poll_actions();
         router.handle_destination_found(at(1), ME);
         router.handle_timeout(at(1));
-        assert_eq!(router.poll_facts(), vec![]);
+        assert_eq!(router.poll_actions(), vec![]);
         router.handle_destination_found(at(1), OTHER);
         router.handle_timeout(at(1));
-        assert_eq!(retries(&router.poll_facts()), vec![Some((1, None))]);
+        assert_eq!(retries(&router.poll_actions()), vec![Some((1, None))]);
         router.handle_transmitted(MessageId([7; 16]), NodeId([3; 16]));
         router.handle_destination_found(at(2), OTHER);
         router.handle_timeout(at(2));
-        assert_eq!(router.poll_facts(), vec![], "it is on its way");
+        assert_eq!(router.poll_actions(), vec![], "it is on its way");
     }
 
     #[test]

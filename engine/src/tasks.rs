@@ -26,9 +26,9 @@ use crate::wire::{Assignment, Attempt, ProgressChunk};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// What the origin wants done, or has found.
+/// A command to the parent or a report to it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Fact {
+pub(crate) enum Action {
     /// Ask a worker that has been silent whether it still has these attempts.
     Check(NodeId, Vec<Attempt>),
     /// A task has an outcome; it ends once this is durable.
@@ -73,7 +73,7 @@ pub(crate) struct Tasks {
     bytes: u64,
     /// Total size of the text of all running generations, in bytes.
     progress_bytes: usize,
-    facts: Vec<Fact>,
+    actions: Vec<Action>,
 }
 
 /// The limits of an origin.
@@ -162,7 +162,7 @@ impl Tasks {
             timers: BTreeSet::new(),
             bytes: 0,
             progress_bytes: 0,
-            facts: Vec::new(),
+            actions: Vec::new(),
         }
     }
 
@@ -250,13 +250,13 @@ impl Tasks {
     /// Renews the lease of an attempt that its worker still has. `begun` tells whether it has started.
     pub(crate) fn handle_renewed(&mut self, now: Instant, from: NodeId, attempt: Attempt, begun: bool) {
         let Some(open) = self.open.get_mut(&attempt.task) else {
-            self.facts.push(Fact::Release(attempt, from));
+            self.actions.push(Action::Release(attempt, from));
             return;
         };
         let number = open.stored.attempts;
         if !open.asked.contains(&from) {
             // It was assigned before this node restarted: its outcome would be ignored.
-            self.facts.push(Fact::Release(attempt, from));
+            self.actions.push(Action::Release(attempt, from));
             return;
         }
         match &mut open.phase {
@@ -265,13 +265,13 @@ impl Tasks {
                 if begun && !*started {
                     *started = true;
                     open.begun_at = now;
-                    self.facts.push(Fact::Progressed(attempt.task));
+                    self.actions.push(Action::Progressed(attempt.task));
                 }
                 self.arm(attempt.task);
             }
             // The task was reassigned, but the first outcome of any attempt counts.
             Phase::Assigned { .. } | Phase::Storing | Phase::Waiting => {}
-            Phase::Ending { .. } => self.facts.push(Fact::Release(attempt, from)),
+            Phase::Ending { .. } => self.actions.push(Action::Release(attempt, from)),
         }
     }
 
@@ -293,7 +293,7 @@ impl Tasks {
         let more = progress.add(piece, room);
         self.progress_bytes = self.progress_bytes + progress.bytes() - before;
         if more {
-            self.facts.push(Fact::Progressed(task));
+            self.actions.push(Action::Progressed(task));
         }
         self.handle_renewed(now, from, attempt, true);
     }
@@ -456,7 +456,7 @@ impl Tasks {
             }
             self.arm(id);
         }
-        self.facts.extend(checks.into_iter().map(|(worker, attempts)| Fact::Check(worker, attempts)));
+        self.actions.extend(checks.into_iter().map(|(worker, attempts)| Action::Check(worker, attempts)));
     }
 
     /// Returns the next deadline.
@@ -464,9 +464,9 @@ impl Tasks {
         self.timers.first().map(|(due, _)| *due)
     }
 
-    /// Returns what the origin wants done or has found, in order.
-    pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
-        core::mem::take(&mut self.facts)
+    /// Returns the queued actions, in order.
+    pub(crate) fn poll_actions(&mut self) -> Vec<Action> {
+        core::mem::take(&mut self.actions)
     }
 
     /// Returns an open task.
@@ -554,8 +554,8 @@ impl Tasks {
         // It has waited before, so it goes first.
         self.waiting.push_front(id);
         let attempt = Attempt { task: id, number: open.stored.attempts };
-        self.facts.push(Fact::Reassigned(attempt, worker, reason));
-        self.facts.push(Fact::Progressed(id));
+        self.actions.push(Action::Reassigned(attempt, worker, reason));
+        self.actions.push(Action::Progressed(id));
         self.arm(id);
     }
 
@@ -580,14 +580,14 @@ impl Tasks {
             before @ Phase::Ending { .. } => return open.phase = before,
             Phase::Assigned { worker: holder, .. } if Some(holder) != worker => {
                 let attempt = Attempt { task: id, number: open.stored.attempts };
-                self.facts.push(Fact::Release(attempt, holder));
+                self.actions.push(Action::Release(attempt, holder));
             }
             Phase::Assigned { .. } | Phase::Waiting => {}
         }
         self.timers.remove(&(open.timer, id));
         self.waiting.retain(|waiting| *waiting != id);
         let result = result(&open.stored, outcome, worker, execution_micros, wall, self.limits.retention);
-        self.facts.push(Fact::Ending(Box::new(result)));
+        self.actions.push(Action::Ending(Box::new(result)));
     }
 }
 

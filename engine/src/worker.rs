@@ -24,9 +24,9 @@ use crate::wire::{Assignment, Attempt, ProgressChunk};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// What is wanted or was found out.
+/// A command to the parent or a report to it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Fact {
+pub(crate) enum Action {
     /// The origin's attempt was begun.
     Begun(NodeId, Attempt),
     /// Stop a job.
@@ -63,7 +63,7 @@ pub(crate) struct Worker {
     /// What running generations have written, and is not told yet or not all of it.
     progress: BTreeMap<Key, ProgressBuffer>,
     renew_at: Option<Instant>,
-    facts: Vec<Fact>,
+    actions: Vec<Action>,
 }
 
 /// Whose task, and which.
@@ -105,7 +105,7 @@ impl Worker {
             lost: BTreeMap::new(),
             progress: BTreeMap::new(),
             renew_at: None,
-            facts: Vec::new(),
+            actions: Vec::new(),
         }
     }
 
@@ -135,7 +135,7 @@ impl Worker {
                     buffer.restart();
                 }
                 if entry.job.is_some() {
-                    self.facts.push(Fact::Begun(origin, assignment.attempt));
+                    self.actions.push(Action::Begun(origin, assignment.attempt));
                 }
             }
             return;
@@ -149,11 +149,17 @@ impl Worker {
         });
         if let Some(ModelState::Unusable(why)) = known.map(|known| &known.state) {
             let error = InferenceError::ModelFailed(why.clone());
-            self.facts.push(Fact::Outcome(origin, assignment.attempt, assignment.fingerprint, 0, Err(error)));
+            self.actions.push(Action::Outcome(
+                origin,
+                assignment.attempt,
+                assignment.fingerprint,
+                0,
+                Err(error),
+            ));
             return;
         }
         if !self.accepting || known.is_none() || of_origin >= share || self.attempts.len() >= ATTEMPTS_MAX {
-            self.facts.push(Fact::Declined(origin, assignment.attempt));
+            self.actions.push(Action::Declined(origin, assignment.attempt));
             return;
         }
         let deadline = now.after(Duration::from_millis(assignment.remaining_millis));
@@ -202,7 +208,7 @@ impl Worker {
             buffer.restart();
         }
         if !shows(Mutant::LeaseNotRenewed) {
-            self.facts.push(Fact::Renew(origin, attempts));
+            self.actions.push(Action::Renew(origin, attempts));
         }
     }
 
@@ -255,7 +261,7 @@ impl Worker {
                 continue;
             };
             if let Some(entry) = self.drop_attempt(key) {
-                self.facts.push(Fact::Outcome(key.0, entry.assignment.attempt, wanted, 0, Err(error)));
+                self.actions.push(Action::Outcome(key.0, entry.assignment.attempt, wanted, 0, Err(error)));
             }
         }
         if model.state == ModelState::Away && !listed {
@@ -298,7 +304,7 @@ impl Worker {
             {
                 let result = result.and_then(bounded);
                 let Assignment { attempt, fingerprint, .. } = entry.assignment;
-                self.facts.push(Fact::Outcome(key.0, attempt, fingerprint, each, result));
+                self.actions.push(Action::Outcome(key.0, attempt, fingerprint, each, result));
             }
         }
     }
@@ -311,7 +317,7 @@ impl Worker {
         self.accepting = false;
         for key in core::mem::take(&mut self.queue) {
             if let Some(entry) = self.remove(key) {
-                self.facts.push(Fact::HandedBack(key.0, entry.assignment.attempt));
+                self.actions.push(Action::HandedBack(key.0, entry.assignment.attempt));
             }
         }
     }
@@ -321,7 +327,7 @@ impl Worker {
         let running: Vec<Key> = self.attempts.keys().copied().collect();
         for &key in &running {
             if let Some(entry) = self.drop_attempt(key) {
-                self.facts.push(Fact::HandedBack(key.0, entry.assignment.attempt));
+                self.actions.push(Action::HandedBack(key.0, entry.assignment.attempt));
             }
         }
         running.len()
@@ -357,13 +363,13 @@ impl Worker {
     }
 
     /// Returns what is wanted or was found out, in order.
-    pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
-        core::mem::take(&mut self.facts)
+    pub(crate) fn poll_actions(&mut self) -> Vec<Action> {
+        core::mem::take(&mut self.actions)
     }
 
     /// Tells whether there is something that was not polled yet.
-    pub(crate) fn has_facts(&self) -> bool {
-        !self.facts.is_empty()
+    pub(crate) fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
     }
 
     /// Returns how many attempts wait or run.
@@ -435,10 +441,10 @@ impl Worker {
             let Some(entry) = self.attempts.get_mut(key) else { continue };
             entry.job = Some(job);
             inputs.push(entry.assignment.input.clone());
-            self.facts.push(Fact::Begun(key.0, entry.assignment.attempt));
+            self.actions.push(Action::Begun(key.0, entry.assignment.attempt));
         }
         self.jobs.insert(job, keys);
-        self.facts.push(Fact::Infer(job, lead.model, lead.fingerprint, as_job(inputs, lead.input)));
+        self.actions.push(Action::Infer(job, lead.model, lead.fingerprint, as_job(inputs, lead.input)));
         true
     }
 
@@ -478,7 +484,7 @@ impl Worker {
             by_origin.remove(&self.me);
         }
         by_origin.retain(|origin, _| !self.lost.contains_key(origin));
-        self.facts.extend(by_origin.into_iter().map(|(origin, attempts)| Fact::Renew(origin, attempts)));
+        self.actions.extend(by_origin.into_iter().map(|(origin, attempts)| Action::Renew(origin, attempts)));
     }
 
     /// Drops what runs for origins that have been out of reach for too long. Should they be back, they are told.
@@ -504,7 +510,7 @@ impl Worker {
             let Some(entry) = self.attempts.get(key) else { continue };
             let pause = if key.0 == self.me { Duration::ZERO } else { progress::CHUNK_INTERVAL };
             while let Some(piece) = buffer.take(now, entry.assignment.attempt, pause) {
-                self.facts.push(Fact::Progress(key.0, piece));
+                self.actions.push(Action::Progress(key.0, piece));
             }
         }
     }
@@ -528,7 +534,7 @@ impl Worker {
             Some(job) => {
                 let wanted = |key: &Key| self.attempts.get(key).is_some_and(|entry| entry.job == Some(job));
                 if !self.jobs.get(&job).is_some_and(|keys| keys.iter().any(wanted)) {
-                    self.facts.push(Fact::Cancel(job));
+                    self.actions.push(Action::Cancel(job));
                 }
             }
         }

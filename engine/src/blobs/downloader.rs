@@ -24,9 +24,9 @@ use crate::time::{Instant, micros};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is wanted or was found out.
+/// A command to the parent or a report to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fact {
+pub(crate) enum Action {
     /// Ask a peer for a piece.
     Ask(NodeId, Hash, u32),
     /// Pieces begin to come in; so many bytes were here before.
@@ -48,7 +48,7 @@ pub(crate) struct Downloader {
     /// One for each peer that was asked for a piece.
     windows: BTreeMap<NodeId, Window>,
     queries: u64,
-    facts: Vec<Fact>,
+    actions: Vec<Action>,
 }
 
 impl Downloader {
@@ -125,7 +125,7 @@ impl Downloader {
         *download.gave.entry(peer).or_default() += 1;
         if !download.have.contains(number) && download.writing.insert(number) {
             let bytes = piece.bytes;
-            self.facts.push(Fact::Order(BlobOrder::Write { root, piece: number, bytes, leaf }));
+            self.actions.push(Action::Order(BlobOrder::Write { root, piece: number, bytes, leaf }));
         }
     }
 
@@ -203,8 +203,8 @@ impl Downloader {
     }
 
     /// Returns what is wanted or was found out, in order.
-    pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
-        core::mem::take(&mut self.facts)
+    pub(crate) fn poll_actions(&mut self) -> Vec<Action> {
+        core::mem::take(&mut self.actions)
     }
 
     /// Says how far each fetch is.
@@ -259,8 +259,8 @@ impl Downloader {
         download.look_again_at = now.after(if alone { LOOK_ALONE_EVERY } else { LOOK_EVERY });
         let new = |peer: &NodeId| !download.banned.contains(peer) && !download.holders.contains_key(peer);
         download.unanswered = members().into_iter().filter(new).take(LOOK_MAX).collect();
-        let looks = download.unanswered.iter().map(|peer| Fact::Look(*peer, download.query, pin));
-        self.facts.extend(looks);
+        let looks = download.unanswered.iter().map(|peer| Action::Look(*peer, download.query, pin));
+        self.actions.extend(looks);
         if download.unanswered.is_empty() {
             // Nobody is there to ask: that is seen at once, not when answers would be late.
             download.look_until = None;
@@ -288,7 +288,7 @@ impl Downloader {
         let Some(download) = self.open.get_mut(&pin) else { return };
         download.blob = Some(blob);
         download.stage = Stage::Opening;
-        self.facts.push(Fact::Order(BlobOrder::Open { blob, sha256 }));
+        self.actions.push(Action::Order(BlobOrder::Open { blob, sha256 }));
     }
 
     fn give_up_late(&mut self, now: Instant, pin: Pin) {
@@ -343,7 +343,7 @@ impl Downloader {
                     let Some(piece) = download.next_for(peer) else { continue };
                     download.handle_asked(now, peer, piece);
                     window.handle_asked();
-                    self.facts.push(Fact::Ask(peer, blob.root, piece));
+                    self.actions.push(Action::Ask(peer, blob.root, piece));
                     in_flight += 1;
                     asked = true;
                 }
@@ -360,7 +360,7 @@ impl Downloader {
         match result {
             Ok(have) => {
                 download.begin(blob, have);
-                self.facts.push(Fact::Begun(blob, present_bytes(blob, download)));
+                self.actions.push(Action::Begun(blob, present_bytes(blob, download)));
                 self.finish_if_whole(root);
             }
             Err(error) => self.end(pin, Err(FetchError::Storage(error))),
@@ -394,7 +394,7 @@ impl Downloader {
         for peer in download.take_all_back(None) {
             self.windows.entry(peer).or_default().handle_over();
         }
-        self.facts.push(Fact::Order(BlobOrder::Finish(root)));
+        self.actions.push(Action::Order(BlobOrder::Finish(root)));
     }
 
     fn handle_finished(&mut self, now: Instant, root: Hash, result: Result<(), BlobError>) {
@@ -421,7 +421,7 @@ impl Downloader {
                 for peer in liars {
                     download.holders.remove(&peer);
                     download.banned.insert(peer);
-                    self.facts.push(Fact::Forged(peer));
+                    self.actions.push(Action::Forged(peer));
                 }
             }
             (Err(error), _) => self.end(pin, Err(FetchError::Storage(error))),
@@ -430,7 +430,7 @@ impl Downloader {
 
     /// No longer asks a peer for a file of which it sent something wrong.
     fn ban(&mut self, peer: NodeId, root: Hash) {
-        self.facts.push(Fact::Forged(peer));
+        self.actions.push(Action::Forged(peer));
         if shows(Mutant::ForgerAskedAgain) {
             return;
         }
@@ -469,7 +469,7 @@ impl Downloader {
 
     fn end(&mut self, pin: Pin, result: Result<Fetched, FetchError>) {
         if let Some(download) = self.remove(pin) {
-            self.facts.push(Fact::Ended(download.waiters, result));
+            self.actions.push(Action::Ended(download.waiters, result));
         }
     }
 
@@ -479,7 +479,7 @@ impl Downloader {
             self.windows.entry(peer).or_default().handle_over();
         }
         if let Some(blob) = download.blob {
-            self.facts.push(Fact::Order(BlobOrder::Close(blob.root)));
+            self.actions.push(Action::Order(BlobOrder::Close(blob.root)));
         }
         Some(download)
     }

@@ -9,9 +9,9 @@ use crate::ids::{NodeId, ReadId};
 use crate::occupancy::Occupancy;
 use std::collections::BTreeMap;
 
-/// What is wanted.
+/// A command to the parent or a report to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fact {
+pub(crate) enum Action {
     /// Give this to a peer.
     Give(NodeId, Hash, u32, Piece),
     /// Read a piece.
@@ -27,7 +27,7 @@ pub(crate) struct Provider {
     by_sha256: BTreeMap<Hash, BlobId>,
     reads: BTreeMap<ReadId, (NodeId, Hash, u32)>,
     next_read: u64,
-    facts: Vec<Fact>,
+    actions: Vec<Action>,
 }
 
 impl Provider {
@@ -57,26 +57,26 @@ impl Provider {
         let known = self.files.get(&root).is_some_and(|blob| piece < blob.pieces());
         let of_peer = self.reads.values().filter(|(other, ..)| *other == peer).count();
         if !known || of_peer >= READS_PER_PEER_MAX || self.reads.len() >= READS_MAX {
-            return self.facts.push(Fact::Refuse(peer, root, piece, !known));
+            return self.actions.push(Action::Refuse(peer, root, piece, !known));
         }
         let read = ReadId(self.next_read);
         self.next_read += 1;
         self.reads.insert(read, (peer, root, piece));
-        self.facts.push(Fact::Read(read, root, piece));
+        self.actions.push(Action::Read(read, root, piece));
     }
 
     /// Takes in what was read.
     pub(crate) fn handle_read(&mut self, read: ReadId, result: Result<Piece, BlobError>) {
         let Some((peer, root, number)) = self.reads.remove(&read) else { return };
-        self.facts.push(match result {
-            Ok(piece) => Fact::Give(peer, root, number, piece),
-            Err(error) => Fact::Refuse(peer, root, number, error == BlobError::Gone),
+        self.actions.push(match result {
+            Ok(piece) => Action::Give(peer, root, number, piece),
+            Err(error) => Action::Refuse(peer, root, number, error == BlobError::Gone),
         });
     }
 
     /// Returns what is wanted, in order.
-    pub(crate) fn poll_facts(&mut self) -> Vec<Fact> {
-        core::mem::take(&mut self.facts)
+    pub(crate) fn poll_actions(&mut self) -> Vec<Action> {
+        core::mem::take(&mut self.actions)
     }
 
     /// Says how full everything is.
@@ -125,12 +125,12 @@ mod tests {
         provider.handle_read(ReadId(0), Ok(piece.clone()));
         provider.handle_read(ReadId(0), Ok(piece.clone()));
         let expected = vec![
-            Fact::Read(ReadId(0), blob.root, 0),
-            Fact::Refuse(PEER, blob.root, 1, true),
-            Fact::Refuse(PEER, Hash([7; 32]), 0, true),
-            Fact::Give(PEER, blob.root, 0, piece),
+            Action::Read(ReadId(0), blob.root, 0),
+            Action::Refuse(PEER, blob.root, 1, true),
+            Action::Refuse(PEER, Hash([7; 32]), 0, true),
+            Action::Give(PEER, blob.root, 0, piece),
         ];
-        assert_eq!(provider.poll_facts(), expected);
+        assert_eq!(provider.poll_actions(), expected);
     }
 
     #[test]
@@ -139,12 +139,12 @@ mod tests {
         for peer in 0..6 {
             (0..20).for_each(|_| provider.handle_wanted(NodeId([peer; 16]), blob.root, 0));
         }
-        let facts = provider.poll_facts();
-        let reads = facts.iter().filter(|fact| matches!(fact, Fact::Read(..))).count();
-        let later = facts.iter().filter(|fact| matches!(fact, Fact::Refuse(.., false))).count();
+        let actions = provider.poll_actions();
+        let reads = actions.iter().filter(|action| matches!(action, Action::Read(..))).count();
+        let later = actions.iter().filter(|action| matches!(action, Action::Refuse(.., false))).count();
         assert_eq!((reads, later), (64, 56));
         assert!(provider.occupancy().iter().all(|place| place.current <= place.limit));
         provider.handle_read(ReadId(3), Err(BlobError::Io));
-        assert_eq!(provider.poll_facts(), vec![Fact::Refuse(NodeId([0; 16]), blob.root, 0, false)]);
+        assert_eq!(provider.poll_actions(), vec![Action::Refuse(NodeId([0; 16]), blob.root, 0, false)]);
     }
 }

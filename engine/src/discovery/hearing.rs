@@ -4,7 +4,7 @@ use super::gather::Heard;
 use super::packet::{self, Announcement, ENUMERATION_TTL, KNOWN_FOR};
 use super::reader::{self, Data, KIND_A, KIND_AAAA, KIND_PTR, KIND_SRV, KIND_TXT, Packet, Question};
 use super::table::Claim;
-use super::{Destination, Discovery, Fact, LIFETIME};
+use super::{Action, Destination, Discovery, LIFETIME};
 use crate::ids::NodeId;
 use crate::local_networks::is_link_local;
 use crate::rng::Rng;
@@ -108,7 +108,7 @@ impl Discovery {
         let lately = self.copied_at.is_some_and(|then| now.since(then) < COPIED_PAUSE);
         if let Some(&address) = elsewhere.filter(|_| !lately) {
             self.copied_at = Some(now);
-            self.facts.push(Fact::Copied(SocketAddr::new(address, heard.port)));
+            self.actions.push(Action::Copied(SocketAddr::new(address, heard.port)));
         }
     }
 
@@ -128,8 +128,8 @@ impl Discovery {
             ttl: heard.ttl,
             question: lately.then_some(self.questions),
         };
-        let facts = self.table.hear(now, heard.node, &claim, rng);
-        self.facts.extend(facts);
+        let actions = self.table.hear(now, heard.node, &claim, rng);
+        self.actions.extend(actions);
     }
 
     fn hear_questions(&mut self, now: Instant, interface: u32, packet: &Packet, rng: &mut Rng) {

@@ -6,7 +6,7 @@
 //! sooner. What is said of a node from its own address counts for more than what others say of it, and two accounts of
 //! the same worth stand side by side until one of them proves true.
 
-use super::Fact;
+use super::Action;
 use super::packet::{ADDRESSES_MAX, KNOWN_FOR, KNOWN_MAX};
 use crate::ids::NodeId;
 use crate::local_networks::is_link_local;
@@ -66,7 +66,7 @@ struct Account {
 
 impl Table {
     /// Takes in what is said of a node, and returns what follows from it.
-    pub(super) fn hear(&mut self, now: Instant, node: NodeId, claim: &Claim, rng: &mut Rng) -> Vec<Fact> {
+    pub(super) fn hear(&mut self, now: Instant, node: NodeId, claim: &Claim, rng: &mut Rng) -> Vec<Action> {
         let account = Account {
             addresses: claim.addresses.clone(),
             source: claim.source,
@@ -75,21 +75,21 @@ impl Table {
             heard_at: now,
             failed: false,
         };
-        let mut facts = Vec::new();
+        let mut actions = Vec::new();
         let Some(entry) = self.entries.get_mut(&node) else {
             let known = self.former.contains(&node);
-            if self.make_room(account.standing(), account.source, known, rng, &mut facts) {
+            if self.make_room(account.standing(), account.source, known, rng, &mut actions) {
                 let expires = now.after(claim.ttl);
                 let entry = Entry { first: account, rival: None, known, leaving: false, expires };
-                facts.push(Fact::Found(node, entry.places()));
+                actions.push(Action::Found(node, entry.places()));
                 self.entries.insert(node, entry);
                 self.expect(expires);
             }
-            return facts;
+            return actions;
         };
         let before = entry.places();
         if !entry.hear(now, account) {
-            return facts;
+            return actions;
         }
         entry.leaving = false;
         entry.expires = now.after(claim.ttl);
@@ -101,13 +101,13 @@ impl Table {
             before.iter().any(|old| old.address == place.address && old.standing < place.standing)
         };
         if after.len() != before.len() || after.iter().any(is_new) {
-            facts.push(Fact::Found(node, after));
+            actions.push(Action::Found(node, after));
         } else if after.iter().any(rose) {
-            facts.push(Fact::Confirmed(node, after));
+            actions.push(Action::Confirmed(node, after));
         }
         let expires = entry.expires;
         self.expect(expires);
-        facts
+        actions
     }
 
     /// Takes note of a goodbye. It may be one in the name of a node that is there, and would object: so the node stays
@@ -140,14 +140,14 @@ impl Table {
     }
 
     /// Takes note that a node is no longer there; returns what follows from it where it was in the table.
-    pub(super) fn handle_gone(&mut self, node: NodeId) -> Option<Fact> {
+    pub(super) fn handle_gone(&mut self, node: NodeId) -> Option<Action> {
         self.former.retain(|former| *former != node);
         if self.former.len() >= FORMER_MAX {
             self.former.pop_front();
         }
         self.former.push_back(node);
         let entry = self.entries.remove(&node)?;
-        Some(if entry.leaving { Fact::Left(node) } else { Fact::Expired(node) })
+        Some(if entry.leaving { Action::Left(node) } else { Action::Expired(node) })
     }
 
     /// Takes note that a node could not be reached at an address.
@@ -162,20 +162,20 @@ impl Table {
     }
 
     /// Drops what was not heard of for as long as it said.
-    pub(super) fn expire(&mut self, now: Instant) -> Vec<Fact> {
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Action> {
         if self.next_expiry.is_none_or(|due| due > now) {
             return Vec::new();
         }
-        let mut facts = Vec::new();
+        let mut actions = Vec::new();
         self.entries.retain(|&node, entry| {
             if entry.expires > now {
                 return true;
             }
-            facts.push(if entry.leaving { Fact::Left(node) } else { Fact::Expired(node) });
+            actions.push(if entry.leaving { Action::Left(node) } else { Action::Expired(node) });
             false
         });
         self.next_expiry = self.entries.values().map(|entry| entry.expires).min();
-        facts
+        actions
     }
 
     /// Returns when something may expire.
@@ -245,7 +245,7 @@ impl Table {
         source: IpAddr,
         known: bool,
         rng: &mut Rng,
-        facts: &mut Vec<Fact>,
+        actions: &mut Vec<Action>,
     ) -> bool {
         let unproven = |worst: Standing| {
             let entries = self.entries.iter().filter(|(_, entry)| !entry.known);
@@ -279,7 +279,7 @@ impl Table {
         }
         let Some(at) = rng.index(options.len()) else { return false };
         self.entries.remove(&options[at]);
-        facts.push(Fact::Expired(options[at]));
+        actions.push(Action::Expired(options[at]));
         true
     }
 }

@@ -37,7 +37,7 @@ struct Lan {
     in_flight: Vec<(Instant, usize, Family, Vec<u8>)>,
     /// Packets and bytes by sender.
     said: Vec<(usize, usize)>,
-    facts: Vec<(Instant, usize, Fact)>,
+    actions: Vec<(Instant, usize, Action)>,
 }
 
 impl Lan {
@@ -49,7 +49,7 @@ impl Lan {
             now: Instant::ZERO,
             in_flight: Vec::new(),
             said: Vec::new(),
-            facts: Vec::new(),
+            actions: Vec::new(),
         };
         (0..nodes).for_each(|_| lan.add());
         lan
@@ -107,13 +107,13 @@ impl Lan {
             self.said[place].1 += bytes.len();
             self.in_flight.push((self.now.after(LATENCY), place, family, bytes));
         }
-        let facts = self.nodes[place].poll_facts();
-        self.facts.extend(facts.into_iter().map(|fact| (self.now, place, fact)));
+        let actions = self.nodes[place].poll_actions();
+        self.actions.extend(actions.into_iter().map(|action| (self.now, place, action)));
     }
 
     /// Returns what was found out since the last call, without the time.
-    fn facts(&mut self) -> Vec<(usize, Fact)> {
-        core::mem::take(&mut self.facts).into_iter().map(|(_, place, fact)| (place, fact)).collect()
+    fn actions(&mut self) -> Vec<(usize, Action)> {
+        core::mem::take(&mut self.actions).into_iter().map(|(_, place, action)| (place, action)).collect()
     }
 
     /// Returns the packets and bytes of all nodes since the last call.
@@ -152,15 +152,16 @@ fn place(address: IpAddr, standing: Standing, source: IpAddr) -> Place {
 fn nodes_find_each_other_within_a_second_and_say_little_after() {
     let mut lan = Lan::new(2, &[Family::V4]);
     lan.run(at(1000));
-    let found =
-        |me: usize, other: u8| (me, Fact::Found(id(other), vec![place(v4(other), Standing::Own, v4(other))]));
-    let facts = lan.facts();
-    assert!(facts == [found(0, 2), found(1, 1)] || facts == [found(1, 1), found(0, 2)], "{facts:?}");
+    let found = |me: usize, other: u8| {
+        (me, Action::Found(id(other), vec![place(v4(other), Standing::Own, v4(other))]))
+    };
+    let actions = lan.actions();
+    assert!(actions == [found(0, 2), found(1, 1)] || actions == [found(1, 1), found(0, 2)], "{actions:?}");
     lan.run(at(20_000));
     lan.said();
     lan.run(at(620_000));
     assert!((18..=20).contains(&lan.said().0), "ten minutes of refreshes by two nodes");
-    assert_eq!(lan.facts(), []);
+    assert_eq!(lan.actions(), []);
 }
 
 /// All of a hundred nodes know all others in less than a second, and nobody says more than it must.
@@ -170,15 +171,15 @@ fn a_hundred_nodes_started_together_all_meet_without_a_storm() {
         let mut lan = Lan::new(100, families);
         lan.run(at(1000));
         let met: BTreeSet<(usize, NodeId)> = lan
-            .facts
+            .actions
             .iter()
-            .filter_map(|(_, place, fact)| {
-                let Fact::Found(node, _) = fact else { return None };
+            .filter_map(|(_, place, action)| {
+                let Action::Found(node, _) = action else { return None };
                 Some((*place, *node))
             })
             .collect();
         assert_eq!(met.len(), 100 * 99);
-        let last = lan.facts.iter().map(|(then, ..)| *then).max().unwrap();
+        let last = lan.actions.iter().map(|(then, ..)| *then).max().unwrap();
         assert!(last < at(200), "{last:?}");
         lan.run(at(10_000));
         let (packets, _) = lan.said();
@@ -200,8 +201,8 @@ fn idle_nodes_say_less_than_0_3_kilobytes_a_minute() {
             let (_, bytes) = lan.said();
             let each = bytes / 60 / usize::from(nodes);
             assert!(each <= 300, "{each} B a minute each with {nodes} nodes");
-            lan.facts.retain(|(_, _, fact)| !matches!(fact, Fact::Confirmed(..) | Fact::Found(..)));
-            assert_eq!(lan.facts(), []);
+            lan.actions.retain(|(_, _, action)| !matches!(action, Action::Confirmed(..) | Action::Found(..)));
+            assert_eq!(lan.actions(), []);
         }
     }
 }
@@ -210,7 +211,7 @@ fn idle_nodes_say_less_than_0_3_kilobytes_a_minute() {
 fn a_newcomer_is_told_by_all_at_once_and_asks_no_more_than_three_times() {
     let mut lan = Lan::new(20, &[Family::V4]);
     lan.run(at(10_000));
-    lan.facts();
+    lan.actions();
     lan.said();
     lan.add();
     lan.run(at(10_200));
@@ -256,21 +257,21 @@ fn who_is_known_to_the_asker_does_not_answer() {
 fn silence_expires() {
     let mut lan = Lan::new(3, &[Family::V4]);
     lan.run(at(2000));
-    lan.facts();
+    lan.actions();
     lan.nodes.truncate(1);
     lan.run(at(310_000));
-    assert_eq!(lan.facts(), [(0, Fact::Expired(id(2))), (0, Fact::Expired(id(3)))]);
+    assert_eq!(lan.actions(), [(0, Action::Expired(id(2))), (0, Action::Expired(id(3)))]);
 }
 
 #[test]
 fn a_goodbye_removes_soon() {
     let mut lan = Lan::new(2, &[Family::V4, Family::V6]);
     lan.run(at(2000));
-    lan.facts();
+    lan.actions();
     lan.nodes[1].handle_leave();
     lan.collect(1);
     lan.run(at(4001));
-    assert_eq!(lan.facts(), [(0, Fact::Left(id(2)))]);
+    assert_eq!(lan.actions(), [(0, Action::Left(id(2)))]);
     assert_eq!(lan.nodes[1].poll_timeout().filter(|due| *due < at(120_000)), None);
 }
 
@@ -278,15 +279,17 @@ fn a_goodbye_removes_soon() {
 fn who_seems_gone_is_asked_for_by_name_once_for_all() {
     let mut lan = Lan::new(30, &[Family::V4]);
     lan.run(at(20_000));
-    lan.facts();
+    lan.actions();
     lan.said();
     for place in 1..30 {
         lan.nodes[place].handle_gone(at(20_000), id(1), &mut lan.rng);
         lan.collect(place);
     }
     lan.run(at(23_000));
-    let refound =
-        lan.facts.iter().filter(|(_, _, fact)| matches!(fact, Fact::Found(node, _) if *node == id(1)));
+    let refound = lan
+        .actions
+        .iter()
+        .filter(|(_, _, action)| matches!(action, Action::Found(node, _) if *node == id(1)));
     assert_eq!(refound.count(), 29);
     let (packets, _) = lan.said();
     assert!(packets <= 3, "{packets} packets: a question, perhaps another on its way, one answer");
@@ -297,7 +300,7 @@ fn other_networks_are_not_heard() {
     let mut lan = Lan::new(2, &[Family::V4]);
     lan.nodes[1].network = "other".to_owned();
     lan.run(at(5000));
-    assert_eq!(lan.facts(), []);
+    assert_eq!(lan.actions(), []);
 }
 
 #[test]
@@ -354,7 +357,7 @@ fn a_flood_from_many_sources_leaves_half_of_the_list_and_who_is_a_member_stays()
 fn a_goodbye_in_the_name_of_another_removes_nobody() {
     let mut lan = Lan::new(2, &[Family::V4]);
     lan.run(at(20_000));
-    lan.facts();
+    lan.actions();
     // From elsewhere it is not believed; from its own address it is, until the node objects.
     for sender in [66, 2] {
         let goodbye = announcement(id(2), &[v4(2)], Duration::ZERO);
@@ -367,7 +370,7 @@ fn a_goodbye_in_the_name_of_another_removes_nobody() {
             assert!(lan.nodes[0].table.contains(id(2)), "from {sender} after {millis} goodbyes");
         }
     }
-    assert_eq!(lan.facts(), []);
+    assert_eq!(lan.actions(), []);
 }
 
 #[test]
@@ -379,10 +382,10 @@ fn what_others_say_of_a_node_counts_for_less_than_what_it_says_itself() {
     let mut hear = |node: &mut Discovery, from: u8, address: u8| {
         let bytes = announcement(id(2), &[v4(address)], LIFETIME);
         node.handle_datagram(at(1), ETH, SocketAddr::new(v4(from), 5353), &bytes, &mut rng);
-        node.poll_facts()
+        node.poll_actions()
     };
     let (claimed, own) = (Standing::Claimed, Standing::Own);
-    let found = |places: &[Place]| vec![Fact::Found(id(2), places.to_vec())];
+    let found = |places: &[Place]| vec![Action::Found(id(2), places.to_vec())];
     assert_eq!(hear(&mut node, 66, 77), found(&[place(v4(77), claimed, v4(66))]));
     assert_eq!(hear(&mut node, 2, 2), found(&[place(v4(2), own, v4(2))]));
     assert_eq!(hear(&mut node, 66, 77), []);
@@ -411,10 +414,10 @@ fn what_cannot_be_reached_is_forgotten_sooner_and_gives_way_first() {
         let address = SocketAddr::new(v4(77), 9000);
         lan.nodes[0].handle_unreached(at(0), NodeId([number; 16]), address);
     }
-    lan.nodes[0].poll_facts();
+    lan.nodes[0].poll_actions();
     lan.nodes[0].handle_datagram(at(0), ETH, from, &new, &mut lan.rng);
-    let facts = lan.nodes[0].poll_facts();
-    let [Fact::Expired(evicted), Fact::Found(found, _)] = facts[..] else { panic!("{facts:?}") };
+    let actions = lan.nodes[0].poll_actions();
+    let [Action::Expired(evicted), Action::Found(found, _)] = actions[..] else { panic!("{actions:?}") };
     assert!([[100; 16], [101; 16]].contains(&evicted.0));
     assert_eq!(found, NodeId([9; 16]));
     lan.run(at(91_000));
@@ -435,10 +438,10 @@ fn who_answers_again_is_most_likely_there() {
     lan.run(at(22_000));
     let confirmed = |node| {
         let places = vec![place(v4(node), Standing::Confirmed, v4(node))];
-        (2, Fact::Confirmed(id(node), places))
+        (2, Action::Confirmed(id(node), places))
     };
-    let facts = lan.facts();
-    assert!(facts.contains(&confirmed(1)) && facts.contains(&confirmed(2)), "{facts:?}");
+    let actions = lan.actions();
+    assert!(actions.contains(&confirmed(1)) && actions.contains(&confirmed(2)), "{actions:?}");
 }
 
 /// Two copies of a key that are alone: the later one is told by the answer to its first question.
@@ -450,9 +453,9 @@ fn a_copy_is_told_at_once() {
     lan.add();
     lan.nodes[1].me = id(1);
     lan.run(at(25_500));
-    let copied = |at: u8| Fact::Copied(SocketAddr::new(v4(at), 9000));
-    let facts = lan.facts();
-    assert!(facts.contains(&(0, copied(2))) && facts.contains(&(1, copied(1))), "{facts:?}");
+    let copied = |at: u8| Action::Copied(SocketAddr::new(v4(at), 9000));
+    let actions = lan.actions();
+    assert!(actions.contains(&(0, copied(2))) && actions.contains(&(1, copied(1))), "{actions:?}");
 }
 
 #[test]
@@ -477,7 +480,7 @@ fn a_node_does_not_answer_its_own_questions_but_those_of_another_on_its_host() {
 fn an_interface_that_comes_up_is_announced_on_at_once_and_the_others_stay_quiet() {
     let mut lan = Lan::new(1, &[Family::V4]);
     lan.run(at(20_000));
-    lan.facts();
+    lan.actions();
     let node = &mut lan.nodes[0];
     let lo = Interface::new(1, Ipv4Addr::LOCALHOST.into());
     let (eth, new) = (Interface::new(ETH, v4(1)), Interface::new(3, link_local(1)));
@@ -498,7 +501,7 @@ fn an_interface_that_comes_up_is_announced_on_at_once_and_the_others_stay_quiet(
         node.handle_timeout(due, &mut lan.rng);
         assert!(node.poll_packets().iter().all(|(index, ..)| *index == 1));
     }
-    assert_eq!(node.poll_facts(), []);
+    assert_eq!(node.poll_actions(), []);
 }
 
 #[test]
@@ -536,9 +539,9 @@ fn what_a_node_says_on_several_wires_adds_up_and_is_no_news_twice() {
         let from = SocketAddr::new(from, 5353);
         node.handle_datagram(at(1), interface, from, &said.encode(), &mut rng);
         let addresses = |places: &[Place]| places.iter().map(|place| place.address.to_string()).collect();
-        let facts = node.poll_facts().into_iter();
-        let found = facts.map(|fact| {
-            let Fact::Found(_, places) = &fact else { panic!("{fact:?}") };
+        let actions = node.poll_actions().into_iter();
+        let found = actions.map(|action| {
+            let Action::Found(_, places) = &action else { panic!("{action:?}") };
             addresses(places)
         });
         found.collect::<Vec<Vec<String>>>()
@@ -558,17 +561,20 @@ fn no_multicast_is_reported_once_and_so_is_its_return() {
     let mut lan = Lan::new(1, &[]);
     let node = &mut lan.nodes[0];
     assert_eq!(
-        (node.poll_facts(), node.view().state),
-        (vec![Fact::Unavailable], DiscoveryState::Unavailable)
+        (node.poll_actions(), node.view().state),
+        (vec![Action::Unavailable], DiscoveryState::Unavailable)
     );
     let lo = Interface::new(1, Ipv4Addr::LOCALHOST.into());
     let deaf = Interface { multicast: false, ..Interface::new(ETH, v4(1)) };
     node.handle_interfaces(at(1), &[deaf, lo], &mut lan.rng);
-    assert_eq!(node.poll_facts(), [], "loopback reaches nobody else");
+    assert_eq!(node.poll_actions(), [], "loopback reaches nobody else");
     node.handle_interfaces(at(2), &[Interface::new(ETH, v4(1)), lo], &mut lan.rng);
-    assert_eq!((node.poll_facts(), node.view().state), (vec![Fact::Available], DiscoveryState::Available));
+    assert_eq!(
+        (node.poll_actions(), node.view().state),
+        (vec![Action::Available], DiscoveryState::Available)
+    );
     node.handle_interfaces(at(3), &[lo], &mut lan.rng);
-    assert_eq!(node.poll_facts(), [], "a host with nothing but loopback has nobody else to reach");
+    assert_eq!(node.poll_actions(), [], "a host with nothing but loopback has nobody else to reach");
 }
 
 #[test]
@@ -685,5 +691,5 @@ fn what_an_answer_leaves_out_is_asked_for() {
     let whole = announcement(id(2), &[v4(2)], LIFETIME);
     alone.nodes[0].handle_datagram(due, ETH, reflector, &whole, &mut alone.rng);
     let found = vec![place(v4(2), Standing::Claimed, v4(66))];
-    assert_eq!(alone.nodes[0].poll_facts(), [Fact::Found(id(2), found)]);
+    assert_eq!(alone.nodes[0].poll_actions(), [Action::Found(id(2), found)]);
 }

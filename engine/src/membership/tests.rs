@@ -131,12 +131,12 @@ fn a_line_is_known_from_end_to_end_and_a_cut_is_too() {
     mesh.unlink(1, 2);
     mesh.settle();
     mesh.assert_maps_are_true();
-    let facts: BTreeSet<NodeId> = mesh.members[0]
-        .poll_facts()
+    let actions: BTreeSet<NodeId> = mesh.members[0]
+        .poll_actions()
         .into_iter()
-        .filter_map(|fact| if let Fact::Left(member) = fact { Some(member) } else { None })
+        .filter_map(|action| if let Action::Left(member) = action { Some(member) } else { None })
         .collect();
-    assert_eq!(facts, [mesh.members[2].me, mesh.members[3].me].into());
+    assert_eq!(actions, [mesh.members[2].me, mesh.members[3].me].into());
 }
 
 #[test]
@@ -214,19 +214,19 @@ fn one_that_signs_above_what_took_its_place_was_no_earlier_life() {
     mesh.link(0, 1);
     mesh.settle();
     let (me, mut advert) = (mesh.members[0].me, mesh.members[0].own.clone());
-    mesh.members[1].poll_facts();
+    mesh.members[1].poll_actions();
     let mut tell = |incarnation: u64| {
         advert.incarnation = incarnation;
         advert.sequence += 1;
         let signed = signed(&Identity::from_secret(&[1; 32]), &advert);
         let to = &mut mesh.members[1];
         to.handle_adverts(mesh.now, me, vec![signed], || true).unwrap();
-        to.poll_facts()
+        to.poll_actions()
     };
     assert_eq!(tell(70), vec![], "a restart");
     assert_eq!(tell(60), vec![], "another, with the clock set back");
     assert_eq!(tell(60), vec![]);
-    let doubled = |copy| vec![Fact::Doubled { member: me, copy }];
+    let doubled = |copy| vec![Action::Doubled { member: me, copy }];
     assert_eq!(tell(70), doubled(70));
     assert_eq!(tell(60), doubled(70));
     assert_eq!(tell(50), vec![]);

@@ -72,34 +72,34 @@ impl Node {
         };
         self.downloader.handle_timeout(self.now, |node| membership.hops(node), members);
         let mut busy = false;
-        for fact in self.downloader.poll_facts() {
+        for action in self.downloader.poll_actions() {
             busy = true;
-            self.handle_downloader(fact);
+            self.handle_downloader(action);
         }
-        for fact in self.provider.poll_facts() {
+        for action in self.provider.poll_actions() {
             busy = true;
-            self.handle_provider(fact);
+            self.handle_provider(action);
         }
         busy
     }
 
-    fn handle_downloader(&mut self, fact: downloader::Fact) {
+    fn handle_downloader(&mut self, action: downloader::Action) {
         let nothing = TraceId([0; 16]);
-        match fact {
-            downloader::Fact::Ask(peer, root, number) => {
+        match action {
+            downloader::Action::Ask(peer, root, number) => {
                 self.send_once(peer, &Payload::PieceWanted { root, number }, nothing);
             }
-            downloader::Fact::Begun(blob, present) => {
+            downloader::Action::Begun(blob, present) => {
                 self.event(Event::FetchBegun { blob: blob.root, bytes: blob.bytes, present });
             }
-            downloader::Fact::Ended(waiters, result) => self.end_fetch(waiters, result),
-            downloader::Fact::Forged(peer) => {
+            downloader::Action::Ended(waiters, result) => self.end_fetch(waiters, result),
+            downloader::Action::Forged(peer) => {
                 self.event(Event::PeerFault { peer, fault: PeerFault::PieceForged });
             }
-            downloader::Fact::Look(peer, query, pin) => {
+            downloader::Action::Look(peer, query, pin) => {
                 self.send_once(peer, &Payload::Look { query, pin }, nothing);
             }
-            downloader::Fact::Order(order) => self.outputs.push_back(Output::Blob(order)),
+            downloader::Action::Order(order) => self.outputs.push_back(Output::Blob(order)),
         }
     }
 
@@ -116,15 +116,15 @@ impl Node {
         }
     }
 
-    fn handle_provider(&mut self, fact: provider::Fact) {
-        match fact {
-            provider::Fact::Give(peer, root, number, piece) => {
+    fn handle_provider(&mut self, action: provider::Action) {
+        match action {
+            provider::Action::Give(peer, root, number, piece) => {
                 self.send_in_background(peer, &Payload::Piece { root, number, piece });
             }
-            provider::Fact::Read(read, root, piece) => {
+            provider::Action::Read(read, root, piece) => {
                 self.outputs.push_back(Output::Blob(BlobOrder::Read { read, root, piece }));
             }
-            provider::Fact::Refuse(peer, root, number, gone) => {
+            provider::Action::Refuse(peer, root, number, gone) => {
                 self.send_once(peer, &Payload::PieceRefused { root, number, gone }, TraceId([0; 16]));
             }
         }

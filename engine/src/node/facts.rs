@@ -44,15 +44,15 @@ impl Node {
         let now = self.now;
         let mut busy = false;
         self.health.handle_timeout(now);
-        for fact in self.health.poll_facts() {
-            self.handle_health(fact);
+        for action in self.health.poll_actions() {
+            self.handle_health(action);
         }
         self.discovery.handle_timeout(now, &mut self.rng);
         for (interface, to, bytes) in self.discovery.poll_packets() {
             self.send_packet(interface, to, bytes);
         }
-        for fact in self.discovery.poll_facts() {
-            self.handle_discovery(fact);
+        for action in self.discovery.poll_actions() {
+            self.handle_discovery(action);
         }
         let membership = &self.membership;
         let members = || {
@@ -64,14 +64,14 @@ impl Node {
         };
         let has_room = |node| membership.reachable_member(node).map(Advert::has_room);
         self.peers.handle_timeout(now, &mut self.rng, has_room, members);
-        for fact in self.peers.poll_facts() {
+        for action in self.peers.poll_actions() {
             busy = true;
-            self.handle_peers(fact);
+            self.handle_peers(action);
         }
         self.heartbeat.handle_timeout(now);
-        for fact in self.heartbeat.poll_facts() {
+        for action in self.heartbeat.poll_actions() {
             busy = true;
-            self.handle_heartbeat(fact);
+            self.handle_heartbeat(action);
         }
         self.membership.handle_timeout(now);
         for transmit in self.membership.poll_transmits(now) {
@@ -83,15 +83,15 @@ impl Node {
                 self.send(link, &message, Priority::Control);
             }
         }
-        for fact in self.membership.poll_facts() {
+        for action in self.membership.poll_actions() {
             busy = true;
-            self.handle_membership(fact);
+            self.handle_membership(action);
         }
         self.sessions.handle_timeout(now);
         self.router.handle_timeout(now);
-        for fact in self.router.poll_facts() {
+        for action in self.router.poll_actions() {
             busy = true;
-            self.handle_router(fact);
+            self.handle_router(action);
         }
         busy
     }
@@ -102,21 +102,21 @@ impl Node {
         self.tasks.handle_timeout(now, wall);
         // One may lead to another: all are told before a task is given away again.
         loop {
-            let facts = self.tasks.poll_facts();
-            if facts.is_empty() {
+            let actions = self.tasks.poll_actions();
+            if actions.is_empty() {
                 break;
             }
             busy = true;
-            facts.into_iter().for_each(|fact| self.handle_tasks(fact));
+            actions.into_iter().for_each(|action| self.handle_tasks(action));
         }
         self.settle_explanations();
         busy |= self.settle_blobs();
         busy |= self.settle_deliveries();
         busy |= self.dispatch();
         self.worker.handle_timeout(now);
-        for fact in self.worker.poll_facts() {
+        for action in self.worker.poll_actions() {
             busy = true;
-            self.handle_worker(fact);
+            self.handle_worker(action);
         }
         if self.purge_at.is_some_and(|due| due <= now) {
             self.purge();
@@ -127,33 +127,33 @@ impl Node {
         busy
     }
 
-    fn handle_peers(&mut self, fact: peers::Fact) {
-        match fact {
-            peers::Fact::Copied(link, at) => self.send(link, &Message::Copied(at), Priority::Control),
-            peers::Fact::Dial(dial, address, expect) => {
+    fn handle_peers(&mut self, action: peers::Action) {
+        match action {
+            peers::Action::Copied(link, at) => self.send(link, &Message::Copied(at), Priority::Control),
+            peers::Action::Dial(dial, address, expect) => {
                 self.outputs.push_back(Output::Dial { dial, address, expect });
             }
-            peers::Fact::DialFailed(address, error, node) => {
+            peers::Action::DialFailed(address, error, node) => {
                 if let Some(node) = node {
                     self.discovery.handle_unreached(self.now, node, address);
                 }
                 self.event(Event::DialFailed { address, error });
             }
-            peers::Fact::Disconnect(link) => self.outputs.push_back(Output::Disconnect { link }),
-            peers::Fact::Probe(link) => self.heartbeat.handle_probe(self.now, link),
-            peers::Fact::Down(link, peer, reason) => self.handle_peer_down(link, peer, reason),
-            peers::Fact::Fault(peer, fault) => self.event(Event::PeerFault { peer, fault }),
-            peers::Fact::Refuse(link, peer, reason) => {
+            peers::Action::Disconnect(link) => self.outputs.push_back(Output::Disconnect { link }),
+            peers::Action::Probe(link) => self.heartbeat.handle_probe(self.now, link),
+            peers::Action::Down(link, peer, reason) => self.handle_peer_down(link, peer, reason),
+            peers::Action::Fault(peer, fault) => self.event(Event::PeerFault { peer, fault }),
+            peers::Action::Refuse(link, peer, reason) => {
                 self.send(link, &Message::Refuse(reason), Priority::Control);
                 self.outputs.push_back(Output::Disconnect { link });
                 self.event(Event::LinkRefused { peer, reason, by_us: true });
             }
-            peers::Fact::Refused(peer, reason) => {
+            peers::Action::Refused(peer, reason) => {
                 self.event(Event::LinkRefused { peer, reason, by_us: false });
             }
-            peers::Fact::SayHello(link) => self.say_hello(link),
-            peers::Fact::SayWelcome(link) => self.send(link, &Message::Welcome, Priority::Control),
-            peers::Fact::Up(link, peer, address, dialled) => {
+            peers::Action::SayHello(link) => self.say_hello(link),
+            peers::Action::SayWelcome(link) => self.send(link, &Message::Welcome, Priority::Control),
+            peers::Action::Up(link, peer, address, dialled) => {
                 self.handle_link_up(link, peer, address, dialled);
             }
         }
@@ -184,15 +184,15 @@ impl Node {
         self.router.handle_neighbour_lost(self.now, peer);
     }
 
-    fn handle_health(&mut self, fact: health::Fact) {
-        match fact {
-            health::Fact::Begun { write } => {
+    fn handle_health(&mut self, action: health::Action) {
+        match action {
+            health::Action::Begun { write } => {
                 self.outputs.push_back(Output::Examine);
                 if write {
                     self.write(vec![Record::Probe], Promise::HealthCheck);
                 }
             }
-            health::Fact::Over { report, waiters, changed } => {
+            health::Action::Over { report, waiters, changed } => {
                 if let Some(reasons) = changed {
                     self.event(Event::HealthChanged { verdict: report.verdict, reasons });
                 }
@@ -203,24 +203,24 @@ impl Node {
         }
     }
 
-    fn handle_heartbeat(&mut self, fact: heartbeat::Fact) {
-        match fact {
-            heartbeat::Fact::Ping(link, number) => {
+    fn handle_heartbeat(&mut self, action: heartbeat::Action) {
+        match action {
+            heartbeat::Action::Ping(link, number) => {
                 let beat = self.beat(number);
                 self.send(link, &Message::Ping(beat), Priority::Control);
             }
-            heartbeat::Fact::Dead(link) => {
+            heartbeat::Action::Dead(link) => {
                 if let Some(peer) = self.peers.peer_of(link) {
                     self.event(Event::PeerDead { peer });
                 }
                 self.peers.close(link, LinkDownReason::Unanswered);
             }
-            heartbeat::Fact::Recovered(link) => {
+            heartbeat::Action::Recovered(link) => {
                 if let Some(peer) = self.peers.peer_of(link) {
                     self.event(Event::PeerRecovered { peer });
                 }
             }
-            heartbeat::Fact::Slow(link) => {
+            heartbeat::Action::Slow(link) => {
                 if let Some(peer) = self.peers.peer_of(link) {
                     self.event(Event::PeerSlow { peer });
                     let wall = self.wall();
@@ -232,26 +232,26 @@ impl Node {
         }
     }
 
-    fn handle_membership(&mut self, fact: membership::Fact) {
-        match fact {
-            membership::Fact::Ambiguous { model, fingerprints } => {
+    fn handle_membership(&mut self, action: membership::Action) {
+        match action {
+            membership::Action::Ambiguous { model, fingerprints } => {
                 self.event(Event::ModelConflict { model, fingerprints });
             }
-            membership::Fact::Copied { fenced } => {
+            membership::Action::Copied { fenced } => {
                 self.event(Event::IdentityCopied { address: None, fenced });
                 if fenced {
                     self.discovery.handle_copied();
                     self.peers.handle_copied();
                 }
             }
-            membership::Fact::Doubled { member, copy } => self.peers.handle_copy(self.now, member, copy),
-            membership::Fact::Joined(member) => {
+            membership::Action::Doubled { member, copy } => self.peers.handle_copy(self.now, member, copy),
+            membership::Action::Joined(member) => {
                 self.event(Event::MemberJoined { member });
                 self.discovery.handle_known(member);
                 self.router.handle_destination_found(self.now, member);
                 self.meet(member);
             }
-            membership::Fact::Left(member) => {
+            membership::Action::Left(member) => {
                 self.event(Event::MemberLeft { member });
                 let (wall, died) = (self.wall(), self.crashed.remove(&member));
                 if !shows(Mutant::WorkerLossIgnored) {
@@ -266,9 +266,9 @@ impl Node {
         }
     }
 
-    fn handle_router(&mut self, fact: router::Fact) {
-        match fact {
-            router::Fact::Transmit { envelope, avoid, retry } => {
+    fn handle_router(&mut self, action: router::Action) {
+        match action {
+            router::Action::Transmit { envelope, avoid, retry } => {
                 let (message, destination, ttl) = (envelope.message, envelope.destination, envelope.ttl);
                 self.event(Event::MessageSent { message, destination, ttl, retry });
                 let Some(next) = self.membership.next_hop(destination, avoid) else { return };
@@ -277,7 +277,7 @@ impl Node {
                     self.hand_over(next, envelope, Priority::Bulk);
                 }
             }
-            router::Fact::Failed(envelope, waiter) => {
+            router::Action::Failed(envelope, waiter) => {
                 let (message, destination) = (envelope.message, envelope.destination);
                 self.event(Event::MessageUnacknowledged { message, destination });
                 if let Some(waiter) = waiter {
@@ -292,12 +292,12 @@ impl Node {
         }
     }
 
-    fn handle_tasks(&mut self, fact: tasks::Fact) {
-        match fact {
-            tasks::Fact::Check(worker, attempts) => self.check(worker, attempts),
-            tasks::Fact::Ending(result) => self.end(*result),
-            tasks::Fact::Progressed(task) => self.answer_watchers(task),
-            tasks::Fact::Reassigned(attempt, worker, reason) => {
+    fn handle_tasks(&mut self, action: tasks::Action) {
+        match action {
+            tasks::Action::Check(worker, attempts) => self.check(worker, attempts),
+            tasks::Action::Ending(result) => self.end(*result),
+            tasks::Action::Progressed(task) => self.answer_watchers(task),
+            tasks::Action::Reassigned(attempt, worker, reason) => {
                 let took = (reason == ReassignReason::LeaseExpired).then_some(tasks::LEASE);
                 self.scheduler.handle_returned(attempt.task, worker, took);
                 self.withdraw_assignment(attempt.task);
@@ -311,7 +311,7 @@ impl Node {
                 let task = attempt.task;
                 self.event(Event::TaskReassigned { task, worker, reason });
             }
-            tasks::Fact::Release(attempt, worker) => {
+            tasks::Action::Release(attempt, worker) => {
                 self.scheduler.handle_returned(attempt.task, worker, None);
                 self.release(attempt, worker);
             }
@@ -343,9 +343,9 @@ impl Node {
         self.write(ending(result.clone()), Promise::End(Box::new(result)));
     }
 
-    fn handle_worker(&mut self, fact: worker::Fact) {
-        match fact {
-            worker::Fact::Begun(origin, attempt) => {
+    fn handle_worker(&mut self, action: worker::Action) {
+        match action {
+            worker::Action::Begun(origin, attempt) => {
                 let (task, number) = (attempt.task, attempt.number);
                 self.event(Event::TaskStarted { task, origin, attempt: number });
                 if origin == self.me {
@@ -354,25 +354,25 @@ impl Node {
                     self.send_payload(origin, &Payload::Started(attempt), TraceId([0; 16]));
                 }
             }
-            worker::Fact::Cancel(job) => self.outputs.push_back(Output::Cancel { job }),
-            worker::Fact::Declined(origin, attempt) => {
+            worker::Action::Cancel(job) => self.outputs.push_back(Output::Cancel { job }),
+            worker::Action::Declined(origin, attempt) => {
                 if origin == self.me {
                     self.tasks.handle_returned(self.me, attempt, ReassignReason::Refused);
                 } else {
                     self.send_payload(origin, &Payload::Decline(attempt), TraceId([0; 16]));
                 }
             }
-            worker::Fact::HandedBack(origin, attempt) => {
+            worker::Action::HandedBack(origin, attempt) => {
                 if origin == self.me {
                     self.tasks.handle_returned(self.me, attempt, ReassignReason::HandedBack);
                 } else if self.membership.hops(origin).is_some() {
                     self.send_payload(origin, &Payload::HandBack(attempt), TraceId([0; 16]));
                 }
             }
-            worker::Fact::Infer(job, model, fingerprint, work) => {
+            worker::Action::Infer(job, model, fingerprint, work) => {
                 self.outputs.push_back(Output::Infer { job, model, fingerprint, work });
             }
-            worker::Fact::Outcome(origin, attempt, fingerprint, micros, result) => {
+            worker::Action::Outcome(origin, attempt, fingerprint, micros, result) => {
                 if origin == self.me {
                     let computed = Computed { fingerprint, micros, result };
                     self.handle_outcome(self.me, attempt, computed, None);
@@ -382,17 +382,17 @@ impl Node {
                     self.send_outcome(Outcome { origin, task, output, payload });
                 }
             }
-            worker::Fact::Progress(origin, piece) => {
+            worker::Action::Progress(origin, piece) => {
                 if origin == self.me {
                     self.tasks.handle_progress(self.now, self.me, piece);
                 } else {
                     self.send_payload(origin, &Payload::Progress(piece), TraceId([0; 16]));
                 }
             }
-            worker::Fact::Renew(origin, attempts) if origin == self.me => {
+            worker::Action::Renew(origin, attempts) if origin == self.me => {
                 self.handle_all_here(origin, attempts);
             }
-            worker::Fact::Renew(origin, attempts) => {
+            worker::Action::Renew(origin, attempts) => {
                 self.send_payload(origin, &Payload::Renew(attempts), TraceId([0; 16]));
             }
         }

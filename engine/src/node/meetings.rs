@@ -36,7 +36,7 @@ impl Node {
         }
         if worker == self.me {
             // What was just finished here is not missing.
-            if !self.worker.has_facts() {
+            if !self.worker.has_actions() {
                 self.handle_check(worker, attempts);
             }
         } else if self.membership.hops(worker).is_some() {

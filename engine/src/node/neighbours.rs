@@ -20,14 +20,14 @@ impl Node {
         }
     }
 
-    pub(super) fn handle_discovery(&mut self, fact: discovery::Fact) {
-        match fact {
-            discovery::Fact::Available => self.event(Event::DiscoveryAvailable),
-            discovery::Fact::Confirmed(node, mut places) => {
+    pub(super) fn handle_discovery(&mut self, action: discovery::Action) {
+        match action {
+            discovery::Action::Available => self.event(Event::DiscoveryAvailable),
+            discovery::Action::Confirmed(node, mut places) => {
                 places.retain(|place| self.local_networks.contains(place.address.ip()));
                 self.peers.handle_found(self.now, node, &places, &mut self.rng);
             }
-            discovery::Fact::Found(node, mut places) => {
+            discovery::Action::Found(node, mut places) => {
                 places.retain(|place| self.local_networks.contains(place.address.ip()));
                 if self.membership.reachable_member(node).is_some() {
                     self.discovery.handle_known(node);
@@ -37,15 +37,15 @@ impl Node {
                     self.event(Event::NodeFound { node, address });
                 }
             }
-            discovery::Fact::Copied(address) => {
+            discovery::Action::Copied(address) => {
                 self.event(Event::IdentityCopied { address: Some(address), fenced: false });
             }
-            discovery::Fact::Left(node) => {
+            discovery::Action::Left(node) => {
                 self.peers.handle_left(node);
                 self.event(Event::NodeLost { node });
             }
-            discovery::Fact::Unavailable => self.event(Event::DiscoveryUnavailable),
-            discovery::Fact::Expired(node) => {
+            discovery::Action::Unavailable => self.event(Event::DiscoveryUnavailable),
+            discovery::Action::Expired(node) => {
                 self.peers.handle_unannounced(node);
                 self.event(Event::NodeLost { node });
             }

@@ -8,7 +8,7 @@
 //! and not those that are there.
 
 use super::address_book::{Choice, Target};
-use super::{Fact, Link, LinkState, Member, Peers};
+use super::{Action, Link, LinkState, Member, Peers};
 use crate::ids::{DialId, NodeId};
 use crate::mutants::{Mutant, shows};
 use crate::place::{Place, Standing};
@@ -63,7 +63,7 @@ impl Peers {
                     if place.standing == Standing::Claimed {
                         self.claimed_due = now.after(CLAIMED_PAUSE);
                     }
-                    self.facts.push(Fact::Dial(dial, place.address, expect));
+                    self.actions.push(Action::Dial(dial, place.address, expect));
                 }
                 Err(next_due) => {
                     let unknown = |node: NodeId| node != self.me && !self.address_book.contains(node);
@@ -145,8 +145,8 @@ mod tests {
     /// Returns the addresses that are dialled now.
     fn dialled(peers: &mut Peers, now: Instant, rng: &mut Rng) -> Vec<(DialId, SocketAddr)> {
         peers.handle_timeout(now, rng, |_| None, core::iter::empty);
-        let dials = peers.poll_facts().into_iter().filter_map(|fact| {
-            if let Fact::Dial(dial, address, _) = fact { Some((dial, address)) } else { None }
+        let dials = peers.poll_actions().into_iter().filter_map(|action| {
+            if let Action::Dial(dial, address, _) = action { Some((dial, address)) } else { None }
         });
         dials.collect()
     }

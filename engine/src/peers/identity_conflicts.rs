@@ -5,7 +5,7 @@
 //! answer to a question that came after the hello proves that both live, and the one that started earlier is kept.
 //! Where the older link goes down, or does not answer in time, the newer takes its place.
 
-use super::{Fact, LinkState, Peers};
+use super::{Action, LinkState, Peers};
 use crate::event::{LinkDownReason, RefuseReason};
 use crate::ids::LinkId;
 use crate::rng::Rng;
@@ -26,7 +26,7 @@ impl Peers {
         let Some(entry) = self.links.get_mut(&newer) else { return };
         entry.state = LinkState::InConflict;
         self.identity_conflicts.push(IdentityConflict { newer, older, due: now.after(ANSWER_WITHIN) });
-        self.facts.push(Fact::Probe(older));
+        self.actions.push(Action::Probe(older));
     }
 
     /// Tells whether an incarnation, of whom another link says hello, waits already.
@@ -84,7 +84,7 @@ impl Peers {
             self.incarnations.handle_copy(now, node, copy);
             self.address_book.handle_unneeded(now, node, target, rng);
             self.refuse(newer, RefuseReason::IdentityCopied);
-            self.facts.push(Fact::Copied(older, at));
+            self.actions.push(Action::Copied(older, at));
         } else {
             entry.copy = Some(first.1);
             self.incarnations.handle_copy(now, node, first.0);

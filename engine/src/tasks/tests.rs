@@ -52,10 +52,12 @@ fn attempt(number: u32) -> Attempt {
 }
 
 fn endings(tasks: &mut Tasks) -> Vec<TaskStatus> {
-    let facts = tasks.poll_facts();
-    facts
+    let actions = tasks.poll_actions();
+    actions
         .iter()
-        .filter_map(|fact| if let Fact::Ending(result) = fact { Some(result.summary.status) } else { None })
+        .filter_map(
+            |action| if let Action::Ending(result) = action { Some(result.summary.status) } else { None },
+        )
         .collect()
 }
 
@@ -71,19 +73,19 @@ fn the_first_outcome_wins_whatever_its_attempt() {
     let mut tasks = accepted();
     tasks.assign(at(0), TASK, A).unwrap();
     run_until(&mut tasks, 30);
-    let reassigned = Fact::Reassigned(attempt(1), A, ReassignReason::LeaseExpired);
-    let check = || Fact::Check(A, vec![attempt(1)]);
-    assert_eq!(tasks.poll_facts(), vec![check(), check(), reassigned, Fact::Progressed(TASK)]);
+    let reassigned = Action::Reassigned(attempt(1), A, ReassignReason::LeaseExpired);
+    let check = || Action::Check(A, vec![attempt(1)]);
+    assert_eq!(tasks.poll_actions(), vec![check(), check(), reassigned, Action::Progressed(TASK)]);
     assert!(!tasks.assign(at(31), TASK, B).unwrap().alone, "nothing died");
     assert_eq!(tasks.handle_outcome(at(32), WALL, A, attempt(1), computed(5, Ok(output()))), Verdict::Ends);
     assert_eq!(
         tasks.handle_outcome(at(33), WALL, B, attempt(2), computed(5, Ok(output()))),
         Verdict::Nothing
     );
-    let facts = tasks.poll_facts();
+    let actions = tasks.poll_actions();
     assert!(
-        matches!(&facts[..], [Fact::Release(left, B), Fact::Ending(_)] if *left == attempt(2)),
-        "{facts:?}"
+        matches!(&actions[..], [Action::Release(left, B), Action::Ending(_)] if *left == attempt(2)),
+        "{actions:?}"
     );
 }
 
@@ -127,14 +129,14 @@ fn a_lease_is_renewed_by_its_worker_only() {
     tasks.assign(at(0), TASK, A).unwrap();
     tasks.handle_renewed(at(20), A, attempt(1), true);
     tasks.handle_renewed(at(40), B, attempt(1), true);
-    assert_eq!(tasks.poll_facts(), vec![Fact::Progressed(TASK), Fact::Release(attempt(1), B)]);
+    assert_eq!(tasks.poll_actions(), vec![Action::Progressed(TASK), Action::Release(attempt(1), B)]);
     for seconds in [34, 48] {
         tasks.handle_timeout(at(seconds), WALL);
-        assert_eq!(tasks.poll_facts(), vec![Fact::Check(A, vec![attempt(1)])]);
+        assert_eq!(tasks.poll_actions(), vec![Action::Check(A, vec![attempt(1)])]);
     }
     tasks.handle_timeout(at(50), WALL);
-    let reassigned = Fact::Reassigned(attempt(1), A, ReassignReason::LeaseExpired);
-    assert_eq!(tasks.poll_facts(), vec![reassigned, Fact::Progressed(TASK)]);
+    let reassigned = Action::Reassigned(attempt(1), A, ReassignReason::LeaseExpired);
+    assert_eq!(tasks.poll_actions(), vec![reassigned, Action::Progressed(TASK)]);
 }
 
 #[test]
@@ -142,12 +144,12 @@ fn a_node_that_did_not_run_asks_before_a_lease_is_over() {
     let mut tasks = accepted();
     tasks.assign(at(0), TASK, A).unwrap();
     tasks.handle_timeout(at(40), WALL);
-    assert_eq!(tasks.poll_facts(), vec![Fact::Check(A, vec![attempt(1)])]);
+    assert_eq!(tasks.poll_actions(), vec![Action::Check(A, vec![attempt(1)])]);
     run_until(&mut tasks, 53);
-    assert_eq!(tasks.poll_facts(), vec![]);
+    assert_eq!(tasks.poll_actions(), vec![]);
     tasks.handle_timeout(at(54), WALL);
-    let reassigned = Fact::Reassigned(attempt(1), A, ReassignReason::LeaseExpired);
-    assert_eq!(tasks.poll_facts(), vec![reassigned, Fact::Progressed(TASK)]);
+    let reassigned = Action::Reassigned(attempt(1), A, ReassignReason::LeaseExpired);
+    assert_eq!(tasks.poll_actions(), vec![reassigned, Action::Progressed(TASK)]);
 }
 
 #[test]
@@ -169,10 +171,10 @@ fn time_ends_a_task_and_frees_its_worker() {
     tasks.assign(at(0), TASK, A).unwrap();
     (1..15).for_each(|step| tasks.handle_renewed(at(step * 20), A, attempt(1), true));
     tasks.handle_timeout(at(300), WALL);
-    let facts = tasks.poll_facts();
+    let actions = tasks.poll_actions();
     assert!(
-        matches!(&facts[..], [Fact::Progressed(TASK), Fact::Release(left, A), Fact::Ending(_)] if *left == attempt(1)),
-        "{facts:?}"
+        matches!(&actions[..], [Action::Progressed(TASK), Action::Release(left, A), Action::Ending(_)] if *left == attempt(1)),
+        "{actions:?}"
     );
     assert_eq!(
         tasks.handle_outcome(at(301), WALL, A, attempt(1), computed(5, Ok(output()))),
@@ -199,7 +201,7 @@ fn an_outcome_of_another_model_is_none_and_one_without_a_result_calls_for_anothe
     assert_eq!(tasks.handle_outcome(at(1), WALL, A, attempt(1), other), Verdict::Nothing);
     let changed = computed(5, Err(InferenceError::ModelChanged));
     assert_eq!(tasks.handle_outcome(at(1), WALL, A, attempt(1), changed), Verdict::Retries);
-    let reassigned = Fact::Reassigned(attempt(1), A, ReassignReason::ModelChanged);
-    assert_eq!(tasks.poll_facts(), vec![reassigned, Fact::Progressed(TASK)]);
+    let reassigned = Action::Reassigned(attempt(1), A, ReassignReason::ModelChanged);
+    assert_eq!(tasks.poll_actions(), vec![reassigned, Action::Progressed(TASK)]);
     assert_eq!(tasks.assign(at(1), TASK, B).unwrap().fingerprint, CHOICE.fingerprint);
 }

@@ -34,10 +34,10 @@ fn worker() -> Worker {
     worker
 }
 
-fn jobs(facts: &[Fact]) -> Vec<usize> {
-    facts
+fn jobs(actions: &[Action]) -> Vec<usize> {
+    actions
         .iter()
-        .filter_map(|fact| if let Fact::Infer(_, _, _, job) = fact { Some(job.len()) } else { None })
+        .filter_map(|action| if let Action::Infer(_, _, _, job) = action { Some(job.len()) } else { None })
         .collect()
 }
 
@@ -46,14 +46,14 @@ fn waiting_texts_run_together_unless_a_model_may_have_died_of_one() {
     let mut worker = worker();
     (0..20).for_each(|id| worker.handle_assignment(at(0), OTHER, assignment(id, 1)));
     worker.handle_timeout(at(0));
-    assert_eq!(jobs(&worker.poll_facts()), vec![16, 4]);
+    assert_eq!(jobs(&worker.poll_actions()), vec![16, 4]);
     worker.handle_assignment(at(0), OTHER, Assignment { alone: true, ..assignment(30, 2) });
     (31..34).for_each(|id| worker.handle_assignment(at(0), OTHER, assignment(id, 2)));
     worker.handle_done(JobId(0), 160, Err(InferenceError::Crashed));
     worker.handle_done(JobId(1), 40, Err(InferenceError::Crashed));
-    assert_eq!(worker.poll_facts().len(), 20);
+    assert_eq!(worker.poll_actions().len(), 20);
     worker.handle_timeout(at(0));
-    assert_eq!(jobs(&worker.poll_facts()), vec![1, 3], "a second attempt loses no batch");
+    assert_eq!(jobs(&worker.poll_actions()), vec![1, 3], "a second attempt loses no batch");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_job_takes_tasks_of_many_texts_up_to_its_limit() {
         worker.handle_assignment(at(0), OTHER, Assignment { input: inputs(id, count), ..assignment(id, 1) });
     }
     worker.handle_timeout(at(0));
-    assert_eq!(jobs(&worker.poll_facts()), vec![2, 2]);
+    assert_eq!(jobs(&worker.poll_actions()), vec![2, 2]);
 }
 
 #[test]
@@ -74,12 +74,13 @@ fn an_output_that_no_frame_could_carry_is_refused() {
     let mut worker = worker();
     worker.handle_assignment(at(0), OTHER, assignment(1, 1));
     worker.handle_timeout(at(0));
-    worker.poll_facts();
+    worker.poll_actions();
     let huge = TaskOutput::Embedding { vectors: vec![vec![0.5; 200_000]], tokens: 1, truncated: Vec::new() };
     worker.handle_done(JobId(0), 1, Ok(vec![Ok(huge)]));
-    let facts = worker.poll_facts();
-    let [Fact::Outcome(OTHER, _, _, 1, Err(InferenceError::InputRejected(why)))] = facts.as_slice() else {
-        panic!("{facts:?}")
+    let actions = worker.poll_actions();
+    let [Action::Outcome(OTHER, _, _, 1, Err(InferenceError::InputRejected(why)))] = actions.as_slice()
+    else {
+        panic!("{actions:?}")
     };
     assert!(why.contains("800004 bytes"), "{why}");
 }
@@ -91,11 +92,11 @@ fn a_generation_tells_its_origin_what_it_writes_now_and_then() {
     let input = TaskInput::of_text(TaskKind::Generation, "once".to_owned());
     worker.handle_assignment(at(0), OTHER, Assignment { input: input.clone(), ..assignment(1, 1) });
     worker.handle_timeout(at(0));
-    worker.poll_facts();
+    worker.poll_actions();
     let told = |worker: &mut Worker, now: Instant| {
         worker.handle_timeout(now);
-        let pieces = worker.poll_facts().into_iter().map(|fact| {
-            let Fact::Progress(OTHER, piece) = fact else { panic!("{fact:?}") };
+        let pieces = worker.poll_actions().into_iter().map(|action| {
+            let Action::Progress(OTHER, piece) = action else { panic!("{action:?}") };
             (piece.attempt.number, piece.offset, piece.text)
         });
         pieces.collect::<Vec<_>>()
@@ -109,7 +110,7 @@ fn a_generation_tells_its_origin_what_it_writes_now_and_then() {
     assert_eq!(due, at(1).after(progress::CHUNK_INTERVAL));
     assert_eq!(told(&mut worker, due), [(1, 4, " a time".to_owned())]);
     worker.handle_assignment(at(2), OTHER, Assignment { input, ..assignment(1, 2) });
-    worker.poll_facts();
+    worker.poll_actions();
     assert_eq!(told(&mut worker, at(2)), [(2, 0, "upon a time".to_owned())]);
     worker.handle_done(JobId(0), 1, Err(InferenceError::Cancelled));
     assert_eq!(worker.occupancy()[3].current, 0);
@@ -121,11 +122,11 @@ fn a_release_stops_a_job_of_which_nothing_is_left() {
     worker.handle_assignment(at(0), OTHER, assignment(1, 1));
     worker.handle_assignment(at(0), OTHER, assignment(2, 1));
     worker.handle_timeout(at(0));
-    worker.poll_facts();
+    worker.poll_actions();
     worker.handle_release(OTHER, assignment(1, 1).attempt);
-    assert_eq!(worker.poll_facts(), vec![]);
+    assert_eq!(worker.poll_actions(), vec![]);
     worker.handle_release(OTHER, assignment(2, 1).attempt);
-    assert_eq!(worker.poll_facts(), vec![Fact::Cancel(JobId(0))]);
+    assert_eq!(worker.poll_actions(), vec![Action::Cancel(JobId(0))]);
 }
 
 #[test]
@@ -142,8 +143,8 @@ fn a_late_release_leaves_the_next_attempt_alone() {
 fn one_origin_gets_a_quarter_of_the_queue() {
     let mut worker = worker();
     (0..65).for_each(|id| worker.handle_assignment(at(0), OTHER, assignment(id, 1)));
-    let declined = Fact::Declined(OTHER, Attempt { task: TaskId([64; 16]), number: 1 });
-    assert_eq!(worker.poll_facts(), vec![declined]);
+    let declined = Action::Declined(OTHER, Attempt { task: TaskId([64; 16]), number: 1 });
+    assert_eq!(worker.poll_actions(), vec![declined]);
     worker.handle_assignment(at(0), ME, assignment(99, 1));
     assert_eq!(worker.len(), 65);
 }
@@ -153,10 +154,10 @@ fn nothing_runs_before_its_model_is_loaded() {
     let mut worker = Worker::new(ME, 2, &[offer("m", TaskKind::Embedding)]);
     worker.handle_assignment(at(0), ME, assignment(1, 1));
     worker.handle_timeout(at(0));
-    assert_eq!(worker.poll_facts(), vec![]);
+    assert_eq!(worker.poll_actions(), vec![]);
     set(&mut worker, TaskKind::Embedding, ModelState::Ready);
     worker.handle_timeout(at(0));
-    assert_eq!(jobs(&worker.poll_facts()), vec![1]);
+    assert_eq!(jobs(&worker.poll_actions()), vec![1]);
 }
 
 #[test]
@@ -165,10 +166,10 @@ fn what_waits_for_a_model_that_cannot_be_used_fails_and_so_does_what_comes_later
     worker.handle_assignment(at(0), OTHER, assignment(1, 1));
     set(&mut worker, TaskKind::Embedding, ModelState::Unusable("cut short".to_owned()));
     worker.handle_assignment(at(0), ME, assignment(2, 1));
-    let facts = worker.poll_facts();
+    let actions = worker.poll_actions();
     let failed = |origin, id| {
         let attempt = assignment(id, 1).attempt;
-        Fact::Outcome(
+        Action::Outcome(
             origin,
             attempt,
             FINGERPRINT,
@@ -176,7 +177,7 @@ fn what_waits_for_a_model_that_cannot_be_used_fails_and_so_does_what_comes_later
             Err(InferenceError::ModelFailed("cut short".to_owned())),
         )
     };
-    assert_eq!(facts, [failed(OTHER, 1), failed(ME, 2)]);
+    assert_eq!(actions, [failed(OTHER, 1), failed(ME, 2)]);
     assert_eq!((worker.len(), worker.unusable(TaskKind::Embedding, "m")), (0, Some("cut short")));
     set(&mut worker, TaskKind::Embedding, ModelState::Ready);
     assert_eq!(worker.unusable(TaskKind::Embedding, "m"), None);
@@ -194,20 +195,20 @@ fn generations_leave_a_place_to_what_takes_no_time() {
         worker.handle_assignment(at(0), OTHER, Assignment { input, ..assignment(id, 1) });
     }
     worker.handle_timeout(at(0));
-    assert_eq!(jobs(&worker.poll_facts()), [1, 1]);
+    assert_eq!(jobs(&worker.poll_actions()), [1, 1]);
     worker.handle_assignment(at(0), OTHER, assignment(9, 1));
     worker.handle_timeout(at(0));
-    assert_eq!(jobs(&worker.poll_facts()), [1]);
+    assert_eq!(jobs(&worker.poll_actions()), [1]);
     worker.handle_done(JobId(0), 1, Err(InferenceError::Cancelled));
     worker.handle_timeout(at(0));
-    assert_eq!(jobs(&worker.poll_facts()), [1]);
+    assert_eq!(jobs(&worker.poll_actions()), [1]);
     // A node that does nothing else has all places for them.
     let mut worker = Worker::new(ME, 1, &[offer("m", TaskKind::Generation)]);
     set(&mut worker, TaskKind::Generation, ModelState::Ready);
     let input = TaskInput::of_text(TaskKind::Generation, "once".to_owned());
     worker.handle_assignment(at(0), OTHER, Assignment { input, ..assignment(1, 1) });
     worker.handle_timeout(at(0));
-    assert_eq!(jobs(&worker.poll_facts()), [1]);
+    assert_eq!(jobs(&worker.poll_actions()), [1]);
 }
 
 #[test]
@@ -216,13 +217,13 @@ fn every_origin_hears_every_ten_seconds_of_its_own_and_this_node_too() {
     (1..=40).for_each(|id| worker.handle_assignment(at(0), ME, assignment(id, 1)));
     worker.handle_assignment(at(0), OTHER, assignment(99, 1));
     worker.handle_timeout(at(0));
-    worker.poll_facts();
+    worker.poll_actions();
     for seconds in [10, 20, 30] {
         worker.handle_timeout(at(seconds));
         // What runs and what waits.
         let own = (1..=40).map(|id| assignment(id, 1).attempt).collect();
         let others = vec![assignment(99, 1).attempt];
-        assert_eq!(worker.poll_facts(), vec![Fact::Renew(ME, own), Fact::Renew(OTHER, others)]);
+        assert_eq!(worker.poll_actions(), vec![Action::Renew(ME, own), Action::Renew(OTHER, others)]);
     }
 }
 
@@ -231,26 +232,26 @@ fn what_runs_for_a_lost_origin_goes_on_for_a_while_and_what_waits_does_not() {
     let mut worker = worker();
     (0..33).for_each(|id| worker.handle_assignment(at(0), OTHER, assignment(id, 1)));
     worker.handle_timeout(at(0));
-    worker.poll_facts();
+    worker.poll_actions();
     worker.handle_origin_lost(at(1), OTHER);
-    assert_eq!((worker.len(), worker.poll_facts()), (32, vec![]));
+    assert_eq!((worker.len(), worker.poll_actions()), (32, vec![]));
     worker.handle_timeout(at(10));
-    assert_eq!(worker.poll_facts(), vec![], "nobody is there to hear of it");
+    assert_eq!(worker.poll_actions(), vec![], "nobody is there to hear of it");
     worker.handle_origin_met(OTHER);
     let left: Vec<Attempt> = (0..32).map(|id| assignment(id, 1).attempt).collect();
-    assert_eq!(worker.poll_facts(), vec![Fact::Renew(OTHER, left)]);
+    assert_eq!(worker.poll_actions(), vec![Action::Renew(OTHER, left)]);
     worker.handle_origin_lost(at(20), OTHER);
     worker.handle_timeout(at(49));
     assert_eq!(worker.len(), 32);
     worker.handle_timeout(at(50));
     assert_eq!(
-        (worker.len(), worker.poll_facts()),
-        (0, vec![Fact::Cancel(JobId(0)), Fact::Cancel(JobId(1))])
+        (worker.len(), worker.poll_actions()),
+        (0, vec![Action::Cancel(JobId(0)), Action::Cancel(JobId(1))])
     );
     worker.handle_origin_met(OTHER);
-    assert_eq!(worker.poll_facts(), vec![Fact::Renew(OTHER, vec![])], "it is told that nothing is left");
+    assert_eq!(worker.poll_actions(), vec![Action::Renew(OTHER, vec![])], "it is told that nothing is left");
     worker.handle_origin_met(OTHER);
-    assert_eq!(worker.poll_facts(), vec![]);
+    assert_eq!(worker.poll_actions(), vec![]);
 }
 
 #[test]
@@ -258,12 +259,12 @@ fn an_origin_that_started_again_has_its_work_continued_and_its_time_begins_again
     let mut worker = worker();
     worker.handle_assignment(at(0), OTHER, assignment(1, 1));
     worker.handle_timeout(at(0));
-    worker.poll_facts();
+    worker.poll_actions();
     // It has forgotten that it assigned it, so that the number is the same.
     worker.handle_assignment(at(50), OTHER, assignment(1, 1));
-    assert_eq!(worker.poll_facts(), vec![Fact::Begun(OTHER, assignment(1, 1).attempt)]);
+    assert_eq!(worker.poll_actions(), vec![Action::Begun(OTHER, assignment(1, 1).attempt)]);
     let cancelled =
-        |worker: &mut Worker| worker.poll_facts().iter().any(|fact| matches!(fact, Fact::Cancel(_)));
+        |worker: &mut Worker| worker.poll_actions().iter().any(|action| matches!(action, Action::Cancel(_)));
     worker.handle_timeout(at(109));
     assert_eq!((worker.len(), cancelled(&mut worker)), (1, false));
     worker.handle_timeout(at(110));
@@ -271,7 +272,7 @@ fn an_origin_that_started_again_has_its_work_continued_and_its_time_begins_again
     // And it may be for another model of the name by now.
     worker.handle_assignment(at(200), OTHER, assignment(2, 1));
     worker.handle_timeout(at(200));
-    worker.poll_facts();
+    worker.poll_actions();
     let other = Fingerprint([8; 16]);
     let model = Model { fingerprint: Some(other), state: ModelState::Ready };
     worker.handle_model(TaskKind::Embedding, "m".to_owned(), model, true);
@@ -301,11 +302,11 @@ fn a_check_says_what_is_here_and_the_origins_number_counts() {
     let mut worker = worker();
     worker.handle_assignment(at(0), OTHER, assignment(1, 3));
     worker.handle_timeout(at(0));
-    worker.poll_facts();
+    worker.poll_actions();
     let asked: Vec<Attempt> = [1, 2].map(|id| assignment(id, 1).attempt).into();
     assert_eq!(worker.handle_check(OTHER, asked.clone()), (asked[..1].to_vec(), asked[1..].to_vec()));
     worker.handle_timeout(at(10));
-    assert_eq!(worker.poll_facts(), vec![Fact::Renew(OTHER, asked[..1].to_vec())]);
+    assert_eq!(worker.poll_actions(), vec![Action::Renew(OTHER, asked[..1].to_vec())]);
 }
 
 #[test]
@@ -313,13 +314,13 @@ fn what_leaves_is_handed_back() {
     let mut worker = worker();
     (0..33).for_each(|id| worker.handle_assignment(at(0), OTHER, assignment(id, 1)));
     worker.handle_timeout(at(0));
-    worker.poll_facts();
+    worker.poll_actions();
     worker.handle_leave();
-    assert_eq!(worker.poll_facts().len(), 1);
+    assert_eq!(worker.poll_actions().len(), 1);
     assert_eq!(worker.handle_cut_off(), 32);
-    let facts = worker.poll_facts();
-    assert_eq!(facts.iter().filter(|fact| matches!(fact, Fact::Cancel(_))).count(), 2);
-    assert_eq!(facts.iter().filter(|fact| matches!(fact, Fact::HandedBack(..))).count(), 32);
+    let actions = worker.poll_actions();
+    assert_eq!(actions.iter().filter(|action| matches!(action, Action::Cancel(_))).count(), 2);
+    assert_eq!(actions.iter().filter(|action| matches!(action, Action::HandedBack(..))).count(), 32);
 }
 
 #[test]
@@ -328,17 +329,17 @@ fn what_is_for_another_model_of_the_name_is_declined_or_handed_back() {
     let other = Fingerprint([8; 16]);
     let of_other = |id, number| Assignment { fingerprint: other, ..assignment(id, number) };
     worker.handle_assignment(at(0), OTHER, of_other(1, 1));
-    assert_eq!(worker.poll_facts(), [Fact::Declined(OTHER, of_other(1, 1).attempt)]);
+    assert_eq!(worker.poll_actions(), [Action::Declined(OTHER, of_other(1, 1).attempt)]);
     worker.handle_assignment(at(0), OTHER, assignment(2, 1));
     let model = Model { fingerprint: Some(other), state: ModelState::Ready };
     worker.handle_model(TaskKind::Embedding, "m".to_owned(), model, true);
     let changed = Err(InferenceError::ModelChanged);
     let attempt = assignment(2, 1).attempt;
-    assert_eq!(worker.poll_facts(), [Fact::Outcome(OTHER, attempt, FINGERPRINT, 0, changed)]);
+    assert_eq!(worker.poll_actions(), [Action::Outcome(OTHER, attempt, FINGERPRINT, 0, changed)]);
     worker.handle_assignment(at(0), OTHER, of_other(3, 1));
     worker.handle_timeout(at(0));
-    let inferred = |fact: &Fact| matches!(fact, Fact::Infer(_, _, which, _) if *which == other);
-    assert!(worker.poll_facts().iter().any(inferred));
+    let inferred = |action: &Action| matches!(action, Action::Infer(_, _, which, _) if *which == other);
+    assert!(worker.poll_actions().iter().any(inferred));
 }
 
 #[test]
@@ -346,14 +347,14 @@ fn an_attempt_for_another_model_takes_the_place_of_the_one_before() {
     let mut worker = worker();
     worker.handle_assignment(at(0), OTHER, assignment(1, 1));
     worker.handle_timeout(at(0));
-    worker.poll_facts();
+    worker.poll_actions();
     let other = Fingerprint([8; 16]);
     let model = Model { fingerprint: Some(other), state: ModelState::Ready };
     worker.handle_model(TaskKind::Embedding, "m".to_owned(), model, true);
     worker.handle_assignment(at(0), OTHER, Assignment { fingerprint: other, ..assignment(1, 2) });
-    assert_eq!(worker.poll_facts(), [Fact::Cancel(JobId(0))]);
+    assert_eq!(worker.poll_actions(), [Action::Cancel(JobId(0))]);
     let outputs =
         vec![Ok(TaskOutput::Embedding { vectors: vec![vec![0.5]], tokens: 1, truncated: Vec::new() })];
     worker.handle_done(JobId(0), 1, Ok(outputs));
-    assert_eq!(worker.poll_facts(), []);
+    assert_eq!(worker.poll_actions(), []);
 }
