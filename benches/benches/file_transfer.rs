@@ -46,7 +46,7 @@ async fn share(node: &mut Node, world: &World, round: u32) -> BlobId {
     let path = world.path(&format!("file-{round}"));
     std::fs::write(&path, &content).unwrap();
     node.share(&path).await;
-    BlobId::of(&content)
+    BlobId::from_content(&content)
 }
 
 /// Fetches a file; returns the MB a second, and the round trips of messages meanwhile.

@@ -43,7 +43,7 @@ fn answer(generator: &mut Generator, request: &Value) -> Outcome<Value> {
     let wanted = Generation {
         max_tokens: tokens + 1,
         temperature_thousandths: 0,
-        ..Generation::of(Prompt::Text(String::new()))
+        ..Generation::from_prompt(Prompt::Text(String::new()))
     };
     let mut session = generator.begin_with(prompt, &wanted)?;
     let (started, busy) = (Instant::now(), busy_seconds()?);

@@ -147,7 +147,7 @@ pub struct Piece {
 
 impl BlobId {
     /// Names the file that has this content.
-    pub fn of(content: &[u8]) -> Self {
+    pub fn from_content(content: &[u8]) -> Self {
         let bytes = u64::try_from(content.len()).unwrap_or(u64::MAX);
         Self { root: Hash(*blake3::hash(content).as_bytes()), bytes }
     }
@@ -260,15 +260,15 @@ const fn left_pieces(pieces: u32) -> u32 {
 /// Which pieces of a file there are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pieces {
-    of: u32,
+    total: u32,
     words: Vec<u64>,
 }
 
 impl Pieces {
     /// Makes the set of none of so many pieces.
-    pub fn none(of: u32) -> Self {
-        let words = usize::try_from(of.div_ceil(64)).unwrap_or_default();
-        Self { of, words: vec![0; words] }
+    pub fn none(total: u32) -> Self {
+        let words = usize::try_from(total.div_ceil(64)).unwrap_or_default();
+        Self { total, words: vec![0; words] }
     }
 
     /// Tells whether a piece is in the set.
@@ -280,7 +280,7 @@ impl Pieces {
     /// Puts a piece into the set.
     pub fn insert(&mut self, piece: u32) {
         let (word, bit) = Self::at(piece);
-        if let Some(word) = self.words.get_mut(word).filter(|_| piece < self.of) {
+        if let Some(word) = self.words.get_mut(word).filter(|_| piece < self.total) {
             *word |= bit;
         }
     }
@@ -291,8 +291,8 @@ impl Pieces {
     }
 
     /// Returns how many there could be.
-    pub const fn of(&self) -> u32 {
-        self.of
+    pub const fn total(&self) -> u32 {
+        self.total
     }
 
     fn at(piece: u32) -> (usize, u64) {
@@ -365,7 +365,7 @@ mod tests {
     }
 
     fn pieces(content: &[u8]) -> (BlobId, Tree, Vec<Piece>) {
-        let blob = BlobId::of(content);
+        let blob = BlobId::from_content(content);
         let part = |piece| {
             let (begin, bytes) = blob.place(piece).unwrap();
             content[begin as usize..(begin + bytes) as usize].to_vec()
@@ -412,13 +412,13 @@ mod tests {
     fn a_set_of_pieces_counts_what_was_put_in_and_no_more() {
         let mut set = Pieces::none(130);
         [0, 63, 64, 129, 130, u32::MAX, 64].iter().for_each(|piece| set.insert(*piece));
-        assert_eq!((set.count(), set.of()), (4, 130));
+        assert_eq!((set.count(), set.total()), (4, 130));
         assert!(set.contains(129) && !set.contains(128) && !set.contains(130));
     }
 
     #[test]
     fn a_hash_is_read_as_it_is_written() {
-        let hash = BlobId::of(b"x").root;
+        let hash = BlobId::from_content(b"x").root;
         assert_eq!(hash.to_string().parse(), Ok(hash));
         assert_eq!("ab".repeat(31).parse::<Hash>(), Err(IdError));
         assert_eq!("é".repeat(32).parse::<Hash>(), Err(IdError));

@@ -100,7 +100,7 @@ impl Deliveries {
 
     /// Makes all waiting outcomes of an origin due now, as it is reachable again.
     pub(crate) fn handle_met(&mut self, now: Instant, origin: NodeId) {
-        let waiting: Vec<Key> = self.of(origin).collect();
+        let waiting: Vec<Key> = self.keys_for(origin).collect();
         for key in waiting {
             let Some(Owed { place: Place::Waits(_, due), .. }) = self.owed.get_mut(&key) else { continue };
             let before = due.replace(now);
@@ -111,7 +111,7 @@ impl Deliveries {
 
     /// Drops the outcomes of an origin that has left for good.
     pub(crate) fn handle_gone(&mut self, origin: NodeId) {
-        let all: Vec<Key> = self.of(origin).collect();
+        let all: Vec<Key> = self.keys_for(origin).collect();
         for key in all {
             self.forget(key);
         }
@@ -165,7 +165,7 @@ impl Deliveries {
         ]
     }
 
-    fn of(&self, origin: NodeId) -> impl Iterator<Item = Key> {
+    fn keys_for(&self, origin: NodeId) -> impl Iterator<Item = Key> {
         let range = (origin, TaskId([0; 16]))..=(origin, TaskId([0xff; 16]));
         self.owed.range(range).map(|(key, _)| *key)
     }

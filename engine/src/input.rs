@@ -24,7 +24,7 @@ pub enum ModelState {
 
 impl ModelState {
     /// Returns the state of a model that is ready, or temporarily unavailable.
-    pub const fn of(ready: bool) -> Self {
+    pub const fn from_ready(ready: bool) -> Self {
         if ready { Self::Ready } else { Self::Away }
     }
 }
@@ -210,7 +210,7 @@ pub enum Family {
 
 impl Family {
     /// Returns the family of an address.
-    pub const fn of(address: IpAddr) -> Self {
+    pub const fn for_address(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(_) => Self::V4,
             IpAddr::V6(_) => Self::V6,

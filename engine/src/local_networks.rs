@@ -15,7 +15,7 @@ pub(crate) struct LocalNetworks {
 
 impl LocalNetworks {
     /// Reads the subnets of this host's interfaces.
-    pub(crate) fn of_interfaces(interfaces: &[Interface]) -> Self {
+    pub(crate) fn from_interfaces(interfaces: &[Interface]) -> Self {
         let subnets = interfaces.iter().map(|interface| (interface.address, interface.prefix_length));
         Self { subnets: subnets.filter(|&(address, length)| is_subnet(address, length)).collect() }
     }
@@ -88,7 +88,7 @@ mod tests {
             ("2002::1", 16),
         ]
         .map(|(address, prefix_length)| Interface { prefix_length, ..Interface::new(2, ip(address)) });
-        let local = LocalNetworks::of_interfaces(&interfaces);
+        let local = LocalNetworks::from_interfaces(&interfaces);
         for address in [
             "127.0.0.1",
             "10.1.2.3",

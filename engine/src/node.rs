@@ -431,7 +431,7 @@ impl Node {
 
     fn handle_interfaces(&mut self, mut interfaces: Vec<Interface>) {
         // Over another address than a local one, links are turned down at both ends.
-        self.local_networks = LocalNetworks::of_interfaces(&interfaces);
+        self.local_networks = LocalNetworks::from_interfaces(&interfaces);
         interfaces.retain(|interface| self.local_networks.contains(interface.address));
         self.discovery.handle_interfaces(self.now, &interfaces, &mut self.rng);
         self.interfaces = interfaces;

@@ -24,7 +24,7 @@ impl Occupancy {
     }
 
     /// Describes a collection that only tasks fill.
-    pub(crate) fn of_work(name: &'static str, current: usize, limit: usize) -> Self {
+    pub(crate) fn transient(name: &'static str, current: usize, limit: usize) -> Self {
         Self { empty_at_rest: true, ..Self::new(name, current, limit) }
     }
 }

@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn records_from_before_there_were_fingerprints_are_read() {
         let spec = TaskSpec {
-            input: TaskInput::of_text(TaskKind::Embedding, "a".to_owned()),
+            input: TaskInput::from_text(TaskKind::Embedding, "a".to_owned()),
             model: Some("m".to_owned()),
             timeout: Duration::from_secs(30),
         };

@@ -221,8 +221,8 @@ impl Router {
     /// Returns how full each collection is.
     pub(crate) fn occupancy(&self) -> [Occupancy; 4] {
         [
-            Occupancy::of_work("router.sent", self.sent.len(), SENT_MAX),
-            Occupancy::of_work("router.timers", self.timers.len(), SENT_MAX),
+            Occupancy::transient("router.sent", self.sent.len(), SENT_MAX),
+            Occupancy::transient("router.timers", self.timers.len(), SENT_MAX),
             Occupancy::new("router.seen", self.seen.len(), SEEN_MAX),
             Occupancy::new("router.seen_order", self.seen_order.len(), SEEN_MAX),
         ]

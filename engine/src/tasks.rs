@@ -487,12 +487,12 @@ impl Tasks {
     /// Returns how full each collection is.
     pub(crate) fn occupancy(&self) -> [Occupancy; 3] {
         [
-            Occupancy::of_work("tasks.open", self.open.len(), self.limits.tasks),
-            Occupancy::of_work("tasks.progress", self.progress_bytes, PROGRESS_BYTES_MAX),
+            Occupancy::transient("tasks.open", self.open.len(), self.limits.tasks),
+            Occupancy::transient("tasks.progress", self.progress_bytes, PROGRESS_BYTES_MAX),
             Occupancy {
                 current: self.bytes,
                 limit: self.limits.bytes,
-                ..Occupancy::of_work("tasks.bytes", 0, 0)
+                ..Occupancy::transient("tasks.bytes", 0, 0)
             },
         ]
     }

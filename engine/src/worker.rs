@@ -398,10 +398,10 @@ impl Worker {
     /// Says how full everything is.
     pub(crate) fn occupancy(&self) -> [Occupancy; 5] {
         [
-            Occupancy::of_work("worker.attempts", self.attempts.len(), ATTEMPTS_MAX),
-            Occupancy::of_work("worker.deadlines", self.deadlines.len(), ATTEMPTS_MAX),
-            Occupancy::of_work("worker.jobs", self.jobs.len(), self.slots),
-            Occupancy::of_work("worker.progress", self.progress.len(), self.slots),
+            Occupancy::transient("worker.attempts", self.attempts.len(), ATTEMPTS_MAX),
+            Occupancy::transient("worker.deadlines", self.deadlines.len(), ATTEMPTS_MAX),
+            Occupancy::transient("worker.jobs", self.jobs.len(), self.slots),
+            Occupancy::transient("worker.progress", self.progress.len(), self.slots),
             Occupancy::new("worker.lost", self.lost.len(), LOST_MAX),
         ]
     }

@@ -20,7 +20,7 @@ fn at_work(tasks: usize) -> Network {
     network.set_compute(SECOND * 60);
     network.run(SECOND);
     for task in 0..tasks {
-        let input = TaskInput::of_text(TaskKind::Embedding, format!("text {task}"));
+        let input = TaskInput::from_text(TaskKind::Embedding, format!("text {task}"));
         network.ask(0, Request::Submit(TaskSpec { input, model: None, timeout: SECOND * 600 }));
     }
     network.run(SECOND);

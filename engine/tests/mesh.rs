@@ -19,7 +19,7 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn embedding(text: &str) -> TaskInput {
-    TaskInput::of_text(TaskKind::Embedding, text.to_owned())
+    TaskInput::from_text(TaskKind::Embedding, text.to_owned())
 }
 
 fn spec(input: &str) -> TaskSpec {
@@ -175,7 +175,7 @@ fn requests_are_refused_with_their_reason() {
     };
     let asked = [
         (
-            with(|spec| spec.input = TaskInput::of_text(TaskKind::Classification, String::new())),
+            with(|spec| spec.input = TaskInput::from_text(TaskKind::Classification, String::new())),
             Rejection::Input(InputFault::Empty),
         ),
         (
@@ -183,7 +183,7 @@ fn requests_are_refused_with_their_reason() {
             Rejection::InputTooLong { bytes: 262_145, limit: 262_144 },
         ),
         (
-            with(|spec| spec.input = TaskInput::of_text(TaskKind::Generation, "x".to_owned())),
+            with(|spec| spec.input = TaskInput::from_text(TaskKind::Generation, "x".to_owned())),
             Rejection::KindUnsupported(TaskKind::Generation),
         ),
         (with(|spec| spec.model = Some("none".to_owned())), Rejection::ModelUnknown("none".to_owned())),
@@ -628,7 +628,7 @@ fn what_a_generation_writes_is_told_while_it_does_wherever_it_runs() {
         let origin = network.add(|config| if elsewhere { config.models.clear() } else { with(config) });
         network.add(|config| if elsewhere { with(config) } else { config.models.clear() });
         network.run(SECOND);
-        let input = TaskInput::of_text(TaskKind::Generation, "tell".to_owned());
+        let input = TaskInput::from_text(TaskKind::Generation, "tell".to_owned());
         let task = submit_input(&mut network, origin, input);
         let mut seen = Cursor { status: TaskStatus::Queued, attempt: 0, bytes: 0 };
         let (mut text, mut pieces) = (String::new(), 0);
@@ -659,7 +659,7 @@ fn a_watcher_hears_of_nothing_but_news_and_of_a_cancellation() {
     let mut network = Network::default();
     let place = network.add(|config| config.models = vec![offer("story", TaskKind::Generation)]);
     network.run(SECOND);
-    let input = TaskInput::of_text(TaskKind::Generation, "tell".to_owned());
+    let input = TaskInput::from_text(TaskKind::Generation, "tell".to_owned());
     let task = submit_input(&mut network, place, input);
     let all = Cursor { status: TaskStatus::Running, attempt: 1, bytes: 99 };
     let request = network.ask(place, Request::Watch { task, seen: all });

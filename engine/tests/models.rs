@@ -17,12 +17,12 @@ const SECOND: Duration = Duration::from_secs(1);
 const ONE: Fingerprint = Fingerprint([1; 16]);
 const OTHER: Fingerprint = Fingerprint([2; 16]);
 
-fn of(fingerprint: Fingerprint) -> Vec<ModelOffer> {
+fn offers(fingerprint: Fingerprint) -> Vec<ModelOffer> {
     vec![ModelOffer { fingerprint: Some(fingerprint), ..offer(MODEL, TaskKind::Embedding) }]
 }
 
 fn spec(text: &str) -> TaskSpec {
-    let input = TaskInput::of_text(TaskKind::Embedding, text.to_owned());
+    let input = TaskInput::from_text(TaskKind::Embedding, text.to_owned());
     TaskSpec { input, model: Some(MODEL.to_owned()), timeout: Duration::from_secs(30) }
 }
 
@@ -61,8 +61,8 @@ fn many(count: usize) -> Vec<Request> {
 fn a_node_uses_its_own_model_and_another_one_that_most_have() {
     let mut network = Network::default();
     let asker = network.add(|config| config.models.clear());
-    let of_one: Vec<usize> = (0..2).map(|_| network.add(|config| config.models = of(ONE))).collect();
-    let of_other: Vec<usize> = (0..3).map(|_| network.add(|config| config.models = of(OTHER))).collect();
+    let of_one: Vec<usize> = (0..2).map(|_| network.add(|config| config.models = offers(ONE))).collect();
+    let of_other: Vec<usize> = (0..3).map(|_| network.add(|config| config.models = offers(OTHER))).collect();
     network.run(SECOND);
     let (found, bad) = workers(&mut network, asker, many(40));
     let others: BTreeSet<NodeId> = of_other.iter().map(|&place| network.id(place)).collect();
@@ -75,7 +75,7 @@ fn a_node_uses_its_own_model_and_another_one_that_most_have() {
 #[test]
 fn a_conflict_is_told_once_and_listed_with_the_nodes() {
     let mut network = Network::default();
-    let [one, other] = [ONE, OTHER].map(|which| network.add(|config| config.models = of(which)));
+    let [one, other] = [ONE, OTHER].map(|which| network.add(|config| config.models = offers(which)));
     network.run(SECOND * 3);
     for place in [one, other] {
         let told: Vec<&Event> = network
@@ -97,7 +97,7 @@ fn a_conflict_is_told_once_and_listed_with_the_nodes() {
 fn a_request_that_needs_one_model_for_all_tasks_gets_it_or_fails() {
     let mut network = Network::default();
     let asker = network.add(|config| config.models.clear());
-    let [one, other] = [ONE, OTHER].map(|which| network.add(|config| config.models = of(which)));
+    let [one, other] = [ONE, OTHER].map(|which| network.add(|config| config.models = offers(which)));
     network.run(SECOND);
     let wish = || ModelWish { kind: TaskKind::Embedding, labels: false, model: Some(MODEL.to_owned()) };
     let request = network.ask(asker, Request::Choose(wish()));
@@ -108,7 +108,7 @@ fn a_request_that_needs_one_model_for_all_tasks_gets_it_or_fails() {
     let (found, bad) = workers(&mut network, asker, (0..9).map(|n| for_other(&n.to_string())).collect());
     assert_eq!((found, bad), (BTreeSet::from([network.id(other)]), vec![]));
     // Its files are replaced: the new model must not compute the next task of the request.
-    network.set_offer(other, of(ONE)[0].clone(), ModelState::Ready);
+    network.set_offer(other, offers(ONE)[0].clone(), ModelState::Ready);
     network.run(SECOND * 2);
     let (found, bad) = workers(&mut network, asker, vec![for_other("late")]);
     assert_eq!((found, bad), (BTreeSet::new(), vec![TaskStatus::Failed]));
@@ -120,13 +120,13 @@ fn a_request_that_needs_one_model_for_all_tasks_gets_it_or_fails() {
 #[test]
 fn a_task_whose_model_is_replaced_before_it_was_answered_gets_the_new_one() {
     let mut network = Network::default();
-    let asker = network.add(|config| config.models = of(ONE));
+    let asker = network.add(|config| config.models = offers(ONE));
     network.run(SECOND);
-    network.set_offer(asker, of(ONE)[0].clone(), ModelState::Away);
+    network.set_offer(asker, offers(ONE)[0].clone(), ModelState::Away);
     network.run(SECOND);
     let request = network.ask(asker, Request::Submit(spec("waits")));
     network.run(SECOND);
-    network.set_offer(asker, of(OTHER)[0].clone(), ModelState::Ready);
+    network.set_offer(asker, offers(OTHER)[0].clone(), ModelState::Ready);
     network.run(SECOND);
     let Some(&Ok(Response::Submitted(task))) = network.answer(asker, request) else { panic!("refused") };
     let ended = network.events(asker).iter().find_map(|event| {

@@ -28,7 +28,7 @@ fn line(nodes: usize) -> Network {
 
 fn submit(network: &mut Network, place: usize, input: &str) -> TaskId {
     let spec = TaskSpec {
-        input: TaskInput::of_text(TaskKind::Embedding, input.to_owned()),
+        input: TaskInput::from_text(TaskKind::Embedding, input.to_owned()),
         model: Some(MODEL.to_owned()),
         timeout: SECOND * 120,
     };

@@ -208,7 +208,7 @@ impl Multicast for MulticastSocket {
     }
 
     fn send_to(&mut self, interface: u32, to: SocketAddr, bytes: Vec<u8>) {
-        let Some(socket) = self.sockets.get(&(interface, Family::of(to.ip()))) else { return };
+        let Some(socket) = self.sockets.get(&(interface, Family::for_address(to.ip()))) else { return };
         if let Err(error) = SockRef::from(&socket.socket).send_to(&bytes, &to.into()) {
             tracing::debug!(interface, %to, %error, "a reply could not be sent");
         }

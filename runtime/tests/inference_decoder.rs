@@ -43,7 +43,7 @@ fn load(path: &Path) -> Generator {
 
 fn greedy(max_tokens: u32) -> Generation {
     let prompt = Prompt::Text(String::new());
-    Generation { max_tokens, temperature_thousandths: 0, ..Generation::of(prompt) }
+    Generation { max_tokens, temperature_thousandths: 0, ..Generation::from_prompt(prompt) }
 }
 
 /// Runs a session to its end.
@@ -100,7 +100,7 @@ fn folders_compute_what_pytorch_does() {
 fn texts_become_the_tokens_that_the_model_was_trained_on() {
     let mut generator = load(&data("llama"));
     for row in expected("llama").iter().filter(|row| row.ids.len() < 49) {
-        let session = generator.begin(&Generation::of(Prompt::Text(row.text.clone()))).unwrap();
+        let session = generator.begin(&Generation::from_prompt(Prompt::Text(row.text.clone()))).unwrap();
         assert_eq!(session.prompt_tokens() as usize, row.ids.len(), "{:?}", row.text);
     }
 }
@@ -397,18 +397,18 @@ fn a_text_ends_where_it_should() {
         let error = generator.begin_with(tokens, &greedy(1)).err().unwrap().to_string();
         assert!(error.contains(reason), "{error}");
     }
-    let long = Generation::of(Prompt::Text("word ".repeat(1_000_000)));
+    let long = Generation::from_prompt(Prompt::Text("word ".repeat(1_000_000)));
     assert!(generator.begin(&long).err().unwrap().to_string().contains("5000000 bytes"));
 }
 
 #[test]
 fn a_conversation_goes_through_the_template_of_the_model() {
     let messages = vec![ChatMessage { role: ChatRole::User, content: "hi".to_owned() }];
-    let request = Generation::of(Prompt::Chat(messages));
+    let request = Generation::from_prompt(Prompt::Chat(messages));
     let (_folder, path) = written(&gguf(&TINY, &golden("llama"), GgmlDType::F32));
     let mut generator = load(&path);
     let chat = generator.begin(&request).unwrap().prompt_tokens();
-    let text = Generation::of(Prompt::Text("user: hi\nassistant:".to_owned()));
+    let text = Generation::from_prompt(Prompt::Text("user: hi\nassistant:".to_owned()));
     assert_eq!(chat, generator.begin(&text).unwrap().prompt_tokens());
     let error = load(&data("llama")).begin(&request).err().unwrap().to_string();
     assert!(error.contains("no chat template") && error.contains("hint: "), "{error}");

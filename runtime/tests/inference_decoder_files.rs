@@ -124,7 +124,7 @@ fn generator(path: &Path) -> Generator {
 
 /// What a model writes after a prompt, why it ends, and how many tokens the prompt has.
 fn continued(generator: &mut Generator, prompt: Prompt) -> Result<(String, FinishReason, u32), String> {
-    let request = Generation { max_tokens: 8, temperature_thousandths: 0, ..Generation::of(prompt) };
+    let request = Generation { max_tokens: 8, temperature_thousandths: 0, ..Generation::from_prompt(prompt) };
     let mut session = generator.begin(&request).map_err(|error| error.to_string())?;
     let mut all = String::new();
     loop {

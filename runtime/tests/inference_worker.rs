@@ -100,7 +100,7 @@ async fn llama() -> ProcessInference {
 
 fn generate(port: &mut ProcessInference, job: u64, seed: u64, max_tokens: u32) {
     let prompt = Prompt::Text("A heartbeat that is".to_owned());
-    let generation = Generation { seed: Some(seed), max_tokens, ..Generation::of(prompt) };
+    let generation = Generation { seed: Some(seed), max_tokens, ..Generation::from_prompt(prompt) };
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/llama").to_owned();
     Inference::start(port, JobId(job), model, FINGERPRINT, InferenceJob::Generate(Box::new(generation)));
 }
@@ -133,7 +133,7 @@ async fn a_llama_continues_texts() {
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/llama").to_owned();
     Inference::start(&mut port, JobId(4), model.clone(), FINGERPRINT, embed(&["a"]));
     assert_eq!(reason(next_done(&mut port).await.1), "the model does generation, not embedding");
-    let long = Generation::of(Prompt::Text("word ".repeat(1000)));
+    let long = Generation::from_prompt(Prompt::Text("word ".repeat(1000)));
     Inference::start(&mut port, JobId(5), model, FINGERPRINT, InferenceJob::Generate(Box::new(long)));
     let refused = next_done(&mut port).await.1.unwrap().remove(0).unwrap_err();
     assert!(matches!(&refused, InferenceError::InputRejected(why) if why.contains("tokens")), "{refused:?}");
@@ -242,7 +242,8 @@ async fn texts_for_which_there_is_no_memory_wait_or_are_refused() {
     let worker = port.worker_pid().unwrap();
     let generate = |port: &mut ProcessInference, job, max_tokens| {
         let prompt = Prompt::Text("A heartbeat that is".to_owned());
-        let generation = Generation { temperature_thousandths: 0, max_tokens, ..Generation::of(prompt) };
+        let generation =
+            Generation { temperature_thousandths: 0, max_tokens, ..Generation::from_prompt(prompt) };
         Inference::start(
             port,
             JobId(job),
@@ -406,7 +407,7 @@ async fn what_the_worker_cannot_do_is_said() {
                 .to_owned()
         ))]
     );
-    let generate = InferenceJob::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned()))));
+    let generate = InferenceJob::Generate(Box::new(Generation::from_prompt(Prompt::Text("a".to_owned()))));
     begin(&mut port, 3, generate);
     let said = reason(next_done(&mut port).await.1);
     assert_eq!(said, "the model does embedding and classification, not generation");

@@ -84,7 +84,7 @@ impl BlobDisk {
         // A SHA-256 name is known only for the files of the simulation.
         let known =
             cluster.files.iter().any(|file| file.blob == blob && file.is_called(&cluster.files, wanted));
-        if BlobId::of(&content) != blob || !known {
+        if BlobId::from_content(&content) != blob || !known {
             return Err(BlobError::WrongHash);
         }
         self.whole.insert(root);

@@ -40,7 +40,7 @@ impl Clients {
         let input = input(workload, number)?;
         self.asked.insert(number, at);
         Some(Request::Submit(TaskSpec {
-            input: TaskInput::of_text(workload.kind, input),
+            input: TaskInput::from_text(workload.kind, input),
             model: None,
             timeout: workload.timeout,
         }))

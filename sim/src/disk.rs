@@ -95,7 +95,7 @@ mod tests {
 
     fn task(number: u8) -> Record {
         let spec = TaskSpec {
-            input: TaskInput::of_text(TaskKind::Embedding, "hello".to_owned()),
+            input: TaskInput::from_text(TaskKind::Embedding, "hello".to_owned()),
             model: None,
             timeout: core::time::Duration::from_secs(30),
         };

@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_pieces_of_a_text_are_the_text() {
-        let work = InferenceJob::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned()))));
+        let work = InferenceJob::Generate(Box::new(Generation::from_prompt(Prompt::Text("a".to_owned()))));
         let outputs = outputs(MODEL, &work);
         let Ok(TaskOutput::Generation { text, tokens, .. }) = &outputs[0] else { panic!("{outputs:?}") };
         let pieces = pieces(MODEL, &work);
@@ -173,7 +173,7 @@ mod tests {
         for work in [
             InferenceJob::Classify { inputs: vec![text("a"), text("b")] },
             InferenceJob::Embed { inputs: vec![vec![EmbeddingInput::Text("a".to_owned()); 3]; 2] },
-            InferenceJob::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned())))),
+            InferenceJob::Generate(Box::new(Generation::from_prompt(Prompt::Text("a".to_owned())))),
             InferenceJob::Rerank {
                 inputs: vec![Reranking {
                     query: "a".to_owned(),

@@ -46,7 +46,7 @@ fn content(random: Random, who: u64, bytes: u32) -> Vec<u8> {
 
 impl SimulatedFile {
     fn new(content: Vec<u8>, sha256: Hash, holders: Vec<NodeIndex>) -> Self {
-        let blob = BlobId::of(&content);
+        let blob = BlobId::from_content(&content);
         let of = |piece| leaf(blob, piece, part(&content, blob, piece).unwrap_or_default());
         let tree = Tree::over((0..blob.pieces()).map(of).collect());
         Self { blob, sha256, content, tree, holders }

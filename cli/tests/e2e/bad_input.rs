@@ -287,7 +287,7 @@ fn leave_for_tomorrow(node: &Node<'_>, tomorrow: UnixMillis) -> (TaskId, TaskId)
     };
     let result = TaskResult { summary, outcome: Outcome::Completed(output), fingerprint: None };
     let spec = TaskSpec {
-        input: TaskInput::of_text(TaskKind::Embedding, "accepted tomorrow".to_owned()),
+        input: TaskInput::from_text(TaskKind::Embedding, "accepted tomorrow".to_owned()),
         model: Some(EMBEDDED_MODEL.to_owned()),
         timeout: Duration::from_secs(30),
     };

@@ -52,7 +52,7 @@ fn result(number: u8) -> Record {
 /// A task that stays open, for there is no model for it.
 fn task(number: u8) -> Record {
     let spec = TaskSpec {
-        input: TaskInput::of_text(TaskKind::Embedding, "waits".to_owned()),
+        input: TaskInput::from_text(TaskKind::Embedding, "waits".to_owned()),
         model: Some("m".to_owned()),
         timeout: Duration::from_secs(3600),
     };

@@ -97,7 +97,7 @@ impl Download {
     /// Begins with the pieces that are here.
     pub(super) fn begin(&mut self, blob: BlobId, have: Pieces) {
         // What the disk says of another number of pieces is of another file.
-        self.have = if have.of() == blob.pieces() { have } else { Pieces::none(blob.pieces()) };
+        self.have = if have.total() == blob.pieces() { have } else { Pieces::none(blob.pieces()) };
         self.missing = blob.pieces() - self.have.count();
         self.next = 0;
         self.stage = Stage::Running;
@@ -114,10 +114,10 @@ impl Download {
 
     /// Returns the piece to ask a peer for next.
     pub(super) fn next_for(&mut self, peer: NodeId) -> Option<u32> {
-        while self.next < self.have.of() && !self.is_wanted(self.next) {
+        while self.next < self.have.total() && !self.is_wanted(self.next) {
             self.next += 1;
         }
-        if self.next < self.have.of() {
+        if self.next < self.have.total() {
             return Some(self.next);
         }
         // Of what is left, what others are late with.

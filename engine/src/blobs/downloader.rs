@@ -221,10 +221,10 @@ impl Downloader {
     pub(crate) fn occupancy(&self) -> [Occupancy; 4] {
         let most = |count: fn(&Download) -> usize| self.open.values().map(count).max().unwrap_or_default();
         [
-            Occupancy::of_work("downloader.downloads", self.open.len(), DOWNLOADS_MAX),
-            Occupancy::of_work("downloader.in_flight", self.in_flight(), IN_FLIGHT_MAX),
-            Occupancy::of_work("downloader.holders", most(|download| download.holders.len()), HOLDERS_MAX),
-            Occupancy::of_work("downloader.windows", self.windows.len(), WINDOWS_MAX),
+            Occupancy::transient("downloader.downloads", self.open.len(), DOWNLOADS_MAX),
+            Occupancy::transient("downloader.in_flight", self.in_flight(), IN_FLIGHT_MAX),
+            Occupancy::transient("downloader.holders", most(|download| download.holders.len()), HOLDERS_MAX),
+            Occupancy::transient("downloader.windows", self.windows.len(), WINDOWS_MAX),
         ]
     }
 

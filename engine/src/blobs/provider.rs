@@ -83,7 +83,7 @@ impl Provider {
     pub(crate) fn occupancy(&self) -> [Occupancy; 2] {
         [
             Occupancy::new("provider.files", self.files.len(), SHARED_MAX),
-            Occupancy::of_work("provider.reads", self.reads.len(), READS_MAX),
+            Occupancy::transient("provider.reads", self.reads.len(), READS_MAX),
         ]
     }
 }
@@ -100,7 +100,7 @@ mod tests {
     const PEER: NodeId = NodeId([1; 16]);
 
     fn provider(content: &[u8]) -> (Provider, BlobId) {
-        let (mut provider, blob) = (Provider::default(), BlobId::of(content));
+        let (mut provider, blob) = (Provider::default(), BlobId::from_content(content));
         provider.handle_shared(vec![SharedBlob { blob, sha256: Some(Hash([9; 32])) }]);
         (provider, blob)
     }

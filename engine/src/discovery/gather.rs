@@ -86,7 +86,7 @@ impl Gathering {
         is_known: impl Fn(NodeId) -> bool,
         rng: &mut Rng,
     ) -> Vec<Heard> {
-        let contents = Contents::of(packet);
+        let contents = Contents::from_packet(packet);
         let mut mentioned = contents.mentioned.clone();
         // Addresses may come after all else, and so may the text.
         for (&node, partial) in &self.partial {
@@ -183,7 +183,7 @@ struct Contents<'a> {
 }
 
 impl<'a> Contents<'a> {
-    fn of(packet: &'a Packet) -> Self {
+    fn from_packet(packet: &'a Packet) -> Self {
         let (mut mentioned, mut servers) = (BTreeMap::new(), BTreeMap::new());
         let (mut texts, mut addresses) = (BTreeMap::new(), BTreeMap::<_, Vec<_>>::new());
         for record in &packet.records {
@@ -282,7 +282,7 @@ impl Partial {
 
     fn wanted(&self, node: NodeId) -> Wanted {
         let host = self.server.as_ref().filter(|_| self.addresses.is_none()).map(|(_, host)| host.clone());
-        let (interface, family) = (self.interface, Family::of(self.from.ip()));
+        let (interface, family) = (self.interface, Family::for_address(self.from.ip()));
         Wanted { interface, family, node, records: self.lacks_records(), host }
     }
 

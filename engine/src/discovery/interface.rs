@@ -95,7 +95,7 @@ impl InterfaceState {
     pub(super) fn add(&mut self, interface: &Interface) {
         self.own.push(interface.address);
         self.bridge |= interface.bridge;
-        let family = Family::of(interface.address);
+        let family = Family::for_address(interface.address);
         let list = if interface.multicast { &mut self.families } else { &mut self.mute };
         if !list.contains(&family) {
             list.push(family);

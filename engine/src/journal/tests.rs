@@ -19,7 +19,7 @@ fn start(version: &str) -> (Start, Identity, KeyUses) {
 
 fn saved() -> Saved {
     let spec = TaskSpec {
-        input: TaskInput::of_text(TaskKind::Embedding, "hello".to_owned()),
+        input: TaskInput::from_text(TaskKind::Embedding, "hello".to_owned()),
         model: None,
         timeout: Duration::from_secs(9),
     };

@@ -173,7 +173,7 @@ impl Node {
 
     /// Passes a message on as it came where it is for somebody else, and takes it in where it is for this node.
     fn handle_routed(&mut self, link: LinkId, peer: NodeId, mut frame: Vec<u8>) {
-        let Ok(mut head) = Head::of(&frame) else {
+        let Ok(mut head) = Head::from_frame(&frame) else {
             return self.peers.handle_fault(self.now, link, PeerFault::FrameMalformed);
         };
         if head.destination != self.me

@@ -25,15 +25,15 @@ impl Node {
         let links = usize::from(self.config.max_peers);
         [
             // Each open task waits for one write at most; besides, there are the self-check and purges.
-            Occupancy::of_work("writes", self.promises(), open + results / 64 + 2),
-            Occupancy::of_work("unwritten", self.unwritten.len(), open + 1),
-            Occupancy::of_work("scheduler.outstanding", self.scheduler.outstanding(), open),
-            Occupancy::of_work("assigning", self.assigning.len(), open),
+            Occupancy::transient("writes", self.promises(), open + results / 64 + 2),
+            Occupancy::transient("unwritten", self.unwritten.len(), open + 1),
+            Occupancy::transient("scheduler.outstanding", self.scheduler.outstanding(), open),
+            Occupancy::transient("assigning", self.assigning.len(), open),
             Occupancy::new("results", self.results.len(), results),
-            Occupancy::of_work("waiting", self.waiting.len(), WAITING_MAX),
-            Occupancy::of_work("cancelling", self.cancelling.len(), self.waiting.len()),
-            Occupancy::of_work("health.waiters", self.health.waiters(), WAITERS_MAX),
-            Occupancy::of_work("explanations", self.explanations.len(), EXPLANATIONS_MAX),
+            Occupancy::transient("waiting", self.waiting.len(), WAITING_MAX),
+            Occupancy::transient("cancelling", self.cancelling.len(), self.waiting.len()),
+            Occupancy::transient("health.waiters", self.health.waiters(), WAITERS_MAX),
+            Occupancy::transient("explanations", self.explanations.len(), EXPLANATIONS_MAX),
             Occupancy::new("loads", self.loads.len(), links),
         ]
     }

@@ -64,7 +64,7 @@ pub enum Issue {
 }
 
 impl Issue {
-    fn of(event: &Event) -> Option<Self> {
+    fn from_event(event: &Event) -> Option<Self> {
         #[allow(
             clippy::wildcard_enum_match_arm,
             reason = "most events are no issue, and new ones mostly neither"
@@ -113,7 +113,7 @@ pub(crate) struct Diagnostics {
 impl Diagnostics {
     /// Takes in what happened.
     pub(crate) fn handle_event(&mut self, now: Instant, event: &Event) {
-        if let Some(issue) = Issue::of(event) {
+        if let Some(issue) = Issue::from_event(event) {
             self.entries.retain(|(_, older)| !issue.succeeds(older));
             if self.entries.len() >= ISSUES_MAX {
                 self.entries.remove(0);

@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn open_tasks_of_version_1_are_read() {
         let text = |text: &str| text.to_owned();
-        let generation = Generation::of(Prompt::Text(text("once")));
+        let generation = Generation::from_prompt(Prompt::Text(text("once")));
         for (before, now) in [
             (
                 TaskInput::Classification { text: text("a"), labels: vec![text("b")] },

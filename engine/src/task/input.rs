@@ -142,13 +142,13 @@ pub enum InputFault {
 
 impl TaskInput {
     /// Creates an input of a kind from a text alone.
-    pub fn of_text(kind: TaskKind, text: String) -> Self {
+    pub fn from_text(kind: TaskKind, text: String) -> Self {
         match kind {
             TaskKind::Classification => {
                 Self::Classification(Classification { text, labels: Vec::new(), truncate: true })
             }
             TaskKind::Embedding => Self::Embedding { inputs: vec![EmbeddingInput::Text(text)] },
-            TaskKind::Generation => Self::Generation(Box::new(Generation::of(Prompt::Text(text)))),
+            TaskKind::Generation => Self::Generation(Box::new(Generation::from_prompt(Prompt::Text(text)))),
             TaskKind::Reranking => {
                 Self::Reranking(Reranking { query: text.clone(), texts: vec![text], truncate: true })
             }
@@ -215,7 +215,7 @@ impl TaskInput {
             Self::Embedding { inputs } => {
                 within(inputs.len(), 1, EMBEDDING_INPUTS_MAX, InputFault::Inputs)?;
                 inputs.iter().enumerate().try_for_each(|(number, input)| {
-                    input.check().map_err(|fault| fault.of_part(number, inputs.len()))
+                    input.check().map_err(|fault| fault.in_part(number, inputs.len()))
                 })
             }
             Self::Generation(generation) => generation.check(),
@@ -305,7 +305,7 @@ impl EmbeddingInput {
 
 impl Generation {
     /// Creates a generation with the default parameters: 256 tokens, sampled at temperature 1.
-    pub const fn of(prompt: Prompt) -> Self {
+    pub const fn from_prompt(prompt: Prompt) -> Self {
         Self {
             prompt,
             max_tokens: MAX_TOKENS_DEFAULT,
@@ -386,7 +386,7 @@ impl ChatRole {
 impl InputFault {
     /// Assigns the fault to one of `of` inputs, with an index from 0.
     #[must_use]
-    pub const fn of_part(self, number: usize, of: usize) -> Self {
+    pub const fn in_part(self, number: usize, of: usize) -> Self {
         if of > 1 && matches!(self, Self::Empty) { Self::EmptyPart(number) } else { self }
     }
 
@@ -503,7 +503,7 @@ mod tests {
     }
 
     fn generation(change: impl FnOnce(&mut Generation)) -> TaskInput {
-        let mut generation = Generation::of(Prompt::Text("once".to_owned()));
+        let mut generation = Generation::from_prompt(Prompt::Text("once".to_owned()));
         change(&mut generation);
         TaskInput::Generation(Box::new(generation))
     }

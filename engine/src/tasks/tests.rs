@@ -23,7 +23,7 @@ fn accepted() -> Tasks {
 
 fn stored() -> StoredTask {
     let spec = TaskSpec {
-        input: TaskInput::of_text(TaskKind::Embedding, "hello".to_owned()),
+        input: TaskInput::from_text(TaskKind::Embedding, "hello".to_owned()),
         model: Some("m".to_owned()),
         timeout: Duration::from_secs(300),
     };
@@ -114,7 +114,7 @@ fn an_output_must_be_what_was_asked_for() {
     ] {
         assert!(check(&input, of(vectors.clone())).is_err(), "{vectors:?}");
     }
-    assert!(check(&TaskInput::of_text(TaskKind::Generation, "a".to_owned()), of(vec![vec![1.0]])).is_err());
+    assert!(check(&TaskInput::from_text(TaskKind::Generation, "a".to_owned()), of(vec![vec![1.0]])).is_err());
     let cut = |inputs: &[u32]| {
         let truncated = inputs.iter().map(|&input| Truncation { input, dropped: 1 }).collect();
         check(&input, TaskOutput::Embedding { vectors: vec![vec![1.0]; 2], tokens: 2, truncated })

@@ -139,7 +139,7 @@ impl Head {
     ///
     /// # Errors
     /// The same as [`Envelope::decode_frame`].
-    pub(crate) fn of(frame: &[u8]) -> Result<Self, DecodeError> {
+    pub(crate) fn from_frame(frame: &[u8]) -> Result<Self, DecodeError> {
         parts(frame).map(|(head, _)| head)
     }
 
@@ -188,15 +188,15 @@ mod tests {
             payload: Bytes(vec![9; 300]),
         };
         let mut frame = envelope.encode_frame();
-        let mut head = Head::of(&frame).unwrap();
+        let mut head = Head::from_frame(&frame).unwrap();
         head.ttl -= 1;
         head.hops += 1;
         head.write_counts(&mut frame);
         assert_eq!(Envelope::decode_frame(&frame), Ok(Envelope { ttl: 8, hops: 2, ..envelope }));
         for cut in 0..frame.len() {
-            assert_eq!(Head::of(&frame[..cut]), Err(DecodeError::Malformed), "{cut}");
+            assert_eq!(Head::from_frame(&frame[..cut]), Err(DecodeError::Malformed), "{cut}");
         }
         frame.push(0);
-        assert_eq!(Head::of(&frame), Err(DecodeError::Malformed));
+        assert_eq!(Head::from_frame(&frame), Err(DecodeError::Malformed));
     }
 }

@@ -16,7 +16,7 @@ fn assignment(id: u8, number: u32) -> Assignment {
         attempt: Attempt { task: TaskId([id; 16]), number },
         model: "m".to_owned(),
         fingerprint: FINGERPRINT,
-        input: TaskInput::of_text(TaskKind::Embedding, format!("text {id}")),
+        input: TaskInput::from_text(TaskKind::Embedding, format!("text {id}")),
         remaining_millis: 60_000,
         trace: TraceId([0; 16]),
         alone: false,
@@ -89,7 +89,7 @@ fn an_output_that_no_frame_could_carry_is_refused() {
 fn a_generation_tells_its_origin_what_it_writes_now_and_then() {
     let mut worker = Worker::new(ME, 2, &[offer("m", TaskKind::Generation)]);
     set(&mut worker, TaskKind::Generation, ModelState::Ready);
-    let input = TaskInput::of_text(TaskKind::Generation, "once".to_owned());
+    let input = TaskInput::from_text(TaskKind::Generation, "once".to_owned());
     worker.handle_assignment(at(0), OTHER, Assignment { input: input.clone(), ..assignment(1, 1) });
     worker.handle_timeout(at(0));
     worker.poll_actions();
@@ -191,7 +191,7 @@ fn generations_leave_a_place_to_what_takes_no_time() {
         set(&mut worker, kind, ModelState::Ready);
     }
     for id in 0..4 {
-        let input = TaskInput::of_text(TaskKind::Generation, "once".to_owned());
+        let input = TaskInput::from_text(TaskKind::Generation, "once".to_owned());
         worker.handle_assignment(at(0), OTHER, Assignment { input, ..assignment(id, 1) });
     }
     worker.handle_timeout(at(0));
@@ -205,7 +205,7 @@ fn generations_leave_a_place_to_what_takes_no_time() {
     // A node that does nothing else has all places for them.
     let mut worker = Worker::new(ME, 1, &[offer("m", TaskKind::Generation)]);
     set(&mut worker, TaskKind::Generation, ModelState::Ready);
-    let input = TaskInput::of_text(TaskKind::Generation, "once".to_owned());
+    let input = TaskInput::from_text(TaskKind::Generation, "once".to_owned());
     worker.handle_assignment(at(0), OTHER, Assignment { input, ..assignment(1, 1) });
     worker.handle_timeout(at(0));
     assert_eq!(jobs(&worker.poll_actions()), [1]);

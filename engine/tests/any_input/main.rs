@@ -128,7 +128,7 @@ fn input() -> impl Strategy<Value = TaskInput> {
             .prop_map(|(text, labels, truncate)| TaskInput::Classification(Classification { text, labels, truncate })),
         1 => (prompt, any::<u32>(), any::<Option<u64>>()).prop_map(|(prompt, number, seed)| {
             let generation =
-                Generation { max_tokens: number, top_k: number, seed, ..Generation::of(prompt) };
+                Generation { max_tokens: number, top_k: number, seed, ..Generation::from_prompt(prompt) };
             TaskInput::Generation(Box::new(generation))
         }),
         1 => (".{0,9}", proptest::collection::vec(".{0,9}", 0..4), any::<bool>())

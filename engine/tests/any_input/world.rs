@@ -412,7 +412,7 @@ impl World {
 
 /// A file that nodes may have.
 pub(crate) fn file(n: u8) -> BlobId {
-    BlobId::of(&content(n))
+    BlobId::from_content(&content(n))
 }
 
 pub(crate) fn shared(n: u8) -> SharedBlob {

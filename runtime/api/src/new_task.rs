@@ -162,7 +162,7 @@ impl NewTask {
             (Some(_), Some(_)) => return Err(NotATask("input and messages exclude each other".to_owned())),
             (input, None) => Prompt::Text(text(TaskKind::Generation, input)?),
         };
-        let usual = Generation::of(prompt);
+        let usual = Generation::from_prompt(prompt);
         Ok(Generation {
             max_tokens: self.max_tokens.unwrap_or(usual.max_tokens),
             temperature_thousandths: thousandths("temperature", self.temperature, 0)?,
@@ -327,7 +327,7 @@ mod tests {
         };
         assert_eq!(spec(body), Ok(expected));
         let usual = spec(json!({"type": "generation", "input": "hi"})).unwrap().input;
-        assert_eq!(usual, TaskInput::of_text(TaskKind::Generation, "hi".to_owned()));
+        assert_eq!(usual, TaskInput::from_text(TaskKind::Generation, "hi".to_owned()));
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn sha256(content: &[u8]) -> Hash {
 async fn what_was_written_is_found_after_a_restart_and_what_was_damaged_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let content = content(3 * PIECE_BYTES + 5);
-    let blob = BlobId::of(&content);
+    let blob = BlobId::from_content(&content);
     let mut blobs = FileBlobs::open(folder.path()).unwrap();
     assert_eq!(open(&mut blobs, blob, None).await.count(), 0);
     for piece in [0, 2, 3] {
@@ -97,7 +97,7 @@ async fn what_was_written_is_found_after_a_restart_and_what_was_damaged_is_not()
 async fn a_file_under_a_wrong_name_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let content = content(7);
-    let blob = BlobId::of(&content);
+    let blob = BlobId::from_content(&content);
     let mut blobs = FileBlobs::open(folder.path()).unwrap();
     for (wanted, good) in [(sha256(b"another"), false), (sha256(&content), true)] {
         open(&mut blobs, blob, Some(wanted)).await;
@@ -113,7 +113,7 @@ async fn a_file_under_a_wrong_name_leaves_nothing_behind() {
 async fn a_file_is_not_finished_before_all_of_it_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let content = content(2 * PIECE_BYTES);
-    let blob = BlobId::of(&content);
+    let blob = BlobId::from_content(&content);
     let mut blobs = FileBlobs::open(folder.path()).unwrap();
     assert_eq!(finish(&mut blobs, blob).await, Err(BlobError::Gone), "it was not begun");
     open(&mut blobs, blob, None).await;
@@ -134,7 +134,7 @@ async fn a_folder_is_shared_until_what_is_in_it_changes() {
     let manifest = blobs.shared_files().share(models.path()).unwrap();
     let names: Vec<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(names, ["empty.txt", "link.bin", "onnx/model.bin"]);
-    let (file, blob) = (&manifest.files[2], BlobId::of(&content));
+    let (file, blob) = (&manifest.files[2], BlobId::from_content(&content));
     assert_eq!((file.blake3, file.bytes, file.sha256), (blob.root, blob.bytes, sha256(&content)));
     assert_eq!(Manifest::read(&serde_json::to_vec(&manifest).unwrap()).unwrap(), manifest);
     for piece in 0..3 {

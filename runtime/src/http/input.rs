@@ -6,7 +6,7 @@ use engine::task::{EmbeddingInput, InputFault, TaskInput};
 /// who sends one has mostly lost something.
 pub(super) fn refuse_empty(inputs: &[EmbeddingInput]) -> Result<(), InputFault> {
     match inputs.iter().position(EmbeddingInput::is_empty) {
-        Some(number) => Err(InputFault::Empty.of_part(number, inputs.len())),
+        Some(number) => Err(InputFault::Empty.in_part(number, inputs.len())),
         None => Ok(()),
     }
 }

@@ -185,7 +185,7 @@ impl Part {
     /// Checks a task's input; an input that is not acceptable is named by its number in the request.
     pub(super) fn check(self, input: &TaskInput) -> Result<(), ApiError> {
         let named = |fault: InputFault| {
-            let fault = if self.count == 1 { fault.of_part(0, self.of) } else { fault };
+            let fault = if self.count == 1 { fault.in_part(0, self.of) } else { fault };
             ApiError::from(Rejection::Input(fault.after(self.first)))
         };
         input.check().map_err(named)

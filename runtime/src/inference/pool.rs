@@ -302,7 +302,7 @@ impl WorkerPool {
         let Some((name, slot)) = idle.min_by_key(|(_, slot)| slot.last_used) else { return false };
         tracing::info!(component = "inference", model = name, "unloaded, for want of memory");
         slot.unload();
-        slot.announce(&ModelState::of(!slot.leaving), &mut self.events);
+        slot.announce(&ModelState::from_ready(!slot.leaving), &mut self.events);
         true
     }
 

@@ -24,7 +24,7 @@ pub(super) struct Found {
 
 impl Found {
     pub(super) fn wire(&self) -> Wire {
-        (self.index, Family::of(self.address))
+        (self.index, Family::for_address(self.address))
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn id(number: u64) -> TaskId {
 /// Returns an open task.
 pub(crate) fn stored_task(number: u64) -> StoredTask {
     let spec = TaskSpec {
-        input: TaskInput::of_text(TaskKind::Embedding, format!("input {number}")),
+        input: TaskInput::from_text(TaskKind::Embedding, format!("input {number}")),
         model: Some("m".to_owned()),
         timeout: Duration::from_secs(30),
     };

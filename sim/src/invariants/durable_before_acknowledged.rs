@@ -169,7 +169,7 @@ mod tests {
 
     fn record() -> Record {
         let spec = TaskSpec {
-            input: TaskInput::of_text(TaskKind::Embedding, String::new()),
+            input: TaskInput::from_text(TaskKind::Embedding, String::new()),
             model: None,
             timeout: core::time::Duration::from_secs(1),
         };

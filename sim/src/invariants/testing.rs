@@ -35,7 +35,7 @@ pub(crate) fn down(cluster: &Cluster, link: u64, peer: NodeIndex) -> Output {
 /// A task with a timeout of 10 s.
 pub(crate) fn task_record(id: TaskId) -> Record {
     let spec = TaskSpec {
-        input: TaskInput::of_text(TaskKind::Embedding, String::new()),
+        input: TaskInput::from_text(TaskKind::Embedding, String::new()),
         model: None,
         timeout: Duration::from_secs(10),
     };
@@ -89,7 +89,7 @@ pub(crate) fn assignment(task: TaskId) -> Assignment {
         attempt: Attempt { task, number: 1 },
         model: String::new(),
         fingerprint: crate::inference::fingerprint(crate::inference::DEFAULT_MODEL, false),
-        input: TaskInput::of_text(TaskKind::Embedding, String::new()),
+        input: TaskInput::from_text(TaskKind::Embedding, String::new()),
         remaining_millis: 10_000,
         trace: TraceId([0; 16]),
         alone: false,

@@ -29,7 +29,7 @@ pub(super) async fn deaf_interfaces(names: Option<Vec<String>>) -> Option<Findin
     for _ in 0..TRIES {
         // An interface that brings back packets of one family lets nodes find each other.
         for interface in interfaces.iter().filter(|interface| deaf.contains(&interface.index)) {
-            socket.send(interface.index, Family::of(interface.address), packet.to_vec());
+            socket.send(interface.index, Family::for_address(interface.address), packet.to_vec());
         }
         let until = Instant::now() + PATIENCE / TRIES;
         while !deaf.is_empty()

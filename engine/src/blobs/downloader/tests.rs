@@ -21,7 +21,7 @@ fn at(millis: u64) -> Instant {
 impl Play {
     fn new(pieces: usize, members: &[(NodeId, u32)]) -> Self {
         let content: Vec<u8> = (0..pieces * PIECE_BYTES as usize - 5).map(|at| (at % 251) as u8).collect();
-        let blob = BlobId::of(&content);
+        let blob = BlobId::from_content(&content);
         let part =
             |at: u32| &content[at as usize * PIECE_BYTES as usize..][..blob.place(at).unwrap().1 as usize];
         let tree = Tree::over((0..blob.pieces()).map(|at| leaf(blob, at, part(at))).collect());

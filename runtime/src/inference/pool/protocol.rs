@@ -143,7 +143,7 @@ mod tests {
             },
             ToWorker::Start {
                 job: JobId(8),
-                work: InferenceJob::Generate(Box::new(Generation::of(Prompt::Text("a".to_owned())))),
+                work: InferenceJob::Generate(Box::new(Generation::from_prompt(Prompt::Text("a".to_owned())))),
             },
             ToWorker::Cancel { job: JobId(8) },
         ];

@@ -156,7 +156,7 @@ impl EventQueue {
         let before =
             (mem::replace(&mut machine.unready, unready), mem::replace(&mut machine.replaced, replaced));
         if before != (unready, replaced) {
-            self.notify_models(node, &ModelState::of(!unready));
+            self.notify_models(node, &ModelState::from_ready(!unready));
         }
         if before.1 != replaced {
             self.observer.mark("model_replaced");
