@@ -3,31 +3,36 @@
 //! The sub-machines know nothing of each other. What one finds out is carried to the others here and in the files
 //! below, which are ordered by where an input comes from.
 
+mod actions;
 mod blobs;
-mod facts;
-mod meetings;
+mod discovered;
+mod dispatch;
 mod messages;
 mod models;
 #[cfg(feature = "testing")]
 mod mutants;
-mod neighbours;
 mod occupancy;
 mod pings;
+mod reconciliation;
 mod requests;
 mod routes;
+mod send;
+mod settle;
 mod shutdown;
+mod storage;
+mod views;
 
 use crate::blobs::downloader::Downloader;
 use crate::blobs::provider::Provider;
 use crate::config::Config;
 use crate::deliveries::Deliveries;
 use crate::discovery::Discovery;
-use crate::error::{PeerFault, WriteError};
+use crate::error::PeerFault;
 use crate::event::Event;
 use crate::health::Health;
 use crate::heartbeat::Heartbeat;
 use crate::identity::{Domain, Identity};
-use crate::ids::{LinkId, MessageId, NodeId, RequestId, TaskId, TraceId, WriteId};
+use crate::ids::{MessageId, NodeId, RequestId, TaskId};
 use crate::input::{Input, Interface, ModelState};
 use crate::lifecycle::State;
 use crate::local_networks::{LocalNetworks, is_link_local};
@@ -37,7 +42,7 @@ use crate::model::ModelOffer;
 use crate::mutants::{Mutant, shows};
 use crate::observers::diagnostics::Diagnostics;
 use crate::observers::fault_counters::FaultCounters;
-use crate::output::{Output, Priority};
+use crate::output::Output;
 use crate::peers::Peers;
 use crate::record::{Record, Saved};
 use crate::results::Results;
@@ -47,7 +52,7 @@ use crate::scheduler::Scheduler;
 use crate::session::Sessions;
 use crate::tasks::{Limits, Tasks};
 use crate::time::{Instant, UnixMillis, micros};
-use crate::wire::{Advert, Message};
+use crate::wire::Advert;
 use crate::worker::{Model, Worker};
 use crate::writes::{Promise, Writes};
 use core::net::SocketAddr;
@@ -57,6 +62,7 @@ use routes::Explanations;
 use serde::{Deserialize, Serialize};
 use shutdown::Leaving;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use storage::PURGE_EVERY;
 
 /// When a node next wants an [`Input::Tick`], and what for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -383,26 +389,6 @@ impl Node {
         self.outputs.push_back(Output::Event(event));
     }
 
-    fn write(&mut self, records: Vec<Record>, promise: Promise) {
-        let id = self.writes.begin(promise);
-        self.outputs.push_back(Output::Write { id, records });
-    }
-
-    fn send(&mut self, link: LinkId, message: &Message, priority: Priority) {
-        self.send_frame(link, message.encode(), priority);
-    }
-
-    fn send_frame(&mut self, link: LinkId, frame: Vec<u8>, priority: Priority) {
-        if let Some(entry) = self.peers.link_mut(link) {
-            entry.frames_out += 1;
-            self.outputs.push_back(Output::Send { link, frame, priority });
-        }
-    }
-
-    fn new_trace(&mut self) -> TraceId {
-        TraceId(self.rng.id())
-    }
-
     fn become_state(&mut self, next: State) {
         if self.state.may_become(next) {
             let from = core::mem::replace(&mut self.state, next);
@@ -471,58 +457,6 @@ impl Node {
         }
     }
 
-    fn handle_write_done(&mut self, id: WriteId, result: Result<(), WriteError>) {
-        let Some(promise) = self.writes.handle_done(id) else { return };
-        if let Err(error) = result {
-            self.event(Event::WriteFailed { write: id, error });
-        }
-        let result = if shows(Mutant::WriteFailureBelieved) { Ok(()) } else { result };
-        match (promise, result) {
-            (Promise::SelfCheck, Ok(())) => {
-                self.storage_checked = true;
-                self.activate_if_checked();
-            }
-            (Promise::Accept(task, request), result) => self.handle_accept_written(task, request, result),
-            (Promise::End(result), Ok(())) => self.handle_end_written(*result),
-            // Without storage a node does not become ACTIVE, and no task ends: both are tried again.
-            (promise @ (Promise::SelfCheck | Promise::End(_)), Err(_)) => {
-                self.unwritten.push(promise);
-                let now = self.now;
-                self.rewrite_at.get_or_insert_with(|| now.after(REWRITE_AFTER));
-            }
-            (Promise::HealthCheck, result) => self.health.handle_written(self.now, result),
-            (Promise::Nothing, _) => {}
-        }
-    }
-
-    fn rewrite(&mut self) {
-        self.rewrite_at = None;
-        for promise in core::mem::take(&mut self.unwritten) {
-            let records = match &promise {
-                Promise::End(result) => crate::writes::ending((**result).clone()),
-                Promise::Accept(..) | Promise::HealthCheck | Promise::Nothing | Promise::SelfCheck => {
-                    vec![Record::Probe]
-                }
-            };
-            self.write(records, promise);
-        }
-    }
-
-    fn purge(&mut self) {
-        let purged = self.results.purge(self.wall());
-        let open = self.tasks.iter().map(|open| open.stored.id).next();
-        if let Some(task) = open.filter(|_| shows(Mutant::PurgesOpenTask)) {
-            self.tasks.handle_ended(task);
-            self.write(vec![Record::RemoveTask(task)], Promise::Nothing);
-        }
-        let more = !purged.is_empty();
-        if more {
-            self.write(purged.into_iter().map(Record::RemoveResult).collect(), Promise::Nothing);
-        }
-        let pause = if more { PURGE_PAUSE } else { PURGE_EVERY };
-        self.purge_at = Some(self.now.after(pause));
-    }
-
     fn millis_since(&self, then: Instant) -> u64 {
         micros(self.now.since(then)) / 1000
     }
@@ -534,9 +468,3 @@ const INCARNATION_RANDOM_BITS: u32 = 22;
 const ADDRESSES_MAX: usize = 8;
 /// Models in an advert.
 const MODELS_MAX: usize = 16;
-/// How often expired results are looked for.
-const PURGE_EVERY: Duration = Duration::from_secs(60);
-/// The pause between two parts of a purge.
-const PURGE_PAUSE: Duration = Duration::from_millis(50);
-/// When a failed write is tried again.
-const REWRITE_AFTER: Duration = Duration::from_secs(1);

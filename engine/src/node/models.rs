@@ -6,18 +6,58 @@
 //! any more.
 
 use super::Node;
-use super::requests::has_labels;
-use crate::heartbeat::Liveness;
-use crate::ids::{Fingerprint, NodeId, TaskId};
+use crate::error::Rejection;
+use crate::ids::{Fingerprint, NodeId};
 use crate::input::ModelState;
 use crate::model::{ModelConflict, ModelOffer};
-use crate::mutants::{Mutant, shows};
-use crate::scheduler::Candidate;
-use crate::task::{TaskFailure, TaskKind};
+use crate::task::{TaskKind, preview};
 use crate::wire::Advert;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Node {
+    /// Returns the model to use: the one asked for, or this node's or else the mesh's first that suits. Where those that
+    /// have it were there a moment ago, the task waits for their return.
+    pub(super) fn choose_model(
+        &self,
+        kind: TaskKind,
+        labels: bool,
+        asked: Option<&str>,
+    ) -> Result<String, Rejection> {
+        let known = || self.known_models().filter(|(of, _)| *of == kind).map(|(_, name)| name);
+        if let Some(name) = asked {
+            let found = known().find(|known| *known == name);
+            return found.map(str::to_owned).ok_or_else(|| Rejection::ModelUnknown(preview(name)));
+        }
+        let chosen = match kind {
+            TaskKind::Classification => {
+                let also = |name: &str, kind| self.known_models().any(|model| model == (kind, name));
+                // Labels that a user gives are compared by their embeddings. Who gives none wants those of the model,
+                // of which a cross-encoder has but one.
+                known().min_by_key(|name| match (labels, also(name, TaskKind::Embedding)) {
+                    (true, embeds) => u8::from(!embeds),
+                    (false, true) => 2,
+                    (false, false) => u8::from(also(name, TaskKind::Reranking)),
+                })
+            }
+            TaskKind::Embedding | TaskKind::Generation | TaskKind::Reranking => known().next(),
+        };
+        chosen.map(str::to_owned).ok_or(Rejection::KindUnsupported(kind))
+    }
+
+    /// Returns the models that tasks can be for, this node's first.
+    fn known_models(&self) -> impl Iterator<Item = (TaskKind, &str)> {
+        let listed = self.config.models.iter().map(|model| (model.kind, model.name.as_str()));
+        let own = listed.filter(|(kind, name)| self.worker.unusable(*kind, name).is_none());
+        // Models may come while the node runs.
+        let later = self.worker.models().filter(|(_, _, model)| model.state == ModelState::Ready);
+        let later = later.map(|(kind, name, _)| (kind, name));
+        let others = self.membership.reachable().map(|(_, advert)| advert);
+        let others = others.chain(self.membership.lately_reachable(self.now));
+        let others =
+            others.flat_map(|advert| advert.models.iter().map(|model| (model.kind, model.name.as_str())));
+        own.chain(later).chain(others)
+    }
+
     /// Returns which model of a name a new task is for; `None` where it is not known yet, or nobody has one.
     pub(super) fn fingerprint_for(&self, kind: TaskKind, name: &str) -> Option<Fingerprint> {
         if let Some(own) = self.own_model(kind, name) {
@@ -37,118 +77,13 @@ impl Node {
     }
 
     /// Returns the other nodes that can be reached, and what they say of themselves.
-    fn others(&self) -> impl Iterator<Item = (NodeId, &Advert)> {
+    pub(super) fn others(&self) -> impl Iterator<Item = (NodeId, &Advert)> {
         self.membership.reachable().filter(|(node, _)| *node != self.me)
     }
 
     /// Returns this node's model of a name, unless it cannot be used.
-    fn own_model(&self, kind: TaskKind, name: &str) -> Option<&crate::worker::Model> {
+    pub(super) fn own_model(&self, kind: TaskKind, name: &str) -> Option<&crate::worker::Model> {
         self.worker.model(kind, name).filter(|model| !matches!(model.state, ModelState::Unusable(_)))
-    }
-
-    /// Finds out what becomes of a waiting task that no node can take at the moment: another choice where the first one
-    /// is gone, a failure where there is nothing to wait for. Returns whether something changed.
-    pub(super) fn settle_hopeless(&mut self, task: TaskId) -> bool {
-        let Some(open) = self.tasks.get(task) else { return false };
-        let (kind, name) = (open.stored.spec.kind(), open.stored.spec.model.as_deref().unwrap_or_default());
-        let Some(choice) = open.stored.choice else {
-            let Some(chosen) = self.fingerprint_for(kind, name) else { return self.fail_hopeless(task) };
-            self.tasks.choose_fingerprint(task, chosen);
-            return true;
-        };
-        if self.may_come_back(kind, name, choice.fingerprint) {
-            return false;
-        }
-        if !open.may_change_model() {
-            let why = self.worker.unusable(kind, name).map(str::to_owned).or_else(|| open.failure.clone());
-            let (wall, failure) =
-                (self.wall(), why.map_or(TaskFailure::ModelChanged, TaskFailure::ModelFailed));
-            self.tasks.fail(self.now, wall, task, failure);
-            return true;
-        }
-        match self.fingerprint_for(kind, name).filter(|chosen| *chosen != choice.fingerprint) {
-            Some(chosen) => {
-                self.tasks.choose_fingerprint(task, chosen);
-                true
-            }
-            None => self.fail_hopeless(task),
-        }
-    }
-
-    /// Tells whether some node has a model or may turn out to have it: it left a moment ago, or still hashes what it has
-    /// under the name.
-    fn may_come_back(&self, kind: TaskKind, name: &str, fingerprint: Fingerprint) -> bool {
-        let may_be = |which: Option<Fingerprint>| which.is_none_or(|which| which == fingerprint);
-        let others = self.others().map(|(_, advert)| advert);
-        let others = others.chain(self.membership.lately_reachable(self.now));
-        let mut offers = others.flat_map(|advert| &advert.models);
-        self.own_model(kind, name).is_some_and(|own| may_be(own.fingerprint))
-            || offers.any(|model| model.is(kind, name) && may_be(model.fingerprint))
-    }
-
-    /// Gives a task that nobody can do another model, where its user did not name this one, or fails it. Returns whether
-    /// that was so.
-    fn fail_hopeless(&mut self, task: TaskId) -> bool {
-        let Some(why) = self.hopeless(task) else { return false };
-        match self.other_model(task) {
-            Some(other) => self.tasks.change_model(task, other),
-            None => {
-                let wall = self.wall();
-                self.tasks.fail(self.now, wall, task, TaskFailure::ModelFailed(why));
-            }
-        }
-        true
-    }
-
-    /// Returns why a task cannot be done by anybody, where that is known: its model cannot be used here or where it was
-    /// tried last, and no other node has it, or had it a moment ago.
-    fn hopeless(&self, task: TaskId) -> Option<String> {
-        let open = self.tasks.get(task)?;
-        let (kind, model) = (open.stored.spec.kind(), open.stored.spec.model.as_deref().unwrap_or_default());
-        let advertised = |advert: &Advert| advert.models.iter().any(|offer| offer.is(kind, model));
-        let others = self.others().map(|(_, advert)| advert);
-        if others.chain(self.membership.lately_reachable(self.now)).any(advertised) {
-            return None;
-        }
-        match self.worker.model(kind, model).map(|model| &model.state) {
-            Some(ModelState::Unusable(why)) => Some(why.clone()),
-            Some(ModelState::Away | ModelState::Ready) => None,
-            None => open.failure.clone(),
-        }
-    }
-
-    /// Returns another model for a task that did not ask for the one it has.
-    fn other_model(&self, task: TaskId) -> Option<String> {
-        let open = self.tasks.get(task).filter(|open| open.model_chosen)?;
-        let spec = &open.stored.spec;
-        let other = self.choose_model(spec.kind(), has_labels(&spec.input), None).ok()?;
-        Some(other).filter(|other| Some(other) != open.stored.spec.model.as_ref())
-    }
-
-    /// Returns the nodes that run this very model under a name and answer.
-    pub(super) fn candidates(&self, kind: TaskKind, name: &str, which: Fingerprint) -> Vec<Candidate> {
-        let is_it = |found: Option<Fingerprint>| found == Some(which) || shows(Mutant::NameIsIdentity);
-        let mut candidates = Vec::new();
-        if let Some(own) = self.own_model(kind, name).filter(|own| is_it(own.fingerprint)) {
-            let loaded = own.state == ModelState::Ready;
-            let load = u16::try_from(self.worker.len()).unwrap_or(u16::MAX);
-            candidates.push(Candidate { node: self.me, load, round_trip_micros: 0, loaded });
-        }
-        for (node, advert) in self.others() {
-            if !advert.models.iter().any(|offer| offer.is(kind, name) && is_it(offer.fingerprint)) {
-                continue;
-            }
-            let mut round_trip_micros = HOP_GUESS_MICROS * u64::from(self.membership.hops(node).unwrap_or(1));
-            if let Some(link) = self.peers.link_to(node) {
-                if self.heartbeat.liveness(link) != Liveness::Alive && !shows(Mutant::SlowGetsWork) {
-                    continue;
-                }
-                round_trip_micros = self.heartbeat.quality(self.now, link).1.unwrap_or(round_trip_micros);
-            }
-            let load = self.loads.get(&node).copied().unwrap_or_default();
-            candidates.push(Candidate { node, load, round_trip_micros, loaded: true });
-        }
-        candidates
     }
 
     /// Lists the names that reachable nodes give to different models.
@@ -169,7 +104,5 @@ impl Node {
     }
 }
 
-/// The round trip over one link before any was measured.
-const HOP_GUESS_MICROS: u64 = 1_000;
 /// Conflicts in one answer.
 const CONFLICTS_LISTED_MAX: usize = 64;

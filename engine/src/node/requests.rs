@@ -1,30 +1,19 @@
 //! What users ask.
 
 use super::Node;
+use super::views::finished_view;
 use crate::error::{Rejection, WriteError};
 use crate::event::Event;
 use crate::ids::{Fingerprint, RequestId, TaskId};
-use crate::input::ModelState;
 use crate::lifecycle::State;
 use crate::model::ModelChoice;
 use crate::mutants::{Mutant, shows};
-use crate::observers::diagnostics::Issue;
 use crate::output::Output;
 use crate::record::Record;
-use crate::request::{
-    Answer, Cursor, DiagnosisView, LIST_MAX, MemberView, ModelView, ModelWish, PeerView, Request, Response,
-    StatusView, TIMEOUT_RANGE, TaskFilter, TaskUpdate, TaskView,
-};
-use crate::scheduler::Scheduler;
-use crate::task::{
-    Classification, Outcome, ResultSummary, StoredTask, TaskInput, TaskKind, TaskResult, TaskSpec,
-    TaskStatus, preview,
-};
-use crate::tasks::OpenTask;
-use crate::time::{Instant, micros};
-use crate::worker::Model;
+use crate::request::{Answer, Cursor, ModelWish, Request, Response, TIMEOUT_RANGE, TaskUpdate};
+use crate::task::{Classification, Outcome, StoredTask, TaskInput, TaskResult, TaskSpec, TaskStatus};
+use crate::time::micros;
 use crate::writes::Promise;
-use core::net::SocketAddr;
 
 impl Node {
     pub(super) fn handle_request(&mut self, id: RequestId, request: Request) {
@@ -148,49 +137,6 @@ impl Node {
         Ok(())
     }
 
-    /// Returns the model to use: the one asked for, or this node's or else the mesh's first that suits. Where those that
-    /// have it were there a moment ago, the task waits for their return.
-    pub(super) fn choose_model(
-        &self,
-        kind: TaskKind,
-        labels: bool,
-        asked: Option<&str>,
-    ) -> Result<String, Rejection> {
-        let known = || self.known_models().filter(|(of, _)| *of == kind).map(|(_, name)| name);
-        if let Some(name) = asked {
-            let found = known().find(|known| *known == name);
-            return found.map(str::to_owned).ok_or_else(|| Rejection::ModelUnknown(preview(name)));
-        }
-        let chosen = match kind {
-            TaskKind::Classification => {
-                let also = |name: &str, kind| self.known_models().any(|model| model == (kind, name));
-                // Labels that a user gives are compared by their embeddings. Who gives none wants those of the model,
-                // of which a cross-encoder has but one.
-                known().min_by_key(|name| match (labels, also(name, TaskKind::Embedding)) {
-                    (true, embeds) => u8::from(!embeds),
-                    (false, true) => 2,
-                    (false, false) => u8::from(also(name, TaskKind::Reranking)),
-                })
-            }
-            TaskKind::Embedding | TaskKind::Generation | TaskKind::Reranking => known().next(),
-        };
-        chosen.map(str::to_owned).ok_or(Rejection::KindUnsupported(kind))
-    }
-
-    /// Returns the models that tasks can be for, this node's first.
-    fn known_models(&self) -> impl Iterator<Item = (TaskKind, &str)> {
-        let listed = self.config.models.iter().map(|model| (model.kind, model.name.as_str()));
-        let own = listed.filter(|(kind, name)| self.worker.unusable(*kind, name).is_none());
-        // Models may come while the node runs.
-        let later = self.worker.models().filter(|(_, _, model)| model.state == ModelState::Ready);
-        let later = later.map(|(kind, name, _)| (kind, name));
-        let others = self.membership.reachable().map(|(_, advert)| advert);
-        let others = others.chain(self.membership.lately_reachable(self.now));
-        let others =
-            others.flat_map(|advert| advert.models.iter().map(|model| (model.kind, model.name.as_str())));
-        own.chain(later).chain(others)
-    }
-
     pub(super) fn handle_accept_written(
         &mut self,
         task: TaskId,
@@ -307,169 +253,6 @@ impl Node {
         let summary = self.results.get(task).ok_or(Rejection::TaskNotFound(task))?;
         let update = TaskUpdate { attempt: seen.attempt, offset: seen.bytes, text: String::new() };
         Ok(Response::TaskUpdate(Box::new(finished_view(summary)), update))
-    }
-
-    fn find_task(&mut self, task: TaskId) -> Answer {
-        self.view_task(task).map(|view| Response::Task(Box::new(view)))
-    }
-
-    fn view_task(&mut self, task: TaskId) -> Result<TaskView, Rejection> {
-        if let Some(summary) = self.results.get(task) {
-            return Ok(finished_view(summary));
-        }
-        let (now, scheduler) = (self.now, &self.scheduler);
-        let open = self.tasks.get_mut(task).filter(|open| open.is_accepted());
-        open.map(|open| open_view(now, open, scheduler)).ok_or(Rejection::TaskNotFound(task))
-    }
-
-    fn list_tasks(&self, filter: TaskFilter, limit: u32, offset: u32) -> Response {
-        let limit = usize::try_from(limit.min(LIST_MAX)).unwrap_or_default();
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        let is_wanted = |open: &&OpenTask| {
-            let (status, worker) = open.status();
-            open.is_accepted() && filter.matches(status, worker)
-        };
-        let finished = || self.results.newest_first().filter(|done| filter.matches(done.status, done.worker));
-        let mut open: Vec<&OpenTask> = self.tasks.iter().filter(is_wanted).collect();
-        open.sort_by_key(|open| core::cmp::Reverse((open.stored.submitted_at, open.stored.id)));
-        let done = if filter == TaskFilter::default() { self.results.len() } else { finished().count() };
-        let total = u32::try_from(open.len() + done).unwrap_or(u32::MAX);
-        let mut open = open.into_iter().peekable();
-        let mut finished = finished().peekable();
-        let merged = core::iter::from_fn(|| {
-            let open_first = match (open.peek(), finished.peek()) {
-                (Some(open), Some(done)) => {
-                    (open.stored.submitted_at, open.stored.id) >= (done.submitted_at, done.id)
-                }
-                (open, _) => open.is_some(),
-            };
-            if open_first {
-                open.next().map(|open| open_view(self.now, open, &self.scheduler))
-            } else {
-                finished.next().map(finished_view)
-            }
-        });
-        Response::Tasks { total, tasks: merged.skip(offset).take(limit).collect() }
-    }
-
-    fn status_view(&self) -> StatusView {
-        let usable = |model: &Model| !matches!(model.state, ModelState::Unusable(_));
-        let models = self.worker.models().filter(|(_, _, model)| usable(model)).map(|(kind, name, model)| {
-            let ready = model.state == ModelState::Ready;
-            ModelView { name: name.to_owned(), kind, fingerprint: model.fingerprint, ready }
-        });
-        let running = self.tasks.iter().filter(|open| open.status().0 == TaskStatus::Running).count();
-        let open = self.tasks.iter().count();
-        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        StatusView {
-            node_id: self.me,
-            state: self.state,
-            version: self.config.version.clone(),
-            network: self.config.network.clone(),
-            network_port: self.listening.unwrap_or_default(),
-            addresses: self.membership.own().addresses.clone(),
-            uptime_millis: self.active_since.map(|since| self.millis_since(since)),
-            peers: count(self.peers.iter().count()),
-            members: count(self.membership.reachable().count()),
-            tasks_queued: count(open - running),
-            tasks_running: count(running),
-            results: count(self.results.len()),
-            models: models.collect(),
-            discovery: self.discovery.view(),
-            faults: self.fault_counters.clone(),
-            health: self.health.last().cloned(),
-            timestamp: self.wall(),
-        }
-    }
-
-    fn diagnosis_view(&self) -> DiagnosisView {
-        // Nobody misses an address at which no node is said to be, or one that is reached another way.
-        let is_missed = |address: &SocketAddr| match self.discovery.node_at(*address) {
-            Some(node) => self.membership.hops(node).is_none(),
-            None => self.config.bootstrap_peers.contains(address),
-        };
-        let issues = self.diagnostics.recent(self.now).filter(|(_, issue)| match issue {
-            Issue::DialFailed { address, .. } => is_missed(address),
-            Issue::ClockDiffers { .. }
-            | Issue::IdentityCopied { .. }
-            | Issue::LinkRefused { .. }
-            | Issue::PeerFault { .. }
-            | Issue::StrangerFault { .. } => true,
-        });
-        DiagnosisView {
-            heard: u32::try_from(self.discovery.len()).unwrap_or(u32::MAX),
-            issues: issues.map(|(age, issue)| (micros(age) / 1000, *issue)).collect(),
-            conflicts: self.model_conflicts(),
-        }
-    }
-
-    fn peer_views(&self) -> Vec<PeerView> {
-        let view = |(link, entry): (_, &crate::peers::Link)| {
-            let (last_heard, round_trip_micros) = self.heartbeat.quality(self.now, link);
-            PeerView {
-                node_id: entry.node,
-                address: entry.remote,
-                network_port: entry.network_port,
-                version: entry.version.clone(),
-                liveness: self.heartbeat.liveness(link),
-                connected_millis: self.millis_since(entry.since),
-                messages_in: entry.frames_in,
-                messages_out: entry.frames_out,
-                last_heard_millis: micros(last_heard) / 1000,
-                round_trip_micros,
-            }
-        };
-        self.peers.iter().map(view).collect()
-    }
-
-    fn member_views(&self) -> Vec<MemberView> {
-        let view = |(node_id, advert): (_, &crate::wire::Advert)| MemberView {
-            node_id,
-            addresses: advert.addresses.clone(),
-            version: advert.version.clone(),
-            hops: self.membership.hops(node_id).unwrap_or_default(),
-            links: advert.links.clone(),
-            models: advert.models.clone(),
-        };
-        let mut members: Vec<MemberView> = self.membership.reachable().map(view).collect();
-        members.sort_by_key(|member| member.node_id);
-        members
-    }
-}
-
-fn open_view(now: Instant, open: &OpenTask, scheduler: &Scheduler) -> TaskView {
-    let (status, worker) = open.status();
-    let remaining = open.remaining(now, |worker| scheduler.expected(worker));
-    TaskView {
-        id: open.stored.id,
-        kind: open.stored.spec.kind(),
-        model: open.stored.spec.model.clone().unwrap_or_default(),
-        status,
-        submitted_at: open.stored.submitted_at,
-        elapsed_millis: micros(now.since(open.accepted_at)) / 1000,
-        attempts: open.stored.attempts,
-        worker,
-        preview: open.stored.spec.input.preview(),
-        tokens: open.tokens(),
-        remaining_millis: remaining.map(|remaining| micros(remaining) / 1000),
-        result: None,
-    }
-}
-
-fn finished_view(summary: &ResultSummary) -> TaskView {
-    TaskView {
-        id: summary.id,
-        kind: summary.kind,
-        model: summary.model.clone(),
-        status: summary.status,
-        submitted_at: summary.submitted_at,
-        elapsed_millis: summary.completed_at.0.saturating_sub(summary.submitted_at.0),
-        attempts: summary.attempts,
-        worker: summary.worker,
-        preview: summary.preview.clone(),
-        tokens: None,
-        remaining_millis: None,
-        result: Some(summary.clone()),
     }
 }
 

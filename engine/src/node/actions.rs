@@ -4,130 +4,20 @@ use super::Node;
 use crate::deliveries::Outcome;
 use crate::event::{Event, LinkDownReason, ReassignReason};
 use crate::heartbeat;
-use crate::ids::{Fingerprint, LinkId, MessageId, NodeId, TaskId, TraceId};
-use crate::lifecycle::State;
+use crate::ids::{LinkId, NodeId, TaskId, TraceId};
 use crate::mutants::{Mutant, shows};
 use crate::output::{Output, Priority};
 use crate::record::Record;
 use crate::request::Response;
-use crate::router::{self, TTL};
-use crate::session::Contact;
-use crate::task::{TaskKind, TaskResult};
+use crate::router;
+use crate::task::TaskResult;
 use crate::tasks::Computed;
-use crate::wire::{Advert, Assignment, Attempt, Beat, Bytes, Envelope, Message, Payload, Seal};
+use crate::wire::{Attempt, Message, Payload};
 use crate::writes::{Promise, ending};
 use crate::{health, membership, peers, tasks, worker};
 
 impl Node {
-    /// Does all that is due, and carries facts about until nobody has any more.
-    pub(super) fn settle(&mut self) {
-        // Facts beget facts, but each round has fewer; the bound is for the case that this is wrong.
-        for _ in 0..ROUNDS_MAX {
-            if self.state == State::Stopped {
-                break;
-            }
-            // Tasks are decided on once the network has nothing more to say: nobody is given work who is just lost.
-            if self.settle_network() {
-                continue;
-            }
-            let before = self.outputs.len();
-            let busy = self.settle_tasks();
-            self.send_acks();
-            self.settle_shutdown();
-            if !busy && self.outputs.len() == before {
-                break;
-            }
-        }
-    }
-
-    fn settle_network(&mut self) -> bool {
-        let now = self.now;
-        let mut busy = false;
-        self.health.handle_timeout(now);
-        for action in self.health.poll_actions() {
-            self.handle_health(action);
-        }
-        self.discovery.handle_timeout(now, &mut self.rng);
-        for (interface, to, bytes) in self.discovery.poll_packets() {
-            self.send_packet(interface, to, bytes);
-        }
-        for action in self.discovery.poll_actions() {
-            self.handle_discovery(action);
-        }
-        let membership = &self.membership;
-        let members = || {
-            membership.reachable().map(|(node, advert)| peers::Member {
-                node,
-                addresses: &advert.addresses,
-                has_room: advert.has_room(),
-            })
-        };
-        let has_room = |node| membership.reachable_member(node).map(Advert::has_room);
-        self.peers.handle_timeout(now, &mut self.rng, has_room, members);
-        for action in self.peers.poll_actions() {
-            busy = true;
-            self.handle_peers(action);
-        }
-        self.heartbeat.handle_timeout(now);
-        for action in self.heartbeat.poll_actions() {
-            busy = true;
-            self.handle_heartbeat(action);
-        }
-        self.membership.handle_timeout(now);
-        for transmit in self.membership.poll_transmits(now) {
-            let (peer, message) = match transmit {
-                membership::Transmit::Adverts(peer, adverts) => (peer, Message::Adverts(adverts)),
-                membership::Transmit::Versions(peer, versions) => (peer, Message::Versions(versions)),
-            };
-            if let Some(link) = self.peers.link_to(peer) {
-                self.send(link, &message, Priority::Control);
-            }
-        }
-        for action in self.membership.poll_actions() {
-            busy = true;
-            self.handle_membership(action);
-        }
-        self.sessions.handle_timeout(now);
-        self.router.handle_timeout(now);
-        for action in self.router.poll_actions() {
-            busy = true;
-            self.handle_router(action);
-        }
-        busy
-    }
-
-    fn settle_tasks(&mut self) -> bool {
-        let (now, wall) = (self.now, self.wall());
-        let mut busy = false;
-        self.tasks.handle_timeout(now, wall);
-        // One may lead to another: all are told before a task is given away again.
-        loop {
-            let actions = self.tasks.poll_actions();
-            if actions.is_empty() {
-                break;
-            }
-            busy = true;
-            actions.into_iter().for_each(|action| self.handle_tasks(action));
-        }
-        self.settle_explanations();
-        busy |= self.settle_blobs();
-        busy |= self.settle_deliveries();
-        busy |= self.dispatch();
-        self.worker.handle_timeout(now);
-        for action in self.worker.poll_actions() {
-            busy = true;
-            self.handle_worker(action);
-        }
-        if self.purge_at.is_some_and(|due| due <= now) {
-            self.purge();
-        }
-        if self.rewrite_at.is_some_and(|due| due <= now) {
-            self.rewrite();
-        }
-        busy
-    }
-
-    fn handle_peers(&mut self, action: peers::Action) {
+    pub(super) fn handle_peers(&mut self, action: peers::Action) {
         match action {
             peers::Action::Copied(link, at) => self.send(link, &Message::Copied(at), Priority::Control),
             peers::Action::Dial(dial, address, expect) => {
@@ -184,7 +74,7 @@ impl Node {
         self.router.handle_neighbour_lost(self.now, peer);
     }
 
-    fn handle_health(&mut self, action: health::Action) {
+    pub(super) fn handle_health(&mut self, action: health::Action) {
         match action {
             health::Action::Begun { write } => {
                 self.outputs.push_back(Output::Examine);
@@ -203,7 +93,7 @@ impl Node {
         }
     }
 
-    fn handle_heartbeat(&mut self, action: heartbeat::Action) {
+    pub(super) fn handle_heartbeat(&mut self, action: heartbeat::Action) {
         match action {
             heartbeat::Action::Ping(link, number) => {
                 let beat = self.beat(number);
@@ -232,7 +122,7 @@ impl Node {
         }
     }
 
-    fn handle_membership(&mut self, action: membership::Action) {
+    pub(super) fn handle_membership(&mut self, action: membership::Action) {
         match action {
             membership::Action::Ambiguous { model, fingerprints } => {
                 self.event(Event::ModelConflict { model, fingerprints });
@@ -266,7 +156,7 @@ impl Node {
         }
     }
 
-    fn handle_router(&mut self, action: router::Action) {
+    pub(super) fn handle_router(&mut self, action: router::Action) {
         match action {
             router::Action::Transmit { envelope, avoid, retry } => {
                 let (message, destination, ttl) = (envelope.message, envelope.destination, envelope.ttl);
@@ -292,7 +182,7 @@ impl Node {
         }
     }
 
-    fn handle_tasks(&mut self, action: tasks::Action) {
+    pub(super) fn handle_tasks(&mut self, action: tasks::Action) {
         match action {
             tasks::Action::Check(worker, attempts) => self.check(worker, attempts),
             tasks::Action::Ending(result) => self.end(*result),
@@ -343,7 +233,7 @@ impl Node {
         self.write(ending(result.clone()), Promise::End(Box::new(result)));
     }
 
-    fn handle_worker(&mut self, action: worker::Action) {
+    pub(super) fn handle_worker(&mut self, action: worker::Action) {
         match action {
             worker::Action::Begun(origin, attempt) => {
                 let (task, number) = (attempt.task, attempt.number);
@@ -397,140 +287,4 @@ impl Node {
             }
         }
     }
-
-    /// Gives waiting tasks to workers for as long as some worker has room.
-    fn dispatch(&mut self) -> bool {
-        if self.state != State::Active {
-            return false;
-        }
-        let mut busy = false;
-        let mut none_for: Vec<(TaskKind, String, Option<Fingerprint>)> = Vec::new();
-        let waiting: Vec<TaskId> = self.tasks.waiting().map(|task| task.id).collect();
-        for task in waiting {
-            let Some(stored) = self.tasks.get(task).map(|open| &open.stored) else { continue };
-            let (kind, trace) = (stored.spec.kind(), stored.trace);
-            let model = stored.spec.model.as_deref().unwrap_or_default();
-            let fingerprint = stored.choice.map(|choice| choice.fingerprint);
-            if none_for.iter().any(|(none, of, which)| *none == kind && of == model && *which == fingerprint)
-            {
-                continue;
-            }
-            let model = model.to_owned();
-            let candidates =
-                fingerprint.map(|which| self.candidates(kind, &model, which)).unwrap_or_default();
-            if candidates.is_empty() && self.settle_hopeless(task) {
-                busy = true;
-                continue;
-            }
-            let Some(worker) = self.scheduler.choose(self.now, candidates.into_iter(), &mut self.rng) else {
-                none_for.push((kind, model, fingerprint));
-                continue;
-            };
-            let Some(assignment) = self.tasks.assign(self.now, task, worker) else { continue };
-            busy = true;
-            self.scheduler.handle_assigned(task, worker);
-            self.event(Event::TaskAssigned { task, worker, attempt: assignment.attempt.number });
-            self.assign(worker, assignment, trace);
-        }
-        busy
-    }
-
-    fn assign(&mut self, worker: NodeId, assignment: Assignment, trace: TraceId) {
-        if worker == self.me {
-            self.worker.handle_assignment(self.now, self.me, assignment);
-        } else {
-            let task = assignment.attempt.task;
-            let message = self.send_payload(worker, &Payload::Assign(assignment), trace);
-            self.assigning.insert(task, message);
-        }
-    }
-
-    /// Sends a payload that is acknowledged, end to end, and returns its message's name.
-    pub(super) fn send_payload(
-        &mut self,
-        destination: NodeId,
-        payload: &Payload,
-        trace: TraceId,
-    ) -> MessageId {
-        let envelope = self.envelope(destination, payload.encode(), trace);
-        let message = envelope.message;
-        self.router.send(self.now, envelope, None);
-        message
-    }
-
-    /// Sends a payload that is not sent again, and returns its message's name.
-    pub(super) fn send_once(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) -> MessageId {
-        let envelope = self.envelope(destination, payload.encode(), trace);
-        let message = envelope.message;
-        if let Some(next) = self.membership.next_hop(destination, None) {
-            self.hand_over(next, envelope, Priority::Control);
-        }
-        message
-    }
-
-    /// Sends a payload that is not sent again and goes when nothing else waits.
-    pub(super) fn send_in_background(&mut self, destination: NodeId, payload: &Payload) {
-        let envelope = self.envelope(destination, payload.encode(), TraceId([0; 16]));
-        if let Some(next) = self.membership.next_hop(destination, None) {
-            self.hand_over(next, envelope, Priority::Background);
-        }
-    }
-
-    /// Sends a payload that nobody waits for and nobody need believe.
-    pub(super) fn send_hint(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) {
-        let envelope = self.envelope(destination, payload.encode(), trace);
-        let next = self.membership.next_hop(destination, None);
-        if let Some(link) = next.and_then(|next| self.peers.link_to(next)) {
-            self.send_frame(link, envelope.encode_frame(), Priority::Control);
-        }
-    }
-
-    /// Hands an envelope of this node's own to a neighbour, sealed where that is not its destination.
-    fn hand_over(&mut self, next: NodeId, mut envelope: Envelope, priority: Priority) {
-        let Some(link) = self.peers.link_to(next) else { return };
-        if next != envelope.destination {
-            let Some(contact) = self.contact(envelope.destination) else { return };
-            if self.sessions.seal(self.now, &contact, &mut envelope, &mut self.rng).is_err() {
-                return;
-            }
-        }
-        self.send_frame(link, envelope.encode_frame(), priority);
-    }
-
-    /// Returns how to reach a member end to end.
-    pub(super) fn contact(&self, node: NodeId) -> Option<Contact> {
-        let advert = self.membership.advert(node)?;
-        Some(Contact { node, incarnation: advert.incarnation, key: advert.session_key })
-    }
-
-    pub(super) fn envelope(&mut self, destination: NodeId, payload: Bytes, trace: TraceId) -> Envelope {
-        Envelope {
-            ttl: TTL,
-            hops: 0,
-            message: self.new_message_id(),
-            origin: self.me,
-            destination,
-            trace,
-            sent_at: self.wall(),
-            seal: Seal::None,
-            payload,
-        }
-    }
-
-    /// Names a message by a UUID that begins with the time (RFC 9562, version 7): names given one after the other lie
-    /// close together in every map of them.
-    fn new_message_id(&mut self) -> MessageId {
-        let mut id = self.rng.id();
-        id[..6].copy_from_slice(&self.wall().0.to_be_bytes()[2..]);
-        id[6] = id[6] & 0x0f | 0x70;
-        id[8] = id[8] & 0x3f | 0x80;
-        MessageId(id)
-    }
-
-    pub(super) fn beat(&self, number: u32) -> Beat {
-        let load = u16::try_from(self.worker.len()).unwrap_or(u16::MAX);
-        Beat { number, digest: self.membership.digest(), load }
-    }
 }
-
-const ROUNDS_MAX: usize = 64;

@@ -1,0 +1,170 @@
+//! Assigns waiting tasks to workers, and decides what becomes of a task that no node can run.
+
+use super::Node;
+use super::requests::has_labels;
+use crate::event::Event;
+use crate::heartbeat::Liveness;
+use crate::ids::{Fingerprint, NodeId, TaskId, TraceId};
+use crate::input::ModelState;
+use crate::lifecycle::State;
+use crate::mutants::{Mutant, shows};
+use crate::scheduler::Candidate;
+use crate::task::{TaskFailure, TaskKind};
+use crate::wire::{Advert, Assignment, Payload};
+
+impl Node {
+    /// Gives waiting tasks to workers for as long as some worker has room.
+    pub(super) fn dispatch(&mut self) -> bool {
+        if self.state != State::Active {
+            return false;
+        }
+        let mut busy = false;
+        let mut none_for: Vec<(TaskKind, String, Option<Fingerprint>)> = Vec::new();
+        let waiting: Vec<TaskId> = self.tasks.waiting().map(|task| task.id).collect();
+        for task in waiting {
+            let Some(stored) = self.tasks.get(task).map(|open| &open.stored) else { continue };
+            let (kind, trace) = (stored.spec.kind(), stored.trace);
+            let model = stored.spec.model.as_deref().unwrap_or_default();
+            let fingerprint = stored.choice.map(|choice| choice.fingerprint);
+            if none_for.iter().any(|(none, of, which)| *none == kind && of == model && *which == fingerprint)
+            {
+                continue;
+            }
+            let model = model.to_owned();
+            let candidates =
+                fingerprint.map(|which| self.candidates(kind, &model, which)).unwrap_or_default();
+            if candidates.is_empty() && self.settle_hopeless(task) {
+                busy = true;
+                continue;
+            }
+            let Some(worker) = self.scheduler.choose(self.now, candidates.into_iter(), &mut self.rng) else {
+                none_for.push((kind, model, fingerprint));
+                continue;
+            };
+            let Some(assignment) = self.tasks.assign(self.now, task, worker) else { continue };
+            busy = true;
+            self.scheduler.handle_assigned(task, worker);
+            self.event(Event::TaskAssigned { task, worker, attempt: assignment.attempt.number });
+            self.assign(worker, assignment, trace);
+        }
+        busy
+    }
+
+    fn assign(&mut self, worker: NodeId, assignment: Assignment, trace: TraceId) {
+        if worker == self.me {
+            self.worker.handle_assignment(self.now, self.me, assignment);
+        } else {
+            let task = assignment.attempt.task;
+            let message = self.send_payload(worker, &Payload::Assign(assignment), trace);
+            self.assigning.insert(task, message);
+        }
+    }
+
+    /// Returns the nodes that run this very model under a name and answer.
+    pub(super) fn candidates(&self, kind: TaskKind, name: &str, which: Fingerprint) -> Vec<Candidate> {
+        let is_it = |found: Option<Fingerprint>| found == Some(which) || shows(Mutant::NameIsIdentity);
+        let mut candidates = Vec::new();
+        if let Some(own) = self.own_model(kind, name).filter(|own| is_it(own.fingerprint)) {
+            let loaded = own.state == ModelState::Ready;
+            let load = u16::try_from(self.worker.len()).unwrap_or(u16::MAX);
+            candidates.push(Candidate { node: self.me, load, round_trip_micros: 0, loaded });
+        }
+        for (node, advert) in self.others() {
+            if !advert.models.iter().any(|offer| offer.is(kind, name) && is_it(offer.fingerprint)) {
+                continue;
+            }
+            let mut round_trip_micros = HOP_GUESS_MICROS * u64::from(self.membership.hops(node).unwrap_or(1));
+            if let Some(link) = self.peers.link_to(node) {
+                if self.heartbeat.liveness(link) != Liveness::Alive && !shows(Mutant::SlowGetsWork) {
+                    continue;
+                }
+                round_trip_micros = self.heartbeat.quality(self.now, link).1.unwrap_or(round_trip_micros);
+            }
+            let load = self.loads.get(&node).copied().unwrap_or_default();
+            candidates.push(Candidate { node, load, round_trip_micros, loaded: true });
+        }
+        candidates
+    }
+
+    /// Finds out what becomes of a waiting task that no node can take at the moment: another choice where the first one
+    /// is gone, a failure where there is nothing to wait for. Returns whether something changed.
+    pub(super) fn settle_hopeless(&mut self, task: TaskId) -> bool {
+        let Some(open) = self.tasks.get(task) else { return false };
+        let (kind, name) = (open.stored.spec.kind(), open.stored.spec.model.as_deref().unwrap_or_default());
+        let Some(choice) = open.stored.choice else {
+            let Some(chosen) = self.fingerprint_for(kind, name) else { return self.fail_hopeless(task) };
+            self.tasks.choose_fingerprint(task, chosen);
+            return true;
+        };
+        if self.may_come_back(kind, name, choice.fingerprint) {
+            return false;
+        }
+        if !open.may_change_model() {
+            let why = self.worker.unusable(kind, name).map(str::to_owned).or_else(|| open.failure.clone());
+            let (wall, failure) =
+                (self.wall(), why.map_or(TaskFailure::ModelChanged, TaskFailure::ModelFailed));
+            self.tasks.fail(self.now, wall, task, failure);
+            return true;
+        }
+        match self.fingerprint_for(kind, name).filter(|chosen| *chosen != choice.fingerprint) {
+            Some(chosen) => {
+                self.tasks.choose_fingerprint(task, chosen);
+                true
+            }
+            None => self.fail_hopeless(task),
+        }
+    }
+
+    /// Tells whether some node has a model or may turn out to have it: it left a moment ago, or still hashes what it has
+    /// under the name.
+    fn may_come_back(&self, kind: TaskKind, name: &str, fingerprint: Fingerprint) -> bool {
+        let may_be = |which: Option<Fingerprint>| which.is_none_or(|which| which == fingerprint);
+        let others = self.others().map(|(_, advert)| advert);
+        let others = others.chain(self.membership.lately_reachable(self.now));
+        let mut offers = others.flat_map(|advert| &advert.models);
+        self.own_model(kind, name).is_some_and(|own| may_be(own.fingerprint))
+            || offers.any(|model| model.is(kind, name) && may_be(model.fingerprint))
+    }
+
+    /// Gives a task that nobody can do another model, where its user did not name this one, or fails it. Returns whether
+    /// that was so.
+    fn fail_hopeless(&mut self, task: TaskId) -> bool {
+        let Some(why) = self.hopeless(task) else { return false };
+        match self.other_model(task) {
+            Some(other) => self.tasks.change_model(task, other),
+            None => {
+                let wall = self.wall();
+                self.tasks.fail(self.now, wall, task, TaskFailure::ModelFailed(why));
+            }
+        }
+        true
+    }
+
+    /// Returns why a task cannot be done by anybody, where that is known: its model cannot be used here or where it was
+    /// tried last, and no other node has it, or had it a moment ago.
+    fn hopeless(&self, task: TaskId) -> Option<String> {
+        let open = self.tasks.get(task)?;
+        let (kind, model) = (open.stored.spec.kind(), open.stored.spec.model.as_deref().unwrap_or_default());
+        let advertised = |advert: &Advert| advert.models.iter().any(|offer| offer.is(kind, model));
+        let others = self.others().map(|(_, advert)| advert);
+        if others.chain(self.membership.lately_reachable(self.now)).any(advertised) {
+            return None;
+        }
+        match self.worker.model(kind, model).map(|model| &model.state) {
+            Some(ModelState::Unusable(why)) => Some(why.clone()),
+            Some(ModelState::Away | ModelState::Ready) => None,
+            None => open.failure.clone(),
+        }
+    }
+
+    /// Returns another model for a task that did not ask for the one it has.
+    fn other_model(&self, task: TaskId) -> Option<String> {
+        let open = self.tasks.get(task).filter(|open| open.model_chosen)?;
+        let spec = &open.stored.spec;
+        let other = self.choose_model(spec.kind(), has_labels(&spec.input), None).ok()?;
+        Some(other).filter(|other| Some(other) != open.stored.spec.model.as_ref())
+    }
+}
+
+/// The round trip over one link before any was measured.
+const HOP_GUESS_MICROS: u64 = 1_000;

@@ -1,0 +1,112 @@
+//! Sends frames to neighbours and sealed messages to any member.
+
+use super::Node;
+use crate::ids::{LinkId, MessageId, NodeId, TraceId};
+use crate::output::{Output, Priority};
+use crate::router::TTL;
+use crate::session::Contact;
+use crate::wire::{Beat, Bytes, Envelope, Message, Payload, Seal};
+
+impl Node {
+    pub(super) fn send(&mut self, link: LinkId, message: &Message, priority: Priority) {
+        self.send_frame(link, message.encode(), priority);
+    }
+
+    pub(super) fn send_frame(&mut self, link: LinkId, frame: Vec<u8>, priority: Priority) {
+        if let Some(entry) = self.peers.link_mut(link) {
+            entry.frames_out += 1;
+            self.outputs.push_back(Output::Send { link, frame, priority });
+        }
+    }
+
+    /// Sends a payload that is acknowledged, end to end, and returns its message's name.
+    pub(super) fn send_payload(
+        &mut self,
+        destination: NodeId,
+        payload: &Payload,
+        trace: TraceId,
+    ) -> MessageId {
+        let envelope = self.envelope(destination, payload.encode(), trace);
+        let message = envelope.message;
+        self.router.send(self.now, envelope, None);
+        message
+    }
+
+    /// Sends a payload that is not sent again, and returns its message's name.
+    pub(super) fn send_once(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) -> MessageId {
+        let envelope = self.envelope(destination, payload.encode(), trace);
+        let message = envelope.message;
+        if let Some(next) = self.membership.next_hop(destination, None) {
+            self.hand_over(next, envelope, Priority::Control);
+        }
+        message
+    }
+
+    /// Sends a payload that is not sent again and goes when nothing else waits.
+    pub(super) fn send_in_background(&mut self, destination: NodeId, payload: &Payload) {
+        let envelope = self.envelope(destination, payload.encode(), TraceId([0; 16]));
+        if let Some(next) = self.membership.next_hop(destination, None) {
+            self.hand_over(next, envelope, Priority::Background);
+        }
+    }
+
+    /// Sends a payload that nobody waits for and nobody need believe.
+    pub(super) fn send_hint(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) {
+        let envelope = self.envelope(destination, payload.encode(), trace);
+        let next = self.membership.next_hop(destination, None);
+        if let Some(link) = next.and_then(|next| self.peers.link_to(next)) {
+            self.send_frame(link, envelope.encode_frame(), Priority::Control);
+        }
+    }
+
+    /// Hands an envelope of this node's own to a neighbour, sealed where that is not its destination.
+    pub(super) fn hand_over(&mut self, next: NodeId, mut envelope: Envelope, priority: Priority) {
+        let Some(link) = self.peers.link_to(next) else { return };
+        if next != envelope.destination {
+            let Some(contact) = self.contact(envelope.destination) else { return };
+            if self.sessions.seal(self.now, &contact, &mut envelope, &mut self.rng).is_err() {
+                return;
+            }
+        }
+        self.send_frame(link, envelope.encode_frame(), priority);
+    }
+
+    /// Returns how to reach a member end to end.
+    pub(super) fn contact(&self, node: NodeId) -> Option<Contact> {
+        let advert = self.membership.advert(node)?;
+        Some(Contact { node, incarnation: advert.incarnation, key: advert.session_key })
+    }
+
+    pub(super) fn envelope(&mut self, destination: NodeId, payload: Bytes, trace: TraceId) -> Envelope {
+        Envelope {
+            ttl: TTL,
+            hops: 0,
+            message: self.new_message_id(),
+            origin: self.me,
+            destination,
+            trace,
+            sent_at: self.wall(),
+            seal: Seal::None,
+            payload,
+        }
+    }
+
+    /// Names a message by a UUID that begins with the time (RFC 9562, version 7): names given one after the other lie
+    /// close together in every map of them.
+    pub(super) fn new_message_id(&mut self) -> MessageId {
+        let mut id = self.rng.id();
+        id[..6].copy_from_slice(&self.wall().0.to_be_bytes()[2..]);
+        id[6] = id[6] & 0x0f | 0x70;
+        id[8] = id[8] & 0x3f | 0x80;
+        MessageId(id)
+    }
+
+    pub(super) fn beat(&self, number: u32) -> Beat {
+        let load = u16::try_from(self.worker.len()).unwrap_or(u16::MAX);
+        Beat { number, digest: self.membership.digest(), load }
+    }
+
+    pub(super) fn new_trace(&mut self) -> TraceId {
+        TraceId(self.rng.id())
+    }
+}

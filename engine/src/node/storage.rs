@@ -1,0 +1,77 @@
+//! Writes records, and does what waited for a write once it is durable.
+
+use super::Node;
+use crate::error::WriteError;
+use crate::event::Event;
+use crate::ids::WriteId;
+use crate::mutants::{Mutant, shows};
+use crate::output::Output;
+use crate::record::Record;
+use crate::writes::Promise;
+use core::time::Duration;
+
+impl Node {
+    pub(super) fn write(&mut self, records: Vec<Record>, promise: Promise) {
+        let id = self.writes.begin(promise);
+        self.outputs.push_back(Output::Write { id, records });
+    }
+
+    pub(super) fn handle_write_done(&mut self, id: WriteId, result: Result<(), WriteError>) {
+        let Some(promise) = self.writes.handle_done(id) else { return };
+        if let Err(error) = result {
+            self.event(Event::WriteFailed { write: id, error });
+        }
+        let result = if shows(Mutant::WriteFailureBelieved) { Ok(()) } else { result };
+        match (promise, result) {
+            (Promise::SelfCheck, Ok(())) => {
+                self.storage_checked = true;
+                self.activate_if_checked();
+            }
+            (Promise::Accept(task, request), result) => self.handle_accept_written(task, request, result),
+            (Promise::End(result), Ok(())) => self.handle_end_written(*result),
+            // Without storage a node does not become ACTIVE, and no task ends: both are tried again.
+            (promise @ (Promise::SelfCheck | Promise::End(_)), Err(_)) => {
+                self.unwritten.push(promise);
+                let now = self.now;
+                self.rewrite_at.get_or_insert_with(|| now.after(REWRITE_AFTER));
+            }
+            (Promise::HealthCheck, result) => self.health.handle_written(self.now, result),
+            (Promise::Nothing, _) => {}
+        }
+    }
+
+    pub(super) fn rewrite(&mut self) {
+        self.rewrite_at = None;
+        for promise in core::mem::take(&mut self.unwritten) {
+            let records = match &promise {
+                Promise::End(result) => crate::writes::ending((**result).clone()),
+                Promise::Accept(..) | Promise::HealthCheck | Promise::Nothing | Promise::SelfCheck => {
+                    vec![Record::Probe]
+                }
+            };
+            self.write(records, promise);
+        }
+    }
+
+    pub(super) fn purge(&mut self) {
+        let purged = self.results.purge(self.wall());
+        let open = self.tasks.iter().map(|open| open.stored.id).next();
+        if let Some(task) = open.filter(|_| shows(Mutant::PurgesOpenTask)) {
+            self.tasks.handle_ended(task);
+            self.write(vec![Record::RemoveTask(task)], Promise::Nothing);
+        }
+        let more = !purged.is_empty();
+        if more {
+            self.write(purged.into_iter().map(Record::RemoveResult).collect(), Promise::Nothing);
+        }
+        let pause = if more { PURGE_PAUSE } else { PURGE_EVERY };
+        self.purge_at = Some(self.now.after(pause));
+    }
+}
+
+/// How often expired results are looked for.
+pub(super) const PURGE_EVERY: Duration = Duration::from_secs(60);
+/// The pause between two parts of a purge.
+const PURGE_PAUSE: Duration = Duration::from_millis(50);
+/// When a failed write is tried again.
+const REWRITE_AFTER: Duration = Duration::from_secs(1);
