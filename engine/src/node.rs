@@ -60,9 +60,9 @@ use core::time::Duration;
 use pings::Pings;
 use routes::Explanations;
 use serde::{Deserialize, Serialize};
-use shutdown::Leaving;
+use shutdown::Shutdown;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use storage::PURGE_EVERY;
+use storage::PURGE_INTERVAL;
 
 /// When a node next wants an [`Input::Tick`], and what for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -115,56 +115,123 @@ pub enum Reason {
 pub struct Node {
     config: Config,
     identity: Identity,
+    /// The id of `identity`.
     me: NodeId,
+    /// Distinguishes this start from earlier ones and from duplicates.
     incarnation: u64,
+    clock: Clock,
     rng: Rng,
-    /// The latest time seen: inputs never take time back.
-    now: Instant,
-    /// The wall clock at the driver's origin.
-    wall_at_origin: UnixMillis,
     state: State,
     active_since: Option<Instant>,
+    /// The port on which the transport accepts connections.
     listening: Option<u16>,
     storage_checked: bool,
     interfaces: Vec<Interface>,
     local_networks: LocalNetworks,
+
+    // The sub-machines.
+    deliveries: Deliveries,
     discovery: Discovery,
-    membership: Membership,
-    peers: Peers,
+    downloader: Downloader,
     health: Health,
     heartbeat: Heartbeat,
+    membership: Membership,
+    peers: Peers,
+    provider: Provider,
+    results: Results,
     router: Router,
     scheduler: Scheduler,
     sessions: Sessions,
-    provider: Provider,
     tasks: Tasks,
-    downloader: Downloader,
     worker: Worker,
-    deliveries: Deliveries,
-    results: Results,
     writes: Writes,
-    /// Ends of tasks that storage did not take, to be tried again.
-    unwritten: Vec<Promise>,
-    rewrite_at: Option<Instant>,
-    /// What each peer last said that it has to do.
+
+    /// The number of attempts at each peer, from its last ping or pong.
     loads: BTreeMap<NodeId, u16>,
-    /// Peers whose link closed without a word, until they are seen again or are gone from the mesh.
+    /// Peers whose link closed without a goodbye, until they are seen again or have left the mesh.
     crashed: BTreeSet<NodeId>,
-    /// The message that brings each task to the worker that has it.
-    assigning: BTreeMap<TaskId, MessageId>,
-    /// Which task each waiting request waits for.
-    waiting: BTreeMap<RequestId, TaskId>,
-    /// Requests to cancel, by the task that they cancel.
-    cancelling: BTreeSet<RequestId>,
-    /// What arrived and is not acknowledged yet, by its origin.
+    in_flight: InFlight,
+    observers: Observers,
+    outputs: VecDeque<Output>,
+}
+
+/// The node's view of time.
+#[derive(Debug)]
+struct Clock {
+    /// The latest time seen: inputs never turn time back.
+    now: Instant,
+    /// The wall-clock time at the driver's origin.
+    wall_at_origin: UnixMillis,
+}
+
+/// Operations that span several inputs and belong to no sub-machine.
+#[derive(Debug)]
+struct InFlight {
+    /// Messages to acknowledge, by their origin.
     acks: BTreeMap<NodeId, Vec<MessageId>>,
+    /// The message that carries each task's assignment to its worker.
+    assigning: BTreeMap<TaskId, MessageId>,
+    /// The requests of `waiting` that cancel their task.
+    cancelling: BTreeSet<RequestId>,
     explanations: Explanations,
     pings: Pings,
+    /// When to look for expired results.
     purge_at: Option<Instant>,
-    leaving: Option<Leaving>,
+    /// When to retry the writes of `unwritten`.
+    rewrite_at: Option<Instant>,
+    shutdown: Option<Shutdown>,
+    /// What waits for writes that failed and are to be retried.
+    unwritten: Vec<Promise>,
+    /// The task that each waiting request waits for.
+    waiting: BTreeMap<RequestId, TaskId>,
+}
+
+/// Observers of the node's events. They feed nothing back.
+#[derive(Debug, Default)]
+struct Observers {
     diagnostics: Diagnostics,
     fault_counters: FaultCounters,
-    outputs: VecDeque<Output>,
+}
+
+impl Clock {
+    fn new(now: Instant, wall: UnixMillis) -> Self {
+        let mut clock = Self { now, wall_at_origin: wall };
+        clock.set(wall);
+        clock
+    }
+
+    /// Sets the wall clock.
+    fn set(&mut self, wall: UnixMillis) {
+        self.wall_at_origin = UnixMillis(wall.0.saturating_sub(self.now.as_micros() / 1000));
+    }
+
+    fn wall(&self) -> UnixMillis {
+        self.wall_at_origin.after(Duration::from_micros(self.now.as_micros()))
+    }
+}
+
+impl InFlight {
+    fn new(now: Instant) -> Self {
+        Self {
+            acks: BTreeMap::new(),
+            assigning: BTreeMap::new(),
+            cancelling: BTreeSet::new(),
+            explanations: Explanations::default(),
+            pings: Pings::default(),
+            purge_at: Some(now.after(PURGE_INTERVAL)),
+            rewrite_at: None,
+            shutdown: None,
+            unwritten: Vec::new(),
+            waiting: BTreeMap::new(),
+        }
+    }
+}
+
+impl Observers {
+    fn handle_event(&mut self, now: Instant, event: &Event) {
+        self.diagnostics.handle_event(now, event);
+        self.fault_counters.handle_event(event);
+    }
 }
 
 impl Node {
@@ -210,47 +277,36 @@ impl Node {
         let mut node = Self {
             me,
             incarnation,
-            discovery: Discovery::new(me, network.clone(), version, slots),
-            membership: Membership::new(now, identity.clone(), advert),
-            peers: Peers::new(me, network, config.max_peers, &config.bootstrap_peers),
-            health: Health::new(config.health_check_interval, config.memory_bytes_max),
-            heartbeat: Heartbeat::default(),
-            router: Router::default(),
-            scheduler: Scheduler::default(),
-            sessions,
-            provider: Provider::default(),
-            tasks: Tasks::new(limits),
-            downloader: Downloader::default(),
-            worker: Worker::new(me, slots, &config.models),
-            deliveries: Deliveries::default(),
-            results: Results::new(config.results_max, saved.results),
-            writes: Writes::default(),
-            unwritten: Vec::new(),
-            rewrite_at: None,
-            loads: BTreeMap::new(),
-            crashed: BTreeSet::new(),
-            assigning: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            cancelling: BTreeSet::new(),
-            acks: BTreeMap::new(),
-            explanations: Explanations::default(),
-            pings: Pings::default(),
-            purge_at: Some(now.after(PURGE_EVERY)),
-            leaving: None,
-            diagnostics: Diagnostics::default(),
-            fault_counters: FaultCounters::default(),
-            outputs: VecDeque::new(),
-            config,
-            identity,
+            clock: Clock::new(now, wall),
             rng,
-            now,
-            wall_at_origin: UnixMillis(wall.0.saturating_sub(now.as_micros() / 1000)),
             state: State::Initializing,
             active_since: None,
             listening: None,
             storage_checked: false,
             interfaces: Vec::new(),
             local_networks: LocalNetworks::default(),
+            deliveries: Deliveries::default(),
+            discovery: Discovery::new(me, network.clone(), version, slots),
+            downloader: Downloader::default(),
+            health: Health::new(config.health_check_interval, config.memory_bytes_max),
+            heartbeat: Heartbeat::default(),
+            membership: Membership::new(now, identity.clone(), advert),
+            peers: Peers::new(me, network, config.max_peers, &config.bootstrap_peers),
+            provider: Provider::default(),
+            results: Results::new(config.results_max, saved.results),
+            router: Router::default(),
+            scheduler: Scheduler::default(),
+            sessions,
+            tasks: Tasks::new(limits),
+            worker: Worker::new(me, slots, &config.models),
+            writes: Writes::default(),
+            loads: BTreeMap::new(),
+            crashed: BTreeSet::new(),
+            in_flight: InFlight::new(now),
+            observers: Observers::default(),
+            outputs: VecDeque::new(),
+            config,
+            identity,
         };
         node.become_state(State::Registering);
         for mut task in saved.tasks {
@@ -265,17 +321,17 @@ impl Node {
         node
     }
 
-    /// Provider with other nodes of this process what is known of good adverts; the outcome of no check changes.
+    /// Shares an advert cache with other nodes of this process. No check has another outcome because of it.
     pub fn share_adverts(&mut self, cache: AdvertCache) {
         self.membership.share_adverts(cache);
     }
 
-    /// Takes in what happened. Never fails: what makes no sense is ignored.
+    /// Handles an input. Never fails: an input that makes no sense is ignored.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
         #[cfg(feature = "testing")]
         crate::mutants::enter(self.config.mutant);
-        self.now = self.now.max(now);
-        let now = self.now;
+        self.clock.now = self.clock.now.max(now);
+        let now = self.clock.now;
         if self.state == State::Stopped {
             return;
         }
@@ -292,14 +348,16 @@ impl Node {
             Input::Frame { link, bytes } => self.handle_frame(link, bytes),
             Input::Frames { link, frames } => self.handle_frames(link, frames),
             Input::FrameTooLarge { link } => {
-                self.peers.handle_fault(self.now, link, PeerFault::FrameTooLarge);
+                self.peers.handle_fault(self.clock.now, link, PeerFault::FrameTooLarge);
             }
             Input::FrameTruncated { link } => self.peers.handle_truncated(link),
             Input::InferenceDone { job, micros, result } => self.worker.handle_done(job, micros, result),
             Input::InferenceProgress { job, text, tokens } => self.worker.handle_progress(job, &text, tokens),
             Input::Interfaces(interfaces) => self.handle_interfaces(interfaces),
             Input::LinkDown { link } => self.peers.handle_link_down(now, link, &mut self.rng),
-            Input::LinkStalled { link } => self.peers.handle_fault(self.now, link, PeerFault::NotReading),
+            Input::LinkStalled { link } => {
+                self.peers.handle_fault(self.clock.now, link, PeerFault::NotReading)
+            }
             Input::LinkUp { link, peer, remote, dial } => {
                 let is_local = self.local_networks.contains(remote.ip());
                 self.peers.handle_link_up(now, link, peer, remote, is_local, dial);
@@ -337,24 +395,27 @@ impl Node {
         }
         let due = [
             (self.discovery.poll_timeout(), Reason::Discovery),
-            (self.explanations.poll_timeout(), Reason::Explanations),
+            (self.in_flight.explanations.poll_timeout(), Reason::Explanations),
             (self.health.poll_timeout(), Reason::Health),
             (self.heartbeat.poll_timeout(), Reason::Heartbeat),
             (self.membership.poll_timeout(), Reason::Membership),
             (self.peers.poll_timeout(), Reason::Peers),
-            (self.purge_at, Reason::Results),
+            (self.in_flight.purge_at, Reason::Results),
             (self.router.poll_timeout(), Reason::Router),
             (self.deliveries.poll_timeout(), Reason::Router),
-            (self.scheduler.poll_timeout(self.now), Reason::Scheduler),
+            (self.scheduler.poll_timeout(self.clock.now), Reason::Scheduler),
             (self.sessions.poll_timeout(), Reason::Sessions),
-            (self.leaving.as_ref().map(|leaving| leaving.deadline(self.now)), Reason::Shutdown),
+            (
+                self.in_flight.shutdown.as_ref().map(|shutdown| shutdown.deadline(self.clock.now)),
+                Reason::Shutdown,
+            ),
             (self.tasks.poll_timeout(), Reason::Tasks),
-            (self.downloader.poll_timeout(self.now), Reason::Transfers),
+            (self.downloader.poll_timeout(self.clock.now), Reason::Transfers),
             (self.worker.poll_timeout(), Reason::Work),
-            (self.rewrite_at, Reason::Writes),
+            (self.in_flight.rewrite_at, Reason::Writes),
         ];
         let earliest = due.into_iter().filter_map(|(at, reason)| Some(Deadline { at: at?, reason })).min()?;
-        let at = earliest.at.max(self.now.after(Duration::from_micros(1)));
+        let at = earliest.at.max(self.clock.now.after(Duration::from_micros(1)));
         Some(Deadline { at, ..earliest })
     }
 
@@ -369,13 +430,13 @@ impl Node {
     }
 
     fn wall(&self) -> UnixMillis {
-        self.wall_at_origin.after(Duration::from_micros(self.now.as_micros()))
+        self.clock.wall()
     }
 
     /// Believes the wall clock in what is shown and written from now on. What was to last for some time still does.
     fn handle_clock_set(&mut self, wall: UnixMillis) {
         let before = self.wall();
-        self.wall_at_origin = UnixMillis(wall.0.saturating_sub(self.now.as_micros() / 1000));
+        self.clock.set(wall);
         if !shows(Mutant::ClockJumpBelieved) {
             self.results.handle_clock_set(before, wall);
         }
@@ -384,8 +445,7 @@ impl Node {
     }
 
     fn event(&mut self, event: Event) {
-        self.diagnostics.handle_event(self.now, &event);
-        self.fault_counters.handle_event(&event);
+        self.observers.handle_event(self.clock.now, &event);
         self.outputs.push_back(Output::Event(event));
     }
 
@@ -407,11 +467,11 @@ impl Node {
             return;
         }
         self.become_state(State::Active);
-        self.active_since = Some(self.now);
+        self.active_since = Some(self.clock.now);
         self.peers.handle_active();
-        self.health.handle_active(self.now);
+        self.health.handle_active(self.clock.now);
         if self.config.discovery {
-            self.discovery.handle_active(self.now, port, &mut self.rng);
+            self.discovery.handle_active(self.clock.now, port, &mut self.rng);
         }
     }
 
@@ -419,7 +479,7 @@ impl Node {
         // Over another address than a local one, links are turned down at both ends.
         self.local_networks = LocalNetworks::from_interfaces(&interfaces);
         interfaces.retain(|interface| self.local_networks.contains(interface.address));
-        self.discovery.handle_interfaces(self.now, &interfaces, &mut self.rng);
+        self.discovery.handle_interfaces(self.clock.now, &interfaces, &mut self.rng);
         self.interfaces = interfaces;
         self.advertise_addresses();
     }
@@ -439,7 +499,7 @@ impl Node {
                 addresses.push(address);
             }
         }
-        self.membership.own_mut(self.now).addresses = addresses;
+        self.membership.own_mut(self.clock.now).addresses = addresses;
     }
 
     fn handle_model(&mut self, offer: ModelOffer, state: ModelState) {
@@ -450,7 +510,7 @@ impl Node {
         self.event(Event::ModelChanged { model: name.clone(), kind, ready });
         let listed = self.config.models.iter().any(|model| model.is(kind, name));
         self.worker.handle_model(kind, name.clone(), Model { fingerprint, state }, listed);
-        let models = &mut self.membership.own_mut(self.now).models;
+        let models = &mut self.membership.own_mut(self.clock.now).models;
         models.retain(|known| !known.is(kind, name));
         if is_offered && models.len() < MODELS_MAX {
             models.push(offer);
@@ -458,11 +518,11 @@ impl Node {
     }
 
     fn millis_since(&self, then: Instant) -> u64 {
-        micros(self.now.since(then)) / 1000
+        micros(self.clock.now.since(then)) / 1000
     }
 }
 
-/// Tell apart two starts in the same millisecond.
+/// Random bits that tell apart two starts in the same millisecond.
 const INCARNATION_RANDOM_BITS: u32 = 22;
 /// Addresses in an advert.
 const ADDRESSES_MAX: usize = 8;

@@ -25,12 +25,12 @@ impl Node {
             }
             peers::Action::DialFailed(address, error, node) => {
                 if let Some(node) = node {
-                    self.discovery.handle_unreached(self.now, node, address);
+                    self.discovery.handle_unreached(self.clock.now, node, address);
                 }
                 self.event(Event::DialFailed { address, error });
             }
             peers::Action::Disconnect(link) => self.outputs.push_back(Output::Disconnect { link }),
-            peers::Action::Probe(link) => self.heartbeat.handle_probe(self.now, link),
+            peers::Action::Probe(link) => self.heartbeat.handle_probe(self.clock.now, link),
             peers::Action::Down(link, peer, reason) => self.handle_peer_down(link, peer, reason),
             peers::Action::Fault(peer, fault) => self.event(Event::PeerFault { peer, fault }),
             peers::Action::Refuse(link, peer, reason) => {
@@ -56,12 +56,12 @@ impl Node {
         let wall = self.wall();
         match reason {
             // Another link to the same peer takes over at once. What was on its way over this one may be lost.
-            LinkDownReason::Duplicate => return self.router.handle_neighbour_lost(self.now, peer),
+            LinkDownReason::Duplicate => return self.router.handle_neighbour_lost(self.clock.now, peer),
             // So it does here, but what the peer had to do as a worker is lost.
             LinkDownReason::Restarted => {
-                self.tasks.handle_worker_lost(self.now, wall, peer, true);
+                self.tasks.handle_worker_lost(self.clock.now, wall, peer, true);
                 self.downloader.handle_gone(peer);
-                return self.router.handle_neighbour_lost(self.now, peer);
+                return self.router.handle_neighbour_lost(self.clock.now, peer);
             }
             LinkDownReason::Closed => {
                 self.crashed.insert(peer);
@@ -69,9 +69,9 @@ impl Node {
             LinkDownReason::Goodbye => self.forget_origin(peer),
             LinkDownReason::Fault | LinkDownReason::Spared | LinkDownReason::Unanswered => {}
         }
-        self.membership.handle_peer_down(self.now, peer);
-        self.membership.handle_timeout(self.now);
-        self.router.handle_neighbour_lost(self.now, peer);
+        self.membership.handle_peer_down(self.clock.now, peer);
+        self.membership.handle_timeout(self.clock.now);
+        self.router.handle_neighbour_lost(self.clock.now, peer);
     }
 
     pub(super) fn handle_health(&mut self, action: health::Action) {
@@ -115,7 +115,7 @@ impl Node {
                     self.event(Event::PeerSlow { peer });
                     let wall = self.wall();
                     if !shows(Mutant::SlowKeepsTasks) {
-                        self.tasks.handle_worker_lost(self.now, wall, peer, false);
+                        self.tasks.handle_worker_lost(self.clock.now, wall, peer, false);
                     }
                 }
             }
@@ -134,24 +134,26 @@ impl Node {
                     self.peers.handle_copied();
                 }
             }
-            membership::Action::Doubled { member, copy } => self.peers.handle_copy(self.now, member, copy),
+            membership::Action::Doubled { member, copy } => {
+                self.peers.handle_copy(self.clock.now, member, copy)
+            }
             membership::Action::Joined(member) => {
                 self.event(Event::MemberJoined { member });
                 self.discovery.handle_known(member);
-                self.router.handle_destination_found(self.now, member);
+                self.router.handle_destination_found(self.clock.now, member);
                 self.meet(member);
             }
             membership::Action::Left(member) => {
                 self.event(Event::MemberLeft { member });
                 let (wall, died) = (self.wall(), self.crashed.remove(&member));
                 if !shows(Mutant::WorkerLossIgnored) {
-                    self.tasks.handle_worker_lost(self.now, wall, member, died);
+                    self.tasks.handle_worker_lost(self.clock.now, wall, member, died);
                 }
                 self.scheduler.handle_gone(member);
-                self.worker.handle_origin_lost(self.now, member);
+                self.worker.handle_origin_lost(self.clock.now, member);
                 self.downloader.handle_gone(member);
                 self.router.handle_destination_lost(member);
-                self.discovery.handle_gone(self.now, member, &mut self.rng);
+                self.discovery.handle_gone(self.clock.now, member, &mut self.rng);
             }
         }
     }
@@ -177,7 +179,7 @@ impl Node {
                     let reason = ReassignReason::Unreachable;
                     self.tasks.handle_returned(destination, assignment.attempt, reason);
                 }
-                self.deliveries.handle_failed(self.now, message, envelope.payload);
+                self.deliveries.handle_failed(self.clock.now, message, envelope.payload);
             }
         }
     }
@@ -192,7 +194,7 @@ impl Node {
                 self.scheduler.handle_returned(attempt.task, worker, took);
                 self.withdraw_assignment(attempt.task);
                 if reason == ReassignReason::Refused {
-                    self.scheduler.handle_full(self.now, worker);
+                    self.scheduler.handle_full(self.clock.now, worker);
                 }
                 if reason == ReassignReason::LeaseExpired || reason == ReassignReason::Unreachable {
                     // Should it live after all, it need not go on.
@@ -218,7 +220,7 @@ impl Node {
 
     /// Has an assignment not be sent again that its worker may not have heard of yet, for it is no longer the worker's.
     fn withdraw_assignment(&mut self, task: TaskId) {
-        if let Some(message) = self.assigning.remove(&task) {
+        if let Some(message) = self.in_flight.assigning.remove(&task) {
             self.router.withdraw(message);
         }
     }
@@ -239,7 +241,7 @@ impl Node {
                 let (task, number) = (attempt.task, attempt.number);
                 self.event(Event::TaskStarted { task, origin, attempt: number });
                 if origin == self.me {
-                    self.tasks.handle_renewed(self.now, self.me, attempt, true);
+                    self.tasks.handle_renewed(self.clock.now, self.me, attempt, true);
                 } else {
                     self.send_payload(origin, &Payload::Started(attempt), TraceId([0; 16]));
                 }
@@ -274,7 +276,7 @@ impl Node {
             }
             worker::Action::Progress(origin, piece) => {
                 if origin == self.me {
-                    self.tasks.handle_progress(self.now, self.me, piece);
+                    self.tasks.handle_progress(self.clock.now, self.me, piece);
                 } else {
                     self.send_payload(origin, &Payload::Progress(piece), TraceId([0; 16]));
                 }

@@ -19,7 +19,9 @@ impl Node {
                 let fetched = Fetched { blob, peers: 0, elapsed_micros: 0 };
                 return self.reply(request, Ok(Response::Fetched(fetched)));
             }
-            (State::Active, None) => self.downloader.fetch(self.now, spec, request).map_err(Rejection::Fetch),
+            (State::Active, None) => {
+                self.downloader.fetch(self.clock.now, spec, request).map_err(Rejection::Fetch)
+            }
             (State::Initializing | State::Registering, _) => Err(Rejection::NodeNotReady),
             (State::ShuttingDown | State::Stopped, _) => Err(Rejection::NodeShuttingDown),
         };
@@ -35,14 +37,14 @@ impl Node {
             report @ (BlobReport::Finished { .. }
             | BlobReport::Opened { .. }
             | BlobReport::Written { .. }) => {
-                self.downloader.handle_report(self.now, report);
+                self.downloader.handle_report(self.clock.now, report);
             }
         }
     }
 
     /// Takes in what another node says of files.
     pub(super) fn handle_blob_payload(&mut self, origin: NodeId, payload: Payload) {
-        let now = self.now;
+        let now = self.clock.now;
         #[allow(clippy::wildcard_enum_match_arm, reason = "the caller brings what is about files")]
         match payload {
             Payload::Held { query, blob } => self.downloader.handle_held(origin, query, blob),
@@ -70,7 +72,7 @@ impl Node {
             near.sort_unstable();
             near.into_iter().map(|(_, node)| node).collect()
         };
-        self.downloader.handle_timeout(self.now, |node| membership.hops(node), members);
+        self.downloader.handle_timeout(self.clock.now, |node| membership.hops(node), members);
         let mut busy = false;
         for action in self.downloader.poll_actions() {
             busy = true;

@@ -25,14 +25,14 @@ impl Node {
             discovery::Action::Available => self.event(Event::DiscoveryAvailable),
             discovery::Action::Confirmed(node, mut places) => {
                 places.retain(|place| self.local_networks.contains(place.address.ip()));
-                self.peers.handle_found(self.now, node, &places, &mut self.rng);
+                self.peers.handle_found(self.clock.now, node, &places, &mut self.rng);
             }
             discovery::Action::Found(node, mut places) => {
                 places.retain(|place| self.local_networks.contains(place.address.ip()));
                 if self.membership.reachable_member(node).is_some() {
                     self.discovery.handle_known(node);
                 }
-                self.peers.handle_found(self.now, node, &places, &mut self.rng);
+                self.peers.handle_found(self.clock.now, node, &places, &mut self.rng);
                 if let Some(&Place { address, .. }) = places.first() {
                     self.event(Event::NodeFound { node, address });
                 }

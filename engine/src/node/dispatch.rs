@@ -37,11 +37,12 @@ impl Node {
                 busy = true;
                 continue;
             }
-            let Some(worker) = self.scheduler.choose(self.now, candidates.into_iter(), &mut self.rng) else {
+            let Some(worker) = self.scheduler.choose(self.clock.now, candidates.into_iter(), &mut self.rng)
+            else {
                 none_for.push((kind, model, fingerprint));
                 continue;
             };
-            let Some(assignment) = self.tasks.assign(self.now, task, worker) else { continue };
+            let Some(assignment) = self.tasks.assign(self.clock.now, task, worker) else { continue };
             busy = true;
             self.scheduler.handle_assigned(task, worker);
             self.event(Event::TaskAssigned { task, worker, attempt: assignment.attempt.number });
@@ -52,11 +53,11 @@ impl Node {
 
     fn assign(&mut self, worker: NodeId, assignment: Assignment, trace: TraceId) {
         if worker == self.me {
-            self.worker.handle_assignment(self.now, self.me, assignment);
+            self.worker.handle_assignment(self.clock.now, self.me, assignment);
         } else {
             let task = assignment.attempt.task;
             let message = self.send_payload(worker, &Payload::Assign(assignment), trace);
-            self.assigning.insert(task, message);
+            self.in_flight.assigning.insert(task, message);
         }
     }
 
@@ -78,7 +79,8 @@ impl Node {
                 if self.heartbeat.liveness(link) != Liveness::Alive && !shows(Mutant::SlowGetsWork) {
                     continue;
                 }
-                round_trip_micros = self.heartbeat.quality(self.now, link).1.unwrap_or(round_trip_micros);
+                round_trip_micros =
+                    self.heartbeat.quality(self.clock.now, link).1.unwrap_or(round_trip_micros);
             }
             let load = self.loads.get(&node).copied().unwrap_or_default();
             candidates.push(Candidate { node, load, round_trip_micros, loaded: true });
@@ -103,7 +105,7 @@ impl Node {
             let why = self.worker.unusable(kind, name).map(str::to_owned).or_else(|| open.failure.clone());
             let (wall, failure) =
                 (self.wall(), why.map_or(TaskFailure::ModelChanged, TaskFailure::ModelFailed));
-            self.tasks.fail(self.now, wall, task, failure);
+            self.tasks.fail(self.clock.now, wall, task, failure);
             return true;
         }
         match self.fingerprint_for(kind, name).filter(|chosen| *chosen != choice.fingerprint) {
@@ -120,7 +122,7 @@ impl Node {
     fn may_come_back(&self, kind: TaskKind, name: &str, fingerprint: Fingerprint) -> bool {
         let may_be = |which: Option<Fingerprint>| which.is_none_or(|which| which == fingerprint);
         let others = self.others().map(|(_, advert)| advert);
-        let others = others.chain(self.membership.lately_reachable(self.now));
+        let others = others.chain(self.membership.lately_reachable(self.clock.now));
         let mut offers = others.flat_map(|advert| &advert.models);
         self.own_model(kind, name).is_some_and(|own| may_be(own.fingerprint))
             || offers.any(|model| model.is(kind, name) && may_be(model.fingerprint))
@@ -134,7 +136,7 @@ impl Node {
             Some(other) => self.tasks.change_model(task, other),
             None => {
                 let wall = self.wall();
-                self.tasks.fail(self.now, wall, task, TaskFailure::ModelFailed(why));
+                self.tasks.fail(self.clock.now, wall, task, TaskFailure::ModelFailed(why));
             }
         }
         true
@@ -147,7 +149,7 @@ impl Node {
         let (kind, model) = (open.stored.spec.kind(), open.stored.spec.model.as_deref().unwrap_or_default());
         let advertised = |advert: &Advert| advert.models.iter().any(|offer| offer.is(kind, model));
         let others = self.others().map(|(_, advert)| advert);
-        if others.chain(self.membership.lately_reachable(self.now)).any(advertised) {
+        if others.chain(self.membership.lately_reachable(self.clock.now)).any(advertised) {
             return None;
         }
         match self.worker.model(kind, model).map(|model| &model.state) {

@@ -32,7 +32,7 @@ impl Node {
         entry.frames_in += 1;
         let peer = self.peers.peer_of(link);
         if let Some(peer) = peer.filter(|_| wire::is_routed(&bytes)) {
-            self.heartbeat.handle_heard(self.now, link);
+            self.heartbeat.handle_heard(self.clock.now, link);
             return self.handle_routed(link, peer, bytes);
         }
         self.handle_other_frame(link, peer, &bytes);
@@ -43,34 +43,34 @@ impl Node {
     fn handle_other_frame(&mut self, link: LinkId, peer: Option<NodeId>, bytes: &[u8]) {
         let Some(entry) = self.peers.link_mut(link) else { return };
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if !entry.frames.take(self.now, 1) || !entry.bytes.take(self.now, size) {
-            return self.peers.handle_fault(self.now, link, PeerFault::RateExceeded);
+        if !entry.frames.take(self.clock.now, 1) || !entry.bytes.take(self.clock.now, size) {
+            return self.peers.handle_fault(self.clock.now, link, PeerFault::RateExceeded);
         }
         if peer.is_none() && bytes.len() > HELLO_BYTES_MAX {
-            return self.peers.handle_fault(self.now, link, PeerFault::FrameTooLarge);
+            return self.peers.handle_fault(self.clock.now, link, PeerFault::FrameTooLarge);
         }
         let message = match Message::decode(bytes) {
             Ok(message) => message,
             Err(DecodeError::Version(_)) if peer.is_none() => {
                 return self.peers.refuse(link, RefuseReason::OtherVersion);
             }
-            Err(_) => return self.peers.handle_fault(self.now, link, PeerFault::FrameMalformed),
+            Err(_) => return self.peers.handle_fault(self.clock.now, link, PeerFault::FrameMalformed),
         };
         match (peer, message) {
             (_, Message::Refuse(reason)) => {
-                self.peers.handle_refused(self.now, link, reason, &mut self.rng);
+                self.peers.handle_refused(self.clock.now, link, reason, &mut self.rng);
             }
             (None, Message::Hello(hello)) => self.handle_hello(link, *hello),
-            (None, Message::Welcome) => self.peers.handle_welcome(self.now, link, &mut self.rng),
+            (None, Message::Welcome) => self.peers.handle_welcome(self.clock.now, link, &mut self.rng),
             (None, _) => {
                 // What a closing link still carries is of no interest.
                 if self.peers.is_new(link) {
-                    self.peers.handle_fault(self.now, link, PeerFault::HelloOutOfOrder);
+                    self.peers.handle_fault(self.clock.now, link, PeerFault::HelloOutOfOrder);
                 }
             }
             (Some(peer), message) => {
                 if !(shows(Mutant::PongIsNoLife) && matches!(message, Message::Pong(_))) {
-                    self.heartbeat.handle_heard(self.now, link);
+                    self.heartbeat.handle_heard(self.clock.now, link);
                 }
                 self.handle_message(link, peer, message);
             }
@@ -91,8 +91,8 @@ impl Node {
         let Some(node) = self.peers.link_mut(link).map(|entry| entry.node) else { return };
         let advert = match Advert::decode(&hello.advert.body.0) {
             Ok(advert) if advert.key.node_id() == node => advert,
-            Ok(_) => return self.peers.handle_fault(self.now, link, PeerFault::AdvertForged),
-            Err(_) => return self.peers.handle_fault(self.now, link, PeerFault::FrameMalformed),
+            Ok(_) => return self.peers.handle_fault(self.clock.now, link, PeerFault::AdvertForged),
+            Err(_) => return self.peers.handle_fault(self.clock.now, link, PeerFault::FrameMalformed),
         };
         let introduction = Introduction {
             network: &hello.network,
@@ -103,7 +103,7 @@ impl Node {
         };
         let membership = &self.membership;
         let spare = || membership.spare_neighbour();
-        self.peers.handle_hello(self.now, link, &introduction, hello.advert, spare, &mut self.rng);
+        self.peers.handle_hello(self.clock.now, link, &introduction, hello.advert, spare, &mut self.rng);
         let ours = i64::try_from(self.wall().0).unwrap_or(i64::MAX);
         let ahead_millis = i64::try_from(hello.sent_at.0).unwrap_or(i64::MAX).saturating_sub(ours);
         if ahead_millis.unsigned_abs() > CLOCK_DIFFERENCE_MILLIS_MAX && self.peers.has_accepted(link) {
@@ -113,11 +113,11 @@ impl Node {
 
     pub(super) fn handle_link_up(&mut self, link: LinkId, peer: NodeId, address: SocketAddr, dialled: bool) {
         let Some(advert) = self.peers.take_advert(link) else { return };
-        if self.membership.handle_peer_up(self.now, peer, advert).is_err() {
-            return self.peers.handle_fault(self.now, link, PeerFault::AdvertForged);
+        if self.membership.handle_peer_up(self.clock.now, peer, advert).is_err() {
+            return self.peers.handle_fault(self.clock.now, link, PeerFault::AdvertForged);
         }
         self.crashed.remove(&peer);
-        self.heartbeat.handle_up(self.now, link, &mut self.rng);
+        self.heartbeat.handle_up(self.clock.now, link, &mut self.rng);
         self.event(Event::LinkUp { link, peer, address, dialled });
         if self.membership.hops(peer).is_some() {
             self.meet(peer);
@@ -128,10 +128,10 @@ impl Node {
         match message {
             Message::Adverts(adverts) => {
                 let Some(entry) = self.peers.link_mut(link) else { return };
-                let now = self.now;
+                let now = self.clock.now;
                 let may_check = || entry.adverts.take(now, 1);
                 if self.membership.handle_adverts(now, peer, adverts, may_check).is_err() {
-                    self.peers.handle_fault(self.now, link, PeerFault::AdvertForged);
+                    self.peers.handle_fault(self.clock.now, link, PeerFault::AdvertForged);
                 }
             }
             Message::Copied(address) => {
@@ -145,36 +145,36 @@ impl Node {
             Message::Goodbye if shows(Mutant::GoodbyeIgnored) => {}
             Message::Goodbye => self.peers.close(link, LinkDownReason::Goodbye),
             Message::Hello(_) | Message::Welcome => {
-                self.peers.handle_fault(self.now, link, PeerFault::HelloOutOfOrder)
+                self.peers.handle_fault(self.clock.now, link, PeerFault::HelloOutOfOrder)
             }
             Message::Ping(beat) => {
-                self.heartbeat.handle_pinged(self.now, link);
+                self.heartbeat.handle_pinged(self.clock.now, link);
                 self.handle_beat(peer, beat);
                 let answer = self.beat(beat.number);
                 self.send(link, &Message::Pong(answer), Priority::Control);
             }
             Message::Pong(beat) => {
-                if self.heartbeat.handle_pong(self.now, link, beat.number) {
-                    self.peers.handle_answer(self.now, link, &mut self.rng);
+                if self.heartbeat.handle_pong(self.clock.now, link, beat.number) {
+                    self.peers.handle_answer(self.clock.now, link, &mut self.rng);
                 }
                 self.handle_beat(peer, beat);
             }
             // Told before, and the link is already treated as refused.
             Message::Refuse(_) => {}
             Message::Routed(envelope) => self.handle_envelope(peer, *envelope),
-            Message::Versions(versions) => self.membership.handle_versions(self.now, peer, &versions),
+            Message::Versions(versions) => self.membership.handle_versions(self.clock.now, peer, &versions),
         }
     }
 
     fn handle_beat(&mut self, peer: NodeId, beat: Beat) {
         self.loads.insert(peer, beat.load);
-        self.membership.handle_digest(self.now, peer, beat.digest);
+        self.membership.handle_digest(self.clock.now, peer, beat.digest);
     }
 
     /// Passes a message on as it came where it is for somebody else, and takes it in where it is for this node.
     fn handle_routed(&mut self, link: LinkId, peer: NodeId, mut frame: Vec<u8>) {
         let Ok(mut head) = Head::from_frame(&frame) else {
-            return self.peers.handle_fault(self.now, link, PeerFault::FrameMalformed);
+            return self.peers.handle_fault(self.clock.now, link, PeerFault::FrameMalformed);
         };
         if head.destination != self.me
             && head.origin != self.me
@@ -190,7 +190,7 @@ impl Node {
         }
         match Envelope::decode_frame(&frame) {
             Ok(envelope) => self.handle_envelope(peer, envelope),
-            Err(_) => self.peers.handle_fault(self.now, link, PeerFault::FrameMalformed),
+            Err(_) => self.peers.handle_fault(self.clock.now, link, PeerFault::FrameMalformed),
         }
     }
 
@@ -200,7 +200,7 @@ impl Node {
         if envelope.origin == self.me {
             let (message, reason) = (envelope.message, DropReason::Overload);
             self.event(Event::MessageDropped { message, reason });
-            self.router.handle_undeliverable(self.now, message, &mut self.rng);
+            self.router.handle_undeliverable(self.clock.now, message, &mut self.rng);
         } else {
             self.drop_envelope(&envelope, DropReason::Overload);
         }
@@ -211,7 +211,7 @@ impl Node {
             // The next link would vouch for it, so it goes no further. If it is true, another path has to be found.
             let (message, reason) = (envelope.message, DropReason::Returned);
             self.event(Event::MessageDropped { message, reason });
-            return self.router.handle_undeliverable(self.now, message, &mut self.rng);
+            return self.router.handle_undeliverable(self.clock.now, message, &mut self.rng);
         }
         if envelope.destination == self.me
             && let Err(reason) = self.open(peer, &mut envelope)
@@ -219,7 +219,7 @@ impl Node {
             return self.event(Event::MessageDropped { message: envelope.message, reason });
         }
         let (message, origin) = (envelope.message, envelope.origin);
-        match self.router.handle_envelope(self.now, self.me, envelope) {
+        match self.router.handle_envelope(self.clock.now, self.me, envelope) {
             Arrival::Deliver(envelope) => self.deliver(envelope),
             Arrival::Duplicate { acknowledged } => {
                 self.event(Event::MessageDuplicate { message });
@@ -242,12 +242,14 @@ impl Node {
         let Some(contact) = self.contact(envelope.origin) else { return Err(DropReason::Unauthentic) };
         let (message, trace) = (envelope.message, envelope.trace);
         let first = matches!(envelope.seal, Seal::First { .. });
-        let opened = self.sessions.open(self.now, &contact, envelope, &mut self.rng);
+        let opened = self.sessions.open(self.clock.now, &contact, envelope, &mut self.rng);
         let notice = Payload::Undeliverable { message, reason: DropReason::SessionLost };
         match opened {
             // Where one of the two has just restarted, the other's advert may have yet to arrive.
             Err(DropReason::Unauthentic) if first => self.send_hint(contact.node, &notice, trace),
-            Err(DropReason::SessionLost) if self.sessions.handle_lost(self.now, &contact, &mut self.rng) => {
+            Err(DropReason::SessionLost)
+                if self.sessions.handle_lost(self.clock.now, &contact, &mut self.rng) =>
+            {
                 self.send_once(contact.node, &notice, trace);
             }
             Ok(()) | Err(_) => {}
@@ -288,12 +290,12 @@ impl Node {
 
     fn acknowledge(&mut self, message: MessageId, origin: NodeId) {
         self.router.handle_acknowledged(message);
-        self.acks.entry(origin).or_default().push(message);
+        self.in_flight.acks.entry(origin).or_default().push(message);
     }
 
     /// Sends the acknowledgements that have gathered: one message for all that came from one origin at once.
     pub(super) fn send_acks(&mut self) {
-        for (origin, messages) in core::mem::take(&mut self.acks) {
+        for (origin, messages) in core::mem::take(&mut self.in_flight.acks) {
             for part in messages.chunks(ACKS_MAX) {
                 self.send_once(origin, &Payload::Ack(part.to_vec()), TraceId([0; 16]));
             }
@@ -302,7 +304,7 @@ impl Node {
 
     fn handle_ack(&mut self, from: NodeId, message: MessageId) {
         self.handle_probed(from, message);
-        let Some((waiter, took)) = self.router.handle_ack(self.now, from, message) else { return };
+        let Some((waiter, took)) = self.router.handle_ack(self.clock.now, from, message) else { return };
         if let Some(waiter) = waiter {
             self.handle_pinged(waiter, Some(took));
         }
@@ -311,7 +313,7 @@ impl Node {
 
     /// Hands a message on that arrived for the first time.
     fn deliver(&mut self, envelope: Envelope) {
-        let (message, origin, now) = (envelope.message, envelope.origin, self.now);
+        let (message, origin, now) = (envelope.message, envelope.origin, self.clock.now);
         let payload = match Payload::decode(&envelope.payload) {
             Ok(Payload::Ack(messages)) => {
                 for message in messages {
@@ -374,7 +376,7 @@ impl Node {
         computed: Computed,
         message: Option<MessageId>,
     ) {
-        let (now, wall) = (self.now, self.wall());
+        let (now, wall) = (self.clock.now, self.wall());
         #[cfg(feature = "testing")]
         self.accept_second_result(from, attempt, &computed);
         let verdict = self.tasks.handle_outcome(now, wall, from, attempt, computed);

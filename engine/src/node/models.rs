@@ -52,7 +52,7 @@ impl Node {
         let later = self.worker.models().filter(|(_, _, model)| model.state == ModelState::Ready);
         let later = later.map(|(kind, name, _)| (kind, name));
         let others = self.membership.reachable().map(|(_, advert)| advert);
-        let others = others.chain(self.membership.lately_reachable(self.now));
+        let others = others.chain(self.membership.lately_reachable(self.clock.now));
         let others =
             others.flat_map(|advert| advert.models.iter().map(|model| (model.kind, model.name.as_str())));
         own.chain(later).chain(others)
@@ -72,7 +72,7 @@ impl Node {
             counts.into_iter().min_by_key(|&(which, count)| (core::cmp::Reverse(count), which))
         };
         let chosen = most(&mut self.others().map(|(_, advert)| advert));
-        let chosen = chosen.or_else(|| most(&mut self.membership.lately_reachable(self.now)));
+        let chosen = chosen.or_else(|| most(&mut self.membership.lately_reachable(self.clock.now)));
         chosen.map(|(fingerprint, _)| fingerprint)
     }
 

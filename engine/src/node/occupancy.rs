@@ -14,7 +14,7 @@ impl Node {
         let all = all.chain(self.membership.occupancy()).chain(self.peers.occupancy());
         let all = all.chain(self.downloader.occupancy()).chain(self.provider.occupancy());
         let all = all.chain(self.deliveries.occupancy());
-        let all = all.chain(self.discovery.occupancy()).chain([self.diagnostics.occupancy()]);
+        let all = all.chain(self.discovery.occupancy()).chain([self.observers.diagnostics.occupancy()]);
         all.chain(self.own_occupancy())
     }
 
@@ -26,14 +26,14 @@ impl Node {
         [
             // Each open task waits for one write at most; besides, there are the self-check and purges.
             Occupancy::transient("writes", self.promises(), open + results / 64 + 2),
-            Occupancy::transient("unwritten", self.unwritten.len(), open + 1),
+            Occupancy::transient("unwritten", self.in_flight.unwritten.len(), open + 1),
             Occupancy::transient("scheduler.outstanding", self.scheduler.outstanding(), open),
-            Occupancy::transient("assigning", self.assigning.len(), open),
+            Occupancy::transient("assigning", self.in_flight.assigning.len(), open),
             Occupancy::new("results", self.results.len(), results),
-            Occupancy::transient("waiting", self.waiting.len(), WAITING_MAX),
-            Occupancy::transient("cancelling", self.cancelling.len(), self.waiting.len()),
+            Occupancy::transient("waiting", self.in_flight.waiting.len(), WAITING_MAX),
+            Occupancy::transient("cancelling", self.in_flight.cancelling.len(), self.in_flight.waiting.len()),
             Occupancy::transient("health.waiters", self.health.waiters(), WAITERS_MAX),
-            Occupancy::transient("explanations", self.explanations.len(), EXPLANATIONS_MAX),
+            Occupancy::transient("explanations", self.in_flight.explanations.len(), EXPLANATIONS_MAX),
             Occupancy::new("loads", self.loads.len(), links),
         ]
     }

@@ -43,7 +43,7 @@ impl Node {
     /// Begins to send the messages that a user asks for.
     pub(super) fn ping(&mut self, request: RequestId, spec: PingSpec) {
         let PingSpec { destination, .. } = spec;
-        if self.pings.open.len() >= PINGS_MAX {
+        if self.in_flight.pings.open.len() >= PINGS_MAX {
             return self.reply(request, Err(Rejection::TooManyWaiting));
         }
         if destination == self.me || self.membership.hops(destination).is_none() {
@@ -57,9 +57,9 @@ impl Node {
             under_way: 0,
             lost: 0,
             round_trips: Vec::new(),
-            begun: self.now,
+            begun: self.clock.now,
         };
-        self.pings.open.insert(request, ping);
+        self.in_flight.pings.open.insert(request, ping);
         for _ in 0..spec.at_once.clamp(1, PING_AT_ONCE_MAX) {
             self.ping_next(request);
         }
@@ -67,7 +67,7 @@ impl Node {
 
     /// Takes note of the end of one message: how long it took there and back, where it got there.
     pub(super) fn handle_pinged(&mut self, request: RequestId, took: Option<Duration>) {
-        let Some(ping) = self.pings.open.get_mut(&request) else { return };
+        let Some(ping) = self.in_flight.pings.open.get_mut(&request) else { return };
         ping.under_way -= 1;
         match took {
             Some(took) => ping.round_trips.push(u32::try_from(micros(took)).unwrap_or(u32::MAX)),
@@ -79,7 +79,7 @@ impl Node {
         if ping.waiting > 0 {
             self.ping_next(request);
         } else if ping.under_way == 0
-            && let Some(ping) = self.pings.open.remove(&request)
+            && let Some(ping) = self.in_flight.pings.open.remove(&request)
         {
             let view = self.ping_view(ping);
             self.reply(request, Ok(Response::Ping(Box::new(view))));
@@ -87,12 +87,14 @@ impl Node {
     }
 
     fn ping_next(&mut self, request: RequestId) {
-        let Some(ping) = self.pings.open.get_mut(&request).filter(|ping| ping.waiting > 0) else { return };
+        let Some(ping) = self.in_flight.pings.open.get_mut(&request).filter(|ping| ping.waiting > 0) else {
+            return;
+        };
         ping.waiting -= 1;
         ping.under_way += 1;
         let (destination, payload) = (ping.destination, ping.payload.encode());
         let envelope = self.envelope(destination, payload, TraceId([0; 16]));
-        self.router.send(self.now, envelope, Some(request));
+        self.router.send(self.clock.now, envelope, Some(request));
     }
 
     fn ping_view(&self, ping: Ping) -> PingView {
@@ -110,7 +112,7 @@ impl Node {
             hops: self.membership.hops(destination).unwrap_or_default(),
             answered: u32::try_from(round_trips.len()).unwrap_or(u32::MAX),
             lost,
-            elapsed_micros: micros(self.now.since(begun)),
+            elapsed_micros: micros(self.clock.now.since(begun)),
             round_trips: round_trips_view,
         }
     }

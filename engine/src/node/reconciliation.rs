@@ -17,7 +17,7 @@ impl Node {
         // One that started again still has its tasks, and takes an outcome of its earlier life for them: it may have
         // assigned the same attempt here before it was seen again, which to forget would cost a lease.
         self.worker.handle_origin_met(peer);
-        self.deliveries.handle_met(self.now, peer);
+        self.deliveries.handle_met(self.clock.now, peer);
         let all: Vec<Attempt> = self.tasks.with(peer).collect();
         self.check(peer, all);
     }
@@ -51,7 +51,7 @@ impl Node {
         let owes = |attempt: &Attempt| self.deliveries.owes(origin, attempt.task);
         let (owed, missing): (Vec<Attempt>, Vec<Attempt>) = missing.into_iter().partition(owes);
         if !owed.is_empty() {
-            self.deliveries.handle_met(self.now, origin);
+            self.deliveries.handle_met(self.clock.now, origin);
         }
         here.extend(owed);
         if shows(Mutant::LeaseNotRenewed) || shows(Mutant::OwnLeaseNotRenewed) && origin == self.me {
@@ -71,7 +71,7 @@ impl Node {
     pub(super) fn handle_here(&mut self, worker: NodeId, mut attempts: Vec<Attempt>) {
         attempts.truncate(CHECKED_MAX);
         for attempt in attempts {
-            self.tasks.handle_renewed(self.now, worker, attempt, false);
+            self.tasks.handle_renewed(self.clock.now, worker, attempt, false);
         }
     }
 
@@ -93,17 +93,17 @@ impl Node {
     /// Sends an outcome to its origin, and keeps it until that has acknowledged it.
     pub(super) fn send_outcome(&mut self, outcome: Outcome) {
         if self.membership.hops(outcome.origin).is_none() && !shows(Mutant::OutcomeForgotten) {
-            return self.deliveries.handle_unreachable(self.now, outcome);
+            return self.deliveries.handle_unreachable(self.clock.now, outcome);
         }
         let Outcome { origin, task, output, payload } = outcome;
         let envelope = self.envelope(origin, payload, TraceId([0; 16]));
-        self.deliveries.handle_sent(self.now, (origin, task), output, envelope.message);
-        self.router.send(self.now, envelope, None);
+        self.deliveries.handle_sent(self.clock.now, (origin, task), output, envelope.message);
+        self.router.send(self.clock.now, envelope, None);
     }
 
     /// Sends again the outcomes for which it is time.
     pub(super) fn settle_deliveries(&mut self) -> bool {
-        let due = self.deliveries.poll_due(self.now);
+        let due = self.deliveries.poll_due(self.clock.now);
         let busy = !due.is_empty();
         for outcome in due {
             self.send_outcome(outcome);
@@ -113,7 +113,7 @@ impl Node {
 
     /// Tells whether the last assignment of a task has reached its worker.
     fn has_arrived(&self, task: TaskId) -> bool {
-        self.assigning.get(&task).is_none_or(|message| !self.router.waits_for(*message))
+        self.in_flight.assigning.get(&task).is_none_or(|message| !self.router.waits_for(*message))
     }
 }
 

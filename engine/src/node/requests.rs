@@ -30,7 +30,7 @@ impl Node {
             Request::Fetch(spec) => return self.fetch(id, spec),
             Request::Fetches => Ok(Response::Fetches(self.downloader.views())),
             Request::Health => {
-                if self.state != State::ShuttingDown && self.health.handle_request(self.now, id) {
+                if self.state != State::ShuttingDown && self.health.handle_request(self.clock.now, id) {
                     return;
                 }
                 Err(match self.state {
@@ -67,12 +67,12 @@ impl Node {
     }
 
     pub(super) fn handle_request_dropped(&mut self, id: RequestId) {
-        self.cancelling.remove(&id);
-        self.explanations.forget(id);
+        self.in_flight.cancelling.remove(&id);
+        self.in_flight.explanations.forget(id);
         self.health.forget(id);
-        self.pings.forget(id);
+        self.in_flight.pings.forget(id);
         self.downloader.forget(id);
-        if let Some(task) = self.waiting.remove(&id)
+        if let Some(task) = self.in_flight.waiting.remove(&id)
             && let Some(open) = self.tasks.get_mut(task)
         {
             open.waiters.retain(|waiter| *waiter != id);
@@ -129,7 +129,7 @@ impl Node {
         let trace = self.new_trace();
         let stored = StoredTask { id, spec, submitted_at: self.wall(), trace, attempts: 0, choice };
         let records = vec![Record::Task(Box::new(stored.clone()))];
-        self.tasks.admit(self.now, stored, model_chosen)?;
+        self.tasks.admit(self.clock.now, stored, model_chosen)?;
         if shows(Mutant::ReplyBeforeDurable) {
             self.reply(request, Ok(Response::Submitted(id)));
         }
@@ -167,10 +167,10 @@ impl Node {
         let (task, status, worker) = (summary.id, summary.status, summary.worker);
         self.results.insert(summary);
         if self.results.len() > usize::try_from(self.config.results_max).unwrap_or(usize::MAX) {
-            self.purge_at = Some(self.now);
+            self.in_flight.purge_at = Some(self.clock.now);
         }
         let Some(open) = self.tasks.handle_ended(task) else { return };
-        let elapsed_micros = micros(self.now.since(open.accepted_at));
+        let elapsed_micros = micros(self.clock.now.since(open.accepted_at));
         self.event(Event::TaskFinished { task, status, worker, elapsed_micros });
         if let Outcome::Completed(output) = &outcome
             && !output.truncated().is_empty()
@@ -181,28 +181,28 @@ impl Node {
         self.acknowledge_all(open.acks);
         let answer = self.find_task(task);
         for waiter in open.waiters.into_iter().filter(|_| !shows(Mutant::WaitersForgotten)) {
-            self.waiting.remove(&waiter);
-            let cancelled = self.cancelling.remove(&waiter);
+            self.in_flight.waiting.remove(&waiter);
+            let cancelled = self.in_flight.cancelling.remove(&waiter);
             let lost_race = cancelled && status != TaskStatus::Cancelled;
             let answer = if lost_race { Err(Rejection::TaskFinished(task)) } else { answer.clone() };
             self.reply(waiter, answer);
         }
         for (watcher, seen) in open.watchers {
-            self.waiting.remove(&watcher);
+            self.in_flight.waiting.remove(&watcher);
             let answer = self.last_update(task, seen);
             self.reply(watcher, answer);
         }
     }
 
     fn await_task(&mut self, request: RequestId, task: TaskId) -> Option<Answer> {
-        if self.waiting.len() >= WAITING_MAX {
+        if self.in_flight.waiting.len() >= WAITING_MAX {
             return Some(Err(Rejection::TooManyWaiting));
         }
         let Some(open) = self.tasks.get_mut(task).filter(|open| open.is_accepted()) else {
             return Some(self.find_task(task));
         };
         open.waiters.push(request);
-        self.waiting.insert(request, task);
+        self.in_flight.waiting.insert(request, task);
         None
     }
 
@@ -213,21 +213,21 @@ impl Node {
         let wall = self.wall();
         let answer = self.await_task(request, task);
         if answer.is_none() {
-            self.cancelling.insert(request);
-            self.tasks.cancel(self.now, wall, task);
+            self.in_flight.cancelling.insert(request);
+            self.tasks.cancel(self.clock.now, wall, task);
         }
         answer
     }
 
     fn watch_task(&mut self, request: RequestId, task: TaskId, seen: Cursor) -> Option<Answer> {
-        if self.waiting.len() >= WAITING_MAX {
+        if self.in_flight.waiting.len() >= WAITING_MAX {
             return Some(Err(Rejection::TooManyWaiting));
         }
         let Some(open) = self.tasks.get_mut(task).filter(|open| open.is_accepted()) else {
             return Some(self.last_update(task, seen));
         };
         open.watchers.push((request, seen));
-        self.waiting.insert(request, task);
+        self.in_flight.waiting.insert(request, task);
         self.answer_watchers(task);
         None
     }
@@ -242,7 +242,7 @@ impl Node {
                 open.watchers.push((watcher, seen));
                 continue;
             };
-            self.waiting.remove(&watcher);
+            self.in_flight.waiting.remove(&watcher);
             let answer = self.view_task(task).map(|view| Response::TaskUpdate(Box::new(view), update));
             self.reply(watcher, answer);
         }

@@ -44,7 +44,7 @@ impl Explanations {
 impl Node {
     /// Begins to explain the way to a member; answers at once where there is nothing to measure.
     pub(super) fn explain_route(&mut self, request: RequestId, destination: NodeId) {
-        if self.explanations.open.len() >= EXPLANATIONS_MAX {
+        if self.in_flight.explanations.open.len() >= EXPLANATIONS_MAX {
             return self.reply(request, Err(Rejection::TooManyWaiting));
         }
         let Some((path, alternatives)) = self.membership.paths(destination, ALTERNATIVES_MAX) else {
@@ -57,15 +57,15 @@ impl Node {
         }
         let hops = path.into_iter().map(|node_id| HopView { node_id, round_trip_micros: None }).collect();
         let view = RouteView { destination, hops, alternatives };
-        self.explanations.open.insert(request, Explanation { view, asked, begun: self.now });
+        self.in_flight.explanations.open.insert(request, Explanation { view, asked, begun: self.clock.now });
     }
 
     /// Takes note that a node on a path gave a sign of life.
     pub(super) fn handle_probed(&mut self, from: NodeId, probe: MessageId) {
-        for Explanation { view, asked, begun } in self.explanations.open.values_mut() {
+        for Explanation { view, asked, begun } in self.in_flight.explanations.open.values_mut() {
             let asked_hop = asked.get(&probe).copied().and_then(|hop| view.hops.get_mut(hop));
             if let Some(hop) = asked_hop.filter(|hop| hop.node_id == from) {
-                hop.round_trip_micros = Some(micros(self.now.since(*begun)));
+                hop.round_trip_micros = Some(micros(self.clock.now.since(*begun)));
                 asked.remove(&probe);
             }
         }
@@ -73,17 +73,17 @@ impl Node {
 
     /// Answers what is measured, or has been waited for long enough.
     pub(super) fn settle_explanations(&mut self) {
-        if self.explanations.open.is_empty() {
+        if self.in_flight.explanations.open.is_empty() {
             return;
         }
-        let now = self.now;
+        let now = self.clock.now;
         let is_done = |explanation: &Explanation| {
             explanation.asked.is_empty() || now >= explanation.begun.after(PATIENCE)
         };
-        let open = core::mem::take(&mut self.explanations.open);
+        let open = core::mem::take(&mut self.in_flight.explanations.open);
         let (done, open): (Vec<_>, Vec<_>) =
             open.into_iter().partition(|(_, explanation)| is_done(explanation));
-        self.explanations.open = open.into_iter().collect();
+        self.in_flight.explanations.open = open.into_iter().collect();
         for (request, explanation) in done {
             self.reply(request, Ok(Response::Route(Box::new(explanation.view))));
         }

@@ -28,7 +28,7 @@ impl Node {
     ) -> MessageId {
         let envelope = self.envelope(destination, payload.encode(), trace);
         let message = envelope.message;
-        self.router.send(self.now, envelope, None);
+        self.router.send(self.clock.now, envelope, None);
         message
     }
 
@@ -64,7 +64,7 @@ impl Node {
         let Some(link) = self.peers.link_to(next) else { return };
         if next != envelope.destination {
             let Some(contact) = self.contact(envelope.destination) else { return };
-            if self.sessions.seal(self.now, &contact, &mut envelope, &mut self.rng).is_err() {
+            if self.sessions.seal(self.clock.now, &contact, &mut envelope, &mut self.rng).is_err() {
                 return;
             }
         }

@@ -30,7 +30,7 @@ impl Node {
     }
 
     fn settle_network(&mut self) -> bool {
-        let now = self.now;
+        let now = self.clock.now;
         let mut busy = false;
         self.health.handle_timeout(now);
         for action in self.health.poll_actions() {
@@ -86,7 +86,7 @@ impl Node {
     }
 
     fn settle_tasks(&mut self) -> bool {
-        let (now, wall) = (self.now, self.wall());
+        let (now, wall) = (self.clock.now, self.wall());
         let mut busy = false;
         self.tasks.handle_timeout(now, wall);
         // One may lead to another: all are told before a task is given away again.
@@ -107,10 +107,10 @@ impl Node {
             busy = true;
             self.handle_worker(action);
         }
-        if self.purge_at.is_some_and(|due| due <= now) {
+        if self.in_flight.purge_at.is_some_and(|due| due <= now) {
             self.purge();
         }
-        if self.rewrite_at.is_some_and(|due| due <= now) {
+        if self.in_flight.rewrite_at.is_some_and(|due| due <= now) {
             self.rewrite();
         }
         busy

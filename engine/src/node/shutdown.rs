@@ -1,4 +1,4 @@
-//! Leaving in order and in time: refuse, finish what is short, hand back the rest, say goodbye, stop.
+//! Shutdown in order and in time: refuse, finish what is short, hand back the rest, say goodbye, stop.
 
 use super::Node;
 use crate::error::Rejection;
@@ -12,31 +12,32 @@ use core::time::Duration;
 
 /// A shutdown under way.
 #[derive(Debug)]
-pub(super) struct Leaving {
+pub(super) struct Shutdown {
     /// Until when running work may finish.
-    work_until: Instant,
+    drain_until: Instant,
     /// Until when writes and acknowledgements may come.
-    words_until: Instant,
+    flush_until: Instant,
     cut_off: bool,
 }
 
-impl Leaving {
+impl Shutdown {
     /// Returns when the next step is due at the latest.
     pub(super) fn deadline(&self, now: Instant) -> Instant {
-        let words = self.cut_off || self.work_until <= now && !shows(Mutant::DeadlineInThePast);
-        if words { self.words_until } else { self.work_until }
+        let flushes = self.cut_off || self.drain_until <= now && !shows(Mutant::DeadlineInThePast);
+        if flushes { self.flush_until } else { self.drain_until }
     }
 }
 
 impl Node {
     pub(super) fn begin_shutdown(&mut self) {
-        if self.leaving.is_some() || self.state == State::Stopped {
+        if self.in_flight.shutdown.is_some() || self.state == State::Stopped {
             return;
         }
         self.become_state(State::ShuttingDown);
-        let work_until = self.now.after(WORK_TIME * if shows(Mutant::LeavesLate) { 60 } else { 1 });
-        self.leaving =
-            Some(Leaving { work_until, words_until: work_until.after(WORDS_TIME), cut_off: false });
+        let drain_until =
+            self.clock.now.after(DRAIN_TIMEOUT * if shows(Mutant::LeavesLate) { 60 } else { 1 });
+        self.in_flight.shutdown =
+            Some(Shutdown { drain_until, flush_until: drain_until.after(FLUSH_TIMEOUT), cut_off: false });
         for request in self.health.handle_leave() {
             self.reply(request, Err(Rejection::NodeShuttingDown));
         }
@@ -49,22 +50,22 @@ impl Node {
     /// Takes the next step of a shutdown where its time has come.
     pub(super) fn settle_shutdown(&mut self) {
         let promises = self.promises();
-        let Some(leaving) = &mut self.leaving else { return };
-        if self.worker.len() > 0 && self.now < leaving.work_until {
+        let Some(shutdown) = &mut self.in_flight.shutdown else { return };
+        if self.worker.len() > 0 && self.clock.now < shutdown.drain_until {
             return;
         }
         if self.worker.len() > 0 {
-            leaving.cut_off = true;
-            leaving.words_until = self.now.after(WORDS_TIME);
+            shutdown.cut_off = true;
+            shutdown.flush_until = self.clock.now.after(FLUSH_TIMEOUT);
             self.worker.handle_cut_off();
             // What is handed back now is carried to its origins before the next look.
             return;
         }
         let waits = promises > 0 || self.router.len() > 0;
-        if waits && self.now < leaving.words_until {
+        if waits && self.clock.now < shutdown.flush_until {
             return;
         }
-        let code = if leaving.cut_off { CUT_OFF } else { 0 };
+        let code = if shutdown.cut_off { CUT_OFF } else { 0 };
         self.stop(code);
     }
 
@@ -79,17 +80,17 @@ impl Node {
             self.send(link, &Message::Goodbye, Priority::Control);
             self.outputs.push_back(Output::Disconnect { link });
         }
-        let waiting: Vec<RequestId> = core::mem::take(&mut self.waiting).into_keys().collect();
+        let waiting: Vec<RequestId> = core::mem::take(&mut self.in_flight.waiting).into_keys().collect();
         for request in waiting {
             self.reply(request, Err(Rejection::NodeShuttingDown));
         }
-        self.leaving = None;
+        self.in_flight.shutdown = None;
         self.become_state(State::Stopped);
         self.outputs.push_back(Output::Exit { code });
     }
 }
 
 /// How long running work may take to finish.
-const WORK_TIME: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the last writes and acknowledgements may take.
-const WORDS_TIME: Duration = Duration::from_millis(1500);
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);

@@ -31,18 +31,18 @@ impl Node {
             (Promise::End(result), Ok(())) => self.handle_end_written(*result),
             // Without storage a node does not become ACTIVE, and no task ends: both are tried again.
             (promise @ (Promise::SelfCheck | Promise::End(_)), Err(_)) => {
-                self.unwritten.push(promise);
-                let now = self.now;
-                self.rewrite_at.get_or_insert_with(|| now.after(REWRITE_AFTER));
+                self.in_flight.unwritten.push(promise);
+                let now = self.clock.now;
+                self.in_flight.rewrite_at.get_or_insert_with(|| now.after(REWRITE_BACKOFF));
             }
-            (Promise::HealthCheck, result) => self.health.handle_written(self.now, result),
+            (Promise::HealthCheck, result) => self.health.handle_written(self.clock.now, result),
             (Promise::Nothing, _) => {}
         }
     }
 
     pub(super) fn rewrite(&mut self) {
-        self.rewrite_at = None;
-        for promise in core::mem::take(&mut self.unwritten) {
+        self.in_flight.rewrite_at = None;
+        for promise in core::mem::take(&mut self.in_flight.unwritten) {
             let records = match &promise {
                 Promise::End(result) => crate::writes::ending((**result).clone()),
                 Promise::Accept(..) | Promise::HealthCheck | Promise::Nothing | Promise::SelfCheck => {
@@ -64,14 +64,14 @@ impl Node {
         if more {
             self.write(purged.into_iter().map(Record::RemoveResult).collect(), Promise::Nothing);
         }
-        let pause = if more { PURGE_PAUSE } else { PURGE_EVERY };
-        self.purge_at = Some(self.now.after(pause));
+        let pause = if more { PURGE_BATCH_INTERVAL } else { PURGE_INTERVAL };
+        self.in_flight.purge_at = Some(self.clock.now.after(pause));
     }
 }
 
 /// How often expired results are looked for.
-pub(super) const PURGE_EVERY: Duration = Duration::from_secs(60);
+pub(super) const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 /// The pause between two parts of a purge.
-const PURGE_PAUSE: Duration = Duration::from_millis(50);
+const PURGE_BATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// When a failed write is tried again.
-const REWRITE_AFTER: Duration = Duration::from_secs(1);
+const REWRITE_BACKOFF: Duration = Duration::from_secs(1);

@@ -25,7 +25,7 @@ impl Node {
         if let Some(summary) = self.results.get(task) {
             return Ok(finished_view(summary));
         }
-        let (now, scheduler) = (self.now, &self.scheduler);
+        let (now, scheduler) = (self.clock.now, &self.scheduler);
         let open = self.tasks.get_mut(task).filter(|open| open.is_accepted());
         open.map(|open| open_view(now, open, scheduler)).ok_or(Rejection::TaskNotFound(task))
     }
@@ -52,7 +52,7 @@ impl Node {
                 (open, _) => open.is_some(),
             };
             if open_first {
-                open.next().map(|open| open_view(self.now, open, &self.scheduler))
+                open.next().map(|open| open_view(self.clock.now, open, &self.scheduler))
             } else {
                 finished.next().map(finished_view)
             }
@@ -84,7 +84,7 @@ impl Node {
             results: count(self.results.len()),
             models: models.collect(),
             discovery: self.discovery.view(),
-            faults: self.fault_counters.clone(),
+            faults: self.observers.fault_counters.clone(),
             health: self.health.last().cloned(),
             timestamp: self.wall(),
         }
@@ -96,7 +96,7 @@ impl Node {
             Some(node) => self.membership.hops(node).is_none(),
             None => self.config.bootstrap_peers.contains(address),
         };
-        let issues = self.diagnostics.recent(self.now).filter(|(_, issue)| match issue {
+        let issues = self.observers.diagnostics.recent(self.clock.now).filter(|(_, issue)| match issue {
             Issue::DialFailed { address, .. } => is_missed(address),
             Issue::ClockDiffers { .. }
             | Issue::IdentityCopied { .. }
@@ -113,7 +113,7 @@ impl Node {
 
     pub(super) fn peer_views(&self) -> Vec<PeerView> {
         let view = |(link, entry): (_, &crate::peers::Link)| {
-            let (last_heard, round_trip_micros) = self.heartbeat.quality(self.now, link);
+            let (last_heard, round_trip_micros) = self.heartbeat.quality(self.clock.now, link);
             PeerView {
                 node_id: entry.node,
                 address: entry.remote,
