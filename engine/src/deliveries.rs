@@ -93,7 +93,7 @@ impl Deliveries {
         let Some(key) = self.sent.get(&message).copied() else { return };
         let Some(owed) = self.forget(key) else { return };
         if !shows(Mutant::OutcomeForgotten) {
-            let place = Place::Waits(payload, Some(now.after(RETRY_PAUSE)));
+            let place = Place::Waits(payload, Some(now.after(RETRY_BACKOFF)));
             self.insert(key, Owed { place, ..owed });
         }
     }
@@ -121,7 +121,7 @@ impl Deliveries {
     /// [`Self::handle_sent`] or [`Self::handle_unreachable`].
     pub(crate) fn poll_due(&mut self, now: Instant) -> Vec<Outcome> {
         while let Some(&(since, key)) = self.order.first() {
-            if now.since(since) < KEPT_FOR {
+            if now.since(since) < RETENTION {
                 break;
             }
             self.forget(key);
@@ -143,7 +143,7 @@ impl Deliveries {
     /// Returns the time of the next retry or expiry.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let retry = self.retries.first().map(|(at, _)| *at);
-        let end = self.order.first().map(|(since, _)| since.after(KEPT_FOR));
+        let end = self.order.first().map(|(since, _)| since.after(RETENTION));
         [retry, end].into_iter().flatten().min()
     }
 
@@ -207,9 +207,9 @@ const OWED_MAX: usize = 1_024;
 /// Maximum total size of waiting outcomes, in bytes. Beyond it, those that have waited longest are dropped.
 const BYTES_MAX: usize = 32 << 20;
 /// How long an outcome is kept: as long as its origin keeps results by default.
-const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
+const RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// The delay before the next round of retries to an origin that is reachable but does not acknowledge.
-const RETRY_PAUSE: Duration = Duration::from_secs(5);
+const RETRY_BACKOFF: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -281,7 +281,7 @@ mod tests {
         deliveries.handle_unreachable(at(2_000), large(5_000));
         deliveries.handle_unreachable(at(2_001), large(5_001));
         assert!(!deliveries.owes(ORIGIN, task(5_000)) && deliveries.owes(ORIGIN, task(5_001)));
-        assert_eq!(deliveries.poll_due(at(2_001).after(KEPT_FOR)), vec![]);
+        assert_eq!(deliveries.poll_due(at(2_001).after(RETENTION)), vec![]);
         assert_eq!((deliveries.poll_timeout(), held(&deliveries)), (None, [0, 0]));
     }
 }

@@ -190,7 +190,7 @@ impl Discovery {
             let said_so = matches!(action, Action::Left(_));
             self.actions.push(action);
             if !said_so && self.active && self.lookups.len() < LOOKUPS_MAX {
-                self.lookups.insert(node, now.after(rng.between(ASK_AFTER, ASK_AFTER * 2)));
+                self.lookups.insert(node, now.after(rng.between(LOOKUP_DELAY, LOOKUP_DELAY * 2)));
             }
         }
     }
@@ -350,7 +350,7 @@ impl Discovery {
         let mut wanted = self.gathering.handle_timeout(now, rng);
         wanted.sort_by_key(|wanted| (wanted.interface, wanted.family));
         for together in wanted.chunk_by(|a, b| (a.interface, a.family) == (b.interface, b.family)) {
-            for some in together.chunks(ASKED_TOGETHER) {
+            for some in together.chunks(QUESTIONS_PER_PACKET) {
                 let (interface, to) = (some[0].interface, Destination::Group(some[0].family));
                 self.packets.push((interface, to, packet::ask(some)));
             }
@@ -406,12 +406,12 @@ const LOOKUPS_MAX: usize = 64;
 /// How long others may believe an announcement: two refreshes in each family, and some.
 const LIFETIME: Duration = Duration::from_secs(300);
 /// Nodes asked for in one packet, which an Ethernet network carries whole.
-const ASKED_TOGETHER: usize = 8;
+const QUESTIONS_PER_PACKET: usize = 8;
 /// Replies in a second, and at once: who asks in the name of another has little sent there.
 const REPLIES_PER_SECOND: u64 = 20;
 const REPLIES_BURST: u64 = 50;
 /// The shortest wait until a node is asked for that seems to be gone.
-const ASK_AFTER: Duration = Duration::from_secs(1);
+const LOOKUP_DELAY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

@@ -182,7 +182,7 @@ impl Health {
     pub(crate) fn handle_written(&mut self, now: Instant, result: Result<(), WriteError>) {
         self.writing = false;
         if let Some(check) = &mut self.check
-            && now <= check.begun.after(STORAGE_TIME)
+            && now <= check.begun.after(STORAGE_TIMEOUT)
         {
             check.storage = Some(result);
         }
@@ -255,7 +255,7 @@ impl Health {
 
 impl Check {
     fn deadline(&self) -> Instant {
-        let (storage, host) = (self.begun.after(STORAGE_TIME), self.begun.after(HOST_TIME));
+        let (storage, host) = (self.begun.after(STORAGE_TIMEOUT), self.begun.after(HOST_TIMEOUT));
         match (self.storage, self.host) {
             (_, None) => host,
             (None, Some(_)) => storage,
@@ -269,7 +269,7 @@ impl Check {
 
     fn report(&self, now: Instant, memory_bytes_max: u64) -> HealthReport {
         let configuration = self.host.filter(|host| host.config_readable).is_none();
-        let in_time = |host: &HostFacts| host.crypto_micros <= micros(CRYPTO_TIME);
+        let in_time = |host: &HostFacts| host.crypto_micros <= micros(CRYPTO_TIMEOUT);
         let crypto = self.host.filter(in_time).is_none();
         let memory = self.host.map(|host| host.memory_bytes);
         let is_damaged = self.host.is_some_and(|host| host.records_damaged > 0);
@@ -328,11 +328,11 @@ pub const fn memory_bytes_wanted(used: u64) -> u64 {
 }
 
 /// Timeout of the write.
-const STORAGE_TIME: Duration = Duration::from_millis(500);
+const STORAGE_TIMEOUT: Duration = Duration::from_millis(500);
 /// The longest time that a signature may take.
-const CRYPTO_TIME: Duration = Duration::from_millis(100);
+const CRYPTO_TIMEOUT: Duration = Duration::from_millis(100);
 /// Timeout of the host's answer.
-const HOST_TIME: Duration = Duration::from_millis(1_000);
+const HOST_TIMEOUT: Duration = Duration::from_millis(1_000);
 const MEMORY_WARN_PERCENT: u64 = 80;
 const MEMORY_FAIL_PERCENT: u64 = 85;
 /// Maximum number of requests that wait for one check.

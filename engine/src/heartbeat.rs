@@ -72,7 +72,7 @@ impl Heartbeat {
     /// Starts to watch a link.
     pub(crate) fn handle_up(&mut self, now: Instant, link: LinkId, rng: &mut Rng) {
         // The first ping comes early, to measure the round trip, and at a random time, to spread the pings.
-        let next_ping = now.after(rng.between(FIRST_PING, FIRST_PING * 10));
+        let next_ping = now.after(rng.between(FIRST_PING_DELAY, FIRST_PING_DELAY * 10));
         let watch = Watch {
             liveness: Liveness::Alive,
             heard_at: now,
@@ -102,7 +102,7 @@ impl Heartbeat {
         watch.probed = false;
         if watch.liveness == Liveness::Slow {
             watch.liveness = Liveness::Alive;
-            watch.next_ping = now.after(INTERVAL + TURN);
+            watch.next_ping = now.after(PING_INTERVAL + TURN_DELAY);
             self.actions.push(Action::Recovered(link));
         }
     }
@@ -112,7 +112,7 @@ impl Heartbeat {
         let Some(watch) = self.links.get_mut(&link) else { return };
         // Each end pings at least once, to measure the round trip.
         if watch.round_trip.is_some() && watch.unanswered_since.is_none() {
-            watch.next_ping = now.after(INTERVAL);
+            watch.next_ping = now.after(PING_INTERVAL);
             self.changed = true;
         }
     }
@@ -141,7 +141,7 @@ impl Heartbeat {
 
     /// Sends pings and changes verdicts that are due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.due.is_some_and(|due| now > due.after(LATE)) && !shows(Mutant::OwnPauseIgnored) {
+        if self.due.is_some_and(|due| now > due.after(SUSPEND_THRESHOLD)) && !shows(Mutant::OwnPauseIgnored) {
             self.ask_again(now);
         }
         if core::mem::take(&mut self.changed) {
@@ -168,7 +168,11 @@ impl Heartbeat {
                 watch.next_number = number.wrapping_add(1);
                 watch.last_ping = Some((number, now));
                 watch.unanswered_since.get_or_insert(now);
-                let pause = if watch.liveness == Liveness::Slow { PROBE_INTERVAL } else { INTERVAL + TURN };
+                let pause = if watch.liveness == Liveness::Slow {
+                    PROBE_INTERVAL
+                } else {
+                    PING_INTERVAL + TURN_DELAY
+                };
                 watch.next_ping = now.after(pause);
                 self.actions.push(Action::Ping(link, number));
             }
@@ -240,9 +244,9 @@ impl Watch {
 }
 
 /// The interval at which one end of a link pings the other.
-const INTERVAL: Duration = Duration::from_secs(10);
+const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// The extra delay of the end that pinged last.
-const TURN: Duration = Duration::from_millis(250);
+const TURN_DELAY: Duration = Duration::from_millis(250);
 /// The interval at which a SLOW peer is pinged.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a ping may stay unanswered before the peer is SLOW.
@@ -252,9 +256,9 @@ const DEAD_AFTER: Duration = Duration::from_millis(2250);
 /// Maximum of the same for a peer with a long round trip.
 const DEAD_AFTER_MAX: Duration = Duration::from_secs(10);
 /// How late a deadline may be handled before the node counts as having been suspended.
-const LATE: Duration = Duration::from_millis(500);
+const SUSPEND_THRESHOLD: Duration = Duration::from_millis(500);
 /// The earliest time of the first ping on a new link.
-const FIRST_PING: Duration = Duration::from_millis(100);
+const FIRST_PING_DELAY: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

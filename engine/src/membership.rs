@@ -128,7 +128,7 @@ impl Membership {
             own_signed_at: now,
             rival: None,
             fenced: false,
-            own_pause: OWN_PAUSE_MIN,
+            own_pause: OWN_ADVERT_INTERVAL_MIN,
             adverts: BTreeMap::new(),
             unreachable: BTreeSet::new(),
             graph: Graph::default(),
@@ -260,8 +260,12 @@ impl Membership {
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.own_due.is_some_and(|due| due <= now) {
             self.own_due = None;
-            let calm = now.since(self.own_signed_at) > OWN_PAUSE_MAX;
-            self.own_pause = if calm { OWN_PAUSE_MIN } else { (self.own_pause * 2).min(OWN_PAUSE_MAX) };
+            let calm = now.since(self.own_signed_at) > OWN_ADVERT_INTERVAL_MAX;
+            self.own_pause = if calm {
+                OWN_ADVERT_INTERVAL_MIN
+            } else {
+                (self.own_pause * 2).min(OWN_ADVERT_INTERVAL_MAX)
+            };
             self.own.sequence = self.own.sequence.saturating_add(1);
             self.change_digest(
                 mix(self.me, self.own_signed.advert.sequence) ^ mix(self.me, self.own.sequence),
@@ -374,7 +378,11 @@ impl Membership {
 
     /// Returns what those say of themselves who were reachable a moment ago and may well be again.
     pub(crate) fn lately_reachable(&self, now: Instant) -> impl Iterator<Item = &Advert> {
-        let lately = self.unreachable.iter().rev().take_while(move |(since, _)| now.since(*since) < LATELY);
+        let lately = self
+            .unreachable
+            .iter()
+            .rev()
+            .take_while(move |(since, _)| now.since(*since) < RECENTLY_REACHABLE);
         lately.filter_map(|(_, member)| Some(&self.adverts.get(member)?.good.advert))
     }
 
@@ -460,7 +468,7 @@ impl Membership {
         }
         if links_changed && !shows(Mutant::LinksIgnored) {
             // The search takes time in proportion to the members, and so do the pauses between searches.
-            let earliest = self.routes_found_at.after(SEARCH_PAUSE_EACH.saturating_mul(members));
+            let earliest = self.routes_found_at.after(SEARCH_INTERVAL_PER_MEMBER.saturating_mul(members));
             self.routes_due.get_or_insert_with(|| earliest.max(now.after(FLUSH_DELAY)));
         }
     }
@@ -504,7 +512,7 @@ impl Membership {
                 }
             }
             Some(_) | None => {
-                let leap = sequence.saturating_add(LEAP);
+                let leap = sequence.saturating_add(SEQUENCE_LEAP);
                 self.rival = Some((incarnation, leap));
                 self.own.sequence = leap;
                 self.touch_own(now);
@@ -525,7 +533,7 @@ impl Membership {
     fn touch_own(&mut self, now: Instant) {
         // The first change goes out at once, those that follow it together and ever more rarely.
         let earliest = self.own_signed_at.after(self.own_pause);
-        self.own_due.get_or_insert_with(|| earliest.max(now.after(OWN_DELAY)));
+        self.own_due.get_or_insert_with(|| earliest.max(now.after(OWN_ADVERT_DELAY)));
     }
 
     fn refresh_routes(&mut self, now: Instant) {
@@ -554,7 +562,7 @@ impl Membership {
             self.outbox.spread_now(now, member);
         }
         while let Some(&(_, member)) =
-            self.unreachable.first().filter(|(since, _)| now.since(*since) > FORGET_AFTER)
+            self.unreachable.first().filter(|(since, _)| now.since(*since) > UNREACHABLE_RETENTION)
         {
             self.forget(member);
         }
@@ -572,7 +580,7 @@ fn mix(member: NodeId, sequence: u64) -> u64 {
 }
 
 /// More adverts than a node signs in one life, but for the most restless.
-const LEAP: u64 = 1 << 20;
+const SEQUENCE_LEAP: u64 = 1 << 20;
 /// Members held, reachable or not; beyond, those longest unreachable go first, and then new ones are ignored.
 const MEMBERS_MAX: usize = 16_384;
 /// Members held to whom no path leads; beyond, those longest unreachable go first.
@@ -582,14 +590,14 @@ const BATCH_BYTES: usize = 32 << 10;
 /// Links that a neighbour must have for one of them to be spared.
 const SPARE_LINKS_MIN: usize = 3;
 /// The pause between two searches for paths, for each member held.
-const SEARCH_PAUSE_EACH: Duration = Duration::from_micros(50);
+const SEARCH_INTERVAL_PER_MEMBER: Duration = Duration::from_micros(50);
 /// How long a change of this node's own advert waits for company.
-const OWN_DELAY: Duration = Duration::from_millis(5);
+const OWN_ADVERT_DELAY: Duration = Duration::from_millis(5);
 /// The pause after the first advert of this node that follows a time of calm.
-const OWN_PAUSE_MIN: Duration = Duration::from_millis(50);
+const OWN_ADVERT_INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// The longest pause between two adverts of this node, and how long a time of calm is.
-const OWN_PAUSE_MAX: Duration = Duration::from_secs(1);
+const OWN_ADVERT_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// How long a member that is gone may be expected back: it starts anew, or a relay on the way to it does.
-const LATELY: Duration = Duration::from_secs(60);
+const RECENTLY_REACHABLE: Duration = Duration::from_secs(60);
 /// How long the advert of a member that is gone is held, so that an old copy of it is recognised as old.
-const FORGET_AFTER: Duration = Duration::from_secs(600);
+const UNREACHABLE_RETENTION: Duration = Duration::from_secs(600);

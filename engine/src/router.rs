@@ -121,7 +121,7 @@ impl Router {
     /// Handles a relay's notice that it could not forward a message. It only hastens the next retry, since any node may
     /// send such a notice.
     pub(crate) fn handle_undeliverable(&mut self, now: Instant, message: MessageId, rng: &mut Rng) {
-        let pause = rng.between(RETRY_PAUSE, RETRY_PAUSE * 2);
+        let pause = rng.between(RETRY_BACKOFF, RETRY_BACKOFF * 2);
         self.hasten(message, now.after(pause));
     }
 
@@ -251,7 +251,7 @@ impl Router {
     /// Remembers a delivered message for as long as a copy of it may be in transit.
     fn remember(&mut self, now: Instant, message: MessageId) {
         while let Some(&(then, oldest)) = self.seen_order.front() {
-            if self.seen.len() < SEEN_MAX && now.since(then) < SEEN_FOR {
+            if self.seen.len() < SEEN_MAX && now.since(then) < SEEN_RETENTION {
                 break;
             }
             self.seen_order.pop_front();
@@ -269,13 +269,13 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum number of retries of a message.
 const RETRIES_MAX: u8 = 3;
 /// The shortest delay before the retry of a message that a relay could not forward.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
+const RETRY_BACKOFF: Duration = Duration::from_millis(200);
 /// Maximum number of unacknowledged messages. Beyond it, sending fails.
 const SENT_MAX: usize = 8_192;
 /// Maximum number of delivered messages to remember.
 const SEEN_MAX: usize = 65_536;
 /// How long a delivered message is remembered: longer than its origin retries, including delays in transit.
-const SEEN_FOR: Duration = Duration::from_secs(120);
+const SEEN_RETENTION: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests {
@@ -360,7 +360,7 @@ mod tests {
         for second in 0..20 {
             assert_eq!(router.len(), 1, "given up after {second} s");
             router.handle_undeliverable(at(second), MessageId([7; 16]), &mut rng);
-            router.handle_timeout(at(second).after(RETRY_PAUSE * 2));
+            router.handle_timeout(at(second).after(RETRY_BACKOFF * 2));
         }
         assert_eq!(retries(&router.poll_actions()).len(), 4);
         router.handle_timeout(at(20));

@@ -110,7 +110,7 @@ impl Scheduler {
 
     /// Records that a worker's queue was full.
     pub(crate) fn handle_full(&mut self, now: Instant, worker: NodeId) {
-        self.workers.entry(worker).or_default().full_until = Some(now.after(FULL_PAUSE));
+        self.workers.entry(worker).or_default().full_until = Some(now.after(FULL_BACKOFF));
     }
 
     /// Records that a worker has left, and no longer has any tasks.
@@ -147,7 +147,7 @@ const WORKERS_MAX: usize = 4_096;
 const SERVICE_GUESS_MICROS: u64 = 10_000;
 /// The assumed time to load a model.
 const LOAD_GUESS_MICROS: u64 = 500_000;
-const FULL_PAUSE: Duration = Duration::from_millis(500);
+const FULL_BACKOFF: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {

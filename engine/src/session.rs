@@ -135,7 +135,7 @@ impl Sessions {
     ) -> Result<(), Unsealable> {
         self.touch(now, to);
         let Some(peer) = self.peers.get_mut(&to.node) else { return Err(Unsealable) };
-        peer.sessions.retain(|session| now.since(session.since) < SESSION_FOR);
+        peer.sessions.retain(|session| now.since(session.since) < SESSION_LIFETIME);
         let newer = |session: &&mut Session| {
             peer.pending.as_ref().is_none_or(|pending| session.since >= pending.since)
         };
@@ -144,7 +144,7 @@ impl Sessions {
             session.seal(envelope);
             return Ok(());
         }
-        if peer.pending.as_ref().is_none_or(|pending| now.since(pending.since) >= PENDING_FOR) {
+        if peer.pending.as_ref().is_none_or(|pending| now.since(pending.since) >= PENDING_TIMEOUT) {
             self.begun += 1;
             peer.pending = Some(Pending::new(now, self.me, &self.identity, to, self.begun, rng)?);
         }
@@ -196,7 +196,8 @@ impl Sessions {
     /// one. Returns whether to send such a message: at most one a second for each member.
     pub(crate) fn handle_lost(&mut self, now: Instant, from: &Contact, rng: &mut Rng) -> bool {
         let known = self.peers.get(&from.node).filter(|peer| peer.contact == *from);
-        let lately = known.and_then(|peer| peer.renewed_at).is_some_and(|then| now.since(then) < RENEW_PAUSE);
+        let lately =
+            known.and_then(|peer| peer.renewed_at).is_some_and(|then| now.since(then) < RENEW_INTERVAL);
         if lately || !self.allowance.take(now) {
             return false;
         }
@@ -211,7 +212,7 @@ impl Sessions {
 
     /// Removes sessions that have been idle for too long.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        while let Some(&(at, node)) = self.used.first().filter(|(at, _)| at.after(IDLE_FOR) <= now) {
+        while let Some(&(at, node)) = self.used.first().filter(|(at, _)| at.after(IDLE_TIMEOUT) <= now) {
             self.used.remove(&(at, node));
             self.peers.remove(&node);
         }
@@ -219,7 +220,7 @@ impl Sessions {
 
     /// Returns the next deadline.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.used.first().map(|(at, _)| at.after(IDLE_FOR))
+        self.used.first().map(|(at, _)| at.after(IDLE_TIMEOUT))
     }
 
     /// Returns how full each collection is.
@@ -281,7 +282,7 @@ impl Sessions {
     /// Records that a member is in use. Evicts the least recently used one if there is no room.
     fn touch(&mut self, now: Instant, contact: &Contact) {
         if let Some(peer) = self.peers.get_mut(&contact.node) {
-            if now.since(peer.used_at) < TOUCH_PAUSE && peer.contact == *contact {
+            if now.since(peer.used_at) < TOUCH_INTERVAL && peer.contact == *contact {
                 return;
             }
             self.used.remove(&(peer.used_at, contact.node));
@@ -369,7 +370,7 @@ impl Session {
     /// Tells whether a new session is due. It is due earlier for the initiator, so that only one end begins.
     fn is_due(&self, now: Instant) -> bool {
         let parts = if self.answered.is_some() { 5 } else { 4 };
-        now.since(self.since) >= REKEY_AFTER / 4 * parts
+        now.since(self.since) >= REKEY_INTERVAL / 4 * parts
             || self.sealing.next >= REKEY_MESSAGES / 4 * u64::from(parts)
     }
 
@@ -455,19 +456,19 @@ const HEARD_MAX: usize = 16_384;
 /// dropped.
 const HANDSHAKES_PER_SECOND: u32 = 512;
 /// The age at which a session is replaced.
-const REKEY_AFTER: Duration = Duration::from_secs(900);
+const REKEY_INTERVAL: Duration = Duration::from_secs(900);
 /// The number of messages in one direction after which a session is replaced.
 const REKEY_MESSAGES: u64 = 1 << 20;
 /// How long a session opens messages: longer than it seals any, to allow for late messages.
-const SESSION_FOR: Duration = Duration::from_secs(1_800);
+const SESSION_LIFETIME: Duration = Duration::from_secs(1_800);
 /// How long a session may be idle.
-const IDLE_FOR: Duration = Duration::from_secs(600);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// How often the time of last use is updated, at most.
-const TOUCH_PAUSE: Duration = Duration::from_secs(1);
+const TOUCH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long messages are sealed under an unanswered handshake before another one is begun.
-const PENDING_FOR: Duration = Duration::from_secs(60);
+const PENDING_TIMEOUT: Duration = Duration::from_secs(60);
 /// The minimum interval between handshakes that a member causes by using an unknown session.
-const RENEW_PAUSE: Duration = Duration::from_secs(1);
+const RENEW_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

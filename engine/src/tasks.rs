@@ -143,7 +143,7 @@ struct Lease {
 
 impl Lease {
     fn from(now: Instant) -> Self {
-        Self { until: now.after(LEASE), check_at: now.after(CHECK_AFTER) }
+        Self { until: now.after(LEASE), check_at: now.after(CHECK_INTERVAL) }
     }
 
     /// Returns the next deadline of the lease.
@@ -179,7 +179,7 @@ impl Tasks {
         let bytes = self.bytes.saturating_add(stored.spec.input.bytes());
         let full = self.open.len() >= self.limits.tasks || bytes > self.limits.bytes;
         if full && !shows(Mutant::QueueBoundIgnored) {
-            return Err(Rejection::QueueFull { retry_after: RETRY_AFTER });
+            return Err(Rejection::QueueFull { retry_after: QUEUE_FULL_RETRY_AFTER });
         }
         let id = stored.id;
         self.insert(now, stored, Phase::Storing);
@@ -432,7 +432,7 @@ impl Tasks {
     /// Handles the deadlines and leases that are due.
     pub(crate) fn handle_timeout(&mut self, now: Instant, wall: UnixMillis) {
         // A node that was suspended has not read what its workers sent meanwhile.
-        let late = self.timers.first().is_some_and(|(due, _)| now > due.after(LATE));
+        let late = self.timers.first().is_some_and(|(due, _)| now > due.after(SUSPEND_THRESHOLD));
         let mut checks: BTreeMap<NodeId, Vec<Attempt>> = BTreeMap::new();
         while let Some(&(due, id)) = self.timers.first().filter(|(due, _)| *due <= now) {
             self.timers.remove(&(due, id));
@@ -448,7 +448,7 @@ impl Tasks {
                 continue;
             }
             if now >= lease.check_at {
-                lease.check_at = now.after(CHECK_AFTER);
+                lease.check_at = now.after(CHECK_INTERVAL);
                 if late {
                     lease.until = lease.until.max(lease.check_at);
                 }
@@ -574,7 +574,7 @@ impl Tasks {
             // A task that is not durable yet cannot end. Its deadline is deferred.
             before @ Phase::Storing => {
                 open.phase = before;
-                open.deadline = now.after(RETRY_AFTER);
+                open.deadline = now.after(QUEUE_FULL_RETRY_AFTER);
                 return self.arm(id);
             }
             before @ Phase::Ending { .. } => return open.phase = before,
@@ -764,12 +764,12 @@ const REASON_CHARS_MAX: usize = 1000;
 /// How long a worker may have a task without news.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 /// How long a worker may be silent before it is asked: longer than its interval between two renewals.
-const CHECK_AFTER: Duration = Duration::from_secs(14);
+const CHECK_INTERVAL: Duration = Duration::from_secs(14);
 /// How late a lease may be handled before the node counts as having been suspended.
-const LATE: Duration = Duration::from_millis(500);
+const SUSPEND_THRESHOLD: Duration = Duration::from_millis(500);
 /// Maximum total size of the text of all running generations, in bytes. Text beyond it is not streamed.
 const PROGRESS_BYTES_MAX: usize = 32 << 20;
 /// Number of attempts that may crash, or fail because of the model, before the task fails.
 const ATTEMPTS_MAX: u32 = 3;
 /// The delay after which a rejected user should try again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+const QUEUE_FULL_RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -166,7 +166,7 @@ impl Worker {
         self.deadlines.insert((deadline, key));
         self.attempts.insert(key, QueuedAttempt { assignment, deadline, job: None });
         self.queue.push_back(key);
-        self.renew_at.get_or_insert_with(|| now.after(RENEW_EVERY));
+        self.renew_at.get_or_insert_with(|| now.after(RENEW_INTERVAL));
     }
 
     /// No longer runs an attempt of the origin. Word of an attempt that was taken back may come after the next one has.
@@ -185,12 +185,12 @@ impl Worker {
         if of_origin.is_empty() {
             return;
         }
-        if self.lost.len() >= LOST_MAX && !self.lost.contains_key(&origin) {
+        if self.lost.len() >= LOST_ORIGINS_MAX && !self.lost.contains_key(&origin) {
             // The one whose work ends first, if it has any.
             let first = self.lost.iter().min_by_key(|(_, until)| **until).map(|(&origin, _)| origin);
             first.map(|first| self.lost.remove(&first));
         }
-        self.lost.insert(origin, Some(now.after(LOST_PATIENCE)));
+        self.lost.insert(origin, Some(now.after(LOST_ORIGIN_TIMEOUT)));
         for (key, _) in of_origin.into_iter().filter(|(_, runs)| !runs) {
             self.drop_attempt(key);
         }
@@ -402,7 +402,7 @@ impl Worker {
             Occupancy::transient("worker.deadlines", self.deadlines.len(), ATTEMPTS_MAX),
             Occupancy::transient("worker.jobs", self.jobs.len(), self.slots),
             Occupancy::transient("worker.progress", self.progress.len(), self.slots),
-            Occupancy::new("worker.lost", self.lost.len(), LOST_MAX),
+            Occupancy::new("worker.lost", self.lost.len(), LOST_ORIGINS_MAX),
         ]
     }
 
@@ -476,7 +476,7 @@ impl Worker {
         for (&(origin, _), entry) in &self.attempts {
             by_origin.entry(origin).or_default().push(entry.assignment.attempt);
         }
-        self.renew_at = (!by_origin.is_empty()).then(|| now.after(RENEW_EVERY));
+        self.renew_at = (!by_origin.is_empty()).then(|| now.after(RENEW_INTERVAL));
         if shows(Mutant::LeaseNotRenewed) {
             by_origin.clear();
         }
@@ -578,8 +578,8 @@ const BATCH_MAX: usize = 16;
 /// Texts in one job that has more than one attempt.
 const BATCH_PARTS_MAX: usize = 64;
 /// How long what runs for an origin goes on that cannot be reached: as long as a worker has a task without a word.
-const LOST_PATIENCE: Duration = Duration::from_secs(30);
+const LOST_ORIGIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Origins remembered that were lost while they had work here.
-const LOST_MAX: usize = 256;
+const LOST_ORIGINS_MAX: usize = 256;
 /// How often an origin hears that its attempts are still here: three times a lease.
-const RENEW_EVERY: Duration = Duration::from_secs(10);
+const RENEW_INTERVAL: Duration = Duration::from_secs(10);

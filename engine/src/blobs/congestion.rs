@@ -56,9 +56,9 @@ impl Window {
     pub(super) fn handle_piece(&mut self, now: Instant, took: Duration) {
         (self.refusals, self.silences) = (0, 0);
         self.fastest = self.fastest.min(took);
-        if took <= self.fastest.saturating_mul(2).saturating_add(QUEUE_FREE) {
+        if took <= self.fastest.saturating_mul(2).saturating_add(DELAY_TOLERANCE) {
             self.size = (self.size + 1).min(SIZE_MAX);
-        } else if took > self.fastest.saturating_mul(4).saturating_add(QUEUE_LONG)
+        } else if took > self.fastest.saturating_mul(4).saturating_add(DELAY_EXCESS)
             // Once for all that was on its way together.
             && now.since(self.shrunk_at) > took
         {
@@ -74,7 +74,7 @@ impl Window {
 
     /// Takes note that the peer has too much to do; tells whether it has said so too often.
     pub(super) fn handle_refused(&mut self, now: Instant) -> bool {
-        self.rests_until = now.after(REST);
+        self.rests_until = now.after(REFUSED_BACKOFF);
         self.refusals += 1;
         self.refusals >= REFUSALS_MAX
     }
@@ -82,7 +82,7 @@ impl Window {
     /// Takes note that nothing came for too long; tells whether that was so too often.
     pub(super) fn handle_silent(&mut self) -> bool {
         self.silences += 1;
-        self.silences >= SILENCES_MAX
+        self.silences >= TIMEOUTS_MAX
     }
 
     /// Returns when it may be asked again, where it is to be left alone.
@@ -94,13 +94,13 @@ impl Window {
 /// Pieces of one peer that may be on their way at the same time.
 pub(super) const SIZE_MAX: u32 = 16;
 /// How much longer than twice the fastest a piece may take where nothing queues.
-const QUEUE_FREE: Duration = Duration::from_millis(4);
+const DELAY_TOLERANCE: Duration = Duration::from_millis(4);
 /// How much longer than four times the fastest a piece takes where too much queues.
-const QUEUE_LONG: Duration = Duration::from_millis(40);
+const DELAY_EXCESS: Duration = Duration::from_millis(40);
 /// How long a peer that has too much to do is left alone.
-const REST: Duration = Duration::from_millis(200);
+const REFUSED_BACKOFF: Duration = Duration::from_millis(200);
 /// Silences in a row after which a peer is given up.
-const SILENCES_MAX: u32 = 3;
+const TIMEOUTS_MAX: u32 = 3;
 /// Refusals in a row after which a peer is given up.
 const REFUSALS_MAX: u32 = 50;
 

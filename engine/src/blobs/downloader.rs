@@ -191,10 +191,10 @@ impl Downloader {
             let stage = download.stage;
             let looks = stage == Stage::Looking || stage == Stage::Running;
             let late = |asked: super::download::Asked| {
-                asked.at.after(if asked.late { HOPELESS_AFTER } else { LATE_AFTER })
+                asked.at.after(if asked.late { PIECE_TIMEOUT } else { PIECE_LATE_AFTER })
             };
             let asked = download.asked().map(|(_, _, asked)| late(asked)).min();
-            let alone = download.alone_since.map(|since| since.after(ALONE_MAX));
+            let alone = download.alone_since.map(|since| since.after(HOLDERLESS_TIMEOUT));
             let look = [Some(download.look_again_at), download.look_until, alone].into_iter().flatten();
             look.filter(|_| looks).chain(asked).min()
         };
@@ -243,10 +243,10 @@ impl Downloader {
         }
         if download.holders.is_empty() && download.stage == Stage::Running {
             let since = *download.alone_since.get_or_insert(now);
-            if since.after(ALONE_MAX) <= now {
+            if since.after(HOLDERLESS_TIMEOUT) <= now {
                 return self.end(pin, Err(FetchError::SourcesLost));
             }
-            download.look_again_at = download.look_again_at.min(now.after(LOOK_ALONE_EVERY));
+            download.look_again_at = download.look_again_at.min(now.after(LOOKUP_INTERVAL_WITHOUT_HOLDERS));
         }
         let looks = matches!(download.stage, Stage::Looking | Stage::Running);
         if !looks || download.look_again_at > now {
@@ -255,10 +255,11 @@ impl Downloader {
         self.queries += 1;
         let alone = download.holders.is_empty();
         download.query = self.queries;
-        download.look_until = Some(now.after(LOOK_TIME));
-        download.look_again_at = now.after(if alone { LOOK_ALONE_EVERY } else { LOOK_EVERY });
+        download.look_until = Some(now.after(LOOKUP_TIMEOUT));
+        download.look_again_at =
+            now.after(if alone { LOOKUP_INTERVAL_WITHOUT_HOLDERS } else { LOOKUP_INTERVAL });
         let new = |peer: &NodeId| !download.banned.contains(peer) && !download.holders.contains_key(peer);
-        download.unanswered = members().into_iter().filter(new).take(LOOK_MAX).collect();
+        download.unanswered = members().into_iter().filter(new).take(LOOKUP_MEMBERS_MAX).collect();
         let looks = download.unanswered.iter().map(|peer| Action::Look(*peer, download.query, pin));
         self.actions.extend(looks);
         if download.unanswered.is_empty() {
@@ -296,9 +297,9 @@ impl Downloader {
         let asked: Vec<_> = download.asked().collect();
         let mut hopeless = BTreeSet::new();
         for (piece, peer, asked) in asked {
-            if asked.at.after(HOPELESS_AFTER) <= now {
+            if asked.at.after(PIECE_TIMEOUT) <= now {
                 hopeless.insert(peer);
-            } else if !asked.late && asked.at.after(LATE_AFTER) <= now {
+            } else if !asked.late && asked.at.after(PIECE_LATE_AFTER) <= now {
                 download.handle_late(peer, piece);
                 self.windows.entry(peer).or_default().handle_late();
             }
@@ -516,16 +517,16 @@ const HOLDERS_MAX: usize = 32;
 const WINDOWS_MAX: usize = HOLDERS_MAX * DOWNLOADS_MAX + WINDOWS_IDLE_MAX;
 const WINDOWS_IDLE_MAX: usize = 64;
 /// Members that are asked at a time whether they have a file, the nearest.
-const LOOK_MAX: usize = 64;
+const LOOKUP_MEMBERS_MAX: usize = 64;
 /// How long an answer may take.
-const LOOK_TIME: Duration = Duration::from_secs(2);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often others are looked for while somebody has the file.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(10);
 /// How often somebody is looked for while nobody has it.
-const LOOK_ALONE_EVERY: Duration = Duration::from_secs(3);
+const LOOKUP_INTERVAL_WITHOUT_HOLDERS: Duration = Duration::from_secs(3);
 /// How long a fetch that had begun goes on while nobody has the file.
-const ALONE_MAX: Duration = Duration::from_secs(20);
+const HOLDERLESS_TIMEOUT: Duration = Duration::from_secs(20);
 /// When a piece is asked of others as well.
-const LATE_AFTER: Duration = Duration::from_secs(2);
+const PIECE_LATE_AFTER: Duration = Duration::from_secs(2);
 /// When nothing is expected of a request any more.
-const HOPELESS_AFTER: Duration = Duration::from_secs(15);
+const PIECE_TIMEOUT: Duration = Duration::from_secs(15);

@@ -64,7 +64,7 @@ struct Partial {
 impl Gathering {
     /// Makes an empty one.
     pub(super) fn new(me: NodeId) -> Self {
-        Self { me, partial: BTreeMap::new(), bucket: Bucket::new(ASKED_PER_SECOND, ASKED_BURST) }
+        Self { me, partial: BTreeMap::new(), bucket: Bucket::new(QUESTIONS_PER_SECOND, QUESTIONS_BURST) }
     }
 
     /// Returns how many nodes wait for something.
@@ -123,7 +123,7 @@ impl Gathering {
             return;
         }
         if partial.asked == 0 {
-            partial.due = now.after(rng.between(ASK_AFTER, ASK_AFTER + ASK_SPREAD));
+            partial.due = now.after(rng.between(QUERY_DELAY, QUERY_DELAY + QUERY_JITTER));
         }
         self.partial.insert(node, partial);
     }
@@ -287,7 +287,7 @@ impl Partial {
     }
 
     fn asked(&mut self, now: Instant, rng: &mut Rng) {
-        let pause = ASK_AGAIN * 3u32.saturating_pow(self.asked);
+        let pause = QUERY_INTERVAL * 3u32.saturating_pow(self.asked);
         self.asked += 1;
         self.due = now.after(rng.between(pause, pause + pause / 10));
     }
@@ -306,16 +306,16 @@ pub(super) const PARTIAL_MAX: usize = 256;
 /// How often what is missing is asked for.
 const ASKED_MAX: u32 = 3;
 /// Nodes asked for in a second, and at once: as many as a reflector may have behind it.
-const ASKED_PER_SECOND: u64 = 10;
-const ASKED_BURST: u64 = 64;
+const QUESTIONS_PER_SECOND: u64 = 10;
+const QUESTIONS_BURST: u64 = 64;
 /// Others that miss the same may ask first.
-const ASK_AFTER: Duration = Duration::from_millis(20);
-const ASK_SPREAD: Duration = Duration::from_millis(100);
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+const QUERY_DELAY: Duration = Duration::from_millis(20);
+const QUERY_JITTER: Duration = Duration::from_millis(100);
+const QUERY_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use super::super::packet::{self, KNOWN_FOR, SERVICE};
+    use super::super::packet::{self, KNOWN_ANSWER_TTL_MIN, SERVICE};
     use super::super::reader::{Record, read};
     use super::*;
 
@@ -331,7 +331,7 @@ mod tests {
             port: 9000,
             slots: 4,
             addresses: vec![IpAddr::from([10, 0, 0, node])],
-            ttl: KNOWN_FOR,
+            ttl: KNOWN_ANSWER_TTL_MIN,
         }
     }
 
@@ -428,8 +428,8 @@ mod tests {
         let mut world = World::new();
         let gone = Record { ttl: Duration::ZERO, ..records(1)[0].clone() };
         assert_eq!(world.hear(&[gone]), [Heard::Goodbye(id(1))]);
-        assert_eq!(world.hear(&records(9)[..1]), [Heard::Mention(id(9), KNOWN_FOR)]);
-        assert_eq!(world.hear(&records(200)[..1]), [Heard::Mention(id(200), KNOWN_FOR)], "itself");
+        assert_eq!(world.hear(&records(9)[..1]), [Heard::Mention(id(9), KNOWN_ANSWER_TTL_MIN)]);
+        assert_eq!(world.hear(&records(200)[..1]), [Heard::Mention(id(200), KNOWN_ANSWER_TTL_MIN)], "itself");
         assert_eq!(world.gathering.len(), 0);
     }
 

@@ -1,7 +1,7 @@
 //! What comes in: answers that tell of nodes, and questions that this node answers.
 
 use super::gather::Heard;
-use super::packet::{self, Announcement, ENUMERATION_TTL, KNOWN_FOR};
+use super::packet::{self, Announcement, ENUMERATION_TTL, KNOWN_ANSWER_TTL_MIN};
 use super::reader::{self, Data, KIND_A, KIND_AAAA, KIND_PTR, KIND_SRV, KIND_TXT, Packet, Question};
 use super::table::Claim;
 use super::{Action, Destination, Discovery, LIFETIME};
@@ -96,7 +96,7 @@ impl Discovery {
 
     /// Says that this node is there where somebody else says that it soon is not (RFC 6762, section 6.6).
     fn object(&mut self, now: Instant, interface: u32, ttl: Duration, rng: &mut Rng) {
-        if let Some(state) = self.interfaces.get_mut(&interface).filter(|_| ttl < KNOWN_FOR) {
+        if let Some(state) = self.interfaces.get_mut(&interface).filter(|_| ttl < KNOWN_ANSWER_TTL_MIN) {
             state.announce_soon(now, rng);
         }
     }
@@ -105,7 +105,7 @@ impl Discovery {
     fn handle_own_announcement(&mut self, now: Instant, heard: &Announcement) {
         let own = |at: &IpAddr| self.interfaces.values().any(|state| state.own.contains(at));
         let elsewhere = heard.addresses.iter().find(|&at| heard.port != self.port || !own(at));
-        let lately = self.copied_at.is_some_and(|then| now.since(then) < COPIED_PAUSE);
+        let lately = self.copied_at.is_some_and(|then| now.since(then) < COPY_REPORT_INTERVAL);
         if let Some(&address) = elsewhere.filter(|_| !lately) {
             self.copied_at = Some(now);
             self.actions.push(Action::Copied(SocketAddr::new(address, heard.port)));
@@ -121,7 +121,7 @@ impl Discovery {
     ) {
         self.lookups.remove(&heard.node);
         let heard_at = |&address: &IpAddr| socket_address(address, heard.port, interface);
-        let lately = self.asked_at.is_some_and(|asked| now.since(asked) < ANSWER_WITHIN);
+        let lately = self.asked_at.is_some_and(|asked| now.since(asked) < ANSWER_TIMEOUT);
         let claim = Claim {
             addresses: heard.addresses.iter().map(heard_at).collect(),
             source: from.ip(),
@@ -171,10 +171,11 @@ impl Discovery {
     }
 }
 
-/// Returns the nodes of which an asker need not be told: it will know them for at least [`KNOWN_FOR`] (RFC 6762, section
+/// Returns the nodes of which an asker need not be told: it will know them for at least [`KNOWN_ANSWER_TTL_MIN`] (RFC 6762, section
 /// 7.1).
 fn known_to_asker(packet: &Packet) -> Vec<NodeId> {
-    let fresh = packet.records.iter().filter(|record| record.ttl >= KNOWN_FOR && record.name.is_service());
+    let fresh =
+        packet.records.iter().filter(|record| record.ttl >= KNOWN_ANSWER_TTL_MIN && record.name.is_service());
     let nodes = fresh.filter_map(|record| match &record.data {
         Data::Pointer(instance) => instance.instance(),
         Data::Address(_) | Data::Server { .. } | Data::Text(_) => None,
@@ -206,6 +207,6 @@ pub(super) fn socket_address(address: IpAddr, port: u16, interface: u32) -> Sock
 /// The port from which all who speak mDNS ask.
 const PORT: u16 = 5353;
 /// How often another node with this node's key is reported.
-const COPIED_PAUSE: Duration = Duration::from_secs(60);
+const COPY_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// How long after a question an announcement may be an answer to it: who just spoke waits for a second.
-const ANSWER_WITHIN: Duration = Duration::from_millis(1_200);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(1_200);

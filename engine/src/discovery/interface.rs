@@ -84,7 +84,7 @@ impl InterfaceState {
             queries: 0,
             next_enumeration: None,
             last_enumeration: None,
-            bucket: Bucket::new(PACKETS_PER_SECOND, BURST),
+            bucket: Bucket::new(PACKETS_PER_SECOND, PACKETS_BURST),
             senders: BTreeMap::new(),
             others: sender_bucket(),
             echoes: Vec::new(),
@@ -133,7 +133,7 @@ impl InterfaceState {
         self.announced = 0;
         self.queries = 0;
         self.news = true;
-        self.next_query = Some(now.after(rng.between(Duration::ZERO, FIRST_QUERY_WITHIN)));
+        self.next_query = Some(now.after(rng.between(Duration::ZERO, FIRST_QUERY_JITTER)));
         self.next_announcement = Some(self.earliest(now, now.after(answer_delay(rng))));
     }
 
@@ -154,7 +154,7 @@ impl InterfaceState {
     /// Says soon that there is such a service: somebody asked which there are.
     pub(super) fn enumerate_soon(&mut self, now: Instant, rng: &mut Rng) {
         let wanted = now.after(answer_delay(rng));
-        let due = self.last_enumeration.map_or(wanted, |last| last.after(ANSWER_PAUSE).max(wanted));
+        let due = self.last_enumeration.map_or(wanted, |last| last.after(ANSWER_INTERVAL).max(wanted));
         self.next_enumeration = Some(self.next_enumeration.map_or(due, |next| next.min(due)));
     }
 
@@ -165,7 +165,7 @@ impl InterfaceState {
 
     /// Takes note that somebody just asked what this node was about to ask; tells whether it was.
     pub(super) fn handle_same_query(&mut self, now: Instant, rng: &mut Rng) -> bool {
-        let about_to = self.next_query.is_some_and(|next| next.since(now) < SAME_QUERY_WITHIN);
+        let about_to = self.next_query.is_some_and(|next| next.since(now) < DUPLICATE_QUERY_WINDOW);
         // With two families on the interface, who asked may not have been heard by all.
         let spares = about_to && self.families.len() == 1;
         if spares {
@@ -176,7 +176,7 @@ impl InterfaceState {
 
     /// Takes note of a question that this node sends, and hears itself.
     pub(super) fn expect_echo(&mut self, now: Instant, families: &[Family], query: &[u8]) {
-        self.echoes.retain(|(sent, _)| now.since(*sent) < ECHO_WITHIN);
+        self.echoes.retain(|(sent, _)| now.since(*sent) < ECHO_TIMEOUT);
         let audible = families.iter().filter(|family| self.families.contains(family));
         self.echoes.extend(audible.map(|_| (now, query.to_vec())));
         self.echoes.drain(..self.echoes.len().saturating_sub(ECHOES_MAX));
@@ -185,7 +185,7 @@ impl InterfaceState {
     /// Tells whether a question is one that this node sent, each of which comes back once. Another node of this host
     /// may ask the same from the same address, and has another coming back.
     pub(super) fn is_echo(&mut self, now: Instant, from: SocketAddr, query: &[u8]) -> bool {
-        let sent = |(sent, bytes): &(Instant, Vec<u8>)| now.since(*sent) < ECHO_WITHIN && bytes == query;
+        let sent = |(sent, bytes): &(Instant, Vec<u8>)| now.since(*sent) < ECHO_TIMEOUT && bytes == query;
         let at = self.echoes.iter().position(sent).filter(|_| self.own.contains(&from.ip()));
         at.map(|at| self.echoes.remove(at)).is_some()
     }
@@ -201,24 +201,28 @@ impl InterfaceState {
         if self.next_announcement.is_some_and(|next| next <= now) {
             due.announce = self.all_families();
             // A refresh goes to the families in turn: each hears of the node before its lifetime is half over.
-            if !self.news && self.announced >= ANNOUNCEMENTS_FIRST && due.announce.len() > 1 {
+            if !self.news && self.announced >= STARTUP_ANNOUNCEMENTS && due.announce.len() > 1 {
                 let at = usize::try_from(self.announced).unwrap_or_default() % due.announce.len();
                 due.announce = vec![due.announce[at]];
             }
             self.announced = self.announced.saturating_add(1);
             self.last_announcement = Some(now);
             self.news = false;
-            let pause = if self.announced < ANNOUNCEMENTS_FIRST { SECOND_ANNOUNCEMENT } else { REFRESH };
+            let pause = if self.announced < STARTUP_ANNOUNCEMENTS {
+                STARTUP_ANNOUNCEMENT_INTERVAL
+            } else {
+                REFRESH_INTERVAL
+            };
             self.next_announcement = Some(now.after(rng.between(pause, pause + pause / 10)));
         }
         if self.next_query.is_some_and(|next| next <= now) {
             due.query = match population {
                 Population::Alone => true,
-                Population::Few => self.queries < QUERIES_FIRST,
+                Population::Few => self.queries < STARTUP_QUERIES,
                 Population::Many => self.queries == 0,
             };
             self.queried(now, rng);
-            if population != Population::Alone && self.queries >= QUERIES_FIRST {
+            if population != Population::Alone && self.queries >= STARTUP_QUERIES {
                 self.next_query = None;
             }
         }
@@ -244,51 +248,51 @@ impl InterfaceState {
     }
 
     fn queried(&mut self, now: Instant, rng: &mut Rng) {
-        let pause = QUERY_AGAIN * 3u32.saturating_pow(self.queries).min(QUERY_PACE_MAX);
+        let pause = QUERY_BACKOFF_MIN * 3u32.saturating_pow(self.queries).min(QUERY_BACKOFF_FACTOR_MAX);
         self.queries = self.queries.saturating_add(1);
         self.next_query = Some(now.after(rng.between(pause, pause + pause / 10)));
     }
 
     fn earliest(&self, now: Instant, wanted: Instant) -> Instant {
-        self.last_announcement.map_or(now, |last| last.after(ANSWER_PAUSE)).max(wanted)
+        self.last_announcement.map_or(now, |last| last.after(ANSWER_INTERVAL)).max(wanted)
     }
 }
 
 /// A shared answer waits a random 20 to 120 ms, so that those of many nodes do not meet (RFC 6762, section 6).
 fn answer_delay(rng: &mut Rng) -> Duration {
-    rng.between(ANSWER_DELAY, ANSWER_DELAY + ANSWER_SPREAD)
+    rng.between(ANSWER_DELAY_MIN, ANSWER_DELAY_MIN + ANSWER_JITTER)
 }
 
 fn sender_bucket() -> Bucket {
     Bucket::new(SENDER_PACKETS_PER_SECOND, SENDER_BURST)
 }
 
-const ANNOUNCEMENTS_FIRST: u32 = 2;
-const SECOND_ANNOUNCEMENT: Duration = Duration::from_secs(1);
-const REFRESH: Duration = Duration::from_secs(60);
-const FIRST_QUERY_WITHIN: Duration = Duration::from_millis(20);
-const QUERY_AGAIN: Duration = Duration::from_secs(1);
+const STARTUP_ANNOUNCEMENTS: u32 = 2;
+const STARTUP_ANNOUNCEMENT_INTERVAL: Duration = Duration::from_secs(1);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
+const FIRST_QUERY_JITTER: Duration = Duration::from_millis(20);
+const QUERY_BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// Queries that every node sends; a node that still knows nobody sends more, ever more rarely.
-const QUERIES_FIRST: u32 = 3;
+const STARTUP_QUERIES: u32 = 3;
 /// The longest pause between queries, in first pauses.
-const QUERY_PACE_MAX: u32 = 60;
+const QUERY_BACKOFF_FACTOR_MAX: u32 = 60;
 /// Another's query stands for this node's own where that was due this soon (RFC 6762, section 7.3).
-const SAME_QUERY_WITHIN: Duration = Duration::from_millis(120);
-const ANSWER_DELAY: Duration = Duration::from_millis(20);
-const ANSWER_SPREAD: Duration = Duration::from_millis(100);
+const DUPLICATE_QUERY_WINDOW: Duration = Duration::from_millis(120);
+const ANSWER_DELAY_MIN: Duration = Duration::from_millis(20);
+const ANSWER_JITTER: Duration = Duration::from_millis(100);
 /// The shortest pause between two announcements on one interface.
-const ANSWER_PAUSE: Duration = Duration::from_secs(1);
+const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 /// Packets of this service read on one interface; those beyond are dropped unread.
 const PACKETS_PER_SECOND: u64 = 200;
 /// Packets that may come at once after a quiet time: what a few hundred nodes say that start together.
-const BURST: u64 = 2000;
+const PACKETS_BURST: u64 = 2000;
 /// The same for one sender: a reflector says what all nodes of another network say, and so does a host of many nodes.
 const SENDER_PACKETS_PER_SECOND: u64 = 50;
 const SENDER_BURST: u64 = 500;
 /// Senders told apart.
 const SENDERS_MAX: usize = 256;
 /// A packet comes back to its sender at once, or never.
-const ECHO_WITHIN: Duration = Duration::from_secs(1);
+const ECHO_TIMEOUT: Duration = Duration::from_secs(1);
 /// Questions awaited back: more than one interface can have under way.
 const ECHOES_MAX: usize = 8;
 

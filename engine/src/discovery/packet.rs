@@ -213,7 +213,7 @@ pub(super) const ADDRESSES_MAX: usize = 8;
 /// Known answers given in one question; they fit into one packet of an Ethernet network.
 pub(super) const KNOWN_MAX: usize = 24;
 /// How long somebody must still know of a node for that node not to answer: half of a lifetime.
-pub(super) const KNOWN_FOR: Duration = Duration::from_secs(150);
+pub(super) const KNOWN_ANSWER_TTL_MIN: Duration = Duration::from_secs(150);
 /// Nobody is believed for longer, whatever a packet says.
 pub(super) const TTL_MAX: Duration = Duration::from_secs(300);
 /// How long others may remember that there is such a service (RFC 6762, section 10).
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn an_announcement_is_small() {
         assert!(announcement().encode().len() <= 200, "{}", announcement().encode().len());
-        let known = [(NodeId([1; 16]), KNOWN_FOR); KNOWN_MAX];
+        let known = [(NodeId([1; 16]), KNOWN_ANSWER_TTL_MIN); KNOWN_MAX];
         assert!(browse(&known).len() <= 1400, "{}", browse(&known).len());
     }
 

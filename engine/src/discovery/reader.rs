@@ -286,7 +286,7 @@ pub(super) const KIND_ANY: u16 = 255;
 
 #[cfg(test)]
 mod tests {
-    use super::super::packet::{self, Announcement, KNOWN_FOR};
+    use super::super::packet::{self, Announcement, KNOWN_ANSWER_TTL_MIN};
     use super::*;
     use proptest::prelude::*;
 
@@ -328,7 +328,7 @@ mod tests {
             assert!(v4.name == target && v6.name == target);
             assert!(packet.records.iter().all(|record| record.ttl == Duration::from_secs(120)));
         }
-        let query = read(&packet::browse(&[(NodeId([1; 16]), KNOWN_FOR)])).unwrap();
+        let query = read(&packet::browse(&[(NodeId([1; 16]), KNOWN_ANSWER_TTL_MIN)])).unwrap();
         assert!(!query.is_response && query.questions[0].name.is_service());
         assert_eq!(query.records.len(), 1);
     }

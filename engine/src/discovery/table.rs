@@ -7,7 +7,7 @@
 //! the same worth stand side by side until one of them proves true.
 
 use super::Action;
-use super::packet::{ADDRESSES_MAX, KNOWN_FOR, KNOWN_MAX};
+use super::packet::{ADDRESSES_MAX, KNOWN_ANSWER_TTL_MIN, KNOWN_MAX};
 use crate::ids::NodeId;
 use crate::local_networks::is_link_local;
 use crate::place::{Place, Standing};
@@ -187,7 +187,7 @@ impl Table {
     /// announced that most cannot be there, only those count that are known to be.
     pub(super) fn known(&self, now: Instant) -> Vec<(NodeId, Duration)> {
         let left = |(&node, entry): (&NodeId, &Entry)| (node, entry.expires.since(now));
-        self.believed().map(left).filter(|(_, left)| *left >= KNOWN_FOR).take(KNOWN_MAX).collect()
+        self.believed().map(left).filter(|(_, left)| *left >= KNOWN_ANSWER_TTL_MIN).take(KNOWN_MAX).collect()
     }
 
     /// Returns how many nodes seem to be there.
@@ -321,7 +321,7 @@ impl Entry {
     /// Has the node forgotten sooner where it could not be reached.
     fn shorten(&mut self, now: Instant) {
         if self.first.failed && !self.known {
-            self.expires = self.expires.min(now.after(UNREACHED_LIFE));
+            self.expires = self.expires.min(now.after(UNREACHED_LIFETIME));
         }
     }
 
@@ -427,4 +427,4 @@ const GOODBYE_GRACE: Duration = Duration::from_secs(2);
 /// Who is silent for so long has missed two refreshes, and others are heard about it.
 const STALE_AFTER: Duration = Duration::from_secs(150);
 /// How long a node that could not be reached is remembered: a little longer than it takes one to announce itself again.
-const UNREACHED_LIFE: Duration = Duration::from_secs(90);
+const UNREACHED_LIFETIME: Duration = Duration::from_secs(90);

@@ -1,7 +1,7 @@
 //! Several services on one or more interfaces, in exact time.
 
 use super::hearing::socket_address;
-use super::packet::KNOWN_FOR;
+use super::packet::KNOWN_ANSWER_TTL_MIN;
 use super::*;
 use crate::place::Standing;
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -244,7 +244,7 @@ fn who_is_known_to_the_asker_does_not_answer() {
     let mut lan = Lan::new(2, &[Family::V4]);
     lan.run(at(10_000));
     let asker = SocketAddr::new(v4(9), 5353);
-    for (known, answers) in [(KNOWN_FOR, 0), (KNOWN_FOR - Duration::from_secs(1), 1)] {
+    for (known, answers) in [(KNOWN_ANSWER_TTL_MIN, 0), (KNOWN_ANSWER_TTL_MIN - Duration::from_secs(1), 1)] {
         lan.said();
         let query = packet::browse(&[(id(1), known)]);
         lan.nodes[0].handle_datagram(lan.now, ETH, asker, &query, &mut lan.rng);

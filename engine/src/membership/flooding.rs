@@ -88,7 +88,7 @@ impl Outbox {
     /// Has a neighbour be asked what it has, unless that was done of late.
     pub(super) fn ask(&mut self, now: Instant, neighbour: NodeId) {
         let Some(entry) = self.neighbours.get_mut(&neighbour) else { return };
-        if entry.compared.is_none_or(|then| now.since(then) >= COMPARE_PAUSE) {
+        if entry.compared.is_none_or(|then| now.since(then) >= COMPARE_INTERVAL) {
             entry.differs = true;
             self.flush_soon(now);
         }
@@ -147,7 +147,7 @@ impl Outbox {
 /// How long changes wait for company before they are sent on.
 pub(super) const FLUSH_DELAY: Duration = Duration::from_millis(10);
 /// The pause between two comparisons with one neighbour.
-const COMPARE_PAUSE: Duration = Duration::from_secs(1);
+const COMPARE_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

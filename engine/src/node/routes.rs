@@ -29,7 +29,7 @@ struct Explanation {
 impl Explanations {
     /// Returns when an explanation is due, measured or not.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.open.values().map(|explanation| explanation.begun.after(PATIENCE)).min()
+        self.open.values().map(|explanation| explanation.begun.after(PROBE_TIMEOUT)).min()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -78,7 +78,7 @@ impl Node {
         }
         let now = self.clock.now;
         let is_done = |explanation: &Explanation| {
-            explanation.asked.is_empty() || now >= explanation.begun.after(PATIENCE)
+            explanation.asked.is_empty() || now >= explanation.begun.after(PROBE_TIMEOUT)
         };
         let open = core::mem::take(&mut self.in_flight.explanations.open);
         let (done, open): (Vec<_>, Vec<_>) =
@@ -95,4 +95,4 @@ pub(super) const EXPLANATIONS_MAX: usize = 16;
 /// Other paths that are told.
 const ALTERNATIVES_MAX: usize = 3;
 /// How long a node on the path may take to answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -151,7 +151,7 @@ impl Diagnostics {
         self.entries
             .iter()
             .map(move |(then, issue)| (now.since(*then), issue))
-            .filter(move |(age, issue)| *age < RECENT || lasting(issue))
+            .filter(move |(age, issue)| *age < ISSUE_RETENTION || lasting(issue))
     }
 }
 
@@ -174,7 +174,7 @@ fn lasts(reason: RefuseReason) -> bool {
 /// Diagnostics kept; beyond, the one seen longest ago goes.
 const ISSUES_MAX: usize = 64;
 /// How long ago something may have been seen to be told still: longer than any pause between two tries.
-const RECENT: Duration = Duration::from_secs(600);
+const ISSUE_RETENTION: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {

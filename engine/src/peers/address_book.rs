@@ -106,8 +106,8 @@ impl AddressBook {
         }
         self.forget_old(now);
         // The larger of two ids waits, so that two nodes that find each other do not both dial.
-        let wait = if self.me > node { LARGER_WAITS } else { Duration::ZERO };
-        let due = now.after(wait + rng.between(Duration::ZERO, DIAL_SPREAD));
+        let wait = if self.me > node { LARGER_ID_DELAY } else { Duration::ZERO };
+        let due = now.after(wait + rng.between(Duration::ZERO, DIAL_JITTER));
         let target = Target::Node(node);
         if let Some(entry) = self.entries.get_mut(&target) {
             let before = core::mem::take(&mut entry.places);
@@ -177,7 +177,7 @@ impl AddressBook {
                 entry.refused = false;
                 entry.known_at = now;
                 // When this link ends, the next dial is not at once.
-                entry.due = now.after(rng.between(REDIAL_PAUSE, REDIAL_PAUSE * 2));
+                entry.due = now.after(rng.between(REDIAL_DELAY, REDIAL_DELAY * 2));
             }
         }
     }
@@ -195,7 +195,7 @@ impl AddressBook {
             tried.failures = tried.failures.saturating_add(1);
         }
         entry.failures = entry.failures.saturating_add(1);
-        let pause = BACKOFF_FIRST.saturating_mul(1 << (entry.failures - 1).min(5)).min(BACKOFF_MAX);
+        let pause = BACKOFF_MIN.saturating_mul(1 << (entry.failures - 1).min(5)).min(BACKOFF_MAX);
         let pause = if shows(Mutant::NoBackoff) { Duration::ZERO } else { pause };
         entry.due = now.after(rng.between(pause * 3 / 4, pause * 5 / 4));
     }
@@ -289,7 +289,7 @@ impl AddressBook {
     fn forget_old(&mut self, now: Instant) {
         if self.entries.len() >= ENTRIES_MAX / 2 {
             self.entries.retain(|target, entry| {
-                matches!(target, Target::Address(_)) || now.since(entry.known_at) < FORGET_AFTER
+                matches!(target, Target::Address(_)) || now.since(entry.known_at) < ENTRY_RETENTION
             });
         }
     }
@@ -315,11 +315,11 @@ fn is_dialable(address: &SocketAddr) -> bool {
 
 /// Nodes and addresses remembered; beyond, new ones are ignored until one goes.
 pub(super) const ENTRIES_MAX: usize = 2048;
-const FORGET_AFTER: Duration = Duration::from_secs(600);
-const LARGER_WAITS: Duration = Duration::from_millis(500);
-const DIAL_SPREAD: Duration = Duration::from_millis(50);
-const REDIAL_PAUSE: Duration = Duration::from_millis(500);
-const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+const ENTRY_RETENTION: Duration = Duration::from_secs(600);
+const LARGER_ID_DELAY: Duration = Duration::from_millis(500);
+const DIAL_JITTER: Duration = Duration::from_millis(50);
+const REDIAL_DELAY: Duration = Duration::from_millis(500);
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

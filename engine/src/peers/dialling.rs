@@ -61,7 +61,7 @@ impl Peers {
                     self.next_dial += 1;
                     self.dials.insert(dial, (target, place));
                     if place.standing == Standing::Claimed {
-                        self.claimed_due = now.after(CLAIMED_PAUSE);
+                        self.claimed_due = now.after(CLAIMED_DIAL_INTERVAL);
                     }
                     self.actions.push(Action::Dial(dial, place.address, expect));
                 }
@@ -115,7 +115,7 @@ pub(super) const DIALS_MAX: usize = 4;
 /// Of these, dials to addresses that are announced from elsewhere.
 const CLAIMED_DIALS_MAX: usize = 2;
 /// The pause between two of these: nobody can have all nodes of a network besiege a third with a few packets.
-const CLAIMED_PAUSE: Duration = Duration::from_millis(100);
+const CLAIMED_DIAL_INTERVAL: Duration = Duration::from_millis(100);
 /// Links that a node dials for; it takes more from others, up to `max_peers`.
 const TARGET_LINKS: usize = 8;
 
@@ -162,8 +162,8 @@ mod tests {
             peers.handle_found(Instant::ZERO, id(n), &[place(200, Standing::Claimed, source)], &mut rng);
         }
         assert_eq!(dialled(&mut peers, LATER, &mut rng).len(), 1);
-        assert_eq!(dialled(&mut peers, LATER.after(CLAIMED_PAUSE), &mut rng).len(), 1);
-        let later = LATER.after(CLAIMED_PAUSE * 2);
+        assert_eq!(dialled(&mut peers, LATER.after(CLAIMED_DIAL_INTERVAL), &mut rng).len(), 1);
+        let later = LATER.after(CLAIMED_DIAL_INTERVAL * 2);
         assert_eq!(dialled(&mut peers, later, &mut rng), [], "one of each source, and two at most");
         peers.handle_found(Instant::ZERO, id(1000), &[place(11, Standing::Own, 11)], &mut rng);
         let [(_, address)] = dialled(&mut peers, later, &mut rng)[..] else { panic!() };

@@ -25,7 +25,7 @@ impl Peers {
     pub(super) fn open_conflict(&mut self, now: Instant, newer: LinkId, older: LinkId) {
         let Some(entry) = self.links.get_mut(&newer) else { return };
         entry.state = LinkState::InConflict;
-        self.identity_conflicts.push(IdentityConflict { newer, older, due: now.after(ANSWER_WITHIN) });
+        self.identity_conflicts.push(IdentityConflict { newer, older, due: now.after(PROBE_TIMEOUT) });
         self.actions.push(Action::Probe(older));
     }
 
@@ -118,4 +118,4 @@ impl Peers {
 }
 
 /// How long the older one has to answer: the time of several round trips, and less than anybody waits for.
-const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);

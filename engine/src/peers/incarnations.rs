@@ -27,7 +27,7 @@ impl Incarnations {
             if held.is_some() {
                 *seen_at = now;
             }
-            if now.since(*seen_at) < COPY_REMEMBERED {
+            if now.since(*seen_at) < DUPLICATE_RETENTION {
                 return true;
             }
             self.copies.remove(&(node, new));
@@ -48,7 +48,7 @@ impl Incarnations {
 
     /// Tells whether an incarnation is known for a copy.
     pub(super) fn is_copy(&self, now: Instant, node: NodeId, incarnation: u64) -> bool {
-        self.copies.get(&(node, incarnation)).is_some_and(|seen_at| now.since(*seen_at) < COPY_REMEMBERED)
+        self.copies.get(&(node, incarnation)).is_some_and(|seen_at| now.since(*seen_at) < DUPLICATE_RETENTION)
     }
 
     /// Takes note that an incarnation of a node lives beside one that started earlier.
@@ -70,7 +70,7 @@ impl Incarnations {
 /// of links.
 pub(super) const INCARNATIONS_MAX: usize = 256;
 /// How long a copy is remembered that was not seen beside the first: should that be gone, the other may take its place.
-const COPY_REMEMBERED: Duration = Duration::from_secs(600);
+const DUPLICATE_RETENTION: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {

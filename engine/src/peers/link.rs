@@ -71,9 +71,9 @@ impl Link {
             since: now,
             frames_in: 0,
             frames_out: 0,
-            frames: Bucket::new(FRAMES_A_SECOND, FRAMES_A_SECOND * 2),
-            bytes: Bucket::new(BYTES_A_SECOND, BYTES_A_SECOND * 2),
-            adverts: Bucket::new(ADVERTS_A_SECOND, ADVERTS_BURST),
+            frames: Bucket::new(FRAMES_PER_SECOND, FRAMES_PER_SECOND * 2),
+            bytes: Bucket::new(BYTES_PER_SECOND, BYTES_PER_SECOND * 2),
+            adverts: Bucket::new(ADVERTS_PER_SECOND, ADVERTS_BURST),
             target,
             incarnation: 0,
             welcome: false,
@@ -95,10 +95,10 @@ impl Link {
 }
 
 /// Frames that a peer may send: many times what a busy mesh needs.
-const FRAMES_A_SECOND: u64 = 5_000;
+const FRAMES_PER_SECOND: u64 = 5_000;
 /// Bytes that a peer may send.
-const BYTES_A_SECOND: u64 = 64 << 20;
+const BYTES_PER_SECOND: u64 = 64 << 20;
 /// New adverts that one peer may have this node check, at some thirty microseconds each.
-const ADVERTS_A_SECOND: u64 = 1_000;
+const ADVERTS_PER_SECOND: u64 = 1_000;
 /// New adverts that one peer may have this node check at once: a mesh that joins another.
 const ADVERTS_BURST: u64 = 8_192;

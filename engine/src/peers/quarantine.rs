@@ -61,13 +61,13 @@ impl Quarantine {
 
 impl Offender {
     fn until(&self) -> Instant {
-        let pause = PAUSE_FIRST.saturating_mul(1 << self.offences.saturating_sub(1).min(16));
-        self.last.after(pause.min(PAUSE_MAX))
+        let pause = BAN_MIN.saturating_mul(1 << self.offences.saturating_sub(1).min(16));
+        self.last.after(pause.min(BAN_MAX))
     }
 
     /// Returns the offences that count at a time: each spell of good conduct makes good for one.
     fn unforgiven(&self, now: Instant) -> u32 {
-        let spells = micros(now.since(self.last)) / micros(FORGIVEN_AFTER);
+        let spells = micros(now.since(self.last)) / micros(FORGIVENESS_INTERVAL);
         self.offences.saturating_sub(u32::try_from(spells).unwrap_or(u32::MAX))
     }
 }
@@ -88,10 +88,10 @@ fn is_offence(fault: PeerFault) -> bool {
 /// Offenders remembered.
 pub(super) const OFFENDERS_MAX: usize = 1_024;
 /// How long a node is left alone after its first offence; each that follows doubles it.
-const PAUSE_FIRST: Duration = Duration::from_secs(5);
-const PAUSE_MAX: Duration = Duration::from_secs(600);
+const BAN_MIN: Duration = Duration::from_secs(5);
+const BAN_MAX: Duration = Duration::from_secs(600);
 /// How long a node must keep to the protocol until one offence is forgiven.
-const FORGIVEN_AFTER: Duration = Duration::from_secs(900);
+const FORGIVENESS_INTERVAL: Duration = Duration::from_secs(900);
 
 #[cfg(test)]
 mod tests {

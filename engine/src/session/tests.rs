@@ -207,7 +207,7 @@ fn nobody_can_stand_in_for_a_member() {
 fn a_first_message_is_not_opened_again_after_its_session_is_gone() {
     let (mut a, mut b) = (Side::new(1), Side::new(2));
     let first = pass(at(0), &mut a, &mut b);
-    let later = at(0).after(IDLE_FOR);
+    let later = at(0).after(IDLE_TIMEOUT);
     assert_eq!(b.sessions.poll_timeout(), Some(later));
     b.sessions.handle_timeout(later);
     assert_eq!(b.sessions.peers.len(), 0);
@@ -253,16 +253,16 @@ fn a_session_gives_way_to_a_new_one_in_time_without_a_gap() {
     let (mut a, mut b) = (Side::new(1), Side::new(2));
     pass(at(0), &mut a, &mut b);
     pass(at(0), &mut b, &mut a);
-    let last = at(0).after(REKEY_AFTER - Duration::from_secs(1));
+    let last = at(0).after(REKEY_INTERVAL - Duration::from_secs(1));
     assert_eq!(kind(&pass(last, &mut a, &mut b)), "session");
     let late = a.seal(last, b.contact(), b"late");
-    let due = at(0).after(REKEY_AFTER);
+    let due = at(0).after(REKEY_INTERVAL);
     assert_eq!(kind(&pass(due, &mut b, &mut a)), "session", "the initiator comes first");
     assert_eq!(kind(&pass(due, &mut a, &mut b)), "first");
     assert_eq!(kind(&pass(due, &mut b, &mut a)), "answer");
     assert_eq!(kind(&pass(due, &mut a, &mut b)), "session");
     assert_eq!(b.open(due, a.contact(), &late), Ok(b"late".to_vec()), "the old one still opens");
-    let over = at(0).after(SESSION_FOR);
+    let over = at(0).after(SESSION_LIFETIME);
     pass(over, &mut a, &mut b);
     assert!(a.sessions.peers[&id(2)].sessions.len() <= 1, "the old one is gone in the end");
 }
@@ -297,7 +297,7 @@ fn a_session_that_one_end_forgot_heals_at_most_once_a_second() {
     let (mut a, mut b) = (Side::new(1), Side::new(2));
     pass(at(0), &mut a, &mut b);
     pass(at(0), &mut b, &mut a);
-    b.sessions.handle_timeout(at(0).after(IDLE_FOR));
+    b.sessions.handle_timeout(at(0).after(IDLE_TIMEOUT));
     let now = at(1_000);
     let lost: Vec<Envelope> = (0..10).map(|_| a.seal(at(1), b.contact(), b"lost")).collect();
     let wanted: Vec<bool> = lost

@@ -286,15 +286,16 @@ fn the_lost_origin_whose_time_ends_first_is_forgotten_for_one_more() {
     let mut worker = worker();
     let origin = |number: usize| {
         let mut id = [9; 16];
-        id[..8].copy_from_slice(&u64::try_from(LOST_MAX - number).unwrap().to_be_bytes());
+        id[..8].copy_from_slice(&u64::try_from(LOST_ORIGINS_MAX - number).unwrap().to_be_bytes());
         NodeId(id)
     };
-    for number in 0..=LOST_MAX {
+    for number in 0..=LOST_ORIGINS_MAX {
         worker.handle_assignment(at(0), origin(number), assignment(1, 1));
         worker.handle_origin_lost(Instant::from_micros(number as u64), origin(number));
     }
-    let known: Vec<bool> = [0, 1, LOST_MAX].map(|number| worker.lost.contains_key(&origin(number))).into();
-    assert_eq!((worker.lost.len(), known), (LOST_MAX, vec![false, true, true]));
+    let known: Vec<bool> =
+        [0, 1, LOST_ORIGINS_MAX].map(|number| worker.lost.contains_key(&origin(number))).into();
+    assert_eq!((worker.lost.len(), known), (LOST_ORIGINS_MAX, vec![false, true, true]));
 }
 
 #[test]
