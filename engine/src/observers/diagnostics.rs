@@ -1,7 +1,7 @@
-//! What went wrong between this node and others, and may be for a person to put right.
+//! Recent problems between this node and others that a person may have to fix.
 //!
-//! An observer of events: it keeps the latest of each kind and party for as long as it may still be true, within a
-//! fixed bound, and forgets what has been made good. Nothing in the node rests on it.
+//! An observer of events. It keeps the latest issue of each kind and peer while it may still persist, within a fixed
+//! bound. An issue that is known to be resolved is removed. It feeds nothing back into the node.
 
 use crate::error::{DialError, PeerFault, StrangerFault};
 use crate::event::{Event, RefuseReason};
@@ -12,53 +12,53 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
-/// One thing that went wrong.
+/// A problem between this node and another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "trouble", rename_all = "snake_case")]
 pub enum Issue {
-    /// The clock of a peer and this node's differ greatly.
+    /// The clock of a peer differs from this node's by more than half a minute.
     ClockDiffers {
         /// The peer.
         peer: NodeId,
-        /// How far its clock is ahead, in milliseconds.
+        /// How far the peer's clock is ahead, in milliseconds.
         ahead_millis: i64,
     },
-    /// A node that is said to be there cannot be dialled.
+    /// A known or configured address could not be dialled.
     DialFailed {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The error.
         error: DialError,
     },
-    /// Another running node holds this node's key.
+    /// Another running node uses this node's key.
     IdentityCopied {
-        /// Where it announces itself, where that was heard.
+        /// The address that it announces, if known.
         address: Option<SocketAddr>,
-        /// Whether this node has cut itself off from the mesh for it, until it is restarted.
+        /// Whether this node has isolated itself from the mesh until it is restarted.
         #[serde(rename = "aside")]
         fenced: bool,
     },
-    /// A link was turned down for a reason that lasts.
+    /// A link was refused for a reason that persists.
     LinkRefused {
-        /// Who is at the other end.
+        /// The peer.
         peer: NodeId,
-        /// Why.
+        /// The reason.
         reason: RefuseReason,
         /// Whether this node refused.
         by_us: bool,
     },
-    /// A peer broke the protocol.
+    /// A peer violated the protocol.
     PeerFault {
         /// The peer.
         peer: NodeId,
-        /// How.
+        /// The violation.
         fault: PeerFault,
     },
-    /// Somebody connects and does not prove who it is.
+    /// An unauthenticated connection failed.
     StrangerFault {
         /// Its address.
         address: IpAddr,
-        /// What goes wrong.
+        /// The error.
         fault: StrangerFault,
     },
 }
@@ -77,7 +77,7 @@ impl Issue {
                 lasts(reason).then_some(Self::LinkRefused { peer, reason, by_us })
             }
             Event::PeerFault { peer, fault } => Some(Self::PeerFault { peer, fault }),
-            // A port scan, or a look whether the port is open.
+            // A port scan, or a test whether the port is open.
             Event::StrangerFault { fault: StrangerFault::HandshakeLeft, .. } => None,
             Event::StrangerFault { remote, fault } => {
                 Some(Self::StrangerFault { address: remote.ip(), fault })
@@ -86,13 +86,13 @@ impl Issue {
         }
     }
 
-    /// Tells whether this is a newer account of the same matter.
+    /// Tells whether this issue replaces an older one.
     fn succeeds(&self, older: &Self) -> bool {
         match (self, older) {
             (Self::ClockDiffers { peer, .. }, Self::ClockDiffers { peer: before, .. })
             | (Self::LinkRefused { peer, .. }, Self::LinkRefused { peer: before, .. }) => peer == before,
             (Self::DialFailed { address, .. }, Self::DialFailed { address: before, .. }) => address == before,
-            // One that gave way has more to say than that there is another.
+            // Being fenced says more than that a duplicate exists.
             (Self::IdentityCopied { fenced, .. }, Self::IdentityCopied { fenced: before, .. }) => {
                 *fenced || !before
             }
@@ -103,15 +103,15 @@ impl Issue {
     }
 }
 
-/// The diagnostics of one node.
+/// The recent issues of one node.
 #[derive(Debug, Default)]
 pub(crate) struct Diagnostics {
-    /// The latest last.
+    /// In the order in which they were last seen.
     entries: Vec<(Instant, Issue)>,
 }
 
 impl Diagnostics {
-    /// Takes in what happened.
+    /// Adds the issue that an event reports, or removes those that it resolves.
     pub(crate) fn handle_event(&mut self, now: Instant, event: &Event) {
         if let Some(issue) = Issue::from_event(event) {
             self.entries.retain(|(_, older)| !issue.succeeds(older));
@@ -137,14 +137,14 @@ impl Diagnostics {
         }
     }
 
-    /// Says how full it is.
+    /// Returns the number of issues and its limit.
     pub(crate) fn occupancy(&self) -> Occupancy {
         Occupancy::new("diagnostics.issues", self.entries.len(), ISSUES_MAX)
     }
 
-    /// Returns what may still be so, and how long ago it was last seen.
+    /// Returns the issues that may still persist, each with the time since it was last seen.
     pub(crate) fn recent(&self, now: Instant) -> impl Iterator<Item = (Duration, &Issue)> {
-        // What lasts until a restart, or for as long as a link does, is not seen again meanwhile.
+        // These persist until a restart or the end of a link, and are reported only once.
         let lasting = |issue: &Issue| {
             matches!(issue, Issue::ClockDiffers { .. } | Issue::IdentityCopied { fenced: true, .. })
         };
@@ -155,7 +155,7 @@ impl Diagnostics {
     }
 }
 
-/// Tells whether a refusal says that something is wrong.
+/// Tells whether a refusal indicates a problem that persists.
 fn lasts(reason: RefuseReason) -> bool {
     match reason {
         RefuseReason::IdentityCopied
@@ -171,9 +171,9 @@ fn lasts(reason: RefuseReason) -> bool {
     }
 }
 
-/// Diagnostics kept; beyond, the one seen longest ago goes.
+/// Maximum number of issues. On overflow the one seen longest ago is evicted.
 const ISSUES_MAX: usize = 64;
-/// How long ago something may have been seen to be told still: longer than any pause between two tries.
+/// How long an issue is kept after it was last seen: longer than any retry interval.
 const ISSUE_RETENTION: Duration = Duration::from_secs(600);
 
 #[cfg(test)]

@@ -1,27 +1,27 @@
-//! How often others did what they should not, by kind, since the node started.
+//! Counts protocol violations and other faults of remote nodes since the node started.
 //!
-//! An observer of events: it only counts. Its size is that of its kinds, whoever does what how often.
+//! An observer of events. Memory is bounded by the number of kinds.
 
 use crate::error::{PeerFault, StrangerFault};
 use crate::event::{DropReason, Event, RefuseReason};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The counts; a kind that never occurred is left out.
+/// The number of faults by kind. Kinds that never occurred are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultCounters {
-    /// Links that broke the protocol.
+    /// Protocol violations by peers.
     pub peers: BTreeMap<PeerFault, u64>,
-    /// Links that this node turned down.
+    /// Links that this node refused.
     pub refused: BTreeMap<RefuseReason, u64>,
-    /// Routed messages that ended here.
+    /// Routed messages that this node dropped.
     pub dropped: BTreeMap<DropReason, u64>,
-    /// Connections of those who did not prove who they are.
+    /// Connections that failed before authentication.
     pub strangers: BTreeMap<StrangerFault, u64>,
 }
 
 impl FaultCounters {
-    /// Takes in what happened.
+    /// Counts an event if it reports a fault.
     pub(crate) fn handle_event(&mut self, event: &Event) {
         #[allow(clippy::wildcard_enum_match_arm, reason = "most events are nobody's fault")]
         match *event {
