@@ -1,4 +1,4 @@
-//! Whom a node may dial, where, and when next.
+//! The address book: the nodes and addresses that may be dialled, and when next.
 
 use crate::ids::NodeId;
 use crate::mutants::{Mutant, shows};
@@ -9,46 +9,46 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Somebody to dial.
+/// A target to dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
-    /// Whoever answers at a configured address.
+    /// Any node that answers at a configured address.
     Address(SocketAddr),
-    /// A node that was found, or that a link led to.
+    /// A node that was discovered, or that a link has led to.
     Node(NodeId),
 }
 
-/// Whom a node may dial.
+/// The addresses of nodes, with their backoff.
 #[derive(Debug)]
 pub(super) struct AddressBook {
     me: NodeId,
     entries: BTreeMap<Target, Candidate>,
 }
 
-/// A dial that is worth its while.
+/// A target that is due, and the address to dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Choice {
     pub(super) target: Target,
     pub(super) place: Place,
-    /// Who must answer, where that is known.
+    /// The node that must answer there, if known.
     pub(super) expect: Option<NodeId>,
 }
 
 #[derive(Debug)]
 struct Candidate {
-    /// Known ones before announced ones, best first.
+    /// Known places before announced ones, best first.
     places: Vec<Tried>,
-    /// Who it is; known from the start of a node, after the first hello of an address.
+    /// The node. For a configured address it is known after the first hello.
     node: Option<NodeId>,
     failures: u32,
     due: Instant,
-    /// Trying again would end the same way.
+    /// The node refused for a reason that persists.
     refused: bool,
-    /// When something was last known to be there.
+    /// When the target was last known to exist.
     known_at: Instant,
 }
 
-/// A place, and how often a dial to it failed.
+/// A place, and the number of failed dials to it.
 #[derive(Clone, Copy, Debug)]
 struct Tried {
     place: Place,
@@ -79,18 +79,18 @@ impl AddressBook {
         self.entries.contains_key(&Target::Node(node))
     }
 
-    /// Adds a node of which it is known where it is, or takes note of its present addresses.
+    /// Adds a node with known addresses, or replaces its known addresses.
     pub(super) fn add(&mut self, now: Instant, node: NodeId, addresses: &[SocketAddr], rng: &mut Rng) {
         let places: Vec<Place> = addresses.iter().copied().map(Place::known).collect();
         self.update(now, node, &places, |place| place.standing == Standing::Known, rng);
     }
 
-    /// Adds a node that is announced, or takes note of where it is announced now.
+    /// Adds an announced node, or replaces its announced addresses.
     pub(super) fn announce(&mut self, now: Instant, node: NodeId, places: &[Place], rng: &mut Rng) {
         self.update(now, node, places, |place| place.standing != Standing::Known, rng);
     }
 
-    /// Puts `places` in the stead of those that `replaced` tells.
+    /// Replaces the places for which `replaced` holds by `places`.
     fn update(
         &mut self,
         now: Instant,
@@ -105,7 +105,7 @@ impl AddressBook {
             return;
         }
         self.forget_old(now);
-        // The larger of two ids waits, so that two nodes that find each other do not both dial.
+        // The larger id waits, so that two nodes that discover each other do not both dial.
         let wait = if self.me > node { LARGER_ID_DELAY } else { Duration::ZERO };
         let due = now.after(wait + rng.between(Duration::ZERO, DIAL_JITTER));
         let target = Target::Node(node);
@@ -120,7 +120,7 @@ impl AddressBook {
                     continue;
                 }
                 let tried = before.iter().find(|tried| tried.place.address == place.address);
-                // An address counts as new where more is known of it than before.
+                // An address counts as new if its standing has improved.
                 let tried = tried.filter(|tried| tried.place.standing >= place.standing);
                 if tried.is_none() {
                     better = better.max(Some(place.standing));
@@ -130,7 +130,7 @@ impl AddressBook {
             }
             if let Some(standing) = better {
                 entry.refused = false;
-                // What anybody may say about a node does not end the pauses between dials to it.
+                // A claim that anybody can make does not reset the backoff.
                 if standing > Standing::Claimed {
                     entry.failures = 0;
                 }
@@ -151,7 +151,7 @@ impl AddressBook {
         self.entries.remove(&Target::Node(node));
     }
 
-    /// Takes note that a node is no longer announced: there is nothing to dial but what is known of it otherwise.
+    /// Handles the expiry of an announcement: only the node's known addresses stay.
     pub(super) fn handle_unannounced(&mut self, node: NodeId) {
         let Some(entry) = self.entries.get_mut(&Target::Node(node)) else { return };
         entry.places.retain(|tried| tried.place.standing == Standing::Known);
@@ -160,7 +160,7 @@ impl AddressBook {
         }
     }
 
-    /// Takes note that a link to a peer is up.
+    /// Resets the backoff of a peer whose link is up.
     pub(super) fn handle_success(
         &mut self,
         now: Instant,
@@ -176,13 +176,13 @@ impl AddressBook {
                 reached.for_each(|tried| tried.failures = 0);
                 entry.refused = false;
                 entry.known_at = now;
-                // When this link ends, the next dial is not at once.
+                // If this link ends, the next dial is delayed.
                 entry.due = now.after(rng.between(REDIAL_DELAY, REDIAL_DELAY * 2));
             }
         }
     }
 
-    /// Takes note that a dial to `address` failed, where it is known to which.
+    /// Handles a failed dial. `address` is the address dialled, if known.
     pub(super) fn handle_failure(
         &mut self,
         now: Instant,
@@ -200,7 +200,7 @@ impl AddressBook {
         entry.due = now.after(rng.between(pause * 3 / 4, pause * 5 / 4));
     }
 
-    /// Takes note that somebody else than the node was found at an address of it.
+    /// Removes an address at which another node answered.
     pub(super) fn handle_wrong(&mut self, target: Target, wrong: SocketAddr) {
         let Some(entry) = self.entries.get_mut(&target) else { return };
         if let Target::Node(_) = target {
@@ -209,8 +209,8 @@ impl AddressBook {
         }
     }
 
-    /// Takes note that a dial led to a node to which no further link is wanted now: who it is is known from now on,
-    /// and the next dial is not at once.
+    /// Handles a dial that led to a node to which no further link is wanted. The node is known from now on, and the
+    /// backoff grows.
     pub(super) fn handle_unneeded(
         &mut self,
         now: Instant,
@@ -226,7 +226,7 @@ impl AddressBook {
         self.handle_failure(now, target, None, rng);
     }
 
-    /// Takes note that a node and this one cannot be peers.
+    /// Stops dialling a node that refused for a reason that persists.
     pub(super) fn handle_refused(&mut self, node: NodeId, target: Option<Target>) {
         for target in [target, Some(Target::Node(node))].into_iter().flatten() {
             if let Some(entry) = self.entries.get_mut(&target) {
@@ -235,7 +235,7 @@ impl AddressBook {
         }
     }
 
-    /// Takes note that nobody wants a link to a node before some time.
+    /// Postpones the next dial to a node.
     pub(super) fn postpone(&mut self, node: NodeId, target: Option<Target>, until: Instant) {
         for target in [target, Some(Target::Node(node))].into_iter().flatten() {
             if let Some(entry) = self.entries.get_mut(&target) {
@@ -244,8 +244,8 @@ impl AddressBook {
         }
     }
 
-    /// Chooses among those that are due, `wanted` and `free` to be dialled: of the best standing, and at random; else
-    /// tells when the next such will be due. Each source of announcements has the same chance, however many nodes it
+    /// Chooses a target that is due, `wanted` and at a `free` place: of the best standing, at random. Otherwise returns
+    /// when the next one is due. Each source of announcements has the same probability, however many nodes it
     /// announces.
     pub(super) fn choose(
         &self,
@@ -285,7 +285,7 @@ impl AddressBook {
         Ok(Choice { target, place, expect })
     }
 
-    /// Makes room: a node that was not heard of for long is no longer dialled.
+    /// Makes room: removes nodes that have not been heard of for long.
     fn forget_old(&mut self, now: Instant) {
         if self.entries.len() >= ENTRIES_MAX / 2 {
             self.entries.retain(|target, entry| {
@@ -296,7 +296,7 @@ impl AddressBook {
 }
 
 impl Candidate {
-    /// Returns where to dial it next: where that failed least often, and there where it is most likely to be.
+    /// Returns the place to dial next: the one with the fewest failures, and of these the one with the best standing.
     fn next_place(&self, free: impl Fn(&Place) -> bool) -> Option<Place> {
         let usable = self.places.iter().filter(|tried| free(&tried.place));
         let order = |tried: &&Tried| (tried.failures, core::cmp::Reverse(tried.place.standing));
@@ -304,8 +304,8 @@ impl Candidate {
     }
 }
 
-/// Tells whether an address leads anywhere: a link-local one does only together with its interface, which the node
-/// itself does not know and which those that hear it on their own network fill in.
+/// Tells whether an address can be dialled. A link-local address needs the index of its interface, which only the host
+/// that hears it knows.
 fn is_dialable(address: &SocketAddr) -> bool {
     match address {
         SocketAddr::V4(_) => true,
@@ -313,7 +313,7 @@ fn is_dialable(address: &SocketAddr) -> bool {
     }
 }
 
-/// Nodes and addresses remembered; beyond, new ones are ignored until one goes.
+/// Maximum number of nodes and addresses. When it is full, new ones are ignored.
 pub(super) const ENTRIES_MAX: usize = 2048;
 const ENTRY_RETENTION: Duration = Duration::from_secs(600);
 const LARGER_ID_DELAY: Duration = Duration::from_millis(500);

@@ -1,11 +1,11 @@
-//! Whom a node dials next, and how many at once.
+//! Chooses the nodes to dial, and bounds the dials in progress.
 //!
-//! A candidate that is a member is worth a dial while the node has too few links and the member has room for one; one
-//! that is no member always is, for it may be a part of the mesh that lost its way. Where no candidate is left, members
-//! become candidates.
+//! An entry of the address book that is a member is dialled while the node has too few links and the member has room.
+//! An entry that is not a member is always dialled, as it may be a part of the mesh that lost its way. When the address
+//! book has nothing to dial, members are added to it.
 //!
-//! The few dials under way are shared out by trust: made-up nodes at addresses where nobody answers hold up each other,
-//! and not those that are there.
+//! The few concurrent dials are divided by trust. So made-up nodes at silent addresses delay each other, but not real
+//! nodes.
 
 use super::address_book::{Choice, Target};
 use super::{Action, Link, LinkState, Member, Peers};
@@ -17,7 +17,8 @@ use crate::time::Instant;
 use core::time::Duration;
 
 impl Peers {
-    /// Returns the links that the node dials for: some below the limit, so that there is room for those who dial it.
+    /// Returns the number of links that the node dials for. It is below the limit, which leaves room for nodes that
+    /// dial this one.
     fn target(&self) -> usize {
         TARGET_LINKS.min(self.max_peers * 3 / 4).max(2).min(self.max_peers)
     }
@@ -40,7 +41,7 @@ impl Peers {
             }
             let busy = |target: Target, node: Option<NodeId>, standing: Standing| {
                 let leads_there = |link: &Link| Some(link.node) == node || link.target == Some(target);
-                // Where a better address is known, nobody waits for what becomes of a worse one.
+                // A dial to an address of lower standing does not block one to a better address.
                 let dialled =
                     |(dialled, place): &(Target, Place)| *dialled == target && place.standing >= standing;
                 self.dials.values().any(dialled)
@@ -50,7 +51,7 @@ impl Peers {
             let wanted = |target, node: Option<NodeId>, standing| {
                 let worth = match node.and_then(&has_room) {
                     Some(has_room) => below_target && has_room,
-                    // Whoever is not in the mesh may be a part of it that lost its way here.
+                    // A node outside the mesh may be a part of it that lost its way.
                     None => true,
                 };
                 worth && !busy(target, node, standing)
@@ -83,7 +84,7 @@ impl Peers {
         }
     }
 
-    /// Tells whether a place may be dialled beside those that are being dialled.
+    /// Tells whether a place may be dialled beside the dials in progress.
     fn has_slot(&self, now: Instant, place: &Place) -> bool {
         let dialled = || self.dials.values().map(|(_, dialled)| dialled);
         let count = |from: Standing, to: Standing| {
@@ -110,13 +111,14 @@ impl Peers {
     }
 }
 
-/// Dials under way at the same time.
+/// Maximum number of concurrent dials.
 pub(super) const DIALS_MAX: usize = 4;
-/// Of these, dials to addresses that are announced from elsewhere.
+/// Maximum number of concurrent dials to addresses that a third party announced.
 const CLAIMED_DIALS_MAX: usize = 2;
-/// The pause between two of these: nobody can have all nodes of a network besiege a third with a few packets.
+/// The minimum interval between two of these. It keeps a few packets from making all nodes of a network flood a third
+/// party.
 const CLAIMED_DIAL_INTERVAL: Duration = Duration::from_millis(100);
-/// Links that a node dials for; it takes more from others, up to `max_peers`.
+/// The number of links that a node dials for. It accepts more, up to `max_peers`.
 const TARGET_LINKS: usize = 8;
 
 #[cfg(test)]
@@ -142,7 +144,7 @@ mod tests {
         peers
     }
 
-    /// Returns the addresses that are dialled now.
+    /// Returns the dials that start now.
     fn dialled(peers: &mut Peers, now: Instant, rng: &mut Rng) -> Vec<(DialId, SocketAddr)> {
         peers.handle_timeout(now, rng, |_| None, core::iter::empty);
         let dials = peers.poll_actions().into_iter().filter_map(|action| {
@@ -168,7 +170,7 @@ mod tests {
         peers.handle_found(Instant::ZERO, id(1000), &[place(11, Standing::Own, 11)], &mut rng);
         let [(_, address)] = dialled(&mut peers, later, &mut rng)[..] else { panic!() };
         assert_eq!(address, place(11, Standing::Own, 11).address);
-        // Where they say that they are there themselves, the last dial is for those that answered twice.
+        // Even if they announce themselves, the last slot is for nodes that answered twice.
         for n in 1001..=1200 {
             let host = u8::try_from(n - 1000).unwrap();
             peers.handle_found(Instant::ZERO, id(n), &[place(host, Standing::Own, host)], &mut rng);
@@ -219,7 +221,7 @@ mod tests {
         peers.handle_found(LATER, id(1), &[right], &mut rng);
         let second = dialled(&mut peers, LATER.after(Duration::from_millis(60)), &mut rng);
         assert_eq!(second.iter().map(|dial| dial.1).collect::<Vec<_>>(), [right.address]);
-        // What anybody says ends no pause.
+        // A claim resets no backoff.
         let mut now = LATER.after(Duration::from_secs(5));
         for dial in [first[0].0, second[0].0] {
             peers.handle_dial_failed(now, dial, DialError::Timeout, &mut rng);
