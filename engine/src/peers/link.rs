@@ -1,4 +1,4 @@
-//! One connection, from its handshake until it is closed, and what its other end may send.
+//! One link, from its handshake until it is closed, and its rate limits.
 
 use super::address_book::Target;
 use crate::event::LinkDownReason;
@@ -8,40 +8,40 @@ use crate::time::Instant;
 use crate::wire::SignedAdvert;
 use core::net::SocketAddr;
 
-/// One connection.
+/// One link.
 #[derive(Debug)]
 pub(crate) struct Link {
-    /// Who is at the other end.
+    /// The node at the other end.
     pub(crate) node: NodeId,
-    /// Its address.
+    /// The address of the other end.
     pub(crate) remote: SocketAddr,
-    /// The product's version there; empty before the hello.
+    /// The product version of the other end; empty before its hello.
     pub(crate) version: String,
-    /// Where the other end takes connections; 0 before the hello.
+    /// The port on which the other end accepts connections; 0 before its hello.
     pub(crate) network_port: u16,
-    /// When the hellos were exchanged, or the connection came up where they were not yet.
+    /// When the hellos were exchanged; before that, when the connection came up.
     pub(crate) since: Instant,
     /// Frames received.
     pub(crate) frames_in: u64,
     /// Frames sent.
     pub(crate) frames_out: u64,
-    /// Frames that the other end may still send.
+    /// The rate limit of received frames.
     pub(crate) frames: Bucket,
-    /// Bytes that the other end may still send.
+    /// The rate limit of received bytes.
     pub(crate) bytes: Bucket,
-    /// Unknown adverts of others that the other end may still have checked.
+    /// The rate limit of signature checks of unknown adverts.
     pub(crate) adverts: Bucket,
     pub(super) target: Option<Target>,
     pub(super) incarnation: u64,
-    /// The other end took this node's hello.
+    /// The other end has accepted this node's hello.
     pub(super) welcome: bool,
-    /// The link to the same node that this one replaces once it is up, and why.
+    /// The link to the same node that this one replaces once it is up, and the reason.
     pub(super) replaces: Option<(LinkId, LinkDownReason)>,
-    /// Where a copy of the other end is, to be told once the link is up.
+    /// The address of a duplicate of the other end, to report to it once the link is up.
     pub(super) copy: Option<SocketAddr>,
-    /// The other end has told of a copy of this node.
+    /// The other end has reported a duplicate of this node.
     pub(crate) copy_told: bool,
-    /// What the other end said of itself, until the link is up.
+    /// The advert in the other end's hello, until the link is up.
     pub(super) advert: Option<SignedAdvert>,
     pub(super) state: LinkState,
 }
@@ -50,18 +50,18 @@ pub(crate) struct Link {
 pub(super) enum LinkState {
     /// Waits for the other end's hello.
     Greeting,
-    /// The other end's hello says that it took the place of one to which there is a link.
+    /// Waits for the probe of an older link to another incarnation of the node.
     InConflict,
-    /// This node took the other end's hello, and waits to hear the same of its own.
+    /// This node has accepted the other end's hello, and waits for the acceptance of its own.
     Accepted,
-    /// Both took each other's hello.
+    /// Both ends have accepted each other's hello.
     Up,
     /// Waits for the connection to close.
     Closing,
 }
 
 impl Link {
-    /// Makes a connection that came up; `target` is what was dialled, where this node did.
+    /// Creates a link whose connection came up. `target` is what this node dialled, if it did.
     pub(super) fn new(now: Instant, node: NodeId, remote: SocketAddr, target: Option<Target>) -> Self {
         Self {
             node,
@@ -94,11 +94,11 @@ impl Link {
     }
 }
 
-/// Frames that a peer may send: many times what a busy mesh needs.
+/// Frames that a peer may send per second: many times what a busy mesh needs.
 const FRAMES_PER_SECOND: u64 = 5_000;
-/// Bytes that a peer may send.
+/// Bytes that a peer may send per second.
 const BYTES_PER_SECOND: u64 = 64 << 20;
-/// New adverts that one peer may have this node check, at some thirty microseconds each.
+/// New adverts that a peer may have checked per second, at about 30 µs each.
 const ADVERTS_PER_SECOND: u64 = 1_000;
-/// New adverts that one peer may have this node check at once: a mesh that joins another.
+/// New adverts that a peer may have checked in a burst: a mesh that joins another.
 const ADVERTS_BURST: u64 = 8_192;

@@ -1,8 +1,8 @@
-//! Who broke the protocol is left alone for a while: longer with each offence, and forgiven in time.
+//! Quarantine: bans peers that violated the protocol, for longer with each violation, and forgives them in time.
 //!
-//! Who a node is, its link's handshake has proved, so nobody is put here for what another did. Slowness is no offence:
-//! a hello that is late, a stream that ends early or a peer that does not read may be the network's doing, and a file that
-//! is another its disk's.
+//! The handshake of a link has authenticated the peer, so no node is banned for another's violation. Slowness is no
+//! violation: a late hello, a truncated stream or a peer that does not read may be the network's fault, and a corrupt
+//! file the disk's.
 
 use crate::error::PeerFault;
 use crate::ids::NodeId;
@@ -10,7 +10,7 @@ use crate::time::{Instant, micros};
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// Those who broke the protocol of late.
+/// The peers that violated the protocol recently.
 #[derive(Debug, Default)]
 pub(super) struct Quarantine {
     offenders: BTreeMap<NodeId, Offender>,
@@ -18,13 +18,13 @@ pub(super) struct Quarantine {
 
 #[derive(Clone, Copy, Debug)]
 struct Offender {
-    /// Offences that are not forgiven yet.
+    /// Violations that are not forgiven yet.
     offences: u32,
     last: Instant,
 }
 
 impl Quarantine {
-    /// Takes note of what a node did wrong; returns until when it is left alone, where that is an offence.
+    /// Records a violation. Returns the end of the ban, if the fault warrants one.
     pub(super) fn handle_fault(&mut self, now: Instant, node: NodeId, fault: PeerFault) -> Option<Instant> {
         if !is_offence(fault) {
             return None;
@@ -35,17 +35,17 @@ impl Quarantine {
         Some(entry.until())
     }
 
-    /// Returns until when links to a node are turned down, where they are now.
+    /// Returns the end of a node's ban, if it is banned now.
     pub(super) fn holds(&self, now: Instant, node: NodeId) -> Option<Instant> {
         self.offenders.get(&node).map(Offender::until).filter(|until| now < *until)
     }
 
-    /// Returns how many are remembered.
+    /// Returns the number of offenders.
     pub(super) fn len(&self) -> usize {
         self.offenders.len()
     }
 
-    /// Makes sure that one more may be remembered: those forgiven go first, then whoever may come back soonest.
+    /// Makes room for one more offender. Forgiven ones are evicted first, then the one whose ban ends first.
     fn make_room(&mut self, now: Instant, node: NodeId) {
         if self.offenders.len() < OFFENDERS_MAX || self.offenders.contains_key(&node) {
             return;
@@ -65,7 +65,7 @@ impl Offender {
         self.last.after(pause.min(BAN_MAX))
     }
 
-    /// Returns the offences that count at a time: each spell of good conduct makes good for one.
+    /// Returns the number of violations that count now. Each interval without one forgives one.
     fn unforgiven(&self, now: Instant) -> u32 {
         let spells = micros(now.since(self.last)) / micros(FORGIVENESS_INTERVAL);
         self.offences.saturating_sub(u32::try_from(spells).unwrap_or(u32::MAX))
@@ -85,12 +85,12 @@ fn is_offence(fault: PeerFault) -> bool {
     }
 }
 
-/// Offenders remembered.
+/// Maximum number of offenders to remember.
 pub(super) const OFFENDERS_MAX: usize = 1_024;
-/// How long a node is left alone after its first offence; each that follows doubles it.
+/// The ban after the first violation. Each further one doubles it.
 const BAN_MIN: Duration = Duration::from_secs(5);
 const BAN_MAX: Duration = Duration::from_secs(600);
-/// How long a node must keep to the protocol until one offence is forgiven.
+/// How long a node must comply until one violation is forgiven.
 const FORGIVENESS_INTERVAL: Duration = Duration::from_secs(900);
 
 #[cfg(test)]
