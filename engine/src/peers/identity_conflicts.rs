@@ -1,9 +1,8 @@
-//! Another incarnation of a node says hello while the link to the one before is up: has it started anew, or do two
-//! machines hold one key?
+//! Resolves identity conflicts: a second incarnation of a node says hello while the link to the first is up.
 //!
-//! Nothing is taken from the older link before that is known. It is asked for a sign of life, and the newer one waits: an
-//! answer to a question that came after the hello proves that both live, and the one that started earlier is kept.
-//! Where the older link goes down, or does not answer in time, the newer takes its place.
+//! Either the node has restarted, or two machines use one key. The older link is probed, and the newer one waits. An
+//! answer to a probe sent after the hello proves that both are alive; then the one that started earlier is kept. If the
+//! older link goes down, or the probe times out, the newer link replaces it.
 
 use super::{Action, LinkState, Peers};
 use crate::event::{LinkDownReason, RefuseReason};
@@ -12,7 +11,7 @@ use crate::rng::Rng;
 use crate::time::Instant;
 use core::time::Duration;
 
-/// A link that waits for what is heard of an older one.
+/// A newer link that waits for the probe of an older one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct IdentityConflict {
     newer: LinkId,
@@ -21,7 +20,7 @@ pub(super) struct IdentityConflict {
 }
 
 impl Peers {
-    /// Has a link whose hello was taken in wait until more is known of an older one.
+    /// Starts an identity conflict: probes the older link and lets the newer one wait.
     pub(super) fn open_conflict(&mut self, now: Instant, newer: LinkId, older: LinkId) {
         let Some(entry) = self.links.get_mut(&newer) else { return };
         entry.state = LinkState::InConflict;
@@ -29,7 +28,7 @@ impl Peers {
         self.actions.push(Action::Probe(older));
     }
 
-    /// Tells whether an incarnation, of whom another link says hello, waits already.
+    /// Tells whether another link with this incarnation already waits.
     pub(super) fn is_in_conflict(&self, older: LinkId, incarnation: u64) -> bool {
         let waits = |conflict: &IdentityConflict| {
             let newer = self.links.get(&conflict.newer);
@@ -38,8 +37,8 @@ impl Peers {
         self.identity_conflicts.iter().any(waits)
     }
 
-    /// Takes note that the other end of a link answered the last question: it lives, and did so after each hello that
-    /// made a question of it.
+    /// Handles a probe reply on the older link: the old incarnation is alive, so its conflicts are duplicate keys, not
+    /// restarts.
     pub(crate) fn handle_answer(&mut self, now: Instant, older: LinkId, rng: &mut Rng) {
         let (over, rest) =
             self.identity_conflicts.iter().copied().partition(|conflict| conflict.older == older);
@@ -49,8 +48,8 @@ impl Peers {
         }
     }
 
-    /// Lets the one that waits for what is heard of a link take its place before it is gone, where both its ends are
-    /// ready: so nobody sees the node go and come back.
+    /// Lets a waiting link take over before the older one is removed, if both its ends are ready. So no one sees the
+    /// node leave and return.
     pub(super) fn hand_over(&mut self, now: Instant, older: LinkId, rng: &mut Rng) {
         let is_ready = |conflict: &&IdentityConflict| {
             let newer = self.links.get(&conflict.newer);
@@ -64,7 +63,7 @@ impl Peers {
         self.accept(now, newer, rng);
     }
 
-    /// Decides between two that live.
+    /// Keeps the incarnation that started earlier, if both are alive.
     fn settle_copies(
         &mut self,
         now: Instant,
@@ -93,7 +92,7 @@ impl Peers {
         }
     }
 
-    /// Lets those take the older one's place of which that has gone or says nothing.
+    /// Lets waiting links take over where the older one is down or its probe has timed out.
     pub(super) fn settle_conflicts(&mut self, now: Instant, rng: &mut Rng) {
         let is_over =
             |conflict: &IdentityConflict| conflict.due <= now || self.peer_of(conflict.older).is_none();
@@ -104,18 +103,18 @@ impl Peers {
             else {
                 continue;
             };
-            // By now there may be another one.
+            // Another link may have taken its place by now.
             let older = self.by_node.get(&entry.node).copied();
             entry.replaces = older.map(|older| (older, LinkDownReason::Restarted));
             self.accept(now, newer, rng);
         }
     }
 
-    /// Returns when the first of those that wait has waited for long enough.
+    /// Returns the deadline of the first probe.
     pub(super) fn conflicts_due(&self) -> Option<Instant> {
         self.identity_conflicts.iter().map(|conflict| conflict.due).min()
     }
 }
 
-/// How long the older one has to answer: the time of several round trips, and less than anybody waits for.
+/// How long a probe may take: several round trips, but less than any timeout of a user.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,26 +1,26 @@
-//! Which life of a node a link is to, and which of two that go on side by side is kept.
+//! Tells restarts of a node from duplicates of its key.
 //!
-//! A node that starts anew takes the place of its earlier life at once. One that comes back after another took its
-//! place was no earlier life: two nodes hold one key, and the one that started earlier is kept. The other is known for
-//! a copy from then on, so that it is not taken for a restart again where the first has no link at the time.
+//! A restarted node replaces its earlier incarnation at once. An incarnation that returns after it was replaced was not
+//! an earlier one: two nodes use one key, and the one that started earlier is kept. The other is remembered as a
+//! duplicate. So it is not mistaken for a restart while the first has no link.
 
 use crate::ids::NodeId;
 use crate::time::Instant;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// What a node knows of the lives of others.
+/// The known incarnations of other nodes.
 #[derive(Debug, Default)]
 pub(super) struct Incarnations {
-    /// The incarnation of each node that another took the place of.
+    /// The incarnation of each node that was last replaced.
     replaced: BTreeMap<NodeId, u64>,
-    /// Incarnations that live beside one that started earlier, with when that was last seen.
+    /// The known duplicates, with the time when each was last seen beside the original.
     copies: BTreeMap<(NodeId, u64), Instant>,
 }
 
 impl Incarnations {
-    /// Takes in the incarnation that a node says it is, while a link to incarnation `held` of it is there; tells
-    /// whether it is a copy, to be turned down.
+    /// Handles the incarnation in a node's hello, while a link to incarnation `held` is up. Tells whether it is a
+    /// duplicate to refuse.
     pub(super) fn handle_hello(&mut self, now: Instant, node: NodeId, held: Option<u64>, new: u64) -> bool {
         let held = held.filter(|held| *held != new);
         if let Some(seen_at) = self.copies.get_mut(&(node, new)) {
@@ -46,12 +46,12 @@ impl Incarnations {
         false
     }
 
-    /// Tells whether an incarnation is known for a copy.
+    /// Tells whether an incarnation is a known duplicate.
     pub(super) fn is_copy(&self, now: Instant, node: NodeId, incarnation: u64) -> bool {
         self.copies.get(&(node, incarnation)).is_some_and(|seen_at| now.since(*seen_at) < DUPLICATE_RETENTION)
     }
 
-    /// Takes note that an incarnation of a node lives beside one that started earlier.
+    /// Records a duplicate of a node that started earlier.
     pub(super) fn handle_copy(&mut self, now: Instant, node: NodeId, copy: u64) {
         self.copies.insert((node, copy), now);
         if self.copies.len() > INCARNATIONS_MAX {
@@ -60,16 +60,17 @@ impl Incarnations {
         }
     }
 
-    /// Returns of how many nodes an earlier life is remembered, and how many copies.
+    /// Returns the number of replaced incarnations and of duplicates.
     pub(super) fn len(&self) -> (usize, usize) {
         (self.replaced.len(), self.copies.len())
     }
 }
 
-/// Earlier lives, and copies, remembered; beyond, any of those goes, and the oldest of these: it costs one more change
-/// of links.
+/// Maximum replaced incarnations and known duplicates to remember. On overflow an arbitrary incarnation or the oldest
+/// duplicate is evicted, at the cost of one extra link replacement.
 pub(super) const INCARNATIONS_MAX: usize = 256;
-/// How long a copy is remembered that was not seen beside the first: should that be gone, the other may take its place.
+/// How long a duplicate is remembered after it was last seen beside the original. After that it may take the original's
+/// place.
 const DUPLICATE_RETENTION: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
@@ -88,7 +89,7 @@ mod tests {
         assert!(!incarnations.handle_hello(at(0), NODE, None, 10));
         assert!(!incarnations.handle_hello(at(1), NODE, Some(10), 20));
         assert!(!incarnations.handle_hello(at(2), NODE, Some(20), 30));
-        // Its clock was set back meanwhile.
+        // Its clock was set back before the restart.
         assert!(!incarnations.handle_hello(at(3), NODE, Some(30), 5));
         assert_eq!(incarnations.len(), (1, 0));
     }
