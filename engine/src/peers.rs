@@ -1,8 +1,8 @@
-//! Who this node is linked to, whom it dials and whom it turns down.
+//! The links of this node: which nodes it dials, accepts and refuses.
 //!
-//! A node dials until it has its target number of links, at most four at once, with growing pauses after failures.
-//! Two nodes that dial each other at the same time keep exactly one link: the one dialled by the smaller id. Where
-//! an older link may be a dead one that nobody closed, it is put in doubt rather than trusted.
+//! A node dials until it has its target number of links, at most four at once, with exponential backoff. If two nodes
+//! dial each other at the same time, they keep exactly one link: the one dialled by the smaller id. A new link never
+//! displaces an older one unheard: an older link that may be dead is probed first.
 
 mod address_book;
 mod dialling;
@@ -35,49 +35,49 @@ pub(crate) use link::Link;
 /// A command to the parent or a report to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Tell the other end that another living node holds its key, and where that connected from.
+    /// Tell the other end that another running node uses its key, and from which address that one connected.
     Copied(LinkId, SocketAddr),
-    /// Connect.
+    /// Dial an address, and expect this node there if given.
     Dial(DialId, SocketAddr, Option<NodeId>),
-    /// A dial failed, to a node where it is known which one was to be there.
+    /// A dial failed. The node that was expected there, if known.
     DialFailed(SocketAddr, DialError, Option<NodeId>),
     /// Close the link.
     Disconnect(LinkId),
-    /// The link may be dead: ask for a sign of life.
+    /// Probe the link: it may be dead.
     Probe(LinkId),
-    /// The link is no longer one to a peer.
+    /// The link is no longer up.
     Down(LinkId, NodeId, LinkDownReason),
-    /// The other end broke the protocol.
+    /// The peer violated the protocol.
     Fault(NodeId, PeerFault),
-    /// Tell the other end why, then close the link.
+    /// Send the reason to the other end, then close the link.
     Refuse(LinkId, NodeId, RefuseReason),
-    /// The other end turned the link down.
+    /// The other end refused the link.
     Refused(NodeId, RefuseReason),
-    /// Introduce this node.
+    /// Send this node's hello.
     SayHello(LinkId),
-    /// Tell the other end that its hello was taken.
+    /// Tell the other end that its hello was accepted.
     SayWelcome(LinkId),
-    /// The link is now one to a peer.
+    /// The link is up.
     Up(LinkId, NodeId, SocketAddr, bool),
 }
 
-/// What the hello of a peer says, checked for form.
+/// The content of a peer's hello. Its form has been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Introduction<'a> {
     pub(crate) network: &'a str,
     pub(crate) incarnation: u64,
     pub(crate) version: &'a str,
     pub(crate) addresses: &'a [SocketAddr],
-    /// Links that the other end has.
+    /// The number of links of the other end.
     pub(crate) links: usize,
 }
 
-/// A member of the mesh, as far as it matters for dialling.
+/// What dialling needs to know of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Member<'a> {
     pub(crate) node: NodeId,
     pub(crate) addresses: &'a [SocketAddr],
-    /// Whether it would take one more link.
+    /// Whether the member accepts one more link.
     pub(crate) has_room: bool,
 }
 
@@ -88,30 +88,30 @@ pub(crate) struct Peers {
     network: String,
     max_peers: usize,
     accepting: bool,
-    /// Another node holds this node's key, and this one gives way.
+    /// Another node uses this node's key, and this node gives way to it.
     fenced: bool,
     incarnations: Incarnations,
-    /// Links that wait for what is heard of an older one; each is new.
+    /// Links that wait for the result of a probe. Each is new.
     identity_conflicts: Vec<IdentityConflict>,
     quarantine: Quarantine,
     links: BTreeMap<LinkId, Link>,
-    /// The one link to each node that was accepted or is up.
+    /// The one link to each node that is accepted or up.
     by_node: BTreeMap<NodeId, LinkId>,
-    /// When the hello of each new link is late, in this order; some of these may be new no longer.
+    /// The hello deadlines of new links, in ascending order. Some of these links may be past their hello.
     hellos: VecDeque<(Instant, LinkId)>,
     address_book: AddressBook,
     dials: BTreeMap<DialId, (Target, Place)>,
     next_dial: u64,
-    /// When the next place may be dialled that somebody else announces.
+    /// When the next claimed address may be dialled.
     claimed_due: Instant,
-    /// Whether anything changed since the last look for somebody to dial.
+    /// Whether anything has changed since the last search for a node to dial.
     stale: bool,
     dial_due: Option<Instant>,
     actions: Vec<Action>,
 }
 
 impl Peers {
-    /// Makes a node without links, which dials the bootstrap addresses besides what it will be told of.
+    /// Creates a node without links. It dials the bootstrap addresses and the nodes that it learns of.
     pub(crate) fn new(me: NodeId, network: String, max_peers: u16, bootstrap: &[SocketAddr]) -> Self {
         Self {
             me,
@@ -135,18 +135,18 @@ impl Peers {
         }
     }
 
-    /// Begins to dial and to take links.
+    /// Starts to dial and to accept links.
     pub(crate) fn handle_active(&mut self) {
         self.accepting = true;
         self.stale = true;
     }
 
-    /// Turns down what comes from now on; the links stay.
+    /// Refuses new links from now on. Existing links stay.
     pub(crate) fn handle_leave(&mut self) {
         self.accepting = false;
     }
 
-    /// Leaves the mesh to another node with the same key: closes every link, and takes and makes none.
+    /// Fences this node off because another one uses its key: closes every link, and accepts and makes none.
     pub(crate) fn handle_copied(&mut self) {
         self.accepting = false;
         self.fenced = true;
@@ -155,29 +155,29 @@ impl Peers {
         }
     }
 
-    /// Takes note that an incarnation of a node lives beside one that started earlier. A link to it stays for now: over
-    /// it, the copy hears of the other and gives way.
+    /// Marks an incarnation of a node as a duplicate of one that started earlier. A link to the duplicate stays for
+    /// now: over it, the duplicate learns of the other and gives way.
     pub(crate) fn handle_copy(&mut self, now: Instant, node: NodeId, copy: u64) {
         self.incarnations.handle_copy(now, node, copy);
     }
 
-    /// Takes note of where a node is announced.
+    /// Records where a node is announced.
     pub(crate) fn handle_found(&mut self, now: Instant, node: NodeId, places: &[Place], rng: &mut Rng) {
         self.address_book.announce(now, node, places, rng);
         self.stale = true;
     }
 
-    /// Takes note that a node is no longer announced.
+    /// Handles the expiry of a node's announcement.
     pub(crate) fn handle_unannounced(&mut self, node: NodeId) {
         self.address_book.handle_unannounced(node);
     }
 
-    /// Takes note that a node said goodbye: there is nothing to dial.
+    /// Handles a node's goodbye: removes its addresses.
     pub(crate) fn handle_left(&mut self, node: NodeId) {
         self.address_book.remove(node);
     }
 
-    /// Takes in a new connection.
+    /// Handles a new connection.
     pub(crate) fn handle_link_up(
         &mut self,
         now: Instant,
@@ -214,9 +214,9 @@ impl Peers {
         }
     }
 
-    /// Takes in the other end's hello, or turns it down; `advert` is what it says of itself. `spare` names a peer
-    /// whose link could go, in case that this node is full and the other has no link at all: so nobody is left out of
-    /// a mesh in which everybody is full.
+    /// Accepts or refuses the other end's hello. `advert` is the advert in it. `spare` names a peer whose link may be
+    /// closed. It is asked if this node is full and the other end has no link at all, so that a full mesh leaves no
+    /// node out.
     pub(crate) fn handle_hello(
         &mut self,
         now: Instant,
@@ -278,7 +278,7 @@ impl Peers {
         self.accept(now, link, rng);
     }
 
-    /// Takes the other end's hello.
+    /// Accepts the other end's hello.
     fn accept(&mut self, now: Instant, link: LinkId, rng: &mut Rng) {
         let Some(entry) = self.links.get_mut(&link) else { return };
         entry.state = LinkState::Accepted;
@@ -295,7 +295,7 @@ impl Peers {
         spared.is_some()
     }
 
-    /// Takes note that the other end took this node's hello.
+    /// Handles the other end's acceptance of this node's hello.
     pub(crate) fn handle_welcome(&mut self, now: Instant, link: LinkId, rng: &mut Rng) {
         match self.links.get_mut(&link) {
             Some(entry) if !entry.welcome => entry.welcome = true,
@@ -305,8 +305,8 @@ impl Peers {
         self.establish(now, link, rng);
     }
 
-    /// Makes the link one to a peer, once both ends took each other's hello: neither then believes in a link that
-    /// the other has turned down.
+    /// Marks the link as up once both ends have accepted each other's hello. So neither end relies on a link that the
+    /// other has refused.
     fn establish(&mut self, now: Instant, link: LinkId, rng: &mut Rng) {
         let Some(entry) = self.links.get_mut(&link) else { return };
         if entry.state != LinkState::Accepted || !entry.welcome {
@@ -325,7 +325,7 @@ impl Peers {
         self.actions.extend(copy.map(|at| Action::Copied(link, at)));
     }
 
-    /// Turns a link down: tells the other end why, and closes.
+    /// Refuses a link: sends the reason and closes.
     pub(crate) fn refuse(&mut self, link: LinkId, reason: RefuseReason) {
         let Some(entry) = self.links.get_mut(&link).filter(|entry| entry.state != LinkState::Closing) else {
             return;
@@ -339,7 +339,7 @@ impl Peers {
         self.unlink(link, node, before, LinkDownReason::Closed);
     }
 
-    /// Takes note that the other end turned the link down; it will close it.
+    /// Handles a refusal by the other end, which closes the link.
     pub(crate) fn handle_refused(&mut self, now: Instant, link: LinkId, reason: RefuseReason, rng: &mut Rng) {
         let Some(entry) = self.links.get(&link) else { return };
         let (node, target) = (entry.node, entry.target);
@@ -352,7 +352,7 @@ impl Peers {
         self.close(link, LinkDownReason::Closed);
     }
 
-    /// Takes note that the other end broke the protocol, and closes the link.
+    /// Handles a protocol violation: closes the link and bans the peer if the violation warrants it.
     pub(crate) fn handle_fault(&mut self, now: Instant, link: LinkId, fault: PeerFault) {
         if let Some(entry) = self.links.get(&link).filter(|entry| entry.state != LinkState::Closing) {
             let (node, target) = (entry.node, entry.target);
@@ -364,8 +364,8 @@ impl Peers {
         }
     }
 
-    /// Takes note that the stream of a link ended inside of a frame. What ends it is no fault as such: it may be the
-    /// end of the other node.
+    /// Handles a stream that ended inside a frame. It is reported but not punished, as the other node may just have
+    /// died.
     pub(crate) fn handle_truncated(&mut self, link: LinkId) {
         if let Some(entry) = self.links.get(&link).filter(|entry| entry.state != LinkState::Closing) {
             self.actions.push(Action::Fault(entry.node, PeerFault::FrameTruncated));
@@ -388,7 +388,7 @@ impl Peers {
         self.stale = true;
     }
 
-    /// Takes note that a connection is gone.
+    /// Handles the end of a connection.
     pub(crate) fn handle_link_down(&mut self, now: Instant, link: LinkId, rng: &mut Rng) {
         self.hand_over(now, link, rng);
         let Some(entry) = self.links.remove(&link) else { return };
@@ -403,10 +403,11 @@ impl Peers {
         }
     }
 
-    /// Takes note that a link which was in `state` is no longer the one to its node.
+    /// Removes a link from the index of its node. `state` is its state before.
     fn unlink(&mut self, link: LinkId, node: NodeId, state: LinkState, reason: LinkDownReason) {
         if self.by_node.get(&node) == Some(&link) {
-            // The place goes on to the link that was taken in its stead, or somebody else would take it meanwhile.
+            // The slot passes to a link that has been accepted in its place. Otherwise another node could take it
+            // meanwhile.
             let mut links = self.links.iter();
             let next = links.find(|(_, entry)| entry.node == node && entry.state == LinkState::Accepted);
             match next.map(|(next, _)| *next) {
@@ -419,7 +420,7 @@ impl Peers {
         }
     }
 
-    /// Takes note that a dial failed.
+    /// Handles a failed dial.
     pub(crate) fn handle_dial_failed(&mut self, now: Instant, dial: DialId, error: DialError, rng: &mut Rng) {
         let Some((target, place)) = self.dials.remove(&dial) else { return };
         let node = match target {
@@ -434,9 +435,9 @@ impl Peers {
         self.stale = true;
     }
 
-    /// Does what is due. `members` are those that the mesh knows of and where to dial them, and `has_room` tells of
-    /// one of them whether it would take one more link; what is among the candidates but not among the members may be
-    /// a part of the mesh that lost its way to this one.
+    /// Handles due timeouts, and dials. `members` are the known members and their addresses; `has_room` tells whether a
+    /// member accepts one more link. A node that is in the address book but not a member may be a part of the mesh that
+    /// lost its way to this one.
     pub(crate) fn handle_timeout<'a, M>(
         &mut self,
         now: Instant,
@@ -463,55 +464,55 @@ impl Peers {
         }
     }
 
-    /// Returns when something will be due.
+    /// Returns the next deadline.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let hello = self.hellos.iter().find(|(_, link)| self.is_new(*link)).map(|(due, _)| *due);
         [hello, self.conflicts_due(), self.dial_due.filter(|_| self.accepting)].into_iter().flatten().min()
     }
 
-    /// Returns what is wanted or was found out, in order.
+    /// Returns the queued actions, in order.
     pub(crate) fn poll_actions(&mut self) -> Vec<Action> {
         core::mem::take(&mut self.actions)
     }
 
-    /// Returns the link to a peer.
+    /// Returns the link to a peer that is up.
     pub(crate) fn link_to(&self, node: NodeId) -> Option<LinkId> {
         let link = *self.by_node.get(&node)?;
         self.peer_of(link).map(|_| link)
     }
 
-    /// Returns a connection.
+    /// Returns a link.
     pub(crate) fn link_mut(&mut self, link: LinkId) -> Option<&mut Link> {
         self.links.get_mut(&link)
     }
 
-    /// Returns the peer at the other end of a link that is up.
+    /// Returns the peer of a link that is up.
     pub(crate) fn peer_of(&self, link: LinkId) -> Option<NodeId> {
         self.links.get(&link).filter(|entry| entry.state == LinkState::Up).map(|entry| entry.node)
     }
 
-    /// Tells whether a link is neither up yet nor closing.
+    /// Tells whether a link is neither up nor closing.
     pub(crate) fn is_new(&self, link: LinkId) -> bool {
         self.links.get(&link).is_some_and(Link::is_new)
     }
 
-    /// Tells whether the other end's hello was taken.
+    /// Tells whether the other end's hello has been accepted.
     pub(crate) fn has_accepted(&self, link: LinkId) -> bool {
         self.links.get(&link).is_some_and(|entry| matches!(entry.state, LinkState::Accepted | LinkState::Up))
     }
 
-    /// Returns, once, what the other end of a link said of itself in its hello.
+    /// Takes the advert from the other end's hello.
     pub(crate) fn take_advert(&mut self, link: LinkId) -> Option<SignedAdvert> {
         self.links.get_mut(&link)?.advert.take()
     }
 
-    /// Returns the links that are up, by peer.
+    /// Returns the links that are up, in the order of their peers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
         let links = self.by_node.values().filter_map(|link| Some((*link, self.links.get(link)?)));
         links.filter(|(_, entry)| entry.state == LinkState::Up)
     }
 
-    /// Says how full everything is.
+    /// Returns how full each collection is.
     pub(crate) fn occupancy(&self) -> [Occupancy; 8] {
         let (replaced, copies) = self.incarnations.len();
         [
@@ -530,16 +531,16 @@ impl Peers {
         if self.fenced { RefuseReason::StandsAside } else { RefuseReason::ShuttingDown }
     }
 
-    /// Decides between two links to the same node.
+    /// Tells whether a newer link to a node replaces the older one.
     fn replaces(&self, older: LinkId, newer: LinkId) -> bool {
         let (Some(old), Some(new)) = (self.links.get(&older), self.links.get(&newer)) else { return true };
         let dialler = |link: &Link| if link.target.is_some() { self.me } else { new.node };
-        // A node does not dial one that it has a link to; that it did says that its end of the older link is gone.
+        // A node does not dial a peer that it has a link to. So if it did, its end of the older link is gone.
         dialler(old) == dialler(new) || dialler(new) < dialler(old)
     }
 }
 
-/// Tells whether trying again would end the same way.
+/// Tells whether a retry would be refused again.
 fn is_lasting(reason: RefuseReason) -> bool {
     match reason {
         RefuseReason::NotLocal
@@ -555,7 +556,7 @@ fn is_lasting(reason: RefuseReason) -> bool {
     }
 }
 
-/// Connections whose ends may be at their hellos at the same time.
+/// Maximum number of links whose hellos are not complete.
 const NEW_MAX: usize = 64;
-/// How long a hello may take.
+/// How long the exchange of hellos may take.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
