@@ -1,9 +1,8 @@
-//! Adverts that are known to be good: signed by their members, and decoded.
+//! A cache of verified adverts: signed by their members, and decoded.
 //!
-//! Checking a signature costs some thirty microseconds and an advert some hundreds of bytes. Clones of
-//! [`AdvertCache`] share what they know, so that the nodes of one simulated mesh check, decode and hold each advert
-//! once between them, instead of once for each node. No outcome of a check depends on it: what is remembered is an
-//! advert's every byte, and its member's signature over them.
+//! Checking a signature costs about 30 µs, and an advert has hundreds of bytes. Clones of an [`AdvertCache`] share
+//! their entries. So the nodes of a simulated mesh check, decode and hold each advert only once between them. The cache
+//! changes no result: an entry matches only the same bytes with the same signature.
 
 use crate::identity::{Domain, Identity};
 use crate::ids::NodeId;
@@ -15,13 +14,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// An advert that its member signed.
 #[derive(Debug)]
 pub(crate) struct VerifiedAdvert {
-    /// Whose advert it is.
+    /// The member.
     pub(crate) member: NodeId,
-    /// What it says.
+    /// The decoded advert.
     pub(crate) advert: Advert,
-    /// The same as its member sent it.
+    /// The advert as its member sent it.
     pub(crate) signed: SignedAdvert,
-    /// The same as the links in the advert, to be shared by all who keep them.
+    /// The links in the advert, shared by all their holders.
     pub(crate) links: Arc<[NodeId]>,
 }
 
@@ -31,22 +30,22 @@ impl VerifiedAdvert {
     }
 }
 
-/// An advert that its alleged member did not sign, or that is none.
+/// The advert is malformed, or its alleged member did not sign it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Forged;
 
-/// What several nodes know of good adverts; a lone node remembers nothing here, for it holds the newest of each
-/// member and checks nothing older.
+/// The adverts that several nodes have verified. A lone node needs no cache: it holds the newest advert of each member
+/// and checks no older one.
 #[derive(Clone, Debug, Default)]
 pub struct AdvertCache {
     shared: Option<Arc<Mutex<BySignature>>>,
 }
 
-/// By the first half of the signature, which differs from advert to advert.
+/// The key is the first half of the signature, which differs between adverts.
 type BySignature = BTreeMap<[u8; 32], Arc<VerifiedAdvert>>;
 
 impl AdvertCache {
-    /// Makes a memory that clones share.
+    /// Creates a cache that its clones share.
     pub fn shared() -> Self {
         Self { shared: Some(Arc::default()) }
     }
@@ -59,7 +58,7 @@ impl AdvertCache {
         self.remember(VerifiedAdvert::new(advert, signed))
     }
 
-    /// Decodes an advert and checks that its member signed it, now or before.
+    /// Decodes an advert and checks that its member signed it, unless it is cached.
     pub(crate) fn check(&self, signed: &SignedAdvert) -> Result<Arc<VerifiedAdvert>, Forged> {
         if let Some(known) = self.recall(signed) {
             return Ok(known);
@@ -73,7 +72,7 @@ impl AdvertCache {
     }
 
     fn recall(&self, signed: &SignedAdvert) -> Option<Arc<VerifiedAdvert>> {
-        // Whoever panicked while holding the lock cannot have left half an entry behind.
+        // A panic while the lock was held cannot have left half an entry behind.
         let known = self.shared.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(&half(&signed.signature)).filter(|known| known.signed == *signed).cloned()
     }
@@ -95,7 +94,7 @@ fn half(signature: &Signature) -> [u8; 32] {
     signature.0.first_chunk().copied().unwrap_or_default()
 }
 
-/// Good adverts remembered; beyond, remembering begins anew.
+/// Maximum number of cached adverts. When it is full, the cache is cleared.
 const ADVERTS_MAX: usize = 65_536;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! What each neighbour is still to be told, and asked.
+//! Flooding: the adverts that each neighbour is yet to be sent, and the version comparisons that are due.
 //!
-//! News is kept once, together with the neighbours that need not hear it, for it is for nearly all of them; beside it,
-//! each neighbour has a list of what is for it alone. Both wait a little for company.
+//! Most changes go to almost all neighbours, so each is kept once, with the neighbours that need not be told. In
+//! addition, each neighbour has a list of its own. Both are batched for a short time.
 
 use crate::ids::NodeId;
 use crate::time::Instant;
@@ -12,45 +12,45 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     neighbours: BTreeMap<NodeId, Neighbour>,
-    /// Members whose adverts are for all neighbours but these.
+    /// Members whose adverts are for all neighbours except these.
     news: BTreeMap<NodeId, Vec<NodeId>>,
     flush_at: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
 struct Neighbour {
-    /// Members whose adverts are for this neighbour.
+    /// Members whose adverts are for this neighbour only.
     pending: BTreeSet<NodeId>,
-    /// Its digest differed; it is to be asked at the next flush.
+    /// Its digest differed: versions are compared at the next flush.
     differs: bool,
-    /// When versions were last compared with it.
+    /// When versions were last compared.
     compared: Option<Instant>,
 }
 
-/// What is for one neighbour.
+/// The messages for one neighbour.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Parcel {
     pub(super) neighbour: NodeId,
-    /// It is to be asked what it has.
+    /// Whether to send it the versions held here, so that it answers with newer adverts.
     pub(super) ask: bool,
     /// The members whose adverts it may not have, in ascending order.
     pub(super) members: Vec<NodeId>,
 }
 
 impl Outbox {
-    /// Takes note of a neighbour, to be asked what it has.
+    /// Adds a neighbour, whose versions are compared.
     pub(super) fn add(&mut self, now: Instant, neighbour: NodeId) {
         self.neighbours.entry(neighbour).or_default().compared = None;
-        // What was news before it came is in what it will be sent for its question.
+        // The comparison brings it everything that was queued before.
         self.ask(now, neighbour);
     }
 
-    /// Forgets a neighbour.
+    /// Removes a neighbour.
     pub(super) fn remove(&mut self, neighbour: NodeId) {
         self.neighbours.remove(&neighbour);
     }
 
-    /// Has all neighbours be told of a member, but that which told of it.
+    /// Queues a member's advert for all neighbours except its source.
     pub(super) fn spread(&mut self, now: Instant, member: NodeId, from: Option<NodeId>) {
         let informed = self.news.entry(member).or_default();
         informed.clear();
@@ -61,13 +61,13 @@ impl Outbox {
         self.flush_soon(now);
     }
 
-    /// Has all neighbours be told at once of a member that is no news to those that lead to it.
+    /// Queues a member's advert for all neighbours, to send at once. It is no news to those that lead to the member.
     pub(super) fn spread_now(&mut self, now: Instant, member: NodeId) {
         self.news.entry(member).or_default().clear();
         self.flush_at = Some(now);
     }
 
-    /// Has one neighbour be told of a member.
+    /// Queues a member's advert for one neighbour.
     pub(super) fn tell(&mut self, now: Instant, neighbour: NodeId, member: NodeId) {
         if let Some(entry) = self.neighbours.get_mut(&neighbour) {
             entry.pending.insert(member);
@@ -75,7 +75,7 @@ impl Outbox {
         }
     }
 
-    /// Takes note that a neighbour has what is to be told of a member.
+    /// Records that a neighbour already has a member's advert.
     pub(super) fn handle_informed(&mut self, neighbour: NodeId, member: NodeId) {
         if let Some(informed) = self.news.get_mut(&member).filter(|informed| !informed.contains(&neighbour)) {
             informed.push(neighbour);
@@ -85,7 +85,7 @@ impl Outbox {
         }
     }
 
-    /// Has a neighbour be asked what it has, unless that was done of late.
+    /// Compares versions with a neighbour, unless that was done recently.
     pub(super) fn ask(&mut self, now: Instant, neighbour: NodeId) {
         let Some(entry) = self.neighbours.get_mut(&neighbour) else { return };
         if entry.compared.is_none_or(|then| now.since(then) >= COMPARE_INTERVAL) {
@@ -94,22 +94,22 @@ impl Outbox {
         }
     }
 
-    /// Returns how many neighbours there are.
+    /// Returns the number of neighbours.
     pub(super) fn neighbours(&self) -> usize {
         self.neighbours.len()
     }
 
-    /// Returns how many members there is news of.
+    /// Returns the number of members whose adverts are queued for all neighbours.
     pub(super) fn news(&self) -> usize {
         self.news.len()
     }
 
-    /// Returns when there will be something to send.
+    /// Returns the time of the next flush.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.flush_at
     }
 
-    /// Returns what to send, where it is time for that.
+    /// Returns the messages to send, if the flush is due.
     pub(super) fn poll_parcels(&mut self, now: Instant) -> Vec<Parcel> {
         if self.flush_at.is_none_or(|due| due > now) {
             return Vec::new();
@@ -144,9 +144,9 @@ impl Outbox {
     }
 }
 
-/// How long changes wait for company before they are sent on.
+/// How long changes are batched before they are sent.
 pub(super) const FLUSH_DELAY: Duration = Duration::from_millis(10);
-/// The pause between two comparisons with one neighbour.
+/// The minimum interval between two comparisons with one neighbour.
 const COMPARE_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -161,7 +161,7 @@ mod tests {
         Instant::from_micros(millis * 1000)
     }
 
-    /// An outbox with two neighbours that were asked at zero, and nothing more to say.
+    /// Creates an outbox with two neighbours that were asked at time 0, and nothing queued.
     fn outbox() -> Outbox {
         let mut outbox = Outbox::default();
         outbox.add(at(0), B);
