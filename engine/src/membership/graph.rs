@@ -1,14 +1,14 @@
-//! The links on which both ends agree, and the shortest paths over them.
+//! The links that both ends advertise, and the shortest paths over them.
 //!
-//! Members have dense numbers here, so that a search of a thousand members takes microseconds. An edge is there
-//! exactly while both of its ends are held and each claims the other.
+//! Members have dense numbers here, so that a search among a thousand members takes microseconds. An edge exists
+//! exactly while both of its ends are held and each lists the other.
 
 use crate::ids::NodeId;
 use core::num::NonZeroU32;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The map, and the paths from this node as of the last search.
+/// The graph, and the paths from this node as of the last search.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     numbers: BTreeMap<NodeId, u32>,
@@ -19,22 +19,22 @@ pub(super) struct Graph {
 #[derive(Debug)]
 struct Vertex {
     id: NodeId,
-    /// Whom the member says that it is linked to, in ascending order.
+    /// The links that the member advertises, in ascending order.
     claims: Arc<[NodeId]>,
-    /// Those that say so too, in ascending order of their numbers.
+    /// Those that the other end advertises too, in ascending order of their numbers.
     edges: Vec<u32>,
     path: Option<Path>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Path {
-    /// The neighbour that it begins with.
+    /// The neighbour that the path begins with.
     first: u32,
     links: NonZeroU32,
 }
 
 impl Graph {
-    /// Adds a member, or replaces what it claims; `claims` is in ascending order.
+    /// Adds a member, or replaces its advertised links. `claims` is in ascending order.
     pub(super) fn insert(&mut self, id: NodeId, claims: &Arc<[NodeId]>) {
         let number = match self.numbers.get(&id) {
             Some(&number) => number,
@@ -44,7 +44,7 @@ impl Graph {
         if self.vertices[at].claims == *claims {
             return;
         }
-        // From one advert to the next, most claims are the same.
+        // Between two adverts of a member, most links are the same.
         let before = core::mem::replace(&mut self.vertices[at].claims, Arc::clone(claims));
         for gone in before.iter().filter(|claimed| claims.binary_search(claimed).is_err()) {
             let Some(&other) = self.numbers.get(gone) else { continue };
@@ -72,7 +72,8 @@ impl Graph {
         }
     }
 
-    /// Finds all paths anew from `neighbours`, and returns who became reachable and who no longer is.
+    /// Searches for all paths from `neighbours`. Returns the members that became reachable and those that became
+    /// unreachable.
     pub(super) fn refresh(&mut self, neighbours: &[NodeId]) -> (Vec<NodeId>, Vec<NodeId>) {
         let paths = self.search(neighbours, None);
         let (mut joined, mut left) = (Vec::new(), Vec::new());
@@ -87,27 +88,27 @@ impl Graph {
         (joined, left)
     }
 
-    /// Returns the neighbour that the path to a member begins with, and the links on it.
+    /// Returns the next hop to a member, and the number of links to it.
     pub(super) fn path(&self, id: NodeId) -> Option<(NodeId, u32)> {
         let vertex = &self.vertices[index(*self.numbers.get(&id)?)];
         vertex.path.map(|path| (self.vertices[index(path.first)].id, path.links.get()))
     }
 
-    /// Returns the neighbour that a path to a member begins with which does not begin with `avoid`.
+    /// Returns the next hop of a path to a member that does not begin with `avoid`.
     pub(super) fn path_avoiding(&self, neighbours: &[NodeId], id: NodeId, avoid: NodeId) -> Option<NodeId> {
         let number = *self.numbers.get(&id)?;
         let paths = self.search(neighbours, Some(avoid));
         paths[index(number)].map(|path| self.vertices[index(path.first)].id)
     }
 
-    /// Returns the members on a shortest path that begins with one of `neighbours`, the destination last.
+    /// Returns the members on a shortest path that begins with one of `neighbours`. The destination is last.
     pub(super) fn walk(&self, neighbours: &[NodeId], id: NodeId) -> Option<Vec<NodeId>> {
         let paths = self.search(neighbours, None);
         let mut at = *self.numbers.get(&id)?;
         let mut walked = vec![id];
         let mut path = paths[index(at)]?;
         while path.links > NonZeroU32::MIN {
-            // Backwards over any edge to where one link less leads, beginning with the same neighbour.
+            // Backwards, over any edge to a member one link nearer whose path begins with the same neighbour.
             let before = |&&other: &&u32| {
                 paths[index(other)]
                     .is_some_and(|near| near.links.get() + 1 == path.links.get() && near.first == path.first)
@@ -120,10 +121,10 @@ impl Graph {
         Some(walked)
     }
 
-    /// Finds the shortest paths by breadth-first search, in the order of the neighbours among equals.
+    /// Finds the shortest paths by breadth-first search. Among equals the order of the neighbours decides.
     fn search(&self, neighbours: &[NodeId], avoid: Option<NodeId>) -> Vec<Option<Path>> {
         let mut paths = vec![None; self.vertices.len()];
-        // Every vertex is put in at most once, so what was taken out can stay: the place of the next one moves on.
+        // Each vertex is queued at most once, so entries stay in place and only the read position moves.
         let mut queue: Vec<u32> = Vec::with_capacity(self.vertices.len());
         for neighbour in neighbours.iter().filter(|neighbour| Some(**neighbour) != avoid) {
             if let Some(&number) = self.numbers.get(neighbour) {

@@ -1,6 +1,6 @@
-//! How many members give each name to which model, so that a name with two models is noticed when it arises.
+//! Counts the members that offer each model under each name, to detect a name with two models when it arises.
 //!
-//! Only counts are held, not who counts: a network has few names, and every member is in the map of adverts anyway.
+//! It holds only counts, not members: a network has few names, and all adverts are held anyway.
 
 use crate::ids::Fingerprint;
 use crate::model::ModelOffer;
@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(super) struct ModelNames {
     counts: BTreeMap<String, BTreeMap<Fingerprint, u32>>,
-    /// Counted in all, over all names.
+    /// The number of models, over all names.
     models: usize,
 }
 
 impl ModelNames {
-    /// Counts a member's models. Returns the names that have just got a second model, with all of theirs.
+    /// Counts a member's models. Returns the names that have just got a second model, with all their models.
     pub(super) fn add(&mut self, offers: &[ModelOffer]) -> Vec<(String, Vec<Fingerprint>)> {
         let mut conflicts = Vec::new();
         for ModelOffer { name, fingerprint, .. } in offers {
@@ -24,7 +24,7 @@ impl ModelNames {
                 *count = count.saturating_add(1);
                 continue;
             }
-            // What is not counted is not missed when it goes.
+            // A model that was not counted need not be subtracted later.
             if self.models >= MODELS_MAX {
                 continue;
             }
@@ -38,7 +38,7 @@ impl ModelNames {
         conflicts
     }
 
-    /// No longer counts a member's models.
+    /// Subtracts a member's models.
     pub(super) fn remove(&mut self, offers: &[ModelOffer]) {
         for ModelOffer { name, fingerprint, .. } in offers {
             let (Some(fingerprint), Some(models)) = (*fingerprint, self.counts.get_mut(name)) else {
@@ -56,15 +56,15 @@ impl ModelNames {
         }
     }
 
-    /// Returns how many models are counted.
+    /// Returns the number of models.
     pub(super) fn len(&self) -> usize {
         self.models
     }
 }
 
-/// Models counted, over all names; further ones are left out, so that nobody fills this map.
+/// Maximum number of models, over all names. Further ones are not counted, which bounds the map.
 pub(super) const MODELS_MAX: usize = 4_096;
-/// Models of one name that are told at once.
+/// Maximum number of models to report for one name.
 const SHOWN_MAX: usize = 8;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Small meshes of maps alone: what they say to each other is carried at once.
+//! Small meshes of maps alone. Messages between them are delivered at once.
 
 use super::*;
 use proptest::prelude::*;
@@ -28,7 +28,7 @@ fn member(secret: u8) -> Membership {
     Membership::new(at(0), identity, own)
 }
 
-/// Some members, the links between them, and the time.
+/// Several members, the links between them, and the time.
 struct Mesh {
     members: Vec<Membership>,
     now: Instant,
@@ -54,7 +54,7 @@ impl Mesh {
         }
     }
 
-    /// Carries what members say to each other until nobody has more to say, for at most ten seconds.
+    /// Delivers messages until none are left, for at most ten seconds.
     fn settle(&mut self) {
         let end = self.now.after(Duration::from_secs(10));
         while let Some(due) = self.members.iter().filter_map(Membership::poll_timeout).min() {
@@ -77,7 +77,7 @@ impl Mesh {
         }
     }
 
-    /// Distances between all pairs, by Floyd and Warshall.
+    /// Returns the distances between all pairs, by the algorithm of Floyd and Warshall.
     fn distances(&self) -> Vec<Vec<Option<u32>>> {
         let ids: Vec<NodeId> = self.members.iter().map(|member| member.me).collect();
         let linked = |a: usize, b: usize| self.members[a].own.links.contains(&ids[b]);
