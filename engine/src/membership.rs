@@ -1,9 +1,9 @@
-//! Who exists, and who is linked to whom: link-state adverts, as in OSPF (RFC 2328) and IS-IS.
+//! The members of the mesh and the links between them: link-state adverts, as in OSPF (RFC 2328) and IS-IS.
 //!
-//! Each member signs its own advert, which lists its links; adverts spread by flooding, and neighbours compare
-//! versions when a link comes up or their digests differ. An edge counts when both ends advertise it, and a member
-//! is there while a path of such edges leads to it. So a node that died vanishes everywhere as soon as its neighbours
-//! notice: nobody can advertise for another, and no list anywhere needs its own idea of who is alive.
+//! Each member signs its own advert, which lists its links. Adverts spread by flooding; neighbours compare versions
+//! when a link comes up or their digests differ. An edge counts if both ends advertise it, and a member is reachable
+//! while a path of such edges leads to it. So a dead node vanishes everywhere as soon as its neighbours notice. No node
+//! can advertise for another, and no other list needs its own idea of which nodes are alive.
 
 mod advert_cache;
 mod flooding;
@@ -32,11 +32,11 @@ pub use advert_cache::AdvertCache;
 /// A command to the parent or a report to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// A name stands for more than one model from now on, and for which.
+    /// A name stands for more than one model from now on: the name and all its fingerprints.
     Ambiguous { model: String, fingerprints: Vec<Fingerprint> },
-    /// Another living node signs adverts with this node's key; whether it is this one that gives way.
+    /// Another running node signs adverts with this node's key. Whether this node gives way.
     Copied { fenced: bool },
-    /// Two living nodes sign adverts with one member's key; the one that started later is `copy`.
+    /// Two running nodes sign adverts with one member's key. The one that started later is `copy`.
     Doubled { member: NodeId, copy: u64 },
     /// A member became reachable.
     Joined(NodeId),
@@ -44,44 +44,44 @@ pub(crate) enum Action {
     Left(NodeId),
 }
 
-/// Something for a neighbour.
+/// A message to a neighbour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Transmit {
-    /// Adverts that it may not have.
+    /// Adverts that the neighbour may not have.
     Adverts(NodeId, Vec<SignedAdvert>),
-    /// The versions held here, so that it sends what is newer.
+    /// The versions held here, so that the neighbour sends newer ones.
     Versions(NodeId, Vec<(NodeId, u64)>),
 }
 
-/// One node's map of the mesh.
+/// The map of the mesh that one node holds.
 #[derive(Debug)]
 pub(crate) struct Membership {
     me: NodeId,
     identity: Identity,
     cache: AdvertCache,
     own: Advert,
-    /// As it was last signed.
+    /// The advert as last signed.
     own_signed: Arc<VerifiedAdvert>,
-    /// When the node's own advert must be signed anew.
+    /// When to sign this node's advert again.
     own_due: Option<Instant>,
     own_signed_at: Instant,
-    /// Another incarnation that signs with this node's key, and the sequence number above which only one that is alive
-    /// can have signed.
+    /// Another incarnation that signs with this node's key, and a sequence number. Only an incarnation that is alive
+    /// can have signed above it.
     rival: Option<(u64, u64)>,
     /// This node gives way to that incarnation.
     fenced: bool,
-    /// The pause after the last advert of this node; it grows while changes go on.
+    /// The interval after the last advert of this node. It grows while changes continue.
     own_pause: Duration,
-    /// Everybody else's, reachable or not.
+    /// The adverts of all other members, reachable or not.
     adverts: BTreeMap<NodeId, Held>,
-    /// Those to whom no path leads, longest first.
+    /// The unreachable members, those unreachable longest first.
     unreachable: BTreeSet<(Instant, NodeId)>,
-    /// The same members and the paths to them.
+    /// The same members, and the paths to them.
     graph: Graph,
-    /// When the paths must be found anew, where something changed since they were.
+    /// When to search for paths again, if something has changed since the last search.
     routes_due: Option<Instant>,
     routes_found_at: Instant,
-    /// Covers who is reachable and in which version: two equal maps have equal digests.
+    /// A digest of the reachable members and their versions. Equal maps have equal digests.
     digest: u64,
     model_names: ModelNames,
     outbox: Outbox,
@@ -91,26 +91,26 @@ pub(crate) struct Membership {
 #[derive(Debug)]
 struct Held {
     good: Arc<VerifiedAdvert>,
-    /// The advert's, kept here too: most adverts that arrive are known, and this is all that tells.
+    /// The sequence number of the advert, for fast checks: most adverts that arrive are already known.
     sequence: u64,
-    /// The incarnation whose place that of the advert took.
+    /// The incarnation that the present one replaced.
     former: Option<u64>,
-    /// Since when no path leads to the member; `None` while one does.
+    /// When the member became unreachable; `None` while a path leads to it.
     unreachable_since: Option<Instant>,
 }
 
-/// What an advert turned out to be; it is its member's own in either case, or changes nothing.
+/// The result of checking an advert. Either it is its member's own, or it changes nothing.
 enum Checked {
-    /// It is newer than what is held, and signed by its member.
+    /// It is newer than the one held, and signed by its member.
     Fresh(Arc<VerifiedAdvert>),
-    /// It is of this member and of this version, which is not newer than the one held.
+    /// It is not newer than the one held.
     Known { member: NodeId, sequence: u64, held: u64 },
-    /// It is newer than what is held, and was not looked at.
+    /// It is newer than the one held, but was not checked.
     Unchecked,
 }
 
 impl Membership {
-    /// Makes the map of a node that knows only itself. `own.sequence` must exceed that of all earlier starts.
+    /// Creates the map of a node that knows only itself. `own.sequence` must exceed that of all earlier starts.
     pub(crate) fn new(now: Instant, identity: Identity, own: Advert) -> Self {
         let cache = AdvertCache::default();
         let own_signed = cache.sign(&identity, own.clone());
@@ -140,7 +140,7 @@ impl Membership {
         }
     }
 
-    /// Shares what is known of good adverts with other nodes of this process.
+    /// Shares an advert cache with other nodes of this process.
     pub(crate) fn share_adverts(&mut self, cache: AdvertCache) {
         self.cache = cache;
     }
@@ -150,21 +150,21 @@ impl Membership {
         &self.own_signed.signed
     }
 
-    /// Returns what this node says of itself.
+    /// Returns this node's own advert.
     pub(crate) fn own(&self) -> &Advert {
         &self.own
     }
 
-    /// Returns what this node says of itself, to be changed in place; the change is signed and spread soon.
+    /// Returns this node's own advert to change in place. The change is signed and flooded soon.
     pub(crate) fn own_mut(&mut self, now: Instant) -> &mut Advert {
         self.touch_own(now);
         &mut self.own
     }
 
-    /// Takes in a new neighbour: its own advert, from its hello.
+    /// Adds a neighbour, with the advert from its hello.
     ///
     /// # Errors
-    /// [`Forged`] where the advert is not the neighbour's own; nothing has changed then.
+    /// [`Forged`] if the advert is not the neighbour's own. Then nothing has changed.
     pub(crate) fn handle_peer_up(
         &mut self,
         now: Instant,
@@ -192,7 +192,7 @@ impl Membership {
         Ok(())
     }
 
-    /// Takes note that a neighbour is gone.
+    /// Removes a neighbour.
     pub(crate) fn handle_peer_down(&mut self, now: Instant, peer: NodeId) {
         self.outbox.remove(peer);
         if let Ok(at) = self.own.links.binary_search(&peer) {
@@ -202,11 +202,11 @@ impl Membership {
         }
     }
 
-    /// Takes in adverts from a neighbour. `may_check` is asked before each that is new; what it turns down is left
-    /// out, and made up for when versions are compared.
+    /// Handles adverts from a neighbour. `may_check` limits the rate: it is asked before each new advert. A skipped
+    /// advert is fetched again when versions are compared.
     ///
     /// # Errors
-    /// [`Forged`] where one is not signed by its member; those before it are taken in.
+    /// [`Forged`] if one is not signed by its member. Those before it have been accepted.
     pub(crate) fn handle_adverts(
         &mut self,
         now: Instant,
@@ -234,7 +234,7 @@ impl Membership {
         Ok(())
     }
 
-    /// Takes in the versions that a neighbour holds, and queues for it what is newer here.
+    /// Queues for a neighbour the adverts that are newer here than the versions it holds.
     pub(crate) fn handle_versions(&mut self, now: Instant, from: NodeId, versions: &[(NodeId, u64)]) {
         let theirs: BTreeMap<NodeId, u64> = versions.iter().copied().take(MEMBERS_MAX).collect();
         let is_newer =
@@ -249,14 +249,14 @@ impl Membership {
         }
     }
 
-    /// Takes in the digest of a neighbour's map; a difference that lasts is a reason to compare versions.
+    /// Handles the digest of a neighbour's map. If it differs, versions are compared.
     pub(crate) fn handle_digest(&mut self, now: Instant, from: NodeId, digest: u64) {
         if digest != self.digest {
             self.outbox.ask(now, from);
         }
     }
 
-    /// Does what is due.
+    /// Signs this node's advert and searches for paths, if due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.own_due.is_some_and(|due| due <= now) {
             self.own_due = None;
@@ -284,12 +284,12 @@ impl Membership {
         }
     }
 
-    /// Returns when something will be due.
+    /// Returns the next deadline.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         [self.own_due, self.outbox.poll_timeout(), self.routes_due].into_iter().flatten().min()
     }
 
-    /// Returns what to send to neighbours, where it is time for that.
+    /// Returns the messages to neighbours that are due.
     pub(crate) fn poll_transmits(&mut self, now: Instant) -> Vec<Transmit> {
         let mut transmits = Vec::new();
         for parcel in self.outbox.poll_parcels(now) {
@@ -318,7 +318,7 @@ impl Membership {
         transmits
     }
 
-    /// Returns what was found out, in order.
+    /// Returns the queued actions, in order.
     pub(crate) fn poll_actions(&mut self) -> Vec<Action> {
         core::mem::take(&mut self.actions)
     }
@@ -328,8 +328,7 @@ impl Membership {
         self.digest
     }
 
-    /// Returns the neighbour to hand a message for `destination` to: the first step of a shortest path, and one that
-    /// does not begin with `avoid` where such a path exists.
+    /// Returns the next hop of a shortest path to `destination`. If possible, the path does not begin with `avoid`.
     pub(crate) fn next_hop(&self, destination: NodeId, avoid: Option<NodeId>) -> Option<NodeId> {
         let (next, _) = self.graph.path(destination)?;
         let other = avoid
@@ -338,8 +337,8 @@ impl Membership {
         Some(other.unwrap_or(next))
     }
 
-    /// Returns the nodes on the path to a member, the member last, and up to `count` other paths, shortest first, that
-    /// begin with other neighbours.
+    /// Returns the shortest path to a member, with the member last. Also returns up to `count` other paths, shortest
+    /// first, that begin with other neighbours.
     pub(crate) fn paths(&self, member: NodeId, count: usize) -> Option<(Vec<NodeId>, Vec<Vec<NodeId>>)> {
         if member == self.me {
             return Some((Vec::new(), Vec::new()));
@@ -353,30 +352,30 @@ impl Membership {
         Some((path, others))
     }
 
-    /// Returns what a member says of itself, whether or not a path leads to it.
+    /// Returns the advert of a member, reachable or not.
     pub(crate) fn advert(&self, member: NodeId) -> Option<&Advert> {
         self.adverts.get(&member).map(|held| &held.good.advert)
     }
 
-    /// Returns what a member says of itself, where a path leads to it.
+    /// Returns the advert of a reachable member.
     pub(crate) fn reachable_member(&self, member: NodeId) -> Option<&Advert> {
         let held = self.adverts.get(&member).filter(|held| held.unreachable_since.is_none());
         held.map(|held| &held.good.advert)
     }
 
-    /// Returns how many links away a reachable member is.
+    /// Returns the number of links to a reachable member.
     pub(crate) fn hops(&self, member: NodeId) -> Option<u32> {
         if member == self.me { Some(0) } else { self.graph.path(member).map(|(_, links)| links) }
     }
 
-    /// Returns what this node and each reachable member say of themselves, by id.
+    /// Returns the adverts of this node and of all reachable members.
     pub(crate) fn reachable(&self) -> impl Iterator<Item = (NodeId, &Advert)> {
         let others = self.adverts.iter().filter(|(_, held)| held.unreachable_since.is_none());
         core::iter::once((self.me, &self.own))
             .chain(others.map(|(&member, held)| (member, &held.good.advert)))
     }
 
-    /// Returns what those say of themselves who were reachable a moment ago and may well be again.
+    /// Returns the adverts of members that were reachable recently and may well return.
     pub(crate) fn lately_reachable(&self, now: Instant) -> impl Iterator<Item = &Advert> {
         let lately = self
             .unreachable
@@ -386,7 +385,7 @@ impl Membership {
         lately.filter_map(|(_, member)| Some(&self.adverts.get(member)?.good.advert))
     }
 
-    /// Returns a neighbour that this node's link to could go: it has others, and a path to it would remain.
+    /// Returns a neighbour whose link may be closed: it has other links, and another path to it remains.
     pub(crate) fn spare_neighbour(&self) -> Option<NodeId> {
         let spare = |&&peer: &&NodeId| {
             let links = self.adverts.get(&peer)?.good.advert.links.len();
@@ -396,7 +395,7 @@ impl Membership {
         self.own.links.iter().filter_map(|peer| spare(&peer)).max().map(|(_, peer)| peer)
     }
 
-    /// Says how full everything is.
+    /// Returns how full each collection is.
     pub(crate) fn occupancy(&self) -> [Occupancy; 5] {
         [
             Occupancy::new("membership.adverts", self.adverts.len(), MEMBERS_MAX),
@@ -407,8 +406,8 @@ impl Membership {
         ]
     }
 
-    /// Checks an advert as far as needed: one that is not newer than what is held changes nothing, so its signature
-    /// need not be looked at.
+    /// Checks an advert as far as needed. One that is not newer than the one held changes nothing, so its signature is
+    /// not checked.
     fn check(&self, signed: &SignedAdvert, may_check: &mut impl FnMut() -> bool) -> Result<Checked, Forged> {
         let (member, sequence) = Advert::peek(&signed.body.0).map_err(|_| Forged)?;
         let held = self.adverts.get(&member).map(|held| held.sequence);
@@ -423,7 +422,7 @@ impl Membership {
         self.cache.check(signed).map(Checked::Fresh)
     }
 
-    /// Takes in an advert of this node that is not newer than its own.
+    /// Handles an advert of this node that is not newer than its own.
     fn handle_own(&mut self, now: Instant, sequence: u64, signed: &SignedAdvert) -> Result<(), Forged> {
         if sequence == self.own.sequence && signed.body != self.own_signed.signed.body {
             let good = self.cache.check(signed)?;
@@ -432,7 +431,7 @@ impl Membership {
         Ok(())
     }
 
-    /// Holds an advert that is newer than what is held.
+    /// Replaces the advert held for a member by a newer one.
     fn accept(&mut self, now: Instant, good: Arc<VerifiedAdvert>, from: NodeId) {
         let (member, sequence) = (good.member, good.advert.sequence);
         let members = u32::try_from(self.adverts.len()).unwrap_or(u32::MAX);
@@ -441,14 +440,14 @@ impl Membership {
             held.sequence = sequence;
             let (was, is) = (before.advert.incarnation, good.advert.incarnation);
             if was != is {
-                // Should the other live as well, it is to sign above this one.
+                // If the other incarnation is alive too, this makes it sign a newer advert.
                 self.outbox.tell(now, member, member);
                 if held.former.replace(was) == Some(is) {
-                    // It has signed above what took its place, so it was no life before a restart.
+                    // It has signed above the one that replaced it, so it is no earlier incarnation.
                     self.actions.push(Action::Doubled { member, copy: was.max(is) });
                 }
             }
-            // What nothing leads to is held but not passed on, until something does: strangers fill no maps.
+            // The adverts of unreachable members are held but not flooded, so that strangers cannot fill the maps.
             if held.unreachable_since.is_none() {
                 self.change_digest(mix(member, before.advert.sequence) ^ mix(member, sequence));
                 self.outbox.spread(now, member, Some(from));
@@ -467,7 +466,7 @@ impl Membership {
             self.graph.insert(member, &good.links);
         }
         if links_changed && !shows(Mutant::LinksIgnored) {
-            // The search takes time in proportion to the members, and so do the pauses between searches.
+            // A search takes time in proportion to the number of members, and so does the interval between searches.
             let earliest = self.routes_found_at.after(SEARCH_INTERVAL_PER_MEMBER.saturating_mul(members));
             self.routes_due.get_or_insert_with(|| earliest.max(now.after(FLUSH_DELAY)));
         }
@@ -479,7 +478,7 @@ impl Membership {
         }
     }
 
-    /// Makes sure that one more advert may be held; members that are there are never forgotten for it.
+    /// Makes room for one more advert. Reachable members are never evicted.
     fn make_room(&mut self) -> bool {
         if self.adverts.len() >= MEMBERS_MAX || self.unreachable.len() >= UNREACHABLE_MAX {
             let Some(&(_, oldest)) = self.unreachable.first() else { return false };
@@ -494,10 +493,10 @@ impl Membership {
         since.map(|since| self.unreachable.remove(&(since, member)));
     }
 
-    /// Makes the next advert of this node supersede one of its own key that it did not send. That may come from before
-    /// a restart with a clock set back (RFC 2328, section 13.4), so the node leaps far ahead of it; what is then signed
-    /// above the leap comes from another living node with the same key. Of these two the one that started earlier, by
-    /// their clocks, stays, and the other falls silent: both decide alike.
+    /// Makes this node's next advert supersede one of its key that it did not send. That one may be from before a
+    /// restart with the clock set back (RFC 2328, section 13.4), so the sequence number leaps far ahead. An advert
+    /// signed above the leap comes from another running node with the same key. Of these two, the one that started
+    /// earlier by their clocks stays, and the other falls silent: both decide alike.
     fn handle_rival(&mut self, now: Instant, incarnation: u64, sequence: u64) {
         if self.fenced {
             return;
@@ -520,7 +519,7 @@ impl Membership {
         }
     }
 
-    /// Counts a member's models in place of those that it had, and tells of names that have got a second model.
+    /// Replaces a member's models in the counts. Reports names that now stand for a second model.
     fn recount_models(&mut self, before: &[ModelOffer], after: &[ModelOffer]) {
         if before == after {
             return;
@@ -531,13 +530,13 @@ impl Membership {
     }
 
     fn touch_own(&mut self, now: Instant) {
-        // The first change goes out at once, those that follow it together and ever more rarely.
+        // The first change is signed at once, later ones together and at growing intervals.
         let earliest = self.own_signed_at.after(self.own_pause);
         self.own_due.get_or_insert_with(|| earliest.max(now.after(OWN_ADVERT_DELAY)));
     }
 
     fn refresh_routes(&mut self, now: Instant) {
-        // This node knows its own links; it need not wait until the other ends have advertised them.
+        // This node knows its own links. It need not wait until the other ends advertise them.
         let (joined, left) = self.graph.refresh(&self.own.links);
         for member in left {
             if let Some(held) = self.adverts.get_mut(&member) {
@@ -558,7 +557,7 @@ impl Membership {
                 self.recount_models(&[], &good.advert.models);
             }
             self.actions.push(Action::Joined(member));
-            // These have waited for company already.
+            // These changes have been batched already.
             self.outbox.spread_now(now, member);
         }
         while let Some(&(_, member)) =
@@ -569,7 +568,7 @@ impl Membership {
     }
 }
 
-/// Spreads an id and a version over 64 bits (the finaliser of SplitMix64, Steele et al. 2014).
+/// Hashes an id and a version to 64 bits (the finaliser of SplitMix64, Steele et al. 2014).
 fn mix(member: NodeId, sequence: u64) -> u64 {
     let (high, low) = member.0.split_at(8);
     let word = |bytes: &[u8]| bytes.iter().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
@@ -579,25 +578,27 @@ fn mix(member: NodeId, sequence: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-/// More adverts than a node signs in one life, but for the most restless.
+/// More adverts than a node signs during one incarnation, except for the most active.
 const SEQUENCE_LEAP: u64 = 1 << 20;
-/// Members held, reachable or not; beyond, those longest unreachable go first, and then new ones are ignored.
+/// Maximum number of members, reachable or not. On overflow those unreachable longest are evicted; then new ones are
+/// ignored.
 const MEMBERS_MAX: usize = 16_384;
-/// Members held to whom no path leads; beyond, those longest unreachable go first.
+/// Maximum number of unreachable members. On overflow those unreachable longest are evicted.
 const UNREACHABLE_MAX: usize = 4_096;
-/// Adverts in one frame stay about this small.
+/// The approximate size of a batch of adverts in one frame.
 const BATCH_BYTES: usize = 32 << 10;
-/// Links that a neighbour must have for one of them to be spared.
+/// Links that a neighbour must have before one of them may be closed to make room.
 const SPARE_LINKS_MIN: usize = 3;
-/// The pause between two searches for paths, for each member held.
+/// The interval between two searches for paths, per member held.
 const SEARCH_INTERVAL_PER_MEMBER: Duration = Duration::from_micros(50);
-/// How long a change of this node's own advert waits for company.
+/// How long a change of this node's advert waits to be batched with others.
 const OWN_ADVERT_DELAY: Duration = Duration::from_millis(5);
-/// The pause after the first advert of this node that follows a time of calm.
+/// The minimum interval after an advert of this node.
 const OWN_ADVERT_INTERVAL_MIN: Duration = Duration::from_millis(50);
-/// The longest pause between two adverts of this node, and how long a time of calm is.
+/// The maximum interval between two adverts of this node while changes continue. After a longer pause the interval
+/// starts at its minimum again.
 const OWN_ADVERT_INTERVAL_MAX: Duration = Duration::from_secs(1);
-/// How long a member that is gone may be expected back: it starts anew, or a relay on the way to it does.
+/// How long a member that is gone may be expected back: it restarts, or a relay on the way to it does.
 const RECENTLY_REACHABLE: Duration = Duration::from_secs(60);
-/// How long the advert of a member that is gone is held, so that an old copy of it is recognised as old.
+/// How long the advert of an unreachable member is held, so that an old copy of it is recognised as old.
 const UNREACHABLE_RETENTION: Duration = Duration::from_secs(600);
