@@ -1,10 +1,12 @@
-//! Finding nodes on the local network: mDNS (RFC 6762) as a state machine.
+//! Discovery of nodes on the local network: mDNS (RFC 6762) as a state machine.
 //!
-//! A node announces itself twice on each interface when it becomes ACTIVE or the interface comes up, again every
-//! minute, and soon after somebody asked who did not know it; it says goodbye when it leaves. What it hears is a hint
-//! where to dial, never the truth about who is alive: that comes from links. The list is bounded and shared out between
-//! those that announce something, lifetimes are clamped, answers are paced and packets are read at a bounded rate, of
-//! all together and of each sender: so a flood costs little and bounded work, and does not hide who is there.
+//! A node announces itself twice on each interface when it becomes ACTIVE or the interface comes up. It repeats the
+//! announcement every minute, and soon after a query from a node that does not know it. It says goodbye when it leaves.
+//! An announcement is only a hint where to dial: links tell which nodes are alive.
+//!
+//! Against floods, the table is bounded and divided between the sources of announcements, and lifetimes are clamped.
+//! Answers are paced. The rate of packets read is limited per interface and per sender. So a flood costs bounded time
+//! and does not hide real nodes.
 
 mod gather;
 mod hearing;
@@ -35,26 +37,26 @@ use table::{ENTRIES_MAX, FORMER_MAX, Table};
 pub(crate) enum Action {
     /// Multicast works again.
     Available,
-    /// A node answered more than once, and is most likely there.
+    /// A node has answered more than one query, and most likely exists.
     Confirmed(NodeId, Vec<Place>),
-    /// This node's own id is announced from elsewhere.
+    /// Another host announces this node's own id.
     Copied(SocketAddr),
-    /// A node was not heard of for as long as it said, or gave way to another.
+    /// An announcement expired, or was evicted.
     Expired(NodeId),
-    /// A node is there, or is at other addresses than before; best first.
+    /// A node was discovered, or its addresses changed; best first.
     Found(NodeId, Vec<Place>),
     /// A node said goodbye.
     Left(NodeId),
-    /// No network takes multicast.
+    /// No network supports multicast.
     Unavailable,
 }
 
-/// Where a packet goes.
+/// The destination of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Destination {
-    /// To all who listen.
+    /// The multicast group.
     Group(Family),
-    /// To one who asked and does not listen.
+    /// One host that asked by unicast.
     Node(SocketAddr),
 }
 
@@ -62,29 +64,29 @@ pub(crate) enum Destination {
 #[derive(Debug)]
 pub(crate) struct Discovery {
     me: NodeId,
-    /// The first label of this node's host name, as it stands in packets.
+    /// The first label of this node's host name, encoded as in packets.
     host_label: Vec<u8>,
     network: String,
     version: String,
     slots: u16,
     port: u16,
     active: bool,
-    /// As last reported; `None` before the first report.
+    /// The interfaces as last reported; `None` before the first report.
     reported: Option<Vec<Interface>>,
-    /// By the operating system's number.
+    /// By the index of the interface.
     interfaces: BTreeMap<u32, InterfaceState>,
-    /// `None` until it is known.
+    /// Whether multicast works; `None` until it is known.
     available: Option<bool>,
     table: Table,
     gathering: Gathering,
-    /// Replies to those who do not speak mDNS.
+    /// The rate limit of unicast replies to hosts that do not speak mDNS.
     replies: Bucket,
-    /// How often it was asked who is there, and when last.
+    /// The number of queries on the network, and the time of the last one.
     questions: u32,
     asked_at: Option<Instant>,
-    /// Nodes to ask for by name, and when.
+    /// Nodes to look up by name, and when.
     lookups: BTreeMap<NodeId, Instant>,
-    /// When this node's own id was last reported to be announced from elsewhere.
+    /// When a duplicate announcement of this node's own id was last reported.
     copied_at: Option<Instant>,
     packets: Vec<(u32, Destination, Vec<u8>)>,
     packets_own: u64,
@@ -95,7 +97,7 @@ pub(crate) struct Discovery {
 }
 
 impl Discovery {
-    /// Makes a silent service.
+    /// Creates an inactive service.
     pub(crate) fn new(me: NodeId, network: String, version: String, slots: u16) -> Self {
         Self {
             me,
@@ -124,7 +126,7 @@ impl Discovery {
         }
     }
 
-    /// Begins to announce the node, which takes connections on `port`, and to ask for others.
+    /// Starts to announce the node, which accepts connections on `port`, and to query for others.
     pub(crate) fn handle_active(&mut self, now: Instant, port: u16, rng: &mut Rng) {
         self.port = port;
         self.active = true;
@@ -132,8 +134,8 @@ impl Discovery {
         self.report_availability();
     }
 
-    /// Takes note of the host's interfaces, best first. One that came up is announced on at once; on the others
-    /// there is news only where the addresses to announce changed.
+    /// Handles a change of the host's interfaces, best first. On a new interface the node announces itself at once. On
+    /// the others it does so only if the addresses to announce changed.
     pub(crate) fn handle_interfaces(&mut self, now: Instant, interfaces: &[Interface], rng: &mut Rng) {
         if self.reported.as_deref() == Some(interfaces) {
             return;
@@ -159,7 +161,7 @@ impl Discovery {
         self.report_availability();
     }
 
-    /// Says goodbye and falls silent.
+    /// Says goodbye on all interfaces, and stops.
     pub(crate) fn handle_leave(&mut self) {
         if core::mem::take(&mut self.active) {
             for index in self.interfaces.keys().copied().collect::<Vec<_>>() {
@@ -171,7 +173,7 @@ impl Discovery {
         }
     }
 
-    /// Falls silent, and leaves the name to another node that has the same.
+    /// Stops without a goodbye, because another node uses the same id.
     pub(crate) fn handle_copied(&mut self) {
         self.active = false;
         self.fall_silent();
@@ -183,8 +185,8 @@ impl Discovery {
         self.gathering.clear();
     }
 
-    /// Takes note that a node is no longer there, whatever its announcement promised, and asks for it soon in case
-    /// that it is.
+    /// Removes a node that left the mesh, whatever its announcement promised, and looks it up soon in case it is still
+    /// there.
     pub(crate) fn handle_gone(&mut self, now: Instant, node: NodeId, rng: &mut Rng) {
         if let Some(action) = self.table.handle_gone(node) {
             let said_so = matches!(action, Action::Left(_));
@@ -195,17 +197,17 @@ impl Discovery {
         }
     }
 
-    /// Takes note that a node is a member of the mesh, and so is there.
+    /// Marks a node as a member of the mesh, and so as existing.
     pub(crate) fn handle_known(&mut self, node: NodeId) {
         self.table.handle_known(node);
     }
 
-    /// Takes note that a node could not be reached at an address.
+    /// Records a failed dial to an address of a node.
     pub(crate) fn handle_unreached(&mut self, now: Instant, node: NodeId, address: SocketAddr) {
         self.table.handle_unreached(now, node, address);
     }
 
-    /// Does what is due.
+    /// Sends the announcements, queries and lookups that are due, and expires entries.
     pub(crate) fn handle_timeout(&mut self, now: Instant, rng: &mut Rng) {
         let due: Vec<u32> =
             self.interfaces.iter().filter(|(_, state)| is_due(state, now)).map(|(&index, _)| index).collect();
@@ -232,7 +234,7 @@ impl Discovery {
         self.actions.extend(gone);
     }
 
-    /// Returns when something will be due.
+    /// Returns the next deadline.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let interfaces = self.interfaces.values().filter_map(InterfaceState::poll_timeout);
         let others = [self.table.poll_timeout(), self.gathering.poll_timeout()].into_iter().flatten();
@@ -244,12 +246,12 @@ impl Discovery {
         core::mem::take(&mut self.packets)
     }
 
-    /// Returns what was found out, in order.
+    /// Returns the queued actions, in order.
     pub(crate) fn poll_actions(&mut self) -> Vec<Action> {
         core::mem::take(&mut self.actions)
     }
 
-    /// Says how full everything is.
+    /// Returns how full each collection is.
     pub(crate) fn occupancy(&self) -> [Occupancy; 4] {
         [
             Occupancy::new("discovery.entries", self.table.len(), ENTRIES_MAX),
@@ -259,7 +261,7 @@ impl Discovery {
         ]
     }
 
-    /// Returns how many other nodes are heard.
+    /// Returns the number of announced nodes.
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
@@ -269,7 +271,7 @@ impl Discovery {
         self.table.node_at(address)
     }
 
-    /// Returns how the service is.
+    /// Returns the status of the service.
     pub(crate) fn view(&self) -> DiscoveryView {
         let state = match self.available {
             Some(true) if self.active => DiscoveryState::Available,
@@ -286,7 +288,7 @@ impl Discovery {
         }
     }
 
-    /// Loopback alone is enough only for a host that has nothing else.
+    /// Reports whether multicast works. Loopback alone suffices only for a host that has nothing else.
     fn report_availability(&mut self) {
         if !self.active || self.reported.is_none() {
             return;
@@ -310,7 +312,7 @@ impl Discovery {
         }
     }
 
-    /// Asks who is there, besides those that are known for some more time.
+    /// Sends a query that lists the nodes known for some more time, so that they do not answer.
     fn ask(&mut self, now: Instant, index: u32, families: Vec<Family>) {
         self.questions = self.questions.wrapping_add(1);
         self.asked_at = Some(now);
@@ -331,7 +333,7 @@ impl Discovery {
         self.packets.extend(families.iter().map(packet));
     }
 
-    /// Returns what this node says of itself on an interface.
+    /// Returns this node's announcement on an interface.
     fn announcement(&self, index: u32, ttl: Duration) -> Option<Announcement> {
         let addresses = self.interfaces.get(&index)?.addresses.clone();
         Some(Announcement {
@@ -345,7 +347,7 @@ impl Discovery {
         })
     }
 
-    /// Asks for what was left out of answers.
+    /// Queries for records that were missing in answers.
     fn ask_for_missing(&mut self, now: Instant, rng: &mut Rng) {
         let mut wanted = self.gathering.handle_timeout(now, rng);
         wanted.sort_by_key(|wanted| (wanted.interface, wanted.family));
@@ -376,8 +378,8 @@ fn is_due(state: &InterfaceState, now: Instant) -> bool {
     state.poll_timeout().is_some_and(|due| due <= now)
 }
 
-/// Returns the addresses to announce on an interface, best first: its own before those of other interfaces, those of
-/// container bridges after all others, and those that mean something on this interface only at the end.
+/// Returns the addresses to announce on an interface, best first. Its own come before those of other interfaces, then
+/// those of container bridges. Addresses that are valid on this interface only come last.
 fn announced_addresses(interfaces: &[Interface], state: &InterfaceState) -> Vec<IpAddr> {
     if state.is_loopback() {
         return state.own.clone();
@@ -399,18 +401,18 @@ fn announced_addresses(interfaces: &[Interface], state: &InterfaceState) -> Vec<
     addresses
 }
 
-/// Interfaces spoken on; beyond, the least useful ones are left out.
+/// Maximum number of interfaces used. The least useful ones are left out.
 const INTERFACES_MAX: usize = 32;
-/// Nodes asked for by name; beyond, one that is missed is found by its next refresh.
+/// Maximum number of lookups. A node whose lookup is dropped is found by its next announcement.
 const LOOKUPS_MAX: usize = 64;
-/// How long others may believe an announcement: two refreshes in each family, and some.
+/// The lifetime of an announcement: two refreshes in each address family, with a margin.
 const LIFETIME: Duration = Duration::from_secs(300);
-/// Nodes asked for in one packet, which an Ethernet network carries whole.
+/// Nodes to query for in one packet. It fits into one Ethernet frame.
 const QUESTIONS_PER_PACKET: usize = 8;
-/// Replies in a second, and at once: who asks in the name of another has little sent there.
+/// The rate limit of unicast replies, and its burst. It limits amplification with a spoofed sender.
 const REPLIES_PER_SECOND: u64 = 20;
 const REPLIES_BURST: u64 = 50;
-/// The shortest wait until a node is asked for that seems to be gone.
+/// The minimum delay before a node that seems to be gone is looked up.
 const LOOKUP_DELAY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! One interface, and when to say what on it.
+//! The schedule and the rate limits of one interface.
 //!
-//! Each interface has its own schedule, so that one that comes up is announced on at once while the others stay quiet,
-//! and its own allowance of packets, so that a flood on one leaves the others their hearing; each sender on it has a
-//! smaller one, so that a flood from one leaves room for the others. Nothing is said more often than once a second on
+//! Each interface has its own schedule: a new one is announced on at once, while the others stay quiet. Each has its
+//! own rate limit of received packets, so that a flood on one does not affect the others. Each sender on it has a lower
+//! one, so that a flood from one leaves room for the others. No record is multicast more often than once a second on
 //! one interface (RFC 6762, section 6), however often it is asked for.
 
 use crate::input::{Family, Interface};
@@ -22,9 +22,9 @@ pub(super) struct InterfaceState {
     pub(super) bridge: bool,
     /// The addresses to announce on it, best first.
     pub(super) addresses: Vec<IpAddr>,
-    /// In which families there is somebody to speak to.
+    /// The address families with multicast.
     families: Vec<Family>,
-    /// In which of these multicast is known not to work.
+    /// The address families in which multicast is known not to work.
     mute: Vec<Family>,
     next_announcement: Option<Instant>,
     announced: u32,
@@ -33,42 +33,42 @@ pub(super) struct InterfaceState {
     last_announcement: Option<Instant>,
     next_query: Option<Instant>,
     queries: u32,
-    /// When to say that there is such a service, and when that was last said.
+    /// When to announce the service type, and when that was last done.
     next_enumeration: Option<Instant>,
     last_enumeration: Option<Instant>,
     bucket: Bucket,
-    /// By sender; those that were not heard lately are left out.
+    /// The rate limits by sender. Senders that were not heard recently are left out.
     senders: BTreeMap<IpAddr, Bucket>,
-    /// For all senders for whom there is no room.
+    /// The shared rate limit of senders that have none of their own.
     others: Bucket,
-    /// Questions that will come back to this node, too, and when they were sent.
+    /// This node's queries that it will receive itself, with the time when each was sent.
     echoes: Vec<(Instant, Vec<u8>)>,
 }
 
-/// How many others a node knows.
+/// How many other nodes are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Population {
-    /// Nobody: it goes on asking, ever more rarely.
+    /// None: the node continues to query, at growing intervals.
     Alone,
-    /// Some, whom a question can name, so that only the others answer.
+    /// Some. A query can list them, so that only the others answer.
     Few,
-    /// So many that asking again would cost more than it finds.
+    /// So many that another query would cost more than it finds.
     Many,
 }
 
-/// What is due on an interface.
+/// The packets that are due on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Due {
-    /// The families to announce to.
+    /// The families to announce in.
     pub(super) announce: Vec<Family>,
-    /// Whether to say that there is such a service.
+    /// Whether to announce the service type.
     pub(super) enumerate: bool,
-    /// Whether to ask who is there.
+    /// Whether to query for nodes.
     pub(super) query: bool,
 }
 
 impl InterfaceState {
-    /// Makes a silent interface without addresses.
+    /// Creates an inactive interface without addresses.
     pub(super) fn new() -> Self {
         Self {
             own: Vec::new(),
@@ -102,7 +102,7 @@ impl InterfaceState {
         }
     }
 
-    /// Goes on from what was said before on the same interface; tells whether anybody new can be reached.
+    /// Takes over the schedule of the same interface before a change. Tells whether more nodes can be reached.
     pub(super) fn resume(&mut self, before: Self) -> bool {
         let same = self.families.iter().all(|family| before.families.contains(family));
         let (own, bridge, addresses) = (core::mem::take(&mut self.own), self.bridge, Vec::new());
@@ -111,7 +111,7 @@ impl InterfaceState {
         !same
     }
 
-    /// Tells whether packets go out and come in.
+    /// Tells whether multicast works.
     pub(super) fn takes_multicast(&self) -> bool {
         !self.families.is_empty()
     }
@@ -121,14 +121,15 @@ impl InterfaceState {
         self.own.iter().all(IpAddr::is_loopback)
     }
 
-    /// Returns the families of the host's addresses on the interface, those without multicast too: it may come back.
+    /// Returns the families of the host's addresses on the interface. Those without multicast are included, as it may
+    /// work again.
     pub(super) fn all_families(&self) -> Vec<Family> {
         let mut all = self.families.clone();
         all.extend(self.mute.iter().filter(|family| !self.families.contains(family)));
         all
     }
 
-    /// Begins to announce and to ask.
+    /// Starts to announce and to query.
     pub(super) fn start(&mut self, now: Instant, rng: &mut Rng) {
         self.announced = 0;
         self.queries = 0;
@@ -137,36 +138,36 @@ impl InterfaceState {
         self.next_announcement = Some(self.earliest(now, now.after(answer_delay(rng))));
     }
 
-    /// Falls silent.
+    /// Stops.
     pub(super) fn stop(&mut self) {
         self.next_announcement = None;
         self.next_enumeration = None;
         self.next_query = None;
     }
 
-    /// Makes the next announcement soon: somebody asked, or there is news.
+    /// Schedules an announcement soon, because of a query or a change.
     pub(super) fn announce_soon(&mut self, now: Instant, rng: &mut Rng) {
         let due = self.earliest(now, now.after(answer_delay(rng)));
         self.news = true;
         self.next_announcement = self.next_announcement.map(|next| next.min(due));
     }
 
-    /// Says soon that there is such a service: somebody asked which there are.
+    /// Schedules an announcement of the service type, because of a query for service types.
     pub(super) fn enumerate_soon(&mut self, now: Instant, rng: &mut Rng) {
         let wanted = now.after(answer_delay(rng));
         let due = self.last_enumeration.map_or(wanted, |last| last.after(ANSWER_INTERVAL).max(wanted));
         self.next_enumeration = Some(self.next_enumeration.map_or(due, |next| next.min(due)));
     }
 
-    /// Takes note that somebody just said so (RFC 6762, section 7.4).
+    /// Cancels the announcement of the service type, because another host has just made it (RFC 6762, section 7.4).
     pub(super) fn handle_enumerated(&mut self) {
         self.next_enumeration = None;
     }
 
-    /// Takes note that somebody just asked what this node was about to ask; tells whether it was.
+    /// Handles a query by another host that this node was about to send. Tells whether it was.
     pub(super) fn handle_same_query(&mut self, now: Instant, rng: &mut Rng) -> bool {
         let about_to = self.next_query.is_some_and(|next| next.since(now) < DUPLICATE_QUERY_WINDOW);
-        // With two families on the interface, who asked may not have been heard by all.
+        // With two families on the interface, not all hosts may have received that query.
         let spares = about_to && self.families.len() == 1;
         if spares {
             self.queried(now, rng);
@@ -174,7 +175,7 @@ impl InterfaceState {
         spares
     }
 
-    /// Takes note of a question that this node sends, and hears itself.
+    /// Records a query that this node sends and will receive itself.
     pub(super) fn expect_echo(&mut self, now: Instant, families: &[Family], query: &[u8]) {
         self.echoes.retain(|(sent, _)| now.since(*sent) < ECHO_TIMEOUT);
         let audible = families.iter().filter(|family| self.families.contains(family));
@@ -182,15 +183,15 @@ impl InterfaceState {
         self.echoes.drain(..self.echoes.len().saturating_sub(ECHOES_MAX));
     }
 
-    /// Tells whether a question is one that this node sent, each of which comes back once. Another node of this host
-    /// may ask the same from the same address, and has another coming back.
+    /// Tells whether a query is an echo of one that this node sent. Each comes back once. Another node on this host may
+    /// send the same from the same address, and then a second one comes back.
     pub(super) fn is_echo(&mut self, now: Instant, from: SocketAddr, query: &[u8]) -> bool {
         let sent = |(sent, bytes): &(Instant, Vec<u8>)| now.since(*sent) < ECHO_TIMEOUT && bytes == query;
         let at = self.echoes.iter().position(sent).filter(|_| self.own.contains(&from.ip()));
         at.map(|at| self.echoes.remove(at)).is_some()
     }
 
-    /// Returns what is due and plans what comes after it.
+    /// Returns the packets that are due, and schedules the next ones.
     pub(super) fn handle_timeout(&mut self, now: Instant, population: Population, rng: &mut Rng) -> Due {
         let mut due = Due { announce: Vec::new(), enumerate: false, query: false };
         if self.next_enumeration.is_some_and(|next| next <= now) {
@@ -200,7 +201,7 @@ impl InterfaceState {
         }
         if self.next_announcement.is_some_and(|next| next <= now) {
             due.announce = self.all_families();
-            // A refresh goes to the families in turn: each hears of the node before its lifetime is half over.
+            // Refreshes alternate between the families: each hears of the node before half of its lifetime is over.
             if !self.news && self.announced >= STARTUP_ANNOUNCEMENTS && due.announce.len() > 1 {
                 let at = usize::try_from(self.announced).unwrap_or_default() % due.announce.len();
                 due.announce = vec![due.announce[at]];
@@ -229,12 +230,12 @@ impl InterfaceState {
         due
     }
 
-    /// Returns when something will be due.
+    /// Returns the next deadline.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         [self.next_announcement, self.next_enumeration, self.next_query].into_iter().flatten().min()
     }
 
-    /// Tells whether another packet of a sender may be read now.
+    /// Tells whether a packet of a sender is within the rate limits.
     pub(super) fn admit(&mut self, now: Instant, sender: IpAddr) -> bool {
         if self.senders.len() >= SENDERS_MAX && !self.senders.contains_key(&sender) {
             self.senders.retain(|_, bucket| !bucket.is_full(now));
@@ -258,7 +259,8 @@ impl InterfaceState {
     }
 }
 
-/// A shared answer waits a random 20 to 120 ms, so that those of many nodes do not meet (RFC 6762, section 6).
+/// Returns the delay of a shared answer: a random 20 to 120 ms, so that those of many nodes do not collide (RFC 6762,
+/// section 6).
 fn answer_delay(rng: &mut Rng) -> Duration {
     rng.between(ANSWER_DELAY_MIN, ANSWER_DELAY_MIN + ANSWER_JITTER)
 }
@@ -272,28 +274,29 @@ const STARTUP_ANNOUNCEMENT_INTERVAL: Duration = Duration::from_secs(1);
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 const FIRST_QUERY_JITTER: Duration = Duration::from_millis(20);
 const QUERY_BACKOFF_MIN: Duration = Duration::from_secs(1);
-/// Queries that every node sends; a node that still knows nobody sends more, ever more rarely.
+/// Queries that every node sends. A node that knows no other one sends more, at growing intervals.
 const STARTUP_QUERIES: u32 = 3;
-/// The longest pause between queries, in first pauses.
+/// The maximum interval between queries, as a multiple of the first.
 const QUERY_BACKOFF_FACTOR_MAX: u32 = 60;
-/// Another's query stands for this node's own where that was due this soon (RFC 6762, section 7.3).
+/// Another host's query replaces this node's own if that was due this soon (RFC 6762, section 7.3).
 const DUPLICATE_QUERY_WINDOW: Duration = Duration::from_millis(120);
 const ANSWER_DELAY_MIN: Duration = Duration::from_millis(20);
 const ANSWER_JITTER: Duration = Duration::from_millis(100);
-/// The shortest pause between two announcements on one interface.
+/// The minimum interval between two announcements on one interface.
 const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
-/// Packets of this service read on one interface; those beyond are dropped unread.
+/// Packets of this service read per second on one interface. Those above the limit are dropped unread.
 const PACKETS_PER_SECOND: u64 = 200;
-/// Packets that may come at once after a quiet time: what a few hundred nodes say that start together.
+/// Packets in a burst: those of a few hundred nodes that start together.
 const PACKETS_BURST: u64 = 2000;
-/// The same for one sender: a reflector says what all nodes of another network say, and so does a host of many nodes.
+/// The same for one sender. A reflector sends the packets of all nodes of another network, and so does a host with many
+/// nodes.
 const SENDER_PACKETS_PER_SECOND: u64 = 50;
 const SENDER_BURST: u64 = 500;
-/// Senders told apart.
+/// Maximum number of senders with a rate limit of their own.
 const SENDERS_MAX: usize = 256;
-/// A packet comes back to its sender at once, or never.
+/// How long an echo may take.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(1);
-/// Questions awaited back: more than one interface can have under way.
+/// Maximum number of expected echoes: more than one interface can have in flight.
 const ECHOES_MAX: usize = 8;
 
 #[cfg(test)]
@@ -320,7 +323,7 @@ mod tests {
         for millis in 0..60_000 {
             let now = Instant::from_micros(millis * 1000);
             admitted.0 += usize::from(state.admit(now, one));
-            // Somebody new each time.
+            // A new sender each time.
             let other = IpAddr::from(u32::try_from(millis).unwrap().to_be_bytes());
             admitted.1 += usize::from(millis % 100 == 0 && state.admit(now, other));
             assert!(state.senders.len() <= SENDERS_MAX);
