@@ -1,9 +1,9 @@
-//! Puts together what is said of nodes in several packets, and asks for what is missing.
+//! Assembles announcements whose records arrive in several packets, and queries for missing records.
 //!
-//! An answer need not hold more than the name of a node (RFC 6763, section 12): a reflector or a gateway often says no
-//! more, and others put each record into a packet of its own. What is known of a node waits here until there is an SRV, a
-//! TXT and an address of the host that the SRV names, and of no other. What does not come is asked for a few times, then
-//! forgotten; all of it is bounded, for one source and in all.
+//! An answer need not hold more than the name of a node (RFC 6763, section 12). Many reflectors and gateways send no
+//! more, and others send each record in a packet of its own. A partial announcement waits here for an SRV, a TXT and an
+//! address of the host that the SRV names. Missing records are queried for a few times, then dropped. Entries are
+//! bounded, per source and in total.
 
 use super::packet::{ADDRESSES_MAX, Announcement, TTL_MAX};
 use super::reader::{Attributes, Data, KIND_A, KIND_AAAA, KIND_SRV, KIND_TXT, Name, Packet, Question};
@@ -16,30 +16,30 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// What a packet says of a node.
+/// The content of a packet about one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
-    /// All that there is to know.
+    /// A complete announcement.
     Announcement(Announcement),
-    /// That it leaves.
+    /// A goodbye.
     Goodbye(NodeId),
-    /// That it is there for some more time, and no more.
+    /// The node's name only, with its lifetime.
     Mention(NodeId, Duration),
 }
 
-/// What is missing, and where to ask for it.
+/// Missing records, and the interface to query on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) interface: u32,
     pub(super) family: Family,
     pub(super) node: NodeId,
-    /// Whether its SRV or TXT is missing.
+    /// Whether the SRV or the TXT record is missing.
     pub(super) records: bool,
     /// The host whose addresses are missing.
     pub(super) host: Option<Name>,
 }
 
-/// The nodes of which something is missing.
+/// The partial announcements.
 #[derive(Debug)]
 pub(super) struct Gathering {
     me: NodeId,
@@ -54,30 +54,30 @@ struct Partial {
     ttl: Duration,
     server: Option<(u16, Name)>,
     text: Option<Attributes>,
-    /// Addresses of the host, those that are of no use left out; `None` before the first.
+    /// The usable addresses of the host; `None` before the first.
     addresses: Option<Vec<IpAddr>>,
     asked: u32,
-    /// When to ask (again), or to give up.
+    /// When to query (again), or to give up.
     due: Instant,
 }
 
 impl Gathering {
-    /// Makes an empty one.
+    /// Creates an empty collection.
     pub(super) fn new(me: NodeId) -> Self {
         Self { me, partial: BTreeMap::new(), bucket: Bucket::new(QUESTIONS_PER_SECOND, QUESTIONS_BURST) }
     }
 
-    /// Returns how many nodes wait for something.
+    /// Returns the number of partial announcements.
     pub(super) fn len(&self) -> usize {
         self.partial.len()
     }
 
-    /// Tells whether addresses are awaited, which may come in a packet that does not name the service.
+    /// Tells whether an address record is missing. It may come in a packet that does not name the service.
     pub(super) fn awaits_addresses(&self) -> bool {
         self.partial.values().any(|partial| partial.server.is_some())
     }
 
-    /// Takes in an answer; `is_known` tells of which nodes there is nothing to ask. Returns what is known by now.
+    /// Handles an answer. `is_known` tells which nodes need no query. Returns what is complete by now.
     pub(super) fn hear(
         &mut self,
         now: Instant,
@@ -88,7 +88,7 @@ impl Gathering {
     ) -> Vec<Heard> {
         let contents = Contents::from_packet(packet);
         let mut mentioned = contents.mentioned.clone();
-        // Addresses may come after all else, and so may the text.
+        // The address and TXT records may come last.
         for (&node, partial) in &self.partial {
             let host = partial.server.as_ref().map(|(_, host)| host);
             let concerned = host.is_some_and(|host| contents.addresses.contains_key(host))
@@ -128,7 +128,7 @@ impl Gathering {
         self.partial.insert(node, partial);
     }
 
-    /// Takes note of a question of another: its answer is for all.
+    /// Handles another host's query: its answer is multicast to all.
     pub(super) fn handle_question(&mut self, now: Instant, question: &Question, rng: &mut Rng) {
         for (node, partial) in &mut self.partial {
             let wanted = match question.kind {
@@ -142,7 +142,7 @@ impl Gathering {
         }
     }
 
-    /// Returns what to ask for now, and forgets what was asked for often enough.
+    /// Returns the records to query for now, and drops those that were queried for too often.
     pub(super) fn handle_timeout(&mut self, now: Instant, rng: &mut Rng) -> Vec<Wanted> {
         let mut wanted = Vec::new();
         let bucket = &mut self.bucket;
@@ -162,20 +162,20 @@ impl Gathering {
         wanted
     }
 
-    /// Returns when something is to be asked for.
+    /// Returns the next deadline.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.partial.values().map(|partial| partial.due).min()
     }
 
-    /// Forgets everything.
+    /// Removes all entries.
     pub(super) fn clear(&mut self) {
         self.partial.clear();
     }
 }
 
-/// What a packet says, by what it is about.
+/// The records of a packet, by subject.
 struct Contents<'a> {
-    /// For how long each node is there.
+    /// The lifetime of each node's name.
     mentioned: BTreeMap<NodeId, Duration>,
     servers: BTreeMap<NodeId, (u16, &'a Name)>,
     texts: BTreeMap<NodeId, &'a Attributes>,
@@ -192,7 +192,7 @@ impl<'a> Contents<'a> {
                 Data::Pointer(instance) if record.name.is_service() => {
                     mentioned.extend(instance.instance().map(|node| (node, ttl)));
                 }
-                // What is over says nothing of what comes.
+                // A goodbye of a record says nothing about what follows.
                 _ if ttl.is_zero() => {}
                 Data::Address(address) => addresses.entry(&record.name).or_default().push(*address),
                 Data::Pointer(_) => {}
@@ -203,7 +203,7 @@ impl<'a> Contents<'a> {
                 Data::Text(text) => texts.extend(record.name.instance().map(|node| (node, text))),
             }
         }
-        // Who has a port is there, whoever asked for it.
+        // An SRV record proves that a node exists, whether or not this node asked for it.
         for record in packet.records.iter().filter(|record| matches!(record.data, Data::Server { .. })) {
             let node = record.name.instance().filter(|node| servers.contains_key(node));
             if let Some(node) = node {
@@ -228,7 +228,7 @@ impl Partial {
         }
     }
 
-    /// Takes in what a packet says of the node.
+    /// Adds the records of a packet about the node.
     fn hear(
         &mut self,
         node: NodeId,
@@ -256,7 +256,7 @@ impl Partial {
         }
     }
 
-    /// Returns what the node says of itself, once all of it is known.
+    /// Returns the node's announcement, once it is complete.
     fn announcement(&self, node: NodeId) -> Option<Announcement> {
         let (port, _) = self.server.as_ref()?;
         let text = self.text.as_ref()?;
@@ -293,22 +293,23 @@ impl Partial {
     }
 }
 
-/// Tells whether an address leads to the node. One of another machine that names this one's loopback would have the
-/// node dial itself.
+/// Tells whether an address can lead to the node. A loopback address from another host would make this node dial
+/// itself.
 fn is_usable(from: SocketAddr, address: IpAddr) -> bool {
     !address.is_unspecified()
         && !address.is_multicast()
         && (!address.is_loopback() || from.ip().is_loopback())
 }
 
-/// Nodes that wait for something; beyond, others are left until they are announced again. A quarter for each source.
+/// Maximum number of partial announcements. Others are ignored until their next announcement. Each source may have a
+/// quarter.
 pub(super) const PARTIAL_MAX: usize = 256;
-/// How often what is missing is asked for.
+/// How often missing records are queried for.
 const ASKED_MAX: u32 = 3;
-/// Nodes asked for in a second, and at once: as many as a reflector may have behind it.
+/// The rate limit of queried nodes, and its burst: as many as a reflector may have behind it.
 const QUESTIONS_PER_SECOND: u64 = 10;
 const QUESTIONS_BURST: u64 = 64;
-/// Others that miss the same may ask first.
+/// The minimum delay of a query, in case another host asks first.
 const QUERY_DELAY: Duration = Duration::from_millis(20);
 const QUERY_JITTER: Duration = Duration::from_millis(100);
 const QUERY_INTERVAL: Duration = Duration::from_secs(1);
@@ -411,7 +412,7 @@ mod tests {
         assert_eq!(world.asked(5_000).len(), 1);
         assert_eq!((world.asked(10_000), world.gathering.len()), (vec![], 1));
         assert_eq!((world.asked(16_000), world.gathering.len()), (vec![], 0));
-        // Where another asked for the same, its answer is for all.
+        // If another host asked for the same, its answer is multicast to all.
         world.hear_from(66, 16_000, &records(1)[..1]);
         let query = read(&packet::resolve(id(1))).unwrap();
         world.gathering.handle_question(

@@ -1,4 +1,4 @@
-//! What comes in: answers that tell of nodes, and questions that this node answers.
+//! Handles received packets: announcements of nodes, and queries that this node answers.
 
 use super::gather::Heard;
 use super::packet::{self, Announcement, ENUMERATION_TTL, KNOWN_ANSWER_TTL_MIN};
@@ -13,7 +13,7 @@ use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 use core::time::Duration;
 
 impl Discovery {
-    /// Takes in a packet.
+    /// Handles a packet.
     pub(crate) fn handle_datagram(
         &mut self,
         now: Instant,
@@ -23,7 +23,7 @@ impl Discovery {
         rng: &mut Rng,
     ) {
         let Some(state) = self.interfaces.get_mut(&interface).filter(|_| self.active) else { return };
-        // Addresses come in packets that need not name the service.
+        // Address records come in packets that need not name the service.
         let awaited = || packet::is_answer(bytes) && self.gathering.awaits_addresses();
         if !packet::concerns(bytes, &self.host_label) && !awaited() {
             return;
@@ -42,7 +42,7 @@ impl Discovery {
         } else if packet.questions.iter().any(|question| question.name.is_service())
             && state.is_echo(now, from, bytes)
         {
-            // What this node asked.
+            // This node's own query.
         } else if from.port() != PORT {
             self.reply(now, (interface, from), &packet);
         } else {
@@ -94,14 +94,14 @@ impl Discovery {
         }
     }
 
-    /// Says that this node is there where somebody else says that it soon is not (RFC 6762, section 6.6).
+    /// Announces this node at once if another host announced its departure (RFC 6762, section 6.6).
     fn object(&mut self, now: Instant, interface: u32, ttl: Duration, rng: &mut Rng) {
         if let Some(state) = self.interfaces.get_mut(&interface).filter(|_| ttl < KNOWN_ANSWER_TTL_MIN) {
             state.announce_soon(now, rng);
         }
     }
 
-    /// Tells the echo of this node's own announcement from that of another node with its key.
+    /// Distinguishes the echo of this node's own announcement from that of another node with its key.
     fn handle_own_announcement(&mut self, now: Instant, heard: &Announcement) {
         let own = |at: &IpAddr| self.interfaces.values().any(|state| state.own.contains(at));
         let elsewhere = heard.addresses.iter().find(|&at| heard.port != self.port || !own(at));
@@ -138,7 +138,7 @@ impl Discovery {
         let host = packet::host(self.me);
         for question in &packet.questions {
             if question.name.is_service() && question.asks_for(KIND_PTR) {
-                // Where this node knows all whom the asker names, it would learn nothing more.
+                // If this node knows all nodes that the query lists, it would learn nothing more by its own.
                 if known.iter().all(|node| self.table.contains(*node)) && state.handle_same_query(now, rng) {
                     self.questions = self.questions.wrapping_add(1);
                     self.asked_at = Some(now);
@@ -162,7 +162,7 @@ impl Discovery {
         }
     }
 
-    /// Answers one who asks as one asks an ordinary name server, and only hears what is sent to it.
+    /// Answers a query in the way of ordinary DNS, by unicast.
     fn reply(&mut self, now: Instant, (interface, from): (u32, SocketAddr), packet: &Packet) {
         let reply = self.announcement(interface, LIFETIME).and_then(|node| packet::reply(packet, &node));
         if let Some(bytes) = reply.filter(|_| self.replies.take(now, 1)) {
@@ -171,8 +171,8 @@ impl Discovery {
     }
 }
 
-/// Returns the nodes of which an asker need not be told: it will know them for at least [`KNOWN_ANSWER_TTL_MIN`] (RFC 6762, section
-/// 7.1).
+/// Returns the nodes that the querier knows for at least [`KNOWN_ANSWER_TTL_MIN`]. They need not be announced to it
+/// (RFC 6762, section 7.1).
 fn known_to_asker(packet: &Packet) -> Vec<NodeId> {
     let fresh =
         packet.records.iter().filter(|record| record.ttl >= KNOWN_ANSWER_TTL_MIN && record.name.is_service());
@@ -191,12 +191,12 @@ fn knows_enumeration(packet: &Packet) -> bool {
     })
 }
 
-/// Tells whether a question about a host asks for any of its addresses.
+/// Tells whether a query about a host asks for any of its addresses.
 fn asks_for_any(question: &Question, addresses: &[IpAddr]) -> bool {
     addresses.iter().any(|address| question.asks_for(if address.is_ipv4() { KIND_A } else { KIND_AAAA }))
 }
 
-/// Adds to a link-local address the interface that it was heard on, without which it leads nowhere.
+/// Adds the interface to a link-local address, which is meaningless without it.
 pub(super) fn socket_address(address: IpAddr, port: u16, interface: u32) -> SocketAddr {
     match address {
         IpAddr::V6(v6) if is_link_local(address) => SocketAddrV6::new(v6, port, 0, interface).into(),
@@ -204,9 +204,9 @@ pub(super) fn socket_address(address: IpAddr, port: u16, interface: u32) -> Sock
     }
 }
 
-/// The port from which all who speak mDNS ask.
+/// The source port of mDNS queries.
 const PORT: u16 = 5353;
-/// How often another node with this node's key is reported.
+/// The minimum interval between reports of a duplicate of this node.
 const COPY_REPORT_INTERVAL: Duration = Duration::from_secs(60);
-/// How long after a question an announcement may be an answer to it: who just spoke waits for a second.
+/// How long after a query an announcement may be an answer to it. A node that has just spoken waits for a second.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1_200);
