@@ -1,10 +1,10 @@
-//! Who was heard, and where it says that it is.
+//! The announced nodes and their addresses.
 //!
-//! Anybody on the network can announce any number of nodes that are not there, and say anything about those that are.
-//! So places in the table are shared out: few for each source of announcements, half of all for nodes that others
-//! announce; who is known to be there keeps its place. What could not be dialled gives way first and is forgotten
-//! sooner. What is said of a node from its own address counts for more than what others say of it, and two accounts of
-//! the same worth stand side by side until one of them proves true.
+//! Any host on the network can announce any number of nodes that do not exist, and anything about those that do. So the
+//! table is divided: few entries for each source of announcements, and half of all for nodes that third parties
+//! announce. A node known to exist keeps its entry. Nodes that could not be dialled are evicted first and expire
+//! sooner. A node's announcement from its own address has precedence over those of third parties. Two accounts of the
+//! same standing are kept side by side until one proves true.
 
 use super::Action;
 use super::packet::{ADDRESSES_MAX, KNOWN_ANSWER_TTL_MIN, KNOWN_MAX};
@@ -17,55 +17,55 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
-/// What one source says of one node.
+/// The announcement of one node by one source.
 #[derive(Clone, Debug)]
 pub(super) struct Claim {
     /// Best first.
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) source: IpAddr,
-    /// How long to believe it.
+    /// Its lifetime.
     pub(super) ttl: Duration,
-    /// The number of the question that it may be an answer to.
+    /// The number of the query that it may answer.
     pub(super) question: Option<u32>,
 }
 
-/// The nodes that were heard.
+/// The announced nodes.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     entries: BTreeMap<NodeId, Entry>,
-    /// Who was known to be there once, the oldest first.
+    /// Nodes that were known to exist once, the oldest first.
     former: VecDeque<NodeId>,
-    /// No entry expires before this; kept so that nothing scans the table on each input.
+    /// No entry expires before this time. It saves a scan of the table on each input.
     next_expiry: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Entry {
     first: Account,
-    /// Another account of the same worth, or of less where the first has failed.
+    /// Another account of the same standing, or of lower standing if the first has failed.
     rival: Option<Account>,
-    /// Whether the node is, or was, known to be there.
+    /// Whether the node is, or was, known to exist.
     known: bool,
-    /// Whether it said goodbye, or somebody in its name.
+    /// Whether a goodbye was received in the node's name.
     leaving: bool,
     expires: Instant,
 }
 
-/// A claim, and what became of it.
+/// A claim, and its history.
 #[derive(Clone, Debug)]
 struct Account {
     addresses: Vec<SocketAddr>,
     source: IpAddr,
-    /// How many questions it answered, and the last of them.
+    /// The number of queries that it answered, and the last of them.
     answers: u32,
     question: Option<u32>,
     heard_at: Instant,
-    /// Whether a dial failed.
+    /// Whether a dial to it failed.
     failed: bool,
 }
 
 impl Table {
-    /// Takes in what is said of a node, and returns what follows from it.
+    /// Handles an announcement of a node. Returns the resulting actions.
     pub(super) fn hear(&mut self, now: Instant, node: NodeId, claim: &Claim, rng: &mut Rng) -> Vec<Action> {
         let account = Account {
             addresses: claim.addresses.clone(),
@@ -95,7 +95,7 @@ impl Table {
         entry.expires = now.after(claim.ttl);
         entry.shorten(now);
         let after = entry.places();
-        // In which order they come depends on the interface that was heard last; that alone is no news.
+        // The order of addresses depends on the interface heard last, so a new order alone is no change.
         let is_new = |place: &Place| !before.iter().any(|old| old.address == place.address);
         let rose = |place: &Place| {
             before.iter().any(|old| old.address == place.address && old.standing < place.standing)
@@ -110,8 +110,8 @@ impl Table {
         actions
     }
 
-    /// Takes note of a goodbye. It may be one in the name of a node that is there, and would object: so the node stays
-    /// for a moment (RFC 6762, section 10.1).
+    /// Handles a goodbye. It may be forged, and the node would object. So the entry stays for a grace period (RFC 6762,
+    /// section 10.1).
     pub(super) fn handle_goodbye(&mut self, now: Instant, node: NodeId, source: IpAddr) {
         let Some(entry) = self.entries.get_mut(&node) else { return };
         if entry.first.is_by(source) || entry.first.standing() == Standing::Claimed {
@@ -122,7 +122,7 @@ impl Table {
         }
     }
 
-    /// Takes note that a node is said to be there for some more time, and nothing else.
+    /// Handles the mere mention of a node's name, with its lifetime.
     pub(super) fn handle_mention(&mut self, now: Instant, node: NodeId, ttl: Duration, source: IpAddr) {
         let Some(entry) = self.entries.get_mut(&node) else { return };
         if entry.first.is_by(source) || entry.first.standing() == Standing::Claimed {
@@ -132,14 +132,14 @@ impl Table {
         }
     }
 
-    /// Takes note that a node is there.
+    /// Marks a node as known to exist.
     pub(super) fn handle_known(&mut self, node: NodeId) {
         if let Some(entry) = self.entries.get_mut(&node) {
             entry.known = true;
         }
     }
 
-    /// Takes note that a node is no longer there; returns what follows from it where it was in the table.
+    /// Removes a node that is gone. Returns the resulting action, if it was in the table.
     pub(super) fn handle_gone(&mut self, node: NodeId) -> Option<Action> {
         self.former.retain(|former| *former != node);
         if self.former.len() >= FORMER_MAX {
@@ -150,7 +150,7 @@ impl Table {
         Some(if entry.leaving { Action::Left(node) } else { Action::Expired(node) })
     }
 
-    /// Takes note that a node could not be reached at an address.
+    /// Records a failed dial to an address of a node.
     pub(super) fn handle_unreached(&mut self, now: Instant, node: NodeId, address: SocketAddr) {
         let Some(entry) = self.entries.get_mut(&node) else { return };
         for account in core::iter::once(&mut entry.first).chain(&mut entry.rival) {
@@ -161,7 +161,7 @@ impl Table {
         self.expect(expires);
     }
 
-    /// Drops what was not heard of for as long as it said.
+    /// Removes the entries whose lifetime is over.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Action> {
         if self.next_expiry.is_none_or(|due| due > now) {
             return Vec::new();
@@ -178,24 +178,24 @@ impl Table {
         actions
     }
 
-    /// Returns when something may expire.
+    /// Returns when the next entry may expire.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.next_expiry
     }
 
-    /// Returns the nodes that need not answer a question, and for how long each is still known. Where so many are
-    /// announced that most cannot be there, only those count that are known to be.
+    /// Returns the nodes to list in a query, with the remaining lifetime of each. If so many are announced that most
+    /// cannot exist, only those known to exist are listed.
     pub(super) fn known(&self, now: Instant) -> Vec<(NodeId, Duration)> {
         let left = |(&node, entry): (&NodeId, &Entry)| (node, entry.expires.since(now));
         self.believed().map(left).filter(|(_, left)| *left >= KNOWN_ANSWER_TTL_MIN).take(KNOWN_MAX).collect()
     }
 
-    /// Returns how many nodes seem to be there.
+    /// Returns the number of nodes that seem to exist.
     pub(super) fn population(&self) -> usize {
         self.believed().count()
     }
 
-    /// Returns those that seem to be there, who is known to be first.
+    /// Returns the nodes that seem to exist, those known to exist first.
     fn believed(&self) -> impl Iterator<Item = (&NodeId, &Entry)> {
         let flooded = self.is_flooded();
         let stays = |known: bool| {
@@ -204,8 +204,8 @@ impl Table {
         stays(true).chain(stays(false).filter(move |_| !flooded))
     }
 
-    /// Tells whether there are so many unproven nodes, or so many from elsewhere or from one source, that most of them
-    /// are hardly there.
+    /// Tells whether there are so many unproven nodes that most of them hardly exist: in total, from third parties, or
+    /// from one source.
     fn is_flooded(&self) -> bool {
         let unproven = || self.entries.values().filter(|entry| !entry.known).map(|entry| &entry.first);
         let mut by_source: BTreeMap<IpAddr, usize> = BTreeMap::new();
@@ -223,7 +223,7 @@ impl Table {
         self.entries.len()
     }
 
-    /// Returns how many are remembered as having been there.
+    /// Returns the number of nodes known to have existed.
     pub(super) fn former(&self) -> usize {
         self.former.len()
     }
@@ -238,7 +238,7 @@ impl Table {
         self.next_expiry = Some(self.next_expiry.map_or(expires, |next| next.min(expires)));
     }
 
-    /// Makes room for a node that is announced by a source; tells whether there is any.
+    /// Makes room for a node that a source announces. Tells whether there is room.
     fn make_room(
         &mut self,
         standing: Standing,
@@ -285,7 +285,7 @@ impl Table {
 }
 
 impl Entry {
-    /// Takes in another account of the node; tells whether it counts.
+    /// Handles another account of the node. Tells whether it counts.
     fn hear(&mut self, now: Instant, account: Account) -> bool {
         let first = &mut self.first;
         let doubtful = first.failed || now.since(first.heard_at) >= STALE_AFTER;
@@ -318,14 +318,14 @@ impl Entry {
         true
     }
 
-    /// Has the node forgotten sooner where it could not be reached.
+    /// Shortens the lifetime of a node that could not be reached.
     fn shorten(&mut self, now: Instant) {
         if self.first.failed && !self.known {
             self.expires = self.expires.min(now.after(UNREACHED_LIFETIME));
         }
     }
 
-    /// Returns where the node can be dialled.
+    /// Returns the places where the node can be dialled.
     fn places(&self) -> Vec<Place> {
         let mut places = self.first.places();
         for place in self.rival.iter().flat_map(Account::places) {
@@ -352,8 +352,9 @@ impl Account {
         self.addresses.iter().any(|listed| listed.ip() == address)
     }
 
-    /// Tells whether another account is the same node's: from the same source, or from another address of it. Such a one
-    /// names the source of this one, so nobody else can take that away; a link-local one is named on its own interface only.
+    /// Tells whether another account is from the same node: from the same source, or from another of its addresses.
+    /// Such an account lists this one's source, so nobody else can take it over. A link-local source is listed on its
+    /// own interface only.
     fn is_continued_by(&self, other: &Self) -> bool {
         self.source == other.source
             || other.lists(self.source)
@@ -375,7 +376,7 @@ impl Account {
         if is_link_local(self.source) {
             self.source = new.source;
         }
-        // Where it is for sure comes first.
+        // The address that certainly belongs to the node comes first.
         let source = self.source;
         self.addresses.sort_by_key(|address| address.ip() != source);
         self.heard_at = new.heard_at;
@@ -391,8 +392,8 @@ impl Account {
     }
 }
 
-/// Adds up what the packets of one node say on several interfaces: each names all of its routable addresses, and
-/// those besides that mean something there only.
+/// Merges a node's announcements on several interfaces. Each lists all routable addresses, and those that are valid on
+/// its interface only.
 fn merge(before: &[SocketAddr], heard: &[SocketAddr]) -> Vec<SocketAddr> {
     let loopback_only = heard.iter().all(|address| address.ip().is_loopback());
     let routable = if loopback_only { before } else { heard };
@@ -410,21 +411,21 @@ fn merge(before: &[SocketAddr], heard: &[SocketAddr]) -> Vec<SocketAddr> {
     merged
 }
 
-/// Nodes remembered.
+/// Maximum number of nodes.
 pub(super) const ENTRIES_MAX: usize = 1024;
-/// Of these, nodes that only others announce.
+/// Maximum number of nodes that only third parties announce.
 const CLAIMED_MAX: usize = ENTRIES_MAX / 2;
-/// Nodes that may well start together.
+/// The number of nodes that may plausibly start together.
 const CREDIBLE_MAX: usize = ENTRIES_MAX / 4;
-/// Nodes that one source may announce, besides those that are known to be there.
+/// Maximum number of nodes that one source may announce, besides those known to exist.
 const SOURCE_ENTRIES_MAX: usize = 64;
-/// Nodes remembered that were there once.
+/// Maximum number of nodes remembered as having existed.
 pub(super) const FORMER_MAX: usize = 256;
-/// How many questions a node answers before it counts as more than a name.
+/// The number of queries that a node must answer to be confirmed.
 const CONFIRMING_ANSWERS: u32 = 2;
-/// How long after its goodbye a node stays in the table: twice as long as it may take one that is still there to say so.
+/// How long an entry stays after a goodbye: twice the time that a node needs to object.
 const GOODBYE_GRACE: Duration = Duration::from_secs(2);
-/// Who is silent for so long has missed two refreshes, and others are heard about it.
+/// A node that is silent for this long has missed two refreshes, and third parties are believed about it.
 const STALE_AFTER: Duration = Duration::from_secs(150);
-/// How long a node that could not be reached is remembered: a little longer than it takes one to announce itself again.
+/// The lifetime of a node that could not be reached: slightly longer than the refresh interval.
 const UNREACHED_LIFETIME: Duration = Duration::from_secs(90);
