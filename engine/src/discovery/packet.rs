@@ -1,8 +1,8 @@
-//! The packets of the discovery service that a node sends.
+//! Encodes the packets of the discovery service.
 //!
 //! DNS-SD (RFC 6763) over mDNS (RFC 6762): a PTR from the service to the node's instance, an SRV with its port, a TXT
-//! with its network and version, an A or AAAA with each address. Every byte is sent each minute by every node, so the
-//! host's name is a short one.
+//! with its network and version, an A or AAAA record for each address. Every node sends each byte every minute, so the
+//! host name is short.
 
 use super::gather::Wanted;
 use super::reader;
@@ -12,7 +12,7 @@ use core::time::Duration;
 use simple_dns::rdata::{A, AAAA, PTR, RData, SRV, TXT};
 use simple_dns::{CLASS, Label, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, ResourceRecord, TYPE};
 
-/// What a node says of itself.
+/// A node's announcement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Announcement {
     pub(super) node: NodeId,
@@ -21,11 +21,11 @@ pub(super) struct Announcement {
     pub(super) port: u16,
     pub(super) slots: u16,
     pub(super) addresses: Vec<IpAddr>,
-    /// How long to believe it; zero is a goodbye.
+    /// Its lifetime; zero is a goodbye.
     pub(super) ttl: Duration,
 }
 
-/// Encodes the question who is there, besides those known for some more time.
+/// Encodes the query for nodes, with those known for some more time.
 pub(super) fn browse(known: &[(NodeId, Duration)]) -> Vec<u8> {
     let mut packet = Packet::new_query(0);
     packet.questions.push(question(name(SERVICE), TYPE::PTR));
@@ -36,14 +36,14 @@ pub(super) fn browse(known: &[(NodeId, Duration)]) -> Vec<u8> {
     packet.build_bytes_vec_compressed().unwrap_or_default()
 }
 
-/// Encodes the question whether a node is there.
+/// Encodes the query for one node.
 pub(super) fn resolve(node: NodeId) -> Vec<u8> {
     let mut packet = Packet::new_query(0);
     packet.questions.push(question(name(&instance(node)), TYPE::SRV));
     packet.build_bytes_vec_compressed().unwrap_or_default()
 }
 
-/// Encodes questions for what is missing of some nodes.
+/// Encodes queries for the missing records of several nodes.
 pub(super) fn ask(wanted: &[Wanted]) -> Vec<u8> {
     let mut packet = Packet::new_query(0);
     for wanted in wanted {
@@ -58,7 +58,7 @@ pub(super) fn ask(wanted: &[Wanted]) -> Vec<u8> {
     packet.build_bytes_vec_compressed().unwrap_or_default()
 }
 
-/// Encodes the answer to the question which kinds of services there are.
+/// Encodes the answer to a query for service types.
 pub(super) fn enumeration() -> Vec<u8> {
     let mut packet = Packet::new_reply(0);
     packet.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
@@ -66,8 +66,8 @@ pub(super) fn enumeration() -> Vec<u8> {
     packet.build_bytes_vec_compressed().unwrap_or_default()
 }
 
-/// Encodes the answer to somebody who asked as one asks an ordinary name server, and knows nothing of mDNS (RFC 6762,
-/// section 6.7); `None` where the questions are not about this node.
+/// Encodes the answer to a query in the way of ordinary DNS (RFC 6762, section 6.7); `None` if it is not about this
+/// node.
 pub(super) fn reply(asked: &reader::Packet, node: &Announcement) -> Option<Vec<u8>> {
     let mut packet = Packet::new_reply(asked.id);
     packet.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
@@ -97,7 +97,7 @@ pub(super) fn reply(asked: &reader::Packet, node: &Announcement) -> Option<Vec<u
     packet.build_bytes_vec_compressed().ok()
 }
 
-/// Tells without parsing whether a packet can be of this service, or about a host; most of what a busy network says is
+/// Tells, without parsing, whether a packet can be about this service or a host. Most packets of a busy network are
 /// not.
 pub(super) fn concerns(bytes: &[u8], host: &[u8]) -> bool {
     [LABEL, ENUMERATION_LABEL, host].iter().any(|label| {
@@ -110,13 +110,13 @@ pub(super) fn is_answer(bytes: &[u8]) -> bool {
     bytes.get(2).is_some_and(|flags| flags & 0x80 != 0)
 }
 
-/// Returns the label of a node's host as it stands in a packet.
+/// Returns the first label of a node's host name, encoded as in packets.
 pub(super) fn host_label(node: NodeId) -> Vec<u8> {
     let host = host_of(node);
     core::iter::once(u8::try_from(host.len()).unwrap_or_default()).chain(host.bytes()).collect()
 }
 
-/// Returns the name of a node's host.
+/// Returns a node's host name.
 pub(super) fn host(node: NodeId) -> reader::Name {
     reader::Name::new(&format!("{}.local", host_of(node)))
 }
@@ -127,7 +127,7 @@ impl Announcement {
         let mut packet = Packet::new_reply(0);
         packet.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
         let records = self.records().into_iter();
-        // All but the PTR are this node's alone: what was known of them before is to be forgotten.
+        // All records except the PTR belong to this node alone, so they flush cached ones.
         packet.answers = records
             .map(|record| {
                 let unique = !matches!(record.rdata, RData::PTR(_));
@@ -198,27 +198,27 @@ fn seconds(duration: Duration) -> u32 {
 }
 
 pub(super) const SERVICE: &str = "_p2p-ai-agents._tcp.local";
-/// The name under which all kinds of services are listed.
+/// The name under which all service types are listed.
 pub(super) const ENUMERATION: &str = "_services._dns-sd._udp.local";
-/// The service's own label as it stands in a packet.
+/// The service's own label, encoded as in packets.
 const LABEL: &[u8] = b"\x0e_p2p-ai-agents";
 const ENUMERATION_LABEL: &[u8] = b"\x07_dns-sd";
-/// Characters of the node's id in the name of its host, which nobody relies on to be unique.
+/// Characters of the node's id in its host name. It need not be unique.
 const HOST_CHARACTERS: usize = 12;
 pub(super) const NETWORK: &str = "net";
 pub(super) const VERSION: &str = "ver";
 pub(super) const SLOTS: &str = "slots";
-/// Addresses taken of one announcement, and given in one.
+/// Maximum number of addresses in an announcement, sent or received.
 pub(super) const ADDRESSES_MAX: usize = 8;
-/// Known answers given in one question; they fit into one packet of an Ethernet network.
+/// Maximum number of known answers in a query. They fit into one Ethernet frame.
 pub(super) const KNOWN_MAX: usize = 24;
-/// How long somebody must still know of a node for that node not to answer: half of a lifetime.
+/// A known answer with at least this lifetime suppresses a node's answer: half of a full lifetime.
 pub(super) const KNOWN_ANSWER_TTL_MIN: Duration = Duration::from_secs(150);
-/// Nobody is believed for longer, whatever a packet says.
+/// The maximum lifetime, whatever a packet says.
 pub(super) const TTL_MAX: Duration = Duration::from_secs(300);
-/// How long others may remember that there is such a service (RFC 6762, section 10).
+/// The lifetime of the announcement of the service type (RFC 6762, section 10).
 pub(super) const ENUMERATION_TTL: Duration = Duration::from_secs(4_500);
-/// How long somebody may remember a reply who hears no goodbye (RFC 6762, section 6.7).
+/// The lifetime of a unicast reply, whose receiver hears no goodbye (RFC 6762, section 6.7).
 const REPLY_TTL: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -260,7 +260,7 @@ mod tests {
         assert!(!concerns(&other));
     }
 
-    /// Somebody who knows nothing of mDNS gets an answer as from a name server.
+    /// A host that does not speak mDNS gets an ordinary DNS answer.
     #[test]
     fn an_ordinary_question_gets_an_ordinary_answer() {
         let asked = |name: &str, kind: TYPE| {

@@ -1,9 +1,9 @@
-//! Reads packets of the discovery service: names, questions and the records that matter, in bounded work.
+//! Parses packets of the discovery service: names, questions and the relevant records, in bounded time.
 //!
-//! Whatever speaks mDNS on the network is read here, and most of it is about something else: what is not of interest is
-//! stepped over unread, so one odd record does not make the others useless. A name may point to one before it, over and
-//! over: the steps of all names of a packet are counted, and a packet that takes too many is left alone. Names and keys
-//! are compared without regard to case (RFC 6762, section 16; RFC 6763, section 6.4).
+//! All mDNS packets of the network are read here, and most are about other services. Irrelevant records are skipped
+//! unparsed, so one odd record does not make the others useless. A name may point to an earlier one, repeatedly. So the
+//! steps of all names of a packet are counted, and a packet that takes too many is dropped. Names and keys are compared
+//! without regard to case (RFC 6762, section 16; RFC 6763, section 6.4).
 
 use super::packet::{ENUMERATION, NETWORK, SERVICE, SLOTS, VERSION};
 use crate::ids::NodeId;
@@ -14,7 +14,7 @@ use core::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name(Vec<u8>);
 
-/// A packet, with what is of interest in it.
+/// A packet, with its relevant questions and records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Packet {
     pub(super) id: u16,
@@ -28,11 +28,11 @@ pub(super) struct Packet {
 pub(super) struct Question {
     pub(super) name: Name,
     pub(super) kind: u16,
-    /// The name as it stood there, which a reply repeats.
+    /// The name in its original case, which a reply repeats.
     spelled: Vec<u8>,
 }
 
-/// A record of one of the kinds that are of interest.
+/// A record of a relevant type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) name: Name,
@@ -40,7 +40,7 @@ pub(super) struct Record {
     pub(super) data: Data,
 }
 
-/// What a record says.
+/// The data of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Data {
     Address(IpAddr),
@@ -49,7 +49,7 @@ pub(super) enum Data {
     Text(Attributes),
 }
 
-/// What a node says of itself in text.
+/// The attributes in a node's TXT record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Attributes {
     pub(super) network: String,
@@ -57,7 +57,7 @@ pub(super) struct Attributes {
     pub(super) slots: u16,
 }
 
-/// Reads a packet; `None` where it is damaged, costly to read, or no question or answer as mDNS knows them.
+/// Parses a packet; `None` if it is malformed, too costly, or neither an mDNS query nor an answer.
 pub(super) fn read(bytes: &[u8]) -> Option<Packet> {
     if bytes.len() > PACKET_BYTES_MAX {
         return None;
@@ -65,7 +65,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Packet> {
     let mut reader = Reader { bytes, at: 0, steps: 0 };
     let [id, flags, questions, answers, authorities, additional] = [(); 6].map(|()| reader.number());
     let (id, flags) = (id?, flags?);
-    // Other codes of operation and response are silently ignored (RFC 6762, sections 18.3 and 18.11).
+    // Other opcodes and response codes are silently ignored (RFC 6762, sections 18.3 and 18.11).
     if flags & (OPCODE | RESPONSE_CODE) != 0 {
         return None;
     }
@@ -110,15 +110,15 @@ impl<'a> Reader<'a> {
 
     fn name(&mut self) -> Option<Name> {
         let mut name = self.spelled()?;
-        // No length of a label is that of a letter.
+        // No length of a label is the code of a letter.
         name.make_ascii_lowercase();
         Some(Name(name))
     }
 
-    /// Reads a name as it is spelled.
+    /// Reads a name in its original case.
     fn spelled(&mut self) -> Option<Vec<u8>> {
         let mut name = Vec::new();
-        // Where to go on after the name; known once it leads elsewhere.
+        // Where to continue after the name, once a pointer leads elsewhere.
         let mut end = None;
         loop {
             self.steps += 1;
@@ -147,7 +147,7 @@ impl<'a> Reader<'a> {
         Some(name)
     }
 
-    /// Reads a record; the inner option is `None` where it is of no interest, or is itself damaged.
+    /// Reads a record. The inner option is `None` if it is irrelevant, or itself malformed.
     fn record(&mut self) -> Option<Option<Record>> {
         let name = self.name()?;
         let (kind, class) = (self.number()?, self.number()? & !TOP_BIT);
@@ -179,7 +179,7 @@ impl<'a> Reader<'a> {
 }
 
 impl Name {
-    /// Makes a name of labels, none of which is longer than one may be.
+    /// Builds a name from labels, none of which exceeds the maximum length.
     pub(super) fn new(labels: &str) -> Self {
         let mut name = Vec::new();
         for label in labels.split('.') {
@@ -198,12 +198,12 @@ impl Name {
         self.labels().eq(SERVICE.split('.').map(str::as_bytes))
     }
 
-    /// Tells whether it is the name under which all kinds of services are listed (RFC 6763, section 9).
+    /// Tells whether it is the name under which all service types are listed (RFC 6763, section 9).
     pub(super) fn is_enumeration(&self) -> bool {
         self.labels().eq(ENUMERATION.split('.').map(str::as_bytes))
     }
 
-    /// Returns the node whose instance of the service it names.
+    /// Returns the node whose service instance it names.
     pub(super) fn instance(&self) -> Option<NodeId> {
         let mut labels = self.labels();
         let node = core::str::from_utf8(labels.next()?).ok()?;
@@ -213,12 +213,12 @@ impl Name {
 }
 
 impl Question {
-    /// Returns the labels of the name as they are spelled.
+    /// Returns the labels of the name in their original case.
     pub(super) fn spelled(&self) -> impl Iterator<Item = &[u8]> {
         labels(&self.spelled)
     }
 
-    /// Tells whether records of a kind are asked for.
+    /// Tells whether records of a type are asked for.
     pub(super) fn asks_for(&self, kind: u16) -> bool {
         self.kind == kind || self.kind == KIND_ANY
     }
@@ -234,7 +234,7 @@ fn labels(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 impl Attributes {
-    /// Of a key that comes more than once, the first counts (RFC 6763, section 6.4).
+    /// Parses the attributes. Of a repeated key, the first counts (RFC 6763, section 6.4).
     fn read(mut data: &[u8]) -> Self {
         let (mut network, mut version, mut slots) = (None, None, None);
         while let Some((&length, rest)) = data.split_first() {
@@ -259,21 +259,21 @@ impl Attributes {
     }
 }
 
-/// The largest packet read (RFC 6762, section 17).
+/// The maximum size of a packet (RFC 6762, section 17).
 const PACKET_BYTES_MAX: usize = 9_000;
-/// The most labels and pointers of all names of one packet: a full packet of short records has half as many.
+/// Maximum number of labels and pointers in all names of one packet. A full packet of short records has half as many.
 const STEPS_MAX: u32 = 8_192;
-/// Questions and records of interest taken of one packet.
+/// Maximum number of relevant questions and records taken from one packet.
 const QUESTIONS_MAX: usize = 64;
 const RECORDS_MAX: usize = 256;
 const LABEL_BYTES_MAX: u8 = 63;
 const NAME_BYTES_MAX: usize = 255;
-/// Marks a pointer in the place of a label's length.
+/// Marks a pointer in place of a label's length.
 const POINTER: u8 = 0xc0;
 const RESPONSE: u16 = 0x8000;
 const OPCODE: u16 = 0x7800;
 const RESPONSE_CODE: u16 = 0x000f;
-/// Of a class: the answer may come directly, or what was known before is to be forgotten.
+/// In a class: the answer may be sent by unicast, or cached records are to be flushed.
 const TOP_BIT: u16 = 0x8000;
 const CLASS_IN: u16 = 1;
 const CLASS_ANY: u16 = 255;
@@ -302,7 +302,7 @@ mod tests {
         }
     }
 
-    /// The root's name, and a record of text in it without any.
+    /// The root name, and a TXT record in it without any text.
     const EMPTY: [u8; 11] = [0, 0, 16, 0, 1, 0, 0, 0, 9, 0, 0];
 
     #[test]
@@ -344,7 +344,7 @@ mod tests {
     fn many_records_are_read_and_odd_ones_left_out() {
         let mut packet = announcement().encode();
         packet.extend(EMPTY.repeat(300));
-        // An address of three bytes, a service whose target leads nowhere.
+        // An address of three bytes, and a service whose target leads nowhere.
         packet.extend([0, 0, 1, 0, 1, 0, 0, 0, 9, 0, 3, 1, 2, 3]);
         packet.extend([0xc0, 12, 0, 33, 0, 1, 0, 0, 0, 9, 0, 8, 0, 0, 0, 0, 0, 1, 0xff, 0xff]);
         packet[6..8].copy_from_slice(&307_u16.to_be_bytes());
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn packets_that_are_costly_to_read_are_left_alone() {
-        // Names that lead back over a thousand steps each.
+        // Names that point back over a thousand steps each.
         let mut packet = vec![0, 0, 0x84, 0, 0, 0, 1, 0, 0, 0, 0, 0];
         packet.extend([0, 0, 16, 0, 1, 0, 0, 0, 9]);
         packet.extend(2000_u16.to_be_bytes());
@@ -369,7 +369,7 @@ mod tests {
             packet.extend([&last[..], &EMPTY[1..]].concat());
         }
         assert_eq!(read(&packet), None);
-        // One that leads to itself.
+        // A name that points to itself.
         assert_eq!(read(&[0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0xc0, 12, 0, 16, 0, 1]), None);
         let mut large = announcement().encode();
         large.resize(PACKET_BYTES_MAX, 0);

@@ -1,4 +1,4 @@
-//! Several services on one or more interfaces, in exact time.
+//! Several nodes on one or more interfaces, in exact time.
 
 use super::hearing::socket_address;
 use super::packet::KNOWN_ANSWER_TTL_MIN;
@@ -27,10 +27,10 @@ fn id(place: u8) -> NodeId {
     NodeId([place; 16])
 }
 
-/// Nodes on one interface, and what was said on it.
+/// Nodes on one interface, and what they sent.
 struct Lan {
     nodes: Vec<Discovery>,
-    /// The families that each node speaks.
+    /// The address families of each node.
     families: Vec<Family>,
     rng: Rng,
     now: Instant,
@@ -111,12 +111,12 @@ impl Lan {
         self.actions.extend(actions.into_iter().map(|action| (self.now, place, action)));
     }
 
-    /// Returns what was found out since the last call, without the time.
+    /// Returns the actions since the last call, without their times.
     fn actions(&mut self) -> Vec<(usize, Action)> {
         core::mem::take(&mut self.actions).into_iter().map(|(_, place, action)| (place, action)).collect()
     }
 
-    /// Returns the packets and bytes of all nodes since the last call.
+    /// Returns the number of packets and bytes of all nodes since the last call.
     fn said(&mut self) -> (usize, usize) {
         let said = self.said.iter().fold((0, 0), |sum, said| (sum.0 + said.0, sum.1 + said.1));
         self.said.fill((0, 0));
@@ -124,7 +124,7 @@ impl Lan {
     }
 }
 
-/// Returns what is said of a node.
+/// Returns an announcement of a node.
 fn announcement(node: NodeId, addresses: &[IpAddr], ttl: Duration) -> Vec<u8> {
     let announcement = Announcement {
         node,
@@ -138,12 +138,12 @@ fn announcement(node: NodeId, addresses: &[IpAddr], ttl: Duration) -> Vec<u8> {
     announcement.encode()
 }
 
-/// Returns what is said of a node with any id, which is not there.
+/// Returns an announcement of a random node that does not exist.
 fn stranger(rng: &mut Rng) -> Vec<u8> {
     announcement(NodeId(rng.id()), &[v4(77)], LIFETIME)
 }
 
-/// Returns where a node is said to be.
+/// Returns a place of a node.
 fn place(address: IpAddr, standing: Standing, source: IpAddr) -> Place {
     Place { address: SocketAddr::new(address, 9000), standing, source }
 }
@@ -164,7 +164,7 @@ fn nodes_find_each_other_within_a_second_and_say_little_after() {
     assert_eq!(lan.actions(), []);
 }
 
-/// All of a hundred nodes know all others in less than a second, and nobody says more than it must.
+/// All of a hundred nodes know all others in less than a second, and no node sends more than it must.
 #[test]
 fn a_hundred_nodes_started_together_all_meet_without_a_storm() {
     for families in [&[Family::V4][..], &[Family::V4, Family::V6], &[Family::V6]] {
@@ -218,7 +218,7 @@ fn a_newcomer_is_told_by_all_at_once_and_asks_no_more_than_three_times() {
     assert_eq!(lan.nodes[20].len(), 20);
     assert!(lan.nodes[..20].iter().all(|node| node.table.contains(id(21))));
     lan.run(at(20_000));
-    // The second and third question name who is known, and nobody of those answers again.
+    // The second and third query list the known nodes, and none of those answers again.
     assert_eq!(lan.said[20].0, 5, "two announcements and three questions");
     assert!(lan.said[..20].iter().all(|said| said.0 == 1), "{:?}", lan.said);
 }
@@ -343,7 +343,7 @@ fn a_flood_from_many_sources_leaves_half_of_the_list_and_who_is_a_member_stays()
     };
     flood(&mut lan, 20_000, false);
     assert_eq!(lan.nodes[0].len(), 2 + 512, "those that are claimed");
-    // Where they announce themselves, they look like a large network; and even so.
+    // If they announce themselves, they look like a large network. Even then real nodes are found.
     flood(&mut lan, 50_000, true);
     assert_eq!(lan.nodes[0].len(), ENTRIES_MAX, "those that announce themselves");
     assert!(lan.nodes[0].table.contains(id(2)), "who is known to be there keeps its place");
@@ -358,7 +358,7 @@ fn a_goodbye_in_the_name_of_another_removes_nobody() {
     let mut lan = Lan::new(2, &[Family::V4]);
     lan.run(at(20_000));
     lan.actions();
-    // From elsewhere it is not believed; from its own address it is, until the node objects.
+    // A third party's goodbye is ignored. One from its own address counts until the node objects.
     for sender in [66, 2] {
         let goodbye = announcement(id(2), &[v4(2)], Duration::ZERO);
         for millis in 0..250 {
@@ -389,11 +389,11 @@ fn what_others_say_of_a_node_counts_for_less_than_what_it_says_itself() {
     assert_eq!(hear(&mut node, 66, 77), found(&[place(v4(77), claimed, v4(66))]));
     assert_eq!(hear(&mut node, 2, 2), found(&[place(v4(2), own, v4(2))]));
     assert_eq!(hear(&mut node, 66, 77), []);
-    // Two that say that they are the node: it is dialled at both.
+    // Two hosts claim to be the node: both are dialled.
     assert_eq!(hear(&mut node, 9, 9), found(&[place(v4(2), own, v4(2)), place(v4(9), own, v4(9))]));
     node.handle_unreached(at(1), id(2), SocketAddr::new(v4(2), 9000));
     assert_eq!(hear(&mut node, 9, 9), []);
-    // Where it cannot be reached at its own, any other is worth a try.
+    // If its own address fails, any other is worth a dial.
     node.handle_unreached(at(1), id(2), SocketAddr::new(v4(9), 9000));
     let either = hear(&mut node, 66, 77);
     assert_eq!(either, found(&[place(v4(77), claimed, v4(66)), place(v4(9), own, v4(9))]));
@@ -429,7 +429,7 @@ fn who_answers_again_is_most_likely_there() {
     let mut lan = Lan::new(2, &[Family::V4]);
     lan.run(at(20_000));
     lan.add();
-    // A flood keeps the newcomer from naming those that it knows, so they answer each of its questions.
+    // A flood keeps the newcomer from listing the nodes that it knows, so they answer each of its queries.
     let from = SocketAddr::new(v4(66), 5353);
     for _ in 0..64 {
         let flood = stranger(&mut lan.rng);
@@ -444,7 +444,7 @@ fn who_answers_again_is_most_likely_there() {
     assert!(actions.contains(&confirmed(1)) && actions.contains(&confirmed(2)), "{actions:?}");
 }
 
-/// Two copies of a key that are alone: the later one is told by the answer to its first question.
+/// Two copies of a key with no other node: the answer to its first query tells the later one.
 #[test]
 fn a_copy_is_told_at_once() {
     let mut lan = Lan::new(1, &[Family::V4]);
@@ -494,7 +494,7 @@ fn an_interface_that_comes_up_is_announced_on_at_once_and_the_others_stay_quiet(
         said,
         BTreeSet::from([(1, Destination::Group(Family::V4)), (3, Destination::Group(Family::V6))])
     );
-    // One that goes down is spoken on no more.
+    // An interface that went down is no longer used.
     node.handle_interfaces(at(20_200), &[lo], &mut lan.rng);
     node.handle_datagram(at(20_200), ETH, SocketAddr::new(v4(2), 5353), &packet::browse(&[]), &mut lan.rng);
     while let Some(due) = node.poll_timeout().filter(|due| *due < at(200_000)) {
@@ -585,7 +585,7 @@ fn own_packets_are_counted_as_they_come_back() {
     assert_eq!((view.packets_own, view.nodes), (2, 0));
 }
 
-/// Returns a question of the name in that many labels.
+/// Returns a query for the name with these labels.
 fn question(labels: &str, kind: u8) -> Vec<u8> {
     let mut packet = vec![0, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in labels.split('.') {
@@ -617,11 +617,11 @@ fn every_question_that_other_tools_ask_is_answered() {
         lan.run(at(10_000));
         lan.said();
         let bytes = question(name, kind);
-        // Those who speak mDNS hear it with all others.
+        // Hosts that speak mDNS get the multicast answer.
         lan.nodes[0].handle_datagram(at(10_000), ETH, SocketAddr::new(v4(9), 5353), &bytes, &mut lan.rng);
         lan.run(at(10_500));
         assert_eq!(lan.said().0, usize::from(answered), "{name} {kind}");
-        // Anybody else is answered at once, and alone.
+        // Any other host is answered at once, by unicast.
         let asker = SocketAddr::new(v4(9), 40_000);
         lan.nodes[0].handle_datagram(at(10_500), ETH, asker, &bytes, &mut lan.rng);
         let replies = lan.nodes[0].poll_packets();
@@ -661,12 +661,12 @@ fn that_there_is_such_a_service_is_said_once_for_all() {
     assert!((1..=3).contains(&packets), "{packets} packets");
 }
 
-/// As behind a reflector: what is heard at first is no more than names.
+/// As behind a reflector: the first packets hold only names.
 #[test]
 fn what_an_answer_leaves_out_is_asked_for() {
     let mut alone = Lan::new(1, &[Family::V4]);
     alone.run(at(10_000));
-    // The PTR of node 2, and nothing else.
+    // Only the PTR of node 2.
     let mut pointer = announcement(id(2), &[], LIFETIME);
     let owner = packet::SERVICE.len() + 2;
     pointer.truncate(12 + owner + 10 + 33 + 2);
@@ -681,7 +681,7 @@ fn what_an_answer_leaves_out_is_asked_for() {
     alone.nodes[0].handle_timeout(due, &mut alone.rng);
     let asked = alone.nodes[0].poll_packets();
     let [(ETH, Destination::Group(Family::V4), question)] = &asked[..] else { panic!("{asked:?}") };
-    // The node that it is about hears it and answers.
+    // The node in question receives the query and answers.
     let mut other = Lan::new(2, &[Family::V4]);
     other.run(at(10_000));
     other.said();
