@@ -1,9 +1,9 @@
-//! Files that nodes give each other, named by what is in them, and how a piece of one proves that it belongs to it.
+//! Files that nodes transfer to each other, named by their hash, and the proof that a piece belongs to a file.
 //!
-//! A file's name is its BLAKE3 hash, which is the root of a binary tree over its bytes. A piece is a whole subtree of it
-//! (256 chunks), so whoever knows the root and the size can check each piece by itself, from whomever it comes: the
-//! hashes of the subtrees beside the way from the piece up to the root come with it. The tree is that of
-//! <https://github.com/BLAKE3-team/BLAKE3-specs>, section 2.1; the idea of such proofs is Bao's.
+//! The id of a file is its BLAKE3 hash, which is the root of a binary tree over its bytes. A piece is a whole subtree
+//! of 256 chunks. It comes with the hashes of the subtrees beside its path to the root. So a node that knows the root
+//! and the size can verify each piece by itself, from any sender. For the tree see
+//! <https://github.com/BLAKE3-team/BLAKE3-specs>, section 2.1; the proofs are those of Bao.
 
 mod congestion;
 mod download;
@@ -21,61 +21,61 @@ use crate::ids::{IdError, ReadId};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hash(pub [u8; 32]);
 
-/// Names a file by what is in it.
+/// Identifies a file by its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BlobId {
-    /// The BLAKE3 hash of the whole.
+    /// The BLAKE3 hash of the whole file.
     pub root: Hash,
     /// The size in bytes.
     pub bytes: u64,
 }
 
-/// What is known beforehand of a file that is looked for.
+/// The hash by which a file is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Pin {
-    /// Its BLAKE3 hash: every piece can be checked as it comes.
+    /// Its BLAKE3 hash: each piece can be verified as it arrives.
     Blake3(Hash),
-    /// Its SHA-256 hash: only the whole can be checked.
+    /// Its SHA-256 hash: only the whole file can be verified.
     Sha256(Hash),
 }
 
-/// A file that this node gives to whoever can name it.
+/// A file that this node provides to any node that knows its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SharedBlob {
-    /// Its name.
+    /// The file.
     pub blob: BlobId,
-    /// Its SHA-256 hash, where that is known.
+    /// Its SHA-256 hash, if known.
     pub sha256: Option<Hash>,
 }
 
-/// Something for the world to do with files. Of each file that is open there is one at a time.
+/// A file operation for the driver. Each open file has at most one in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BlobOrder {
-    /// No longer keep a file open; what there is of it stays for another time. Ends with nothing.
+    /// Close a file. Pieces that have arrived are kept. There is no report.
     Close(Hash),
-    /// Check the whole of an open file and make it available; ends with one [`BlobReport::Finished`].
+    /// Verify an open file and make it available; ends with one [`BlobReport::Finished`].
     Finish(Hash),
-    /// Look how much of a file is here already and take in the rest; ends with one [`BlobReport::Opened`].
+    /// Check which pieces of a file are on disk, and accept the rest; ends with one [`BlobReport::Opened`].
     Open {
         /// The file.
         blob: BlobId,
-        /// What the SHA-256 hash of the whole must be, where that is asked for.
+        /// The SHA-256 hash that the whole must have, if requested.
         sha256: Option<Hash>,
     },
-    /// Read a piece of a file that this node shares; ends with one [`BlobReport::Read`].
+    /// Read a piece of a shared file; ends with one [`BlobReport::Read`].
     Read {
-        /// Names the order in its answer.
+        /// The id of the operation, repeated in its report.
         read: ReadId,
         /// The file.
         root: Hash,
-        /// Which piece.
+        /// The number of the piece.
         piece: u32,
     },
-    /// Keep a piece of an open file that was found to be right; ends with one [`BlobReport::Written`].
+    /// Store a verified piece of an open file; ends with one [`BlobReport::Written`].
     Write {
         /// The file.
         root: Hash,
-        /// Which piece.
+        /// The number of the piece.
         piece: u32,
         /// Its bytes.
         #[serde(with = "crate::wire::octets")]
@@ -85,7 +85,7 @@ pub enum BlobOrder {
     },
 }
 
-/// What became of it.
+/// The end of a [`BlobOrder`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BlobReport {
     /// The end of [`BlobOrder::Finish`].
@@ -99,12 +99,12 @@ pub enum BlobReport {
     Opened {
         /// The file.
         root: Hash,
-        /// The pieces that are here and right.
+        /// The verified pieces on disk.
         result: Result<Pieces, BlobError>,
     },
     /// The end of [`BlobOrder::Read`].
     Read {
-        /// The order.
+        /// The id of the operation.
         read: ReadId,
         /// The piece, with its proof.
         result: Result<Piece, BlobError>,
@@ -115,62 +115,62 @@ pub enum BlobReport {
     Written {
         /// The file.
         root: Hash,
-        /// Which piece.
+        /// The number of the piece.
         piece: u32,
-        /// Whether it is here to stay.
+        /// Whether it is stored.
         result: Result<(), BlobError>,
     },
 }
 
-/// Why something could not be done with a file.
+/// Why a file operation failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum BlobError {
-    /// No space is left for it.
+    /// No space is left.
     Full,
-    /// It is not shared, or no longer what it was.
+    /// The file is not shared, or has changed.
     Gone,
     /// Reading or writing failed.
     Io,
-    /// The whole does not have the hash that was asked for.
+    /// The whole file does not have the requested hash.
     WrongHash,
 }
 
-/// A piece of a file, and the hashes beside its way up to the root, from the bottom up.
+/// A piece of a file, and its proof: the hashes beside its path to the root, from the bottom up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Piece {
     /// Its bytes.
     #[serde(with = "crate::wire::octets")]
     pub bytes: Vec<u8>,
-    /// The hashes.
+    /// The proof.
     pub proof: Vec<Hash>,
 }
 
 impl BlobId {
-    /// Names the file that has this content.
+    /// Returns the id of a file with this content.
     pub fn from_content(content: &[u8]) -> Self {
         let bytes = u64::try_from(content.len()).unwrap_or(u64::MAX);
         Self { root: Hash(*blake3::hash(content).as_bytes()), bytes }
     }
 
-    /// Returns how many pieces the file has; the empty one has one.
+    /// Returns the number of pieces; an empty file has one.
     pub fn pieces(&self) -> u32 {
         u32::try_from(self.bytes.div_ceil(PIECE_BYTES).max(1)).unwrap_or(u32::MAX)
     }
 
-    /// Returns where a piece begins and how many bytes it has; `None` where there is no such piece.
+    /// Returns the offset and the length of a piece; `None` if there is no such piece.
     pub fn place(&self, piece: u32) -> Option<(u64, u64)> {
         let begin = u64::from(piece) * PIECE_BYTES;
         (piece < self.pieces()).then(|| (begin, (self.bytes - begin).min(PIECE_BYTES)))
     }
 
-    /// Checks a piece, and returns the hash of its subtree where it belongs to the file.
+    /// Verifies a piece. Returns the hash of its subtree if it belongs to the file.
     pub fn check(&self, number: u32, piece: &Piece) -> Option<Hash> {
         let (_, bytes) = self.place(number)?;
         if u64::try_from(piece.bytes.len()).ok()? != bytes || piece.proof.len() > PROOF_MAX {
             return None;
         }
         let leaf = leaf(*self, number, &piece.bytes);
-        // From the root down: on which side of its parent each subtree on the way lies.
+        // From the root down: on which side of its parent each subtree on the path lies.
         let (mut first, mut count, mut sides) = (0, self.pieces(), Vec::new());
         while count > 1 {
             let left = left_pieces(count);
@@ -190,7 +190,7 @@ impl BlobId {
     }
 }
 
-/// Returns the hash of a piece's subtree; that of the only piece is the root.
+/// Returns the hash of a piece's subtree. That of a single piece is the root.
 pub fn leaf(blob: BlobId, piece: u32, bytes: &[u8]) -> Hash {
     if blob.pieces() == 1 {
         return Hash(*blake3::hash(bytes).as_bytes());
@@ -201,16 +201,16 @@ pub fn leaf(blob: BlobId, piece: u32, bytes: &[u8]) -> Hash {
     if bytes.is_empty() { Hash([0; 32]) } else { Hash(hasher.finalize_non_root()) }
 }
 
-/// The tree of a file, above its pieces.
+/// The hash tree of a file, above its pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
-    /// The hashes of the pieces' subtrees, then those of each level above, as far as it is of full pairs; what is left
-    /// over at the end of a level goes up as it is.
+    /// The hashes of the pieces' subtrees, then those of each level above. An odd hash at the end of a level moves up
+    /// unchanged.
     levels: Vec<Vec<Hash>>,
 }
 
 impl Tree {
-    /// Makes the tree over the hashes of all pieces' subtrees. There is at least one.
+    /// Builds the tree over the hashes of all pieces' subtrees. There must be at least one.
     pub fn over(leaves: Vec<Hash>) -> Self {
         let mut levels = vec![leaves];
         while let Some(below) = levels.last().filter(|level| level.len() > 1) {
@@ -225,18 +225,18 @@ impl Tree {
         Self { levels }
     }
 
-    /// Returns the hash of the whole.
+    /// Returns the root hash.
     pub fn root(&self) -> Option<Hash> {
         self.levels.last()?.first().copied()
     }
 
-    /// Returns the proof of a piece; `None` where there is no such piece.
+    /// Returns the proof of a piece; `None` if there is no such piece.
     pub fn proof(&self, piece: u32) -> Option<Vec<Hash>> {
         let mut at = usize::try_from(piece).ok()?;
         self.levels.first()?.get(at)?;
         let mut proof = Vec::new();
         for level in &self.levels {
-            // What is left over at the end of its level has nothing beside it there.
+            // An odd hash at the end of its level has no sibling.
             proof.extend(level.get(at ^ 1));
             at /= 2;
         }
@@ -252,12 +252,12 @@ fn join(left: Hash, right: Hash, is_root: bool) -> Hash {
     }
 }
 
-/// Returns how many of several pieces are left of the middle: the largest power of two that leaves some on the right.
+/// Returns how many of several pieces are in the left subtree: the largest power of two below their number.
 const fn left_pieces(pieces: u32) -> u32 {
     1 << (pieces - 1).ilog2()
 }
 
-/// Which pieces of a file there are.
+/// A set of pieces of one file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pieces {
     total: u32,
@@ -265,7 +265,7 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// Makes the set of none of so many pieces.
+    /// Creates an empty set for a file of `total` pieces.
     pub fn none(total: u32) -> Self {
         let words = usize::try_from(total.div_ceil(64)).unwrap_or_default();
         Self { total, words: vec![0; words] }
@@ -277,7 +277,7 @@ impl Pieces {
         self.words.get(word).is_some_and(|word| word & bit != 0)
     }
 
-    /// Puts a piece into the set.
+    /// Adds a piece.
     pub fn insert(&mut self, piece: u32) {
         let (word, bit) = Self::at(piece);
         if let Some(word) = self.words.get_mut(word).filter(|_| piece < self.total) {
@@ -285,12 +285,12 @@ impl Pieces {
         }
     }
 
-    /// Returns how many pieces are in the set.
+    /// Returns the number of pieces in the set.
     pub fn count(&self) -> u32 {
         self.words.iter().map(|word| word.count_ones()).sum()
     }
 
-    /// Returns how many there could be.
+    /// Returns the number of pieces of the file.
     pub const fn total(&self) -> u32 {
         self.total
     }
@@ -325,7 +325,7 @@ impl FromStr for Hash {
     }
 }
 
-// People's formats get the text, the wire and the disk get the 32 bytes.
+// Text formats get the hexadecimal form; the wire and the disk get the 32 bytes.
 impl Serialize for Hash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
@@ -347,13 +347,13 @@ impl<'de> Deserialize<'de> for Hash {
     }
 }
 
-/// Bytes of a piece; the last one of a file may have fewer.
+/// The size of a piece in bytes; the last one of a file may be smaller.
 pub const PIECE_BYTES: u64 = 256 << 10;
-/// The largest file that is given or taken, in bytes.
+/// The maximum size of a file in bytes.
 pub const BLOB_BYTES_MAX: u64 = 256 << 30;
-/// Files that a node shares; of more, the first count.
+/// Maximum number of files that a node shares. Further ones are ignored.
 pub const SHARED_MAX: usize = 4_096;
-/// Hashes in a proof: no file has more levels.
+/// Maximum number of hashes in a proof. No file has more levels.
 const PROOF_MAX: usize = 24;
 
 #[cfg(test)]

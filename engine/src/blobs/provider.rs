@@ -1,8 +1,8 @@
-//! Pieces of files that others ask this node for.
+//! The provider: reads pieces of shared files for peers that request them.
 //!
-//! A node gives what it shares to whoever can name it, and only so much at a time: what is being read for one peer, and
-//! for all together, is bounded, and whoever asks for more is told to come again later. No path ever comes from a peer:
-//! a file is found by its hash among those that the world says are shared.
+//! A node provides shared files to any peer that knows their hash, within limits: the reads in progress are bounded per
+//! peer and in total. A request above the limit is refused as busy. No path ever comes from a peer: a file is found by
+//! its hash among the shared ones.
 
 use crate::blobs::{BlobError, BlobId, Hash, Piece, Pin, SHARED_MAX, SharedBlob};
 use crate::ids::{NodeId, ReadId};
@@ -12,15 +12,15 @@ use std::collections::BTreeMap;
 /// A command to the parent or a report to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Give this to a peer.
+    /// Send a piece to a peer.
     Give(NodeId, Hash, u32, Piece),
     /// Read a piece.
     Read(ReadId, Hash, u32),
-    /// Tell a peer that it does not get the piece; whether the file is not here, else it may come again.
+    /// Refuse a request for a piece: the file is gone if `true`, otherwise this node is busy.
     Refuse(NodeId, Hash, u32, bool),
 }
 
-/// The files that a node shares, and what it reads of them.
+/// The shared files, and the reads in progress.
 #[derive(Debug, Default)]
 pub(crate) struct Provider {
     files: BTreeMap<Hash, BlobId>,
@@ -31,7 +31,7 @@ pub(crate) struct Provider {
 }
 
 impl Provider {
-    /// Takes note of all that is shared from now on; of too many, the first.
+    /// Replaces the set of shared files. If there are too many, the first ones count.
     pub(crate) fn handle_shared(&mut self, shared: Vec<SharedBlob>) {
         self.files.clear();
         self.by_sha256.clear();
@@ -43,7 +43,7 @@ impl Provider {
         }
     }
 
-    /// Returns the file that is meant, if it is here and shared.
+    /// Returns a shared file.
     pub(crate) fn find(&self, pin: Pin) -> Option<BlobId> {
         match pin {
             Pin::Blake3(root) => self.files.get(&root),
@@ -52,7 +52,7 @@ impl Provider {
         .copied()
     }
 
-    /// Begins to read a piece that a peer asks for.
+    /// Starts to read a piece for a peer, or refuses.
     pub(crate) fn handle_wanted(&mut self, peer: NodeId, root: Hash, piece: u32) {
         let known = self.files.get(&root).is_some_and(|blob| piece < blob.pieces());
         let of_peer = self.reads.values().filter(|(other, ..)| *other == peer).count();
@@ -65,7 +65,7 @@ impl Provider {
         self.actions.push(Action::Read(read, root, piece));
     }
 
-    /// Takes in what was read.
+    /// Handles the end of a read.
     pub(crate) fn handle_read(&mut self, read: ReadId, result: Result<Piece, BlobError>) {
         let Some((peer, root, number)) = self.reads.remove(&read) else { return };
         self.actions.push(match result {
@@ -74,12 +74,12 @@ impl Provider {
         });
     }
 
-    /// Returns what is wanted, in order.
+    /// Returns the queued actions, in order.
     pub(crate) fn poll_actions(&mut self) -> Vec<Action> {
         core::mem::take(&mut self.actions)
     }
 
-    /// Says how full everything is.
+    /// Returns how full each collection is.
     pub(crate) fn occupancy(&self) -> [Occupancy; 2] {
         [
             Occupancy::new("provider.files", self.files.len(), SHARED_MAX),
@@ -88,9 +88,9 @@ impl Provider {
     }
 }
 
-/// Pieces that are read at the same time.
+/// Maximum number of concurrent reads.
 const READS_MAX: usize = 64;
-/// Pieces that are read at the same time for one peer: as many as an honest one asks for.
+/// Maximum number of concurrent reads for one peer: as many as an honest peer requests.
 const READS_PER_PEER_MAX: usize = 16;
 
 #[cfg(test)]
