@@ -1,26 +1,26 @@
-//! How much one peer may be asked for at a time.
+//! The congestion window of the requests to one peer.
 //!
-//! What is on its way fills the queues along it, and whatever else goes there waits behind it. So the window follows the
-//! delay (as in LEDBAT, RFC 6817): it grows while a piece takes about as long as the fastest one did, which is as long
-//! as nothing queues, and shrinks when pieces take far longer.
+//! Pieces in flight fill the queues on their path and delay other traffic there. So the window follows the delay, as in
+//! LEDBAT (RFC 6817). It grows while pieces arrive about as fast as the fastest one, which means that queues are empty.
+//! It shrinks when pieces take far longer.
 
 use crate::time::Instant;
 use core::time::Duration;
 
-/// The state of the requests to one peer.
+/// The window of the requests to one peer.
 #[derive(Debug)]
 pub(super) struct Window {
-    /// Requests that may be under way at the same time.
+    /// Maximum number of concurrent requests.
     size: u32,
     in_flight: u32,
-    /// How long the fastest piece took.
+    /// The delay of the fastest piece.
     fastest: Duration,
     shrunk_at: Instant,
-    /// The peer asked to be left alone until then.
+    /// The peer asked for a backoff until then.
     rests_until: Instant,
     /// Refusals since the last piece.
     refusals: u32,
-    /// Times since then that nothing came for too long.
+    /// Timeouts since the last piece.
     silences: u32,
 }
 
@@ -47,19 +47,19 @@ impl Window {
         self.in_flight += 1;
     }
 
-    /// Takes note that a request is over, whatever became of it.
+    /// Handles the end of a request, with any result.
     pub(super) fn handle_over(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// Takes note of how long a piece took.
+    /// Adjusts the window to the delay of a piece.
     pub(super) fn handle_piece(&mut self, now: Instant, took: Duration) {
         (self.refusals, self.silences) = (0, 0);
         self.fastest = self.fastest.min(took);
         if took <= self.fastest.saturating_mul(2).saturating_add(DELAY_TOLERANCE) {
             self.size = (self.size + 1).min(SIZE_MAX);
         } else if took > self.fastest.saturating_mul(4).saturating_add(DELAY_EXCESS)
-            // Once for all that was on its way together.
+            // Once for all pieces that were in flight together.
             && now.since(self.shrunk_at) > took
         {
             self.shrunk_at = now;
@@ -67,39 +67,39 @@ impl Window {
         }
     }
 
-    /// Takes note that a piece is late.
+    /// Shrinks the window because a piece is late.
     pub(super) fn handle_late(&mut self) {
         self.size = 1;
     }
 
-    /// Takes note that the peer has too much to do; tells whether it has said so too often.
+    /// Handles a refusal by a busy peer. Tells whether there were too many in a row.
     pub(super) fn handle_refused(&mut self, now: Instant) -> bool {
         self.rests_until = now.after(REFUSED_BACKOFF);
         self.refusals += 1;
         self.refusals >= REFUSALS_MAX
     }
 
-    /// Takes note that nothing came for too long; tells whether that was so too often.
+    /// Handles a timeout. Tells whether there were too many in a row.
     pub(super) fn handle_silent(&mut self) -> bool {
         self.silences += 1;
         self.silences >= TIMEOUTS_MAX
     }
 
-    /// Returns when it may be asked again, where it is to be left alone.
+    /// Returns the end of the backoff, if there is one.
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         (self.rests_until > now).then_some(self.rests_until)
     }
 }
 
-/// Pieces of one peer that may be on their way at the same time.
+/// The maximum window, in pieces.
 pub(super) const SIZE_MAX: u32 = 16;
-/// How much longer than twice the fastest a piece may take where nothing queues.
+/// A piece that exceeds twice the fastest by at most this means empty queues.
 const DELAY_TOLERANCE: Duration = Duration::from_millis(4);
-/// How much longer than four times the fastest a piece takes where too much queues.
+/// A piece that exceeds four times the fastest by more than this means congestion.
 const DELAY_EXCESS: Duration = Duration::from_millis(40);
-/// How long a peer that has too much to do is left alone.
+/// The backoff after a refusal by a busy peer.
 const REFUSED_BACKOFF: Duration = Duration::from_millis(200);
-/// Silences in a row after which a peer is given up.
+/// Timeouts in a row after which a peer is given up.
 const TIMEOUTS_MAX: u32 = 3;
 /// Refusals in a row after which a peer is given up.
 const REFUSALS_MAX: u32 = 50;

@@ -1,4 +1,4 @@
-//! One file on its way here: who has it, which pieces are here, and who was asked for which.
+//! One download: the holders of the file, the pieces on disk, and the requests in flight.
 
 use crate::blobs::{BlobId, Pieces, Pin};
 use crate::ids::{NodeId, RequestId};
@@ -6,57 +6,57 @@ use crate::request::FetchSpec;
 use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How far a download is.
+/// The stage of a download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// It is not known yet who has the file.
+    /// Looks for holders of the file.
     Looking,
-    /// The disk looks what there is already.
+    /// The disk checks which pieces it has.
     Opening,
-    /// Pieces come in.
+    /// Pieces arrive.
     Running,
-    /// The disk checks the whole.
+    /// The disk verifies the whole file.
     Finishing,
 }
 
-/// One file on its way here.
+/// One download.
 #[derive(Debug)]
 pub(super) struct Download {
     pub(super) spec: FetchSpec,
     pub(super) waiters: Vec<RequestId>,
     pub(super) begun: Instant,
     pub(super) stage: Stage,
-    /// What exactly is fetched, once somebody said so.
+    /// The file, once a holder has stated it.
     pub(super) blob: Option<BlobId>,
-    /// Who has the file, and what each says that it is.
+    /// The holders, with the file that each claims to have.
     pub(super) holders: BTreeMap<NodeId, BlobId>,
-    /// Who is not asked any more: it sent what is wrong, or nothing.
+    /// Peers that sent invalid pieces or nothing, and are not asked again.
     pub(super) banned: BTreeSet<NodeId>,
-    /// Whether somebody sent what is wrong.
+    /// Whether a peer sent an invalid piece.
     pub(super) forged: bool,
-    /// The number of the last question who has the file, and who has not answered it.
+    /// The number of the last lookup, and the peers that have not answered it.
     pub(super) query: u64,
     pub(super) unanswered: BTreeSet<NodeId>,
-    /// Until when answers are waited for.
+    /// The deadline of the lookup.
     pub(super) look_until: Option<Instant>,
     pub(super) look_again_at: Instant,
-    /// Since when nobody has it, where somebody had.
+    /// Since when the download has no holder, after it had one.
     pub(super) alone_since: Option<Instant>,
     pub(super) have: Pieces,
     pub(super) missing: u32,
-    /// No piece before this one is to be asked for, but for late ones.
+    /// All pieces before this one are here, or requested.
     next: u32,
     asked: BTreeMap<(u32, NodeId), Asked>,
     pub(super) writing: BTreeSet<u32>,
-    /// Pieces that each peer gave.
+    /// The number of pieces from each peer.
     pub(super) gave: BTreeMap<NodeId, u32>,
 }
 
-/// A request under way.
+/// A request in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     pub(super) at: Instant,
-    /// It takes so long that others may be asked as well.
+    /// It is so late that other peers may be asked too.
     pub(super) late: bool,
 }
 
@@ -85,7 +85,7 @@ impl Download {
         }
     }
 
-    /// Tells whether a claim agrees with what is known beforehand.
+    /// Tells whether a claimed file agrees with the request.
     pub(super) fn could_be(&self, blob: BlobId) -> bool {
         let named = match self.spec.pin {
             Pin::Blake3(root) => blob.root == root,
@@ -94,25 +94,25 @@ impl Download {
         named && blob.bytes == self.spec.bytes
     }
 
-    /// Begins with the pieces that are here.
+    /// Starts with the pieces on disk.
     pub(super) fn begin(&mut self, blob: BlobId, have: Pieces) {
-        // What the disk says of another number of pieces is of another file.
+        // A set of another size is about another file.
         self.have = if have.total() == blob.pieces() { have } else { Pieces::none(blob.pieces()) };
         self.missing = blob.pieces() - self.have.count();
         self.next = 0;
         self.stage = Stage::Running;
     }
 
-    /// Returns those who can be asked now: the nearest.
+    /// Returns the nearest holders: neighbours if there are any, otherwise all.
     pub(super) fn sources(&self, hops: impl Fn(NodeId) -> Option<u32>) -> Vec<NodeId> {
         let right = self.holders.iter().filter(|(_, blob)| Some(**blob) == self.blob);
         let near: Vec<(NodeId, u32)> = right.filter_map(|(peer, _)| Some((*peer, hops(*peer)?))).collect();
-        // Whatever goes over others costs them as much as it does those at the ends.
+        // A transfer over relays costs each of them as much as it costs the ends.
         let linked = near.iter().any(|(_, hops)| *hops == 1);
         near.into_iter().filter(|(_, hops)| !linked || *hops == 1).map(|(peer, _)| peer).collect()
     }
 
-    /// Returns the piece to ask a peer for next.
+    /// Returns the next piece to request from a peer.
     pub(super) fn next_for(&mut self, peer: NodeId) -> Option<u32> {
         while self.next < self.have.total() && !self.is_wanted(self.next) {
             self.next += 1;
@@ -120,7 +120,7 @@ impl Download {
         if self.next < self.have.total() {
             return Some(self.next);
         }
-        // Of what is left, what others are late with.
+        // Of the rest, a piece that is late elsewhere.
         let late = |(piece, _): &(u32, NodeId)| {
             let askers = self.askers(*piece).count();
             askers < ASKERS_MAX && self.askers(*piece).all(|(other, asked)| asked.late && other != peer)
@@ -132,7 +132,7 @@ impl Download {
         self.asked.insert((piece, peer), Asked { at: now, late: false });
     }
 
-    /// Takes a request back; the piece is asked for anew unless others were asked too.
+    /// Cancels a request. The piece is requested again unless other peers were asked too.
     pub(super) fn take_back(&mut self, peer: NodeId, piece: u32) -> Option<Asked> {
         let asked = self.asked.remove(&(piece, peer))?;
         if self.is_wanted(piece) {
@@ -141,7 +141,7 @@ impl Download {
         Some(asked)
     }
 
-    /// Takes all requests to a peer back, or all; returns to whom each was.
+    /// Cancels all requests to one peer, or to all. Returns the peer of each.
     pub(super) fn take_all_back(&mut self, of: Option<NodeId>) -> Vec<NodeId> {
         let wanted = |(_, peer): &(u32, NodeId)| of.is_none_or(|of| of == *peer);
         let keys: Vec<(u32, NodeId)> = self.asked.keys().copied().filter(wanted).collect();
@@ -158,12 +158,12 @@ impl Download {
         }
     }
 
-    /// Returns how many pieces are asked for or being written.
+    /// Returns the number of pieces requested or being written.
     pub(super) fn in_flight(&self) -> usize {
         self.asked.len() + self.writing.len()
     }
 
-    /// Tells whether a piece is neither here nor on its way.
+    /// Tells whether a piece is neither on disk nor in progress.
     fn is_wanted(&self, piece: u32) -> bool {
         !self.have.contains(piece) && !self.writing.contains(&piece) && self.askers(piece).next().is_none()
     }
@@ -174,5 +174,5 @@ impl Download {
     }
 }
 
-/// Peers that may be asked for the same piece, where those before are late.
+/// Maximum number of concurrent requests for one piece, if the earlier ones are late.
 const ASKERS_MAX: usize = 3;

@@ -1,11 +1,11 @@
-//! Files that this node fetches from others, in pieces, from several at once.
+//! The downloader: fetches files from several peers at once, in verified pieces.
 //!
-//! A fetch asks the members who has the file, and then those who do for its pieces, each for as many at a time as come
-//! without queueing. A piece goes to the disk only once its proof shows that it belongs to the file that was asked for;
-//! whoever sends another is not asked again. Where only the SHA-256 hash of the file is known, the proofs are against
-//! what the peers say that the file is, and the whole is checked in the end. What is late is asked of others as well,
-//! what is lost again. A fetch lives as long as somebody waits for it; what is on the disk then stays, for the next one
-//! to go on with. The idea of verified pieces from whoever has them is BitTorrent's (BEP 3, BEP 52).
+//! A download asks members whether they have the file. From the holders it requests pieces, as many at a time as each
+//! window allows. A piece is written to disk only after its proof shows that it belongs to the requested file. A peer
+//! that sends an invalid piece is not asked again. If only the SHA-256 hash is known, pieces are verified against the
+//! root that the holders claim, and the whole file at the end. A late piece is requested from other peers too; a lost
+//! one again. A download lives while a request waits for it. Pieces on disk are kept, so that the next download
+//! resumes. Verified pieces from any holder are BitTorrent's idea (BEP 3, BEP 52).
 
 #[cfg(test)]
 mod tests;
@@ -27,32 +27,32 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A command to the parent or a report to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Ask a peer for a piece.
+    /// Request a piece from a peer.
     Ask(NodeId, Hash, u32),
-    /// Pieces begin to come in; so many bytes were here before.
+    /// Pieces start to arrive. So many bytes were already on disk.
     Begun(BlobId, u64),
-    /// A fetch is over; these waited for it.
+    /// A download has ended. These requests waited for it.
     Ended(Vec<RequestId>, Result<Fetched, FetchError>),
-    /// A peer sent what is not part of the file that it was asked for.
+    /// A peer sent a piece that is not part of the requested file.
     Forged(NodeId),
     /// Ask a member whether it has a file.
     Look(NodeId, u64, Pin),
-    /// Something for the disk to do.
+    /// A file operation for the driver.
     Order(BlobOrder),
 }
 
-/// All files on their way here.
+/// The downloads in progress.
 #[derive(Debug, Default)]
 pub(crate) struct Downloader {
     open: BTreeMap<Pin, Download>,
-    /// One for each peer that was asked for a piece.
+    /// The window of each peer that pieces were requested from.
     windows: BTreeMap<NodeId, Window>,
     queries: u64,
     actions: Vec<Action>,
 }
 
 impl Downloader {
-    /// Begins to fetch a file, or joins those who wait for it.
+    /// Starts a download, or joins one in progress.
     ///
     /// # Errors
     /// [`FetchError::TooLarge`], [`FetchError::TooMany`].
@@ -79,7 +79,7 @@ impl Downloader {
         Ok(())
     }
 
-    /// No longer fetches what nobody waits for any more.
+    /// Removes a waiter. A download without waiters ends.
     pub(crate) fn forget(&mut self, waiter: RequestId) {
         for download in self.open.values_mut() {
             download.waiters.retain(|other| *other != waiter);
@@ -91,14 +91,14 @@ impl Downloader {
         }
     }
 
-    /// Ends all fetches.
+    /// Ends all downloads.
     pub(crate) fn handle_leave(&mut self) {
         for pin in self.open.keys().copied().collect::<Vec<_>>() {
             self.end(pin, Err(FetchError::Left));
         }
     }
 
-    /// Takes in what a member says of a file that it was asked about.
+    /// Handles a member's answer to a lookup.
     pub(crate) fn handle_held(&mut self, peer: NodeId, query: u64, blob: Option<BlobId>) {
         let Some(download) = self.open.values_mut().find(|download| download.query == query) else { return };
         if download.unanswered.remove(&peer)
@@ -110,7 +110,7 @@ impl Downloader {
         }
     }
 
-    /// Takes in a piece. Whatever was not asked for is ignored.
+    /// Handles a piece. One that was not requested is ignored.
     pub(crate) fn handle_piece(&mut self, now: Instant, peer: NodeId, root: Hash, number: u32, piece: Piece) {
         let Some((download, blob)) = running(&mut self.open, root) else { return };
         let Some(asked) = download.take_back(peer, number) else { return };
@@ -129,7 +129,7 @@ impl Downloader {
         }
     }
 
-    /// Takes in that a peer does not give a piece: it has not got the file, or too much to do.
+    /// Handles a refusal: the peer does not have the file, or is busy.
     pub(crate) fn handle_refused(&mut self, now: Instant, peer: NodeId, root: Hash, number: u32, gone: bool) {
         let Some((download, _)) = running(&mut self.open, root) else { return };
         if download.take_back(peer, number).is_none() {
@@ -142,7 +142,7 @@ impl Downloader {
         }
     }
 
-    /// Takes in what became of something on the disk.
+    /// Handles the end of a file operation.
     pub(crate) fn handle_report(&mut self, now: Instant, report: BlobReport) {
         match report {
             BlobReport::Finished { root, result } => self.handle_finished(now, root, result),
@@ -152,7 +152,7 @@ impl Downloader {
         }
     }
 
-    /// Takes note that a member cannot be reached any more, or has forgotten what it was asked for.
+    /// Handles the loss of a peer: it is unreachable, or has restarted and forgotten its requests.
     pub(crate) fn handle_gone(&mut self, peer: NodeId) {
         for download in self.open.values_mut() {
             download.unanswered.remove(&peer);
@@ -161,7 +161,7 @@ impl Downloader {
         self.windows.remove(&peer);
     }
 
-    /// Does what is due, and asks for as much as there is room for. `members` are those that can be reached, the nearest
+    /// Handles due timeouts, and requests as many pieces as allowed. `members` returns the reachable members, nearest
     /// first.
     pub(crate) fn handle_timeout(
         &mut self,
@@ -185,7 +185,7 @@ impl Downloader {
         self.fill(now, hops);
     }
 
-    /// Returns when something will be due.
+    /// Returns the next deadline.
     pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let of_download = |download: &Download| {
             let stage = download.stage;
@@ -202,12 +202,12 @@ impl Downloader {
         self.open.values().filter_map(of_download).chain(windows).min()
     }
 
-    /// Returns what is wanted or was found out, in order.
+    /// Returns the queued actions, in order.
     pub(crate) fn poll_actions(&mut self) -> Vec<Action> {
         core::mem::take(&mut self.actions)
     }
 
-    /// Says how far each fetch is.
+    /// Returns the progress of each download.
     pub(crate) fn views(&self) -> Vec<FetchView> {
         let view = |download: &Download| {
             let present = download.blob.map_or(0, |blob| present_bytes(blob, download));
@@ -217,7 +217,7 @@ impl Downloader {
         self.open.values().map(view).collect()
     }
 
-    /// Says how full everything is.
+    /// Returns how full each collection is.
     pub(crate) fn occupancy(&self) -> [Occupancy; 4] {
         let most = |count: fn(&Download) -> usize| self.open.values().map(count).max().unwrap_or_default();
         [
@@ -228,7 +228,7 @@ impl Downloader {
         ]
     }
 
-    /// Asks who has a file, where that is due.
+    /// Looks for holders of a file, if due.
     fn look(&mut self, now: Instant, pin: Pin, members: &impl Fn() -> Vec<NodeId>) {
         let Some(download) = self.open.get_mut(&pin) else { return };
         if download.look_until.is_some_and(|until| until <= now) {
@@ -236,7 +236,7 @@ impl Downloader {
         }
         if download.unanswered.is_empty() {
             let looked = download.look_until.take().is_some();
-            // All have answered, and nobody has it.
+            // All have answered, and none has the file.
             if looked && download.stage == Stage::Looking && download.holders.is_empty() {
                 return self.end_unfound(pin);
             }
@@ -263,7 +263,7 @@ impl Downloader {
         let looks = download.unanswered.iter().map(|peer| Action::Look(*peer, download.query, pin));
         self.actions.extend(looks);
         if download.unanswered.is_empty() {
-            // Nobody is there to ask: that is seen at once, not when answers would be late.
+            // There is no member to ask: the result is known at once, not only after the timeout.
             download.look_until = None;
             if download.stage == Stage::Looking && alone {
                 self.end_unfound(pin);
@@ -271,7 +271,7 @@ impl Downloader {
         }
     }
 
-    /// Begins with what somebody says that the file is, where it is not known yet.
+    /// Chooses the file among those that the holders claim, if it is not known yet.
     fn choose(&mut self, pin: Pin) {
         let in_use = |blob: &BlobId| {
             self.open
@@ -309,7 +309,7 @@ impl Downloader {
         }
     }
 
-    /// Takes back what a peer was asked for in vain; it is asked once more, but not for ever.
+    /// Handles a timeout of a peer: cancels its requests. It is asked again, but only a few times.
     fn give_up(&mut self, peer: NodeId, pin: Pin) {
         let Some(download) = self.open.get_mut(&pin) else { return };
         let window = self.windows.entry(peer).or_default();
@@ -321,7 +321,7 @@ impl Downloader {
         }
     }
 
-    /// Asks for pieces, one of each peer in turn, while there is room.
+    /// Requests pieces from the peers in turn, while the limits allow.
     fn fill(&mut self, now: Instant, hops: impl Fn(NodeId) -> Option<u32>) {
         let mut in_flight = self.in_flight();
         let mut open: Vec<(&mut Download, BlobId, Vec<NodeId>)> = Vec::new();
@@ -410,7 +410,7 @@ impl Downloader {
                 let elapsed_micros = micros(now.since(download.begun));
                 self.end(pin, Ok(Fetched { blob, peers, elapsed_micros }));
             }
-            // Each piece was what its holders said that it is, and the whole is another file: they all lied.
+            // Each piece matched what its holders claimed, but the whole is another file: they all lied.
             (Err(BlobError::WrongHash), Pin::Sha256(_)) => {
                 download.stage = Stage::Looking;
                 download.blob = None;
@@ -429,7 +429,7 @@ impl Downloader {
         }
     }
 
-    /// No longer asks a peer for a file of which it sent something wrong.
+    /// Bans a peer that sent an invalid piece of a file.
     fn ban(&mut self, peer: NodeId, root: Hash) {
         self.actions.push(Action::Forged(peer));
         if shows(Mutant::ForgerAskedAgain) {
@@ -441,7 +441,7 @@ impl Downloader {
         self.shun(peer, root);
     }
 
-    /// No longer asks a peer for a file.
+    /// Stops asking a peer for a file.
     fn shun(&mut self, peer: NodeId, root: Hash) {
         if let Some((download, _)) = running(&mut self.open, root) {
             download.banned.insert(peer);
@@ -449,7 +449,7 @@ impl Downloader {
         self.drop_holder(peer, Some(root));
     }
 
-    /// No longer counts a peer among those who have a file, or any.
+    /// Removes a peer from the holders of a file, or of all files.
     fn drop_holder(&mut self, peer: NodeId, root: Option<Hash>) {
         let meant = |download: &&mut Download| {
             root.is_none_or(|root| download.blob.is_some_and(|blob| blob.root == root))
@@ -462,7 +462,7 @@ impl Downloader {
         }
     }
 
-    /// Ends a fetch of what nobody has, or nobody but those who lied.
+    /// Ends a download without holders, or whose holders all sent invalid pieces.
     fn end_unfound(&mut self, pin: Pin) {
         let forged = self.open.get(&pin).is_some_and(|download| download.forged);
         self.end(pin, Err(if forged { FetchError::Forged } else { FetchError::NotFound }));
@@ -490,7 +490,7 @@ impl Downloader {
     }
 }
 
-/// Returns the download of a file whose pieces come in.
+/// Returns the running download of a file.
 fn running(open: &mut BTreeMap<Pin, Download>, root: Hash) -> Option<(&mut Download, BlobId)> {
     open.values_mut().filter(|download| download.stage == Stage::Running).find_map(|download| {
         let blob = download.blob.filter(|blob| blob.root == root)?;
@@ -498,35 +498,35 @@ fn running(open: &mut BTreeMap<Pin, Download>, root: Hash) -> Option<(&mut Downl
     })
 }
 
-/// Returns about how many bytes of a file are here.
+/// Returns approximately how many bytes of a file are on disk.
 fn present_bytes(blob: BlobId, download: &Download) -> u64 {
     let missing = u64::from(download.missing) * crate::blobs::PIECE_BYTES;
     let begun = matches!(download.stage, Stage::Running | Stage::Finishing);
     if begun { blob.bytes.saturating_sub(missing) } else { 0 }
 }
 
-/// Files that are fetched at the same time; beyond, fetching is refused.
+/// Maximum number of concurrent downloads. Further ones are rejected.
 const DOWNLOADS_MAX: usize = 16;
-/// Requests that may wait for one file.
+/// Maximum number of requests that wait for one file.
 const WAITERS_MAX: usize = 64;
-/// Pieces that are asked for or being written, of all files: 16 MiB.
+/// Maximum number of pieces requested or being written, over all downloads: 16 MiB.
 const IN_FLIGHT_MAX: usize = 64;
-/// Peers that one file is fetched from; more are not counted.
+/// Maximum number of holders per download. Further ones are ignored.
 const HOLDERS_MAX: usize = 32;
-/// Peers whose windows are remembered: those that files are fetched from, and a few more.
+/// Maximum number of windows: those of all holders, and some idle ones.
 const WINDOWS_MAX: usize = HOLDERS_MAX * DOWNLOADS_MAX + WINDOWS_IDLE_MAX;
 const WINDOWS_IDLE_MAX: usize = 64;
-/// Members that are asked at a time whether they have a file, the nearest.
+/// Maximum number of members asked in one lookup, the nearest first.
 const LOOKUP_MEMBERS_MAX: usize = 64;
-/// How long an answer may take.
+/// How long a lookup waits for answers.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often others are looked for while somebody has the file.
+/// The interval between lookups while there are holders.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(10);
-/// How often somebody is looked for while nobody has it.
+/// The interval between lookups while there are none.
 const LOOKUP_INTERVAL_WITHOUT_HOLDERS: Duration = Duration::from_secs(3);
-/// How long a fetch that had begun goes on while nobody has the file.
+/// How long a running download lasts without holders.
 const HOLDERLESS_TIMEOUT: Duration = Duration::from_secs(20);
-/// When a piece is asked of others as well.
+/// When a piece is late, and may be requested from other peers too.
 const PIECE_LATE_AFTER: Duration = Duration::from_secs(2);
-/// When nothing is expected of a request any more.
+/// When a request for a piece times out.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(15);

@@ -5,7 +5,7 @@ const NEAR: NodeId = NodeId([1; 16]);
 const OTHER: NodeId = NodeId([2; 16]);
 const WAITER: RequestId = RequestId(7);
 
-/// A file, a node that fetches it, and who is where.
+/// A file, a node that downloads it, and the distances of its peers.
 struct Play {
     downloader: Downloader,
     blob: BlobId,
@@ -42,7 +42,7 @@ impl Play {
         self.downloader.poll_actions()
     }
 
-    /// Begins the fetch, and has these say that they have the file.
+    /// Starts the download, and lets these peers say that they have the file.
     fn begin(&mut self, pin: Pin, holders: &[NodeId], have: &[u32]) -> Vec<Action> {
         let spec = FetchSpec { pin, bytes: self.blob.bytes };
         self.downloader.fetch(at(0), spec, WAITER).unwrap();
