@@ -1,10 +1,10 @@
-//! A task's life at its worker: what other nodes and this one asked for, run in batches, a few at a time.
+//! The worker: runs attempts for this node and for others, in batches, a few jobs at a time.
 //!
-//! Waiting texts for one model that are embedded or classified run together. What a model may have died of runs alone,
-//! so that a text that kills its worker takes no others with it again.
+//! Queued texts for one model that are embedded or classified run in one batch. An attempt that may have crashed a
+//! model runs alone, so that it takes no others with it again.
 //!
-//! While an attempt waits or runs, its origin hears so every ten seconds, and so does this node of its own: only what
-//! is not heard of loses its lease.
+//! While an attempt waits or runs, its origin is told every ten seconds, and so is this node about its own. An attempt
+//! that is not renewed loses its lease.
 
 mod progress;
 #[cfg(test)]
@@ -27,54 +27,55 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// A command to the parent or a report to it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
-    /// The origin's attempt was begun.
+    /// An attempt of the origin has started.
     Begun(NodeId, Attempt),
-    /// Stop a job.
+    /// Cancel a job.
     Cancel(JobId),
-    /// There is no room for the origin's attempt, or no such model.
+    /// The queue is full, or this node does not have the model.
     Declined(NodeId, Attempt),
-    /// The origin's attempt will not be finished here.
+    /// An attempt of the origin will not be finished here.
     HandedBack(NodeId, Attempt),
     /// Run a job.
     Infer(JobId, String, Fingerprint, InferenceJob),
-    /// What came of the origin's attempt.
+    /// The outcome of an attempt of the origin.
     Outcome(NodeId, Attempt, Fingerprint, u64, Result<TaskOutput, InferenceError>),
-    /// What the origin's attempt has written meanwhile.
+    /// Generated text of an attempt of the origin.
     Progress(NodeId, ProgressChunk),
-    /// The origin's attempts are still here.
+    /// Renew the leases of these attempts of the origin.
     Renew(NodeId, Vec<Attempt>),
 }
 
-/// What a worker has to do.
+/// The attempts and models of one worker.
 #[derive(Debug)]
 pub(crate) struct Worker {
     me: NodeId,
     slots: usize,
     accepting: bool,
-    /// The models that this node runs, and how each stands.
+    /// The models that this node runs.
     models: BTreeMap<(TaskKind, String), Model>,
     attempts: BTreeMap<Key, QueuedAttempt>,
     queue: VecDeque<Key>,
     jobs: BTreeMap<JobId, Vec<Key>>,
     next_job: u64,
     deadlines: BTreeSet<(Instant, Key)>,
-    /// Origins of work that cannot be reached, and until when what runs for them goes on; `None` once nothing is left.
+    /// Origins that are unreachable, with the time until which their running attempts continue; `None` once none is
+    /// left.
     lost: BTreeMap<NodeId, Option<Instant>>,
-    /// What running generations have written, and is not told yet or not all of it.
+    /// The text of running generations that is not sent yet.
     progress: BTreeMap<Key, ProgressBuffer>,
     renew_at: Option<Instant>,
     actions: Vec<Action>,
 }
 
-/// Whose task, and which.
+/// The origin, and its task.
 type Key = (NodeId, TaskId);
 
 /// A model of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Model {
-    /// Which model it is; `None` while its files are being hashed.
+    /// The fingerprint; `None` while its files are being hashed.
     pub(crate) fingerprint: Option<Fingerprint>,
-    /// How it stands.
+    /// Whether it can be used.
     pub(crate) state: ModelState,
 }
 
@@ -86,7 +87,7 @@ struct QueuedAttempt {
 }
 
 impl Worker {
-    /// Makes a worker with nothing to do.
+    /// Creates a worker without attempts.
     pub(crate) fn new(me: NodeId, slots: u16, models: &[ModelOffer]) -> Self {
         let listed = |model: &ModelOffer| {
             let known = Model { fingerprint: model.fingerprint, state: ModelState::Away };
@@ -109,7 +110,7 @@ impl Worker {
         }
     }
 
-    /// Takes on an attempt for its origin, or declines it.
+    /// Accepts an attempt, or declines it.
     pub(crate) fn handle_assignment(&mut self, now: Instant, origin: NodeId, assignment: Assignment) {
         let key = (origin, assignment.attempt.task);
         if self.lost.contains_key(&origin) {
@@ -120,12 +121,12 @@ impl Worker {
                 && entry.assignment.attempt.number <= assignment.attempt.number
         };
         if self.attempts.get(&key).is_some_and(other) {
-            // The task is for another model by now: what was computed of it does not count.
+            // The task is for another model now, so its output so far does not count.
             self.drop_attempt(key);
         }
         if let Some(entry) = self.attempts.get_mut(&key) {
-            // The origin lost track and assigns it again: the work continues under the newer number, or the same one
-            // where the origin started again. Its time begins again.
+            // The origin lost track and assigned the task again. The attempt continues under the newer number, or under
+            // the same one if the origin has restarted. Its deadline starts anew.
             if assignment.attempt.number >= entry.assignment.attempt.number {
                 self.deadlines.remove(&(entry.deadline, key));
                 entry.deadline = now.after(Duration::from_millis(assignment.remaining_millis));
@@ -169,7 +170,7 @@ impl Worker {
         self.renew_at.get_or_insert_with(|| now.after(RENEW_INTERVAL));
     }
 
-    /// No longer runs an attempt of the origin. Word of an attempt that was taken back may come after the next one has.
+    /// Drops an attempt. The message may arrive after the next assignment, so older numbers are ignored.
     pub(crate) fn handle_release(&mut self, origin: NodeId, attempt: Attempt) {
         let key = (origin, attempt.task);
         if self.attempts.get(&key).is_some_and(|entry| entry.assignment.attempt.number <= attempt.number) {
@@ -177,8 +178,8 @@ impl Worker {
         }
     }
 
-    /// Takes note that an origin cannot be reached. What waits for it is dropped. What runs goes on for some time: the
-    /// origin may be back by then.
+    /// Handles an unreachable origin. Its queued attempts are dropped. Its running ones continue for some time, as it
+    /// may return.
     pub(crate) fn handle_origin_lost(&mut self, now: Instant, origin: NodeId) {
         let of_origin: Vec<(Key, bool)> =
             self.attempts_of(origin).map(|(key, entry)| (*key, entry.job.is_some())).collect();
@@ -186,7 +187,7 @@ impl Worker {
             return;
         }
         if self.lost.len() >= LOST_ORIGINS_MAX && !self.lost.contains_key(&origin) {
-            // The one whose work ends first, if it has any.
+            // Evicts the origin whose attempts end first.
             let first = self.lost.iter().min_by_key(|(_, until)| **until).map(|(&origin, _)| origin);
             first.map(|first| self.lost.remove(&first));
         }
@@ -196,7 +197,7 @@ impl Worker {
         }
     }
 
-    /// Takes note that an origin is there again, and says what is left of what it asked for.
+    /// Handles an origin that is reachable again: renews what is left of its attempts.
     pub(crate) fn handle_origin_met(&mut self, origin: NodeId) {
         let attempts: Vec<Attempt> =
             self.attempts_of(origin).map(|(_, entry)| entry.assignment.attempt).collect();
@@ -204,7 +205,7 @@ impl Worker {
             return;
         }
         for (_, buffer) in self.progress.iter_mut().filter(|((of, _), _)| *of == origin) {
-            // Pieces may have been lost.
+            // Chunks may have been lost.
             buffer.restart();
         }
         if !shows(Mutant::LeaseNotRenewed) {
@@ -212,7 +213,7 @@ impl Worker {
         }
     }
 
-    /// Drops what an origin asked for that has left for good.
+    /// Drops all attempts of an origin that has left for good.
     pub(crate) fn handle_origin_gone(&mut self, origin: NodeId) {
         self.lost.remove(&origin);
         let all: Vec<Key> = self.attempts_of(origin).map(|(key, _)| *key).collect();
@@ -221,7 +222,8 @@ impl Worker {
         }
     }
 
-    /// Tells which of some attempts of an origin are here, under whatever number: from now on under the origin's.
+    /// Splits attempts of an origin into those that are here and those that are missing. Those here take over the
+    /// origin's number.
     pub(crate) fn handle_check(
         &mut self,
         origin: NodeId,
@@ -239,9 +241,8 @@ impl Worker {
         attempts.into_iter().partition(here)
     }
 
-    /// Takes note of which model a name stands for and whether it can be used. What waits for one that cannot has
-    /// failed; what waits for another model of that name is handed back. A model that is not `listed` came while the
-    /// node ran, and may go.
+    /// Handles a change of a model: its fingerprint, or whether it can be used. Queued attempts fail if the model is
+    /// unusable or has been replaced. A model that is not `listed` was added while the node ran, and may be removed.
     pub(crate) fn handle_model(&mut self, kind: TaskKind, name: String, model: Model, listed: bool) {
         let waits = |(_, entry): &(&Key, &QueuedAttempt)| {
             let Assignment { input, model, .. } = &entry.assignment;
@@ -271,7 +272,7 @@ impl Worker {
         }
     }
 
-    /// Takes in what a job has written meanwhile.
+    /// Handles generated text of a job.
     pub(crate) fn handle_progress(&mut self, job: JobId, text: &str, tokens: u32) {
         let Some(&[key]) = self.jobs.get(&job).map(Vec::as_slice) else { return };
         let generates = |entry: &&QueuedAttempt| {
@@ -282,7 +283,7 @@ impl Worker {
         }
     }
 
-    /// Takes in what came of a job.
+    /// Handles the end of a job.
     pub(crate) fn handle_done(
         &mut self,
         job: JobId,
@@ -298,7 +299,7 @@ impl Worker {
         };
         let each = micros / u64::try_from(count).unwrap_or(1).max(1);
         for (key, result) in keys.into_iter().zip(results) {
-            // What was released meanwhile, and perhaps asked for anew, is not this job's any more.
+            // An attempt that was released meanwhile, and perhaps assigned again, is no longer part of this job.
             if self.attempts.get(&key).is_some_and(|entry| entry.job == Some(job))
                 && let Some(entry) = self.remove(key)
             {
@@ -309,7 +310,7 @@ impl Worker {
         }
     }
 
-    /// Takes on nothing more, and hands back what was not begun.
+    /// Accepts no more attempts, and hands back those that have not started.
     pub(crate) fn handle_leave(&mut self) {
         if shows(Mutant::WorksWhileLeaving) {
             return;
@@ -322,7 +323,7 @@ impl Worker {
         }
     }
 
-    /// Stops all that runs and hands it back. Returns how many attempts that were.
+    /// Cancels all running attempts and hands them back. Returns their number.
     pub(crate) fn handle_cut_off(&mut self) -> usize {
         let running: Vec<Key> = self.attempts.keys().copied().collect();
         for &key in &running {
@@ -333,7 +334,7 @@ impl Worker {
         running.len()
     }
 
-    /// Does what is due, and begins jobs where there is room.
+    /// Handles due timeouts, and starts jobs while slots are free.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         while let Some(&(due, key)) = self.deadlines.first().filter(|(due, _)| *due <= now) {
             self.deadlines.remove(&(due, key));
@@ -350,7 +351,7 @@ impl Worker {
         while self.jobs.len() < self.slots && self.begin_job() {}
     }
 
-    /// Returns when something will be due.
+    /// Returns the next deadline.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let in_reach = |key: &&Key| !self.lost.contains_key(&key.0);
         let buffers = self.progress.iter().filter(|(key, _)| in_reach(key));
@@ -362,32 +363,32 @@ impl Worker {
             .min()
     }
 
-    /// Returns what is wanted or was found out, in order.
+    /// Returns the queued actions, in order.
     pub(crate) fn poll_actions(&mut self) -> Vec<Action> {
         core::mem::take(&mut self.actions)
     }
 
-    /// Tells whether there is something that was not polled yet.
+    /// Tells whether actions are queued.
     pub(crate) fn has_actions(&self) -> bool {
         !self.actions.is_empty()
     }
 
-    /// Returns how many attempts wait or run.
+    /// Returns the number of queued and running attempts.
     pub(crate) fn len(&self) -> usize {
         self.attempts.len()
     }
 
-    /// Returns the models that this node runs, and how each stands.
+    /// Returns the models that this node runs.
     pub(crate) fn models(&self) -> impl Iterator<Item = (TaskKind, &str, &Model)> {
         self.models.iter().map(|((kind, name), model)| (*kind, name.as_str(), model))
     }
 
-    /// Returns one of them.
+    /// Returns one model.
     pub(crate) fn model(&self, kind: TaskKind, name: &str) -> Option<&Model> {
         self.models().find(|(of, known, _)| *of == kind && *known == name).map(|(_, _, model)| model)
     }
 
-    /// Returns why a model of this node cannot be used, if that is so.
+    /// Returns why a model of this node is unusable, if it is.
     pub(crate) fn unusable(&self, kind: TaskKind, name: &str) -> Option<&str> {
         match &self.model(kind, name)?.state {
             ModelState::Unusable(why) => Some(why.as_str()),
@@ -395,7 +396,7 @@ impl Worker {
         }
     }
 
-    /// Says how full everything is.
+    /// Returns how full each collection is.
     pub(crate) fn occupancy(&self) -> [Occupancy; 5] {
         [
             Occupancy::transient("worker.attempts", self.attempts.len(), ATTEMPTS_MAX),
@@ -406,12 +407,12 @@ impl Worker {
         ]
     }
 
-    /// Begins one job with the oldest attempt that can run, and others like it.
+    /// Starts a job with the oldest attempt that can run, batched with similar ones.
     fn begin_job(&mut self) -> bool {
         let generates = |key: &Key| {
             self.attempts.get(key).is_some_and(|entry| entry.assignment.input.kind() == TaskKind::Generation)
         };
-        // What takes long leaves a place to what does not.
+        // Long jobs leave one slot for short ones.
         let generations = self.jobs.values().filter(|keys| keys.first().is_some_and(generates)).count();
         let others = self.models.keys().any(|(kind, _)| *kind != TaskKind::Generation);
         let full = self.slots > 1 && others && generations + 1 >= self.slots;
@@ -448,7 +449,7 @@ impl Worker {
         true
     }
 
-    /// Returns waiting attempts that can run together with one, as many as one job may have.
+    /// Returns queued attempts that can run in one batch with `lead`, up to the limit.
     fn others_like(&self, lead: &Assignment) -> Vec<Key> {
         let mut parts = lead.input.parts();
         let mut others = Vec::new();
@@ -470,7 +471,7 @@ impl Worker {
         others
     }
 
-    /// Says to each origin in reach, and to this node, what of theirs is still here.
+    /// Renews the leases of all attempts, at reachable origins and at this node.
     fn renew(&mut self, now: Instant) {
         let mut by_origin: BTreeMap<NodeId, Vec<Attempt>> = BTreeMap::new();
         for (&(origin, _), entry) in &self.attempts {
@@ -487,7 +488,7 @@ impl Worker {
         self.actions.extend(by_origin.into_iter().map(|(origin, attempts)| Action::Renew(origin, attempts)));
     }
 
-    /// Drops what runs for origins that have been out of reach for too long. Should they be back, they are told.
+    /// Drops running attempts whose origins have been unreachable for too long. An origin that returns is told.
     fn drop_lost(&mut self, now: Instant) {
         let due: Vec<NodeId> = self
             .lost
@@ -501,7 +502,7 @@ impl Worker {
         }
     }
 
-    /// Tells origins what their generations have written since the last time.
+    /// Sends generated text to the origins.
     fn send_progress(&mut self, now: Instant) {
         for (key, buffer) in &mut self.progress {
             if self.lost.contains_key(&key.0) {
@@ -526,7 +527,7 @@ impl Worker {
         Some(entry)
     }
 
-    /// Forgets an attempt; a job of which nothing is left stops.
+    /// Drops an attempt, and cancels its job if no attempt of it is left.
     fn drop_attempt(&mut self, key: Key) -> Option<QueuedAttempt> {
         let entry = self.remove(key)?;
         match entry.job {
@@ -542,7 +543,7 @@ impl Worker {
     }
 }
 
-/// Refuses an output that no frame could carry; another try would end the same way.
+/// Rejects an output that fits no frame. A retry would end the same way.
 fn bounded(output: TaskOutput) -> Result<TaskOutput, InferenceError> {
     let bytes = output.bytes();
     if bytes <= OUTPUT_BYTES_MAX {
@@ -552,7 +553,7 @@ fn bounded(output: TaskOutput) -> Result<TaskOutput, InferenceError> {
     Err(InferenceError::InputRejected(words))
 }
 
-/// Returns inputs of one kind as a job; `lead` is the first of them.
+/// Builds a job from inputs of one kind. `lead` is the first of them.
 fn as_job(inputs: Vec<TaskInput>, lead: TaskInput) -> InferenceJob {
     let (mut texts, mut lists, mut queries) = (Vec::new(), Vec::new(), Vec::new());
     for input in inputs {
@@ -571,15 +572,15 @@ fn as_job(inputs: Vec<TaskInput>, lead: TaskInput) -> InferenceJob {
     }
 }
 
-/// Attempts that may wait or run.
+/// Maximum number of queued and running attempts.
 const ATTEMPTS_MAX: usize = 256;
-/// Attempts in one job.
+/// Maximum number of attempts in one job.
 const BATCH_MAX: usize = 16;
-/// Texts in one job that has more than one attempt.
+/// Maximum number of texts in a job with more than one attempt.
 const BATCH_PARTS_MAX: usize = 64;
-/// How long what runs for an origin goes on that cannot be reached: as long as a worker has a task without a word.
+/// How long a running attempt continues while its origin is unreachable: one lease.
 const LOST_ORIGIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Origins remembered that were lost while they had work here.
+/// Maximum number of unreachable origins to remember.
 const LOST_ORIGINS_MAX: usize = 256;
-/// How often an origin hears that its attempts are still here: three times a lease.
+/// The interval between renewals: a third of a lease.
 const RENEW_INTERVAL: Duration = Duration::from_secs(10);

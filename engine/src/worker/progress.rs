@@ -1,25 +1,25 @@
-//! What a running generation tells its origin while it runs: pieces of text, few enough and small enough.
+//! Buffers the text of a running generation, and sends it to its origin in chunks.
 //!
-//! The first piece goes at once, and then there is a pause between one and the next. An origin that asks for the work
-//! under a new number gets the text anew from its beginning.
+//! The first chunk is sent at once, later ones at a minimum interval. An origin that assigns the attempt again gets the
+//! text from the beginning.
 
 use crate::time::Instant;
 use crate::wire::{Attempt, ProgressChunk};
 use core::time::Duration;
 
-/// The text of one job.
+/// The text of one attempt.
 #[derive(Debug, Default)]
 pub(crate) struct ProgressBuffer {
     text: String,
     tokens: u32,
-    /// Bytes that the origin was sent.
+    /// Bytes sent to the origin.
     sent: usize,
-    /// Before this, nothing is sent.
+    /// The earliest time of the next chunk.
     not_before: Instant,
 }
 
 impl ProgressBuffer {
-    /// Adds what was produced; beyond the limit nothing is added, and the outcome says the rest.
+    /// Adds generated text. Text above the limit is left out, as the outcome holds all of it.
     pub(crate) fn push(&mut self, text: &str, tokens: u32) {
         self.tokens = self.tokens.max(tokens);
         if self.text.len() + text.len() <= crate::task::OUTPUT_BYTES_MAX {
@@ -27,17 +27,17 @@ impl ProgressBuffer {
         }
     }
 
-    /// Begins to tell the text anew.
+    /// Sends the text from the beginning.
     pub(crate) const fn restart(&mut self) {
         self.sent = 0;
     }
 
-    /// Returns when there is something to send; `None` where there is nothing.
+    /// Returns when the next chunk may be sent; `None` if there is no more text.
     pub(crate) fn due(&self) -> Option<Instant> {
         (self.sent < self.text.len()).then_some(self.not_before)
     }
 
-    /// Returns what is to be sent now, and waits for the pause before there is more.
+    /// Returns the next chunk if it is due, and starts the interval.
     pub(crate) fn take(&mut self, now: Instant, attempt: Attempt, pause: Duration) -> Option<ProgressChunk> {
         if self.due()? > now {
             return None;
@@ -51,9 +51,9 @@ impl ProgressBuffer {
     }
 }
 
-/// The pause between two pieces for another node; this one's own come as they are.
+/// The minimum interval between two chunks to another node. Those to this node are sent at once.
 pub(crate) const CHUNK_INTERVAL: Duration = Duration::from_millis(100);
-/// The longest piece.
+/// The maximum size of a chunk.
 const CHUNK_BYTES_MAX: usize = 64 << 10;
 
 #[cfg(test)]

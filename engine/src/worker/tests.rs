@@ -1,4 +1,4 @@
-//! What a worker runs, declines, reports and drops.
+//! Tests what a worker runs, declines, reports and drops.
 
 use super::*;
 use crate::ids::TraceId;
@@ -202,7 +202,7 @@ fn generations_leave_a_place_to_what_takes_no_time() {
     worker.handle_done(JobId(0), 1, Err(InferenceError::Cancelled));
     worker.handle_timeout(at(0));
     assert_eq!(jobs(&worker.poll_actions()), [1]);
-    // A node that does nothing else has all places for them.
+    // A node without other models has all slots for generations.
     let mut worker = Worker::new(ME, 1, &[offer("m", TaskKind::Generation)]);
     set(&mut worker, TaskKind::Generation, ModelState::Ready);
     let input = TaskInput::from_text(TaskKind::Generation, "once".to_owned());
@@ -220,7 +220,7 @@ fn every_origin_hears_every_ten_seconds_of_its_own_and_this_node_too() {
     worker.poll_actions();
     for seconds in [10, 20, 30] {
         worker.handle_timeout(at(seconds));
-        // What runs and what waits.
+        // Running and queued attempts.
         let own = (1..=40).map(|id| assignment(id, 1).attempt).collect();
         let others = vec![assignment(99, 1).attempt];
         assert_eq!(worker.poll_actions(), vec![Action::Renew(ME, own), Action::Renew(OTHER, others)]);
@@ -260,7 +260,7 @@ fn an_origin_that_started_again_has_its_work_continued_and_its_time_begins_again
     worker.handle_assignment(at(0), OTHER, assignment(1, 1));
     worker.handle_timeout(at(0));
     worker.poll_actions();
-    // It has forgotten that it assigned it, so that the number is the same.
+    // It has forgotten that it assigned the task, so the number is the same.
     worker.handle_assignment(at(50), OTHER, assignment(1, 1));
     assert_eq!(worker.poll_actions(), vec![Action::Begun(OTHER, assignment(1, 1).attempt)]);
     let cancelled =
@@ -269,7 +269,7 @@ fn an_origin_that_started_again_has_its_work_continued_and_its_time_begins_again
     assert_eq!((worker.len(), cancelled(&mut worker)), (1, false));
     worker.handle_timeout(at(110));
     assert_eq!((worker.len(), cancelled(&mut worker)), (0, true));
-    // And it may be for another model of the name by now.
+    // It may also be for another model under that name now.
     worker.handle_assignment(at(200), OTHER, assignment(2, 1));
     worker.handle_timeout(at(200));
     worker.poll_actions();
