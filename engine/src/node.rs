@@ -1,7 +1,7 @@
-//! A node: the three verbs, and the sub-machines that they drive.
+//! A node: its three verbs, and the sub-machines that they drive.
 //!
-//! The sub-machines know nothing of each other. What one finds out is carried to the others here and in the files
-//! below, which are ordered by where an input comes from.
+//! Sub-machines do not know each other. The node and the files below route the actions of each to the others and to the
+//! outside.
 
 mod actions;
 mod blobs;
@@ -64,47 +64,47 @@ use shutdown::Shutdown;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use storage::PURGE_INTERVAL;
 
-/// When a node next wants an [`Input::Tick`], and what for.
+/// When a node next wants an [`Input::Tick`], and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Deadline {
-    /// When.
+    /// The time.
     pub at: Instant,
-    /// What for.
+    /// The reason.
     pub reason: Reason,
 }
 
-/// What a deadline is for.
+/// The reason of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Reason {
     /// An announcement, a query or an expiry.
     Discovery,
-    /// A route whose times are being measured.
+    /// A route whose round trips are being measured.
     Explanations,
     /// A check of the node's own health.
     Health,
-    /// A ping or a verdict.
+    /// A ping, or a change of a verdict.
     Heartbeat,
-    /// An advert, or changes to send on.
+    /// An advert to sign, or changes to flood.
     Membership,
     /// A dial, or a hello that is late.
     Peers,
-    /// Results to forget.
+    /// Results to purge.
     Results,
-    /// A message to send again.
+    /// A message to retransmit.
     Router,
-    /// A worker that may have room again.
+    /// A worker whose backoff ends.
     Scheduler,
-    /// A session that nobody uses.
+    /// An idle session.
     Sessions,
     /// A step of the shutdown.
     Shutdown,
-    /// A lease or a task's time.
+    /// A lease, or the timeout of a task.
     Tasks,
-    /// A file that is being fetched.
+    /// A download.
     Transfers,
-    /// A worker's deadline or renewal.
+    /// A deadline of an attempt, or a renewal.
     Work,
-    /// A write to try again.
+    /// A write to retry.
     Writes,
 }
 
@@ -235,10 +235,10 @@ impl Observers {
 }
 
 impl Node {
-    /// Makes a node in its first state.
+    /// Creates a node in its first state.
     ///
-    /// `seed` fixes all of its randomness and must differ from start to start; `wall` is the wall clock at `now`;
-    /// `saved` is what storage holds.
+    /// `seed` determines all of its randomness and must differ between starts. `wall` is the wall-clock time at `now`.
+    /// `saved` is the content of the storage.
     pub fn new(
         config: Config,
         identity: Identity,
@@ -256,13 +256,13 @@ impl Node {
         let advert = Advert {
             key: identity.public_key(),
             incarnation,
-            // Grows from start to start as the clock does; a clock set back is made good by the members' memory.
+            // It grows from start to start with the clock. If the clock was set back, the members' copies correct it.
             sequence: wall.0,
             addresses: Vec::new(),
             version: config.version.clone(),
             max_links: config.max_peers,
             slots: config.max_concurrent_tasks,
-            // Told from the start, so that nobody is turned away while a model loads; what is given waits for it.
+            // Advertised from the start, so that tasks are not rejected while a model loads; they wait for it.
             models: config.models.iter().take(MODELS_MAX).cloned().collect(),
             links: Vec::new(),
             session_key: sessions.public_key(),
@@ -380,13 +380,13 @@ impl Node {
         self.settle();
     }
 
-    /// Returns the next thing to do; `None` once there is nothing more for now.
+    /// Returns the next output; `None` when there is none for now.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// Returns when the node next wants an [`Input::Tick`]: strictly after the time of the last input, once the
-    /// outputs are drained.
+    /// Returns when the node next wants an [`Input::Tick`]. Once the outputs are drained, this is strictly after the
+    /// last input.
     pub fn poll_timeout(&self) -> Option<Deadline> {
         #[cfg(feature = "testing")]
         crate::mutants::enter(self.config.mutant);
@@ -433,7 +433,7 @@ impl Node {
         self.clock.wall()
     }
 
-    /// Believes the wall clock in what is shown and written from now on. What was to last for some time still does.
+    /// Uses the new wall-clock time in views and records from now on. Durations are not affected.
     fn handle_clock_set(&mut self, wall: UnixMillis) {
         let before = self.wall();
         self.clock.set(wall);
@@ -456,7 +456,7 @@ impl Node {
         }
     }
 
-    /// Becomes ACTIVE once every self-check passed: storage takes writes, the key signs, peers can connect.
+    /// Becomes ACTIVE once all self-checks have passed: storage is writable, the key signs, and peers can connect.
     fn activate_if_checked(&mut self) {
         let checked = self.storage_checked || shows(Mutant::ActiveUnchecked);
         let Some(port) = self.listening.filter(|_| checked && self.state == State::Registering) else {
@@ -476,7 +476,7 @@ impl Node {
     }
 
     fn handle_interfaces(&mut self, mut interfaces: Vec<Interface>) {
-        // Over another address than a local one, links are turned down at both ends.
+        // Links over non-local addresses are refused at both ends.
         self.local_networks = LocalNetworks::from_interfaces(&interfaces);
         interfaces.retain(|interface| self.local_networks.contains(interface.address));
         self.discovery.handle_interfaces(self.clock.now, &interfaces, &mut self.rng);
@@ -484,14 +484,15 @@ impl Node {
         self.advertise_addresses();
     }
 
-    /// Puts this host's addresses into the node's advert, best first; loopback only where there is nothing else.
+    /// Puts this host's addresses into the node's advert, best first. Loopback is included only if there is nothing
+    /// else.
     fn advertise_addresses(&mut self) {
         let Some(port) = self.listening else { return };
         let mut interfaces = self.interfaces.clone();
         if interfaces.iter().any(|interface| !interface.address.is_loopback()) {
             interfaces.retain(|interface| !interface.address.is_loopback());
         }
-        // The sort is stable: within a group the world's order stands.
+        // The sort is stable: the driver's order stays within a group.
         interfaces.sort_by_key(|interface| (interface.bridge, is_link_local(interface.address)));
         let mut addresses: Vec<SocketAddr> = Vec::new();
         for address in interfaces.iter().map(|interface| SocketAddr::new(interface.address, port)) {
@@ -505,7 +506,7 @@ impl Node {
     fn handle_model(&mut self, offer: ModelOffer, state: ModelState) {
         let ModelOffer { ref name, kind, fingerprint } = offer;
         let ready = state == ModelState::Ready;
-        // What is still being hashed is offered too, so that nobody is told meanwhile that there is no such model.
+        // A model that is still being hashed is offered too, so that requests for it are not rejected meanwhile.
         let is_offered = ready || state == ModelState::Away && fingerprint.is_none();
         self.event(Event::ModelChanged { model: name.clone(), kind, ready });
         let listed = self.config.models.iter().any(|model| model.is(kind, name));
@@ -524,7 +525,7 @@ impl Node {
 
 /// Random bits that tell apart two starts in the same millisecond.
 const INCARNATION_RANDOM_BITS: u32 = 22;
-/// Addresses in an advert.
+/// Maximum number of addresses in an advert.
 const ADDRESSES_MAX: usize = 8;
-/// Models in an advert.
+/// Maximum number of models in an advert.
 const MODELS_MAX: usize = 16;

@@ -1,4 +1,4 @@
-//! What the sub-machines find out or want, carried to each other and to the outside.
+//! Routes the actions of sub-machines to other sub-machines and to the outside.
 
 use super::Node;
 use crate::deliveries::Outcome;
@@ -55,9 +55,9 @@ impl Node {
         self.event(Event::LinkDown { link, peer, reason });
         let wall = self.wall();
         match reason {
-            // Another link to the same peer takes over at once. What was on its way over this one may be lost.
+            // Another link to the peer takes over at once. Messages in flight on this one may be lost.
             LinkDownReason::Duplicate => return self.router.handle_neighbour_lost(self.clock.now, peer),
-            // So it does here, but what the peer had to do as a worker is lost.
+            // The same here, but the peer's attempts as a worker are lost.
             LinkDownReason::Restarted => {
                 self.tasks.handle_worker_lost(self.clock.now, wall, peer, true);
                 self.downloader.handle_gone(peer);
@@ -197,7 +197,7 @@ impl Node {
                     self.scheduler.handle_full(self.clock.now, worker);
                 }
                 if reason == ReassignReason::LeaseExpired || reason == ReassignReason::Unreachable {
-                    // Should it live after all, it need not go on.
+                    // If the worker is alive after all, it need not continue.
                     self.release(attempt, worker);
                 }
                 let task = attempt.task;
@@ -218,7 +218,7 @@ impl Node {
         }
     }
 
-    /// Has an assignment not be sent again that its worker may not have heard of yet, for it is no longer the worker's.
+    /// Stops retransmitting an unacknowledged assignment that was taken from its worker.
     fn withdraw_assignment(&mut self, task: TaskId) {
         if let Some(message) = self.in_flight.assigning.remove(&task) {
             self.router.withdraw(message);

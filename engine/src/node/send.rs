@@ -1,4 +1,4 @@
-//! Sends frames to neighbours and sealed messages to any member.
+//! Sends frames to neighbours, and sealed messages to any member.
 
 use super::Node;
 use crate::ids::{LinkId, MessageId, NodeId, TraceId};
@@ -19,7 +19,7 @@ impl Node {
         }
     }
 
-    /// Sends a payload that is acknowledged, end to end, and returns its message's name.
+    /// Sends a payload reliably, end to end: it is acknowledged, and retransmitted until then. Returns its message id.
     pub(super) fn send_payload(
         &mut self,
         destination: NodeId,
@@ -32,7 +32,7 @@ impl Node {
         message
     }
 
-    /// Sends a payload that is not sent again, and returns its message's name.
+    /// Sends a payload without retransmission. Returns its message id.
     pub(super) fn send_once(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) -> MessageId {
         let envelope = self.envelope(destination, payload.encode(), trace);
         let message = envelope.message;
@@ -42,7 +42,7 @@ impl Node {
         message
     }
 
-    /// Sends a payload that is not sent again and goes when nothing else waits.
+    /// Sends a payload without retransmission, at the lowest priority.
     pub(super) fn send_in_background(&mut self, destination: NodeId, payload: &Payload) {
         let envelope = self.envelope(destination, payload.encode(), TraceId([0; 16]));
         if let Some(next) = self.membership.next_hop(destination, None) {
@@ -50,7 +50,7 @@ impl Node {
         }
     }
 
-    /// Sends a payload that nobody waits for and nobody need believe.
+    /// Sends an unsealed payload. It is only a hint: nobody waits for it or relies on it.
     pub(super) fn send_hint(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) {
         let envelope = self.envelope(destination, payload.encode(), trace);
         let next = self.membership.next_hop(destination, None);
@@ -59,7 +59,7 @@ impl Node {
         }
     }
 
-    /// Hands an envelope of this node's own to a neighbour, sealed where that is not its destination.
+    /// Sends an envelope of this node over a neighbour. It is sealed unless the neighbour is its destination.
     pub(super) fn hand_over(&mut self, next: NodeId, mut envelope: Envelope, priority: Priority) {
         let Some(link) = self.peers.link_to(next) else { return };
         if next != envelope.destination {
@@ -71,7 +71,7 @@ impl Node {
         self.send_frame(link, envelope.encode_frame(), priority);
     }
 
-    /// Returns how to reach a member end to end.
+    /// Returns a member's session key and incarnation.
     pub(super) fn contact(&self, node: NodeId) -> Option<Contact> {
         let advert = self.membership.advert(node)?;
         Some(Contact { node, incarnation: advert.incarnation, key: advert.session_key })
@@ -91,8 +91,8 @@ impl Node {
         }
     }
 
-    /// Names a message by a UUID that begins with the time (RFC 9562, version 7): names given one after the other lie
-    /// close together in every map of them.
+    /// Creates a message id: a UUID that begins with the time (RFC 9562, version 7). Ids created one after the other
+    /// lie close together in every map.
     pub(super) fn new_message_id(&mut self) -> MessageId {
         let mut id = self.rng.id();
         id[..6].copy_from_slice(&self.wall().0.to_be_bytes()[2..]);

@@ -1,4 +1,4 @@
-//! The settle loop: after each input, runs the sub-machines and routes their actions until none has any left.
+//! The settle loop: after each input, handles due timeouts and routes the actions of sub-machines until none are left.
 
 use super::Node;
 use crate::lifecycle::State;
@@ -8,14 +8,15 @@ use crate::peers;
 use crate::wire::{Advert, Message};
 
 impl Node {
-    /// Does all that is due, and carries facts about until nobody has any more.
+    /// Handles all due timeouts and routes actions until none are left.
     pub(super) fn settle(&mut self) {
-        // Facts beget facts, but each round has fewer; the bound is for the case that this is wrong.
+        // Actions cause further actions, but fewer in each round. The bound is a safeguard.
         for _ in 0..ROUNDS_MAX {
             if self.state == State::Stopped {
                 break;
             }
-            // Tasks are decided on once the network has nothing more to say: nobody is given work who is just lost.
+            // Tasks are handled only once the network is settled, so that none is assigned to a worker that was just
+            // lost.
             if self.settle_network() {
                 continue;
             }
@@ -89,7 +90,7 @@ impl Node {
         let (now, wall) = (self.clock.now, self.wall());
         let mut busy = false;
         self.tasks.handle_timeout(now, wall);
-        // One may lead to another: all are told before a task is given away again.
+        // One action may cause another. All are handled before a task is assigned again.
         loop {
             let actions = self.tasks.poll_actions();
             if actions.is_empty() {

@@ -1,4 +1,4 @@
-//! Shutdown in order and in time: refuse, finish what is short, hand back the rest, say goodbye, stop.
+//! Graceful shutdown: refuse requests, finish short attempts, hand back the rest, say goodbye, stop.
 
 use super::Node;
 use crate::error::Rejection;
@@ -10,18 +10,18 @@ use crate::time::Instant;
 use crate::wire::Message;
 use core::time::Duration;
 
-/// A shutdown under way.
+/// A shutdown in progress.
 #[derive(Debug)]
 pub(super) struct Shutdown {
-    /// Until when running work may finish.
+    /// Until when running attempts may finish.
     drain_until: Instant,
-    /// Until when writes and acknowledgements may come.
+    /// Until when writes and acknowledgements may complete.
     flush_until: Instant,
     cut_off: bool,
 }
 
 impl Shutdown {
-    /// Returns when the next step is due at the latest.
+    /// Returns the deadline of the current step.
     pub(super) fn deadline(&self, now: Instant) -> Instant {
         let flushes = self.cut_off || self.drain_until <= now && !shows(Mutant::DeadlineInThePast);
         if flushes { self.flush_until } else { self.drain_until }
@@ -47,7 +47,7 @@ impl Node {
         self.downloader.handle_leave();
     }
 
-    /// Takes the next step of a shutdown where its time has come.
+    /// Takes the next step of a shutdown, if it is due.
     pub(super) fn settle_shutdown(&mut self) {
         let promises = self.promises();
         let Some(shutdown) = &mut self.in_flight.shutdown else { return };
@@ -58,7 +58,7 @@ impl Node {
             shutdown.cut_off = true;
             shutdown.flush_until = self.clock.now.after(FLUSH_TIMEOUT);
             self.worker.handle_cut_off();
-            // What is handed back now is carried to its origins before the next look.
+            // The attempts handed back now are sent to their origins before the next step.
             return;
         }
         let waits = promises > 0 || self.router.len() > 0;
@@ -69,7 +69,7 @@ impl Node {
         self.stop(code);
     }
 
-    /// Returns how many writes somebody waits for. Nobody waits for a check of health.
+    /// Returns the number of writes that must complete. Those of health checks need not.
     pub(super) fn promises(&self) -> usize {
         self.writes.len().saturating_sub(self.health.writes())
     }
@@ -90,7 +90,7 @@ impl Node {
     }
 }
 
-/// How long running work may take to finish.
+/// How long running attempts may take to finish.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the last writes and acknowledgements may take.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);

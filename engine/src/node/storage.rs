@@ -1,4 +1,4 @@
-//! Writes records, and does what waited for a write once it is durable.
+//! Writes records, and continues what waited for a write once it is durable.
 
 use super::Node;
 use crate::error::WriteError;
@@ -29,7 +29,7 @@ impl Node {
             }
             (Promise::Accept(task, request), result) => self.handle_accept_written(task, request, result),
             (Promise::End(result), Ok(())) => self.handle_end_written(*result),
-            // Without storage a node does not become ACTIVE, and no task ends: both are tried again.
+            // Without storage a node does not become ACTIVE, and no task ends. Both are retried.
             (promise @ (Promise::SelfCheck | Promise::End(_)), Err(_)) => {
                 self.in_flight.unwritten.push(promise);
                 let now = self.clock.now;
@@ -69,9 +69,9 @@ impl Node {
     }
 }
 
-/// How often expired results are looked for.
+/// The interval between searches for expired results.
 pub(super) const PURGE_INTERVAL: Duration = Duration::from_secs(60);
-/// The pause between two parts of a purge.
+/// The interval between two batches of a purge.
 const PURGE_BATCH_INTERVAL: Duration = Duration::from_millis(50);
-/// When a failed write is tried again.
+/// The backoff after a failed write.
 const REWRITE_BACKOFF: Duration = Duration::from_secs(1);
