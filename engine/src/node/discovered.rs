@@ -1,4 +1,4 @@
-//! What the discovery service finds out, carried to those whom it concerns.
+//! Routes the actions of the discovery service.
 
 use super::Node;
 use crate::discovery::{self, Destination};
@@ -7,7 +7,7 @@ use crate::output::Output;
 use crate::place::Place;
 
 impl Node {
-    /// Sends a packet of the discovery service; to nobody alone who is no neighbour.
+    /// Sends a packet of the discovery service. Unicast packets go to local networks only.
     pub(super) fn send_packet(&mut self, interface: u32, to: Destination, bytes: Vec<u8>) {
         match to {
             Destination::Group(family) => {

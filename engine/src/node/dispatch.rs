@@ -1,4 +1,4 @@
-//! Assigns waiting tasks to workers, and decides what becomes of a task that no node can run.
+//! Assigns queued tasks to workers, and decides about tasks that no node can run.
 
 use super::Node;
 use super::requests::has_labels;
@@ -13,7 +13,7 @@ use crate::task::{TaskFailure, TaskKind};
 use crate::wire::{Advert, Assignment, Payload};
 
 impl Node {
-    /// Gives waiting tasks to workers for as long as some worker has room.
+    /// Assigns queued tasks while workers have room.
     pub(super) fn dispatch(&mut self) -> bool {
         if self.state != State::Active {
             return false;
@@ -61,7 +61,7 @@ impl Node {
         }
     }
 
-    /// Returns the nodes that run this very model under a name and answer.
+    /// Returns the responsive nodes that offer the model with this fingerprint.
     pub(super) fn candidates(&self, kind: TaskKind, name: &str, which: Fingerprint) -> Vec<Candidate> {
         let is_it = |found: Option<Fingerprint>| found == Some(which) || shows(Mutant::NameIsIdentity);
         let mut candidates = Vec::new();
@@ -88,8 +88,8 @@ impl Node {
         candidates
     }
 
-    /// Finds out what becomes of a waiting task that no node can take at the moment: another choice where the first one
-    /// is gone, a failure where there is nothing to wait for. Returns whether something changed.
+    /// Decides about a queued task that no node can run now. It gets another fingerprint if its model is gone, or fails
+    /// if waiting is hopeless. Returns whether something changed.
     pub(super) fn settle_hopeless(&mut self, task: TaskId) -> bool {
         let Some(open) = self.tasks.get(task) else { return false };
         let (kind, name) = (open.stored.spec.kind(), open.stored.spec.model.as_deref().unwrap_or_default());
@@ -117,8 +117,7 @@ impl Node {
         }
     }
 
-    /// Tells whether some node has a model or may turn out to have it: it left a moment ago, or still hashes what it has
-    /// under the name.
+    /// Tells whether some node may still have the model: it was reachable recently, or is still hashing its files.
     fn may_come_back(&self, kind: TaskKind, name: &str, fingerprint: Fingerprint) -> bool {
         let may_be = |which: Option<Fingerprint>| which.is_none_or(|which| which == fingerprint);
         let others = self.others().map(|(_, advert)| advert);
@@ -128,8 +127,8 @@ impl Node {
             || offers.any(|model| model.is(kind, name) && may_be(model.fingerprint))
     }
 
-    /// Gives a task that nobody can do another model, where its user did not name this one, or fails it. Returns whether
-    /// that was so.
+    /// Gives a hopeless task another model if its user did not choose this one, and fails it otherwise. Returns whether
+    /// the task was hopeless.
     fn fail_hopeless(&mut self, task: TaskId) -> bool {
         let Some(why) = self.hopeless(task) else { return false };
         match self.other_model(task) {
@@ -142,8 +141,8 @@ impl Node {
         true
     }
 
-    /// Returns why a task cannot be done by anybody, where that is known: its model cannot be used here or where it was
-    /// tried last, and no other node has it, or had it a moment ago.
+    /// Returns why a task is hopeless, if it is: its model is unusable here or failed at its last worker, and no other
+    /// node offers it or did so recently.
     fn hopeless(&self, task: TaskId) -> Option<String> {
         let open = self.tasks.get(task)?;
         let (kind, model) = (open.stored.spec.kind(), open.stored.spec.model.as_deref().unwrap_or_default());
@@ -159,7 +158,7 @@ impl Node {
         }
     }
 
-    /// Returns another model for a task that did not ask for the one it has.
+    /// Returns another model for a task whose user did not choose one.
     fn other_model(&self, task: TaskId) -> Option<String> {
         let open = self.tasks.get(task).filter(|open| open.model_chosen)?;
         let spec = &open.stored.spec;
@@ -168,5 +167,5 @@ impl Node {
     }
 }
 
-/// The round trip over one link before any was measured.
+/// The assumed round trip per hop before any is measured.
 const HOP_GUESS_MICROS: u64 = 1_000;

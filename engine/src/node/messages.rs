@@ -1,4 +1,4 @@
-//! Frames from neighbours, and what they carry.
+//! Handles frames from neighbours, and the messages in them.
 
 use super::Node;
 use crate::error::{DecodeError, PeerFault};
@@ -15,12 +15,12 @@ use crate::wire::{
 use core::net::SocketAddr;
 
 impl Node {
-    /// Takes in frames that came together.
+    /// Handles several frames of one link.
     pub(super) fn handle_frames(&mut self, link: LinkId, frames: Vec<Vec<u8>>) {
         for bytes in frames {
             let is_routed = wire::is_routed(&bytes);
             self.handle_frame(link, bytes);
-            // What changes the link or the mesh counts for the frames behind it; messages touch neither.
+            // Frames that change the link or the mesh affect those behind them. Routed messages do not.
             if !is_routed {
                 self.settle();
             }
@@ -38,8 +38,8 @@ impl Node {
         self.handle_other_frame(link, peer, &bytes);
     }
 
-    /// Takes in a frame that is not a peer's message to somebody. How many of those come is limited by what its link
-    /// carries while all links take turns; of these, each may cost much more than it costs its sender.
+    /// Handles a frame that is not a routed message of a peer. These are rate-limited per link, as each may cost much
+    /// more than it costs its sender. Routed ones are limited by the capacity of the link.
     fn handle_other_frame(&mut self, link: LinkId, peer: Option<NodeId>, bytes: &[u8]) {
         let Some(entry) = self.peers.link_mut(link) else { return };
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -63,7 +63,7 @@ impl Node {
             (None, Message::Hello(hello)) => self.handle_hello(link, *hello),
             (None, Message::Welcome) => self.peers.handle_welcome(self.clock.now, link, &mut self.rng),
             (None, _) => {
-                // What a closing link still carries is of no interest.
+                // Frames from a closing link are ignored.
                 if self.peers.is_new(link) {
                     self.peers.handle_fault(self.clock.now, link, PeerFault::HelloOutOfOrder);
                 }
@@ -135,7 +135,7 @@ impl Node {
                 }
             }
             Message::Copied(address) => {
-                // Once is enough, however often a peer says so.
+                // Report it once per link, however often the peer does.
                 let told =
                     self.peers.link_mut(link).map(|entry| core::mem::replace(&mut entry.copy_told, true));
                 if told == Some(false) {
@@ -159,7 +159,7 @@ impl Node {
                 }
                 self.handle_beat(peer, beat);
             }
-            // Told before, and the link is already treated as refused.
+            // Handled before.
             Message::Refuse(_) => {}
             Message::Routed(envelope) => self.handle_envelope(peer, *envelope),
             Message::Versions(versions) => self.membership.handle_versions(self.clock.now, peer, &versions),
@@ -171,7 +171,7 @@ impl Node {
         self.membership.handle_digest(self.clock.now, peer, beat.digest);
     }
 
-    /// Passes a message on as it came where it is for somebody else, and takes it in where it is for this node.
+    /// Forwards a message to another node unchanged, or handles one to this node.
     fn handle_routed(&mut self, link: LinkId, peer: NodeId, mut frame: Vec<u8>) {
         let Ok(mut head) = Head::from_frame(&frame) else {
             return self.peers.handle_fault(self.clock.now, link, PeerFault::FrameMalformed);
@@ -194,7 +194,7 @@ impl Node {
         }
     }
 
-    /// Takes back a message for which there was no room on its link.
+    /// Handles a message that was dropped because its link is congested.
     pub(super) fn handle_shed(&mut self, frame: &[u8]) {
         let Ok(envelope) = Envelope::decode_frame(frame) else { return };
         if envelope.origin == self.me {
@@ -208,7 +208,7 @@ impl Node {
 
     fn handle_envelope(&mut self, peer: NodeId, mut envelope: Envelope) {
         if envelope.origin == self.me {
-            // The next link would vouch for it, so it goes no further. If it is true, another path has to be found.
+            // The next link would vouch for it, so it is dropped. If it is genuine, it needs another path.
             let (message, reason) = (envelope.message, DropReason::Returned);
             self.event(Event::MessageDropped { message, reason });
             return self.router.handle_undeliverable(self.clock.now, message, &mut self.rng);
@@ -232,10 +232,11 @@ impl Node {
         }
     }
 
-    /// Opens what arrived here from neighbour `peer`.
+    /// Opens a message that neighbour `peer` delivered.
     fn open(&mut self, peer: NodeId, envelope: &mut Envelope) -> Result<(), DropReason> {
         if envelope.seal == Seal::None {
-            // The link vouches for its other end; for others nobody does, so they can only give hints.
+            // The link authenticates its other end. Other unsealed messages are unauthenticated, so they may only be
+            // hints.
             let hint = || matches!(Payload::decode(&envelope.payload), Ok(Payload::Undeliverable { .. }));
             return if envelope.origin == peer || hint() { Ok(()) } else { Err(DropReason::Unauthentic) };
         }
@@ -245,7 +246,7 @@ impl Node {
         let opened = self.sessions.open(self.clock.now, &contact, envelope, &mut self.rng);
         let notice = Payload::Undeliverable { message, reason: DropReason::SessionLost };
         match opened {
-            // Where one of the two has just restarted, the other's advert may have yet to arrive.
+            // If one of the two has just restarted, the other's advert may not have arrived yet.
             Err(DropReason::Unauthentic) if first => self.send_hint(contact.node, &notice, trace),
             Err(DropReason::SessionLost)
                 if self.sessions.handle_lost(self.clock.now, &contact, &mut self.rng) =>
@@ -257,7 +258,7 @@ impl Node {
         opened
     }
 
-    /// Returns the neighbour by which to reach a member, and the link to it.
+    /// Returns the next hop to a member, and the link to it.
     fn way_to(&self, destination: NodeId) -> Option<(NodeId, LinkId)> {
         let next = self.membership.next_hop(destination, None)?;
         Some((next, self.peers.link_to(next)?))
@@ -276,8 +277,8 @@ impl Node {
     fn drop_envelope(&mut self, envelope: &Envelope, reason: DropReason) {
         let message = envelope.message;
         self.event(Event::MessageDropped { message, reason });
-        // A notice about a notice, or about an acknowledgement, would help nobody, and is ignored by its origin
-        // where it cannot be seen here.
+        // A notice about a notice or an acknowledgement is useless. If the seal hides what it is about, its origin
+        // ignores it.
         let about_notice = envelope.seal == Seal::None
             && matches!(
                 Payload::decode(&envelope.payload),
@@ -293,7 +294,7 @@ impl Node {
         self.in_flight.acks.entry(origin).or_default().push(message);
     }
 
-    /// Sends the acknowledgements that have gathered: one message for all that came from one origin at once.
+    /// Sends the acknowledgements that have accumulated, batched by origin.
     pub(super) fn send_acks(&mut self) {
         for (origin, messages) in core::mem::take(&mut self.in_flight.acks) {
             for part in messages.chunks(ACKS_MAX) {
@@ -311,7 +312,7 @@ impl Node {
         self.deliveries.handle_acknowledged(message);
     }
 
-    /// Hands a message on that arrived for the first time.
+    /// Handles a message that arrived for the first time.
     fn deliver(&mut self, envelope: Envelope) {
         let (message, origin, now) = (envelope.message, envelope.origin, self.clock.now);
         let payload = match Payload::decode(&envelope.payload) {
@@ -325,17 +326,17 @@ impl Node {
                 return self.router.handle_undeliverable(now, message, &mut self.rng);
             }
             Ok(payload) => payload,
-            // Its origin speaks a newer dialect; without an acknowledgement it will learn as much.
+            // The message is of a newer version. Without an acknowledgement its origin learns that it was not handled.
             Err(_) => return,
         };
         self.event(Event::MessageDelivered { message, origin, hops: envelope.hops });
         match payload {
             Payload::Outcome { attempt, fingerprint, micros, result } => {
-                // Acknowledged once what it changes is durable: until then the worker must keep it.
+                // Acknowledged only once its effect is durable. Until then the worker keeps the outcome.
                 let computed = Computed { fingerprint, micros, result };
                 return self.handle_outcome(origin, attempt, computed, Some(message));
             }
-            // What is done already and on its way need not be done again.
+            // The outcome is already on its way, so the task need not run again.
             Payload::Assign(assignment)
                 if self.deliveries.owes_output(origin, assignment.attempt.task, assignment.fingerprint)
                     && !shows(Mutant::OutcomeForgotten) =>
@@ -343,7 +344,7 @@ impl Node {
                 self.deliveries.handle_met(now, origin);
             }
             Payload::Assign(assignment) => self.worker.handle_assignment(now, origin, assignment),
-            // A file's pieces come and go without acknowledgements.
+            // Messages about files are not acknowledged.
             Payload::Held { .. }
             | Payload::Look { .. }
             | Payload::Piece { .. }
@@ -368,7 +369,7 @@ impl Node {
         self.acknowledge(message, origin);
     }
 
-    /// Takes in what came of an attempt, here or elsewhere; `message` brought it where it came from elsewhere.
+    /// Handles the outcome of an attempt. `message` carried it, if it came from another node.
     pub(super) fn handle_outcome(
         &mut self,
         from: NodeId,
@@ -393,7 +394,7 @@ impl Node {
                 }
             }
             Verdict::Nothing | Verdict::Retries => {
-                // Sent again while the first one is being written: it is acknowledged with that.
+                // A retransmission while the first one is being written is acknowledged with it.
                 if let Some(message) = message
                     && let Some(open) = self.tasks.get_mut(attempt.task).filter(|open| open.ends_by(from))
                 {
@@ -412,7 +413,7 @@ impl Node {
         }
     }
 
-    /// Acknowledges the outcomes that rested on a write that is durable now.
+    /// Acknowledges the outcomes that are durable now.
     pub(super) fn acknowledge_all(&mut self, acks: Vec<(MessageId, NodeId)>) {
         for (message, worker) in acks {
             self.acknowledge(message, worker);
@@ -420,17 +421,16 @@ impl Node {
     }
 }
 
-/// Returns what comes before a frame on its way through: what is as large as pieces of files, as they are sealed, goes
-/// when nothing else waits.
+/// Returns the priority of a frame to forward. A frame as large as a sealed piece of a file gets the lowest.
 fn priority_onward(frame: &[u8]) -> Priority {
     if frame.len() > LARGE_BYTES { Priority::Background } else { Priority::Bulk }
 }
 
-/// A frame that others are not to wait for.
+/// Larger frames must not delay others.
 const LARGE_BYTES: usize = 64 << 10;
-/// Messages that wait for the end of one task to be durable.
+/// Maximum number of messages to acknowledge when one task's end is durable.
 const ACKS_HELD_MAX: usize = 16;
-/// Messages that are acknowledged together.
+/// Maximum number of acknowledgements in one message.
 const ACKS_MAX: usize = 1_024;
-/// Clocks that differ by more are worth a word.
+/// A larger difference between two clocks is reported.
 const CLOCK_DIFFERENCE_MILLIS_MAX: u64 = 30_000;

@@ -1,9 +1,9 @@
-//! Which model a task is for, and who can compute it.
+//! Chooses the model of a task.
 //!
-//! A name may stand for several models, so one of them is chosen when a task is accepted: this node's own, else the one
-//! that most nodes have, else the one with the lowest fingerprint. Every attempt is for that model. Only a task that
-//! shares its choice with no other one, and of which nothing was told, gets another choice when nobody has the model
-//! any more.
+//! A name may stand for several models, so one is chosen when the task is accepted: this node's own, otherwise the one
+//! that most nodes have, otherwise the one with the lowest fingerprint. Every attempt is for that model. If no node has
+//! it any more, a task may get another one. But it must not share its model with other tasks, and no part of its output
+//! may have been shown.
 
 use super::Node;
 use crate::error::Rejection;
@@ -15,8 +15,8 @@ use crate::wire::Advert;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Node {
-    /// Returns the model to use: the one asked for, or this node's or else the mesh's first that suits. Where those that
-    /// have it were there a moment ago, the task waits for their return.
+    /// Returns the model to use: the requested one, otherwise the first suitable one of this node or of the mesh. If
+    /// its nodes were reachable recently, the task waits for their return.
     pub(super) fn choose_model(
         &self,
         kind: TaskKind,
@@ -31,8 +31,8 @@ impl Node {
         let chosen = match kind {
             TaskKind::Classification => {
                 let also = |name: &str, kind| self.known_models().any(|model| model == (kind, name));
-                // Labels that a user gives are compared by their embeddings. Who gives none wants those of the model,
-                // of which a cross-encoder has but one.
+                // A user's labels are compared by embeddings. Without labels, the model's own are wanted; a
+                // cross-encoder has only one.
                 known().min_by_key(|name| match (labels, also(name, TaskKind::Embedding)) {
                     (true, embeds) => u8::from(!embeds),
                     (false, true) => 2,
@@ -48,7 +48,7 @@ impl Node {
     fn known_models(&self) -> impl Iterator<Item = (TaskKind, &str)> {
         let listed = self.config.models.iter().map(|model| (model.kind, model.name.as_str()));
         let own = listed.filter(|(kind, name)| self.worker.unusable(*kind, name).is_none());
-        // Models may come while the node runs.
+        // Models may be added while the node runs.
         let later = self.worker.models().filter(|(_, _, model)| model.state == ModelState::Ready);
         let later = later.map(|(kind, name, _)| (kind, name));
         let others = self.membership.reachable().map(|(_, advert)| advert);
@@ -58,7 +58,7 @@ impl Node {
         own.chain(later).chain(others)
     }
 
-    /// Returns which model of a name a new task is for; `None` where it is not known yet, or nobody has one.
+    /// Returns the fingerprint that a new task's model must have; `None` if it is not known yet, or no node has one.
     pub(super) fn fingerprint_for(&self, kind: TaskKind, name: &str) -> Option<Fingerprint> {
         if let Some(own) = self.own_model(kind, name) {
             return own.fingerprint;
@@ -76,17 +76,17 @@ impl Node {
         chosen.map(|(fingerprint, _)| fingerprint)
     }
 
-    /// Returns the other nodes that can be reached, and what they say of themselves.
+    /// Returns the other reachable nodes, and their adverts.
     pub(super) fn others(&self) -> impl Iterator<Item = (NodeId, &Advert)> {
         self.membership.reachable().filter(|(node, _)| *node != self.me)
     }
 
-    /// Returns this node's model of a name, unless it cannot be used.
+    /// Returns this node's model of a name, unless it is unusable.
     pub(super) fn own_model(&self, kind: TaskKind, name: &str) -> Option<&crate::worker::Model> {
         self.worker.model(kind, name).filter(|model| !matches!(model.state, ModelState::Unusable(_)))
     }
 
-    /// Lists the names that reachable nodes give to different models.
+    /// Returns the names that reachable nodes use for different models.
     pub(super) fn model_conflicts(&self) -> Vec<ModelConflict> {
         let mut names: BTreeMap<&str, BTreeMap<Fingerprint, BTreeSet<NodeId>>> = BTreeMap::new();
         for (node, advert) in self.membership.reachable() {
@@ -104,5 +104,5 @@ impl Node {
     }
 }
 
-/// Conflicts in one answer.
+/// Maximum number of conflicts in one reply.
 const CONFLICTS_LISTED_MAX: usize = 64;

@@ -1,8 +1,8 @@
-//! What two nodes that meet again have for each other: work that goes on, and outcomes that were not delivered.
+//! Reconciles two nodes that are connected again: attempts that still run, and outcomes that were not delivered.
 //!
-//! Either may have given the other up meanwhile, and neither knows what the other did. The worker says what it has left
-//! and sends what it owes; the origin asks about the rest, and takes back at once what is missing. It only asks for what
-//! the worker has acknowledged, so that nothing is missed that is still on its way.
+//! Each may have given the other up meanwhile, and neither knows what the other did. The worker reports its attempts
+//! and sends the outcomes that it owes. The origin asks about the rest, and reassigns what is missing at once. It asks
+//! only about assignments that the worker has acknowledged, so that those in flight are not taken for missing.
 
 use super::Node;
 use crate::deliveries::Outcome;
@@ -12,30 +12,30 @@ use crate::mutants::{Mutant, shows};
 use crate::wire::{Attempt, Payload};
 
 impl Node {
-    /// Compares with a node that is reachable again, or over a new link, what each has for the other.
+    /// Reconciles with a node that is reachable again, or over a new link.
     pub(super) fn meet(&mut self, peer: NodeId) {
-        // One that started again still has its tasks, and takes an outcome of its earlier life for them: it may have
-        // assigned the same attempt here before it was seen again, which to forget would cost a lease.
+        // A restarted origin still has its tasks, and accepts outcomes of attempts that its earlier incarnation assigned.
+        // It may also have assigned the same attempt again before it was seen here. To drop that would cost a lease.
         self.worker.handle_origin_met(peer);
         self.deliveries.handle_met(self.clock.now, peer);
         let all: Vec<Attempt> = self.tasks.with(peer).collect();
         self.check(peer, all);
     }
 
-    /// Drops what there is for a node that does not know of it any more: it leaves for good.
+    /// Drops the attempts and outcomes of a node that leaves for good.
     pub(super) fn forget_origin(&mut self, peer: NodeId) {
         self.worker.handle_origin_gone(peer);
         self.deliveries.handle_gone(peer);
     }
 
-    /// Asks a worker which of some attempts it has.
+    /// Asks a worker which attempts it has.
     pub(super) fn check(&mut self, worker: NodeId, mut attempts: Vec<Attempt>) {
         attempts.retain(|attempt| self.has_arrived(attempt.task));
         if attempts.is_empty() {
             return;
         }
         if worker == self.me {
-            // What was just finished here is not missing.
+            // An attempt that has just finished here is not missing.
             if !self.worker.has_actions() {
                 self.handle_check(worker, attempts);
             }
@@ -44,7 +44,7 @@ impl Node {
         }
     }
 
-    /// Answers an origin that asks which of its attempts are here.
+    /// Answers an origin's question which of its attempts are here.
     pub(super) fn handle_check(&mut self, origin: NodeId, mut attempts: Vec<Attempt>) {
         attempts.truncate(CHECKED_MAX);
         let (mut here, missing) = self.worker.handle_check(origin, attempts);
@@ -67,7 +67,7 @@ impl Node {
         }
     }
 
-    /// Takes in what a worker says that it has.
+    /// Renews the leases of attempts that a worker has.
     pub(super) fn handle_here(&mut self, worker: NodeId, mut attempts: Vec<Attempt>) {
         attempts.truncate(CHECKED_MAX);
         for attempt in attempts {
@@ -75,7 +75,7 @@ impl Node {
         }
     }
 
-    /// Takes in what a worker says that it has, which is all, but for what is on its way.
+    /// Renews the leases of attempts that a worker has, and asks about all others.
     pub(super) fn handle_all_here(&mut self, worker: NodeId, attempts: Vec<Attempt>) {
         let rest: Vec<Attempt> =
             self.tasks.with(worker).filter(|attempt| !attempts.contains(attempt)).collect();
@@ -83,14 +83,14 @@ impl Node {
         self.check(worker, rest);
     }
 
-    /// Takes back what a worker says that it has not.
+    /// Takes back attempts that a worker does not have.
     pub(super) fn handle_missing(&mut self, worker: NodeId, attempts: Vec<Attempt>) {
         for attempt in attempts {
             self.tasks.handle_returned(worker, attempt, ReassignReason::Missing);
         }
     }
 
-    /// Sends an outcome to its origin, and keeps it until that has acknowledged it.
+    /// Sends an outcome to its origin. It is kept until it is acknowledged.
     pub(super) fn send_outcome(&mut self, outcome: Outcome) {
         if self.membership.hops(outcome.origin).is_none() && !shows(Mutant::OutcomeForgotten) {
             return self.deliveries.handle_unreachable(self.clock.now, outcome);
@@ -101,7 +101,7 @@ impl Node {
         self.router.send(self.clock.now, envelope, None);
     }
 
-    /// Sends again the outcomes for which it is time.
+    /// Sends the outcomes whose retry is due.
     pub(super) fn settle_deliveries(&mut self) -> bool {
         let due = self.deliveries.poll_due(self.clock.now);
         let busy = !due.is_empty();
@@ -111,11 +111,11 @@ impl Node {
         busy
     }
 
-    /// Tells whether the last assignment of a task has reached its worker.
+    /// Tells whether the last assignment of a task has been acknowledged.
     fn has_arrived(&self, task: TaskId) -> bool {
         self.in_flight.assigning.get(&task).is_none_or(|message| !self.router.waits_for(*message))
     }
 }
 
-/// Attempts that are looked for at a time: more than an origin leaves with one worker.
+/// Maximum number of attempts in one question: more than an origin leaves with one worker.
 const CHECKED_MAX: usize = 256;
