@@ -1,4 +1,4 @@
-//! Files that nodes give each other: fetched, and shared.
+//! Downloads and provides files.
 
 use super::Node;
 use crate::blobs::{BlobOrder, BlobReport};
@@ -42,7 +42,7 @@ impl Node {
         }
     }
 
-    /// Takes in what another node says of files.
+    /// Handles a message about files from another node.
     pub(super) fn handle_blob_payload(&mut self, origin: NodeId, payload: Payload) {
         let now = self.clock.now;
         #[allow(clippy::wildcard_enum_match_arm, reason = "the caller brings what is about files")]

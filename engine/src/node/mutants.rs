@@ -1,4 +1,4 @@
-//! The bugs put back on purpose that need some lines of their own.
+//! Planted bugs that need more than one line of code.
 
 use super::Node;
 use crate::ids::NodeId;
@@ -8,7 +8,7 @@ use crate::tasks::Computed;
 use crate::wire::Attempt;
 
 impl Node {
-    /// Lets a second outcome replace the first, where that bug is to be shown.
+    /// Lets a second outcome replace the first, if that bug is planted.
     pub(super) fn accept_second_result(&mut self, from: NodeId, attempt: Attempt, computed: &Computed) {
         if !shows(Mutant::AcceptSecondResult) {
             return;

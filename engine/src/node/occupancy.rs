@@ -1,4 +1,4 @@
-//! How full everything of a node is.
+//! Lists the bounds of all collections of a node.
 
 use super::Node;
 use super::requests::WAITING_MAX;
@@ -7,7 +7,7 @@ use crate::health::WAITERS_MAX;
 use crate::occupancy::Occupancy;
 
 impl Node {
-    /// Says how full each queue, map and window of the node is. After every input, each keeps to its limit.
+    /// Returns how full each queue, map and window of the node is. After every input each is within its limit.
     pub fn occupancy(&self) -> impl Iterator<Item = Occupancy> {
         let all = self.tasks.occupancy().into_iter().chain(self.worker.occupancy());
         let all = all.chain(self.router.occupancy()).chain(self.sessions.occupancy());
@@ -24,7 +24,7 @@ impl Node {
         let results = count(self.config.results_max);
         let links = usize::from(self.config.max_peers);
         [
-            // Each open task waits for one write at most; besides, there are the self-check and purges.
+            // Each open task waits for at most one write. The rest are the self-check and purges.
             Occupancy::transient("writes", self.promises(), open + results / 64 + 2),
             Occupancy::transient("unwritten", self.in_flight.unwritten.len(), open + 1),
             Occupancy::transient("scheduler.outstanding", self.scheduler.outstanding(), open),

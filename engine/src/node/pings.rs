@@ -1,6 +1,6 @@
-//! Messages that a user sends to see how messages fare: acknowledged and sent again as all others are.
+//! Pings: messages that measure round trips between two nodes, acknowledged and retransmitted like all others.
 //!
-//! Only so many are on their way at the same time; each acknowledgement lets the next one go.
+//! The number in flight is limited; each acknowledgement lets the next one go.
 
 use super::Node;
 use crate::error::Rejection;
@@ -13,7 +13,7 @@ use crate::wire::{Bytes, Payload};
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// The users' pings under way.
+/// The pings in progress.
 #[derive(Debug, Default)]
 pub(super) struct Pings {
     open: BTreeMap<RequestId, Ping>,
@@ -23,12 +23,12 @@ pub(super) struct Pings {
 struct Ping {
     destination: NodeId,
     payload: Payload,
-    /// Messages that are yet to be sent.
+    /// Messages not sent yet.
     waiting: u32,
-    /// Messages on their way.
+    /// Messages in flight.
     under_way: u32,
     lost: u32,
-    /// Of each that was acknowledged, in microseconds.
+    /// The round trips of acknowledged messages, in microseconds.
     round_trips: Vec<u32>,
     begun: Instant,
 }
@@ -40,7 +40,7 @@ impl Pings {
 }
 
 impl Node {
-    /// Begins to send the messages that a user asks for.
+    /// Starts to send the messages of a ping.
     pub(super) fn ping(&mut self, request: RequestId, spec: PingSpec) {
         let PingSpec { destination, .. } = spec;
         if self.in_flight.pings.open.len() >= PINGS_MAX {
@@ -65,7 +65,7 @@ impl Node {
         }
     }
 
-    /// Takes note of the end of one message: how long it took there and back, where it got there.
+    /// Handles the end of one message: its round trip, or `None` if it was lost.
     pub(super) fn handle_pinged(&mut self, request: RequestId, took: Option<Duration>) {
         let Some(ping) = self.in_flight.pings.open.get_mut(&request) else { return };
         ping.under_way -= 1;
@@ -118,5 +118,5 @@ impl Node {
     }
 }
 
-/// Pings under way at the same time: their messages are at most half of those that may be.
+/// Maximum number of concurrent pings. Their messages are at most half of all in flight.
 const PINGS_MAX: usize = 4;

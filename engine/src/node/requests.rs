@@ -1,4 +1,4 @@
-//! What users ask.
+//! Handles the requests of users.
 
 use super::Node;
 use super::views::finished_view;
@@ -92,7 +92,7 @@ impl Node {
         }
     }
 
-    /// Says which model a request's tasks would be for.
+    /// Answers which model a request's tasks would be for.
     fn choose_for(&self, wish: &ModelWish) -> Answer {
         self.check_active()?;
         let name = self.choose_model(wish.kind, wish.labels, wish.model.as_deref())?;
@@ -100,7 +100,7 @@ impl Node {
         Ok(Response::Chosen(name, fingerprint))
     }
 
-    /// Accepts a task; where `required` names a model, no other one will do.
+    /// Accepts a task. If `required` is given, only a model with that fingerprint may run it.
     fn submit(
         &mut self,
         request: RequestId,
@@ -232,7 +232,7 @@ impl Node {
         None
     }
 
-    /// Answers those who have not seen all that there is of an open task.
+    /// Answers those watchers of an open task that have not seen all of it.
     pub(super) fn answer_watchers(&mut self, task: TaskId) {
         let Some(open) = self.tasks.get_mut(task).filter(|open| !open.watchers.is_empty()) else { return };
         let watchers = core::mem::take(&mut open.watchers);
@@ -248,7 +248,7 @@ impl Node {
         }
     }
 
-    /// Says how a task ended, to somebody who has seen so much of it.
+    /// Returns the final update of a task, for a user who has seen so much of it.
     fn last_update(&self, task: TaskId, seen: Cursor) -> Answer {
         let summary = self.results.get(task).ok_or(Rejection::TaskNotFound(task))?;
         let update = TaskUpdate { attempt: seen.attempt, offset: seen.bytes, text: String::new() };
@@ -256,7 +256,7 @@ impl Node {
     }
 }
 
-/// Tells whether a task has labels of its own to choose from.
+/// Tells whether a task brings its own labels.
 pub(super) fn has_labels(input: &TaskInput) -> bool {
     matches!(input, TaskInput::Classification(Classification { labels, .. }) if !labels.is_empty())
 }
@@ -268,5 +268,5 @@ fn uuid(mut bytes: [u8; 16]) -> [u8; 16] {
     bytes
 }
 
-/// Requests that may wait for tasks to end.
+/// Maximum number of requests that wait for tasks.
 pub(super) const WAITING_MAX: usize = 1024;

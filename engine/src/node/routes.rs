@@ -1,7 +1,7 @@
-//! How a message would travel: the path, how long each hop takes, and what other paths there are.
+//! Explains the route to a member: the path, the round trip to each hop, and alternative paths.
 //!
-//! The map gives the paths. The times are measured: each node on the path is asked for a sign of life, and what lies
-//! between two answers is what the hop between them takes.
+//! The paths come from the map of members. The round trips are measured: each node on the path is probed, and the
+//! difference between two is the time that the hop between them takes.
 
 use super::Node;
 use crate::error::Rejection;
@@ -12,7 +12,7 @@ use crate::wire::{Bytes, Payload};
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// Routes that users asked about and whose times are being measured.
+/// Explanations whose probes are in flight.
 #[derive(Debug, Default)]
 pub(super) struct Explanations {
     open: BTreeMap<RequestId, Explanation>,
@@ -21,13 +21,13 @@ pub(super) struct Explanations {
 #[derive(Debug)]
 struct Explanation {
     view: RouteView,
-    /// The questions on their way, and the hop that each is for.
+    /// The probes in flight, each with its hop.
     asked: BTreeMap<MessageId, usize>,
     begun: Instant,
 }
 
 impl Explanations {
-    /// Returns when an explanation is due, measured or not.
+    /// Returns when the first explanation times out.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.open.values().map(|explanation| explanation.begun.after(PROBE_TIMEOUT)).min()
     }
@@ -42,7 +42,7 @@ impl Explanations {
 }
 
 impl Node {
-    /// Begins to explain the way to a member; answers at once where there is nothing to measure.
+    /// Starts to explain the route to a member. Answers at once if there is nothing to measure.
     pub(super) fn explain_route(&mut self, request: RequestId, destination: NodeId) {
         if self.in_flight.explanations.open.len() >= EXPLANATIONS_MAX {
             return self.reply(request, Err(Rejection::TooManyWaiting));
@@ -60,7 +60,7 @@ impl Node {
         self.in_flight.explanations.open.insert(request, Explanation { view, asked, begun: self.clock.now });
     }
 
-    /// Takes note that a node on a path gave a sign of life.
+    /// Handles the answer to a probe.
     pub(super) fn handle_probed(&mut self, from: NodeId, probe: MessageId) {
         for Explanation { view, asked, begun } in self.in_flight.explanations.open.values_mut() {
             let asked_hop = asked.get(&probe).copied().and_then(|hop| view.hops.get_mut(hop));
@@ -71,7 +71,7 @@ impl Node {
         }
     }
 
-    /// Answers what is measured, or has been waited for long enough.
+    /// Answers the explanations that are complete or have timed out.
     pub(super) fn settle_explanations(&mut self) {
         if self.in_flight.explanations.open.is_empty() {
             return;
@@ -90,9 +90,9 @@ impl Node {
     }
 }
 
-/// Routes explained at the same time.
+/// Maximum number of concurrent explanations.
 pub(super) const EXPLANATIONS_MAX: usize = 16;
-/// Other paths that are told.
+/// Maximum number of alternative paths to report.
 const ALTERNATIVES_MAX: usize = 3;
-/// How long a node on the path may take to answer.
+/// How long a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Answers to requests that only read: the status of the node, its tasks, peers and members.
+//! Answers the requests that only read: the status of the node, its tasks, peers and members.
 
 use super::Node;
 use crate::error::Rejection;
@@ -91,7 +91,7 @@ impl Node {
     }
 
     pub(super) fn diagnosis_view(&self) -> DiagnosisView {
-        // Nobody misses an address at which no node is said to be, or one that is reached another way.
+        // A failed dial is no problem if no node is announced at the address, or if the node is reachable another way.
         let is_missed = |address: &SocketAddr| match self.discovery.node_at(*address) {
             Some(node) => self.membership.hops(node).is_none(),
             None => self.config.bootstrap_peers.contains(address),
