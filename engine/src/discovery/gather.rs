@@ -5,7 +5,7 @@
 //! address of the host that the SRV names. Missing records are queried for a few times, then dropped. Entries are
 //! bounded, per source and in total.
 
-use super::packet::{ADDRESSES_MAX, Announcement, TTL_MAX};
+use super::packet::{ADDRESSES_MAX, Announcement, MissingRecords, TTL_MAX};
 use super::reader::{Attributes, Data, KIND_A, KIND_AAAA, KIND_SRV, KIND_TXT, Name, Packet, Question};
 use crate::ids::NodeId;
 use crate::input::Family;
@@ -25,18 +25,6 @@ pub(super) enum Heard {
     Goodbye(NodeId),
     /// The node's name only, with its lifetime.
     Mention(NodeId, Duration),
-}
-
-/// Missing records, and the interface to query on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
-    pub(super) interface: u32,
-    pub(super) family: Family,
-    pub(super) node: NodeId,
-    /// Whether the SRV or the TXT record is missing.
-    pub(super) records: bool,
-    /// The host whose addresses are missing.
-    pub(super) host: Option<Name>,
 }
 
 /// The partial announcements.
@@ -143,7 +131,7 @@ impl Gathering {
     }
 
     /// Returns the records to query for now, and drops those that were queried for too often.
-    pub(super) fn handle_timeout(&mut self, now: Instant, rng: &mut Rng) -> Vec<Wanted> {
+    pub(super) fn handle_timeout(&mut self, now: Instant, rng: &mut Rng) -> Vec<MissingRecords> {
         let mut wanted = Vec::new();
         let bucket = &mut self.bucket;
         self.partial.retain(|&node, partial| {
@@ -280,10 +268,10 @@ impl Partial {
         self.server.is_none() || self.text.is_none()
     }
 
-    fn wanted(&self, node: NodeId) -> Wanted {
+    fn wanted(&self, node: NodeId) -> MissingRecords {
         let host = self.server.as_ref().filter(|_| self.addresses.is_none()).map(|(_, host)| host.clone());
         let (interface, family) = (self.interface, Family::for_address(self.from.ip()));
-        Wanted { interface, family, node, records: self.lacks_records(), host }
+        MissingRecords { interface, family, node, records: self.lacks_records(), host }
     }
 
     fn asked(&mut self, now: Instant, rng: &mut Rng) {
@@ -316,8 +304,8 @@ const QUERY_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use super::super::packet::{self, KNOWN_ANSWER_TTL_MIN, SERVICE};
-    use super::super::reader::{Record, read};
+    use super::super::packet::{self, KNOWN_ANSWER_TTL_MIN};
+    use super::super::reader::{Record, SERVICE, read};
     use super::*;
 
     fn id(node: u8) -> NodeId {
@@ -365,7 +353,7 @@ mod tests {
             self.hear_from(66, 0, records)
         }
 
-        fn asked(&mut self, millis: u64) -> Vec<Wanted> {
+        fn asked(&mut self, millis: u64) -> Vec<MissingRecords> {
             self.gathering.handle_timeout(Instant::from_micros(millis * 1000), &mut self.rng)
         }
     }
@@ -397,7 +385,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_asked_for_three_times() {
         let mut world = World::new();
-        let wanted = |records, host: Option<&str>| Wanted {
+        let wanted = |records, host: Option<&str>| MissingRecords {
             interface: 2,
             family: Family::V4,
             node: id(1),

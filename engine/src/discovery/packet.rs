@@ -4,9 +4,9 @@
 //! with its network and version, an A or AAAA record for each address. Every node sends each byte every minute, so the
 //! host name is short.
 
-use super::gather::Wanted;
-use super::reader;
+use super::reader::{self, ENUMERATION, NETWORK, SERVICE, SLOTS, VERSION};
 use crate::ids::NodeId;
+use crate::input::Family;
 use core::net::IpAddr;
 use core::time::Duration;
 use simple_dns::rdata::{A, AAAA, PTR, RData, SRV, TXT};
@@ -23,6 +23,18 @@ pub(super) struct Announcement {
     pub(super) addresses: Vec<IpAddr>,
     /// Its lifetime; zero is a goodbye.
     pub(super) ttl: Duration,
+}
+
+/// Missing records, and the interface to query on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MissingRecords {
+    pub(super) interface: u32,
+    pub(super) family: Family,
+    pub(super) node: NodeId,
+    /// Whether the SRV or the TXT record is missing.
+    pub(super) records: bool,
+    /// The host whose addresses are missing.
+    pub(super) host: Option<reader::Name>,
 }
 
 /// Encodes the query for nodes, with those known for some more time.
@@ -44,7 +56,7 @@ pub(super) fn resolve(node: NodeId) -> Vec<u8> {
 }
 
 /// Encodes queries for the missing records of several nodes.
-pub(super) fn ask(wanted: &[Wanted]) -> Vec<u8> {
+pub(super) fn ask(wanted: &[MissingRecords]) -> Vec<u8> {
     let mut packet = Packet::new_query(0);
     for wanted in wanted {
         if wanted.records {
@@ -197,17 +209,11 @@ fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
-pub(super) const SERVICE: &str = "_p2p-ai-agents._tcp.local";
-/// The name under which all service types are listed.
-pub(super) const ENUMERATION: &str = "_services._dns-sd._udp.local";
 /// The service's own label, encoded as in packets.
 const LABEL: &[u8] = b"\x0e_p2p-ai-agents";
 const ENUMERATION_LABEL: &[u8] = b"\x07_dns-sd";
 /// Characters of the node's id in its host name. It need not be unique.
 const HOST_CHARACTERS: usize = 12;
-pub(super) const NETWORK: &str = "net";
-pub(super) const VERSION: &str = "ver";
-pub(super) const SLOTS: &str = "slots";
 /// Maximum number of addresses in an announcement, sent or received.
 pub(super) const ADDRESSES_MAX: usize = 8;
 /// Maximum number of known answers in a query. They fit into one Ethernet frame.
@@ -293,7 +299,7 @@ mod tests {
     fn what_is_missing_is_asked_for_in_one_packet() {
         use crate::input::Family;
         let host = reader::Name::new("printer.local");
-        let wanted = |node, records, host| Wanted {
+        let wanted = |node, records, host| MissingRecords {
             interface: 1,
             family: Family::V4,
             node: NodeId([node; 16]),

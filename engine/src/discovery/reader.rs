@@ -5,7 +5,6 @@
 //! steps of all names of a packet are counted, and a packet that takes too many is dropped. Names and keys are compared
 //! without regard to case (RFC 6762, section 16; RFC 6763, section 6.4).
 
-use super::packet::{ENUMERATION, NETWORK, SERVICE, SLOTS, VERSION};
 use crate::ids::NodeId;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
@@ -259,6 +258,13 @@ impl Attributes {
     }
 }
 
+/// The name of the service type.
+pub(super) const SERVICE: &str = "_p2p-ai-agents._tcp.local";
+/// The name under which all service types are listed.
+pub(super) const ENUMERATION: &str = "_services._dns-sd._udp.local";
+pub(super) const NETWORK: &str = "net";
+pub(super) const VERSION: &str = "ver";
+pub(super) const SLOTS: &str = "slots";
 /// The maximum size of a packet (RFC 6762, section 17).
 const PACKET_BYTES_MAX: usize = 9_000;
 /// Maximum number of labels and pointers in all names of one packet. A full packet of short records has half as many.
