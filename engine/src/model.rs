@@ -33,12 +33,3 @@ pub struct ModelConflict {
     /// The models by fingerprint, each with the nodes that have it by id.
     pub models: Vec<(Fingerprint, Vec<NodeId>)>,
 }
-
-/// The model of a task. It is chosen once, so that all attempts use the same model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModelChoice {
-    /// The model.
-    pub fingerprint: Fingerprint,
-    /// Whether other tasks of the same request rely on the choice. If so, no other model may be used.
-    pub required: bool,
-}

@@ -245,7 +245,7 @@ const HEADER_BYTES: usize = CHECKSUM_AT + CHECKSUM_BYTES;
 mod tests {
     use super::*;
     use crate::ids::{Fingerprint, TraceId};
-    use crate::model::ModelChoice;
+    use crate::task::ModelChoice;
     use crate::task::{Outcome, TaskInput, TaskKind, TaskSpec};
     use crate::time::UnixMillis;
     use core::time::Duration;

@@ -10,7 +10,6 @@ pub use input::{
 };
 
 use crate::ids::{Fingerprint, NodeId, TaskId, TraceId};
-use crate::model::ModelChoice;
 use crate::time::UnixMillis;
 use core::fmt::{self, Write as _};
 use core::time::Duration;
@@ -325,6 +324,15 @@ impl Outcome {
             Self::Timeout => TaskStatus::Timeout,
         }
     }
+}
+
+/// The model of a task. It is chosen once, so that all attempts use the same model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelChoice {
+    /// The model.
+    pub fingerprint: Fingerprint,
+    /// Whether other tasks of the same request rely on the choice. If so, no other model may be used.
+    pub required: bool,
 }
 
 /// An accepted task without an outcome, as stored on disk.

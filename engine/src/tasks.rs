@@ -13,13 +13,12 @@ use self::progress::Progress;
 use crate::error::{InferenceError, Rejection};
 use crate::event::ReassignReason;
 use crate::ids::{Fingerprint, MessageId, NodeId, RequestId, TaskId};
-use crate::model::ModelChoice;
 use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
 use crate::request::{Cursor, TaskUpdate, TokenCount};
 use crate::task::{
-    OUTPUT_BYTES_MAX, Outcome, ResultSummary, StoredTask, TaskFailure, TaskInput, TaskKind, TaskOutput,
-    TaskResult, TaskStatus,
+    ModelChoice, OUTPUT_BYTES_MAX, Outcome, ResultSummary, StoredTask, TaskFailure, TaskInput, TaskKind,
+    TaskOutput, TaskResult, TaskStatus,
 };
 use crate::time::{Instant, UnixMillis, micros};
 use crate::wire::{Assignment, Attempt, ProgressChunk};

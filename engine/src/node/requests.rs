@@ -6,12 +6,13 @@ use crate::error::{Rejection, WriteError};
 use crate::event::Event;
 use crate::ids::{Fingerprint, RequestId, TaskId};
 use crate::lifecycle::State;
-use crate::model::ModelChoice;
 use crate::mutants::{Mutant, shows};
 use crate::output::Output;
 use crate::record::Record;
 use crate::request::{Answer, Cursor, ModelWish, Request, Response, TIMEOUT_RANGE, TaskUpdate};
-use crate::task::{Classification, Outcome, StoredTask, TaskInput, TaskResult, TaskSpec, TaskStatus};
+use crate::task::{
+    Classification, ModelChoice, Outcome, StoredTask, TaskInput, TaskResult, TaskSpec, TaskStatus,
+};
 use crate::time::micros;
 use crate::writes::Promise;
 
