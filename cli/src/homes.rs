@@ -5,15 +5,23 @@ use runtime::home::Home;
 use runtime::registry::Registry;
 use std::path::PathBuf;
 
-/// Opens the home named on the command line or in the environment, or else the default one.
-pub(crate) fn open(named: Option<PathBuf>) -> Result<Home, Failure> {
-    let root = named.or_else(|| Some(std::env::home_dir()?.join(".p2p-ai-agents"))).ok_or_else(|| {
-        Failure::new("there is no home directory")
-            .id("home_unusable")
-            .hint("name the node's directory with --home DIR")
-    })?;
-    Home::new(&root)
-        .map_err(|error| Failure::new("the home cannot be used").id("home_unusable").because(Some(&error)))
+/// The home that a command is for. The verbs that need one open it.
+#[derive(Debug)]
+pub(crate) struct SelectedHome(pub(crate) Option<PathBuf>);
+
+impl SelectedHome {
+    /// Opens the directory of `--home` or `P2P_AI_HOME`, or else `~/.p2p-ai-agents`.
+    pub(crate) fn open(&self) -> Result<Home, Failure> {
+        let default = || Some(std::env::home_dir()?.join(".p2p-ai-agents"));
+        let root = self.0.clone().or_else(default).ok_or_else(|| {
+            Failure::new("there is no home directory")
+                .id("home_unusable")
+                .hint("name the node's directory with --home DIR")
+        })?;
+        Home::new(&root).map_err(|error| {
+            Failure::new("the home cannot be used").id("home_unusable").because(Some(&error))
+        })
+    }
 }
 
 /// Returns the homes of this user whose nodes run.

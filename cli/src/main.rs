@@ -11,13 +11,12 @@ mod interruption;
 mod notify;
 mod output;
 mod progress;
-mod scenario;
 mod terminal;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments = args::of_this_process();
+    let arguments = args::parse();
     match commands::run(arguments) {
         Ok(code) => code,
         Err(failure) => failure.report(),

@@ -2,10 +2,19 @@
 
 use crate::error::Failure;
 use crate::terminal;
+use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// How a command that reads shows what it read.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Format {
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// Leaves out from now on what nobody asked for.
 pub(crate) fn set_quiet(quiet: bool) {

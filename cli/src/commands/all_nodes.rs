@@ -1,10 +1,10 @@
 //! One question to every running node of this user. All are asked at once, and one that does not answer hides none of
 //! the others.
 
-use crate::args::Format;
 use crate::client::{Client, block_on};
 use crate::error::{Failure, Outcome};
-use crate::{homes, output};
+use crate::homes;
+use crate::output::{self, Format};
 use runtime::home::Home;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

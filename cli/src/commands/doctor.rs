@@ -7,10 +7,9 @@ mod finding;
 mod network;
 mod storage;
 
-use crate::args::Format;
 use crate::client::Client;
 use crate::error::{Failure, Outcome};
-use crate::output;
+use crate::output::{self, Format};
 use crate::terminal;
 use api::Availability;
 use api::{Diagnosis, Status, StatusAnswer};

@@ -1,8 +1,7 @@
 //! `errors [ID]`: what the names of errors mean and what to do about them.
 
-use crate::args::Format;
 use crate::error::{ENTRIES, Entry, Failure, Outcome};
-use crate::output;
+use crate::output::{self, Format};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 

@@ -1,15 +1,13 @@
 //! `man`: the manual, made from the same words as `--help`; for those who package the program.
 
-use crate::args::Arguments;
 use crate::error::{Failure, Outcome};
 use crate::output;
-use clap::{Command, CommandFactory};
+use clap::Command;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-pub(super) fn run(directory: Option<&Path>) -> Outcome {
-    let mut program = Arguments::command();
+pub(super) fn run(directory: Option<&Path>, mut program: Command) -> Outcome {
     // Names each command with the words that lead to it.
     program.build();
     match directory {

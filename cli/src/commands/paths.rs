@@ -1,8 +1,7 @@
 //! `paths`: where the files of this machine's node are, whether it has run yet or not.
 
-use crate::args::Format;
 use crate::error::Outcome;
-use crate::output;
+use crate::output::{self, Format};
 use runtime::config::{self, Overrides};
 use runtime::home::Home;
 use serde_json::{Map, Value};

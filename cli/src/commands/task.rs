@@ -1,9 +1,64 @@
 //! `task`: tasks and their results.
 
-pub(super) mod cancel;
+mod cancel;
 mod id;
 pub(super) mod list;
-pub(super) mod result;
-pub(super) mod status;
-pub(super) mod submit;
-pub(super) mod watch;
+mod result;
+mod status;
+mod submit;
+mod watch;
+
+use crate::client::block_on;
+use crate::error::Outcome;
+use crate::homes::SelectedHome;
+use crate::output::Format;
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskCommand {
+    /// Submit a task, or one for each line of a file
+    Submit(Box<submit::Arguments>),
+    /// Show how a task stands
+    Status {
+        /// The task's id
+        id: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show a finished task's result
+    Result {
+        /// The task's id
+        id: String,
+        /// For people or for programs
+        #[arg(long, value_enum, default_value_t = result::ResultFormat::Text)]
+        format: result::ResultFormat,
+        /// The same as --format json
+        #[arg(long, conflicts_with = "format")]
+        json: bool,
+    },
+    /// Follow a task until it ends
+    Watch {
+        /// The task's id
+        id: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// List tasks, newest first
+    List(list::Arguments),
+    /// Cancel a task that has not ended
+    Cancel {
+        /// The task's id
+        id: String,
+    },
+}
+
+pub(super) fn run(command: TaskCommand, home: &SelectedHome) -> Outcome {
+    match command {
+        TaskCommand::Submit(arguments) => block_on(submit::run(&home.open()?, *arguments)),
+        TaskCommand::Status { id, format } => block_on(status::run(&home.open()?, &id, format)),
+        TaskCommand::Result { id, format, json } => block_on(result::run(&home.open()?, &id, format, json)),
+        TaskCommand::Watch { id, format } => block_on(watch::run(&home.open()?, &id, format)),
+        TaskCommand::List(arguments) => block_on(list::run(&home.open()?, arguments)),
+        TaskCommand::Cancel { id } => block_on(cancel::run(&home.open()?, &id)),
+    }
+}

@@ -8,7 +8,7 @@ use runtime::hub::{Hub, ModelId, PresentError};
 use runtime::inference::EMBEDDED_MODEL;
 
 /// The hub and its cache, as the environment says.
-pub(in crate::commands) fn open(offline: bool) -> Result<Hub, Failure> {
+pub(super) fn open(offline: bool) -> Result<Hub, Failure> {
     let hub = Hub::from_environment(|name| std::env::var_os(name));
     let mut hub = hub.map_err(|error| {
         Failure::from_error(&error).id("cache_unusable").hint("set HF_HOME to a directory")
@@ -19,7 +19,7 @@ pub(in crate::commands) fn open(offline: bool) -> Result<Hub, Failure> {
 }
 
 /// Reads the name of a model that something is to be done with.
-pub(in crate::commands) fn parse_id(text: &str, done: &str) -> Result<ModelId, Failure> {
+pub(super) fn parse_id(text: &str, done: &str) -> Result<ModelId, Failure> {
     if text == EMBEDDED_MODEL {
         return Err(Failure::new(format!("{text} is part of this program, and need not be {done}"))
             .id("model_embedded"));

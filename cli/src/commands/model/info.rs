@@ -1,9 +1,8 @@
 //! `model info`: what is known of one model, of this machine or of its node's list.
 
 use super::{cache, list};
-use crate::args::Format;
 use crate::error::Failure;
-use crate::output;
+use crate::output::{self, Format};
 use api::Standing;
 use runtime::home::Home;
 use runtime::hub::{Hub, ModelId, Present};
@@ -11,12 +10,7 @@ use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
 
-pub(in crate::commands) async fn run(
-    home: &Home,
-    hub: Hub,
-    asked: &str,
-    format: Format,
-) -> Result<(), Failure> {
+pub(super) async fn run(home: &Home, hub: Hub, asked: &str, format: Format) -> Result<(), Failure> {
     let listed = list::standing(home, hub.clone()).await?.into_iter().find(|model| is(model, asked));
     let present = match &listed {
         Some(listed) => find_listed(&hub, asked, listed),

@@ -1,9 +1,8 @@
 //! `model list`: the models on this machine, and how they stand where a node runs them.
 
-use crate::args::Format;
 use crate::client::Client;
 use crate::error::Failure;
-use crate::output;
+use crate::output::{self, Format};
 use crate::terminal;
 use api::Conflict;
 use api::ModelStatus;
@@ -15,7 +14,7 @@ use runtime::hub::Hub;
 use runtime::inference::{EMBEDDED_MODEL, ModelSpec};
 use std::collections::BTreeMap;
 
-pub(in crate::commands) async fn run(home: &Home, hub: Hub, format: Format) -> Result<(), Failure> {
+pub(super) async fn run(home: &Home, hub: Hub, format: Format) -> Result<(), Failure> {
     let Models { models, conflicts, .. } = listing(home, hub).await?;
     if format.json {
         return output::json(&models);

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Returns a way to ask, where a node of this home runs.
-pub(in crate::commands) fn from_home(home: &Home) -> Option<Neighbours> {
+pub(super) fn from_home(home: &Home) -> Option<Neighbours> {
     let client = Client::connect(home).ok()?;
     let ask = move |hash, bytes, to: &Path, told: &mut dyn FnMut(u64) -> ControlFlow<()>| {
         // Whatever goes wrong here, the hub is next.

@@ -1,9 +1,9 @@
 //! `model pull`: fetches a model into the cache that all tools of the hub share.
 
 use super::cache;
-use crate::args::Format;
 use crate::error::{Failure, Outcome};
-use crate::{interruption, output, progress, terminal};
+use crate::output::{self, Format};
+use crate::{interruption, progress, terminal};
 use runtime::home::Home;
 use runtime::hub::{Hub, ModelId, Progress, PullError, Pulled};
 use serde_json::json;
@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-pub(in crate::commands) fn run(home: &Home, hub: &Hub, id: &ModelId, format: Format) -> Outcome {
+pub(super) fn run(home: &Home, hub: &Hub, id: &ModelId, format: Format) -> Outcome {
     let interrupted = interruption::watch()?;
     let bar = progress::bytes();
     let pulled = hub.pull(id, |progress| {

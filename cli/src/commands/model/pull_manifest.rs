@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-pub(in crate::commands) async fn run(home: &Home, manifest: &Path, to: Option<&Path>) -> Result<(), Failure> {
+pub(super) async fn run(home: &Home, manifest: &Path, to: Option<&Path>) -> Result<(), Failure> {
     let unusable = |cause: &dyn std::error::Error| {
         Failure::new(format!("{} is not a model's list of files", manifest.display()))
             .id("manifest_unusable")

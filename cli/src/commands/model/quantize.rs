@@ -6,7 +6,7 @@ use runtime::inference::quantize::{QuantizeError, QuantizeReport, quantize};
 use std::path::Path;
 use std::process::ExitCode;
 
-pub(in crate::commands) fn run(source: &Path, target: &Path) -> Outcome {
+pub(super) fn run(source: &Path, target: &Path) -> Outcome {
     let report: QuantizeReport = quantize(source, target).map_err(|error| {
         let hint = match &error {
             QuantizeError::Foreign(_) | QuantizeError::NotAFile { .. } | QuantizeError::Write { .. } => {

@@ -1,14 +1,13 @@
 //! `model rm`: removes a model from the cache.
 
 use super::cache;
-use crate::args::Format;
 use crate::error::Failure;
-use crate::output;
+use crate::output::{self, Format};
 use runtime::home::Home;
 use runtime::hub::{Hub, ModelId};
 use serde_json::json;
 
-pub(in crate::commands) fn run(home: &Home, hub: &Hub, id: &ModelId, format: Format) -> Result<(), Failure> {
+pub(super) fn run(home: &Home, hub: &Hub, id: &ModelId, format: Format) -> Result<(), Failure> {
     if let ModelId::Local(path) = id {
         return Err(Failure::new(format!("{} is not in the cache", path.display()))
             .id("model_is_local")

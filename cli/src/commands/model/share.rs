@@ -8,7 +8,7 @@ use runtime::blobs::Manifest;
 use runtime::home::Home;
 use std::path::Path;
 
-pub(in crate::commands) async fn run(home: &Home, path: &Path) -> Result<(), Failure> {
+pub(super) async fn run(home: &Home, path: &Path) -> Result<(), Failure> {
     let client = Client::connect(home)?;
     // A link keeps its name: the snapshots of a cache consist of them.
     let path = std::path::absolute(path).map_err(|error| {

@@ -3,18 +3,28 @@
 //! A node reads its settings once. So what a running node works with is what it wrote down then, and what a restart
 //! would change is told apart.
 
-use crate::args::NodeConfig;
 use crate::error::{Failure, Outcome};
-use crate::output;
+use crate::output::{self, Format};
 use crate::terminal;
+use clap::Args;
 use runtime::config::{self, Overrides, Shown};
 use runtime::home::{Holder, Home};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Read;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-pub(in crate::commands) fn run(home: &Home, arguments: &NodeConfig) -> Outcome {
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Read this configuration instead of the home's own, as `node start` would
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+pub(super) fn run(home: &Home, arguments: &Arguments) -> Outcome {
     let overrides = Overrides { config_file: arguments.config.clone(), ..Overrides::from_environment() };
     let next = config::preview(home, &overrides);
     let running = if arguments.config.is_some() { None } else { of_running(home) };

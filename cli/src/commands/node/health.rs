@@ -1,16 +1,15 @@
 //! `node health`: checks the node now, or all of this user's, and ends with 0 unless something of it fails.
 
-use crate::args::Format;
 use crate::client::Client;
 use crate::commands::all_nodes;
 use crate::error::{Failure, Outcome};
-use crate::output;
+use crate::output::{self, Format};
 use api::Health;
 use engine::health::{Component, HealthReason, Verdict};
 use runtime::home::Home;
 use std::process::ExitCode;
 
-pub(in crate::commands) fn run(home: &Home, format: Format) -> Outcome {
+pub(super) fn run(home: &Home, format: Format) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let health = runtime.block_on(async { Client::connect(home)?.get::<Health>(PATH).await })?;
     if format.json {
@@ -22,7 +21,7 @@ pub(in crate::commands) fn run(home: &Home, format: Format) -> Outcome {
 }
 
 /// Checks every node of this user.
-pub(in crate::commands) fn run_all(format: Format) -> Outcome {
+pub(super) fn run_all(format: Format) -> Outcome {
     all_nodes::show::<Health>(PATH, format, is_well, |home, _, health| print(&health, Some(home)))
 }
 

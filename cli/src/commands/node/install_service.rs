@@ -1,8 +1,8 @@
 //! `node install-service`: writes the unit with which systemd starts the node, watches it and stops it.
 
-use crate::args::InstallService;
 use crate::error::{Failure, Outcome};
 use crate::output;
+use clap::Args;
 use nix::unistd::{User, geteuid};
 use runtime::home::Home;
 use std::fs;
@@ -10,7 +10,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-pub(in crate::commands) fn run(home: &Home, arguments: &InstallService) -> Outcome {
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// A unit of the system, for which the node runs as the user that you are now, instead of one of yours
+    #[arg(long)]
+    pub(crate) system: bool,
+    /// A unit of yours, which is the default
+    #[arg(long, conflicts_with = "system")]
+    pub(crate) user: bool,
+    /// Print the unit and write nothing
+    #[arg(long)]
+    pub(crate) print: bool,
+}
+
+pub(super) fn run(home: &Home, arguments: &Arguments) -> Outcome {
     let program = std::env::current_exe()?;
     let system = arguments.system && !arguments.user;
     let unit = unit(&program, home.root(), system)?;

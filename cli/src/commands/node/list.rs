@@ -1,9 +1,8 @@
 //! `node list`: the running nodes of this user, whichever home each has.
 
-use crate::args::Format;
 use crate::commands::all_nodes;
 use crate::error::Failure;
-use crate::output;
+use crate::output::{self, Format};
 use api::StatusAnswer;
 use engine::lifecycle::State;
 use runtime::home::{Holder, Home};
@@ -28,7 +27,7 @@ struct Running {
     api_address: Option<String>,
 }
 
-pub(in crate::commands) async fn run(format: Format) -> Result<(), Failure> {
+pub(super) async fn run(format: Format) -> Result<(), Failure> {
     let answers = all_nodes::ask::<StatusAnswer>("/api/v1/status").await?;
     let nodes: Vec<Running> = answers
         .into_iter()

@@ -2,10 +2,10 @@
 //!
 //! The log of a node that has ended, or that does not start, is there as well.
 
-use crate::args::{Level, NodeLogs};
 use crate::error::{Failure, Outcome};
-use crate::output;
+use crate::output::{self, Format};
 use crate::terminal;
+use clap::{Args, ValueEnum};
 use runtime::config::LogLevel;
 use runtime::home::Home;
 use runtime::logging::{self, Follower};
@@ -15,7 +15,39 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-pub(in crate::commands) fn run(home: &Home, arguments: &NodeLogs) -> Outcome {
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Go on with what is written from now on, until Ctrl-C
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// How many of the newest lines to show
+    #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=1_000_000), value_name = "N")]
+    pub(crate) lines: u32,
+    /// The least severe lines to show
+    #[arg(long, value_enum, ignore_case = true, value_name = "LEVEL")]
+    pub(crate) level: Option<Level>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+/// How severe a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Level {
+    /// Every message
+    Trace,
+    /// What helps to find a fault
+    Debug,
+    /// Events in the life of the node
+    Info,
+    /// What somebody should look at
+    Warn,
+    /// What kept the node from doing its work
+    Error,
+    /// What ended the node
+    Fatal,
+}
+
+pub(super) fn run(home: &Home, arguments: &Arguments) -> Outcome {
     let path = home.log_file();
     if !path.exists() && !arguments.follow {
         return Err(Failure::new(format!("there is no log yet ({})", path.display()))

@@ -3,16 +3,28 @@
 mod sample;
 mod screen;
 
-use crate::args::NodeMonitor;
 use crate::client::Client;
 use crate::error::Failure;
-use crate::output;
+use crate::output::{self, Format};
 use crate::terminal;
+use clap::Args;
 use runtime::home::Home;
 use sample::{Observer, Sample};
 use std::time::{Duration, Instant};
 
-pub(in crate::commands) async fn run(home: &Home, arguments: &NodeMonitor) -> Result<(), Failure> {
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Seconds between two looks
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3600), value_name = "SECONDS")]
+    pub(crate) interval: u32,
+    /// End after this many seconds; without it, with Ctrl-C
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "SECONDS")]
+    pub(crate) duration: Option<u32>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+pub(super) async fn run(home: &Home, arguments: &Arguments) -> Result<(), Failure> {
     let client = Client::connect(home)?;
     let on_screen = terminal::is_screen() && !arguments.format.json;
     let mut observer = Observer::new(home, client, if on_screen { EVENTS_AT_FIRST } else { 0 });

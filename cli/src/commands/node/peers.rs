@@ -1,15 +1,14 @@
 //! `node peers`: the nodes that this machine's node has links to, or that each of this user's has.
 
-use crate::args::Format;
 use crate::client::Client;
 use crate::commands::all_nodes;
 use crate::error::{Failure, Outcome};
-use crate::output;
+use crate::output::{self, Format};
 use api::{Peer, Peers};
 use engine::heartbeat::Liveness;
 use runtime::home::Home;
 
-pub(in crate::commands) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
+pub(super) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
     let client = Client::connect(home)?;
     if format.json {
         let body = client.get_raw("/api/v1/peers").await?;
@@ -20,7 +19,7 @@ pub(in crate::commands) async fn run(home: &Home, format: Format) -> Result<(), 
 }
 
 /// Shows the peers of every node of this user.
-pub(in crate::commands) fn run_all(format: Format) -> Outcome {
+pub(super) fn run_all(format: Format) -> Outcome {
     let print = |home: &Home, _: &Client, Peers { peers }| {
         output::properties(&[("Home", home.root().display().to_string())])?;
         print(&peers)

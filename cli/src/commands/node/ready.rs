@@ -6,7 +6,7 @@ use crate::output;
 use api::Readiness;
 use runtime::home::Home;
 
-pub(in crate::commands) async fn run(home: &Home) -> Result<(), Failure> {
+pub(super) async fn run(home: &Home) -> Result<(), Failure> {
     let client = Client::connect(home)?;
     let reply = client.readiness().await?;
     if reply.is_unavailable() {

@@ -7,7 +7,7 @@ use crate::{homes, output};
 use runtime::home::{Holder, Home};
 use std::process::ExitCode;
 
-pub(in crate::commands) fn run(home: &Home) -> Outcome {
+pub(super) fn run(home: &Home) -> Outcome {
     if home.holder() == Holder::Nobody {
         return Err(Failure::new(format!("No node is running (home: {})", home.root().display()))
             .id("node_not_running")
@@ -20,7 +20,7 @@ pub(in crate::commands) fn run(home: &Home) -> Outcome {
 }
 
 /// Restarts every node of this user, one after the other, so that the mesh stays a mesh.
-pub(in crate::commands) fn run_all() -> Outcome {
+pub(super) fn run_all() -> Outcome {
     let (mut restarted, mut failed) = (0, 0);
     for home in homes::running()? {
         match run(&home) {

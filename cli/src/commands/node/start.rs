@@ -1,10 +1,10 @@
 //! `node start`: becomes a node in the foreground, or starts one in the background and waits until it is ACTIVE.
 
-use crate::args::NodeStart;
 use crate::error::{Failure, Outcome};
 use crate::notify::Manager;
 use crate::output;
 use crate::terminal;
+use clap::Args;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, setsid};
 use runtime::cgroup;
@@ -20,6 +20,7 @@ use serde_json::json;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,59 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
-pub(in crate::commands) fn run(home: &Home, start: &NodeStart) -> Outcome {
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Where peers connect [default: 9000]
+    #[arg(long, value_parser = port, value_name = "PORT", allow_negative_numbers = true)]
+    pub(crate) port: Option<u16>,
+    /// Where the control API answers, on loopback [default: 8080, or the next free one]
+    #[arg(long, value_parser = port, value_name = "PORT", allow_negative_numbers = true)]
+    pub(crate) api_port: Option<u16>,
+    /// Read this configuration (JSON, or TOML by extension) instead of the home's own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print how long each component and state of the start took
+    #[arg(long)]
+    pub(crate) startup_diagnostics: bool,
+    /// Stay in the foreground and log to the terminal
+    #[arg(long)]
+    pub(crate) foreground: bool,
+    /// The network to join; nodes of other networks are refused [default: local]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) network: Option<String>,
+    /// The most peers to keep links to [default: 32]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_peers: Option<u64>,
+    /// Dial this address besides discovered ones; may be given more than once
+    #[arg(long = "bootstrap-peer", value_name = "IP:PORT")]
+    pub(crate) bootstrap_peers: Vec<SocketAddr>,
+    /// Discover nodes on this network interface only; may be given more than once
+    #[arg(long = "interface", value_name = "NAME")]
+    pub(crate) interfaces: Vec<String>,
+    /// Run no model: relay for others, and give the tasks taken here to them; saves its memory
+    #[arg(long)]
+    pub(crate) no_model: bool,
+    /// Fetch nothing from the Hugging Face hub, whatever is asked for
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Record all that goes into the node and comes out of it, for `sim replay`; holds the texts of tasks
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
+    /// End the recording at this many MiB [default: 64]
+    #[arg(long, value_name = "MIB")]
+    pub(crate) record_max_mb: Option<u64>,
+    /// Start without the tasks and results of before where the data file is gone or cannot be read
+    #[arg(long)]
+    pub(crate) accept_data_loss: bool,
+    /// The least severe log lines to write [default: INFO]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// Leave the session of the terminal that started this process
+    #[arg(long, hide = true, requires = "foreground")]
+    pub(crate) detached: bool,
+}
+
+pub(super) fn run(home: &Home, start: &Arguments) -> Outcome {
     if start.foreground {
         return become_node(home, start);
     }
@@ -40,7 +93,7 @@ pub(in crate::commands) fn run(home: &Home, start: &NodeStart) -> Outcome {
     Ok(ended)
 }
 
-fn become_node(home: &Home, start: &NodeStart) -> Outcome {
+fn become_node(home: &Home, start: &Arguments) -> Outcome {
     let mut refused = harden_this_process();
     if let Err(error) = raise_open_files_limit() {
         refused.push(format!("the limit of open files stays as it is: {error}"));
@@ -57,7 +110,7 @@ fn become_node(home: &Home, start: &NodeStart) -> Outcome {
 }
 
 /// Runs a node; logs what the system `refused` this process once there is a log.
-async fn live(home: &Home, start: &NodeStart, refused: &[String]) -> Outcome {
+async fn live(home: &Home, start: &Arguments, refused: &[String]) -> Outcome {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let (manager, startup) = (Arc::new(Manager::of_environment()), Startup::default());
     let started = Service::start(home, &overrides(start)?, !start.detached, &startup);
@@ -139,7 +192,7 @@ fn diagnostics(timeline: &Timeline) -> String {
     format!("Components, and how long each took:\n{components}States, and when each was entered:\n{states}")
 }
 
-fn overrides(start: &NodeStart) -> io::Result<Overrides> {
+fn overrides(start: &Arguments) -> io::Result<Overrides> {
     let mut flags = Vec::new();
     flags.extend(start.port.map(|port| ("network_port", json!(port), "--port")));
     flags.extend(start.api_port.map(|port| ("api_port", json!(port), "--api-port")));
@@ -386,9 +439,29 @@ impl Said {
     }
 }
 
+fn port(text: &str) -> Result<u16, String> {
+    text.parse()
+        .ok()
+        .filter(|port| *port >= 1024)
+        .ok_or_else(|| "Invalid port number (must be 1024-65535)".to_owned())
+}
+
 const THREADS_MAX: usize = 4;
 const LEFTOVERS: Duration = Duration::from_millis(500);
 const READY_LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(2);
 /// The exit status of a node that a second signal ended.
 const FORCED: i32 = 130;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_checked() {
+        assert_eq!(port("1024"), Ok(1024));
+        for bad in ["1023", "65536", "-1", "http", ""] {
+            assert_eq!(port(bad), Err("Invalid port number (must be 1024-65535)".to_owned()), "{bad:?}");
+        }
+    }
+}

@@ -1,16 +1,14 @@
 //! `node status`: how this machine's node is, or all of this user's.
 
 use super::health::{self, word};
-use crate::args::Format;
 use crate::client::Client;
 use crate::commands::all_nodes;
 use crate::error::{Failure, Outcome};
-use crate::output;
-use api::Availability;
-use api::{Health, Metadata, Model, Status, StatusAnswer};
+use crate::output::{self, Format};
+use api::{Availability, Health, Metadata, Model, Status, StatusAnswer};
 use runtime::home::Home;
 
-pub(in crate::commands) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
+pub(super) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
     let client = Client::connect(home)?;
     if format.json {
         let body = client.get_raw("/api/v1/status").await?;
@@ -20,7 +18,7 @@ pub(in crate::commands) async fn run(home: &Home, format: Format) -> Result<(), 
 }
 
 /// Shows every node of this user.
-pub(in crate::commands) fn run_all(format: Format) -> Outcome {
+pub(super) fn run_all(format: Format) -> Outcome {
     let print = |home: &Home, client: &Client, status| print(client, status, Some(home));
     all_nodes::show::<StatusAnswer>("/api/v1/status", format, |_| true, print)
 }

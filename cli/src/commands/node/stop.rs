@@ -10,7 +10,7 @@ use runtime::home::{Holder, Home};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-pub(in crate::commands) fn run(home: &Home) -> Outcome {
+pub(super) fn run(home: &Home) -> Outcome {
     if home.holder() == Holder::Nobody {
         return Err(Failure::new(format!("No node is running (home: {})", home.root().display()))
             .id("node_not_running")
@@ -23,7 +23,7 @@ pub(in crate::commands) fn run(home: &Home) -> Outcome {
 }
 
 /// Stops every node of this user; one that resists keeps none of the others running.
-pub(in crate::commands) fn run_all() -> Outcome {
+pub(super) fn run_all() -> Outcome {
     let homes = homes::running()?;
     block_on(async {
         // All at once: each may take its eight seconds.

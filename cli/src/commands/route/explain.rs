@@ -1,15 +1,14 @@
 //! `route explain ID`: the path to a node, how long each hop takes, and other paths.
 
-use crate::args::Format;
 use crate::client::Client;
 use crate::commands::node_id;
 use crate::error::Failure;
-use crate::output;
+use crate::output::{self, Format};
 use api::Route;
 use engine::NodeId;
 use runtime::home::Home;
 
-pub(in crate::commands) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Failure> {
+pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Failure> {
     let client = Client::connect(home)?;
     let path = format!("/api/v1/routes/{}", node_id::resolve(&client, id).await?);
     if format.json {

@@ -1,16 +1,34 @@
 //! `route ping ID`: how long messages take to a node and back, and how many get through in a second.
 
-use crate::args::RoutePing;
 use crate::client::Client;
 use crate::commands::node_id;
 use crate::error::Failure;
-use crate::output;
+use crate::output::{self, Format};
 use api::Ping;
+use clap::Args;
+use engine::request::{PING_AT_ONCE_MAX, PING_BYTES_MAX, PING_COUNT_MAX};
 use runtime::home::Home;
 
-pub(in crate::commands) async fn run(home: &Home, ping: &RoutePing) -> Result<(), Failure> {
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// The node's id, or the beginning of it
+    pub(crate) id: String,
+    /// How many messages to send
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=PING_COUNT_MAX as i64))]
+    pub(crate) count: u32,
+    /// Bytes that each message carries
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(..=PING_BYTES_MAX as i64))]
+    pub(crate) bytes: u32,
+    /// How many may be on their way at the same time
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=PING_AT_ONCE_MAX as i64))]
+    pub(crate) at_once: u32,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+pub(super) async fn run(home: &Home, ping: &Arguments) -> Result<(), Failure> {
     let client = Client::connect(home)?;
-    let RoutePing { count, bytes, at_once, format, .. } = ping;
+    let Arguments { count, bytes, at_once, format, .. } = ping;
     let id = node_id::resolve(&client, &ping.id).await?;
     let path = format!("/api/v1/routes/{id}/ping?count={count}&bytes={bytes}&at_once={at_once}");
     let told: Ping = client.post(&path, &()).await?.read()?;

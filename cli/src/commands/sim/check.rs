@@ -1,14 +1,15 @@
 //! `sim check FILE...`: whether scenario files are valid.
 
-use crate::args::Format;
+use super::scenario;
 use crate::error::{Failure, Outcome};
-use crate::{output, scenario, terminal};
+use crate::output::{self, Format};
+use crate::terminal;
 use serde_json::{Value, json};
 use sim::{Scenario, ScenarioError};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-pub(in crate::commands) fn run(files: &[PathBuf], format: Format) -> Outcome {
+pub(super) fn run(files: &[PathBuf], format: Format) -> Outcome {
     let mut rows = Vec::new();
     let mut wrong = 0_usize;
     for file in files {

@@ -1,15 +1,15 @@
 //! `sim list`: the scenarios there are, those of bugs included.
 
-use crate::args::Format;
+use super::scenario;
 use crate::error::{Failure, Outcome};
-use crate::{output, scenario};
+use crate::output::{self, Format};
 use serde_json::json;
 use sim::Scenario;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-pub(in crate::commands) fn run(directory: &Path, format: Format) -> Outcome {
+pub(super) fn run(directory: &Path, format: Format) -> Outcome {
     let mut files = files(directory).map_err(|error| {
         Failure::new(format!("{} cannot be listed", directory.display()))
             .id("scenarios_unreadable")

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-pub(in crate::commands) fn run(name: &str, directory: &Path) -> Outcome {
+pub(super) fn run(name: &str, directory: &Path) -> Outcome {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(allowed) {
         return Err(Failure::new(format!("\"{name}\" is no name for a scenario"))

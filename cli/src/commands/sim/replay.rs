@@ -1,19 +1,34 @@
 //! `sim replay FILE`: does again what a recorded node did, and checks that it does the same.
 
-use crate::args::SimReplay;
 use crate::commands::{node, task};
 use crate::error::{Failure, Outcome};
-use crate::output;
+use crate::output::{self, Format};
 use api::{Member, Peer, Status, Task};
+use clap::Args;
 use engine::journal::{End, JournalError};
 use engine::{Instant, NodeId};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sim::replay::{self, Ended, Mismatch, ReplayError, Replayed};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-pub(in crate::commands) fn run(arguments: &SimReplay) -> Outcome {
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// What `node start --record` or `sim run --record` wrote
+    pub(crate) file: PathBuf,
+    /// Stop at this time since the start of the node, or of the simulation that it was in: 90s, 1500ms, 2m
+    #[arg(long, value_parser = moment, value_name = "TIME")]
+    pub(crate) until: Option<Duration>,
+    /// Show how the node is then
+    #[arg(long)]
+    pub(crate) state: bool,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
     let until = arguments.until.map(|until| Instant::ZERO.after(until));
     let mut replayed = match replay::replay(&arguments.file, until) {
         Ok(replayed) => replayed,
@@ -57,6 +72,17 @@ pub(in crate::commands) fn run(arguments: &SimReplay) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+fn moment(text: &str) -> Result<Duration, String> {
+    let units = [("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000)];
+    let micros = units.into_iter().find_map(|(unit, micros)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(micros)
+    });
+    micros
+        .map(Duration::from_micros)
+        .ok_or_else(|| "expected a whole number and a unit: 250us, 1500ms, 90s, 2m, 1h".to_owned())
+}
+
 const fn id(error: &ReplayError) -> &'static str {
     match error {
         ReplayError::Empty { .. } => "journal_cut",
@@ -71,7 +97,7 @@ const fn id(error: &ReplayError) -> &'static str {
     }
 }
 
-fn print(arguments: &SimReplay, replayed: &Replayed) -> Result<(), Failure> {
+fn print(arguments: &Arguments, replayed: &Replayed) -> Result<(), Failure> {
     let start = &replayed.start;
     output::properties(&[
         ("Journal", arguments.file.display().to_string()),
@@ -203,3 +229,17 @@ fn short(id: &NodeId) -> String {
 
 /// Enough of an id to find it in the list.
 const SHORT_CHARS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_checked() {
+        assert_eq!(moment("1500ms"), Ok(Duration::from_millis(1_500)));
+        assert_eq!(moment("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "5", "s", "-1s", "1.5s", "5 s", "99999999999999999999s", "9999999999999999h"] {
+            assert!(moment(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,16 +1,48 @@
 //! `sim run FILE`: a scenario in simulated time, under one seed or many.
 
+use super::scenario;
 use super::timeline::Canvas;
-use crate::args::SimRun;
 use crate::error::{Failure, Outcome};
-use crate::{interruption, output, progress, scenario, terminal};
+use crate::output::{self, Format};
+use crate::{interruption, progress, terminal};
+use clap::Args;
 use sim::{Options, Scenario, Sweep, Sweeping};
 use std::num::NonZero;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-pub(in crate::commands) fn run(arguments: &SimRun) -> Outcome {
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// The scenario
+    pub(crate) file: PathBuf,
+    /// The seed of the run [default: the scenario's own, or 0]
+    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    pub(crate) seed: Option<u64>,
+    /// Run every seed from A up to, but not including, B
+    #[arg(long, value_parser = seed_range, value_name = "A..B")]
+    pub(crate) seeds: Option<Range<u64>>,
+    /// What runs it, instead of what the scenario says
+    #[arg(long, value_enum, value_name = "EXECUTOR")]
+    pub(crate) executor: Option<scenario::ExecutorChoice>,
+    /// How many seeds run at a time; changes nothing but the time it takes [default: one for each core]
+    #[arg(long, value_name = "N", requires = "seeds")]
+    pub(crate) jobs: Option<NonZero<usize>>,
+    /// Go on after the first seed that fails
+    #[arg(long, requires = "seeds")]
+    pub(crate) keep_going: bool,
+    /// Write the journal of each node into this new directory, for `sim replay`
+    #[arg(long, value_name = "DIR", conflicts_with = "seeds")]
+    pub(crate) record: Option<PathBuf>,
+    /// Draw the run: a page for a browser (.html), or a trace for ui.perfetto.dev (.json); overwrites the file
+    #[arg(long, conflicts_with_all = ["seeds", "record"], value_name = "FILE")]
+    pub(crate) timeline: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
     let scenario = scenario::load(&arguments.file, arguments.executor)?;
     match &arguments.seeds {
         None => run_one(&scenario, arguments),
@@ -18,7 +50,7 @@ pub(in crate::commands) fn run(arguments: &SimRun) -> Outcome {
     }
 }
 
-fn run_one(scenario: &Scenario, arguments: &SimRun) -> Outcome {
+fn run_one(scenario: &Scenario, arguments: &Arguments) -> Outcome {
     let seed = arguments.seed.or(scenario.seed).unwrap_or_default();
     let report = match (&arguments.record, &arguments.timeline) {
         (None, None) => sim::run(scenario, seed),
@@ -48,7 +80,7 @@ fn run_one(scenario: &Scenario, arguments: &SimRun) -> Outcome {
 }
 
 /// Runs every seed. What a scenario wants to reach at times, some seed has to reach, and not each of them.
-fn run_many(scenario: &Scenario, seeds: &Range<u64>, arguments: &SimRun) -> Outcome {
+fn run_many(scenario: &Scenario, seeds: &Range<u64>, arguments: &Arguments) -> Outcome {
     let stop = interruption::watch()?;
     let bar = progress::bar(seeds.end - seeds.start, "seeds");
     let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
@@ -81,5 +113,26 @@ fn run_many(scenario: &Scenario, seeds: &Range<u64>, arguments: &SimRun) -> Outc
     }
 }
 
+fn seed_range(text: &str) -> Result<Range<u64>, String> {
+    let bounds = text.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+    match bounds {
+        Some((from, to)) if from < to => Ok(from..to),
+        Some(_) | None => Err("expected two seeds, the smaller first: 0..100".to_owned()),
+    }
+}
+
 /// More threads than this help nobody.
 const JOBS_MAX: NonZero<usize> = NonZero::new(1024).expect("it is not 0");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seed_ranges_are_checked() {
+        assert_eq!(seed_range("3..5"), Ok(3..5));
+        for bad in ["5..3", "3", "3..", "a..b", "3..3"] {
+            assert!(seed_range(bad).is_err(), "{bad:?}");
+        }
+    }
+}

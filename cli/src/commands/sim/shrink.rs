@@ -2,9 +2,11 @@
 
 use super::list::BUGS;
 use super::new::{cannot_write, write_new};
-use crate::args::SimShrink;
+use super::scenario;
 use crate::error::{Failure, Outcome};
-use crate::{output, progress, scenario, terminal};
+use crate::output::{self, Format};
+use crate::{progress, terminal};
+use clap::Args;
 use serde_json::json;
 use sim::shrink::{Limits, ShrinkError, Shrunk, shrink};
 use sim::{Options, Scenario};
@@ -12,7 +14,30 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-pub(in crate::commands) fn run(arguments: &SimShrink) -> Outcome {
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// The scenario
+    pub(crate) file: PathBuf,
+    /// A seed that fails [default: the scenario's own, or 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// What runs it, instead of what the scenario says
+    #[arg(long, value_enum, value_name = "EXECUTOR")]
+    pub(crate) executor: Option<scenario::ExecutorChoice>,
+    /// The file to write [default: scenarios/bugs/SCENARIO_SEED.toml]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Make no more runs than this
+    #[arg(long, value_name = "N", default_value_t = 5_000)]
+    pub(crate) max_runs: u32,
+    /// Begin no run after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) max_time: u64,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
     let scenario = scenario::load(&arguments.file, arguments.executor)?;
     let seed = arguments.seed.or(scenario.seed).unwrap_or_default();
     let file = arguments.output.clone().unwrap_or_else(|| usual_place(&arguments.file, seed));

@@ -1,8 +1,7 @@
 //! `store check`: reads every record that a stopped node has stored, and names those that are damaged.
 
-use crate::args::Format;
 use crate::error::{Failure, Outcome};
-use crate::output;
+use crate::output::{self, Format};
 use api::DamagedRecord;
 use engine::TaskId;
 use engine::record::RecordKind;
@@ -14,7 +13,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-pub(in crate::commands) fn run(home: &Home, format: Format) -> Outcome {
+pub(super) fn run(home: &Home, format: Format) -> Outcome {
     let (file, _lock) = data_file(home)?;
     let checked = check(&file).map_err(|error| explain(&error))?;
     if format.json {

@@ -1,15 +1,14 @@
 //! `store salvage`: saves what can be read of a stopped node's damaged data file.
 
 use super::check::{data_file, explain, gone, list, records};
-use crate::args::Format;
 use crate::error::Outcome;
-use crate::output;
+use crate::output::{self, Format};
 use runtime::home::Home;
 use runtime::store::{check, salvage};
 use serde_json::json;
 use std::process::ExitCode;
 
-pub(in crate::commands) fn run(home: &Home, format: Format) -> Outcome {
+pub(super) fn run(home: &Home, format: Format) -> Outcome {
     let (file, _lock) = data_file(home)?;
     let checked = check(&file).map_err(|error| explain(&error))?;
     if checked.is_sound() {

@@ -7,7 +7,7 @@ use crate::output;
 use api::Task;
 use runtime::home::Home;
 
-pub(in crate::commands) async fn run(home: &Home, id: &str) -> Result<(), Failure> {
+pub(super) async fn run(home: &Home, id: &str) -> Result<(), Failure> {
     let id = id::parse(id)?;
     let client = Client::connect(home)?;
     let task: Task = client.delete(&format!("/api/v1/tasks/{id}")).await?.read()?;

@@ -1,27 +1,60 @@
 //! `task list`: the tasks of this node, newest first.
 
-use crate::args::Format;
 use crate::client::Client;
 use crate::commands::node_id;
 use crate::error::Failure;
-use crate::output;
+use crate::output::{self, Format};
 use api::{Task, Tasks};
+use clap::{Args, ValueEnum};
 use engine::NodeId;
 use engine::task::TaskStatus;
 use runtime::home::Home;
 
-/// Which tasks.
-pub(in crate::commands) struct Wanted {
-    pub(in crate::commands) limit: u32,
-    pub(in crate::commands) offset: u32,
-    /// The beginning of a node's id.
-    pub(in crate::commands) worker: Option<String>,
-    pub(in crate::commands) status: Option<TaskStatus>,
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// The most tasks to list
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000), allow_negative_numbers = true)]
+    pub(crate) limit: u32,
+    /// How many of the newest to leave out
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..), allow_negative_numbers = true)]
+    pub(crate) offset: u32,
+    /// Only those that this node runs or has run, by the beginning of its id
+    #[arg(long, value_name = "ID")]
+    pub(crate) worker: Option<String>,
+    /// Only those that stand like this
+    #[arg(long, value_enum, ignore_case = true, value_name = "STATUS")]
+    pub(crate) status: Option<StatusFilter>,
+    #[command(flatten)]
+    pub(crate) format: Format,
 }
 
-pub(in crate::commands) async fn run(home: &Home, wanted: Wanted, format: Format) -> Result<(), Failure> {
+/// How a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatusFilter {
+    Cancelled,
+    Completed,
+    Failed,
+    Queued,
+    Running,
+    Timeout,
+}
+
+impl From<StatusFilter> for TaskStatus {
+    fn from(standing: StatusFilter) -> Self {
+        match standing {
+            StatusFilter::Cancelled => Self::Cancelled,
+            StatusFilter::Completed => Self::Completed,
+            StatusFilter::Failed => Self::Failed,
+            StatusFilter::Queued => Self::Queued,
+            StatusFilter::Running => Self::Running,
+            StatusFilter::Timeout => Self::Timeout,
+        }
+    }
+}
+
+pub(super) async fn run(home: &Home, arguments: Arguments) -> Result<(), Failure> {
     let client = Client::connect(home)?;
-    let Wanted { limit, offset, worker, status } = wanted;
+    let Arguments { limit, offset, worker, status, format } = arguments;
     let mut path = format!("/api/v1/tasks?limit={limit}&offset={offset}");
     if let Some(worker) = worker {
         // One that is gone has left its results.
@@ -32,7 +65,7 @@ pub(in crate::commands) async fn run(home: &Home, wanted: Wanted, format: Format
         };
         path = format!("{path}&worker={worker}");
     }
-    if let Some(status) = status {
+    if let Some(status) = status.map(TaskStatus::from) {
         path = format!("{path}&status={status}");
     }
     if format.json {

@@ -1,23 +1,26 @@
 //! `task result ID`: what a finished task produced, where and how fast.
 
 use super::id;
-use crate::args::ResultFormat;
 use crate::client::Client;
 use crate::error::Failure;
 use crate::output;
 use crate::terminal;
 use api::{Dropped, OutputBody, ResultBody, Summary};
+use clap::ValueEnum;
 use engine::TaskId;
 use engine::task::TaskStatus;
 use hyper::body::Bytes;
 use runtime::home::Home;
 
-pub(in crate::commands) async fn run(
-    home: &Home,
-    id: &str,
-    format: ResultFormat,
-    json: bool,
-) -> Result<(), Failure> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ResultFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+pub(super) async fn run(home: &Home, id: &str, format: ResultFormat, json: bool) -> Result<(), Failure> {
     let id = id::parse(id)?;
     let client = Client::connect(home)?;
     show(&client, id, json || format == ResultFormat::Json).await.map(|_| ())

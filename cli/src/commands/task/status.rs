@@ -1,14 +1,13 @@
 //! `task status ID`: how a task stands.
 
 use super::{id, result};
-use crate::args::Format;
 use crate::client::Client;
 use crate::error::Failure;
-use crate::output;
+use crate::output::{self, Format};
 use api::Task;
 use runtime::home::Home;
 
-pub(in crate::commands) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Failure> {
+pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Failure> {
     let id = id::parse(id)?;
     let client = Client::connect(home)?;
     let path = format!("/api/v1/tasks/{id}");

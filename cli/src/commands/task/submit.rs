@@ -3,12 +3,12 @@
 mod bulk;
 
 use super::result;
-use crate::args::TaskSubmit;
 use crate::client::Client;
 use crate::error::Failure;
-use crate::{output, progress, terminal};
-use api::Models;
-use api::{InputBody, NewTask, NotATask, OneOrMany, Submitted};
+use crate::output::{self, Format};
+use crate::{progress, terminal};
+use api::{InputBody, Models, NewTask, NotATask, OneOrMany, Submitted};
+use clap::{Args, ValueEnum};
 use engine::TaskId;
 use engine::task::{TaskKind, TaskStatus};
 use indicatif::ProgressBar;
@@ -17,12 +17,80 @@ use runtime::text::without_mark;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
-pub(in crate::commands) async fn run(home: &Home, arguments: TaskSubmit) -> Result<(), Failure> {
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// The text to work on; - reads it from standard input
+    #[arg(long, required_unless_present = "file", conflicts_with = "file", value_name = "TEXT")]
+    pub(crate) input: Option<String>,
+    /// The kind of work
+    #[arg(long = "type", value_enum, required_unless_present = "file", value_name = "TYPE")]
+    pub(crate) kind: Option<Kind>,
+    /// A file of tasks, one JSON object a line: input, type, and what else the options below say (model,
+    /// timeout_seconds, labels, max_tokens, …), or messages in place of a generation's input;
+    /// - reads them from standard input
+    #[arg(long, value_name = "JSONL")]
+    pub(crate) file: Option<PathBuf>,
+    /// Wait for every task of the file and write its result here, a line each; what is there already is not done again
+    #[arg(long, requires = "file", conflicts_with_all = ["input", "wait"], value_name = "JSONL")]
+    pub(crate) output: Option<PathBuf>,
+    /// The model to use; the node chooses where none is given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// Give the task up after this many seconds [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+    /// Fail where a text has more tokens than the model takes, instead of cutting it
+    #[arg(long)]
+    pub(crate) no_truncate: bool,
+    /// Generation only: the most tokens to produce
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tokens: Option<u32>,
+    /// Generation only: 0 always takes the likeliest token, higher is more varied [default: 1]
+    #[arg(long, value_name = "0..2")]
+    pub(crate) temperature: Option<f64>,
+    /// Generation only: draw from the likeliest tokens that have this probability together [default: 1]
+    #[arg(long, value_name = "0..1")]
+    pub(crate) top_p: Option<f64>,
+    /// Generation only: draw from this many of the likeliest tokens [default: any number]
+    #[arg(long, value_name = "N")]
+    pub(crate) top_k: Option<u32>,
+    /// Generation only: the same seed, model and input give the same text
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Generation only: a text that ends it; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) stop: Vec<String>,
+    /// Classification only: a label to choose from; may be given several times [default: the model's own]
+    #[arg(long = "label", value_name = "TEXT")]
+    pub(crate) labels: Vec<String>,
+    /// Reranking only: what the texts, one a line, are to answer
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) query: Option<String>,
+    /// Wait for the result and show it
+    #[arg(long)]
+    pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Text to a vector
+    Embedding,
+    /// Text to a label with scores
+    Classification,
+    /// Prompt to text
+    Generation,
+    /// Texts, one a line, to how well each answers a query
+    Reranking,
+}
+
+pub(super) async fn run(home: &Home, arguments: Arguments) -> Result<(), Failure> {
     let client = Client::connect(home)?;
     match (&arguments.file, &arguments.output) {
         (Some(path), Some(output)) => bulk::run(home, path, output, &arguments).await,
@@ -35,7 +103,7 @@ pub(in crate::commands) async fn run(home: &Home, arguments: TaskSubmit) -> Resu
     }
 }
 
-fn one_task(arguments: &TaskSubmit) -> Result<NewTask, Failure> {
+fn one_task(arguments: &Arguments) -> Result<NewTask, Failure> {
     let input = match arguments.input.as_deref() {
         Some("-") => read_text(io::stdin().lock(), "standard input")?,
         Some(text) => text.to_owned(),
@@ -60,7 +128,7 @@ fn one_task(arguments: &TaskSubmit) -> Result<NewTask, Failure> {
 
 /// Adds what the command line says to a task that leaves it open. In a file of tasks of several kinds, an option goes
 /// to those that it makes sense for; with one task, the node says where it does not.
-fn with_options(mut task: NewTask, arguments: &TaskSubmit) -> NewTask {
+fn with_options(mut task: NewTask, arguments: &Arguments) -> NewTask {
     let given = |texts: &Vec<String>| (!texts.is_empty()).then(|| texts.clone());
     let takes = |kind| arguments.file.is_none() || task.kind == kind;
     let (labels, generation) = (takes(TaskKind::Classification), takes(TaskKind::Generation));
@@ -88,7 +156,7 @@ fn with_options(mut task: NewTask, arguments: &TaskSubmit) -> NewTask {
 
 /// Submits a line after the other, several at a time, and reports in the order of the lines. A line that is
 /// refused keeps none of the others back.
-async fn submit_file(client: &Client, path: &Path, arguments: &TaskSubmit) -> Result<(), Failure> {
+async fn submit_file(client: &Client, path: &Path, arguments: &Arguments) -> Result<(), Failure> {
     let cannot_read = |error: &io::Error| {
         Failure::new(format!("cannot read {}", path.display())).id("input_unreadable").because(Some(error))
     };
@@ -156,7 +224,7 @@ fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
 }
 
 /// Reads one line; what it leaves out comes from the command line. `None` where it is blank.
-fn file_task(line: &[u8], arguments: &TaskSubmit) -> Result<Option<NewTask>, Failure> {
+fn file_task(line: &[u8], arguments: &Arguments) -> Result<Option<NewTask>, Failure> {
     let line = without_mark(line);
     if line.trim_ascii().is_empty() {
         return Ok(None);
@@ -214,12 +282,23 @@ async fn tell_of_pull(client: &Client, model: &str, bar: &mut Option<ProgressBar
     Ok(())
 }
 
-async fn finish(client: &Client, id: TaskId, arguments: &TaskSubmit) -> Result<(), Failure> {
+impl From<Kind> for TaskKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Classification => Self::Classification,
+            Kind::Embedding => Self::Embedding,
+            Kind::Generation => Self::Generation,
+            Kind::Reranking => Self::Reranking,
+        }
+    }
+}
+
+async fn finish(client: &Client, id: TaskId, arguments: &Arguments) -> Result<(), Failure> {
     announce(id, arguments)?;
     if arguments.wait { await_result(client, id, arguments).await } else { Ok(()) }
 }
 
-fn announce(id: TaskId, arguments: &TaskSubmit) -> Result<(), Failure> {
+fn announce(id: TaskId, arguments: &Arguments) -> Result<(), Failure> {
     match (arguments.format.json, arguments.wait) {
         (true, true) => Ok(()),
         (true, false) => output::json(&serde_json::json!({ "id": id })),
@@ -228,7 +307,7 @@ fn announce(id: TaskId, arguments: &TaskSubmit) -> Result<(), Failure> {
     }
 }
 
-async fn await_result(client: &Client, id: TaskId, arguments: &TaskSubmit) -> Result<(), Failure> {
+async fn await_result(client: &Client, id: TaskId, arguments: &Arguments) -> Result<(), Failure> {
     // Every task ends: its own timeout sees to that.
     loop {
         if client.await_task(id, WAIT).await?.status.is_terminal() {

@@ -2,10 +2,9 @@
 //! the task produced.
 
 use super::{id, result};
-use crate::args::Format;
 use crate::client::Client;
 use crate::error::Failure;
-use crate::output;
+use crate::output::{self, Format};
 use crate::terminal;
 use api::{ErrorBody, OutputBody, Task};
 use engine::task::TaskStatus;
@@ -14,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::ops::ControlFlow;
 
-pub(in crate::commands) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Failure> {
+pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Failure> {
     let id = id::parse(id)?;
     let client = Client::connect(home)?;
     let mut watched = Watched { json: format.json, ..Watched::default() };

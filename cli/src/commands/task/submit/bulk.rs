@@ -5,8 +5,7 @@
 //! tries again what did not complete. At most [`IN_FLIGHT_MAX`] tasks are with the node at a time; a node whose queue
 //! is full is waited for.
 
-use super::{LINE_BYTES_MAX, file_task, open, submit};
-use crate::args::TaskSubmit;
+use super::{Arguments, LINE_BYTES_MAX, file_task, open, submit};
 use crate::client::Client;
 use crate::error::Failure;
 use crate::{output, progress};
@@ -26,7 +25,7 @@ pub(super) async fn run(
     home: &Home,
     input: &Path,
     output: &Path,
-    arguments: &TaskSubmit,
+    arguments: &Arguments,
 ) -> Result<(), Failure> {
     let client = Client::connect(home)?;
     let failed_with = |path: &Path, error: &io::Error| {
@@ -131,7 +130,7 @@ impl Line {
         Self { name: LineName { number, hash }, text: text.to_owned() }
     }
 
-    fn task(&self, arguments: &TaskSubmit) -> Result<Option<NewTask>, Failure> {
+    fn task(&self, arguments: &Arguments) -> Result<Option<NewTask>, Failure> {
         if self.text.len() as u64 > LINE_BYTES_MAX {
             return Err(Failure::new(format!("the line has more than {LINE_BYTES_MAX} bytes"))
                 .id("input_exceeds_max_length"));

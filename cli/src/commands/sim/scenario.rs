@@ -1,10 +1,20 @@
 //! Scenario files, as the `sim` commands take them.
 
-use crate::args::ExecutorChoice;
 use crate::error::Failure;
+use clap::ValueEnum;
 use sim::scenario_file::Problem;
 use sim::{Executor, Scenario, ScenarioError};
 use std::path::Path;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExecutorChoice {
+    /// Whichever suits the scenario
+    Auto,
+    /// Straight over the engine: thousands of nodes, many seeds
+    EventQueue,
+    /// The real driver, framing and handshake: a few dozen nodes
+    Turmoil,
+}
 
 /// Reads a scenario, for the executor that was asked for.
 pub(crate) fn load(file: &Path, executor: Option<ExecutorChoice>) -> Result<Scenario, Failure> {
