@@ -1,4 +1,4 @@
-//! What can be written on the command line. Secrets never can: other users of a machine see it.
+//! The root of the command line. No argument takes a secret: other users of a machine see the arguments of a process.
 
 use crate::commands::{model, node, route, sim, store, task};
 use crate::output::Format;
@@ -7,15 +7,22 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
-/// A local mesh of machines that share small AI work.
+/// Share small AI tasks between your own machines.
 #[derive(Debug, Parser)]
 #[command(name = "p2p-ai-agents", version, about, arg_required_else_help = true)]
 pub(crate) struct Arguments {
-    /// The node's directory [default: ~/.p2p-ai-agents]
-    #[arg(long, global = true, env = "P2P_AI_HOME", hide_env_values = true, value_name = "DIR")]
+    /// Directory of the node's files [default: ~/.p2p-ai-agents]
+    #[arg(
+        long,
+        global = true,
+        env = "P2P_AI_HOME",
+        hide_env_values = true,
+        value_name = "DIR",
+        help_heading = GLOBAL
+    )]
     pub(crate) home: Option<PathBuf>,
-    /// Print what was asked for and errors, nothing else
-    #[arg(long, short, global = true)]
+    /// Print only requested output and errors
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub(crate) quiet: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -23,33 +30,33 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Start, stop and look at this machine's node
+    /// Start, stop and inspect the node of this machine
     #[command(subcommand)]
     Node(node::NodeCommand),
-    /// Submit tasks and get their results
+    /// Submit tasks and read their results
     #[command(subcommand)]
     Task(task::TaskCommand),
-    /// Check what this machine's node has stored, and save what can be saved of it
+    /// Check and repair the stored data of a stopped node
     #[command(subcommand)]
     Store(store::StoreCommand),
-    /// See how messages travel through the mesh
+    /// Show routes through the mesh and measure them
     #[command(subcommand)]
     Route(route::RouteCommand),
-    /// Fetch, list and prepare models
+    /// Fetch, list, share and quantize models
     #[command(subcommand)]
     Model(model::ModelCommand),
     /// Run scenarios in simulated time
     #[command(subcommand)]
     Sim(sim::SimCommand),
-    /// Say what is wrong with this machine's node or its network, and what to do about it
+    /// Diagnose the node and its network, and suggest fixes
     Doctor(Format),
-    /// Print where the files of this machine's node are
+    /// Print where the node keeps its files
     Paths(Format),
-    /// Explain an error by its id, or all of them
+    /// Explain an error by its id, or list all errors
     Errors {
-        /// The id that the error ends with
+        /// Id printed with the error
         id: Option<String>,
-        /// Print the page of all errors
+        /// Print all errors as a Markdown page
         #[arg(long, hide = true, conflicts_with = "id")]
         markdown: bool,
         #[command(flatten)]
@@ -57,29 +64,29 @@ pub(crate) enum Command {
     },
     /// Print a completion script for a shell
     Completions {
-        /// The shell
+        /// Shell that the script is for
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, or write one for every command
+    /// Print the manual page, or write one page per command
     #[command(hide = true)]
     Man {
-        /// Write p2p-ai-agents.1 and a page for each command into this directory
+        /// Write p2p-ai-agents.1 and one page per command into this directory
         directory: Option<PathBuf>,
     },
     /// Run a model for a node, over standard input and output
     #[command(hide = true)]
     InferenceWorker {
-        /// The model's name or file
+        /// Name or file of the model
         model: std::ffi::OsString,
     },
 }
 
-/// Reads what this process was told to do; ends it where that makes no sense.
+/// Parses the arguments of this process. Exits with an explanation if they are invalid.
 pub(crate) fn parse() -> Arguments {
     Arguments::try_parse().unwrap_or_else(|error| advise(error).exit())
 }
 
-/// Says where the text of a task goes to somebody who has put it elsewhere, or forgot to quote it.
+/// Adds a tip to the error if the text of a task stands at the wrong place or is not quoted.
 fn advise(mut error: clap::Error) -> clap::Error {
     let context = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
     let is_text =
@@ -91,6 +98,8 @@ fn advise(mut error: clap::Error) -> clap::Error {
     }
     error
 }
+
+const GLOBAL: &str = "Global options";
 
 #[cfg(test)]
 mod tests {

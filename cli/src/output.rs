@@ -8,10 +8,10 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How a command that reads shows what it read.
+/// Output format of a command that reads.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Format {
-    /// Print JSON, for programs
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

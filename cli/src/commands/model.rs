@@ -22,18 +22,18 @@ use std::process::ExitCode;
 pub(crate) enum ModelCommand {
     /// List the models on this machine
     List(Format),
-    /// Fetch a model from the Hugging Face hub, or the rest of one
+    /// Fetch a model from the Hugging Face hub, or resume an interrupted fetch
     Pull {
-        /// owner/name, owner/name@revision, owner/name:Q4_0 or owner/name/file.gguf
+        /// Model as owner/name, owner/name@revision, owner/name:Q4_0 or owner/name/file.gguf
         #[arg(required_unless_present = "manifest")]
         model: Option<String>,
-        /// Fetch nothing; only say whether it is here already
+        /// Fetch nothing; only report whether the model is on this machine
         #[arg(long)]
         offline: bool,
-        /// Fetch the files of a list by `model share` from other nodes, without the internet
+        /// Fetch the files of a `model share` manifest from other nodes, without the internet
         #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "offline", "json"])]
         manifest: Option<PathBuf>,
-        /// The folder for these files [default: models/NAME in the node's home]
+        /// Directory for these files [default: models/NAME in the node's home]
         #[arg(long, value_name = "DIR", requires = "manifest")]
         to: Option<PathBuf>,
         #[command(flatten)]
@@ -41,29 +41,29 @@ pub(crate) enum ModelCommand {
     },
     /// Remove a model from the cache, which other tools share
     Rm {
-        /// As it was pulled
+        /// Model, named as it was pulled
         model: String,
         #[command(flatten)]
         format: Format,
     },
-    /// Show what is known of a model on this machine
+    /// Show details of a model on this machine
     Info {
-        /// As it was pulled, its name in the node's list, or its folder or file
+        /// Model, named as it was pulled or listed, or its directory or file
         model: String,
         #[command(flatten)]
         format: Format,
     },
-    /// Give a model's files to other nodes, and list them with their hashes
+    /// Offer the files of a model to other nodes, and print a manifest with their hashes
     Share {
-        /// The model's folder, or a file
+        /// Directory or file of the model
         path: PathBuf,
     },
-    /// Make a small 8-bit model file of published weights
+    /// Convert published weights into a smaller 8-bit model file
     Quantize {
-        /// The directory with the published model
+        /// Directory of the published model
         #[arg(long, value_name = "DIR")]
         source: PathBuf,
-        /// The file to write
+        /// File to write
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
     },

@@ -21,55 +21,55 @@ use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {
-    /// Start the node, in the background unless told otherwise
+    /// Start the node in the background
     Start(start::Arguments),
-    /// Stop the node, and let it finish what it can
+    /// Stop the node gracefully
     Stop {
-        /// Stop every running node of this user
+        /// Stop all running nodes of this user
         #[arg(long)]
         all: bool,
     },
-    /// Stop the node, and start it as it was started before
+    /// Restart the node with the options of its last start
     Restart {
-        /// Restart every running node of this user
+        /// Restart all running nodes of this user, one after another
         #[arg(long)]
         all: bool,
     },
     /// List the running nodes of this user
     List(Format),
-    /// Show how the node is
+    /// Show the state, peers, tasks and models of the node
     Status {
-        /// Show every running node of this user
+        /// Show all running nodes of this user
         #[arg(long)]
         all: bool,
         #[command(flatten)]
         format: Format,
     },
-    /// Check how well the node is: its configuration, key, memory and storage
+    /// Check configuration, key, memory and storage; exit with status 1 on failure
     Health {
-        /// Check every running node of this user
+        /// Check all running nodes of this user
         #[arg(long)]
         all: bool,
         #[command(flatten)]
         format: Format,
     },
-    /// List the nodes that this node has links to
+    /// List the peers of the node
     Peers {
-        /// List those of every running node of this user
+        /// List the peers of all running nodes of this user
         #[arg(long)]
         all: bool,
         #[command(flatten)]
         format: Format,
     },
-    /// Show every setting and where its value came from
+    /// Show every setting and its source
     Config(config::Arguments),
-    /// Show the node's log
+    /// Show the log of the node
     Logs(logs::Arguments),
-    /// Watch the node: its state, peers, tasks, memory and what happens
+    /// Watch the state, peers, tasks, memory and events of the node
     Monitor(monitor::Arguments),
-    /// End with 0 if the node is ready, else with 1
+    /// Exit with status 0 if the node is ready, 1 otherwise
     Ready,
-    /// Write the systemd unit that starts the node, watches it and stops it
+    /// Write a systemd unit that starts, watches and stops the node
     InstallService(install_service::Arguments),
 }
 

@@ -11,14 +11,14 @@ use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RouteCommand {
-    /// Show the path to a node, how long each hop takes, and other paths
+    /// Show the route to a node, the delay of each hop and alternative routes
     Explain {
-        /// The node's id, or the beginning of it
+        /// Id of the node, or the start of it
         id: String,
         #[command(flatten)]
         format: Format,
     },
-    /// Send messages to a node and show how long they take there and back
+    /// Measure the round-trip time and throughput to a node
     Ping(ping::Arguments),
 }
 

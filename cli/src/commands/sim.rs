@@ -16,11 +16,11 @@ use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SimCommand {
-    /// Run a scenario under one seed or many; the same seed gives the same trace, byte for byte
+    /// Run a scenario with one seed or many; the same seed gives the same trace, byte for byte
     Run(run::Arguments),
-    /// Say whether scenario files are valid, and what is wrong where in those that are not
+    /// Validate scenario files and show where each mistake is
     Check {
-        /// The scenarios
+        /// Scenario files
         #[arg(required = true)]
         files: Vec<PathBuf>,
         #[command(flatten)]
@@ -28,23 +28,23 @@ pub(crate) enum SimCommand {
     },
     /// List scenarios and why they exist
     List {
-        /// Where they are
+        /// Directory of the scenarios
         #[arg(long, value_name = "DIR", default_value = "scenarios")]
         dir: PathBuf,
         #[command(flatten)]
         format: Format,
     },
-    /// Write a scenario to begin with, in which everything is explained
+    /// Write a commented scenario to start from
     New {
-        /// Its name: what happens in it, such as worker_dies
+        /// Name that says what happens in the scenario, such as worker_dies
         name: String,
-        /// Where to write it
+        /// Directory to write the scenario to
         #[arg(long, value_name = "DIR", default_value = "scenarios")]
         dir: PathBuf,
     },
-    /// Make the smallest scenario that fails in the same way as a seed of a large one
+    /// Reduce a scenario that fails with a seed to the smallest one that fails in the same way
     Shrink(shrink::Arguments),
-    /// Do again what a recorded node did, and check that it does the same
+    /// Replay a recorded node and verify that it does the same
     Replay(replay::Arguments),
 }
 

@@ -10,9 +10,9 @@ use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
-    /// Read every stored task and result of a stopped node; end with 0 if all are sound, else with 1
+    /// Verify every stored task and result of a stopped node; exit with status 1 if any is damaged
     Check(Format),
-    /// Save what can be read of a damaged data file into a new one; the damaged file is kept beside it
+    /// Copy the readable records of a damaged data file into a new file, and keep the damaged one beside it
     Salvage(Format),
 }
 

@@ -16,29 +16,29 @@ use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TaskCommand {
-    /// Submit a task, or one for each line of a file
+    /// Submit a task, or one task per line of a file
     Submit(Box<submit::Arguments>),
-    /// Show how a task stands
+    /// Show the status of a task
     Status {
-        /// The task's id
+        /// Id of the task
         id: String,
         #[command(flatten)]
         format: Format,
     },
-    /// Show a finished task's result
+    /// Show the result of a finished task
     Result {
-        /// The task's id
+        /// Id of the task
         id: String,
-        /// For people or for programs
+        /// Output format
         #[arg(long, value_enum, default_value_t = result::ResultFormat::Text)]
         format: result::ResultFormat,
-        /// The same as --format json
+        /// Same as --format json
         #[arg(long, conflicts_with = "format")]
         json: bool,
     },
     /// Follow a task until it ends
     Watch {
-        /// The task's id
+        /// Id of the task
         id: String,
         #[command(flatten)]
         format: Format,
@@ -47,7 +47,7 @@ pub(crate) enum TaskCommand {
     List(list::Arguments),
     /// Cancel a task that has not ended
     Cancel {
-        /// The task's id
+        /// Id of the task
         id: String,
     },
 }

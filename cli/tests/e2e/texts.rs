@@ -11,40 +11,30 @@ fn said(sandbox: &Sandbox, arguments: &[&str]) -> String {
 #[test]
 fn help() {
     let sandbox = Sandbox::new();
-    for command in [
-        &[][..],
-        &["node"],
-        &["node", "start"],
-        &["node", "stop"],
-        &["node", "restart"],
-        &["node", "config"],
-        &["node", "logs"],
-        &["node", "health"],
-        &["node", "peers"],
-        &["node", "status"],
-        &["node", "monitor"],
-        &["node", "install-service"],
-        &["task"],
-        &["task", "submit"],
-        &["task", "result"],
-        &["model"],
-        &["model", "pull"],
-        &["model", "rm"],
-        &["model", "quantize"],
-        &["store"],
-        &["store", "check"],
-        &["sim"],
-        &["sim", "run"],
-        &["sim", "check"],
-        &["sim", "list"],
-        &["sim", "new"],
-        &["sim", "shrink"],
-        &["sim", "replay"],
-        &["doctor"],
-    ] {
-        let name = [&["help"], command].concat().join("_");
-        insta::assert_snapshot!(name, said(&sandbox, &[command, &["--help"]].concat()));
+    let (mut commands, mut leaves) = (vec![Vec::new()], 0);
+    while let Some(command) = commands.pop() {
+        let arguments: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
+        let text = said(&sandbox, &arguments);
+        let below = subcommands(&text);
+        leaves += usize::from(below.is_empty());
+        let name = [&["help".to_owned()], &command[..]].concat().join("_");
+        insta::assert_snapshot!(name, text);
+        commands.extend(below.into_iter().map(|word| [&command[..], &[word]].concat()));
     }
+    assert!(leaves >= 37, "only {leaves} commands are found");
+}
+
+/// Returns the commands that a help lists, except `help` itself.
+fn subcommands(help: &str) -> Vec<String> {
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    listed
+        .take_while(|line| !line.is_empty())
+        // A long description goes on further to the right.
+        .filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')))
+        .filter_map(|line| line.split(' ').next())
+        .filter(|word| *word != "help")
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]

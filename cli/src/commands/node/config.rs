@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Read this configuration instead of the home's own, as `node start` would
+    /// Show the settings of this configuration file, as `node start --config` would read it
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]

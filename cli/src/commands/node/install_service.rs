@@ -12,13 +12,13 @@ use std::process::ExitCode;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// A unit of the system, for which the node runs as the user that you are now, instead of one of yours
+    /// Write a system unit, which runs the node as the current user
     #[arg(long)]
     pub(crate) system: bool,
-    /// A unit of yours, which is the default
+    /// Write a user unit (the default)
     #[arg(long, conflicts_with = "system")]
     pub(crate) user: bool,
-    /// Print the unit and write nothing
+    /// Print the unit without writing it
     #[arg(long)]
     pub(crate) print: bool,
 }

@@ -17,33 +17,33 @@ use std::time::Duration;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Go on with what is written from now on, until Ctrl-C
+    /// Keep printing new lines until Ctrl-C
     #[arg(long, short)]
     pub(crate) follow: bool,
-    /// How many of the newest lines to show
+    /// Number of most recent lines to show
     #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=1_000_000), value_name = "N")]
     pub(crate) lines: u32,
-    /// The least severe lines to show
+    /// Lowest severity to show
     #[arg(long, value_enum, ignore_case = true, value_name = "LEVEL")]
     pub(crate) level: Option<Level>,
     #[command(flatten)]
     pub(crate) format: Format,
 }
 
-/// How severe a log line is.
+/// Severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Level {
     /// Every message
     Trace,
-    /// What helps to find a fault
+    /// Details for debugging
     Debug,
-    /// Events in the life of the node
+    /// Lifecycle events
     Info,
-    /// What somebody should look at
+    /// Something to look into
     Warn,
-    /// What kept the node from doing its work
+    /// A failed operation
     Error,
-    /// What ended the node
+    /// A failure that stopped the node
     Fatal,
 }
 

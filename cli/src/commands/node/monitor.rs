@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Seconds between two looks
+    /// Seconds between refreshes
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3600), value_name = "SECONDS")]
     pub(crate) interval: u32,
-    /// End after this many seconds; without it, with Ctrl-C
+    /// Exit after this many seconds [default: run until Ctrl-C]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "SECONDS")]
     pub(crate) duration: Option<u32>,
     #[command(flatten)]

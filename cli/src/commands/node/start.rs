@@ -31,49 +31,49 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Where peers connect [default: 9000]
+    /// Port on which the node accepts peers [default: 9000]
     #[arg(long, value_parser = port, value_name = "PORT", allow_negative_numbers = true)]
     pub(crate) port: Option<u16>,
-    /// Where the control API answers, on loopback [default: 8080, or the next free one]
+    /// Port of the control API on loopback [default: 8080, or the next free port]
     #[arg(long, value_parser = port, value_name = "PORT", allow_negative_numbers = true)]
     pub(crate) api_port: Option<u16>,
-    /// Read this configuration (JSON, or TOML by extension) instead of the home's own
+    /// Read this configuration file (JSON, or TOML by extension) instead of the one in the home
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Print how long each component and state of the start took
     #[arg(long)]
     pub(crate) startup_diagnostics: bool,
-    /// Stay in the foreground and log to the terminal
+    /// Run in the foreground and log to the terminal
     #[arg(long)]
     pub(crate) foreground: bool,
-    /// The network to join; nodes of other networks are refused [default: local]
+    /// Join this network; nodes of other networks are refused [default: local]
     #[arg(long, value_name = "NAME")]
     pub(crate) network: Option<String>,
-    /// The most peers to keep links to [default: 32]
+    /// Maximum number of peers [default: 32]
     #[arg(long, value_name = "N")]
     pub(crate) max_peers: Option<u64>,
-    /// Dial this address besides discovered ones; may be given more than once
+    /// Dial this address in addition to discovered ones; can be repeated
     #[arg(long = "bootstrap-peer", value_name = "IP:PORT")]
     pub(crate) bootstrap_peers: Vec<SocketAddr>,
-    /// Discover nodes on this network interface only; may be given more than once
+    /// Discover nodes only on this network interface; can be repeated
     #[arg(long = "interface", value_name = "NAME")]
     pub(crate) interfaces: Vec<String>,
-    /// Run no model: relay for others, and give the tasks taken here to them; saves its memory
+    /// Run no models: relay messages and pass submitted tasks to other nodes, to save memory
     #[arg(long)]
     pub(crate) no_model: bool,
-    /// Fetch nothing from the Hugging Face hub, whatever is asked for
+    /// Never fetch from the Hugging Face hub
     #[arg(long)]
     pub(crate) offline: bool,
-    /// Record all that goes into the node and comes out of it, for `sim replay`; holds the texts of tasks
+    /// Record all inputs and outputs of the node for `sim replay`, including the texts of tasks
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
-    /// End the recording at this many MiB [default: 64]
+    /// Stop recording at this many MiB [default: 64]
     #[arg(long, value_name = "MIB")]
     pub(crate) record_max_mb: Option<u64>,
-    /// Start without the tasks and results of before where the data file is gone or cannot be read
+    /// Start without earlier tasks and results if the data file is missing or unreadable
     #[arg(long)]
     pub(crate) accept_data_loss: bool,
-    /// The least severe log lines to write [default: INFO]
+    /// Lowest severity to log [default: INFO]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
     /// Leave the session of the terminal that started this process

@@ -11,16 +11,16 @@ use runtime::home::Home;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// The node's id, or the beginning of it
+    /// Id of the node, or the start of it
     pub(crate) id: String,
-    /// How many messages to send
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=PING_COUNT_MAX as i64))]
+    /// Number of messages to send
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=PING_COUNT_MAX as i64), value_name = "N")]
     pub(crate) count: u32,
-    /// Bytes that each message carries
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(..=PING_BYTES_MAX as i64))]
+    /// Payload of each message, in bytes
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(..=PING_BYTES_MAX as i64), value_name = "N")]
     pub(crate) bytes: u32,
-    /// How many may be on their way at the same time
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=PING_AT_ONCE_MAX as i64))]
+    /// Maximum number of messages in flight
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=PING_AT_ONCE_MAX as i64), value_name = "N")]
     pub(crate) at_once: u32,
     #[command(flatten)]
     pub(crate) format: Format,

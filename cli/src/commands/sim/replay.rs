@@ -16,12 +16,12 @@ use std::time::Duration;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// What `node start --record` or `sim run --record` wrote
+    /// Journal written by `node start --record` or `sim run --record`
     pub(crate) file: PathBuf,
-    /// Stop at this time since the start of the node, or of the simulation that it was in: 90s, 1500ms, 2m
+    /// Stop at this time after the start of the node or simulation, such as 90s, 1500ms or 2m
     #[arg(long, value_parser = moment, value_name = "TIME")]
     pub(crate) until: Option<Duration>,
-    /// Show how the node is then
+    /// Print the state of the node at the end
     #[arg(long)]
     pub(crate) state: bool,
     #[command(flatten)]

@@ -15,27 +15,27 @@ use std::sync::atomic::Ordering;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// The scenario
+    /// Scenario file
     pub(crate) file: PathBuf,
-    /// The seed of the run [default: the scenario's own, or 0]
+    /// Seed of the run [default: the seed in the scenario, or 0]
     #[arg(long, value_name = "N", conflicts_with = "seeds")]
     pub(crate) seed: Option<u64>,
-    /// Run every seed from A up to, but not including, B
+    /// Run all seeds from A up to but not including B
     #[arg(long, value_parser = seed_range, value_name = "A..B")]
     pub(crate) seeds: Option<Range<u64>>,
-    /// What runs it, instead of what the scenario says
+    /// Executor to use instead of the one in the scenario
     #[arg(long, value_enum, value_name = "EXECUTOR")]
     pub(crate) executor: Option<scenario::ExecutorChoice>,
-    /// How many seeds run at a time; changes nothing but the time it takes [default: one for each core]
+    /// Number of seeds to run in parallel; does not change the results [default: one per core]
     #[arg(long, value_name = "N", requires = "seeds")]
     pub(crate) jobs: Option<NonZero<usize>>,
-    /// Go on after the first seed that fails
+    /// Continue after a seed fails
     #[arg(long, requires = "seeds")]
     pub(crate) keep_going: bool,
     /// Write the journal of each node into this new directory, for `sim replay`
     #[arg(long, value_name = "DIR", conflicts_with = "seeds")]
     pub(crate) record: Option<PathBuf>,
-    /// Draw the run: a page for a browser (.html), or a trace for ui.perfetto.dev (.json); overwrites the file
+    /// Write a timeline of the run, overwriting the file: .html for a browser, .json for ui.perfetto.dev
     #[arg(long, conflicts_with_all = ["seeds", "record"], value_name = "FILE")]
     pub(crate) timeline: Option<PathBuf>,
     #[command(flatten)]

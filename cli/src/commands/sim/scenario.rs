@@ -8,11 +8,11 @@ use std::path::Path;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ExecutorChoice {
-    /// Whichever suits the scenario
+    /// Choose by the size of the scenario
     Auto,
-    /// Straight over the engine: thousands of nodes, many seeds
+    /// Run the engine directly: thousands of nodes, many seeds
     EventQueue,
-    /// The real driver, framing and handshake: a few dozen nodes
+    /// Run the real driver, framing and handshake: a few dozen nodes
     Turmoil,
 }
 

@@ -16,21 +16,21 @@ use std::time::Duration;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// The scenario
+    /// Scenario file
     pub(crate) file: PathBuf,
-    /// A seed that fails [default: the scenario's own, or 0]
+    /// Seed that fails [default: the seed in the scenario, or 0]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// What runs it, instead of what the scenario says
+    /// Executor to use instead of the one in the scenario
     #[arg(long, value_enum, value_name = "EXECUTOR")]
     pub(crate) executor: Option<scenario::ExecutorChoice>,
-    /// The file to write [default: scenarios/bugs/SCENARIO_SEED.toml]
+    /// File to write [default: scenarios/bugs/SCENARIO_SEED.toml]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Make no more runs than this
+    /// Maximum number of runs
     #[arg(long, value_name = "N", default_value_t = 5_000)]
     pub(crate) max_runs: u32,
-    /// Begin no run after this many seconds
+    /// Start no run after this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub(crate) max_time: u64,
     #[command(flatten)]

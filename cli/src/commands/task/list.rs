@@ -12,23 +12,23 @@ use runtime::home::Home;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// The most tasks to list
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000), allow_negative_numbers = true)]
+    /// Maximum number of tasks to list
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000), allow_negative_numbers = true, value_name = "N")]
     pub(crate) limit: u32,
-    /// How many of the newest to leave out
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..), allow_negative_numbers = true)]
+    /// Number of newest tasks to skip
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..), allow_negative_numbers = true, value_name = "N")]
     pub(crate) offset: u32,
-    /// Only those that this node runs or has run, by the beginning of its id
+    /// List only tasks run by this node, given by its id or the start of it
     #[arg(long, value_name = "ID")]
     pub(crate) worker: Option<String>,
-    /// Only those that stand like this
+    /// List only tasks with this status
     #[arg(long, value_enum, ignore_case = true, value_name = "STATUS")]
     pub(crate) status: Option<StatusFilter>,
     #[command(flatten)]
     pub(crate) format: Format,
 }
 
-/// How a task stands.
+/// Status of the tasks to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StatusFilter {
     Cancelled,

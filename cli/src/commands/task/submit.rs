@@ -24,54 +24,55 @@ use tokio::task::JoinHandle;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// The text to work on; - reads it from standard input
+    /// Text to process; - reads standard input
     #[arg(long, required_unless_present = "file", conflicts_with = "file", value_name = "TEXT")]
     pub(crate) input: Option<String>,
-    /// The kind of work
+    /// Type of the task
     #[arg(long = "type", value_enum, required_unless_present = "file", value_name = "TYPE")]
     pub(crate) kind: Option<Kind>,
-    /// A file of tasks, one JSON object a line: input, type, and what else the options below say (model,
-    /// timeout_seconds, labels, max_tokens, …), or messages in place of a generation's input;
-    /// - reads them from standard input
+    /// Submit one task per line of this JSON Lines file; - reads standard input
+    ///
+    /// Each line is a JSON object with input and type. It can set the options below, such as model, timeout_seconds,
+    /// labels and max_tokens. A generation can have messages instead of input.
     #[arg(long, value_name = "JSONL")]
     pub(crate) file: Option<PathBuf>,
-    /// Wait for every task of the file and write its result here, a line each; what is there already is not done again
+    /// Wait for all tasks of the file and append each result to this JSON Lines file; skip tasks completed in it
     #[arg(long, requires = "file", conflicts_with_all = ["input", "wait"], value_name = "JSONL")]
     pub(crate) output: Option<PathBuf>,
-    /// The model to use; the node chooses where none is given
+    /// Model to use [default: chosen by the node]
     #[arg(long, value_name = "NAME")]
     pub(crate) model: Option<String>,
-    /// Give the task up after this many seconds [default: 30]
+    /// Time the task out after this many seconds [default: 30]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
-    /// Fail where a text has more tokens than the model takes, instead of cutting it
+    /// Reject a text with more tokens than the model accepts, instead of truncating it
     #[arg(long)]
     pub(crate) no_truncate: bool,
-    /// Generation only: the most tokens to produce
+    /// Generation only: maximum number of tokens to produce
     #[arg(long, value_name = "N")]
     pub(crate) max_tokens: Option<u32>,
-    /// Generation only: 0 always takes the likeliest token, higher is more varied [default: 1]
+    /// Generation only: sampling temperature; 0 always takes the most likely token [default: 1]
     #[arg(long, value_name = "0..2")]
     pub(crate) temperature: Option<f64>,
-    /// Generation only: draw from the likeliest tokens that have this probability together [default: 1]
+    /// Generation only: sample from the most likely tokens with this total probability [default: 1]
     #[arg(long, value_name = "0..1")]
     pub(crate) top_p: Option<f64>,
-    /// Generation only: draw from this many of the likeliest tokens [default: any number]
+    /// Generation only: sample from this many of the most likely tokens [default: no limit]
     #[arg(long, value_name = "N")]
     pub(crate) top_k: Option<u32>,
-    /// Generation only: the same seed, model and input give the same text
+    /// Generation only: random seed; the same seed, model and input give the same text
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Generation only: a text that ends it; may be given several times
+    /// Generation only: stop at this text; can be repeated
     #[arg(long, value_name = "TEXT")]
     pub(crate) stop: Vec<String>,
-    /// Classification only: a label to choose from; may be given several times [default: the model's own]
+    /// Classification only: label to choose from; can be repeated [default: the labels of the model]
     #[arg(long = "label", value_name = "TEXT")]
     pub(crate) labels: Vec<String>,
-    /// Reranking only: what the texts, one a line, are to answer
+    /// Reranking only: query to score the texts against; the input has one text per line
     #[arg(long, value_name = "TEXT")]
     pub(crate) query: Option<String>,
-    /// Wait for the result and show it
+    /// Wait for the result and print it
     #[arg(long)]
     pub(crate) wait: bool,
     #[command(flatten)]
@@ -80,13 +81,13 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// Text to a vector
+    /// Turn a text into a vector
     Embedding,
-    /// Text to a label with scores
+    /// Score labels for a text
     Classification,
-    /// Prompt to text
+    /// Generate text from a prompt
     Generation,
-    /// Texts, one a line, to how well each answers a query
+    /// Score texts, one per line, against a query
     Reranking,
 }
 
