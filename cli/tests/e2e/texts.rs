@@ -72,11 +72,14 @@ fn the_version() {
 #[test]
 fn the_page_of_errors_is_current() {
     let page = Sandbox::new().run(&["errors", "--markdown"]).good();
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/errors.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors.md");
     if std::env::var_os("INSTA_UPDATE").is_some_and(|update| update == "always") {
         std::fs::write(path, &page).unwrap();
     }
-    assert!(std::fs::read_to_string(path).unwrap() == page, "p2p-ai-agents errors --markdown >cli/errors.md");
+    assert!(
+        std::fs::read_to_string(path).unwrap() == page,
+        "p2p-ai-agents errors --markdown >docs/errors.md"
+    );
 }
 
 #[test]
