@@ -1,15 +1,23 @@
 //! The root of the command line. No argument takes a secret: other users of a machine see the arguments of a process.
 
-use crate::commands::{model, node, route, sim, store, task};
+use crate::commands::{help, model, node, route, sim, store, task};
 use crate::output::Format;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Share small AI tasks between your own machines.
 #[derive(Debug, Parser)]
-#[command(name = "p2p-ai-agents", version, about, arg_required_else_help = true)]
+#[command(
+    name = "p2p-ai-agents",
+    version,
+    about,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = help::topics()
+)]
 pub(crate) struct Arguments {
     /// Directory of the node's files [default: ~/.p2p-ai-agents]
     #[arg(
@@ -67,6 +75,12 @@ pub(crate) enum Command {
         /// Shell that the script is for
         shell: clap_complete::Shell,
     },
+    /// Print the help of a command, or a page on a topic
+    Help {
+        /// Command, such as node start, or topic
+        #[arg(value_name = "COMMAND|TOPIC")]
+        words: Vec<String>,
+    },
     /// Print the manual page, or write one page per command
     #[command(hide = true)]
     Man {
@@ -77,13 +91,28 @@ pub(crate) enum Command {
     #[command(hide = true)]
     InferenceWorker {
         /// Name or file of the model
-        model: std::ffi::OsString,
+        model: OsString,
     },
 }
 
 /// Parses the arguments of this process. Exits with an explanation if they are invalid.
 pub(crate) fn parse() -> Arguments {
-    Arguments::try_parse().unwrap_or_else(|error| advise(error).exit())
+    let words = help_first(std::env::args_os().collect());
+    Arguments::try_parse_from(words).unwrap_or_else(|error| advise(error).exit())
+}
+
+/// Reads `NOUN help VERB` as `help NOUN VERB`.
+fn help_first(mut words: Vec<OsString>) -> Vec<OsString> {
+    let program = Arguments::command();
+    let is_noun = |word: &OsString| {
+        program.find_subcommand(word).is_some_and(|command| command.get_subcommands().next().is_some())
+    };
+    if let Some(noun) = words.iter().position(is_noun)
+        && words.get(noun + 1).is_some_and(|word| word == "help")
+    {
+        words.swap(noun, noun + 1);
+    }
+    words
 }
 
 /// Adds a tip to the error if the text of a task stands at the wrong place or is not quoted.
@@ -104,10 +133,23 @@ const GLOBAL: &str = "Global options";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn help_may_follow_a_noun() {
+        let read = |words: &str| {
+            let words = format!("p2p-ai-agents {words}");
+            let read = help_first(words.split(' ').map(OsString::from).collect());
+            read.join(std::ffi::OsStr::new(" ")).into_string().unwrap()
+        };
+        assert_eq!(read("node help start"), "p2p-ai-agents help node start");
+        assert_eq!(read("--quiet node help"), "p2p-ai-agents --quiet help node");
+        for same in ["node start", "help node start", "task submit --input node help", "errors help"] {
+            assert_eq!(read(same), format!("p2p-ai-agents {same}"));
+        }
     }
 }

@@ -4,6 +4,7 @@ mod all_nodes;
 mod completions;
 mod doctor;
 mod errors;
+pub(crate) mod help;
 mod inference_worker;
 mod man;
 pub(crate) mod model;
@@ -36,6 +37,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Errors { id, markdown, format } => errors::run(id.as_deref(), markdown, format),
         Command::Completions { shell } => completions::run(shell, &mut Arguments::command()),
         Command::Man { directory } => man::run(directory.as_deref(), Arguments::command()),
+        Command::Help { words } => help::run(&words, Arguments::command()),
         Command::InferenceWorker { model } => inference_worker::run(&model),
     }
 }

@@ -24,7 +24,7 @@ fn help() {
     assert!(leaves >= 37, "only {leaves} commands are found");
 }
 
-/// Returns the commands that a help lists, except `help` itself.
+/// Returns the commands that a help lists.
 fn subcommands(help: &str) -> Vec<String> {
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     listed
@@ -32,7 +32,6 @@ fn subcommands(help: &str) -> Vec<String> {
         // A long description goes on further to the right.
         .filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')))
         .filter_map(|line| line.split(' ').next())
-        .filter(|word| *word != "help")
         .map(str::to_owned)
         .collect()
 }
@@ -56,8 +55,19 @@ fn errors() {
         ("offset_negative", &["task", "list", "--offset", "-1"]),
         ("interval_zero", &["node", "monitor", "--interval", "0"]),
         ("unknown_command", &["nod", "start"]),
+        ("help_unknown_topic", &["help", "modle"]),
     ] {
         insta::assert_snapshot!(format!("error_{name}"), said(&sandbox, arguments));
+    }
+}
+
+#[test]
+fn pages_of_the_documentation_are_topics() {
+    let sandbox = Sandbox::new();
+    assert!(sandbox.run(&["help", "glossary"]).good().starts_with("# Glossary\n"));
+    let start = sandbox.run(&["node", "start", "--help"]).good();
+    for words in [["help", "node", "start"], ["node", "help", "start"]] {
+        assert_eq!(sandbox.run(&words).good(), start);
     }
 }
 

@@ -1,0 +1,182 @@
+//! `help [COMMAND|TOPIC]`: the help of a command, or a page of the documentation.
+//!
+//! The pages are those of `docs/`, built into the program: they match its version and need no network.
+
+use crate::error::Outcome;
+use crate::output;
+use clap::Command;
+use clap::error::ErrorKind;
+use std::process::ExitCode;
+
+/// A page of the documentation.
+struct Topic {
+    name: &'static str,
+    summary: &'static str,
+    /// Markdown.
+    page: &'static str,
+}
+
+pub(super) fn run(words: &[String], mut program: Command) -> Outcome {
+    program.build();
+    match find(words, program.clone()) {
+        Ok(text) => output::write(text.as_bytes()).map(|()| ExitCode::SUCCESS),
+        Err(unknown) => program.error(ErrorKind::InvalidSubcommand, unknown).exit(),
+    }
+}
+
+/// Lists the topics, as the help of the program does at its end.
+pub(crate) fn topics() -> String {
+    let width = TOPICS.iter().map(|topic| topic.name.len()).max().unwrap_or_default();
+    let lines: Vec<String> =
+        TOPICS.iter().map(|Topic { name, summary, .. }| format!("  {name:width$}  {summary}")).collect();
+    format!("Topics (p2p-ai-agents help TOPIC):\n{}", lines.join("\n"))
+}
+
+/// Returns the help of a command, the page of a topic, or both where they have the same name.
+///
+/// # Errors
+/// If there is neither, a message that names the nearest one.
+fn find(words: &[String], program: Command) -> Result<String, String> {
+    let topic = match words {
+        [word] => TOPICS.iter().find(|topic| topic.name == word.to_lowercase()),
+        _ => None,
+    };
+    match (command_help(words, program), topic) {
+        (Ok(help), None) => Ok(help),
+        (Ok(help), Some(topic)) => Ok(format!("{help}\n{}", render(topic.page))),
+        (Err(_), Some(topic)) => Ok(render(topic.page)),
+        (Err(unknown), None) => Err(unknown),
+    }
+}
+
+fn command_help(words: &[String], mut command: Command) -> Result<String, String> {
+    for (depth, word) in words.iter().enumerate() {
+        let Some(found) = command.find_subcommand(word) else {
+            let mut known: Vec<&str> = command
+                .get_subcommands()
+                .filter(|below| !below.is_hide_set())
+                .map(Command::get_name)
+                .collect();
+            if depth == 0 {
+                known.extend(TOPICS.iter().map(|topic| topic.name));
+            }
+            return Err(unknown(word, &words[..depth], &known));
+        };
+        command = found.clone();
+    }
+    // As `COMMAND --help` prints it: the short form where no argument has more to say.
+    let name = command.get_bin_name().unwrap_or_default().to_owned();
+    let shown = command.no_binary_name(true).try_get_matches_from(["--help"]);
+    Ok(shown.map_or_else(|help| help.render().to_string(), |_| name))
+}
+
+fn unknown(word: &str, before: &[String], known: &[&str]) -> String {
+    let what = if before.is_empty() {
+        "command or topic".to_owned()
+    } else {
+        format!("command of `{}`", before.join(" "))
+    };
+    let message = format!("no {what} is named {word:?}");
+    match nearest(word, known) {
+        Some(nearest) => {
+            let words: Vec<&str> = before.iter().map(String::as_str).chain([nearest]).collect();
+            format!("{message}\n\n  tip: try `p2p-ai-agents help {}`", words.join(" "))
+        }
+        None => message,
+    }
+}
+
+/// Returns the known name that is most like a word, if any is like it.
+fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let likeness = |name: &&str| strsim::jaro_winkler(&word.to_lowercase(), name);
+    let best = known.iter().copied().max_by(|one, other| likeness(one).total_cmp(&likeness(other)))?;
+    (likeness(&best) >= LIKENESS_MIN).then_some(best)
+}
+
+/// Returns a page without what is meant for the tools that write it.
+fn render(page: &str) -> String {
+    page.lines().filter(|line| !line.starts_with("<!--")).map(|line| format!("{line}\n")).collect()
+}
+
+/// As alike as clap wants a name to be that it proposes.
+const LIKENESS_MIN: f64 = 0.7;
+
+macro_rules! topic {
+    ($name:literal, $summary:literal) => {
+        Topic { name: $name, summary: $summary, page: include_str!(concat!("../../../docs/", $name, ".md")) }
+    };
+}
+
+/// The pages in the order in which a newcomer reads them.
+const TOPICS: &[Topic] = &[
+    topic!("getting-started", "Build the program, run two nodes and give them tasks"),
+    topic!("configuration", "Settings, their sources and the files of a node"),
+    topic!("operating", "Run, watch, diagnose and repair a node"),
+    topic!("models", "Choose, fetch and share models"),
+    topic!("api", "Routes of the control API and of the compatible APIs"),
+    topic!("simulator", "Run, shrink and replay scenarios"),
+    topic!("security", "What is protected and what is not"),
+    topic!("benchmarks", "Measurements and how to repeat them"),
+    topic!("architecture", "Parts of the program and the life of a task"),
+    topic!("glossary", "Terms used in commands, logs and documentation"),
+    topic!("errors", "Every error id, its meaning and what to do"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Arguments;
+    use clap::CommandFactory;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    fn ask(words: &[&str]) -> Result<String, String> {
+        let mut program = Arguments::command();
+        program.build();
+        let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+        find(&words, program)
+    }
+
+    #[test]
+    fn every_page_is_a_topic() {
+        let pages: BTreeSet<String> = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../docs")
+            .read_dir()
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+            .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        let topics: BTreeSet<String> = TOPICS.iter().map(|topic| topic.name.to_owned()).collect();
+        assert_eq!(topics, pages);
+    }
+
+    #[test]
+    fn commands_and_topics_are_found() {
+        assert!(ask(&[]).unwrap().contains("Topics (p2p-ai-agents help TOPIC):\n  getting-started "));
+        let start = ask(&["node", "start"]).unwrap();
+        assert!(start.contains("\nUsage: p2p-ai-agents node start [OPTIONS]\n"), "{start}");
+        assert!(ask(&["glossary"]).unwrap().starts_with("# Glossary\n"));
+        let errors = ask(&["errors"]).unwrap();
+        assert!(
+            errors.contains("Usage: p2p-ai-agents errors ") && errors.contains("\n# Errors\n"),
+            "{errors}"
+        );
+        assert!(!ask(&["configuration"]).unwrap().contains("<!--"));
+    }
+
+    #[test]
+    fn an_unknown_name_gets_the_nearest() {
+        let tip = |words: &[&str]| ask(words).unwrap_err();
+        assert_eq!(
+            tip(&["modle"]),
+            "no command or topic is named \"modle\"\n\n  tip: try `p2p-ai-agents help model`"
+        );
+        assert!(tip(&["architectur"]).ends_with("tip: try `p2p-ai-agents help architecture`"));
+        assert_eq!(
+            tip(&["node", "strat"]),
+            "no command of `node` is named \"strat\"\n\n  tip: try `p2p-ai-agents help node start`"
+        );
+        assert_eq!(tip(&["xyzzy"]), "no command or topic is named \"xyzzy\"");
+    }
+}
