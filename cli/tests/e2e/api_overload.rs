@@ -105,7 +105,7 @@ fn honest(node: &Node<'_>, token: &str) -> Duration {
             let request =
                 format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}Connection: close\r\n\r\n");
             let begun = Instant::now();
-            let asked = runtime.block_on(async { timeout(PATIENCE, ask(node.api(), &request)).await });
+            let asked = runtime.block_on(async { timeout(TIMEOUT, ask(node.api(), &request)).await });
             let answer = asked.expect("an honest request is served");
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
             begun.elapsed()
@@ -256,4 +256,4 @@ const ROUNDS: usize = 3;
 /// What a request may take longer on a machine that does much else.
 const NOISE: Duration = Duration::from_millis(50);
 /// An honest client gives up after this.
-const PATIENCE: Duration = Duration::from_secs(8);
+const TIMEOUT: Duration = Duration::from_secs(8);

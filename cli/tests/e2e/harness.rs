@@ -62,6 +62,10 @@ impl Sandbox {
         self.directory.path().join(name)
     }
 
+    pub(crate) fn network(&self) -> &str {
+        &self.network
+    }
+
     pub(crate) fn node(&self, name: &str) -> Node<'_> {
         let home = Home::new(&self.path(name)).unwrap();
         Node { sandbox: self, home, port: free_port(), api_port: free_port() }
@@ -121,7 +125,7 @@ impl Node<'_> {
     }
 
     pub(crate) fn network(&self) -> &str {
-        &self.sandbox.network
+        self.sandbox.network()
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
@@ -245,7 +249,7 @@ pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        assert!(begun.elapsed() < TIMEOUT, "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -262,7 +266,7 @@ impl Drop for SetOnDrop<'_> {
 /// Sends bytes to a port and returns whatever comes back until the other end closes.
 pub(crate) fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     // The other end may answer and close before it has read everything.
     let _ = stream.write_all(bytes);
     let mut answer = Vec::new();
@@ -271,7 +275,7 @@ pub(crate) fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
 }
 
 /// Returns a port that nobody uses, and that no other caller in this process gets.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Below the range that outgoing connections take theirs from.
     let base = 10_000 + u16::try_from(std::process::id() % 40).unwrap() * 500;
@@ -294,4 +298,4 @@ pub(crate) fn write(path: &Path, text: &str) {
 }
 
 /// Long enough for a machine that does much else, short of hanging for ever.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);

@@ -32,7 +32,7 @@ impl RawPeer {
                 Libp2pTransport::bind(&[key; 32], &[loopback(0)], Limits::for_peers(8)).unwrap();
             transport.dial(DialId(1), loopback(node.port), None);
             loop {
-                match timeout(PATIENCE, transport.next()).await.expect("a link") {
+                match timeout(TIMEOUT, transport.next()).await.expect("a link") {
                     TransportEvent::Up { stream, .. } => return (transport, stream),
                     TransportEvent::Listening { .. } => {}
                     failed @ (TransportEvent::DialFailed { .. } | TransportEvent::StrangerFault { .. }) => {
@@ -80,14 +80,14 @@ impl RawPeer {
             stream.write_all(bytes).await?;
             stream.flush().await
         };
-        matches!(runtime.block_on(async { timeout(PATIENCE, send).await }), Ok(Ok(())))
+        matches!(runtime.block_on(async { timeout(TIMEOUT, send).await }), Ok(Ok(())))
     }
 
     /// Reads this many bytes; `None` once the node has closed the link.
     pub(crate) fn read(&mut self, count: usize) -> Option<Vec<u8>> {
         let Self { runtime, stream, .. } = self;
         let mut bytes = vec![0; count];
-        let read = runtime.block_on(async { timeout(PATIENCE, stream.read_exact(&mut bytes)).await });
+        let read = runtime.block_on(async { timeout(TIMEOUT, stream.read_exact(&mut bytes)).await });
         read.expect("the node says something, or closes the link").ok().map(|()| bytes)
     }
 
@@ -104,7 +104,7 @@ impl RawPeer {
         let Self { runtime, stream, .. } = self;
         let mut answer = Vec::new();
         let read =
-            runtime.block_on(async { timeout(PATIENCE, stream.read_to_end(&mut answer)).await.is_ok() });
+            runtime.block_on(async { timeout(TIMEOUT, stream.read_to_end(&mut answer)).await.is_ok() });
         assert!(read, "the node keeps a link that broke the protocol");
         answer
     }
@@ -133,4 +133,4 @@ pub(crate) fn frame(bytes: &[u8]) -> Vec<u8> {
     [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
 }
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
