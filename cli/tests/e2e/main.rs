@@ -26,6 +26,7 @@ mod openai;
 mod operate;
 mod overload;
 mod raw_peer;
+mod reads;
 mod recording;
 mod shutdown;
 mod sim;
