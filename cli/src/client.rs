@@ -48,12 +48,9 @@ impl Client {
             return Err(stopped());
         }
         let info = home.info().ok_or_else(|| {
-            Failure::new(format!(
-                "The node is still starting, or already stopping (home: {})",
-                home.root().display()
-            ))
-            .id("node_not_ready")
-            .hint("try again in a moment")
+            Failure::new(format!("The node is starting or stopping (home: {})", home.root().display()))
+                .id("node_not_ready")
+                .hint("try again in a moment")
         })?;
         let mut token = String::new();
         File::open(home.token_file())
@@ -155,7 +152,8 @@ impl Client {
                 }
             }
             if text.len() > LINE_BYTES_MAX {
-                return Err(Failure::new("the node gave an answer without an end").id("answer_unreadable"));
+                return Err(Failure::new("the answer of the node has a line that is too long")
+                    .id("answer_unreadable"));
             }
         }
         Reply { status, retry_after: None, body: text.into() }.accepted()
@@ -226,7 +224,9 @@ impl Client {
         Failure::new(format!("The node does not answer (pid {}, {})", self.info.pid, self.info.api_address))
             .id("node_not_answering")
             .because(cause)
-            .hint("look into logs/node.log in the node's home, or stop it with: p2p-ai-agents node stop")
+            .hint(
+                "read logs/node.log in the home of the node, or stop the node with: p2p-ai-agents node stop",
+            )
     }
 }
 
@@ -280,7 +280,7 @@ pub(crate) fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Ou
 }
 
 fn unreadable(error: &serde_json::Error) -> Failure {
-    Failure::new("the node gave an answer that this version cannot read")
+    Failure::new("this version cannot read the answer of the node")
         .id("answer_unreadable")
         .because(Some(error))
 }

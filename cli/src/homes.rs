@@ -29,6 +29,6 @@ pub(crate) fn running() -> Result<Vec<Home>, Failure> {
     Registry::open(std::env::var_os("XDG_RUNTIME_DIR").as_deref())
         .and_then(|registry| registry.running())
         .map_err(|error| {
-            Failure::new("cannot tell which nodes run").id("registry_unusable").because(Some(&error))
+            Failure::new("cannot list the running nodes").id("registry_unusable").because(Some(&error))
         })
 }

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 pub(super) fn run(id: Option<&str>, markdown: bool, format: Format) -> Outcome {
     let shown: Vec<&Entry> = ENTRIES.iter().filter(|entry| id.is_none_or(|id| entry.id == id)).collect();
     if shown.is_empty() {
-        return Err(Failure::new(format!("there is no error called {:?}", id.unwrap_or_default()))
+        return Err(Failure::new(format!("no error has the id {:?}", id.unwrap_or_default()))
             .id("error_unknown")
-            .hint("p2p-ai-agents errors lists all"));
+            .hint("p2p-ai-agents errors lists all errors"));
     }
     if format.json {
         let entry = |entry: &&Entry| json!({ "id": entry.id, "what": entry.what, "hint": entry.todo });

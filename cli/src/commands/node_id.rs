@@ -12,11 +12,11 @@ pub(super) async fn resolve(client: &Client, start: &str) -> Result<NodeId, Fail
     let mut found = members.iter().map(|member| member.id).filter(|id| id.to_string().starts_with(&start));
     match (found.next(), found.next()) {
         (Some(id), None) if !start.is_empty() => Ok(id),
-        (Some(_), _) => Err(Failure::new(format!("More than one node begins with {start:?}"))
+        (Some(_), _) => Err(Failure::new(format!("More than one node id starts with {start:?}"))
             .id("node_ambiguous")
-            .hint("give more of its id")),
+            .hint("give more characters of the id")),
         (None, _) => Err(Failure::new(format!("Node not found (id: {start})"))
             .id("node_unknown")
-            .hint("p2p-ai-agents node peers shows the nodes around this one")),
+            .hint("p2p-ai-agents node peers lists the peers of this node")),
     }
 }

@@ -143,7 +143,7 @@ fn a_node_whose_disk_hangs_while_it_stops_is_named_in_time() {
     let said = node.run(&["node", "stop"]).bad(1);
     // Far less than any request may take.
     assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
-    let hint = format!("end it by force, which loses nothing that was acknowledged: kill -9 {pid}");
+    let hint = format!("end it by force; no acknowledged task is lost: kill -9 {pid}");
     assert_eq!(
         said,
         format!("error: the node did not stop (pid {pid})\nhint: {hint}\n  id: node_not_stopping\n")

@@ -69,7 +69,7 @@ fn a_model_is_pulled_listed_shown_and_removed() {
     let ranges = ["", " from 1000000", " from 1001000"];
     let expected = ranges.map(|range| format!("GET /storage/owner/model/model.safetensors{range}"));
     assert_eq!(scene.hub.transfers(), expected);
-    assert!(scene.run(&["model", "pull", MODEL, "--offline"]).good().contains("is here already"));
+    assert!(scene.run(&["model", "pull", MODEL, "--offline"]).good().contains("is already on this machine"));
 
     assert_eq!(scene.names(), ["all-MiniLM-L6-v2", MODEL]);
     let info: Value = serde_json::from_str(&scene.run(&["model", "info", MODEL, "--json"]).good()).unwrap();
@@ -104,7 +104,7 @@ fn a_pull_that_cannot_be_says_why_and_what_to_do() {
         (&["owner/model", "--offline"], "nothing may be fetched in offline mode", "leave out --offline"),
         (&["owner/../x"], "\"owner/../x\" is no name of a model", ""),
         (&["./folder"], "only models of a hub are pulled", "by its path"),
-        (&["all-MiniLM-L6-v2"], "is part of this program", ""),
+        (&["all-MiniLM-L6-v2"], "is built into this program", ""),
     ] {
         let said = scene.run(&[&["model", "pull"], arguments].concat()).bad(1);
         assert!(said.contains(what) && said.contains(hint), "{said:?} does not say {what:?} and {hint:?}");

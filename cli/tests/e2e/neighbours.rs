@@ -83,7 +83,7 @@ fn a_model_comes_from_two_neighbours_and_goes_on_after_a_crash() {
         c.log().lines().any(resumed).then_some(())
     });
     let said = c.run(&pull(&list, &to)).good();
-    assert!(said.starts_with("All files are here: "), "{said}");
+    assert!(said.starts_with("All files are already here: "), "{said}");
     // Who has fetched it gives it on.
     a.run(&["node", "stop"]).good();
     b.run(&["node", "stop"]).good();
@@ -131,7 +131,7 @@ fn what_nobody_has_or_is_no_list_is_told_apart() {
     let (a, b) = (sandbox.node("a"), sandbox.node("b"));
     let (list, to) = (sandbox.path("model.json"), sandbox.path("fetched"));
     let said = b.run(&pull(&list, &to)).bad(1);
-    assert!(said.contains("is not a model's list of files") && said.contains("hint: make one"), "{said}");
+    assert!(said.contains("is not a model manifest") && said.contains("hint: make one"), "{said}");
     let id = a.start_bare();
     b.start_bare();
     b.await_peers(&[&id]);

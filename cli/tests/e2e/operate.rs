@@ -138,7 +138,7 @@ fn a_file_of_tasks_is_done_once_however_often_it_is_begun() {
 
     write(&tasks, &lines.replace("text 3\"", "another text\""));
     let said = submit().bad(1);
-    assert!(said.contains("holds the results of another file: line 4 was different"), "{said}");
+    assert!(said.contains("holds the results of another file: line 4 differs"), "{said}");
     let same = ["task", "submit", "--file", tasks.to_str().unwrap(), "--output", tasks.to_str().unwrap()];
     assert!(node.run(&same).bad(1).contains("would overwrite the input"));
 }
@@ -165,7 +165,7 @@ fn results_are_never_written_over_another_file() {
         let file = sandbox.path("precious");
         write(&file, text);
         let said = submit(&file).bad(1);
-        assert!(said.contains(&format!("is no file of results: line {line} is none")), "{said}");
+        assert!(said.contains(&format!("is not a file of results: line {line} is not a result")), "{said}");
         assert!(said.contains("id: output_not_results") && said.contains("hint: "), "{said}");
         assert_eq!(&std::fs::read_to_string(&file).unwrap(), text);
     }

@@ -44,7 +44,7 @@ fn work_that_does_not_end_goes_back_to_the_queue() {
     let took = begun.elapsed();
     assert_eq!(
         said,
-        "Node stopped; work that did not end in time goes on after the next start, or on another node\n"
+        "Node stopped; tasks that did not end in time resume after the next start, or on another node\n"
     );
     assert!(took >= Duration::from_secs(5), "running work had its 5 s: {took:?}");
     let log = node.run(&["node", "logs", "--level", "warn"]).good();

@@ -44,7 +44,7 @@ fn a_new_scenario_passes_and_is_never_overwritten() {
     assert_eq!(fs::read_to_string(sandbox.path("scenarios/my_story.toml")).unwrap(), "mine");
     for name in ["", "My story", "../up", "a/b", "é"] {
         let said = sim(&sandbox, &["new", name]).bad(1);
-        assert!(said.contains("is no name for a scenario"), "{said}");
+        assert!(said.contains("is not a valid scenario name"), "{said}");
     }
 }
 

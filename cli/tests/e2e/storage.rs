@@ -102,7 +102,10 @@ fn damaged_records_are_named_and_never_given_out() {
     let node = sandbox.node("a");
     store(&node);
     node.run(&["store", "check"]).good();
-    assert_eq!(node.run(&["store", "salvage"]).good(), "All that is stored is sound; nothing was changed.\n");
+    assert_eq!(
+        node.run(&["store", "salvage"]).good(),
+        "All stored records are sound; nothing was changed.\n"
+    );
     damage(&node, RecordKind::Result, 7);
     damage(&node, RecordKind::Summary, 8);
     damage(&node, RecordKind::Task, 103);

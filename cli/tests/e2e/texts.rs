@@ -97,5 +97,7 @@ fn an_error_is_explained_by_its_id() {
     let sandbox = Sandbox::new();
     let said = sandbox.run(&["errors", "queue_full"]).good();
     assert!(said.starts_with("queue_full\n  256 tasks"), "{said}");
-    assert!(sandbox.run(&["errors", "nonsense"]).bad(1).contains("hint: p2p-ai-agents errors lists all"));
+    assert!(
+        sandbox.run(&["errors", "nonsense"]).bad(1).contains("hint: p2p-ai-agents errors lists all errors")
+    );
 }

@@ -50,18 +50,21 @@ fn a_path_that_cannot_be_written_is_told_before_the_run() {
     // To open a pipe would be to wait for its other end.
     let pipe = sandbox.path("pipe.html");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    assert!(run(pipe.to_str().unwrap()).contains("exists and is no timeline"));
+    assert!(run(pipe.to_str().unwrap()).contains("exists and is not a timeline"));
     // Not even by mistake is a scenario overwritten.
     let file = sandbox.path("precious.toml");
     write(&file, "nodes = 2\n");
     let said = run(file.to_str().unwrap());
-    assert!(said.contains("a timeline is either .html or .json") && said.contains("hint:"), "{said}");
+    assert!(
+        said.contains("the extension of a timeline must be .html or .json") && said.contains("hint:"),
+        "{said}"
+    );
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "nodes = 2\n");
     for name in ["precious.html", "precious.json"] {
         let file = sandbox.path(name);
         write(&file, "<!doctype html>\n<title>Accounts</title>\n");
         let said = run(file.to_str().unwrap());
-        assert!(said.contains("exists and is no timeline") && said.contains("id: file_exists"), "{said}");
+        assert!(said.contains("exists and is not a timeline") && said.contains("id: file_exists"), "{said}");
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "<!doctype html>\n<title>Accounts</title>\n");
     }
     let both = sandbox.run(&["sim", "run", &scenario(), "--seeds", "0..3", "--timeline", "x.html"]);

@@ -98,11 +98,11 @@ fn a_route_is_explained() {
     let told = a.run(&["route", "explain", &id_b[..8]]).good();
     let row = told.lines().nth(1).unwrap_or_default();
     assert!(row.contains(&id_b) && row.contains(" ms"), "{told}");
-    assert!(told.ends_with("No other path\n"), "{told}");
+    assert!(told.ends_with("No alternative route\n"), "{told}");
     let route = a.json(&["route", "explain", &id_b, "--json"]);
     assert_eq!(route["hops"][0]["id"], id_b.as_str());
     assert!(route["hops"][0]["round_trip_us"].as_u64().is_some_and(|micros| micros > 0), "{route}");
-    assert_eq!(a.run(&["route", "explain", &id_a]).good(), "That is this node itself\n");
+    assert_eq!(a.run(&["route", "explain", &id_a]).good(), "The destination is this node\n");
     assert!(a.run(&["route", "explain", "zz"]).bad(1).contains("Node not found (id: zz)"));
 }
 

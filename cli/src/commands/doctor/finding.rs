@@ -189,8 +189,8 @@ impl Finding {
         Self::problem(
             "memory_short",
             format!("Only {} MB of memory are available.", kib >> 10),
-            "the model's process may be killed while it works",
-            "end other programs, or lend no memory to a model: p2p-ai-agents node start --no-model",
+            "the process of the model may be killed while it runs",
+            "end other programs, or run no models: p2p-ai-agents node start --no-model",
         )
     }
 
@@ -280,7 +280,7 @@ impl Finding {
     fn peer_fault(peer: &str, fault: PeerFault, ago: &str) -> Self {
         let (impact, hint) = match fault {
             PeerFault::PieceForged => (
-                "nothing of it was kept, and the file is fetched from others",
+                "the piece was discarded, and the file is fetched from other nodes",
                 "if the node is yours, look at the health of its disk",
             ),
             PeerFault::AdvertForged
@@ -296,15 +296,15 @@ impl Finding {
             ),
         };
         let did = match fault {
-            PeerFault::AdvertForged => "sent an advert that its member did not sign",
-            PeerFault::FrameMalformed => "sent a frame that makes no sense",
+            PeerFault::AdvertForged => "sent an advert with an invalid signature",
+            PeerFault::FrameMalformed => "sent a malformed frame",
             PeerFault::FrameTooLarge => "sent a frame larger than allowed",
-            PeerFault::FrameTruncated => "broke off inside of a frame",
-            PeerFault::HelloLate => "did not introduce itself in time",
-            PeerFault::HelloOutOfOrder => "did not keep the order of an introduction",
-            PeerFault::NotReading => "took in too little of what it was sent",
-            PeerFault::PieceForged => "sent a piece of a file that is not part of it",
-            PeerFault::RateExceeded => "sent more than a node may",
+            PeerFault::FrameTruncated => "closed the link inside a frame",
+            PeerFault::HelloLate => "did not complete the handshake in time",
+            PeerFault::HelloOutOfOrder => "sent handshake messages out of order",
+            PeerFault::NotReading => "did not read what it was sent in time",
+            PeerFault::PieceForged => "sent an invalid piece of a file",
+            PeerFault::RateExceeded => "exceeded the rate limit",
         };
         Self::note("peer_fault", format!("Node {peer} {did} ({ago} ago)."), impact, hint)
     }
@@ -312,9 +312,9 @@ impl Finding {
     fn stranger_fault(address: IpAddr, fault: StrangerFault, ago: &str) -> Self {
         let does = match fault {
             StrangerFault::HandshakeBroken => "does not speak the protocol of nodes",
-            StrangerFault::HandshakeLate => "does not say in time who it is",
-            StrangerFault::HandshakeLeft => "leaves before it has said who it is",
-            StrangerFault::TooMany => "opens more connections than there is room for",
+            StrangerFault::HandshakeLate => "does not authenticate in time",
+            StrangerFault::HandshakeLeft => "disconnects before it authenticates",
+            StrangerFault::TooMany => "opens too many connections",
         };
         Self::note(
             "stranger_fault",
@@ -330,21 +330,21 @@ impl Finding {
         Self::problem(
             "clock_differs",
             format!("The clock of node {peer} is {by} {side} this machine's."),
-            "times in results and logs of the two do not fit together; nothing else depends on them",
-            "set the clock that is wrong, best by switching on network time: timedatectl set-ntp true",
+            "times in results and logs of the two nodes do not match; nothing else depends on them",
+            "set the wrong clock, preferably with network time: timedatectl set-ntp true",
         )
     }
 
     fn dial_failed(address: SocketAddr, error: DialError, ago: &str) -> Self {
         let (what, fix) = match error {
             DialError::Authentication => (
-                format!("Whoever answers at {address} is not the node that was expected there ({ago} ago)."),
+                format!("The node at {address} is not the one that was expected there ({ago} ago)."),
                 "check which node has that address now".to_owned(),
             ),
             DialError::Refused => (
                 format!("The node at {address} cannot be reached: the connection was refused ({ago} ago)."),
                 format!(
-                    "see there whether the node runs, and let TCP port {} in through its firewall",
+                    "check on that machine that the node runs, and let TCP port {} in through its firewall",
                     address.port()
                 ),
             ),
@@ -356,7 +356,7 @@ impl Finding {
                 ),
             ),
         };
-        let why = "the two nodes cannot share work while they have no way to each other";
+        let why = "the two nodes cannot share tasks while they have no way to each other";
         Self::problem("dial_failed", what, why, fix)
     }
 
@@ -381,7 +381,7 @@ impl Finding {
         Self::problem(
             "peer_copied",
             format!("Two running nodes have the same identity, {peer}: its key was copied."),
-            "this node keeps to the one that started earlier, and turns the other away",
+            "this node keeps the one that started first and rejects the other",
             "on the machine that got the copy, stop the node, move config/node_identity.json away, and start it",
         )
     }
@@ -412,11 +412,11 @@ impl Finding {
             | RefuseReason::ShuttingDown
             | RefuseReason::StandsAside => (
                 "link_refused",
-                format!("Node {peer} takes no link from this one now ({ago} ago)."),
+                format!("Node {peer} refuses links from this node for now ({ago} ago)."),
                 "nothing; the nodes try again by themselves",
             ),
         };
-        Self::problem(code, what, "the two nodes cannot share work", fix)
+        Self::problem(code, what, "the two nodes cannot share tasks", fix)
     }
 }
 

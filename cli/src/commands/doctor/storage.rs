@@ -54,8 +54,8 @@ pub(super) fn of_directories(home: &Home, settings: Option<&Settings>) -> Vec<Fi
 pub(super) fn data_lost(file: &Path) -> Finding {
     Finding::problem(
         "data_lost",
-        format!("The data of this node are gone: {} is missing or empty.", file.display()),
-        "the tasks and results of before were in it, and the node does not start without being told to",
+        format!("The data of this node are lost: {} is missing or empty.", file.display()),
+        "it held the earlier tasks and results, and the node does not start without it unless told to",
         "mount its disk, or restore it from a backup; to start without: p2p-ai-agents node start --accept-data-loss",
     )
 }
@@ -68,8 +68,8 @@ pub(super) fn data_damaged(file: &Path, checked: &Checked) -> Finding {
             "The data file {} is damaged; {tasks} open tasks and {results} results can be read.",
             file.display()
         ),
-        "what is damaged is lost, and the disk may go on to damage more",
-        "start the node, which saves the rest, or save it with p2p-ai-agents store salvage; look after the disk",
+        "the damaged records are lost, and the disk may cause more damage",
+        "start the node to save the rest, or run p2p-ai-agents store salvage; check the disk",
     )
 }
 
@@ -82,14 +82,14 @@ pub(super) fn records_damaged(diagnosis: &Diagnosis) -> Finding {
             format!("{count} stored records are damaged, such as the {kind} of task {task}.")
         }
         (count, None) => {
-            format!("{count} stored records or more were lost to damage, and nobody can tell which.")
+            format!("At least {count} stored records are damaged and cannot be identified.")
         }
     };
     Finding::problem(
         "records_damaged",
         what,
-        "they are not given out, so their tasks have to be submitted again; the disk may go on to damage more",
-        "look after the disk: sudo smartctl -a DEVICE; p2p-ai-agents node logs --level WARN has the time of it",
+        "the node does not return them, so their tasks must be submitted again; the disk may cause more damage",
+        "check the disk: sudo smartctl -a DEVICE; p2p-ai-agents node logs --level WARN shows when it happened",
     )
 }
 
@@ -107,8 +107,8 @@ pub(super) fn damaged_file_kept(first: &Path, count: usize) -> Finding {
     Finding::note(
         "damaged_file_kept",
         format!("A damaged data file is kept: {}{more}.", first.display()),
-        "what could be read of it is in the new one; it takes room",
-        "remove it when nobody will look into it any more",
+        "its readable records are in the new file; it takes disk space",
+        "remove it when it is no longer needed",
     )
 }
 
@@ -116,7 +116,7 @@ pub(super) fn directory_open(path: &Path, mode: u32) -> Finding {
     let (what, why) = if mode & 0o022 != 0 {
         ("change", "they can replace what the node keeps there")
     } else {
-        ("look into", "they see what is there, though not what is in the files")
+        ("look into", "they see the names of the files, but not their contents")
     };
     let what = format!("Other users of this machine may {what} {} (mode {mode:o}).", path.display());
     let fix = format!("chmod 700 {}", path.display());

@@ -21,7 +21,7 @@ pub(super) fn open(offline: bool) -> Result<Hub, Failure> {
 /// Reads the name of a model that something is to be done with.
 pub(super) fn parse_id(text: &str, done: &str) -> Result<ModelId, Failure> {
     if text == EMBEDDED_MODEL {
-        return Err(Failure::new(format!("{text} is part of this program, and need not be {done}"))
+        return Err(Failure::new(format!("{text} is built into this program and cannot be {done}"))
             .id("model_embedded"));
     }
     text.parse().map_err(|error| Failure::from_error(&error).id("model_malformed"))
@@ -32,7 +32,7 @@ pub(super) fn absence(id: &ModelId, error: &PresentError) -> Failure {
     let failure = Failure::from_error(error).id(error.code());
     match (id, error) {
         (ModelId::Hub { .. }, PresentError::NotFetched(_)) => failure.hint(format!(
-            "p2p-ai-agents model list shows what is; fetch it with: p2p-ai-agents model pull {id}"
+            "p2p-ai-agents model list shows the available models; fetch this one with: p2p-ai-agents model pull {id}"
         )),
         (ModelId::Hub { .. }, PresentError::Incomplete { .. }) => {
             failure.hint(format!("fetch the rest with: p2p-ai-agents model pull {id}"))

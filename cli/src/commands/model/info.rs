@@ -15,7 +15,7 @@ pub(super) async fn run(home: &Home, hub: Hub, asked: &str, format: Format) -> R
     let present = match &listed {
         Some(listed) => find_listed(&hub, asked, listed),
         None => {
-            let id = cache::parse_id(asked, "looked into")?;
+            let id = cache::parse_id(asked, "inspected")?;
             Some(hub.find(&id).map_err(|error| cache::absence(&id, &error))?)
         }
     };

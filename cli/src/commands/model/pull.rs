@@ -35,7 +35,7 @@ pub(super) fn run(home: &Home, hub: &Hub, id: &ModelId, format: Format) -> Outco
             show(&pulled, format).map(|()| ExitCode::SUCCESS)
         }
         Err(PullError::Cancelled) => {
-            output::complain(b"interrupted; what has arrived is kept, and the next pull fetches the rest\n")?;
+            output::complain(b"interrupted; the received part is kept, and the next pull resumes\n")?;
             Ok(interruption::exit_code())
         }
         Err(error) => {
@@ -62,7 +62,7 @@ fn show(Pulled { present, bytes_fetched }: &Pulled, format: Format) -> Result<()
     }
     let (size, path) = (output::bytes(present.bytes), present.path.display());
     output::line(&match bytes_fetched {
-        0 => format!("{} is here already ({size}, {path})", present.id),
+        0 => format!("{} is already on this machine ({size}, {path})", present.id),
         _ => format!("Pulled {} ({size}, {path})", present.id),
     })
 }

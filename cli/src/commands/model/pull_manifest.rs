@@ -17,10 +17,10 @@ use std::time::Instant;
 
 pub(super) async fn run(home: &Home, manifest: &Path, to: Option<&Path>) -> Result<(), Failure> {
     let unusable = |cause: &dyn std::error::Error| {
-        Failure::new(format!("{} is not a model's list of files", manifest.display()))
+        Failure::new(format!("{} is not a model manifest", manifest.display()))
             .id("manifest_unusable")
             .because(Some(cause))
-            .hint("make one on a machine that has the model: p2p-ai-agents model share FOLDER > model.json")
+            .hint("create one on a machine that has the model: p2p-ai-agents model share FOLDER > model.json")
     };
     let text = fs::read(manifest).map_err(|error| unusable(&error))?;
     let manifest = Manifest::read(without_mark(&text)).map_err(|error| unusable(&error))?;
@@ -64,7 +64,7 @@ fn is_here(path: &PathBuf, file: &ManifestFile) -> Result<bool, Failure> {
     }
     Err(Failure::new(format!("{} exists and is another file", path.display()))
         .id("file_exists")
-        .hint("move it away, or name another folder with --to DIR"))
+        .hint("move it away, or name another directory with --to DIR"))
 }
 
 async fn fetch(
@@ -96,16 +96,16 @@ async fn fetch(
             Err(failure.hint(error.hint.unwrap_or_else(|| HINT.to_owned())))
         }
         Some(FetchLine::Progress(_)) | None => {
-            Err(Failure::new(format!("the node stopped before {} was here", file.path))
+            Err(Failure::new(format!("the node stopped before {} was complete", file.path))
                 .id("fetch_interrupted")
-                .hint("what has come is kept: the same command goes on with it"))
+                .hint("the received part is kept; run the same command again to resume"))
         }
     }
 }
 
 fn summary(bytes: u64, peers: u32, begun: Instant, folder: &Path) -> String {
     if bytes == 0 {
-        return format!("All files are here: {}", folder.display());
+        return format!("All files are already here: {}", folder.display());
     }
     let seconds = begun.elapsed().as_secs_f64().max(0.001);
     let nodes = if peers == 1 { "1 node".to_owned() } else { format!("{peers} nodes") };
@@ -116,4 +116,4 @@ fn summary(bytes: u64, peers: u32, begun: Instant, folder: &Path) -> String {
 }
 
 const HINT: &str = "share the model on a machine of this network with: p2p-ai-agents model share FOLDER; \
-                    what has come is kept, and the same command goes on with it";
+                    the received part is kept, and the same command resumes";

@@ -11,7 +11,7 @@ pub(super) fn run(home: &Home, hub: &Hub, id: &ModelId, format: Format) -> Resul
     if let ModelId::Local(path) = id {
         return Err(Failure::new(format!("{} is not in the cache", path.display()))
             .id("model_is_local")
-            .hint("what is in a place of your own is yours to remove"));
+            .hint("remove local files yourself"));
     }
     let freed = hub.remove(id).map_err(|error| cache::absence(id, &error))?;
     cache::refresh_node(home);

@@ -40,22 +40,22 @@ pub(super) fn run(home: &Home, arguments: &Arguments) -> Outcome {
             .id("output_failed")
             .because(Some(&error));
         if system {
-            failure.hint("writing a unit of the system takes root; without --system it is a unit of yours")
+            failure.hint("a system unit needs root; leave out --system for a user unit")
         } else {
             failure
         }
     })?;
     output::line(&format!("Written: {}", path.display()))?;
     if let Some(older) = older {
-        output::notice(&format!("The unit that stood there is kept: {}", older.display()))?;
+        output::notice(&format!("The previous unit was kept as {}", older.display()))?;
     }
     let user = if system { "" } else { " --user" };
     output::notice(&format!(
-        "Start it now and with {}: systemctl{user} daemon-reload && systemctl{user} enable --now {UNIT}",
+        "To start it now and with {}, run: systemctl{user} daemon-reload && systemctl{user} enable --now {UNIT}",
         if system { "the machine" } else { "your sessions" }
     ))?;
     if !arguments.system {
-        output::notice("To let it run without a session of yours: loginctl enable-linger")?;
+        output::notice("To keep it running after you log out, run: loginctl enable-linger")?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -128,8 +128,9 @@ fn unit(program: &Path, home: &Path, system: bool) -> Result<String, Failure> {
 /// Writes a path as one word of a unit.
 fn word(path: &Path) -> Result<String, Failure> {
     let text = path.to_str().filter(|text| !text.chars().any(char::is_control));
-    let text = text
-        .ok_or_else(|| Failure::new(format!("a unit cannot name {}", path.display())).id("home_unusable"))?;
+    let text = text.ok_or_else(|| {
+        Failure::new(format!("a systemd unit cannot contain the path {}", path.display())).id("home_unusable")
+    })?;
     let text = text.replace('%', "%%");
     if text.contains([' ', '"', '\'', '\\', '$']) {
         Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "$$")))

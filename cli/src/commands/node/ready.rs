@@ -12,7 +12,7 @@ pub(super) async fn run(home: &Home) -> Result<(), Failure> {
     if reply.is_unavailable() {
         return Err(Failure::new(format!("The node is not ready (home: {})", home.root().display()))
             .id("node_not_ready")
-            .hint("it is still starting, or already stopping; p2p-ai-agents node status says which"));
+            .hint("it is starting or stopping; p2p-ai-agents node status shows its state"));
     }
     output::notice(&reply.read::<Readiness>()?.status)
 }

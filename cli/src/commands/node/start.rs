@@ -311,19 +311,22 @@ impl Command {
 
     /// Reads what started the node that runs in a home.
     pub(super) fn of_running(home: &Home) -> Result<Self, Failure> {
-        let unknown = "it is not known how the node was started";
+        let unknown = "the options of the last start are not known";
         let text = fs::read(home.command_file()).map_err(|error| {
             Failure::new(unknown)
                 .id("start_unknown")
                 .because(Some(&error))
-                .hint("stop it, and start it as you want it")
+                .hint("stop the node, then start it with the options you want")
         })?;
         let mut command: Self = serde_json::from_slice(&text).map_err(|error| {
-            Failure::new(unknown).id("start_unknown").because(Some(&error)).hint("stop it and start it")
+            Failure::new(unknown)
+                .id("start_unknown")
+                .because(Some(&error))
+                .hint("stop the node, then start it with the options you want")
         })?;
         if !command.detached {
-            return Err(Failure::new("the node runs in the foreground of another program").id("node_in_foreground").hint(
-                "restart it with what started it, such as: systemctl restart p2p-ai-agents; or stop it and start it",
+            return Err(Failure::new("another program runs the node in the foreground").id("node_in_foreground").hint(
+                "restart it with the program that started it, such as: systemctl restart p2p-ai-agents; or stop and start it",
             ));
         }
         // What was accepted once is not accepted at each restart.
@@ -357,12 +360,12 @@ fn unusable(home: &Home, error: &io::Error) -> Failure {
         return Failure::new(format!("no space is left on the disk of {place}"))
             .id("disk_full")
             .because(Some(error))
-            .hint(format!("make room: a node needs {} MiB at least", FREE_BYTES_MIN >> 20));
+            .hint(format!("free space: a node needs at least {} MiB", FREE_BYTES_MIN >> 20));
     }
     Failure::new(format!("cannot use the home {place}"))
         .id("home_unusable")
         .because(Some(error))
-        .hint("check who may use it, and that its disk is not mounted read-only")
+        .hint("check its permissions, and that its disk is not mounted read-only")
 }
 
 /// Names the disk where that is full, for a node that could not say so.
@@ -377,7 +380,7 @@ fn unexplained(home: &Home, status: ExitStatus) -> Failure {
     Failure::new(format!("the node's process ended before it was ACTIVE ({status})"))
         .id("process_ended")
         .hint(format!(
-            "check the space on the disk of {}; p2p-ai-agents node start --foreground may say more",
+            "check the free space on the disk of {}, or run p2p-ai-agents node start --foreground for details",
             home.root().display()
         ))
 }

@@ -14,7 +14,7 @@ pub(super) fn run(home: &Home) -> Outcome {
     if home.holder() == Holder::Nobody {
         return Err(Failure::new(format!("No node is running (home: {})", home.root().display()))
             .id("node_not_running")
-            .hint("p2p-ai-agents node list shows the nodes that run"));
+            .hint("p2p-ai-agents node list shows the running nodes"));
     }
     block_on(async {
         stop(home).await?;
@@ -73,14 +73,14 @@ pub(super) async fn stop(home: &Home) -> Result<(), Failure> {
     }
     Err(Failure::new(format!("the node did not stop (pid {pid})"))
         .id("node_not_stopping")
-        .hint(format!("end it by force, which loses nothing that was acknowledged: kill -9 {pid}")))
+        .hint(format!("end it by force; no acknowledged task is lost: kill -9 {pid}")))
 }
 
 /// Says how a node ended that has just done so.
 fn farewell(home: &Home) -> &'static str {
     let code = std::fs::read_to_string(home.exit_file()).ok().and_then(|text| text.parse().ok());
     if code == Some(CUT_OFF) {
-        "Node stopped; work that did not end in time goes on after the next start, or on another node"
+        "Node stopped; tasks that did not end in time resume after the next start, or on another node"
     } else {
         "Node stopped gracefully"
     }

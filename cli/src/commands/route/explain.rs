@@ -17,7 +17,7 @@ pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Fai
     }
     let route: Route = client.get(&path).await?;
     if route.hops.is_empty() {
-        return output::line("That is this node itself");
+        return output::line("The destination is this node");
     }
     let mut before = Some(0);
     let rows: Vec<[String; 4]> = (1..)
@@ -32,11 +32,11 @@ pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Fai
         .collect();
     output::table(["HOP", "NODE", "THIS HOP", "ROUND TRIP"], &rows)?;
     if route.alternatives.is_empty() {
-        return output::line("No other path");
+        return output::line("No alternative route");
     }
     for path in &route.alternatives {
         let nodes: Vec<String> = path.iter().map(NodeId::to_string).collect();
-        output::line(&format!("Other path: {}", nodes.join(" -> ")))?;
+        output::line(&format!("Alternative route: {}", nodes.join(" -> ")))?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ pub(super) fn run(directory: &Path, format: Format) -> Outcome {
         Failure::new(format!("{} cannot be listed", directory.display()))
             .id("scenarios_unreadable")
             .because(Some(&error))
-            .hint("--dir DIR names another directory; p2p-ai-agents sim new NAME writes a first scenario")
+            .hint("name another directory with --dir DIR, or write a first scenario with: p2p-ai-agents sim new NAME")
     })?;
     files.extend(self::files(&directory.join(BUGS)).unwrap_or_default());
     let (mut found, mut wrong) = (Vec::new(), 0_usize);

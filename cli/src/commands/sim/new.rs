@@ -10,11 +10,9 @@ use std::process::ExitCode;
 pub(super) fn run(name: &str, directory: &Path) -> Outcome {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(allowed) {
-        return Err(Failure::new(format!("\"{name}\" is no name for a scenario"))
+        return Err(Failure::new(format!("\"{name}\" is not a valid scenario name"))
             .id("scenario_name_malformed")
-            .hint(
-                "say what happens, in at most 64 lower-case letters, digits and underscores: worker_dies",
-            ));
+            .hint("use at most 64 lower-case letters, digits and underscores, such as worker_dies"));
     }
     let file = directory.join(format!("{name}.toml"));
     let shown = file.display().to_string();

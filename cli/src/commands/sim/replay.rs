@@ -60,13 +60,13 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     }
     if replayed.ended == Ended::Cut {
         let failure = Failure::new(format!(
-            "{}: the journal is cut short after record {}",
+            "{}: the journal is truncated after record {}",
             arguments.file.display(),
             replayed.records.saturating_sub(1)
         ))
         .id("journal_cut");
         return Err(failure.hint(
-            "all before is replayed and the same; the recording process was killed, or the file was cut later",
+            "everything before it was replayed and matches; the recording process was killed, or the file was truncated later",
         ));
     }
     Ok(ExitCode::SUCCESS)
@@ -118,7 +118,7 @@ fn print(arguments: &Arguments, replayed: &Replayed) -> Result<(), Failure> {
 
 fn ended(ended: Ended) -> String {
     match ended {
-        Ended::Cut => "the journal is cut short".to_owned(),
+        Ended::Cut => "the journal is truncated".to_owned(),
         Ended::Recorded(end) => end.to_string(),
         Ended::Until => "at the time asked for".to_owned(),
     }

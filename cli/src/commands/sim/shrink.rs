@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     if file.exists() {
         return Err(Failure::new(format!("{} exists already", file.display()))
             .id("file_exists")
-            .hint("-o FILE names another file; nothing was changed"));
+            .hint("name another file with -o FILE; nothing was changed"));
     }
     let limits = Limits { runs: arguments.max_runs, time: Duration::from_secs(arguments.max_time) };
     let spinner = progress::spinner();
@@ -67,8 +67,10 @@ fn usual_place(file: &Path, seed: u64) -> PathBuf {
 fn failed(error: &ShrinkError, scenario: &Scenario) -> Failure {
     let failure = Failure::from_error(error).id(id(error));
     match error {
-        ShrinkError::Passes { .. } => failure
-            .hint(format!("p2p-ai-agents sim run {} --seeds 0..1000 finds a seed that fails", scenario.path)),
+        ShrinkError::Passes { .. } => failure.hint(format!(
+            "find a seed that fails with: p2p-ai-agents sim run {} --seeds 0..1000",
+            scenario.path
+        )),
         ShrinkError::NotAgain
         | ShrinkError::SeedTooLarge
         | ShrinkError::Unshrinkable { .. }
@@ -92,7 +94,7 @@ fn tell_people(shrunk: &Shrunk, file: &str) -> Result<(), Failure> {
     }
     text += &format!("\nfrom        {}\nto          {}\n", shrunk.from, shrunk.to);
     text += &format!("in          {} runs, {:.1} s", shrunk.runs, shrunk.wall.as_secs_f64());
-    text += if shrunk.complete { "\n" } else { "; then the limit was reached: more may go\n" };
+    text += if shrunk.complete { "\n" } else { "; stopped at the limit: a smaller scenario may exist\n" };
     text += &format!("\nwritten:    {file}\nrepeat it:  p2p-ai-agents sim run {file}\n");
     output::write(terminal::sanitize(&text).as_bytes())
 }

@@ -30,15 +30,17 @@ impl Canvas {
             Some("html") => Form::Page,
             Some("json") => Form::TraceEvents,
             Some(_) | None => {
-                let failure =
-                    Failure::new(format!("{}: a timeline is either .html or .json", path.display()))
-                        .id("timeline_form_unknown");
+                let failure = Failure::new(format!(
+                    "{}: the extension of a timeline must be .html or .json",
+                    path.display()
+                ))
+                .id("timeline_form_unknown");
                 return Err(failure
                     .hint("--timeline run.html for a browser, --timeline run.json for ui.perfetto.dev"));
             }
         };
         if !form.may_replace(path).map_err(|error| unwritable(path, &error))? {
-            return Err(Failure::new(format!("{} exists and is no timeline", path.display()))
+            return Err(Failure::new(format!("{} exists and is not a timeline", path.display()))
                 .id("file_exists")
                 .hint("name another file; nothing was changed"));
         }

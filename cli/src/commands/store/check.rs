@@ -48,7 +48,9 @@ fn tell(file: &Path, checked: &Checked) -> Result<(), Failure> {
     output::properties(&rows)?;
     list(&checked.damaged)?;
     if !checked.is_sound() {
-        output::notice("Save the rest: p2p-ai-agents store salvage; node start does the same")?;
+        output::notice(
+            "To save the readable records, run: p2p-ai-agents store salvage; node start does the same",
+        )?;
     }
     Ok(())
 }

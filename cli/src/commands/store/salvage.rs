@@ -15,7 +15,7 @@ pub(super) fn run(home: &Home, format: Format) -> Outcome {
         if format.json {
             output::json(&json!({ "file": file.display().to_string(), "sound": true }))?;
         } else {
-            output::line("All that is stored is sound; nothing was changed.")?;
+            output::line("All stored records are sound; nothing was changed.")?;
         }
         return Ok(ExitCode::SUCCESS);
     }

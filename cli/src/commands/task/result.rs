@@ -41,7 +41,7 @@ pub(super) async fn show(client: &Client, id: TaskId, json: bool) -> Result<Resu
 pub(super) async fn fetch(client: &Client, id: TaskId) -> Result<(Bytes, ResultBody), Failure> {
     let body = client.get_raw(&format!("/api/v1/tasks/{id}/result")).await?;
     let result: ResultBody = serde_json::from_slice(&body).map_err(|error| {
-        Failure::new("the node gave a result that this version cannot read")
+        Failure::new("this version cannot read the result from the node")
             .id("answer_unreadable")
             .because(Some(&error))
     })?;

@@ -122,7 +122,7 @@ fn one_task(arguments: &Arguments) -> Result<NewTask, Failure> {
     task.clone().spec().map_err(|NotATask(why)| {
         Failure::new(why)
             .id("task_malformed")
-            .hint("p2p-ai-agents task submit --help says which option is for what")
+            .hint("p2p-ai-agents task submit --help shows the options of each type")
     })?;
     Ok(task)
 }
@@ -234,7 +234,7 @@ fn file_task(line: &[u8], arguments: &Arguments) -> Result<Option<NewTask>, Fail
         Failure::new("not a task")
             .id("line_malformed")
             .because(Some(error))
-            .hint(r#"a line looks like {"type": "embedding", "input": "some text"}"#)
+            .hint(r#"write lines such as {"type": "embedding", "input": "some text"}"#)
     };
     let mut value: serde_json::Value = serde_json::from_slice(line).map_err(|error| malformed(&error))?;
     if let (Some(fields), Some(kind)) = (value.as_object_mut(), arguments.kind) {
@@ -270,7 +270,7 @@ async fn submit(client: &Client, task: &NewTask) -> Result<TaskId, Failure> {
 async fn tell_of_pull(client: &Client, model: &str, bar: &mut Option<ProgressBar>) -> Result<(), Failure> {
     static SAID: AtomicBool = AtomicBool::new(false);
     if !SAID.swap(true, Ordering::Relaxed) {
-        let text = format!("the model {model} is being fetched; the task follows when it is here");
+        let text = format!("fetching the model {model}; the task is submitted afterwards");
         output::complain(format!("{}\n", terminal::sanitize_line(&text)).as_bytes())?;
         *bar = Some(progress::bytes());
     }

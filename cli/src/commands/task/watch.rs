@@ -131,7 +131,7 @@ impl Watched {
 
 fn read<'d, T: Deserialize<'d>>(data: &'d str) -> Result<T, Failure> {
     serde_json::from_str(data).map_err(|error| {
-        Failure::new("the node told something that this version cannot read")
+        Failure::new("this version cannot read the event from the node")
             .id("answer_unreadable")
             .because(Some(&error))
     })

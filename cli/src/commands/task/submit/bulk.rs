@@ -39,11 +39,12 @@ pub(super) async fn run(
     let mut lines = open(input).map_err(|error| failed_with(input, &error))?;
     let mut results = Results::open(output).map_err(|error| match error {
         OpenError::Io(error) => failed_with(output, &error),
-        OpenError::Foreign { line } => {
-            Failure::new(format!("{} is no file of results: line {line} is none", output.display()))
-                .id("output_not_results")
-                .hint("name another --output, or move this one away; nothing was changed")
-        }
+        OpenError::Foreign { line } => Failure::new(format!(
+            "{} is not a file of results: line {line} is not a result",
+            output.display()
+        ))
+        .id("output_not_results")
+        .hint("name another --output, or move this file away; nothing was changed"),
     })?;
     let (skipped, bar) = (results.done.len() as u64, progress::bar(count(input)?, "tasks"));
     let (mut number, mut at_end, mut total) = (0_u64, false, Total::default());
@@ -82,7 +83,7 @@ pub(super) async fn run(
             }
             Err(failure) if is_gone(home, &client) => {
                 bar.finish_and_clear();
-                return Err(failure.hint("the same command goes on where this one ended"));
+                return Err(failure.hint("run the same command again to resume"));
             }
             Err(failure) => {
                 total.refused += 1;
@@ -260,12 +261,12 @@ impl Results {
             None => Ok(false),
             Some(hash) if *hash == line.name.hash => Ok(true),
             Some(_) => Err(Failure::new(format!(
-                "{} holds the results of another file: line {} was different",
+                "{} holds the results of another file: line {} differs",
                 path.display(),
                 line.name.number
             ))
             .id("output_of_another_file")
-            .hint("name another --output, or move this one away to begin anew")),
+            .hint("name another --output, or move this file away to start again")),
         }
     }
 
